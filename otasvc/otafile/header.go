@@ -1,0 +1,195 @@
+package otafile
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// Magic is the upgrade file identifier that every OTA header starts with; on disk it reads 1E F1 EE 0B.
+const Magic = 0x0BEEF11E
+
+// Header versions (Zigbee Cluster Library, OTA upgrade cluster).
+const (
+	HeaderVersionZigbee = 0x0100 // what Zigbee devices take
+	HeaderVersionThread = 0x0200 // Thread: the destination field is 32 bytes instead of 8
+)
+
+// Bits of the header's field control: which optional fields follow the total image size, in this order.
+const (
+	FieldCredentialVersion = 1 << 0 // security credential version, 1 byte
+	FieldDestination       = 1 << 1 // the only device that the file is for, 8 bytes (32 in a Thread header)
+	FieldHardwareVersions  = 1 << 2 // minimum and maximum hardware version, 2 bytes each
+
+	knownFields = FieldCredentialVersion | FieldDestination | FieldHardwareVersions
+)
+
+const (
+	fixedHeader = 56        // bytes up to and including the total image size
+	maxHeader   = 69 + 24   // all optional fields, in a Thread header
+	anyVersion  = 1<<32 - 1 // the wildcard file version
+	anyCode     = 1<<16 - 1 // the wildcard manufacturer code or image type
+)
+
+// Header is the header of an OTA upgrade file. Optional fields that the field control does not announce are nil.
+type Header struct {
+	HeaderVersion    uint16
+	HeaderLength     uint16 // bytes; the first element starts here
+	FieldControl     uint16
+	ManufacturerCode uint16
+	ImageType        uint16 // 0 is valid; 0xFFC0 to 0xFFC3 are credentials, configuration, log and picture
+	FileVersion      uint32 // ordered as an unsigned number, whatever the vendor reads into its digits
+	StackVersion     uint16 // 0 Zigbee 2006, 1 Zigbee 2007, 2 Zigbee Pro, 3 Zigbee IP, 4 Thread
+	HeaderString     [32]byte
+	TotalSize        uint32 // bytes, header and all elements
+
+	CredentialVersion  *uint8
+	Destination        *uint64   // EUI-64 of the only device that the file is for
+	ThreadDestination  *[32]byte // the same in a header of version 0x0200, raw
+	MinHardwareVersion *uint16   // both hardware versions are there or neither
+	MaxHardwareVersion *uint16
+}
+
+// ParseHeader reads the header that b starts with; b may go on behind it.
+//
+// Errors: [ErrNotOTA] when b does not start with the magic, [ErrTruncated] when b ends inside the header,
+// [ErrHeader] when the header contradicts itself or has an unknown version.
+func ParseHeader(b []byte) (Header, error) {
+	if len(b) < 4 || binary.LittleEndian.Uint32(b) != Magic {
+		return Header{}, fmt.Errorf("%w: it starts with % X and not with 1E F1 EE 0B", ErrNotOTA, b[:min(4, len(b))])
+	}
+	if len(b) < fixedHeader {
+		return Header{}, fmt.Errorf("%w: the header needs at least %d bytes, there are %d", ErrTruncated, fixedHeader, len(b))
+	}
+	h := Header{
+		HeaderVersion:    binary.LittleEndian.Uint16(b[4:]),
+		HeaderLength:     binary.LittleEndian.Uint16(b[6:]),
+		FieldControl:     binary.LittleEndian.Uint16(b[8:]),
+		ManufacturerCode: binary.LittleEndian.Uint16(b[10:]),
+		ImageType:        binary.LittleEndian.Uint16(b[12:]),
+		FileVersion:      binary.LittleEndian.Uint32(b[14:]),
+		StackVersion:     binary.LittleEndian.Uint16(b[18:]),
+		HeaderString:     [32]byte(b[20:52]),
+		TotalSize:        binary.LittleEndian.Uint32(b[52:]),
+	}
+	if h.HeaderVersion != HeaderVersionZigbee && h.HeaderVersion != HeaderVersionThread {
+		return h, fmt.Errorf("%w: unknown header version 0x%04X, known are 0x0100 and 0x0200", ErrHeader, h.HeaderVersion)
+	}
+	need := h.fieldsLength()
+	if int(h.HeaderLength) < need {
+		return h, fmt.Errorf("%w: header length %d, but field control 0x%04X needs %d", ErrHeader, h.HeaderLength, h.FieldControl, need)
+	}
+	if h.TotalSize < uint32(h.HeaderLength) {
+		return h, fmt.Errorf("%w: total image size %d is less than the header length %d", ErrHeader, h.TotalSize, h.HeaderLength)
+	}
+	if len(b) < int(h.HeaderLength) {
+		return h, fmt.Errorf("%w: the header is %d bytes long, there are %d", ErrTruncated, h.HeaderLength, len(b))
+	}
+	h.parseOptional(b[fixedHeader:])
+	return h, nil
+}
+
+func (h *Header) parseOptional(b []byte) {
+	if h.FieldControl&FieldCredentialVersion != 0 {
+		v := b[0]
+		h.CredentialVersion, b = &v, b[1:]
+	}
+	if h.FieldControl&FieldDestination != 0 {
+		if h.HeaderVersion == HeaderVersionThread {
+			v := [32]byte(b)
+			h.ThreadDestination, b = &v, b[32:]
+		} else {
+			v := binary.LittleEndian.Uint64(b)
+			h.Destination, b = &v, b[8:]
+		}
+	}
+	if h.FieldControl&FieldHardwareVersions != 0 {
+		lowest, highest := binary.LittleEndian.Uint16(b), binary.LittleEndian.Uint16(b[2:])
+		h.MinHardwareVersion, h.MaxHardwareVersion = &lowest, &highest
+	}
+}
+
+// fieldsLength is how many bytes the fixed fields and those that the field control announces take.
+func (h *Header) fieldsLength() int {
+	n := fixedHeader
+	if h.FieldControl&FieldCredentialVersion != 0 {
+		n++
+	}
+	if h.FieldControl&FieldDestination != 0 {
+		if h.HeaderVersion == HeaderVersionThread {
+			n += 32
+		} else {
+			n += 8
+		}
+	}
+	if h.FieldControl&FieldHardwareVersions != 0 {
+		n += 4
+	}
+	return n
+}
+
+// Append appends the header as it stands in a file. Every field is written as it is, except that the field control's
+// three known bits follow the optional fields that are set; HeaderLength and TotalSize are the caller's business.
+// Bytes that a vendor put between the last field and the header length are not known here and not written.
+func (h Header) Append(dst []byte) []byte {
+	h.FieldControl = h.presentFields()
+	dst = binary.LittleEndian.AppendUint32(dst, Magic)
+	dst = binary.LittleEndian.AppendUint16(dst, h.HeaderVersion)
+	dst = binary.LittleEndian.AppendUint16(dst, h.HeaderLength)
+	dst = binary.LittleEndian.AppendUint16(dst, h.FieldControl)
+	dst = binary.LittleEndian.AppendUint16(dst, h.ManufacturerCode)
+	dst = binary.LittleEndian.AppendUint16(dst, h.ImageType)
+	dst = binary.LittleEndian.AppendUint32(dst, h.FileVersion)
+	dst = binary.LittleEndian.AppendUint16(dst, h.StackVersion)
+	dst = append(dst, h.HeaderString[:]...)
+	dst = binary.LittleEndian.AppendUint32(dst, h.TotalSize)
+	if h.CredentialVersion != nil {
+		dst = append(dst, *h.CredentialVersion)
+	}
+	switch {
+	case h.HeaderVersion == HeaderVersionThread && h.ThreadDestination != nil:
+		dst = append(dst, h.ThreadDestination[:]...)
+	case h.HeaderVersion != HeaderVersionThread && h.Destination != nil:
+		dst = binary.LittleEndian.AppendUint64(dst, *h.Destination)
+	}
+	if h.FieldControl&FieldHardwareVersions != 0 {
+		dst = binary.LittleEndian.AppendUint16(dst, *h.MinHardwareVersion)
+		dst = binary.LittleEndian.AppendUint16(dst, *h.MaxHardwareVersion)
+	}
+	return dst
+}
+
+// presentFields is the field control with its known bits as the optional fields are.
+func (h *Header) presentFields() uint16 {
+	fields := h.FieldControl &^ knownFields
+	if h.CredentialVersion != nil {
+		fields |= FieldCredentialVersion
+	}
+	if h.HeaderVersion == HeaderVersionThread && h.ThreadDestination != nil || h.HeaderVersion != HeaderVersionThread && h.Destination != nil {
+		fields |= FieldDestination
+	}
+	if h.MinHardwareVersion != nil && h.MaxHardwareVersion != nil {
+		fields |= FieldHardwareVersions
+	}
+	return fields
+}
+
+// Wildcard reports whether the header stands for more than one image: file version 0xFFFFFFFF, or manufacturer code
+// or image type 0xFFFF. Such headers occur in the wild. They must never be taken as matching every device.
+func (h Header) Wildcard() bool {
+	return h.FileVersion == anyVersion || h.ManufacturerCode == anyCode || h.ImageType == anyCode
+}
+
+// Title returns the header string as a person can read it, possibly empty. The field's 32 bytes are often full without
+// a NUL, padded with spaces, start with control characters or are no UTF-8: what does not print is left out.
+func (h Header) Title() string {
+	text, _, _ := strings.Cut(strings.TrimLeft(string(h.HeaderString[:]), "\x00"), "\x00")
+	printable := strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, text)
+	return strings.TrimSpace(printable)
+}
