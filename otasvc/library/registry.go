@@ -1,0 +1,201 @@
+package library
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Registration is an image that a driver, or a person, has registered for devices.
+type Registration struct {
+	DriverTypeID     string    `json:"driverTypeId"` // empty: for the one device alone
+	DriverVersion    uint32    `json:"driverVersion"`
+	ManufacturerCode uint16    `json:"mfgId"`
+	ImageType        uint16    `json:"imageTypeId"`
+	ImageVersion     uint32    `json:"imageVersion"`
+	SHA256           string    `json:"sha256"` // the image in the store
+	Size             uint32    `json:"size"`   // bytes
+	URL              string    `json:"url"`
+	Devices          []string  `json:"devices"` // euids, sorted, never empty; set by the registry
+	AddedAt          time.Time `json:"addedAt"`
+}
+
+// Registry is the registered images. For a driver type there is one version of an image (manufacturer code and image
+// type), shared by the devices that added it; an image registered without a driver type belongs to one device alone.
+//
+// The zero value is empty and ready. It has no lock: one goroutine owns it. What it hands out are copies.
+type Registry struct {
+	registrations []Registration // oldest addition or replacement first
+}
+
+// Add registers an image for a device; r.Devices is ignored.
+//
+// Where the driver type (or, without one, the device) has an image of this manufacturer code and image type already,
+// the new one replaces it for all its devices, and replaced tells what it was. Adding the same again changes nothing,
+// whatever its AddedAt; a further device for the same image is a change but replaces nothing. A lower driver version
+// than the registered one is [ErrIncompatibleDriverVersion] and changes nothing.
+func (r *Registry) Add(device string, add Registration) (changed bool, replaced *Registration, err error) {
+	add.Devices = []string{device}
+	i := slices.IndexFunc(r.registrations, func(old Registration) bool { return sharesPlace(&old, &add) })
+	if i < 0 {
+		r.registrations = append(r.registrations, add)
+		return true, nil, nil
+	}
+	old := &r.registrations[i]
+	if add.DriverVersion < old.DriverVersion {
+		return false, nil, fmt.Errorf("%w: driver version %d is registered for manufacturer code 0x%04X, image type 0x%04X%s; this one is %d",
+			ErrIncompatibleDriverVersion, old.DriverVersion, old.ManufacturerCode, old.ImageType, ofDriver(old.DriverTypeID), add.DriverVersion)
+	}
+	at, known := slices.BinarySearch(old.Devices, device)
+	if sameImage(old, &add) {
+		if known {
+			return false, nil, nil
+		}
+		old.Devices = slices.Insert(old.Devices, at, device)
+		return true, nil, nil
+	}
+	before := *old
+	add.Devices = slices.Clone(before.Devices)
+	if !known {
+		add.Devices = slices.Insert(add.Devices, at, device)
+	}
+	r.registrations = append(slices.Delete(r.registrations, i, i+1), add)
+	return true, &before, nil
+}
+
+// Remove removes the registration that the device has for the image type, for all devices that share it, and returns
+// it. Where there are several (of different driver types or manufacturer codes) it is the one added last; ok is false
+// when there is none.
+func (r *Registry) Remove(device string, imageType uint16) (removed Registration, ok bool) {
+	for i, registration := range slices.Backward(r.registrations) {
+		if registration.ImageType == imageType && registration.has(device) {
+			r.registrations = slices.Delete(r.registrations, i, i+1)
+			return registration, true
+		}
+	}
+	return Registration{}, false
+}
+
+// For returns the registrations that the device has, the one added last first.
+func (r *Registry) For(device string) []Registration {
+	var found []Registration
+	for _, registration := range slices.Backward(r.registrations) {
+		if registration.has(device) {
+			found = append(found, registration.clone())
+		}
+	}
+	return found
+}
+
+// All returns every registration, in an order that depends on nothing but what is registered: by manufacturer code,
+// image type, driver type and devices.
+func (r *Registry) All() []Registration {
+	all := make([]Registration, len(r.registrations))
+	for i := range r.registrations {
+		all[i] = r.registrations[i].clone()
+	}
+	slices.SortFunc(all, func(a, b Registration) int {
+		return cmp.Or(
+			cmp.Compare(a.ManufacturerCode, b.ManufacturerCode),
+			cmp.Compare(a.ImageType, b.ImageType),
+			cmp.Compare(a.DriverTypeID, b.DriverTypeID),
+			slices.Compare(a.Devices, b.Devices),
+		)
+	})
+	return all
+}
+
+// Len is the number of registrations.
+func (r *Registry) Len() int { return len(r.registrations) }
+
+// References reports whether a registration needs the image with this SHA-256.
+func (r *Registry) References(sha256 string) bool {
+	return slices.ContainsFunc(r.registrations, func(registration Registration) bool { return registration.SHA256 == sha256 })
+}
+
+// Forget takes a device that is gone out of every registration, and returns those that it had alone: they are gone
+// with it.
+func (r *Registry) Forget(device string) (removed []Registration) {
+	r.registrations = slices.DeleteFunc(r.registrations, func(registration Registration) bool {
+		if len(registration.Devices) > 1 || !registration.has(device) {
+			return false
+		}
+		removed = append(removed, registration)
+		return true
+	})
+	for i := range r.registrations {
+		devices := &r.registrations[i].Devices
+		if at, known := slices.BinarySearch(*devices, device); known {
+			*devices = slices.Delete(*devices, at, at+1)
+		}
+	}
+	return removed
+}
+
+// MarshalJSON writes the registrations as an array, in the order of their addition.
+func (r Registry) MarshalJSON() ([]byte, error) {
+	if r.registrations == nil {
+		return []byte("[]"), nil
+	}
+	return json.Marshal(r.registrations)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote. It refuses registrations without a device and two for one place, which
+// it never wrote itself.
+func (r *Registry) UnmarshalJSON(b []byte) error {
+	var registrations []Registration
+	if err := json.Unmarshal(b, &registrations); err != nil {
+		return fmt.Errorf("registered images: %w", err)
+	}
+	for i := range registrations {
+		registration := &registrations[i]
+		slices.Sort(registration.Devices)
+		registration.Devices = slices.Compact(registration.Devices)
+		if len(registration.Devices) == 0 {
+			return fmt.Errorf("registered images: number %d has no device", i+1)
+		}
+		if registration.DriverTypeID == "" && len(registration.Devices) > 1 {
+			return fmt.Errorf("registered images: number %d has no driver type but %d devices", i+1, len(registration.Devices))
+		}
+		for j := range i {
+			if sharesPlace(&registrations[j], registration) {
+				return fmt.Errorf("registered images: number %d and %d are the same image%s", j+1, i+1, ofDriver(registration.DriverTypeID))
+			}
+		}
+	}
+	r.registrations = registrations
+	return nil
+}
+
+// sharesPlace reports whether there can be only one of the two: same driver type, or without one same device, and same
+// manufacturer code and image type. A registration without a driver type has exactly one device.
+func sharesPlace(a, b *Registration) bool {
+	return a.DriverTypeID == b.DriverTypeID && a.ManufacturerCode == b.ManufacturerCode && a.ImageType == b.ImageType &&
+		(a.DriverTypeID != "" || slices.Equal(a.Devices, b.Devices))
+}
+
+// sameImage reports whether two registrations in the same place are the same but for their devices and time.
+func sameImage(a, b *Registration) bool {
+	return a.DriverVersion == b.DriverVersion && a.ImageVersion == b.ImageVersion &&
+		a.SHA256 == b.SHA256 && a.Size == b.Size && a.URL == b.URL
+}
+
+func (r *Registration) has(device string) bool {
+	_, found := slices.BinarySearch(r.Devices, device)
+	return found
+}
+
+func (r *Registration) clone() Registration {
+	c := *r
+	c.Devices = slices.Clone(r.Devices)
+	return c
+}
+
+func ofDriver(driverTypeID string) string {
+	if driverTypeID == "" {
+		return ""
+	}
+	return fmt.Sprintf(" of driver type %q", driverTypeID)
+}
