@@ -27,7 +27,7 @@ const (
 
 const (
 	fixedHeader = 56        // bytes up to and including the total image size
-	maxHeader   = 69 + 24   // all optional fields, in a Thread header
+	maxHeader   = 93        // with all optional fields of a Thread header; 69 in a Zigbee one
 	anyVersion  = 1<<32 - 1 // the wildcard file version
 	anyCode     = 1<<16 - 1 // the wildcard manufacturer code or image type
 )
@@ -179,6 +179,46 @@ func (h *Header) presentFields() uint16 {
 // or image type 0xFFFF. Such headers occur in the wild. They must never be taken as matching every device.
 func (h Header) Wildcard() bool {
 	return h.FileVersion == anyVersion || h.ManufacturerCode == anyCode || h.ImageType == anyCode
+}
+
+// warnings tells what is odd about a header that is well formed.
+func (h *Header) warnings() []string {
+	var w []string
+	if h.Wildcard() {
+		w = append(w, fmt.Sprintf("the header is a wildcard (manufacturer code 0x%04X, image type 0x%04X, file version 0x%08X): it says not which device it is for",
+			h.ManufacturerCode, h.ImageType, h.FileVersion))
+	}
+	if h.HeaderVersion == HeaderVersionThread {
+		w = append(w, "header version 0x0200: the file is made for Thread devices, not Zigbee ones")
+	}
+	if unknown := h.FieldControl &^ knownFields; unknown != 0 {
+		w = append(w, fmt.Sprintf("field control 0x%04X has unknown bits", h.FieldControl))
+	}
+	if extra := int(h.HeaderLength) - h.fieldsLength(); extra > 0 {
+		w = append(w, fmt.Sprintf("the header is %d bytes longer than its known fields", extra))
+	}
+	if h.MinHardwareVersion != nil && *h.MinHardwareVersion > *h.MaxHardwareVersion {
+		w = append(w, fmt.Sprintf("no hardware fits: minimum hardware version %d, maximum %d", *h.MinHardwareVersion, *h.MaxHardwareVersion))
+	}
+	if kind := specialImageType(h.ImageType); kind != "" {
+		w = append(w, fmt.Sprintf("image type 0x%04X is for %s, not firmware", h.ImageType, kind))
+	}
+	return w
+}
+
+// specialImageType names what the image types that the OTA upgrade cluster reserves are for.
+func specialImageType(imageType uint16) string {
+	switch imageType {
+	case 0xFFC0:
+		return "security credentials"
+	case 0xFFC1:
+		return "configuration"
+	case 0xFFC2:
+		return "a log"
+	case 0xFFC3:
+		return "a picture"
+	}
+	return ""
 }
 
 // Title returns the header string as a person can read it, possibly empty. The field's 32 bytes are often full without

@@ -1,0 +1,279 @@
+package otafile
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+)
+
+const (
+	salusInfo    = "networkinfo.json" // what names the image in a Salus archive
+	maxSalusInfo = 64 << 10
+	tarBlock     = 512
+)
+
+func isGzip(b []byte) bool { return bytes.HasPrefix(b, []byte{0x1F, 0x8B, 0x08}) }
+
+func isZip(b []byte) bool { return bytes.HasPrefix(b, []byte("PK\x03\x04")) }
+
+// isTar asks the first header's checksum, which even those old archives have that lack the word "ustar".
+func isTar(b []byte) bool {
+	if len(b) < tarBlock || b[0] == 0 {
+		return false
+	}
+	var sum, said int64
+	for i, c := range b[:tarBlock] {
+		if i >= 148 && i < 156 {
+			c = ' '
+		}
+		sum += int64(c)
+	}
+	for _, c := range bytes.Trim(b[148:156], " \x00") {
+		if c < '0' || c > '7' {
+			return false
+		}
+		said = said<<3 | int64(c-'0')
+	}
+	return sum == said
+}
+
+// gzip opens what is compressed, which is usually a tar.
+func (u *unwrapper) gzip(b []byte, depth int) (*File, error) {
+	r, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("%s container: %w", wrapperGzip, sentinel(err))
+	}
+	r.Multistream(false) // what follows the first stream is no part of it
+	unpacked, err := u.readAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s container: %w", wrapperGzip, sentinel(err))
+	}
+	f, err := u.open(unpacked, depth+1)
+	if err != nil {
+		return nil, fmt.Errorf("%s container: %w", wrapperGzip, err)
+	}
+	switch f.Wrapper {
+	case wrapperSalus:
+		f.Wrapper = wrapperSalusGzip
+	case wrapperTar:
+		f.Wrapper = wrapperTarGzip
+	default:
+		f.wrapIn(wrapperGzip)
+	}
+	return f, nil
+}
+
+// tar opens a tar archive with an image in it. Salus puts a networkinfo.json beside it, with its name and MD5.
+func (u *unwrapper) tar(b []byte, depth int) (*File, error) {
+	var found candidates
+	var info []byte
+	r := tar.NewReader(bytes.NewReader(b))
+	for {
+		entry, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s container: %w", wrapperTar, sentinel(err))
+		}
+		if err := u.countEntry(); err != nil {
+			return nil, fmt.Errorf("%s container: %w", wrapperTar, sentinel(err))
+		}
+		if entry.Typeflag != tar.TypeReg {
+			continue
+		}
+		if path.Base(entry.Name) == salusInfo && entry.Size <= maxSalusInfo {
+			if info, err = u.readAll(r); err != nil {
+				return nil, fmt.Errorf("%q in %s: %w", entry.Name, wrapperTar, sentinel(err))
+			}
+			continue
+		}
+		if err := u.consider(&found, wrapperTar, entry.Name, r, depth); err != nil {
+			return nil, err
+		}
+	}
+	if info == nil {
+		return found.pick(wrapperTar)
+	}
+	listed := readSalusInfo(info)
+	found.prefer(func(name string) bool { return listed[path.Base(name)] != "" })
+	f, err := found.pick(wrapperSalus)
+	if err != nil {
+		return nil, err
+	}
+	picked := found.files[0]
+	if want := listed[path.Base(picked.name)]; want != "" {
+		f.wrapperChecks = append(f.wrapperChecks, func() Check { return checkSalusArchive(want, picked.contents) })
+	} else {
+		f.Warnings = append(f.Warnings, fmt.Sprintf("%s does not name %q, so its digest is not known", salusInfo, picked.name))
+	}
+	return f, nil
+}
+
+// readSalusInfo returns the MD5 (hex) of each file that a networkinfo.json names; none of one that cannot be read.
+func readSalusInfo(b []byte) map[string]string {
+	var info struct {
+		Upgrade []struct {
+			Filename string `json:"filename"`
+			Checksum string `json:"checksum"`
+		} `json:"upgrade"`
+	}
+	if json.Unmarshal(b, &info) != nil {
+		return nil
+	}
+	listed := make(map[string]string, len(info.Upgrade))
+	for _, file := range info.Upgrade {
+		listed[path.Base(file.Filename)] = strings.ToLower(file.Checksum)
+	}
+	return listed
+}
+
+// zip opens a zip archive with an image in it: a driver package has it under www/, beside much else.
+func (u *unwrapper) zip(b []byte, depth int) (*File, error) {
+	// Each file has this signature in the directory, so the directory is not read, into much more memory than it
+	// takes here, before it is known to be bearable.
+	if bytes.Count(b, []byte("PK\x01\x02")) > u.entriesLeft {
+		return nil, fmt.Errorf("%s container: %w", wrapperZip, errTooManyEntries)
+	}
+	r, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		return nil, fmt.Errorf("%s container: %w", wrapperZip, sentinel(err))
+	}
+	var found candidates
+	for _, entry := range r.File {
+		if err := u.countEntry(); err != nil {
+			return nil, fmt.Errorf("%s container: %w", wrapperZip, sentinel(err))
+		}
+		const encrypted = 1
+		if entry.Flags&encrypted != 0 || strings.HasSuffix(entry.Name, "/") {
+			continue
+		}
+		contents, err := entry.Open()
+		if err != nil {
+			found.failed(fmt.Errorf("%q in %s: %w", entry.Name, wrapperZip, sentinel(err)))
+			continue
+		}
+		err = u.consider(&found, wrapperZip, entry.Name, contents, depth)
+		contents.Close() // nothing was written
+		if err != nil {
+			return nil, err
+		}
+	}
+	underWWW := func(name string) bool {
+		return slices.Contains(strings.Split(path.Dir(strings.ReplaceAll(name, `\`, "/")), "/"), "www")
+	}
+	if found.prefer(underWWW) {
+		return found.pick(wrapperDriver)
+	}
+	return found.pick(wrapperZip)
+}
+
+// candidates are the OTA files that an archive holds.
+type candidates struct {
+	files []candidate
+	err   error // of the first that looked like one and was none
+}
+
+type candidate struct {
+	name     string
+	contents []byte
+	file     *File
+}
+
+// consider adds an archive's entry to the candidates when there is an OTA file in it. It fails only when the limits
+// are exceeded.
+func (u *unwrapper) consider(found *candidates, container, name string, r io.Reader, depth int) error {
+	buffered := bufio.NewReaderSize(r, tarBlock)
+	start, _ := buffered.Peek(tarBlock) // reading on tells the error again
+	if u.containerOf(start) == nil && !bytes.HasPrefix(start, magicBytes) && !startsLegrand(start) {
+		return nil
+	}
+	contents, err := u.readAll(buffered)
+	if err == nil {
+		var f *File
+		if f, err = u.open(contents, depth+1); err == nil {
+			found.files = append(found.files, candidate{name, contents, f})
+			return nil
+		}
+	}
+	err = fmt.Errorf("%q in %s: %w", name, container, sentinel(err))
+	if errors.Is(err, ErrTooLarge) {
+		return err
+	}
+	found.failed(err)
+	return nil
+}
+
+func (c *candidates) failed(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+}
+
+// prefer drops the candidates whose name is not wanted, unless none is.
+func (c *candidates) prefer(wanted func(name string) bool) bool {
+	if !slices.ContainsFunc(c.files, func(f candidate) bool { return wanted(f.name) }) {
+		return false
+	}
+	c.files = slices.DeleteFunc(c.files, func(f candidate) bool { return !wanted(f.name) })
+	return true
+}
+
+// pick returns the one OTA file of an archive.
+func (c *candidates) pick(container string) (*File, error) {
+	if len(c.files) == 0 {
+		if c.err != nil {
+			return nil, c.err
+		}
+		return nil, fmt.Errorf("%w: there is no OTA file in the %s", ErrWrapper, container)
+	}
+	first := c.files[0]
+	for _, other := range c.files[1:] {
+		if !bytes.Equal(first.file.Image, other.file.Image) {
+			return nil, fmt.Errorf("%w: there are %d OTA files in the %s, such as %q and %q: unpack it and take the one you want",
+				ErrWrapper, len(c.files), container, first.name, other.name)
+		}
+	}
+	first.file.wrapIn(container)
+	return first.file, nil
+}
+
+// readAll reads what a container unpacks to, as long as the limit allows.
+func (u *unwrapper) readAll(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, u.bytesLeft+1))
+	if int64(len(b)) > u.bytesLeft {
+		return nil, fmt.Errorf("%w: more than %d MiB", ErrTooLarge, maxUnpacked>>20)
+	}
+	u.bytesLeft -= int64(len(b))
+	return b, err
+}
+
+func (u *unwrapper) countEntry() error {
+	if u.entriesLeft == 0 {
+		return errTooManyEntries
+	}
+	u.entriesLeft--
+	return nil
+}
+
+var errTooManyEntries = fmt.Errorf("%w: more than %d files", ErrTooLarge, maxEntries)
+
+// sentinel makes one of this package's errors of one of an archive's.
+func sentinel(err error) error {
+	switch {
+	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrNotOTA), errors.Is(err, ErrTruncated), errors.Is(err, ErrHeader), errors.Is(err, ErrWrapper):
+		return err
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: %w", ErrTruncated, err)
+	}
+	return fmt.Errorf("%w: %w", ErrWrapper, err)
+}

@@ -1,0 +1,83 @@
+package otafile
+
+import "fmt"
+
+// Status is the outcome of a check.
+type Status int
+
+// Outcomes of a check. NotVerifiable is no failure.
+const (
+	NotVerifiable Status = iota // there is something to check, but no way to do it, such as a signature whose key only the vendor has
+	Passed
+	Failed
+)
+
+var statusNames = [...]string{NotVerifiable: "notVerifiable", Passed: "passed", Failed: "failed"}
+
+// String returns "passed", "failed" or "notVerifiable".
+func (s Status) String() string {
+	if s < 0 || int(s) >= len(statusNames) {
+		return fmt.Sprintf("Status(%d)", int(s))
+	}
+	return statusNames[s]
+}
+
+// MarshalText returns what String does.
+func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote, and fails for anything else.
+func (s *Status) UnmarshalText(text []byte) error {
+	for i, name := range statusNames {
+		if name == string(text) {
+			*s = Status(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown check status %q", text)
+}
+
+// Check is one verification of a file's integrity.
+type Check struct {
+	Name     string `json:"name"` // short and stable, one of the Check constants
+	Status   Status `json:"status"`
+	Detail   string `json:"detail,omitempty"`   // for people, where there is more to say
+	Expected string `json:"expected,omitempty"` // what the file says, in hex
+	Found    string `json:"found,omitempty"`    // what was computed, in hex
+}
+
+// String returns a sentence for people.
+func (c Check) String() string {
+	s := c.Name + " " + map[Status]string{NotVerifiable: "cannot be verified", Passed: "passed", Failed: "failed"}[c.Status]
+	if c.Status == Failed && (c.Expected != "" || c.Found != "") {
+		s += fmt.Sprintf(": expected %s, found %s", c.Expected, c.Found)
+	}
+	if c.Detail != "" {
+		s += " (" + c.Detail + ")"
+	}
+	return s
+}
+
+// Names of checks.
+const (
+	CheckIntegrityCode = "AES-MMO integrity code"
+	CheckGBL           = "Silicon Labs GBL CRC-32"
+	CheckEBL           = "Silicon Labs EBL CRC-32"
+	CheckEncryptedEBL  = "Silicon Labs encrypted EBL CRC-32"
+	CheckTelink        = "Telink CRC-32"
+	CheckIKEA          = "IKEA block digests"
+	CheckIKEASignature = "IKEA signature"
+	CheckThirdReality  = "ThirdReality SHA-512"
+	CheckSalusArchive  = "Salus archive MD5"
+	CheckSalus         = "Salus trailer CRC-32"
+	CheckSDevices      = "SDevices trailer CRC-32"
+	CheckSignature     = "ECDSA signature"
+)
+
+// compare is a check that passes when both are equal.
+func compare(name, expected, found string) Check {
+	c := Check{Name: name, Status: Failed, Expected: expected, Found: found}
+	if expected == found {
+		c.Status = Passed
+	}
+	return c
+}

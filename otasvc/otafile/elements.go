@@ -1,0 +1,73 @@
+package otafile
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Tags of the elements behind the header (Zigbee Cluster Library, OTA upgrade cluster). Tags from TagManufacturer on
+// belong to the manufacturer.
+const (
+	TagUpgradeImage   = 0x0000
+	TagSignature      = 0x0001 // 50 bytes, ECDSA over curve sect163k1
+	TagCertificate    = 0x0002 // 48 bytes, for TagSignature
+	TagIntegrityCode  = 0x0003 // 16 bytes, see IntegrityCode
+	TagPicture        = 0x0004
+	TagSignature283   = 0x0005 // 80 bytes, ECDSA over curve sect283k1
+	TagCertificate283 = 0x0006 // 74 bytes, for TagSignature283
+	TagManufacturer   = 0xF000
+)
+
+const (
+	elementHeader = 6 // bytes of tag and length
+
+	// maxElements bounds what a file of nothing but empty elements costs. Real files have up to 175.
+	maxElements = 4096
+
+	// telinkExtra is the bytes between the length and the data of the one element of some Telink files, which the
+	// length does not count (01 0C in all that were seen).
+	telinkExtra = 2
+)
+
+// Element is one tagged piece of the file behind the header. In the wild the upgrade image may be absent, there twice,
+// or not first.
+type Element struct {
+	Tag    uint16
+	Offset uint32 // of the data from the header's first byte, in bytes
+	Length uint32 // of the data, in bytes
+}
+
+// parseElements walks the elements of an image from its header length on. What does not add up is a warning: there are
+// files in the field that devices take although it does not.
+func parseElements(image []byte, at int) (elements []Element, warning string) {
+	for len(image)-at >= elementHeader {
+		e := Element{
+			Tag:    binary.LittleEndian.Uint16(image[at:]),
+			Offset: uint32(at + elementHeader),
+			Length: binary.LittleEndian.Uint32(image[at+2:]),
+		}
+		left := uint64(len(image) - at - elementHeader)
+		if len(elements) == 0 && e.Tag == TagManufacturer && uint64(e.Length)+telinkExtra == left {
+			e.Offset += telinkExtra
+			return append(elements, e), ""
+		}
+		if uint64(e.Length) > left {
+			return elements, fmt.Sprintf("the elements do not add up to the total image size: tag 0x%04X at offset %d says %d bytes, %d are left",
+				e.Tag, at, e.Length, left)
+		}
+		if len(elements) == maxElements {
+			return elements, fmt.Sprintf("there are more than %d elements; those from offset %d on were not looked at", maxElements, at)
+		}
+		elements = append(elements, e)
+		at += elementHeader + int(e.Length)
+	}
+	if left := len(image) - at; left != 0 {
+		return elements, fmt.Sprintf("the elements do not add up to the total image size: %d bytes are left at offset %d", left, at)
+	}
+	return elements, ""
+}
+
+// data returns the element's data.
+func (e Element) data(image []byte) []byte {
+	return image[e.Offset:][:e.Length:e.Length]
+}
