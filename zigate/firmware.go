@@ -35,20 +35,19 @@ func (m Version) Firmware() string {
 	return fmt.Sprintf("%x.%02x", m.Minor>>8, m.Minor&0xFF)
 }
 
-// First minor numbers with a behaviour. Minor numbers grow with time: 3.0f, 3.1a to 3.1e, 3.20.
-const (
-	minorPageRequests = 0x031D // 3.1d
-)
+// minor31d is 3.1d, which brought longer commands, page requests and the version check. Minor numbers grow with time:
+// 3.0f, 3.1a to 3.1e, 3.20.
+const minor31d = 0x031D
 
 // ChecksVersion tells whether Query Next Image is answered with an image only if its version is higher than the running
 // one (v1 from 3.1d on). Other firmware offers the loaded image also to devices that already run it.
 func (m Version) ChecksVersion() bool {
-	return m.Family() == FamilyV1 && m.Minor >= minorPageRequests
+	return m.Family() == FamilyV1 && m.Minor >= minor31d
 }
 
 // MaxCommandPayload is the longest payload of a command that the firmware accepts: 255 bytes up to 3.1c, then 269.
 func (m Version) MaxCommandPayload() int {
-	if m.Family() == FamilyV1 && m.Minor < minorPageRequests {
+	if m.Family() == FamilyV1 && m.Minor < minor31d {
 		return 255
 	}
 	return MaxCommandPayload

@@ -88,6 +88,11 @@ func (t MsgType) FromDongle() bool {
 	return t >= TypeStatus || t == TypeDeviceAnnounce || t == TypePDMLoaded
 }
 
+// Known tells whether this package has a name for the type.
+func (t MsgType) Known() bool {
+	return t.commandName() != "" || t.messageName() != ""
+}
+
 // String writes the type as 0x and four hexadecimal digits.
 func (t MsgType) String() string {
 	return fmt.Sprintf("0x%04x", uint16(t))

@@ -1,0 +1,293 @@
+package zigate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// readBufferSize takes several frames at once; a burst of a dongle is shorter.
+	readBufferSize = 4096
+	// replyBufferSize is room for a block answer with 255 bytes of data, every byte escaped.
+	replyBufferSize = 2 * (headerSize + blockSendSize + 0xFF + 1)
+	// closeTimeout is how long the end of a connection may take. Only a Write that a driver holds takes longer, and is
+	// left alone.
+	closeTimeout = time.Second
+	// maxTimeouts is how many commands in a row may go without an answer.
+	maxTimeouts = 2
+)
+
+var errClosed = errors.New("closed")
+
+// conn is one connection, from an open port to its end. Three goroutines use it: one reads, decodes, answers block
+// requests and calls the Handler; one writes commands; and the one of Run decides what to send, and when to give up.
+type conn struct {
+	d     *Dongle
+	port  Port
+	name  string
+	again bool // not the first connection
+	start time.Time
+
+	wlock   chan struct{} // held (a value inside) for one frame's write; a channel, so that waiting for it can end
+	closed  chan struct{}
+	waiting outstanding
+	out     chan *command // to the writer
+	failed  chan error    // from reader and writer
+
+	heard   atomic.Int64 // when the last good frame came, on the connection's clock
+	probing atomic.Bool  // a Version is wanted by nobody but the probe
+
+	// Of the handshake, see handshake.go.
+	askedNetwork atomic.Bool
+	gotVersion   chan struct{}
+	ready        chan struct{}
+
+	// Of the reader alone.
+	version   Version
+	knowsVer  bool
+	decoder   Decoder
+	errors    FrameErrors // that were counted
+	request   BlockRequest
+	status    Status
+	reply     []byte
+
+	traced Decoder // of written frames, under wlock
+}
+
+func newConn(d *Dongle, port Port, again bool) *conn {
+	name := d.opts.Dialer.String()
+	if s, ok := port.(fmt.Stringer); ok {
+		name = s.String()
+	}
+	return &conn{
+		d:          d,
+		port:       port,
+		name:       name,
+		again:      again,
+		start:      time.Now(),
+		wlock:      make(chan struct{}, 1),
+		closed:     make(chan struct{}),
+		out:        make(chan *command, maxTimeouts),
+		failed:     make(chan error, 2),
+		gotVersion: make(chan struct{}),
+		ready:      make(chan struct{}),
+		reply:      make([]byte, 0, replyBufferSize),
+	}
+}
+
+// now is the time on the connection's clock, which does not jump.
+func (c *conn) now() time.Duration {
+	return time.Since(c.start)
+}
+
+// connected tells whether the handshake was completed.
+func (c *conn) connected() bool {
+	select {
+	case <-c.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// run uses the port until it fails or ctx is done, closes it, and waits for the goroutines that used it.
+func (c *conn) run(ctx context.Context) error {
+	var users sync.WaitGroup
+	users.Go(func() { c.failed <- c.read() })
+	users.Go(c.writeCommands)
+
+	err := c.handshake(ctx)
+	if err == nil {
+		err = c.pump(ctx)
+	}
+
+	close(c.closed)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := c.port.Close(); err != nil {
+			c.d.log.Debug("closing the dongle's port", "port", c.name, "err", err)
+		}
+		users.Wait()
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+		c.d.log.Warn("the dongle's port does not finish a write; leaving it", "port", c.name)
+	}
+	return err
+}
+
+// pump sends commands until something fails.
+func (c *conn) pump(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wait, err := c.step()
+		if err != nil {
+			return err
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-c.failed:
+			return err
+		case <-c.d.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// step does what is due: ends a command whose time is over, begins the next one or a probe. It returns when it is to be
+// called again at the latest.
+func (c *conn) step() (wait time.Duration, err error) {
+	d := c.d
+	now := c.now()
+	idle := now - time.Duration(c.heard.Load())
+
+	d.mu.Lock()
+	if d.inFlight != nil && now < d.deadline {
+		wait = d.deadline - now
+		d.mu.Unlock()
+		return wait, nil
+	}
+	expired := d.inFlight
+	d.inFlight = nil
+	if expired != nil {
+		d.timeouts++
+	}
+	timeouts := d.timeouts
+	var next *command
+	probe := false
+	switch {
+	case timeouts >= maxTimeouts:
+	case len(d.queue) > 0:
+		next = d.queue[0]
+		d.queue[0] = nil
+		d.queue = d.queue[1:]
+	case timeouts > 0 || idle >= d.opts.ProbeInterval:
+		next, _ = newCommand(GetVersion{}, nil)
+		probe = true
+	}
+	if next != nil {
+		d.inFlight, d.deadline = next, now+d.opts.CommandTimeout
+	}
+	d.mu.Unlock()
+
+	if expired != nil {
+		c.waiting.forget(expired)
+		expired.finish(Status{}, noAnswer(expired.typ, d.opts.CommandTimeout))
+	}
+	if timeouts >= maxTimeouts {
+		return 0, fmt.Errorf("%w: %d commands in a row without a status", ErrNoAnswer, timeouts)
+	}
+	if next == nil {
+		return d.opts.ProbeInterval - idle, nil
+	}
+	if probe || next.typ == TypeGetVersion {
+		c.probing.Store(probe)
+	}
+	c.send(next)
+	return d.opts.CommandTimeout, nil
+}
+
+// send hands a command to the writer. If a port does not take even what is waiting already, the command's time-out tells.
+func (c *conn) send(cmd *command) {
+	select {
+	case c.out <- cmd:
+	default:
+	}
+}
+
+func noAnswer(t MsgType, after time.Duration) error {
+	return fmt.Errorf("%s (%s): %w within %s", t, t.Name(), ErrNoAnswer, after)
+}
+
+func (c *conn) writeCommands() {
+	for {
+		select {
+		case <-c.closed:
+			return
+		case cmd := <-c.out:
+			if err := c.write(cmd.frame, cmd); err != nil {
+				c.failed <- err
+				return
+			}
+		}
+	}
+}
+
+// write writes one command, or the reply to a block request (cmd is nil), which may consist of several frames. What is
+// expected to be acknowledged is noted before, for the answer can be faster than the return from Write.
+func (c *conn) write(wire []byte, cmd *command) error {
+	select {
+	case c.wlock <- struct{}{}:
+	case <-c.closed:
+		return errClosed
+	}
+	defer func() { <-c.wlock }()
+	select {
+	case <-c.closed:
+		return errClosed
+	default:
+	}
+	c.expect(wire, cmd)
+	for rest := wire; len(rest) > 0; {
+		n, err := c.port.Write(rest)
+		if err != nil {
+			return fmt.Errorf("writing: %w", err)
+		}
+		if n <= 0 {
+			return fmt.Errorf("writing: %w", io.ErrShortWrite)
+		}
+		rest = rest[n:]
+	}
+	if tracer := c.d.tracer.Load(); tracer != nil {
+		c.trace(*tracer, wire)
+	}
+	return nil
+}
+
+func (c *conn) expect(wire []byte, cmd *command) {
+	at := c.now()
+	if cmd != nil {
+		c.waiting.push(expected{typ: cmd.typ, cmd: cmd, at: at})
+		c.d.opts.Observer.FrameSent(cmd.typ)
+		return
+	}
+	// START occurs nowhere but at the beginning of a frame.
+	for i, b := range wire {
+		if b != startByte {
+			continue
+		}
+		if t, ok := frameType(wire[i:]); ok {
+			c.waiting.push(expected{typ: t, at: at})
+			c.d.opts.Observer.FrameSent(t)
+		}
+	}
+}
+
+func (c *conn) trace(tracer Tracer, wire []byte) {
+	for len(wire) > 0 {
+		f, rest, ok := c.traced.Feed(wire)
+		if !ok {
+			return
+		}
+		tracer(ToDongle, f)
+		wire = rest
+	}
+}
+
+// enabled tells whether debug messages are wanted; asking first keeps the block path free of allocations.
+func (c *conn) enabled() bool {
+	return c.d.log.Enabled(context.Background(), slog.LevelDebug)
+}

@@ -1,0 +1,61 @@
+package zigate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Port is the way to a dongle. Close unblocks Read; it need not unblock Write. Reading nothing without an error is
+// allowed. If a Port has a String method, that is how a user knows it.
+type Port interface {
+	io.ReadWriteCloser
+}
+
+// Dialer opens a Port, as often as needed.
+type Dialer interface {
+	// Dial opens the port. An error tells the user what is wrong with it.
+	Dial(ctx context.Context) (Port, error)
+	// String is how a user knows the port: "/dev/ttyUSB0", "tcp://host:9999".
+	String() string
+}
+
+// DefaultBaud is the speed of every released firmware, in bit/s, with 8 data bits, no parity and 1 stop bit.
+const DefaultBaud = 115200
+
+// DefaultTCPPort is where a ZiGate WiFi module listens. Some units listen on 23.
+const DefaultTCPPort = "9999"
+
+// Reasons why a dongle's port cannot be opened, besides those of the operating system.
+var (
+	ErrInvalidPort = errors.New("not a port of a dongle: \"auto\", the path of a serial port, or tcp://host:port expected")
+	ErrNoDongle    = errors.New("no ZiGate found")
+	ErrManyDongles = errors.New("more than one ZiGate found")
+)
+
+const autoSpec = "auto"
+
+// NewDialer understands "auto" (the one USB serial port whose vendor and product a ZiGate may have), the path of a
+// serial port or PTY, and tcp://host:port (port 9999 if left out). The baud rate, DefaultBaud if 0, is for serial ports.
+func NewDialer(spec string, baud int) (Dialer, error) {
+	if baud == 0 {
+		baud = DefaultBaud
+	}
+	if baud < 0 {
+		return nil, fmt.Errorf("baud rate %d: must be positive", baud)
+	}
+	spec = strings.TrimSpace(spec)
+	switch scheme, rest, ok := strings.Cut(spec, "://"); {
+	case spec == "":
+		return nil, fmt.Errorf("empty: %w", ErrInvalidPort)
+	case spec == autoSpec:
+		return autoDialer{baud: baud, list: listPorts}, nil
+	case ok && scheme == "tcp":
+		return newTCPDialer(spec, rest)
+	case ok:
+		return nil, fmt.Errorf("%q: %w", spec, ErrInvalidPort)
+	}
+	return serialDialer{path: spec, baud: baud}, nil
+}

@@ -1,0 +1,261 @@
+package zigate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// command is one that waits for its turn or for its status.
+type command struct {
+	typ   MsgType
+	frame []byte
+	done  func(Status, error)
+}
+
+func newCommand(m Message, done func(Status, error)) (*command, int) {
+	payload := m.AppendPayload(nil)
+	return &command{typ: m.Type(), frame: AppendFrame(nil, m.Type(), payload), done: done}, len(payload)
+}
+
+func (c *command) finish(s Status, err error) {
+	if c.done != nil {
+		c.done(s, err)
+	}
+}
+
+// failure is a command that ends without a status.
+type failure struct {
+	cmd *command
+	err error
+}
+
+// Submit queues a command. It never blocks. Commands are sent in the order of their submission, each after the status
+// of the one before or its time-out; answers to image block requests go ahead of them.
+//
+// done is called exactly once, with the status and nil for status 0, *StatusError for others, or with ErrNotConnected,
+// ErrNoAnswer, ErrQueueFull or ErrTooLong. It is called from a goroutine of the dongle, or, when Run has not begun or
+// has returned, before Submit returns. It must not block. nil is allowed.
+func (d *Dongle) Submit(cmd Message, done func(Status, error)) {
+	c, size := newCommand(cmd, done)
+	d.mu.Lock()
+	var err error
+	switch {
+	case !d.accepting:
+		err = fmt.Errorf("%s (%s): %w", c.typ, c.typ.Name(), ErrNotConnected)
+	case size > d.maxPayload:
+		err = fmt.Errorf("%s (%s) of %d bytes, at most %d: %w", c.typ, c.typ.Name(), size, d.maxPayload, ErrTooLong)
+	case len(d.queue) >= maxQueue:
+		err = fmt.Errorf("%s (%s): %w", c.typ, c.typ.Name(), ErrQueueFull)
+	default:
+		d.queue = append(d.queue, c)
+	}
+	if err == nil {
+		d.mu.Unlock()
+		notify(d.wake)
+		return
+	}
+	if !d.running {
+		d.mu.Unlock()
+		c.finish(Status{}, err)
+		return
+	}
+	d.failed = append(d.failed, failure{c, err})
+	d.mu.Unlock()
+	notify(d.wakeFail)
+}
+
+// Command submits a command and waits for its status. The error is one of Submit or of ctx; in the latter case the
+// command may still be sent.
+func (d *Dongle) Command(ctx context.Context, cmd Message) (Status, error) {
+	type result struct {
+		status Status
+		err    error
+	}
+	results := make(chan result, 1)
+	d.Submit(cmd, func(s Status, err error) { results <- result{s, err} })
+	select {
+	case r := <-results:
+		return r.status, r.err
+	case <-ctx.Done():
+		return Status{}, fmt.Errorf("%s (%s): %w", cmd.Type(), cmd.Type().Name(), ctx.Err())
+	}
+}
+
+func notify(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+// complete reports commands that were refused. Submit must not, for it may be called with a caller's lock held.
+func (d *Dongle) complete(stop <-chan struct{}) {
+	for {
+		select {
+		case <-d.wakeFail:
+			d.report()
+		case <-stop:
+			return
+		}
+	}
+}
+
+func (d *Dongle) report() {
+	d.mu.Lock()
+	failed := d.failed
+	d.failed = nil
+	d.mu.Unlock()
+	for _, f := range failed {
+		f.cmd.finish(Status{}, f.err)
+	}
+}
+
+// accept lets commands in, for firmware of this version.
+func (d *Dongle) accept(v Version) {
+	d.mu.Lock()
+	d.accepting = true
+	d.maxPayload = v.MaxCommandPayload()
+	d.timeouts = 0
+	d.mu.Unlock()
+}
+
+// disconnected ends all commands.
+func (d *Dongle) disconnected(err error) {
+	d.mu.Lock()
+	d.accepting = false
+	ended := d.queue
+	if d.inFlight != nil {
+		ended = append([]*command{d.inFlight}, ended...)
+	}
+	d.queue, d.inFlight = nil, nil
+	d.mu.Unlock()
+	for _, c := range ended {
+		c.finish(Status{}, fmt.Errorf("%s (%s): %w: %v", c.typ, c.typ.Name(), ErrNotConnected, err))
+	}
+}
+
+// begin makes a command the one in flight.
+func (d *Dongle) begin(c *command, deadline time.Duration) {
+	d.mu.Lock()
+	d.inFlight, d.deadline = c, deadline
+	d.mu.Unlock()
+}
+
+// end takes a command out of flight and tells whether it was there: whoever gets true reports its result.
+func (d *Dongle) end(c *command) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.inFlight != c {
+		return false
+	}
+	d.inFlight = nil
+	return true
+}
+
+// answered reports the status of a command that is in flight.
+func (d *Dongle) answered(c *command, s Status) {
+	if !d.end(c) {
+		return // it came together with the time-out
+	}
+	d.mu.Lock()
+	d.timeouts = 0
+	d.mu.Unlock()
+	var err error
+	if s.Status != StatusOK {
+		err = &StatusError{Status: s}
+	}
+	c.finish(s, err)
+	notify(d.wake)
+}
+
+// probed takes a version for the answer to a probe even if the status before it was lost.
+func (c *conn) probed() {
+	d := c.d
+	d.mu.Lock()
+	probe := d.inFlight
+	if probe == nil || probe.typ != TypeGetVersion {
+		d.mu.Unlock()
+		return
+	}
+	d.inFlight = nil
+	d.timeouts = 0
+	d.mu.Unlock()
+	c.waiting.forget(probe)
+	notify(d.wake)
+}
+
+// maxOutstanding is how many frames may wait for their status. Only a dongle that answers nothing lets it grow.
+const maxOutstanding = 64
+
+// expected is a frame whose status has not come yet.
+type expected struct {
+	typ MsgType
+	cmd *command // nil: a block answer
+	at  time.Duration
+}
+
+// outstanding are the frames that wait for their status, in the order in which they were written, which is the order
+// in which a dongle executes and answers them. A status says nothing but the type of its command, and may be lost.
+type outstanding struct {
+	mu   sync.Mutex
+	list []expected
+}
+
+func (o *outstanding) push(e expected) {
+	o.mu.Lock()
+	if o.list == nil {
+		o.list = make([]expected, 0, maxOutstanding)
+	}
+	if len(o.list) == maxOutstanding {
+		o.list = append(o.list[:0], o.list[1:]...)
+	}
+	o.list = append(o.list, e)
+	o.mu.Unlock()
+}
+
+// match finds whose status has come: the oldest frame of that type, except that a block answer older than maxAge, whose
+// status must have been lost, gives way to a younger frame. Block answers written before it have lost theirs, too.
+func (o *outstanding) match(t MsgType, now, maxAge time.Duration) (cmd *command, found bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	at := -1
+	for i, e := range o.list {
+		if e.typ != t {
+			continue
+		}
+		at = i
+		if e.cmd != nil || now-e.at < maxAge {
+			break
+		}
+	}
+	if at < 0 {
+		return nil, false
+	}
+	cmd = o.list[at].cmd
+	kept := o.list[:0]
+	for i, e := range o.list {
+		if i > at || i < at && e.cmd != nil {
+			kept = append(kept, e)
+		}
+	}
+	clear(o.list[len(kept):])
+	o.list = kept
+	return cmd, true
+}
+
+// forget removes a command that is not waited for any more.
+func (o *outstanding) forget(c *command) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i, e := range o.list {
+		if e.cmd == c {
+			last := len(o.list) - 1
+			copy(o.list[i:], o.list[i+1:])
+			o.list[last] = expected{}
+			o.list = o.list[:last]
+			return
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package zigate
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Reasons why something received was of no use.
+const (
+	ReasonGarbage     = "garbage"      // bytes outside of a frame
+	ReasonTruncated   = "truncated"    // a frame cut short
+	ReasonChecksum    = "checksum"     // a checksum that does not fit
+	ReasonLength      = "length"       // more bytes than announced
+	ReasonEscape      = "escape"       // an escape byte before END
+	ReasonOverlong    = "overlong"     // longer than MaxPayload
+	ReasonNoLQI       = "no_lqi"       // a frame without a payload
+	ReasonShort       = "short"        // a message that ends before its fields
+	ReasonUnknownType = "unknown_type" // a type without a meaning here
+)
+
+// FrameErrorReasons are all the reasons that an Observer may be given.
+func FrameErrorReasons() []string {
+	return []string{
+		ReasonGarbage, ReasonTruncated, ReasonChecksum, ReasonLength, ReasonEscape, ReasonOverlong,
+		ReasonNoLQI, ReasonShort, ReasonUnknownType,
+	}
+}
+
+// read reads until the port fails or is closed.
+func (c *conn) read() error {
+	buf := make([]byte, readBufferSize)
+	for {
+		n, err := c.port.Read(buf)
+		for in := buf[:n]; len(in) > 0; {
+			f, rest, ok := c.decoder.Feed(in)
+			in = rest
+			if !ok {
+				break
+			}
+			select {
+			case <-c.closed: // its Handler is told so, or was
+				return errClosed
+			default:
+			}
+			if err := c.receive(f); err != nil {
+				return err
+			}
+		}
+		c.countErrors()
+		if err != nil {
+			return fmt.Errorf("reading: %w", err)
+		}
+		select {
+		case <-c.closed:
+			return errClosed
+		default:
+		}
+	}
+}
+
+// receive acts on one frame. The error is one of writing a reply.
+func (c *conn) receive(f Frame) error {
+	at := time.Now()
+	c.heard.Store(int64(at.Sub(c.start)))
+	c.d.opts.Observer.FrameReceived(f.Type)
+	if tracer := c.d.tracer.Load(); tracer != nil {
+		(*tracer)(FromDongle, f)
+	}
+	payload, lqi, err := f.Message()
+	if err != nil {
+		c.unusable(ReasonNoLQI, f, err)
+		return nil
+	}
+	switch f.Type {
+	case TypeImageBlockRequest:
+		if err := c.request.Parse(payload); err != nil {
+			c.unusable(ReasonShort, f, err)
+			return nil
+		}
+		return c.answerBlock(at)
+	case TypeStatus:
+		if err := c.status.Parse(payload); err != nil {
+			c.unusable(ReasonShort, f, err)
+			return nil
+		}
+		c.handleStatus(at.Sub(c.start), lqi)
+		return nil
+	}
+	m, err := ParseMessage(f.Type, payload)
+	if err != nil {
+		reason := ReasonShort
+		if errors.Is(err, ErrUnknownType) {
+			reason = ReasonUnknownType
+		}
+		c.unusable(reason, f, err)
+		return nil
+	}
+	if c.enabled() {
+		c.d.log.Debug("received", "type", f.Type, "name", f.Type.Name(), "lqi", lqi, "fields", m)
+	}
+	if !c.consume(m) {
+		c.d.opts.Handler.HandleMessage(m, lqi)
+	}
+	return nil
+}
+
+// answerBlock is the hot path: no allocation, no lock but the one of the port, no log unless it is wanted.
+func (c *conn) answerBlock(at time.Time) error {
+	reply := c.d.opts.Handler.HandleBlockRequest(&c.request, c.reply[:0])
+	if cap(reply) > cap(c.reply) {
+		c.reply = reply[:0] // it has grown once, and stays so
+	}
+	if len(reply) > 0 {
+		if err := c.write(reply, nil); err != nil {
+			return err
+		}
+		c.d.opts.Observer.BlockAnswered(time.Since(at))
+	}
+	if c.enabled() {
+		c.d.log.Debug("image block request", "fields", c.request, "reply", len(reply), "took", time.Since(at))
+	}
+	return nil
+}
+
+// handleStatus gives c.status to whom it belongs.
+func (c *conn) handleStatus(now time.Duration, lqi uint8) {
+	s := &c.status
+	if s.Form == StatusFormBuffers {
+		c.d.opts.Observer.Buffers(s.NPDUUsed, s.APDUUsed)
+	}
+	if c.enabled() {
+		c.d.log.Debug("status", "command", s.Request, "name", s.Request.Name(), "status", s.Status, "fields", *s)
+	}
+	cmd, found := c.waiting.match(s.Request, now, c.d.opts.CommandTimeout)
+	switch {
+	case !found:
+		c.d.opts.Handler.HandleMessage(*s, lqi)
+	case cmd == nil:
+		c.d.opts.Handler.HandleBlockStatus(s)
+	default:
+		c.d.answered(cmd, *s)
+	}
+}
+
+// unusable counts a frame that means nothing. The dongle may be newer than this program, or have lost bytes.
+func (c *conn) unusable(reason string, f Frame, err error) {
+	c.d.opts.Observer.FrameError(reason)
+	if c.enabled() {
+		c.d.log.Debug("ignored a frame of the dongle", "frame", f.String(), "err", err)
+	}
+}
+
+// countErrors hands the decoder's new errors to the Observer.
+func (c *conn) countErrors() {
+	now := c.decoder.Errors()
+	if now == c.errors {
+		return
+	}
+	c.count(ReasonGarbage, now.Garbage-c.errors.Garbage)
+	c.count(ReasonTruncated, now.Truncated-c.errors.Truncated)
+	c.count(ReasonChecksum, now.Checksum-c.errors.Checksum)
+	c.count(ReasonLength, now.Length-c.errors.Length)
+	c.count(ReasonEscape, now.Escape-c.errors.Escape)
+	c.count(ReasonOverlong, now.Overlong-c.errors.Overlong)
+	c.errors = now
+}
+
+func (c *conn) count(reason string, n uint64) {
+	for range n {
+		c.d.opts.Observer.FrameError(reason)
+	}
+}
