@@ -40,8 +40,7 @@ type conn struct {
 	out     chan *command // to the writer
 	failed  chan error    // from reader and writer
 
-	heard   atomic.Int64 // when the last good frame came, on the connection's clock
-	probing atomic.Bool  // a Version is wanted by nobody but the probe
+	heard atomic.Int64 // when the last good frame came, on the connection's clock
 
 	// Of the handshake, see handshake.go.
 	askedNetwork atomic.Bool
@@ -49,13 +48,13 @@ type conn struct {
 	ready        chan struct{}
 
 	// Of the reader alone.
-	version   Version
-	knowsVer  bool
-	decoder   Decoder
-	errors    FrameErrors // that were counted
-	request   BlockRequest
-	status    Status
-	reply     []byte
+	version  Version
+	knowsVer bool
+	decoder  Decoder
+	errors   FrameErrors // that were counted
+	request  BlockRequest
+	status   Status
+	reply    []byte
 
 	traced Decoder // of written frames, under wlock
 }
@@ -167,16 +166,18 @@ func (c *conn) step() (wait time.Duration, err error) {
 	}
 	timeouts := d.timeouts
 	var next *command
-	probe := false
 	switch {
 	case timeouts >= maxTimeouts:
 	case len(d.queue) > 0:
 		next = d.queue[0]
 		d.queue[0] = nil
 		d.queue = d.queue[1:]
+		if next.typ == TypeGetVersion {
+			d.probe = nil // this version is for somebody
+		}
 	case timeouts > 0 || idle >= d.opts.ProbeInterval:
 		next, _ = newCommand(GetVersion{}, nil)
-		probe = true
+		d.probe = next
 	}
 	if next != nil {
 		d.inFlight, d.deadline = next, now+d.opts.CommandTimeout
@@ -192,9 +193,6 @@ func (c *conn) step() (wait time.Duration, err error) {
 	}
 	if next == nil {
 		return d.opts.ProbeInterval - idle, nil
-	}
-	if probe || next.typ == TypeGetVersion {
-		c.probing.Store(probe)
 	}
 	c.send(next)
 	return d.opts.CommandTimeout, nil

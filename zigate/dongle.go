@@ -128,6 +128,7 @@ type Dongle struct {
 	inFlight   *command
 	deadline   time.Duration // of inFlight, on the connection's clock
 	timeouts   int           // in a row
+	probe      *command      // whose Version nobody else wants
 	failed     []failure     // to be reported by the completer
 
 	wake     chan struct{} // to the goroutine that sends commands

@@ -80,11 +80,7 @@ func (c *conn) consume(m Message) bool {
 			close(c.gotVersion)
 			return true
 		}
-		if !c.probing.Swap(false) {
-			return false
-		}
-		c.probed()
-		return true
+		return c.probed()
 	case NetworkState:
 		if c.connected() || !c.askedNetwork.Load() {
 			return false

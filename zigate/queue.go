@@ -118,6 +118,7 @@ func (d *Dongle) accept(v Version) {
 	d.accepting = true
 	d.maxPayload = v.MaxCommandPayload()
 	d.timeouts = 0
+	d.probe = nil
 	d.mu.Unlock()
 }
 
@@ -170,20 +171,24 @@ func (d *Dongle) answered(c *command, s Status) {
 	notify(d.wake)
 }
 
-// probed takes a version for the answer to a probe even if the status before it was lost.
-func (c *conn) probed() {
+// probed takes a version for the answer to the last probe, even if the status before it was lost, and tells whether
+// there was a probe.
+func (c *conn) probed() bool {
 	d := c.d
 	d.mu.Lock()
-	probe := d.inFlight
-	if probe == nil || probe.typ != TypeGetVersion {
-		d.mu.Unlock()
-		return
+	probe := d.probe
+	ended := probe != nil && d.inFlight == probe
+	d.probe = nil
+	if ended {
+		d.inFlight = nil
+		d.timeouts = 0
 	}
-	d.inFlight = nil
-	d.timeouts = 0
 	d.mu.Unlock()
-	c.waiting.forget(probe)
-	notify(d.wake)
+	if ended {
+		c.waiting.forget(probe)
+		notify(d.wake)
+	}
+	return probe != nil
 }
 
 // maxOutstanding is how many frames may wait for their status. Only a dongle that answers nothing lets it grow.
