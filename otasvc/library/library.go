@@ -1,16 +1,25 @@
 package library
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// What Fetch and Registry.Add fail with; ask with errors.Is.
+// What this package's methods fail with; ask with errors.Is. An error that is none of them is a fault of the machine,
+// such as a full disk.
 var (
 	// ErrAccess: the image could not be had from its URL.
 	ErrAccess = errors.New("cannot get the image")
@@ -20,40 +29,124 @@ var (
 	ErrPolicy = fmt.Errorf("%w: its URL is not allowed", ErrAccess)
 	// ErrValidation: what was downloaded is not the image it should be, or is damaged.
 	ErrValidation = errors.New("the image is not valid")
+	// ErrNotStored: there is no image with this SHA-256 in the store.
+	ErrNotStored = errors.New("the image is not in the store")
+	// ErrCorrupt: the stored image is damaged. It was set aside and is no longer in the store: it is an ErrNotStored.
+	ErrCorrupt = fmt.Errorf("%w: its file was damaged and has been set aside", ErrNotStored)
 	// ErrIncompatibleDriverVersion: a newer driver has registered its image already.
 	ErrIncompatibleDriverVersion = errors.New("a newer driver version is registered")
 )
 
+const (
+	defaultMaxBytes     = 16 << 20
+	defaultFetchTimeout = 2 * time.Minute
+	defaultDirectorURL  = "http://director"
+)
+
 // Options say where a Library keeps its files and what it may fetch.
 type Options struct {
-	Dir          string            // the image folder: file URLs reach below it, the store is in it; made where it is missing
+	Dir          string            // the image folder, made where it is missing: file URLs reach below it, driver/ below it serves controller URLs, the store is in it
 	MaxBytes     int64             // largest download; 16 MiB where zero
-	AllowedHosts []string          // host patterns such as "ota.example.com" or "*.example.com"; empty allows all
-	FetchTimeout time.Duration     // longest time without a byte; 2 minutes where zero
-	DirectorURL  string            // what stands for controller:// when the file is not in Dir; "http://director" where empty
+	AllowedHosts []string          // hosts that images may come from, such as "ota.example.com", "*.example.com" or "10.0.0.5:8080"; none allows all
+	FetchTimeout time.Duration     // longest time without a byte, 2 minutes where zero; a whole download may take 30 times that
+	DirectorURL  string            // what controller:// stands for when the file is not in the driver folder; "http://director" where empty
 	Transport    http.RoundTripper // nil for one of the library's own
 	Logger       *slog.Logger      // nil to stay silent
 }
 
-// Request is an image to fetch.
-type Request struct {
-	URL              string // http, https, file or controller://driver/<name>/<file>
-	SHA256, SHA512   string // of the whole download, in hex, any case; empty for no check
-	ManufacturerCode *uint16
-	ImageType        *uint16 // this and ManufacturerCode must equal the file's where they are given
-	Force            bool    // take the image even when one of its own checks fails
-	// Progress is called as bytes arrive, from Fetch's goroutine; total is -1 while it is unknown. It may be nil.
-	Progress func(done, total int64)
+// Library fetches images and keeps them. Its methods may be called from several goroutines.
+type Library struct {
+	options   Options
+	director  *url.URL
+	transport http.RoundTripper
+	log       *slog.Logger
+	storeDir  string
+
+	storing sync.Mutex // held while files of the store are written or removed
+	mu      sync.RWMutex
+	images  map[string]Image // by SHA-256
 }
 
-// Image is an image in the store.
+// Image is an image in the store. What it refers to is shared: do not change it.
 type Image struct {
 	SHA256   string // of the bytes that devices get, in lower-case hex: the key of the store
 	Size     uint32 // of the same, in bytes
 	Header   otafile.Header
-	URL      string // where it was first fetched from, without a password
+	URL      string // where it was fetched from last, without user and password; empty when that is no longer known
 	Wrapper  string // see otafile.File
 	Warnings []string
-	Checks   []otafile.Check
+	Checks   []otafile.Check // those of the download's digests first
 	StoredAt time.Time
+}
+
+// Open opens the library in Options.Dir. It removes what an interrupted Fetch left behind, and sets stored files aside
+// that are damaged; the logger is told.
+func Open(options Options) (*Library, error) {
+	if options.Dir == "" {
+		return nil, errors.New("open image library: no folder is given")
+	}
+	dir, err := filepath.Abs(options.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open image library: %w", err)
+	}
+	options.Dir = dir
+	options.MaxBytes = cmp.Or(options.MaxBytes, defaultMaxBytes)
+	options.FetchTimeout = cmp.Or(options.FetchTimeout, defaultFetchTimeout)
+	director, err := url.Parse(cmp.Or(options.DirectorURL, defaultDirectorURL))
+	if err != nil || !isHTTP(director) || director.Host == "" {
+		return nil, fmt.Errorf("open image library: the director's URL must be http or https with a host, such as %s", defaultDirectorURL)
+	}
+	for _, pattern := range options.AllowedHosts {
+		if _, err := path.Match(pattern, ""); err != nil || strings.TrimSpace(pattern) == "" {
+			return nil, fmt.Errorf("open image library: %q is no host pattern; write them like ota.example.com or *.example.com", pattern)
+		}
+	}
+	l := &Library{
+		options:   options,
+		director:  director,
+		transport: options.Transport,
+		log:       options.Logger,
+		storeDir:  filepath.Join(dir, "store"),
+		images:    map[string]Image{},
+	}
+	if l.transport == nil {
+		l.transport = newTransport()
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(l.storeDir, 0o755); err != nil {
+		return nil, fmt.Errorf("open image library: %w", err)
+	}
+	if err := l.scanStore(); err != nil {
+		return nil, fmt.Errorf("open image library: %w", err)
+	}
+	return l, nil
+}
+
+// Image returns the stored image with this SHA-256 (hex, lower case).
+func (l *Library) Image(sha256 string) (Image, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	image, ok := l.images[sha256]
+	return image, ok
+}
+
+// Images returns all stored images, by manufacturer code, image type, file version and SHA-256.
+func (l *Library) Images() []Image {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	all := make([]Image, 0, len(l.images))
+	for _, image := range l.images {
+		all = append(all, image)
+	}
+	slices.SortFunc(all, func(a, b Image) int {
+		return cmp.Or(
+			cmp.Compare(a.Header.ManufacturerCode, b.Header.ManufacturerCode),
+			cmp.Compare(a.Header.ImageType, b.Header.ImageType),
+			cmp.Compare(a.Header.FileVersion, b.Header.FileVersion),
+			cmp.Compare(a.SHA256, b.SHA256),
+		)
+	})
+	return all
 }

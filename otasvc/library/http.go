@@ -1,0 +1,240 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	maxRedirects  = 10
+	maxResumes    = 8                      // attempts after the first
+	resumeDelay   = 250 * time.Millisecond // before the second resume; it doubles with each, the first is at once
+	fetchTimeouts = 30                     // a whole download may take so many times Options.FetchTimeout
+	userAgent     = "zigate-ota"
+)
+
+var (
+	errNoByte  = errors.New("no byte came in time")
+	errTooSlow = errors.New("the download is too slow")
+)
+
+// newTransport makes the library's own transport. Downloads are rare and from all kinds of places, so connections are
+// not kept.
+func newTransport() http.RoundTripper {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		DisableKeepAlives:     true,
+		DisableCompression:    true, // a digest is of the bytes that lie on the server
+	}
+}
+
+// download is one download over HTTP, over as many connections as it takes.
+type download struct {
+	client  *http.Client
+	url     *url.URL
+	idle    *time.Timer // ends the download's context
+	timeout time.Duration
+	body    *body
+
+	validator string // what If-Range takes: a strong entity tag or a date; empty when a resume would not be safe
+}
+
+// brokenError is an error after which the download can go on with another connection.
+type brokenError struct{ err error }
+
+func (e *brokenError) Error() string { return e.err.Error() }
+func (e *brokenError) Unwrap() error { return e.err }
+
+// download gets what is at an http or https URL; see allow for trusted.
+func (l *Library) download(ctx context.Context, u *url.URL, trusted string, progress func(done, total int64)) ([]byte, error) {
+	if err := l.allow(u, trusted); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	d := &download{
+		client: &http.Client{
+			Transport: l.transport,
+			CheckRedirect: func(r *http.Request, via []*http.Request) error {
+				if len(via) > maxRedirects {
+					return fmt.Errorf("%w: %s: it is redirected more than %d times", ErrAccess, shown(u), maxRedirects)
+				}
+				if err := l.allow(r.URL, trusted); err != nil {
+					return fmt.Errorf("%w (%s redirects there)", err, shown(u))
+				}
+				return nil
+			},
+		},
+		url:     u,
+		timeout: l.options.FetchTimeout,
+		idle:    time.AfterFunc(l.options.FetchTimeout, func() { cancel(errNoByte) }),
+		body:    &body{name: shown(u), max: l.options.MaxBytes, total: -1, progress: progress},
+	}
+	defer d.idle.Stop()
+	for resumes := 0; ; resumes++ {
+		err := d.attempt(ctx, resumes > 0)
+		if err == nil {
+			return d.body.data, nil
+		}
+		if ctx.Err() != nil {
+			err = d.cause(ctx)
+		}
+		var broken *brokenError
+		if !errors.As(err, &broken) {
+			return nil, err
+		}
+		if resumes == maxResumes {
+			return nil, fmt.Errorf("%w: %s: %w (given up after %d attempts)", ErrAccess, shown(u), err, resumes+1)
+		}
+		l.log.Debug("image download broke off", "url", shown(u), "bytes", len(d.body.data), "error", err)
+		if resumes > 0 {
+			select {
+			case <-time.After(resumeDelay << (resumes - 1)):
+			case <-ctx.Done():
+				return nil, d.cause(ctx)
+			}
+		}
+	}
+}
+
+// cause tells why the context ended.
+func (d *download) cause(ctx context.Context) error {
+	switch cause := context.Cause(ctx); cause {
+	case errNoByte:
+		return fmt.Errorf("%w: %s: no byte came for %s, after %d", ErrAccess, shown(d.url), d.timeout, len(d.body.data))
+	default:
+		return fmt.Errorf("%w: %s: %w", ErrAccess, shown(d.url), cause)
+	}
+}
+
+// attempt gets the download, or what is missing of it, over one connection.
+func (d *download) attempt(ctx context.Context, again bool) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url.String(), nil)
+	if err != nil {
+		return fmt.Errorf("%w: %s: the URL is malformed", ErrAccess, shown(d.url))
+	}
+	request.Header.Set("User-Agent", userAgent)
+	request.Header.Set("Accept-Encoding", "identity") // a transport that was handed in might unpack otherwise
+	if d.validator == "" {
+		d.body.restart()
+	}
+	from := int64(len(d.body.data))
+	if from > 0 {
+		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+		request.Header.Set("If-Range", d.validator)
+	}
+	d.idle.Reset(d.timeout)
+	response, err := d.client.Do(request)
+	if err != nil {
+		return d.doError(err, again)
+	}
+	defer response.Body.Close() // what is not read is not wanted
+	if err := d.begin(response, from); err != nil {
+		return err
+	}
+	err = d.body.readFrom(ctx, &idleReader{response.Body, d})
+	d.idle.Stop()
+	switch {
+	case errors.Is(err, ErrAccess):
+		return err
+	case err != nil:
+		return &brokenError{fmt.Errorf("the connection broke after %d bytes: %s", len(d.body.data), scrub(err.Error()))}
+	}
+	return d.body.checkWhole()
+}
+
+// doError sorts what a request fails with. The first one's failure is final: most likely the URL is wrong, and who asked
+// wants to know at once.
+func (d *download) doError(err error, again bool) error {
+	var about *url.Error
+	if errors.As(err, &about) {
+		err = about.Err // without the URL, whose user it shows
+	}
+	if errors.Is(err, ErrAccess) {
+		return err
+	}
+	err = errors.New(scrub(err.Error()))
+	if again {
+		return &brokenError{err}
+	}
+	return fmt.Errorf("%w: %s: %w", ErrAccess, shown(d.url), err)
+}
+
+// begin decides by a response's head how its body continues what is there.
+func (d *download) begin(response *http.Response, from int64) error {
+	switch {
+	case response.StatusCode == http.StatusOK:
+		// With a range asked for: the server knows none, or the file is another one now.
+		d.body.restart()
+		d.body.total = response.ContentLength
+		d.validator = validatorOf(response)
+		return d.body.checkTotal()
+	case response.StatusCode == http.StatusPartialContent && from > 0:
+		start, total, ok := parseContentRange(response.Header.Get("Content-Range"))
+		other := validatorOf(response)
+		if !ok || start != from || total >= 0 && d.body.total >= 0 && total != d.body.total || other != "" && other != d.validator {
+			d.validator = ""
+			return &brokenError{errors.New("the file on the server changed meanwhile")}
+		}
+		if d.body.total < 0 {
+			d.body.total = total
+		}
+		return d.body.checkTotal()
+	case response.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0:
+		d.validator = ""
+		return &brokenError{errors.New("the server has no such part of the file any more")}
+	}
+	return fmt.Errorf("%w: %s: the server answered %d %s", ErrAccess, shown(d.url), response.StatusCode, http.StatusText(response.StatusCode))
+}
+
+// validatorOf returns what a later If-Range may say of the response (RFC 9110, 13.1.5): a weak entity tag will not do.
+func validatorOf(response *http.Response) string {
+	if tag := response.Header.Get("ETag"); tag != "" {
+		if strings.HasPrefix(tag, "W/") {
+			return ""
+		}
+		return tag
+	}
+	return response.Header.Get("Last-Modified")
+}
+
+// parseContentRange parses "bytes 100-199/200"; total is -1 where the server does not know it.
+func parseContentRange(s string) (start, total int64, ok bool) {
+	s, isBytes := strings.CutPrefix(s, "bytes ")
+	span, size, hasSize := strings.Cut(s, "/")
+	first, _, hasLast := strings.Cut(span, "-")
+	start, err := strconv.ParseInt(first, 10, 64)
+	if !isBytes || !hasSize || !hasLast || err != nil {
+		return 0, 0, false
+	}
+	if size == "*" {
+		return start, -1, true
+	}
+	total, err = strconv.ParseInt(size, 10, 64)
+	return start, total, err == nil && total >= 0
+}
+
+// idleReader winds the download's timer up for each read.
+type idleReader struct {
+	r io.Reader
+	d *download
+}
+
+func (r *idleReader) Read(p []byte) (int, error) {
+	r.d.idle.Reset(r.d.timeout)
+	n, err := r.r.Read(p)
+	r.d.idle.Stop()
+	return n, err
+}
