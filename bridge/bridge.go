@@ -1,0 +1,100 @@
+package bridge
+
+import (
+	"encoding/json"
+	"log/slog"
+
+	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Publisher is the way out to the broker. None of its methods blocks.
+type Publisher interface {
+	// Retain publishes the newest value of a retained topic.
+	Retain(topic string, payload []byte)
+	// Clear removes a retained topic.
+	Clear(topic string)
+	// Publish publishes what is not retained, in order.
+	Publish(topic string, payload []byte)
+}
+
+// Observer counts what passes, for metrics.
+type Observer interface {
+	// Command counts the final answer to a request.
+	Command(operation, status string)
+	// DeviceChanged and DeviceGone keep the series of a device.
+	DeviceChanged(otasvc.DeviceRecord)
+	DeviceGone(zigate.IEEE)
+	// InfoChanged keeps the counts of the service.
+	InfoChanged(otasvc.InfoRecord)
+}
+
+// Options are what a Bridge is made of.
+type Options struct {
+	Topics   Topics
+	Version  string // of the program, told in <base>/info
+	Service  *otasvc.Service
+	Out      Publisher
+	Observer Observer
+	Logger   *slog.Logger
+}
+
+// Bridge turns requests from MQTT into calls of the service, and what the service tells into messages. It is an
+// otasvc.Sink.
+type Bridge struct {
+	topics   Topics
+	version  string
+	service  *otasvc.Service
+	out      Publisher
+	observer Observer
+	log      *slog.Logger
+}
+
+// New makes a Bridge; it needs no running.
+func New(o Options) *Bridge {
+	return &Bridge{topics: o.Topics, version: o.Version, service: o.Service, out: o.Out, observer: o.Observer, log: o.Logger}
+}
+
+var _ otasvc.Sink = (*Bridge)(nil)
+
+// DeviceChanged publishes a device's record and its Home Assistant update state.
+func (b *Bridge) DeviceChanged(d otasvc.DeviceRecord) {
+	b.out.Retain(b.topics.Device(d.EUID), marshal(newDevicePayload(d)))
+	b.out.Retain(b.topics.Update(d.EUID), marshal(homeassistant.Update(d)))
+	b.observer.DeviceChanged(d)
+}
+
+// DeviceGone clears the retained topics of a device that has left for good.
+func (b *Bridge) DeviceGone(euid zigate.IEEE) {
+	b.out.Clear(b.topics.Device(euid))
+	b.out.Clear(b.topics.Update(euid))
+	b.observer.DeviceGone(euid)
+}
+
+// InfoChanged publishes the service's own record.
+func (b *Bridge) InfoChanged(r otasvc.InfoRecord) {
+	b.out.Retain(b.topics.Info(), marshal(newInfoPayload(b.version, r)))
+	b.observer.InfoChanged(r)
+}
+
+// ImagesChanged publishes the registered images.
+func (b *Bridge) ImagesChanged(list []otasvc.RegisteredImage) {
+	b.out.Retain(b.topics.Images(), marshal(newImagesPayload(list)))
+}
+
+// Happened publishes an event.
+func (b *Bridge) Happened(e otasvc.Event) {
+	b.out.Publish(b.topics.Event(e.Name), marshal(newEventPayload(e)))
+}
+
+// UpgradeEnded publishes the final answer to a request for an upgrade, which an earlier life of the service may have
+// taken.
+func (b *Bridge) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
+	var asked ticket
+	if err := json.Unmarshal(t, &asked); err != nil {
+		b.log.Error("the final answer of an upgrade cannot be given: its request is not known any more", "err", err)
+		return
+	}
+	b.publishResponse(asked.Operation, operations[asked.Operation].response, asked.Transaction, a)
+}

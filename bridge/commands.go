@@ -1,0 +1,198 @@
+package bridge
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+)
+
+// operation is one thing that can be asked for.
+type operation struct {
+	response string // the operation's name in its answers
+	keys     map[string]key
+	required []string
+	// ofDevice: the answers carry the operation record even where no device could be found.
+	ofDevice bool
+	run      func(s *otasvc.Service, r *request, respond otasvc.Respond)
+}
+
+// operations is everything that can be asked for, by its name in the topic.
+var operations = map[string]operation{
+	"service_status": {
+		response: "serviceStatusResponse",
+		keys:     map[string]key{"deviceId": keyDevice},
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			if !r.hasDevice {
+				s.ServiceStatus(nil, respond)
+				return
+			}
+			s.ServiceStatus(&r.device, respond)
+		},
+	},
+	"add_image": {
+		response: "addImageResponse", ofDevice: true,
+		keys: map[string]key{
+			"deviceId": keyDevice, "url": keyURL, "mfgId": keyManufacturerCode, "imageTypeId": keyImageType,
+			"driverTypeId": keyDriverType, "version": keyDriverVersion, "sha256": keySHA256, "sha512": keySHA512,
+			"upgrade": keyUpgrade,
+		},
+		required: []string{"deviceId", "url"},
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			s.AddImage(otasvc.AddImage{
+				Device: r.device, URL: r.url, ManufacturerCode: r.manufacturerCode, ImageType: r.imageType,
+				DriverTypeID: r.driverTypeID, DriverVersion: r.driverVersion, SHA256: r.sha256, SHA512: r.sha512,
+				Upgrade: r.upgrade,
+			}, respond)
+		},
+	},
+	"remove_image": {
+		response: "removeImageResponse", ofDevice: true,
+		keys:     map[string]key{"deviceId": keyDevice, "imageTypeId": keyImageType},
+		required: []string{"deviceId", "imageTypeId"},
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			s.RemoveImage(r.device, *r.imageType, respond)
+		},
+	},
+	"image_info": {
+		response: "imageInfoResponse", ofDevice: true,
+		keys:     map[string]key{"deviceId": keyDevice},
+		required: []string{"deviceId"},
+		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.ImageInfo(r.device, respond) },
+	},
+	"upgrade": {
+		response: "upgradeResponse", ofDevice: true,
+		keys: map[string]key{
+			"deviceId": keyDeviceOrAll, "url": keyURL, "sha256": keySHA256, "sha512": keySHA512,
+			"imageVersion": keyImageVersion, "allowDowngrade": keyAllowDowngrade, "force": keyForce, "when": keyWhen,
+		},
+		required: []string{"deviceId"},
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			if r.all && (r.url != "" || r.imageVersion != nil) {
+				respond(otasvc.Answer{Status: otasvc.InvalidData, Error: `url and imageVersion: are not allowed with deviceId "all"`})
+				return
+			}
+			s.Upgrade(otasvc.UpgradeRequest{
+				Device: r.device, All: r.all, URL: r.url, SHA256: r.sha256, SHA512: r.sha512, ImageVersion: r.imageVersion,
+				AllowDowngrade: r.allowDowngrade, Force: r.force, At: r.at, Window: r.window,
+				Ticket: marshal(ticket{Operation: "upgrade", Transaction: r.transaction}),
+			}, respond)
+		},
+	},
+	"cancel": {
+		response: "cancelResponse", ofDevice: true,
+		keys:     map[string]key{"deviceId": keyDeviceOrAll},
+		required: []string{"deviceId"},
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			if r.all {
+				s.CancelAll(respond)
+				return
+			}
+			s.Cancel(r.device, respond)
+		},
+	},
+	"pause": {
+		response: "pauseResponse", ofDevice: true,
+		keys:     map[string]key{"deviceId": keyDevice, "seconds": keySeconds},
+		required: []string{"deviceId"},
+		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.Pause(r.device, r.seconds, respond) },
+	},
+	"resume": {
+		response: "resumeResponse", ofDevice: true,
+		keys:     map[string]key{"deviceId": keyDevice},
+		required: []string{"deviceId"},
+		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.Resume(r.device, respond) },
+	},
+	"check": {
+		response: "checkResponse",
+		keys:     map[string]key{"deviceId": keyDeviceOrAll},
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			if !r.hasDevice || r.all {
+				s.CheckAll(respond)
+				return
+			}
+			s.Check(r.device, respond)
+		},
+	},
+	"interview": {
+		response: "interviewResponse", ofDevice: true,
+		keys:     map[string]key{"deviceId": keyDevice},
+		required: []string{"deviceId"},
+		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.Interview(r.device, respond) },
+	},
+	"rename": {
+		response: "renameResponse", ofDevice: true,
+		keys:     map[string]key{"deviceId": keyDevice, "name": keyName},
+		required: []string{"deviceId", "name"},
+		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.Rename(r.device, r.name, respond) },
+	},
+	"forget": {
+		response: "forgetResponse", ofDevice: true,
+		keys:     map[string]key{"deviceId": keyDevice},
+		required: []string{"deviceId"},
+		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.Forget(r.device, respond) },
+	},
+}
+
+// ticket is what an upgrade carries to its end, over restarts: what is needed for its final answer.
+type ticket struct {
+	Operation   string          `json:"operation"`
+	Transaction json.RawMessage `json:"transaction,omitempty"`
+}
+
+// HandleRequest takes one message of a request topic. It does not block. retained says that the broker had kept it.
+func (b *Bridge) HandleRequest(topic string, payload []byte, retained bool) {
+	name := b.topics.Operation(topic)
+	op, known := operations[name]
+	if !known {
+		var r request
+		_ = decode(payload, nil, nil, &r) // for its transaction
+		b.respondTo(name, unknownOperation, r.transaction)(otasvc.Answer{
+			Status: otasvc.InvalidData,
+			Error:  fmt.Sprintf("there is no operation of that name; there are %s", strings.Join(slices.Sorted(maps.Keys(operations)), ", ")),
+		})
+		return
+	}
+	var r request
+	err := decode(payload, op.keys, op.required, &r)
+	respond := b.respondTo(name, op.response, r.transaction)
+	if retained {
+		err = fmt.Errorf("retain: the request was retained by the broker and would run again at every reconnect; publish it without the retain flag, and clear it with an empty retained message on %s", topic)
+	}
+	if err != nil {
+		answer := otasvc.Answer{Status: otasvc.InvalidData, Error: err.Error()}
+		if op.ofDevice {
+			answer.Operation = &otasvc.Operation{}
+		}
+		respond(answer)
+		return
+	}
+	op.run(b.service, &r, respond)
+}
+
+// respondTo publishes the answers to one request, and sees to it that there is one final answer only.
+func (b *Bridge) respondTo(name, response string, transaction json.RawMessage) otasvc.Respond {
+	var done atomic.Bool
+	return func(a otasvc.Answer) {
+		if a.Status.Final() && done.Swap(true) {
+			b.log.Error("a second final answer was held back", "operation", name, "status", a.Status)
+			return
+		}
+		b.publishResponse(name, response, transaction, a)
+	}
+}
+
+func (b *Bridge) publishResponse(name, response string, transaction json.RawMessage, a otasvc.Answer) {
+	if a.Status.Final() {
+		label := name
+		if response == unknownOperation {
+			label = unknownOperation
+		}
+		b.observer.Command(label, string(a.Status))
+	}
+	b.out.Publish(b.topics.Response(name), marshal(newResponsePayload(response, transaction, a)))
+}

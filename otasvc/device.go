@@ -1,0 +1,286 @@
+package otasvc
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// seenInterval is how often a device record is told anew when nothing but its link quality and the time it was last
+// seen have changed.
+const seenInterval = time.Minute
+
+// device is what the owner knows of a device; the exported part stands in the state file.
+type device struct {
+	EUID             zigate.IEEE `json:"euid"`
+	NetworkAddress   *uint16     `json:"networkAddress,omitempty"`
+	GivenName        string      `json:"name,omitempty"`
+	ManufacturerName string      `json:"manufacturerName,omitempty"`
+	ModelID          string      `json:"modelId,omitempty"`
+	// ManufacturerCode and ImageType are those of the OTA cluster: read as its attributes or seen in a request. The
+	// node descriptor's manufacturer code is often another, so it is no substitute.
+	ManufacturerCode *uint16   `json:"manufacturerCode,omitempty"`
+	ImageType        *uint16   `json:"imageType,omitempty"`
+	HardwareVersion  *uint16   `json:"hardwareVersion,omitempty"`
+	Endpoint         uint8     `json:"endpoint,omitempty"`
+	Sleepy           bool      `json:"sleepy,omitempty"`
+	CurrentVersion   *uint32   `json:"currentVersion,omitempty"`
+	LastSeen         time.Time `json:"lastSeen,omitzero"`
+	Interviewed      bool      `json:"interviewed,omitempty"`
+	// Invalid lists the images (SHA-256) that the device called invalid: they are not offered again without force.
+	Invalid []string `json:"invalid,omitempty"`
+	Upgrade *upgrade `json:"upgrade,omitempty"`
+
+	lqi         *uint8
+	dirty       bool // the record changed
+	seenDirty   bool // only lqi and lastSeen changed
+	publishedAt time.Time
+	interview   interviewState
+	failedAt    time.Time // last deliveryFailed event
+	strayAt     time.Time // last unsolicitedRequest event
+	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
+	aborting   *transfer
+	abortUntil time.Time
+}
+
+// name is what people call the device.
+func (d *device) name() string {
+	if d.GivenName != "" {
+		return d.GivenName
+	}
+	return d.EUID.String()
+}
+
+// active is the device's upgrade that has not ended, or nil.
+func (d *device) active() *upgrade {
+	if d.Upgrade == nil || d.Upgrade.State.Ended() {
+		return nil
+	}
+	return d.Upgrade
+}
+
+// DeviceRef is how a request names a device.
+type DeviceRef struct {
+	kind refKind
+	euid zigate.IEEE
+	addr uint16
+	name string
+}
+
+type refKind uint8
+
+const (
+	refName refKind = iota
+	refEUID
+	refAddr
+)
+
+// RefAddr names a device by its network address.
+func RefAddr(addr uint16) DeviceRef { return DeviceRef{kind: refAddr, addr: addr} }
+
+// ParseDeviceRef reads an EUID (16 hex digits, with or without 0x, colons or dashes, any case), a network address
+// ("0x4f4f" or decimal) or a name.
+func ParseDeviceRef(s string) DeviceRef {
+	if euid, err := zigate.ParseIEEE(s); err == nil {
+		return DeviceRef{kind: refEUID, euid: euid, name: s}
+	}
+	if addr, ok := parseAddr(s); ok {
+		return DeviceRef{kind: refAddr, addr: addr, name: s}
+	}
+	return DeviceRef{kind: refName, name: s}
+}
+
+// parseAddr reads a network address. Eight or more digits are none, so that a name may be a serial number.
+func parseAddr(s string) (uint16, bool) {
+	if hex, ok := strings.CutPrefix(strings.ToLower(s), "0x"); ok {
+		v, err := strconv.ParseUint(hex, 16, 16)
+		return uint16(v), err == nil
+	}
+	v, err := strconv.ParseUint(s, 10, 16)
+	return uint16(v), err == nil
+}
+
+// String is how the request put it.
+func (r DeviceRef) String() string {
+	if r.kind == refAddr && r.name == "" {
+		return "0x" + strconv.FormatUint(uint64(r.addr), 16)
+	}
+	return r.name
+}
+
+// lookup finds a known device.
+func (s *Service) lookup(r DeviceRef) *device {
+	switch r.kind {
+	case refEUID:
+		return s.devices[r.euid]
+	case refAddr:
+		return s.byAddr[r.addr]
+	default:
+		for _, d := range s.devices {
+			if d.GivenName == r.name {
+				return d
+			}
+		}
+		return nil
+	}
+}
+
+// meet returns the device with this EUID, making it known where it is new.
+func (s *Service) meet(euid zigate.IEEE) *device {
+	d := s.devices[euid]
+	if d == nil {
+		d = &device{EUID: euid, dirty: true}
+		s.devices[euid] = d
+		s.infoDirty, s.stateDirty = true, true
+		s.log.Info("a new device", "euid", euid)
+	}
+	return d
+}
+
+// setAddr follows a device to its network address. Addresses are handed out anew by the network, so the one who had it
+// before has lost it.
+func (s *Service) setAddr(d *device, addr uint16) {
+	if d.NetworkAddress != nil && *d.NetworkAddress == addr && s.byAddr[addr] == d {
+		return
+	}
+	if d.NetworkAddress != nil && s.byAddr[*d.NetworkAddress] == d {
+		delete(s.byAddr, *d.NetworkAddress)
+	}
+	if before := s.byAddr[addr]; before != nil && before != d {
+		before.NetworkAddress, before.dirty = nil, true
+	}
+	d.NetworkAddress = &addr
+	s.byAddr[addr] = d
+	d.dirty, s.stateDirty, s.tableDirty = true, true, true
+}
+
+// seen notes a sign of life.
+func (s *Service) seen(d *device, lqi uint8, now time.Time) {
+	d.LastSeen = now
+	if lqi != 0 {
+		d.lqi = &lqi
+	}
+	d.seenDirty = true
+	s.heard(d, now)
+	s.stirred(d, now)
+}
+
+// setVersion notes the running file version that was read from a device.
+func (s *Service) setVersion(d *device, version uint32, now time.Time) {
+	if d.CurrentVersion == nil || *d.CurrentVersion != version {
+		d.CurrentVersion = &version
+		d.dirty, s.stateDirty = true, true
+	}
+	s.versionRead(d, version, now)
+}
+
+// learnIdentity notes what a device says of its OTA client.
+func (s *Service) learnIdentity(d *device, manufacturerCode, imageType uint16) {
+	if setIfNew(&d.ManufacturerCode, manufacturerCode) {
+		d.dirty, s.stateDirty = true, true
+	}
+	if setIfNew(&d.ImageType, imageType) {
+		d.dirty, s.stateDirty = true, true
+	}
+}
+
+func setIfNew[T comparable](p **T, v T) bool {
+	if *p != nil && **p == v {
+		return false
+	}
+	*p = &v
+	return true
+}
+
+// offers lists the images that fit a device, best first: the highest version. A device whose identity is not known yet
+// fits the images that were registered for it by name.
+func (s *Service) offers(d *device) []Offer {
+	var fit []Offer
+	for _, r := range s.registry.For(d.EUID.String()) {
+		image, ok := s.images.Image(r.SHA256)
+		if !ok {
+			continue
+		}
+		o := offerOf(r, image)
+		if fits(d, o) {
+			fit = append(fit, o)
+		}
+	}
+	slices.SortStableFunc(fit, func(a, b Offer) int { return -cmp.Compare(a.ImageVersion, b.ImageVersion) })
+	return fit
+}
+
+func offerOf(r library.Registration, image library.Image) Offer {
+	return Offer{
+		ManufacturerCode: r.ManufacturerCode, ImageType: r.ImageType, ImageVersion: r.ImageVersion, Size: r.Size,
+		SHA256: r.SHA256, URL: r.URL, Source: SourceRegistered, DriverTypeID: r.DriverTypeID, DriverVersion: r.DriverVersion,
+		Title: image.Header.Title(), MinHardware: image.Header.MinHardwareVersion, MaxHardware: image.Header.MaxHardwareVersion,
+	}
+}
+
+// fits reports whether an image may be given to a device: manufacturer code and image type equal, hardware version
+// inside the header's limits. The dongle's OTA server checks no hardware version, so it has to be done here. What the
+// device has not told is no obstacle for an image that a person chose for it.
+func fits(d *device, o Offer) bool {
+	if d.ManufacturerCode != nil && *d.ManufacturerCode != o.ManufacturerCode {
+		return false
+	}
+	if d.ImageType != nil && *d.ImageType != o.ImageType {
+		return false
+	}
+	if d.HardwareVersion != nil {
+		if o.MinHardware != nil && *d.HardwareVersion < *o.MinHardware {
+			return false
+		}
+		if o.MaxHardware != nil && *d.HardwareVersion > *o.MaxHardware {
+			return false
+		}
+	}
+	return true
+}
+
+// offer is the image that the device would get now, or nil.
+func (s *Service) offer(d *device) *Offer {
+	if fit := s.offers(d); len(fit) > 0 {
+		return &fit[0]
+	}
+	return nil
+}
+
+// updateAvailable reports whether an offer is newer than what the device runs. A version that is not known counts as
+// older: the device itself decides in the end.
+func updateAvailable(d *device, o *Offer) bool {
+	return o != nil && !slices.Contains(d.Invalid, o.SHA256) && (d.CurrentVersion == nil || o.ImageVersion > *d.CurrentVersion)
+}
+
+// record is the device as others see it.
+func (s *Service) record(d *device, now time.Time) DeviceRecord {
+	o := s.offer(d)
+	r := DeviceRecord{
+		EUID: d.EUID, NetworkAddress: d.NetworkAddress, Name: d.name(), ManufacturerName: d.ManufacturerName,
+		ModelID: d.ModelID, ManufacturerCode: d.ManufacturerCode, ImageType: d.ImageType,
+		HardwareVersion: d.HardwareVersion, Endpoint: d.Endpoint, Sleepy: d.Sleepy, CurrentVersion: d.CurrentVersion,
+		LQI: d.lqi, LastSeen: d.LastSeen, UpdateAvailable: updateAvailable(d, o), Offer: o, Upgrade: d.Upgrade.record(now),
+	}
+	return r
+}
+
+// operation is the operation record of an answer about a device; o is the image that the answer is about, or nil.
+func (d *device) operation(o *Offer) *Operation {
+	op := &Operation{
+		EUID: d.EUID, ManufacturerCode: d.ManufacturerCode, ImageType: d.ImageType, OldImageVersion: d.CurrentVersion,
+	}
+	if o != nil {
+		op.ManufacturerCode, op.ImageType, op.ImageVersion = &o.ManufacturerCode, &o.ImageType, &o.ImageVersion
+		op.DriverTypeID, op.DriverVersion = &o.DriverTypeID, &o.DriverVersion
+		if o.URL != "" {
+			op.URL = &o.URL
+		}
+	}
+	return op
+}

@@ -1,0 +1,359 @@
+package otasvc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Network addresses that stand for more than one device.
+const (
+	broadcastRxOnWhenIdle uint16 = 0xFFFD
+	coordinatorAddr       uint16 = 0x0000
+)
+
+// nobody is the manufacturer code and image type of a header that fits no device: the dongle has no way to unload a
+// header, and some firmware offers the loaded image to devices that run it already, again and again.
+const nobody = 0xFFFE
+
+// dongleState is what the owner knows of the dongle.
+type dongleState struct {
+	connected bool
+	noOTA     bool // the firmware does not know the OTA commands
+	info      zigate.Info
+	lastError string
+	// session counts connections, so that an answer to an earlier one is told apart.
+	session int
+}
+
+// usable reports whether upgrades can be done now, and if not, why.
+func (ds *dongleState) usable() (string, bool) {
+	switch {
+	case !ds.connected:
+		return "the dongle is not connected" + because(ds.lastError), false
+	case ds.noOTA:
+		return "the dongle's firmware " + ds.info.Firmware + " has no OTA server; update the dongle's firmware", false
+	}
+	return "", true
+}
+
+func because(err string) string {
+	if err == "" {
+		return ""
+	}
+	return ": " + err
+}
+
+// connected takes the dongle into use: what its slot holds is not known, and it lists its neighbours.
+func (s *Service) connected(info zigate.Info) {
+	s.dongle.connected, s.dongle.noOTA, s.dongle.info, s.dongle.lastError = true, false, info, ""
+	s.dongle.session++
+	s.infoDirty = true
+	s.log.Info("the dongle is connected", "port", info.Port, "firmware", info.Firmware, "euid", info.IEEE)
+	s.happened(Event{Name: EventDongleConnected})
+	s.slotLost()
+	s.listDevices()
+}
+
+func (s *Service) disconnected(err error) {
+	if !s.dongle.connected {
+		// Only the error is new: the dongle was away before.
+		if err != nil && err.Error() != s.dongle.lastError {
+			s.dongle.lastError, s.infoDirty = err.Error(), true
+		}
+		return
+	}
+	s.dongle.connected = false
+	s.dongle.session++
+	if err != nil {
+		s.dongle.lastError = err.Error()
+	}
+	s.infoDirty = true
+	if s.ctx.Err() == nil {
+		s.log.Warn("the dongle is gone", "err", err)
+	}
+	ev := Event{Name: EventDongleDisconnected}
+	if err != nil {
+		ev.Error = err.Error()
+	}
+	s.happened(ev)
+	s.slotLost()
+	s.dropAsks(errDongleAway)
+}
+
+var errDongleAway = errors.New("the dongle is not connected")
+
+// listDevices asks the dongle for its neighbours. Others are met when they announce themselves or ask for something.
+func (s *Service) listDevices() {
+	s.send(zigate.GetDevices{}, func(_ zigate.Status, err error) {
+		if err != nil && s.dongle.connected {
+			s.log.Warn("the dongle did not list its devices; they are met when they are heard from", "err", err)
+		}
+	})
+}
+
+// message acts on what the dongle says.
+func (s *Service) message(m zigate.Message, lqi uint8, now time.Time) {
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
+		s.log.Debug("message", "type", m.Type(), "fields", m)
+	}
+	switch m := m.(type) {
+	case zigate.RestartNotice, zigate.PDMLoaded:
+		s.dongleRestarted(m)
+	case zigate.NetworkJoined:
+		// Sent at every start, but with status 4 (already on a network) also without one.
+		if m.Status != zigate.NetworkAlreadyUp {
+			s.dongleRestarted(m)
+		}
+	case zigate.DeviceList:
+		for _, l := range m.Devices {
+			if l.IEEE == 0 || l.Addr == coordinatorAddr {
+				continue
+			}
+			d := s.meet(l.IEEE)
+			s.setAddr(d, l.Addr)
+			d.setSleepy(s, l.PowerSource == 0)
+			if l.LQI != 0 {
+				lqi := l.LQI
+				d.lqi, d.dirty = &lqi, true
+			}
+			s.wantInterview(d)
+		}
+	case zigate.DeviceAnnounce:
+		s.announced(m, lqi, now)
+	case zigate.Leave:
+		s.left(m)
+	case zigate.UpgradeEndRequest:
+		s.upgradeEnd(m, lqi, now)
+	case zigate.Confirm:
+		s.deliveryReport(m, now)
+	case zigate.NwkAddrResponse:
+		if m.Status == 0 && m.IEEE != 0 {
+			s.addressFound(m.IEEE, m.Addr, lqi, now)
+		}
+	case zigate.IEEEAddrResponse:
+		if m.Status == 0 && m.IEEE != 0 {
+			s.addressFound(m.IEEE, m.Addr, lqi, now)
+		}
+	case zigate.Attribute:
+		if d := s.byAddr[m.Addr]; d != nil {
+			s.seen(d, lqi, now)
+			s.attribute(d, m, now)
+		}
+	case zigate.NodeDescriptor:
+		if d := s.byAddr[m.Addr]; d != nil && m.Status == 0 {
+			s.seen(d, lqi, now)
+			d.setSleepy(s, m.MACFlags&zigate.CapabilityRxOnWhenIdle == 0)
+		}
+	case zigate.SimpleDescriptor:
+		if d := s.byAddr[m.Addr]; d != nil {
+			s.seen(d, lqi, now)
+		}
+	case zigate.ActiveEndpoints:
+		if d := s.byAddr[m.Addr]; d != nil {
+			s.seen(d, lqi, now)
+		}
+	}
+	s.answered(m)
+}
+
+func (d *device) setSleepy(s *Service, sleepy bool) {
+	if d.Sleepy != sleepy {
+		d.Sleepy, d.dirty, s.stateDirty = sleepy, true, true
+	}
+}
+
+// dongleRestarted: a reset has emptied the header slot. Every kind of start-up message means it; several come in a row.
+func (s *Service) dongleRestarted(m zigate.Message) {
+	if s.slot.image == nil && !s.slot.cleared {
+		return // told already, or nothing was loaded
+	}
+	s.log.Warn("the dongle has restarted; its image header is loaded again", "message", m.Type())
+	s.slotLost()
+}
+
+func (s *Service) announced(m zigate.DeviceAnnounce, lqi uint8, now time.Time) {
+	d := s.meet(m.IEEE)
+	s.setAddr(d, m.Addr)
+	d.setSleepy(s, m.Capability&zigate.CapabilityRxOnWhenIdle == 0)
+	addr := m.Addr
+	s.happened(Event{Name: EventDeviceAnnounced, EUID: d.EUID, NetworkAddress: &addr})
+	s.upgradeAnnounced(d, now)
+	s.seen(d, lqi, now)
+	if !d.Interviewed {
+		s.wantInterview(d)
+	}
+}
+
+// left: the device said that it leaves. One that comes back (rejoin) keeps everything; one that leaves for good is
+// forgotten.
+func (s *Service) left(m zigate.Leave) {
+	d := s.devices[m.IEEE]
+	if d == nil {
+		return
+	}
+	s.happened(Event{Name: EventDeviceLeft, EUID: d.EUID})
+	if m.Rejoin == 1 {
+		return
+	}
+	s.drop(d)
+}
+
+// drop forgets a device and clears what was told of it.
+func (s *Service) drop(d *device) {
+	if d.active() != nil {
+		s.fire(d, triggerCancel, time.Now())
+	}
+	delete(s.devices, d.EUID)
+	if d.NetworkAddress != nil && s.byAddr[*d.NetworkAddress] == d {
+		delete(s.byAddr, *d.NetworkAddress)
+	}
+	s.registry.Forget(d.EUID.String())
+	s.dropInterview(d)
+	s.imagesDirty, s.infoDirty, s.stateDirty, s.tableDirty = true, true, true, true
+	s.sink.DeviceGone(d.EUID)
+}
+
+// addressFound: the network told which address an EUID has.
+func (s *Service) addressFound(euid zigate.IEEE, addr uint16, lqi uint8, now time.Time) {
+	if addr == coordinatorAddr || euid == s.dongle.info.IEEE {
+		return
+	}
+	d := s.meet(euid)
+	s.setAddr(d, addr)
+	s.seen(d, lqi, now)
+	if !d.Interviewed {
+		s.wantInterview(d)
+	}
+}
+
+// deliveryEventInterval is how often the same device's failed deliveries are told as an event.
+const deliveryEventInterval = time.Minute
+
+// deliveryReport counts what did not arrive. Nothing is ever sent again because of it: the device asks again.
+func (s *Service) deliveryReport(m zigate.Confirm, now time.Time) {
+	if m.Kind != zigate.TypeConfirmFailed {
+		return
+	}
+	var d *device
+	if m.LongAddr {
+		d = s.devices[m.IEEE]
+	} else {
+		d = s.byAddr[m.Addr]
+	}
+	s.observer.DeliveryFailed()
+	if d == nil || now.Sub(d.failedAt) < deliveryEventInterval {
+		return
+	}
+	d.failedAt = now
+	s.happened(Event{Name: EventDeliveryFailed, EUID: d.EUID, Error: zigate.RadioStatusText(m.Status)})
+}
+
+// strayRequest acts on an image block request that no transfer fits.
+func (s *Service) strayRequest(req zigate.BlockRequest, result BlockResult, now time.Time) {
+	if req.FieldControl&zigate.BlockHasNodeAddress != 0 && req.NodeAddress != 0 {
+		if d := s.devices[req.NodeAddress]; d != nil {
+			s.setAddr(d, req.Addr)
+		}
+	}
+	d := s.byAddr[req.Addr]
+	if d == nil {
+		s.strayAddress(req.Addr, now)
+		return
+	}
+	s.seen(d, 0, now)
+	if result == BlockServed {
+		return
+	}
+	if result != BlockWrongImage {
+		s.learnIdentity(d, req.ManufacturerCode, req.ImageType)
+	}
+	if u := d.active(); u != nil && u.runtime.transfer != nil && result != BlockWrongImage {
+		return // its transfer was put in place meanwhile: the next request is served
+	}
+	if s.policy.ServeUnsolicited && result == BlockUnsolicited && s.serveUnsolicited(d, req, now) {
+		return
+	}
+	if now.Sub(d.strayAt) < time.Minute {
+		return
+	}
+	d.strayAt = now
+	offset, version := req.Offset, req.FileVersion
+	s.happened(Event{
+		Name: EventUnsolicitedRequest, EUID: d.EUID, ManufacturerCode: &req.ManufacturerCode, ImageType: &req.ImageType,
+		ImageVersion: &version, OldImageVersion: d.CurrentVersion, Offset: &offset,
+	})
+}
+
+// stray is an address that asked for blocks and belongs to no known device.
+type stray struct {
+	askedAt time.Time
+	refused bool
+}
+
+// strayPatience is how long an unknown address gets no answer while its EUID is looked for; then it is refused.
+const strayPatience = 15 * time.Second
+
+// straysAtOnce bounds how many unknown addresses are looked into at a time.
+const straysAtOnce = 256
+
+// strayAddress finds out whose address it is. An upgrade whose device has changed its address goes on when the answer
+// is there.
+func (s *Service) strayAddress(addr uint16, now time.Time) {
+	if s.strays[addr] != nil || len(s.strays) >= straysAtOnce {
+		return
+	}
+	s.strays[addr] = &stray{askedAt: now}
+	s.send(zigate.IEEEAddrRequest{Target: addr, Addr: addr}, func(zigate.Status, error) {})
+}
+
+func (s *Service) expireStrays(now time.Time) {
+	for addr, st := range s.strays {
+		switch age := now.Sub(st.askedAt); {
+		case s.byAddr[addr] != nil:
+			delete(s.strays, addr)
+			s.tableDirty = true
+		case age > strayPatience && !st.refused:
+			st.refused, s.tableDirty = true, true
+		case age > time.Minute:
+			delete(s.strays, addr)
+			s.tableDirty = true
+		}
+	}
+}
+
+// happened hands an event to the sink.
+func (s *Service) happened(e Event) {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	s.sink.Happened(e)
+}
+
+// info is the service as others see it.
+func (s *Service) info() InfoRecord {
+	r := InfoRecord{
+		StartedAt: s.startedAt, Devices: len(s.devices), Images: len(s.registry.All()),
+		Dongle: DongleInfo{
+			Connected: s.dongle.connected, Port: s.dongle.info.Port, Firmware: s.dongle.info.Firmware,
+			EUID: s.dongle.info.IEEE, PANID: s.dongle.info.PANID, Channel: s.dongle.info.Channel, Error: s.dongle.lastError,
+		},
+	}
+	if im := s.slot.image; im != nil && s.slot.loaded {
+		r.Slot = &Slot{ManufacturerCode: im.header.ManufacturerCode, ImageType: im.header.ImageType, ImageVersion: im.header.FileVersion}
+	}
+	for _, d := range s.devices {
+		u := d.active()
+		switch {
+		case u == nil:
+		case u.State == Queued || u.State == Scheduled:
+			r.Queued++
+		default:
+			r.Active++
+		}
+	}
+	return r
+}

@@ -1,0 +1,204 @@
+package otasvc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// AddImage is a request to fetch an image and to register it for a device.
+type AddImage struct {
+	Device           DeviceRef
+	URL              string
+	ManufacturerCode *uint16 // where given, must be the file's
+	ImageType        *uint16 // likewise
+	DriverTypeID     string  // empty: the image belongs to the device alone
+	DriverVersion    uint32
+	SHA256, SHA512   string // hex; where given, must be the download's
+	Upgrade          bool   // start the upgrade once the image is registered
+}
+
+// operation is what is known of the image before it has been fetched.
+func (r *AddImage) operation(d *device) *Operation {
+	op := &Operation{EUID: r.Device.euid, URL: &r.URL, DriverTypeID: &r.DriverTypeID, DriverVersion: &r.DriverVersion}
+	if d != nil {
+		op.EUID, op.OldImageVersion = d.EUID, d.CurrentVersion
+		op.ManufacturerCode, op.ImageType = d.ManufacturerCode, d.ImageType
+	}
+	if r.ManufacturerCode != nil {
+		op.ManufacturerCode = r.ManufacturerCode
+	}
+	if r.ImageType != nil {
+		op.ImageType = r.ImageType
+	}
+	return op
+}
+
+// AddImage fetches, verifies, keeps and registers an image.
+func (s *Service) AddImage(req AddImage, respond Respond) {
+	s.inbox.post(func() {
+		respond(Answer{Status: InProgress, Operation: req.operation(s.lookup(req.Device))})
+		s.withDevice(req.Device, respond, func(d *device) {
+			fetch := library.Request{
+				URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, ManufacturerCode: req.ManufacturerCode, ImageType: req.ImageType,
+			}
+			s.fetch(d, fetch, req.operation(d), respond, func(image library.Image) { s.register(d, req, image, respond) })
+		})
+	})
+}
+
+// fetch gets an image; then runs on the owner goroutine if it was had, and respond gets the final answer if not.
+func (s *Service) fetch(d *device, req library.Request, op *Operation, respond Respond, then func(library.Image)) {
+	s.async(func(ctx context.Context) func() {
+		image, err := s.images.Fetch(ctx, req)
+		return func() {
+			s.observer.ImageFetched(fetchStatus(err))
+			switch {
+			case err == nil && s.devices[d.EUID] != d:
+				respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
+			case err == nil:
+				then(image)
+			default:
+				respond(fail(fetchStatus(err), op, "%v", err))
+			}
+		}
+	})
+}
+
+// fetchStatus is the status that says how a fetch went.
+func fetchStatus(err error) Status {
+	switch {
+	case err == nil:
+		return Success
+	case errors.Is(err, library.ErrAccess):
+		return ImageAccessFailed
+	case errors.Is(err, library.ErrValidation):
+		return ImageValidationFailed
+	default:
+		return Failure
+	}
+}
+
+func registration(image library.Image, url, driverTypeID string, driverVersion uint32) library.Registration {
+	h := image.Header
+	return library.Registration{
+		DriverTypeID: driverTypeID, DriverVersion: driverVersion, ManufacturerCode: h.ManufacturerCode,
+		ImageType: h.ImageType, ImageVersion: h.FileVersion, SHA256: image.SHA256, Size: image.Size, URL: url,
+		AddedAt: time.Now(),
+	}
+}
+
+// register enters a fetched image and, where asked for, begins the upgrade.
+func (s *Service) register(d *device, req AddImage, image library.Image, respond Respond) {
+	r := registration(image, req.URL, req.DriverTypeID, req.DriverVersion)
+	op := d.operation(ptr(offerOf(r, image)))
+	if err := s.addRegistration(d, r); err != nil {
+		if errors.Is(err, library.ErrIncompatibleDriverVersion) {
+			respond(fail(IncompatibleDriverVersion, op, "%v", err))
+		} else {
+			respond(fail(Failure, op, "%v", err))
+		}
+		return
+	}
+	s.whenSaved(func() {
+		if s.devices[d.EUID] != d {
+			respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
+			return
+		}
+		respond(Answer{Status: Success, Operation: op})
+		if o := offerOf(r, image); req.Upgrade && d.active() == nil && fits(d, o) && (d.CurrentVersion == nil || *d.CurrentVersion < o.ImageVersion) {
+			s.newUpgrade(d, o, time.Time{}, nil, time.Now())
+		}
+	})
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// addRegistration enters an image for a device and tells what changed. Upgrades that have begun keep the image they
+// began with.
+func (s *Service) addRegistration(d *device, r library.Registration) error {
+	changed, _, err := s.registry.Add(d.EUID.String(), r)
+	if err != nil || !changed {
+		return err
+	}
+	s.happened(Event{
+		Name: EventImageAdded, EUID: d.EUID, ManufacturerCode: &r.ManufacturerCode, ImageType: &r.ImageType,
+		ImageVersion: &r.ImageVersion, OldImageVersion: d.CurrentVersion, Size: &r.Size,
+	})
+	s.imagesChanged()
+	return nil
+}
+
+// imagesChanged: what the devices would get may be another now.
+func (s *Service) imagesChanged() {
+	for _, d := range s.devices {
+		d.dirty = true
+	}
+	s.imagesDirty, s.infoDirty, s.stateDirty = true, true, true
+}
+
+// RemoveImage takes back the image registered for a device and image type. Upgrades that use it end first.
+func (s *Service) RemoveImage(ref DeviceRef, imageType uint16, respond Respond) {
+	s.inbox.post(func() {
+		s.withDevice(ref, respond, func(d *device) {
+			r, ok := s.registry.Remove(d.EUID.String(), imageType)
+			if !ok {
+				op := d.operation(nil)
+				op.ImageType = &imageType
+				respond(fail(ImageInfoNotFound, op, "no image of type 0x%04x is registered for %s", imageType, d.name()))
+				return
+			}
+			now := time.Now()
+			for _, other := range s.sortedDevices() {
+				u := other.active()
+				if u != nil && u.SHA256 == r.SHA256 && (other == d || slices.Contains(r.Devices, other.EUID.String())) {
+					s.fire(other, triggerImageGone, now)
+				}
+			}
+			s.happened(Event{
+				Name: EventImageRemoved, EUID: d.EUID, ManufacturerCode: &r.ManufacturerCode, ImageType: &r.ImageType,
+				ImageVersion: &r.ImageVersion, OldImageVersion: d.CurrentVersion,
+			})
+			s.imagesChanged()
+			op := d.operation(&Offer{
+				ManufacturerCode: r.ManufacturerCode, ImageType: r.ImageType, ImageVersion: r.ImageVersion, URL: r.URL,
+				DriverTypeID: r.DriverTypeID, DriverVersion: r.DriverVersion,
+			})
+			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+		})
+	})
+}
+
+// RegisteredImage is a registered image for the list of all of them.
+type RegisteredImage struct {
+	Offer
+	Devices []zigate.IEEE
+	AddedAt time.Time
+}
+
+// registeredImages lists the registered images by key.
+func (s *Service) registeredImages() []RegisteredImage {
+	var list []RegisteredImage
+	for _, r := range s.registry.All() {
+		image, _ := s.images.Image(r.SHA256)
+		ri := RegisteredImage{Offer: offerOf(r, image), AddedAt: r.AddedAt}
+		for _, euid := range r.Devices {
+			if e, err := zigate.ParseIEEE(euid); err == nil {
+				ri.Devices = append(ri.Devices, e)
+			}
+		}
+		list = append(list, ri)
+	}
+	slices.SortStableFunc(list, func(a, b RegisteredImage) int {
+		return cmp.Or(
+			cmp.Compare(a.DriverTypeID, b.DriverTypeID), cmp.Compare(a.ManufacturerCode, b.ManufacturerCode),
+			cmp.Compare(a.ImageType, b.ImageType), cmp.Compare(a.ImageVersion, b.ImageVersion), cmp.Compare(a.SHA256, b.SHA256),
+		)
+	})
+	return list
+}

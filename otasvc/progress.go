@@ -1,0 +1,312 @@
+package otasvc
+
+import (
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// How often an upgrade's progress is told: when it moved by a percent or ten seconds have passed, never more than once
+// a second a device.
+const (
+	progressStep    = 1.0
+	progressMinimum = time.Second
+	progressMaximum = 10 * time.Second
+)
+
+// syncTransfers turns what the block server left in the transfers' atomics into the upgrades' progress.
+func (s *Service) syncTransfers(now time.Time) {
+	for _, d := range s.active {
+		if tr := d.Upgrade.runtime.transfer; tr != nil {
+			s.syncTransfer(d, d.Upgrade, tr, now)
+		}
+	}
+}
+
+func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Time) {
+	if tr.requests.Load() == 0 {
+		return
+	}
+	last := time.Unix(0, tr.lastRequest.Load())
+	if last.After(u.runtime.lastActivity) {
+		u.runtime.lastActivity = last
+		if last.After(d.LastSeen) {
+			d.LastSeen, d.seenDirty = last, true
+		}
+	}
+	position := tr.position.Load()
+	if !u.runtime.begun {
+		s.downloadBegun(d, u, tr, now)
+	}
+	if restarts := tr.restarts.Load(); restarts != u.runtime.restarts {
+		// The device really began again: from here on rate and remaining time are those of the new run.
+		u.runtime.restarts = restarts
+		u.StartOffset, u.StartedAt = tr.first.Load(), time.Unix(0, tr.startedAt.Load())
+		u.Offset, u.runtime.published = position, 0
+		s.log.Info("the device began its download again", "euid", d.EUID, "offset", position)
+		d.dirty, s.stateDirty = true, true
+	}
+	if position > u.Offset {
+		u.Offset = position
+	}
+	s.tellProgress(d, u, now)
+}
+
+// downloadBegun: the first block request of this transfer. After a restart of the service or the dongle the device goes
+// on where it was, so this is not always the first of the attempt.
+func (s *Service) downloadBegun(d *device, u *upgrade, tr *transfer, now time.Time) {
+	u.runtime.begun = true
+	goesOn := u.State == Downloading || u.State == Paused
+	if !s.fire(d, triggerBlock, now) && !goesOn {
+		return
+	}
+	u.StartOffset, u.StartedAt, u.Offset = tr.first.Load(), time.Unix(0, tr.startedAt.Load()), tr.first.Load()
+	u.runtime.published, u.runtime.publishedAt = u.progress(), now
+	s.learnIdentity(d, u.ManufacturerCode, u.ImageType)
+	d.dirty, s.stateDirty, s.infoDirty = true, true, true
+	if !goesOn {
+		s.log.Info("download started", "euid", d.EUID, "fileVersion", u.ImageVersion, "offset", u.Offset, "attempt", u.Attempt)
+		s.happened(s.upgradeEvent(EventDownloadStarted, d, u))
+	}
+}
+
+func (s *Service) tellProgress(d *device, u *upgrade, now time.Time) {
+	if u.State != Downloading {
+		return
+	}
+	moved, since := u.progress()-u.runtime.published, now.Sub(u.runtime.publishedAt)
+	if since < progressMinimum || (moved < progressStep && since < progressMaximum) {
+		return
+	}
+	u.runtime.published, u.runtime.publishedAt = u.progress(), now
+	d.dirty = true
+	if moved > 0 {
+		s.happened(s.upgradeEvent(EventDownloadProgress, d, u))
+	}
+}
+
+// upgradeEvent is an event about an upgrade with all that such events carry.
+func (s *Service) upgradeEvent(name EventName, d *device, u *upgrade) Event {
+	e := Event{
+		Name: name, EUID: d.EUID, ManufacturerCode: &u.ManufacturerCode, ImageType: &u.ImageType,
+		ImageVersion: &u.ImageVersion, OldImageVersion: u.OldVersion, Reason: u.Reason, ZCLStatus: u.ZCLStatus,
+	}
+	switch name {
+	case EventDownloadStarted, EventDownloadProgress, EventDownloadPaused, EventDownloadResumed, EventDownloadFinished,
+		EventUpgradeFailed, EventUpgradeCancelled:
+		offset, size, progress := u.Offset, u.Size, u.progress()
+		e.Offset, e.Size, e.Progress = &offset, &size, &progress
+	}
+	return e
+}
+
+// expireUpgrades acts on what did not happen in time, so that every state has a way out. Nothing runs out while the
+// dongle is away: then it is not the device that is silent.
+func (s *Service) expireUpgrades(now time.Time) {
+	for _, d := range s.active {
+		u := d.Upgrade
+		if u.State == Scheduled && !now.Before(u.DueAt) {
+			s.fire(d, triggerDue, now)
+		}
+		if u.State == Paused && !u.PausedUntil.IsZero() && !now.Before(u.PausedUntil) {
+			s.resume(d, now)
+		}
+		if !s.dongle.connected {
+			continue
+		}
+		switch u.State {
+		case Notified:
+			s.expireNotified(d, u, now)
+		case Downloading:
+			if now.Sub(u.runtime.lastActivity) > s.stallTimeout(d) {
+				s.fire(d, triggerSilent, now)
+			}
+		case Applying:
+			s.expireApplying(d, u, now)
+		}
+	}
+	for _, d := range s.devices {
+		if d.aborting != nil && now.After(d.abortUntil) {
+			d.aborting, s.tableDirty = nil, true
+		}
+	}
+}
+
+func (s *Service) stallTimeout(d *device) time.Duration {
+	if d.Sleepy {
+		return max(s.policy.StallTimeout, sleepyStall)
+	}
+	return s.policy.StallTimeout
+}
+
+// expireNotified repeats the notification. A sleeping device is waited for until it wakes.
+func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
+	if now.Before(u.runtime.nextNotify) || !s.slot.loaded {
+		return
+	}
+	if u.runtime.notifications >= s.policy.NotifyAttempts && !d.Sleepy {
+		s.fire(d, triggerSilent, now)
+		return
+	}
+	s.notify(d, now)
+}
+
+// How the version is read after a download. The dongle lets the device install after 5 s; a device that copies its image
+// needs minutes. Each reading costs a message on air.
+const (
+	firstReading    = 20 * time.Second
+	readingInterval = 30 * time.Second
+	readingReturned = 10 * time.Second // between readings of a device that has come back
+	readingSoon     = time.Second      // after a sign of life
+	// oldReadingsToBelieve: a device that is back is asked more than once before it is said to have kept its old
+	// version: some announce themselves first from the boot loader's side of the installation.
+	oldReadingsToBelieve = 3
+	// sameVersionSettled is when a device that installs the version it runs anyway counts as done without an announce.
+	sameVersionSettled = time.Minute
+)
+
+func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
+	if now.Sub(u.ApplyingAt) > s.policy.RejoinTimeout {
+		if u.Verify.OldReadings > 0 {
+			s.fire(d, triggerOldVersion, now)
+		} else {
+			s.fire(d, triggerGone, now)
+		}
+		return
+	}
+	if u.runtime.nextRead.IsZero() {
+		u.runtime.nextRead = u.ApplyingAt.Add(firstReading)
+	}
+	if u.runtime.reading || now.Before(u.runtime.nextRead) {
+		return
+	}
+	u.runtime.reading = true
+	s.readVersion(d, func(err error) {
+		u.runtime.reading = false
+		wait := readingInterval
+		if u.Verify.Announced {
+			wait = readingReturned
+		}
+		u.runtime.nextRead = time.Now().Add(wait)
+		if err != nil {
+			s.log.Debug("the version was not read", "euid", d.EUID, "err", err)
+		}
+	})
+}
+
+// upgradeAnnounced: the device is (back) on the network.
+func (s *Service) upgradeAnnounced(d *device, now time.Time) {
+	u := d.active()
+	if u == nil {
+		return
+	}
+	switch u.State {
+	case Applying:
+		u.Verify = verifyProgress{Announced: true}
+		u.runtime.nextRead, s.stateDirty = now.Add(readingSoon), true
+	case Notified, Downloading:
+		// It has restarted and may have forgotten that there is an image.
+		u.runtime.nextNotify = now.Add(readingSoon)
+		if u.State == Downloading {
+			s.notify(d, now)
+		}
+	}
+}
+
+// stirred: a sign of life of a device that should come back.
+func (s *Service) stirred(d *device, now time.Time) {
+	u := d.active()
+	if u == nil || u.State != Applying || u.runtime.reading || now.Sub(u.ApplyingAt) < firstReading/2 {
+		return
+	}
+	if soon := now.Add(readingSoon); u.runtime.nextRead.After(soon.Add(readingReturned)) {
+		u.runtime.nextRead = soon
+	}
+}
+
+// versionRead: the device told which version it runs.
+func (s *Service) versionRead(d *device, version uint32, now time.Time) {
+	u := d.active()
+	if u == nil {
+		return
+	}
+	reinstall := u.OldVersion != nil && *u.OldVersion == u.ImageVersion
+	switch {
+	case version == u.ImageVersion && u.State == Applying:
+		if !reinstall || u.Verify.Announced || now.Sub(u.ApplyingAt) > sameVersionSettled {
+			s.fire(d, triggerNewVersion, now)
+		}
+	case version == u.ImageVersion:
+		if !reinstall {
+			s.fire(d, triggerNewVersion, now)
+		}
+	case u.State == Applying:
+		u.Verify.OldReadings++
+		s.stateDirty = true
+		if u.Verify.Announced && u.Verify.OldReadings >= oldReadingsToBelieve {
+			s.fire(d, triggerOldVersion, now)
+		}
+	}
+}
+
+// upgradeEnd acts on the device's word that its download has ended.
+func (s *Service) upgradeEnd(m zigate.UpgradeEndRequest, lqi uint8, now time.Time) {
+	d := s.byAddr[m.Addr]
+	if d == nil {
+		s.strayAddress(m.Addr, now)
+		return
+	}
+	s.seen(d, lqi, now)
+	u := d.active()
+	if u == nil || m.FileVersion != u.ImageVersion || m.ImageType != u.ImageType || m.ManufacturerCode != u.ManufacturerCode {
+		s.log.Warn("a device ended a download that it was not given", "euid", d.EUID, "status", m.Status, "fileVersion", m.FileVersion)
+		return
+	}
+	s.syncTransfers(now)
+	status := m.Status
+	switch m.Status {
+	case zigate.OTASuccess:
+		s.downloadComplete(d, u, m, now)
+	case zigate.OTAInvalidImage:
+		u.ZCLStatus = &status
+		d.Invalid = append(d.Invalid, u.SHA256)
+		s.fire(d, triggerInvalid, now)
+	case zigate.OTARequireMoreImage:
+		u.ZCLStatus = &status
+		s.fire(d, triggerMore, now)
+	default: // OTAAbort, and whatever else is no success
+		u.ZCLStatus = &status
+		s.fire(d, triggerAborted, now)
+	}
+}
+
+// downloadComplete: the device has the whole image. While the header is loaded the dongle itself has told it to install
+// in 5 s; otherwise the answer is ours to give, each time that the device asks.
+func (s *Service) downloadComplete(d *device, u *upgrade, m zigate.UpgradeEndRequest, now time.Time) {
+	answered := s.slot.loaded && s.slot.image != nil && s.slot.image.sha256 == u.SHA256
+	if !answered {
+		s.send(zigate.UpgradeEndResponse{
+			Target:   zigate.Target{AddrMode: zigate.AddrModeShort, Addr: m.Addr, SrcEndpoint: 1, DstEndpoint: m.Endpoint},
+			Sequence: m.Sequence, CurrentTime: 0, UpgradeTime: installIn, FileVersion: u.ImageVersion,
+			ImageType: u.ImageType, ManufacturerCode: u.ManufacturerCode,
+		}, func(_ zigate.Status, err error) {
+			if err != nil {
+				s.log.Warn("the answer to an upgrade end request was not sent; the device asks again", "euid", d.EUID, "err", err)
+			}
+		})
+	}
+	if u.State == Applying {
+		return // it asked again
+	}
+	status := m.Status
+	u.ZCLStatus, u.Offset = &status, u.Size
+	if !s.fire(d, triggerComplete, now) {
+		return
+	}
+	u.ApplyingAt = now
+	s.happened(s.upgradeEvent(EventDownloadFinished, d, u))
+	s.happened(s.upgradeEvent(EventUpgradeApplying, d, u))
+}
+
+// installIn is how many seconds after its upgrade end request a device is told to install: what the firmware says itself.
+const installIn = 5

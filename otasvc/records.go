@@ -1,0 +1,205 @@
+package otasvc
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Source says where an image that a device would get comes from. The strings are part of the MQTT contract.
+type Source string
+
+// The places that images come from.
+const (
+	SourceRegistered Source = "registered"
+	SourceIndex      Source = "index"
+	SourceFolder     Source = "folder"
+)
+
+// Offer is the image that a device would get now.
+type Offer struct {
+	ManufacturerCode uint16
+	ImageType        uint16
+	ImageVersion     uint32 // ZCL file version
+	Size             uint32 // bytes served: the header's total image size
+	SHA256           string // lower-case hex, of the bytes served
+	URL              string
+	Source           Source
+	DriverTypeID     string
+	DriverVersion    uint32
+	Title            string // the header string, printable
+	ReleaseNotes     string // empty: none known
+	MinHardware      *uint16
+	MaxHardware      *uint16
+}
+
+// DeviceRecord is what is known of a device at one moment. It is a value: nobody changes it after it was handed out.
+type DeviceRecord struct {
+	EUID             zigate.IEEE
+	NetworkAddress   *uint16 // nil: not known since the last change
+	Name             string  // shown to people; the EUID where none was given
+	ManufacturerName string
+	ModelID          string
+	ManufacturerCode *uint16 // of the OTA cluster: what image headers are compared with
+	ImageType        *uint16
+	HardwareVersion  *uint16
+	Endpoint         uint8 // of the OTA client; 0: not known
+	Sleepy           bool
+	CurrentVersion   *uint32 // running file version
+	LQI              *uint8
+	LastSeen         time.Time // zero: never since it became known
+	UpdateAvailable  bool
+	Offer            *Offer
+	Upgrade          *UpgradeRecord // nil: never had one
+}
+
+// UpgradeRecord is one upgrade at one moment.
+type UpgradeRecord struct {
+	State            State
+	ImageVersion     uint32
+	OldImageVersion  *uint32
+	Offset           uint32  // bytes of the image that the device has
+	Size             uint32  // bytes of the whole image
+	Progress         float64 // percent with one decimal
+	BytesPerSecond   int     // since this attempt began
+	RemainingSeconds *int    // nil: no rate yet, or nothing is being downloaded
+	QueuedAt         time.Time
+	StartedAt        time.Time // first block of this attempt; zero: none yet
+	Attempt          int       // from 1
+	Reason           Reason
+	QueuePosition    int // from 1 among the waiting; 0: not waiting
+}
+
+// DongleInfo is the state of the dongle for people.
+type DongleInfo struct {
+	Connected bool
+	Port      string
+	Firmware  string
+	EUID      zigate.IEEE // 0: not known
+	PANID     uint16
+	Channel   uint8
+	Error     string // empty: none
+}
+
+// Slot is the header that the dongle holds and answers Query Next Image requests from.
+type Slot struct {
+	ManufacturerCode, ImageType uint16
+	ImageVersion                uint32
+}
+
+// InfoRecord is the service at one moment.
+type InfoRecord struct {
+	StartedAt       time.Time
+	Dongle          DongleInfo
+	Slot            *Slot // nil: holds no image
+	Devices, Images int
+	Queued, Active  int // upgrades
+}
+
+// Operation is the reference's operation record: what every answer about a device carries. Pointers are nil where the
+// value is not known.
+type Operation struct {
+	EUID             zigate.IEEE // 0: no device
+	ManufacturerCode *uint16
+	ImageType        *uint16
+	URL              *string
+	DriverTypeID     *string
+	DriverVersion    *uint32
+	ImageVersion     *uint32
+	OldImageVersion  *uint32
+}
+
+// CheckResult is what a check of all devices found for one of them.
+type CheckResult struct {
+	EUID            zigate.IEEE
+	Status          Status
+	UpdateAvailable bool
+}
+
+// UpgradeResult is how the upgrade of one device of a group ended.
+type UpgradeResult struct {
+	EUID   zigate.IEEE
+	State  State
+	Reason Reason
+}
+
+// Answer is one response to a request. Which of the optional parts are set depends on the operation.
+type Answer struct {
+	Status          Status
+	Error           string     // one sentence for a person; set whenever the status is not a success
+	Operation       *Operation // nil: the request is about no device
+	Reason          Reason
+	UpdateAvailable *bool
+	Upgrade         *UpgradeRecord
+	HasUpgrade      bool // the answer tells the upgrade, even where there is none
+	Source          Source
+	CheckResults    []CheckResult
+	UpgradeResults  []UpgradeResult
+	DongleStatus    *uint8 // the 0x8000's status of a frame sent by hand
+}
+
+// Respond takes the answers to one request: any number with InProgress, then exactly one other. It is called on the
+// owner goroutine and must not block.
+type Respond func(Answer)
+
+// Ticket identifies who asked for an upgrade. The service keeps it with the upgrade over restarts and hands it back
+// with the final answer; what it means is the business of whoever made it.
+type Ticket = json.RawMessage
+
+// EventName names a thing that happened. The strings are part of the MQTT contract.
+type EventName string
+
+// Every event.
+const (
+	EventDongleConnected    EventName = "dongleConnected"
+	EventDongleDisconnected EventName = "dongleDisconnected"
+	EventDeviceAnnounced    EventName = "deviceAnnounced"
+	EventDeviceLeft         EventName = "deviceLeft"
+	EventImageAdded         EventName = "imageAdded"
+	EventImageRemoved       EventName = "imageRemoved"
+	EventImageLoaded        EventName = "imageLoaded"
+	EventImageNotified      EventName = "imageNotified"
+	EventDownloadStarted    EventName = "downloadStarted"
+	EventDownloadProgress   EventName = "downloadProgress"
+	EventDownloadPaused     EventName = "downloadPaused"
+	EventDownloadResumed    EventName = "downloadResumed"
+	EventDownloadFinished   EventName = "downloadFinished"
+	EventUpgradeApplying    EventName = "upgradeApplying"
+	EventUpgradeSucceeded   EventName = "upgradeSucceeded"
+	EventUpgradeFailed      EventName = "upgradeFailed"
+	EventUpgradeCancelled   EventName = "upgradeCancelled"
+	EventDeliveryFailed     EventName = "deliveryFailed"
+	EventUnsolicitedRequest EventName = "unsolicitedRequest"
+)
+
+// Event is one thing that happened. Pointers are nil where the field does not apply.
+type Event struct {
+	Name             EventName
+	Time             time.Time
+	EUID             zigate.IEEE // 0: no device is meant
+	ManufacturerCode *uint16
+	ImageType        *uint16
+	ImageVersion     *uint32
+	OldImageVersion  *uint32
+	Offset           *uint32
+	Size             *uint32
+	Progress         *float64
+	Reason           Reason
+	ZCLStatus        *uint8
+	NetworkAddress   *uint16
+	Error            string
+}
+
+// Sink takes what changed and what happened. All methods are called on the owner goroutine, in order, and must not
+// block.
+type Sink interface {
+	DeviceChanged(DeviceRecord)
+	DeviceGone(zigate.IEEE)
+	InfoChanged(InfoRecord)
+	ImagesChanged([]RegisteredImage)
+	Happened(Event)
+	// UpgradeEnded delivers the final answer of an upgrade whose ticket is not empty, possibly in a later life of the
+	// service than the one that took the request.
+	UpgradeEnded(Ticket, Answer)
+}

@@ -1,0 +1,166 @@
+package otasvc
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+)
+
+// UpgradeRequest is a request to bring a device, or all of them, to an image.
+type UpgradeRequest struct {
+	Device         DeviceRef
+	All            bool      // every device for which an update is available; Device, URL and ImageVersion are not looked at
+	URL            string    // fetched and registered for the device first
+	SHA256, SHA512 string    // hex; where given, must be the download's
+	ImageVersion   *uint32   // nil: the newest that fits
+	AllowDowngrade bool      // take an image that is older than what runs
+	Force          bool      // take an image of the version that runs, that failed a check, or that the device called invalid
+	At             time.Time // zero or past: now
+	Window         bool      // wait for the configured window to open; At is not looked at
+	// Ticket comes back with the final answer of an upgrade that was queued.
+	Ticket Ticket
+}
+
+// Upgrade queues an upgrade. What is wrong with the request comes as a final answer through respond; a request that was
+// queued gets InProgress there, and its final answer goes to Sink.UpgradeEnded, with its ticket.
+func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
+	s.inbox.post(func() {
+		now := time.Now()
+		if req.Window {
+			if s.policy.Window == nil {
+				respond(fail(InvalidData, nil, "when: no upgrade window is configured; set ZIGATE_OTA_UPGRADE_WINDOW or give a time"))
+				return
+			}
+			req.At = s.policy.Window.Next(now)
+		}
+		if !req.At.After(now) {
+			req.At = time.Time{}
+		}
+		if req.All {
+			s.upgradeAll(req, respond, now)
+			return
+		}
+		s.withDevice(req.Device, respond, func(d *device) { s.upgradeDevice(d, req, respond) })
+	})
+}
+
+func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) {
+	if u := d.active(); u != nil {
+		respond(failReason(ReasonAlreadyQueued, u.operation(d.EUID, d.CurrentVersion)))
+		return
+	}
+	if why, ok := s.dongle.usable(); !ok && req.At.IsZero() {
+		respond(fail(ServiceNotAvailable, d.operation(s.offer(d)), "%s", why))
+		return
+	}
+	if req.URL == "" {
+		s.upgradeTo(d, req, s.choose(d, req.ImageVersion), respond)
+		return
+	}
+	op := d.operation(nil)
+	op.URL = &req.URL
+	respond(Answer{Status: InProgress, Operation: op})
+	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
+	s.fetch(d, fetch, op, respond, func(image library.Image) {
+		r := registration(image, req.URL, "", 0)
+		o := offerOf(r, image)
+		switch {
+		case req.ImageVersion != nil && *req.ImageVersion != o.ImageVersion:
+			respond(fail(ImageValidationFailed, d.operation(&o), "the image at the url has version 0x%08x, not the 0x%08x asked for", o.ImageVersion, *req.ImageVersion))
+			return
+		case !fits(d, o):
+			respond(fail(ImageValidationFailed, d.operation(&o),
+				"the image at the url is for manufacturer 0x%04x and image type 0x%04x and does not fit %s", o.ManufacturerCode, o.ImageType, d.name()))
+			return
+		}
+		if err := s.addRegistration(d, r); err != nil {
+			respond(fail(Failure, d.operation(&o), "%v", err))
+			return
+		}
+		s.upgradeTo(d, req, &o, respond)
+	})
+}
+
+// choose is the image of the version asked for, or the newest.
+func (s *Service) choose(d *device, version *uint32) *Offer {
+	for _, o := range s.offers(d) {
+		if version == nil || o.ImageVersion == *version {
+			return &o
+		}
+	}
+	return nil
+}
+
+// upgradeTo queues the upgrade to an image, once the running version is known, or the device did not tell it.
+func (s *Service) upgradeTo(d *device, req UpgradeRequest, o *Offer, respond Respond) {
+	if o == nil {
+		a := failReason(ReasonImageInfoNotFound, d.operation(nil))
+		a.Error = s.noImage(d)
+		if req.ImageVersion != nil && s.offer(d) != nil {
+			a.Error = fmt.Sprintf("no image of version 0x%08x is registered for this device", *req.ImageVersion)
+		}
+		respond(a)
+		return
+	}
+	if d.CurrentVersion == nil && s.dongle.connected && !d.Sleepy {
+		respond(Answer{Status: InProgress, Operation: d.operation(o)})
+		s.checkDevice(d, func(error) { s.queueUpgrade(d, req, *o, respond) })
+		return
+	}
+	s.queueUpgrade(d, req, *o, respond)
+}
+
+func (s *Service) queueUpgrade(d *device, req UpgradeRequest, o Offer, respond Respond) {
+	op := d.operation(&o)
+	refuse := func(r Reason) { respond(failReason(r, op)) }
+	switch running := d.CurrentVersion; {
+	case s.devices[d.EUID] != d:
+		respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
+	case d.active() != nil:
+		refuse(ReasonAlreadyQueued)
+	case !fits(d, o):
+		a := failReason(ReasonImageInfoNotFound, op)
+		a.Error = s.noImage(d)
+		respond(a)
+	case running != nil && *running == o.ImageVersion && !req.Force:
+		refuse(ReasonUpToDate)
+	case running != nil && *running > o.ImageVersion && !req.AllowDowngrade:
+		refuse(ReasonDowngradeRefused)
+	case slices.Contains(d.Invalid, o.SHA256) && !req.Force:
+		refuse(ReasonInvalidImage)
+	default:
+		s.newUpgrade(d, o, req.At, req.Ticket, time.Now())
+		s.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op}) })
+	}
+}
+
+// upgradeAll queues every device for which an update is available. With a canary the first device of each image goes
+// ahead of the others.
+func (s *Service) upgradeAll(req UpgradeRequest, respond Respond, now time.Time) {
+	if why, ok := s.dongle.usable(); !ok && req.At.IsZero() {
+		respond(fail(ServiceNotAvailable, nil, "%s", why))
+		return
+	}
+	s.nextGroup++
+	g := &group{ID: s.nextGroup, Ticket: req.Ticket, Members: []UpgradeResult{}}
+	canaries := map[string]*device{}
+	for _, d := range s.sortedDevices() {
+		o := s.offer(d)
+		if !updateAvailable(d, o) || d.active() != nil {
+			continue
+		}
+		u := s.newUpgrade(d, *o, req.At, nil, now)
+		u.Group = g.ID
+		if first := canaries[o.SHA256]; first != nil && s.policy.Canary {
+			u.Canary = first.EUID
+		} else if first == nil {
+			canaries[o.SHA256] = d
+		}
+		g.Members = append(g.Members, UpgradeResult{EUID: d.EUID, State: u.State})
+	}
+	s.groups[g.ID] = g
+	s.whenSaved(func() { respond(Answer{Status: InProgress}) })
+	s.finishGroup(g) // at once where there was nothing to do
+}

@@ -1,0 +1,371 @@
+package otasvc
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Requests come from any goroutine. They never block: each is carried out on the owner goroutine, and its answers come
+// through respond.
+
+// errDeviceForgotten ends what was asked of a device that has been forgotten meanwhile.
+var errDeviceForgotten = errors.New("the device was forgotten")
+
+// fail is a final answer that tells an error.
+func fail(status Status, op *Operation, format string, args ...any) Answer {
+	return Answer{Status: status, Operation: op, Error: fmt.Sprintf(format, args...)}
+}
+
+// failReason is a final answer that tells the reason why an upgrade is not done.
+func failReason(reason Reason, op *Operation) Answer {
+	return Answer{Status: Failure, Reason: reason, Operation: op, Error: reason.Explain()}
+}
+
+// withDevice finds the device that a request names and goes on with it. One that is not known yet is looked for on the
+// network first, if it was named by its EUID: the dongle itself lists its neighbours only.
+func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device)) {
+	if d := s.lookup(ref); d != nil {
+		then(d)
+		return
+	}
+	if ref.kind != refEUID {
+		respond(fail(DeviceNotFound, &Operation{}, "no device is known as %q; name it by its euid, its network address or the name you gave it", ref))
+		return
+	}
+	op := &Operation{EUID: ref.euid}
+	if why, ok := s.dongle.usable(); !ok {
+		respond(fail(ServiceNotAvailable, op, "device %s is not known yet and cannot be looked for: %s", ref.euid, why))
+		return
+	}
+	respond(Answer{Status: InProgress, Operation: op})
+	s.findDevice(ref.euid, func(d *device) {
+		if d == nil {
+			respond(fail(DeviceNotFound, op, "device %s does not answer on the network; check that it has joined, is powered and, if it sleeps, awake", ref.euid))
+			return
+		}
+		then(d)
+	})
+}
+
+// ServiceStatus tells whether upgrades can be done. ref may be nil; a device that is named must be known.
+func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
+	s.inbox.post(func() {
+		status := func(op *Operation) {
+			if why, ok := s.dongle.usable(); !ok {
+				respond(fail(ServiceNotAvailable, op, "%s", why))
+				return
+			}
+			respond(Answer{Status: ServiceAvailable, Operation: op})
+		}
+		if ref == nil {
+			status(nil)
+			return
+		}
+		// With the dongle away the answer is that, whichever device is meant.
+		if d := s.lookup(*ref); d == nil && !s.dongle.connected {
+			status(&Operation{EUID: ref.euid})
+			return
+		}
+		s.withDevice(*ref, respond, func(d *device) { status(d.operation(s.offer(d))) })
+	})
+}
+
+// ImageInfo tells which image a device would get now.
+func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
+	s.inbox.post(func() {
+		s.withDevice(ref, respond, func(d *device) {
+			o := s.offer(d)
+			if o == nil {
+				a := fail(ImageInfoNotFound, d.operation(nil), "%s", s.noImage(d))
+				a.Upgrade, a.HasUpgrade = d.Upgrade.record(time.Now()), true
+				respond(a)
+				return
+			}
+			available := updateAvailable(d, o)
+			respond(Answer{
+				Status: Success, Operation: d.operation(o), UpdateAvailable: &available, Source: o.Source,
+				Upgrade: d.Upgrade.record(time.Now()), HasUpgrade: true,
+			})
+		})
+	})
+}
+
+// noImage says why no image fits a device.
+func (s *Service) noImage(d *device) string {
+	for _, r := range s.registry.For(d.EUID.String()) {
+		image, ok := s.images.Image(r.SHA256)
+		if !ok {
+			return "the registered image is missing from the store; add it again"
+		}
+		o := offerOf(r, image)
+		if fits(d, o) {
+			continue
+		}
+		if d.HardwareVersion != nil && d.ManufacturerCode != nil && *d.ManufacturerCode == o.ManufacturerCode &&
+			d.ImageType != nil && *d.ImageType == o.ImageType {
+			return fmt.Sprintf("the registered image is for other hardware versions than the device's %d", *d.HardwareVersion)
+		}
+		return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, the device asks for others",
+			o.ManufacturerCode, o.ImageType)
+	}
+	return "no image is registered for this device; add one with add_image"
+}
+
+// Cancel ends a device's upgrade.
+func (s *Service) Cancel(ref DeviceRef, respond Respond) {
+	s.inbox.post(func() {
+		s.withDevice(ref, respond, func(d *device) {
+			op := s.upgradeOperation(d)
+			if !s.fire(d, triggerCancel, time.Now()) {
+				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.name()))
+				return
+			}
+			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+		})
+	})
+}
+
+// CancelAll ends every upgrade.
+func (s *Service) CancelAll(respond Respond) {
+	s.inbox.post(func() {
+		now := time.Now()
+		for _, d := range s.sortedDevices() {
+			s.fire(d, triggerCancel, now)
+		}
+		s.whenSaved(func() { respond(Answer{Status: Success}) })
+	})
+}
+
+// upgradeOperation is the operation record of the upgrade under way, or of the image the device would get.
+func (s *Service) upgradeOperation(d *device) *Operation {
+	if u := d.active(); u != nil {
+		return u.operation(d.EUID, d.CurrentVersion)
+	}
+	return d.operation(s.offer(d))
+}
+
+// Check reads a device's running version again and tells whether there is a newer image.
+func (s *Service) Check(ref DeviceRef, respond Respond) {
+	s.inbox.post(func() {
+		s.withDevice(ref, respond, func(d *device) {
+			if why, ok := s.dongle.usable(); !ok {
+				respond(fail(ServiceNotAvailable, d.operation(s.offer(d)), "%s", why))
+				return
+			}
+			respond(Answer{Status: InProgress, Operation: d.operation(s.offer(d))})
+			s.checkDevice(d, func(err error) {
+				o := s.offer(d)
+				available := updateAvailable(d, o)
+				a := Answer{Status: Success, Operation: d.operation(o), UpdateAvailable: &available}
+				if err != nil {
+					a.Status, a.Reason = Failure, ReasonNoResponse
+					a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be woken, others to be powered and in reach", d.name(), err)
+				}
+				respond(a)
+			})
+		})
+	})
+}
+
+// checkDevice reads the version; a device whose OTA endpoint is not known yet is interviewed.
+func (s *Service) checkDevice(d *device, done func(error)) {
+	if d.Endpoint == 0 && d.NetworkAddress != nil {
+		s.wantInterview(d)
+		d.interview.next = time.Time{}
+		d.interview.done = append(d.interview.done, done)
+		return
+	}
+	s.readVersion(d, done)
+}
+
+// checksAtOnce is how many devices are asked at the same time by a check of all.
+const checksAtOnce = 4
+
+// CheckAll reads the running version of every device.
+func (s *Service) CheckAll(respond Respond) {
+	s.inbox.post(func() {
+		if why, ok := s.dongle.usable(); !ok {
+			respond(fail(ServiceNotAvailable, nil, "%s", why))
+			return
+		}
+		respond(Answer{Status: InProgress})
+		s.listDevices()
+		todo := s.sortedDevices()
+		results := make([]CheckResult, len(todo))
+		open, next := len(todo), 0
+		if open == 0 {
+			respond(Answer{Status: Success, CheckResults: results})
+			return
+		}
+		var begin func()
+		begin = func() {
+			if next == len(todo) {
+				return
+			}
+			i, d := next, todo[next]
+			next++
+			s.checkDevice(d, func(err error) {
+				status := Success
+				if err != nil {
+					status = Failure
+				}
+				results[i] = CheckResult{EUID: d.EUID, Status: status, UpdateAvailable: updateAvailable(d, s.offer(d))}
+				if open--; open == 0 {
+					respond(Answer{Status: Success, CheckResults: results})
+					return
+				}
+				begin()
+			})
+		}
+		for range min(checksAtOnce, len(todo)) {
+			begin()
+		}
+	})
+}
+
+// Interview asks a device again who it is.
+func (s *Service) Interview(ref DeviceRef, respond Respond) {
+	s.inbox.post(func() {
+		s.withDevice(ref, respond, func(d *device) {
+			op := d.operation(s.offer(d))
+			if why, ok := s.dongle.usable(); !ok {
+				respond(fail(ServiceNotAvailable, op, "%s", why))
+				return
+			}
+			respond(Answer{Status: InProgress, Operation: op})
+			s.wantInterview(d)
+			d.interview.next = time.Time{}
+			d.interview.done = append(d.interview.done, func(err error) {
+				if err != nil {
+					respond(fail(Failure, d.operation(s.offer(d)), "%s did not answer all questions: %v", d.name(), err))
+					return
+				}
+				respond(Answer{Status: Success, Operation: d.operation(s.offer(d))})
+			})
+		})
+	})
+}
+
+// Pause holds a device's download with wait-for-data, until Resume or, if not 0, for d.
+func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
+	s.inbox.post(func() {
+		s.withDevice(ref, respond, func(dev *device) {
+			now := time.Now()
+			op := s.upgradeOperation(dev)
+			u := dev.active()
+			if u != nil && u.State == Paused || s.fire(dev, triggerHold, now) {
+				u.PausedUntil = time.Time{}
+				if d > 0 {
+					u.PausedUntil = now.Add(d)
+				}
+				if tr := u.runtime.transfer; tr != nil {
+					tr.hold(u.PausedUntil)
+				}
+				s.happened(s.upgradeEvent(EventDownloadPaused, dev, u))
+				s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+				return
+			}
+			respond(fail(Failure, op, "%s has no download that could be paused", dev.name()))
+		})
+	})
+}
+
+// Resume lets a held download go on.
+func (s *Service) Resume(ref DeviceRef, respond Respond) {
+	s.inbox.post(func() {
+		s.withDevice(ref, respond, func(d *device) {
+			op := s.upgradeOperation(d)
+			if !s.resume(d, time.Now()) {
+				respond(fail(Failure, op, "%s has no paused download", d.name()))
+				return
+			}
+			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+		})
+	})
+}
+
+// resume ends a pause. A download that had not begun goes back to the queue.
+func (s *Service) resume(d *device, now time.Time) bool {
+	u := d.active()
+	if u == nil || u.State != Paused {
+		return false
+	}
+	t := triggerRelease
+	if !u.runtime.begun && u.StartedAt.IsZero() {
+		t = triggerYield
+	}
+	if !s.fire(d, t, now) {
+		return false
+	}
+	u.PausedUntil = time.Time{}
+	u.runtime.lastActivity = now
+	if tr := u.runtime.transfer; tr != nil {
+		tr.verdict.Store(int32(serve))
+	}
+	s.happened(s.upgradeEvent(EventDownloadResumed, d, u))
+	return true
+}
+
+// Rename gives a device the name that is shown to people. The name must have been checked by ValidName.
+func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
+	s.inbox.post(func() {
+		s.withDevice(ref, respond, func(d *device) {
+			op := d.operation(s.offer(d))
+			for _, other := range s.devices {
+				if other != d && other.GivenName == name {
+					respond(fail(InvalidData, op, "name: %q is the name of device %s already; names are unique", name, other.EUID))
+					return
+				}
+			}
+			d.GivenName, d.dirty = name, true
+			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+		})
+	})
+}
+
+// Forget drops a device that is gone.
+func (s *Service) Forget(ref DeviceRef, respond Respond) {
+	s.inbox.post(func() {
+		d := s.lookup(ref)
+		if d == nil {
+			respond(fail(DeviceNotFound, &Operation{EUID: ref.euid}, "no device is known as %q", ref))
+			return
+		}
+		op := d.operation(s.offer(d))
+		s.drop(d)
+		s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+	})
+}
+
+// sortedDevices lists the devices by EUID.
+func (s *Service) sortedDevices() []*device {
+	list := make([]*device, 0, len(s.devices))
+	for _, d := range s.devices {
+		list = append(list, d)
+	}
+	slices.SortFunc(list, func(a, b *device) int {
+		if a.EUID < b.EUID {
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+// ValidName reports why a name cannot be given to a device; empty: it can. Names that look like an address would make
+// requests ambiguous.
+func ValidName(name string) string {
+	if n := len([]rune(name)); n < 1 || n > 64 {
+		return "must have 1 to 64 characters"
+	}
+	if name == "all" || ParseDeviceRef(name).kind != refName {
+		return "must not be \"all\" nor look like an euid or a network address"
+	}
+	return ""
+}
+
+var _ zigate.Handler = (*Service)(nil)

@@ -1,0 +1,242 @@
+package otasvc
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// malformedCommand is the ZCL status that answers a request for blocks of no size.
+const malformedCommand = 0x80
+
+// maxHold is the longest that a held device is told to wait before it asks again, in seconds. Short enough that a
+// resume takes effect soon, long enough that a held device costs no air time worth naming.
+const maxHold = 30
+
+// restartRun is how many blocks a device has to ask for in a row, below what it had already, before that counts as
+// having started again. Re-reading the header or a block is normal and shorter.
+const restartRun = 16
+
+// BlockResult says how an image block request was answered. The strings are label values of a metric.
+type BlockResult string
+
+// Every way to answer a block request.
+const (
+	BlockServed      BlockResult = "served"
+	BlockHeld        BlockResult = "wait"        // wait for data
+	BlockAborted     BlockResult = "aborted"     // the upgrade was cancelled
+	BlockOutOfRange  BlockResult = "outOfRange"  // offset at or past the end of the image, or a size of 0
+	BlockWrongImage  BlockResult = "wrongImage"  // another manufacturer, type or version than the upgrade's
+	BlockUnsolicited BlockResult = "unsolicited" // a known device without an upgrade
+	BlockUnknown     BlockResult = "unknown"     // an address that is not known yet: left without an answer
+)
+
+// Observer counts what happens, for metrics.
+type Observer interface {
+	// BlockRequest counts an answered image block request and the bytes of image sent. It is called on the block path:
+	// it must not block or allocate.
+	BlockRequest(result BlockResult, bytes int)
+	// UpgradeFinished counts an upgrade that reached a final state, with the time since it was queued.
+	UpgradeFinished(state State, reason Reason, d time.Duration)
+	// DeliveryFailed counts a frame that did not reach its device.
+	DeliveryFailed()
+	// ImageFetched counts a fetch by its outcome.
+	ImageFetched(outcome Status)
+}
+
+// verdict is what the block server does with the requests of one transfer.
+type verdict int32
+
+const (
+	serve verdict = iota
+	hold
+	abort
+)
+
+// transfer is one device's right to an image. The owner makes it and sets the verdict; the block server reads it and
+// leaves its progress in atomics, which the owner turns into records, events and metrics at its own pace.
+type transfer struct {
+	image            []byte // exactly the bytes to serve
+	manufacturerCode uint16
+	imageType        uint16
+	version          uint32
+
+	verdict   atomic.Int32
+	holdUntil atomic.Int64 // Unix nanoseconds; 0: until told otherwise
+
+	// Progress, written by the block server only.
+	position    atomic.Uint32 // bytes that the device has
+	first       atomic.Uint32 // offset of the first request
+	requests    atomic.Uint64
+	restarts    atomic.Uint32 // how often the device began again below its position
+	lastRequest atomic.Int64  // Unix nanoseconds
+	startedAt   atomic.Int64  // of the first request, or of the last restart
+	addr        atomic.Uint32 // network address that the last request came from
+
+	// Only the reader goroutine uses these.
+	reply    zigate.BlockSend
+	wait     zigate.WaitForData
+	runNext  uint32
+	runCount int
+}
+
+// hold answers requests with wait-for-data; zero: until told otherwise.
+func (tr *transfer) hold(until time.Time) {
+	var ns int64
+	if !until.IsZero() {
+		ns = until.UnixNano()
+	}
+	tr.holdUntil.Store(ns)
+	tr.verdict.Store(int32(hold))
+}
+
+func newTransfer(image []byte, manufacturerCode, imageType uint16, version uint32) *transfer {
+	return &transfer{image: image, manufacturerCode: manufacturerCode, imageType: imageType, version: version}
+}
+
+// blockTable is who may have blocks. It is never changed: the owner puts a new one in its place.
+type blockTable struct {
+	byAddr map[uint16]*transfer
+	byNode map[zigate.IEEE]*transfer
+	// known holds the addresses of devices without an upgrade: they are refused at once. An address in neither map may
+	// belong to a device that has just changed it, so it gets no answer until the owner knows whose it is: the device
+	// asks again after a few seconds, while an abort would end its download.
+	known map[uint16]struct{}
+}
+
+// blockServer answers image block requests. It allocates nothing, takes no lock and does no input or output.
+type blockServer struct {
+	table    atomic.Pointer[blockTable]
+	maxBlock uint8
+	observer Observer
+	// noticed wakes the owner: a first or last block, or a request that needs it. It must not block.
+	noticed func()
+	// stray hands the owner a request that no transfer fits.
+	stray func(req zigate.BlockRequest, result BlockResult)
+}
+
+// answer appends the whole reply frame to dst, or nothing where the request gets none.
+func (b *blockServer) answer(req *zigate.BlockRequest, now time.Time, dst []byte) []byte {
+	table := b.table.Load()
+	tr := table.byAddr[req.Addr]
+	if req.FieldControl&zigate.BlockHasNodeAddress != 0 {
+		// The node address names the device for certain, whatever network address it has now. Without the bit the
+		// field holds leftovers of an earlier message.
+		if byNode := table.byNode[req.NodeAddress]; byNode != nil && byNode != tr {
+			tr = byNode
+			b.stray(*req, BlockServed)
+		}
+	}
+	if tr == nil {
+		if _, known := table.known[req.Addr]; known {
+			b.observer.BlockRequest(BlockUnsolicited, 0)
+			b.stray(*req, BlockUnsolicited)
+			return appendBlockStatus(dst, req, zigate.OTAAbort)
+		}
+		b.observer.BlockRequest(BlockUnknown, 0)
+		b.stray(*req, BlockUnknown)
+		return dst
+	}
+	return b.answerTransfer(tr, req, now, dst)
+}
+
+func (b *blockServer) answerTransfer(tr *transfer, req *zigate.BlockRequest, now time.Time, dst []byte) []byte {
+	if req.ManufacturerCode != tr.manufacturerCode || req.ImageType != tr.imageType || req.FileVersion != tr.version {
+		b.observer.BlockRequest(BlockWrongImage, 0)
+		b.stray(*req, BlockWrongImage)
+		return appendBlockStatus(dst, req, zigate.OTAAbort)
+	}
+	size := uint32(len(tr.image))
+	if req.Offset >= size {
+		b.observer.BlockRequest(BlockOutOfRange, 0)
+		return appendBlockStatus(dst, req, zigate.OTAAbort)
+	}
+	switch verdict(tr.verdict.Load()) {
+	case abort:
+		b.observer.BlockRequest(BlockAborted, 0)
+		return appendBlockStatus(dst, req, zigate.OTAAbort)
+	case hold:
+		if seconds := holdSeconds(tr.holdUntil.Load(), now); seconds > 0 {
+			b.note(tr, req, 0, now)
+			b.observer.BlockRequest(BlockHeld, 0)
+			tr.wait = zigate.WaitForData{Target: targetOf(req), Sequence: req.Sequence, Status: zigate.OTAWaitForData, RequestTime: seconds}
+			return zigate.AppendWaitForData(dst, &tr.wait)
+		}
+	}
+	n := min(uint32(req.MaxDataSize), uint32(b.maxBlock), size-req.Offset)
+	if n == 0 {
+		b.observer.BlockRequest(BlockOutOfRange, 0)
+		return appendBlockStatus(dst, req, malformedCommand)
+	}
+	b.note(tr, req, n, now)
+	b.observer.BlockRequest(BlockServed, int(n))
+	tr.reply = zigate.BlockSend{
+		Target: targetOf(req), Sequence: req.Sequence, Status: zigate.OTASuccess, Offset: req.Offset,
+		FileVersion: tr.version, ImageType: tr.imageType, ManufacturerCode: tr.manufacturerCode,
+		Data: tr.image[req.Offset : req.Offset+n],
+	}
+	return zigate.AppendBlockSend(dst, &tr.reply)
+}
+
+// note keeps the progress of a transfer: the device asks for n bytes at the request's offset, so it has what is before.
+func (b *blockServer) note(tr *transfer, req *zigate.BlockRequest, n uint32, now time.Time) {
+	at := now.UnixNano()
+	tr.lastRequest.Store(at)
+	tr.addr.Store(uint32(req.Addr))
+	wake := false
+	if tr.requests.Add(1) == 1 {
+		tr.first.Store(req.Offset)
+		tr.position.Store(req.Offset)
+		tr.startedAt.Store(at)
+		wake = true
+	}
+	if n > 0 {
+		if req.Offset == tr.runNext {
+			tr.runCount++
+		} else {
+			tr.runCount = 0
+		}
+		tr.runNext = req.Offset + n
+	}
+	switch position := tr.position.Load(); {
+	case req.Offset > position:
+		tr.position.Store(req.Offset)
+	case req.Offset < position && tr.runCount >= restartRun:
+		tr.first.Store(req.Offset)
+		tr.startedAt.Store(at)
+		tr.position.Store(req.Offset)
+		tr.restarts.Add(1)
+		wake = true
+	}
+	if wake || req.Offset+n == uint32(len(tr.image)) {
+		b.noticed()
+	}
+}
+
+// holdSeconds is how long a held device is told to wait; 0: the hold is over.
+func holdSeconds(until int64, now time.Time) uint32 {
+	if until == 0 {
+		return maxHold
+	}
+	left := time.Duration(until - now.UnixNano())
+	if left <= 0 {
+		return 0
+	}
+	return uint32(min((left+time.Second-1)/time.Second, maxHold))
+}
+
+// targetOf is where the answer to a request goes. The dongle's OTA server lives on its endpoint 1; acknowledged
+// unicasts (mode 2) let the dongle report a delivery that failed.
+func targetOf(req *zigate.BlockRequest) zigate.Target {
+	return zigate.Target{AddrMode: zigate.AddrModeShort, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint}
+}
+
+// appendBlockStatus answers with a status alone. Not for 0x97: the firmware sends that one only right through 0x0506.
+func appendBlockStatus(dst []byte, req *zigate.BlockRequest, status uint8) []byte {
+	m := zigate.BlockSend{
+		Target: targetOf(req), Sequence: req.Sequence, Status: status, Offset: req.Offset,
+		FileVersion: req.FileVersion, ImageType: req.ImageType, ManufacturerCode: req.ManufacturerCode,
+	}
+	return zigate.AppendBlockSend(dst, &m)
+}

@@ -1,0 +1,324 @@
+package otasvc
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Radio sends frames to the dongle. Submit never blocks; done is called exactly once, from any goroutine.
+type Radio interface {
+	Submit(cmd zigate.Message, done func(zigate.Status, error))
+}
+
+// ImageStore gets images and keeps their bytes. Fetch is called on a goroutine of its own; the others are quick.
+type ImageStore interface {
+	Fetch(context.Context, library.Request) (library.Image, error)
+	Load(sha256 string) ([]byte, error)
+	Image(sha256 string) (library.Image, bool)
+	Images() []library.Image
+	Remove(sha256 string) error
+}
+
+// Policy is how upgrades are done.
+type Policy struct {
+	Concurrency      int           // downloads at once, at least 1
+	BlockSize        uint8         // largest block in bytes, 1 to 64
+	NotifyInterval   time.Duration // between two image notifications
+	NotifyAttempts   int           // notifications without a block request before an attempt ends with noResponse
+	StallTimeout     time.Duration // without a block request before an attempt ends with stalled
+	RejoinTimeout    time.Duration // from the end of the download to the new version seen
+	Retries          int           // further attempts
+	Slice            time.Duration // how long an image keeps the slot while another waits
+	Canary           bool          // with all devices: one of each image first
+	Window           *Window       // nil: none is configured
+	ServeUnsolicited bool          // devices that ask without an upgrade are served
+}
+
+// sleepyStall is the stall time-out of a device that sleeps: it may poll once an hour only.
+const sleepyStall = time.Hour
+
+// Options are what a Service is made of.
+type Options struct {
+	Images   ImageStore
+	Observer Observer
+	Logger   *slog.Logger
+	StateDir string // holds state.json; empty: nothing is kept (tests)
+	Policy   Policy
+}
+
+// Service owns devices, registered images and upgrades. It is a zigate.Handler: give it to the dongle.
+type Service struct {
+	images   ImageStore
+	log      *slog.Logger
+	policy   Policy
+	observer Observer
+	store    *store
+	inbox    inbox
+	blocks   blockServer
+
+	// All below belongs to the owner goroutine.
+	ctx        context.Context
+	radio      Radio
+	sink       Sink
+	background sync.WaitGroup
+	startedAt  time.Time
+	devices    map[zigate.IEEE]*device
+	byAddr     map[uint16]*device
+	active     map[zigate.IEEE]*device // those whose upgrade has not ended
+	registry   library.Registry
+	groups     map[uint64]*group
+	nextGroup  uint64
+	cache      map[string]*cachedImage // by SHA-256
+	dongle     dongleState
+	slot       slot
+	asks       []*ask
+	interview  interviewQueue
+	strays     map[uint16]*stray // by network address
+
+	// What the end of a turn has to tell, to keep, to put before the block server.
+	infoDirty, imagesDirty bool
+	stateDirty, tableDirty bool
+	afterSave              []func()
+}
+
+// New reads the state and prepares everything that serving blocks needs, so that a device that goes on asking is
+// answered as soon as the dongle is there. A state file that cannot be read is set aside and reported, and the service
+// starts empty: the error is only for a state folder that cannot be used at all.
+func New(o Options) (*Service, error) {
+	s := &Service{
+		images: o.Images, log: o.Logger, policy: o.Policy, observer: o.Observer,
+		startedAt: time.Now(),
+		devices:   map[zigate.IEEE]*device{}, byAddr: map[uint16]*device{}, active: map[zigate.IEEE]*device{},
+		groups: map[uint64]*group{}, cache: map[string]*cachedImage{}, strays: map[uint16]*stray{},
+	}
+	s.inbox.wake = make(chan struct{}, 1)
+	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, stray: s.postStray}
+	s.blocks.table.Store(&blockTable{})
+	if o.StateDir != "" {
+		var err error
+		if s.store, err = openStore(filepath.Join(o.StateDir, "state.json"), o.Logger); err != nil {
+			return nil, fmt.Errorf("opening the state: %w", err)
+		}
+		s.restore(s.store.loaded)
+	}
+	return s, nil
+}
+
+// Run owns the state until ctx is done. It must be called once.
+func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
+	background, stop := context.WithCancel(ctx)
+	s.ctx, s.radio, s.sink = background, radio, sink
+	saved := make(chan struct{})
+	if s.store != nil {
+		go func() { defer close(saved); s.store.run() }()
+	} else {
+		close(saved)
+	}
+	defer func() {
+		stop()
+		s.background.Wait()
+		if s.store != nil {
+			s.syncTransfers(time.Now())
+			s.store.close(s.snapshot())
+		}
+		<-saved
+	}()
+
+	s.publishAll()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.inbox.wake:
+		case <-timer.C:
+		}
+		for _, f := range s.inbox.take() {
+			f()
+		}
+		s.turn(time.Now())
+		timer.Reset(s.pause())
+	}
+}
+
+// turn is what the owner does after whatever woke it: look at the clock, at the downloads, at the queue, and tell.
+func (s *Service) turn(now time.Time) {
+	s.syncTransfers(now)
+	s.expireAsks(now)
+	s.expireUpgrades(now)
+	s.expireStrays(now)
+	s.runInterviews(now)
+	s.schedule(now)
+	s.refreshTable()
+	s.flush(now)
+}
+
+// pause is how long the owner may sleep when nothing happens.
+func (s *Service) pause() time.Duration {
+	if len(s.asks) > 0 || len(s.strays) > 0 || s.slot.image != nil {
+		return 250 * time.Millisecond
+	}
+	return time.Second
+}
+
+// async runs work on a goroutine of its own and then, on the owner goroutine, what work returned.
+func (s *Service) async(work func(ctx context.Context) func()) {
+	s.background.Go(func() {
+		if then := work(s.ctx); then != nil {
+			s.inbox.post(then)
+		}
+	})
+}
+
+// send submits a command; done runs on the owner goroutine.
+func (s *Service) send(cmd zigate.Message, done func(zigate.Status, error)) {
+	s.radio.Submit(cmd, func(st zigate.Status, err error) {
+		s.inbox.post(func() { done(st, err) })
+	})
+}
+
+// flush tells the sink what changed and hands the state to the store.
+func (s *Service) flush(now time.Time) {
+	for _, d := range s.devices {
+		if !d.dirty && d.seenDirty && now.Sub(d.publishedAt) >= seenInterval {
+			d.dirty = true
+		}
+		if d.dirty {
+			d.dirty, d.seenDirty, d.publishedAt = false, false, now
+			s.sink.DeviceChanged(s.record(d, now))
+		}
+	}
+	if s.imagesDirty {
+		s.imagesDirty = false
+		s.sink.ImagesChanged(s.registeredImages())
+	}
+	if s.infoDirty {
+		s.infoDirty = false
+		s.sink.InfoChanged(s.info())
+	}
+	if s.stateDirty {
+		s.stateDirty = false
+		after := s.afterSave
+		s.afterSave = nil
+		if s.store == nil {
+			for _, f := range after {
+				f()
+			}
+			return
+		}
+		s.store.save(s.snapshot(), func() {
+			s.inbox.post(func() {
+				for _, f := range after {
+					f()
+				}
+			})
+		})
+	}
+}
+
+// whenSaved runs f once the state as it is now is on the disk: an answer must not promise what a power cut takes back.
+func (s *Service) whenSaved(f func()) {
+	s.stateDirty = true
+	s.afterSave = append(s.afterSave, f)
+}
+
+// publishAll tells the sink everything, as after a start.
+func (s *Service) publishAll() {
+	for _, d := range s.devices {
+		d.dirty = true
+	}
+	s.infoDirty, s.imagesDirty = true, true
+	s.tableDirty = true
+}
+
+// HandleBlockRequest answers an image block request. Part of zigate.Handler; this is the hot path.
+func (s *Service) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byte {
+	return s.blocks.answer(req, time.Now(), dst)
+}
+
+// HandleBlockStatus takes the dongle's acknowledgement of a block. Part of zigate.Handler.
+func (s *Service) HandleBlockStatus(st *zigate.Status) {
+	if st.Status == 0 || !s.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	s.log.Debug("the dongle did not take a block; the device will ask again", "status", st.Status)
+}
+
+// HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
+func (s *Service) HandleMessage(m zigate.Message, lqi uint8) {
+	s.inbox.postMessage(func() { s.message(m, lqi, time.Now()) })
+}
+
+// HandleConnected learns that the dongle is there. Part of zigate.Handler.
+func (s *Service) HandleConnected(info zigate.Info) {
+	s.inbox.post(func() { s.connected(info) })
+}
+
+// HandleDisconnected learns that the dongle is gone. Part of zigate.Handler.
+func (s *Service) HandleDisconnected(err error) {
+	s.inbox.post(func() { s.disconnected(err) })
+}
+
+func (s *Service) postStray(req zigate.BlockRequest, result BlockResult) {
+	s.inbox.postMessage(func() { s.strayRequest(req, result, time.Now()) })
+}
+
+// inboxLimit bounds the messages that wait for the owner. It is never reached in normal operation: the owner needs
+// microseconds for a message and the wire milliseconds.
+const inboxLimit = 16384
+
+// inbox is what waits for the owner, in order. Posting never blocks.
+type inbox struct {
+	mu    sync.Mutex
+	items []func()
+	spare []func()
+	wake  chan struct{}
+}
+
+func (b *inbox) post(f func()) {
+	b.mu.Lock()
+	b.items = append(b.items, f)
+	b.mu.Unlock()
+	b.signal()
+}
+
+// postMessage is post for what comes from the radio, which repeats itself: past the limit it is dropped.
+func (b *inbox) postMessage(f func()) {
+	b.mu.Lock()
+	if len(b.items) < inboxLimit {
+		b.items = append(b.items, f)
+	}
+	b.mu.Unlock()
+	b.signal()
+}
+
+func (b *inbox) signal() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what waits; the slice is valid until the next call.
+func (b *inbox) take() []func() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	items := b.items
+	clear(b.spare)
+	b.items, b.spare = b.spare[:0], items
+	return items
+}
+
+// jitter spreads d by up to a fifth either way, so that many devices do not act in step.
+func jitter(d time.Duration) time.Duration {
+	return d + time.Duration((rand.Float64()-0.5)*0.4*float64(d))
+}

@@ -1,0 +1,236 @@
+package otasvc
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+)
+
+// stateVersion is the version of the state file that this program writes. It reads this one and older ones.
+const stateVersion = 1
+
+// state is the state file: all that has to outlive the process.
+type state struct {
+	Version   int              `json:"version"`
+	Devices   []*device        `json:"devices"`
+	Registry  library.Registry `json:"registry"`
+	Groups    []*group         `json:"groups,omitempty"`
+	NextGroup uint64           `json:"nextGroup,omitempty"`
+}
+
+// store writes the state beside the old one, syncs it and renames it into place, on a goroutine of its own. Snapshots
+// that come while one is being written replace each other: only the newest matters.
+type store struct {
+	path   string
+	log    *slog.Logger
+	loaded state
+
+	mu      sync.Mutex
+	pending []byte
+	after   []func()
+	closed  bool
+	wake    chan struct{}
+	failed  string // last error, told once
+}
+
+// openStore reads the state. A file that cannot be understood is set aside under another name.
+func openStore(path string, log *slog.Logger) (*store, error) {
+	st := &store{path: path, log: log, wake: make(chan struct{}, 1)}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("%w; make the folder writable for the service or set ZIGATE_OTA_STATE_DIR", err)
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return st, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &st.loaded)
+	}
+	if err == nil && (st.loaded.Version < 1 || st.loaded.Version > stateVersion) {
+		err = fmt.Errorf("it has version %d, this program reads up to %d", st.loaded.Version, stateVersion)
+	}
+	if err == nil {
+		return st, nil
+	}
+	st.loaded = state{}
+	aside := fmt.Sprintf("%s.unreadable-%s", path, time.Now().UTC().Format("20060102T150405Z"))
+	if rerr := os.Rename(path, aside); rerr != nil {
+		return nil, fmt.Errorf("the state file %s cannot be read (%w) nor set aside: %w", path, err, rerr)
+	}
+	log.Error("the state file cannot be read; it was set aside and the service starts without devices and images", "file", aside, "err", err)
+	return st, nil
+}
+
+// save has a snapshot written; after is called, on any goroutine, once it or a newer one is on the disk.
+func (st *store) save(snapshot []byte, after func()) {
+	st.mu.Lock()
+	st.pending = snapshot
+	st.after = append(st.after, after)
+	st.mu.Unlock()
+	select {
+	case st.wake <- struct{}{}:
+	default:
+	}
+}
+
+// saveRetry is how long a disk that refused a write is left alone.
+const saveRetry = 5 * time.Second
+
+// run writes until close.
+func (st *store) run() {
+	for {
+		st.mu.Lock()
+		data, after, closed := st.pending, st.after, st.closed
+		st.pending, st.after = nil, nil
+		st.mu.Unlock()
+		if data == nil {
+			if closed {
+				return
+			}
+			<-st.wake
+			continue
+		}
+		err := writeSynced(st.path, data)
+		st.report(err)
+		// An answer is owed even where the disk is full: what was asked for is in force, and the trouble is told.
+		for _, f := range after {
+			f()
+		}
+		if err != nil && !closed {
+			st.mu.Lock()
+			if st.pending == nil {
+				st.pending = data
+			}
+			st.mu.Unlock()
+			time.Sleep(saveRetry)
+		}
+	}
+}
+
+func (st *store) report(err error) {
+	switch {
+	case err == nil && st.failed != "":
+		st.log.Info("the state is written again")
+		st.failed = ""
+	case err != nil && err.Error() != st.failed:
+		st.log.Error("the state cannot be written; what changes now is lost if the service stops", "err", err)
+		st.failed = err.Error()
+	}
+}
+
+// close writes a last snapshot and ends run.
+func (st *store) close(snapshot []byte) {
+	st.mu.Lock()
+	st.pending, st.closed = snapshot, true
+	st.mu.Unlock()
+	select {
+	case st.wake <- struct{}{}:
+	default:
+	}
+}
+
+// writeSynced replaces a file such that a power cut leaves the old or the new one, whole.
+func writeSynced(path string, data []byte) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, filepath.Base(path)+".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(data); err != nil {
+		f.Close()
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		f.Close()
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// snapshot is the state as it is now.
+func (s *Service) snapshot() []byte {
+	st := state{Version: stateVersion, Devices: s.sortedDevices(), Registry: s.registry, NextGroup: s.nextGroup}
+	for _, g := range s.groups {
+		st.Groups = append(st.Groups, g)
+	}
+	slices.SortFunc(st.Groups, func(a, b *group) int { return cmp.Compare(a.ID, b.ID) })
+	data, err := json.MarshalIndent(st, "", " ")
+	if err != nil {
+		panic(fmt.Sprintf("otasvc: the state does not marshal: %v", err)) // all types are ours and plain
+	}
+	return data
+}
+
+// restore takes the state of an earlier life. Running upgrades get their images and their right to blocks back before
+// the dongle is even opened: their devices may be asking at this moment.
+func (s *Service) restore(st state) {
+	now := time.Now()
+	s.registry, s.nextGroup = st.Registry, st.NextGroup
+	for _, g := range st.Groups {
+		s.groups[g.ID] = g
+	}
+	for _, d := range st.Devices {
+		s.devices[d.EUID] = d
+		if d.NetworkAddress != nil {
+			s.byAddr[*d.NetworkAddress] = d
+		}
+		u := d.Upgrade
+		switch {
+		case u == nil:
+		case u.State.Ended():
+			s.answerTicket(d, u) // it ended, but its answer was not given any more
+		default:
+			s.active[d.EUID] = d
+			u.runtime.lastActivity, u.runtime.nextNotify, u.runtime.offeredAt = now, now, now
+			s.restoreTransfer(d, u)
+		}
+	}
+	for _, g := range st.Groups {
+		s.finishGroup(g)
+	}
+	s.tableDirty = true
+	s.refreshTable()
+}
+
+func (s *Service) restoreTransfer(d *device, u *upgrade) {
+	if !u.State.holdsSlot() {
+		return
+	}
+	im := s.cache[u.SHA256]
+	if im == nil {
+		data, header, err := readImage(s.images, u.SHA256)
+		if err != nil {
+			s.log.Error("the image of a running upgrade cannot be read", "euid", d.EUID, "err", err)
+			return // the scheduler tries again and ends the upgrade if it stays so
+		}
+		im = &cachedImage{sha256: u.SHA256, data: data, header: header}
+		s.cache[u.SHA256] = im
+	}
+	s.admit(d, im)
+}

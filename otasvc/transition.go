@@ -1,0 +1,196 @@
+package otasvc
+
+import (
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// fire moves a device's upgrade along the state table and does what the new state asks for. It reports whether the
+// upgrade moved.
+func (s *Service) fire(d *device, t trigger, now time.Time) bool {
+	u := d.active()
+	if u == nil {
+		return false
+	}
+	from := u.State
+	st, ok := nextStep(from, t, u.Attempt <= s.policy.Retries)
+	if !ok {
+		return false
+	}
+	u.State, u.Reason = st.next, st.reason
+	d.dirty, s.stateDirty, s.infoDirty = true, true, true
+	s.log.Debug("upgrade", "euid", d.EUID, "from", from, "to", u.State, "reason", u.Reason)
+	switch {
+	case u.State.Ended():
+		s.ended(d, u, from, now)
+	case u.State == Queued && t != triggerDue:
+		s.requeued(d, u, t, now)
+	case u.State == Applying:
+		s.withdraw(u)
+	}
+	return true
+}
+
+// retryDelay lets a device that gave up recover before it is offered the image again.
+const retryDelay = 10 * time.Second
+
+// requeued: the upgrade waits for the slot again.
+func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
+	s.withdraw(u)
+	if t == triggerYield {
+		return
+	}
+	u.Attempt++
+	u.StartedAt, u.StartOffset, u.ZCLStatus = time.Time{}, 0, nil
+	u.runtime = upgradeRuntime{notBefore: now.Add(retryDelay), yieldedAt: u.runtime.yieldedAt}
+	s.log.Warn("an upgrade is tried again", "euid", d.EUID, "attempt", u.Attempt, "of", s.policy.Retries+1)
+}
+
+// withdraw takes a device's right to blocks away.
+func (s *Service) withdraw(u *upgrade) {
+	if u.runtime.transfer != nil {
+		u.runtime.transfer, s.tableDirty = nil, true
+	}
+	u.runtime.begun = false
+}
+
+// abortMemory is for how long the requests of a download that was ended are met with ABORT, and abortSlot how long the
+// slot is kept for it.
+const (
+	abortMemory = 10 * time.Minute
+	abortSlot   = 10 * time.Second
+)
+
+// ended tells everybody how an upgrade ended.
+func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
+	if tr := u.runtime.transfer; tr != nil && (from == Downloading || from == Paused) && u.State != Succeeded {
+		tr.verdict.Store(int32(abort))
+		d.aborting, d.abortUntil = tr, now.Add(abortMemory)
+		s.slot.keepUntil = now.Add(abortSlot)
+	}
+	s.withdraw(u)
+	u.EndedAt = now
+	delete(s.active, d.EUID)
+	if u.State == Succeeded {
+		u.Offset = u.Size
+	}
+	name := map[State]EventName{Succeeded: EventUpgradeSucceeded, Failed: EventUpgradeFailed, Cancelled: EventUpgradeCancelled}[u.State]
+	s.happened(s.upgradeEvent(name, d, u))
+	if u.State == Succeeded {
+		s.log.Info("upgrade succeeded", "euid", d.EUID, "name", d.name(), "fileVersion", u.ImageVersion)
+	} else {
+		s.log.Warn("upgrade ended", "euid", d.EUID, "name", d.name(), "state", u.State, "reason", u.Reason)
+	}
+	s.observer.UpgradeFinished(u.State, u.Reason, now.Sub(u.QueuedAt))
+	s.dropUnusedImages()
+	s.answerTicket(d, u)
+	s.groupMemberEnded(d, u, now)
+}
+
+// answerTicket gives the final answer once the end of the upgrade is on the disk; until then a crash would bring the
+// upgrade back.
+func (s *Service) answerTicket(d *device, u *upgrade) {
+	if len(u.Ticket) == 0 {
+		return
+	}
+	answer := Answer{Status: Success, Operation: u.operation(d.EUID, d.CurrentVersion), Upgrade: u.record(time.Now()), HasUpgrade: true}
+	if u.State != Succeeded {
+		answer.Status, answer.Reason, answer.Error = Failure, u.Reason, u.Reason.Explain()
+	}
+	s.whenSaved(func() {
+		if len(u.Ticket) == 0 {
+			return
+		}
+		ticket := u.Ticket
+		u.Ticket, s.stateDirty = nil, true
+		s.sink.UpgradeEnded(ticket, answer)
+	})
+}
+
+// group is the upgrades that one request for all devices began.
+type group struct {
+	ID      uint64          `json:"id"`
+	Ticket  Ticket          `json:"ticket,omitempty"`
+	Members []UpgradeResult `json:"members"`
+}
+
+// groupMemberEnded releases or fails those who waited for a canary, and gives the group's answer when all have ended.
+func (s *Service) groupMemberEnded(d *device, u *upgrade, now time.Time) {
+	g := s.groups[u.Group]
+	if g == nil {
+		return
+	}
+	for i := range g.Members {
+		if g.Members[i].EUID == d.EUID {
+			g.Members[i].State, g.Members[i].Reason = u.State, u.Reason
+		}
+	}
+	for _, other := range s.devices {
+		w := other.active()
+		if w == nil || w.Group != g.ID || w.Canary != d.EUID {
+			continue
+		}
+		if u.State == Succeeded {
+			w.Canary, s.stateDirty = 0, true
+		} else {
+			s.fire(other, triggerCanary, now)
+		}
+	}
+	s.finishGroup(g)
+}
+
+func (s *Service) finishGroup(g *group) {
+	answer := Answer{Status: Success, UpgradeResults: g.Members}
+	for _, m := range g.Members {
+		if !m.State.Ended() {
+			return
+		}
+		if m.State != Succeeded {
+			answer.Status, answer.Error = Failure, "not every device was upgraded; see results"
+		}
+	}
+	if s.groups[g.ID] == nil {
+		return
+	}
+	delete(s.groups, g.ID)
+	s.whenSaved(func() { s.sink.UpgradeEnded(g.Ticket, answer) })
+}
+
+// newUpgrade queues an upgrade of a device to an offered image.
+func (s *Service) newUpgrade(d *device, o Offer, dueAt time.Time, ticket Ticket, now time.Time) *upgrade {
+	u := &upgrade{
+		State: Queued, SHA256: o.SHA256, ManufacturerCode: o.ManufacturerCode, ImageType: o.ImageType,
+		ImageVersion: o.ImageVersion, Size: o.Size, URL: o.URL, DriverTypeID: o.DriverTypeID, DriverVersion: o.DriverVersion,
+		OldVersion: d.CurrentVersion, QueuedAt: now, DueAt: dueAt, Attempt: 1, Ticket: ticket,
+	}
+	if dueAt.After(now) {
+		u.State = Scheduled
+	}
+	d.Upgrade = u
+	s.active[d.EUID] = d
+	d.dirty, s.stateDirty, s.infoDirty = true, true, true
+	s.log.Info("upgrade queued", "euid", d.EUID, "name", d.name(), "fileVersion", u.ImageVersion, "state", u.State)
+	return u
+}
+
+// serveUnsolicited gives an image to a device that asked without an upgrade, where that is configured: the loaded one,
+// if that is the one it asked for.
+func (s *Service) serveUnsolicited(d *device, req zigate.BlockRequest, now time.Time) bool {
+	if d.active() != nil || s.slot.image == nil || !s.slot.loaded {
+		return false
+	}
+	h := s.slot.image.header
+	if h.ManufacturerCode != req.ManufacturerCode || h.ImageType != req.ImageType || h.FileVersion != req.FileVersion {
+		return false
+	}
+	for _, r := range s.registry.All() {
+		image, ok := s.images.Image(r.SHA256)
+		if o := offerOf(r, image); ok && o.SHA256 == s.slot.image.sha256 && fits(d, o) {
+			s.newUpgrade(d, o, time.Time{}, nil, now)
+			s.admit(d, s.slot.image)
+			return true
+		}
+	}
+	return false
+}
