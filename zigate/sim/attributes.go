@@ -1,0 +1,128 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Attributes besides those that package zigate names.
+const (
+	attrZCLVersion        uint16 = 0x0000
+	attrPowerSource       uint16 = 0x0007
+	attrBatteryPercentage uint16 = 0x0021
+)
+
+// largestReadResponse keeps an answer within one radio frame; what does not fit is left out.
+const largestReadResponse = 80
+
+// answerRead answers Read Attributes. OTA attributes are on the client's side, all others on the server's.
+func (v *Device) answerRead(f AirFrame, z zclFrame) {
+	control := zclGlobalFrame | zclNoDefaultResponse | ^z.control&zclToClientBit
+	b := []byte{control, z.sequence, zclReadResponse}
+	for ids := z.payload; len(ids) >= 2; ids = ids[2:] {
+		id := binary.LittleEndian.Uint16(ids)
+		record := binary.LittleEndian.AppendUint16(nil, id)
+		if value := v.attribute(f.Cluster, z.toClient(), id); value != nil {
+			record = append(append(record, zclSuccess), value...)
+		} else {
+			record = append(record, zclUnsupportedAttr)
+		}
+		if len(b)+len(record) > largestReadResponse {
+			break
+		}
+		b = append(b, record...)
+	}
+	v.transmitZCL(f.Cluster, b)
+}
+
+// attribute is type and value as they go on air, nil for an attribute that the device lacks.
+func (v *Device) attribute(cluster uint16, onClient bool, id uint16) []byte {
+	switch {
+	case cluster == clusterOTA && onClient:
+		if slices.Contains(v.cfg.UnsupportedAttributes, id) {
+			return nil
+		}
+		return v.client.attribute(id)
+	case cluster == clusterBasic && !onClient:
+		return v.basicAttribute(id)
+	case cluster == clusterPower && !onClient && id == attrBatteryPercentage && v.cfg.BatteryPercent != nil:
+		return []byte{typeUint8, 2 * *v.cfg.BatteryPercent} // in half percent
+	}
+	return nil
+}
+
+func (v *Device) basicAttribute(id uint16) []byte {
+	switch id {
+	case attrZCLVersion:
+		return []byte{typeUint8, 3}
+	case zigate.AttrManufacturerName:
+		return text(v.cfg.ManufacturerName)
+	case zigate.AttrModel:
+		return text(v.cfg.ModelID)
+	case attrPowerSource:
+		const mains, battery = 1, 3
+		if v.cfg.Sleepy {
+			return []byte{typeEnum8, battery}
+		}
+		return []byte{typeEnum8, mains}
+	case zigate.AttrSoftwareBuild:
+		n := v.client.version
+		return text(fmt.Sprintf("%d.%d.%d.%d", n>>24, n>>16&0xFF, n>>8&0xFF, n&0xFF))
+	}
+	return nil
+}
+
+func text(s string) []byte {
+	if s == "" {
+		return nil
+	}
+	s = s[:min(len(s), 32)]
+	return append([]byte{typeText, uint8(len(s))}, s...)
+}
+
+func number16(n uint16) []byte { return binary.LittleEndian.AppendUint16([]byte{typeUint16}, n) }
+func number32(n uint32) []byte { return binary.LittleEndian.AppendUint32([]byte{typeUint32}, n) }
+
+// attribute is one of the OTA upgrade cluster's.
+func (c *client) attribute(id uint16) []byte {
+	v := c.device
+	switch id {
+	case zigate.AttrOTAServer:
+		return binary.LittleEndian.AppendUint64([]byte{typeIEEEAddr}, uint64(v.dongle.cfg.IEEE))
+	case zigate.AttrOTAFileOffset:
+		if c.state == Downloading {
+			return number32(uint32(len(c.received)))
+		}
+		return number32(noVersion)
+	case zigate.AttrOTAFileVersion:
+		return number32(c.version)
+	case zigate.AttrOTAStackVersion, zigate.AttrOTADownloadedStack:
+		const zigbeePro = 2
+		return number16(zigbeePro)
+	case zigate.AttrOTADownloadedVersion:
+		switch c.state {
+		case Ending, WaitingToUpgrade, CountingDown:
+			return number32(c.image.version)
+		}
+		return number32(noVersion)
+	case zigate.AttrOTAStatus:
+		return []byte{typeEnum8, c.state.attribute()}
+	case zigate.AttrOTAManufacturer:
+		return number16(v.cfg.ManufacturerCode)
+	case zigate.AttrOTAImageType:
+		return number16(v.cfg.ImageType)
+	case zigate.AttrOTAMinBlockPeriod:
+		return number16(uint16(c.minimumPeriod / time.Millisecond))
+	}
+	return nil
+}
+
+func appendAnnounce(b []byte, v *Device) []byte {
+	b = binary.LittleEndian.AppendUint16(b, v.addr)
+	b = binary.LittleEndian.AppendUint64(b, uint64(v.cfg.IEEE))
+	return append(b, v.capability())
+}

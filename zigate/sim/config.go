@@ -1,0 +1,225 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Config describes a dongle and what is around it. The zero value is a v1 dongle with firmware 3.23 on a network
+// without devices, with an unlimited line and no waiting.
+type Config struct {
+	Firmware Firmware
+	IEEE     zigate.IEEE // of the dongle; 0 = 0x00158d0001ed3395
+	PANID    uint16      // 0 = 0x1a62
+	Channel  uint8       // 11 to 26; 0 = 15
+	// FactoryNew dongles have no network until the host starts one; their devices have to join.
+	FactoryNew bool
+
+	// Seed is where everything random comes from.
+	Seed uint64
+	// Speed is the pace of radio and devices: 1 is real, N is N times quicker, 0 and infinity do not wait at all. What a
+	// host decides on (the wait it asked for, the time that a device waits for its answers) is shortened to a second at
+	// least, and without waiting not at all, so that a quick simulation does not run away from its host.
+	Speed float64
+	// LineRate is the bytes per second on the serial line in each direction, 11520 for 115200 baud; 0 = unlimited. With
+	// a rate, firmware v1 loses output that does not fit its transmit queue, as it does in reality.
+	LineRate int
+
+	Devices []DeviceConfig
+	Faults  Faults
+
+	// OnAir, where set, sees every radio frame when it is sent. It is called by the goroutine of Run and must neither
+	// block nor call back into the Dongle.
+	OnAir  func(AirFrame)
+	Logger *slog.Logger // nil = silent
+}
+
+// AirFrame is one radio frame between the dongle and a device: the APS layer's view, with the ZCL or ZDP frame as
+// payload, little-endian as on the air.
+type AirFrame struct {
+	FromDongle          bool
+	Broadcast           bool   // from the dongle to everybody that listens
+	Addr                uint16 // the device: destination of a frame from the dongle, else source
+	Profile, Cluster    uint16
+	SourceEndpoint      uint8
+	DestinationEndpoint uint8
+	Payload             []byte
+}
+
+// DeviceConfig describes one device: a client of the OTA upgrade cluster with one endpoint.
+type DeviceConfig struct {
+	IEEE     zigate.IEEE // must differ from all others
+	Addr     uint16      // short address; 0 = made from the IEEE address
+	Endpoint uint8       // 1 to 240; 0 = 1
+	// Unjoined devices are not part of the network at first: Announce lets them join while the dongle permits it.
+	Unjoined bool
+
+	ManufacturerCode, ImageType uint16
+	FileVersion                 uint32
+	HardwareVersion             *uint16 // nil = the device does not tell one
+	ManufacturerName, ModelID   string  // of the Basic cluster
+	BatteryPercent              *uint8  // 0 to 100; nil = no power configuration cluster
+
+	// MaxDataSize is the largest block that the device asks for and takes; 0 = between 50 and 63, by the seed.
+	MaxDataSize uint8
+	// BlockInterval is the time between the arrival of a block and the next request.
+	BlockInterval time.Duration
+	// RetryInterval is how long the device waits for an answer; 0 = 5 s. Retries is how often it then asks again before
+	// it gives up; 0 = 5, negative = never.
+	RetryInterval time.Duration
+	Retries       int
+	// RebootTime is how long the device is away to install an image; 0 = 10 s.
+	RebootTime time.Duration
+	// QueryInterval is how often the device asks for an image by itself; 0 = only when it is notified.
+	QueryInterval time.Duration
+
+	// Sleepy devices listen only after a transmission of their own and when they poll their parent, every PollInterval
+	// (0 = 5 s). Their parent keeps a message for about 7 s.
+	Sleepy       bool
+	PollInterval time.Duration
+	// Relays is the number of routers between dongle and device. Each takes two bytes of the largest block.
+	Relays int
+	LQI    uint8 // link quality; 0 = by the seed
+
+	// MinimumBlockPeriod devices report their block request delay and obey the one that they are given.
+	MinimumBlockPeriod bool
+	// NodeAddressInRequests puts the device's own address into block requests.
+	NodeAddressInRequests bool
+	// PageRequests asks for pages of PageSize bytes (0 = 1024) spaced by ResponseSpacing (0 = 200 ms).
+	PageRequests    bool
+	PageSize        uint16
+	ResponseSpacing time.Duration
+	// HeaderFirst asks for the first 16 bytes of the image, looks at them, and starts again.
+	HeaderFirst bool
+	// AsksAgain drops every n-th block and asks for it again; 0 = never.
+	AsksAgain int
+	// FullBlocksOnly aborts when a block before the last is shorter than it asked for.
+	FullBlocksOnly bool
+	// ResumesDownload goes on where the last session of the same version ended, instead of at the first byte.
+	ResumesDownload bool
+	// OnlyNewer ignores offers of the running version and of older ones.
+	OnlyNewer bool
+	// DisableDefaultResponse sets that bit in the device's own requests.
+	DisableDefaultResponse bool
+	// ServerEndpoint is the dongle's endpoint that the device talks to; 0 = 1.
+	ServerEndpoint uint8
+	// UnsupportedAttributes of the OTA cluster are answered with "unsupported". The image stamp never is supported.
+	UnsupportedAttributes []uint16
+
+	// What goes wrong. FailFirst limits these to so many sessions, after which the device behaves; 0 = for ever.
+	FailFirst       int
+	AbortAt         uint32 // ends the download with "abort" once it has so many bytes; 0 = never
+	InvalidAtEnd    bool   // ends a complete download with "invalid image"
+	RequireMore     bool   // ends a complete download with "require more image"
+	StopsAt         uint32 // falls silent in the middle of the download; 0 = never
+	KeepsOldVersion bool   // reboots and still runs the version that it had
+
+	SilentToNotify       bool // does not react to an image notify
+	NeverReturns         bool // does not come back from its reboot
+	LosesAnnounce        bool // comes back without a device announce
+	InstallsWithoutReply bool // installs even when nobody answers its upgrade end request
+}
+
+// Faults are what goes wrong with the line, the air and the dongle, by the seed. Probabilities are between 0 and 1.
+type Faults struct {
+	LoseFromDongle float64 // a frame to the host is lost
+	LoseToDongle   float64 // a frame to the dongle is lost
+	Corrupt        float64 // a frame in either direction has a byte changed, missing or too many
+	Duplicate      float64 // a frame to the host comes twice
+	Late           float64 // a frame to the host comes later, behind others
+	LateBy         time.Duration
+	// LoseAir is the probability that a radio frame does not arrive, for each try. Frames with acknowledgement are tried
+	// four times.
+	LoseAir float64
+	// LoseAck is the probability that a radio frame arrives and its acknowledgement does not.
+	LoseAck float64
+	// Refuse is the probability that the dongle has no buffer for an OTA command (status 0x14).
+	Refuse float64
+	// ResetEvery is the mean time between resets of the dongle, at random moments; 0 = never. SilentResets go without
+	// the notices at start.
+	ResetEvery   time.Duration
+	SilentResets bool
+}
+
+// any tells whether frames on the line can suffer.
+func (f Faults) onLine() bool {
+	return f.LoseFromDongle > 0 || f.LoseToDongle > 0 || f.Corrupt > 0 || f.Duplicate > 0 || f.Late > 0
+}
+
+const (
+	defaultIEEE          zigate.IEEE = 0x00158D0001ED3395
+	defaultPANID                     = 0x1A62
+	defaultChannel                   = 15
+	defaultRetryInterval             = 5 * time.Second
+	defaultRetries                   = 5
+	defaultRebootTime                = 10 * time.Second
+	defaultPollInterval              = 5 * time.Second
+	defaultPageSize                  = 1024
+	defaultSpacing                   = 200 * time.Millisecond
+	defaultLateBy                    = 2 * time.Second
+)
+
+func (c Config) withDefaults() Config {
+	if c.IEEE == 0 {
+		c.IEEE = defaultIEEE
+	}
+	if c.PANID == 0 {
+		c.PANID = defaultPANID
+	}
+	if c.Channel == 0 {
+		c.Channel = defaultChannel
+	}
+	if c.Faults.LateBy == 0 {
+		c.Faults.LateBy = defaultLateBy
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c DeviceConfig) withDefaults() DeviceConfig {
+	if c.Endpoint == 0 {
+		c.Endpoint = 1
+	}
+	if c.ServerEndpoint == 0 {
+		c.ServerEndpoint = dongleEndpoint
+	}
+	if c.RetryInterval == 0 {
+		c.RetryInterval = defaultRetryInterval
+	}
+	if c.Retries == 0 {
+		c.Retries = defaultRetries
+	}
+	c.Retries = max(c.Retries, 0)
+	if c.RebootTime == 0 {
+		c.RebootTime = defaultRebootTime
+	}
+	if c.PollInterval == 0 {
+		c.PollInterval = defaultPollInterval
+	}
+	if c.PageSize == 0 {
+		c.PageSize = defaultPageSize
+	}
+	if c.ResponseSpacing == 0 {
+		c.ResponseSpacing = defaultSpacing
+	}
+	return c
+}
+
+// ErrConfig is the reason why a Dongle was not made, or a device not added.
+var ErrConfig = errors.New("simulated devices do not fit together")
+
+func (c DeviceConfig) validate() error {
+	if c.IEEE == 0 {
+		return fmt.Errorf("%w: a device has no IEEE address", ErrConfig)
+	}
+	if c.Endpoint > 240 {
+		return fmt.Errorf("%w: device %s: endpoint %d is above 240", ErrConfig, c.IEEE, c.Endpoint)
+	}
+	return nil
+}

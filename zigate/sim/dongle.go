@@ -1,0 +1,242 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Errors of Run and of dialling.
+var (
+	ErrStopped        = errors.New("the simulated dongle has stopped")
+	ErrAlreadyRunning = errors.New("the simulated dongle runs already")
+	ErrPortInUse      = errors.New("the simulated dongle's line is in use")
+)
+
+// Dongle is a simulated ZiGate. Its methods may be called from any goroutine, before, during and after Run; what they
+// ask for happens while Run runs, and soon instead of at once.
+type Dongle struct {
+	cfg    Config
+	traits traits
+	pace   pace
+	log    *slog.Logger
+
+	wake chan struct{}
+	line serialLine
+
+	inboxMu sync.Mutex
+	inbox   inbox
+
+	// mu guards everything below. Only Run changes it; others take copies.
+	mu  sync.Mutex
+	err error // why the Dongle cannot run
+	now time.Time
+	schedule
+	lineRandom, airRandom *rand.Rand
+	receiver              receiver
+	input                 []byte // received, without the END that would complete a command
+	receiveFree, sendFree time.Time
+	payload, frame        []byte // reused for what goes to the host
+	stats                 Stats
+
+	network bool  // persistent: there is one
+	rawMode uint8 // persistent
+
+	up    bool
+	epoch uint64 // counts resets: what a reset wipes out belongs to an epoch
+	memory
+
+	devices []*Device
+	byIEEE  map[zigate.IEEE]*Device
+	byAddr  map[uint16]*Device
+}
+
+// inbox is what came from outside since Run looked last.
+type inbox struct {
+	running, stopped bool
+	bytes            []byte
+	actions          []func()
+}
+
+// inboxLimit is how many bytes the line holds for a dongle that does not run.
+const inboxLimit = 1 << 16
+
+// memory is the dongle's RAM: all of it is lost at a reset.
+type memory struct {
+	server                     otaServer
+	clockAt                    time.Time // when the clock showed clockSeconds
+	clockSeconds               uint32    // since 2000-01-01 UTC
+	apsCounter, zclSeq, zdpSeq uint8
+	dataRequests               int // on their way
+	ackedRequests              int // those of them that wait for an acknowledgement
+	noDefaultResponse          bool
+	permitUntil                time.Time
+	heartbeat                  bool
+	rawSum                     int // of the last frame shown in raw mode
+	joinReported               bool
+}
+
+// New makes a dongle with its devices. Mistakes in the configuration are reported by Run.
+func New(cfg Config) *Dongle {
+	cfg = cfg.withDefaults()
+	d := &Dongle{
+		cfg:        cfg,
+		traits:     cfg.Firmware.traits(),
+		pace:       newPace(cfg.Speed),
+		log:        cfg.Logger,
+		wake:       make(chan struct{}, 1),
+		lineRandom: rand.New(rand.NewPCG(cfg.Seed, 1)),
+		airRandom:  rand.New(rand.NewPCG(cfg.Seed, 2)),
+		network:    !cfg.FactoryNew,
+		byIEEE:     map[zigate.IEEE]*Device{},
+		byAddr:     map[uint16]*Device{},
+	}
+	d.stats.init()
+	d.powerUp()
+	d.up = true
+	for _, c := range cfg.Devices {
+		if err := d.addDevice(c); err != nil && d.err == nil {
+			d.err = err
+		}
+	}
+	return d
+}
+
+// Run is the dongle under power, with its radio and its devices, until the context ends. It returns nil then, an
+// ErrConfig for devices that do not fit together, and ErrAlreadyRunning the second time.
+func (d *Dongle) Run(ctx context.Context) error {
+	if d.err != nil {
+		return d.err
+	}
+	d.inboxMu.Lock()
+	if d.inbox.running {
+		d.inboxMu.Unlock()
+		return ErrAlreadyRunning
+	}
+	d.inbox.running = true
+	d.inboxMu.Unlock()
+	defer d.stop()
+
+	d.start()
+	alarm := time.NewTimer(time.Hour)
+	defer alarm.Stop()
+	for ctx.Err() == nil {
+		next, any := d.turn()
+		if any {
+			wait := time.Until(next)
+			if wait <= 0 {
+				continue
+			}
+			alarm.Reset(wait)
+		}
+		select {
+		case <-ctx.Done():
+		case <-d.wake:
+		case <-alarm.C:
+		}
+	}
+	return nil
+}
+
+// start sets the timers that a dongle and devices under power have.
+func (d *Dongle) start() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.now = time.Now()
+	d.clockAt = d.now
+	for _, v := range d.devices {
+		v.start()
+	}
+	d.scheduleFault()
+	d.scheduleOwnTraffic()
+}
+
+// turnLimit is how many events one turn handles before it lets others have a look at the state.
+const turnLimit = 256
+
+// turn handles what is there to be handled and tells when the next timer is due.
+func (d *Dongle) turn() (next time.Time, any bool) {
+	d.inboxMu.Lock()
+	in := d.inbox.bytes
+	actions := d.inbox.actions
+	d.inbox.bytes, d.inbox.actions = nil, nil
+	d.inboxMu.Unlock()
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.now = time.Now()
+	for _, act := range actions {
+		act()
+	}
+	d.receive(in)
+	for range turnLimit {
+		t, ok := d.schedule.due(d.now)
+		if !ok {
+			break
+		}
+		t.fire()
+	}
+	return d.schedule.next()
+}
+
+func (d *Dongle) stop() {
+	d.inboxMu.Lock()
+	d.inbox.stopped = true
+	d.inbox.bytes, d.inbox.actions = nil, nil
+	d.inboxMu.Unlock()
+	d.line.close()
+}
+
+// post has Run do something. After Run nothing is done any more.
+func (d *Dongle) post(action func()) {
+	d.inboxMu.Lock()
+	if !d.inbox.stopped {
+		d.inbox.actions = append(d.inbox.actions, action)
+	}
+	d.inboxMu.Unlock()
+	d.poke()
+}
+
+func (d *Dongle) poke() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// later fires once, after a real time.
+func (d *Dongle) later(wait time.Duration, fire func()) {
+	d.schedule.set(&timer{fire: fire}, d.now.Add(wait))
+}
+
+// after is later for what lives in the dongle's RAM: a reset in between cancels it.
+func (d *Dongle) after(wait time.Duration, fire func()) {
+	epoch := d.epoch
+	d.later(wait, func() {
+		if d.up && d.epoch == epoch {
+			fire()
+		}
+	})
+}
+
+// chance draws against a probability; it draws nothing for one that is 0.
+func chance(random *rand.Rand, probability float64) bool {
+	return probability > 0 && random.Float64() < probability
+}
+
+// Firmware is what the dongle runs.
+func (d *Dongle) Firmware() Firmware { return d.cfg.Firmware }
+
+// IEEE is the dongle's own address.
+func (d *Dongle) IEEE() zigate.IEEE { return d.cfg.IEEE }
+
+// String names the dongle for logs.
+func (d *Dongle) String() string {
+	return fmt.Sprintf("simulated ZiGate %s with firmware %s", d.cfg.IEEE, d.cfg.Firmware)
+}

@@ -1,0 +1,268 @@
+package sim_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"sync"
+	"testing"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+const (
+	manufacturer = 0x117C
+	imageType    = 0x1101
+	oldVersion   = 0x20015630
+	newVersion   = 0x20016630
+	lamp         = zigate.IEEE(0x000B57FFFE2C8904)
+	lampAddr     = 0x9021
+)
+
+// image is an OTA file with a header and one element.
+func image(version uint32, size int) []byte {
+	b := make([]byte, 0, size)
+	b = binary.LittleEndian.AppendUint32(b, zigate.FileIdentifier)
+	for _, field := range []uint16{0x0100, 56, 0, manufacturer, imageType} {
+		b = binary.LittleEndian.AppendUint16(b, field)
+	}
+	b = binary.LittleEndian.AppendUint32(b, version)
+	b = binary.LittleEndian.AppendUint16(b, 2)
+	b = append(b, "simulated image                 "...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(size))
+	b = append(b, 0, 0)
+	b = binary.LittleEndian.AppendUint32(b, uint32(size-56-6))
+	for i := 0; len(b) < size; i++ {
+		b = append(b, byte(i*i>>3))
+	}
+	return b
+}
+
+func loadImage(b []byte) zigate.LoadImage {
+	m := zigate.LoadImage{
+		AddrMode: zigate.AddrModeShort, FileIdentifier: zigate.FileIdentifier, HeaderVersion: 0x0100, HeaderLength: 56,
+		ManufacturerCode: binary.LittleEndian.Uint16(b[10:]), ImageType: binary.LittleEndian.Uint16(b[12:]),
+		FileVersion: binary.LittleEndian.Uint32(b[14:]), StackVersion: 2, TotalSize: binary.LittleEndian.Uint32(b[52:]),
+	}
+	copy(m.HeaderString[:], b[20:])
+	return m
+}
+
+func target(addr uint16) zigate.Target {
+	return zigate.Target{AddrMode: zigate.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1}
+}
+
+func notify(addr uint16) zigate.ImageNotify {
+	return zigate.ImageNotify{Target: target(addr), QueryJitter: 100}
+}
+
+func lampConfig() sim.DeviceConfig {
+	return sim.DeviceConfig{
+		IEEE: lamp, Addr: lampAddr, ManufacturerCode: manufacturer, ImageType: imageType, FileVersion: oldVersion,
+		ManufacturerName: "IKEA of Sweden", ModelID: "TRADFRI on/off switch", MaxDataSize: 63,
+	}
+}
+
+// received is what a host got from the dongle.
+type received struct {
+	zigate.Message
+	LQI uint8
+}
+
+// host is a minimal one: it answers every block request out of one image, and remembers everything.
+type host struct {
+	t     *testing.T
+	port  zigate.Port
+	image []byte
+	// onRequest, where set, answers block requests instead.
+	onRequest func(zigate.BlockRequest) zigate.Message
+
+	mu       sync.Mutex
+	messages []received
+	errors   zigate.FrameErrors
+	done     chan struct{}
+}
+
+// newHost reads from the port until that ends.
+func newHost(t *testing.T, port zigate.Port, image []byte) *host {
+	h := &host{t: t, port: port, image: image, done: make(chan struct{})}
+	return h
+}
+
+func (h *host) run() {
+	defer close(h.done)
+	var decoder zigate.Decoder
+	buffer := make([]byte, 1024)
+	for {
+		n, err := h.port.Read(buffer)
+		for in := buffer[:n]; len(in) > 0; {
+			frame, rest, ok := decoder.Feed(in)
+			in = rest
+			if ok {
+				h.hear(frame)
+			}
+		}
+		h.mu.Lock()
+		h.errors = decoder.Errors()
+		h.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (h *host) hear(frame zigate.Frame) {
+	payload, lqi, err := frame.Message()
+	if err != nil {
+		h.t.Error(err)
+		return
+	}
+	m, err := zigate.ParseMessage(frame.Type, payload)
+	if err != nil {
+		h.t.Error(err)
+		return
+	}
+	if again := m.AppendPayload(nil); !bytes.Equal(again, payload) {
+		h.t.Errorf("%s %x is written again as %x", frame.Type, payload, again)
+	}
+	h.mu.Lock()
+	h.messages = append(h.messages, received{m, lqi})
+	h.mu.Unlock()
+	if r, ok := m.(zigate.BlockRequest); ok {
+		if answer := h.answer(r); answer != nil {
+			h.send(answer)
+		}
+	}
+}
+
+func (h *host) answer(r zigate.BlockRequest) zigate.Message {
+	if h.onRequest != nil {
+		return h.onRequest(r)
+	}
+	return h.block(r)
+}
+
+// block is the right answer to a block request.
+func (h *host) block(r zigate.BlockRequest) zigate.Message {
+	if h.image == nil {
+		return nil
+	}
+	m := zigate.BlockSend{
+		Target: target(r.Addr), Sequence: r.Sequence, Offset: r.Offset, FileVersion: r.FileVersion,
+		ImageType: r.ImageType, ManufacturerCode: r.ManufacturerCode,
+	}
+	m.DstEndpoint = r.Endpoint
+	if int(r.Offset) >= len(h.image) {
+		m.Status = zigate.OTAAbort
+		return m
+	}
+	m.Data = h.image[r.Offset:min(int(r.Offset)+int(min(r.MaxDataSize, 64)), len(h.image))]
+	return m
+}
+
+// send writes a command; a port that is closed meanwhile is no mistake of the test.
+func (h *host) send(m zigate.Message) {
+	_, err := h.port.Write(zigate.AppendFrame(nil, m.Type(), m.AppendPayload(nil)))
+	if err != nil && err != io.ErrClosedPipe {
+		h.t.Logf("%s not sent: %v", m.Type(), err)
+	}
+}
+
+func (h *host) raw(b []byte) {
+	if _, err := h.port.Write(b); err != nil {
+		h.t.Error(err)
+	}
+}
+
+// take returns what was received since it was called last.
+func (h *host) take() []received {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	messages := h.messages
+	h.messages = nil
+	return messages
+}
+
+// takeTypes drops the confirmations of deliveries, which follow every frame, and the status of commands.
+func (h *host) takeTypes() []zigate.Message {
+	var list []zigate.Message
+	for _, m := range h.take() {
+		switch m.Type() {
+		case zigate.TypeConfirm, zigate.TypeAPSAck, zigate.TypeStatus, zigate.TypePDMEvent:
+		default:
+			list = append(list, m.Message)
+		}
+	}
+	return list
+}
+
+// of filters messages by their Go type.
+func of[M zigate.Message](messages []received) []M {
+	var list []M
+	for _, m := range messages {
+		if m, ok := m.Message.(M); ok {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// air remembers what goes over the radio. It is filled by the dongle's goroutine.
+type air struct {
+	mu     sync.Mutex
+	frames []sim.AirFrame
+}
+
+func (a *air) tap(f sim.AirFrame) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.frames = append(a.frames, f)
+}
+
+// fromDongle returns the ZCL payloads that the dongle sent since it was called last.
+func (a *air) fromDongle() [][]byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var list [][]byte
+	for _, f := range a.frames {
+		if f.FromDongle {
+			list = append(list, f.Payload)
+		}
+	}
+	a.frames = nil
+	return list
+}
+
+// lab is a running dongle with a host on the in-memory line, for use in a synctest bubble.
+type lab struct {
+	*host
+	dongle *sim.Dongle
+	air    *air
+	stop   func()
+}
+
+func newLab(t *testing.T, cfg sim.Config, image []byte) *lab {
+	t.Helper()
+	l := &lab{air: &air{}}
+	cfg.OnAir = l.air.tap
+	l.dongle = sim.New(cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- l.dongle.Run(ctx) }()
+	port, err := l.dongle.Dialer("sim").Dial(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.host = newHost(t, port, image)
+	go l.host.run()
+	l.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		<-l.host.done
+	}
+	return l
+}

@@ -1,0 +1,86 @@
+package sim
+
+import (
+	"maps"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Stats is what has happened since the dongle was made; resets do not clear it.
+type Stats struct {
+	// Received counts the commands that were executed, Sent the messages to the host. Frames lost on the way to the
+	// dongle are in neither, frames lost on the way to the host are in Sent.
+	Received, Sent map[zigate.MsgType]uint64
+	// FramesRejected are the frames of the host that the receiver dropped, silently.
+	FramesRejected uint64
+	// LineFaults are the frames that Faults lost, damaged, doubled or held back.
+	LineFaults uint64
+	// OutputLost are the bytes that did not fit the transmit queue of firmware v1.
+	OutputLost uint64
+
+	// BlocksAsked are the block requests of devices that reached the dongle; BlocksAnswered the image blocks of the host
+	// that the dongle put on air.
+	BlocksAsked, BlocksAnswered uint64
+	// QueriesAnswered and QueriesRefused are the Query Next Image Requests that the dongle answered with an image and
+	// without.
+	QueriesAnswered, QueriesRefused uint64
+	// DefaultResponses are those that the dongle sent.
+	DefaultResponses map[DefaultResponse]uint64
+	// Refused are the commands that the dongle answered with a status other than 0.
+	Refused map[Refusal]uint64
+	// AirLost are the radio frames that did not arrive, or whose acknowledgement did not.
+	AirLost uint64
+	// Undelivered are the frames of the dongle that it reported as failed.
+	Undelivered uint64
+	Resets      uint64
+}
+
+// DefaultResponse is a ZCL default response of the dongle on the OTA cluster: command 0x03 with status 0x98 says that a
+// block request does not fit the loaded header.
+type DefaultResponse struct {
+	Command, Status uint8
+}
+
+// Refusal is a command with the status that refused it.
+type Refusal struct {
+	Type   zigate.MsgType
+	Status uint8
+}
+
+// BlocksRefused is how often the dongle told a device that no image is there for its block request.
+func (s Stats) BlocksRefused() uint64 {
+	return s.DefaultResponses[DefaultResponse{Command: otaBlockRequest, Status: zigate.OTANoImageAvailable}]
+}
+
+// FramesReceived is the number of commands executed.
+func (s Stats) FramesReceived() uint64 { return sum(s.Received) }
+
+// FramesSent is the number of messages to the host.
+func (s Stats) FramesSent() uint64 { return sum(s.Sent) }
+
+func sum[K comparable](counts map[K]uint64) uint64 {
+	var total uint64
+	for _, n := range counts {
+		total += n
+	}
+	return total
+}
+
+func (s *Stats) init() {
+	s.Received = map[zigate.MsgType]uint64{}
+	s.Sent = map[zigate.MsgType]uint64{}
+	s.DefaultResponses = map[DefaultResponse]uint64{}
+	s.Refused = map[Refusal]uint64{}
+}
+
+// Stats is a copy of the counts.
+func (d *Dongle) Stats() Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.stats
+	s.Received = maps.Clone(s.Received)
+	s.Sent = maps.Clone(s.Sent)
+	s.DefaultResponses = maps.Clone(s.DefaultResponses)
+	s.Refused = maps.Clone(s.Refused)
+	return s
+}

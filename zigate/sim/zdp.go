@@ -1,0 +1,292 @@
+package sim
+
+import (
+	"encoding/binary"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// ZDP clusters of requests; the answer's has the high bit set.
+const (
+	zdpNwkAddr        uint16 = 0x0000
+	zdpIEEEAddr       uint16 = 0x0001
+	zdpNodeDescriptor uint16 = 0x0002
+	zdpSimple         uint16 = 0x0004
+	zdpActive         uint16 = 0x0005
+	zdpMatch          uint16 = 0x0006
+	zdpDeviceAnnounce uint16 = 0x0013
+	zdpBind           uint16 = 0x0021
+	zdpManagementLQI  uint16 = 0x0031
+	zdpResponse       uint16 = 0x8000
+)
+
+// Statuses of ZDP, and of 0x8000 for ZDP commands.
+const (
+	zdpSuccess          uint8 = 0x00
+	zdpInvalidEndpoint  uint8 = 0x82
+	zdpNotActive        uint8 = 0x83
+	zdpInvalidParameter uint8 = 0xA6
+	zdpInvalidRequest   uint8 = 0xC2 // the network is not up
+)
+
+func (d *Dongle) nextZDP() uint8 {
+	d.zdpSeq++
+	return d.zdpSeq
+}
+
+// transmitZDP sends a request; fields are what follows the sequence number.
+func (d *Dongle) transmitZDP(addr uint16, cluster uint16, fields []byte) outcome {
+	sequence := d.nextZDP()
+	if !d.network {
+		return done(zdpInvalidRequest)
+	}
+	status := d.transmit(zigate.AddrModeShort, addr, AirFrame{
+		Profile: profileZDP, Cluster: cluster, Payload: append([]byte{sequence}, fields...),
+	})
+	if status != zigate.StatusOK {
+		return done(zdpInvalidParameter)
+	}
+	return outcome{sequence: sequence, sent: zigate.RequestSentZDP}
+}
+
+func (d *Dongle) handleZDP(m zigate.Message) (outcome, bool) {
+	switch m := m.(type) {
+	case zigate.NwkAddrRequest:
+		b := binary.LittleEndian.AppendUint64(nil, uint64(m.IEEE))
+		return d.transmitZDP(m.Target, zdpNwkAddr, append(b, m.RequestType, m.StartIndex)), true
+	case zigate.IEEEAddrRequest:
+		b := binary.LittleEndian.AppendUint16(nil, m.Addr)
+		return d.transmitZDP(m.Target, zdpIEEEAddr, append(b, m.RequestType, m.StartIndex)), true
+	case zigate.NodeDescriptorRequest:
+		return d.transmitZDP(m.Addr, zdpNodeDescriptor, binary.LittleEndian.AppendUint16(nil, m.Addr)), true
+	case zigate.ActiveEndpointsRequest:
+		return d.transmitZDP(m.Addr, zdpActive, binary.LittleEndian.AppendUint16(nil, m.Addr)), true
+	case zigate.SimpleDescriptorRequest:
+		b := binary.LittleEndian.AppendUint16(nil, m.Addr)
+		return d.transmitZDP(m.Addr, zdpSimple, append(b, m.Endpoint)), true
+	case zigate.MatchDescriptorRequest:
+		b := binary.LittleEndian.AppendUint16(nil, m.Target)
+		b = binary.LittleEndian.AppendUint16(b, m.Profile)
+		b = appendClusters(appendClusters(b, m.InClusters), m.OutClusters)
+		return d.transmitZDP(m.Target, zdpMatch, b), true
+	}
+	return outcome{}, false
+}
+
+func appendClusters(b []byte, clusters []uint16) []byte {
+	b = append(b, uint8(len(clusters)))
+	for _, c := range clusters {
+		b = binary.LittleEndian.AppendUint16(b, c)
+	}
+	return b
+}
+
+// bind is 0x0030: target IEEE address 8, endpoint 1, cluster 2, address mode 1, destination. The device accepts it.
+func (d *Dongle) bind(payload []byte) outcome {
+	v := d.byIEEE[zigate.IEEE(binary.BigEndian.Uint64(payload))]
+	if v == nil {
+		const noShortAddress = 0xA9
+		return done(noShortAddress)
+	}
+	return d.transmitZDP(v.addr, zdpBind, payload[:8])
+}
+
+// hearZDP turns an answer or an announcement into a message.
+func (d *Dongle) hearZDP(v *Device, f AirFrame) {
+	r := fields{b: f.Payload}
+	sequence := r.u8()
+	var m zigate.Message
+	switch f.Cluster {
+	case zdpDeviceAnnounce:
+		m = zigate.DeviceAnnounce{Addr: r.u16(), IEEE: zigate.IEEE(r.u64()), Capability: r.u8()}
+	case zdpNwkAddr | zdpResponse:
+		m = r.address(sequence)
+	case zdpIEEEAddr | zdpResponse:
+		m = zigate.IEEEAddrResponse(r.address(sequence))
+	case zdpNodeDescriptor | zdpResponse:
+		m = r.nodeDescriptor(sequence)
+	case zdpSimple | zdpResponse:
+		m = r.simpleDescriptor(sequence)
+	case zdpActive | zdpResponse:
+		m = zigate.ActiveEndpoints(r.endpoints(sequence))
+	case zdpMatch | zdpResponse:
+		m = r.endpoints(sequence)
+	case zdpBind | zdpResponse:
+		m = zigate.BindResponse{Sequence: sequence, Status: r.u8()}
+	case zdpManagementLQI | zdpResponse:
+		payload := append([]byte{sequence}, r.b...)
+		payload = binary.BigEndian.AppendUint16(payload, f.Addr)
+		m = zigate.Opaque{Kind: zigate.TypeManagementLQI, Payload: payload}
+	default:
+		d.unwanted(v, f)
+		return
+	}
+	if !r.malformed {
+		d.send(m, v.lqi)
+	}
+}
+
+func (f *fields) address(sequence uint8) zigate.NwkAddrResponse {
+	return zigate.NwkAddrResponse{Sequence: sequence, Status: f.u8(), IEEE: zigate.IEEE(f.u64()), Addr: f.u16()}
+}
+
+func (f *fields) endpoints(sequence uint8) zigate.MatchDescriptor {
+	m := zigate.MatchDescriptor{Sequence: sequence, Status: f.u8(), Addr: f.u16()}
+	for range f.u8() {
+		m.Endpoints = append(m.Endpoints, f.u8())
+	}
+	return m
+}
+
+func (f *fields) nodeDescriptor(sequence uint8) zigate.NodeDescriptor {
+	m := zigate.NodeDescriptor{Sequence: sequence, Status: f.u8(), Addr: f.u16()}
+	if m.Status != zdpSuccess {
+		return m
+	}
+	m.BitFields = f.u16()
+	m.MACFlags = f.u8()
+	m.ManufacturerCode = f.u16()
+	m.MaxBuffer = f.u8()
+	m.MaxRx, m.ServerMask, m.MaxTx = f.u16(), f.u16(), f.u16()
+	m.DescriptorCapability = f.u8()
+	return m
+}
+
+func (f *fields) simpleDescriptor(sequence uint8) zigate.SimpleDescriptor {
+	m := zigate.SimpleDescriptor{Sequence: sequence, Status: f.u8(), Addr: f.u16(), Length: f.u8()}
+	if m.Status != zdpSuccess {
+		return m
+	}
+	m.Endpoint, m.Profile, m.DeviceID, m.VersionBits = f.u8(), f.u16(), f.u16(), f.u8()
+	m.InClusters, m.OutClusters = f.clusters(), f.clusters()
+	return m
+}
+
+func (f *fields) clusters() []uint16 {
+	var list []uint16
+	for range f.u8() {
+		list = append(list, f.u16())
+	}
+	return list
+}
+
+// hearZDP is a request that arrived at the device. Requests about somebody else are not answered.
+func (v *Device) hearZDP(f AirFrame) {
+	r := fields{b: f.Payload}
+	sequence := r.u8()
+	answer := []byte{sequence, zdpSuccess}
+	switch f.Cluster {
+	case zdpNwkAddr:
+		if zigate.IEEE(r.u64()) != v.cfg.IEEE {
+			return
+		}
+		answer = binary.LittleEndian.AppendUint64(answer, uint64(v.cfg.IEEE))
+		answer = binary.LittleEndian.AppendUint16(answer, v.addr)
+	case zdpIEEEAddr:
+		if r.u16() != v.addr {
+			return
+		}
+		answer = binary.LittleEndian.AppendUint64(answer, uint64(v.cfg.IEEE))
+		answer = binary.LittleEndian.AppendUint16(answer, v.addr)
+	case zdpNodeDescriptor:
+		answer = v.appendNodeDescriptor(binary.LittleEndian.AppendUint16(answer, v.addr))
+	case zdpActive:
+		answer = binary.LittleEndian.AppendUint16(answer, v.addr)
+		answer = append(answer, 1, v.cfg.Endpoint)
+	case zdpSimple:
+		r.u16()
+		answer = v.appendSimpleDescriptor(answer, r.u8())
+	case zdpMatch:
+		r.u16()
+		profile, in, out := r.u16(), r.clusters(), r.clusters()
+		if !v.matches(profile, in, out) {
+			return
+		}
+		answer = binary.LittleEndian.AppendUint16(answer, v.addr)
+		answer = append(answer, 1, v.cfg.Endpoint)
+	case zdpBind:
+	case zdpManagementLQI:
+		answer = append(answer, 0, 0, 0) // no neighbours, none listed, from the first
+	default:
+		return
+	}
+	if !r.malformed {
+		v.transmit(AirFrame{Profile: profileZDP, Cluster: f.Cluster | zdpResponse, Payload: answer})
+	}
+}
+
+func (v *Device) capability() uint8 {
+	const allocateAddress = 1 << 7
+	if v.cfg.Sleepy {
+		return allocateAddress
+	}
+	return allocateAddress | zigate.CapabilityRouter | zigate.CapabilityMains | zigate.CapabilityRxOnWhenIdle
+}
+
+func (v *Device) appendNodeDescriptor(b []byte) []byte {
+	const (
+		router      = 0x01
+		endDevice   = 0x02
+		band2400    = 0x40
+		bufferSize  = 82
+		serverMask  = 0x2C00
+		stackFields = 0
+	)
+	kind := byte(router)
+	if v.cfg.Sleepy {
+		kind = endDevice
+	}
+	b = append(b, kind, band2400, v.capability())
+	b = binary.LittleEndian.AppendUint16(b, v.cfg.ManufacturerCode)
+	b = append(b, bufferSize)
+	b = binary.LittleEndian.AppendUint16(b, bufferSize)
+	b = binary.LittleEndian.AppendUint16(b, serverMask)
+	b = binary.LittleEndian.AppendUint16(b, bufferSize)
+	return append(b, stackFields)
+}
+
+func (v *Device) serverClusters() []uint16 {
+	list := []uint16{clusterBasic, clusterIdentify, clusterOnOff}
+	if v.cfg.BatteryPercent != nil {
+		list = append(list, clusterPower)
+	}
+	return list
+}
+
+func (v *Device) clientClusters() []uint16 { return []uint16{clusterOTA} }
+
+func (v *Device) appendSimpleDescriptor(b []byte, endpoint uint8) []byte {
+	const onOffDevice, version = 0x0100, 1
+	if endpoint != v.cfg.Endpoint {
+		b[1] = zdpNotActive
+		if endpoint == 0 || endpoint > 240 {
+			b[1] = zdpInvalidEndpoint
+		}
+		return append(binary.LittleEndian.AppendUint16(b, v.addr), 0)
+	}
+	b = binary.LittleEndian.AppendUint16(b, v.addr)
+	descriptor := []byte{endpoint}
+	descriptor = binary.LittleEndian.AppendUint16(descriptor, profileHA)
+	descriptor = binary.LittleEndian.AppendUint16(descriptor, onOffDevice)
+	descriptor = append(descriptor, version)
+	descriptor = appendClusters(appendClusters(descriptor, v.serverClusters()), v.clientClusters())
+	return append(append(b, uint8(len(descriptor))), descriptor...)
+}
+
+func (v *Device) matches(profile uint16, in, out []uint16) bool {
+	if profile != profileHA && profile != profileAny {
+		return false
+	}
+	return overlap(in, v.serverClusters()) || overlap(out, v.clientClusters())
+}
+
+func overlap(a, b []uint16) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if x == y {
+				return true
+			}
+		}
+	}
+	return false
+}
