@@ -227,6 +227,9 @@ func offerOf(r library.Registration, image library.Image) Offer {
 // inside the header's limits. The dongle's OTA server checks no hardware version, so it has to be done here. What the
 // device has not told is no obstacle for an image that a person chose for it.
 func fits(d *device, o Offer) bool {
+	if o.ManufacturerCode == wildcard16 || o.ImageType == wildcard16 || o.ImageVersion == wildcard32 {
+		return false // a header with a wildcard would fit every device: it is for none in particular
+	}
 	if d.ManufacturerCode != nil && *d.ManufacturerCode != o.ManufacturerCode {
 		return false
 	}
@@ -243,6 +246,12 @@ func fits(d *device, o Offer) bool {
 	}
 	return true
 }
+
+// The values that stand for "any" in an image header.
+const (
+	wildcard16 = 0xFFFF
+	wildcard32 = 0xFFFFFFFF
+)
 
 // offer is the image that the device would get now, or nil.
 func (s *Service) offer(d *device) *Offer {

@@ -1,0 +1,249 @@
+package otasvc_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// world is a service with a simulated dongle and simulated devices, in fake time.
+type world struct {
+	t       *testing.T
+	dir     string
+	sim     *sim.Dongle
+	service *otasvc.Service
+	sink    *recorder
+	policy  otasvc.Policy
+	stop    func()
+	stopSim func()
+}
+
+// recorder is a Sink that keeps what it is told.
+type recorder struct {
+	mu      sync.Mutex
+	devices map[zigate.IEEE]otasvc.DeviceRecord
+	events  []otasvc.Event
+	info    otasvc.InfoRecord
+	images  []otasvc.RegisteredImage
+	finals  map[string][]otasvc.Answer // by ticket
+	// Every record of a device in order, to look at what was said on the way.
+	history map[zigate.IEEE][]otasvc.DeviceRecord
+}
+
+func newRecorder() *recorder {
+	return &recorder{
+		devices: map[zigate.IEEE]otasvc.DeviceRecord{}, finals: map[string][]otasvc.Answer{},
+		history: map[zigate.IEEE][]otasvc.DeviceRecord{},
+	}
+}
+
+func (r *recorder) lock() func() { r.mu.Lock(); return r.mu.Unlock }
+
+func (r *recorder) DeviceChanged(d otasvc.DeviceRecord) {
+	defer r.lock()()
+	r.devices[d.EUID] = d
+	r.history[d.EUID] = append(r.history[d.EUID], d)
+}
+func (r *recorder) DeviceGone(e zigate.IEEE)                 { defer r.lock()(); delete(r.devices, e) }
+func (r *recorder) InfoChanged(i otasvc.InfoRecord)          { defer r.lock()(); r.info = i }
+func (r *recorder) ImagesChanged(l []otasvc.RegisteredImage) { defer r.lock()(); r.images = l }
+func (r *recorder) Happened(e otasvc.Event)                  { defer r.lock()(); r.events = append(r.events, e) }
+func (r *recorder) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
+	defer r.lock()()
+	r.finals[string(t)] = append(r.finals[string(t)], a)
+}
+
+func (r *recorder) device(e zigate.IEEE) otasvc.DeviceRecord { defer r.lock()(); return r.devices[e] }
+
+// names are the events of one device (0: of none), in order, without progress and announcements.
+func (r *recorder) names(e zigate.IEEE) []otasvc.EventName {
+	defer r.lock()()
+	var names []otasvc.EventName
+	for _, ev := range r.events {
+		if ev.EUID == e && ev.Name != otasvc.EventDownloadProgress {
+			names = append(names, ev.Name)
+		}
+	}
+	return names
+}
+
+func (r *recorder) final(ticket string) []otasvc.Answer {
+	defer r.lock()()
+	return r.finals[`"`+ticket+`"`]
+}
+
+type noObserver struct{}
+
+func (noObserver) BlockRequest(otasvc.BlockResult, int)                       {}
+func (noObserver) UpgradeFinished(otasvc.State, otasvc.Reason, time.Duration) {}
+func (noObserver) DeliveryFailed()                                            {}
+func (noObserver) ImageFetched(otasvc.Status)                                 {}
+
+func defaultPolicy() otasvc.Policy {
+	return otasvc.Policy{
+		Concurrency: 4, BlockSize: 64, NotifyInterval: 15 * time.Second, NotifyAttempts: 20, StallTimeout: 5 * time.Minute,
+		RejoinTimeout: 15 * time.Minute, Retries: 2, Slice: 15 * time.Minute, Canary: true,
+	}
+}
+
+// inWorld runs a test with a dongle and devices, all in fake time.
+func inWorld(t *testing.T, cfg sim.Config, f func(w *world)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		if cfg.Speed == 0 {
+			cfg.Speed = 1
+		}
+		w := &world{t: t, dir: dir, sim: sim.New(cfg), policy: defaultPolicy()}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- w.sim.Run(ctx) }()
+		w.stopSim = func() { cancel(); <-done }
+		w.start()
+		defer func() {
+			w.stop()
+			w.stopSim()
+		}()
+		f(w)
+	})
+}
+
+// start starts the service, as at the first time or after stop.
+func (w *world) start() {
+	w.t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("ZIGATE_OTA_TEST_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	lib, err := library.Open(library.Options{Dir: filepath.Join(w.dir, "images")})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.service, err = otasvc.New(otasvc.Options{
+		Images: lib, Observer: noObserver{}, Logger: log, StateDir: filepath.Join(w.dir, "state"), Policy: w.policy,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.sink = newRecorder()
+	dongle := zigate.NewDongle(zigate.Options{Dialer: w.sim.Dialer("sim"), Handler: w.service, Logger: log})
+	ctx, cancel := context.WithCancel(w.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = dongle.Run(ctx) })
+	running.Go(func() { _ = w.service.Run(ctx, dongle, w.sink) })
+	w.stop = func() { cancel(); running.Wait() }
+}
+
+func (w *world) restart() { w.stop(); w.start() }
+
+// within waits until cond holds, in fake time.
+func (w *world) within(d time.Duration, what string, cond func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(d); ; {
+		synctest.Wait()
+		if cond() {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("not within %v: %s", d, what)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// ended waits until a device's upgrade has ended and gives its record.
+func (w *world) ended(d time.Duration, e zigate.IEEE) otasvc.UpgradeRecord {
+	w.t.Helper()
+	var u *otasvc.UpgradeRecord
+	w.within(d, fmt.Sprintf("upgrade of %v ends", e), func() bool {
+		u = w.sink.device(e).Upgrade
+		return u != nil && u.State.Ended()
+	})
+	return *u
+}
+
+// ask makes a request and waits for its final answer.
+func (w *world) ask(request func(otasvc.Respond)) otasvc.Answer {
+	w.t.Helper()
+	final := make(chan otasvc.Answer, 1)
+	request(func(a otasvc.Answer) {
+		if a.Status.Final() {
+			final <- a
+		}
+	})
+	select {
+	case a := <-final:
+		return a
+	case <-time.After(5 * time.Minute):
+		w.t.Fatal("no final answer within 5 minutes")
+		panic("unreachable")
+	}
+}
+
+// queue asks for an upgrade and waits until it is queued or refused.
+func (w *world) queue(req otasvc.UpgradeRequest) otasvc.Answer {
+	w.t.Helper()
+	answer := make(chan otasvc.Answer, 8)
+	w.service.Upgrade(req, func(a otasvc.Answer) { answer <- a })
+	w.within(time.Minute, "upgrade is queued", func() bool { return len(answer) > 0 })
+	var a otasvc.Answer
+	for len(answer) > 0 {
+		a = <-answer
+	}
+	return a
+}
+
+// image writes an image file into the image folder and gives its URL and its bytes.
+func (w *world) image(manufacturerCode, imageType uint16, version uint32, size int) (url string, data []byte) {
+	w.t.Helper()
+	payload := bytes.Repeat([]byte{byte(version), byte(version >> 8), 0x5A, 0x01, 0x02, 0x03, 0xFF, 0x00}, size/8+1)[:size]
+	for i := range payload {
+		payload[i] ^= byte(i >> 3)
+	}
+	data = otafile.Build(otafile.Header{ManufacturerCode: manufacturerCode, ImageType: imageType, FileVersion: version}, payload)
+	name := fmt.Sprintf("%04x-%04x-%08x-%d.ota", manufacturerCode, imageType, version, size)
+	if err := os.WriteFile(filepath.Join(w.dir, "images", name), data, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	return "file://" + filepath.Join(w.dir, "images", name), data
+}
+
+// add registers an image for a device and fails the test if that does not succeed.
+func (w *world) add(e zigate.IEEE, url string) {
+	w.t.Helper()
+	a := w.ask(func(r otasvc.Respond) { w.service.AddImage(otasvc.AddImage{Device: ref(e), URL: url}, r) })
+	if a.Status != otasvc.Success {
+		w.t.Fatalf("add_image: %+v", a)
+	}
+}
+
+func ref(e zigate.IEEE) otasvc.DeviceRef { return otasvc.ParseDeviceRef(e.String()) }
+
+// met waits until the service has interviewed a device.
+func (w *world) met(e zigate.IEEE) {
+	w.t.Helper()
+	w.within(2*time.Minute, fmt.Sprintf("%v is known", e), func() bool { return w.sink.device(e).CurrentVersion != nil })
+}
+
+// holds checks that a device has installed exactly these bytes.
+func (w *world) holds(e zigate.IEEE, version uint32, data []byte) {
+	w.t.Helper()
+	d := w.sim.Device(e).Snapshot()
+	if d.FileVersion != version || !bytes.Equal(d.Installed, data) {
+		w.t.Errorf("device %v: version 0x%08x, %d bytes installed; want 0x%08x with exactly the image's %d bytes",
+			e, d.FileVersion, len(d.Installed), version, len(data))
+	}
+}
