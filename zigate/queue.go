@@ -3,7 +3,6 @@ package zigate
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -189,78 +188,4 @@ func (c *conn) probed() bool {
 		notify(d.wake)
 	}
 	return probe != nil
-}
-
-// maxOutstanding is how many frames may wait for their status. Only a dongle that answers nothing lets it grow.
-const maxOutstanding = 64
-
-// expected is a frame whose status has not come yet.
-type expected struct {
-	typ MsgType
-	cmd *command // nil: a block answer
-	at  time.Duration
-}
-
-// outstanding are the frames that wait for their status, in the order in which they were written, which is the order
-// in which a dongle executes and answers them. A status says nothing but the type of its command, and may be lost.
-type outstanding struct {
-	mu   sync.Mutex
-	list []expected
-}
-
-func (o *outstanding) push(e expected) {
-	o.mu.Lock()
-	if o.list == nil {
-		o.list = make([]expected, 0, maxOutstanding)
-	}
-	if len(o.list) == maxOutstanding {
-		o.list = append(o.list[:0], o.list[1:]...)
-	}
-	o.list = append(o.list, e)
-	o.mu.Unlock()
-}
-
-// match finds whose status has come: the oldest frame of that type, except that a block answer older than maxAge, whose
-// status must have been lost, gives way to a younger frame. Block answers written before it have lost theirs, too.
-func (o *outstanding) match(t MsgType, now, maxAge time.Duration) (cmd *command, found bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	at := -1
-	for i, e := range o.list {
-		if e.typ != t {
-			continue
-		}
-		at = i
-		if e.cmd != nil || now-e.at < maxAge {
-			break
-		}
-	}
-	if at < 0 {
-		return nil, false
-	}
-	cmd = o.list[at].cmd
-	kept := o.list[:0]
-	for i, e := range o.list {
-		if i > at || i < at && e.cmd != nil {
-			kept = append(kept, e)
-		}
-	}
-	clear(o.list[len(kept):])
-	o.list = kept
-	return cmd, true
-}
-
-// forget removes a command that is not waited for any more.
-func (o *outstanding) forget(c *command) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for i, e := range o.list {
-		if e.cmd == c {
-			last := len(o.list) - 1
-			copy(o.list[i:], o.list[i+1:])
-			o.list[last] = expected{}
-			o.list = o.list[:last]
-			return
-		}
-	}
 }

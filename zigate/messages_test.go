@@ -1,0 +1,249 @@
+package zigate_test
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+type parser func(zigate.MsgType, []byte) (zigate.Message, error)
+
+// forEachCase runs the cases of both directions, each with its own parser.
+func forEachCase(t *testing.T, check func(t *testing.T, tc messageCase, parse parser)) {
+	for _, tc := range commandCases() {
+		t.Run("command/"+tc.name, func(t *testing.T) { check(t, tc, zigate.ParseCommand) })
+	}
+	for _, tc := range dongleCases() {
+		t.Run("message/"+tc.name, func(t *testing.T) { check(t, tc, zigate.ParseMessage) })
+	}
+}
+
+func TestMessageAppendPayload(t *testing.T) {
+	forEachCase(t, func(t *testing.T, tc messageCase, _ parser) {
+		before := []byte{0xAA}
+		got := tc.msg.AppendPayload(before)
+		if want := append([]byte{0xAA}, tc.payload...); !bytes.Equal(got, want) {
+			t.Errorf("AppendPayload = %x, want %x", got, want)
+		}
+	})
+}
+
+func TestParse(t *testing.T) {
+	forEachCase(t, func(t *testing.T, tc messageCase, parse parser) {
+		got, err := parse(tc.msg.Type(), tc.payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tc.msg, got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+}
+
+// TestParseCopies changes the payload after it was parsed: it is the decoder's buffer.
+func TestParseCopies(t *testing.T) {
+	forEachCase(t, func(t *testing.T, tc messageCase, parse parser) {
+		payload := bytes.Clone(tc.payload)
+		got, err := parse(tc.msg.Type(), payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range payload {
+			payload[i] ^= 0xFF
+		}
+		if diff := cmp.Diff(tc.msg, got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+}
+
+// TestParseShort cuts every payload at every length. What is left is another form of the message, or ErrShort.
+func TestParseShort(t *testing.T) {
+	forEachCase(t, func(t *testing.T, tc messageCase, parse parser) {
+		for n := range tc.payload {
+			m, err := parse(tc.msg.Type(), tc.payload[:n:n])
+			if err != nil {
+				if !errors.Is(err, zigate.ErrShort) {
+					t.Errorf("%d bytes: %v, want ErrShort", n, err)
+				}
+				continue
+			}
+			if again := m.AppendPayload(nil); len(again) > n {
+				t.Errorf("%d bytes: parsed to a message of %d bytes: %+v", n, len(again), m)
+			}
+		}
+	})
+}
+
+// TestParseSurplus appends to what has a fixed size. Firmware ignores surplus bytes, and has appended fields itself.
+func TestParseSurplus(t *testing.T) {
+	for _, m := range []zigate.Message{
+		zigate.SetTime{Seconds: 1}, zigate.LoadImage{TotalSize: 1}, zigate.WaitForData{Target: target}, zigate.GetVersion{},
+	} {
+		got, err := zigate.ParseCommand(m.Type(), append(m.AppendPayload(nil), 0xEE, 0xEE))
+		if diff := cmp.Diff(m, got); err != nil || diff != "" {
+			t.Errorf("%T: %v, -want +got:\n%s", m, err, diff)
+		}
+	}
+	for _, m := range []zigate.Message{
+		zigate.Version{Major: 5}, zigate.NetworkState{Channel: 11}, zigate.BlockRequest{Offset: 1},
+		zigate.UpgradeEndRequest{Sequence: 1}, zigate.Status{Form: zigate.StatusFormBuffers},
+	} {
+		got, err := zigate.ParseMessage(m.Type(), append(m.AppendPayload(nil), 0xEE, 0xEE))
+		if diff := cmp.Diff(m, got); err != nil || diff != "" {
+			t.Errorf("%T: %v, -want +got:\n%s", m, err, diff)
+		}
+	}
+}
+
+// TestParseFailedAnswers takes answers to ZDP requests that end after the short address because they failed.
+func TestParseFailedAnswers(t *testing.T) {
+	tests := []messageCase{
+		{"node descriptor", bytesOf("38", "80", "9021"), zigate.NodeDescriptor{Sequence: 0x38, Status: 0x80, Addr: 0x9021}},
+		{"simple descriptor", bytesOf("38", "82", "9021", "00"), zigate.SimpleDescriptor{Sequence: 0x38, Status: 0x82, Addr: 0x9021}},
+		{"active endpoints", bytesOf("38", "80", "9021"), zigate.ActiveEndpoints{Sequence: 0x38, Status: 0x80, Addr: 0x9021}},
+		{"network address", bytesOf("38", "81", "000b57fffe2c8904", "9021"), zigate.NwkAddrResponse{Sequence: 0x38, Status: 0x81, IEEE: deviceIEEE, Addr: 0x9021}},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := zigate.ParseMessage(tc.msg.Type(), tc.payload)
+			if diff := cmp.Diff(tc.msg, got); err != nil || diff != "" {
+				t.Errorf("%v, -want +got:\n%s", err, diff)
+			}
+			succeeded := bytes.Clone(tc.payload)
+			succeeded[1] = 0
+			if _, err := zigate.ParseMessage(tc.msg.Type(), succeeded); !errors.Is(err, zigate.ErrShort) {
+				t.Errorf("the same with status 0: %v, want ErrShort", err)
+			}
+		})
+	}
+}
+
+func TestParseUnknownType(t *testing.T) {
+	for _, typ := range []zigate.MsgType{0x0000, 0x8999, 0x0500} {
+		if _, err := zigate.ParseMessage(typ, []byte{1}); !errors.Is(err, zigate.ErrUnknownType) {
+			t.Errorf("ParseMessage(%s): %v, want ErrUnknownType", typ, err)
+		}
+	}
+	for _, typ := range []zigate.MsgType{0x0000, 0x0B99, 0x8000} {
+		if _, err := zigate.ParseCommand(typ, []byte{1}); !errors.Is(err, zigate.ErrUnknownType) {
+			t.Errorf("ParseCommand(%s): %v, want ErrUnknownType", typ, err)
+		}
+	}
+}
+
+// TestWholeFrames compares the functions of the block path with the ordinary way.
+func TestWholeFrames(t *testing.T) {
+	for _, tc := range commandCases() {
+		want := zigate.AppendFrame([]byte{0xAA}, tc.msg.Type(), tc.payload)
+		var got []byte
+		switch m := tc.msg.(type) {
+		case zigate.BlockSend:
+			got = zigate.AppendBlockSend([]byte{0xAA}, &m)
+		case zigate.WaitForData:
+			got = zigate.AppendWaitForData([]byte{0xAA}, &m)
+		default:
+			continue
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: %x, want %x", tc.name, got, want)
+		}
+	}
+}
+
+// TestOversizedLists cuts what a count of one byte cannot tell.
+func TestOversizedLists(t *testing.T) {
+	long, words := make([]byte, 300), make([]uint16, 300)
+	tests := []struct {
+		msg  zigate.Message
+		want int
+	}{
+		{zigate.BlockSend{Data: long}, 20 + 255},
+		{zigate.RawAPS{Data: long}, 12 + 255},
+		{zigate.ReadAttributes{IDs: words}, 12 + 2*255},
+		{zigate.MatchDescriptorRequest{InClusters: words, OutClusters: words}, 6 + 4*255},
+		{zigate.ActiveEndpoints{Endpoints: long}, 5 + 255},
+	}
+	for _, tc := range tests {
+		if got := len(tc.msg.AppendPayload(nil)); got != tc.want {
+			t.Errorf("%T: %d bytes, want %d", tc.msg, got, tc.want)
+		}
+	}
+	block := zigate.BlockSend{Data: long}
+	if got, want := zigate.AppendBlockSend(nil, &block), zigate.AppendFrame(nil, block.Type(), block.AppendPayload(nil)); !bytes.Equal(got, want) {
+		t.Errorf("AppendBlockSend = %x, want %x", got, want)
+	}
+}
+
+func TestBlockRequestParseShort(t *testing.T) {
+	r := zigate.BlockRequest{Sequence: 7}
+	if err := r.Parse(make([]byte, 30)); !errors.Is(err, zigate.ErrShort) {
+		t.Errorf("Parse: %v, want ErrShort", err)
+	}
+	if r.Sequence != 7 {
+		t.Error("a short payload changed the request")
+	}
+}
+
+func TestAttributeValues(t *testing.T) {
+	tests := []struct {
+		name     string
+		attr     zigate.Attribute
+		wantUint uint64
+		wantOK   bool
+		wantText string
+	}{
+		{"uint32", zigate.Attribute{DataType: 0x23, Data: bytesOf("20015630")}, 0x20015630, true, ""},
+		{"uint24 in 4 bytes", zigate.Attribute{DataType: 0x22, Data: bytesOf("00010203")}, 0x010203, true, ""},
+		{"uint48", zigate.Attribute{DataType: 0x25, Data: bytesOf("010203040506")}, 0x010203040506, true, ""},
+		{"uint40 without data", zigate.Attribute{DataType: 0x24, Announced: 5}, 0, false, ""},
+		{"boolean", zigate.Attribute{DataType: 0x10, Data: []byte{1}}, 1, true, ""},
+		{"enumeration", zigate.Attribute{DataType: 0x30, Data: []byte{2}}, 2, true, ""},
+		{"IEEE address", zigate.Attribute{DataType: 0xF0, Data: bytesOf("000b57fffe2c8904")}, uint64(deviceIEEE), true, ""},
+		{"signed", zigate.Attribute{DataType: 0x29, Data: bytesOf("0810")}, 0, false, ""},
+		{"not supported", zigate.Attribute{Status: 0x86, DataType: 0x23, Data: bytesOf("20015630")}, 0, false, ""},
+		{"text", zigate.Attribute{DataType: 0x42, Data: []byte("TRADFRI on/off switch")}, 0, false, "TRADFRI on/off switch"},
+		{"padded text", zigate.Attribute{DataType: 0x42, Data: []byte("lumi.plug \x00junk")}, 0, false, "lumi.plug"},
+		{"text not supported", zigate.Attribute{Status: 0x86, DataType: 0x42, Data: []byte("x")}, 0, false, ""},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			if got, ok := tc.attr.Uint(); got != tc.wantUint || ok != tc.wantOK {
+				t.Errorf("Uint = %#x, %t; want %#x, %t", got, ok, tc.wantUint, tc.wantOK)
+			}
+			if got := tc.attr.Text(); got != tc.wantText {
+				t.Errorf("Text = %q, want %q", got, tc.wantText)
+			}
+		})
+	}
+}
+
+func fuzzParse(f *testing.F, cases []messageCase, parse parser) {
+	for _, tc := range cases {
+		f.Add(uint16(tc.msg.Type()), tc.payload)
+	}
+	f.Fuzz(func(t *testing.T, typ uint16, payload []byte) {
+		m, err := parse(zigate.MsgType(typ), payload)
+		if err != nil {
+			return
+		}
+		if m.Type() != zigate.MsgType(typ) {
+			t.Fatalf("type %s parsed to one of type %s", zigate.MsgType(typ), m.Type())
+		}
+		again, err := parse(m.Type(), m.AppendPayload(nil))
+		if err != nil {
+			t.Fatalf("%+v does not parse when written: %v", m, err)
+		}
+		if diff := cmp.Diff(m, again); diff != "" {
+			t.Fatalf("-parsed +written and parsed again:\n%s", diff)
+		}
+	})
+}
+
+func FuzzParseMessage(f *testing.F) { fuzzParse(f, dongleCases(), zigate.ParseMessage) }
+
+func FuzzParseCommand(f *testing.F) { fuzzParse(f, commandCases(), zigate.ParseCommand) }
