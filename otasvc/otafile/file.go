@@ -38,8 +38,8 @@ type File struct {
 // Parse takes the container off b, where there is one, and reads header and elements of the OTA file in it.
 // It verifies nothing: see [File.Verify].
 //
-// Known containers are tried first, then a header at the first byte, then, last, a search for a header that could be
-// one: almost half of all real files contain the magic again somewhere inside, many with a header that looks right.
+// Known containers and a header at the first byte come first, and only then a search for a header that could be one:
+// almost half of all real files contain the magic again somewhere inside, many with a header that looks right.
 //
 // Errors: [ErrNotOTA], [ErrTruncated], [ErrHeader], [ErrWrapper], [ErrTooLarge]. They tell what was found and where.
 func Parse(b []byte) (*File, error) {

@@ -54,10 +54,12 @@ func (u *unwrapper) open(b []byte, depth int) (*File, error) {
 	return unwrap(b, depth)
 }
 
-// containerOf recognises the container that b is. The order matters: what is tried first must not be taken for what
-// comes later.
+// containerOf recognises the container that b is. No container starts like an OTA file, so what does is none, whatever
+// its header string or firmware look like.
 func (u *unwrapper) containerOf(b []byte) func(b []byte, depth int) (*File, error) {
 	switch {
+	case bytes.HasPrefix(b, magicBytes):
+		return nil
 	case bytes.HasPrefix(b, []byte("NGIS")):
 		return u.ikea
 	case isLegrand(b):

@@ -87,7 +87,7 @@ func (f *File) checkTrailer() (c Check, exists bool) {
 		return Check{}, false
 	}
 	padding := f.contents[len(f.Image):at]
-	if len(bytes.Trim(padding, "\xFF")) != 0 {
+	if bytes.Count(padding, []byte{0xFF}) != len(padding) {
 		return Check{}, false
 	}
 	expected, found := binary.LittleEndian.Uint32(f.contents[at:]), crc32.ChecksumIEEE(f.contents[:at])
