@@ -11,15 +11,16 @@ import (
 	"hash/crc32"
 )
 
-// Verify runs every check that exists for the file, keeps the results in Checks and returns them. No check at all is
-// common: then nothing but the transport and a digest from elsewhere vouches for the file.
+// Verify runs every check that exists for the file, keeps the results in Checks and returns them; where several elements
+// have the same, there is one result for those that passed and one for those that failed. No check at all is common: then
+// nothing but the transport and a digest from elsewhere vouches for the file.
 func (f *File) Verify() []Check {
 	f.Checks = nil
 	for _, check := range f.wrapperChecks {
 		f.Checks = append(f.Checks, check())
 	}
-	f.Checks = append(f.Checks, f.checkIntegrityCodes()...)
-	f.Checks = append(f.Checks, f.checkFirmware()...)
+	f.Checks = append(f.Checks, merge(f.checkIntegrityCodes())...)
+	f.Checks = append(f.Checks, merge(f.checkFirmware())...)
 	if c, exists := f.checkTrailer(); exists {
 		f.Checks = append(f.Checks, c)
 	}
