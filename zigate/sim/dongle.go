@@ -171,10 +171,10 @@ func (d *Dongle) turn() (next time.Time, any bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.now = time.Now()
+	d.receive(in)
 	for _, act := range actions {
 		act()
 	}
-	d.receive(in)
 	for range turnLimit {
 		t, ok := d.schedule.due(d.now)
 		if !ok {
