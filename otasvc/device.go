@@ -36,13 +36,15 @@ type device struct {
 	Invalid []string `json:"invalid,omitempty"`
 	Upgrade *upgrade `json:"upgrade,omitempty"`
 
-	lqi         *uint8
-	dirty       bool // the record changed
-	seenDirty   bool // only lqi and lastSeen changed
-	publishedAt time.Time
-	interview   interviewState
-	failedAt    time.Time // last deliveryFailed event
-	strayAt     time.Time // last unsolicitedRequest event
+	lqi *uint8
+	// largestBlock is the largest block that fits the device's route, in bytes; 0: no limit was met.
+	largestBlock uint8
+	dirty        bool // the record changed
+	seenDirty    bool // only lqi and lastSeen changed
+	publishedAt  time.Time
+	interview    interviewState
+	failedAt     time.Time // last deliveryFailed event
+	strayAt      time.Time // last unsolicitedRequest event
 	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
 	aborting   *transfer
 	abortUntil time.Time

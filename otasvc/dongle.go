@@ -245,11 +245,33 @@ func (s *Service) deliveryReport(m zigate.Confirm, now time.Time) {
 		d = s.byAddr[m.Addr]
 	}
 	s.observer.DeliveryFailed()
+	if d != nil && m.Status == zigate.RadioFrameTooLong {
+		s.shrinkBlocks(d)
+	}
 	if d == nil || now.Sub(d.failedAt) < deliveryEventInterval {
 		return
 	}
 	d.failedAt = now
 	s.happened(Event{Name: EventDeliveryFailed, EUID: d.EUID, Error: zigate.RadioStatusText(m.Status)})
+}
+
+// routeBlocks are the block sizes that fit one Zigbee frame behind ever more relays of a source route.
+var routeBlocks = []uint8{61, 57, 53, 48, 40, 32, 16}
+
+// shrinkBlocks: a frame for the device did not fit its route. The device asks for the block again and gets a smaller one.
+func (s *Service) shrinkBlocks(d *device) {
+	u := d.active()
+	if u == nil || u.runtime.transfer == nil {
+		return
+	}
+	for _, size := range routeBlocks {
+		if size < s.policy.BlockSize && (d.largestBlock == 0 || size < d.largestBlock) {
+			d.largestBlock = size
+			u.runtime.transfer.largest.Store(uint32(size))
+			s.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID, "bytes", size)
+			return
+		}
+	}
 }
 
 // strayRequest acts on an image block request that no transfer fits.

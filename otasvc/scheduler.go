@@ -335,6 +335,7 @@ func (s *Service) admit(d *device, im *cachedImage) {
 	if u.State == Paused {
 		u.runtime.transfer.hold(u.PausedUntil)
 	}
+	u.runtime.transfer.largest.Store(uint32(d.largestBlock))
 	d.aborting = nil
 	s.tableDirty = true
 }

@@ -62,6 +62,9 @@ type transfer struct {
 	imageType        uint16
 	version          uint32
 
+	// largest is the largest block that gets through to the device, in bytes; 0: as large as is allowed.
+	largest atomic.Uint32
+
 	verdict   atomic.Int32
 	holdUntil atomic.Int64 // Unix nanoseconds; 0: until told otherwise
 
@@ -165,6 +168,9 @@ func (b *blockServer) answerTransfer(tr *transfer, req *zigate.BlockRequest, now
 		}
 	}
 	n := min(uint32(req.MaxDataSize), uint32(b.maxBlock), size-req.Offset)
+	if largest := tr.largest.Load(); largest != 0 {
+		n = min(n, largest)
+	}
 	if n == 0 {
 		b.observer.BlockRequest(BlockOutOfRange, 0)
 		return appendBlockStatus(dst, req, malformedCommand)

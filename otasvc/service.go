@@ -63,6 +63,7 @@ type Service struct {
 	store    *store
 	inbox    inbox
 	blocks   blockServer
+	health   health
 
 	// All below belongs to the owner goroutine.
 	ctx        context.Context
@@ -87,6 +88,7 @@ type Service struct {
 	infoDirty, imagesDirty bool
 	stateDirty, tableDirty bool
 	afterSave              []func()
+	savedAt                time.Time
 }
 
 // New reads the state and prepares everything that serving blocks needs, so that a device that goes on asking is
@@ -102,6 +104,7 @@ func New(o Options) (*Service, error) {
 	s.inbox.wake = make(chan struct{}, 1)
 	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, stray: s.postStray}
 	s.blocks.table.Store(&blockTable{})
+	s.noteHealth()
 	if o.StateDir != "" {
 		var err error
 		if s.store, err = openStore(filepath.Join(o.StateDir, "state.json"), o.Logger); err != nil {
@@ -159,6 +162,7 @@ func (s *Service) turn(now time.Time) {
 	s.runInterviews(now)
 	s.schedule(now)
 	s.refreshTable()
+	s.noteHealth()
 	s.flush(now)
 }
 
@@ -205,8 +209,8 @@ func (s *Service) flush(now time.Time) {
 		s.infoDirty = false
 		s.sink.InfoChanged(s.info())
 	}
-	if s.stateDirty {
-		s.stateDirty = false
+	if s.stateDirty && (len(s.afterSave) > 0 || now.Sub(s.savedAt) >= saveInterval) {
+		s.stateDirty, s.savedAt = false, now
 		after := s.afterSave
 		s.afterSave = nil
 		if s.store == nil {
@@ -224,6 +228,10 @@ func (s *Service) flush(now time.Time) {
 		})
 	}
 }
+
+// saveInterval is how often the state is written when no answer waits for it. What is lost by a crash in between is
+// learnt again from the devices; memory cards wear out with each write.
+const saveInterval = 5 * time.Second
 
 // whenSaved runs f once the state as it is now is on the disk: an answer must not promise what a power cut takes back.
 func (s *Service) whenSaved(f func()) {

@@ -118,6 +118,8 @@ func (st *store) run() {
 }
 
 func (st *store) report(err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	switch {
 	case err == nil && st.failed != "":
 		st.log.Info("the state is written again")

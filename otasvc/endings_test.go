@@ -1,0 +1,300 @@
+package otasvc_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// upgraded prepares a bulb with an image and queues its upgrade.
+func upgraded(w *world, size int) []byte {
+	w.t.Helper()
+	w.met(bulb)
+	url, data := w.image(0x117C, 0x2201, 2, size)
+	w.add(bulb, url)
+	if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: otasvc.Ticket(`"t"`)}); a.Status != otasvc.InProgress {
+		w.t.Fatalf("upgrade: %+v", a)
+	}
+	return data
+}
+
+func TestHowUpgradesEnd(t *testing.T) {
+	tests := map[string]struct {
+		device  func(*sim.DeviceConfig)
+		policy  func(*otasvc.Policy)
+		within  time.Duration
+		state   otasvc.State
+		reason  otasvc.Reason
+		attempt int
+	}{
+		"well": {state: otasvc.Succeeded, attempt: 1},
+		"well at the second attempt, the first was aborted": {
+			device: func(d *sim.DeviceConfig) { d.AbortAt, d.FailFirst = 4000, 1 },
+			state:  otasvc.Succeeded, attempt: 2,
+		},
+		"aborted each time": {
+			device: func(d *sim.DeviceConfig) { d.AbortAt = 4000 },
+			state:  otasvc.Failed, reason: otasvc.ReasonDeviceAborted, attempt: 3,
+		},
+		"called invalid": {
+			device: func(d *sim.DeviceConfig) { d.InvalidAtEnd = true },
+			state:  otasvc.Failed, reason: otasvc.ReasonInvalidImage, attempt: 1,
+		},
+		"wants another image first": {
+			device: func(d *sim.DeviceConfig) { d.RequireMore = true },
+			state:  otasvc.Failed, reason: otasvc.ReasonRequireMoreImages, attempt: 1,
+		},
+		"never asked": {
+			device: func(d *sim.DeviceConfig) { d.SilentToNotify = true },
+			policy: func(p *otasvc.Policy) { p.NotifyAttempts, p.Retries = 3, 1 },
+			state:  otasvc.Failed, reason: otasvc.ReasonNoResponse, attempt: 2,
+		},
+		"stopped asking": {
+			device: func(d *sim.DeviceConfig) { d.StopsAt = 4000 },
+			policy: func(p *otasvc.Policy) { p.Retries = 0 },
+			state:  otasvc.Failed, reason: otasvc.ReasonStalled, attempt: 1,
+		},
+		"kept the old version": {
+			device: func(d *sim.DeviceConfig) { d.KeepsOldVersion = true },
+			state:  otasvc.Failed, reason: otasvc.ReasonVersionUnchanged, attempt: 1,
+		},
+		"kept the old version, and its announce was lost": {
+			device: func(d *sim.DeviceConfig) { d.KeepsOldVersion, d.LosesAnnounce = true, true },
+			state:  otasvc.Failed, reason: otasvc.ReasonVersionUnchanged, attempt: 1,
+		},
+		"well, and its announce was lost": {
+			device: func(d *sim.DeviceConfig) { d.LosesAnnounce = true },
+			state:  otasvc.Succeeded, attempt: 1,
+		},
+		"never came back": {
+			device: func(d *sim.DeviceConfig) { d.NeverReturns = true },
+			state:  otasvc.Failed, reason: otasvc.ReasonNotRejoined, attempt: 1,
+		},
+		"well, asleep most of the time": {
+			device: func(d *sim.DeviceConfig) { d.Sleepy, d.PollInterval = true, 5*time.Second },
+			state:  otasvc.Succeeded, attempt: 1,
+		},
+		"well, with the header first and blocks asked for again": {
+			device: func(d *sim.DeviceConfig) { d.HeaderFirst, d.AsksAgain = true, 7 },
+			state:  otasvc.Succeeded, attempt: 1,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			cfg := bulbConfig(bulb)
+			if tt.device != nil {
+				tt.device(&cfg)
+			}
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+				if tt.policy != nil {
+					tt.policy(&w.policy)
+					w.restart()
+				}
+				data := upgraded(w, 12_000)
+				u := w.ended(2*time.Hour, bulb)
+				if u.State != tt.state || u.Reason != tt.reason || u.Attempt != tt.attempt {
+					t.Fatalf("ended %s, reason %q, attempt %d; want %s, %q, %d", u.State, u.Reason, u.Attempt, tt.state, tt.reason, tt.attempt)
+				}
+				w.within(10*time.Second, "the final answer", func() bool { return len(w.sink.final("t")) == 1 })
+				a := w.sink.final("t")[0]
+				if tt.state == otasvc.Succeeded {
+					w.holds(bulb, 2, data)
+					if a.Status != otasvc.Success || a.Error != "" {
+						t.Errorf("final answer %+v", a)
+					}
+				} else if a.Status != otasvc.Failure || a.Reason != tt.reason || a.Error == "" {
+					t.Errorf("final answer %+v", a)
+				}
+				time.Sleep(30 * time.Minute)
+				synctest.Wait()
+				if n := len(w.sink.final("t")); n != 1 {
+					t.Errorf("%d final answers", n)
+				}
+			})
+		})
+	}
+}
+
+func TestCancelRunningDownloadIsAborted(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		upgraded(w, 30_000)
+		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
+		if a := w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(bulb), r) }); a.Status != otasvc.Success {
+			t.Fatalf("cancel: %+v", a)
+		}
+		if u := w.ended(time.Second, bulb); u.State != otasvc.Cancelled || u.Reason != otasvc.ReasonCancelled {
+			t.Errorf("upgrade %+v", u)
+		}
+		w.within(time.Minute, "the device gave up", func() bool { return w.sim.Device(bulb).Snapshot().State == sim.Idle })
+		asked := w.sim.Device(bulb).Snapshot().BlocksAsked
+		time.Sleep(5 * time.Minute)
+		if now := w.sim.Device(bulb).Snapshot(); now.BlocksAsked != asked || now.FileVersion != 1 {
+			t.Errorf("the device went on: %+v", now)
+		}
+		if a := w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(bulb), r) }); a.Status != otasvc.Failure || a.Error == "" {
+			t.Errorf("second cancel: %+v", a)
+		}
+		// The slate is clean: the next upgrade succeeds.
+		if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.InProgress {
+			t.Fatalf("upgrade after cancel: %+v", a)
+		}
+		if u := w.ended(20*time.Minute, bulb); u.State != otasvc.Succeeded {
+			t.Errorf("upgrade after cancel ended %+v", u)
+		}
+	})
+}
+
+func TestServiceRestartInMidDownload(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		data := upgraded(w, 30_000)
+		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
+		w.stop()
+		before := w.sim.Device(bulb).Snapshot().Offset
+		time.Sleep(7 * time.Second)
+		w.start()
+		if u := w.ended(20*time.Minute, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+			t.Fatalf("ended %+v", u)
+		}
+		w.holds(bulb, 2, data)
+		w.within(10*time.Second, "the final answer", func() bool { return len(w.sink.final("t")) == 1 })
+		if a := w.sink.final("t")[0]; a.Status != otasvc.Success {
+			t.Errorf("final answer %+v", a)
+		}
+		d := w.sim.Device(bulb).Snapshot()
+		if d.Sessions != 1 {
+			t.Errorf("the device began %d downloads; it should have gone on at %d", d.Sessions, before)
+		}
+		if n := w.sim.Stats().BlocksRefused(); n != 0 {
+			t.Errorf("the dongle refused %d blocks", n)
+		}
+		for i, r := range w.sink.history[bulb] {
+			if r.Upgrade == nil || r.Upgrade.State != otasvc.Downloading {
+				continue
+			}
+			if r.Upgrade.Offset+64 < before { // the device may have got a block that it had not asked behind yet
+				t.Errorf("record %d after the restart says offset %d; the device was at %d", i, r.Upgrade.Offset, before)
+			}
+		}
+	})
+}
+
+func TestDongleResetInMidDownload(t *testing.T) {
+	for name, reset := range map[string]func(*sim.Dongle){
+		"with notice": (*sim.Dongle).Reset, "the connection broke too": func(d *sim.Dongle) { d.SilentReset(); d.Disconnect() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+				data := upgraded(w, 30_000)
+				w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
+				reset(w.sim)
+				if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+					t.Fatalf("ended %+v", u)
+				}
+				w.holds(bulb, 2, data)
+			})
+		})
+	}
+}
+
+func TestNewNetworkAddressInMidDownload(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		data := upgraded(w, 30_000)
+		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
+		w.sim.Device(bulb).ChangeAddress(0x7777)
+		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+			t.Fatalf("ended %+v", u)
+		}
+		w.holds(bulb, 2, data)
+		if a := w.sink.device(bulb).NetworkAddress; a == nil || *a != 0x7777 {
+			t.Errorf("network address %v", a)
+		}
+	})
+}
+
+func TestPauseAndResume(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		data := upgraded(w, 30_000)
+		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
+		if a := w.ask(func(r otasvc.Respond) { w.service.Pause(ref(bulb), 0, r) }); a.Status != otasvc.Success {
+			t.Fatalf("pause: %+v", a)
+		}
+		time.Sleep(5 * time.Second)
+		at := w.sim.Device(bulb).Snapshot().Offset
+		time.Sleep(20 * time.Minute)
+		if now := w.sim.Device(bulb).Snapshot(); now.Offset != at || w.sink.device(bulb).Upgrade.State != otasvc.Paused {
+			t.Fatalf("not held: offset %d, then %d, state %s", at, now.Offset, w.sink.device(bulb).Upgrade.State)
+		}
+		if a := w.ask(func(r otasvc.Respond) { w.service.Resume(ref(bulb), r) }); a.Status != otasvc.Success {
+			t.Fatalf("resume: %+v", a)
+		}
+		if u := w.ended(20*time.Minute, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+			t.Fatalf("ended %+v", u)
+		}
+		w.holds(bulb, 2, data)
+	})
+}
+
+func TestDeviceThatAsksWithoutAnUpgradeIsRefused(t *testing.T) {
+	devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
+	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+		w.met(bulb2)
+		data := upgraded(w, 30_000)
+		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
+		w.sim.Device(bulb2).Query() // the dongle offers it the image: it cannot be told not to
+		w.within(time.Minute, "it is refused and told", func() bool {
+			for _, n := range w.sink.names(bulb2) {
+				if n == otasvc.EventUnsolicitedRequest {
+					return true
+				}
+			}
+			return false
+		})
+		if u := w.ended(20*time.Minute, bulb); u.State != otasvc.Succeeded {
+			t.Errorf("ended %+v", u)
+		}
+		w.holds(bulb, 2, data)
+		if d := w.sim.Device(bulb2).Snapshot(); d.FileVersion != 1 || d.BlocksReceived != 0 {
+			t.Errorf("the other device got blocks: %+v", d)
+		}
+	})
+}
+
+func TestUnsolicitedRequestIsServedWhereConfigured(t *testing.T) {
+	devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
+	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+		w.policy.ServeUnsolicited = true
+		w.restart()
+		w.met(bulb2)
+		data := upgraded(w, 30_000)
+		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
+		w.sim.Device(bulb2).Query()
+		for _, e := range []zigate.IEEE{bulb, bulb2} {
+			if u := w.ended(30*time.Minute, e); u.State != otasvc.Succeeded {
+				t.Errorf("%v ended %+v", e, u)
+			}
+			w.holds(e, 2, data)
+		}
+	})
+}
+
+func TestDevicesThatAreNotNeighbours(t *testing.T) {
+	far := bulbConfig(bulb)
+	far.Relays = 2
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{far}}, func(w *world) {
+		url, data := w.image(0x117C, 0x2201, 2, 12_000)
+		w.add(bulb, url) // by its EUID: it is looked for on the network
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		if u := w.ended(20*time.Minute, bulb); u.State != otasvc.Succeeded {
+			t.Errorf("ended %+v", u)
+		}
+		w.holds(bulb, 2, data)
+		a := w.ask(func(r otasvc.Respond) { w.service.ImageInfo(ref(0x0102030405060708), r) })
+		if a.Status != otasvc.DeviceNotFound || a.Error == "" {
+			t.Errorf("a device that is not there: %+v", a)
+		}
+	})
+}
