@@ -1,0 +1,201 @@
+// Package broker is a small MQTT broker inside the service, for those who have none: Home Assistant and
+// scripts connect to it as to any other. It knows nothing of the topics that pass through it. What it
+// holds is in memory; the service publishes everything again when it starts.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+)
+
+// Defaults of the broker. Sessions of clients that are away are kept for a week: a client that never
+// comes back would otherwise cost memory for ever.
+const (
+	sessionExpiry = 7 * 24 * time.Hour
+	maxPacketSize = 4 << 20 // bytes
+	closeGrace    = time.Second
+)
+
+// ErrNotRunning is returned by Dial while Run is not running.
+var ErrNotRunning = errors.New("embedded MQTT broker is not running")
+
+// Options says where the broker listens and who may connect.
+type Options struct {
+	// Addr is host:port for TCP; the port may be 0. Empty: only connections inside the process.
+	Addr string
+	// Username and Password, where set, are asked of everyone but connections inside the process.
+	Username, Password string
+	Logger             *slog.Logger
+}
+
+// Broker is an MQTT 3.1, 3.1.1 and 5 broker.
+type Broker struct {
+	options Options
+	log     *slog.Logger
+	ready   chan struct{}
+
+	mu   sync.Mutex
+	addr net.Addr
+	near *listener // connections inside the process; nil while not running
+	used bool
+}
+
+// New returns a broker that does nothing until Run.
+func New(options Options) *Broker {
+	log := options.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Broker{options: options, log: log, ready: make(chan struct{})}
+}
+
+// Ready is closed when the broker takes connections.
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
+
+// Addr returns where the broker listens, or nil before Ready and where there is no TCP listener.
+func (b *Broker) Addr() net.Addr {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.addr
+}
+
+// String names the task.
+func (b *Broker) String() string { return "embedded MQTT broker" }
+
+// Dial opens a connection inside the process. It needs no password. The error is ErrNotRunning.
+func (b *Broker) Dial() (net.Conn, error) {
+	b.mu.Lock()
+	near := b.near
+	b.mu.Unlock()
+	if near == nil {
+		return nil, ErrNotRunning
+	}
+	client, server := pipe("client", "embedded broker")
+	if !near.take(server) {
+		return nil, ErrNotRunning
+	}
+	return client, nil
+}
+
+// Run serves until ctx ends, then closes all connections and returns nil. It can be called once. The
+// service's own client is to be stopped first, so that its last messages still arrive.
+func (b *Broker) Run(ctx context.Context) error {
+	b.mu.Lock()
+	used := b.used
+	b.used = true
+	b.mu.Unlock()
+	if used {
+		return errors.New("embedded MQTT broker: Run was called before")
+	}
+
+	var socket net.Listener
+	if b.options.Addr != "" {
+		var err error
+		socket, err = (&net.ListenConfig{}).Listen(ctx, "tcp", b.options.Addr)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("embedded MQTT broker: %s is in use, most likely by another MQTT broker: stop that one, or use it by setting ZIGATE_OTA_MQTT_URL (tcp://%s), or set ZIGATE_OTA_BROKER_ADDR to another port: %w", b.options.Addr, b.options.Addr, err)
+		}
+		if err != nil {
+			return fmt.Errorf("embedded MQTT broker: listening on %s (ZIGATE_OTA_BROKER_ADDR): %w", b.options.Addr, err)
+		}
+	}
+
+	server := mochi.New(b.serverOptions())
+	if err := server.AddHook(&access{username: b.options.Username, password: b.options.Password, log: b.log}, nil); err != nil {
+		return fmt.Errorf("embedded MQTT broker: %w", err)
+	}
+	near := newListener(nearID, nil)
+	attached := []*listener{near}
+	if socket != nil {
+		attached = append(attached, newListener("tcp", socket))
+	}
+	for _, l := range attached {
+		l.establish = server.EstablishConnection
+		if err := server.AddListener(l); err != nil {
+			return fmt.Errorf("embedded MQTT broker: %w", err)
+		}
+	}
+	if err := server.Serve(); err != nil {
+		return fmt.Errorf("embedded MQTT broker: %w", err)
+	}
+
+	b.mu.Lock()
+	b.near = near
+	if socket != nil {
+		b.addr = socket.Addr()
+	}
+	b.mu.Unlock()
+	close(b.ready)
+	if socket != nil {
+		b.log.Info("embedded MQTT broker listens", "addr", socket.Addr().String())
+		b.warnOpen(socket.Addr())
+	}
+
+	<-ctx.Done()
+	b.mu.Lock()
+	b.near = nil
+	b.mu.Unlock()
+	err := server.Close()
+	for _, l := range attached {
+		l.clients.Wait()
+	}
+	if err != nil {
+		return fmt.Errorf("embedded MQTT broker: closing: %w", err)
+	}
+	return nil
+}
+
+func (b *Broker) serverOptions() *mochi.Options {
+	capabilities := mochi.NewDefaultServerCapabilities()
+	// 0 is never. Any other value deletes retained messages when they get that old, and a device
+	// that sleeps for days must still be seen by who connects after that.
+	capabilities.MaximumMessageExpiryInterval = 0
+	capabilities.MaximumSessionExpiryInterval = uint32(sessionExpiry / time.Second)
+	capabilities.MaximumPacketSize = maxPacketSize
+	return &mochi.Options{
+		Capabilities: capabilities,
+		Logger:       slog.New(demoted{b.log.Handler()}).With("part", "broker"),
+		// Each round of these reads the memory statistics, which stops the whole program shortly.
+		SysTopicResendInterval: 60,
+	}
+}
+
+// warnOpen tells that anyone in the network may command the service.
+func (b *Broker) warnOpen(addr net.Addr) {
+	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && b.options.Username == "" {
+		b.log.Warn("the embedded MQTT broker takes connections from the network without a password: set ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD, or ZIGATE_OTA_BROKER_ADDR to 127.0.0.1:1883", "addr", addr.String())
+	}
+}
+
+// demoted takes the broker's own messages, which tell of every client that comes and goes, down to
+// debug; errors stay errors.
+type demoted struct{ slog.Handler }
+
+func (h demoted) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.Handler.Enabled(ctx, demote(level))
+}
+
+func (h demoted) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = demote(r.Level)
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h demoted) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return demoted{h.Handler.WithAttrs(attrs)}
+}
+func (h demoted) WithGroup(name string) slog.Handler { return demoted{h.Handler.WithGroup(name)} }
+
+func demote(level slog.Level) slog.Level {
+	if level < slog.LevelError {
+		return min(level, slog.LevelDebug)
+	}
+	return level
+}

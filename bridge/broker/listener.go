@@ -1,0 +1,109 @@
+package broker
+
+import (
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/listeners"
+)
+
+// nearID is the listener of connections inside the process.
+const nearID = "process"
+
+// listener hands connections to mochi, from a socket or from take. Mochi's own listeners lose track
+// of a connection that has not said who it is yet, and wait for it for ever when they close.
+type listener struct {
+	id        string
+	socket    net.Listener // nil: take only
+	establish listeners.EstablishFn
+	clients   sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool
+}
+
+func newListener(id string, socket net.Listener) *listener {
+	return &listener{id: id, socket: socket, conns: make(map[net.Conn]struct{})}
+}
+
+func (l *listener) ID() string              { return l.id }
+func (l *listener) Protocol() string        { return l.id }
+func (l *listener) Init(*slog.Logger) error { return nil }
+
+func (l *listener) Address() string {
+	if l.socket == nil {
+		return l.id
+	}
+	return l.socket.Addr().String()
+}
+
+// Serve is called by mochi in a goroutine of its own.
+func (l *listener) Serve(listeners.EstablishFn) {
+	if l.socket == nil {
+		return
+	}
+	for {
+		conn, err := l.socket.Accept()
+		if err == nil {
+			if !l.take(conn) {
+				_ = conn.Close()
+			}
+			continue
+		}
+		if l.isClosed() {
+			return
+		}
+		time.Sleep(100 * time.Millisecond) // out of file descriptors, or a client that left the queue
+	}
+}
+
+// take serves one connection. It returns false where the listener is closed.
+func (l *listener) take(conn net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.conns[conn] = struct{}{}
+	l.clients.Go(func() {
+		// The error is how the connection ended; mochi has logged what matters.
+		_ = l.establish(l.id, conn)
+		_ = conn.Close()
+		l.mu.Lock()
+		delete(l.conns, conn)
+		l.mu.Unlock()
+	})
+	return true
+}
+
+func (l *listener) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// Close is called by mochi. A client that takes nothing off its connection cannot hold it up: the
+// farewell has a moment, then every connection is cut.
+func (l *listener) Close(disconnect listeners.CloseFn) {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	if l.socket != nil {
+		_ = l.socket.Close()
+	}
+	grace := time.AfterFunc(closeGrace, l.cut)
+	disconnect(l.id)
+	grace.Stop()
+	l.cut()
+}
+
+func (l *listener) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for conn := range l.conns {
+		_ = conn.Close()
+	}
+}
