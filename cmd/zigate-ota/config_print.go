@@ -36,7 +36,7 @@ func (c Config) Format(f fmt.State, _ rune) { _ = c.Print(f) }
 func (c Config) LogValue() slog.Value {
 	var attrs []slog.Attr
 	for _, s := range settingsOf(&c) {
-		if c.source(s.name) != SourceDefault {
+		if c.isSet(s.name) {
 			attrs = append(attrs, slog.String(s.name, s.display()))
 		}
 	}
@@ -49,6 +49,9 @@ func (c Config) source(variable string) Source {
 	}
 	return SourceDefault
 }
+
+// isSet reports whether a variable was given a value, whatever that is.
+func (c Config) isSet(variable string) bool { return c.source(variable) != SourceDefault }
 
 // display is the field's value as one would set it, masked where that is due.
 func (s setting) display() string {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -163,8 +164,8 @@ func TestFetchTellsProgress(t *testing.T) {
 	for name, length := range map[string]int64{"length known": int64(len(image)), "length unknown": -1} {
 		t.Run(name, func(t *testing.T) {
 			server := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				if length < 0 {
-					w.(http.Flusher).Flush()
+				if length >= 0 {
+					w.Header().Set("Content-Length", strconv.FormatInt(length, 10))
 				}
 				w.Write(image)
 			})
