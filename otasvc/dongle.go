@@ -63,6 +63,7 @@ func (s *Service) disconnected(err error) {
 		// Only the error is new: the dongle was away before.
 		if err != nil && err.Error() != s.dongle.lastError {
 			s.dongle.lastError, s.infoDirty = err.Error(), true
+			s.log.Warn("the dongle cannot be reached; it is tried again and again", "err", err)
 		}
 		return
 	}

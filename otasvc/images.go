@@ -41,7 +41,7 @@ func (r *AddImage) operation(d *device) *Operation {
 
 // AddImage fetches, verifies, keeps and registers an image.
 func (s *Service) AddImage(req AddImage, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		respond(Answer{Status: InProgress, Operation: req.operation(s.lookup(req.Device))})
 		s.withDevice(req.Device, respond, func(d *device) {
 			fetch := library.Request{
@@ -144,7 +144,7 @@ func (s *Service) imagesChanged() {
 
 // RemoveImage takes back the image registered for a device and image type. Upgrades that use it end first.
 func (s *Service) RemoveImage(ref DeviceRef, imageType uint16, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		s.withDevice(ref, respond, func(d *device) {
 			r, ok := s.registry.Remove(d.EUID.String(), imageType)
 			if !ok {

@@ -26,7 +26,7 @@ type UpgradeRequest struct {
 // Upgrade queues an upgrade. What is wrong with the request comes as a final answer through respond; a request that was
 // queued gets InProgress there, and its final answer goes to Sink.UpgradeEnded, with its ticket.
 func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		now := time.Now()
 		if req.Window {
 			if s.policy.Window == nil {

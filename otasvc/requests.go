@@ -12,6 +12,34 @@ import (
 // Requests come from any goroutine. They never block: each is carried out on the owner goroutine, and its answers come
 // through respond.
 
+// settleTimeout is how long requests wait, after a start, for the first word on whether the dongle is there.
+const settleTimeout = 10 * time.Second
+
+// request carries a request out on the owner goroutine. Right after a start the dongle is still being opened, while
+// commands that the broker had kept come at once: they wait instead of being refused.
+func (s *Service) request(f func()) {
+	s.inbox.post(func() {
+		if !s.settled {
+			s.unsettled = append(s.unsettled, f)
+			return
+		}
+		f()
+	})
+}
+
+// settle carries out the requests that waited for the dongle.
+func (s *Service) settle() {
+	if s.settled {
+		return
+	}
+	s.settled = true
+	waiting := s.unsettled
+	s.unsettled = nil
+	for _, f := range waiting {
+		f()
+	}
+}
+
 // errDeviceForgotten ends what was asked of a device that has been forgotten meanwhile.
 var errDeviceForgotten = errors.New("the device was forgotten")
 
@@ -53,7 +81,7 @@ func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device))
 
 // ServiceStatus tells whether upgrades can be done. ref may be nil; a device that is named must be known.
 func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		status := func(op *Operation) {
 			if why, ok := s.dongle.usable(); !ok {
 				respond(fail(ServiceNotAvailable, op, "%s", why))
@@ -76,7 +104,7 @@ func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
 
 // ImageInfo tells which image a device would get now.
 func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		s.withDevice(ref, respond, func(d *device) {
 			o := s.offer(d)
 			if o == nil {
@@ -117,7 +145,7 @@ func (s *Service) noImage(d *device) string {
 
 // Cancel ends a device's upgrade.
 func (s *Service) Cancel(ref DeviceRef, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.upgradeOperation(d)
 			if !s.fire(d, triggerCancel, time.Now()) {
@@ -131,7 +159,7 @@ func (s *Service) Cancel(ref DeviceRef, respond Respond) {
 
 // CancelAll ends every upgrade.
 func (s *Service) CancelAll(respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		now := time.Now()
 		for _, d := range s.sortedDevices() {
 			s.fire(d, triggerCancel, now)
@@ -150,7 +178,7 @@ func (s *Service) upgradeOperation(d *device) *Operation {
 
 // Check reads a device's running version again and tells whether there is a newer image.
 func (s *Service) Check(ref DeviceRef, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		s.withDevice(ref, respond, func(d *device) {
 			if why, ok := s.dongle.usable(); !ok {
 				respond(fail(ServiceNotAvailable, d.operation(s.offer(d)), "%s", why))
@@ -187,7 +215,7 @@ const checksAtOnce = 4
 
 // CheckAll reads the running version of every device.
 func (s *Service) CheckAll(respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		if why, ok := s.dongle.usable(); !ok {
 			respond(fail(ServiceNotAvailable, nil, "%s", why))
 			return
@@ -229,7 +257,7 @@ func (s *Service) CheckAll(respond Respond) {
 
 // Interview asks a device again who it is.
 func (s *Service) Interview(ref DeviceRef, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := d.operation(s.offer(d))
 			if why, ok := s.dongle.usable(); !ok {
@@ -252,7 +280,7 @@ func (s *Service) Interview(ref DeviceRef, respond Respond) {
 
 // Pause holds a device's download with wait-for-data, until Resume or, if not 0, for d.
 func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		s.withDevice(ref, respond, func(dev *device) {
 			now := time.Now()
 			op := s.upgradeOperation(dev)
@@ -276,7 +304,7 @@ func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 
 // Resume lets a held download go on.
 func (s *Service) Resume(ref DeviceRef, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.upgradeOperation(d)
 			if !s.resume(d, time.Now()) {
@@ -312,7 +340,7 @@ func (s *Service) resume(d *device, now time.Time) bool {
 
 // Rename gives a device the name that is shown to people. The name must have been checked by ValidName.
 func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := d.operation(s.offer(d))
 			for _, other := range s.devices {
@@ -329,7 +357,7 @@ func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
 
 // Forget drops a device that is gone.
 func (s *Service) Forget(ref DeviceRef, respond Respond) {
-	s.inbox.post(func() {
+	s.request(func() {
 		d := s.lookup(ref)
 		if d == nil {
 			respond(fail(DeviceNotFound, &Operation{EUID: ref.euid}, "no device is known as %q", ref))

@@ -83,6 +83,8 @@ type Service struct {
 	asks       []*ask
 	interview  interviewQueue
 	strays     map[uint16]*stray // by network address
+	settled    bool              // it is known whether the dongle is there
+	unsettled  []func()          // requests that wait to know
 
 	// What the end of a turn has to tell, to keep, to put before the block server.
 	infoDirty, imagesDirty bool
@@ -155,6 +157,9 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 
 // turn is what the owner does after whatever woke it: look at the clock, at the downloads, at the queue, and tell.
 func (s *Service) turn(now time.Time) {
+	if !s.settled && now.Sub(s.startedAt) > settleTimeout {
+		s.settle()
+	}
 	s.syncTransfers(now)
 	s.expireAsks(now)
 	s.expireUpgrades(now)
@@ -268,12 +273,18 @@ func (s *Service) HandleMessage(m zigate.Message, lqi uint8) {
 
 // HandleConnected learns that the dongle is there. Part of zigate.Handler.
 func (s *Service) HandleConnected(info zigate.Info) {
-	s.inbox.post(func() { s.connected(info) })
+	s.inbox.post(func() {
+		s.connected(info)
+		s.settle()
+	})
 }
 
 // HandleDisconnected learns that the dongle is gone. Part of zigate.Handler.
 func (s *Service) HandleDisconnected(err error) {
-	s.inbox.post(func() { s.disconnected(err) })
+	s.inbox.post(func() {
+		s.disconnected(err)
+		s.settle()
+	})
 }
 
 func (s *Service) postStray(req zigate.BlockRequest, result BlockResult) {

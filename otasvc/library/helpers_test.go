@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -59,7 +60,10 @@ func serve(t *testing.T, handler http.HandlerFunc) *httptest.Server {
 
 // static serves the same bytes to everybody, without ranges.
 func static(b []byte) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) { w.Write(b) }
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+		w.Write(b)
+	}
 }
 
 func writeFile(t *testing.T, b []byte, path ...string) string {

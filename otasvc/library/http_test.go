@@ -270,9 +270,9 @@ func TestFetchFails(t *testing.T) {
 		{"redirect in a circle", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 302) },
 			library.ErrAccess, "redirected more than 10 times"},
 		{"redirect to another scheme", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", 302) },
-			library.ErrAccess, "file"},
+			library.ErrPolicy, `scheme is "file"`},
 		{"redirect to ftp", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "ftp://127.0.0.1/x", 301) },
-			library.ErrPolicy, "ftp://127.0.0.1/x"},
+			library.ErrPolicy, `scheme is "ftp"`},
 		{"redirect to a forbidden host", library.Options{AllowedHosts: []string{"127.0.0.1"}}, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://user:secret@localhost:"+r.Host[strings.LastIndex(r.Host, ":")+1:]+"/x", 302)
 		}, library.ErrPolicy, `images may not come from host "localhost", only from 127.0.0.1 (http://127.0.0.1:`},

@@ -44,11 +44,12 @@ func isHTTP(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" 
 // allow tells whether the policy lets a download go to this URL. The host of trusted, which is given without a port, is
 // allowed besides those of the options: the director is where the user said it is.
 func (l *Library) allow(u *url.URL, trusted string) error {
-	if u.Host == "" { // it may have anything else, so it is not shown
-		return fmt.Errorf("%w: the URL has no host", ErrAccess)
-	}
+	// What is neither may have anything in any place, so it is not shown.
 	if !isHTTP(u) {
-		return fmt.Errorf("%w: %s: only http and https are", ErrPolicy, shown(u))
+		return fmt.Errorf("%w: its scheme is %q; it must be http or https", ErrPolicy, u.Scheme)
+	}
+	if u.Host == "" {
+		return fmt.Errorf("%w: the URL has no host", ErrAccess)
 	}
 	host := hostName(u)
 	if len(l.options.AllowedHosts) == 0 || trusted != "" && host == trusted {
