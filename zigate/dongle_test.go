@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,6 +116,12 @@ func TestHandshake(t *testing.T) {
 		if diff := cmp.Diff(want, b.handler.infos[0]); diff != "" {
 			t.Errorf("info -want +got:\n%s", diff)
 		}
+		if got := b.handler.infos[0].Version(); got != fakeVersion {
+			t.Errorf("version %+v", got)
+		}
+		if got := b.dongle.String(); got != "fake" {
+			t.Errorf("String = %q", got)
+		}
 	})
 }
 
@@ -217,9 +225,12 @@ func TestSubmitOrder(t *testing.T) {
 
 func TestSubmitWhenConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dialer := &fakeDialer{}
+		dialer := &fakeDialer{refuse: true}
 		b := run(t, dialer)
+		b.events("disconnected")
 		b.handler.onConnected = func() { b.submit("first", zigate.GetDevices{}) }
+		dialer.setRefuse(false)
+		time.Sleep(zigate.DefaultBackoffMin)
 		f := dialer.last(t)
 		f.expect(t, zigate.TypeGetVersion, zigate.TypeSetRawMode, zigate.TypeGetNetworkState, zigate.TypeGetDevices)
 		b.finished("first: 0x00")
@@ -367,14 +378,14 @@ func TestProbeStatusLost(t *testing.T) {
 
 func TestProbeUnanswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		silent := false
-		dialer := &fakeDialer{script: func(zigate.Frame) ([]byte, bool) { return nil, silent }}
+		var silent atomic.Bool
+		dialer := &fakeDialer{script: func(zigate.Frame) ([]byte, bool) { return nil, silent.Load() }}
 		b, f := connect(t, dialer)
-		silent = true
+		silent.Store(true)
 		time.Sleep(zigate.DefaultProbeInterval + 2*zigate.DefaultCommandTimeout)
 		f.expect(t, zigate.TypeGetVersion, zigate.TypeGetVersion)
 		b.events("disconnected")
-		silent = false
+		silent.Store(false)
 		time.Sleep(zigate.DefaultBackoffMin)
 		dialer.last(t).handshake(t)
 		b.events("connected")
@@ -683,6 +694,56 @@ func TestDrippingPort(t *testing.T) {
 		f.expect(t, zigate.TypeBlockSend)
 		b.submit("time", zigate.SetTime{})
 		b.finished("time: 0x00")
+	})
+}
+
+// TestFailedWrite has a port that can be read but not written any more.
+func TestFailedWrite(t *testing.T) {
+	broken := errors.New("broken")
+	for name, result := range map[string]error{"error": broken, "nothing written": nil} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var fails atomic.Bool
+				dialer := &fakeDialer{wrap: func(c net.Conn) zigate.Port { return &failingPort{c, &fails, result} }}
+				b, f := connect(t, dialer)
+				b.handler.reply = replyBlock
+				fails.Store(true)
+				f.send(zigate.BlockRequest{})
+				b.events("block request 0", "disconnected")
+				time.Sleep(zigate.DefaultBackoffMin)
+				b.handler.take()
+				fails.Store(false)
+				time.Sleep(time.Second)
+				dialer.last(t).handshake(t)
+				b.events("connected")
+				fails.Store(true)
+				b.submit("time", zigate.SetTime{})
+				b.events("disconnected")
+				b.finished("time: 0x00 not connected")
+				if err := b.handler.lastError(); !errors.Is(err, result) && result != nil {
+					t.Errorf("error: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// TestDebugLog has everything logged.
+func TestDebugLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuffer
+		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) {
+			o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		})
+		b.handler.reply = replyBlock
+		f.send(zigate.BlockRequest{}, zigate.Leave{})
+		f.out <- zigate.AppendFrame(nil, 0x8999, []byte{1, 2})
+		f.expect(t, zigate.TypeBlockSend)
+		for _, want := range []string{"image block request", "name=leave", "0x8999 unknown 0102", "msg=status"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("not logged: %s", want)
+			}
+		}
 	})
 }
 

@@ -1,12 +1,14 @@
 package zigate_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -361,6 +363,38 @@ func (p *stuckPort) Write(b []byte) (int, error) {
 	default:
 		return p.Conn.Write(b)
 	}
+}
+
+// failingPort is a port whose writes fail at times.
+type failingPort struct {
+	net.Conn
+	fails *atomic.Bool
+	err   error
+}
+
+func (p *failingPort) Write(b []byte) (int, error) {
+	if p.fails.Load() {
+		return 0, p.err
+	}
+	return p.Conn.Write(b)
+}
+
+// lockedBuffer is a log.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 // drippingPort writes a byte at a time and reads nothing every other time.

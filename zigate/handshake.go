@@ -52,10 +52,7 @@ func (c *conn) try(ctx context.Context, m Message, answer <-chan struct{}) error
 		answer = status
 	}
 	c.d.begin(cmd, 0)
-	defer func() {
-		c.d.end(cmd)
-		c.waiting.forget(cmd)
-	}()
+	defer c.d.end(cmd, false)
 	timer := time.NewTimer(c.d.opts.CommandTimeout)
 	defer timer.Stop()
 	c.send(cmd)
@@ -65,8 +62,9 @@ func (c *conn) try(ctx context.Context, m Message, answer <-chan struct{}) error
 	case err := <-c.failed:
 		return err
 	case <-answer:
-		return nil
+		return nil // if its status is still to come, it is still expected, and then dropped
 	case <-timer.C:
+		c.waiting.forget(cmd)
 		return noAnswer(cmd.typ, c.d.opts.CommandTimeout)
 	}
 }

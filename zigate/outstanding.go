@@ -34,8 +34,8 @@ func (o *outstanding) push(e expected) {
 	o.mu.Unlock()
 }
 
-// match finds whose status has come: the oldest frame of that type, except that a block answer older than maxAge, whose
-// status must have been lost, gives way to a younger frame. Block answers written before it have lost theirs, too.
+// match finds whose status has come: the oldest frame of that type, except that one older than maxAge, whose status must
+// have been lost, gives way to a younger one. Block answers written before it have lost theirs, too.
 func (o *outstanding) match(t MsgType, now, maxAge time.Duration) (cmd *command, found bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -45,7 +45,7 @@ func (o *outstanding) match(t MsgType, now, maxAge time.Duration) (cmd *command,
 			continue
 		}
 		at = i
-		if e.cmd != nil || now-e.at < maxAge {
+		if now-e.at < maxAge {
 			break
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.bug.st/serial"
@@ -92,7 +93,16 @@ func (p *serialPort) Write(b []byte) (int, error) {
 	if p.closed.Load() {
 		return 0, io.ErrClosedPipe
 	}
-	return p.port.Write(b)
+	for {
+		n, err := p.port.Write(b)
+		if errors.Is(err, syscall.EINTR) {
+			if n == 0 {
+				continue
+			}
+			err = nil
+		}
+		return n, err
+	}
 }
 
 // Close waits for the reader and, for a while, for a writer. A writer that a driver holds for ever keeps a descriptor

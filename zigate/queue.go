@@ -144,24 +144,24 @@ func (d *Dongle) begin(c *command, deadline time.Duration) {
 }
 
 // end takes a command out of flight and tells whether it was there: whoever gets true reports its result.
-func (d *Dongle) end(c *command) bool {
+func (d *Dongle) end(c *command, answered bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.inFlight != c {
 		return false
 	}
 	d.inFlight = nil
+	if answered {
+		d.timeouts = 0
+	}
 	return true
 }
 
 // answered reports the status of a command that is in flight.
 func (d *Dongle) answered(c *command, s Status) {
-	if !d.end(c) {
+	if !d.end(c, true) {
 		return // it came together with the time-out
 	}
-	d.mu.Lock()
-	d.timeouts = 0
-	d.mu.Unlock()
 	var err error
 	if s.Status != StatusOK {
 		err = &StatusError{Status: s}

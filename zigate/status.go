@@ -74,6 +74,9 @@ func (t MsgType) zcl() bool {
 
 // StatusText says in words what a Status with this value means as the answer to a command.
 func StatusText(request MsgType, status uint8) string {
+	if request == TypeLoadImage && status == StatusIncorrectParameter {
+		return "wrong file identifier, or header too long"
+	}
 	if request.zcl() {
 		if text := zclLibraryText(status); text != "" {
 			return text

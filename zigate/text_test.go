@@ -107,7 +107,7 @@ func TestStatusText(t *testing.T) {
 	}{
 		{zigate.TypeBlockSend, 0x00, "ok", false},
 		{zigate.TypeGetVersion, 0x01, "incorrect parameters", false},
-		{zigate.TypeLoadImage, 0x01, "failed", false},
+		{zigate.TypeLoadImage, 0x01, "wrong file identifier, or header too long", false},
 		{0x0B99, 0x02, "unhandled command", false},
 		{zigate.TypeStartNetwork, 0x03, "busy", true},
 		{zigate.TypeImageNotify, 0x03, "parameter out of range", false},
@@ -130,9 +130,35 @@ func TestStatusText(t *testing.T) {
 		}
 	}
 	err := &zigate.StatusError{Status: zigate.Status{Request: zigate.TypeLoadImage, Status: 1}}
-	const want = "0x0500 (load image header): the dongle answered status 0x01 (failed)"
+	if err.Busy() {
+		t.Error("a wrong header is worth trying again")
+	}
+	const want = "0x0500 (load image header): the dongle answered status 0x01 (wrong file identifier, or header too long)"
 	if err.Error() != want {
 		t.Errorf("StatusError: %q, want %q", err, want)
+	}
+}
+
+func zclText(status uint8) string { return zigate.StatusText(zigate.TypeBlockSend, status) }
+
+func zdpText(status uint8) string { return zigate.StatusText(zigate.TypeNodeDescriptorRequest, status) }
+
+// TestProblems picks the codes that call for a reaction.
+func TestProblems(t *testing.T) {
+	var pdm, busy []uint8
+	for code := range 256 {
+		if (zigate.PDMEvent{Event: uint8(code)}).Problem() {
+			pdm = append(pdm, uint8(code))
+		}
+		if (zigate.ExtendedStatus{Code: uint8(code)}).Busy() {
+			busy = append(busy, uint8(code))
+		}
+	}
+	if diff := cmp.Diff([]uint8{1, 2, 3, 4, 9}, pdm); diff != "" {
+		t.Errorf("storage events -want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]uint8{0x80, 0x81, 0x82, 0x83, 0x84, 0x85}, busy); diff != "" {
+		t.Errorf("stack errors -want +got:\n%s", diff)
 	}
 }
 
@@ -147,7 +173,9 @@ func TestTexts(t *testing.T) {
 		{"radio", zigate.RadioStatusText, codes(0x00, 0xA7, 0xCD, 0xCF, 0xD0, 0xD1, 0xD2, 0xD3, 0xD4, 0xE1, 0xE5, 0xE9, 0xF0, 0xF1)},
 		{"network", zigate.NetworkStatusText, codes(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)},
 		{"extended", zigate.ExtendedStatusText, codes(0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B)},
-		{"OTA", zigate.OTAStatusText, codes(0, 0x95, 0x96, 0x97, 0x98, 0x99)},
+		{"ZCL command", zclText, codes(0, 1, 2, 3, 4, 5, 6, 0x0A, 0x0D, 0x14, 0x15, 0x25)},
+		{"ZDP command", zdpText, codes(0, 1, 2, 3, 4, 0xA0, 0xA3, 0xA6, 0xA7, 0xA9, 0xAA, 0xAE, 0xC2)},
+		{"OTA", zigate.OTAStatusText, codes(0, 0x7E, 0x80, 0x81, 0x95, 0x96, 0x97, 0x98, 0x99, 0xC1)},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
