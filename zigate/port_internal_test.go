@@ -4,30 +4,27 @@ import (
 	"errors"
 	"strings"
 	"testing"
-
-	"go.bug.st/serial/enumerator"
 )
 
 func TestChoosePort(t *testing.T) {
-	cp2102 := &enumerator.PortDetails{Name: "/dev/ttyUSB0", IsUSB: true, VID: "10C4", PID: "EA60", Product: "CP2102"}
-	pl2303 := &enumerator.PortDetails{Name: "/dev/ttyUSB1", IsUSB: true, VID: "067b", PID: "2303"}
-	ftdi := &enumerator.PortDetails{Name: "COM4", IsUSB: true, VID: "0403", PID: "6001"}
-	ch340 := &enumerator.PortDetails{Name: "/dev/ttyUSB2", IsUSB: true, VID: "1A86", PID: "7523", Product: "USB Serial"}
-	board := &enumerator.PortDetails{Name: "/dev/ttyAMA0"}
-	nameless := &enumerator.PortDetails{}
+	cp2102 := listedPort{name: "/dev/ttyUSB0", usb: true, vendor: "10C4", product: "EA60", text: "CP2102"}
+	pl2303 := listedPort{name: "/dev/ttyUSB1", usb: true, vendor: "067b", product: "2303"}
+	ftdi := listedPort{name: "COM4", usb: true, vendor: "0403", product: "6001"}
+	ch340 := listedPort{name: "/dev/ttyUSB2", usb: true, vendor: "1A86", product: "7523", text: "USB Serial"}
+	board := listedPort{name: "/dev/ttyAMA0"}
 	tests := []struct {
 		name  string
-		ports []*enumerator.PortDetails
+		ports []listedPort
 		want  string
 		err   error
 		says  []string
 	}{
-		{"CP2102", []*enumerator.PortDetails{board, cp2102, ch340}, "/dev/ttyUSB0", nil, nil},
-		{"PL2303, lower case", []*enumerator.PortDetails{pl2303}, "/dev/ttyUSB1", nil, nil},
-		{"FTDI", []*enumerator.PortDetails{ftdi}, "COM4", nil, nil},
-		{"several", []*enumerator.PortDetails{cp2102, pl2303, board}, "", ErrManyDongles,
+		{"CP2102", []listedPort{board, cp2102, ch340}, "/dev/ttyUSB0", nil, nil},
+		{"PL2303, lower case", []listedPort{pl2303}, "/dev/ttyUSB1", nil, nil},
+		{"FTDI", []listedPort{ftdi}, "COM4", nil, nil},
+		{"several", []listedPort{cp2102, pl2303, board}, "", ErrManyDongles,
 			[]string{"/dev/ttyUSB0, /dev/ttyUSB1", "ZIGATE_OTA_DONGLE"}},
-		{"others only", []*enumerator.PortDetails{ch340, board, nameless}, "", ErrNoDongle,
+		{"others only", []listedPort{ch340, board}, "", ErrNoDongle,
 			[]string{"/dev/ttyUSB2 (USB 1a86:7523, USB Serial), /dev/ttyAMA0 (no USB)", "ZIGATE_OTA_DONGLE"}},
 		{"none", nil, "", ErrNoDongle, []string{"no serial port", "ZIGATE_OTA_DONGLE"}},
 	}
@@ -48,13 +45,13 @@ func TestChoosePort(t *testing.T) {
 
 // TestAutoDialerLooksAgain has the dongle unplugged: what is said tells what is there now.
 func TestAutoDialerLooksAgain(t *testing.T) {
-	var ports []*enumerator.PortDetails
+	var ports []listedPort
 	var failure error
-	d := autoDialer{baud: DefaultBaud, list: func() ([]*enumerator.PortDetails, error) { return ports, failure }}
+	d := autoDialer{baud: DefaultBaud, list: func() ([]listedPort, error) { return ports, failure }}
 	if _, err := d.Dial(t.Context()); !errors.Is(err, ErrNoDongle) {
 		t.Errorf("Dial: %v", err)
 	}
-	ports = []*enumerator.PortDetails{{Name: "/nowhere/ttyUSB0", IsUSB: true, VID: "10C4", PID: "EA60"}}
+	ports = []listedPort{{name: "/nowhere/ttyUSB0", usb: true, vendor: "10C4", product: "EA60"}}
 	if _, err := d.Dial(t.Context()); err == nil || !strings.Contains(err.Error(), "plugged in") {
 		t.Errorf("Dial: %v", err)
 	}

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"go.bug.st/serial"
-	"go.bug.st/serial/enumerator"
 )
 
 const (
@@ -123,78 +121,4 @@ func (p *serialPort) Close() error {
 	case <-timer.C:
 	}
 	return p.port.Close()
-}
-
-// usbIDs are the USB vendors and products of ZiGate dongles.
-var usbIDs = [...]struct{ vendor, product, chip string }{
-	{"10C4", "EA60", "CP2102"},
-	{"067B", "2303", "PL2303"},
-	{"0403", "6001", "FTDI, ZiGate DIN"},
-}
-
-// autoDialer looks for the dongle each time: it may come back under another name.
-type autoDialer struct {
-	baud int
-	list func() ([]*enumerator.PortDetails, error)
-}
-
-func (d autoDialer) String() string { return autoSpec }
-
-func (d autoDialer) Dial(ctx context.Context) (Port, error) {
-	ports, err := d.list()
-	if err != nil {
-		return nil, fmt.Errorf("listing serial ports: %w; set ZIGATE_OTA_DONGLE to the path of the dongle's port", err)
-	}
-	path, err := choosePort(ports)
-	if err != nil {
-		return nil, err
-	}
-	return serialDialer{path: path, baud: d.baud}.Dial(ctx)
-}
-
-func listPorts() ([]*enumerator.PortDetails, error) {
-	return enumerator.GetDetailedPortsList()
-}
-
-func choosePort(ports []*enumerator.PortDetails) (string, error) {
-	var found, all []string
-	for _, p := range ports {
-		if p.Name == "" { // the library lists a port whose details it cannot find without its name
-			continue
-		}
-		all = append(all, describePort(p))
-		if isDongle(p) {
-			found = append(found, p.Name)
-		}
-	}
-	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return "", fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to one of them", ErrManyDongles, strings.Join(found, ", "))
-	case len(all) == 0:
-		return "", fmt.Errorf("%w: there is no serial port; plug the dongle in, or set ZIGATE_OTA_DONGLE to its path or to tcp://host:port", ErrNoDongle)
-	}
-	return "", fmt.Errorf("%w among the serial ports: %s; set ZIGATE_OTA_DONGLE to one of them or to tcp://host:port",
-		ErrNoDongle, strings.Join(all, ", "))
-}
-
-func isDongle(p *enumerator.PortDetails) bool {
-	for _, id := range usbIDs {
-		if p.IsUSB && strings.EqualFold(p.VID, id.vendor) && strings.EqualFold(p.PID, id.product) {
-			return true
-		}
-	}
-	return false
-}
-
-func describePort(p *enumerator.PortDetails) string {
-	if !p.IsUSB {
-		return p.Name + " (no USB)"
-	}
-	text := fmt.Sprintf("%s (USB %s:%s", p.Name, strings.ToLower(p.VID), strings.ToLower(p.PID))
-	if p.Product != "" {
-		text += ", " + p.Product
-	}
-	return text + ")"
 }

@@ -1,0 +1,264 @@
+package zigate_test
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+func TestBlockRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		observed := newObserver()
+		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) { o.Observer = observed })
+		b.handler.reply = replyBlock
+		f.send(zigate.BlockRequest{Sequence: 7, Endpoint: 3, AddrMode: zigate.AddrModeShort, Addr: 0x9021, Offset: 64})
+		sent := f.next(t)
+		m, err := zigate.ParseCommand(sent.Type, sent.Payload)
+		want := zigate.BlockSend{
+			Target:   zigate.Target{AddrMode: zigate.AddrModeShort, Addr: 0x9021, SrcEndpoint: 1, DstEndpoint: 3},
+			Sequence: 7, Offset: 64, Data: []byte{1, 2, 3},
+		}
+		if diff := cmp.Diff(zigate.Message(want), m); err != nil || diff != "" {
+			t.Errorf("%v, -want +got:\n%s", err, diff)
+		}
+		b.events("block request 64", "block status 0x0502 0x00")
+		if observed.answered != 1 || observed.npdu != 1 || observed.apdu != 2 {
+			t.Errorf("observed %d answers, buffers %d %d", observed.answered, observed.npdu, observed.apdu)
+		}
+		// Nothing to say is possible, too.
+		b.handler.reply = nil
+		f.send(zigate.BlockRequest{Offset: 128})
+		f.expect(t)
+		b.events("block request 128")
+		if observed.answered != 1 {
+			t.Errorf("observed %d answers", observed.answered)
+		}
+	})
+}
+
+func TestBlockAheadOfCommands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeGetDevices)})
+		b.handler.reply = replyBlock
+		b.submit("devices", zigate.GetDevices{})
+		b.submit("time", zigate.SetTime{})
+		f.expect(t, zigate.TypeGetDevices)
+		f.send(zigate.BlockRequest{Offset: 0}, zigate.BlockRequest{Offset: 64})
+		f.expect(t, zigate.TypeBlockSend, zigate.TypeBlockSend)
+		got := b.handler.take()
+		slices.Sort(got)
+		want := []string{"block request 0", "block request 64", "block status 0x0502 0x00", "block status 0x0502 0x00"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("events -want +got:\n%s", diff)
+		}
+		b.finished()
+		f.send(ok(zigate.TypeGetDevices))
+		f.expect(t, zigate.TypeSetTime)
+		b.finished("devices: 0x00", "time: 0x00")
+	})
+}
+
+func TestSameTypeBothWays(t *testing.T) {
+	refused := ok(zigate.TypeWaitForData)
+	refused.Status = zigate.StatusNoBuffer
+	command := zigate.WaitForData{Status: zigate.OTAWaitForData}
+	request := zigate.BlockRequest{Offset: 64}
+
+	t.Run("answer first", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeWaitForData)})
+			b.handler.reply = replyWait
+			f.send(request)
+			f.expect(t, zigate.TypeWaitForData)
+			b.submit("wait", command)
+			f.expect(t, zigate.TypeWaitForData)
+			f.send(ok(zigate.TypeWaitForData), refused)
+			b.events("block request 64", "block status 0x0506 0x00")
+			b.finished("wait: 0x14 refused")
+		})
+	})
+	t.Run("command first", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeWaitForData)})
+			b.handler.reply = replyWait
+			b.submit("wait", command)
+			f.expect(t, zigate.TypeWaitForData)
+			f.send(request)
+			f.expect(t, zigate.TypeWaitForData)
+			f.send(ok(zigate.TypeWaitForData), refused)
+			b.events("block request 64", "block status 0x0506 0x14")
+			b.finished("wait: 0x00")
+		})
+	})
+	t.Run("status of the answer lost", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeWaitForData)})
+			b.handler.reply = replyWait
+			f.send(request)
+			f.expect(t, zigate.TypeWaitForData)
+			time.Sleep(zigate.DefaultCommandTimeout)
+			b.submit("wait", command)
+			f.expect(t, zigate.TypeWaitForData)
+			f.send(ok(zigate.TypeWaitForData))
+			b.events("block request 64")
+			b.finished("wait: 0x00")
+		})
+	})
+	t.Run("status of the answer lost, told by the order", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeWaitForData)})
+			b.handler.reply = replyWait
+			f.send(request)
+			f.expect(t, zigate.TypeWaitForData)
+			b.submit("time", zigate.SetTime{})
+			f.expect(t, zigate.TypeSetTime)
+			b.submit("wait", command)
+			f.expect(t, zigate.TypeWaitForData)
+			f.send(ok(zigate.TypeWaitForData))
+			b.events("block request 64")
+			b.finished("time: 0x00", "wait: 0x00")
+		})
+	})
+	t.Run("status of the answer late", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeWaitForData)})
+			b.handler.reply = replyWait
+			f.send(request)
+			f.expect(t, zigate.TypeWaitForData)
+			time.Sleep(2 * zigate.DefaultCommandTimeout)
+			f.send(ok(zigate.TypeWaitForData))
+			b.events("block request 64", "block status 0x0506 0x00")
+		})
+	})
+}
+
+func TestManyUnansweredBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeBlockSend)})
+		b.handler.reply = replyBlock
+		for range 300 {
+			f.send(zigate.BlockRequest{})
+			if got := f.next(t); got.Type != zigate.TypeBlockSend {
+				t.Fatalf("the host sent %s", got)
+			}
+		}
+		b.submit("time", zigate.SetTime{})
+		b.finished("time: 0x00")
+	})
+}
+
+func TestSeveralFramesInReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		observed := newObserver()
+		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) { o.Observer = observed })
+		b.handler.reply = func(req *zigate.BlockRequest, dst []byte) []byte { return replyWait(req, replyBlock(req, dst)) }
+		f.send(zigate.BlockRequest{})
+		f.expect(t, zigate.TypeBlockSend, zigate.TypeWaitForData)
+		b.events("block request 0", "block status 0x0502 0x00", "block status 0x0506 0x00")
+		if observed.sent[zigate.TypeBlockSend] != 1 || observed.sent[zigate.TypeWaitForData] != 1 {
+			t.Errorf("observed %v", observed.sent)
+		}
+	})
+}
+
+func TestUselessFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		observed := newObserver()
+		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) { o.Observer = observed })
+		for _, wire := range [][]byte{
+			zigate.AppendFrame(nil, 0x8999, []byte{1, 2}),                           // unknown
+			zigate.AppendFrame(nil, zigate.TypeImageBlockRequest, make([]byte, 31)), // one byte short of 31 and link quality
+			zigate.AppendFrame(nil, zigate.TypeStatus, make([]byte, 4)),
+			zigate.AppendFrame(nil, zigate.TypeUpgradeEndRequest, make([]byte, 9)),
+			zigate.AppendFrame(nil, zigate.TypeRestart, nil), // not even link quality
+			bytesOf("01801002100215ab0210021f3ff0ff03"),      // checksum
+			bytesOf("ffff"), // garbage
+		} {
+			f.out <- wire
+		}
+		f.send(zigate.Leave{})
+		b.events("message 0x8048 lqi 0x9c")
+		want := map[string]int{
+			zigate.ReasonUnknownType: 1, zigate.ReasonShort: 3, zigate.ReasonNoLQI: 1, zigate.ReasonChecksum: 1,
+			zigate.ReasonGarbage: 1,
+		}
+		if diff := cmp.Diff(want, observed.errors); diff != "" {
+			t.Errorf("errors -want +got:\n%s", diff)
+		}
+		for reason := range observed.errors {
+			if !slices.Contains(zigate.FrameErrorReasons(), reason) {
+				t.Errorf("reason %q is not listed", reason)
+			}
+		}
+		if observed.received[0x8999] != 1 {
+			t.Error("the unknown type was not counted as received")
+		}
+		b.submit("time", zigate.SetTime{})
+		b.finished("time: 0x00")
+	})
+}
+
+func TestRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, f := connect(t, &fakeDialer{})
+		f.send(zigate.PDMLoaded{}, zigate.NetworkJoined{Status: 0, HasAddress: true}, zigate.RestartNotice{Kind: zigate.TypeRestart, Status: 1})
+		b.events("message 0x0302 lqi 0x9c", "message 0x8024 lqi 0x9c", "message 0x8006 lqi 0x9c")
+		f.expect(t)
+	})
+}
+
+func TestDebugLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuffer
+		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) {
+			o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		})
+		b.handler.reply = replyBlock
+		f.send(zigate.BlockRequest{}, zigate.Leave{})
+		f.out <- zigate.AppendFrame(nil, 0x8999, []byte{1, 2})
+		f.expect(t, zigate.TypeBlockSend)
+		for _, want := range []string{"image block request", "name=leave", "0x8999 unknown 0102", "msg=status"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("not logged: %s", want)
+			}
+		}
+	})
+}
+
+func TestTraceTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, f := connect(t, &fakeDialer{})
+		b.handler.reply = replyWait
+		frames := make(chan string, 100)
+		b.dongle.TraceTo(func(dir zigate.Direction, f zigate.Frame) {
+			frames <- fmt.Sprintf("%s %s %d", dir, f.Type, len(f.Payload))
+		})
+		f.send(zigate.BlockRequest{})
+		b.events("block request 0", "block status 0x0506 0x00")
+		b.submit("time", zigate.SetTime{})
+		b.finished("time: 0x00")
+		b.dongle.TraceTo(nil)
+		b.submit("time", zigate.SetTime{})
+		b.finished("time: 0x00")
+		close(frames)
+		var got []string
+		for s := range frames {
+			got = append(got, s)
+		}
+		slices.Sort(got)
+		want := []string{
+			"received 0x8000 9", "received 0x8000 9", "received 0x8501 32", "sent 0x0016 4", "sent 0x0506 17",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("traced -want +got:\n%s", diff)
+		}
+	})
+}
