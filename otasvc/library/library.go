@@ -79,8 +79,8 @@ type Image struct {
 	StoredAt time.Time
 }
 
-// Open opens the library in Options.Dir. It removes what an interrupted Fetch left behind, and sets stored files aside
-// that are damaged; the logger is told.
+// Open opens the library in Options.Dir, which must have no other one open. It removes what an interrupted Fetch left
+// behind, and sets stored files aside that are damaged; the logger is told.
 func Open(options Options) (*Library, error) {
 	if options.Dir == "" {
 		return nil, errors.New("open image library: no folder is given")

@@ -57,7 +57,7 @@ func (l *Library) readDriverFile(ctx context.Context, u *url.URL, progress func(
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, accessError(u, err)
 	}
-	there := l.director.JoinPath("driver", driver, file)
+	there := l.director.JoinPath("driver", u.EscapedPath())
 	return l.download(ctx, there, hostName(l.director), progress)
 }
 

@@ -219,19 +219,26 @@ func TestPermissionDenied(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, testImage(3000, 1), dir, "plain.ota")
 	l := open(t, library.Options{Dir: dir})
-	for _, path := range []string{"plain.ota", "store"} {
-		if err := os.Chmod(filepath.Join(dir, path), 0); err != nil {
+	deny := func(t *testing.T, path string, mode os.FileMode) {
+		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { os.Chmod(path, 0o755) })
+	}
+	t.Run("file", func(t *testing.T) {
+		deny(t, filepath.Join(dir, "plain.ota"), 0)
 		_, err := l.Fetch(t.Context(), library.Request{URL: fileURL(dir) + "/plain.ota"})
 		checkError(t, err, os.ErrPermission)
-		if err := os.Chmod(filepath.Join(dir, path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(dir, 0o555); err != nil {
-		t.Fatal(err)
-	}
-	_, err := library.Open(library.Options{Dir: filepath.Join(dir, "below")})
-	checkError(t, err, os.ErrPermission, "open image library")
+		checkError(t, err, library.ErrAccess)
+	})
+	t.Run("store", func(t *testing.T) {
+		deny(t, filepath.Join(dir, "store"), 0o555)
+		_, err := l.Fetch(t.Context(), library.Request{URL: fileURL(dir) + "/plain.ota"})
+		checkError(t, err, os.ErrPermission, "store the image")
+	})
+	t.Run("image folder", func(t *testing.T) {
+		deny(t, dir, 0o555)
+		_, err := library.Open(library.Options{Dir: filepath.Join(dir, "below")})
+		checkError(t, err, os.ErrPermission, "open image library")
+	})
 }

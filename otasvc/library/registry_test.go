@@ -269,3 +269,34 @@ func TestRegistryJSON(t *testing.T) {
 		t.Errorf("devices (-want +got):\n%s", d)
 	}
 }
+
+// FuzzRegistry holds that a registry that was read is written so that it reads the same again, and that its places are
+// taken once.
+func FuzzRegistry(f *testing.F) {
+	for _, seed := range []string{`[]`, `null`, `{}`, `[{"driverTypeId":"A"}]`, `[{"devices":["a","b"]}]`, `[{"devices":["a"]},{"devices":["a"]}]`,
+		`[{"driverTypeId":"A","driverVersion":7,"mfgId":4660,"imageTypeId":1,"imageVersion":100,"sha256":"aa","size":5,"url":"u","devices":["b","a","b"],"addedAt":"2026-11-21T16:00:00Z"}]`,
+		`[{"driverTypeId":"A","devices":["a"]},{"devices":["a"]},{"imageTypeId":1,"devices":["a"]}]`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var registry, back library.Registry
+		if json.Unmarshal(b, &registry) != nil {
+			return
+		}
+		written, err := json.Marshal(registry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(written, &back); err != nil {
+			t.Fatalf("%s: %v", written, err)
+		}
+		if d := cmp.Diff(registry.All(), back.All()); d != "" {
+			t.Fatalf("(-want +got):\n%s", d)
+		}
+		for _, r := range registry.All() {
+			if changed, _, err := registry.Add(r.Devices[0], r); changed || err != nil {
+				t.Fatalf("adding %+v again: changed %v, %v", r, changed, err)
+			}
+		}
+	})
+}

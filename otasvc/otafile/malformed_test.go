@@ -3,6 +3,7 @@ package otafile_test
 import (
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,10 +27,6 @@ func malformed(t testing.TB) []malformedCase {
 	zipped := zipOf(t, archived{"www/image.zigbee", image})
 	tarred := tarOf(t, archived{"image.ota", image})
 	gzipped := gzipOf(t, image)
-	many := make([]archived, 10_001)
-	for i := range many {
-		many[i] = archived{"x", nil}
-	}
 	return []malformedCase{
 		{"empty", nil, otafile.ErrNotOTA, "it is empty"},
 		{"one byte", []byte{0x1E}, otafile.ErrNotOTA, "which start with 1E"},
@@ -71,25 +68,73 @@ func malformed(t testing.TB) []malformedCase {
 		{"gzip: cut", gzipped[:len(gzipped)/2], otafile.ErrTruncated, "gzip"},
 		{"gzip: damaged", edit(gzipped, -8, 0, 0, 0, 0), otafile.ErrWrapper, "checksum"},
 		{"gzip: no OTA file in it", gzipOf(t, pattern(500)), otafile.ErrNotOTA, "gzip container: "},
-		{"gzip: bomb", gzipOf(t, make([]byte, 40<<20)), otafile.ErrTooLarge, "more than 32 MiB"},
 		{"tar: no OTA file in it", tarOf(t, archived{"readme", pattern(2000)}), otafile.ErrWrapper, "no OTA file in the tar"},
 		{"tar: cut", tarred[:20_000], otafile.ErrTruncated, "tar container"},
 		{"tar: image cut inside", tarOf(t, archived{"image.ota", image[:3000]}), otafile.ErrTruncated, `"image.ota" in tar`},
 		{"tar: two images", tarOf(t, archived{"a.ota", image}, archived{"b.ota", testImage(7)}), otafile.ErrWrapper, `2 OTA files in the tar, such as "a.ota" and "b.ota"`},
-		{"tar: too many files", tarOf(t, many...), otafile.ErrTooLarge, "more than 10000 files"},
-		{"tar: sparse bomb", sparseBomb(), otafile.ErrTooLarge, "more than 32 MiB"},
 		{"zip: nothing but its start", zipped[:10], otafile.ErrWrapper, "zip container"},
 		{"zip: cut", zipped[:len(zipped)-100], otafile.ErrWrapper, "zip container"},
 		{"zip: damaged", damagedZip(t, image), otafile.ErrWrapper, `"image.ota" in zip`},
 		{"zip: no OTA file in it", zipOf(t, archived{"www/readme", pattern(2000)}), otafile.ErrWrapper, "no OTA file in the zip"},
 		{"zip: two images under www", zipOf(t, archived{"www/a.ota", image}, archived{"www/b.ota", testImage(7)}), otafile.ErrWrapper, "take the one you want"},
-		{"zip: too many files", zipOf(t, many...), otafile.ErrTooLarge, "more than 10000 files"},
-		{"zip: bomb", zipOf(t, archived{"www/a.ota", join(image, make([]byte, 40<<20))}), otafile.ErrTooLarge, "more than 32 MiB"},
-		{"zip: many bombs, each within the limit", zipOf(t,
-			archived{"a.ota", join(image, make([]byte, 20<<20))}, archived{"b.ota", join(image, make([]byte, 20<<20))}), otafile.ErrTooLarge, "more than 32 MiB"},
 		{"gzip in gzip in gzip in gzip", gzipOf(t, gzipOf(t, gzipOf(t, gzipped))), otafile.ErrWrapper, "nested more than 3 deep"},
 		{"zips in a zip, too deep", zipOf(t, archived{"a.zip", zipOf(t, archived{"b.zip", zipOf(t, archived{"c.zip", zipped})})}), otafile.ErrWrapper, "nested more than 3 deep"},
 	}
+}
+
+// bombs are small inputs that would unpack to much.
+func bombs(t testing.TB) []malformedCase {
+	image := testImage(40_000)
+	many := make([]archived, 10_001)
+	for i := range many {
+		many[i] = archived{"x", nil}
+	}
+	zipBomb := func(mib int, names ...string) []byte {
+		var b bytes.Buffer
+		w := zip.NewWriter(&b)
+		for _, name := range names {
+			packed := deflated(t, image, mib)
+			fw, err := w.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Deflate,
+				CompressedSize64: uint64(len(packed)), UncompressedSize64: uint64(len(image) + mib<<20)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			fw.Write(packed)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	gzipHeader := []byte{0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255}
+	return []malformedCase{
+		{"gzip", join(gzipHeader, deflated(t, image, 1000)), otafile.ErrTooLarge, "more than 32 MiB"},
+		{"zip", zipBomb(1000, "www/a.ota"), otafile.ErrTooLarge, "more than 32 MiB"},
+		{"zip with many files, each within the limit", zipBomb(20, "a.ota", "b.ota"), otafile.ErrTooLarge, "more than 32 MiB"},
+		{"tar with a sparse file", sparseBomb(), otafile.ErrTooLarge, "more than 32 MiB"},
+		{"tar with too many files", tarOf(t, many...), otafile.ErrTooLarge, "more than 10000 files"},
+		{"zip with too many files", zipOf(t, many...), otafile.ErrTooLarge, "more than 10000 files"},
+	}
+}
+
+// deflated is data and some MiB of zeros behind it, deflated. The MiB is packed once and repeated.
+func deflated(t testing.TB, data []byte, mib int) []byte {
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write(data)
+	w.Flush()
+	start := b.Len()
+	w.Write(make([]byte, 1<<20))
+	w.Flush()
+	zeros := bytes.Clone(b.Bytes()[start:])
+	for range mib - 1 {
+		b.Write(zeros)
+	}
+	w.Close()
+	return b.Bytes()
 }
 
 // sparseBomb is a tar of a few blocks whose one file claims 1 GiB, most of it a hole (PAX sparse format 1.0).
@@ -136,7 +181,7 @@ func damagedZip(t testing.TB, image []byte) []byte {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, c := range malformed(t) {
+	for _, c := range append(malformed(t), bombs(t)...) {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := otafile.Parse(c.bytes)
 			if !errors.Is(err, c.is) {
