@@ -1,0 +1,256 @@
+package bridge_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// paper is a Publisher that keeps what it is given.
+type paper struct {
+	mu       sync.Mutex
+	retained map[string]string
+	messages []message
+}
+
+type message struct{ topic, payload string }
+
+func newPaper() *paper { return &paper{retained: map[string]string{}} }
+
+func (p *paper) Retain(topic string, payload []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retained[topic] = string(payload)
+}
+
+func (p *paper) Clear(topic string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.retained, topic)
+}
+
+func (p *paper) Publish(topic string, payload []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.messages = append(p.messages, message{topic, string(payload)})
+}
+
+// on takes the messages of a topic off the paper.
+func (p *paper) on(topic string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var on []string
+	kept := p.messages[:0]
+	for _, m := range p.messages {
+		if m.topic == topic {
+			on = append(on, m.payload)
+		} else {
+			kept = append(kept, m)
+		}
+	}
+	p.messages = kept
+	return on
+}
+
+func (p *paper) value(topic string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.retained[topic]
+}
+
+type noObserver struct{}
+
+func (noObserver) BlockRequest(otasvc.BlockResult, int)                       {}
+func (noObserver) UpgradeFinished(otasvc.State, otasvc.Reason, time.Duration) {}
+func (noObserver) DeliveryFailed()                                            {}
+func (noObserver) ImageFetched(otasvc.Status)                                 {}
+func (noObserver) Command(string, string)                                     {}
+func (noObserver) DeviceChanged(otasvc.DeviceRecord)                          {}
+func (noObserver) DeviceGone(zigate.IEEE)                                     {}
+func (noObserver) InfoChanged(otasvc.InfoRecord)                              {}
+
+const bulb zigate.IEEE = 0x000b57fffec6a5b2
+
+// withBridge runs a test with a bridge, its service and a simulated dongle with one bulb, in fake time.
+func withBridge(t *testing.T, f func(b *bridge.Bridge, out *paper, home *sim.Dongle)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		home := sim.New(sim.Config{Speed: 1, Devices: []sim.DeviceConfig{{
+			IEEE: bulb, Addr: 0x4f4f, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 0x22010631,
+			ManufacturerName: "IKEA of Sweden", ModelID: "TRADFRI bulb E27", LQI: 132,
+		}}})
+		log := slog.New(slog.DiscardHandler)
+		images, err := library.Open(library.Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		service, err := otasvc.New(otasvc.Options{
+			Images: images, Observer: noObserver{}, Logger: log,
+			Policy: otasvc.Policy{
+				Concurrency: 4, BlockSize: 64, NotifyInterval: 15 * time.Second, NotifyAttempts: 20, StallTimeout: 5 * time.Minute,
+				RejoinTimeout: 15 * time.Minute, Slice: 15 * time.Minute,
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := newPaper()
+		b := bridge.New(bridge.Options{Topics: "zigate-ota", Version: "1.2.0", Service: service, Out: out, Observer: noObserver{}, Logger: log})
+		dongle := zigate.NewDongle(zigate.Options{Dialer: home.Dialer("sim"), Handler: service, Logger: log})
+		var running sync.WaitGroup
+		defer running.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		running.Go(func() { _ = home.Run(ctx) })
+		running.Go(func() { _ = dongle.Run(ctx) })
+		running.Go(func() { _ = service.Run(ctx, dongle, b) })
+		time.Sleep(10 * time.Second) // the bulb is known and interviewed
+		synctest.Wait()
+		f(b, out, home)
+	})
+}
+
+// TestMalformedRequests: each gets exactly one final answer, invalidData, whose error names what is wrong, and the
+// service goes on.
+func TestMalformedRequests(t *testing.T) {
+	const device = `"deviceId":"0x000b57fffec6a5b2"`
+	long := strings.Repeat("x", 200)
+	tests := map[string]struct {
+		operation, payload string
+		retained           bool
+		names              string // in the error
+		transaction        string // expected echo, JSON
+		response           string // operation in the answer
+	}{
+		"no JSON":               {operation: "image_info", payload: `deviceId`, names: "JSON object"},
+		"half a JSON":           {operation: "image_info", payload: `{"deviceId":`, names: "JSON object"},
+		"an array":              {operation: "image_info", payload: `["deviceId"]`, names: "JSON object"},
+		"two objects":           {operation: "image_info", payload: `{` + device + `}{}`, names: "JSON object"},
+		"not UTF-8":             {operation: "image_info", payload: "{\"deviceId\":\"\xff\"}", names: "UTF-8"},
+		"empty":                 {operation: "image_info", payload: ``, names: "deviceId"},
+		"only space":            {operation: "upgrade", payload: "  \n", names: "deviceId"},
+		"required key missing":  {operation: "add_image", payload: `{` + device + `,"transaction":7}`, names: "url: is required", transaction: "7"},
+		"unknown key":           {operation: "cancel", payload: `{` + device + `,"devceId":1,"transaction":"a"}`, names: `unknown key "devceId"; allowed are deviceId, transaction`, transaction: `"a"`},
+		"a key twice":           {operation: "cancel", payload: `{` + device + `,` + device + `}`, names: `"deviceId" is there twice`},
+		"null":                  {operation: "image_info", payload: `{"deviceId":null}`, names: "deviceId: must be"},
+		"a device that is true": {operation: "image_info", payload: `{"deviceId":true}`, names: "deviceId: must be"},
+		"an empty device":       {operation: "image_info", payload: `{"deviceId":""}`, names: "deviceId: must be"},
+		"an address too large":  {operation: "image_info", payload: `{"deviceId":65536}`, names: "deviceId: must be"},
+		"a negative address":    {operation: "image_info", payload: `{"deviceId":-1}`, names: "deviceId: must be"},
+		"half an address":       {operation: "image_info", payload: `{"deviceId":1.5}`, names: "deviceId: must be"},
+		"type out of range":     {operation: "remove_image", payload: `{` + device + `,"imageTypeId":65536}`, names: "imageTypeId: must be a whole number from 0 to 65535"},
+		"type is a word":        {operation: "remove_image", payload: `{` + device + `,"imageTypeId":"light"}`, names: "imageTypeId: must be a whole number"},
+		"version out of range":  {operation: "upgrade", payload: `{` + device + `,"imageVersion":4294967296}`, names: "imageVersion: must be"},
+		"version negative":      {operation: "upgrade", payload: `{` + device + `,"imageVersion":-1}`, names: "imageVersion: must be"},
+		"version with exponent": {operation: "upgrade", payload: `{` + device + `,"imageVersion":1e3}`, names: "imageVersion: must be"},
+		"force is a word":       {operation: "upgrade", payload: `{` + device + `,"force":"true"}`, names: "force: must be true or false"},
+		"when is nonsense":      {operation: "upgrade", payload: `{` + device + `,"when":"tomorrow"}`, names: `when: must be "now", "window" or an RFC 3339 time`},
+		"no window":             {operation: "upgrade", payload: `{` + device + `,"when":"window"}`, names: "ZIGATE_OTA_UPGRADE_WINDOW"},
+		"no URL":                {operation: "add_image", payload: `{` + device + `,"url":"firmware.ota"}`, names: "url: must be an http"},
+		"another scheme":        {operation: "add_image", payload: `{` + device + `,"url":"ftp://host/f.ota"}`, names: "url: must be an http"},
+		"no host":               {operation: "add_image", payload: `{` + device + `,"url":"http:///f.ota"}`, names: "url: must name a host"},
+		"digest too short":      {operation: "add_image", payload: `{` + device + `,"url":"http://h/f","sha256":"abcd"}`, names: "sha256: must be 64 hexadecimal digits"},
+		"digest no hex":         {operation: "add_image", payload: `{` + device + `,"url":"http://h/f","sha512":"` + strings.Repeat("g", 128) + `"}`, names: "sha512: must be 128"},
+		"all with a URL":        {operation: "upgrade", payload: `{"deviceId":"all","url":"http://h/f"}`, names: "url and imageVersion"},
+		"name like an address":  {operation: "rename", payload: `{` + device + `,"name":"0x4f4f"}`, names: "name: must not be"},
+		"name too long":         {operation: "rename", payload: `{` + device + `,"name":"` + long[:65] + `"}`, names: "name: must have 1 to 64"},
+		"pause for no time":     {operation: "pause", payload: `{` + device + `,"seconds":0}`, names: "seconds: must be"},
+		"transaction too long":  {operation: "image_info", payload: `{` + device + `,"transaction":"` + long + `"}`, names: "transaction: must be"},
+		"transaction an object": {operation: "image_info", payload: `{` + device + `,"transaction":{}}`, names: "transaction: must be"},
+		"too large":             {operation: "image_info", payload: `{"deviceId":"` + strings.Repeat("x", 65536) + `"}`, names: "65536"},
+		"retained": {
+			operation: "upgrade", payload: `{` + device + `,"transaction":"r"}`, retained: true, names: "retained", transaction: `"r"`,
+		},
+		"unknown operation":       {operation: "upgrad", payload: `{"transaction":1}`, names: "no operation of that name", transaction: "1", response: "unknown"},
+		"operation with capitals": {operation: "Upgrade", payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"more levels":             {operation: "upgrade/now", payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"no operation":            {operation: "", payload: `{}`, names: "no operation of that name", response: "unknown"},
+	}
+	withBridge(t, func(b *bridge.Bridge, out *paper, _ *sim.Dongle) {
+		for name, tt := range tests {
+			topic := "zigate-ota/response/" + tt.operation
+			if tt.response == "unknown" && tt.operation != "upgrad" {
+				topic = "zigate-ota/response/unknown"
+			}
+			b.HandleRequest("zigate-ota/request/"+tt.operation, []byte(tt.payload), tt.retained)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			answers := out.on(topic)
+			if len(answers) != 1 {
+				t.Errorf("%s: %d answers on %s: %v", name, len(answers), topic, answers)
+				continue
+			}
+			var a struct {
+				Operation, Status, Error string
+				Transaction              json.RawMessage
+			}
+			if err := json.Unmarshal([]byte(answers[0]), &a); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if a.Status != "invalidData" || !strings.Contains(a.Error, tt.names) || string(a.Transaction) != tt.transaction ||
+				(tt.response != "" && a.Operation != tt.response) {
+				t.Errorf("%s: answered %s; want an error with %q", name, answers[0], tt.names)
+			}
+		}
+		// And it goes on.
+		b.HandleRequest("zigate-ota/request/service_status", []byte(`{"deviceId":"00:0B:57:FF:FE:C6:A5:B2","transaction":"still there"}`), false)
+		synctest.Wait()
+		if got := out.on("zigate-ota/response/service_status"); len(got) != 1 || !strings.Contains(got[0], `"serviceAvailable","transaction":"still there"`) {
+			t.Errorf("afterwards: %v", got)
+		}
+	})
+}
+
+// TestDeviceIDs: every way to name a device, and the ways that name none.
+func TestDeviceIDs(t *testing.T) {
+	withBridge(t, func(b *bridge.Bridge, out *paper, _ *sim.Dongle) {
+		b.HandleRequest("zigate-ota/request/rename", []byte(`{"deviceId":20303,"name":"Kitchen bulb"}`), false)
+		synctest.Wait()
+		if got := out.on("zigate-ota/response/rename"); len(got) != 1 || !strings.Contains(got[0], `"success"`) {
+			t.Fatalf("rename: %v", got)
+		}
+		tests := map[string]string{
+			`"0x000b57fffec6a5b2"`:      "imageInfoNotFound",
+			`"000B57FFFEC6A5B2"`:        "imageInfoNotFound",
+			`"00:0b:57:ff:fe:c6:a5:b2"`: "imageInfoNotFound",
+			`"00-0b-57-ff-fe-c6-a5-b2"`: "imageInfoNotFound",
+			`20303`:                     "imageInfoNotFound",
+			`"20303"`:                   "imageInfoNotFound",
+			`"0x4f4f"`:                  "imageInfoNotFound",
+			`"0x4F4F"`:                  "imageInfoNotFound",
+			`"Kitchen bulb"`:            "imageInfoNotFound",
+			`"kitchen bulb"`:            "deviceNotFound",
+			`20304`:                     "deviceNotFound",
+			`"70000"`:                   "deviceNotFound",
+			`"Cellar"`:                  "deviceNotFound",
+			`"0x000b57fffec6a5b3"`:      "deviceNotFound",
+			`"0x000b57fffec6a5b2 "`:     "deviceNotFound",
+		}
+		for id, want := range tests {
+			b.HandleRequest("zigate-ota/request/image_info", []byte(`{"deviceId":`+id+`}`), false)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			answers := out.on("zigate-ota/response/image_info")
+			if len(answers) == 0 || !strings.Contains(answers[len(answers)-1], `"status":"`+want+`"`) {
+				t.Errorf("%s: %v; want %s", id, answers, want)
+			}
+			for _, a := range answers[:max(0, len(answers)-1)] {
+				if !strings.Contains(a, `"status":"inProgress"`) {
+					t.Errorf("%s: more than one final answer: %v", id, answers)
+				}
+			}
+		}
+	})
+}
