@@ -1,0 +1,150 @@
+// Package httpapi is the service's HTTP side: metrics for Prometheus and health for whoever watches over the service.
+// It knows neither devices nor upgrades; what it tells is handed to it.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	headerTimeout  = 5 * time.Second  // for a request's header
+	readTimeout    = 30 * time.Second // for a whole request
+	idleTimeout    = 2 * time.Minute  // of a connection between two requests
+	answerTimeout  = 30 * time.Second // for writing a short answer
+	stopTimeout    = 2 * time.Second  // for answers under way at a stop
+	maxHeaderBytes = 16 << 10
+)
+
+// Options says where the server listens and what it tells.
+type Options struct {
+	// Addr is host:port for TCP; the host may be left out (all interfaces), the port may be 0 (any).
+	Addr string
+	// Registry is what /metrics tells.
+	Registry *prometheus.Registry
+	// Checks are asked at each request of /readyz, in parallel with other requests. Each has a name of its own.
+	Checks []Check
+	Logger *slog.Logger // may be nil
+}
+
+// Check is one thing that must be well for the service to be of use.
+type Check struct {
+	Name string
+	// Check returns nil, or what is wrong in words for a person. It must not block.
+	Check func() error
+}
+
+// Server is the HTTP server.
+type Server struct {
+	options Options
+	log     *slog.Logger
+	handler http.Handler
+	ready   chan struct{}
+
+	mu   sync.Mutex
+	addr net.Addr
+	used bool
+}
+
+// New returns a server that does nothing until Run.
+func New(options Options) *Server {
+	s := &Server{options: options, log: options.Logger, ready: make(chan struct{})}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.handler = guard(s.routes())
+	return s
+}
+
+// Ready is closed when the server takes connections.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Addr returns where the server listens, or nil before Ready.
+func (s *Server) Addr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addr
+}
+
+// String names the task.
+func (s *Server) String() string { return "HTTP server" }
+
+// Run serves until ctx ends; answers under way then have two seconds left before their connections are cut. It returns
+// nil then, else why the address cannot be listened on and what to do about it. It can be called once.
+func (s *Server) Run(ctx context.Context) error {
+	s.mu.Lock()
+	used := s.used
+	s.used = true
+	s.mu.Unlock()
+	if used {
+		return errors.New("HTTP server: Run was called before")
+	}
+
+	listener, err := s.listen(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	server := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout, // and no WriteTimeout, which would hold for streams, too: see guard
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends streams at a stop
+	}
+	s.mu.Lock()
+	s.addr = listener.Addr()
+	s.mu.Unlock()
+	close(s.ready)
+	s.log.Info("HTTP server listens", "addr", listener.Addr().String())
+
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		_ = server.Close()
+		return fmt.Errorf("HTTP server: %w", err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := server.Shutdown(stop); err != nil {
+		s.log.Debug("HTTP server: cutting connections that do not end", "error", err)
+		_ = server.Close()
+	}
+	<-served
+	return nil
+}
+
+func (s *Server) listen(ctx context.Context) (net.Listener, error) {
+	if s.options.Addr == "" {
+		// An empty address means any port of all interfaces to the net package; nobody wants that by mistake.
+		return nil, errors.New("HTTP server: no address to listen on: set ZIGATE_OTA_HTTP_ADDR, 127.0.0.1:8501 for example")
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.options.Addr)
+	switch {
+	case err == nil:
+		return listener, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("HTTP server: %s is in use, perhaps by another zigate-ota: stop what listens there, or set ZIGATE_OTA_HTTP_ADDR to another port: %w", s.options.Addr, err)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("HTTP server: %s may not be listened on: set ZIGATE_OTA_HTTP_ADDR to a port above 1023: %w", s.options.Addr, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("HTTP server: %s is no address of this machine: set ZIGATE_OTA_HTTP_ADDR to one that is, or to 127.0.0.1 or 0.0.0.0: %w", s.options.Addr, err)
+	default:
+		return nil, fmt.Errorf("HTTP server: listening on %s (ZIGATE_OTA_HTTP_ADDR): %w", s.options.Addr, err)
+	}
+}

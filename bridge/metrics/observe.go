@@ -1,0 +1,111 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+var (
+	_ zigate.Observer       = (*Metrics)(nil)
+	_ otasvc.Observer       = (*Metrics)(nil)
+	_ bridge.Observer       = (*Metrics)(nil)
+	_ bridge.ClientObserver = (*Metrics)(nil)
+)
+
+// FrameSent counts a frame to the dongle. A type that the dongle takes no command by counts as "other".
+func (m *Metrics) FrameSent(t zigate.MsgType) { pick(m.sent, t, m.sentOther).Inc() }
+
+// FrameReceived counts a good frame from the dongle. A type that the dongle is not known to send counts as "other".
+func (m *Metrics) FrameReceived(t zigate.MsgType) { pick(m.received, t, m.receivedOther).Inc() }
+
+// FrameError counts something received that was of no use, by reason: one of zigate.FrameErrorReasons.
+func (m *Metrics) FrameError(reason string) {
+	m.frameErrors.WithLabelValues(among(zigate.FrameErrorReasons(), reason)).Inc()
+}
+
+// Connected tells whether the dongle is connected and has completed its handshake.
+func (m *Metrics) Connected(up bool) {
+	m.dongleUp.Set(flag(up))
+	if !up {
+		m.buffers.forget()
+	}
+}
+
+// Reconnected counts connections to the dongle after the first.
+func (m *Metrics) Reconnected() { m.reconnects.Inc() }
+
+// Buffers tells how many network (NPDU) and application (APDU) buffers the dongle uses.
+func (m *Metrics) Buffers(npdu, apdu uint8) { m.buffers.set(npdu, apdu) }
+
+// BlockAnswered counts the time that the answer to an image block request took.
+func (m *Metrics) BlockAnswered(d time.Duration) { m.blockResponse.Observe(d.Seconds()) }
+
+// BlockRequest counts an image block request by its answer, and the bytes of image in it.
+func (m *Metrics) BlockRequest(result otasvc.BlockResult, bytes int) {
+	pick(m.blocks, result, m.blocksOther).Inc()
+	m.blockBytes.Add(float64(max(bytes, 0)))
+}
+
+// UpgradeFinished counts an upgrade that reached a final state, d after it was queued. A clock that was set back in the
+// meantime makes d 0, not negative.
+func (m *Metrics) UpgradeFinished(state otasvc.State, reason otasvc.Reason, d time.Duration) {
+	outcome := other
+	if state.Ended() {
+		outcome = string(state)
+	}
+	m.finished.WithLabelValues(outcome, among(reasons(), reason)).Inc()
+	m.duration.WithLabelValues(outcome).Observe(max(d, 0).Seconds())
+}
+
+// DeliveryFailed counts a frame that did not reach its device.
+func (m *Metrics) DeliveryFailed() { m.deliveryFailures.Inc() }
+
+// ImageFetched counts a fetch by its outcome.
+func (m *Metrics) ImageFetched(outcome otasvc.Status) {
+	m.fetches.WithLabelValues(among(fetchOutcomes(), outcome)).Inc()
+}
+
+// Command counts the final answer to a request. operation must come from a closed set: the operations of the bridge,
+// and "unknown" for everything else that people send.
+func (m *Metrics) Command(operation, status string) {
+	m.commands.WithLabelValues(utf8(operation), among(statuses(), otasvc.Status(status))).Inc()
+}
+
+// DeviceChanged keeps what is told of a device: its version, and its upgrade.
+func (m *Metrics) DeviceChanged(d otasvc.DeviceRecord) { m.devices.set(d) }
+
+// DeviceGone ends all series of a device.
+func (m *Metrics) DeviceGone(euid zigate.IEEE) { m.devices.remove(euid) }
+
+// InfoChanged keeps the counts of the service.
+func (m *Metrics) InfoChanged(r otasvc.InfoRecord) { m.images.Set(float64(r.Images)) }
+
+// BrokerConnected tells whether the MQTT broker can be reached.
+func (m *Metrics) BrokerConnected(up bool) { m.mqttConnected.Set(flag(up)) }
+
+// OutboxMessages tells how many messages the MQTT broker has not acknowledged.
+func (m *Metrics) OutboxMessages(n int) { m.outboxMessages.Set(float64(n)) }
+
+// OutboxDropped counts n messages that will never reach the MQTT broker; reason is one of bridge.DropReasons.
+func (m *Metrics) OutboxDropped(reason string, n int) {
+	m.outboxDropped.WithLabelValues(among(bridge.DropReasons(), bridge.DropReason(reason))).Add(float64(max(n, 0)))
+}
+
+func pick[K comparable](counters map[K]prometheus.Counter, key K, rest prometheus.Counter) prometheus.Counter {
+	if c, ok := counters[key]; ok {
+		return c
+	}
+	return rest
+}
+
+func flag(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
+}
