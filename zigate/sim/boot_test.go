@@ -122,6 +122,7 @@ func TestOwnTraffic(t *testing.T) {
 		if n := len(of[zigate.Heartbeat](got)); n > 0 {
 			t.Errorf("%d heartbeats", n)
 		}
+		time.Sleep(time.Second)
 		l.send(zigate.SetHeartbeat{Enable: 1})
 		time.Sleep(10 * time.Minute)
 		if n := len(of[zigate.Heartbeat](l.take())); n != 10 {

@@ -21,16 +21,12 @@ const staleAfter = 2 * time.Second
 // link that replaces an earlier one and is removed at the end, else the terminal itself. ServePTY returns nil when the
 // context ends, or the dongle stops.
 func (d *Dongle) ServePTY(ctx context.Context, link string, ready func(path string)) error {
-	master, slave, err := pty.Open()
+	master, slave, err := openTerminal()
 	if err != nil {
 		return fmt.Errorf("open a pseudo-terminal: %w", err)
 	}
 	defer slave.Close() // held open, so that the terminal does not hang up when a host closes it
 	path := slave.Name()
-	if err := makeRaw(slave); err != nil {
-		master.Close()
-		return fmt.Errorf("set %s to raw mode: %w", path, err)
-	}
 	if link != "" {
 		if err := replaceLink(path, link); err != nil {
 			master.Close()
@@ -102,6 +98,32 @@ func (t *terminal) Close() error {
 	err := os.ErrClosed
 	t.once.Do(func() { err = t.master.Close() })
 	return err
+}
+
+// openTerminal opens both sides, in raw mode, the master so that closing it unblocks Read and Write.
+func openTerminal() (master, slave *os.File, err error) {
+	blocking, slave, err := pty.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer blocking.Close()
+	defer func() {
+		if err != nil {
+			slave.Close()
+		}
+	}()
+	if err := makeRaw(slave); err != nil {
+		return nil, nil, fmt.Errorf("set %s to raw mode: %w", slave.Name(), err)
+	}
+	fd, err := unix.FcntlInt(blocking.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fd), blocking.Name()), slave, nil
 }
 
 func makeRaw(f *os.File) error {
