@@ -43,9 +43,8 @@ func (s *Server) routes() http.Handler {
 	return mux
 }
 
-// guard sets what every answer carries, and how long it may take to write. A handler whose answer is to last lifts that
-// with the http.ResponseController's SetWriteDeadline, and with SetReadDeadline the server's time-out for the request:
-// when that passes, net/http takes the client for gone and ends the request's context.
+// guard sets what every answer carries, and how long it may take to write. A handler whose answer is to last, like a
+// stream of events, lifts that with http.ResponseController's SetWriteDeadline.
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -264,6 +264,7 @@ func TestStop(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // some wait for the time-out
 			answering, stopped := make(chan struct{}), make(chan struct{})
 			base, stop := start(t, httpapi.Options{Checks: []httpapi.Check{{"slow", func() error {
 				close(answering)
