@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/broker"
+	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
+	"github.com/zigate-ota/zigate-ota/bridge/metrics"
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// app is the whole service, assembled from its configuration.
+type app struct {
+	cfg     Config
+	log     *slog.Logger
+	home    *sim.Dongle    // nil: a real dongle
+	broker  *broker.Broker // nil: an external one
+	client  *bridge.Client
+	dongle  *zigate.Dongle
+	service *otasvc.Service
+	bridge  *bridge.Bridge
+	http    *httpapi.Server
+	ready   chan struct{}
+}
+
+// newApp puts the parts together. home is the simulated dongle to be used where the configuration says "sim"; nil makes one.
+func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
+	a := &app{cfg: cfg, log: log, ready: make(chan struct{})}
+	meters := metrics.New(version, commit)
+
+	dialer, err := a.dialer(home)
+	if err != nil {
+		return nil, err
+	}
+	images, err := library.Open(library.Options{
+		Dir: cfg.Image.Dir, MaxBytes: cfg.Image.MaxBytes, AllowedHosts: cfg.Image.AllowedHosts,
+		FetchTimeout: cfg.Image.FetchTimeout, DirectorURL: string(cfg.Image.DirectorURL), Logger: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w (ZIGATE_OTA_IMAGE_DIR)", err)
+	}
+	a.service, err = otasvc.New(otasvc.Options{
+		Images: images, Observer: meters, Logger: log, StateDir: cfg.StateDir, Policy: cfg.Upgrade.policy(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.dongle = zigate.NewDongle(zigate.Options{Dialer: dialer, Handler: a.service, Observer: meters, Logger: log})
+
+	topics := bridge.Topics(cfg.MQTT.BaseTopic)
+	tlsConfig, err := cfg.MQTT.tls()
+	if err != nil {
+		return nil, err
+	}
+	options := bridge.ClientOptions{
+		URLs: cfg.MQTT.URL, Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(),
+		ClientID: cfg.MQTT.ClientID, TLS: tlsConfig, Base: cfg.MQTT.BaseTopic, Logger: log, Observer: meters,
+		Subscriptions: []bridge.Subscription{{
+			Filter: topics.Requests(),
+			Handler: func(topic string, payload []byte, retained, _ bool) {
+				a.bridge.HandleRequest(topic, payload, retained)
+			},
+		}},
+	}
+	if cfg.MQTT.Embedded() {
+		a.broker = broker.New(broker.Options{
+			Addr: string(cfg.Broker.Addr), Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(), Logger: log,
+		})
+		options.OpenConnection = func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+			select { // both start at the same time
+			case <-a.broker.Ready():
+			case <-time.After(brokerStart):
+			}
+			return a.broker.Dial()
+		}
+	}
+	if a.client, err = bridge.NewClient(options); err != nil {
+		return nil, err
+	}
+	a.bridge = bridge.New(bridge.Options{
+		Topics: topics, Version: version, Service: a.service, Out: a.client, Observer: meters, Logger: log,
+	})
+	a.http = httpapi.New(httpapi.Options{
+		Addr: string(cfg.HTTP.Addr), Registry: meters.Registry(), Logger: log,
+		Checks: []httpapi.Check{
+			{Name: "dongle", Check: a.service.DongleHealth},
+			{Name: "mqtt", Check: a.client.Health},
+			{Name: "state", Check: a.service.StoreHealth},
+		},
+	})
+	return a, nil
+}
+
+// brokerStart is how long the embedded broker may take to start.
+const brokerStart = 5 * time.Second
+
+// dialer is the way to the dongle.
+func (a *app) dialer(home *sim.Dongle) (zigate.Dialer, error) {
+	if a.cfg.Dongle == DongleSimulated {
+		if home == nil {
+			home = newSimulation(simulatedDevices(), 1, sim.V1_323)
+		}
+		a.home = home
+		return home.Dialer("sim"), nil
+	}
+	dialer, err := zigate.NewDialer(string(a.cfg.Dongle), a.cfg.DongleBaud)
+	if err != nil {
+		return nil, fmt.Errorf("ZIGATE_OTA_DONGLE: %w", err)
+	}
+	return dialer, nil
+}
+
+// taskFunc makes a task of a function.
+type taskFunc func(ctx context.Context) error
+
+func (f taskFunc) Run(ctx context.Context) error { return f(ctx) }
+
+// Run runs everything until ctx is done or a part fails. It stops in reverse: first HTTP and what works on upgrades,
+// then the MQTT client, which still has to say what they did, then the embedded broker and the simulated dongle.
+func (a *app) Run(ctx context.Context) error {
+	var base []task
+	if a.broker != nil {
+		base = append(base, a.broker)
+	}
+	if a.home != nil {
+		base = append(base, a.home)
+	}
+	work := []task{
+		taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, a.dongle, a.bridge) }),
+		a.dongle, a.http, taskFunc(a.announceReady),
+	}
+	return runStages(ctx, base, []task{a.client}, work)
+}
+
+// announceReady closes ready when the listeners are there.
+func (a *app) announceReady(ctx context.Context) error {
+	waits := []<-chan struct{}{a.http.Ready()}
+	if a.broker != nil {
+		waits = append(waits, a.broker.Ready())
+	}
+	for _, w := range waits {
+		select {
+		case <-w:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	close(a.ready)
+	a.log.Info("ready", "version", version, "mqtt", a.brokerURLs(), "topics", a.cfg.MQTT.BaseTopic+"/#", "http", a.httpAddr())
+	return nil
+}
+
+// Ready is closed when the service can be reached.
+func (a *app) Ready() <-chan struct{} { return a.ready }
+
+// brokerURLs are where others reach the broker that the service uses.
+func (a *app) brokerURLs() []string {
+	if a.broker == nil {
+		return a.cfg.MQTT.URL
+	}
+	if addr := a.broker.Addr(); addr != nil {
+		return []string{"tcp://" + reachable(addr.String())}
+	}
+	return nil
+}
+
+func (a *app) httpAddr() string {
+	if addr := a.http.Addr(); addr != nil {
+		return reachable(addr.String())
+	}
+	return string(a.cfg.HTTP.Addr)
+}
+
+// serve runs the service.
+func serve(ctx context.Context, c call) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return err
+	}
+	log := newLogger(c.stderr, cfg.Log)
+	log.Info("zigate-ota starts", "version", version, "dongle", cfg.Dongle, "state", cfg.StateDir)
+	a, err := newApp(cfg, log, nil)
+	if err != nil {
+		return err
+	}
+	err = a.Run(ctx)
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+func newLogger(w io.Writer, cfg LogConfig) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.Level}
+	if cfg.Format == LogJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// policy is the configuration in the service's terms.
+func (c UpgradeConfig) policy() otasvc.Policy {
+	p := otasvc.Policy{
+		Concurrency: c.Concurrency, BlockSize: uint8(c.BlockSize), NotifyInterval: c.NotifyInterval,
+		NotifyAttempts: c.NotifyAttempts, StallTimeout: c.StallTimeout, RejoinTimeout: c.RejoinTimeout, Retries: c.Retries,
+		Slice: c.Slice, Canary: c.Canary, ServeUnsolicited: c.Unsolicited == UnsolicitedServe,
+	}
+	if !c.Window.IsZero() {
+		p.Window = &otasvc.Window{Begin: c.Window.Start, End: c.Window.End}
+	}
+	return p
+}
+
+// tls is the TLS configuration of the broker's connection; nil where nothing was set, which means the system's authorities.
+func (c MQTTConfig) tls() (*tls.Config, error) {
+	if c.CAFile == "" && c.CertFile == "" {
+		return nil, nil
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("ZIGATE_OTA_MQTT_CA_FILE: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, errors.New("ZIGATE_OTA_MQTT_CA_FILE: " + c.CAFile + " holds no certificate in PEM form")
+		}
+	}
+	if c.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("ZIGATE_OTA_MQTT_CERT_FILE and ZIGATE_OTA_MQTT_KEY_FILE: %w", err)
+		}
+		t.Certificates = []tls.Certificate{cert}
+	}
+	return t, nil
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// onceLimit ends a demo with --once that does not come to an end.
+const onceLimit = 15 * time.Minute
+
+// demo shows a whole upgrade: the service as it always is, with a simulated dongle and, unless a broker is configured,
+// its own; a server for the images; and a user who publishes commands and watches what comes back.
+func demo(ctx context.Context, c call) (err error) {
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	once := flags.Bool("once", false, "end when every device runs its new version")
+	imageSource := flags.String("image", "", "a firmware image, file or URL, for all devices")
+	speed := flags.Float64("speed", 30, "how much quicker than a real radio")
+	if err := flags.Parse(c.args); err != nil {
+		return fmt.Errorf("%w: %v; there are --once, --image FILE|URL and --speed N", errUsage, err)
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%w: takes no argument, got %q", errUsage, flags.Arg(0))
+	}
+	if *speed <= 0 {
+		return fmt.Errorf("%w: --speed must be more than 0, 1 is the pace of a real radio", errUsage)
+	}
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp("", "zigate-ota-demo-")
+	if err != nil {
+		return fmt.Errorf("making a folder for the demo: %w", err)
+	}
+	defer os.RemoveAll(work)
+	demoConfig(&cfg, work)
+
+	devices := simulatedDevices()
+	images, err := demoImages(ctx, cfg, *imageSource, filepath.Join(work, "fetched"), devices)
+	if err != nil {
+		return err
+	}
+	server, err := serveImages(images)
+	if err != nil {
+		return err
+	}
+	defer server.close()
+
+	log := newLogger(c.stderr, cfg.Log)
+	if !cfg.isSet("ZIGATE_OTA_LOG_LEVEL") {
+		// What the service has to say comes over MQTT; only trouble is worth a line here.
+		log = slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	}
+	home := newSimulation(devices, *speed, sim.V1_323)
+	a, err := newApp(cfg, log, home)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	defer func() {
+		stop()
+		if stopped := <-ended; err == nil {
+			err = stopped
+		}
+	}()
+	select {
+	case <-a.Ready():
+	case err := <-ended:
+		ended <- nil
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+
+	limit := ctx
+	if *once {
+		var cancel context.CancelFunc
+		limit, cancel = context.WithTimeout(ctx, onceLimit)
+		defer cancel()
+	}
+	u := &demoUser{
+		cfg: cfg, home: home, devices: devices, images: images, url: server.url, screen: newScreen(c.stdout),
+		broker: a.brokerURLs(), metrics: "http://" + a.httpAddr(),
+	}
+	err = u.run(limit)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil // interrupted by the user
+	case err != nil || *once:
+		return err
+	}
+	u.screen.print("Everything is still running; stop it with Ctrl-C.")
+	<-ctx.Done()
+	return nil
+}
+
+// demoConfig makes the configuration fit for a demo beside anything else that runs here: nothing is left behind, and no
+// port is fixed unless it was configured.
+func demoConfig(cfg *Config, work string) {
+	cfg.Dongle = DongleSimulated
+	if !cfg.isSet("ZIGATE_OTA_STATE_DIR") {
+		imagesBelow := !cfg.isSet("ZIGATE_OTA_IMAGE_DIR")
+		cfg.StateDir = filepath.Join(work, "state")
+		if imagesBelow {
+			cfg.Image.Dir = filepath.Join(cfg.StateDir, "images")
+		}
+	}
+	if !cfg.isSet("ZIGATE_OTA_BROKER_ADDR") {
+		cfg.Broker.Addr = "127.0.0.1:0"
+	}
+	if !cfg.isSet("ZIGATE_OTA_HTTP_ADDR") {
+		cfg.HTTP.Addr = "127.0.0.1:0"
+	}
+}
+
+// demoImage is a file on the demo's image server and what devices are to hold in the end.
+type demoImage struct {
+	name   string // below the server's root
+	file   []byte // as downloaded, in its wrapper
+	served []byte // what devices get
+	header otafile.Header
+}
+
+// demoImages makes an image for each device, newer than what it runs; or fits the devices to a given image.
+func demoImages(ctx context.Context, cfg Config, source, dir string, devices []sim.DeviceConfig) (map[zigate.IEEE]demoImage, error) {
+	images := map[zigate.IEEE]demoImage{}
+	if source == "" {
+		for _, d := range devices {
+			images[d.IEEE] = madeImage(d)
+		}
+		return images, nil
+	}
+	given, err := givenImage(ctx, cfg, source, dir)
+	if err != nil {
+		return nil, err
+	}
+	for i := range devices {
+		d, h := &devices[i], given.header
+		d.ManufacturerCode, d.ImageType, d.HardwareVersion = h.ManufacturerCode, h.ImageType, h.MinHardwareVersion
+		d.ManufacturerName, d.ModelID = "Simulated", strings.TrimSpace(h.Title())
+		if d.ModelID == "" {
+			d.ModelID = fmt.Sprintf("type 0x%04x", h.ImageType)
+		}
+		if h.FileVersion == 0 {
+			return nil, fmt.Errorf("%s has file version 0: there is no older version that a device could be upgraded from", source)
+		}
+		d.FileVersion = h.FileVersion - 1
+		images[d.IEEE] = given
+	}
+	return images, nil
+}
+
+// demoPayload is the size of the demo's own firmware, in bytes: a small sensor's.
+const demoPayload = 48_000
+
+func madeImage(d sim.DeviceConfig) demoImage {
+	h := otafile.Header{ManufacturerCode: d.ManufacturerCode, ImageType: d.ImageType, FileVersion: d.FileVersion + 0x0100, StackVersion: 2}
+	copy(h.HeaderString[:], "Demo firmware for "+d.ModelID)
+	payload := make([]byte, demoPayload)
+	for i := range payload {
+		payload[i] = byte(uint32(i)*2654435761>>13) ^ byte(d.ImageType)
+	}
+	file := otafile.Build(h, payload, otafile.WithIntegrityCode())
+	h, _ = otafile.ParseHeader(file) // Build's own output
+	return demoImage{name: strings.ReplaceAll(d.ModelID, " ", "-") + ".ota", file: file, served: file, header: h}
+}
+
+// givenImage reads an image from a file or a URL.
+func givenImage(ctx context.Context, cfg Config, source, dir string) (demoImage, error) {
+	if !strings.Contains(source, "://") {
+		file, err := os.ReadFile(source)
+		if err != nil {
+			return demoImage{}, fmt.Errorf("reading the image: %w", err)
+		}
+		parsed, err := otafile.Parse(file)
+		if err != nil {
+			return demoImage{}, fmt.Errorf("%s: %w", source, err)
+		}
+		return demoImage{name: filepath.Base(source), file: file, served: parsed.Image, header: parsed.Header}, nil
+	}
+	lib, err := library.Open(library.Options{Dir: dir, MaxBytes: cfg.Image.MaxBytes, FetchTimeout: cfg.Image.FetchTimeout})
+	if err != nil {
+		return demoImage{}, err
+	}
+	image, err := lib.Fetch(ctx, library.Request{URL: source})
+	if err != nil {
+		return demoImage{}, err
+	}
+	data, err := lib.Load(image.SHA256)
+	if err != nil {
+		return demoImage{}, err
+	}
+	return demoImage{name: path.Base(source), file: data, served: data, header: image.Header}, nil
+}
+
+// imageServer serves the demo's images, as a manufacturer's site would.
+type imageServer struct {
+	listener net.Listener
+	server   *http.Server
+	done     chan struct{}
+}
+
+func serveImages(images map[zigate.IEEE]demoImage) (*imageServer, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("starting the demo's image server: %w", err)
+	}
+	byName := map[string][]byte{}
+	for _, im := range images {
+		byName["/"+im.name] = im.file
+	}
+	s := &imageServer{listener: listener, done: make(chan struct{})}
+	s.server = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		file, ok := byName[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		http.ServeContent(w, r, r.URL.Path, time.Time{}, bytes.NewReader(file))
+	})}
+	go func() {
+		defer close(s.done)
+		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			fmt.Fprintln(os.Stderr, "the demo's image server has stopped:", err)
+		}
+	}()
+	return s, nil
+}
+
+func (s *imageServer) url(name string) string {
+	return fmt.Sprintf("http://%s/%s", s.listener.Addr(), strings.ReplaceAll(name, " ", "%20"))
+}
+
+func (s *imageServer) close() {
+	_ = s.server.Close()
+	<-s.done
+}
+
+// unfinished lists the devices that do not hold exactly their image.
+func unfinished(home *sim.Dongle, images map[zigate.IEEE]demoImage) []string {
+	var wrong []string
+	for _, euid := range slices.Sorted(maps.Keys(images)) {
+		im, d := images[euid], home.Device(euid).Snapshot()
+		if d.FileVersion != im.header.FileVersion || !bytes.Equal(d.Installed, im.served) {
+			wrong = append(wrong, fmt.Sprintf("%v runs 0x%08x and not 0x%08x", euid, d.FileVersion, im.header.FileVersion))
+		}
+	}
+	return wrong
+}

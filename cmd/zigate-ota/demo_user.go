@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// demoUser does what a user would with mosquitto_pub and mosquitto_sub, and nothing else: it knows the service only
+// over MQTT. The simulated home is looked at in the end, to see whether the devices hold what they should.
+type demoUser struct {
+	cfg     Config
+	home    *sim.Dongle
+	devices []sim.DeviceConfig
+	images  map[zigate.IEEE]demoImage
+	url     func(name string) string
+	screen  *screen
+	broker  []string
+	metrics string
+}
+
+// mqttMessage is one message that came in.
+type mqttMessage struct {
+	topic   string
+	payload []byte
+}
+
+func (u *demoUser) run(ctx context.Context) error {
+	base := u.cfg.MQTT.BaseTopic
+	inbox := make(chan mqttMessage, 4096)
+	client, err := u.connect(ctx, base, inbox)
+	if err != nil {
+		return err
+	}
+	defer client.Disconnect(250)
+
+	u.screen.print(fmt.Sprintf("A simulated ZiGate with %d devices. MQTT: %s  topics: %s/#  metrics: %s/metrics",
+		len(u.devices), strings.Join(u.broker, ","), base, u.metrics))
+	u.screen.print(fmt.Sprintf("Look with: mosquitto_sub -h %s -v -t '%s/#'", hostAndPort(u.broker[0]), base))
+	publish := func(operation string, request map[string]any) {
+		payload, _ := json.Marshal(request) // strings only
+		u.screen.print(fmt.Sprintf("> %s/request/%s %s", base, operation, payload))
+		client.Publish(base+"/request/"+operation, 1, false, payload)
+	}
+	if err := u.awaitOnline(ctx, base, inbox); err != nil {
+		return err
+	}
+	for _, d := range u.devices {
+		u.screen.bar(d.IEEE.String(), d.ModelID, 0, "waits")
+		publish("add_image", map[string]any{
+			"transaction": d.IEEE.String(), "deviceId": d.IEEE.String(), "url": u.url(u.images[d.IEEE].name),
+		})
+	}
+
+	open := len(u.devices)
+	var failed []string
+	for open > 0 {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the demo did not end in time: %w", ctx.Err())
+		case m := <-inbox:
+			topic := strings.TrimPrefix(m.topic, base+"/")
+			switch {
+			case topic == "response/add_image":
+				r := u.response(topic, m.payload)
+				switch r.Status {
+				case "inProgress":
+				case "success":
+					publish("upgrade", map[string]any{"transaction": r.EUID, "deviceId": r.EUID})
+				default:
+					open--
+					failed = append(failed, fmt.Sprintf("add_image for %s: %s: %s", r.Transaction, r.Status, r.Error))
+				}
+			case topic == "response/upgrade":
+				r := u.response(topic, m.payload)
+				if r.Status == "inProgress" {
+					continue
+				}
+				open--
+				if r.Status != "success" {
+					failed = append(failed, fmt.Sprintf("upgrade of %s: %s: %s", r.EUID, r.Reason, r.Error))
+				}
+			case strings.HasPrefix(topic, "event/"):
+				if name := strings.TrimPrefix(topic, "event/"); name != "downloadProgress" {
+					u.screen.print(fmt.Sprintf("< %s %s", topic, m.payload))
+				}
+			case strings.HasPrefix(topic, "device/") && strings.Count(topic, "/") == 1:
+				u.showDevice(m.payload)
+			}
+		}
+	}
+	failed = append(failed, unfinished(u.home, u.images)...)
+	u.screen.finish()
+	if len(failed) > 0 {
+		return errors.New(strings.Join(failed, "; "))
+	}
+	u.screen.print(fmt.Sprintf("All %d devices run their new version, byte for byte.", len(u.devices)))
+	return nil
+}
+
+// awaitOnline waits until the service has said that it listens.
+func (u *demoUser) awaitOnline(ctx context.Context, base string, inbox <-chan mqttMessage) error {
+	for {
+		select {
+		case m := <-inbox:
+			if m.topic == base+"/status" && string(m.payload) == "online" {
+				return nil
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("the service did not come online: %w", ctx.Err())
+		}
+	}
+}
+
+// demoResponse is the part of a response that the demo looks at.
+type demoResponse struct {
+	Status      string          `json:"status"`
+	Transaction json.RawMessage `json:"transaction"`
+	EUID        string          `json:"euid"`
+	Reason      string          `json:"reason"`
+	Error       string          `json:"error"`
+}
+
+func (u *demoUser) response(topic string, payload []byte) demoResponse {
+	u.screen.print(fmt.Sprintf("< %s %s", topic, payload))
+	var r demoResponse
+	if err := json.Unmarshal(payload, &r); err != nil {
+		u.screen.print(fmt.Sprintf("a response cannot be read: %v", err))
+	}
+	return r
+}
+
+func (u *demoUser) showDevice(payload []byte) {
+	var d struct {
+		EUID    string `json:"euid"`
+		ModelID string `json:"modelId"`
+		Upgrade *struct {
+			State            string  `json:"state"`
+			Progress         float64 `json:"progress"`
+			BytesPerSecond   int     `json:"bytesPerSecond"`
+			RemainingSeconds *int    `json:"remainingSeconds"`
+		} `json:"upgrade"`
+	}
+	if json.Unmarshal(payload, &d) != nil || d.Upgrade == nil {
+		return
+	}
+	text := d.Upgrade.State
+	if d.Upgrade.BytesPerSecond > 0 {
+		text += fmt.Sprintf(" %d B/s", d.Upgrade.BytesPerSecond)
+	}
+	if left := d.Upgrade.RemainingSeconds; left != nil && *left > 0 {
+		text += fmt.Sprintf(", %d s left", *left)
+	}
+	u.screen.bar(d.EUID, d.ModelID, d.Upgrade.Progress, text)
+}
+
+// connect subscribes to everything of the service and returns once the broker has confirmed it.
+func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMessage) (mqtt.Client, error) {
+	o := mqtt.NewClientOptions().SetClientID(fmt.Sprintf("zigate-ota-demo-%d", time.Now().UnixNano()%1_000_000)).
+		SetCleanSession(true).SetAutoReconnect(true).SetConnectTimeout(10 * time.Second)
+	for _, url := range u.broker {
+		o.AddBroker(url)
+	}
+	o.SetUsername(u.cfg.MQTT.Username.Reveal()).SetPassword(u.cfg.MQTT.Password.Reveal())
+	if t, err := u.cfg.MQTT.tls(); err != nil {
+		return nil, err
+	} else if t != nil {
+		o.SetTLSConfig(t)
+	}
+	subscribed := make(chan error, 1)
+	o.SetOnConnectHandler(func(c mqtt.Client) {
+		token := c.Subscribe(base+"/#", 1, func(_ mqtt.Client, m mqtt.Message) {
+			select {
+			case inbox <- mqttMessage{topic: m.Topic(), payload: m.Payload()}:
+			case <-ctx.Done():
+			}
+		})
+		go func() {
+			token.Wait()
+			select {
+			case subscribed <- token.Error():
+			default:
+			}
+		}()
+	})
+	client := mqtt.NewClient(o)
+	token := client.Connect()
+	select {
+	case <-token.Done():
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if err := token.Error(); err != nil {
+		return nil, fmt.Errorf("the demo's user cannot reach the broker at %s: %w", strings.Join(u.broker, ","), err)
+	}
+	select {
+	case err := <-subscribed:
+		return client, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// hostAndPort is what mosquitto_sub wants of a broker's URL.
+func hostAndPort(url string) string {
+	_, address, _ := strings.Cut(url, "://")
+	host, port, ok := strings.Cut(address, ":")
+	if !ok {
+		return host
+	}
+	return host + " -p " + port
+}

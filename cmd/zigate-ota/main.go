@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+)
+
+// version and commit are stamped by the linker: -X main.version=1.2.0 -X main.commit=abc123.
+var (
+	version = "dev"
+	commit  = ""
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// Exit codes: 0 all is well, 1 it did not work, 2 the command line or the configuration is wrong.
+const (
+	exitOK = iota
+	exitFailure
+	exitUsage
+)
+
+// errUsage marks errors of the command line and the configuration.
+var errUsage = errors.New("usage")
+
+// command is one subcommand.
+type command struct {
+	name, arguments, summary string
+	run                      func(ctx context.Context, c call) error
+}
+
+// call is what a subcommand is called with.
+type call struct {
+	args           []string
+	environ        []string
+	stdout, stderr io.Writer
+}
+
+func commands() []command {
+	return []command{
+		{"serve", "", "run the service (the default)", serve},
+		{"demo", "[--once] [--image FILE|URL] [--speed N]", "a whole upgrade with a simulated dongle, to look at", demo},
+		{"sim", "--tcp ADDR | --pty PATH [--speed N] [--firmware VERSION]", "a simulated dongle for other software", simulate},
+		{"healthcheck", "", "ask the running service whether it is well; exit code 0 if so", healthcheck},
+		{"config", "[--example]", "print the configuration in force, secrets masked", printConfig},
+		{"version", "", "print the version", printVersion},
+	}
+}
+
+// run is main without the process: arguments, environment and outputs in, exit code out.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	name := "serve"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name, args = args[0], args[1:]
+	}
+	if len(args) > 0 && (args[0] == "-h" || args[0] == "--help" || args[0] == "-help") || name == "help" {
+		usage(stdout)
+		return exitOK
+	}
+	for _, c := range commands() {
+		if c.name != name {
+			continue
+		}
+		err := c.run(ctx, call{args: args, environ: environ, stdout: stdout, stderr: stderr})
+		switch {
+		case err == nil:
+			return exitOK
+		case errors.Is(err, errUsage):
+			fmt.Fprintf(stderr, "zigate-ota %s: %s\n", name, strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
+			return exitUsage
+		default:
+			fmt.Fprintf(stderr, "zigate-ota %s: %v\n", name, err)
+			return exitFailure
+		}
+	}
+	fmt.Fprintf(stderr, "zigate-ota: there is no command %q\n\n", name)
+	usage(stderr)
+	return exitUsage
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "zigate-ota upgrades the firmware of Zigbee devices through a ZiGate, commanded over MQTT.\n\nUsage: zigate-ota [command]\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.summary)
+		if c.arguments != "" {
+			fmt.Fprintf(w, "  %-12s   %s\n", "", c.arguments)
+		}
+	}
+	fmt.Fprint(w, "\nThe configuration is in environment variables; \"zigate-ota config --example\" lists them all.\n")
+}
+
+// noArguments refuses arguments that a subcommand does not take.
+func noArguments(c call) error {
+	if len(c.args) > 0 {
+		return fmt.Errorf("%w: takes no argument, got %q", errUsage, c.args[0])
+	}
+	return nil
+}
+
+func printVersion(_ context.Context, c call) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(c.stdout, "zigate-ota %s%s %s %s/%s\n", version, commitSuffix(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}
+
+func commitSuffix() string {
+	c := commit
+	if c == "" {
+		if info, ok := debug.ReadBuildInfo(); ok {
+			for _, s := range info.Settings {
+				if s.Key == "vcs.revision" {
+					c = s.Value
+				}
+			}
+		}
+	}
+	if c == "" {
+		return ""
+	}
+	return " (" + c[:min(12, len(c))] + ")"
+}
+
+func printConfig(_ context.Context, c call) error {
+	if len(c.args) == 1 && c.args[0] == "--example" {
+		return WriteExample(c.stdout)
+	}
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return err
+	}
+	return cfg.Print(c.stdout)
+}
+
+// loadConfig reads the configuration; all its mistakes are one usage error, one a line.
+func loadConfig(c call) (Config, error) {
+	cfg, err := LoadConfig(c.environ)
+	if err != nil {
+		return Config{}, fmt.Errorf("%w: the configuration has mistakes:\n%v", errUsage, err)
+	}
+	return cfg, nil
+}

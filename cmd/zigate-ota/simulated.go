@@ -1,0 +1,41 @@
+package main
+
+import (
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// simulatedDevices is the home that ZIGATE_OTA_DONGLE=sim and the demo show: two bulbs of one kind, a plug, and a
+// motion sensor that sleeps.
+func simulatedDevices() []sim.DeviceConfig {
+	bulb := sim.DeviceConfig{
+		ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 0x22010631, ManufacturerName: "IKEA of Sweden",
+		ModelID: "TRADFRI bulb E27", MaxDataSize: 63, BlockInterval: 100 * time.Millisecond, RebootTime: 8 * time.Second,
+	}
+	kitchen, hall := bulb, bulb
+	kitchen.IEEE, kitchen.Addr, kitchen.LQI = 0x000b57fffec6a5b2, 0x4f4f, 132
+	hall.IEEE, hall.Addr, hall.LQI = 0x000b57fffec6a5c7, 0x1a2b, 98
+	hall.BlockInterval = 140 * time.Millisecond
+	plug := sim.DeviceConfig{
+		IEEE: 0x001788010b2c3d4e, Addr: 0x7c01, Endpoint: 11, ManufacturerCode: 0x100B, ImageType: 0x0112,
+		FileVersion: 0x01020500, ManufacturerName: "Signify Netherlands B.V.", ModelID: "LOM001", MaxDataSize: 50,
+		BlockInterval: 90 * time.Millisecond, RebootTime: 12 * time.Second, LQI: 201,
+	}
+	battery := uint8(87)
+	sensor := sim.DeviceConfig{
+		IEEE: 0x00124b0022334455, Addr: 0x90de, ManufacturerCode: 0x1286, ImageType: 0x0203, FileVersion: 16,
+		ManufacturerName: "eWeLink", ModelID: "SNZB-03P", MaxDataSize: 48, BlockInterval: 60 * time.Millisecond,
+		RebootTime: 10 * time.Second, LQI: 77, Sleepy: true, PollInterval: 4 * time.Second, BatteryPercent: &battery,
+	}
+	return []sim.DeviceConfig{kitchen, hall, plug, sensor}
+}
+
+// newSimulation is a simulated dongle with these devices; speed 1 is the real radio's pace.
+func newSimulation(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) *sim.Dongle {
+	return sim.New(sim.Config{
+		Firmware: firmware, IEEE: zigate.IEEE(0x00158d0001020304), PANID: 0x1234, Channel: 15, Seed: 1, Speed: speed,
+		Devices: devices,
+	})
+}
