@@ -158,7 +158,7 @@ func NewClient(options ClientOptions) (*Client, error) {
 		if options.OpenConnection == nil {
 			return nil, errors.New("no MQTT broker given: set ZIGATE_OTA_MQTT_URL")
 		}
-		c.urls = []*url.URL{{Scheme: "embedded", Host: "broker"}}
+		c.urls = []*url.URL{{Scheme: embeddedScheme, Host: "broker"}}
 	}
 	return c, nil
 }

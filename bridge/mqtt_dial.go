@@ -16,6 +16,9 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
+// embeddedScheme is that of the URL that stands for a broker which OpenConnection alone knows.
+const embeddedScheme = "embedded"
+
 // parseBrokerURL understands what ZIGATE_OTA_MQTT_URL may hold, and fills in the usual port.
 func parseBrokerURL(spec string) (*url.URL, error) {
 	u, err := url.Parse(spec)
@@ -34,19 +37,31 @@ func parseBrokerURL(spec string) (*url.URL, error) {
 		port = "443"
 	case "unix":
 		if u.Path == "" {
-			return nil, fmt.Errorf("MQTT broker %q: unix:///path/of/socket", u.Redacted())
+			return nil, errors.New("MQTT broker: unix: needs a path: unix:///path/of/socket")
 		}
 		return u, nil
 	default:
-		return nil, fmt.Errorf("MQTT broker %q: must begin with tcp://, ssl://, ws:// or wss://", u.Redacted())
+		// "user:password@host" parses, with the user as scheme: nothing of it is safe to show.
+		return nil, errors.New("MQTT broker: must begin with tcp://, ssl://, ws:// or wss:// (what was given is not shown, as it may hold a password)")
 	}
 	if u.Hostname() == "" {
-		return nil, fmt.Errorf("MQTT broker %q: no host", u.Redacted())
+		return nil, fmt.Errorf("MQTT broker %s://…: no host", u.Scheme)
 	}
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), port)
 	}
 	return u, nil
+}
+
+// brokerName is what a broker is called in logs and errors: user, password, path and query may be secret.
+func brokerName(u *url.URL) string {
+	switch u.Scheme {
+	case embeddedScheme:
+		return "embedded broker"
+	case "unix":
+		return "unix://" + u.Path
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // dialBroker opens the network connection that an MQTT URL names. Paho would do this too, but not give

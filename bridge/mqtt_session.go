@@ -20,7 +20,7 @@ const subackFailure = 0x80 // MQTT 3.1.1, 3.9.3: the return code of a subscripti
 // mqttSession is one connection to a broker, from CONNECT to its end.
 type mqttSession struct {
 	client *Client
-	name   string // of the broker, without password
+	name   string // of the broker
 	paho   mqtt.Client
 	lost   chan error    // has the reason when paho has given the connection up
 	rejoin chan struct{} // someone said "offline" in our name
@@ -44,13 +44,10 @@ type awaited struct {
 func (c *Client) open(ctx context.Context, u *url.URL) (*mqttSession, error) {
 	s := &mqttSession{
 		client:   c,
-		name:     u.Redacted(),
+		name:     brokerName(u),
 		lost:     make(chan error, 1),
 		rejoin:   make(chan struct{}, 1),
 		stopping: make(chan struct{}),
-	}
-	if u.Scheme == "embedded" {
-		s.name = "embedded"
 	}
 	o := mqtt.NewClientOptions()
 	o.Servers = []*url.URL{u}
