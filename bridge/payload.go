@@ -172,7 +172,7 @@ type eventPayload struct {
 	ManufacturerCode *uint16       `json:"mfgId,omitempty"`
 	ImageType        *uint16       `json:"imageTypeId,omitempty"`
 	ImageVersion     *uint32       `json:"imageVersion,omitempty"`
-	OldImageVersion  *uint32       `json:"oldImageVersion,omitempty"`
+	OldImageVersion  **uint32      `json:"oldImageVersion,omitempty"` // null where it is not known, absent where it does not apply
 	Offset           *uint32       `json:"offset,omitempty"`
 	Size             *uint32       `json:"size,omitempty"`
 	Progress         *float64      `json:"progress,omitempty"`
@@ -182,11 +182,15 @@ type eventPayload struct {
 }
 
 func newEventPayload(e otasvc.Event) eventPayload {
-	return eventPayload{
+	p := eventPayload{
 		EUID: known(e.EUID), Time: utc(e.Time), NetworkAddress: e.NetworkAddress, ManufacturerCode: e.ManufacturerCode,
-		ImageType: e.ImageType, ImageVersion: e.ImageVersion, OldImageVersion: e.OldImageVersion, Offset: e.Offset,
-		Size: e.Size, Progress: e.Progress, Reason: e.Reason, ZCLStatus: e.ZCLStatus, Error: e.Error,
+		ImageType: e.ImageType, ImageVersion: e.ImageVersion, Offset: e.Offset, Size: e.Size, Progress: e.Progress,
+		Reason: e.Reason, ZCLStatus: e.ZCLStatus, Error: e.Error,
 	}
+	if e.EUID != 0 && e.ImageVersion != nil {
+		p.OldImageVersion = &e.OldImageVersion
+	}
+	return p
 }
 
 // responsePayload is an answer. The operation record is there in whole, with nulls, in every answer about a device.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/url"
 	"slices"
 	"time"
 
@@ -25,7 +26,7 @@ type AddImage struct {
 
 // operation is what is known of the image before it has been fetched.
 func (r *AddImage) operation(d *device) *Operation {
-	op := &Operation{EUID: r.Device.euid, URL: &r.URL, DriverTypeID: &r.DriverTypeID, DriverVersion: &r.DriverVersion}
+	op := &Operation{EUID: r.Device.euid, URL: ptr(publicURL(r.URL)), DriverTypeID: &r.DriverTypeID, DriverVersion: &r.DriverVersion}
 	if d != nil {
 		op.EUID, op.OldImageVersion = d.EUID, d.CurrentVersion
 		op.ManufacturerCode, op.ImageType = d.ManufacturerCode, d.ImageType
@@ -95,7 +96,7 @@ func registration(image library.Image, url, driverTypeID string, driverVersion u
 
 // register enters a fetched image and, where asked for, begins the upgrade.
 func (s *Service) register(d *device, req AddImage, image library.Image, respond Respond) {
-	r := registration(image, req.URL, req.DriverTypeID, req.DriverVersion)
+	r := registration(image, publicURL(req.URL), req.DriverTypeID, req.DriverVersion)
 	op := d.operation(ptr(offerOf(r, image)))
 	if err := s.addRegistration(d, r); err != nil {
 		if errors.Is(err, library.ErrIncompatibleDriverVersion) {
@@ -118,6 +119,16 @@ func (s *Service) register(d *device, req AddImage, image library.Image, respond
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// publicURL is a URL without user and password: records and answers are read by everybody on the broker.
+func publicURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.User == nil {
+		return s
+	}
+	u.User = nil
+	return u.String()
+}
 
 // addRegistration enters an image for a device and tells what changed. Upgrades that have begun keep the image they
 // began with.
@@ -153,17 +164,10 @@ func (s *Service) RemoveImage(ref DeviceRef, imageType uint16, respond Respond) 
 				respond(fail(ImageInfoNotFound, op, "no image of type 0x%04x is registered for %s", imageType, d.name()))
 				return
 			}
-			now := time.Now()
-			for _, other := range s.sortedDevices() {
-				u := other.active()
-				if u != nil && u.SHA256 == r.SHA256 && (other == d || slices.Contains(r.Devices, other.EUID.String())) {
-					s.fire(other, triggerImageGone, now)
-				}
+			// The device may have images of this type from more than one driver.
+			for removed := r; ok; removed, ok = s.registry.Remove(d.EUID.String(), imageType) {
+				s.imageRemoved(d, removed)
 			}
-			s.happened(Event{
-				Name: EventImageRemoved, EUID: d.EUID, ManufacturerCode: &r.ManufacturerCode, ImageType: &r.ImageType,
-				ImageVersion: &r.ImageVersion, OldImageVersion: d.CurrentVersion,
-			})
 			s.imagesChanged()
 			op := d.operation(&Offer{
 				ManufacturerCode: r.ManufacturerCode, ImageType: r.ImageType, ImageVersion: r.ImageVersion, URL: r.URL,
@@ -171,6 +175,21 @@ func (s *Service) RemoveImage(ref DeviceRef, imageType uint16, respond Respond) 
 			})
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
+	})
+}
+
+// imageRemoved ends the upgrades that use a registration that was taken back.
+func (s *Service) imageRemoved(d *device, r library.Registration) {
+	now := time.Now()
+	for _, other := range s.sortedDevices() {
+		u := other.active()
+		if u != nil && u.SHA256 == r.SHA256 && (other == d || slices.Contains(r.Devices, other.EUID.String())) {
+			s.fire(other, triggerImageGone, now)
+		}
+	}
+	s.happened(Event{
+		Name: EventImageRemoved, EUID: d.EUID, ManufacturerCode: &r.ManufacturerCode, ImageType: &r.ImageType,
+		ImageVersion: &r.ImageVersion, OldImageVersion: d.CurrentVersion,
 	})
 }
 

@@ -230,6 +230,9 @@ func (s *Service) versionRead(d *device, version uint32, now time.Time) {
 	if u == nil {
 		return
 	}
+	if u.OldVersion == nil && version != u.ImageVersion && u.State != Applying {
+		u.OldVersion = &version // it was not known when the upgrade was queued
+	}
 	reinstall := u.OldVersion != nil && *u.OldVersion == u.ImageVersion
 	switch {
 	case version == u.ImageVersion && u.State == Applying:

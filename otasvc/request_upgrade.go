@@ -60,11 +60,11 @@ func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) 
 		return
 	}
 	op := d.operation(nil)
-	op.URL = &req.URL
+	op.URL = ptr(publicURL(req.URL))
 	respond(Answer{Status: InProgress, Operation: op})
 	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
 	s.fetch(d, fetch, op, respond, func(image library.Image) {
-		r := registration(image, req.URL, "", 0)
+		r := registration(image, publicURL(req.URL), "", 0)
 		o := offerOf(r, image)
 		switch {
 		case req.ImageVersion != nil && *req.ImageVersion != o.ImageVersion:
