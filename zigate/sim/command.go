@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -54,6 +55,8 @@ func (d *Dongle) execute() {
 	case t == zigate.TypeBind:
 		o = d.bind(d.receiver.buffer[:])
 	case t >= firstIOCommand && t <= lastIOCommand:
+	case errors.Is(err, zigate.ErrShort): // counts that lead out of the receive buffer
+		o = done(zigate.StatusIncorrectParameter)
 	default:
 		o = done(zigate.StatusUnhandled)
 	}

@@ -145,7 +145,7 @@ type Faults struct {
 	SilentResets bool
 }
 
-// any tells whether frames on the line can suffer.
+// onLine tells whether frames on the line can suffer.
 func (f Faults) onLine() bool {
 	return f.LoseFromDongle > 0 || f.LoseToDongle > 0 || f.Corrupt > 0 || f.Duplicate > 0 || f.Late > 0
 }

@@ -75,6 +75,34 @@ func TestBehaviour(t *testing.T) {
 			host:   pageHost,
 		},
 		{
+			name: "pages served whole", want: installed,
+			device: func(c *sim.DeviceConfig) { c.PageRequests, c.PageSize, c.RetryInterval = true, 1000, time.Hour },
+			host: func(h *host) {
+				h.onRequest = func(r zigate.BlockRequest) zigate.Message {
+					end := min(int(r.Offset)+int(r.ImageType), len(h.image))
+					r.ImageType, r.ManufacturerCode, r.MaxDataSize = imageType, manufacturer, 50
+					for ; int(r.Offset) < end; r.Offset += 50 {
+						r.Sequence++
+						h.send(h.block(r))
+						time.Sleep(200 * time.Millisecond)
+					}
+					return nil
+				}
+			},
+			check: func(t *testing.T, d sim.DeviceSnapshot, s sim.Stats) {
+				if d.BlocksAsked != size/1000 {
+					t.Errorf("%d pages asked for", d.BlocksAsked)
+				}
+			},
+		},
+		{
+			name: "offered what it runs", notices: 3, want: installed,
+		},
+		{
+			name: "offered what it runs, v2", notices: 3, cfg: func(c *sim.Config) { c.Firmware = sim.V2_324 },
+			want: end{version: newVersion, installs: 3, ends: 3, complete: true}, // over and over
+		},
+		{
 			name: "aborts", device: func(c *sim.DeviceConfig) { c.AbortAt = 500 },
 			want: end{version: oldVersion, endStatus: zigate.OTAAbort, ends: 1},
 		},
@@ -337,15 +365,15 @@ func TestUpgradeEndTimes(t *testing.T) {
 		time.Sleep(time.Second)
 		expect("the slot differs", sim.Idle) // its block requests were refused
 
-		l.send(loadImage(file))
-		l.send(notify(lampAddr))
-		l.host.onRequest = func(r zigate.BlockRequest) zigate.Message {
+		l.host.answerWith(func(r zigate.BlockRequest) zigate.Message {
 			m := l.host.block(r).(zigate.BlockSend)
 			if int(m.Offset)+len(m.Data) == len(file) {
 				l.host.send(other) // in time for the upgrade end request
 			}
 			return m
-		}
+		})
+		l.send(loadImage(file))
+		l.send(notify(lampAddr))
 		time.Sleep(2 * time.Second)
 		expect("complete, and nobody answers", sim.Ending)
 		end.Sequence = of[zigate.UpgradeEndRequest](l.take())[0].Sequence
@@ -459,6 +487,40 @@ func TestSleepyNotify(t *testing.T) {
 		synctest.Wait()
 		if s := device.Snapshot(); s.FileVersion != newVersion {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// A device that was off, or did not come back, announces itself when it gets power.
+func TestPower(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := lampConfig()
+		cfg.NeverReturns = true
+		l := newLab(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, image(newVersion, 1000))
+		defer l.stop()
+		device := l.dongle.Device(lamp)
+		l.send(loadImage(l.host.image))
+		for range 2 {
+			l.send(notify(lampAddr))
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if s := device.Snapshot(); s.State != sim.Gone || !s.Away || s.FileVersion != oldVersion {
+				t.Errorf("%s, version %#x", s.State, s.FileVersion)
+			}
+			l.take()
+			device.PowerOn()
+			device.PowerOn() // has it already
+			synctest.Wait()
+			if n := len(of[zigate.DeviceAnnounce](l.take())); n != 1 {
+				t.Errorf("%d announces", n)
+			}
+		}
+		device.PowerOff()
+		device.Query()
+		device.Announce()
+		synctest.Wait()
+		if got := l.take(); len(got) > 0 {
+			t.Errorf("a device without power sends %v", typesOf(got))
 		}
 	})
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -140,5 +141,6 @@ func (v *Device) Query() {
 
 // Transmit sends any frame from the device; its short address is filled in.
 func (v *Device) Transmit(f AirFrame) {
+	f.Payload = slices.Clone(f.Payload)
 	v.dongle.post(func() { v.transmit(f) })
 }

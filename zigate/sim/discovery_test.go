@@ -60,7 +60,11 @@ func TestDescriptors(t *testing.T) {
 			nil,
 		},
 		{
-			"raw node descriptor request",
+			"bind", zigate.Opaque{Kind: zigate.TypeBind, Payload: []byte{0x00, 0x0B, 0x57, 0xFF, 0xFE, 0x2C, 0x89, 0x04, 1, 0, 6}},
+			messages(zigate.BindResponse{Sequence: 1}),
+		},
+		{
+			"raw active endpoints request",
 			zigate.RawAPS{AddrMode: 2, Addr: lampAddr, Cluster: 0x0005, Data: []byte{1, 0x21, 0x90}},
 			messages(zigate.ActiveEndpoints{Sequence: 1, Addr: lampAddr, Endpoints: []uint8{1}}),
 		},

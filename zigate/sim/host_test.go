@@ -138,10 +138,20 @@ func (h *host) hear(frame zigate.Frame) {
 }
 
 func (h *host) answer(r zigate.BlockRequest) zigate.Message {
-	if h.onRequest != nil {
-		return h.onRequest(r)
+	h.mu.Lock()
+	answer := h.onRequest
+	h.mu.Unlock()
+	if answer != nil {
+		return answer(r)
 	}
 	return h.block(r)
+}
+
+// answerWith sets how block requests are answered from now on.
+func (h *host) answerWith(answer func(zigate.BlockRequest) zigate.Message) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.onRequest = answer
 }
 
 // block is the right answer to a block request.

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// staleAfter is how long a pseudo-terminal keeps what nobody reads. A serial line keeps nothing for a port that is not
+// staleAfter is how long the pseudo-terminal keeps what nobody reads. A serial line keeps nothing for a port that is not
 // open.
 const staleAfter = 2 * time.Second
 
@@ -39,7 +39,7 @@ func (d *Dongle) ServePTY(ctx context.Context, link string, ready func(path stri
 	if ready != nil {
 		ready(path)
 	}
-	err = d.serve(ctx, &terminal{master: master, slave: slave})
+	err = d.serve(ctx, &terminal{master: master, slave: slave, staleAfter: staleAfter})
 	if ctx.Err() != nil || errors.Is(err, os.ErrClosed) {
 		return nil
 	}
@@ -52,6 +52,7 @@ func (d *Dongle) ServePTY(ctx context.Context, link string, ready func(path stri
 // terminal is the master side. It throws away what no host has read for a while, so that the next one does not find it.
 type terminal struct {
 	master, slave *os.File
+	staleAfter    time.Duration
 	once          sync.Once
 	// For Write, which is called from one goroutine.
 	unread int
@@ -67,7 +68,7 @@ func (t *terminal) Write(p []byte) (int, error) {
 		if unread == 0 || unread < t.unread {
 			t.since, t.absent = now, false
 		}
-		if unread > 0 && now.Sub(t.since) > staleAfter {
+		if unread > 0 && now.Sub(t.since) > t.staleAfter {
 			t.absent = true
 		}
 		t.unread = unread
@@ -75,7 +76,7 @@ func (t *terminal) Write(p []byte) (int, error) {
 	if t.absent {
 		t.forget()
 	}
-	if err := t.master.SetWriteDeadline(now.Add(staleAfter)); err != nil {
+	if err := t.master.SetWriteDeadline(now.Add(t.staleAfter)); err != nil {
 		return 0, err
 	}
 	n, err := t.master.Write(p)

@@ -1,0 +1,89 @@
+package sim
+
+import (
+	"testing"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+func fuzzDongle(firmware uint8) *Dongle {
+	percent := uint8(50)
+	d := New(Config{
+		Firmware: Firmwares()[int(firmware)%len(Firmwares())], Speed: 1,
+		Devices: []DeviceConfig{{
+			IEEE: 1, Addr: 1, ManufacturerCode: 0x117C, ImageType: 0x1101, ModelID: "model", BatteryPercent: &percent,
+		}},
+	})
+	d.now = time.Unix(1_000_000_000, 0)
+	return d
+}
+
+// settle lets the first events happen.
+func (d *Dongle) settle() {
+	for range 200 {
+		next, any := d.schedule.next()
+		if !any {
+			return
+		}
+		d.now = next
+		if t, ok := d.schedule.due(d.now); ok {
+			t.fire()
+		}
+	}
+}
+
+// Whatever comes over the line, the dongle goes on.
+func FuzzLine(f *testing.F) {
+	f.Add(uint8(0), []byte{3, 3, 1, 3})
+	for _, m := range []zigate.Message{
+		zigate.LoadImage{FileIdentifier: zigate.FileIdentifier, ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 2},
+		zigate.ImageNotify{Target: zigate.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}},
+		zigate.BlockSend{Target: zigate.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}, Data: []byte{1}},
+		zigate.ReadAttributes{Target: zigate.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{4, 5}},
+		zigate.MatchDescriptorRequest{Target: 0xFFFD, Profile: 0x0104, OutClusters: []uint16{0x19}},
+		zigate.RawAPS{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1, Cluster: 0x19, Data: []byte{0x19, 1, 5, 0}},
+		zigate.Opaque{Kind: zigate.TypeBind, Payload: []byte{0, 0, 0, 0, 0, 0, 0, 1}},
+		zigate.Reset{},
+	} {
+		for firmware := range uint8(5) {
+			f.Add(firmware, zigate.AppendFrame(nil, m.Type(), m.AppendPayload(nil)))
+		}
+	}
+	f.Fuzz(func(_ *testing.T, firmware uint8, in []byte) {
+		d := fuzzDongle(firmware)
+		d.receive(in)
+		d.settle()
+	})
+}
+
+// Whatever comes over the air, dongle and device go on.
+func FuzzAir(f *testing.F) {
+	for firmware := range uint8(5) {
+		for mode := range uint8(3) {
+			f.Add(firmware, mode, uint16(clusterOTA), uint16(profileHA), uint8(1), []byte{0x01, 1, 1, 1, 0x7C, 0x11, 1, 0x11, 1, 0, 0, 0, 5, 0})
+			f.Add(firmware, mode, uint16(clusterOTA), uint16(profileHA), uint8(1), []byte{0x19, 1, 5, 0x97, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0})
+			f.Add(firmware, mode, uint16(clusterBasic), uint16(profileHA), uint8(1), []byte{0x18, 1, 1, 4, 0, 0, 0x42, 2, 'a', 'b'})
+			f.Add(firmware, mode, uint16(zdpSimple|zdpResponse), uint16(profileZDP), uint8(0), []byte{1, 0, 1, 0, 8, 1, 4, 1, 0, 1, 1, 0, 0})
+			f.Add(firmware, mode, uint16(zdpMatch), uint16(profileZDP), uint8(0), []byte{1, 1, 0, 4, 1, 0, 1, 0x19, 0})
+		}
+	}
+	f.Fuzz(func(_ *testing.T, firmware, mode uint8, cluster, profile uint16, endpoint uint8, payload []byte) {
+		d := fuzzDongle(firmware)
+		d.rawMode = mode % 3
+		v := d.devices[0]
+		frame := AirFrame{
+			Addr: v.addr, Profile: profile, Cluster: cluster, SourceEndpoint: 1, DestinationEndpoint: endpoint, Payload: payload,
+		}
+		d.hear(v, frame)
+		v.hear(frame)
+		d.settle()
+		d.server.slot = zigate.LoadImage{ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 9, TotalSize: 100}
+		v.client.query()
+		for range 5 {
+			d.settle()
+			v.hear(frame)
+			d.hear(v, frame)
+		}
+	})
+}
