@@ -259,7 +259,7 @@ func (d *Dongle) confirmation(o *outgoing, kind zigate.MsgType, status uint8) zi
 	}
 	if d.traits.buffersInConfirm {
 		c.HasBuffers = true
-		c.NPDUUsed = uint8(min(d.dataRequests, 14))
+		c.NPDUUsed = d.buffersInUse()
 		if !d.traits.v2 {
 			c.APDUUsed = c.NPDUUsed
 		}

@@ -72,7 +72,7 @@ func (d *Dongle) execute() {
 func (d *Dongle) sendStatus(t zigate.MsgType, o outcome) {
 	s := zigate.Status{
 		Status: o.status, Request: t, Sequence: o.sequence, RequestSent: o.sent, Form: d.traits.statusForm,
-		NPDUUsed: uint8(min(d.dataRequests, 14)), APDUUsed: uint8(min(d.dataRequests, 14)),
+		NPDUUsed: d.buffersInUse(), APDUUsed: d.buffersInUse(),
 	}
 	if o.sent != zigate.RequestSentNone {
 		s.APSSequence = d.apsCounter
@@ -85,6 +85,15 @@ func (d *Dongle) sendStatus(t zigate.MsgType, o outcome) {
 		}
 	}
 	d.send(s, 0)
+}
+
+// buffersInUse is what a host is told of the buffers for frames on their way.
+func (d *Dongle) buffersInUse() uint8 {
+	const v1, v2 = 14, 18
+	if d.traits.v2 {
+		return uint8(min(d.dataRequests, v2))
+	}
+	return uint8(min(d.dataRequests, v1))
 }
 
 func (d *Dongle) handle(m zigate.Message) outcome {

@@ -76,17 +76,24 @@ func (t *terminal) Write(p []byte) (int, error) {
 	if t.absent {
 		t.forget()
 	}
-	if err := t.master.SetWriteDeadline(now.Add(t.staleAfter)); err != nil {
-		return 0, err
-	}
-	n, err := t.master.Write(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	n, err := t.writeInTime(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) { // full, and nobody reads
 		t.absent = true
 		t.forget()
-		return len(p), nil
+		n, err = t.writeInTime(p)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			n, err = len(p), nil // lost, as on a line
+		}
 	}
 	t.unread += n
 	return n, err
+}
+
+func (t *terminal) writeInTime(p []byte) (int, error) {
+	if err := t.master.SetWriteDeadline(time.Now().Add(t.staleAfter)); err != nil {
+		return 0, err
+	}
+	return t.master.Write(p)
 }
 
 // forget throws away what waits for a host. An error only means that it stays.

@@ -13,7 +13,7 @@ func TestTerminalForgets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer slave.Close()
-	terminal := &terminal{master: master, slave: slave, staleAfter: time.Millisecond}
+	terminal := &terminal{master: master, slave: slave, staleAfter: 20 * time.Millisecond}
 	defer terminal.Close()
 	write := func(b []byte) {
 		t.Helper()
@@ -22,10 +22,10 @@ func TestTerminalForgets(t *testing.T) {
 		}
 	}
 	write([]byte("old"))
-	time.Sleep(10 * time.Millisecond)
-	for range 30 { // several times of what a terminal holds
+	time.Sleep(50 * time.Millisecond)
+	for range 10 { // several times of what a terminal holds
 		write(bytes.Repeat([]byte{0x5A}, 1000))
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 	write([]byte("new"))
 	buffer := make([]byte, 100_000)
