@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -41,7 +42,7 @@ func demo(ctx context.Context, c call) (err error) {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("%w: takes no argument, got %q", errUsage, flags.Arg(0))
 	}
-	if *speed <= 0 {
+	if !(*speed > 0) { // nor is it NaN
 		return fmt.Errorf("%w: --speed must be more than 0, 1 is the pace of a real radio", errUsage)
 	}
 	cfg, err := loadConfig(c)
@@ -92,7 +93,7 @@ func demo(ctx context.Context, c call) (err error) {
 		ended <- nil
 		return err
 	case <-ctx.Done():
-		return nil
+		return interrupted(*once)
 	}
 
 	limit := ctx
@@ -108,12 +109,20 @@ func demo(ctx context.Context, c call) (err error) {
 	err = u.run(limit)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil // interrupted by the user
+		return interrupted(*once)
 	case err != nil || *once:
 		return err
 	}
 	u.screen.print("Everything is still running; stop it with Ctrl-C.")
 	<-ctx.Done()
+	return nil
+}
+
+// interrupted is how a demo ends that was stopped. One that was to show whether all goes well has not shown it.
+func interrupted(once bool) error {
+	if once {
+		return errors.New("stopped before the devices had their new version")
+	}
 	return nil
 }
 
@@ -213,7 +222,11 @@ func givenImage(ctx context.Context, cfg Config, source, dir string) (demoImage,
 	if err != nil {
 		return demoImage{}, err
 	}
-	return demoImage{name: path.Base(source), file: data, served: data, header: image.Header}, nil
+	name := "image.ota"
+	if u, err := url.Parse(source); err == nil && path.Base(u.Path) != "/" && path.Base(u.Path) != "." {
+		name = path.Base(u.Path)
+	}
+	return demoImage{name: name, file: data, served: data, header: image.Header}, nil
 }
 
 // imageServer serves the demo's images, as a manufacturer's site would.
@@ -251,7 +264,7 @@ func serveImages(images map[zigate.IEEE]demoImage) (*imageServer, error) {
 }
 
 func (s *imageServer) url(name string) string {
-	return fmt.Sprintf("http://%s/%s", s.listener.Addr(), strings.ReplaceAll(name, " ", "%20"))
+	return fmt.Sprintf("http://%s/%s", s.listener.Addr(), url.PathEscape(name))
 }
 
 func (s *imageServer) close() {

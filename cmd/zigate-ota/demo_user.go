@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -212,9 +213,9 @@ func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMe
 // hostAndPort is what mosquitto_sub wants of a broker's URL.
 func hostAndPort(url string) string {
 	_, address, _ := strings.Cut(url, "://")
-	host, port, ok := strings.Cut(address, ":")
-	if !ok {
-		return host
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return strings.Trim(address, "[]")
 	}
 	return host + " -p " + port
 }

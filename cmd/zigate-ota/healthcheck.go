@@ -26,7 +26,9 @@ func healthcheck(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
-	res, err := http.DefaultClient.Do(req)
+	// Straight to the service, whatever proxy the environment names.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("the service does not answer at %s (ZIGATE_OTA_HTTP_ADDR): %w", url, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -65,7 +66,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name, args = args[0], args[1:]
 	}
-	if len(args) > 0 && (args[0] == "-h" || args[0] == "--help" || args[0] == "-help") || name == "help" {
+	if slices.ContainsFunc(args, isHelp) || name == "help" {
 		usage(stdout)
 		return exitOK
 	}
@@ -89,6 +90,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	usage(stderr)
 	return exitUsage
 }
+
+func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
 
 func usage(w io.Writer) {
 	fmt.Fprint(w, "zigate-ota upgrades the firmware of Zigbee devices through a ZiGate, commanded over MQTT.\n\nUsage: zigate-ota [command]\n\n")

@@ -38,7 +38,7 @@ func simulate(ctx context.Context, c call) error {
 		err = fmt.Errorf("takes no argument, got %q", flags.Arg(0))
 	case !known:
 		err = fmt.Errorf("--firmware %q: there are %s", *firmware, strings.Join(slices.Sorted(maps.Keys(firmwares)), ", "))
-	case *speed <= 0:
+	case !(*speed > 0): // nor is it NaN
 		err = errors.New("--speed must be more than 0, 1 is the pace of a real radio")
 	case *tcp == "" && *pty == "":
 		err = errors.New("say where: --tcp 127.0.0.1:9999 or --pty /tmp/zigate")
@@ -54,6 +54,10 @@ func simulate(ctx context.Context, c call) error {
 		}
 	}
 	home := newSimulation(simulatedDevices(), *speed, version)
+	for _, d := range home.Devices() {
+		s := d.Snapshot()
+		fmt.Fprintf(c.stdout, "device %v network address 0x%04x file version 0x%08x\n", s.IEEE, s.Addr, s.FileVersion)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return home.Run(ctx) })
 	if listener != nil {
@@ -64,10 +68,6 @@ func simulate(ctx context.Context, c call) error {
 		group.Go(func() error {
 			return home.ServePTY(ctx, *pty, func(path string) { fmt.Fprintf(c.stdout, "ZIGATE_OTA_DONGLE=%s\n", path) })
 		})
-	}
-	for _, d := range home.Devices() {
-		s := d.Snapshot()
-		fmt.Fprintf(c.stdout, "device %v network address 0x%04x file version 0x%08x\n", s.IEEE, s.Addr, s.FileVersion)
 	}
 	return group.Wait()
 }
