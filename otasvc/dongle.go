@@ -25,6 +25,7 @@ type dongleState struct {
 	noOTA     bool // the firmware does not know the OTA commands
 	info      zigate.Info
 	lastError string
+	apduUsed  uint8 // buffers in use, as far as the firmware tells
 	// session counts connections, so that an answer to an earlier one is told apart.
 	session int
 }
@@ -55,6 +56,7 @@ func (s *Service) connected(info zigate.Info) {
 	s.log.Info("the dongle is connected", "port", info.Port, "firmware", info.Firmware, "euid", info.IEEE)
 	s.happened(Event{Name: EventDongleConnected})
 	s.slotLost()
+	s.watch = watch{} // the handshake has set it
 	s.listDevices()
 }
 
@@ -86,6 +88,18 @@ func (s *Service) disconnected(err error) {
 }
 
 var errDongleAway = errors.New("the dongle is not connected")
+
+// storageEvent warns of trouble with the dongle's flash memory, which holds its network.
+func (s *Service) storageEvent(m zigate.PDMEvent) {
+	switch m.Event {
+	case zigate.PDMSaveFailed, zigate.PDMNoSpace, zigate.PDMRecordTooLarge, zigate.PDMChecksumFailed, zigate.PDMError:
+		const trouble = "the dongle reports a problem with its flash memory; back its network up before anything else"
+		if s.dongle.lastError != trouble {
+			s.log.Error(trouble, "event", m.Event, "record", m.Record)
+		}
+		s.dongle.lastError, s.infoDirty = trouble, true
+	}
+}
 
 // listDevices asks the dongle for its neighbours. Others are met when they announce themselves or ask for something.
 func (s *Service) listDevices() {
@@ -127,6 +141,10 @@ func (s *Service) message(m zigate.Message, lqi uint8, now time.Time) {
 		s.announced(m, lqi, now)
 	case zigate.Leave:
 		s.left(m)
+	case zigate.DataIndication:
+		s.indication(m, lqi, now)
+	case zigate.PDMEvent:
+		s.storageEvent(m)
 	case zigate.UpgradeEndRequest:
 		s.upgradeEnd(m, lqi, now)
 	case zigate.Confirm:

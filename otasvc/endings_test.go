@@ -74,6 +74,10 @@ func TestHowUpgradesEnd(t *testing.T) {
 			device: func(d *sim.DeviceConfig) { d.NeverReturns = true },
 			state:  otasvc.Failed, reason: otasvc.ReasonNotRejoined, attempt: 1,
 		},
+		"well, by pages": {
+			device: func(d *sim.DeviceConfig) { d.PageRequests, d.PageSize = true, 1024 },
+			state:  otasvc.Succeeded, attempt: 1,
+		},
 		"well, asleep most of the time": {
 			device: func(d *sim.DeviceConfig) { d.Sleepy, d.PollInterval = true, 5*time.Second },
 			state:  otasvc.Succeeded, attempt: 1,
@@ -297,4 +301,39 @@ func TestDevicesThatAreNotNeighbours(t *testing.T) {
 			t.Errorf("a device that is not there: %+v", a)
 		}
 	})
+}
+
+func TestFaultsOnLineAndAir(t *testing.T) {
+	tests := map[string]sim.Faults{
+		"frames lost both ways":  {LoseFromDongle: 0.1, LoseToDongle: 0.1},
+		"frames damaged":         {Corrupt: 0.1},
+		"frames doubled":         {Duplicate: 0.3},
+		"frames late":            {Late: 0.2, LateBy: 300 * time.Millisecond},
+		"radio frames lost":      {LoseAir: 0.3},
+		"acknowledgements lost":  {LoseAck: 0.3},
+		"the dongle has no room": {Refuse: 0.2},
+		"resets now and then":    {ResetEvery: 2 * time.Minute},
+		"silent resets":          {ResetEvery: 2 * time.Minute, SilentResets: true},
+		"all at once":            {LoseFromDongle: 0.05, LoseToDongle: 0.05, Corrupt: 0.02, Duplicate: 0.05, Late: 0.05, LateBy: time.Second, LoseAir: 0.1, LoseAck: 0.1, Refuse: 0.05, ResetEvery: 5 * time.Minute},
+	}
+	for name, faults := range tests {
+		t.Run(name, func(t *testing.T) {
+			for _, firmware := range []sim.Firmware{sim.V1_323, sim.V2_324} {
+				cfg := bulbConfig(bulb)
+				cfg.RetryInterval, cfg.Retries = 5*time.Second, 10
+				inWorld(t, sim.Config{Firmware: firmware, Seed: 7, Faults: faults, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+					w.policy.Retries = 20
+					w.restart()
+					w.within(30*time.Minute, "the bulb is known", func() bool { return w.sink.device(bulb).CurrentVersion != nil })
+					url, data := w.image(0x117C, 0x2201, 2, 15_000)
+					w.add(bulb, url)
+					w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: otasvc.Ticket(`"t"`)})
+					if u := w.ended(24*time.Hour, bulb); u.State != otasvc.Succeeded {
+						t.Fatalf("%v: ended %+v", firmware, u)
+					}
+					w.holds(bulb, 2, data)
+				})
+			}
+		})
+	}
 }

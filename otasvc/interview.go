@@ -61,7 +61,7 @@ func (s *Service) dropInterview(d *device) {
 
 // runInterviews starts those that are due.
 func (s *Service) runInterviews(now time.Time) {
-	if !s.dongle.connected {
+	if !s.dongle.connected || s.dongle.apduUsed >= crowded {
 		return
 	}
 	for i := 0; i < len(s.interview.waiting) && s.interview.running < interviewsAtOnce; i++ {

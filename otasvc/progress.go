@@ -148,8 +148,14 @@ func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
 		s.fire(d, triggerSilent, now)
 		return
 	}
+	if u.runtime.notifications > 0 && u.runtime.notifications%distrustEvery == 0 {
+		s.distrustSlot()
+	}
 	s.notify(d, now)
 }
+
+// distrustEvery is after how many notifications without an answer the header is loaded again.
+const distrustEvery = 4
 
 // How the version is read after a download. The dongle lets the device install after 5 s; a device that copies its image
 // needs minutes. Each reading costs a message on air.

@@ -43,6 +43,10 @@ func (s *Service) slotLost() {
 	s.infoDirty = true
 }
 
+// distrustSlot has the header loaded again. The dongle cannot be asked what it holds, and a reset without a word leaves
+// devices silent; loading the same header twice does no harm.
+func (s *Service) distrustSlot() { s.slot.loaded = false }
+
 // schedule gives the slot to an image, and places to the upgrades that wait for it.
 func (s *Service) schedule(now time.Time) {
 	if _, ok := s.dongle.usable(); !ok || s.slot.busy || now.Before(s.slot.retryAt) {
@@ -90,8 +94,26 @@ func (s *Service) waiting(now time.Time) []*device {
 			list = append(list, d)
 		}
 	}
-	slices.SortFunc(list, byQueue)
+	slices.SortFunc(list, func(a, b *device) int {
+		// Who sleeps most of the time and listens now goes first: it may be gone for an hour.
+		return cmp.Or(-compareBool(a.listens(now), b.listens(now)), byQueue(a, b))
+	})
 	return list
+}
+
+func (d *device) listens(now time.Time) bool {
+	return d.Sleepy && now.Before(d.Upgrade.runtime.awakeUntil)
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	default:
+		return -1
+	}
 }
 
 // byQueue is the order of the queue: first come, first served; who gave the slot up stands in line again.

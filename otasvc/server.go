@@ -75,13 +75,18 @@ type transfer struct {
 	restarts    atomic.Uint32 // how often the device began again below its position
 	lastRequest atomic.Int64  // Unix nanoseconds
 	startedAt   atomic.Int64  // of the first request, or of the last restart
-	addr        atomic.Uint32 // network address that the last request came from
+	lastSize    atomic.Uint32 // largest block that the device takes, from its last request
+
+	lastAsked atomic.Uint64 // askedKey of the last request that got a block
 
 	// Only the reader goroutine uses these.
-	reply    zigate.BlockSend
-	wait     zigate.WaitForData
 	runNext  uint32
 	runCount int
+}
+
+// askedKey tells requests of one device apart: a device that asks anew uses another sequence number or offset.
+func askedKey(req *zigate.BlockRequest) uint64 {
+	return uint64(req.Offset)<<8 | uint64(req.Sequence)
 }
 
 // hold answers requests with wait-for-data; zero: until told otherwise.
@@ -117,12 +122,62 @@ type blockServer struct {
 	noticed func()
 	// stray hands the owner a request that no transfer fits.
 	stray func(req zigate.BlockRequest, result BlockResult)
+	// page hands the owner an image page request.
+	page func(tr *transfer, req *zigate.BlockRequest, p pageRequest)
+	// sent is what was written and not acknowledged yet; the reader goroutine's.
+	sent sentBlocks
 }
 
-// answer appends the whole reply frame to dst, or nothing where the request gets none.
+// blockAnswer is the answer to a request: a block or a status, wait-for-data, or nothing. A plain value, so that the
+// block path allocates nothing.
+type blockAnswer struct {
+	kind answerKind
+	send zigate.BlockSend
+	wait zigate.WaitForData
+}
+
+type answerKind uint8
+
+const (
+	answerNothing answerKind = iota
+	answerSend
+	answerWait
+)
+
+// message is the answer as a command; nil: none. It allocates.
+func (a *blockAnswer) message() zigate.Message {
+	switch a.kind {
+	case answerSend:
+		return a.send
+	case answerWait:
+		return a.wait
+	default:
+		return nil
+	}
+}
+
+// answer appends the whole reply frame to dst, or nothing where the request gets none. It is called by the reader
+// goroutine only.
 func (b *blockServer) answer(req *zigate.BlockRequest, now time.Time, dst []byte) []byte {
+	var a blockAnswer
+	tr := b.decide(req, now, true, &a)
+	switch a.kind {
+	case answerSend:
+		dst = zigate.AppendBlockSend(dst, &a.send)
+	case answerWait:
+		dst = zigate.AppendWaitForData(dst, &a.wait)
+	default:
+		return dst
+	}
+	b.sent.push(tr, req)
+	return dst
+}
+
+// decide says what a request gets. tracked says that the reader goroutine is asking, which alone follows the device's
+// run of offsets. tr is the transfer, or nil.
+func (b *blockServer) decide(req *zigate.BlockRequest, now time.Time, tracked bool, a *blockAnswer) (tr *transfer) {
 	table := b.table.Load()
-	tr := table.byAddr[req.Addr]
+	tr = table.byAddr[req.Addr]
 	if req.FieldControl&zigate.BlockHasNodeAddress != 0 {
 		// The node address names the device for certain, whatever network address it has now. Without the bit the
 		// field holds leftovers of an earlier message.
@@ -135,61 +190,86 @@ func (b *blockServer) answer(req *zigate.BlockRequest, now time.Time, dst []byte
 		if _, known := table.known[req.Addr]; known {
 			b.observer.BlockRequest(BlockUnsolicited, 0)
 			b.stray(*req, BlockUnsolicited)
-			return appendBlockStatus(dst, req, zigate.OTAAbort)
+			a.status(req, zigate.OTAAbort)
+			return nil
 		}
 		b.observer.BlockRequest(BlockUnknown, 0)
 		b.stray(*req, BlockUnknown)
-		return dst
+		return nil
 	}
-	return b.answerTransfer(tr, req, now, dst)
+	b.decideTransfer(tr, req, now, tracked, a)
+	return tr
 }
 
-func (b *blockServer) answerTransfer(tr *transfer, req *zigate.BlockRequest, now time.Time, dst []byte) []byte {
+func (b *blockServer) decideTransfer(tr *transfer, req *zigate.BlockRequest, now time.Time, tracked bool, a *blockAnswer) {
 	if req.ManufacturerCode != tr.manufacturerCode || req.ImageType != tr.imageType || req.FileVersion != tr.version {
+		if page, ok := tr.pageRequest(req); ok {
+			b.page(tr, req, page)
+			return
+		}
 		b.observer.BlockRequest(BlockWrongImage, 0)
 		b.stray(*req, BlockWrongImage)
-		return appendBlockStatus(dst, req, zigate.OTAAbort)
+		a.status(req, zigate.OTAAbort)
+		return
 	}
 	size := uint32(len(tr.image))
 	if req.Offset >= size {
 		b.observer.BlockRequest(BlockOutOfRange, 0)
-		return appendBlockStatus(dst, req, zigate.OTAAbort)
+		a.status(req, zigate.OTAAbort)
+		return
 	}
 	switch verdict(tr.verdict.Load()) {
 	case abort:
 		b.observer.BlockRequest(BlockAborted, 0)
-		return appendBlockStatus(dst, req, zigate.OTAAbort)
+		a.status(req, zigate.OTAAbort)
+		return
 	case hold:
 		if seconds := holdSeconds(tr.holdUntil.Load(), now); seconds > 0 {
-			b.note(tr, req, 0, now)
+			b.note(tr, req, 0, now, tracked)
 			b.observer.BlockRequest(BlockHeld, 0)
-			tr.wait = zigate.WaitForData{Target: targetOf(req), Sequence: req.Sequence, Status: zigate.OTAWaitForData, RequestTime: seconds}
-			return zigate.AppendWaitForData(dst, &tr.wait)
+			a.kind = answerWait
+			a.wait = zigate.WaitForData{Target: targetOf(req), Sequence: req.Sequence, Status: zigate.OTAWaitForData, RequestTime: seconds}
+			return
 		}
 	}
-	n := min(uint32(req.MaxDataSize), uint32(b.maxBlock), size-req.Offset)
+	n := tr.blockSize(req.MaxDataSize, b.maxBlock, req.Offset)
+	if n == 0 {
+		b.observer.BlockRequest(BlockOutOfRange, 0)
+		a.status(req, malformedCommand)
+		return
+	}
+	b.note(tr, req, n, now, tracked)
+	b.observer.BlockRequest(BlockServed, int(n))
+	a.kind = answerSend
+	a.send = tr.block(targetOf(req), req.Sequence, req.Offset, n)
+}
+
+// blockSize is how many bytes a request gets: what the device asks for, what is allowed, what fits its route, what is
+// left, whichever is least.
+func (tr *transfer) blockSize(asked, allowed uint8, offset uint32) uint32 {
+	n := min(uint32(asked), uint32(allowed), uint32(len(tr.image))-offset)
 	if largest := tr.largest.Load(); largest != 0 {
 		n = min(n, largest)
 	}
-	if n == 0 {
-		b.observer.BlockRequest(BlockOutOfRange, 0)
-		return appendBlockStatus(dst, req, malformedCommand)
+	return n
+}
+
+// block is n bytes of the image; offset and n must lie inside it.
+func (tr *transfer) block(target zigate.Target, sequence uint8, offset, n uint32) zigate.BlockSend {
+	return zigate.BlockSend{
+		Target: target, Sequence: sequence, Status: zigate.OTASuccess, Offset: offset, FileVersion: tr.version,
+		ImageType: tr.imageType, ManufacturerCode: tr.manufacturerCode, Data: tr.image[offset : offset+n],
 	}
-	b.note(tr, req, n, now)
-	b.observer.BlockRequest(BlockServed, int(n))
-	tr.reply = zigate.BlockSend{
-		Target: targetOf(req), Sequence: req.Sequence, Status: zigate.OTASuccess, Offset: req.Offset,
-		FileVersion: tr.version, ImageType: tr.imageType, ManufacturerCode: tr.manufacturerCode,
-		Data: tr.image[req.Offset : req.Offset+n],
-	}
-	return zigate.AppendBlockSend(dst, &tr.reply)
 }
 
 // note keeps the progress of a transfer: the device asks for n bytes at the request's offset, so it has what is before.
-func (b *blockServer) note(tr *transfer, req *zigate.BlockRequest, n uint32, now time.Time) {
+func (b *blockServer) note(tr *transfer, req *zigate.BlockRequest, n uint32, now time.Time, tracked bool) {
 	at := now.UnixNano()
 	tr.lastRequest.Store(at)
-	tr.addr.Store(uint32(req.Addr))
+	if n > 0 {
+		tr.lastAsked.Store(askedKey(req))
+		tr.lastSize.Store(uint32(req.MaxDataSize))
+	}
 	wake := false
 	if tr.requests.Add(1) == 1 {
 		tr.first.Store(req.Offset)
@@ -197,7 +277,7 @@ func (b *blockServer) note(tr *transfer, req *zigate.BlockRequest, n uint32, now
 		tr.startedAt.Store(at)
 		wake = true
 	}
-	if n > 0 {
+	if tracked && n > 0 {
 		if req.Offset == tr.runNext {
 			tr.runCount++
 		} else {
@@ -208,7 +288,7 @@ func (b *blockServer) note(tr *transfer, req *zigate.BlockRequest, n uint32, now
 	switch position := tr.position.Load(); {
 	case req.Offset > position:
 		tr.position.Store(req.Offset)
-	case req.Offset < position && tr.runCount >= restartRun:
+	case tracked && req.Offset < position && tr.runCount >= restartRun:
 		tr.first.Store(req.Offset)
 		tr.startedAt.Store(at)
 		tr.position.Store(req.Offset)
@@ -238,11 +318,11 @@ func targetOf(req *zigate.BlockRequest) zigate.Target {
 	return zigate.Target{AddrMode: zigate.AddrModeShort, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint}
 }
 
-// appendBlockStatus answers with a status alone. Not for 0x97: the firmware sends that one only right through 0x0506.
-func appendBlockStatus(dst []byte, req *zigate.BlockRequest, status uint8) []byte {
-	m := zigate.BlockSend{
+// status answers with a status alone. Not for 0x97: the firmware sends that one only right through 0x0506.
+func (a *blockAnswer) status(req *zigate.BlockRequest, status uint8) {
+	a.kind = answerSend
+	a.send = zigate.BlockSend{
 		Target: targetOf(req), Sequence: req.Sequence, Status: status, Offset: req.Offset,
 		FileVersion: req.FileVersion, ImageType: req.ImageType, ManufacturerCode: req.ManufacturerCode,
 	}
-	return zigate.AppendBlockSend(dst, &m)
 }

@@ -39,6 +39,7 @@ type Policy struct {
 	Slice            time.Duration // how long an image keeps the slot while another waits
 	Canary           bool          // with all devices: one of each image first
 	Window           *Window       // nil: none is configured
+	QueryWatch       QueryWatch    // when the dongle shows what devices ask for
 	ServeUnsolicited bool          // devices that ask without an upgrade are served
 }
 
@@ -80,11 +81,13 @@ type Service struct {
 	cache      map[string]*cachedImage // by SHA-256
 	dongle     dongleState
 	slot       slot
+	watch      watch
 	asks       []*ask
 	interview  interviewQueue
 	strays     map[uint16]*stray // by network address
-	settled    bool              // it is known whether the dongle is there
-	unsettled  []func()          // requests that wait to know
+	pages      map[*transfer]*pager
+	settled    bool     // it is known whether the dongle is there
+	unsettled  []func() // requests that wait to know
 
 	// What the end of a turn has to tell, to keep, to put before the block server.
 	infoDirty, imagesDirty bool
@@ -104,7 +107,7 @@ func New(o Options) (*Service, error) {
 		groups: map[uint64]*group{}, cache: map[string]*cachedImage{}, strays: map[uint16]*stray{},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
-	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, stray: s.postStray}
+	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, stray: s.postStray, page: s.postPage}
 	s.blocks.table.Store(&blockTable{})
 	s.noteHealth()
 	if o.StateDir != "" {
@@ -128,6 +131,7 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 		close(saved)
 	}
 	defer func() {
+		s.restoreRawMode()
 		stop()
 		s.background.Wait()
 		if s.store != nil {
@@ -166,6 +170,7 @@ func (s *Service) turn(now time.Time) {
 	s.expireStrays(now)
 	s.runInterviews(now)
 	s.schedule(now)
+	s.watchQueries(now)
 	s.refreshTable()
 	s.noteHealth()
 	s.flush(now)
@@ -185,13 +190,6 @@ func (s *Service) async(work func(ctx context.Context) func()) {
 		if then := work(s.ctx); then != nil {
 			s.inbox.post(then)
 		}
-	})
-}
-
-// send submits a command; done runs on the owner goroutine.
-func (s *Service) send(cmd zigate.Message, done func(zigate.Status, error)) {
-	s.radio.Submit(cmd, func(st zigate.Status, err error) {
-		s.inbox.post(func() { done(st, err) })
 	})
 }
 
@@ -258,21 +256,20 @@ func (s *Service) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byt
 	return s.blocks.answer(req, time.Now(), dst)
 }
 
-// HandleBlockStatus takes the dongle's acknowledgement of a block. Part of zigate.Handler.
-func (s *Service) HandleBlockStatus(st *zigate.Status) {
-	if st.Status == 0 || !s.log.Enabled(context.Background(), slog.LevelDebug) {
-		return
-	}
-	s.log.Debug("the dongle did not take a block; the device will ask again", "status", st.Status)
-}
-
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
 func (s *Service) HandleMessage(m zigate.Message, lqi uint8) {
+	if ind, ok := m.(zigate.DataIndication); ok && ind.Cluster == zigate.ClusterOTA && ind.SrcAddrMode == zigate.AddrModeShort {
+		if req, ok := zigate.ParseImageBlockRequest(ind.Payload); ok {
+			req.Endpoint, req.Cluster, req.AddrMode, req.Addr = ind.SrcEndpoint, ind.Cluster, ind.SrcAddrMode, ind.SrcAddr
+			s.indicatedBlock(req)
+		}
+	}
 	s.inbox.postMessage(func() { s.message(m, lqi, time.Now()) })
 }
 
 // HandleConnected learns that the dongle is there. Part of zigate.Handler.
 func (s *Service) HandleConnected(info zigate.Info) {
+	s.blocks.sent.reset()
 	s.inbox.post(func() {
 		s.connected(info)
 		s.settle()

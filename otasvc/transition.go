@@ -41,6 +41,9 @@ func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 	if t == triggerYield {
 		return
 	}
+	if t == triggerSilent {
+		s.distrustSlot()
+	}
 	u.Attempt++
 	u.StartedAt, u.StartOffset, u.ZCLStatus = time.Time{}, 0, nil
 	u.runtime = upgradeRuntime{notBefore: now.Add(retryDelay), yieldedAt: u.runtime.yieldedAt}

@@ -178,6 +178,7 @@ type upgradeRuntime struct {
 	nextNotify    time.Time
 	offeredAt     time.Time
 	yieldedAt     time.Time // stands in the queue since then, having given the slot up
+	awakeUntil    time.Time // the device was heard and listens
 	notBefore     time.Time // a further attempt waits until then
 	lastActivity  time.Time // last block request, for the stall time-out
 	nextRead      time.Time // next reading of the version while applying

@@ -27,8 +27,11 @@ type world struct {
 	service *otasvc.Service
 	sink    *recorder
 	policy  otasvc.Policy
+	dongle  *zigate.Dongle
 	stop    func()
 	stopSim func()
+	// stopService stops the service before the dongle's connection, as a clean stop does.
+	stopService func()
 }
 
 // recorder is a Sink that keeps what it is told.
@@ -95,7 +98,7 @@ func (noObserver) ImageFetched(otasvc.Status)                                 {}
 func defaultPolicy() otasvc.Policy {
 	return otasvc.Policy{
 		Concurrency: 4, BlockSize: 64, NotifyInterval: 15 * time.Second, NotifyAttempts: 20, StallTimeout: 5 * time.Minute,
-		RejoinTimeout: 15 * time.Minute, Retries: 2, Slice: 15 * time.Minute, Canary: true,
+		RejoinTimeout: 15 * time.Minute, Retries: 2, QueryWatch: otasvc.WatchIdle, Slice: 15 * time.Minute, Canary: true,
 	}
 }
 
@@ -140,11 +143,22 @@ func (w *world) start() {
 	}
 	w.sink = newRecorder()
 	dongle := zigate.NewDongle(zigate.Options{Dialer: w.sim.Dialer("sim"), Handler: w.service, Logger: log})
+	w.dongle = dongle
 	ctx, cancel := context.WithCancel(w.t.Context())
-	var running sync.WaitGroup
+	serviceCtx, cancelService := context.WithCancel(ctx)
+	var running, service sync.WaitGroup
 	running.Go(func() { _ = dongle.Run(ctx) })
-	running.Go(func() { _ = w.service.Run(ctx, dongle, w.sink) })
-	w.stop = func() { cancel(); running.Wait() }
+	service.Go(func() { _ = w.service.Run(serviceCtx, dongle, w.sink) })
+	w.stop = func() { cancelService(); cancel(); service.Wait(); running.Wait() }
+	w.stopService = func() { cancelService(); service.Wait(); cancel(); running.Wait() }
+}
+
+// command sends a command past the service.
+func (w *world) command(m zigate.Message) {
+	w.t.Helper()
+	if _, err := w.dongle.Command(w.t.Context(), m); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) restart() { w.stop(); w.start() }

@@ -13,6 +13,11 @@ const (
 	queryHasHardware       = 0x01
 	queryNextImageSize     = 12 // with the ZCL header
 	queryHardwareFieldSize = 2
+
+	imageBlockRequestCommand = 0x03
+	imageBlockRequestSize    = 17 // with the ZCL header, without the optional fields
+	upgradeEndRequestCommand = 0x06
+	upgradeEndRequestSize    = 12 // with the ZCL header
 )
 
 // QueryNextImage is a device's question for an image: what it is, what it runs, and often its hardware version, which
@@ -32,17 +37,12 @@ type QueryNextImage struct {
 // control, then manufacturer, image type, version and, with field control bit 0, hardware version, little-endian. It is
 // false for any other ZCL frame and for a truncated one.
 func ParseQueryNextImage(zcl []byte) (QueryNextImage, bool) {
-	if len(zcl) < queryNextImageSize {
-		return QueryNextImage{}, false
-	}
-	control := zcl[0]
-	if control&(zclFrameTypeMask|zclManufacturerSpecific|zclServerToClient) != zclClusterCommand ||
-		zcl[2] != queryNextImageCommand {
+	if !isClientCommand(zcl, queryNextImageCommand, queryNextImageSize) {
 		return QueryNextImage{}, false
 	}
 	q := QueryNextImage{
 		Sequence:          zcl[1],
-		NoDefaultResponse: control&zclNoDefaultResponse != 0,
+		NoDefaultResponse: zcl[0]&zclNoDefaultResponse != 0,
 		ManufacturerCode:  binary.LittleEndian.Uint16(zcl[4:]),
 		ImageType:         binary.LittleEndian.Uint16(zcl[6:]),
 		FileVersion:       binary.LittleEndian.Uint32(zcl[8:]),
@@ -74,4 +74,62 @@ func (q QueryNextImage) AppendZCL(dst []byte) []byte {
 		dst = binary.LittleEndian.AppendUint16(dst, q.HardwareVersion)
 	}
 	return dst
+}
+
+// ParseImageBlockRequest reads an image block request from the payload of a DataIndication on ClusterOTA, for firmware
+// that shows it in no other way (RawModeRaw): frame control, sequence, command 0x03, field control, manufacturer, image
+// type, version, offset, largest size, then the node address (field control bit 0) and the delay (bit 1),
+// little-endian. Endpoint, cluster and address are the indication's: the caller sets them. It is false for any other
+// ZCL frame and for a truncated one.
+func ParseImageBlockRequest(zcl []byte) (BlockRequest, bool) {
+	if !isClientCommand(zcl, imageBlockRequestCommand, imageBlockRequestSize) {
+		return BlockRequest{}, false
+	}
+	r := BlockRequest{
+		Sequence:          zcl[1],
+		FieldControl:      zcl[3],
+		ManufacturerCode:  binary.LittleEndian.Uint16(zcl[4:]),
+		ImageType:         binary.LittleEndian.Uint16(zcl[6:]),
+		FileVersion:       binary.LittleEndian.Uint32(zcl[8:]),
+		Offset:            binary.LittleEndian.Uint32(zcl[12:]),
+		MaxDataSize:       zcl[16],
+		BlockRequestDelay: NoBlockRequestDelay,
+	}
+	rest := zcl[imageBlockRequestSize:]
+	if r.FieldControl&BlockHasNodeAddress != 0 {
+		if len(rest) < 8 {
+			return BlockRequest{}, false
+		}
+		r.NodeAddress = IEEE(binary.LittleEndian.Uint64(rest))
+		rest = rest[8:]
+	}
+	if r.FieldControl&BlockHasDelay != 0 {
+		if len(rest) < 2 {
+			return BlockRequest{}, false
+		}
+		r.BlockRequestDelay = binary.LittleEndian.Uint16(rest)
+	}
+	return r, true
+}
+
+// ParseUpgradeEndRequest reads an upgrade end request from the payload of a DataIndication on ClusterOTA: frame control,
+// sequence, command 0x06, status, manufacturer, image type, version, little-endian. Endpoint, cluster and address are
+// the indication's: the caller sets them. It is false for any other ZCL frame and for a truncated one.
+func ParseUpgradeEndRequest(zcl []byte) (UpgradeEndRequest, bool) {
+	if !isClientCommand(zcl, upgradeEndRequestCommand, upgradeEndRequestSize) {
+		return UpgradeEndRequest{}, false
+	}
+	return UpgradeEndRequest{
+		Sequence:         zcl[1],
+		Status:           zcl[3],
+		ManufacturerCode: binary.LittleEndian.Uint16(zcl[4:]),
+		ImageType:        binary.LittleEndian.Uint16(zcl[6:]),
+		FileVersion:      binary.LittleEndian.Uint32(zcl[8:]),
+	}, true
+}
+
+// isClientCommand tells whether a ZCL frame is this cluster command of a client, with at least size bytes.
+func isClientCommand(zcl []byte, command byte, size int) bool {
+	return len(zcl) >= size && zcl[2] == command &&
+		zcl[0]&(zclFrameTypeMask|zclManufacturerSpecific|zclServerToClient) == zclClusterCommand
 }

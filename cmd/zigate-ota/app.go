@@ -56,7 +56,7 @@ func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
 		return nil, fmt.Errorf("%w (ZIGATE_OTA_IMAGE_DIR)", err)
 	}
 	a.service, err = otasvc.New(otasvc.Options{
-		Images: images, Observer: meters, Logger: log, StateDir: cfg.StateDir, Policy: cfg.Upgrade.policy(),
+		Images: images, Observer: meters, Logger: log, StateDir: cfg.StateDir, Policy: cfg.Upgrade.policy(cfg.DongleQueryWatch.watch()),
 	})
 	if err != nil {
 		return nil, err
@@ -131,8 +131,9 @@ type taskFunc func(ctx context.Context) error
 
 func (f taskFunc) Run(ctx context.Context) error { return f(ctx) }
 
-// Run runs everything until ctx is done or a part fails. It stops in reverse: first HTTP and what works on upgrades,
-// then the MQTT client, which still has to say what they did, then the embedded broker and the simulated dongle.
+// Run runs everything until ctx is done or a part fails. It stops in reverse: first HTTP and the service, which has a
+// last word for the dongle, then the dongle's connection, then the MQTT client, which still has to say what they did,
+// then the embedded broker and the simulated dongle.
 func (a *app) Run(ctx context.Context) error {
 	var base []task
 	if a.broker != nil {
@@ -141,11 +142,8 @@ func (a *app) Run(ctx context.Context) error {
 	if a.home != nil {
 		base = append(base, a.home)
 	}
-	work := []task{
-		taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, a.dongle, a.bridge) }),
-		a.dongle, a.http, taskFunc(a.announceReady),
-	}
-	return runStages(ctx, base, []task{a.client}, work)
+	service := taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, a.dongle, a.bridge) })
+	return runStages(ctx, base, []task{a.client}, []task{a.dongle}, []task{service, a.http, taskFunc(a.announceReady)})
 }
 
 // announceReady closes ready when the listeners are there.
@@ -217,12 +215,24 @@ func newLogger(w io.Writer, cfg LogConfig) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
+// watch is the configuration in the service's terms.
+func (w QueryWatch) watch() otasvc.QueryWatch {
+	switch w {
+	case QueryWatchAlways:
+		return otasvc.WatchAlways
+	case QueryWatchIdle:
+		return otasvc.WatchIdle
+	default:
+		return otasvc.WatchNever
+	}
+}
+
 // policy is the configuration in the service's terms.
-func (c UpgradeConfig) policy() otasvc.Policy {
+func (c UpgradeConfig) policy(watch otasvc.QueryWatch) otasvc.Policy {
 	p := otasvc.Policy{
 		Concurrency: c.Concurrency, BlockSize: uint8(c.BlockSize), NotifyInterval: c.NotifyInterval,
 		NotifyAttempts: c.NotifyAttempts, StallTimeout: c.StallTimeout, RejoinTimeout: c.RejoinTimeout, Retries: c.Retries,
-		Slice: c.Slice, Canary: c.Canary, ServeUnsolicited: c.Unsolicited == UnsolicitedServe,
+		Slice: c.Slice, Canary: c.Canary, QueryWatch: watch, ServeUnsolicited: c.Unsolicited == UnsolicitedServe,
 	}
 	if !c.Window.IsZero() {
 		p.Window = &otasvc.Window{Begin: c.Window.Start, End: c.Window.End}
