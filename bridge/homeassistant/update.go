@@ -2,7 +2,12 @@ package homeassistant
 
 import (
 	"fmt"
+	"math"
+	"net/netip"
 	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -31,13 +36,12 @@ func Update(d otasvc.DeviceRecord) UpdateState {
 		s.InstalledVersion = FormatVersion(*d.CurrentVersion)
 		s.LatestVersion = s.InstalledVersion
 	}
-	if d.ModelID != "" {
-		s.Title = d.ModelID + " firmware"
+	if model := label(d.ModelID); model != "" {
+		s.Title = model + " firmware"
 	}
 	if o := d.Offer; o != nil && d.UpdateAvailable {
 		s.LatestVersion = FormatVersion(o.ImageVersion)
-		s.ReleaseSummary = truncate(o.ReleaseNotes, maxSummary)
-		s.ReleaseURL = httpURL(o.URL)
+		s.ReleaseSummary, s.ReleaseURL = release(o)
 	}
 	if u := d.Upgrade; u != nil {
 		switch u.State {
@@ -45,14 +49,35 @@ func Update(d otasvc.DeviceRecord) UpdateState {
 			s.InProgress = true
 		case otasvc.Downloading, otasvc.Paused:
 			s.InProgress = true
-			progress := u.Progress
-			s.UpdatePercentage = &progress
+			s.UpdatePercentage = percentage(u.Progress)
 		}
-		if s.InProgress {
+		// An image that waits on the device is what an installation would install.
+		if s.InProgress || u.State == otasvc.Downloaded {
 			s.LatestVersion = FormatVersion(u.ImageVersion)
 		}
 	}
 	return s
+}
+
+// release is what is told of an image: the text of its release notes, and the address where there is more. Some indexes
+// have the address of a page instead of a text.
+func release(o *otasvc.Offer) (summary, address string) {
+	notes := strings.TrimSpace(o.ReleaseNotes)
+	if !strings.ContainsFunc(notes, unicode.IsSpace) {
+		if address = httpURL(notes); address != "" {
+			return "", address
+		}
+	}
+	return truncate(notes, maxSummary), httpURL(o.URL)
+}
+
+// percentage is a progress that Home Assistant takes: from 0 to 100, or nothing.
+func percentage(p float64) *float64 {
+	if math.IsNaN(p) {
+		return nil
+	}
+	p = min(max(p, 0), 100)
+	return &p
 }
 
 // FormatVersion writes a file version as Home Assistant shows it: 0x and 8 lower-case hex digits.
@@ -67,11 +92,22 @@ func truncate(s string, n int) string {
 	return string(r[:n-1]) + "…"
 }
 
-// httpURL is s if it is a valid http or https URL without credentials, else empty.
+// httpURL is s if it is a valid http or https URL without credentials, else empty. It is at least as strict as Home
+// Assistant, which also looks at the port's range and at what stands in brackets.
 func httpURL(s string) string {
 	u, err := url.Parse(s)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil {
 		return ""
+	}
+	if port := u.Port(); port != "" {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return ""
+		}
+	}
+	if strings.ContainsAny(u.Host, "[]") {
+		if a, err := netip.ParseAddr(u.Hostname()); err != nil || !a.Is6() {
+			return ""
+		}
 	}
 	return u.String()
 }

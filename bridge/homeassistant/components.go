@@ -1,0 +1,118 @@
+package homeassistant
+
+import (
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// stateIdle is what the state sensor of a device shows that never had an upgrade.
+const stateIdle = "idle"
+
+// The templates are read against the retained records of the MQTT contract. None, which Home Assistant shows as unknown, is
+// what they make of a number that there is not.
+const (
+	templateState     = "{{ value_json.upgrade.state if value_json.upgrade else '" + stateIdle + "' }}"
+	templateProgress  = "{{ value_json.upgrade.progress if value_json.upgrade else None }}"
+	templateSpeed     = "{{ value_json.upgrade.bytesPerSecond if value_json.upgrade else 0 }}"
+	templateRemaining = "{{ value_json.upgrade.remainingSeconds if value_json.upgrade else None }}"
+
+	templateDongleOnline = "{{ 'online' if value_json.dongle.connected else 'offline' }}"
+	templateConnected    = "{{ 'ON' if value_json.dongle.connected else 'OFF' }}"
+	templateFirmware     = "{{ value_json.dongle.firmware }}"
+	templateQueued       = "{{ value_json.upgrades.queued }}"
+	templateActive       = "{{ value_json.upgrades.active }}"
+)
+
+// deviceComponents are the entities of a device.
+func (o Options) deviceComponents(euid zigate.IEEE) map[string]component {
+	record := o.device(euid)
+	payload := `{"deviceId":"` + euid.String() + `"}`
+	button := func(operation, name, icon string) component {
+		return o.needsDongle(component{
+			Platform: platformButton, Name: name, EntityCategory: categoryConfig, Icon: icon,
+			CommandTopic: o.request(operation), PayloadPress: payload,
+		})
+	}
+	no := false
+	return identified(euid, map[string]component{
+		"update": o.needsDongle(component{
+			Platform: platformUpdate, Name: "Firmware", DeviceClass: "firmware", EntityCategory: categoryConfig,
+			StateTopic: record + "/update", CommandTopic: o.request("upgrade"), PayloadInstall: payload,
+			JSONAttributesTopic: record,
+			DisplayPrecision:    1, // a percent of an image can take minutes
+		}),
+		"cancel": button("cancel", "Cancel upgrade", "mdi:cancel"),
+		"pause":  button("pause", "Pause upgrade", "mdi:pause"),
+		"resume": button("resume", "Resume upgrade", "mdi:play"),
+		"state": {
+			Platform: platformSensor, Name: "Upgrade state", DeviceClass: "enum", EntityCategory: categoryDiagnostic,
+			Icon: "mdi:state-machine", StateTopic: record, ValueTemplate: templateState, Options: states(),
+		},
+		"progress": {
+			Platform: platformSensor, Name: "Upgrade progress", EntityCategory: categoryDiagnostic,
+			Icon: "mdi:progress-download", StateTopic: record, ValueTemplate: templateProgress, Unit: "%",
+		},
+		// The speed is for those who look for what slows a network down.
+		"speed": {
+			Platform: platformSensor, Name: "Upgrade speed", DeviceClass: "data_rate", EntityCategory: categoryDiagnostic,
+			EnabledByDefault: &no, Icon: "mdi:speedometer", StateTopic: record, ValueTemplate: templateSpeed, Unit: "B/s",
+		},
+		"remaining": {
+			Platform: platformSensor, Name: "Upgrade remaining time", DeviceClass: "duration",
+			EntityCategory: categoryDiagnostic, StateTopic: record, ValueTemplate: templateRemaining, Unit: "s",
+		},
+	})
+}
+
+// dongleComponents are the entities of the dongle, which stands for the service too.
+func (o Options) dongleComponents(euid zigate.IEEE) map[string]component {
+	sensor := func(name, icon, template, stateClass string) component {
+		return component{
+			Platform: platformSensor, Name: name, EntityCategory: categoryDiagnostic, StateClass: stateClass, Icon: icon,
+			StateTopic: o.info(), ValueTemplate: template,
+		}
+	}
+	return identified(euid, map[string]component{
+		"connection": {
+			Platform: platformBinarySensor, Name: "Connection", DeviceClass: "connectivity",
+			EntityCategory: categoryDiagnostic, StateTopic: o.info(), ValueTemplate: templateConnected,
+		},
+		"firmware": sensor("Firmware version", "mdi:chip", templateFirmware, ""),
+		// A state class makes them numbers, which can be compared and drawn.
+		"queued": sensor("Queued upgrades", "mdi:tray-full", templateQueued, "measurement"),
+		"active": sensor("Running upgrades", "mdi:progress-download", templateActive, "measurement"),
+		"check": o.needsDongle(component{
+			Platform: platformButton, Name: "Check all devices", EntityCategory: categoryConfig,
+			Icon: "mdi:cloud-search-outline", CommandTopic: o.request("check"), PayloadPress: "{}",
+		}),
+	})
+}
+
+// needsDongle makes an entity available only while the dongle is connected, the service being there.
+func (o Options) needsDongle(c component) component {
+	c.Availability = []availability{{Topic: o.status()}, {Topic: o.info(), ValueTemplate: templateDongleOnline}}
+	c.AvailabilityMode = availabilityAll
+	return c
+}
+
+// identified gives the components what all of them have.
+func identified(euid zigate.IEEE, components map[string]component) map[string]component {
+	for name, c := range components {
+		c.UniqueID = ObjectID(euid) + "_" + name
+		c.QoS = qos
+		components[name] = c
+	}
+	return components
+}
+
+// states are all values of the state sensor. Home Assistant ignores a value that is not among them.
+func states() []string {
+	list := []string{stateIdle}
+	for _, s := range []otasvc.State{
+		otasvc.Scheduled, otasvc.Queued, otasvc.Notified, otasvc.Downloading, otasvc.Paused, otasvc.Downloaded,
+		otasvc.Applying, otasvc.Succeeded, otasvc.Failed, otasvc.Cancelled,
+	} {
+		list = append(list, string(s))
+	}
+	return list
+}
