@@ -29,6 +29,7 @@ type device struct {
 	HardwareVersion  *uint16   `json:"hardwareVersion,omitempty"`
 	Endpoint         uint8     `json:"endpoint,omitempty"`
 	Sleepy           bool      `json:"sleepy,omitempty"`
+	Battery          *uint8    `json:"battery,omitempty"` // percent
 	CurrentVersion   *uint32   `json:"currentVersion,omitempty"`
 	LastSeen         time.Time `json:"lastSeen,omitzero"`
 	Interviewed      bool      `json:"interviewed,omitempty"`

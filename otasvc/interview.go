@@ -17,6 +17,12 @@ const (
 	interviewPause    = 10 * time.Minute // after all attempts, before a sign of life begins them anew
 )
 
+// The Power Configuration cluster and its BatteryPercentageRemaining, in half percents, 255 if unknown (ZCL 3.3).
+const (
+	clusterPower       uint16 = 0x0001
+	attrBatteryPercent uint16 = 0x0021
+)
+
 type interviewState struct {
 	wanted   bool
 	running  bool
@@ -165,6 +171,10 @@ func (s *Service) findOTAClient(d *device, addr uint16, endpoints []uint8, then 
 func (s *Service) readIdentity(d *device, done func(error)) {
 	basic := []uint16{zigate.AttrManufacturerName, zigate.AttrModel}
 	s.readAttributes(d, zigate.ClusterBasic, zigate.DirectionToServer, basic, replyTimeout, func(error) {
+		if d.Sleepy {
+			// Not waited for: it has no say in who the device is.
+			s.readAttributes(d, clusterPower, zigate.DirectionToServer, []uint16{attrBatteryPercent}, replyTimeout, func(error) {})
+		}
 		ota := []uint16{zigate.AttrOTAFileVersion, zigate.AttrOTAManufacturer, zigate.AttrOTAImageType}
 		s.readAttributes(d, zigate.ClusterOTA, zigate.DirectionToClient, ota, replyTimeout, func(err error) {
 			if errors.Is(err, errNoReply) && d.CurrentVersion != nil {
@@ -181,6 +191,12 @@ func (s *Service) attribute(d *device, at zigate.Attribute, now time.Time) {
 		return
 	}
 	switch {
+	case at.Cluster == clusterPower && at.ID == attrBatteryPercent:
+		if v, ok := at.Uint(); ok && v <= 200 {
+			if setIfNew(&d.Battery, uint8(v/2)) {
+				s.stateDirty = true
+			}
+		}
 	case at.Cluster == zigate.ClusterBasic && at.ID == zigate.AttrManufacturerName:
 		s.setText(d, &d.ManufacturerName, at.Text())
 	case at.Cluster == zigate.ClusterBasic && at.ID == zigate.AttrModel:

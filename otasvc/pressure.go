@@ -111,3 +111,21 @@ func (s *Service) send(cmd zigate.Message, done func(zigate.Status, error)) {
 	}
 	try(1)
 }
+
+// postLater answers a request after a delay, unless the device has asked anew by then. Part of the block server: called
+// on the reader goroutine.
+func (s *Service) postLater(tr *transfer, req *zigate.BlockRequest, delay time.Duration) {
+	asked, requests := *req, tr.requests.Load()
+	time.AfterFunc(delay, func() {
+		s.inbox.postMessage(func() {
+			if tr.requests.Load() != requests || s.ctx.Err() != nil {
+				return
+			}
+			now := time.Now()
+			var a blockAnswer
+			s.blocks.decideTransfer(tr, &asked, now, false, &a)
+			tr.nextBlock.Store(now.Add(s.policy.BlockInterval).UnixNano())
+			s.sendAnswer(&a)
+		})
+	})
+}

@@ -136,19 +136,25 @@ func (s *Service) queueUpgrade(d *device, req UpgradeRequest, o Offer, respond R
 	}
 }
 
-// upgradeAll queues every device for which an update is available. With a canary the first device of each image goes
-// ahead of the others.
+// upgradeAll queues every device for which an update is available.
 func (s *Service) upgradeAll(req UpgradeRequest, respond Respond, now time.Time) {
 	if why, ok := s.dongle.usable(); !ok && req.At.IsZero() {
 		respond(fail(ServiceNotAvailable, nil, "%s", why))
 		return
 	}
+	g := s.queueGroup(req, func(d *device, o *Offer) bool { return updateAvailable(d, o) && d.active() == nil }, now)
+	s.whenSaved(func() { respond(Answer{Status: InProgress}) })
+	s.finishGroup(g) // at once where there was nothing to do
+}
+
+// queueGroup queues the devices that wanted picks. With a canary the first device of each image goes ahead of the others.
+func (s *Service) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bool, now time.Time) *group {
 	s.nextGroup++
 	g := &group{ID: s.nextGroup, Ticket: req.Ticket, Members: []UpgradeResult{}}
 	canaries := map[string]*device{}
 	for _, d := range s.sortedDevices() {
 		o := s.offer(d)
-		if !updateAvailable(d, o) || d.active() != nil {
+		if !wanted(d, o) {
 			continue
 		}
 		u := s.newUpgrade(d, *o, req.At, nil, now)
@@ -161,6 +167,31 @@ func (s *Service) upgradeAll(req UpgradeRequest, respond Respond, now time.Time)
 		g.Members = append(g.Members, UpgradeResult{EUID: d.EUID, State: u.State})
 	}
 	s.groups[g.ID] = g
-	s.whenSaved(func() { respond(Answer{Status: InProgress}) })
-	s.finishGroup(g) // at once where there was nothing to do
+	return g
+}
+
+// autoInterval is how often the policy looks for devices to upgrade.
+const autoInterval = time.Minute
+
+// upgradeByPolicy begins what the policy "auto" wants: every device for which an update is available, in the window. An
+// image that has failed on a device, or was cancelled, is left to people from then on.
+func (s *Service) upgradeByPolicy(now time.Time) {
+	if !s.policy.Auto || now.Before(s.autoAt) {
+		return
+	}
+	s.autoAt = now.Add(autoInterval)
+	if _, ok := s.dongle.usable(); !ok {
+		return
+	}
+	if s.policy.Window != nil && s.policy.Window.Next(now).After(now) {
+		return
+	}
+	wanted := func(d *device, o *Offer) bool {
+		tried := d.Upgrade != nil && (d.active() != nil || o != nil && d.Upgrade.SHA256 == o.SHA256)
+		return updateAvailable(d, o) && d.CurrentVersion != nil && !tried
+	}
+	if g := s.queueGroup(UpgradeRequest{}, wanted, now); len(g.Members) == 0 {
+		delete(s.groups, g.ID)
+		s.nextGroup--
+	}
 }

@@ -331,7 +331,11 @@ func (s *Service) fillPlaces(im *cachedImage, busy int, now time.Time) {
 		if busy >= s.policy.Concurrency {
 			return
 		}
-		if d.Upgrade.SHA256 == im.sha256 {
+		switch {
+		case d.Upgrade.SHA256 != im.sha256:
+		case d.Battery != nil && int(*d.Battery) < s.policy.MinBattery:
+			s.fire(d, triggerBattery, now)
+		default:
 			s.offerTo(d, im, now)
 			busy++
 		}

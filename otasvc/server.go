@@ -77,6 +77,7 @@ type transfer struct {
 	startedAt   atomic.Int64  // of the first request, or of the last restart
 	lastSize    atomic.Uint32 // largest block that the device takes, from its last request
 
+	nextBlock atomic.Int64  // Unix nanoseconds; no block before, where a pace is set
 	lastAsked atomic.Uint64 // askedKey of the last request that got a block
 
 	// Only the reader goroutine uses these.
@@ -124,6 +125,10 @@ type blockServer struct {
 	stray func(req zigate.BlockRequest, result BlockResult)
 	// page hands the owner an image page request.
 	page func(tr *transfer, req *zigate.BlockRequest, p pageRequest)
+	// interval is the shortest time between two blocks of a device; 0: none.
+	interval time.Duration
+	// later hands the owner a request that is to be answered after a delay.
+	later func(tr *transfer, req *zigate.BlockRequest, delay time.Duration)
 	// sent is what was written and not acknowledged yet; the reader goroutine's.
 	sent sentBlocks
 }
@@ -238,11 +243,37 @@ func (b *blockServer) decideTransfer(tr *transfer, req *zigate.BlockRequest, now
 		a.status(req, malformedCommand)
 		return
 	}
+	if b.interval > 0 && tracked {
+		if early := time.Duration(tr.nextBlock.Load() - now.UnixNano()); early > 0 {
+			b.pace(tr, req, early, now, a)
+			return
+		}
+		tr.nextBlock.Store(now.Add(b.interval).UnixNano())
+	}
 	b.note(tr, req, n, now, tracked)
 	b.observer.BlockRequest(BlockServed, int(n))
 	a.kind = answerSend
 	a.send = tr.block(targetOf(req), req.Sequence, req.Offset, n)
 }
+
+// pace answers a device that asks sooner than the shortest time between two blocks allows: a little later, or, where
+// that would be taken for silence, with wait-for-data.
+func (b *blockServer) pace(tr *transfer, req *zigate.BlockRequest, early time.Duration, now time.Time, a *blockAnswer) {
+	b.note(tr, req, 0, now, true)
+	if early <= longestDelay {
+		b.later(tr, req, early)
+		return
+	}
+	b.observer.BlockRequest(BlockHeld, 0)
+	a.kind = answerWait
+	a.wait = zigate.WaitForData{
+		Target: targetOf(req), Sequence: req.Sequence, Status: zigate.OTAWaitForData,
+		RequestTime: uint32((early + time.Second - 1) / time.Second),
+	}
+}
+
+// longestDelay is how long an answer may be delayed before devices take the silence for a loss and ask again.
+const longestDelay = 2 * time.Second
 
 // blockSize is how many bytes a request gets: what the device asks for, what is allowed, what fits its route, what is
 // left, whichever is least.

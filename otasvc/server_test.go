@@ -30,6 +30,7 @@ func testServer(image []byte) (*blockServer, *transfer, *blockCounter, *[]BlockR
 		maxBlock: 64, observer: counter, noticed: func() {},
 		stray: func(_ zigate.BlockRequest, r BlockResult) { strays = append(strays, r) },
 		page:  func(*transfer, *zigate.BlockRequest, pageRequest) {},
+		later: func(*transfer, *zigate.BlockRequest, time.Duration) {},
 	}
 	b.table.Store(&blockTable{
 		byAddr: map[uint16]*transfer{testAddr: tr}, byNode: map[zigate.IEEE]*transfer{0x000b57fffec6a5b2: tr},

@@ -31,6 +31,9 @@ type ImageStore interface {
 type Policy struct {
 	Concurrency      int           // downloads at once, at least 1
 	BlockSize        uint8         // largest block in bytes, 1 to 64
+	BlockInterval    time.Duration // shortest time between two blocks of a device; 0: as fast as it asks
+	MinBattery       int           // percent; a battery device below it is not upgraded
+	Auto             bool          // every device for which an update is available is upgraded, in the window
 	NotifyInterval   time.Duration // between two image notifications
 	NotifyAttempts   int           // notifications without a block request before an attempt ends with noResponse
 	StallTimeout     time.Duration // without a block request before an attempt ends with stalled
@@ -86,8 +89,9 @@ type Service struct {
 	interview  interviewQueue
 	strays     map[uint16]*stray // by network address
 	pages      map[*transfer]*pager
-	settled    bool     // it is known whether the dongle is there
-	unsettled  []func() // requests that wait to know
+	autoAt     time.Time // next look for upgrades that the policy wants
+	settled    bool      // it is known whether the dongle is there
+	unsettled  []func()  // requests that wait to know
 
 	// What the end of a turn has to tell, to keep, to put before the block server.
 	infoDirty, imagesDirty bool
@@ -107,7 +111,8 @@ func New(o Options) (*Service, error) {
 		groups: map[uint64]*group{}, cache: map[string]*cachedImage{}, strays: map[uint16]*stray{},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
-	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, stray: s.postStray, page: s.postPage}
+	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, interval: o.Policy.BlockInterval}
+	s.blocks.stray, s.blocks.page, s.blocks.later = s.postStray, s.postPage, s.postLater
 	s.blocks.table.Store(&blockTable{})
 	s.noteHealth()
 	if o.StateDir != "" {
@@ -169,6 +174,7 @@ func (s *Service) turn(now time.Time) {
 	s.expireUpgrades(now)
 	s.expireStrays(now)
 	s.runInterviews(now)
+	s.upgradeByPolicy(now)
 	s.schedule(now)
 	s.watchQueries(now)
 	s.refreshTable()

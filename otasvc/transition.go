@@ -157,7 +157,10 @@ func (s *Service) finishGroup(g *group) {
 		return
 	}
 	delete(s.groups, g.ID)
-	s.whenSaved(func() { s.sink.UpgradeEnded(g.Ticket, answer) })
+	s.stateDirty = true
+	if len(g.Ticket) > 0 {
+		s.whenSaved(func() { s.sink.UpgradeEnded(g.Ticket, answer) })
+	}
 }
 
 // newUpgrade queues an upgrade of a device to an offered image.

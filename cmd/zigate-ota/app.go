@@ -232,7 +232,8 @@ func (c UpgradeConfig) policy(watch otasvc.QueryWatch) otasvc.Policy {
 	p := otasvc.Policy{
 		Concurrency: c.Concurrency, BlockSize: uint8(c.BlockSize), NotifyInterval: c.NotifyInterval,
 		NotifyAttempts: c.NotifyAttempts, StallTimeout: c.StallTimeout, RejoinTimeout: c.RejoinTimeout, Retries: c.Retries,
-		Slice: c.Slice, Canary: c.Canary, QueryWatch: watch, ServeUnsolicited: c.Unsolicited == UnsolicitedServe,
+		Slice: c.Slice, Canary: c.Canary, QueryWatch: watch, BlockInterval: c.BlockInterval, MinBattery: c.MinBattery,
+		Auto: c.Policy == PolicyAuto, ServeUnsolicited: c.Unsolicited == UnsolicitedServe,
 	}
 	if !c.Window.IsZero() {
 		p.Window = &otasvc.Window{Begin: c.Window.Start, End: c.Window.End}

@@ -3,6 +3,7 @@ package library
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/sha3"
 	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
@@ -17,16 +18,22 @@ import (
 const (
 	CheckSHA256 = "SHA-256 of the download"
 	CheckSHA512 = "SHA-512 of the download"
+	CheckSHA3   = "SHA3-256 of the download"
 )
 
 // Request is an image to fetch.
 type Request struct {
 	// URL is http, https, file (below Options.Dir), or controller://driver/<name>/<file>.
 	URL string
-	// SHA256 and SHA512 are of the whole download, before it is unwrapped, in hex of any case; empty for no check.
-	SHA256, SHA512 string
-	// ManufacturerCode and ImageType must equal the file's where they are given, with Force, too.
+	// SHA256, SHA512 and SHA3 (SHA3-256) are of the whole download, before it is unwrapped, in hex of any case; empty for
+	// no check.
+	SHA256, SHA512, SHA3 string
+	// ManufacturerCode, ImageType and FileVersion must equal the file's where they are given, with Force, too.
 	ManufacturerCode, ImageType *uint16
+	FileVersion                 *uint32
+	// Size, in bytes, must be that of the image or of the whole download; 0 for no check. Both are called the size of
+	// the file by those who list images. It is not looked at where there is a digest, which says more.
+	Size uint32
 	// Force takes the image although a digest or one of its own checks fails. The image's Checks tell which.
 	Force bool
 	// Progress, where it is not nil, is called as bytes arrive, from Fetch's goroutine. Total is -1 while it is unknown;
@@ -48,15 +55,34 @@ func (l *Library) Fetch(ctx context.Context, request Request) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	f, err := validate(download, &request)
+	return l.take(download, shown(u), &request)
+}
+
+// take checks a download and puts the image in it into the store. The URL is for people.
+func (l *Library) take(download []byte, url string, request *Request) (Image, error) {
+	f, err := validate(download, request)
 	if err != nil {
-		return Image{}, fmt.Errorf("%w: %s: %w", ErrValidation, shown(u), err)
+		return Image{}, fmt.Errorf("%w: %s: %w", ErrValidation, url, err)
 	}
-	image, err := l.store(f, shown(u))
+	image, err := l.store(f, url, downloadDigests(download))
 	if err != nil {
-		return Image{}, fmt.Errorf("store the image from %s: %w", shown(u), err)
+		return Image{}, fmt.Errorf("store the image from %s: %w", url, err)
 	}
 	return image, nil
+}
+
+// Download returns the bytes that are at the URL (see [Request]) and keeps none of them. Of the options, Dir is only
+// read, and need not exist. Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy].
+func Download(ctx context.Context, options Options, url string) ([]byte, error) {
+	l, err := newLibrary(options)
+	if err != nil {
+		return nil, fmt.Errorf("download: %w", err)
+	}
+	u, err := parseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	return l.get(ctx, u, nil)
 }
 
 // get returns the bytes that are at the URL.
@@ -97,6 +123,12 @@ func validate(download []byte, request *Request) (*otafile.File, error) {
 	if want := request.ImageType; want != nil && *want != f.Header.ImageType {
 		return nil, fmt.Errorf("its image type is 0x%04X (%d), not 0x%04X (%d)", f.Header.ImageType, f.Header.ImageType, *want, *want)
 	}
+	if want := request.FileVersion; want != nil && *want != f.Header.FileVersion {
+		return nil, fmt.Errorf("its file version is 0x%08X, not 0x%08X", f.Header.FileVersion, *want)
+	}
+	if want := request.Size; want != 0 && len(digests) == 0 && int64(want) != int64(len(f.Image)) && int64(want) != int64(len(download)) {
+		return nil, fmt.Errorf("it should have %d bytes, but the image has %d, the download %d", want, len(f.Image), len(download))
+	}
 	if err := refuse(f.Verify(), request.Force); err != nil {
 		return nil, err
 	}
@@ -104,24 +136,56 @@ func validate(download []byte, request *Request) (*otafile.File, error) {
 	return f, nil
 }
 
+// digest is one way to take the digest of a download.
+type digest struct {
+	check  string // the name of the check
+	prefix string // what stands before the hex where the kind is not clear otherwise
+	size   int    // bytes
+	sum    func(b []byte) []byte
+	wanted func(*Request) string
+}
+
+// digests are the ways, by which indexes and requests say what a download must be.
+func digests() []digest {
+	return []digest{
+		{CheckSHA256, "sha256:", sha256.Size, func(b []byte) []byte { s := sha256.Sum256(b); return s[:] }, func(r *Request) string { return r.SHA256 }},
+		{CheckSHA512, "sha512:", sha512.Size, func(b []byte) []byte { s := sha512.Sum512(b); return s[:] }, func(r *Request) string { return r.SHA512 }},
+		{CheckSHA3, "sha3-256:", 32, func(b []byte) []byte { s := sha3.Sum256(b); return s[:] }, func(r *Request) string { return r.SHA3 }},
+	}
+}
+
+// downloadDigests are all digests of a download, as in Image.Downloads.
+func downloadDigests(download []byte) []string {
+	var all []string
+	for _, d := range digests() {
+		all = append(all, d.prefix+hex.EncodeToString(d.sum(download)))
+	}
+	return all
+}
+
+// downloads are the digests that the request gives, as in Image.Downloads.
+func (r *Request) downloads() []string {
+	var given []string
+	for _, d := range digests() {
+		if wanted := d.wanted(r); wanted != "" {
+			given = append(given, d.prefix+strings.ToLower(wanted))
+		}
+	}
+	return given
+}
+
 func checkDigests(download []byte, request *Request) ([]otafile.Check, error) {
 	var checks []otafile.Check
-	for _, digest := range []struct {
-		name, expected string
-		size           int
-		sum            func() []byte
-	}{
-		{CheckSHA256, request.SHA256, sha256.Size, func() []byte { s := sha256.Sum256(download); return s[:] }},
-		{CheckSHA512, request.SHA512, sha512.Size, func() []byte { s := sha512.Sum512(download); return s[:] }},
-	} {
-		if digest.expected == "" {
+	for _, digest := range digests() {
+		wanted := digest.wanted(request)
+		if wanted == "" {
 			continue
 		}
-		expected, err := hex.DecodeString(digest.expected)
+		expected, err := hex.DecodeString(wanted)
 		if err != nil || len(expected) != digest.size {
-			return nil, fmt.Errorf("%s: the expected digest must be %d hex digits, not %q", digest.name, 2*digest.size, digest.expected)
+			return nil, fmt.Errorf("%s: the expected digest must be %d hex digits, not %q", digest.check, 2*digest.size, wanted)
 		}
-		check := otafile.Check{Name: digest.name, Status: otafile.Failed, Expected: hex.EncodeToString(expected), Found: hex.EncodeToString(digest.sum())}
+		check := otafile.Check{Name: digest.check, Status: otafile.Failed, Expected: hex.EncodeToString(expected), Found: hex.EncodeToString(digest.sum(download))}
 		if check.Expected == check.Found {
 			check.Status = otafile.Passed
 		}

@@ -24,6 +24,9 @@ const (
 var (
 	errNoByte  = errors.New("no byte came in time")
 	errTooSlow = errors.New("the download is too slow")
+
+	// errNotModified: what is at the URL is what the condition of the download names.
+	errNotModified = errors.New("it has not changed")
 )
 
 // newTransport makes the library's own transport. Downloads are rare and from all kinds of places, so connections are
@@ -49,6 +52,18 @@ type download struct {
 	body    *body
 
 	validator string // what If-Range takes: a strong entity tag or a date; empty when a resume would not be safe
+	condition revision
+	revision  revision // of what came
+}
+
+// revision is what a server says about the state of a file, to ask later whether there is another one (RFC 9110, 13.1).
+type revision struct {
+	ETag         string `json:"etag,omitempty"`
+	LastModified string `json:"lastModified,omitempty"`
+}
+
+func revisionOf(response *http.Response) revision {
+	return revision{ETag: response.Header.Get("ETag"), LastModified: response.Header.Get("Last-Modified")}
 }
 
 // brokenError is an error after which the download can go on with another connection.
@@ -59,51 +74,56 @@ func (e *brokenError) Unwrap() error { return e.err }
 
 // download gets what is at an http or https URL; see allow for trusted.
 func (l *Library) download(ctx context.Context, u *url.URL, trusted string, progress func(done, total int64)) ([]byte, error) {
-	if err := l.allow(u, trusted); err != nil {
+	d := &download{url: u, body: &body{name: shown(u), max: l.options.MaxBytes, total: -1, progress: progress}}
+	if err := l.run(ctx, d, trusted); err != nil {
 		return nil, err
+	}
+	return d.body.data, nil
+}
+
+// run runs a download that has a URL, a body and perhaps a condition.
+func (l *Library) run(ctx context.Context, d *download, trusted string) error {
+	if err := l.allow(d.url, trusted); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	d := &download{
-		client: &http.Client{
-			Transport: l.transport,
-			CheckRedirect: func(r *http.Request, via []*http.Request) error {
-				if len(via) > maxRedirects {
-					return fmt.Errorf("%w: %s: it is redirected more than %d times", ErrAccess, shown(u), maxRedirects)
-				}
-				if err := l.allow(r.URL, trusted); err != nil {
-					return fmt.Errorf("%w (%s redirects there)", err, shown(u))
-				}
-				return nil
-			},
+	d.client = &http.Client{
+		Transport: l.transport,
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			if len(via) > maxRedirects {
+				return fmt.Errorf("%w: %s: it is redirected more than %d times", ErrAccess, d.body.name, maxRedirects)
+			}
+			if err := l.allow(r.URL, trusted); err != nil {
+				return fmt.Errorf("%w (%s redirects there)", err, d.body.name)
+			}
+			return nil
 		},
-		url:     u,
-		timeout: l.options.FetchTimeout,
-		idle:    time.AfterFunc(l.options.FetchTimeout, func() { cancel(errNoByte) }),
-		body:    &body{name: shown(u), max: l.options.MaxBytes, total: -1, progress: progress},
 	}
+	d.timeout = l.options.FetchTimeout
+	d.idle = time.AfterFunc(d.timeout, func() { cancel(errNoByte) })
 	defer d.idle.Stop()
 	for resumes := 0; ; resumes++ {
 		err := d.attempt(ctx, resumes > 0)
-		if err == nil {
-			return d.body.data, nil
+		if err == nil || err == errNotModified {
+			return err
 		}
 		if ctx.Err() != nil {
 			err = d.cause(ctx)
 		}
 		var broken *brokenError
 		if !errors.As(err, &broken) {
-			return nil, err
+			return err
 		}
 		if resumes == maxResumes {
-			return nil, fmt.Errorf("%w: %s: %w (given up after %d attempts)", ErrAccess, shown(u), err, resumes+1)
+			return fmt.Errorf("%w: %s: %w (given up after %d attempts)", ErrAccess, d.body.name, err, resumes+1)
 		}
-		l.log.Debug("image download broke off", "url", shown(u), "bytes", len(d.body.data), "error", err)
+		l.log.Debug("image download broke off", "url", d.body.name, "bytes", len(d.body.data), "error", err)
 		if resumes > 0 {
 			select {
 			case <-time.After(resumeDelay << (resumes - 1)):
 			case <-ctx.Done():
-				return nil, d.cause(ctx)
+				return d.cause(ctx)
 			}
 		}
 	}
@@ -113,9 +133,9 @@ func (l *Library) download(ctx context.Context, u *url.URL, trusted string, prog
 func (d *download) cause(ctx context.Context) error {
 	switch cause := context.Cause(ctx); cause {
 	case errNoByte:
-		return fmt.Errorf("%w: %s: no byte came for %s, after %d", ErrAccess, shown(d.url), d.timeout, len(d.body.data))
+		return fmt.Errorf("%w: %s: no byte came for %s, after %d", ErrAccess, d.body.name, d.timeout, len(d.body.data))
 	default:
-		return fmt.Errorf("%w: %s: %w", ErrAccess, shown(d.url), cause)
+		return fmt.Errorf("%w: %s: %w", ErrAccess, d.body.name, cause)
 	}
 }
 
@@ -123,7 +143,7 @@ func (d *download) cause(ctx context.Context) error {
 func (d *download) attempt(ctx context.Context, again bool) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url.String(), nil)
 	if err != nil {
-		return fmt.Errorf("%w: %s: the URL is malformed", ErrAccess, shown(d.url))
+		return fmt.Errorf("%w: %s: the URL is malformed", ErrAccess, d.body.name)
 	}
 	request.Header.Set("User-Agent", userAgent)
 	request.Header.Set("Accept-Encoding", "identity") // a transport that was handed in might unpack otherwise
@@ -134,6 +154,9 @@ func (d *download) attempt(ctx context.Context, again bool) error {
 	if from > 0 {
 		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 		request.Header.Set("If-Range", d.validator)
+	} else {
+		setIf(request.Header, "If-None-Match", d.condition.ETag)
+		setIf(request.Header, "If-Modified-Since", d.condition.LastModified)
 	}
 	d.idle.Reset(d.timeout)
 	response, err := d.client.Do(request)
@@ -155,6 +178,12 @@ func (d *download) attempt(ctx context.Context, again bool) error {
 	return d.body.checkWhole()
 }
 
+func setIf(h http.Header, name, value string) {
+	if value != "" {
+		h.Set(name, value)
+	}
+}
+
 // doError sorts what a request fails with. The first one's failure is final: most likely the URL is wrong, and who asked
 // wants to know at once.
 func (d *download) doError(err error, again bool) error {
@@ -169,7 +198,7 @@ func (d *download) doError(err error, again bool) error {
 	if again {
 		return &brokenError{err}
 	}
-	return fmt.Errorf("%w: %s: %w", ErrAccess, shown(d.url), err)
+	return fmt.Errorf("%w: %s: %w", ErrAccess, d.body.name, err)
 }
 
 // begin decides by a response's head how its body continues what is there.
@@ -180,7 +209,10 @@ func (d *download) begin(response *http.Response, from int64) error {
 		d.body.restart()
 		d.body.total = response.ContentLength
 		d.validator = validatorOf(response)
+		d.revision = revisionOf(response)
 		return d.body.checkTotal()
+	case response.StatusCode == http.StatusNotModified && from == 0 && d.condition != (revision{}):
+		return errNotModified
 	case response.StatusCode == http.StatusPartialContent && from > 0:
 		start, total, ok := parseContentRange(response.Header.Get("Content-Range"))
 		other := validatorOf(response)
@@ -196,7 +228,7 @@ func (d *download) begin(response *http.Response, from int64) error {
 		d.validator = ""
 		return &brokenError{errors.New("the server has no such part of the file any more")}
 	}
-	return fmt.Errorf("%w: %s: the server answered %d %s", ErrAccess, shown(d.url), response.StatusCode, http.StatusText(response.StatusCode))
+	return fmt.Errorf("%w: %s: the server answered %d %s", ErrAccess, d.body.name, response.StatusCode, http.StatusText(response.StatusCode))
 }
 
 // validatorOf returns what a later If-Range may say of the response (RFC 9110, 13.1.5): a weak entity tag will not do.

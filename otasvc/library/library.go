@@ -62,9 +62,10 @@ type Library struct {
 	log       *slog.Logger
 	storeDir  string
 
-	storing sync.Mutex // held while files of the store are written or removed
-	mu      sync.RWMutex
-	images  map[string]Image // by SHA-256
+	storing   sync.Mutex        // held while files of the store are written or removed
+	mu        sync.RWMutex      // never held while a disk or the network is waited for
+	images    map[string]Image  // by SHA-256
+	downloads map[string]string // the SHA-256 of the image in a download, by each of Image.Downloads
 }
 
 // Image is an image in the store. What it refers to is shared: do not change it.
@@ -77,43 +78,20 @@ type Image struct {
 	Warnings []string
 	Checks   []otafile.Check // those of the download's digests first
 	StoredAt time.Time
+
+	// Downloads are the digests of the downloads that held this image, such as "sha512:" and hex: the image may have
+	// come in several containers.
+	Downloads []string
+	// UnusedSince is since when nobody has referred to the image, as far as Sweep has seen; zero while it is in use.
+	UnusedSince time.Time
 }
 
 // Open opens the library in Options.Dir, which must have no other one open. It removes what an interrupted Fetch left
 // behind, and sets stored files aside that are damaged; the logger is told.
 func Open(options Options) (*Library, error) {
-	if options.Dir == "" {
-		return nil, errors.New("open image library: no folder is given")
-	}
-	dir, err := filepath.Abs(options.Dir)
+	l, err := newLibrary(options)
 	if err != nil {
 		return nil, fmt.Errorf("open image library: %w", err)
-	}
-	options.Dir = dir
-	options.MaxBytes = cmp.Or(options.MaxBytes, defaultMaxBytes)
-	options.FetchTimeout = cmp.Or(options.FetchTimeout, defaultFetchTimeout)
-	director, err := url.Parse(cmp.Or(options.DirectorURL, defaultDirectorURL))
-	if err != nil || !isHTTP(director) || director.Host == "" {
-		return nil, fmt.Errorf("open image library: the director's URL must be http or https with a host, such as %s", defaultDirectorURL)
-	}
-	for _, pattern := range options.AllowedHosts {
-		if _, err := path.Match(pattern, ""); err != nil || strings.TrimSpace(pattern) == "" {
-			return nil, fmt.Errorf("open image library: %q is no host pattern; write them like ota.example.com or *.example.com", pattern)
-		}
-	}
-	l := &Library{
-		options:   options,
-		director:  director,
-		transport: options.Transport,
-		log:       options.Logger,
-		storeDir:  filepath.Join(dir, "store"),
-		images:    map[string]Image{},
-	}
-	if l.transport == nil {
-		l.transport = newTransport()
-	}
-	if l.log == nil {
-		l.log = slog.New(slog.DiscardHandler)
 	}
 	if err := os.MkdirAll(l.storeDir, 0o755); err != nil {
 		return nil, fmt.Errorf("open image library: %w", err)
@@ -124,12 +102,83 @@ func Open(options Options) (*Library, error) {
 	return l, nil
 }
 
+// newLibrary makes a library without a look at the disk.
+func newLibrary(options Options) (*Library, error) {
+	if options.Dir == "" {
+		return nil, errors.New("no folder is given")
+	}
+	dir, err := filepath.Abs(options.Dir)
+	if err != nil {
+		return nil, err
+	}
+	options.Dir = dir
+	options.MaxBytes = cmp.Or(options.MaxBytes, defaultMaxBytes)
+	options.FetchTimeout = cmp.Or(options.FetchTimeout, defaultFetchTimeout)
+	director, err := url.Parse(cmp.Or(options.DirectorURL, defaultDirectorURL))
+	if err != nil || !isHTTP(director) || director.Host == "" {
+		return nil, fmt.Errorf("the director's URL must be http or https with a host, such as %s", defaultDirectorURL)
+	}
+	for _, pattern := range options.AllowedHosts {
+		if _, err := path.Match(pattern, ""); err != nil || strings.TrimSpace(pattern) == "" {
+			return nil, fmt.Errorf("%q is no host pattern; write them like ota.example.com or *.example.com", pattern)
+		}
+	}
+	l := &Library{
+		options:   options,
+		director:  director,
+		transport: options.Transport,
+		log:       options.Logger,
+		storeDir:  filepath.Join(dir, "store"),
+		images:    map[string]Image{},
+		downloads: map[string]string{},
+	}
+	if l.transport == nil {
+		l.transport = newTransport()
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	return l, nil
+}
+
 // Image returns the stored image with this SHA-256 (hex, lower case).
 func (l *Library) Image(sha256 string) (Image, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	image, ok := l.images[sha256]
 	return image, ok
+}
+
+// imageOf returns the stored image that one of these downloads held; the digests are as in Image.Downloads.
+func (l *Library) imageOf(downloads ...string) (Image, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for _, digest := range downloads {
+		if image, ok := l.images[l.downloads[digest]]; ok {
+			return image, true
+		}
+	}
+	return Image{}, false
+}
+
+// learn makes an image known, or known anew.
+func (l *Library) learn(image Image) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.images[image.SHA256] = image
+	for _, digest := range image.Downloads {
+		l.downloads[digest] = image.SHA256
+	}
+}
+
+// drop makes an image unknown.
+func (l *Library) drop(sha256 string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, digest := range l.images[sha256].Downloads {
+		delete(l.downloads, digest)
+	}
+	delete(l.images, sha256)
 }
 
 // Images returns all stored images, by manufacturer code, image type, file version and SHA-256.

@@ -34,6 +34,9 @@ type report struct {
 	Warnings []string        `json:"warnings,omitempty"`
 	Checks   []otafile.Check `json:"checks,omitempty"`
 	StoredAt time.Time       `json:"storedAt"`
+
+	Downloads   []string  `json:"downloads,omitempty"`
+	UnusedSince time.Time `json:"unusedSince,omitzero"`
 }
 
 // Load returns the bytes to serve, after another look at whether they are still what they were. It fails with
@@ -84,8 +87,9 @@ func (l *Library) Remove(sha256 string) error {
 	return nil
 }
 
-// store puts an image into the store. One that is there already only gets its report renewed.
-func (l *Library) store(f *otafile.File, url string) (Image, error) {
+// store puts an image into the store. One that is there already only gets its report renewed. The downloads are digests
+// of what it came in.
+func (l *Library) store(f *otafile.File, url string, downloads []string) (Image, error) {
 	l.storing.Lock()
 	defer l.storing.Unlock()
 	image := Image{
@@ -97,19 +101,18 @@ func (l *Library) store(f *otafile.File, url string) (Image, error) {
 		Warnings: f.Warnings,
 		Checks:   f.Checks,
 		StoredAt: time.Now().UTC().Truncate(time.Second),
+
+		Downloads: downloads,
 	}
 	path := l.path(image.SHA256, imageExt)
 	there, err := os.ReadFile(path)
 	intact := err == nil && bytes.Equal(there, f.Image)
 	if before, known := l.Image(image.SHA256); known && intact {
 		image.StoredAt = before.StoredAt
+		image.Downloads = addDownloads(before.Downloads, downloads)
 	}
 	// The report first: without an image it means nothing, so a stop between the two leaves the store as it was.
-	side, err := json.MarshalIndent(image.report(), "", "  ")
-	if err != nil {
-		return Image{}, err
-	}
-	if err := l.write(l.path(image.SHA256, reportExt), append(side, '\n')); err != nil {
+	if err := l.writeReport(image); err != nil {
 		return Image{}, err
 	}
 	if !intact {
@@ -120,15 +123,31 @@ func (l *Library) store(f *otafile.File, url string) (Image, error) {
 	if err := syncDir(l.storeDir); err != nil {
 		return Image{}, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.images[image.SHA256] = image
+	l.learn(image)
 	return image, nil
+}
+
+// maxDownloads bounds what is kept of the downloads that an image came in: a few containers, with a few digests each.
+const maxDownloads = 12
+
+// addDownloads adds digests to those that are known; the oldest go when there are too many.
+func addDownloads(known, add []string) []string {
+	all := slices.DeleteFunc(slices.Clone(known), func(digest string) bool { return slices.Contains(add, digest) })
+	all = append(all, add...)
+	return all[max(0, len(all)-maxDownloads):]
+}
+
+func (l *Library) writeReport(image Image) error {
+	side, err := json.MarshalIndent(image.report(), "", "  ")
+	if err != nil {
+		return err
+	}
+	return l.write(l.path(image.SHA256, reportExt), append(side, '\n'))
 }
 
 // write writes a file beside its place and moves it there, so that it is there whole or not at all.
 func (l *Library) write(path string, b []byte) (err error) {
-	f, err := os.CreateTemp(l.storeDir, "*"+temporaryExt)
+	f, err := os.CreateTemp(filepath.Dir(path), "*"+temporaryExt)
 	if err != nil {
 		return err
 	}
@@ -224,7 +243,8 @@ func (l *Library) scanImage(digest string) {
 		}
 	}
 	image.URL, image.Wrapper, image.Warnings, image.Checks, image.StoredAt = r.URL, r.Wrapper, r.Warnings, r.Checks, r.StoredAt
-	l.images[digest] = image
+	image.Downloads, image.UnusedSince = r.Downloads, r.UnusedSince
+	l.learn(image)
 }
 
 func (l *Library) readReport(digest string) (r report, err error) {
@@ -237,7 +257,10 @@ func (l *Library) readReport(digest string) (r report, err error) {
 }
 
 func (i *Image) report() report {
-	return report{URL: i.URL, Wrapper: i.Wrapper, Warnings: i.Warnings, Checks: i.Checks, StoredAt: i.StoredAt}
+	return report{
+		URL: i.URL, Wrapper: i.Wrapper, Warnings: i.Warnings, Checks: i.Checks, StoredAt: i.StoredAt,
+		Downloads: i.Downloads, UnusedSince: i.UnusedSince,
+	}
 }
 
 // setAside gives a damaged image another name, under which a person may look at it and nothing here does.
@@ -248,12 +271,6 @@ func (l *Library) setAside(digest, why string) {
 		return
 	}
 	l.log.Error("a stored image is damaged and was set aside; fetch it again", "file", path+corruptExt, "why", why)
-}
-
-func (l *Library) drop(digest string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.images, digest)
 }
 
 func (l *Library) path(digest, ext string) string { return filepath.Join(l.storeDir, digest+ext) }
