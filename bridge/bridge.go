@@ -38,6 +38,8 @@ type Options struct {
 	Out      Publisher
 	Observer Observer
 	Logger   *slog.Logger
+	// Discovery is how Home Assistant is told of the devices; nil: not at all. DongleID is filled in.
+	Discovery *homeassistant.Options
 }
 
 // Bridge turns requests from MQTT into calls of the service, and what the service tells into messages. It is an
@@ -49,17 +51,23 @@ type Bridge struct {
 	out      Publisher
 	observer Observer
 	log      *slog.Logger
+	home     *discovery // nil: none
 }
 
 // New makes a Bridge; it needs no running.
 func New(o Options) *Bridge {
-	return &Bridge{topics: o.Topics, version: o.Version, service: o.Service, out: o.Out, observer: o.Observer, log: o.Logger}
+	b := &Bridge{topics: o.Topics, version: o.Version, service: o.Service, out: o.Out, observer: o.Observer, log: o.Logger}
+	if o.Discovery != nil {
+		b.home = newDiscovery(*o.Discovery, o.Out)
+	}
+	return b
 }
 
 var _ otasvc.Sink = (*Bridge)(nil)
 
 // DeviceChanged publishes a device's record and its Home Assistant update state.
 func (b *Bridge) DeviceChanged(d otasvc.DeviceRecord) {
+	b.home.deviceChanged(d) // before the states that its entities read
 	b.out.Retain(b.topics.Device(d.EUID), marshal(newDevicePayload(d)))
 	b.out.Retain(b.topics.Update(d.EUID), marshal(homeassistant.Update(d)))
 	b.observer.DeviceChanged(d)
@@ -67,6 +75,7 @@ func (b *Bridge) DeviceChanged(d otasvc.DeviceRecord) {
 
 // DeviceGone clears the retained topics of a device that has left for good.
 func (b *Bridge) DeviceGone(euid zigate.IEEE) {
+	b.home.deviceGone(euid) // first: entities must not read topics that are empty
 	b.out.Clear(b.topics.Device(euid))
 	b.out.Clear(b.topics.Update(euid))
 	b.observer.DeviceGone(euid)
@@ -74,6 +83,7 @@ func (b *Bridge) DeviceGone(euid zigate.IEEE) {
 
 // InfoChanged publishes the service's own record.
 func (b *Bridge) InfoChanged(r otasvc.InfoRecord) {
+	b.home.infoChanged(r)
 	b.out.Retain(b.topics.Info(), marshal(newInfoPayload(b.version, r)))
 	b.observer.InfoChanged(r)
 }

@@ -69,6 +69,7 @@ var operations = map[string]operation{
 		keys: map[string]key{
 			"deviceId": keyDeviceOrAll, "url": keyURL, "sha256": keySHA256, "sha512": keySHA512,
 			"imageVersion": keyImageVersion, "allowDowngrade": keyAllowDowngrade, "force": keyForce, "when": keyWhen,
+			"apply": keyApply,
 		},
 		required: []string{"deviceId"},
 		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
@@ -79,6 +80,7 @@ var operations = map[string]operation{
 			s.Upgrade(otasvc.UpgradeRequest{
 				Device: r.device, All: r.all, URL: r.url, SHA256: r.sha256, SHA512: r.sha512, ImageVersion: r.imageVersion,
 				AllowDowngrade: r.allowDowngrade, Force: r.force, At: r.at, Window: r.window,
+				Install: r.install, InstallAt: r.installAt,
 				Ticket: marshal(ticket{Operation: "upgrade", Transaction: r.transaction}),
 			}, respond)
 		},

@@ -41,6 +41,8 @@ type request struct {
 	force            bool
 	at               time.Time
 	window           bool
+	install          otasvc.Install
+	installAt        time.Time
 	seconds          time.Duration
 	name             string
 }
@@ -117,6 +119,24 @@ var (
 		}
 		if err != nil {
 			return errors.New(`must be "now", "window" or an RFC 3339 time such as "2026-11-21T02:00:00Z"`)
+		}
+		return nil
+	})
+	keyApply = key(func(raw json.RawMessage, r *request) error {
+		s, err := text(raw, 1, 64)
+		if err == nil {
+			switch s {
+			case "now":
+				return nil
+			case "hold":
+				r.install = otasvc.InstallHold
+				return nil
+			}
+			r.installAt, err = time.Parse(time.RFC3339, s)
+			r.install = otasvc.InstallAt
+		}
+		if err != nil {
+			return errors.New(`must be "now", "hold" or an RFC 3339 time such as "2026-11-21T02:00:00Z"`)
 		}
 		return nil
 	})

@@ -108,8 +108,11 @@ func (s *Service) expireUpgrades(now time.Time) {
 		if u.State == Scheduled && !now.Before(u.DueAt) {
 			s.fire(d, triggerDue, now)
 		}
-		if u.State == Paused && !u.PausedUntil.IsZero() && !now.Before(u.PausedUntil) {
+		if u.Held && !u.PausedUntil.IsZero() && !now.Before(u.PausedUntil) {
 			s.resume(d, now)
+		}
+		if u.State == Downloaded && u.installDue(now) && s.dongle.connected {
+			s.install(d, now)
 		}
 		if !s.dongle.connected {
 			continue
@@ -192,6 +195,9 @@ func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
 		wait := readingInterval
 		if u.Verify.Announced {
 			wait = readingReturned
+		} else if u.WasHeld && d.active() == u && d.NetworkAddress != nil {
+			// The word to install may not have reached it.
+			s.endResponse(d, d.target(), u.EndSequence, u.OfferedVersion, installIn)
 		}
 		u.runtime.nextRead = time.Now().Add(wait)
 		if err != nil {
@@ -267,7 +273,7 @@ func (s *Service) upgradeEnd(m zigate.UpgradeEndRequest, lqi uint8, now time.Tim
 	}
 	s.seen(d, lqi, now)
 	u := d.active()
-	if u == nil || m.FileVersion != u.ImageVersion || m.ImageType != u.ImageType || m.ManufacturerCode != u.ManufacturerCode {
+	if u == nil || m.FileVersion != u.ImageVersion && m.FileVersion != u.OfferedVersion || m.ImageType != u.ImageType || m.ManufacturerCode != u.ManufacturerCode {
 		s.log.Warn("a device ended a download that it was not given", "euid", d.EUID, "status", m.Status, "fileVersion", m.FileVersion)
 		return
 	}
@@ -278,7 +284,9 @@ func (s *Service) upgradeEnd(m zigate.UpgradeEndRequest, lqi uint8, now time.Tim
 		s.downloadComplete(d, u, m, now)
 	case zigate.OTAInvalidImage:
 		u.ZCLStatus = &status
-		d.Invalid = append(d.Invalid, u.SHA256)
+		if u.OfferedVersion == u.ImageVersion { // else it is the version that it did not like
+			d.Invalid = append(d.Invalid, u.SHA256)
+		}
 		s.fire(d, triggerInvalid, now)
 	case zigate.OTARequireMoreImage:
 		u.ZCLStatus = &status
@@ -289,32 +297,40 @@ func (s *Service) upgradeEnd(m zigate.UpgradeEndRequest, lqi uint8, now time.Tim
 	}
 }
 
-// downloadComplete: the device has the whole image. While the header is loaded the dongle itself has told it to install
+// downloadComplete: the device has the whole image. While its header is loaded the dongle itself has told it to install
 // in 5 s; otherwise the answer is ours to give, each time that the device asks.
 func (s *Service) downloadComplete(d *device, u *upgrade, m zigate.UpgradeEndRequest, now time.Time) {
-	answered := s.slot.loaded && s.slot.image != nil && s.slot.image.sha256 == u.SHA256
-	if !answered {
-		s.send(zigate.UpgradeEndResponse{
-			Target:   zigate.Target{AddrMode: zigate.AddrModeShort, Addr: m.Addr, SrcEndpoint: 1, DstEndpoint: m.Endpoint},
-			Sequence: m.Sequence, CurrentTime: 0, UpgradeTime: installIn, FileVersion: u.ImageVersion,
-			ImageType: u.ImageType, ManufacturerCode: u.ManufacturerCode,
-		}, func(_ zigate.Status, err error) {
-			if err != nil {
-				s.log.Warn("the answer to an upgrade end request was not sent; the device asks again", "euid", d.EUID, "err", err)
-			}
-		})
+	u.EndSequence = m.Sequence
+	if !s.slot.holds(u) || m.FileVersion != u.OfferedVersion {
+		upgradeTime := uint32(installIn)
+		if !u.installDue(now) {
+			upgradeTime = waitForever
+		}
+		target := zigate.Target{AddrMode: zigate.AddrModeShort, Addr: m.Addr, SrcEndpoint: 1, DstEndpoint: m.Endpoint}
+		s.endResponse(d, target, m.Sequence, m.FileVersion, upgradeTime)
+	} else if u.Install != InstallNow {
+		// The slot should have been empty. The dongle has told the device to install: say so.
+		s.log.Warn("the installation could not be held: the dongle answered the device itself", "euid", d.EUID)
+		u.Install = InstallNow
 	}
-	if u.State == Applying {
+	if u.State == Applying || u.State == Downloaded {
 		return // it asked again
 	}
 	status := m.Status
 	u.ZCLStatus, u.Offset = &status, u.Size
-	if !s.fire(d, triggerComplete, now) {
+	t := triggerComplete
+	if !u.installDue(now) {
+		t = triggerKept
+	}
+	if !s.fire(d, t, now) {
 		return
 	}
-	u.ApplyingAt = now
+	s.finish = finish{}
 	s.happened(s.upgradeEvent(EventDownloadFinished, d, u))
-	s.happened(s.upgradeEvent(EventUpgradeApplying, d, u))
+	if u.State == Applying {
+		u.ApplyingAt = now
+		s.happened(s.upgradeEvent(EventUpgradeApplying, d, u))
+	}
 }
 
 // installIn is how many seconds after its upgrade end request a device is told to install: what the firmware says itself.

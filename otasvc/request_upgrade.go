@@ -18,6 +18,8 @@ type UpgradeRequest struct {
 	AllowDowngrade bool      // take an image that is older than what runs
 	Force          bool      // take an image of the version that runs, that failed a check, or that the device called invalid
 	At             time.Time // zero or past: now
+	Install        Install   // when it is to be installed once it is downloaded
+	InstallAt      time.Time // with Install "at"
 	Window         bool      // wait for the configured window to open; At is not looked at
 	// Ticket comes back with the final answer of an upgrade that was queued.
 	Ticket Ticket
@@ -47,6 +49,16 @@ func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
 }
 
 func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) {
+	if u := d.active(); u != nil && u.State == Downloaded && req.Install == InstallNow && s.dongle.connected {
+		// The image is on the device already and waits for this word.
+		if len(req.Ticket) > 0 {
+			u.Tickets = append(u.Tickets, req.Ticket)
+		}
+		s.install(d, time.Now())
+		op := u.operation(d.EUID, d.CurrentVersion)
+		s.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op}) })
+		return
+	}
 	if u := d.active(); u != nil {
 		respond(failReason(ReasonAlreadyQueued, u.operation(d.EUID, d.CurrentVersion)))
 		return
@@ -131,8 +143,13 @@ func (s *Service) queueUpgrade(d *device, req UpgradeRequest, o Offer, respond R
 	case slices.Contains(d.Invalid, o.SHA256) && !req.Force:
 		refuse(ReasonInvalidImage)
 	default:
-		s.newUpgrade(d, o, req.At, req.Ticket, time.Now())
-		s.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op}) })
+		u := s.newUpgrade(d, o, req.At, req.Ticket, time.Now())
+		u.Install, u.InstallAt = req.Install, req.InstallAt
+		answer := Answer{Status: InProgress, Operation: op}
+		if s.versionToOffer(d, u) != u.ImageVersion {
+			answer.Error = "the outcome is uncertain: the dongle's firmware compares versions, so the image is offered as a newer one, which many devices refuse once they have it"
+		}
+		s.whenSaved(func() { respond(answer) })
 	}
 }
 
@@ -158,6 +175,7 @@ func (s *Service) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bo
 			continue
 		}
 		u := s.newUpgrade(d, *o, req.At, nil, now)
+		u.Install, u.InstallAt = req.Install, req.InstallAt
 		u.Group = g.ID
 		if first := canaries[o.SHA256]; first != nil && s.policy.Canary {
 			u.Canary = first.EUID

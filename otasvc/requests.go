@@ -1,8 +1,10 @@
 package otasvc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -285,19 +287,17 @@ func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 			now := time.Now()
 			op := s.upgradeOperation(dev)
 			u := dev.active()
-			if u != nil && u.State == Paused || s.fire(dev, triggerHold, now) {
-				u.PausedUntil = time.Time{}
-				if d > 0 {
-					u.PausedUntil = now.Add(d)
-				}
-				if tr := u.runtime.transfer; tr != nil {
-					tr.hold(u.PausedUntil)
-				}
-				s.happened(s.upgradeEvent(EventDownloadPaused, dev, u))
-				s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			if u == nil || u.State != Paused && !s.fire(dev, triggerHold, now) {
+				respond(fail(Failure, op, "%s has no download that could be paused", dev.name()))
 				return
 			}
-			respond(fail(Failure, op, "%s has no download that could be paused", dev.name()))
+			u.Held, u.PausedUntil = true, time.Time{}
+			if d > 0 {
+				u.PausedUntil = now.Add(d)
+			}
+			s.setVerdict(u)
+			s.happened(s.upgradeEvent(EventDownloadPaused, dev, u))
+			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
 }
@@ -316,11 +316,18 @@ func (s *Service) Resume(ref DeviceRef, respond Respond) {
 	})
 }
 
-// resume ends a pause. A download that had not begun goes back to the queue.
+// resume ends a pause. A download that had not begun goes back to the queue; one that is put aside for another image
+// goes on when its turn comes.
 func (s *Service) resume(d *device, now time.Time) bool {
 	u := d.active()
-	if u == nil || u.State != Paused {
+	if u == nil || !u.Held {
 		return false
+	}
+	u.Held, u.PausedUntil = false, time.Time{}
+	d.dirty, s.stateDirty = true, true
+	u.runtime.lastActivity = now
+	if !u.AsideUntil.IsZero() {
+		return true
 	}
 	t := triggerRelease
 	if !u.runtime.begun && u.StartedAt.IsZero() {
@@ -329,11 +336,7 @@ func (s *Service) resume(d *device, now time.Time) bool {
 	if !s.fire(d, t, now) {
 		return false
 	}
-	u.PausedUntil = time.Time{}
-	u.runtime.lastActivity = now
-	if tr := u.runtime.transfer; tr != nil {
-		tr.verdict.Store(int32(serve))
-	}
+	s.setVerdict(u)
 	s.happened(s.upgradeEvent(EventDownloadResumed, d, u))
 	return true
 }
@@ -370,18 +373,13 @@ func (s *Service) Forget(ref DeviceRef, respond Respond) {
 }
 
 // sortedDevices lists the devices by EUID.
-func (s *Service) sortedDevices() []*device {
-	list := make([]*device, 0, len(s.devices))
-	for _, d := range s.devices {
-		list = append(list, d)
-	}
-	slices.SortFunc(list, func(a, b *device) int {
-		if a.EUID < b.EUID {
-			return -1
-		}
-		return 1
-	})
-	return list
+func (s *Service) sortedDevices() []*device { return sorted(s.devices) }
+
+// sortedActive lists the devices whose upgrade has not ended, by EUID.
+func (s *Service) sortedActive() []*device { return sorted(s.active) }
+
+func sorted(devices map[zigate.IEEE]*device) []*device {
+	return slices.SortedFunc(maps.Values(devices), func(a, b *device) int { return cmp.Compare(a.EUID, b.EUID) })
 }
 
 // ValidName reports why a name cannot be given to a device; empty: it can. Names that look like an address would make

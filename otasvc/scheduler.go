@@ -2,74 +2,40 @@ package otasvc
 
 import (
 	"cmp"
-	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
-// cachedImage is an image in memory, shared by all upgrades that use it.
-type cachedImage struct {
-	sha256 string
-	header otafile.Header
-	data   []byte // nil while it is being read
-}
-
-// slot is the dongle's one image header, as far as the owner knows it. The dongle answers Query Next Image from it, and
-// refuses blocks of any other image; it lies in the dongle's memory and is empty after each reset.
-type slot struct {
-	image   *cachedImage // what is or is being loaded; nil: nothing of ours
-	loaded  bool         // the dongle has confirmed it
-	cleared bool         // a header that fits nobody is in it
-	busy    bool         // a load or a clearing is under way
-	retryAt time.Time
-	// generation counts what makes an answer to an earlier load worthless: a reset, a reconnection.
-	generation int
-	// keepUntil holds the header a little after a cancellation, so that the device's next request meets ABORT.
-	keepUntil time.Time
-}
-
-// slotRetry is how long the owner waits after the dongle did not take a header.
-const slotRetry = 2 * time.Second
-
-// slotLost forgets what the slot holds.
-func (s *Service) slotLost() {
-	generation := s.slot.generation + 1
-	s.slot = slot{image: s.slot.image, generation: generation}
-	s.infoDirty = true
-}
-
-// distrustSlot has the header loaded again. The dongle cannot be asked what it holds, and a reset without a word leaves
-// devices silent; loading the same header twice does no harm.
-func (s *Service) distrustSlot() { s.slot.loaded = false }
-
 // schedule gives the slot to an image, and places to the upgrades that wait for it.
 func (s *Service) schedule(now time.Time) {
-	if _, ok := s.dongle.usable(); !ok || s.slot.busy || now.Before(s.slot.retryAt) {
+	if _, ok := s.dongle.usable(); !ok || s.slot.busy || now.Before(s.slot.retryAt) || s.finishing(now) || s.turning(now) {
 		return
 	}
 	users := s.slotUsers()
-	image := s.wantedImage(users, now)
-	switch {
-	case image == nil:
+	key := s.wantedKey(users, now)
+	if key == (slotKey{}) {
 		if !s.slot.cleared && now.After(s.slot.keepUntil) {
-			s.clearSlot()
+			s.clearSlot(nil)
 		}
-	case image.data == nil:
-		// Being read; its arrival wakes the owner.
-	case s.slot.image != image || !s.slot.loaded:
-		s.loadSlot(image)
+		return
+	}
+	image := s.cached(key.sha256)
+	switch {
+	case image == nil || image.data == nil:
+		// Being read, or found unreadable; either wakes the owner.
+	case s.slot.key() != key || !s.slot.loaded:
+		s.loadSlot(image, key.version, now)
 	default:
 		for _, d := range users {
-			if d.Upgrade.runtime.transfer == nil && d.Upgrade.SHA256 == image.sha256 {
+			if d.Upgrade.runtime.transfer == nil {
 				s.admit(d, image) // its image could not be read at the start
 			}
 		}
-		s.fillPlaces(image, len(users), now)
+		s.callBack(now)
+		s.fillPlaces(image, now)
+		s.considerTurn(now)
 	}
 }
 
@@ -77,7 +43,7 @@ func (s *Service) schedule(now time.Time) {
 func (s *Service) slotUsers() []*device {
 	var users []*device
 	for _, d := range s.active {
-		if d.Upgrade.State.holdsSlot() {
+		if d.Upgrade.State.holdsSlot() && d.Upgrade.AsideUntil.IsZero() {
 			users = append(users, d)
 		}
 	}
@@ -85,35 +51,43 @@ func (s *Service) slotUsers() []*device {
 	return users
 }
 
-// waiting lists the devices whose upgrade could begin now, in the order of their queue.
+// waiting lists the devices whose upgrade could have the slot: those that have not begun, and those that were held for
+// another image. First comes whose wait is about to end, then who sleeps most of the time and listens now, then the
+// order of the queue.
 func (s *Service) waiting(now time.Time) []*device {
 	var list []*device
 	for _, d := range s.active {
 		u := d.Upgrade
-		if u.State == Queued && u.Canary == 0 && d.NetworkAddress != nil && !now.Before(u.runtime.notBefore) {
+		queued := u.State == Queued && u.Canary == 0 && d.NetworkAddress != nil && !now.Before(u.runtime.notBefore)
+		if queued {
+			u.OfferedVersion = s.versionToOffer(d, u)
+		}
+		if queued || !u.AsideUntil.IsZero() {
 			list = append(list, d)
 		}
 	}
 	slices.SortFunc(list, func(a, b *device) int {
-		// Who sleeps most of the time and listens now goes first: it may be gone for an hour.
-		return cmp.Or(-compareBool(a.listens(now), b.listens(now)), byQueue(a, b))
+		return cmp.Or(
+			first(a.Upgrade.urgent(now), b.Upgrade.urgent(now)), first(a.listens(now), b.listens(now)), byQueue(a, b),
+		)
 	})
 	return list
 }
 
-func (d *device) listens(now time.Time) bool {
-	return d.Sleepy && now.Before(d.Upgrade.runtime.awakeUntil)
-}
-
-func compareBool(a, b bool) int {
+// first puts what is true before what is not.
+func first(a, b bool) int {
 	switch {
 	case a == b:
 		return 0
 	case a:
-		return 1
-	default:
 		return -1
+	default:
+		return 1
 	}
+}
+
+func (d *device) listens(now time.Time) bool {
+	return d.Sleepy && now.Before(d.Upgrade.runtime.awakeUntil)
 }
 
 // byQueue is the order of the queue: first come, first served; who gave the slot up stands in line again.
@@ -131,30 +105,40 @@ func (u *upgrade) queuedSince() time.Time {
 	return u.QueuedAt
 }
 
+// versionToOffer is the file version under which a device is offered its image: the image's own, unless the dongle's
+// firmware compares versions and would keep an older or equal one from the device. Then it is offered as one newer than
+// what runs; the image's bytes stay as they are. Many devices refuse such an image in the end, which shows in how the
+// upgrade ends.
+func (s *Service) versionToOffer(d *device, u *upgrade) uint32 {
+	if d.CurrentVersion == nil || *d.CurrentVersion < u.ImageVersion || !s.dongle.info.Version().ChecksVersion() {
+		return u.ImageVersion
+	}
+	return min(*d.CurrentVersion, wildcard32-2) + 1
+}
+
 // yieldAfter is how long a sleeping device that was notified keeps the slot when another image waits for it.
 const yieldAfter = 30 * time.Second
 
-// wantedImage is the image that should be in the slot: that of the downloads under way, else that of the first in the
-// queue. Devices that sleep through their notification give the slot up when another image waits.
-func (s *Service) wantedImage(users []*device, now time.Time) *cachedImage {
+// wantedKey is what should be in the slot: the image of the downloads under way, else that of the first who waits.
+// Devices that sleep through their notification give the slot up when another image waits.
+func (s *Service) wantedKey(users []*device, now time.Time) slotKey {
 	waiting := s.waiting(now)
 	if len(users) > 0 {
-		current := users[0].Upgrade.SHA256
+		current := users[0].Upgrade.key()
 		awake := slices.ContainsFunc(users, func(d *device) bool { return !d.sleptThrough(now) })
-		wanted := slices.ContainsFunc(waiting, func(d *device) bool { return d.Upgrade.SHA256 != current })
+		wanted := slices.ContainsFunc(waiting, func(d *device) bool { return d.Upgrade.key() != current })
 		if awake || !wanted {
-			return s.cached(current)
+			return current
 		}
 		for _, d := range users {
 			s.yield(d, now)
 		}
+		waiting = slices.DeleteFunc(waiting, func(d *device) bool { return d.Upgrade.key() == current })
 	}
-	for _, d := range waiting {
-		if im := s.cached(d.Upgrade.SHA256); im != nil {
-			return im
-		}
+	if len(waiting) == 0 {
+		return slotKey{}
 	}
-	return nil
+	return waiting[0].Upgrade.key()
 }
 
 // sleptThrough reports whether a device has had its chance to wake up for the image and did not.
@@ -170,174 +154,31 @@ func (s *Service) yield(d *device, now time.Time) {
 	}
 }
 
-// cached is the image in memory, or one without data while it is being read from the store. nil: no upgrade can have
-// it any more.
-func (s *Service) cached(sha256 string) *cachedImage {
-	if im := s.cache[sha256]; im != nil {
-		return im
-	}
-	im := &cachedImage{sha256: sha256}
-	s.cache[sha256] = im
-	s.async(func(context.Context) func() {
-		data, header, err := readImage(s.images, sha256)
-		return func() {
-			if err != nil {
-				s.imageUnavailable(im, err)
-				return
-			}
-			im.data, im.header = data, header
-		}
-	})
-	return im
-}
-
-func readImage(images ImageStore, sha256 string) ([]byte, otafile.Header, error) {
-	data, err := images.Load(sha256)
-	if err != nil {
-		return nil, otafile.Header{}, err
-	}
-	header, err := otafile.ParseHeader(data)
-	if err != nil {
-		return nil, otafile.Header{}, fmt.Errorf("stored image %s: %w", sha256, err)
-	}
-	return data, header, nil
-}
-
-// imageUnavailable ends the upgrades whose image cannot be read: damaged or removed behind our back.
-func (s *Service) imageUnavailable(im *cachedImage, err error) {
-	delete(s.cache, im.sha256)
-	s.log.Error("an image cannot be read from the store; add it again", "sha256", im.sha256, "err", err)
-	for _, d := range s.active {
-		if d.Upgrade.SHA256 == im.sha256 {
-			s.fire(d, triggerUnavailable, time.Now())
-		}
-	}
-}
-
-// dropUnusedImages frees the memory of images that no upgrade uses.
-func (s *Service) dropUnusedImages() {
-	for sha256, im := range s.cache {
-		if im == s.slot.image || im.data == nil {
-			continue
-		}
-		used := false
-		for _, d := range s.active {
-			used = used || d.Upgrade.SHA256 == sha256
-		}
-		if !used {
-			delete(s.cache, sha256)
-		}
-	}
-}
-
-// loadSlot loads an image's header into the dongle.
-func (s *Service) loadSlot(im *cachedImage) {
-	s.slot.image, s.slot.loaded, s.slot.cleared, s.slot.busy = im, false, false, true
-	s.infoDirty = true
-	generation := s.slot.generation
-	s.send(loadImage(im.header), func(_ zigate.Status, err error) {
-		if s.slot.generation != generation {
-			return
-		}
-		s.slot.busy = false
-		if err != nil {
-			s.slotRefused("loading the image header", err)
-			return
-		}
-		s.slot.loaded, s.infoDirty = true, true
-		h := im.header
-		s.log.Info("image header loaded", "manufacturerCode", h.ManufacturerCode, "imageType", h.ImageType, "fileVersion", h.FileVersion)
-		size := h.TotalSize
-		s.happened(Event{
-			Name: EventImageLoaded, ManufacturerCode: &h.ManufacturerCode, ImageType: &h.ImageType,
-			ImageVersion: &h.FileVersion, Size: &size,
-		})
-	})
-}
-
-// clearSlot loads a header that fits nobody. It is also how a firmware without the OTA server is found out.
-func (s *Service) clearSlot() {
-	s.slot.image, s.slot.loaded, s.slot.busy = nil, false, true
-	s.infoDirty = true
-	generation := s.slot.generation
-	s.send(loadImage(nobodysHeader), func(_ zigate.Status, err error) {
-		if s.slot.generation != generation {
-			return
-		}
-		s.slot.busy = false
-		if err != nil {
-			s.slotRefused("clearing the image header", err)
-			return
-		}
-		s.slot.cleared = true
-		s.dropUnusedImages()
-	})
-}
-
-// slotRefused acts on a header that the dongle did not take. A status that was lost looks like this too; loading the
-// same header again does no harm.
-func (s *Service) slotRefused(doing string, err error) {
-	var refused *zigate.StatusError
-	if errors.As(err, &refused) && refused.Status.Status == zigate.StatusUnhandled {
-		s.dongle.noOTA = true
-		s.log.Error("the dongle's firmware has no OTA server; update the dongle's firmware", "firmware", s.dongle.info.Firmware)
+// fillPlaces offers the loaded image to those who wait for it, as many as may download at once. An upgrade whose
+// installation is to be held downloads alone: its end needs the slot empty.
+func (s *Service) fillPlaces(im *cachedImage, now time.Time) {
+	users := s.slotUsers()
+	busy := len(users)
+	if slices.ContainsFunc(users, func(d *device) bool { return d.Upgrade.Install != InstallNow }) || s.turnDue(now) {
 		return
 	}
-	s.log.Warn(doing+" did not succeed; it is tried again", "err", err)
-	s.slot.retryAt = time.Now().Add(slotRetry)
-}
-
-// nobodysHeader fits no device: manufacturer code and image type are not in use, and no version is below 0.
-var nobodysHeader = otafile.Header{
-	HeaderVersion: 0x0100, HeaderLength: 56, ManufacturerCode: nobody, ImageType: nobody, TotalSize: 56,
-}
-
-// loadImage is the command for a header. In the file the optional parts are packed; the firmware reads each at a place
-// of its own, whatever the field control says.
-func loadImage(h otafile.Header) zigate.LoadImage {
-	m := zigate.LoadImage{
-		AddrMode: zigate.AddrModeShort, FileIdentifier: zigate.FileIdentifier, HeaderVersion: h.HeaderVersion,
-		HeaderLength: h.HeaderLength, FieldControl: h.FieldControl, ManufacturerCode: h.ManufacturerCode,
-		ImageType: h.ImageType, FileVersion: h.FileVersion, StackVersion: h.StackVersion, HeaderString: h.HeaderString,
-		TotalSize: h.TotalSize,
-	}
-	// The firmware refuses more than 69; longer ones have vendors' fields behind the standard ones.
-	m.HeaderLength = min(m.HeaderLength, 69)
-	if h.CredentialVersion != nil {
-		m.CredentialVersion = *h.CredentialVersion
-	}
-	if h.Destination != nil {
-		m.Destination = zigate.IEEE(*h.Destination)
-	}
-	if h.MinHardwareVersion != nil {
-		m.MinHardwareVersion = *h.MinHardwareVersion
-	}
-	if h.MaxHardwareVersion != nil {
-		m.MaxHardwareVersion = *h.MaxHardwareVersion
-	}
-	return m
-}
-
-// fillPlaces offers the loaded image to those who wait for it, as many as may download at once. When another image has
-// waited longer than a slice nobody new joins, so that it gets its turn.
-func (s *Service) fillPlaces(im *cachedImage, busy int, now time.Time) {
-	waiting := s.waiting(now)
-	for _, d := range waiting {
-		if d.Upgrade.SHA256 != im.sha256 && busy > 0 && now.Sub(d.Upgrade.queuedSince()) > s.policy.Slice {
-			return
+	key := s.slot.key()
+	for _, d := range s.waiting(now) {
+		u := d.Upgrade
+		if u.key() != key || u.State != Queued || u.Install != InstallNow && busy > 0 {
+			continue
 		}
-	}
-	for _, d := range waiting {
+		if d.Battery != nil && int(*d.Battery) < s.policy.MinBattery {
+			s.fire(d, triggerBattery, now)
+			continue
+		}
 		if busy >= s.policy.Concurrency {
 			return
 		}
-		switch {
-		case d.Upgrade.SHA256 != im.sha256:
-		case d.Battery != nil && int(*d.Battery) < s.policy.MinBattery:
-			s.fire(d, triggerBattery, now)
-		default:
-			s.offerTo(d, im, now)
-			busy++
+		s.offerTo(d, im, now)
+		busy++
+		if u.Install != InstallNow {
+			return
 		}
 	}
 }
@@ -357,13 +198,27 @@ func (s *Service) offerTo(d *device, im *cachedImage, now time.Time) {
 // admit makes the transfer that the block server works on.
 func (s *Service) admit(d *device, im *cachedImage) {
 	u := d.Upgrade
-	u.runtime.transfer = newTransfer(im.data, u.ManufacturerCode, u.ImageType, u.ImageVersion)
-	if u.State == Paused {
-		u.runtime.transfer.hold(u.PausedUntil)
-	}
-	u.runtime.transfer.largest.Store(uint32(d.largestBlock))
+	tr := newTransfer(im.data, u.ManufacturerCode, u.ImageType, u.OfferedVersion)
+	tr.keepLast = u.Install != InstallNow
+	tr.largest.Store(uint32(d.largestBlock))
+	u.runtime.transfer = tr
+	s.setVerdict(u)
 	d.aborting = nil
 	s.tableDirty = true
+}
+
+// setVerdict tells the block server whether a device gets blocks or is to wait.
+func (s *Service) setVerdict(u *upgrade) {
+	tr := u.runtime.transfer
+	switch {
+	case tr == nil:
+	case !u.AsideUntil.IsZero():
+		tr.putAside(u.AsideUntil)
+	case u.Held:
+		tr.hold(u.PausedUntil)
+	default:
+		tr.verdict.Store(int32(serve))
+	}
 }
 
 // notify tells a device that there is an image. Payload type 0 is what most devices understand: with type 3 many ask only

@@ -51,6 +51,7 @@ type verdict int32
 const (
 	serve verdict = iota
 	hold
+	aside // held for another image's turn: no request may come before
 	abort
 )
 
@@ -62,10 +63,14 @@ type transfer struct {
 	imageType        uint16
 	version          uint32
 
+	// keepLast has the owner send the last block: the device's installation is to wait.
+	keepLast bool
+
 	// largest is the largest block that gets through to the device, in bytes; 0: as large as is allowed.
 	largest atomic.Uint32
 
 	verdict   atomic.Int32
+	told      atomic.Bool  // put aside, and has been told so
 	holdUntil atomic.Int64 // Unix nanoseconds; 0: until told otherwise
 
 	// Progress, written by the block server only.
@@ -88,6 +93,13 @@ type transfer struct {
 // askedKey tells requests of one device apart: a device that asks anew uses another sequence number or offset.
 func askedKey(req *zigate.BlockRequest) uint64 {
 	return uint64(req.Offset)<<8 | uint64(req.Sequence)
+}
+
+// putAside answers the next request with wait-for-data until a time; see turn.
+func (tr *transfer) putAside(until time.Time) {
+	tr.told.Store(false)
+	tr.holdUntil.Store(until.UnixNano())
+	tr.verdict.Store(int32(aside))
 }
 
 // hold answers requests with wait-for-data; zero: until told otherwise.
@@ -125,6 +137,8 @@ type blockServer struct {
 	stray func(req zigate.BlockRequest, result BlockResult)
 	// page hands the owner an image page request.
 	page func(tr *transfer, req *zigate.BlockRequest, p pageRequest)
+	// last hands the owner a request for the last block of a download whose installation is to wait.
+	last func(tr *transfer, req *zigate.BlockRequest)
 	// interval is the shortest time between two blocks of a device; 0: none.
 	interval time.Duration
 	// later hands the owner a request that is to be answered after a delay.
@@ -228,8 +242,8 @@ func (b *blockServer) decideTransfer(tr *transfer, req *zigate.BlockRequest, now
 		b.observer.BlockRequest(BlockAborted, 0)
 		a.status(req, zigate.OTAAbort)
 		return
-	case hold:
-		if seconds := holdSeconds(tr.holdUntil.Load(), now); seconds > 0 {
+	case hold, aside:
+		if seconds := tr.holdSeconds(now); seconds > 0 {
 			b.note(tr, req, 0, now, tracked)
 			b.observer.BlockRequest(BlockHeld, 0)
 			a.kind = answerWait
@@ -241,6 +255,11 @@ func (b *blockServer) decideTransfer(tr *transfer, req *zigate.BlockRequest, now
 	if n == 0 {
 		b.observer.BlockRequest(BlockOutOfRange, 0)
 		a.status(req, malformedCommand)
+		return
+	}
+	if tr.keepLast && req.Offset+n == size {
+		b.note(tr, req, 0, now, tracked)
+		b.last(tr, req)
 		return
 	}
 	if b.interval > 0 && tracked {
@@ -326,13 +345,15 @@ func (b *blockServer) note(tr *transfer, req *zigate.BlockRequest, n uint32, now
 		tr.restarts.Add(1)
 		wake = true
 	}
-	if wake || req.Offset+n == uint32(len(tr.image)) {
+	if wake || req.Offset+n == uint32(len(tr.image)) || n == 0 {
 		b.noticed()
 	}
 }
 
-// holdSeconds is how long a held device is told to wait; 0: the hold is over.
-func holdSeconds(until int64, now time.Time) uint32 {
+// holdSeconds is how long a held device is told to wait; 0: the hold is over. A pause is told in small pieces, so that it
+// can end soon after it is taken back; a device that is put aside must not ask before.
+func (tr *transfer) holdSeconds(now time.Time) uint32 {
+	until := tr.holdUntil.Load()
 	if until == 0 {
 		return maxHold
 	}
@@ -340,7 +361,12 @@ func holdSeconds(until int64, now time.Time) uint32 {
 	if left <= 0 {
 		return 0
 	}
-	return uint32(min((left+time.Second-1)/time.Second, maxHold))
+	seconds := uint32((left + time.Second - 1) / time.Second)
+	if verdict(tr.verdict.Load()) == aside {
+		tr.told.Store(true)
+		return seconds
+	}
+	return min(seconds, maxHold)
 }
 
 // targetOf is where the answer to a request goes. The dongle's OTA server lives on its endpoint 1; acknowledged

@@ -32,6 +32,7 @@ func testServer(image []byte) (*blockServer, *transfer, *blockCounter, *[]BlockR
 		page:  func(*transfer, *zigate.BlockRequest, pageRequest) {},
 		later: func(*transfer, *zigate.BlockRequest, time.Duration) {},
 	}
+	b.last = func(*transfer, *zigate.BlockRequest) {}
 	b.table.Store(&blockTable{
 		byAddr: map[uint16]*transfer{testAddr: tr}, byNode: map[zigate.IEEE]*transfer{0x000b57fffec6a5b2: tr},
 		known: map[uint16]struct{}{testAddr: {}, 0x1111: {}},

@@ -84,6 +84,8 @@ type Service struct {
 	cache      map[string]*cachedImage // by SHA-256
 	dongle     dongleState
 	slot       slot
+	turnover   *turn // a change of turns under way, or nil
+	finish     finish
 	watch      watch
 	asks       []*ask
 	interview  interviewQueue
@@ -112,7 +114,7 @@ func New(o Options) (*Service, error) {
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, interval: o.Policy.BlockInterval}
-	s.blocks.stray, s.blocks.page, s.blocks.later = s.postStray, s.postPage, s.postLater
+	s.blocks.stray, s.blocks.page, s.blocks.later, s.blocks.last = s.postStray, s.postPage, s.postLater, s.postLast
 	s.blocks.table.Store(&blockTable{})
 	s.noteHealth()
 	if o.StateDir != "" {

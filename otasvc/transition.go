@@ -26,7 +26,7 @@ func (s *Service) fire(d *device, t trigger, now time.Time) bool {
 		s.ended(d, u, from, now)
 	case u.State == Queued && t != triggerDue:
 		s.requeued(d, u, t, now)
-	case u.State == Applying:
+	case u.State == Applying || u.State == Downloaded:
 		s.withdraw(u)
 	}
 	return true
@@ -38,6 +38,7 @@ const retryDelay = 10 * time.Second
 // requeued: the upgrade waits for the slot again.
 func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 	s.withdraw(u)
+	u.AsideUntil = time.Time{}
 	if t == triggerYield {
 		return
 	}
@@ -94,7 +95,7 @@ func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 // answerTicket gives the final answer once the end of the upgrade is on the disk; until then a crash would bring the
 // upgrade back.
 func (s *Service) answerTicket(d *device, u *upgrade) {
-	if len(u.Ticket) == 0 {
+	if len(u.Tickets) == 0 {
 		return
 	}
 	answer := Answer{Status: Success, Operation: u.operation(d.EUID, d.CurrentVersion), Upgrade: u.record(time.Now()), HasUpgrade: true}
@@ -102,12 +103,11 @@ func (s *Service) answerTicket(d *device, u *upgrade) {
 		answer.Status, answer.Reason, answer.Error = Failure, u.Reason, u.Reason.Explain()
 	}
 	s.whenSaved(func() {
-		if len(u.Ticket) == 0 {
-			return
+		tickets := u.Tickets
+		u.Tickets, s.stateDirty = nil, true
+		for _, ticket := range tickets {
+			s.sink.UpgradeEnded(ticket, answer)
 		}
-		ticket := u.Ticket
-		u.Ticket, s.stateDirty = nil, true
-		s.sink.UpgradeEnded(ticket, answer)
 	})
 }
 
@@ -168,10 +168,13 @@ func (s *Service) newUpgrade(d *device, o Offer, dueAt time.Time, ticket Ticket,
 	u := &upgrade{
 		State: Queued, SHA256: o.SHA256, ManufacturerCode: o.ManufacturerCode, ImageType: o.ImageType,
 		ImageVersion: o.ImageVersion, Size: o.Size, URL: o.URL, DriverTypeID: o.DriverTypeID, DriverVersion: o.DriverVersion,
-		OldVersion: d.CurrentVersion, QueuedAt: now, DueAt: dueAt, Attempt: 1, Ticket: ticket,
+		OldVersion: d.CurrentVersion, QueuedAt: now, DueAt: dueAt, Attempt: 1, OfferedVersion: o.ImageVersion,
 	}
 	if dueAt.After(now) {
 		u.State = Scheduled
+	}
+	if len(ticket) > 0 {
+		u.Tickets = []Ticket{ticket}
 	}
 	d.Upgrade = u
 	s.active[d.EUID] = d

@@ -41,6 +41,7 @@ const (
 	triggerHold                       // pause
 	triggerRelease                    // resume
 	triggerComplete                   // upgrade end, status success
+	triggerKept                       // upgrade end, status success; the installation is to wait
 	triggerApply                      // the held installation was released
 	triggerAborted                    // upgrade end 0x95
 	triggerInvalid                    // upgrade end 0x96
@@ -95,6 +96,7 @@ var steps = func() map[cell]step {
 		{Downloading, triggerSilent}: {next: Failed, reason: ReasonStalled, retry: true},
 
 		{Paused, triggerRelease}: {next: Downloading},
+		{Paused, triggerYield}:   {next: Queued},
 
 		{Downloaded, triggerApply}:      {next: Applying},
 		{Downloaded, triggerNewVersion}: {next: Succeeded},
@@ -107,6 +109,7 @@ var steps = func() map[cell]step {
 	}
 	for _, s := range []State{Notified, Downloading, Paused} {
 		m[cell{s, triggerComplete}] = step{next: Applying}
+		m[cell{s, triggerKept}] = step{next: Downloaded}
 		m[cell{s, triggerAborted}] = step{next: Failed, reason: ReasonDeviceAborted, retry: true}
 		m[cell{s, triggerInvalid}] = step{next: Failed, reason: ReasonInvalidImage}
 		m[cell{s, triggerMore}] = step{next: Failed, reason: ReasonRequireMoreImages}
@@ -154,10 +157,17 @@ type upgrade struct {
 	Attempt          int            `json:"attempt"`
 	Offset           uint32         `json:"offset,omitempty"`      // bytes that the device has
 	StartOffset      uint32         `json:"startOffset,omitempty"` // offset at which this attempt began
-	Ticket           Ticket         `json:"ticket,omitempty"`
-	Group            uint64         `json:"group,omitempty"` // 0: none
+	Tickets          []Ticket       `json:"tickets,omitempty"`     // who waits for the final answer
+	OfferedVersion   uint32         `json:"offeredVersion"`        // file version under which the dongle offers the image
+	Install          Install        `json:"install,omitempty"`
+	InstallAt        time.Time      `json:"installAt,omitzero"`
+	WasHeld          bool           `json:"wasHeld,omitempty"`     // its installation had to wait: the answer to it is ours
+	EndSequence      uint8          `json:"endSequence,omitempty"` // of its last upgrade end request
+	Held             bool           `json:"held,omitempty"`        // paused by request
+	AsideUntil       time.Time      `json:"asideUntil,omitzero"`   // held for another image; the device asks again then
+	Group            uint64         `json:"group,omitempty"`       // 0: none
 	Canary           zigate.IEEE    `json:"canary,omitempty"`
-	PausedUntil      time.Time      `json:"pausedUntil,omitzero"` // zero while paused: until resumed
+	PausedUntil      time.Time      `json:"pausedUntil,omitzero"` // zero while held: until resumed
 	ZCLStatus        *uint8         `json:"zclStatus,omitempty"`
 	Verify           verifyProgress `json:"verify,omitzero"`
 	runtime          upgradeRuntime // not kept: found anew after a restart

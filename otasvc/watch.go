@@ -132,7 +132,7 @@ func (s *Service) queried(d *device, q zigate.QueryNextImage, now time.Time) {
 	case Queued:
 		u.runtime.awakeUntil, u.runtime.notBefore = now.Add(awakeFor), time.Time{}
 	case Notified:
-		if s.slot.loaded && s.slot.image != nil && s.slot.image.sha256 == u.SHA256 {
+		if s.slot.holds(u) {
 			return // the dongle has just offered it the image
 		}
 		u.runtime.nextNotify = now

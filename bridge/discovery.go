@@ -1,0 +1,67 @@
+package bridge
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// discovery tells Home Assistant of the dongle and its devices. It belongs to the goroutine that feeds the Bridge. A nil
+// discovery does nothing.
+type discovery struct {
+	options homeassistant.Options
+	out     Publisher
+	dongle  zigate.IEEE // 0: not known yet
+	devices map[zigate.IEEE]otasvc.DeviceRecord
+}
+
+func newDiscovery(o homeassistant.Options, out Publisher) *discovery {
+	return &discovery{options: o, out: out, devices: map[zigate.IEEE]otasvc.DeviceRecord{}}
+}
+
+func (h *discovery) deviceChanged(d otasvc.DeviceRecord) {
+	if h == nil {
+		return
+	}
+	h.devices[d.EUID] = d
+	h.publish(homeassistant.Device(h.options, d))
+}
+
+func (h *discovery) deviceGone(euid zigate.IEEE) {
+	if h == nil {
+		return
+	}
+	delete(h.devices, euid)
+	h.publish(homeassistant.Gone(h.options, euid))
+}
+
+// infoChanged publishes the dongle. When it is another one than before, the devices are told what they hang on now.
+func (h *discovery) infoChanged(r otasvc.InfoRecord) {
+	if h == nil || r.Dongle.EUID == 0 {
+		return
+	}
+	if before := h.dongle; before != r.Dongle.EUID {
+		if before != 0 {
+			h.publish(homeassistant.Gone(h.options, before))
+		}
+		h.dongle = r.Dongle.EUID
+		h.options.DongleID = homeassistant.ObjectID(h.dongle)
+		for _, euid := range slices.Sorted(maps.Keys(h.devices)) {
+			h.publish(homeassistant.Device(h.options, h.devices[euid]))
+		}
+	}
+	if d, ok := homeassistant.Dongle(h.options, r); ok {
+		h.publish(d)
+	}
+}
+
+func (h *discovery) publish(d homeassistant.Document) {
+	if len(d.Payload) == 0 {
+		h.out.Clear(d.Topic)
+		return
+	}
+	h.out.Retain(d.Topic, d.Payload)
+}

@@ -1,0 +1,103 @@
+package otasvc
+
+import (
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Install says when a device is to install what it has downloaded.
+type Install string
+
+// When to install.
+const (
+	InstallNow  Install = ""     // as soon as it is downloaded
+	InstallHold Install = "hold" // when a later request says so
+	InstallAt   Install = "at"   // at a time
+)
+
+// The dongle itself tells a device to install in 5 s while the device's header is loaded, and nothing stops it. So a
+// device whose installation is to wait gets its last block only when the slot holds a header that fits nobody: then the
+// dongle is silent at the upgrade end request, and the answer is ours.
+
+// finishTimeout is how long the slot stays empty for a device that has been given its last block.
+const finishTimeout = 30 * time.Second
+
+// waitForever as upgrade time tells a device to wait for another answer.
+const waitForever = 0xFFFFFFFF
+
+// finish is a device that is being given its last block with the slot empty.
+type finish struct {
+	device *device
+	until  time.Time
+}
+
+// finishing reports whether the slot has to stay as it is for a device's last block.
+func (s *Service) finishing(now time.Time) bool {
+	if s.finish.device == nil {
+		return false
+	}
+	u := s.finish.device.active()
+	if u == nil || !u.State.holdsSlot() || now.After(s.finish.until) {
+		s.finish = finish{}
+		return false
+	}
+	return true
+}
+
+// postLast hands the owner a request for the last block of a download whose installation is to wait. Part of the block
+// server: called on the reader goroutine.
+func (s *Service) postLast(tr *transfer, req *zigate.BlockRequest) {
+	asked := *req
+	s.inbox.postMessage(func() { s.lastBlock(tr, asked, time.Now()) })
+}
+
+// lastBlock empties the slot and then sends the block.
+func (s *Service) lastBlock(tr *transfer, req zigate.BlockRequest, now time.Time) {
+	d := s.byAddr[req.Addr]
+	if d == nil || d.active() == nil || d.Upgrade.runtime.transfer != tr || s.slot.busy {
+		return // it asks again
+	}
+	s.finish = finish{device: d, until: now.Add(finishTimeout)}
+	send := func() {
+		n := tr.blockSize(req.MaxDataSize, s.policy.BlockSize, req.Offset)
+		s.observer.BlockRequest(BlockServed, int(n))
+		s.send(tr.block(targetOf(&req), req.Sequence, req.Offset, n), func(zigate.Status, error) {})
+	}
+	if s.slot.cleared {
+		send()
+		return
+	}
+	s.clearSlot(send)
+}
+
+// endResponse answers an upgrade end request: install in so many seconds, or wait.
+func (s *Service) endResponse(d *device, target zigate.Target, sequence uint8, fileVersion, upgradeTime uint32) {
+	u := d.Upgrade
+	s.send(zigate.UpgradeEndResponse{
+		Target: target, Sequence: sequence, CurrentTime: 0, UpgradeTime: upgradeTime, FileVersion: fileVersion,
+		ImageType: u.ImageType, ManufacturerCode: u.ManufacturerCode,
+	}, func(_ zigate.Status, err error) {
+		if err != nil {
+			s.log.Warn("the answer to an upgrade end request was not sent; the device asks again", "euid", d.EUID, "err", err)
+		}
+	})
+}
+
+// installDue reports whether a device that has its image is to install it now.
+func (u *upgrade) installDue(now time.Time) bool {
+	return u.Install == InstallNow || u.Install == InstallAt && !now.Before(u.InstallAt)
+}
+
+// install tells a device that waits with its image to install it. A device that asks again is answered the same.
+func (s *Service) install(d *device, now time.Time) {
+	u := d.Upgrade
+	u.Install = InstallNow
+	if d.NetworkAddress != nil {
+		s.endResponse(d, d.target(), u.EndSequence, u.OfferedVersion, installIn)
+	}
+	if s.fire(d, triggerApply, now) {
+		u.ApplyingAt, u.WasHeld = now, true
+		s.happened(s.upgradeEvent(EventUpgradeApplying, d, u))
+	}
+}

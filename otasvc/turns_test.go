@@ -1,0 +1,170 @@
+package otasvc_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+func TestImagesTakeTurns(t *testing.T) {
+	first, second := bulbConfig(bulb), bulbConfig(bulb2)
+	devices := []sim.DeviceConfig{first, second, plugConfig()}
+	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+		w.policy.Slice = 2 * time.Minute
+		w.restart()
+		bulbURL, bulbData := w.image(0x117C, 0x2201, 2, 200_000) // six minutes and more
+		plugURL, plugData := w.image(0x100B, 0x0112, 11, 200_000)
+		for e, url := range map[zigate.IEEE]string{bulb: bulbURL, bulb2: bulbURL, plug: plugURL} {
+			w.met(e)
+			w.add(e, url)
+		}
+		for _, e := range []zigate.IEEE{bulb, bulb2, plug} {
+			w.queue(otasvc.UpgradeRequest{Device: ref(e)})
+		}
+		w.within(10*time.Minute, "the plug gets its turn while the bulbs are held", func() bool {
+			return w.sink.device(plug).Upgrade.State == otasvc.Downloading && w.sink.device(bulb).Upgrade.State == otasvc.Paused &&
+				w.sink.device(bulb2).Upgrade.State == otasvc.Paused
+		})
+		w.within(15*time.Minute, "the bulbs get the slot back", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
+		for _, e := range []zigate.IEEE{bulb, bulb2, plug} {
+			if u := w.ended(3*time.Hour, e); u.State != otasvc.Succeeded || u.Attempt != 1 {
+				t.Errorf("%v: %+v", e, u)
+			}
+		}
+		w.holds(bulb, 2, bulbData)
+		w.holds(bulb2, 2, bulbData)
+		w.holds(plug, 11, plugData)
+		if n := w.sim.Stats().BlocksRefused(); n != 0 {
+			t.Errorf("the dongle refused %d blocks", n)
+		}
+	})
+}
+
+func TestFiftyDevicesOfFiveImages(t *testing.T) {
+	var devices []sim.DeviceConfig
+	for i := range 50 {
+		d := bulbConfig(zigate.IEEE(0x000b57fffe000000 + uint64(i)))
+		d.ImageType = uint16(0x2200 + i%5)
+		d.BlockInterval = time.Duration(60+i) * time.Millisecond
+		devices = append(devices, d)
+	}
+	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+		w.policy.Slice = 5 * time.Minute
+		w.restart()
+		images := map[uint16][]byte{}
+		urls := map[uint16]string{}
+		for i := range uint16(5) {
+			urls[0x2200+i], images[0x2200+i] = w.image(0x117C, 0x2200+i, 2, 40_000)
+		}
+		for _, d := range devices {
+			w.met(d.IEEE)
+			w.add(d.IEEE, urls[d.ImageType])
+			w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE), Ticket: otasvc.Ticket(fmt.Sprintf("%q", d.IEEE))})
+		}
+		for _, d := range devices {
+			if u := w.ended(24*time.Hour, d.IEEE); u.State != otasvc.Succeeded {
+				t.Errorf("%v: %+v", d.IEEE, u)
+			}
+			w.holds(d.IEEE, 2, images[d.ImageType])
+		}
+		if n := w.sim.Stats().BlocksRefused(); n != 0 {
+			t.Errorf("the dongle refused %d blocks", n)
+		}
+		w.within(time.Minute, "every final answer", func() bool { return len(w.sink.final(devices[49].IEEE.String())) == 1 })
+		for _, d := range devices {
+			if n := len(w.sink.final(d.IEEE.String())); n != 1 {
+				t.Errorf("%v: %d final answers", d.IEEE, n)
+			}
+		}
+	})
+}
+
+func TestInstallationIsHeld(t *testing.T) {
+	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V1_31C, "3.23": sim.V1_323, "v2": sim.V2_324} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+				w.met(bulb)
+				url, data := w.image(0x117C, 0x2201, 2, 10_000)
+				w.add(bulb, url)
+				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: otasvc.InstallHold, Ticket: otasvc.Ticket(`"hold"`)})
+				w.within(10*time.Minute, "it is downloaded", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloaded })
+				time.Sleep(3 * time.Hour)
+				if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 || w.sink.device(bulb).Upgrade.State != otasvc.Downloaded {
+					t.Fatalf("not held: %+v", d)
+				}
+				w.restart() // the hold outlives a restart
+				time.Sleep(time.Minute)
+				if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: otasvc.Ticket(`"now"`)}); a.Status != otasvc.InProgress {
+					t.Fatalf("%+v", a)
+				}
+				if u := w.ended(30*time.Minute, bulb); u.State != otasvc.Succeeded {
+					t.Fatalf("ended %+v", u)
+				}
+				w.holds(bulb, 2, data)
+				w.within(time.Minute, "both final answers", func() bool { return len(w.sink.final("now")) == 1 && len(w.sink.final("hold")) == 1 })
+			})
+		})
+	}
+}
+
+func TestInstallationAtATime(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		w.met(bulb)
+		url, data := w.image(0x117C, 0x2201, 2, 10_000)
+		w.add(bulb, url)
+		at := time.Now().Add(2 * time.Hour)
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: otasvc.InstallAt, InstallAt: at})
+		time.Sleep(time.Until(at) - time.Second)
+		if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 || w.sink.device(bulb).Upgrade.State != otasvc.Downloaded {
+			t.Fatalf("not held: %+v", d)
+		}
+		if u := w.ended(10*time.Minute, bulb); u.State != otasvc.Succeeded {
+			t.Fatalf("ended %+v", u)
+		}
+		w.holds(bulb, 2, data)
+	})
+}
+
+func TestDowngradeAndTheSameVersionAgain(t *testing.T) {
+	// Firmware that compares versions gets the image under a newer one. The simulated device looks into the file's header
+	// and refuses it, as many do: the user was told, and nothing else happens.
+	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V1_31C, "3.23, which compares versions": sim.V1_323, "v2": sim.V2_324} {
+		for _, version := range []uint32{1, 5} { // the device runs 5
+			t.Run(fmt.Sprintf("%s to %d", name, version), func(t *testing.T) {
+				cfg := bulbConfig(bulb)
+				cfg.FileVersion = 5
+				inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+					w.met(bulb)
+					url, data := w.image(0x117C, 0x2201, version, 10_000)
+					w.add(bulb, url)
+					refused := map[uint32]otasvc.Reason{1: otasvc.ReasonDowngradeRefused, 5: otasvc.ReasonUpToDate}[version]
+					if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.Failure || a.Reason != refused {
+						t.Fatalf("%+v, want %s", a, refused)
+					}
+					compares := firmware == sim.V1_323
+					a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Force: true, AllowDowngrade: true})
+					if a.Status != otasvc.InProgress || (a.Error != "") != compares {
+						t.Fatalf("%+v", a)
+					}
+					if compares {
+						if u := w.ended(2*time.Hour, bulb); u.State != otasvc.Failed || u.Reason != otasvc.ReasonInvalidImage {
+							t.Fatalf("ended %+v", u)
+						}
+						if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 5 {
+							t.Errorf("it runs %d", d.FileVersion)
+						}
+						return
+					}
+					if u := w.ended(2*time.Hour, bulb); u.State != otasvc.Succeeded {
+						t.Fatalf("ended %+v; the device got %d bytes", u, w.sim.Device(bulb).Snapshot().Offset)
+					}
+					w.holds(bulb, version, data)
+				})
+			})
+		}
+	}
+}
