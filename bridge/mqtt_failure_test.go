@@ -43,7 +43,7 @@ func TestClientSlowBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newMQTTNet(t)
 		defer network.stopBroker()
-		watcher := watchMQTT(t, network.open("watcher"), "#")
+		watcher := watchInBubble(t, network.open("watcher"), "#")
 		defer watcher.close()
 		open := network.open("service")
 		dials := 0
@@ -100,7 +100,7 @@ func TestClientStuckBroker(t *testing.T) {
 			c.Publish("base/event/a", fmt.Append(nil, i))
 			want = append(want, fmt.Sprintf("base/event/a=%d", i))
 		}
-		watcher := watchMQTT(t, network.open("watcher"), "base/event/#")
+		watcher := watchInBubble(t, network.open("watcher"), "base/event/#")
 		mqttAfter(10 * time.Minute)
 		wantMQTT(t, "published", want, watcher.take())
 		if dials != 2 || !c.Connected() {

@@ -21,7 +21,7 @@ func TestClientPublishesAndStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newMQTTNet(t)
 		defer network.stopBroker()
-		watcher := watchMQTT(t, network.open("watcher"), "#")
+		watcher := watchInBubble(t, network.open("watcher"), "#")
 		defer watcher.close()
 		observer := &mqttObserver{}
 		c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: network.open("service"), Observer: observer})
@@ -67,7 +67,7 @@ func TestClientLastWill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newMQTTNet(t)
 		defer network.stopBroker()
-		watcher := watchMQTT(t, network.open("watcher"), "base/status")
+		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
 		c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: network.open("service")})
 		defer mqttRun(t, c)()
@@ -93,7 +93,7 @@ func TestClientStatusReclaimed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newMQTTNet(t)
 		defer network.stopBroker()
-		watcher := watchMQTT(t, network.open("watcher"), "base/status")
+		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
 		c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: network.open("service")})
 		defer mqttRun(t, c)()
@@ -124,7 +124,7 @@ func TestClientReconnects(t *testing.T) {
 		c.Publish("base/event/a", []byte("2"))
 		c.Retain("base/device/2", []byte("c"))
 		network.startBroker() // one that knows nothing
-		watcher := watchMQTT(t, network.open("watcher"), "#")
+		watcher := watchInBubble(t, network.open("watcher"), "#")
 		mqttAfter(2 * time.Minute)
 		wantMQTT(t, "published again", []string{
 			"base/status=online",
@@ -167,7 +167,7 @@ func TestClientBrokerAway(t *testing.T) {
 		}
 		want = append([]string{"base/status=online", fmt.Sprintf("base/info=%d", events-1)}, want...)
 		network.startBroker()
-		watcher := watchMQTT(t, network.open("watcher"), "#")
+		watcher := watchInBubble(t, network.open("watcher"), "#")
 		mqttAfter(5 * time.Minute)
 		wantMQTT(t, "published", want, watcher.take())
 		if observer.waiting != 0 || observer.dropped["overflow"] != events-bridge.OutboxLimit {
@@ -183,7 +183,7 @@ func TestClientQueuedCommands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newMQTTNet(t)
 		defer network.stopBroker()
-		watcher := watchMQTT(t, network.open("watcher"), "base/status")
+		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
 		start := func(inbox *mqttInbox) func() {
 			return mqttRun(t, newMQTTClient(t, bridge.ClientOptions{
@@ -228,7 +228,7 @@ func TestClientSubscriptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newMQTTNet(t)
 		defer network.stopBroker()
-		watcher := watchMQTT(t, network.open("watcher"), "base/status")
+		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
 		var requests, births, deep mqttInbox
 		c := newMQTTClient(t, bridge.ClientOptions{
