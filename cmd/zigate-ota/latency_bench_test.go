@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// wireDongle is the far end of a TCP connection to the service: it plays a dongle with one device, by hand, so that the
+// time between a request's bytes and the answer's bytes can be measured on the wire.
+type wireDongle struct {
+	tb      testing.TB
+	conn    net.Conn
+	decoder zigate.Decoder
+	buf     []byte
+	pending []byte
+	out     []byte
+}
+
+const wireDevice zigate.IEEE = 0x000b57fffec6a5b2
+
+func (w *wireDongle) write(m zigate.Message) {
+	w.out = w.out[:0]
+	payload := append(m.AppendPayload(nil), 0) // link quality
+	if _, err := w.conn.Write(zigate.AppendFrame(w.out, m.Type(), payload)); err != nil {
+		w.tb.Fatal(err)
+	}
+}
+
+// next reads one command.
+func (w *wireDongle) next() zigate.Frame {
+	for {
+		if len(w.pending) > 0 {
+			f, rest, ok := w.decoder.Feed(w.pending)
+			w.pending = rest
+			if ok {
+				return f
+			}
+		}
+		n, err := w.conn.Read(w.buf)
+		if err != nil {
+			w.tb.Fatal(err)
+		}
+		w.pending = w.buf[:n]
+	}
+}
+
+// until answers commands as a dongle does until one of the given type has come.
+func (w *wireDongle) until(t zigate.MsgType) zigate.Frame {
+	for {
+		f := w.next()
+		if f.Type == zigate.TypeBlockSend && t == f.Type {
+			return f
+		}
+		w.write(zigate.Status{Request: f.Type, Form: zigate.StatusFormBuffers})
+		switch f.Type {
+		case zigate.TypeGetVersion:
+			w.write(zigate.Version{Major: 4, Minor: 0x0323})
+		case zigate.TypeGetNetworkState:
+			w.write(zigate.NetworkState{IEEE: 0x00158d0001020304, PANID: 0x1234, Channel: 15})
+		case zigate.TypeGetDevices:
+			w.write(zigate.DeviceList{Devices: []zigate.ListedDevice{{Addr: 0x4f4f, IEEE: wireDevice, PowerSource: 1, LQI: 100}}})
+		default:
+			w.interviewed(f)
+		}
+		if f.Type == t {
+			return f
+		}
+	}
+}
+
+// interviewed answers what the device is asked.
+func (w *wireDongle) interviewed(f zigate.Frame) {
+	m, err := zigate.ParseCommand(f.Type, f.Payload)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	switch m := m.(type) {
+	case zigate.NodeDescriptorRequest:
+		w.write(zigate.NodeDescriptor{Addr: m.Addr, MACFlags: zigate.CapabilityRxOnWhenIdle})
+	case zigate.ActiveEndpointsRequest:
+		w.write(zigate.ActiveEndpoints{Addr: m.Addr, Endpoints: []uint8{1}})
+	case zigate.SimpleDescriptorRequest:
+		w.write(zigate.SimpleDescriptor{Addr: m.Addr, Endpoint: 1, OutClusters: []uint16{zigate.ClusterOTA}})
+	case zigate.ReadAttributes:
+		for _, id := range m.IDs {
+			w.write(zigate.Attribute{Kind: zigate.TypeReadAttribute, Addr: m.Addr, Endpoint: 1, Cluster: m.Cluster, ID: id, Status: 0x86, DataType: 0xFF})
+		}
+	}
+}
+
+// BenchmarkServedBlock measures the whole service as it runs in a home, with its broker, metrics and state: one device in
+// a closed loop over TCP on loopback, in turn with a responder that does nothing but write a ready-made frame.
+func BenchmarkServedBlock(b *testing.B) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer listener.Close()
+	dir := b.TempDir()
+	cfg, err := LoadConfig([]string{
+		"ZIGATE_OTA_DONGLE=tcp://" + listener.Addr().String(), "ZIGATE_OTA_STATE_DIR=" + dir, "ZIGATE_OTA_BROKER_ADDR=127.0.0.1:0",
+		"ZIGATE_OTA_HTTP_ADDR=127.0.0.1:0", "ZIGATE_OTA_DONGLE_QUERY_WATCH=off",
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	a, err := newApp(cfg, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	image := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2}, make([]byte, 1<<20))
+	file := filepath.Join(cfg.Image.Dir, "image.ota")
+	if err := os.WriteFile(file, image, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	defer func() { stop(); <-ended }()
+
+	conn, err := listener.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := &wireDongle{tb: b, conn: conn, buf: make([]byte, 4096), out: make([]byte, 0, 512)}
+	w.until(zigate.TypeGetDevices)
+	answers := make(chan otasvc.Answer, 16)
+	a.service.Upgrade(otasvc.UpgradeRequest{
+		Device: otasvc.ParseDeviceRef(wireDevice.String()), URL: "file://" + file,
+	}, func(answer otasvc.Answer) { answers <- answer })
+	w.until(zigate.TypeImageNotify)
+
+	request := func(offset uint32) zigate.BlockRequest {
+		return zigate.BlockRequest{
+			Sequence: uint8(offset / 64), Endpoint: 1, Cluster: zigate.ClusterOTA, AddrMode: zigate.AddrModeShort, Addr: 0x4f4f,
+			Offset: offset, FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C, BlockRequestDelay: zigate.NoBlockRequestDelay,
+			MaxDataSize: 64,
+		}
+	}
+	w.write(request(0))
+	ready := w.until(zigate.TypeBlockSend)
+	bare := &wireDongle{tb: b, conn: bareResponder(b, zigate.AppendFrame(nil, ready.Type, ready.Payload)), buf: make([]byte, 4096), out: make([]byte, 0, 512)}
+
+	round := func(w *wireDongle, frame []byte) time.Duration {
+		start := time.Now()
+		if _, err := w.conn.Write(frame); err != nil {
+			b.Fatal(err)
+		}
+		w.until(zigate.TypeBlockSend)
+		return time.Since(start)
+	}
+	var ours, theirs []time.Duration
+	b.ResetTimer()
+	for i := range b.N {
+		offset := uint32(i%1000) * 64
+		r := request(offset)
+		frame := zigate.AppendFrame(nil, r.Type(), append(r.AppendPayload(nil), 100))
+		ours = append(ours, round(w, frame))
+		theirs = append(theirs, round(bare, frame))
+	}
+	b.StopTimer()
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	median, bareMedian, p99 := ours[len(ours)/2], theirs[len(theirs)/2], ours[len(ours)*99/100]
+	b.ReportMetric(float64(median.Nanoseconds())/1000, "service-us")
+	b.ReportMetric(float64(p99.Nanoseconds())/1000, "service-p99-us")
+	b.ReportMetric(float64(bareMedian.Nanoseconds())/1000, "bare-us")
+	b.ReportMetric(float64(median)/float64(bareMedian), "ratio")
+}
+
+// bareResponder answers each frame that it reads with the same bytes.
+func bareResponder(b *testing.B, answer []byte) net.Conn {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { listener.Close() })
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		buf := make([]byte, 4096)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				if err != io.EOF {
+					fmt.Fprintln(os.Stderr, "bare responder:", err)
+				}
+				return
+			}
+			if buf[n-1] == 0x03 { // the end of a frame
+				if _, err := conn.Write(answer); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { conn.Close() })
+	return conn
+}
