@@ -212,6 +212,7 @@ func onTopic(topic string, match func(map[string]any) bool) func(message) bool {
 // lines is an io.Writer that keeps a journal of the lines written to it.
 type lines struct {
 	*journal[string]
+	each func(line string) // where set, gets them besides
 	mu   sync.Mutex
 	rest []byte
 }
@@ -228,6 +229,9 @@ func (l *lines) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 		l.add(string(line))
+		if l.each != nil {
+			l.each(string(line))
+		}
 		l.rest = bytes.Clone(rest)
 	}
 }
