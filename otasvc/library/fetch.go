@@ -16,9 +16,11 @@ import (
 
 // Names of the checks of a download's digest.
 const (
-	CheckSHA256 = "SHA-256 of the download"
-	CheckSHA512 = "SHA-512 of the download"
-	CheckSHA3   = "SHA3-256 of the download"
+	CheckSHA256 = "SHA-256" + ofTheDownload
+	CheckSHA512 = "SHA-512" + ofTheDownload
+	CheckSHA3   = "SHA3-256" + ofTheDownload
+
+	ofTheDownload = " of the download"
 )
 
 // Request is an image to fetch.
@@ -64,6 +66,11 @@ func (l *Library) take(download []byte, url string, request *Request) (Image, er
 	if err != nil {
 		return Image{}, fmt.Errorf("%w: %s: %w", ErrValidation, url, err)
 	}
+	return l.keep(f, url, download)
+}
+
+// keep puts the image of a file that was downloaded and validated into the store.
+func (l *Library) keep(f *otafile.File, url string, download []byte) (Image, error) {
 	image, err := l.store(f, url, downloadDigests(download))
 	if err != nil {
 		return Image{}, fmt.Errorf("store the image from %s: %w", url, err)

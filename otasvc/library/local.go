@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -20,7 +19,7 @@ func (l *Library) readFile(ctx context.Context, u *url.URL, progress func(done, 
 	if !below {
 		return nil, fmt.Errorf("%w: %s: files are only read below the image folder %s", ErrPolicy, shown(u), l.options.Dir)
 	}
-	b, err := l.readBelow(ctx, name, progress)
+	b, err := l.readBelow(ctx, l.options.Dir, name, progress)
 	if err != nil {
 		return nil, accessError(u, err)
 	}
@@ -45,36 +44,24 @@ func (l *Library) belowDir(path string) (name string, below bool) {
 
 // readDriverFile reads what a controller URL names: from the driver folder, else from the director.
 func (l *Library) readDriverFile(ctx context.Context, u *url.URL, progress func(done, total int64)) ([]byte, error) {
-	driver, file, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	name := filepath.FromSlash(driver + "/" + file)
-	if u.Host != "driver" || driver == "" || file == "" || !filepath.IsLocal(name) || filepath.Clean(name) != name {
+	name, ok := parseDriverPath(strings.TrimPrefix(u.Path, "/"))
+	if u.Host != "driver" || !ok {
 		return nil, fmt.Errorf("%w: %s: it must be controller://driver/<name>/<file>", ErrPolicy, shown(u))
 	}
-	b, err := l.readBelow(ctx, filepath.Join("driver", name), progress)
+	b, err := l.readDriver(ctx, name, progress)
 	if err == nil {
 		return b, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if !isMissing(err) {
 		return nil, accessError(u, err)
 	}
 	there := l.director.JoinPath("driver", u.EscapedPath())
 	return l.download(ctx, there, hostName(l.director), progress)
 }
 
-// readBelow reads a file below the image folder.
-func (l *Library) readBelow(ctx context.Context, name string, progress func(done, total int64)) ([]byte, error) {
-	root, err := os.OpenRoot(l.options.Dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	// Opening a named pipe would wait for somebody to write to it.
-	if info, err := root.Stat(name); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, errors.New("it is no regular file")
-	}
-	f, err := root.Open(name)
+// readBelow reads a file below a folder; neither ".." nor a link gets out.
+func (l *Library) readBelow(ctx context.Context, dir, name string, progress func(done, total int64)) ([]byte, error) {
+	f, _, err := openBelow(dir, name)
 	if err != nil {
 		return nil, err
 	}
@@ -98,9 +85,14 @@ func accessError(u *url.URL, err error) error {
 	if errors.Is(err, ErrAccess) {
 		return err
 	}
+	return fmt.Errorf("%w: %s: %w", ErrAccess, shown(u), withoutPath(err))
+}
+
+// withoutPath takes the path out of an error about a file whose name is told anyway.
+func withoutPath(err error) error {
 	var about *fs.PathError
 	if errors.As(err, &about) {
-		err = about.Err
+		return about.Err
 	}
-	return fmt.Errorf("%w: %s: %w", ErrAccess, shown(u), err)
+	return err
 }

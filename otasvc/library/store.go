@@ -75,16 +75,21 @@ func (l *Library) Remove(sha256 string) error {
 	if _, known := l.Image(sha256); !known {
 		return fmt.Errorf("%w: %s", ErrNotStored, sha256)
 	}
-	for _, ext := range []string{imageExt, reportExt} {
-		if err := os.Remove(l.path(sha256, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove image %s: %w", sha256, err)
-		}
-		l.drop(sha256)
-	}
-	if err := syncDir(l.storeDir); err != nil {
+	if err := l.remove(sha256); err != nil {
 		return fmt.Errorf("remove image %s: %w", sha256, err)
 	}
 	return nil
+}
+
+// remove removes an image that is there; storing is locked.
+func (l *Library) remove(sha256 string) error {
+	for _, ext := range []string{imageExt, reportExt} {
+		if err := os.Remove(l.path(sha256, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		l.drop(sha256)
+	}
+	return syncDir(l.storeDir)
 }
 
 // store puts an image into the store. One that is there already only gets its report renewed. The downloads are digests

@@ -1,0 +1,172 @@
+package library
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// packageExt ends the name of a driver package: a zip file, with what a controller serves for the driver below www/.
+	packageExt = ".c4z"
+	// maxPackageFiles bounds what the directory of a driver package may cost; they have a few hundred files.
+	maxPackageFiles = 10_000
+	// driverTimeout is how long the answer to one request for a driver's file may take.
+	driverTimeout = 10 * time.Minute
+)
+
+// driverDir is the driver folder. What is in it is <name>/<file>, or <file> below www/ in the package <name>.c4z.
+func (l *Library) driverDir() string { return filepath.Join(l.options.Dir, "driver") }
+
+// parseDriverPath checks <name>/<file>, where the file may be in folders. It returns the path for this system.
+func parseDriverPath(path string) (name string, ok bool) {
+	name = filepath.FromSlash(path)
+	driver, file, _ := strings.Cut(path, "/")
+	if driver == "" || file == "" || !filepath.IsLocal(name) || filepath.Clean(name) != name {
+		return "", false
+	}
+	return name, true
+}
+
+// readDriver reads a file of a driver: from the driver's folder, else from its package.
+func (l *Library) readDriver(ctx context.Context, name string, progress func(done, total int64)) ([]byte, error) {
+	b, err := l.readBelow(ctx, l.driverDir(), name, progress)
+	if !isMissing(err) {
+		return b, err
+	}
+	b, _, err = l.readPackaged(ctx, name)
+	if err == nil {
+		progress(int64(len(b)), int64(len(b)))
+	}
+	return b, err
+}
+
+// isMissing reports whether there is no such file; something on the way to it may be a file, which a package is.
+func isMissing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// readPackaged reads a file of a driver from its package. The driver may be named as its package is, or without the
+// extension.
+func (l *Library) readPackaged(ctx context.Context, name string) (content []byte, modified time.Time, err error) {
+	driver, file, _ := strings.Cut(filepath.ToSlash(name), "/")
+	if !strings.EqualFold(filepath.Ext(driver), packageExt) {
+		driver += packageExt
+	}
+	b, err := l.readBelow(ctx, l.driverDir(), driver, func(done, total int64) {})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	// Each file has this signature in the directory, which is not read before it is known to be bearable.
+	if bytes.Count(b, []byte("PK\x01\x02")) > maxPackageFiles {
+		return nil, time.Time{}, fmt.Errorf("the driver package %s has more than %d files", driver, maxPackageFiles)
+	}
+	r, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("the driver package %s cannot be opened: %w", driver, err)
+	}
+	at := slices.IndexFunc(r.File, func(f *zip.File) bool {
+		return strings.ReplaceAll(f.Name, `\`, "/") == "www/"+file // some are packed on Windows
+	})
+	if at < 0 {
+		return nil, time.Time{}, fmt.Errorf("%w in the driver package %s", fs.ErrNotExist, driver)
+	}
+	entry, err := r.File[at].Open()
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("the driver package %s: %w", driver, err)
+	}
+	defer entry.Close() // it was only read
+	content, err = io.ReadAll(io.LimitReader(entry, l.options.MaxBytes+1))
+	switch {
+	case err != nil:
+		return nil, time.Time{}, fmt.Errorf("the driver package %s: %w", driver, err)
+	case int64(len(content)) > l.options.MaxBytes:
+		return nil, time.Time{}, fmt.Errorf("%w: %s in the driver package %s unpacks to more than %d bytes", ErrTooLarge, file, driver, l.options.MaxBytes)
+	}
+	return content, r.File[at].Modified, nil
+}
+
+// DriverHandler serves the files of the driver folder, at /driver/<name>/<file>, as a controller does: what others may
+// get as controller://driver/<name>/<file> from this service. It is read-only and lists nothing, takes GET and HEAD,
+// with ranges, and follows no link that leads out of the driver folder; hidden files are not there. The file of a driver
+// that is in its package <name>.c4z, below www/, is served out of that.
+func (l *Library) DriverHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+			return
+		}
+		path, below := strings.CutPrefix(r.URL.Path, "/driver/")
+		name, ok := parseDriverPath(path)
+		if !below || !ok || strings.HasPrefix(path, ".") || strings.Contains(path, "/.") {
+			http.NotFound(w, r)
+			return
+		}
+		content, modified, err := l.openDriver(r.Context(), name)
+		if err != nil {
+			l.log.Debug("a file of a driver was asked for and cannot be served", "file", path, "error", err)
+			http.NotFound(w, r)
+			return
+		}
+		defer content.Close() // it was only read
+		w.Header().Set("Content-Type", "application/octet-stream")
+		// It fails only where deadlines are not supported; then there is none to lift.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(driverTimeout))
+		http.ServeContent(w, r, "", modified, content)
+	})
+}
+
+type readSeekCloser struct {
+	io.ReadSeeker
+	io.Closer
+}
+
+// openDriver opens a file of a driver.
+func (l *Library) openDriver(ctx context.Context, name string) (content io.ReadSeekCloser, modified time.Time, err error) {
+	f, modified, err := openBelow(l.driverDir(), name)
+	if err == nil {
+		return f, modified, nil
+	}
+	if !isMissing(err) {
+		return nil, time.Time{}, err
+	}
+	b, modified, err := l.readPackaged(ctx, name)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return readSeekCloser{bytes.NewReader(b), io.NopCloser(nil)}, modified, nil
+}
+
+// openBelow opens a regular file below a folder; neither ".." nor a link gets out.
+func openBelow(dir, name string) (*os.File, time.Time, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer root.Close() // it was only read
+	// Opening a named pipe would wait for somebody to write to it.
+	info, err := root.Stat(name)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, time.Time{}, errors.New("it is no regular file")
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return f, info.ModTime(), nil
+}
