@@ -82,6 +82,7 @@ func (s *Service) turning(now time.Time) bool {
 			continue // it has ended meanwhile
 		}
 		u.AsideUntil, u.runtime.yieldedAt = s.turnover.until, now
+		u.runtime.told = u.runtime.transfer != nil && u.runtime.transfer.told.Load()
 		d.dirty, s.stateDirty = true, true
 		if s.fire(d, triggerHold, now) {
 			s.happened(s.upgradeEvent(EventDownloadPaused, d, u))
@@ -101,8 +102,14 @@ func (s *Service) callBack(now time.Time) {
 		if u.AsideUntil.IsZero() || u.key() != s.slot.key() {
 			continue
 		}
-		// It asks when its wait is over, not before: until then it is not silent.
-		u.runtime.lastActivity = later(now, u.AsideUntil)
+		if u.runtime.told {
+			// It asks when its wait is over, not before: until then it is not silent.
+			u.runtime.lastActivity = later(now, u.AsideUntil)
+		} else {
+			// It was silent already. What others took does not count, what it had itself does: else devices that are
+			// gone would hand the slot to each other for ever.
+			u.runtime.lastActivity = u.runtime.lastActivity.Add(now.Sub(u.runtime.yieldedAt))
+		}
 		u.AsideUntil = time.Time{}
 		d.dirty, s.stateDirty = true, true
 		s.setVerdict(u)

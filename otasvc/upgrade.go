@@ -182,6 +182,7 @@ type verifyProgress struct {
 // upgradeRuntime is the part of an upgrade that lives only as long as the process.
 type upgradeRuntime struct {
 	transfer      *transfer // what the block server works on; nil: device may not have blocks
+	told          bool      // put aside, and it knows until when
 	begun         bool      // the transfer's first block was told
 	restarts      uint32    // of the transfer, as far as they were told
 	notifications int
