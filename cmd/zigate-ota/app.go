@@ -11,13 +11,11 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/broker"
-	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -25,9 +23,6 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
-
-// projectURL is where people find the program.
-const projectURL = "https://github.com/zigate-ota/zigate-ota"
 
 // app is the whole service, assembled from its configuration.
 type app struct {
@@ -39,14 +34,15 @@ type app struct {
 	dongle  *zigate.Dongle
 	service *otasvc.Service
 	bridge  *bridge.Bridge
-	births  *bridge.Births // nil: no discovery
 	http    *httpapi.Server
 	ready   chan struct{}
+
+	brokerDone chan struct{} // closed when the embedded broker has stopped, or could not start
 }
 
 // newApp puts the parts together. home is the simulated dongle to be used where the configuration says "sim"; nil makes one.
 func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
-	a := &app{cfg: cfg, log: log, ready: make(chan struct{})}
+	a := &app{cfg: cfg, log: log, ready: make(chan struct{}), brokerDone: make(chan struct{})}
 	meters := metrics.New(version, commit)
 
 	dialer, err := a.dialer(home)
@@ -83,12 +79,6 @@ func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
 			},
 		}},
 	}
-	if cfg.HomeAssistant.Discovery {
-		a.births = bridge.NewBirths(func() { a.client.RepublishAll() })
-		options.Subscriptions = append(options.Subscriptions, bridge.Subscription{
-			Filter: homeassistant.BirthTopic(cfg.HomeAssistant.Prefix), Handler: a.births.Handle, Optional: true,
-		})
-	}
 	if cfg.MQTT.Embedded() {
 		a.broker = broker.New(broker.Options{
 			Addr: string(cfg.Broker.Addr), Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(), Logger: log,
@@ -96,7 +86,7 @@ func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
 		options.OpenConnection = func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 			select { // both start at the same time
 			case <-a.broker.Ready():
-			case <-time.After(brokerStart):
+			case <-a.brokerDone:
 			}
 			return a.broker.Dial()
 		}
@@ -104,15 +94,9 @@ func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
 	if a.client, err = bridge.NewClient(options); err != nil {
 		return nil, err
 	}
-	bridgeOptions := bridge.Options{
+	a.bridge = bridge.New(bridge.Options{
 		Topics: topics, Version: version, Service: a.service, Out: a.client, Observer: meters, Logger: log,
-	}
-	if cfg.HomeAssistant.Discovery {
-		bridgeOptions.Discovery = &homeassistant.Options{
-			Prefix: cfg.HomeAssistant.Prefix, Base: cfg.MQTT.BaseTopic, Version: version, ProjectURL: projectURL,
-		}
-	}
-	a.bridge = bridge.New(bridgeOptions)
+	})
 	a.http = httpapi.New(httpapi.Options{
 		Addr: string(cfg.HTTP.Addr), Registry: meters.Registry(), Logger: log,
 		Checks: []httpapi.Check{
@@ -123,9 +107,6 @@ func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
 	})
 	return a, nil
 }
-
-// brokerStart is how long the embedded broker may take to start.
-const brokerStart = 5 * time.Second
 
 // dialer is the way to the dongle.
 func (a *app) dialer(home *sim.Dongle) (zigate.Dialer, error) {
@@ -154,17 +135,16 @@ func (f taskFunc) Run(ctx context.Context) error { return f(ctx) }
 func (a *app) Run(ctx context.Context) error {
 	var base []task
 	if a.broker != nil {
-		base = append(base, a.broker)
+		base = append(base, taskFunc(func(ctx context.Context) error {
+			defer close(a.brokerDone)
+			return a.broker.Run(ctx)
+		}))
 	}
 	if a.home != nil {
 		base = append(base, a.home)
 	}
 	service := taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, a.dongle, a.bridge) })
-	work := []task{service, a.http, taskFunc(a.announceReady)}
-	if a.births != nil {
-		work = append(work, a.births)
-	}
-	return runStages(ctx, base, []task{a.client}, []task{a.dongle}, work)
+	return runStages(ctx, base, []task{a.client}, []task{a.dongle}, []task{service, a.http, taskFunc(a.announceReady)})
 }
 
 // announceReady closes ready when the listeners are there.

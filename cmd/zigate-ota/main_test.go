@@ -184,19 +184,19 @@ func TestHealthcheck(t *testing.T) {
 
 // The binary by itself: what the linker stamps, exit codes, and the service from its start to a stop by SIGTERM.
 func TestBinary(t *testing.T) {
-	version := start(t, nil, binary(t), "version")
+	version := start(t, nil, programPath(t), "version")
 	<-version.done
 	if got := version.stdout.String(); !strings.HasPrefix(got, "zigate-ota test") {
 		t.Errorf("version: %q", got)
 	}
-	wrong := start(t, []string{"HOME=/", "ZIGATE_OTA_DONGEL=sim"}, binary(t))
+	wrong := start(t, []string{"HOME=/", "ZIGATE_OTA_DONGEL=sim"}, programPath(t))
 	<-wrong.done
 	if code := wrong.cmd.ProcessState.ExitCode(); code != exitUsage {
 		t.Errorf("exit code %d for a mistake in the configuration, want %d", code, exitUsage)
 	}
 
 	dir := t.TempDir()
-	service := start(t, environ(dir, "ZIGATE_OTA_DONGLE=sim", "ZIGATE_OTA_LOG_FORMAT=json"), binary(t))
+	service := start(t, environ(dir, "ZIGATE_OTA_DONGLE=sim", "ZIGATE_OTA_LOG_FORMAT=json"), programPath(t))
 	line := service.stderr.await(t, "ready", func(line string) bool { return strings.Contains(line, `"msg":"ready"`) })
 	var ready struct{ HTTP, Version string }
 	if err := json.Unmarshal([]byte(line), &ready); err != nil || ready.Version != "test" {

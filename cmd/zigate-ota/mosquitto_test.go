@@ -111,7 +111,7 @@ func (m *mosquitto) sub(topics ...string) *journal[message] {
 // simulation starts the simulated dongle as a process of its own and returns what ZIGATE_OTA_DONGLE has to be for it.
 func simulation(t *testing.T, args ...string) string {
 	t.Helper()
-	p := start(t, nil, binary(t), append([]string{"sim"}, args...)...)
+	p := start(t, nil, programPath(t), append([]string{"sim"}, args...)...)
 	line := p.stdout.await(t, "the simulated dongle's address", func(line string) bool { return strings.HasPrefix(line, "ZIGATE_OTA_DONGLE=") })
 	return strings.TrimPrefix(line, "ZIGATE_OTA_DONGLE=")
 }
@@ -120,7 +120,7 @@ func simulation(t *testing.T, args ...string) string {
 func (m *mosquitto) service(dir, dongle string, more ...string) *process {
 	m.t.Helper()
 	more = append(more, "ZIGATE_OTA_DONGLE="+dongle, "ZIGATE_OTA_MQTT_URL="+m.url())
-	return start(m.t, environ(dir, more...), binary(m.t), "serve")
+	return start(m.t, environ(dir, more...), programPath(m.t), "serve")
 }
 
 // settled waits until the service has told of its dongle and of all that the bulb in the kitchen says of itself.

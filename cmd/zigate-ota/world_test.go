@@ -45,8 +45,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary is the path of the program; it is built when the first test asks for it.
-func binary(t *testing.T) string {
+// programPath is the path of the program; it is built when the first test asks for it.
+func programPath(t *testing.T) string {
 	t.Helper()
 	program.once.Do(func() {
 		dir, err := os.MkdirTemp("", "zigate-ota-test-")
