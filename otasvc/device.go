@@ -46,6 +46,8 @@ type device struct {
 	interview    interviewState
 	failedAt     time.Time // last deliveryFailed event
 	strayAt      time.Time // last unsolicitedRequest event
+	// mute devices do not tell their version when they are asked for it, only when they look for an image themselves.
+	mute bool
 	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
 	aborting   *transfer
 	abortUntil time.Time

@@ -13,7 +13,7 @@ import (
 // upgraded prepares a bulb with an image and queues its upgrade.
 func upgraded(w *world, size int) []byte {
 	w.t.Helper()
-	w.met(bulb)
+	w.within(2*time.Minute, "the bulb is known", func() bool { return w.sink.device(bulb).ModelID != "" })
 	url, data := w.image(0x117C, 0x2201, 2, size)
 	w.add(bulb, url)
 	if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: otasvc.Ticket(`"t"`)}); a.Status != otasvc.InProgress {
@@ -73,6 +73,10 @@ func TestHowUpgradesEnd(t *testing.T) {
 		"never came back": {
 			device: func(d *sim.DeviceConfig) { d.NeverReturns = true },
 			state:  otasvc.Failed, reason: otasvc.ReasonNotRejoined, attempt: 1,
+		},
+		"well, by a device that does not tell its version": {
+			device: func(d *sim.DeviceConfig) { d.UnsupportedAttributes = []uint16{zigate.AttrOTAFileVersion} },
+			state:  otasvc.Succeeded, attempt: 1,
 		},
 		"well, by pages": {
 			device: func(d *sim.DeviceConfig) { d.PageRequests, d.PageSize = true, 1024 },

@@ -131,11 +131,7 @@ func (s *Service) interviewDevice(d *device, done func(error)) {
 				endpoints = r.Endpoints
 			}
 			return ok && r.Addr == addr
-		}, func(err error) {
-			if err != nil {
-				done(err)
-				return
-			}
+		}, func(error) { // without them the OTA client is looked for at endpoint 1
 			s.findOTAClient(d, addr, endpoints, func() { s.readIdentity(d, done) })
 		})
 	})
@@ -177,7 +173,7 @@ func (s *Service) readIdentity(d *device, done func(error)) {
 		}
 		ota := []uint16{zigate.AttrOTAFileVersion, zigate.AttrOTAManufacturer, zigate.AttrOTAImageType}
 		s.readAttributes(d, zigate.ClusterOTA, zigate.DirectionToClient, ota, replyTimeout, func(err error) {
-			if errors.Is(err, errNoReply) && d.CurrentVersion != nil {
+			if errors.Is(err, errNoReply) && (d.CurrentVersion != nil || d.mute) {
 				err = nil // what matters was told; many devices pass over attributes that they do not have
 			}
 			done(err)
@@ -187,6 +183,9 @@ func (s *Service) readIdentity(d *device, done func(error)) {
 
 // attribute learns from an attribute, read or reported.
 func (s *Service) attribute(d *device, at zigate.Attribute, now time.Time) {
+	if at.Cluster == zigate.ClusterOTA && at.ID == zigate.AttrOTAFileVersion {
+		d.mute = at.Status != 0
+	}
 	if at.Status != 0 {
 		return
 	}

@@ -189,6 +189,10 @@ func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
 	if u.runtime.reading || now.Before(u.runtime.nextRead) {
 		return
 	}
+	if d.mute && s.watch.mode == zigate.RawModeHybrid && d.NetworkAddress != nil {
+		// It says what it runs when it looks for an image; with the slot empty it finds none.
+		s.send(imageNotify(d, u), func(zigate.Status, error) {})
+	}
 	u.runtime.reading = true
 	s.readVersion(d, func(err error) {
 		u.runtime.reading = false

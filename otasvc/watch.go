@@ -38,6 +38,12 @@ func (s *Service) watchQueries(now time.Time) {
 		return
 	}
 	working := s.slot.image != nil || len(s.slotUsers()) > 0
+	after := watchAfter
+	for _, d := range s.active {
+		if d.mute && d.Upgrade.State == Applying {
+			after = 0 // the only way to learn how its upgrade went
+		}
+	}
 	if working {
 		s.watch.idleSince = time.Time{}
 	} else if s.watch.idleSince.IsZero() {
@@ -49,7 +55,7 @@ func (s *Service) watchQueries(now time.Time) {
 		mode = zigate.RawModeHybrid
 	case s.policy.QueryWatch == WatchIdle && !working && s.watch.mode == zigate.RawModeHybrid:
 		mode = zigate.RawModeHybrid
-	case s.policy.QueryWatch == WatchIdle && !working && now.Sub(s.watch.idleSince) >= watchAfter:
+	case s.policy.QueryWatch == WatchIdle && !working && now.Sub(s.watch.idleSince) >= after:
 		mode = zigate.RawModeHybrid
 	}
 	if mode != s.watch.mode {
