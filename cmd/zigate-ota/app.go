@@ -16,6 +16,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/broker"
+	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -23,6 +24,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
+
+// projectURL is where people find the program.
+const projectURL = "https://github.com/zigate-ota/zigate-ota"
 
 // app is the whole service, assembled from its configuration.
 type app struct {
@@ -34,6 +38,7 @@ type app struct {
 	dongle  *zigate.Dongle
 	service *otasvc.Service
 	bridge  *bridge.Bridge
+	births  *bridge.Births // nil: no discovery
 	http    *httpapi.Server
 	ready   chan struct{}
 
@@ -79,6 +84,12 @@ func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
 			},
 		}},
 	}
+	if cfg.HomeAssistant.Discovery {
+		a.births = bridge.NewBirths(func() { a.client.RepublishAll() })
+		options.Subscriptions = append(options.Subscriptions, bridge.Subscription{
+			Filter: homeassistant.BirthTopic(cfg.HomeAssistant.Prefix), Handler: a.births.Handle, Optional: true,
+		})
+	}
 	if cfg.MQTT.Embedded() {
 		a.broker = broker.New(broker.Options{
 			Addr: string(cfg.Broker.Addr), Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(), Logger: log,
@@ -94,9 +105,15 @@ func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
 	if a.client, err = bridge.NewClient(options); err != nil {
 		return nil, err
 	}
-	a.bridge = bridge.New(bridge.Options{
+	bridgeOptions := bridge.Options{
 		Topics: topics, Version: version, Service: a.service, Out: a.client, Observer: meters, Logger: log,
-	})
+	}
+	if cfg.HomeAssistant.Discovery {
+		bridgeOptions.Discovery = &homeassistant.Options{
+			Prefix: cfg.HomeAssistant.Prefix, Base: cfg.MQTT.BaseTopic, Version: version, ProjectURL: projectURL,
+		}
+	}
+	a.bridge = bridge.New(bridgeOptions)
 	a.http = httpapi.New(httpapi.Options{
 		Addr: string(cfg.HTTP.Addr), Registry: meters.Registry(), Logger: log,
 		Checks: []httpapi.Check{
@@ -144,7 +161,11 @@ func (a *app) Run(ctx context.Context) error {
 		base = append(base, a.home)
 	}
 	service := taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, a.dongle, a.bridge) })
-	return runStages(ctx, base, []task{a.client}, []task{a.dongle}, []task{service, a.http, taskFunc(a.announceReady)})
+	work := []task{service, a.http, taskFunc(a.announceReady)}
+	if a.births != nil {
+		work = append(work, a.births)
+	}
+	return runStages(ctx, base, []task{a.client}, []task{a.dongle}, work)
 }
 
 // announceReady closes ready when the listeners are there.
