@@ -305,3 +305,68 @@ func TestMosquittoRetainedRequest(t *testing.T) {
 		t.Errorf("what was cleared came back: %v", got)
 	}
 }
+
+// What Home Assistant does with the service: it finds the devices by their documents, shows the update state, installs at
+// the press of a button, and asks for everything again when it has started.
+func TestMosquittoHomeAssistant(t *testing.T) {
+	t.Parallel()
+	m := newMosquitto(t)
+	heard := m.sub("zigate-ota/#", "homeassistant/#")
+	m.service(t.TempDir(), simulation(t, "--tcp", "127.0.0.1:0", "--speed", "1000"))
+	settled(t, heard, "zigate-ota")
+	url := serveFiles(t, map[string][]byte{"bulb.ota": bulbImage(newerVersion, 3000)}) + "/bulb.ota"
+	m.pub("zigate-ota/request/add_image", `{"deviceId":"`+kitchen+`","url":"`+url+`"}`, "-q", "1")
+
+	config := "homeassistant/device/zigate_ota_" + strings.TrimPrefix(kitchen, "0x") + "/config"
+	document := heard.await(t, "discovery of the bulb", onTopic(config, func(d map[string]any) bool {
+		return at(d, "device", "model") == "TRADFRI bulb E27" && at(d, "device", "sw_version") == "0x22010631" && at(d, "device", "via_device") != nil
+	})).object()
+	heard.await(t, "discovery of the dongle", onTopic("homeassistant/device/zigate_ota_00158d0001020304/config", nil))
+	if via := at(document, "device", "via_device"); via != "zigate_ota_00158d0001020304" {
+		t.Errorf("via_device %v is not the dongle", via)
+	}
+	entity, _ := at(document, "components", "update").(map[string]any)
+	state, _ := entity["state_topic"].(string)
+	heard.await(t, "update offered", onTopic(state, func(u map[string]any) bool {
+		return at(u, "installed_version") == "0x22010631" && at(u, "latest_version") == "0x22010731" && at(u, "in_progress") == false
+	}))
+	command, _ := entity["command_topic"].(string)
+	install, _ := entity["payload_install"].(string)
+	m.pub(command, install)
+	heard.await(t, "update under way", onTopic(state, func(u map[string]any) bool { return at(u, "in_progress") == true }))
+	heard.await(t, "update installed", onTopic(state, func(u map[string]any) bool {
+		return at(u, "installed_version") == "0x22010731" && at(u, "latest_version") == "0x22010731" && at(u, "in_progress") == false
+	}))
+	heard.await(t, "new version in the discovery", onTopic(config, func(d map[string]any) bool { return at(d, "device", "sw_version") == "0x22010731" }))
+
+	before := len(heard.each(onTopic(config, nil)))
+	m.pub("homeassistant/status", "online")
+	heard.await(t, "discovery after Home Assistant's start", func(message) bool { return len(heard.each(onTopic(config, nil))) > before })
+
+	m.pub("zigate-ota/request/forget", `{"deviceId":"`+kitchen+`","transaction":"forget"}`, "-q", "1")
+	heard.await(t, "forget", finalTo("forget"))
+	for _, topic := range []string{config, "zigate-ota/device/" + kitchen, state} {
+		heard.await(t, "cleared: "+topic, func(msg message) bool { return msg.Topic == topic && msg.Payload == "" })
+	}
+	late := m.sub("homeassistant/#", "zigate-ota/#")
+	m.pub("zigate-ota/request/service_status", `{"transaction":"after what was retained"}`, "-q", "1")
+	late.await(t, "service_status", finalTo("after what was retained"))
+	if got := late.each(func(msg message) bool { return strings.Contains(msg.Topic, strings.TrimPrefix(hall, "0x")) }); len(got) != 3 {
+		t.Errorf("of another device: %v, want its document, record and update state", got)
+	}
+	if got := late.each(func(msg message) bool { return strings.Contains(msg.Topic, strings.TrimPrefix(kitchen, "0x")) }); len(got) > 0 {
+		t.Errorf("still there: %v", got)
+	}
+}
+
+// The demo with a broker that is there already, as in docker-compose.yml.
+func TestMosquittoDemo(t *testing.T) {
+	t.Parallel()
+	m := newMosquitto(t)
+	heard := m.sub("zigate-ota/#")
+	stdout := demoed(t, demoEnviron("ZIGATE_OTA_MQTT_URL="+m.url()))
+	if !strings.Contains(stdout, "Look with: mosquitto_sub -h 127.0.0.1 -p "+m.port+" ") {
+		t.Errorf("names another broker:\n%s", stdout)
+	}
+	heard.await(t, "its end", func(msg message) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
+}
