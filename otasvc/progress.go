@@ -142,12 +142,21 @@ func (s *Service) stallTimeout(d *device) time.Duration {
 	return s.policy.StallTimeout
 }
 
-// expireNotified repeats the notification. A sleeping device is waited for until it wakes.
+// A sleeping device is waited for until it wakes: first as any other, then with rare notifications, and with one each
+// time that it is heard from, for a month at most.
+const (
+	sleepyNotifyInterval = 5 * time.Minute
+	sleepyPatience       = 30 * 24 * time.Hour
+	notifyAgain          = 10 * time.Second // after a sign of life, if the last notification is older
+)
+
+// expireNotified repeats the notification.
 func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
 	if now.Before(u.runtime.nextNotify) || !s.slot.loaded {
 		return
 	}
-	if u.runtime.notifications >= s.policy.NotifyAttempts && !d.Sleepy {
+	tired := u.runtime.notifications >= s.policy.NotifyAttempts
+	if tired && (!d.Sleepy || now.Sub(u.runtime.offeredAt) > sleepyPatience) {
 		s.fire(d, triggerSilent, now)
 		return
 	}
@@ -155,6 +164,9 @@ func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
 		s.distrustSlot()
 	}
 	s.notify(d, now)
+	if tired {
+		u.runtime.nextNotify = now.Add(max(s.policy.NotifyInterval, sleepyNotifyInterval))
+	}
 }
 
 // distrustEvery is after how many notifications without an answer the header is loaded again.
@@ -229,9 +241,12 @@ func (s *Service) upgradeAnnounced(d *device, now time.Time) {
 	}
 }
 
-// stirred: a sign of life of a device that should come back.
+// stirred: a sign of life of a device that sleeps, or that should come back.
 func (s *Service) stirred(d *device, now time.Time) {
 	u := d.active()
+	if u != nil && u.State == Notified && d.Sleepy && now.Sub(u.runtime.notifiedAt) > notifyAgain {
+		u.runtime.nextNotify = now // it listens for a moment
+	}
 	if u == nil || u.State != Applying || u.runtime.reading || now.Sub(u.ApplyingAt) < firstReading/2 {
 		return
 	}

@@ -122,17 +122,18 @@ func randomRun(t *testing.T, seed uint64) {
 			}
 			return n
 		}
-		for deadline := time.Now().Add(7 * 24 * time.Hour); open() > 0; {
+		for deadline := time.Now().Add(40 * 24 * time.Hour); open() > 0; {
 			if time.Now().After(deadline) {
 				for e := range queued {
-					t.Errorf("after a week %v is still %+v", e, w.sink.device(e).Upgrade)
+					t.Errorf("after forty days %v is still %+v", e, w.sink.device(e).Upgrade)
 				}
 				return
 			}
-			time.Sleep(time.Duration(1+r.IntN(240)) * time.Second)
-			if time.Until(deadline) < 6*24*time.Hour {
+			if time.Until(deadline) < 39*24*time.Hour {
+				time.Sleep(time.Hour)
 				continue // a day of trouble is enough
 			}
+			time.Sleep(time.Duration(1+r.IntN(240)) * time.Second)
 			d := devices[r.IntN(len(devices))]
 			ignore := func(otasvc.Answer) {}
 			switch r.IntN(40) {

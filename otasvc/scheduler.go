@@ -226,7 +226,7 @@ func (s *Service) setVerdict(u *upgrade) {
 func (s *Service) notify(d *device, now time.Time) {
 	u := d.Upgrade
 	u.runtime.notifications++
-	u.runtime.nextNotify = now.Add(s.policy.NotifyInterval)
+	u.runtime.notifiedAt, u.runtime.nextNotify = now, now.Add(s.policy.NotifyInterval)
 	if d.NetworkAddress == nil {
 		return
 	}

@@ -187,6 +187,7 @@ type upgradeRuntime struct {
 	restarts      uint32    // of the transfer, as far as they were told
 	notifications int
 	nextNotify    time.Time
+	notifiedAt    time.Time
 	offeredAt     time.Time
 	yieldedAt     time.Time // stands in the queue since then, having given the slot up
 	awakeUntil    time.Time // the device was heard and listens
