@@ -94,9 +94,28 @@ func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
 			if d.Upgrade != nil {
 				cmd.Sequence = d.Upgrade.EndSequence
 			}
-			s.sendByHand(d, func(to zigate.Target) zigate.Message { cmd.Target = to; return cmd }, about, respond)
+			s.sendByHand(d, func(to zigate.Target) zigate.Message { cmd.Target = to; return cmd }, about, func(a Answer) {
+				if a.Status == Success {
+					s.installsByHand(d, cmd, time.Now())
+				}
+				respond(a)
+			})
 		})
 	})
+}
+
+// installsByHand: a device that waited with its image has been told when to install it.
+func (s *Service) installsByHand(d *device, m zigate.UpgradeEndResponse, now time.Time) {
+	u := d.active()
+	if u == nil || m.UpgradeTime == waitForever || m.FileVersion != u.OfferedVersion || m.ImageType != u.ImageType ||
+		m.ManufacturerCode != u.ManufacturerCode || !s.fire(d, triggerApply, now) {
+		return
+	}
+	u.Install, u.WasHeld, u.ApplyingAt = InstallNow, true, now
+	if m.UpgradeTime > m.CurrentTime {
+		u.ApplyingAt = now.Add(time.Duration(m.UpgradeTime-m.CurrentTime) * time.Second)
+	}
+	s.happened(s.upgradeEvent(EventUpgradeApplying, d, u))
 }
 
 // WaitForData tells a device to ask for its block again later. It pauses nothing: the next request gets a block.
@@ -361,19 +380,20 @@ func (s *Service) slotNeeded(key slotKey, now time.Time) string {
 
 // loadedByHand notes what the slot holds after a header was loaded by hand.
 func (s *Service) loadedByHand(im *cachedImage, version uint32, err error, now time.Time) {
-	var refused *zigate.StatusError
-	if errors.As(err, &refused) {
-		return // the dongle keeps the header that it had
-	}
-	s.infoDirty = true
 	if err != nil {
-		s.slot.loaded, s.slot.cleared = false, false // whatever it holds: it is loaded or cleared anew
+		var refused *zigate.StatusError
+		if !errors.As(err, &refused) { // else the dongle keeps the header that it had
+			s.slot.loaded, s.slot.cleared, s.infoDirty = false, false, true // not known: what was there is loaded anew
+		}
+		s.dropUnusedImages()
 		return
 	}
+	s.infoDirty = true
 	if s.slot.key() != (slotKey{im.sha256, version}) {
 		s.slot.since = now
 	}
 	s.slot.image, s.slot.version, s.slot.loaded, s.slot.cleared = im, version, true, false
+	s.cache[im.sha256] = im // it may have been dropped while the slot was busy
 	h := im.header
 	s.log.Info("image header loaded by hand", "manufacturerCode", h.ManufacturerCode, "imageType", h.ImageType, "fileVersion", version)
 	s.happened(Event{
