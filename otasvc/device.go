@@ -202,22 +202,75 @@ func setIfNew[T comparable](p **T, v T) bool {
 	return true
 }
 
-// offers lists the images that fit a device, best first: the highest version. A device whose identity is not known yet
-// fits the images that were registered for it by name.
-func (s *Service) offers(d *device) []Offer {
+// registered lists the images registered for a device that fit it, highest version first. A device whose identity is not
+// known yet fits the images that were registered for it by name.
+func (s *Service) registered(d *device) []Offer {
 	var fit []Offer
 	for _, r := range s.registry.For(d.EUID.String()) {
 		image, ok := s.images.Image(r.SHA256)
 		if !ok {
 			continue
 		}
-		o := offerOf(r, image)
-		if fits(d, o) {
+		if o := offerOf(r, image); fits(d, o) {
 			fit = append(fit, o)
 		}
 	}
 	slices.SortStableFunc(fit, func(a, b Offer) int { return -cmp.Compare(a.ImageVersion, b.ImageVersion) })
 	return fit
+}
+
+// offer is the image that the device would get now, or nil: of those registered for it and the one that the image folder
+// and the indexes have for it the newest, the registered one where they are equally new.
+func (s *Service) offer(d *device) *Offer {
+	var best *Offer
+	if list := s.registered(d); len(list) > 0 {
+		best = &list[0]
+	}
+	if dev, ok := catalogDevice(d); ok && s.catalog != nil {
+		if c, ok := s.catalog.Best(dev); ok && (best == nil || c.FileVersion > best.ImageVersion) {
+			o := offerFrom(c)
+			best = &o
+		}
+	}
+	return best
+}
+
+// offerOfVersion is the image of one version for a device, or nil.
+func (s *Service) offerOfVersion(d *device, version uint32) *Offer {
+	for _, o := range s.registered(d) {
+		if o.ImageVersion == version {
+			return &o
+		}
+	}
+	if dev, ok := catalogDevice(d); ok && s.catalog != nil {
+		for _, c := range s.catalog.All(dev) {
+			if c.FileVersion == version {
+				o := offerFrom(c)
+				return &o
+			}
+		}
+	}
+	return nil
+}
+
+// catalogDevice is what images in the folder and in indexes are matched with; false while the device has not told what
+// its OTA client is.
+func catalogDevice(d *device) (library.Device, bool) {
+	if d.ManufacturerCode == nil || d.ImageType == nil {
+		return library.Device{}, false
+	}
+	return library.Device{
+		ManufacturerCode: *d.ManufacturerCode, ImageType: *d.ImageType, HardwareVersion: d.HardwareVersion,
+		CurrentVersion: d.CurrentVersion, ModelID: d.ModelID, ManufacturerName: d.ManufacturerName, EUI64: uint64(d.EUID),
+	}, true
+}
+
+func offerFrom(c library.Candidate) Offer {
+	return Offer{
+		ManufacturerCode: c.ManufacturerCode, ImageType: c.ImageType, ImageVersion: c.FileVersion, Size: c.Size,
+		SHA256: c.SHA256, URL: c.URL, Source: Source(c.Source), Title: c.Title, ReleaseNotes: c.ReleaseNotes,
+		MinHardware: c.MinHardware, MaxHardware: c.MaxHardware, candidate: &c,
+	}
 }
 
 func offerOf(r library.Registration, image library.Image) Offer {
@@ -257,14 +310,6 @@ const (
 	wildcard16 = 0xFFFF
 	wildcard32 = 0xFFFFFFFF
 )
-
-// offer is the image that the device would get now, or nil.
-func (s *Service) offer(d *device) *Offer {
-	if fit := s.offers(d); len(fit) > 0 {
-		return &fit[0]
-	}
-	return nil
-}
 
 // updateAvailable reports whether an offer is newer than what the device runs. A version that is not known counts as
 // older: the device itself decides in the end.

@@ -71,6 +71,62 @@ func (s *Service) fetch(d *device, req library.Request, op *Operation, respond R
 	})
 }
 
+// ensure gets the image of an offer that an index lists; then runs with the offer completed, or respond gets the final
+// answer. The header may show only now that the image is not for the device.
+func (s *Service) ensure(d *device, o Offer, op *Operation, respond Respond, then func(Offer)) {
+	s.async(func(ctx context.Context) func() {
+		image, err := s.catalog.Ensure(ctx, *o.candidate)
+		return func() {
+			s.observer.ImageFetched(fetchStatus(err))
+			if err != nil {
+				respond(fail(fetchStatus(err), op, "%v", err))
+				return
+			}
+			h := image.Header
+			o.SHA256, o.Size, o.Title, o.candidate = image.SHA256, image.Size, h.Title(), nil
+			o.MinHardware, o.MaxHardware = h.MinHardwareVersion, h.MaxHardwareVersion
+			then(o)
+		}
+	})
+}
+
+// How often the image store is cleaned up, and how long what nobody refers to is kept.
+const (
+	sweepInterval = time.Hour
+	unusedFor     = 7 * 24 * time.Hour
+)
+
+// sweep has images removed that nobody has needed for a while.
+func (s *Service) sweep(now time.Time) {
+	if s.sweepAt.IsZero() {
+		s.sweepAt = now.Add(sweepInterval)
+	}
+	if now.Before(s.sweepAt) {
+		return
+	}
+	s.sweepAt = now.Add(sweepInterval)
+	used := map[string]bool{}
+	for _, r := range s.registry.All() {
+		used[r.SHA256] = true
+	}
+	for _, d := range s.active {
+		used[d.Upgrade.SHA256] = true
+	}
+	for sha256 := range s.cache {
+		used[sha256] = true
+	}
+	s.async(func(context.Context) func() {
+		removed, err := s.images.Sweep(now, func(sha256 string) bool { return used[sha256] }, unusedFor)
+		if err != nil {
+			s.log.Warn("the image store was not cleaned up", "err", err)
+		}
+		for _, image := range removed {
+			s.log.Info("an image that nobody needs any more was removed from the store", "sha256", image.SHA256, "url", image.URL)
+		}
+		return nil
+	})
+}
+
 // fetchStatus is the status that says how a fetch went.
 func fetchStatus(err error) Status {
 	switch {
@@ -145,12 +201,17 @@ func (s *Service) addRegistration(d *device, r library.Registration) error {
 	return nil
 }
 
-// imagesChanged: what the devices would get may be another now.
+// imagesChanged: other images are registered.
 func (s *Service) imagesChanged() {
+	s.offersChanged()
+	s.imagesDirty, s.infoDirty, s.stateDirty = true, true, true
+}
+
+// offersChanged: what the devices would get may be another now.
+func (s *Service) offersChanged() {
 	for _, d := range s.devices {
 		d.dirty = true
 	}
-	s.imagesDirty, s.infoDirty, s.stateDirty = true, true, true
 }
 
 // RemoveImage takes back the image registered for a device and image type. Upgrades that use it end first.

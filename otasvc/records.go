@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
@@ -23,7 +24,7 @@ type Offer struct {
 	ImageType        uint16
 	ImageVersion     uint32 // ZCL file version
 	Size             uint32 // bytes served: the header's total image size
-	SHA256           string // lower-case hex, of the bytes served
+	SHA256           string // lower-case hex, of the bytes served; empty: an index has it, and it was not fetched yet
 	URL              string
 	Source           Source
 	DriverTypeID     string
@@ -32,6 +33,9 @@ type Offer struct {
 	ReleaseNotes     string // empty: none known
 	MinHardware      *uint16
 	MaxHardware      *uint16
+
+	// candidate is where an image that is not registered comes from; it may have to be fetched first.
+	candidate *library.Candidate
 }
 
 // DeviceRecord is what is known of a device at one moment. It is a value: nobody changes it after it was handed out.

@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -95,14 +96,12 @@ func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) 
 	})
 }
 
-// choose is the image of the version asked for, or the newest.
+// choose is the image of the version asked for, or the one that the device would get.
 func (s *Service) choose(d *device, version *uint32) *Offer {
-	for _, o := range s.offers(d) {
-		if version == nil || o.ImageVersion == *version {
-			return &o
-		}
+	if version == nil {
+		return s.offer(d)
 	}
-	return nil
+	return s.offerOfVersion(d, *version)
 }
 
 // upgradeTo queues the upgrade to an image, once the running version is known, or the device did not tell it.
@@ -142,6 +141,9 @@ func (s *Service) queueUpgrade(d *device, req UpgradeRequest, o Offer, respond R
 		refuse(ReasonDowngradeRefused)
 	case slices.Contains(d.Invalid, o.SHA256) && !req.Force:
 		refuse(ReasonInvalidImage)
+	case o.candidate != nil && !o.candidate.Stored:
+		respond(Answer{Status: InProgress, Operation: op})
+		s.ensure(d, o, op, respond, func(o Offer) { s.queueUpgrade(d, req, o, respond) })
 	default:
 		u := s.newUpgrade(d, o, req.At, req.Ticket, time.Now())
 		u.Install, u.InstallAt = req.Install, req.InstallAt
@@ -159,9 +161,41 @@ func (s *Service) upgradeAll(req UpgradeRequest, respond Respond, now time.Time)
 		respond(fail(ServiceNotAvailable, nil, "%s", why))
 		return
 	}
-	g := s.queueGroup(req, func(d *device, o *Offer) bool { return updateAvailable(d, o) && d.active() == nil }, now)
-	s.whenSaved(func() { respond(Answer{Status: InProgress}) })
-	s.finishGroup(g) // at once where there was nothing to do
+	wanted := func(d *device, o *Offer) bool { return updateAvailable(d, o) && d.active() == nil }
+	respond(Answer{Status: InProgress})
+	s.ensureAll(wanted, func() {
+		s.whenSaved(func() {})
+		s.finishGroup(s.queueGroup(req, wanted, time.Now())) // ends at once where there was nothing to do
+	})
+}
+
+// ensureAll fetches the images that indexes have for the devices that wanted picks; then runs when each was tried.
+func (s *Service) ensureAll(wanted func(*device, *Offer) bool, then func()) {
+	todo := map[string]library.Candidate{}
+	for _, d := range s.sortedDevices() {
+		if o := s.offer(d); wanted(d, o) && o.candidate != nil && !o.candidate.Stored {
+			todo[o.candidate.Key()] = *o.candidate
+		}
+	}
+	if len(todo) == 0 {
+		then()
+		return
+	}
+	s.async(func(ctx context.Context) func() {
+		outcomes := map[string]error{}
+		for key, c := range todo {
+			_, outcomes[key] = s.catalog.Ensure(ctx, c)
+		}
+		return func() {
+			for key, err := range outcomes {
+				s.observer.ImageFetched(fetchStatus(err))
+				if err != nil {
+					s.log.Error("an image that an index lists cannot be had", "url", todo[key].URL, "err", err)
+				}
+			}
+			then()
+		}
+	})
 }
 
 // queueGroup queues the devices that wanted picks. With a canary the first device of each image goes ahead of the others.
@@ -172,6 +206,11 @@ func (s *Service) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bo
 	for _, d := range s.sortedDevices() {
 		o := s.offer(d)
 		if !wanted(d, o) {
+			continue
+		}
+		if o.SHA256 == "" {
+			// Its image could not be fetched.
+			g.Members = append(g.Members, UpgradeResult{EUID: d.EUID, State: Failed, Reason: ReasonImageInfoNotFound})
 			continue
 		}
 		u := s.newUpgrade(d, *o, req.At, nil, now)
@@ -208,8 +247,5 @@ func (s *Service) upgradeByPolicy(now time.Time) {
 		tried := d.Upgrade != nil && (d.active() != nil || o != nil && d.Upgrade.SHA256 == o.SHA256)
 		return updateAvailable(d, o) && d.CurrentVersion != nil && !tried
 	}
-	if g := s.queueGroup(UpgradeRequest{}, wanted, now); len(g.Members) == 0 {
-		delete(s.groups, g.ID)
-		s.nextGroup--
-	}
+	s.ensureAll(wanted, func() { s.finishGroup(s.queueGroup(UpgradeRequest{}, wanted, time.Now())) })
 }

@@ -142,6 +142,11 @@ func (s *Service) noImage(d *device) string {
 		return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, the device asks for others",
 			o.ManufacturerCode, o.ImageType)
 	}
+	if dev, ok := catalogDevice(d); ok && s.catalog != nil {
+		if err := s.catalog.Explain(dev); err != nil {
+			return "no image is registered for this device, and " + err.Error()
+		}
+	}
 	return "no image is registered for this device; add one with add_image"
 }
 
@@ -224,6 +229,9 @@ func (s *Service) CheckAll(respond Respond) {
 		}
 		respond(Answer{Status: InProgress})
 		s.listDevices()
+		if s.catalog != nil {
+			s.catalog.Refresh()
+		}
 		todo := s.sortedDevices()
 		results := make([]CheckResult, len(todo))
 		open, next := len(todo), 0

@@ -23,8 +23,19 @@ type ImageStore interface {
 	Fetch(context.Context, library.Request) (library.Image, error)
 	Load(sha256 string) ([]byte, error)
 	Image(sha256 string) (library.Image, bool)
-	Images() []library.Image
-	Remove(sha256 string) error
+	// Sweep removes images that keep does not name and that nobody has needed for a while. It waits for the disk.
+	Sweep(now time.Time, keep func(sha256 string) bool, unusedFor time.Duration) ([]library.Image, error)
+}
+
+// Catalog finds images that nobody registered, in the image folder and in indexes. Ensure is called on a goroutine of
+// its own; the others answer from memory.
+type Catalog interface {
+	Best(library.Device) (library.Candidate, bool)
+	All(library.Device) []library.Candidate
+	Explain(library.Device) error
+	Ensure(context.Context, library.Candidate) (library.Image, error)
+	Refresh()
+	Changed() <-chan struct{}
 }
 
 // Policy is how upgrades are done.
@@ -52,6 +63,7 @@ const sleepyStall = time.Hour
 // Options are what a Service is made of.
 type Options struct {
 	Images   ImageStore
+	Catalog  Catalog // nil: only what is registered is known
 	Observer Observer
 	Logger   *slog.Logger
 	StateDir string // holds state.json; empty: nothing is kept (tests)
@@ -61,6 +73,7 @@ type Options struct {
 // Service owns devices, registered images and upgrades. It is a zigate.Handler: give it to the dongle.
 type Service struct {
 	images   ImageStore
+	catalog  Catalog
 	log      *slog.Logger
 	policy   Policy
 	observer Observer
@@ -91,6 +104,7 @@ type Service struct {
 	interview  interviewQueue
 	strays     map[uint16]*stray // by network address
 	pages      map[*transfer]*pager
+	sweepAt    time.Time // next clean-up of the image store
 	autoAt     time.Time // next look for upgrades that the policy wants
 	settled    bool      // it is known whether the dongle is there
 	unsettled  []func()  // requests that wait to know
@@ -107,7 +121,7 @@ type Service struct {
 // starts empty: the error is only for a state folder that cannot be used at all.
 func New(o Options) (*Service, error) {
 	s := &Service{
-		images: o.Images, log: o.Logger, policy: o.Policy, observer: o.Observer,
+		images: o.Images, catalog: o.Catalog, log: o.Logger, policy: o.Policy, observer: o.Observer,
 		startedAt: time.Now(),
 		devices:   map[zigate.IEEE]*device{}, byAddr: map[uint16]*device{}, active: map[zigate.IEEE]*device{},
 		groups: map[uint64]*group{}, cache: map[string]*cachedImage{}, strays: map[uint16]*stray{},
@@ -151,12 +165,18 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 	s.publishAll()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var offersChanged <-chan struct{}
+	if s.catalog != nil {
+		offersChanged = s.catalog.Changed()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.inbox.wake:
 		case <-timer.C:
+		case <-offersChanged:
+			s.offersChanged()
 		}
 		for _, f := range s.inbox.take() {
 			f()
@@ -177,6 +197,7 @@ func (s *Service) turn(now time.Time) {
 	s.expireStrays(now)
 	s.runInterviews(now)
 	s.upgradeByPolicy(now)
+	s.sweep(now)
 	s.schedule(now)
 	s.watchQueries(now)
 	s.refreshTable()

@@ -37,6 +37,7 @@ type app struct {
 	client  *bridge.Client
 	dongle  *zigate.Dongle
 	service *otasvc.Service
+	catalog *library.Catalog
 	bridge  *bridge.Bridge
 	births  *bridge.Births // nil: no discovery
 	http    *httpapi.Server
@@ -61,8 +62,12 @@ func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (ZIGATE_OTA_IMAGE_DIR)", err)
 	}
+	a.catalog, err = library.NewCatalog(images, library.CatalogOptions{Indexes: cfg.Image.Indexes, Interval: cfg.Image.IndexInterval})
+	if err != nil {
+		return nil, fmt.Errorf("ZIGATE_OTA_IMAGE_INDEXES: %w", err)
+	}
 	a.service, err = otasvc.New(otasvc.Options{
-		Images: images, Observer: meters, Logger: log, StateDir: cfg.StateDir, Policy: cfg.Upgrade.policy(cfg.DongleQueryWatch.watch()),
+		Images: images, Catalog: a.catalog, Observer: meters, Logger: log, StateDir: cfg.StateDir, Policy: cfg.Upgrade.policy(cfg.DongleQueryWatch.watch()),
 	})
 	if err != nil {
 		return nil, err
@@ -161,7 +166,7 @@ func (a *app) Run(ctx context.Context) error {
 		base = append(base, a.home)
 	}
 	service := taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, a.dongle, a.bridge) })
-	work := []task{service, a.http, taskFunc(a.announceReady)}
+	work := []task{service, a.catalog, a.http, taskFunc(a.announceReady)}
 	if a.births != nil {
 		work = append(work, a.births)
 	}

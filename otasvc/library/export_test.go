@@ -12,3 +12,6 @@ func (k *Catalog) Unwatched() *Catalog {
 	k.folder.unwatched = true
 	return k
 }
+
+// StoreDir is where the library keeps its files.
+func (l *Library) StoreDir() string { return l.storeDir }

@@ -2,6 +2,7 @@ package library_test
 
 import (
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -134,4 +135,9 @@ func (r *recorder) says(level slog.Level, part string) bool {
 	return slices.ContainsFunc(strings.Split(r.lines.String(), "\n"), func(line string) bool {
 		return strings.Contains(line, "level="+level.String()) && strings.Contains(line, part)
 	})
+}
+
+func sha512Of(b []byte) string {
+	sum := sha512.Sum512(b)
+	return hex.EncodeToString(sum[:])
 }

@@ -73,7 +73,9 @@ func (s *indexSource) writeCache(content []byte) {
 	}
 	if err != nil {
 		s.library.log.Warn("an index of images cannot be kept for when the network is away", "index", s.at.name, "error", err)
+		return
 	}
+	s.touchCache()
 }
 
 // touchCache notes on the disk that the index is still as it is.
