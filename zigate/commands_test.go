@@ -114,7 +114,7 @@ func TestTimeoutOnce(t *testing.T) {
 		time.Sleep(zigate.DefaultCommandTimeout - 1)
 		f.expect(t, zigate.TypeGetDevices)
 		b.finished()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		f.expect(t, zigate.TypeGetVersion)
 		b.finished("devices: 0x00 no answer")
 		b.events()
@@ -158,7 +158,7 @@ func TestProbe(t *testing.T) {
 		b.events("message 0x8048 lqi 0x9c")
 		time.Sleep(zigate.DefaultProbeInterval - 1)
 		f.expect(t)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		f.expect(t, zigate.TypeGetVersion)
 		b.events() // its answer is nobody's business
 		time.Sleep(zigate.DefaultProbeInterval)

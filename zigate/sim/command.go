@@ -33,7 +33,6 @@ type outcome struct {
 	status   uint8
 	sequence uint8
 	sent     uint8 // RequestSentZCL or RequestSentZDP
-	aps      bool  // the APS counter belongs to it
 	then     func()
 }
 
