@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -125,7 +126,27 @@ func checkError(t *testing.T, err, is error, says ...string) {
 }
 
 // recorder is a log that a test can ask.
-type recorder struct{ lines strings.Builder }
+type recorder struct{ lines builder }
+
+// builder is a strings.Builder for several goroutines.
+type builder struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *builder) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *builder) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func (b *builder) Len() int { return len(b.String()) }
 
 func (r *recorder) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(&r.lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
