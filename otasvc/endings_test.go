@@ -5,6 +5,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -340,4 +342,33 @@ func TestFaultsOnLineAndAir(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestOpenRequestsAreAnsweredAtAStop(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		w.met(bulb)
+		finals := map[string][]otasvc.Status{}
+		respond := func(name string) otasvc.Respond {
+			return func(a otasvc.Answer) {
+				if a.Status.Final() {
+					finals[name] = append(finals[name], a.Status)
+				}
+			}
+		}
+		w.sim.Device(bulb).PowerOff()
+		w.service.Check(ref(bulb), respond("check"))
+		w.service.Interview(ref(bulb), respond("interview"))
+		w.service.ImageInfo(ref(0x0102030405060708), respond("image_info of a stranger"))
+		w.service.Rename(ref(bulb), "Cellar", respond("rename"))
+		time.Sleep(100 * time.Millisecond)
+		w.stopService()
+		want := map[string][]otasvc.Status{
+			"check": {otasvc.Failure}, "interview": {otasvc.Failure}, "image_info of a stranger": {otasvc.ServiceNotAvailable},
+			"rename": {otasvc.Success},
+		}
+		if diff := cmp.Diff(want, finals); diff != "" {
+			t.Error("final answers (-want +got):", diff)
+		}
+		w.start()
+	})
 }

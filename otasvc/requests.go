@@ -73,6 +73,10 @@ func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device))
 	}
 	respond(Answer{Status: InProgress, Operation: op})
 	s.findDevice(ref.euid, func(d *device) {
+		if d == nil && s.ctx.Err() != nil {
+			respond(fail(ServiceNotAvailable, op, "%v", errStopping))
+			return
+		}
 		if d == nil {
 			respond(fail(DeviceNotFound, op, "device %s does not answer on the network; check that it has joined, is powered and, if it sleeps, awake", ref.euid))
 			return

@@ -2,6 +2,7 @@ package otasvc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -155,11 +156,15 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 		s.restoreRawMode()
 		stop()
 		s.background.Wait()
+		s.farewell()
 		if s.store != nil {
-			s.syncTransfers(time.Now())
 			s.store.close(s.snapshot())
 		}
 		<-saved
+		s.drain() // answers that waited for the state to be on the disk
+		for _, f := range s.afterSave {
+			f()
+		}
 	}()
 
 	s.publishAll()
@@ -183,6 +188,29 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 		}
 		s.turn(time.Now())
 		timer.Reset(s.pause())
+	}
+}
+
+// errStopping ends what was asked for and cannot be finished any more.
+var errStopping = errors.New("the service is stopping")
+
+// farewell gives every request that is still open its answer. Upgrades go on in the next life of the service.
+func (s *Service) farewell() {
+	s.settle()
+	s.drain()
+	s.dropAsks(errStopping)
+	for _, d := range s.devices {
+		s.endInterviewRequests(d, errStopping)
+	}
+	s.syncTransfers(time.Now())
+}
+
+// drain does what was posted.
+func (s *Service) drain() {
+	for work := s.inbox.take(); len(work) > 0; work = s.inbox.take() {
+		for _, f := range work {
+			f()
+		}
 	}
 }
 
