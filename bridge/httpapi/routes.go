@@ -37,6 +37,9 @@ func (s *Server) routes() http.Handler {
 		answer(w, http.StatusOK, "text/plain; charset=utf-8", []byte("ok"))
 	})
 	mux.HandleFunc("GET /readyz", s.readiness)
+	if s.options.Drivers != nil {
+		mux.Handle("GET /driver/", s.options.Drivers)
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, "text/html; charset=utf-8", []byte(indexPage))
 	})

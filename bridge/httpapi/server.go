@@ -33,7 +33,9 @@ type Options struct {
 	Registry *prometheus.Registry
 	// Checks are asked at each request of /readyz, in parallel with other requests. Each has a name of its own.
 	Checks []Check
-	Logger *slog.Logger // may be nil
+	// Drivers serves /driver/<name>/<file>; nil: nothing is there.
+	Drivers http.Handler
+	Logger  *slog.Logger // may be nil
 }
 
 // Check is one thing that must be well for the service to be of use.

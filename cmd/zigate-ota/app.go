@@ -40,6 +40,7 @@ type app struct {
 	catalog *library.Catalog
 	bridge  *bridge.Bridge
 	births  *bridge.Births // nil: no discovery
+	frames  *bridge.Frames // nil: frames are not published
 	http    *httpapi.Server
 	ready   chan struct{}
 
@@ -107,8 +108,15 @@ func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
 			return a.broker.Dial()
 		}
 	}
+	if cfg.MQTT.Frames {
+		options.OutboxLimit = bridge.OutboxLimit + bridge.FramesInOutbox
+	}
 	if a.client, err = bridge.NewClient(options); err != nil {
 		return nil, err
+	}
+	if cfg.MQTT.Frames {
+		a.frames = bridge.NewFrames(topics, a.client, log)
+		a.dongle.TraceTo(a.frames.Trace)
 	}
 	bridgeOptions := bridge.Options{
 		Topics: topics, Version: version, Service: a.service, Out: a.client, Observer: meters, Logger: log,
@@ -120,7 +128,7 @@ func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
 	}
 	a.bridge = bridge.New(bridgeOptions)
 	a.http = httpapi.New(httpapi.Options{
-		Addr: string(cfg.HTTP.Addr), Registry: meters.Registry(), Logger: log,
+		Addr: string(cfg.HTTP.Addr), Registry: meters.Registry(), Drivers: images.DriverHandler(), Logger: log,
 		Checks: []httpapi.Check{
 			{Name: "dongle", Check: a.service.DongleHealth},
 			{Name: "mqtt", Check: a.client.Health},
@@ -170,7 +178,11 @@ func (a *app) Run(ctx context.Context) error {
 	if a.births != nil {
 		work = append(work, a.births)
 	}
-	return runStages(ctx, base, []task{a.client}, []task{a.dongle}, work)
+	out := []task{a.client}
+	if a.frames != nil {
+		return runStages(ctx, base, out, []task{a.frames}, []task{a.dongle}, work)
+	}
+	return runStages(ctx, base, out, []task{a.dongle}, work)
 }
 
 // announceReady closes ready when the listeners are there.
