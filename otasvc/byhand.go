@@ -263,16 +263,20 @@ func (s *Service) LoadImage(ref DeviceRef, respond Respond) {
 				respond(fail(ServiceNotAvailable, about(), "%s", why))
 				return
 			}
-			key := slotKey{}
 			if u := d.active(); u != nil {
-				key = u.key()
-			} else if o := s.offer(d); o != nil {
-				key = slotKey{o.SHA256, o.ImageVersion}
-			} else {
-				respond(fail(ImageInfoNotFound, about(), "%s", s.noImage(d)))
+				s.loadByHand(u.key(), about, respond)
 				return
 			}
-			s.loadByHand(key, about, respond)
+			load := func(o Offer) { s.loadByHand(slotKey{o.SHA256, o.ImageVersion}, about, respond) }
+			switch o := s.offer(d); {
+			case o == nil:
+				respond(fail(ImageInfoNotFound, about(), "%s", s.noImage(d)))
+			case o.candidate != nil && !o.candidate.Stored:
+				respond(Answer{Status: InProgress, Operation: about()})
+				s.ensure(d, *o, about(), respond, load)
+			default:
+				load(*o)
+			}
 		})
 	})
 }

@@ -180,6 +180,77 @@ func (r *script) Submit(cmd zigate.Message, done func(zigate.Status, error)) {
 	answer(done)
 }
 
+// withRadio runs a test with a service that knows the bulb and has no dongle but a script, in fake time.
+func withRadio(t *testing.T, catalog otasvc.Catalog, f func(w *world, radio *script)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		lib, err := library.Open(library.Options{Dir: filepath.Join(dir, "images")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		options := otasvc.Options{Images: lib, Catalog: catalog, Observer: noObserver{}, Logger: slog.New(slog.DiscardHandler), Policy: defaultPolicy()}
+		if index, ok := catalog.(*oneImage); ok {
+			index.library = lib
+		}
+		w := &world{t: t, dir: dir, sink: newRecorder()}
+		if w.service, err = otasvc.New(options); err != nil {
+			t.Fatal(err)
+		}
+		radio := &script{answers: map[zigate.MsgType]func(func(zigate.Status, error)){}, sent: map[zigate.MsgType]int{}}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = w.service.Run(ctx, radio, w.sink) })
+		defer running.Wait()
+		defer cancel()
+		w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
+		f(w, radio)
+	})
+}
+
+// oneImage is a Catalog with one image, which was not fetched yet.
+type oneImage struct {
+	library   *library.Library
+	candidate library.Candidate
+	fetch     library.Request
+}
+
+func (c *oneImage) Best(library.Device) (library.Candidate, bool) { return c.candidate, true }
+func (c *oneImage) All(library.Device) []library.Candidate        { return []library.Candidate{c.candidate} }
+func (c *oneImage) Explain(library.Device) error                  { return nil }
+func (c *oneImage) Refresh()                                      {}
+func (c *oneImage) Changed() <-chan struct{}                      { return nil }
+func (c *oneImage) Ensure(ctx context.Context, _ library.Candidate) (library.Image, error) {
+	return c.library.Fetch(ctx, c.fetch)
+}
+
+// TestLoadImageByHandFetches: an image that only an index has is fetched first.
+func TestLoadImageByHandFetches(t *testing.T) {
+	index := &oneImage{candidate: library.Candidate{Source: library.SourceIndex, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2}}
+	withRadio(t, index, func(w *world, radio *script) {
+		w.service.HandleConnected(zigate.Info{Firmware: "3.23"})
+		query := zigate.DataIndication{Cluster: zigate.ClusterOTA, SrcAddrMode: zigate.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
+			0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00, // who it is: manufacturer code, type, version 1
+		}}
+		w.service.HandleMessage(query, 100)
+		load := func() otasvc.Answer {
+			return w.ask(func(r otasvc.Respond) { w.service.LoadImage(ref(bulb), r) })
+		}
+		index.fetch.URL = "file:///nowhere.ota"
+		if a := load(); a.Status != otasvc.ImageAccessFailed || a.Error == "" || *a.Operation.ImageVersion != 2 {
+			t.Errorf("%+v", a)
+		}
+		index.fetch.URL, _ = w.image(0x117C, 0x2201, 2, 500)
+		if a := load(); a.Status != otasvc.Success || *a.Operation.ImageVersion != 2 {
+			t.Errorf("%+v", a)
+		}
+		synctest.Wait()
+		if w.slot() == nil {
+			t.Error("the slot is empty")
+		}
+	})
+}
+
 // TestDongleAnswersByHand: the answer is the dongle's own, and nothing is sent twice.
 func TestDongleAnswersByHand(t *testing.T) {
 	const notify = zigate.TypeImageNotify
@@ -206,30 +277,14 @@ func TestDongleAnswersByHand(t *testing.T) {
 		"gone meanwhile":    {failed(zigate.ErrNotConnected), otasvc.ServiceNotAvailable, nil, "not connected"},
 		"some other reason": {failed(errors.New("broken")), otasvc.Failure, nil, "broken"},
 	}
-	synctest.Test(t, func(t *testing.T) {
-		lib, err := library.Open(library.Options{Dir: filepath.Join(t.TempDir(), "images")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		service, err := otasvc.New(otasvc.Options{Images: lib, Observer: noObserver{}, Logger: slog.New(slog.DiscardHandler), Policy: defaultPolicy()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		radio := &script{answers: map[zigate.MsgType]func(func(zigate.Status, error)){}, sent: map[zigate.MsgType]int{}}
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { _ = service.Run(ctx, radio, newRecorder()) })
-		defer running.Wait()
-		defer cancel()
-		w := &world{t: t, service: service}
+	withRadio(t, nil, func(w *world, radio *script) {
 		ask := func() otasvc.Answer {
-			return w.ask(func(r otasvc.Respond) { service.ImageNotify(otasvc.ImageNotify{Device: ref(bulb)}, r) })
+			return w.ask(func(r otasvc.Respond) { w.service.ImageNotify(otasvc.ImageNotify{Device: ref(bulb)}, r) })
 		}
-		service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
 		if a := ask(); a.Status != otasvc.ServiceNotAvailable || a.Error == "" || a.Operation.EUID != bulb {
 			t.Errorf("without a dongle: %+v", a)
 		}
-		service.HandleConnected(zigate.Info{Firmware: "3.23"})
+		w.service.HandleConnected(zigate.Info{Firmware: "3.23"})
 		for name, tt := range tests {
 			radio.mu.Lock()
 			radio.answers[notify], radio.sent[notify] = tt.answer, 0
