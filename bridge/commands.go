@@ -138,6 +138,63 @@ var operations = map[string]operation{
 		required: []string{"deviceId"},
 		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.Forget(r.device, respond) },
 	},
+
+	// Frames by hand.
+	"load_image": {
+		response: "loadImageResponse", ofDevice: true,
+		keys: map[string]key{"deviceId": keyDevice, "url": keyURL},
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			switch {
+			case r.hasDevice == (r.url != ""):
+				respond(otasvc.Answer{
+					Status: otasvc.InvalidData, Operation: &otasvc.Operation{}, Error: "deviceId, url: one of the two is required, and only one is allowed",
+				})
+			case r.hasDevice:
+				s.LoadImage(r.device, respond)
+			default:
+				s.LoadImageFrom(r.url, respond)
+			}
+		},
+	},
+	"image_notify": {
+		response: "imageNotifyResponse", ofDevice: true,
+		keys: map[string]key{
+			"deviceId": keyDevice, "payloadType": keyPayloadType, "imageVersion": keyImageVersion, "imageTypeId": keyImageType,
+			"mfgId": keyManufacturerCode, "queryJitter": keyQueryJitter,
+		},
+		required: []string{"deviceId"},
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			s.ImageNotify(otasvc.ImageNotify{Device: r.device, PayloadType: r.payloadType, QueryJitter: r.queryJitter, Image: r.image()}, respond)
+		},
+	},
+	"upgrade_end": {
+		response: "upgradeEndResponse", ofDevice: true,
+		keys: map[string]key{
+			"deviceId": keyDevice, "upgradeTime": keyUpgradeTime, "currentTime": keyCurrentTime, "imageVersion": keyImageVersion,
+			"imageTypeId": keyImageType, "mfgId": keyManufacturerCode,
+		},
+		required: []string{"deviceId"},
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			s.UpgradeEnd(otasvc.UpgradeEnd{Device: r.device, UpgradeTime: r.upgradeTime, CurrentTime: r.currentTime, Image: r.image()}, respond)
+		},
+	},
+	"wait_for_data": {
+		response: "waitForDataResponse", ofDevice: true,
+		keys: map[string]key{
+			"deviceId": keyDevice, "currentTime": keyCurrentTime, "requestTime": keyRequestTime, "blockRequestDelay": keyBlockRequestDelay,
+		},
+		required: []string{"deviceId"},
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			s.WaitForData(otasvc.WaitForData{
+				Device: r.device, CurrentTime: r.currentTime, RequestTime: r.requestTime, BlockRequestDelay: r.blockRequestDelay,
+			}, respond)
+		},
+	},
+}
+
+// image is the image that a frame by hand names.
+func (r *request) image() otasvc.ImageKey {
+	return otasvc.ImageKey{ManufacturerCode: r.manufacturerCode, ImageType: r.imageType, ImageVersion: r.imageVersion}
 }
 
 // ticket is what an upgrade carries to its end, over restarts: what is needed for its final answer.

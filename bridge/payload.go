@@ -114,8 +114,8 @@ type devicePayload struct {
 
 type offerPayload struct {
 	ImageVersion  uint32        `json:"imageVersion"`
-	Size          uint32        `json:"size"`
-	SHA256        string        `json:"sha256"`
+	Size          *uint32       `json:"size"`   // null, as the next: an index has the image, does not say,
+	SHA256        *string       `json:"sha256"` // and it was not fetched yet
 	URL           *string       `json:"url"`
 	Source        otasvc.Source `json:"source"`
 	DriverTypeID  string        `json:"driverTypeId"`
@@ -147,7 +147,7 @@ func newDevicePayload(d otasvc.DeviceRecord) devicePayload {
 	}
 	if o := d.Offer; o != nil {
 		p.Image = &offerPayload{
-			ImageVersion: o.ImageVersion, Size: o.Size, SHA256: o.SHA256, URL: known(o.URL), Source: o.Source,
+			ImageVersion: o.ImageVersion, Size: known(o.Size), SHA256: known(o.SHA256), URL: known(o.URL), Source: o.Source,
 			DriverTypeID: o.DriverTypeID, DriverVersion: o.DriverVersion, ReleaseNotes: known(o.ReleaseNotes),
 		}
 	}

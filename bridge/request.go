@@ -45,6 +45,12 @@ type request struct {
 	installAt        time.Time
 	seconds          time.Duration
 	name             string
+
+	// Frames by hand.
+	payloadType, queryJitter uint8
+	currentTime              uint32
+	upgradeTime, requestTime *uint32
+	blockRequestDelay        uint16
 }
 
 // key says how the value of a key is read into a request. The error is what is allowed there.
@@ -87,12 +93,7 @@ var (
 		return err
 	})
 	keyDriverVersion = key(func(raw json.RawMessage, r *request) error {
-		var v *uint32
-		err := into(raw, 0xFFFFFFFF, &v)
-		if err == nil {
-			r.driverVersion = *v
-		}
-		return err
+		return integer(raw, 0, 0xFFFFFFFF, &r.driverVersion)
 	})
 	keySHA256 = key(func(raw json.RawMessage, r *request) (err error) {
 		r.sha256, err = digest(raw, 32)
@@ -156,6 +157,12 @@ var (
 		r.name = s
 		return nil
 	})
+	keyPayloadType       = key(func(raw json.RawMessage, r *request) error { return integer(raw, 0, 3, &r.payloadType) })
+	keyQueryJitter       = key(func(raw json.RawMessage, r *request) error { return integer(raw, 1, 100, &r.queryJitter) })
+	keyUpgradeTime       = key(func(raw json.RawMessage, r *request) error { return into(raw, 0xFFFFFFFF, &r.upgradeTime) })
+	keyCurrentTime       = key(func(raw json.RawMessage, r *request) error { return integer(raw, 0, 0xFFFFFFFF, &r.currentTime) })
+	keyRequestTime       = key(func(raw json.RawMessage, r *request) error { return into(raw, 0xFFFFFFFF, &r.requestTime) })
+	keyBlockRequestDelay = key(func(raw json.RawMessage, r *request) error { return integer(raw, 0, 0xFFFF, &r.blockRequestDelay) })
 )
 
 // decode reads the payload of a request into r. The error names each key that is wrong and what is allowed; what could be read
@@ -311,6 +318,15 @@ func number(raw json.RawMessage, lowest, highest uint64) (uint64, error) {
 		return 0, wrong
 	}
 	return n, nil
+}
+
+// integer reads a number into a field.
+func integer[T uint8 | uint16 | uint32](raw json.RawMessage, lowest, highest T, field *T) error {
+	n, err := number(raw, uint64(lowest), uint64(highest))
+	if err == nil {
+		*field = T(n)
+	}
+	return err
 }
 
 // into reads a number from 0 into a field that is nil where the key is absent.
