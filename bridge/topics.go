@@ -37,6 +37,12 @@ func (t Topics) Requests() string { return string(t) + "/request/#" }
 // Response is where the answers of an operation go.
 func (t Topics) Response(operation string) string { return string(t) + "/response/" + operation }
 
+// FrameReceived is where the frames from the dongle go.
+func (t Topics) FrameReceived() string { return string(t) + "/frame/rx" }
+
+// FrameSent is where the frames to the dongle go.
+func (t Topics) FrameSent() string { return string(t) + "/frame/tx" }
+
 // unknownOperation stands in topics for a name that cannot stand in one.
 const unknownOperation = "unknown"
 
