@@ -235,3 +235,15 @@ func FuzzParseIndex(f *testing.F) {
 		}
 	})
 }
+
+// An index ten times as large as the largest public one.
+func BenchmarkParseIndex(b *testing.B) {
+	content := []byte("[" + strings.Repeat(zigbee2mqtt(`,"modelId":"Lamp","manufacturerName":["Maker"],"minFileVersion":1`)+",", 9999) + zigbee2mqtt("") + "]")
+	b.SetBytes(int64(len(content)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if index, err := library.ParseIndex(content, "https://example.com/index.json"); err != nil || len(index.Entries) != 10_000 {
+			b.Fatal(err)
+		}
+	}
+}
