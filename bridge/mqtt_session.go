@@ -359,7 +359,7 @@ func (s *mqttSession) receive(m mqtt.Message) {
 		return
 	}
 	for _, sub := range c.options.Subscriptions {
-		if filterMatches(sub.Filter, m.Topic()) {
+		if FilterMatches(sub.Filter, m.Topic()) {
 			sub.Handler(m.Topic(), m.Payload(), m.Retained(), m.Duplicate())
 			return
 		}
@@ -370,8 +370,8 @@ func (s *mqttSession) receive(m mqtt.Message) {
 
 func (c *Client) statusTopic() string { return c.options.Base + "/status" }
 
-// filterMatches reports whether a topic matches a topic filter with + and # (MQTT 3.1.1, 4.7).
-func filterMatches(filter, topic string) bool {
+// FilterMatches reports whether a topic matches a topic filter with + and # (MQTT 3.1.1, 4.7).
+func FilterMatches(filter, topic string) bool {
 	for {
 		f, filterRest, filterMore := strings.Cut(filter, "/")
 		if f == "#" {

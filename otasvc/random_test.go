@@ -20,9 +20,9 @@ import (
 //
 // A seed that fails is named and can be run again: ZIGATE_OTA_TEST_SEED=n. ZIGATE_OTA_TEST_SEEDS sets how many are run.
 func TestRandomRuns(t *testing.T) {
-	first, n := uint64(1), uint64(60)
+	first, n := uint64(1), uint64(25)
 	if testing.Short() {
-		n = 10
+		n = 5
 	}
 	if s := os.Getenv("ZIGATE_OTA_TEST_SEEDS"); s != "" {
 		n, _ = strconv.ParseUint(s, 10, 64)
@@ -103,6 +103,7 @@ func randomRun(t *testing.T, seed uint64) {
 		}
 		final := map[string][]otasvc.Answer{} // of all lives of the service
 		gather := func() {
+			defer w.sink.lock()()
 			for ticket, answers := range w.sink.finals {
 				final[ticket] = append(final[ticket], answers...)
 			}
@@ -138,8 +139,9 @@ func randomRun(t *testing.T, seed uint64) {
 			ignore := func(otasvc.Answer) {}
 			switch r.IntN(40) {
 			case 0, 1:
+				w.stop()
 				gather()
-				w.restart()
+				w.start()
 			case 2:
 				w.sim.Reset()
 			case 3:

@@ -112,6 +112,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	if err := server.AddHook(&access{username: b.options.Username, password: b.options.Password, log: b.log}, nil); err != nil {
 		return fmt.Errorf("embedded MQTT broker: %w", err)
 	}
+	if err := server.AddHook(&retained{server: server, log: b.log}, nil); err != nil {
+		return fmt.Errorf("embedded MQTT broker: %w", err)
+	}
 	near := newListener(nearID, nil)
 	attached := []*listener{near}
 	if socket != nil {
