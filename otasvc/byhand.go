@@ -152,14 +152,27 @@ func (s *Service) sendByHand(d *device, frame func(zigate.Target) zigate.Message
 	s.submitByHand(frame(d.target()), func(err error) { respond(dongleAnswer(err, about())) })
 }
 
-// submitByHand hands a frame to the dongle, once; done runs on the owner goroutine.
+// statusAtMost is how long a frame may wait for its status. The dongle's connection says sooner that there was none.
+const statusAtMost = time.Hour
+
+// submitByHand hands a frame to the dongle, once; done runs on the owner goroutine, at the service's stop at the latest.
 func (s *Service) submitByHand(cmd zigate.Message, done func(error)) {
+	a := s.await(statusAtMost, done)
 	s.radio.Submit(cmd, func(st zigate.Status, err error) {
 		s.inbox.post(func() {
 			s.noteBuffers(st)
-			done(err)
+			if s.endAsk(a) {
+				done(err)
+			}
 		})
 	})
+}
+
+// await is a question that no message answers: done runs when the time is over, the dongle goes or the service stops.
+func (s *Service) await(d time.Duration, done func(error)) *ask {
+	a := &ask{deadline: time.Now().Add(d), match: func(zigate.Message) bool { return false }, done: done}
+	s.asks = append(s.asks, a)
+	return a
 }
 
 // dongleAnswer is the final answer that says what the dongle said to a frame.
@@ -172,7 +185,7 @@ func dongleAnswer(err error, op *Operation) Answer {
 		a := fail(Failure, op, "%v", err)
 		a.DongleStatus = ptr(refused.Status.Status)
 		return a
-	case errors.Is(err, zigate.ErrNotConnected):
+	case errors.Is(err, zigate.ErrNotConnected), errors.Is(err, errDongleAway), errors.Is(err, errStopping):
 		return fail(ServiceNotAvailable, op, "%v", err)
 	case errors.Is(err, zigate.ErrNoAnswer):
 		return fail(Failure, op, "%v; it may have sent the frame all the same", err)
@@ -308,6 +321,10 @@ func (s *Service) LoadImageFrom(url string, respond Respond) {
 
 // loadByHand reads an image from the store and loads its header.
 func (s *Service) loadByHand(key slotKey, about func() *Operation, respond Respond) {
+	if s.ctx.Err() != nil {
+		respond(dongleAnswer(errStopping, about()))
+		return
+	}
 	if im := s.cache[key.sha256]; im != nil && im.data != nil {
 		s.loadHeader(im, key.version, about, respond)
 		return
@@ -343,12 +360,16 @@ func (s *Service) loadHeader(im *cachedImage, version uint32, about func() *Oper
 		refuse(ServiceNotAvailable, why)
 		return
 	}
+	if s.ctx.Err() != nil {
+		refuse(ServiceNotAvailable, errStopping.Error())
+		return
+	}
 	if why := s.slotNeeded(slotKey{im.sha256, version}, time.Now()); why != "" {
 		refuse(Failure, why)
 		return
 	}
 	if s.slot.busy {
-		time.AfterFunc(slotPoll, func() { s.inbox.post(func() { s.loadHeader(im, version, about, respond) }) })
+		s.await(slotPoll, func(error) { s.loadHeader(im, version, about, respond) })
 		return
 	}
 	s.slot.busy = true

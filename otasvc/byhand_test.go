@@ -201,8 +201,8 @@ func withRadio(t *testing.T, catalog otasvc.Catalog, f func(w *world, radio *scr
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { _ = w.service.Run(ctx, radio, w.sink) })
-		defer running.Wait()
-		defer cancel()
+		w.stop = func() { cancel(); running.Wait() }
+		defer w.stop()
 		w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
 		f(w, radio)
 	})
@@ -441,4 +441,49 @@ func TestLoadImageByHandAfterReset(t *testing.T) {
 			t.Error("the header is shown again")
 		}
 	})
+}
+
+// TestOpenFramesByHandAreAnswered when the dongle goes and when the service stops.
+func TestOpenFramesByHandAreAnswered(t *testing.T) {
+	silence := func(func(zigate.Status, error)) {}
+	ends := map[string]func(w *world){
+		"the dongle goes":   func(w *world) { w.service.HandleDisconnected(errors.New("unplugged")) },
+		"the service stops": func(w *world) { w.stop() },
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			withRadio(t, nil, func(w *world, radio *script) {
+				w.service.HandleConnected(zigate.Info{Firmware: "3.23"})
+				time.Sleep(time.Minute)
+				url, _ := w.image(0x117C, 0x2201, 2, 500)
+				radio.mu.Lock()
+				radio.answers[zigate.TypeImageNotify], radio.answers[zigate.TypeLoadImage] = silence, silence
+				radio.mu.Unlock()
+				answers := make(chan otasvc.Answer, 10)
+				respond := func(a otasvc.Answer) {
+					if a.Status.Final() {
+						answers <- a
+					}
+				}
+				w.service.ImageNotify(otasvc.ImageNotify{Device: ref(bulb)}, respond)
+				w.service.LoadImageFrom(url, respond)
+				time.Sleep(time.Second)
+				w.service.LoadImageFrom(url, respond) // waits for the one before
+				time.Sleep(time.Minute)
+				if len(answers) > 0 {
+					t.Fatalf("answered %+v", <-answers)
+				}
+				end(w)
+				synctest.Wait()
+				if len(answers) != 3 {
+					t.Errorf("%d answers", len(answers))
+				}
+				for len(answers) > 0 {
+					if a := <-answers; a.Status != otasvc.ServiceNotAvailable || a.Error == "" {
+						t.Errorf("%+v", a)
+					}
+				}
+			})
+		})
+	}
 }
