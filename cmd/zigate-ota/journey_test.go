@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
@@ -76,6 +77,7 @@ const (
 func TestReferenceOperations(t *testing.T) {
 	t.Parallel()
 	newer, latest := bulbImage(newerVersion, 3000), bulbImage(latestBulb, 2000)
+	ofPlug := otafile.Build(otafile.Header{ManufacturerCode: 0x100B, ImageType: 0x0112, FileVersion: 0x01030000}, firmware(1000))
 	damaged := bytes.Clone(newer)
 	damaged[2000] ^= 1
 	base := serveFiles(t, map[string][]byte{
@@ -83,7 +85,7 @@ func TestReferenceOperations(t *testing.T) {
 		"page.html": []byte("<html>Not found, but with status 200</html>"), "large.ota": make([]byte, 1<<16+1), "empty.ota": {},
 	})
 	images := t.TempDir()
-	for name, content := range map[string][]byte{"driver/bulb/newer.ota": newer, "mine.ota": newer} {
+	for name, content := range map[string][]byte{"driver/bulb/newer.ota": newer, "mine.ota": ofPlug} {
 		path := filepath.Join(images, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
@@ -146,6 +148,7 @@ func TestReferenceOperations(t *testing.T) {
 			want: `{"operation":"` + response + `","status":"invalidData",` + noDevice + `}`}
 	}
 
+	minePlug := `"euid":"` + plug + `","mfgId":4107,"imageTypeId":274,"url":"file://` + images + `/mine.ota","driverTypeId":"","driverVersion":0,"imageVersion":16973824,"oldImageVersion":16909568`
 	walk(t, s, base, []step{
 		{name: "service_status", operation: "service_status", request: `{}`, want: `{"operation":"serviceStatusResponse","status":"serviceAvailable"}`},
 		status("euid", `{"deviceId":"`+kitchen+`"}`),
@@ -162,7 +165,7 @@ func TestReferenceOperations(t *testing.T) {
 		{name: "service_status of an unknown euid", operation: "service_status", request: `{"deviceId":"` + strangersEUID + `"}`, before: inProgress, err: strangersEUID,
 			want: `{"operation":"serviceStatusResponse","status":"deviceNotFound",` + strings.Replace(noDevice, `"euid":null`, `"euid":"`+strangersEUID+`"`, 1) + `}`},
 
-		{name: "image_info without an image", operation: "image_info", request: `{"deviceId":"` + kitchen + `"}`, err: "add_image",
+		{name: "image_info without an image", operation: "image_info", request: `{"deviceId":"` + kitchen + `"}`, err: "no image is registered for this device",
 			want: `{"operation":"imageInfoResponse","status":"imageInfoNotFound",` + bareKitchen + `,"upgrade":null}`},
 		{name: "image_info of an unknown name", operation: "image_info", request: `{"deviceId":"Cellar"}`, err: `"Cellar"`,
 			want: `{"operation":"imageInfoResponse","status":"deviceNotFound",` + noDevice + `}`},
@@ -192,8 +195,12 @@ func TestReferenceOperations(t *testing.T) {
 		add("an empty file", `"url":"BASE/empty.ota"`, "!"+of("BASE/empty.ota"), "BASE/empty.ota"),
 		add("a damaged image", `"url":"BASE/damaged.ota"`, "!"+of("BASE/damaged.ota"), "integrity code"),
 
-		{name: "add_image from the image folder", operation: "add_image", request: `{"deviceId":"` + kitchen + `","url":"file://` + images + `/mine.ota"}`, before: inProgress,
-			want: `{"operation":"addImageResponse","status":"success",` + strings.Replace(newerKitchen, "BASE/newer.ota", "file://"+images+"/mine.ota", 1) + `}`},
+		{name: "add_image from the image folder", operation: "add_image", request: `{"deviceId":"` + plug + `","url":"file://` + images + `/mine.ota"}`, before: inProgress,
+			want:  `{"operation":"addImageResponse","status":"success",` + minePlug + `}`,
+			check: registered(0x01030000, newerVersion)},
+		{name: "remove_image", operation: "remove_image", request: `{"deviceId":"` + plug + `","imageTypeId":274}`,
+			want:  `{"operation":"removeImageResponse","status":"success",` + minePlug + `}`,
+			check: registered(newerVersion)},
 		{name: "add_image from the driver folder", operation: "add_image", request: `{"deviceId":"` + kitchen + `","url":"controller://driver/bulb/newer.ota"}`, before: inProgress,
 			want: `{"operation":"addImageResponse","status":"success",` + strings.Replace(newerKitchen, "BASE/newer.ota", "controller://driver/bulb/newer.ota", 1) + `}`},
 		{name: "add_image for a device of an unknown name", operation: "add_image", request: `{"deviceId":"Cellar","url":"BASE/newer.ota"}`, before: inProgress, err: `"Cellar"`,
