@@ -82,10 +82,16 @@ func (s *Service) ensure(d *device, o Offer, op *Operation, respond Respond, the
 				respond(fail(fetchStatus(err), op, "%v", err))
 				return
 			}
-			h := image.Header
-			o.SHA256, o.Size, o.Title, o.candidate = image.SHA256, image.Size, h.Title(), nil
-			o.MinHardware, o.MaxHardware = h.MinHardwareVersion, h.MaxHardwareVersion
-			then(o)
+			// Its header, which may limit it further, is known only now.
+			found := s.offerOfVersion(d, o.ImageVersion)
+			if found == nil || found.SHA256 != image.SHA256 {
+				a := failReason(ReasonImageInfoNotFound, op)
+				a.Error = s.noImage(d)
+				respond(a)
+				return
+			}
+			found.candidate = nil // it is there
+			then(*found)
 		}
 	})
 }

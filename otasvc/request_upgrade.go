@@ -141,7 +141,7 @@ func (s *Service) queueUpgrade(d *device, req UpgradeRequest, o Offer, respond R
 		refuse(ReasonDowngradeRefused)
 	case slices.Contains(d.Invalid, o.SHA256) && !req.Force:
 		refuse(ReasonInvalidImage)
-	case o.candidate != nil && !o.candidate.Stored:
+	case o.candidate != nil: // fetched where needed; and it is not cleaned away now
 		respond(Answer{Status: InProgress, Operation: op})
 		s.ensure(d, o, op, respond, func(o Offer) { s.queueUpgrade(d, req, o, respond) })
 	default:
@@ -173,7 +173,7 @@ func (s *Service) upgradeAll(req UpgradeRequest, respond Respond, now time.Time)
 func (s *Service) ensureAll(wanted func(*device, *Offer) bool, then func()) {
 	todo := map[string]library.Candidate{}
 	for _, d := range s.sortedDevices() {
-		if o := s.offer(d); wanted(d, o) && o.candidate != nil && !o.candidate.Stored {
+		if o := s.offer(d); wanted(d, o) && o.candidate != nil {
 			todo[o.candidate.Key()] = *o.candidate
 		}
 	}
@@ -191,6 +191,7 @@ func (s *Service) ensureAll(wanted func(*device, *Offer) bool, then func()) {
 				s.observer.ImageFetched(fetchStatus(err))
 				if err != nil {
 					s.log.Error("an image that an index lists cannot be had", "url", todo[key].URL, "err", err)
+					s.unavailable[key] = time.Now()
 				}
 			}
 			then()
@@ -230,6 +231,9 @@ func (s *Service) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bo
 // autoInterval is how often the policy looks for devices to upgrade.
 const autoInterval = time.Minute
 
+// unavailableFor is how long the policy leaves an image alone that could not be fetched, or was not what its index says.
+const unavailableFor = 6 * time.Hour
+
 // upgradeByPolicy begins what the policy "auto" wants: every device for which an update is available, in the window. An
 // image that has failed on a device, or was cancelled, is left to people from then on.
 func (s *Service) upgradeByPolicy(now time.Time) {
@@ -244,6 +248,9 @@ func (s *Service) upgradeByPolicy(now time.Time) {
 		return
 	}
 	wanted := func(d *device, o *Offer) bool {
+		if o != nil && o.candidate != nil && now.Sub(s.unavailable[o.candidate.Key()]) < unavailableFor {
+			return false
+		}
 		tried := d.Upgrade != nil && (d.active() != nil || o != nil && d.Upgrade.SHA256 == o.SHA256)
 		return updateAvailable(d, o) && d.CurrentVersion != nil && !tried
 	}

@@ -96,19 +96,21 @@ type Service struct {
 	groups     map[uint64]*group
 	nextGroup  uint64
 	cache      map[string]*cachedImage // by SHA-256
-	dongle     dongleState
-	slot       slot
-	turnover   *turn // a change of turns under way, or nil
-	finish     finish
-	watch      watch
-	asks       []*ask
-	interview  interviewQueue
-	strays     map[uint16]*stray // by network address
-	pages      map[*transfer]*pager
-	sweepAt    time.Time // next clean-up of the image store
-	autoAt     time.Time // next look for upgrades that the policy wants
-	settled    bool      // it is known whether the dongle is there
-	unsettled  []func()  // requests that wait to know
+	// unavailable is when images that indexes list could not be had, by candidate.
+	unavailable map[string]time.Time
+	dongle      dongleState
+	slot        slot
+	turnover    *turn // a change of turns under way, or nil
+	finish      finish
+	watch       watch
+	asks        []*ask
+	interview   interviewQueue
+	strays      map[uint16]*stray // by network address
+	pages       map[*transfer]*pager
+	sweepAt     time.Time // next clean-up of the image store
+	autoAt      time.Time // next look for upgrades that the policy wants
+	settled     bool      // it is known whether the dongle is there
+	unsettled   []func()  // requests that wait to know
 
 	// What the end of a turn has to tell, to keep, to put before the block server.
 	infoDirty, imagesDirty bool
@@ -125,7 +127,7 @@ func New(o Options) (*Service, error) {
 		images: o.Images, catalog: o.Catalog, log: o.Logger, policy: o.Policy, observer: o.Observer,
 		startedAt: time.Now(),
 		devices:   map[zigate.IEEE]*device{}, byAddr: map[uint16]*device{}, active: map[zigate.IEEE]*device{},
-		groups: map[uint64]*group{}, cache: map[string]*cachedImage{}, strays: map[uint16]*stray{},
+		groups: map[uint64]*group{}, cache: map[string]*cachedImage{}, unavailable: map[string]time.Time{}, strays: map[uint16]*stray{},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, interval: o.Policy.BlockInterval}
