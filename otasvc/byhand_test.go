@@ -221,7 +221,11 @@ func (c *oneImage) Explain(library.Device) error                  { return nil }
 func (c *oneImage) Refresh()                                      {}
 func (c *oneImage) Changed() <-chan struct{}                      { return nil }
 func (c *oneImage) Ensure(ctx context.Context, _ library.Candidate) (library.Image, error) {
-	return c.library.Fetch(ctx, c.fetch)
+	image, err := c.library.Fetch(ctx, c.fetch)
+	if err == nil {
+		c.candidate.SHA256, c.candidate.Stored = image.SHA256, true
+	}
+	return image, err
 }
 
 // TestLoadImageByHandFetches: an image that only an index has is fetched first.
