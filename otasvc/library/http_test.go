@@ -264,16 +264,16 @@ func TestFetchFails(t *testing.T) {
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		}, library.ErrAccess, "no byte came for 50ms, after 7000"},
-		{"redirect in a circle", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 302) },
+		{"redirect in a circle", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
 			library.ErrAccess, "redirected more than 10 times"},
-		{"redirect to another scheme", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", 302) },
+		{"redirect to another scheme", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", http.StatusFound) },
 			library.ErrPolicy, `scheme is "file"`},
-		{"redirect to ftp", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "ftp://127.0.0.1/x", 301) },
+		{"redirect to ftp", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "ftp://127.0.0.1/x", http.StatusMovedPermanently) },
 			library.ErrPolicy, `scheme is "ftp"`},
 		{"redirect to a forbidden host", library.Options{AllowedHosts: []string{"127.0.0.1"}}, func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://user:secret@localhost:"+r.Host[strings.LastIndex(r.Host, ":")+1:]+"/x", 302)
+			http.Redirect(w, r, "http://user:secret@localhost:"+r.Host[strings.LastIndex(r.Host, ":")+1:]+"/x", http.StatusFound)
 		}, library.ErrPolicy, `images may not come from host "localhost", only from 127.0.0.1 (http://127.0.0.1:`},
-		{"redirect to nowhere", library.Options{}, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(302) }, library.ErrAccess, ""},
+		{"redirect to nowhere", library.Options{}, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusFound) }, library.ErrAccess, ""},
 		{"no HTTP at all", library.Options{}, func(w http.ResponseWriter, r *http.Request) {
 			conn, _, err := w.(http.Hijacker).Hijack()
 			if err == nil {
