@@ -1,0 +1,261 @@
+package bridge_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+var updateGolden = flag.Bool("update-golden", false, "write the golden files of testdata anew")
+
+// golden is what a Bridge says, case by case.
+type golden struct {
+	t     *testing.T
+	name  string
+	out   *paper
+	b     *bridge.Bridge
+	cases []json.RawMessage
+}
+
+func newGolden(t *testing.T, name string) *golden {
+	out := newPaper()
+	b := bridge.New(bridge.Options{
+		Topics: "zigate-ota", Version: "1.2.0", Out: out, Observer: noObserver{}, Logger: slog.New(slog.DiscardHandler),
+	})
+	return &golden{t: t, name: name, out: out, b: b}
+}
+
+// add notes the payload that a topic got.
+func (g *golden) add(name, topic, payload string) {
+	g.t.Helper()
+	if payload == "" {
+		g.t.Errorf("%s: nothing on %s", name, topic)
+		return
+	}
+	c := fmt.Appendf(nil, `{"case":%q,"topic":%q,"payload":%s}`, name, topic, payload)
+	if !json.Valid(c) {
+		g.t.Errorf("%s: %s", name, c)
+		return
+	}
+	g.cases = append(g.cases, c)
+}
+
+// said notes the one message that was published on a topic.
+func (g *golden) said(name, topic string) {
+	g.t.Helper()
+	messages := g.out.on(topic)
+	if len(messages) != 1 {
+		g.t.Errorf("%s: %d messages on %s", name, len(messages), topic)
+		return
+	}
+	g.add(name, topic, messages[0])
+}
+
+// compare holds all cases against the golden file.
+func (g *golden) compare() {
+	g.t.Helper()
+	var got bytes.Buffer
+	joined := append(append([]byte("["), bytes.Join(asBytes(g.cases), []byte(","))...), ']')
+	if err := json.Indent(&got, joined, "", "  "); err != nil {
+		g.t.Fatal(err)
+	}
+	got.WriteByte('\n')
+	path := filepath.Join("testdata", g.name+".golden.json")
+	if *updateGolden {
+		if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+			g.t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		g.t.Errorf("%s: what stands here is a contract with others; where the change is meant, run with -update-golden (-want +got):\n%s", path, diff)
+	}
+}
+
+func asBytes(list []json.RawMessage) [][]byte {
+	var b [][]byte
+	for _, r := range list {
+		b = append(b, r)
+	}
+	return b
+}
+
+func at(clock string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, "2026-11-21T"+clock+"Z")
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func ptr[T any](v T) *T { return &v }
+
+const (
+	sha256Hex = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	imageURL  = "https://fw.example.com/10005777-TRADFRI-lamp.ota?a=1&b=2"
+)
+
+func goldenInfo() otasvc.InfoRecord {
+	return otasvc.InfoRecord{
+		StartedAt: at("16:00:00.987"),
+		Dongle: otasvc.DongleInfo{
+			Connected: true, Port: "/dev/ttyUSB0", Firmware: "3.23", EUID: 0x00158d0001020304, PANID: 4660, Channel: 15,
+		},
+		Slot:    &otasvc.Slot{ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 587814449},
+		Devices: 12, Images: 3, Queued: 2, Active: 1,
+	}
+}
+
+func TestInfoGolden(t *testing.T) {
+	g := newGolden(t, "info")
+	starting := otasvc.InfoRecord{StartedAt: at("16:00:00")}
+	away := goldenInfo()
+	away.Dongle.Connected, away.Dongle.Error, away.Slot = false, "the connection to the dongle at /dev/ttyUSB0: reading: EOF", nil
+	empty := goldenInfo()
+	empty.Slot, empty.Queued, empty.Active = nil, 0, 0
+	for _, c := range []struct {
+		name string
+		info otasvc.InfoRecord
+	}{{"at work", goldenInfo()}, {"no dongle yet", starting}, {"dongle away", away}, {"nothing to do", empty}} {
+		g.b.InfoChanged(c.info)
+		g.add(c.name, "zigate-ota/info", g.out.value("zigate-ota/info"))
+	}
+	g.compare()
+}
+
+func goldenOffer() *otasvc.Offer {
+	return &otasvc.Offer{
+		ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 587814449, Size: 205488, SHA256: sha256Hex, URL: imageURL,
+		Source: otasvc.SourceRegistered, Title: "TRADFRI lamp",
+	}
+}
+
+// goldenDevice is a device that is known and up to date, without an image.
+func goldenDevice() otasvc.DeviceRecord {
+	return otasvc.DeviceRecord{
+		EUID: bulb, NetworkAddress: ptr(uint16(20303)), Name: "Kitchen bulb", ManufacturerName: "IKEA of Sweden",
+		ModelID: "TRADFRI bulb E27", ManufacturerCode: ptr(uint16(4476)), ImageType: ptr(uint16(8705)),
+		HardwareVersion: ptr(uint16(1)), Endpoint: 1, CurrentVersion: ptr(uint32(570492465)), LQI: ptr(uint8(132)),
+		LastSeen: at("16:02:11.5"),
+	}
+}
+
+// withUpgrade is the device with an image and an upgrade to it in some state.
+func withUpgrade(state otasvc.State, change func(*otasvc.UpgradeRecord)) otasvc.DeviceRecord {
+	d := goldenDevice()
+	d.Offer, d.UpdateAvailable = goldenOffer(), true
+	d.Upgrade = &otasvc.UpgradeRecord{
+		State: state, ImageVersion: 587814449, OldImageVersion: d.CurrentVersion, Size: 205488, QueuedAt: at("15:50:00"), Attempt: 1,
+	}
+	if change != nil {
+		change(d.Upgrade)
+	}
+	return d
+}
+
+type deviceCase struct {
+	name   string
+	device otasvc.DeviceRecord
+}
+
+func deviceCases() []deviceCase {
+	known, newer, downgrade, fresh := goldenDevice(), goldenDevice(), goldenDevice(), goldenDevice()
+	newer.Offer, newer.UpdateAvailable = goldenOffer(), true
+	newer.Offer.DriverTypeID, newer.Offer.DriverVersion = "bulb.c4z", 7
+	newer.Offer.Source, newer.Offer.ReleaseNotes = otasvc.SourceIndex, "Fewer surprises."
+	downgrade.Offer = goldenOffer()
+	downgrade.Offer.ImageVersion = 1
+	fresh.Offer, fresh.UpdateAvailable = &otasvc.Offer{ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 587814449, Source: otasvc.SourceIndex}, true
+	fresh.CurrentVersion, fresh.Sleepy = nil, true
+	from := func(offset uint32, progress float64) func(*otasvc.UpgradeRecord) {
+		return func(u *otasvc.UpgradeRecord) { u.Offset, u.Progress, u.StartedAt = offset, progress, at("15:51:00") }
+	}
+	whole := func(u *otasvc.UpgradeRecord) {
+		from(205488, 100)(u)
+		u.RemainingSeconds = ptr(0)
+	}
+	succeeded := withUpgrade(otasvc.Succeeded, from(205488, 100))
+	succeeded.CurrentVersion, succeeded.UpdateAvailable = ptr(uint32(587814449)), false
+	return []deviceCase{
+		{"unknown but for its euid", otasvc.DeviceRecord{EUID: bulb, Name: bulb.String()}},
+		{"known, without an image", known},
+		{"newer image from an index, by a driver", newer},
+		{"older image", downgrade},
+		{"version unknown, image of an index that was not fetched, asleep", fresh},
+		{"scheduled", withUpgrade(otasvc.Scheduled, nil)},
+		{"queued", withUpgrade(otasvc.Queued, nil)},
+		{"queued again", withUpgrade(otasvc.Queued, func(u *otasvc.UpgradeRecord) { u.Attempt = 2 })},
+		{"notified", withUpgrade(otasvc.Notified, nil)},
+		{"downloading", withUpgrade(otasvc.Downloading, func(u *otasvc.UpgradeRecord) {
+			from(36224, 17.6)(u)
+			u.BytesPerSecond, u.RemainingSeconds = 412, ptr(411)
+		})},
+		{"downloading, no rate yet", withUpgrade(otasvc.Downloading, from(0, 0))},
+		{"paused", withUpgrade(otasvc.Paused, from(36224, 17.6))},
+		{"downloaded", withUpgrade(otasvc.Downloaded, whole)},
+		{"applying", withUpgrade(otasvc.Applying, whole)},
+		{"succeeded", succeeded},
+		{"failed", withUpgrade(otasvc.Failed, func(u *otasvc.UpgradeRecord) {
+			from(36224, 17.6)(u)
+			u.Reason, u.Attempt = otasvc.ReasonStalled, 3
+		})},
+		{"cancelled", withUpgrade(otasvc.Cancelled, func(u *otasvc.UpgradeRecord) { u.Reason = otasvc.ReasonCancelled })},
+	}
+}
+
+func TestDeviceGolden(t *testing.T) {
+	g := newGolden(t, "device")
+	for _, c := range deviceCases() {
+		g.b.DeviceChanged(c.device)
+		topic := "zigate-ota/device/" + c.device.EUID.String()
+		g.add(c.name, topic, g.out.value(topic))
+	}
+	g.compare()
+}
+
+func TestUpdateGolden(t *testing.T) {
+	g := newGolden(t, "update")
+	for _, c := range deviceCases() {
+		g.b.DeviceChanged(c.device)
+		topic := "zigate-ota/device/" + c.device.EUID.String() + "/update"
+		payload := g.out.value(topic)
+		if err := strictUpdate([]byte(payload)); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		g.add(c.name, topic, payload)
+	}
+	g.compare()
+}
+
+func TestImagesGolden(t *testing.T) {
+	g := newGolden(t, "images")
+	driver := otasvc.RegisteredImage{Offer: *goldenOffer(), AddedAt: at("15:00:00"), Devices: []zigate.IEEE{bulb, 0x00178801aabbccdd}}
+	driver.DriverTypeID, driver.DriverVersion = "bulb.c4z", 7
+	alone := otasvc.RegisteredImage{Offer: otasvc.Offer{
+		ManufacturerCode: 4107, ImageType: 274, ImageVersion: 11, Size: 500, SHA256: sha256Hex, URL: "file:///var/lib/zigate-ota/images/plug.ota",
+	}, AddedAt: at("15:00:01.5")}
+	for _, c := range []struct {
+		name string
+		list []otasvc.RegisteredImage
+	}{{"none", nil}, {"by a driver, and for no device", []otasvc.RegisteredImage{driver, alone}}} {
+		g.b.ImagesChanged(c.list)
+		g.add(c.name, "zigate-ota/images", g.out.value("zigate-ota/images"))
+	}
+	g.compare()
+}
