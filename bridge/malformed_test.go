@@ -1,126 +1,15 @@
 package bridge_test
 
 import (
-	"context"
 	"encoding/json"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
-	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/otasvc/library"
-	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
-
-// paper is a Publisher that keeps what it is given.
-type paper struct {
-	mu       sync.Mutex
-	retained map[string]string
-	messages []message
-}
-
-type message struct{ topic, payload string }
-
-func newPaper() *paper { return &paper{retained: map[string]string{}} }
-
-func (p *paper) Retain(topic string, payload []byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.retained[topic] = string(payload)
-}
-
-func (p *paper) Clear(topic string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.retained, topic)
-}
-
-func (p *paper) Publish(topic string, payload []byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.messages = append(p.messages, message{topic, string(payload)})
-}
-
-// on takes the messages of a topic off the paper.
-func (p *paper) on(topic string) []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var on []string
-	kept := p.messages[:0]
-	for _, m := range p.messages {
-		if m.topic == topic {
-			on = append(on, m.payload)
-		} else {
-			kept = append(kept, m)
-		}
-	}
-	p.messages = kept
-	return on
-}
-
-func (p *paper) value(topic string) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.retained[topic]
-}
-
-type noObserver struct{}
-
-func (noObserver) BlockRequest(otasvc.BlockResult, int)                       {}
-func (noObserver) UpgradeFinished(otasvc.State, otasvc.Reason, time.Duration) {}
-func (noObserver) DeliveryFailed()                                            {}
-func (noObserver) ImageFetched(otasvc.Status)                                 {}
-func (noObserver) Command(string, string)                                     {}
-func (noObserver) DeviceChanged(otasvc.DeviceRecord)                          {}
-func (noObserver) DeviceGone(zigate.IEEE)                                     {}
-func (noObserver) InfoChanged(otasvc.InfoRecord)                              {}
-
-const bulb zigate.IEEE = 0x000b57fffec6a5b2
-
-// withBridge runs a test with a bridge, its service and a simulated dongle with one bulb, in fake time.
-func withBridge(t *testing.T, f func(b *bridge.Bridge, out *paper, home *sim.Dongle)) {
-	t.Helper()
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		home := sim.New(sim.Config{Speed: 1, Devices: []sim.DeviceConfig{{
-			IEEE: bulb, Addr: 0x4f4f, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 0x22010631,
-			ManufacturerName: "IKEA of Sweden", ModelID: "TRADFRI bulb E27", LQI: 132,
-		}}})
-		log := slog.New(slog.DiscardHandler)
-		images, err := library.Open(library.Options{Dir: dir})
-		if err != nil {
-			t.Fatal(err)
-		}
-		service, err := otasvc.New(otasvc.Options{
-			Images: images, Observer: noObserver{}, Logger: log,
-			Policy: otasvc.Policy{
-				Concurrency: 4, BlockSize: 64, NotifyInterval: 15 * time.Second, NotifyAttempts: 20, StallTimeout: 5 * time.Minute,
-				RejoinTimeout: 15 * time.Minute, Slice: 15 * time.Minute,
-			},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		out := newPaper()
-		b := bridge.New(bridge.Options{Topics: "zigate-ota", Version: "1.2.0", Service: service, Out: out, Observer: noObserver{}, Logger: log})
-		dongle := zigate.NewDongle(zigate.Options{Dialer: home.Dialer("sim"), Handler: service, Logger: log})
-		var running sync.WaitGroup
-		defer running.Wait()
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		running.Go(func() { _ = home.Run(ctx) })
-		running.Go(func() { _ = dongle.Run(ctx) })
-		running.Go(func() { _ = service.Run(ctx, dongle, b) })
-		time.Sleep(10 * time.Second) // the bulb is known and interviewed
-		synctest.Wait()
-		f(b, out, home)
-	})
-}
 
 // TestMalformedRequests: each gets exactly one final answer, invalidData, whose error names what is wrong, and the
 // service goes on.

@@ -1,0 +1,224 @@
+package bridge_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// paper is a Publisher that keeps what it is given.
+type paper struct {
+	mu       sync.Mutex
+	retained map[string]string
+	messages []message // not retained, until taken off
+	log      []message // everything, in order
+}
+
+// message is one that was published; an empty payload clears a retained topic.
+type message struct {
+	topic, payload string
+	retained       bool
+	at             time.Time
+}
+
+func newPaper() *paper { return &paper{retained: map[string]string{}} }
+
+func (p *paper) Retain(topic string, payload []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retained[topic] = string(payload)
+	p.log = append(p.log, message{topic, string(payload), true, time.Now()})
+}
+
+func (p *paper) Clear(topic string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.retained, topic)
+	p.log = append(p.log, message{topic, "", true, time.Now()})
+}
+
+func (p *paper) Publish(topic string, payload []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := message{topic, string(payload), false, time.Now()}
+	p.messages = append(p.messages, m)
+	p.log = append(p.log, m)
+}
+
+// Connected and Waiting make it a FrameSink whose broker is quick.
+func (p *paper) Connected() bool { return true }
+func (p *paper) Waiting() int    { return 0 }
+
+// on takes the messages of a topic off the paper.
+func (p *paper) on(topic string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var on []string
+	kept := p.messages[:0]
+	for _, m := range p.messages {
+		if m.topic == topic {
+			on = append(on, m.payload)
+		} else {
+			kept = append(kept, m)
+		}
+	}
+	p.messages = kept
+	return on
+}
+
+func (p *paper) value(topic string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.retained[topic]
+}
+
+// topics lists the retained topics that name contains.
+func (p *paper) topics(name string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var topics []string
+	for topic := range p.retained {
+		if strings.Contains(topic, name) {
+			topics = append(topics, topic)
+		}
+	}
+	return topics
+}
+
+// all is everything that was published so far below a prefix, in order.
+func (p *paper) all(prefix string) []message {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []message
+	for _, m := range p.log {
+		if strings.HasPrefix(m.topic, prefix) {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+type noObserver struct{}
+
+func (noObserver) BlockRequest(otasvc.BlockResult, int)                       {}
+func (noObserver) UpgradeFinished(otasvc.State, otasvc.Reason, time.Duration) {}
+func (noObserver) DeliveryFailed()                                            {}
+func (noObserver) ImageFetched(otasvc.Status)                                 {}
+func (noObserver) Command(string, string)                                     {}
+func (noObserver) DeviceChanged(otasvc.DeviceRecord)                          {}
+func (noObserver) DeviceGone(zigate.IEEE)                                     {}
+func (noObserver) InfoChanged(otasvc.InfoRecord)                              {}
+
+const (
+	bulb   zigate.IEEE = 0x000b57fffec6a5b2
+	cellar zigate.IEEE = 0x000b57fffec6a5c7 // another bulb of that kind
+)
+
+func bulbConfig(euid zigate.IEEE, addr uint16) sim.DeviceConfig {
+	return sim.DeviceConfig{
+		IEEE: euid, Addr: addr, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 0x22010631,
+		ManufacturerName: "IKEA of Sweden", ModelID: "TRADFRI bulb E27", LQI: 132, BlockInterval: 100 * time.Millisecond,
+	}
+}
+
+// home is a bridge with its service, a simulated dongle and devices, in fake time.
+type home struct {
+	t       *testing.T
+	dir     string // of images
+	b       *bridge.Bridge
+	out     *paper
+	sim     *sim.Dongle
+	service *otasvc.Service
+	dongle  *zigate.Dongle
+	// unplug takes the simulated dongle away for good, stop stops the service.
+	unplug, stop func()
+}
+
+// inHome runs a test in a home.
+func inHome(t *testing.T, cfg sim.Config, f func(h *home)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		cfg.Speed = 1
+		h := &home{t: t, dir: dir, out: newPaper(), sim: sim.New(cfg)}
+		log := slog.New(slog.DiscardHandler)
+		images, err := library.Open(library.Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.service, err = otasvc.New(otasvc.Options{
+			Images: images, Observer: noObserver{}, Logger: log,
+			Policy: otasvc.Policy{
+				Concurrency: 4, BlockSize: 64, NotifyInterval: 15 * time.Second, NotifyAttempts: 20, StallTimeout: 5 * time.Minute,
+				RejoinTimeout: 15 * time.Minute, Slice: 15 * time.Minute, Retries: 2, Canary: true,
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.b = bridge.New(bridge.Options{
+			Topics: "zigate-ota", Version: "1.2.0", Service: h.service, Out: h.out, Observer: noObserver{}, Logger: log,
+			Discovery: &homeassistant.Options{Prefix: "homeassistant", Base: "zigate-ota", Version: "1.2.0"},
+		})
+		h.dongle = zigate.NewDongle(zigate.Options{Dialer: h.sim.Dialer("sim"), Handler: h.service, Logger: log})
+		ctx, cancel := context.WithCancel(t.Context())
+		ofSim, unplug := context.WithCancel(ctx)
+		var running, simRuns sync.WaitGroup
+		simRuns.Go(func() { _ = h.sim.Run(ofSim) })
+		running.Go(func() { _ = h.dongle.Run(ctx) })
+		running.Go(func() { _ = h.service.Run(ctx, h.dongle, h.b) })
+		h.unplug = func() { unplug(); simRuns.Wait() }
+		h.stop = func() { cancel(); running.Wait(); simRuns.Wait() }
+		defer h.stop()
+		time.Sleep(10 * time.Second) // the devices are known and interviewed
+		synctest.Wait()
+		f(h)
+	})
+}
+
+// withBridge runs a test in a home with one bulb.
+func withBridge(t *testing.T, f func(b *bridge.Bridge, out *paper, home *sim.Dongle)) {
+	t.Helper()
+	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) { f(h.b, h.out, h.sim) })
+}
+
+// image writes an image for the bulbs into the image folder and gives its URL.
+func (h *home) image(version uint32, size int) string {
+	h.t.Helper()
+	data := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: version}, make([]byte, size))
+	name := fmt.Sprintf("%08x-%d.ota", version, size)
+	if err := os.WriteFile(filepath.Join(h.dir, name), data, 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	return "file://" + filepath.Join(h.dir, name)
+}
+
+// within waits until cond holds, in fake time.
+func (h *home) within(d time.Duration, what string, cond func() bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(d); ; {
+		synctest.Wait()
+		if cond() {
+			return
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatalf("not within %v: %s", d, what)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
