@@ -186,6 +186,11 @@ const (
 	sameVersionSettled = time.Minute
 )
 
+// readAfter is a pause between readings that leaves room for several before the time to come back has run out.
+func (s *Service) readAfter(d time.Duration) time.Duration {
+	return max(min(d, s.policy.RejoinTimeout/6), time.Second)
+}
+
 func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
 	if now.Sub(u.ApplyingAt) > s.policy.RejoinTimeout {
 		if u.Verify.OldReadings > 0 {
@@ -196,7 +201,7 @@ func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
 		return
 	}
 	if u.runtime.nextRead.IsZero() {
-		u.runtime.nextRead = u.ApplyingAt.Add(firstReading)
+		u.runtime.nextRead = u.ApplyingAt.Add(s.readAfter(firstReading))
 	}
 	if u.runtime.reading || now.Before(u.runtime.nextRead) {
 		return
@@ -208,9 +213,9 @@ func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
 	u.runtime.reading = true
 	s.readVersion(d, func(err error) {
 		u.runtime.reading = false
-		wait := readingInterval
+		wait := s.readAfter(readingInterval)
 		if u.Verify.Announced {
-			wait = readingReturned
+			wait = min(wait, readingReturned)
 		} else if u.WasHeld && d.active() == u && d.NetworkAddress != nil {
 			// The word to install may not have reached it.
 			s.endResponse(d, d.target(), u.EndSequence, u.OfferedVersion, installIn)
@@ -247,7 +252,7 @@ func (s *Service) stirred(d *device, now time.Time) {
 	if u != nil && u.State == Notified && d.Sleepy && now.Sub(u.runtime.notifiedAt) > notifyAgain {
 		u.runtime.nextNotify = now // it listens for a moment
 	}
-	if u == nil || u.State != Applying || u.runtime.reading || now.Sub(u.ApplyingAt) < firstReading/2 {
+	if u == nil || u.State != Applying || u.runtime.reading || now.Sub(u.ApplyingAt) < s.readAfter(firstReading)/2 {
 		return
 	}
 	if soon := now.Add(readingSoon); u.runtime.nextRead.After(soon.Add(readingReturned)) {
