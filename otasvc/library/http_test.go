@@ -266,9 +266,13 @@ func TestFetchFails(t *testing.T) {
 		}, library.ErrAccess, "no byte came for 50ms, after 7000"},
 		{"redirect in a circle", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
 			library.ErrAccess, "redirected more than 10 times"},
-		{"redirect to another scheme", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", http.StatusFound) },
+		{"redirect to another scheme", library.Options{}, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		},
 			library.ErrPolicy, `scheme is "file"`},
-		{"redirect to ftp", library.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "ftp://127.0.0.1/x", http.StatusMovedPermanently) },
+		{"redirect to ftp", library.Options{}, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "ftp://127.0.0.1/x", http.StatusMovedPermanently)
+		},
 			library.ErrPolicy, `scheme is "ftp"`},
 		{"redirect to a forbidden host", library.Options{AllowedHosts: []string{"127.0.0.1"}}, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://user:secret@localhost:"+r.Host[strings.LastIndex(r.Host, ":")+1:]+"/x", http.StatusFound)
