@@ -54,7 +54,7 @@ func commands() []command {
 		{"serve", "", "run the service (the default)", serve},
 		{"demo", "[--once] [--image FILE|URL] [--speed N]", "a whole upgrade with a simulated dongle, to look at", demo},
 		{"inspect", "[--json] FILE|URL...", "what an image is, and what of it was verified; exit code 1 where something is wrong", inspect},
-		{"sim", "--tcp ADDR | --pty PATH [--speed N] [--firmware VERSION]", "a simulated dongle for other software", simulate},
+		{"sim", "--tcp ADDR | --pty PATH [--speed N] [--devices N] [--firmware VERSION]", "a simulated dongle for other software", simulate},
 		{"healthcheck", "", "ask the running service whether it is well; exit code 0 if so", healthcheck},
 		{"config", "[--example]", "print the configuration in force, secrets masked", printConfig},
 		{"version", "", "print the version", printVersion},

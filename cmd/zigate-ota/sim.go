@@ -30,6 +30,7 @@ func simulate(ctx context.Context, c call) error {
 	pty := flags.String("pty", "", "path at which a pseudo-terminal is linked, like a USB ZiGate")
 	speed := flags.Float64("speed", 1, "how much quicker than a real radio")
 	firmware := flags.String("firmware", "3.23", "of the dongle")
+	count := flags.Int("devices", 4, "how many")
 	err := flags.Parse(c.args)
 	version, known := firmwares[*firmware]
 	switch {
@@ -40,11 +41,13 @@ func simulate(ctx context.Context, c call) error {
 		err = fmt.Errorf("--firmware %q: there are %s", *firmware, strings.Join(slices.Sorted(maps.Keys(firmwares)), ", "))
 	case !(*speed > 0): // nor is it NaN
 		err = errors.New("--speed must be more than 0, 1 is the pace of a real radio")
+	case *count < 1 || *count > 10_000:
+		err = errors.New("--devices must be from 1 to 10000")
 	case *tcp == "" && *pty == "":
 		err = errors.New("say where: --tcp 127.0.0.1:9999 or --pty /tmp/zigate")
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %v; there are --tcp ADDR, --pty PATH, --speed N and --firmware VERSION", errUsage, err)
+		return fmt.Errorf("%w: %v; there are --tcp ADDR, --pty PATH, --speed N, --devices N and --firmware VERSION", errUsage, err)
 	}
 
 	var listener net.Listener
@@ -53,7 +56,7 @@ func simulate(ctx context.Context, c call) error {
 			return fmt.Errorf("opening the dongle's port: %w; choose another with --tcp", err)
 		}
 	}
-	home := newSimulation(simulatedDevices(), *speed, version)
+	home := newSimulation(manyDevices(*count), *speed, version)
 	for _, d := range home.Devices() {
 		s := d.Snapshot()
 		fmt.Fprintf(c.stdout, "device %v network address 0x%04x file version 0x%08x\n", s.IEEE, s.Addr, s.FileVersion)

@@ -32,6 +32,17 @@ func simulatedDevices() []sim.DeviceConfig {
 	return []sim.DeviceConfig{kitchen, hall, plug, sensor}
 }
 
+// manyDevices are n devices: those of simulatedDevices, and bulbs where that is not enough.
+func manyDevices(n int) []sim.DeviceConfig {
+	devices := simulatedDevices()
+	for i := len(devices); i < n; i++ {
+		bulb := devices[0]
+		bulb.IEEE, bulb.Addr = zigate.IEEE(0x000b57fffe000000+uint64(i)), 0 // an address is made from it
+		devices = append(devices, bulb)
+	}
+	return devices[:n]
+}
+
 // newSimulation is a simulated dongle with these devices; speed 1 is the real radio's pace.
 func newSimulation(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) *sim.Dongle {
 	return sim.New(sim.Config{
