@@ -169,6 +169,8 @@ var (
 // nevertheless, the transaction above all, is in r.
 func decode(payload []byte, keys map[string]key, required []string, r *request) error {
 	if len(payload) > maxPayload {
+		members, _ := object(bytes.ToValidUTF8(payload[:maxPayload], nil)) // the cut may go through a character
+		takeTransaction(members, r)
 		return fmt.Errorf("the payload has %d bytes; at most %d are allowed", len(payload), maxPayload)
 	}
 	if len(bytes.TrimSpace(payload)) == 0 {
@@ -179,6 +181,7 @@ func decode(payload []byte, keys map[string]key, required []string, r *request) 
 	}
 	members, err := object(payload)
 	if err != nil {
+		takeTransaction(members, r)
 		return fmt.Errorf("the payload must be one JSON object: %w", err)
 	}
 	var wrong []string
@@ -223,7 +226,17 @@ type member struct {
 	value json.RawMessage
 }
 
-// object reads a JSON object with its members in order. A key that comes twice is an error: which one is meant?
+// takeTransaction reads the transaction of a request that is of no use otherwise.
+func takeTransaction(members []member, r *request) {
+	for _, m := range members {
+		if m.name == "transaction" {
+			_ = transaction(m.value, r) // it has an error already
+		}
+	}
+}
+
+// object reads a JSON object with its members in order. A key that comes twice is an error: which one is meant? With an
+// error come the members before it.
 func object(payload []byte) ([]member, error) {
 	if !utf8.Valid(payload) {
 		return nil, errors.New("it is not UTF-8")
@@ -241,25 +254,25 @@ func object(payload []byte) ([]member, error) {
 	for dec.More() {
 		t, err := dec.Token()
 		if err != nil {
-			return nil, syntax(err)
+			return members, syntax(err)
 		}
 		m := member{name: t.(string)} // the decoder lets nothing else stand here
 		if err := dec.Decode(&m.value); err != nil {
-			return nil, syntax(err)
+			return members, syntax(err)
 		}
 		if slices.ContainsFunc(members, func(o member) bool { return o.name == m.name }) {
-			return nil, fmt.Errorf("key %q is there twice", m.name)
+			return members, fmt.Errorf("key %q is there twice", m.name)
 		}
 		members = append(members, m)
 		if len(members) > 64 {
-			return nil, errors.New("it has more than 64 keys")
+			return members, errors.New("it has more than 64 keys")
 		}
 	}
 	if _, err := dec.Token(); err != nil {
-		return nil, syntax(err)
+		return members, syntax(err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the object")
+		return members, errors.New("something follows the object")
 	}
 	return members, nil
 }
