@@ -1,0 +1,352 @@
+package bridge_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// deviceRecord is what the tests look at of a device's record.
+type deviceRecord struct {
+	EUID               string
+	CurrentFileVersion *uint32
+	UpdateAvailable    bool
+	Upgrade            *upgradeRecord
+}
+
+type upgradeRecord struct {
+	State    string
+	Offset   uint32
+	Size     uint32
+	Progress float64
+	QueuedAt string
+	Attempt  int
+	Reason   *string
+}
+
+const (
+	bulbTopic   = "zigate-ota/device/0x000b57fffec6a5b2"
+	updateTopic = bulbTopic + "/update"
+)
+
+// state is the newest record of the bulb.
+func (h *home) state() (d deviceRecord) {
+	_ = json.Unmarshal([]byte(h.out.value(bulbTopic)), &d)
+	return d
+}
+
+func (h *home) inState(state string, offset uint32) func() bool {
+	return func() bool {
+		u := h.state().Upgrade
+		return u != nil && u.State == state && u.Offset >= offset
+	}
+}
+
+// request makes a request whose answers are not looked at.
+func (h *home) request(operation, payload string) {
+	h.b.HandleRequest("zigate-ota/request/"+operation, []byte(payload), false)
+}
+
+// events lists the names of all events so far but progress.
+func (h *home) events() []string {
+	var names []string
+	for _, m := range h.out.all("zigate-ota/event/") {
+		if name := strings.TrimPrefix(m.topic, "zigate-ota/event/"); name != "downloadProgress" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// TestUpgradeAsPublished follows a download that is paused, goes on and is cancelled, and one that succeeds, and holds
+// everything that is published meanwhile against the contract.
+func TestUpgradeAsPublished(t *testing.T) {
+	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {
+		url := h.image(newer, 30_000)
+		h.request("add_image", `{`+bulbID+`,"url":"`+url+`"}`)
+		h.within(time.Minute, "the image is there", func() bool { return h.state().UpdateAvailable })
+		h.request("upgrade", `{`+bulbID+`,"transaction":"first"}`)
+		h.within(time.Minute, "the download is under way", h.inState("downloading", 5000))
+		h.request("pause", `{`+bulbID+`}`)
+		h.within(time.Minute, "it is held", h.inState("paused", 5000))
+		time.Sleep(10 * time.Minute)
+		h.request("resume", `{`+bulbID+`}`)
+		h.within(time.Minute, "it goes on", h.inState("downloading", 6000))
+		h.request("pause", `{`+bulbID+`,"seconds":90}`)
+		h.within(time.Minute, "it is held again", h.inState("paused", 6000))
+		h.within(3*time.Minute, "it goes on by itself", h.inState("downloading", 10_000))
+		h.request("cancel", `{`+bulbID+`}`)
+		h.within(time.Minute, "it has ended", h.inState("cancelled", 10_000))
+		time.Sleep(time.Minute)
+		h.request("upgrade", `{`+bulbID+`,"transaction":"second"}`)
+		h.within(time.Hour, "it has succeeded", h.inState("succeeded", 30_000))
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+
+		want := strings.Fields(`dongleConnected imageAdded imageLoaded imageNotified downloadStarted downloadPaused downloadResumed
+			downloadPaused downloadResumed upgradeCancelled imageLoaded imageNotified downloadStarted downloadFinished upgradeApplying
+			upgradeSucceeded`)
+		got := slices.DeleteFunc(h.events(), func(name string) bool { return name == "deviceAnnounced" })
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		var states []string
+		h.follow(func(d deviceRecord) {
+			if u := d.Upgrade; u != nil && (len(states) == 0 || states[len(states)-1] != u.State) {
+				states = append(states, u.State)
+			}
+		})
+		wantStates := strings.Fields(`queued notified downloading paused downloading paused downloading cancelled
+			queued notified downloading applying succeeded`)
+		if diff := cmp.Diff(wantStates, states); diff != "" {
+			t.Errorf("states (-want +got):\n%s", diff)
+		}
+		h.checkEvents()
+		for transaction, status := range map[string]string{"first": "failure", "second": "success"} {
+			var statuses []string
+			for _, m := range h.out.all("zigate-ota/response/upgrade") {
+				o, _ := parse(m.payload)
+				if o["transaction"] != transaction {
+					continue
+				}
+				if _, err := checkResponse(m.payload, "upgradeResponse", transaction, true); err != nil {
+					t.Errorf("%s: %v", m.payload, err)
+				}
+				statuses = append(statuses, o["status"].(string))
+			}
+			if diff := cmp.Diff([]string{"inProgress", status}, statuses); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", transaction, diff)
+			}
+		}
+	})
+}
+
+// follow goes through all records of the bulb that were published and holds them, and the update states beside them,
+// against the contract.
+func (h *home) follow(see func(deviceRecord)) {
+	h.t.Helper()
+	var last deviceRecord
+	var at time.Time
+	records, updates := 0, 0
+	for _, m := range h.out.all(bulbTopic) {
+		if m.topic == updateTopic {
+			updates++
+			if err := strictUpdate([]byte(m.payload)); err != nil {
+				h.t.Errorf("%v", err)
+			}
+			h.checkUpdate(last, m.payload)
+			continue
+		}
+		records++
+		var d deviceRecord
+		if err := json.Unmarshal([]byte(m.payload), &d); err != nil {
+			h.t.Errorf("%s: %v", m.payload, err)
+		}
+		if before, now := last.Upgrade, d.Upgrade; before != nil && now != nil && before.QueuedAt == now.QueuedAt && before.Attempt == now.Attempt {
+			if now.Progress < before.Progress || now.Offset < before.Offset {
+				h.t.Errorf("progress goes backwards, from %+v to %+v", before, now)
+			}
+			downloading := before.State == "downloading" && now.State == "downloading"
+			if since := m.at.Sub(at); downloading && now.Progress != before.Progress && since < time.Second {
+				h.t.Errorf("progress is told again after %v", since)
+			}
+		}
+		if u := d.Upgrade; u != nil && u.State == "succeeded" && (u.Progress != 100 || u.Offset != u.Size) {
+			h.t.Errorf("succeeded with %+v", u)
+		}
+		see(d)
+		last, at = d, m.at
+	}
+	if records == 0 || updates != records {
+		h.t.Errorf("%d records and %d update states", records, updates)
+	}
+}
+
+// checkUpdate holds an update state against the record that was published just before it.
+func (h *home) checkUpdate(d deviceRecord, payload string) {
+	h.t.Helper()
+	var u struct {
+		In      bool     `json:"in_progress"`
+		Percent *float64 `json:"update_percentage"`
+	}
+	if err := json.Unmarshal([]byte(payload), &u); err != nil {
+		h.t.Error(err)
+	}
+	state := ""
+	if d.Upgrade != nil {
+		state = d.Upgrade.State
+	}
+	switch state {
+	case "queued", "notified", "applying":
+		if !u.In || u.Percent != nil {
+			h.t.Errorf("%s: %s", state, payload)
+		}
+	case "downloading", "paused":
+		if !u.In || u.Percent == nil || *u.Percent != d.Upgrade.Progress {
+			h.t.Errorf("%s with %v %%: %s", state, d.Upgrade.Progress, payload)
+		}
+	default:
+		if u.In || u.Percent != nil {
+			h.t.Errorf("%s: %s", state, payload)
+		}
+	}
+}
+
+// checkEvents holds all events so far against the contract.
+func (h *home) checkEvents() {
+	h.t.Helper()
+	for _, m := range h.out.all("zigate-ota/event/") {
+		name := strings.TrimPrefix(m.topic, "zigate-ota/event/")
+		e, err := parse(m.payload)
+		if err != nil {
+			h.t.Errorf("%s: %v", m.payload, err)
+			continue
+		}
+		var keys []string // that it must have
+		switch {
+		case strings.HasPrefix(name, "dongle"), name == "imageLoaded":
+			if _, there := e["euid"]; there {
+				h.t.Errorf("%s names a device: %s", name, m.payload)
+			}
+		default:
+			keys = []string{"euid"}
+		}
+		if strings.HasPrefix(name, "upgrade") || strings.HasPrefix(name, "download") {
+			keys = append(keys, "imageVersion", "oldImageVersion")
+		}
+		if strings.HasPrefix(name, "download") {
+			keys = append(keys, "offset", "size", "progress")
+		}
+		if name == "upgradeFailed" || name == "upgradeCancelled" {
+			keys = append(keys, "reason")
+		}
+		for _, key := range keys {
+			if e[key] == nil {
+				h.t.Errorf("%s without %s: %s", name, key, m.payload)
+			}
+		}
+		text, _ := e["time"].(string)
+		if _, err := time.Parse(time.RFC3339, text); err != nil {
+			h.t.Errorf("%s: %v", m.payload, err)
+		}
+	}
+}
+
+// TestDevicesThatGo: nothing stays behind of a device that is forgotten or leaves for good, and nothing comes back.
+func TestDevicesThatGo(t *testing.T) {
+	const id = "000b57fffec6a5b2" // in every topic of the bulb
+	ways := map[string]func(h *home){
+		"forget": func(h *home) { h.request("forget", `{`+bulbID+`}`) },
+		"leave":  func(h *home) { h.sim.Device(bulb).Leave() },
+		"leave during a download": func(h *home) {
+			h.request("upgrade", `{`+bulbID+`,"url":"`+h.image(newer, 30_000)+`","transaction":"u"}`)
+			h.within(time.Minute, "the download is under way", h.inState("downloading", 5000))
+			h.sim.Device(bulb).Leave()
+		},
+		"forget while it is asked for its version": func(h *home) {
+			h.sim.Device(bulb).PowerOff()
+			h.request("check", `{`+bulbID+`,"transaction":"u"}`)
+			h.request("interview", `{`+bulbID+`}`)
+			h.request("forget", `{`+bulbID+`}`)
+		},
+	}
+	for name, leave := range ways {
+		t.Run(name, func(t *testing.T) {
+			cfg := sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f), bulbConfig(cellar, 0x5050)}}
+			inHome(t, cfg, func(h *home) {
+				topics := h.out.topics(id)
+				slices.Sort(topics)
+				if diff := cmp.Diff([]string{"homeassistant/device/zigate_ota_" + id + "/config", bulbTopic, updateTopic}, topics); diff != "" {
+					t.Errorf("before (-want +got):\n%s", diff)
+				}
+				leave(h)
+				h.within(time.Minute, "its topics are cleared", func() bool { return len(h.out.topics(id)) == 0 })
+				time.Sleep(24 * time.Hour)
+				synctest.Wait()
+				if topics := h.out.topics(id); len(topics) != 0 {
+					t.Errorf("came back: %v", topics)
+				}
+				if n := len(h.out.topics("000b57fffec6a5c7")); n != 3 {
+					t.Errorf("the other device has %d topics", n)
+				}
+				// A request that was open has its one answer.
+				open := map[string]int{}
+				for _, m := range h.out.all("zigate-ota/response/") {
+					if o, _ := parse(m.payload); o["transaction"] == "u" {
+						if o["status"] == "inProgress" {
+							open[m.topic] += 0
+						} else {
+							open[m.topic]++
+						}
+					}
+				}
+				for topic, n := range open {
+					if n != 1 {
+						t.Errorf("%d final answers on %s", n, topic)
+					}
+				}
+				// Discovery goes first: no entity may read a topic that is empty.
+				var cleared []string
+				for _, m := range h.out.all("") {
+					if m.retained && m.payload == "" {
+						cleared = append(cleared, m.topic)
+					}
+				}
+				if len(cleared) != 3 || !strings.HasPrefix(cleared[0], "homeassistant/") {
+					t.Errorf("cleared %v", cleared)
+				}
+			})
+		})
+	}
+}
+
+// TestFramesOfAnUpgrade: every frame of a download is published, as it was on the line.
+func TestFramesOfAnUpgrade(t *testing.T) {
+	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {
+		frames := bridge.NewFrames("zigate-ota", h.out, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(h.t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = frames.Run(ctx) })
+		defer running.Wait()
+		defer cancel()
+		h.dongle.TraceTo(frames.Trace)
+		h.request("upgrade", `{`+bulbID+`,"url":"`+h.image(newer, 5000)+`"}`)
+		h.within(time.Hour, "it has succeeded", h.inState("succeeded", 5000))
+		h.dongle.TraceTo(nil)
+		count := map[string]int{}
+		for _, m := range h.out.all("zigate-ota/frame/") {
+			o, err := parse(m.payload)
+			_, hasLQI := o["lqi"]
+			if received := m.topic == "zigate-ota/frame/rx"; err != nil || hasLQI != received {
+				t.Errorf("%s %s", m.topic, m.payload)
+			}
+			count[o["type"].(string)]++
+		}
+		stats := h.sim.Stats()
+		for _, typ := range []zigate.MsgType{zigate.TypeLoadImage, zigate.TypeBlockSend} {
+			if n := uint64(count[typ.String()]); n == 0 || n > stats.Received[typ] {
+				t.Errorf("%d frames of %v, the dongle received %d", n, typ, stats.Received[typ])
+			}
+		}
+		if n := count[zigate.TypeImageBlockRequest.String()]; uint64(n) != stats.Sent[zigate.TypeImageBlockRequest] || n != count[zigate.TypeBlockSend.String()] {
+			t.Errorf("%d block requests of %d, %d blocks", n, stats.Sent[zigate.TypeImageBlockRequest], count[zigate.TypeBlockSend.String()])
+		}
+		for _, m := range h.out.all("zigate-ota/frame/rx") {
+			if strings.Contains(m.payload, `"0x8503"`) && !strings.Contains(m.payload, `"name":"upgrade end request"`) {
+				t.Errorf("%s", m.payload)
+			}
+		}
+	})
+}
