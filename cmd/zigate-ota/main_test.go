@@ -46,10 +46,11 @@ func TestCommandLine(t *testing.T) {
 		{name: "demo of a file that is not there", args: []string{"demo", "--image", filepath.Join(dir, "none.ota")}, code: 1, stderr: `^zigate-ota demo: reading the image: open .*none\.ota: no such file or directory\n$`},
 		{name: "demo of a file that is no image", args: []string{"demo", "--image", "main.go"}, code: 1, stderr: `^zigate-ota demo: main\.go: .+\n$`},
 
-		{name: "sim nowhere", args: []string{"sim"}, code: 2, stderr: `^zigate-ota sim: say where: --tcp 127\.0\.0\.1:9999 or --pty /tmp/zigate; there are --tcp ADDR, --pty PATH, --speed N and --firmware VERSION\n$`},
+		{name: "sim nowhere", args: []string{"sim"}, code: 2, stderr: `^zigate-ota sim: say where: --tcp 127\.0\.0\.1:9999 or --pty /tmp/zigate; there are --tcp ADDR, --pty PATH, --speed N, --devices N and --firmware VERSION\n$`},
 		{name: "sim with an argument", args: []string{"sim", "--tcp", "127.0.0.1:0", "x"}, code: 2, stderr: `^zigate-ota sim: takes no argument, got "x"; there are `},
 		{name: "sim at no speed", args: []string{"sim", "--tcp", "127.0.0.1:0", "--speed", "-1"}, code: 2, stderr: `^zigate-ota sim: --speed must be more than 0, 1 is the pace of a real radio; there are `},
 		{name: "sim at no number", args: []string{"sim", "--tcp", "127.0.0.1:0", "--speed", "NaN"}, code: 2, stderr: `^zigate-ota sim: --speed must be more than 0, 1 is the pace of a real radio; there are `},
+		{name: "sim of no device", args: []string{"sim", "--tcp", "127.0.0.1:0", "--devices", "0"}, code: 2, stderr: `^zigate-ota sim: --devices must be from 1 to 10000; there are `},
 		{name: "sim of unknown firmware", args: []string{"sim", "--tcp", "127.0.0.1:0", "--firmware", "3.0f"}, code: 2, stderr: `^zigate-ota sim: --firmware "3\.0f": there are 3\.1c, 3\.1d, 3\.1e, 3\.23, v2; there are `},
 		{name: "sim at an address of another machine", args: []string{"sim", "--tcp", "192.0.2.1:9999"}, code: 1, stderr: `^zigate-ota sim: opening the dongle's port: listen tcp 192\.0\.2\.1:9999: .*; choose another with --tcp\n$`},
 		{name: "sim in the place of a file", args: []string{"sim", "--pty", "main.go"}, code: 1, stdout: `^device `, stderr: `^zigate-ota sim: .*main\.go is a file of another kind; remove it or choose another name\n$`},
