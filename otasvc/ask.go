@@ -116,29 +116,54 @@ func (s *Service) readVersion(d *device, done func(error)) {
 	s.readAttributes(d, zigate.ClusterOTA, zigate.DirectionToClient, []uint16{zigate.AttrOTAFileVersion}, replyTimeout, done)
 }
 
-// findDevice looks for a device on the network by its EUID and calls found with the device, or nil.
+// findDevice looks for a device on the network by its EUID and calls found with the device, or nil. Each search is a
+// broadcast, of which a network bears few, so they stand in line.
 func (s *Service) findDevice(euid zigate.IEEE, found func(*device)) {
-	if d := s.devices[euid]; d != nil {
-		found(d)
-		return
-	}
-	s.log.Info("looking for a device on the network", "euid", euid)
-	var try func(left int)
-	try = func(left int) {
-		cmd := zigate.NwkAddrRequest{Target: broadcastRxOnWhenIdle, IEEE: euid}
-		s.ask(cmd, findTimeout, func(m zigate.Message) bool {
-			r, ok := m.(zigate.NwkAddrResponse)
-			return ok && r.IEEE == euid && r.Status == 0
-		}, func(err error) {
-			d := s.devices[euid] // it may have been met otherwise meanwhile
-			if d == nil && errors.Is(err, errNoReply) && left > 1 {
-				try(left - 1)
-				return
-			}
-			found(d)
+	s.searches = append(s.searches, search{euid: euid, found: found})
+	s.nextSearch()
+}
+
+// search is a device that somebody looks for.
+type search struct {
+	euid  zigate.IEEE
+	found func(*device)
+}
+
+// searchesAtOnce is how many devices are looked for at the same time.
+const searchesAtOnce = 3
+
+func (s *Service) nextSearch() {
+	for s.searching < searchesAtOnce && len(s.searches) > 0 {
+		next := s.searches[0]
+		s.searches = s.searches[1:]
+		if d := s.devices[next.euid]; d != nil || s.ctx.Err() != nil {
+			next.found(d) // met meanwhile
+			continue
+		}
+		s.searching++
+		s.search(next.euid, 2, func(d *device) {
+			s.searching--
+			next.found(d)
+			s.nextSearch()
 		})
 	}
-	try(2)
+}
+
+// search asks everybody for an address, tries times at most.
+func (s *Service) search(euid zigate.IEEE, tries int, found func(*device)) {
+	s.log.Info("looking for a device on the network", "euid", euid)
+	cmd := zigate.NwkAddrRequest{Target: broadcastRxOnWhenIdle, IEEE: euid}
+	s.ask(cmd, findTimeout, func(m zigate.Message) bool {
+		r, ok := m.(zigate.NwkAddrResponse)
+		return ok && r.IEEE == euid && r.Status == 0
+	}, func(err error) {
+		d := s.devices[euid] // it may have been met otherwise meanwhile
+		if d == nil && err != nil && tries > 1 && s.dongle.connected && s.ctx.Err() == nil {
+			s.search(euid, tries-1, found)
+			return
+		}
+		found(d)
+	})
 }
 
 // findTimeout is how long one search by broadcast waits.

@@ -25,7 +25,8 @@ type dongleState struct {
 	noOTA     bool // the firmware does not know the OTA commands
 	info      zigate.Info
 	lastError string
-	apduUsed  uint8 // buffers in use, as far as the firmware tells
+	apduUsed  uint8     // buffers in use, as far as the firmware tells
+	apduAt    time.Time // when it told
 	// session counts connections, so that an answer to an earlier one is told apart.
 	session int
 }

@@ -67,7 +67,7 @@ func (s *Service) dropInterview(d *device) {
 
 // runInterviews starts those that are due.
 func (s *Service) runInterviews(now time.Time) {
-	if !s.dongle.connected || s.dongle.apduUsed >= crowded {
+	if !s.dongle.connected || s.crowded(now) {
 		return
 	}
 	for i := 0; i < len(s.interview.waiting) && s.interview.running < interviewsAtOnce; i++ {

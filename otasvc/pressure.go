@@ -89,8 +89,16 @@ const crowded = 6
 // noteBuffers keeps what a status says of the dongle's buffers.
 func (s *Service) noteBuffers(st zigate.Status) {
 	if st.Form == zigate.StatusFormBuffers {
-		s.dongle.apduUsed = st.APDUUsed
+		s.dongle.apduUsed, s.dongle.apduAt = st.APDUUsed, time.Now()
 	}
+}
+
+// crowdedFor is how long a status that told of full buffers counts: they fall within a few hundred milliseconds.
+const crowdedFor = 500 * time.Millisecond
+
+// crowded reports whether what is no block has to wait.
+func (s *Service) crowded(now time.Time) bool {
+	return s.dongle.apduUsed >= crowded && now.Sub(s.dongle.apduAt) < crowdedFor
 }
 
 // send submits a command; done runs on the owner goroutine. A dongle without room gets it again a little later, a

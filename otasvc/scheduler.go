@@ -172,7 +172,7 @@ func (s *Service) fillPlaces(im *cachedImage, now time.Time) {
 			s.fire(d, triggerBattery, now)
 			continue
 		}
-		if busy >= s.policy.Concurrency {
+		if busy >= s.policy.Concurrency || s.crowded(now) {
 			return
 		}
 		s.offerTo(d, im, now)
@@ -232,6 +232,12 @@ func (s *Service) notify(d *device, now time.Time) {
 	}
 	first := u.runtime.notifications == 1
 	s.send(imageNotify(d, u), func(_ zigate.Status, err error) {
+		if busy(err) {
+			// The dongle has no room for it now: that says nothing of the device.
+			u.runtime.notifications--
+			u.runtime.nextNotify = time.Now().Add(jitter(notifyBusy))
+			return
+		}
 		if err != nil {
 			s.log.Warn("an image notification was not sent; it is tried again", "euid", d.EUID, "err", err)
 			return
@@ -241,6 +247,9 @@ func (s *Service) notify(d *device, now time.Time) {
 		}
 	})
 }
+
+// notifyBusy is the pause after which a notification is sent that the dongle had no room for.
+const notifyBusy = time.Second
 
 func imageNotify(d *device, u *upgrade) zigate.ImageNotify {
 	return zigate.ImageNotify{

@@ -104,6 +104,8 @@ type Service struct {
 	finish      finish
 	watch       watch
 	asks        []*ask
+	searches    []search // devices that are to be looked for
+	searching   int
 	interview   interviewQueue
 	strays      map[uint16]*stray // by network address
 	pages       map[*transfer]*pager
@@ -201,6 +203,7 @@ func (s *Service) farewell() {
 	s.settle()
 	s.drain()
 	s.dropAsks(errStopping)
+	s.nextSearch() // what still stands in line finds nothing
 	for _, d := range s.devices {
 		s.endInterviewRequests(d, errStopping)
 	}
