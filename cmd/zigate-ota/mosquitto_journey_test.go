@@ -22,6 +22,7 @@ func TestMosquittoJourney(t *testing.T) {
 			heard := m.sub("zigate-ota/#")
 			address := "127.0.0.1:0"
 			if port == "pty" {
+				onLinux(t)
 				address = filepath.Join(t.TempDir(), "zigate")
 			}
 			service := m.service(t.TempDir(), simulation(t, "--"+port, address, "--speed", "60"))

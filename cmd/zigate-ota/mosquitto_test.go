@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -23,6 +24,14 @@ func tool(t *testing.T, name string) string {
 	}
 	t.Skipf("%s is not installed", name)
 	return ""
+}
+
+// onLinux skips a test of what only Linux has: pseudo-terminals as the simulation makes them, systemd.
+func onLinux(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has what this is about")
+	}
 }
 
 // mosquitto is a broker as people run it, and the two commands that they talk to it with.

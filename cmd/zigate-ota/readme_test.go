@@ -212,6 +212,7 @@ func freePort(t *testing.T) string {
 // shows as output is what comes.
 func TestReadmeSession(t *testing.T) {
 	t.Parallel()
+	onLinux(t)
 	m := newMosquitto(t)
 	image := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 0x23095631, StackVersion: 2}, firmware(205488-62))
 	if len(image) != 205488 {
@@ -287,6 +288,7 @@ func (m *mosquitto) awaitSubscriber(seen *journal[string], topic string) {
 
 // The commands that install the service, as far as that goes without touching this machine: files go where the unit looks for them.
 func TestReadmeInstallation(t *testing.T) {
+	onLinux(t)
 	room := newShellRoom(t)
 	// "sudo" moves absolute paths into a folder that stands for the machine; what would act on it only says so.
 	machine := room.dir + "/machine"
