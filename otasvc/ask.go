@@ -25,6 +25,10 @@ type ask struct {
 
 // ask sends cmd and calls done, on the owner goroutine, once match has accepted a message, or with an error.
 func (s *Service) ask(cmd zigate.Message, timeout time.Duration, match func(zigate.Message) bool, done func(error)) {
+	if s.ctx.Err() != nil {
+		s.inbox.post(func() { done(errStopping) })
+		return
+	}
 	a := &ask{deadline: time.Now().Add(timeout), match: match, done: done}
 	s.asks = append(s.asks, a)
 	s.send(cmd, func(_ zigate.Status, err error) {

@@ -48,7 +48,7 @@ type WaitForData struct {
 
 // ImageNotify tells a device that there is an image.
 func (s *Service) ImageNotify(req ImageNotify, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(req.Device, respond, func(d *device) {
 			key := s.complete(req.Image, d, d.active())
 			about := func() *Operation { return s.operationAbout(d, key) }
@@ -79,7 +79,7 @@ func (s *Service) ImageNotify(req ImageNotify, respond Respond) {
 
 // UpgradeEnd tells a device when to install what it has downloaded.
 func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(req.Device, respond, func(d *device) {
 			// One that has ended counts, too: its device may be asking still.
 			key := s.complete(req.Image, d, d.Upgrade)
@@ -120,7 +120,7 @@ func (s *Service) installsByHand(d *device, m zigate.UpgradeEndResponse, now tim
 
 // WaitForData tells a device to ask for its block again later. It pauses nothing: the next request gets a block.
 func (s *Service) WaitForData(req WaitForData, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(req.Device, respond, func(d *device) {
 			cmd := zigate.WaitForData{
 				Status: zigate.OTAWaitForData, CurrentTime: req.CurrentTime,
@@ -269,7 +269,7 @@ func after(t, seconds uint32) uint32 {
 
 // LoadImage loads a header into the dongle: that of the device's upgrade, else that of the image which it would get.
 func (s *Service) LoadImage(ref DeviceRef, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			about := func() *Operation { return s.upgradeOperation(d) }
 			if why, ok := s.dongle.usable(); !ok {
@@ -296,7 +296,7 @@ func (s *Service) LoadImage(ref DeviceRef, respond Respond) {
 
 // LoadImageFrom loads the header of the image at a URL into the dongle. The image is kept, but registered for nobody.
 func (s *Service) LoadImageFrom(url string, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		op := Operation{URL: ptr(publicURL(url))}
 		if why, ok := s.dongle.usable(); !ok {
 			respond(fail(ServiceNotAvailable, &op, "%s", why))

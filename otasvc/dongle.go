@@ -27,6 +27,9 @@ type dongleState struct {
 	lastError string
 	apduUsed  uint8     // buffers in use, as far as the firmware tells
 	apduAt    time.Time // when it told
+	// pageAsked: the firmware remembers an image page request, and would refuse it to the device a thousand times a second
+	// as soon as another header is loaded (v2). Only a reset lets it forget.
+	pageAsked bool
 	// session counts connections, so that an answer to an earlier one is told apart.
 	session int
 }
@@ -56,6 +59,10 @@ func (s *Service) connected(info zigate.Info) {
 	s.infoDirty = true
 	s.log.Info("the dongle is connected", "port", info.Port, "firmware", info.Firmware, "euid", info.IEEE)
 	s.happened(Event{Name: EventDongleConnected})
+	for _, d := range s.active {
+		r := &d.Upgrade.runtime
+		r.graceFrom, r.lastActivity = time.Now(), later(r.lastActivity, time.Now())
+	}
 	s.slotLost()
 	s.watch = watch{} // the handshake has set it
 	s.listDevices()
@@ -86,6 +93,9 @@ func (s *Service) disconnected(err error) {
 	s.happened(ev)
 	s.slotLost()
 	s.dropAsks(errDongleAway)
+	for _, d := range s.sortedDevices() {
+		s.endInterviewRequests(d, errDongleAway)
+	}
 }
 
 var errDongleAway = errors.New("the dongle is not connected")
@@ -188,6 +198,7 @@ func (d *device) setSleepy(s *Service, sleepy bool) {
 
 // dongleRestarted: a reset has emptied the header slot. Every kind of start-up message means it; several come in a row.
 func (s *Service) dongleRestarted(m zigate.Message) {
+	s.dongle.pageAsked = false
 	if s.slot.image == nil && !s.slot.cleared {
 		return // told already, or nothing was loaded
 	}
@@ -310,7 +321,7 @@ func (s *Service) strayRequest(req zigate.BlockRequest, result BlockResult, now 
 	if result == BlockServed {
 		return
 	}
-	if result != BlockWrongImage {
+	if im := s.slot.image; im != nil && req.ManufacturerCode == im.header.ManufacturerCode && req.ImageType == im.header.ImageType {
 		s.learnIdentity(d, req.ManufacturerCode, req.ImageType)
 	}
 	if u := d.active(); u != nil && u.runtime.transfer != nil && result != BlockWrongImage {
@@ -385,7 +396,7 @@ func (s *Service) info() InfoRecord {
 		},
 	}
 	if im := s.slot.image; im != nil && s.slot.loaded {
-		r.Slot = &Slot{ManufacturerCode: im.header.ManufacturerCode, ImageType: im.header.ImageType, ImageVersion: im.header.FileVersion}
+		r.Slot = &Slot{ManufacturerCode: im.header.ManufacturerCode, ImageType: im.header.ImageType, ImageVersion: s.slot.version}
 	}
 	for _, d := range s.devices {
 		u := d.active()

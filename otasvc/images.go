@@ -42,7 +42,7 @@ func (r *AddImage) operation(d *device) *Operation {
 
 // AddImage fetches, verifies, keeps and registers an image.
 func (s *Service) AddImage(req AddImage, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		respond(Answer{Status: InProgress, Operation: req.operation(s.lookup(req.Device))})
 		s.withDevice(req.Device, respond, func(d *device) {
 			fetch := library.Request{
@@ -174,7 +174,7 @@ func (s *Service) register(d *device, req AddImage, image library.Image, respond
 			return
 		}
 		respond(Answer{Status: Success, Operation: op})
-		if o := offerOf(r, image); req.Upgrade && d.active() == nil && fits(d, o) && (d.CurrentVersion == nil || *d.CurrentVersion < o.ImageVersion) {
+		if o := offerOf(r, image); req.Upgrade && d.active() == nil && fits(d, o) && updateAvailable(d, &o) {
 			s.newUpgrade(d, o, time.Time{}, nil, time.Now())
 		}
 	})
@@ -222,7 +222,7 @@ func (s *Service) offersChanged() {
 
 // RemoveImage takes back the image registered for a device and image type. Upgrades that use it end first.
 func (s *Service) RemoveImage(ref DeviceRef, imageType uint16, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			r, ok := s.registry.Remove(d.EUID.String(), imageType)
 			if !ok {

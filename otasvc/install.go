@@ -58,6 +58,12 @@ func (s *Service) lastBlock(tr *transfer, req zigate.BlockRequest, now time.Time
 	if d == nil || d.active() == nil || d.Upgrade.runtime.transfer != tr || s.slot.busy {
 		return // it asks again
 	}
+	if s.dongle.pageAsked {
+		// The dongle would have to be reset first, and the device's next page request would begin it all anew.
+		s.log.Error("the installation cannot be held for a device that asks by pages with a dongle of this kind; the upgrade is cancelled", "euid", d.EUID)
+		s.fire(d, triggerCancel, now)
+		return
+	}
 	s.finish = finish{device: d, until: now.Add(finishTimeout)}
 	send := func() {
 		n := tr.blockSize(req.MaxDataSize, s.policy.BlockSize, req.Offset)
@@ -82,6 +88,17 @@ func (s *Service) endResponse(d *device, target zigate.Target, sequence uint8, f
 			s.log.Warn("the answer to an upgrade end request was not sent; the device asks again", "euid", d.EUID, "err", err)
 		}
 	})
+}
+
+// heldBy is a device that has the image of an upgrade and waits to be told to install it: while the header is loaded the
+// dongle would tell it so itself, so others have to wait for their turn with the same image. nil: there is none.
+func (s *Service) heldBy(u *upgrade, now time.Time) *device {
+	for _, d := range s.active {
+		if held := d.Upgrade; held != u && held.State == Downloaded && held.key() == u.key() && !held.installDue(now) {
+			return d
+		}
+	}
+	return nil
 }
 
 // installDue reports whether a device that has its image is to install it now.

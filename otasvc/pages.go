@@ -55,6 +55,9 @@ func (s *Service) postPage(tr *transfer, req *zigate.BlockRequest, p pageRequest
 
 func (s *Service) beginPage(pg *pager, now time.Time) {
 	tr := pg.tr
+	if s.dongle.info.Family == zigate.FamilyV2 {
+		s.dongle.pageAsked = true
+	}
 	tr.lastRequest.Store(now.UnixNano())
 	if verdict(tr.verdict.Load()) != serve || pg.offset >= uint32(len(tr.image)) {
 		// Answered as a block request would be: held, aborted, or out of range.
@@ -89,7 +92,12 @@ func (s *Service) nextPageBlock(pg *pager) {
 		asked = uint8(known)
 	}
 	n := min(tr.blockSize(asked, s.policy.BlockSize, pg.offset), pg.end-pg.offset)
-	req := zigate.BlockRequest{Sequence: pg.sequence, Addr: pg.target.Addr, Offset: pg.offset}
+	req := zigate.BlockRequest{Sequence: pg.sequence, Endpoint: pg.target.DstEndpoint, Addr: pg.target.Addr, Offset: pg.offset, MaxDataSize: asked}
+	if tr.keepLast && pg.offset+n == uint32(len(tr.image)) {
+		delete(s.pages, tr)
+		s.lastBlock(tr, req, time.Now())
+		return
+	}
 	s.blocks.note(tr, &req, 0, time.Now(), false)
 	s.observer.BlockRequest(BlockServed, int(n))
 	s.send(tr.block(pg.target, pg.sequence, pg.offset, n), func(zigate.Status, error) {})

@@ -18,25 +18,31 @@ type sentBlocks struct {
 type sentBlock struct {
 	tr  *transfer
 	req zigate.BlockRequest
+	at  time.Time
 }
 
-func (q *sentBlocks) push(tr *transfer, req *zigate.BlockRequest) {
+// forgetAfter is how old an answer may be whose status still comes; older ones have lost theirs.
+const forgetAfter = 3 * time.Second
+
+func (q *sentBlocks) push(tr *transfer, req *zigate.BlockRequest, now time.Time) {
 	if q.size == len(q.ring) {
 		q.head = (q.head + 1) % len(q.ring)
 		q.size--
 	}
-	q.ring[(q.head+q.size)%len(q.ring)] = sentBlock{tr: tr, req: *req}
+	q.ring[(q.head+q.size)%len(q.ring)] = sentBlock{tr: tr, req: *req, at: now}
 	q.size++
 }
 
-func (q *sentBlocks) pop() (b sentBlock, ok bool) {
-	if q.size == 0 {
-		return sentBlock{}, false
+func (q *sentBlocks) pop(now time.Time) (b sentBlock, ok bool) {
+	for q.size > 0 {
+		b = q.ring[q.head]
+		q.head = (q.head + 1) % len(q.ring)
+		q.size--
+		if now.Sub(b.at) <= forgetAfter {
+			return b, true
+		}
 	}
-	b = q.ring[q.head]
-	q.head = (q.head + 1) % len(q.ring)
-	q.size--
-	return b, true
+	return sentBlock{}, false
 }
 
 // reset forgets everything: the connection is a new one.
@@ -51,7 +57,7 @@ const (
 // HandleBlockStatus takes the dongle's acknowledgement of a block. A block that it did not take is sent again when its
 // buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
 func (s *Service) HandleBlockStatus(st *zigate.Status) {
-	b, ok := s.blocks.sent.pop()
+	b, ok := s.blocks.sent.pop(time.Now())
 	if !ok || b.tr == nil || !st.Busy() {
 		return
 	}

@@ -56,10 +56,8 @@ func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Tim
 // on where it was, so this is not always the first of the attempt.
 func (s *Service) downloadBegun(d *device, u *upgrade, tr *transfer, now time.Time) {
 	u.runtime.begun = true
-	goesOn := u.State == Downloading || u.State == Paused
-	if !s.fire(d, triggerBlock, now) && !goesOn {
-		return
-	}
+	goesOn := !u.StartedAt.IsZero()
+	s.fire(d, triggerBlock, now)
 	u.StartOffset, u.StartedAt, u.Offset = tr.first.Load(), time.Unix(0, tr.startedAt.Load()), tr.first.Load()
 	u.runtime.published, u.runtime.publishedAt = u.progress(), now
 	s.learnIdentity(d, u.ManufacturerCode, u.ImageType)
@@ -101,12 +99,17 @@ func (s *Service) upgradeEvent(name EventName, d *device, u *upgrade) Event {
 }
 
 // expireUpgrades acts on what did not happen in time, so that every state has a way out. Nothing runs out while the
-// dongle is away: then it is not the device that is silent.
+// dongle is away, and what ran out meanwhile begins anew: it was not the device that was silent.
 func (s *Service) expireUpgrades(now time.Time) {
 	for _, d := range s.active {
 		u := d.Upgrade
 		if u.State == Scheduled && !now.Before(u.DueAt) {
 			s.fire(d, triggerDue, now)
+		}
+		if u.State == Queued && d.NetworkAddress == nil && s.dongle.connected && now.After(u.runtime.searchAt) {
+			// Its address was given to another device, and it has not been heard from since.
+			u.runtime.searchAt = now.Add(lostInterval)
+			s.search(d.EUID, 1, func(*device) {})
 		}
 		if u.Held && !u.PausedUntil.IsZero() && !now.Before(u.PausedUntil) {
 			s.resume(d, now)
@@ -134,6 +137,9 @@ func (s *Service) expireUpgrades(now time.Time) {
 		}
 	}
 }
+
+// lostInterval is how often a device whose network address is not known is looked for while an upgrade waits for it.
+const lostInterval = 5 * time.Minute
 
 func (s *Service) stallTimeout(d *device) time.Duration {
 	if d.Sleepy {
@@ -192,7 +198,7 @@ func (s *Service) readAfter(d time.Duration) time.Duration {
 }
 
 func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
-	if now.Sub(u.ApplyingAt) > s.policy.RejoinTimeout {
+	if now.Sub(later(u.ApplyingAt, u.runtime.graceFrom)) > s.policy.RejoinTimeout {
 		if u.Verify.OldReadings > 0 {
 			s.fire(d, triggerOldVersion, now)
 		} else {
@@ -237,9 +243,12 @@ func (s *Service) upgradeAnnounced(d *device, now time.Time) {
 	case Applying:
 		u.Verify = verifyProgress{Announced: true}
 		u.runtime.nextRead, s.stateDirty = now.Add(readingSoon), true
+	case Downloaded:
+		s.readVersion(d, func(error) {}) // it may have installed its image on its own
 	case Notified, Downloading:
 		// It has restarted and may have forgotten that there is an image.
 		u.runtime.nextNotify = now.Add(readingSoon)
+		s.readVersion(d, func(error) {}) // or it has installed the image, and its word that it has it was lost
 		if u.State == Downloading {
 			s.notify(d, now)
 		}

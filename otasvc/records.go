@@ -72,7 +72,6 @@ type UpgradeRecord struct {
 	StartedAt        time.Time // first block of this attempt; zero: none yet
 	Attempt          int       // from 1
 	Reason           Reason
-	QueuePosition    int // from 1 among the waiting; 0: not waiting
 }
 
 // DongleInfo is the state of the dongle for people.

@@ -29,7 +29,7 @@ type UpgradeRequest struct {
 // Upgrade queues an upgrade. What is wrong with the request comes as a final answer through respond; a request that was
 // queued gets InProgress there, and its final answer goes to Sink.UpgradeEnded, with its ticket.
 func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		now := time.Now()
 		if req.Window {
 			if s.policy.Window == nil {
@@ -50,7 +50,11 @@ func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
 }
 
 func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) {
-	if u := d.active(); u != nil && u.State == Downloaded && req.Install == InstallNow && s.dongle.connected {
+	if u := d.active(); u != nil && u.State == Downloaded && req.installsHeld(u) {
+		if why, ok := s.dongle.usable(); !ok {
+			respond(fail(ServiceNotAvailable, u.operation(d.EUID, d.CurrentVersion), "%s", why))
+			return
+		}
 		// The image is on the device already and waits for this word.
 		if len(req.Ticket) > 0 {
 			u.Tickets = append(u.Tickets, req.Ticket)
@@ -94,6 +98,11 @@ func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) 
 		}
 		s.upgradeTo(d, req, &o, respond)
 	})
+}
+
+// installsHeld reports whether a request is the word that a device with its image waits for: to install that one now.
+func (r *UpgradeRequest) installsHeld(u *upgrade) bool {
+	return r.Install == InstallNow && r.At.IsZero() && r.URL == "" && (r.ImageVersion == nil || *r.ImageVersion == u.ImageVersion)
 }
 
 // choose is the image of the version asked for, or the one that the device would get.
@@ -150,6 +159,9 @@ func (s *Service) queueUpgrade(d *device, req UpgradeRequest, o Offer, respond R
 		answer := Answer{Status: InProgress, Operation: op}
 		if s.versionToOffer(d, u) != u.ImageVersion {
 			answer.Error = "the outcome is uncertain: the dongle's firmware compares versions, so the image is offered as a newer one, which many devices refuse once they have it"
+		}
+		if held := s.heldBy(u, time.Now()); held != nil {
+			answer.Error = fmt.Sprintf("it waits until %s, which holds the same image back, has installed it", held.name())
 		}
 		s.whenSaved(func() { respond(answer) })
 	}
@@ -253,6 +265,9 @@ func (s *Service) upgradeByPolicy(now time.Time) {
 		}
 		tried := d.Upgrade != nil && (d.active() != nil || o != nil && d.Upgrade.SHA256 == o.SHA256)
 		return updateAvailable(d, o) && d.CurrentVersion != nil && !tried
+	}
+	if !slices.ContainsFunc(s.sortedDevices(), func(d *device) bool { return wanted(d, s.offer(d)) }) {
+		return
 	}
 	s.ensureAll(wanted, func() { s.finishGroup(s.queueGroup(UpgradeRequest{}, wanted, time.Now())) })
 }

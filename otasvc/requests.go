@@ -19,14 +19,17 @@ const settleTimeout = 10 * time.Second
 
 // request carries a request out on the owner goroutine. Right after a start the dongle is still being opened, while
 // commands that the broker had kept come at once: they wait instead of being refused.
-func (s *Service) request(f func()) {
-	s.inbox.post(func() {
+func (s *Service) request(respond Respond, f func()) {
+	taken := s.inbox.post(func() {
 		if !s.settled {
 			s.unsettled = append(s.unsettled, f)
 			return
 		}
 		f()
 	})
+	if !taken {
+		respond(fail(ServiceNotAvailable, nil, "%v", errStopping))
+	}
 }
 
 // settle carries out the requests that waited for the dongle.
@@ -87,7 +90,7 @@ func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device))
 
 // ServiceStatus tells whether upgrades can be done. ref may be nil; a device that is named must be known.
 func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		status := func(op *Operation) {
 			if why, ok := s.dongle.usable(); !ok {
 				respond(fail(ServiceNotAvailable, op, "%s", why))
@@ -110,7 +113,7 @@ func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
 
 // ImageInfo tells which image a device would get now.
 func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			o := s.offer(d)
 			if o == nil {
@@ -156,7 +159,7 @@ func (s *Service) noImage(d *device) string {
 
 // Cancel ends a device's upgrade.
 func (s *Service) Cancel(ref DeviceRef, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.upgradeOperation(d)
 			if !s.fire(d, triggerCancel, time.Now()) {
@@ -170,7 +173,7 @@ func (s *Service) Cancel(ref DeviceRef, respond Respond) {
 
 // CancelAll ends every upgrade.
 func (s *Service) CancelAll(respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		now := time.Now()
 		for _, d := range s.sortedDevices() {
 			s.fire(d, triggerCancel, now)
@@ -189,7 +192,7 @@ func (s *Service) upgradeOperation(d *device) *Operation {
 
 // Check reads a device's running version again and tells whether there is a newer image.
 func (s *Service) Check(ref DeviceRef, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			if why, ok := s.dongle.usable(); !ok {
 				respond(fail(ServiceNotAvailable, d.operation(s.offer(d)), "%s", why))
@@ -226,7 +229,7 @@ const checksAtOnce = 4
 
 // CheckAll reads the running version of every device.
 func (s *Service) CheckAll(respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		if why, ok := s.dongle.usable(); !ok {
 			respond(fail(ServiceNotAvailable, nil, "%s", why))
 			return
@@ -271,11 +274,15 @@ func (s *Service) CheckAll(respond Respond) {
 
 // Interview asks a device again who it is.
 func (s *Service) Interview(ref DeviceRef, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := d.operation(s.offer(d))
 			if why, ok := s.dongle.usable(); !ok {
 				respond(fail(ServiceNotAvailable, op, "%s", why))
+				return
+			}
+			if d.NetworkAddress == nil {
+				respond(fail(Failure, op, "%s cannot be asked: %v", d.name(), errNoAddress))
 				return
 			}
 			respond(Answer{Status: InProgress, Operation: op})
@@ -294,7 +301,7 @@ func (s *Service) Interview(ref DeviceRef, respond Respond) {
 
 // Pause holds a device's download with wait-for-data, until Resume or, if not 0, for d.
 func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(ref, respond, func(dev *device) {
 			now := time.Now()
 			op := s.upgradeOperation(dev)
@@ -316,7 +323,7 @@ func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 
 // Resume lets a held download go on.
 func (s *Service) Resume(ref DeviceRef, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.upgradeOperation(d)
 			if !s.resume(d, time.Now()) {
@@ -355,7 +362,7 @@ func (s *Service) resume(d *device, now time.Time) bool {
 
 // Rename gives a device the name that is shown to people. The name must have been checked by ValidName.
 func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := d.operation(s.offer(d))
 			for _, other := range s.devices {
@@ -372,7 +379,7 @@ func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
 
 // Forget drops a device that is gone.
 func (s *Service) Forget(ref DeviceRef, respond Respond) {
-	s.request(func() {
+	s.request(respond, func() {
 		d := s.lookup(ref)
 		if d == nil {
 			respond(fail(DeviceNotFound, &Operation{EUID: ref.euid}, "no device is known as %q", ref))

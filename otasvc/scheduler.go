@@ -29,7 +29,7 @@ func (s *Service) schedule(now time.Time) {
 		s.loadSlot(image, key.version, now)
 	default:
 		for _, d := range users {
-			if d.Upgrade.runtime.transfer == nil {
+			if d.Upgrade.runtime.transfer == nil && d.Upgrade.key() == key {
 				s.admit(d, image) // its image could not be read at the start
 			}
 		}
@@ -39,11 +39,13 @@ func (s *Service) schedule(now time.Time) {
 	}
 }
 
-// slotUsers lists the devices that may ask for blocks at any moment, in the order of their queue.
+// slotUsers lists the devices that were offered their image and may ask for blocks, in the order of their queue.
 func (s *Service) slotUsers() []*device {
 	var users []*device
 	for _, d := range s.active {
-		if d.Upgrade.State.holdsSlot() && d.Upgrade.AsideUntil.IsZero() {
+		u := d.Upgrade
+		neverOffered := u.runtime.transfer == nil && u.StartedAt.IsZero() // paused while it stood in the queue
+		if u.State.holdsSlot() && u.AsideUntil.IsZero() && !neverOffered {
 			users = append(users, d)
 		}
 	}
@@ -61,6 +63,7 @@ func (s *Service) waiting(now time.Time) []*device {
 		queued := u.State == Queued && u.Canary == 0 && d.NetworkAddress != nil && !now.Before(u.runtime.notBefore)
 		if queued {
 			u.OfferedVersion = s.versionToOffer(d, u)
+			queued = s.heldBy(u, now) == nil
 		}
 		if queued || !u.AsideUntil.IsZero() {
 			list = append(list, d)
@@ -212,6 +215,8 @@ func (s *Service) setVerdict(u *upgrade) {
 	tr := u.runtime.transfer
 	switch {
 	case tr == nil:
+	case s.turnover.includes(u):
+		// It is being told to wait for another image's turn; that stands.
 	case !u.AsideUntil.IsZero():
 		tr.putAside(u.AsideUntil)
 	case u.Held:

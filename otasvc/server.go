@@ -126,7 +126,8 @@ type blockTable struct {
 	known map[uint16]struct{}
 }
 
-// blockServer answers image block requests. It allocates nothing, takes no lock and does no input or output.
+// blockServer answers image block requests. A block that is served costs no allocation, no lock, no input or output;
+// requests that need the owner are handed to it.
 type blockServer struct {
 	table    atomic.Pointer[blockTable]
 	maxBlock uint8
@@ -188,7 +189,7 @@ func (b *blockServer) answer(req *zigate.BlockRequest, now time.Time, dst []byte
 	default:
 		return dst
 	}
-	b.sent.push(tr, req)
+	b.sent.push(tr, req, now)
 	return dst
 }
 
@@ -197,7 +198,11 @@ func (b *blockServer) answer(req *zigate.BlockRequest, now time.Time, dst []byte
 func (b *blockServer) decide(req *zigate.BlockRequest, now time.Time, tracked bool, a *blockAnswer) (tr *transfer) {
 	table := b.table.Load()
 	tr = table.byAddr[req.Addr]
-	if req.FieldControl&zigate.BlockHasNodeAddress != 0 {
+	page := false
+	if tr != nil {
+		_, page = tr.pageRequest(req) // its field control is none
+	}
+	if !page && req.FieldControl&zigate.BlockHasNodeAddress != 0 {
 		// The node address names the device for certain, whatever network address it has now. Without the bit the
 		// field holds leftovers of an earlier message.
 		if byNode := table.byNode[req.NodeAddress]; byNode != nil && byNode != tr {
@@ -264,7 +269,7 @@ func (b *blockServer) decideTransfer(tr *transfer, req *zigate.BlockRequest, now
 	}
 	if b.interval > 0 && tracked {
 		if early := time.Duration(tr.nextBlock.Load() - now.UnixNano()); early > 0 {
-			b.pace(tr, req, early, now, a)
+			b.pace(tr, req, n, early, now, a)
 			return
 		}
 		tr.nextBlock.Store(now.Add(b.interval).UnixNano())
@@ -277,8 +282,8 @@ func (b *blockServer) decideTransfer(tr *transfer, req *zigate.BlockRequest, now
 
 // pace answers a device that asks sooner than the shortest time between two blocks allows: a little later, or, where
 // that would be taken for silence, with wait-for-data.
-func (b *blockServer) pace(tr *transfer, req *zigate.BlockRequest, early time.Duration, now time.Time, a *blockAnswer) {
-	b.note(tr, req, 0, now, true)
+func (b *blockServer) pace(tr *transfer, req *zigate.BlockRequest, n uint32, early time.Duration, now time.Time, a *blockAnswer) {
+	b.note(tr, req, n, now, true)
 	if early <= longestDelay {
 		b.later(tr, req, early)
 		return

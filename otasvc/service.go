@@ -159,16 +159,11 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 	defer func() {
 		s.restoreRawMode()
 		stop()
-		s.background.Wait()
 		s.farewell()
 		if s.store != nil {
 			s.store.close(s.snapshot())
 		}
 		<-saved
-		s.drain() // answers that waited for the state to be on the disk
-		for _, f := range s.afterSave {
-			f()
-		}
 	}()
 
 	s.publishAll()
@@ -198,25 +193,46 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 // errStopping ends what was asked for and cannot be finished any more.
 var errStopping = errors.New("the service is stopping")
 
-// farewell gives every request that is still open its answer. Upgrades go on in the next life of the service.
+// farewell gives every request that is still open its answer, and saves what they wait for. Upgrades go on in the next
+// life of the service.
 func (s *Service) farewell() {
 	s.settle()
-	s.drain()
-	s.dropAsks(errStopping)
-	s.nextSearch() // what still stands in line finds nothing
-	for _, d := range s.devices {
-		s.endInterviewRequests(d, errStopping)
+	for quiet := false; !quiet; {
+		s.background.Wait()
+		quiet = !s.drain()
+		if len(s.asks) > 0 {
+			s.dropAsks(errStopping)
+			quiet = false
+		}
+		s.nextSearch() // what still stands in line finds nothing
+		for _, d := range s.sortedDevices() {
+			s.endInterviewRequests(d, errStopping)
+		}
+		if after := s.afterSave; len(after) > 0 {
+			s.afterSave, quiet = nil, false
+			if s.store != nil {
+				s.store.saveNow(s.snapshot())
+			}
+			for _, f := range after {
+				f()
+			}
+		}
 	}
 	s.syncTransfers(time.Now())
+	for _, f := range s.inbox.close() { // what came at the very end
+		f()
+	}
 }
 
-// drain does what was posted.
-func (s *Service) drain() {
+// drain does what was posted, and reports whether there was anything.
+func (s *Service) drain() (worked bool) {
 	for work := s.inbox.take(); len(work) > 0; work = s.inbox.take() {
+		worked = true
 		for _, f := range work {
 			f()
 		}
 	}
+	return worked
 }
 
 // turn is what the owner does after whatever woke it: look at the clock, at the downloads, at the queue, and tell.
@@ -356,23 +372,37 @@ const inboxLimit = 16384
 
 // inbox is what waits for the owner, in order. Posting never blocks.
 type inbox struct {
-	mu    sync.Mutex
-	items []func()
-	spare []func()
-	wake  chan struct{}
+	mu     sync.Mutex
+	items  []func()
+	spare  []func()
+	closed bool // nobody takes anything out any more
+	wake   chan struct{}
 }
 
-func (b *inbox) post(f func()) {
+// post reports whether f will be done: after close it will not.
+func (b *inbox) post(f func()) bool {
 	b.mu.Lock()
-	b.items = append(b.items, f)
+	open := !b.closed
+	if open {
+		b.items = append(b.items, f)
+	}
 	b.mu.Unlock()
 	b.signal()
+	return open
+}
+
+// close refuses what is posted from now on and returns what waits.
+func (b *inbox) close() []func() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return b.items
 }
 
 // postMessage is post for what comes from the radio, which repeats itself: past the limit it is dropped.
 func (b *inbox) postMessage(f func()) {
 	b.mu.Lock()
-	if len(b.items) < inboxLimit {
+	if len(b.items) < inboxLimit && !b.closed {
 		b.items = append(b.items, f)
 	}
 	b.mu.Unlock()

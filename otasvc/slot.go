@@ -59,6 +59,9 @@ func (s *Service) distrustSlot() { s.slot.loaded = false }
 
 // loadSlot loads an image's header into the dongle, under the version that it is to be offered as.
 func (s *Service) loadSlot(im *cachedImage, version uint32, now time.Time) {
+	if s.slot.key() != (slotKey{im.sha256, version}) && s.forgetPages(now) {
+		return
+	}
 	if s.slot.image != im || s.slot.version != version {
 		s.slot.since = now
 	}
@@ -89,6 +92,9 @@ func (s *Service) loadSlot(im *cachedImage, version uint32, now time.Time) {
 // clearSlot loads a header that fits nobody; then, which may be nil, runs once the dongle has taken it. It is also how a
 // firmware without the OTA server is found out.
 func (s *Service) clearSlot(then func()) {
+	if s.forgetPages(time.Now()) {
+		return
+	}
 	s.slot.image, s.slot.loaded, s.slot.busy = nil, false, true
 	s.infoDirty = true
 	generation := s.slot.generation
@@ -107,6 +113,23 @@ func (s *Service) clearSlot(then func()) {
 			then()
 		}
 	})
+}
+
+// resetTime is how long a dongle needs to start again.
+const resetTime = 3 * time.Second
+
+// forgetPages resets a dongle that remembers an image page request before it gets another header, and reports whether it
+// did. Nobody downloads then: the slot changes only between downloads.
+func (s *Service) forgetPages(now time.Time) bool {
+	if !s.dongle.pageAsked {
+		return false
+	}
+	s.dongle.pageAsked = false
+	s.log.Info("the dongle is reset, so that it forgets the page requests of the last download")
+	s.send(zigate.Reset{}, func(zigate.Status, error) {})
+	s.slotLost()
+	s.slot.image, s.slot.retryAt = nil, now.Add(resetTime)
+	return true
 }
 
 // slotRefused acts on a header that the dongle did not take. A status that was lost looks like this too; loading the

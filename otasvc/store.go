@@ -83,6 +83,13 @@ func (st *store) save(snapshot []byte, after func()) {
 	}
 }
 
+// saveNow has a snapshot written and waits for it.
+func (st *store) saveNow(snapshot []byte) {
+	done := make(chan struct{})
+	st.save(snapshot, func() { close(done) })
+	<-done
+}
+
 // saveRetry is how long a disk that refused a write is left alone.
 const saveRetry = 5 * time.Second
 
@@ -221,7 +228,7 @@ func (s *Service) restore(st state) {
 }
 
 func (s *Service) restoreTransfer(d *device, u *upgrade) {
-	if !u.State.holdsSlot() {
+	if !u.State.holdsSlot() || u.State == Paused && u.StartedAt.IsZero() {
 		return
 	}
 	im := s.cache[u.SHA256]

@@ -46,14 +46,16 @@ func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 		s.distrustSlot()
 	}
 	u.Attempt++
-	u.StartedAt, u.StartOffset, u.ZCLStatus = time.Time{}, 0, nil
+	u.StartedAt, u.StartOffset, u.Offset, u.ZCLStatus = time.Time{}, 0, 0, nil
+	u.ApplyingAt, u.WasHeld, u.Verify = time.Time{}, false, verifyProgress{}
 	u.runtime = upgradeRuntime{notBefore: now.Add(retryDelay), yieldedAt: u.runtime.yieldedAt}
 	s.log.Warn("an upgrade is tried again", "euid", d.EUID, "attempt", u.Attempt, "of", s.policy.Retries+1)
 }
 
 // withdraw takes a device's right to blocks away.
 func (s *Service) withdraw(u *upgrade) {
-	if u.runtime.transfer != nil {
+	if tr := u.runtime.transfer; tr != nil {
+		delete(s.pages, tr)
 		u.runtime.transfer, s.tableDirty = nil, true
 	}
 	u.runtime.begun = false
@@ -108,6 +110,7 @@ func (s *Service) answerTicket(d *device, u *upgrade) {
 		for _, ticket := range tickets {
 			s.sink.UpgradeEnded(ticket, answer)
 		}
+		s.whenSaved(func() {}) // at once: a crash before it would have the answer given again
 	})
 }
 
@@ -195,7 +198,7 @@ func (s *Service) serveUnsolicited(d *device, req zigate.BlockRequest, now time.
 	}
 	for _, r := range s.registry.All() {
 		image, ok := s.images.Image(r.SHA256)
-		if o := offerOf(r, image); ok && o.SHA256 == s.slot.image.sha256 && fits(d, o) {
+		if o := offerOf(r, image); ok && o.SHA256 == s.slot.image.sha256 && fits(d, o) && updateAvailable(d, &o) {
 			s.newUpgrade(d, o, time.Time{}, nil, now)
 			s.admit(d, s.slot.image)
 			return true

@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"slices"
 	"time"
 )
 
@@ -22,6 +23,11 @@ type turn struct {
 	devices []*device
 	until   time.Time // when they are to ask again
 	latest  time.Time // the slot is given away then, whoever was told
+}
+
+// includes reports whether a device's download is being put aside.
+func (t *turn) includes(u *upgrade) bool {
+	return t != nil && slices.ContainsFunc(t.devices, func(d *device) bool { return d.Upgrade == u })
 }
 
 // urgent reports whether a device that was put aside will ask again soon.

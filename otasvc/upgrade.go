@@ -182,6 +182,7 @@ type verifyProgress struct {
 // upgradeRuntime is the part of an upgrade that lives only as long as the process.
 type upgradeRuntime struct {
 	transfer      *transfer // what the block server works on; nil: device may not have blocks
+	searchAt      time.Time // a device without an address is looked for then
 	told          bool      // put aside, and it knows until when
 	begun         bool      // the transfer's first block was told
 	restarts      uint32    // of the transfer, as far as they were told
@@ -195,7 +196,8 @@ type upgradeRuntime struct {
 	lastActivity  time.Time // last block request, for the stall time-out
 	nextRead      time.Time // next reading of the version while applying
 	reading       bool
-	published     float64 // progress that was told last, percent
+	graceFrom     time.Time // time-outs count from here at the earliest: the dongle or the service was away before
+	published     float64   // progress that was told last, percent
 	publishedAt   time.Time
 }
 

@@ -32,7 +32,24 @@ type world struct {
 	stopSim func()
 	// stopService stops the service before the dongle's connection, as a clean stop does.
 	stopService func()
+	// drop takes messages of the dongle away before the service sees them.
+	drop func(zigate.Message) bool
 }
+
+// filter is the service behind world.drop.
+type filter struct {
+	*otasvc.Service
+	w *world
+}
+
+func (f filter) HandleMessage(m zigate.Message, lqi uint8) {
+	if f.w.drop != nil && f.w.drop(m) {
+		return
+	}
+	f.Service.HandleMessage(m, lqi)
+}
+
+func (w *world) handler() zigate.Handler { return filter{w.service, w} }
 
 // recorder is a Sink that keeps what it is told.
 type recorder struct {
@@ -142,7 +159,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.sink = newRecorder()
-	dongle := zigate.NewDongle(zigate.Options{Dialer: w.sim.Dialer("sim"), Handler: w.service, Logger: log})
+	dongle := zigate.NewDongle(zigate.Options{Dialer: w.sim.Dialer("sim"), Handler: w.handler(), Logger: log})
 	w.dongle = dongle
 	ctx, cancel := context.WithCancel(w.t.Context())
 	serviceCtx, cancelService := context.WithCancel(ctx)

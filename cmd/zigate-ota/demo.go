@@ -80,7 +80,10 @@ func demo(ctx context.Context, c call) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
+	go func() {
+		ended <- a.Run(ctx)
+		stop() // nothing more will happen
+	}()
 	defer func() {
 		stop()
 		if stopped := <-ended; err == nil {

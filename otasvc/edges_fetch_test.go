@@ -1,0 +1,117 @@
+package otasvc_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+type deadIndex struct {
+	candidate library.Candidate
+	ensured   atomic.Int32
+}
+
+func (c *deadIndex) Best(library.Device) (library.Candidate, bool) { return c.candidate, true }
+func (c *deadIndex) All(library.Device) []library.Candidate        { return nil }
+func (c *deadIndex) Explain(library.Device) error                  { return nil }
+func (c *deadIndex) Refresh()                                      {}
+func (c *deadIndex) Changed() <-chan struct{}                      { return nil }
+func (c *deadIndex) Ensure(context.Context, library.Candidate) (library.Image, error) {
+	c.ensured.Add(1)
+	return library.Image{}, library.ErrValidation
+}
+
+type okRadio struct{}
+
+func (okRadio) Submit(_ zigate.Message, done func(zigate.Status, error)) { done(zigate.Status{}, nil) }
+
+type slowStore struct{ *library.Library }
+
+func (s slowStore) Fetch(ctx context.Context, r library.Request) (library.Image, error) {
+	time.Sleep(50 * time.Millisecond)
+	return s.Library.Fetch(ctx, r)
+}
+
+// policy auto with an index whose image cannot be had; and with nothing to do.
+func TestPolicyAutoIsQuiet(t *testing.T) {
+	for name, version := range map[string]uint32{"image cannot be had": 2, "nothing to do": 1} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				lib, _ := library.Open(library.Options{Dir: filepath.Join(dir, "images")})
+				index := &deadIndex{candidate: library.Candidate{Source: library.SourceIndex, URL: "https://example.org/x.ota", ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: version}}
+				p := defaultPolicy()
+				p.Auto = true
+				s, err := otasvc.New(otasvc.Options{Images: lib, Catalog: index, Observer: noObserver{}, Logger: slog.New(slog.DiscardHandler), Policy: p, StateDir: filepath.Join(dir, "state")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				var running sync.WaitGroup
+				running.Go(func() { _ = s.Run(ctx, okRadio{}, newRecorder()) })
+				defer running.Wait()
+				defer cancel()
+				s.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
+				s.HandleConnected(zigate.Info{Firmware: "3.23"})
+				s.HandleMessage(zigate.DataIndication{Cluster: zigate.ClusterOTA, SrcAddrMode: zigate.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
+					0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00}}, 100)
+				time.Sleep(10 * time.Minute)
+				writes := 0
+				var last os.FileInfo
+				for range 60 {
+					time.Sleep(time.Minute)
+					synctest.Wait()
+					now, err := os.Stat(filepath.Join(dir, "state", "state.json"))
+					if err == nil && last != nil && !os.SameFile(now, last) {
+						writes++
+					}
+					last = now
+				}
+				t.Logf("in an hour: %d fetches, %d writes of the state", index.ensured.Load(), writes)
+				if index.ensured.Load() > 10 || writes > 10 {
+					t.Error("too many")
+				}
+			})
+		})
+	}
+}
+
+// a request that is carried out by the farewell starts a goroutine that nobody waits for.
+func TestFetchAtAStop(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		lib, _ := library.Open(library.Options{Dir: filepath.Join(dir, "images")})
+		s, err := otasvc.New(otasvc.Options{Images: slowStore{lib}, Observer: noObserver{}, Logger: slog.New(slog.DiscardHandler), Policy: defaultPolicy(), StateDir: filepath.Join(dir, "state")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = s.Run(ctx, okRadio{}, newRecorder()) })
+		s.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
+		time.Sleep(time.Second)
+		finals := 0
+		s.AddImage(otasvc.AddImage{Device: ref(bulb), URL: "file:///nowhere"}, func(a otasvc.Answer) {
+			if a.Status.Final() {
+				finals++
+			}
+		}) // waits to know whether the dongle is there
+		time.Sleep(time.Second)
+		cancel()
+		running.Wait()
+		time.Sleep(time.Hour)
+		if finals != 1 {
+			t.Errorf("%d final answers", finals)
+		}
+	})
+}
