@@ -61,7 +61,8 @@ func (s *Service) downloadBegun(d *device, u *upgrade, tr *transfer, now time.Ti
 	u.StartOffset, u.StartedAt, u.Offset = tr.first.Load(), time.Unix(0, tr.startedAt.Load()), tr.first.Load()
 	u.runtime.published, u.runtime.publishedAt = u.progress(), now
 	s.learnIdentity(d, u.ManufacturerCode, u.ImageType)
-	d.dirty, s.stateDirty, s.infoDirty = true, true, true
+	d.dirty, s.infoDirty = true, true
+	s.whenSaved(func() {}) // at once: a crash must not make it begin twice
 	if !goesOn {
 		s.log.Info("download started", "euid", d.EUID, "fileVersion", u.ImageVersion, "offset", u.Offset, "attempt", u.Attempt)
 		s.happened(s.upgradeEvent(EventDownloadStarted, d, u))

@@ -151,7 +151,7 @@ func (s *Service) noImage(d *device) string {
 	}
 	if dev, ok := catalogDevice(d); ok && s.catalog != nil {
 		if err := s.catalog.Explain(dev); err != nil {
-			return "no image is registered for this device, and " + err.Error()
+			return "no image is registered for this device, and " + err.Error() + "; add one with add_image"
 		}
 	}
 	return "no image is registered for this device; add one with add_image"

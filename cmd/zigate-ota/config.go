@@ -4,8 +4,9 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/bridge"
 )
 
 // envPrefix begins the name of every variable of the service.
@@ -42,7 +43,7 @@ type MQTTConfig struct {
 	URL       BrokerURLs `heading:"MQTT" desc:"The broker. Several, separated by commas, are tried in turn. Empty: the service brings its own, see ZIGATE_OTA_BROKER_ADDR." allowed:"tcp://, mqtt://, ssl://, mqtts://, tls://, ws:// or wss://, each with host and optional port, separated by commas"`
 	Username  Secret     `file:"true" desc:"User name at the broker." allowed:"any text"`
 	Password  Secret     `file:"true" desc:"Password at the broker." allowed:"any text, together with ZIGATE_OTA_MQTT_USERNAME"`
-	ClientID  string     `split_words:"true" fallback:"the base topic, with dashes for its slashes" desc:"Client identifier at the broker; no two clients of a broker may share one." allowed:"1 to 128 printable characters"`
+	ClientID  string     `split_words:"true" fallback:"the base topic, or its beginning and a digest where it has more than letters, digits, - and _" desc:"Client identifier at the broker; no two clients of a broker may share one." allowed:"1 to 128 printable characters"`
 	BaseTopic string     `split_words:"true" default:"zigate-ota" desc:"Topic that everything of this service lies below. Several services may share a broker under different base topics." allowed:"1 to 200 bytes, without + and #, without a slash at either end, not beginning with $"`
 	Frames    bool       `default:"false" desc:"Publish every ZiGate frame below <base>/frame, for debugging."`
 	CAFile    string     `split_words:"true" desc:"Certificates (PEM) of the authorities that the broker's certificate is checked against, instead of the system's." allowed:"a readable file; needs a TLS address (ssl:// or wss://) in ZIGATE_OTA_MQTT_URL"`
@@ -148,7 +149,7 @@ func (c *Config) fill(env environment, found mistakes) {
 	}
 	c.Image.Dir = absolute(c.Image.Dir, imageDirVariable, found)
 	if c.MQTT.ClientID == "" {
-		c.MQTT.ClientID = strings.ReplaceAll(c.MQTT.BaseTopic, "/", "-")
+		c.MQTT.ClientID = bridge.DefaultClientID(c.MQTT.BaseTopic)
 	}
 }
 

@@ -157,7 +157,7 @@ func TestValues(t *testing.T) {
 		{"MQTT_USERNAME", "ZIGATE_OTA_MQTT_USERNAME=user", "user"},
 		{"MQTT_USERNAME", "ZIGATE_OTA_MQTT_USERNAME_FILE=" + secret, "from a file "},
 		{"MQTT_USERNAME", "ZIGATE_OTA_MQTT_USERNAME= ZIGATE_OTA_MQTT_USERNAME_FILE=" + secret, "from a file "},
-		{"MQTT_CLIENT_ID", "ZIGATE_OTA_MQTT_BASE_TOPIC=home/attic/zigate", "home-attic-zigate"},
+		{"MQTT_CLIENT_ID", "ZIGATE_OTA_MQTT_BASE_TOPIC=home/attic/zigate", "home-attic-zig-9dae53c1"},
 		{"MQTT_FRAMES", "ZIGATE_OTA_MQTT_FRAMES=1", true},
 		{"BROKER_ADDR", "ZIGATE_OTA_BROKER_ADDR=:0", Address(":0")},
 		{"BROKER_ADDR", "ZIGATE_OTA_BROKER_ADDR=[::1]:1883", Address("[::1]:1883")},
