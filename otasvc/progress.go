@@ -69,6 +69,20 @@ func (s *Service) downloadBegun(d *device, u *upgrade, tr *transfer, now time.Ti
 	}
 }
 
+// resumePatience is how long nothing is said of a download that was under way when an earlier life of the service ended.
+// What the state file knows of its progress may be old; the device's next request tells the truth, and what was said
+// last is still retained.
+const resumePatience = 30 * time.Second
+
+// resuming reports whether a device's download goes on from before and it has not been heard yet where.
+func (d *device) resuming(now time.Time) bool {
+	u := d.active()
+	return u != nil && u.State == Downloading && !u.runtime.begun && now.Sub(u.runtime.restoredAt) < resumePatience
+}
+
+// saveStep is how far a download moves, in percent, before its progress is written to the state file.
+const saveStep = 10.0
+
 func (s *Service) tellProgress(d *device, u *upgrade, now time.Time) {
 	if u.State != Downloading {
 		return
@@ -79,6 +93,9 @@ func (s *Service) tellProgress(d *device, u *upgrade, now time.Time) {
 	}
 	u.runtime.published, u.runtime.publishedAt = u.progress(), now
 	d.dirty = true
+	if u.progress()-u.runtime.saved >= saveStep {
+		u.runtime.saved, s.stateDirty = u.progress(), true
+	}
 	if moved > 0 {
 		s.happened(s.upgradeEvent(EventDownloadProgress, d, u))
 	}

@@ -277,7 +277,7 @@ func (s *Service) flush(now time.Time) {
 		if !d.dirty && d.seenDirty && now.Sub(d.publishedAt) >= seenInterval {
 			d.dirty = true
 		}
-		if d.dirty {
+		if d.dirty && !d.resuming(now) {
 			d.dirty, d.seenDirty, d.publishedAt = false, false, now
 			s.sink.DeviceChanged(s.record(d, now))
 		}

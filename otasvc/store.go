@@ -216,7 +216,7 @@ func (s *Service) restore(st state) {
 			s.answerTicket(d, u) // it ended, but its answer was not given any more
 		default:
 			s.active[d.EUID] = d
-			u.runtime.lastActivity, u.runtime.nextNotify, u.runtime.offeredAt = now, now, now
+			u.runtime.lastActivity, u.runtime.nextNotify, u.runtime.offeredAt, u.runtime.restoredAt = now, now, now, now
 			s.restoreTransfer(d, u)
 		}
 	}

@@ -100,7 +100,7 @@ func (s *Service) answerTicket(d *device, u *upgrade) {
 	if len(u.Tickets) == 0 {
 		return
 	}
-	answer := Answer{Status: Success, Operation: u.operation(d.EUID, d.CurrentVersion), Upgrade: u.record(time.Now()), HasUpgrade: true}
+	answer := Answer{Status: Success, Operation: u.operation(d.EUID, d.CurrentVersion)}
 	if u.State != Succeeded {
 		answer.Status, answer.Reason, answer.Error = Failure, u.Reason, u.Reason.Explain()
 	}

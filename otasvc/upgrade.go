@@ -182,6 +182,8 @@ type verifyProgress struct {
 // upgradeRuntime is the part of an upgrade that lives only as long as the process.
 type upgradeRuntime struct {
 	transfer      *transfer // what the block server works on; nil: device may not have blocks
+	restoredAt    time.Time // read from the state file
+	saved         float64   // progress that was handed to the store last, percent
 	searchAt      time.Time // a device without an address is looked for then
 	told          bool      // put aside, and it knows until when
 	begun         bool      // the transfer's first block was told
