@@ -183,26 +183,26 @@ func (s *Service) upgradeAll(req UpgradeRequest, respond Respond, now time.Time)
 
 // ensureAll fetches the images that indexes have for the devices that wanted picks; then runs when each was tried.
 func (s *Service) ensureAll(wanted func(*device, *Offer) bool, then func()) {
-	todo := map[string]library.Candidate{}
+	missing := map[string]library.Candidate{}
 	for _, d := range s.sortedDevices() {
 		if o := s.offer(d); wanted(d, o) && o.candidate != nil {
-			todo[o.candidate.Key()] = *o.candidate
+			missing[o.candidate.Key()] = *o.candidate
 		}
 	}
-	if len(todo) == 0 {
+	if len(missing) == 0 {
 		then()
 		return
 	}
 	s.async(func(ctx context.Context) func() {
 		outcomes := map[string]error{}
-		for key, c := range todo {
+		for key, c := range missing {
 			_, outcomes[key] = s.catalog.Ensure(ctx, c)
 		}
 		return func() {
 			for key, err := range outcomes {
 				s.observer.ImageFetched(fetchStatus(err))
 				if err != nil {
-					s.log.Error("an image that an index lists cannot be had", "url", todo[key].URL, "err", err)
+					s.log.Error("an image that an index lists cannot be had", "url", missing[key].URL, "err", err)
 					s.unavailable[key] = time.Now()
 				}
 			}

@@ -239,19 +239,19 @@ func (s *Service) CheckAll(respond Respond) {
 		if s.catalog != nil {
 			s.catalog.Refresh()
 		}
-		todo := s.sortedDevices()
-		results := make([]CheckResult, len(todo))
-		open, next := len(todo), 0
+		devices := s.sortedDevices()
+		results := make([]CheckResult, len(devices))
+		open, next := len(devices), 0
 		if open == 0 {
 			respond(Answer{Status: Success, CheckResults: results})
 			return
 		}
 		var begin func()
 		begin = func() {
-			if next == len(todo) {
+			if next == len(devices) {
 				return
 			}
-			i, d := next, todo[next]
+			i, d := next, devices[next]
 			next++
 			s.checkDevice(d, func(err error) {
 				status := Success
@@ -266,7 +266,7 @@ func (s *Service) CheckAll(respond Respond) {
 				begin()
 			})
 		}
-		for range min(checksAtOnce, len(todo)) {
+		for range min(checksAtOnce, len(devices)) {
 			begin()
 		}
 	})
