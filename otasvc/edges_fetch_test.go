@@ -77,7 +77,6 @@ func TestPolicyAutoIsQuiet(t *testing.T) {
 					}
 					last = now
 				}
-				t.Logf("in an hour: %d fetches, %d writes of the state", index.ensured.Load(), writes)
 				if index.ensured.Load() > 10 || writes > 10 {
 					t.Error("too many")
 				}

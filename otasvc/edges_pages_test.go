@@ -15,7 +15,6 @@ func TestPagesOnV2(t *testing.T) {
 	inWorld(t, sim.Config{Firmware: sim.V2_324, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 		upgraded(w, 10_000)
 		u := w.ended(2*time.Hour, bulb)
-		t.Logf("%+v stats %+v", u, w.sim.Stats())
 		if u.State != otasvc.Succeeded {
 			t.Errorf("it runs version %d, and the upgrade ended %s, %s", w.sim.Device(bulb).Snapshot().FileVersion, u.State, u.Reason)
 		}

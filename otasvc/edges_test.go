@@ -33,7 +33,6 @@ func TestPausedInTheQueueNeverGetsAnotherImage(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		w.sim.Device(plug).Query() // it looks for an image by itself, as devices do
 		time.Sleep(10 * time.Second)
-		t.Logf("plug: %+v; record %+v", w.sim.Device(plug).Snapshot().State, *w.sink.device(plug).Upgrade)
 		if a := w.ask(func(r otasvc.Respond) { w.service.Resume(ref(plug), r) }); a.Status != otasvc.Success {
 			t.Fatalf("resume: %+v", a)
 		}
@@ -67,8 +66,9 @@ func TestPausedInTheQueueLeavesTheSlotAlone(t *testing.T) {
 		if n := w.sim.Stats().BlocksRefused(); n != 0 {
 			t.Errorf("the dongle refused %d blocks", n)
 		}
-		u := w.ended(2*time.Hour, bulb)
-		t.Logf("%+v sessions %d", u, w.sim.Device(bulb).Snapshot().Sessions)
+		if u := w.ended(2*time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+			t.Errorf("ended %+v", u)
+		}
 		w.holds(bulb, 2, bulbData)
 	})
 }
@@ -111,11 +111,11 @@ func TestTimeAwayDoesNotCountWhileDownloading(t *testing.T) {
 		upgraded(w, 30_000)
 		w.within(10*time.Minute, "it downloads", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
 		// the cable is out: the service is told, and no request reaches it
-		w.drop = func(zigate.Message) bool { return true }
+		w.losing(func(zigate.Message) bool { return true })
 		w.service.HandleDisconnected(context.Canceled)
 		w.sim.Device(bulb).PowerOff() // nothing arrives; (stands for the cable)
 		time.Sleep(6 * time.Minute)
-		w.drop = nil
+		w.losing(func(zigate.Message) bool { return false })
 		w.service.HandleConnected(zigate.Info{Major: 3, Minor: 0x323, Firmware: "3.23"})
 		time.Sleep(5 * time.Second)
 		u := w.sink.device(bulb).Upgrade
@@ -196,11 +196,10 @@ func TestDeviceWhoseAddressIsTakenIsLookedFor(t *testing.T) {
 		url, _ := w.image(0x117C, 0x2201, 2, 3000)
 		w.add(bulb, url)
 		addr := *w.sink.device(bulb).NetworkAddress
-		w.drop = func(m zigate.Message) bool { a, ok := m.(zigate.DeviceAnnounce); return ok && a.IEEE == bulb }
+		w.losing(func(m zigate.Message) bool { a, ok := m.(zigate.DeviceAnnounce); return ok && a.IEEE == bulb })
 		w.sim.Device(bulb).ChangeAddress(0x7777)                                                // its announce is lost on the line
 		w.service.HandleMessage(zigate.DeviceAnnounce{Addr: addr, IEEE: 0x1122334455667788}, 1) // and another device has its old address now
 		time.Sleep(time.Second)
-		t.Logf("address %v", w.sink.device(bulb).NetworkAddress)
 		n := 0
 		w.service.Interview(ref(bulb), func(a otasvc.Answer) {
 			if a.Status.Final() {
@@ -280,7 +279,7 @@ func TestPageRequestTellsNoIdentity(t *testing.T) {
 // the upgrade end request is lost on the line.
 func TestLostUpgradeEnd(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
-		w.drop = func(m zigate.Message) bool { _, ok := m.(zigate.UpgradeEndRequest); return ok }
+		w.losing(func(m zigate.Message) bool { _, ok := m.(zigate.UpgradeEndRequest); return ok })
 		upgraded(w, 10_000)
 		u := w.ended(24*time.Hour, bulb)
 		if u.State != otasvc.Succeeded {
@@ -328,7 +327,6 @@ func TestResumeDuringATurnover(t *testing.T) {
 		time.Sleep(time.Until(start.Add(124 * time.Second)))
 		w.ask(func(r otasvc.Respond) { w.service.Resume(ref(bulb), r) })
 		time.Sleep(10 * time.Minute)
-		t.Logf("bulb %+v", *w.sink.device(bulb).Upgrade)
 		if n := w.sim.Stats().BlocksRefused(); n != 0 {
 			t.Errorf("the dongle refused %d blocks", n)
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,7 +34,7 @@ type world struct {
 	// stopService stops the service before the dongle's connection, as a clean stop does.
 	stopService func()
 	// drop takes messages of the dongle away before the service sees them.
-	drop func(zigate.Message) bool
+	drop atomic.Pointer[func(zigate.Message) bool]
 }
 
 // filter is the service behind world.drop.
@@ -43,11 +44,14 @@ type filter struct {
 }
 
 func (f filter) HandleMessage(m zigate.Message, lqi uint8) {
-	if f.w.drop != nil && f.w.drop(m) {
+	if drop := f.w.drop.Load(); drop != nil && (*drop)(m) {
 		return
 	}
 	f.Service.HandleMessage(m, lqi)
 }
+
+// losing takes messages of the dongle away from now on, before the service sees them.
+func (w *world) losing(drop func(zigate.Message) bool) { w.drop.Store(&drop) }
 
 func (w *world) handler() zigate.Handler { return filter{w.service, w} }
 
