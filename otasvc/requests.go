@@ -213,15 +213,18 @@ func (s *Service) Check(ref DeviceRef, respond Respond) {
 	})
 }
 
-// checkDevice reads the version; a device whose OTA endpoint is not known yet is interviewed.
+// checkDevice reads the version. A device whose OTA endpoint is not known yet is asked at endpoint 1, where most have it,
+// and interviewed if that does not help.
 func (s *Service) checkDevice(d *device, done func(error)) {
-	if d.Endpoint == 0 && d.NetworkAddress != nil {
+	s.readVersion(d, func(err error) {
+		if err == nil && !d.mute || d.Endpoint != 0 || d.NetworkAddress == nil || s.ctx.Err() != nil {
+			done(err)
+			return
+		}
 		s.wantInterview(d)
 		d.interview.next = time.Time{}
 		d.interview.done = append(d.interview.done, done)
-		return
-	}
-	s.readVersion(d, done)
+	})
 }
 
 // checksAtOnce is how many devices are asked at the same time by a check of all.
