@@ -30,9 +30,10 @@ func (t *turn) includes(u *upgrade) bool {
 	return t != nil && slices.ContainsFunc(t.devices, func(d *device) bool { return d.Upgrade == u })
 }
 
-// urgent reports whether a device that was put aside will ask again soon.
+// urgent reports whether a device that was put aside will ask again soon. One that has asked already, and was refused, is
+// not helped by hurry: it waits like any other.
 func (u *upgrade) urgent(now time.Time) bool {
-	return !u.AsideUntil.IsZero() && !now.Before(u.AsideUntil.Add(-turnGuard))
+	return now.Before(u.AsideUntil) && !now.Before(u.AsideUntil.Add(-turnGuard))
 }
 
 // turnDue reports whether another image than the loaded one is to have its turn now.
@@ -43,7 +44,7 @@ func (s *Service) turnDue(now time.Time) bool {
 			continue
 		}
 		waited := min(now.Sub(u.queuedSince()), now.Sub(s.slot.since))
-		if u.urgent(now) || u.AsideUntil.IsZero() && waited > s.policy.Slice {
+		if u.urgent(now) || !now.Before(u.AsideUntil) && waited > s.policy.Slice {
 			return true
 		}
 	}
@@ -100,8 +101,8 @@ func (s *Service) turning(now time.Time) bool {
 
 // callBack lets the downloads of the loaded image go on that had been put aside for others.
 func (s *Service) callBack(now time.Time) {
-	if s.turnDue(now) {
-		return
+	if len(s.slotUsers()) > 0 && s.turnDue(now) {
+		return // the turn is about to end
 	}
 	for _, d := range s.sortedActive() {
 		u := d.Upgrade
