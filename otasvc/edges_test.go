@@ -2,7 +2,6 @@ package otasvc_test
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -385,7 +384,9 @@ func TestHeldDeviceTakesOnlyTheWordToInstall(t *testing.T) {
 		if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 {
 			t.Errorf("asked for version 77 in 5 hours: installed version %d at once (%s)", d.FileVersion, a.Status)
 		}
-		fmt.Println(a.Status)
+		if a.Status != otasvc.Failure || a.Reason != otasvc.ReasonAlreadyQueued {
+			t.Errorf("%+v", a)
+		}
 	})
 }
 
