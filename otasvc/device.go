@@ -46,6 +46,8 @@ type device struct {
 	interview    interviewState
 	failedAt     time.Time // last deliveryFailed event
 	strayAt      time.Time // last unsolicitedRequest event
+	// versionFresh: CurrentVersion was told by the device since the service started, not only read from the state file.
+	versionFresh bool
 	// mute devices do not tell their version when they are asked for it, only when they look for an image themselves.
 	mute bool
 	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
@@ -177,6 +179,7 @@ func (s *Service) seen(d *device, lqi uint8, now time.Time) {
 
 // setVersion notes the running file version that was read from a device.
 func (s *Service) setVersion(d *device, version uint32, now time.Time) {
+	d.versionFresh = true
 	if d.CurrentVersion == nil || *d.CurrentVersion != version {
 		d.CurrentVersion = &version
 		d.dirty, s.stateDirty = true, true

@@ -113,7 +113,8 @@ func (s *Service) choose(d *device, version *uint32) *Offer {
 	return s.offerOfVersion(d, *version)
 }
 
-// upgradeTo queues the upgrade to an image, once the running version is known, or the device did not tell it.
+// upgradeTo queues the upgrade to an image, once the device has told its running version, or has not answered. What the state
+// file says of it may be old.
 func (s *Service) upgradeTo(d *device, req UpgradeRequest, o *Offer, respond Respond) {
 	if o == nil {
 		a := failReason(ReasonImageInfoNotFound, d.operation(nil))
@@ -124,7 +125,7 @@ func (s *Service) upgradeTo(d *device, req UpgradeRequest, o *Offer, respond Res
 		respond(a)
 		return
 	}
-	if d.CurrentVersion == nil && s.dongle.connected && !d.Sleepy {
+	if !d.versionFresh && s.dongle.connected && !d.Sleepy {
 		respond(Answer{Status: InProgress, Operation: d.operation(o)})
 		s.checkDevice(d, func(error) { s.queueUpgrade(d, req, *o, respond) })
 		return
