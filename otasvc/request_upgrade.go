@@ -114,7 +114,8 @@ func (s *Service) choose(d *device, version *uint32) *Offer {
 }
 
 // upgradeTo queues the upgrade to an image, once the device has told its running version, or has not answered. What the state
-// file says of it may be old.
+// file says of it may be old. A sleeping device is asked only where its upgrade would be refused for that version: it will
+// hardly answer, and an upgrade that waits for it reads the version when it wakes.
 func (s *Service) upgradeTo(d *device, req UpgradeRequest, o *Offer, respond Respond) {
 	if o == nil {
 		a := failReason(ReasonImageInfoNotFound, d.operation(nil))
@@ -125,7 +126,8 @@ func (s *Service) upgradeTo(d *device, req UpgradeRequest, o *Offer, respond Res
 		respond(a)
 		return
 	}
-	if !d.versionFresh && s.dongle.connected && !d.Sleepy {
+	refused := d.CurrentVersion != nil && *d.CurrentVersion >= o.ImageVersion && !req.Force
+	if !d.versionFresh && s.dongle.connected && (!d.Sleepy || refused) {
 		respond(Answer{Status: InProgress, Operation: d.operation(o)})
 		s.checkDevice(d, func(error) { s.queueUpgrade(d, req, *o, respond) })
 		return
