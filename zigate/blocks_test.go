@@ -187,7 +187,7 @@ func TestUselessFrames(t *testing.T) {
 		f.send(zigate.Leave{})
 		b.events("message 0x8048 lqi 0x9c")
 		want := map[string]int{
-			zigate.ReasonUnknownType: 1, zigate.ReasonShort: 3, zigate.ReasonNoLQI: 1, zigate.ReasonChecksum: 1,
+			zigate.ReasonShort: 3, zigate.ReasonNoLQI: 1, zigate.ReasonChecksum: 1,
 			zigate.ReasonGarbage: 1,
 		}
 		if diff := cmp.Diff(want, observed.errors); diff != "" {

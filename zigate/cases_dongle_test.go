@@ -129,6 +129,11 @@ func dongleCases() []messageCase {
 			Sequence: 0x39, Addr: 0x9021, Length: 16, Endpoint: 1, Profile: zigate.ProfileHomeAutomation,
 			DeviceID: 0x0202, VersionBits: 1, InClusters: []uint16{0, 1, 3}, OutClusters: []uint16{zigate.ClusterOTA},
 		}},
+		{"power descriptor", bytesOf(
+			"3b",   // sequence
+			"00",   // status
+			"c110", // level, present source, available sources, mode
+		), zigate.PowerDescriptor{Sequence: 0x3B, BitFields: 0xC110}},
 		{"active endpoints", bytesOf(
 			"02",     // sequence
 			"00",     // status

@@ -68,6 +68,7 @@ func commandCases() []messageCase {
 			"7bc1", // address
 			"04",   // endpoint
 		), zigate.SimpleDescriptorRequest{Addr: 0x7BC1, Endpoint: 4}},
+		{"power descriptor request", bytesOf("9021"), zigate.PowerDescriptorRequest{Addr: 0x9021}},
 		{"active endpoints request", bytesOf("f1a5"), zigate.ActiveEndpointsRequest{Addr: 0xF1A5}},
 		{"match descriptor request", bytesOf(
 			"fffd",     // target

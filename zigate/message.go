@@ -148,6 +148,8 @@ func parseMessage(t MsgType, r *reader) Message {
 		return parseNodeDescriptor(r)
 	case TypeSimpleDescriptor:
 		return parseSimpleDescriptor(r)
+	case TypePowerDescriptor:
+		return parsePowerDescriptor(r)
 	case TypeActiveEndpoints:
 		return ActiveEndpoints(parseMatchDescriptor(r))
 	case TypeMatchDescriptor:
@@ -218,6 +220,8 @@ func parseCommand(t MsgType, r *reader) Message {
 		return ActiveEndpointsRequest{Addr: r.u16()}
 	case TypeSimpleDescriptorRequest:
 		return SimpleDescriptorRequest{Addr: r.u16(), Endpoint: r.u8()}
+	case TypePowerDescriptorRequest:
+		return PowerDescriptorRequest{Addr: r.u16()}
 	case TypeMatchDescriptorRequest:
 		return parseMatchDescriptorRequest(r)
 	case TypeReadAttributes:

@@ -1,6 +1,12 @@
 package zigate
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"strconv"
+)
 
 // StatusUnsupportedAttribute is the Attribute status of a device that does not have the attribute.
 const StatusUnsupportedAttribute uint8 = 0x86
@@ -82,6 +88,9 @@ func (m Attribute) Uint() (uint64, bool) {
 	return v, true
 }
 
+// ieeeType is the data type of an IEEE address.
+const ieeeType = 0xF0
+
 func unsigned(dataType uint8) bool {
 	switch {
 	case dataType >= 0x08 && dataType <= 0x0F, // data
@@ -91,10 +100,93 @@ func unsigned(dataType uint8) bool {
 		dataType == 0x30, dataType == 0x31,   // enumerations
 		dataType == 0xE2,                   // UTC time
 		dataType == 0xE8, dataType == 0xE9, // cluster and attribute ids
-		dataType == 0xF0: // IEEE address
+		dataType == ieeeType:
 		return true
 	}
 	return false
+}
+
+// Int is the value of an attribute that is a signed integer; it is false for other types, a status other than 0, and
+// without data.
+func (m Attribute) Int() (int64, bool) {
+	const int8Type, int64Type = 0x28, 0x2F
+	if m.Status != 0 || len(m.Data) == 0 || len(m.Data) > 8 || m.DataType < int8Type || m.DataType > int64Type {
+		return 0, false
+	}
+	var v uint64
+	for _, b := range m.Data {
+		v = v<<8 | uint64(b)
+	}
+	// The sign is where the type has it: 24 bits come in four bytes, the first of them zero.
+	unused := 64 - 8*min(len(m.Data), int(m.DataType-int8Type)+1)
+	return int64(v<<unused) >> unused, true
+}
+
+// Float is the value of an attribute that is a floating point number of 2, 4 or 8 bytes; it is false for other types, a
+// status other than 0, and without data.
+func (m Attribute) Float() (float64, bool) {
+	if m.Status != 0 {
+		return 0, false
+	}
+	switch {
+	case m.DataType == 0x38 && len(m.Data) == 2:
+		return half(binary.BigEndian.Uint16(m.Data)), true
+	case m.DataType == 0x39 && len(m.Data) == 4:
+		return float64(math.Float32frombits(binary.BigEndian.Uint32(m.Data))), true
+	case m.DataType == 0x3A && len(m.Data) == 8:
+		return math.Float64frombits(binary.BigEndian.Uint64(m.Data)), true
+	}
+	return 0, false
+}
+
+// half reads a floating point number of 16 bits: sign, 5 bits of exponent, 10 of fraction.
+func half(b uint16) float64 {
+	fraction, exponent := float64(b&0x3FF)/1024, int(b>>10&0x1F)
+	var v float64
+	switch exponent {
+	case 0:
+		v = math.Ldexp(fraction, -14)
+	case 0x1F:
+		v = math.Inf(1)
+		if fraction != 0 {
+			v = math.NaN()
+		}
+	default:
+		v = math.Ldexp(1+fraction, exponent-15)
+	}
+	if b>>15 != 0 {
+		v = -v
+	}
+	return v
+}
+
+// Value is the attribute in words, for people: a number, a quoted text, bytes in hexadecimal, or why there is none.
+func (m Attribute) Value() string {
+	if m.Status != 0 {
+		if m.Status == StatusUnsupportedAttribute {
+			return "unsupported"
+		}
+		return fmt.Sprintf("status 0x%02x", m.Status)
+	}
+	if v, ok := m.Uint(); ok {
+		if m.DataType == ieeeType {
+			return IEEE(v).String()
+		}
+		return strconv.FormatUint(v, 10)
+	}
+	if v, ok := m.Int(); ok {
+		return strconv.FormatInt(v, 10)
+	}
+	if v, ok := m.Float(); ok {
+		return strconv.FormatFloat(v, 'g', -1, 64)
+	}
+	if m.DataType == 0x42 || m.DataType == 0x44 {
+		return strconv.Quote(m.Text())
+	}
+	if len(m.Data) == 0 {
+		return "no data"
+	}
+	return "0x" + hex.EncodeToString(m.Data)
 }
 
 // Text is the value of an attribute that is a string, up to the first zero byte and without trailing blanks; else empty.

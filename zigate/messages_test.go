@@ -105,6 +105,7 @@ func TestParseFailedAnswers(t *testing.T) {
 	tests := []messageCase{
 		{"node descriptor", bytesOf("38", "80", "9021"), zigate.NodeDescriptor{Sequence: 0x38, Status: 0x80, Addr: 0x9021}},
 		{"simple descriptor", bytesOf("38", "82", "9021", "00"), zigate.SimpleDescriptor{Sequence: 0x38, Status: 0x82, Addr: 0x9021}},
+		{"power descriptor", bytesOf("38", "80"), zigate.PowerDescriptor{Sequence: 0x38, Status: 0x80}},
 		{"active endpoints", bytesOf("38", "80", "9021"), zigate.ActiveEndpoints{Sequence: 0x38, Status: 0x80, Addr: 0x9021}},
 		{"network address", bytesOf("38", "81", "000b57fffe2c8904", "9021"), zigate.NwkAddrResponse{Sequence: 0x38, Status: 0x81, IEEE: deviceIEEE, Addr: 0x9021}},
 	}
@@ -217,6 +218,58 @@ func TestAttributeValues(t *testing.T) {
 			}
 			if got := tc.attr.Text(); got != tc.wantText {
 				t.Errorf("Text = %q, want %q", got, tc.wantText)
+			}
+		})
+	}
+}
+
+// TestAttributeTypes has an attribute of every type that devices of this trade use, with the firmware's oddities.
+func TestAttributeTypes(t *testing.T) {
+	tests := []struct {
+		name string
+		attr zigate.Attribute
+		want string
+	}{
+		{"boolean", zigate.Attribute{DataType: 0x10, Data: []byte{1}}, "1"},
+		{"bitmap8", zigate.Attribute{DataType: 0x18, Data: []byte{0x81}}, "129"},
+		{"bitmap24 without data", zigate.Attribute{DataType: 0x1A}, "no data"},
+		{"uint8", zigate.Attribute{DataType: 0x20, Data: []byte{200}}, "200"},
+		{"uint16", zigate.Attribute{DataType: 0x21, Data: bytesOf("117c")}, "4476"},
+		{"uint24 in 4 bytes", zigate.Attribute{DataType: 0x22, Data: bytesOf("00010203")}, "66051"},
+		{"uint32", zigate.Attribute{DataType: 0x23, Data: bytesOf("ffffffff")}, "4294967295"},
+		{"uint40 without data", zigate.Attribute{DataType: 0x24, Announced: 5}, "no data"},
+		{"uint48", zigate.Attribute{DataType: 0x25, Data: bytesOf("000000000100")}, "256"},
+		{"uint64", zigate.Attribute{DataType: 0x27, Data: bytesOf("ffffffffffffffff")}, "18446744073709551615"},
+		{"int8", zigate.Attribute{DataType: 0x28, Data: []byte{0x80}}, "-128"},
+		{"int16", zigate.Attribute{DataType: 0x29, Data: bytesOf("fff6")}, "-10"},
+		{"int24 in 4 bytes", zigate.Attribute{DataType: 0x2A, Data: bytesOf("00fffffe")}, "-2"},
+		{"int32", zigate.Attribute{DataType: 0x2B, Data: bytesOf("7fffffff")}, "2147483647"},
+		{"int64", zigate.Attribute{DataType: 0x2F, Data: bytesOf("8000000000000000")}, "-9223372036854775808"},
+		{"enumeration8", zigate.Attribute{DataType: 0x30, Data: []byte{3}}, "3"},
+		{"enumeration16", zigate.Attribute{DataType: 0x31, Data: bytesOf("0102")}, "258"},
+		{"half float", zigate.Attribute{DataType: 0x38, Data: bytesOf("c500")}, "-5"},
+		{"smallest half float", zigate.Attribute{DataType: 0x38, Data: bytesOf("0001")}, "5.960464477539063e-08"},
+		{"float", zigate.Attribute{DataType: 0x39, Data: bytesOf("41ac0000")}, "21.5"},
+		{"double", zigate.Attribute{DataType: 0x3A, Data: bytesOf("4035800000000000")}, "21.5"},
+		{"float cut short", zigate.Attribute{DataType: 0x39, Data: bytesOf("41ac"), Announced: 4}, "0x41ac"},
+		{"octets", zigate.Attribute{DataType: 0x41, Data: bytesOf("00ff")}, "0x00ff"},
+		{"text", zigate.Attribute{DataType: 0x42, Data: []byte("LOM001")}, `"LOM001"`},
+		{"long text, announced twice as long", zigate.Attribute{DataType: 0x44, Announced: 8, Data: []byte("long")}, `"long"`},
+		{"array without data", zigate.Attribute{DataType: 0x48}, "no data"},
+		{"UTC time", zigate.Attribute{DataType: 0xE2, Data: bytesOf("00000001")}, "1"},
+		{"IEEE address", zigate.Attribute{DataType: 0xF0, Data: bytesOf("000b57fffe2c8904")}, "0x000b57fffe2c8904"},
+		{"not supported", zigate.Attribute{Status: 0x86, DataType: 0xFF}, "unsupported"},
+		{"refused", zigate.Attribute{Status: 0x01, DataType: 0xFF}, "status 0x01"},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.attr.Kind = zigate.TypeReadAttribute
+			parsed, err := zigate.ParseMessage(tc.attr.Kind, tc.attr.AppendPayload(nil))
+			if diff := cmp.Diff(zigate.Message(tc.attr), parsed); err != nil || diff != "" {
+				t.Fatalf("%v, -want +got:\n%s", err, diff)
+			}
+			if got := tc.attr.Value(); got != tc.want {
+				t.Errorf("Value = %s, want %s", got, tc.want)
 			}
 		})
 	}

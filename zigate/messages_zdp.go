@@ -256,6 +256,60 @@ func parseSimpleDescriptor(r *reader) SimpleDescriptor {
 	return m
 }
 
+// PowerDescriptorRequest (0x0044) asks a device for its PowerDescriptor.
+type PowerDescriptorRequest struct {
+	Addr uint16
+}
+
+// Type is 0x0044.
+func (PowerDescriptorRequest) Type() MsgType { return TypePowerDescriptorRequest }
+
+// AppendPayload appends the 2 bytes.
+func (m PowerDescriptorRequest) AppendPayload(dst []byte) []byte {
+	return binary.BigEndian.AppendUint16(dst, m.Addr)
+}
+
+// PowerDescriptor (0x8044) answers a PowerDescriptorRequest. Unlike the other descriptors it does not say which device
+// it is of: only Sequence tells, which the Status of the request had, too.
+type PowerDescriptor struct {
+	Sequence  uint8
+	Status    uint8
+	BitFields uint16 // bits 0 to 3 mode, 4 to 7 available sources, 8 to 11 present source, 12 to 15 level
+}
+
+// Power sources, one bit each, in PowerDescriptor.
+const (
+	PowerMains        uint8 = 1 << 0
+	PowerRechargeable uint8 = 1 << 1
+	PowerDisposable   uint8 = 1 << 2
+)
+
+// Type is 0x8044.
+func (PowerDescriptor) Type() MsgType { return TypePowerDescriptor }
+
+// AppendPayload appends the 4 bytes.
+func (m PowerDescriptor) AppendPayload(dst []byte) []byte {
+	return binary.BigEndian.AppendUint16(append(dst, m.Sequence, m.Status), m.BitFields)
+}
+
+// Source is what powers the device now, PowerMains to PowerDisposable; 0: it does not say.
+func (m PowerDescriptor) Source() uint8 { return uint8(m.BitFields>>8) & 0x0F }
+
+// Level is the charge of the present source in percent: the descriptor knows 0 (critical), 33, 66 and 100.
+func (m PowerDescriptor) Level() uint8 {
+	const steps = 4 // 0b0000, 0b0100, 0b1000, 0b1100
+	return uint8(m.BitFields>>12)/steps*33 + uint8(m.BitFields>>12)/12
+}
+
+func parsePowerDescriptor(r *reader) PowerDescriptor {
+	m := PowerDescriptor{Sequence: r.u8(), Status: r.u8()}
+	if m.Status != 0 && len(r.b) < 2 {
+		return m
+	}
+	m.BitFields = r.u16()
+	return m
+}
+
 // MatchDescriptorRequest (0x0046) asks who has any of the clusters. OTA clients answer to ClusterOTA in OutClusters.
 type MatchDescriptorRequest struct {
 	Target      uint16 // 0xFFFD: everybody that listens

@@ -27,6 +27,7 @@ const (
 	TypeIEEEAddrRequest         MsgType = 0x0041
 	TypeNodeDescriptorRequest   MsgType = 0x0042
 	TypeSimpleDescriptorRequest MsgType = 0x0043
+	TypePowerDescriptorRequest  MsgType = 0x0044
 	TypeActiveEndpointsRequest  MsgType = 0x0045
 	TypeMatchDescriptorRequest  MsgType = 0x0046
 	TypePermitJoin              MsgType = 0x0049
@@ -67,6 +68,7 @@ const (
 	TypeIEEEAddrResponse  MsgType = 0x8041
 	TypeNodeDescriptor    MsgType = 0x8042
 	TypeSimpleDescriptor  MsgType = 0x8043
+	TypePowerDescriptor   MsgType = 0x8044
 	TypeActiveEndpoints   MsgType = 0x8045
 	TypeMatchDescriptor   MsgType = 0x8046
 	TypeLeave             MsgType = 0x8048
@@ -151,6 +153,8 @@ func (t MsgType) commandName() string {
 		return "node descriptor request"
 	case TypeSimpleDescriptorRequest:
 		return "simple descriptor request"
+	case TypePowerDescriptorRequest:
+		return "power descriptor request"
 	case TypeActiveEndpointsRequest:
 		return "active endpoints request"
 	case TypeMatchDescriptorRequest:
@@ -229,6 +233,8 @@ func (t MsgType) messageName() string {
 		return "node descriptor"
 	case TypeSimpleDescriptor:
 		return "simple descriptor"
+	case TypePowerDescriptor:
+		return "power descriptor"
 	case TypeActiveEndpoints:
 		return "active endpoints"
 	case TypeMatchDescriptor:

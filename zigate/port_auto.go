@@ -63,7 +63,8 @@ func isDongle(p listedPort) bool {
 	switch strings.ToLower(p.vendor + ":" + p.product) {
 	case "10c4:ea60", // CP2102
 		"067b:2303", // PL2303
-		"0403:6001": // FTDI, ZiGate DIN
+		"0403:6001", // FTDI FT232, ZiGate DIN
+		"0403:6015": // FTDI FT230X, ZiGate+
 		return true
 	}
 	return false

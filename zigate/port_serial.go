@@ -30,18 +30,25 @@ type serialDialer struct {
 func (d serialDialer) String() string { return d.path }
 
 func (d serialDialer) Dial(context.Context) (Port, error) {
+	lock, err := lockPort(d.path)
+	if err != nil {
+		return nil, explainOpen(d.path, err)
+	}
 	port, err := serial.Open(d.path, &serial.Mode{BaudRate: d.baud})
 	if err != nil {
+		lock.release()
 		return nil, explainOpen(d.path, err)
 	}
 	if err := port.SetReadTimeout(serialReadTimeout); err != nil {
 		port.Close()
+		lock.release()
 		return nil, fmt.Errorf("setting the read time-out: %w", err)
 	}
 	// What arrived before belongs to nobody. Not every kind of port can do this.
 	_ = port.ResetInputBuffer()
 	return &serialPort{
 		port:    port,
+		lock:    lock,
 		name:    d.path,
 		reading: make(chan struct{}, 1),
 		writing: make(chan struct{}, 1),
@@ -49,13 +56,19 @@ func (d serialDialer) Dial(context.Context) (Port, error) {
 }
 
 func explainOpen(path string, err error) error {
+	if errors.Is(err, errPortLocked) {
+		return fmt.Errorf("%w: another program has %s open; a dongle serves one program at a time, so stop the other one", err, path)
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w: the user of this process must be in the group that owns %s (often dialout)", err, path)
+	}
 	var portErr *serial.PortError
 	if errors.As(err, &portErr) {
 		switch portErr.Code() {
 		case serial.PermissionDenied:
 			return fmt.Errorf("%w: the user of this process must be in the group that owns %s (often dialout)", err, path)
 		case serial.PortBusy:
-			return fmt.Errorf("%w: another program has %s open", err, path)
+			return fmt.Errorf("%w: another program has %s open; a dongle serves one program at a time, so stop the other one", err, path)
 		}
 	}
 	if errors.Is(err, os.ErrNotExist) {
@@ -68,6 +81,7 @@ func explainOpen(path string, err error) error {
 // belong to another file.
 type serialPort struct {
 	port   serial.Port
+	lock   portLock
 	name   string
 	closed atomic.Bool
 	// Held (a value inside) while a call of the library runs.
@@ -109,6 +123,7 @@ func (p *serialPort) Close() error {
 	if p.closed.Swap(true) {
 		return nil
 	}
+	defer p.lock.release()
 	p.reading <- struct{}{}
 	defer func() { <-p.reading }()
 	// Frees a writer that waits for room in the output buffer, and keeps close from waiting until it has drained.

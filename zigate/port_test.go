@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -194,6 +195,29 @@ func TestPortCloseUnblocksRead(t *testing.T) {
 		}
 		port.Close() // twice does no harm
 	})
+}
+
+// TestSerialInUse opens a serial port that is open already: two programs on one port would take each other's bytes.
+func TestSerialInUse(t *testing.T) {
+	d := overPTY(t)
+	port, err := d.dialer.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := d.dialer.Dial(t.Context()); err == nil {
+		second.Close()
+		t.Error("a port that is in use was opened a second time")
+	} else if !strings.Contains(err.Error(), "another program has "+d.dialer.String()+" open") {
+		t.Errorf("Dial: %v", err)
+	}
+	if err := port.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	again, err := d.dialer.Dial(t.Context())
+	if err != nil {
+		t.Fatalf("after it was closed: %v", err)
+	}
+	again.Close()
 }
 
 // TestDongleOnPort connects over a real port, twice: a port that was closed can be opened again.

@@ -8,22 +8,21 @@ import (
 
 // Reasons why something received was of no use.
 const (
-	ReasonGarbage     = "garbage"      // bytes outside of a frame
-	ReasonTruncated   = "truncated"    // a frame cut short
-	ReasonChecksum    = "checksum"     // a checksum that does not fit
-	ReasonLength      = "length"       // more bytes than announced
-	ReasonEscape      = "escape"       // an escape byte before END
-	ReasonOverlong    = "overlong"     // longer than MaxPayload
-	ReasonNoLQI       = "no_lqi"       // a frame without a payload
-	ReasonShort       = "short"        // a message that ends before its fields
-	ReasonUnknownType = "unknown_type" // a type without a meaning here
+	ReasonGarbage   = "garbage"   // bytes outside of a frame
+	ReasonTruncated = "truncated" // a frame cut short
+	ReasonChecksum  = "checksum"  // a checksum that does not fit
+	ReasonLength    = "length"    // more bytes than announced
+	ReasonEscape    = "escape"    // an escape byte before END
+	ReasonOverlong  = "overlong"  // longer than MaxPayload
+	ReasonNoLQI     = "no_lqi"    // a frame without a payload
+	ReasonShort     = "short"     // a message that ends before its fields
 )
 
 // FrameErrorReasons are all the reasons that an Observer may be given.
 func FrameErrorReasons() []string {
 	return []string{
 		ReasonGarbage, ReasonTruncated, ReasonChecksum, ReasonLength, ReasonEscape, ReasonOverlong,
-		ReasonNoLQI, ReasonShort, ReasonUnknownType,
+		ReasonNoLQI, ReasonShort,
 	}
 }
 
@@ -88,12 +87,14 @@ func (c *conn) receive(f Frame) error {
 		return nil
 	}
 	m, err := ParseMessage(f.Type, payload)
-	if err != nil {
-		reason := ReasonShort
-		if errors.Is(err, ErrUnknownType) {
-			reason = ReasonUnknownType
+	switch {
+	case errors.Is(err, ErrUnknownType): // no error: the dongle may be newer than this program
+		if c.enabled() {
+			c.d.log.Debug("passed over a message of an unknown type", "frame", f.String())
 		}
-		c.unusable(reason, f, err)
+		return nil
+	case err != nil:
+		c.unusable(ReasonShort, f, err)
 		return nil
 	}
 	if c.enabled() {
@@ -143,7 +144,7 @@ func (c *conn) handleStatus(now time.Duration, lqi uint8) {
 	}
 }
 
-// unusable counts a frame that means nothing. The dongle may be newer than this program, or have lost bytes.
+// unusable counts a frame that means nothing: the dongle may have lost bytes of it.
 func (c *conn) unusable(reason string, f Frame, err error) {
 	c.d.opts.Observer.FrameError(reason)
 	if c.enabled() {

@@ -1,0 +1,48 @@
+//go:build unix
+
+package zigate
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// errPortLocked says that another process uses a serial port.
+var errPortLocked = errors.New("serial port in use")
+
+// portLock keeps other processes off a serial port. The exclusive mode that the serial library asks the terminal for
+// does not stop a privileged process, which services in containers often are; this lock does, as far as the other
+// program asks for it, too.
+type portLock struct {
+	file *os.File
+}
+
+// lockPort fails with errPortLocked where another process has the port, and with the error of opening it where it
+// cannot be opened.
+func lockPort(path string) (portLock, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.EBUSY) {
+		return portLock{}, fmt.Errorf("%w: %v", errPortLocked, err)
+	}
+	if err != nil {
+		return portLock{}, err
+	}
+	switch err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		file.Close()
+		return portLock{}, fmt.Errorf("%w: %v", errPortLocked, err)
+	case err != nil: // not every kind of port can be locked
+		file.Close()
+		return portLock{}, nil
+	}
+	return portLock{file: file}, nil
+}
+
+// release lets other processes have the port.
+func (l portLock) release() {
+	if l.file != nil {
+		l.file.Close()
+	}
+}
