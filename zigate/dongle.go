@@ -133,6 +133,8 @@ type Dongle struct {
 
 	wake     chan struct{} // to the goroutine that sends commands
 	wakeFail chan struct{} // to the completer
+
+	revival revival // of the goroutine of Run alone
 }
 
 // NewDongle prepares a Dongle. Nothing happens before Run.
@@ -224,6 +226,7 @@ func (d *Dongle) connect(ctx context.Context, again bool) (connected bool, err e
 	}
 	c := newConn(d, port, again)
 	err = c.run(ctx)
+	d.revival.ended(c.name, c.connected(), c.now(), err)
 	d.disconnected(err)
 	if c.connected() {
 		d.opts.Observer.Connected(false)

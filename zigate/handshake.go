@@ -15,6 +15,11 @@ const handshakeTries = 4
 // mode is set, which the dongle keeps over resets and which cannot be read; then its network. When it returns without an
 // error the Handler has been told.
 func (c *conn) handshake(ctx context.Context) error {
+	if c.d.revival.due(c.name) {
+		if err := c.revive(ctx); err != nil {
+			return err
+		}
+	}
 	if err := c.ask(ctx, GetVersion{}, c.gotVersion); err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ var (
 
 const autoSpec = "auto"
 
-// NewDialer understands "auto" (the one USB serial port whose vendor and product a ZiGate may have), the path of a
+// NewDialer understands "auto" (the one USB serial port whose vendor and product a ZiGate may have and that answers like one), the path of a
 // serial port or PTY, and tcp://host:port (port 9999 if left out). The baud rate, DefaultBaud if 0, is for serial ports.
 func NewDialer(spec string, baud int) (Dialer, error) {
 	if baud == 0 {
@@ -51,7 +51,7 @@ func NewDialer(spec string, baud int) (Dialer, error) {
 	case spec == "":
 		return nil, fmt.Errorf("empty: %w", ErrInvalidPort)
 	case spec == autoSpec:
-		return autoDialer{baud: baud, list: listPorts}, nil
+		return newAutoDialer(baud), nil
 	case ok && scheme == "tcp":
 		return newTCPDialer(spec, rest)
 	case ok:

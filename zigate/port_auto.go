@@ -2,8 +2,11 @@ package zigate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"time"
 )
 
 // listedPort is a serial port that is there.
@@ -14,43 +17,129 @@ type listedPort struct {
 	text            string // what a USB port calls itself, may be empty
 }
 
-// autoDialer looks for the dongle each time: it may come back under another name.
+const (
+	// probeTries is how often a port is asked what it is, and probeWait how long it has to answer each time.
+	probeTries = 2
+	probeWait  = 1500 * time.Millisecond
+	// leaveAlone is how long a port that did not answer like a ZiGate is not asked again, unless it is plugged in anew:
+	// it belongs to something else, which opening the port and writing to it may disturb.
+	leaveAlone = 2 * time.Minute
+)
+
+// autoDialer looks for the dongle each time: it may come back under another name. Only ports with a USB vendor and
+// product that ZiGate dongles have are opened, and asked for a version, which is harmless to a dongle.
 type autoDialer struct {
 	baud int
 	list func() ([]listedPort, error)
+	open func(ctx context.Context, path string, baud int) (Port, error)
+
+	mu      sync.Mutex
+	known   string               // that answered last
+	strange map[string]time.Time // those that did not answer, by name: when they were asked
 }
 
-func (d autoDialer) String() string { return autoSpec }
+func newAutoDialer(baud int) *autoDialer {
+	return &autoDialer{baud: baud, list: listPorts, open: func(ctx context.Context, path string, baud int) (Port, error) {
+		return serialDialer{path: path, baud: baud}.Dial(ctx)
+	}}
+}
 
-func (d autoDialer) Dial(ctx context.Context) (Port, error) {
+func (d *autoDialer) String() string { return autoSpec }
+
+// Dial opens the port that answers like a ZiGate. Several that do are an error: which is meant is for the user to say.
+func (d *autoDialer) Dial(ctx context.Context) (Port, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	ports, err := d.list()
 	if err != nil {
 		return nil, fmt.Errorf("listing serial ports: %w; set ZIGATE_OTA_DONGLE to the path of the dongle's port", err)
 	}
-	path, err := choosePort(ports)
+	candidates, err := candidatePorts(ports)
+	d.forgetUnplugged(candidates)
 	if err != nil {
 		return nil, err
 	}
-	return serialDialer{path: path, baud: d.baud}.Dial(ctx)
+	if _, ok := candidates[d.known]; ok {
+		return d.open(ctx, d.known, d.baud) // the handshake asks it
+	}
+	return d.ask(ctx, candidates, ports)
 }
 
-func choosePort(ports []listedPort) (string, error) {
-	var found, all []string
+// ask opens each candidate and keeps the one that answers.
+func (d *autoDialer) ask(ctx context.Context, candidates map[string]listedPort, ports []listedPort) (Port, error) {
+	var found Port
+	var failures, answered []string
+	for _, p := range ports {
+		if _, ok := candidates[p.name]; !ok {
+			continue
+		}
+		if wait := leaveAlone - time.Since(d.strange[p.name]); wait > 0 {
+			failures = append(failures, fmt.Sprintf("%s did not answer like one and is left alone for %v", describePort(p), wait.Round(time.Second)))
+			continue
+		}
+		port, err := d.open(ctx, p.name, d.baud)
+		if err != nil {
+			failures = append(failures, err.Error())
+			continue
+		}
+		probed, err := probe(ctx, port, p.name)
+		if err != nil {
+			port.Close()
+			d.strange[p.name] = time.Now()
+			failures = append(failures, describePort(p)+": "+err.Error())
+			continue
+		}
+		answered = append(answered, p.name)
+		if found != nil {
+			port.Close()
+			continue
+		}
+		found = probed
+	}
+	switch {
+	case len(answered) == 1:
+		d.known = answered[0]
+		return found, nil
+	case len(answered) > 1:
+		found.Close()
+		return nil, fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to one of them", ErrManyDongles, strings.Join(answered, ", "))
+	}
+	return nil, fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to the path of the dongle's port or to tcp://host:port",
+		ErrNoDongle, strings.Join(failures, "; "))
+}
+
+// forgetUnplugged lets what is plugged in anew be asked anew.
+func (d *autoDialer) forgetUnplugged(candidates map[string]listedPort) {
+	if d.strange == nil {
+		d.strange = map[string]time.Time{}
+	}
+	for name := range d.strange {
+		if _, ok := candidates[name]; !ok {
+			delete(d.strange, name)
+		}
+	}
+	if _, ok := candidates[d.known]; !ok {
+		d.known = ""
+	}
+}
+
+// candidatePorts are the ports that may be a dongle's, by name; none is an error.
+func candidatePorts(ports []listedPort) (map[string]listedPort, error) {
+	candidates := map[string]listedPort{}
+	var all []string
 	for _, p := range ports {
 		all = append(all, describePort(p))
 		if isDongle(p) {
-			found = append(found, p.name)
+			candidates[p.name] = p
 		}
 	}
 	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return "", fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to one of them", ErrManyDongles, strings.Join(found, ", "))
+	case len(candidates) > 0:
+		return candidates, nil
 	case len(all) == 0:
-		return "", fmt.Errorf("%w: there is no serial port; plug the dongle in, or set ZIGATE_OTA_DONGLE to its path or to tcp://host:port", ErrNoDongle)
+		return candidates, fmt.Errorf("%w: there is no serial port; plug the dongle in, or set ZIGATE_OTA_DONGLE to its path or to tcp://host:port", ErrNoDongle)
 	}
-	return "", fmt.Errorf("%w among the serial ports: %s; set ZIGATE_OTA_DONGLE to one of them or to tcp://host:port",
+	return candidates, fmt.Errorf("%w among the serial ports: %s; set ZIGATE_OTA_DONGLE to one of them or to tcp://host:port",
 		ErrNoDongle, strings.Join(all, ", "))
 }
 
@@ -79,4 +168,73 @@ func describePort(p listedPort) string {
 		text += ", " + p.text
 	}
 	return text + ")"
+}
+
+// errNoZiGate says that a port does not answer like a ZiGate.
+var errNoZiGate = errors.New("it does not answer like a ZiGate")
+
+// probe asks a port for a firmware version and returns the port with what it has said behind the answer. After an error
+// the port is of no use any more.
+func probe(ctx context.Context, port Port, name string) (Port, error) {
+	silenced := make(chan struct{})
+	asked := make(chan struct{})
+	ctx, cancel := context.WithTimeout(ctx, probeTries*probeWait)
+	go func() {
+		defer close(asked)
+		question := AppendFrame(nil, TypeGetVersion, nil)
+		again := time.NewTicker(probeWait)
+		defer again.Stop()
+		for {
+			if _, err := port.Write(question); err != nil {
+				return
+			}
+			select {
+			case <-again.C:
+			case <-silenced:
+				return
+			case <-ctx.Done():
+				port.Close() // ends the reading below
+				return
+			}
+		}
+	}()
+	defer func() { close(silenced); <-asked; cancel() }()
+
+	var decoder Decoder
+	buf := make([]byte, readBufferSize)
+	for ctx.Err() == nil {
+		n, err := port.Read(buf)
+		for in := buf[:n]; len(in) > 0; {
+			f, rest, ok := decoder.Feed(in)
+			if ok && f.Type == TypeVersion {
+				return &probedPort{Port: port, name: name, unread: append([]byte(nil), rest...)}, nil
+			}
+			in = rest
+			if !ok {
+				break
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	return nil, errNoZiGate
+}
+
+// probedPort is a port of which more was read than the answer to the probe.
+type probedPort struct {
+	Port
+	name   string
+	unread []byte
+}
+
+func (p *probedPort) String() string { return p.name }
+
+func (p *probedPort) Read(b []byte) (int, error) {
+	if len(p.unread) > 0 {
+		n := copy(b, p.unread)
+		p.unread = p.unread[n:]
+		return n, nil
+	}
+	return p.Port.Read(b)
 }
