@@ -63,12 +63,7 @@ func newMosquitto(t *testing.T, lines ...string) *mosquitto {
 		}
 	}
 	m := &mosquitto{t: t, program: program, dir: t.TempDir(), addr: freePort(t), output: &mqttLog{}}
-	_, port, _ := net.SplitHostPort(m.addr)
-	lines = append([]string{"listener " + port + " 127.0.0.1"}, lines...)
-	if os.Getuid() == 0 {
-		lines = append([]string{"user root"}, lines...) // it could not read the files of the test otherwise
-	}
-	m.config = m.file("mosquitto.conf", strings.Join(lines, "\n")+"\n")
+	m.configure(lines...)
 	m.start()
 	t.Cleanup(func() {
 		m.kill()
@@ -77,6 +72,17 @@ func newMosquitto(t *testing.T, lines ...string) *mosquitto {
 		}
 	})
 	return m
+}
+
+// configure writes the configuration for the next start.
+func (m *mosquitto) configure(lines ...string) {
+	m.t.Helper()
+	_, port, _ := net.SplitHostPort(m.addr)
+	lines = append([]string{"listener " + port + " 127.0.0.1"}, lines...)
+	if os.Getuid() == 0 {
+		lines = append([]string{"user root"}, lines...) // it could not read the files of the test otherwise
+	}
+	m.config = m.file("mosquitto.conf", strings.Join(lines, "\n")+"\n")
 }
 
 func freePort(t *testing.T) string {

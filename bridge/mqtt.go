@@ -39,13 +39,15 @@ const (
 	mqttDrainTimeout   = 5 * time.Second  // for what still waits at a clean stop
 	mqttFarewell       = 2 * time.Second  // for "offline" and the disconnect after that
 	mqttWindow         = 32               // messages in flight
+	mqttEchoTimeout    = 10 * time.Second // for the first "online" to come back
+	mqttEchoRetry      = time.Minute      // for the next ones
 )
 
 var (
 	// ErrBrokerUnreachable: no broker could be reached, or the connection was lost.
 	ErrBrokerUnreachable = errors.New("MQTT broker not reachable")
-	// ErrBrokerRefused: the broker answers, and refuses the user, the client identifier or the
-	// subscription. Trying again rarely helps, so it is done rarely.
+	// ErrBrokerRefused: the broker answers, and refuses the user, the client identifier, the
+	// subscription or what is published. Trying again rarely helps, so it is done rarely.
 	ErrBrokerRefused = errors.New("MQTT broker refuses this service")
 	// ErrConnectionUnstable: the broker ends each connection within seconds. Most often another
 	// client with the same client identifier is the cause: the two throw each other out for ever.
@@ -126,6 +128,7 @@ type Client struct {
 	session    *mqttSession
 	problem    error // why there is no connection
 	suspicion  error // why the connection will not last
+	denied     error // why nobody hears what is published
 	reported   string
 	observerMu sync.Mutex
 }
@@ -218,7 +221,7 @@ func (c *Client) Health() error {
 	if c.session == nil {
 		return cmp.Or(c.suspicion, c.problem)
 	}
-	return c.suspicion
+	return cmp.Or(c.suspicion, c.denied)
 }
 
 // String names the task.
@@ -299,7 +302,7 @@ func (c *Client) up(s *mqttSession) {
 func (c *Client) gone() {
 	c.mu.Lock()
 	was := c.session != nil
-	c.session = nil
+	c.session, c.denied = nil, nil
 	c.problem = fmt.Errorf("%w: disconnected", ErrBrokerUnreachable)
 	c.mu.Unlock()
 	if was && c.options.Observer != nil {
@@ -339,6 +342,28 @@ func (c *Client) stable() {
 	if c.suspicion != nil {
 		c.suspicion = nil
 		c.log.Info("the connection to the MQTT broker lasts again")
+	}
+}
+
+// unheard is called when our "online" should have come back and has not: told once a connection.
+func (c *Client) unheard(s *mqttSession) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.denied != nil {
+		return
+	}
+	c.denied = fmt.Errorf("%w: %s: it takes what is published, but %s/status does not come back: most likely its access list does not let user %q publish, and then nobody sees this service; let the user write below %s/, and read %s/status so that this can be told apart",
+		ErrBrokerRefused, s.name, c.options.Base, s.user, c.options.Base, c.options.Base)
+	c.log.Error("the MQTT broker seems to deny what is published", "error", c.denied)
+}
+
+// heard is called when our "online" came back.
+func (c *Client) heard() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.denied != nil {
+		c.denied = nil
+		c.log.Info("what is published reaches the MQTT broker's clients again")
 	}
 }
 

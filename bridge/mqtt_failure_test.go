@@ -318,6 +318,64 @@ func TestClientSubscriptionDenied(t *testing.T) {
 	})
 }
 
+// TestClientPublishDenied: a broker that takes what is published, and hands nothing out, is told of; so is its change of
+// mind. One that does not grant the subscription of one's own status cannot be found out.
+func TestClientPublishDenied(t *testing.T) {
+	for _, readable := range []bool{true, false} {
+		t.Run(fmt.Sprintf("status readable %v", readable), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
+				var log mqttLog
+				c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: s.open, Logger: log.logger(), Username: "user", Password: "secret"})
+				stop := mqttRun(t, c)
+				conn, _ := s.accept(packets.Accepted)
+				deny := ""
+				if !readable {
+					deny = "base/status"
+				}
+				s.subscribed(conn, deny)
+				var published []string
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					published = s.serve(conn)
+				}()
+				mqttAfter(9 * time.Second)
+				if err := c.Health(); err != nil {
+					t.Errorf("Health at first = %v", err)
+				}
+				mqttAfter(10 * time.Minute)
+				switch err := c.Health(); {
+				case readable && (!errors.Is(err, bridge.ErrBrokerRefused) || !strings.Contains(err.Error(), `"user"`)):
+					t.Errorf("Health = %v", err)
+				case !readable && err != nil:
+					t.Errorf("Health = %v, though there is no telling", err)
+				}
+				if !c.Connected() {
+					t.Error("it gave the connection up")
+				}
+				if want := len(deny) == 0; log.count("deny what is published") == 1 != want {
+					t.Errorf("told %d times", log.count("deny what is published"))
+				}
+				if readable {
+					echo := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+					echo.TopicName, echo.Payload = "base/status", []byte("online")
+					s.write(conn, echo)
+					mqttAfter(time.Second)
+					if err := c.Health(); err != nil {
+						t.Errorf("Health after the change = %v", err)
+					}
+				}
+				stop()
+				<-ended
+				if n := len(published); readable && (n < 5 || n > 12) || !readable && n != 2 {
+					t.Errorf("%d messages in ten minutes: %v", n, published)
+				}
+			})
+		})
+	}
+}
+
 // TestClientQoS2Once: a QoS 2 message is handed over once, though its acknowledgement was lost.
 func TestClientQoS2Once(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

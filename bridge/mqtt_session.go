@@ -22,11 +22,14 @@ type mqttSession struct {
 	client *Client
 	name   string // of the broker
 	paho   mqtt.Client
+	user   string        // whom the broker knows this service as; may be empty
 	lost   chan error    // has the reason when paho has given the connection up
 	rejoin chan struct{} // someone said "offline" in our name
+	echo   chan struct{} // our "online" came back
 
 	window   []awaited // in the order of sending, which is the order of acknowledgement
 	announce bool      // "online" is to be published next
+	echoes   bool      // the broker has granted the subscription of our own status
 	stopping chan struct{}
 
 	mu      sync.Mutex
@@ -45,9 +48,14 @@ func (c *Client) open(ctx context.Context, u *url.URL) (*mqttSession, error) {
 	s := &mqttSession{
 		client:   c,
 		name:     brokerName(u),
+		user:     c.options.Username,
 		lost:     make(chan error, 1),
 		rejoin:   make(chan struct{}, 1),
+		echo:     make(chan struct{}, 1),
 		stopping: make(chan struct{}),
+	}
+	if u.User != nil {
+		s.user = u.User.Username()
 	}
 	o := mqtt.NewClientOptions()
 	o.Servers = []*url.URL{u}
@@ -186,6 +194,7 @@ func (s *mqttSession) subscribe(ctx context.Context) error {
 			return s.fail(fmt.Errorf("subscribing: %w", err))
 		}
 		var denied []string
+		s.echoes = token.Result()[status] != subackFailure
 		for filter, code := range token.Result() {
 			switch {
 			case code != subackFailure:
@@ -204,7 +213,7 @@ func (s *mqttSession) subscribe(ctx context.Context) error {
 		// delivers at the same moment (seen with mochi): the next attempt has another one.
 		if attempt == 3 {
 			return fmt.Errorf("%w: %s: its access list denies the subscription of %s: let user %q read it, and publish below %s/",
-				ErrBrokerRefused, s.name, strings.Join(denied, ", "), s.client.options.Username, s.client.options.Base)
+				ErrBrokerRefused, s.name, strings.Join(denied, ", "), s.user, s.client.options.Base)
 		}
 		pause := time.NewTimer(time.Second)
 		select {
@@ -227,6 +236,8 @@ func (s *mqttSession) publish(ctx context.Context) error {
 	defer stable.Stop()
 	patience := time.NewTimer(mqttAckTimeout)
 	defer patience.Stop()
+	heard := newEchoWatch()
+	defer heard.stop()
 	var drained <-chan time.Time
 	ended := ctx.Done()
 	for {
@@ -250,6 +261,9 @@ func (s *mqttSession) publish(ctx context.Context) error {
 			if err := s.window[0].token.Error(); err != nil {
 				return s.fail(err)
 			}
+			if s.window[0].id == 0 && s.echoes {
+				heard.expect()
+			}
 			outbox.Done(s.window[0].id)
 			s.window = s.window[1:]
 			s.client.observeOutbox()
@@ -257,6 +271,12 @@ func (s *mqttSession) publish(ctx context.Context) error {
 		case <-outbox.Wake():
 		case <-s.rejoin:
 			s.announce = true
+		case <-s.echo:
+			heard.came()
+			s.client.heard()
+		case <-heard.C():
+			s.client.unheard(s)
+			s.announce = true // until it comes back: somebody may mend the access list
 		case err := <-s.lost:
 			return fmt.Errorf("%w: %w", errConnectionLost, err)
 		case <-overdue:
@@ -273,6 +293,38 @@ func (s *mqttSession) publish(ctx context.Context) error {
 		}
 	}
 }
+
+// echoWatch waits for our own "online" to come back. A broker acknowledges what its access list denies like anything else
+// (MQTT 3.1.1 has no other answer): that nothing comes back is the only sign.
+type echoWatch struct {
+	timer *time.Timer
+	wait  time.Duration
+	done  bool // it came, so publishing is allowed
+}
+
+func newEchoWatch() *echoWatch {
+	w := &echoWatch{timer: time.NewTimer(mqttEchoTimeout), wait: mqttEchoTimeout}
+	w.timer.Stop()
+	return w
+}
+
+// expect is called when the broker has taken an "online".
+func (w *echoWatch) expect() {
+	if !w.done {
+		w.timer.Reset(w.wait)
+		w.wait = mqttEchoRetry
+	}
+}
+
+func (w *echoWatch) came() {
+	w.done = true
+	w.timer.Stop()
+}
+
+// C has a value when the echo is overdue.
+func (w *echoWatch) C() <-chan time.Time { return w.timer.C }
+
+func (w *echoWatch) stop() { w.timer.Stop() }
 
 // fill sends until the window is full or nothing is left to send.
 func (s *mqttSession) fill() error {
@@ -346,12 +398,17 @@ func (s *mqttSession) receive(m mqtt.Message) {
 	if m.Topic() == c.statusTopic() {
 		// The will of a connection of ours that the broker has given up only now (a half-open one,
 		// or that of a service before this) says "offline" after this one has said "online".
-		if !m.Retained() && string(m.Payload()) == StatusOffline {
-			select {
-			case <-s.stopping:
-			case s.rejoin <- struct{}{}:
-			default:
-			}
+		if m.Retained() {
+			return
+		}
+		said := s.echo
+		if string(m.Payload()) == StatusOffline {
+			said = s.rejoin
+		}
+		select {
+		case <-s.stopping:
+		case said <- struct{}{}:
+		default:
 		}
 		return
 	}
