@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,11 +41,13 @@ type mosquitto struct {
 	program, pubTool     string
 	subTool, config, dir string
 	port                 string
+	as                   []string // arguments that say who the two commands are; nil: nobody
 	process              *process
 }
 
-// newMosquitto starts a Mosquitto on a free port, with a configuration of its own.
-func newMosquitto(t *testing.T) *mosquitto {
+// newMosquitto starts a Mosquitto on a free port, with a configuration of its own: anybody may do anything, unless more
+// lines say otherwise.
+func newMosquitto(t *testing.T, more ...string) *mosquitto {
 	t.Helper()
 	m := &mosquitto{t: t, program: tool(t, "mosquitto"), pubTool: tool(t, "mosquitto_pub"), subTool: tool(t, "mosquitto_sub"), dir: t.TempDir()}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,7 +56,10 @@ func newMosquitto(t *testing.T) *mosquitto {
 	}
 	_, m.port, _ = net.SplitHostPort(listener.Addr().String())
 	listener.Close()
-	lines := []string{"listener " + m.port + " 127.0.0.1", "allow_anonymous true", "persistence false"}
+	lines := append([]string{"listener " + m.port + " 127.0.0.1", "persistence false"}, more...)
+	if len(more) == 0 {
+		lines = append(lines, "allow_anonymous true")
+	}
 	if os.Getuid() == 0 {
 		lines = append(lines, "user root") // it could not read the folder of the test otherwise
 	}
@@ -80,12 +86,19 @@ func (m *mosquitto) start() {
 	m.t.Fatal("mosquitto does not listen")
 }
 
+// user is the same broker for the commands of somebody whose password is "secret".
+func (m *mosquitto) user(name string) *mosquitto {
+	other := *m
+	other.as = []string{"-u", name, "-P", "secret"}
+	return &other
+}
+
 func (m *mosquitto) url() string { return "tcp://127.0.0.1:" + m.port }
 
 // pub runs mosquitto_pub to its end: then the broker has the message.
 func (m *mosquitto) pub(topic, payload string, more ...string) {
 	m.t.Helper()
-	args := append([]string{"-h", "127.0.0.1", "-p", m.port, "-t", topic, "-m", payload}, more...)
+	args := slices.Concat([]string{"-h", "127.0.0.1", "-p", m.port, "-t", topic, "-m", payload}, m.as, more)
 	if out, err := exec.CommandContext(m.t.Context(), m.pubTool, args...).CombinedOutput(); err != nil {
 		m.t.Fatalf("mosquitto_pub %q: %v\n%s", args, err, out)
 	}
@@ -94,8 +107,12 @@ func (m *mosquitto) pub(topic, payload string, more ...string) {
 // sub runs mosquitto_sub from now on, and returns what it shows once it gets messages.
 func (m *mosquitto) sub(topics ...string) *journal[message] {
 	m.t.Helper()
-	m.pub("test/ready", "ready", "-r", "-q", "1")
-	args := []string{"-h", "127.0.0.1", "-p", m.port, "-q", "1", "-F", "%r %t %p", "-t", "test/ready"}
+	if m.as != nil {
+		m.user("test").pub("test/ready", "ready", "-r", "-q", "1")
+	} else {
+		m.pub("test/ready", "ready", "-r", "-q", "1")
+	}
+	args := append([]string{"-h", "127.0.0.1", "-p", m.port, "-q", "1", "-F", "%r %t %p", "-t", "test/ready"}, m.as...)
 	for _, topic := range topics {
 		args = append(args, "-t", topic)
 	}
