@@ -6,6 +6,8 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"crypto/md5"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,16 +50,11 @@ func isTar(b []byte) bool {
 
 // gzip opens what is compressed, which is usually a tar.
 func (u *unwrapper) gzip(b []byte, depth int) (*File, error) {
-	r, err := gzip.NewReader(bytes.NewReader(b))
+	unpacked, err := u.gunzip(b)
 	if err != nil {
 		return nil, fmt.Errorf("%s container: %w", wrapperGzip, sentinel(err))
 	}
-	r.Multistream(false) // what follows the first stream is no part of it
-	unpacked, err := u.readAll(r)
-	if err != nil {
-		return nil, fmt.Errorf("%s container: %w", wrapperGzip, sentinel(err))
-	}
-	f, err := u.open(unpacked, depth+1)
+	f, err := u.openOrSearch(unpacked, depth+1)
 	if err != nil {
 		return nil, fmt.Errorf("%s container: %w", wrapperGzip, err)
 	}
@@ -70,6 +67,32 @@ func (u *unwrapper) gzip(b []byte, depth int) (*File, error) {
 		f.wrapIn(wrapperGzip)
 	}
 	return f, nil
+}
+
+// gunzip unpacks what gzip makes: one stream or several in a row, which belong together. What follows them and does not
+// start like one is no part of it.
+func (u *unwrapper) gunzip(b []byte) (unpacked []byte, err error) {
+	rest := bytes.NewReader(b)
+	r, err := gzip.NewReader(rest)
+	for ; err == nil; err = r.Reset(rest) {
+		r.Multistream(false)
+		stream, err := u.readAll(r)
+		if err != nil {
+			return nil, err
+		}
+		if unpacked == nil {
+			unpacked = stream
+		} else {
+			unpacked = append(unpacked, stream...)
+		}
+		if !isGzip(b[len(b)-rest.Len():]) {
+			return unpacked, nil
+		}
+		if err := u.countEntry(); err != nil { // each may be empty
+			return nil, err
+		}
+	}
+	return nil, err
 }
 
 // tar opens a tar archive with an image in it. Salus puts a networkinfo.json beside it, with its name and MD5.
@@ -119,22 +142,49 @@ func (u *unwrapper) tar(b []byte, depth int) (*File, error) {
 	return f, nil
 }
 
-// readSalusInfo returns the MD5 (hex) of each file that a networkinfo.json names; none of one that cannot be read.
+// readSalusInfo returns the MD5 (hex) of each file that a networkinfo.json names; none of one that cannot be read. Salus
+// writes {"upgrade":[{"filename":…,"checksum":…}]}; any object that has a text beside a text that is an MD5 will do, since
+// a file that is not in the archive does no harm.
 func readSalusInfo(b []byte) map[string]string {
-	var info struct {
-		Upgrade []struct {
-			Filename string `json:"filename"`
-			Checksum string `json:"checksum"`
-		} `json:"upgrade"`
-	}
+	var info any
 	if json.Unmarshal(b, &info) != nil {
 		return nil
 	}
-	listed := make(map[string]string, len(info.Upgrade))
-	for _, file := range info.Upgrade {
-		listed[path.Base(file.Filename)] = strings.ToLower(file.Checksum)
-	}
+	listed := map[string]string{}
+	collectDigests(info, listed)
 	return listed
+}
+
+func collectDigests(value any, listed map[string]string) {
+	switch value := value.(type) {
+	case []any:
+		for _, v := range value {
+			collectDigests(v, listed)
+		}
+	case map[string]any:
+		var names, sums []string
+		for key, v := range value {
+			text, isText := v.(string)
+			switch {
+			case !isText:
+				collectDigests(v, listed)
+			case isMD5(text):
+				names, sums = append(names, key), append(sums, text)
+			default:
+				names = append(names, text)
+			}
+		}
+		if len(sums) == 1 { // whose else it would be is not clear
+			for _, name := range names {
+				listed[path.Base(strings.ReplaceAll(name, `\`, "/"))] = strings.ToLower(sums[0])
+			}
+		}
+	}
+}
+
+func isMD5(text string) bool {
+	sum, err := hex.DecodeString(text)
+	return err == nil && len(sum) == md5.Size
 }
 
 // zip opens a zip archive with an image in it: a driver package has it under www/, beside much else.
@@ -270,7 +320,7 @@ var errTooManyEntries = fmt.Errorf("%w: more than %d files", ErrTooLarge, maxEnt
 // sentinel makes one of this package's errors of one of an archive's.
 func sentinel(err error) error {
 	switch {
-	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrNotOTA), errors.Is(err, ErrTruncated), errors.Is(err, ErrHeader), errors.Is(err, ErrWrapper):
+	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrNotOTA), errors.Is(err, ErrTruncated), errors.Is(err, ErrHeader), errors.Is(err, ErrElements), errors.Is(err, ErrWrapper):
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: %w", ErrTruncated, err)

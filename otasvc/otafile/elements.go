@@ -1,6 +1,7 @@
 package otafile
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 )
@@ -37,9 +38,16 @@ type Element struct {
 	Length uint32 // of the data, in bytes
 }
 
+// walk is what was found on the way through the elements of an image.
+type walk struct {
+	elements []Element
+	warning  string // why the elements do not add up; empty where they do
+	stopped  int    // offset of the first byte that belongs to no element; the image's size where all do
+}
+
 // parseElements walks the elements of an image from its header length on. What does not add up is a warning: there are
-// files in the field that devices take although it does not.
-func parseElements(image []byte, at int) (elements []Element, warning string) {
+// files in the field that devices take although it does not. More elements than any real file has are an [ErrElements].
+func parseElements(image []byte, at int) (w walk, err error) {
 	for len(image)-at >= elementHeader {
 		e := Element{
 			Tag:    binary.LittleEndian.Uint16(image[at:]),
@@ -47,24 +55,30 @@ func parseElements(image []byte, at int) (elements []Element, warning string) {
 			Length: binary.LittleEndian.Uint32(image[at+2:]),
 		}
 		left := uint64(len(image) - at - elementHeader)
-		if len(elements) == 0 && e.Tag == TagManufacturer && uint64(e.Length)+telinkExtra == left {
+		if len(w.elements) == 0 && e.Tag == TagManufacturer && uint64(e.Length)+telinkExtra == left {
 			e.Offset += telinkExtra
-			return append(elements, e), ""
+			return walk{[]Element{e}, "", len(image)}, nil
 		}
 		if uint64(e.Length) > left {
-			return elements, fmt.Sprintf("the elements do not add up to the total image size: tag 0x%04X at offset %d says %d bytes, %d are left",
+			w.warning = fmt.Sprintf("the elements do not add up to the total image size: tag 0x%04X at offset %d says %d bytes, %d are left",
 				e.Tag, at, e.Length, left)
+			w.stopped = at
+			return w, nil
 		}
-		if len(elements) == maxElements {
-			return elements, fmt.Sprintf("there are more than %d elements; those from offset %d on were not looked at", maxElements, at)
+		if len(w.elements) == maxElements {
+			if len(bytes.Trim(image[at:], "\x00")) != 0 {
+				return walk{}, fmt.Errorf("%w: more than %d", ErrElements, maxElements)
+			}
+			break // each six of these zeros look like one more
 		}
-		elements = append(elements, e)
+		w.elements = append(w.elements, e)
 		at += elementHeader + int(e.Length)
 	}
 	if left := len(image) - at; left != 0 {
-		return elements, fmt.Sprintf("the elements do not add up to the total image size: %d bytes are left at offset %d", left, at)
+		w.warning = fmt.Sprintf("the elements do not add up to the total image size: %d bytes are left at offset %d", left, at)
 	}
-	return elements, ""
+	w.stopped = at
+	return w, nil
 }
 
 // data returns the element's data.

@@ -1,7 +1,6 @@
 package otafile
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 )
@@ -16,6 +15,8 @@ var (
 	ErrHeader = errors.New("the OTA header is malformed")
 	// ErrWrapper: a container was recognised, but it is damaged or holds no OTA file.
 	ErrWrapper = errors.New("the container around the OTA file is unusable")
+	// ErrElements: there are so many elements that the file can only be an attack or garbage.
+	ErrElements = errors.New("the file has too many elements")
 	// ErrTooLarge: a container unpacks to more than the limits allow.
 	ErrTooLarge = errors.New("the container unpacks to too much")
 )
@@ -32,6 +33,7 @@ type File struct {
 	Checks   []Check // what Verify found; nil before
 
 	contents      []byte         // the image and what trails it
+	behind        []byte         // the end of the image that belongs to no element
 	wrapperChecks []func() Check // what the containers have to check
 }
 
@@ -41,13 +43,9 @@ type File struct {
 // Known containers and a header at the first byte come first, and only then a search for a header that could be one:
 // almost half of all real files contain the magic again somewhere inside, many with a header that looks right.
 //
-// Errors: [ErrNotOTA], [ErrTruncated], [ErrHeader], [ErrWrapper], [ErrTooLarge]. They tell what was found and where.
+// Errors: [ErrNotOTA], [ErrTruncated], [ErrHeader], [ErrElements], [ErrWrapper], [ErrTooLarge]. They tell what was found and where.
 func Parse(b []byte) (*File, error) {
-	u := newUnwrapper()
-	if u.containerOf(b) == nil && !bytes.HasPrefix(b, magicBytes) {
-		return search(b)
-	}
-	return u.open(b, 0)
+	return newUnwrapper().openOrSearch(b, 0)
 }
 
 // parseBare reads an OTA file that starts at the first byte of b and may have bytes trailing it.
@@ -67,13 +65,16 @@ func parseBare(b []byte) (*File, error) {
 		contents: b,
 	}
 	if isHueLight(f.Image[h.HeaderLength:]) {
-		f.Wrapper = wrapperHue
+		f.Wrapper, f.behind = wrapperHue, f.Image[h.HeaderLength:]
 		return f, nil
 	}
-	var warning string
-	f.Elements, warning = parseElements(f.Image, int(h.HeaderLength))
-	if warning != "" {
-		f.Warnings = append(f.Warnings, warning)
+	w, err := parseElements(f.Image, int(h.HeaderLength))
+	if err != nil {
+		return nil, err
+	}
+	f.Elements, f.behind = w.elements, f.Image[w.stopped:]
+	if w.warning != "" {
+		f.Warnings = append(f.Warnings, w.warning)
 	}
 	return f, nil
 }

@@ -7,19 +7,21 @@ import (
 	"hash/crc32"
 )
 
-// checkFirmware checks the firmware formats that carry a checksum of their own, in every element; directly behind the
-// header where no element could be made out.
+// checkFirmware checks the firmware formats that carry a checksum of their own, in every element, and where the elements
+// do not add up, at the beginning of what is behind them: as it is, or with a tag and a length before it that do not fit.
 func (f *File) checkFirmware() []Check {
-	if len(f.Elements) == 0 {
-		if c, known := checkFirmware(f.Image[f.Header.HeaderLength:]); known {
-			return []Check{c}
-		}
-		return nil
-	}
 	var checks []Check
 	for _, e := range f.Elements {
 		if c, known := checkFirmware(e.data(f.Image)); known {
 			checks = append(checks, c)
+		}
+	}
+	for _, skip := range []int{0, elementHeader, elementHeader + telinkExtra} {
+		if skip > len(f.behind) {
+			break
+		}
+		if c, known := checkFirmware(f.behind[skip:]); known {
+			return append(checks, c)
 		}
 	}
 	return checks

@@ -96,8 +96,9 @@ func telink(payload []byte) []byte {
 	return append(b, le32(^crc32.ChecksumIEEE(b))...)
 }
 
-func ikea(image []byte) []byte {
-	const blockSize = 0x4000
+func ikea(image []byte) []byte { return ikeaBlocks(image, 0x4000) }
+
+func ikeaBlocks(image []byte, blockSize int) []byte {
 	var digests []byte
 	blocks := 0
 	for at := 0; at < len(image); at += blockSize {
@@ -107,7 +108,7 @@ func ikea(image []byte) []byte {
 	}
 	offset := uint32(40 + len(digests))
 	return join([]byte("NGIS"), le32(12), le32(0x7DA), le32(0x19C), le32(offset), le32(uint32(len(image))),
-		le32(offset+uint32(len(image))), le32(11), le32(blockSize), le32(uint32(blocks)), digests, image, pattern(512))
+		le32(offset+uint32(len(image))), le32(11), le32(uint32(blockSize)), le32(uint32(blocks)), digests, image, pattern(512))
 }
 
 func legrand(image []byte) []byte {

@@ -49,6 +49,10 @@ func malformed(t testing.TB) []malformedCase {
 		{"magic without a header", join([]byte("VENDOR"), image[:50]), otafile.ErrNotOTA, "no OTA header in its 56 bytes"},
 		{"nothing but magics", bytes.Repeat([]byte{0xFF, 0x1E, 0xF1, 0xEE, 0x0B}, 10_000), otafile.ErrNotOTA, "no OTA header"},
 
+		{"10,000 elements", raw(testHeader(), bytes.Repeat(element(3, pattern(16)), 10_000)), otafile.ErrElements, "more than 4096"},
+		{"10,000 empty elements", raw(testHeader(), bytes.Repeat(element(0xF001, nil), 10_000)), otafile.ErrElements, "more than 4096"},
+		{"10,000 elements, in a zip", zipOf(t, archived{"a.ota", raw(testHeader(), bytes.Repeat(element(3, pattern(16)), 10_000))}), otafile.ErrElements, `"a.ota" in zip`},
+
 		{"IKEA: nothing but the name", []byte("NGIS"), otafile.ErrTruncated, "at least 40 bytes, there are 4"},
 		{"IKEA: cut in the image", signed[:20_000], otafile.ErrTruncated, "40062 bytes are at offset 136, but it ends at 20000"},
 		{"IKEA: block size 0", edit(signed, 32, 0, 0, 0, 0), otafile.ErrWrapper, "3 blocks of 0"},
@@ -68,6 +72,10 @@ func malformed(t testing.TB) []malformedCase {
 		{"gzip: cut", gzipped[:len(gzipped)/2], otafile.ErrTruncated, "gzip"},
 		{"gzip: damaged", edit(gzipped, -8, 0, 0, 0, 0), otafile.ErrWrapper, "checksum"},
 		{"gzip: no OTA file in it", gzipOf(t, pattern(500)), otafile.ErrNotOTA, "gzip container: "},
+		{"gzip: empty", gzipOf(t, nil), otafile.ErrNotOTA, "it is empty"},
+		{"gzip: web page", gzipOf(t, []byte("<html>")), otafile.ErrNotOTA, "web page"},
+		{"IKEA: web page", ikea([]byte("<html>")), otafile.ErrNotOTA, "web page"},
+		{"gzip: second stream cut", join(gzipOf(t, image[:100]), gzipped[:50]), otafile.ErrTruncated, "gzip"},
 		{"tar: no OTA file in it", tarOf(t, archived{"readme", pattern(2000)}), otafile.ErrWrapper, "no OTA file in the tar"},
 		{"tar: cut", tarred[:20_000], otafile.ErrTruncated, "tar container"},
 		{"tar: image cut inside", tarOf(t, archived{"image.ota", image[:3000]}), otafile.ErrTruncated, `"image.ota" in tar`},
@@ -108,6 +116,8 @@ func bombs(t testing.TB) []malformedCase {
 	}
 	gzipHeader := []byte{0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255}
 	return []malformedCase{
+		{"gzip in many streams", bytes.Repeat(gzipOf(t, nil), 10_002), otafile.ErrTooLarge, "more than 10000 files"},
+		{"gzip in many large streams", bytes.Repeat(join(gzipHeader, deflated(t, nil, 20), le32(0), le32(0)), 2), otafile.ErrWrapper, "checksum"},
 		{"gzip", join(gzipHeader, deflated(t, image, 1000)), otafile.ErrTooLarge, "more than 32 MiB"},
 		{"zip", zipBomb(1000, "www/a.ota"), otafile.ErrTooLarge, "more than 32 MiB"},
 		{"zip with many files, each within the limit", zipBomb(20, "a.ota", "b.ota"), otafile.ErrTooLarge, "more than 32 MiB"},

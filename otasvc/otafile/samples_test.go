@@ -1,6 +1,7 @@
 package otafile_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -65,6 +66,9 @@ func TestSamples(t *testing.T) {
 			f, err := otafile.Parse(b)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if at := bytes.Index(b, f.Image); at < 0 || at > 0 && c.wrapper != "IKEA signed" || !bytes.HasPrefix(f.Image, []byte{0x1E, 0xF1, 0xEE, 0x0B}) {
+				t.Errorf("what is served is not a piece of the file; it is at %d", at)
 			}
 			h := f.Header
 			if h.ManufacturerCode != c.manufacturer || h.ImageType != c.imageType || h.FileVersion != c.version || int(h.TotalSize) != c.size || len(f.Image) != c.size {

@@ -46,12 +46,23 @@ func newUnwrapper() *unwrapper {
 func (u *unwrapper) open(b []byte, depth int) (*File, error) {
 	unwrap := u.containerOf(b)
 	if unwrap == nil {
+		if !bytes.HasPrefix(b, magicBytes) {
+			return nil, fmt.Errorf("%w: %s", ErrNotOTA, describe(b))
+		}
 		return parseBare(b)
 	}
 	if depth == maxNesting {
 		return nil, fmt.Errorf("%w: containers are nested more than %d deep", ErrWrapper, maxNesting)
 	}
 	return unwrap(b, depth)
+}
+
+// openOrSearch is open for a whole file: one that is no known container and no OTA file may be an unknown container.
+func (u *unwrapper) openOrSearch(b []byte, depth int) (*File, error) {
+	if u.containerOf(b) == nil && !bytes.HasPrefix(b, magicBytes) {
+		return search(b)
+	}
+	return u.open(b, depth)
 }
 
 // containerOf recognises the container that b is. No container starts like an OTA file, so what does is none, whatever
@@ -98,7 +109,7 @@ func (f *File) wrapIn(container string) {
 // block size, at 36 the number of blocks, from 40 on a SHA-256 digest of each block; then the image, then a tail of 512
 // bytes with a signature.
 func (u *unwrapper) ikea(b []byte, depth int) (*File, error) {
-	const fixed = 40
+	const fixed, ikeaTail = 40, 512
 	if len(b) < fixed {
 		return nil, fmt.Errorf("%w: an %s container has at least %d bytes, there are %d", ErrTruncated, wrapperIKEA, fixed, len(b))
 	}
@@ -115,6 +126,11 @@ func (u *unwrapper) ikea(b []byte, depth int) (*File, error) {
 	f, err := u.inner(wrapperIKEA, int(offset), image, depth)
 	if err != nil {
 		return nil, err
+	}
+	if tail := uint64(len(b)) - offset - size; tail < ikeaTail {
+		f.Warnings = append(f.Warnings, fmt.Sprintf("the signature behind the image has %d bytes instead of %d", tail, ikeaTail))
+	} else {
+		f.Trailing += int(tail - ikeaTail)
 	}
 	digests := b[fixed:offset]
 	f.wrapperChecks = append(f.wrapperChecks,

@@ -151,7 +151,11 @@ func TestVerify(t *testing.T) {
 		{"Telink with size 0", file(edit(telink(pattern(1000)), 0x18, 0, 0)), []string{"Telink CRC-32 failed"}, "less than its own header"},
 		{"Telink with a size at the limit", file(edit(telink(pattern(1000)), 0x18, 0xFF, 0xFF, 0xFF, 0xFF)), []string{"Telink CRC-32 failed"}, "4294967295 bytes"},
 		{"too short for Telink", file(telink(nil)[:27]), nil, ""},
-		{"GBL with an element length that does not fit", raw(h, le16(0), le32(9999), gbl(pattern(10))), nil, ""},
+		{"GBL with an element length that does not fit", raw(h, le16(0), le32(9999), gbl(pattern(10))), []string{"Silicon Labs GBL CRC-32 passed"}, ""},
+		{"GBL with an element length that does not fit, changed", edit(raw(h, le16(0), le32(9999), gbl(pattern(10))), 90, 0xAA), []string{"Silicon Labs GBL CRC-32 failed"}, "expected "},
+		{"Telink in 0xF000 with a length that does not fit", raw(h, le16(0xF000), le32(9999), []byte{1, 0x0C}, telink(pattern(10))), []string{"Telink CRC-32 passed"}, ""},
+		{"EBL behind elements that do not add up", raw(h, element(0xF7BD, pattern(10)), le16(0), le32(9999), ebl(pattern(10))), []string{"Silicon Labs EBL CRC-32 passed"}, ""},
+		{"five bytes that are no element", raw(h, element(0, pattern(10)), []byte{0xEB, 0x17, 0xA6, 0x03, 0}), []string{"Silicon Labs GBL CRC-32 failed"}, "ends at offset 0"},
 		{"GBL with no element around it", raw(h, gbl(pattern(10))), []string{"Silicon Labs GBL CRC-32 passed"}, ""},
 
 		{"IKEA", signed, []string{"IKEA block digests passed", "IKEA signature notVerifiable"}, "3 blocks"},

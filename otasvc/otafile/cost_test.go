@@ -1,0 +1,76 @@
+package otafile_test
+
+import (
+	"bytes"
+	"runtime"
+	"testing"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+)
+
+// costly are inputs that are made to cost as much as an input of their size can: those that Parse refuses, and some that
+// it takes.
+func costly(t testing.TB) []malformedCase {
+	const size = 8 << 20 // half of what is fetched at most, where nobody has configured more
+	cases := append(malformed(t), bombs(t)...)
+	image := testImage(1000)
+	zeros := make([]byte, size)
+	for name, b := range map[string][]byte{
+		"as many elements as are read, each with a code":   raw(testHeader(), bytes.Repeat(element(3, pattern(16)), 4096), make([]byte, size)),
+		"as many elements as are read, each with firmware": raw(testHeader(), bytes.Repeat(element(0, gbl(pattern(2000))), 4096)),
+		"nothing but magics":                               bytes.Repeat(magic, size/4),
+		"headers that are cut short":                       bytes.Repeat(raw(testHeader())[:56:56], size/56),
+		"magics and a header":                              join(bytes.Repeat(magic, size/4), image),
+		"IKEA with blocks of one byte":                     ikeaBlocks(otafile.Build(testHeader(), zeros[:200_000]), 1),
+		"zip in zip in zip, large":                         zipOf(t, archived{"b.zip", zipOf(t, archived{"c.zip", zipOf(t, archived{"i.ota", otafile.Build(testHeader(), zeros)})})}),
+		"gzipped tar with one large image":                 gzipOf(t, tarOf(t, archived{"i.ota", otafile.Build(testHeader(), make([]byte, 30<<20))})),
+		"zip with many empty zips":                         zipOf(t, repeated(5000, archived{"a.zip", zipOf(t)})...),
+		"zip with many small zips":                         zipOf(t, repeated(3000, archived{"a.zip", zipOf(t, archived{"i.ota", image})})...),
+	} {
+		cases = append(cases, malformedCase{name: name, bytes: b})
+	}
+	return cases
+}
+
+var magic = []byte{0x1E, 0xF1, 0xEE, 0x0B}
+
+func repeated(n int, f archived) []archived {
+	all := make([]archived, n)
+	for i := range all {
+		all[i] = f
+	}
+	return all
+}
+
+// Whatever comes in, reading and verifying it allocates no more than a few times what containers may unpack to.
+func TestHostileFilesAllocBounded(t *testing.T) {
+	const most = 3 * 32 << 20 // bytes in all; not at once, since the collector may take them back
+	for _, c := range costly(t) {
+		t.Run(c.name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			if f, err := otafile.Parse(c.bytes); err == nil {
+				f.Verify()
+			}
+			runtime.ReadMemStats(&after)
+			if got := after.TotalAlloc - before.TotalAlloc; got > most {
+				t.Errorf("%d bytes were allocated for an input of %d, at most %d should be", got, len(c.bytes), uint64(most))
+			} else if testing.Verbose() {
+				t.Logf("%d bytes for an input of %d", got, len(c.bytes))
+			}
+		})
+	}
+}
+
+// BenchmarkHostile is what such an input costs in time.
+func BenchmarkHostile(b *testing.B) {
+	for _, c := range costly(b) {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				if f, err := otafile.Parse(c.bytes); err == nil {
+					f.Verify()
+				}
+			}
+		})
+	}
+}
