@@ -161,7 +161,7 @@ func (c *conn) step() (wait time.Duration, err error) {
 	}
 	expired := d.inFlight
 	d.inFlight = nil
-	if expired != nil {
+	if expired != nil && !expired.unanswered() {
 		d.timeouts++
 	}
 	timeouts := d.timeouts
@@ -180,11 +180,16 @@ func (c *conn) step() (wait time.Duration, err error) {
 		d.probe = next
 	}
 	if next != nil {
-		d.inFlight, d.deadline = next, now+d.opts.CommandTimeout
+		wait = next.patience(d.opts.CommandTimeout)
+		d.inFlight, d.deadline = next, now+wait
 	}
 	d.mu.Unlock()
 
-	if expired != nil {
+	switch {
+	case expired == nil:
+	case expired.unanswered():
+		expired.finish(Status{}, nil)
+	default:
 		c.waiting.forget(expired)
 		expired.finish(Status{}, noAnswer(expired.typ, d.opts.CommandTimeout))
 	}
@@ -195,7 +200,7 @@ func (c *conn) step() (wait time.Duration, err error) {
 		return d.opts.ProbeInterval - idle, nil
 	}
 	c.send(next)
-	return d.opts.CommandTimeout, nil
+	return wait, nil
 }
 
 // send hands a command to the writer. If a port does not take even what is waiting already, the command's time-out tells.
@@ -258,7 +263,9 @@ func (c *conn) write(wire []byte, cmd *command) error {
 func (c *conn) expect(wire []byte, cmd *command) {
 	at := c.now()
 	if cmd != nil {
-		c.waiting.push(expected{typ: cmd.typ, cmd: cmd, at: at})
+		if !cmd.unanswered() {
+			c.waiting.push(expected{typ: cmd.typ, cmd: cmd, at: at})
+		}
 		c.d.opts.Observer.FrameSent(cmd.typ)
 		return
 	}

@@ -98,6 +98,7 @@ type Observer interface {
 type Options struct {
 	Dialer   Dialer
 	Handler  Handler
+	Monitor  Monitor      // may be nil
 	Observer Observer     // may be nil
 	Logger   *slog.Logger // may be nil
 	// CommandTimeout is how long the status of a command may take. Two commands in a row without one: the connection

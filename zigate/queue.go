@@ -10,6 +10,7 @@ import (
 type command struct {
 	typ   MsgType
 	frame []byte
+	asker any // what the Monitor knows it by
 	done  func(Status, error)
 }
 
@@ -22,6 +23,29 @@ func (c *command) finish(s Status, err error) {
 	if c.done != nil {
 		c.done(s, err)
 	}
+}
+
+// A dongle executes these without a status: they are the answers of a host that keeps its storage.
+const (
+	firstUnanswered MsgType = 0x8200
+	lastUnanswered  MsgType = 0x8300
+)
+
+// unanswered tells whether no status is to be expected.
+func (c *command) unanswered() bool {
+	return c.typ >= firstUnanswered && c.typ <= lastUnanswered
+}
+
+// byteTime is how long a byte takes on the serial line at DefaultBaud.
+const byteTime = time.Second / (DefaultBaud / 10)
+
+// patience is how long the command keeps others waiting at most: until its status must have come, or, where none will,
+// until it is over the line.
+func (c *command) patience(timeout time.Duration) time.Duration {
+	if c.unanswered() {
+		return time.Duration(len(c.frame)) * byteTime
+	}
+	return timeout
 }
 
 // failure is a command that ends without a status.
@@ -37,7 +61,24 @@ type failure struct {
 // ErrNoAnswer, ErrQueueFull or ErrTooLong. It is called from a goroutine of the dongle, or, when Run has not begun or
 // has returned, before Submit returns. It must not block. nil is allowed.
 func (d *Dongle) Submit(cmd Message, done func(Status, error)) {
+	d.SubmitFor(nil, cmd, done)
+}
+
+// SubmitFor is Submit for somebody whom the Monitor is told when the status comes; nil is this program itself.
+func (d *Dongle) SubmitFor(asker any, cmd Message, done func(Status, error)) {
 	c, size := newCommand(cmd, done)
+	c.asker = asker
+	d.submit(c, size)
+}
+
+// SubmitFrame is SubmitFor for a frame as it is, START and END included, which is written unchanged. It must be one that
+// a dongle accepts; wire must not be changed any more. Types 0x8200 to 0x8300, which dongles execute without a status,
+// end with a zero Status and nil once they are over the line.
+func (d *Dongle) SubmitFrame(asker any, t MsgType, wire []byte, done func(Status, error)) {
+	d.submit(&command{typ: t, frame: wire, asker: asker, done: done}, 0)
+}
+
+func (d *Dongle) submit(c *command, size int) {
 	d.mu.Lock()
 	var err error
 	switch {
@@ -167,6 +208,26 @@ func (d *Dongle) answered(c *command, s Status) {
 		err = &StatusError{Status: s}
 	}
 	c.finish(s, err)
+	notify(d.wake)
+}
+
+// bootPatience is how long ago a command must have been written to count as lost when the dongle says that it starts:
+// what is written to a dongle that has started is answered within a few milliseconds.
+const bootPatience = 100 * time.Millisecond
+
+// restarted ends a command that a reset has taken with it, so that others need not wait for its time-out.
+func (c *conn) restarted() {
+	d := c.d
+	d.mu.Lock()
+	lost := d.inFlight
+	if lost == nil || lost.unanswered() || !c.connected() || c.now()-(d.deadline-d.opts.CommandTimeout) < bootPatience {
+		d.mu.Unlock()
+		return
+	}
+	d.inFlight, d.probe = nil, nil
+	d.mu.Unlock()
+	c.waiting.forget(lost)
+	lost.finish(Status{}, fmt.Errorf("%s (%s): %w: it has restarted", lost.typ, lost.typ.Name(), ErrNoAnswer))
 	notify(d.wake)
 }
 

@@ -66,6 +66,10 @@ func (c *conn) receive(f Frame) error {
 	if tracer := c.d.tracer.Load(); tracer != nil {
 		(*tracer)(FromDongle, f)
 	}
+	monitor := c.d.opts.Monitor
+	if monitor != nil && f.Type != TypeStatus && f.Type != TypeImageBlockRequest {
+		monitor.HandleFrame(f)
+	}
 	payload, lqi, err := f.Message()
 	if err != nil {
 		c.unusable(ReasonNoLQI, f, err)
@@ -77,14 +81,20 @@ func (c *conn) receive(f Frame) error {
 			c.unusable(ReasonShort, f, err)
 			return nil
 		}
-		return c.answerBlock(at)
+		err := c.answerBlock(at)
+		if monitor != nil {
+			monitor.HandleFrame(f)
+		}
+		return err
 	case TypeStatus:
 		if err := c.status.Parse(payload); err != nil {
 			c.unusable(ReasonShort, f, err)
 			return nil
 		}
-		c.handleStatus(at.Sub(c.start), lqi)
+		c.handleStatus(f, at.Sub(c.start), lqi)
 		return nil
+	case TypePDMLoaded, TypeRestart, TypeFactoryNewRestart:
+		c.restarted()
 	}
 	m, err := ParseMessage(f.Type, payload)
 	switch {
@@ -125,7 +135,7 @@ func (c *conn) answerBlock(at time.Time) error {
 }
 
 // handleStatus gives c.status to whom it belongs.
-func (c *conn) handleStatus(now time.Duration, lqi uint8) {
+func (c *conn) handleStatus(f Frame, now time.Duration, lqi uint8) {
 	s := &c.status
 	if s.Form == StatusFormBuffers {
 		c.d.opts.Observer.Buffers(s.NPDUUsed, s.APDUUsed)
@@ -134,6 +144,13 @@ func (c *conn) handleStatus(now time.Duration, lqi uint8) {
 		c.d.log.Debug("status", "command", s.Request, "name", s.Request.Name(), "status", s.Status, "fields", *s)
 	}
 	cmd, found := c.waiting.match(s.Request, now, c.d.opts.CommandTimeout)
+	if monitor := c.d.opts.Monitor; monitor != nil && (cmd != nil || !found) {
+		var asker any
+		if cmd != nil {
+			asker = cmd.asker
+		}
+		monitor.HandleStatus(f, s, asker, found)
+	}
 	switch {
 	case !found:
 		c.d.opts.Handler.HandleMessage(*s, lqi)

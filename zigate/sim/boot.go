@@ -25,7 +25,7 @@ func (d *Dongle) SilentReset() {
 // powerUp is the state of the RAM after the start.
 func (d *Dongle) powerUp() {
 	d.memory = memory{clockAt: d.now, rawSum: -1}
-	d.receiver = receiver{maximum: d.traits.maxLength}
+	d.receiver = zigate.NewReceiver(int(d.traits.maxLength) - 1)
 	d.input = d.input[:0]
 	d.receiveFree, d.sendFree = time.Time{}, time.Time{}
 }

@@ -41,18 +41,18 @@ func done(status uint8) outcome { return outcome{status: status} }
 // execute runs the command that the receiver holds. The fields are read from the whole buffer, not only from the bytes
 // that came with this frame: what a short command leaves out is what an earlier one left behind.
 func (d *Dongle) execute() {
-	t := zigate.MsgType(d.receiver.typ)
+	t := d.receiver.Type()
 	d.stats.Received[t]++
 	if t >= firstStorageAnswer && t <= lastStorageAnswer {
 		return
 	}
-	m, err := zigate.ParseCommand(t, d.receiver.buffer[:])
+	m, err := zigate.ParseCommand(t, d.receiver.Buffer())
 	var o outcome
 	switch {
 	case err == nil:
 		o = d.handle(m)
 	case t == zigate.TypeBind:
-		o = d.bind(d.receiver.buffer[:])
+		o = d.bind(d.receiver.Buffer())
 	case t >= firstIOCommand && t <= lastIOCommand:
 	case errors.Is(err, zigate.ErrShort): // counts that lead out of the receive buffer
 		o = done(zigate.StatusIncorrectParameter)

@@ -39,7 +39,7 @@ type Dongle struct {
 	now time.Time
 	schedule
 	lineRandom, airRandom *rand.Rand
-	receiver              receiver
+	receiver              zigate.Receiver
 	input                 []byte // received, without the END that would complete a command
 	receiveFree, sendFree time.Time
 	payload, frame        []byte // reused for what goes to the host

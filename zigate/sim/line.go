@@ -136,6 +136,9 @@ func (d *Dongle) write(p []byte) error {
 	return nil
 }
 
+// endByte ends a frame.
+const endByte = 0x03
+
 // receive lets bytes travel the line to the dongle. They travel in pieces that end with END, because nothing happens in
 // the receiver before one.
 func (d *Dongle) receive(p []byte) {
@@ -193,7 +196,7 @@ func (d *Dongle) feed(piece []byte) {
 		return
 	}
 	for _, b := range piece {
-		execute, rejected := d.receiver.feed(b)
+		execute, rejected := d.receiver.Feed(b)
 		if rejected {
 			d.stats.FramesRejected++
 		}

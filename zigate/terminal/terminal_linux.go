@@ -1,7 +1,6 @@
-package sim
+package terminal
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -16,55 +15,50 @@ import (
 // open.
 const staleAfter = 2 * time.Second
 
-// ServePTY lets hosts reach the dongle over a pseudo-terminal, as over a serial port. The terminal is in raw mode and
-// stays while hosts come and go. ready, where not nil, is told the path to open: link if that is not empty, a symbolic
-// link that replaces an earlier one and is removed at the end, else the terminal itself. ServePTY returns nil when the
-// context ends, or the dongle stops.
-func (d *Dongle) ServePTY(ctx context.Context, link string, ready func(path string)) error {
-	master, slave, err := openTerminal()
-	if err != nil {
-		return fmt.Errorf("open a pseudo-terminal: %w", err)
-	}
-	defer slave.Close() // held open, so that the terminal does not hang up when a host closes it
-	path := slave.Name()
-	if link != "" {
-		if err := replaceLink(path, link); err != nil {
-			master.Close()
-			return err
-		}
-		defer os.Remove(link)
-		path = link
-	}
-	d.log.Info("serial port ready", "path", path)
-	if ready != nil {
-		ready(path)
-	}
-	err = d.serve(ctx, &terminal{master: master, slave: slave, staleAfter: staleAfter})
-	if ctx.Err() != nil || errors.Is(err, os.ErrClosed) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("serve %s: %w", path, err)
-	}
-	return nil
-}
-
-// terminal is the master side. It throws away what no host has read for a while, so that the next one does not find it.
-type terminal struct {
+// Terminal is the side of a pseudo-terminal that plays the dongle. The terminal is in raw mode and stays while programs
+// open and close the other side.
+type Terminal struct {
 	master, slave *os.File
+	path, link    string
 	staleAfter    time.Duration
 	once          sync.Once
-	// For Write, which is called from one goroutine.
+	slaveMu       sync.Mutex // keeps the slave open while it is asked
+	// For Write.
 	unread int
-	since  time.Time // when a host last read something, or had nothing to read
+	since  time.Time // when a program last read something, or had nothing to read
 	absent bool      // nobody reads
 }
 
-func (t *terminal) Read(p []byte) (int, error) { return t.master.Read(p) }
+// Open makes a pseudo-terminal. link, where not empty, becomes a symbolic link to it: it replaces an earlier link, never
+// a file of another kind, and Close removes it.
+func Open(link string) (*Terminal, error) {
+	master, slave, err := openTerminal()
+	if err != nil {
+		return nil, fmt.Errorf("open a pseudo-terminal: %w", err)
+	}
+	t := &Terminal{master: master, slave: slave, path: slave.Name(), staleAfter: staleAfter}
+	if link != "" {
+		if err := replaceLink(t.path, link); err != nil {
+			master.Close()
+			slave.Close()
+			return nil, err
+		}
+		t.path, t.link = link, link
+	}
+	return t, nil
+}
 
-func (t *terminal) Write(p []byte) (int, error) {
+// Path is what a program opens: the link, or the terminal itself.
+func (t *Terminal) Path() string { return t.path }
+
+// Read blocks until the program has written something, or Close.
+func (t *Terminal) Read(p []byte) (int, error) { return t.master.Read(p) }
+
+// Write throws away what no program has read for a while, so that the next one does not find it, and what does not fit:
+// bytes on a line that nobody reads are lost. It is for one goroutine.
+func (t *Terminal) Write(p []byte) (int, error) {
 	now := time.Now()
-	if unread, err := unix.IoctlGetInt(int(t.slave.Fd()), unix.TIOCINQ); err == nil {
+	if unread, ok := t.waiting(); ok {
 		if unread == 0 || unread < t.unread {
 			t.since, t.absent = now, false
 		}
@@ -89,7 +83,15 @@ func (t *terminal) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (t *terminal) writeInTime(p []byte) (int, error) {
+// waiting is how many bytes wait for a program.
+func (t *Terminal) waiting() (n int, ok bool) {
+	t.slaveMu.Lock()
+	defer t.slaveMu.Unlock()
+	n, err := unix.IoctlGetInt(int(t.slave.Fd()), unix.TIOCINQ)
+	return n, err == nil
+}
+
+func (t *Terminal) writeInTime(p []byte) (int, error) {
 	if err := t.master.SetWriteDeadline(time.Now().Add(t.staleAfter)); err != nil {
 		return 0, err
 	}
@@ -97,14 +99,27 @@ func (t *terminal) writeInTime(p []byte) (int, error) {
 }
 
 // forget throws away what waits for a host. An error only means that it stays.
-func (t *terminal) forget() {
+func (t *Terminal) forget() {
+	t.slaveMu.Lock()
 	_ = unix.IoctlSetInt(int(t.slave.Fd()), unix.TCFLSH, unix.TCIFLUSH)
+	t.slaveMu.Unlock()
 	t.unread = 0
 }
 
-func (t *terminal) Close() error {
+// Close unblocks Read and Write, and removes the link if it still leads here. A second call gets os.ErrClosed.
+func (t *Terminal) Close() error {
 	err := os.ErrClosed
-	t.once.Do(func() { err = t.master.Close() })
+	t.once.Do(func() {
+		err = nil
+		if to, lost := os.Readlink(t.link); t.link != "" && lost == nil && to == t.slave.Name() {
+			err = os.Remove(t.link)
+		}
+		err = errors.Join(err, t.master.Close())
+		// The slave was held open until now, so that the terminal does not hang up when a program closes it.
+		t.slaveMu.Lock()
+		defer t.slaveMu.Unlock()
+		err = errors.Join(err, t.slave.Close())
+	})
 	return err
 }
 

@@ -1,4 +1,4 @@
-package sim
+package zigate_test
 
 import (
 	"encoding/hex"
@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
 // accepted is a command as the receiver hands it over.
@@ -19,11 +21,11 @@ type accepted struct {
 }
 
 func receive(maximum uint16, in []byte) []accepted {
-	r := receiver{maximum: maximum}
+	r := zigate.NewReceiver(int(maximum) - 1)
 	var got []accepted
 	for _, b := range in {
-		if execute, _ := r.feed(b); execute {
-			got = append(got, accepted{Type: r.typ, Payload: hex.EncodeToString(r.buffer[:r.length])})
+		if execute, _ := r.Feed(b); execute {
+			got = append(got, accepted{Type: uint16(r.Type()), Payload: hex.EncodeToString(r.Payload())})
 		}
 	}
 	return got
@@ -103,15 +105,45 @@ func rawFrame(typ uint16, payload []byte) []byte {
 	for _, b := range payload {
 		body[4] ^= b
 	}
-	frame := []byte{startByte}
+	frame := []byte{0x01}
 	for _, b := range append(body, payload...) {
-		frame = append(frame, escapeByte, b^escapeMask)
+		frame = append(frame, 0x02, b^0x10)
 	}
-	return append(frame, endByte)
+	return append(frame, 0x03)
+}
+
+// Only a frame that needs nothing of an earlier one, and has nothing that is not its own, is whole.
+func TestReceiverWhole(t *testing.T) {
+	const endpoints = "010210450210021213f1a503"
+	tests := []struct {
+		name string
+		in   string
+		want bool
+	}{
+		{"good frame", endpoints, true},
+		{"noise before it", "7e55aa" + endpoints, true},
+		{"second END", endpoints + "03", false},
+		{"START END", endpoints + "0103", false},
+		{"START END after a command without a payload", "01021002100210021002100203" + "0103", false},
+		{"cut", endpoints + "010210450210021213f103", false},
+		{"surplus", "010210450210021213f1a55503", false},
+		{"escape before END", "010210450210021213f1a50203", false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := zigate.NewReceiver(zigate.MaxCommandPayload)
+			for _, b := range unhex(t, test.in) {
+				r.Feed(b)
+			}
+			if r.Whole() != test.want {
+				t.Errorf("whole: %t, want %t", r.Whole(), test.want)
+			}
+		})
+	}
 }
 
 func TestReceiverVectors(t *testing.T) {
-	path := filepath.Join("..", "..", "..", "shared", "frames.json")
+	path := filepath.Join("..", "..", "shared", "frames.json")
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		t.Skip("no published vectors here")
