@@ -237,6 +237,7 @@ func (s *Service) drain() (worked bool) {
 
 // turn is what the owner does after whatever woke it: look at the clock, at the downloads, at the queue, and tell.
 func (s *Service) turn(now time.Time) {
+	s.health.turn.Store(&now)
 	if !s.settled && now.Sub(s.startedAt) > settleTimeout {
 		s.settle()
 	}

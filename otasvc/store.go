@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -29,23 +30,29 @@ type state struct {
 }
 
 // store writes the state beside the old one, syncs it and renames it into place, on a goroutine of its own. Snapshots
-// that come while one is being written replace each other: only the newest matters.
+// that come while one is being written replace each other: only the newest matters. One that says what is on the disk
+// already is not written: memory cards wear out.
 type store struct {
 	path   string
 	log    *slog.Logger
 	loaded state
+	aside  string // where a file that cannot be read is to go before the first write; empty: there is none
+	onDisk []byte // what is known to be there
 
 	mu      sync.Mutex
 	pending []byte
 	after   []func()
 	closed  bool
 	wake    chan struct{}
-	failed  string // last error, told once
+	closing chan struct{}
+	failed  string    // why the last write failed; empty: it did not
+	since   time.Time // when the write under way began; zero: there is none
 }
 
-// openStore reads the state. A file that cannot be understood is set aside under another name.
+// openStore reads the state. A file that cannot be understood is set aside under another name, at the first write at
+// the latest: a disk that cannot be written is no reason not to start.
 func openStore(path string, log *slog.Logger) (*store, error) {
-	st := &store{path: path, log: log, wake: make(chan struct{}, 1)}
+	st := &store{path: path, log: log, wake: make(chan struct{}, 1), closing: make(chan struct{})}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("%w; make the folder writable for the service or set ZIGATE_OTA_STATE_DIR", err)
 	}
@@ -54,21 +61,45 @@ func openStore(path string, log *slog.Logger) (*store, error) {
 		return st, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(data, &st.loaded)
-	}
-	if err == nil && (st.loaded.Version < 1 || st.loaded.Version > stateVersion) {
-		err = fmt.Errorf("it has version %d, this program reads up to %d", st.loaded.Version, stateVersion)
+		st.loaded, err = readState(data)
 	}
 	if err == nil {
+		st.onDisk = data
 		return st, nil
 	}
-	st.loaded = state{}
-	aside := fmt.Sprintf("%s.unreadable-%s", path, time.Now().UTC().Format("20060102T150405Z"))
-	if rerr := os.Rename(path, aside); rerr != nil {
-		return nil, fmt.Errorf("the state file %s cannot be read (%w) nor set aside: %w", path, err, rerr)
+	st.aside = fmt.Sprintf("%s.unreadable-%s", path, time.Now().UTC().Format("20060102T150405Z"))
+	log.Error("the state file cannot be read; the service starts without devices and images, and sets the file aside", "file", st.aside, "err", err)
+	if err := st.setAside(); err != nil {
+		log.Error("the state file cannot be set aside, so nothing is written; make the folder writable for the service", "file", path, "err", err)
 	}
-	log.Error("the state file cannot be read; it was set aside and the service starts without devices and images", "file", aside, "err", err)
 	return st, nil
+}
+
+// readState reads a state file of this version or an older one.
+func readState(data []byte) (state, error) {
+	var st state
+	if err := json.Unmarshal(data, &st); err != nil {
+		return state{}, err
+	}
+	if st.Version < 1 || st.Version > stateVersion {
+		return state{}, fmt.Errorf("it has version %d, this program reads up to %d", st.Version, stateVersion)
+	}
+	if slices.Contains(st.Devices, nil) || slices.Contains(st.Groups, nil) {
+		return state{}, errors.New("it has an entry that is null")
+	}
+	return st, nil
+}
+
+// setAside makes room for a new file. It does nothing where nothing is in the way.
+func (st *store) setAside() error {
+	if st.aside == "" {
+		return nil
+	}
+	if err := os.Rename(st.path, st.aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	st.aside = ""
+	return nil
 }
 
 // save has a snapshot written; after is called, on any goroutine, once it or a newer one is on the disk.
@@ -98,7 +129,10 @@ func (st *store) run() {
 	for {
 		st.mu.Lock()
 		data, after, closed := st.pending, st.after, st.closed
-		st.pending, st.after = nil, nil
+		st.pending, st.after, st.since = nil, nil, time.Time{}
+		if data != nil {
+			st.since = time.Now()
+		}
 		st.mu.Unlock()
 		if data == nil {
 			if closed {
@@ -107,7 +141,7 @@ func (st *store) run() {
 			<-st.wake
 			continue
 		}
-		err := writeSynced(st.path, data)
+		err := st.write(data)
 		st.report(err)
 		// An answer is owed even where the disk is full: what was asked for is in force, and the trouble is told.
 		for _, f := range after {
@@ -118,10 +152,29 @@ func (st *store) run() {
 			if st.pending == nil {
 				st.pending = data
 			}
+			st.since = time.Time{}
 			st.mu.Unlock()
-			time.Sleep(saveRetry)
+			select {
+			case <-time.After(saveRetry):
+			case <-st.closing:
+			}
 		}
 	}
+}
+
+func (st *store) write(data []byte) error {
+	if bytes.Equal(data, st.onDisk) {
+		return nil
+	}
+	if err := st.setAside(); err != nil {
+		return err
+	}
+	st.onDisk = nil // from here on it may be the old or the new one
+	if err := writeSynced(st.path, data); err != nil {
+		return err
+	}
+	st.onDisk = data
+	return nil
 }
 
 func (st *store) report(err error) {
@@ -132,9 +185,25 @@ func (st *store) report(err error) {
 		st.log.Info("the state is written again")
 		st.failed = ""
 	case err != nil && err.Error() != st.failed:
-		st.log.Error("the state cannot be written; what changes now is lost if the service stops", "err", err)
+		st.log.Error("the state cannot be written, it is tried again; what changes now is lost if the service stops", "err", err)
 		st.failed = err.Error()
 	}
+}
+
+// slowDisk is how long a write may take before it is a trouble. A worn memory card takes seconds.
+const slowDisk = 30 * time.Second
+
+// health is nil, or why the state is not on the disk.
+func (st *store) health() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.failed != "" {
+		return errors.New("the state cannot be written: " + st.failed)
+	}
+	if !st.since.IsZero() && time.Since(st.since) > slowDisk {
+		return fmt.Errorf("the disk has taken longer than %v to write the state", slowDisk)
+	}
+	return nil
 }
 
 // close writes a last snapshot and ends run.
@@ -142,16 +211,17 @@ func (st *store) close(snapshot []byte) {
 	st.mu.Lock()
 	st.pending, st.closed = snapshot, true
 	st.mu.Unlock()
+	close(st.closing)
 	select {
 	case st.wake <- struct{}{}:
 	default:
 	}
 }
 
-// writeSynced replaces a file such that a power cut leaves the old or the new one, whole.
+// writeSynced replaces a file such that a power cut leaves the old or the new one, whole. What a power cut leaves beside
+// it is overwritten the next time.
 func writeSynced(path string, data []byte) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".tmp-*")
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -174,7 +244,7 @@ func writeSynced(path string, data []byte) (err error) {
 	if err = os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	d, err := os.Open(dir)
+	d, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}

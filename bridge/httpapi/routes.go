@@ -33,9 +33,7 @@ func (s *Server) routes() http.Handler {
 		ErrorLog:      slog.NewLogLogger(s.log.Handler(), slog.LevelError),
 		ErrorHandling: promhttp.ContinueOnError, // one bad series must not take the others away
 	}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, "text/plain; charset=utf-8", []byte("ok"))
-	})
+	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", s.readiness)
 	if s.options.Drivers != nil {
 		mux.Handle("GET /driver/", s.options.Drivers)
@@ -59,6 +57,18 @@ func guard(next http.Handler) http.Handler {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
 		next.ServeHTTP(w, r)
 	})
+}
+
+// health answers 200 while the service is alive, else 503 and why not. What comes back by itself, like a dongle that was
+// pulled out, is no reason for a restart and is told by readiness only.
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	status, text := http.StatusOK, "ok"
+	if s.options.Alive != nil {
+		if err := s.options.Alive(); err != nil {
+			status, text = http.StatusServiceUnavailable, err.Error()
+		}
+	}
+	answer(w, status, "text/plain; charset=utf-8", []byte(text))
 }
 
 type readiness struct {

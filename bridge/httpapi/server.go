@@ -31,6 +31,9 @@ type Options struct {
 	Addr string
 	// Registry is what /metrics tells.
 	Registry *prometheus.Registry
+	// Alive returns why the service can only be helped by a restart, for /healthz; nil, and nil without it: it is alive. It
+	// must not block.
+	Alive func() error
 	// Checks are asked at each request of /readyz, in parallel with other requests. Each has a name of its own.
 	Checks []Check
 	// Drivers serves /driver/<name>/<file>; nil: nothing is there.

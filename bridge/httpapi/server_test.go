@@ -203,6 +203,27 @@ func TestChecksAreAskedEachTime(t *testing.T) {
 	}
 }
 
+// TestHealth: only what a restart helps against is told by /healthz.
+func TestHealth(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		alive  func() error
+		status int
+		want   string
+	}{
+		{"nobody says otherwise", nil, 200, "ok"},
+		{"alive", passing, 200, "ok"},
+		{"stuck", failing, 503, failing().Error()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			base, _ := start(t, httpapi.Options{Alive: tt.alive, Checks: []httpapi.Check{{"dongle", failing}}})
+			if got := do(t, "GET", base+"/healthz"); got.status != tt.status || got.body != tt.want {
+				t.Errorf("status %d, body %q", got.status, got.body)
+			}
+		})
+	}
+}
+
 // broken is a collector whose series cannot be made.
 type broken struct{ desc *prometheus.Desc }
 

@@ -6,11 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/url"
 	"os"
+	"strings"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
@@ -43,13 +43,16 @@ type app struct {
 	frames  *bridge.Frames // nil: frames are not published
 	http    *httpapi.Server
 	ready   chan struct{}
+	logger  *logger
 
+	supervisor supervisor
 	brokerDone chan struct{} // closed when the embedded broker has stopped, or could not start
 }
 
 // newApp puts the parts together. home is the simulated dongle to be used where the configuration says "sim"; nil makes one.
-func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
-	a := &app{cfg: cfg, log: log, ready: make(chan struct{}), brokerDone: make(chan struct{})}
+func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
+	log := logger.Logger
+	a := &app{cfg: cfg, log: log, logger: logger, ready: make(chan struct{}), brokerDone: make(chan struct{})}
 	meters := metrics.New(version, commit)
 
 	dialer, err := a.dialer(home)
@@ -129,13 +132,18 @@ func newApp(cfg Config, log *slog.Logger, home *sim.Dongle) (*app, error) {
 	a.bridge = bridge.New(bridgeOptions)
 	a.http = httpapi.New(httpapi.Options{
 		Addr: string(cfg.HTTP.Addr), Registry: meters.Registry(), Drivers: images.DriverHandler(), Logger: log,
-		Checks: []httpapi.Check{
-			{Name: "dongle", Check: a.service.DongleHealth},
-			{Name: "mqtt", Check: a.client.Health},
-			{Name: "state", Check: a.service.StoreHealth},
-		},
+		Alive: a.service.Alive, Checks: a.checks(),
 	})
 	return a, nil
+}
+
+// checks is what has to be well for upgrades to be done.
+func (a *app) checks() []httpapi.Check {
+	return []httpapi.Check{
+		{Name: "dongle", Check: a.service.DongleHealth},
+		{Name: "mqtt", Check: a.client.Health},
+		{Name: "state", Check: a.service.StoreHealth},
+	}
 }
 
 // dialer is the way to the dongle.
@@ -154,6 +162,33 @@ func (a *app) dialer(home *sim.Dongle) (zigate.Dialer, error) {
 	return dialer, nil
 }
 
+// alive asks the service as a stranger would, so that its HTTP server and its heart are both seen to work.
+func (a *app) alive(ctx context.Context) error {
+	_, err := askHealth(ctx, a.httpAddr(), "/healthz")
+	return err
+}
+
+// status is the state of the service in a line.
+func (a *app) status() string {
+	var trouble []string
+	for _, check := range a.checks() {
+		if err := check.Check(); err != nil {
+			trouble = append(trouble, check.Name+": "+err.Error())
+		}
+	}
+	if len(trouble) == 0 {
+		return "ready for upgrades"
+	}
+	return strings.Join(trouble, "; ")
+}
+
+// supervise tells systemd how the service is, where it was started by that.
+func (a *app) supervise(ctx context.Context) error {
+	s := a.supervisor
+	s.alive, s.status, s.ready, s.log = a.alive, a.status, a.ready, a.log
+	return s.Run(ctx)
+}
+
 // taskFunc makes a task of a function.
 type taskFunc func(ctx context.Context) error
 
@@ -163,7 +198,7 @@ func (f taskFunc) Run(ctx context.Context) error { return f(ctx) }
 // last word for the dongle, then the dongle's connection, then the MQTT client, which still has to say what they did,
 // then the embedded broker and the simulated dongle.
 func (a *app) Run(ctx context.Context) error {
-	var base []task
+	base := []task{a.logger}
 	if a.broker != nil {
 		base = append(base, taskFunc(func(ctx context.Context) error {
 			defer close(a.brokerDone)
@@ -174,7 +209,7 @@ func (a *app) Run(ctx context.Context) error {
 		base = append(base, a.home)
 	}
 	service := taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, a.dongle, a.bridge) })
-	work := []task{service, a.catalog, a.http, taskFunc(a.announceReady)}
+	work := []task{service, a.catalog, a.http, taskFunc(a.announceReady), taskFunc(a.supervise)}
 	if a.births != nil {
 		work = append(work, a.births)
 	}
@@ -239,19 +274,12 @@ func serve(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
+	a.supervisor = newSupervisor(c.environ)
 	err = a.Run(ctx)
 	if err == nil {
 		log.Info("stopped")
 	}
 	return err
-}
-
-func newLogger(w io.Writer, cfg LogConfig) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.Level}
-	if cfg.Format == LogJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // watch is the configuration in the service's terms.

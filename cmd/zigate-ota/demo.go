@@ -67,11 +67,11 @@ func demo(ctx context.Context, c call) (err error) {
 	}
 	defer server.close()
 
-	log := newLogger(c.stderr, cfg.Log)
 	if !cfg.isSet("ZIGATE_OTA_LOG_LEVEL") {
 		// What the service has to say comes over MQTT; only trouble is worth a line here.
-		log = slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+		cfg.Log.Level = slog.LevelError
 	}
+	log := newLogger(c.stderr, cfg.Log)
 	home := newSimulation(devices, *speed, sim.V1_323)
 	a, err := newApp(cfg, log, home)
 	if err != nil {

@@ -21,27 +21,36 @@ func healthcheck(ctx context.Context, c call) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	url := "http://" + reachable(string(cfg.HTTP.Addr)) + "/readyz"
+	answer, err := askHealth(ctx, reachable(string(cfg.HTTP.Addr)), "/readyz")
+	if answer != "" {
+		fmt.Fprintln(c.stdout, answer)
+	}
+	return err
+}
+
+// askHealth asks the service that listens on an address how it is. The answer is returned also where it is not well.
+func askHealth(ctx context.Context, addr, path string) (answer string, err error) {
+	url := "http://" + addr + path
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	// Straight to the service, whatever proxy the environment names.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("the service does not answer at %s (ZIGATE_OTA_HTTP_ADDR): %w", url, err)
+		return "", fmt.Errorf("the service does not answer at %s (ZIGATE_OTA_HTTP_ADDR): %w", url, err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<16))
 	if err != nil {
-		return fmt.Errorf("reading the answer of %s: %w", url, err)
+		return "", fmt.Errorf("reading the answer of %s: %w", url, err)
 	}
-	fmt.Fprintln(c.stdout, strings.TrimSpace(string(body)))
+	answer = strings.TrimSpace(string(body))
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("the service is not ready: %s", res.Status)
+		return answer, fmt.Errorf("the service is not ready: %s", res.Status)
 	}
-	return nil
+	return answer, nil
 }
 
 // reachable is the address under which a server that listens on addr is reached from this machine.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -116,7 +115,7 @@ func BenchmarkServedBlock(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	a, err := newApp(cfg, slog.New(slog.DiscardHandler), nil)
+	a, err := newApp(cfg, newLogger(io.Discard, cfg.Log), nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// logger is the service's logger, with a level that can be changed while it runs.
+type logger struct {
+	*slog.Logger
+	level      slog.LevelVar // the least severe level that is written
+	configured slog.Level
+}
+
+func newLogger(w io.Writer, cfg LogConfig) *logger {
+	l := &logger{configured: cfg.Level}
+	l.level.Set(cfg.Level)
+	options := &slog.HandlerOptions{Level: &l.level}
+	var handler slog.Handler = slog.NewTextHandler(w, options)
+	if cfg.Format == LogJSON {
+		handler = slog.NewJSONHandler(w, options)
+	}
+	l.Logger = slog.New(newLimiter(handler))
+	return l
+}
+
+// Run lets SIGHUP switch between the configured level and debug, until ctx is done: a process cannot read its
+// environment again, and to look closer for a while is what a running service is asked for.
+func (l *logger) Run(ctx context.Context) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-signals:
+			l.toggle(ctx)
+		}
+	}
+}
+
+func (l *logger) toggle(ctx context.Context) {
+	before, now := l.level.Level(), slog.LevelDebug
+	if before != l.configured {
+		now = l.configured
+	}
+	l.level.Set(now)
+	// Severe enough to be seen at the new level, whatever that is.
+	l.Log(ctx, max(slog.LevelInfo, now), "the log level was changed by SIGHUP", "from", before, "to", now)
+}
