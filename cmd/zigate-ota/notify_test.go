@@ -150,7 +150,9 @@ func TestSupervisedProcess(t *testing.T) {
 		if err := service.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		service.stderr.await(t, now, func(line string) bool { return strings.Contains(line, "changed by SIGHUP") && strings.Contains(line, now) })
+		service.stderr.await(t, now, func(line string) bool {
+			return strings.Contains(line, "changed by SIGHUP") && strings.Contains(line, now)
+		})
 	}
 	if err := service.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
