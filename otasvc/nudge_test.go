@@ -1,0 +1,45 @@
+package otasvc_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// A device that stopped asking in mid-download, because the dongle lost its header without a word or because it restarted
+// unheard, goes on within a minute and in the same attempt: it is not left to the stall time-out.
+func TestSilenceInMidDownload(t *testing.T) {
+	mishaps := map[string]func(w *world){
+		"the dongle restarts without a word":     func(w *world) { w.sim.SilentReset() },
+		"the connection and the header are lost": func(w *world) { w.sim.Disconnect(); w.sim.SilentReset() },
+		"the device restarts, and its announce is lost": func(w *world) {
+			w.losing(func(m zigate.Message) bool {
+				_, is := m.(zigate.DeviceAnnounce)
+				return is
+			})
+			w.sim.Device(bulb).PowerOff()
+			time.Sleep(5 * time.Second)
+			w.sim.Device(bulb).PowerOn()
+		},
+	}
+	for name, mishap := range mishaps {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+				data := upgraded(w, 12_000)
+				w.within(time.Minute, "the download has begun", func() bool {
+					u := w.sink.device(bulb).Upgrade
+					return u != nil && u.Offset > 1000
+				})
+				mishap(w)
+				u := w.ended(4*time.Minute, bulb)
+				if u.State != otasvc.Succeeded || u.Attempt != 1 {
+					t.Errorf("%s (%s) in attempt %d", u.State, u.Reason, u.Attempt)
+				}
+				w.holds(bulb, 2, data)
+			})
+		})
+	}
+}
