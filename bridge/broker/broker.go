@@ -1,6 +1,6 @@
 // Package broker is a small MQTT broker inside the service, for those who have none: Home Assistant and
-// scripts connect to it as to any other. It knows nothing of the topics that pass through it. What it
-// holds is in memory; the service publishes everything again when it starts.
+// scripts connect to it as to any other. It knows nothing of the topics that pass through it. Retained
+// messages outlive a restart; sessions and what waits in them do not.
 package broker
 
 import (
@@ -33,7 +33,10 @@ type Options struct {
 	Addr string
 	// Username and Password, where set, are asked of everyone but connections inside the process.
 	Username, Password string
-	Logger             *slog.Logger
+	// RetainedFile is where retained messages are kept over a restart; its folder must exist. Empty:
+	// they are not. Of an MQTT 5 message the topic, payload, quality of service and expiry are kept.
+	RetainedFile string
+	Logger       *slog.Logger
 }
 
 // Broker is an MQTT 3.1, 3.1.1 and 5 broker.
@@ -115,6 +118,16 @@ func (b *Broker) Run(ctx context.Context) error {
 	if err := server.AddHook(&retained{server: server, log: b.log}, nil); err != nil {
 		return fmt.Errorf("embedded MQTT broker: %w", err)
 	}
+	var kept *keeper
+	if b.options.RetainedFile != "" {
+		kept = newKeeper(b.options.RetainedFile, server, b.log)
+		if err := kept.load(time.Now()); err != nil {
+			return err
+		}
+		if err := server.AddHook(kept, nil); err != nil {
+			return fmt.Errorf("embedded MQTT broker: %w", err)
+		}
+	}
 	near := newListener(nearID, nil)
 	attached := []*listener{near}
 	if socket != nil {
@@ -142,6 +155,9 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.warnOpen(socket.Addr())
 	}
 
+	if kept != nil {
+		kept.run(ctx)
+	}
 	<-ctx.Done()
 	b.mu.Lock()
 	b.near = nil
@@ -149,6 +165,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	err := server.Close()
 	for _, l := range attached {
 		l.clients.Wait()
+	}
+	if kept != nil {
+		kept.save()
 	}
 	if err != nil {
 		return fmt.Errorf("embedded MQTT broker: closing: %w", err)

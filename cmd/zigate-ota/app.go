@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -101,7 +102,8 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 	}
 	if cfg.MQTT.Embedded() {
 		a.broker = broker.New(broker.Options{
-			Addr: string(cfg.Broker.Addr), Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(), Logger: log,
+			Addr: string(cfg.Broker.Addr), Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(),
+			RetainedFile: filepath.Join(cfg.StateDir, "retained.json"), Logger: log,
 		})
 		options.OpenConnection = func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 			select { // both start at the same time
