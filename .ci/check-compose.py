@@ -57,6 +57,23 @@ for profile in ("demo", "dongle"):
     if not {"mosquitto", "prometheus", "grafana"} < services:
         mistakes.append(f"profile {profile} has only {sorted(services)}")
 
+# What "docker compose up" runs without a profile on the command line, and what else the file beside it says.
+variables = set(re.findall(r"\$\{([A-Z_]+):-", open(path, encoding="utf-8").read()))
+offered, profiles = set(), None
+with open(os.path.join(os.path.dirname(path), ".env"), encoding="utf-8") as file:
+    for line in file:
+        if found := re.match(r"(#?)([A-Z_]+)=(.*)$", line.strip()):
+            if found[2] == "COMPOSE_PROFILES":
+                profiles = found[3]
+            else:
+                offered.add(found[2])
+                if not found[1]:
+                    mistakes.append(f".env sets {found[2]}, which is for the user to set")
+if profiles != "demo":
+    mistakes.append(f".env does not have the demo run, but {profiles}")
+for name in sorted(variables ^ offered):
+    mistakes.append(f"{name} stands in only one of .env and {path}")
+
 for mistake in mistakes:
     print(f"{path}: {mistake}")
 sys.exit(bool(mistakes))

@@ -1,24 +1,14 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 )
-
-// metricNames are the metrics of the service, without the prefix zigate_ota_: what dashboards and rules may ask for.
-const metricNames = `serial_frames_total serial_frame_errors_total serial_reconnects_total dongle_up
-	dongle_buffers_in_use block_requests_total block_response_seconds block_bytes_total upgrades upgrades_finished_total
-	upgrade_duration_seconds device_progress_ratio device_bytes_per_second device_current_version
-	delivery_failures_total image_fetches_total images mqtt_connected mqtt_outbox_messages mqtt_outbox_dropped_total
-	commands_total build_info`
 
 // deployFiles returns the files that people deploy the service with, by their path from the root of the repository.
 func deployFiles(t *testing.T) map[string]string {
@@ -102,106 +92,4 @@ func TestExampleIsTaken(t *testing.T) {
 
 func withoutSources(c Config) string {
 	return regexp.MustCompile(`  # .*`).ReplaceAllString(c.String(), "")
-}
-
-// A dashboard asks for metrics that exist, and every metric is on it.
-func TestDashboardMetrics(t *testing.T) {
-	known := strings.Fields(metricNames)
-	var seen []string
-	metric := regexp.MustCompile(`\bzigate_ota_([a-z_]+)`)
-	for path, content := range deployFiles(t) {
-		if !strings.HasPrefix(path, "deploy/grafana/") && !strings.HasPrefix(path, "deploy/prometheus/") {
-			continue
-		}
-		for _, match := range metric.FindAllStringSubmatch(content, -1) {
-			name := match[1]
-			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-				if base, ok := strings.CutSuffix(name, suffix); ok && slices.Contains(known, base) {
-					name = base
-				}
-			}
-			seen = append(seen, name)
-			if !slices.Contains(known, name) {
-				t.Errorf("%s asks for zigate_ota_%s, which the service does not have", path, name)
-			}
-		}
-	}
-	for _, name := range known {
-		if !slices.Contains(seen, name) {
-			t.Errorf("zigate_ota_%s is on no dashboard", name)
-		}
-	}
-}
-
-// dashboard is what the tests need of Grafana's dashboard model.
-type dashboard struct {
-	UID    string
-	Panels []struct {
-		ID      int
-		Title   string
-		Type    string
-		GridPos struct{ X, Y, W, H int }
-		Targets []struct{ Expr string }
-	}
-}
-
-func loadDashboard(t *testing.T) dashboard {
-	t.Helper()
-	var d dashboard
-	if err := json.Unmarshal([]byte(deployFiles(t)["deploy/grafana/dashboards/zigate-ota.json"]), &d); err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-func TestDashboardLayout(t *testing.T) {
-	d := loadDashboard(t)
-	ids := make(map[int]string)
-	taken := make(map[[2]int]string)
-	for _, p := range d.Panels {
-		if other, ok := ids[p.ID]; ok {
-			t.Errorf("panels %q and %q have one id", p.Title, other)
-		}
-		ids[p.ID] = p.Title
-		if p.Type != "row" && len(p.Targets) == 0 {
-			t.Errorf("panel %q shows nothing", p.Title)
-		}
-		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
-			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
-				if other, ok := taken[[2]int{x, y}]; ok || x >= 24 {
-					t.Fatalf("panel %q lies on %q or beyond the edge", p.Title, other)
-				}
-				taken[[2]int{x, y}] = p.Title
-			}
-		}
-	}
-}
-
-// Prometheus understands every expression of the dashboard, with Grafana's own variables put in.
-func TestDashboardExpressions(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil && os.Getenv("CI") != "" {
-		t.Fatal("no promtool, which CI has to have (package prometheus)")
-	} else if err != nil {
-		t.Skip("no promtool")
-	}
-	var rules strings.Builder
-	rules.WriteString("groups:\n  - name: dashboard\n    rules:\n")
-	variables := strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$instance", "service")
-	for _, p := range loadDashboard(t).Panels {
-		for i, target := range p.Targets {
-			expr, err := json.Marshal(variables.Replace(target.Expr)) // a JSON string is a YAML one
-			if err != nil {
-				t.Fatal(err)
-			}
-			fmt.Fprintf(&rules, "      - record: panel:%d_%d\n        expr: %s\n", p.ID, i, expr)
-		}
-	}
-	path := filepath.Join(t.TempDir(), "rules.yml")
-	if err := os.WriteFile(path, []byte(rules.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.CommandContext(t.Context(), promtool, "check", "rules", path).CombinedOutput(); err != nil {
-		t.Errorf("promtool: %v\n%s", err, out)
-	}
 }

@@ -48,7 +48,7 @@ var readmeRunners = map[string]string{
 	"sudoedit /etc/zigate-ota/zigate-ota.env":                                                                  byTest + "TestReadmeInstallation",
 	"sudo systemctl enable --now zigate-ota":                                                                   byTest + "TestReadmeInstallation",
 	"journalctl -u zigate-ota -f":                                                                              byTest + "TestReadmeInstallation",
-	"docker compose --profile demo up":                                                                         byCI + ".ci/check-compose.py docker-compose.yml",
+	"docker compose up":                                                                                        byCI + ".ci/check-compose.py docker-compose.yml",
 	"ZIGATE_DEVICE=/dev/serial/by-id/usb-Silicon_Labs_CP2102-if00-port0 docker compose --profile dongle up -d": byCI + ".ci/check-compose.py docker-compose.yml",
 }
 
