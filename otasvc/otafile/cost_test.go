@@ -3,6 +3,8 @@ package otafile_test
 import (
 	"bytes"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"testing"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
@@ -44,6 +46,9 @@ func repeated(n int, f archived) []archived {
 
 // Whatever comes in, reading and verifying it allocates no more than a few times what containers may unpack to.
 func TestHostileFilesAllocBounded(t *testing.T) {
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("the race detector takes memory and much time of its own")
+	}
 	const most = 3 * 32 << 20 // bytes in all; not at once, since the collector may take them back
 	for _, c := range costly(t) {
 		t.Run(c.name, func(t *testing.T) {
