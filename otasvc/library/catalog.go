@@ -213,13 +213,8 @@ func stricter(a, b *uint16, of func(a, b uint16) uint16) *uint16 {
 
 // contradicts tells what is wrong about an image as this candidate's.
 func (c *Candidate) contradicts(image *Image) error {
-	h := &image.Header
-	switch {
-	case h.ManufacturerCode != c.ManufacturerCode || h.ImageType != c.ImageType || h.FileVersion != c.FileVersion:
-		return fmt.Errorf("it is for manufacturer code 0x%04X, image type 0x%04X, and has file version 0x%08X, not 0x%04X, 0x%04X and 0x%08X",
-			h.ManufacturerCode, h.ImageType, h.FileVersion, c.ManufacturerCode, c.ImageType, c.FileVersion)
-	case h.HeaderVersion == otafile.HeaderVersionThread:
-		return errors.New("it is made for Thread devices, not Zigbee ones")
+	if err := c.mismatches(image); err != nil || c.request.Force {
+		return err
 	}
 	// It may have been taken by force from elsewhere, with checks that failed. Those of the download are of no interest:
 	// they were about what was asked for then.
@@ -231,6 +226,34 @@ func (c *Candidate) contradicts(image *Image) error {
 	return nil
 }
 
+// mismatches tells what keeps an image from being this candidate's, whatever its checks say.
+func (c *Candidate) mismatches(image *Image) error {
+	h := &image.Header
+	switch {
+	case h.ManufacturerCode != c.ManufacturerCode || h.ImageType != c.ImageType || h.FileVersion != c.FileVersion:
+		return fmt.Errorf("it is for manufacturer code 0x%04X, image type 0x%04X, and has file version 0x%08X, not 0x%04X, 0x%04X and 0x%08X",
+			h.ManufacturerCode, h.ImageType, h.FileVersion, c.ManufacturerCode, c.ImageType, c.FileVersion)
+	case h.HeaderVersion == otafile.HeaderVersionThread:
+		return errors.New("it is made for Thread devices, not Zigbee ones")
+	}
+	return nil
+}
+
+// With returns the candidate, to be fetched by Ensure in another way: with force a failed check of the image or its digest
+// is no obstacle, as in [Request]; progress, where it is not nil, is told how the download goes, as there.
+func (c Candidate) With(force bool, progress func(done, total int64)) Candidate {
+	c.request.Force, c.request.Progress = force, progress
+	return c
+}
+
+// flight names what is fetched by Ensure for a candidate: who forces it gets what others do not.
+func (c *Candidate) flight() string {
+	if c.request.Force {
+		return c.Key() + " by force"
+	}
+	return c.Key()
+}
+
 // Ensure returns the image of a candidate from the store, where it gets it first if it is not there: from the image
 // folder, or from where its index says. The candidate must be as Best or All returned it. What several callers want at
 // the same time is fetched once. Errors are those of [Library.Fetch].
@@ -239,17 +262,17 @@ func (c *Candidate) contradicts(image *Image) error {
 func (k *Catalog) Ensure(ctx context.Context, c Candidate) (Image, error) {
 	for {
 		k.mu.Lock()
-		f := k.flights[c.Key()]
+		f := k.flights[c.flight()]
 		leads := f == nil
 		if leads {
 			f = &flight{done: make(chan struct{})}
-			k.flights[c.Key()] = f
+			k.flights[c.flight()] = f
 		}
 		k.mu.Unlock()
 		if leads {
 			f.image, f.err = k.ensure(ctx, &c)
 			k.mu.Lock()
-			delete(k.flights, c.Key())
+			delete(k.flights, c.flight())
 			k.mu.Unlock()
 			close(f.done)
 			return f.image, f.err
@@ -307,7 +330,11 @@ func (k *Catalog) fetch(ctx context.Context, c *Candidate) (Image, error) {
 	if c.Source == SourceIndex && c.dir == "" {
 		return l.Fetch(ctx, c.request)
 	}
-	b, err := l.readBelow(ctx, cmp.Or(c.dir, l.options.Dir), filepath.FromSlash(c.path), func(done, total int64) {})
+	progress := c.request.Progress
+	if progress == nil {
+		progress = func(done, total int64) {}
+	}
+	b, err := l.readBelow(ctx, cmp.Or(c.dir, l.options.Dir), filepath.FromSlash(c.path), progress)
 	switch {
 	case errors.Is(err, ErrAccess):
 		return Image{}, err
@@ -316,7 +343,7 @@ func (k *Catalog) fetch(ctx context.Context, c *Candidate) (Image, error) {
 	case c.Source == SourceIndex:
 		return l.take(b, c.URL, &c.request)
 	}
-	f, err := validate(b, &Request{})
+	f, err := l.validate(b, &Request{})
 	if err != nil {
 		return Image{}, fmt.Errorf("%w: %s: %w", ErrValidation, c.URL, err)
 	}

@@ -26,6 +26,8 @@ const (
 	driverTimeout = 10 * time.Minute
 )
 
+var errNotRegular = errors.New("it is no regular file")
+
 // driverDir is the driver folder. What is in it is <name>/<file>, or <file> below www/ in the package <name>.c4z.
 func (l *Library) driverDir() string { return filepath.Join(l.options.Dir, "driver") }
 
@@ -156,16 +158,24 @@ func openBelow(dir, name string) (*os.File, time.Time, error) {
 		return nil, time.Time{}, err
 	}
 	defer root.Close() // it was only read
-	// Opening a named pipe would wait for somebody to write to it.
+	// Opening a device may do something, so it is not even tried.
 	info, err := root.Stat(name)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, time.Time{}, errors.New("it is no regular file")
+		return nil, time.Time{}, errNotRegular
 	}
-	f, err := root.Open(name)
+	// What is there now may be something else: a named pipe, for one, would wait for somebody to write to it.
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if info, err = f.Stat(); err == nil && !info.Mode().IsRegular() {
+		err = errNotRegular
+	}
+	if err != nil {
+		f.Close() // it was only read
 		return nil, time.Time{}, err
 	}
 	return f, info.ModTime(), nil

@@ -53,20 +53,45 @@ func (l *Library) Fetch(ctx context.Context, request Request) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	download, err := l.get(ctx, u, request.Progress)
+	got, err := l.get(ctx, u, request.Progress)
 	if err != nil {
 		return Image{}, err
 	}
-	return l.take(download, shown(u), &request)
+	if got.unpacked != nil {
+		// Of the two the packed one counts, unless a digest is of the other.
+		if !digestsPass(got.bytes, &request) && digestsPass(got.unpacked, &request) {
+			got.bytes = got.unpacked
+		}
+	}
+	return l.take(got.bytes, shown(u), &request)
+}
+
+// fetched is what was got from a URL.
+type fetched struct {
+	bytes    []byte
+	unpacked []byte // nil, or the same without a packing that a server put around it on the way
+}
+
+func digestsPass(download []byte, request *Request) bool {
+	checks, err := checkDigests(download, request)
+	return err == nil && refuse(checks, false) == nil
 }
 
 // take checks a download and puts the image in it into the store. The URL is for people.
 func (l *Library) take(download []byte, url string, request *Request) (Image, error) {
-	f, err := validate(download, request)
+	f, err := l.validate(download, request)
 	if err != nil {
 		return Image{}, fmt.Errorf("%w: %s: %w", ErrValidation, url, err)
 	}
 	return l.keep(f, url, download)
+}
+
+// validate is the function of that name, one file at a time: unpacking a container may take much memory, and the service
+// has something better to do with its second processor.
+func (l *Library) validate(download []byte, request *Request) (*otafile.File, error) {
+	l.validating.Lock()
+	defer l.validating.Unlock()
+	return validate(download, request)
 }
 
 // keep puts the image of a file that was downloaded and validated into the store.
@@ -89,11 +114,12 @@ func Download(ctx context.Context, options Options, url string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	return l.get(ctx, u, nil)
+	got, err := l.get(ctx, u, nil)
+	return got.bytes, err
 }
 
 // get returns the bytes that are at the URL.
-func (l *Library) get(ctx context.Context, u *url.URL, progress func(done, total int64)) ([]byte, error) {
+func (l *Library) get(ctx context.Context, u *url.URL, progress func(done, total int64)) (fetched, error) {
 	if progress == nil {
 		progress = func(done, total int64) {}
 	}
@@ -103,11 +129,12 @@ func (l *Library) get(ctx context.Context, u *url.URL, progress func(done, total
 	case "http", "https":
 		return l.download(ctx, u, "", progress)
 	case "file":
-		return l.readFile(ctx, u, progress)
+		b, err := l.readFile(ctx, u, progress)
+		return fetched{bytes: b}, err
 	case "controller":
 		return l.readDriverFile(ctx, u, progress)
 	}
-	return nil, fmt.Errorf("%w: its scheme is %q; it must be http, https, file or controller", ErrPolicy, u.Scheme)
+	return fetched{}, fmt.Errorf("%w: its scheme is %q; it must be http, https, file or controller", ErrPolicy, u.Scheme)
 }
 
 // validate checks the download against the request and parses and verifies the OTA file in it. The digests become the

@@ -5,9 +5,12 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha512"
+	"crypto/x509"
 	"encoding/hex"
 	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -157,6 +160,69 @@ func TestFetchAsksForNoCompression(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Some servers pack what they send although they were asked not to. A digest may be of either.
+func TestFetchUnpacksWhatCameSo(t *testing.T) {
+	image := testImage(3000, 1)
+	packed, twice := gzipOf(t, image), gzipOf(t, gzipOf(t, image))
+	for _, c := range []struct {
+		name     string
+		sent     []byte
+		encoding string
+		request  library.Request
+		wrapper  string
+		says     string // empty: it is taken
+	}{
+		{"no digest", packed, "gzip", library.Request{}, "gzip", ""},
+		{"digest of what lies there", packed, "gzip", library.Request{SHA256: digestOf(image)}, "", ""},
+		{"digest of what was sent", packed, "gzip", library.Request{SHA512: sha512Of(packed)}, "gzip", ""},
+		{"by its old name", packed, "X-GZIP", library.Request{SHA256: digestOf(image)}, "", ""},
+		{"packed, and packed again", twice, "gzip", library.Request{SHA256: digestOf(packed)}, "gzip", ""},
+		{"no digest of either", packed, "gzip", library.Request{SHA256: digestOf(twice)}, "", "SHA-256 of the download failed: expected " + digestOf(twice) + ", found " + digestOf(packed)},
+		{"digests of both", packed, "gzip", library.Request{SHA256: digestOf(image), SHA512: sha512Of(packed)}, "", "SHA-256 of the download failed"},
+		{"packed without saying so", packed, "", library.Request{SHA256: digestOf(image)}, "", "SHA-256 of the download failed"},
+		{"not packed although it says so", image, "gzip", library.Request{SHA256: digestOf(image)}, "", ""},
+		{"unpacks to too much", gzipOf(t, make([]byte, 200_000)), "gzip", library.Request{SHA256: digestOf(make([]byte, 200_000))}, "", "SHA-256 of the download failed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if c.encoding != "" {
+					w.Header().Set("Content-Encoding", c.encoding)
+				}
+				w.Write(c.sent)
+			})
+			l := open(t, library.Options{MaxBytes: 100_000})
+			c.request.URL = server.URL
+			got, err := l.Fetch(t.Context(), c.request)
+			if c.says != "" {
+				checkError(t, err, library.ErrValidation, c.says)
+				return
+			}
+			checkFetched(t, l, got, err, image)
+			if got.Wrapper != c.wrapper {
+				t.Errorf("wrapper %q, want %q", got.Wrapper, c.wrapper)
+			}
+		})
+	}
+}
+
+// A server whose certificate a private authority has signed is taken only where that authority is known.
+func TestFetchOverTLS(t *testing.T) {
+	image := testImage(3000, 1)
+	server := httptest.NewUnstartedServer(static(image))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	authorities := x509.NewCertPool()
+	authorities.AddCert(server.Certificate())
+	l := open(t, library.Options{Authorities: authorities})
+	got, err := l.Fetch(t.Context(), library.Request{URL: server.URL})
+	checkFetched(t, l, got, err, image)
+	_, err = open(t, library.Options{}).Fetch(t.Context(), library.Request{URL: server.URL})
+	checkError(t, err, library.ErrAccess, "certificate signed by unknown authority", "ZIGATE_OTA_IMAGE_CA_FILE")
+	_, err = open(t, library.Options{Authorities: x509.NewCertPool()}).Fetch(t.Context(), library.Request{URL: server.URL})
+	checkError(t, err, library.ErrAccess, "certificate signed by unknown authority")
 }
 
 func TestFetchTellsProgress(t *testing.T) {

@@ -19,10 +19,11 @@ import (
 )
 
 const (
-	folderRescan   = time.Minute            // network folders do not tell of changes
+	folderRescan   = time.Minute            // where the system tells of changes: those of network folders are not told
+	folderPoll     = 5 * time.Second        // where it does not
 	folderNotice   = 500 * time.Millisecond // between a change that was told and the look at it: more will follow
 	folderSettle   = 2 * time.Second        // a file that has not changed for so long is taken to be whole
-	folderPatience = 30 * time.Second       // a file is not called broken before: a copy may have stalled
+	folderPatience = 15 * time.Second       // what may be half a file is not called broken before: a copy may have stalled
 	maxFolderFiles = 10_000
 	maxFolderDepth = 16
 )
@@ -119,9 +120,10 @@ func (f *Folder) Run(ctx context.Context) error {
 			soon()
 		case <-timer.C:
 			dirs := f.scan(ctx)
-			due = f.nextLook()
+			added := w.watch(dirs)
+			due = f.nextLook(w.complete)
 			timer.Reset(time.Until(due))
-			if w.watch(dirs) {
+			if added {
 				soon() // what changed in the new folders before they were watched was not told
 			}
 		}
@@ -129,8 +131,11 @@ func (f *Folder) Run(ctx context.Context) error {
 }
 
 // nextLook is when something has to be looked at again, changes apart.
-func (f *Folder) nextLook() time.Time {
-	next := time.Now().Add(folderRescan)
+func (f *Folder) nextLook(watched bool) time.Time {
+	next := time.Now().Add(folderPoll)
+	if watched {
+		next = time.Now().Add(folderRescan)
+	}
 	for _, file := range f.files {
 		if !file.next.IsZero() && file.next.Before(next) {
 			next = file.next
@@ -203,8 +208,8 @@ func (f *Folder) look(ctx context.Context, name string, file *folderFile, now ti
 		return true
 	case errors.Is(err, otafile.ErrNotOTA) && isDocument(name):
 		return false
-	case now.Sub(file.since) < folderPatience:
-		// It may be half a file. Nobody is told, and it is looked at again if it stays as it is.
+	case now.Sub(file.since) < folderPatience && mayBeHalf(file, err):
+		// Nobody is told, and it is looked at again if it stays as it is.
 		file.next = file.since.Add(folderPatience)
 		return false
 	}
@@ -219,6 +224,11 @@ func (f *Folder) look(ctx context.Context, name string, file *folderFile, now ti
 	return true
 }
 
+// mayBeHalf reports whether a file that cannot be used may be one that is still being copied.
+func mayBeHalf(file *folderFile, err error) bool {
+	return file.size == 0 || errors.Is(err, otafile.ErrTruncated) || errors.Is(err, otafile.ErrWrapper)
+}
+
 // read reads a file and the image in it. An error that is transient may go away without a change of the file.
 func (f *Folder) read(ctx context.Context, name string, file *folderFile) (image *FolderImage, transient bool, err error) {
 	b, err := f.library.readBelow(ctx, f.library.options.Dir, filepath.FromSlash(name), func(done, total int64) {})
@@ -228,7 +238,7 @@ func (f *Folder) read(ctx context.Context, name string, file *folderFile) (image
 	if int64(len(b)) != file.size {
 		return nil, true, errors.New("it changed while it was read")
 	}
-	parsed, err := validate(b, &Request{})
+	parsed, err := f.library.validate(b, &Request{})
 	switch {
 	case err != nil:
 		return nil, false, err

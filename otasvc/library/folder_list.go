@@ -92,12 +92,13 @@ const maxWatched = 1024
 
 // folderWatch is told of changes in folders by the system, where it can.
 type folderWatch struct {
-	watcher *fsnotify.Watcher   // nil: it cannot
-	events  chan fsnotify.Event // nil likewise
-	errors  chan error          // nil likewise
-	watched map[string]struct{} // as of the last look
-	library *Library
-	told    bool // that a folder cannot be watched
+	watcher  *fsnotify.Watcher   // nil: it cannot
+	events   chan fsnotify.Event // nil likewise
+	errors   chan error          // nil likewise
+	watched  map[string]struct{} // as of the last look
+	complete bool                // the system tells of changes in all folders
+	library  *Library
+	told     bool // that a folder cannot be watched
 }
 
 func newFolderWatch(l *Library, unwatched bool) *folderWatch {
@@ -107,7 +108,7 @@ func newFolderWatch(l *Library, unwatched bool) *folderWatch {
 	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		l.log.Info("the system does not tell of changes in the image folder; it is looked at every so often", "every", folderRescan, "error", err)
+		l.log.Info("the system does not tell of changes in the image folder; it is looked at every so often", "every", folderPoll, "error", err)
 		return w
 	}
 	w.watcher, w.events, w.errors = watcher, watcher.Events, watcher.Errors
@@ -131,7 +132,7 @@ func (w *folderWatch) watch(dirs []string) (added bool) {
 		if err := w.watcher.Add(dir); err != nil {
 			if !w.told {
 				w.told = true
-				w.library.log.Info("the system does not tell of changes in a folder of images; it is looked at every so often", "folder", dir, "every", folderRescan, "error", err)
+				w.library.log.Info("the system does not tell of changes in a folder of images; it is looked at every so often", "folder", dir, "every", folderPoll, "error", err)
 			}
 			continue
 		}
@@ -140,6 +141,6 @@ func (w *folderWatch) watch(dirs []string) (added bool) {
 			added = true
 		}
 	}
-	w.watched = watched
+	w.watched, w.complete = watched, len(watched) == len(dirs) && len(dirs) > 0
 	return added
 }

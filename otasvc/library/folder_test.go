@@ -193,7 +193,7 @@ func TestFolderSlowCopy(t *testing.T) {
 		path := filepath.Join(dir, "a.ota")
 		for at := 500; at < len(b); at += 500 {
 			writeFile(t, b[:at], path)
-			for range 20 {
+			for range 12 {
 				pass(time.Second)
 				checkFolder(t, f.State())
 			}
@@ -211,7 +211,7 @@ func TestFolderSlowCopy(t *testing.T) {
 func TestFolderBrokenFile(t *testing.T) {
 	b := testImage(3000, 1)
 	inFolder(t, library.Options{}, func(dir string) { writeFile(t, b[:1000], dir, "a.ota") }, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
-		pass(29 * time.Second)
+		pass(14 * time.Second)
 		checkFolder(t, f.State())
 		pass(2 * time.Second)
 		checkFolder(t, f.State(), "a.ota: cut short")
@@ -223,13 +223,34 @@ func TestFolderBrokenFile(t *testing.T) {
 		pass(rescan + settle)
 		checkFolder(t, f.State(), "a.ota")
 		writeFile(t, b[:1000], dir, "a.ota")
-		pass(rescan + settle)
+		pass(10 * time.Second)
 		checkFolder(t, f.State())
 		if err := os.Remove(filepath.Join(dir, "a.ota")); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Hour)
 		checkFolder(t, f.State())
+	})
+}
+
+// What cannot become an image by more bytes is told as soon as it has settled.
+func TestFolderTellsSoon(t *testing.T) {
+	b := testImage(3000, 1)
+	inFolder(t, library.Options{}, nil, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
+		pass(settle)
+		writeFile(t, []byte("hello"), dir, "a.ota")
+		writeFile(t, append(b[:len(b)-1:len(b)-1], b[len(b)-1]^1), dir, "b.ota")
+		writeFile(t, b, dir, "c.ota")
+		pass(8 * time.Second) // without a watcher: five for the next look, two to settle
+		checkFolder(t, f.State(), "c.ota", "a.ota: not a Zigbee OTA file", "b.ota: AES-MMO integrity code failed")
+		if err := os.Rename(filepath.Join(dir, "c.ota"), filepath.Join(dir, "d.ota")); err != nil {
+			t.Fatal(err)
+		}
+		pass(8 * time.Second)
+		checkFolder(t, f.State(), "d.ota", "a.ota: not a Zigbee OTA file", "b.ota: AES-MMO integrity code failed")
+		if n := strings.Count(log.lines.String(), "level=WARN"); n != 2 {
+			t.Errorf("told %d times:\n%s", n, log.lines.String())
+		}
 	})
 }
 
@@ -261,6 +282,17 @@ func TestFolderLinks(t *testing.T) {
 			}
 		}
 		if err := syscall.Mkfifo(filepath.Join(dir, "pipe.ota"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		socket, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer syscall.Close(socket)
+		if err := syscall.Bind(socket, &syscall.SockaddrUnix{Name: filepath.Join(dir, "socket.ota")}); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("pipe.ota", filepath.Join(dir, "to the pipe.ota")); err != nil {
 			t.Fatal(err)
 		}
 	}, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {

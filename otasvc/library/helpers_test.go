@@ -16,13 +16,9 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testImage is an OTA file of about n bytes with an integrity code; the last byte of its payload is the seed, so that
 // different seeds give different images of one manufacturer, type and version.

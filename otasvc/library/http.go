@@ -1,7 +1,11 @@
 package library
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -31,12 +35,13 @@ var (
 
 // newTransport makes the library's own transport. Downloads are rare and from all kinds of places, so connections are
 // not kept.
-func newTransport() http.RoundTripper {
+func newTransport(authorities *x509.CertPool) http.RoundTripper {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
 		ForceAttemptHTTP2:     true,
 		TLSHandshakeTimeout:   10 * time.Second,
+		TLSClientConfig:       &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12},
 		ExpectContinueTimeout: time.Second,
 		DisableKeepAlives:     true,
 		DisableCompression:    true, // a digest is of the bytes that lie on the server
@@ -54,6 +59,21 @@ type download struct {
 	validator string // what If-Range takes: a strong entity tag or a date; empty when a resume would not be safe
 	condition revision
 	revision  revision // of what came
+	gzipped   bool     // the server says that it packed what came, although it was asked not to
+}
+
+// unpacked is what came, without the packing that the server says it put around it; ok is false where there is none.
+// Some say so of files that lie there packed, so it is not known which of the two is meant.
+func (d *download) unpacked() (b []byte, ok bool) {
+	if !d.gzipped {
+		return nil, false
+	}
+	r, err := gzip.NewReader(bytes.NewReader(d.body.data))
+	if err != nil {
+		return nil, false
+	}
+	b, err = io.ReadAll(io.LimitReader(r, d.body.max+1))
+	return b, err == nil && int64(len(b)) <= d.body.max
 }
 
 // revision is what a server says about the state of a file, to ask later whether there is another one (RFC 9110, 13.1).
@@ -73,12 +93,16 @@ func (e *brokenError) Error() string { return e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
 
 // download gets what is at an http or https URL; see allow for trusted.
-func (l *Library) download(ctx context.Context, u *url.URL, trusted string, progress func(done, total int64)) ([]byte, error) {
+func (l *Library) download(ctx context.Context, u *url.URL, trusted string, progress func(done, total int64)) (fetched, error) {
 	d := &download{url: u, body: &body{name: shown(u), max: l.options.MaxBytes, total: -1, progress: progress}}
 	if err := l.run(ctx, d, trusted); err != nil {
-		return nil, err
+		return fetched{}, err
 	}
-	return d.body.data, nil
+	got := fetched{bytes: d.body.data}
+	if b, ok := d.unpacked(); ok {
+		got.unpacked = b
+	}
+	return got, nil
 }
 
 // run runs a download that has a URL, a body and perhaps a condition.
@@ -164,7 +188,7 @@ func (d *download) attempt(ctx context.Context, again bool) error {
 		return d.doError(err, again)
 	}
 	defer response.Body.Close() // what is not read is not wanted
-	if err := d.begin(response, from); err != nil {
+	if err := d.begin(response, from, again); err != nil {
 		return err
 	}
 	err = d.body.readFrom(ctx, &idleReader{response.Body, d})
@@ -194,7 +218,12 @@ func (d *download) doError(err error, again bool) error {
 	if errors.Is(err, ErrAccess) {
 		return err
 	}
-	err = errors.New(scrub(err.Error()))
+	var unknown x509.UnknownAuthorityError
+	advice := ""
+	if errors.As(err, &unknown) {
+		advice = "; if you trust the server, set ZIGATE_OTA_IMAGE_CA_FILE to the certificate of the authority that signed its own"
+	}
+	err = errors.New(scrub(err.Error()) + advice)
 	if again {
 		return &brokenError{err}
 	}
@@ -202,7 +231,7 @@ func (d *download) doError(err error, again bool) error {
 }
 
 // begin decides by a response's head how its body continues what is there.
-func (d *download) begin(response *http.Response, from int64) error {
+func (d *download) begin(response *http.Response, from int64, again bool) error {
 	switch {
 	case response.StatusCode == http.StatusOK:
 		// With a range asked for: the server knows none, or the file is another one now.
@@ -210,6 +239,7 @@ func (d *download) begin(response *http.Response, from int64) error {
 		d.body.total = response.ContentLength
 		d.validator = validatorOf(response)
 		d.revision = revisionOf(response)
+		d.gzipped = strings.TrimPrefix(strings.ToLower(response.Header.Get("Content-Encoding")), "x-") == "gzip"
 		return d.body.checkTotal()
 	case response.StatusCode == http.StatusNotModified && from == 0 && d.condition != (revision{}):
 		return errNotModified
@@ -228,7 +258,21 @@ func (d *download) begin(response *http.Response, from int64) error {
 		d.validator = ""
 		return &brokenError{errors.New("the server has no such part of the file any more")}
 	}
-	return fmt.Errorf("%w: %s: the server answered %d %s", ErrAccess, d.body.name, response.StatusCode, http.StatusText(response.StatusCode))
+	answered := fmt.Errorf("the server answered %d %s", response.StatusCode, http.StatusText(response.StatusCode))
+	if again && isPassing(response.StatusCode) {
+		return &brokenError{answered}
+	}
+	return fmt.Errorf("%w: %s: %w", ErrAccess, d.body.name, answered)
+}
+
+// isPassing reports whether a status says that the server may do better in a while.
+func isPassing(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
 }
 
 // validatorOf returns what a later If-Range may say of the response (RFC 9110, 13.1.5): a weak entity tag will not do.

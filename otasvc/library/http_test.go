@@ -73,6 +73,17 @@ func TestFetchResumes(t *testing.T) {
 			}
 			http.ServeContent(w, r, "", time.Date(2026, 11, 21, 16, 0, 0, 0, time.UTC), bytes.NewReader(image))
 		}, image, []string{"", tail + " Sat, 21 Nov 2026 16:00:00 GMT"}},
+		{"with a server that is overloaded meanwhile", func(n int, w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("ETag", `"v1"`)
+			switch n {
+			case 1:
+				cut(w, 200, whole, image[:got])
+			case 2:
+				http.Error(w, "later", http.StatusServiceUnavailable)
+				return
+			}
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(image))
+		}, image, []string{"", tail + ` "v1"`, tail + ` "v1"`}},
 		{"twice", func(n int, w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", `"v1"`)
 			switch n {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -135,11 +136,15 @@ func (s *indexSource) ask(ctx context.Context) error {
 	case err != nil:
 		return errors.New(strings.TrimPrefix(err.Error(), ErrAccess.Error()+": ")) // which says that it is about an image
 	}
-	if err := s.take(d.body.data); err != nil {
+	content := d.body.data
+	if b, ok := d.unpacked(); ok {
+		content = b
+	}
+	if err := s.take(content); err != nil {
 		return err
 	}
 	s.revision = d.revision
-	s.writeCache(d.body.data)
+	s.writeCache(content)
 	return nil
 }
 
@@ -222,9 +227,9 @@ func same(a, b fs.FileInfo) bool {
 
 func (s *indexSource) readFile(info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
-		return errors.New("it is no regular file")
+		return errNotRegular
 	}
-	f, err := os.Open(s.at.path)
+	f, err := os.OpenFile(s.at.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // see openBelow
 	if err != nil {
 		return withoutPath(err)
 	}

@@ -2,6 +2,7 @@ package library
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,7 +51,8 @@ type Options struct {
 	AllowedHosts []string          // hosts that images may come from, such as "ota.example.com", "*.example.com" or "10.0.0.5:8080"; none allows all
 	FetchTimeout time.Duration     // longest time without a byte, 2 minutes where zero; a whole download may take 30 times that
 	DirectorURL  string            // what controller:// stands for when the file is not in the driver folder; "http://director" where empty
-	Transport    http.RoundTripper // nil for one of the library's own
+	Authorities  *x509.CertPool    // whose certificates https servers must have; nil for the system's
+	Transport    http.RoundTripper // nil for one of the library's own, which alone heeds Authorities
 	Logger       *slog.Logger      // nil to stay silent
 }
 
@@ -62,10 +64,11 @@ type Library struct {
 	log       *slog.Logger
 	storeDir  string
 
-	storing   sync.Mutex        // held while files of the store are written or removed
-	mu        sync.RWMutex      // never held while a disk or the network is waited for
-	images    map[string]Image  // by SHA-256
-	downloads map[string]string // the SHA-256 of the image in a download, by each of Image.Downloads
+	validating sync.Mutex        // held while a file is unpacked and verified
+	storing    sync.Mutex        // held while files of the store are written or removed
+	mu         sync.RWMutex      // never held while a disk or the network is waited for
+	images     map[string]Image  // by SHA-256
+	downloads  map[string]string // the SHA-256 of the image in a download, by each of Image.Downloads
 }
 
 // Image is an image in the store. What it refers to is shared: do not change it.
@@ -133,7 +136,7 @@ func newLibrary(options Options) (*Library, error) {
 		downloads: map[string]string{},
 	}
 	if l.transport == nil {
-		l.transport = newTransport()
+		l.transport = newTransport(options.Authorities)
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)

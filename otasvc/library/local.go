@@ -43,17 +43,17 @@ func (l *Library) belowDir(path string) (name string, below bool) {
 }
 
 // readDriverFile reads what a controller URL names: from the driver folder, else from the director.
-func (l *Library) readDriverFile(ctx context.Context, u *url.URL, progress func(done, total int64)) ([]byte, error) {
+func (l *Library) readDriverFile(ctx context.Context, u *url.URL, progress func(done, total int64)) (fetched, error) {
 	name, ok := parseDriverPath(strings.TrimPrefix(u.Path, "/"))
-	if u.Host != "driver" || !ok {
-		return nil, fmt.Errorf("%w: %s: it must be controller://driver/<name>/<file>", ErrPolicy, shown(u))
+	if !strings.EqualFold(u.Host, "driver") || !ok {
+		return fetched{}, fmt.Errorf("%w: %s: it must be controller://driver/<name>/<file>", ErrPolicy, shown(u))
 	}
 	b, err := l.readDriver(ctx, name, progress)
 	if err == nil {
-		return b, nil
+		return fetched{bytes: b}, nil
 	}
 	if !isMissing(err) {
-		return nil, accessError(u, err)
+		return fetched{}, accessError(u, err)
 	}
 	there := l.director.JoinPath("driver", u.EscapedPath())
 	return l.download(ctx, there, hostName(l.director), progress)

@@ -112,7 +112,8 @@ func (l *Library) store(f *otafile.File, url string, downloads []string) (Image,
 	path := l.path(image.SHA256, imageExt)
 	there, err := os.ReadFile(path)
 	intact := err == nil && bytes.Equal(there, f.Image)
-	if before, known := l.Image(image.SHA256); known && intact {
+	before, known := l.Image(image.SHA256)
+	if known && intact {
 		image.StoredAt = before.StoredAt
 		image.Downloads = addDownloads(before.Downloads, downloads)
 	}
@@ -122,6 +123,9 @@ func (l *Library) store(f *otafile.File, url string, downloads []string) (Image,
 	}
 	if !intact {
 		if err := l.write(path, f.Image); err != nil {
+			if !known {
+				os.Remove(l.path(image.SHA256, reportExt)) // Open removes it else
+			}
 			return Image{}, err
 		}
 	}

@@ -229,6 +229,22 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+// A store that takes the report and then not the image is left as it was.
+func TestStoreFailsHalfWay(t *testing.T) {
+	dir := t.TempDir()
+	image := testImage(3000, 1)
+	l := open(t, library.Options{Dir: dir})
+	writeFile(t, image, dir, "image.ota")
+	inTheWay := digestOf(image) + ".ota"
+	writeFile(t, nil, dir, "store", inTheWay, "file")
+	if _, err := l.Fetch(t.Context(), library.Request{URL: fileURL(dir) + "/image.ota"}); err == nil {
+		t.Fatal("a folder was replaced by an image")
+	}
+	if d := cmp.Diff([]string{inTheWay}, stored(t, dir)); d != "" {
+		t.Errorf("store (-want +got):\n%s", d)
+	}
+}
+
 // A store that cannot be written to fails the fetch, as a fault of the machine and not of the image.
 func TestStoreFails(t *testing.T) {
 	dir := t.TempDir()
