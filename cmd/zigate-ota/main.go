@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
 )
 
 // version and commit are stamped by the linker: -X main.version=1.2.0 -X main.commit=abc123.
@@ -26,7 +28,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// Exit codes: 0 all is well, 1 it did not work, 2 the command line or the configuration is wrong.
+// Exit codes: 0 all is well, 1 it did not work, 2 the command line or the configuration is wrong. The commands that ask a
+// running service have more (see the package shell).
 const (
 	exitOK = iota
 	exitFailure
@@ -40,6 +43,8 @@ var errUsage = errors.New("usage")
 type command struct {
 	name, arguments, summary string
 	run                      func(ctx context.Context, c call) error
+	help                     func(w io.Writer) // nil: there is no more to know than the above
+	hidden                   bool              // for other programs; stands in no help
 }
 
 // call is what a subcommand is called with.
@@ -50,15 +55,15 @@ type call struct {
 }
 
 func commands() []command {
-	return []command{
-		{"serve", "", "run the service (the default)", serve},
-		{"demo", "[--once] [--image FILE|URL] [--speed N]", "a whole upgrade with a simulated dongle, to look at", demo},
-		{"inspect", "[--json] FILE|URL...", "what an image is, and what of it was verified; exit code 1 where something is wrong", inspect},
-		{"sim", "--tcp ADDR | --pty PATH [--speed N] [--devices N] [--firmware VERSION]", "a simulated dongle for other software", simulate},
-		{"healthcheck", "", "ask the running service whether it is well; exit code 0 if so", healthcheck},
-		{"config", "[--example]", "print the configuration in force, secrets masked", printConfig},
-		{"version", "", "print the version", printVersion},
-	}
+	return append([]command{
+		{name: "serve", summary: "run the service (the default)", run: serve},
+		{name: "demo", arguments: "[--once] [--image FILE|URL] [--speed N]", summary: "a whole upgrade with a simulated dongle, to look at", run: demo},
+		{name: "inspect", arguments: "[--json] FILE|URL...", summary: "what an image is, and what of it was verified; exit code 1 where something is wrong", run: inspect},
+		{name: "sim", arguments: "--tcp ADDR | --pty PATH [--speed N] [--devices N] [--firmware VERSION]", summary: "a simulated dongle for other software", run: simulate},
+		{name: "healthcheck", summary: "ask the running service whether it is well; exit code 0 if so", run: healthcheck},
+		{name: "config", arguments: "[--example]", summary: "print the configuration in force, secrets masked", run: printConfig},
+		{name: "version", summary: "print the version", run: printVersion},
+	}, shellCommands()...)
 }
 
 // run is main without the process: arguments, environment and outputs in, exit code out.
@@ -67,7 +72,10 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name, args = args[0], args[1:]
 	}
-	if slices.ContainsFunc(args, isHelp) || name == "help" {
+	if name == "help" && len(args) > 0 && !isHelp(args[0]) {
+		name, args = args[0], []string{"--help"}
+	}
+	if name == "help" || len(args) > 0 && isHelp(args[0]) && name == "serve" {
 		usage(stdout)
 		return exitOK
 	}
@@ -75,10 +83,18 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		if c.name != name {
 			continue
 		}
+		if wantsHelp(args) && !c.hidden {
+			c.usage(stdout)
+			return exitOK
+		}
 		err := c.run(ctx, call{args: args, environ: environ, stdout: stdout, stderr: stderr})
+		var coded *shell.Error
 		switch {
 		case err == nil:
 			return exitOK
+		case errors.As(err, &coded):
+			fmt.Fprintf(stderr, "zigate-ota %s: %v\n", name, err)
+			return coded.Code
 		case errors.Is(err, errUsage):
 			fmt.Fprintf(stderr, "zigate-ota %s: %s\n", name, strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
 			return exitUsage
@@ -92,17 +108,42 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	return exitUsage
 }
 
+// wantsHelp reports whether one of the flags asks for help.
+func wantsHelp(args []string) bool {
+	if end := slices.Index(args, "--"); end >= 0 {
+		args = args[:end]
+	}
+	return slices.ContainsFunc(args, isHelp)
+}
+
 func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
 
 func usage(w io.Writer) {
 	fmt.Fprint(w, "zigate-ota upgrades the firmware of Zigbee devices through a ZiGate, commanded over MQTT.\n\nUsage: zigate-ota [command]\n\n")
+	own := true
 	for _, c := range commands() {
+		if c.hidden {
+			continue
+		}
+		if own && c.help != nil {
+			own = false
+			fmt.Fprint(w, "\nAsking a running service:\n\n")
+		}
 		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.summary)
 		if c.arguments != "" {
 			fmt.Fprintf(w, "  %-12s   %s\n", "", c.arguments)
 		}
 	}
-	fmt.Fprint(w, "\nThe configuration is in environment variables; \"zigate-ota config --example\" lists them all.\n")
+	fmt.Fprint(w, "\n\"zigate-ota help COMMAND\" tells more. The configuration is in environment variables;\n\"zigate-ota config --example\" lists them all.\n")
+}
+
+// usage is the help for one command.
+func (c *command) usage(w io.Writer) {
+	if c.help != nil {
+		c.help(w)
+		return
+	}
+	fmt.Fprintf(w, "zigate-ota %s: %s.\n\nUsage: zigate-ota %s\n", c.name, c.summary, strings.TrimSpace(c.name+" "+c.arguments))
 }
 
 // noArguments refuses arguments that a subcommand does not take.

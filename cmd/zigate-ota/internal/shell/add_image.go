@@ -1,0 +1,167 @@
+package shell
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
+)
+
+// maxFile is the largest file that is served, in bytes: far more than any image.
+const maxFile = 64 << 20
+
+// addImage has an image fetched, checked and registered for a device, and where it is wanted upgrades the device.
+func addImage(ctx context.Context, c *invocation) error {
+	device, source := c.args[0], c.args[1]
+	request := map[string]any{"deviceId": device}
+	for key, value := range map[string]string{
+		"sha256": c.flags.sha256, "sha512": c.flags.sha512, "mfgId": c.flags.manufacturer, "imageTypeId": c.flags.imageType,
+		"driverTypeId": c.flags.driverType, "version": c.flags.driverVersion,
+	} {
+		if value != "" {
+			request[key] = value
+		}
+	}
+	isFile := !strings.Contains(source, "://")
+	var content []byte
+	switch {
+	case isFile:
+		var err error
+		if content, err = readFile(source); err != nil {
+			return err
+		}
+	case c.flags.serve != "":
+		return failed(ExitUsage, "--serve goes with a FILE, and %s is a URL", terminal.Clean(source))
+	}
+	s, err := c.open(ctx, wantsDevices)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.gather(ctx); err != nil {
+		return err
+	}
+	request["url"] = source
+	hint := ""
+	if isFile {
+		server, err := serveFile(ctx, filepath.Base(source), content, c.flags.serve, s.localAddress())
+		if err != nil {
+			return err
+		}
+		defer server.close()
+		request["url"] = server.url
+		if c.flags.sha256 == "" && c.flags.sha512 == "" {
+			digest := sha256.Sum256(content)
+			request["sha256"] = hex.EncodeToString(digest[:])
+		}
+		hint = fmt.Sprintf("; the service was to fetch the file from this machine, at %s: where it cannot (a container, another network, ZIGATE_OTA_IMAGE_ALLOWED_HOSTS), name an address that it can with --serve, or copy the file into its image folder (ZIGATE_OTA_IMAGE_DIR)", server.host)
+	}
+	final, err := s.ask(ctx, "add_image", request, "the service may go on with the image")
+	if err != nil {
+		return err
+	}
+	if c.flags.json {
+		if err := printJSON(c.term, final.raw); err != nil {
+			return err
+		}
+	}
+	if !final.succeeded() {
+		if final.Status != "imageAccessFailed" {
+			hint = ""
+		}
+		return &Error{Code: ExitFailed, Err: errors.New(terminal.Clean(device + ": " + final.why() + hint))}
+	}
+	euid := text(final.EUID)
+	if !c.flags.json {
+		fmt.Fprintf(c.term, "%s: image %s is registered; it runs %s\n",
+			terminal.Clean(s.devices.name(euid)), version(final.ImageVersion), version(final.OldImageVersion))
+	}
+	if !c.flags.upgrade {
+		return nil
+	}
+	return c.upgradeAndWait(ctx, s, []string{euid}, nil)
+}
+
+// readFile reads a file that is to be served.
+func readFile(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, failed(ExitFailed, "%w (a URL begins with http:// or https://)", err)
+	case info.IsDir():
+		return nil, failed(ExitFailed, "%s is a folder", name)
+	case info.Size() > maxFile:
+		return nil, failed(ExitFailed, "%s has %d bytes, which is more than any image", name, info.Size())
+	}
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return nil, &Error{Code: ExitFailed, Err: err}
+	}
+	return content, nil
+}
+
+// fileServer serves one file, under a path that nobody guesses, until the service has fetched it.
+type fileServer struct {
+	server *http.Server
+	done   chan struct{}
+	url    string
+	host   string
+}
+
+// serveFile serves a file at an address of this machine: the one given, else the one under which the broker sees it, which
+// is the loopback address where the broker is on this machine.
+func serveFile(ctx context.Context, name string, content []byte, given, local string) (*fileServer, error) {
+	host, port := local, "0"
+	if given != "" {
+		host = given
+		if h, p, err := net.SplitHostPort(given); err == nil {
+			host, port = h, p
+		}
+		host = strings.Trim(host, "[]")
+	}
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	// An address that is not this machine's own (a container's host, a forwarded port) can be named all the same: then
+	// it is listened on all addresses.
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, port))
+	if err != nil && given != "" {
+		listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", port))
+	}
+	if err != nil {
+		return nil, failed(ExitFailed, "serving the file to the service: %w; name another address of this machine with --serve", err)
+	}
+	_, bound, _ := net.SplitHostPort(listener.Addr().String())
+	path := "/" + randomHex(16) + "/" + name
+	f := &fileServer{done: make(chan struct{}), host: net.JoinHostPort(host, bound)}
+	f.url = (&url.URL{Scheme: "http", Host: f.host, Path: path}).String()
+	f.server = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != path {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/octet-stream")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	})}
+	go func() {
+		defer close(f.done)
+		_ = f.server.Serve(listener) // it ends with close; a service that cannot fetch says so itself
+	}()
+	return f, nil
+}
+
+func (f *fileServer) close() {
+	_ = f.server.Close()
+	<-f.done
+}

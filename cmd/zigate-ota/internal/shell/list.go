@@ -1,0 +1,282 @@
+package shell
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
+)
+
+// printJSON writes one JSON document in one line. Text of devices and URLs stays readable: nothing here is HTML.
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return fmt.Errorf("writing JSON: %w", err)
+	}
+	return nil
+}
+
+// listDevices shows all devices in a table, or all there is about some.
+func listDevices(ctx context.Context, c *invocation) error {
+	s, err := c.open(ctx, wantsDevices)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.gather(ctx); err != nil {
+		return err
+	}
+	list := s.devices.sorted()
+	if len(c.args) > 0 {
+		list = nil
+		for _, name := range c.args {
+			d := s.devices.find(name)
+			if d == nil {
+				return failed(ExitFailed, "there is no device %q; \"zigate-ota devices\" lists them", name)
+			}
+			list = append(list, d)
+		}
+	}
+	switch {
+	case c.flags.json:
+		raw := make([]json.RawMessage, len(list))
+		for i, d := range list {
+			raw[i] = d.raw
+		}
+		return printJSON(c.term, map[string]any{"devices": raw})
+	case len(c.args) > 0:
+		for i, d := range list {
+			if i > 0 {
+				fmt.Fprintln(c.term)
+			}
+			d.print(c.term, time.Now())
+		}
+	case len(list) == 0:
+		fmt.Fprintln(c.term, "no devices yet: the service finds them when they send something, or when they are named by their EUID")
+	default:
+		if err := devicesTable(list, time.Now()).Print(c.term); err != nil {
+			return err
+		}
+	}
+	s.dongleNote()
+	return nil
+}
+
+func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
+	t := &terminal.Table{Columns: []terminal.Column{
+		{Heading: "NAME", Least: 10}, {Heading: "MODEL", Least: 10, Spare: 5}, {Heading: "VERSION"}, {Heading: "NEWER", Spare: 1},
+		{Heading: "UPGRADE", Spare: 2}, {Heading: "LQI", Right: true, Spare: 6}, {Heading: "SEEN", Right: true, Spare: 4}, {Heading: "EUID", Spare: 3},
+	}}
+	for _, d := range list {
+		newer := terminal.Cell{Text: "-"}
+		if d.UpdateAvailable && d.Image != nil {
+			newer = terminal.Cell{Text: version(&d.Image.ImageVersion), Style: terminal.Bold}
+		}
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: d.Name}, {Text: text(d.ModelID)}, {Text: version(d.CurrentVersion)}, newer, d.Upgrade.cell(),
+			{Text: text(d.LQI)}, {Text: ago(d.LastSeen, now)}, {Text: d.EUID, Style: terminal.Faint},
+		})
+	}
+	if !slices.ContainsFunc(list, (*deviceRecord).named) { // then the first column has the EUIDs already
+		last := len(t.Columns) - 1
+		t.Columns = t.Columns[:last]
+		for i := range t.Rows {
+			t.Rows[i] = t.Rows[i][:last]
+		}
+		t.Columns[0].Least = 0
+	}
+	return t
+}
+
+// cell is the upgrade in a few words.
+func (u *upgradeRecord) cell() terminal.Cell {
+	switch {
+	case u == nil:
+		return terminal.Cell{Text: "-"}
+	case u.State == stateSucceeded:
+		return terminal.Cell{Text: u.State, Style: terminal.Green}
+	case u.State == stateFailed && u.Reason != nil:
+		return terminal.Cell{Text: u.State + ": " + *u.Reason, Style: terminal.Red}
+	case u.over() || u.Progress == 0:
+		return terminal.Cell{Text: u.State}
+	default:
+		return terminal.Cell{Text: fmt.Sprintf("%s %.0f %%", u.State, u.Progress)}
+	}
+}
+
+// rows writes names and values below each other, cut to the terminal.
+type rows struct{ term *terminal.Terminal }
+
+func (r rows) row(name, format string, args ...any) {
+	line := fmt.Sprintf("  %-18s %s", name, terminal.Clean(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(r.term, terminal.Fit(line, r.term.Width()))
+}
+
+// print writes everything about a device.
+func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
+	r := rows{term}
+	fmt.Fprintln(term, term.Styled(terminal.Bold, terminal.Clean(d.Name)))
+	r.row("EUID", "%s", d.EUID)
+	r.row("network address", "%s", hex16(d.NetworkAddress))
+	r.row("model", "%s, %s", text(d.ModelID), text(d.ManufacturerName))
+	r.row("manufacturer code", "%s", hex16(d.ManufacturerCode))
+	r.row("image type", "%s", hex16(d.ImageType))
+	if d.HardwareVersion != nil {
+		r.row("hardware version", "%d", *d.HardwareVersion)
+	}
+	if d.Endpoint != nil {
+		r.row("endpoint", "%d", *d.Endpoint)
+	}
+	if d.Sleepy {
+		r.row("power", "sleeps; it is upgraded when it wakes")
+	}
+	if d.LQI != nil {
+		r.row("link quality", "%d of 255", *d.LQI)
+	}
+	r.row("last seen", "%s", seen(d.LastSeen, now))
+	r.row("running version", "%s", version(d.CurrentVersion))
+	switch image := d.Image; {
+	case image == nil:
+		r.row("image", "none; \"zigate-ota add-image\" gives it one")
+	default:
+		newer := "not newer"
+		if d.UpdateAvailable {
+			newer = "newer"
+		}
+		r.row("image", "%s, %s, %s", version(&image.ImageVersion), newer, image.Source)
+		if image.Size != nil {
+			r.row("image size", "%d bytes", *image.Size)
+		}
+		if image.SHA256 != nil {
+			r.row("image SHA-256", "%s", *image.SHA256)
+		}
+		if image.URL != nil {
+			r.row("image from", "%s", *image.URL)
+		}
+		if image.ReleaseNotes != nil {
+			r.row("release notes", "%s", *image.ReleaseNotes)
+		}
+	}
+	if u := d.Upgrade; u != nil {
+		r.row("upgrade", "%s", u.cell().Text)
+		r.row("upgrade from", "%s to %s", version(u.OldImageVersion), version(&u.ImageVersion))
+		if !u.over() {
+			r.row("upgrade queued", "%s", seen(&u.QueuedAt, now))
+			if more := u.pace(); more != "" {
+				r.row("upgrade pace", "%s", more)
+			}
+		}
+	}
+}
+
+func seen(t *time.Time, now time.Time) string {
+	switch a := ago(t, now); a {
+	case "now", "never":
+		return a
+	default:
+		return a + " ago"
+	}
+}
+
+// pace is rate and time left of a download, "" where neither is known.
+func (u *upgradeRecord) pace() string {
+	var parts []string
+	if u.BytesPerSecond > 0 {
+		parts = append(parts, fmt.Sprintf("%d B/s", u.BytesPerSecond))
+	}
+	if u.RemainingSeconds != nil && *u.RemainingSeconds > 0 {
+		parts = append(parts, span(time.Duration(*u.RemainingSeconds)*time.Second)+" left")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// listImages shows the registered images.
+func listImages(ctx context.Context, c *invocation) error {
+	s, err := c.open(ctx, wantsDevices, wantsImages)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.gather(ctx); err != nil {
+		return err
+	}
+	record, ok := decode[imagesRecord](s.images)
+	if !ok {
+		return failed(ExitFailed, "the service has not said which images it has")
+	}
+	if c.flags.json {
+		return printJSON(c.term, s.images)
+	}
+	if len(record.Images) == 0 {
+		fmt.Fprintln(c.term, "no images are registered; \"zigate-ota add-image\" adds one")
+		return nil
+	}
+	t := &terminal.Table{Columns: []terminal.Column{
+		{Heading: "VERSION"}, {Heading: "MFG", Spare: 3}, {Heading: "TYPE", Spare: 1}, {Heading: "SIZE", Right: true, Spare: 4},
+		{Heading: "FOR", Least: 10}, {Heading: "TITLE", Least: 8, Spare: 5}, {Heading: "ADDED", Right: true, Spare: 6}, {Heading: "FROM", Least: 20, Spare: 7},
+	}}
+	now := time.Now()
+	for _, im := range record.Images {
+		owners := make([]string, len(im.Devices))
+		for i, euid := range im.Devices {
+			owners[i] = s.devices.name(euid)
+		}
+		whose := oneOf(owners)
+		if im.DriverTypeID != "" {
+			whose = strings.TrimSuffix(fmt.Sprintf("driver %s %d: %s", im.DriverTypeID, im.DriverVersion, whose), ": ")
+		}
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: version(&im.ImageVersion)}, {Text: hex16(&im.ManufacturerCode)}, {Text: hex16(&im.ImageType)}, {Text: size(im.Size)},
+			{Text: whose}, {Text: strings.TrimSpace(im.Title)}, {Text: ago(&im.AddedAt, now)}, {Text: im.URL},
+		})
+	}
+	return t.Print(c.term)
+}
+
+// status shows the service and its dongle.
+func status(ctx context.Context, c *invocation) error {
+	s, err := c.open(ctx, wantsDevices)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.gather(ctx); err != nil {
+		return err
+	}
+	if s.info == nil {
+		return failed(ExitFailed, "the service has not told anything about itself")
+	}
+	if c.flags.json {
+		return printJSON(c.term, s.info.raw)
+	}
+	i, r := s.info, rows{c.term}
+	fmt.Fprintln(c.term, c.term.Styled(terminal.Bold, "zigate-ota "+terminal.Clean(i.Version)))
+	r.row("started", "%s", seen(&i.StartedAt, time.Now()))
+	r.row("broker", "%s, topics %s/#", s.broker.name(), s.broker.Base)
+	if d := i.Dongle; d.Connected {
+		r.row("dongle", "%s, firmware %s", text(d.Port), text(d.Firmware))
+		r.row("dongle EUID", "%s", text(d.EUID))
+		r.row("network", "PAN %s, channel %s", hex16(d.PANID), text(d.Channel))
+	} else {
+		r.row("dongle", "not connected: %s", text(d.Error))
+	}
+	if i.Slot != nil {
+		r.row("offered image", "%s, manufacturer %s, type %s", version(&i.Slot.ImageVersion), hex16(&i.Slot.ManufacturerCode), hex16(&i.Slot.ImageType))
+	}
+	newer := 0
+	for _, d := range s.devices {
+		if d.UpdateAvailable {
+			newer++
+		}
+	}
+	r.row("devices", "%d, %d with a newer image", i.Devices, newer)
+	r.row("images", "%d", i.Images)
+	r.row("upgrades", "%d running, %d waiting", i.Upgrades.Active, i.Upgrades.Queued)
+	return nil
+}

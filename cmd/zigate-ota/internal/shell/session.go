@@ -1,0 +1,272 @@
+package shell
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
+)
+
+const (
+	onlineTimeout = 2 * time.Second  // for the retained word that the service is there
+	firstAnswer   = 30 * time.Second // for the first answer to a request; every one is answered at once
+	recordsExtra  = time.Second      // for records that come behind the answer that they should come before
+)
+
+// What a command wants to hear besides the service's status and its answers. Records are retained and come at once; at
+// quality of service 0 a broker has no limit for how many of them may be under way.
+var (
+	wantsDevices = map[string]byte{"device/+": 0}
+	wantsImages  = map[string]byte{"images": 0}
+	wantsEvents  = map[string]byte{"event/+": 1}
+)
+
+// session is a conversation with a running service. It is for one goroutine.
+type session struct {
+	*connection
+	term   *terminal.Terminal // what is asked for
+	notes  io.Writer          // what is told besides
+	ticker *time.Ticker
+
+	online  bool
+	devices directory
+	images  json.RawMessage // nil: not heard of
+	info    *infoRecord
+	count   int // of transactions
+	prefix  string
+}
+
+// open connects, and returns when the service has said that it is there.
+func (c *invocation) open(ctx context.Context, wants ...map[string]byte) (*session, error) {
+	broker, err := c.configure(c.flags.broker, c.flags.topic)
+	if err != nil {
+		return nil, &Error{Code: ExitUsage, Err: err}
+	}
+	filters := map[string]byte{"status": 1, "info": 0, "response/+": 1}
+	for _, want := range wants {
+		for filter, qos := range want {
+			filters[filter] = qos
+		}
+	}
+	conn, err := connect(ctx, broker, filters)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{
+		connection: conn, term: c.term, notes: c.stderr, ticker: time.NewTicker(time.Second), devices: directory{},
+		prefix: "zigate-ota-" + randomHex(8),
+	}
+	if err := s.awaitOnline(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *session) close() {
+	s.ticker.Stop()
+	s.connection.close()
+}
+
+func (s *session) awaitOnline(ctx context.Context) error {
+	var patience <-chan time.Time
+	offline := false
+	for !s.online {
+		u, err := s.next(ctx, patience)
+		switch {
+		case errors.Is(err, errPatience):
+			if offline {
+				return failed(ExitUnreachable, "the service on %s at %s is offline; start it (zigate-ota serve)", s.broker.Base, s.broker.name())
+			}
+			return failed(ExitUnreachable, "no service on %s at %s; is it running (zigate-ota serve)? Another base topic is named with --topic or ZIGATE_OTA_MQTT_BASE_TOPIC, another broker with --broker or ZIGATE_OTA_MQTT_URL",
+				s.broker.Base, s.broker.name())
+		case err != nil:
+			return err
+		case u.kind == isSubscribed:
+			patience = time.After(onlineTimeout)
+		case u.kind == isMessage && u.topic == "status":
+			offline = !s.online
+		}
+	}
+	return nil
+}
+
+// errPatience: nothing came in time.
+var errPatience = errors.New("nothing came in time")
+
+// next is the next thing that comes in; the session's own picture is up to date with it.
+func (s *session) next(ctx context.Context, patience <-chan time.Time) (update, error) {
+	for {
+		if u, ok := s.inbox.take(); ok {
+			return u, s.note(u)
+		}
+		select {
+		case <-s.inbox.more:
+		case <-s.ticker.C:
+			return update{kind: isTick}, nil
+		case <-patience:
+			return update{}, errPatience
+		case <-ctx.Done():
+			return update{}, ended(ctx, "")
+		}
+	}
+}
+
+// note takes what an update says.
+func (s *session) note(u update) error {
+	switch {
+	case u.kind == isDenied:
+		return failed(ExitUnreachable, "the broker at %s: %w: let this user read below %s/ and publish below %s/request/",
+			s.broker.name(), u.err, s.broker.Base, s.broker.Base)
+	case u.kind != isMessage:
+		return nil
+	}
+	name, rest, _ := strings.Cut(u.topic, "/")
+	switch name {
+	case "status":
+		s.online = string(u.payload) == "online"
+	case "info":
+		if info, ok := decode[infoRecord](u.payload); ok {
+			info.raw = u.payload
+			s.info = &info
+		}
+	case "images":
+		s.images = u.payload
+	case "device":
+		s.devices.note(rest, u.payload)
+	}
+	return nil
+}
+
+// question is a request and what became of it.
+type question struct {
+	operation   string
+	subject     string // the device as it was named, "" for none
+	transaction string
+	sent        time.Time
+	heard       bool      // there was an answer, if only inProgress
+	final       *response // nil: not yet
+}
+
+// send asks for an operation with a transaction of its own.
+func (s *session) send(ctx context.Context, operation string, request map[string]any) (*question, error) {
+	s.count++
+	q := &question{operation: operation, transaction: fmt.Sprintf("%s-%d", s.prefix, s.count), sent: time.Now()}
+	q.subject, _ = request["deviceId"].(string)
+	full := map[string]any{"transaction": q.transaction}
+	for key, value := range request {
+		full[key] = value
+	}
+	payload, err := json.Marshal(full)
+	if err != nil {
+		return nil, fmt.Errorf("making the request: %w", err)
+	}
+	return q, s.publish(ctx, "request/"+operation, payload)
+}
+
+// answers takes an update if it is an answer to the question.
+func (q *question) answers(u update) *response {
+	if u.kind != isMessage || u.topic != "response/"+q.operation || q.final != nil {
+		return nil
+	}
+	r, ok := decode[response](u.payload)
+	if !ok {
+		return nil
+	}
+	var transaction string
+	if json.Unmarshal(r.Transaction, &transaction) != nil || transaction != q.transaction {
+		return nil
+	}
+	r.raw = u.payload
+	q.heard = true
+	if r.Status != statusInProgress {
+		q.final = &r
+	}
+	return &r
+}
+
+// await waits until every question has its final answer. each, which may be nil, sees everything that comes meanwhile,
+// with the question and the answer where it is one, and may settle questions by itself. doing says what goes on when the
+// wait is interrupted.
+func (s *session) await(ctx context.Context, questions []*question, doing string, each func(u update, q *question, r *response)) error {
+	if each == nil {
+		each = func(update, *question, *response) {}
+	}
+	for {
+		open := false
+		for _, q := range questions {
+			open = open || q.final == nil
+		}
+		if !open {
+			return nil
+		}
+		u, err := s.next(ctx, nil)
+		if ctx.Err() != nil {
+			return ended(ctx, doing)
+		}
+		if err != nil {
+			return err
+		}
+		var of *question
+		var answer *response
+		for _, q := range questions {
+			if r := q.answers(u); r != nil {
+				of, answer = q, r
+			}
+		}
+		each(u, of, answer)
+		for _, q := range questions {
+			if u.kind != isTick || q.heard || q.final != nil || time.Since(q.sent) < firstAnswer {
+				continue
+			}
+			return failed(ExitUnreachable, "the service on %s at %s has not answered for %s: is it still running, and does the broker's access list let this user publish on %s/request/%s?",
+				s.broker.Base, s.broker.name(), firstAnswer, s.broker.Base, q.operation)
+		}
+	}
+}
+
+// ask asks for an operation and waits for its final answer.
+func (s *session) ask(ctx context.Context, operation string, request map[string]any, doing string) (*response, error) {
+	q, err := s.send(ctx, operation, request)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.await(ctx, []*question{q}, doing, nil); err != nil {
+		return nil, err
+	}
+	return q.final, nil
+}
+
+// gather returns when the retained records have come: what the broker sends is in order, so they are here when the answer
+// to a question is that was sent after they were subscribed to.
+func (s *session) gather(ctx context.Context) error {
+	if _, err := s.ask(ctx, "service_status", nil, ""); err != nil {
+		return err
+	}
+	patience := time.After(recordsExtra)
+	for s.info != nil && len(s.devices) < s.info.Devices {
+		if _, err := s.next(ctx, patience); errors.Is(err, errPatience) {
+			return nil // a device that was only just found has no record yet
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dongleNote tells of a dongle that is away: whatever is shown or asked for, nothing moves without it.
+func (s *session) dongleNote() {
+	if s.info == nil || s.info.Dongle.Connected {
+		return
+	}
+	why := ""
+	if s.info.Dongle.Error != nil {
+		why = ": " + terminal.Clean(*s.info.Dongle.Error)
+	}
+	fmt.Fprintf(s.notes, "the dongle is not connected%s\n", why)
+}

@@ -1,0 +1,382 @@
+package shell
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
+)
+
+const (
+	// answerLost is how long the final answer of an upgrade may come behind the record that says that it has ended. Where
+	// the connection was lost meanwhile, the answer was too.
+	answerLost = 5 * time.Second
+	// queuedWithin is how long after its first answer an upgrade is queued or refused: the device may have to tell its
+	// version first.
+	queuedWithin = 60 * time.Second
+)
+
+// upgrade asks for upgrades and shows how they go until they have ended.
+func upgrade(ctx context.Context, c *invocation) error {
+	devices, err := c.devices()
+	if err != nil {
+		return err
+	}
+	request, err := c.upgradeRequest(time.Now())
+	if err != nil {
+		return err
+	}
+	s, err := c.open(ctx, wantsDevices)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.gather(ctx); err != nil { // for their names, and to know what was there before
+		return err
+	}
+	return c.upgradeAndWait(ctx, s, devices, request)
+}
+
+// upgradeRequest is what the flags ask for.
+func (c *invocation) upgradeRequest(now time.Time) (map[string]any, error) {
+	f, request := &c.flags, map[string]any{}
+	for key, value := range map[string]string{"url": f.url, "sha256": f.sha256, "sha512": f.sha512, "imageVersion": f.imageVersion} {
+		if value != "" {
+			request[key] = value
+		}
+	}
+	if f.url == "" && (f.sha256 != "" || f.sha512 != "") {
+		return nil, failed(ExitUsage, "--sha256 and --sha512 go with --url")
+	}
+	if f.allowDowngrade {
+		request["allowDowngrade"] = true
+	}
+	if f.force {
+		request["force"] = true
+	}
+	for key, value := range map[string]string{"when": f.when, "apply": f.apply} {
+		if value == "" {
+			continue
+		}
+		at, err := moment(value, now)
+		if err != nil {
+			return nil, failed(ExitUsage, "--%s %q: %w", key, value, err)
+		}
+		request[key] = at
+	}
+	return request, nil
+}
+
+// moment is a time as the service takes it. A time of day is the next one, on this machine's clock; words and RFC 3339
+// are left to the service, which knows which of them it takes where.
+func moment(text string, now time.Time) (string, error) {
+	if clock, err := time.Parse("15:04", text); err == nil {
+		at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0, now.Location())
+		if !at.After(now) {
+			at = time.Date(now.Year(), now.Month(), now.Day()+1, clock.Hour(), clock.Minute(), 0, 0, now.Location())
+		}
+		return at.Format(time.RFC3339), nil
+	}
+	if _, err := time.Parse(time.RFC3339, text); err != nil && strings.ContainsAny(text, "0123456789") {
+		return "", fmt.Errorf("not a time such as 02:00 or %s", now.Add(time.Hour).Format(time.RFC3339))
+	}
+	return text, nil
+}
+
+// waited is an upgrade that is waited for: the question, and what its device's record says.
+type waited struct {
+	*question
+	euid    string    // "" until it is known
+	heardAt time.Time // of its first answer
+	queued  bool      // the device's record has it
+	overAt  time.Time // since when the record says that it has ended
+	held    bool      // it is downloaded, and waits on the device for a later word
+}
+
+// watch shows upgrades while they are waited for.
+type watch struct {
+	c       *invocation
+	s       *session
+	screen  *terminal.Screen
+	all     bool
+	upgrade []*waited
+	began   time.Time
+	before  map[string]time.Time // when the last upgrade of each device was queued, before anything was asked for
+	shown   map[string]bool      // devices that have a bar
+	away    bool
+}
+
+// upgradeAndWait queues upgrades of devices and waits for their end, unless it is not to.
+func (c *invocation) upgradeAndWait(ctx context.Context, s *session, devices []string, request map[string]any) error {
+	w := &watch{
+		c: c, s: s, screen: terminal.NewScreen(c.term), all: devices[0] == all, began: time.Now(),
+		before: map[string]time.Time{}, shown: map[string]bool{},
+	}
+	for euid, d := range s.devices {
+		if d.Upgrade != nil {
+			w.before[euid] = d.Upgrade.QueuedAt
+		}
+	}
+	var questions []*question
+	for _, device := range devices {
+		own := map[string]any{"deviceId": device}
+		for key, value := range request {
+			own[key] = value
+		}
+		q, err := s.send(ctx, "upgrade", own)
+		if err != nil {
+			return err
+		}
+		one := &waited{question: q}
+		if d := s.devices.find(device); d != nil {
+			one.euid = d.EUID
+		}
+		w.upgrade = append(w.upgrade, one)
+		questions = append(questions, q)
+	}
+	goesOn := "the upgrade goes on; \"zigate-ota devices\" shows it, \"zigate-ota cancel\" ends it"
+	if len(devices) > 1 || w.all {
+		goesOn = "the upgrades go on; \"zigate-ota devices\" shows them, \"zigate-ota cancel\" ends them"
+	}
+	if c.flags.noWait {
+		goesOn = "the service goes on with the request"
+	}
+	err := s.await(ctx, questions, goesOn, w.take)
+	w.screen.Finish()
+	if err != nil {
+		return err
+	}
+	return w.outcome()
+}
+
+// quiet reports whether only the outcome is shown.
+func (w *watch) quiet() bool { return w.c.flags.quiet || w.c.flags.noWait }
+
+// take looks at everything that comes in meanwhile.
+func (w *watch) take(u update, q *question, r *response) {
+	switch {
+	case r != nil:
+		w.answered(q, r)
+	case u.kind == isLost:
+		w.note("the connection to the broker is lost; the upgrade goes on, and this goes on when it is back")
+		w.away = true
+	case u.kind == isMessage && u.topic == "status" && !w.s.online:
+		w.note("the service has stopped; this goes on when it is back")
+		w.away = true
+	case u.kind == isMessage && u.topic == "status" && w.away:
+		w.note("the service is back")
+		w.away = false
+	case u.kind == isMessage && strings.HasPrefix(u.topic, "device/"):
+		if d := w.s.devices[strings.TrimPrefix(u.topic, "device/")]; d != nil && d.Upgrade != nil {
+			w.moved(d)
+		}
+	}
+	for _, one := range w.upgrade {
+		w.settle(one)
+	}
+}
+
+// note tells of something besides, above the bars where they are on the same terminal.
+func (w *watch) note(line string) {
+	if w.c.term.Interactive() && !w.quiet() && !w.c.flags.json {
+		w.screen.Print(line)
+		return
+	}
+	fmt.Fprintln(w.c.stderr, line)
+}
+
+func (w *watch) answered(q *question, r *response) {
+	for _, one := range w.upgrade {
+		if one.question != q {
+			continue
+		}
+		if one.heardAt.IsZero() {
+			one.heardAt = time.Now()
+		}
+		if r.EUID != nil {
+			one.euid = *r.EUID
+		}
+		if r.Status == statusInProgress && r.Error != "" && !w.quiet() {
+			w.note(w.s.called(q) + ": " + terminal.Clean(r.Error))
+		}
+		if d := w.s.devices[one.euid]; d != nil && d.Upgrade != nil {
+			w.moved(d)
+		}
+	}
+}
+
+// moved takes a record whose upgrade may be one of those that are waited for.
+func (w *watch) moved(d *deviceRecord) {
+	u := d.Upgrade
+	var mine *waited
+	for _, one := range w.upgrade {
+		if one.euid == d.EUID || w.all && one.subject == all && one.heard {
+			mine = one
+		}
+	}
+	before, had := w.before[d.EUID]
+	fresh := !had || !u.QueuedAt.Equal(before)
+	// One that was there before is this one where it was waiting on the device for the word to install it.
+	revived := mine != nil && mine.heard && !w.all && !u.over()
+	if mine == nil || !fresh && !revived {
+		return
+	}
+	if !w.all {
+		mine.queued = true
+		if u.over() && mine.overAt.IsZero() {
+			mine.overAt = time.Now()
+		}
+		mine.held = u.State == stateDownloaded && w.c.flags.apply == "hold"
+	}
+	w.show(d)
+}
+
+// show moves the device's bar.
+func (w *watch) show(d *deviceRecord) {
+	u := d.Upgrade
+	if w.quiet() {
+		return
+	}
+	if w.c.flags.json {
+		line := struct {
+			EUID    string          `json:"euid"`
+			Name    string          `json:"name"`
+			Upgrade json.RawMessage `json:"upgrade"`
+		}{EUID: d.EUID, Name: d.Name}
+		var whole struct {
+			Upgrade json.RawMessage `json:"upgrade"`
+		}
+		if json.Unmarshal(d.raw, &whole) == nil {
+			line.Upgrade = whole.Upgrade
+			_ = printJSON(w.c.term, line) // the outcome tells where the output is broken
+		}
+		return
+	}
+	if u.over() && !w.shown[d.EUID] {
+		return // it had ended before anybody looked
+	}
+	w.shown[d.EUID] = true
+	more := u.pace()
+	if u.Reason != nil && u.State == stateFailed {
+		more = *u.Reason
+	}
+	w.screen.Bar(d.EUID, w.s.devices.name(d.EUID), u.Progress, u.State, more)
+	if u.over() {
+		w.screen.End(d.EUID)
+	}
+}
+
+// settle ends the wait for an upgrade whose final answer will not come: because it is not to be waited for, because it is
+// held on the device, or because the answer was published while the connection was lost.
+func (w *watch) settle(one *waited) {
+	switch {
+	case one.final != nil || !one.heard:
+	case w.c.flags.noWait && (w.all || one.queued || time.Since(one.heardAt) > queuedWithin):
+		one.final = w.made(one, statusInProgress, nil)
+	case one.held:
+		one.final = w.made(one, statusInProgress, nil)
+	case !one.overAt.IsZero() && time.Since(one.overAt) > answerLost:
+		d := w.s.devices[one.euid]
+		if d == nil || d.Upgrade == nil {
+			return
+		}
+		status := statusFailure
+		if d.Upgrade.State == stateSucceeded {
+			status = statusSuccess
+		}
+		one.final = w.made(one, status, d.Upgrade.Reason)
+	}
+}
+
+// made is an answer as the service would give it, from the device's record.
+func (w *watch) made(one *waited, status string, reason *string) *response {
+	r := &response{Operation: "upgradeResponse", Status: status, Transaction: json.RawMessage(strconv.Quote(one.transaction))}
+	fields := map[string]any{"operation": r.Operation, "status": status, "transaction": one.transaction}
+	if reason != nil {
+		r.Reason, fields["reason"] = *reason, *reason
+		if status != statusSuccess {
+			r.Error = "the upgrade has ended while nobody listened"
+			fields["error"] = r.Error
+		}
+	}
+	if d := w.s.devices[one.euid]; d != nil {
+		r.EUID, r.ImageType, r.OldImageVersion = &d.EUID, d.ImageType, d.CurrentVersion
+		fields["euid"], fields["mfgId"], fields["imageTypeId"], fields["oldImageVersion"] = d.EUID, d.ManufacturerCode, d.ImageType, d.CurrentVersion
+		if d.Upgrade != nil {
+			r.ImageVersion = &d.Upgrade.ImageVersion
+			fields["imageVersion"] = d.Upgrade.ImageVersion
+		}
+	}
+	r.raw, _ = json.Marshal(fields) // plain values
+	return r
+}
+
+// outcome shows how the upgrades have ended, and fails where one did not go well.
+func (w *watch) outcome() error {
+	c, s := w.c, w.s
+	if w.all && w.upgrade[0].final.Status != statusInProgress {
+		return w.outcomeOfAll(w.upgrade[0].final)
+	}
+	questions := make([]*question, len(w.upgrade))
+	for i, one := range w.upgrade {
+		questions[i] = one.question
+	}
+	return c.outcomes(s, questions, func(q *question) string {
+		switch {
+		case q.final.Status == statusInProgress && c.flags.noWait:
+			return s.called(q) + ": queued"
+		case q.final.Status == statusInProgress:
+			return fmt.Sprintf("%s: downloaded and held; \"zigate-ota upgrade %s\" installs it", s.called(q), quoted(s.called(q)))
+		default:
+			return fmt.Sprintf("%s: runs %s, after %s", s.called(q), version(q.final.ImageVersion), span(time.Since(w.began)))
+		}
+	})
+}
+
+// outcomeOfAll shows what became of each device of an upgrade of all.
+func (w *watch) outcomeOfAll(final *response) error {
+	c := w.c
+	if c.flags.json {
+		if err := printJSON(c.term, final.raw); err != nil {
+			return err
+		}
+	}
+	wrong := 0
+	for _, r := range final.Results {
+		name := terminal.Clean(w.s.devices.name(r.EUID))
+		line, out := name+": "+r.State, c.term.Write
+		if r.State != stateSucceeded {
+			wrong++
+			out = c.stderr.Write
+			if r.Reason != nil {
+				line += " (" + *r.Reason + ")"
+			}
+		}
+		if !c.flags.json {
+			_, _ = out([]byte(line + "\n"))
+		}
+	}
+	switch {
+	case len(final.Results) > 0 && !final.succeeded():
+		return failed(ExitFailed, "%d of %d upgrades did not succeed", wrong, len(final.Results))
+	case !final.succeeded():
+		return failed(ExitFailed, "%s", terminal.Clean(final.why()))
+	case len(final.Results) == 0 && !c.flags.json:
+		fmt.Fprintln(c.term, "no device has a newer image")
+	}
+	return nil
+}
+
+// quoted is a name as a shell takes it.
+func quoted(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-.,:/@%+", r))
+	}) || name == "" {
+		return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+	}
+	return name
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
+)
+
+// shellCommands are the commands that ask a running service, in terms of this program.
+func shellCommands() []command {
+	var list []command
+	for _, sc := range shell.Commands() {
+		list = append(list, command{
+			name: sc.Name, arguments: sc.Arguments, summary: sc.Summary, hidden: sc.Hidden, help: sc.Help,
+			run: func(ctx context.Context, c call) error {
+				return sc.Run(ctx, shell.Call{
+					Args: c.args, Environ: c.environ, Stdout: c.stdout, Stderr: c.stderr, Commands: described(),
+					Configure: func(broker, topic string) (shell.Broker, error) { return shellBroker(c.environ, broker, topic) },
+				})
+			},
+		})
+	}
+	return list
+}
+
+// described are all commands, for completion.
+func described() []shell.Described {
+	var list []shell.Described
+	for _, c := range commands() {
+		if c.hidden {
+			continue
+		}
+		d := shell.Described{Name: c.name, Summary: c.summary}
+		for _, word := range strings.FieldsFunc(c.arguments, func(r rune) bool { return strings.ContainsRune(" []|", r) }) {
+			if strings.HasPrefix(word, "--") {
+				d.Flags = append(d.Flags, word)
+			}
+		}
+		list = append(list, d)
+	}
+	return list
+}
+
+// shellBroker is where the service is talked to, by its own configuration. broker and topic, from the command line, go
+// before the environment. Variables that are about other things are not looked at: their files may be the service's alone.
+func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
+	var c Config
+	var others []string
+	for _, name := range knownVariables(settingsOf(&c)) {
+		if !strings.HasPrefix(name, "ZIGATE_OTA_MQTT_") && !strings.HasPrefix(name, "ZIGATE_OTA_BROKER_") {
+			others = append(others, name)
+		}
+	}
+	// The first entry of a name counts; the state folder, which is not used, must not be asked for.
+	own := []string{"ZIGATE_OTA_STATE_DIR=/nonexistent"}
+	if broker != "" {
+		own = append(own, "ZIGATE_OTA_MQTT_URL="+broker)
+	}
+	if topic != "" {
+		own = append(own, "ZIGATE_OTA_MQTT_BASE_TOPIC="+topic)
+	}
+	for _, entry := range environ {
+		if name, _, _ := strings.Cut(entry, "="); !slices.Contains(others, name) {
+			own = append(own, entry)
+		}
+	}
+	cfg, err := LoadConfig(own)
+	if err != nil {
+		from := ""
+		if broker != "" || topic != "" {
+			from = " (--broker stands for ZIGATE_OTA_MQTT_URL, --topic for ZIGATE_OTA_MQTT_BASE_TOPIC)"
+		}
+		return shell.Broker{}, fmt.Errorf("the configuration has mistakes%s:\n%w", from, err)
+	}
+	b := shell.Broker{
+		URLs: cfg.MQTT.URL, Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(), Base: cfg.MQTT.BaseTopic,
+	}
+	if b.TLS, err = cfg.MQTT.tls(); err != nil {
+		return shell.Broker{}, err
+	}
+	if cfg.MQTT.Embedded() {
+		if cfg.Broker.Addr.port() == 0 {
+			return shell.Broker{}, errors.New("ZIGATE_OTA_BROKER_ADDR has port 0, so the service's own broker is at another port at each start: name it with --broker")
+		}
+		b.URLs, b.Embedded = []string{"tcp://" + reachable(string(cfg.Broker.Addr))}, true
+	}
+	return b, nil
+}
