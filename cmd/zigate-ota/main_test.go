@@ -24,8 +24,12 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{name: "help", args: []string{"help"}, stdout: usageText},
 		{name: "--help", args: []string{"--help"}, stdout: usageText},
-		{name: "help of a command", args: []string{"demo", "--help"}, stdout: usageText},
-		{name: "help behind other flags", args: []string{"demo", "--once", "-h"}, stdout: usageText},
+		{name: "help of a command", args: []string{"help", "demo"}, stdout: `^zigate-ota demo: a whole upgrade .*\n\nUsage: zigate-ota demo \[--once\] .*\n$`},
+		{name: "a command with --help", args: []string{"demo", "--help"}, stdout: `^zigate-ota demo: `},
+		{name: "help behind other flags", args: []string{"demo", "--once", "-h"}, stdout: `^zigate-ota demo: `},
+		{name: "help of a command of the shell", args: []string{"help", "upgrade"}, stdout: `(?s)^zigate-ota upgrade: .*Usage: zigate-ota upgrade DEVICE\.\.\. \| all \[flags\]\n.*\n  --no-wait  .*Exit codes: 0 `},
+		{name: "--help behind arguments of the shell", args: []string{"rename", "a", "b", "--help"}, stdout: `^zigate-ota rename: `},
+		{name: "help of no command", args: []string{"help", "upgarde"}, code: 2, stderr: `^zigate-ota: there is no command "upgarde"\n`},
 		{name: "version", args: []string{"version"}, stdout: `^zigate-ota dev( \([0-9a-f]{1,12}\))? go1\.\S+ \w+/\w+\n$`},
 		{name: "config", args: []string{"config"}, stdout: `(?m)^ZIGATE_OTA_DONGLE=auto  # default$`},
 		{name: "config --example", args: []string{"config", "--example"}, stdout: `(?m)^#ZIGATE_OTA_DONGLE=auto$`},
@@ -79,6 +83,12 @@ func TestCommandLine(t *testing.T) {
 func TestHelpNamesEveryCommand(t *testing.T) {
 	_, stdout, _ := ran(t, nil, "help")
 	for _, c := range commands() {
+		if c.hidden {
+			if strings.Contains(stdout, c.name) {
+				t.Errorf("%s is hidden, and stands in the help", c.name)
+			}
+			continue
+		}
 		if !regexp.MustCompile(`(?m)^  ` + c.name + ` +` + regexp.QuoteMeta(c.summary) + `$`).MatchString(stdout) {
 			t.Errorf("%s is missing in:\n%s", c.name, stdout)
 		}

@@ -87,6 +87,10 @@ func addImage(ctx context.Context, c *invocation) error {
 		fmt.Fprintf(c.term, "%s: image %s is registered; it runs %s\n",
 			terminal.Clean(s.devices.name(euid)), version(final.ImageVersion), version(final.OldImageVersion))
 	}
+	if d := s.devices[euid]; d != nil && !final.fits(d) {
+		fmt.Fprintf(c.stderr, "%s will not get it: the image is for manufacturer %s, type %s, the device is of manufacturer %s, type %s\n",
+			terminal.Clean(d.Name), hex16(final.ManufacturerCode), hex16(final.ImageType), hex16(d.ManufacturerCode), hex16(d.ImageType))
+	}
 	if !c.flags.upgrade {
 		return nil
 	}
@@ -143,7 +147,7 @@ func serveFile(ctx context.Context, name string, content []byte, given, local st
 		return nil, failed(ExitFailed, "serving the file to the service: %w; name another address of this machine with --serve", err)
 	}
 	_, bound, _ := net.SplitHostPort(listener.Addr().String())
-	path := "/" + randomHex(16) + "/" + name
+	path := "/" + randomHex(8) + "/" + name
 	f := &fileServer{done: make(chan struct{}), host: net.JoinHostPort(host, bound)}
 	f.url = (&url.URL{Scheme: "http", Host: f.host, Path: path}).String()
 	f.server = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

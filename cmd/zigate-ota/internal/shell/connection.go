@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -210,6 +211,7 @@ func connectProblem(b Broker, err error) error {
 		network   *net.OpError
 	)
 	name := b.name()
+	closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 	switch {
 	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedNotAuthorised):
 		if b.Username == "" {
@@ -222,7 +224,9 @@ func connectProblem(b Broker, err error) error {
 		return failed(ExitUnreachable, "the broker at %s: %v: use a name that is in its certificate", name, hostname)
 	case errors.As(err, &notTLS):
 		return failed(ExitUnreachable, "the broker at %s does not speak TLS on this port: tcp:// instead of ssl://, or another port", name)
-	case errors.Is(err, io.EOF):
+	case closed && strings.HasPrefix(name, "ssl://"):
+		return failed(ExitUnreachable, "the broker at %s closes the connection instead of answering; a port without TLS needs tcp://", name)
+	case closed:
 		return failed(ExitUnreachable, "the broker at %s closes the connection instead of answering; a port for TLS needs ssl://", name)
 	case errors.As(err, &network):
 		err = network

@@ -119,16 +119,12 @@ func events(ctx context.Context, c *invocation) error {
 	defer s.close()
 	only := ""
 	if c.flags.device != "" {
-		if err := s.gather(ctx); err != nil {
+		if only, err = s.resolve(ctx, c.flags.device); err != nil {
 			return err
 		}
-		if only = euidOf(c.flags.device); only == "" {
-			d := s.devices.find(c.flags.device)
-			if d == nil {
-				return failed(ExitFailed, "there is no device %q; \"zigate-ota devices\" lists them", c.flags.device)
-			}
-			only = d.EUID
-		}
+	}
+	if c.term.Interactive() {
+		fmt.Fprintf(c.stderr, "what happens on %s at %s; Ctrl-C ends it\n", s.broker.Base, s.broker.name())
 	}
 	for n := 0; c.flags.count == 0 || n < c.flags.count; {
 		u, err := s.next(ctx, nil)
@@ -176,7 +172,7 @@ func (c *invocation) printEvent(s *session, name string, e *eventRecord, payload
 	who, what := e.line(name, s.devices)
 	at := e.Time.Local().Format(time.TimeOnly)
 	if who != "" {
-		what = who + " " + what
+		what = who + ": " + what
 	}
 	_, err := fmt.Fprintln(c.term, terminal.Fit(c.term.Styled(terminal.Faint, at)+"  "+what, c.fits(at)))
 	return err

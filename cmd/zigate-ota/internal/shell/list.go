@@ -83,13 +83,15 @@ func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 			{Text: text(d.LQI)}, {Text: ago(d.LastSeen, now)}, {Text: d.EUID, Style: terminal.Faint},
 		})
 	}
+	if slices.ContainsFunc(list, func(d *deviceRecord) bool { return !d.named() }) {
+		t.Columns[0].Least = len("0x000b57fffec6a5b2") // an EUID that is cut names nothing
+	}
 	if !slices.ContainsFunc(list, (*deviceRecord).named) { // then the first column has the EUIDs already
 		last := len(t.Columns) - 1
 		t.Columns = t.Columns[:last]
 		for i := range t.Rows {
 			t.Rows[i] = t.Rows[i][:last]
 		}
-		t.Columns[0].Least = 0
 	}
 	return t
 }

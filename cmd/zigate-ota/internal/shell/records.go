@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
 // The records as MQTT has them: of each only what is shown. Pointers are nil where the service does not know a value.
@@ -117,17 +119,18 @@ type infoRecord struct {
 
 // response is an answer to a request.
 type response struct {
-	Operation       string          `json:"operation"`
-	Status          string          `json:"status"`
-	Transaction     json.RawMessage `json:"transaction"`
-	EUID            *string         `json:"euid"`
-	ImageType       *uint16         `json:"imageTypeId"`
-	ImageVersion    *uint32         `json:"imageVersion"`
-	OldImageVersion *uint32         `json:"oldImageVersion"`
-	UpdateAvailable *bool           `json:"updateAvailable"`
-	Reason          string          `json:"reason"`
-	Error           string          `json:"error"`
-	Results         []struct {
+	Operation        string          `json:"operation"`
+	Status           string          `json:"status"`
+	Transaction      json.RawMessage `json:"transaction"`
+	EUID             *string         `json:"euid"`
+	ManufacturerCode *uint16         `json:"mfgId"`
+	ImageType        *uint16         `json:"imageTypeId"`
+	ImageVersion     *uint32         `json:"imageVersion"`
+	OldImageVersion  *uint32         `json:"oldImageVersion"`
+	UpdateAvailable  *bool           `json:"updateAvailable"`
+	Reason           string          `json:"reason"`
+	Error            string          `json:"error"`
+	Results          []struct {
 		EUID            string  `json:"euid"`
 		Status          string  `json:"status"`          // of a check
 		UpdateAvailable bool    `json:"updateAvailable"` // of a check
@@ -150,6 +153,12 @@ const (
 // for is under way, and no more was to be waited for.
 func (r *response) succeeded() bool {
 	return r.Status == statusSuccess || r.Status == statusAvailable || r.Status == statusInProgress
+}
+
+// fits reports whether the image of an answer is of the device's kind, as far as that is known.
+func (r *response) fits(d *deviceRecord) bool {
+	same := func(a, b *uint16) bool { return a == nil || b == nil || *a == *b }
+	return same(r.ManufacturerCode, d.ManufacturerCode) && same(r.ImageType, d.ImageType)
 }
 
 // why is the refusal or failure for a person, with the word that scripts and other people know it by.
@@ -235,7 +244,7 @@ func (d directory) find(text string) *deviceRecord {
 		switch {
 		case r.Name == text, err == nil && r.NetworkAddress != nil && uint64(*r.NetworkAddress) == address:
 			return r
-		case strings.EqualFold(r.Name, text):
+		case strings.EqualFold(terminal.Clean(r.Name), text): // as it is shown
 			alike = append(alike, r)
 		}
 	}

@@ -151,6 +151,7 @@ type question struct {
 	sent        time.Time
 	heard       bool      // there was an answer, if only inProgress
 	final       *response // nil: not yet
+	ended       time.Time // when final came
 }
 
 // send asks for an operation with a transaction of its own.
@@ -185,10 +186,13 @@ func (q *question) answers(u update) *response {
 	r.raw = u.payload
 	q.heard = true
 	if r.Status != statusInProgress {
-		q.final = &r
+		q.settle(&r)
 	}
 	return &r
 }
+
+// settle takes the final answer.
+func (q *question) settle(r *response) { q.final, q.ended = r, time.Now() }
 
 // await waits until every question has its final answer. each, which may be nil, sees everything that comes meanwhile,
 // with the question and the answer where it is one, and may settle questions by itself. doing says what goes on when the
@@ -257,6 +261,20 @@ func (s *session) gather(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// resolve is the EUID of a device as it was named on the command line.
+func (s *session) resolve(ctx context.Context, name string) (string, error) {
+	if euid := euidOf(name); euid != "" {
+		return euid, nil
+	}
+	if err := s.gather(ctx); err != nil {
+		return "", err
+	}
+	if d := s.devices.find(name); d != nil {
+		return d.EUID, nil
+	}
+	return "", failed(ExitFailed, "there is no device %q; \"zigate-ota devices\" lists them", name)
 }
 
 // dongleNote tells of a dongle that is away: whatever is shown or asked for, nothing moves without it.

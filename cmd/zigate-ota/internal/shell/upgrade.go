@@ -104,7 +104,6 @@ type watch struct {
 	screen  *terminal.Screen
 	all     bool
 	upgrade []*waited
-	began   time.Time
 	before  map[string]time.Time // when the last upgrade of each device was queued, before anything was asked for
 	shown   map[string]bool      // devices that have a bar
 	away    bool
@@ -113,7 +112,7 @@ type watch struct {
 // upgradeAndWait queues upgrades of devices and waits for their end, unless it is not to.
 func (c *invocation) upgradeAndWait(ctx context.Context, s *session, devices []string, request map[string]any) error {
 	w := &watch{
-		c: c, s: s, screen: terminal.NewScreen(c.term), all: devices[0] == all, began: time.Now(),
+		c: c, s: s, screen: terminal.NewScreen(c.term), all: devices[0] == all,
 		before: map[string]time.Time{}, shown: map[string]bool{},
 	}
 	for euid, d := range s.devices {
@@ -134,6 +133,7 @@ func (c *invocation) upgradeAndWait(ctx context.Context, s *session, devices []s
 		one := &waited{question: q}
 		if d := s.devices.find(device); d != nil {
 			one.euid = d.EUID
+			w.screen.Align(d.Name)
 		}
 		w.upgrade = append(w.upgrade, one)
 		questions = append(questions, q)
@@ -197,13 +197,19 @@ func (w *watch) answered(q *question, r *response) {
 		if one.heardAt.IsZero() {
 			one.heardAt = time.Now()
 		}
+		known := one.euid != ""
 		if r.EUID != nil {
 			one.euid = *r.EUID
 		}
 		if r.Status == statusInProgress && r.Error != "" && !w.quiet() {
-			w.note(w.s.called(q) + ": " + terminal.Clean(r.Error))
+			who := q.subject
+			if known || r.EUID != nil {
+				who = w.s.devices.name(one.euid)
+			}
+			w.note(terminal.Clean(who + ": " + r.Error))
 		}
-		if d := w.s.devices[one.euid]; d != nil && d.Upgrade != nil {
+		// Its record may have been here before it was known whose it is.
+		if d := w.s.devices[one.euid]; d != nil && d.Upgrade != nil && !known {
 			w.moved(d)
 		}
 	}
@@ -261,8 +267,11 @@ func (w *watch) show(d *deviceRecord) {
 	}
 	w.shown[d.EUID] = true
 	more := u.pace()
-	if u.Reason != nil && u.State == stateFailed {
+	switch {
+	case u.State == stateFailed && u.Reason != nil:
 		more = *u.Reason
+	case u.over():
+		more = ""
 	}
 	w.screen.Bar(d.EUID, w.s.devices.name(d.EUID), u.Progress, u.State, more)
 	if u.over() {
@@ -276,9 +285,9 @@ func (w *watch) settle(one *waited) {
 	switch {
 	case one.final != nil || !one.heard:
 	case w.c.flags.noWait && (w.all || one.queued || time.Since(one.heardAt) > queuedWithin):
-		one.final = w.made(one, statusInProgress, nil)
+		one.settle(w.made(one, statusInProgress, nil))
 	case one.held:
-		one.final = w.made(one, statusInProgress, nil)
+		one.settle(w.made(one, statusInProgress, nil))
 	case !one.overAt.IsZero() && time.Since(one.overAt) > answerLost:
 		d := w.s.devices[one.euid]
 		if d == nil || d.Upgrade == nil {
@@ -288,7 +297,7 @@ func (w *watch) settle(one *waited) {
 		if d.Upgrade.State == stateSucceeded {
 			status = statusSuccess
 		}
-		one.final = w.made(one, status, d.Upgrade.Reason)
+		one.settle(w.made(one, status, d.Upgrade.Reason))
 	}
 }
 
@@ -332,7 +341,7 @@ func (w *watch) outcome() error {
 		case q.final.Status == statusInProgress:
 			return fmt.Sprintf("%s: downloaded and held; \"zigate-ota upgrade %s\" installs it", s.called(q), quoted(s.called(q)))
 		default:
-			return fmt.Sprintf("%s: runs %s, after %s", s.called(q), version(q.final.ImageVersion), span(time.Since(w.began)))
+			return fmt.Sprintf("%s: runs %s, after %s", s.called(q), version(q.final.ImageVersion), span(q.ended.Sub(q.sent)))
 		}
 	})
 }

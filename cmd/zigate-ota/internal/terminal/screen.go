@@ -19,6 +19,7 @@ const tellEvery = 10 * time.Second
 type Screen struct {
 	term  *Terminal
 	bars  []*bar
+	align int // columns that a label has at least
 	drawn int // lines on the terminal now
 }
 
@@ -65,6 +66,9 @@ func (s *Screen) Bar(key, label string, percent float64, state, text string) {
 		fmt.Fprintln(s.term, b.line(s.term.Width(), s.labelWidth()))
 	}
 }
+
+// Align makes room for a label whose bar is still to come, so that all bars begin in one column.
+func (s *Screen) Align(label string) { s.align = max(s.align, Width(Clean(label))) }
 
 // End says that a bar does not move any more: where there is not room for all, it gives way to those that do.
 func (s *Screen) End(key string) {
@@ -147,7 +151,7 @@ func (s *Screen) fitting() (shown []*bar, hidden int) {
 
 // labelWidth is the column at which all bars begin.
 func (s *Screen) labelWidth() int {
-	n := 0
+	n := s.align
 	for _, b := range s.bars {
 		n = max(n, Width(Clean(b.label)))
 	}
