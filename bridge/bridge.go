@@ -40,6 +40,8 @@ type Options struct {
 	Logger   *slog.Logger
 	// Discovery is how Home Assistant is told of the devices; nil: not at all. DongleID is filled in.
 	Discovery *homeassistant.Options
+	// Feed is told what MQTT is told; nil: there is none.
+	Feed *Feed
 }
 
 // Bridge turns requests from MQTT into calls of the service, and what the service tells into messages. It is an
@@ -52,11 +54,12 @@ type Bridge struct {
 	observer Observer
 	log      *slog.Logger
 	home     *discovery // nil: none
+	feed     *Feed      // nil: none
 }
 
 // New makes a Bridge; it needs no running.
 func New(o Options) *Bridge {
-	b := &Bridge{topics: o.Topics, version: o.Version, service: o.Service, out: o.Out, observer: o.Observer, log: o.Logger}
+	b := &Bridge{topics: o.Topics, version: o.Version, service: o.Service, out: o.Out, observer: o.Observer, log: o.Logger, feed: o.Feed}
 	if o.Discovery != nil {
 		b.home = newDiscovery(*o.Discovery, o.Out)
 	}
@@ -68,8 +71,10 @@ var _ otasvc.Sink = (*Bridge)(nil)
 // DeviceChanged publishes a device's record and its Home Assistant update state.
 func (b *Bridge) DeviceChanged(d otasvc.DeviceRecord) {
 	b.home.deviceChanged(d) // before the states that its entities read
-	b.out.Retain(b.topics.Device(d.EUID), marshal(newDevicePayload(d)))
+	payload := marshal(newDevicePayload(d))
+	b.out.Retain(b.topics.Device(d.EUID), payload)
 	b.out.Retain(b.topics.Update(d.EUID), marshal(homeassistant.Update(d)))
+	b.feed.device(d, payload)
 	b.observer.DeviceChanged(d)
 }
 
@@ -78,24 +83,31 @@ func (b *Bridge) DeviceGone(euid zigate.IEEE) {
 	b.home.deviceGone(euid) // first: entities must not read topics that are empty
 	b.out.Clear(b.topics.Device(euid))
 	b.out.Clear(b.topics.Update(euid))
+	b.feed.deviceGone(euid)
 	b.observer.DeviceGone(euid)
 }
 
 // InfoChanged publishes the service's own record.
 func (b *Bridge) InfoChanged(r otasvc.InfoRecord) {
 	b.home.infoChanged(r)
-	b.out.Retain(b.topics.Info(), marshal(newInfoPayload(b.version, r)))
+	payload := marshal(newInfoPayload(b.version, r))
+	b.out.Retain(b.topics.Info(), payload)
+	b.feed.info(payload)
 	b.observer.InfoChanged(r)
 }
 
 // ImagesChanged publishes the registered images.
 func (b *Bridge) ImagesChanged(list []otasvc.RegisteredImage) {
-	b.out.Retain(b.topics.Images(), marshal(newImagesPayload(list)))
+	payload := marshal(newImagesPayload(list))
+	b.out.Retain(b.topics.Images(), payload)
+	b.feed.images(payload)
 }
 
 // Happened publishes an event.
 func (b *Bridge) Happened(e otasvc.Event) {
-	b.out.Publish(b.topics.Event(e.Name), marshal(newEventPayload(e)))
+	payload := marshal(newEventPayload(e))
+	b.out.Publish(b.topics.Event(e.Name), payload)
+	b.feed.event(e.Name, payload)
 }
 
 // UpgradeEnded publishes the final answer to a request for an upgrade, which an earlier life of the service may have
@@ -106,5 +118,5 @@ func (b *Bridge) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
 		b.log.Error("the final answer of an upgrade cannot be given: its request is not known any more", "err", err)
 		return
 	}
-	b.publishResponse(asked.Operation, operations[asked.Operation].response, asked.Transaction, a)
+	b.answer(asker{name: asked.Operation, response: operations[asked.Operation].response, transaction: asked.Transaction, id: asked.ID}, a)
 }

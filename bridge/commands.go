@@ -81,7 +81,7 @@ var operations = map[string]operation{
 				Device: r.device, All: r.all, URL: r.url, SHA256: r.sha256, SHA512: r.sha512, ImageVersion: r.imageVersion,
 				AllowDowngrade: r.allowDowngrade, Force: r.force, At: r.at, Window: r.window,
 				Install: r.install, InstallAt: r.installAt,
-				Ticket: marshal(ticket{Operation: "upgrade", Transaction: r.transaction}),
+				Ticket: marshal(ticket{Operation: "upgrade", Transaction: r.transaction, ID: r.id}),
 			}, respond)
 		},
 	},
@@ -201,26 +201,53 @@ func (r *request) image() otasvc.ImageKey {
 type ticket struct {
 	Operation   string          `json:"operation"`
 	Transaction json.RawMessage `json:"transaction,omitempty"`
+	ID          string          `json:"id,omitempty"` // see asker
 }
 
 // HandleRequest takes one message of a request topic. It does not block. retained says that the broker had kept it.
 func (b *Bridge) HandleRequest(topic string, payload []byte, retained bool) {
-	name := b.topics.Operation(topic)
-	op, known := operations[name]
+	var refusal error
+	if retained {
+		refusal = fmt.Errorf("retain: the request was retained by the broker and would run again at every reconnect; publish it without the retain flag, and clear it with an empty retained message on %s", topic)
+	}
+	b.request(asker{name: b.topics.Operation(topic)}, payload, refusal)
+}
+
+// Ask carries out what would have come on <base>/request/<operation>. The answers go into the feed, as the response with
+// this id, and not to MQTT. It does not block.
+func (b *Bridge) Ask(id, operation string, payload []byte) {
+	b.request(asker{name: b.topics.Operation(b.topics.Request(operation)), id: id}, payload, nil)
+}
+
+// Operations names everything that can be asked for, in order.
+func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
+
+// asker is who gets the answers to a request, and as what.
+type asker struct {
+	name, response string // of the operation
+	transaction    json.RawMessage
+	id             string // in the feed; empty: the request came over MQTT
+}
+
+// request reads a request and carries it out, unless there is a reason to refuse it.
+func (b *Bridge) request(who asker, payload []byte, refusal error) {
+	op, known := operations[who.name]
 	if !known {
 		var r request
 		_ = decode(payload, nil, nil, &r) // for its transaction
-		b.respondTo(name, unknownOperation, r.transaction)(otasvc.Answer{
+		who.response, who.transaction = unknownOperation, r.transaction
+		b.respondTo(who)(otasvc.Answer{
 			Status: otasvc.InvalidData,
-			Error:  fmt.Sprintf("there is no operation of that name; there are %s", strings.Join(slices.Sorted(maps.Keys(operations)), ", ")),
+			Error:  fmt.Sprintf("there is no operation of that name; there are %s", strings.Join(Operations(), ", ")),
 		})
 		return
 	}
-	var r request
+	r := request{id: who.id}
 	err := decode(payload, op.keys, op.required, &r)
-	respond := b.respondTo(name, op.response, r.transaction)
-	if retained {
-		err = fmt.Errorf("retain: the request was retained by the broker and would run again at every reconnect; publish it without the retain flag, and clear it with an empty retained message on %s", topic)
+	who.response, who.transaction = op.response, r.transaction
+	respond := b.respondTo(who)
+	if refusal != nil {
+		err = refusal
 	}
 	if err != nil {
 		answer := otasvc.Answer{Status: otasvc.InvalidData, Error: err.Error()}
@@ -233,25 +260,30 @@ func (b *Bridge) HandleRequest(topic string, payload []byte, retained bool) {
 	op.run(b.service, &r, respond)
 }
 
-// respondTo publishes the answers to one request, and sees to it that there is one final answer only.
-func (b *Bridge) respondTo(name, response string, transaction json.RawMessage) otasvc.Respond {
+// respondTo gives the answers to one request, and sees to it that there is one final answer only.
+func (b *Bridge) respondTo(who asker) otasvc.Respond {
 	var done atomic.Bool
 	return func(a otasvc.Answer) {
 		if a.Status.Final() && done.Swap(true) {
-			b.log.Error("a second final answer was held back", "operation", name, "status", a.Status)
+			b.log.Error("a second final answer was held back", "operation", who.name, "status", a.Status)
 			return
 		}
-		b.publishResponse(name, response, transaction, a)
+		b.answer(who, a)
 	}
 }
 
-func (b *Bridge) publishResponse(name, response string, transaction json.RawMessage, a otasvc.Answer) {
+func (b *Bridge) answer(who asker, a otasvc.Answer) {
 	if a.Status.Final() {
-		label := name
-		if response == unknownOperation {
+		label := who.name
+		if who.response == unknownOperation {
 			label = unknownOperation
 		}
 		b.observer.Command(label, string(a.Status))
 	}
-	b.out.Publish(b.topics.Response(name), marshal(newResponsePayload(response, transaction, a)))
+	payload := marshal(newResponsePayload(who.response, who.transaction, a))
+	if who.id != "" {
+		b.feed.response(who.id, a.Status, payload)
+		return
+	}
+	b.out.Publish(b.topics.Response(who.name), payload)
 }

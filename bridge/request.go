@@ -25,6 +25,7 @@ const maxTransaction = 128
 
 // request is a decoded request. Which fields are set depends on the keys that were there.
 type request struct {
+	id               string // see asker
 	transaction      json.RawMessage
 	device           otasvc.DeviceRef
 	hasDevice        bool

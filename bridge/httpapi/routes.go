@@ -2,31 +2,52 @@ package httpapi
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/zigate-ota/zigate-ota/bridge"
 )
 
-// indexPage links relatively, so that it works below a path of a reverse proxy, too.
-const indexPage = `<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>zigate-ota</title></head>
-<body>
-<h1>zigate-ota</h1>
-<ul>
-<li><a href="metrics">/metrics</a> for Prometheus</li>
-<li><a href="healthz">/healthz</a> the process is alive</li>
-<li><a href="readyz">/readyz</a> the service can do its work</li>
-</ul>
-</body>
-</html>
-`
+// route is one thing that is served. A GET pattern takes HEAD, too; other methods get 405, other paths 404.
+type route struct {
+	pattern string // as for http.ServeMux
+	handler http.HandlerFunc
+}
 
-// routes is what is served where. A GET pattern takes HEAD, too; other methods get 405, other paths 404.
+// apiRoutes is the API, as openapi.json describes it.
+func (s *Server) apiRoutes() []route {
+	if s.options.Feed == nil {
+		return nil
+	}
+	routes := []route{
+		{"GET /api/v1/openapi.json", s.reading(getOpenAPI)},
+		{"GET /api/v1/access", s.reading(s.getAccess)},
+		{"GET /api/v1/info", s.reading(s.getRecord(bridge.FeedInfo))},
+		{"GET /api/v1/devices", s.reading(s.getDevices)},
+		{"GET /api/v1/devices/{euid}", s.reading(s.getDevice)},
+		{"GET /api/v1/queue", s.reading(s.getQueue)},
+		{"GET /api/v1/images", s.reading(s.getImages)},
+		{"POST /api/v1/images", s.changing(s.postImage)},
+		{"DELETE /api/v1/images/added/{name}", s.changing(s.deleteImage)},
+		{"GET /api/v1/events", s.reading(s.getEvents)},
+		{"GET /api/v1/events/history", s.reading(s.getHistory)},
+		{"POST /api/v1/request/{operation}", s.changing(s.postRequest)},
+		{"GET /api/v1/responses/{id}", s.reading(s.getResponse)},
+	}
+	if s.options.LogLevel != nil {
+		routes = append(routes,
+			route{"GET /api/v1/log-level", s.reading(s.getLogLevel)},
+			route{"PUT /api/v1/log-level", s.changing(s.putLogLevel)},
+		)
+	}
+	return routes
+}
+
+// routes is what is served where.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.options.Registry, promhttp.HandlerOpts{
@@ -38,9 +59,11 @@ func (s *Server) routes() http.Handler {
 	if s.options.Drivers != nil {
 		mux.Handle("GET /driver/", s.options.Drivers)
 	}
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, "text/html; charset=utf-8", []byte(indexPage))
-	})
+	for _, r := range s.apiRoutes() {
+		mux.HandleFunc(r.pattern, r.handler)
+	}
+	mux.Handle("GET /{$}", s.page())
+	mux.Handle("GET /page/", s.page())
 	return mux
 }
 
@@ -81,8 +104,8 @@ type checkResult struct {
 	Error string `json:"error,omitempty"`
 }
 
-// readiness answers 200 when all checks pass, else 503, with the result of each.
-func (s *Server) readiness(w http.ResponseWriter, _ *http.Request) {
+// ready asks all checks.
+func (s *Server) ready() readiness {
 	result := readiness{Ready: true, Checks: make(map[string]checkResult, len(s.options.Checks))}
 	for _, c := range s.options.Checks {
 		if err := c.Check(); err != nil {
@@ -92,18 +115,16 @@ func (s *Server) readiness(w http.ResponseWriter, _ *http.Request) {
 		}
 		result.Checks[c.Name] = checkResult{OK: true}
 	}
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false) // for people at a shell; it is no HTML
-	if err := encoder.Encode(result); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	status := http.StatusOK
+	return result
+}
+
+// readiness answers 200 when all checks pass, else 503, with the result of each.
+func (s *Server) readiness(w http.ResponseWriter, _ *http.Request) {
+	result, status := s.ready(), http.StatusOK
 	if !result.Ready {
 		status = http.StatusServiceUnavailable
 	}
-	answer(w, status, "application/json", body.Bytes())
+	answerJSON(w, status, result)
 }
 
 // answer writes a whole answer. An error means that the client has gone, which is its own business.

@@ -1,5 +1,6 @@
-// Package httpapi is the service's HTTP side: metrics for Prometheus and health for whoever watches over the service.
-// It knows neither devices nor upgrades; what it tells is handed to it.
+// Package httpapi is the service's HTTP side: metrics for Prometheus, health for whoever watches over the service, and a
+// JSON API with a page for people on top of it. The API says what MQTT says, in the same words: records and events come
+// from the bridge's feed, requests go to the bridge. How an upgrade works, or what a record means, is not known here.
 package httpapi
 
 import (
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/zigate-ota/zigate-ota/bridge"
 )
 
 const (
@@ -39,6 +42,19 @@ type Options struct {
 	// Drivers serves /driver/<name>/<file>; nil: nothing is there.
 	Drivers http.Handler
 	Logger  *slog.Logger // may be nil
+
+	// Feed is what the API tells; nil: there is no API.
+	Feed *bridge.Feed
+	// Asker takes the requests of the API; its answers come over the feed.
+	Asker Asker
+	// Images are what there is besides the registered ones.
+	Images Images
+	// MaxImageBytes is the largest image that is taken.
+	MaxImageBytes int64
+	// LogLevel is what is logged at least, and can be changed; nil: it cannot.
+	LogLevel *slog.LevelVar
+	// Token is needed to change anything; empty: changes are only taken from this machine.
+	Token string
 }
 
 // Check is one thing that must be well for the service to be of use.
@@ -53,7 +69,12 @@ type Server struct {
 	options Options
 	log     *slog.Logger
 	handler http.Handler
-	ready   chan struct{}
+	listens chan struct{} // closed when it does
+
+	// epoch tells the event identifiers of this server from those of an earlier one.
+	epoch                       string
+	reads, changes, wrongTokens *limiter
+	streams, additions          chan struct{} // one for each that is open
 
 	mu   sync.Mutex
 	addr net.Addr
@@ -62,7 +83,11 @@ type Server struct {
 
 // New returns a server that does nothing until Run.
 func New(options Options) *Server {
-	s := &Server{options: options, log: options.Logger, ready: make(chan struct{})}
+	s := &Server{
+		options: options, log: options.Logger, listens: make(chan struct{}),
+		epoch: newID(), reads: newLimiter(200, 20*time.Millisecond), changes: newLimiter(100, 50*time.Millisecond),
+		wrongTokens: newLimiter(10, 10*time.Second), streams: make(chan struct{}, maxStreams), additions: make(chan struct{}, maxAdditions),
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -71,7 +96,7 @@ func New(options Options) *Server {
 }
 
 // Ready is closed when the server takes connections.
-func (s *Server) Ready() <-chan struct{} { return s.ready }
+func (s *Server) Ready() <-chan struct{} { return s.listens }
 
 // Addr returns where the server listens, or nil before Ready.
 func (s *Server) Addr() net.Addr {
@@ -113,7 +138,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.addr = listener.Addr()
 	s.mu.Unlock()
-	close(s.ready)
+	close(s.listens)
 	s.log.Info("HTTP server listens", "addr", listener.Addr().String())
 
 	served := make(chan error, 1)

@@ -28,7 +28,9 @@ func start(t *testing.T, options httpapi.Options) (base string, stop func() erro
 	if options.Registry == nil {
 		options.Registry = prometheus.NewRegistry()
 	}
-	options.Addr = loopback
+	if options.Addr == "" {
+		options.Addr = loopback
+	}
 	s := httpapi.New(options)
 	if s.Addr() != nil {
 		t.Errorf("Addr = %v before Run", s.Addr())

@@ -123,8 +123,9 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 		a.frames = bridge.NewFrames(topics, a.client, log)
 		a.dongle.TraceTo(a.frames.Trace)
 	}
+	feed := bridge.NewFeed()
 	bridgeOptions := bridge.Options{
-		Topics: topics, Version: version, Service: a.service, Out: a.client, Observer: meters, Logger: log,
+		Topics: topics, Version: version, Service: a.service, Out: a.client, Observer: meters, Logger: log, Feed: feed,
 	}
 	if cfg.HomeAssistant.Discovery {
 		bridgeOptions.Discovery = &homeassistant.Options{
@@ -135,6 +136,8 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 	a.http = httpapi.New(httpapi.Options{
 		Addr: string(cfg.HTTP.Addr), Registry: meters.Registry(), Drivers: images.DriverHandler(), Logger: log,
 		Alive: a.service.Alive, Checks: a.checks(),
+		Feed: feed, Asker: a.bridge, Images: imageFiles{images, a.catalog}, MaxImageBytes: cfg.Image.MaxBytes,
+		LogLevel: &logger.level, Token: cfg.HTTP.Token.Reveal(),
 	})
 	return a, nil
 }
@@ -146,6 +149,12 @@ func (a *app) checks() []httpapi.Check {
 		{Name: "mqtt", Check: a.client.Health},
 		{Name: "state", Check: a.service.StoreHealth},
 	}
+}
+
+// imageFiles are the stored images and those that the catalog knows.
+type imageFiles struct {
+	*library.Library
+	*library.Catalog
 }
 
 // dialer is the way to the dongle.

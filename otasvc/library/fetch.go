@@ -57,19 +57,21 @@ func (l *Library) Fetch(ctx context.Context, request Request) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	if got.unpacked != nil {
-		// Of the two the packed one counts, unless a digest is of the other.
-		if !digestsPass(got.bytes, &request) && digestsPass(got.unpacked, &request) {
-			got.bytes = got.unpacked
-		}
-	}
-	return l.take(got.bytes, shown(u), &request)
+	return l.take(got.meant(&request), shown(u), &request)
 }
 
 // fetched is what was got from a URL.
 type fetched struct {
 	bytes    []byte
 	unpacked []byte // nil, or the same without a packing that a server put around it on the way
+}
+
+// meant is the download that a request means: of the two the packed one counts, unless a digest is of the other.
+func (f *fetched) meant(request *Request) []byte {
+	if f.unpacked != nil && !digestsPass(f.bytes, request) && digestsPass(f.unpacked, request) {
+		return f.unpacked
+	}
+	return f.bytes
 }
 
 func digestsPass(download []byte, request *Request) bool {

@@ -37,6 +37,7 @@ type Folder struct {
 	library *Library
 	changed func()
 	state   atomic.Pointer[FolderState]
+	news    chan folderNews
 
 	// What follows belongs to Run.
 	files     map[string]*folderFile // by name
@@ -87,7 +88,7 @@ func NewFolder(l *Library, changed func()) *Folder {
 	if changed == nil {
 		changed = func() {}
 	}
-	f := &Folder{library: l, changed: changed, files: map[string]*folderFile{}, first: true}
+	f := &Folder{library: l, changed: changed, news: make(chan folderNews), files: map[string]*folderFile{}, first: true}
 	f.state.Store(&FolderState{matcher: NewMatcher(nil)})
 	return f
 }
@@ -118,6 +119,8 @@ func (f *Folder) Run(ctx context.Context) error {
 			}
 		case <-w.errors: // events were lost
 			soon()
+		case news := <-f.news:
+			f.learn(news)
 		case <-timer.C:
 			dirs := f.scan(ctx)
 			added := w.watch(dirs)
@@ -238,19 +241,11 @@ func (f *Folder) read(ctx context.Context, name string, file *folderFile) (image
 	if int64(len(b)) != file.size {
 		return nil, true, errors.New("it changed while it was read")
 	}
-	parsed, err := f.library.validate(b, &Request{})
-	switch {
-	case err != nil:
+	if image, err = f.library.readFolderImage(b, &Request{}); err != nil {
 		return nil, false, err
-	case parsed.Header.Wildcard():
-		return nil, false, errors.New("its header is a wildcard: it says not which devices it is for")
-	case parsed.Header.HeaderVersion == otafile.HeaderVersionThread:
-		return nil, false, errors.New("it is made for Thread devices, not Zigbee ones")
 	}
-	return &FolderImage{
-		Name: name, SHA256: digestOf(parsed.Image), Size: uint32(len(parsed.Image)), Header: parsed.Header,
-		Wrapper: parsed.Wrapper, Warnings: parsed.Warnings, Checks: parsed.Checks,
-	}, false, nil
+	image.Name = name
+	return image, false, nil
 }
 
 // publish makes what is known the state.

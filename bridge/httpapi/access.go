@@ -1,0 +1,171 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Who may do what: everybody who reaches the address may read, as with /metrics. Changing anything takes the token; or,
+// where none is set, a connection from this machine that shows no sign of having been sent by somebody else's page or
+// passed on by a proxy. What a proxy says of where a request comes from is never believed.
+
+// refusal is why a request is not carried out.
+type refusal struct {
+	status int
+	text   string
+	after  time.Duration // when it may be tried again; 0: it would not help
+}
+
+// client is the address at the other end of the connection.
+func client(r *http.Request) netip.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{} // no loopback address
+	}
+	return at.Addr().Unmap()
+}
+
+// mayRead says why a request may not even read; nil: it may.
+func (s *Server) mayRead(r *http.Request) *refusal {
+	if s.options.Token == "" && client(r).IsLoopback() && !localHost(r.Host) {
+		// A page of somebody else whose name was made to lead to this machine (DNS rebinding) has all rights of this machine.
+		return &refusal{status: http.StatusForbidden, text: fmt.Sprintf(
+			"the service was asked under the name %q: without ZIGATE_OTA_HTTP_TOKEN it answers on this machine only under localhost or an IP address", r.Host)}
+	}
+	return nil
+}
+
+// mayChange says why a request may not change anything; nil: it may.
+func (s *Server) mayChange(r *http.Request) *refusal {
+	if no := s.mayRead(r); no != nil {
+		return no
+	}
+	if !sameOrigin(r) {
+		return &refusal{status: http.StatusForbidden, text: fmt.Sprintf(
+			"the request comes from a page of another origin (%q), which may change nothing here; behind a proxy, let it pass on the Host header", r.Header.Get("Origin"))}
+	}
+	if s.options.Token == "" {
+		return localOnly(r)
+	}
+	from, now := client(r), time.Now()
+	if wait := s.wrongTokens.blocked(from, now); wait > 0 {
+		return &refusal{status: http.StatusTooManyRequests, text: "too many wrong tokens came from this address; wait a little", after: wait}
+	}
+	given, ok := bearer(r)
+	if !ok {
+		return &refusal{status: http.StatusUnauthorized, text: "changing anything needs the token that ZIGATE_OTA_HTTP_TOKEN was set to, as the header \"Authorization: Bearer <token>\""}
+	}
+	// The digests have one length, so that the comparison takes the same time whatever is given.
+	want, got := sha256.Sum256([]byte(s.options.Token)), sha256.Sum256([]byte(given))
+	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+		s.wrongTokens.wait(from, now)
+		return &refusal{status: http.StatusUnauthorized, text: "the token is not the one that ZIGATE_OTA_HTTP_TOKEN was set to"}
+	}
+	return nil
+}
+
+// localOnly says why a request is not one from this machine.
+func localOnly(r *http.Request) *refusal {
+	if !client(r).IsLoopback() {
+		return &refusal{status: http.StatusForbidden, text: "changes are only taken from the machine that the service runs on; to make them from elsewhere, set ZIGATE_OTA_HTTP_TOKEN"}
+	}
+	for _, header := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
+		if r.Header.Get(header) != "" {
+			return &refusal{status: http.StatusForbidden, text: "the request was passed on by a proxy (it has the header " + header + "); to take changes from there, set ZIGATE_OTA_HTTP_TOKEN"}
+		}
+	}
+	return nil
+}
+
+// localHost reports whether a Host header is an IP address, which no foreign page can have as its name, or localhost.
+func localHost(hostPort string) bool {
+	host := hostPort
+	if h, _, err := net.SplitHostPort(hostPort); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// sameOrigin reports whether a request comes from a page of ours, or from no page at all.
+func sameOrigin(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+	default:
+		return false
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && strings.EqualFold(u.Host, r.Host)
+}
+
+// bearer is the token in a request.
+func bearer(r *http.Request) (token string, ok bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	token = strings.TrimSpace(token)
+	return token, strings.EqualFold(scheme, "Bearer") && token != ""
+}
+
+// reading lets those through who may read, and not too often.
+func (s *Server) reading(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		no := s.mayRead(r)
+		if no == nil {
+			no = tooOften(s.reads, r)
+		}
+		if no != nil {
+			refuse(w, no)
+			return
+		}
+		next(w, r)
+	}
+}
+
+// changing lets those through who may change something, and not too often.
+func (s *Server) changing(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		no := s.mayChange(r)
+		if no == nil {
+			no = tooOften(s.changes, r)
+		}
+		if no != nil {
+			refuse(w, no)
+			return
+		}
+		next(w, r)
+	}
+}
+
+func tooOften(l *limiter, r *http.Request) *refusal {
+	if wait := l.wait(client(r), time.Now()); wait > 0 {
+		return &refusal{status: http.StatusTooManyRequests, text: "too many requests came from this address; wait a little", after: wait}
+	}
+	return nil
+}
+
+// refuse answers why a request is not carried out.
+func refuse(w http.ResponseWriter, no *refusal) {
+	if no.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="zigate-ota"`)
+	}
+	if no.after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(no.after.Seconds()))))
+	}
+	answerJSON(w, no.status, errorBody{Error: no.text})
+}

@@ -1,0 +1,214 @@
+package httpapi
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// errorBody is every answer of the API that is an error, but for those to requests, which are responses as on MQTT.
+type errorBody struct {
+	Error string `json:"error"` // one sentence for a person
+}
+
+// access is what whoever asks may do.
+type access struct {
+	Change bool   `json:"change"`          // whether this request could change something
+	Token  bool   `json:"token"`           // whether a token is set, and needed
+	Error  string `json:"error,omitempty"` // why nothing can be changed
+}
+
+func (s *Server) getAccess(w http.ResponseWriter, r *http.Request) {
+	body, no := access{Token: s.options.Token != ""}, s.mayChange(r)
+	if no != nil && no.status == http.StatusTooManyRequests {
+		refuse(w, no)
+		return
+	}
+	if body.Change = no == nil; no != nil {
+		body.Error = no.text
+	}
+	answerJSON(w, http.StatusOK, body)
+}
+
+// getRecord answers with a record that there is one of.
+func (s *Server) getRecord(kind bridge.FeedKind) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		e, ok := s.options.Feed.Get(kind, "")
+		if !ok {
+			refuse(w, errStarting())
+			return
+		}
+		answer(w, http.StatusOK, jsonType, e.Payload)
+	}
+}
+
+func errStarting() *refusal {
+	return &refusal{status: http.StatusServiceUnavailable, text: "the service is starting; try again in a second", after: 1}
+}
+
+// deviceList is all device records, by EUID.
+type deviceList struct {
+	Devices []json.RawMessage `json:"devices"`
+}
+
+// devices returns what is known of all devices, by EUID.
+func (s *Server) devices() []bridge.FeedEntry {
+	all, _ := s.options.Feed.All()
+	devices := slices.DeleteFunc(all, func(e bridge.FeedEntry) bool { return e.Kind != bridge.FeedDevice })
+	slices.SortFunc(devices, func(a, b bridge.FeedEntry) int { return cmp.Compare(a.Key, b.Key) })
+	return devices
+}
+
+func (s *Server) getDevices(w http.ResponseWriter, _ *http.Request) {
+	body := deviceList{Devices: []json.RawMessage{}}
+	for _, d := range s.devices() {
+		body.Devices = append(body.Devices, d.Payload)
+	}
+	answerJSON(w, http.StatusOK, body)
+}
+
+// getDevice takes an EUID as requests do: with or without 0x, colons or dashes.
+func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) {
+	euid, err := zigate.ParseIEEE(r.PathValue("euid"))
+	if err == nil {
+		if e, ok := s.options.Feed.Get(bridge.FeedDevice, euid.String()); ok {
+			answer(w, http.StatusOK, jsonType, e.Payload)
+			return
+		}
+	}
+	refuse(w, &refusal{status: http.StatusNotFound, text: fmt.Sprintf("no device is known by the euid %q", r.PathValue("euid"))})
+}
+
+// queue is the upgrades that have not ended, in the order in which they were asked for.
+type queue struct {
+	Active []queued `json:"active"` // notified, downloading, paused, downloaded or applying
+	Queued []queued `json:"queued"` // scheduled or queued
+}
+
+type queued struct {
+	EUID    zigate.IEEE     `json:"euid"`
+	Name    string          `json:"name"`
+	Upgrade json.RawMessage `json:"upgrade"` // as in the device record
+}
+
+func (s *Server) getQueue(w http.ResponseWriter, _ *http.Request) {
+	body := queue{Active: []queued{}, Queued: []queued{}}
+	devices := slices.DeleteFunc(s.devices(), func(e bridge.FeedEntry) bool {
+		return e.Device.Upgrade == nil || e.Device.Upgrade.State.Ended()
+	})
+	slices.SortStableFunc(devices, func(a, b bridge.FeedEntry) int {
+		return a.Device.Upgrade.QueuedAt.Compare(b.Device.Upgrade.QueuedAt)
+	})
+	for _, d := range devices {
+		var record struct{ Upgrade json.RawMessage }
+		if err := json.Unmarshal(d.Payload, &record); err != nil {
+			refuse(w, &refusal{status: http.StatusInternalServerError, text: "reading a device record: " + err.Error()})
+			return
+		}
+		line := &body.Active
+		if state := d.Device.Upgrade.State; state == otasvc.Scheduled || state == otasvc.Queued {
+			line = &body.Queued
+		}
+		*line = append(*line, queued{EUID: d.Device.EUID, Name: d.Device.Name, Upgrade: record.Upgrade})
+	}
+	answerJSON(w, http.StatusOK, body)
+}
+
+// logLevel is the least severe message that is written.
+type logLevel struct {
+	Level string `json:"level"` // debug, info, warn or error
+}
+
+func (s *Server) getLogLevel(w http.ResponseWriter, _ *http.Request) {
+	answerJSON(w, http.StatusOK, logLevel{Level: strings.ToLower(s.options.LogLevel.Level().String())})
+}
+
+func (s *Server) putLogLevel(w http.ResponseWriter, r *http.Request) {
+	b, no := readJSON(w, r, maxSmallBody)
+	if no != nil {
+		refuse(w, no)
+		return
+	}
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	var body logLevel
+	level, ok := slog.Level(0), false
+	if strict(b, &body) == nil {
+		level, ok = levels[body.Level]
+	}
+	if !ok {
+		refuse(w, &refusal{status: http.StatusBadRequest, text: `level: must be debug, info, warn or error, in an object such as {"level":"debug"}`})
+		return
+	}
+	s.log.Info("the log level was changed over HTTP", "from", s.options.LogLevel.Level(), "to", level)
+	s.options.LogLevel.Set(level)
+	answerJSON(w, http.StatusOK, body)
+}
+
+// maxSmallBody bounds bodies that say a few things, in bytes.
+const maxSmallBody = 4 << 10
+
+// readJSON reads a body that has to be JSON, if it says what it is, of a length in bytes.
+func readJSON(w http.ResponseWriter, r *http.Request, longest int64) ([]byte, *refusal) {
+	if given := r.Header.Get("Content-Type"); given != "" {
+		if kind, _, err := mime.ParseMediaType(given); err != nil || kind != jsonType {
+			return nil, &refusal{status: http.StatusUnsupportedMediaType, text: fmt.Sprintf(`the body must be JSON, with the header "Content-Type: application/json", not %q`, given)}
+		}
+	}
+	return readBody(w, r, longest)
+}
+
+// readBody reads a body of a length in bytes.
+func readBody(w http.ResponseWriter, r *http.Request, longest int64) ([]byte, *refusal) {
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, longest))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body has more than the %d bytes that are allowed", longest)}
+	case err != nil:
+		return nil, &refusal{status: http.StatusBadRequest, text: "the body did not come to its end: " + err.Error()}
+	}
+	return b, nil
+}
+
+// strict reads one JSON object that has no other keys than v.
+func strict(b []byte, v any) error {
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(v); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the object")
+	}
+	return nil
+}
+
+const jsonType = "application/json"
+
+// answerJSON writes a whole answer.
+func answerJSON(w http.ResponseWriter, status int, body any) {
+	answer(w, status, jsonType, jsonOf(body))
+}
+
+// jsonOf writes one of our own bodies, which always can be.
+func jsonOf(body any) []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // for people at a shell; it is no HTML
+	if err := encoder.Encode(body); err != nil {
+		panic(fmt.Sprintf("httpapi: %T does not marshal: %v", body, err))
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}

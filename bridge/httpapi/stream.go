@@ -1,0 +1,213 @@
+package httpapi
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/bridge"
+)
+
+const (
+	maxStreams     = 64                     // open at once
+	healthEvery    = 3 * time.Second        // between two looks at whether all is well
+	heartbeatAfter = 5                      // looks without a change, so that both ends notice when the other one is gone
+	batchEvery     = 100 * time.Millisecond // what comes in between is sent together
+	sendTimeout    = 20 * time.Second       // for a batch, to a reader that does not read
+	startEvents    = 200                    // of the past that a new reader is told
+)
+
+// getEvents is the stream of server-sent events: the records as they are and each change of them, events and responses
+// as they come. A reader that comes back with the identifier of the last event that it saw gets what it has missed. One
+// that is new, or was away for too long, gets a "reset", then everything, then "ready".
+func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.streams <- struct{}{}:
+		defer func() { <-s.streams }()
+	default:
+		refuse(w, &refusal{status: http.StatusServiceUnavailable, text: fmt.Sprintf("%d event streams are open, and no more are allowed", maxStreams), after: 10 * time.Second})
+		return
+	}
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(time.Time{}); err != nil { // else the request would end when its body should have come
+		refuse(w, &refusal{status: http.StatusInternalServerError, text: "this connection cannot carry a stream: " + err.Error()})
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not wait for the end
+	w.WriteHeader(http.StatusOK)
+
+	stream := &eventStream{server: s, seq: s.lastSeen(r)}
+	look := time.NewTicker(healthEvery)
+	defer look.Stop()
+	pause := time.NewTimer(batchEvery)
+	defer pause.Stop()
+	for {
+		changed := s.options.Feed.Changed()
+		batch := stream.next()
+		if stream.health == nil {
+			batch = append(batch, stream.pulse(time.Now())...)
+		}
+		if len(batch) > 0 {
+			if !send(w, control, batch) {
+				return
+			}
+			pause.Reset(batchEvery)
+			select {
+			case <-pause.C:
+			case <-r.Context().Done():
+				return
+			}
+			continue
+		}
+		select {
+		case <-changed:
+		case <-look.C:
+			if batch := stream.pulse(time.Now()); len(batch) > 0 && !send(w, control, batch) {
+				return
+			}
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// send writes a batch and reports whether the reader is still there.
+func send(w http.ResponseWriter, control *http.ResponseController, batch []byte) bool {
+	if control.SetWriteDeadline(time.Now().Add(sendTimeout)) != nil {
+		return false
+	}
+	if _, err := w.Write(batch); err != nil {
+		return false
+	}
+	return control.Flush() == nil
+}
+
+// eventID is an event's identifier: it counts in one life of the server.
+func (s *Server) eventID(seq uint64) string { return s.epoch + "-" + strconv.FormatUint(seq, 10) }
+
+// parseEventID is the number in an identifier of this life of the server.
+func (s *Server) parseEventID(id string) (seq uint64, ok bool) {
+	epoch, number, _ := strings.Cut(id, "-")
+	seq, err := strconv.ParseUint(number, 10, 64)
+	return seq, err == nil && epoch == s.epoch
+}
+
+// lastSeen is the number of the last event that a reader saw; nil: it has to be told everything.
+func (s *Server) lastSeen(r *http.Request) *uint64 {
+	seq, ok := s.parseEventID(cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("after")))
+	if !ok {
+		return nil
+	}
+	return &seq
+}
+
+// eventStream is how far one reader is.
+type eventStream struct {
+	server *Server
+	seq    *uint64 // nil: it knows nothing
+	health []byte  // as it was told
+	quiet  int     // looks since something was told
+}
+
+// pulse is what the reader has to be told about the service's health, or a sign of life; empty: nothing.
+func (e *eventStream) pulse(now time.Time) []byte {
+	var b bytes.Buffer
+	if health := jsonOf(e.server.ready()); !bytes.Equal(health, e.health) {
+		e.health = health
+		writeEvent(&b, "health", "", health)
+	} else if e.quiet++; e.quiet >= heartbeatAfter {
+		writeEvent(&b, "heartbeat", "", fmt.Appendf(nil, `{"time":%q}`, now.UTC().Format(time.RFC3339)))
+	}
+	if b.Len() > 0 {
+		e.quiet = 0
+	}
+	return b.Bytes()
+}
+
+// next is what the reader has to be told now; empty: nothing.
+func (e *eventStream) next() []byte {
+	var b bytes.Buffer
+	feed := e.server.options.Feed
+	if e.seq != nil {
+		entries, next, complete := feed.Since(*e.seq)
+		if complete {
+			for _, entry := range entries {
+				writeEvent(&b, string(entry.Kind), e.server.eventID(entry.Seq), entry.Payload)
+			}
+			e.seq = &next
+			return b.Bytes()
+		}
+	}
+	entries, next := feed.All()
+	b.WriteString("retry: 2000\n")
+	writeEvent(&b, "reset", "", []byte("{}"))
+	// No identifiers before the end: a reader whose connection breaks meanwhile has to begin anew.
+	past := len(entries)
+	for left := startEvents; past > 0 && left > 0; past-- {
+		if entries[past-1].Kind == bridge.FeedEvent {
+			left--
+		}
+	}
+	for i, entry := range entries {
+		if entry.Kind != bridge.FeedEvent || i >= past {
+			writeEvent(&b, string(entry.Kind), "", entry.Payload)
+		}
+	}
+	writeEvent(&b, "ready", e.server.eventID(next), []byte("{}"))
+	e.seq = &next
+	return b.Bytes()
+}
+
+// writeEvent writes one event. Its data is JSON on one line.
+func writeEvent(b *bytes.Buffer, name, id string, data []byte) {
+	fmt.Fprintf(b, "event: %s\n", name)
+	if id != "" {
+		fmt.Fprintf(b, "id: %s\n", id)
+	}
+	fmt.Fprintf(b, "data: %s\n\n", data)
+}
+
+// history is events of the past, oldest first.
+type history struct {
+	Events []json.RawMessage `json:"events"`
+	Next   string            `json:"next"` // to be given as "after" next time
+}
+
+const (
+	defaultHistory = 200
+	maxHistory     = 1000
+)
+
+// getHistory tells the events after one, or the last ones.
+func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) {
+	limit, query := defaultHistory, r.URL.Query()
+	if given := query.Get("limit"); given != "" {
+		n, err := strconv.Atoi(given)
+		if err != nil || n < 1 || n > maxHistory {
+			refuse(w, &refusal{status: http.StatusBadRequest, text: fmt.Sprintf("limit: must be a whole number from 1 to %d", maxHistory)})
+			return
+		}
+		limit = n
+	}
+	after, ok := uint64(0), true
+	if given := query.Get("after"); given != "" {
+		if after, ok = s.parseEventID(given); !ok {
+			// It is from an earlier life of the service: everything is new.
+			after = 0
+		}
+	}
+	entries, next := s.options.Feed.All()
+	entries = slices.DeleteFunc(entries, func(e bridge.FeedEntry) bool { return e.Kind != bridge.FeedEvent || e.Seq <= after })
+	body := history{Events: []json.RawMessage{}, Next: s.eventID(next)}
+	for _, e := range entries[max(0, len(entries)-limit):] {
+		body.Events = append(body.Events, e.Payload)
+	}
+	answerJSON(w, http.StatusOK, body)
+}

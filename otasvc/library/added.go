@@ -1,0 +1,212 @@
+package library
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+)
+
+const (
+	// addedDir is the subfolder of the image folder that added images lie in.
+	addedDir = "added"
+	// maxAdded bounds the files in it: adding must not fill the disk.
+	maxAdded = 500
+	// maxAddedName is the longest name of an added file, in characters.
+	maxAddedName = 100
+)
+
+// What adding and removing files fails with besides what Fetch does.
+var (
+	// ErrFolderFull: there are too many added files.
+	ErrFolderFull = errors.New("too many images were added")
+	// ErrNotAdded: there is no added file of this name.
+	ErrNotAdded = errors.New("no image was added under this name")
+)
+
+// Added is an image that a person adds: by its bytes, or by where they are.
+type Added struct {
+	Name           string // of the file, for people; what no file name may have is replaced. With a URL it may be empty
+	Data           []byte // nil: it is fetched from the URL
+	URL            string // as in Request
+	SHA256, SHA512 string // as in Request
+}
+
+// Add checks a file as any other and puts it into the image folder, below "added", from where it is offered to the
+// devices that it fits by the time Add returns. An image that is in the folder already is not put there again. The
+// catalog must be running.
+//
+// Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy]; [ErrValidation]; [ErrFolderFull]; what the disk fails with;
+// the context's error, where it ended.
+func (k *Catalog) Add(ctx context.Context, added Added) (image FolderImage, isNew bool, err error) {
+	l, name, shownName := k.library, added.Name, added.Name
+	request := Request{SHA256: added.SHA256, SHA512: added.SHA512}
+	if added.Data == nil {
+		u, err := parseURL(added.URL)
+		if err != nil {
+			return FolderImage{}, false, err
+		}
+		got, err := l.get(ctx, u, nil)
+		if err != nil {
+			return FolderImage{}, false, err
+		}
+		added.Data, shownName = got.meant(&request), shown(u)
+		if name == "" {
+			name = path.Base(u.Path)
+		}
+	}
+	if int64(len(added.Data)) > l.options.MaxBytes {
+		return FolderImage{}, false, fmt.Errorf("%w: it has %d bytes, %d are allowed", ErrTooLarge, len(added.Data), l.options.MaxBytes)
+	}
+	read, err := l.readFolderImage(added.Data, &request)
+	if err != nil {
+		return FolderImage{}, false, fmt.Errorf("%w: %s: %w", ErrValidation, shownName, err)
+	}
+	for _, there := range k.Folder().Images {
+		if there.SHA256 == read.SHA256 {
+			return there, false, nil
+		}
+	}
+	if err := k.place(read, fileName(name), added.Data); err != nil {
+		return FolderImage{}, false, err
+	}
+	return *read, true, k.folder.tell(ctx, read.Name, read)
+}
+
+// place writes an added file under its name, or another where that is taken.
+func (k *Catalog) place(image *FolderImage, name string, data []byte) error {
+	l := k.library
+	l.storing.Lock()
+	defer l.storing.Unlock()
+	dir := filepath.Join(l.options.Dir, addedDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("add an image: %w", err)
+	}
+	there, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("add an image: %w", err)
+	}
+	if len(there) >= maxAdded {
+		return fmt.Errorf("%w: there are %d files in %s; remove some", ErrFolderFull, len(there), dir)
+	}
+	if taken, err := os.ReadFile(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) && !bytes.Equal(taken, data) {
+		ext := path.Ext(name)
+		name = strings.TrimSuffix(name, ext) + "-" + image.SHA256[:8] + ext
+	}
+	if err := l.write(filepath.Join(dir, name), data); err != nil {
+		return fmt.Errorf("add an image: %w", err)
+	}
+	if err := syncDir(dir); err != nil {
+		return fmt.Errorf("add an image: %w", err)
+	}
+	image.Name = addedDir + "/" + name
+	return nil
+}
+
+// AddedName is the name that an added file has below the image folder.
+func AddedName(name string) string { return addedDir + "/" + name }
+
+// Added reports whether the image was put there by [Catalog.Add], and can be taken away by [Catalog.RemoveAdded].
+func (i *FolderImage) Added() bool {
+	below, ok := strings.CutPrefix(i.Name, addedDir+"/")
+	return ok && !strings.Contains(below, "/")
+}
+
+// RemoveAdded removes a file that was added; the name is as Add returned it. Upgrades under way are not touched: they
+// have their image from the store. The catalog must be running.
+func (k *Catalog) RemoveAdded(ctx context.Context, name string) error {
+	below, ok := strings.CutPrefix(name, addedDir+"/")
+	if !ok || strings.ContainsAny(below, `/\`) || !filepath.IsLocal(below) {
+		return fmt.Errorf("%w: %q", ErrNotAdded, name)
+	}
+	err := os.Remove(filepath.Join(k.library.options.Dir, addedDir, below))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %q", ErrNotAdded, name)
+	}
+	if err != nil {
+		return fmt.Errorf("remove an added image: %w", err)
+	}
+	return k.folder.tell(ctx, name, nil)
+}
+
+// fileName makes a name for a file of what somebody calls it.
+func fileName(name string) string {
+	name = name[strings.LastIndexAny(name, `/\`)+1:]
+	name = strings.Map(func(r rune) rune {
+		if r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(" ._-+()", r)) {
+			return r
+		}
+		return '_'
+	}, name)
+	if len(name) > maxAddedName {
+		name = name[len(name)-maxAddedName:]
+	}
+	name = strings.Trim(name, " .")
+	if name == "" {
+		name = "image.ota"
+	}
+	if isForeign(name) || isDocument(name) {
+		name += ".ota"
+	}
+	return name
+}
+
+// folderNews is a file that was put into the folder, or taken from it, by ourselves.
+type folderNews struct {
+	name  string
+	image *FolderImage // nil: it was taken away
+	known chan struct{}
+}
+
+// tell has Run know at once what it would find by itself in a few seconds.
+func (f *Folder) tell(ctx context.Context, name string, image *FolderImage) error {
+	news := folderNews{name: name, image: image, known: make(chan struct{})}
+	select {
+	case f.news <- news:
+		<-news.known
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the image folder to be looked at: %w", ctx.Err())
+	}
+}
+
+func (f *Folder) learn(news folderNews) {
+	defer close(news.known)
+	if news.image == nil {
+		delete(f.files, news.name)
+		f.publish()
+		return
+	}
+	info, err := os.Stat(filepath.Join(f.library.options.Dir, filepath.FromSlash(news.name)))
+	if err != nil {
+		return // it is gone already
+	}
+	f.files[news.name] = &folderFile{size: info.Size(), modified: info.ModTime(), since: time.Now(), image: news.image}
+	f.publish()
+}
+
+// readFolderImage checks a file for the image folder. The name is not filled in.
+func (l *Library) readFolderImage(b []byte, request *Request) (*FolderImage, error) {
+	parsed, err := l.validate(b, request)
+	switch {
+	case err != nil:
+		return nil, err
+	case parsed.Header.Wildcard():
+		return nil, errors.New("its header is a wildcard: it says not which devices it is for")
+	case parsed.Header.HeaderVersion == otafile.HeaderVersionThread:
+		return nil, errors.New("it is made for Thread devices, not Zigbee ones")
+	}
+	return &FolderImage{
+		SHA256: digestOf(parsed.Image), Size: uint32(len(parsed.Image)), Header: parsed.Header,
+		Wrapper: parsed.Wrapper, Warnings: parsed.Warnings, Checks: parsed.Checks,
+	}, nil
+}
