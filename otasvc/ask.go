@@ -86,14 +86,20 @@ func (s *Service) dropAsks(err error) {
 // readAttributes reads attributes of a device; what they tell is learnt by attribute. done gets nil once each has been
 // answered, be it with "unsupported".
 func (s *Service) readAttributes(d *device, cluster uint16, direction uint8, ids []uint16, timeout time.Duration, done func(error)) {
+	s.readAttributesAt(d, 0, cluster, direction, ids, timeout, done)
+}
+
+// readAttributesAt is readAttributes of an endpoint; 0: the one of the OTA client.
+func (s *Service) readAttributesAt(
+	d *device, endpoint uint8, cluster uint16, direction uint8, ids []uint16, timeout time.Duration, done func(error),
+) {
 	if d.NetworkAddress == nil {
 		done(errNoAddress)
 		return
 	}
 	addr := *d.NetworkAddress
-	endpoint := d.Endpoint
 	if endpoint == 0 {
-		endpoint = 1
+		endpoint = max(d.Endpoint, 1)
 	}
 	open := make(map[uint16]bool, len(ids))
 	for _, id := range ids {

@@ -29,10 +29,13 @@ type device struct {
 	HardwareVersion  *uint16   `json:"hardwareVersion,omitempty"`
 	Endpoint         uint8     `json:"endpoint,omitempty"`
 	Sleepy           bool      `json:"sleepy,omitempty"`
+	PowerSource      string    `json:"powerSource,omitempty"`
 	Battery          *uint8    `json:"battery,omitempty"` // percent
 	CurrentVersion   *uint32   `json:"currentVersion,omitempty"`
 	LastSeen         time.Time `json:"lastSeen,omitzero"`
 	Interviewed      bool      `json:"interviewed,omitempty"`
+	// DeafEndpoint is the dongle's endpoint at which the device looks for images in vain; 0: none.
+	DeafEndpoint uint8 `json:"deafEndpoint,omitempty"`
 	// Invalid lists the images (SHA-256) that the device called invalid: they are not offered again without force.
 	Invalid []string `json:"invalid,omitempty"`
 	Upgrade *upgrade `json:"upgrade,omitempty"`

@@ -12,6 +12,7 @@ import (
 // Network addresses that stand for more than one device.
 const (
 	broadcastRxOnWhenIdle uint16 = 0xFFFD
+	firstBroadcastAddr    uint16 = 0xFFF8
 	coordinatorAddr       uint16 = 0x0000
 )
 
@@ -23,10 +24,9 @@ const nobody = 0xFFFE
 type dongleState struct {
 	connected bool
 	noOTA     bool // the firmware does not know the OTA commands
+	badFlash  bool // its flash memory is in trouble: no upgrade begins
 	info      zigate.Info
-	lastError string
-	apduUsed  uint8     // buffers in use, as far as the firmware tells
-	apduAt    time.Time // when it told
+	lastError string // why it is not connected
 	// pageAsked: the firmware remembers an image page request, and would refuse it to the device a thousand times a second
 	// as soon as another header is loaded (v2). Only a reset lets it forget.
 	pageAsked bool
@@ -45,6 +45,26 @@ func (ds *dongleState) usable() (string, bool) {
 	return "", true
 }
 
+const (
+	flashTrouble = "the dongle reports a problem with its flash memory; back its network up before anything else. No upgrade begins meanwhile"
+	noNetwork    = "the dongle has no network, so no device can reach it; start or restore its network"
+)
+
+// trouble is what is wrong with the dongle, in one sentence; empty: nothing.
+func (ds *dongleState) trouble() string {
+	switch why, ok := ds.usable(); {
+	case !ds.connected:
+		return ds.lastError
+	case !ok:
+		return why
+	case ds.badFlash:
+		return flashTrouble
+	case !ds.info.NetworkUp:
+		return noNetwork
+	}
+	return ""
+}
+
 func because(err string) string {
 	if err == "" {
 		return ""
@@ -54,10 +74,13 @@ func because(err string) string {
 
 // connected takes the dongle into use: what its slot holds is not known, and it lists its neighbours.
 func (s *Service) connected(info zigate.Info) {
-	s.dongle.connected, s.dongle.noOTA, s.dongle.info, s.dongle.lastError = true, false, info, ""
+	s.dongle.connected, s.dongle.noOTA, s.dongle.badFlash, s.dongle.info, s.dongle.lastError = true, false, false, info, ""
 	s.dongle.session++
 	s.infoDirty = true
-	s.log.Info("the dongle is connected", "port", info.Port, "firmware", info.Firmware, "euid", info.IEEE)
+	s.log.Info("the dongle is connected", "port", info.Port, "firmware", info.Firmware, "family", info.Family, "euid", info.IEEE)
+	if !info.NetworkUp {
+		s.log.Warn(noNetwork)
+	}
 	s.happened(Event{Name: EventDongleConnected})
 	for _, d := range s.active {
 		r := &d.Upgrade.runtime
@@ -100,15 +123,16 @@ func (s *Service) disconnected(err error) {
 
 var errDongleAway = errors.New("the dongle is not connected")
 
-// storageEvent warns of trouble with the dongle's flash memory, which holds its network.
+// storageEvent warns of trouble with the dongle's flash memory, which holds its network. It is over when the dongle says
+// that it has saved something.
 func (s *Service) storageEvent(m zigate.PDMEvent) {
-	switch m.Event {
-	case zigate.PDMSaveFailed, zigate.PDMNoSpace, zigate.PDMRecordTooLarge, zigate.PDMChecksumFailed, zigate.PDMError:
-		const trouble = "the dongle reports a problem with its flash memory; back its network up before anything else"
-		if s.dongle.lastError != trouble {
-			s.log.Error(trouble, "event", m.Event, "record", m.Record)
-		}
-		s.dongle.lastError, s.infoDirty = trouble, true
+	switch {
+	case m.Problem() && !s.dongle.badFlash:
+		s.dongle.badFlash, s.infoDirty = true, true
+		s.log.Error(flashTrouble, "event", m.Event, "record", m.Record)
+	case m.Event == zigate.PDMSaved && s.dongle.badFlash:
+		s.dongle.badFlash, s.infoDirty = false, true
+		s.log.Info("the dongle has saved to its flash memory again; upgrades begin again")
 	}
 }
 
@@ -127,13 +151,21 @@ func (s *Service) message(m zigate.Message, lqi uint8, now time.Time) {
 		s.log.Debug("message", "type", m.Type(), "fields", m)
 	}
 	switch m := m.(type) {
-	case zigate.RestartNotice, zigate.PDMLoaded:
+	case zigate.RestartNotice:
+		s.dongleRestarted(m)
+		s.networkUp(m.Kind == zigate.TypeRestart)
+	case zigate.PDMLoaded:
 		s.dongleRestarted(m)
 	case zigate.NetworkJoined:
 		// Sent at every start, but with status 4 (already on a network) also without one.
 		if m.Status != zigate.NetworkAlreadyUp {
 			s.dongleRestarted(m)
 		}
+		s.networkUp(m.Status == zigate.NetworkJoinedExisting || m.Status == zigate.NetworkFormed || m.Status == zigate.NetworkAlreadyUp)
+	case zigate.NetworkState:
+		s.networkState(m)
+	case zigate.ExtendedStatus:
+		s.overrun(m, now)
 	case zigate.DeviceList:
 		for _, l := range m.Devices {
 			if l.IEEE == 0 || l.Addr == coordinatorAddr {
@@ -141,12 +173,16 @@ func (s *Service) message(m zigate.Message, lqi uint8, now time.Time) {
 			}
 			d := s.meet(l.IEEE)
 			s.setAddr(d, l.Addr)
-			d.setSleepy(s, l.PowerSource == 0)
+			if !d.Interviewed {
+				d.setSleepy(s, l.PowerSource == 0) // its node descriptor knows better
+			}
 			if l.LQI != 0 {
 				lqi := l.LQI
 				d.lqi, d.dirty = &lqi, true
 			}
-			s.wantInterview(d)
+			if !d.Interviewed || !d.versionFresh {
+				s.wantInterview(d)
+			}
 		}
 	case zigate.DeviceAnnounce:
 		s.announced(m, lqi, now)
@@ -159,6 +195,7 @@ func (s *Service) message(m zigate.Message, lqi uint8, now time.Time) {
 	case zigate.UpgradeEndRequest:
 		s.upgradeEnd(m, lqi, now)
 	case zigate.Confirm:
+		s.noteConfirm(m, now)
 		s.deliveryReport(m, now)
 	case zigate.NwkAddrResponse:
 		if m.Status == 0 && m.IEEE != 0 {
@@ -172,6 +209,8 @@ func (s *Service) message(m zigate.Message, lqi uint8, now time.Time) {
 		if d := s.byAddr[m.Addr]; d != nil {
 			s.seen(d, lqi, now)
 			s.attribute(d, m, now)
+		} else {
+			s.strangerHeard(m.Addr, false, now)
 		}
 	case zigate.NodeDescriptor:
 		if d := s.byAddr[m.Addr]; d != nil && m.Status == 0 {
@@ -194,6 +233,27 @@ func (d *device) setSleepy(s *Service, sleepy bool) {
 	if d.Sleepy != sleepy {
 		d.Sleepy, d.dirty, s.stateDirty = sleepy, true, true
 	}
+}
+
+// networkUp follows whether the dongle has a network. One that has just got it says which.
+func (s *Service) networkUp(up bool) {
+	if s.dongle.info.NetworkUp == up || !s.dongle.connected {
+		return
+	}
+	s.dongle.info.NetworkUp, s.infoDirty = up, true
+	if !up {
+		s.log.Warn(noNetwork)
+		return
+	}
+	s.log.Info("the dongle has a network now")
+	s.send(zigate.GetNetworkState{}, func(zigate.Status, error) {}) // its answer is a message
+	s.listDevices()
+}
+
+func (s *Service) networkState(m zigate.NetworkState) {
+	i := &s.dongle.info
+	i.IEEE, i.ShortAddr, i.PANID, i.Channel, i.NetworkUp = m.IEEE, m.Addr, m.PANID, m.Channel, m.Up()
+	s.infoDirty = true
 }
 
 // dongleRestarted: a reset has emptied the header slot. Every kind of start-up message means it; several come in a row.
@@ -392,7 +452,7 @@ func (s *Service) info() InfoRecord {
 		StartedAt: s.startedAt, Devices: len(s.devices), Images: len(s.registry.All()),
 		Dongle: DongleInfo{
 			Connected: s.dongle.connected, Port: s.dongle.info.Port, Firmware: s.dongle.info.Firmware,
-			EUID: s.dongle.info.IEEE, PANID: s.dongle.info.PANID, Channel: s.dongle.info.Channel, Error: s.dongle.lastError,
+			EUID: s.dongle.info.IEEE, PANID: s.dongle.info.PANID, Channel: s.dongle.info.Channel, Error: s.dongle.trouble(),
 		},
 	}
 	if im := s.slot.image; im != nil && s.slot.loaded {

@@ -23,6 +23,9 @@ const (
 	attrBatteryPercent uint16 = 0x0021
 )
 
+// attrPowerSource is an attribute of the Basic cluster.
+const attrPowerSource uint16 = 0x0007
+
 type interviewState struct {
 	wanted   bool
 	running  bool
@@ -47,13 +50,17 @@ func (s *Service) wantInterview(d *device) {
 	s.interview.waiting = append(s.interview.waiting, d)
 }
 
-// heard brings a device's next attempt forward: it is awake now.
+// heard brings a device's next attempt forward: it is awake now. One that sleeps listens for a moment only.
 func (s *Service) heard(d *device, now time.Time) {
 	iv := &d.interview
+	soon := now.Add(time.Second)
+	if d.Sleepy {
+		soon = now
+	}
 	switch {
 	case iv.running:
-	case iv.wanted && iv.attempts > 0 && iv.next.After(now.Add(time.Second)):
-		iv.next = now.Add(time.Second)
+	case iv.wanted && iv.attempts > 0 && iv.next.After(soon):
+		iv.next = soon
 	case !iv.wanted && !d.Interviewed && now.Sub(iv.endedAt) > interviewPause:
 		s.wantInterview(d)
 	}
@@ -65,23 +72,35 @@ func (s *Service) dropInterview(d *device) {
 	s.endInterviewRequests(d, errDeviceForgotten)
 }
 
-// runInterviews starts those that are due.
+// runInterviews starts those that are due: first with devices that were just heard, and so are awake, then with others.
 func (s *Service) runInterviews(now time.Time) {
 	if !s.dongle.connected || s.crowded(now) {
 		return
 	}
-	for i := 0; i < len(s.interview.waiting) && s.interview.running < interviewsAtOnce; i++ {
-		d := s.interview.waiting[i]
-		if now.Before(d.interview.next) || d.NetworkAddress == nil {
-			continue
+	for _, awake := range []bool{true, false} {
+		for i := 0; i < len(s.interview.waiting) && s.interview.running < interviewsAtOnce; i++ {
+			d := s.interview.waiting[i]
+			if !d.interviewDue(now, awake) {
+				continue
+			}
+			s.interview.waiting = slices.Delete(s.interview.waiting, i, i+1)
+			i--
+			d.interview.wanted, d.interview.running = false, true
+			d.interview.attempts++
+			s.interview.running++
+			s.interviewDevice(d, func(err error) { s.interviewEnded(d, err) })
 		}
-		s.interview.waiting = slices.Delete(s.interview.waiting, i, i+1)
-		i--
-		d.interview.wanted, d.interview.running = false, true
-		d.interview.attempts++
-		s.interview.running++
-		s.interviewDevice(d, func(err error) { s.interviewEnded(d, err) })
 	}
+}
+
+// interviewDue reports whether a device is to be asked now; awake looks at those only that were just heard. A sleeping
+// device is asked once without having been heard, for its parent may reach it, and then when it wakes.
+func (d *device) interviewDue(now time.Time, awake bool) bool {
+	heard := now.Sub(d.LastSeen) < awakeFor
+	if now.Before(d.interview.next) || d.NetworkAddress == nil || awake && !heard {
+		return false
+	}
+	return heard || !d.Sleepy || d.interview.attempts == 0
 }
 
 func (s *Service) interviewEnded(d *device, err error) {
@@ -91,13 +110,17 @@ func (s *Service) interviewEnded(d *device, err error) {
 		return
 	}
 	if err == nil {
+		if !d.Interviewed {
+			s.log.Info("a device was interviewed", "euid", d.EUID, "manufacturer", d.ManufacturerName, "model", d.ModelID,
+				"endpoint", d.Endpoint, "sleepy", d.Sleepy, "powerSource", d.PowerSource)
+		}
 		d.Interviewed, d.dirty, s.stateDirty = true, true, true
 		s.endInterviewRequests(d, nil)
 		return
 	}
 	s.log.Debug("an interview did not succeed", "euid", d.EUID, "attempt", d.interview.attempts, "err", err)
 	if d.interview.attempts >= interviewAttempts {
-		// It is asked again when it announces itself or is heard from.
+		s.log.Info("a device did not answer its interview; it is asked again when it is heard from", "euid", d.EUID, "err", err)
 		s.endInterviewRequests(d, err)
 		return
 	}
@@ -118,67 +141,166 @@ func (s *Service) endInterviewRequests(d *device, err error) {
 }
 
 // interviewDevice asks one question after the other; done gets an error when the device did not answer one that matters.
+// A device that was interviewed before is only asked what it runs, unless somebody wants to know more.
 func (s *Service) interviewDevice(d *device, done func(error)) {
-	addr := *d.NetworkAddress
-	s.ask(zigate.NodeDescriptorRequest{Addr: addr}, replyTimeout, func(m zigate.Message) bool {
+	if d.Interviewed && len(d.interview.done) == 0 {
+		s.readIdentity(d, done)
+		return
+	}
+	q := &interview{s: s, d: d, addr: *d.NetworkAddress, done: done}
+	s.ask(zigate.NodeDescriptorRequest{Addr: q.addr}, replyTimeout, func(m zigate.Message) bool {
 		r, ok := m.(zigate.NodeDescriptor)
-		return ok && r.Addr == addr
-	}, func(error) { // its node descriptor is a nicety: go on without
-		var endpoints []uint8
-		s.ask(zigate.ActiveEndpointsRequest{Addr: addr}, replyTimeout, func(m zigate.Message) bool {
-			r, ok := m.(zigate.ActiveEndpoints)
-			if ok && r.Addr == addr {
-				endpoints = r.Endpoints
-			}
-			return ok && r.Addr == addr
-		}, func(error) { // without them the OTA client is looked for at endpoint 1
-			s.findOTAClient(d, addr, endpoints, func() { s.readIdentity(d, done) })
-		})
+		return ok && r.Addr == q.addr
+	}, q.askEndpoints)
+}
+
+// interview is one under way.
+type interview struct {
+	s     *Service
+	d     *device
+	addr  uint16
+	basic uint8 // endpoint with the Basic cluster; 0: none was seen
+	lost  error // a simple descriptor did not come
+	done  func(error)
+}
+
+// askEndpoints goes on without the node descriptor, which is a nicety. A device that answers neither does not hear.
+func (q *interview) askEndpoints(nodeErr error) {
+	var endpoints []uint8
+	q.s.ask(zigate.ActiveEndpointsRequest{Addr: q.addr}, replyTimeout, func(m zigate.Message) bool {
+		r, ok := m.(zigate.ActiveEndpoints)
+		if ok && r.Addr == q.addr {
+			endpoints = r.Endpoints
+		}
+		return ok && r.Addr == q.addr
+	}, func(err error) { // without them the OTA client is looked for at endpoint 1
+		if err != nil && nodeErr != nil {
+			q.done(err)
+			return
+		}
+		q.findOTAClient(endpoints)
 	})
 }
 
 // findOTAClient asks the endpoints, one after the other, for the one whose output clusters have the OTA cluster.
-func (s *Service) findOTAClient(d *device, addr uint16, endpoints []uint8, then func()) {
+func (q *interview) findOTAClient(endpoints []uint8) {
 	if len(endpoints) == 0 {
-		then()
+		if q.lost != nil && q.d.Endpoint == 0 {
+			q.done(q.lost) // it may be on the one that was not heard of
+			return
+		}
+		q.askNames()
 		return
 	}
 	found := false
-	s.ask(zigate.SimpleDescriptorRequest{Addr: addr, Endpoint: endpoints[0]}, replyTimeout, func(m zigate.Message) bool {
+	q.s.ask(zigate.SimpleDescriptorRequest{Addr: q.addr, Endpoint: endpoints[0]}, replyTimeout, func(m zigate.Message) bool {
 		r, ok := m.(zigate.SimpleDescriptor)
-		if !ok || r.Addr != addr || (r.Status == 0 && r.Endpoint != endpoints[0]) {
+		if !ok || r.Addr != q.addr || (r.Status == 0 && r.Endpoint != endpoints[0]) {
 			return false
+		}
+		if q.basic == 0 && slices.Contains(r.InClusters, zigate.ClusterBasic) {
+			q.basic = endpoints[0]
 		}
 		found = slices.Contains(r.OutClusters, zigate.ClusterOTA)
 		return true
-	}, func(error) {
+	}, func(err error) {
+		if err != nil {
+			q.lost = err
+		}
 		if !found {
-			s.findOTAClient(d, addr, endpoints[1:], then)
+			q.findOTAClient(endpoints[1:])
 			return
 		}
-		if d.Endpoint != endpoints[0] {
-			d.Endpoint, d.dirty, s.stateDirty = endpoints[0], true, true
+		if d := q.d; d.Endpoint != endpoints[0] {
+			d.Endpoint, d.dirty, q.s.stateDirty = endpoints[0], true, true
 		}
-		then()
+		q.askNames()
 	})
 }
 
-// readIdentity reads names and the OTA attributes. They come through attribute.
-func (s *Service) readIdentity(d *device, done func(error)) {
-	basic := []uint16{zigate.AttrManufacturerName, zigate.AttrModel}
-	s.readAttributes(d, zigate.ClusterBasic, zigate.DirectionToServer, basic, replyTimeout, func(error) {
-		if d.Sleepy {
-			// Not waited for: it has no say in who the device is.
-			s.readAttributes(d, clusterPower, zigate.DirectionToServer, []uint16{attrBatteryPercent}, replyTimeout, func(error) {})
+// askNames reads what the device calls itself and what powers it.
+func (q *interview) askNames() {
+	ids := []uint16{zigate.AttrManufacturerName, zigate.AttrModel, attrPowerSource}
+	q.s.readAttributesAt(q.d, q.basic, zigate.ClusterBasic, zigate.DirectionToServer, ids, replyTimeout, func(err error) {
+		if errors.Is(err, errNoReply) && q.d.ModelID == "" {
+			q.lost = err
 		}
-		ota := []uint16{zigate.AttrOTAFileVersion, zigate.AttrOTAManufacturer, zigate.AttrOTAImageType}
-		s.readAttributes(d, zigate.ClusterOTA, zigate.DirectionToClient, ota, replyTimeout, func(err error) {
-			if errors.Is(err, errNoReply) && (d.CurrentVersion != nil || d.mute) {
-				err = nil // what matters was told; many devices pass over attributes that they do not have
-			}
-			done(err)
-		})
+		q.askPower()
 	})
+}
+
+// askPower asks a device on batteries for their charge, and one that did not tell its power source for its power
+// descriptor.
+func (q *interview) askPower() {
+	d, s := q.d, q.s
+	if d.PowerSource == "" {
+		s.ask(zigate.PowerDescriptorRequest{Addr: q.addr}, replyTimeout, func(m zigate.Message) bool {
+			r, ok := m.(zigate.PowerDescriptor)
+			if ok && r.Status == 0 {
+				s.powered(d, r)
+			}
+			return ok // it does not say whose it is
+		}, func(error) { q.askBattery() })
+		return
+	}
+	q.askBattery()
+}
+
+func (q *interview) askBattery() {
+	if q.d.Sleepy || q.d.PowerSource == powerBattery {
+		// Not waited for: it has no say in who the device is.
+		q.s.readAttributesAt(q.d, q.basic, clusterPower, zigate.DirectionToServer, []uint16{attrBatteryPercent}, replyTimeout, func(error) {})
+	}
+	q.s.readIdentity(q.d, func(err error) {
+		if err == nil {
+			err = q.lost
+		}
+		q.done(err)
+	})
+}
+
+// readIdentity reads the OTA attributes. They come through attribute.
+func (s *Service) readIdentity(d *device, done func(error)) {
+	ids := []uint16{zigate.AttrOTAFileVersion, zigate.AttrOTAManufacturer, zigate.AttrOTAImageType}
+	s.readAttributes(d, zigate.ClusterOTA, zigate.DirectionToClient, ids, replyTimeout, func(err error) {
+		if errors.Is(err, errNoReply) && (d.versionFresh || d.mute) {
+			err = nil // what matters was told; many devices pass over attributes that they do not have
+		}
+		done(err)
+	})
+}
+
+// What powers a device, as far as it makes a difference.
+const (
+	powerMains   = "mains"
+	powerBattery = "battery"
+	powerDC      = "dc"
+)
+
+// powerSourceName reads the Basic cluster's PowerSource (ZCL 3.2): the highest bit tells of a second one.
+func powerSourceName(v uint64) string {
+	switch v & 0x7F {
+	case 1, 2, 5, 6: // single and three phase, and emergency supplies
+		return powerMains
+	case 3:
+		return powerBattery
+	case 4:
+		return powerDC
+	}
+	return ""
+}
+
+// powered learns from a power descriptor.
+func (s *Service) powered(d *device, m zigate.PowerDescriptor) {
+	switch source := m.Source(); {
+	case source&zigate.PowerMains != 0:
+		s.setText(d, &d.PowerSource, powerMains)
+	case source != 0:
+		s.setText(d, &d.PowerSource, powerBattery)
+		if d.Battery == nil && setIfNew(&d.Battery, m.Level()) {
+			s.stateDirty = true
+		}
+	}
 }
 
 // attribute learns from an attribute, read or reported.
@@ -200,6 +322,10 @@ func (s *Service) attribute(d *device, at zigate.Attribute, now time.Time) {
 		s.setText(d, &d.ManufacturerName, at.Text())
 	case at.Cluster == zigate.ClusterBasic && at.ID == zigate.AttrModel:
 		s.setText(d, &d.ModelID, at.Text())
+	case at.Cluster == zigate.ClusterBasic && at.ID == attrPowerSource:
+		if v, ok := at.Uint(); ok {
+			s.setText(d, &d.PowerSource, powerSourceName(v))
+		}
 	case at.Cluster == zigate.ClusterOTA:
 		v, ok := at.Uint()
 		if !ok {

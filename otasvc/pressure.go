@@ -2,6 +2,7 @@ package otasvc
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -16,9 +17,10 @@ type sentBlocks struct {
 }
 
 type sentBlock struct {
-	tr  *transfer
-	req zigate.BlockRequest
-	at  time.Time
+	tr       *transfer
+	req      zigate.BlockRequest
+	requests uint64 // of the transfer, when it was written: a later one is the device asking anew
+	at       time.Time
 }
 
 // forgetAfter is how old an answer may be whose status still comes; older ones have lost theirs.
@@ -29,7 +31,11 @@ func (q *sentBlocks) push(tr *transfer, req *zigate.BlockRequest, now time.Time)
 		q.head = (q.head + 1) % len(q.ring)
 		q.size--
 	}
-	q.ring[(q.head+q.size)%len(q.ring)] = sentBlock{tr: tr, req: *req, at: now}
+	b := sentBlock{tr: tr, req: *req, at: now}
+	if tr != nil {
+		b.requests = tr.requests.Load()
+	}
+	q.ring[(q.head+q.size)%len(q.ring)] = b
 	q.size++
 }
 
@@ -48,16 +54,20 @@ func (q *sentBlocks) pop(now time.Time) (b sentBlock, ok bool) {
 // reset forgets everything: the connection is a new one.
 func (q *sentBlocks) reset() { q.head, q.size = 0, 0 }
 
-// How a frame that the dongle did not take is sent again: its buffers need 50 ms and more to fall.
+// How a frame that the dongle did not take is sent again: its buffers need 50 ms and more to fall. A block is worth
+// sending for resendPatience only; after that the device asks again.
 const (
 	resendAfter    = 80 * time.Millisecond
 	resendAttempts = 3
+	resendPatience = 2 * time.Second
 )
 
 // HandleBlockStatus takes the dongle's acknowledgement of a block. A block that it did not take is sent again when its
 // buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
 func (s *Service) HandleBlockStatus(st *zigate.Status) {
-	b, ok := s.blocks.sent.pop(time.Now())
+	now := time.Now()
+	s.pressure.status(st, now)
+	b, ok := s.blocks.sent.pop(now)
 	if !ok || b.tr == nil || !st.Busy() {
 		return
 	}
@@ -66,16 +76,24 @@ func (s *Service) HandleBlockStatus(st *zigate.Status) {
 
 func (s *Service) resendLater(b sentBlock, attempt int) {
 	time.AfterFunc(time.Duration(attempt)*resendAfter, func() {
-		s.inbox.postMessage(func() { s.resend(b, attempt) })
+		s.inbox.postMessage(func() { s.resend(b, attempt, time.Now()) })
 	})
 }
 
-func (s *Service) resend(b sentBlock, attempt int) {
-	if b.tr.lastAsked.Load() != askedKey(&b.req) || verdict(b.tr.verdict.Load()) != serve || s.ctx.Err() != nil {
-		return // it has asked anew, or is not to have it any more
+func (s *Service) resend(b sentBlock, attempt int, now time.Time) {
+	if b.tr.requests.Load() != b.requests || b.tr.lastAsked.Load() != askedKey(&b.req) {
+		return // it has asked anew
+	}
+	if verdict(b.tr.verdict.Load()) != serve || now.Sub(b.at) > resendPatience || s.ctx.Err() != nil {
+		return
+	}
+	if s.crowded(now) {
+		s.resendLater(b, attempt)
+		return
 	}
 	n := b.tr.blockSize(b.req.MaxDataSize, s.policy.BlockSize, b.req.Offset)
-	s.radio.Submit(b.tr.block(targetOf(&b.req), b.req.Sequence, b.req.Offset, n), func(_ zigate.Status, err error) {
+	s.radio.Submit(b.tr.block(targetOf(&b.req), b.req.Sequence, b.req.Offset, n), func(st zigate.Status, err error) {
+		s.pressure.status(&st, time.Now())
 		if busy(err) && attempt < resendAttempts {
 			s.inbox.post(func() { s.resendLater(b, attempt+1) })
 		}
@@ -88,35 +106,102 @@ func busy(err error) bool {
 	return errors.As(err, &refused) && refused.Busy()
 }
 
-// crowded is how many of the dongle's APDU buffers may be in use before what is no block waits. The smallest dongles
-// have 9.
-const crowded = 6
+// From how many of the dongle's buffers in use on what is no block waits. The smallest dongles that tell have 14 of each.
+const (
+	crowdedAPDU = 6
+	crowdedNPDU = 10
+)
 
-// noteBuffers keeps what a status says of the dongle's buffers.
-func (s *Service) noteBuffers(st zigate.Status) {
+// crowdedFor is how long a word of full buffers counts: they fall within a few hundred milliseconds.
+const crowdedFor = 500 * time.Millisecond
+
+// pressure is how full the dongle's buffers are, as far as it tells: with its statuses (firmware 3.1e and later), with
+// delivery reports, and with errors of its stack. The reader goroutine and the owner use it.
+type pressure struct {
+	npdu, apdu atomic.Uint32
+	toldAt     atomic.Int64 // Unix nanoseconds
+	overrunAt  atomic.Int64 // when its stack last said that it got too much
+}
+
+func (p *pressure) status(st *zigate.Status, now time.Time) {
 	if st.Form == zigate.StatusFormBuffers {
-		s.dongle.apduUsed, s.dongle.apduAt = st.APDUUsed, time.Now()
+		p.told(st.NPDUUsed, st.APDUUsed, now)
 	}
 }
 
-// crowdedFor is how long a status that told of full buffers counts: they fall within a few hundred milliseconds.
-const crowdedFor = 500 * time.Millisecond
+func (p *pressure) told(npdu, apdu uint8, now time.Time) {
+	p.npdu.Store(uint32(npdu))
+	p.apdu.Store(uint32(apdu))
+	p.toldAt.Store(now.UnixNano())
+}
+
+// noteBuffers keeps what a status says of the dongle's buffers.
+func (s *Service) noteBuffers(st zigate.Status) { s.pressure.status(&st, time.Now()) }
+
+// noteConfirm keeps what a delivery report says of them. The one of v2 says nothing of the APDUs.
+func (s *Service) noteConfirm(m zigate.Confirm, now time.Time) {
+	if !m.HasBuffers {
+		return
+	}
+	apdu := uint32(m.APDUUsed)
+	if s.dongle.info.Family == zigate.FamilyV2 {
+		apdu = min(s.pressure.apdu.Load(), uint32(m.NPDUUsed))
+	}
+	s.pressure.told(m.NPDUUsed, uint8(apdu), now)
+}
+
+// overrun: an error of the dongle's stack. Some mean that it is sent more than the radio can take.
+func (s *Service) overrun(m zigate.ExtendedStatus, now time.Time) {
+	s.log.Debug("an error of the dongle's stack", "code", m.Code, "meaning", zigate.ExtendedStatusText(m.Code))
+	if m.Busy() {
+		s.pressure.overrunAt.Store(now.UnixNano())
+	}
+}
 
 // crowded reports whether what is no block has to wait.
 func (s *Service) crowded(now time.Time) bool {
-	return s.dongle.apduUsed >= crowded && now.Sub(s.dongle.apduAt) < crowdedFor
+	p := &s.pressure
+	if now.UnixNano()-p.overrunAt.Load() < int64(crowdedFor) {
+		return true
+	}
+	return now.UnixNano()-p.toldAt.Load() < int64(crowdedFor) && (p.apdu.Load() >= crowdedAPDU || p.npdu.Load() >= crowdedNPDU)
 }
 
-// send submits a command; done runs on the owner goroutine. A dongle without room gets it again a little later, a
-// bounded number of times.
+// canWait tells which commands make a radio frame that nobody waits for within a second: all but blocks, the answer to an
+// upgrade end, and what stays in the dongle.
+func canWait(m zigate.Message) bool {
+	switch m.(type) {
+	case zigate.ImageNotify, zigate.ReadAttributes, zigate.NodeDescriptorRequest, zigate.PowerDescriptorRequest,
+		zigate.ActiveEndpointsRequest, zigate.SimpleDescriptorRequest, zigate.MatchDescriptorRequest,
+		zigate.NwkAddrRequest, zigate.IEEEAddrRequest, zigate.RawAPS:
+		return true
+	}
+	return false
+}
+
+// waitsAtMost is how often a command is put off by resendAfter because of full buffers. Then it is sent all the same:
+// the dongle may be that busy for hours.
+const waitsAtMost = 25
+
+// send submits a command; done runs on the owner goroutine. A dongle whose buffers are full gets it when they have
+// fallen, and one that had no room for it gets it again a little later, both a bounded number of times.
 func (s *Service) send(cmd zigate.Message, done func(zigate.Status, error)) {
+	waits := 0
 	var try func(attempt int)
+	later := func(d time.Duration, attempt int) {
+		time.AfterFunc(d, func() { s.inbox.post(func() { try(attempt) }) })
+	}
 	try = func(attempt int) {
+		if canWait(cmd) && waits < waitsAtMost && s.ctx.Err() == nil && s.crowded(time.Now()) {
+			waits++
+			later(resendAfter, attempt)
+			return
+		}
 		s.radio.Submit(cmd, func(st zigate.Status, err error) {
 			s.inbox.post(func() {
 				s.noteBuffers(st)
 				if busy(err) && attempt < resendAttempts && s.ctx.Err() == nil {
-					time.AfterFunc(time.Duration(attempt)*resendAfter, func() { s.inbox.post(func() { try(attempt + 1) }) })
+					later(time.Duration(attempt)*resendAfter, attempt+1)
 					return
 				}
 				done(st, err)

@@ -147,6 +147,7 @@ func (s *Service) expireUpgrades(now time.Time) {
 			} else {
 				s.nudge(d, u, now)
 			}
+			s.suspectSilence(d, u, now)
 		case Applying:
 			s.expireApplying(d, u, now)
 		}

@@ -160,6 +160,9 @@ func (s *Service) yield(d *device, now time.Time) {
 // fillPlaces offers the loaded image to those who wait for it, as many as may download at once. An upgrade whose
 // installation is to be held downloads alone: its end needs the slot empty.
 func (s *Service) fillPlaces(im *cachedImage, now time.Time) {
+	if s.dongle.badFlash {
+		return
+	}
 	users := s.slotUsers()
 	busy := len(users)
 	if slices.ContainsFunc(users, func(d *device) bool { return d.Upgrade.Install != InstallNow }) || s.turnDue(now) {

@@ -82,6 +82,8 @@ type Service struct {
 	inbox    inbox
 	blocks   blockServer
 	health   health
+	pressure pressure
+	shown    shownBlocks
 
 	// All below belongs to the owner goroutine.
 	ctx        context.Context
@@ -332,6 +334,9 @@ func (s *Service) publishAll() {
 
 // HandleBlockRequest answers an image block request. Part of zigate.Handler; this is the hot path.
 func (s *Service) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byte {
+	if s.shown.take(req) {
+		return dst // it came as a data indication first, and has got its answer
+	}
 	return s.blocks.answer(req, time.Now(), dst)
 }
 

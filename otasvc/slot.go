@@ -137,7 +137,7 @@ func (s *Service) forgetPages(now time.Time) bool {
 func (s *Service) slotRefused(doing string, err error) {
 	var refused *zigate.StatusError
 	if errors.As(err, &refused) && refused.Status.Status == zigate.StatusUnhandled {
-		s.dongle.noOTA = true
+		s.dongle.noOTA, s.infoDirty = true, true
 		s.log.Error("the dongle's firmware has no OTA server; update the dongle's firmware", "firmware", s.dongle.info.Firmware)
 		return
 	}

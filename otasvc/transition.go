@@ -82,7 +82,11 @@ func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 		u.Offset = u.Size
 	}
 	name := map[State]EventName{Succeeded: EventUpgradeSucceeded, Failed: EventUpgradeFailed, Cancelled: EventUpgradeCancelled}[u.State]
-	s.happened(s.upgradeEvent(name, d, u))
+	event := s.upgradeEvent(name, d, u)
+	if u.Reason == ReasonNoResponse {
+		event.Error = d.unanswered()
+	}
+	s.happened(event)
 	if u.State == Succeeded {
 		s.log.Info("upgrade succeeded", "euid", d.EUID, "name", d.name(), "fileVersion", u.ImageVersion)
 	} else {
@@ -102,7 +106,7 @@ func (s *Service) answerTicket(d *device, u *upgrade) {
 	}
 	answer := Answer{Status: Success, Operation: u.operation(d.EUID, d.CurrentVersion)}
 	if u.State != Succeeded {
-		answer.Status, answer.Reason, answer.Error = Failure, u.Reason, u.Reason.Explain()
+		answer.Status, answer.Reason, answer.Error = Failure, u.Reason, explainEnd(d, u)
 	}
 	s.whenSaved(func() {
 		tickets := u.Tickets
@@ -112,6 +116,15 @@ func (s *Service) answerTicket(d *device, u *upgrade) {
 		}
 		s.whenSaved(func() {}) // at once: a crash before it would have the answer given again
 	})
+}
+
+// explainEnd says for a person why an upgrade did not succeed.
+func explainEnd(d *device, u *upgrade) string {
+	text := u.Reason.Explain()
+	if why := d.unanswered(); why != "" && u.Reason == ReasonNoResponse {
+		text += "; " + why
+	}
+	return text
 }
 
 // group is the upgrades that one request for all devices began.

@@ -200,6 +200,7 @@ type upgradeRuntime struct {
 	lastActivity  time.Time // last block request, for the stall time-out
 	nextRead      time.Time // next reading of the version while applying
 	reading       bool
+	suspicion     suspicion // of a reset that nobody told of
 	graceFrom     time.Time // time-outs count from here at the earliest: the dongle or the service was away before
 	published     float64   // progress that was told last, percent
 	publishedAt   time.Time

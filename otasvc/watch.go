@@ -1,6 +1,8 @@
 package otasvc
 
 import (
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -27,6 +29,8 @@ const watchAfter = time.Minute
 type watch struct {
 	mode zigate.RawMode
 	busy bool
+	// touched: the dongle may have another mode than off. What became of a command whose status was lost is not known.
+	touched bool
 	// idleSince is when the last download ended.
 	idleSince time.Time
 	retryAt   time.Time
@@ -64,7 +68,7 @@ func (s *Service) watchQueries(now time.Time) {
 }
 
 func (s *Service) setRawMode(mode zigate.RawMode) {
-	s.watch.busy = true
+	s.watch.busy, s.watch.touched = true, s.watch.touched || mode != zigate.RawModeOff
 	session := s.dongle.session
 	s.send(zigate.SetRawMode{Mode: mode}, func(_ zigate.Status, err error) {
 		if s.dongle.session != session {
@@ -76,51 +80,132 @@ func (s *Service) setRawMode(mode zigate.RawMode) {
 			s.log.Warn("the dongle's raw mode was not set; it is tried again", "mode", mode, "err", err)
 			return
 		}
-		s.watch.mode = mode
+		s.watch.mode, s.watch.touched = mode, mode != zigate.RawModeOff
 	})
 }
 
-// restoreTimeout is how long a clean stop waits for the dongle to take its raw mode back.
-const restoreTimeout = 2 * time.Second
+// How long a clean stop waits for the dongle to take its raw mode back, and how often it tries.
+const (
+	restoreTimeout = 2 * time.Second
+	restoreTries   = 3
+)
 
 // restoreRawMode leaves the dongle as other software expects it: it keeps its mode over resets. The mode that it had
-// before cannot be read; off is what it is sold with.
+// before cannot be read; off is what it is sold with, and what it was set to when it was connected.
 func (s *Service) restoreRawMode() {
-	if !s.dongle.connected || s.watch.mode == zigate.RawModeOff {
+	if !s.dongle.connected || !s.watch.touched {
 		return
 	}
-	done := make(chan struct{})
-	s.radio.Submit(zigate.SetRawMode{Mode: zigate.RawModeOff}, func(zigate.Status, error) { close(done) })
-	select {
-	case <-done:
-	case <-time.After(restoreTimeout):
+	timeout := time.After(restoreTimeout)
+	for range restoreTries {
+		done := make(chan error, 1)
+		s.radio.Submit(zigate.SetRawMode{Mode: zigate.RawModeOff}, func(_ zigate.Status, err error) { done <- err })
+		select {
+		case err := <-done:
+			if err == nil {
+				return
+			}
+		case <-timeout:
+			s.log.Warn("the dongle did not say that it has left its hybrid raw mode")
+			return
+		}
 	}
 }
 
 // indication acts on a frame that the dongle shows as it came from the air.
 func (s *Service) indication(m zigate.DataIndication, lqi uint8, now time.Time) {
-	d := s.devices[m.SrcIEEE]
-	if m.SrcAddrMode != zigate.AddrModeIEEE {
-		d = s.byAddr[m.SrcAddr]
-	}
-	if d != nil {
+	d := s.indicated(m)
+	if d == nil {
+		s.strangerIndicated(m, now)
+	} else {
 		s.seen(d, lqi, now)
 	}
-	if m.Cluster != zigate.ClusterOTA {
+	if s.watch.mode == zigate.RawModeOff && !s.watch.busy {
+		// Nobody asked for it: either no handler of the firmware wants the frame, or the dongle is in the pure raw mode,
+		// and nothing else will tell what is in it.
+		for _, decoded := range m.Messages() {
+			s.message(decoded, lqi, now)
+		}
+	}
+	if m.Cluster != zigate.ClusterOTA || d == nil {
 		return
 	}
 	if q, ok := zigate.ParseQueryNextImage(m.Payload); ok {
-		if d == nil {
-			s.strayAddress(m.SrcAddr, now)
-			return
-		}
+		s.askedAt(d, m)
 		s.queried(d, q, now)
 		return
 	}
-	if end, ok := zigate.ParseUpgradeEndRequest(m.Payload); ok && d != nil {
+	if end, ok := zigate.ParseUpgradeEndRequest(m.Payload); ok {
 		end.Endpoint, end.Cluster, end.AddrMode, end.Addr = m.SrcEndpoint, m.Cluster, m.SrcAddrMode, m.SrcAddr
 		s.indicatedEnd(d, end, lqi)
 	}
+}
+
+// indicated is the device that a frame came from, or nil.
+func (s *Service) indicated(m zigate.DataIndication) *device {
+	if m.SrcAddrMode == zigate.AddrModeIEEE {
+		return s.devices[m.SrcIEEE]
+	}
+	return s.byAddr[m.SrcAddr]
+}
+
+// strangersAtOnce is how many senders of frames are looked into at a time, unless they ask for an image: a network may
+// have hundreds.
+const strangersAtOnce = 8
+
+// strangerIndicated: a frame came from nobody who is known yet.
+func (s *Service) strangerIndicated(m zigate.DataIndication, now time.Time) {
+	switch {
+	case m.SrcAddrMode == zigate.AddrModeIEEE && m.SrcIEEE != 0 && m.SrcIEEE != s.dongle.info.IEEE:
+		s.findDevice(m.SrcIEEE, func(*device) {})
+	case m.SrcAddrMode == zigate.AddrModeShort:
+		s.strangerHeard(m.SrcAddr, m.Cluster == zigate.ClusterOTA, now)
+	}
+}
+
+// strangerHeard finds out who has a network address that something was heard from.
+func (s *Service) strangerHeard(addr uint16, urgent bool, now time.Time) {
+	if addr != coordinatorAddr && addr < firstBroadcastAddr && (urgent || len(s.strays) < strangersAtOnce) {
+		s.strayAddress(addr, now)
+	}
+}
+
+// The endpoints that the firmware's ZCL library can send from are 1 to this. Requests are heard on some more, which the
+// dongle itself advertises as OTA servers: 11 (v1 from 3.1d on, v2) and 3 (v2).
+const (
+	lastEndpointV1 = 6
+	lastEndpointV2 = 2
+)
+
+// askedAt notes where on the dongle a device looks for images, and on which endpoint its OTA client is.
+func (s *Service) askedAt(d *device, m zigate.DataIndication) {
+	if m.SrcEndpoint != 0 && d.Endpoint != m.SrcEndpoint {
+		d.Endpoint, d.dirty, s.stateDirty = m.SrcEndpoint, true, true
+	}
+	last := uint8(lastEndpointV1)
+	if s.dongle.info.Family == zigate.FamilyV2 {
+		last = lastEndpointV2
+	}
+	deaf := uint8(0)
+	if m.DstEndpoint > last {
+		deaf = m.DstEndpoint
+	}
+	if d.DeafEndpoint == deaf {
+		return
+	}
+	d.DeafEndpoint, s.stateDirty = deaf, true
+	if deaf != 0 {
+		s.log.Warn(d.unanswered(), "euid", d.EUID, "name", d.name(), "dongleEndpoint", deaf)
+	}
+}
+
+// unanswered says that the dongle will never answer a device, and what to do; empty where that is not so.
+func (d *device) unanswered() string {
+	if d.DeafEndpoint == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the device looks for images at endpoint %d of the dongle, where the firmware hears requests and cannot answer them; "+
+		"bind its OTA cluster to endpoint 1, or let it join again", d.DeafEndpoint)
 }
 
 // queried: a device asked for an image. It says who it is, and it listens now.
@@ -142,6 +227,8 @@ func (s *Service) queried(d *device, q zigate.QueryNextImage, now time.Time) {
 			return // the dongle has just offered it the image
 		}
 		u.runtime.nextNotify = now
+	case Downloading:
+		s.suspectReset(d, now) // it was refused a block
 	}
 }
 
@@ -149,16 +236,23 @@ func (s *Service) queried(d *device, q zigate.QueryNextImage, now time.Time) {
 const awakeFor = 7 * time.Second
 
 // bothWays is how long a request that was shown as a data indication may take to come as a message of its own, too. In
-// the pure raw mode, which other software may have set, it never comes.
-const bothWays = 100 * time.Millisecond
+// the pure raw mode, which other software may have set, it never comes. onceWithin is how long the same request in the
+// other form is taken for a copy: devices that repeat theirs wait longer.
+const (
+	bothWays   = 100 * time.Millisecond
+	onceWithin = time.Second
+)
 
 // indicatedBlock answers a block request that comes as data indication only; one that comes both ways is left to the
-// block server. It is called on the reader goroutine, before the message of its own can have come.
+// block server. It is called on the reader goroutine.
 func (s *Service) indicatedBlock(req zigate.BlockRequest) {
 	tr := s.blocks.table.Load().byAddr[req.Addr]
-	var requests uint64
-	if tr != nil {
-		requests = tr.requests.Load()
+	if tr == nil {
+		return // the owner finds out who it is
+	}
+	requests := tr.requests.Load()
+	if tr.lastAsked.Load() == askedKey(&req) && time.Now().UnixNano()-tr.lastRequest.Load() < int64(onceWithin) {
+		return // its message came first
 	}
 	time.AfterFunc(bothWays, func() {
 		s.inbox.postMessage(func() {
@@ -166,11 +260,55 @@ func (s *Service) indicatedBlock(req zigate.BlockRequest) {
 			if now == nil || now != tr || tr.requests.Load() != requests || s.ctx.Err() != nil {
 				return // its message came, or another request did
 			}
+			s.shown.put(&req)
 			var a blockAnswer
 			s.blocks.decide(&req, time.Now(), false, &a)
 			s.sendAnswer(&a)
 		})
 	})
+}
+
+// shownBlocks are the block requests that were answered when they were shown as data indications, for a second: their
+// message may still come. The owner puts them in and the reader goroutine takes them out; where there are none, as in
+// all modes but the pure raw one, looking costs one atomic load.
+type shownBlocks struct {
+	count atomic.Int32
+	ring  [16]atomic.Uint64 // address, offset and sequence number; 0: free
+}
+
+func shownKey(req *zigate.BlockRequest) uint64 {
+	return uint64(req.Addr)<<48 | askedKey(req) | 1<<47 // never 0
+}
+
+func (b *shownBlocks) put(req *zigate.BlockRequest) {
+	key := shownKey(req)
+	for i := range b.ring {
+		if !b.ring[i].CompareAndSwap(0, key) {
+			continue
+		}
+		b.count.Add(1)
+		time.AfterFunc(onceWithin, func() {
+			if b.ring[i].CompareAndSwap(key, 0) {
+				b.count.Add(-1)
+			}
+		})
+		return
+	}
+}
+
+// take reports whether a request was answered already, once.
+func (b *shownBlocks) take(req *zigate.BlockRequest) bool {
+	if b.count.Load() == 0 {
+		return false
+	}
+	key := shownKey(req)
+	for i := range b.ring {
+		if b.ring[i].CompareAndSwap(key, 0) {
+			b.count.Add(-1)
+			return true
+		}
+	}
+	return false
 }
 
 // indicatedEnd acts on an upgrade end request that comes as data indication only. In the pure raw mode the dongle tells

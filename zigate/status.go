@@ -46,13 +46,20 @@ func (e *StatusError) Busy() bool {
 	return e.Status.Busy()
 }
 
-// Busy tells whether the status is StatusNoBuffer or StatusTransmitFailed, or StatusBusy of a command that is not ZCL.
+// Busy tells whether the status is StatusNoBuffer or StatusTransmitFailed, StatusBusy of a command that is not ZCL,
+// StatusEndpointUnknown of one that is (a v2 dongle that has just started does not have its endpoint yet), or the stack's
+// word that it has no buffer for a ZDP request.
 func (m Status) Busy() bool {
+	const zdpNoBuffer = 0xA6 // also: invalid parameter
 	switch m.Status {
 	case StatusNoBuffer, StatusTransmitFailed:
 		return true
 	case StatusBusy:
 		return !m.Request.zcl()
+	case StatusEndpointUnknown:
+		return m.Request.zcl()
+	case zdpNoBuffer:
+		return m.Request >= TypeBind && m.Request <= TypePermitJoin
 	}
 	return false
 }

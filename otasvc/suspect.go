@@ -1,0 +1,53 @@
+package otasvc
+
+import "time"
+
+// Silence in mid-download makes the dongle's header doubtful: a dongle that was reset without a word refuses blocks, and
+// devices that are refused stop asking. Loading the header again does no harm; then the device is told that there is an
+// image, for it has given up if that is what happened. A device that stops at the same place again has other reasons,
+// and is left to the stall time-out.
+const (
+	suspectAfter  = 20 * time.Second
+	suspectPause  = time.Minute
+	suspectNotify = 5 * time.Second // from the header to the notification
+)
+
+// suspicion is what an attempt remembers of its device's silence.
+type suspicion struct {
+	at       time.Time // of the last one
+	beyond   uint32    // a further one needs a greater position
+	notifyAt time.Time
+}
+
+// suspectSilence looks at a download whose device does not ask any more.
+func (s *Service) suspectSilence(d *device, u *upgrade, now time.Time) {
+	sus := &u.runtime.suspicion
+	tr := u.runtime.transfer
+	if u.State != Downloading || d.Sleepy || tr == nil || u.key() != s.slot.key() {
+		return
+	}
+	silent := now.Sub(later(u.runtime.lastActivity, u.runtime.graceFrom))
+	if silent < suspectAfter {
+		sus.notifyAt = time.Time{}
+		return
+	}
+	if position := tr.position.Load() + 1; position > sus.beyond && s.suspectReset(d, now) {
+		sus.beyond, sus.notifyAt = position, now.Add(suspectNotify)
+	}
+	if !sus.notifyAt.IsZero() && s.slot.holds(u) && !now.Before(sus.notifyAt) {
+		sus.notifyAt = time.Time{}
+		s.notify(d, now)
+	}
+}
+
+// suspectReset has the header loaded again because a device behaves as if it were gone. It reports whether it did.
+func (s *Service) suspectReset(d *device, now time.Time) bool {
+	sus := &d.Upgrade.runtime.suspicion
+	if now.Sub(sus.at) < suspectPause {
+		return false
+	}
+	sus.at = now
+	s.log.Warn("a device has stopped asking for blocks; in case the dongle was reset without saying so, the image header is loaded again", "euid", d.EUID)
+	s.distrustSlot()
+	return true
+}
