@@ -166,11 +166,21 @@ type script struct {
 	mu      sync.Mutex
 	answers map[zigate.MsgType]func(func(zigate.Status, error))
 	sent    map[zigate.MsgType]int
+	mode    zigate.RawMode // set last
+}
+
+func (r *script) lastMode() zigate.RawMode {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mode
 }
 
 func (r *script) Submit(cmd zigate.Message, done func(zigate.Status, error)) {
 	r.mu.Lock()
 	r.sent[cmd.Type()]++
+	if m, ok := cmd.(zigate.SetRawMode); ok {
+		r.mode = m.Mode
+	}
 	answer := r.answers[cmd.Type()]
 	r.mu.Unlock()
 	if answer == nil {
@@ -189,11 +199,11 @@ func withRadio(t *testing.T, catalog otasvc.Catalog, f func(w *world, radio *scr
 		if err != nil {
 			t.Fatal(err)
 		}
-		options := otasvc.Options{Images: lib, Catalog: catalog, Observer: noObserver{}, Logger: slog.New(slog.DiscardHandler), Policy: defaultPolicy()}
+		w := &world{t: t, dir: dir, sink: newRecorder()}
+		options := otasvc.Options{Images: lib, Catalog: catalog, Observer: noObserver{}, Logger: slog.New(slog.NewTextHandler(&w.said, nil)), Policy: defaultPolicy()}
 		if index, ok := catalog.(*oneImage); ok {
 			index.library = lib
 		}
-		w := &world{t: t, dir: dir, sink: newRecorder()}
 		if w.service, err = otasvc.New(options); err != nil {
 			t.Fatal(err)
 		}

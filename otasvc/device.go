@@ -2,6 +2,7 @@ package otasvc
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,6 +162,9 @@ func (s *Service) setAddr(d *device, addr uint16) {
 	if d.NetworkAddress != nil && s.byAddr[*d.NetworkAddress] == d {
 		delete(s.byAddr, *d.NetworkAddress)
 	}
+	if d.NetworkAddress != nil {
+		s.log.Info("a device has another network address", "euid", d.EUID, "before", shownAddr(*d.NetworkAddress), "now", shownAddr(addr))
+	}
 	if before := s.byAddr[addr]; before != nil && before != d {
 		before.NetworkAddress, before.dirty = nil, true
 	}
@@ -168,6 +172,9 @@ func (s *Service) setAddr(d *device, addr uint16) {
 	s.byAddr[addr] = d
 	d.dirty, s.stateDirty, s.tableDirty = true, true, true
 }
+
+// shownAddr is a network address as people write it.
+func shownAddr(addr uint16) string { return fmt.Sprintf("0x%04x", addr) }
 
 // seen notes a sign of life.
 func (s *Service) seen(d *device, lqi uint8, now time.Time) {

@@ -84,7 +84,10 @@ func (s *Service) resend(b sentBlock, attempt int, now time.Time) {
 	if b.tr.requests.Load() != b.requests || b.tr.lastAsked.Load() != askedKey(&b.req) {
 		return // it has asked anew
 	}
-	if verdict(b.tr.verdict.Load()) != serve || now.Sub(b.at) > resendPatience || s.ctx.Err() != nil {
+	if s.blocks.table.Load().byAddr[b.req.Addr] != b.tr || verdict(b.tr.verdict.Load()) != serve {
+		return // it is not to have it any more
+	}
+	if now.Sub(b.at) > resendPatience || s.ctx.Err() != nil {
 		return
 	}
 	if s.crowded(now) {

@@ -1,7 +1,11 @@
 package otasvc_test
 
 import (
+	"encoding/binary"
+	"fmt"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -80,6 +84,163 @@ func TestDownloadInHybridAndInRawMode(t *testing.T) {
 				w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
 				w.within(time.Hour, "the new image is installed", func() bool { return w.sim.Device(bulb).Snapshot().FileVersion == 2 })
 				w.holds(bulb, 2, data)
+			})
+		})
+	}
+}
+
+// TestQueryWakesAWaitingUpgrade has a sleeping device whose upgrade waits; it asks for an image once and listens for a
+// moment, in which the header is loaded, the device notified and served.
+func TestQueryWakesAWaitingUpgrade(t *testing.T) {
+	cfg := bulbConfig(bulb)
+	cfg.Sleepy, cfg.PollInterval = true, 4*time.Second
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+		w.met(bulb)
+		w.sim.Device(bulb).SetPoll(24 * time.Hour) // from here on it only listens when it has said something
+		time.Sleep(time.Minute)
+		url, data := w.image(0x117C, 0x2201, 2, 10_000)
+		w.add(bulb, url)
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		time.Sleep(10 * time.Minute)
+		if s := w.sim.Device(bulb).Snapshot(); s.Sessions != 0 {
+			t.Fatal("it downloads while it sleeps")
+		}
+		w.sim.Device(bulb).Query()
+		w.within(15*time.Second, "it downloads", func() bool { return w.sim.Device(bulb).Snapshot().Sessions == 1 })
+		if u := w.ended(10*time.Minute, bulb); u.State != otasvc.Succeeded {
+			t.Fatalf("ended %+v", u)
+		}
+		w.holds(bulb, 2, data)
+	})
+}
+
+// indicated is a request as a data indication shows it.
+func indicated(req zigate.BlockRequest) zigate.DataIndication {
+	zcl := []byte{0x01, req.Sequence, 0x03, 0}
+	zcl = binary.LittleEndian.AppendUint16(zcl, req.ManufacturerCode)
+	zcl = binary.LittleEndian.AppendUint16(zcl, req.ImageType)
+	zcl = binary.LittleEndian.AppendUint32(zcl, req.FileVersion)
+	zcl = binary.LittleEndian.AppendUint32(zcl, req.Offset)
+	return zigate.DataIndication{
+		Profile: zigate.ProfileHomeAutomation, Cluster: zigate.ClusterOTA, SrcEndpoint: req.Endpoint, DstEndpoint: 1,
+		SrcAddrMode: zigate.AddrModeShort, SrcAddr: req.Addr, DstAddrMode: zigate.AddrModeShort, Payload: append(zcl, req.MaxDataSize),
+	}
+}
+
+// TestBlockIsServedOnce has one request come as a data indication, as a message, or as both in any order.
+func TestBlockIsServedOnce(t *testing.T) {
+	shown, told := "shown", "told"
+	tests := map[string]struct {
+		ways  []string
+		apart time.Duration
+	}{
+		"as a message":                     {[]string{told}, 0},
+		"as an indication":                 {[]string{shown}, 0},
+		"both, indication first":           {[]string{shown, told}, 10 * time.Millisecond},
+		"both, message first":              {[]string{told, shown}, 10 * time.Millisecond},
+		"both, message late":               {[]string{shown, told}, 500 * time.Millisecond},
+		"both, indication late":            {[]string{told, shown}, 500 * time.Millisecond},
+		"the indication twice":             {[]string{shown, shown}, 10 * time.Millisecond},
+		"the indication twice, some later": {[]string{shown, shown}, 500 * time.Millisecond},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			withRadio(t, nil, func(w *world, radio *script) {
+				request := offered(w)
+				blocks := func(sequence uint8) int {
+					before, served := radio.count(zigate.TypeBlockSend), 0
+					for _, way := range tc.ways {
+						req := request(sequence, 50*uint32(sequence))
+						if way == shown {
+							w.service.HandleMessage(indicated(req), 100)
+						} else if len(w.service.HandleBlockRequest(&req, nil)) > 0 {
+							served++
+						}
+						time.Sleep(tc.apart)
+					}
+					time.Sleep(time.Second + time.Millisecond)
+					synctest.Wait()
+					return served + radio.count(zigate.TypeBlockSend) - before
+				}
+				for sequence := range uint8(20) {
+					if n := blocks(sequence); n != 1 {
+						t.Fatalf("request %d was answered %d times", sequence, n)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestRawModeIsRestored stops the service while the dongle is, or may be, in hybrid mode.
+func TestRawModeIsRestored(t *testing.T) {
+	tests := map[string]func(radio *script){
+		"hybrid": func(*script) {},
+		"on the way to hybrid": func(radio *script) {
+			radio.answers[zigate.TypeSetRawMode] = func(done func(zigate.Status, error)) {
+				time.AfterFunc(500*time.Millisecond, func() { done(zigate.Status{}, nil) })
+			}
+		},
+		"perhaps, for the status was lost": func(radio *script) {
+			first := true
+			radio.answers[zigate.TypeSetRawMode] = func(done func(zigate.Status, error)) {
+				if first {
+					first = false
+					done(zigate.Status{}, zigate.ErrNoAnswer)
+					return
+				}
+				done(zigate.Status{}, nil)
+			}
+		},
+	}
+	for name, prepare := range tests {
+		t.Run(name, func(t *testing.T) {
+			withRadio(t, nil, func(w *world, radio *script) {
+				prepare(radio)
+				w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
+				w.within(2*time.Minute, "the raw mode is set", func() bool { return radio.count(zigate.TypeSetRawMode) > 0 })
+				w.stop()
+				if mode := radio.lastMode(); mode != zigate.RawModeOff {
+					t.Errorf("the dongle was left in raw mode %d", mode)
+				}
+			})
+		})
+	}
+}
+
+// TestUnansweredEndpoint has a device that took another endpoint of the dongle for its OTA server.
+func TestUnansweredEndpoint(t *testing.T) {
+	tests := []struct {
+		firmware sim.Firmware
+		endpoint uint8
+		deaf     bool
+	}{
+		{sim.V1_323, 1, false}, {sim.V1_323, 3, false}, {sim.V1_323, 11, true}, {sim.V2_324, 3, true}, {sim.V2_324, 11, true},
+	}
+	for _, tc := range tests {
+		t.Run(fmt.Sprintf("%v endpoint %d", tc.firmware, tc.endpoint), func(t *testing.T) {
+			cfg := bulbConfig(bulb)
+			cfg.ServerEndpoint = tc.endpoint
+			inWorld(t, sim.Config{Firmware: tc.firmware, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+				w.policy.NotifyAttempts, w.policy.Retries = 3, 0
+				w.restart()
+				w.met(bulb)
+				time.Sleep(2 * time.Minute)
+				w.sim.Device(bulb).Query()
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if said := w.said.has(fmt.Sprintf("endpoint %d of the dongle", tc.endpoint)); said != tc.deaf {
+					t.Errorf("said: %t, want %t", said, tc.deaf)
+				}
+				upgraded(w, 2_000)
+				u := w.ended(time.Hour, bulb)
+				a := w.sink.final("t")
+				if failed := u.Reason == otasvc.ReasonNoResponse; failed != tc.deaf || len(a) != 1 {
+					t.Fatalf("ended %+v, answered %+v", u, a)
+				}
+				if tc.deaf && !strings.Contains(a[0].Error, "cannot answer them") {
+					t.Errorf("the answer does not say why: %s", a[0].Error)
+				}
 			})
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,6 +34,7 @@ type world struct {
 	stopSim func()
 	// stopService stops the service before the dongle's connection, as a clean stop does.
 	stopService func()
+	said        lockedText // what the service logged
 	// drop takes messages of the dongle away before the service sees them.
 	drop atomic.Pointer[func(zigate.Message) bool]
 }
@@ -109,6 +111,24 @@ func (r *recorder) final(ticket string) []otasvc.Answer {
 	return r.finals[`"`+ticket+`"`]
 }
 
+// lockedText is a text that several goroutines write.
+type lockedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedText) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lockedText) has(words string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), words)
+}
+
 type noObserver struct{}
 
 func (noObserver) BlockRequest(otasvc.BlockResult, int)                       {}
@@ -148,7 +168,7 @@ func inWorld(t *testing.T, cfg sim.Config, f func(w *world)) {
 // start starts the service, as at the first time or after stop.
 func (w *world) start() {
 	w.t.Helper()
-	log := slog.New(slog.DiscardHandler)
+	log := slog.New(slog.NewTextHandler(&w.said, nil))
 	if os.Getenv("ZIGATE_OTA_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

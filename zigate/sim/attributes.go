@@ -65,6 +65,9 @@ func (v *Device) basicAttribute(id uint16) []byte {
 		return text(v.cfg.ModelID)
 	case attrPowerSource:
 		const mains, battery = 1, 3
+		if v.cfg.NoPowerSource {
+			return nil
+		}
 		if v.cfg.Sleepy {
 			return []byte{typeEnum8, battery}
 		}

@@ -50,11 +50,13 @@ type AirFrame struct {
 	Payload             []byte
 }
 
-// DeviceConfig describes one device: a client of the OTA upgrade cluster with one endpoint.
+// DeviceConfig describes one device: a client of the OTA upgrade cluster.
 type DeviceConfig struct {
 	IEEE     zigate.IEEE // must differ from all others
 	Addr     uint16      // short address; 0 = made from the IEEE address
-	Endpoint uint8       // 1 to 240; 0 = 1
+	Endpoint uint8       // of the OTA client, 1 to 240; 0 = 1
+	// OtherEndpoints are listed before Endpoint and have nothing to do with upgrades.
+	OtherEndpoints []uint8
 	// Unjoined devices are not part of the network at first: Announce lets them join while the dongle permits it.
 	Unjoined bool
 
@@ -109,6 +111,8 @@ type DeviceConfig struct {
 	ServerEndpoint uint8
 	// UnsupportedAttributes of the OTA cluster are answered with "unsupported". The image stamp never is supported.
 	UnsupportedAttributes []uint16
+	// NoPowerSource devices do not have that attribute of the Basic cluster.
+	NoPowerSource bool
 
 	// What goes wrong. FailFirst limits these to so many sessions, after which the device behaves; 0 = for ever.
 	FailFirst       int

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
@@ -11,6 +12,7 @@ const (
 	zdpNwkAddr        uint16 = 0x0000
 	zdpIEEEAddr       uint16 = 0x0001
 	zdpNodeDescriptor uint16 = 0x0002
+	zdpPower          uint16 = 0x0003
 	zdpSimple         uint16 = 0x0004
 	zdpActive         uint16 = 0x0005
 	zdpMatch          uint16 = 0x0006
@@ -59,6 +61,8 @@ func (d *Dongle) handleZDP(m zigate.Message) (outcome, bool) {
 		return d.transmitZDP(m.Target, zdpIEEEAddr, append(b, m.RequestType, m.StartIndex)), true
 	case zigate.NodeDescriptorRequest:
 		return d.transmitZDP(m.Addr, zdpNodeDescriptor, binary.LittleEndian.AppendUint16(nil, m.Addr)), true
+	case zigate.PowerDescriptorRequest:
+		return d.transmitZDP(m.Addr, zdpPower, binary.LittleEndian.AppendUint16(nil, m.Addr)), true
 	case zigate.ActiveEndpointsRequest:
 		return d.transmitZDP(m.Addr, zdpActive, binary.LittleEndian.AppendUint16(nil, m.Addr)), true
 	case zigate.SimpleDescriptorRequest:
@@ -105,6 +109,13 @@ func (d *Dongle) hearZDP(v *Device, f AirFrame) {
 		m = zigate.IEEEAddrResponse(r.address(sequence))
 	case zdpNodeDescriptor | zdpResponse:
 		m = r.nodeDescriptor(sequence)
+	case zdpPower | zdpResponse: // the firmware leaves the address out
+		p := zigate.PowerDescriptor{Sequence: sequence, Status: r.u8()}
+		r.u16()
+		if p.Status == zdpSuccess {
+			p.BitFields = r.u16()
+		}
+		m = p
 	case zdpSimple | zdpResponse:
 		m = r.simpleDescriptor(sequence)
 	case zdpActive | zdpResponse:
@@ -190,9 +201,13 @@ func (v *Device) hearZDP(f AirFrame) {
 		answer = binary.LittleEndian.AppendUint16(answer, v.addr)
 	case zdpNodeDescriptor:
 		answer = v.appendNodeDescriptor(binary.LittleEndian.AppendUint16(answer, v.addr))
+	case zdpPower:
+		answer = binary.LittleEndian.AppendUint16(answer, v.addr)
+		answer = binary.LittleEndian.AppendUint16(answer, v.powerDescriptor())
 	case zdpActive:
 		answer = binary.LittleEndian.AppendUint16(answer, v.addr)
-		answer = append(answer, 1, v.cfg.Endpoint)
+		answer = append(answer, uint8(len(v.cfg.OtherEndpoints)+1))
+		answer = append(append(answer, v.cfg.OtherEndpoints...), v.cfg.Endpoint)
 	case zdpSimple:
 		r.u16()
 		answer = v.appendSimpleDescriptor(answer, r.u8())
@@ -245,6 +260,19 @@ func (v *Device) appendNodeDescriptor(b []byte) []byte {
 	return append(b, stackFields)
 }
 
+// powerDescriptor has the mode (0: receiver as the node descriptor says), the available and the present source, and the
+// level in steps of a third.
+func (v *Device) powerDescriptor() uint16 {
+	source, level := uint16(zigate.PowerMains), uint16(0xC)
+	if v.cfg.Sleepy {
+		source = uint16(zigate.PowerDisposable)
+	}
+	if b := v.cfg.BatteryPercent; b != nil {
+		level = uint16(*b) / 33 * 4
+	}
+	return level<<12 | source<<8 | source<<4
+}
+
 func (v *Device) serverClusters() []uint16 {
 	list := []uint16{clusterBasic, clusterIdentify, clusterOnOff}
 	if v.cfg.BatteryPercent != nil {
@@ -257,6 +285,12 @@ func (v *Device) clientClusters() []uint16 { return []uint16{clusterOTA} }
 
 func (v *Device) appendSimpleDescriptor(b []byte, endpoint uint8) []byte {
 	const onOffDevice, version = 0x0100, 1
+	if slices.Contains(v.cfg.OtherEndpoints, endpoint) {
+		b = binary.LittleEndian.AppendUint16(b, v.addr)
+		descriptor := append([]byte{endpoint}, 0x04, 0x01, 0x00, 0x01, version)
+		descriptor = appendClusters(appendClusters(descriptor, []uint16{clusterOnOff}), nil)
+		return append(append(b, uint8(len(descriptor))), descriptor...)
+	}
 	if endpoint != v.cfg.Endpoint {
 		b[1] = zdpNotActive
 		if endpoint == 0 || endpoint > 240 {

@@ -1,0 +1,147 @@
+package otasvc_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// trouble is what info says of the dongle.
+func (w *world) trouble() string {
+	defer w.sink.lock()()
+	return w.sink.info.Dongle.Error
+}
+
+// TestSilentResetInMidDownload has a dongle that restarts without a word: it refuses the next block, the device stops
+// asking, and nothing else tells.
+func TestSilentResetInMidDownload(t *testing.T) {
+	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V1_31C, "3.23": sim.V1_323, "v2": sim.V2_324} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+				data := upgraded(w, 30_000)
+				w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
+				w.sim.SilentReset()
+				w.within(40*time.Second, "it begins anew", func() bool { return w.sim.Device(bulb).Snapshot().Sessions == 2 })
+				if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+					t.Fatalf("ended %+v", u)
+				}
+				w.holds(bulb, 2, data)
+				if !w.said.has("the image header is loaded again") {
+					t.Error("nothing was said of it")
+				}
+			})
+		})
+	}
+}
+
+// TestFirmwareWithoutOTA has a dongle that does not know the OTA commands.
+func TestFirmwareWithoutOTA(t *testing.T) {
+	withRadio(t, nil, func(w *world, radio *script) {
+		radio.answers[zigate.TypeLoadImage] = func(done func(zigate.Status, error)) {
+			st := zigate.Status{Request: zigate.TypeLoadImage, Status: zigate.StatusUnhandled}
+			done(st, &zigate.StatusError{Status: st})
+		}
+		w.service.HandleConnected(zigate.Info{Firmware: "3.0d", NetworkUp: true})
+		w.within(time.Minute, "info says so", func() bool { return strings.Contains(w.trouble(), "3.0d has no OTA server") })
+		a := w.ask(func(r otasvc.Respond) { w.service.ServiceStatus(nil, r) })
+		if a.Status != otasvc.ServiceNotAvailable || !strings.Contains(a.Error, "3.0d has no OTA server") {
+			t.Errorf("service_status: %+v", a)
+		}
+		if !w.said.has("has no OTA server") {
+			t.Error("the log does not say so")
+		}
+	})
+}
+
+// TestFlashTrouble has a dongle whose memory fails: what runs goes on, nothing begins.
+func TestFlashTrouble(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		w.met(bulb)
+		w.service.HandleMessage(zigate.PDMEvent{Event: zigate.PDMRecordTooLarge, Record: 7}, 0)
+		upgraded(w, 2_000)
+		time.Sleep(10 * time.Minute)
+		if u := w.sink.device(bulb).Upgrade; u.State != otasvc.Queued || !strings.Contains(w.trouble(), "flash memory") {
+			t.Errorf("upgrade %s, trouble %q", u.State, w.trouble())
+		}
+		w.service.HandleMessage(zigate.PDMEvent{Event: zigate.PDMSaved, Record: 7}, 0)
+		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || w.trouble() != "" {
+			t.Errorf("ended %+v, trouble %q", u, w.trouble())
+		}
+	})
+}
+
+// TestDongleWithoutNetwork gets its network while the service runs.
+func TestDongleWithoutNetwork(t *testing.T) {
+	inWorld(t, sim.Config{FactoryNew: true}, func(w *world) {
+		w.within(time.Minute, "info says so", func() bool { return strings.Contains(w.trouble(), "no network") })
+		w.command(zigate.StartNetwork{})
+		w.within(time.Minute, "the network is there", func() bool {
+			defer w.sink.lock()()
+			return w.sink.info.Dongle.Error == "" && w.sink.info.Dongle.Channel == 15
+		})
+	})
+}
+
+// TestCommandsWaitForBuffers has a dongle that tells that its buffers are full.
+func TestCommandsWaitForBuffers(t *testing.T) {
+	full := zigate.Status{Request: zigate.TypeBlockSend, Form: zigate.StatusFormBuffers, NPDUUsed: 3, APDUUsed: 12}
+	tests := map[string]struct {
+		tell func(s *otasvc.Service)
+		wait bool
+	}{
+		"APDUs, with a block's status": {func(s *otasvc.Service) { s.HandleBlockStatus(&full) }, true},
+		"NPDUs, with a delivery report": {func(s *otasvc.Service) {
+			s.HandleMessage(zigate.Confirm{Kind: zigate.TypeConfirm, HasBuffers: true, NPDUUsed: 13}, 0)
+		}, true},
+		"an error of the stack": {func(s *otasvc.Service) { s.HandleMessage(zigate.ExtendedStatus{Code: 0x81}, 0) }, true},
+		"another error":         {func(s *otasvc.Service) { s.HandleMessage(zigate.ExtendedStatus{Code: 0x8A}, 0) }, false},
+		"nothing":               {func(*otasvc.Service) {}, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			withRadio(t, nil, func(w *world, radio *script) {
+				asked := func() int {
+					radio.mu.Lock()
+					defer radio.mu.Unlock()
+					return radio.sent[zigate.TypeIEEEAddrRequest]
+				}
+				w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
+				synctest.Wait()
+				tc.tell(w.service)
+				w.service.HandleBlockRequest(&zigate.BlockRequest{Addr: 0x1234, Endpoint: 1}, nil) // whose address is it?
+				synctest.Wait()
+				if waits := asked() == 0; waits != tc.wait {
+					t.Errorf("the question waits: %t, want %t", waits, tc.wait)
+				}
+				w.within(time.Second, "it is asked", func() bool { return asked() == 1 })
+			})
+		})
+	}
+}
+
+// TestRefusedCommandsAreBounded has a dongle that refuses everything for want of a buffer.
+func TestRefusedCommandsAreBounded(t *testing.T) {
+	for name, status := range map[string]uint8{"no buffer": 0x14, "refused": 0x15, "no buffer for ZDP": 0xA6} {
+		t.Run(name, func(t *testing.T) {
+			withRadio(t, nil, func(w *world, radio *script) {
+				radio.answers[zigate.TypeIEEEAddrRequest] = func(done func(zigate.Status, error)) {
+					st := zigate.Status{Request: zigate.TypeIEEEAddrRequest, Status: status}
+					done(st, &zigate.StatusError{Status: st})
+				}
+				w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
+				w.service.HandleBlockRequest(&zigate.BlockRequest{Addr: 0x1234, Endpoint: 1}, nil)
+				time.Sleep(10 * time.Second)
+				radio.mu.Lock()
+				defer radio.mu.Unlock()
+				if n := radio.sent[zigate.TypeIEEEAddrRequest]; n != 3 {
+					t.Errorf("sent %d times, want 3", n)
+				}
+			})
+		})
+	}
+}

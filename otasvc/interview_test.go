@@ -1,0 +1,258 @@
+package otasvc_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// kept is what the state file holds of a device, besides what its record says.
+type kept struct {
+	EUID        zigate.IEEE `json:"euid"`
+	PowerSource string      `json:"powerSource"`
+	Battery     *uint8      `json:"battery"`
+}
+
+// kept reads the state file, which must have been written.
+func (w *world) kept(e zigate.IEEE) kept {
+	w.t.Helper()
+	b, err := os.ReadFile(filepath.Join(w.dir, "state", "state.json"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var state struct {
+		Devices []kept `json:"devices"`
+	}
+	if err := json.Unmarshal(b, &state); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, d := range state.Devices {
+		if d.EUID == e {
+			return d
+		}
+	}
+	w.t.Fatalf("%v is not in the state file", e)
+	return kept{}
+}
+
+func TestInterviewLearnsEverything(t *testing.T) {
+	battery := uint8(70)
+	tests := map[string]struct {
+		device  func(*sim.DeviceConfig)
+		sleepy  bool
+		power   string
+		battery *uint8
+	}{
+		"mains":                  {func(*sim.DeviceConfig) {}, false, "mains", nil},
+		"no power source":        {func(d *sim.DeviceConfig) { d.NoPowerSource = true }, false, "mains", nil},
+		"battery":                {func(d *sim.DeviceConfig) { d.Sleepy, d.PollInterval, d.BatteryPercent = true, 4*time.Second, &battery }, true, "battery", &battery},
+		"the OTA client is last": {func(d *sim.DeviceConfig) { d.Endpoint, d.OtherEndpoints = 11, []uint8{1, 2} }, false, "mains", nil},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			cfg := bulbConfig(bulb)
+			tc.device(&cfg)
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+				check := func(when string) {
+					t.Helper()
+					d := w.sink.device(bulb)
+					if d.ModelID != cfg.ModelID || d.ManufacturerName != cfg.ManufacturerName || d.Endpoint != max(cfg.Endpoint, 1) ||
+						d.Sleepy != tc.sleepy || d.CurrentVersion == nil || *d.CurrentVersion != cfg.FileVersion ||
+						d.ManufacturerCode == nil || *d.ManufacturerCode != cfg.ManufacturerCode || d.ImageType == nil || *d.ImageType != cfg.ImageType {
+						t.Errorf("%s: %+v", when, d)
+					}
+				}
+				w.within(3*time.Minute, "the device is interviewed", func() bool { return w.said.has("a device was interviewed") })
+				check("after the interview")
+				w.stop()
+				if k := w.kept(bulb); k.PowerSource != tc.power || (k.Battery == nil) != (tc.battery == nil) || k.Battery != nil && *k.Battery != *tc.battery {
+					t.Errorf("kept %+v", k)
+				}
+				w.sim.Device(bulb).PowerOff() // so that nothing can be learnt anew
+				w.start()
+				w.within(time.Second, "its record is told", func() bool { return w.sink.device(bulb).EUID == bulb })
+				check("after a restart")
+			})
+		})
+	}
+}
+
+// TestInterviewIsGentle counts the questions under way while many devices are met.
+func TestInterviewIsGentle(t *testing.T) {
+	var devices []sim.DeviceConfig
+	for i := range 40 {
+		devices = append(devices, bulbConfig(bulb+zigate.IEEE(i)))
+	}
+	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+		var mu sync.Mutex
+		open := map[uint16]int{}
+		most := 0
+		questions := w.listen(zigate.TypeSimpleDescriptorRequest)
+		w.losing(func(m zigate.Message) bool {
+			if r, ok := m.(zigate.SimpleDescriptor); ok {
+				mu.Lock()
+				open[r.Addr]--
+				mu.Unlock()
+			}
+			return false
+		})
+		w.within(10*time.Minute, "all are known", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, m := range questions.take() {
+				open[m.(zigate.SimpleDescriptorRequest).Addr]++
+			}
+			under := 0
+			for _, n := range open {
+				under += max(n, 0)
+			}
+			most = max(most, under)
+			for _, d := range devices {
+				if w.sink.device(d.IEEE).CurrentVersion == nil {
+					return false
+				}
+			}
+			return true
+		})
+		if most > 3 {
+			t.Errorf("%d interviews at a time", most)
+		}
+	})
+}
+
+// TestSleepingDeviceIsAskedWhenItWakes has a device whose parent never reaches it.
+func TestSleepingDeviceIsAskedWhenItWakes(t *testing.T) {
+	cfg := bulbConfig(bulb)
+	cfg.Sleepy, cfg.PollInterval = true, 24*time.Hour
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+		time.Sleep(time.Minute)
+		questions := func() uint64 {
+			r := w.sim.Stats().Received
+			return r[zigate.TypeNodeDescriptorRequest] + r[zigate.TypeActiveEndpointsRequest] + r[zigate.TypeReadAttributes]
+		}
+		asleep := questions()
+		time.Sleep(6 * time.Hour)
+		synctest.Wait()
+		if n := questions() - asleep; n != 0 {
+			t.Errorf("a sleeping device was asked %d times more", n)
+		}
+		// It wakes for a moment each minute, and says something.
+		for range 10 {
+			w.sim.Device(bulb).SetBattery(90)
+			time.Sleep(time.Minute)
+		}
+		synctest.Wait()
+		if d := w.sink.device(bulb); d.ModelID != cfg.ModelID || d.CurrentVersion == nil {
+			t.Errorf("not known after it woke: %+v", d)
+		}
+	})
+}
+
+// TestDevicesAreMetWhenHeard has devices that are in no list: what they say is all that there is.
+func TestDevicesAreMetWhenHeard(t *testing.T) {
+	tests := map[string]func(w *world, d *sim.Device){
+		"announce": func(_ *world, d *sim.Device) { d.Announce() },
+		"report":   func(_ *world, d *sim.Device) { d.SetBattery(50) },
+		"query in hybrid mode": func(_ *world, d *sim.Device) {
+			time.Sleep(2 * time.Minute)
+			d.Query()
+		},
+		"any frame in hybrid mode": func(_ *world, d *sim.Device) {
+			time.Sleep(2 * time.Minute)
+			d.Transmit(sim.AirFrame{Profile: 0x0104, Cluster: 0x0006, SourceEndpoint: 1, DestinationEndpoint: 1, Payload: []byte{0x01, 0x05, 0x02}})
+		},
+		"announce in raw mode": func(w *world, d *sim.Device) {
+			w.command(zigate.SetRawMode{Mode: zigate.RawModeRaw})
+			d.Announce()
+		},
+		"query in raw mode": func(w *world, d *sim.Device) {
+			w.command(zigate.SetRawMode{Mode: zigate.RawModeRaw})
+			d.Query()
+		},
+	}
+	for name, say := range tests {
+		for _, firmware := range []sim.Firmware{sim.V1_31E, sim.V1_323, sim.V2_324} {
+			t.Run(fmt.Sprint(name, " ", firmware), func(t *testing.T) {
+				cfg := bulbConfig(bulb)
+				cfg.Relays = 1 // no neighbour, so it is not listed
+				inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+					time.Sleep(time.Second)
+					say(w, w.sim.Device(bulb))
+					w.within(3*time.Minute, "the device is known", func() bool {
+						d := w.sink.device(bulb)
+						return d.ModelID == cfg.ModelID && d.CurrentVersion != nil && d.NetworkAddress != nil
+					})
+				})
+			})
+		}
+	}
+}
+
+// TestLostDescriptorIsAskedForAgain loses the one answer that tells where the OTA client is.
+func TestLostDescriptorIsAskedForAgain(t *testing.T) {
+	cfg := bulbConfig(bulb)
+	cfg.Endpoint, cfg.OtherEndpoints = 11, []uint8{1}
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+		lost := 0
+		w.losing(func(m zigate.Message) bool {
+			r, ok := m.(zigate.SimpleDescriptor)
+			if ok && r.Endpoint == 11 && lost == 0 {
+				lost++
+				return true
+			}
+			return false
+		})
+		w.within(5*time.Minute, "the OTA client is found", func() bool {
+			d := w.sink.device(bulb)
+			return d.Endpoint == 11 && d.CurrentVersion != nil
+		})
+		if lost != 1 {
+			t.Fatal("nothing was lost")
+		}
+	})
+}
+
+// TestAbsentDeviceDoesNotHoldUpOthers has devices that are switched off.
+func TestAbsentDeviceDoesNotHoldUpOthers(t *testing.T) {
+	var devices []sim.DeviceConfig
+	for i := range 12 {
+		devices = append(devices, bulbConfig(bulb+zigate.IEEE(i)))
+	}
+	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+		for _, d := range devices[:11] {
+			w.sim.Device(d.IEEE).PowerOff()
+		}
+		w.within(2*time.Minute, "the one that is there is known", func() bool { return w.sink.device(devices[11].IEEE).CurrentVersion != nil })
+		w.sim.Device(devices[3].IEEE).PowerOn()
+		w.within(30*time.Second, "one that comes back is known", func() bool { return w.sink.device(devices[3].IEEE).CurrentVersion != nil })
+	})
+}
+
+// TestAddressIsFollowedWithoutAnAnnounce: a device goes on under another address, and nobody says so.
+func TestAddressIsFollowedWithoutAnAnnounce(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		data := upgraded(w, 30_000)
+		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
+		w.losing(func(m zigate.Message) bool { _, ok := m.(zigate.DeviceAnnounce); return ok })
+		w.sim.Device(bulb).ChangeAddress(0x7777)
+		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+			t.Fatalf("ended %+v", u)
+		}
+		w.holds(bulb, 2, data)
+		if a := w.sink.device(bulb).NetworkAddress; a == nil || *a != 0x7777 {
+			t.Errorf("network address %v", a)
+		}
+		if !w.said.has("has another network address") {
+			t.Error("nothing was said of it")
+		}
+	})
+}

@@ -1,0 +1,149 @@
+package otasvc_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// offered queues an upgrade of the bulb and waits until it was notified; it gives a request for a block.
+func offered(w *world) func(sequence uint8, offset uint32) zigate.BlockRequest {
+	w.t.Helper()
+	w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
+	w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
+	at := zigate.Attribute{Kind: zigate.TypeReadAttribute, Addr: 0x4f4f, Endpoint: 1, Cluster: zigate.ClusterOTA}
+	for id, value := range map[uint16][]byte{
+		zigate.AttrOTAFileVersion: {0, 0, 0, 1}, zigate.AttrOTAManufacturer: {0x11, 0x7C}, zigate.AttrOTAImageType: {0x22, 0x01},
+	} {
+		at.ID, at.DataType, at.Data = id, 0x23, value
+		w.service.HandleMessage(at, 100)
+	}
+	synctest.Wait()
+	url, _ := w.image(0x117C, 0x2201, 2, 4_000)
+	w.add(bulb, url)
+	w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+	w.within(2*time.Minute, "the bulb is offered its image", func() bool {
+		u := w.sink.device(bulb).Upgrade
+		return u != nil && u.State == otasvc.Notified
+	})
+	return func(sequence uint8, offset uint32) zigate.BlockRequest {
+		return zigate.BlockRequest{
+			Sequence: sequence, Endpoint: 1, Cluster: zigate.ClusterOTA, AddrMode: zigate.AddrModeShort, Addr: 0x4f4f, Offset: offset,
+			FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C, BlockRequestDelay: zigate.NoBlockRequestDelay, MaxDataSize: 50,
+		}
+	}
+}
+
+func (r *script) count(t zigate.MsgType) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sent[t]
+}
+
+// blockStatus is the dongle's word on a block, with so many APDUs in use.
+func blockStatus(status, apdu uint8) *zigate.Status {
+	return &zigate.Status{Request: zigate.TypeBlockSend, Status: status, Form: zigate.StatusFormBuffers, APDUUsed: apdu}
+}
+
+func TestRefusedBlockIsSentAgain(t *testing.T) {
+	refuse := func(done func(zigate.Status, error)) {
+		st := *blockStatus(zigate.StatusNoBuffer, 2)
+		done(st, &zigate.StatusError{Status: st})
+	}
+	tests := map[string]struct {
+		status uint8
+		then   func(w *world, radio *script, request func(uint8, uint32) zigate.BlockRequest)
+		want   int // blocks sent besides the first
+	}{
+		"no buffer":      {status: zigate.StatusNoBuffer, want: 1},
+		"stack refused":  {status: zigate.StatusTransmitFailed, want: 1},
+		"taken":          {status: zigate.StatusOK, want: 0},
+		"wrong endpoint": {status: zigate.StatusEndpointRange, want: 0},
+		"refused each time": {status: zigate.StatusNoBuffer, want: 3, then: func(_ *world, radio *script, _ func(uint8, uint32) zigate.BlockRequest) {
+			radio.mu.Lock()
+			radio.answers[zigate.TypeBlockSend] = refuse
+			radio.mu.Unlock()
+		}},
+		"the device has asked anew": {status: zigate.StatusNoBuffer, want: 0, then: func(w *world, _ *script, request func(uint8, uint32) zigate.BlockRequest) {
+			next := request(8, 0)
+			w.service.HandleBlockRequest(&next, nil)
+			w.service.HandleBlockStatus(blockStatus(zigate.StatusOK, 0))
+		}},
+		"the device has repeated its request": {status: zigate.StatusNoBuffer, want: 0, then: func(w *world, _ *script, request func(uint8, uint32) zigate.BlockRequest) {
+			next := request(7, 0)
+			w.service.HandleBlockRequest(&next, nil)
+			w.service.HandleBlockStatus(blockStatus(zigate.StatusOK, 0))
+		}},
+		"the upgrade was cancelled": {status: zigate.StatusNoBuffer, want: 0, then: func(w *world, _ *script, _ func(uint8, uint32) zigate.BlockRequest) {
+			w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(bulb), r) })
+		}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			withRadio(t, nil, func(w *world, radio *script) {
+				request := offered(w)
+				first := request(7, 0)
+				if len(w.service.HandleBlockRequest(&first, nil)) == 0 {
+					t.Fatal("no answer to a block request")
+				}
+				w.service.HandleBlockStatus(blockStatus(tc.status, 2))
+				if tc.then != nil {
+					tc.then(w, radio, request)
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if n := radio.count(zigate.TypeBlockSend); n != tc.want {
+					t.Errorf("%d blocks were sent again, want %d", n, tc.want)
+				}
+			})
+		})
+	}
+}
+
+// TestRefusedBlockWaitsForBuffers has buffers that stay full for a while.
+func TestRefusedBlockWaitsForBuffers(t *testing.T) {
+	withRadio(t, nil, func(w *world, radio *script) {
+		request := offered(w)
+		first := request(7, 0)
+		w.service.HandleBlockRequest(&first, nil)
+		w.service.HandleBlockStatus(blockStatus(zigate.StatusNoBuffer, 14))
+		for range 10 {
+			time.Sleep(100 * time.Millisecond)
+			w.service.HandleMessage(zigate.Confirm{Kind: zigate.TypeConfirm, HasBuffers: true, APDUUsed: 12}, 0)
+			if radio.count(zigate.TypeBlockSend) != 0 {
+				t.Fatal("the block was sent again while the buffers were full")
+			}
+		}
+		w.service.HandleMessage(zigate.Confirm{Kind: zigate.TypeConfirm, HasBuffers: true, APDUUsed: 1}, 0)
+		w.within(200*time.Millisecond, "the block is sent again", func() bool { return radio.count(zigate.TypeBlockSend) == 1 })
+	})
+}
+
+// TestUnconfirmedBlockIsNotSentAgain has a block that was sent and did not arrive: the device asks again.
+func TestUnconfirmedBlockIsNotSentAgain(t *testing.T) {
+	withRadio(t, nil, func(w *world, radio *script) {
+		request := offered(w)
+		first := request(7, 0)
+		w.service.HandleBlockRequest(&first, nil)
+		w.service.HandleBlockStatus(blockStatus(zigate.StatusOK, 1))
+		for range 3 {
+			w.service.HandleMessage(zigate.Confirm{Kind: zigate.TypeConfirmFailed, Status: 0xA7, DstEndpoint: 1, DstAddrMode: zigate.AddrModeShort, Addr: 0x4f4f}, 0)
+		}
+		time.Sleep(4 * time.Second)
+		if n := radio.count(zigate.TypeBlockSend); n != 0 {
+			t.Errorf("%d blocks were sent unasked", n)
+		}
+		failed := 0
+		for _, name := range w.sink.names(bulb) {
+			if name == otasvc.EventDeliveryFailed {
+				failed++
+			}
+		}
+		if failed != 1 {
+			t.Errorf("%d events of failed deliveries within a minute, want 1", failed)
+		}
+	})
+}
