@@ -1,0 +1,93 @@
+package share
+
+import (
+	"errors"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// What the dongle can do for one host only is arranged here: its raw mode and its heartbeat.
+
+// needed is the raw mode from which all that anybody wants to see can be made.
+func (h *Hub) needed() zigate.RawMode {
+	for _, c := range h.clients {
+		if c.gone {
+			continue
+		}
+		if c.mode == zigate.RawModeRaw || c.mode == zigate.RawModeHybrid {
+			return zigate.RawModeHybrid
+		}
+	}
+	return h.wish
+}
+
+// arrange brings the dongle into the state that everybody needs, where it is not.
+func (h *Hub) arrange() {
+	if !h.connected {
+		return
+	}
+	if h.needed() != h.asked {
+		h.setRawMode(&ask{owner: ourselves, typ: zigate.TypeSetRawMode}, func(_ zigate.Status, err error) {
+			if errors.Is(err, zigate.ErrNoAnswer) || errors.Is(err, zigate.ErrQueueFull) {
+				time.AfterFunc(arrangeRetry, func() { h.inbox.post(h.rearrange) })
+			}
+		})
+	}
+	if beat := h.needsHeartbeat(); beat && !h.beating {
+		h.beating = true
+		h.dongle.SubmitFor(&ask{owner: ourselves, typ: zigate.TypeSetHeartbeat}, zigate.SetHeartbeat{Enable: 1}, nil)
+	}
+}
+
+// arrangeRetry is how long the dongle is left alone when it did not take its raw mode.
+const arrangeRetry = 2 * time.Second
+
+// rearrange is arrange when the dongle may not have done what it was told.
+func (h *Hub) rearrange() {
+	h.asked = h.real
+	h.arrange()
+}
+
+func (h *Hub) needsHeartbeat() bool {
+	for _, c := range h.clients {
+		if !c.gone && h.wantsHeartbeat(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// modeAsk is a raw mode on its way to the dongle.
+type modeAsk struct {
+	mode   zigate.RawMode
+	client *client // who has asked, nil: ourselves
+	wanted zigate.RawMode
+}
+
+// setRawMode has the dongle run in the mode that is needed.
+func (h *Hub) setRawMode(a *ask, done func(zigate.Status, error)) {
+	mode := h.needed()
+	a.mode = &modeAsk{mode: mode}
+	h.asked = mode
+	h.dongle.SubmitFor(a, zigate.SetRawMode{Mode: mode}, done)
+}
+
+// executed: the dongle has carried out a command that changes what clients see of it.
+func (h *Hub) executed(a *ask) {
+	if a.typ == zigate.TypeErasePersistentData {
+		h.erased, h.stored = true, zigate.RawModeOff
+		for _, c := range h.clients {
+			c.mode = zigate.RawModeOff
+		}
+		return
+	}
+	if a.mode == nil {
+		return
+	}
+	h.real = a.mode.mode
+	if c := a.mode.client; c != nil {
+		c.mode, h.stored = a.mode.wanted, a.mode.wanted
+	}
+	h.arrange() // somebody may have come or gone meanwhile
+}

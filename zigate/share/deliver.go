@@ -1,0 +1,141 @@
+package share
+
+import (
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// held is a frame from the air that some clients see only if the dongle makes nothing else of it.
+type held struct {
+	message message
+	wire    []byte
+	clients []*client
+}
+
+// holdTime is how long the message that a frame becomes may take after the frame itself: the dongle writes the two in a
+// row.
+const holdTime = 50 * time.Millisecond
+
+// deliver gives a message to whom it is for, as far as their raw mode shows it.
+func (h *Hub) deliver(t zigate.MsgType, payload []byte, owner int) {
+	if owner == ourselves {
+		return
+	}
+	if before := h.held; before != nil && madeOf(t, payload, before.message) {
+		h.held = nil
+		h.holdTimer.Stop()
+	}
+	h.release()
+	m := h.lens.examine(t, payload)
+	if t == zigate.TypeHeartbeat {
+		h.heartbeat(t, payload)
+		return
+	}
+	var wire []byte
+	var waiting []*client
+	for _, c := range h.clients {
+		if c.gone || !c.among(owner) {
+			continue
+		}
+		v := h.lens.view(m, c.mode, h.real, &c.sum)
+		if v == hide {
+			continue
+		}
+		if wire == nil {
+			wire = zigate.AppendFrame(nil, t, payload)
+		}
+		if v == showAlone {
+			waiting = append(waiting, c)
+			continue
+		}
+		h.send(c, wire)
+	}
+	if waiting != nil {
+		h.held = &held{message: m, wire: wire, clients: waiting}
+		h.holdTimer.Reset(holdTime)
+	}
+}
+
+// among tells whether a message for owner is for the client.
+func (c *client) among(owner int) bool {
+	if owner&onlyHybrid != 0 {
+		if c.mode != zigate.RawModeHybrid {
+			return false
+		}
+		owner &^= onlyHybrid
+	}
+	return owner == everybody || owner == c.id
+}
+
+// release gives out what was held.
+func (h *Hub) release() {
+	was := h.held
+	if was == nil {
+		return
+	}
+	h.held = nil
+	h.holdTimer.Stop()
+	for _, c := range was.clients {
+		h.send(c, was.wire)
+	}
+}
+
+// heartbeat goes to those who have asked for it, and on v2 to those in raw mode 1.
+func (h *Hub) heartbeat(t zigate.MsgType, payload []byte) {
+	wire := zigate.AppendFrame(nil, t, payload)
+	for _, c := range h.clients {
+		if !c.gone && h.wantsHeartbeat(c) {
+			h.send(c, wire)
+		}
+	}
+}
+
+func (h *Hub) wantsHeartbeat(c *client) bool {
+	return c.heartbeat || h.v2 && c.mode == zigate.RawModeRaw
+}
+
+func (h *Hub) send(c *client, wire []byte) {
+	if c.put(wire) {
+		h.observer.ToClient()
+		return
+	}
+	if !c.cut {
+		c.cut = true
+		h.log.Warn("a program that shares the dongle does not read what the dongle says, and is cut off", "client", c.name)
+		h.observer.Reported(ReportCutOff)
+		c.close()
+	}
+}
+
+// restarted: the dongle says that it starts. What it kept in RAM is gone, for the clients as well.
+func (h *Hub) restarted(t zigate.MsgType) {
+	for _, c := range h.clients {
+		c.heartbeat, c.sum = false, noSum
+		c.restarted.Store(true)
+	}
+	if h.erased {
+		h.erased, h.real, h.asked = false, zigate.RawModeOff, zigate.RawModeOff
+	}
+	h.beating = false
+	if t != zigate.TypePDMLoaded { // it is up
+		h.arrange()
+	}
+}
+
+// takeUp: the dongle is connected, in mode off.
+func (h *Hub) takeUp(v zigate.Version) {
+	h.connected = true
+	h.lens, h.v2 = lensOf(v), v.Family() == zigate.FamilyV2
+	h.real, h.asked = zigate.RawModeOff, zigate.RawModeOff
+	h.wish, h.beating, h.erased = zigate.RawModeOff, false, false
+	for _, c := range h.clients {
+		c.restarted.Store(true) // the firmware, and with it the receiver, may be another
+	}
+	h.arrange()
+}
+
+func (h *Hub) lose() {
+	h.connected = false
+	h.release()
+}

@@ -1,0 +1,166 @@
+package share
+
+import (
+	"errors"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+func isShort(err error) bool { return errors.Is(err, zigate.ErrShort) }
+
+const (
+	// dongleWait is how long a command waits for a dongle that is not connected. A light that is switched minutes later
+	// is worse than one that is not.
+	dongleWait = 3 * time.Second
+	// busyWait is how long the next try waits when too many commands of this program are in line.
+	busyWait = 20 * time.Millisecond
+)
+
+// feed has the clients' commands executed, one at a time, the clients in turn. At most one of them is in the dongle's
+// queue, so that commands of this program never wait for more.
+func (h *Hub) feed() {
+	for !h.inFlight {
+		c := h.nextClient()
+		if c == nil {
+			return
+		}
+		r := c.waiting[0]
+		if !h.connected {
+			wait := dongleWait - time.Since(r.at)
+			if wait > 0 {
+				h.retry.Reset(wait)
+				return
+			}
+			h.observer.Reported(ReportDropped)
+			c.pop()
+			h.drop(c)
+			continue
+		}
+		c.pop()
+		if h.opts.OTA == OTAOurs && r.isOTA() {
+			h.refuse(c, r)
+		} else {
+			h.begin(c, r)
+		}
+		h.drop(c)
+	}
+}
+
+// nextClient is the one whose turn it is of those who have a command.
+func (h *Hub) nextClient() *client {
+	for i := range h.clients {
+		at := (h.turn + i) % len(h.clients)
+		if c := h.clients[at]; len(c.waiting) > 0 {
+			h.turn = at + 1
+			return c
+		}
+	}
+	return nil
+}
+
+// pop takes the client's oldest command off its list.
+func (c *client) pop() {
+	c.waiting[0] = nil
+	c.waiting = c.waiting[1:]
+	<-c.slots
+}
+
+// isOTA tells whether a command is about OTA: one of the dongle's own for it, or raw data for its cluster.
+func (r *request) isOTA() bool {
+	if r.typ == zigate.TypeRawAPS {
+		cluster, ok := rawCluster(r.payload)
+		return ok && cluster == zigate.ClusterOTA
+	}
+	return isOTACommand(r.typ)
+}
+
+// refuse answers as the dongle does when it does not know a command.
+func (h *Hub) refuse(c *client, r *request) {
+	h.log.Warn("a program that shares the dongle has sent an OTA command, which is not passed on: upgrades are done here", "client", c.name, "command", r.typ, "name", r.typ.Name())
+	h.observer.Reported(ReportOTACommand)
+	h.deliver(zigate.TypeStatus, h.refusal(r.typ), c.id)
+}
+
+// begin sends a command.
+func (h *Hub) begin(c *client, r *request) {
+	a := newAsk(c.id, r.typ, r.payload)
+	h.inFlight = true
+	h.current.Store(a)
+	h.observer.FromClient()
+	done := func(_ zigate.Status, err error) {
+		h.inbox.post(func() { h.ended(c, r, a, err) })
+	}
+	switch r.typ {
+	case zigate.TypeSetRawMode:
+		h.beginRawMode(c, r, a, done)
+		return
+	case zigate.TypeSetHeartbeat:
+		c.heartbeat = len(r.payload) > 0 && r.payload[0] != 0
+		h.beating = h.needsHeartbeat()
+		if h.beating != c.heartbeat { // another client, or this one's raw mode, needs it
+			h.dongle.SubmitFor(a, zigate.SetHeartbeat{Enable: 1}, done)
+			return
+		}
+	case zigate.TypeReset:
+		h.log.Warn("a program that shares the dongle restarts it", "client", c.name)
+		h.observer.Reported(ReportReset)
+	case zigate.TypeErasePersistentData:
+		h.log.Warn("a program that shares the dongle has it forget its network", "client", c.name)
+		h.observer.Reported(ReportErase)
+	}
+	h.dongle.SubmitFrame(a, r.typ, r.wire, done)
+}
+
+// beginRawMode has the dongle run in a mode that shows what this client wants to see, too. The frame goes as it is where
+// that is the same.
+func (h *Hub) beginRawMode(c *client, r *request, a *ask, done func(zigate.Status, error)) {
+	wanted := zigate.RawModeOff
+	if len(r.payload) > 0 {
+		wanted = zigate.RawMode(r.payload[0])
+	}
+	was := c.mode
+	c.mode = wanted
+	mode := h.needed()
+	c.mode = was
+	a.mode = &modeAsk{mode: mode, client: c, wanted: wanted}
+	h.asked = mode
+	if mode == wanted {
+		h.dongle.SubmitFrame(a, r.typ, r.wire, done)
+		return
+	}
+	h.dongle.SubmitFor(a, zigate.SetRawMode{Mode: mode}, done)
+}
+
+// ended is called when a command has got its status, or will get none.
+func (h *Hub) ended(c *client, r *request, a *ask, err error) {
+	h.inFlight = false
+	h.current.CompareAndSwap(a, nil)
+	switch {
+	case errors.Is(err, zigate.ErrNoAnswer):
+		h.overdue.Store(a)
+		if a.mode != nil { // it may have been executed or not
+			a.mode.client.mode, h.asked = a.mode.wanted, h.real
+			h.arrange()
+		}
+	case errors.Is(err, zigate.ErrQueueFull):
+		h.again(c, r)
+	}
+}
+
+// again puts a command back in its place.
+func (h *Hub) again(c *client, r *request) {
+	select {
+	case c.slots <- struct{}{}:
+	default: // it was given to the client's next command, which the list has room for all the same
+		go func() {
+			select {
+			case c.slots <- struct{}{}:
+			case <-c.done:
+			}
+		}()
+	}
+	c.waiting = append([]*request{r}, c.waiting...)
+	h.inFlight = true // until the time has come
+	time.AfterFunc(busyWait, func() { h.inbox.post(func() { h.inFlight = false }) })
+}

@@ -1,0 +1,229 @@
+package share
+
+import (
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// kind is what a message is to the raw modes.
+type kind uint8
+
+const (
+	plain      kind = iota // there in every mode
+	fromZCL                // made of a ZCL frame
+	fromZDP                // made of a ZDP frame
+	indication             // a frame as it came from the air
+)
+
+func kindOf(t zigate.MsgType) kind {
+	switch {
+	case t == zigate.TypeDataIndication:
+		return indication
+	case t == zigate.TypeDeviceAnnounce:
+		return fromZDP
+	case t == typeLeaveIndication|answerBit:
+		return plain // the stack's own
+	case t >= zigate.TypeBind|answerBit && t <= zigate.TypeManagementLQI:
+		if t == zigate.TypePDMEvent {
+			return plain
+		}
+		return fromZDP
+	case t >= firstZCLCommand|answerBit && t < zigate.TypeRouteDiscovery:
+		return fromZCL
+	}
+	return plain
+}
+
+// verdict is whether a client sees a message.
+type verdict uint8
+
+const (
+	show verdict = iota
+	hide
+	// showAlone: only if the dongle makes nothing else of the frame, which the next message tells.
+	showAlone
+)
+
+// lens is what the raw modes of a firmware depend on.
+type lens struct {
+	hidesZDP      bool   // in raw mode 1 ZDP frames are shown as they came, and not as messages,
+	hidesAnnounce bool   // the device announce included
+	endpoints     string // that count as endpoint 1, one a byte
+}
+
+const (
+	minor31b = 0x031B
+	minor31d = 0x031D
+	minor31e = 0x031E
+)
+
+// lensOf knows the firmware: ZDP in raw mode 1 is raw from 3.1e on and on v2, with the announce shown both ways from 3.20
+// on; and each release took further endpoints for endpoint 1.
+func lensOf(v zigate.Version) lens {
+	if v.Family() == zigate.FamilyV2 {
+		return lens{hidesZDP: true, endpoints: "\x01\x03\x08\x0A\x0B\x15\x22\x23\x26\x27\x28\x29\x6E"}
+	}
+	switch {
+	case v.Minor >= minor31e:
+		return lens{hidesZDP: true, hidesAnnounce: v.Minor == minor31e, endpoints: "\x01\x03\x08\x0A\x0B\x15\x6E"}
+	case v.Minor == minor31d:
+		return lens{endpoints: "\x01\x08\x0A\x0B\x15\x6E"}
+	case v.Minor >= minor31b:
+		return lens{endpoints: "\x01\x08\x0A\x15\x6E"}
+	}
+	return lens{endpoints: "\x01"}
+}
+
+// message is what a client's view of one message depends on.
+type message struct {
+	typ  zigate.MsgType
+	kind kind
+	ind  zigate.DataIndication // of an indication
+	zdp  bool                  // it is a ZDP frame
+	zcl  zclHeader
+	toUs bool // it is a ZCL frame for the firmware's ZCL library
+}
+
+// examine reads what the raw modes need of a message; payload is with the link quality.
+func (l lens) examine(t zigate.MsgType, payload []byte) message {
+	m := message{typ: t, kind: kindOf(t)}
+	if t == zigate.TypeDeviceAnnounce && len(payload) > announceSize {
+		m.kind = plain // with a rejoin flag: it comes from the join itself
+	}
+	if m.kind != indication {
+		return m
+	}
+	parsed, err := zigate.ParseMessage(t, payload[:max(len(payload)-1, 0)])
+	ind, ok := parsed.(zigate.DataIndication)
+	if err != nil || !ok {
+		m.kind = plain
+		return m
+	}
+	m.ind = ind
+	m.zdp = ind.Profile == profileZDP && ind.DstEndpoint == 0
+	if !m.zdp && (ind.Profile == zigate.ProfileHomeAutomation || ind.Profile == profileAny) && l.has(ind.DstEndpoint) {
+		m.zcl, m.toUs = parseZCL(ind.Payload)
+	}
+	return m
+}
+
+// announceSize is a device announce with its link quality: short address 2, IEEE address 8, capability 1.
+const announceSize = 2 + 8 + 1 + 1
+
+func (l lens) has(endpoint uint8) bool {
+	for i := range len(l.endpoints) {
+		if l.endpoints[i] == endpoint {
+			return true
+		}
+	}
+	return false
+}
+
+// noSum is no sum of a sequence number and an address.
+const noSum = -1
+
+// view tells what a client sees of a message when it has asked for mode wanted and the dongle runs in mode real. From
+// mode 2, which shows everything, the others can be made; from any other, nothing can be made that is not there. sum is
+// the client's memory of the last frame that mode 1 showed: the firmware leaves repeats out.
+func (l lens) view(m message, wanted, real zigate.RawMode, sum *int) verdict {
+	if real != zigate.RawModeHybrid || wanted == zigate.RawModeHybrid {
+		return show
+	}
+	if wanted == zigate.RawModeRaw {
+		return l.viewRaw(m, sum)
+	}
+	if m.kind != indication {
+		return show
+	}
+	return m.viewOff()
+}
+
+// viewRaw is mode 1: ZCL frames for the firmware's own endpoints as they came, and not as messages.
+func (l lens) viewRaw(m message, sum *int) verdict {
+	switch m.kind {
+	case fromZCL:
+		return hide
+	case fromZDP:
+		if l.hidesZDP && (m.typ != zigate.TypeDeviceAnnounce || l.hidesAnnounce) {
+			return hide
+		}
+		return show
+	case indication:
+	default:
+		return show
+	}
+	switch {
+	case m.zdp && l.hidesZDP:
+		return show
+	case !m.toUs:
+		return hide
+	}
+	now := int(m.zcl.sequence) + int(m.ind.SrcAddr)
+	if now == *sum {
+		return hide
+	}
+	*sum = now
+	return show
+}
+
+// viewOff is mode 0 for a frame as it came: only what no handler of the firmware wants.
+func (m message) viewOff() verdict {
+	if m.zdp {
+		if _, known := zdpMessage(m.ind.Cluster); known && m.ind.Cluster != unbindResponse && m.ind.Cluster != leaveResponse {
+			return hide
+		}
+		return showAlone
+	}
+	switch {
+	case !m.toUs:
+		return hide
+	case m.zcl.clusterSpecific():
+		if m.ind.Cluster == zigate.ClusterOTA && !m.zcl.toClient() {
+			return hide
+		}
+		return showAlone
+	case m.zcl.command == zclReadAttributes:
+		return show
+	}
+	switch m.zcl.command {
+	case zclReadResponse, zclReportAttributes, zclDefaultResponse:
+		if m.ind.Cluster < firstUnusualCluster && m.hasInstance() {
+			return hide
+		}
+	}
+	return showAlone
+}
+
+// Answers that some firmware makes no message of.
+const (
+	unbindResponse uint16 = 0x8022
+	leaveResponse  uint16 = 0x8034
+)
+
+// firstUnusualCluster is behind the clusters that firmware has instances of for certain.
+const firstUnusualCluster = 0x0B05
+
+// hasInstance tells whether the firmware's endpoint 1 has a cluster instance that the frame is for: it is client of the
+// usual clusters, and server of few.
+func (m message) hasInstance() bool {
+	if m.zcl.toClient() {
+		return m.ind.Cluster != zigate.ClusterOTA
+	}
+	const identify = 0x0003
+	switch m.ind.Cluster {
+	case zigate.ClusterOTA, zigate.ClusterBasic, identify:
+		return true
+	}
+	return false
+}
+
+// madeOf tells whether a message is what the firmware made of the frame that it showed right before.
+func madeOf(t zigate.MsgType, payload []byte, frame message) bool {
+	k := kindOf(t)
+	if len(payload) == 0 || k != fromZCL && k != fromZDP {
+		return false
+	}
+	if frame.zdp {
+		return k == fromZDP && len(frame.ind.Payload) > 0 && payload[0] == frame.ind.Payload[0]
+	}
+	return k == fromZCL && payload[0] == frame.zcl.sequence
+}
