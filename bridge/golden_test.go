@@ -15,6 +15,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
@@ -247,6 +248,11 @@ func TestImagesGolden(t *testing.T) {
 	g := newGolden(t, "images")
 	driver := otasvc.RegisteredImage{Offer: *goldenOffer(), AddedAt: at("15:00:00"), Devices: []zigate.IEEE{bulb, 0x00178801aabbccdd}}
 	driver.DriverTypeID, driver.DriverVersion = "bulb.c4z", 7
+	driver.Wrapper, driver.Warnings = "driver package (c4z)", []string{"something is odd"}
+	driver.Checks = []otafile.Check{
+		{Name: "SHA-256 of the download", Status: otafile.Failed, Expected: "00", Found: "01"},
+		{Name: otafile.CheckGBL, Status: otafile.Passed, Detail: "2 elements"}, {Name: otafile.CheckSignature},
+	}
 	alone := otasvc.RegisteredImage{Offer: otasvc.Offer{
 		ManufacturerCode: 4107, ImageType: 274, ImageVersion: 11, Size: 500, SHA256: sha256Hex, URL: "file:///var/lib/zigate-ota/images/plug.ota",
 	}, AddedAt: at("15:00:01.5")}

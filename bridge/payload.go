@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
@@ -64,17 +65,20 @@ type imagesPayload struct {
 }
 
 type registeredPayload struct {
-	DriverTypeID     string        `json:"driverTypeId"`
-	DriverVersion    uint32        `json:"driverVersion"`
-	ManufacturerCode uint16        `json:"mfgId"`
-	ImageType        uint16        `json:"imageTypeId"`
-	ImageVersion     uint32        `json:"imageVersion"`
-	Size             uint32        `json:"size"`
-	SHA256           string        `json:"sha256"`
-	URL              string        `json:"url"`
-	Title            string        `json:"title"`
-	Devices          []zigate.IEEE `json:"devices"`
-	AddedAt          time.Time     `json:"addedAt"`
+	DriverTypeID     string          `json:"driverTypeId"`
+	DriverVersion    uint32          `json:"driverVersion"`
+	ManufacturerCode uint16          `json:"mfgId"`
+	ImageType        uint16          `json:"imageTypeId"`
+	ImageVersion     uint32          `json:"imageVersion"`
+	Size             uint32          `json:"size"`
+	SHA256           string          `json:"sha256"`
+	URL              string          `json:"url"`
+	Title            string          `json:"title"`
+	Devices          []zigate.IEEE   `json:"devices"`
+	AddedAt          time.Time       `json:"addedAt"`
+	Container        *string         `json:"container"` // what the image came in; null: it came as it is
+	Warnings         []string        `json:"warnings"`  // what is odd about it
+	Checks           []otafile.Check `json:"checks"`    // name, status (passed, failed, notVerifiable) and, where they apply, detail, expected, found
 }
 
 func newImagesPayload(list []otasvc.RegisteredImage) imagesPayload {
@@ -87,7 +91,8 @@ func newImagesPayload(list []otasvc.RegisteredImage) imagesPayload {
 		p.Images = append(p.Images, registeredPayload{
 			DriverTypeID: r.DriverTypeID, DriverVersion: r.DriverVersion, ManufacturerCode: r.ManufacturerCode,
 			ImageType: r.ImageType, ImageVersion: r.ImageVersion, Size: r.Size, SHA256: r.SHA256, URL: r.URL,
-			Title: r.Title, Devices: devices, AddedAt: utc(r.AddedAt),
+			Title: r.Title, Devices: devices, AddedAt: utc(r.AddedAt), Container: known(r.Wrapper),
+			Warnings: append([]string{}, r.Warnings...), Checks: append([]otafile.Check{}, r.Checks...),
 		})
 	}
 	return p

@@ -286,7 +286,7 @@ func (s *Service) LoadImage(ref DeviceRef, respond Respond) {
 				respond(fail(ImageInfoNotFound, about(), "%s", s.noImage(d)))
 			case o.candidate != nil && !o.candidate.Stored:
 				respond(Answer{Status: InProgress, Operation: about()})
-				s.ensure(d, *o, about(), respond, load)
+				s.ensure(d, *o, false, about(), respond, load)
 			default:
 				load(*o)
 			}

@@ -282,7 +282,7 @@ func offerFrom(c library.Candidate) Offer {
 	return Offer{
 		ManufacturerCode: c.ManufacturerCode, ImageType: c.ImageType, ImageVersion: c.FileVersion, Size: c.Size,
 		SHA256: c.SHA256, URL: c.URL, Source: Source(c.Source), Title: c.Title, ReleaseNotes: c.ReleaseNotes,
-		MinHardware: c.MinHardware, MaxHardware: c.MaxHardware, candidate: &c,
+		MinHardware: c.MinHardware, MaxHardware: c.MaxHardware, candidate: &c, destination: c.Destination,
 	}
 }
 
@@ -291,6 +291,7 @@ func offerOf(r library.Registration, image library.Image) Offer {
 		ManufacturerCode: r.ManufacturerCode, ImageType: r.ImageType, ImageVersion: r.ImageVersion, Size: r.Size,
 		SHA256: r.SHA256, URL: r.URL, Source: SourceRegistered, DriverTypeID: r.DriverTypeID, DriverVersion: r.DriverVersion,
 		Title: image.Header.Title(), MinHardware: image.Header.MinHardwareVersion, MaxHardware: image.Header.MaxHardwareVersion,
+		destination: image.Header.Destination,
 	}
 }
 
@@ -300,6 +301,9 @@ func offerOf(r library.Registration, image library.Image) Offer {
 func fits(d *device, o Offer) bool {
 	if o.ManufacturerCode == wildcard16 || o.ImageType == wildcard16 || o.ImageVersion == wildcard32 {
 		return false // a header with a wildcard would fit every device: it is for none in particular
+	}
+	if o.destination != nil && *o.destination != uint64(d.EUID) {
+		return false
 	}
 	if d.ManufacturerCode != nil && *d.ManufacturerCode != o.ManufacturerCode {
 		return false

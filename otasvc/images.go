@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
@@ -48,13 +50,21 @@ func (s *Service) AddImage(req AddImage, respond Respond) {
 			fetch := library.Request{
 				URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, ManufacturerCode: req.ManufacturerCode, ImageType: req.ImageType,
 			}
-			s.fetch(d, fetch, req.operation(d), respond, func(image library.Image) { s.register(d, req, image, respond) })
+			op := req.operation(d)
+			s.fetch(d, fetch, op, respond, func(image library.Image) {
+				if why := misfit(d, image); why != "" {
+					respond(fail(ImageValidationFailed, op, "%s", why))
+					return
+				}
+				s.register(d, req, image, respond)
+			})
 		})
 	})
 }
 
 // fetch gets an image; then runs on the owner goroutine if it was had, and respond gets the final answer if not.
 func (s *Service) fetch(d *device, req library.Request, op *Operation, respond Respond, then func(library.Image)) {
+	req.Progress = s.fetchProgress(publicURL(req.URL), op, respond)
 	s.async(func(ctx context.Context) func() {
 		image, err := s.images.Fetch(ctx, req)
 		return func() {
@@ -71,15 +81,53 @@ func (s *Service) fetch(d *device, req library.Request, op *Operation, respond R
 	})
 }
 
+// fetchNotice is how long a download goes on before who asked for it is told how it goes, and how long until the next time.
+const fetchNotice = 5 * time.Second
+
+// fetchProgress tells who asked for a download how it goes, if it takes longer than one would wait without a word.
+func (s *Service) fetchProgress(url string, op *Operation, respond Respond) func(done, total int64) {
+	next := time.Now().Add(fetchNotice)
+	return func(done, total int64) {
+		now := time.Now()
+		if now.Before(next) {
+			return
+		}
+		next = now.Add(fetchNotice)
+		s.log.Info("an image is being fetched", "url", url, "bytes", done, "of", total)
+		how := fmt.Sprintf("the image is being fetched: %d bytes so far", done)
+		if total > 0 {
+			how = fmt.Sprintf("the image is being fetched: %d of %d bytes (%d %%)", done, total, done*100/total)
+		}
+		s.inbox.post(func() { respond(Answer{Status: InProgress, Operation: op, Error: how}) })
+	}
+}
+
+// misfit tells what makes an image one that the device must not get, whatever a person says; empty where nothing does.
+func misfit(d *device, image library.Image) string {
+	h := &image.Header
+	switch {
+	case h.HeaderVersion == otafile.HeaderVersionThread:
+		return "the image is made for Thread devices, not Zigbee ones"
+	case h.Destination != nil && *h.Destination != uint64(d.EUID):
+		return fmt.Sprintf("the image is made for the device 0x%016x alone, as its header says", *h.Destination)
+	}
+	return ""
+}
+
 // ensure gets the image of an offer that an index lists; then runs with the offer completed, or respond gets the final
-// answer. The header may show only now that the image is not for the device.
-func (s *Service) ensure(d *device, o Offer, op *Operation, respond Respond, then func(Offer)) {
+// answer. The header may show only now that the image is not for the device. With force a failed check is no obstacle.
+func (s *Service) ensure(d *device, o Offer, force bool, op *Operation, respond Respond, then func(Offer)) {
+	candidate := o.candidate.With(force, s.fetchProgress(o.URL, op, respond))
 	s.async(func(ctx context.Context) func() {
-		image, err := s.catalog.Ensure(ctx, *o.candidate)
+		image, err := s.catalog.Ensure(ctx, candidate)
 		return func() {
 			s.observer.ImageFetched(fetchStatus(err))
 			if err != nil {
 				respond(fail(fetchStatus(err), op, "%v", err))
+				return
+			}
+			if force { // the catalog may not offer it any more, for what was found wrong with it
+				then(o.had(image))
 				return
 			}
 			// Its header, which may limit it further, is known only now.
@@ -94,6 +142,16 @@ func (s *Service) ensure(d *device, o Offer, op *Operation, respond Respond, the
 			then(*found)
 		}
 	})
+}
+
+// had is the offer with what is known of its image now that it is there.
+func (o Offer) had(image library.Image) Offer {
+	h := &image.Header
+	o.SHA256, o.Size, o.Title, o.candidate, o.destination = image.SHA256, image.Size, cmp.Or(o.Title, h.Title()), nil, h.Destination
+	if h.MinHardwareVersion != nil {
+		o.MinHardware, o.MaxHardware = h.MinHardwareVersion, h.MaxHardwareVersion // the index's own limits were asked before
+	}
+	return o
 }
 
 // How often the image store is cleaned up, and how long what nobody refers to is kept.
@@ -154,6 +212,17 @@ func registration(image library.Image, url, driverTypeID string, driverVersion u
 		ImageType: h.ImageType, ImageVersion: h.FileVersion, SHA256: image.SHA256, Size: image.Size, URL: url,
 		AddedAt: time.Now(),
 	}
+}
+
+// ownDriverVersion is the driver version of the image that is registered in the place of this one, for the device alone; 0
+// where none is. Who names a URL for an upgrade has no driver whose version could be too low.
+func (s *Service) ownDriverVersion(d *device, image library.Image) uint32 {
+	for _, r := range s.registry.For(d.EUID.String()) {
+		if r.DriverTypeID == "" && r.ManufacturerCode == image.Header.ManufacturerCode && r.ImageType == image.Header.ImageType {
+			return r.DriverVersion
+		}
+	}
+	return 0
 }
 
 // register enters a fetched image and, where asked for, begins the upgrade.
@@ -260,11 +329,14 @@ func (s *Service) imageRemoved(d *device, r library.Registration) {
 	})
 }
 
-// RegisteredImage is a registered image for the list of all of them.
+// RegisteredImage is a registered image for the list of all of them, with the report of what was found when it was taken.
 type RegisteredImage struct {
 	Offer
-	Devices []zigate.IEEE
-	AddedAt time.Time
+	Devices  []zigate.IEEE
+	AddedAt  time.Time
+	Wrapper  string // the container that it came in; see otafile.File
+	Warnings []string
+	Checks   []otafile.Check // those of the download's digests first; empty: there was nothing to verify it with
 }
 
 // registeredImages lists the registered images by key.
@@ -272,7 +344,9 @@ func (s *Service) registeredImages() []RegisteredImage {
 	var list []RegisteredImage
 	for _, r := range s.registry.All() {
 		image, _ := s.images.Image(r.SHA256)
-		ri := RegisteredImage{Offer: offerOf(r, image), AddedAt: r.AddedAt}
+		ri := RegisteredImage{
+			Offer: offerOf(r, image), AddedAt: r.AddedAt, Wrapper: image.Wrapper, Warnings: image.Warnings, Checks: image.Checks,
+		}
 		for _, euid := range r.Devices {
 			if e, err := zigate.ParseIEEE(euid); err == nil {
 				ri.Devices = append(ri.Devices, e)

@@ -34,6 +34,8 @@ type Offer struct {
 	MinHardware      *uint16
 	MaxHardware      *uint16
 
+	// destination is the EUI-64 of the only device that the file is for, by its header; nil: it is for any.
+	destination *uint64
 	// candidate is where an image that is not registered comes from; it may have to be fetched first.
 	candidate *library.Candidate
 }

@@ -81,9 +81,13 @@ func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) 
 	respond(Answer{Status: InProgress, Operation: op})
 	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
 	s.fetch(d, fetch, op, respond, func(image library.Image) {
-		r := registration(image, publicURL(req.URL), "", 0)
+		r := registration(image, publicURL(req.URL), "", s.ownDriverVersion(d, image))
 		o := offerOf(r, image)
+		why := misfit(d, image)
 		switch {
+		case why != "":
+			respond(fail(ImageValidationFailed, op, "%s", why))
+			return
 		case req.ImageVersion != nil && *req.ImageVersion != o.ImageVersion:
 			respond(fail(ImageValidationFailed, d.operation(&o), "the image at the url has version 0x%08x, not the 0x%08x asked for", o.ImageVersion, *req.ImageVersion))
 			return
@@ -155,7 +159,7 @@ func (s *Service) queueUpgrade(d *device, req UpgradeRequest, o Offer, respond R
 		refuse(ReasonInvalidImage)
 	case o.candidate != nil: // fetched where needed; and it is not cleaned away now
 		respond(Answer{Status: InProgress, Operation: op})
-		s.ensure(d, o, op, respond, func(o Offer) { s.queueUpgrade(d, req, o, respond) })
+		s.ensure(d, o, req.Force, op, respond, func(o Offer) { s.queueUpgrade(d, req, o, respond) })
 	default:
 		u := s.newUpgrade(d, o, req.At, req.Ticket, time.Now())
 		u.Install, u.InstallAt = req.Install, req.InstallAt

@@ -1,0 +1,332 @@
+package otasvc_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// imageWorld is a service that knows one device, with a real library and catalog but without a radio, in fake time.
+type imageWorld struct {
+	t       *testing.T
+	dir     string // of the images
+	service *otasvc.Service
+	sink    *recorder
+	stop    func()
+	web     http.RoundTripper
+	indexes []string
+}
+
+func inImageWorld(t *testing.T, indexes map[string]string, f func(w *imageWorld)) {
+	t.Helper()
+	dir := t.TempDir()
+	w := &imageWorld{dir: filepath.Join(dir, "images")}
+	for name, content := range indexes {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, ".json") {
+			w.indexes = append(w.indexes, path)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w.t = t
+		w.start()
+		defer func() { w.stop() }()
+		f(w)
+	})
+}
+
+func (w *imageWorld) start() {
+	w.t.Helper()
+	lib, err := library.Open(library.Options{Dir: w.dir, Transport: w})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	o := otasvc.Options{Images: lib, Observer: noObserver{}, Logger: slog.New(slog.DiscardHandler), StateDir: filepath.Join(w.dir, "..", "state"), Policy: defaultPolicy()}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	var running sync.WaitGroup
+	if len(w.indexes) > 0 { // the folder's watcher does not go with fake time
+		o.Catalog = indexOnly{lib, w.indexes[0]}
+	}
+	if w.service, err = otasvc.New(o); err != nil {
+		w.t.Fatal(err)
+	}
+	w.sink = newRecorder()
+	running.Go(func() { _ = w.service.Run(ctx, okRadio{}, w.sink) })
+	w.stop = func() { cancel(); running.Wait() }
+	w.service.HandleConnected(zigate.Info{Firmware: "3.23"})
+	w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
+	// Query Next Image: manufacturer code 0x117C, image type 0x2201, file version 1.
+	w.service.HandleMessage(zigate.DataIndication{Cluster: zigate.ClusterOTA, SrcAddrMode: zigate.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
+		0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00}}, 100)
+	time.Sleep(time.Minute)
+}
+
+// RoundTrip serves what a test has put on the web.
+func (w *imageWorld) RoundTrip(r *http.Request) (*http.Response, error) {
+	if w.web == nil {
+		return nil, errors.New("no network")
+	}
+	return w.web.RoundTrip(r)
+}
+
+type onTheWeb func(r *http.Request) (*http.Response, error)
+
+func (f onTheWeb) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// indexOnly is a catalog of one index entry, which it reads itself.
+type indexOnly struct {
+	library *library.Library
+	path    string
+}
+
+func (c indexOnly) entry() library.Candidate {
+	b, err := os.ReadFile(c.path)
+	if err != nil {
+		panic(err)
+	}
+	index, err := library.ParseIndex(b, c.path)
+	if err != nil {
+		panic(err)
+	}
+	return index.Entries[0]
+}
+
+func (c indexOnly) Best(d library.Device) (library.Candidate, bool) {
+	e := c.entry()
+	return e, e.ManufacturerCode == d.ManufacturerCode && e.ImageType == d.ImageType
+}
+func (c indexOnly) All(d library.Device) []library.Candidate { return []library.Candidate{c.entry()} }
+func (c indexOnly) Explain(library.Device) error             { return library.ErrNoMatch }
+func (c indexOnly) Refresh()                                 {}
+func (c indexOnly) Changed() <-chan struct{}                 { return nil }
+func (c indexOnly) Ensure(ctx context.Context, e library.Candidate) (library.Image, error) {
+	k, err := library.NewCatalog(c.library, library.CatalogOptions{})
+	if err != nil {
+		return library.Image{}, err
+	}
+	return k.Ensure(ctx, e)
+}
+
+// answers makes a request and returns all its answers; the last one is final.
+func (w *imageWorld) answers(request func(otasvc.Respond)) []otasvc.Answer {
+	w.t.Helper()
+	var all []otasvc.Answer
+	done := make(chan struct{})
+	request(func(a otasvc.Answer) {
+		all = append(all, a)
+		if a.Status.Final() {
+			close(done)
+		}
+	})
+	select {
+	case <-done:
+	case <-time.After(time.Hour):
+		w.t.Fatalf("no final answer: %+v", all)
+	}
+	time.Sleep(time.Minute)
+	synctest.Wait()
+	return all
+}
+
+func (w *imageWorld) add(a otasvc.AddImage) []otasvc.Answer {
+	w.t.Helper()
+	a.Device = ref(bulb)
+	return w.answers(func(r otasvc.Respond) { w.service.AddImage(a, r) })
+}
+
+// upgrade asks for an upgrade and returns the last of the answers that come within a minute.
+func (w *imageWorld) upgrade(req otasvc.UpgradeRequest) (last otasvc.Answer) {
+	w.t.Helper()
+	req.Device, req.Ticket = ref(bulb), otasvc.Ticket(`"x"`)
+	var mu sync.Mutex
+	w.service.Upgrade(req, func(a otasvc.Answer) { mu.Lock(); last = a; mu.Unlock() })
+	time.Sleep(time.Minute)
+	mu.Lock()
+	defer mu.Unlock()
+	return last
+}
+
+// file writes an image into the folder and returns its URL.
+func (w *imageWorld) file(name string, content []byte) string {
+	w.t.Helper()
+	path := filepath.Join(w.dir, name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	return "file://" + path
+}
+
+// lampImage is an image for the device of this world.
+func lampImage(version uint32, change func(h *otafile.Header), options ...otafile.BuildOption) []byte {
+	h := otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: version}
+	if change != nil {
+		change(&h)
+	}
+	return otafile.Build(h, bytes.Repeat([]byte("lamp"), 100), options...)
+}
+
+func final(answers []otasvc.Answer) otasvc.Answer { return answers[len(answers)-1] }
+
+// A download that takes long is told of every few seconds, and never after its final answer.
+func TestAddImageTellsProgress(t *testing.T) {
+	image := lampImage(2, nil)
+	for name, length := range map[string]int64{"size known": int64(len(image)), "size unknown": -1} {
+		t.Run(name, func(t *testing.T) {
+			inImageWorld(t, nil, func(w *imageWorld) {
+				w.web = onTheWeb(func(r *http.Request) (*http.Response, error) {
+					body, feed := io.Pipe()
+					go func() {
+						for i := range image {
+							time.Sleep(40 * time.Millisecond)
+							feed.Write(image[i : i+1])
+						}
+						feed.Close()
+					}()
+					return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: length, Body: body, Request: r}, nil
+				})
+				answers := w.add(otasvc.AddImage{URL: "http://me:secret@example.com/a.ota"})
+				if len(answers) < 4 || len(answers) > 8 || final(answers).Status != otasvc.Success {
+					t.Fatalf("%d answers: %+v", len(answers), answers)
+				}
+				for i, a := range answers[1 : len(answers)-1] {
+					says := "bytes so far"
+					if length > 0 {
+						says = "of 462 bytes ("
+					}
+					if a.Status != otasvc.InProgress || !strings.Contains(a.Error, says) || *a.Operation.URL != "http://example.com/a.ota" {
+						t.Errorf("answer %d: %+v", i+1, a)
+					}
+				}
+			})
+		})
+	}
+}
+
+// What was found when an image was taken stands in the list of images, also after a restart.
+func TestRegisteredImagesHaveTheirReport(t *testing.T) {
+	good := lampImage(2, nil, otafile.WithIntegrityCode())
+	bad := bytes.Clone(good)
+	bad[100] ^= 1
+	inImageWorld(t, nil, func(w *imageWorld) {
+		url := w.file("bad.ota", bad)
+		a := final(w.add(otasvc.AddImage{URL: url}))
+		if a.Status != otasvc.ImageValidationFailed || !strings.Contains(a.Error, "AES-MMO integrity code failed: expected ") || !strings.Contains(a.Error, ", found ") {
+			t.Errorf("%+v", a)
+		}
+		later := time.Now().Add(100 * 24 * time.Hour)
+		if a := w.upgrade(otasvc.UpgradeRequest{URL: url, Force: true, At: later}); a.Status != otasvc.InProgress {
+			t.Fatalf("by force: %+v", a)
+		}
+		for range 2 {
+			list := w.sink.images
+			if len(list) != 1 || len(list[0].Checks) != 1 {
+				t.Fatalf("%+v", list)
+			}
+			want := otafile.Check{Name: otafile.CheckIntegrityCode, Status: otafile.Failed}
+			got := list[0].Checks[0]
+			if got.Expected == "" || got.Expected == got.Found {
+				t.Errorf("%+v", got)
+			}
+			got.Expected, got.Found = "", ""
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+			w.stop()
+			w.start()
+		}
+	})
+}
+
+// What an index lists and fails a check is refused, and taken by force.
+func TestForceTakesWhatAnIndexLists(t *testing.T) {
+	image := lampImage(2, nil)
+	entry := `[{"url":"a.ota","manufacturerCode":4476,"imageType":8705,"fileVersion":2,"sha512":"` + strings.Repeat("00", 64) + `"}]`
+	inImageWorld(t, map[string]string{"index.json": entry, "a.ota": string(image)}, func(w *imageWorld) {
+		later := time.Now().Add(time.Hour)
+		if a := w.upgrade(otasvc.UpgradeRequest{At: later}); a.Status != otasvc.ImageValidationFailed || !strings.Contains(a.Error, "SHA-512 of the download failed: expected 0000") {
+			t.Errorf("%+v", a)
+		}
+		if a := w.upgrade(otasvc.UpgradeRequest{At: later, Force: true}); a.Status != otasvc.InProgress {
+			t.Errorf("%+v", a)
+		}
+		if u := w.sink.device(bulb).Upgrade; u == nil || u.State != otasvc.Scheduled || u.Size != uint32(len(image)) {
+			t.Errorf("%+v", u)
+		}
+	})
+}
+
+// Images that are not for Zigbee, or for another device alone, are refused whatever the user says.
+func TestAddImageRefusesMisfits(t *testing.T) {
+	other, own := uint64(0x1122334455667788), uint64(bulb)
+	for _, c := range []struct {
+		name   string
+		change func(h *otafile.Header)
+		says   string
+	}{
+		{"Thread", func(h *otafile.Header) { h.HeaderVersion = otafile.HeaderVersionThread }, "Thread"},
+		{"another device", func(h *otafile.Header) { h.Destination = &other }, "0x1122334455667788 alone"},
+		{"this device", func(h *otafile.Header) { h.Destination = &own }, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inImageWorld(t, nil, func(w *imageWorld) {
+				url := w.file("a.ota", lampImage(2, c.change))
+				a := final(w.add(otasvc.AddImage{URL: url}))
+				if c.says == "" && a.Status != otasvc.Success || c.says != "" && (a.Status != otasvc.ImageValidationFailed || !strings.Contains(a.Error, c.says)) {
+					t.Errorf("add_image: %+v", a)
+				}
+				if c.says == "" {
+					if !w.sink.device(bulb).UpdateAvailable {
+						t.Error("it is not offered")
+					}
+					return
+				}
+				a = w.upgrade(otasvc.UpgradeRequest{URL: url, Force: true})
+				if a.Status != otasvc.ImageValidationFailed || !strings.Contains(a.Error, c.says) {
+					t.Errorf("upgrade: %+v", a)
+				}
+				if len(w.sink.images) != 0 {
+					t.Errorf("%+v was registered", w.sink.images)
+				}
+			})
+		})
+	}
+}
+
+// An upgrade by URL takes the place of the image that the device has for itself, whatever driver version that was added with.
+func TestUpgradeByURLHasNoDriverVersion(t *testing.T) {
+	inImageWorld(t, nil, func(w *imageWorld) {
+		if a := final(w.add(otasvc.AddImage{URL: w.file("a.ota", lampImage(2, nil)), DriverVersion: 7})); a.Status != otasvc.Success {
+			t.Fatalf("%+v", a)
+		}
+		if a := final(w.add(otasvc.AddImage{URL: w.file("b.ota", lampImage(3, nil)), DriverVersion: 6})); a.Status != otasvc.IncompatibleDriverVersion {
+			t.Fatalf("%+v", a)
+		}
+		url := w.file("b.ota", lampImage(3, nil))
+		if a := w.upgrade(otasvc.UpgradeRequest{URL: url, At: time.Now().Add(time.Hour)}); a.Status != otasvc.InProgress {
+			t.Errorf("%+v", a)
+		}
+		if list := w.sink.images; len(list) != 1 || list[0].ImageVersion != 3 || list[0].DriverVersion != 7 {
+			t.Errorf("%+v", list)
+		}
+	})
+}
