@@ -60,10 +60,11 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := library.Open(library.Options{
-		Dir: cfg.Image.Dir, MaxBytes: cfg.Image.MaxBytes, AllowedHosts: cfg.Image.AllowedHosts,
-		FetchTimeout: cfg.Image.FetchTimeout, DirectorURL: string(cfg.Image.DirectorURL), Logger: log,
-	})
+	imageOptions, err := cfg.Image.library(log)
+	if err != nil {
+		return nil, err
+	}
+	images, err := library.Open(imageOptions)
 	if err != nil {
 		return nil, fmt.Errorf("%w (ZIGATE_OTA_IMAGE_DIR)", err)
 	}

@@ -79,6 +79,7 @@ type ImageConfig struct {
 	MaxBytes      int64         `split_words:"true" default:"16777216" desc:"Largest image that is fetched, in bytes." min:"1024" max:"4294967295"`
 	AllowedHosts  HostPatterns  `split_words:"true" desc:"Hosts that images may come from, separated by commas; *.example.org means every host below example.org. Empty: all." allowed:"host names, IP addresses and *.domain, separated by commas"`
 	FetchTimeout  time.Duration `split_words:"true" default:"2m" desc:"How long a download may go without a byte." min:"100ms" max:"1h"`
+	CAFile        string        `split_words:"true" desc:"Certificates (PEM) of authorities that https:// servers of images and indexes may have theirs from, besides the system's." allowed:"a readable file with certificates"`
 	DirectorURL   HTTPURL       `split_words:"true" default:"http://director" desc:"Server for controller:// addresses whose file is not in the service's own driver folder." allowed:"an http:// or https:// URL"`
 }
 

@@ -26,6 +26,7 @@ const (
 	httpTokenVariable     = envPrefix + "_HTTP_TOKEN"
 	stateDirVariable      = envPrefix + "_STATE_DIR"
 	imageDirVariable      = envPrefix + "_IMAGE_DIR"
+	imageCAFileVariable   = envPrefix + "_IMAGE_CA_FILE"
 	blockIntervalVariable = envPrefix + "_UPGRADE_BLOCK_INTERVAL"
 	stallTimeoutVariable  = envPrefix + "_UPGRADE_STALL_TIMEOUT"
 )
@@ -85,6 +86,9 @@ func (c *Config) check(found mistakes) {
 		if !printable(path) {
 			found.addf(variable, "%q holds characters that no folder should have", path)
 		}
+	}
+	if _, err := c.Image.authorities(); err != nil {
+		found.add(imageCAFileVariable, err)
 	}
 	if c.Image.Dir == c.StateDir && found.none(stateDirVariable) {
 		found.addf(imageDirVariable, "the same as %s", stateDirVariable)

@@ -97,6 +97,8 @@ func TestMistakes(t *testing.T) {
 
 		{"STATE_DIR=/a\nIMAGE_DIR=/a/", `IMAGE_DIR: the same as ZIGATE_OTA_STATE_DIR; allowed: a folder other than the state folder itself`},
 		{"STATE_DIR=/a\x01b\nIMAGE_DIR=/a", `STATE_DIR: "/a\x01b" holds characters that no folder should have; allowed: a folder`},
+		{"IMAGE_CA_FILE=DIR/none", `IMAGE_CA_FILE: cannot be read: open DIR/none: no such file or directory; allowed: a readable file with certificates`},
+		{"IMAGE_CA_FILE=DIR/text", `IMAGE_CA_FILE: DIR/text holds no certificate in PEM form; allowed: a readable file with certificates`},
 		{"IMAGE_INDEXES=ftp://host/index.json", `IMAGE_INDEXES: does not begin with http:// or https://; allowed: ` + indexes},
 		{"IMAGE_INDEXES=/a,https://", `IMAGE_INDEXES: entry 2 of 2: has no valid host; allowed: ` + indexes},
 		{"IMAGE_INDEX_INTERVAL=24", `IMAGE_INDEX_INTERVAL: "24" is not a duration; allowed: a duration such as 90s or 1h30m, from 1m to 8760h`},

@@ -188,10 +188,11 @@ func inspected(ctx context.Context, environ []string, name string) ([]byte, erro
 		if err != nil {
 			return nil, err
 		}
-		return library.Download(ctx, library.Options{
-			Dir: cfg.Image.Dir, MaxBytes: cfg.Image.MaxBytes, AllowedHosts: cfg.Image.AllowedHosts,
-			FetchTimeout: cfg.Image.FetchTimeout, DirectorURL: string(cfg.Image.DirectorURL),
-		}, name)
+		options, err := cfg.Image.library(nil)
+		if err != nil {
+			return nil, err
+		}
+		return library.Download(ctx, options, name)
 	}
 	f, err := os.Open(name)
 	if err != nil {
