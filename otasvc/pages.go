@@ -58,7 +58,7 @@ func (s *Service) beginPage(pg *pager, now time.Time) {
 	if s.dongle.info.Family == zigate.FamilyV2 {
 		s.dongle.pageAsked = true
 	}
-	tr.lastRequest.Store(now.UnixNano())
+	tr.lastRequest.Store(tr.instant(now))
 	if verdict(tr.verdict.Load()) != serve || pg.offset >= uint32(len(tr.image)) {
 		// Answered as a block request would be: held, aborted, or out of range.
 		req := zigate.BlockRequest{

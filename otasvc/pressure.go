@@ -226,7 +226,7 @@ func (s *Service) postLater(tr *transfer, req *zigate.BlockRequest, delay time.D
 			now := time.Now()
 			var a blockAnswer
 			s.blocks.decideTransfer(tr, &asked, now, false, &a)
-			tr.nextBlock.Store(now.Add(s.policy.BlockInterval).UnixNano())
+			tr.nextBlock.Store(tr.instant(now.Add(s.policy.BlockInterval)))
 			s.sendAnswer(&a)
 		})
 	})

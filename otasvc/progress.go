@@ -27,7 +27,7 @@ func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Tim
 	if tr.requests.Load() == 0 {
 		return
 	}
-	last := time.Unix(0, tr.lastRequest.Load())
+	last := tr.time(tr.lastRequest.Load(), now)
 	if last.After(u.runtime.lastActivity) {
 		u.runtime.lastActivity = last
 		if last.After(d.LastSeen) {
@@ -41,7 +41,7 @@ func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Tim
 	if restarts := tr.restarts.Load(); restarts != u.runtime.restarts {
 		// The device really began again: from here on rate and remaining time are those of the new run.
 		u.runtime.restarts = restarts
-		u.StartOffset, u.StartedAt = tr.first.Load(), time.Unix(0, tr.startedAt.Load())
+		u.StartOffset, u.StartedAt = tr.first.Load(), tr.time(tr.startedAt.Load(), now)
 		u.Offset, u.runtime.published = position, 0
 		s.log.Info("the device began its download again", "euid", d.EUID, "offset", position)
 		d.dirty, s.stateDirty = true, true
@@ -58,7 +58,7 @@ func (s *Service) downloadBegun(d *device, u *upgrade, tr *transfer, now time.Ti
 	u.runtime.begun = true
 	goesOn := !u.StartedAt.IsZero()
 	s.fire(d, triggerBlock, now)
-	u.StartOffset, u.StartedAt, u.Offset = tr.first.Load(), time.Unix(0, tr.startedAt.Load()), tr.first.Load()
+	u.StartOffset, u.StartedAt, u.Offset = tr.first.Load(), tr.time(tr.startedAt.Load(), now), tr.first.Load()
 	u.runtime.published, u.runtime.publishedAt = u.progress(), now
 	s.learnIdentity(d, u.ManufacturerCode, u.ImageType)
 	d.dirty, s.infoDirty = true, true

@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -69,26 +70,41 @@ type transfer struct {
 	// largest is the largest block that gets through to the device, in bytes; 0: as large as is allowed.
 	largest atomic.Uint32
 
+	// made is where the instants below are counted from.
+	made time.Time
+
 	verdict   atomic.Int32
 	told      atomic.Bool  // put aside, and has been told so
-	holdUntil atomic.Int64 // Unix nanoseconds; 0: until told otherwise
+	holdUntil atomic.Int64 // instant, or untilTold
 
 	// Progress, written by the block server only.
 	position    atomic.Uint32 // bytes that the device has
 	first       atomic.Uint32 // offset of the first request
 	requests    atomic.Uint64
 	restarts    atomic.Uint32 // how often the device began again below its position
-	lastRequest atomic.Int64  // Unix nanoseconds
-	startedAt   atomic.Int64  // of the first request, or of the last restart
+	lastRequest atomic.Int64  // instant
+	startedAt   atomic.Int64  // instant of the first request, or of the last restart
 	lastSize    atomic.Uint32 // largest block that the device takes, from its last request
 
-	nextBlock atomic.Int64  // Unix nanoseconds; no block before, where a pace is set
+	nextBlock atomic.Int64  // instant; no block before, where a pace is set
 	lastAsked atomic.Uint64 // askedKey of the last request that got a block
 
 	// Only the reader goroutine uses these.
 	runNext  uint32
 	runCount int
 }
+
+// instant is a moment in nanoseconds since the transfer was made, by the monotonic clock: a machine without a clock of its
+// own learns the time from the network, in the middle of a download, and may find that it was off by years.
+func (tr *transfer) instant(t time.Time) int64 { return int64(t.Sub(tr.made)) }
+
+// time is an instant as a time by the clock as it is now.
+func (tr *transfer) time(instant int64, now time.Time) time.Time {
+	return now.Add(time.Duration(instant - tr.instant(now)))
+}
+
+// untilTold is a hold without an end.
+const untilTold = math.MaxInt64
 
 // askedKey tells requests of one device apart: a device that asks anew uses another sequence number or offset.
 func askedKey(req *zigate.BlockRequest) uint64 {
@@ -98,22 +114,22 @@ func askedKey(req *zigate.BlockRequest) uint64 {
 // putAside answers the next request with wait-for-data until a time; see turn.
 func (tr *transfer) putAside(until time.Time) {
 	tr.told.Store(false)
-	tr.holdUntil.Store(until.UnixNano())
+	tr.holdUntil.Store(tr.instant(until))
 	tr.verdict.Store(int32(aside))
 }
 
 // hold answers requests with wait-for-data; zero: until told otherwise.
 func (tr *transfer) hold(until time.Time) {
-	var ns int64
+	at := int64(untilTold)
 	if !until.IsZero() {
-		ns = until.UnixNano()
+		at = tr.instant(until)
 	}
-	tr.holdUntil.Store(ns)
+	tr.holdUntil.Store(at)
 	tr.verdict.Store(int32(hold))
 }
 
 func newTransfer(image []byte, manufacturerCode, imageType uint16, version uint32) *transfer {
-	return &transfer{image: image, manufacturerCode: manufacturerCode, imageType: imageType, version: version}
+	return &transfer{image: image, manufacturerCode: manufacturerCode, imageType: imageType, version: version, made: time.Now()}
 }
 
 // blockTable is who may have blocks. It is never changed: the owner puts a new one in its place.
@@ -268,11 +284,11 @@ func (b *blockServer) decideTransfer(tr *transfer, req *zigate.BlockRequest, now
 		return
 	}
 	if b.interval > 0 && tracked {
-		if early := time.Duration(tr.nextBlock.Load() - now.UnixNano()); early > 0 {
+		if early := time.Duration(tr.nextBlock.Load() - tr.instant(now)); early > 0 {
 			b.pace(tr, req, n, early, now, a)
 			return
 		}
-		tr.nextBlock.Store(now.Add(b.interval).UnixNano())
+		tr.nextBlock.Store(tr.instant(now.Add(b.interval)))
 	}
 	b.note(tr, req, n, now, tracked)
 	b.observer.BlockRequest(BlockServed, int(n))
@@ -319,7 +335,7 @@ func (tr *transfer) block(target zigate.Target, sequence uint8, offset, n uint32
 
 // note keeps the progress of a transfer: the device asks for n bytes at the request's offset, so it has what is before.
 func (b *blockServer) note(tr *transfer, req *zigate.BlockRequest, n uint32, now time.Time, tracked bool) {
-	at := now.UnixNano()
+	at := tr.instant(now)
 	tr.lastRequest.Store(at)
 	if n > 0 {
 		tr.lastAsked.Store(askedKey(req))
@@ -359,10 +375,10 @@ func (b *blockServer) note(tr *transfer, req *zigate.BlockRequest, n uint32, now
 // can end soon after it is taken back; a device that is put aside must not ask before.
 func (tr *transfer) holdSeconds(now time.Time) uint32 {
 	until := tr.holdUntil.Load()
-	if until == 0 {
+	if until == untilTold {
 		return maxHold
 	}
-	left := time.Duration(until - now.UnixNano())
+	left := time.Duration(until - tr.instant(now))
 	if left <= 0 {
 		return 0
 	}

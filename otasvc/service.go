@@ -69,10 +69,13 @@ type Options struct {
 	Logger   *slog.Logger
 	StateDir string // holds state.json; empty: nothing is kept (tests)
 	Policy   Policy
+	// Now is the clock; nil: time.Now. Only what sets the clock on the wall, which fake time cannot, brings another.
+	Now func() time.Time
 }
 
 // Service owns devices, registered images and upgrades. It is a zigate.Handler: give it to the dongle.
 type Service struct {
+	now      func() time.Time
 	images   ImageStore
 	catalog  Catalog
 	log      *slog.Logger
@@ -133,6 +136,9 @@ func New(o Options) (*Service, error) {
 		devices:   map[zigate.IEEE]*device{}, byAddr: map[uint16]*device{}, active: map[zigate.IEEE]*device{},
 		groups: map[uint64]*group{}, cache: map[string]*cachedImage{}, unavailable: map[string]time.Time{}, strays: map[uint16]*stray{},
 	}
+	if s.now = o.Now; s.now == nil {
+		s.now = time.Now
+	}
 	s.inbox.wake = make(chan struct{}, 1)
 	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, interval: o.Policy.BlockInterval}
 	s.blocks.stray, s.blocks.page, s.blocks.later, s.blocks.last = s.postStray, s.postPage, s.postLater, s.postLast
@@ -187,7 +193,7 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 		for _, f := range s.inbox.take() {
 			f()
 		}
-		s.turn(time.Now())
+		s.turn(s.now())
 		timer.Reset(s.pause())
 	}
 }
@@ -220,7 +226,7 @@ func (s *Service) farewell() {
 			}
 		}
 	}
-	s.syncTransfers(time.Now())
+	s.syncTransfers(s.now())
 	for _, f := range s.inbox.close() { // what came at the very end
 		f()
 	}
@@ -337,7 +343,7 @@ func (s *Service) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byt
 	if s.shown.take(req) {
 		return dst // it came as a data indication first, and has got its answer
 	}
-	return s.blocks.answer(req, time.Now(), dst)
+	return s.blocks.answer(req, s.now(), dst)
 }
 
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
@@ -348,7 +354,7 @@ func (s *Service) HandleMessage(m zigate.Message, lqi uint8) {
 			s.indicatedBlock(req)
 		}
 	}
-	s.inbox.postMessage(func() { s.message(m, lqi, time.Now()) })
+	s.inbox.postMessage(func() { s.message(m, lqi, s.now()) })
 }
 
 // HandleConnected learns that the dongle is there. Part of zigate.Handler.
@@ -369,7 +375,7 @@ func (s *Service) HandleDisconnected(err error) {
 }
 
 func (s *Service) postStray(req zigate.BlockRequest, result BlockResult) {
-	s.inbox.postMessage(func() { s.strayRequest(req, result, time.Now()) })
+	s.inbox.postMessage(func() { s.strayRequest(req, result, s.now()) })
 }
 
 // inboxLimit bounds the messages that wait for the owner. It is never reached in normal operation: the owner needs

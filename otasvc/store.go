@@ -269,13 +269,14 @@ func (s *Service) snapshot() []byte {
 // restore takes the state of an earlier life. Running upgrades get their images and their right to blocks back before
 // the dongle is even opened: their devices may be asking at this moment.
 func (s *Service) restore(st state) {
-	now := time.Now()
+	now := s.now()
 	s.registry, s.nextGroup = st.Registry, st.NextGroup
 	for _, g := range st.Groups {
 		s.groups[g.ID] = g
 	}
 	for _, d := range st.Devices {
 		s.devices[d.EUID] = d
+		d.LastSeen = notLater(d.LastSeen, now)
 		if d.NetworkAddress != nil {
 			s.byAddr[*d.NetworkAddress] = d
 		}
@@ -286,6 +287,7 @@ func (s *Service) restore(st state) {
 			s.answerTicket(d, u) // it ended, but its answer was not given any more
 		default:
 			s.active[d.EUID] = d
+			u.steady(now, s.policy.Slice)
 			u.runtime.lastActivity, u.runtime.nextNotify, u.runtime.offeredAt, u.runtime.restoredAt = now, now, now, now
 			s.restoreTransfer(d, u)
 		}
@@ -295,6 +297,32 @@ func (s *Service) restore(st state) {
 	}
 	s.tableDirty = true
 	s.refreshTable()
+}
+
+// steady puts the times of an upgrade that were kept on the clock of this process, which a change of the wall clock does
+// not move, and takes away what such a change made of them while the service was away: nothing has happened in the
+// future, and no image keeps the slot for longer than a slice. A time that somebody asked for stays what it is.
+func (u *upgrade) steady(now time.Time, slice time.Duration) {
+	for _, t := range []*time.Time{&u.QueuedAt, &u.StartedAt, &u.ApplyingAt} {
+		*t = notLater(*t, now)
+	}
+	if until := u.AsideUntil.Sub(now); !u.AsideUntil.IsZero() {
+		if until > slice {
+			until = 0
+		}
+		u.AsideUntil = now.Add(until)
+	}
+	if !u.PausedUntil.IsZero() {
+		u.PausedUntil = now.Add(u.PausedUntil.Sub(now))
+	}
+}
+
+// notLater is t, or now where t is later; zero stays zero.
+func notLater(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return now.Add(min(t.Sub(now), 0))
 }
 
 func (s *Service) restoreTransfer(d *device, u *upgrade) {

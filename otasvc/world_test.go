@@ -29,12 +29,15 @@ type world struct {
 	service *otasvc.Service
 	sink    *recorder
 	policy  otasvc.Policy
+	settle  func() // waits until nothing moves any more, where that can be seen
 	dongle  *zigate.Dongle
 	stop    func()
 	stopSim func()
 	// stopService stops the service before the dongle's connection, as a clean stop does.
 	stopService func()
 	said        lockedText // what the service logged
+	// wall is how far the clock on the wall was set, in nanoseconds.
+	wall atomic.Int64
 	// drop takes messages of the dongle away before the service sees them.
 	drop atomic.Pointer[func(zigate.Message) bool]
 }
@@ -151,18 +154,29 @@ func inWorld(t *testing.T, cfg sim.Config, f func(w *world)) {
 		if cfg.Speed == 0 {
 			cfg.Speed = 1
 		}
-		w := &world{t: t, dir: dir, sim: sim.New(cfg), policy: defaultPolicy()}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- w.sim.Run(ctx) }()
-		w.stopSim = func() { cancel(); <-done }
-		w.start()
-		defer func() {
-			w.stop()
-			w.stopSim()
-		}()
-		f(w)
+		(&world{t: t, dir: dir, policy: defaultPolicy(), settle: synctest.Wait}).run(cfg, f)
 	})
+}
+
+// inRealTime is inWorld for what fake time does not have. cfg.Speed makes it bearable.
+func inRealTime(t *testing.T, cfg sim.Config, policy otasvc.Policy, f func(w *world)) {
+	t.Helper()
+	(&world{t: t, dir: t.TempDir(), policy: policy, settle: func() {}}).run(cfg, f)
+}
+
+func (w *world) run(cfg sim.Config, f func(w *world)) {
+	w.t.Helper()
+	w.sim = sim.New(cfg)
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.sim.Run(ctx) }()
+	w.stopSim = func() { cancel(); <-done }
+	w.start()
+	defer func() {
+		w.stop()
+		w.stopSim()
+	}()
+	f(w)
 }
 
 // start starts the service, as at the first time or after stop.
@@ -178,6 +192,7 @@ func (w *world) start() {
 	}
 	w.service, err = otasvc.New(otasvc.Options{
 		Images: lib, Observer: noObserver{}, Logger: log, StateDir: filepath.Join(w.dir, "state"), Policy: w.policy,
+		Now: func() time.Time { return setWall(time.Now(), time.Duration(w.wall.Load())) },
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -202,13 +217,16 @@ func (w *world) command(m zigate.Message) {
 	}
 }
 
+// clockSet sets the clock on the wall forward, or back.
+func (w *world) clockSet(by time.Duration) { w.wall.Add(int64(by)) }
+
 func (w *world) restart() { w.stop(); w.start() }
 
 // within waits until cond holds, in fake time.
 func (w *world) within(d time.Duration, what string, cond func() bool) {
 	w.t.Helper()
 	for deadline := time.Now().Add(d); ; {
-		synctest.Wait()
+		w.settle()
 		if cond() {
 			return
 		}
