@@ -121,9 +121,15 @@ const crowdedFor = 500 * time.Millisecond
 // pressure is how full the dongle's buffers are, as far as it tells: with its statuses (firmware 3.1e and later), with
 // delivery reports, and with errors of its stack. The reader goroutine and the owner use it.
 type pressure struct {
+	epoch
 	npdu, apdu atomic.Uint32
-	toldAt     atomic.Int64 // Unix nanoseconds
-	overrunAt  atomic.Int64 // when its stack last said that it got too much
+	toldAt     atomic.Int64 // instant
+	overrunAt  atomic.Int64 // instant at which its stack last said that it got too much
+}
+
+func (p *pressure) begin() {
+	p.epoch = newEpoch()
+	p.overrunAt.Store(-int64(crowdedFor))
 }
 
 func (p *pressure) status(st *zigate.Status, now time.Time) {
@@ -135,7 +141,7 @@ func (p *pressure) status(st *zigate.Status, now time.Time) {
 func (p *pressure) told(npdu, apdu uint8, now time.Time) {
 	p.npdu.Store(uint32(npdu))
 	p.apdu.Store(uint32(apdu))
-	p.toldAt.Store(now.UnixNano())
+	p.toldAt.Store(p.instant(now))
 }
 
 // noteBuffers keeps what a status says of the dongle's buffers.
@@ -157,17 +163,17 @@ func (s *Service) noteConfirm(m zigate.Confirm, now time.Time) {
 func (s *Service) overrun(m zigate.ExtendedStatus, now time.Time) {
 	s.log.Debug("an error of the dongle's stack", "code", m.Code, "meaning", zigate.ExtendedStatusText(m.Code))
 	if m.Busy() {
-		s.pressure.overrunAt.Store(now.UnixNano())
+		s.pressure.overrunAt.Store(s.pressure.instant(now))
 	}
 }
 
 // crowded reports whether what is no block has to wait.
 func (s *Service) crowded(now time.Time) bool {
 	p := &s.pressure
-	if now.UnixNano()-p.overrunAt.Load() < int64(crowdedFor) {
+	if p.instant(now)-p.overrunAt.Load() < int64(crowdedFor) {
 		return true
 	}
-	return now.UnixNano()-p.toldAt.Load() < int64(crowdedFor) && (p.apdu.Load() >= crowdedAPDU || p.npdu.Load() >= crowdedNPDU)
+	return p.instant(now)-p.toldAt.Load() < int64(crowdedFor) && (p.apdu.Load() >= crowdedAPDU || p.npdu.Load() >= crowdedNPDU)
 }
 
 // canWait tells which commands make a radio frame that nobody waits for within a second: all but blocks, the answer to an

@@ -70,8 +70,7 @@ type transfer struct {
 	// largest is the largest block that gets through to the device, in bytes; 0: as large as is allowed.
 	largest atomic.Uint32
 
-	// made is where the instants below are counted from.
-	made time.Time
+	epoch // of the instants below
 
 	verdict   atomic.Int32
 	told      atomic.Bool  // put aside, and has been told so
@@ -92,15 +91,6 @@ type transfer struct {
 	// Only the reader goroutine uses these.
 	runNext  uint32
 	runCount int
-}
-
-// instant is a moment in nanoseconds since the transfer was made, by the monotonic clock: a machine without a clock of its
-// own learns the time from the network, in the middle of a download, and may find that it was off by years.
-func (tr *transfer) instant(t time.Time) int64 { return int64(t.Sub(tr.made)) }
-
-// time is an instant as a time by the clock as it is now.
-func (tr *transfer) time(instant int64, now time.Time) time.Time {
-	return now.Add(time.Duration(instant - tr.instant(now)))
 }
 
 // untilTold is a hold without an end.
@@ -129,7 +119,7 @@ func (tr *transfer) hold(until time.Time) {
 }
 
 func newTransfer(image []byte, manufacturerCode, imageType uint16, version uint32) *transfer {
-	return &transfer{image: image, manufacturerCode: manufacturerCode, imageType: imageType, version: version, made: time.Now()}
+	return &transfer{image: image, manufacturerCode: manufacturerCode, imageType: imageType, version: version, epoch: newEpoch()}
 }
 
 // blockTable is who may have blocks. It is never changed: the owner puts a new one in its place.

@@ -140,6 +140,7 @@ func New(o Options) (*Service, error) {
 		s.now = time.Now
 	}
 	s.inbox.wake = make(chan struct{}, 1)
+	s.pressure.begin()
 	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, interval: o.Policy.BlockInterval}
 	s.blocks.stray, s.blocks.page, s.blocks.later, s.blocks.last = s.postStray, s.postPage, s.postLater, s.postLast
 	s.blocks.table.Store(&blockTable{})
