@@ -29,7 +29,7 @@ type world struct {
 	service *otasvc.Service
 	sink    *recorder
 	policy  otasvc.Policy
-	settle  func() // waits until nothing moves any more, where that can be seen
+	real    bool // real time instead of fake time
 	dongle  *zigate.Dongle
 	stop    func()
 	stopSim func()
@@ -154,14 +154,14 @@ func inWorld(t *testing.T, cfg sim.Config, f func(w *world)) {
 		if cfg.Speed == 0 {
 			cfg.Speed = 1
 		}
-		(&world{t: t, dir: dir, policy: defaultPolicy(), settle: synctest.Wait}).run(cfg, f)
+		(&world{t: t, dir: dir, policy: defaultPolicy()}).run(cfg, f)
 	})
 }
 
 // inRealTime is inWorld for what fake time does not have. cfg.Speed makes it bearable.
 func inRealTime(t *testing.T, cfg sim.Config, policy otasvc.Policy, f func(w *world)) {
 	t.Helper()
-	(&world{t: t, dir: t.TempDir(), policy: policy, settle: func() {}}).run(cfg, f)
+	(&world{t: t, dir: t.TempDir(), policy: policy, real: true}).run(cfg, f)
 }
 
 func (w *world) run(cfg sim.Config, f func(w *world)) {
@@ -226,7 +226,9 @@ func (w *world) restart() { w.stop(); w.start() }
 func (w *world) within(d time.Duration, what string, cond func() bool) {
 	w.t.Helper()
 	for deadline := time.Now().Add(d); ; {
-		w.settle()
+		if !w.real {
+			synctest.Wait()
+		}
 		if cond() {
 			return
 		}
