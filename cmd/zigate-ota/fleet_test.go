@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,25 +49,6 @@ func natsCluster(t *testing.T) []natsServer {
 		s.process.stderr.await(t, "the cluster has a leader", func(line string) bool { return strings.Contains(line, "metadata leader") })
 	}
 	return cluster
-}
-
-// resident is how much memory a process has, in bytes; 0 where the system does not tell.
-func resident(t *testing.T, p *process) int {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
-	fields := strings.Fields(rest)
-	if len(fields) == 0 {
-		return 0
-	}
-	kilobytes, err := strconv.Atoi(fields[0])
-	if err != nil {
-		t.Errorf("memory: %v", err)
-	}
-	return kilobytes << 10
 }
 
 // onDisk is how many bytes lie in a folder.

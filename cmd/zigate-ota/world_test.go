@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -271,6 +272,28 @@ func start(t *testing.T, environ []string, path string, args ...string) *process
 		}
 	})
 	return p
+}
+
+// resident is how much memory a process has, in bytes; 0 where the system does not tell.
+func resident(t *testing.T, p *process) int { return memory(t, p, "VmRSS:") }
+
+// memory is a line of what Linux says about a process's memory, in bytes: VmRSS: is what it has, VmHWM: the most it had.
+func memory(t *testing.T, p *process, line string) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(status), line)
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0
+	}
+	kilobytes, err := strconv.Atoi(fields[0])
+	if err != nil {
+		t.Errorf("memory: %v", err)
+	}
+	return kilobytes << 10
 }
 
 // environ is the environment of a service whose ports are free ones and whose state lies in dir. What is given besides
