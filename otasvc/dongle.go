@@ -24,6 +24,7 @@ const nobody = 0xFFFE
 type dongleState struct {
 	connected bool
 	noOTA     bool // the firmware does not know the OTA commands
+	watchOnly bool // another program upgrades
 	badFlash  bool // its flash memory is in trouble: no upgrade begins
 	info      zigate.Info
 	lastError string // why it is not connected
@@ -41,6 +42,8 @@ func (ds *dongleState) usable() (string, bool) {
 		return "the dongle is not connected" + because(ds.lastError), false
 	case ds.noOTA:
 		return "the dongle's firmware " + ds.info.Firmware + " has no OTA server; update the dongle's firmware", false
+	case ds.watchOnly:
+		return "upgrades are left to the software that shares the dongle (ZIGATE_OTA_SHARE_OTA=client)", false
 	}
 	return "", true
 }

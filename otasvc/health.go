@@ -49,7 +49,7 @@ func (s *Service) StoreHealth() error {
 // noteHealth keeps what DongleHealth tells up to date.
 func (s *Service) noteHealth() {
 	why, ok := s.dongle.usable()
-	if ok {
+	if ok || s.dongle.connected && s.dongle.watchOnly {
 		s.health.dongle.Store(nil)
 		return
 	}

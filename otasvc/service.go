@@ -55,6 +55,7 @@ type Policy struct {
 	Canary           bool          // with all devices: one of each image first
 	Window           *Window       // nil: none is configured
 	QueryWatch       QueryWatch    // when the dongle shows what devices ask for
+	WatchOnly        bool          // another program upgrades: nothing is done, only told
 	ServeUnsolicited bool          // devices that ask without an upgrade are served
 }
 
@@ -139,6 +140,7 @@ func New(o Options) (*Service, error) {
 	if s.now = o.Now; s.now == nil {
 		s.now = time.Now
 	}
+	s.dongle.watchOnly = o.Policy.WatchOnly
 	s.inbox.wake = make(chan struct{}, 1)
 	s.pressure.begin()
 	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, interval: o.Policy.BlockInterval}

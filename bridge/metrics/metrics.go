@@ -11,13 +11,14 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
 // namespace begins the name of every metric of the service.
 const namespace = "zigate_ota"
 
-// Metrics is everything that is counted. It satisfies zigate.Observer, otasvc.Observer, bridge.Observer and
-// bridge.ClientObserver. Its methods may be called from any goroutine. The ones of the block path take no lock and
+// Metrics is everything that is counted. It satisfies zigate.Observer, share.Observer, otasvc.Observer, bridge.Observer
+// and bridge.ClientObserver. Its methods may be called from any goroutine. The ones of the block path take no lock and
 // allocate nothing.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -47,6 +48,11 @@ type Metrics struct {
 	outboxMessages prometheus.Gauge
 	outboxDropped  *prometheus.CounterVec // reason
 	commands       *prometheus.CounterVec // operation, status
+
+	shareClients prometheus.Gauge
+	fromClients  prometheus.Counter
+	toClients    prometheus.Counter
+	shareReports *prometheus.CounterVec // what
 
 	devices devices
 }
@@ -89,6 +95,9 @@ func New(version, commit string) *Metrics {
 		outboxMessages: newGauge("mqtt_outbox_messages", "Messages that the MQTT broker has not acknowledged yet."),
 		outboxDropped: newCounterVec("mqtt_outbox_dropped_total",
 			"Events and responses that never reached the MQTT broker, by reason.", "reason"),
+		shareClients: newGauge("share_clients", "Programs that are connected to share the dongle, the pseudo-terminal not among them."),
+		shareReports: newCounterVec("share_reports_total",
+			"What programs that share the dongle did and their user should know, by what it was.", "what"),
 		commands: newCounterVec("commands_total", "Requests that got their final answer, by operation and status.", "operation", "status"),
 	}
 
@@ -97,6 +106,10 @@ func New(version, commit string) *Metrics {
 	fromDongle, toDongle := frameTypes()
 	m.received, m.receivedOther = resolve(frames.MustCurryWith(prometheus.Labels{"direction": received}), zigate.MsgType.String, fromDongle)
 	m.sent, m.sentOther = resolve(frames.MustCurryWith(prometheus.Labels{"direction": sent}), zigate.MsgType.String, toDongle)
+
+	clientFrames := newCounterVec("share_frames_total",
+		"Frames of programs that share the dongle, by direction (rx: from a program, tx: to one).", "direction")
+	m.fromClients, m.toClients = clientFrames.WithLabelValues(received), clientFrames.WithLabelValues(sent)
 
 	requests := newCounterVec("block_requests_total", "Image block requests of devices, by how they were answered.", "result")
 	m.blocks, m.blocksOther = resolve(requests, func(r otasvc.BlockResult) string { return string(r) }, blockResults())
@@ -110,7 +123,7 @@ func New(version, commit string) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		info, frames, requests, m.blockBytes, m.blockResponse, m.frameErrors, m.reconnects, m.dongleUp, &m.buffers,
 		m.finished, m.duration, m.deliveryFailures, m.fetches, m.images,
-		m.mqttConnected, m.outboxMessages, m.outboxDropped, m.commands, &m.devices,
+		m.mqttConnected, m.outboxMessages, m.outboxDropped, m.commands, m.shareClients, clientFrames, m.shareReports, &m.devices,
 	)
 	return m
 }
@@ -140,6 +153,9 @@ func (m *Metrics) beginAtZero() {
 	}
 	for _, outcome := range fetchOutcomes() {
 		m.fetches.WithLabelValues(string(outcome))
+	}
+	for _, what := range share.Reports() {
+		m.shareReports.WithLabelValues(string(what))
 	}
 	for _, reason := range bridge.DropReasons() {
 		m.outboxDropped.WithLabelValues(string(reason))

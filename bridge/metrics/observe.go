@@ -8,10 +8,12 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
 var (
 	_ zigate.Observer       = (*Metrics)(nil)
+	_ share.Observer        = (*Metrics)(nil)
 	_ otasvc.Observer       = (*Metrics)(nil)
 	_ bridge.Observer       = (*Metrics)(nil)
 	_ bridge.ClientObserver = (*Metrics)(nil)
@@ -44,6 +46,20 @@ func (m *Metrics) Buffers(npdu, apdu uint8) { m.buffers.set(npdu, apdu) }
 
 // BlockAnswered counts the time that the answer to an image block request took.
 func (m *Metrics) BlockAnswered(d time.Duration) { m.blockResponse.Observe(d.Seconds()) }
+
+// ShareClients tells how many programs are connected to share the dongle.
+func (m *Metrics) ShareClients(n int) { m.shareClients.Set(float64(n)) }
+
+// FrameFromClient counts a command of a program that shares the dongle.
+func (m *Metrics) FrameFromClient() { m.fromClients.Inc() }
+
+// FrameToClient counts a frame for a program that shares the dongle.
+func (m *Metrics) FrameToClient() { m.toClients.Inc() }
+
+// ShareReport counts what a program that shares the dongle did.
+func (m *Metrics) ShareReport(r share.Report) {
+	m.shareReports.WithLabelValues(among(share.Reports(), r)).Inc()
+}
 
 // BlockRequest counts an image block request by its answer, and the bytes of image in it.
 func (m *Metrics) BlockRequest(result otasvc.BlockResult, bytes int) {

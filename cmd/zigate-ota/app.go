@@ -23,6 +23,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/share"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -37,6 +38,7 @@ type app struct {
 	broker  *broker.Broker // nil: an external one
 	client  *bridge.Client
 	dongle  *zigate.Dongle
+	hub     *share.Hub // nil: the dongle is not shared
 	service *otasvc.Service
 	catalog *library.Catalog
 	bridge  *bridge.Bridge
@@ -72,13 +74,21 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ZIGATE_OTA_IMAGE_INDEXES: %w", err)
 	}
+	policy := cfg.Upgrade.policy(cfg.DongleQueryWatch.watch())
+	policy.WatchOnly = cfg.Share.OTA == ShareOTAClient
 	a.service, err = otasvc.New(otasvc.Options{
-		Images: images, Catalog: a.catalog, Observer: meters, Logger: log, StateDir: cfg.StateDir, Policy: cfg.Upgrade.policy(cfg.DongleQueryWatch.watch()),
+		Images: images, Catalog: a.catalog, Observer: meters, Logger: log, StateDir: cfg.StateDir, Policy: policy,
 	})
 	if err != nil {
 		return nil, err
 	}
-	a.dongle = zigate.NewDongle(zigate.Options{Dialer: dialer, Handler: a.service, Observer: meters, Logger: log})
+	dongleOptions := zigate.Options{Dialer: dialer, Handler: a.service, Observer: meters, Logger: log}
+	if cfg.Share.Enabled() {
+		a.hub = share.New(dongleOptions, cfg.Share.options(meters))
+		a.dongle = a.hub.Dongle()
+	} else {
+		a.dongle = zigate.NewDongle(dongleOptions)
+	}
 
 	topics := bridge.Topics(cfg.MQTT.BaseTopic)
 	tlsConfig, err := cfg.MQTT.tls()
@@ -207,7 +217,7 @@ type taskFunc func(ctx context.Context) error
 func (f taskFunc) Run(ctx context.Context) error { return f(ctx) }
 
 // Run runs everything until ctx is done or a part fails. It stops in reverse: first HTTP and the service, which has a
-// last word for the dongle, then the dongle's connection, then the MQTT client, which still has to say what they did,
+// last word for the dongle, then who shares the dongle and its connection, then the MQTT client, which still has to say what they did,
 // then the embedded broker and the simulated dongle.
 func (a *app) Run(ctx context.Context) error {
 	base := []task{a.logger}
@@ -220,16 +230,22 @@ func (a *app) Run(ctx context.Context) error {
 	if a.home != nil {
 		base = append(base, a.home)
 	}
-	service := taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, a.dongle, a.bridge) })
+	var radio otasvc.Radio = a.dongle
+	dongle := [][]task{{a.dongle}}
+	if a.hub != nil {
+		radio = a.hub
+		dongle = append(dongle, []task{a.hub})
+	}
+	service := taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, radio, a.bridge) })
 	work := []task{service, a.catalog, a.http, taskFunc(a.announceReady), taskFunc(a.supervise)}
 	if a.births != nil {
 		work = append(work, a.births)
 	}
-	out := []task{a.client}
+	stages := [][]task{base, {a.client}}
 	if a.frames != nil {
-		return runStages(ctx, base, out, []task{a.frames}, []task{a.dongle}, work)
+		stages = append(stages, []task{a.frames})
 	}
-	return runStages(ctx, base, out, []task{a.dongle}, work)
+	return runStages(ctx, append(append(stages, dongle...), work)...)
 }
 
 // announceReady closes ready when the listeners are there.
@@ -237,6 +253,9 @@ func (a *app) announceReady(ctx context.Context) error {
 	waits := []<-chan struct{}{a.http.Ready()}
 	if a.broker != nil {
 		waits = append(waits, a.broker.Ready())
+	}
+	if a.hub != nil {
+		waits = append(waits, a.hub.Ready())
 	}
 	for _, w := range waits {
 		select {

@@ -24,6 +24,8 @@ type Config struct {
 	DongleBaud       int           `split_words:"true" default:"115200" desc:"Speed of the serial port, in baud. Every ZiGate as sold uses the default." oneof:"9600,19200,38400,57600,115200,230400,460800,500000,921600,1000000"`
 	DongleQueryWatch QueryWatch    `split_words:"true" default:"idle" desc:"When the dongle runs in its hybrid raw mode, which shows what devices ask for (so that their running version is learnt and a sleeping device is caught awake) but costs an extra frame on air for each one received: never, while nothing downloads, or always." oneof:"off,idle,always"`
 
+	Share ShareConfig
+
 	MQTT          MQTTConfig
 	Broker        BrokerConfig
 	HomeAssistant HomeAssistantConfig

@@ -27,6 +27,9 @@ const (
 	stateDirVariable      = envPrefix + "_STATE_DIR"
 	imageDirVariable      = envPrefix + "_IMAGE_DIR"
 	imageCAFileVariable   = envPrefix + "_IMAGE_CA_FILE"
+	shareAddrVariable     = envPrefix + "_SHARE_ADDR"
+	sharePTYVariable      = envPrefix + "_SHARE_PTY"
+	shareOTAVariable      = envPrefix + "_SHARE_OTA"
 	blockIntervalVariable = envPrefix + "_UPGRADE_BLOCK_INTERVAL"
 	stallTimeoutVariable  = envPrefix + "_UPGRADE_STALL_TIMEOUT"
 )
@@ -79,6 +82,11 @@ func (c *Config) check(found mistakes) {
 			found.addf(brokerAddrVariable, "has the port of %s", httpAddrVariable)
 		}
 	}
+	var embedded *Address
+	if c.MQTT.Embedded() {
+		embedded = &c.Broker.Addr
+	}
+	c.Share.check(found, c.HTTP.Addr, embedded)
 	if strings.ContainsFunc(c.HTTP.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		found.addf(httpTokenVariable, "holds characters that do not fit into an HTTP header")
 	}

@@ -126,7 +126,7 @@ func TestMistakes(t *testing.T) {
 		{"LOG_FORMAT=xml", `LOG_FORMAT: "xml" is not a known value; allowed: text, json`},
 
 		{"MQTT_PASWORD=hunter2", `MQTT_PASWORD: there is no such variable; the nearest name is ZIGATE_OTA_MQTT_PASSWORD`},
-		{"SERVICE_HOST=10.0.0.1", `SERVICE_HOST: there is no such variable; the nearest name is ZIGATE_OTA_STATE_DIR (Kubernetes sets this one for a Service named zigate-ota, unless enableServiceLinks is false)`},
+		{"SERVICE_HOST=10.0.0.1", `SERVICE_HOST: there is no such variable; the nearest name is ZIGATE_OTA_SHARE_OTA (Kubernetes sets this one for a Service named zigate-ota, unless enableServiceLinks is false)`},
 		{"mqtt_url=tcp://a", `mqtt_url: there is no such variable; the nearest name is ZIGATE_OTA_MQTT_URL`},
 		{"HTTP_TOKEN_FIEL=x", `HTTP_TOKEN_FIEL: there is no such variable; the nearest name is ZIGATE_OTA_HTTP_TOKEN_FILE`},
 

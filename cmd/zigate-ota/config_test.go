@@ -60,6 +60,7 @@ func TestDefaults(t *testing.T) {
 	got.sources = nil
 	want := Config{
 		Dongle: "auto", DongleBaud: 115200, DongleQueryWatch: QueryWatchIdle,
+		Share:         ShareConfig{OTA: ShareOTAService, Clients: 4},
 		MQTT:          MQTTConfig{BaseTopic: "zigate-ota", ClientID: "zigate-ota"},
 		Broker:        BrokerConfig{Addr: "127.0.0.1:1883"},
 		HomeAssistant: HomeAssistantConfig{Discovery: true, Prefix: "homeassistant"},
@@ -84,7 +85,7 @@ func TestDefaults(t *testing.T) {
 // The names, too.
 func TestVariables(t *testing.T) {
 	want := strings.Fields(`
-		DONGLE DONGLE_BAUD DONGLE_QUERY_WATCH
+		DONGLE DONGLE_BAUD DONGLE_QUERY_WATCH SHARE_ADDR SHARE_PTY SHARE_OTA SHARE_ALLOW SHARE_CLIENTS
 		MQTT_URL MQTT_USERNAME MQTT_USERNAME_FILE MQTT_PASSWORD MQTT_PASSWORD_FILE MQTT_CLIENT_ID MQTT_BASE_TOPIC MQTT_FRAMES
 		MQTT_CA_FILE MQTT_CERT_FILE MQTT_KEY_FILE
 		BROKER_ADDR HOMEASSISTANT_DISCOVERY HOMEASSISTANT_PREFIX HTTP_ADDR HTTP_TOKEN HTTP_TOKEN_FILE

@@ -23,7 +23,7 @@ const metricNames = `serial_frames_total serial_frame_errors_total serial_reconn
 	dongle_buffers_in_use block_requests_total block_response_seconds block_bytes_total upgrades upgrades_finished_total
 	upgrade_duration_seconds device_progress_ratio device_bytes_per_second device_current_version
 	delivery_failures_total image_fetches_total images mqtt_connected mqtt_outbox_messages mqtt_outbox_dropped_total
-	commands_total build_info`
+	commands_total share_clients share_frames_total share_reports_total build_info`
 
 // Dashboards and rules ask for metrics and recorded series that exist, and every metric is on a dashboard.
 func TestDashboardMetrics(t *testing.T) {

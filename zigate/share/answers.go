@@ -17,6 +17,7 @@ const (
 	typeNetworkLeaveRequest  zigate.MsgType = 0x0047
 	typeLeaveIndication      zigate.MsgType = 0x0048 // with the high bit: not the answer to anything
 	typeManagementLQIRequest zigate.MsgType = 0x004E
+	typeGetNetworkKey        zigate.MsgType = 0x0054 // the answer is a secret
 	typeAttributeDiscovery   zigate.MsgType = 0x0140
 	typeSetTxPower           zigate.MsgType = 0x0806
 	typeGetTxPower           zigate.MsgType = 0x0807
@@ -40,7 +41,7 @@ func answerTo(t zigate.MsgType) (zigate.MsgType, numbering) {
 	switch {
 	case t == zigate.TypeGetNetworkState, t == zigate.TypeGetVersion, t == zigate.TypeGetPermitJoin,
 		t == zigate.TypeGetDevices, t == zigate.TypeGetTime, t == zigate.TypeStartNetwork,
-		t == typeSetTxPower, t == typeGetTxPower, t == typeAttributeDiscovery:
+		t == typeGetNetworkKey, t == typeSetTxPower, t == typeGetTxPower, t == typeAttributeDiscovery:
 		return t | answerBit, inOrder
 	case t == zigate.TypePermitJoin, t == typeLeaveIndication, t == zigate.TypeDeviceAnnounce:
 		return 0, unanswered

@@ -97,13 +97,13 @@ func (h *Hub) wantsHeartbeat(c *client) bool {
 
 func (h *Hub) send(c *client, wire []byte) {
 	if c.put(wire) {
-		h.observer.ToClient()
+		h.observer.FrameToClient()
 		return
 	}
 	if !c.cut {
 		c.cut = true
 		h.log.Warn("a program that shares the dongle does not read what the dongle says, and is cut off", "client", c.name)
-		h.observer.Reported(ReportCutOff)
+		h.observer.ShareReport(ReportCutOff)
 		c.close()
 	}
 }

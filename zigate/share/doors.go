@@ -76,7 +76,7 @@ func (h *Hub) join(c *client) bool {
 	}
 	if !c.lossy && connected >= h.opts.MaxClients {
 		h.log.Warn("a program was not let in to share the dongle: too many are; see ZIGATE_OTA_SHARE_CLIENTS", "client", c.name, "limit", h.opts.MaxClients)
-		h.observer.Reported(ReportTurnedAway)
+		h.observer.ShareReport(ReportTurnedAway)
 		return false
 	}
 	// Alone it finds the dongle as the one before has left it.
@@ -89,7 +89,7 @@ func (h *Hub) join(c *client) bool {
 	h.number.Store(int64(len(h.clients)))
 	if !c.lossy {
 		h.log.Info("a program shares the dongle", "client", c.name)
-		h.observer.Clients(connected + 1)
+		h.observer.ShareClients(connected + 1)
 	}
 	h.arrange()
 	return true
@@ -100,7 +100,7 @@ func (h *Hub) leave(c *client) {
 	c.gone = true
 	h.drop(c)
 	h.log.Info("a program does not share the dongle any more", "client", c.name)
-	h.observer.Clients(h.connections())
+	h.observer.ShareClients(h.connections())
 	h.arrange()
 }
 
@@ -143,7 +143,7 @@ func (d tcpDoor) serve(h *Hub, users *sync.WaitGroup) {
 		}
 		if !h.allowed(conn.RemoteAddr()) {
 			h.log.Warn("a program was not let in to share the dongle: its address is not in ZIGATE_OTA_SHARE_ALLOW", "client", conn.RemoteAddr())
-			h.observer.Reported(ReportTurnedAway)
+			h.observer.ShareReport(ReportTurnedAway)
 			conn.Close()
 			continue
 		}

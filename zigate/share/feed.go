@@ -32,7 +32,7 @@ func (h *Hub) feed() {
 				h.retry.Reset(wait)
 				return
 			}
-			h.observer.Reported(ReportDropped)
+			h.observer.ShareReport(ReportDropped)
 			c.pop()
 			h.drop(c)
 			continue
@@ -78,7 +78,7 @@ func (r *request) isOTA() bool {
 // refuse answers as the dongle does when it does not know a command.
 func (h *Hub) refuse(c *client, r *request) {
 	h.log.Warn("a program that shares the dongle has sent an OTA command, which is not passed on: upgrades are done here", "client", c.name, "command", r.typ, "name", r.typ.Name())
-	h.observer.Reported(ReportOTACommand)
+	h.observer.ShareReport(ReportOTACommand)
 	h.deliver(zigate.TypeStatus, h.refusal(r.typ), c.id)
 }
 
@@ -87,7 +87,7 @@ func (h *Hub) begin(c *client, r *request) {
 	a := newAsk(c.id, r.typ, r.payload)
 	h.inFlight = true
 	h.current.Store(a)
-	h.observer.FromClient()
+	h.observer.FrameFromClient()
 	done := func(_ zigate.Status, err error) {
 		h.inbox.post(func() { h.ended(c, r, a, err) })
 	}
@@ -104,10 +104,10 @@ func (h *Hub) begin(c *client, r *request) {
 		}
 	case zigate.TypeReset:
 		h.log.Warn("a program that shares the dongle restarts it", "client", c.name)
-		h.observer.Reported(ReportReset)
+		h.observer.ShareReport(ReportReset)
 	case zigate.TypeErasePersistentData:
 		h.log.Warn("a program that shares the dongle has it forget its network", "client", c.name)
-		h.observer.Reported(ReportErase)
+		h.observer.ShareReport(ReportErase)
 	}
 	h.dongle.SubmitFrame(a, r.typ, r.wire, done)
 }

@@ -49,13 +49,13 @@ func Reports() []Report {
 
 // Observer counts. Its methods are called from several goroutines and must be quick.
 type Observer interface {
-	// Clients tells how many clients are connected, the pseudo-terminal not among them.
-	Clients(n int)
-	// FromClient counts a command of a client that went to the dongle, ToClient a frame that went to a client.
-	FromClient()
-	ToClient()
-	// Reported counts a report.
-	Reported(r Report)
+	// ShareClients tells how many clients are connected, the pseudo-terminal not among them.
+	ShareClients(n int)
+	// FrameFromClient counts a command of a client that went to the dongle, FrameToClient a frame that went to a client.
+	FrameFromClient()
+	FrameToClient()
+	// ShareReport counts a report.
+	ShareReport(r Report)
 }
 
 // Options are what a Hub needs besides what a Dongle needs.
@@ -361,7 +361,7 @@ func (h *Hub) refusal(t zigate.MsgType) []byte {
 
 type noObserver struct{}
 
-func (noObserver) Clients(int)     {}
-func (noObserver) FromClient()     {}
-func (noObserver) ToClient()       {}
-func (noObserver) Reported(Report) {}
+func (noObserver) ShareClients(int)   {}
+func (noObserver) FrameFromClient()   {}
+func (noObserver) FrameToClient()     {}
+func (noObserver) ShareReport(Report) {}
