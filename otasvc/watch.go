@@ -251,7 +251,7 @@ func (s *Service) indicatedBlock(req zigate.BlockRequest) {
 		return // the owner finds out who it is
 	}
 	requests := tr.requests.Load()
-	if tr.lastAsked.Load() == askedKey(&req) && tr.instant(time.Now())-tr.lastRequest.Load() < int64(onceWithin) {
+	if requests > 0 && tr.lastAsked.Load() == askedKey(&req) && tr.instant(time.Now())-tr.lastRequest.Load() < int64(onceWithin) {
 		return // its message came first
 	}
 	time.AfterFunc(bothWays, func() {
