@@ -15,6 +15,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
@@ -248,18 +249,22 @@ func TestImagesGolden(t *testing.T) {
 	g := newGolden(t, "images")
 	driver := otasvc.RegisteredImage{Offer: *goldenOffer(), AddedAt: at("15:00:00"), Devices: []zigate.IEEE{bulb, 0x00178801aabbccdd}}
 	driver.DriverTypeID, driver.DriverVersion = "bulb.c4z", 7
-	driver.Wrapper, driver.Warnings = "driver package (c4z)", []string{"something is odd"}
-	driver.Checks = []otafile.Check{
-		{Name: "SHA-256 of the download", Status: otafile.Failed, Expected: "00", Found: "01"},
-		{Name: otafile.CheckGBL, Status: otafile.Passed, Detail: "2 elements"}, {Name: otafile.CheckSignature},
+	driver.Stored = &library.Image{
+		Header: otafile.Header{StackVersion: 2}, Wrapper: "driver package (c4z)", Warnings: []string{"something is odd"},
+		Checks: []otafile.Check{
+			{Name: library.CheckSHA256, Status: otafile.Failed, Expected: "00", Found: "01"},
+			{Name: otafile.CheckGBL, Status: otafile.Passed, Detail: "2 elements"}, {Name: otafile.CheckSignature},
+		},
 	}
+	bare := driver
+	bare.Stored = &library.Image{}
 	alone := otasvc.RegisteredImage{Offer: otasvc.Offer{
 		ManufacturerCode: 4107, ImageType: 274, ImageVersion: 11, Size: 500, SHA256: sha256Hex, URL: "file:///var/lib/zigate-ota/images/plug.ota",
 	}, AddedAt: at("15:00:01.5")}
 	for _, c := range []struct {
 		name string
 		list []otasvc.RegisteredImage
-	}{{"none", nil}, {"by a driver, and for no device", []otasvc.RegisteredImage{driver, alone}}} {
+	}{{"none", nil}, {"by a driver, and for no device", []otasvc.RegisteredImage{driver, alone}}, {"nothing to tell", []otasvc.RegisteredImage{bare}}} {
 		g.b.ImagesChanged(c.list)
 		g.add(c.name, "zigate-ota/images", g.out.value("zigate-ota/images"))
 	}

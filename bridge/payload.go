@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
@@ -65,25 +64,23 @@ type imagesPayload struct {
 }
 
 type registeredPayload struct {
-	DriverTypeID     string          `json:"driverTypeId"`
-	DriverVersion    uint32          `json:"driverVersion"`
-	ManufacturerCode uint16          `json:"mfgId"`
-	ImageType        uint16          `json:"imageTypeId"`
-	ImageVersion     uint32          `json:"imageVersion"`
-	Size             uint32          `json:"size"`
-	SHA256           string          `json:"sha256"`
-	URL              string          `json:"url"`
-	Title            string          `json:"title"`
-	Devices          []zigate.IEEE   `json:"devices"`
-	AddedAt          time.Time       `json:"addedAt"`
-	Container        *string         `json:"container"` // what the image came in; null: it came as it is
-	Warnings         []string        `json:"warnings"`  // what is odd about it
-	Checks           []otafile.Check `json:"checks"`    // name, status (passed, failed, notVerifiable) and, where they apply, detail, expected, found
+	DriverTypeID     string        `json:"driverTypeId"`
+	DriverVersion    uint32        `json:"driverVersion"`
+	ManufacturerCode uint16        `json:"mfgId"`
+	ImageType        uint16        `json:"imageTypeId"`
+	ImageVersion     uint32        `json:"imageVersion"`
+	Size             uint32        `json:"size"`
+	SHA256           string        `json:"sha256"`
+	URL              string        `json:"url"`
+	Title            string        `json:"title"`
+	Devices          []zigate.IEEE `json:"devices"`
+	AddedAt          time.Time     `json:"addedAt"`
+	Report           *ImageReport  `json:"report"` // null: the image is missing from the store
 }
 
 func newImagesPayload(list []otasvc.RegisteredImage) imagesPayload {
 	p := imagesPayload{Images: []registeredPayload{}}
-	for _, r := range list {
+	for i, r := range list {
 		devices := r.Devices
 		if devices == nil {
 			devices = []zigate.IEEE{}
@@ -91,9 +88,11 @@ func newImagesPayload(list []otasvc.RegisteredImage) imagesPayload {
 		p.Images = append(p.Images, registeredPayload{
 			DriverTypeID: r.DriverTypeID, DriverVersion: r.DriverVersion, ManufacturerCode: r.ManufacturerCode,
 			ImageType: r.ImageType, ImageVersion: r.ImageVersion, Size: r.Size, SHA256: r.SHA256, URL: r.URL,
-			Title: r.Title, Devices: devices, AddedAt: utc(r.AddedAt), Container: known(r.Wrapper),
-			Warnings: append([]string{}, r.Warnings...), Checks: append([]otafile.Check{}, r.Checks...),
+			Title: r.Title, Devices: devices, AddedAt: utc(r.AddedAt),
 		})
+		if stored := r.Stored; stored != nil {
+			p.Images[i].Report = NewImageReport(stored.Wrapper, &stored.Header, stored.Warnings, stored.Checks)
+		}
 	}
 	return p
 }

@@ -332,20 +332,19 @@ func (s *Service) imageRemoved(d *device, r library.Registration) {
 // RegisteredImage is a registered image for the list of all of them, with the report of what was found when it was taken.
 type RegisteredImage struct {
 	Offer
-	Devices  []zigate.IEEE
-	AddedAt  time.Time
-	Wrapper  string // the container that it came in; see otafile.File
-	Warnings []string
-	Checks   []otafile.Check // those of the download's digests first; empty: there was nothing to verify it with
+	Devices []zigate.IEEE
+	AddedAt time.Time
+	Stored  *library.Image // nil: it is missing from the store
 }
 
 // registeredImages lists the registered images by key.
 func (s *Service) registeredImages() []RegisteredImage {
 	var list []RegisteredImage
 	for _, r := range s.registry.All() {
-		image, _ := s.images.Image(r.SHA256)
-		ri := RegisteredImage{
-			Offer: offerOf(r, image), AddedAt: r.AddedAt, Wrapper: image.Wrapper, Warnings: image.Warnings, Checks: image.Checks,
+		image, stored := s.images.Image(r.SHA256)
+		ri := RegisteredImage{Offer: offerOf(r, image), AddedAt: r.AddedAt}
+		if stored {
+			ri.Stored = &image
 		}
 		for _, euid := range r.Devices {
 			if e, err := zigate.ParseIEEE(euid); err == nil {

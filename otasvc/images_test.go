@@ -239,11 +239,11 @@ func TestRegisteredImagesHaveTheirReport(t *testing.T) {
 		}
 		for range 2 {
 			list := w.sink.images
-			if len(list) != 1 || len(list[0].Checks) != 1 {
+			if len(list) != 1 || list[0].Stored == nil || len(list[0].Stored.Checks) != 1 {
 				t.Fatalf("%+v", list)
 			}
 			want := otafile.Check{Name: otafile.CheckIntegrityCode, Status: otafile.Failed}
-			got := list[0].Checks[0]
+			got := list[0].Stored.Checks[0]
 			if got.Expected == "" || got.Expected == got.Found {
 				t.Errorf("%+v", got)
 			}

@@ -43,16 +43,14 @@ func (nobody) InfoChanged(otasvc.InfoRecord)     {}
 
 // shelf is Images that hold what they are given.
 type shelf struct {
-	stored  map[string]library.Image
 	folder  library.FolderState
 	indexes []library.IndexStatus
 	add     func(library.Added) (library.FolderImage, bool, error)
 	removed []string
 }
 
-func (s *shelf) Image(sha256 string) (library.Image, bool) { i, ok := s.stored[sha256]; return i, ok }
-func (s *shelf) Folder() *library.FolderState              { return &s.folder }
-func (s *shelf) Indexes() []library.IndexStatus            { return s.indexes }
+func (s *shelf) Folder() *library.FolderState   { return &s.folder }
+func (s *shelf) Indexes() []library.IndexStatus { return s.indexes }
 
 func (s *shelf) Add(_ context.Context, a library.Added) (library.FolderImage, bool, error) {
 	if s.add == nil {
@@ -112,7 +110,9 @@ func (a *api) known() {
 		StartedAt: time.Now(), Devices: 2, Slot: &otasvc.Slot{ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 2},
 		Dongle: otasvc.DongleInfo{Connected: true, Port: "sim", Firmware: "3.23", EUID: 0x00158d0001020304, PANID: 0x1234, Channel: 15},
 	})
+	stored := storedImage()
 	a.bridge.ImagesChanged([]otasvc.RegisteredImage{{
+		Stored:  &stored,
 		Offer:   otasvc.Offer{ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 2, Size: 100, SHA256: digest, URL: "http://x/y", Title: "<b>"},
 		Devices: []zigate.IEEE{kitchen}, AddedAt: time.Now(),
 	}})

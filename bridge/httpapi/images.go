@@ -12,13 +12,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
-	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
 // Images are the image store and the image folder.
 type Images interface {
-	// Image returns a stored image by the SHA-256 (hex) of what devices get.
-	Image(sha256 string) (library.Image, bool)
 	// Folder returns what is in the image folder.
 	Folder() *library.FolderState
 	// Indexes returns how the indexes are doing.
@@ -35,65 +32,30 @@ const (
 	uploadTimeout = 2 * time.Minute // for the body
 )
 
-// report is what was found out about an image file. The names are those of "zigate-ota inspect --json".
-type report struct {
-	Wrapper            string          `json:"wrapper"` // the container that it came in; empty: none
-	HeaderString       string          `json:"headerString"`
-	StackVersion       uint16          `json:"stackVersion"`
-	MinHardwareVersion *uint16         `json:"minHardwareVersion"` // null: for all
-	MaxHardwareVersion *uint16         `json:"maxHardwareVersion"`
-	Warnings           []string        `json:"warnings"`
-	Checks             []otafile.Check `json:"checks"`
-}
-
-func newReport(wrapper string, h *otafile.Header, warnings []string, checks []otafile.Check) *report {
-	r := &report{
-		Wrapper: wrapper, HeaderString: h.Title(), StackVersion: h.StackVersion, MinHardwareVersion: h.MinHardwareVersion,
-		MaxHardwareVersion: h.MaxHardwareVersion, Warnings: []string{}, Checks: []otafile.Check{},
-	}
-	r.Warnings, r.Checks = append(r.Warnings, warnings...), append(r.Checks, checks...)
-	return r
-}
-
 // imageList is every image that there is.
 type imageList struct {
-	Images  []registered  `json:"images"` // as on <base>/images, and the report
-	Folder  []folderImage `json:"folder"`
-	Faults  []fault       `json:"faults"`
-	Indexes []index       `json:"indexes"`
-}
-
-// registered is a registered image: its record as on MQTT, with its report.
-type registered struct {
-	record json.RawMessage
-	report *report // nil: the image is missing from the store
-}
-
-// MarshalJSON puts the report behind the keys of the record.
-func (r registered) MarshalJSON() ([]byte, error) {
-	b, err := json.Marshal(r.report)
-	if err != nil {
-		return nil, err
-	}
-	return fmt.Appendf(nil, `%s,"report":%s}`, r.record[:len(r.record)-1], b), nil
+	Images  []json.RawMessage `json:"images"` // as on <base>/images
+	Folder  []folderImage     `json:"folder"`
+	Faults  []fault           `json:"faults"`
+	Indexes []index           `json:"indexes"`
 }
 
 // folderImage is an image in the image folder.
 type folderImage struct {
-	Name             string  `json:"name"`  // of the file, below the folder
-	Added            bool    `json:"added"` // by this API, which can remove it again
-	ManufacturerCode uint16  `json:"mfgId"`
-	ImageType        uint16  `json:"imageTypeId"`
-	ImageVersion     uint32  `json:"imageVersion"`
-	Size             uint32  `json:"size"`
-	SHA256           string  `json:"sha256"`
-	Report           *report `json:"report"`
+	Name             string              `json:"name"`  // of the file, below the folder
+	Added            bool                `json:"added"` // by this API, which can remove it again
+	ManufacturerCode uint16              `json:"mfgId"`
+	ImageType        uint16              `json:"imageTypeId"`
+	ImageVersion     uint32              `json:"imageVersion"`
+	Size             uint32              `json:"size"`
+	SHA256           string              `json:"sha256"`
+	Report           *bridge.ImageReport `json:"report"`
 }
 
 func newFolderImage(i library.FolderImage) folderImage {
 	return folderImage{
 		Name: i.Name, Added: i.Added(), ManufacturerCode: i.Header.ManufacturerCode, ImageType: i.Header.ImageType,
-		ImageVersion: i.Header.FileVersion, Size: i.Size, SHA256: i.SHA256, Report: newReport(i.Wrapper, &i.Header, i.Warnings, i.Checks),
+		ImageVersion: i.Header.FileVersion, Size: i.Size, SHA256: i.SHA256, Report: bridge.NewImageReport(i.Wrapper, &i.Header, i.Warnings, i.Checks),
 	}
 }
 
@@ -109,23 +71,8 @@ func (s *Server) getImages(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, errStarting())
 		return
 	}
-	var records struct {
-		Images []json.RawMessage `json:"images"`
-	}
-	body := imageList{Images: []registered{}, Folder: []folderImage{}, Faults: []fault{}, Indexes: []index{}}
-	err := json.Unmarshal(e.Payload, &records)
-	for _, record := range records.Images {
-		var key struct {
-			SHA256 string `json:"sha256"`
-		}
-		err = errors.Join(err, json.Unmarshal(record, &key))
-		r := registered{record: record}
-		if image, ok := s.options.Images.Image(key.SHA256); ok {
-			r.report = newReport(image.Wrapper, &image.Header, image.Warnings, image.Checks)
-		}
-		body.Images = append(body.Images, r)
-	}
-	if err != nil {
+	body := imageList{Folder: []folderImage{}, Faults: []fault{}, Indexes: []index{}}
+	if err := json.Unmarshal(e.Payload, &body); err != nil {
 		refuse(w, &refusal{status: http.StatusInternalServerError, text: "reading the list of images: " + err.Error()})
 		return
 	}

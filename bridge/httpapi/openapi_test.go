@@ -131,7 +131,6 @@ func TestOpenAPIFields(t *testing.T) {
 	// What only HTTP says.
 	a.known()
 	a.bridge.Happened(otasvc.Event{Name: otasvc.EventDeviceAnnounced, Time: time.Now(), EUID: kitchen})
-	a.shelf.stored = map[string]library.Image{digest: storedImage()}
 	a.shelf.folder = library.FolderState{
 		Images: []library.FolderImage{folderImage("added/bulb.ota"), folderImage("mine.ota")},
 		Faults: []library.FolderFault{{Name: "broken.ota", Err: "it ends too early"}},
