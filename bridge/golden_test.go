@@ -171,6 +171,21 @@ func withUpgrade(state otasvc.State, change func(*otasvc.UpgradeRecord)) otasvc.
 	return d
 }
 
+// withHistory is the device after an upgrade that failed and another that succeeded.
+func withHistory() otasvc.DeviceRecord {
+	d := withUpgrade(otasvc.Succeeded, nil)
+	past := otasvc.PastUpgrade{
+		State: otasvc.Succeeded, ImageVersion: 587814449, OldImageVersion: ptr(uint32(570492465)), QueuedAt: at("15:50:00"),
+		StartedAt: at("15:51:00.25"), EndedAt: at("16:01:00"), Attempts: 1, Size: 205488, Bytes: 205488, BytesPerSecond: 412,
+	}
+	failed := otasvc.PastUpgrade{
+		State: otasvc.Failed, Reason: otasvc.ReasonNoResponse, ImageVersion: 587814449, QueuedAt: at("14:50:00"), EndedAt: at("15:05:00"),
+		Attempts: 3, Size: 205488,
+	}
+	d.History = []otasvc.PastUpgrade{past, failed}
+	return d
+}
+
 type deviceCase struct {
 	name   string
 	device otasvc.DeviceRecord
@@ -202,6 +217,7 @@ func deviceCases() []deviceCase {
 		{"version unknown, image of an index that was not fetched, asleep", fresh},
 		{"scheduled", withUpgrade(otasvc.Scheduled, nil)},
 		{"queued", withUpgrade(otasvc.Queued, nil)},
+		{"after two upgrades", withHistory()},
 		{"queued again", withUpgrade(otasvc.Queued, func(u *otasvc.UpgradeRecord) { u.Attempt = 2 })},
 		{"notified", withUpgrade(otasvc.Notified, nil)},
 		{"downloading", withUpgrade(otasvc.Downloading, func(u *otasvc.UpgradeRecord) {

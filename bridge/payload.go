@@ -114,6 +114,7 @@ type devicePayload struct {
 	UpdateAvailable  bool            `json:"updateAvailable"`
 	Image            *offerPayload   `json:"image"`
 	Upgrade          *upgradePayload `json:"upgrade"`
+	History          []pastPayload   `json:"history,omitempty"` // the newest first; absent for a device that never had an upgrade
 }
 
 type offerPayload struct {
@@ -142,12 +143,38 @@ type upgradePayload struct {
 	Reason           *otasvc.Reason `json:"reason"`
 }
 
+// pastPayload is an upgrade that has ended.
+type pastPayload struct {
+	State           otasvc.State   `json:"state"`
+	Reason          *otasvc.Reason `json:"reason"`
+	ImageVersion    uint32         `json:"imageVersion"`
+	OldImageVersion *uint32        `json:"oldImageVersion"`
+	QueuedAt        time.Time      `json:"queuedAt"`
+	StartedAt       *time.Time     `json:"startedAt"`
+	EndedAt         time.Time      `json:"endedAt"`
+	Attempts        int            `json:"attempts"`
+	Size            uint32         `json:"size"`
+	Bytes           uint32         `json:"bytes"`
+	BytesPerSecond  int            `json:"bytesPerSecond"`
+}
+
+func newPastPayload(u otasvc.PastUpgrade) pastPayload {
+	return pastPayload{
+		State: u.State, Reason: known(u.Reason), ImageVersion: u.ImageVersion, OldImageVersion: u.OldImageVersion,
+		QueuedAt: utc(u.QueuedAt), StartedAt: knownTime(u.StartedAt), EndedAt: utc(u.EndedAt), Attempts: u.Attempts,
+		Size: u.Size, Bytes: u.Bytes, BytesPerSecond: u.BytesPerSecond,
+	}
+}
+
 func newDevicePayload(d otasvc.DeviceRecord) devicePayload {
 	p := devicePayload{
 		EUID: d.EUID, NetworkAddress: d.NetworkAddress, Name: d.Name, ManufacturerName: known(d.ManufacturerName),
 		ModelID: known(d.ModelID), ManufacturerCode: d.ManufacturerCode, ImageType: d.ImageType,
 		HardwareVersion: d.HardwareVersion, Endpoint: known(d.Endpoint), Sleepy: d.Sleepy, CurrentVersion: d.CurrentVersion,
 		LQI: d.LQI, LastSeen: knownTime(d.LastSeen), UpdateAvailable: d.UpdateAvailable, Upgrade: newUpgradePayload(d.Upgrade),
+	}
+	for _, u := range d.History {
+		p.History = append(p.History, newPastPayload(u))
 	}
 	if o := d.Offer; o != nil {
 		p.Image = &offerPayload{

@@ -40,6 +40,8 @@ type device struct {
 	// Invalid lists the images (SHA-256) that the device called invalid: they are not offered again without force.
 	Invalid []string `json:"invalid,omitempty"`
 	Upgrade *upgrade `json:"upgrade,omitempty"`
+	// History has the upgrades that have ended, the newest first.
+	History []PastUpgrade `json:"history,omitempty"`
 
 	lqi *uint8
 	// largestBlock is the largest block that fits the device's route, in bytes; 0: no limit was met.
@@ -342,6 +344,7 @@ func (s *Service) record(d *device, now time.Time) DeviceRecord {
 		ModelID: d.ModelID, ManufacturerCode: d.ManufacturerCode, ImageType: d.ImageType,
 		HardwareVersion: d.HardwareVersion, Endpoint: d.Endpoint, Sleepy: d.Sleepy, CurrentVersion: d.CurrentVersion,
 		LQI: d.lqi, LastSeen: d.LastSeen, UpdateAvailable: updateAvailable(d, o), Offer: o, Upgrade: d.Upgrade.record(now),
+		History: slices.Clone(d.History),
 	}
 	return r
 }

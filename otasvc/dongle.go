@@ -22,12 +22,14 @@ const nobody = 0xFFFE
 
 // dongleState is what the owner knows of the dongle.
 type dongleState struct {
-	connected bool
-	noOTA     bool // the firmware does not know the OTA commands
-	watchOnly bool // another program upgrades
-	badFlash  bool // its flash memory is in trouble: no upgrade begins
-	info      zigate.Info
-	lastError string // why it is not connected
+	connected   bool
+	noOTA       bool // the firmware does not know the OTA commands
+	watchOnly   bool // another program upgrades
+	badFlash    bool // its flash memory is in trouble: no upgrade begins
+	info        zigate.Info
+	lastError   string // why it is not connected
+	connectedAt time.Time
+	goneAt      time.Time // when it was lost; before it was first there, when the service started
 	// pageAsked: the firmware remembers an image page request, and would refuse it to the device a thousand times a second
 	// as soon as another header is loaded (v2). Only a reset lets it forget.
 	pageAsked bool
@@ -85,10 +87,10 @@ func (s *Service) connected(info zigate.Info) {
 		s.log.Warn(noNetwork)
 	}
 	s.happened(Event{Name: EventDongleConnected})
-	for _, d := range s.active {
-		r := &d.Upgrade.runtime
-		r.graceFrom, r.lastActivity = time.Now(), later(r.lastActivity, time.Now())
-	}
+	now := s.now()
+	s.dongle.connectedAt = now
+	s.networkFound(info, now)
+	s.excuseSilence(now)
 	s.slotLost()
 	s.watch = watch{} // the handshake has set it
 	s.listDevices()
@@ -103,7 +105,7 @@ func (s *Service) disconnected(err error) {
 		}
 		return
 	}
-	s.dongle.connected = false
+	s.dongle.connected, s.dongle.goneAt = false, s.now()
 	s.dongle.session++
 	if err != nil {
 		s.dongle.lastError = err.Error()

@@ -124,10 +124,8 @@ func (s *Service) expireUpgrades(now time.Time) {
 		if u.State == Scheduled && !now.Before(u.DueAt) {
 			s.fire(d, triggerDue, now)
 		}
-		if u.State == Queued && d.NetworkAddress == nil && s.dongle.connected && now.After(u.runtime.searchAt) {
-			// Its address was given to another device, and it has not been heard from since.
-			u.runtime.searchAt = now.Add(lostInterval)
-			s.search(d.EUID, 1, func(*device) {})
+		if u.State == Queued && d.NetworkAddress == nil && s.dongle.connected {
+			s.lookFor(d, u, now)
 		}
 		if u.Held && !u.PausedUntil.IsZero() && !now.Before(u.PausedUntil) {
 			s.resume(d, now)
@@ -135,6 +133,11 @@ func (s *Service) expireUpgrades(now time.Time) {
 		if u.State == Downloaded && u.installDue(now) && s.dongle.connected {
 			s.install(d, now)
 		}
+		if u.State == Downloaded && u.Install == InstallHold && now.Sub(u.DownloadedAt) > longPatience {
+			s.log.Warn("nobody has released the installation for a month; the upgrade is cancelled", "euid", d.EUID)
+			s.fire(d, triggerCancel, now)
+		}
+		s.expireAway(d, u, now)
 		if !s.dongle.connected {
 			continue
 		}
@@ -162,6 +165,39 @@ func (s *Service) expireUpgrades(now time.Time) {
 // lostInterval is how often a device whose network address is not known is looked for while an upgrade waits for it.
 const lostInterval = 5 * time.Minute
 
+// lostPatience is how long a device is looked for; one that sleeps longPatience, since it may answer only when it wakes.
+const lostPatience = time.Hour
+
+// lookFor searches for a device whose network address was given to another one and that has not been heard from since.
+func (s *Service) lookFor(d *device, u *upgrade, now time.Time) {
+	r := &u.runtime
+	if r.lostSince.IsZero() {
+		r.lostSince = now
+	}
+	if now.Sub(r.lostSince) > lostPatience && (!d.Sleepy || now.Sub(later(u.QueuedAt, u.DueAt)) > longPatience) {
+		s.fire(d, triggerSilent, now)
+		return
+	}
+	if now.After(r.searchAt) {
+		r.searchAt = now.Add(lostInterval)
+		s.search(d.EUID, 1, func(*device) {})
+	}
+}
+
+// returnGrace is the least time that a device has to be heard again once the dongle or the service is back.
+const returnGrace = 30 * time.Second
+
+// excuseSilence has the time that the dongle was away not count for any time-out: it was not the devices that were
+// silent.
+func (s *Service) excuseSilence(now time.Time) {
+	away := now.Sub(s.dongle.goneAt)
+	for _, d := range s.active {
+		r := &d.Upgrade.runtime
+		r.lastActivity = later(r.lastActivity.Add(away), now.Add(returnGrace-s.stallTimeout(d)))
+		r.applyingSince = later(r.applyingSince.Add(away), now.Add(returnGrace-s.policy.RejoinTimeout))
+	}
+}
+
 func (s *Service) stallTimeout(d *device) time.Duration {
 	if d.Sleepy {
 		return max(s.policy.StallTimeout, sleepyStall)
@@ -173,7 +209,6 @@ func (s *Service) stallTimeout(d *device) time.Duration {
 // time that it is heard from, for a month at most.
 const (
 	sleepyNotifyInterval = 5 * time.Minute
-	sleepyPatience       = 30 * 24 * time.Hour
 	notifyAgain          = 10 * time.Second // after a sign of life, if the last notification is older
 )
 
@@ -208,7 +243,11 @@ func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
 		return
 	}
 	tired := u.runtime.notifications >= s.policy.NotifyAttempts
-	if tired && (!d.Sleepy || now.Sub(u.runtime.offeredAt) > sleepyPatience) {
+	patience := activePatience // a dongle that never has room for a notification must not keep it open
+	if d.Sleepy {
+		patience = longPatience
+	}
+	if tired && !d.Sleepy || now.Sub(u.OfferedAt) > patience {
 		s.fire(d, triggerSilent, now)
 		return
 	}
@@ -244,7 +283,7 @@ func (s *Service) readAfter(d time.Duration) time.Duration {
 }
 
 func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
-	if now.Sub(later(u.ApplyingAt, u.runtime.graceFrom)) > s.policy.RejoinTimeout {
+	if now.Sub(u.runtime.applyingSince) > s.policy.RejoinTimeout {
 		if u.Verify.OldReadings > 0 {
 			s.fire(d, triggerOldVersion, now)
 		} else {
@@ -396,7 +435,7 @@ func (s *Service) downloadComplete(d *device, u *upgrade, m zigate.UpgradeEndReq
 		return // it asked again
 	}
 	status := m.Status
-	u.ZCLStatus, u.Offset = &status, u.Size
+	u.ZCLStatus, u.Offset, u.DownloadedAt = &status, u.Size, now
 	t := triggerComplete
 	if !u.installDue(now) {
 		t = triggerKept

@@ -1,11 +1,11 @@
 package otasvc_test
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,9 +14,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// TestRandomRuns throws everything at the service at once: faults on line and air, resets, restarts of the service,
-// lost connections, commands. Whatever happens, every upgrade ends in bounded time with the right image or a stated
-// reason, a device never holds anything but whole images, and there is one final answer to each request.
+// TestRandomRuns throws everything at the service at once: faults on line and air, resets, clean restarts and crashes of
+// the service, a dongle that is pulled out for seconds or hours, commands of all kinds. Whatever happens, every upgrade
+// ends in bounded time with the right image or a stated reason, a device never holds anything but whole images, and
+// there is one final answer to each request.
 //
 // A seed that fails is named and can be run again: ZIGATE_OTA_TEST_SEED=n. ZIGATE_OTA_TEST_SEEDS sets how many are run.
 func TestRandomRuns(t *testing.T) {
@@ -33,6 +34,7 @@ func TestRandomRuns(t *testing.T) {
 	}
 	for seed := first; seed < first+n; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			defer func() {
 				if t.Failed() {
 					t.Logf("again with: ZIGATE_OTA_TEST_SEED=%d go test ./otasvc -run TestRandomRuns", seed)
@@ -43,12 +45,10 @@ func TestRandomRuns(t *testing.T) {
 	}
 }
 
-func randomRun(t *testing.T, seed uint64) {
-	r := rand.New(rand.NewPCG(seed, 2026))
+// randomDevices are up to five devices of up to three image types, each with its own ways to be difficult.
+func randomDevices(r *rand.Rand, types int) []sim.DeviceConfig {
 	chance := func(p float64) bool { return r.Float64() < p }
-	firmwares := []sim.Firmware{sim.V1_31C, sim.V1_31D, sim.V1_31E, sim.V1_323, sim.V2_324}
 	sizes := []uint8{12, 40, 48, 50, 63, 64, 82}
-	types := 1 + r.IntN(3)
 	var devices []sim.DeviceConfig
 	for i := range 1 + r.IntN(5) {
 		d := bulbConfig(zigate.IEEE(0x000b57fffe000000 + uint64(i)))
@@ -78,115 +78,274 @@ func randomRun(t *testing.T, seed uint64) {
 		d.FailFirst = r.IntN(3)
 		devices = append(devices, d)
 	}
+	return devices
+}
+
+// randomFaults are none, some or all of what can go wrong with line, air and dongle.
+func randomFaults(r *rand.Rand) sim.Faults {
 	bad := func(p float64) float64 {
-		if chance(0.5) {
+		if r.Float64() < 0.5 {
 			return 0
 		}
 		return r.Float64() * p
 	}
-	faults := sim.Faults{
+	f := sim.Faults{
 		LoseFromDongle: bad(0.1), LoseToDongle: bad(0.1), Corrupt: bad(0.05), Duplicate: bad(0.3), Late: bad(0.1),
 		LateBy: time.Duration(r.IntN(3000)) * time.Millisecond, LoseAir: bad(0.3), LoseAck: bad(0.3), Refuse: bad(0.1),
-		SilentResets: chance(0.5),
+		SilentResets: r.Float64() < 0.5,
 	}
-	if chance(0.3) {
-		faults.ResetEvery = time.Duration(5+r.IntN(30)) * time.Minute
+	if r.Float64() < 0.3 {
+		f.ResetEvery = time.Duration(5+r.IntN(30)) * time.Minute
 	}
-	cfg := sim.Config{Firmware: firmwares[r.IntN(len(firmwares))], Seed: seed, Faults: faults, Devices: devices}
+	return f
+}
+
+// run is one random run.
+type run struct {
+	*world
+	r       *rand.Rand
+	devices []sim.DeviceConfig
+	urls    map[uint16]string // by image type
+	queued  map[zigate.IEEE]bool
+	finals  map[string][]otasvc.Answer // by ticket, of all lives of the service
+
+	mu       sync.Mutex
+	requests []*openRequest
+}
+
+// openRequest is a request whose final answers are counted.
+type openRequest struct {
+	name   string
+	finals int
+	lost   bool // nobody is left who could answer, or the answer goes elsewhere
+}
+
+func randomRun(t *testing.T, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 2026))
+	firmwares := []sim.Firmware{sim.V1_31C, sim.V1_31D, sim.V1_31E, sim.V1_323, sim.V2_324}
+	types := 1 + r.IntN(3)
+	devices := randomDevices(r, types)
+	cfg := sim.Config{Firmware: firmwares[r.IntN(len(firmwares))], Seed: seed, Faults: randomFaults(r), Devices: devices}
 	inWorld(t, cfg, func(w *world) {
 		w.policy.Slice = time.Duration(1+r.IntN(10)) * time.Minute
 		w.policy.Concurrency = 1 + r.IntN(4)
 		w.restart()
-		images, urls := map[uint16][]byte{}, map[uint16]string{}
+		run := &run{
+			world: w, r: r, devices: devices, urls: map[uint16]string{}, queued: map[zigate.IEEE]bool{},
+			finals: map[string][]otasvc.Answer{},
+		}
+		images := map[uint16][]byte{}
 		for i := range uint16(types) {
-			urls[0x2200+i], images[0x2200+i] = w.image(0x117C, 0x2200+i, 2, 1000+r.IntN(30_000))
+			run.urls[0x2200+i], images[0x2200+i] = w.image(0x117C, 0x2200+i, 2, 1000+r.IntN(30_000))
 		}
-		final := map[string][]otasvc.Answer{} // of all lives of the service
-		gather := func() {
-			defer w.sink.lock()()
-			for ticket, answers := range w.sink.finals {
-				final[ticket] = append(final[ticket], answers...)
-			}
-		}
-		queued := map[zigate.IEEE]bool{}
-		for _, d := range devices {
-			req := otasvc.UpgradeRequest{Device: ref(d.IEEE), URL: urls[d.ImageType], Ticket: otasvc.Ticket(fmt.Sprintf("%q", d.IEEE))}
-			if a := w.ask2(req); a.Status == otasvc.InProgress {
-				queued[d.IEEE] = true
-			}
-		}
-		open := func() (n int) {
-			for e := range queued {
-				if u := w.sink.device(e).Upgrade; u == nil || !u.State.Ended() {
-					n++
-				}
-			}
-			return n
-		}
-		for deadline := time.Now().Add(40 * 24 * time.Hour); open() > 0; {
-			if time.Now().After(deadline) {
-				for e := range queued {
-					t.Errorf("after forty days %v is still %+v", e, w.sink.device(e).Upgrade)
-				}
-				return
-			}
-			if time.Until(deadline) < 39*24*time.Hour {
-				time.Sleep(time.Hour)
-				continue // a day of trouble is enough
-			}
-			time.Sleep(time.Duration(1+r.IntN(240)) * time.Second)
-			d := devices[r.IntN(len(devices))]
-			ignore := func(otasvc.Answer) {}
-			switch r.IntN(40) {
-			case 0, 1:
-				w.stop()
-				gather()
-				w.start()
-			case 2:
-				w.sim.Reset()
-			case 3:
-				w.sim.SilentReset()
-			case 4, 5:
-				w.sim.Disconnect()
-			case 6:
-				w.service.Pause(ref(d.IEEE), time.Duration(1+r.IntN(600))*time.Second, ignore)
-			case 7:
-				w.service.Resume(ref(d.IEEE), ignore)
-			case 8:
-				w.sim.Device(d.IEEE).ChangeAddress(uint16(1 + r.IntN(0xFFF0)))
-			case 9:
-				w.sim.Device(d.IEEE).Query()
-			case 10:
-				if chance(0.2) {
-					w.service.Cancel(ref(d.IEEE), ignore)
-				}
-			case 11:
-				w.service.CheckAll(ignore)
-			}
+		run.begin()
+		if !run.untilEnded() {
+			return
 		}
 		time.Sleep(time.Minute)
-		gather()
-		for _, d := range devices {
-			u, now := w.sink.device(d.IEEE).Upgrade, w.sim.Device(d.IEEE).Snapshot()
-			// A byte lost on the way to the dongle can go unnoticed there: its checksum is an XOR, and it takes the missing
-			// byte from the command before. Nothing that a host may send prevents that; the device's own check is for it.
-			if faults.Corrupt == 0 && now.Installed != nil && !bytes.Equal(now.Installed, images[d.ImageType]) {
-				t.Errorf("%v holds %d bytes that are not its image", d.IEEE, len(now.Installed))
-			}
-			if !queued[d.IEEE] {
-				continue
-			}
-			if u.State == otasvc.Succeeded && now.FileVersion != 2 {
-				t.Errorf("%v is said to have succeeded but runs %d", d.IEEE, now.FileVersion)
-			}
-			if u.State != otasvc.Succeeded && u.Reason == otasvc.NoReason {
-				t.Errorf("%v ended %s without a reason", d.IEEE, u.State)
-			}
-			if n := len(final[fmt.Sprintf("%q", d.IEEE)]); n != 1 {
-				t.Errorf("%v: %d final answers", d.IEEE, n)
-			}
-		}
+		run.gather()
+		run.judge(images)
 	})
+}
+
+// begin queues an upgrade for every device, some at a later time, some with the installation held.
+func (w *run) begin() {
+	for _, d := range w.devices {
+		req := otasvc.UpgradeRequest{Device: ref(d.IEEE), URL: w.urls[d.ImageType], Ticket: otasvc.Ticket(fmt.Sprintf("%q", d.IEEE))}
+		switch w.r.IntN(8) {
+		case 0:
+			req.Install = otasvc.InstallHold
+		case 1:
+			req.Install, req.InstallAt = otasvc.InstallAt, time.Now().Add(time.Duration(w.r.IntN(180))*time.Minute)
+		case 2:
+			req.At = time.Now().Add(time.Duration(w.r.IntN(60)) * time.Minute)
+		}
+		if a := w.ask2(req); a.Status == otasvc.InProgress {
+			w.queued[d.IEEE] = true
+		}
+	}
+}
+
+// open is how many upgrades have not ended.
+func (w *run) open() (n int) {
+	for e := range w.queued {
+		if u := w.sink.device(e).Upgrade; u == nil || !u.State.Ended() {
+			n++
+		}
+	}
+	return n
+}
+
+// untilEnded makes trouble for a day, and then waits until every upgrade has ended.
+func (w *run) untilEnded() bool {
+	troubled := false
+	for begun := time.Now(); w.open() > 0; {
+		switch since := time.Since(begun); {
+		case since > 40*24*time.Hour:
+			for e := range w.queued {
+				w.t.Errorf("after forty days %v is still %+v", e, w.sink.device(e).Upgrade)
+			}
+			return false
+		case since > 24*time.Hour:
+			if !troubled {
+				troubled = true
+				w.release()
+			}
+			time.Sleep(time.Hour)
+		default:
+			time.Sleep(time.Duration(1+w.r.IntN(240)) * time.Second)
+			w.trouble(w.devices[w.r.IntN(len(w.devices))])
+		}
+	}
+	return true
+}
+
+// release takes back what a person has to take back: pauses and held installations.
+func (w *run) release() {
+	for _, d := range w.devices {
+		w.service.Resume(ref(d.IEEE), w.counted("resume"))
+		if u := w.sink.device(d.IEEE).Upgrade; u != nil && u.State == otasvc.Downloaded {
+			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(d.IEEE)}, w.counted("install"))
+		}
+	}
+}
+
+// trouble does one thing, or none, to the service, the dongle or a device.
+func (w *run) trouble(d sim.DeviceConfig) {
+	chance := func(p float64) bool { return w.r.Float64() < p }
+	switch w.r.IntN(44) {
+	case 0:
+		w.stopService()
+		w.gather()
+		w.start()
+	case 1:
+		w.gather()
+		w.lose()
+		w.crash(time.Duration(w.r.IntN(300)) * time.Second)
+	case 2:
+		w.sim.Reset()
+	case 3:
+		w.sim.SilentReset()
+	case 4, 5:
+		w.sim.Disconnect()
+	case 6:
+		w.service.Pause(ref(d.IEEE), time.Duration(1+w.r.IntN(600))*time.Second, w.counted("pause"))
+	case 7:
+		w.service.Resume(ref(d.IEEE), w.counted("resume"))
+	case 8:
+		w.sim.Device(d.IEEE).ChangeAddress(uint16(1 + w.r.IntN(0xFFF0)))
+	case 9:
+		w.sim.Device(d.IEEE).Query()
+	case 10:
+		if chance(0.2) {
+			w.service.Cancel(ref(d.IEEE), w.counted("cancel"))
+		}
+	case 11:
+		w.service.CheckAll(w.counted("check all"))
+	case 12:
+		w.unplug()
+		time.Sleep(time.Duration(w.r.IntN(3*3600)) * time.Second)
+		w.plug()
+	case 13:
+		w.service.Interview(ref(d.IEEE), w.counted("interview"))
+	case 14:
+		if chance(0.1) {
+			w.service.RemoveImage(ref(d.IEEE), d.ImageType, w.counted("remove image"))
+		}
+	case 15:
+		if u := w.sink.device(d.IEEE).Upgrade; u != nil && !u.State.Ended() {
+			// A second one: refused, or the word to install.
+			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(d.IEEE)}, w.counted("second upgrade"))
+		}
+	}
+}
+
+// counted counts the final answers to a request. An upgrade that was queued, or released, is answered through its ticket,
+// of which these have none.
+func (w *run) counted(name string) otasvc.Respond {
+	req := &openRequest{name: name}
+	w.mu.Lock()
+	w.requests = append(w.requests, req)
+	w.mu.Unlock()
+	return func(a otasvc.Answer) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if a.Status.Final() {
+			req.finals++
+		} else if name == "second upgrade" || name == "install" {
+			req.lost = true
+		}
+	}
+}
+
+// lose notes that the process is about to die: what it was asked and has not answered, nobody will.
+func (w *run) lose() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, req := range w.requests {
+		req.lost = true
+	}
+}
+
+func (w *run) gather() {
+	defer w.sink.lock()()
+	for ticket, answers := range w.sink.finals {
+		w.finals[ticket] = append(w.finals[ticket], answers...)
+	}
+	w.sink.finals = map[string][]otasvc.Answer{}
+}
+
+// judge checks what must hold at the end, whatever happened.
+func (w *run) judge(images map[uint16][]byte) {
+	damaged := w.sim.Stats().DamagedBlocks
+	for _, d := range w.devices {
+		u, now := w.sink.device(d.IEEE).Upgrade, w.sim.Device(d.IEEE).Snapshot()
+		if err := wrongByte(images[d.ImageType], now.Installed, damaged); now.Installed != nil && err != nil {
+			w.t.Errorf("%v: %v", d.IEEE, err)
+		}
+		if !w.queued[d.IEEE] {
+			continue
+		}
+		if u.State == otasvc.Succeeded && now.FileVersion != 2 {
+			w.t.Errorf("%v is said to have succeeded but runs %d", d.IEEE, now.FileVersion)
+		}
+		if u.State != otasvc.Succeeded && u.Reason == otasvc.NoReason {
+			w.t.Errorf("%v ended %s without a reason", d.IEEE, u.State)
+		}
+		if n := len(w.finals[fmt.Sprintf("%q", d.IEEE)]); n != 1 {
+			w.t.Errorf("%v: %d final answers", d.IEEE, n)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, req := range w.requests {
+		if req.finals > 1 || req.finals == 0 && !req.lost {
+			w.t.Errorf("%s: %d final answers", req.name, req.finals)
+		}
+	}
+}
+
+// wrongByte compares what a device has installed with the image, byte by byte. A byte may differ only where a frame was
+// damaged on its way to the dongle and the dongle took it for good: its checksum is an XOR, and it takes bytes that are
+// missing from the command before. Nothing that a host may send prevents that; the device's own check is for it.
+func wrongByte(image, installed []byte, damaged []sim.DamagedBlock) error {
+	if len(image) != len(installed) {
+		return fmt.Errorf("it holds %d bytes, the image has %d", len(installed), len(image))
+	}
+	for i := range image {
+		excused := func() bool {
+			for _, b := range damaged {
+				if i >= int(b.Offset) && i < int(b.Offset)+b.Size {
+					return true
+				}
+			}
+			return false
+		}
+		if image[i] != installed[i] && !excused() {
+			return fmt.Errorf("byte %d is 0x%02x, in the image it is 0x%02x", i, installed[i], image[i])
+		}
+	}
+	return nil
 }
 
 // ask2 asks for an upgrade and waits until it is queued or refused, however often the device has to be looked for.

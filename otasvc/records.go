@@ -58,6 +58,7 @@ type DeviceRecord struct {
 	UpdateAvailable  bool
 	Offer            *Offer
 	Upgrade          *UpgradeRecord // nil: never had one
+	History          []PastUpgrade  // upgrades that have ended, the newest first, at most 10
 }
 
 // UpgradeRecord is one upgrade at one moment.

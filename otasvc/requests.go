@@ -313,10 +313,10 @@ func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 				respond(fail(Failure, op, "%s has no download that could be paused", dev.name()))
 				return
 			}
-			u.Held, u.PausedUntil = true, time.Time{}
-			if d > 0 {
-				u.PausedUntil = now.Add(d)
+			if d <= 0 {
+				d = longPatience // nothing waits for ever
 			}
+			u.Held, u.PausedUntil = true, now.Add(d)
 			s.setVerdict(u)
 			s.happened(s.upgradeEvent(EventDownloadPaused, dev, u))
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })

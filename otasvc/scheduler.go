@@ -195,7 +195,10 @@ func (s *Service) offerTo(d *device, im *cachedImage, now time.Time) {
 	if !s.fire(d, triggerOffered, now) {
 		return
 	}
-	u.runtime.offeredAt, u.runtime.notifications = now, 0
+	u.runtime.offeredAt = now
+	if u.OfferedAt.IsZero() { // another image's turn in between does not count anew
+		u.OfferedAt = now
+	}
 	s.admit(d, im)
 	s.refreshTable() // before the device can have heard of it
 	s.notify(d, now)

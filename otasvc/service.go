@@ -105,6 +105,9 @@ type Service struct {
 	// unavailable is when images that indexes list could not be had, by candidate.
 	unavailable map[string]time.Time
 	dongle      dongleState
+	network     network       // the dongle's
+	away        time.Duration // how long upgrades have not been possible
+	lookedAt    time.Time     // at the clock
 	slot        slot
 	turnover    *turn // a change of turns under way, or nil
 	finish      finish
@@ -141,6 +144,7 @@ func New(o Options) (*Service, error) {
 		s.now = time.Now
 	}
 	s.dongle.watchOnly = o.Policy.WatchOnly
+	s.dongle.goneAt, s.lookedAt = s.now(), s.now()
 	s.inbox.wake = make(chan struct{}, 1)
 	s.pressure.begin()
 	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, interval: o.Policy.BlockInterval}
@@ -197,7 +201,7 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 			f()
 		}
 		s.turn(s.now())
-		timer.Reset(s.pause())
+		timer.Reset(s.pause(s.now()))
 	}
 }
 
@@ -252,6 +256,7 @@ func (s *Service) turn(now time.Time) {
 	if !s.settled && now.Sub(s.startedAt) > settleTimeout {
 		s.settle()
 	}
+	s.countAway(now)
 	s.syncTransfers(now)
 	s.expireAsks(now)
 	s.expireUpgrades(now)
@@ -264,14 +269,6 @@ func (s *Service) turn(now time.Time) {
 	s.refreshTable()
 	s.noteHealth()
 	s.flush(now)
-}
-
-// pause is how long the owner may sleep when nothing happens.
-func (s *Service) pause() time.Duration {
-	if len(s.asks) > 0 || len(s.strays) > 0 || s.slot.image != nil {
-		return 250 * time.Millisecond
-	}
-	return time.Second
 }
 
 // async runs work on a goroutine of its own and then, on the owner goroutine, what work returned.

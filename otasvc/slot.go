@@ -19,7 +19,9 @@ type slot struct {
 	cleared bool         // a header that fits nobody is in it
 	busy    bool         // a load or a clearing is under way
 	retryAt time.Time
-	since   time.Time // when this image got the slot
+	// refusals counts how often in a row the dongle did not take a header.
+	refusals int
+	since    time.Time // when this image got the slot
 	// generation counts what makes an answer to an earlier load worthless: a reset, a reconnection.
 	generation int
 	// keepUntil holds the header a little after a cancellation, so that the device's next request meets ABORT.
@@ -49,7 +51,9 @@ const slotRetry = 2 * time.Second
 
 // slotLost forgets what the slot holds.
 func (s *Service) slotLost() {
-	s.slot = slot{image: s.slot.image, version: s.slot.version, since: s.slot.since, generation: s.slot.generation + 1}
+	s.slot = slot{
+		image: s.slot.image, version: s.slot.version, since: s.slot.since, generation: s.slot.generation + 1, refusals: s.slot.refusals,
+	}
 	s.infoDirty = true
 }
 
@@ -79,7 +83,7 @@ func (s *Service) loadSlot(im *cachedImage, version uint32, now time.Time) {
 			s.slotRefused("loading the image header", err)
 			return
 		}
-		s.slot.loaded, s.infoDirty = true, true
+		s.slot.loaded, s.slot.refusals, s.infoDirty = true, 0, true
 		s.log.Info("image header loaded", "manufacturerCode", h.ManufacturerCode, "imageType", h.ImageType, "fileVersion", h.FileVersion)
 		size := h.TotalSize
 		s.happened(Event{
@@ -107,7 +111,7 @@ func (s *Service) clearSlot(then func()) {
 			s.slotRefused("clearing the image header", err)
 			return
 		}
-		s.slot.cleared = true
+		s.slot.cleared, s.slot.refusals = true, 0
 		s.dropUnusedImages()
 		if then != nil {
 			then()
@@ -141,6 +145,7 @@ func (s *Service) slotRefused(doing string, err error) {
 		s.log.Error("the dongle's firmware has no OTA server; update the dongle's firmware", "firmware", s.dongle.info.Firmware)
 		return
 	}
+	s.slot.refusals++
 	s.log.Warn(doing+" did not succeed; it is tried again", "err", err)
 	s.slot.retryAt = time.Now().Add(slotRetry)
 }

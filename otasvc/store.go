@@ -27,6 +27,8 @@ type state struct {
 	Registry  library.Registry `json:"registry"`
 	Groups    []*group         `json:"groups,omitempty"`
 	NextGroup uint64           `json:"nextGroup,omitempty"`
+	Network   network          `json:"network,omitzero"` // of the dongle
+	Away      time.Duration    `json:"away,omitempty"`   // how long the dongle has been away
 }
 
 // store writes the state beside the old one, syncs it and renames it into place, on a goroutine of its own. Snapshots
@@ -254,7 +256,7 @@ func writeSynced(path string, data []byte) (err error) {
 
 // snapshot is the state as it is now.
 func (s *Service) snapshot() []byte {
-	st := state{Version: stateVersion, Devices: s.sortedDevices(), Registry: s.registry, NextGroup: s.nextGroup}
+	st := state{Version: stateVersion, Devices: s.sortedDevices(), Registry: s.registry, NextGroup: s.nextGroup, Network: s.network, Away: s.away}
 	for _, g := range s.groups {
 		st.Groups = append(st.Groups, g)
 	}
@@ -270,7 +272,7 @@ func (s *Service) snapshot() []byte {
 // the dongle is even opened: their devices may be asking at this moment.
 func (s *Service) restore(st state) {
 	now := s.now()
-	s.registry, s.nextGroup = st.Registry, st.NextGroup
+	s.registry, s.nextGroup, s.network, s.away = st.Registry, st.NextGroup, st.Network, st.Away
 	for _, g := range st.Groups {
 		s.groups[g.ID] = g
 	}
@@ -288,7 +290,7 @@ func (s *Service) restore(st state) {
 		default:
 			s.active[d.EUID] = d
 			u.steady(now, s.policy.Slice)
-			u.runtime.lastActivity, u.runtime.nextNotify, u.runtime.offeredAt, u.runtime.restoredAt = now, now, now, now
+			u.runtime.lastActivity, u.runtime.nextNotify, u.runtime.offeredAt, u.runtime.restoredAt, u.runtime.applyingSince = now, now, now, now, now
 			s.restoreTransfer(d, u)
 		}
 	}
@@ -303,7 +305,7 @@ func (s *Service) restore(st state) {
 // not move, and takes away what such a change made of them while the service was away: nothing has happened in the
 // future, and no image keeps the slot for longer than a slice. A time that somebody asked for stays what it is.
 func (u *upgrade) steady(now time.Time, slice time.Duration) {
-	for _, t := range []*time.Time{&u.QueuedAt, &u.StartedAt, &u.ApplyingAt} {
+	for _, t := range []*time.Time{&u.QueuedAt, &u.OfferedAt, &u.StartedAt, &u.DownloadedAt, &u.ApplyingAt} {
 		*t = notLater(*t, now)
 	}
 	if until := u.AsideUntil.Sub(now); !u.AsideUntil.IsZero() {

@@ -26,7 +26,7 @@ func (s *Service) suspectSilence(d *device, u *upgrade, now time.Time) {
 	if u.State != Downloading || d.Sleepy || tr == nil || u.key() != s.slot.key() {
 		return
 	}
-	silent := now.Sub(later(u.runtime.lastActivity, u.runtime.graceFrom))
+	silent := now.Sub(later(u.runtime.lastActivity, s.dongle.connectedAt))
 	if silent < suspectAfter {
 		sus.notifyAt = time.Time{}
 		return

@@ -26,7 +26,10 @@ func (s *Service) fire(d *device, t trigger, now time.Time) bool {
 		s.ended(d, u, from, now)
 	case u.State == Queued && t != triggerDue:
 		s.requeued(d, u, t, now)
-	case u.State == Applying || u.State == Downloaded:
+	case u.State == Applying:
+		u.runtime.applyingSince = now
+		s.withdraw(u)
+	case u.State == Downloaded:
 		s.withdraw(u)
 	}
 	return true
@@ -47,7 +50,7 @@ func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 	}
 	u.Attempt++
 	u.StartedAt, u.StartOffset, u.Offset, u.ZCLStatus = time.Time{}, 0, 0, nil
-	u.ApplyingAt, u.WasHeld, u.Verify = time.Time{}, false, verifyProgress{}
+	u.OfferedAt, u.DownloadedAt, u.ApplyingAt, u.WasHeld, u.Verify = time.Time{}, time.Time{}, time.Time{}, false, verifyProgress{}
 	u.runtime = upgradeRuntime{notBefore: now.Add(retryDelay), yieldedAt: u.runtime.yieldedAt}
 	s.log.Warn("an upgrade is tried again", "euid", d.EUID, "attempt", u.Attempt, "of", s.policy.Retries+1)
 }
@@ -81,6 +84,7 @@ func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 	if u.State == Succeeded {
 		u.Offset = u.Size
 	}
+	d.remember(u)
 	name := map[State]EventName{Succeeded: EventUpgradeSucceeded, Failed: EventUpgradeFailed, Cancelled: EventUpgradeCancelled}[u.State]
 	event := s.upgradeEvent(name, d, u)
 	if u.Reason == ReasonNoResponse {

@@ -56,6 +56,7 @@ const (
 	triggerBattery                    // the battery is too low to begin
 	triggerUnavailable                // the image cannot be read from the store any more
 	triggerYield                      // a sleeping device gives the slot to another image
+	triggerDongleLost                 // the dongle never came back, or is another one
 	triggerEnd                        // number of triggers
 )
 
@@ -86,6 +87,8 @@ var steps = func() map[cell]step {
 		{Queued, triggerBattery}:     {next: Failed, reason: ReasonBatteryLow},
 		{Queued, triggerUnavailable}: {next: Failed, reason: ReasonImageInfoNotFound},
 		{Queued, triggerHold}:        {next: Paused},
+		// Nobody knows where the device is.
+		{Queued, triggerSilent}: {next: Failed, reason: ReasonNoResponse, retry: true},
 
 		{Notified, triggerBlock}:  {next: Downloading},
 		{Notified, triggerSilent}: {next: Failed, reason: ReasonNoResponse, retry: true},
@@ -115,6 +118,9 @@ var steps = func() map[cell]step {
 		m[cell{s, triggerMore}] = step{next: Failed, reason: ReasonRequireMoreImages}
 		m[cell{s, triggerNewVersion}] = step{next: Succeeded}
 		m[cell{s, triggerUnavailable}] = step{next: Failed, reason: ReasonImageInfoNotFound}
+	}
+	for _, s := range []State{Queued, Notified, Downloading, Paused, Downloaded, Applying} {
+		m[cell{s, triggerDongleLost}] = step{next: Failed, reason: ReasonDongleLost}
 	}
 	for _, s := range []State{Scheduled, Queued, Notified, Downloading, Paused, Downloaded, Applying} {
 		m[cell{s, triggerCancel}] = step{next: Cancelled, reason: ReasonCancelled}
@@ -151,8 +157,10 @@ type upgrade struct {
 	OldVersion       *uint32        `json:"oldVersion,omitempty"`
 	QueuedAt         time.Time      `json:"queuedAt"`
 	DueAt            time.Time      `json:"dueAt,omitzero"`
-	StartedAt        time.Time      `json:"startedAt,omitzero"` // first block of this attempt
-	EndedAt          time.Time      `json:"endedAt,omitzero"`   // final state
+	OfferedAt        time.Time      `json:"offeredAt,omitzero"`    // first notification of this attempt
+	StartedAt        time.Time      `json:"startedAt,omitzero"`    // first block of this attempt
+	EndedAt          time.Time      `json:"endedAt,omitzero"`      // final state
+	DownloadedAt     time.Time      `json:"downloadedAt,omitzero"` // upgrade end request of this attempt
 	ApplyingAt       time.Time      `json:"applyingAt,omitzero"`
 	Attempt          int            `json:"attempt"`
 	Offset           uint32         `json:"offset,omitempty"`      // bytes that the device has
@@ -194,6 +202,8 @@ type upgradeRuntime struct {
 	nextNotify    time.Time
 	notifiedAt    time.Time
 	offeredAt     time.Time
+	lostSince     time.Time // its network address is not known since then, though the dongle is there
+	applyingSince time.Time // time-out of the installation counts from here
 	yieldedAt     time.Time // stands in the queue since then, having given the slot up
 	awakeUntil    time.Time // the device was heard and listens
 	notBefore     time.Time // a further attempt waits until then
@@ -201,7 +211,6 @@ type upgradeRuntime struct {
 	nextRead      time.Time // next reading of the version while applying
 	reading       bool
 	suspicion     suspicion // of a reset that nobody told of
-	graceFrom     time.Time // time-outs count from here at the earliest: the dongle or the service was away before
 	published     float64   // progress that was told last, percent
 	publishedAt   time.Time
 }
@@ -221,8 +230,11 @@ func (u *upgrade) rate(now time.Time) int {
 		return 0
 	}
 	end := now
-	if !u.ApplyingAt.IsZero() {
-		end = u.ApplyingAt
+	switch {
+	case !u.DownloadedAt.IsZero():
+		end = u.DownloadedAt
+	case u.State.Ended() && !u.runtime.lastActivity.IsZero():
+		end = u.runtime.lastActivity // what came after was silence
 	}
 	d := end.Sub(u.StartedAt).Seconds()
 	if d <= 0 {

@@ -3,6 +3,7 @@ package otasvc_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -38,6 +39,8 @@ type world struct {
 	said        lockedText // what the service logged
 	// wall is how far the clock on the wall was set, in nanoseconds.
 	wall atomic.Int64
+	// unplugged: the dongle's port cannot be opened.
+	unplugged atomic.Bool
 	// drop takes messages of the dongle away before the service sees them.
 	drop atomic.Pointer[func(zigate.Message) bool]
 }
@@ -198,7 +201,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.sink = newRecorder()
-	dongle := zigate.NewDongle(zigate.Options{Dialer: w.sim.Dialer("sim"), Handler: w.handler(), Logger: log})
+	dongle := zigate.NewDongle(zigate.Options{Dialer: cable{w.sim.Dialer("sim"), &w.unplugged}, Handler: w.handler(), Logger: log})
 	w.dongle = dongle
 	ctx, cancel := context.WithCancel(w.t.Context())
 	serviceCtx, cancelService := context.WithCancel(ctx)
@@ -207,6 +210,49 @@ func (w *world) start() {
 	service.Go(func() { _ = w.service.Run(serviceCtx, dongle, w.sink) })
 	w.stop = func() { cancelService(); cancel(); service.Wait(); running.Wait() }
 	w.stopService = func() { cancelService(); service.Wait(); cancel(); running.Wait() }
+}
+
+// cable is the way to the dongle, which can be pulled out.
+type cable struct {
+	zigate.Dialer
+	unplugged *atomic.Bool
+}
+
+var errUnplugged = errors.New("no such device")
+
+func (c cable) Dial(ctx context.Context) (zigate.Port, error) {
+	if c.unplugged.Load() {
+		return nil, errUnplugged
+	}
+	return c.Dialer.Dial(ctx)
+}
+
+// unplug pulls the dongle out; it keeps its power. plug puts it back.
+func (w *world) unplug() {
+	w.unplugged.Store(true)
+	w.sim.Disconnect()
+}
+
+func (w *world) plug() { w.unplugged.Store(false) }
+
+// crash ends the service as kill -9 does, and starts it again a while later: what it had not yet written is gone, and
+// nothing of what it says or does at its end counts.
+func (w *world) crash(away time.Duration) {
+	w.t.Helper()
+	file := filepath.Join(w.dir, "state", "state.json")
+	synctest.Wait()
+	written, err := os.ReadFile(file)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.unplug()
+	w.stop()
+	if err := os.WriteFile(file, written, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	time.Sleep(away)
+	w.plug()
+	w.start()
 }
 
 // command sends a command past the service.
@@ -225,6 +271,7 @@ func (w *world) restart() { w.stop(); w.start() }
 // within waits until cond holds, in fake time.
 func (w *world) within(d time.Duration, what string, cond func() bool) {
 	w.t.Helper()
+	step := max(100*time.Millisecond, d/5000)
 	for deadline := time.Now().Add(d); ; {
 		if !w.real {
 			synctest.Wait()
@@ -235,7 +282,7 @@ func (w *world) within(d time.Duration, what string, cond func() bool) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("not within %v: %s", d, what)
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(step)
 	}
 }
 

@@ -41,6 +41,7 @@ type Dongle struct {
 	lineRandom, airRandom *rand.Rand
 	receiver              zigate.Receiver
 	input                 []byte // received, without the END that would complete a command
+	damaged               bool   // what the receiver reads now was damaged on the line
 	receiveFree, sendFree time.Time
 	payload, frame        []byte // reused for what goes to the host
 	stats                 Stats

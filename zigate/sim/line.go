@@ -160,6 +160,7 @@ func (d *Dongle) receive(p []byte) {
 
 func (d *Dongle) receivePiece(piece []byte) {
 	wait := d.travel(&d.receiveFree, len(piece))
+	damaged := false
 	if f := d.cfg.Faults; f.onLine() {
 		if chance(d.lineRandom, f.LoseToDongle) {
 			d.stats.LineFaults++
@@ -167,15 +168,15 @@ func (d *Dongle) receivePiece(piece []byte) {
 		}
 		if chance(d.lineRandom, f.Corrupt) {
 			d.stats.LineFaults++
-			piece = corrupt(d.lineRandom, piece)
+			piece, damaged = corrupt(d.lineRandom, piece), true
 		}
 	}
 	if wait == 0 {
-		d.feed(piece)
+		d.feed(piece, damaged)
 		return
 	}
 	piece = slices.Clone(piece)
-	d.later(wait, func() { d.feed(piece) })
+	d.later(wait, func() { d.feed(piece, damaged) })
 }
 
 // travel is how long it takes until n bytes are over, behind those that are on their way.
@@ -191,10 +192,11 @@ func (d *Dongle) travel(free *time.Time, n int) time.Duration {
 }
 
 // feed gives bytes to the receiver, and executes the commands in them.
-func (d *Dongle) feed(piece []byte) {
+func (d *Dongle) feed(piece []byte, damaged bool) {
 	if !d.up {
 		return
 	}
+	d.damaged = damaged
 	for _, b := range piece {
 		execute, rejected := d.receiver.Feed(b)
 		if rejected {

@@ -44,6 +44,9 @@ func (d *Dongle) sendBlock(m zigate.BlockSend) uint8 {
 	status := d.sendOTA(m.Target, b)
 	if status == zigate.StatusOK {
 		d.stats.BlocksAnswered++
+		if d.damaged {
+			d.stats.DamagedBlocks = append(d.stats.DamagedBlocks, DamagedBlock{Offset: m.Offset, Size: len(m.Data)})
+		}
 	}
 	return status
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
@@ -15,6 +16,9 @@ type Stats struct {
 	FramesRejected uint64
 	// LineFaults are the frames that Faults lost, damaged, doubled or held back.
 	LineFaults uint64
+	// DamagedBlocks are the image blocks that a damaged frame brought and that went on air all the same: the receiver's
+	// checksum is an XOR, and it takes bytes that are missing from the frame before. A host can do nothing about them.
+	DamagedBlocks []DamagedBlock
 	// OutputLost are the bytes that did not fit the transmit queue of firmware v1.
 	OutputLost uint64
 
@@ -39,6 +43,12 @@ type Stats struct {
 // block request does not fit the loaded header.
 type DefaultResponse struct {
 	Command, Status uint8
+}
+
+// DamagedBlock is the part of an image that a block claimed to be.
+type DamagedBlock struct {
+	Offset uint32
+	Size   int // bytes
 }
 
 // Refusal is a command with the status that refused it.
@@ -82,5 +92,6 @@ func (d *Dongle) Stats() Stats {
 	s.Sent = maps.Clone(s.Sent)
 	s.DefaultResponses = maps.Clone(s.DefaultResponses)
 	s.Refused = maps.Clone(s.Refused)
+	s.DamagedBlocks = slices.Clone(s.DamagedBlocks)
 	return s
 }
