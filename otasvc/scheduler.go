@@ -71,7 +71,7 @@ func (s *Service) waiting(now time.Time) []*device {
 	}
 	slices.SortFunc(list, func(a, b *device) int {
 		return cmp.Or(
-			first(a.Upgrade.urgent(now), b.Upgrade.urgent(now)), first(a.listens(now), b.listens(now)), byQueue(a, b),
+			first(s.urgent(a.Upgrade, now), s.urgent(b.Upgrade, now)), first(a.listens(now), b.listens(now)), byQueue(a, b),
 		)
 	})
 	return list

@@ -11,12 +11,62 @@ import (
 // again: the dongle would refuse it otherwise.
 
 const (
-	// turnGuard is how long before a device asks again the slot is to be taken back.
-	turnGuard = 45 * time.Second
 	// turnPatience is how long the devices have to ask once more and be told to wait. One that does not ask for so long
-	// has stalled, or is gone.
-	turnPatience = maxHold*time.Second + 10*time.Second
+	// has stalled, or is gone. One that is paused asks only every maxHold seconds.
+	turnPatience       = 20 * time.Second
+	turnPatiencePaused = maxHold*time.Second + 10*time.Second
+	// turnMargin is for loading a header, and for a device whose clock runs fast.
+	turnMargin = 3 * time.Second
+	// turnStart is what a download needs besides its blocks: the notification, the query, the end.
+	turnStart = 30 * time.Second
+	// maxTurns is how many others' turns a device is told to wait for at most.
+	maxTurns = 8
 )
+
+// patience is how long putting the downloads under way aside takes at the longest.
+func (s *Service) patience() time.Duration {
+	users := s.slotUsers()
+	if slices.ContainsFunc(users, func(d *device) bool { return d.Upgrade.Held }) {
+		return turnPatiencePaused
+	}
+	return min(turnPatience, max(s.policy.Slice, 5*time.Second)) + 2*s.policy.BlockInterval
+}
+
+// othersTurns is how long those who wait for other images than the loaded one may need, one image after the other: what
+// they have to download at the rate of those who download now, at most a slice for each. A device that is put aside
+// cannot be called back sooner, so a guess that is too long would leave the dongle idle.
+func (s *Service) othersTurns(now time.Time) time.Duration {
+	var rate int
+	users := s.slotUsers()
+	for _, d := range users {
+		rate = max(rate, d.Upgrade.rate(now))
+	}
+	type image struct {
+		devices int
+		bytes   uint32
+	}
+	waiting := map[slotKey]image{}
+	for _, d := range s.waiting(now) {
+		if u := d.Upgrade; u.key() != s.slot.key() {
+			im := waiting[u.key()]
+			waiting[u.key()] = image{im.devices + 1, im.bytes + u.Size - u.Offset}
+		}
+	}
+	var sum time.Duration
+	turns := 0
+	for _, im := range waiting {
+		need := s.policy.Slice
+		if rate > 0 {
+			seconds := float64(im.bytes) / float64(rate) / float64(min(im.devices, max(s.policy.Concurrency, 1)))
+			need = min(need, turnStart+time.Duration(1.25*seconds*float64(time.Second)))
+		}
+		sum += need + s.patience() + turnMargin // for it stands ready before its devices ask again
+		if turns++; turns == maxTurns {
+			break
+		}
+	}
+	return sum
+}
 
 // turn is a change of turns under way: the devices that are being told to wait.
 type turn struct {
@@ -32,8 +82,8 @@ func (t *turn) includes(u *upgrade) bool {
 
 // urgent reports whether a device that was put aside will ask again soon. One that has asked already, and was refused, is
 // not helped by hurry: it waits like any other.
-func (u *upgrade) urgent(now time.Time) bool {
-	return now.Before(u.AsideUntil) && !now.Before(u.AsideUntil.Add(-turnGuard))
+func (s *Service) urgent(u *upgrade, now time.Time) bool {
+	return now.Before(u.AsideUntil) && !now.Before(u.AsideUntil.Add(-s.patience()-turnMargin))
 }
 
 // turnDue reports whether another image than the loaded one is to have its turn now.
@@ -44,7 +94,7 @@ func (s *Service) turnDue(now time.Time) bool {
 			continue
 		}
 		waited := min(now.Sub(u.queuedSince()), now.Sub(s.slot.since))
-		if u.urgent(now) || !now.Before(u.AsideUntil) && waited > s.policy.Slice {
+		if s.urgent(u, now) || !now.Before(u.AsideUntil) && waited > s.policy.Slice {
 			return true
 		}
 	}
@@ -58,7 +108,8 @@ func (s *Service) considerTurn(now time.Time) {
 	if len(users) == 0 || !s.turnDue(now) {
 		return
 	}
-	t := &turn{until: now.Add(s.policy.Slice + turnPatience + 2*turnGuard), latest: now.Add(turnPatience)}
+	patience := s.patience()
+	t := &turn{until: now.Add(patience + s.othersTurns(now) + patience + turnMargin), latest: now.Add(patience)}
 	for _, d := range users {
 		u := d.Upgrade
 		if u.State == Notified && !u.runtime.begun {
@@ -112,6 +163,7 @@ func (s *Service) callBack(now time.Time) {
 		if u.runtime.told {
 			// It asks when its wait is over, not before: until then it is not silent.
 			u.runtime.lastActivity = later(now, u.AsideUntil)
+			s.slot.since = later(s.slot.since, u.AsideUntil) // its turn begins then
 		} else {
 			// It was silent already. What others took does not count, what it had itself does: else devices that are
 			// gone would hand the slot to each other for ever.

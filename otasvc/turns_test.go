@@ -168,3 +168,45 @@ func TestDowngradeAndTheSameVersionAgain(t *testing.T) {
 		}
 	}
 }
+
+// However short the slice, a change of turns never begins before the devices of the turn have asked: the images would
+// change places for ever. Nobody waits much longer than the others need, either.
+func TestShortSlices(t *testing.T) {
+	for _, slice := range []time.Duration{3 * time.Second, 20 * time.Second, 15 * time.Minute} {
+		t.Run(slice.String(), func(t *testing.T) {
+			var devices []sim.DeviceConfig
+			for i := range 4 {
+				d := bulbConfig(zigate.IEEE(0x000b57fffe000000 + uint64(i)))
+				d.ImageType, d.BlockInterval = uint16(0x2200+i%3), 20*time.Millisecond
+				devices = append(devices, d)
+			}
+			inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+				w.policy.Slice = slice
+				w.restart()
+				images := map[uint16][]byte{}
+				for _, d := range devices {
+					w.met(d.IEEE)
+					url, data := w.image(0x117C, d.ImageType, 2, 20_000)
+					images[d.ImageType] = data
+					w.add(d.IEEE, url)
+				}
+				begun := time.Now()
+				for _, d := range devices {
+					w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE)})
+				}
+				for _, d := range devices {
+					if u := w.ended(time.Hour, d.IEEE); u.State != otasvc.Succeeded || u.Attempt != 1 {
+						t.Errorf("%v: %+v", d.IEEE, u)
+					}
+					w.holds(d.IEEE, 2, images[d.ImageType])
+				}
+				if n := w.sim.Stats().BlocksRefused(); n != 0 {
+					t.Errorf("the dongle refused %d blocks", n)
+				}
+				if took := time.Since(begun); took > 5*time.Minute {
+					t.Errorf("it took %v", took)
+				}
+			})
+		})
+	}
+}
