@@ -70,6 +70,11 @@ func (l *Library) readPackaged(ctx context.Context, name string) (content []byte
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+	return fromPackage(b, driver, file, l.options.MaxBytes)
+}
+
+// fromPackage unpacks a file of a driver from its package, if it has at most so many bytes.
+func fromPackage(b []byte, driver, file string, most int64) (content []byte, modified time.Time, err error) {
 	// Each file has this signature in the directory, which is not read before it is known to be bearable.
 	if bytes.Count(b, []byte("PK\x01\x02")) > maxPackageFiles {
 		return nil, time.Time{}, fmt.Errorf("the driver package %s has more than %d files", driver, maxPackageFiles)
@@ -89,12 +94,12 @@ func (l *Library) readPackaged(ctx context.Context, name string) (content []byte
 		return nil, time.Time{}, fmt.Errorf("the driver package %s: %w", driver, err)
 	}
 	defer entry.Close() // it was only read
-	content, err = io.ReadAll(io.LimitReader(entry, l.options.MaxBytes+1))
+	content, err = io.ReadAll(io.LimitReader(entry, most+1))
 	switch {
 	case err != nil:
 		return nil, time.Time{}, fmt.Errorf("the driver package %s: %w", driver, err)
-	case int64(len(content)) > l.options.MaxBytes:
-		return nil, time.Time{}, fmt.Errorf("%w: %s in the driver package %s unpacks to more than %d bytes", ErrTooLarge, file, driver, l.options.MaxBytes)
+	case int64(len(content)) > most:
+		return nil, time.Time{}, fmt.Errorf("%w: %s in the driver package %s unpacks to more than %d bytes", ErrTooLarge, file, driver, most)
 	}
 	return content, r.File[at].Modified, nil
 }
