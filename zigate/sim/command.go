@@ -43,6 +43,9 @@ func done(status uint8) outcome { return outcome{status: status} }
 func (d *Dongle) execute() {
 	t := d.receiver.Type()
 	d.stats.Received[t]++
+	if d.cfg.OnFrame != nil {
+		d.cfg.OnFrame(zigate.ToDongle, zigate.Frame{Type: t, Payload: d.receiver.Payload()})
+	}
 	if t >= firstStorageAnswer && t <= lastStorageAnswer {
 		return
 	}

@@ -34,8 +34,11 @@ type Config struct {
 
 	// OnAir, where set, sees every radio frame when it is sent. It is called by the goroutine of Run and must neither
 	// block nor call back into the Dongle.
-	OnAir  func(AirFrame)
-	Logger *slog.Logger // nil = silent
+	OnAir func(AirFrame)
+	// OnFrame, where set, sees every frame on the line, in the same way: those to the host as they are sent, before
+	// Faults, and the commands that were executed.
+	OnFrame func(zigate.Direction, zigate.Frame)
+	Logger  *slog.Logger // nil = silent
 }
 
 // AirFrame is one radio frame between the dongle and a device: the APS layer's view, with the ZCL or ZDP frame as

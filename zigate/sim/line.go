@@ -217,6 +217,9 @@ func (d *Dongle) send(m zigate.Message, lqi uint8) {
 	}
 	d.frame = zigate.AppendFrame(d.frame[:0], t, d.payload)
 	d.stats.Sent[t]++
+	if d.cfg.OnFrame != nil {
+		d.cfg.OnFrame(zigate.FromDongle, zigate.Frame{Type: t, Payload: d.payload})
+	}
 	frame := d.frame
 
 	// Firmware v1 discards what does not fit its transmit queue, in the middle of a frame; v2 waits.
