@@ -244,6 +244,9 @@ func (c *conn) write(wire []byte, cmd *command) error {
 	default:
 	}
 	c.expect(wire, cmd)
+	if tracer := c.d.tracer.Load(); tracer != nil {
+		c.trace(*tracer, wire)
+	}
 	for rest := wire; len(rest) > 0; {
 		n, err := c.port.Write(rest)
 		if err != nil {
@@ -253,9 +256,6 @@ func (c *conn) write(wire []byte, cmd *command) error {
 			return fmt.Errorf("writing: %w", io.ErrShortWrite)
 		}
 		rest = rest[n:]
-	}
-	if tracer := c.d.tracer.Load(); tracer != nil {
-		c.trace(*tracer, wire)
 	}
 	return nil
 }

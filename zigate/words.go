@@ -83,7 +83,7 @@ func fieldWords(words []string, v reflect.Value) []string {
 		switch {
 		case field.Anonymous:
 			words = fieldWords(words, value)
-		case field.Name == "Kind" || value.Kind() == reflect.Bool && !value.Bool():
+		case field.Name == "Kind", value.IsZero() && leftOut(field.Name, value.Kind()):
 		default:
 			words = append(words, fieldName(field.Name)+valueWords(field.Name, value))
 		}
@@ -91,8 +91,16 @@ func fieldWords(words []string, v reflect.Value) []string {
 	return words
 }
 
+// leftOut tells which fields say nothing when they are zero: flags that are not set, and what they would announce.
+func leftOut(name string, kind reflect.Kind) bool {
+	return kind == reflect.Bool || kind == reflect.Slice || name == "Announced" || strings.HasSuffix(name, "IEEE")
+}
+
 // fieldName is a name in words: "FileVersion" is "file version", "APSSequence" "APS sequence".
 func fieldName(name string) string {
+	if name == "IDs" {
+		return name
+	}
 	var b strings.Builder
 	runes := []rune(name)
 	for i, r := range runes {

@@ -44,6 +44,7 @@ type app struct {
 	bridge  *bridge.Bridge
 	births  *bridge.Births // nil: no discovery
 	frames  *bridge.Frames // nil: frames are not published
+	trace   *traceFile     // nil: they are not written to a file
 	http    *httpapi.Server
 	ready   chan struct{}
 	logger  *logger
@@ -132,7 +133,7 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 	}
 	if cfg.MQTT.Frames {
 		a.frames = bridge.NewFrames(topics, a.client, log)
-		a.dongle.TraceTo(a.frames.Trace)
+		a.traceTo(nil)
 	}
 	feed := bridge.NewFeed()
 	bridgeOptions := bridge.Options{
@@ -211,6 +212,19 @@ func (a *app) supervise(ctx context.Context) error {
 	return s.Run(ctx)
 }
 
+// traceTo hands the dongle's frames to whoever wants them: MQTT, and the file, which may be nil.
+func (a *app) traceTo(file *traceFile) {
+	a.trace = file
+	a.dongle.TraceTo(func(dir zigate.Direction, f zigate.Frame) {
+		if a.frames != nil {
+			a.frames.Trace(dir, f)
+		}
+		if file != nil {
+			file.Trace(dir, f)
+		}
+	})
+}
+
 // taskFunc makes a task of a function.
 type taskFunc func(ctx context.Context) error
 
@@ -244,6 +258,9 @@ func (a *app) Run(ctx context.Context) error {
 	stages := [][]task{base, {a.client}}
 	if a.frames != nil {
 		stages = append(stages, []task{a.frames})
+	}
+	if a.trace != nil {
+		stages = append(stages, []task{a.trace})
 	}
 	return runStages(ctx, append(append(stages, dongle...), work)...)
 }
@@ -292,7 +309,8 @@ func (a *app) httpAddr() string {
 
 // serve runs the service.
 func serve(ctx context.Context, c call) error {
-	if err := noArguments(c); err != nil {
+	trace, err := serveArguments(c.args)
+	if err != nil {
 		return err
 	}
 	cfg, err := loadConfig(c)
@@ -304,6 +322,13 @@ func serve(ctx context.Context, c call) error {
 	a, err := newApp(cfg, log, nil)
 	if err != nil {
 		return err
+	}
+	if trace != "" {
+		file, err := newTraceFile(trace)
+		if err != nil {
+			return err
+		}
+		a.traceTo(file)
 	}
 	a.supervisor = newSupervisor(c.environ)
 	err = a.Run(ctx)

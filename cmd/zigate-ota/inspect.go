@@ -20,7 +20,7 @@ import (
 // maxInspected is the largest file that is looked at, in bytes: far more than any image, far less than memory.
 const maxInspected = 64 << 20
 
-// inspect tells what images are, and what of them was verified. It fails when something is wrong with one of them.
+// inspect tells what images are, and what of them was verified, and traces of frames in words. It fails when something is wrong with one of them.
 func inspect(ctx context.Context, c call) error {
 	asJSON, names, err := inspectArguments(c.args)
 	if err != nil {
@@ -92,6 +92,7 @@ type inspection struct {
 	Elements []inspectedElement `json:"elements"` // never null, nor are the next two
 	Warnings []string           `json:"warnings"`
 	Checks   []otafile.Check    `json:"checks"`
+	Frames   []inspectedFrame   `json:"frames,omitempty"` // of a trace of ZiGate frames
 
 	err error
 }
@@ -144,6 +145,9 @@ func inspectOne(ctx context.Context, environ []string, name string) inspection {
 		return r.failed(err)
 	}
 	r.Download = inspectDownload(b)
+	if isTrace(b) {
+		return r.readTrace(b)
+	}
 	f, err := otafile.Parse(b)
 	if err != nil {
 		return r.failed(err)

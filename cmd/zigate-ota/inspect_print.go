@@ -20,6 +20,10 @@ func (r *inspection) print(w io.Writer) {
 	if d := r.Download; d != nil {
 		row("file", "%d bytes, SHA-256 %s", d.Size, d.SHA256)
 	}
+	if r.Frames != nil {
+		r.printTrace(w)
+		return
+	}
 	if r.Image == nil {
 		row("result", "%s", r.Error)
 		return

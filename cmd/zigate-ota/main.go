@@ -44,6 +44,7 @@ type command struct {
 	name, arguments, summary string
 	run                      func(ctx context.Context, c call) error
 	help                     func(w io.Writer) // nil: there is no more to know than the above
+	more                     func(w io.Writer) // what its flags mean; nil: they need no word
 	hidden                   bool              // for other programs; stands in no help
 }
 
@@ -56,10 +57,10 @@ type call struct {
 
 func commands() []command {
 	return append([]command{
-		{name: "serve", summary: "run the service (the default)", run: serve},
+		{name: "serve", arguments: "[--trace FILE]", summary: "run the service (the default); --trace keeps the dongle's frames, for inspect", run: serve},
 		{name: "demo", arguments: "[--once] [--image FILE|URL] [--speed N]", summary: "a whole upgrade with a simulated dongle, to look at", run: demo},
-		{name: "inspect", arguments: "[--json] FILE|URL...", summary: "what an image is, and what of it was verified; exit code 1 where something is wrong", run: inspect},
-		{name: "sim", arguments: "--tcp ADDR | --pty PATH [--speed N] [--devices N] [--firmware VERSION]", summary: "a simulated dongle for other software", run: simulate},
+		{name: "inspect", arguments: "[--json] FILE|URL...", summary: "what an image is and what was verified, or a trace; exit code 1 where that is wrong", run: inspect},
+		{name: "sim", arguments: simArguments, summary: "a simulated dongle for other software", run: simulate, more: simHelp},
 		{name: "healthcheck", summary: "ask the running service whether it is well; exit code 0 if so", run: healthcheck},
 		{name: "config", arguments: "[--example]", summary: "print the configuration in force, secrets masked", run: printConfig},
 		{name: "version", summary: "print the version", run: printVersion},
@@ -144,6 +145,9 @@ func (c *command) usage(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "zigate-ota %s: %s.\n\nUsage: zigate-ota %s\n", c.name, c.summary, strings.TrimSpace(c.name+" "+c.arguments))
+	if c.more != nil {
+		c.more(w)
+	}
 }
 
 // noArguments refuses arguments that a subcommand does not take.

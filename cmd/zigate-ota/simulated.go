@@ -45,8 +45,13 @@ func manyDevices(n int) []sim.DeviceConfig {
 
 // newSimulation is a simulated dongle with these devices; speed 1 is the real radio's pace.
 func newSimulation(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) *sim.Dongle {
-	return sim.New(sim.Config{
+	return sim.New(simulationConfig(devices, speed, firmware))
+}
+
+// simulationConfig is the configuration of newSimulation's dongle.
+func simulationConfig(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) sim.Config {
+	return sim.Config{
 		Firmware: firmware, IEEE: zigate.IEEE(0x00158d0001020304), PANID: 0x1234, Channel: 15, Seed: 1, Speed: speed,
 		Devices: devices,
-	})
+	}
 }

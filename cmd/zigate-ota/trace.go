@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// traceFile is a file that frames are written to.
+type traceFile struct {
+	*zigate.TraceWriter
+	file *os.File
+}
+
+// newTraceFile makes the file anew. It is for its owner alone: images and network addresses pass through it.
+func newTraceFile(path string) (*traceFile, error) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the trace: %w; choose another file with --trace", err)
+	}
+	return &traceFile{TraceWriter: zigate.NewTraceWriter(file), file: file}, nil
+}
+
+// Run writes until ctx is done, and closes the file.
+func (t *traceFile) Run(ctx context.Context) error {
+	return errors.Join(t.TraceWriter.Run(ctx), t.file.Close())
+}
+
+// serveArguments are the arguments of serve: the file for the trace, or nothing.
+func serveArguments(args []string) (trace string, err error) {
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&trace, "trace", "", "file to write the dongle's frames to")
+	if err := flags.Parse(args); err != nil {
+		return "", fmt.Errorf("%w: %v; there is --trace FILE", errUsage, err)
+	}
+	return trace, noArguments(call{args: flags.Args()})
+}
+
+// inspectedFrame is a frame of a trace.
+type inspectedFrame struct {
+	Time      time.Time `json:"time"`
+	Direction string    `json:"direction"` // received from the dongle, or sent to it
+	Type      string    `json:"type"`
+	Words     string    `json:"words"`
+	Payload   string    `json:"payload"` // hexadecimal
+}
+
+func isTrace(b []byte) bool { return bytes.HasPrefix(b, []byte(zigate.TraceHeader)) }
+
+// readTrace reads what is in a trace. A line that cannot be read makes it wrong, and hides no other.
+func (r inspection) readTrace(b []byte) inspection {
+	r.Frames = []inspectedFrame{}
+	reader, err := zigate.NewTraceReader(bytes.NewReader(b))
+	if err != nil {
+		return r.failed(err)
+	}
+	r.OK = true
+	for {
+		f, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return r
+		}
+		if err != nil {
+			r.OK = false
+			r.Warnings = append(r.Warnings, err.Error())
+			if r.Error == "" {
+				r = r.failed(err)
+			}
+			continue
+		}
+		r.Frames = append(r.Frames, inspectedFrame{
+			Time: f.Time, Direction: f.Direction.String(), Type: f.Frame.Type.String(), Words: f.Frame.Words(f.Direction),
+			Payload: fmt.Sprintf("%x", f.Frame.Payload),
+		})
+	}
+}
+
+// printTrace writes the frames for people, with the time since the first.
+func (r *inspection) printTrace(w io.Writer) {
+	for _, f := range r.Frames {
+		arrow := "->" // to the dongle
+		if f.Direction == zigate.FromDongle.String() {
+			arrow = "<-"
+		}
+		fmt.Fprintf(w, "  %s %s %s %s\n", f.Time.Format("15:04:05.000000"), arrow, f.Type, f.Words)
+	}
+	for _, warning := range r.Warnings {
+		fmt.Fprintf(w, "  %s\n", warning)
+	}
+	fmt.Fprintf(w, "  a trace of %s\n", counted(len(r.Frames), "frame", "frames"))
+}
