@@ -129,6 +129,12 @@ func (l *lockedText) Write(b []byte) (int, error) {
 	return l.text.Write(b)
 }
 
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 func (l *lockedText) has(words string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

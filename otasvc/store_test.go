@@ -1,0 +1,337 @@
+package otasvc_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+func (w *world) stateFile() string { return filepath.Join(w.dir, "state", "state.json") }
+
+// keptUpgrade is what the state file says of a device's upgrade.
+func (w *world) keptUpgrade(e zigate.IEEE) (state otasvc.State, version uint32) {
+	w.t.Helper()
+	data, err := os.ReadFile(w.stateFile())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var file struct {
+		Devices []struct {
+			EUID           zigate.IEEE
+			CurrentVersion uint32
+			Upgrade        *struct{ State otasvc.State }
+		}
+	}
+	if err := json.Unmarshal(data, &file); err != nil {
+		w.t.Fatalf("the state is not whole: %v", err)
+	}
+	for _, d := range file.Devices {
+		if d.EUID == e && d.Upgrade != nil {
+			return d.Upgrade.State, d.CurrentVersion
+		}
+	}
+	return "", 0
+}
+
+// mounted puts a small disk where the state is.
+func (w *world) mounted(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS != "linux" || os.Getuid() != 0 {
+		t.Skip("only root on Linux can mount a disk")
+	}
+	dir := filepath.Dir(w.stateFile())
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("a disk cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A disk that is full, or that turned read-only as worn memory cards do, in the middle of an upgrade: it is told, the
+// upgrade goes on and is answered, what is on the disk stays whole, and all is kept once there is room.
+func TestDiskTrouble(t *testing.T) {
+	tests := map[string]struct{ spoil, mend func(dir string) error }{
+		"full": {
+			func(dir string) error {
+				f, err := os.Create(dir + "/filler")
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				for err == nil {
+					_, err = f.Write(make([]byte, 4096))
+				}
+				return nil
+			},
+			func(dir string) error { return os.Remove(dir + "/filler") },
+		},
+		"read-only": {
+			func(dir string) error {
+				return syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, "size=64k")
+			},
+			func(dir string) error {
+				return syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64k")
+			},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{t: t, dir: dir, policy: defaultPolicy()}
+				if err := os.MkdirAll(filepath.Dir(w.stateFile()), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				w.mounted(t)
+				w.run(sim.Config{Speed: 1, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+					url, data := w.image(0x117C, 0x2201, 2, 20_000)
+					w.met(bulb)
+					w.add(bulb, url)
+					w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: otasvc.Ticket(`"mine"`)})
+					w.within(time.Minute, "kept", func() bool { state, _ := w.keptUpgrade(bulb); return state == otasvc.Downloading })
+					if err := tt.spoil(filepath.Dir(w.stateFile())); err != nil {
+						t.Fatal(err)
+					}
+					if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+						t.Errorf("%s %s", u.State, u.Reason)
+					}
+					w.holds(bulb, 2, data)
+					w.within(time.Minute, "final answer", func() bool { return len(w.sink.final("mine")) == 1 })
+					time.Sleep(time.Hour)
+					if err := w.service.StoreHealth(); err == nil {
+						t.Error("the disk is well")
+					}
+					if state, version := w.keptUpgrade(bulb); state != otasvc.Downloading || version != 1 {
+						t.Errorf("the disk has %s, version %d", state, version)
+					}
+					if n := strings.Count(w.said.String(), "the state cannot be written"); n != 1 {
+						t.Errorf("told %d times", n)
+					}
+					if err := tt.mend(filepath.Dir(w.stateFile())); err != nil {
+						t.Fatal(err)
+					}
+					w.within(time.Minute, "kept", func() bool { state, version := w.keptUpgrade(bulb); return state == otasvc.Succeeded && version == 2 })
+					if err := w.service.StoreHealth(); err != nil {
+						t.Error(err)
+					}
+					if left, _ := filepath.Glob(w.stateFile() + "?*"); len(left) > 0 {
+						t.Errorf("left behind: %s", left)
+					}
+				})
+			})
+		})
+	}
+}
+
+// A service that cannot write from the beginning works all the same, and stops in time.
+func TestDiskIsNeverWritable(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		w.stop()
+		if err := os.RemoveAll(filepath.Dir(w.stateFile())); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		if err := os.WriteFile(w.stateFile()+".new", nil, 0o600); err != nil { // the name is taken, by what is no file
+			t.Fatal(err)
+		}
+		if err := os.Remove(w.stateFile() + ".new"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(w.stateFile()+".new/full", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		url, data := w.image(0x117C, 0x2201, 2, 5_000)
+		w.met(bulb)
+		w.add(bulb, url)
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+			t.Errorf("%s %s", u.State, u.Reason)
+		}
+		w.holds(bulb, 2, data)
+		began := time.Now()
+		w.stopService()
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("took %v to stop", took)
+		}
+		w.start()
+	})
+}
+
+// A state file that cannot be understood is set aside, under another name and whole, is told, and the service starts.
+func TestUnreadableState(t *testing.T) {
+	tests := map[string]string{
+		"empty":           "",
+		"cut":             `{"version":1,"devices":[{"euid":"0x000b57fffec6a5b2"`,
+		"zeros":           strings.Repeat("\x00", 4096),
+		"of the future":   `{"version":99,"devices":[]}`,
+		"of no version":   `{"devices":[]}`,
+		"of another kind": `[1,2,3]`,
+		"null device":     `{"version":1,"devices":[null]}`,
+		"null group":      `{"version":1,"devices":[],"groups":[null]}`,
+		"no address":      `{"version":1,"devices":[{"euid":"bulb"}]}`,
+	}
+	for name, content := range tests {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+				w.stop()
+				if err := os.WriteFile(w.stateFile(), []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				w.start()
+				w.met(bulb)
+				aside, _ := filepath.Glob(w.stateFile() + ".unreadable-*")
+				if len(aside) != 1 {
+					t.Fatalf("set aside: %q", aside)
+				}
+				if got, err := os.ReadFile(aside[0]); err != nil || string(got) != content {
+					t.Errorf("%v %q", err, got)
+				}
+				if said := w.said.String(); !strings.Contains(said, "the state file cannot be read") || !strings.Contains(said, aside[0]) {
+					t.Errorf("said %s", said)
+				}
+				w.restart()
+				if aside, _ = filepath.Glob(w.stateFile() + ".unreadable-*"); len(aside) != 1 {
+					t.Errorf("set aside again: %q", aside)
+				}
+			})
+		})
+	}
+}
+
+// A state file that can be neither read nor set aside is not overwritten.
+func TestUnreadableStateStays(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "state.json")
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, dir: dir}
+		if err := os.Mkdir(filepath.Join(dir, "state"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file, w.stateFile()); err != nil {
+			t.Fatal(err)
+		}
+		w.mounted(t)
+		if err := os.WriteFile(w.stateFile(), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		remount := func(flags uintptr) {
+			if err := syscall.Mount("tmpfs", filepath.Dir(w.stateFile()), "tmpfs", syscall.MS_REMOUNT|flags, "size=64k"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		remount(syscall.MS_RDONLY)
+		w.policy = defaultPolicy()
+		w.run(sim.Config{Speed: 1, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+			w.met(bulb)
+			time.Sleep(time.Minute)
+			if err := w.service.StoreHealth(); err == nil {
+				t.Error("the disk is well")
+			}
+			remount(0)
+			time.Sleep(time.Minute)
+			aside, _ := filepath.Glob(w.stateFile() + ".unreadable-*")
+			if len(aside) != 1 {
+				t.Fatalf("set aside: %q", aside)
+			}
+			if got, err := os.ReadFile(aside[0]); err != nil || string(got) != "{" {
+				t.Errorf("%v %q", err, got)
+			}
+			if err := w.service.StoreHealth(); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+}
+
+// The state file of version 1, as its first release wrote it, in the middle of an upgrade: what is in it is known again.
+func TestStateOfVersion1(t *testing.T) {
+	stored, err := os.ReadFile("testdata/state.v1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb), plugConfig()}}, func(w *world) {
+		w.stop()
+		if err := os.WriteFile(w.stateFile(), stored, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, data := w.image(0x117C, 0x2201, 2, 20_000)
+		lib, err := library.Open(library.Options{Dir: filepath.Join(w.dir, "images"), Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := lib.Fetch(w.t.Context(), library.Request{URL: "file://" + filepath.Join(w.dir, "images", "117c-2201-00000002-20000.ota")}); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+			t.Errorf("%s %s", u.State, u.Reason)
+		}
+		w.holds(bulb, 2, data)
+		if n := len(w.sink.final("stored")); n != 1 {
+			t.Errorf("%d final answers", n)
+		}
+		if diff := cmp.Diff("Kitchen bulb", w.sink.device(bulb).Name); diff != "" {
+			t.Error(diff)
+		}
+		if u := w.sink.device(plug).Upgrade; u == nil || u.State != otasvc.Scheduled {
+			t.Errorf("the plug: %+v", u)
+		}
+		if diff := cmp.Diff(2, len(w.sink.images)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// Where nothing happens, nothing is written: memory cards wear out. During an upgrade it is a write now and then.
+func TestStateIsWrittenRarely(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		writes := func(d time.Duration) int {
+			n, before := 0, ""
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+				info, err := os.Stat(w.stateFile())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if now := fmt.Sprint(info.Sys().(*syscall.Stat_t).Ino, info.ModTime()); now != before {
+					n, before = n+1, now
+				}
+			}
+			return n - 1
+		}
+		w.met(bulb)
+		time.Sleep(time.Hour)
+		if n := writes(24 * time.Hour); n > 0 {
+			t.Errorf("%d writes on a quiet day", n)
+		}
+		url, _ := w.image(0x117C, 0x2201, 2, 200_000)
+		w.add(bulb, url)
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		if n := writes(time.Hour); n > 30 {
+			t.Errorf("%d writes for an upgrade", n)
+		}
+		if u := w.ended(time.Second, bulb); u.State != otasvc.Succeeded {
+			t.Errorf("%s %s", u.State, u.Reason)
+		}
+	})
+}
