@@ -2,8 +2,6 @@ package otasvc_test
 
 import (
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -16,29 +14,14 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// long reports whether tests are to take the time of a thousand restarts or a day; otherwise they take a tenth of it.
-func long() bool { return os.Getenv("ZIGATE_OTA_TEST_LONG") != "" }
+// atLength reports whether tests are to take the time of a thousand restarts or a day; otherwise they take a tenth of it.
+func atLength() bool { return os.Getenv("ZIGATE_OTA_TEST_LONG") != "" }
 
-// crash ends the service as a power cut does: what it would still have written is not there afterwards.
-func (w *world) crash() {
-	w.t.Helper()
-	kept, err := os.ReadFile(w.stateFile())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		w.t.Fatal(err)
-	}
-	w.stop()
-	if kept == nil {
-		_ = os.Remove(w.stateFile())
-	} else if err := os.WriteFile(w.stateFile(), kept, 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// A thousand restarts (without ZIGATE_OTA_TEST_LONG a hundred), clean stops and crashes, while devices download: whenever it is looked at the state is whole, the
-// downloads go on where they were, and each upgrade succeeds once and is answered.
+// A thousand restarts (without ZIGATE_OTA_TEST_LONG a hundred), clean stops and crashes, while devices download: whenever
+// it is looked at the state is whole, the downloads go on where they were, and each upgrade succeeds and is answered.
 func TestRestarts(t *testing.T) {
 	restarts := 100
-	if long() {
+	if atLength() {
 		restarts = 1000
 	}
 	bulbs := []zigate.IEEE{0x000b57fffec6a5b2, 0x000b57fffec6a5b3, 0x000b57fffec6a5b4}
@@ -66,10 +49,9 @@ func TestRestarts(t *testing.T) {
 		for n := range restarts {
 			time.Sleep(time.Duration(random.Int64N(int64(4 * time.Second))))
 			synctest.Wait()
-			if n%3 == 0 {
+			clean := n%3 == 0
+			if clean {
 				w.stopService()
-			} else {
-				w.crash()
 			}
 			kept, err := os.ReadFile(w.stateFile())
 			if err != nil || !json.Valid(kept) {
@@ -78,7 +60,11 @@ func TestRestarts(t *testing.T) {
 			for _, e := range bulbs {
 				answered[e] += len(w.sink.final(e.String()))
 			}
-			w.start()
+			if clean {
+				w.start()
+			} else {
+				w.crash(0)
+			}
 			if n < restarts-50 && answered[bulbs[0]] > 0 && answered[bulbs[1]] > 0 && answered[bulbs[2]] > 0 {
 				version++
 				upgrades++
@@ -110,7 +96,7 @@ func TestRestarts(t *testing.T) {
 // A day of upgrades (without ZIGATE_OTA_TEST_LONG five hours), one after the other: memory and goroutines stay where they were after the first.
 func TestDayIsFlat(t *testing.T) {
 	day, first := 5*time.Hour, 90*time.Minute
-	if long() {
+	if atLength() {
 		day, first = 24*time.Hour, 4*time.Hour
 	}
 	devices := []sim.DeviceConfig{bulbConfig(bulb), plugConfig()}
