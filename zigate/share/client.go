@@ -37,16 +37,17 @@ type client struct {
 	unsent chan struct{} // there is something in out
 
 	// Of the hub's goroutine.
-	waiting   []*request
+	waiting   []*command
 	mode      zigate.RawMode
 	sum       int // see lens.view
 	heartbeat bool
 	cut       bool
 	gone      bool
+	warned    bool // that its OTA commands are not passed on
 }
 
-// request is a command of a client.
-type request struct {
+// command is one of a client's.
+type command struct {
 	typ     zigate.MsgType
 	wire    []byte // as the client has sent it, unless it needs completion
 	payload []byte
@@ -152,7 +153,7 @@ func newEar(maxPayload int) *ear {
 const startByte = 0x01
 
 // hear takes one byte and returns a command when one is to be executed.
-func (e *ear) hear(b byte) *request {
+func (e *ear) hear(b byte) *command {
 	if b == startByte {
 		e.raw = e.raw[:0]
 	}
@@ -163,7 +164,7 @@ func (e *ear) hear(b byte) *request {
 	if !execute {
 		return nil
 	}
-	r := &request{typ: e.receiver.Type(), payload: slices.Clone(e.receiver.Payload())}
+	r := &command{typ: e.receiver.Type(), payload: slices.Clone(e.receiver.Payload())}
 	if full := e.complete(r); full == nil && e.receiver.Whole() && e.raw[len(e.raw)-1] == b {
 		r.wire = slices.Clone(e.raw)
 	} else {
@@ -177,7 +178,7 @@ func (e *ear) hear(b byte) *request {
 
 // complete is the payload of a command that lacks fields: firmware reads them all the same, from what earlier commands
 // have left in its buffer, and what that was for this client is here. nil: nothing is missing.
-func (e *ear) complete(r *request) []byte {
+func (e *ear) complete(r *command) []byte {
 	if _, err := zigate.ParseCommand(r.typ, r.payload); !isShort(err) {
 		return nil
 	}

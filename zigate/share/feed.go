@@ -1,7 +1,9 @@
 package share
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -67,7 +69,7 @@ func (c *client) pop() {
 }
 
 // isOTA tells whether a command is about OTA: one of the dongle's own for it, or raw data for its cluster.
-func (r *request) isOTA() bool {
+func (r *command) isOTA() bool {
 	if r.typ == zigate.TypeRawAPS {
 		cluster, ok := rawCluster(r.payload)
 		return ok && cluster == zigate.ClusterOTA
@@ -76,14 +78,19 @@ func (r *request) isOTA() bool {
 }
 
 // refuse answers as the dongle does when it does not know a command.
-func (h *Hub) refuse(c *client, r *request) {
-	h.log.Warn("a program that shares the dongle has sent an OTA command, which is not passed on: upgrades are done here", "client", c.name, "command", r.typ, "name", r.typ.Name())
+func (h *Hub) refuse(c *client, r *command) {
+	level := slog.LevelDebug // some ask every device for its version so
+	if !c.warned {
+		c.warned, level = true, slog.LevelWarn
+	}
+	h.log.Log(context.Background(), level, "a program that shares the dongle has sent an OTA command, which is not passed on: upgrades are done here",
+		"client", c.name, "command", r.typ, "name", r.typ.Name())
 	h.observer.ShareReport(ReportOTACommand)
 	h.deliver(zigate.TypeStatus, h.refusal(r.typ), c.id)
 }
 
 // begin sends a command.
-func (h *Hub) begin(c *client, r *request) {
+func (h *Hub) begin(c *client, r *command) {
 	a := newAsk(c.id, r.typ, r.payload)
 	h.inFlight = true
 	h.current.Store(a)
@@ -114,7 +121,7 @@ func (h *Hub) begin(c *client, r *request) {
 
 // beginRawMode has the dongle run in a mode that shows what this client wants to see, too. The frame goes as it is where
 // that is the same.
-func (h *Hub) beginRawMode(c *client, r *request, a *ask, done func(zigate.Status, error)) {
+func (h *Hub) beginRawMode(c *client, r *command, a *ask, done func(zigate.Status, error)) {
 	wanted := zigate.RawModeOff
 	if len(r.payload) > 0 {
 		wanted = zigate.RawMode(r.payload[0])
@@ -133,7 +140,7 @@ func (h *Hub) beginRawMode(c *client, r *request, a *ask, done func(zigate.Statu
 }
 
 // ended is called when a command has got its status, or will get none.
-func (h *Hub) ended(c *client, r *request, a *ask, err error) {
+func (h *Hub) ended(c *client, r *command, a *ask, err error) {
 	h.inFlight = false
 	h.current.CompareAndSwap(a, nil)
 	switch {
@@ -149,7 +156,7 @@ func (h *Hub) ended(c *client, r *request, a *ask, err error) {
 }
 
 // again puts a command back in its place.
-func (h *Hub) again(c *client, r *request) {
+func (h *Hub) again(c *client, r *command) {
 	select {
 	case c.slots <- struct{}{}:
 	default: // it was given to the client's next command, which the list has room for all the same
@@ -160,7 +167,7 @@ func (h *Hub) again(c *client, r *request) {
 			}
 		}()
 	}
-	c.waiting = append([]*request{r}, c.waiting...)
+	c.waiting = append([]*command{r}, c.waiting...)
 	h.inFlight = true // until the time has come
 	time.AfterFunc(busyWait, func() { h.inbox.post(func() { h.inFlight = false }) })
 }

@@ -285,7 +285,7 @@ func (h *Hub) HandleStatus(f zigate.Frame, s *zigate.Status, asker any, waited b
 
 // HandleFrame is part of zigate.Monitor.
 func (h *Hub) HandleFrame(f zigate.Frame) {
-	if h.router.hideOTA && (f.Type == zigate.TypeImageBlockRequest || f.Type == zigate.TypeUpgradeEndRequest) {
+	if h.router.hideOTA && f.Type == zigate.TypeImageBlockRequest {
 		return
 	}
 	h.pass(f, h.router.frame(f.Type, f.Payload, time.Now()))

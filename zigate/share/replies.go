@@ -1,0 +1,216 @@
+package share
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// How long an answer may take.
+const (
+	localPatience   = 2 * time.Second  // of the dongle itself
+	devicePatience  = 30 * time.Second // sleeping devices answer when they wake
+	confirmPatience = 12 * time.Second // four tries with acknowledgement, and a parent that keeps the frame
+)
+
+// localAsk is a question that the dongle answers itself.
+type localAsk struct {
+	ask *ask
+	at  time.Time
+}
+
+// deviceAsk is a request to a device, whose answers carry its number: the dongle's, or, of raw data, one that the host
+// has made up.
+type deviceAsk struct {
+	ask        *ask
+	at         time.Time
+	zdp        bool // else ZCL
+	sequence   uint8
+	answer     zigate.MsgType // 0: whatever the cluster has
+	cluster    uint16
+	hasCluster bool
+	// What has come. In the hybrid raw mode an answer comes as a frame from the air and as a message.
+	indicated, told bool
+}
+
+func rawAsk(a *ask, now time.Time) deviceAsk {
+	d := deviceAsk{ask: a, at: now, zdp: a.zdp, sequence: a.sequence, cluster: a.cluster, hasCluster: true}
+	if a.zdp {
+		d.answer, _ = zdpMessage(a.cluster | zdpResponse)
+	}
+	return d
+}
+
+// maxRequests is how many requests to devices are remembered.
+const maxRequests = 128
+
+// expect remembers a request.
+func (r *router) expect(d deviceAsk) {
+	for i := range r.requests {
+		// The dongle's own numbers come round after 256 requests: what still waits under this one waits in vain.
+		if old := &r.requests[i]; !d.ask.raw && !old.ask.raw && old.zdp == d.zdp && old.sequence == d.sequence {
+			r.requests = append(r.requests[:i], r.requests[i+1:]...)
+			break
+		}
+	}
+	if len(r.requests) == maxRequests {
+		r.requests = append(r.requests[:0], r.requests[1:]...)
+	}
+	r.requests = append(r.requests, d)
+}
+
+// reply is what a device has answered, as far as it tells whom.
+type reply struct {
+	zdp        bool // else ZCL
+	sequence   uint8
+	typ        zigate.MsgType // of the message, or of the one that the frame becomes; 0: not known
+	addr       uint16
+	hasAddr    bool
+	cluster    uint16 // of the request
+	hasCluster bool
+	indication bool // a frame from the air, else a message
+}
+
+// zclReply reads a message that begins with a ZCL sequence number; those about attributes go on with address 2,
+// endpoint 1, cluster 2.
+func zclReply(t zigate.MsgType, payload []byte) reply {
+	p := reply{sequence: payload[0], typ: t}
+	switch t {
+	case zigate.TypeReadAttribute, zigate.TypeWriteAttribute, typeReportingSet, typeReportingRead:
+		if len(payload) >= 6 {
+			p.addr, p.hasAddr = binary.BigEndian.Uint16(payload[1:]), true
+			p.cluster, p.hasCluster = binary.BigEndian.Uint16(payload[4:]), true
+		}
+	}
+	return p
+}
+
+func (d *deviceAsk) fits(p *reply, now time.Time) bool {
+	switch {
+	case now.Sub(d.at) >= devicePatience, d.zdp != p.zdp, d.sequence != p.sequence:
+		return false
+	case p.hasAddr && d.ask.hasAddr && p.addr != d.ask.addr:
+		return false
+	case p.hasCluster && d.hasCluster && p.cluster != d.cluster:
+		return false
+	case d.answer == 0:
+		return !p.zdp || p.indication
+	case p.typ == zigate.TypeDefaultResponse:
+		return !p.zdp
+	case p.typ == 0: // a command of a cluster
+		return d.answer >= firstGroupAnswer && d.answer <= lastSceneAnswer
+	}
+	return p.typ == d.answer
+}
+
+// Answers that come as commands of their cluster: those of groups and scenes.
+const (
+	firstGroupAnswer zigate.MsgType = 0x8060
+	lastSceneAnswer  zigate.MsgType = 0x80AF
+)
+
+// whose finds the request that is answered. Numbers that hosts make up may be the same as the dongle's, so that several
+// requests can fit: the oldest that has got nothing yet has it, clients' before ours, since we see everything anyway.
+// ZCL answers may come in several messages.
+func (r *router) whose(p reply, now time.Time) (owner int, ok bool) {
+	var first, again *deviceAsk
+	better := func(d, than *deviceAsk) bool {
+		return than == nil || than.ask.owner == ourselves && d.ask.owner != ourselves
+	}
+	for i := range r.requests {
+		d := &r.requests[i]
+		switch {
+		case !d.fits(&p, now):
+		case p.indication && d.indicated || !p.indication && d.told:
+			if !p.zdp && (again == nil || !better(again, d)) {
+				again = d // the latest
+			}
+		case better(d, first):
+			first = d
+		}
+	}
+	if first == nil {
+		first = again
+	}
+	if first == nil {
+		return 0, false
+	}
+	if p.indication {
+		first.indicated = true
+	} else {
+		first.told = true
+	}
+	return first.ask.owner, true
+}
+
+// message finds whom a message of a device answers.
+func (r *router) message(p reply, now time.Time) int {
+	if owner, ok := r.whose(p, now); ok {
+		return owner
+	}
+	return r.unexpected(p.typ)
+}
+
+func (r *router) defaultResponse(payload []byte, now time.Time) int {
+	m, err := zigate.ParseMessage(zigate.TypeDefaultResponse, payload[:max(len(payload)-1, 0)])
+	d, ok := m.(zigate.DefaultResponse)
+	if err != nil || !ok {
+		return everybody
+	}
+	if owner, ok := r.whose(reply{sequence: d.Sequence, typ: zigate.TypeDefaultResponse, cluster: d.Cluster, hasCluster: true}, now); ok {
+		return owner
+	}
+	if d.Cluster == zigate.ClusterOTA {
+		return r.ota()
+	}
+	return everybody
+}
+
+// indication tells whom a frame from the air is for.
+func (r *router) indication(payload []byte, now time.Time) int {
+	m, err := zigate.ParseMessage(zigate.TypeDataIndication, payload[:max(len(payload)-1, 0)])
+	ind, ok := m.(zigate.DataIndication)
+	if err != nil || !ok || len(ind.Payload) == 0 {
+		return everybody
+	}
+	short := ind.SrcAddrMode == zigate.AddrModeShort
+	owner := r.shown(&ind, short, now)
+	zdp := ind.Profile == profileZDP && ind.DstEndpoint == 0
+	if r.real == zigate.RawModeHybrid && short && (!zdp || r.answersZDP) && len(ind.Payload) >= 3 &&
+		ind.Payload[0]&zclNoDefaultResponse == 0 {
+		r.sentTo(ind.SrcAddr, unnamed{owner: hybrid(owner), at: now}) // the default response
+	}
+	return owner
+}
+
+// hybrid makes an owner of what the dongle does in the hybrid raw mode only.
+func hybrid(owner int) int {
+	if owner == ourselves {
+		return ourselves
+	}
+	return owner | onlyHybrid
+}
+
+// shown tells for whom a frame from the air is.
+func (r *router) shown(ind *zigate.DataIndication, short bool, now time.Time) int {
+	p := reply{addr: ind.SrcAddr, hasAddr: short, cluster: ind.Cluster, hasCluster: true, indication: true}
+	if ind.Profile == profileZDP && ind.DstEndpoint == 0 {
+		p.zdp, p.sequence, p.cluster = true, ind.Payload[0], ind.Cluster&^zdpResponse
+		p.typ, _ = zdpMessage(ind.Cluster)
+		if owner, ok := r.whose(p, now); ok && ind.Cluster&zdpResponse != 0 {
+			return owner
+		}
+		return everybody
+	}
+	if h, ok := parseZCL(ind.Payload); ok && h.response() {
+		p.sequence, p.typ = h.sequence, h.message()
+		if owner, ok := r.whose(p, now); ok {
+			return owner
+		}
+	}
+	if ind.Cluster == zigate.ClusterOTA {
+		return r.ota()
+	}
+	return everybody
+}
