@@ -71,6 +71,9 @@ type Subscription struct {
 	Handler MessageHandler
 	// Optional: the service is of use without it, so a broker that denies it is only told about.
 	Optional bool
+	// KeptOnly: what matters is what the broker had kept when the connection began. The subscription
+	// is at QoS 0, so that nothing waits at the broker for it, and ends after a while.
+	KeptOnly bool
 }
 
 // ClientObserver is told what happens on the way to the broker. Its methods must not block.
@@ -199,6 +202,10 @@ func (c *Client) Publish(topic string, payload []byte) {
 	}
 	c.observeOutbox()
 }
+
+// Value returns what a retained topic holds, or is about to hold; false where it was never set, or was
+// cleared and the broker knows that.
+func (c *Client) Value(topic string) ([]byte, bool) { return c.outbox.Value(topic) }
 
 // RepublishAll publishes every retained topic again.
 func (c *Client) RepublishAll() {

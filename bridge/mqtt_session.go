@@ -174,6 +174,9 @@ func (s *mqttSession) subscribe(ctx context.Context) error {
 	filters[status], optional[status] = 0, true
 	for _, sub := range s.client.options.Subscriptions {
 		filters[sub.Filter], optional[sub.Filter] = 2, sub.Optional
+		if sub.KeptOnly {
+			filters[sub.Filter] = 0
+		}
 	}
 	for attempt := 1; ; attempt++ {
 		token := s.paho.SubscribeMultiple(filters, nil).(*mqtt.SubscribeToken)
@@ -225,6 +228,19 @@ func (s *mqttSession) subscribe(ctx context.Context) error {
 			pause.Stop()
 			return nil
 		}
+	}
+}
+
+// unsubscribe ends the subscriptions that are about what was kept: all that comes on them now is what we publish.
+func (s *mqttSession) unsubscribe() {
+	var filters []string
+	for _, sub := range s.client.options.Subscriptions {
+		if sub.KeptOnly {
+			filters = append(filters, sub.Filter)
+		}
+	}
+	if len(filters) > 0 {
+		s.paho.Unsubscribe(filters...) // without it, messages come that nobody looks at
 	}
 }
 
@@ -283,6 +299,7 @@ func (s *mqttSession) publish(ctx context.Context) error {
 			return s.fail(fmt.Errorf("no acknowledgement for %v", mqttAckTimeout))
 		case <-stable.C:
 			s.client.stable()
+			s.unsubscribe()
 		case <-ended:
 			ended = nil
 			timer := time.NewTimer(mqttDrainTimeout)

@@ -121,6 +121,18 @@ func (o *Outbox) Retain(topic string, payload []byte) {
 // Clear removes a retained topic at the broker: Retain with an empty payload.
 func (o *Outbox) Clear(topic string) { o.Retain(topic, nil) }
 
+// Value returns the newest value of a retained topic, empty where it is to be cleared. It is false for a
+// topic that was never set, or whose clearing the broker has acknowledged.
+func (o *Outbox) Value(topic string) ([]byte, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	t := o.topics[topic]
+	if t == nil {
+		return nil, false
+	}
+	return t.value, true
+}
+
 // Publish appends an event or a response. It reports whether the oldest that waits had to be dropped
 // for it.
 func (o *Outbox) Publish(topic string, payload []byte) (dropped bool) {

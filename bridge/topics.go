@@ -25,6 +25,16 @@ func (t Topics) Device(euid zigate.IEEE) string { return string(t) + "/device/" 
 // Update holds the Home Assistant update state of one device, retained.
 func (t Topics) Update(euid zigate.IEEE) string { return t.Device(euid) + "/update" }
 
+// Devices is the filter for what is retained of all devices.
+func (t Topics) Devices() string { return string(t) + "/device/#" }
+
+// ofDevice reports whether a topic is one of the two that are retained of a device.
+func (t Topics) ofDevice(topic string) bool {
+	name, ok := strings.CutPrefix(topic, string(t)+"/device/")
+	euid, err := zigate.ParseIEEE(strings.TrimSuffix(name, "/update"))
+	return ok && err == nil && (topic == t.Device(euid) || topic == t.Update(euid))
+}
+
 // Event is where events of one name go.
 func (t Topics) Event(name otasvc.EventName) string { return string(t) + "/event/" + string(name) }
 

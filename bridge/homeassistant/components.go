@@ -5,6 +5,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
+// componentConnection tells a dongle's document from a device's.
+const componentConnection = "connection"
+
 // stateIdle is what the state sensor of a device shows that never had an upgrade.
 const stateIdle = "idle"
 
@@ -73,7 +76,7 @@ func (o Options) dongleComponents(euid zigate.IEEE) map[string]component {
 		}
 	}
 	return identified(euid, map[string]component{
-		"connection": {
+		componentConnection: {
 			Platform: platformBinarySensor, Name: "Connection", DeviceClass: "connectivity",
 			EntityCategory: categoryDiagnostic, StateTopic: o.info(), ValueTemplate: templateConnected,
 		},

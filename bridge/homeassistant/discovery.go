@@ -43,6 +43,9 @@ func Topic(prefix string, euid zigate.IEEE) string {
 	return prefix + "/device/" + ObjectID(euid) + "/config"
 }
 
+// Topics is the filter for the documents of all devices, those of other programs included.
+func Topics(prefix string) string { return prefix + "/device/+/config" }
+
 // BirthTopic is where Home Assistant says that it has started, with the payload Birth.
 func BirthTopic(prefix string) string { return prefix + "/status" }
 

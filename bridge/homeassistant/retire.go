@@ -2,6 +2,19 @@ package homeassistant
 
 import "encoding/json"
 
+// IsDongle reports whether a document of this program, as it is retained at the broker, is that of a dongle and not of a
+// device behind one.
+func IsDongle(payload []byte) bool {
+	var d struct {
+		Components map[string]any `json:"components"`
+	}
+	if json.Unmarshal(payload, &d) != nil {
+		return false
+	}
+	_, is := d.Components[componentConnection]
+	return is
+}
+
 // Retire is next with a removal for each component that the document published before it had and next has not: its platform
 // alone. Without that Home Assistant keeps the entity, however often it reads documents that do not mention it. previous
 // is the payload of that document as it is retained at the broker, of this or an earlier version of the program.

@@ -43,6 +43,7 @@ type app struct {
 	catalog *library.Catalog
 	bridge  *bridge.Bridge
 	births  *bridge.Births // nil: no discovery
+	left    *bridge.Leftovers
 	frames  *bridge.Frames // nil: frames are not published
 	trace   *traceFile     // nil: they are not written to a file
 	http    *httpapi.Server
@@ -112,6 +113,14 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 			Filter: homeassistant.BirthTopic(cfg.HomeAssistant.Prefix), Handler: a.births.Handle, Optional: true,
 		})
 	}
+	discovered := "" // where discovery documents of an earlier life may be
+	if cfg.HomeAssistant.Discovery {
+		discovered = cfg.HomeAssistant.Prefix
+	}
+	options.Subscriptions = append(options.Subscriptions, bridge.LeftoverSubscriptions(topics, discovered,
+		func(topic string, payload []byte, retained, duplicate bool) {
+			a.left.Handle(topic, payload, retained, duplicate)
+		})...)
 	if cfg.MQTT.Embedded() {
 		a.broker = broker.New(broker.Options{
 			Addr: string(cfg.Broker.Addr), Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(),
@@ -131,6 +140,7 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if a.client, err = bridge.NewClient(options); err != nil {
 		return nil, err
 	}
+	a.left = bridge.NewLeftovers(topics, discovered, a.client)
 	if cfg.MQTT.Frames {
 		a.frames = bridge.NewFrames(topics, a.client, log)
 		a.traceTo(nil)
@@ -251,7 +261,7 @@ func (a *app) Run(ctx context.Context) error {
 		dongle = append(dongle, []task{a.hub})
 	}
 	service := taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, radio, a.bridge) })
-	work := []task{service, a.catalog, a.http, taskFunc(a.announceReady), taskFunc(a.supervise)}
+	work := []task{service, a.left, a.catalog, a.http, taskFunc(a.announceReady), taskFunc(a.supervise)}
 	if a.births != nil {
 		work = append(work, a.births)
 	}
