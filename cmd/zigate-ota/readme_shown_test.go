@@ -93,6 +93,11 @@ var vary = []struct {
 	{regexp.MustCompile(`-p \d+`), "-p PORT"},
 	{regexp.MustCompile(`\[[#.]{30}\] +[0-9.]+ %`), "BAR"},
 	{regexp.MustCompile(`\d+ B/s(, \d+ s left)?`), "SPEED"},
+	{regexp.MustCompile(`^\d\d:\d\d:\d\d  `), "CLOCK  "},
+	{regexp.MustCompile(`after \d+( min \d\d)? s$`), "after SPAN"},
+	{regexp.MustCompile(` +(SEEN|ADDED)( |$)`), " AGO "}, // they are as wide as what stands below
+	{regexp.MustCompile(` +(now|never|\d+ (s|min))( ago)?(  |$)`), " AGO "},
+	{regexp.MustCompile(`/[0-9a-f]{16}/`), "/TOKEN/"},
 	{regexp.MustCompile(`version=\S+`), "version=VERSION"},
 }
 

@@ -42,6 +42,16 @@ var readmeRunners = map[string]string{
 	"./zigate-ota sim --pty /tmp/zigate --speed 10":         bySession,
 	"./zigate-ota sim --tcp 127.0.0.1:9999 --firmware 3.1e": bySession,
 
+	"./zigate-ota sim --tcp 127.0.0.1:9999 --speed 10 --images firmware": byTest + "TestReadmeShell",
+	"ZIGATE_OTA_DONGLE=tcp://127.0.0.1:9999 ./zigate-ota serve":          byTest + "TestReadmeShell",
+	"./zigate-ota events":                       byTest + "TestReadmeShell",
+	"./zigate-ota devices":                      byTest + "TestReadmeShell",
+	"./zigate-ota rename 0x4f4f 'Kitchen bulb'": byTest + "TestReadmeShell",
+	"./zigate-ota add-image 'Kitchen bulb' firmware/TRADFRI-bulb-E27.ota": byTest + "TestReadmeShell",
+	"./zigate-ota images":                 byTest + "TestReadmeShell",
+	"./zigate-ota upgrade 'Kitchen bulb'": byTest + "TestReadmeShell",
+	"./zigate-ota devices 'Kitchen bulb'": byTest + "TestReadmeShell",
+
 	"sudo install zigate-ota /usr/bin/zigate-ota":                                                              byTest + "TestReadmeInstallation",
 	"sudo install -m 644 deploy/systemd/zigate-ota.service /etc/systemd/system/zigate-ota.service":             byTest + "TestReadmeInstallation",
 	"sudo install -D -m 600 config.example.env /etc/zigate-ota/zigate-ota.env":                                 byTest + "TestReadmeInstallation",
@@ -268,6 +278,53 @@ func TestReadmeSession(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The session with the shell's commands alone, from a simulated home to an upgraded device.
+func TestReadmeShell(t *testing.T) {
+	t.Parallel()
+	room := newShellRoom(t, "127.0.0.1:9999", freePort(t), "--speed 10 --images", "--speed 50 --images")
+	broker := freePort(t)
+	room.environ = append(room.environ, "ZIGATE_OTA_HTTP_ADDR="+freePort(t), "ZIGATE_OTA_BROKER_ADDR="+broker)
+	if err := os.Symlink(programPath(t), room.dir+"/zigate-ota"); err != nil {
+		t.Fatal(err)
+	}
+	var events *journal[string]
+	var eventsShown documentCommand
+	for _, c := range commandsOf(t, "README.md") {
+		if readmeRunners[c.line] != byTest+"TestReadmeShell" {
+			continue
+		}
+		switch words := strings.Fields(c.line); {
+		case slices.Contains(words, "sim"), slices.Contains(words, "serve"):
+			awaitShown(t, c.line, c.output, room.start(c.line), 0, room.back.Replace)
+		case slices.Contains(words, "events"):
+			// Its output comes when the commands behind it in the text are run, once it listens.
+			events, eventsShown = room.start(c.line), c
+			client := connected(t, "tcp://"+broker)
+			for len(events.each(func(string) bool { return true })) == 0 {
+				client.Publish("zigate-ota/event/dongleConnected", 1, false, `{"time":"2026-11-21T16:00:00Z"}`).Wait()
+				awaitTick(t)
+			}
+			client.Disconnect(0)
+		default:
+			if c.line == "./zigate-ota devices" { // they have to tell who they are first
+				for strings.Contains(room.run(c.line), " ? ") || strings.Count(room.run(c.line), "\n") < 5 {
+					awaitTick(t)
+				}
+			}
+			expected := &shown{lines: c.output}
+			for line := range strings.Lines(room.run(c.line)) {
+				if !expected.take(strings.TrimSuffix(line, "\n")) {
+					t.Fatalf("%s:\ngot  %swant %s", c.line, line, expected.lines[expected.next])
+				}
+			}
+			if !expected.done() {
+				t.Errorf("%s: did not come: %s", c.line, expected.lines[expected.next:])
+			}
+		}
+	}
+	awaitShown(t, eventsShown.line, eventsShown.output, events, 0, same)
 }
 
 // awaitSubscriber publishes on a topic until it is seen, so that nothing that is published afterwards is missed.

@@ -65,11 +65,7 @@ func serveHere(t *testing.T, speed float64, more ...string) *testService {
 // listen subscribes to everything below the base topic.
 func (s *testService) listen(base string) {
 	s.t.Helper()
-	o := mqtt.NewClientOptions().AddBroker(s.app.brokerURLs()[0]).SetClientID("test").SetAutoReconnect(false)
-	s.client = mqtt.NewClient(o)
-	if token := s.client.Connect(); token.Wait() && token.Error() != nil {
-		s.t.Fatal(token.Error())
-	}
+	s.client = connected(s.t, s.app.brokerURLs()[0])
 	token := s.client.Subscribe(base+"/#", 1, func(_ mqtt.Client, m mqtt.Message) {
 		s.heard.add(message{m.Topic(), string(m.Payload()), m.Retained()})
 	})
@@ -77,6 +73,16 @@ func (s *testService) listen(base string) {
 		s.t.Fatal(token.Error())
 	}
 	s.heard.await(s.t, "online", func(m message) bool { return m.Topic == base+"/status" && m.Payload == "online" })
+}
+
+// connected is a client at a broker.
+func connected(t *testing.T, url string) mqtt.Client {
+	t.Helper()
+	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(url).SetClientID("test").SetAutoReconnect(false))
+	if token := client.Connect(); token.Wait() && token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	return client
 }
 
 // settle waits until the four devices of the simulated home have told everything about themselves.
