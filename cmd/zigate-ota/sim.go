@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -23,7 +24,7 @@ var firmwares = map[string]sim.Firmware{
 }
 
 // simArguments are the flags that most people need; simHelp tells all.
-const simArguments = "--tcp ADDR | --pty PATH [--scenario FILE] [--devices N] [--speed N] [--trace FILE]"
+const simArguments = "--tcp ADDR | --pty PATH [--scenario FILE] [--devices N] [--speed N] [--images DIR]"
 
 // simHelp says what the flags mean.
 func simHelp(w io.Writer) {
@@ -43,13 +44,13 @@ invalidAtEnd, keepsOldVersion, neverReturns and others; see the fields of Device
 
 // simOptions are what the flags of sim say.
 type simOptions struct {
-	tcp, pty, scenario, firmware, trace string
-	devices                             []sim.DeviceConfig
-	count                               int
-	speed                               float64
-	seed                                uint64
-	faults                              sim.Faults
-	lose                                float64 // in either direction
+	tcp, pty, scenario, firmware, trace, images string
+	devices                                     []sim.DeviceConfig
+	count                                       int
+	speed                                       float64
+	seed                                        uint64
+	faults                                      sim.Faults
+	lose                                        float64 // in either direction
 }
 
 func simFlags() (*flag.FlagSet, *simOptions) {
@@ -76,6 +77,7 @@ func simFlags() (*flag.FlagSet, *simOptions) {
 	flags.Float64Var(&o.faults.LoseAir, "lose-air", 0, "`probability` that a radio frame is lost, each time it is tried")
 	flags.DurationVar(&o.faults.ResetEvery, "reset-every", 0, "mean `time` between resets of the dongle")
 	flags.BoolVar(&o.faults.SilentResets, "silent-resets", false, "resets come without a notice")
+	flags.StringVar(&o.images, "images", "", "`folder` to write images to, newer than what the devices run")
 	flags.StringVar(&o.trace, "trace", "", "`file` to write all frames to, for inspect")
 	return flags, o
 }
@@ -170,6 +172,11 @@ func simulate(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
+	if o.images != "" {
+		if err := writeImages(o.images, scenario.Config.Devices); err != nil {
+			return err
+		}
+	}
 	var listener net.Listener
 	if o.tcp != "" {
 		if listener, err = net.Listen("tcp", o.tcp); err != nil {
@@ -202,4 +209,18 @@ func simulate(ctx context.Context, c call) error {
 		})
 	}
 	return tasks.Wait()
+}
+
+// writeImages writes an image for each kind of device into a folder, which is made where there is none.
+func writeImages(dir string, devices []sim.DeviceConfig) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making the folder for the images: %w", err)
+	}
+	for _, d := range devices {
+		image := madeImage(d)
+		if err := os.WriteFile(filepath.Join(dir, image.name), image.file, 0o644); err != nil {
+			return fmt.Errorf("writing an image: %w", err)
+		}
+	}
+	return nil
 }
