@@ -52,7 +52,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 		changed := s.options.Feed.Changed()
 		batch := stream.next()
 		if stream.health == nil {
-			batch = append(batch, stream.pulse(time.Now())...)
+			batch = append(batch, stream.pulse()...)
 		}
 		if len(batch) > 0 {
 			if !send(w, control, batch) {
@@ -69,7 +69,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-changed:
 		case <-look.C:
-			if batch := stream.pulse(time.Now()); len(batch) > 0 && !send(w, control, batch) {
+			if batch := stream.pulse(); len(batch) > 0 && !send(w, control, batch) {
 				return
 			}
 		case <-r.Context().Done():
@@ -117,13 +117,13 @@ type eventStream struct {
 }
 
 // pulse is what the reader has to be told about the service's health, or a sign of life; empty: nothing.
-func (e *eventStream) pulse(now time.Time) []byte {
+func (e *eventStream) pulse() []byte {
 	var b bytes.Buffer
 	if health := jsonOf(e.server.ready()); !bytes.Equal(health, e.health) {
 		e.health = health
 		writeEvent(&b, "health", "", health)
 	} else if e.quiet++; e.quiet >= heartbeatAfter {
-		writeEvent(&b, "heartbeat", "", fmt.Appendf(nil, `{"time":%q}`, now.UTC().Format(time.RFC3339)))
+		writeEvent(&b, "heartbeat", "", timeBody())
 	}
 	if b.Len() > 0 {
 		e.quiet = 0
@@ -160,9 +160,14 @@ func (e *eventStream) next() []byte {
 			writeEvent(&b, string(entry.Kind), "", entry.Payload)
 		}
 	}
-	writeEvent(&b, "ready", e.server.eventID(next), []byte("{}"))
+	writeEvent(&b, "ready", e.server.eventID(next), timeBody())
 	e.seq = &next
 	return b.Bytes()
+}
+
+// timeBody tells the time by this machine's clock, which a reader's may differ from.
+func timeBody() []byte {
+	return fmt.Appendf(nil, `{"time":%q}`, time.Now().UTC().Format(time.RFC3339Nano))
 }
 
 // writeEvent writes one event. Its data is JSON on one line.

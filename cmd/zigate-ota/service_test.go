@@ -25,6 +25,12 @@ type testService struct {
 // serveHere runs a service until the test ends. speed is that of the simulated home.
 func serveHere(t *testing.T, speed float64, more ...string) *testService {
 	t.Helper()
+	return serveHome(t, newSimulation(simulatedDevices(), speed, sim.V1_323), more...)
+}
+
+// serveHome is serveHere with a home of the test's own.
+func serveHome(t *testing.T, home *sim.Dongle, more ...string) *testService {
+	t.Helper()
 	if !slices.ContainsFunc(more, func(m string) bool { return strings.HasPrefix(m, "ZIGATE_OTA_DONGLE=") }) {
 		more = append(more, "ZIGATE_OTA_DONGLE=sim")
 	}
@@ -33,7 +39,7 @@ func serveHere(t *testing.T, speed float64, more ...string) *testService {
 		t.Fatal(err)
 	}
 	log := newLines()
-	a, err := newApp(cfg, newLogger(log, cfg.Log), newSimulation(simulatedDevices(), speed, sim.V1_323))
+	a, err := newApp(cfg, newLogger(log, cfg.Log), home)
 	if err != nil {
 		t.Fatal(err)
 	}

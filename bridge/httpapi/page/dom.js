@@ -1,0 +1,74 @@
+// Small helpers for making and changing elements. Everything that comes from outside becomes text, never markup.
+
+const svgNamespace = "http://www.w3.org/2000/svg";
+
+function fill(element, properties, children) {
+  for (const [name, value] of Object.entries(properties ?? {})) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  for (const child of children.flat()) {
+    if (child !== null && child !== undefined && child !== false) element.append(child);
+  }
+  return element;
+}
+
+// h makes an element: its attributes, listeners as on<event>, and its children, where strings are text.
+export function h(name, properties, ...children) {
+  return fill(document.createElement(name), properties, children);
+}
+
+// s is h for SVG.
+export function s(name, properties, ...children) {
+  return fill(document.createElementNS(svgNamespace, name), properties, children);
+}
+
+// icon is one of the pictures in icons.svg, which tells nothing that is not told in words, too.
+export function icon(name) {
+  return s("svg", { class: "icon", "aria-hidden": "true" }, s("use", { href: `page/icons.svg#${name}` }));
+}
+
+// setText changes an element's text where it is another.
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// setAttribute changes an attribute where it is another; null takes it away.
+export function setAttribute(element, name, value) {
+  if (value === null || value === false) {
+    if (element.hasAttribute(name)) element.removeAttribute(name);
+  } else if (element.getAttribute(name) !== String(value)) {
+    element.setAttribute(name, value);
+  }
+}
+
+// setHidden shows an element or hides it.
+export function setHidden(element, hidden) {
+  if (element.hidden !== hidden) element.hidden = hidden;
+}
+
+// arrange makes the children of a parent these, in this order, and moves no more of them than it has to. What had the
+// focus keeps it.
+export function arrange(parent, wanted) {
+  const focused = parent.contains(document.activeElement) ? document.activeElement : null;
+  const keep = new Set(wanted);
+  for (const child of [...parent.children]) {
+    if (!keep.has(child)) child.remove();
+  }
+  let next = parent.firstElementChild;
+  for (const child of wanted) {
+    if (child === next) next = next.nextElementSibling;
+    else parent.insertBefore(child, next);
+  }
+  if (focused && focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+}
+
+// button is a button with a picture and words. Where it is small, the words are for those who hear them or ask for them.
+export function button(words, picture, onclick, properties = {}) {
+  const { small, ...rest } = properties;
+  if (small) {
+    return h("button", { type: "button", class: "icon-button", "aria-label": words, title: words, onclick, ...rest }, icon(picture));
+  }
+  return h("button", { type: "button", onclick, ...rest }, picture ? icon(picture) : null, h("span", null, words));
+}

@@ -1,0 +1,35 @@
+// What is told once: notes at the edge of the page, and words for screen readers.
+
+import { button, h } from "./dom.js";
+
+const shownFor = 8_000; // ms; what went wrong stays until it is closed
+
+const toasts = document.getElementById("toasts");
+
+// place puts the notes where they can be read and closed: a dialog that is open hides all that is outside of it.
+function place() {
+  const home = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+  if (toasts.parentElement !== home) home.append(toasts);
+}
+
+document.addEventListener("close", place, { capture: true });
+
+// note shows something that has happened: tone is good, bad or calm.
+export function note(text, tone = "calm", action = null) {
+  const close = () => box.remove();
+  const box = h("div", { class: "toast", "data-tone": tone, role: tone === "bad" ? "alert" : "status" },
+    h("p", null, text),
+    action ? h("button", { type: "button", class: "quiet", onclick: () => { close(); action.run(); } }, action.words) : null,
+    button("Close", "cancel", close, { small: true }));
+  toasts.append(box);
+  while (toasts.children.length > 4) toasts.firstElementChild.remove();
+  if (tone !== "bad") setTimeout(close, shownFor);
+  place();
+}
+
+// announce says something to those who hear the page.
+export function announce(text) {
+  const place = document.getElementById("announce");
+  place.append(h("p", null, text));
+  while (place.children.length > 5) place.firstElementChild.remove();
+}

@@ -1,0 +1,153 @@
+// Numbers, times, states and reasons in words for people.
+
+export const versionText = (v) => (v === null || v === undefined ? "unknown" : "0x" + v.toString(16).padStart(8, "0"));
+
+export const hex16 = (v) => (v === null || v === undefined ? "unknown" : "0x" + v.toString(16).padStart(4, "0"));
+
+export function bytesText(n) {
+  if (n === null || n === undefined) return "unknown size";
+  if (n < 1024) return `${n} B`;
+  if (n < 1024 * 1024) return `${(n / 1024).toFixed(n < 10240 ? 1 : 0)} KiB`;
+  return `${(n / 1024 / 1024).toFixed(1)} MiB`;
+}
+
+export const rateText = (n) => (n < 1024 ? `${n} B/s` : `${(n / 1024).toFixed(1)} KiB/s`);
+
+// durationText is a time span in the two units that matter.
+export function durationText(seconds) {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return whole < 600 && whole % 60 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${Math.round(whole / 60)} min`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+}
+
+// agoText is how long ago a time was.
+export function agoText(time, now = Date.now()) {
+  if (!time) return "never";
+  const seconds = (now - Date.parse(time)) / 1000;
+  if (seconds < 10) return "just now";
+  if (seconds < 60) return "less than a minute ago";
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86400)} d ago`;
+}
+
+export const momentText = (time) => new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+export const clockText = (time) => new Date(time).toLocaleTimeString();
+
+export const count = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
+
+const stateWords = {
+  scheduled: "Scheduled", queued: "Waiting", notified: "Offered", downloading: "Downloading", paused: "Paused",
+  downloaded: "Downloaded", applying: "Installing", succeeded: "Upgraded", failed: "Failed", cancelled: "Cancelled",
+};
+
+const stateTones = {
+  scheduled: "wait", queued: "wait", notified: "busy", downloading: "busy", paused: "hold",
+  downloaded: "hold", applying: "busy", succeeded: "good", failed: "bad", cancelled: "calm",
+};
+
+export const stateText = (state) => stateWords[state] ?? state;
+
+// isActive tells whether an upgrade has not ended.
+export const isActive = (upgrade) => Boolean(upgrade) && !["succeeded", "failed", "cancelled"].includes(upgrade.state);
+
+// hasBar tells whether an upgrade has a progress to show.
+export const hasBar = (upgrade) => isActive(upgrade) && upgrade.state !== "scheduled" && upgrade.state !== "queued";
+
+const reasonWords = {
+  upToDate: "It runs this version already.",
+  downgradeRefused: "The image is older than what runs on the device.",
+  alreadyQueued: "It has an upgrade under way already.",
+  imageInfoNotFound: "No image fits this device.",
+  noResponse: "The device never asked for the image. Is it powered, awake and in reach?",
+  stalled: "The device stopped asking for blocks. Check its power and its radio link, then try again.",
+  deviceAborted: "The device gave the download up. Try again, nearer to the dongle if it happens again.",
+  invalidImage: "The device received the whole image and called it invalid. It still runs its old version.",
+  requireMoreImages: "The device needs a further image before it can install this one.",
+  versionUnchanged: "The device restarted into its old version.",
+  notRejoined: "The device was not seen again after the download. Switch it off and on.",
+  cancelled: "It was cancelled.",
+  imageRemoved: "The image was removed while the upgrade was under way.",
+  dongleLost: "The dongle was lost.",
+  canaryFailed: "The first device of this image failed, so this one was not started.",
+  batteryLow: "Its battery is too low.",
+};
+
+export const reasonText = (reason) => reasonWords[reason] ?? reason ?? "";
+
+// condition is what is to be said of a device in a word or two: its upgrade, or whether it needs one.
+export function condition(device) {
+  const upgrade = device.upgrade;
+  if (isActive(upgrade)) return { word: stateText(upgrade.state), tone: stateTones[upgrade.state] };
+  if (upgrade?.state === "failed") return { word: "Failed", tone: "bad" };
+  if (device.updateAvailable) return { word: "Update available", tone: "news" };
+  if (upgrade?.state === "succeeded" && device.currentFileVersion === upgrade.imageVersion) return { word: "Upgraded", tone: "good" };
+  if (upgrade?.state === "cancelled") return { word: "Cancelled", tone: "calm" };
+  if (device.currentFileVersion === null) return { word: "Version unknown", tone: "calm" };
+  return device.image ? { word: "Up to date", tone: "good" } : { word: "No image known", tone: "calm" };
+}
+
+// progressText is how an upgrade is getting on, in one line.
+export function progressText(upgrade) {
+  if (!upgrade) return "";
+  switch (upgrade.state) {
+    case "downloading":
+    case "paused": {
+      const parts = [`${upgrade.progress.toFixed(1)} %`];
+      if (upgrade.bytesPerSecond && upgrade.state === "downloading") parts.push(rateText(upgrade.bytesPerSecond));
+      if (upgrade.remainingSeconds !== null) parts.push(`${durationText(upgrade.remainingSeconds)} left`);
+      if (upgrade.attempt > 1) parts.push(`attempt ${upgrade.attempt}`);
+      return parts.join(" · ");
+    }
+    case "notified":
+      return "until the device asks for it";
+    case "queued":
+      return upgrade.attempt > 1 ? `attempt ${upgrade.attempt}` : "";
+    case "downloaded":
+      return "until it is to be installed";
+    case "applying":
+      return "the device restarts";
+    case "failed":
+    case "cancelled":
+      return reasonText(upgrade.reason);
+    default:
+      return "";
+  }
+}
+
+const eventWords = {
+  dongleConnected: () => "Dongle connected",
+  dongleDisconnected: (e) => `Dongle lost${e.error ? `: ${e.error}` : ""}`,
+  deviceAnnounced: () => "Announced itself on the network",
+  deviceLeft: () => "Left the network",
+  imageAdded: (e) => `Image ${versionText(e.imageVersion)} registered`,
+  imageRemoved: (e) => `Image ${versionText(e.imageVersion)} removed`,
+  imageLoaded: (e) => `Dongle offers image ${versionText(e.imageVersion)}`,
+  imageNotified: (e) => `Told of image ${versionText(e.imageVersion)}`,
+  downloadStarted: (e) => `Download of ${versionText(e.imageVersion)} started`,
+  downloadProgress: (e) => `${e.progress} % of ${versionText(e.imageVersion)}`,
+  downloadPaused: (e) => `Download paused at ${e.progress ?? 0} %`,
+  downloadResumed: (e) => `Download goes on at ${e.progress ?? 0} %`,
+  downloadFinished: (e) => `Download of ${versionText(e.imageVersion)} finished`,
+  upgradeApplying: (e) => `Installs ${versionText(e.imageVersion)}`,
+  upgradeSucceeded: (e) => `Runs ${versionText(e.imageVersion)} now`,
+  upgradeFailed: (e) => `Upgrade failed. ${reasonText(e.reason)}`,
+  upgradeCancelled: (e) => `Upgrade cancelled. ${e.reason === "cancelled" ? "" : reasonText(e.reason)}`.trim(),
+  deliveryFailed: (e) => `Not reached by radio${e.error ? `: ${e.error}` : ""}`,
+  unsolicitedRequest: () => "Asked for an image that was not meant for it",
+};
+
+const eventTones = {
+  dongleDisconnected: "bad", upgradeFailed: "bad", deliveryFailed: "hold", unsolicitedRequest: "hold",
+  upgradeSucceeded: "good", dongleConnected: "good", downloadStarted: "busy", downloadFinished: "busy", upgradeApplying: "busy",
+};
+
+export const eventText = (event) => eventWords[event.name]?.(event) ?? event.name;
+
+export const eventTone = (event) => eventTones[event.name] ?? "calm";
+
+// lqiBars is the link quality (0 to 255) as 0 to 4 bars.
+export const lqiBars = (lqi) => (lqi === null ? 0 : lqi < 40 ? 1 : lqi < 90 ? 2 : lqi < 150 ? 3 : 4);
