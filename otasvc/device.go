@@ -55,7 +55,8 @@ type device struct {
 	// versionFresh: CurrentVersion was told by the device since the service started, not only read from the state file.
 	versionFresh bool
 	// mute devices do not tell their version when they are asked for it, only when they look for an image themselves.
-	mute bool
+	mute  bool
+	paged *transfer // whose pages were told of
 	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
 	aborting   *transfer
 	abortUntil time.Time

@@ -434,6 +434,9 @@ func (s *Service) downloadComplete(d *device, u *upgrade, m zigate.UpgradeEndReq
 	if u.State == Applying || u.State == Downloaded {
 		return // it asked again
 	}
+	if tr := u.runtime.transfer; tr != nil {
+		s.log.Info("a device has its whole image", "euid", d.EUID, "requests", tr.requests.Load(), "askedAgain", tr.again.Load(), "restarts", tr.restarts.Load())
+	}
 	status := m.Status
 	u.ZCLStatus, u.Offset, u.DownloadedAt = &status, u.Size, now
 	t := triggerComplete

@@ -81,6 +81,7 @@ type transfer struct {
 	first       atomic.Uint32 // offset of the first request
 	requests    atomic.Uint64
 	restarts    atomic.Uint32 // how often the device began again below its position
+	again       atomic.Uint32 // requests for what was served before: lost blocks, doubled and late requests
 	lastRequest atomic.Int64  // instant
 	startedAt   atomic.Int64  // instant of the first request, or of the last restart
 	lastSize    atomic.Uint32 // largest block that the device takes, from its last request
@@ -343,6 +344,9 @@ func (b *blockServer) note(tr *transfer, req *zigate.BlockRequest, n uint32, now
 			tr.runCount++
 		} else {
 			tr.runCount = 0
+			if req.Offset < tr.runNext {
+				tr.again.Add(1)
+			}
 		}
 		tr.runNext = req.Offset + n
 	}

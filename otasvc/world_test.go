@@ -36,7 +36,9 @@ type world struct {
 	stopSim func()
 	// stopService stops the service before the dongle's connection, as a clean stop does.
 	stopService func()
-	said        lockedText // what the service logged
+	said        lockedText      // what the service logged
+	trace       zigate.Tracer   // sees every frame; may be nil
+	observer    zigate.Observer // of the dongle; may be nil
 	// wall is how far the clock on the wall was set, in nanoseconds.
 	wall atomic.Int64
 	// unplugged: the dongle's port cannot be opened.
@@ -207,7 +209,8 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.sink = newRecorder()
-	dongle := zigate.NewDongle(zigate.Options{Dialer: cable{w.sim.Dialer("sim"), &w.unplugged}, Handler: w.handler(), Logger: log})
+	dongle := zigate.NewDongle(zigate.Options{Dialer: cable{w.sim.Dialer("sim"), &w.unplugged}, Handler: w.handler(), Observer: w.observer, Logger: log})
+	dongle.TraceTo(w.trace)
 	w.dongle = dongle
 	ctx, cancel := context.WithCancel(w.t.Context())
 	serviceCtx, cancelService := context.WithCancel(ctx)

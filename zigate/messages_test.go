@@ -287,6 +287,9 @@ func fuzzParse(f *testing.F, cases []messageCase, parse parser) {
 		if m.Type() != zigate.MsgType(typ) {
 			t.Fatalf("type %s parsed to one of type %s", zigate.MsgType(typ), m.Type())
 		}
+		if size, most := len(m.AppendPayload(nil)), len(payload)+16; size > most {
+			t.Fatalf("%d bytes of message in a payload of %d", size, len(payload))
+		}
 		again, err := parse(m.Type(), m.AppendPayload(nil))
 		if err != nil {
 			t.Fatalf("%+v does not parse when written: %v", m, err)

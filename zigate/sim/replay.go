@@ -1,0 +1,126 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Replay plays the dongle's part of a trace: it says what the dongle said, with the pauses that there were, and waits
+// for the host where the host had said something in between. It answers nothing that is not in the trace.
+type Replay struct {
+	frames []zigate.TracedFrame
+	// Patience is how long the host may take for a command that the trace has; then the trace goes on without it.
+	// 0 = 10 s.
+	Patience time.Duration
+
+	mu    sync.Mutex
+	heard []zigate.Frame
+	ended chan struct{}
+	once  sync.Once
+}
+
+// NewReplay prepares a replay of a trace, as zigate.ReadTrace gives it.
+func NewReplay(frames []zigate.TracedFrame) *Replay {
+	return &Replay{frames: frames, ended: make(chan struct{})}
+}
+
+// String names the replay as a port.
+func (r *Replay) String() string { return "trace" }
+
+// Dial begins to play, each time from the beginning.
+func (r *Replay) Dial(context.Context) (zigate.Port, error) {
+	host, dongle := net.Pipe()
+	commands := make(chan zigate.MsgType, 4096)
+	go r.listen(dongle, commands)
+	go r.play(dongle, commands)
+	return host, nil
+}
+
+// Heard are the commands of the host so far, in order.
+func (r *Replay) Heard() []zigate.Frame {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.heard)
+}
+
+// Ended is closed when everything was said for the first time. The port stays open.
+func (r *Replay) Ended() <-chan struct{} { return r.ended }
+
+// listen takes what the host sends, until the host closes the port.
+func (r *Replay) listen(dongle net.Conn, commands chan<- zigate.MsgType) {
+	defer close(commands)
+	defer dongle.Close()
+	var decoder zigate.Decoder
+	buf := make([]byte, 4096)
+	for {
+		n, err := dongle.Read(buf)
+		for in := buf[:n]; len(in) > 0; {
+			f, rest, ok := decoder.Feed(in)
+			if in = rest; !ok {
+				break
+			}
+			r.mu.Lock()
+			r.heard = append(r.heard, zigate.Frame{Type: f.Type, Payload: slices.Clone(f.Payload)})
+			r.mu.Unlock()
+			select {
+			case commands <- f.Type:
+			default: // more than a trace waits for
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+var errHostGone = errors.New("the host has closed the port")
+
+func (r *Replay) play(dongle net.Conn, commands <-chan zigate.MsgType) {
+	waiting := map[zigate.MsgType]int{} // commands that came before the trace has them
+	var last time.Time
+	for _, f := range r.frames {
+		if !last.IsZero() && f.Direction == zigate.FromDongle {
+			time.Sleep(f.Time.Sub(last))
+		}
+		last = f.Time
+		var err error
+		if f.Direction == zigate.ToDongle {
+			err = r.await(f.Frame.Type, waiting, commands)
+		} else {
+			_, err = dongle.Write(zigate.AppendFrame(nil, f.Frame.Type, f.Frame.Payload))
+		}
+		if err != nil {
+			return
+		}
+	}
+	r.once.Do(func() { close(r.ended) })
+}
+
+// await waits for a command of this type.
+func (r *Replay) await(t zigate.MsgType, waiting map[zigate.MsgType]int, commands <-chan zigate.MsgType) error {
+	patience := r.Patience
+	if patience == 0 {
+		patience = 10 * time.Second
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for waiting[t] == 0 {
+		select {
+		case heard, ok := <-commands:
+			if !ok {
+				return errHostGone
+			}
+			waiting[heard]++
+		case <-timer.C:
+			return nil
+		}
+	}
+	waiting[t]--
+	return nil
+}
