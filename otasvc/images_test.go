@@ -166,6 +166,12 @@ func (w *imageWorld) upgrade(req otasvc.UpgradeRequest) (last otasvc.Answer) {
 	return last
 }
 
+// images are those that are registered, as last told.
+func (w *imageWorld) images() []otasvc.RegisteredImage {
+	defer w.sink.lock()()
+	return w.sink.images
+}
+
 // file writes an image into the folder and returns its URL.
 func (w *imageWorld) file(name string, content []byte) string {
 	w.t.Helper()
@@ -238,7 +244,7 @@ func TestRegisteredImagesHaveTheirReport(t *testing.T) {
 			t.Fatalf("by force: %+v", a)
 		}
 		for range 2 {
-			list := w.sink.images
+			list := w.images()
 			if len(list) != 1 || list[0].Stored == nil || len(list[0].Stored.Checks) != 1 {
 				t.Fatalf("%+v", list)
 			}
@@ -304,8 +310,8 @@ func TestAddImageRefusesMisfits(t *testing.T) {
 				if a.Status != otasvc.ImageValidationFailed || !strings.Contains(a.Error, c.says) {
 					t.Errorf("upgrade: %+v", a)
 				}
-				if len(w.sink.images) != 0 {
-					t.Errorf("%+v was registered", w.sink.images)
+				if len(w.images()) != 0 {
+					t.Errorf("%+v was registered", w.images())
 				}
 			})
 		})
@@ -325,7 +331,7 @@ func TestUpgradeByURLHasNoDriverVersion(t *testing.T) {
 		if a := w.upgrade(otasvc.UpgradeRequest{URL: url, At: time.Now().Add(time.Hour)}); a.Status != otasvc.InProgress {
 			t.Errorf("%+v", a)
 		}
-		if list := w.sink.images; len(list) != 1 || list[0].ImageVersion != 3 || list[0].DriverVersion != 7 {
+		if list := w.images(); len(list) != 1 || list[0].ImageVersion != 3 || list[0].DriverVersion != 7 {
 			t.Errorf("%+v", list)
 		}
 	})

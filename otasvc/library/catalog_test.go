@@ -460,11 +460,11 @@ func TestEnsureAndSweep(t *testing.T) {
 			{keepNone, 0},
 			{keepNone, 1},
 		} {
-			removed, err := l.Sweep(time.Now(), step.keep, week)
+			removed, err := l.Sweep(time.Now(), step.keep, time.Hour)
 			if err != nil || len(removed) != step.removed {
 				t.Errorf("removed %v, %v", removed, err)
 			}
-			pass(week)
+			pass(time.Hour)
 		}
 		if best, ok := k.Best(device()); !ok || best.Stored || best.SHA256 != "" {
 			t.Errorf("%v, %+v", ok, best)

@@ -20,7 +20,7 @@ import (
 
 const (
 	folderRescan   = time.Minute            // where the system tells of changes: those of network folders are not told
-	folderPoll     = 5 * time.Second        // where it does not
+	folderPoll     = 15 * time.Second       // where it does not
 	folderNotice   = 500 * time.Millisecond // between a change that was told and the look at it: more will follow
 	folderSettle   = 2 * time.Second        // a file that has not changed for so long is taken to be whole
 	folderPatience = 15 * time.Second       // what may be half a file is not called broken before: a copy may have stalled

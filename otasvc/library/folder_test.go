@@ -223,8 +223,8 @@ func TestFolderBrokenFile(t *testing.T) {
 		pass(rescan + settle)
 		checkFolder(t, f.State(), "a.ota")
 		writeFile(t, b[:1000], dir, "a.ota")
-		pass(10 * time.Second)
-		checkFolder(t, f.State())
+		pass(rescan + settle)
+		checkFolder(t, f.State(), "a.ota: cut short")
 		if err := os.Remove(filepath.Join(dir, "a.ota")); err != nil {
 			t.Fatal(err)
 		}
@@ -241,12 +241,12 @@ func TestFolderTellsSoon(t *testing.T) {
 		writeFile(t, []byte("hello"), dir, "a.ota")
 		writeFile(t, append(b[:len(b)-1:len(b)-1], b[len(b)-1]^1), dir, "b.ota")
 		writeFile(t, b, dir, "c.ota")
-		pass(8 * time.Second) // without a watcher: five for the next look, two to settle
+		pass(18 * time.Second) // without a watcher: fifteen until the next look, two to settle
 		checkFolder(t, f.State(), "c.ota", "a.ota: not a Zigbee OTA file", "b.ota: AES-MMO integrity code failed")
 		if err := os.Rename(filepath.Join(dir, "c.ota"), filepath.Join(dir, "d.ota")); err != nil {
 			t.Fatal(err)
 		}
-		pass(8 * time.Second)
+		pass(18 * time.Second)
 		checkFolder(t, f.State(), "d.ota", "a.ota: not a Zigbee OTA file", "b.ota: AES-MMO integrity code failed")
 		if n := strings.Count(log.lines.String(), "level=WARN"); n != 2 {
 			t.Errorf("told %d times:\n%s", n, log.lines.String())
