@@ -60,6 +60,10 @@ func TestDescriptors(t *testing.T) {
 			nil,
 		},
 		{
+			"power descriptor", zigate.PowerDescriptorRequest{Addr: lampAddr},
+			messages(zigate.PowerDescriptor{Sequence: 1, BitFields: 0xC110}),
+		},
+		{
 			"bind", zigate.Opaque{Kind: zigate.TypeBind, Payload: []byte{0x00, 0x0B, 0x57, 0xFF, 0xFE, 0x2C, 0x89, 0x04, 1, 0, 6}},
 			messages(zigate.BindResponse{Sequence: 1}),
 		},

@@ -431,3 +431,45 @@ func TestServerEndpoints(t *testing.T) {
 		})
 	}
 }
+
+// TestFilters has frames that never reach the OTA server, and those that just do.
+func TestFilters(t *testing.T) {
+	request := blockRequest(newVersion, 63)
+	fromServer := append([]byte{0x09}, request[1:]...)
+	tests := []struct {
+		name     string
+		profile  uint16
+		endpoint uint8
+		zcl      []byte
+		want     []zigate.Message
+	}{
+		{"home automation", 0x0104, 1, request, messages(block(newVersion, 63))},
+		{"any profile", 0xFFFF, 1, request, messages(block(newVersion, 63))},
+		{"another profile", 0xC05E, 1, request, nil},
+		{"no endpoint of the dongle", 0x0104, 2, request, nil},
+		{"from a server", 0x0104, 1, fromServer, messages(shown(fromServer))},
+	}
+	for _, firmware := range sim.Firmwares() {
+		for _, test := range tests {
+			t.Run(firmware.String()+"/"+test.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					l := newLab(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{lampConfig()}}, nil)
+					defer l.stop()
+					l.send(loadImage(image(newVersion, size)))
+					synctest.Wait()
+					l.take()
+					l.dongle.Device(lamp).Transmit(sim.AirFrame{
+						Profile: test.profile, Cluster: zigate.ClusterOTA, SourceEndpoint: 1, DestinationEndpoint: test.endpoint, Payload: test.zcl,
+					})
+					synctest.Wait()
+					if diff := cmp.Diff(test.want, l.takeTypes()); diff != "" {
+						t.Errorf("host gets:\n%s", diff)
+					}
+					if got := l.air.fromDongle(); len(got) != 0 {
+						t.Errorf("device gets %x", got)
+					}
+				})
+			})
+		}
+	}
+}
