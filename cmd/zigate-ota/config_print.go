@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-//go:generate go test -run TestExampleIsCurrent -update .
+//go:generate go test -run "TestExampleIsCurrent|TestConfigurationDocument" -update .
 
 // Print writes what is in force, one variable a line in the order in which they are documented, each with where it
 // comes from. Secrets are masked, and so are passwords and queries of URLs.
