@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode/utf8"
 
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -40,8 +38,7 @@ var reasons = strings.Fields(`upToDate downgradeRefused alreadyQueued imageInfoN
 var operationRecord = []string{"euid", "mfgId", "imageTypeId", "url", "driverTypeId", "driverVersion", "imageVersion", "oldImageVersion"}
 
 var (
-	euidPattern    = regexp.MustCompile(`^0x[0-9a-f]{16}$`)
-	versionPattern = regexp.MustCompile(`^0x[0-9a-f]{8}$`)
+	euidPattern = regexp.MustCompile(`^0x[0-9a-f]{16}$`)
 )
 
 type object = map[string]any
@@ -134,47 +131,6 @@ func checkResponse(payload, operation, transaction string, aboutDevice bool) (st
 		return status, errors.New("euid in an answer about no device")
 	}
 	return status, nil
-}
-
-// strictUpdate holds an update state against what Home Assistant takes: one key or type that it does not expect, and it
-// drops the message.
-func strictUpdate(payload []byte) error {
-	o, err := parse(string(payload))
-	if err != nil {
-		return err
-	}
-	for key, v := range o {
-		s, text := v.(string)
-		ok := text
-		switch key {
-		case "installed_version", "latest_version":
-			ok = versionPattern.MatchString(s)
-		case "title":
-			ok = text && s != ""
-		case "release_summary":
-			ok = text && utf8.RuneCountInString(s) <= 255
-		case "release_url", "entity_picture":
-			u, err := url.Parse(s)
-			ok = text && err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
-		case "in_progress":
-			_, ok = v.(bool)
-		case "update_percentage":
-			n, number := v.(json.Number)
-			percent, err := n.Float64()
-			ok = v == nil || number && err == nil && percent >= 0 && percent <= 100 && o["in_progress"] == true
-		default:
-			ok = false
-		}
-		if !ok {
-			return fmt.Errorf("%s is %v in %s", key, v, payload)
-		}
-	}
-	for _, key := range []string{"in_progress", "update_percentage", "release_summary"} {
-		if _, there := o[key]; !there {
-			return fmt.Errorf("%s is missing in %s", key, payload)
-		}
-	}
-	return nil
 }
 
 // step is a request and the status of its final answer.

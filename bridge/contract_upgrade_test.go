@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -143,7 +144,7 @@ func (h *home) follow(see func(deviceRecord)) {
 	for _, m := range h.out.all(bulbTopic) {
 		if m.topic == updateTopic {
 			updates++
-			if err := strictUpdate([]byte(m.payload)); err != nil {
+			if err := schema.Message(m.topic, []byte(m.payload)); err != nil {
 				h.t.Errorf("%v", err)
 			}
 			h.checkUpdate(last, m.payload)

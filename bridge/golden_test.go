@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
@@ -253,7 +254,7 @@ func TestUpdateGolden(t *testing.T) {
 		g.b.DeviceChanged(c.device)
 		topic := "zigate-ota/device/" + c.device.EUID.String() + "/update"
 		payload := g.out.value(topic)
-		if err := strictUpdate([]byte(payload)); err != nil {
+		if err := schema.Message(topic, []byte(payload)); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		g.add(c.name, topic, payload)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
@@ -27,6 +28,7 @@ type paper struct {
 	retained map[string]string
 	messages []message // not retained, until taken off
 	log      []message // everything, in order
+	bad      []string  // what Home Assistant would not take
 }
 
 // message is one that was published; an empty payload clears a retained topic.
@@ -42,6 +44,7 @@ func (p *paper) Retain(topic string, payload []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.retained[topic] = string(payload)
+	p.bad = append(p.bad, schema.Message(topic, payload)...)
 	p.log = append(p.log, message{topic, string(payload), true, time.Now()})
 }
 
@@ -184,7 +187,12 @@ func inHome(t *testing.T, cfg sim.Config, f func(h *home)) {
 		running.Go(func() { _ = h.service.Run(ctx, h.dongle, h.b) })
 		h.unplug = func() { unplug(); simRuns.Wait() }
 		h.stop = func() { cancel(); running.Wait(); simRuns.Wait() }
-		defer h.stop()
+		defer func() {
+			h.stop()
+			for _, complaint := range h.out.bad {
+				t.Errorf("Home Assistant: %s", complaint)
+			}
+		}()
 		time.Sleep(10 * time.Second) // the devices are known and interviewed
 		synctest.Wait()
 		f(h)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
@@ -53,7 +54,7 @@ func TestDocuments(t *testing.T) {
 			if want := homeassistant.Topic(test.prefix, test.euid); test.doc.Topic != want {
 				t.Errorf("topic %q, want %q", test.doc.Topic, want)
 			}
-			for _, problem := range slices.Concat(checkTopic(test.prefix, test.doc.Topic), checkDocument(test.doc.Payload)) {
+			for _, problem := range slices.Concat(schema.Topic(test.prefix, test.doc.Topic), schema.Document(test.doc.Payload)) {
 				t.Error(problem)
 			}
 			golden(t, test.name, test.doc.Payload)
@@ -208,7 +209,7 @@ func TestNames(t *testing.T) {
 			d := bulbRecord()
 			d.Name, d.ManufacturerName, d.ModelID = test.in, test.in, test.in
 			payload := homeassistant.Device(options(), d).Payload
-			for _, problem := range checkDocument(payload) {
+			for _, problem := range schema.Document(payload) {
 				t.Error(problem)
 			}
 			doc := decode(t, payload)
@@ -245,7 +246,7 @@ func FuzzDevice(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, manufacturer, model string, euid uint64, version uint32) {
 		d := otasvc.DeviceRecord{EUID: zigate.IEEE(euid), Name: name, ManufacturerName: manufacturer, ModelID: model, CurrentVersion: &version}
 		doc := homeassistant.Device(options(), d)
-		for _, problem := range slices.Concat(checkTopic("homeassistant", doc.Topic), checkDocument(doc.Payload)) {
+		for _, problem := range slices.Concat(schema.Topic("homeassistant", doc.Topic), schema.Document(doc.Payload)) {
 			t.Error(problem)
 		}
 		shown, _ := at(decode(t, doc.Payload), "device", "name").(string)
@@ -256,7 +257,7 @@ func FuzzDevice(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, problem := range checkUpdate(update) {
+		for _, problem := range schema.Update(update) {
 			t.Error(problem)
 		}
 	})

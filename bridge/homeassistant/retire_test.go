@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 )
 
 func TestRetire(t *testing.T) {
@@ -59,7 +60,7 @@ func TestRetire(t *testing.T) {
 			if diff := cmp.Diff(decode(t, with(test.gone)), decode(t, got.Payload)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			for _, problem := range checkDocument(got.Payload) {
+			for _, problem := range schema.Document(got.Payload) {
 				t.Error(problem)
 			}
 			if _, again := homeassistant.Retire(got.Payload, next); again {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
@@ -35,7 +36,7 @@ func TestUpdateStates(t *testing.T) {
 			bare := otasvc.DeviceRecord{EUID: bulb, Upgrade: alone.Upgrade}
 			for _, d := range []otasvc.DeviceRecord{offered, alone, bare} {
 				payload := encode(t, homeassistant.Update(d))
-				for _, problem := range checkUpdate(payload) {
+				for _, problem := range schema.Update(payload) {
 					t.Error(problem)
 				}
 				s := decode(t, payload)
@@ -120,7 +121,7 @@ func TestUpdate(t *testing.T) {
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			for _, problem := range checkUpdate(encode(t, got)) {
+			for _, problem := range schema.Update(encode(t, got)) {
 				t.Error(problem)
 			}
 		})
@@ -138,7 +139,7 @@ func TestUpdatePercentage(t *testing.T) {
 		d := bulbUpgrade(otasvc.Downloading)
 		d.Upgrade.Progress = in
 		payload := encode(t, homeassistant.Update(d))
-		for _, problem := range checkUpdate(payload) {
+		for _, problem := range schema.Update(payload) {
 			t.Error(problem)
 		}
 		if got := decode(t, payload)["update_percentage"]; got != want {
@@ -163,7 +164,7 @@ func TestReleaseSummary(t *testing.T) {
 			d := bulbRecord()
 			d.Offer.ReleaseNotes = test.notes
 			payload := encode(t, homeassistant.Update(d))
-			for _, problem := range checkUpdate(payload) {
+			for _, problem := range schema.Update(payload) {
 				t.Error(problem)
 			}
 			if got := decode(t, payload)["release_summary"]; got != test.want {
@@ -207,7 +208,7 @@ func TestReleaseURL(t *testing.T) {
 			d := bulbRecord()
 			d.Offer.URL = test.in
 			payload := encode(t, homeassistant.Update(d))
-			for _, problem := range checkUpdate(payload) {
+			for _, problem := range schema.Update(payload) {
 				t.Error(problem)
 			}
 			got, has := decode(t, payload)["release_url"]
@@ -238,7 +239,7 @@ func FuzzUpdate(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, problem := range checkUpdate(payload) {
+		for _, problem := range schema.Update(payload) {
 			t.Error(problem)
 		}
 	})

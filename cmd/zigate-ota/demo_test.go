@@ -304,7 +304,7 @@ func TestDemoGoesOn(t *testing.T) {
 	if token := client.Connect(); token.Wait() && token.Error() != nil {
 		t.Fatal(token.Error())
 	}
-	heard := newJournal[message]()
+	heard := newHeard(t)
 	client.Subscribe("zigate-ota/response/#", 1, func(_ mqtt.Client, m mqtt.Message) {
 		heard.add(message{m.Topic(), string(m.Payload()), m.Retained()})
 	}).Wait()

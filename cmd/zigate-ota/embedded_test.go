@@ -36,7 +36,7 @@ func TestEmbeddedBroker(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		heard := newJournal[message]()
+		heard := newHeard(t)
 		token := c.Subscribe("#", 1, func(_ mqtt.Client, m mqtt.Message) { heard.add(message{m.Topic(), string(m.Payload()), m.Retained()}) })
 		if token.Wait(); token.Error() != nil {
 			t.Fatal(token.Error())

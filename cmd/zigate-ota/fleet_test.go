@@ -71,7 +71,7 @@ func onDisk(t *testing.T, dir string) (size int64) {
 // answers of NATS are refusals that mean "not yet".
 func fleetClient(t *testing.T, id, filter string, qos byte, servers ...natsServer) (mqtt.Client, *journal[message]) {
 	t.Helper()
-	heard := newJournal[message]()
+	heard := newHeard(t)
 	o := mqtt.NewClientOptions().SetClientID(id).SetUsername("fleet").SetPassword("secret-1234").SetCleanSession(qos == 0).
 		SetConnectRetry(true).SetConnectRetryInterval(time.Second).SetMaxReconnectInterval(time.Second)
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {

@@ -70,7 +70,7 @@ func TestKilledWhileFetching(t *testing.T) {
 			t.Fatal(token.Error())
 		}
 		defer c.Disconnect(0)
-		heard := newJournal[message]()
+		heard := newHeard(t)
 		token := c.Subscribe("zigate-ota/#", 1, func(_ mqtt.Client, m mqtt.Message) { heard.add(message{m.Topic(), string(m.Payload()), m.Retained()}) })
 		if token.Wait(); token.Error() != nil {
 			t.Fatal(token.Error())

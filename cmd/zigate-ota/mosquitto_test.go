@@ -116,7 +116,7 @@ func (m *mosquitto) sub(topics ...string) *journal[message] {
 	for _, topic := range topics {
 		args = append(args, "-t", topic)
 	}
-	heard := newJournal[message]()
+	heard := newHeard(m.t)
 	p := &process{name: "mosquitto_sub", cmd: exec.Command(m.subTool, args...), done: make(chan struct{})}
 	p.cmd.Stdout = &lines{journal: newJournal[string](), each: func(line string) {
 		retained, rest, _ := strings.Cut(line, " ")

@@ -46,7 +46,7 @@ func serveHome(t *testing.T, home *sim.Dongle, more ...string) *testService {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	s := &testService{t: t, app: a, heard: newJournal[message]()}
+	s := &testService{t: t, app: a, heard: newHeard(t)}
 	t.Cleanup(func() {
 		if s.client != nil {
 			s.client.Disconnect(0)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
@@ -70,6 +71,7 @@ type journal[T any] struct {
 	mu      sync.Mutex
 	entries []T
 	changed chan struct{} // closed and replaced at each entry
+	see     func(T)       // called for each entry, with the lock; may be nil
 }
 
 func newJournal[T any]() *journal[T] { return &journal[T]{changed: make(chan struct{})} }
@@ -78,6 +80,9 @@ func (j *journal[T]) add(entry T) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.entries = append(j.entries, entry)
+	if j.see != nil {
+		j.see(entry)
+	}
 	close(j.changed)
 	j.changed = make(chan struct{})
 }
@@ -131,6 +136,23 @@ type message struct {
 }
 
 func (m message) String() string { return m.Topic + " " + m.Payload }
+
+// newHeard is a journal of what a subscriber gets. Whatever is for Home Assistant in it must be as Home Assistant takes it;
+// that is told at the end of the test.
+func newHeard(t *testing.T) *journal[message] {
+	t.Helper()
+	j := newJournal[message]()
+	var bad []string
+	j.see = func(m message) { bad = append(bad, schema.Message(m.Topic, []byte(m.Payload))...) }
+	t.Cleanup(func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		for _, complaint := range bad {
+			t.Errorf("Home Assistant: %s", complaint)
+		}
+	})
+	return j
+}
 
 // object is the payload as JSON; nil where it is none.
 func (m message) object() map[string]any { return jsonObject(m.Payload) }

@@ -1,17 +1,7 @@
-package homeassistant_test
-
-import (
-	"encoding/json"
-	"fmt"
-	"net/url"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
-	"testing"
-)
-
-// What Home Assistant accepts, written down by hand from the source of its releases 2025.4.4 and 2026.11.0 (repository
+// Package schema is what Home Assistant accepts of what this program publishes for it, for tests: whatever any test sees on
+// its way to Home Assistant is held against it. It knows nothing of how messages are made.
+//
+// It was written down by hand from the source of its releases 2025.4.4 and 2026.11.0 (repository
 // home-assistant/core, folder homeassistant/components/mqtt; where the two differ, the stricter):
 //
 //	document, device, origin, availability   schemas.py (DEVICE_DISCOVERY_SCHEMA and what it is made of)
@@ -22,8 +12,23 @@ import (
 //	device classes and their units           components/{update,button,sensor,binary_sensor}
 //	texts, URLs, icons                       helpers/config_validation.py (string, url, configuration_url, icon)
 //
+// The same in words is in its documentation: www.home-assistant.io/integrations/mqtt (discovery of devices, availability),
+// and the pages update.mqtt, button.mqtt, sensor.mqtt and binary_sensor.mqtt beside it.
+//
 // Home Assistant itself ignores unknown keys of a component; here they are mistakes, since such a key does nothing.
-// Abbreviated keys are left out: this package does not write them.
+// Abbreviated keys are left out: this program does not write them. In the update state the rules of this project's MQTT
+// contract come on top: which keys are always there, and how versions are written.
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // rule says what is wrong with a value, "" for nothing.
 type rule func(v any) string
@@ -81,6 +86,13 @@ func filled(v any) string {
 		return "is empty"
 	}
 	return text(v)
+}
+
+func version(v any) string {
+	if s, ok := v.(string); !ok || !versionPattern.MatchString(s) {
+		return fmt.Sprintf("%v is no version", v)
+	}
+	return ""
 }
 
 func boolean(v any) string {
@@ -174,7 +186,10 @@ func object(k keys) rule {
 }
 
 var (
-	identifier = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+	identifier     = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+	versionPattern = regexp.MustCompile(`^0x[0-9a-f]{8}$`)
+	ownDocument    = regexp.MustCompile(`^.+/device/zigate_ota_[0-9a-f]{16}/config$`)
+	updateState    = regexp.MustCompile(`^.+/device/0x[0-9a-f]{16}/update$`)
 
 	availabilitySchema = keys{
 		allowed: map[string]rule{
@@ -261,8 +276,8 @@ var (
 		"duration": {"d", "h", "min", "s", "ms"},
 	}
 
-	updateSchema = keys{allowed: map[string]rule{
-		"installed_version": text, "latest_version": text, "title": text, "release_summary": lines,
+	updateSchema = keys{required: []string{"in_progress", "update_percentage", "release_summary"}, allowed: map[string]rule{
+		"installed_version": version, "latest_version": version, "title": filled, "release_summary": lines,
 		"release_url": webAddress, "entity_picture": webAddress, "in_progress": boolean,
 		"update_percentage": func(v any) string {
 			if n, ok := v.(float64); v != nil && (!ok || n < 0 || n > 100) {
@@ -273,8 +288,8 @@ var (
 	}}
 )
 
-// checkTopic says what Home Assistant dislikes in the topic of a document.
-func checkTopic(prefix, name string) []string {
+// Topic says what Home Assistant dislikes in the topic of a document.
+func Topic(prefix, name string) []string {
 	rest, ok := strings.CutPrefix(name, prefix+"/device/")
 	id, ok2 := strings.CutSuffix(rest, "/config")
 	if !ok || !ok2 || !identifier.MatchString(id) {
@@ -283,8 +298,8 @@ func checkTopic(prefix, name string) []string {
 	return nil
 }
 
-// checkDocument says what Home Assistant dislikes in a document.
-func checkDocument(payload []byte) []string {
+// Document says what Home Assistant dislikes in a document.
+func Document(payload []byte) []string {
 	var doc map[string]any
 	if err := json.Unmarshal(payload, &doc); err != nil {
 		return []string{err.Error()}
@@ -341,73 +356,36 @@ func checkComponent(name string, m map[string]any) []string {
 	return bad
 }
 
-// checkUpdate says what Home Assistant dislikes in an update state.
-func checkUpdate(payload []byte) []string {
+// Update says what Home Assistant dislikes in an update state.
+func Update(payload []byte) []string {
 	var v any
 	if err := json.Unmarshal(payload, &v); err != nil {
 		return []string{err.Error()}
 	}
 	bad := updateSchema.check("update", v)
-	if s, _ := at(v, "release_summary").(string); len([]rune(s)) > 255 {
+	o, _ := v.(map[string]any)
+	if s, _ := o["release_summary"].(string); len([]rune(s)) > 255 {
 		bad = append(bad, "update.release_summary: over 255 characters")
+	}
+	if o["update_percentage"] != nil && o["in_progress"] != true {
+		bad = append(bad, "update.update_percentage: though nothing is in progress")
 	}
 	return bad
 }
 
-// The check finds what Home Assistant would not take, so that its silence means something.
-func TestSchemaFindsMistakes(t *testing.T) {
-	component := func(change func(c map[string]any)) map[string]any {
-		c := map[string]any{
-			"platform": "sensor", "unique_id": "u", "name": "n", "entity_category": "diagnostic", "qos": 1,
-			"state_topic": "a/b", "value_template": "{{ value_json.a }}", "device_class": "data_rate", "unit_of_measurement": "B/s",
-		}
-		change(c)
-		return c
+// Message says what Home Assistant dislikes in any message, by its topic: discovery documents of this program below
+// whatever prefix, and update states below whatever base topic. All others, and empty ones, which clear a topic, please it.
+func Message(topic string, payload []byte) []string {
+	var bad []string
+	switch {
+	case len(payload) == 0:
+	case ownDocument.MatchString(topic):
+		bad = Document(payload)
+	case updateState.MatchString(topic):
+		bad = Update(payload)
 	}
-	document := func(change func(d map[string]any)) []byte {
-		d := map[string]any{
-			"device": map[string]any{"identifiers": []string{"i"}, "name": "n"}, "origin": map[string]any{"name": "o"},
-			"components": map[string]any{"c": component(func(map[string]any) {})},
-		}
-		change(d)
-		return encode(t, d)
+	for i := range bad {
+		bad[i] = fmt.Sprintf("%s: %s in %s", topic, bad[i], payload)
 	}
-	with := func(change func(c map[string]any)) []byte {
-		return document(func(d map[string]any) { d["components"] = map[string]any{"c": component(change)} })
-	}
-	tests := []struct {
-		name    string
-		payload []byte
-		want    string // part of the only complaint; "" for none
-	}{
-		{"good", document(func(map[string]any) {}), ""},
-		{"removal", document(func(d map[string]any) { d["components"] = map[string]any{"c": map[string]any{"platform": "sensor"}} }), ""},
-		{"no origin", document(func(d map[string]any) { delete(d, "origin") }), "no origin"},
-		{"unknown key", document(func(d map[string]any) { d["cmps"] = 1 }), "unknown key cmps"},
-		{"no identifier", document(func(d map[string]any) { d["device"] = map[string]any{"name": "n"} }), "no identifiers"},
-		{"number for text", document(func(d map[string]any) { d["origin"] = map[string]any{"name": "o", "sw_version": 1} }), "no string"},
-		{"support URL", document(func(d map[string]any) { d["origin"] = map[string]any{"name": "o", "support_url": "x"} }), "no http"},
-		{"availability", document(func(d map[string]any) { d["availability"] = []any{map[string]any{"value_template": "{{ a }}"}} }), "no topic"},
-		{"no components", document(func(d map[string]any) { d["components"] = map[string]any{} }), "no components"},
-		{"no platform", with(func(c map[string]any) { c["platform"] = "light" }), "light is none of"},
-		{"no unique_id", with(func(c map[string]any) { delete(c, "unique_id") }), "no unique_id"},
-		{"key of another platform", with(func(c map[string]any) { c["payload_press"] = "x" }), "unknown key payload_press"},
-		{"sensor as config", with(func(c map[string]any) { c["entity_category"] = "config" }), "config is none of"},
-		{"unit", with(func(c map[string]any) { c["unit_of_measurement"] = "s" }), "does not go with"},
-		{"options without enum", with(func(c map[string]any) { c["options"] = []string{"a"} }), "options are for"},
-		{"wildcard", with(func(c map[string]any) { c["state_topic"] = "a/#" }), "no topic"},
-		{"template", with(func(c map[string]any) { c["value_template"] = "{{ a }" }), "no template"},
-		{"quality of service", with(func(c map[string]any) { c["qos"] = 3 }), "whole number"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			got := checkDocument(test.payload)
-			switch {
-			case test.want == "" && len(got) > 0:
-				t.Errorf("complaints %q, none expected", got)
-			case test.want != "" && !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, test.want) }):
-				t.Errorf("complaints %q, none of them about %q", got, test.want)
-			}
-		})
-	}
+	return bad
 }
