@@ -52,13 +52,15 @@ var readmeRunners = map[string]string{
 	"./zigate-ota upgrade 'Kitchen bulb'": byTest + "TestReadmeShell",
 	"./zigate-ota devices 'Kitchen bulb'": byTest + "TestReadmeShell",
 
-	"sudo install zigate-ota /usr/bin/zigate-ota":                                                              byTest + "TestReadmeInstallation",
-	"sudo install -m 644 deploy/systemd/zigate-ota.service /etc/systemd/system/zigate-ota.service":             byTest + "TestReadmeInstallation",
-	"sudo install -D -m 600 config.example.env /etc/zigate-ota/zigate-ota.env":                                 byTest + "TestReadmeInstallation",
-	"sudoedit /etc/zigate-ota/zigate-ota.env":                                                                  byTest + "TestReadmeInstallation",
-	"sudo systemctl enable --now zigate-ota":                                                                   byTest + "TestReadmeInstallation",
-	"journalctl -u zigate-ota -f":                                                                              byTest + "TestReadmeInstallation",
-	"docker compose up":                                                                                        byCI + ".ci/check-compose.py docker-compose.yml",
+	"sudo install zigate-ota /usr/bin/zigate-ota":                                                  byTest + "TestReadmeInstallation",
+	"sudo install -m 644 deploy/systemd/zigate-ota.service /etc/systemd/system/zigate-ota.service": byTest + "TestReadmeInstallation",
+	"sudo install -D -m 600 config.example.env /etc/zigate-ota/zigate-ota.env":                     byTest + "TestReadmeInstallation",
+	"sudoedit /etc/zigate-ota/zigate-ota.env":                                                      byTest + "TestReadmeInstallation",
+	"sudo systemctl enable --now zigate-ota":                                                       byTest + "TestReadmeInstallation",
+	"journalctl -u zigate-ota -f":                                                                  byTest + "TestReadmeInstallation",
+	"deploy/package/build 1.2.0 amd64 dist":                                                        byCI + "deploy/package/build 1.2.3",
+	"sudo apt-get install ./dist/zigate-ota_1.2.0_amd64.deb":                                       byCI + "into --install",
+	"docker compose up": byCI + ".ci/check-compose.py docker-compose.yml",
 	"ZIGATE_DEVICE=/dev/serial/by-id/usb-Silicon_Labs_CP2102-if00-port0 docker compose --profile dongle up -d": byCI + ".ci/check-compose.py docker-compose.yml",
 }
 

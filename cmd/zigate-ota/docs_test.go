@@ -1,0 +1,126 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+)
+
+// docs are the documents in docs whose commands are run here; others have tests of their own.
+var docs = []string{"docs/configuration.md", "docs/dongles.md", "docs/mqtt.md", "docs/security.md", "docs/troubleshooting.md", "docs/upgrades.md"}
+
+// Links lead somewhere, variables are known, and the README names every document.
+func TestDocsReferences(t *testing.T) {
+	known := knownVariables(settingsOf(&Config{}))
+	readme := document(t, "README.md")
+	for _, name := range docs {
+		text := document(t, name)
+		if !strings.Contains(readme, "]("+name+")") {
+			t.Errorf("the README has no link to %s", name)
+		}
+		for _, match := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
+			target, anchor, _ := strings.Cut(match[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			path := filepath.Join("docs", target)
+			if _, err := os.Stat(root + path); err != nil {
+				t.Errorf("%s: a link leads nowhere: %v", name, err)
+			} else if anchor != "" && !regexp.MustCompile(`(?mi)^#+ `+strings.ReplaceAll(anchor, "-", " ")+`$`).MatchString(document(t, path)) {
+				t.Errorf("%s: %s has no heading %s", name, path, anchor)
+			}
+		}
+		for _, variable := range regexp.MustCompile(`ZIGATE_OTA_[A-Z0-9_]+`).FindAllString(text, -1) {
+			if !slices.Contains(known, variable) {
+				t.Errorf("%s names %s, which the service does not know", name, variable)
+			}
+		}
+	}
+}
+
+// Every reason that an upgrade can end with is explained, and every status, event and state is named.
+func TestDocsNameEverything(t *testing.T) {
+	troubleshooting, mqtt := document(t, "docs/troubleshooting.md"), document(t, "docs/mqtt.md")
+	source, err := filepath.Glob(root + "otasvc/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range source {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		constant := regexp.MustCompile(`(?m)^\s+\w+ +(Status|Reason|EventName|State) += "(\w+)"`)
+		for _, match := range constant.FindAllSubmatch(content, -1) {
+			text, where := mqtt, "docs/mqtt.md"
+			if string(match[1]) == "Reason" {
+				text, where = troubleshooting, "docs/troubleshooting.md"
+			}
+			if !strings.Contains(text, "`"+string(match[2])+"`") {
+				t.Errorf("%s says nothing of the %s %s", where, match[1], match[2])
+			}
+		}
+	}
+	if otasvc.ReasonStalled.Explain() == "" {
+		t.Error("a reason explains nothing")
+	}
+}
+
+// The commands of the documents in docs, each run beside a service with a simulated dongle and a Mosquitto. What would act on
+// this machine only says that it would.
+func TestDocsCommands(t *testing.T) {
+	t.Parallel()
+	onLinux(t)
+	m := newMosquitto(t)
+	image := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 0x23095631, StackVersion: 2}, firmware(5000))
+	url := serveFiles(t, map[string][]byte{"bulb.ota.signed": wrapped(t, "IKEA signed", image)})
+	http := freePort(t)
+	room := newShellRoom(t, "https://example.com", url)
+	room.environ = append(room.environ, "ZIGATE_OTA_HTTP_ADDR="+http)
+	room.script("mosquitto_pub", `exec `+m.pubTool+` -h 127.0.0.1 -p `+m.port+` "$@"`)
+	room.script("mosquitto_sub", `exec `+m.subTool+` -h 127.0.0.1 -p `+m.port+` -W 60 "$@"`)
+	room.script("sudo", `test "$*" = "systemctl reload zigate-ota"`)
+	for path, target := range map[string]string{room.dir + "/zigate-ota": programPath(t), room.dir + "/by-id": room.dir + "/home"} {
+		if err := os.Symlink(target, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(room.dir+"/home", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	heard := m.sub("zigate-ota/#")
+	m.service(t.TempDir(), "sim", "ZIGATE_OTA_HTTP_ADDR="+http)
+	settled(t, heard, "zigate-ota")
+	awaitHealthy(t, environ(room.dir, "ZIGATE_OTA_HTTP_ADDR="+http))
+	ran := 0
+	for _, name := range docs {
+		for _, c := range commandsOf(t, name) {
+			ran++
+			if slices.Contains(strings.Fields(c.line), "sim") {
+				awaitShown(t, c.line, c.output, room.start(c.line), 0, room.back.Replace)
+				continue
+			}
+			expected := &shown{lines: c.output}
+			for line := range strings.Lines(room.run(c.line)) {
+				if !expected.take(strings.TrimSuffix(line, "\n")) {
+					t.Fatalf("%s: %s:\ngot  %swant %s", name, c.line, line, expected.lines[expected.next])
+				}
+			}
+			if !expected.done() {
+				t.Errorf("%s: %s: did not come: %s", name, c.line, expected.lines[expected.next:])
+			}
+		}
+	}
+	if ran < 8 {
+		t.Errorf("only %d commands were run: are the documents read at all?", ran)
+	}
+}
