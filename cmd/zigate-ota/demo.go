@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -106,7 +107,7 @@ func demo(ctx context.Context, c call) (err error) {
 		defer cancel()
 	}
 	u := &demoUser{
-		cfg: cfg, home: home, devices: devices, images: images, url: server.url, screen: newScreen(c.stdout),
+		cfg: cfg, home: home, devices: devices, images: images, url: server.url, screen: terminal.NewScreen(terminal.New(c.stdout, c.environ)),
 		broker: a.brokerURLs(), metrics: "http://" + a.httpAddr(),
 	}
 	err = u.run(limit)
@@ -116,7 +117,7 @@ func demo(ctx context.Context, c call) (err error) {
 	case err != nil || *once:
 		return err
 	}
-	u.screen.print("Everything is still running; stop it with Ctrl-C.")
+	u.screen.Print("Everything is still running; stop it with Ctrl-C.")
 	<-ctx.Done()
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -23,7 +24,7 @@ type demoUser struct {
 	devices []sim.DeviceConfig
 	images  map[zigate.IEEE]demoImage
 	url     func(name string) string
-	screen  *screen
+	screen  *terminal.Screen
 	broker  []string
 	metrics string
 }
@@ -43,19 +44,19 @@ func (u *demoUser) run(ctx context.Context) error {
 	}
 	defer client.Disconnect(250)
 
-	u.screen.print(fmt.Sprintf("A simulated ZiGate with %d devices. MQTT: %s  topics: %s/#  metrics: %s/metrics",
+	u.screen.Print(fmt.Sprintf("A simulated ZiGate with %d devices. MQTT: %s  topics: %s/#  metrics: %s/metrics",
 		len(u.devices), strings.Join(u.broker, ","), base, u.metrics))
-	u.screen.print(fmt.Sprintf("Look with: mosquitto_sub -h %s -v -t '%s/#'", hostAndPort(u.broker[0]), base))
+	u.screen.Print(fmt.Sprintf("Look with: mosquitto_sub -h %s -v -t '%s/#'", hostAndPort(u.broker[0]), base))
 	publish := func(operation string, request map[string]any) {
 		payload, _ := json.Marshal(request) // strings only
-		u.screen.print(fmt.Sprintf("> %s/request/%s %s", base, operation, payload))
+		u.screen.Print(fmt.Sprintf("> %s/request/%s %s", base, operation, payload))
 		client.Publish(base+"/request/"+operation, 1, false, payload)
 	}
 	if err := u.awaitOnline(ctx, base, inbox); err != nil {
 		return err
 	}
 	for _, d := range u.devices {
-		u.screen.bar(d.IEEE.String(), d.ModelID, 0, "waits")
+		u.bar(d.IEEE.String(), d.ModelID, 0, "waits", "")
 		publish("add_image", map[string]any{
 			"transaction": d.IEEE.String(), "deviceId": d.IEEE.String(), "url": u.url(u.images[d.IEEE].name),
 		})
@@ -91,7 +92,7 @@ func (u *demoUser) run(ctx context.Context) error {
 				}
 			case strings.HasPrefix(topic, "event/"):
 				if name := strings.TrimPrefix(topic, "event/"); name != "downloadProgress" {
-					u.screen.print(fmt.Sprintf("< %s %s", topic, m.payload))
+					u.screen.Print(fmt.Sprintf("< %s %s", topic, m.payload))
 				}
 			case strings.HasPrefix(topic, "device/") && strings.Count(topic, "/") == 1:
 				u.showDevice(m.payload)
@@ -99,11 +100,11 @@ func (u *demoUser) run(ctx context.Context) error {
 		}
 	}
 	failed = append(failed, unfinished(u.home, u.images)...)
-	u.screen.finish()
+	u.screen.Finish()
 	if len(failed) > 0 {
 		return errors.New(strings.Join(failed, "; "))
 	}
-	u.screen.print(fmt.Sprintf("All %d devices run their new version, byte for byte.", len(u.devices)))
+	u.screen.Print(fmt.Sprintf("All %d devices run their new version, byte for byte.", len(u.devices)))
 	return nil
 }
 
@@ -131,10 +132,10 @@ type demoResponse struct {
 }
 
 func (u *demoUser) response(topic string, payload []byte) demoResponse {
-	u.screen.print(fmt.Sprintf("< %s %s", topic, payload))
+	u.screen.Print(fmt.Sprintf("< %s %s", topic, payload))
 	var r demoResponse
 	if err := json.Unmarshal(payload, &r); err != nil {
-		u.screen.print(fmt.Sprintf("a response cannot be read: %v", err))
+		u.screen.Print(fmt.Sprintf("a response cannot be read: %v", err))
 	}
 	return r
 }
@@ -153,14 +154,19 @@ func (u *demoUser) showDevice(payload []byte) {
 	if json.Unmarshal(payload, &d) != nil || d.Upgrade == nil {
 		return
 	}
-	text := d.Upgrade.State
+	text := ""
 	if d.Upgrade.BytesPerSecond > 0 {
-		text += fmt.Sprintf(" %d B/s", d.Upgrade.BytesPerSecond)
+		text = fmt.Sprintf("%d B/s", d.Upgrade.BytesPerSecond)
 	}
 	if left := d.Upgrade.RemainingSeconds; left != nil && *left > 0 {
 		text += fmt.Sprintf(", %d s left", *left)
 	}
-	u.screen.bar(d.EUID, d.ModelID, d.Upgrade.Progress, text)
+	u.bar(d.EUID, d.ModelID, d.Upgrade.Progress, d.Upgrade.State, text)
+}
+
+// bar shows or moves the bar of a device.
+func (u *demoUser) bar(euid, model string, progress float64, state, text string) {
+	u.screen.Bar(euid, fmt.Sprintf("%s %-18.18s", euid, model), progress, state, text)
 }
 
 // connect subscribes to everything of the service and returns once the broker has confirmed it.

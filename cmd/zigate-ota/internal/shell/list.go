@@ -221,7 +221,7 @@ func listImages(ctx context.Context, c *invocation) error {
 	}
 	t := &terminal.Table{Columns: []terminal.Column{
 		{Heading: "VERSION"}, {Heading: "MFG", Spare: 3}, {Heading: "TYPE", Spare: 1}, {Heading: "SIZE", Right: true, Spare: 4},
-		{Heading: "FOR", Least: 10}, {Heading: "TITLE", Least: 8, Spare: 5}, {Heading: "ADDED", Right: true, Spare: 6}, {Heading: "FROM", Least: 20, Spare: 7},
+		{Heading: "FOR", Least: 10}, {Heading: "TITLE", Least: 8, Spare: 5}, {Heading: "CHECKS", Spare: 2}, {Heading: "ADDED", Right: true, Spare: 6}, {Heading: "FROM", Least: 20, Spare: 7},
 	}}
 	now := time.Now()
 	for _, im := range record.Images {
@@ -235,10 +235,32 @@ func listImages(ctx context.Context, c *invocation) error {
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
 			{Text: version(&im.ImageVersion)}, {Text: hex16(&im.ManufacturerCode)}, {Text: hex16(&im.ImageType)}, {Text: size(im.Size)},
-			{Text: whose}, {Text: strings.TrimSpace(im.Title)}, {Text: ago(&im.AddedAt, now)}, {Text: im.URL},
+			{Text: whose}, {Text: strings.TrimSpace(im.Title)}, im.checks(), {Text: ago(&im.AddedAt, now)}, {Text: im.URL},
 		})
 	}
 	return t.Print(c.term)
+}
+
+// checks is what the image's report comes to: how many of the checks that exist for it have passed. "zigate-ota inspect"
+// and --json tell which.
+func (im *imageRecord) checks() terminal.Cell {
+	passed, broken := 0, 0
+	for _, check := range im.Checks {
+		switch check.Status {
+		case "passed":
+			passed++
+		case "failed": // it was registered by force
+			broken++
+		}
+	}
+	switch {
+	case broken > 0:
+		return terminal.Cell{Text: fmt.Sprintf("%d failed", broken), Style: terminal.Red}
+	case passed > 0:
+		return terminal.Cell{Text: fmt.Sprintf("%d passed", passed), Style: terminal.Green}
+	default:
+		return terminal.Cell{Text: "none"}
+	}
 }
 
 // status shows the service and its dongle.

@@ -88,6 +88,9 @@ type imageRecord struct {
 	Title            string    `json:"title"`
 	Devices          []string  `json:"devices"`
 	AddedAt          time.Time `json:"addedAt"`
+	Checks           []struct {
+		Status string `json:"status"`
+	} `json:"checks"`
 }
 
 type infoRecord struct {
