@@ -298,8 +298,12 @@ func TestReadmeShell(t *testing.T) {
 			continue
 		}
 		switch words := strings.Fields(c.line); {
-		case slices.Contains(words, "sim"), slices.Contains(words, "serve"):
+		case slices.Contains(words, "sim"):
 			awaitShown(t, c.line, c.output, room.start(c.line), 0, room.back.Replace)
+		case slices.Contains(words, "serve"):
+			service := room.start(c.line)
+			awaitShown(t, c.line, c.output, service, 0, room.back.Replace)
+			service.await(t, "ready", func(line string) bool { return strings.Contains(line, "msg=ready") })
 		case slices.Contains(words, "events"):
 			// Its output comes when the commands behind it in the text are run, once it listens.
 			events, eventsShown = room.start(c.line), c

@@ -75,7 +75,7 @@ func TestShell(t *testing.T) {
 		t.Errorf("without an image: %s", stderr)
 	}
 	u.shows(`^Kitchen bulb: image 0x22010731 is registered; it runs 0x22010631\n$`, "add-image", "Kitchen bulb", file)
-	u.shows(`(?m)^0x22010731 +0x117c +0x2201 +20 kB +Kitchen bulb +Bulb firmware +none +now +http://127\.0\.0\.1:\d+/[0-9a-f]{16}/bulb\.ota$`, "images")
+	u.shows(`(?m)^0x22010731 +0x117c +0x2201 +20 kB +Kitchen bulb +Bulb firmware +2 passed +now +http://127\.0\.0\.1:\d+/[0-9a-f]{16}/bulb\.ota$`, "images")
 	u.shows(`(?m)^Kitchen bulb +TRADFRI bulb E27 +0x22010631 +0x22010731 +- `, "devices")
 	u.shows(`^Kitchen bulb: runs 0x22010631, there is 0x22010731\n$`, "check", "Kitchen bulb")
 	u.shows(`(?m)^4 devices, 1 with a newer image, 0 without an answer$`, "check")

@@ -244,8 +244,11 @@ func listImages(ctx context.Context, c *invocation) error {
 // checks is what the image's report comes to: how many of the checks that exist for it have passed. "zigate-ota inspect"
 // and --json tell which.
 func (im *imageRecord) checks() terminal.Cell {
+	if im.Report == nil {
+		return terminal.Cell{Text: "missing", Style: terminal.Red} // from the store; it has to be added again
+	}
 	passed, broken := 0, 0
-	for _, check := range im.Checks {
+	for _, check := range im.Report.Checks {
 		switch check.Status {
 		case "passed":
 			passed++

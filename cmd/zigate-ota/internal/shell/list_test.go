@@ -58,8 +58,8 @@ func (s *service) home() {
 	s.say("info", fmt.Sprintf(`{"version":"1.2.0","startedAt":%q,"dongle":{"connected":true,"port":"/dev/ttyUSB0","firmware":"3.23","euid":"0x00158d0001020304","panId":4660,"channel":15,"error":null},
 		"slot":{"mfgId":4476,"imageTypeId":8705,"imageVersion":587814449},"devices":4,"images":2,"upgrades":{"queued":0,"active":1}}`, earlier(30*time.Hour)), true)
 	s.say("images", fmt.Sprintf(`{"images":[
-		{"driverTypeId":"","driverVersion":0,"mfgId":4476,"imageTypeId":8705,"imageVersion":587814449,"size":205488,"sha256":"ab","url":"https://example.com/a/long/way/to/bulb.ota","title":"Bulb firmware","devices":["0x000b57fffec6a5b2","0x000b57fffec6a5c7"],"addedAt":%q,"checks":[{"name":"a","status":"passed"},{"name":"b","status":"notVerifiable"},{"name":"c","status":"passed"}]},
-		{"driverTypeId":"light.c4z","driverVersion":7,"mfgId":4107,"imageTypeId":274,"imageVersion":16909568,"size":980,"sha256":"cd","url":"file:///plug.ota","title":"","devices":[],"addedAt":%q}]}`,
+		{"driverTypeId":"","driverVersion":0,"mfgId":4476,"imageTypeId":8705,"imageVersion":587814449,"size":205488,"sha256":"ab","url":"https://example.com/a/long/way/to/bulb.ota","title":"Bulb firmware","devices":["0x000b57fffec6a5b2","0x000b57fffec6a5c7"],"addedAt":%q,"report":{"checks":[{"name":"a","status":"passed"},{"name":"b","status":"notVerifiable"},{"name":"c","status":"passed"}]}},
+		{"driverTypeId":"light.c4z","driverVersion":7,"mfgId":4107,"imageTypeId":274,"imageVersion":16909568,"size":980,"sha256":"cd","url":"file:///plug.ota","title":"","devices":[],"addedAt":%q,"report":{"checks":[]}}]}`,
 		earlier(72*time.Hour), earlier(10*time.Minute)), true)
 }
 

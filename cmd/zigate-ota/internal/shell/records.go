@@ -88,9 +88,11 @@ type imageRecord struct {
 	Title            string    `json:"title"`
 	Devices          []string  `json:"devices"`
 	AddedAt          time.Time `json:"addedAt"`
-	Checks           []struct {
-		Status string `json:"status"`
-	} `json:"checks"`
+	Report           *struct {
+		Checks []struct {
+			Status string `json:"status"`
+		} `json:"checks"`
+	} `json:"report"`
 }
 
 type infoRecord struct {
