@@ -45,12 +45,19 @@ func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Tim
 		u.Offset, u.runtime.published = position, 0
 		s.log.Info("the device began its download again", "euid", d.EUID, "offset", position)
 		d.dirty, s.stateDirty = true, true
+		if restarts > restartsAllowed && s.fire(d, triggerSilent, now) {
+			return
+		}
 	}
 	if position > u.Offset {
 		u.Offset = position
 	}
 	s.tellProgress(d, u, now)
 }
+
+// restartsAllowed is how often a device may begin its download again within one attempt. One that falls silent, is told
+// of its image and begins again, over and over, must come to an end.
+const restartsAllowed = 20
 
 // downloadBegun: the first block request of this transfer. After a restart of the service or the dongle the device goes
 // on where it was, so this is not always the first of the attempt.

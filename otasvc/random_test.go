@@ -176,9 +176,10 @@ func (w *run) open() (n int) {
 	return n
 }
 
-// untilEnded makes trouble for a day, and then waits until every upgrade has ended.
+// untilEnded makes trouble for some hours, and then waits until every upgrade has ended. Sleeping devices, which are waited
+// for for a month, are given up after a day.
 func (w *run) untilEnded() bool {
-	troubled := false
+	troubled, quiet := false, false
 	for begun := time.Now(); w.open() > 0; {
 		switch since := time.Since(begun); {
 		case since > 40*24*time.Hour:
@@ -186,12 +187,16 @@ func (w *run) untilEnded() bool {
 				w.t.Errorf("after forty days %v is still %+v", e, w.sink.device(e).Upgrade)
 			}
 			return false
-		case since > 24*time.Hour:
+		case since > 8*time.Hour:
 			if !troubled {
 				troubled = true
 				w.release()
 			}
-			time.Sleep(time.Hour)
+			if !quiet && since > 32*time.Hour {
+				quiet = true
+				w.giveUpSleepers()
+			}
+			time.Sleep(10 * time.Minute)
 		default:
 			time.Sleep(time.Duration(1+w.r.IntN(240)) * time.Second)
 			w.trouble(w.devices[w.r.IntN(len(w.devices))])
@@ -206,6 +211,14 @@ func (w *run) release() {
 		w.service.Resume(ref(d.IEEE), w.counted("resume"))
 		if u := w.sink.device(d.IEEE).Upgrade; u != nil && u.State == otasvc.Downloaded {
 			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(d.IEEE)}, w.counted("install"))
+		}
+	}
+}
+
+func (w *run) giveUpSleepers() {
+	for _, d := range w.devices {
+		if d.Sleepy {
+			w.service.Cancel(ref(d.IEEE), w.counted("cancel"))
 		}
 	}
 }

@@ -141,6 +141,9 @@ func (s *Service) wantedKey(users []*device, now time.Time) slotKey {
 	if len(waiting) == 0 {
 		return slotKey{}
 	}
+	if d := s.nextTurn(now); d != nil && len(users) == 0 {
+		return d.Upgrade.key() // even where one of the loaded image stands before it: that image has had its slice
+	}
 	return waiting[0].Upgrade.key()
 }
 

@@ -87,7 +87,10 @@ func (s *Service) urgent(u *upgrade, now time.Time) bool {
 }
 
 // turnDue reports whether another image than the loaded one is to have its turn now.
-func (s *Service) turnDue(now time.Time) bool {
+func (s *Service) turnDue(now time.Time) bool { return s.nextTurn(now) != nil }
+
+// nextTurn is the device whose image, another than the loaded one, is to have its turn now; nil: none.
+func (s *Service) nextTurn(now time.Time) *device {
 	for _, d := range s.waiting(now) {
 		u := d.Upgrade
 		if u.key() == s.slot.key() {
@@ -95,10 +98,10 @@ func (s *Service) turnDue(now time.Time) bool {
 		}
 		waited := min(now.Sub(u.queuedSince()), now.Sub(s.slot.since))
 		if s.urgent(u, now) || !now.Before(u.AsideUntil) && waited > s.policy.Slice {
-			return true
+			return d
 		}
 	}
-	return false
+	return nil
 }
 
 // considerTurn begins a change of turns where one is due and downloads are under way. Without any, the slot is free and
@@ -167,7 +170,7 @@ func (s *Service) callBack(now time.Time) {
 		} else {
 			// It was silent already. What others took does not count, what it had itself does: else devices that are
 			// gone would hand the slot to each other for ever.
-			u.runtime.lastActivity = u.runtime.lastActivity.Add(now.Sub(u.runtime.yieldedAt))
+			u.runtime.lastActivity = u.runtime.lastActivity.Add(now.Sub(later(u.runtime.yieldedAt, u.runtime.restoredAt)))
 		}
 		u.AsideUntil = time.Time{}
 		d.dirty, s.stateDirty = true, true
