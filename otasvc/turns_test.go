@@ -210,3 +210,61 @@ func TestShortSlices(t *testing.T) {
 		})
 	}
 }
+
+// A device that was put aside and is gone comes to an end, also where the service was started again meanwhile and does not
+// know any more since when it was aside.
+func TestDeviceIsGoneWhileAsideOverARestart(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb), plugConfig()}}, func(w *world) {
+		w.policy.Slice, w.policy.Retries = 2*time.Minute, 0
+		w.restart()
+		bulbURL, _ := w.image(0x117C, 0x2201, 2, 200_000)
+		plugURL, plugData := w.image(0x100B, 0x0112, 11, 100_000)
+		for e, url := range map[zigate.IEEE]string{bulb: bulbURL, plug: plugURL} {
+			w.met(e)
+			w.add(e, url)
+		}
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		w.within(time.Minute, "the bulb downloads", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
+		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
+		w.sim.Device(bulb).PowerOff()
+		w.within(10*time.Minute, "the bulb is put aside", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Paused })
+		w.restart()
+		if u := w.ended(3*time.Hour, bulb); u.Reason != otasvc.ReasonStalled {
+			t.Errorf("the bulb ended %s, %q", u.State, u.Reason)
+		}
+		if u := w.ended(3*time.Hour, plug); u.State != otasvc.Succeeded {
+			t.Errorf("the plug ended %+v", u)
+		}
+		w.holds(plug, 11, plugData)
+	})
+}
+
+// One place, two images, more devices of one of them: whoever stands first in the queue has the loaded image, while the
+// other image's turn is due. Neither may wait for the other.
+func TestTurnsWithOnePlace(t *testing.T) {
+	var devices []sim.DeviceConfig
+	for i := range 6 {
+		d := bulbConfig(zigate.IEEE(0x000b57fffe000000 + uint64(i)))
+		d.ImageType = uint16(0x2200 + min(i%3, 1))
+		d.BlockInterval = time.Duration(60+40*i) * time.Millisecond
+		devices = append(devices, d)
+	}
+	for _, slice := range []time.Duration{45 * time.Second, 2 * time.Minute, 5 * time.Minute} {
+		inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+			w.policy.Slice, w.policy.Concurrency = slice, 1
+			w.restart()
+			for _, d := range devices {
+				w.met(d.IEEE)
+				url, _ := w.image(0x117C, d.ImageType, 2, 60_000)
+				w.add(d.IEEE, url)
+				w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE)})
+			}
+			w.sim.Device(devices[2].IEEE).PowerOff() // one of them never comes
+			for i, d := range devices {
+				if u := w.ended(12*time.Hour, d.IEEE); i != 2 && u.State != otasvc.Succeeded {
+					t.Errorf("slices of %v: %v ended %+v", slice, d.IEEE, u)
+				}
+			}
+		})
+	}
+}
