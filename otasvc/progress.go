@@ -154,8 +154,6 @@ func (s *Service) expireUpgrades(now time.Time) {
 		case Downloading:
 			if now.Sub(u.runtime.lastActivity) > s.stallTimeout(d) {
 				s.fire(d, triggerSilent, now)
-			} else {
-				s.nudge(d, u, now)
 			}
 			s.suspectSilence(d, u, now)
 		case Applying:
@@ -218,31 +216,6 @@ const (
 	sleepyNotifyInterval = 5 * time.Minute
 	notifyAgain          = 10 * time.Second // after a sign of life, if the last notification is older
 )
-
-// maxNudges is how often in one attempt a silent device is notified in mid-download: one that falls silent at the same
-// place each time is a matter for the stall time-out and the retries.
-const maxNudges = 3
-
-// nudge reminds a device that fell silent in mid-download. It may have been told that there is no such image, by a dongle
-// that had restarted without a word and lost its header; or it restarted itself, and its announce was lost. So the header
-// is loaded again, and then the device told that there is an image. One that is only slow is not hurt by that.
-func (s *Service) nudge(d *device, u *upgrade, now time.Time) {
-	r := &u.runtime
-	quiet := max(2*s.policy.NotifyInterval, 2*s.policy.BlockInterval)
-	if d.Sleepy {
-		quiet = max(quiet, sleepyNotifyInterval)
-	}
-	switch {
-	case r.nudges >= maxNudges, now.Sub(later(r.lastActivity, r.notifiedAt)) < quiet, !s.slot.holds(u):
-	case !r.nudging:
-		r.nudging = true
-		s.distrustSlot()
-	default:
-		r.nudging, r.nudges = false, r.nudges+1
-		s.log.Info("a device fell silent in mid-download and is reminded", "euid", d.EUID, "offset", u.Offset)
-		s.notify(d, now)
-	}
-}
 
 // expireNotified repeats the notification.
 func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {

@@ -23,11 +23,14 @@ type suspicion struct {
 func (s *Service) suspectSilence(d *device, u *upgrade, now time.Time) {
 	sus := &u.runtime.suspicion
 	tr := u.runtime.transfer
-	if u.State != Downloading || d.Sleepy || tr == nil || u.key() != s.slot.key() {
+	if u.State != Downloading || tr == nil || u.key() != s.slot.key() {
 		return
 	}
-	silent := now.Sub(later(u.runtime.lastActivity, s.dongle.connectedAt))
-	if silent < suspectAfter {
+	patience := suspectAfter + 2*s.policy.BlockInterval
+	if d.Sleepy {
+		patience += sleepyNotifyInterval
+	}
+	if now.Sub(later(u.runtime.lastActivity, s.dongle.connectedAt)) < patience {
 		sus.notifyAt = time.Time{}
 		return
 	}

@@ -197,8 +197,6 @@ type upgradeRuntime struct {
 	begun         bool      // the transfer's first block was told
 	restarts      uint32    // of the transfer, as far as they were told
 	notifications int
-	nudging       bool // silent in mid-download: the header is being loaded again, before the device is reminded
-	nudges        int  // reminders in mid-download, in this attempt
 	nextNotify    time.Time
 	notifiedAt    time.Time
 	offeredAt     time.Time
