@@ -274,8 +274,16 @@ type process struct {
 // start starts a program. Its output is shown where the test fails.
 func start(t *testing.T, environ []string, path string, args ...string) *process {
 	t.Helper()
-	p := &process{name: filepath.Base(path), cmd: exec.Command(path, args...), stdout: newLines(), stderr: newLines(), done: make(chan struct{})}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = environ, p.stdout, p.stderr, t.TempDir()
+	cmd := exec.Command(path, args...)
+	cmd.Env, cmd.Dir = environ, t.TempDir()
+	return startCommand(t, cmd)
+}
+
+// startCommand is start for what needs more than an environment.
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{name: filepath.Base(cmd.Path), cmd: cmd, stdout: newLines(), stderr: newLines(), done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +298,7 @@ func start(t *testing.T, environ []string, path string, args ...string) *process
 	t.Cleanup(func() {
 		p.stop()
 		if t.Failed() {
-			t.Logf("%s %q wrote:\n%s\n%s", p.name, args, p.stdout, p.stderr)
+			t.Logf("%s %q wrote:\n%s\n%s", p.name, cmd.Args[1:], p.stdout, p.stderr)
 		}
 	})
 	return p
