@@ -72,7 +72,7 @@ func TestMosquittoJourney(t *testing.T) {
 				}
 			}
 			device := late.await(t, "bulb", onTopic("zigate-ota/device/"+kitchen, nil)).object()
-			for _, key := range []string{"image", "upgrade", "lastSeen", "lqi"} {
+			for _, key := range []string{"image", "upgrade", "history", "lastSeen", "lqi"} {
 				if at(device, key) == nil {
 					t.Errorf("%s is missing in %v", key, device)
 				}
