@@ -332,8 +332,13 @@ func TestMosquittoSession(t *testing.T) {
 	watcher.close()
 }
 
-// mqttAuthority is a certificate authority for a test, and a server certificate that it signed.
-type mqttAuthority struct{ pool *x509.CertPool }
+// mqttAuthority is a certificate authority for a test, and a certificate that it signed for clients and servers on this
+// machine.
+type mqttAuthority struct {
+	pool *x509.CertPool
+	own  []byte // its certificate, PEM
+	cert tls.Certificate
+}
 
 func newMQTTAuthority(t *testing.T, certPath, keyPath string) mqttAuthority {
 	t.Helper()
@@ -357,7 +362,7 @@ func newMQTTAuthority(t *testing.T, certPath, keyPath string) mqttAuthority {
 	server := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test broker"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, server, ca, key.Public(), caKey)
 	if err != nil {
@@ -385,7 +390,10 @@ func newMQTTAuthority(t *testing.T, certPath, keyPath string) mqttAuthority {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(authority)
-	return mqttAuthority{pool: pool}
+	return mqttAuthority{
+		pool: pool, own: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}),
+		cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
+	}
 }
 
 // TestMosquittoTransports goes over TLS and WebSockets, with the right authority and the wrong ones.
@@ -403,7 +411,12 @@ func TestMosquittoTransports(t *testing.T) {
 	overTLS, tlsLines := listen("mqtt", secured...)
 	overWS, wsLines := listen("websockets")
 	overWSS, wssLines := listen("websockets", secured...)
-	m := newMosquitto(t, slices.Concat(tlsLines, wsLines, wssLines, []string{"allow_anonymous true"})...)
+	clientCA := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(clientCA, authority.own, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	known, knownLines := listen("mqtt", append(secured, "cafile "+clientCA, "require_certificate true")...)
+	m := newMosquitto(t, slices.Concat(tlsLines, wsLines, wssLines, knownLines, []string{"allow_anonymous true"})...)
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 
 	_, tlsPort, _ := net.SplitHostPort(overTLS)
@@ -416,6 +429,8 @@ func TestMosquittoTransports(t *testing.T) {
 		{name: "TLS", url: "ssl://" + overTLS, tls: trusting},
 		{name: "WebSocket", url: "ws://" + overWS},
 		{name: "secure WebSocket", url: "wss://" + overWSS, tls: trusting},
+		{name: "client certificate", url: "ssl://" + known, tls: &tls.Config{RootCAs: authority.pool, Certificates: []tls.Certificate{authority.cert}}},
+		{name: "client certificate missing", url: "ssl://" + known, tls: trusting, want: "ZIGATE_OTA_MQTT_CERT_FILE"},
 		{name: "TLS, unknown authority", url: "ssl://" + overTLS, want: "ZIGATE_OTA_MQTT_CA_FILE"},
 		{name: "secure WebSocket, unknown authority", url: "wss://" + overWSS, want: "ZIGATE_OTA_MQTT_CA_FILE"},
 		{name: "TLS, other name", url: "ssl://localhost:" + tlsPort, tls: trusting, want: "ZIGATE_OTA_MQTT_URL"},

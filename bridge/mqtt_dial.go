@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -105,6 +106,8 @@ func connectProblem(name, clientID string, err error) error {
 		return fmt.Errorf("%w: %s: %w: use a name in ZIGATE_OTA_MQTT_URL that is in the broker's certificate", ErrBrokerUnreachable, name, err)
 	case errors.As(err, &notTLS):
 		return fmt.Errorf("%w: %s: it does not speak TLS on this port: tcp:// instead of ssl://, or another port", ErrBrokerUnreachable, name)
+	case strings.Contains(err.Error(), "remote error: tls: ") && strings.Contains(err.Error(), "certificate"): // an alert has no type to ask for
+		return fmt.Errorf("%w: %s: %w: the broker asks for a client certificate that its authority signed: check ZIGATE_OTA_MQTT_CERT_FILE and ZIGATE_OTA_MQTT_KEY_FILE", ErrBrokerUnreachable, name, err)
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: %s: it closed the connection instead of answering (a port for TLS needs ssl://): %w", ErrBrokerUnreachable, name, err)
 	}
