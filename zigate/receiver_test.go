@@ -1,6 +1,7 @@
 package zigate_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -204,4 +205,32 @@ func unhex(t *testing.T, s string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// What a receiver calls whole, a strict decoder takes for the same command.
+func FuzzReceiver(f *testing.F) {
+	for _, seed := range []string{"010210450210021213f1a503", "010210450210021213f1a50303", "0103", "018010021005b7021005021324021003", "010210450210021213f1a50203"} {
+		b, err := hex.DecodeString(seed)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r := zigate.NewReceiver(zigate.MaxCommandPayload)
+		for i, b := range in {
+			execute, rejected := r.Feed(b)
+			if execute && rejected {
+				t.Fatal("executed and rejected")
+			}
+			if !execute || !r.Whole() {
+				continue
+			}
+			start := bytes.LastIndexByte(in[:i], 0x01)
+			frame, _, ok := new(zigate.Decoder).Feed(in[start : i+1])
+			if !ok || frame.Type != r.Type() || !bytes.Equal(frame.Payload, r.Payload()) {
+				t.Errorf("%x: the receiver has %s %x, the decoder %v %s", in[start:i+1], r.Type(), r.Payload(), ok, frame)
+			}
+		}
+	})
 }

@@ -39,6 +39,11 @@ func (h *Hub) feed() {
 			h.drop(c)
 			continue
 		}
+		if wait := h.pause(); wait > 0 {
+			h.turn-- // it stays this client's
+			h.retry.Reset(wait)
+			return
+		}
 		c.pop()
 		if h.opts.OTA == OTAOurs && r.isOTA() {
 			h.refuse(c, r)
@@ -47,6 +52,23 @@ func (h *Hub) feed() {
 		}
 		h.drop(c)
 	}
+}
+
+const (
+	// downloading is how long after a block request a device counts as downloading.
+	downloading = 250 * time.Millisecond
+	// downloadGap is the shortest time between two commands of clients while devices download. A dongle's serial line
+	// takes longer for a command and its answer; without one, clients could keep all of this machine busy.
+	downloadGap = 2 * time.Millisecond
+)
+
+// pause is how long the next command has to wait, so that blocks find the machine free.
+func (h *Hub) pause() time.Duration {
+	now := time.Since(h.start)
+	if block := time.Duration(h.lastBlock.Load()); block == 0 || now-block > downloading {
+		return 0
+	}
+	return h.begun + downloadGap - now
 }
 
 // nextClient is the one whose turn it is of those who have a command.
@@ -92,7 +114,7 @@ func (h *Hub) refuse(c *client, r *command) {
 // begin sends a command.
 func (h *Hub) begin(c *client, r *command) {
 	a := newAsk(c.id, r.typ, r.payload)
-	h.inFlight = true
+	h.inFlight, h.begun = true, time.Since(h.start)
 	h.current.Store(a)
 	h.observer.FrameFromClient()
 	done := func(_ zigate.Status, err error) {

@@ -92,14 +92,17 @@ type Hub struct {
 	current    atomic.Pointer[ask] // a client's command whose status has not come
 	overdue    atomic.Pointer[ask] // the last command that got none in time
 	maxPayload atomic.Int32        // of a command, which the firmware decides
-	seen       atomic.Uint64       // what the last status said besides, see seenStatus
+	start      time.Time
+	lastBlock  atomic.Int64  // when a block was asked for last, since start
+	seen       atomic.Uint64 // what the last status said besides, see seenStatus
 
 	// Of the goroutine of Run.
 	clients   []*client
 	stopping  bool
 	lastID    int
-	turn      int  // index of the client whose command is next
-	inFlight  bool // a client's command is
+	turn      int           // index of the client whose command is next
+	inFlight  bool          // a client's command is
+	begun     time.Duration // when the last one was sent, since start
 	connected bool
 	lens      lens
 	v2        bool
@@ -117,7 +120,7 @@ type Hub struct {
 // New prepares a Hub and its Dongle. The options' Handler is told everything that it would be told without the Hub, but
 // for block requests while OTA is the clients'. Nothing happens before the Dongle's Run and the Hub's.
 func New(dongle zigate.Options, o Options) *Hub {
-	h := &Hub{handler: dongle.Handler, opts: o, observer: o.Observer, log: dongle.Logger, ready: make(chan struct{})}
+	h := &Hub{handler: dongle.Handler, opts: o, observer: o.Observer, log: dongle.Logger, start: time.Now(), ready: make(chan struct{})}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -242,7 +245,9 @@ func (h *Hub) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byte {
 	before := len(dst)
 	dst = h.handler.HandleBlockRequest(req, dst)
 	if len(dst) > before {
-		h.router.answered(req.Addr, time.Now())
+		now := time.Now()
+		h.router.answered(req.Addr, now)
+		h.lastBlock.Store(int64(now.Sub(h.start)))
 	}
 	return dst
 }
