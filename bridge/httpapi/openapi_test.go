@@ -212,3 +212,46 @@ func goldenCases(t *testing.T, name string) []goldenCase {
 	}
 	return cases
 }
+
+// TestAPIDocument: what docs/api.md shows is there, with the method that it shows, and it leaves nothing out.
+func TestAPIDocument(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "api.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, text := readDocument(t), string(b)
+	var described []string // "METHOD path", with what stands for anything as {}
+	for path, methods := range d.at("paths") {
+		for method := range methods.(object) {
+			described = append(described, strings.ToUpper(method)+" "+regexp.MustCompile(`{[^}]*}`).ReplaceAllString(path, "{}"))
+		}
+	}
+	shown := regexp.MustCompile("(?:`(GET|POST|PUT|DELETE) (/api/v1[^`?]*)`)").FindAllStringSubmatch(text, -1)
+	for _, line := range regexp.MustCompile(`(?m)^curl .*$`).FindAllString(text, -1) {
+		method := "GET"
+		if m := regexp.MustCompile(`-X (\w+)`).FindStringSubmatch(line); m != nil {
+			method = m[1]
+		} else if strings.Contains(line, "--data") {
+			method = "POST"
+		}
+		shown = append(shown, []string{line, method, regexp.MustCompile(`/api/v1[^ '?]*`).FindString(line)})
+	}
+	seen := map[string]bool{}
+	for _, s := range shown {
+		known := false
+		for _, path := range described {
+			pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(path), `\{\}`, `[^/]+`) + "$"
+			if regexp.MustCompile(pattern).MatchString(s[1] + " " + s[2]) {
+				known, seen[path] = true, true
+			}
+		}
+		if !known && s[2] != "/api/v1/request/<operation>" {
+			t.Errorf("%s: there is no %s %s", s[0], s[1], s[2])
+		}
+	}
+	for _, path := range described {
+		if !seen[path] && !strings.Contains(path, "/request/") && !strings.Contains(text, strings.TrimPrefix(path, "GET ")) {
+			t.Errorf("%s is not in the document", path)
+		}
+	}
+}

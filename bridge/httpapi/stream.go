@@ -23,10 +23,16 @@ const (
 	startEvents    = 200                    // of the past that a new reader is told
 )
 
+const streamType = "text/event-stream"
+
 // getEvents is the stream of server-sent events: the records as they are and each change of them, events and responses
 // as they come. A reader that comes back with the identifier of the last event that it saw gets what it has missed. One
 // that is new, or was away for too long, gets a "reset", then everything, then "ready".
 func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", streamType)
+		return
+	}
 	select {
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()
@@ -39,7 +45,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &refusal{status: http.StatusInternalServerError, text: "this connection cannot carry a stream: " + err.Error()})
 		return
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Content-Type", streamType)
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not wait for the end
 	w.WriteHeader(http.StatusOK)
 

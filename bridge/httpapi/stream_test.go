@@ -99,6 +99,14 @@ func TestStreamLimit(t *testing.T) {
 	a.awaitStream()
 }
 
+// TestStreamHead: whoever asks only what it would be is not kept.
+func TestStreamHead(t *testing.T) {
+	a := startAPI(t, nil)
+	if got := a.call("HEAD", "/api/v1/events", ""); got.status != 200 || got.header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("status %d, type %q", got.status, got.header.Get("Content-Type"))
+	}
+}
+
 func TestHistory(t *testing.T) {
 	a := startAPI(t, nil)
 	for _, name := range []otasvc.EventName{otasvc.EventDongleConnected, otasvc.EventDeviceAnnounced, otasvc.EventDownloadStarted} {

@@ -249,7 +249,7 @@ func (p *tab) write(text string) { p.do("Input.insertText", object{"text": text}
 func (p *tab) drop(paths ...string) {
 	p.t.Helper()
 	for _, kind := range []string{"dragEnter", "dragOver", "drop"} {
-		p.do("Input.dispatchDragEvent", object{"type": kind, "x": 400, "y": 400, "data": object{"items": []any{}, "files": paths, "dragOperationsMask": 1}})
+		p.do("Input.dispatchDragEvent", object{"type": kind, "x": 150, "y": 300, "data": object{"items": []any{}, "files": paths, "dragOperationsMask": 1}})
 	}
 }
 

@@ -109,13 +109,21 @@ func TestPageScreenshots(t *testing.T) {
 	p.run(`document.getElementById("sheet").close()`)
 	shoot("phone", 390, 844, 2, false, true)
 	shoot("phone-dark", 390, 844, 2, true, true)
+	p.run(`document.querySelector("#upgrade-all").click()`)
+	p.await("the question", `document.getElementById("question").open`)
+	shoot("question", 1280, 860, 1, false, false)
+	p.run(`document.getElementById("question").close()`)
+	p.drop(writeImage(t, "holiday.jpg", []byte("no image")))
+	p.await("the refusal", someShow(`.toast[role="alert"]`, "holiday.jpg"))
+	shoot("refusal", 1280, 860, 1, false, false)
+	shoot("refusal-phone", 390, 844, 2, false, true)
 	for _, view := range []string{"queue", "images", "log"} {
 		p.run(`location.hash = "#` + view + `"`)
 		p.await(view, `document.querySelectorAll(".entry, .card, .events li").length > 0`)
 		shoot(view, 1280, 860, 1, false, false)
 		shoot(view+"-phone-dark", 390, 844, 2, true, true)
 	}
-	if bad := p.complaints(); len(bad) > 0 {
+	if bad := p.complaints("the server responded with a status of 4"); len(bad) > 0 {
 		t.Errorf("the page complains: %v", bad)
 	}
 }

@@ -51,6 +51,7 @@ func TestPage(t *testing.T) {
 		"upgrade, two browsers in step": pageUpgrade, "failure": pageFailure, "refusals": pageRefusals,
 		"lost connection": pageLostConnection, "markup in names": pageMarkup, "token": pageToken,
 		"keyboard and screen reader": pageKeyboard, "a thousand devices": pageThousand,
+		"from elsewhere": pageElsewhere, "phone": pagePhone,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -253,6 +254,39 @@ func pageToken(t *testing.T, b *browser) {
 	other.await("the notice in another browser", shows("#notice", "needs the token"))
 }
 
+// pageElsewhere: from another machine the page only shows, where there is no token, and says what to do about it.
+func pageElsewhere(t *testing.T, b *browser) {
+	s := serveHere(t, 100, "ZIGATE_OTA_HTTP_ADDR=0.0.0.0:0")
+	s.settle()
+	_, port, err := net.SplitHostPort(s.app.httpAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := b.open(t, "http://"+net.JoinHostPort(outerAddress(t), port)+"/")
+	p.await("the notice", shows("#notice", "set ZIGATE_OTA_HTTP_TOKEN"))
+	p.click("#check-all")
+	p.await("why not", someShow(`.toast[role="alert"]`, "set ZIGATE_OTA_HTTP_TOKEN"))
+	for _, m := range s.heard.each(func(m message) bool { return strings.Contains(m.Topic, "/event/") && strings.Contains(m.Topic, "image") }) {
+		t.Errorf("something was changed: %v", m)
+	}
+}
+
+// outerAddress is an address of this machine that is no loopback address.
+func outerAddress(t *testing.T) string {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		if network, ok := a.(*net.IPNet); ok && network.IP.IsGlobalUnicast() && network.IP.To4() != nil {
+			return network.IP.String()
+		}
+	}
+	t.Skip("this machine has loopback addresses only")
+	return ""
+}
+
 // pageKeyboard: everything can be reached and done without a mouse, and has a name for those who hear the page.
 func pageKeyboard(t *testing.T, b *browser) {
 	s := serveHere(t, 100)
@@ -288,6 +322,30 @@ func pageKeyboard(t *testing.T, b *browser) {
 	p.await("the progress, in words", fmt.Sprintf(`document.querySelector(%s)?.getAttribute("aria-valuetext")?.length > 3`, quote(rowOf(hall, `[role="progressbar"]`))))
 	p.await("the focus on a button of that row", fmt.Sprintf(`document.activeElement.closest(".row")?.dataset.euid === %s`, quote(hall)))
 	p.await("the word at the end", someShow("#announce", "Runs 0x22010731 now"))
+}
+
+// pagePhone: on the narrowest of phones nothing has to be scrolled sideways, and buttons are large enough for fingers.
+func pagePhone(t *testing.T, b *browser) {
+	s := serveHere(t, 100)
+	s.settle()
+	p := b.open(t, s.url())
+	p.do("Emulation.setDeviceMetricsOverride", object{"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": true})
+	p.drop(writeImage(t, "a-name-that-is-longer-than-a-phone-is-wide-and-has-nowhere-to-break.ota", bulbImage(newerVersion, 40_000)))
+	p.await("the image", shows(rowOf(kitchen, ".badge"), "Update available"))
+	p.run(fmt.Sprintf(`document.querySelector(%s).click()`, quote(rowOf(kitchen, `[data-action="upgrade"]`)))) // under a note
+	p.await("the download", shows(rowOf(kitchen, ".badge"), "Downloading"))
+	for _, view := range []string{"#devices", "#queue", "#images", "#log", "#device/" + kitchen} {
+		p.run(fmt.Sprintf("location.hash = %s", quote(view)))
+		p.await(view, `document.querySelectorAll(".view:not([hidden]) :is(.row, .entry, .card, .events li)").length > 0`)
+		wide := p.run(`[...document.querySelectorAll("body *")].filter((e) => e.checkVisibility() && !e.closest(".unseen, .skip") && e.getBoundingClientRect().right > 321 && e.scrollWidth > 0).map((e) => e.tagName + "." + e.className).join(" ")`)
+		if wide != "" {
+			t.Errorf("%s: wider than the screen: %s", view, wide)
+		}
+		small := p.run(`[...document.querySelectorAll("main button:not(.name), dialog[open] button")].filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 38).map((e) => e.textContent).join(", ")`)
+		if small != "" {
+			t.Errorf("%s: too small for a finger: %s", view, small)
+		}
+	}
 }
 
 // nameless lists what can be operated but has no name in the accessibility tree.

@@ -16,7 +16,8 @@ export async function attempt(what, work) {
     if (!(error instanceof Refused)) throw error;
     if (error.status === 401 && (await askForToken(error.message))) return attempt(what, work);
     if (error.status === 403) access.refresh();
-    note(`${what}: ${sentence(error.body, error.message)}`, "bad");
+    const text = sentence(error.body, error.message);
+    note(text.includes(what) ? text : `${what}: ${text}`, "bad");
     return null;
   }
 }
@@ -102,22 +103,28 @@ export async function removeAdded(image) {
   if (await attempt("Remove image", () => call("DELETE", `images/added/${name}`))) note("The image was removed.", "good");
 }
 
+// noting shows a note for as long as something takes.
+async function noting(text, work) {
+  const close = note(text, "calm", null, Infinity);
+  try {
+    return await work();
+  } finally {
+    close();
+  }
+}
+
 // addFile adds an image file, and tells what it is for.
 export async function addFile(file) {
-  const answer = await attempt(file.name, () => {
-    note(`${file.name} is being checked.`);
-    return call("POST", `images?name=${encodeURIComponent(file.name)}`, { body: file, type: "application/octet-stream" });
-  });
+  const answer = await attempt(file.name, () => noting(`${file.name} is being checked.`,
+    () => call("POST", `images?name=${encodeURIComponent(file.name)}`, { body: file, type: "application/octet-stream" })));
   if (answer) tellAdded(answer.image);
   return answer?.image ?? null;
 }
 
 // addURL adds what is at a URL.
 export async function addURL(url, sha256) {
-  const answer = await attempt("Add image", () => {
-    note("The image is being fetched.");
-    return call("POST", "images", { json: sha256 ? { url, sha256 } : { url } });
-  });
+  const answer = await attempt("Add image", () => noting("The image is being fetched.",
+    () => call("POST", "images", { json: sha256 ? { url, sha256 } : { url } })));
   if (answer) tellAdded(answer.image);
   return answer?.image ?? null;
 }

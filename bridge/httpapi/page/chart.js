@@ -4,7 +4,7 @@ import { h, s, setAttribute, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
 import { bytesText, durationText, progressText, rateText } from "./words.js";
 
-const width = 600, height = 180, left = 44, right = 62, top = 12, bottom = 26;
+const width = 430, height = 170, left = 42, right = 58, top = 10, bottom = 24;
 const smallWidth = 160, smallHeight = 36;
 
 // rates are the bytes a second between points, over spans long enough to say something.

@@ -14,8 +14,8 @@ function place() {
 
 document.addEventListener("close", place, { capture: true });
 
-// note shows something that has happened: tone is good, bad or calm.
-export function note(text, tone = "calm", action = null) {
+// note shows something that has happened, and returns what takes it away again: tone is good, bad or calm.
+export function note(text, tone = "calm", action = null, time = shownFor) {
   const close = () => box.remove();
   const box = h("div", { class: "toast", "data-tone": tone, role: tone === "bad" ? "alert" : "status" },
     h("p", null, text),
@@ -23,8 +23,9 @@ export function note(text, tone = "calm", action = null) {
     button("Close", "cancel", close, { small: true }));
   toasts.append(box);
   while (toasts.children.length > 4) toasts.firstElementChild.remove();
-  if (tone !== "bad") setTimeout(close, shownFor);
+  if (tone !== "bad" && time !== Infinity) setTimeout(close, time);
   place();
+  return close;
 }
 
 // announce says something to those who hear the page.

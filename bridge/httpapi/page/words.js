@@ -27,7 +27,7 @@ export function agoText(time, now = Date.now()) {
   if (!time) return "never";
   const seconds = (now - Date.parse(time)) / 1000;
   if (seconds < 10) return "just now";
-  if (seconds < 60) return "less than a minute ago";
+  if (seconds < 60) return `${10 * Math.floor(seconds / 10)} s ago`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
   return `${Math.floor(seconds / 86400)} d ago`;
