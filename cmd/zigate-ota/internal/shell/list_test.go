@@ -117,6 +117,7 @@ func TestListsAsJSON(t *testing.T) {
 
 // A thousand devices are listed in whole, also where the broker sends them faster than they are read.
 func TestThousandDevices(t *testing.T) {
+	t.Parallel()
 	s := newService(t, broker.Options{})
 	for i := range 1200 {
 		euid := fmt.Sprintf("0x%016x", i)

@@ -145,6 +145,7 @@ func TestUsage(t *testing.T) {
 
 // The broker or the service is not there: what is said, and the exit code for it.
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	s := newService(t, broker.Options{Username: "user", Password: "hunter2"})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -198,6 +199,7 @@ func TestSeveralBrokers(t *testing.T) {
 }
 
 func TestTimeoutAndInterrupt(t *testing.T) {
+	t.Parallel()
 	s := newService(t, broker.Options{})
 	code, problem := s.start("cancel", "a", "--timeout", "300ms").code()
 	if code != shell.ExitTimeout || problem != "the time is over (--timeout); the service goes on with what was asked for" {
@@ -307,6 +309,7 @@ func TestHelp(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
+	t.Parallel()
 	s := newService(t, broker.Options{})
 	s.device(kitchen, strings.Replace(record(kitchen, "Kitchen bulb", "", "", 0), "Kitchen", `Kitchen\u001b`, 1))
 	s.say("info", `{"devices":1,"dongle":{"connected":true}}`, true)

@@ -172,6 +172,7 @@ func TestUpgradeWithoutWaiting(t *testing.T) {
 
 // A download that is held on the device is the end of the wait; the word to install it is waited for again.
 func TestUpgradeHeld(t *testing.T) {
+	t.Parallel()
 	s := upgrading(t)
 	r := s.start("upgrade", "Kitchen bulb", "--apply", "hold", "--quiet")
 	s.answer(s.request("upgrade", `{"apply":"hold","deviceId":"Kitchen bulb"}`), "inProgress", `,"euid":"`+kitchen+`"`)
@@ -208,6 +209,7 @@ func TestUpgradeInterrupted(t *testing.T) {
 
 // The broker goes and comes back, as one does that the service brings along. What was answered meanwhile is in the record.
 func TestUpgradeOverALostConnection(t *testing.T) {
+	t.Parallel()
 	for _, state := range []string{"succeeded", "failed", "answered"} {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
