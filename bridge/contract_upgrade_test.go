@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ import (
 
 // deviceRecord is what the tests look at of a device's record.
 type deviceRecord struct {
-	EUID               string
+	EUID, Name         string
 	CurrentFileVersion *uint32
 	UpdateAvailable    bool
 	Upgrade            *upgradeRecord
@@ -134,6 +135,24 @@ func TestUpgradeAsPublished(t *testing.T) {
 	})
 }
 
+// Progress is told once a second at most, also where something else in the record changes oftener.
+func TestProgressAmidOtherChanges(t *testing.T) {
+	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {
+		h.request("upgrade", `{`+bulbID+`,"url":"`+h.image(newer, 20_000)+`"}`)
+		h.within(time.Minute, "the download is under way", h.inState("downloading", 1000))
+		for i := range 30 {
+			h.request("rename", fmt.Sprintf(`{%s,"name":"Bulb number %d"}`, bulbID, i))
+			time.Sleep(230 * time.Millisecond)
+			synctest.Wait()
+			if got, want := h.state().Name, fmt.Sprintf("Bulb number %d", i); got != want {
+				t.Errorf("the name is %q, want %q at once", got, want)
+			}
+		}
+		h.within(time.Hour, "it has succeeded", h.inState("succeeded", 20_000))
+		h.follow(func(deviceRecord) {})
+	})
+}
+
 // follow goes through all records of the bulb that were published and holds them, and the update states beside them,
 // against the contract.
 func (h *home) follow(see func(deviceRecord)) {
@@ -168,7 +187,10 @@ func (h *home) follow(see func(deviceRecord)) {
 			h.t.Errorf("succeeded with %+v", u)
 		}
 		see(d)
-		last, at = d, m.at
+		if before, now := last.Upgrade, d.Upgrade; before == nil || now == nil || before.State != now.State || before.Progress != now.Progress {
+			at = m.at
+		}
+		last = d
 	}
 	if records == 0 || updates != records {
 		h.t.Errorf("%d records and %d update states", records, updates)

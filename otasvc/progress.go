@@ -108,6 +108,25 @@ func (s *Service) tellProgress(d *device, u *upgrade, now time.Time) {
 	}
 }
 
+// told is a device's record as it is told. Whatever else in it changes, and however often, its progress is told once a
+// second at most.
+func (s *Service) told(d *device, now time.Time) DeviceRecord {
+	r := s.record(d, now)
+	if r.Upgrade == nil {
+		return r
+	}
+	u, last := d.Upgrade, d.Upgrade.runtime.shown
+	goesOn := last != nil && last.State == Downloading && r.Upgrade.State == Downloading && last.Attempt == r.Upgrade.Attempt && last.Offset <= r.Upgrade.Offset
+	if goesOn && now.Sub(u.runtime.shownAt) < progressMinimum {
+		r.Upgrade.Offset, r.Upgrade.Progress = last.Offset, last.Progress
+		r.Upgrade.BytesPerSecond, r.Upgrade.RemainingSeconds = last.BytesPerSecond, last.RemainingSeconds
+		return r
+	}
+	u.runtime.shown, u.runtime.shownAt = r.Upgrade, now
+	u.runtime.published, u.runtime.publishedAt = r.Upgrade.Progress, now
+	return r
+}
+
 // upgradeEvent is an event about an upgrade with all that such events carry.
 func (s *Service) upgradeEvent(name EventName, d *device, u *upgrade) Event {
 	e := Event{

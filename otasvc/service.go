@@ -288,7 +288,7 @@ func (s *Service) flush(now time.Time) {
 		}
 		if d.dirty && !d.resuming(now) {
 			d.dirty, d.seenDirty, d.publishedAt = false, false, now
-			s.sink.DeviceChanged(s.record(d, now))
+			s.sink.DeviceChanged(s.told(d, now))
 		}
 	}
 	if s.imagesDirty {

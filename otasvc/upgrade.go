@@ -211,6 +211,8 @@ type upgradeRuntime struct {
 	suspicion     suspicion // of a reset that nobody told of
 	published     float64   // progress that was told last, percent
 	publishedAt   time.Time
+	shown         *UpgradeRecord // what the last record said of it
+	shownAt       time.Time
 }
 
 // progress is the part of the image that the device has, in percent with one decimal. 100 only when it is whole.
