@@ -58,7 +58,7 @@ func startBrowser(t *testing.T) *browser {
 	work := t.TempDir()
 	p := start(t, []string{"HOME=" + work, "PATH=" + os.Getenv("PATH"), "TZ=UTC", "LANG=C.UTF-8"}, path,
 		"--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run",
-		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--mute-audio", "--lang=en-GB",
+		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--mute-audio", "--lang=en-GB", "--host-resolver-rules=MAP evil.example 127.0.0.1",
 		"--user-data-dir="+filepath.Join(work, "profile"), "--remote-debugging-port=0", "about:blank")
 	line := p.stderr.await(t, "the address of Chromium's DevTools", func(line string) bool { return strings.HasPrefix(line, "DevTools listening on ") })
 	conn, _, err := websocket.DefaultDialer.DialContext(t.Context(), strings.TrimPrefix(line, "DevTools listening on "), nil)
@@ -128,8 +128,16 @@ func (b *browser) ask(session, method string, params any) (json.RawMessage, erro
 
 type object = map[string]any
 
-// open opens a page.
+// open opens our page.
 func (b *browser) open(t *testing.T, url string) *tab {
+	t.Helper()
+	p := b.load(t, url)
+	p.await("the page to be live", `document.getElementById("connection")?.dataset.state === "up"`)
+	return p
+}
+
+// load opens any page.
+func (b *browser) load(t *testing.T, url string) *tab {
 	t.Helper()
 	var made struct{ BrowserContextID, TargetID, SessionID string }
 	must := func(session, method string, params any) {
@@ -156,7 +164,7 @@ func (b *browser) open(t *testing.T, url string) *tab {
 	// What moves is hard to hit.
 	p.do("Emulation.setEmulatedMedia", object{"features": []any{object{"name": "prefers-reduced-motion", "value": "reduce"}}})
 	p.do("Page.navigate", object{"url": url})
-	p.await("the page to be live", `document.getElementById("connection")?.dataset.state === "up"`)
+	p.await("the page to be loaded", `location.href !== "about:blank" && document.readyState === "complete"`)
 	return p
 }
 

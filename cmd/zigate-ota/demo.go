@@ -108,7 +108,7 @@ func demo(ctx context.Context, c call) (err error) {
 	}
 	u := &demoUser{
 		cfg: cfg, home: home, devices: devices, images: images, url: server.url, screen: terminal.NewScreen(terminal.New(c.stdout, c.environ)),
-		broker: a.brokerURLs(), metrics: "http://" + a.httpAddr(),
+		broker: a.brokerURLs(), page: "http://" + a.httpAddr(),
 	}
 	err = u.run(limit)
 	switch {

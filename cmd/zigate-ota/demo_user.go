@@ -26,7 +26,7 @@ type demoUser struct {
 	url     func(name string) string
 	screen  *terminal.Screen
 	broker  []string
-	metrics string
+	page    string
 }
 
 // mqttMessage is one message that came in.
@@ -44,8 +44,8 @@ func (u *demoUser) run(ctx context.Context) error {
 	}
 	defer client.Disconnect(250)
 
-	u.screen.Print(fmt.Sprintf("A simulated ZiGate with %d devices. MQTT: %s  topics: %s/#  metrics: %s/metrics",
-		len(u.devices), strings.Join(u.broker, ","), base, u.metrics))
+	u.screen.Print(fmt.Sprintf("A simulated ZiGate with %d devices. MQTT: %s  topics: %s/#  page: %s/",
+		len(u.devices), strings.Join(u.broker, ","), base, u.page))
 	u.screen.Print(fmt.Sprintf("Look with: mosquitto_sub -h %s -v -t '%s/#'", hostAndPort(u.broker[0]), base))
 	publish := func(operation string, request map[string]any) {
 		payload, _ := json.Marshal(request) // strings only

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,7 +53,7 @@ func TestPage(t *testing.T) {
 		"upgrade, two browsers in step": pageUpgrade, "failure": pageFailure, "refusals": pageRefusals,
 		"lost connection": pageLostConnection, "markup in names": pageMarkup, "token": pageToken,
 		"keyboard and screen reader": pageKeyboard, "a thousand devices": pageThousand,
-		"from elsewhere": pageElsewhere, "phone": pagePhone,
+		"from elsewhere": pageElsewhere, "phone": pagePhone, "pages of others": pageForeign,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -273,6 +275,49 @@ func pageElsewhere(t *testing.T, b *browser) {
 	}
 }
 
+// pageForeign: a page of somebody else, open in a browser on this machine, can neither change anything nor read, not even
+// when its name is made to lead here.
+func pageForeign(t *testing.T, b *browser) {
+	s := serveHere(t, 100)
+	s.settle()
+	foreign := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "<!doctype html><title>somebody else</title>")
+	}))
+	t.Cleanup(foreign.Close)
+	p := b.load(t, foreign.URL)
+	try := func(p *tab, options string) string {
+		t.Helper()
+		return p.run(fmt.Sprintf(`fetch(%s, {method: "POST", body: "{}"%s}).then((r) => r.type + " " + r.status, () => "refused")`, quote(s.url()+"api/v1/request/check"), options))
+	}
+	if got := try(p, ""); got != "refused" {
+		t.Errorf("a plain request: %s", got)
+	}
+	if got := try(p, `, headers: {"Content-Type": "application/json"}`); got != "refused" {
+		t.Errorf("a request with JSON: %s", got)
+	}
+	if got := try(p, `, mode: "no-cors"`); got != "opaque 0" {
+		t.Errorf("a request whose answer is not looked at: %s", got)
+	}
+	if got := p.run(fmt.Sprintf(`fetch(%s).then((r) => r.text(), () => "refused")`, quote(s.url()+"api/v1/devices"))); got != "refused" {
+		t.Errorf("reading: %s", got)
+	}
+	rebound := b.load(t, strings.Replace(s.url(), "127.0.0.1", "evil.example", 1))
+	rebound.await("no access", shows("#notice", "asked under the name"))
+	if got := rebound.run(`fetch("/api/v1/request/check", {method: "POST", body: "{}", headers: {"Content-Type": "application/json"}}).then((r) => r.status)`); got != "403" {
+		t.Errorf("a request under a name that was made to lead here: %s", got)
+	}
+	metrics, err := http.Get(s.url() + "metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer metrics.Body.Close()
+	told, err := io.ReadAll(metrics.Body)
+	if err != nil || strings.Contains(string(told), `commands_total{operation="check"`) {
+		t.Errorf("a check was carried out, or %v", err)
+	}
+}
+
 // outerAddress is an address of this machine that is no loopback address.
 func outerAddress(t *testing.T) string {
 	t.Helper()
@@ -302,7 +347,7 @@ func pageKeyboard(t *testing.T, b *browser) {
 	p.await("the bulbs", `document.querySelectorAll(".rows .row").length === 2`)
 	p.run(`document.querySelector(".rows .name").focus()`)
 	p.key("ArrowDown", 40, "")
-	p.await("the second bulb", fmt.Sprintf(`document.activeElement === document.querySelectorAll(".rows .name")[1]`))
+	p.await("the second bulb", `document.activeElement === document.querySelectorAll(".rows .name")[1]`)
 	p.key("Enter", 13, "\r")
 	p.await("the sheet", `document.getElementById("sheet").open && document.activeElement.id === "sheet-title"`)
 	for _, view := range []string{"", "#queue", "#images", "#log", "#devices"} {

@@ -8,6 +8,7 @@ class Access {
   change = null; // null: not known yet
   token = false;
   error = "";
+  answered = false; // whether this page may read at all
   #listeners = [];
 
   subscribe(listener) {
@@ -20,10 +21,12 @@ class Access {
       this.change = answer.change;
       this.token = answer.token;
       this.error = answer.error ?? "";
+      this.answered = true;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       this.change = false;
       this.error = error.message;
+      this.answered = error.status !== 403;
     }
     for (const listener of this.#listeners) listener();
   }
@@ -81,7 +84,7 @@ export function watchAccess(notice) {
     setHidden(notice, access.change !== false);
     if (access.change !== false) return;
     notice.replaceChildren(
-      h("strong", null, "Read only. "),
+      h("strong", null, access.answered ? "Read only. " : "No access. "),
       h("span", null, access.token ? "Changing something needs the token." : access.error),
       access.token ? h("button", { type: "button", class: "quiet", onclick: () => askForToken() }, "Enter the token") : "");
   });

@@ -71,7 +71,7 @@ function announceNews() {
 store.subscribe((changes) => {
   if (changes.connection) {
     connection();
-    if (store.connected) access.refresh();
+    if (store.connected || !store.loaded) access.refresh();
   }
   if (changes.info && store.info) setText(element("version"), `zigate-ota ${store.info.version}`);
   if (changes.events && store.loaded) announceNews();

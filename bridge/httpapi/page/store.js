@@ -1,7 +1,7 @@
 // What the service has told: the records as they are, the last events, and whether it can be heard at all. Whoever
 // shows something subscribes and is told once a frame what has changed since.
 
-import { address } from "./api.js";
+import { address, call } from "./api.js";
 
 const maxEvents = 500;
 const maxSamples = 600;
@@ -65,6 +65,7 @@ class Store {
     source.addEventListener("open", () => this.#connection(true));
     source.addEventListener("error", () => {
       this.#connection(false);
+      if (!this.loaded) this.#changed().connection = true;
       if (source.readyState === EventSource.CLOSED && source === this.#source) setTimeout(() => source === this.#source && this.#open(), pause);
     });
     for (const [name, take] of Object.entries(this.#takers)) {
@@ -116,6 +117,7 @@ class Store {
       this.#arriving = null;
       this.loaded = true;
       this.#changed().connection = true;
+      for (const id of this.#waiting.keys()) this.#askFinal(id);
     },
     info: (info) => {
       this.info = info;
@@ -159,6 +161,15 @@ class Store {
     },
     heartbeat: () => {},
   };
+
+  // askFinal asks for a response that may have come while nobody listened.
+  async #askFinal(id) {
+    try {
+      this.#takers.response(await call("GET", `responses/${id}`));
+    } catch (refused) {
+      if (refused.body?.id === id) this.#takers.response(refused.body);
+    }
+  }
 
   #sample(device) {
     const upgrade = device.upgrade;
