@@ -117,6 +117,7 @@ func (h *Hub) begin(c *client, r *command) {
 	h.inFlight, h.begun = true, time.Since(h.start)
 	h.current.Store(a)
 	h.observer.FrameFromClient()
+	h.noteAsked(r)
 	done := func(_ zigate.Status, err error) {
 		h.inbox.post(func() { h.ended(c, r, a, err) })
 	}

@@ -112,13 +112,15 @@ type Hub struct {
 	stored    zigate.RawMode // as a dongle of its own would have kept it for the clients
 	beating   bool           // the dongle was told to send its heartbeat
 	erased    bool           // the dongle has forgotten its raw mode, too
+	memo      memo
 	held      *held
 	holdTimer *time.Timer
 	retry     *time.Timer
 }
 
 // New prepares a Hub and its Dongle. The options' Handler is told everything that it would be told without the Hub, but
-// for block requests while OTA is the clients'. Nothing happens before the Dongle's Run and the Hub's.
+// for block requests while OTA is the clients'. Its HandleMessage is also called from another goroutine, with answers that
+// clients have just got to what it asks. Nothing happens before the Dongle's Run and the Hub's.
 func New(dongle zigate.Options, o Options) *Hub {
 	h := &Hub{handler: dongle.Handler, opts: o, observer: o.Observer, log: dongle.Logger, start: time.Now(), ready: make(chan struct{})}
 	if h.log == nil {
@@ -127,7 +129,7 @@ func New(dongle zigate.Options, o Options) *Hub {
 	if h.observer == nil {
 		h.observer = noObserver{}
 	}
-	h.inbox.wake = make(chan struct{}, 1)
+	h.inbox.wake, h.memo = make(chan struct{}, 1), newMemo()
 	h.maxPayload.Store(zigate.MaxCommandPayload)
 	h.router = router{hideOTA: o.OTA == OTAOurs, current: h.current.Load, overdue: h.overdue.Load}
 	h.router.reset(zigate.Version{})
@@ -259,7 +261,10 @@ func (h *Hub) HandleBlockStatus(s *zigate.Status) {
 }
 
 // HandleMessage is part of zigate.Handler.
-func (h *Hub) HandleMessage(m zigate.Message, lqi uint8) { h.handler.HandleMessage(m, lqi) }
+func (h *Hub) HandleMessage(m zigate.Message, lqi uint8) {
+	h.noteMessage(m, lqi)
+	h.handler.HandleMessage(m, lqi)
+}
 
 // HandleConnected is part of zigate.Handler.
 func (h *Hub) HandleConnected(info zigate.Info) {
@@ -344,7 +349,13 @@ func (h *Hub) Submit(cmd zigate.Message, done func(zigate.Status, error)) {
 		h.inbox.post(func() { watched(zigate.Status{}, fmt.Errorf("%s (%s): %w", t, t.Name(), ErrOTATheirs)) })
 		return
 	}
-	h.dongle.SubmitFor(a, cmd, watched)
+	send := func() { h.dongle.SubmitFor(a, cmd, watched) }
+	if list := questions(cmd); len(list) > 0 && h.number.Load() > 0 {
+		if h.inbox.post(func() { h.ask(list, true, send, func() { watched(zigate.Status{Request: t}, nil) }) }) {
+			return
+		}
+	}
+	send()
 }
 
 // seenStatus keeps what statuses say about the dongle: their form, the buffers in use and the last APS counter.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -237,95 +236,6 @@ func TestFramesAreUnchanged(t *testing.T) {
 	})
 }
 
-// OTA is this program's: a client sees none of it, and what it sends is not known to the dongle.
-func TestOTAIsOurs(t *testing.T) {
-	for mode := zigate.RawModeOff; mode <= zigate.RawModeHybrid; mode++ {
-		t.Run(fmt.Sprint("mode ", mode), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHome(t, lab(sim.V1_323), &blocks{}, share.Options{})
-				defer h.stop()
-				a := h.join("a")
-				a.says(wire(zigate.SetRawMode{Mode: mode}))
-				a.hearsTypes("0x8000")
-				h.hub.Submit(header, nil)
-				h.hub.Submit(zigate.ImageNotify{Target: to(lamp), QueryJitter: 100}, nil)
-				time.Sleep(time.Minute)
-				if got := device(h.dongle, lamp).Snapshot(); got.BlocksReceived < 10 {
-					t.Errorf("the device got %d blocks", got.BlocksReceived)
-				}
-				a.hearsTypes()
-				h.tap.take()
-				for _, frame := range [][]byte{
-					wire(header), wire(zigate.BlockSend{Target: to(lamp)}), wire(zigate.UpgradeEndResponse{Target: to(lamp)}),
-					wire(zigate.ImageNotify{Target: to(lamp)}), wire(zigate.WaitForData{Target: to(lamp)}),
-					zigate.AppendFrame(nil, 0x0501, nil), zigate.AppendFrame(nil, 0x0503, []byte{1}),
-					wire(raw(lamp, 0x0019, 0x19, 1, 2, 0x98)),
-					wire(zigate.RawAPS{AddrMode: 3, IEEE: 0x00158d0000000001, Cluster: 0x0019, SrcEndpoint: 1, DstEndpoint: 1, Profile: 0x0104}),
-				} {
-					f, _, _ := new(zigate.Decoder).Feed(frame)
-					a.says(frame)
-					a.hears(fmt.Sprintf("0x8000 0200%04x0000000000", uint16(f.Type)))
-				}
-				if got := h.tap.take(); ofTypes(got, 0x0502, 0x0506) != len(got) {
-					t.Errorf("written to the dongle: %x", got)
-				}
-				if got := h.reports.take(); len(got) != 9 || got[0] != share.ReportOTACommand {
-					t.Errorf("reported: %v", got)
-				}
-			})
-		})
-	}
-}
-
-// header is of an image for the lamp.
-var header = zigate.LoadImage{
-	AddrMode: 2, FileIdentifier: zigate.FileIdentifier, HeaderLength: 56, ManufacturerCode: 0x117c, ImageType: 0x2201,
-	FileVersion: 6, TotalSize: 2000,
-}
-
-// ofTypes counts frames of these types.
-func ofTypes(wires [][]byte, types ...zigate.MsgType) (n int) {
-	for _, w := range wires {
-		if f, _, ok := new(zigate.Decoder).Feed(w); ok && slices.Contains(types, f.Type) {
-			n++
-		}
-	}
-	return n
-}
-
-// blocks is a program that answers every block request.
-type blocks struct{ silent }
-
-func (*blocks) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byte {
-	return zigate.AppendBlockSend(dst, &zigate.BlockSend{
-		Target: to(req.Addr), Sequence: req.Sequence, Offset: req.Offset, FileVersion: req.FileVersion,
-		ImageType: req.ImageType, ManufacturerCode: req.ManufacturerCode, Data: make([]byte, req.MaxDataSize),
-	})
-}
-
-// OTA is the clients': they see and send all of it, and this program answers no device.
-func TestOTAIsTheirs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHome(t, lab(sim.V1_323), &blocks{}, share.Options{OTA: share.OTATheirs})
-		defer h.stop()
-		var refused error
-		h.hub.Submit(header, func(_ zigate.Status, err error) { refused = err })
-		synctest.Wait()
-		if !errors.Is(refused, share.ErrOTATheirs) {
-			t.Errorf("our own header: %v", refused)
-		}
-		a := h.join("a")
-		a.says(burst(header, zigate.ImageNotify{Target: to(lamp), QueryJitter: 100}))
-		time.Sleep(3 * time.Second)
-		if got := device(h.dongle, lamp).Snapshot(); got.BlocksAsked == 0 || got.BlocksReceived > 0 {
-			t.Errorf("the device asked for %d blocks and got %d", got.BlocksAsked, got.BlocksReceived)
-		}
-		a.has("0x8501")
-		a.says(wire(zigate.BlockSend{Target: to(lamp), Status: zigate.OTAAbort}))
-		a.has("0x8000 00000502")
-	})
-}
-
 // A client that does not read is cut off; the other does not notice.
 func TestCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -336,9 +246,10 @@ func TestCutOff(t *testing.T) {
 		gone := make(chan struct{})
 		h.users.Go(func() { h.hub.Attach(far, "deaf"); close(gone) })
 		synctest.Wait()
-		for range 20_000 {
+		const reports = 15_000 // more than wait for a client
+		for range reports {
 			device(h.dongle, sensor).SetBattery(50)
-			synctest.Wait()
+			time.Sleep(20 * time.Millisecond)
 		}
 		time.Sleep(time.Second)
 		select {
@@ -350,8 +261,8 @@ func TestCutOff(t *testing.T) {
 		if got := h.reports.take(); !slices.Equal(got, []share.Report{share.ReportCutOff}) {
 			t.Errorf("reported: %v", got)
 		}
-		if got := len(a.take()); got != 20_000 {
-			t.Errorf("the other heard %d of 20000 reports", got)
+		if got := len(a.take()); got != reports {
+			t.Errorf("the other heard %d of %d reports", got, reports)
 		}
 	})
 }

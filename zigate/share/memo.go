@@ -1,0 +1,206 @@
+package share
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// Devices are not asked twice: what a client has just asked, this program need not ask again, for it has seen the answer
+// or will see it.
+
+// question is what a device can be asked and answers the same to everybody: a descriptor, or an attribute of its Basic
+// cluster.
+type question struct {
+	answer   zigate.MsgType
+	addr     uint16
+	endpoint uint8
+	id       uint16 // of an attribute
+}
+
+const (
+	// fresh is how long an answer is as good as another one.
+	fresh = time.Minute
+	// alreadyAsked is how long the answer to a client's question is waited for in the place of asking, too.
+	alreadyAsked = 5 * time.Second
+	// joining is how long after its announcement a device is left to the clients first, and giveWay how long each time:
+	// software that lets devices join asks them who they are.
+	joining = time.Minute
+	giveWay = 3 * time.Second
+)
+
+// memo is what devices were asked and have answered lately.
+type memo struct {
+	asked     map[question]time.Time
+	answers   map[question]answered
+	announced map[uint16]time.Time
+	prunedAt  time.Time
+}
+
+type answered struct {
+	message zigate.Message
+	lqi     uint8
+	at      time.Time
+}
+
+func newMemo() memo {
+	return memo{asked: map[question]time.Time{}, answers: map[question]answered{}, announced: map[uint16]time.Time{}}
+}
+
+// prune forgets what is of no use any more.
+func (m *memo) prune(now time.Time) {
+	if now.Sub(m.prunedAt) < fresh {
+		return
+	}
+	m.prunedAt = now
+	for q, at := range m.asked {
+		if now.Sub(at) > alreadyAsked {
+			delete(m.asked, q)
+		}
+	}
+	for q, a := range m.answers {
+		if now.Sub(a.at) > fresh {
+			delete(m.answers, q)
+		}
+	}
+	for addr, at := range m.announced {
+		if now.Sub(at) > joining {
+			delete(m.announced, addr)
+		}
+	}
+}
+
+// questions are what a command asks; nil: nothing that everybody is told the same.
+func questions(m zigate.Message) []question {
+	switch m := m.(type) {
+	case zigate.NodeDescriptorRequest:
+		return []question{{answer: zigate.TypeNodeDescriptor, addr: m.Addr}}
+	case zigate.ActiveEndpointsRequest:
+		return []question{{answer: zigate.TypeActiveEndpoints, addr: m.Addr}}
+	case zigate.SimpleDescriptorRequest:
+		return []question{{answer: zigate.TypeSimpleDescriptor, addr: m.Addr, endpoint: m.Endpoint}}
+	case zigate.ReadAttributes:
+		if m.Cluster == zigate.ClusterBasic && m.Direction == zigate.DirectionToServer && !m.ManufacturerSpecific {
+			return attributes(m.Addr, m.DstEndpoint, m.IDs)
+		}
+	case zigate.RawAPS:
+		return rawQuestions(m)
+	}
+	return nil
+}
+
+func attributes(addr uint16, endpoint uint8, ids []uint16) (list []question) {
+	for _, id := range ids {
+		list = append(list, question{answer: zigate.TypeReadAttribute, addr: addr, endpoint: endpoint, id: id})
+	}
+	return list
+}
+
+// rawQuestions reads the same questions from raw data: ZDP requests (sequence number, short address, endpoint), and reads
+// of attributes (a ZCL header without a manufacturer code, ids), little-endian.
+func rawQuestions(m zigate.RawAPS) []question {
+	const nodeDescriptor, simpleDescriptor, activeEndpoints = 0x0002, 0x0004, 0x0005
+	d := m.Data
+	if len(d) < 3 {
+		return nil
+	}
+	if m.Profile == profileZDP && m.DstEndpoint == 0 {
+		addr := binary.LittleEndian.Uint16(d[1:])
+		switch {
+		case m.Cluster == nodeDescriptor:
+			return questions(zigate.NodeDescriptorRequest{Addr: addr})
+		case m.Cluster == activeEndpoints:
+			return questions(zigate.ActiveEndpointsRequest{Addr: addr})
+		case m.Cluster == simpleDescriptor && len(d) > 3:
+			return questions(zigate.SimpleDescriptorRequest{Addr: addr, Endpoint: d[3]})
+		}
+		return nil
+	}
+	const otherBits = zclTypeMask | zclManufacturerBit | zclToClientBit
+	if m.Cluster != zigate.ClusterBasic || d[0]&otherBits != 0 || d[2] != zclReadAttributes || m.AddrMode == zigate.AddrModeIEEE || m.AddrMode == zigate.AddrModeIEEENoAck {
+		return nil
+	}
+	var ids []uint16
+	for b := d[3:]; len(b) >= 2; b = b[2:] {
+		ids = append(ids, binary.LittleEndian.Uint16(b))
+	}
+	return attributes(m.Addr, m.DstEndpoint, ids)
+}
+
+// answerOf is the question that a message answers.
+func answerOf(m zigate.Message) (q question, ok bool) {
+	switch m := m.(type) {
+	case zigate.NodeDescriptor:
+		return question{answer: m.Type(), addr: m.Addr}, m.Status == 0
+	case zigate.ActiveEndpoints:
+		return question{answer: m.Type(), addr: m.Addr}, m.Status == 0
+	case zigate.SimpleDescriptor:
+		return question{answer: m.Type(), addr: m.Addr, endpoint: m.Endpoint}, m.Status == 0
+	case zigate.Attribute:
+		return question{answer: m.Type(), addr: m.Addr, endpoint: m.Endpoint, id: m.ID},
+			m.Kind == zigate.TypeReadAttribute && m.Cluster == zigate.ClusterBasic
+	}
+	return question{}, false
+}
+
+// noteMessage hands what the memo is made of to the Hub's goroutine. It is called by the one that reads.
+func (h *Hub) noteMessage(m zigate.Message, lqi uint8) {
+	if h.number.Load() == 0 {
+		return
+	}
+	now := time.Now()
+	if a, ok := m.(zigate.DeviceAnnounce); ok {
+		h.inbox.post(func() {
+			for q := range h.memo.answers {
+				if q.addr == a.Addr { // it may be another device, or have other firmware
+					delete(h.memo.answers, q)
+				}
+			}
+			h.memo.announced[a.Addr] = now
+		})
+	} else if q, ok := answerOf(m); ok {
+		h.inbox.post(func() { h.memo.answers[q] = answered{message: m, lqi: lqi, at: now} })
+	}
+}
+
+// ask sends a question of this program, unless a client has asked the same: then its answer serves. first is false for a
+// question that has given way already.
+func (h *Hub) ask(list []question, first bool, send, done func()) {
+	now := time.Now()
+	h.memo.prune(now)
+	known, coming := true, true
+	for _, q := range list {
+		known = known && now.Sub(h.memo.answers[q].at) < fresh
+		coming = coming && now.Sub(h.memo.asked[q]) < alreadyAsked
+	}
+	switch {
+	case known:
+		for _, q := range list {
+			a := h.memo.answers[q]
+			h.handler.HandleMessage(a.message, a.lqi)
+		}
+		done()
+	case coming:
+		done()
+	case first && len(h.clients) > 0 && now.Sub(h.memo.announced[list[0].addr]) < joining:
+		time.AfterFunc(giveWay, func() {
+			if !h.inbox.post(func() { h.ask(list, false, send, done) }) {
+				send()
+			}
+		})
+	default:
+		send()
+	}
+}
+
+// noteAsked remembers a client's questions.
+func (h *Hub) noteAsked(r *command) {
+	m, err := zigate.ParseCommand(r.typ, r.payload)
+	if err != nil {
+		return
+	}
+	for _, q := range questions(m) {
+		h.memo.asked[q] = time.Now()
+	}
+}
