@@ -46,7 +46,11 @@ func (r *AddImage) operation(d *device) *Operation {
 func (s *Service) AddImage(req AddImage, respond Respond) {
 	s.request(respond, func() {
 		respond(Answer{Status: InProgress, Operation: req.operation(s.lookup(req.Device))})
-		s.withDevice(req.Device, respond, func(d *device) {
+		searching := func(a Answer) { // also while its device is looked for, an answer says what was asked for
+			a.Operation = req.operation(nil)
+			respond(a)
+		}
+		s.withDevice(req.Device, searching, func(d *device) {
 			fetch := library.Request{
 				URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, ManufacturerCode: req.ManufacturerCode, ImageType: req.ImageType,
 			}

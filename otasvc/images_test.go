@@ -21,6 +21,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 // imageWorld is a service that knows one device, with a real library and catalog but without a radio, in fake time.
@@ -333,6 +334,25 @@ func TestUpgradeByURLHasNoDriverVersion(t *testing.T) {
 		}
 		if list := w.images(); len(list) != 1 || list[0].ImageVersion != 3 || list[0].DriverVersion != 7 {
 			t.Errorf("%+v", list)
+		}
+	})
+}
+
+// Every answer to add_image says what was asked for, also while the device is looked for and when it is not found.
+func TestAddImageAnswersForAnUnknownDevice(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		w.met(bulb)
+		url, _ := w.image(0x117C, 0x2201, 2, 1000)
+		answers := make(chan otasvc.Answer, 10)
+		w.service.AddImage(otasvc.AddImage{Device: ref(0x000b57fffe999999), URL: url}, func(a otasvc.Answer) { answers <- a })
+		for {
+			a := <-answers
+			if a.Operation == nil || a.Operation.URL == nil || a.Operation.EUID != 0x000b57fffe999999 {
+				t.Errorf("%s: %+v", a.Status, a.Operation)
+			}
+			if a.Status.Final() {
+				break
+			}
 		}
 	})
 }
