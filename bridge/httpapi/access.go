@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,12 +79,18 @@ func localOnly(r *http.Request) *refusal {
 	if !client(r).IsLoopback() {
 		return &refusal{status: http.StatusForbidden, text: "changes are only taken from the machine that the service runs on; to make them from elsewhere, set ZIGATE_OTA_HTTP_TOKEN"}
 	}
-	for _, header := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
-		if r.Header.Get(header) != "" {
+	for header, values := range r.Header {
+		// A proxy may add its own line to an empty one of the client's, so that the first says nothing.
+		if ofProxy(header) && slices.ContainsFunc(values, func(value string) bool { return value != "" }) {
 			return &refusal{status: http.StatusForbidden, text: "the request was passed on by a proxy (it has the header " + header + "); to take changes from there, set ZIGATE_OTA_HTTP_TOKEN"}
 		}
 	}
 	return nil
+}
+
+// ofProxy reports whether a header, as it is spelt in an http.Header, is one that proxies add.
+func ofProxy(header string) bool {
+	return header == "Forwarded" || header == "Via" || header == "X-Real-Ip" || strings.HasPrefix(header, "X-Forwarded-")
 }
 
 // localHost reports whether a Host header is an IP address, which no foreign page can have as its name, or localhost.
@@ -107,12 +114,13 @@ func sameOrigin(r *http.Request) bool {
 	default:
 		return false
 	}
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return true
+	for _, origin := range r.Header.Values("Origin") {
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || !strings.EqualFold(u.Host, r.Host) {
+			return false
+		}
 	}
-	u, err := url.Parse(origin)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && strings.EqualFold(u.Host, r.Host)
+	return true
 }
 
 // bearer is the token in a request.

@@ -49,6 +49,9 @@ func TestChangesFromThisMachine(t *testing.T) {
 		{"an address as a name", []string{"Host: 127.0.0.1.evil.example"}, 403, "the name"},
 		{"a proxy", []string{"X-Forwarded-For: 127.0.0.1"}, 403, "proxy"},
 		{"another proxy", []string{"Forwarded: for=127.0.0.1"}, 403, "proxy"},
+		{"a proxy that tells the scheme only", []string{"X-Forwarded-Proto: https"}, 403, "proxy"},
+		{"a proxy that adds to what the client sent empty", []string{"X-Forwarded-For: ", "X-Forwarded-For: 192.0.2.1"}, 403, "proxy"},
+		{"two origins", []string{"Origin: ", "Origin: https://evil.example"}, 403, "another origin"},
 		{"a token that is not needed", []string{"Authorization: Bearer x"}, 0, ""},
 	} {
 		for _, c := range changesOfAPI {

@@ -157,7 +157,7 @@ func (a *api) call(method, path, body string, headers ...string) reply {
 		if name == "Host" {
 			req.Host = value
 		}
-		req.Header.Set(name, value)
+		req.Header.Add(name, value)
 	}
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
