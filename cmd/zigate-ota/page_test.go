@@ -90,6 +90,7 @@ func pageUpgrade(t *testing.T, b *browser) {
 		p.await("the new version", shows(rowOf(kitchen, ".cell-version"), "0x22010731"))
 		p.await("the end", shows(rowOf(kitchen, ".badge"), "Upgraded"))
 	}
+	one.await("the upgrade among the earlier ones", someShow("#sheet .past li", "Upgraded"))
 	one.await("the final answer", someShow(".toast", "runs 0x22010731 now"))
 	two.await("the word for those who listen", someShow("#announce", "Runs 0x22010731 now"))
 	if got := s.app.home.Device(0x000b57fffec6a5b2).Snapshot(); !bytes.Equal(got.Installed, image) {

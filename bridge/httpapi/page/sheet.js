@@ -2,7 +2,7 @@
 
 import { button, h, setAttribute, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
-import { agoText, bytesText, hex16, isActive, momentText, reasonText, versionText } from "./words.js";
+import { agoText, bytesText, durationText, endedWords, hex16, isActive, momentText, reasonText, versionText } from "./words.js";
 import { Buttons, Progress } from "./parts.js";
 import { Chart } from "./chart.js";
 import * as actions from "./actions.js";
@@ -61,6 +61,8 @@ class Sheet {
   #offered = h("code");
   #offer = h("div", { class: "offer" });
   #notes = h("p", { class: "release-notes" });
+  #past = h("ol", { class: "past" });
+  #pastShown = "";
   #explained = h("p", { class: "explained", role: "status" });
   #facts = new Facts(["Network address", "Manufacturer", "Model", "Manufacturer code, image type", "Hardware version", "Endpoint", "Power", "Link quality", "Last seen"]);
   #upgradeFacts = new Facts(["From", "To", "Asked for", "Started", "Received", "Attempt"]);
@@ -71,6 +73,7 @@ class Sheet {
     this.form = this.#renameForm();
     this.rename = button("Rename", "edit", () => this.#showRename(true), { small: true });
     this.options = this.#options();
+    this.past = h("section", { "aria-label": "Earlier upgrades", hidden: true }, h("h3", null, "Earlier upgrades"), this.#past);
     this.upgradePart = h("section", { "aria-label": "Upgrade" }, h("h3", null, "Upgrade"), this.#progress.root, this.#explained, this.#buttons.root, this.#chart.root, this.#upgradeFacts.root);
     this.root = h("div", { class: "sheet-inner" },
       h("header", null, h("div", { class: "sheet-name" }, this.title, this.rename), button("Close", "cancel", () => dialog.close(), { small: true })),
@@ -82,6 +85,7 @@ class Sheet {
       this.#notes,
       this.upgradePart,
       this.options,
+      this.past,
       h("section", { "aria-label": "Device" }, h("h3", null, "Device"), this.#facts.root,
         h("div", { class: "buttons" },
           button("Check version", "check", () => actions.check(this.device), { class: "quiet" }),
@@ -112,6 +116,7 @@ class Sheet {
     this.#chart.show(device);
     setText(this.#explained, !isActive(upgrade) && upgrade?.reason ? reasonText(upgrade.reason) : "");
     this.#showUpgrade(upgrade);
+    this.#showPast(device.history ?? []);
     const facts = this.#facts;
     facts.set("Network address", device.networkAddress === null ? "not known" : hex16(device.networkAddress));
     facts.set("Manufacturer", device.manufacturerName);
@@ -134,6 +139,20 @@ class Sheet {
     facts.set("Started", upgrade.startedAt ? momentText(upgrade.startedAt) : "");
     facts.set("Received", `${bytesText(upgrade.offset)} of ${bytesText(upgrade.size)}`);
     facts.set("Attempt", String(upgrade.attempt));
+  }
+
+  #showPast(history) {
+    const shown = JSON.stringify(history);
+    if (shown === this.#pastShown) return;
+    this.#pastShown = shown;
+    setHidden(this.past, history.length === 0);
+    this.#past.replaceChildren(...history.map((past) => {
+      const { word, tone } = endedWords(past.state);
+      const lasted = past.startedAt ? `, ${durationText((Date.parse(past.endedAt) - Date.parse(past.startedAt)) / 1000)}` : "";
+      return h("li", null, h("span", { class: "badge", "data-tone": tone }, word),
+        h("span", null, h("code", null, versionText(past.imageVersion)), ` ${momentText(past.endedAt)}${lasted}`,
+          past.reason ? h("span", { class: "sub" }, ` ${reasonText(past.reason)}`) : null));
+    }));
   }
 
   #renameForm() {

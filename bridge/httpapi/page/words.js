@@ -49,6 +49,8 @@ const stateTones = {
   downloaded: "hold", applying: "busy", succeeded: "good", failed: "bad", cancelled: "calm",
 };
 
+export const endedWords = (state) => ({ word: stateWords[state] ?? state, tone: stateTones[state] ?? "calm" });
+
 export const stateText = (state) => stateWords[state] ?? state;
 
 // isActive tells whether an upgrade has not ended.
