@@ -74,6 +74,7 @@ func TestDemo(t *testing.T) {
 		`^< response/upgrade \{"operation":"upgradeResponse","status":"inProgress",`:                                                                         4,
 		`^< response/upgrade \{"operation":"upgradeResponse","status":"success",`:                                                                            4,
 		`^< event/imageAdded `:                                  4,
+		`^< event/imageLoaded `:                                 3, // three images, one slot
 		`^< event/downloadStarted `:                             4,
 		`^< event/downloadFinished `:                            4,
 		`^< event/upgradeApplying `:                             4,
@@ -84,10 +85,6 @@ func TestDemo(t *testing.T) {
 		if got := len(regexp.MustCompile("(?m)"+pattern).FindAllString(stdout, -1)); got != times {
 			t.Errorf("%d lines, want %d: %s", got, times, pattern)
 		}
-	}
-	// Three images for one slot; a device that is met late may need an image once more.
-	if got := strings.Count(stdout, "\n< event/imageLoaded "); got < 3 || got > 4 {
-		t.Errorf("%d headers were loaded, want 3 or 4", got)
 	}
 	for _, wrong := range []string{"upgradeFailed", "upgradeCancelled", "event/downloadProgress", "\x1b"} {
 		if strings.Contains(stdout, wrong) {

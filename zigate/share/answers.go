@@ -74,6 +74,8 @@ func zdpMessage(cluster uint16) (zigate.MsgType, bool) {
 		return zigate.TypeIEEEAddrResponse, true
 	case 0x8002:
 		return zigate.TypeNodeDescriptor, true
+	case 0x8003:
+		return zigate.TypePowerDescriptor, true
 	case 0x8004:
 		return zigate.TypeSimpleDescriptor, true
 	case 0x8005:

@@ -51,6 +51,8 @@ func (a *ask) read(m zigate.Message) {
 		a.setAddr(zigate.AddrModeShort, m.Target)
 	case zigate.NodeDescriptorRequest:
 		a.setAddr(zigate.AddrModeShort, m.Addr)
+	case zigate.PowerDescriptorRequest:
+		a.setAddr(zigate.AddrModeShort, m.Addr)
 	case zigate.ActiveEndpointsRequest:
 		a.setAddr(zigate.AddrModeShort, m.Addr)
 	case zigate.SimpleDescriptorRequest:

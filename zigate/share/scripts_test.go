@@ -66,7 +66,6 @@ func raw(addr uint16, cluster uint16, data ...byte) zigate.RawAPS {
 var (
 	getVersion = zigate.GetVersion{}
 	getState   = zigate.GetNetworkState{}
-	getTime    = zigate.GetTime{}
 	getDevices = zigate.GetDevices{}
 	getPermit  = zigate.GetPermitJoin{}
 )
@@ -85,6 +84,7 @@ func scripts() map[string][]step {
 		"channel, type, flow":    {asks(1, zigate.SetChannelMask{Mask: 0x0800}), asks(1, zigate.SetDeviceType{}), asks(1, zigate.SetFlowControl{}), asks(1, zigate.SetLogLevel{Level: 3})},
 		"both ask in turn":       {asks(1, getVersion), asks(2, getVersion), asks(2, getState), asks(1, getState)},
 		"node descriptor":        {asks(1, zigate.NodeDescriptorRequest{Addr: lamp})},
+		"power":                  {asks(1, zigate.PowerDescriptorRequest{Addr: lamp}), asks(2, zigate.PowerDescriptorRequest{Addr: sensor})},
 		"endpoints":              {asks(1, zigate.ActiveEndpointsRequest{Addr: lamp}), asks(1, zigate.SimpleDescriptorRequest{Addr: lamp, Endpoint: 1})},
 		"no such endpoint":       {asks(1, zigate.SimpleDescriptorRequest{Addr: lamp, Endpoint: 7})},
 		"match":                  {asks(1, zigate.MatchDescriptorRequest{Target: lamp, Profile: 0x0104, OutClusters: []uint16{0x0019}})},
