@@ -38,6 +38,7 @@ type client struct {
 
 	// Of the hub's goroutine.
 	waiting   []*command
+	extra     int // of those that wait, how many have no slot
 	mode      zigate.RawMode
 	sum       int // see lens.view
 	heartbeat bool
@@ -114,8 +115,15 @@ func (c *client) write() {
 func (c *client) read(h *Hub) {
 	ear := newEar(int(h.maxPayload.Load()))
 	buf := make([]byte, 4096)
+	begin := make([]byte, 0, longestMethod)
 	for {
 		n, err := c.conn.Read(buf)
+		if room := longestMethod - len(begin); room > 0 {
+			if begin = append(begin, buf[:min(n, room)]...); isHTTP(begin) {
+				h.turnAwayBrowser(c)
+				return
+			}
+		}
 		if c.restarted.Swap(false) {
 			ear = newEar(int(h.maxPayload.Load()))
 		}

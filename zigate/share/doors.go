@@ -68,13 +68,17 @@ func (h *Hub) attach(c *client) {
 	h.inbox.post(func() { h.leave(c) })
 }
 
+// maxLeftBehind is how many clients that have gone may have left commands behind, which are still to be executed. Without
+// an end, who connects again and again would fill the memory and keep the others waiting.
+const maxLeftBehind = 16
+
 // join adds a client; false: there are too many.
 func (h *Hub) join(c *client) bool {
 	connected := h.connections()
 	if h.stopping {
 		return false
 	}
-	if !c.lossy && connected >= h.opts.MaxClients {
+	if !c.lossy && (connected >= h.opts.MaxClients || h.gone() >= maxLeftBehind) {
 		h.log.Warn("a program was not let in to share the dongle: too many are; see ZIGATE_OTA_SHARE_CLIENTS", "client", c.name, "limit", h.opts.MaxClients)
 		h.observer.ShareReport(ReportTurnedAway)
 		return false
@@ -116,6 +120,16 @@ func (h *Hub) drop(c *client) {
 func (h *Hub) connections() (n int) {
 	for _, c := range h.clients {
 		if !c.lossy && !c.gone {
+			n++
+		}
+	}
+	return n
+}
+
+// gone are the clients that have left commands behind.
+func (h *Hub) gone() (n int) {
+	for _, c := range h.clients {
+		if c.gone {
 			n++
 		}
 	}

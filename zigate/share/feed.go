@@ -87,6 +87,10 @@ func (h *Hub) nextClient() *client {
 func (c *client) pop() {
 	c.waiting[0] = nil
 	c.waiting = c.waiting[1:]
+	if c.extra > 0 {
+		c.extra--
+		return
+	}
 	<-c.slots
 }
 
@@ -183,12 +187,7 @@ func (h *Hub) again(c *client, r *command) {
 	select {
 	case c.slots <- struct{}{}:
 	default: // it was given to the client's next command, which the list has room for all the same
-		go func() {
-			select {
-			case c.slots <- struct{}{}:
-			case <-c.done:
-			}
-		}()
+		c.extra++
 	}
 	c.waiting = append([]*command{r}, c.waiting...)
 	h.inFlight = true // until the time has come
