@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -158,63 +156,6 @@ func TestFramesByHand(t *testing.T) {
 			t.Errorf("installed by hand: %+v", u)
 		}
 		w.holds(bulb, 2, data)
-	})
-}
-
-// script is a Radio that answers each command of a type as it is told, once.
-type script struct {
-	mu      sync.Mutex
-	answers map[zigate.MsgType]func(func(zigate.Status, error))
-	sent    map[zigate.MsgType]int
-	mode    zigate.RawMode // set last
-}
-
-func (r *script) lastMode() zigate.RawMode {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mode
-}
-
-func (r *script) Submit(cmd zigate.Message, done func(zigate.Status, error)) {
-	r.mu.Lock()
-	r.sent[cmd.Type()]++
-	if m, ok := cmd.(zigate.SetRawMode); ok {
-		r.mode = m.Mode
-	}
-	answer := r.answers[cmd.Type()]
-	r.mu.Unlock()
-	if answer == nil {
-		done(zigate.Status{Request: cmd.Type()}, nil)
-		return
-	}
-	answer(done)
-}
-
-// withRadio runs a test with a service that knows the bulb and has no dongle but a script, in fake time.
-func withRadio(t *testing.T, catalog otasvc.Catalog, f func(w *world, radio *script)) {
-	t.Helper()
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		lib, err := library.Open(library.Options{Dir: filepath.Join(dir, "images")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := &world{t: t, dir: dir, sink: newRecorder()}
-		options := otasvc.Options{Images: lib, Catalog: catalog, Observer: noObserver{}, Logger: slog.New(slog.NewTextHandler(&w.said, nil)), Policy: defaultPolicy()}
-		if index, ok := catalog.(*oneImage); ok {
-			index.library = lib
-		}
-		if w.service, err = otasvc.New(options); err != nil {
-			t.Fatal(err)
-		}
-		radio := &script{answers: map[zigate.MsgType]func(func(zigate.Status, error)){}, sent: map[zigate.MsgType]int{}}
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { _ = w.service.Run(ctx, radio, w.sink) })
-		w.stop = func() { cancel(); running.Wait() }
-		defer w.stop()
-		w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
-		f(w, radio)
 	})
 }
 
