@@ -74,14 +74,20 @@ func (s *Service) dropInterview(d *device) {
 
 // runInterviews starts those that are due: first with devices that were just heard, and so are awake, then with others.
 func (s *Service) runInterviews(now time.Time) {
-	if !s.dongle.connected || s.crowded(now) {
+	if !s.dongle.connected {
 		return
 	}
+	for _, d := range slices.Clone(s.interview.waiting) {
+		if d.NetworkAddress == nil { // it was given to another one; nobody knows when this one is heard again
+			s.endInterviewRequests(d, errNoAddress)
+		}
+	}
+	crowded := s.crowded(now)
 	for _, awake := range []bool{true, false} {
 		for i := 0; i < len(s.interview.waiting) && s.interview.running < interviewsAtOnce; i++ {
 			d := s.interview.waiting[i]
-			if !d.interviewDue(now, awake) {
-				continue
+			if !d.interviewDue(now, awake) || crowded && len(d.interview.done) == 0 {
+				continue // the dongle may be busy for hours, but somebody waits for an answer
 			}
 			s.interview.waiting = slices.Delete(s.interview.waiting, i, i+1)
 			i--
@@ -94,13 +100,14 @@ func (s *Service) runInterviews(now time.Time) {
 }
 
 // interviewDue reports whether a device is to be asked now; awake looks at those only that were just heard. A sleeping
-// device is asked once without having been heard, for its parent may reach it, and then when it wakes.
+// device is asked once without having been heard, for its parent may reach it, and then when it wakes, or when somebody
+// waits for the answer: that it does not answer is one, too.
 func (d *device) interviewDue(now time.Time, awake bool) bool {
 	heard := now.Sub(d.LastSeen) < awakeFor
 	if now.Before(d.interview.next) || d.NetworkAddress == nil || awake && !heard {
 		return false
 	}
-	return heard || !d.Sleepy || d.interview.attempts == 0
+	return heard || !d.Sleepy || d.interview.attempts == 0 || len(d.interview.done) > 0
 }
 
 func (s *Service) interviewEnded(d *device, err error) {

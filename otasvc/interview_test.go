@@ -20,6 +20,7 @@ type kept struct {
 	EUID        zigate.IEEE `json:"euid"`
 	PowerSource string      `json:"powerSource"`
 	Battery     *uint8      `json:"battery"`
+	Invalid     []string    `json:"invalid"`
 }
 
 // kept reads the state file, which must have been written.
@@ -253,6 +254,49 @@ func TestAddressIsFollowedWithoutAnAnnounce(t *testing.T) {
 		}
 		if !w.said.has("has another network address") {
 			t.Error("nothing was said of it")
+		}
+	})
+}
+
+// Who asks for an interview or a check gets an answer, also where the device sleeps and has been asked before.
+func TestSleepingDeviceIsAskedOnRequest(t *testing.T) {
+	requests := map[string]func(*world, otasvc.Respond){
+		"interview": func(w *world, r otasvc.Respond) { w.service.Interview(ref(bulb), r) },
+		"check":     func(w *world, r otasvc.Respond) { w.service.Check(ref(bulb), r) },
+		"check all": func(w *world, r otasvc.Respond) { w.service.CheckAll(r) },
+	}
+	for name, request := range requests {
+		t.Run(name, func(t *testing.T) {
+			cfg := bulbConfig(bulb)
+			cfg.Sleepy, cfg.PollInterval = true, 24*time.Hour
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+				time.Sleep(time.Minute)
+				a := w.ask(func(r otasvc.Respond) { request(w, r) })
+				if len(a.CheckResults) == 1 && a.CheckResults[0].Status == otasvc.Failure {
+					return
+				}
+				if a.Status != otasvc.Failure {
+					t.Errorf("%+v", a)
+				}
+			})
+		})
+	}
+}
+
+// A device whose address goes to another one before its turn comes cannot be asked; who wants to know is told so.
+func TestInterviewOfADeviceThatLostItsAddress(t *testing.T) {
+	withRadio(t, nil, func(w *world, _ *script) {
+		w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
+		for i := range 4 { // more than are interviewed at a time
+			w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x5000 + uint16(i), IEEE: plug + zigate.IEEE(i)}, 100)
+		}
+		synctest.Wait()
+		a := w.ask(func(r otasvc.Respond) {
+			w.service.Interview(ref(plug+3), r)
+			w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x5003, IEEE: plug + 4}, 100)
+		})
+		if a.Status != otasvc.Failure || a.Error == "" {
+			t.Errorf("%+v", a)
 		}
 	})
 }
