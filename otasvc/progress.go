@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -401,7 +402,7 @@ func (s *Service) upgradeEnd(m zigate.UpgradeEndRequest, lqi uint8, now time.Tim
 		s.downloadComplete(d, u, m, now)
 	case zigate.OTAInvalidImage:
 		u.ZCLStatus = &status
-		if u.OfferedVersion == u.ImageVersion { // else it is the version that it did not like
+		if u.OfferedVersion == u.ImageVersion && !slices.Contains(d.Invalid, u.SHA256) { // else it is the version that it did not like
 			d.Invalid = append(d.Invalid, u.SHA256)
 		}
 		s.fire(d, triggerInvalid, now)
