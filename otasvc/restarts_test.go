@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,4 +151,34 @@ func (r *recorder) forget() {
 	defer r.lock()()
 	r.events = nil
 	clear(r.history)
+}
+
+// A group's answer is given before the state file forgets who waits for it: a crash in between has it given again rather
+// than never.
+func TestGroupIsKeptUntilItIsAnswered(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		w.met(bulb)
+		url, _ := w.image(0x117C, 0x2201, 2, 5_000)
+		w.add(bulb, url)
+		waits := func() bool {
+			b, err := os.ReadFile(w.stateFile())
+			if err != nil {
+				t.Error(err)
+			}
+			return strings.Contains(string(b), `"everybody"`)
+		}
+		kept := make(chan bool, 8)
+		unlock := w.sink.lock()
+		w.sink.onFinal = func() { kept <- waits() }
+		unlock()
+		w.queue(otasvc.UpgradeRequest{All: true, Ticket: otasvc.Ticket(`"everybody"`)})
+		w.within(time.Hour, "the answer", func() bool { return len(w.sink.final("everybody")) > 0 })
+		if !<-kept {
+			t.Error("the state file had forgotten it already")
+		}
+		w.within(time.Second, "it is forgotten then", func() bool { return !waits() })
+		if n := len(w.sink.final("everybody")); n != 1 {
+			t.Errorf("%d answers", n)
+		}
+	})
 }

@@ -136,6 +136,8 @@ type group struct {
 	ID      uint64          `json:"id"`
 	Ticket  Ticket          `json:"ticket,omitempty"`
 	Members []UpgradeResult `json:"members"`
+	// answering: all have ended; the group is kept until that is on the disk and its answer was given.
+	answering bool
 }
 
 // groupMemberEnded releases or fails those who waited for a canary, and gives the group's answer when all have ended.
@@ -173,14 +175,18 @@ func (s *Service) finishGroup(g *group) {
 			answer.Status, answer.Error = Failure, "not every device was upgraded; see results"
 		}
 	}
-	if s.groups[g.ID] == nil {
+	if s.groups[g.ID] == nil || g.answering {
 		return
 	}
-	delete(s.groups, g.ID)
-	s.stateDirty = true
-	if len(g.Ticket) > 0 {
-		s.whenSaved(func() { s.sink.UpgradeEnded(g.Ticket, answer) })
-	}
+	g.answering = true
+	s.whenSaved(func() {
+		delete(s.groups, g.ID)
+		s.stateDirty = true
+		if len(g.Ticket) > 0 {
+			s.sink.UpgradeEnded(g.Ticket, answer)
+			s.whenSaved(func() {}) // at once: a crash before it would have the answer given again
+		}
+	})
 }
 
 // newUpgrade queues an upgrade of a device to an offered image.

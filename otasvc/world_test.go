@@ -75,6 +75,7 @@ type recorder struct {
 	finals  map[string][]otasvc.Answer // by ticket
 	// Every record of a device in order, to look at what was said on the way.
 	history map[zigate.IEEE][]otasvc.DeviceRecord
+	onFinal func() // is told of each final answer; may be nil
 }
 
 func newRecorder() *recorder {
@@ -96,6 +97,12 @@ func (r *recorder) InfoChanged(i otasvc.InfoRecord)          { defer r.lock()();
 func (r *recorder) ImagesChanged(l []otasvc.RegisteredImage) { defer r.lock()(); r.images = l }
 func (r *recorder) Happened(e otasvc.Event)                  { defer r.lock()(); r.events = append(r.events, e) }
 func (r *recorder) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
+	unlock := r.lock()
+	told := r.onFinal
+	unlock()
+	if told != nil {
+		told()
+	}
 	defer r.lock()()
 	r.finals[string(t)] = append(r.finals[string(t)], a)
 }
