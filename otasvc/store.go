@@ -289,7 +289,7 @@ func (s *Service) restore(st state) {
 			s.answerTicket(d, u) // it ended, but its answer was not given any more
 		default:
 			s.active[d.EUID] = d
-			u.steady(now, s.policy.Slice)
+			u.steady(now, s.longestAside())
 			u.runtime.lastActivity, u.runtime.nextNotify, u.runtime.offeredAt, u.runtime.restoredAt, u.runtime.applyingSince = now, now, now, now, now
 			s.restoreTransfer(d, u)
 		}
@@ -303,13 +303,13 @@ func (s *Service) restore(st state) {
 
 // steady puts the times of an upgrade that were kept on the clock of this process, which a change of the wall clock does
 // not move, and takes away what such a change made of them while the service was away: nothing has happened in the
-// future, and no image keeps the slot for longer than a slice. A time that somebody asked for stays what it is.
-func (u *upgrade) steady(now time.Time, slice time.Duration) {
+// future, and no device was told to wait for longer than longestAside. A time that somebody asked for stays what it is.
+func (u *upgrade) steady(now time.Time, longestAside time.Duration) {
 	for _, t := range []*time.Time{&u.QueuedAt, &u.OfferedAt, &u.StartedAt, &u.DownloadedAt, &u.ApplyingAt} {
 		*t = notLater(*t, now)
 	}
 	if until := u.AsideUntil.Sub(now); !u.AsideUntil.IsZero() {
-		if until > slice {
+		if until > longestAside {
 			until = 0
 		}
 		u.AsideUntil = now.Add(until)

@@ -41,7 +41,7 @@ const retryDelay = 10 * time.Second
 // requeued: the upgrade waits for the slot again.
 func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 	s.withdraw(u)
-	u.AsideUntil = time.Time{}
+	u.AsideUntil, u.AsideTold = time.Time{}, false
 	if t == triggerYield {
 		return
 	}

@@ -68,6 +68,12 @@ func (s *Service) othersTurns(now time.Time) time.Duration {
 	return sum
 }
 
+// longestAside is the longest that a device may have been told to wait for others' turns.
+func (s *Service) longestAside() time.Duration {
+	patience := turnPatiencePaused + 2*s.policy.BlockInterval
+	return maxTurns*(s.policy.Slice+patience+turnMargin) + 2*patience + turnMargin
+}
+
 // turn is a change of turns under way: the devices that are being told to wait.
 type turn struct {
 	devices []*device
@@ -143,7 +149,7 @@ func (s *Service) turning(now time.Time) bool {
 			continue // it has ended meanwhile
 		}
 		u.AsideUntil, u.runtime.yieldedAt = s.turnover.until, now
-		u.runtime.told = u.runtime.transfer != nil && u.runtime.transfer.told.Load()
+		u.AsideTold = u.runtime.transfer != nil && u.runtime.transfer.told.Load()
 		d.dirty, s.stateDirty = true, true
 		if s.fire(d, triggerHold, now) {
 			s.happened(s.upgradeEvent(EventDownloadPaused, d, u))
@@ -163,7 +169,7 @@ func (s *Service) callBack(now time.Time) {
 		if u.AsideUntil.IsZero() || u.key() != s.slot.key() {
 			continue
 		}
-		if u.runtime.told {
+		if u.AsideTold {
 			// It asks when its wait is over, not before: until then it is not silent.
 			u.runtime.lastActivity = later(now, u.AsideUntil)
 			s.slot.since = later(s.slot.since, u.AsideUntil) // its turn begins then
@@ -172,7 +178,7 @@ func (s *Service) callBack(now time.Time) {
 			// gone would hand the slot to each other for ever.
 			u.runtime.lastActivity = u.runtime.lastActivity.Add(now.Sub(later(u.runtime.yieldedAt, u.runtime.restoredAt)))
 		}
-		u.AsideUntil = time.Time{}
+		u.AsideUntil, u.AsideTold = time.Time{}, false
 		d.dirty, s.stateDirty = true, true
 		s.setVerdict(u)
 		if !u.Held && s.fire(d, triggerRelease, now) {

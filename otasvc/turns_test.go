@@ -268,3 +268,34 @@ func TestTurnsWithOnePlace(t *testing.T) {
 		})
 	}
 }
+
+// A device that was told to wait for another image's turn keeps its word while the service starts again: it is called
+// back when it asks, not before, and is not taken for one that has fallen silent.
+func TestDeviceIsAsideOverARestart(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb), plugConfig()}}, func(w *world) {
+		w.policy.Slice = 8 * time.Minute // and longer than the stall time-out
+		w.restart()
+		bulbURL, bulbData := w.image(0x117C, 0x2201, 2, 400_000)
+		plugURL, _ := w.image(0x100B, 0x0112, 11, 600_000)
+		for e, url := range map[zigate.IEEE]string{bulb: bulbURL, plug: plugURL} {
+			w.met(e)
+			w.add(e, url)
+		}
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
+		w.within(20*time.Minute, "the plug has its turn", func() bool {
+			return w.sink.device(bulb).Upgrade.State == otasvc.Paused && w.sink.device(plug).Upgrade.State == otasvc.Downloading
+		})
+		w.restart()
+		if a := w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(plug), r) }); a.Status != otasvc.Success {
+			t.Fatalf("cancel: %+v", a)
+		}
+		if u := w.ended(2*time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+			t.Errorf("ended %+v", u)
+		}
+		w.holds(bulb, 2, bulbData)
+		if w.said.has("has stopped asking") {
+			t.Error("a device that waits as it was told was suspected")
+		}
+	})
+}

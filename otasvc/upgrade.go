@@ -173,6 +173,7 @@ type upgrade struct {
 	EndSequence      uint8          `json:"endSequence,omitempty"` // of its last upgrade end request
 	Held             bool           `json:"held,omitempty"`        // paused by request
 	AsideUntil       time.Time      `json:"asideUntil,omitzero"`   // held for another image; the device asks again then
+	AsideTold        bool           `json:"asideTold,omitempty"`   // the device knows until when
 	Group            uint64         `json:"group,omitempty"`       // 0: none
 	Canary           zigate.IEEE    `json:"canary,omitempty"`
 	PausedUntil      time.Time      `json:"pausedUntil,omitzero"` // zero while held: until resumed
@@ -193,7 +194,6 @@ type upgradeRuntime struct {
 	restoredAt    time.Time // read from the state file
 	saved         float64   // progress that was handed to the store last, percent
 	searchAt      time.Time // a device without an address is looked for then
-	told          bool      // put aside, and it knows until when
 	begun         bool      // the transfer's first block was told
 	restarts      uint32    // of the transfer, as far as they were told
 	notifications int
