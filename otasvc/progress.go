@@ -31,9 +31,9 @@ func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Tim
 	last := tr.time(tr.lastRequest.Load(), now)
 	if last.After(u.runtime.lastActivity) {
 		u.runtime.lastActivity = last
-		if last.After(d.LastSeen) {
-			d.LastSeen, d.seenDirty = last, true
-		}
+	}
+	if last.After(d.LastSeen) {
+		d.LastSeen, d.seenDirty = last, true
 	}
 	position := tr.position.Load()
 	if !u.runtime.begun {

@@ -347,7 +347,7 @@ func (s *Service) resume(d *device, now time.Time) bool {
 	}
 	u.Held, u.PausedUntil = false, time.Time{}
 	d.dirty, s.stateDirty = true, true
-	u.runtime.lastActivity = now
+	u.runtime.lastActivity = now.Add(maxHold * time.Second) // it asks when its wait is over, not before: until then it is not silent
 	if !u.AsideUntil.IsZero() {
 		return true
 	}

@@ -53,6 +53,9 @@ func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 	u.OfferedAt, u.DownloadedAt, u.ApplyingAt, u.WasHeld, u.Verify = time.Time{}, time.Time{}, time.Time{}, false, verifyProgress{}
 	u.runtime = upgradeRuntime{notBefore: now.Add(retryDelay), yieldedAt: u.runtime.yieldedAt}
 	s.log.Warn("an upgrade is tried again", "euid", d.EUID, "attempt", u.Attempt, "of", s.policy.Retries+1)
+	if u.Held {
+		s.fire(d, triggerHold, now) // only the word to go on lets the next attempt begin
+	}
 }
 
 // withdraw takes a device's right to blocks away.

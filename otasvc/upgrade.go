@@ -233,7 +233,7 @@ func (u *upgrade) rate(now time.Time) int {
 	switch {
 	case !u.DownloadedAt.IsZero():
 		end = u.DownloadedAt
-	case u.State.Ended() && !u.runtime.lastActivity.IsZero():
+	case u.State.Ended() && !u.runtime.lastActivity.IsZero() && u.runtime.lastActivity.Before(now):
 		end = u.runtime.lastActivity // what came after was silence
 	}
 	d := end.Sub(u.StartedAt).Seconds()
