@@ -168,7 +168,7 @@ func (s *Service) message(m zigate.Message, lqi uint8, now time.Time) {
 		}
 		s.networkUp(m.Status == zigate.NetworkJoinedExisting || m.Status == zigate.NetworkFormed || m.Status == zigate.NetworkAlreadyUp)
 	case zigate.NetworkState:
-		s.networkState(m)
+		s.networkState(m, now)
 	case zigate.ExtendedStatus:
 		s.overrun(m, now)
 	case zigate.DeviceList:
@@ -255,10 +255,11 @@ func (s *Service) networkUp(up bool) {
 	s.listDevices()
 }
 
-func (s *Service) networkState(m zigate.NetworkState) {
+func (s *Service) networkState(m zigate.NetworkState, now time.Time) {
 	i := &s.dongle.info
 	i.IEEE, i.ShortAddr, i.PANID, i.Channel, i.NetworkUp = m.IEEE, m.Addr, m.PANID, m.Channel, m.Up()
 	s.infoDirty = true
+	s.networkFound(*i, now) // it may have been formed anew meanwhile
 }
 
 // dongleRestarted: a reset has emptied the header slot. Every kind of start-up message means it; several come in a row.

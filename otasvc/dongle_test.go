@@ -1,6 +1,7 @@
 package otasvc_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -144,4 +145,42 @@ func TestRefusedCommandsAreBounded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFlashTroubleHoldsNothingUp has another image wait that cannot begin: the download under way is not held for it.
+func TestFlashTroubleHoldsNothingUp(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb), plugConfig()}}, func(w *world) {
+		w.policy.Slice = time.Minute
+		w.restart()
+		upgraded(w, 200_000)
+		w.within(time.Minute, "the download runs", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
+		w.service.HandleMessage(zigate.PDMEvent{Event: zigate.PDMRecordTooLarge, Record: 7}, 0)
+		w.met(plug)
+		url, _ := w.image(0x100B, 0x0112, 11, 5_000)
+		w.add(plug, url)
+		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
+		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+			t.Errorf("ended %+v", u)
+		}
+		if names := w.sink.names(bulb); slices.Contains(names, otasvc.EventDownloadPaused) {
+			t.Errorf("held for an image that may not begin: %v", names)
+		}
+		w.service.HandleMessage(zigate.PDMEvent{Event: zigate.PDMSaved, Record: 7}, 0)
+		if u := w.ended(time.Hour, plug); u.State != otasvc.Succeeded {
+			t.Errorf("ended %+v", u)
+		}
+	})
+}
+
+// TestNetworkFormedAnew has a dongle that is erased and gets another network while it stays connected: the devices are
+// not in that one.
+func TestNetworkFormedAnew(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		upgraded(w, 100_000)
+		w.within(time.Minute, "the download runs", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
+		w.service.HandleMessage(zigate.NetworkState{IEEE: w.sim.IEEE(), PANID: 0x2222, Channel: 15}, 0)
+		if u := w.ended(time.Minute, bulb); u.Reason != otasvc.ReasonDongleLost {
+			t.Errorf("ended %+v", u)
+		}
+	})
 }

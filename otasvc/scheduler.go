@@ -60,7 +60,7 @@ func (s *Service) waiting(now time.Time) []*device {
 	var list []*device
 	for _, d := range s.active {
 		u := d.Upgrade
-		queued := u.State == Queued && u.Canary == 0 && d.NetworkAddress != nil && !now.Before(u.runtime.notBefore)
+		queued := u.State == Queued && !s.dongle.badFlash && u.Canary == 0 && d.NetworkAddress != nil && !now.Before(u.runtime.notBefore)
 		if queued {
 			u.OfferedVersion = s.versionToOffer(d, u)
 			queued = s.heldBy(u, now) == nil
@@ -163,9 +163,6 @@ func (s *Service) yield(d *device, now time.Time) {
 // fillPlaces offers the loaded image to those who wait for it, as many as may download at once. An upgrade whose
 // installation is to be held downloads alone: its end needs the slot empty.
 func (s *Service) fillPlaces(im *cachedImage, now time.Time) {
-	if s.dongle.badFlash {
-		return
-	}
 	users := s.slotUsers()
 	busy := len(users)
 	if slices.ContainsFunc(users, func(d *device) bool { return d.Upgrade.Install != InstallNow }) || s.turnDue(now) {
