@@ -12,6 +12,13 @@ import (
 // nearID is the listener of connections inside the process.
 const nearID = "process"
 
+const (
+	// connectTimeout is how long a connection may take to say who it is. Mochi sets deadlines only after that.
+	connectTimeout = 10 * time.Second
+	// maxConnections bounds those of a socket: each may take files and memory that the rest of the service needs.
+	maxConnections = 256
+)
+
 // listener hands connections to mochi, from a socket or from take. Mochi's own listeners lose track
 // of a connection that has not said who it is yet, and wait for it for ever when they close.
 type listener struct {
@@ -60,13 +67,15 @@ func (l *listener) Serve(listeners.EstablishFn) {
 	}
 }
 
-// take serves one connection. It returns false where the listener is closed.
+// take serves one connection. It returns false where the listener is closed, or has too many.
 func (l *listener) take(conn net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.closed || l.socket != nil && len(l.conns) >= maxConnections {
 		return false
 	}
+	// It fails only where the connection is closed already, and then so does what follows.
+	_ = conn.SetDeadline(time.Now().Add(connectTimeout))
 	l.conns[conn] = struct{}{}
 	l.clients.Go(func() {
 		// The error is how the connection ended; mochi has logged what matters.
