@@ -47,12 +47,17 @@ func (s *Server) apiRoutes() []route {
 	return routes
 }
 
+// maxScrapes is how many may read the metrics at once.
+const maxScrapes = 8
+
 // routes is what is served where.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.options.Registry, promhttp.HandlerOpts{
 		ErrorLog:      slog.NewLogLogger(s.log.Handler(), slog.LevelError),
 		ErrorHandling: promhttp.ContinueOnError, // one bad series must not take the others away
+		// Each takes a copy of everything that is measured; who is one too many is told to come again.
+		MaxRequestsInFlight: maxScrapes,
 	}))
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", s.readiness)

@@ -126,12 +126,14 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	var connections connLimit
 	server := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout, // and no WriteTimeout, which would hold for streams, too: see guard
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         connections.changed,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends streams at a stop
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -252,6 +253,39 @@ func TestHeaderLimit(t *testing.T) {
 	if got := do(t, "GET", base+"/"+strings.Repeat("x", 64<<10)); got.status != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("status %d", got.status)
 	}
+}
+
+// TestManyConnections: who opens more than there is room for finds them closed, and there is room again once they have gone.
+func TestManyConnections(t *testing.T) {
+	base, _ := start(t, httpapi.Options{})
+	var open []net.Conn
+	for range 300 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		open = append(open, conn)
+	}
+	last := open[len(open)-1]
+	_ = last.SetReadDeadline(time.Now().Add(3 * time.Second)) // before the time for a header is over
+	if _, err := last.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection %d: %v, want that it is closed", len(open), err)
+	}
+	for _, conn := range open {
+		conn.Close()
+	}
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		res, err := http.Get(base + "/healthz")
+		if err == nil {
+			res.Body.Close()
+			break
+		}
+		if time.Since(begun) > 5*time.Second {
+			t.Fatalf("afterwards: %v", err)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
 }
 
 // TestStop: neither a connection that says nothing, nor one that is kept for a next request, nor an answer under way
