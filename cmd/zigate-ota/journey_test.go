@@ -67,6 +67,8 @@ var inProgress = []string{"inProgress"}
 
 // Records of the devices in responses, as far as they are the same in all.
 const (
+	// noDeviceFor is what is known of a device that is not, and an image for it. What else add_image says is what was asked for.
+	noDeviceFor   = `"euid":null,"mfgId":null,"imageTypeId":null,"url":"BASE/%s","driverTypeId":"","driverVersion":0,"imageVersion":null,"oldImageVersion":null`
 	noDevice      = `"euid":null,"mfgId":null,"imageTypeId":null,"url":null,"driverTypeId":null,"driverVersion":null,"imageVersion":null,"oldImageVersion":null`
 	bareKitchen   = `"euid":"0x000b57fffec6a5b2","mfgId":4476,"imageTypeId":8705,"url":null,"driverTypeId":null,"driverVersion":null,"imageVersion":null,"oldImageVersion":570492465`
 	newerKitchen  = `"euid":"0x000b57fffec6a5b2","mfgId":4476,"imageTypeId":8705,"url":"BASE/newer.ota","driverTypeId":"","driverVersion":0,"imageVersion":570492721,"oldImageVersion":570492465`
@@ -204,7 +206,7 @@ func TestReferenceOperations(t *testing.T) {
 		{name: "add_image from the driver folder", operation: "add_image", request: `{"deviceId":"` + kitchen + `","url":"controller://driver/bulb/newer.ota"}`, before: inProgress,
 			want: `{"operation":"addImageResponse","status":"success",` + strings.Replace(newerKitchen, "BASE/newer.ota", "controller://driver/bulb/newer.ota", 1) + `}`},
 		{name: "add_image for a device of an unknown name", operation: "add_image", request: `{"deviceId":"Cellar","url":"BASE/newer.ota"}`, before: inProgress, err: `"Cellar"`,
-			want: `{"operation":"addImageResponse","status":"deviceNotFound",` + noDevice + `}`},
+			want: `{"operation":"addImageResponse","status":"deviceNotFound",` + fmt.Sprintf(noDeviceFor, "newer.ota") + `}`},
 
 		// Drivers: one version for all devices of a type.
 		{name: "add_image by a driver", operation: "add_image", request: `{"deviceId":"` + kitchen + `","url":"BASE/newer.ota","driverTypeId":"bulb.c4z","version":2}`, before: inProgress,
@@ -364,9 +366,9 @@ func TestNoDongle(t *testing.T) {
 		{name: "remove_image", operation: "remove_image", request: `{` + stranger + `,"imageTypeId":1}`, err: why,
 			want: `{"operation":"removeImageResponse","status":"serviceNotAvailable",` + record + `}`},
 		{name: "add_image", operation: "add_image", request: `{` + stranger + `,"url":"BASE/x.ota"}`, before: inProgress, err: why,
-			want: `{"operation":"addImageResponse","status":"serviceNotAvailable",` + record + `}`},
+			want: `{"operation":"addImageResponse","status":"serviceNotAvailable",` + strings.Replace(fmt.Sprintf(noDeviceFor, "x.ota"), `"euid":null`, `"euid":"`+strangersEUID+`"`, 1) + `}`},
 		{name: "add_image by name", operation: "add_image", request: `{"deviceId":"Cellar","url":"BASE/x.ota"}`, before: inProgress, err: `"Cellar"`,
-			want: `{"operation":"addImageResponse","status":"deviceNotFound",` + noDevice + `}`},
+			want: `{"operation":"addImageResponse","status":"deviceNotFound",` + fmt.Sprintf(noDeviceFor, "x.ota") + `}`},
 		{name: "check", operation: "check", request: `{}`, err: why, want: `{"operation":"checkResponse","status":"serviceNotAvailable"}`},
 	})
 	info := s.heard.await(t, "info", onTopic("zigate-ota/info", func(i map[string]any) bool { return at(i, "dongle", "error") != nil }))
