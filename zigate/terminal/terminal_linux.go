@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,8 +31,8 @@ type Terminal struct {
 	absent bool      // nobody reads
 }
 
-// Open makes a pseudo-terminal. link, where not empty, becomes a symbolic link to it: it replaces an earlier link, never
-// a file of another kind, and Close removes it.
+// Open makes a pseudo-terminal. link, where not empty, becomes a symbolic link to it: it replaces an earlier link to
+// one, never a file of another kind or a link to one, and Close removes it.
 func Open(link string) (*Terminal, error) {
 	master, slave, err := openTerminal()
 	if err != nil {
@@ -163,11 +165,15 @@ func makeRaw(f *os.File) error {
 	return unix.IoctlSetTermios(fd, unix.TCSETS, mode)
 }
 
-// replaceLink makes link point to path. It replaces a link, and nothing else.
+// replaceLink makes link point to path. It replaces a link to a pseudo-terminal or to nothing, and nothing else: one that
+// leads to a real dongle is udev's.
 func replaceLink(path, link string) error {
 	if info, err := os.Lstat(link); err == nil {
 		if info.Mode()&os.ModeSymlink == 0 {
 			return fmt.Errorf("link %s to %s: %s is a file of another kind; remove it or choose another name", path, link, link)
+		}
+		if to, err := filepath.EvalSymlinks(link); err == nil && !strings.HasPrefix(to, "/dev/pts/") {
+			return fmt.Errorf("link %s to %s: %s leads to %s, which is no pseudo-terminal; remove it or choose another name", path, link, link, to)
 		}
 		if err := os.Remove(link); err != nil {
 			return fmt.Errorf("replace the old link: %w", err)

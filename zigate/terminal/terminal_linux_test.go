@@ -88,3 +88,22 @@ func TestLink(t *testing.T) {
 		t.Errorf("the file holds %q (%v)", content, err)
 	}
 }
+
+// A link to something else than a pseudo-terminal, like those that udev makes for real dongles, is somebody else's.
+func TestLinkOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	device, link := filepath.Join(dir, "ttyUSB0"), filepath.Join(dir, "usb-ZiGate")
+	if err := os.WriteFile(device, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("ttyUSB0", link); err != nil {
+		t.Fatal(err)
+	}
+	if terminal, err := Open(link); err == nil {
+		terminal.Close()
+		t.Error("the link was replaced")
+	}
+	if to, err := os.Readlink(link); err != nil || to != "ttyUSB0" {
+		t.Errorf("the link leads to %q (%v)", to, err)
+	}
+}
