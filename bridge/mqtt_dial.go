@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -93,6 +94,8 @@ func connectProblem(name, clientID string, err error) error {
 		hostname  x509.HostnameError
 		notTLS    tls.RecordHeaderError
 	)
+	scheme, _, _ := strings.Cut(name, "://")
+	secure := slices.Contains([]string{"ssl", "tls", "mqtts", "wss"}, scheme)
 	switch {
 	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedNotAuthorised):
 		return fmt.Errorf("%w: %s: %w: check ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD, and that the user may connect as client %q", ErrBrokerRefused, name, err, clientID)
@@ -108,6 +111,8 @@ func connectProblem(name, clientID string, err error) error {
 		return fmt.Errorf("%w: %s: it does not speak TLS on this port: tcp:// instead of ssl://, or another port", ErrBrokerUnreachable, name)
 	case strings.Contains(err.Error(), "remote error: tls: ") && strings.Contains(err.Error(), "certificate"): // an alert has no type to ask for
 		return fmt.Errorf("%w: %s: %w: the broker asks for a client certificate that its authority signed: check ZIGATE_OTA_MQTT_CERT_FILE and ZIGATE_OTA_MQTT_KEY_FILE", ErrBrokerUnreachable, name, err)
+	case secure && (errors.Is(err, io.EOF) || strings.Contains(err.Error(), "connection reset")): // the alert can be lost with it
+		return fmt.Errorf("%w: %s: it closed the connection instead of answering: perhaps it asks for a client certificate (ZIGATE_OTA_MQTT_CERT_FILE, ZIGATE_OTA_MQTT_KEY_FILE): %w", ErrBrokerUnreachable, name, err)
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: %s: it closed the connection instead of answering (a port for TLS needs ssl://): %w", ErrBrokerUnreachable, name, err)
 	}
