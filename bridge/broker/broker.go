@@ -128,13 +128,12 @@ func (b *Broker) Run(ctx context.Context) error {
 			return fmt.Errorf("embedded MQTT broker: %w", err)
 		}
 	}
-	near := newListener(nearID, nil)
+	near := newListener(nearID, nil, server)
 	attached := []*listener{near}
 	if socket != nil {
-		attached = append(attached, newListener("tcp", socket))
+		attached = append(attached, newListener("tcp", socket, server))
 	}
 	for _, l := range attached {
-		l.establish = server.EstablishConnection
 		if err := server.AddListener(l); err != nil {
 			return fmt.Errorf("embedded MQTT broker: %w", err)
 		}

@@ -326,3 +326,18 @@ func TestPipeDeadlines(t *testing.T) {
 		stop()
 	})
 }
+
+// Clients that leave at the moment at which the broker stops do not keep it from stopping.
+func TestStopWhileClientsLeave(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	for range 20 {
+		b, stop := start(t, broker.Options{})
+		var leaving sync.WaitGroup
+		for i := range 20 {
+			c := mustConnect(t, inside(b), fmt.Sprint("client", i))
+			leaving.Go(func() { c.Disconnect(0) })
+		}
+		stop()
+		leaving.Wait()
+	}
+}

@@ -6,7 +6,9 @@ import (
 	"sync"
 	"time"
 
+	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // nearID is the listener of connections inside the process.
@@ -22,18 +24,18 @@ const (
 // listener hands connections to mochi, from a socket or from take. Mochi's own listeners lose track
 // of a connection that has not said who it is yet, and wait for it for ever when they close.
 type listener struct {
-	id        string
-	socket    net.Listener // nil: take only
-	establish listeners.EstablishFn
-	clients   sync.WaitGroup
+	id      string
+	socket  net.Listener // nil: take only
+	server  *mochi.Server
+	clients sync.WaitGroup
 
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
 	closed bool
 }
 
-func newListener(id string, socket net.Listener) *listener {
-	return &listener{id: id, socket: socket, conns: make(map[net.Conn]struct{})}
+func newListener(id string, socket net.Listener, server *mochi.Server) *listener {
+	return &listener{id: id, socket: socket, server: server, conns: make(map[net.Conn]struct{})}
 }
 
 func (l *listener) ID() string              { return l.id }
@@ -79,7 +81,7 @@ func (l *listener) take(conn net.Conn) bool {
 	l.conns[conn] = struct{}{}
 	l.clients.Go(func() {
 		// The error is how the connection ended; mochi has logged what matters.
-		_ = l.establish(l.id, conn)
+		_ = l.server.EstablishConnection(l.id, conn)
 		_ = conn.Close()
 		l.mu.Lock()
 		delete(l.conns, conn)
@@ -95,8 +97,9 @@ func (l *listener) isClosed() bool {
 }
 
 // Close is called by mochi. A client that takes nothing off its connection cannot hold it up: the
-// farewell has a moment, then every connection is cut.
-func (l *listener) Close(disconnect listeners.CloseFn) {
+// farewell has a moment, then every connection is cut. Mochi's own way to say it is passed over: it takes a read lock
+// twice, and stands still for ever when a client leaves in between.
+func (l *listener) Close(listeners.CloseFn) {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
@@ -104,7 +107,11 @@ func (l *listener) Close(disconnect listeners.CloseFn) {
 		_ = l.socket.Close()
 	}
 	grace := time.AfterFunc(closeGrace, l.cut)
-	disconnect(l.id)
+	for _, client := range l.server.Clients.GetAll() {
+		if client.Net.Listener == l.id && !client.Closed() {
+			_ = l.server.DisconnectClient(client, packets.ErrServerShuttingDown)
+		}
+	}
 	grace.Stop()
 	l.cut()
 }
