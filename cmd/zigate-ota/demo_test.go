@@ -68,7 +68,6 @@ func TestDemo(t *testing.T) {
 		`^A simulated ZiGate with 4 devices\. MQTT: tcp://127\.0\.0\.1:\d+  topics: zigate-ota/#  page: http://127\.0\.0\.1:\d+/$`:                           1,
 		`^Look with: mosquitto_sub -h 127\.0\.0\.1 -p \d+ -v -t 'zigate-ota/#'$`:                                                                             1,
 		`^> zigate-ota/request/add_image \{"deviceId":"0x[0-9a-f]{16}","transaction":"0x[0-9a-f]{16}","url":"http://127\.0\.0\.1:\d+/[A-Za-z0-9-]+\.ota"\}$`: 4,
-		`^< response/add_image \{"operation":"addImageResponse","status":"inProgress",.*"url":"http`:                                                         4, // besides those that tell of a search
 		`^< response/add_image \{"operation":"addImageResponse","status":"success",`:                                                                         4,
 		`^> zigate-ota/request/upgrade \{"deviceId":"0x[0-9a-f]{16}","transaction":"0x[0-9a-f]{16}"\}$`:                                                      4,
 		`^< response/upgrade \{"operation":"upgradeResponse","status":"inProgress",`:                                                                         4,
