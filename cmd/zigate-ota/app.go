@@ -327,6 +327,7 @@ func serve(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
+	tuneRuntime()
 	log := newLogger(c.stderr, cfg.Log)
 	log.Info("zigate-ota starts", "version", version, "dongle", cfg.Dongle, "state", cfg.StateDir)
 	a, err := newApp(cfg, log, nil)

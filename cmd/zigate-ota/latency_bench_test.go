@@ -25,9 +25,14 @@ type wireDongle struct {
 	buf     []byte
 	pending []byte
 	out     []byte
+	devices int // how many it has; 0: one
 }
 
-const wireDevice zigate.IEEE = 0x000b57fffec6a5b2
+// The first device behind the wire; the others follow it.
+const (
+	wireDevice zigate.IEEE = 0x000b57fffec6a5b2
+	wireAddr   uint16      = 0x4f4f
+)
 
 func (w *wireDongle) write(m zigate.Message) {
 	w.out = w.out[:0]
@@ -39,17 +44,25 @@ func (w *wireDongle) write(m zigate.Message) {
 
 // next reads one command.
 func (w *wireDongle) next() zigate.Frame {
+	f, err := w.read()
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	return f
+}
+
+func (w *wireDongle) read() (zigate.Frame, error) {
 	for {
 		if len(w.pending) > 0 {
 			f, rest, ok := w.decoder.Feed(w.pending)
 			w.pending = rest
 			if ok {
-				return f
+				return f, nil
 			}
 		}
 		n, err := w.conn.Read(w.buf)
 		if err != nil {
-			w.tb.Fatal(err)
+			return zigate.Frame{}, err
 		}
 		w.pending = w.buf[:n]
 	}
@@ -62,20 +75,31 @@ func (w *wireDongle) until(t zigate.MsgType) zigate.Frame {
 		if f.Type == zigate.TypeBlockSend && t == f.Type {
 			return f
 		}
-		w.write(zigate.Status{Request: f.Type, Form: zigate.StatusFormBuffers})
-		switch f.Type {
-		case zigate.TypeGetVersion:
-			w.write(zigate.Version{Major: 4, Minor: 0x0323})
-		case zigate.TypeGetNetworkState:
-			w.write(zigate.NetworkState{IEEE: 0x00158d0001020304, PANID: 0x1234, Channel: 15})
-		case zigate.TypeGetDevices:
-			w.write(zigate.DeviceList{Devices: []zigate.ListedDevice{{Addr: 0x4f4f, IEEE: wireDevice, PowerSource: 1, LQI: 100}}})
-		default:
-			w.interviewed(f)
-		}
+		w.answer(f)
 		if f.Type == t {
 			return f
 		}
+	}
+}
+
+// answer answers a command as a dongle does.
+func (w *wireDongle) answer(f zigate.Frame) {
+	w.write(zigate.Status{Request: f.Type, Form: zigate.StatusFormBuffers})
+	switch f.Type {
+	case zigate.TypeGetVersion:
+		w.write(zigate.Version{Major: 4, Minor: 0x0323})
+	case zigate.TypeGetNetworkState:
+		w.write(zigate.NetworkState{IEEE: 0x00158d0001020304, PANID: 0x1234, Channel: 15})
+	case zigate.TypeGetDevices:
+		var list zigate.DeviceList
+		for i := range max(w.devices, 1) {
+			list.Devices = append(list.Devices, zigate.ListedDevice{
+				Addr: wireAddr + uint16(i), IEEE: wireDevice + zigate.IEEE(i), PowerSource: 1, LQI: 100,
+			})
+		}
+		w.write(list)
+	default:
+		w.interviewed(f)
 	}
 }
 
@@ -99,19 +123,24 @@ func (w *wireDongle) interviewed(f zigate.Frame) {
 	}
 }
 
-// BenchmarkServedBlock measures the whole service as it runs in a home, with its broker, metrics and state: one device in
-// a closed loop over TCP on loopback, in turn with a responder that does nothing but write a ready-made frame.
-func BenchmarkServedBlock(b *testing.B) {
+// wiredService is the whole service, on a wire whose far end the test plays, with downloads under way.
+type wiredService struct {
+	*wireDongle
+	app   *app
+	image string // file of the image that is being downloaded
+}
+
+// newWiredService starts a service with so many devices, which all download the same image of 1 MiB.
+func newWiredService(b *testing.B, devices int, more ...string) *wiredService {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer listener.Close()
-	dir := b.TempDir()
-	cfg, err := LoadConfig([]string{
-		"ZIGATE_OTA_DONGLE=tcp://" + listener.Addr().String(), "ZIGATE_OTA_STATE_DIR=" + dir, "ZIGATE_OTA_BROKER_ADDR=127.0.0.1:0",
-		"ZIGATE_OTA_HTTP_ADDR=127.0.0.1:0", "ZIGATE_OTA_DONGLE_QUERY_WATCH=off",
-	})
+	cfg, err := LoadConfig(append([]string{
+		"ZIGATE_OTA_DONGLE=tcp://" + listener.Addr().String(), "ZIGATE_OTA_STATE_DIR=" + b.TempDir(), "ZIGATE_OTA_BROKER_ADDR=127.0.0.1:0",
+		"ZIGATE_OTA_HTTP_ADDR=127.0.0.1:0", "ZIGATE_OTA_DONGLE_QUERY_WATCH=off", fmt.Sprintf("ZIGATE_OTA_UPGRADE_CONCURRENCY=%d", devices),
+	}, more...))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -119,7 +148,7 @@ func BenchmarkServedBlock(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	image := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2}, make([]byte, 1<<20))
+	image := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2}, firmware(1<<20))
 	file := filepath.Join(cfg.Image.Dir, "image.ota")
 	if err := os.WriteFile(file, image, 0o600); err != nil {
 		b.Fatal(err)
@@ -127,28 +156,43 @@ func BenchmarkServedBlock(b *testing.B) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	defer func() { stop(); <-ended }()
-
 	conn, err := listener.Accept()
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := &wireDongle{tb: b, conn: conn, buf: make([]byte, 4096), out: make([]byte, 0, 512)}
+	b.Cleanup(func() { stop(); conn.Close(); <-ended })
+	w := &wireDongle{tb: b, conn: conn, buf: make([]byte, 4096), out: make([]byte, 0, 512), devices: devices}
 	w.until(zigate.TypeGetDevices)
-	answers := make(chan otasvc.Answer, 16)
-	a.service.Upgrade(otasvc.UpgradeRequest{
-		Device: otasvc.ParseDeviceRef(wireDevice.String()), URL: "file://" + file,
-	}, func(answer otasvc.Answer) { answers <- answer })
-	w.until(zigate.TypeImageNotify)
-
-	request := func(offset uint32) zigate.BlockRequest {
-		return zigate.BlockRequest{
-			Sequence: uint8(offset / 64), Endpoint: 1, Cluster: zigate.ClusterOTA, AddrMode: zigate.AddrModeShort, Addr: 0x4f4f,
-			Offset: offset, FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C, BlockRequestDelay: zigate.NoBlockRequestDelay,
-			MaxDataSize: 64,
-		}
+	for i := range devices {
+		a.service.Upgrade(otasvc.UpgradeRequest{
+			Device: otasvc.ParseDeviceRef((wireDevice + zigate.IEEE(i)).String()), URL: "file://" + file,
+		}, func(otasvc.Answer) {})
 	}
-	w.write(request(0))
+	for range devices {
+		w.until(zigate.TypeImageNotify)
+	}
+	return &wiredService{wireDongle: w, app: a, image: file}
+}
+
+// wireRequest is an image block request of one of the devices, for the block at an offset.
+func wireRequest(device int, offset uint32, size uint8) zigate.BlockRequest {
+	return zigate.BlockRequest{
+		Sequence: uint8(offset / uint32(size)), Endpoint: 1, Cluster: zigate.ClusterOTA, AddrMode: zigate.AddrModeShort,
+		Addr: wireAddr + uint16(device), Offset: offset, FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C,
+		BlockRequestDelay: zigate.NoBlockRequestDelay, MaxDataSize: size,
+	}
+}
+
+// wireFrame is a message of the dongle as it stands on the wire.
+func wireFrame(m zigate.Message) []byte {
+	return zigate.AppendFrame(nil, m.Type(), append(m.AppendPayload(nil), 100)) // link quality
+}
+
+// BenchmarkServedBlock measures the whole service as it runs in a home, with its broker, metrics and state: one device in
+// a closed loop over TCP on loopback, in turn with a responder that does nothing but write a ready-made frame.
+func BenchmarkServedBlock(b *testing.B) {
+	w := newWiredService(b, 1).wireDongle
+	w.write(wireRequest(0, 0, 64))
 	ready := w.until(zigate.TypeBlockSend)
 	bare := &wireDongle{tb: b, conn: bareResponder(b, zigate.AppendFrame(nil, ready.Type, ready.Payload)), buf: make([]byte, 4096), out: make([]byte, 0, 512)}
 
@@ -163,9 +207,7 @@ func BenchmarkServedBlock(b *testing.B) {
 	var ours, theirs []time.Duration
 	b.ResetTimer()
 	for i := range b.N {
-		offset := uint32(i%1000) * 64
-		r := request(offset)
-		frame := zigate.AppendFrame(nil, r.Type(), append(r.AppendPayload(nil), 100))
+		frame := wireFrame(wireRequest(0, uint32(i%1000)*64, 64))
 		ours = append(ours, round(w, frame))
 		theirs = append(theirs, round(bare, frame))
 	}

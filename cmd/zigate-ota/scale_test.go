@@ -197,6 +197,15 @@ type scraped struct {
 
 func scrape(t *testing.T, addr string) scraped {
 	t.Helper()
+	return scraped{
+		at: time.Now(), blocks: scrapeValue(t, addr, "zigate_ota_block_response_seconds_count"),
+		within: scrapeValue(t, addr, `zigate_ota_block_response_seconds_bucket{le="0.001"}`),
+	}
+}
+
+// scrapeValue is one series of the service's metrics.
+func scrapeValue(t *testing.T, addr, series string) float64 {
+	t.Helper()
 	res, err := http.Get("http://" + addr + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -206,21 +215,15 @@ func scrape(t *testing.T, addr string) scraped {
 	if err != nil {
 		t.Fatal(err)
 	}
-	value := func(series string) float64 {
-		found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` (\S+)$`).FindSubmatch(body)
-		if found == nil {
-			t.Fatalf("there is no %s", series)
-		}
-		v, err := strconv.ParseFloat(string(found[1]), 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
+	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` (\S+)$`).FindSubmatch(body)
+	if found == nil {
+		t.Fatalf("there is no %s", series)
 	}
-	return scraped{
-		at: time.Now(), blocks: value("zigate_ota_block_response_seconds_count"),
-		within: value(`zigate_ota_block_response_seconds_bucket{le="0.001"}`),
+	v, err := strconv.ParseFloat(string(found[1]), 64)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return v
 }
 
 func (s scraped) rate(since scraped) float64 {

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/zigate"
+)
+
+// BenchmarkCrowdedLatency measures how long a device waits for a block on the wire, request written to answer read, alone
+// and in a crowd: with a hundred devices that download as fast as a line of 115,200 baud lets them, a broker that has
+// stopped reading, the state being written all the time, and images being fetched. Quiet and crowded rounds take turns,
+// so that both see the same machine. p99-ratio is to be 2 at most.
+func BenchmarkCrowdedLatency(b *testing.B) {
+	tuneRuntime()
+	const devices = 100
+	quiet := newLivelyWire(b, 1)
+	crowded := newLivelyWire(b, devices, "ZIGATE_OTA_MQTT_URL=tcp://"+stuckBroker(b))
+	trouble := newTrouble(b, crowded.wiredService)
+
+	frames := make([][]byte, devices)
+	for i := range frames {
+		frames[i] = wireFrame(wireRequest(i, 64, 64))
+	}
+	var alone, among []time.Duration
+	const chunk = 50
+	b.ResetTimer()
+	for done := 0; done < b.N; done += chunk {
+		n := min(chunk, b.N-done)
+		for range n {
+			alone = append(alone, quiet.round(b, frames[0]))
+			time.Sleep(time.Millisecond)
+		}
+		trouble.on.Store(true)
+		for i := range n {
+			// Others ask at the pace of the line.
+			d := i % devices
+			among = append(among, crowded.round(b, frames[d]))
+			time.Sleep(10 * time.Millisecond)
+		}
+		trouble.on.Store(false)
+		time.Sleep(20 * time.Millisecond)
+	}
+	b.StopTimer()
+	p := func(list []time.Duration, q float64) float64 {
+		slices.Sort(list)
+		return float64(list[min(int(q*float64(len(list))), len(list)-1)].Nanoseconds()) / 1000
+	}
+	b.ReportMetric(p(alone, 0.5), "quiet-p50-us")
+	b.ReportMetric(p(alone, 0.99), "quiet-p99-us")
+	b.ReportMetric(p(among, 0.5), "crowded-p50-us")
+	b.ReportMetric(p(among, 0.99), "crowded-p99-us")
+	b.ReportMetric(p(among, 0.99)/p(alone, 0.99), "p99-ratio")
+	b.ReportMetric(float64(trouble.done.Load())/float64(b.N), "saves+fetches/op")
+}
+
+// livelyWire is a wire whose far end answers commands at any time, as a dongle does.
+type livelyWire struct {
+	*wiredService
+	blocks chan time.Time // when an answer was read
+}
+
+func newLivelyWire(b *testing.B, devices int, more ...string) *livelyWire {
+	w := &livelyWire{wiredService: newWiredService(b, devices, more...), blocks: make(chan time.Time, 16)}
+	go func() {
+		for {
+			f, err := w.read()
+			if err != nil {
+				return
+			}
+			if f.Type == zigate.TypeBlockSend {
+				w.blocks <- time.Now()
+				_, _ = w.conn.Write(blockStatus)
+				continue
+			}
+			w.answer(f)
+		}
+	}()
+	return w
+}
+
+// round is one request and its answer.
+func (w *livelyWire) round(b *testing.B, frame []byte) time.Duration {
+	start := time.Now()
+	if _, err := w.conn.Write(frame); err != nil {
+		b.Fatal(err)
+	}
+	return (<-w.blocks).Sub(start)
+}
+
+// stuckBroker takes a client in and then reads nothing any more.
+func stuckBroker(b *testing.B) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			b.Cleanup(func() { conn.Close() })
+			_, _ = conn.Read(make([]byte, 1024))              // CONNECT
+			_, _ = conn.Write([]byte{0x20, 0x02, 0x00, 0x00}) // CONNACK
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// trouble is what a service has to do beside serving blocks.
+type trouble struct {
+	on   atomic.Bool
+	done atomic.Int64
+}
+
+// newTrouble has a service write its state and fetch images, whenever it is switched on.
+func newTrouble(b *testing.B, w *wiredService) *trouble {
+	image := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2}, firmware(1<<20))
+	files := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write(image) }))
+	ctx, stop := context.WithCancel(context.Background())
+	t := &trouble{}
+	var running sync.WaitGroup
+	repeat := func(ask func(i int, respond otasvc.Respond)) {
+		running.Go(func() {
+			for i := 0; ctx.Err() == nil; {
+				if !t.on.Load() {
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				answered := make(chan struct{})
+				ask(i, func(a otasvc.Answer) {
+					if a.Status.Final() {
+						close(answered)
+					}
+				})
+				select {
+				case <-answered:
+					i++
+					t.done.Add(1)
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	device := otasvc.ParseDeviceRef(wireDevice.String())
+	repeat(func(i int, respond otasvc.Respond) {
+		w.app.service.Rename(device, fmt.Sprintf("bulb no. %d", i), respond)
+	})
+	repeat(func(i int, respond otasvc.Respond) {
+		w.app.service.AddImage(otasvc.AddImage{Device: device, URL: fmt.Sprintf("%s/%d.ota", files.URL, i)}, respond)
+	})
+	b.Cleanup(func() { stop(); running.Wait(); files.Close() })
+	return t
+}

@@ -1,0 +1,27 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+)
+
+const (
+	// garbagePercent is how much garbage may come to what is live before it is collected. The service shares small computers
+	// with a broker and Home Assistant: rather more collecting than more memory.
+	garbagePercent = 25
+	// spareProcessors is for how many threads more than there are cores Go code may run at once. Hashing an image or
+	// writing the state out takes tens of milliseconds; with every place taken, a block request that has come waits until
+	// one of them is interrupted, up to 10 ms. With places to spare the operating system lets the reader run at once.
+	spareProcessors = 4
+)
+
+// tuneRuntime makes the Go runtime fit the service, where the environment (GOGC, GOMAXPROCS) does not say otherwise.
+func tuneRuntime() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.NumCPU() + spareProcessors)
+	}
+}
