@@ -53,12 +53,12 @@ func TestFiftyDevicesOfFiveImages(t *testing.T) {
 		devices = append(devices, d)
 	}
 	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
-		w.policy.Slice = 5 * time.Minute
+		w.policy.Slice = time.Minute
 		w.restart()
 		images := map[uint16][]byte{}
 		urls := map[uint16]string{}
 		for i := range uint16(5) {
-			urls[0x2200+i], images[0x2200+i] = w.image(0x117C, 0x2200+i, 2, 40_000)
+			urls[0x2200+i], images[0x2200+i] = w.image(0x117C, 0x2200+i, 2, 10_000)
 		}
 		for _, d := range devices {
 			w.met(d.IEEE)
