@@ -274,6 +274,7 @@ func (s *Service) turn(now time.Time) {
 // async runs work on a goroutine of its own and then, on the owner goroutine, what work returned.
 func (s *Service) async(work func(ctx context.Context) func()) {
 	s.background.Go(func() {
+		giveWay()
 		if then := work(s.ctx); then != nil {
 			s.inbox.post(then)
 		}

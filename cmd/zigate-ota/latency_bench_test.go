@@ -118,7 +118,12 @@ func (w *wireDongle) interviewed(f zigate.Frame) {
 		w.write(zigate.SimpleDescriptor{Addr: m.Addr, Endpoint: 1, OutClusters: []uint16{zigate.ClusterOTA}})
 	case zigate.ReadAttributes:
 		for _, id := range m.IDs {
-			w.write(zigate.Attribute{Kind: zigate.TypeReadAttribute, Addr: m.Addr, Endpoint: 1, Cluster: m.Cluster, ID: id, Status: 0x86, DataType: 0xFF})
+			a := zigate.Attribute{Kind: zigate.TypeReadAttribute, Addr: m.Addr, Endpoint: 1, Cluster: m.Cluster, ID: id, Status: 0x86, DataType: 0xFF}
+			if m.Cluster == zigate.ClusterOTA && id == zigate.AttrOTAFileVersion {
+				const uint32Type = 0x23
+				a.Status, a.DataType, a.Data = 0, uint32Type, []byte{0, 0, 0, 1}
+			}
+			w.write(a)
 		}
 	}
 }

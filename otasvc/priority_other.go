@@ -1,0 +1,6 @@
+//go:build !linux
+
+package otasvc
+
+// giveWay does nothing where threads have no priority of their own.
+func giveWay() {}
