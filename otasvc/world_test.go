@@ -31,6 +31,8 @@ type world struct {
 	sink    *recorder
 	policy  otasvc.Policy
 	real    bool // real time instead of fake time
+	pty     bool // the dongle is reached over a pseudo-terminal
+	dialer  zigate.Dialer
 	dongle  *zigate.Dongle
 	stop    func()
 	stopSim func()
@@ -189,6 +191,10 @@ func (w *world) run(cfg sim.Config, f func(w *world)) {
 	done := make(chan error, 1)
 	go func() { done <- w.sim.Run(ctx) }()
 	w.stopSim = func() { cancel(); <-done }
+	w.dialer = w.sim.Dialer("sim")
+	if w.pty {
+		w.servePTY(ctx)
+	}
 	w.start()
 	defer func() {
 		w.stop()
@@ -216,7 +222,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.sink = newRecorder()
-	dongle := zigate.NewDongle(zigate.Options{Dialer: cable{w.sim.Dialer("sim"), &w.unplugged}, Handler: w.handler(), Observer: w.observer, Logger: log})
+	dongle := zigate.NewDongle(zigate.Options{Dialer: cable{w.dialer, &w.unplugged}, Handler: w.handler(), Observer: w.observer, Logger: log})
 	dongle.TraceTo(w.trace)
 	w.dongle = dongle
 	ctx, cancel := context.WithCancel(w.t.Context())
