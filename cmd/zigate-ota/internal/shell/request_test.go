@@ -210,7 +210,9 @@ func TestTimeoutAndInterrupt(t *testing.T) {
 	s.request("check", `{"deviceId":"a"}`)
 	r.stop()
 	code, problem = r.code()
-	if code != shell.ExitInterrupted || problem != "interrupted; the service goes on with the check" {
+	// The broker may hand a request out before it acknowledges it.
+	unsure := "interrupted; it is not certain that the request reached the broker"
+	if code != shell.ExitInterrupted || problem != "interrupted; the service goes on with the check" && problem != unsure {
 		t.Errorf("exit code %d, %q", code, problem)
 	}
 }
