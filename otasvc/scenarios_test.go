@@ -81,7 +81,6 @@ func largest(size uint8) func(*sim.DeviceConfig) {
 // scene is a scenario under way.
 type scene struct {
 	w       *world
-	addr    uint16
 	answers *answers
 }
 
