@@ -46,13 +46,13 @@ func TestRememberedVersion(t *testing.T) {
 				}
 				w.stop()
 				w.replaceSim(sim.Config{Devices: []sim.DeviceConfig{cfg}}) // with its old version again
-				w.start()
 				if tt.deaf {
 					w.losing(func(m zigate.Message) bool {
 						_, is := m.(zigate.Attribute)
 						return is
 					})
 				}
+				w.start()
 				final := make(chan otasvc.Answer, 1)
 				w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb)}, func(a otasvc.Answer) {
 					if a.Status.Final() {
