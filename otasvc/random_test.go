@@ -179,7 +179,7 @@ func (w *run) open() (n int) {
 // untilEnded makes trouble for some hours, and then waits until every upgrade has ended. Sleeping devices, which are waited
 // for for a month, are given up after a day.
 func (w *run) untilEnded() bool {
-	troubled, quiet := false, false
+	quiet := false
 	for begun := time.Now(); w.open() > 0; {
 		switch since := time.Since(begun); {
 		case since > 40*24*time.Hour:
@@ -188,10 +188,7 @@ func (w *run) untilEnded() bool {
 			}
 			return false
 		case since > 8*time.Hour:
-			if !troubled {
-				troubled = true
-				w.release()
-			}
+			w.release()
 			if !quiet && since > 32*time.Hour {
 				quiet = true
 				w.giveUpSleepers()
@@ -205,11 +202,15 @@ func (w *run) untilEnded() bool {
 	return true
 }
 
-// release takes back what a person has to take back: pauses and held installations.
+// release takes back what a person has to take back: pauses and held installations. It is refused while the dongle is
+// away, and a download may get to its end only later, so that a person has to come back to it.
 func (w *run) release() {
 	for _, d := range w.devices {
-		w.service.Resume(ref(d.IEEE), w.counted("resume"))
-		if u := w.sink.device(d.IEEE).Upgrade; u != nil && u.State == otasvc.Downloaded {
+		switch u := w.sink.device(d.IEEE).Upgrade; {
+		case u == nil:
+		case u.State == otasvc.Paused:
+			w.service.Resume(ref(d.IEEE), w.counted("resume"))
+		case u.State == otasvc.Downloaded:
 			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(d.IEEE)}, w.counted("install"))
 		}
 	}
