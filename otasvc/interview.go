@@ -36,8 +36,9 @@ type interviewState struct {
 }
 
 type interviewQueue struct {
-	waiting []*device
-	running int
+	waiting  []*device
+	running  int
+	patience patience // with full buffers
 }
 
 // wantInterview puts a device on the list. Asking twice is asking once.
@@ -82,13 +83,13 @@ func (s *Service) runInterviews(now time.Time) {
 			s.endInterviewRequests(d, errNoAddress)
 		}
 	}
-	crowded := s.crowded(now)
 	for _, awake := range []bool{true, false} {
 		for i := 0; i < len(s.interview.waiting) && s.interview.running < interviewsAtOnce; i++ {
 			d := s.interview.waiting[i]
-			if !d.interviewDue(now, awake) || crowded && len(d.interview.done) == 0 {
-				continue // the dongle may be busy for hours, but somebody waits for an answer
+			if !d.interviewDue(now, awake) || len(d.interview.done) == 0 && !s.mayBegin(&s.interview.patience, now) {
+				continue // where somebody waits for the answer, it is not put off
 			}
+			s.interview.patience.begun(now)
 			s.interview.waiting = slices.Delete(s.interview.waiting, i, i+1)
 			i--
 			d.interview.wanted, d.interview.running = false, true

@@ -167,13 +167,41 @@ func (s *Service) overrun(m zigate.ExtendedStatus, now time.Time) {
 	}
 }
 
-// crowded reports whether what is no block has to wait.
+// crowded reports whether what is no block has to wait; what would begin anew asks mayBegin.
 func (s *Service) crowded(now time.Time) bool {
 	p := &s.pressure
 	if p.instant(now)-p.overrunAt.Load() < int64(crowdedFor) {
 		return true
 	}
 	return p.instant(now)-p.toldAt.Load() < int64(crowdedFor) && (p.apdu.Load() >= crowdedAPDU || p.npdu.Load() >= crowdedNPDU)
+}
+
+// putOffFor is how long full buffers put off what would begin anew. Downloads may keep them full for hours, in which one
+// more is begun each time it has passed.
+const putOffFor = 2 * time.Second
+
+// patience is that of one kind of beginning. Only the owner goroutine uses it.
+type patience struct {
+	since time.Time // when it was first put off, or last begun in spite of full buffers; zero while there is room
+}
+
+// mayBegin reports whether something new may begin that makes radio frames.
+func (s *Service) mayBegin(p *patience, now time.Time) bool {
+	if !s.crowded(now) {
+		p.since = time.Time{}
+		return true
+	}
+	if p.since.IsZero() {
+		p.since = now
+	}
+	return now.Sub(p.since) >= putOffFor
+}
+
+// begun has the next one wait for its own time.
+func (p *patience) begun(now time.Time) {
+	if !p.since.IsZero() {
+		p.since = now
+	}
 }
 
 // canWait tells which commands make a radio frame that nobody waits for within a second: all but blocks, the answer to an

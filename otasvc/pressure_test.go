@@ -13,15 +13,7 @@ import (
 func offered(w *world) func(sequence uint8, offset uint32) zigate.BlockRequest {
 	w.t.Helper()
 	w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
-	w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
-	at := zigate.Attribute{Kind: zigate.TypeReadAttribute, Addr: 0x4f4f, Endpoint: 1, Cluster: zigate.ClusterOTA}
-	for id, value := range map[uint16][]byte{
-		zigate.AttrOTAFileVersion: {0, 0, 0, 1}, zigate.AttrOTAManufacturer: {0x11, 0x7C}, zigate.AttrOTAImageType: {0x22, 0x01},
-	} {
-		at.ID, at.DataType, at.Data = id, 0x23, value
-		w.service.HandleMessage(at, 100)
-	}
-	synctest.Wait()
+	w.introduces(bulb, 0x4f4f)
 	url, _ := w.image(0x117C, 0x2201, 2, 4_000)
 	w.add(bulb, url)
 	w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
@@ -35,6 +27,19 @@ func offered(w *world) func(sequence uint8, offset uint32) zigate.BlockRequest {
 			FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C, BlockRequestDelay: zigate.NoBlockRequestDelay, MaxDataSize: 50,
 		}
 	}
+}
+
+// introduces has a device announce itself and tell what it runs.
+func (w *world) introduces(e zigate.IEEE, addr uint16) {
+	w.service.HandleMessage(zigate.DeviceAnnounce{Addr: addr, IEEE: e, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
+	at := zigate.Attribute{Kind: zigate.TypeReadAttribute, Addr: addr, Endpoint: 1, Cluster: zigate.ClusterOTA}
+	for id, value := range map[uint16][]byte{
+		zigate.AttrOTAFileVersion: {0, 0, 0, 1}, zigate.AttrOTAManufacturer: {0x11, 0x7C}, zigate.AttrOTAImageType: {0x22, 0x01},
+	} {
+		at.ID, at.DataType, at.Data = id, 0x23, value
+		w.service.HandleMessage(at, 100)
+	}
+	synctest.Wait()
 }
 
 func (r *script) count(t zigate.MsgType) int {
@@ -144,6 +149,53 @@ func TestUnconfirmedBlockIsNotSentAgain(t *testing.T) {
 		}
 		if failed != 1 {
 			t.Errorf("%d events of failed deliveries within a minute, want 1", failed)
+		}
+	})
+}
+
+// TestFullBuffersPutOffButNotForEver has downloads that fill the dongle's buffers for as long as they last, as seven in
+// step with each other do: the next device's turn, and getting to know another one, come later, but they come.
+func TestFullBuffersPutOffButNotForEver(t *testing.T) {
+	withRadio(t, nil, func(w *world, radio *script) {
+		request := offered(w)
+		first := request(7, 0)
+		w.service.HandleBlockRequest(&first, nil)
+		busy := func() {
+			w.service.HandleBlockStatus(blockStatus(zigate.StatusOK, 7))
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+		}
+		busy()
+		url, _ := w.image(0x117C, 0x2201, 2, 4_000) // the same one
+		others := []zigate.IEEE{bulb + 1, bulb + 2}
+		for i, e := range others {
+			w.introduces(e, uint16(0x5000+i))
+			w.add(e, url)
+			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(e)}, func(otasvc.Answer) {})
+		}
+		asked := radio.count(zigate.TypeActiveEndpointsRequest)
+		offered := func() (n int) {
+			for _, e := range others {
+				if u := w.sink.device(e).Upgrade; u != nil && u.State == otasvc.Notified {
+					n++
+				}
+			}
+			return n
+		}
+		for range 10 {
+			busy()
+		}
+		if offered() != 0 || radio.count(zigate.TypeActiveEndpointsRequest) != asked {
+			t.Error("the buffers were full, and nothing was put off")
+		}
+		for range 100 {
+			busy()
+		}
+		if n := offered(); n != 2 {
+			t.Errorf("after eleven seconds of full buffers %d of 2 devices were offered their image", n)
+		}
+		if radio.count(zigate.TypeActiveEndpointsRequest) == asked {
+			t.Error("after eleven seconds of full buffers no device was interviewed")
 		}
 	})
 }

@@ -178,9 +178,10 @@ func (s *Service) fillPlaces(im *cachedImage, now time.Time) {
 			s.fire(d, triggerBattery, now)
 			continue
 		}
-		if busy >= s.policy.Concurrency || s.crowded(now) {
+		if busy >= s.policy.Concurrency || !s.mayBegin(&s.offering, now) {
 			return
 		}
+		s.offering.begun(now)
 		s.offerTo(d, im, now)
 		busy++
 		if u.Install != InstallNow {

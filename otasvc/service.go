@@ -109,7 +109,8 @@ type Service struct {
 	away        time.Duration // how long upgrades have not been possible
 	lookedAt    time.Time     // at the clock
 	slot        slot
-	turnover    *turn // a change of turns under way, or nil
+	offering    patience // of offers of the image in it
+	turnover    *turn    // a change of turns under way, or nil
 	finish      finish
 	watch       watch
 	asks        []*ask
