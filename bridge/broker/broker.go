@@ -115,12 +115,13 @@ func (b *Broker) Run(ctx context.Context) error {
 	if err := server.AddHook(&access{username: b.options.Username, password: b.options.Password, log: b.log}, nil); err != nil {
 		return fmt.Errorf("embedded MQTT broker: %w", err)
 	}
-	if err := server.AddHook(&retained{server: server, log: b.log}, nil); err != nil {
+	retained := newRetained(server, b.log)
+	if err := server.AddHook(retained, nil); err != nil {
 		return fmt.Errorf("embedded MQTT broker: %w", err)
 	}
 	var kept *keeper
 	if b.options.RetainedFile != "" {
-		kept = newKeeper(b.options.RetainedFile, server, b.log)
+		kept = newKeeper(b.options.RetainedFile, retained, b.log)
 		if err := kept.load(time.Now()); err != nil {
 			return err
 		}

@@ -45,16 +45,16 @@ type keptMessage struct {
 // keeper keeps the retained messages over a restart.
 type keeper struct {
 	mochi.HookBase
-	server  *mochi.Server
-	path    string
-	log     *slog.Logger
-	soon    chan struct{}
-	changed atomic.Bool
-	failed  string // the last error, told once
+	retained *retained
+	path     string
+	log      *slog.Logger
+	soon     chan struct{}
+	changed  atomic.Bool
+	failed   string // the last error, told once
 }
 
-func newKeeper(path string, server *mochi.Server, log *slog.Logger) *keeper {
-	return &keeper{server: server, path: path, log: log, soon: make(chan struct{}, 1)}
+func newKeeper(path string, retained *retained, log *slog.Logger) *keeper {
+	return &keeper{retained: retained, path: path, log: log, soon: make(chan struct{}, 1)}
 }
 
 func (*keeper) ID() string { return "kept" }
@@ -94,19 +94,11 @@ func (k *keeper) load(now time.Time) error {
 		return nil
 	}
 	for _, m := range file.Messages {
-		p := packets.Packet{
-			FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: true, Qos: min(m.QoS, 2)},
-			TopicName:   m.Topic, Payload: m.Payload, Created: now.Unix(),
+		if m.Expires > 0 && m.Expires <= now.Unix() {
+			continue
 		}
-		if m.Expires > 0 {
-			if m.Expires <= now.Unix() {
-				continue
-			}
-			p.ProtocolVersion, p.Expiry = 5, m.Expires
-			p.Properties.MessageExpiryInterval = uint32(m.Expires - now.Unix())
-		}
-		if m.Topic != "" && len(m.Payload) > 0 && mochi.IsValidFilter(m.Topic, true) {
-			k.server.Topics.RetainMessage(p)
+		if m.Topic != "" && mochi.IsValidFilter(m.Topic, true) {
+			k.retained.put(m.Topic, message{payload: m.Payload, qos: min(m.QoS, 2), created: now.Unix(), expires: m.Expires})
 		}
 	}
 	return nil
@@ -152,10 +144,8 @@ func (k *keeper) save() {
 // write replaces the file such that a power cut leaves the old or the new one, whole.
 func (k *keeper) write() (err error) {
 	file := keptFile{Version: keptVersion, Messages: []keptMessage{}}
-	for topic, p := range k.server.Topics.Retained.GetAll() {
-		if !strings.HasPrefix(topic, "$") { // the broker's own
-			file.Messages = append(file.Messages, keptMessage{Topic: topic, Payload: p.Payload, QoS: p.FixedHeader.Qos, Expires: p.Expiry})
-		}
+	for topic, m := range k.retained.all(time.Now()) {
+		file.Messages = append(file.Messages, keptMessage{Topic: topic, Payload: m.payload, QoS: m.qos, Expires: m.expires})
 	}
 	slices.SortFunc(file.Messages, func(a, b keptMessage) int { return strings.Compare(a.Topic, b.Topic) })
 	data, err := json.Marshal(file)

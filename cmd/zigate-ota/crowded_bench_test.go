@@ -58,6 +58,9 @@ func BenchmarkCrowdedLatency(b *testing.B) {
 		return float64(list[min(len(list)*99/100, len(list)-1)].Nanoseconds()) / 1000
 	}
 	ours, theirs := p99(quiet.within), p99(crowded.within)
+	for _, q := range []int{10, 50, 75, 90, 95, 98, 99} {
+		fmt.Printf("p%d quiet %v crowded %v\n", q, quiet.within[len(quiet.within)*q/100], crowded.within[len(crowded.within)*q/100])
+	}
 	b.ReportMetric(ours, "quiet-p99-us")
 	b.ReportMetric(theirs, "crowded-p99-us")
 	b.ReportMetric(theirs/ours, "p99-ratio")
