@@ -261,7 +261,7 @@ func (s *Service) snapshot() []byte {
 		st.Groups = append(st.Groups, g)
 	}
 	slices.SortFunc(st.Groups, func(a, b *group) int { return cmp.Compare(a.ID, b.ID) })
-	data, err := json.MarshalIndent(st, "", " ")
+	data, err := json.Marshal(st)
 	if err != nil {
 		panic(fmt.Sprintf("otasvc: the state does not marshal: %v", err)) // all types are ours and plain
 	}

@@ -4,7 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 )
+
+// usualSize is what there is room for at first, in bytes, where nobody told how much comes.
+const usualSize = 256 << 10
 
 // body is the bytes of a download as they come in.
 type body struct {
@@ -43,7 +47,11 @@ func (b *body) checkWhole() error {
 // readFrom appends what r has. It fails with ErrTooLarge, with the context's error or with what r fails with.
 func (b *body) readFrom(ctx context.Context, r io.Reader) error {
 	if b.data == nil {
-		b.data = make([]byte, 0, max(b.total, 0))
+		size := b.total
+		if size < 0 {
+			size = usualSize
+		}
+		b.data = make([]byte, 0, size)
 	}
 	chunk := make([]byte, 32<<10)
 	for {
@@ -53,6 +61,9 @@ func (b *body) readFrom(ctx context.Context, r io.Reader) error {
 		n, err := r.Read(chunk)
 		if int64(len(b.data)+n) > b.max {
 			return fmt.Errorf("%w: %s: there are more than %d bytes", ErrTooLarge, b.name, b.max)
+		}
+		if len(b.data)+n > cap(b.data) {
+			b.data = slices.Grow(b.data, max(n, len(b.data))) // twice as much: append's steps leave more behind
 		}
 		b.data = append(b.data, chunk[:n]...)
 		if n > 0 {

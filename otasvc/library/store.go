@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -110,8 +111,7 @@ func (l *Library) store(f *otafile.File, url string, downloads []string) (Image,
 		Downloads: downloads,
 	}
 	path := l.path(image.SHA256, imageExt)
-	there, err := os.ReadFile(path)
-	intact := err == nil && bytes.Equal(there, f.Image)
+	intact := holds(path, f.Image)
 	before, known := l.Image(image.SHA256)
 	if known && intact {
 		image.StoredAt = before.StoredAt
@@ -134,6 +134,26 @@ func (l *Library) store(f *otafile.File, url string, downloads []string) (Image,
 	}
 	l.learn(image)
 	return image, nil
+}
+
+// holds reports whether a file has just these bytes. It reads them piece by piece: an image may have many megabytes.
+func holds(path string, data []byte) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	piece := make([]byte, 32<<10)
+	for {
+		n, err := f.Read(piece)
+		if !bytes.HasPrefix(data, piece[:n]) {
+			return false
+		}
+		data = data[n:]
+		if err != nil {
+			return err == io.EOF && len(data) == 0
+		}
+	}
 }
 
 // maxDownloads bounds what is kept of the downloads that an image came in: a few containers, with a few digests each.
