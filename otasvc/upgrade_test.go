@@ -90,26 +90,3 @@ func TestProgressAndRate(t *testing.T) {
 		t.Errorf("remaining %v without a rate", *r.RemainingSeconds)
 	}
 }
-
-func TestWindowNext(t *testing.T) {
-	day := func(h, m int) time.Time { return time.Date(2026, 11, 21, h, m, 0, 0, time.Local) }
-	night := Window{Begin: 2 * time.Hour, End: 5 * time.Hour}
-	midnight := Window{Begin: 23 * time.Hour, End: time.Hour}
-	tests := []struct {
-		w         Window
-		now, want time.Time
-	}{
-		{night, day(1, 59), day(2, 0)},
-		{night, day(2, 0), day(2, 0)},
-		{night, day(4, 59), day(4, 59)},
-		{night, day(5, 0), day(2, 0).AddDate(0, 0, 1)},
-		{midnight, day(0, 30), day(0, 30)},
-		{midnight, day(1, 0), day(23, 0)},
-		{midnight, day(23, 30), day(23, 30)},
-	}
-	for _, tt := range tests {
-		if got := tt.w.Next(tt.now); !got.Equal(tt.want) {
-			t.Errorf("%v at %v: %v, want %v", tt.w, tt.now, got, tt.want)
-		}
-	}
-}

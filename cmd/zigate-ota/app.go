@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -327,7 +328,7 @@ func serve(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
-	tuneRuntime()
+	defer runtime.KeepAlive(tuneRuntime())
 	log := newLogger(c.stderr, cfg.Log)
 	log.Info("zigate-ota starts", "version", version, "dongle", cfg.Dongle, "state", cfg.StateDir)
 	a, err := newApp(cfg, log, nil)

@@ -26,7 +26,7 @@ import (
 // so that both see the same machine. p99-ratio is to be 2 at most. What a device sees on the wire besides (wire-p99) has the operating system in it, and the
 // goroutines of the benchmark itself.
 func BenchmarkCrowdedLatency(b *testing.B) {
-	tuneRuntime()
+	defer runtime.KeepAlive(tuneRuntime())
 	const devices = 100
 	quiet := newLivelyWire(b, 1)
 	crowded := newLivelyWire(b, devices, "ZIGATE_OTA_MQTT_URL=tcp://"+stuckBroker(b))

@@ -19,11 +19,10 @@ const (
 	spareProcessors = 4
 )
 
-// reserve is never touched, so the operating system gives it no memory.
-var reserve []byte
-
-// tuneRuntime makes the Go runtime fit the service, where the environment (GOGC, GOMAXPROCS) does not say otherwise.
-func tuneRuntime() {
+// tuneRuntime makes the Go runtime fit the service, where the environment (GOGC, GOMAXPROCS) does not say otherwise. What
+// it returns must be kept alive for as long as the service runs. It is never touched, so that the operating system gives
+// it no memory.
+func tuneRuntime() (reserve []byte) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 		reserve = make([]byte, reserveBytes)
@@ -31,4 +30,5 @@ func tuneRuntime() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.NumCPU() + spareProcessors)
 	}
+	return reserve
 }
