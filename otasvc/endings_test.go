@@ -311,16 +311,17 @@ func TestDevicesThatAreNotNeighbours(t *testing.T) {
 
 func TestFaultsOnLineAndAir(t *testing.T) {
 	tests := map[string]sim.Faults{
-		"frames lost both ways":  {LoseFromDongle: 0.1, LoseToDongle: 0.1},
-		"frames damaged":         {Corrupt: 0.1},
-		"frames doubled":         {Duplicate: 0.3},
-		"frames late":            {Late: 0.2, LateBy: 300 * time.Millisecond},
-		"radio frames lost":      {LoseAir: 0.3},
-		"acknowledgements lost":  {LoseAck: 0.3},
-		"the dongle has no room": {Refuse: 0.2},
-		"resets now and then":    {ResetEvery: 2 * time.Minute},
-		"silent resets":          {ResetEvery: 2 * time.Minute, SilentResets: true},
-		"all at once":            {LoseFromDongle: 0.05, LoseToDongle: 0.05, Corrupt: 0.02, Duplicate: 0.05, Late: 0.05, LateBy: time.Second, LoseAir: 0.1, LoseAck: 0.1, Refuse: 0.05, ResetEvery: 5 * time.Minute},
+		"frames lost both ways":     {LoseFromDongle: 0.1, LoseToDongle: 0.1},
+		"30 percent lost both ways": {LoseFromDongle: 0.3, LoseToDongle: 0.3},
+		"frames damaged":            {Corrupt: 0.1},
+		"frames doubled":            {Duplicate: 0.3},
+		"frames late":               {Late: 0.2, LateBy: 300 * time.Millisecond},
+		"radio frames lost":         {LoseAir: 0.3},
+		"acknowledgements lost":     {LoseAck: 0.3},
+		"the dongle has no room":    {Refuse: 0.2},
+		"resets now and then":       {ResetEvery: 2 * time.Minute},
+		"silent resets":             {ResetEvery: 2 * time.Minute, SilentResets: true},
+		"all at once":               {LoseFromDongle: 0.05, LoseToDongle: 0.05, Corrupt: 0.02, Duplicate: 0.05, Late: 0.05, LateBy: time.Second, LoseAir: 0.1, LoseAck: 0.1, Refuse: 0.05, ResetEvery: 5 * time.Minute},
 	}
 	for name, faults := range tests {
 		t.Run(name, func(t *testing.T) {

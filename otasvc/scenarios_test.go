@@ -59,6 +59,7 @@ var scenarios = []scenario{
 	{name: "the announce is lost", device: func(d *sim.DeviceConfig) { d.LosesAnnounce = true }},
 	{name: "3 percent of frames lost", faults: sim.Faults{LoseFromDongle: 0.03, LoseToDongle: 0.03, LoseAir: 0.03}, attempts: 3},
 	{name: "10 percent of frames lost", faults: sim.Faults{LoseFromDongle: 0.1, LoseToDongle: 0.1, LoseAir: 0.1}, attempts: 3},
+	{name: "30 percent of frames lost both ways", faults: sim.Faults{LoseFromDongle: 0.3, LoseToDongle: 0.3}, attempts: 3},
 	{name: "30 percent of radio frames lost", faults: sim.Faults{LoseAir: 0.3}, attempts: 3},
 	{name: "30 percent of frames from the dongle lost", faults: sim.Faults{LoseFromDongle: 0.3}, attempts: 3},
 	{name: "30 percent of frames to the dongle lost", faults: sim.Faults{LoseToDongle: 0.3}, attempts: 3},

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -91,10 +93,10 @@ func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) {
 	refuse(w, &refusal{status: http.StatusNotFound, text: fmt.Sprintf("no device is known by the euid %q", r.PathValue("euid"))})
 }
 
-// queue is the upgrades that have not ended, in the order in which they were asked for.
+// queue is the upgrades that have not ended.
 type queue struct {
-	Active []queued `json:"active"` // notified, downloading, paused, downloaded or applying
-	Queued []queued `json:"queued"` // scheduled or queued
+	Active []queued `json:"active"` // notified, downloading, paused, downloaded or applying; in the order in which they were asked for
+	Queued []queued `json:"queued"` // scheduled or queued; in the order in which they are to have their turn
 }
 
 type queued struct {
@@ -103,13 +105,21 @@ type queued struct {
 	Upgrade json.RawMessage `json:"upgrade"` // as in the device record
 }
 
-func (s *Server) getQueue(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) {
+	turn, no := s.turns(r.Context())
+	if no != nil {
+		refuse(w, no)
+		return
+	}
 	body := queue{Active: []queued{}, Queued: []queued{}}
 	devices := slices.DeleteFunc(s.devices(), func(e bridge.FeedEntry) bool {
 		return e.Device.Upgrade == nil || e.Device.Upgrade.State.Ended()
 	})
 	slices.SortStableFunc(devices, func(a, b bridge.FeedEntry) int {
-		return a.Device.Upgrade.QueuedAt.Compare(b.Device.Upgrade.QueuedAt)
+		return cmp.Or(
+			cmp.Compare(turn(a.Device.EUID), turn(b.Device.EUID)),
+			a.Device.Upgrade.QueuedAt.Compare(b.Device.Upgrade.QueuedAt),
+		)
 	})
 	for _, d := range devices {
 		var record struct{ Upgrade json.RawMessage }
@@ -124,6 +134,30 @@ func (s *Server) getQueue(w http.ResponseWriter, _ *http.Request) {
 		*line = append(*line, queued{EUID: d.Device.EUID, Name: d.Device.Name, Upgrade: record.Upgrade})
 	}
 	answerJSON(w, http.StatusOK, body)
+}
+
+// queuePatience is how long the service may take to tell its queue: it does so between other things, in milliseconds.
+const queuePatience = 5 * time.Second
+
+// turns asks the service for the turn of each upgrade that waits; of others it is the last.
+func (s *Server) turns(ctx context.Context) (func(zigate.IEEE) int, *refusal) {
+	if s.options.Queue == nil {
+		return func(zigate.IEEE) int { return 0 }, nil
+	}
+	told := make(chan []otasvc.QueuedUpgrade, 1)
+	s.options.Queue.Queue(func(list []otasvc.QueuedUpgrade) { told <- list })
+	ctx, cancel := context.WithTimeout(ctx, queuePatience)
+	defer cancel()
+	select {
+	case list := <-told:
+		turn := map[zigate.IEEE]int{}
+		for i, u := range list {
+			turn[u.EUID] = i - len(list)
+		}
+		return func(e zigate.IEEE) int { return turn[e] }, nil
+	case <-ctx.Done():
+		return nil, &refusal{status: http.StatusServiceUnavailable, text: "the service has not told its queue: it is stopping, or busy"}
+	}
 }
 
 // logLevel is the least severe message that is written.

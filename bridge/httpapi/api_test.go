@@ -182,28 +182,59 @@ func TestLogLevel(t *testing.T) {
 	}
 }
 
-// TestQueue: by the time at which the upgrades were asked for, without those that have ended.
+// waitingOnes is a service's queue: devices by their turns; nil: it has stopped.
+type waitingOnes []zigate.IEEE
+
+func (q waitingOnes) Queue(then func([]otasvc.QueuedUpgrade)) {
+	if q == nil {
+		return
+	}
+	var list []otasvc.QueuedUpgrade
+	for _, e := range q {
+		list = append(list, otasvc.QueuedUpgrade{EUID: e})
+	}
+	then(list)
+}
+
+// TestQueue: who waits by their turns, who does not by when their upgrades were asked for, without those that have ended.
 func TestQueue(t *testing.T) {
-	a := startAPI(t, nil)
-	at := time.Now()
-	for i, state := range []otasvc.State{otasvc.Succeeded, otasvc.Queued, otasvc.Paused, otasvc.Scheduled, otasvc.Downloading, ""} {
-		d := device(kitchen-zigate.IEEE(i), state, 0)
-		if d.Upgrade != nil {
-			d.Upgrade.QueuedAt = at.Add(time.Duration(i) * time.Second)
-		}
-		a.bridge.DeviceChanged(d)
+	const first, second, third, fourth, fifth, sixth = kitchen, kitchen - 1, kitchen - 2, kitchen - 3, kitchen - 4, kitchen - 5
+	under := []string{third.String(), sixth.String()}
+	tests := map[string]struct {
+		queue httpapi.Queue
+		want  []zigate.IEEE
+	}{
+		"by time":             {nil, []zigate.IEEE{second, fourth, fifth}},
+		"by turns":            {waitingOnes{fifth, second, fourth}, []zigate.IEEE{fifth, second, fourth}},
+		"one has just come":   {waitingOnes{fourth, second}, []zigate.IEEE{fourth, second, fifth}},
+		"one has just got on": {waitingOnes{third, fourth, second, fifth}, []zigate.IEEE{fourth, second, fifth}},
+		"one has just ended":  {waitingOnes{first, fourth, second, fifth}, []zigate.IEEE{fourth, second, fifth}},
 	}
-	var got [][]string
-	o := jsonObject(t, a.call("GET", "/api/v1/queue", "").body)
-	for _, line := range []string{"active", "queued"} {
-		var states []string
-		for _, entry := range asList(o[line]) {
-			upgrade, _ := entry.(object)["upgrade"].(object)
-			states = append(states, upgrade["state"].(string))
-		}
-		got = append(got, states)
-	}
-	if diff := cmp.Diff([][]string{{"paused", "downloading"}, {"queued", "scheduled"}}, got); diff != "" {
-		t.Errorf("queue (-want +got):\n%s", diff)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			a := startAPI(t, func(o *httpapi.Options) { o.Queue = tt.queue })
+			at := time.Now()
+			for i, state := range []otasvc.State{otasvc.Succeeded, otasvc.Queued, otasvc.Paused, otasvc.Scheduled, otasvc.Queued, otasvc.Downloading, ""} {
+				d := device(first-zigate.IEEE(i), state, 0)
+				if d.Upgrade != nil {
+					d.Upgrade.QueuedAt = at.Add(time.Duration(i) * time.Second)
+				}
+				a.bridge.DeviceChanged(d)
+			}
+			got := map[string][]string{}
+			o := jsonObject(t, a.call("GET", "/api/v1/queue", "").body)
+			for _, line := range []string{"active", "queued"} {
+				for _, entry := range asList(o[line]) {
+					got[line] = append(got[line], entry.(object)["euid"].(string))
+				}
+			}
+			want := map[string][]string{"active": under}
+			for _, e := range tt.want {
+				want["queued"] = append(want["queued"], e.String())
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("queue (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
 const (
@@ -47,6 +48,8 @@ type Options struct {
 	Feed *bridge.Feed
 	// Asker takes the requests of the API; its answers come over the feed.
 	Asker Asker
+	// Queue tells the order of the upgrades that wait; nil: they are told by when they were asked for.
+	Queue Queue
 	// Images are what there is besides the registered ones.
 	Images Images
 	// MaxImageBytes is the largest image that is taken.
@@ -62,6 +65,11 @@ type Check struct {
 	Name string
 	// Check returns nil, or what is wrong in words for a person. It must not block.
 	Check func() error
+}
+
+// Queue tells which upgrades wait, first who is next. It calls then once, or, while the service stops, never.
+type Queue interface {
+	Queue(then func([]otasvc.QueuedUpgrade))
 }
 
 // Server is the HTTP server.

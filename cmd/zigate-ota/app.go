@@ -159,7 +159,7 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 	a.http = httpapi.New(httpapi.Options{
 		Addr: string(cfg.HTTP.Addr), Registry: meters.Registry(), Drivers: images.DriverHandler(), Logger: log,
 		Alive: a.service.Alive, Checks: a.checks(),
-		Feed: feed, Asker: a.bridge, Images: imageFiles{images, a.catalog}, MaxImageBytes: cfg.Image.MaxBytes,
+		Feed: feed, Asker: a.bridge, Queue: a.service, Images: imageFiles{images, a.catalog}, MaxImageBytes: cfg.Image.MaxBytes,
 		LogLevel: &logger.level, Token: cfg.HTTP.Token.Reveal(),
 	})
 	return a, nil

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -50,7 +51,7 @@ func writeImage(t *testing.T, name string, image []byte) string {
 func TestPage(t *testing.T) {
 	b := startBrowser(t)
 	for name, test := range map[string]func(*testing.T, *browser){
-		"upgrade, two browsers in step": pageUpgrade, "failure": pageFailure, "refusals": pageRefusals,
+		"upgrade, two browsers in step": pageUpgrade, "failure": pageFailure, "turns": pageTurns, "refusals": pageRefusals,
 		"lost connection": pageLostConnection, "markup in names": pageMarkup, "token": pageToken,
 		"keyboard and screen reader": pageKeyboard, "a thousand devices": pageThousand,
 		"from elsewhere": pageElsewhere, "phone": pagePhone, "pages of others": pageForeign,
@@ -126,6 +127,28 @@ func pageFailure(t *testing.T, b *browser) {
 	p.click(`[data-kind="trouble"]`)
 	p.await("the event", someShow(".events li", "Upgrade failed"))
 	if bad := p.complaints("the server responded with a status of 409"); len(bad) > 0 {
+		t.Errorf("the page complains: %v", bad)
+	}
+}
+
+// pageTurns: who was asked for last is first in the queue, since its time is the nearest.
+func pageTurns(t *testing.T, b *browser) {
+	s := serveHere(t, 100)
+	s.settle()
+	p := b.open(t, s.url()+"#queue")
+	p.drop(writeImage(t, "bulb.ota", bulbImage(newerVersion, 4_000)))
+	p.await("the note", someShow(".toast", "it is newer than what 2 devices run"))
+	for i, euid := range []string{kitchen, hall} {
+		body := fmt.Sprintf(`{"deviceId": %q, "when": %q}`, euid, time.Now().AddDate(0, 0, 2-i).Format(time.RFC3339))
+		answer, err := http.Post(s.url()+"api/v1/request/upgrade?wait=0", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		p.await("it waits", fmt.Sprintf(`document.querySelector('#queue .entry[data-euid="%s"]') !== null`, euid))
+	}
+	p.await("their turns", fmt.Sprintf(`[...document.querySelectorAll("#queue .entry")].map((e) => e.dataset.euid).join() === %s`, quote(hall+","+kitchen)))
+	if bad := p.complaints(); len(bad) > 0 {
 		t.Errorf("the page complains: %v", bad)
 	}
 }

@@ -1,4 +1,4 @@
-// The upgrades that have not ended, in the order in which they were asked for.
+// The upgrades that have not ended: those under way by when they were asked for, those that wait by their turns.
 
 import { arrange, button, h, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
@@ -6,6 +6,7 @@ import { isActive, momentText, versionText } from "./words.js";
 import { Buttons, Progress } from "./parts.js";
 import { Chart } from "./chart.js";
 import { cancelAll } from "./actions.js";
+import { call } from "./api.js";
 
 class Entry {
   #name = h("span");
@@ -57,6 +58,9 @@ class Line {
 
 export class QueueView {
   #dirty = true;
+  #turns = []; // EUIDs of those that wait
+  #turnsOf = ""; // the upgrades and states that these are the turns of
+  #asking = false;
 
   constructor(root) {
     this.root = root;
@@ -75,8 +79,28 @@ export class QueueView {
     this.#dirty = false;
     const open = [...store.devices.values()].filter((d) => isActive(d.upgrade)).sort((a, b) => a.upgrade.queuedAt.localeCompare(b.upgrade.queuedAt));
     const waits = (d) => d.upgrade.state === "queued" || d.upgrade.state === "scheduled";
+    const waiting = open.filter(waits);
+    this.#askTurns(waiting.length < 2 ? "" : open.map((d) => d.euid + d.upgrade.state).join());
+    const turn = (d) => this.#turns.indexOf(d.euid) >>> 0; // who is not among them comes last
     this.active.show(open.filter((d) => !waits(d)));
-    this.queued.show(open.filter(waits));
+    this.queued.show(waiting.sort((a, b) => turn(a) - turn(b)));
     setHidden(this.cancelAll, open.length === 0);
+  }
+
+  // askTurns asks the service for the order, which depends on more than when somebody asked, wherever it may have changed.
+  async #askTurns(of) {
+    if (of === this.#turnsOf || this.#asking) return;
+    this.#asking = true;
+    try {
+      this.#turns = of === "" ? [] : (await call("GET", "queue")).queued.map((entry) => entry.euid);
+      this.#turnsOf = of;
+    } catch {
+      // They stay as they were; what changes next asks again.
+      return;
+    } finally {
+      this.#asking = false;
+    }
+    this.#dirty = true;
+    this.update({ devices: new Set() });
   }
 }
