@@ -3,6 +3,7 @@ package otasvc
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -210,6 +211,7 @@ func (s *Service) ensureAll(wanted func(*device, *Offer) bool, then func()) {
 				s.observer.ImageFetched(fetchStatus(err))
 				if err != nil {
 					s.log.Error("an image that an index lists cannot be had", "url", missing[key].URL, "err", err)
+					maps.DeleteFunc(s.unavailable, func(_ string, at time.Time) bool { return time.Since(at) > unavailableFor })
 					s.unavailable[key] = time.Now()
 				}
 			}
