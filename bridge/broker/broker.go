@@ -163,9 +163,6 @@ func (b *Broker) Run(ctx context.Context) error {
 	b.near = nil
 	b.mu.Unlock()
 	err := server.Close()
-	for _, l := range attached {
-		l.clients.Wait()
-	}
 	if kept != nil {
 		kept.save()
 	}

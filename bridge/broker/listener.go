@@ -114,6 +114,7 @@ func (l *listener) Close(listeners.CloseFn) {
 	}
 	grace.Stop()
 	l.cut()
+	l.clients.Wait() // mochi waits for its own count next, and must not do so while the first one is being counted
 }
 
 func (l *listener) cut() {
