@@ -291,8 +291,14 @@ func (s *mqttSession) publish(ctx context.Context) error {
 			heard.came()
 			s.client.heard()
 		case <-heard.C():
-			s.client.unheard(s)
-			s.announce = true // until it comes back: somebody may mend the access list
+			select {
+			case <-s.echo: // it had come, while filling the window of a slow broker took all the time
+				heard.came()
+				s.client.heard()
+			default:
+				s.client.unheard(s)
+				s.announce = true // until it comes back: somebody may mend the access list
+			}
 		case err := <-s.lost:
 			return fmt.Errorf("%w: %w", errConnectionLost, err)
 		case <-overdue:
