@@ -182,13 +182,10 @@ func TestLogLevel(t *testing.T) {
 	}
 }
 
-// waitingOnes is a service's queue: devices by their turns; nil: it has stopped.
+// waitingOnes is a service's queue: devices by their turns.
 type waitingOnes []zigate.IEEE
 
 func (q waitingOnes) Queue(then func([]otasvc.QueuedUpgrade)) {
-	if q == nil {
-		return
-	}
 	var list []otasvc.QueuedUpgrade
 	for _, e := range q {
 		list = append(list, otasvc.QueuedUpgrade{EUID: e})
