@@ -85,6 +85,11 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%d lines, want %d: %s", got, times, pattern)
 		}
 	}
+	// Besides those that tell of a search.
+	fetching := regexp.MustCompile(`(?m)^< response/add_image \{"operation":"addImageResponse","status":"inProgress",.*"url":"http`)
+	if got := len(fetching.FindAllString(stdout, -1)); got < 4 {
+		t.Errorf("%d lines, want at least 4: %s", got, fetching)
+	}
 	for _, wrong := range []string{"upgradeFailed", "upgradeCancelled", "event/downloadProgress", "\x1b"} {
 		if strings.Contains(stdout, wrong) {
 			t.Errorf("there is %q in:\n%s", wrong, stdout)

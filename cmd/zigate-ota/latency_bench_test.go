@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,13 +21,14 @@ import (
 // wireDongle is the far end of a TCP connection to the service: it plays a dongle with one device, by hand, so that the
 // time between a request's bytes and the answer's bytes can be measured on the wire.
 type wireDongle struct {
-	tb      testing.TB
-	conn    net.Conn
-	decoder zigate.Decoder
-	buf     []byte
-	pending []byte
-	out     []byte
-	devices int // how many it has; 0: one
+	tb       testing.TB
+	conn     net.Conn
+	decoder  zigate.Decoder
+	buf      []byte
+	pending  []byte
+	out      []byte
+	devices  int          // how many it has; 0: one
+	commands atomic.Int64 // that were answered, blocks apart
 }
 
 // The first device behind the wire; the others follow it.
@@ -37,8 +40,9 @@ const (
 func (w *wireDongle) write(m zigate.Message) {
 	w.out = w.out[:0]
 	payload := append(m.AppendPayload(nil), 0) // link quality
-	if _, err := w.conn.Write(zigate.AppendFrame(w.out, m.Type(), payload)); err != nil {
-		w.tb.Fatal(err)
+	// At the end of a benchmark it is closed while commands are still being answered.
+	if _, err := w.conn.Write(zigate.AppendFrame(w.out, m.Type(), payload)); err != nil && !errors.Is(err, net.ErrClosed) {
+		w.tb.Error(err)
 	}
 }
 
@@ -84,6 +88,7 @@ func (w *wireDongle) until(t zigate.MsgType) zigate.Frame {
 
 // answer answers a command as a dongle does.
 func (w *wireDongle) answer(f zigate.Frame) {
+	w.commands.Add(1)
 	w.write(zigate.Status{Request: f.Type, Form: zigate.StatusFormBuffers})
 	switch f.Type {
 	case zigate.TypeGetVersion:
@@ -98,6 +103,8 @@ func (w *wireDongle) answer(f zigate.Frame) {
 			})
 		}
 		w.write(list)
+	case zigate.TypePowerDescriptorRequest:
+		w.write(zigate.PowerDescriptor{})
 	default:
 		w.interviewed(f)
 	}
@@ -107,7 +114,7 @@ func (w *wireDongle) answer(f zigate.Frame) {
 func (w *wireDongle) interviewed(f zigate.Frame) {
 	m, err := zigate.ParseCommand(f.Type, f.Payload)
 	if err != nil {
-		w.tb.Fatal(err)
+		w.tb.Error(err)
 	}
 	switch m := m.(type) {
 	case zigate.NodeDescriptorRequest:
@@ -177,6 +184,31 @@ func newWiredService(b *testing.B, devices int, more ...string) *wiredService {
 		w.until(zigate.TypeImageNotify)
 	}
 	return &wiredService{wireDongle: w, app: a, image: file}
+}
+
+// play has the far end answer commands at any time from now on, as a dongle does, on a goroutine that runs begin first.
+// What it returns says of each block when its last byte was there.
+func (w *wiredService) play(b *testing.B, begin func()) <-chan time.Time {
+	blocks := make(chan time.Time, 16)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		begin()
+		for {
+			f, err := w.read()
+			if err != nil {
+				return
+			}
+			if f.Type == zigate.TypeBlockSend {
+				blocks <- time.Now()
+				_, _ = w.conn.Write(blockStatus)
+				continue
+			}
+			w.answer(f)
+		}
+	}()
+	b.Cleanup(func() { w.conn.Close(); <-ended })
+	return blocks
 }
 
 // wireRequest is an image block request of one of the devices, for the block at an offset.

@@ -21,10 +21,10 @@ import (
 )
 
 // BenchmarkCrowdedLatency measures how long a block takes, from the request that was read to the answer that was written,
-// for one device alone and in a crowd: with a hundred devices that download as fast as a line of 115,200 baud lets them, a broker that has
-// stopped reading, the state being written all the time, and images being fetched. Quiet and crowded rounds take turns,
-// so that both see the same machine. p99-ratio is to be 2 at most. What a device sees on the wire besides (wire-p99) has the operating system in it, and the
-// goroutines of the benchmark itself.
+// for one device alone and in a crowd: with a hundred devices that download as fast as a line of 115,200 baud lets them, a
+// broker that has stopped reading, the state being written all the time, and images being fetched. Quiet and crowded
+// rounds take turns, so that both see the same machine. p99-ratio is to be 2 at most. What a device sees on the wire
+// besides (wire-p99) has the operating system in it, and the goroutines of the benchmark itself.
 func BenchmarkCrowdedLatency(b *testing.B) {
 	defer runtime.KeepAlive(tuneRuntime())
 	const devices = 100
@@ -72,7 +72,7 @@ func BenchmarkCrowdedLatency(b *testing.B) {
 // livelyWire is a wire whose far end answers commands at any time, as a dongle does.
 type livelyWire struct {
 	*wiredService
-	blocks chan time.Time // when an answer was read
+	blocks <-chan time.Time // when an answer was read
 
 	mu     sync.Mutex
 	asked  time.Time
@@ -92,23 +92,9 @@ func (w *livelyWire) trace(_ zigate.Direction, f zigate.Frame) {
 }
 
 func newLivelyWire(b *testing.B, devices int, more ...string) *livelyWire {
-	w := &livelyWire{wiredService: newWiredService(b, devices, more...), blocks: make(chan time.Time, 16)}
+	w := &livelyWire{wiredService: newWiredService(b, devices, more...)}
 	w.app.dongle.TraceTo(w.trace)
-	go func() {
-		beElsewhere(b)
-		for {
-			f, err := w.read()
-			if err != nil {
-				return
-			}
-			if f.Type == zigate.TypeBlockSend {
-				w.blocks <- time.Now()
-				_, _ = w.conn.Write(blockStatus)
-				continue
-			}
-			w.answer(f)
-		}
-	}()
+	w.blocks = w.play(b, func() { beElsewhere(b) })
 	return w
 }
 
