@@ -346,6 +346,10 @@ func (s *Service) stirred(d *device, now time.Time) {
 	if u != nil && u.State == Notified && d.Sleepy && now.Sub(u.runtime.notifiedAt) > notifyAgain {
 		u.runtime.nextNotify = now // it listens for a moment
 	}
+	if u != nil && u.State == Queued && d.Sleepy && now.Sub(u.runtime.stirredAt) > sleepyNotifyInterval {
+		// It goes before others then, though not each time that it speaks: it may have no use for the image.
+		u.runtime.stirredAt, u.runtime.awakeUntil = now, now.Add(awakeFor)
+	}
 	if u == nil || u.State != Applying || u.runtime.reading || now.Sub(u.ApplyingAt) < s.readAfter(firstReading)/2 {
 		return
 	}

@@ -122,21 +122,33 @@ func (s *Service) versionToOffer(d *device, u *upgrade) uint32 {
 // yieldAfter is how long a sleeping device that was notified keeps the slot when another image waits for it.
 const yieldAfter = 30 * time.Second
 
+// yieldPatience is how long it is with regard to those who wait. Where all of them sleep as well, it is a twentieth of the
+// time that the device has waited already, so that devices that sleep for weeks do not have the slot's contents changed,
+// told and written each half a minute.
+func (s *Service) yieldPatience(d *device, waiting []*device, now time.Time) time.Duration {
+	switch {
+	case slices.ContainsFunc(waiting, func(d *device) bool { return d.listens(now) }):
+		return awakeFor // the device's parent has thrown the notification away by then
+	case slices.ContainsFunc(waiting, func(d *device) bool { return !d.Sleepy }):
+		return yieldAfter
+	}
+	return max(yieldAfter, min(now.Sub(later(d.Upgrade.QueuedAt, d.Upgrade.DueAt))/20, s.policy.Slice))
+}
+
 // wantedKey is what should be in the slot: the image of the downloads under way, else that of the first who waits.
 // Devices that sleep through their notification give the slot up when another image waits.
 func (s *Service) wantedKey(users []*device, now time.Time) slotKey {
 	waiting := s.waiting(now)
 	if len(users) > 0 {
 		current := users[0].Upgrade.key()
-		awake := slices.ContainsFunc(users, func(d *device) bool { return !d.sleptThrough(now) })
-		wanted := slices.ContainsFunc(waiting, func(d *device) bool { return d.Upgrade.key() != current })
-		if awake || !wanted {
+		waiting = slices.DeleteFunc(waiting, func(d *device) bool { return d.Upgrade.key() == current })
+		awake := func(d *device) bool { return !d.sleptThrough(s.yieldPatience(d, waiting, now), now) }
+		if len(waiting) == 0 || slices.ContainsFunc(users, awake) {
 			return current
 		}
 		for _, d := range users {
 			s.yield(d, now)
 		}
-		waiting = slices.DeleteFunc(waiting, func(d *device) bool { return d.Upgrade.key() == current })
 	}
 	if len(waiting) == 0 {
 		return slotKey{}
@@ -148,9 +160,9 @@ func (s *Service) wantedKey(users []*device, now time.Time) slotKey {
 }
 
 // sleptThrough reports whether a device has had its chance to wake up for the image and did not.
-func (d *device) sleptThrough(now time.Time) bool {
+func (d *device) sleptThrough(chance time.Duration, now time.Time) bool {
 	u := d.Upgrade
-	return d.Sleepy && u.State == Notified && now.Sub(u.runtime.offeredAt) > yieldAfter
+	return d.Sleepy && u.State == Notified && now.Sub(u.runtime.offeredAt) > chance
 }
 
 // yield sends a device that was notified back to the queue, behind those that wait now.

@@ -3,6 +3,7 @@ package otasvc_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -296,6 +297,49 @@ func TestDeviceIsAsideOverARestart(t *testing.T) {
 		w.holds(bulb, 2, bulbData)
 		if w.said.has("has stopped asking") {
 			t.Error("a device that waits as it was told was suspected")
+		}
+	})
+}
+
+// Sleeping devices of several images that do not wake up give the slot to each other, ever more seldom, since each change
+// is told and written. Who wakes up meanwhile, or never sleeps, is served at once all the same.
+func TestSleepersChangeTurnsSeldom(t *testing.T) {
+	first, second, third := bulbConfig(bulb), plugConfig(), bulbConfig(bulb+1)
+	first.Sleepy, second.Sleepy, third.ImageType = true, true, 0x2202
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{first, second, third}}, func(w *world) {
+		files := map[zigate.IEEE]string{}
+		for _, d := range []sim.DeviceConfig{first, second, third} {
+			w.met(d.IEEE)
+			files[d.IEEE], _ = w.image(d.ManufacturerCode, d.ImageType, d.FileVersion+1, 3000)
+			w.add(d.IEEE, files[d.IEEE])
+		}
+		w.sim.Device(bulb).PowerOff()
+		w.sim.Device(plug).PowerOff()
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
+		changes := func(over time.Duration) int {
+			before := len(w.sink.history[bulb]) + len(w.sink.history[plug])
+			time.Sleep(over)
+			synctest.Wait()
+			return len(w.sink.history[bulb]) + len(w.sink.history[plug]) - before
+		}
+		if n := changes(time.Hour); n < 30 {
+			t.Errorf("%d changes in the first hour: each is to have its chance", n)
+		}
+		time.Sleep(24 * time.Hour)
+		if n := changes(24 * time.Hour); n < 48 || n > 400 {
+			t.Errorf("%d changes in a day", n)
+		}
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb + 1)})
+		w.within(90*time.Second, "the one that does not sleep downloads", func() bool {
+			return w.sink.device(bulb+1).Upgrade.State == otasvc.Downloading
+		})
+		w.ended(time.Hour, bulb+1)
+		for _, e := range []zigate.IEEE{bulb, plug} { // one of the two is not in the slot
+			w.sim.Device(e).PowerOn()
+			w.within(90*time.Second, "who woke up downloads", func() bool {
+				return w.sink.device(e).Upgrade.State == otasvc.Downloading
+			})
 		}
 	})
 }

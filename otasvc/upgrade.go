@@ -204,6 +204,7 @@ type upgradeRuntime struct {
 	applyingSince time.Time // time-out of the installation counts from here
 	yieldedAt     time.Time // stands in the queue since then, having given the slot up
 	awakeUntil    time.Time // the device was heard and listens
+	stirredAt     time.Time // when it was last put before others for being heard
 	notBefore     time.Time // a further attempt waits until then
 	lastActivity  time.Time // last block request, for the stall time-out
 	nextRead      time.Time // next reading of the version while applying
