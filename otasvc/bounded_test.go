@@ -166,6 +166,7 @@ func TestDongleAwayForHours(t *testing.T) {
 // Sleeping devices of several images that are gone must not hand the slot to each other for ever.
 func TestSleepersThatAreGoneEnd(t *testing.T) {
 	long(t)
+	t.Parallel()
 	first, second := bulbConfig(bulb), plugConfig()
 	first.Sleepy, second.Sleepy = true, true
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{first, second}}, func(w *world) {

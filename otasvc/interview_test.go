@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -26,7 +25,7 @@ type kept struct {
 // kept reads the state file, which must have been written.
 func (w *world) kept(e zigate.IEEE) kept {
 	w.t.Helper()
-	b, err := os.ReadFile(filepath.Join(w.dir, "state", "state.json"))
+	b, err := os.ReadFile(w.stateFile())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -174,7 +174,7 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(e)}, func(otasvc.Answer) {})
 		}
 		asked := radio.count(zigate.TypeActiveEndpointsRequest)
-		offered := func() (n int) {
+		notified := func() (n int) {
 			for _, e := range others {
 				if u := w.sink.device(e).Upgrade; u != nil && u.State == otasvc.Notified {
 					n++
@@ -185,13 +185,13 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 		for range 10 {
 			busy()
 		}
-		if offered() != 0 || radio.count(zigate.TypeActiveEndpointsRequest) != asked {
+		if notified() != 0 || radio.count(zigate.TypeActiveEndpointsRequest) != asked {
 			t.Error("the buffers were full, and nothing was put off")
 		}
 		for range 100 {
 			busy()
 		}
-		if n := offered(); n != 2 {
+		if n := notified(); n != 2 {
 			t.Errorf("after eleven seconds of full buffers %d of 2 devices were offered their image", n)
 		}
 		if radio.count(zigate.TypeActiveEndpointsRequest) == asked {

@@ -21,6 +21,7 @@ import (
 //
 // A seed that fails is named and can be run again: ZIGATE_OTA_TEST_SEED=n. ZIGATE_OTA_TEST_SEEDS sets how many are run.
 func TestRandomRuns(t *testing.T) {
+	t.Parallel()
 	first, n := uint64(1), uint64(25)
 	if testing.Short() {
 		n = 5

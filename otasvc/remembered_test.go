@@ -3,7 +3,6 @@ package otasvc_test
 import (
 	"bytes"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -87,7 +86,7 @@ func TestRememberedVersion(t *testing.T) {
 // rewrite changes the state file.
 func (w *world) rewrite(before, after string) {
 	w.t.Helper()
-	file := filepath.Join(w.dir, "state", "state.json")
+	file := w.stateFile()
 	b, err := os.ReadFile(file)
 	if err != nil {
 		w.t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 )
 
 // scenario is one way in which a download can be troubled. Whatever it is, the bulb ends with the whole image, each byte
-// of it right, in its first attempt.
+// of it right, in its first attempt or where it says so a later one.
 type scenario struct {
 	name   string
 	device func(*sim.DeviceConfig)

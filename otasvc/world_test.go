@@ -3,6 +3,7 @@ package otasvc_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -257,11 +258,38 @@ func (w *world) unplug() {
 
 func (w *world) plug() { w.unplugged.Store(false) }
 
+func (w *world) stateFile() string { return filepath.Join(w.dir, "state", "state.json") }
+
+// keptUpgrade is what the state file says of a device's upgrade.
+func (w *world) keptUpgrade(e zigate.IEEE) (state otasvc.State, version uint32) {
+	w.t.Helper()
+	data, err := os.ReadFile(w.stateFile())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var file struct {
+		Devices []struct {
+			EUID           zigate.IEEE
+			CurrentVersion uint32
+			Upgrade        *struct{ State otasvc.State }
+		}
+	}
+	if err := json.Unmarshal(data, &file); err != nil {
+		w.t.Fatalf("the state is not whole: %v", err)
+	}
+	for _, d := range file.Devices {
+		if d.EUID == e && d.Upgrade != nil {
+			return d.Upgrade.State, d.CurrentVersion
+		}
+	}
+	return "", 0
+}
+
 // crash ends the service as kill -9 does, and starts it again a while later: what it had not yet written is gone, and
 // nothing of what it says or does at its end counts.
 func (w *world) crash(away time.Duration) {
 	w.t.Helper()
-	file := filepath.Join(w.dir, "state", "state.json")
+	file := w.stateFile()
 	synctest.Wait()
 	written, err := os.ReadFile(file)
 	if err != nil {

@@ -1,12 +1,10 @@
 package otasvc_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,42 +15,14 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
-	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
-
-func (w *world) stateFile() string { return filepath.Join(w.dir, "state", "state.json") }
-
-// keptUpgrade is what the state file says of a device's upgrade.
-func (w *world) keptUpgrade(e zigate.IEEE) (state otasvc.State, version uint32) {
-	w.t.Helper()
-	data, err := os.ReadFile(w.stateFile())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var file struct {
-		Devices []struct {
-			EUID           zigate.IEEE
-			CurrentVersion uint32
-			Upgrade        *struct{ State otasvc.State }
-		}
-	}
-	if err := json.Unmarshal(data, &file); err != nil {
-		w.t.Fatalf("the state is not whole: %v", err)
-	}
-	for _, d := range file.Devices {
-		if d.EUID == e && d.Upgrade != nil {
-			return d.Upgrade.State, d.CurrentVersion
-		}
-	}
-	return "", 0
-}
 
 // mounted puts a small disk where the state is.
 func (w *world) mounted(t *testing.T) {
 	t.Helper()
-	if runtime.GOOS != "linux" || os.Getuid() != 0 {
-		t.Skip("only root on Linux can mount a disk")
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount a disk")
 	}
 	dir := filepath.Dir(w.stateFile())
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
