@@ -182,7 +182,10 @@ func TestSleepersThatAreGoneEnd(t *testing.T) {
 		w.sim.Device(plug).PowerOff()
 		w.policy.Retries = 0
 		w.restart()
-		w.within(time.Minute, "both are known again", func() bool { return len(w.sink.devices) == 2 })
+		w.within(time.Minute, "both are known again", func() bool {
+			defer w.sink.lock()()
+			return len(w.sink.devices) == 2
+		})
 		for _, e := range []zigate.IEEE{bulb, plug} {
 			w.queue(otasvc.UpgradeRequest{Device: ref(e)})
 		}

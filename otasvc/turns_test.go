@@ -317,11 +317,15 @@ func TestSleepersChangeTurnsSeldom(t *testing.T) {
 		w.sim.Device(plug).PowerOff()
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
+		told := func() int {
+			defer w.sink.lock()()
+			return len(w.sink.history[bulb]) + len(w.sink.history[plug])
+		}
 		changes := func(over time.Duration) int {
-			before := len(w.sink.history[bulb]) + len(w.sink.history[plug])
+			before := told()
 			time.Sleep(over)
 			synctest.Wait()
-			return len(w.sink.history[bulb]) + len(w.sink.history[plug]) - before
+			return told() - before
 		}
 		if n := changes(time.Hour); n < 30 {
 			t.Errorf("%d changes in the first hour: each is to have its chance", n)
