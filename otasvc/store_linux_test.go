@@ -275,6 +275,7 @@ func TestStateOfVersion1(t *testing.T) {
 
 // Where nothing happens, nothing is written: memory cards wear out. During an upgrade it is a write now and then.
 func TestStateIsWrittenRarely(t *testing.T) {
+	t.Parallel()
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		writes := func(d time.Duration) int {
 			n, before := 0, ""
