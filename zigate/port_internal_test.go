@@ -22,14 +22,14 @@ var (
 
 // bench are serial ports with things behind them: ZiGates answer, others are silent or say something else.
 type bench struct {
-	ports   []listedPort
-	zigates map[string]bool
-	fail    error // of listing
+	ports []listedPort
+	fail  error // of listing
 
-	things sync.WaitGroup
-	mu     sync.Mutex
-	opened []string
-	heard  map[string]int // bytes written to each
+	things  sync.WaitGroup
+	mu      sync.Mutex
+	zigates map[string]bool
+	opened  []string
+	heard   map[string]int // bytes written to each
 }
 
 func (b *bench) dialer() *autoDialer {
@@ -51,9 +51,10 @@ func (b *bench) open(_ context.Context, path string, _ int) (Port, error) {
 			}
 			b.mu.Lock()
 			b.heard[path] += n
+			zigate := b.zigates[path]
 			b.mu.Unlock()
 			answer := []byte("AT?\r\nERROR\r\n")
-			if b.zigates[path] {
+			if zigate {
 				answer = AppendFrame(nil, TypeStatus, Status{Request: TypeGetVersion, Form: StatusFormBuffers}.AppendPayload(nil))
 				answer = AppendFrame(answer, TypeVersion, append(Version{Major: 3, Minor: 0x31E}.AppendPayload(nil), 0))
 				answer = append(answer, "rest"...)
@@ -110,9 +111,11 @@ func TestAutoFindsTheDongle(t *testing.T) {
 						t.Errorf("%q does not say %q", err, s)
 					}
 				}
+				b.mu.Lock()
 				if b.heard[ch340.name] != 0 || b.heard[board.name] != 0 {
 					t.Errorf("written to ports that are no dongle's: %v", b.heard)
 				}
+				b.mu.Unlock()
 				if err != nil {
 					return
 				}
@@ -149,7 +152,10 @@ func TestAutoLeavesOthersAlone(t *testing.T) {
 		if _, err := d.Dial(t.Context()); !errors.Is(err, ErrNoDongle) {
 			t.Errorf("Dial: %v", err)
 		}
-		b.ports, b.zigates = []listedPort{cp2102}, map[string]bool{cp2102.name: true}
+		b.ports = []listedPort{cp2102}
+		b.mu.Lock()
+		b.zigates = map[string]bool{cp2102.name: true}
+		b.mu.Unlock()
 		port, err := d.Dial(t.Context())
 		if err != nil {
 			t.Fatalf("plugged in anew: %v", err)
