@@ -255,6 +255,9 @@ func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
 		s.distrustSlot()
 	}
 	s.notify(d, now)
+	if u.Attempt > 1 && u.runtime.notifications > 1 {
+		s.readVersion(d, func(error) {}) // it may have been done with the attempt before, and nobody heard of it
+	}
 	if tired {
 		u.runtime.nextNotify = now.Add(max(s.policy.NotifyInterval, sleepyNotifyInterval))
 	}

@@ -5,7 +5,8 @@ import "time"
 // Silence in mid-download makes the dongle's header doubtful: a dongle that was reset without a word refuses blocks, and
 // devices that are refused stop asking. Loading the header again does no harm; then the device is told that there is an
 // image, for it has given up if that is what happened. A device that stops at the same place again has other reasons,
-// and is left to the stall time-out.
+// and is left to the stall time-out. Or it has everything, and installs or runs it, with its word and its announce lost:
+// it is asked what it runs.
 const (
 	suspectAfter  = 20 * time.Second
 	suspectPause  = time.Minute
@@ -17,6 +18,7 @@ type suspicion struct {
 	at       time.Time // of the last one
 	beyond   uint32    // a further one needs a greater position
 	notifyAt time.Time
+	readAt   time.Time // when the version is read, not before
 }
 
 // suspectSilence looks at a download whose device does not ask any more.
@@ -33,6 +35,10 @@ func (s *Service) suspectSilence(d *device, u *upgrade, now time.Time) {
 	if now.Sub(later(u.runtime.lastActivity, s.dongle.connectedAt)) < patience {
 		sus.notifyAt = time.Time{}
 		return
+	}
+	if !now.Before(sus.readAt) {
+		sus.readAt = now.Add(patience - suspectAfter + suspectPause)
+		s.readVersion(d, func(error) {}) // what it says is taken in wherever it comes from
 	}
 	if position := tr.position.Load() + 1; position > sus.beyond && s.suspectReset(d, now) {
 		sus.beyond, sus.notifyAt = position, now.Add(suspectNotify)

@@ -1,6 +1,7 @@
 package otasvc_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -37,6 +38,35 @@ func TestSilenceInMidDownload(t *testing.T) {
 				u := w.ended(4*time.Minute, bulb)
 				if u.State != otasvc.Succeeded || u.Attempt != 1 {
 					t.Errorf("%s (%s) in attempt %d", u.State, u.Reason, u.Attempt)
+				}
+				w.holds(bulb, 2, data)
+			})
+		})
+	}
+}
+
+// A device has installed its image, and neither its word that it has it nor its announce was heard. It is found out,
+// whether there are further attempts or not.
+func TestNobodyHeardThatItIsDone(t *testing.T) {
+	for _, retries := range []int{0, 2} {
+		t.Run(fmt.Sprintf("%d retries", retries), func(t *testing.T) {
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+				w.policy.Retries, w.policy.QueryWatch = retries, otasvc.WatchNever
+				w.restart()
+				data := upgraded(w, 12_000)
+				w.within(time.Minute, "it downloads", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
+				once := retries == 0
+				w.losing(func(m zigate.Message) bool {
+					switch m := m.(type) {
+					case zigate.UpgradeEndRequest, zigate.DeviceAnnounce:
+						return true
+					case zigate.Attribute: // not before there is another attempt
+						return !once && m.Cluster == zigate.ClusterOTA && w.sink.device(bulb).Upgrade.Attempt == 1
+					}
+					return false
+				})
+				if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 && once {
+					t.Errorf("ended %s, %q, attempt %d", u.State, u.Reason, u.Attempt)
 				}
 				w.holds(bulb, 2, data)
 			})
