@@ -119,13 +119,8 @@ func TestDiskIsNeverWritable(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.start()
-		if err := os.WriteFile(w.stateFile()+".new", nil, 0o600); err != nil { // the name is taken, by what is no file
-			t.Fatal(err)
-		}
-		if err := os.Remove(w.stateFile() + ".new"); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(w.stateFile()+".new/full", 0o700); err != nil {
+		synctest.Wait()                                                       // it may be writing
+		if err := os.MkdirAll(w.stateFile()+".new/full", 0o700); err != nil { // the name is taken, by what is no file
 			t.Fatal(err)
 		}
 		url, data := w.image(0x117C, 0x2201, 2, 5_000)
