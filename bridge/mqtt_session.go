@@ -291,14 +291,11 @@ func (s *mqttSession) publish(ctx context.Context) error {
 			heard.came()
 			s.client.heard()
 		case <-heard.C():
-			select {
-			case <-s.echo: // it had come, while filling the window of a slow broker took all the time
-				heard.came()
-				s.client.heard()
-			default:
-				s.client.unheard(s)
-				s.announce = true // until it comes back: somebody may mend the access list
+			if len(s.echo) > 0 {
+				continue // it has come, while filling the window of a slow broker took all the time
 			}
+			s.client.unheard(s)
+			s.announce = true // until it comes back: somebody may mend the access list
 		case err := <-s.lost:
 			return fmt.Errorf("%w: %w", errConnectionLost, err)
 		case <-overdue:
