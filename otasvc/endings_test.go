@@ -331,16 +331,12 @@ func TestFaultsOnLineAndAir(t *testing.T) {
 				inWorld(t, sim.Config{Firmware: firmware, Seed: 7, Faults: faults, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 					w.policy.Retries = 20
 					w.restart()
-					// Where all attempts at an interview were lost, it is asked again when it is heard from.
-					for i := 1; w.sink.device(bulb).CurrentVersion == nil; i++ {
-						if i%15 == 0 {
-							w.sim.Device(bulb).Announce()
-						}
-						if i > 100 {
-							w.t.Fatalf("%v: the bulb is not known", firmware)
-						}
-						time.Sleep(time.Minute)
+					known := func() bool { return w.sink.device(bulb).CurrentVersion != nil }
+					time.Sleep(15 * time.Minute)
+					if !known() {
+						w.sim.Device(bulb).Announce() // all attempts at an interview were lost: heard, it is asked again
 					}
+					w.within(15*time.Minute, "the bulb is known", known)
 					url, data := w.image(0x117C, 0x2201, 2, 15_000)
 					w.add(bulb, url)
 					w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: otasvc.Ticket(`"t"`)})

@@ -349,8 +349,8 @@ func (s *Service) stirred(d *device, now time.Time) {
 	if u != nil && u.State == Notified && d.Sleepy && now.Sub(u.runtime.notifiedAt) > notifyAgain {
 		u.runtime.nextNotify = now // it listens for a moment
 	}
-	if u != nil && u.State == Queued && d.Sleepy && now.Sub(u.runtime.stirredAt) > sleepyNotifyInterval {
-		// It goes before others then, though not each time that it speaks: it may have no use for the image.
+	if u != nil && u.State == Queued && d.Sleepy && now.Sub(u.runtime.stirredAt) > max(s.policy.Slice, sleepyNotifyInterval) {
+		// It goes before others then, but once a slice only: it may have no use for the image, and others wait.
 		u.runtime.stirredAt, u.runtime.awakeUntil = now, now.Add(awakeFor)
 	}
 	if u == nil || u.State != Applying || u.runtime.reading || now.Sub(u.ApplyingAt) < s.readAfter(firstReading)/2 {

@@ -127,9 +127,9 @@ const yieldAfter = 30 * time.Second
 // told and written each half a minute.
 func (s *Service) yieldPatience(d *device, waiting []*device, now time.Time) time.Duration {
 	switch {
-	case slices.ContainsFunc(waiting, func(d *device) bool { return d.listens(now) }):
+	case slices.ContainsFunc(waiting, func(w *device) bool { return w.listens(now) }):
 		return awakeFor // the device's parent has thrown the notification away by then
-	case slices.ContainsFunc(waiting, func(d *device) bool { return !d.Sleepy }):
+	case slices.ContainsFunc(waiting, func(w *device) bool { return !w.Sleepy }):
 		return yieldAfter
 	}
 	return max(yieldAfter, min(now.Sub(later(d.Upgrade.QueuedAt, d.Upgrade.DueAt))/20, s.policy.Slice))

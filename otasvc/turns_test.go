@@ -351,3 +351,36 @@ func TestSleepersChangeTurnsSeldom(t *testing.T) {
 		}
 	})
 }
+
+// Sleeping devices that speak all the time, and want nothing of what they are offered, do not keep one that never sleeps
+// from its turn, however many they are.
+func TestTalkingSleepersKeepNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	var devices []sim.DeviceConfig
+	for i := range 13 {
+		d := bulbConfig(zigate.IEEE(0x000b57fffe000000 + uint64(i)))
+		d.ImageType = uint16(0x2200 + i)
+		d.Sleepy, d.SilentToNotify = i < 12, i < 12
+		devices = append(devices, d)
+	}
+	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+		for _, d := range devices {
+			w.met(d.IEEE)
+			url, _ := w.image(d.ManufacturerCode, d.ImageType, 2, 3000)
+			w.add(d.IEEE, url)
+		}
+		for _, d := range devices {
+			w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE)})
+		}
+		last := devices[12].IEEE
+		for range 15 * 6 {
+			for i, d := range devices[:12] {
+				w.sim.Device(d.IEEE).SetBattery(uint8(50 + i))
+			}
+			time.Sleep(10 * time.Second)
+		}
+		if u := w.sink.device(last).Upgrade; u.StartedAt.IsZero() {
+			t.Errorf("after 15 minutes it is %s", u.State)
+		}
+	})
+}
