@@ -373,9 +373,9 @@ func TestTalkingSleepersKeepNobodyWaiting(t *testing.T) {
 			w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE)})
 		}
 		last := devices[12].IEEE
-		for range 15 * 6 {
+		for n := range 15 * 6 {
 			for i, d := range devices[:12] {
-				w.sim.Device(d.IEEE).SetBattery(uint8(50 + i))
+				w.sim.Device(d.IEEE).SetBattery(uint8(50 + (i+n)%50))
 			}
 			time.Sleep(10 * time.Second)
 		}
