@@ -18,9 +18,7 @@ func upgraded(w *world, size int) []byte {
 	w.within(2*time.Minute, "the bulb is known", func() bool { return w.sink.device(bulb).ModelID != "" })
 	url, data := w.image(0x117C, 0x2201, 2, size)
 	w.add(bulb, url)
-	if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: otasvc.Ticket(`"t"`)}); a.Status != otasvc.InProgress {
-		w.t.Fatalf("upgrade: %+v", a)
-	}
+	w.accepted(bulb, "t")
 	return data
 }
 
@@ -339,7 +337,7 @@ func TestFaultsOnLineAndAir(t *testing.T) {
 					w.within(15*time.Minute, "the bulb is known", known)
 					url, data := w.image(0x117C, 0x2201, 2, 15_000)
 					w.add(bulb, url)
-					w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: otasvc.Ticket(`"t"`)})
+					w.accepted(bulb, "t")
 					if u := w.ended(24*time.Hour, bulb); u.State != otasvc.Succeeded {
 						w.t.Fatalf("%v: ended %+v", firmware, u)
 					}

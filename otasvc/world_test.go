@@ -378,6 +378,27 @@ func (w *world) queue(req otasvc.UpgradeRequest) otasvc.Answer {
 	return a
 }
 
+// accepted asks for an upgrade until there is one. Over a line that loses much the dongle is away now and then, and requests
+// are refused meanwhile.
+func (w *world) accepted(e zigate.IEEE, ticket string) {
+	w.t.Helper()
+	req := otasvc.UpgradeRequest{Device: ref(e)}
+	if ticket != "" {
+		req.Ticket = otasvc.Ticket(`"` + ticket + `"`)
+	}
+	w.within(time.Hour, "the upgrade is accepted", func() bool {
+		if w.sink.device(e).Upgrade != nil {
+			return true
+		}
+		switch a := w.queue(req); {
+		case a.Status == otasvc.InProgress, a.Status == otasvc.ServiceNotAvailable, a.Reason == otasvc.ReasonAlreadyQueued:
+		default:
+			w.t.Fatalf("upgrade: %+v", a)
+		}
+		return false
+	})
+}
+
 // image writes an image file into the image folder and gives its URL and its bytes.
 func (w *world) image(manufacturerCode, imageType uint16, version uint32, size int) (url string, data []byte) {
 	w.t.Helper()
