@@ -386,8 +386,9 @@ func (w *world) accepted(e zigate.IEEE, ticket string) {
 	if ticket != "" {
 		req.Ticket = otasvc.Ticket(`"` + ticket + `"`)
 	}
-	w.within(time.Hour, "the upgrade is accepted", func() bool {
-		if w.sink.device(e).Upgrade != nil {
+	there := func() bool { return w.sink.device(e).Upgrade != nil }
+	w.within(8*time.Minute, "the upgrade is accepted", func() bool {
+		if there() {
 			return true
 		}
 		switch a := w.queue(req); {
@@ -395,7 +396,7 @@ func (w *world) accepted(e zigate.IEEE, ticket string) {
 		default:
 			w.t.Fatalf("upgrade: %+v", a)
 		}
-		return false
+		return there()
 	})
 }
 
