@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
@@ -46,6 +47,8 @@ type Request struct {
 // Fetch fetches an image, takes its containers off, checks it and puts it into the store. An image that is there
 // already is not stored again.
 //
+// More than a few at a time wait for each other, but never long; see [Library.await].
+//
 // Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy]; [ErrValidation]; what the disk fails with; the context's
 // error, where it ended. They tell the URL, but never a user and password in it.
 func (l *Library) Fetch(ctx context.Context, request Request) (Image, error) {
@@ -53,11 +56,33 @@ func (l *Library) Fetch(ctx context.Context, request Request) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
+	done := l.await(ctx)
+	defer done()
 	got, err := l.get(ctx, u, request.Progress)
 	if err != nil {
 		return Image{}, err
 	}
 	return l.take(got.meant(&request), shown(u), &request)
+}
+
+const (
+	fetchesAtOnce = 4
+	fetchTurn     = 10 * time.Second
+)
+
+// await waits until fewer than fetchesAtOnce images are being fetched, and returns how to say that this one has been: a
+// hundred images that are asked for at once are not to be in memory at once. It does not wait longer than fetchTurn: who is
+// ahead may hang on a server that sends nothing, and what sends nothing takes no memory.
+func (l *Library) await(ctx context.Context) (done func()) {
+	turn := time.NewTimer(fetchTurn)
+	defer turn.Stop()
+	select {
+	case l.fetching <- struct{}{}:
+		return func() { <-l.fetching }
+	case <-turn.C:
+	case <-ctx.Done():
+	}
+	return func() {}
 }
 
 // fetched is what was got from a URL.

@@ -6,6 +6,9 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -104,5 +107,47 @@ func TestFetchIsPatient(t *testing.T) {
 		})})
 		got, err := l.Fetch(t.Context(), library.Request{URL: "http://example.com/image.ota"})
 		checkFetched(t, l, got, err, image)
+	})
+}
+
+// Many fetches at once take turns, but do not wait long for those that hang.
+func TestFetchesTakeTurns(t *testing.T) {
+	image := testImage(3000, 1)
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var under, most atomic.Int32
+		hangs := func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/hangs") }
+		l := open(t, library.Options{Dir: dir, Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			if hangs(r) {
+				return respond(r, 200, -1, &drip{r: r, every: time.Hour}), nil
+			}
+			most.Store(max(most.Load(), under.Add(1)))
+			defer under.Add(-1)
+			time.Sleep(time.Second)
+			return respond(r, 200, int64(len(image)), bytes.NewReader(image)), nil
+		})})
+		fetch := func(n int, name string, succeeds bool) (took time.Duration) {
+			var all sync.WaitGroup
+			start := time.Now()
+			for range n {
+				all.Go(func() {
+					if _, err := l.Fetch(t.Context(), library.Request{URL: "http://example.com/" + name}); (err == nil) != succeeds {
+						t.Errorf("%s: %v", name, err)
+					}
+				})
+			}
+			all.Wait()
+			return time.Since(start)
+		}
+		if took := fetch(20, "image.ota", true); took != 5*time.Second || most.Load() != 4 {
+			t.Errorf("20 took %v, up to %d at once", took, most.Load())
+		}
+		hanging := make(chan struct{})
+		go func() { fetch(10, "hangs.ota", false); close(hanging) }()
+		synctest.Wait()
+		if took := fetch(1, "image.ota", true); took != 11*time.Second {
+			t.Errorf("behind others that hang it took %v", took)
+		}
+		<-hanging
 	})
 }

@@ -64,6 +64,7 @@ type Library struct {
 	log       *slog.Logger
 	storeDir  string
 
+	fetching   chan struct{}     // has one for each of the images that are being fetched; see await
 	validating sync.Mutex        // held while a file is unpacked and verified
 	storing    sync.Mutex        // held while files of the store are written or removed
 	mu         sync.RWMutex      // never held while a disk or the network is waited for
@@ -132,6 +133,7 @@ func newLibrary(options Options) (*Library, error) {
 		transport: options.Transport,
 		log:       options.Logger,
 		storeDir:  filepath.Join(dir, "store"),
+		fetching:  make(chan struct{}, fetchesAtOnce),
 		images:    map[string]Image{},
 		downloads: map[string]string{},
 	}
