@@ -109,6 +109,8 @@ func (o *Outbox) Retain(topic string, payload []byte) {
 	}
 	t.value = payload
 	if t.known && bytes.Equal(t.sent, payload) {
+		// One of two that are alike is enough: a thousand discovery documents stay for long.
+		t.value = t.sent
 		if t.element != nil { // changed and changed back before its turn came
 			o.due.Remove(t.element)
 			t.element = nil

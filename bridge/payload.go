@@ -323,5 +323,5 @@ func marshal(v any) []byte {
 	if err := enc.Encode(v); err != nil {
 		panic(fmt.Sprintf("bridge: %T does not marshal: %v", v, err))
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))) // of its length: what is retained stays for long
 }

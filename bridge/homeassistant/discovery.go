@@ -214,5 +214,5 @@ func marshal(d any) []byte {
 	if err := enc.Encode(d); err != nil {
 		panic(fmt.Sprintf("homeassistant: %T does not marshal: %v", d, err))
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))) // of its length: what is retained stays for long
 }

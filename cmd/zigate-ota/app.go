@@ -329,6 +329,7 @@ func serve(ctx context.Context, c call) error {
 		return err
 	}
 	defer runtime.KeepAlive(tuneRuntime())
+	go returnMemory(ctx)
 	log := newLogger(c.stderr, cfg.Log)
 	log.Info("zigate-ota starts", "version", version, "dongle", cfg.Dongle, "state", cfg.StateDir)
 	a, err := newApp(cfg, log, nil)

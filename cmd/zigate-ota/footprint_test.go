@@ -88,6 +88,7 @@ func footprint(t *testing.T, url string, more []string) {
 		time.Sleep(2 * time.Millisecond)
 	}
 	seen.until(t, "all devices with their update", func() bool { return seen.updates == scaleDevices })
+	checkFootprint(t, service, "devices known")
 	first := home.Devices()[0].IEEE()
 	for i := range footprintImages {
 		request := fmt.Sprintf(`{"deviceId":"%v","url":"file://%s","driverTypeId":"driver%d","version":1}`, first, filepath.Join(images, fmt.Sprintf("bulb%d.ota", i)), i)
@@ -96,6 +97,7 @@ func footprint(t *testing.T, url string, more []string) {
 		}
 	}
 	awaitInfo(t, addr, footprintImages)
+	checkFootprint(t, service, "images registered")
 	client.Disconnect(100)
 	if err := service.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -127,10 +129,16 @@ func footprint(t *testing.T, url string, more []string) {
 	}
 	seen.until(t, "all downloads under way", func() bool { return len(seen.downloading) == scaleUpgrades })
 	time.Sleep(10 * time.Second)
+	checkFootprint(t, service, "downloads under way")
+}
+
+// checkFootprint measures the memory that a service takes.
+func checkFootprint(t *testing.T, service *process, when string) {
+	t.Helper()
 	now, most := resident(t, service), memory(t, service, "VmHWM:")
-	t.Logf("%d devices, %d downloads: %.1f MB resident, %.1f MB at most", scaleDevices, scaleUpgrades, float64(now)/(1<<20), float64(most)/(1<<20))
+	t.Logf("%s: %.1f MB resident, %.1f MB at most", when, float64(now)/(1<<20), float64(most)/(1<<20))
 	if now > footprintMemory {
-		t.Errorf("%d MB are resident, at most %d are allowed", now>>20, footprintMemory>>20)
+		t.Errorf("%s: %d MB are resident, at most %d are allowed", when, now>>20, footprintMemory>>20)
 	}
 }
 
