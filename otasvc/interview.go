@@ -15,6 +15,7 @@ const (
 	interviewAttempts = 4
 	interviewRetry    = 30 * time.Second
 	interviewPause    = 10 * time.Minute // after all attempts, before a sign of life begins them anew
+	interviewSeldom   = 24 * time.Hour   // the longest pause of a device that is not heard at all
 )
 
 // The Power Configuration cluster and its BatteryPercentageRemaining, in half percents, 255 if unknown (ZCL 3.3).
@@ -44,6 +45,9 @@ type interviewQueue struct {
 // wantInterview puts a device on the list. Asking twice is asking once.
 func (s *Service) wantInterview(d *device) {
 	iv := &d.interview
+	if iv.wanted && iv.attempts >= interviewAttempts { // it waits for long, and something new was seen of it
+		iv.attempts, iv.next = 0, time.Time{}
+	}
 	if iv.wanted || iv.running {
 		return
 	}
@@ -60,6 +64,9 @@ func (s *Service) heard(d *device, now time.Time) {
 	}
 	switch {
 	case iv.running:
+	case iv.wanted && iv.attempts >= interviewAttempts && now.Sub(iv.endedAt) <= interviewPause:
+	case iv.wanted && iv.attempts >= interviewAttempts:
+		s.wantInterview(d)
 	case iv.wanted && iv.attempts > 0 && iv.next.After(soon):
 		iv.next = soon
 	case !iv.wanted && !d.Interviewed && now.Sub(iv.endedAt) > interviewPause:
@@ -127,16 +134,19 @@ func (s *Service) interviewEnded(d *device, err error) {
 		return
 	}
 	s.log.Debug("an interview did not succeed", "euid", d.EUID, "attempt", d.interview.attempts, "err", err)
-	if d.interview.attempts >= interviewAttempts {
-		s.log.Info("a device did not answer its interview; it is asked again when it is heard from", "euid", d.EUID, "err", err)
-		s.endInterviewRequests(d, err)
-		return
+	s.endInterviewRequests(d, err)
+	if d.interview.attempts == interviewAttempts {
+		s.log.Info("a device did not answer its interview; it is asked again when it is heard from, and now and then", "euid", d.EUID, "err", err)
 	}
-	if len(d.interview.done) > 0 {
-		s.endInterviewRequests(d, err)
+	pause := interviewRetry
+	if more := d.interview.attempts - interviewAttempts; more >= 0 {
+		if d.Sleepy || d.Interviewed {
+			return // one that sleeps tells when it is awake; of the other all but its version is known
+		}
+		pause = min(interviewPause<<min(more, 8), interviewSeldom) // all answers were lost, or it is not there
 	}
 	d.interview.wanted = true
-	d.interview.next = time.Now().Add(jitter(interviewRetry))
+	d.interview.next = time.Now().Add(jitter(pause))
 	s.interview.waiting = append(s.interview.waiting, d)
 }
 

@@ -237,6 +237,31 @@ func TestAbsentDeviceDoesNotHoldUpOthers(t *testing.T) {
 	})
 }
 
+// TestSilentDeviceIsAskedAgain: all attempts at an interview are lost, and the device says nothing of its own accord. It is
+// asked again, and ever more seldom as long as it does not answer.
+func TestSilentDeviceIsAskedAgain(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		questions := w.listen(zigate.TypeActiveEndpointsRequest)
+		w.losing(func(m zigate.Message) bool {
+			switch m.(type) {
+			case zigate.DeviceList, zigate.Status, zigate.NetworkState, zigate.Version:
+				return false // the dongle is heard, the device is not
+			}
+			return true
+		})
+		var asked []int // so many times a day
+		for range 10 {
+			time.Sleep(24 * time.Hour)
+			asked = append(asked, len(questions.take()))
+		}
+		if first, last := asked[0], asked[9]; first < 5 || first > 14 || last < 1 || last > 2 {
+			t.Errorf("asked %d times on the first day, %d times on the last; of all %v", first, last, asked)
+		}
+		w.losing(func(zigate.Message) bool { return false })
+		w.within(36*time.Hour, "the bulb is known", func() bool { return w.sink.device(bulb).CurrentVersion != nil })
+	})
+}
+
 // TestAddressIsFollowedWithoutAnAnnounce: a device goes on under another address, and nobody says so.
 func TestAddressIsFollowedWithoutAnAnnounce(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {

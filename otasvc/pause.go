@@ -1,6 +1,9 @@
 package otasvc
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // How long the owner sleeps when no message wakes it.
 const (
@@ -15,7 +18,9 @@ func (s *Service) pause(now time.Time) time.Duration {
 		return pauseBusy
 	}
 	pause := pauseIdle
-	interviews := s.dongle.connected && len(s.interview.waiting) > 0
+	interviews := s.dongle.connected && slices.ContainsFunc(s.interview.waiting, func(d *device) bool {
+		return d.interview.next.Before(now.Add(pauseIdle))
+	})
 	slotDue := now.Before(s.slot.keepUntil) || s.slot.refusals > 0
 	if !s.settled || s.stateDirty || interviews || slotDue {
 		pause = pauseSoon
