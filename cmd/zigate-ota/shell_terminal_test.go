@@ -65,7 +65,8 @@ func TestShellAtTerminal(t *testing.T) {
 	cmd := exec.Command(programPath(t), "upgrade", kitchen, hall)
 	cmd.Env = u.environ
 	keys, shown := onTerminal(t, cmd)
-	twice := regexp.MustCompile(`\x1b\[2A\x1b\[J` + kitchen + ` \[#*\.+\] +[1-9][0-9.]* % downloading [^\n]*\r\n` + hall + ` \[#*\.+\] +[1-9][0-9.]* % downloading `)
+	bar := `(?:` + kitchen + `|` + hall + `) \[#*\.+\] +[1-9][0-9.]* % downloading ` // in the order of the answers
+	twice := regexp.MustCompile(`\x1b\[2A\x1b\[J` + bar + `[^\n]*\r\n` + bar)
 	awaits(t, "two bars", shown, twice.MatchString)
 	if _, err := keys.WriteString("\x03"); err != nil {
 		t.Fatal(err)
