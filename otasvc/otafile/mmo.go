@@ -1,11 +1,12 @@
 package otafile
 
 import (
+	"crypto/aes"
 	"crypto/subtle"
 	"encoding/binary"
 )
 
-const mmoSize = 16 // bytes of an integrity code, and of the blocks that are hashed
+const mmoSize = aes.BlockSize // bytes of an integrity code, and of the blocks that are hashed
 
 // IntegrityCode is the Matyas-Meyer-Oseas hash over AES-128 that Zigbee uses (Zigbee specification, annex B): it starts
 // from zeros, and each block is encrypted under the hash so far and added to it. The message is padded with 0x80, zeros
@@ -60,6 +61,10 @@ func (h mmoHash) sum(message []byte, long bool) [mmoSize]byte {
 }
 
 func (h *mmoHash) block(block []byte) {
-	h.hash = encryptOnce(&h.hash, (*[mmoSize]byte)(block))
+	cipher, err := aes.NewCipher(h.hash[:])
+	if err != nil {
+		panic("aes: " + err.Error()) // it only minds the key's length, which is right
+	}
+	cipher.Encrypt(h.hash[:], block)
 	subtle.XORBytes(h.hash[:], h.hash[:], block)
 }
