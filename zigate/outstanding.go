@@ -1,6 +1,7 @@
 package zigate
 
 import (
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"sync"
 	"time"
 )
@@ -10,7 +11,7 @@ const maxOutstanding = 64
 
 // expected is a frame whose status has not come yet.
 type expected struct {
-	typ MsgType
+	typ message.MsgType
 	cmd *command // nil: a block answer
 	at  time.Duration
 }
@@ -36,7 +37,7 @@ func (o *outstanding) push(e expected) {
 
 // match finds whose status has come: the oldest frame of that type, except that one older than maxAge, whose status must
 // have been lost, gives way to a younger one. Block answers written before it have lost theirs, too.
-func (o *outstanding) match(t MsgType, now, maxAge time.Duration) (cmd *command, found bool) {
+func (o *outstanding) match(t message.MsgType, now, maxAge time.Duration) (cmd *command, found bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	at := -1

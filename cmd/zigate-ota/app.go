@@ -24,6 +24,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -226,7 +227,7 @@ func (a *app) supervise(ctx context.Context) error {
 // traceTo hands the dongle's frames to whoever wants them: MQTT, and the file, which may be nil.
 func (a *app) traceTo(file *traceFile) {
 	a.trace = file
-	a.dongle.TraceTo(func(dir zigate.Direction, f zigate.Frame) {
+	a.dongle.TraceTo(func(dir message.Direction, f message.Frame) {
 		if a.frames != nil {
 			a.frames.Trace(dir, f)
 		}

@@ -22,7 +22,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -158,8 +158,8 @@ type demoImage struct {
 }
 
 // demoImages makes an image for each device, newer than what it runs; or fits the devices to a given image.
-func demoImages(ctx context.Context, cfg Config, source, dir string, devices []sim.DeviceConfig) (map[zigate.IEEE]demoImage, error) {
-	images := map[zigate.IEEE]demoImage{}
+func demoImages(ctx context.Context, cfg Config, source, dir string, devices []sim.DeviceConfig) (map[message.IEEE]demoImage, error) {
+	images := map[message.IEEE]demoImage{}
 	if source == "" {
 		for _, d := range devices {
 			images[d.IEEE] = madeImage(d)
@@ -240,7 +240,7 @@ type imageServer struct {
 	done     chan struct{}
 }
 
-func serveImages(images map[zigate.IEEE]demoImage) (*imageServer, error) {
+func serveImages(images map[message.IEEE]demoImage) (*imageServer, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("starting the demo's image server: %w", err)
@@ -277,7 +277,7 @@ func (s *imageServer) close() {
 }
 
 // unfinished lists the devices that do not hold exactly their image.
-func unfinished(home *sim.Dongle, images map[zigate.IEEE]demoImage) []string {
+func unfinished(home *sim.Dongle, images map[message.IEEE]demoImage) []string {
 	var wrong []string
 	for _, euid := range slices.Sorted(maps.Keys(images)) {
 		im, d := images[euid], home.Device(euid).Snapshot()

@@ -12,7 +12,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -22,7 +22,7 @@ type demoUser struct {
 	cfg     Config
 	home    *sim.Dongle
 	devices []sim.DeviceConfig
-	images  map[zigate.IEEE]demoImage
+	images  map[message.IEEE]demoImage
 	url     func(name string) string
 	screen  *terminal.Screen
 	broker  []string

@@ -84,7 +84,7 @@ func TestHomeAssistantFiles(t *testing.T) {
 	s := serveHere(t, 1000)
 	s.settle()
 	token := s.client.Subscribe("homeassistant/#", 1, func(_ mqtt.Client, m mqtt.Message) {
-		s.heard.add(message{m.Topic(), string(m.Payload()), m.Retained()})
+		s.heard.add(published{m.Topic(), string(m.Payload()), m.Retained()})
 	})
 	if token.Wait(); token.Error() != nil {
 		t.Fatal(token.Error())
@@ -265,7 +265,7 @@ func TestHomeAssistantAppRuns(t *testing.T) {
 	options := `{"dongle":"sim","mqtt_base_topic":"house/it's-ota","image_indexes":[],"image_allowed_hosts":["a.example","*.b.example"],
 		"upgrade_policy":"manual","upgrade_canary":false,"upgrade_window":"02:00-05:00","log_level":"info","http_token":null,"mqtt_url":""}`
 	p := runApp(t, fakeSupervisor(t, http.StatusOK, service), options)
-	heard.await(t, "online", func(m message) bool { return m.Topic == "house/it's-ota/status" && m.Payload == "online" })
+	heard.await(t, "online", func(m published) bool { return m.Topic == "house/it's-ota/status" && m.Payload == "online" })
 	heard.await(t, "discovery", onTopic("homeassistant/device/zigate_ota_00158d0001020304/config", nil))
 	if strings.Contains(p.stderr.String(), password) || strings.Contains(p.stdout.String(), password) {
 		t.Error("the password is shown")

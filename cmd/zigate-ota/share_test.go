@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -24,7 +24,7 @@ import (
 type sharer struct {
 	t     *testing.T
 	line  interface{ Write([]byte) (int, error) }
-	heard *journal[zigate.Frame]
+	heard *journal[message.Frame]
 }
 
 // shareOver lets a program use the dongle over a line that is open.
@@ -32,9 +32,9 @@ func shareOver(t *testing.T, line interface {
 	Read([]byte) (int, error)
 	Write([]byte) (int, error)
 }) *sharer {
-	s := &sharer{t: t, line: line, heard: newJournal[zigate.Frame]()}
+	s := &sharer{t: t, line: line, heard: newJournal[message.Frame]()}
 	go func() {
-		var decoder zigate.Decoder
+		var decoder message.Decoder
 		buf := make([]byte, 4096)
 		for {
 			n, err := line.Read(buf)
@@ -53,16 +53,16 @@ func shareOver(t *testing.T, line interface {
 	return s
 }
 
-func (s *sharer) says(m zigate.Message) {
+func (s *sharer) says(m message.Message) {
 	s.t.Helper()
-	if _, err := s.line.Write(zigate.AppendFrame(nil, m.Type(), m.AppendPayload(nil))); err != nil {
+	if _, err := s.line.Write(message.AppendFrame(nil, m.Type(), m.AppendPayload(nil))); err != nil {
 		s.t.Error(err)
 	}
 }
 
-func (s *sharer) hears(want zigate.MsgType) zigate.Frame {
+func (s *sharer) hears(want message.MsgType) message.Frame {
 	s.t.Helper()
-	return s.heard.await(s.t, want.Name(), func(f zigate.Frame) bool { return f.Type == want })
+	return s.heard.await(s.t, want.Name(), func(f message.Frame) bool { return f.Type == want })
 }
 
 // A download goes on while another program uses the dongle, and also after that has restarted it.
@@ -79,35 +79,35 @@ func TestShared(t *testing.T) {
 	}
 	defer conn.Close()
 	a := shareOver(t, conn)
-	a.says(zigate.SetRawMode{Mode: zigate.RawModeRaw})
-	a.says(zigate.GetVersion{})
-	a.hears(zigate.TypeVersion)
+	a.says(message.SetRawMode{Mode: message.RawModeRaw})
+	a.says(message.GetVersion{})
+	a.hears(message.TypeVersion)
 	pty, err := os.OpenFile(link, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pty.Close()
 	b := shareOver(t, pty)
-	b.says(zigate.GetNetworkState{})
-	b.hears(zigate.TypeNetworkState)
+	b.says(message.GetNetworkState{})
+	b.hears(message.TypeNetworkState)
 
 	s.ask("add_image", `{"deviceId":"`+kitchen+`","url":"`+base+`/newer.ota"}`)
 	upgrade := s.send("upgrade", `{"deviceId":"`+kitchen+`"}`)
 	s.heard.await(t, "start", onTopic("zigate-ota/event/downloadStarted", nil))
-	a.says(zigate.ReadAttributes{Target: zigate.Target{AddrMode: zigate.AddrModeShort, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{5}})
-	a.hears(zigate.TypeDataIndication) // in raw mode
-	b.says(zigate.Reset{})
-	a.hears(zigate.TypeRestart)
-	b.hears(zigate.TypeRestart)
+	a.says(message.ReadAttributes{Target: message.Target{AddrMode: message.AddrModeShort, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{5}})
+	a.hears(message.TypeDataIndication) // in raw mode
+	b.says(message.Reset{})
+	a.hears(message.TypeRestart)
+	b.hears(message.TypeRestart)
 	if end := s.heard.await(t, "end of the upgrade", finalTo(upgrade)).object(); at(end, "status") != "success" {
 		t.Errorf("the upgrade ended with %v", end)
 	}
 	for who, program := range map[string]*sharer{"the one on TCP": a, "the one on the pseudo-terminal": b} {
-		for _, f := range program.heard.each(func(f zigate.Frame) bool { return true }) {
+		for _, f := range program.heard.each(func(f message.Frame) bool { return true }) {
 			payload, _, _ := f.Message()
-			m, err := zigate.ParseMessage(f.Type, payload)
-			ind, raw := m.(zigate.DataIndication)
-			if f.Type == zigate.TypeImageBlockRequest || f.Type == zigate.TypeUpgradeEndRequest || err == nil && raw && ind.Cluster == zigate.ClusterOTA {
+			m, err := message.ParseMessage(f.Type, payload)
+			ind, raw := m.(message.DataIndication)
+			if f.Type == message.TypeImageBlockRequest || f.Type == message.TypeUpgradeEndRequest || err == nil && raw && ind.Cluster == message.ClusterOTA {
 				t.Errorf("%s was shown %s", who, f)
 				break
 			}

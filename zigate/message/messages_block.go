@@ -1,4 +1,4 @@
-package zigate
+package message
 
 import (
 	"encoding/binary"
@@ -10,6 +10,10 @@ const (
 	blockSendSize    = 20 // without data
 	waitForDataSize  = 17
 )
+
+// MaxBlockSendFrame is the size in bytes of the longest frame that AppendBlockSend makes: 255 bytes of data, every byte
+// escaped.
+const MaxBlockSendFrame = 2 * (headerSize + blockSendSize + 0xFF + 1)
 
 // Bits of BlockRequest.FieldControl.
 const (

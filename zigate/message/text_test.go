@@ -1,4 +1,4 @@
-package zigate_test
+package message_test
 
 import (
 	"encoding/json"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 func TestParseIEEE(t *testing.T) {
@@ -36,11 +36,11 @@ func TestParseIEEE(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.in, func(t *testing.T) {
-			got, err := zigate.ParseIEEE(tc.in)
+			got, err := message.ParseIEEE(tc.in)
 			if tc.ok && (err != nil || got != deviceIEEE) {
 				t.Errorf("ParseIEEE = %s, %v; want %s", got, err, deviceIEEE)
 			}
-			if !tc.ok && !errors.Is(err, zigate.ErrInvalidIEEE) {
+			if !tc.ok && !errors.Is(err, message.ErrInvalidIEEE) {
 				t.Errorf("ParseIEEE = %s, %v; want ErrInvalidIEEE", got, err)
 			}
 		})
@@ -49,7 +49,7 @@ func TestParseIEEE(t *testing.T) {
 
 func TestIEEEText(t *testing.T) {
 	type device struct {
-		IEEE zigate.IEEE `json:"ieee"`
+		IEEE message.IEEE `json:"ieee"`
 	}
 	const text = `{"ieee":"0x000b57fffe2c8904"}`
 	got, err := json.Marshal(device{deviceIEEE})
@@ -60,7 +60,7 @@ func TestIEEEText(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &d); err != nil || d.IEEE != deviceIEEE {
 		t.Errorf("Unmarshal = %s, %v", d.IEEE, err)
 	}
-	if err := json.Unmarshal([]byte(`{"ieee":"1"}`), &d); !errors.Is(err, zigate.ErrInvalidIEEE) {
+	if err := json.Unmarshal([]byte(`{"ieee":"1"}`), &d); !errors.Is(err, message.ErrInvalidIEEE) {
 		t.Errorf("Unmarshal of a short address: %v", err)
 	}
 }
@@ -69,11 +69,11 @@ func FuzzParseIEEE(f *testing.F) {
 	f.Add("0x000b57fffe2c8904")
 	f.Add("00:0b:57:ff:fe:2c:89:04")
 	f.Fuzz(func(t *testing.T, s string) {
-		a, err := zigate.ParseIEEE(s)
+		a, err := message.ParseIEEE(s)
 		if err != nil {
 			return
 		}
-		if again, err := zigate.ParseIEEE(a.String()); err != nil || again != a {
+		if again, err := message.ParseIEEE(a.String()); err != nil || again != a {
 			t.Errorf("%q gives %s, which gives %s, %v", s, a, again, err)
 		}
 	})
@@ -82,17 +82,17 @@ func FuzzParseIEEE(f *testing.F) {
 // TestNames wants a name for every type that can be parsed, and no other.
 func TestNames(t *testing.T) {
 	for n := range 0x10000 {
-		typ := zigate.MsgType(n)
-		_, message := zigate.ParseMessage(typ, nil)
-		_, command := zigate.ParseCommand(typ, nil)
-		parses := !errors.Is(message, zigate.ErrUnknownType) || !errors.Is(command, zigate.ErrUnknownType)
-		if typ == zigate.TypeBind { // known from its answers only
+		typ := message.MsgType(n)
+		_, messageErr := message.ParseMessage(typ, nil)
+		_, commandErr := message.ParseCommand(typ, nil)
+		parses := !errors.Is(messageErr, message.ErrUnknownType) || !errors.Is(commandErr, message.ErrUnknownType)
+		if typ == message.TypeBind { // known from its answers only
 			continue
 		}
 		if parses != typ.Known() || parses != (typ.Name() != "unknown") {
 			t.Errorf("%s: parsed %t, name %q", typ, parses, typ.Name())
 		}
-		if fromDongle := !errors.Is(message, zigate.ErrUnknownType); parses && fromDongle != typ.FromDongle() {
+		if fromDongle := !errors.Is(messageErr, message.ErrUnknownType); parses && fromDongle != typ.FromDongle() {
 			t.Errorf("%s: FromDongle = %t", typ, typ.FromDongle())
 		}
 	}
@@ -100,30 +100,30 @@ func TestNames(t *testing.T) {
 
 func TestStatusText(t *testing.T) {
 	tests := []struct {
-		request zigate.MsgType
+		request message.MsgType
 		status  uint8
 		want    string
 		busy    bool
 	}{
-		{zigate.TypeBlockSend, 0x00, "ok", false},
-		{zigate.TypeGetVersion, 0x01, "incorrect parameters", false},
-		{zigate.TypeLoadImage, 0x01, "wrong file identifier, or header too long", false},
+		{message.TypeBlockSend, 0x00, "ok", false},
+		{message.TypeGetVersion, 0x01, "incorrect parameters", false},
+		{message.TypeLoadImage, 0x01, "wrong file identifier, or header too long", false},
 		{0x0B99, 0x02, "unhandled command", false},
-		{zigate.TypeStartNetwork, 0x03, "busy", true},
-		{zigate.TypeImageNotify, 0x03, "parameter out of range", false},
-		{zigate.TypeStartNetwork, 0x04, "stack already started", false},
-		{zigate.TypeImageNotify, 0x05, "endpoint out of range", false},
-		{zigate.TypeReadAttributes, 0x06, "unknown endpoint", true},
-		{zigate.TypeStartNetwork, 0x06, "unknown endpoint", false},
-		{zigate.TypeBlockSend, 0x14, "no APDU buffer, or frame too large", true},
-		{zigate.TypeBlockSend, 0x15, "transmission refused by the stack", true},
-		{zigate.TypeActiveEndpointsRequest, 0xA6, "invalid parameter, or no buffer", true},
-		{zigate.TypeReadAttributes, 0xA6, "invalid parameter, or no buffer", false},
-		{zigate.TypeActiveEndpointsRequest, 0xC2, "invalid request: the network is not up", false},
-		{zigate.TypeBlockSend, 0x77, "unknown", false},
+		{message.TypeStartNetwork, 0x03, "busy", true},
+		{message.TypeImageNotify, 0x03, "parameter out of range", false},
+		{message.TypeStartNetwork, 0x04, "stack already started", false},
+		{message.TypeImageNotify, 0x05, "endpoint out of range", false},
+		{message.TypeReadAttributes, 0x06, "unknown endpoint", true},
+		{message.TypeStartNetwork, 0x06, "unknown endpoint", false},
+		{message.TypeBlockSend, 0x14, "no APDU buffer, or frame too large", true},
+		{message.TypeBlockSend, 0x15, "transmission refused by the stack", true},
+		{message.TypeActiveEndpointsRequest, 0xA6, "invalid parameter, or no buffer", true},
+		{message.TypeReadAttributes, 0xA6, "invalid parameter, or no buffer", false},
+		{message.TypeActiveEndpointsRequest, 0xC2, "invalid request: the network is not up", false},
+		{message.TypeBlockSend, 0x77, "unknown", false},
 	}
 	for _, tc := range tests {
-		s := zigate.Status{Request: tc.request, Status: tc.status}
+		s := message.Status{Request: tc.request, Status: tc.status}
 		if got := s.Text(); got != tc.want {
 			t.Errorf("%s status %#02x: %q, want %q", tc.request, tc.status, got, tc.want)
 		}
@@ -131,7 +131,7 @@ func TestStatusText(t *testing.T) {
 			t.Errorf("%s status %#02x: Busy = %t", tc.request, tc.status, got)
 		}
 	}
-	err := &zigate.StatusError{Status: zigate.Status{Request: zigate.TypeLoadImage, Status: 1}}
+	err := &message.StatusError{Status: message.Status{Request: message.TypeLoadImage, Status: 1}}
 	if err.Busy() {
 		t.Error("a wrong header is worth trying again")
 	}
@@ -141,18 +141,20 @@ func TestStatusText(t *testing.T) {
 	}
 }
 
-func zclText(status uint8) string { return zigate.StatusText(zigate.TypeBlockSend, status) }
+func zclText(status uint8) string { return message.StatusText(message.TypeBlockSend, status) }
 
-func zdpText(status uint8) string { return zigate.StatusText(zigate.TypeNodeDescriptorRequest, status) }
+func zdpText(status uint8) string {
+	return message.StatusText(message.TypeNodeDescriptorRequest, status)
+}
 
 // TestProblems picks the codes that call for a reaction.
 func TestProblems(t *testing.T) {
 	var pdm, busy []uint8
 	for code := range 256 {
-		if (zigate.PDMEvent{Event: uint8(code)}).Problem() {
+		if (message.PDMEvent{Event: uint8(code)}).Problem() {
 			pdm = append(pdm, uint8(code))
 		}
-		if (zigate.ExtendedStatus{Code: uint8(code)}).Busy() {
+		if (message.ExtendedStatus{Code: uint8(code)}).Busy() {
 			busy = append(busy, uint8(code))
 		}
 	}
@@ -172,12 +174,12 @@ func TestTexts(t *testing.T) {
 		text  func(uint8) string
 		codes []uint8
 	}{
-		{"radio", zigate.RadioStatusText, codes(0x00, 0xA7, 0xCD, 0xCF, 0xD0, 0xD1, 0xD2, 0xD3, 0xD4, 0xE1, 0xE5, 0xE9, 0xF0, 0xF1)},
-		{"network", zigate.NetworkStatusText, codes(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)},
-		{"extended", zigate.ExtendedStatusText, codes(0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B)},
+		{"radio", message.RadioStatusText, codes(0x00, 0xA7, 0xCD, 0xCF, 0xD0, 0xD1, 0xD2, 0xD3, 0xD4, 0xE1, 0xE5, 0xE9, 0xF0, 0xF1)},
+		{"network", message.NetworkStatusText, codes(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)},
+		{"extended", message.ExtendedStatusText, codes(0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B)},
 		{"ZCL command", zclText, codes(0, 1, 2, 3, 4, 5, 6, 0x0A, 0x0D, 0x14, 0x15, 0x25)},
 		{"ZDP command", zdpText, codes(0, 1, 2, 3, 4, 0xA0, 0xA3, 0xA6, 0xA7, 0xA9, 0xAA, 0xAE, 0xC2)},
-		{"OTA", zigate.OTAStatusText, codes(0, 0x7E, 0x80, 0x81, 0x95, 0x96, 0x97, 0x98, 0x99, 0xC1)},
+		{"OTA", message.OTAStatusText, codes(0, 0x7E, 0x80, 0x81, 0x95, 0x96, 0x97, 0x98, 0x99, 0xC1)},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
@@ -201,19 +203,19 @@ func TestTexts(t *testing.T) {
 
 func TestFirmware(t *testing.T) {
 	tests := []struct {
-		version  zigate.Version
+		version  message.Version
 		firmware string
-		family   zigate.Family
+		family   message.Family
 		checks   bool
 		payload  int
 	}{
-		{zigate.Version{Major: 3, Minor: 0x030F}, "3.0f", zigate.FamilyV1, false, 255},
-		{zigate.Version{Major: 3, Minor: 0x031C}, "3.1c", zigate.FamilyV1, false, 255},
-		{zigate.Version{Major: 3, Minor: 0x031D}, "3.1d", zigate.FamilyV1, true, 269},
-		{zigate.Version{Major: 3, Minor: 0x031E}, "3.1e", zigate.FamilyV1, true, 269},
-		{zigate.Version{Major: 4, Minor: 0x0323}, "3.23", zigate.FamilyV1, true, 269},
-		{zigate.Version{Major: 5, Minor: 0x0324}, "3.24", zigate.FamilyV2, false, 269},
-		{zigate.Version{Major: 1, Minor: 0x030D}, "3.0d", zigate.FamilyV1, false, 255},
+		{message.Version{Major: 3, Minor: 0x030F}, "3.0f", message.FamilyV1, false, 255},
+		{message.Version{Major: 3, Minor: 0x031C}, "3.1c", message.FamilyV1, false, 255},
+		{message.Version{Major: 3, Minor: 0x031D}, "3.1d", message.FamilyV1, true, 269},
+		{message.Version{Major: 3, Minor: 0x031E}, "3.1e", message.FamilyV1, true, 269},
+		{message.Version{Major: 4, Minor: 0x0323}, "3.23", message.FamilyV1, true, 269},
+		{message.Version{Major: 5, Minor: 0x0324}, "3.24", message.FamilyV2, false, 269},
+		{message.Version{Major: 1, Minor: 0x030D}, "3.0d", message.FamilyV1, false, 255},
 	}
 	for _, tc := range tests {
 		t.Run(tc.firmware, func(t *testing.T) {
@@ -235,23 +237,23 @@ func TestFirmware(t *testing.T) {
 }
 
 func TestBroadcastAddr(t *testing.T) {
-	if got := zigate.BroadcastAddr(zigate.FamilyV1, zigate.BroadcastRxOn); got != 0x0100 {
+	if got := message.BroadcastAddr(message.FamilyV1, message.BroadcastRxOn); got != 0x0100 {
 		t.Errorf("v1: %#04x", got)
 	}
-	if got := zigate.BroadcastAddr(zigate.FamilyV2, zigate.BroadcastRxOn); got != 0x0001 {
+	if got := message.BroadcastAddr(message.FamilyV2, message.BroadcastRxOn); got != 0x0001 {
 		t.Errorf("v2: %#04x", got)
 	}
 }
 
 func TestClock(t *testing.T) {
 	at := time.Date(2020, 5, 7, 12, 0, 0, 0, time.UTC)
-	if got := zigate.ClockTime(zigate.ClockSeconds(at)); !got.Equal(at) {
+	if got := message.ClockTime(message.ClockSeconds(at)); !got.Equal(at) {
 		t.Errorf("%s became %s", at, got)
 	}
-	if got := zigate.ClockSeconds(time.Date(2000, 1, 1, 0, 0, 1, 0, time.UTC)); got != 1 {
+	if got := message.ClockSeconds(time.Date(2000, 1, 1, 0, 0, 1, 0, time.UTC)); got != 1 {
 		t.Errorf("second 1 is %d", got)
 	}
-	if got := zigate.ClockSeconds(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)); got != 0 {
+	if got := message.ClockSeconds(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)); got != 0 {
 		t.Errorf("1999 is %d", got)
 	}
 }
@@ -260,7 +262,7 @@ func TestQueryNextImage(t *testing.T) {
 	tests := []struct {
 		name string
 		zcl  []byte
-		want zigate.QueryNextImage
+		want message.QueryNextImage
 		ok   bool
 	}{
 		{"without hardware version", bytesOf(
@@ -271,7 +273,7 @@ func TestQueryNextImage(t *testing.T) {
 			"7c11",     // manufacturer
 			"0111",     // image type
 			"30560120", // version
-		), zigate.QueryNextImage{Sequence: 0x2A, ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 0x20015630}, true},
+		), message.QueryNextImage{Sequence: 0x2A, ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 0x20015630}, true},
 		{"with hardware version", bytesOf(
 			"11",       // frame control
 			"2b",       // sequence
@@ -281,21 +283,21 @@ func TestQueryNextImage(t *testing.T) {
 			"0111",     // image type
 			"30560120", // version
 			"0100",     // hardware version
-		), zigate.QueryNextImage{
+		), message.QueryNextImage{
 			Sequence: 0x2B, NoDefaultResponse: true, ManufacturerCode: 0x117C, ImageType: 0x1101,
 			FileVersion: 0x20015630, HasHardwareVersion: true, HardwareVersion: 1,
 		}, true},
-		{"hardware version missing", bytesOf("112b01017c11011130560120"), zigate.QueryNextImage{}, false},
-		{"truncated", bytesOf("012a01007c110111305601"), zigate.QueryNextImage{}, false},
-		{"another command", bytesOf("012c03007c11011130660120000000003f"), zigate.QueryNextImage{}, false},
-		{"from a server", bytesOf("092a01007c11011130560120"), zigate.QueryNextImage{}, false},
-		{"general command", bytesOf("002a01007c11011130560120"), zigate.QueryNextImage{}, false},
-		{"manufacturer specific", bytesOf("052a01007c11011130560120"), zigate.QueryNextImage{}, false},
-		{"nothing", nil, zigate.QueryNextImage{}, false},
+		{"hardware version missing", bytesOf("112b01017c11011130560120"), message.QueryNextImage{}, false},
+		{"truncated", bytesOf("012a01007c110111305601"), message.QueryNextImage{}, false},
+		{"another command", bytesOf("012c03007c11011130660120000000003f"), message.QueryNextImage{}, false},
+		{"from a server", bytesOf("092a01007c11011130560120"), message.QueryNextImage{}, false},
+		{"general command", bytesOf("002a01007c11011130560120"), message.QueryNextImage{}, false},
+		{"manufacturer specific", bytesOf("052a01007c11011130560120"), message.QueryNextImage{}, false},
+		{"nothing", nil, message.QueryNextImage{}, false},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			got, ok := zigate.ParseQueryNextImage(tc.zcl)
+			got, ok := message.ParseQueryNextImage(tc.zcl)
 			if diff := cmp.Diff(tc.want, got); ok != tc.ok || diff != "" {
 				t.Errorf("%t, -want +got:\n%s", ok, diff)
 			}
@@ -311,22 +313,22 @@ func TestQueryNextImage(t *testing.T) {
 func FuzzParseQueryNextImage(f *testing.F) {
 	f.Add(bytesOf("112b01017c110111305601200100"))
 	f.Fuzz(func(t *testing.T, zcl []byte) {
-		q, ok := zigate.ParseQueryNextImage(zcl)
+		q, ok := message.ParseQueryNextImage(zcl)
 		if !ok {
 			return
 		}
-		if again, ok := zigate.ParseQueryNextImage(q.AppendZCL(nil)); !ok || again != q {
+		if again, ok := message.ParseQueryNextImage(q.AppendZCL(nil)); !ok || again != q {
 			t.Errorf("%+v, written and parsed: %+v, %t", q, again, ok)
 		}
 	})
 }
 
 func TestFrameString(t *testing.T) {
-	f := zigate.Frame{Type: zigate.TypeVersion, Payload: bytesOf("0005032400")}
+	f := message.Frame{Type: message.TypeVersion, Payload: bytesOf("0005032400")}
 	if got, want := f.String(), "0x8010 version 0005032400"; got != want {
 		t.Errorf("String = %q, want %q", got, want)
 	}
-	if got := zigate.FromDongle.String() + " " + zigate.ToDongle.String(); !strings.Contains(got, "received sent") {
+	if got := message.FromDongle.String() + " " + message.ToDongle.String(); !strings.Contains(got, "received sent") {
 		t.Errorf("directions are %q", got)
 	}
 }

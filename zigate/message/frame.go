@@ -1,4 +1,4 @@
-package zigate
+package message
 
 import (
 	"errors"
@@ -50,6 +50,11 @@ func (f Frame) Message() (payload []byte, lqi uint8, err error) {
 		return nil, 0, fmt.Errorf("%s (%s): %w", f.Type, f.Type.Name(), ErrNoLinkQuality)
 	}
 	return f.Payload[:last], f.Payload[last], nil
+}
+
+// String describes the frame for a log: type, name and payload in hexadecimal.
+func (f Frame) String() string {
+	return fmt.Sprintf("%s %s %x", f.Type, f.Type.Name(), f.Payload)
 }
 
 // AppendFrame appends the whole frame, START and END included, escaped. The payload must not be longer than a length
@@ -209,4 +214,27 @@ func (d *Decoder) complete() bool {
 		return true
 	}
 	return false
+}
+
+// WireType reads the type of a frame on the wire, without decoding the rest of it. The bytes begin with the frame's
+// START; for anything else, and for a frame that ends within its type, the result is false.
+func WireType(wire []byte) (MsgType, bool) {
+	if len(wire) == 0 || wire[0] != startByte {
+		return 0, false
+	}
+	var t MsgType
+	i := 1
+	for range 2 {
+		if i+1 >= len(wire) { // at least the END must follow
+			return 0, false
+		}
+		b := wire[i]
+		i++
+		if b == escapeByte {
+			b = wire[i] ^ escapeMask
+			i++
+		}
+		t = t<<8 | MsgType(b)
+	}
+	return t, true
 }

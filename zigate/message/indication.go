@@ -1,4 +1,4 @@
-package zigate
+package message
 
 import "encoding/binary"
 

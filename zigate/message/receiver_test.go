@@ -1,4 +1,4 @@
-package zigate_test
+package message_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // accepted is a command as the receiver hands it over.
@@ -22,7 +22,7 @@ type accepted struct {
 }
 
 func receive(maximum uint16, in []byte) []accepted {
-	r := zigate.NewReceiver(int(maximum) - 1)
+	r := message.NewReceiver(int(maximum) - 1)
 	var got []accepted
 	for _, b := range in {
 		if execute, _ := r.Feed(b); execute {
@@ -132,7 +132,7 @@ func TestReceiverWhole(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r := zigate.NewReceiver(zigate.MaxCommandPayload)
+			r := message.NewReceiver(message.MaxCommandPayload)
 			for _, b := range unhex(t, test.in) {
 				r.Feed(b)
 			}
@@ -144,7 +144,7 @@ func TestReceiverWhole(t *testing.T) {
 }
 
 func TestReceiverVectors(t *testing.T) {
-	path := filepath.Join("..", "..", "shared", "frames.json")
+	path := filepath.Join("..", "..", "..", "shared", "frames.json")
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		t.Skip("no published vectors here")
@@ -217,7 +217,7 @@ func FuzzReceiver(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		r := zigate.NewReceiver(zigate.MaxCommandPayload)
+		r := message.NewReceiver(message.MaxCommandPayload)
 		for i, b := range in {
 			execute, rejected := r.Feed(b)
 			if execute && rejected {
@@ -227,7 +227,7 @@ func FuzzReceiver(f *testing.F) {
 				continue
 			}
 			start := bytes.LastIndexByte(in[:i], 0x01)
-			frame, _, ok := new(zigate.Decoder).Feed(in[start : i+1])
+			frame, _, ok := new(message.Decoder).Feed(in[start : i+1])
 			if !ok || frame.Type != r.Type() || !bytes.Equal(frame.Payload, r.Payload()) {
 				t.Errorf("%x: the receiver has %s %x, the decoder %v %s", in[start:i+1], r.Type(), r.Payload(), ok, frame)
 			}

@@ -1,20 +1,22 @@
-package zigate_test
+package message_test
 
-import "github.com/zigate-ota/zigate-ota/zigate"
+import (
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
 
 func dongleCases() []messageCase {
 	return []messageCase{
 		{"version", bytesOf(
 			"0005", // major
 			"0324", // minor
-		), zigate.Version{Major: 5, Minor: 0x0324}},
+		), message.Version{Major: 5, Minor: 0x0324}},
 		{"network state", bytesOf(
 			"0000",             // short address
 			"00158d0001ed3395", // IEEE address
 			"73aa",             // PAN id
 			"1122334455667788", // extended PAN id
 			"0f",               // channel
-		), zigate.NetworkState{
+		), message.NetworkState{
 			IEEE: 0x00158D0001ED3395, PANID: 0x73AA, ExtendedPANID: 0x1122334455667788, Channel: 15,
 		}},
 		{"network formed", bytesOf(
@@ -22,24 +24,24 @@ func dongleCases() []messageCase {
 			"0000",             // short address
 			"00158d0001ed3395", // IEEE address
 			"0f",               // channel
-		), zigate.NetworkJoined{Status: zigate.NetworkFormed, HasAddress: true, IEEE: 0x00158D0001ED3395, Channel: 15}},
-		{"network already up", bytesOf("04"), zigate.NetworkJoined{Status: zigate.NetworkAlreadyUp}},
-		{"restart", bytesOf("01"), zigate.RestartNotice{Kind: zigate.TypeRestart, Status: 1}},
-		{"factory new restart", bytesOf("00"), zigate.RestartNotice{Kind: zigate.TypeFactoryNewRestart}},
-		{"persistent data loaded", bytesOf("00"), zigate.PDMLoaded{}},
+		), message.NetworkJoined{Status: message.NetworkFormed, HasAddress: true, IEEE: 0x00158D0001ED3395, Channel: 15}},
+		{"network already up", bytesOf("04"), message.NetworkJoined{Status: message.NetworkAlreadyUp}},
+		{"restart", bytesOf("01"), message.RestartNotice{Kind: message.TypeRestart, Status: 1}},
+		{"factory new restart", bytesOf("00"), message.RestartNotice{Kind: message.TypeFactoryNewRestart}},
+		{"persistent data loaded", bytesOf("00"), message.PDMLoaded{}},
 		{"persistent data event", bytesOf(
 			"03",       // event
 			"0000f104", // record
-		), zigate.PDMEvent{Event: zigate.PDMRecordTooLarge, Record: 0xF104}},
-		{"heartbeat", bytesOf("2f000001"), zigate.Heartbeat{Seconds: 0x2F000001}},
-		{"time", bytesOf("2f000001"), zigate.Time{Seconds: 0x2F000001}},
+		), message.PDMEvent{Event: message.PDMRecordTooLarge, Record: 0xF104}},
+		{"heartbeat", bytesOf("2f000001"), message.Heartbeat{Seconds: 0x2F000001}},
+		{"time", bytesOf("2f000001"), message.Time{Seconds: 0x2F000001}},
 		{"log", bytesOf(
 			"06",         // level
 			"68656c6c6f", // text
-		), zigate.Log{Level: 6, Text: "hello"}},
-		{"permit join state", bytesOf("01"), zigate.PermitJoinState{Enabled: 1}},
-		{"cluster list", bytesOf("0101040000"), zigate.Opaque{Kind: zigate.TypeClusterList, Payload: bytesOf("0101040000")}},
-		{"management LQI", bytesOf("1200"), zigate.Opaque{Kind: zigate.TypeManagementLQI, Payload: bytesOf("1200")}},
+		), message.Log{Level: 6, Text: "hello"}},
+		{"permit join state", bytesOf("01"), message.PermitJoinState{Enabled: 1}},
+		{"cluster list", bytesOf("0101040000"), message.Opaque{Kind: message.TypeClusterList, Payload: bytesOf("0101040000")}},
+		{"management LQI", bytesOf("1200"), message.Opaque{Kind: message.TypeManagementLQI, Payload: bytesOf("1200")}},
 		{"device list", bytesOf(
 			"00",               // index
 			"9021",             // short address
@@ -51,30 +53,30 @@ func dongleCases() []messageCase {
 			"00158d00016d8d4f", // IEEE address
 			"00",               // power source
 			"b5",               // LQI
-		), zigate.DeviceList{Devices: []zigate.ListedDevice{
+		), message.DeviceList{Devices: []message.ListedDevice{
 			{Addr: 0x9021, IEEE: deviceIEEE, PowerSource: 1, LQI: 0xC3},
 			{Index: 3, Addr: 0x4F34, IEEE: 0x00158D00016D8D4F, LQI: 0xB5},
 		}}},
-		{"device list, empty", nil, zigate.DeviceList{}},
+		{"device list, empty", nil, message.DeviceList{}},
 		{"device announce", bytesOf(
 			"9021",             // short address
 			"000b57fffe2c8904", // IEEE address
 			"8e",               // MAC capability
-		), zigate.DeviceAnnounce{Addr: 0x9021, IEEE: deviceIEEE, Capability: 0x8E}},
+		), message.DeviceAnnounce{Addr: 0x9021, IEEE: deviceIEEE, Capability: 0x8E}},
 		{"device announce of a join", bytesOf(
 			"9021",             // short address
 			"000b57fffe2c8904", // IEEE address
 			"80",               // MAC capability
 			"01",               // rejoin
-		), zigate.DeviceAnnounce{Addr: 0x9021, IEEE: deviceIEEE, Capability: 0x80, HasRejoin: true, Rejoin: 1}},
+		), message.DeviceAnnounce{Addr: 0x9021, IEEE: deviceIEEE, Capability: 0x80, HasRejoin: true, Rejoin: 1}},
 		{"leave", bytesOf(
 			"000b57fffe2c8904", // IEEE address
 			"01",               // rejoin
-		), zigate.Leave{IEEE: deviceIEEE, Rejoin: 1}},
+		), message.Leave{IEEE: deviceIEEE, Rejoin: 1}},
 		{"bind response", bytesOf(
 			"20", // sequence
 			"84", // status
-		), zigate.BindResponse{Sequence: 0x20, Status: 0x84}},
+		), message.BindResponse{Sequence: 0x20, Status: 0x84}},
 		{"network address response", bytesOf(
 			"12",               // sequence
 			"00",               // status
@@ -84,7 +86,7 @@ func dongleCases() []messageCase {
 			"0001",             // start index
 			"1234",             // device
 			"5678",             // device
-		), zigate.NwkAddrResponse{
+		), message.NwkAddrResponse{
 			Sequence: 0x12, IEEE: deviceIEEE, Addr: 0x9021, AssociatedCount: 2, StartIndex: 1,
 			Associated: []uint16{0x1234, 0x5678},
 		}},
@@ -95,7 +97,7 @@ func dongleCases() []messageCase {
 			"9021",             // short address
 			"00",               // associated devices
 			"0000",             // start index
-		), zigate.IEEEAddrResponse{Sequence: 0x13, IEEE: deviceIEEE, Addr: 0x9021}},
+		), message.IEEEAddrResponse{Sequence: 0x13, IEEE: deviceIEEE, Addr: 0x9021}},
 		{"node descriptor", bytesOf(
 			"38",   // sequence
 			"00",   // status
@@ -108,7 +110,7 @@ func dongleCases() []messageCase {
 			"8e",   // MAC flags
 			"54",   // largest buffer
 			"4001", // bit fields
-		), zigate.NodeDescriptor{
+		), message.NodeDescriptor{
 			Sequence: 0x38, Addr: 0x9021, ManufacturerCode: 0x117C, MaxRx: 0x52, MaxTx: 0x53, ServerMask: 0x2C00,
 			DescriptorCapability: 1, MACFlags: 0x8E, MaxBuffer: 0x54, BitFields: 0x4001,
 		}},
@@ -125,29 +127,29 @@ func dongleCases() []messageCase {
 			"000000010003", // input clusters
 			"01",           // output count
 			"0019",         // output cluster
-		), zigate.SimpleDescriptor{
-			Sequence: 0x39, Addr: 0x9021, Length: 16, Endpoint: 1, Profile: zigate.ProfileHomeAutomation,
-			DeviceID: 0x0202, VersionBits: 1, InClusters: []uint16{0, 1, 3}, OutClusters: []uint16{zigate.ClusterOTA},
+		), message.SimpleDescriptor{
+			Sequence: 0x39, Addr: 0x9021, Length: 16, Endpoint: 1, Profile: message.ProfileHomeAutomation,
+			DeviceID: 0x0202, VersionBits: 1, InClusters: []uint16{0, 1, 3}, OutClusters: []uint16{message.ClusterOTA},
 		}},
 		{"power descriptor", bytesOf(
 			"3b",   // sequence
 			"00",   // status
 			"c110", // level, present source, available sources, mode
-		), zigate.PowerDescriptor{Sequence: 0x3B, BitFields: 0xC110}},
+		), message.PowerDescriptor{Sequence: 0x3B, BitFields: 0xC110}},
 		{"active endpoints", bytesOf(
 			"02",     // sequence
 			"00",     // status
 			"9021",   // short address
 			"03",     // count
 			"0102f2", // endpoints
-		), zigate.ActiveEndpoints{Sequence: 2, Addr: 0x9021, Endpoints: []uint8{1, 2, 0xF2}}},
+		), message.ActiveEndpoints{Sequence: 2, Addr: 0x9021, Endpoints: []uint8{1, 2, 0xF2}}},
 		{"match descriptor", bytesOf(
 			"3a",   // sequence
 			"00",   // status
 			"9021", // short address
 			"01",   // count
 			"01",   // endpoint
-		), zigate.MatchDescriptor{Sequence: 0x3A, Addr: 0x9021, Endpoints: []uint8{1}}},
+		), message.MatchDescriptor{Sequence: 0x3A, Addr: 0x9021, Endpoints: []uint8{1}}},
 		{"attribute read", bytesOf(
 			"23",       // sequence
 			"9021",     // short address
@@ -158,9 +160,9 @@ func dongleCases() []messageCase {
 			"23",       // data type
 			"0004",     // size
 			"20015630", // data
-		), zigate.Attribute{
-			Kind: zigate.TypeReadAttribute, Sequence: 0x23, Addr: 0x9021, Endpoint: 1, Cluster: zigate.ClusterOTA,
-			ID: zigate.AttrOTAFileVersion, DataType: 0x23, Data: bytesOf("20015630"),
+		), message.Attribute{
+			Kind: message.TypeReadAttribute, Sequence: 0x23, Addr: 0x9021, Endpoint: 1, Cluster: message.ClusterOTA,
+			ID: message.AttrOTAFileVersion, DataType: 0x23, Data: bytesOf("20015630"),
 		}},
 		{"attribute not supported", bytesOf(
 			"23",   // sequence
@@ -171,9 +173,9 @@ func dongleCases() []messageCase {
 			"86",   // status
 			"ff",   // data type
 			"0000", // size
-		), zigate.Attribute{
-			Kind: zigate.TypeReadAttribute, Sequence: 0x23, Addr: 0x9021, Endpoint: 1, Cluster: zigate.ClusterOTA,
-			ID: zigate.AttrOTADownloadedVersion, Status: zigate.StatusUnsupportedAttribute, DataType: 0xFF,
+		), message.Attribute{
+			Kind: message.TypeReadAttribute, Sequence: 0x23, Addr: 0x9021, Endpoint: 1, Cluster: message.ClusterOTA,
+			ID: message.AttrOTADownloadedVersion, Status: message.StatusUnsupportedAttribute, DataType: 0xFF,
 		}},
 		{"attribute report", bytesOf(
 			"62",   // sequence
@@ -185,8 +187,8 @@ func dongleCases() []messageCase {
 			"29",   // data type
 			"0002", // size
 			"0810", // data
-		), zigate.Attribute{
-			Kind: zigate.TypeReportAttribute, Sequence: 0x62, Addr: 0x5F4B, Endpoint: 1, Cluster: 0x0402, DataType: 0x29,
+		), message.Attribute{
+			Kind: message.TypeReportAttribute, Sequence: 0x62, Addr: 0x5F4B, Endpoint: 1, Cluster: 0x0402, DataType: 0x29,
 			Data: bytesOf("0810"),
 		}},
 		{"attribute report without status", bytesOf(
@@ -198,8 +200,8 @@ func dongleCases() []messageCase {
 			"29",   // data type
 			"0002", // size
 			"0810", // data
-		), zigate.Attribute{
-			Kind: zigate.TypeReportAttribute, Sequence: 0x62, Addr: 0x5F4B, Endpoint: 1, Cluster: 0x0402, NoStatus: true,
+		), message.Attribute{
+			Kind: message.TypeReportAttribute, Sequence: 0x62, Addr: 0x5F4B, Endpoint: 1, Cluster: 0x0402, NoStatus: true,
 			DataType: 0x29, Data: bytesOf("0810"),
 		}},
 		{"attribute of 40 bits, which firmware announces only", bytesOf(
@@ -211,8 +213,8 @@ func dongleCases() []messageCase {
 			"00",   // status
 			"24",   // data type
 			"0005", // size
-		), zigate.Attribute{
-			Kind: zigate.TypeReadAttribute, Sequence: 0x62, Addr: 0x5F4B, Endpoint: 1, Cluster: 0x0402, DataType: 0x24,
+		), message.Attribute{
+			Kind: message.TypeReadAttribute, Sequence: 0x62, Addr: 0x5F4B, Endpoint: 1, Cluster: 0x0402, DataType: 0x24,
 			Announced: 5,
 		}},
 		{"attribute written", bytesOf(
@@ -224,8 +226,8 @@ func dongleCases() []messageCase {
 			"88",   // status
 			"00",   // data type
 			"0000", // size
-		), zigate.Attribute{
-			Kind: zigate.TypeWriteAttribute, Sequence: 0x24, Addr: 0x9021, Endpoint: 1, ID: zigate.AttrSoftwareBuild,
+		), message.Attribute{
+			Kind: message.TypeWriteAttribute, Sequence: 0x24, Addr: 0x9021, Endpoint: 1, ID: message.AttrSoftwareBuild,
 			Status: 0x88,
 		}},
 		{"default response", bytesOf(
@@ -234,8 +236,8 @@ func dongleCases() []messageCase {
 			"0019", // cluster
 			"03",   // command
 			"98",   // status
-		), zigate.DefaultResponse{
-			Sequence: 0x45, SrcEndpoint: 1, Cluster: zigate.ClusterOTA, Command: 3, Status: zigate.OTANoImageAvailable,
+		), message.DefaultResponse{
+			Sequence: 0x45, SrcEndpoint: 1, Cluster: message.ClusterOTA, Command: 3, Status: message.OTANoImageAvailable,
 		}},
 		{"data indication", bytesOf(
 			"00",                       // status
@@ -248,9 +250,9 @@ func dongleCases() []messageCase {
 			"02",                       // destination address mode
 			"0000",                     // destination address
 			"012a01007c11011130560120", // ZCL
-		), zigate.DataIndication{
-			Profile: zigate.ProfileHomeAutomation, Cluster: zigate.ClusterOTA, SrcEndpoint: 1, DstEndpoint: 0x0B,
-			SrcAddrMode: zigate.AddrModeShort, SrcAddr: 0x9021, DstAddrMode: zigate.AddrModeShort,
+		), message.DataIndication{
+			Profile: message.ProfileHomeAutomation, Cluster: message.ClusterOTA, SrcEndpoint: 1, DstEndpoint: 0x0B,
+			SrcAddrMode: message.AddrModeShort, SrcAddr: 0x9021, DstAddrMode: message.AddrModeShort,
 			Payload: bytesOf("012a01007c11011130560120"),
 		}},
 		{"data indication from an IEEE address", bytesOf(
@@ -264,8 +266,8 @@ func dongleCases() []messageCase {
 			"03",               // destination address mode
 			"00158d0001ed3395", // destination address
 			"12",               // ZDP
-		), zigate.DataIndication{
-			Cluster: 0x8031, SrcAddrMode: zigate.AddrModeIEEE, SrcIEEE: deviceIEEE, DstAddrMode: zigate.AddrModeIEEE,
+		), message.DataIndication{
+			Cluster: 0x8031, SrcAddrMode: message.AddrModeIEEE, SrcIEEE: deviceIEEE, DstAddrMode: message.AddrModeIEEE,
 			DstIEEE: 0x00158D0001ED3395, Payload: []byte{0x12},
 		}},
 		{"image block request", bytesOf(
@@ -282,11 +284,11 @@ func dongleCases() []messageCase {
 			"00fa",             // block request delay
 			"40",               // maximum data size
 			"03",               // field control
-		), zigate.BlockRequest{
-			Sequence: 0x2C, Endpoint: 0x0B, Cluster: zigate.ClusterOTA, AddrMode: zigate.AddrModeShort, Addr: 0x9021,
+		), message.BlockRequest{
+			Sequence: 0x2C, Endpoint: 0x0B, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x9021,
 			NodeAddress: deviceIEEE, Offset: 0x1234, FileVersion: 0x20016630, ImageType: 0x1101,
 			ManufacturerCode: 0x117C, BlockRequestDelay: 250, MaxDataSize: 64,
-			FieldControl: zigate.BlockHasNodeAddress | zigate.BlockHasDelay,
+			FieldControl: message.BlockHasNodeAddress | message.BlockHasDelay,
 		}},
 		{"upgrade end request", bytesOf(
 			"99",       // sequence
@@ -298,24 +300,24 @@ func dongleCases() []messageCase {
 			"1101",     // image type
 			"117c",     // manufacturer code
 			"96",       // status
-		), zigate.UpgradeEndRequest{
-			Sequence: 0x99, Endpoint: 0x0B, Cluster: zigate.ClusterOTA, AddrMode: zigate.AddrModeShort, Addr: 0x9021,
-			FileVersion: 0x20016630, ImageType: 0x1101, ManufacturerCode: 0x117C, Status: zigate.OTAInvalidImage,
+		), message.UpgradeEndRequest{
+			Sequence: 0x99, Endpoint: 0x0B, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x9021,
+			FileVersion: 0x20016630, ImageType: 0x1101, ManufacturerCode: 0x117C, Status: message.OTAInvalidImage,
 		}},
 		{"status of up to 3.1c", bytesOf(
 			"00",   // status
 			"38",   // sequence
 			"0042", // command
-		), zigate.Status{Sequence: 0x38, Request: zigate.TypeNodeDescriptorRequest, Form: zigate.StatusFormShort}},
+		), message.Status{Sequence: 0x38, Request: message.TypeNodeDescriptorRequest, Form: message.StatusFormShort}},
 		{"status of 3.1d", bytesOf(
 			"00",   // status
 			"0b",   // sequence
 			"0092", // command
 			"01",   // request sent
 			"45",   // APS sequence
-		), zigate.Status{
-			Sequence: 0x0B, Request: zigate.TypeOnOff, RequestSent: zigate.RequestSentZCL, APSSequence: 0x45,
-			Form: zigate.StatusFormAPS,
+		), message.Status{
+			Sequence: 0x0B, Request: message.TypeOnOff, RequestSent: message.RequestSentZCL, APSSequence: 0x45,
+			Form: message.StatusFormAPS,
 		}},
 		{"status", bytesOf(
 			"14",   // status
@@ -325,9 +327,9 @@ func dongleCases() []messageCase {
 			"7c",   // APS sequence
 			"09",   // NPDUs
 			"0e",   // APDUs
-		), zigate.Status{
-			Status: zigate.StatusNoBuffer, Request: zigate.TypeBlockSend, APSSequence: 0x7C, NPDUUsed: 9, APDUUsed: 14,
-			Form: zigate.StatusFormBuffers,
+		), message.Status{
+			Status: message.StatusNoBuffer, Request: message.TypeBlockSend, APSSequence: 0x7C, NPDUUsed: 9, APDUUsed: 14,
+			Form: message.StatusFormBuffers,
 		}},
 		{"confirm", bytesOf(
 			"00",   // status
@@ -338,8 +340,8 @@ func dongleCases() []messageCase {
 			"7c",   // APS sequence
 			"01",   // NPDUs
 			"02",   // APDUs
-		), zigate.Confirm{
-			Kind: zigate.TypeConfirm, SrcEndpoint: 1, DstEndpoint: 0x0B, DstAddrMode: zigate.AddrModeShort, Addr: 0x9021,
+		), message.Confirm{
+			Kind: message.TypeConfirm, SrcEndpoint: 1, DstEndpoint: 0x0B, DstAddrMode: message.AddrModeShort, Addr: 0x9021,
 			APSSequence: 0x7C, HasBuffers: true, NPDUUsed: 1, APDUUsed: 2,
 		}},
 		{"confirm to an IEEE address", bytesOf(
@@ -351,8 +353,8 @@ func dongleCases() []messageCase {
 			"7c",               // APS sequence
 			"01",               // NPDUs
 			"02",               // APDUs
-		), zigate.Confirm{
-			Kind: zigate.TypeConfirm, SrcEndpoint: 1, DstEndpoint: 0x0B, DstAddrMode: zigate.AddrModeIEEE, LongAddr: true,
+		), message.Confirm{
+			Kind: message.TypeConfirm, SrcEndpoint: 1, DstEndpoint: 0x0B, DstAddrMode: message.AddrModeIEEE, LongAddr: true,
 			IEEE: deviceIEEE, APSSequence: 0x7C, HasBuffers: true, NPDUUsed: 1, APDUUsed: 2,
 		}},
 		{"confirm failed, 3.1b to 3.1d", bytesOf(
@@ -362,9 +364,9 @@ func dongleCases() []messageCase {
 			"02",   // destination address mode
 			"320d", // destination
 			"1f",   // APS sequence
-		), zigate.Confirm{
-			Kind: zigate.TypeConfirmFailed, Status: zigate.RadioFrameBuffered, SrcEndpoint: 1, DstEndpoint: 0x0B,
-			DstAddrMode: zigate.AddrModeShort, Addr: 0x320D, APSSequence: 0x1F,
+		), message.Confirm{
+			Kind: message.TypeConfirmFailed, Status: message.RadioFrameBuffered, SrcEndpoint: 1, DstEndpoint: 0x0B,
+			DstAddrMode: message.AddrModeShort, Addr: 0x320D, APSSequence: 0x1F,
 		}},
 		{"confirm failed, up to 3.1a", bytesOf(
 			"a7",               // status
@@ -373,9 +375,9 @@ func dongleCases() []messageCase {
 			"02",               // destination address mode
 			"320d000000000000", // destination
 			"1f",               // APS sequence
-		), zigate.Confirm{
-			Kind: zigate.TypeConfirmFailed, Status: zigate.RadioNoAPSAck, SrcEndpoint: 1, DstEndpoint: 0x0B,
-			DstAddrMode: zigate.AddrModeShort, LongAddr: true, IEEE: 0x320D000000000000, APSSequence: 0x1F,
+		), message.Confirm{
+			Kind: message.TypeConfirmFailed, Status: message.RadioNoAPSAck, SrcEndpoint: 1, DstEndpoint: 0x0B,
+			DstAddrMode: message.AddrModeShort, LongAddr: true, IEEE: 0x320D000000000000, APSSequence: 0x1F,
 		}},
 		{"APS acknowledgement", bytesOf(
 			"00",   // status
@@ -383,28 +385,28 @@ func dongleCases() []messageCase {
 			"0b",   // destination endpoint
 			"0019", // cluster
 			"7c",   // APS sequence
-		), zigate.APSAck{
-			Addr: 0x9021, DstEndpoint: 0x0B, Cluster: zigate.ClusterOTA, HasAPSSequence: true, APSSequence: 0x7C,
+		), message.APSAck{
+			Addr: 0x9021, DstEndpoint: 0x0B, Cluster: message.ClusterOTA, HasAPSSequence: true, APSSequence: 0x7C,
 		}},
 		{"APS acknowledgement up to 3.1c", bytesOf(
 			"00",   // status
 			"9021", // address
 			"0b",   // destination endpoint
 			"0019", // cluster
-		), zigate.APSAck{Addr: 0x9021, DstEndpoint: 0x0B, Cluster: zigate.ClusterOTA}},
+		), message.APSAck{Addr: 0x9021, DstEndpoint: 0x0B, Cluster: message.ClusterOTA}},
 		{"route discovery", bytesOf(
 			"d0",   // status
 			"01",   // network status
 			"9021", // destination
-		), zigate.RouteDiscovery{Status: 0xD0, NetworkStatus: 1, HasDestination: true, Destination: 0x9021}},
+		), message.RouteDiscovery{Status: 0xD0, NetworkStatus: 1, HasDestination: true, Destination: 0x9021}},
 		{"route discovery up to 3.0f", bytesOf(
 			"d0", // status
 			"00", // network status
-		), zigate.RouteDiscovery{Status: 0xD0}},
+		), message.RouteDiscovery{Status: 0xD0}},
 		{"network status", bytesOf(
 			"9021", // address
 			"0b",   // status
-		), zigate.NetworkStatus{Addr: 0x9021, Status: 0x0B}},
-		{"extended status", bytesOf("81"), zigate.ExtendedStatus{Code: 0x81}},
+		), message.NetworkStatus{Addr: 0x9021, Status: 0x0B}},
+		{"extended status", bytesOf("81"), message.ExtendedStatus{Code: 0x81}},
 	}
 }
