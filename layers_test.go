@@ -32,7 +32,7 @@ var homes = map[string][]string{
 	"github.com/eclipse/paho.mqtt.golang":  {"cmd/", "bridge/"},
 	"github.com/mochi-mqtt/server/v2":      {"bridge/broker/"},
 	"github.com/prometheus":                {"cmd/", "bridge/"},
-	"github.com/kelseyhightower/envconfig": {"cmd/"},
+	"github.com/kelseyhightower/envconfig": {"cmd/zigate-ota/internal/config/"},
 	"go.bug.st/serial":                     {"zigate/"},
 	"github.com/creack/pty":                {"cmd/", "zigate/"},
 	"github.com/fsnotify/fsnotify":         {"otasvc/library/"},

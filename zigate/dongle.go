@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Defaults of Options.

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // handshakeTries is how often a question of the handshake is asked. Opening the port may have reset the dongle, which

@@ -1,9 +1,10 @@
 package zigate
 
 import (
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"sync"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // maxOutstanding is how many frames may wait for their status. Only a dongle that answers nothing lets it grow.

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // listedPort is a serial port that is there.

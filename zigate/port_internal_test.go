@@ -3,13 +3,14 @@ package zigate
 import (
 	"context"
 	"errors"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"net"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 var (

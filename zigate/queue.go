@@ -3,8 +3,9 @@ package zigate
 import (
 	"context"
 	"fmt"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // command is one that waits for its turn or for its status.

@@ -3,8 +3,9 @@ package zigate
 import (
 	"errors"
 	"fmt"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Reasons why something received was of no use.

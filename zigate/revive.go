@@ -3,8 +3,9 @@ package zigate
 import (
 	"context"
 	"errors"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 const (

@@ -7,11 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"io"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // A trace file is text: TraceHeader, then a line a frame with the time (RFC 3339, UTC), the direction ("received" from

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -149,7 +150,7 @@ func newWiredService(b *testing.B, devices int, more ...string) *wiredService {
 		b.Fatal(err)
 	}
 	defer listener.Close()
-	cfg, err := LoadConfig(append([]string{
+	cfg, err := config.Load(append([]string{
 		"ZIGATE_OTA_DONGLE=tcp://" + listener.Addr().String(), "ZIGATE_OTA_STATE_DIR=" + b.TempDir(), "ZIGATE_OTA_BROKER_ADDR=127.0.0.1:0",
 		"ZIGATE_OTA_HTTP_ADDR=127.0.0.1:0", "ZIGATE_OTA_DONGLE_QUERY_WATCH=off", fmt.Sprintf("ZIGATE_OTA_UPGRADE_CONCURRENCY=%d", devices),
 	}, more...))

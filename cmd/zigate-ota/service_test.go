@@ -9,6 +9,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -34,7 +35,7 @@ func serveHome(t *testing.T, home *sim.Dongle, more ...string) *testService {
 	if !slices.ContainsFunc(more, func(m string) bool { return strings.HasPrefix(m, "ZIGATE_OTA_DONGLE=") }) {
 		more = append(more, "ZIGATE_OTA_DONGLE=sim")
 	}
-	cfg, err := LoadConfig(environ(t.TempDir(), more...))
+	cfg, err := config.Load(environ(t.TempDir(), more...))
 	if err != nil {
 		t.Fatal(err)
 	}

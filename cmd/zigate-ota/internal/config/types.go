@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -144,8 +144,8 @@ func (a *Address) Decode(text string) error {
 	return nil
 }
 
-// port returns the port, 0 where it is to be chosen.
-func (a Address) port() int {
+// Port returns the port of the address. It is 0 where the operating system is to choose one.
+func (a Address) Port() int {
 	n, _ := strconv.Atoi(string(a[strings.LastIndexByte(string(a), ':')+1:]))
 	return n
 }
@@ -300,7 +300,7 @@ func (h *HTTPURL) Decode(text string) error {
 }
 
 // String is the URL without its password and without what stands after a question mark; string(h) is the URL itself.
-func (h HTTPURL) String() string { return displayURL(string(h)) }
+func (h HTTPURL) String() string { return DisplayURL(string(h)) }
 
 // Format is String, whatever the verb.
 func (h HTTPURL) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, h.String()) }

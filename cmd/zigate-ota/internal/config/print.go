@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"bytes"
@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 )
-
-//go:generate go test -run "TestExampleIsCurrent|TestConfigurationDocument" -update .
 
 // Print writes what is in force, one variable a line in the order in which they are documented, each with where it
 // comes from. Secrets are masked, and so are passwords and queries of URLs.
@@ -36,7 +34,7 @@ func (c Config) Format(f fmt.State, _ rune) { _ = c.Print(f) }
 func (c Config) LogValue() slog.Value {
 	var attrs []slog.Attr
 	for _, s := range settingsOf(&c) {
-		if c.isSet(s.name) {
+		if c.IsSet(s.name) {
 			attrs = append(attrs, slog.String(s.name, s.display()))
 		}
 	}
@@ -50,8 +48,8 @@ func (c Config) source(variable string) Source {
 	return SourceDefault
 }
 
-// isSet reports whether a variable was given a value, whatever that is.
-func (c Config) isSet(variable string) bool { return c.source(variable) != SourceDefault }
+// IsSet reports whether a variable was given a value, whatever that is.
+func (c Config) IsSet(variable string) bool { return c.source(variable) != SourceDefault }
 
 // display is the field's value as one would set it, masked where that is due.
 func (s setting) display() string {

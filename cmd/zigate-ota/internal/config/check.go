@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"crypto/tls"
@@ -78,7 +78,7 @@ func (c *Config) check(found mistakes) {
 		found.addf(haPrefixVariable, "the same as %s", mqttBaseTopicVariable)
 	}
 	if c.MQTT.Embedded() && found.none(mqttURLVariable, brokerAddrVariable, httpAddrVariable) {
-		if port := c.Broker.Addr.port(); port != 0 && port == c.HTTP.Addr.port() {
+		if port := c.Broker.Addr.Port(); port != 0 && port == c.HTTP.Addr.Port() {
 			found.addf(brokerAddrVariable, "has the port of %s", httpAddrVariable)
 		}
 	}
@@ -95,7 +95,7 @@ func (c *Config) check(found mistakes) {
 			found.addf(variable, "%q holds characters that no folder should have", path)
 		}
 	}
-	if _, err := c.Image.authorities(); err != nil {
+	if _, err := c.Image.Authorities(); err != nil {
 		found.add(imageCAFileVariable, err)
 	}
 	if c.Image.Dir == c.StateDir && found.none(stateDirVariable) {

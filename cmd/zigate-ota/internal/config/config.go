@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -109,13 +109,13 @@ type LogConfig struct {
 	Format LogFormat  `default:"text" desc:"One line of text, or one JSON object, a message." oneof:"text,json"`
 }
 
-// LoadConfig makes the configuration from an environment ("NAME=value", as [os.Environ] gives it; the first of two
+// Load makes the configuration from an environment ("NAME=value", as [os.Environ] gives it; the first of two
 // entries with one name counts, as in a process). Variables without the prefix ZIGATE_OTA_ are not looked at, except
 // those that say where state is kept (STATE_DIRECTORY, XDG_STATE_HOME, HOME). An empty value is no value.
 //
 // The error names every mistake, one a line: the variable, what is wrong with it, what is allowed. It never holds the
 // value of a secret. The files that variables name (secrets, certificates) are read; nothing is written.
-func LoadConfig(environ []string) (Config, error) {
+func Load(environ []string) (Config, error) {
 	var c Config
 	c.sources = make(map[string]Source)
 	env := newEnvironment(environ)

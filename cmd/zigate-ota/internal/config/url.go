@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -73,8 +73,8 @@ func hostPort(u *url.URL, port string) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// displayURL is a URL for people to see: password and query masked. A path is returned as it is.
-func displayURL(text string) string {
+// DisplayURL is a URL for people to see: password and query masked. A path is returned as it is.
+func DisplayURL(text string) string {
 	if !strings.Contains(text, "://") {
 		return text
 	}
@@ -91,7 +91,7 @@ func displayURL(text string) string {
 func displayURLs(list []string) string {
 	shown := make([]string, len(list))
 	for i, u := range list {
-		shown[i] = displayURL(u)
+		shown[i] = DisplayURL(u)
 	}
 	return strings.Join(shown, ",")
 }

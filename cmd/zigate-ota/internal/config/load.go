@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"bytes"
@@ -267,6 +267,10 @@ func (env environment) unknown(settings []setting) []error {
 func kubernetesLink(name string) bool {
 	return name == "PORT" || name == "SERVICE_HOST" || strings.HasPrefix(name, "PORT_") || strings.HasPrefix(name, "SERVICE_PORT")
 }
+
+// Variables lists the names of all variables of the service, _FILE twins included, in the order in which they are
+// documented.
+func Variables() []string { return knownVariables(settingsOf(&Config{})) }
 
 // knownVariables lists the names that may be set, _FILE twins included, each in its place.
 func knownVariables(settings []setting) []string {
