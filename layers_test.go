@@ -29,7 +29,7 @@ var loners = []string{"otasvc/otafile/", "zigate/message/"}
 // listed may be used everywhere. Test files are free, but for the project's own packages.
 var homes = map[string][]string{
 	"net/http":                             {"cmd/", "bridge/", "otasvc/library/"},
-	"github.com/eclipse/paho.mqtt.golang":  {"cmd/", "bridge/"},
+	"github.com/eclipse/paho.mqtt.golang":  {"cmd/", "bridge/mqttclient/"},
 	"github.com/mochi-mqtt/server/v2":      {"bridge/broker/"},
 	"github.com/prometheus":                {"cmd/", "bridge/"},
 	"github.com/kelseyhightower/envconfig": {"cmd/zigate-ota/internal/config/"},
@@ -107,6 +107,9 @@ func TestBreaches(t *testing.T) {
 		{"otasvc/libraryx/a.go", `import _ "net/http"`, "imports net/http, which is for cmd/, bridge/, otasvc/library/ only"},
 		{"zigate/a.go", `import _ "net/http/httptrace"`, "imports net/http/httptrace, which is for cmd/, bridge/, otasvc/library/ only"},
 		{"zigate/a.go", `import _ "github.com/prometheus/client_golang/prometheus"`, "imports github.com/prometheus/client_golang/prometheus, which is for cmd/, bridge/ only"},
+		{"bridge/mqttclient/a.go", `import _ "github.com/eclipse/paho.mqtt.golang/packets"`, ""},
+		{"bridge/a.go", `import _ "github.com/eclipse/paho.mqtt.golang"`, "imports github.com/eclipse/paho.mqtt.golang, which is for cmd/, bridge/mqttclient/ only"},
+		{"cmd/zigate-ota/a.go", `import _ "github.com/kelseyhightower/envconfig"`, "imports github.com/kelseyhightower/envconfig, which is for cmd/zigate-ota/internal/config/ only"},
 		{"bridge/a.go", `import _ "net/http/pprof"`, "imports net/http/pprof, which is for nobody"},
 		{"bridge/a.go", `import p "github.com/prometheus/client_golang/prometheus"` + "\nfunc f() { p.MustRegister() }", "uses prometheus.MustRegister, which belongs to the whole process"},
 		{"bridge/a.go", `import "github.com/prometheus/client_golang/prometheus/promhttp"` + "\nvar h = promhttp.Handler()", "uses promhttp.Handler, which belongs to the whole process"},

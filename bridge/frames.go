@@ -32,9 +32,6 @@ type FrameSink interface {
 	Publish(topic string, payload []byte)
 }
 
-// Waiting is how many messages the broker has not acknowledged yet, those included that were not sent.
-func (c *Client) Waiting() int { return c.outbox.Len() }
-
 // Frames publishes the frames to and from the dongle, for people who debug. The frames wait in a ring of their own, and
 // come last of all: while other messages wait for the broker, or the broker is away, they are kept back and the oldest
 // are dropped.

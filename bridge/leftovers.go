@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -44,10 +45,10 @@ func NewLeftovers(topics Topics, prefix string, out RetainedValues) *Leftovers {
 }
 
 // LeftoverSubscriptions are those whose messages Handle has to be fed with.
-func LeftoverSubscriptions(topics Topics, prefix string, handle MessageHandler) []Subscription {
-	all := []Subscription{{Filter: topics.Devices(), Handler: handle, Optional: true, KeptOnly: true}}
+func LeftoverSubscriptions(topics Topics, prefix string, handle mqttclient.MessageHandler) []mqttclient.Subscription {
+	all := []mqttclient.Subscription{{Filter: topics.Devices(), Handler: handle, Optional: true, KeptOnly: true}}
 	if prefix != "" {
-		all = append(all, Subscription{Filter: homeassistant.Topics(prefix), Handler: handle, Optional: true, KeptOnly: true})
+		all = append(all, mqttclient.Subscription{Filter: homeassistant.Topics(prefix), Handler: handle, Optional: true, KeptOnly: true})
 	}
 	return all
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -19,7 +19,7 @@ import (
 const namespace = "zigate_ota"
 
 // Metrics is everything that is counted. It satisfies zigate.Observer, share.Observer, otasvc.Observer, bridge.Observer
-// and bridge.ClientObserver. Its methods may be called from any goroutine. The ones of the block path take no lock and
+// and mqttclient.Observer. Its methods may be called from any goroutine. The ones of the block path take no lock and
 // allocate nothing.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -158,7 +158,7 @@ func (m *Metrics) beginAtZero() {
 	for _, what := range share.Reports() {
 		m.shareReports.WithLabelValues(string(what))
 	}
-	for _, reason := range bridge.DropReasons() {
+	for _, reason := range mqttclient.DropReasons() {
 		m.outboxDropped.WithLabelValues(string(reason))
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -45,7 +45,7 @@ func full() *metrics.Metrics {
 	m.InfoChanged(otasvc.InfoRecord{Images: 4, Devices: 7})
 	m.BrokerConnected(true)
 	m.OutboxMessages(5)
-	m.OutboxDropped(string(bridge.DropOverflow), 2)
+	m.OutboxDropped(string(mqttclient.DropOverflow), 2)
 	return m
 }
 

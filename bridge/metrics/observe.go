@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -13,11 +14,11 @@ import (
 )
 
 var (
-	_ zigate.Observer       = (*Metrics)(nil)
-	_ share.Observer        = (*Metrics)(nil)
-	_ otasvc.Observer       = (*Metrics)(nil)
-	_ bridge.Observer       = (*Metrics)(nil)
-	_ bridge.ClientObserver = (*Metrics)(nil)
+	_ zigate.Observer     = (*Metrics)(nil)
+	_ share.Observer      = (*Metrics)(nil)
+	_ otasvc.Observer     = (*Metrics)(nil)
+	_ bridge.Observer     = (*Metrics)(nil)
+	_ mqttclient.Observer = (*Metrics)(nil)
 )
 
 // FrameSent counts a frame to the dongle. A type that the dongle takes no command by counts as "other".
@@ -108,9 +109,9 @@ func (m *Metrics) BrokerConnected(up bool) { m.mqttConnected.Set(flag(up)) }
 // OutboxMessages tells how many messages the MQTT broker has not acknowledged.
 func (m *Metrics) OutboxMessages(n int) { m.outboxMessages.Set(float64(n)) }
 
-// OutboxDropped counts n messages that will never reach the MQTT broker; reason is one of bridge.DropReasons.
+// OutboxDropped counts n messages that will never reach the MQTT broker; reason is one of mqttclient.DropReasons.
 func (m *Metrics) OutboxDropped(reason string, n int) {
-	m.outboxDropped.WithLabelValues(among(bridge.DropReasons(), bridge.DropReason(reason))).Add(float64(max(n, 0)))
+	m.outboxDropped.WithLabelValues(among(mqttclient.DropReasons(), mqttclient.DropReason(reason))).Add(float64(max(n, 0)))
 }
 
 func pick[K comparable](counters map[K]prometheus.Counter, key K, rest prometheus.Counter) prometheus.Counter {

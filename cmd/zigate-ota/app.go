@@ -17,6 +17,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
@@ -35,7 +36,7 @@ type app struct {
 	log     *slog.Logger
 	home    *sim.Dongle    // nil: a real dongle
 	broker  *broker.Broker // nil: an external one
-	client  *bridge.Client
+	client  *mqttclient.Client
 	dongle  *zigate.Dongle
 	hub     *share.Hub // nil: the dongle is not shared
 	service *otasvc.Service
@@ -96,10 +97,10 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := bridge.ClientOptions{
+	options := mqttclient.Options{
 		URLs: cfg.MQTT.URL, Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(),
 		ClientID: cfg.MQTT.ClientID, TLS: tlsConfig, Base: cfg.MQTT.BaseTopic, Logger: log, Observer: meters,
-		Subscriptions: []bridge.Subscription{{
+		Subscriptions: []mqttclient.Subscription{{
 			Filter: topics.Requests(),
 			Handler: func(topic string, payload []byte, retained, _ bool) {
 				a.bridge.HandleRequest(topic, payload, retained)
@@ -108,7 +109,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	}
 	if cfg.HomeAssistant.Discovery {
 		a.births = bridge.NewBirths(func() { a.client.RepublishAll() })
-		options.Subscriptions = append(options.Subscriptions, bridge.Subscription{
+		options.Subscriptions = append(options.Subscriptions, mqttclient.Subscription{
 			Filter: homeassistant.BirthTopic(cfg.HomeAssistant.Prefix), Handler: a.births.Handle, Optional: true,
 		})
 	}
@@ -134,9 +135,9 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 		}
 	}
 	if cfg.MQTT.Frames {
-		options.OutboxLimit = bridge.OutboxLimit + bridge.FramesInOutbox
+		options.OutboxLimit = mqttclient.OutboxLimit + bridge.FramesInOutbox
 	}
-	if a.client, err = bridge.NewClient(options); err != nil {
+	if a.client, err = mqttclient.New(options); err != nil {
 		return nil, err
 	}
 	a.left = bridge.NewLeftovers(topics, discovered, a.client)

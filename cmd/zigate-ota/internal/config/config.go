@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
 // envPrefix begins the name of every variable of the service.
@@ -152,7 +152,7 @@ func (c *Config) fill(env environment, found mistakes) {
 	}
 	c.Image.Dir = absolute(c.Image.Dir, imageDirVariable, found)
 	if c.MQTT.ClientID == "" {
-		c.MQTT.ClientID = bridge.DefaultClientID(c.MQTT.BaseTopic)
+		c.MQTT.ClientID = mqttclient.DefaultClientID(c.MQTT.BaseTopic)
 	}
 }
 

@@ -1,4 +1,4 @@
-package bridge
+package mqttclient
 
 import (
 	"cmp"
@@ -76,8 +76,8 @@ type Subscription struct {
 	KeptOnly bool
 }
 
-// ClientObserver is told what happens on the way to the broker. Its methods must not block.
-type ClientObserver interface {
+// Observer is told what happens on the way to the broker. Its methods must not block.
+type Observer interface {
 	// BrokerConnected: the connection is there (subscriptions granted), or it is gone.
 	BrokerConnected(up bool)
 	// OutboxMessages: so many messages have not been acknowledged by the broker.
@@ -86,8 +86,8 @@ type ClientObserver interface {
 	OutboxDropped(reason string, n int)
 }
 
-// ClientOptions says where the broker is and who the service is there.
-type ClientOptions struct {
+// Options says where the broker is and who the service is there.
+type Options struct {
 	// URLs of brokers, tried in turn: tcp, ssl, ws or wss (mqtt, mqtts, tls and unix are understood
 	// too). Without a port the usual one is taken. May be empty where OpenConnection is set.
 	URLs []string
@@ -105,8 +105,8 @@ type ClientOptions struct {
 	// OpenConnection replaces the network (embedded broker, tests).
 	OpenConnection func(uri *url.URL, options mqtt.ClientOptions) (net.Conn, error)
 	Logger         *slog.Logger
-	Observer       ClientObserver // may be nil
-	OutboxLimit    int            // default OutboxLimit
+	Observer       Observer // may be nil
+	OutboxLimit    int      // default OutboxLimit
 }
 
 // Client is the service's connection to the broker: it connects, subscribes, publishes what is in its
@@ -121,7 +121,7 @@ type ClientOptions struct {
 // (Paho's own reconnection with its own store would send old retained values after the new ones, keep
 // an unlimited number of messages, and leave tokens open that nobody completes.)
 type Client struct {
-	options ClientOptions
+	options Options
 	urls    []*url.URL
 	log     *slog.Logger
 	outbox  *Outbox
@@ -136,8 +136,8 @@ type Client struct {
 	observerMu sync.Mutex
 }
 
-// NewClient checks the options. It connects to nothing yet.
-func NewClient(options ClientOptions) (*Client, error) {
+// New checks the options. It connects to nothing yet.
+func New(options Options) (*Client, error) {
 	if options.Base == "" || strings.ContainsAny(options.Base, "+#\x00") || strings.HasPrefix(options.Base, "/") || strings.HasSuffix(options.Base, "/") {
 		return nil, fmt.Errorf("MQTT base topic %q: must not be empty, begin or end with /, or contain + or #", options.Base)
 	}
@@ -206,6 +206,9 @@ func (c *Client) Publish(topic string, payload []byte) {
 // Value returns what a retained topic holds, or is about to hold; false where it was never set, or was
 // cleared and the broker knows that.
 func (c *Client) Value(topic string) ([]byte, bool) { return c.outbox.Value(topic) }
+
+// Waiting is how many messages the broker has not acknowledged yet, those included that were not sent.
+func (c *Client) Waiting() int { return c.outbox.Len() }
 
 // RepublishAll publishes every retained topic again.
 func (c *Client) RepublishAll() {
