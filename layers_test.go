@@ -33,6 +33,8 @@ var homes = map[string][]string{
 	"github.com/mochi-mqtt/server/v2":      {"bridge/broker/"},
 	"github.com/prometheus":                {"cmd/", "bridge/"},
 	"github.com/kelseyhightower/envconfig": {"cmd/zigate-ota/internal/config/"},
+	"github.com/spf13/cobra":               {"cmd/zigate-ota/internal/commandline/"},
+	"github.com/spf13/pflag":               {"cmd/zigate-ota/internal/commandline/"},
 	"go.bug.st/serial":                     {"zigate/"},
 	"github.com/creack/pty":                {"cmd/", "zigate/"},
 	"github.com/fsnotify/fsnotify":         {"otasvc/library/"},

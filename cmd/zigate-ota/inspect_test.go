@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
@@ -84,7 +85,8 @@ func inDir(t *testing.T) {
 func inspected1(t *testing.T, environ []string, args ...string) (stdout string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	err = inspect(t.Context(), call{args: args, environ: environ, stdout: &out, stderr: &errs})
+	p := &program{environ: environ, stdout: &out, stderr: &errs}
+	_, err = commandline.Execute(t.Context(), p.commands(), append([]string{"inspect"}, args...))
 	if errs.Len() > 0 {
 		t.Errorf("stderr: %s", &errs)
 	}
@@ -131,9 +133,12 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// isUsage reports whether the command line or the configuration is what is wrong.
+func isUsage(err error) bool { return commandline.ExitCode(err) == commandline.ExitUsage }
+
 func checkInspected(t *testing.T, err error, says string) {
 	t.Helper()
-	if errors.Is(err, errUsage) || (err == nil) != (says == "") || err != nil && err.Error() != says {
+	if isUsage(err) || (err == nil) != (says == "") || err != nil && err.Error() != says {
 		t.Errorf("%v, want %q", err, says)
 	}
 }
@@ -231,14 +236,14 @@ func TestInspectUsage(t *testing.T) {
 		environ []string
 		says    string
 	}{
-		{nil, nil, "say which file; there are FILE or URL, one or more, and --json"},
-		{[]string{"--json"}, nil, "say which file"},
-		{[]string{"--yaml", "plain.ota"}, nil, "flag provided but not defined: -yaml"},
+		{nil, nil, "wants [--json] FILE|URL...; see zigate-ota help inspect"},
+		{[]string{"--json"}, nil, "wants [--json] FILE|URL..."},
+		{[]string{"--yaml", "plain.ota"}, nil, "there is no flag --yaml"},
 		{[]string{"--", "--json"}, nil, ""},
 		{[]string{"https://example.org/x"}, []string{"ZIGATE_OTA_LOG_LEVEL=loud"}, "the configuration has mistakes"},
 	} {
 		_, err := inspected1(t, c.environ, c.args...)
-		if errors.Is(err, errUsage) != (c.says != "") || !strings.Contains(err.Error(), c.says) {
+		if isUsage(err) != (c.says != "") || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q: %v, want %q", c.args, err, c.says)
 		}
 	}

@@ -105,20 +105,37 @@ func (e *eventRecord) line(name string, devices directory) (who, what string) {
 	return terminal.Clean(who), terminal.Clean(what)
 }
 
-// events shows what happens from now on.
-func events(ctx context.Context, c *invocation) error {
-	var names []string
-	if c.flags.name != "" {
-		names = strings.Split(c.flags.name, ",")
-	}
-	for _, name := range names {
+// EventNames lists the names of all events, sorted.
+func EventNames() []string { return slices.Sorted(maps.Keys(sentences)) }
+
+// Events is what [Shell.Events] is told.
+type Events struct {
+	Device string   // only events of this device; "" for all
+	Names  []string // only events of these names; none for all
+	Count  int      // ends after this number of events; 0 does not
+}
+
+// named reports whether events of this name are asked for.
+func (e *Events) named(name string) bool { return len(e.Names) == 0 || slices.Contains(e.Names, name) }
+
+// check finds mistakes in what is asked for.
+func (e *Events) check() error {
+	for _, name := range e.Names {
 		if sentences[name] == nil {
-			return failed(ExitUsage, "there is no event %q; there are %s", name,
-				oneOf(slices.Sorted(maps.Keys(sentences))))
+			return failed(ExitUsage, "there is no event %q; there are %s", name, oneOf(EventNames()))
 		}
 	}
-	if c.flags.count < 0 {
+	if e.Count < 0 {
 		return failed(ExitUsage, "--count must be more than 0")
+	}
+	return nil
+}
+
+// Events shows what happens from now on. With a timeout it succeeds when that is over, unless there is a
+// count.
+func (c *Shell) Events(ctx context.Context, wanted Events) error {
+	if err := wanted.check(); err != nil {
+		return err
 	}
 	s, err := c.open(ctx, wantsDevices, wantsEvents)
 	if err != nil {
@@ -126,19 +143,19 @@ func events(ctx context.Context, c *invocation) error {
 	}
 	defer s.close()
 	only := ""
-	if c.flags.device != "" {
-		if only, err = s.resolve(ctx, c.flags.device); err != nil {
+	if wanted.Device != "" {
+		if only, err = s.resolve(ctx, wanted.Device); err != nil {
 			return err
 		}
 	}
 	if c.term.Interactive() {
 		fmt.Fprintf(c.stderr, "what happens on %s at %s; Ctrl-C ends it\n", s.broker.Base, s.broker.name())
 	}
-	for n := 0; c.flags.count == 0 || n < c.flags.count; {
+	for n := 0; wanted.Count == 0 || n < wanted.Count; {
 		u, err := s.next(ctx, nil)
 		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-			if c.flags.count > 0 {
-				return failed(ExitTimeout, "%d of %d events came in time", n, c.flags.count)
+			if wanted.Count > 0 {
+				return failed(ExitTimeout, "%d of %d events came in time", n, wanted.Count)
 			}
 			return nil
 		}
@@ -153,7 +170,7 @@ func events(ctx context.Context, c *invocation) error {
 			fmt.Fprintln(c.stderr, "the service has stopped; this goes on when it is back")
 		}
 		name, isEvent := strings.CutPrefix(u.topic, "event/")
-		if !isEvent || u.kind != isMessage || u.retained || names != nil && !slices.Contains(names, name) {
+		if !isEvent || u.kind != isMessage || u.retained || !wanted.named(name) {
 			continue
 		}
 		e, ok := decode[eventRecord](u.payload)
@@ -169,8 +186,8 @@ func events(ctx context.Context, c *invocation) error {
 }
 
 // printEvent writes one event in one line. JSON has the payload's keys, and the event's name before them.
-func (c *invocation) printEvent(s *session, name string, e *eventRecord, payload []byte) error {
-	if c.flags.json {
+func (c *Shell) printEvent(s *session, name string, e *eventRecord, payload []byte) error {
+	if c.options.JSON {
 		rest := strings.TrimPrefix(strings.TrimSpace(string(payload)), "{")
 		if rest != "}" {
 			rest = "," + rest
@@ -188,7 +205,7 @@ func (c *invocation) printEvent(s *session, name string, e *eventRecord, payload
 }
 
 // fits is the width of a line that begins with a styled text: what styles it takes no room.
-func (c *invocation) fits(styled string) int {
+func (c *Shell) fits(styled string) int {
 	width := c.term.Width()
 	if width == terminal.Unlimited {
 		return width

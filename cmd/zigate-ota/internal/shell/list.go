@@ -23,8 +23,8 @@ func printJSON(w io.Writer, v any) error {
 	return nil
 }
 
-// listDevices shows all devices in a table, or all there is about some.
-func listDevices(ctx context.Context, c *invocation) error {
+// Devices shows all devices in a table, or all there is about those that are named.
+func (c *Shell) Devices(ctx context.Context, names []string) error {
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
 		return err
@@ -34,9 +34,9 @@ func listDevices(ctx context.Context, c *invocation) error {
 		return err
 	}
 	list := s.devices.sorted()
-	if len(c.args) > 0 {
+	if len(names) > 0 {
 		list = nil
-		for _, name := range c.args {
+		for _, name := range names {
 			d := s.devices.find(name)
 			if d == nil {
 				return failed(ExitFailed, "there is no device %q; \"zigate-ota devices\" lists them", name)
@@ -45,13 +45,13 @@ func listDevices(ctx context.Context, c *invocation) error {
 		}
 	}
 	switch {
-	case c.flags.json:
+	case c.options.JSON:
 		raw := make([]json.RawMessage, len(list))
 		for i, d := range list {
 			raw[i] = d.raw
 		}
 		return printJSON(c.term, map[string]any{"devices": raw})
-	case len(c.args) > 0:
+	case len(names) > 0:
 		for i, d := range list {
 			if i > 0 {
 				fmt.Fprintln(c.term)
@@ -202,8 +202,8 @@ func (u *upgradeRecord) pace() string {
 	return strings.Join(parts, ", ")
 }
 
-// listImages shows the registered images.
-func listImages(ctx context.Context, c *invocation) error {
+// Images shows the registered images.
+func (c *Shell) Images(ctx context.Context) error {
 	s, err := c.open(ctx, wantsDevices, wantsImages)
 	if err != nil {
 		return err
@@ -216,7 +216,7 @@ func listImages(ctx context.Context, c *invocation) error {
 	if !ok {
 		return failed(ExitFailed, "the service has not said which images it has")
 	}
-	if c.flags.json {
+	if c.options.JSON {
 		return printJSON(c.term, s.images)
 	}
 	if len(record.Images) == 0 {
@@ -275,8 +275,8 @@ func (im *imageRecord) checks() terminal.Cell {
 	}
 }
 
-// status shows the service and its dongle.
-func status(ctx context.Context, c *invocation) error {
+// Status shows the service and its dongle.
+func (c *Shell) Status(ctx context.Context) error {
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
 		return err
@@ -288,7 +288,7 @@ func status(ctx context.Context, c *invocation) error {
 	if s.info == nil {
 		return failed(ExitFailed, "the service has not told anything about itself")
 	}
-	if c.flags.json {
+	if c.options.JSON {
 		return printJSON(c.term, s.info.raw)
 	}
 	i := s.info

@@ -42,8 +42,8 @@ type session struct {
 }
 
 // open connects, and returns when the service has said that it is there.
-func (c *invocation) open(ctx context.Context, wants ...map[string]byte) (*session, error) {
-	broker, err := c.configure(c.flags.broker, c.flags.topic)
+func (c *Shell) open(ctx context.Context, wants ...map[string]byte) (*session, error) {
+	broker, err := c.configure(c.options.Broker, c.options.Topic)
 	if err != nil {
 		return nil, &Error{Code: ExitUsage, Err: err}
 	}
