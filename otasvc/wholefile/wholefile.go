@@ -1,7 +1,8 @@
 // Package wholefile writes files such that a power cut leaves the old content or the new one, whole.
 //
-// It does not know what is in them. There are libraries for this; those that were looked at (renameio among them) sync
-// the file but not its folder, so that a power cut may bring the old content back after the write was reported as done.
+// It does not know what is in them. There are libraries for this; those that were looked at (renameio among
+// them) sync the file but not its folder, so that a power cut may bring the old content back after the
+// write was reported as done.
 package wholefile
 
 import (
@@ -10,13 +11,13 @@ import (
 	"runtime"
 )
 
-// Suffix is added to the name of a file for the new content, as long as that is being written. What a power cut leaves
-// there is overwritten by the next write to the same file.
+// Suffix is added to the name of a file for the new content, as long as that is being written. What a power
+// cut leaves there is overwritten by the next write to the same file.
 const Suffix = ".tmp"
 
-// Write replaces the content of a file, which is made where there is none, and returns when the new content is on the
-// disk for good. Only the owner may read it. After an error the file holds its old content or the new one. One file is
-// to be written by one goroutine at a time.
+// Write replaces the content of a file, which is made where there is none, and returns when the new content
+// is on the disk for good. Only the owner may read it. After an error the file holds its old content or the
+// new one. One file is to be written by one goroutine at a time.
 func Write(path string, data []byte) error {
 	beside := path + Suffix
 	if err := writeSynced(beside, data); err != nil {
