@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 const (
@@ -32,9 +32,6 @@ type FrameSink interface {
 	Publish(topic string, payload []byte)
 }
 
-// Waiting is how many messages the broker has not acknowledged yet, those included that were not sent.
-func (c *Client) Waiting() int { return c.outbox.Len() }
-
 // Frames publishes the frames to and from the dongle, for people who debug. The frames wait in a ring of their own, and
 // come last of all: while other messages wait for the broker, or the broker is away, they are kept back and the oldest
 // are dropped.
@@ -54,8 +51,8 @@ type Frames struct {
 
 type tracedFrame struct {
 	at      time.Time
-	dir     zigate.Direction
-	typ     zigate.MsgType
+	dir     message.Direction
+	typ     message.MsgType
 	payload []byte
 }
 
@@ -74,7 +71,7 @@ func NewFrames(topics Topics, out FrameSink, log *slog.Logger) *Frames {
 
 // Trace takes a frame; see zigate.Dongle.TraceTo. It may be called from any goroutine, does not block, and copies the
 // payload.
-func (f *Frames) Trace(dir zigate.Direction, frame zigate.Frame) {
+func (f *Frames) Trace(dir message.Direction, frame message.Frame) {
 	at := time.Now()
 	f.mu.Lock()
 	if f.n == len(f.ring) {
@@ -142,10 +139,10 @@ func (f *Frames) next() (topic string, payload []byte) {
 	f.mu.Unlock()
 
 	p := framePayload{Time: t.at.UTC(), Type: t.typ.String(), Name: t.typ.Name(), Payload: hex.EncodeToString(t.payload)}
-	if t.dir == zigate.ToDongle {
+	if t.dir == message.ToDongle {
 		return f.topics.FrameSent(), marshal(p)
 	}
-	frame := zigate.Frame{Type: t.typ, Payload: t.payload}
+	frame := message.Frame{Type: t.typ, Payload: t.payload}
 	if rest, lqi, err := frame.Message(); err == nil && len(rest) < len(t.payload) { // log messages have none
 		p.LQI = &lqi
 	}

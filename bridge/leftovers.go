@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // leftoversDelay is how long after the broker has told of what it kept it is decided what of it is left over. By then
@@ -44,10 +45,10 @@ func NewLeftovers(topics Topics, prefix string, out RetainedValues) *Leftovers {
 }
 
 // LeftoverSubscriptions are those whose messages Handle has to be fed with.
-func LeftoverSubscriptions(topics Topics, prefix string, handle MessageHandler) []Subscription {
-	all := []Subscription{{Filter: topics.Devices(), Handler: handle, Optional: true, KeptOnly: true}}
+func LeftoverSubscriptions(topics Topics, prefix string, handle mqttclient.MessageHandler) []mqttclient.Subscription {
+	all := []mqttclient.Subscription{{Filter: topics.Devices(), Handler: handle, Optional: true, KeptOnly: true}}
 	if prefix != "" {
-		all = append(all, Subscription{Filter: homeassistant.Topics(prefix), Handler: handle, Optional: true, KeptOnly: true})
+		all = append(all, mqttclient.Subscription{Filter: homeassistant.Topics(prefix), Handler: handle, Optional: true, KeptOnly: true})
 	}
 	return all
 }
@@ -133,7 +134,7 @@ func (l *Leftovers) gone(topic string, document []byte) bool {
 	value, _ := l.out.Value(l.topics.Info())
 	var info struct {
 		Dongle struct {
-			EUID *zigate.IEEE `json:"euid"`
+			EUID *message.IEEE `json:"euid"`
 		} `json:"dongle"`
 	}
 	return json.Unmarshal(value, &info) == nil && info.Dongle.EUID != nil && homeassistant.Topic(l.prefix, *info.Dongle.EUID) != topic

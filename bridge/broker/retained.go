@@ -12,7 +12,7 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
 // How a subscription wants the messages that were kept (MQTT 5, 3.8.3.1). MQTT 3 always wants them.
@@ -131,7 +131,7 @@ func (h *retained) deliver(client *mochi.Client, f packets.Subscription, kept ma
 	var topics []string
 	for topic := range kept {
 		// Topics of the broker itself are not for wildcards at the first level.
-		if own := strings.HasPrefix(topic, "$") && !strings.HasPrefix(f.Filter, "$"); !own && bridge.FilterMatches(f.Filter, topic) {
+		if own := strings.HasPrefix(topic, "$") && !strings.HasPrefix(f.Filter, "$"); !own && mqttclient.FilterMatches(f.Filter, topic) {
 			topics = append(topics, topic)
 		}
 	}

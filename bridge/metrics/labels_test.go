@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
@@ -103,7 +103,7 @@ func TestClosedSets(t *testing.T) {
 		{"fetches", "image_fetches_total", "outcome", []string{"failure", "imageAccessFailed", "imageValidationFailed", "success"},
 			func(m *metrics.Metrics, v string) { m.ImageFetched(otasvc.Status(v)) }},
 		{"frame errors", "serial_frame_errors_total", "reason", zigate.FrameErrorReasons(), (*metrics.Metrics).FrameError},
-		{"dropped messages", "mqtt_outbox_dropped_total", "reason", text(bridge.DropReasons()),
+		{"dropped messages", "mqtt_outbox_dropped_total", "reason", text(mqttclient.DropReasons()),
 			func(m *metrics.Metrics, v string) { m.OutboxDropped(v, 1) }},
 	}
 	for _, tt := range tests {

@@ -6,24 +6,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
 var (
-	_ zigate.Observer       = (*Metrics)(nil)
-	_ share.Observer        = (*Metrics)(nil)
-	_ otasvc.Observer       = (*Metrics)(nil)
-	_ bridge.Observer       = (*Metrics)(nil)
-	_ bridge.ClientObserver = (*Metrics)(nil)
+	_ zigate.Observer     = (*Metrics)(nil)
+	_ share.Observer      = (*Metrics)(nil)
+	_ otasvc.Observer     = (*Metrics)(nil)
+	_ bridge.Observer     = (*Metrics)(nil)
+	_ mqttclient.Observer = (*Metrics)(nil)
 )
 
 // FrameSent counts a frame to the dongle. A type that the dongle takes no command by counts as "other".
-func (m *Metrics) FrameSent(t zigate.MsgType) { pick(m.sent, t, m.sentOther).Inc() }
+func (m *Metrics) FrameSent(t message.MsgType) { pick(m.sent, t, m.sentOther).Inc() }
 
 // FrameReceived counts a good frame from the dongle. A type that the dongle is not known to send counts as "other".
-func (m *Metrics) FrameReceived(t zigate.MsgType) { pick(m.received, t, m.receivedOther).Inc() }
+func (m *Metrics) FrameReceived(t message.MsgType) { pick(m.received, t, m.receivedOther).Inc() }
 
 // FrameError counts something received that was of no use, by reason: one of zigate.FrameErrorReasons.
 func (m *Metrics) FrameError(reason string) {
@@ -96,7 +98,7 @@ func (m *Metrics) Command(operation, status string) {
 func (m *Metrics) DeviceChanged(d otasvc.DeviceRecord) { m.devices.set(d) }
 
 // DeviceGone ends all series of a device.
-func (m *Metrics) DeviceGone(euid zigate.IEEE) { m.devices.remove(euid) }
+func (m *Metrics) DeviceGone(euid message.IEEE) { m.devices.remove(euid) }
 
 // InfoChanged keeps the counts of the service.
 func (m *Metrics) InfoChanged(r otasvc.InfoRecord) { m.images.Set(float64(r.Images)) }
@@ -107,9 +109,9 @@ func (m *Metrics) BrokerConnected(up bool) { m.mqttConnected.Set(flag(up)) }
 // OutboxMessages tells how many messages the MQTT broker has not acknowledged.
 func (m *Metrics) OutboxMessages(n int) { m.outboxMessages.Set(float64(n)) }
 
-// OutboxDropped counts n messages that will never reach the MQTT broker; reason is one of bridge.DropReasons.
+// OutboxDropped counts n messages that will never reach the MQTT broker; reason is one of mqttclient.DropReasons.
 func (m *Metrics) OutboxDropped(reason string, n int) {
-	m.outboxDropped.WithLabelValues(among(bridge.DropReasons(), bridge.DropReason(reason))).Add(float64(max(n, 0)))
+	m.outboxDropped.WithLabelValues(among(mqttclient.DropReasons(), mqttclient.DropReason(reason))).Add(float64(max(n, 0)))
 }
 
 func pick[K comparable](counters map[K]prometheus.Counter, key K, rest prometheus.Counter) prometheus.Counter {
