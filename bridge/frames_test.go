@@ -95,7 +95,8 @@ func number(n int) message.Frame {
 	return message.Frame{Type: message.TypeHeartbeat, Payload: []byte{byte(n >> 8), byte(n), 0}}
 }
 
-// TestFramesComeLast: whatever the broker does, no event is lost because of frames, and the newest frames are kept.
+// TestFramesComeLast: whatever the broker does, no event is lost because of frames, and the
+// newest frames are kept.
 func TestFramesComeLast(t *testing.T) {
 	const events = 200
 	withFrames(t, events+bridge.FramesInOutbox, func(frames *bridge.Frames, out *line, told *strings.Builder) {

@@ -21,8 +21,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// TestLeftovers: what an earlier life of the service retained and this one does not know is cleared at the broker; what
-// this one knows, and what others retained, is not touched.
+// TestLeftovers: what an earlier life of the service retained and this one does not know is cleared at the
+// broker; what this one knows, and what others retained, is not touched.
 func TestLeftovers(t *testing.T) {
 	const gone, dongle, dongleBefore message.IEEE = 0x000b57fffec60001, 0x00158d0001020304, 0x00158d0001020305
 	options := homeassistant.Options{Prefix: "ha", Base: "base"}
@@ -149,8 +149,8 @@ func runClient(t *testing.T, b *broker.Broker, base string, all ...mqttclient.Su
 	return c, func() { cancel(); running.Wait() }
 }
 
-// retained lists the retained messages at the broker, as "topic=payload". Each name of a client is good for one call: the
-// broker keeps its subscription.
+// retained lists the retained messages at the broker, as "topic=payload". Each name of a client is good for
+// one call: the broker keeps its subscription.
 func retained(t *testing.T, b *broker.Broker, name, filter string) []string {
 	t.Helper()
 	var got []string

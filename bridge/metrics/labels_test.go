@@ -20,8 +20,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
-// constants are the string constants of a type in package otasvc, as its source has them: a value that is added there
-// and forgotten here must not end as "other".
+// constants are the string constants of a type in package otasvc, as its source has them: a value that is
+// added there and forgotten here must not end as "other".
 func constants[T ~string](t *testing.T, typeName string) []T {
 	t.Helper()
 	files, err := filepath.Glob("../../otasvc/*.go")

@@ -138,8 +138,10 @@ type Client struct {
 
 // New checks the options. It connects to nothing yet.
 func New(options Options) (*Client, error) {
-	if options.Base == "" || strings.ContainsAny(options.Base, "+#\x00") || strings.HasPrefix(options.Base, "/") || strings.HasSuffix(options.Base, "/") {
-		return nil, fmt.Errorf("MQTT base topic %q: must not be empty, begin or end with /, or contain + or #", options.Base)
+	if options.Base == "" || strings.ContainsAny(options.Base, "+#\x00") ||
+		strings.HasPrefix(options.Base, "/") || strings.HasSuffix(options.Base, "/") {
+		return nil, fmt.Errorf("MQTT base topic %q: must not be empty, begin or end with /, "+
+			"or contain + or #", options.Base)
 	}
 	c := &Client{
 		options: options,
@@ -302,7 +304,8 @@ func (c *Client) up(s *mqttSession) {
 		level = slog.LevelDebug // it comes and goes, and that has been told
 	}
 	c.mu.Unlock()
-	c.log.Log(context.Background(), level, "connected to the MQTT broker", "url", s.name, "clientId", c.options.ClientID)
+	c.log.Log(context.Background(), level, "connected to the MQTT broker", "url", s.name,
+		"clientId", c.options.ClientID)
 	if c.options.Observer != nil {
 		c.options.Observer.BrokerConnected(true)
 	}
@@ -312,7 +315,8 @@ func (c *Client) up(s *mqttSession) {
 func (c *Client) gone() {
 	c.mu.Lock()
 	was := c.session != nil
-	c.session, c.denied = nil, nil
+	c.session = nil
+	c.denied = nil
 	c.problem = fmt.Errorf("%w: disconnected", ErrBrokerUnreachable)
 	c.mu.Unlock()
 	if was && c.options.Observer != nil {
@@ -340,7 +344,9 @@ func (c *Client) suspect(err error) {
 	if c.suspicion != nil {
 		return
 	}
-	c.suspicion = fmt.Errorf("%w within seconds: is another client connected as %q (a second zigate-ota with the same base topic or ZIGATE_OTA_MQTT_CLIENT_ID)? Else its log says why; an access list may not let this user publish below %s/ (%w)",
+	c.suspicion = fmt.Errorf("%w within seconds: is another client connected as %q (a second zigate-ota "+
+		"with the same base topic or ZIGATE_OTA_MQTT_CLIENT_ID)? Else its log says why; "+
+		"an access list may not let this user publish below %s/ (%w)",
 		ErrConnectionUnstable, c.options.ClientID, c.options.Base, err)
 	c.log.Error("the connection to the MQTT broker does not last", "error", c.suspicion)
 }
@@ -362,7 +368,9 @@ func (c *Client) unheard(s *mqttSession) {
 	if c.denied != nil {
 		return
 	}
-	c.denied = fmt.Errorf("%w: %s: it takes what is published, but %s/status does not come back: most likely its access list does not let user %q publish, and then nobody sees this service; let the user write below %s/, and read %s/status so that this can be told apart",
+	c.denied = fmt.Errorf("%w: %s: it takes what is published, but %s/status does not come back: "+
+		"most likely its access list does not let user %q publish, and then nobody sees this service; "+
+		"let the user write below %s/, and read %s/status so that this can be told apart",
 		ErrBrokerRefused, s.name, c.options.Base, s.user, c.options.Base, c.options.Base)
 	c.log.Error("the MQTT broker seems to deny what is published", "error", c.denied)
 }
@@ -410,7 +418,8 @@ type reconnectPlan struct {
 func (p *reconnectPlan) next(lived time.Duration, refused bool) (delay time.Duration, unstable bool) {
 	switch {
 	case lived >= mqttStableAfter:
-		p.short, p.delay = 0, 0
+		p.short = 0
+		p.delay = 0
 	case lived == 0:
 		p.short = 0
 	case !refused:

@@ -318,8 +318,8 @@ func TestClientSubscriptionDenied(t *testing.T) {
 	})
 }
 
-// TestClientPublishDenied: a broker that takes what is published, and hands nothing out, is told of; so is its change of
-// mind. One that does not grant the subscription of one's own status cannot be found out.
+// TestClientPublishDenied: a broker that takes what is published, and hands nothing out, is told of; so is
+// its change of mind. One that does not grant the subscription of one's own status cannot be found out.
 func TestClientPublishDenied(t *testing.T) {
 	for _, readable := range []bool{true, false} {
 		t.Run(fmt.Sprintf("status readable %v", readable), func(t *testing.T) {

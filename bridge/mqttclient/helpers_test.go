@@ -130,8 +130,8 @@ func watchMQTT(t *testing.T, open mqtt.OpenConnectionFunc, filter string) *mqttW
 	return w
 }
 
-// watchInBubble is watchMQTT in fake time: it returns when the broker has handed out all that it had kept, which it does
-// after it has confirmed the subscription.
+// watchInBubble is watchMQTT in fake time: it returns when the broker has handed out all that it had kept,
+// which it does after it has confirmed the subscription.
 func watchInBubble(t *testing.T, open mqtt.OpenConnectionFunc, filter string) *mqttWatcher {
 	t.Helper()
 	w := watchMQTT(t, open, filter)

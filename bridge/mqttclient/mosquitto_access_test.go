@@ -20,8 +20,8 @@ func (m *mosquitto) users(names ...string) string {
 	return m.file("passwords", lines.String())
 }
 
-// TestMosquittoPublishDenied: with MQTT 3.1.1 Mosquitto acknowledges what its access list denies, and drops it. It is
-// told nevertheless, over a connection that stays.
+// TestMosquittoPublishDenied: with MQTT 3.1.1 Mosquitto acknowledges what its access list denies, and drops
+// it. It is told nevertheless, over a connection that stays.
 func TestMosquittoPublishDenied(t *testing.T) {
 	m := newMosquitto(t, "allow_anonymous true")
 	m.kill()

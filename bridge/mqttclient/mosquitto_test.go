@@ -332,8 +332,8 @@ func TestMosquittoSession(t *testing.T) {
 	watcher.close()
 }
 
-// mqttAuthority is a certificate authority for a test, and a certificate that it signed for clients and servers on this
-// machine.
+// mqttAuthority is a certificate authority for a test, and a certificate that it signed for clients and
+// servers on this machine.
 type mqttAuthority struct {
 	pool *x509.CertPool
 	own  []byte // its certificate, PEM
