@@ -125,6 +125,9 @@ const (
 	StatusImageInfoNotFound Status = "imageInfoNotFound"
 )
 
+// Final reports whether no further response follows one with this status.
+func (s Status) Final() bool { return s != StatusInProgress }
+
 // Statuses lists every status.
 func Statuses() []Status {
 	return []Status{
