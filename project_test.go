@@ -14,9 +14,9 @@ import (
 	"strings"
 )
 
-// project is the source of all packages without their tests, with the types of what is written in it. Packages from
-// elsewhere are not read, so an expression whose type depends on one has none; that makes reading fast, and what the
-// rules look for lies inside the project.
+// project is the source of all packages without their tests, with the types of what is written in it.
+// Packages from elsewhere are not read, so an expression whose type depends on one has none; that makes
+// reading fast, and what the rules look for lies inside the project.
 type project struct {
 	files    fs.FS
 	set      *token.FileSet
@@ -26,6 +26,7 @@ type project struct {
 // folder is one package.
 type folder struct {
 	path   string
+	all    int // files, those included that are built elsewhere
 	files  []*ast.File
 	types  *types.Package
 	info   *types.Info
@@ -69,6 +70,7 @@ func (p *project) parse(name string) error {
 		if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
 			continue
 		}
+		f.all++
 		built, err := here.MatchFile(name, entry.Name())
 		if err != nil {
 			return err
@@ -80,7 +82,8 @@ func (p *project) parse(name string) error {
 		if err != nil {
 			return err
 		}
-		file, err := parser.ParseFile(p.set, path.Join(name, entry.Name()), source, parser.SkipObjectResolution)
+		file, err := parser.ParseFile(p.set, path.Join(name, entry.Name()), source,
+			parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}
@@ -141,6 +144,17 @@ func (p *project) sorted() []*folder {
 	}
 	slices.SortFunc(list, func(a, b *folder) int { return strings.Compare(a.path, b.path) })
 	return list
+}
+
+// lookup finds what a package declares, by the folder's path, a dot and its name; it is nil where there is
+// none.
+func (p *project) lookup(name string) types.Object {
+	dot := strings.LastIndexByte(name, '.')
+	f := p.packages[name[:dot]]
+	if f == nil {
+		return nil
+	}
+	return f.types.Scope().Lookup(name[dot+1:])
 }
 
 // position is where something is, for people.

@@ -81,7 +81,9 @@ var runs = map[string]run{
 			Window:         r.window,
 			Install:        r.install,
 			InstallAt:      r.installAt,
-			Ticket:         contract.Marshal(ticket{Operation: "upgrade", Transaction: r.transaction, ID: r.id}),
+			Ticket: contract.Marshal(ticket{
+				Operation: "upgrade", Transaction: r.transaction, ID: r.id,
+			}),
 		}, respond)
 	},
 	"cancel": func(s *otasvc.Service, r *request, respond otasvc.Respond) {

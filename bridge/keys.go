@@ -157,7 +157,8 @@ func readSeconds(raw json.RawMessage, key contract.Key, r *request) error {
 	return err
 }
 
-// maxName is the length of the longest text that is looked at as a name, in bytes: 64 characters have no more.
+// maxName is the length of the longest text that is looked at as a name, in bytes: 64 characters have no
+// more.
 const maxName = 256
 
 func readName(raw json.RawMessage, _ contract.Key, r *request) error {

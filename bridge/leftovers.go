@@ -145,11 +145,10 @@ func (l *Leftovers) gone(topic string, document []byte) bool {
 		return true
 	}
 	value, _ := l.out.Value(l.topics.Info())
-	var info struct {
-		Dongle struct {
-			EUID *message.IEEE `json:"euid"`
-		} `json:"dongle"`
+	var info contract.Info
+	if json.Unmarshal(value, &info) != nil || info.Dongle.EUID == nil {
+		return false
 	}
-	return json.Unmarshal(value, &info) == nil && info.Dongle.EUID != nil &&
-		homeassistant.Topic(l.prefix, *info.Dongle.EUID) != topic
+	dongle, err := message.ParseIEEE(string(*info.Dongle.EUID))
+	return err == nil && homeassistant.Topic(l.prefix, dongle) != topic
 }

@@ -163,7 +163,8 @@ func TestDeviceIDs(t *testing.T) {
 	})
 }
 
-// TestOperationsAreCarriedOut: everything that the contract has can be asked for, and each of its keys is read.
+// TestOperationsAreCarriedOut: everything that the contract has can be asked for, and each of its keys is
+// read.
 func TestOperationsAreCarriedOut(t *testing.T) {
 	withBridge(t, func(b *bridge.Bridge, out *paper, _ *sim.Dongle) {
 		var names []string

@@ -10,8 +10,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// What the service tells becomes what the contract says, value by value. Words are the same on both sides, which a test
-// of the contract proves.
+// What the service tells becomes what the contract says, value by value. Words are the same on both sides,
+// which a test of the contract proves.
 
 func newInfo(version string, r otasvc.InfoRecord) contract.Info {
 	p := contract.Info{
@@ -75,8 +75,8 @@ func newRegisteredImage(r otasvc.RegisteredImage) contract.RegisteredImage {
 	return p
 }
 
-// NewReport puts what was found out about an image file into the contract's terms. The wrapper is empty where the file
-// came without a container.
+// NewReport puts what was found out about an image file into the contract's terms. The wrapper is empty where
+// the file came without a container.
 func NewReport(
 	wrapper string, h *otafile.Header, warnings []string, checks []otafile.Check,
 ) *contract.Report {
@@ -235,8 +235,8 @@ func newOperationRecord(op *otasvc.Operation) *contract.OperationRecord {
 	}
 }
 
-// newResults tells the results of a request for all devices; those of no device are an empty list, which is not the same
-// as none.
+// newResults tells the results of a request for all devices; those of no device are an empty list, which is
+// not the same as none.
 func newResults(a otasvc.Answer) contract.Results {
 	var p contract.Results
 	if a.CheckResults != nil {

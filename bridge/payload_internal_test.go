@@ -16,7 +16,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// filled is a value of which every exported part is known: no number is 0, no text empty, no list without an element.
+// filled is a value of which every exported part is known: no number is 0, no text empty, no list without an
+// element.
 func filled(t reflect.Type) reflect.Value {
 	v := reflect.New(t).Elem()
 	switch t {
@@ -24,7 +25,8 @@ func filled(t reflect.Type) reflect.Value {
 		v.Set(reflect.ValueOf(time.Date(2026, 11, 21, 16, 0, 0, 0, time.UTC)))
 		return v
 	case reflect.TypeFor[library.Image]():
-		v.Set(reflect.ValueOf(library.Image{Checks: []otafile.Check{{Name: "a", Detail: "b", Expected: "c", Found: "d"}}}))
+		check := otafile.Check{Name: "a", Detail: "b", Expected: "c", Found: "d"}
+		v.Set(reflect.ValueOf(library.Image{Checks: []otafile.Check{check}}))
 		return v
 	}
 	switch t.Kind() {
@@ -55,8 +57,8 @@ func filled(t reflect.Type) reflect.Value {
 	return v
 }
 
-// TestEverythingIsTold: where the service knows all, the payload has all of its keys, and none of them is null; and each
-// thing that the service knows is told, but for what is named here.
+// TestEverythingIsTold: where the service knows all, the payload has all of its keys, and none of them is
+// null; and each thing that the service knows is told, but for what is named here.
 func TestEverythingIsTold(t *testing.T) {
 	told(t, func(r otasvc.InfoRecord) any { return newInfo("1.2.0", r) })
 	told(t, func(r otasvc.RegisteredImage) any { return newRegisteredImage(r) },

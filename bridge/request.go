@@ -46,14 +46,15 @@ type request struct {
 	blockRequestDelay        uint16
 }
 
-// decode reads the payload of a request for an operation into r. The error names each key that is wrong and what is
-// allowed; what could be read nevertheless, the transaction above all, is in r.
+// decode reads the payload of a request for an operation into r. The error names each key that is wrong and
+// what is allowed; what could be read nevertheless, the transaction above all, is in r.
 func decode(payload []byte, o contract.Operation, r *request) error {
 	if len(payload) > contract.MaxRequest {
 		// The cut may go through a character.
 		members, _ := object(bytes.ToValidUTF8(payload[:contract.MaxRequest], nil))
 		takeTransaction(members, r)
-		return fmt.Errorf("the payload has %d bytes; at most %d are allowed", len(payload), contract.MaxRequest)
+		return fmt.Errorf("the payload has %d bytes; at most %d are allowed",
+			len(payload), contract.MaxRequest)
 	}
 	if len(bytes.TrimSpace(payload)) == 0 {
 		if len(o.Required) > 0 {

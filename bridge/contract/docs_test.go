@@ -52,8 +52,8 @@ func (d document) rows(heading string) [][]string {
 	return rows
 }
 
-// tableProblems says where a table has other rows than those that are wanted, by their first cell and in their order:
-// the others of a row must be as wanted, where something is, and must not be empty.
+// tableProblems says where a table has other rows than those that are wanted, by their first cell and in
+// their order: the others of a row must be as wanted, where something is, and must not be empty.
 func (d document) tableProblems(heading string, want [][]string) []string {
 	var found []string
 	add := func(format string, args ...any) {
@@ -160,7 +160,7 @@ func values(t reflect.Type) []string {
 			}
 		}
 	}
-	panic(fmt.Sprintf("there are no words for values of type %v; name a heading in payloads or vocabularies", t))
+	panic(fmt.Sprintf("there are no words for values of type %v; name a heading in payloads", t))
 }
 
 // TestDocumentHasThePayloads holds the tables of keys against the types.
@@ -176,7 +176,8 @@ func TestDocumentHasThePayloads(t *testing.T) {
 	}
 }
 
-// TestDocumentHasTheWords holds the tables of states, reasons, statuses and so on against those that may come.
+// TestDocumentHasTheWords holds the tables of states, reasons, statuses and so on against those that may
+// come.
 func TestDocumentHasTheWords(t *testing.T) {
 	d := readDocument(t)
 	for _, words := range vocabularies {
@@ -297,8 +298,10 @@ func TestDocumentCheckFindsFaults(t *testing.T) {
 		LinkQuality *uint8 `json:"linkQuality,omitempty"`
 	}
 	want := payloadRows(reflect.TypeFor[event]())
-	expectProblem(t, d.tableProblems("An event", want), "`linkQuality` is missing; add the row \"| `linkQuality` | 0 to 255 or absent |  |\"")
-	expectProblem(t, d.tableProblems("An event", want[1:]), "`euid` is in the table, but there is no such thing")
+	problems := d.tableProblems("An event", want)
+	expectProblem(t, problems, "`linkQuality` is missing; add the row \"| `linkQuality` | 0 to 255 or absent |")
+	problems = d.tableProblems("An event", want[1:])
+	expectProblem(t, problems, "`euid` is in the table, but there is no such thing")
 	expectProblem(t, d.tableProblems("A response", want), "`time` is missing")
 	expectProblem(t, d.tableProblems("No such heading", want), "there is no table")
 
@@ -307,5 +310,6 @@ func TestDocumentCheckFindsFaults(t *testing.T) {
 
 	operations := contract.Operations()
 	operations[0].Required = operations[0].Optional
-	expectProblem(t, d.tableProblems("Asking for something", operationRows(operations)), "must have the cell \"**`deviceId`**")
+	problems = d.tableProblems("Asking for something", operationRows(operations))
+	expectProblem(t, problems, "must have the cell \"**`deviceId`**")
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 )
 
-// TestGoldenPayloads reads every payload of the golden files into its type, which must know all keys, and writes it again:
-// to the same bytes. So whoever reads with these types loses nothing.
+// TestGoldenPayloads reads every payload of the golden files into its type, which must know all keys, and
+// writes it again: to the same bytes. So whoever reads with these types loses nothing.
 func TestGoldenPayloads(t *testing.T) {
 	for name, makePayload := range map[string]func() any{
 		"info":     func() any { return new(contract.Info) },
@@ -46,7 +46,8 @@ func TestGoldenPayloads(t *testing.T) {
 				continue
 			}
 			if diff := cmp.Diff(want.String(), string(contract.Marshal(payload))); diff != "" {
-				t.Errorf("%s, %s: reading and writing it has changed it (-before +after):\n%s", name, c.Case, diff)
+				t.Errorf("%s, %s: reading and writing it has changed it (-before +after):\n%s",
+					name, c.Case, diff)
 			}
 		}
 	}

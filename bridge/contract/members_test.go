@@ -12,8 +12,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 )
 
-// payloads are the types that are payloads by themselves or objects within one, each with its name in openapi.json and
-// the heading of its table in docs/mqtt.md; where one of them is empty, it has none.
+// payloads are the types that are payloads by themselves or objects within one, each with its name in
+// openapi.json and the heading of its table in docs/mqtt.md; where one of them is empty, it has none.
 var payloads = []struct {
 	value   any
 	schema  string
@@ -52,7 +52,8 @@ type vocabulary struct {
 
 var vocabularies = map[reflect.Type]vocabulary{
 	reflect.TypeFor[contract.State](): {
-		"State", "States", "[state](#states)", [][]string{texts(contract.States()), texts(contract.EndStates())},
+		"State", "States", "[state](#states)",
+		[][]string{texts(contract.States()), texts(contract.EndStates())},
 	},
 	reflect.TypeFor[contract.Reason](): {
 		"Reason", "Reasons", "[reason](#reasons)", [][]string{texts(contract.Reasons())},
@@ -64,7 +65,8 @@ var vocabularies = map[reflect.Type]vocabulary{
 		"Source", "Sources", "[source](#sources)", [][]string{texts(contract.Sources())},
 	},
 	reflect.TypeFor[contract.CheckStatus](): {
-		"", "Outcomes of a check", "[outcome](#outcomes-of-a-check)", [][]string{texts(contract.CheckStatuses())},
+		"", "Outcomes of a check", "[outcome](#outcomes-of-a-check)",
+		[][]string{texts(contract.CheckStatuses())},
 	},
 	reflect.TypeFor[contract.EventName](): {
 		"", "Events", "[event](#events)", [][]string{texts(contract.EventNames())},
@@ -138,8 +140,8 @@ type doctored struct {
 	LinkQuality *uint8 `json:"linkQuality,omitempty"`
 }
 
-// TestMembers holds the reading of the types against what encoding/json makes of them: the checks that are built on it
-// are worth no more than it.
+// TestMembers holds the reading of the types against what encoding/json makes of them: the checks that are
+// built on it are worth no more than it.
 func TestMembers(t *testing.T) {
 	for _, p := range payloads {
 		typ := reflect.TypeOf(p.value)
@@ -160,8 +162,10 @@ func TestMembers(t *testing.T) {
 	for _, m := range membersOf(reflect.TypeFor[doctored]()) {
 		keys = append(keys, m.key)
 	}
-	if !slices.Contains(keys, "linkQuality") || !slices.Contains(keys, "name") || !slices.Contains(keys, "time") {
-		t.Errorf("of an event with one key more these were read: %q", keys)
+	for _, key := range []string{"name", "time", "linkQuality"} {
+		if !slices.Contains(keys, key) {
+			t.Errorf("of an event with one key more %s was not read, but %q", key, keys)
+		}
 	}
 }
 

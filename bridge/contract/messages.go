@@ -48,7 +48,8 @@ type Response struct {
 	Operation string `json:"operation"`
 	// Status is the outcome; further responses follow only after inProgress.
 	Status Status `json:"status"`
-	// Transaction is what the request had there, a text or a number of at most 128 bytes; absent where it had nothing.
+	// Transaction is what the request had there, a text or a number of at most 128 bytes; absent where it had
+	// nothing.
 	Transaction json.RawMessage `json:"transaction,omitempty"`
 	// OperationRecord is there in whole in each response about a device, and nil in the others.
 	*OperationRecord
@@ -62,7 +63,8 @@ type Response struct {
 	Reason Reason `json:"reason,omitempty"`
 	// Results are those of the single devices where all were meant.
 	Results Results `json:"results,omitzero"`
-	// DongleStatus is the status in the dongle's acknowledgement of a frame that was sent by hand, from 0 to 255.
+	// DongleStatus is the status in the dongle's acknowledgement of a frame that was sent by hand, from 0 to
+	// 255.
 	DongleStatus *uint8 `json:"dongleStatus,omitempty"`
 	// Error is one sentence for a person, wherever the status is not a success.
 	Error string `json:"error,omitempty"`
@@ -85,7 +87,8 @@ type OperationRecord struct {
 	ImageType *uint16 `json:"imageTypeId"`
 	// URL is where the image comes from.
 	URL *string `json:"url"`
-	// DriverTypeID is the driver that the image was registered for; empty where it belongs to the device alone.
+	// DriverTypeID is the driver that the image was registered for; empty where it belongs to the device
+	// alone.
 	DriverTypeID *string `json:"driverTypeId"`
 	// DriverVersion is the version that the driver gave with the image.
 	DriverVersion *uint32 `json:"driverVersion"`
@@ -95,8 +98,8 @@ type OperationRecord struct {
 	OldImageVersion *uint32 `json:"oldImageVersion"`
 }
 
-// Results are the results of the single devices in the response to a request for all. One of the two lists is set, by
-// the operation; a response without results has none.
+// Results are the results of the single devices in the response to a request for all. One of the two lists is
+// set, by the operation; a response without results has none.
 type Results struct {
 	// Checks are those of a check.
 	Checks []CheckResult
@@ -135,8 +138,8 @@ func (r Results) MarshalJSON() ([]byte, error) {
 	return encode(r.Upgrades)
 }
 
-// UnmarshalJSON reads the results of a check or of an upgrade, whichever they are; an empty list is both. The error says
-// what is wrong with the list.
+// UnmarshalJSON reads the results of a check or of an upgrade, whichever they are; an empty list is both. The
+// error says what is wrong with the list.
 func (r *Results) UnmarshalJSON(b []byte) error {
 	var kinds []struct {
 		State *State `json:"state"`
@@ -167,8 +170,8 @@ type Frame struct {
 	Name string `json:"name"`
 	// Payload has all bytes that the frame's length counts, as hexadecimal digits.
 	Payload string `json:"payload"`
-	// LQI is the link quality that the dongle appends to what it received, from 0 to 255; absent in frames to the
-	// dongle.
+	// LQI is the link quality that the dongle appends to what it received, from 0 to 255; absent in frames to
+	// the dongle.
 	LQI *uint8 `json:"lqi,omitempty"`
 }
 

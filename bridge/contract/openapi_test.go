@@ -44,8 +44,8 @@ func (d openAPI) at(keys ...string) object {
 
 func (d openAPI) schema(name string) object { return d.at("components", "schemas", name) }
 
-// problems says where a schema describes other objects than those that a type is written as: other keys, other values,
-// other keys that are always there, or any key at all.
+// problems says where a schema describes other objects than those that a type is written as: other keys,
+// other values, other keys that are always there, or any key at all.
 func (d openAPI) problems(name string, schema object, t reflect.Type) []string {
 	var found []string
 	add := func(format string, args ...any) {
@@ -174,7 +174,9 @@ func TestOpenAPIHasThePayloads(t *testing.T) {
 	}
 
 	alternatives, _ := d.schema("Result")["oneOf"].([]any)
-	results := []reflect.Type{reflect.TypeFor[contract.CheckResult](), reflect.TypeFor[contract.UpgradeResult]()}
+	results := []reflect.Type{
+		reflect.TypeFor[contract.CheckResult](), reflect.TypeFor[contract.UpgradeResult](),
+	}
 	if len(alternatives) != len(results) {
 		t.Fatalf("openapi.json: Result has %d alternatives instead of %d", len(alternatives), len(results))
 	}
@@ -194,13 +196,14 @@ func TestOpenAPIHasTheWords(t *testing.T) {
 			continue
 		}
 		if diff := cmp.Diff(words.lists[0], stringsIn(d.schema(words.schema)["enum"])); diff != "" {
-			t.Errorf("openapi.json: %s differs from the words of %v (-words +described):\n%s", words.schema, typ, diff)
+			t.Errorf("openapi.json: %s differs from the words of %v (-words +described):\n%s",
+				words.schema, typ, diff)
 		}
 	}
 }
 
-// TestOpenAPIHasTheOperations holds the published requests against the operations: paths, keys, their values, and which
-// of them are required.
+// TestOpenAPIHasTheOperations holds the published requests against the operations: paths, keys, their values,
+// and which of them are required.
 func TestOpenAPIHasTheOperations(t *testing.T) {
 	d := readOpenAPI(t)
 	for _, problem := range d.operationProblems(contract.Operations()) {
@@ -218,7 +221,8 @@ func (d openAPI) operationProblems(operations []contract.Operation) []string {
 		body := d.at("paths", path, "post", "requestBody")
 		schema := d.at("paths", path, "post", "requestBody", "content", "application/json", "schema")
 		if must, _ := body["required"].(bool); must != (len(o.Required) > 0) {
-			found = append(found, fmt.Sprintf("openapi.json: %s: the body is described as required: %v", path, must))
+			found = append(found,
+				fmt.Sprintf("openapi.json: %s: the body is described as required: %v", path, must))
 		}
 		found = append(found, requestProblems(path, schema, o)...)
 	}
@@ -250,7 +254,8 @@ func requestProblems(path string, schema object, o contract.Operation) []string 
 		case !ok:
 			add("%q is not described; add it to the properties as %s", name, asJSON(want[name]))
 		case asJSON(described) != asJSON(want[name]):
-			add("%q must be described as %s, and is described as %s", name, asJSON(want[name]), asJSON(described))
+			add("%q must be described as %s, and is described as %s",
+				name, asJSON(want[name]), asJSON(described))
 		}
 	}
 	for name := range properties {
@@ -285,8 +290,10 @@ func keySchema(key contract.Key) object {
 // TestOpenAPICheckFindsFaults proves that the checks above find what they are for.
 func TestOpenAPICheckFindsFaults(t *testing.T) {
 	d := readOpenAPI(t)
-	expectProblem(t, d.problems("Event", d.schema("Event"), reflect.TypeFor[doctored]()), `"linkQuality" is not described`)
-	expectProblem(t, d.problems("Slot", d.schema("Dongle"), reflect.TypeFor[contract.Slot]()), `"firmware" is described, but`)
+	problems := d.problems("Event", d.schema("Event"), reflect.TypeFor[doctored]())
+	expectProblem(t, problems, `"linkQuality" is not described`)
+	problems = d.problems("Slot", d.schema("Dongle"), reflect.TypeFor[contract.Slot]())
+	expectProblem(t, problems, `"firmware" is described, but`)
 
 	type always struct {
 		contract.DeviceGone
@@ -296,16 +303,18 @@ func TestOpenAPICheckFindsFaults(t *testing.T) {
 		"type": "object", "additionalProperties": false, "required": []any{"euid"},
 		"properties": object{"euid": d.value(euidType), "name": object{"type": "string"}},
 	}
-	problems := d.problems("always", schema, reflect.TypeFor[always]())
+	problems = d.problems("always", schema, reflect.TypeFor[always]())
 	expectProblem(t, problems, `"name": must be described as {"type":["string","null"]}`)
 	expectProblem(t, problems, `required must be ["euid","name"]`)
 	schema["additionalProperties"] = true
 	expectProblem(t, d.problems("always", schema, reflect.TypeFor[always]()), `"additionalProperties": false`)
 
 	operations := contract.Operations()
-	operations[0].Optional = append(operations[0].Optional, contract.Key{Name: "loud", Kind: contract.ValueBoolean})
+	loud := contract.Key{Name: "loud", Kind: contract.ValueBoolean}
+	operations[0].Optional = append(operations[0].Optional, loud)
 	expectProblem(t, d.operationProblems(operations), `"loud" is not described`)
-	expectProblem(t, d.operationProblems(operations[1:]), "/api/v1/request/service_status: there is no such operation")
+	problems = d.operationProblems(operations[1:])
+	expectProblem(t, problems, "/api/v1/request/service_status: there is no such operation")
 }
 
 // expectProblem wants one of the problems to have a text.

@@ -38,8 +38,8 @@ type Dongle struct {
 	Error *string `json:"error"`
 }
 
-// Slot names the image whose header lies in the dongle's one header slot. The dongle offers it to every device of the
-// manufacturer and the type.
+// Slot names the image whose header lies in the dongle's one header slot. The dongle offers it to every
+// device of the manufacturer and the type.
 type Slot struct {
 	// ManufacturerCode is the header's manufacturer code.
 	ManufacturerCode uint16 `json:"mfgId"`
@@ -99,14 +99,16 @@ type Report struct {
 	HeaderString string `json:"headerString"`
 	// StackVersion is the header's Zigbee stack version.
 	StackVersion uint16 `json:"stackVersion"`
-	// MinHardwareVersion is the lowest hardware version that the image is for; null where the header names none.
+	// MinHardwareVersion is the lowest hardware version that the image is for; null where the header names
+	// none.
 	MinHardwareVersion *uint16 `json:"minHardwareVersion"`
-	// MaxHardwareVersion is the highest hardware version that the image is for; null where the header names none.
+	// MaxHardwareVersion is the highest hardware version that the image is for; null where the header names
+	// none.
 	MaxHardwareVersion *uint16 `json:"maxHardwareVersion"`
 	// Warnings are sentences about what is odd in the file; the list is never null.
 	Warnings []string `json:"warnings"`
-	// Checks are the verifications that exist for the file, those of the download's digests first; the list is never
-	// null.
+	// Checks are the verifications that exist for the file, those of the download's digests first; the list
+	// is never null.
 	Checks []Check `json:"checks"`
 }
 
@@ -128,7 +130,8 @@ type Check struct {
 type Device struct {
 	// EUID is the device's IEEE address.
 	EUID EUID `json:"euid"`
-	// NetworkAddress is the device's network address, from 0 to 65535; null where it is not known since it changed.
+	// NetworkAddress is the device's network address, from 0 to 65535; null where it is not known since it
+	// changed.
 	NetworkAddress *uint16 `json:"networkAddress"`
 	// Name is shown to people; it is the EUID where nobody gave a name.
 	Name string `json:"name"`
@@ -166,8 +169,8 @@ type Device struct {
 type Offer struct {
 	// ImageVersion is the image's file version.
 	ImageVersion uint32 `json:"imageVersion"`
-	// Size is the number of bytes that devices get; null where an index lists the image without it and nobody has
-	// fetched it yet.
+	// Size is the number of bytes that devices get; null where an index lists the image without it and nobody
+	// has fetched it yet.
 	Size *uint32 `json:"size"`
 	// SHA256 is the digest of the bytes that devices get; null as Size is.
 	SHA256 *SHA256 `json:"sha256"`
@@ -199,7 +202,8 @@ type Upgrade struct {
 	Progress Percent `json:"progress"`
 	// BytesPerSecond is the rate since this attempt began; 0 while it is not known.
 	BytesPerSecond int `json:"bytesPerSecond"`
-	// RemainingSeconds is the time that the rest takes at that rate, in seconds; null where it cannot be told.
+	// RemainingSeconds is the time that the rest takes at that rate, in seconds; null where it cannot be
+	// told.
 	RemainingSeconds *int `json:"remainingSeconds"`
 	// QueuedAt is when the upgrade was asked for.
 	QueuedAt time.Time `json:"queuedAt"`
@@ -223,7 +227,8 @@ type PastUpgrade struct {
 	OldImageVersion *uint32 `json:"oldImageVersion"`
 	// QueuedAt is when the upgrade was asked for.
 	QueuedAt time.Time `json:"queuedAt"`
-	// StartedAt is when the device asked for the first block of the last attempt; null where it asked for none.
+	// StartedAt is when the device asked for the first block of the last attempt; null where it asked for
+	// none.
 	StartedAt *time.Time `json:"startedAt"`
 	// EndedAt is when the upgrade ended.
 	EndedAt time.Time `json:"endedAt"`
@@ -237,14 +242,15 @@ type PastUpgrade struct {
 	BytesPerSecond int `json:"bytesPerSecond"`
 }
 
-// UpdateState is the retained state of Home Assistant's MQTT update entity. Home Assistant drops the whole message when
-// it finds a key that it does not know, a null where it expects a text, or a URL that is none. So these keys are all
-// there are, and what is not known is left out. Home Assistant dictates the keys' spelling.
+// UpdateState is the retained state of Home Assistant's MQTT update entity. Home Assistant drops the whole
+// message when it finds a key that it does not know, a null where it expects a text, or a URL that is none.
+// So these keys are all there are, and what is not known is left out. Home Assistant dictates the keys'
+// spelling.
 type UpdateState struct {
 	// InstalledVersion is the file version that the device runs, as 0x and 8 lower-case hexadecimal digits.
 	InstalledVersion string `json:"installed_version,omitempty"`
-	// LatestVersion is the file version that the device would run after an upgrade; it equals InstalledVersion where
-	// there is nothing newer.
+	// LatestVersion is the file version that the device would run after an upgrade; it equals
+	// InstalledVersion where there is nothing newer.
 	LatestVersion string `json:"latest_version,omitempty"`
 	// Title is the heading that Home Assistant shows.
 	Title string `json:"title,omitempty"`
@@ -254,6 +260,7 @@ type UpdateState struct {
 	ReleaseURL string `json:"release_url,omitempty"`
 	// InProgress says that the upgrade was begun and has not ended.
 	InProgress bool `json:"in_progress"`
-	// UpdatePercentage is how far the download is; null where nothing is in progress, or where it cannot be told.
+	// UpdatePercentage is how far the download is; null where nothing is in progress, or where it cannot be
+	// told.
 	UpdatePercentage *Percent `json:"update_percentage"`
 }

@@ -5,8 +5,8 @@ type ValueKind int
 
 // Every kind of value.
 const (
-	// ValueDevice names a device: by its EUID (with or without 0x, colons or dashes, in any case), by its network
-	// address (a number, or a text such as "0x4f4f"), or by its name.
+	// ValueDevice names a device: by its EUID (with or without 0x, colons or dashes, in any case), by its
+	// network address (a number, or a text such as "0x4f4f"), or by its name.
 	ValueDevice ValueKind = iota
 	// ValueDeviceOrAll is a ValueDevice, or "all".
 	ValueDeviceOrAll
@@ -14,8 +14,8 @@ const (
 	ValueNumber
 	// ValueText is a text of Least to Most bytes.
 	ValueText
-	// ValueName is a name for a device: a text of 1 to 64 characters that looks neither like an EUID nor like a network
-	// address, and is not "all".
+	// ValueName is a name for a device: a text of 1 to 64 characters that looks neither like an EUID nor like
+	// a network address, and is not "all".
 	ValueName
 	// ValueDigest is a text of Most hexadecimal digits, in any case.
 	ValueDigest

@@ -16,7 +16,8 @@ import (
 	"testing/fstest"
 )
 
-// TestWordsAreListed holds the lists of words against the constants: one that is in no list is held against nothing else.
+// TestWordsAreListed holds the lists of words against the constants: one that is in no list is held against
+// nothing else.
 func TestWordsAreListed(t *testing.T) {
 	declared, err := wordsIn(os.DirFS("."))
 	if err != nil {
@@ -29,8 +30,8 @@ func TestWordsAreListed(t *testing.T) {
 	}
 }
 
-// TestServiceHasTheSameWords holds the service's own words against the contract's: the service, which lies below, cannot
-// use the contract's.
+// TestServiceHasTheSameWords holds the service's own words against the contract's: the service, which lies
+// below, cannot use the contract's.
 func TestServiceHasTheSameWords(t *testing.T) {
 	declared, err := wordsIn(os.DirFS("../../otasvc"))
 	if err != nil {
@@ -46,7 +47,8 @@ func TestServiceHasTheSameWords(t *testing.T) {
 	}
 }
 
-// declaredSomewhere says why no folder declares the words of a type, in any order; it is empty where one does.
+// declaredSomewhere says why no folder declares the words of a type, in any order; it is empty where one
+// does.
 func declaredSomewhere(declared map[string]map[string][]string, typ string, want []string) string {
 	var instead []string
 	for folder, types := range declared {
@@ -59,14 +61,16 @@ func declaredSomewhere(declared map[string]map[string][]string, typ string, want
 		}
 		instead = append(instead, fmt.Sprintf("%s has %q", folder, words))
 	}
-	return fmt.Sprintf("the service's words of type %s must be %q; %s", typ, want, strings.Join(instead, "; "))
+	return fmt.Sprintf("the service's words of type %s must be %q; %s",
+		typ, want, strings.Join(instead, "; "))
 }
 
-// wordsIn collects the constants of named text types in all folders: by folder, by the type's name, in their order.
+// wordsIn collects the constants of named text types in all folders: by folder, by the type's name, in their
+// order.
 func wordsIn(files fs.FS) (map[string]map[string][]string, error) {
 	found := map[string]map[string][]string{}
 	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+		if err != nil || entry.IsDir() || !isSource(name) {
 			return err
 		}
 		source, err := fs.ReadFile(files, name)
@@ -99,10 +103,20 @@ func wordsIn(files fs.FS) (map[string]map[string][]string, error) {
 	return found, err
 }
 
+// isSource reports whether a file is Go source, and no test.
+func isSource(name string) bool {
+	return strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go")
+}
+
 // TestWordsInFindsThem proves that a word too many or too few is found.
 func TestWordsInFindsThem(t *testing.T) {
 	declared, err := wordsIn(fstest.MapFS{
-		"a.go":         {Data: []byte("package a\nconst (\n\tOn Mode = \"on\"\n\tNone Mode = \"\"\n\tOff Mode = \"off\"\n)")},
+		"a.go": {Data: []byte(`package a
+			const (
+				On Mode = "on"
+				None Mode = ""
+				Off Mode = "off"
+			)`)},
 		"below/b.go":   {Data: []byte("package below\ntype Mode int\nconst Fast Mode = 1")},
 		"a_test.go":    {Data: []byte("package a\nconst Half Mode = \"half\"")},
 		"other/c.json": {Data: []byte("{}")},
@@ -128,10 +142,11 @@ func TestFieldsAreDocumented(t *testing.T) {
 	}
 	fields := 0
 	for _, entry := range entries {
-		if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
+		if !isSource(entry.Name()) {
 			continue
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), entry.Name(), nil, parser.ParseComments|parser.SkipObjectResolution)
+		mode := parser.ParseComments | parser.SkipObjectResolution
+		file, err := parser.ParseFile(token.NewFileSet(), entry.Name(), nil, mode)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +179,8 @@ func checkFields(t *testing.T, file string, structure *ast.StructType) int {
 		name := field.Names[0].Name
 		text := strings.TrimSpace(field.Doc.Text())
 		if !strings.HasPrefix(text, name+" ") || !strings.HasSuffix(text, ".") {
-			t.Errorf("%s: the field %s needs a sentence that begins with its name, and has %q", file, name, text)
+			t.Errorf("%s: the field %s needs a sentence that begins with its name, and has %q",
+				file, name, text)
 		}
 		tag, err := strconv.Unquote(field.Tag.Value)
 		if err != nil || reflect.StructTag(tag).Get("json") == "" {

@@ -55,14 +55,15 @@ func (t Topics) FrameReceived() string { return string(t) + "/frame/rx" }
 // FrameSent is where the frames to the dongle are published, each a [Frame].
 func (t Topics) FrameSent() string { return string(t) + "/frame/tx" }
 
-// UnknownOperation stands in the topics and responses of requests whose operation's name cannot stand in a topic.
+// UnknownOperation stands in the topics and responses of requests whose operation's name cannot stand in a
+// topic.
 const UnknownOperation = "unknown"
 
 // maxOperationName is the longest name of an operation that is answered under its own name, in bytes.
 const maxOperationName = 64
 
-// Operation reads the operation's name from a request's topic. A topic with more levels, or a name that is not 1 to 64
-// characters of a-z 0-9 _ -, has none: then it is UnknownOperation.
+// Operation reads the operation's name from a request's topic. A topic with more levels, or a name that is
+// not 1 to 64 characters of a-z 0-9 _ -, has none: then it is UnknownOperation.
 func (t Topics) Operation(topic string) string {
 	name, ok := strings.CutPrefix(topic, string(t)+"/request/")
 	if !ok || len(name) < 1 || len(name) > maxOperationName {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// EUID is the IEEE address (EUI-64) of a device or of the dongle: 0x and 16 lower-case hexadecimal digits, the most
-// significant byte first.
+// EUID is the IEEE address (EUI-64) of a device or of the dongle: 0x and 16 lower-case hexadecimal digits,
+// the most significant byte first.
 type EUID string
 
 // Valid reports whether the address is written as it has to be.
@@ -43,9 +43,9 @@ func (o *Optional[T]) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &o.Value)
 }
 
-// Marshal writes a payload as it is published. It panics for a value that JSON cannot write, which no payload of this
-// package is. URLs keep their & so that people can read them. The result has no spare capacity: what is retained is kept
-// for long.
+// Marshal writes a payload as it is published. It panics for a value that JSON cannot write, which no payload
+// of this package is. URLs keep their & so that people can read them. The result has no spare capacity: what
+// is retained is kept for long.
 func Marshal(payload any) []byte {
 	b, err := encode(payload)
 	if err != nil {

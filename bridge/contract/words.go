@@ -7,10 +7,11 @@ type State string
 
 // Every state of an upgrade.
 const (
-	// StateScheduled means that the upgrade waits for its time, or for the window in which upgrades may begin.
+	// StateScheduled means that the upgrade waits for its time, or for the window in which upgrades may
+	// begin.
 	StateScheduled State = "scheduled"
-	// StateQueued means that it waits for the dongle's header slot, for a place among the downloads that may run at
-	// once, or for the first device of its image.
+	// StateQueued means that it waits for the dongle's header slot, for a place among the downloads that may
+	// run at once, or for the first device of its image.
 	StateQueued State = "queued"
 	// StateNotified means that the dongle offers the image and that the device was notified of it.
 	StateNotified State = "notified"
@@ -33,8 +34,8 @@ const (
 // States lists every state, in the order in which an upgrade goes through them.
 func States() []State {
 	return []State{
-		StateScheduled, StateQueued, StateNotified, StateDownloading, StatePaused, StateDownloaded, StateApplying,
-		StateSucceeded, StateFailed, StateCancelled,
+		StateScheduled, StateQueued, StateNotified, StateDownloading, StatePaused, StateDownloaded,
+		StateApplying, StateSucceeded, StateFailed, StateCancelled,
 	}
 }
 
@@ -67,9 +68,11 @@ const (
 	ReasonStalled Reason = "stalled"
 	// ReasonDeviceAborted means that the device ended the download with ZCL status 0x95 (ABORT).
 	ReasonDeviceAborted Reason = "deviceAborted"
-	// ReasonInvalidImage means that the device had the whole image and refused it with ZCL status 0x96 (INVALID_IMAGE).
+	// ReasonInvalidImage means that the device had the whole image and refused it with ZCL status 0x96
+	// (INVALID_IMAGE).
 	ReasonInvalidImage Reason = "invalidImage"
-	// ReasonRequireMoreImages means that the device needs a further image first: ZCL status 0x99 (REQUIRE_MORE_IMAGE).
+	// ReasonRequireMoreImages means that the device needs a further image first: ZCL status 0x99
+	// (REQUIRE_MORE_IMAGE).
 	ReasonRequireMoreImages Reason = "requireMoreImages"
 	// ReasonVersionUnchanged means that the device restarted into its old file version.
 	ReasonVersionUnchanged Reason = "versionUnchanged"
@@ -81,7 +84,8 @@ const (
 	ReasonImageRemoved Reason = "imageRemoved"
 	// ReasonDongleLost means that the dongle was lost.
 	ReasonDongleLost Reason = "dongleLost"
-	// ReasonCanaryFailed means that the first device that got this image failed, so that this one was not begun.
+	// ReasonCanaryFailed means that the first device that got this image failed, so that this one was not
+	// begun.
 	ReasonCanaryFailed Reason = "canaryFailed"
 	// ReasonBatteryLow means that the device's battery is below the least charge that is configured.
 	ReasonBatteryLow Reason = "batteryLow"
@@ -90,9 +94,10 @@ const (
 // Reasons lists every reason.
 func Reasons() []Reason {
 	return []Reason{
-		ReasonUpToDate, ReasonDowngradeRefused, ReasonAlreadyQueued, ReasonImageInfoNotFound, ReasonNoResponse,
-		ReasonStalled, ReasonDeviceAborted, ReasonInvalidImage, ReasonRequireMoreImages, ReasonVersionUnchanged,
-		ReasonNotRejoined, ReasonCancelled, ReasonImageRemoved, ReasonDongleLost, ReasonCanaryFailed, ReasonBatteryLow,
+		ReasonUpToDate, ReasonDowngradeRefused, ReasonAlreadyQueued, ReasonImageInfoNotFound,
+		ReasonNoResponse, ReasonStalled, ReasonDeviceAborted, ReasonInvalidImage, ReasonRequireMoreImages,
+		ReasonVersionUnchanged, ReasonNotRejoined, ReasonCancelled, ReasonImageRemoved, ReasonDongleLost,
+		ReasonCanaryFailed, ReasonBatteryLow,
 	}
 }
 
@@ -103,7 +108,8 @@ type Status string
 const (
 	// StatusServiceAvailable means that the dongle is connected and that its firmware has the OTA server.
 	StatusServiceAvailable Status = "serviceAvailable"
-	// StatusServiceNotAvailable means that the dongle is needed, and is away or has a firmware without the OTA server.
+	// StatusServiceNotAvailable means that the dongle is needed, and is away or has a firmware without the
+	// OTA server.
 	StatusServiceNotAvailable Status = "serviceNotAvailable"
 	// StatusInProgress means that the request was taken; exactly one response with another status follows.
 	StatusInProgress Status = "inProgress"
@@ -111,15 +117,18 @@ const (
 	StatusSuccess Status = "success"
 	// StatusFailure means that the request was not carried out; the [Reason] or the error's text says why.
 	StatusFailure Status = "failure"
-	// StatusImageAccessFailed means that the URL cannot be fetched or may not be, or that the file is too large.
+	// StatusImageAccessFailed means that the URL cannot be fetched or may not be, or that the file is too
+	// large.
 	StatusImageAccessFailed Status = "imageAccessFailed"
-	// StatusImageValidationFailed means that what was fetched is no image, is damaged, or is not the one that was meant.
+	// StatusImageValidationFailed means that what was fetched is no image, is damaged, or is not the one that
+	// was meant.
 	StatusImageValidationFailed Status = "imageValidationFailed"
 	// StatusDeviceNotFound means that no device is known, or answers, by the name or address that was given.
 	StatusDeviceNotFound Status = "deviceNotFound"
 	// StatusInvalidData means that the request itself is wrong.
 	StatusInvalidData Status = "invalidData"
-	// StatusIncompatibleDriverVersion means that a newer version of the driver has registered its image already.
+	// StatusIncompatibleDriverVersion means that a newer version of the driver has registered its image
+	// already.
 	StatusIncompatibleDriverVersion Status = "incompatibleDriverVersion"
 	// StatusImageInfoNotFound means that no image fits the device.
 	StatusImageInfoNotFound Status = "imageInfoNotFound"
@@ -210,7 +219,8 @@ const (
 	EventUpgradeFailed EventName = "upgradeFailed"
 	// EventUpgradeCancelled is told when an upgrade was cancelled.
 	EventUpgradeCancelled EventName = "upgradeCancelled"
-	// EventDeliveryFailed is told when a device did not acknowledge what was sent to it, at most once a minute a device.
+	// EventDeliveryFailed is told when a device did not acknowledge what was sent to it, at most once a
+	// minute a device.
 	EventDeliveryFailed EventName = "deliveryFailed"
 	// EventUnsolicitedRequest is told when a device asks for blocks without having an upgrade.
 	EventUnsolicitedRequest EventName = "unsolicitedRequest"
@@ -221,7 +231,8 @@ func EventNames() []EventName {
 	return []EventName{
 		EventDongleConnected, EventDongleDisconnected, EventDeviceAnnounced, EventDeviceLeft, EventImageAdded,
 		EventImageRemoved, EventImageLoaded, EventImageNotified, EventDownloadStarted, EventDownloadProgress,
-		EventDownloadPaused, EventDownloadResumed, EventDownloadFinished, EventUpgradeApplying, EventUpgradeSucceeded,
-		EventUpgradeFailed, EventUpgradeCancelled, EventDeliveryFailed, EventUnsolicitedRequest,
+		EventDownloadPaused, EventDownloadResumed, EventDownloadFinished, EventUpgradeApplying,
+		EventUpgradeSucceeded, EventUpgradeFailed, EventUpgradeCancelled, EventDeliveryFailed,
+		EventUnsolicitedRequest,
 	}
 }

@@ -43,14 +43,15 @@ func (s script) problems(name string, want []string) []string {
 	}
 	for _, key := range keys {
 		if !slices.Contains(want, key) {
-			problems = append(problems, fmt.Sprintf("the page's %s has words for %s, which never comes", name, key))
+			problems = append(problems,
+				fmt.Sprintf("the page's %s has words for %s, which never comes", name, key))
 		}
 	}
 	return problems
 }
 
-// TestPageHasWords holds the page to having words for whatever may come: states, reasons, statuses, events and the keys
-// of an event.
+// TestPageHasWords holds the page to having words for whatever may come: states, reasons, statuses, events
+// and the keys of an event.
 func TestPageHasWords(t *testing.T) {
 	words := readScript(t, "words.js")
 	var found []string
@@ -61,7 +62,8 @@ func TestPageHasWords(t *testing.T) {
 	found = append(found, words.problems("sourceWords", texts(contract.Sources()))...)
 	found = append(found, words.problems("eventWords", texts(contract.EventNames()))...)
 	found = append(found, words.problems("eventKeys", eventKeys(reflect.TypeFor[contract.NamedEvent]()))...)
-	found = append(found, readScript(t, "images.js").problems("checkWords", texts(contract.CheckStatuses()))...)
+	images := readScript(t, "images.js")
+	found = append(found, images.problems("checkWords", texts(contract.CheckStatuses()))...)
 	for _, problem := range found {
 		t.Error(problem)
 	}
@@ -78,8 +80,11 @@ func eventKeys(t reflect.Type) []string {
 // TestPageCheckFindsFaults proves that the check above finds what it is for.
 func TestPageCheckFindsFaults(t *testing.T) {
 	words := readScript(t, "words.js")
-	expectProblem(t, words.problems("eventKeys", eventKeys(reflect.TypeFor[doctored]())), "eventKeys has no words for linkQuality")
-	expectProblem(t, words.problems("stateWords", append(texts(contract.States()), "dreaming")), "has no words for dreaming")
-	expectProblem(t, words.problems("statusWords", texts(contract.Statuses())[1:]), "has words for serviceAvailable, which")
+	problems := words.problems("eventKeys", eventKeys(reflect.TypeFor[doctored]()))
+	expectProblem(t, problems, "eventKeys has no words for linkQuality")
+	problems = words.problems("stateWords", append(texts(contract.States()), "dreaming"))
+	expectProblem(t, problems, "has no words for dreaming")
+	problems = words.problems("statusWords", texts(contract.Statuses())[1:])
+	expectProblem(t, problems, "has words for serviceAvailable, which")
 	expectProblem(t, words.problems("noWords", nil), "has no object noWords")
 }

@@ -107,7 +107,8 @@ func (o Options) dongleComponents(euid message.IEEE) map[string]component {
 	return identified(euid, map[string]component{
 		componentConnection: {
 			Platform: platformBinarySensor, Name: "Connection", DeviceClass: "connectivity",
-			EntityCategory: categoryDiagnostic, StateTopic: o.topics().Info(), ValueTemplate: templateConnected,
+			EntityCategory: categoryDiagnostic, StateTopic: o.topics().Info(),
+			ValueTemplate: templateConnected,
 		},
 		"firmware": sensor("Firmware version", "mdi:chip", templateFirmware, ""),
 		// A state class makes them numbers, which can be compared and drawn.

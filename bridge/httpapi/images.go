@@ -226,7 +226,8 @@ func (s *Server) deleteImage(w http.ResponseWriter, r *http.Request) {
 	name := library.AddedName(r.PathValue("name"))
 	switch err := s.options.Images.RemoveAdded(ctx, name); {
 	case errors.Is(err, library.ErrNotAdded):
-		answerJSON(w, http.StatusNotFound, addition{Status: contract.StatusImageInfoNotFound, Error: err.Error()})
+		refused := addition{Status: contract.StatusImageInfoNotFound, Error: err.Error()}
+		answerJSON(w, http.StatusNotFound, refused)
 	case err != nil:
 		answerJSON(w, http.StatusConflict, addition{Status: contract.StatusFailure, Error: err.Error()})
 	default:

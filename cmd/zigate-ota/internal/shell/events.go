@@ -26,18 +26,28 @@ var sentences = map[contract.EventName]func(e *eventRecord) string{
 	contract.EventImageAdded: func(e *eventRecord) string {
 		return "image " + version(e.ImageVersion) + " is registered" + e.bytes()
 	},
-	contract.EventImageRemoved: func(e *eventRecord) string { return "image " + version(e.ImageVersion) + " is removed" },
+	contract.EventImageRemoved: func(e *eventRecord) string {
+		return "image " + version(e.ImageVersion) + " is removed"
+	},
 	contract.EventImageLoaded: func(e *eventRecord) string {
 		return fmt.Sprintf("the dongle offers image %s of manufacturer %s, type %s",
 			version(e.ImageVersion), hex16(e.ManufacturerCode), hex16(e.ImageType))
 	},
-	contract.EventImageNotified:    func(e *eventRecord) string { return "is told of image " + version(e.ImageVersion) },
-	contract.EventDownloadStarted:  func(e *eventRecord) string { return "downloads " + e.versions() + e.bytes() },
+	contract.EventImageNotified: func(e *eventRecord) string {
+		return "is told of image " + version(e.ImageVersion)
+	},
+	contract.EventDownloadStarted: func(e *eventRecord) string {
+		return "downloads " + e.versions() + e.bytes()
+	},
 	contract.EventDownloadProgress: func(e *eventRecord) string { return "has " + e.percent() },
 	contract.EventDownloadPaused:   func(e *eventRecord) string { return "is held at " + e.percent() },
 	contract.EventDownloadResumed:  func(e *eventRecord) string { return "goes on at " + e.percent() },
-	contract.EventDownloadFinished: func(e *eventRecord) string { return "has downloaded " + version(e.ImageVersion) },
-	contract.EventUpgradeApplying:  func(e *eventRecord) string { return "installs " + version(e.ImageVersion) },
+	contract.EventDownloadFinished: func(e *eventRecord) string {
+		return "has downloaded " + version(e.ImageVersion)
+	},
+	contract.EventUpgradeApplying: func(e *eventRecord) string {
+		return "installs " + version(e.ImageVersion)
+	},
 	contract.EventUpgradeSucceeded: func(e *eventRecord) string { return "runs " + version(e.ImageVersion) },
 	contract.EventUpgradeFailed: func(e *eventRecord) string {
 		return "was not upgraded to " + version(e.ImageVersion)

@@ -244,7 +244,8 @@ func listImages(ctx context.Context, c *invocation) error {
 		t.Rows = append(t.Rows, []terminal.Cell{
 			{Text: version(&im.ImageVersion)}, {Text: hex16(&im.ManufacturerCode)},
 			{Text: hex16(&im.ImageType)}, {Text: size(im.Size)}, {Text: whose},
-			{Text: strings.TrimSpace(im.Title)}, checksCell(&im), {Text: ago(&im.AddedAt, now)}, {Text: im.URL},
+			{Text: strings.TrimSpace(im.Title)}, checksCell(&im), {Text: ago(&im.AddedAt, now)},
+			{Text: im.URL},
 		})
 	}
 	return t.Print(c.term)

@@ -13,8 +13,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// Records and responses as they came over MQTT, and the payloads that they were read from, which are shown as they are
-// where JSON is wanted.
+// Records and responses as they came over MQTT, and the payloads that they were read from, which are shown as
+// they are where JSON is wanted.
 
 type deviceRecord struct {
 	contract.Device

@@ -180,7 +180,8 @@ func (w *watch) take(u update, q *question, r *response) {
 		w.note("the service is back")
 		w.away = false
 	case u.kind == isMessage && strings.HasPrefix(u.topic, "device/"):
-		if d := w.s.devices[contract.EUID(strings.TrimPrefix(u.topic, "device/"))]; d != nil && d.Upgrade != nil {
+		euid := contract.EUID(strings.TrimPrefix(u.topic, "device/"))
+		if d := w.s.devices[euid]; d != nil && d.Upgrade != nil {
 			w.moved(d)
 		}
 	}
