@@ -64,15 +64,12 @@ func (d document) tableProblems(heading string, want [][]string) []string {
 		add("there is no table under a heading of that name")
 	}
 	var names []string
-	for i, row := range rows {
+	for _, row := range rows {
 		names = append(names, row[0])
 		at := slices.IndexFunc(want, func(w []string) bool { return w[0] == row[0] })
 		if at < 0 {
 			add("%s is in the table, but there is no such thing", row[0])
 			continue
-		}
-		if at != i {
-			add("%s must be in row %d, and is in row %d", row[0], at+1, i+1)
 		}
 		if len(row) != len(want[at]) {
 			add("the row of %s must have %d cells, and has %d", row[0], len(want[at]), len(row))
@@ -84,10 +81,17 @@ func (d document) tableProblems(heading string, want [][]string) []string {
 			}
 		}
 	}
+	var order []string // as it should be, of what is there
 	for _, w := range want {
-		if !slices.Contains(names, w[0]) {
+		if slices.Contains(names, w[0]) {
+			order = append(order, w[0])
+		} else {
 			add("%s is missing; add the row %q, with its meaning", w[0], "| "+strings.Join(w, " | ")+" |")
 		}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(order, name) })
+	if !slices.Equal(names, order) {
+		add("the rows must come in the order %s", strings.Join(order, ", "))
 	}
 	return found
 }
@@ -303,6 +307,8 @@ func TestDocumentCheckFindsFaults(t *testing.T) {
 	problems = d.tableProblems("An event", want[1:])
 	expectProblem(t, problems, "`euid` is in the table, but there is no such thing")
 	expectProblem(t, d.tableProblems("A response", want), "`time` is missing")
+	slices.Reverse(want)
+	expectProblem(t, d.tableProblems("An event", want), "must come in the order `error`, `zclStatus`")
 	expectProblem(t, d.tableProblems("No such heading", want), "there is no table")
 
 	words := append(texts(contract.States()), "dreaming")
