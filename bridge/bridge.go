@@ -39,9 +39,9 @@ type Options struct {
 	Out      Publisher
 	Observer Observer
 	Logger   *slog.Logger
-	// Discovery is how Home Assistant is told of the devices; nil: not at all. DongleID is filled in.
+	// Discovery is how Home Assistant is told of the devices; nil turns discovery off. DongleID is filled in.
 	Discovery *homeassistant.Options
-	// Feed is told what MQTT is told; nil: there is none.
+	// Feed is told what MQTT is told; it may be nil.
 	Feed *Feed
 }
 
@@ -54,8 +54,8 @@ type Bridge struct {
 	out      Publisher
 	observer Observer
 	log      *slog.Logger
-	home     *discovery // nil: none
-	feed     *Feed      // nil: none
+	home     *discovery // nil without discovery
+	feed     *Feed      // nil without HTTP
 }
 
 // New makes a Bridge; it needs no running.

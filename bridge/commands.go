@@ -192,7 +192,7 @@ func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
 type asker struct {
 	name, response string // of the operation
 	transaction    json.RawMessage
-	id             string // in the feed; empty: the request came over MQTT
+	id             string // in the feed; empty where the request came over MQTT
 }
 
 // request reads a request and carries it out, unless there is a reason to refuse it.

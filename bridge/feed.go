@@ -91,7 +91,8 @@ func limitOf(kind FeedKind) int {
 	}
 }
 
-// place is what newer entries of the same thing take; empty: each entry stands for itself.
+// place names what an entry tells of: a newer entry takes the place of an older one with the same name. It is
+// empty for an entry that stands for itself.
 func (e *FeedEntry) place() string {
 	switch e.Kind {
 	case FeedEvent:

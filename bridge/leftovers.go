@@ -32,7 +32,7 @@ type RetainedValues interface {
 // discovery documents that this version has no more. It never touches another service's topics.
 type Leftovers struct {
 	topics contract.Topics
-	prefix string // of discovery; empty: there is none
+	prefix string // of discovery; empty without it
 	out    RetainedValues
 	found  chan struct{}
 

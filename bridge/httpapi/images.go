@@ -245,7 +245,7 @@ type index struct {
 	Skipped int        `json:"skipped"` // entries that cannot be used
 	Problem string     `json:"problem"` // with the first of those
 	ReadAt  *time.Time `json:"readAt"`  // null: never
-	Error   string     `json:"error"`   // why it could not be read the last time; empty: it could
+	Error   string     `json:"error"`   // why it could not be read the last time; empty if it could
 }
 
 func newIndex(s library.IndexStatus) index {

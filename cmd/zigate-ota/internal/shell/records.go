@@ -61,7 +61,7 @@ func (r *response) fits(d *deviceRecord) bool {
 	return same(r.ManufacturerCode, d.ManufacturerCode) && same(r.ImageType, d.ImageType)
 }
 
-// why is the refusal or failure for a person, with the word that scripts and other people know it by.
+// why is the refusal or failure for a person, with the reason or the status that scripts know it by.
 func (r *response) why() string {
 	word := string(r.Status)
 	if r.Reason != "" {
@@ -77,7 +77,7 @@ func (r *response) why() string {
 	}
 }
 
-// decode reads a payload; what cannot be read is of no use to anybody.
+// decode reads a payload, and reports whether it could be read.
 func decode[T any](payload []byte) (T, bool) {
 	var v T
 	return v, json.Unmarshal(payload, &v) == nil
