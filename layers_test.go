@@ -23,7 +23,7 @@ var layers = []string{"cmd", "bridge", "otasvc", "zigate"}
 
 // loners are packages and files inside a layer that import nothing of the project at all, so that they can be
 // read, tested and used by themselves.
-var loners = []string{"otasvc/otafile/", "zigate/message/"}
+var loners = []string{"bridge/contract/", "otasvc/otafile/", "zigate/message/"}
 
 // homes says where in the project (folders) a foreign package may be used, its subpackages included. What is
 // not listed may be used everywhere. Test files are free, but for the project's own packages.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
@@ -101,12 +102,12 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 		}
 	}
 	if !final.succeeded() {
-		if final.Status != "imageAccessFailed" {
+		if final.Status != contract.StatusImageAccessFailed {
 			hint = ""
 		}
 		return &Error{Code: ExitFailed, Err: errors.New(terminal.Clean(a.Device + ": " + final.why() + hint))}
 	}
-	euid := text(final.EUID)
+	euid := contract.EUID(text(final.EUID))
 	if !c.options.JSON {
 		fmt.Fprintf(c.term, "%s: image %s is registered; it runs %s\n",
 			terminal.Clean(s.devices.name(euid)), version(final.ImageVersion), version(final.OldImageVersion))
@@ -120,7 +121,8 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 	if !a.Upgrade {
 		return nil
 	}
-	return c.upgradeAndWait(ctx, s, Upgrade{Devices: []string{euid}, NoWait: a.NoWait, Quiet: a.Quiet}, nil)
+	u := Upgrade{Devices: []string{string(euid)}, NoWait: a.NoWait, Quiet: a.Quiet}
+	return c.upgradeAndWait(ctx, s, u, nil)
 }
 
 // readFile reads a file that is to be served.

@@ -8,8 +8,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
 )
 
-// Devices are completed by their names and their EUIDs, with what is known of them. What is named already is not offered
-// again.
+// Devices are completed by their names and their EUIDs, with what is known of them. What is named already
+// is not offered again.
 func TestCompletionOfDevices(t *testing.T) {
 	s := newService(t, broker.Options{})
 	s.device(kitchen, record(kitchen, "Kitchen bulb", "", "", 0))

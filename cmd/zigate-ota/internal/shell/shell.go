@@ -89,7 +89,7 @@ func (c *Shell) DeviceNames(ctx context.Context) []DeviceName {
 			names = append(names, DeviceName{d.Name, model})
 			model = strings.TrimSuffix(d.Name+", "+model, ", ")
 		}
-		euids = append(euids, DeviceName{d.EUID, model})
+		euids = append(euids, DeviceName{string(d.EUID), model})
 	}
 	return append(names, euids...)
 }
