@@ -64,7 +64,7 @@ var sentences = map[contract.EventName]func(e *eventRecord) string{
 // EventNames lists the names of all events, sorted.
 func EventNames() []string {
 	var names []string
-	for name := range sentences {
+	for _, name := range contract.EventNames() {
 		names = append(names, string(name))
 	}
 	slices.Sort(names)
