@@ -77,7 +77,8 @@ func TestState(t *testing.T) {
 				t.Errorf("it holds %v, want %v", holds, tt.holds)
 			}
 			got := []any{
-				tt.state.IsBusy(), tt.state.IsCleared(), tt.state.IsEmpty(), tt.state.Generation(), tt.state.Refusals(),
+				tt.state.IsBusy(), tt.state.IsCleared(), tt.state.IsEmpty(),
+				tt.state.Generation(), tt.state.Refusals(),
 			}
 			want := []any{tt.busy, tt.cleared, tt.empty, tt.generation, tt.refusals}
 			if !slices.Equal(got, want) {
