@@ -3,7 +3,6 @@ package slot
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -26,9 +25,8 @@ const (
 
 // Conflict says why the header of an image must not be loaded by hand now, and because of which device. The
 // device is 0 where the obstacle has none.
-func Conflict(v View, key Key, now time.Time) (Obstacle, message.IEEE) {
-	p := plan{View: &v, now: now}
-	if p.reserved() || v.Slot.Switching() {
+func Conflict(v View, key Key) (Obstacle, message.IEEE) {
+	if v.awaitsLastBlock() || v.Slot.Switching() {
 		return SlotInUse, 0
 	}
 	upgrades := slices.SortedFunc(slices.Values(v.Upgrades), func(a, b Candidate) int {

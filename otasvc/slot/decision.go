@@ -61,9 +61,6 @@ type FinishSwitch struct {
 // CallBack is the decision to let downloads of the loaded image go on that were put off for other images.
 type CallBack struct{ Devices []message.IEEE }
 
-// Unreserve is the decision to end the reservation of the slot for the last block of a device.
-type Unreserve struct{}
-
 func (Load) decision()          {}
 func (Clear) decision()         {}
 func (Reset) decision()         {}
@@ -76,4 +73,3 @@ func (GiveUp) decision()        {}
 func (BeginSwitch) decision()   {}
 func (FinishSwitch) decision()  {}
 func (CallBack) decision()      {}
-func (Unreserve) decision()     {}

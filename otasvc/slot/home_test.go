@@ -293,8 +293,6 @@ func (h *home) carryOut(decision slot.Decision) {
 			r.PutOffUntil = time.Time{}
 			r.Stage = slot.Downloading
 		}
-	case slot.Unreserve:
-		h.slot = h.slot.Unreserved()
 	}
 }
 
@@ -393,7 +391,7 @@ func (h *home) ask(d *resident) {
 	switch {
 	case h.now.Before(d.waitUntil):
 		return
-	case !d.Served || !h.slot.Holds(d.Key) && !h.slot.Reserved():
+	case !d.Served || !h.slot.Holds(d.Key) && !d.LastBlock:
 		h.refused++
 		return
 	case h.slot.TellsToWait(d.Device):
@@ -420,13 +418,14 @@ func (h *home) finish(d *resident) {
 		return
 	}
 	if !h.slot.IsCleared() {
-		if !h.slot.IsBusy() && !h.slot.Reserved() && !h.slot.PagesAsked() {
-			h.slot = h.slot.ReservedFor(d.Device, h.now).Clearing()
+		if !h.slot.IsBusy() && !h.slot.PagesAsked() {
+			d.LastBlock = true
+			h.slot = h.slot.Clearing()
 			h.sent(true)
 		}
 		return
 	}
-	h.slot = h.slot.Unreserved()
+	d.LastBlock = false
 	d.Stage = slot.Withheld
 	d.Served = false
 	d.releaseAt = h.now.Add(time.Duration(h.r.IntN(600)) * time.Second)

@@ -17,10 +17,8 @@ func Plan(v View, now time.Time) Decision {
 	p := look(&v, now)
 
 	switch {
-	case p.reserved():
+	case v.awaitsLastBlock():
 		return nil
-	case v.Slot.Reserved():
-		return Unreserve{}
 	case p.toBeTold():
 		return nil
 	case v.Slot.Switching():
@@ -76,14 +74,9 @@ func (v *View) find(device message.IEEE) *Candidate {
 	return &v.Upgrades[i]
 }
 
-// reserved reports whether the slot has to stay as it is for the last block of a device.
-func (p *plan) reserved() bool {
-	r := p.Slot.lastBlock
-	if r.device == 0 || p.now.After(r.until) {
-		return false
-	}
-	c := p.find(r.device)
-	return c != nil && c.inDownload()
+// awaitsLastBlock reports whether the slot has to stay as it is for the last block of a device.
+func (v *View) awaitsLastBlock() bool {
+	return slices.ContainsFunc(v.Upgrades, func(c Candidate) bool { return c.LastBlock && c.inDownload() })
 }
 
 // asleep returns the devices that use the slot, if all of them slept through their notification and another

@@ -75,6 +75,7 @@ func putOff(device message.IEEE, k slot.Key, until time.Duration, changes ...cha
 func sleepy(c *slot.Candidate)       { c.Sleepy = true }
 func awake(c *slot.Candidate)        { c.AwakeUntil = start.Add(time.Second) }
 func installLater(c *slot.Candidate) { c.InstallLater = true }
+func lastBlock(c *slot.Candidate)    { c.LastBlock = true }
 func told(c *slot.Candidate)         { c.Told = true }
 func held(c *slot.Candidate)         { c.Held = true }
 func unserved(c *slot.Candidate)     { c.Served = false }
@@ -222,19 +223,12 @@ func TestPlanWaits(t *testing.T) {
 			slot: slot.State{}.Reset(ago(time.Second)), upgrades: one,
 		},
 		"the slot is kept for a last block": {
-			slot:     holding(bulbs, hour).Clearing().Cleared().ReservedFor(bulb1, ago(time.Second)),
-			upgrades: upgrades{downloading(bulb1, bulbs, hour)},
-		},
-		"nobody asked for the last block in time": {
-			slot:     holding(bulbs, hour).ReservedFor(bulb1, ago(31*time.Second)),
-			upgrades: upgrades{downloading(bulb1, bulbs, hour)}, want: slot.Unreserve{},
+			slot:     holding(bulbs, hour).Clearing().Cleared(),
+			upgrades: upgrades{downloading(bulb1, bulbs, hour, lastBlock)},
 		},
 		"the device has its last block": {
-			slot:     holding(bulbs, hour).ReservedFor(bulb1, ago(time.Second)),
-			upgrades: upgrades{queued(bulb1, bulbs, hour, stage(slot.Withheld))}, want: slot.Unreserve{},
-		},
-		"the upgrade with the last block is gone": {
-			slot: holding(bulbs, hour).ReservedFor(bulb1, ago(time.Second)), want: slot.Unreserve{},
+			slot:     holding(bulbs, hour),
+			upgrades: upgrades{queued(bulb1, bulbs, hour, lastBlock, stage(slot.Withheld))}, want: slot.Clear{},
 		},
 	})
 }
@@ -560,14 +554,13 @@ func TestConflict(t *testing.T) {
 		},
 		"a slot switch": {slot: holding(bulbs, hour).SwitchBegun(begun), want: slot.SlotInUse},
 		"a last block": {
-			slot:     holding(bulbs, hour).ReservedFor(bulb1, start),
-			upgrades: upgrades{downloading(bulb1, bulbs, hour)}, want: slot.SlotInUse,
+			upgrades: upgrades{downloading(bulb1, bulbs, hour, lastBlock)}, want: slot.SlotInUse,
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			v := slot.View{Slot: tt.slot, Policy: policy, Upgrades: tt.upgrades}
-			got, device := slot.Conflict(v, bulbs, start)
+			got, device := slot.Conflict(v, bulbs)
 			if got != tt.want || device != tt.device {
 				t.Errorf("%d because of %v, want %d because of %v", got, device, tt.want, tt.device)
 			}

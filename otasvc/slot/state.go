@@ -45,15 +45,8 @@ type State struct {
 	// pagesAsked: version 2 of the firmware remembers an image page request, and refuses it a thousand times
 	// a second as soon as another header is loaded. Only a reset lets it forget.
 	pagesAsked    bool
-	lastBlock     reservation
 	change        slotSwitch
 	deferredSince time.Time // an offer waits for room in the dongle's buffers since then; see Deferred
-}
-
-// reservation keeps the slot as it is for one device.
-type reservation struct {
-	device message.IEEE // 0 means that there is no reservation
-	until  time.Time
 }
 
 // slotSwitch is a slot switch under way: the devices that download are being told to wait, so that another
@@ -92,9 +85,6 @@ func (s State) Generation() int { return s.generation }
 // PagesAsked reports whether the dongle remembers an image page request and has to be reset before another
 // header is loaded.
 func (s State) PagesAsked() bool { return s.pagesAsked }
-
-// Reserved reports whether the slot is kept as it is for the last block of a device.
-func (s State) Reserved() bool { return s.lastBlock.device != 0 }
 
 // Switching reports whether a slot switch is under way.
 func (s State) Switching() bool { return !s.change.deadline.IsZero() }
@@ -232,22 +222,6 @@ func (s State) Kept(until time.Time) State {
 // PageAsked is the state after a device has asked a dongle for a page that remembers such requests.
 func (s State) PageAsked() State {
 	s.pagesAsked = true
-	return s
-}
-
-// ReservedFor is the state in which the slot stays as it is for the last block of a device, for
-// lastBlockTimeout at the longest.
-func (s State) ReservedFor(device message.IEEE, now time.Time) State {
-	s.lastBlock = reservation{device: device, until: now.Add(lastBlockTimeout)}
-	return s
-}
-
-// lastBlockTimeout is how long the slot stays empty for a device that has been given its last block.
-const lastBlockTimeout = 30 * time.Second
-
-// Unreserved is the state without a reservation.
-func (s State) Unreserved() State {
-	s.lastBlock = reservation{}
 	return s
 }
 

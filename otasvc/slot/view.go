@@ -74,6 +74,8 @@ type Candidate struct {
 	Begun bool
 	// OfferedAt is when the device was last offered the image.
 	OfferedAt time.Time
+	// LastBlock says that the device is being given its last block, for which the slot has to stay as it is.
+	LastBlock bool
 	// Left is how many bytes of the image the device does not have.
 	Left uint32
 	// Rate is how many bytes a second the device has taken in this attempt; 0 means that it is not known.
