@@ -32,7 +32,7 @@ func Plan(v View, now time.Time) Decision {
 	if next == nil {
 		return p.clear()
 	}
-	if !v.Slot.Holds(next.Key) {
+	if !v.Slot.Holds(next.Key) || next.Image != ImageReady {
 		return p.load(next)
 	}
 	return p.serve()

@@ -148,6 +148,10 @@ func TestPlanLoads(t *testing.T) {
 			slot: empty, upgrades: upgrades{queued(bulb1, bulbs, 0, image(slot.ImageAbsent))},
 			want: slot.Read{SHA256: "bulbs"},
 		},
+		"the image in the slot is not in memory": {
+			slot:     holding(bulbs, hour),
+			upgrades: upgrades{queued(bulb1, bulbs, 0, image(slot.ImageAbsent))}, want: slot.Read{SHA256: "bulbs"},
+		},
 		"the image is being read": {
 			slot: empty, upgrades: upgrades{queued(bulb1, bulbs, 0, image(slot.ImageReading))},
 		},

@@ -34,7 +34,7 @@ const (
 
 // switchTimeout is how long putting the downloads under way off takes at the longest. A device that a person
 // has paused asks only when its time is over.
-func (po *Policy) switchTimeout(anyHeld bool) time.Duration {
+func (po Policy) switchTimeout(anyHeld bool) time.Duration {
 	timeout := min(toldTimeout, max(po.Slice, toldLeast))
 	if anyHeld {
 		return po.PauseStep + toldMargin
@@ -43,7 +43,7 @@ func (po *Policy) switchTimeout(anyHeld bool) time.Duration {
 }
 
 // LongestPutOff is the longest that a device may have been told to wait for other images.
-func (po *Policy) LongestPutOff() time.Duration {
+func (po Policy) LongestPutOff() time.Duration {
 	timeout := po.switchTimeout(true) + 2*po.BlockInterval
 	return mostSlices*(po.Slice+timeout+loadMargin) + 2*timeout + loadMargin
 }
