@@ -9,7 +9,7 @@ import (
 
 // follow carries out what the planner decides until there is nothing to do.
 func (h *headerSlot) follow(now time.Time) {
-	h.s.finishing(now) // ends a wait for a last block whose time is over
+	h.s.finishing(now)            // ends a wait for a last block whose time is over
 	most := 8 + 4*len(h.s.active) // a decision that changes nothing must not stop the owner
 	for range most {
 		decision := slot.Plan(h.view(now), now)
