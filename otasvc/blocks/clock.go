@@ -2,9 +2,9 @@ package blocks
 
 import "time"
 
-// epoch is where instants are counted from. An instant is a moment in nanoseconds by the monotonic clock, which
-// fits into an atomic. A machine without a clock of its own learns the time from the network, in the middle of a
-// download, and may find that it was off by years.
+// epoch is where instants are counted from. An instant is a moment in nanoseconds by the monotonic clock,
+// which fits into an atomic. A machine without a clock of its own learns the time from the network, in the
+// middle of a download, and may find that it was off by years.
 type epoch struct{ begin time.Time }
 
 func newEpoch() epoch { return epoch{time.Now()} }

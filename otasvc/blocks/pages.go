@@ -12,7 +12,8 @@ import (
 // request delay, and the two bytes of the manufacturer code as largest size and field control: high byte
 // first on v1, low byte first on v2. The device's largest block is lost.
 
-// pageBlock is the block for a device whose largest is not known, in bytes. It fits behind several relays, too.
+// pageBlock is the block for a device whose largest is not known, in bytes. It fits behind several relays,
+// too.
 const pageBlock = 48
 
 // minimumSpacing keeps a page from filling the dongle's buffers.
@@ -133,6 +134,6 @@ func (s *Server) nextPageBlock(p *page) {
 	s.after(max(p.spacing, minimumSpacing), func() { s.nextPageBlock(p) })
 }
 
-// EndPage ends the page that a transfer's device is being sent, where there is one: the device has lost its right
-// to blocks. The owner calls it.
+// EndPage ends the page that a transfer's device is being sent, where there is one: the device has lost its
+// right to blocks. The owner calls it.
 func (s *Server) EndPage(tr *Transfer) { delete(s.pages, tr) }

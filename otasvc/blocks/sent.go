@@ -69,9 +69,9 @@ func (s *Server) Reconnected() {
 	s.sent.size = 0
 }
 
-// Again returns the block of an answer that the dongle did not take. It is false when sending it again makes no
-// sense: the device has asked anew, may not have the block any more, or will ask anew any moment. The owner calls
-// it.
+// Again returns the block of an answer that the dongle did not take. It is false when sending it again makes
+// no sense: the device has asked anew, may not have the block any more, or will ask anew any moment. The
+// owner calls it.
 func (s *Server) Again(sent Sent, now time.Time) (message.BlockSend, bool) {
 	tr := sent.tr
 	switch {

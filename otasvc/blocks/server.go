@@ -50,8 +50,8 @@ type Owner interface {
 	Stray(req message.BlockRequest, result Result)
 	// PageAsked tells that a device asks for whole pages.
 	PageAsked(p Page)
-	// LastBlock hands over a request for the last block of a transfer with KeepLast. The owner sends the block,
-	// see [Server.Block], when the installation may follow or is provided against.
+	// LastBlock hands over a request for the last block of a transfer with KeepLast. The owner sends the
+	// block, see [Server.Block], when the installation may follow or is provided against.
 	LastBlock(tr *Transfer, req message.BlockRequest)
 }
 
@@ -90,12 +90,12 @@ func New(o Options) *Server {
 	return s
 }
 
-// SetTable puts a table in the place of the one before. The owner calls it; requests that come from now on are
-// answered by it.
+// SetTable puts a table in the place of the one before. The owner calls it; requests that come from now on
+// are answered by it.
 func (s *Server) SetTable(t Table) { s.table.Store(&t) }
 
-// Answer appends the whole frame of the answer to dst, or nothing where the request gets none or gets it later.
-// The reader calls it. It allocates nothing unless the request needs the owner.
+// Answer appends the whole frame of the answer to dst, or nothing where the request gets none or gets it
+// later. The reader calls it. It allocates nothing unless the request needs the owner.
 func (s *Server) Answer(req *message.BlockRequest, now time.Time, dst []byte) []byte {
 	if s.shown.take(req) {
 		return dst // it came as a data indication first, and has got its answer
@@ -114,8 +114,8 @@ func (s *Server) Answer(req *message.BlockRequest, now time.Time, dst []byte) []
 	return dst
 }
 
-// Block returns the block for a request that was handed to the owner, and counts it as served. The request must
-// be one that [Owner] got with the transfer. The owner calls it.
+// Block returns the block for a request that was handed to the owner, and counts it as served. The request
+// must be one that [Owner] got with the transfer. The owner calls it.
 func (s *Server) Block(tr *Transfer, req *message.BlockRequest) message.BlockSend {
 	n := tr.blockSize(req.MaxDataSize, s.maxBlock, req.Offset)
 	s.observer.BlockRequest(Served, int(n))
@@ -290,8 +290,8 @@ func (s *Server) send(a *answer) {
 	}
 }
 
-// answer is what a request gets: a block or a status, wait-for-data, or nothing. It is a plain value, so that the
-// block path allocates nothing.
+// answer is what a request gets: a block or a status, wait-for-data, or nothing. It is a plain value, so that
+// the block path allocates nothing.
 type answer struct {
 	kind  answerKind
 	block message.BlockSend
@@ -306,8 +306,8 @@ const (
 	answerWait
 )
 
-// refuse answers with a status alone. It must not be 0x97 (wait for data), which the firmware sends right through
-// 0x0506 only.
+// refuse answers with a status alone. It must not be 0x97 (wait for data), which the firmware sends right
+// through 0x0506 only.
 func (a *answer) refuse(req *message.BlockRequest, status uint8) {
 	a.kind = answerBlock
 	a.block = message.BlockSend{

@@ -7,12 +7,12 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// BothWays is how long a request that was shown as a data indication may take to come as a message of its own,
-// too. In the pure raw mode, which other software may have set, it never comes.
+// BothWays is how long a request that was shown as a data indication may take to come as a message of its
+// own, too. In the pure raw mode, which other software may have set, it never comes.
 const BothWays = 100 * time.Millisecond
 
-// onceWithin is how long the same request in the other form is taken for a copy: devices that repeat theirs wait
-// longer.
+// onceWithin is how long the same request in the other form is taken for a copy: devices that repeat theirs
+// wait longer.
 const onceWithin = time.Second
 
 // Indicated answers a block request that comes as data indication only; one that comes both ways is left to

@@ -8,8 +8,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// MaxHold is the longest that a held device is told to wait before it asks again, in seconds. It is short enough
-// that a resume takes effect soon, and long enough that a held device costs no air time worth naming.
+// MaxHold is the longest that a held device is told to wait before it asks again, in seconds. It is short
+// enough that a resume takes effect soon, and long enough that a held device costs no air time worth naming.
 const MaxHold = 30
 
 // restartRun is how many blocks a device has to ask for in a row, below what it had already, before that
@@ -38,9 +38,9 @@ type Image struct {
 	FileVersion      uint32
 }
 
-// Transfer is one device's right to an image. The owner makes it, puts it into a [Table] and sets the verdict on
-// its requests; the server leaves the progress in it. All methods may be called from any goroutine. A Transfer
-// must be made by NewTransfer.
+// Transfer is one device's right to an image. The owner makes it, puts it into a [Table] and sets the verdict
+// on its requests; the server leaves the progress in it. All methods may be called from any goroutine. A
+// Transfer must be made by NewTransfer.
 type Transfer struct {
 	image Image
 	epoch // of the instants below
@@ -79,8 +79,8 @@ func NewTransfer(image Image) *Transfer {
 // Serve lets the device have blocks, after Hold or PutOff.
 func (tr *Transfer) Serve() { tr.verdict.Store(int32(serve)) }
 
-// Hold has requests answered with wait-for-data until a time; the zero time means until another verdict is set.
-// The device is told to wait in pieces of [MaxHold] at most, so that the hold can end early.
+// Hold has requests answered with wait-for-data until a time; the zero time means until another verdict is
+// set. The device is told to wait in pieces of [MaxHold] at most, so that the hold can end early.
 func (tr *Transfer) Hold(until time.Time) {
 	at := int64(untilTold)
 	if !until.IsZero() {
@@ -104,11 +104,12 @@ func (tr *Transfer) PutOffTold() bool { return tr.putOffTold.Load() }
 // Abort has all further requests answered with the status ABORT.
 func (tr *Transfer) Abort() { tr.verdict.Store(int32(abort)) }
 
-// KeepLast has the server leave the last block to the owner, see [Owner]: the device's installation is to wait.
+// KeepLast has the server leave the last block to the owner, see [Owner]: the device's installation is to
+// wait.
 func (tr *Transfer) KeepLast() { tr.keepLast.Store(true) }
 
-// LimitBlock bounds the blocks for the device to so many bytes, for a route that takes no longer frames. 0 takes
-// the limit away.
+// LimitBlock bounds the blocks for the device to so many bytes, for a route that takes no longer frames. 0
+// takes the limit away.
 func (tr *Transfer) LimitBlock(bytes uint8) { tr.largest.Store(uint32(bytes)) }
 
 // Progress is how far a device has come.
@@ -122,8 +123,8 @@ type Progress struct {
 	Last     time.Time // of the last request
 }
 
-// Progress returns how far the device has come. Its times are by the clock on the wall as it is now. A change of
-// Restarts is never told before the values that belong to it.
+// Progress returns how far the device has come. Its times are by the clock on the wall as it is now. A change
+// of Restarts is never told before the values that belong to it.
 func (tr *Transfer) Progress(now time.Time) Progress {
 	p := Progress{Requests: tr.requests.Load()}
 	p.Restarts = tr.restarts.Load() // written after the values of the new run, hence read before them
@@ -138,8 +139,8 @@ func (tr *Transfer) Progress(now time.Time) Progress {
 // LastSequence returns the ZCL sequence number of the last request that got a block, 0 where there was none.
 func (tr *Transfer) LastSequence() uint8 { return uint8(tr.lastAsked.Load()) }
 
-// askedKey tells requests of one device apart: a device that asks anew uses another sequence number or offset.
-// The sequence number is the low byte.
+// askedKey tells requests of one device apart: a device that asks anew uses another sequence number or
+// offset. The sequence number is the low byte.
 func askedKey(req *message.BlockRequest) uint64 {
 	return uint64(req.Offset)<<8 | uint64(req.Sequence)
 }
@@ -180,8 +181,8 @@ func (tr *Transfer) block(target message.Target, sequence uint8, offset, n uint3
 	}
 }
 
-// holdSeconds is how long a held device is told to wait; 0 means that the hold is over. A hold is told in small
-// pieces, so that it can end soon after it is taken back; a device that is put off must not ask before.
+// holdSeconds is how long a held device is told to wait; 0 means that the hold is over. A hold is told in
+// small pieces, so that it can end soon after it is taken back; a device that is put off must not ask before.
 func (tr *Transfer) holdSeconds(now time.Time) uint32 {
 	until := tr.holdUntil.Load()
 	if until == untilTold {

@@ -74,8 +74,8 @@ const putOffFor = 2 * time.Second
 // Gate keeps back one kind of thing that begins anew and makes radio frames, such as interviews, while the
 // dongle's buffers are full. The zero value is ready. Only the owner may use it.
 type Gate struct {
-	// since is when the next one was first put off, or when one was last begun in spite of full buffers. It is
-	// zero while there is room.
+	// since is when the next one was first put off, or when one was last begun in spite of full buffers. It
+	// is zero while there is room.
 	since time.Time
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// How a frame that the dongle did not take is sent again: its buffers need 50 ms and more to fall. Each attempt
-// waits once more resendAfter than the one before.
+// How a frame that the dongle did not take is sent again: its buffers need 50 ms and more to fall. Each
+// attempt waits once more resendAfter than the one before.
 const (
 	resendAfter    = 80 * time.Millisecond
 	resendAttempts = 3
@@ -25,8 +25,8 @@ type Radio interface {
 	Submit(cmd message.Message, done func(message.Status, error))
 }
 
-// Sender sends commands to the dongle. It must be made by New, and Begin must be called before anything is sent;
-// what is noted may be noted before. Unless a method says otherwise, any goroutine may call it.
+// Sender sends commands to the dongle. It must be made by New, and Begin must be called before anything is
+// sent; what is noted may be noted before. Unless a method says otherwise, any goroutine may call it.
 type Sender struct {
 	inbox   *mailbox.Mailbox[func()]
 	buffers buffers
@@ -42,16 +42,16 @@ func New(inbox *mailbox.Mailbox[func()]) *Sender {
 	return s
 }
 
-// Begin lets commands go to a radio until ctx is done. What is sent after that goes to the radio once. Begin must
-// be called once, before any other goroutine uses the Sender to send.
+// Begin lets commands go to a radio until ctx is done. What is sent after that goes to the radio once. Begin
+// must be called once, before any other goroutine uses the Sender to send.
 func (s *Sender) Begin(ctx context.Context, radio Radio) {
 	s.ctx = ctx
 	s.radio = radio
 }
 
-// Send sends a command; done runs on the owner's goroutine with the status of the last attempt, or the error of
-// the radio. A dongle whose buffers are full gets the command when they have fallen, and one that had no room for
-// it gets it again a little later, both a bounded number of times. nil is allowed for done.
+// Send sends a command; done runs on the owner's goroutine with the status of the last attempt, or the error
+// of the radio. A dongle whose buffers are full gets the command when they have fallen, and one that had no
+// room for it gets it again a little later, both a bounded number of times. nil is allowed for done.
 func (s *Sender) Send(cmd message.Message, done func(message.Status, error)) {
 	t := &transmission{sender: s, cmd: cmd, done: done}
 	t.try()
@@ -93,8 +93,8 @@ func (t *transmission) answered(st message.Status, err error) {
 	}
 }
 
-// Submit hands a command to the dongle at once, and once only. done is called exactly once, from any goroutine;
-// nil is allowed.
+// Submit hands a command to the dongle at once, and once only. done is called exactly once, from any
+// goroutine; nil is allowed.
 func (s *Sender) Submit(cmd message.Message, done func(message.Status, error)) {
 	s.radio.Submit(cmd, func(st message.Status, err error) {
 		s.NoteStatus(&st, time.Now())
@@ -104,9 +104,9 @@ func (s *Sender) Submit(cmd message.Message, done func(message.Status, error)) {
 	})
 }
 
-// Resend sends a block that the dongle did not take when its buffers have fallen, a bounded number of times. Each
-// time fresh makes it anew, on the owner's goroutine, and ends it by returning false: fresh must do so when the
-// device has asked anew, or after a while.
+// Resend sends a block that the dongle did not take when its buffers have fallen, a bounded number of times.
+// Each time fresh makes it anew, on the owner's goroutine, and ends it by returning false: fresh must do so
+// when the device has asked anew, or after a while.
 func (s *Sender) Resend(fresh func(now time.Time) (message.BlockSend, bool)) {
 	s.resendAfter(1, fresh)
 }
@@ -133,8 +133,8 @@ func (s *Sender) resend(attempt int, fresh func(now time.Time) (message.BlockSen
 	})
 }
 
-// NoteStatus keeps what a status says of the dongle's buffers. Statuses of commands that went through the Sender
-// are noted by it.
+// NoteStatus keeps what a status says of the dongle's buffers. Statuses of commands that went through the
+// Sender are noted by it.
 func (s *Sender) NoteStatus(st *message.Status, now time.Time) { s.buffers.status(st, now) }
 
 // NoteConfirm keeps what a delivery report of a dongle of a firmware family says of its buffers.
@@ -142,7 +142,8 @@ func (s *Sender) NoteConfirm(m message.Confirm, family message.Family, now time.
 	s.buffers.confirm(m, family, now)
 }
 
-// NoteStackError keeps an error of the dongle's stack. Some mean that it is sent more than the radio can take.
+// NoteStackError keeps an error of the dongle's stack. Some mean that it is sent more than the radio can
+// take.
 func (s *Sender) NoteStackError(m message.ExtendedStatus, now time.Time) {
 	if m.Busy() {
 		s.buffers.overrun(now)
@@ -153,7 +154,8 @@ func (s *Sender) NoteStackError(m message.ExtendedStatus, now time.Time) {
 // asks a [Gate] besides.
 func (s *Sender) Crowded(now time.Time) bool { return s.buffers.crowded(now) }
 
-// Busy reports whether the dongle had no room for a command, so that it is worth sending again a little later.
+// Busy reports whether the dongle had no room for a command, so that it is worth sending again a little
+// later.
 func Busy(err error) bool {
 	var refused *message.StatusError
 	return errors.As(err, &refused) && refused.Busy()

@@ -36,8 +36,8 @@ func (m *Mailbox[T]) Post(items ...T) bool {
 	return open
 }
 
-// PostUpTo is Post for a sender that repeats itself: once limit items wait, further ones are dropped. It reports
-// whether the mailbox was open, not whether there was room.
+// PostUpTo is Post for a sender that repeats itself: once limit items wait, further ones are dropped. It
+// reports whether the mailbox was open, not whether there was room.
 func (m *Mailbox[T]) PostUpTo(limit int, items ...T) bool {
 	m.mu.Lock()
 	open := !m.closed
@@ -74,8 +74,8 @@ func (m *Mailbox[T]) Take() []T {
 	return items
 }
 
-// Close drops everything that is posted from now on, and returns what waits, the oldest first. The second call
-// returns nothing.
+// Close drops everything that is posted from now on, and returns what waits, the oldest first. The second
+// call returns nothing.
 func (m *Mailbox[T]) Close() []T {
 	m.mu.Lock()
 	defer m.mu.Unlock()
