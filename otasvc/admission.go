@@ -3,15 +3,24 @@ package otasvc
 import (
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // admit makes the transfer that the block server works on.
 func (s *Service) admit(d *device, im *cachedImage) {
 	u := d.Upgrade
-	tr := newTransfer(im.data, u.ManufacturerCode, u.ImageType, u.OfferedVersion)
-	tr.keepLast = u.Install != InstallNow
-	tr.largest.Store(uint32(d.largestBlock))
+	tr := blocks.NewTransfer(blocks.Image{
+		Bytes:            im.data,
+		ManufacturerCode: u.ManufacturerCode,
+		ImageType:        u.ImageType,
+		FileVersion:      u.OfferedVersion,
+	})
+	if u.Install != InstallNow {
+		tr.KeepLast()
+	}
+	tr.LimitBlock(d.largestBlock)
 	u.runtime.transfer = tr
 	s.setVerdict(d)
 	d.aborting = nil
@@ -27,11 +36,11 @@ func (s *Service) setVerdict(d *device) {
 	case s.slot.state.TellsToWait(d.EUID):
 		// It is being told to wait for another image; that stands.
 	case !u.AsideUntil.IsZero():
-		tr.putAside(u.AsideUntil)
+		tr.PutOff(u.AsideUntil)
 	case u.Held:
-		tr.hold(u.PausedUntil)
+		tr.Hold(u.PausedUntil)
 	default:
-		tr.verdict.Store(int32(serve))
+		tr.Serve()
 	}
 }
 
@@ -46,8 +55,8 @@ func (s *Service) notify(d *device, now time.Time) {
 		return
 	}
 	first := u.runtime.notifications == 1
-	s.send(imageNotify(d, u), func(_ message.Status, err error) {
-		if busy(err) {
+	s.sender.Send(imageNotify(d, u), func(_ message.Status, err error) {
+		if sending.Busy(err) {
 			// The dongle has no room for it now: that says nothing of the device.
 			u.runtime.notifications--
 			u.runtime.nextNotify = time.Now().Add(jitter(notifyBusy))
@@ -93,32 +102,32 @@ func (s *Service) refreshTable() {
 		return
 	}
 	s.tableDirty = false
-	t := &blockTable{
-		byAddr: make(map[uint16]*transfer, len(s.active)),
-		byNode: make(map[message.IEEE]*transfer, len(s.active)),
-		known:  make(map[uint16]struct{}, len(s.byAddr)),
+	t := blocks.Table{
+		ByAddr: make(map[uint16]*blocks.Transfer, len(s.active)),
+		ByNode: make(map[message.IEEE]*blocks.Transfer, len(s.active)),
+		Known:  make(map[uint16]struct{}, len(s.byAddr)),
 	}
 	for addr, d := range s.byAddr {
-		t.known[addr] = struct{}{}
+		t.Known[addr] = struct{}{}
 		tr := d.aborting
 		if u := d.active(); u != nil && u.runtime.transfer != nil {
 			tr = u.runtime.transfer
 		}
 		if tr != nil {
-			t.byAddr[addr] = tr
+			t.ByAddr[addr] = tr
 		}
 	}
 	for _, d := range s.active {
 		if tr := d.Upgrade.runtime.transfer; tr != nil {
-			t.byNode[d.EUID] = tr
+			t.ByNode[d.EUID] = tr
 		}
 	}
 	for addr, st := range s.strays {
 		if st.refused {
-			t.known[addr] = struct{}{}
+			t.Known[addr] = struct{}{}
 		}
 	}
-	s.blocks.table.Store(t)
+	s.blocks.SetTable(t)
 }
 
 // later is the later of two times.

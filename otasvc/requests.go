@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -21,7 +22,7 @@ const settleTimeout = 10 * time.Second
 // request carries a request out on the owner goroutine. Right after a start the dongle is still being opened,
 // while commands that the broker had kept come at once: they wait instead of being refused.
 func (s *Service) request(respond Respond, f func()) {
-	taken := s.inbox.post(func() {
+	taken := s.inbox.Post(func() {
 		if !s.settled {
 			s.unsettled = append(s.unsettled, f)
 			return
@@ -366,7 +367,7 @@ func (s *Service) resume(d *device, now time.Time) bool {
 	d.dirty = true
 	s.stateDirty = true
 	// It asks when its wait is over, not before: until then it is not silent.
-	u.runtime.lastActivity = now.Add(maxHold * time.Second)
+	u.runtime.lastActivity = now.Add(blocks.MaxHold * time.Second)
 	if !u.AsideUntil.IsZero() {
 		return true
 	}

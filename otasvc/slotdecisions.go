@@ -38,7 +38,7 @@ func (h *headerSlot) carryOut(decision slot.Decision, now time.Time) {
 			h.s.admit(d, h.image())
 		}
 	case slot.Offer:
-		h.state = h.state.Offered(h.s.crowded(now), now)
+		h.state = h.state.Offered(h.s.sender.Crowded(now), now)
 		h.offer(h.s.devices[dec.Device], dec.Key, now)
 	case slot.Defer:
 		h.state = h.state.Deferred(now)
@@ -96,7 +96,7 @@ func (h *headerSlot) beginSwitch(dec slot.BeginSwitch, now time.Time) {
 	h.giveUp(dec.GiveUp, now)
 	for _, d := range h.devices(dec.PutOff) {
 		if tr := d.Upgrade.runtime.transfer; tr != nil {
-			tr.putAside(dec.Until)
+			tr.PutOff(dec.Until)
 		}
 	}
 	h.state = h.state.SwitchBegun(dec)
@@ -110,7 +110,7 @@ func (h *headerSlot) finishSwitch(dec slot.FinishSwitch, now time.Time) {
 	for _, d := range h.devices(dec.Devices) {
 		u := d.Upgrade
 		u.AsideUntil = dec.Until
-		u.AsideTold = u.runtime.transfer != nil && u.runtime.transfer.told.Load()
+		u.AsideTold = u.runtime.transfer != nil && u.runtime.transfer.PutOffTold()
 		u.runtime.yieldedAt = now
 		d.dirty = true
 		h.s.stateDirty = true

@@ -3,6 +3,8 @@ package otasvc
 import (
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 )
 
@@ -17,7 +19,7 @@ func (h *headerSlot) view(now time.Time) slot.View {
 		Slot:     h.state,
 		Usable:   usable,
 		NoNew:    h.s.dongle.badFlash,
-		Crowded:  h.s.crowded(now),
+		Crowded:  h.s.sender.Crowded(now),
 		Policy:   h.policy(),
 		Upgrades: h.upgrades,
 	}
@@ -29,8 +31,8 @@ func (h *headerSlot) policy() slot.Policy {
 		Concurrency:    p.Concurrency,
 		Slice:          p.Slice,
 		BlockInterval:  p.BlockInterval,
-		PauseStep:      maxHold * time.Second,
-		CrowdedTimeout: putOffFor,
+		PauseStep:      blocks.MaxHold * time.Second,
+		CrowdedTimeout: sending.PutOffFor,
 	}
 }
 
@@ -60,7 +62,7 @@ func (h *headerSlot) candidate(d *device, now time.Time) slot.Candidate {
 		Left:         u.Size - min(u.Offset, u.Size),
 		Rate:         u.rate(now),
 		Held:         u.Held,
-		Told:         tr != nil && tr.told.Load(),
+		Told:         tr != nil && tr.PutOffTold(),
 		PutOffUntil:  u.AsideUntil,
 	}
 }
