@@ -38,7 +38,8 @@ func (a Attempt) Problem(err error) Problem {
 		errors.Is(err, packets.ErrorRefusedNotAuthorised):
 		return Problem{Refused: true, Text: a.credentials(), Err: err}
 	case errors.Is(err, packets.ErrorRefusedIDRejected):
-		text := fmt.Sprintf("does not like the client identifier %q: set ZIGATE_OTA_MQTT_CLIENT_ID", a.ClientID)
+		text := fmt.Sprintf("does not like the client identifier %q: set ZIGATE_OTA_MQTT_CLIENT_ID",
+			a.ClientID)
 		return Problem{Refused: true, Text: text, Err: err}
 	case errors.Is(err, packets.ErrorRefusedBadProtocolVersion):
 		return Problem{Refused: true, Text: "does not speak MQTT 3.1.1", Err: err}
@@ -53,8 +54,8 @@ func (a Attempt) Problem(err error) Problem {
 // credentials is what is wrong with the user.
 func (a Attempt) credentials() string {
 	if a.Username == "" {
-		return "wants a user name and a password: set ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD " +
-			"(or ..._FILE)"
+		return "wants a user name and a password: set ZIGATE_OTA_MQTT_USERNAME and " +
+			"ZIGATE_OTA_MQTT_PASSWORD (or ..._FILE)"
 	}
 	return fmt.Sprintf("refuses the user: check ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD, "+
 		"and that the user may connect as client %q", a.ClientID)

@@ -36,18 +36,18 @@ const projectURL = "https://github.com/zigate-ota/zigate-ota"
 type app struct {
 	cfg     config.Config
 	log     *slog.Logger
-	home    *sim.Dongle    // nil: a real dongle
-	broker  *broker.Broker // nil: an external one
+	home    *sim.Dongle    // nil with a real dongle
+	broker  *broker.Broker // nil with an external one
 	client  *mqttclient.Client
 	dongle  *zigate.Dongle
-	hub     *share.Hub // nil: the dongle is not shared
+	hub     *share.Hub // nil where the dongle is not shared
 	service *otasvc.Service
 	catalog *library.Catalog
 	bridge  *bridge.Bridge
-	births  *bridge.Births // nil: no discovery
+	births  *bridge.Births // nil without discovery
 	left    *bridge.Leftovers
-	frames  *bridge.Frames // nil: frames are not published
-	trace   *traceFile     // nil: they are not written to a file
+	frames  *bridge.Frames // nil where frames are not published
+	trace   *traceFile     // nil where they are not written to a file
 	http    *httpapi.Server
 	ready   chan struct{}
 	logger  *logger

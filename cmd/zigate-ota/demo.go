@@ -97,6 +97,7 @@ func (p *program) demo(ctx context.Context, d commandline.Demo) (err error) {
 		defer cancel()
 	}
 	u := &demoUser{
+		base:    cfg.MQTT.BaseTopic,
 		cfg:     cfg,
 		home:    home,
 		devices: devices,

@@ -14,7 +14,7 @@ import (
 // than 0.
 type duration time.Duration
 
-// String returns the duration, "" where there is none.
+// String returns the duration, or "" where there is none.
 func (d *duration) String() string {
 	if *d == 0 {
 		return ""
@@ -45,10 +45,10 @@ func durationVar(flags *pflag.FlagSet, d *time.Duration, name, usage string) {
 	flags.Var((*duration)(d), name, usage)
 }
 
-// placeholder is the annotation of a flag that has the word for its value, such as FILE.
+// placeholder is the annotation of a flag with the name of its value, such as FILE.
 const placeholder = "placeholder"
 
-// splitUsage takes the word for the flag's value out of its usage, where it stands between backquotes.
+// splitUsage takes the name of the flag's value out of its usage, where it stands between backquotes.
 func splitUsage(f *pflag.Flag) {
 	word, usage := pflag.UnquoteUsage(f)
 	f.Usage = usage
@@ -58,7 +58,7 @@ func splitUsage(f *pflag.Flag) {
 	f.Annotations[placeholder] = []string{word}
 }
 
-// valueOf is the word for the flag's value, "" where it takes none.
+// valueOf is the name of the flag's value; it is "" where the flag takes none.
 func valueOf(f *pflag.Flag) string {
 	if words := f.Annotations[placeholder]; len(words) > 0 {
 		return words[0]
@@ -66,7 +66,7 @@ func valueOf(f *pflag.Flag) string {
 	return ""
 }
 
-// defaultOf is the flag's default for people to see, "" for one that goes without saying.
+// defaultOf is the flag's default for people to see; it is "" for one that goes without saying.
 func defaultOf(f *pflag.Flag) string {
 	switch f.DefValue {
 	case "", "0", "0s", "false", "[]":

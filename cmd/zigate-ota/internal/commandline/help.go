@@ -35,7 +35,7 @@ type Command struct {
 // Flag describes a flag for people.
 type Flag struct {
 	Name    string // without the dashes
-	Value   string // the word for its value, such as FILE; "" where it takes none
+	Value   string // the name of its value, such as FILE; "" where it takes none
 	Meaning string
 	Default string // "" for one that goes without saying
 }
@@ -91,7 +91,7 @@ func (c *Command) Usage() string {
 // TakesDevice reports whether a DEVICE stands among the command's arguments.
 func (c *Command) TakesDevice() bool { return strings.Contains(c.Arguments, "DEVICE") }
 
-// Usage is the flag with its dashes and the word for its value.
+// Usage is the flag with its dashes and the name of its value.
 func (f *Flag) Usage() string { return strings.TrimSpace("--" + f.Name + " " + f.Value) }
 
 // helpCommand is "help", alone or with the name of a command.

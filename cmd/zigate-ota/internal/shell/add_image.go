@@ -41,9 +41,8 @@ type AddImage struct {
 	Quiet   bool
 }
 
-// AddImage has an image fetched, checked and registered for a device, and where it is wanted upgrades the
-// device.
-func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
+// request is the request as far as the flags tell it, without the URL.
+func (a *AddImage) request() map[string]any {
 	request := map[string]any{"deviceId": a.Device}
 	for key, value := range map[string]string{
 		"sha256": a.SHA256, "sha512": a.SHA512, "mfgId": a.Manufacturer, "imageTypeId": a.ImageType,
@@ -53,6 +52,13 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 			request[key] = value
 		}
 	}
+	return request
+}
+
+// AddImage has an image fetched, checked and registered for a device, and where it is wanted upgrades the
+// device.
+func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
+	request := a.request()
 	isFile := !strings.Contains(a.Source, "://")
 	var content []byte
 	switch {
@@ -96,15 +102,24 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 	if err != nil {
 		return err
 	}
+	if final.Status != contract.StatusImageAccessFailed {
+		hint = ""
+	}
+	if err := c.tellAdded(s, &a, final, hint); err != nil || !a.Upgrade {
+		return err
+	}
+	u := Upgrade{Devices: []string{text(final.EUID)}, NoWait: a.NoWait, Quiet: a.Quiet}
+	return c.upgradeAndWait(ctx, s, u, nil)
+}
+
+// tellAdded shows what has become of the image; hint is what may be done where it was not added.
+func (c *Shell) tellAdded(s *session, a *AddImage, final *response, hint string) error {
 	if c.options.JSON {
 		if err := printJSON(c.term, final.raw); err != nil {
 			return err
 		}
 	}
 	if !final.succeeded() {
-		if final.Status != contract.StatusImageAccessFailed {
-			hint = ""
-		}
 		return &Error{Code: ExitFailed, Err: errors.New(terminal.Clean(a.Device + ": " + final.why() + hint))}
 	}
 	euid := contract.EUID(text(final.EUID))
@@ -118,11 +133,7 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 			terminal.Clean(d.Name), hex16(final.ManufacturerCode), hex16(final.ImageType),
 			hex16(d.ManufacturerCode), hex16(d.ImageType))
 	}
-	if !a.Upgrade {
-		return nil
-	}
-	u := Upgrade{Devices: []string{string(euid)}, NoWait: a.NoWait, Quiet: a.Quiet}
-	return c.upgradeAndWait(ctx, s, u, nil)
+	return nil
 }
 
 // readFile reads a file that is to be served.

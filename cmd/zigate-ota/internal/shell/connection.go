@@ -20,9 +20,9 @@ import (
 
 // Broker is where the service is talked to.
 type Broker struct {
-	URLs               []string // tried in turn: tcp, ssl, ws, wss
+	URLs               []string // tried one after another; their schemes are tcp, ssl, ws and wss
 	Username, Password string
-	TLS                *tls.Config // nil: the system's authorities
+	TLS                *tls.Config // nil stands for the system's authorities
 	Base               string      // base topic of the service
 	// Embedded: it is the service's own, which is there only while the service runs.
 	Embedded bool
@@ -137,7 +137,7 @@ func connect(ctx context.Context, b Broker, filters map[string]byte) (*connectio
 
 func (c *connection) close() { c.client.Disconnect(farewell) }
 
-// localAddress is this machine's address on the way to the broker, "" where it has none.
+// localAddress is this machine's address on the way to the broker; it is "" where there is none.
 func (c *connection) localAddress() string {
 	for _, text := range c.broker.URLs {
 		u, err := url.Parse(text)

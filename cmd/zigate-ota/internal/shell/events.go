@@ -157,28 +157,19 @@ func (c *Shell) Events(ctx context.Context, wanted Events) error {
 	}
 	for n := 0; wanted.Count == 0 || n < wanted.Count; {
 		u, err := s.next(ctx, nil)
-		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-			if wanted.Count > 0 {
-				return failed(ExitTimeout, "%d of %d events came in time", n, wanted.Count)
-			}
+		switch {
+		case !errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		case wanted.Count > 0:
+			return failed(ExitTimeout, "%d of %d events came in time", n, wanted.Count)
+		default:
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		switch {
-		case u.kind == isLost:
-			fmt.Fprintln(c.stderr,
-				"the connection to the broker is lost; what happens until it is back is not shown")
-		case u.kind == isMessage && u.topic == "status" && !s.online:
-			fmt.Fprintln(c.stderr, "the service has stopped; this goes on when it is back")
-		}
-		name, isEvent := strings.CutPrefix(u.topic, "event/")
-		if !isEvent || u.kind != isMessage || u.retained || !wanted.named(name) {
-			continue
-		}
-		e, ok := decode[eventRecord](u.payload)
-		if !ok || only != "" && (e.EUID == nil || *e.EUID != only) {
+		c.tellGap(s, u)
+		name, e, ok := wanted.event(u, only)
+		if !ok {
 			continue
 		}
 		n++
@@ -187,6 +178,30 @@ func (c *Shell) Events(ctx context.Context, wanted Events) error {
 		}
 	}
 	return nil
+}
+
+// event takes an update if it is an event that is asked for; only is the device's EUID, "" for all devices.
+func (e *Events) event(u update, only contract.EUID) (name string, event eventRecord, ok bool) {
+	name, ok = strings.CutPrefix(u.topic, "event/")
+	if !ok || u.kind != isMessage || u.retained || !e.named(name) {
+		return "", eventRecord{}, false
+	}
+	event, ok = decode[eventRecord](u.payload)
+	if only != "" && (event.EUID == nil || *event.EUID != only) {
+		return "", eventRecord{}, false
+	}
+	return name, event, ok
+}
+
+// tellGap tells where events may be missing from now on.
+func (c *Shell) tellGap(s *session, u update) {
+	switch {
+	case u.kind == isLost:
+		fmt.Fprintln(c.stderr,
+			"the connection to the broker is lost; what happens until it is back is not shown")
+	case u.kind == isMessage && u.topic == "status" && !s.online:
+		fmt.Fprintln(c.stderr, "the service has stopped; this goes on when it is back")
+	}
 }
 
 // printEvent writes one event in one line. JSON has the payload's keys, and the event's name before them.

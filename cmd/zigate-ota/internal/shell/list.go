@@ -191,7 +191,7 @@ func seen(t *time.Time, now time.Time) string {
 	}
 }
 
-// pace is rate and time left of a download, "" where neither is known.
+// pace is rate and time left of a download; it is "" where neither is known.
 func pace(u *contract.Upgrade) string {
 	var parts []string
 	if u.BytesPerSecond > 0 {

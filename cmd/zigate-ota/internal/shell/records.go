@@ -154,7 +154,7 @@ func (d directory) find(text string) *deviceRecord {
 	return nil
 }
 
-// euidOf is an EUID as topics have it, "" for what is none.
+// euidOf is an EUID as topics have it; it is "" for a text that is none.
 func euidOf(text string) contract.EUID {
 	digits := strings.NewReplacer(":", "", "-", "").Replace(strings.ToLower(text))
 	digits = strings.TrimPrefix(digits, "0x")

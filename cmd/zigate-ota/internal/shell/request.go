@@ -225,6 +225,9 @@ func (c *Shell) checkAll(ctx context.Context, s *session) error {
 	if !final.succeeded() {
 		return failed(ExitFailed, "%s", terminal.Clean(final.why()))
 	}
+	if c.options.JSON {
+		return nil
+	}
 	silent := 0
 	newer := 0
 	t := &terminal.Table{Columns: []terminal.Column{
@@ -236,25 +239,14 @@ func (c *Shell) checkAll(ctx context.Context, s *session) error {
 			if r.EUID != d.EUID {
 				continue
 			}
-			row := []terminal.Cell{
-				{Text: d.Name}, {Text: version(d.CurrentVersion)}, {Text: "-"}, {Text: "asked"},
-			}
 			if r.UpdateAvailable {
 				newer++
-				row[2] = terminal.Cell{Text: "yes", Style: terminal.Bold}
-				if d.Image != nil {
-					row[2].Text = version(&d.Image.ImageVersion)
-				}
 			}
 			if r.Status != contract.StatusSuccess {
 				silent++
-				row[3] = terminal.Cell{Text: "no answer", Style: terminal.Red}
 			}
-			t.Rows = append(t.Rows, row)
+			t.Rows = append(t.Rows, checkRow(d, r.UpdateAvailable, r.Status == contract.StatusSuccess))
 		}
-	}
-	if c.options.JSON {
-		return nil
 	}
 	if err := t.Print(c.term); err != nil {
 		return err
@@ -262,4 +254,21 @@ func (c *Shell) checkAll(ctx context.Context, s *session) error {
 	fmt.Fprintf(c.term, "%d devices, %d with a newer image, %d without an answer\n",
 		len(final.Results.Checks), newer, silent)
 	return nil
+}
+
+// checkRow is what a check has found out about a device.
+func checkRow(d *deviceRecord, newer, answered bool) []terminal.Cell {
+	row := []terminal.Cell{
+		{Text: d.Name}, {Text: version(d.CurrentVersion)}, {Text: "-"}, {Text: "asked"},
+	}
+	if newer {
+		row[2] = terminal.Cell{Text: "yes", Style: terminal.Bold}
+		if d.Image != nil {
+			row[2].Text = version(&d.Image.ImageVersion)
+		}
+	}
+	if !answered {
+		row[3] = terminal.Cell{Text: "no answer", Style: terminal.Red}
+	}
+	return row
 }

@@ -256,7 +256,7 @@ func (w *watch) moved(d *deviceRecord) {
 	}
 	before, had := w.before[d.EUID]
 	fresh := !had || !u.QueuedAt.Equal(before)
-	// One that was there before is this one where it was waiting on the device for the word to install it.
+	// One that was there before is this one where it was waiting on the device to be installed.
 	revived := mine != nil && mine.heard && !w.all && !u.State.Ended()
 	if mine == nil || !fresh && !revived {
 		return
