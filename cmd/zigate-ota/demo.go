@@ -52,7 +52,7 @@ func (p *program) demo(ctx context.Context, d commandline.Demo) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := serveImages(images)
+	server, err := serveImages(ctx, images)
 	if err != nil {
 		return err
 	}
@@ -256,8 +256,8 @@ type imageServer struct {
 	done     chan struct{}
 }
 
-func serveImages(images map[message.IEEE]demoImage) (*imageServer, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func serveImages(ctx context.Context, images map[message.IEEE]demoImage) (*imageServer, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("starting the demo's image server: %w", err)
 	}

@@ -51,10 +51,10 @@ func (p *program) inspect(ctx context.Context, i commandline.Inspect) error {
 		}
 		r.print(p.stdout)
 	}
-	switch {
-	case wrong == 0:
+	switch wrong {
+	case 0:
 		return nil
-	case wrong == 1:
+	case 1:
 		return errors.New(reason)
 	default:
 		return fmt.Errorf("something is wrong with %d of %d files", wrong, len(i.Names))

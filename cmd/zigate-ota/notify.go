@@ -73,7 +73,7 @@ func (s supervisor) Run(ctx context.Context) error {
 		return nil
 	}
 	// An abstract one begins with "@" for systemd as for package net.
-	conn, err := net.Dial("unixgram", s.socket)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unixgram", s.socket)
 	if err != nil {
 		return fmt.Errorf("systemd cannot be told that the service is ready (NOTIFY_SOCKET): %w", err)
 	}

@@ -48,7 +48,7 @@ func (p *program) runSimulation(ctx context.Context, s *commandline.Simulation, 
 	var listener net.Listener
 	if s.TCP != "" {
 		var err error
-		if listener, err = net.Listen("tcp", s.TCP); err != nil {
+		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.TCP); err != nil {
 			return fmt.Errorf("opening the dongle's port: %w; choose another with --tcp", err)
 		}
 	}

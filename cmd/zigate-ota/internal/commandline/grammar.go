@@ -78,7 +78,7 @@ func (g *grammar) rootCommand() *cobra.Command {
 
 // unknown is the error for a name that no command has.
 func (g *grammar) unknown(name string) error {
-	return &unknownCommand{name: name, nearest: g.root.SuggestionsFor(name)}
+	return &unknownCommandError{name: name, nearest: g.root.SuggestionsFor(name)}
 }
 
 // find returns the command of a name, nil where there is none.

@@ -102,13 +102,13 @@ func (e *UsageError) Error() string { return e.Err.Error() }
 // Unwrap returns the error itself.
 func (e *UsageError) Unwrap() error { return e.Err }
 
-// unknownCommand says that there is no command of a name.
-type unknownCommand struct {
+// unknownCommandError says that there is no command of a name.
+type unknownCommandError struct {
 	name    string
 	nearest []string // commands that may have been meant
 }
 
-func (e *unknownCommand) Error() string {
+func (e *unknownCommandError) Error() string {
 	text := fmt.Sprintf("there is no command %q", e.name)
 	if len(e.nearest) > 0 {
 		text += "; did you mean " + strings.Join(e.nearest, " or ") + "?"
@@ -125,7 +125,7 @@ func Run(ctx context.Context, p Program, args []string) int {
 	}
 	fmt.Fprintf(p.Stderr, "%s: %v\n", command, err)
 
-	var unknown *unknownCommand
+	var unknown *unknownCommandError
 	if errors.As(err, &unknown) {
 		fmt.Fprintln(p.Stderr)
 		newGrammar(p).overview(p.Stderr)
@@ -139,7 +139,7 @@ func Execute(ctx context.Context, p Program, args []string) (command string, err
 	g := newGrammar(p)
 	g.root.SetArgs(completed(args))
 	cmd, err := g.root.ExecuteContextC(ctx)
-	if _, unknown := errors.AsType[*unknownCommand](err); unknown {
+	if _, unknown := errors.AsType[*unknownCommandError](err); unknown {
 		return programName, err
 	}
 	return cmd.CommandPath(), err
@@ -149,7 +149,7 @@ func Execute(ctx context.Context, p Program, args []string) (command string, err
 func ExitCode(err error) int {
 	var coded *shell.Error
 	var usage *UsageError
-	var unknown *unknownCommand
+	var unknown *unknownCommandError
 	switch {
 	case err == nil:
 		return ExitOK

@@ -81,7 +81,7 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 	request["url"] = a.Source
 	hint := ""
 	if isFile {
-		server, err := serveFile(ctx, filepath.Base(a.Source), content, a.Serve, s.localAddress())
+		server, err := serveFile(ctx, filepath.Base(a.Source), content, a.Serve, s.localAddress(ctx))
 		if err != nil {
 			return err
 		}

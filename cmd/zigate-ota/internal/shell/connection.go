@@ -138,7 +138,7 @@ func connect(ctx context.Context, b Broker, filters map[string]byte) (*connectio
 func (c *connection) close() { c.client.Disconnect(farewell) }
 
 // localAddress is this machine's address on the way to the broker; it is "" where there is none.
-func (c *connection) localAddress() string {
+func (c *connection) localAddress(ctx context.Context) string {
 	for _, text := range c.broker.URLs {
 		u, err := url.Parse(text)
 		if err != nil || u.Hostname() == "" {
@@ -148,7 +148,7 @@ func (c *connection) localAddress() string {
 		if port == "" {
 			port = "1883" // nothing is sent: any will do
 		}
-		conn, err := net.Dial("udp", net.JoinHostPort(u.Hostname(), port))
+		conn, err := (&net.Dialer{}).DialContext(ctx, "udp", net.JoinHostPort(u.Hostname(), port))
 		if err != nil {
 			continue
 		}

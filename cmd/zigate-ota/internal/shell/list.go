@@ -148,28 +148,7 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 	}
 	r.row("last seen", "%s", seen(d.LastSeen, now))
 	r.row("running version", "%s", version(d.CurrentVersion))
-	switch image := d.Image; {
-	case image == nil:
-		r.row("image", "none; \"zigate-ota add-image\" gives it one")
-	default:
-		newer := "not newer"
-		if d.UpdateAvailable {
-			newer = "newer"
-		}
-		r.row("image", "%s, %s, %s", version(&image.ImageVersion), newer, image.Source)
-		if image.Size != nil {
-			r.row("image size", "%d bytes", *image.Size)
-		}
-		if image.SHA256 != nil {
-			r.row("image SHA-256", "%s", *image.SHA256)
-		}
-		if image.URL != nil {
-			r.row("image from", "%s", *image.URL)
-		}
-		if image.ReleaseNotes != nil {
-			r.row("release notes", "%s", *image.ReleaseNotes)
-		}
-	}
+	d.printImage(r)
 	if u := d.Upgrade; u != nil {
 		r.row("upgrade", "%s", upgradeCell(u).Text)
 		r.row("upgrade from", "%s to %s", version(u.OldImageVersion), version(&u.ImageVersion))
@@ -179,6 +158,32 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 				r.row("upgrade pace", "%s", more)
 			}
 		}
+	}
+}
+
+// printImage writes what is known of the device's image.
+func (d *deviceRecord) printImage(r rows) {
+	image := d.Image
+	if image == nil {
+		r.row("image", "none; \"zigate-ota add-image\" gives it one")
+		return
+	}
+	newer := "not newer"
+	if d.UpdateAvailable {
+		newer = "newer"
+	}
+	r.row("image", "%s, %s, %s", version(&image.ImageVersion), newer, image.Source)
+	if image.Size != nil {
+		r.row("image size", "%d bytes", *image.Size)
+	}
+	if image.SHA256 != nil {
+		r.row("image SHA-256", "%s", *image.SHA256)
+	}
+	if image.URL != nil {
+		r.row("image from", "%s", *image.URL)
+	}
+	if image.ReleaseNotes != nil {
+		r.row("release notes", "%s", *image.ReleaseNotes)
 	}
 }
 

@@ -123,7 +123,7 @@ func (d directory) sorted() []*deviceRecord {
 }
 
 // named reports whether somebody gave the device a name.
-func (r *deviceRecord) named() bool { return r.Name != "" && r.Name != string(r.EUID) }
+func (d *deviceRecord) named() bool { return d.Name != "" && d.Name != string(d.EUID) }
 
 // name is what the device is called.
 func (d directory) name(euid contract.EUID) string {
