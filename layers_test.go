@@ -24,11 +24,13 @@ var layers = []string{"cmd", "bridge", "otasvc", "zigate"}
 // rooms are folders inside a layer whose packages import nothing of the project but what stands here, so that they
 // can be read, tested and used by themselves.
 var rooms = map[string][]string{
-	"otasvc/blocks":  {"zigate/message"},
-	"otasvc/otafile": nil,
-	"otasvc/sending": {"zigate/mailbox", "zigate/message"},
-	"zigate/mailbox": nil,
-	"zigate/message": nil,
+	"bridge/contract": nil,
+	"otasvc/blocks":   {"zigate/message"},
+	"otasvc/otafile":  nil,
+	"otasvc/sending":  {"zigate/mailbox", "zigate/message"},
+	"otasvc/slot":     {"zigate/message"},
+	"zigate/mailbox":  nil,
+	"zigate/message":  nil,
 }
 
 // homes says where in the project (folders) a foreign package may be used, its subpackages included. What is
@@ -108,6 +110,12 @@ func TestBreaches(t *testing.T) {
 		{"zigate/message/a.go", `import _ "` + module + `/zigate/sim"`, "imports " + module + "/zigate/sim, but is to import nothing of the project"},
 		{"otasvc/otafile/a.go", `import _ "` + module + `/zigate"`, "imports " + module + "/zigate, but is to import nothing of the project"},
 		{"otasvc/otafile/a_test.go", `import _ "` + module + `/otasvc/otafile"`, ""},
+		{"otasvc/slot/a.go", `import _ "` + module + `/zigate/message"`, ""},
+		{"otasvc/slot/a_test.go", `import _ "` + module + `/otasvc/slot"`, ""},
+		{
+			"otasvc/slot/a.go", `import _ "` + module + `/otasvc/library"`,
+			"imports " + module + "/otasvc/library, but is to import only zigate/message of the project",
+		},
 		{"otasvc/blocks/a.go", `import _ "` + module + `/zigate/message"`, ""},
 		{"otasvc/blocks/a.go", `import _ "` + module + `/zigate"`, "imports " + module + "/zigate, but is to import only zigate/message of the project"},
 		{"otasvc/sending/a.go", `import _ "` + module + `/otasvc"`, "imports " + module + "/otasvc, but is to import only zigate/mailbox and zigate/message of the project"},
