@@ -141,7 +141,7 @@ func frames(d *message.Decoder, input []byte) []message.Frame {
 }
 
 func fromDongle(m message.Message) []byte {
-	payload := m.AppendPayload(nil)
+	payload := message.AppendPayload(nil, m)
 	if m.Type() != message.TypeLog {
 		payload = append(payload, 0x9C)
 	}

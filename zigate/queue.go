@@ -17,7 +17,7 @@ type command struct {
 }
 
 func newCommand(m message.Message, done func(message.Status, error)) (*command, int) {
-	payload := m.AppendPayload(nil)
+	payload := message.AppendPayload(nil, m)
 	return &command{
 		typ: m.Type(), frame: message.AppendFrame(nil, m.Type(), payload), done: done,
 	}, len(payload)

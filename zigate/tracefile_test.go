@@ -151,7 +151,7 @@ func FuzzTrace(f *testing.F) {
 	} {
 		for _, direction := range []message.Direction{message.FromDongle, message.ToDongle} {
 			text := zigate.AppendTraceLine([]byte(zigate.TraceHeader+"\n"), zigate.TracedFrame{
-				Time: tracedAt, Direction: direction, Frame: message.Frame{Type: m.Type(), Payload: m.AppendPayload(nil)},
+				Time: tracedAt, Direction: direction, Frame: message.Frame{Type: m.Type(), Payload: message.AppendPayload(nil, m)},
 			})
 			f.Add(append(text, "garbage\n"...))
 		}

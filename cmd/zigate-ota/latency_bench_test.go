@@ -40,7 +40,7 @@ const (
 
 func (w *wireDongle) write(m message.Message) {
 	w.out = w.out[:0]
-	payload := append(m.AppendPayload(nil), 0) // link quality
+	payload := append(message.AppendPayload(nil, m), 0) // link quality
 	// At the end of a benchmark it is closed while commands are still being answered.
 	if _, err := w.conn.Write(message.AppendFrame(w.out, m.Type(), payload)); err != nil && !errors.Is(err, net.ErrClosed) {
 		w.tb.Error(err)
@@ -223,7 +223,7 @@ func wireRequest(device int, offset uint32, size uint8) message.BlockRequest {
 
 // wireFrame is a message of the dongle as it stands on the wire.
 func wireFrame(m message.Message) []byte {
-	return message.AppendFrame(nil, m.Type(), append(m.AppendPayload(nil), 100)) // link quality
+	return message.AppendFrame(nil, m.Type(), append(message.AppendPayload(nil, m), 100)) // link quality
 }
 
 // BenchmarkServedBlock measures the whole service as it runs in a home, with its broker, metrics and

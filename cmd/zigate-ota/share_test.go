@@ -56,7 +56,7 @@ func shareOver(t *testing.T, line interface {
 
 func (s *sharer) says(m message.Message) {
 	s.t.Helper()
-	if _, err := s.line.Write(message.AppendFrame(nil, m.Type(), m.AppendPayload(nil))); err != nil {
+	if _, err := s.line.Write(message.AppendFrame(nil, m.Type(), message.AppendPayload(nil, m))); err != nil {
 		s.t.Error(err)
 	}
 }

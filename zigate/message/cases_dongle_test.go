@@ -41,6 +41,8 @@ func dongleCases() []messageCase {
 		), message.Log{Level: 6, Text: "hello"}},
 		{"permit join state", bytesOf("01"), message.PermitJoinState{Enabled: 1}},
 		{"cluster list", bytesOf("0101040000"), message.Opaque{Kind: message.TypeClusterList, Payload: bytesOf("0101040000")}},
+		{"attribute list", bytesOf("01010400000000"), message.Opaque{Kind: message.TypeAttributeList, Payload: bytesOf("01010400000000")}},
+		{"command list", bytesOf("010104000000"), message.Opaque{Kind: message.TypeCommandList, Payload: bytesOf("010104000000")}},
 		{"management LQI", bytesOf("1200"), message.Opaque{Kind: message.TypeManagementLQI, Payload: bytesOf("1200")}},
 		{"device list", bytesOf(
 			"00",               // index

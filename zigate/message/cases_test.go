@@ -51,6 +51,27 @@ func commandCases() []messageCase {
 		{"set device type", bytesOf("00"), message.SetDeviceType{}},
 		{"start network", nil, message.StartNetwork{}},
 		{"set flow control", bytesOf("01"), message.SetFlowControl{Enable: 1}},
+		{"bind", bytesOf(
+			"000b57fffe2c8904", // IEEE address
+			"0b",               // endpoint
+			"0006",             // cluster
+			"03",               // destination address mode
+			"00158d0001ed3395", // destination
+			"01",               // destination endpoint
+		), message.Bind{
+			IEEE: deviceIEEE, Endpoint: 0x0B, Cluster: 0x0006, DstAddrMode: message.AddrModeIEEE,
+			DstIEEE: 0x00158D0001ED3395, DstEndpoint: 1,
+		}},
+		{"bind to a group", bytesOf(
+			"000b57fffe2c8904", // IEEE address
+			"0b",               // endpoint
+			"0006",             // cluster
+			"01",               // destination address mode
+			"0004",             // destination
+			"00",               // destination endpoint
+		), message.Bind{
+			IEEE: deviceIEEE, Endpoint: 0x0B, Cluster: 0x0006, DstAddrMode: message.AddrModeGroup, DstAddr: 4,
+		}},
 		{"network address request", bytesOf(
 			"fffd",             // target
 			"000b57fffe2c8904", // IEEE address

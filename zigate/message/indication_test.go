@@ -105,7 +105,7 @@ func FuzzIndicationMessages(f *testing.F) {
 	f.Fuzz(func(t *testing.T, profile, cluster uint16, dst uint8, payload []byte) {
 		size := 0
 		for _, m := range shownFrame(profile, cluster, 1, dst, payload).Messages() {
-			written := m.AppendPayload(nil)
+			written := message.AppendPayload(nil, m)
 			if _, err := message.ParseMessage(m.Type(), written); err != nil {
 				t.Errorf("%+v does not parse when written: %v", m, err)
 			}

@@ -34,32 +34,28 @@ type Attribute struct {
 // Type is Kind.
 func (m Attribute) Type() MsgType { return m.Kind }
 
-// AppendPayload appends 12 bytes (11 with NoStatus) and the data.
-func (m Attribute) AppendPayload(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint16(append(dst, m.Sequence), m.Addr)
-	dst = binary.BigEndian.AppendUint16(append(dst, m.Endpoint), m.Cluster)
-	dst = binary.BigEndian.AppendUint16(dst, m.ID)
-	if !m.NoStatus {
-		dst = append(dst, m.Status)
+func (m Attribute) fields(c *codec) Message {
+	c.u8(&m.Sequence)
+	c.u16(&m.Addr)
+	c.u8(&m.Endpoint)
+	c.u16(&m.Cluster)
+	c.u16(&m.ID)
+
+	if c.parsing {
+		m.NoStatus = m.Kind == TypeReportAttribute && lacksStatus(c.b)
 	}
+	if !m.NoStatus {
+		c.u8(&m.Status)
+	}
+
+	c.u8(&m.DataType)
 	size := m.Announced
 	if size == 0 {
 		size = uint16(min(len(m.Data), 0xFFFF))
 	}
-	dst = binary.BigEndian.AppendUint16(append(dst, m.DataType), size)
-	return append(dst, m.Data...)
-}
-
-func parseAttribute(t MsgType, r *reader) Attribute {
-	m := Attribute{Kind: t, Sequence: r.u8(), Addr: r.u16(), Endpoint: r.u8(), Cluster: r.u16(), ID: r.u16()}
-	m.NoStatus = t == TypeReportAttribute && lacksStatus(r.b)
-	if !m.NoStatus {
-		m.Status = r.u8()
-	}
-	m.DataType = r.u8()
-	size := r.u16()
-	m.Data = r.bytes(min(int(size), len(r.b)))
-	if int(size) != len(m.Data) {
+	c.u16(&size)
+	c.bytes(&m.Data, min(int(size), c.left()))
+	if c.parsing && int(size) != len(m.Data) {
 		m.Announced = size
 	}
 	return m

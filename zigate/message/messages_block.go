@@ -77,27 +77,21 @@ func (r *BlockRequest) Parse(payload []byte) error {
 	return nil
 }
 
-func parseBlockRequest(r *reader) BlockRequest {
-	var m BlockRequest
-	if p := r.take(blockRequestSize); p != nil {
-		_ = m.Parse(p) // cannot fail: the size is right
-	}
-	return m
-}
-
-// AppendPayload appends the 31 bytes.
-func (r BlockRequest) AppendPayload(dst []byte) []byte {
-	dst = append(dst, r.Sequence, r.Endpoint)
-	dst = binary.BigEndian.AppendUint16(dst, r.Cluster)
-	dst = append(dst, byte(r.AddrMode))
-	dst = binary.BigEndian.AppendUint16(dst, r.Addr)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(r.NodeAddress))
-	dst = binary.BigEndian.AppendUint32(dst, r.Offset)
-	dst = binary.BigEndian.AppendUint32(dst, r.FileVersion)
-	dst = binary.BigEndian.AppendUint16(dst, r.ImageType)
-	dst = binary.BigEndian.AppendUint16(dst, r.ManufacturerCode)
-	dst = binary.BigEndian.AppendUint16(dst, r.BlockRequestDelay)
-	return append(dst, r.MaxDataSize, r.FieldControl)
+func (r BlockRequest) fields(c *codec) Message {
+	c.u8(&r.Sequence)
+	c.u8(&r.Endpoint)
+	c.u16(&r.Cluster)
+	number(c, &r.AddrMode, 1)
+	c.u16(&r.Addr)
+	c.ieee(&r.NodeAddress)
+	c.u32(&r.Offset)
+	c.u32(&r.FileVersion)
+	c.u16(&r.ImageType)
+	c.u16(&r.ManufacturerCode)
+	c.u16(&r.BlockRequestDelay)
+	c.u8(&r.MaxDataSize)
+	c.u8(&r.FieldControl)
+	return r
 }
 
 // BlockSend (0x0502) answers a BlockRequest. The dongle compares nothing with the request or the loaded
@@ -120,16 +114,24 @@ type BlockSend struct {
 // Type is 0x0502.
 func (BlockSend) Type() MsgType { return TypeBlockSend }
 
-// AppendPayload appends 20 bytes and the data.
-func (m BlockSend) AppendPayload(dst []byte) []byte {
-	data := counted(m.Data)
-	var fixed [blockSendSize]byte
-	m.putFixed(&fixed, len(data))
-	return append(append(dst, fixed[:]...), data...)
+func (m BlockSend) fields(c *codec) Message {
+	c.target(&m.Target)
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	c.u32(&m.Offset)
+	c.u32(&m.FileVersion)
+	c.u16(&m.ImageType)
+	c.u16(&m.ManufacturerCode)
+	c.countedBytes(&m.Data)
+	return m
 }
 
+// putFixed writes what is in front of the data, by hand: it is on the way of every block.
 func (m *BlockSend) putFixed(p *[blockSendSize]byte, size int) {
-	m.Target.put((*[5]byte)(p[:]))
+	p[0] = byte(m.AddrMode)
+	binary.BigEndian.PutUint16(p[1:], m.Addr)
+	p[3] = m.SrcEndpoint
+	p[4] = m.DstEndpoint
 	p[5] = m.Sequence
 	p[6] = m.Status
 	binary.BigEndian.PutUint32(p[7:], m.Offset)
@@ -149,20 +151,6 @@ func AppendBlockSend(dst []byte, m *BlockSend) []byte {
 	return AppendFrame(dst, TypeBlockSend, p[:n])
 }
 
-func parseBlockSend(r *reader) BlockSend {
-	m := BlockSend{
-		Target:           r.target(),
-		Sequence:         r.u8(),
-		Status:           r.u8(),
-		Offset:           r.u32(),
-		FileVersion:      r.u32(),
-		ImageType:        r.u16(),
-		ManufacturerCode: r.u16(),
-	}
-	m.Data = r.bytes(int(r.u8()))
-	return m
-}
-
 // WaitForData (0x0506) answers one BlockRequest with "ask again after RequestTime - CurrentTime seconds". It
 // goes out at once and arms nothing in the dongle.
 type WaitForData struct {
@@ -177,43 +165,27 @@ type WaitForData struct {
 // Type is 0x0506.
 func (WaitForData) Type() MsgType { return TypeWaitForData }
 
-// AppendPayload appends the 17 bytes.
-func (m WaitForData) AppendPayload(dst []byte) []byte {
-	var p [waitForDataSize]byte
-	m.put(&p)
-	return append(dst, p[:]...)
+func (m WaitForData) fields(c *codec) Message {
+	m.visit(c)
+	return m
 }
 
-func (m *WaitForData) put(p *[waitForDataSize]byte) {
-	m.Target.put((*[5]byte)(p[:]))
-	p[5] = m.Sequence
-	p[6] = m.Status
-	binary.BigEndian.PutUint32(p[7:], m.CurrentTime)
-	binary.BigEndian.PutUint32(p[11:], m.RequestTime)
-	binary.BigEndian.PutUint16(p[15:], m.BlockRequestDelay)
+// visit is fields without a copy of the message, for AppendWaitForData.
+func (m *WaitForData) visit(c *codec) {
+	c.target(&m.Target)
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	c.u32(&m.CurrentTime)
+	c.u32(&m.RequestTime)
+	c.u16(&m.BlockRequestDelay)
 }
 
 // AppendWaitForData appends the whole escaped frame, without allocating when dst has room for 48 more bytes.
 func AppendWaitForData(dst []byte, m *WaitForData) []byte {
+	// What a codec appends to must not be on the stack, so dst has the payload first.
+	c := codec{b: dst}
+	m.visit(&c)
 	var p [waitForDataSize]byte
-	m.put(&p)
+	copy(p[:], c.b[len(dst):])
 	return AppendFrame(dst, TypeWaitForData, p[:])
-}
-
-func parseWaitForData(r *reader) WaitForData {
-	return WaitForData{
-		Target:            r.target(),
-		Sequence:          r.u8(),
-		Status:            r.u8(),
-		CurrentTime:       r.u32(),
-		RequestTime:       r.u32(),
-		BlockRequestDelay: r.u16(),
-	}
-}
-
-func (t Target) put(p *[5]byte) {
-	p[0] = byte(t.AddrMode)
-	binary.BigEndian.PutUint16(p[1:], t.Addr)
-	p[3] = t.SrcEndpoint
-	p[4] = t.DstEndpoint
 }

@@ -124,7 +124,7 @@ func checkVectorMessage(t *testing.T, v vector, f message.Frame) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := m.AppendPayload(nil); !bytes.Equal(got, payload) {
+	if got := message.AppendPayload(nil, m); !bytes.Equal(got, payload) {
 		t.Errorf("%+v is written as %x, want %x", m, got, payload)
 	}
 	addFields(t, fields, m)

@@ -9,10 +9,10 @@ import (
 
 func TestWords(t *testing.T) {
 	received := func(m message.Message) string {
-		return message.Frame{Type: m.Type(), Payload: append(m.AppendPayload(nil), 0x9C)}.Words(message.FromDongle)
+		return message.Frame{Type: m.Type(), Payload: append(message.AppendPayload(nil, m), 0x9C)}.Words(message.FromDongle)
 	}
 	sent := func(m message.Message) string {
-		return message.Frame{Type: m.Type(), Payload: m.AppendPayload(nil)}.Words(message.ToDongle)
+		return message.Frame{Type: m.Type(), Payload: message.AppendPayload(nil, m)}.Words(message.ToDongle)
 	}
 	tests := []struct{ got, want string }{
 		{sent(message.GetVersion{}), "get version"},

@@ -196,7 +196,7 @@ func (e *ear) complete(r *command) []byte {
 	if err != nil {
 		return nil
 	}
-	size := len(m.AppendPayload(nil))
+	size := len(message.AppendPayload(nil, m))
 	if size > message.MaxCommandPayload {
 		return nil
 	}

@@ -397,7 +397,7 @@ func (h *Hub) refusal(t message.MsgType) []byte {
 	if h.v2 {
 		s.APSSequence = uint8(seen >> 16)
 	}
-	return append(s.AppendPayload(nil), 0)
+	return append(message.AppendPayload(nil, s), 0)
 }
 
 type noObserver struct{}

@@ -73,7 +73,7 @@ func (c *counter) count(seconds uint32) {
 }
 
 func appendMessage(dst []byte, m message.Message) []byte {
-	return message.AppendFrame(dst, m.Type(), append(m.AppendPayload(nil), 0))
+	return message.AppendFrame(dst, m.Type(), append(message.AppendPayload(nil, m), 0))
 }
 
 // passFrames sends so many commands of two clients at once, as fast as they are taken, and counts

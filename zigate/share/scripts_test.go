@@ -11,7 +11,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-func wire(m message.Message) []byte { return message.AppendFrame(nil, m.Type(), m.AppendPayload(nil)) }
+func wire(m message.Message) []byte {
+	return message.AppendFrame(nil, m.Type(), message.AppendPayload(nil, m))
+}
 
 func burst(messages ...message.Message) (b []byte) {
 	for _, m := range messages {

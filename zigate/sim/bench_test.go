@@ -27,8 +27,8 @@ func BenchmarkBlock(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	write(message.AppendFrame(nil, header.Type(), header.AppendPayload(nil)))
-	start := message.AppendFrame(nil, message.TypeImageNotify, notify(lampAddr).AppendPayload(nil))
+	write(message.AppendFrame(nil, header.Type(), message.AppendPayload(nil, header)))
+	start := message.AppendFrame(nil, message.TypeImageNotify, message.AppendPayload(nil, notify(lampAddr)))
 	write(start)
 
 	b.ReportAllocs()

@@ -54,8 +54,6 @@ func (d *Dongle) execute() {
 	switch {
 	case err == nil:
 		o = d.handle(m)
-	case t == message.TypeBind:
-		o = d.bind(d.receiver.Buffer())
 	case t >= firstIOCommand && t <= lastIOCommand:
 	case errors.Is(err, message.ErrShort): // counts that lead out of the receive buffer
 		o = done(message.StatusIncorrectParameter)

@@ -47,7 +47,7 @@ func FuzzLine(f *testing.F) {
 		message.Reset{},
 	} {
 		for firmware := range uint8(5) {
-			f.Add(firmware, message.AppendFrame(nil, m.Type(), m.AppendPayload(nil)))
+			f.Add(firmware, message.AppendFrame(nil, m.Type(), message.AppendPayload(nil, m)))
 		}
 	}
 	f.Fuzz(func(_ *testing.T, firmware uint8, in []byte) {

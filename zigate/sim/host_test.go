@@ -125,7 +125,7 @@ func (h *host) hear(frame message.Frame) {
 		h.t.Error(err)
 		return
 	}
-	if again := m.AppendPayload(nil); !bytes.Equal(again, payload) {
+	if again := message.AppendPayload(nil, m); !bytes.Equal(again, payload) {
 		h.t.Errorf("%s %x is written again as %x", frame.Type, payload, again)
 	}
 	h.mu.Lock()
@@ -175,7 +175,7 @@ func (h *host) block(r message.BlockRequest) message.Message {
 
 // send writes a command; a port that is closed meanwhile is no mistake of the test.
 func (h *host) send(m message.Message) {
-	_, err := h.port.Write(message.AppendFrame(nil, m.Type(), m.AppendPayload(nil)))
+	_, err := h.port.Write(message.AppendFrame(nil, m.Type(), message.AppendPayload(nil, m)))
 	if err != nil && err != io.ErrClosedPipe {
 		h.t.Logf("%s not sent: %v", m.Type(), err)
 	}

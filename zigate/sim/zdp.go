@@ -73,6 +73,8 @@ func (d *Dongle) handleZDP(m message.Message) (outcome, bool) {
 		b = binary.LittleEndian.AppendUint16(b, m.Profile)
 		b = appendClusters(appendClusters(b, m.InClusters), m.OutClusters)
 		return d.transmitZDP(m.Target, zdpMatch, b), true
+	case message.Bind:
+		return d.bind(m), true
 	}
 	return outcome{}, false
 }
@@ -85,15 +87,22 @@ func appendClusters(b []byte, clusters []uint16) []byte {
 	return b
 }
 
-// bind is 0x0030: target IEEE address 8, endpoint 1, cluster 2, address mode 1, destination. The
-// device accepts it.
-func (d *Dongle) bind(payload []byte) outcome {
-	v := d.byIEEE[message.IEEE(binary.BigEndian.Uint64(payload))]
+// bind asks a device that the dongle knows to bind; the device accepts it.
+func (d *Dongle) bind(m message.Bind) outcome {
+	v := d.byIEEE[m.IEEE]
 	if v == nil {
 		const noShortAddress = 0xA9
 		return done(noShortAddress)
 	}
-	return d.transmitZDP(v.addr, zdpBind, payload[:8])
+	b := binary.LittleEndian.AppendUint64(nil, uint64(m.IEEE))
+	b = binary.LittleEndian.AppendUint16(append(b, m.Endpoint), m.Cluster)
+	b = append(b, uint8(m.DstAddrMode))
+	if m.DstAddrMode == message.AddrModeGroup {
+		b = binary.LittleEndian.AppendUint16(b, m.DstAddr)
+	} else {
+		b = append(binary.LittleEndian.AppendUint64(b, uint64(m.DstIEEE)), m.DstEndpoint)
+	}
+	return d.transmitZDP(v.addr, zdpBind, b)
 }
 
 // hearZDP turns an answer or an announcement into a message.
