@@ -29,16 +29,8 @@ func (c *command) finish(s message.Status, err error) {
 	}
 }
 
-// A dongle executes these without a status: they are the answers of a host that keeps its storage.
-const (
-	firstUnanswered message.MsgType = 0x8200
-	lastUnanswered  message.MsgType = 0x8300
-)
-
 // unanswered tells whether no status is to be expected.
-func (c *command) unanswered() bool {
-	return c.typ >= firstUnanswered && c.typ <= lastUnanswered
-}
+func (c *command) unanswered() bool { return c.typ.IsStorageAnswer() }
 
 // byteTime is how long a byte takes on the serial line at DefaultBaud.
 const byteTime = time.Second / (DefaultBaud / 10)

@@ -2,20 +2,33 @@ package message
 
 // Clusters of ZDP answers and announcements, and the profile of ZDP.
 const (
-	profileZDP           uint16 = 0x0000
-	zdpDeviceAnnounce    uint16 = 0x0013
-	zdpNwkAddrResponse   uint16 = 0x8000
-	zdpIEEEAddrResponse  uint16 = 0x8001
-	zdpNodeDescriptor    uint16 = 0x8002
-	zdpPowerDescriptor   uint16 = 0x8003
-	zdpSimpleDescriptor  uint16 = 0x8004
-	zdpActiveEndpoints   uint16 = 0x8005
-	zdpMatchDescriptor   uint16 = 0x8006
-	zclReadResponse      byte   = 0x01
-	zclReport            byte   = 0x0A
-	zclDefaultResponse   byte   = 0x0B
-	maxIndicatedMessages        = 64 // a frame holds fewer attributes
+	profileZDP                 uint16 = 0x0000
+	zdpDeviceAnnounce          uint16 = 0x0013
+	zdpNwkAddrResponse         uint16 = 0x8000
+	zdpIEEEAddrResponse        uint16 = 0x8001
+	zdpNodeDescriptor          uint16 = 0x8002
+	zdpPowerDescriptor         uint16 = 0x8003
+	zdpSimpleDescriptor        uint16 = 0x8004
+	zdpActiveEndpoints         uint16 = 0x8005
+	zdpMatchDescriptor         uint16 = 0x8006
+	zdpBindResponse            uint16 = 0x8021
+	zdpUnbindResponse          uint16 = 0x8022
+	zdpManagementLQIResponse   uint16 = 0x8031
+	zdpManagementLeaveResponse uint16 = 0x8034
 )
+
+// Commands that every ZCL cluster has.
+const (
+	zclReadResponse          uint8 = 0x01
+	zclWriteResponse         uint8 = 0x04
+	zclReportingSetResponse  uint8 = 0x07
+	zclReportingReadResponse uint8 = 0x09
+	zclReport                uint8 = 0x0A
+	zclDefaultResponse       uint8 = 0x0B
+)
+
+// maxIndicatedMessages is how many attributes are read from a frame, which has room for fewer.
+const maxIndicatedMessages = 64
 
 // Messages is what the firmware would have made of the frame in RawModeOff, where it is one that the firmware
 // decodes: ZDP answers and announcements, and attributes that were read or reported. In RawModeRaw the dongle

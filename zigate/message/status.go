@@ -79,13 +79,7 @@ func (m Status) Text() string {
 
 // zcl tells whether the dongle answers the command with statuses of its ZCL library. LoadImage is answered
 // with one value (1) that means the same in both number spaces.
-func (t MsgType) zcl() bool {
-	switch t {
-	case TypeBlockSend, TypeUpgradeEndResponse, TypeImageNotify, TypeWaitForData, TypeLoadImage:
-		return true
-	}
-	return t >= 0x0060 && t < 0x0500
-}
+func (t MsgType) zcl() bool { return t.IsZCL() || t.IsOTA() && t.Known() }
 
 // StatusText says in words what a Status with this value means as the answer to a command.
 func StatusText(request MsgType, status uint8) string {

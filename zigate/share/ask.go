@@ -23,7 +23,7 @@ func newAsk(owner int, t message.MsgType, payload []byte) *ask {
 	m, err := message.ParseCommand(t, payload)
 	if err == nil {
 		a.read(m)
-	} else if len(payload) >= 3 && t >= firstZCLCommand && t <= lastZCLCommand {
+	} else if len(payload) >= 3 && t.IsZCL() {
 		a.setAddr(message.AddrMode(payload[0]), uint16(payload[1])<<8|uint16(payload[2]))
 	}
 	return a

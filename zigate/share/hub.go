@@ -361,7 +361,7 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 		}
 		return
 	}
-	if h.opts.OTA == OTATheirs && isOTACommand(t) {
+	if h.opts.OTA == OTATheirs && t.IsOTA() {
 		h.inbox.post(func() {
 			watched(message.Status{}, fmt.Errorf("%s (%s): %w", t, t.Name(), ErrOTATheirs))
 		})
