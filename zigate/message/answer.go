@@ -7,10 +7,9 @@ const (
 	setTxPower         MsgType = 0x0806
 	getTxPower         MsgType = 0x0807
 
-	unbindResponse          MsgType = 0x8031
-	managementLeaveResponse MsgType = 0x8047
-	reportingSet            MsgType = 0x8120 // the answer to: configure reporting
-	reportingRead           MsgType = 0x8122 // the answer to: read reporting configuration
+	unbindResponse MsgType = 0x8031
+	reportingSet   MsgType = 0x8120 // the answer to: configure reporting
+	reportingRead  MsgType = 0x8122 // the answer to: read reporting configuration
 )
 
 // Ranges of types, with their first and last one.
@@ -177,7 +176,7 @@ func MadeOfZDP(cluster uint16) (t MsgType, ok bool) {
 	case zdpManagementLQIResponse:
 		return TypeManagementLQI, true
 	case zdpManagementLeaveResponse:
-		return managementLeaveResponse, true
+		return typeManagementLeave, true
 	}
 	return 0, false
 }

@@ -71,6 +71,10 @@ func dongleCases() []messageCase {
 			"80",               // MAC capability
 			"01",               // rejoin
 		), message.DeviceAnnounce{Addr: 0x9021, IEEE: deviceIEEE, Capability: 0x80, HasRejoin: true, Rejoin: 1}},
+		{"management leave response", bytesOf(
+			"3c", // sequence
+			"84", // status
+		), message.ManagementLeave{Sequence: 0x3C, Status: 0x84}},
 		{"leave", bytesOf(
 			"000b57fffe2c8904", // IEEE address
 			"01",               // rejoin

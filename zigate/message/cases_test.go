@@ -102,6 +102,12 @@ func commandCases() []messageCase {
 			Target: 0xFFFD, Profile: message.ProfileHomeAutomation,
 			InClusters: []uint16{0x0006}, OutClusters: []uint16{message.ClusterOTA, 0x0020},
 		}},
+		{"management leave request", bytesOf(
+			"9021",             // network address
+			"000b57fffe2c8904", // IEEE address
+			"01",               // rejoin
+			"00",               // remove children
+		), message.ManagementLeaveRequest{Addr: 0x9021, IEEE: deviceIEEE, Rejoin: 1}},
 		{"permit join", bytesOf(
 			"fffc", // address
 			"fe",   // seconds

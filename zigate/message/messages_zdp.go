@@ -342,3 +342,38 @@ func (m BindResponse) fields(c *codec) Message {
 	c.u8(&m.Status)
 	return m
 }
+
+// ManagementLeaveRequest (0x0047) asks a device to leave the network, or to make another one leave. A Leave
+// follows the answer when the device has gone.
+type ManagementLeaveRequest struct {
+	Addr           uint16 // of the device that is asked
+	IEEE           IEEE   // of the device that is to leave; 0 stands for the one that is asked
+	Rejoin         uint8  // 1: it joins again
+	RemoveChildren uint8  // 1: its children leave, too
+}
+
+// Type is 0x0047.
+func (ManagementLeaveRequest) Type() MsgType { return typeManagementLeaveRequest }
+
+func (m ManagementLeaveRequest) fields(c *codec) Message {
+	c.u16(&m.Addr)
+	c.ieee(&m.IEEE)
+	c.u8(&m.Rejoin)
+	c.u8(&m.RemoveChildren)
+	return m
+}
+
+// ManagementLeave (0x8047) answers a ManagementLeaveRequest.
+type ManagementLeave struct {
+	Sequence uint8
+	Status   uint8
+}
+
+// Type is 0x8047.
+func (ManagementLeave) Type() MsgType { return typeManagementLeave }
+
+func (m ManagementLeave) fields(c *codec) Message {
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	return m
+}

@@ -25,6 +25,7 @@ const (
 	TypePowerDescriptorRequest  MsgType = 0x0044
 	TypeActiveEndpointsRequest  MsgType = 0x0045
 	TypeMatchDescriptorRequest  MsgType = 0x0046
+	typeManagementLeaveRequest  MsgType = 0x0047
 	TypePermitJoin              MsgType = 0x0049
 	TypeOnOff                   MsgType = 0x0092
 	TypeReadAttributes          MsgType = 0x0100
@@ -66,6 +67,7 @@ const (
 	TypePowerDescriptor   MsgType = 0x8044
 	TypeActiveEndpoints   MsgType = 0x8045
 	TypeMatchDescriptor   MsgType = 0x8046
+	typeManagementLeave   MsgType = 0x8047
 	TypeLeave             MsgType = 0x8048
 	TypeManagementLQI     MsgType = 0x804E
 	TypeReadAttribute     MsgType = 0x8100
@@ -113,6 +115,7 @@ var table = []row{
 	{TypePowerDescriptorRequest, "power descriptor request", ToDongle, PowerDescriptorRequest{}},
 	{TypeActiveEndpointsRequest, "active endpoints request", ToDongle, ActiveEndpointsRequest{}},
 	{TypeMatchDescriptorRequest, "match descriptor request", ToDongle, MatchDescriptorRequest{}},
+	{typeManagementLeaveRequest, "management leave request", ToDongle, ManagementLeaveRequest{}},
 	{TypePermitJoin, "permit join", ToDongle, PermitJoin{}},
 	{TypeOnOff, "on/off", ToDongle, OnOff{}},
 	{TypeReadAttributes, "read attributes", ToDongle, ReadAttributes{}},
@@ -151,6 +154,7 @@ var table = []row{
 	{TypePowerDescriptor, "power descriptor", FromDongle, PowerDescriptor{}},
 	{TypeActiveEndpoints, "active endpoints", FromDongle, ActiveEndpoints{}},
 	{TypeMatchDescriptor, "match descriptor response", FromDongle, MatchDescriptor{}},
+	{typeManagementLeave, "management leave response", FromDongle, ManagementLeave{}},
 	{TypeLeave, "leave", FromDongle, Leave{}},
 	{TypeManagementLQI, "management LQI response", FromDongle, Opaque{Kind: TypeManagementLQI}},
 	{TypeReadAttribute, "read attribute response", FromDongle, Attribute{Kind: TypeReadAttribute}},
