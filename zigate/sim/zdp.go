@@ -19,6 +19,7 @@ const (
 	zdpDeviceAnnounce uint16 = 0x0013
 	zdpBind           uint16 = 0x0021
 	zdpManagementLQI  uint16 = 0x0031
+	zdpLeave          uint16 = 0x0034
 	zdpResponse       uint16 = 0x8000
 )
 
@@ -75,6 +76,9 @@ func (d *Dongle) handleZDP(m message.Message) (outcome, bool) {
 		return d.transmitZDP(m.Target, zdpMatch, b), true
 	case message.Bind:
 		return d.bind(m), true
+	case message.ManagementLeaveRequest:
+		b := binary.LittleEndian.AppendUint64(nil, uint64(m.IEEE))
+		return d.transmitZDP(m.Addr, zdpLeave, append(b, m.Rejoin<<7|m.RemoveChildren<<6)), true
 	}
 	return outcome{}, false
 }
@@ -134,6 +138,8 @@ func (d *Dongle) hearZDP(v *Device, f AirFrame) {
 		m = r.endpoints(sequence)
 	case zdpBind | zdpResponse:
 		m = message.BindResponse{Sequence: sequence, Status: r.u8()}
+	case zdpLeave | zdpResponse:
+		m = message.ManagementLeave{Sequence: sequence, Status: r.u8()}
 	case zdpManagementLQI | zdpResponse:
 		payload := append([]byte{sequence}, r.b...)
 		payload = binary.BigEndian.AppendUint16(payload, f.Addr)
@@ -240,6 +246,12 @@ func (v *Device) hearZDP(f AirFrame) {
 		answer = binary.LittleEndian.AppendUint16(answer, v.addr)
 		answer = append(answer, 1, v.cfg.Endpoint)
 	case zdpBind:
+	case zdpLeave:
+		who := message.IEEE(r.u64())
+		if r.malformed || who != 0 && who != v.cfg.IEEE {
+			return
+		}
+		defer v.Leave() // once it has answered; simulated devices do not rejoin by themselves
 	case zdpManagementLQI:
 		answer = append(answer, 0, 0, 0) // no neighbours, none listed, from the first
 	default:
