@@ -62,7 +62,7 @@ func TestBlockAheadOfCommands(t *testing.T) {
 		}
 		b.finished()
 		f.send(ok(message.TypeGetDevices))
-		f.expect(t, message.TypeSetTime)
+		f.expect(t, message.SetTime{}.Type())
 		b.finished("devices: 0x00", "time: 0x00")
 	})
 }
@@ -120,7 +120,7 @@ func TestSameTypeBothWays(t *testing.T) {
 			f.send(request)
 			f.expect(t, message.TypeWaitForData)
 			b.submit("time", message.SetTime{})
-			f.expect(t, message.TypeSetTime)
+			f.expect(t, message.SetTime{}.Type())
 			b.submit("wait", command)
 			f.expect(t, message.TypeWaitForData)
 			f.send(ok(message.TypeWaitForData))

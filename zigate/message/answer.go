@@ -69,7 +69,7 @@ func AnswerOf(command MsgType) Answer {
 	case TypeGetVersion, TypeGetDevices, TypeGetTime, setTxPower, getTxPower:
 		a.Numbering = InOrder
 		a.AtOnce = true
-	case TypeGetNetworkState, TypeGetPermitJoin, TypeStartNetwork, networkKey:
+	case TypeGetNetworkState, typeGetPermitJoin, TypeStartNetwork, networkKey:
 		a.Numbering = InOrder
 	case attributeDiscovery:
 		a.Numbering = InOrder
@@ -87,7 +87,7 @@ func AnswerOf(command MsgType) Answer {
 // numberingOf is the numbering of the answers of devices.
 func numberingOf(command MsgType) Numbering {
 	switch {
-	case command|answerBit == TypeLeave, command == TypeDeviceAnnounce, command == TypePermitJoin:
+	case command|answerBit == typeLeave, command == TypeDeviceAnnounce, command == typePermitJoin:
 		return NotNumbered
 	case command >= firstZDPCommand && command <= lastZDPCommand:
 		return ByZDP
@@ -139,7 +139,7 @@ func (t MsgType) Origin() Origin {
 	switch {
 	case t == TypeDataIndication:
 		return OriginIndication
-	case t == TypeLeave, t == TypePDMEvent:
+	case t == typeLeave, t == typePDMEvent:
 		return OriginDongle
 	case t == TypeDeviceAnnounce, t >= firstZDPCommand|answerBit && t <= lastZDPCommand|answerBit:
 		return OriginZDP
@@ -156,21 +156,21 @@ func MadeOfZDP(cluster uint16) (t MsgType, ok bool) {
 	case zdpDeviceAnnounce:
 		return TypeDeviceAnnounce, true
 	case zdpNwkAddrResponse:
-		return TypeNwkAddrResponse, true
+		return typeNwkAddrResponse, true
 	case zdpIEEEAddrResponse:
-		return TypeIEEEAddrResponse, true
+		return typeIEEEAddrResponse, true
 	case zdpNodeDescriptor:
 		return TypeNodeDescriptor, true
 	case zdpPowerDescriptor:
-		return TypePowerDescriptor, true
+		return typePowerDescriptor, true
 	case zdpSimpleDescriptor:
 		return TypeSimpleDescriptor, true
 	case zdpActiveEndpoints:
 		return TypeActiveEndpoints, true
 	case zdpMatchDescriptor:
-		return TypeMatchDescriptor, true
+		return typeMatchDescriptor, true
 	case zdpBindResponse:
-		return TypeBindResponse, true
+		return typeBindResponse, true
 	case zdpUnbindResponse:
 		return unbindResponse, true
 	case zdpManagementLQIResponse:

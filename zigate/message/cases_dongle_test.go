@@ -40,9 +40,9 @@ func dongleCases() []messageCase {
 			"68656c6c6f", // text
 		), message.Log{Level: 6, Text: "hello"}},
 		{"permit join state", bytesOf("01"), message.PermitJoinState{Enabled: 1}},
-		{"cluster list", bytesOf("0101040000"), message.Opaque{Kind: message.TypeClusterList, Payload: bytesOf("0101040000")}},
-		{"attribute list", bytesOf("01010400000000"), message.Opaque{Kind: message.TypeAttributeList, Payload: bytesOf("01010400000000")}},
-		{"command list", bytesOf("010104000000"), message.Opaque{Kind: message.TypeCommandList, Payload: bytesOf("010104000000")}},
+		{"cluster list", bytesOf("0101040000"), message.Opaque{Kind: 0x8003, Payload: bytesOf("0101040000")}},
+		{"attribute list", bytesOf("01010400000000"), message.Opaque{Kind: 0x8004, Payload: bytesOf("01010400000000")}},
+		{"command list", bytesOf("010104000000"), message.Opaque{Kind: 0x8005, Payload: bytesOf("010104000000")}},
 		{"management LQI", bytesOf("1200"), message.Opaque{Kind: message.TypeManagementLQI, Payload: bytesOf("1200")}},
 		{"device list", bytesOf(
 			"00",               // index
@@ -181,7 +181,7 @@ func dongleCases() []messageCase {
 			"0000", // size
 		), message.Attribute{
 			Kind: message.TypeReadAttribute, Sequence: 0x23, Addr: 0x9021, Endpoint: 1, Cluster: message.ClusterOTA,
-			ID: message.AttrOTADownloadedVersion, Status: message.StatusUnsupportedAttribute, DataType: 0xFF,
+			ID: message.AttrOTADownloadedVersion, Status: 0x86, DataType: 0xFF,
 		}},
 		{"attribute report", bytesOf(
 			"62",   // sequence
@@ -322,7 +322,7 @@ func dongleCases() []messageCase {
 			"01",   // request sent
 			"45",   // APS sequence
 		), message.Status{
-			Sequence: 0x0B, Request: message.TypeOnOff, RequestSent: message.RequestSentZCL, APSSequence: 0x45,
+			Sequence: 0x0B, Request: message.OnOff{}.Type(), RequestSent: message.RequestSentZCL, APSSequence: 0x45,
 			Form: message.StatusFormAPS,
 		}},
 		{"status", bytesOf(
@@ -371,7 +371,7 @@ func dongleCases() []messageCase {
 			"320d", // destination
 			"1f",   // APS sequence
 		), message.Confirm{
-			Kind: message.TypeConfirmFailed, Status: message.RadioFrameBuffered, SrcEndpoint: 1, DstEndpoint: 0x0B,
+			Kind: message.TypeConfirmFailed, Status: 0xD4, SrcEndpoint: 1, DstEndpoint: 0x0B,
 			DstAddrMode: message.AddrModeShort, Addr: 0x320D, APSSequence: 0x1F,
 		}},
 		{"confirm failed, up to 3.1a", bytesOf(
@@ -382,7 +382,7 @@ func dongleCases() []messageCase {
 			"320d000000000000", // destination
 			"1f",               // APS sequence
 		), message.Confirm{
-			Kind: message.TypeConfirmFailed, Status: message.RadioNoAPSAck, SrcEndpoint: 1, DstEndpoint: 0x0B,
+			Kind: message.TypeConfirmFailed, Status: 0xA7, SrcEndpoint: 1, DstEndpoint: 0x0B,
 			DstAddrMode: message.AddrModeShort, LongAddr: true, IEEE: 0x320D000000000000, APSSequence: 0x1F,
 		}},
 		{"APS acknowledgement", bytesOf(

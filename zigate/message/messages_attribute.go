@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// StatusUnsupportedAttribute is the Attribute status of a device that does not have the attribute.
-const StatusUnsupportedAttribute uint8 = 0x86
+// unsupportedAttribute is the Attribute status of a device that does not have the attribute.
+const unsupportedAttribute uint8 = 0x86
 
 // Attribute is one attribute of a device: the answer to a read (0x8100), a report (0x8102) or the answer
 // to a write (0x8110).
@@ -25,8 +25,8 @@ type Attribute struct {
 	Cluster   uint16
 	ID        uint16
 	NoStatus  bool   // a report of early v1 builds (around 3.0e), without the status byte
-	Status    uint8  // 0, or for example StatusUnsupportedAttribute
-	DataType  uint8  // of ZCL; 0xFF with StatusUnsupportedAttribute
+	Status    uint8  // 0, or for example 0x86: the device does not have the attribute
+	DataType  uint8  // of ZCL; 0xFF with status 0x86
 	Announced uint16 // the size field where it differs from len(Data), else 0
 	Data      []byte // numbers big-endian; strings without length byte
 }
@@ -165,7 +165,7 @@ func half(b uint16) float64 {
 // why there is none.
 func (m Attribute) Value() string {
 	if m.Status != 0 {
-		if m.Status == StatusUnsupportedAttribute {
+		if m.Status == unsupportedAttribute {
 			return "unsupported"
 		}
 		return fmt.Sprintf("status 0x%02x", m.Status)

@@ -20,7 +20,7 @@ const (
 // transmission. The type of the command is the only thing that links it to one. Frames that a dongle cannot
 // read get no answer.
 type Status struct {
-	Status uint8 // see StatusText
+	Status uint8 // see Text
 	// Sequence is that of ZCL or ZDP commands, and the APS counter for RawAPS; it is 0 otherwise, OTA
 	// commands included.
 	Sequence    uint8
@@ -164,13 +164,13 @@ func (m APSAck) fields(c *codec) Message {
 // RouteDiscovery (0x8701) is the result of a search for a route.
 type RouteDiscovery struct {
 	Status         uint8 // see RadioStatusText
-	NetworkStatus  uint8 // see NetworkStatusText
+	NetworkStatus  uint8 // as in NetworkStatus.Status
 	HasDestination bool  // after 3.0f
 	Destination    uint16
 }
 
 // Type is 0x8701.
-func (RouteDiscovery) Type() MsgType { return TypeRouteDiscovery }
+func (RouteDiscovery) Type() MsgType { return typeRouteDiscovery }
 
 func (m RouteDiscovery) fields(c *codec) Message {
 	c.u8(&m.Status)
@@ -184,11 +184,11 @@ func (m RouteDiscovery) fields(c *codec) Message {
 // NetworkStatus (0x8703) is a network status command about a device, from v2 dongles only.
 type NetworkStatus struct {
 	Addr   uint16
-	Status uint8 // see NetworkStatusText
+	Status uint8 // of the Zigbee network layer: for example 0x02 link failure, 0x0D address conflict
 }
 
 // Type is 0x8703.
-func (NetworkStatus) Type() MsgType { return TypeNetworkStatus }
+func (NetworkStatus) Type() MsgType { return typeNetworkStatus }
 
 func (m NetworkStatus) fields(c *codec) Message {
 	c.u16(&m.Addr)
@@ -202,7 +202,7 @@ type ExtendedStatus struct {
 }
 
 // Type is 0x9999.
-func (ExtendedStatus) Type() MsgType { return TypeExtendedStatus }
+func (ExtendedStatus) Type() MsgType { return typeExtendedStatus }
 
 func (m ExtendedStatus) fields(c *codec) Message {
 	c.u8(&m.Code)

@@ -83,13 +83,13 @@ func (m RestartNotice) fields(c *codec) Message {
 	return m
 }
 
-// SetTime (0x0016) sets the dongle's clock, which starts at 0 after a reset. See ClockSeconds.
+// SetTime (0x0016) sets the dongle's clock, which starts at 0 after a reset.
 type SetTime struct {
 	Seconds uint32 // since 2000-01-01 UTC
 }
 
 // Type is 0x0016.
-func (SetTime) Type() MsgType { return TypeSetTime }
+func (SetTime) Type() MsgType { return typeSetTime }
 
 func (m SetTime) fields(c *codec) Message {
 	c.u32(&m.Seconds)
@@ -110,7 +110,7 @@ type Time struct {
 }
 
 // Type is 0x8017.
-func (Time) Type() MsgType { return TypeTime }
+func (Time) Type() MsgType { return typeTime }
 
 func (m Time) fields(c *codec) Message {
 	c.u32(&m.Seconds)
@@ -123,7 +123,7 @@ type SetLogLevel struct {
 }
 
 // Type is 0x0001.
-func (SetLogLevel) Type() MsgType { return TypeSetLogLevel }
+func (SetLogLevel) Type() MsgType { return typeSetLogLevel }
 
 func (m SetLogLevel) fields(c *codec) Message {
 	c.u8(&m.Level)
@@ -183,7 +183,7 @@ type SetFlowControl struct {
 }
 
 // Type is 0x002F.
-func (SetFlowControl) Type() MsgType { return TypeSetFlowControl }
+func (SetFlowControl) Type() MsgType { return typeSetFlowControl }
 
 func (m SetFlowControl) fields(c *codec) Message {
 	c.u8(&m.Enable)
@@ -205,26 +205,24 @@ func (m PDMLoaded) fields(c *codec) Message {
 
 // Events of a PDMEvent.
 const (
-	PDMWearCount      uint8 = 0
-	PDMSaveFailed     uint8 = 1
-	PDMNoSpace        uint8 = 2
+	// PDMRecordTooLarge means that there is no room for the largest record. A dongle that repeats it has a
+	// storage that fails.
 	PDMRecordTooLarge uint8 = 3
-	PDMChecksumFailed uint8 = 4
-	PDMSaved          uint8 = 5
-	PDMHeaderRepaired uint8 = 6
-	PDMSwap           uint8 = 7
-	PDMDuplicate      uint8 = 8
-	PDMError          uint8 = 9
+	// PDMSaved means that a record was saved.
+	PDMSaved uint8 = 5
 )
 
 // PDMEvent (0x8035) is an event of the dongle's persistent storage.
 type PDMEvent struct {
-	Event  uint8 // PDMWearCount to PDMError, 10 to 15 internal progress
+	// Event is 0 for the wear count, 1 for a record that was not saved, 2 for a lack of room,
+	// PDMRecordTooLarge, 4 for a wrong checksum, PDMSaved, 6 for a repaired header, 7 for a change of segments,
+	// 8 for a segment that is there twice, 9 for another error, 10 to 15 for internal progress.
+	Event  uint8
 	Record uint32
 }
 
 // Type is 0x8035.
-func (PDMEvent) Type() MsgType { return TypePDMEvent }
+func (PDMEvent) Type() MsgType { return typePDMEvent }
 
 func (m PDMEvent) fields(c *codec) Message {
 	c.u8(&m.Event)
@@ -235,7 +233,7 @@ func (m PDMEvent) fields(c *codec) Message {
 // Problem tells whether the event means that the storage is failing and the network should be
 // backed up (1 to 4, 9).
 func (m PDMEvent) Problem() bool {
-	return m.Event >= PDMSaveFailed && m.Event <= PDMChecksumFailed || m.Event == PDMError
+	return m.Event >= 1 && m.Event <= 4 || m.Event == 9
 }
 
 // Opaque is a message that is known by type but not decoded: the lists of clusters, attributes and commands

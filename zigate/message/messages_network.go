@@ -78,7 +78,7 @@ type SetChannelMask struct {
 }
 
 // Type is 0x0021.
-func (SetChannelMask) Type() MsgType { return TypeSetChannelMask }
+func (SetChannelMask) Type() MsgType { return typeSetChannelMask }
 
 func (m SetChannelMask) fields(c *codec) Message {
 	c.u32(&m.Mask)
@@ -91,7 +91,7 @@ type SetDeviceType struct {
 }
 
 // Type is 0x0023.
-func (SetDeviceType) Type() MsgType { return TypeSetDeviceType }
+func (SetDeviceType) Type() MsgType { return typeSetDeviceType }
 
 func (m SetDeviceType) fields(c *codec) Message {
 	c.u8(&m.DeviceType)
@@ -106,7 +106,7 @@ type PermitJoin struct {
 }
 
 // Type is 0x0049.
-func (PermitJoin) Type() MsgType { return TypePermitJoin }
+func (PermitJoin) Type() MsgType { return typePermitJoin }
 
 func (m PermitJoin) fields(c *codec) Message {
 	c.u16(&m.Addr)
@@ -119,7 +119,7 @@ func (m PermitJoin) fields(c *codec) Message {
 type GetPermitJoin struct{}
 
 // Type is 0x0014.
-func (GetPermitJoin) Type() MsgType { return TypeGetPermitJoin }
+func (GetPermitJoin) Type() MsgType { return typeGetPermitJoin }
 
 func (m GetPermitJoin) fields(*codec) Message { return m }
 
@@ -129,7 +129,7 @@ type PermitJoinState struct {
 }
 
 // Type is 0x8014.
-func (PermitJoinState) Type() MsgType { return TypePermitJoinState }
+func (PermitJoinState) Type() MsgType { return typePermitJoinState }
 
 func (m PermitJoinState) fields(c *codec) Message {
 	c.u8(&m.Enabled)
@@ -162,7 +162,7 @@ type ListedDevice struct {
 const listedDeviceSize = 13
 
 // Type is 0x8015.
-func (DeviceList) Type() MsgType { return TypeDeviceList }
+func (DeviceList) Type() MsgType { return typeDeviceList }
 
 func (m DeviceList) fields(c *codec) Message {
 	if c.parsing {
@@ -217,7 +217,7 @@ type Leave struct {
 }
 
 // Type is 0x8048.
-func (Leave) Type() MsgType { return TypeLeave }
+func (Leave) Type() MsgType { return typeLeave }
 
 func (m Leave) fields(c *codec) Message {
 	c.ieee(&m.IEEE)

@@ -22,14 +22,12 @@ const (
 	AttrOTAManufacturer   uint16 = 0x0007
 	AttrOTAImageType      uint16 = 0x0008
 	AttrOTAMinBlockPeriod uint16 = 0x0009
-	AttrOTAImageStamp     uint16 = 0x000A
 )
 
 // Attributes of the basic cluster, all character strings.
 const (
 	AttrManufacturerName uint16 = 0x0004
 	AttrModel            uint16 = 0x0005
-	AttrDateCode         uint16 = 0x0006
 	AttrSoftwareBuild    uint16 = 0x4000
 )
 
@@ -73,7 +71,7 @@ type OnOff struct {
 }
 
 // Type is 0x0092.
-func (OnOff) Type() MsgType { return TypeOnOff }
+func (OnOff) Type() MsgType { return typeOnOff }
 
 func (m OnOff) fields(c *codec) Message {
 	c.target(&m.Target)

@@ -12,7 +12,7 @@ type NwkAddrRequest struct {
 }
 
 // Type is 0x0040.
-func (NwkAddrRequest) Type() MsgType { return TypeNwkAddrRequest }
+func (NwkAddrRequest) Type() MsgType { return typeNwkAddrRequest }
 
 func (m NwkAddrRequest) fields(c *codec) Message {
 	c.u16(&m.Target)
@@ -56,10 +56,10 @@ type NwkAddrResponse struct {
 type IEEEAddrResponse NwkAddrResponse
 
 // Type is 0x8040.
-func (NwkAddrResponse) Type() MsgType { return TypeNwkAddrResponse }
+func (NwkAddrResponse) Type() MsgType { return typeNwkAddrResponse }
 
 // Type is 0x8041.
-func (IEEEAddrResponse) Type() MsgType { return TypeIEEEAddrResponse }
+func (IEEEAddrResponse) Type() MsgType { return typeIEEEAddrResponse }
 
 func (m NwkAddrResponse) fields(c *codec) Message {
 	m.visit(c)
@@ -159,7 +159,7 @@ type MatchDescriptor struct {
 type ActiveEndpoints MatchDescriptor
 
 // Type is 0x8046.
-func (MatchDescriptor) Type() MsgType { return TypeMatchDescriptor }
+func (MatchDescriptor) Type() MsgType { return typeMatchDescriptor }
 
 // Type is 0x8045.
 func (ActiveEndpoints) Type() MsgType { return TypeActiveEndpoints }
@@ -256,13 +256,12 @@ type PowerDescriptor struct {
 
 // Power sources, one bit each, in PowerDescriptor.
 const (
-	PowerMains        uint8 = 1 << 0
-	PowerRechargeable uint8 = 1 << 1
-	PowerDisposable   uint8 = 1 << 2
+	PowerMains      uint8 = 1 << 0
+	PowerDisposable uint8 = 1 << 2 // a battery that is thrown away; 1 << 1 is a rechargeable one
 )
 
 // Type is 0x8044.
-func (PowerDescriptor) Type() MsgType { return TypePowerDescriptor }
+func (PowerDescriptor) Type() MsgType { return typePowerDescriptor }
 
 func (m PowerDescriptor) fields(c *codec) Message {
 	c.u8(&m.Sequence)
@@ -293,7 +292,7 @@ type MatchDescriptorRequest struct {
 }
 
 // Type is 0x0046.
-func (MatchDescriptorRequest) Type() MsgType { return TypeMatchDescriptorRequest }
+func (MatchDescriptorRequest) Type() MsgType { return typeMatchDescriptorRequest }
 
 func (m MatchDescriptorRequest) fields(c *codec) Message {
 	c.u16(&m.Target)
@@ -335,7 +334,7 @@ type BindResponse struct {
 }
 
 // Type is 0x8030.
-func (BindResponse) Type() MsgType { return TypeBindResponse }
+func (BindResponse) Type() MsgType { return typeBindResponse }
 
 func (m BindResponse) fields(c *codec) Message {
 	c.u8(&m.Sequence)

@@ -2,32 +2,32 @@ package message
 
 // Commands, host to dongle.
 const (
-	TypeSetLogLevel             MsgType = 0x0001
+	typeSetLogLevel             MsgType = 0x0001
 	TypeSetRawMode              MsgType = 0x0002
 	TypeSetHeartbeat            MsgType = 0x0008
 	TypeGetNetworkState         MsgType = 0x0009
 	TypeGetVersion              MsgType = 0x0010
 	TypeReset                   MsgType = 0x0011
 	TypeErasePersistentData     MsgType = 0x0012
-	TypeGetPermitJoin           MsgType = 0x0014
+	typeGetPermitJoin           MsgType = 0x0014
 	TypeGetDevices              MsgType = 0x0015
-	TypeSetTime                 MsgType = 0x0016
+	typeSetTime                 MsgType = 0x0016
 	TypeGetTime                 MsgType = 0x0017
-	TypeSetChannelMask          MsgType = 0x0021
-	TypeSetDeviceType           MsgType = 0x0023
+	typeSetChannelMask          MsgType = 0x0021
+	typeSetDeviceType           MsgType = 0x0023
 	TypeStartNetwork            MsgType = 0x0024
-	TypeSetFlowControl          MsgType = 0x002F
+	typeSetFlowControl          MsgType = 0x002F
 	TypeBind                    MsgType = 0x0030
-	TypeNwkAddrRequest          MsgType = 0x0040
+	typeNwkAddrRequest          MsgType = 0x0040
 	TypeIEEEAddrRequest         MsgType = 0x0041
 	TypeNodeDescriptorRequest   MsgType = 0x0042
 	TypeSimpleDescriptorRequest MsgType = 0x0043
 	TypePowerDescriptorRequest  MsgType = 0x0044
 	TypeActiveEndpointsRequest  MsgType = 0x0045
-	TypeMatchDescriptorRequest  MsgType = 0x0046
+	typeMatchDescriptorRequest  MsgType = 0x0046
 	typeManagementLeaveRequest  MsgType = 0x0047
-	TypePermitJoin              MsgType = 0x0049
-	TypeOnOff                   MsgType = 0x0092
+	typePermitJoin              MsgType = 0x0049
+	typeOnOff                   MsgType = 0x0092
 	TypeReadAttributes          MsgType = 0x0100
 	TypeLoadImage               MsgType = 0x0500
 	TypeBlockSend               MsgType = 0x0502
@@ -44,9 +44,9 @@ const (
 	TypeStatus            MsgType = 0x8000
 	TypeLog               MsgType = 0x8001
 	TypeDataIndication    MsgType = 0x8002
-	TypeClusterList       MsgType = 0x8003
-	TypeAttributeList     MsgType = 0x8004
-	TypeCommandList       MsgType = 0x8005
+	typeClusterList       MsgType = 0x8003
+	typeAttributeList     MsgType = 0x8004
+	typeCommandList       MsgType = 0x8005
 	TypeRestart           MsgType = 0x8006
 	TypeFactoryNewRestart MsgType = 0x8007
 	TypeHeartbeat         MsgType = 0x8008
@@ -54,21 +54,21 @@ const (
 	TypeVersion           MsgType = 0x8010
 	TypeAPSAck            MsgType = 0x8011
 	TypeConfirm           MsgType = 0x8012
-	TypePermitJoinState   MsgType = 0x8014
-	TypeDeviceList        MsgType = 0x8015
-	TypeTime              MsgType = 0x8017
+	typePermitJoinState   MsgType = 0x8014
+	typeDeviceList        MsgType = 0x8015
+	typeTime              MsgType = 0x8017
 	TypeNetworkJoined     MsgType = 0x8024
-	TypeBindResponse      MsgType = 0x8030
-	TypePDMEvent          MsgType = 0x8035
-	TypeNwkAddrResponse   MsgType = 0x8040
-	TypeIEEEAddrResponse  MsgType = 0x8041
+	typeBindResponse      MsgType = 0x8030
+	typePDMEvent          MsgType = 0x8035
+	typeNwkAddrResponse   MsgType = 0x8040
+	typeIEEEAddrResponse  MsgType = 0x8041
 	TypeNodeDescriptor    MsgType = 0x8042
 	TypeSimpleDescriptor  MsgType = 0x8043
-	TypePowerDescriptor   MsgType = 0x8044
+	typePowerDescriptor   MsgType = 0x8044
 	TypeActiveEndpoints   MsgType = 0x8045
-	TypeMatchDescriptor   MsgType = 0x8046
+	typeMatchDescriptor   MsgType = 0x8046
 	typeManagementLeave   MsgType = 0x8047
-	TypeLeave             MsgType = 0x8048
+	typeLeave             MsgType = 0x8048
 	TypeManagementLQI     MsgType = 0x804E
 	TypeReadAttribute     MsgType = 0x8100
 	TypeDefaultResponse   MsgType = 0x8101
@@ -76,10 +76,10 @@ const (
 	TypeWriteAttribute    MsgType = 0x8110
 	TypeImageBlockRequest MsgType = 0x8501
 	TypeUpgradeEndRequest MsgType = 0x8503
-	TypeRouteDiscovery    MsgType = 0x8701
+	typeRouteDiscovery    MsgType = 0x8701
 	TypeConfirmFailed     MsgType = 0x8702
-	TypeNetworkStatus     MsgType = 0x8703
-	TypeExtendedStatus    MsgType = 0x9999
+	typeNetworkStatus     MsgType = 0x8703
+	typeExtendedStatus    MsgType = 0x9999
 )
 
 // row is what this package knows of one type.
@@ -92,32 +92,32 @@ type row struct {
 
 // table has a row for each type. It is the only list of them.
 var table = []row{
-	{TypeSetLogLevel, "set log level", ToDongle, SetLogLevel{}},
+	{typeSetLogLevel, "set log level", ToDongle, SetLogLevel{}},
 	{TypeSetRawMode, "set raw mode", ToDongle, SetRawMode{}},
 	{TypeSetHeartbeat, "set heartbeat", ToDongle, SetHeartbeat{}},
 	{TypeGetNetworkState, "get network state", ToDongle, GetNetworkState{}},
 	{TypeGetVersion, "get version", ToDongle, GetVersion{}},
 	{TypeReset, "reset", ToDongle, Reset{}},
 	{TypeErasePersistentData, "erase persistent data", ToDongle, ErasePersistentData{}},
-	{TypeGetPermitJoin, "get permit join", ToDongle, GetPermitJoin{}},
+	{typeGetPermitJoin, "get permit join", ToDongle, GetPermitJoin{}},
 	{TypeGetDevices, "get devices", ToDongle, GetDevices{}},
-	{TypeSetTime, "set time", ToDongle, SetTime{}},
+	{typeSetTime, "set time", ToDongle, SetTime{}},
 	{TypeGetTime, "get time", ToDongle, GetTime{}},
-	{TypeSetChannelMask, "set channel mask", ToDongle, SetChannelMask{}},
-	{TypeSetDeviceType, "set device type", ToDongle, SetDeviceType{}},
+	{typeSetChannelMask, "set channel mask", ToDongle, SetChannelMask{}},
+	{typeSetDeviceType, "set device type", ToDongle, SetDeviceType{}},
 	{TypeStartNetwork, "start network", ToDongle, StartNetwork{}},
-	{TypeSetFlowControl, "set flow control", ToDongle, SetFlowControl{}},
+	{typeSetFlowControl, "set flow control", ToDongle, SetFlowControl{}},
 	{TypeBind, "bind", ToDongle, Bind{}},
-	{TypeNwkAddrRequest, "network address request", ToDongle, NwkAddrRequest{}},
+	{typeNwkAddrRequest, "network address request", ToDongle, NwkAddrRequest{}},
 	{TypeIEEEAddrRequest, "IEEE address request", ToDongle, IEEEAddrRequest{}},
 	{TypeNodeDescriptorRequest, "node descriptor request", ToDongle, NodeDescriptorRequest{}},
 	{TypeSimpleDescriptorRequest, "simple descriptor request", ToDongle, SimpleDescriptorRequest{}},
 	{TypePowerDescriptorRequest, "power descriptor request", ToDongle, PowerDescriptorRequest{}},
 	{TypeActiveEndpointsRequest, "active endpoints request", ToDongle, ActiveEndpointsRequest{}},
-	{TypeMatchDescriptorRequest, "match descriptor request", ToDongle, MatchDescriptorRequest{}},
+	{typeMatchDescriptorRequest, "match descriptor request", ToDongle, MatchDescriptorRequest{}},
 	{typeManagementLeaveRequest, "management leave request", ToDongle, ManagementLeaveRequest{}},
-	{TypePermitJoin, "permit join", ToDongle, PermitJoin{}},
-	{TypeOnOff, "on/off", ToDongle, OnOff{}},
+	{typePermitJoin, "permit join", ToDongle, PermitJoin{}},
+	{typeOnOff, "on/off", ToDongle, OnOff{}},
 	{TypeReadAttributes, "read attributes", ToDongle, ReadAttributes{}},
 	{TypeLoadImage, "load image header", ToDongle, LoadImage{}},
 	{TypeBlockSend, "image block response", ToDongle, BlockSend{}},
@@ -131,9 +131,9 @@ var table = []row{
 	{TypeStatus, "status", FromDongle, Status{}},
 	{TypeLog, "log", FromDongle, Log{}},
 	{TypeDataIndication, "data indication", FromDongle, DataIndication{}},
-	{TypeClusterList, "cluster list", FromDongle, Opaque{Kind: TypeClusterList}},
-	{TypeAttributeList, "attribute list", FromDongle, Opaque{Kind: TypeAttributeList}},
-	{TypeCommandList, "command list", FromDongle, Opaque{Kind: TypeCommandList}},
+	{typeClusterList, "cluster list", FromDongle, Opaque{Kind: typeClusterList}},
+	{typeAttributeList, "attribute list", FromDongle, Opaque{Kind: typeAttributeList}},
+	{typeCommandList, "command list", FromDongle, Opaque{Kind: typeCommandList}},
 	{TypeRestart, "restart", FromDongle, RestartNotice{Kind: TypeRestart}},
 	{TypeFactoryNewRestart, "factory new restart", FromDongle, RestartNotice{Kind: TypeFactoryNewRestart}},
 	{TypeHeartbeat, "heartbeat", FromDongle, Heartbeat{}},
@@ -141,21 +141,21 @@ var table = []row{
 	{TypeVersion, "version", FromDongle, Version{}},
 	{TypeAPSAck, "APS acknowledgement", FromDongle, APSAck{}},
 	{TypeConfirm, "APS confirm", FromDongle, Confirm{Kind: TypeConfirm}},
-	{TypePermitJoinState, "permit join state", FromDongle, PermitJoinState{}},
-	{TypeDeviceList, "device list", FromDongle, DeviceList{}},
-	{TypeTime, "time", FromDongle, Time{}},
+	{typePermitJoinState, "permit join state", FromDongle, PermitJoinState{}},
+	{typeDeviceList, "device list", FromDongle, DeviceList{}},
+	{typeTime, "time", FromDongle, Time{}},
 	{TypeNetworkJoined, "network joined or formed", FromDongle, NetworkJoined{}},
-	{TypeBindResponse, "bind response", FromDongle, BindResponse{}},
-	{TypePDMEvent, "persistent data event", FromDongle, PDMEvent{}},
-	{TypeNwkAddrResponse, "network address response", FromDongle, NwkAddrResponse{}},
-	{TypeIEEEAddrResponse, "IEEE address response", FromDongle, IEEEAddrResponse{}},
+	{typeBindResponse, "bind response", FromDongle, BindResponse{}},
+	{typePDMEvent, "persistent data event", FromDongle, PDMEvent{}},
+	{typeNwkAddrResponse, "network address response", FromDongle, NwkAddrResponse{}},
+	{typeIEEEAddrResponse, "IEEE address response", FromDongle, IEEEAddrResponse{}},
 	{TypeNodeDescriptor, "node descriptor", FromDongle, NodeDescriptor{}},
 	{TypeSimpleDescriptor, "simple descriptor", FromDongle, SimpleDescriptor{}},
-	{TypePowerDescriptor, "power descriptor", FromDongle, PowerDescriptor{}},
+	{typePowerDescriptor, "power descriptor", FromDongle, PowerDescriptor{}},
 	{TypeActiveEndpoints, "active endpoints", FromDongle, ActiveEndpoints{}},
-	{TypeMatchDescriptor, "match descriptor response", FromDongle, MatchDescriptor{}},
+	{typeMatchDescriptor, "match descriptor response", FromDongle, MatchDescriptor{}},
 	{typeManagementLeave, "management leave response", FromDongle, ManagementLeave{}},
-	{TypeLeave, "leave", FromDongle, Leave{}},
+	{typeLeave, "leave", FromDongle, Leave{}},
 	{TypeManagementLQI, "management LQI response", FromDongle, Opaque{Kind: TypeManagementLQI}},
 	{TypeReadAttribute, "read attribute response", FromDongle, Attribute{Kind: TypeReadAttribute}},
 	{TypeDefaultResponse, "default response", FromDongle, DefaultResponse{}},
@@ -163,10 +163,10 @@ var table = []row{
 	{TypeWriteAttribute, "write attribute response", FromDongle, Attribute{Kind: TypeWriteAttribute}},
 	{TypeImageBlockRequest, "image block request", FromDongle, BlockRequest{}},
 	{TypeUpgradeEndRequest, "upgrade end request", FromDongle, UpgradeEndRequest{}},
-	{TypeRouteDiscovery, "route discovery", FromDongle, RouteDiscovery{}},
+	{typeRouteDiscovery, "route discovery", FromDongle, RouteDiscovery{}},
 	{TypeConfirmFailed, "APS confirm failed", FromDongle, Confirm{Kind: TypeConfirmFailed}},
-	{TypeNetworkStatus, "network status", FromDongle, NetworkStatus{}},
-	{TypeExtendedStatus, "extended status", FromDongle, ExtendedStatus{}},
+	{typeNetworkStatus, "network status", FromDongle, NetworkStatus{}},
+	{typeExtendedStatus, "extended status", FromDongle, ExtendedStatus{}},
 }
 
 // rows is the table by type.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -138,10 +137,12 @@ func TestStatusText(t *testing.T) {
 	}
 }
 
-func zclText(status uint8) string { return message.StatusText(message.TypeBlockSend, status) }
+func zclText(status uint8) string {
+	return message.Status{Request: message.TypeBlockSend, Status: status}.Text()
+}
 
 func zdpText(status uint8) string {
-	return message.StatusText(message.TypeNodeDescriptorRequest, status)
+	return message.Status{Request: message.TypeNodeDescriptorRequest, Status: status}.Text()
 }
 
 // TestProblems picks the codes that call for a reaction.
@@ -172,11 +173,9 @@ func TestTexts(t *testing.T) {
 		codes []uint8
 	}{
 		{"radio", message.RadioStatusText, codes(0x00, 0xA7, 0xCD, 0xCF, 0xD0, 0xD1, 0xD2, 0xD3, 0xD4, 0xE1, 0xE5, 0xE9, 0xF0, 0xF1)},
-		{"network", message.NetworkStatusText, codes(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)},
 		{"extended", message.ExtendedStatusText, codes(0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B)},
 		{"ZCL command", zclText, codes(0, 1, 2, 3, 4, 5, 6, 0x0A, 0x0D, 0x14, 0x15, 0x25)},
 		{"ZDP command", zdpText, codes(0, 1, 2, 3, 4, 0xA0, 0xA3, 0xA6, 0xA7, 0xA9, 0xAA, 0xAE, 0xC2)},
-		{"OTA", message.OTAStatusText, codes(0, 0x7E, 0x80, 0x81, 0x95, 0x96, 0x97, 0x98, 0x99, 0xC1)},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
@@ -230,28 +229,6 @@ func TestFirmware(t *testing.T) {
 				t.Errorf("MaxCommandPayload = %d", got)
 			}
 		})
-	}
-}
-
-func TestBroadcastAddr(t *testing.T) {
-	if got := message.BroadcastAddr(message.FamilyV1, message.BroadcastRxOn); got != 0x0100 {
-		t.Errorf("v1: %#04x", got)
-	}
-	if got := message.BroadcastAddr(message.FamilyV2, message.BroadcastRxOn); got != 0x0001 {
-		t.Errorf("v2: %#04x", got)
-	}
-}
-
-func TestClock(t *testing.T) {
-	at := time.Date(2020, 5, 7, 12, 0, 0, 0, time.UTC)
-	if got := message.ClockTime(message.ClockSeconds(at)); !got.Equal(at) {
-		t.Errorf("%s became %s", at, got)
-	}
-	if got := message.ClockSeconds(time.Date(2000, 1, 1, 0, 0, 1, 0, time.UTC)); got != 1 {
-		t.Errorf("second 1 is %d", got)
-	}
-	if got := message.ClockSeconds(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)); got != 0 {
-		t.Errorf("1999 is %d", got)
 	}
 }
 

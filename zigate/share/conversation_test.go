@@ -57,7 +57,7 @@ type frames struct {
 	mu      sync.Mutex
 	decoder message.Decoder
 	got     []string
-	bad     uint64
+	bad     message.FrameErrors
 }
 
 func (f *frames) read(r interface{ Read([]byte) (int, error) }) {
@@ -68,11 +68,11 @@ func (f *frames) read(r interface{ Read([]byte) (int, error) }) {
 		for in := buf[:n]; len(in) > 0; {
 			frame, rest, ok := f.decoder.Feed(in)
 			// Storage events tell of the dongle's own raw mode.
-			if in = rest; ok && frame.Type != message.TypePDMEvent {
+			if in = rest; ok && frame.Type != (message.PDMEvent{}).Type() {
 				f.got = append(f.got, normal(frame))
 			}
 		}
-		f.bad = f.decoder.Errors().Total()
+		f.bad = f.decoder.Errors()
 		f.mu.Unlock()
 		if err != nil {
 			return
@@ -203,8 +203,8 @@ func shared(t *testing.T, firmware sim.Firmware, script []step) (heard [3][][]st
 		users.Wait()
 		for who := 1; who <= 2; who++ {
 			lines[who].Close()
-			if got[who].bad > 0 {
-				t.Errorf("client %d was sent %d damaged frames", who, got[who].bad)
+			if got[who].bad != (message.FrameErrors{}) {
+				t.Errorf("client %d was sent damaged frames: %+v", who, got[who].bad)
 			}
 		}
 	})

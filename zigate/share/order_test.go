@@ -51,7 +51,7 @@ func (c *counter) serve(line net.Conn) {
 				out = appendMessage(out, message.Version{Major: 4, Minor: 0x0323})
 			case message.TypeGetNetworkState:
 				out = appendMessage(out, message.NetworkState{Channel: 15})
-			case message.TypeSetTime:
+			case message.SetTime{}.Type():
 				m, _ := message.ParseCommand(f.Type, f.Payload)
 				c.count(m.(message.SetTime).Seconds)
 			}

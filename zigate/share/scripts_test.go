@@ -141,7 +141,7 @@ func scripts() map[string][]step {
 		"every byte escaped":      {says(1, escaped(wire(getVersion))...)},
 		"low bytes not escaped":   {says(1, 1, 0, 0x10, 0, 0, 0x10, 3)},
 		"too long":                {bare(1, message.TypeRawAPS, make([]byte, 271)...), asks(1, getVersion)},
-		"too short":               {bare(1, message.TypePermitJoin, 0xFF, 0xFC, 20), asks(1, getPermit)},
+		"too short":               {bare(1, message.PermitJoin{}.Type(), 0xFF, 0xFC, 20), asks(1, getPermit)},
 		"too short after another": {asks(1, message.NodeDescriptorRequest{Addr: lamp}), bare(1, message.TypeActiveEndpointsRequest, 0x4f)},
 		"surplus payload":         {bare(1, message.TypeNodeDescriptorRequest, 0x4f, 0x4f, 1, 2, 3)},
 		"reset":                   {{who: 1, send: wire(message.Reset{}), shared: true}, asks(1, getVersion), asks(2, getState), transmits(lamp, 6, 0x08, 0x21, 0x0A, 0, 0, 0x10, 1)},

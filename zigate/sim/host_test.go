@@ -201,7 +201,7 @@ func (h *host) takeTypes() []message.Message {
 	var list []message.Message
 	for _, m := range h.take() {
 		switch m.Type() {
-		case message.TypeConfirm, message.TypeAPSAck, message.TypeStatus, message.TypePDMEvent:
+		case message.TypeConfirm, message.TypeAPSAck, message.TypeStatus, message.PDMEvent{}.Type():
 		default:
 			list = append(list, m.Message)
 		}
