@@ -34,7 +34,7 @@ func indicationCases() []struct {
 		return message.Attribute{Kind: kind, Sequence: 0x21, Addr: 0x9021, Endpoint: 11, Cluster: cluster, ID: id, DataType: dataType, Data: data}
 	}
 	unsupported := attribute(message.TypeReadAttribute, 0x0019, 0x0008, 0xFF, nil)
-	unsupported.Status = 0x86
+	unsupported.Status = message.StatusUnsupportedAttribute
 	return []struct {
 		name string
 		in   message.DataIndication

@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// unsupportedAttribute is the Attribute status of a device that does not have the attribute.
-const unsupportedAttribute uint8 = 0x86
+// StatusUnsupportedAttribute is the Attribute status of a device that does not have the attribute.
+const StatusUnsupportedAttribute uint8 = 0x86
 
 // Attribute is one attribute of a device: the answer to a read (0x8100), a report (0x8102) or the answer
 // to a write (0x8110).
@@ -165,7 +165,7 @@ func half(b uint16) float64 {
 // why there is none.
 func (m Attribute) Value() string {
 	if m.Status != 0 {
-		if m.Status == unsupportedAttribute {
+		if m.Status == StatusUnsupportedAttribute {
 			return "unsupported"
 		}
 		return fmt.Sprintf("status 0x%02x", m.Status)
