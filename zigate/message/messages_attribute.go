@@ -25,8 +25,8 @@ type Attribute struct {
 	Cluster   uint16
 	ID        uint16
 	NoStatus  bool   // a report of early v1 builds (around 3.0e), without the status byte
-	Status    uint8  // 0, or for example 0x86: the device does not have the attribute
-	DataType  uint8  // of ZCL; 0xFF with status 0x86
+	Status    uint8  // 0, or for example StatusUnsupportedAttribute
+	DataType  uint8  // of ZCL; 0xFF with StatusUnsupportedAttribute
 	Announced uint16 // the size field where it differs from len(Data), else 0
 	Data      []byte // numbers big-endian; strings without length byte
 }
