@@ -81,7 +81,7 @@ func (c *codec) attributes(common Attribute) []Message {
 	var list []Message
 	for c.left() > 0 && len(list) < maxIndicatedMessages {
 		at := common
-		at.DataType = 0xFF
+		at.DataType = dataUnknown
 		c.u16(&at.ID)
 		if at.Kind == TypeReadAttribute {
 			c.u8(&at.Status)
@@ -180,65 +180,4 @@ func (c *codec) zdpSimpleDescriptor(m SimpleDescriptor) Message {
 	c.countedU16s(&m.InClusters)
 	c.countedU16s(&m.OutClusters)
 	return m
-}
-
-// value is an attribute's value as decoded messages have it: numbers big-endian, those of 24 bits in
-// four bytes, strings without their length. A type of another kind ends the reading, because its
-// length is not known.
-func (c *codec) value(dataType uint8) []byte {
-	switch dataType {
-	case 0x41, 0x42: // octets, text
-		var text []byte
-		c.countedBytes(&text)
-		return text
-	case 0x43, 0x44: // long ones
-		var size uint16
-		var text []byte
-		c.u16(&size)
-		c.bytes(&text, int(size))
-		return text
-	}
-	n := valueSize(dataType)
-	if n == 0 {
-		c.short = true
-		return nil
-	}
-	b := c.take(n)
-	if b == nil {
-		return nil
-	}
-	width := n
-	if n == 3 {
-		width = 4
-	}
-	value := make([]byte, width)
-	for i, v := range b {
-		value[width-1-i] = v
-	}
-	return value
-}
-
-// valueSize is how many bytes a value of a type has on air; 0: it is of no fixed size.
-func valueSize(dataType uint8) int {
-	switch {
-	case dataType == 0x10, dataType == 0x30: // boolean, enumeration
-		return 1
-	case dataType == 0x31:
-		return 2
-	case dataType >= 0x08 && dataType <= 0x0F, // data
-		dataType >= 0x18 && dataType <= 0x1F, // bitmaps
-		dataType >= 0x20 && dataType <= 0x2F: // integers
-		return int(dataType&0x07) + 1
-	case dataType >= 0x38 && dataType <= 0x3A: // floating point
-		return 2 << (dataType - 0x38)
-	case dataType >= 0xE0 && dataType <= 0xE2: // times
-		return 4
-	case dataType == 0xE8, dataType == 0xE9: // cluster, attribute
-		return 2
-	case dataType == 0xEA: // BACnet object
-		return 4
-	case dataType == ieeeType:
-		return 8
-	}
-	return 0
 }
