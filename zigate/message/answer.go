@@ -105,14 +105,15 @@ func AsAnswer(t MsgType) Answer {
 	return AnswerOf(t &^ answerBit)
 }
 
-// IsZCL tells whether a command makes the dongle send a command of a ZCL cluster other than OTA. Such a command
-// begins with address mode 1 and address 2, as those of OTA do.
+// IsZCL tells whether a command makes the dongle send a command of a ZCL cluster other than OTA. Such a
+// command begins with address mode 1 and address 2, as those of OTA do.
 func (t MsgType) IsZCL() bool { return t >= firstZCLCommand && t <= lastZCLCommand }
 
 // IsOTA tells whether a command is one of the dongle's OTA commands.
 func (t MsgType) IsOTA() bool { return t >= firstOTACommand && t <= lastOTACommand }
 
-// IsIO tells whether a command is in the range of the chip's pins and timers, which no firmware calls unknown.
+// IsIO tells whether a command is in the range of the chip's pins and timers, which no firmware calls
+// unknown.
 func (t MsgType) IsIO() bool { return t >= firstIOCommand && t <= lastIOCommand }
 
 // IsStorageAnswer tells whether a command is the answer of a host that keeps the dongle's storage. The dongle
@@ -133,8 +134,8 @@ const (
 	OriginIndication
 )
 
-// Origin tells what a dongle makes messages of this type of, known or not. A DeviceAnnounce with a rejoin flag
-// is the exception: the dongle makes it of the join itself.
+// Origin tells what a dongle makes messages of this type of, known or not. A DeviceAnnounce with a rejoin
+// flag is the exception: the dongle makes it of the join itself.
 func (t MsgType) Origin() Origin {
 	switch {
 	case t == TypeDataIndication:
@@ -149,8 +150,8 @@ func (t MsgType) Origin() Origin {
 	return OriginDongle
 }
 
-// MadeOfZDP is the type of the message that firmware makes of a ZDP frame, by the frame's cluster. It is false
-// for a frame that firmware makes none of.
+// MadeOfZDP is the type of the message that firmware makes of a ZDP frame, by the frame's cluster. It is
+// false for a frame that firmware makes none of.
 func MadeOfZDP(cluster uint16) (t MsgType, ok bool) {
 	switch cluster {
 	case zdpDeviceAnnounce:
@@ -201,9 +202,9 @@ func MadeOfZCL(command uint8) (t MsgType, ok bool) {
 	return 0, false
 }
 
-// Sender tells which device, and which cluster of it, a message made of a ZCL frame is from. It is false where
-// the message does not say so. Those about attributes do: they begin with sequence number 1, network address 2,
-// endpoint 1, cluster 2.
+// Sender tells which device, and which cluster of it, a message made of a ZCL frame is from. It is false
+// where the message does not say so. Those about attributes do: they begin with sequence number 1, network
+// address 2, endpoint 1, cluster 2.
 func Sender(t MsgType, payload []byte) (addr, cluster uint16, ok bool) {
 	switch t {
 	case TypeReadAttribute, TypeWriteAttribute, reportingSet, reportingRead:

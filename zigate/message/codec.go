@@ -1,7 +1,7 @@
 package message
 
-// codec carries out the description of a message, its method fields, in one of two ways: it appends the fields
-// to a payload, or it parses them from one. Every method visits one field; appending changes none.
+// codec carries out the description of a message, its method fields, in one of two ways: it appends the
+// fields to a payload, or it parses them from one. Every method visits one field; appending changes none.
 //
 // Numbers are big-endian, as on the serial link, or little-endian, as in ZCL and ZDP frames. A payload that
 // ends within a field is remembered in short; that field and those behind it are then zero.
@@ -133,7 +133,8 @@ func (c *codec) ended(status uint8, n int) bool {
 	return c.parsing && status != 0 && c.left() < n
 }
 
-// address visits the mode of an address, and the address, which has 8 bytes in some modes and 2 in the others.
+// address visits the mode of an address, and the address, which has 8 bytes in some modes and 2 in the
+// others.
 func (c *codec) address(mode *AddrMode, addr *uint16, ieee *IEEE) {
 	number(c, mode, 1)
 	if mode.long() {

@@ -32,10 +32,12 @@ const (
 // isUnsigned tells whether a value of the type is a number without a sign.
 func isUnsigned(dataType uint8) bool {
 	switch dataType {
-	case dataBoolean, dataEnumeration8, dataEnumeration16, dataUTCTime, dataClusterID, dataAttributeID, dataIEEE:
+	case dataBoolean, dataEnumeration8, dataEnumeration16,
+		dataUTCTime, dataClusterID, dataAttributeID, dataIEEE:
 		return true
 	}
-	return dataType >= firstData && dataType <= lastData || dataType >= firstBitmap && dataType <= lastUnsigned
+	return dataType >= firstData && dataType <= lastData ||
+		dataType >= firstBitmap && dataType <= lastUnsigned
 }
 
 // valueSize is how many bytes a value of a type has on air; 0 stands for a type without a fixed size.

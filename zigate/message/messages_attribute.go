@@ -62,8 +62,8 @@ func (m Attribute) fields(c *codec) Message {
 	return m
 }
 
-// lacksStatus looks at the bytes after the attribute's id. They are status 1, type 1, size 2, data, or the same
-// without the status. The layout whose size fits is the right one; if both fit or none, it is the first.
+// lacksStatus looks at the bytes after the attribute's id. They are status 1, type 1, size 2, data, or the
+// same without the status. The layout whose size fits is the right one; if both fit or none, it is the first.
 func lacksStatus(b []byte) bool {
 	const without = 3
 	const with = 4
@@ -150,8 +150,8 @@ func half(b uint16) float64 {
 	return v
 }
 
-// Value says the attribute's value in words, for people: a number, a quoted text, bytes in hexadecimal, or why
-// there is no value.
+// Value says the attribute's value in words, for people: a number, a quoted text, bytes in hexadecimal, or
+// why there is no value.
 func (m Attribute) Value() string {
 	if m.Status != 0 {
 		if m.Status == StatusUnsupportedAttribute {

@@ -11,14 +11,14 @@ const (
 
 // Values of Status.RequestSent.
 const (
-	RequestSentNone uint8 = 0 // nothing, or unknown: OTA commands have this
+	RequestSentNone uint8 = 0 // nothing was sent, or the firmware does not say what: so after OTA commands
 	RequestSentZCL  uint8 = 1
 	RequestSentZDP  uint8 = 2
 )
 
-// Status (0x8000) is the dongle's answer to every command that it executes: it was done, or queued for
-// transmission. The type of the command is the only thing that links it to one. Frames that a dongle cannot
-// read get no answer.
+// Status (0x8000) is the dongle's answer to every command that it executes. It says that the command was done
+// or queued for transmission, or why not. The type of the command is the only thing that links it to one.
+// Frames that a dongle cannot read get no answer.
 type Status struct {
 	Status uint8 // see Text
 	// Sequence is that of ZCL or ZDP commands, and the APS counter for RawAPS; it is 0 otherwise, OTA
@@ -87,7 +87,7 @@ func (m *Status) Parse(payload []byte) error {
 	return nil
 }
 
-// Confirm (0x8012, 0x8702) says that a frame was sent to, or could not be sent to, the first hop; with an
+// Confirm (0x8012, 0x8702) says that a frame was sent to, or could not be sent to, the first hop. With an
 // acknowledged address mode a 0x8702 with status 0xA7 means that no APS acknowledgement came. Every frame of
 // the dongle gets one, its own answers included. 0x8012 exists from v1 3.1e on and on v2.
 type Confirm struct {
@@ -96,9 +96,9 @@ type Confirm struct {
 	SrcEndpoint uint8
 	DstEndpoint uint8
 	DstAddrMode AddrMode
-	LongAddr    bool   // 8 address bytes: for 64-bit modes, and for all modes up to firmware 3.1a
+	LongAddr    bool   // the address has 8 bytes: always up to firmware 3.1a, later for IEEE addresses
 	Addr        uint16 // unless LongAddr
-	IEEE        IEEE   // if LongAddr; an address only if DstAddrMode is a 64-bit mode
+	IEEE        IEEE   // if LongAddr; it is an IEEE address only if DstAddrMode says so
 	APSSequence uint8
 	HasBuffers  bool // from 3.1e on
 	NPDUUsed    uint8
@@ -108,8 +108,8 @@ type Confirm struct {
 // Type is Kind.
 func (m Confirm) Type() MsgType { return m.Kind }
 
-// fields tells the layouts apart by their lengths: 7 bytes with a network address, 9 with buffers, too, 13 with
-// 8 bytes of address, 15 with buffers, too.
+// fields tells the layouts apart by their lengths: 7 bytes with a network address, 9 with buffers, too, 13
+// with 8 bytes of address, 15 with buffers, too.
 func (m Confirm) fields(c *codec) Message {
 	const withLongAddr = 13
 	if c.parsing {

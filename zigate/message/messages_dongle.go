@@ -11,8 +11,8 @@ func (m GetVersion) fields(*codec) Message { return m }
 
 // Version (0x8010) is the firmware's version.
 type Version struct {
-	Major uint16 // the hardware and firmware line, see Family
-	Minor uint16 // read as hexadecimal digits: 0x031E is 3.1e. 3.1a says 0x030F, like 3.0f
+	Major uint16 // tells the hardware, see Family
+	Minor uint16 // is read as hexadecimal digits: 0x031E is 3.1e. Firmware 3.1a says 0x030F, like 3.0f
 }
 
 // Type is 0x8010.
@@ -34,7 +34,7 @@ const (
 	// UpgradeEndRequest.
 	RawModeRaw RawMode = 1
 	// RawModeHybrid gives a DataIndication for every frame and then the decoded message. The dongle then also
-	// sends a default response for every frame that does not forbid it: more traffic on the radio.
+	// sends a default response for every frame that does not forbid it, which is more traffic on the radio.
 	RawModeHybrid RawMode = 2
 )
 
@@ -71,7 +71,7 @@ func (m ErasePersistentData) fields(*codec) Message { return m }
 // RestartNotice (0x8006, 0x8007) says that the dongle has just started: the header slot is empty,
 // its clock is at 0.
 type RestartNotice struct {
-	Kind   MsgType // TypeRestart: with its network; TypeFactoryNewRestart: without one
+	Kind   MsgType // TypeRestart with a network, TypeFactoryNewRestart without one
 	Status uint8   // 1 with TypeRestart, 0 with TypeFactoryNewRestart
 }
 
@@ -190,7 +190,7 @@ func (m SetFlowControl) fields(c *codec) Message {
 	return m
 }
 
-// PDMLoaded (0x0302) is the first message after a start: the persistent data is there.
+// PDMLoaded (0x0302) is the first message after a start. It says that the persistent data is there.
 type PDMLoaded struct {
 	Status uint8 // 0
 }
@@ -215,8 +215,8 @@ const (
 // PDMEvent (0x8035) is an event of the dongle's persistent storage.
 type PDMEvent struct {
 	// Event is 0 for the wear count, 1 for a record that was not saved, 2 for a lack of room,
-	// PDMRecordTooLarge, 4 for a wrong checksum, PDMSaved, 6 for a repaired header, 7 for a change of segments,
-	// 8 for a segment that is there twice, 9 for another error, 10 to 15 for internal progress.
+	// PDMRecordTooLarge, 4 for a wrong checksum, PDMSaved, 6 for a repaired header, 7 for a change of
+	// segments, 8 for a segment that is there twice, 9 for another error, 10 to 15 for internal progress.
 	Event  uint8
 	Record uint32
 }

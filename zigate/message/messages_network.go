@@ -53,7 +53,7 @@ const (
 // with status NetworkAlreadyUp. Failures and NetworkAlreadyUp carry only the status.
 type NetworkJoined struct {
 	Status     uint8
-	HasAddress bool // the following fields are there
+	HasAddress bool // tells that the fields below are there
 	Addr       uint16
 	IEEE       IEEE
 	Channel    uint8
@@ -74,7 +74,7 @@ func (m NetworkJoined) fields(c *codec) Message {
 
 // SetChannelMask (0x0021) says on which channels a network may be formed.
 type SetChannelMask struct {
-	Mask uint32 // bit n for channel n, 11 to 26; a value up to 26 is one channel's number
+	Mask uint32 // has bit n set for channel n, 11 to 26; a value up to 26 is the number of the only channel
 }
 
 // Type is 0x0021.
@@ -100,7 +100,7 @@ func (m SetDeviceType) fields(c *codec) Message {
 
 // PermitJoin (0x0049) opens or closes the network for new devices.
 type PermitJoin struct {
-	Addr         uint16 // 0xFFFC: every router
+	Addr         uint16 // network address of a router, or 0xFFFC for all of them
 	Seconds      uint8  // 0 closes, 255 opens until closed
 	Significance uint8  // 0
 }
@@ -156,7 +156,7 @@ type ListedDevice struct {
 	Addr        uint16
 	IEEE        IEEE
 	PowerSource uint8 // 0 battery, 1 mains
-	LQI         uint8
+	LQI         uint8 // link quality, 0 to 255
 }
 
 const listedDeviceSize = 13
@@ -183,10 +183,10 @@ func (m DeviceList) fields(c *codec) Message {
 const (
 	CapabilityRouter       uint8 = 1 << 1
 	CapabilityMains        uint8 = 1 << 2
-	CapabilityRxOnWhenIdle uint8 = 1 << 3 // clear: the device sleeps
+	CapabilityRxOnWhenIdle uint8 = 1 << 3 // a device without it sleeps
 )
 
-// DeviceAnnounce (0x004D) says that a device has joined or come back, with its present short address.
+// DeviceAnnounce (0x004D) says that a device has joined or come back, with its present network address.
 // From firmware 3.1b on a join gives two: one with Rejoin from the join itself, one without from the
 // device's announcement.
 type DeviceAnnounce struct {
@@ -213,7 +213,7 @@ func (m DeviceAnnounce) fields(c *codec) Message {
 // Leave (0x8048) says that a device has left the network.
 type Leave struct {
 	IEEE   IEEE
-	Rejoin uint8 // 1: it means to come back
+	Rejoin uint8 // 1 if it means to come back
 }
 
 // Type is 0x8048.

@@ -12,9 +12,9 @@ const (
 const (
 	AttrOTAServer            uint16 = 0x0000 // IEEE address
 	AttrOTAFileOffset        uint16 = 0x0001
-	AttrOTAFileVersion       uint16 = 0x0002 // running
+	AttrOTAFileVersion       uint16 = 0x0002 // that the device runs
 	AttrOTAStackVersion      uint16 = 0x0003
-	AttrOTADownloadedVersion uint16 = 0x0004 // 0xFFFFFFFF: none
+	AttrOTADownloadedVersion uint16 = 0x0004 // 0xFFFFFFFF if there is none
 	AttrOTADownloadedStack   uint16 = 0x0005
 	// AttrOTAStatus is 0 normal, 1 downloading, 2 complete, 3 waiting to upgrade, 4 count down,
 	// or 5 wait for more.
@@ -37,8 +37,8 @@ const (
 	DirectionToClient uint8 = 1 // the device is the cluster's client, as for OTA attributes
 )
 
-// MaxReadAttributes is how many attributes one ReadAttributes may ask for. Firmware sends
-// random ids for more.
+// MaxReadAttributes is how many attributes one ReadAttributes may ask for. For more, firmware asks for random
+// ones.
 const MaxReadAttributes = 10
 
 // ReadAttributes (0x0100) reads attributes of a device. The answers are one Attribute (0x8100) each.
@@ -84,7 +84,7 @@ type DefaultResponse struct {
 	Sequence    uint8
 	SrcEndpoint uint8
 	Cluster     uint16
-	Command     uint8 // that is answered
+	Command     uint8 // of the frame that is answered
 	Status      uint8
 }
 
@@ -134,7 +134,7 @@ func (m DataIndication) fields(c *codec) Message {
 	return m
 }
 
-// RawAPS (0x0530) sends an APS frame as it is. v1 ignores address modes other than those of short and IEEE
+// RawAPS (0x0530) sends an APS frame as it is. v1 ignores address modes other than those of network and IEEE
 // addresses (status 0, nothing sent), v2 takes them for AddrModeShort. Data longer than the dongle's buffer
 // (100 bytes on v1, 200 on v2) gives status 0x14.
 type RawAPS struct {
@@ -145,8 +145,8 @@ type RawAPS struct {
 	DstEndpoint uint8
 	Cluster     uint16
 	Profile     uint16 // v1 3.1e uses the endpoint's own for unicasts
-	Security    uint8  // 2: network key
-	Radius      uint8  // hops, 0: default
+	Security    uint8  // 2 encrypts with the network key
+	Radius      uint8  // most hops, 0 for the stack's default
 	Data        []byte // at most 255 bytes
 }
 

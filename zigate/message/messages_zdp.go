@@ -1,14 +1,15 @@
 package message
 
-// Answers to ZDP requests carry the sequence number that the request's Status told; a sleeping device answers
-// when it is awake, an absent one never. Answers with a status other than 0 may end after the short address.
+// The answer to a ZDP request carries the sequence number that the request's Status told. A sleeping device
+// answers when it is awake, an absent one never. An answer with a status other than 0 may end after the
+// network address.
 
-// NwkAddrRequest (0x0040) asks who has an IEEE address, to learn the short one.
+// NwkAddrRequest (0x0040) asks which network address the device with an IEEE address has.
 type NwkAddrRequest struct {
-	Target      uint16 // 0xFFFD, or a router
-	IEEE        IEEE
-	RequestType uint8 // 0 this device, 1 with its children
-	StartIndex  uint8
+	Target      uint16 // who is asked: a router, or 0xFFFD for all that listen
+	IEEE        IEEE   // of the device
+	RequestType uint8  // 0 asks for the device alone, 1 for its children, too
+	StartIndex  uint8  // of the first child to be told
 }
 
 // Type is 0x0040.
@@ -24,10 +25,10 @@ func (m NwkAddrRequest) fields(c *codec) Message {
 
 // IEEEAddrRequest (0x0041) asks a device for its IEEE address.
 type IEEEAddrRequest struct {
-	Target      uint16 // who is asked
-	Addr        uint16 // about whom; usually the same
-	RequestType uint8  // 0 this device, 1 with its children
-	StartIndex  uint8
+	Target      uint16 // network address of the device that is asked
+	Addr        uint16 // network address of the device in question, usually the same
+	RequestType uint8  // 0 asks for the device alone, 1 for its children, too
+	StartIndex  uint8  // of the first child to be told
 }
 
 // Type is 0x0041.
@@ -48,8 +49,8 @@ type NwkAddrResponse struct {
 	IEEE            IEEE
 	Addr            uint16
 	AssociatedCount uint8    // as the device says; Associated may hold fewer
-	StartIndex      uint16   // one byte in ZDP, two here
-	Associated      []uint16 // the device's children
+	StartIndex      uint16   // of the first child; one byte on air, two on the serial link
+	Associated      []uint16 // network addresses of the device's children
 }
 
 // IEEEAddrResponse (0x8041) answers an IEEEAddrRequest, in the same layout.
@@ -104,13 +105,13 @@ type NodeDescriptor struct {
 	Status               uint8
 	Addr                 uint16
 	ManufacturerCode     uint16 // often, not always, the one of the device's OTA images
-	MaxRx                uint16
-	MaxTx                uint16
+	MaxRx                uint16 // longest incoming transfer, in bytes
+	MaxTx                uint16 // longest outgoing transfer, in bytes
 	ServerMask           uint16
 	DescriptorCapability uint8
-	MACFlags             uint8 // see CapabilityRouter and others
-	MaxBuffer            uint8
-	BitFields            uint16
+	MACFlags             uint8  // MAC capability, see CapabilityRouter and others
+	MaxBuffer            uint8  // longest frame, in bytes
+	BitFields            uint16 // bits 0 to 2 logical type, the others features and bands
 }
 
 // Type is 0x8042.
@@ -152,7 +153,7 @@ type MatchDescriptor struct {
 	Sequence  uint8
 	Status    uint8
 	Addr      uint16
-	Endpoints []uint8 // that match; at most 255
+	Endpoints []uint8 // those that match, at most 255
 }
 
 // ActiveEndpoints (0x8045) answers an ActiveEndpointsRequest, in the same layout.
@@ -198,8 +199,8 @@ func (m SimpleDescriptorRequest) fields(c *codec) Message {
 	return m
 }
 
-// SimpleDescriptor (0x8043) answers a SimpleDescriptorRequest. ClusterOTA in OutClusters: the
-// device is an OTA client.
+// SimpleDescriptor (0x8043) answers a SimpleDescriptorRequest. A device with ClusterOTA in OutClusters is an
+// OTA client.
 type SimpleDescriptor struct {
 	Sequence    uint8
 	Status      uint8
@@ -247,7 +248,7 @@ func (m PowerDescriptorRequest) fields(c *codec) Message {
 }
 
 // PowerDescriptor (0x8044) answers a PowerDescriptorRequest. Unlike the other descriptors it does not say
-// which device it is of: only Sequence tells, which the Status of the request had, too.
+// which device it is of. Only the sequence number tells, which the Status of the request had, too.
 type PowerDescriptor struct {
 	Sequence  uint8
 	Status    uint8
@@ -273,7 +274,8 @@ func (m PowerDescriptor) fields(c *codec) Message {
 	return m
 }
 
-// Source is what powers the device now, PowerMains to PowerDisposable; 0: it does not say.
+// Source is what powers the device now, one of PowerMains to PowerDisposable. It is 0 if the device does not
+// say.
 func (m PowerDescriptor) Source() uint8 { return uint8(m.BitFields>>8) & 0x0F }
 
 // Level is the charge of the present source in percent: the descriptor knows 0 (critical), 33, 66 and 100.
@@ -282,10 +284,10 @@ func (m PowerDescriptor) Level() uint8 {
 	return uint8(m.BitFields>>12)/steps*33 + uint8(m.BitFields>>12)/12
 }
 
-// MatchDescriptorRequest (0x0046) asks who has any of the clusters. OTA clients answer to
+// MatchDescriptorRequest (0x0046) asks which devices have any of the clusters. OTA clients answer to
 // ClusterOTA in OutClusters.
 type MatchDescriptorRequest struct {
-	Target      uint16 // 0xFFFD: everybody that listens
+	Target      uint16 // network address, or 0xFFFD for all that listen
 	Profile     uint16
 	InClusters  []uint16 // at most 10
 	OutClusters []uint16 // at most 10
@@ -302,8 +304,8 @@ func (m MatchDescriptorRequest) fields(c *codec) Message {
 	return m
 }
 
-// Bind (0x0030) makes a device send what a cluster of it reports to a destination: the device gets an entry in
-// its binding table. The dongle must know the device's network address, else it answers status 0xA9.
+// Bind (0x0030) gives a device an entry in its binding table, so that it sends what one of its clusters
+// reports to a destination. The dongle answers status 0xA9 if it does not know the device's network address.
 type Bind struct {
 	IEEE        IEEE // of the device
 	Endpoint    uint8
@@ -326,8 +328,8 @@ func (m Bind) fields(c *codec) Message {
 	return m
 }
 
-// BindResponse (0x8030) answers a Bind. Newer firmware appends the device's address,
-// which is not read here.
+// BindResponse (0x8030) answers a Bind. Newer firmware appends the device's network address, which is not
+// read here.
 type BindResponse struct {
 	Sequence uint8
 	Status   uint8

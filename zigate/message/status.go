@@ -36,7 +36,8 @@ const (
 	OTARequireMoreImage uint8 = 0x99
 )
 
-// RadioFrameTooLong is the status of a Confirm of a frame that was too long for the radio: use smaller blocks.
+// RadioFrameTooLong is the status of a Confirm of a frame that was too long for the radio: use smaller
+// blocks.
 const RadioFrameTooLong uint8 = 0xE5
 
 // StatusError is a Status other than 0.
