@@ -184,7 +184,7 @@ func (c *conn) step() (wait time.Duration, err error) {
 		d.probe = next
 	}
 	if next != nil {
-		wait = next.patience(d.opts.CommandTimeout)
+		wait = next.timeout(d.opts.CommandTimeout)
 		d.inFlight = next
 		d.deadline = now + wait
 	}

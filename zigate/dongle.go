@@ -21,7 +21,7 @@ const (
 	DefaultBackoffMax     = 30 * time.Second
 )
 
-// maxQueue is how many commands may wait for their turn. A dongle executes some dozens a second.
+// maxQueue is how many commands may wait to be sent. A dongle executes some dozens a second.
 const maxQueue = 256
 
 var (
@@ -87,7 +87,7 @@ type Observer interface {
 	// FrameReceived counts a good frame from the dongle; t may be a type that is not known
 	// (see MsgType.Known).
 	FrameReceived(t message.MsgType)
-	// FrameError counts something received that was of no use, by reason: one of FrameErrorReasons.
+	// FrameError counts something received that cannot be used, by reason: one of FrameErrorReasons.
 	FrameError(reason string)
 	// Connected tells whether the dongle is connected and has completed its handshake.
 	Connected(up bool)

@@ -8,7 +8,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// command is one that waits for its turn or for its status.
+// command is one that waits to be sent, or for its status.
 type command struct {
 	typ   message.MsgType
 	frame []byte
@@ -35,13 +35,13 @@ func (c *command) unanswered() bool { return c.typ.IsStorageAnswer() }
 // byteTime is how long a byte takes on the serial line at DefaultBaud.
 const byteTime = time.Second / (DefaultBaud / 10)
 
-// patience is how long the command keeps others waiting at most: until its status must have come, or, where
+// timeout is how long the command keeps others waiting at most: until its status must have come, or, where
 // none will, until it is over the line.
-func (c *command) patience(timeout time.Duration) time.Duration {
+func (c *command) timeout(forStatus time.Duration) time.Duration {
 	if c.unanswered() {
 		return time.Duration(len(c.frame)) * byteTime
 	}
-	return timeout
+	return forStatus
 }
 
 // failure is a command that ends without a status.
@@ -212,9 +212,9 @@ func (d *Dongle) answered(c *command, s message.Status) {
 	notify(d.wake)
 }
 
-// bootPatience is how long ago a command must have been written to count as lost when the dongle says that it
+// bootTimeout is how long ago a command must have been written to count as lost when the dongle says that it
 // starts: what is written to a dongle that has started is answered within a few milliseconds.
-const bootPatience = 100 * time.Millisecond
+const bootTimeout = 100 * time.Millisecond
 
 // restarted ends a command that a reset has taken with it, so that others need not wait for its time-out.
 func (c *conn) restarted() {
@@ -222,7 +222,7 @@ func (c *conn) restarted() {
 	d.mu.Lock()
 	lost := d.inFlight
 	if lost == nil || lost.unanswered() || !c.connected() ||
-		c.now()-(d.deadline-d.opts.CommandTimeout) < bootPatience {
+		c.now()-(d.deadline-d.opts.CommandTimeout) < bootTimeout {
 		d.mu.Unlock()
 		return
 	}

@@ -63,9 +63,9 @@ type Observer interface {
 
 // Options are what a Hub needs besides what a Dongle needs.
 type Options struct {
-	// Listen is where clients connect, as to a WiFi ZiGate, host:port; empty: nowhere.
+	// Listen is where clients connect, as to a WiFi ZiGate, host:port. It is empty for no such place.
 	Listen string
-	// PTY is where a pseudo-terminal is linked, as a serial ZiGate; empty: nowhere.
+	// PTY is where a pseudo-terminal is linked, as a serial ZiGate. It is empty for no such place.
 	PTY string
 	OTA OTA
 	// Allow are the networks that clients may come from besides this machine.
@@ -103,7 +103,7 @@ type Hub struct {
 	clients   []*client
 	stopping  bool
 	lastID    int
-	turn      int           // index of the client whose command is next
+	next      int           // index of the client whose command is next
 	inFlight  bool          // a client's command is
 	begun     time.Duration // when the last one was sent, since start
 	connected bool

@@ -10,7 +10,7 @@ type verdict uint8
 const (
 	show verdict = iota
 	hide
-	// showAlone: only if the dongle makes nothing else of the frame, which the next message tells.
+	// showAlone shows a frame only if the dongle makes nothing else of it, which the next message tells.
 	showAlone
 )
 
@@ -81,7 +81,7 @@ func (l lens) examine(t message.MsgType, payload []byte) examined {
 	return m
 }
 
-// announceSize is a device announce with its link quality: short address 2, IEEE address 8, capability 1.
+// announceSize is a device announce with its link quality: network address 2, IEEE address 8, capability 1.
 const announceSize = 2 + 8 + 1 + 1
 
 func (l lens) has(endpoint uint8) bool {

@@ -8,9 +8,9 @@ import (
 
 // How long an answer may take.
 const (
-	localPatience   = 2 * time.Second  // of the dongle itself
-	devicePatience  = 30 * time.Second // sleeping devices answer when they wake
-	confirmPatience = 12 * time.Second // four tries with acknowledgement, and a parent that keeps the frame
+	localTimeout   = 2 * time.Second  // of the dongle itself
+	deviceTimeout  = 30 * time.Second // sleeping devices answer when they wake
+	confirmTimeout = 12 * time.Second // four tries with acknowledgement, and a parent that keeps the frame
 )
 
 // localAsk is a question that the dongle answers itself.
@@ -26,7 +26,7 @@ type deviceAsk struct {
 	at         time.Time
 	zdp        bool // else ZCL
 	sequence   uint8
-	answer     message.MsgType // 0: whatever the cluster has
+	answer     message.MsgType // 0 stands for whatever the cluster has
 	cluster    uint16
 	hasCluster bool
 	// What has come. In the hybrid raw mode an answer comes as a frame from the air and as a message.
@@ -65,7 +65,7 @@ func (r *router) expect(d deviceAsk) {
 type reply struct {
 	zdp        bool // else ZCL
 	sequence   uint8
-	typ        message.MsgType // of the message, or of the one that the frame becomes; 0: not known
+	typ        message.MsgType // of the message, or of the one that the frame becomes; 0 if that is not known
 	addr       uint16
 	hasAddr    bool
 	cluster    uint16 // of the request
@@ -87,7 +87,7 @@ func zclReply(t message.MsgType, payload []byte) reply {
 
 func (d *deviceAsk) fits(p *reply, now time.Time) bool {
 	switch {
-	case now.Sub(d.at) >= devicePatience, d.zdp != p.zdp, d.sequence != p.sequence:
+	case now.Sub(d.at) >= deviceTimeout, d.zdp != p.zdp, d.sequence != p.sequence:
 		return false
 	case p.hasAddr && d.ask.hasAddr && p.addr != d.ask.addr:
 		return false

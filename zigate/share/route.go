@@ -18,15 +18,15 @@ const (
 // router finds out for whom a message is. It belongs to the goroutine that reads the dongle's
 // port: there is no lock.
 type router struct {
-	// hideOTA: OTA is this program's, and not shown to clients.
+	// hideOTA tells that OTA is this program's, and not shown to clients.
 	hideOTA bool
 	v2      bool
-	// answersZDP: in the hybrid raw mode the firmware takes ZDP frames for ZCL, and sends default
+	// answersZDP tells that in the hybrid raw mode the firmware takes ZDP frames for ZCL, and sends default
 	// responses for them.
 	answersZDP bool
 	real       message.RawMode // that the dongle runs in
 	// current is the client's command whose status has not come, and overdue the last one whose status did
-	// not come in time; nil: none.
+	// not come in time. Both are nil if there is none.
 	current, overdue func() *ask
 
 	local    map[message.MsgType][]localAsk // without a number, in order
@@ -128,7 +128,7 @@ func (r *router) ota() int {
 // inOrder finds who asked first.
 func (r *router) inOrder(t message.MsgType, now time.Time) int {
 	waiting := r.local[t]
-	for len(waiting) > 0 && now.Sub(waiting[0].at) > localPatience {
+	for len(waiting) > 0 && now.Sub(waiting[0].at) > localTimeout {
 		waiting = waiting[1:]
 	}
 	if len(waiting) == 0 {

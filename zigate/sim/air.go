@@ -10,7 +10,7 @@ import (
 // Times of the radio.
 const (
 	airDelay       = 8 * time.Millisecond    // from one end to the other
-	confirmDelay   = 5 * time.Millisecond    // until the first hop has it
+	confirmDelay   = 5 * time.Millisecond    // until the frame is at the first hop
 	ackTimeout     = 1600 * time.Millisecond // of one try with acknowledgement
 	ackTries       = 4
 	routeTimeout   = 1500 * time.Millisecond // until a route discovery has failed
@@ -68,7 +68,7 @@ type outgoing struct {
 	ack   bool
 	aps   uint8
 	tries int
-	sent  bool // the first hop has it, and the host knows
+	sent  bool // it is at the first hop, and the host knows
 	heard bool // by the device, whose stack drops it when it comes again
 }
 
@@ -107,7 +107,7 @@ func (d *Dongle) transmit(mode message.AddrMode, addr uint16, frame AirFrame) ui
 			return d.broadcast(addrRouters, frame)
 		}
 	}
-	// Nothing is bound, and 64-bit addresses would come from memory that nobody wrote.
+	// Nothing is bound, and IEEE addresses would come from memory that nobody wrote.
 	return message.StatusTransmitFailed
 }
 

@@ -293,8 +293,8 @@ func (v *Device) appendNodeDescriptor(b []byte) []byte {
 	return append(b, stackFields)
 }
 
-// powerDescriptor has the mode (0: receiver as the node descriptor says), the available and the present
-// source, and the level in steps of a third.
+// powerDescriptor has the mode (0 if the receiver is as the node descriptor says), the available and the
+// present source, and the level in steps of a third.
 func (v *Device) powerDescriptor() uint16 {
 	source := uint16(message.PowerMains)
 	level := uint16(0xC)
