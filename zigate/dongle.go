@@ -46,7 +46,7 @@ type Info struct {
 	Firmware     string // like "3.23", "3.1e"
 	Family       message.Family
 	IEEE         message.IEEE
-	ShortAddr    uint16
+	NetworkAddr  uint16
 	PANID        uint16
 	Channel      uint8
 	NetworkUp    bool // a dongle without a network is connected, too
@@ -62,9 +62,9 @@ func (i Info) Version() message.Version {
 // not block: nothing is read meanwhile.
 type Handler interface {
 	// HandleBlockRequest answers a device's request: it appends a whole frame to dst, with
-	// message.AppendBlockSend or AppendWaitForData, or nothing. The frame is written at once, ahead of
-	// commands. Neither the request nor dst may be kept.
-	HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte
+	// message.AppendImageBlockResponse or AppendWaitForData, or nothing. The frame is written at once, ahead
+	// of commands. Neither the request nor dst may be kept.
+	HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []byte
 	// HandleBlockStatus takes the status of a frame that HandleBlockRequest appended. It must not be kept.
 	HandleBlockStatus(s *message.Status)
 	// HandleMessage takes every other message: all but image block requests and the statuses of block

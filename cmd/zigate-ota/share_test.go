@@ -95,7 +95,7 @@ func TestShared(t *testing.T) {
 	s.ask("add_image", `{"deviceId":"`+kitchen+`","url":"`+base+`/newer.ota"}`)
 	upgrade := s.send("upgrade", `{"deviceId":"`+kitchen+`"}`)
 	s.heard.await(t, "start", onTopic("zigate-ota/event/downloadStarted", nil))
-	a.says(message.ReadAttributes{Target: message.Target{AddrMode: message.AddrModeShort, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{5}})
+	a.says(message.ReadAttributes{Target: message.Target{AddrMode: message.AddrModeNetwork, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{5}})
 	a.hears(message.TypeDataIndication) // in raw mode
 	b.says(message.Reset{})
 	a.hears(message.TypeRestart)

@@ -258,7 +258,7 @@ func dongleCases() []messageCase {
 			"012a01007c11011130560120", // ZCL
 		), message.DataIndication{
 			Profile: message.ProfileHomeAutomation, Cluster: message.ClusterOTA, SrcEndpoint: 1, DstEndpoint: 0x0B,
-			SrcAddrMode: message.AddrModeShort, SrcAddr: 0x9021, DstAddrMode: message.AddrModeShort,
+			SrcAddrMode: message.AddrModeNetwork, SrcAddr: 0x9021, DstAddrMode: message.AddrModeNetwork,
 			Payload: bytesOf("012a01007c11011130560120"),
 		}},
 		{"data indication from an IEEE address", bytesOf(
@@ -290,8 +290,8 @@ func dongleCases() []messageCase {
 			"00fa",             // block request delay
 			"40",               // maximum data size
 			"03",               // field control
-		), message.BlockRequest{
-			Sequence: 0x2C, Endpoint: 0x0B, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x9021,
+		), message.ImageBlockRequest{
+			Sequence: 0x2C, Endpoint: 0x0B, Cluster: message.ClusterOTA, AddrMode: message.AddrModeNetwork, Addr: 0x9021,
 			NodeAddress: deviceIEEE, Offset: 0x1234, FileVersion: 0x20016630, ImageType: 0x1101,
 			ManufacturerCode: 0x117C, BlockRequestDelay: 250, MaxDataSize: 64,
 			FieldControl: message.BlockHasNodeAddress | message.BlockHasDelay,
@@ -307,7 +307,7 @@ func dongleCases() []messageCase {
 			"117c",     // manufacturer code
 			"96",       // status
 		), message.UpgradeEndRequest{
-			Sequence: 0x99, Endpoint: 0x0B, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x9021,
+			Sequence: 0x99, Endpoint: 0x0B, Cluster: message.ClusterOTA, AddrMode: message.AddrModeNetwork, Addr: 0x9021,
 			FileVersion: 0x20016630, ImageType: 0x1101, ManufacturerCode: 0x117C, Status: message.OTAInvalidImage,
 		}},
 		{"status of up to 3.1c", bytesOf(
@@ -334,7 +334,7 @@ func dongleCases() []messageCase {
 			"09",   // NPDUs
 			"0e",   // APDUs
 		), message.Status{
-			Status: message.StatusNoBuffer, Request: message.TypeBlockSend, APSSequence: 0x7C, NPDUUsed: 9, APDUUsed: 14,
+			Status: message.StatusNoBuffer, Request: message.TypeImageBlockResponse, APSSequence: 0x7C, NPDUUsed: 9, APDUUsed: 14,
 			Form: message.StatusFormBuffers,
 		}},
 		{"confirm", bytesOf(
@@ -347,7 +347,7 @@ func dongleCases() []messageCase {
 			"01",   // NPDUs
 			"02",   // APDUs
 		), message.Confirm{
-			Kind: message.TypeConfirm, SrcEndpoint: 1, DstEndpoint: 0x0B, DstAddrMode: message.AddrModeShort, Addr: 0x9021,
+			Kind: message.TypeConfirm, SrcEndpoint: 1, DstEndpoint: 0x0B, DstAddrMode: message.AddrModeNetwork, Addr: 0x9021,
 			APSSequence: 0x7C, HasBuffers: true, NPDUUsed: 1, APDUUsed: 2,
 		}},
 		{"confirm to an IEEE address", bytesOf(
@@ -372,7 +372,7 @@ func dongleCases() []messageCase {
 			"1f",   // APS sequence
 		), message.Confirm{
 			Kind: message.TypeConfirmFailed, Status: 0xD4, SrcEndpoint: 1, DstEndpoint: 0x0B,
-			DstAddrMode: message.AddrModeShort, Addr: 0x320D, APSSequence: 0x1F,
+			DstAddrMode: message.AddrModeNetwork, Addr: 0x320D, APSSequence: 0x1F,
 		}},
 		{"confirm failed, up to 3.1a", bytesOf(
 			"a7",               // status
@@ -383,7 +383,7 @@ func dongleCases() []messageCase {
 			"1f",               // APS sequence
 		), message.Confirm{
 			Kind: message.TypeConfirmFailed, Status: 0xA7, SrcEndpoint: 1, DstEndpoint: 0x0B,
-			DstAddrMode: message.AddrModeShort, LongAddr: true, IEEE: 0x320D000000000000, APSSequence: 0x1F,
+			DstAddrMode: message.AddrModeNetwork, LongAddr: true, IEEE: 0x320D000000000000, APSSequence: 0x1F,
 		}},
 		{"APS acknowledgement", bytesOf(
 			"00",   // status

@@ -36,7 +36,7 @@ const maxIndicatedMessages = 64
 // messages of the OTA cluster have parsers of their own: ParseQueryNextImage, ParseImageBlockRequest,
 // ParseUpgradeEndRequest.
 func (m DataIndication) Messages() []Message {
-	if m.SrcAddrMode != AddrModeShort {
+	if m.SrcAddrMode != AddrModeNetwork {
 		return nil // the decoded messages have no room for another address
 	}
 	if m.Profile == profileZDP && m.DstEndpoint == 0 {

@@ -12,7 +12,7 @@ import (
 func shownFrame(profile, cluster uint16, src, dst uint8, payload []byte) message.DataIndication {
 	return message.DataIndication{
 		Profile: profile, Cluster: cluster, SrcEndpoint: src, DstEndpoint: dst,
-		SrcAddrMode: message.AddrModeShort, SrcAddr: 0x9021, DstAddrMode: message.AddrModeShort, Payload: payload,
+		SrcAddrMode: message.AddrModeNetwork, SrcAddr: 0x9021, DstAddrMode: message.AddrModeNetwork, Payload: payload,
 	}
 }
 

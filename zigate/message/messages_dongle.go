@@ -30,7 +30,7 @@ type RawMode uint8
 const (
 	// RawModeOff gives decoded messages; a DataIndication only for frames that no handler wants.
 	RawModeOff RawMode = 0
-	// RawModeRaw gives a DataIndication instead of decoded ZCL messages: no BlockRequest, no
+	// RawModeRaw gives a DataIndication instead of decoded ZCL messages: no ImageBlockRequest, no
 	// UpgradeEndRequest.
 	RawModeRaw RawMode = 1
 	// RawModeHybrid gives a DataIndication for every frame and then the decoded message. The dongle then also

@@ -21,7 +21,7 @@ const UpgradeTimeWait uint32 = 0xFFFFFFFF
 // The payload is 72 bytes. The fields stand at fixed places whatever the field control says: parts that the
 // file's header lacks are zero.
 type LoadImage struct {
-	AddrMode           AddrMode // ignored by firmware; AddrModeShort
+	AddrMode           AddrMode // ignored by firmware; AddrModeNetwork
 	Addr               uint16   // ignored by firmware; 0
 	FileIdentifier     uint32   // FileIdentifier
 	HeaderVersion      uint16

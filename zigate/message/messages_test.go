@@ -97,7 +97,7 @@ func TestParseSurplus(t *testing.T) {
 		}
 	}
 	for _, m := range []message.Message{
-		message.Version{Major: 5}, message.NetworkState{Channel: 11}, message.BlockRequest{Offset: 1},
+		message.Version{Major: 5}, message.NetworkState{Channel: 11}, message.ImageBlockRequest{Offset: 1},
 		message.UpgradeEndRequest{Sequence: 1}, message.Status{Form: message.StatusFormBuffers},
 	} {
 		got, err := message.ParseMessage(m.Type(), append(message.AppendPayload(nil, m), 0xEE, 0xEE))
@@ -171,7 +171,7 @@ func TestOversizedLists(t *testing.T) {
 		msg  message.Message
 		want int
 	}{
-		{message.BlockSend{Data: long}, 20 + 255},
+		{message.ImageBlockResponse{Data: long}, 20 + 255},
 		{message.RawAPS{Data: long}, 12 + 255},
 		{message.ReadAttributes{IDs: words}, 12 + 2*255},
 		{message.MatchDescriptorRequest{InClusters: words, OutClusters: words}, 6 + 4*255},
@@ -182,14 +182,14 @@ func TestOversizedLists(t *testing.T) {
 			t.Errorf("%T: %d bytes, want %d", tc.msg, got, tc.want)
 		}
 	}
-	block := message.BlockSend{Data: long}
-	if got, want := message.AppendBlockSend(nil, &block), message.AppendFrame(nil, block.Type(), message.AppendPayload(nil, block)); !bytes.Equal(got, want) {
-		t.Errorf("AppendBlockSend = %x, want %x", got, want)
+	block := message.ImageBlockResponse{Data: long}
+	if got, want := message.AppendImageBlockResponse(nil, &block), message.AppendFrame(nil, block.Type(), message.AppendPayload(nil, block)); !bytes.Equal(got, want) {
+		t.Errorf("AppendImageBlockResponse = %x, want %x", got, want)
 	}
 }
 
 func TestBlockRequestParseShort(t *testing.T) {
-	r := message.BlockRequest{Sequence: 7}
+	r := message.ImageBlockRequest{Sequence: 7}
 	if err := r.Parse(make([]byte, 30)); !errors.Is(err, message.ErrShort) {
 		t.Errorf("Parse: %v, want ErrShort", err)
 	}

@@ -135,7 +135,7 @@ func (m DataIndication) fields(c *codec) Message {
 }
 
 // RawAPS (0x0530) sends an APS frame as it is. v1 ignores address modes other than those of network and IEEE
-// addresses (status 0, nothing sent), v2 takes them for AddrModeShort. Data longer than the dongle's buffer
+// addresses (status 0, nothing sent), v2 takes them for AddrModeNetwork. Data longer than the dongle's buffer
 // (100 bytes on v1, 200 on v2) gives status 0x14.
 type RawAPS struct {
 	AddrMode    AddrMode

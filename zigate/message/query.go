@@ -81,12 +81,12 @@ func (q *QueryNextImage) visit(c *codec) {
 // manufacturer, image type, version, offset, largest size, then the node address (field control bit 0) and
 // the delay (bit 1), little-endian. Endpoint, cluster and address are the indication's: the caller sets them.
 // It is false for any other ZCL frame and for a truncated one.
-func ParseImageBlockRequest(zcl []byte) (BlockRequest, bool) {
+func ParseImageBlockRequest(zcl []byte) (ImageBlockRequest, bool) {
 	c, ok := clientCommand(zcl, imageBlockRequestCommand)
 	if !ok {
-		return BlockRequest{}, false
+		return ImageBlockRequest{}, false
 	}
-	r := BlockRequest{Sequence: zcl[1], BlockRequestDelay: NoBlockRequestDelay}
+	r := ImageBlockRequest{Sequence: zcl[1], BlockRequestDelay: NoBlockRequestDelay}
 	c.u8(&r.FieldControl)
 	c.u16(&r.ManufacturerCode)
 	c.u16(&r.ImageType)
@@ -100,7 +100,7 @@ func ParseImageBlockRequest(zcl []byte) (BlockRequest, bool) {
 		c.u16(&r.BlockRequestDelay)
 	}
 	if c.short {
-		return BlockRequest{}, false
+		return ImageBlockRequest{}, false
 	}
 	return r, true
 }

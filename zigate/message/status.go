@@ -26,7 +26,7 @@ const (
 	StatusTransmitFailed uint8 = 0x15
 )
 
-// ZCL's statuses of the OTA cluster, in BlockSend, WaitForData and UpgradeEndRequest.
+// ZCL's statuses of the OTA cluster, in ImageBlockResponse, WaitForData and UpgradeEndRequest.
 const (
 	OTASuccess          uint8 = 0x00
 	OTAAbort            uint8 = 0x95

@@ -30,7 +30,7 @@ const (
 	typeOnOff                   MsgType = 0x0092
 	TypeReadAttributes          MsgType = 0x0100
 	TypeLoadImage               MsgType = 0x0500
-	TypeBlockSend               MsgType = 0x0502
+	TypeImageBlockResponse      MsgType = 0x0502
 	TypeUpgradeEndResponse      MsgType = 0x0504
 	TypeImageNotify             MsgType = 0x0505
 	TypeWaitForData             MsgType = 0x0506
@@ -120,7 +120,7 @@ var table = []row{
 	{typeOnOff, "on/off", ToDongle, OnOff{}},
 	{TypeReadAttributes, "read attributes", ToDongle, ReadAttributes{}},
 	{TypeLoadImage, "load image header", ToDongle, LoadImage{}},
-	{TypeBlockSend, "image block response", ToDongle, BlockSend{}},
+	{TypeImageBlockResponse, "image block response", ToDongle, ImageBlockResponse{}},
 	{TypeUpgradeEndResponse, "upgrade end response", ToDongle, UpgradeEndResponse{}},
 	{TypeImageNotify, "image notify", ToDongle, ImageNotify{}},
 	{TypeWaitForData, "wait for data", ToDongle, WaitForData{}},
@@ -161,7 +161,7 @@ var table = []row{
 	{TypeDefaultResponse, "default response", FromDongle, DefaultResponse{}},
 	{TypeReportAttribute, "attribute report", FromDongle, Attribute{Kind: TypeReportAttribute}},
 	{TypeWriteAttribute, "write attribute response", FromDongle, Attribute{Kind: TypeWriteAttribute}},
-	{TypeImageBlockRequest, "image block request", FromDongle, BlockRequest{}},
+	{TypeImageBlockRequest, "image block request", FromDongle, ImageBlockRequest{}},
 	{TypeUpgradeEndRequest, "upgrade end request", FromDongle, UpgradeEndRequest{}},
 	{typeRouteDiscovery, "route discovery", FromDongle, RouteDiscovery{}},
 	{TypeConfirmFailed, "APS confirm failed", FromDongle, Confirm{Kind: TypeConfirmFailed}},

@@ -182,8 +182,8 @@ func checkWritten(t *testing.T, m message.Message, payload []byte) {
 func checkByHand(t *testing.T, m message.Message, payload []byte) {
 	t.Helper()
 	switch m := m.(type) {
-	case message.BlockRequest:
-		var got message.BlockRequest
+	case message.ImageBlockRequest:
+		var got message.ImageBlockRequest
 		if err := got.Parse(payload); err != nil || got != m {
 			t.Errorf("Parse: %+v, %v; want %+v", got, err, m)
 		}
@@ -192,11 +192,11 @@ func checkByHand(t *testing.T, m message.Message, payload []byte) {
 		if err := got.Parse(payload); err != nil || got != m {
 			t.Errorf("Parse: %+v, %v; want %+v", got, err, m)
 		}
-	case message.BlockSend:
-		got := message.AppendBlockSend([]byte{0xAA}, &m)
+	case message.ImageBlockResponse:
+		got := message.AppendImageBlockResponse([]byte{0xAA}, &m)
 		want := message.AppendFrame([]byte{0xAA}, m.Type(), message.AppendPayload(nil, m))
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("AppendBlockSend, -want +got:\n%s", diff)
+			t.Errorf("AppendImageBlockResponse, -want +got:\n%s", diff)
 		}
 	case message.WaitForData:
 		got := message.AppendWaitForData([]byte{0xAA}, &m)

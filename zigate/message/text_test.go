@@ -101,7 +101,7 @@ func TestStatusText(t *testing.T) {
 		want    string
 		busy    bool
 	}{
-		{message.TypeBlockSend, 0x00, "ok", false},
+		{message.TypeImageBlockResponse, 0x00, "ok", false},
 		{message.TypeGetVersion, 0x01, "incorrect parameters", false},
 		{message.TypeLoadImage, 0x01, "wrong file identifier, or header too long", false},
 		{0x0B99, 0x02, "unhandled command", false},
@@ -111,12 +111,12 @@ func TestStatusText(t *testing.T) {
 		{message.TypeImageNotify, 0x05, "endpoint out of range", false},
 		{message.TypeReadAttributes, 0x06, "unknown endpoint", true},
 		{message.TypeStartNetwork, 0x06, "unknown endpoint", false},
-		{message.TypeBlockSend, 0x14, "no APDU buffer, or frame too large", true},
-		{message.TypeBlockSend, 0x15, "transmission refused by the stack", true},
+		{message.TypeImageBlockResponse, 0x14, "no APDU buffer, or frame too large", true},
+		{message.TypeImageBlockResponse, 0x15, "transmission refused by the stack", true},
 		{message.TypeActiveEndpointsRequest, 0xA6, "invalid parameter, or no buffer", true},
 		{message.TypeReadAttributes, 0xA6, "invalid parameter, or no buffer", false},
 		{message.TypeActiveEndpointsRequest, 0xC2, "invalid request: the network is not up", false},
-		{message.TypeBlockSend, 0x77, "unknown", false},
+		{message.TypeImageBlockResponse, 0x77, "unknown", false},
 	}
 	for _, tc := range tests {
 		s := message.Status{Request: tc.request, Status: tc.status}
@@ -138,7 +138,7 @@ func TestStatusText(t *testing.T) {
 }
 
 func zclText(status uint8) string {
-	return message.Status{Request: message.TypeBlockSend, Status: status}.Text()
+	return message.Status{Request: message.TypeImageBlockResponse, Status: status}.Text()
 }
 
 func zdpText(status uint8) string {

@@ -214,11 +214,11 @@ func shared(t *testing.T, firmware sim.Firmware, script []step) (heard [3][][]st
 // silent is a program that has nothing to do with the dongle itself.
 type silent struct{}
 
-func (silent) HandleBlockRequest(_ *message.BlockRequest, dst []byte) []byte { return dst }
-func (silent) HandleBlockStatus(*message.Status)                             {}
-func (silent) HandleMessage(message.Message, uint8)                          {}
-func (silent) HandleConnected(zigate.Info)                                   {}
-func (silent) HandleDisconnected(error)                                      {}
+func (silent) HandleBlockRequest(_ *message.ImageBlockRequest, dst []byte) []byte { return dst }
+func (silent) HandleBlockStatus(*message.Status)                                  {}
+func (silent) HandleMessage(message.Message, uint8)                               {}
+func (silent) HandleConnected(zigate.Info)                                        {}
+func (silent) HandleDisconnected(error)                                           {}
 
 // compare holds a conversation both ways.
 func compare(t *testing.T, firmware sim.Firmware, script []step) {

@@ -255,7 +255,7 @@ func (h *Hub) restore() {
 }
 
 // HandleBlockRequest is part of zigate.Handler; this is the hot path.
-func (h *Hub) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
+func (h *Hub) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []byte {
 	if h.opts.OTA == OTATheirs {
 		return dst
 	}

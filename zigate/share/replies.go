@@ -170,7 +170,7 @@ func (r *router) indication(payload []byte, now time.Time) int {
 	if err != nil || !ok || len(ind.Payload) == 0 {
 		return everybody
 	}
-	short := ind.SrcAddrMode == message.AddrModeShort
+	short := ind.SrcAddrMode == message.AddrModeNetwork
 	owner := r.shown(&ind, short, now)
 	zdp := ind.Profile == profileZDP && ind.DstEndpoint == 0
 	if r.real == message.RawModeHybrid && short && (!zdp || r.answersZDP) && len(ind.Payload) >= 3 &&

@@ -51,7 +51,7 @@ func transmits(addr, cluster uint16, zcl ...byte) step {
 }
 
 func to(addr uint16) message.Target {
-	return message.Target{AddrMode: message.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1}
+	return message.Target{AddrMode: message.AddrModeNetwork, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1}
 }
 
 func reads(addr uint16, ids ...uint16) message.ReadAttributes {
@@ -60,7 +60,7 @@ func reads(addr uint16, ids ...uint16) message.ReadAttributes {
 
 func raw(addr uint16, cluster uint16, data ...byte) message.RawAPS {
 	return message.RawAPS{
-		AddrMode: message.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1, Cluster: cluster,
+		AddrMode: message.AddrModeNetwork, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1, Cluster: cluster,
 		Profile: message.ProfileHomeAutomation, Security: 2, Radius: 30, Data: data,
 	}
 }

@@ -83,11 +83,11 @@ func (d *Dongle) transmit(mode message.AddrMode, addr uint16, frame AirFrame) ui
 	switch mode {
 	case message.AddrModeNone:
 		return message.StatusOK
-	case message.AddrModeShort, message.AddrModeShortNoAck:
+	case message.AddrModeNetwork, message.AddrModeNetworkNoAck:
 		if addr >= firstBroadcastAddr {
 			return d.broadcast(addr, frame)
 		}
-		return d.unicast(addr, mode == message.AddrModeShort, frame)
+		return d.unicast(addr, mode == message.AddrModeNetwork, frame)
 	case message.AddrModeGroup: // no device is in a group
 		d.countAPS()
 		return message.StatusOK
@@ -159,7 +159,7 @@ func (d *Dongle) unicast(addr uint16, ack bool, frame AirFrame) uint8 {
 	if !d.reserve(ack) {
 		return message.StatusTransmitFailed
 	}
-	o := &outgoing{frame: frame, mode: message.AddrModeShort, ack: ack, aps: d.countAPS()}
+	o := &outgoing{frame: frame, mode: message.AddrModeNetwork, ack: ack, aps: d.countAPS()}
 	d.tap(frame)
 	switch {
 	case v == nil || !v.joined:
@@ -287,7 +287,7 @@ func (d *Dongle) broadcast(addr uint16, frame AirFrame) uint8 {
 	}
 	frame.Addr = addr
 	frame.Broadcast = true
-	o := &outgoing{frame: frame, mode: message.AddrModeShort, aps: d.countAPS()}
+	o := &outgoing{frame: frame, mode: message.AddrModeNetwork, aps: d.countAPS()}
 	d.tap(frame)
 	for _, v := range d.devices {
 		if !v.joined || v.away || v.cfg.Sleepy && addr != addrEverybody {

@@ -89,7 +89,7 @@ func (d *Dongle) handle(m message.Message) outcome {
 	switch m := m.(type) {
 	case message.LoadImage:
 		return done(d.loadImage(m))
-	case message.BlockSend:
+	case message.ImageBlockResponse:
 		return done(d.sendBlock(m))
 	case message.WaitForData:
 		return done(d.sendWait(m))

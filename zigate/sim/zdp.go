@@ -43,7 +43,7 @@ func (d *Dongle) transmitZDP(addr uint16, cluster uint16, fields []byte) outcome
 	if !d.network {
 		return done(zdpInvalidRequest)
 	}
-	status := d.transmit(message.AddrModeShort, addr, AirFrame{
+	status := d.transmit(message.AddrModeNetwork, addr, AirFrame{
 		Profile: profileZDP, Cluster: cluster, Payload: append([]byte{sequence}, fields...),
 	})
 	if status != message.StatusOK {
