@@ -58,7 +58,7 @@ func (b *builder) build(h Header) []byte {
 	}
 	if b.integrityCode {
 		// This is dialect A, over what stands before the element: most files that have a code use it.
-		code := integrityCode(out)
+		code := IntegrityCode(out)
 		out = appendElementHeader(out, TagIntegrityCode, mmoSize)
 		out = append(out, code[:]...)
 	}

@@ -8,11 +8,11 @@ import (
 
 const mmoSize = aes.BlockSize // bytes of an integrity code, and of the blocks that are hashed
 
-// integrityCode returns the Matyas-Meyer-Oseas hash of a message over AES-128, as Zigbee defines it (Zigbee
+// IntegrityCode returns the Matyas-Meyer-Oseas hash of a message over AES-128, as Zigbee defines it (Zigbee
 // specification, annex B). The hash starts from zeros; each block is encrypted with the hash so far as the
 // key, and the block itself is added (XOR). The message is padded with 0x80, zeros and its length in bits as
 // a big-endian 16-bit number; from 2^16 bits on, as a 32-bit number and two zero bytes.
-func integrityCode(message []byte) [16]byte {
+func IntegrityCode(message []byte) [16]byte {
 	var hash mmoHash
 	hash.advance(message)
 	return hash.sum(message, isLong(len(message)))
