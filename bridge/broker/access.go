@@ -17,12 +17,15 @@ type access struct {
 	log                *slog.Logger
 }
 
+// ID returns the name of the hook for mochi.
 func (*access) ID() string { return "access" }
 
+// Provides says which events mochi passes to the hook.
 func (*access) Provides(b byte) bool {
 	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
 }
 
+// OnConnectAuthenticate reports whether the client may connect, and logs where it may not.
 func (a *access) OnConnectAuthenticate(client *mochi.Client, packet packets.Packet) bool {
 	if a.username == "" || client.Net.Listener == nearID {
 		return true
@@ -37,6 +40,7 @@ func (a *access) OnConnectAuthenticate(client *mochi.Client, packet packets.Pack
 	return false
 }
 
+// OnACLCheck allows every topic.
 func (*access) OnACLCheck(*mochi.Client, string, bool) bool { return true }
 
 // equal returns 1 where both are equal, else 0. It takes the same time in any case, so that the time does not

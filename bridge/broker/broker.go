@@ -27,7 +27,7 @@ const (
 // ErrNotRunning is returned by Dial while Run is not running.
 var ErrNotRunning = errors.New("embedded MQTT broker is not running")
 
-// Options says where the broker listens and who may connect.
+// Options says where the broker listens and which clients may connect.
 type Options struct {
 	// Addr is host:port for TCP; the port may be 0. With an empty one the broker takes connections inside the
 	// process only.
@@ -215,18 +215,23 @@ func (b *Broker) warnOpen(addr net.Addr) {
 // their level.
 type demoted struct{ slog.Handler }
 
+// Enabled reports whether messages of the level are logged, after the change of level.
 func (h demoted) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.Handler.Enabled(ctx, demote(level))
 }
 
+// Handle logs a message at its changed level.
 func (h demoted) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = demote(r.Level)
 	return h.Handler.Handle(ctx, r)
 }
 
+// WithAttrs returns a handler that adds attributes.
 func (h demoted) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return demoted{h.Handler.WithAttrs(attrs)}
 }
+
+// WithGroup returns a handler that opens a group.
 func (h demoted) WithGroup(name string) slog.Handler { return demoted{h.Handler.WithGroup(name)} }
 
 // demote returns the level at which a message of the MQTT server is logged.

@@ -61,8 +61,10 @@ func newKeeper(path string, retained *retained, log *slog.Logger) *keeper {
 	return &keeper{retained: retained, path: path, log: log, soon: make(chan struct{}, 1)}
 }
 
+// ID returns the name of the hook for mochi.
 func (*keeper) ID() string { return "kept" }
 
+// Provides says which events mochi passes to the hook.
 func (*keeper) Provides(b byte) bool { return b == mochi.OnRetainMessage }
 
 // OnRetainMessage notes that a message was retained or, where its payload is empty, cleared.

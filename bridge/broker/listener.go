@@ -39,10 +39,16 @@ func newListener(id string, socket net.Listener, server *mochi.Server) *listener
 	return &listener{id: id, socket: socket, server: server, conns: make(map[net.Conn]struct{})}
 }
 
-func (l *listener) ID() string              { return l.id }
-func (l *listener) Protocol() string        { return l.id }
+// ID returns the identifier that mochi notes for each client of the listener.
+func (l *listener) ID() string { return l.id }
+
+// Protocol returns the identifier again; mochi only shows it.
+func (l *listener) Protocol() string { return l.id }
+
+// Init does nothing; the socket is open already.
 func (l *listener) Init(*slog.Logger) error { return nil }
 
+// Address returns the address of the socket, or the identifier where there is none.
 func (l *listener) Address() string {
 	if l.socket == nil {
 		return l.id

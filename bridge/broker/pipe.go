@@ -25,7 +25,10 @@ func pipe(near, far string) (net.Conn, net.Conn) {
 // pipeAddr is the name of an end.
 type pipeAddr string
 
-func (pipeAddr) Network() string  { return "pipe" }
+// Network returns "pipe".
+func (pipeAddr) Network() string { return "pipe" }
+
+// String returns the name.
 func (a pipeAddr) String() string { return string(a) }
 
 // pipeEnd is one end of a pipe.
@@ -34,10 +37,17 @@ type pipeEnd struct {
 	local, remote pipeAddr
 }
 
-func (e *pipeEnd) Read(p []byte) (int, error)  { return e.in.read(p) }
+// Read reads what the other end wrote. It blocks until there is something to read or the deadline is over.
+func (e *pipeEnd) Read(p []byte) (int, error) { return e.in.read(p) }
+
+// Write blocks while the buffer is full, until the deadline is over.
 func (e *pipeEnd) Write(p []byte) (int, error) { return e.out.write(p) }
-func (e *pipeEnd) LocalAddr() net.Addr         { return e.local }
-func (e *pipeEnd) RemoteAddr() net.Addr        { return e.remote }
+
+// LocalAddr returns the name of this end.
+func (e *pipeEnd) LocalAddr() net.Addr { return e.local }
+
+// RemoteAddr returns the name of the other end.
+func (e *pipeEnd) RemoteAddr() net.Addr { return e.remote }
 
 // Close closes the connection. The other end reads what was written before, then io.EOF.
 func (e *pipeEnd) Close() error {
@@ -46,17 +56,20 @@ func (e *pipeEnd) Close() error {
 	return nil
 }
 
+// SetDeadline sets both deadlines. The zero time removes them.
 func (e *pipeEnd) SetDeadline(t time.Time) error {
 	e.in.readDeadline.set(e.in, t)
 	e.out.writeDeadline.set(e.out, t)
 	return nil
 }
 
+// SetReadDeadline sets the deadline of Read, also of a call that blocks now.
 func (e *pipeEnd) SetReadDeadline(t time.Time) error {
 	e.in.readDeadline.set(e.in, t)
 	return nil
 }
 
+// SetWriteDeadline sets the deadline of Write, also of a call that blocks now.
 func (e *pipeEnd) SetWriteDeadline(t time.Time) error {
 	e.out.writeDeadline.set(e.out, t)
 	return nil
@@ -131,6 +144,7 @@ func (s *stream) write(p []byte) (written int, err error) {
 	}
 }
 
+// closeWriter ends the stream behind the bytes that wait in it.
 func (s *stream) closeWriter() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,6 +153,7 @@ func (s *stream) closeWriter() {
 	s.changed.Broadcast()
 }
 
+// closeReader drops the bytes that wait; writing fails from then on.
 func (s *stream) closeReader() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -86,8 +86,10 @@ func (h *retained) OnRetainMessage(_ *mochi.Client, packet packets.Packet, _ int
 	h.server.Topics.Retained.Delete(packet.TopicName)
 }
 
+// ID returns the name of the hook for mochi.
 func (*retained) ID() string { return "retained" }
 
+// Provides says which events mochi passes to the hook.
 func (*retained) Provides(b byte) bool {
 	return b == mochi.OnRetainMessage || b == mochi.OnSubscribe || b == mochi.OnSubscribed
 }

@@ -124,15 +124,17 @@ func (c *devices) Collect(ch chan<- prometheus.Metric) {
 // buffers holds the dongle's last report of its buffers. Not every firmware reports them. There is no series
 // without a report, and none while the dongle is disconnected.
 type buffers struct {
-	// said is 0 without a report. Else it has the bit buffersSaid, the number of NPDUs in the second lowest
-	// byte and that of APDUs in the lowest.
-	said atomic.Uint32
+	// report is 0 without a report. Else it has the bit buffersReported, the number of NPDUs in the second
+	// lowest byte and that of APDUs in the lowest.
+	report atomic.Uint32
 }
 
-const buffersSaid = 1 << 16
+const buffersReported = 1 << 16
 
-func (c *buffers) set(npdu, apdu uint8) { c.said.Store(buffersSaid | uint32(npdu)<<8 | uint32(apdu)) }
-func (c *buffers) forget()              { c.said.Store(0) }
+func (c *buffers) set(npdu, apdu uint8) {
+	c.report.Store(buffersReported | uint32(npdu)<<8 | uint32(apdu))
+}
+func (c *buffers) forget() { c.report.Store(0) }
 
 func buffersDesc() *prometheus.Desc {
 	return describe("dongle_buffers_in_use", "Buffers that the dongle uses: "+
@@ -144,13 +146,13 @@ func (c *buffers) Describe(ch chan<- *prometheus.Desc) { ch <- buffersDesc() }
 
 // Collect sends the series, where there are any; it is part of prometheus.Collector.
 func (c *buffers) Collect(ch chan<- prometheus.Metric) {
-	said := c.said.Load()
-	if said&buffersSaid == 0 {
+	report := c.report.Load()
+	if report&buffersReported == 0 {
 		return
 	}
 	desc := buffersDesc()
-	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(uint8(said>>8)), "npdu")
-	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(uint8(said)), "apdu")
+	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(uint8(report>>8)), "npdu")
+	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(uint8(report)), "apdu")
 }
 
 // utf8 makes a label value of s. Label values must be valid UTF-8, which texts of devices need not be.

@@ -33,6 +33,7 @@ func frameTypes() (fromDongle, toDongle []message.MsgType) {
 	return fromDongle, toDongle
 }
 
+// blockResults returns all answers to image block requests.
 func blockResults() []blocks.Result {
 	return []blocks.Result{
 		blocks.Served, blocks.Held, blocks.Aborted, blocks.OutOfRange,
@@ -40,6 +41,7 @@ func blockResults() []blocks.Result {
 	}
 }
 
+// states returns all states of upgrades.
 func states() []otasvc.State { return serviceWords[otasvc.State](contract.States()) }
 
 // running reports whether a device in this state is at its download or its installation. A device that holds
@@ -80,6 +82,7 @@ func fetchOutcomes() []otasvc.Status {
 	}
 }
 
+// statuses returns all statuses of answers to requests.
 func statuses() []otasvc.Status { return serviceWords[otasvc.Status](contract.Statuses()) }
 
 // serviceWords converts values of the contract to the service's type, which has the same texts.

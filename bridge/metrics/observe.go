@@ -119,6 +119,7 @@ func (m *Metrics) OutboxDropped(reason string, n int) {
 	)
 }
 
+// pick returns the counter of a key, or rest where there is none.
 func pick[K comparable](
 	counters map[K]prometheus.Counter, key K, rest prometheus.Counter,
 ) prometheus.Counter {
@@ -128,6 +129,7 @@ func pick[K comparable](
 	return rest
 }
 
+// flag returns 1 for true and 0 for false.
 func flag(on bool) float64 {
 	if on {
 		return 1

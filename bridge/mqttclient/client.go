@@ -91,7 +91,7 @@ type Observer interface {
 	OutboxDropped(reason string, n int)
 }
 
-// Options says where the broker is and who the service is there.
+// Options says where the brokers are, how the service identifies itself there and what it subscribes to.
 type Options struct {
 	// URLs are those of brokers, tried one after the other. The schemes are tcp, ssl, ws, wss, mqtt, mqtts,
 	// tls and unix. A URL without a port stands for the usual port of its scheme. URLs may be empty where

@@ -156,11 +156,13 @@ func (c *brokerConn) abort(reason error) {
 	_ = c.Conn.Close()
 }
 
+// Read returns the reason of abort after abort was called.
 func (c *brokerConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	return n, c.explain(err)
 }
 
+// Write returns the reason of abort after abort was called.
 func (c *brokerConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	return n, c.explain(err)

@@ -520,12 +520,23 @@ func (h *heldMessages) release(id uint16) {
 // message has been released.
 type inboundStore struct{ held *heldMessages }
 
-func (s *inboundStore) Open()                             {}
-func (s *inboundStore) Close()                            {}
-func (s *inboundStore) Reset()                            {}
+// Open does nothing.
+func (s *inboundStore) Open() {}
+
+// Close does nothing.
+func (s *inboundStore) Close() {}
+
+// Reset does nothing.
+func (s *inboundStore) Reset() {}
+
+// Put stores nothing.
 func (s *inboundStore) Put(string, packets.ControlPacket) {}
-func (s *inboundStore) Get(string) packets.ControlPacket  { return nil }
-func (s *inboundStore) All() []string                     { return nil }
+
+// Get finds nothing.
+func (s *inboundStore) Get(string) packets.ControlPacket { return nil }
+
+// All finds nothing, so paho sends nothing again.
+func (s *inboundStore) All() []string { return nil }
 
 // Del releases a message. Paho's keys are "i.<id>" for received messages and "o.<id>" for sent ones.
 func (s *inboundStore) Del(key string) {

@@ -63,7 +63,7 @@ func (k *Catalog) Add(ctx context.Context, added Added) (image FolderImage, isNe
 		if err != nil {
 			return FolderImage{}, false, err
 		}
-		added.Data = got.meant(&request)
+		added.Data = got.choose(&request)
 		shownName = shown(u)
 		if name == "" {
 			name = path.Base(u.Path)
@@ -85,7 +85,7 @@ func (k *Catalog) Add(ctx context.Context, added Added) (image FolderImage, isNe
 	if err := k.place(read, fileName(name), added.Data); err != nil {
 		return FolderImage{}, false, err
 	}
-	return *read, true, k.folder.tell(ctx, read.Name, read)
+	return *read, true, k.folder.announce(ctx, read.Name, read)
 }
 
 // place writes an added file under its name. Where another file has that name, a part of the SHA-256 is
@@ -144,7 +144,7 @@ func (k *Catalog) RemoveAdded(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("remove an added image: %w", err)
 	}
-	return k.folder.tell(ctx, name, nil)
+	return k.folder.announce(ctx, name, nil)
 }
 
 // fileName makes a valid file name from the name that a person gave.
@@ -177,9 +177,9 @@ type folderNews struct {
 	known chan struct{} // closed when the folder's state shows it
 }
 
-// tell tells Run about a file that it would find by itself in a few seconds, and waits until the state shows
-// it.
-func (f *folder) tell(ctx context.Context, name string, image *FolderImage) error {
+// announce tells run about a file that it would find by itself in a few seconds, and waits until the state
+// shows it.
+func (f *folder) announce(ctx context.Context, name string, image *FolderImage) error {
 	news := folderNews{name: name, image: image, known: make(chan struct{})}
 	select {
 	case f.news <- news:

@@ -58,12 +58,12 @@ func (l *Limits) explain(d *Device) string {
 
 // names returns the first names of a list, quoted, and how many more there are.
 func names(list []string) string {
-	const told = 3
-	quoted := make([]string, 0, told+1)
-	for _, name := range list[:min(told, len(list))] {
+	const most = 3
+	quoted := make([]string, 0, most+1)
+	for _, name := range list[:min(most, len(list))] {
 		quoted = append(quoted, fmt.Sprintf("%q", name))
 	}
-	if more := len(list) - told; more > 0 {
+	if more := len(list) - most; more > 0 {
 		quoted = append(quoted, fmt.Sprintf("%d more", more))
 	}
 	return strings.Join(quoted, " or ")

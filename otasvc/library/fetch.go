@@ -62,7 +62,7 @@ func (l *Library) Fetch(ctx context.Context, request Request) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	return l.take(got.meant(&request), shown(u), &request)
+	return l.take(got.choose(&request), shown(u), &request)
 }
 
 const (
@@ -91,9 +91,9 @@ type fetched struct {
 	unpacked []byte // the same without the gzip encoding that the server says it added; nil without one
 }
 
-// meant returns the bytes that a request is about: those that came, unless its digests are those of the
+// choose returns the bytes that a request is about: those that came, unless its digests are those of the
 // unpacked ones.
-func (f *fetched) meant(request *Request) []byte {
+func (f *fetched) choose(request *Request) []byte {
 	if f.unpacked != nil && !digestsPass(f.bytes, request) && digestsPass(f.unpacked, request) {
 		return f.unpacked
 	}
@@ -293,9 +293,9 @@ func refuse(checks []otafile.Check, force bool) error {
 			failed = append(failed, check.String())
 		}
 	}
-	const told = 3
-	if len(failed) > told {
-		failed = append(failed[:told], fmt.Sprintf("and %d more", len(failed)-told))
+	const most = 3
+	if len(failed) > most {
+		failed = append(failed[:most], fmt.Sprintf("and %d more", len(failed)-most))
 	}
 	if len(failed) == 0 {
 		return nil

@@ -35,8 +35,8 @@ const (
 )
 
 // folder watches the image folder: a file dropped there is a candidate as soon as it is complete, until it is
-// removed. Subfolders belong to it, except the store, the driver folder and folders whose name begins with a
-// dot.
+// removed. Files in subfolders count too, except those in the store, in the driver folder and below names
+// that begin with a dot.
 //
 // It keeps what a file's header and checks say, but not its bytes. [Catalog.Ensure] reads the file again and
 // puts the image into the store.
@@ -46,7 +46,7 @@ type folder struct {
 	state   atomic.Pointer[FolderState]
 	news    chan folderNews
 
-	// The fields below belong to the goroutine of Run.
+	// The fields below belong to the goroutine of run.
 	files     map[string]*folderFile // by name
 	away      bool                   // the folder could not be read at the last scan, which was logged
 	overflow  bool                   // there were too many files at the last scan, which was logged
@@ -84,7 +84,7 @@ type folderFile struct {
 	size     int64
 	modified time.Time
 	since    time.Time // when this size and time of modification were first seen
-	next     time.Time // when to read it next; zero until it changes
+	next     time.Time // when to read it next; zero when it is read after its next change
 	image    *FolderImage
 	err      error // why it cannot be used, which was logged
 }

@@ -88,6 +88,7 @@ type revision struct {
 	LastModified string `json:"lastModified,omitempty"`
 }
 
+// revisionOf returns the revision that a response names.
 func revisionOf(response *http.Response) revision {
 	return revision{ETag: response.Header.Get("ETag"), LastModified: response.Header.Get("Last-Modified")}
 }
@@ -95,7 +96,10 @@ func revisionOf(response *http.Response) revision {
 // brokenError is an error after which the download can be resumed over another connection.
 type brokenError struct{ err error }
 
+// Error returns the text of the error.
 func (e *brokenError) Error() string { return e.err.Error() }
+
+// Unwrap returns the error itself.
 func (e *brokenError) Unwrap() error { return e.err }
 
 // download gets the bytes at an http or https URL; see allow for trusted.
@@ -334,6 +338,7 @@ type idleReader struct {
 	d *download
 }
 
+// Read reads from the response. The idle timer runs only while Read waits.
 func (r *idleReader) Read(p []byte) (int, error) {
 	r.d.idle.Reset(r.d.timeout)
 	n, err := r.r.Read(p)

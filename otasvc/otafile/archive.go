@@ -23,8 +23,10 @@ const (
 	tarBlock     = 512                // bytes
 )
 
+// isGzip reports whether b starts like a gzip stream.
 func isGzip(b []byte) bool { return bytes.HasPrefix(b, []byte{0x1F, 0x8B, 0x08}) }
 
+// isZip reports whether b starts like a zip archive.
 func isZip(b []byte) bool { return bytes.HasPrefix(b, []byte("PK\x03\x04")) }
 
 // isTar checks the checksum of the first header: old archives have it too, but not always the text "ustar".
@@ -32,7 +34,7 @@ func isTar(b []byte) bool {
 	if len(b) < tarBlock || b[0] == 0 {
 		return false
 	}
-	var sum, said int64
+	var sum, want int64
 	for i, c := range b[:tarBlock] {
 		if i >= 148 && i < 156 {
 			c = ' '
@@ -43,9 +45,9 @@ func isTar(b []byte) bool {
 		if c < '0' || c > '7' {
 			return false
 		}
-		said = said<<3 | int64(c-'0')
+		want = want<<3 | int64(c-'0')
 	}
-	return sum == said
+	return sum == want
 }
 
 // gzip opens a compressed file, most often a tar archive.
@@ -241,6 +243,7 @@ type candidates struct {
 	err   error // why the first entry that looked like an OTA file is none
 }
 
+// candidate is one of them.
 type candidate struct {
 	name     string
 	contents []byte

@@ -26,16 +26,19 @@ func WithIntegrityCode() BuildOption {
 	return func(b *builder) { b.integrityCode = true }
 }
 
+// builtElement is an element that is to be written.
 type builtElement struct {
 	tag  uint16
 	data []byte
 }
 
+// builder collects what Build is to write.
 type builder struct {
 	elements      []builtElement
 	integrityCode bool
 }
 
+// build writes the file.
 func (b *builder) build(h Header) []byte {
 	if h.HeaderVersion == 0 {
 		h.HeaderVersion = HeaderVersionZigbee
@@ -65,6 +68,7 @@ func (b *builder) build(h Header) []byte {
 	return out
 }
 
+// appendElementHeader appends tag and length of an element.
 func appendElementHeader(dst []byte, tag uint16, length int) []byte {
 	dst = binary.LittleEndian.AppendUint16(dst, tag)
 	return binary.LittleEndian.AppendUint32(dst, uint32(length))

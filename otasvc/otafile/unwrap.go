@@ -162,10 +162,12 @@ func startsLegrand(b []byte) bool {
 	return len(b) > 4 && bytes.HasPrefix(b[4:], magicBytes)
 }
 
+// isLegrand reports whether b is a Legrand container: its length is right, too.
 func isLegrand(b []byte) bool {
 	return startsLegrand(b) && uint64(binary.LittleEndian.Uint32(b))+legrandAround == uint64(len(b))
 }
 
+// legrand opens a Legrand container.
 func (u *unwrapper) legrand(b []byte, depth int) (*File, error) {
 	return u.inner(wrapperLegrand, 4, b[4:len(b)-17], depth)
 }
@@ -177,12 +179,14 @@ const (
 	thirdRealityStart  = 152 // offset of the image
 )
 
+// isThirdReality reports whether b starts like a ThirdReality container.
 func isThirdReality(b []byte) bool {
 	return len(b) >= thirdRealityStart &&
 		binary.LittleEndian.Uint32(b[thirdRealityDigest:]) == 16 &&
 		binary.LittleEndian.Uint32(b[thirdRealityDigest+8:]) == thirdRealityStart
 }
 
+// thirdReality opens a ThirdReality container.
 func (u *unwrapper) thirdReality(b []byte, depth int) (*File, error) {
 	rest := uint64(binary.LittleEndian.Uint32(b[thirdRealityDigest+4:]))
 	if rest < thirdRealityStart-thirdRealityDigest {
