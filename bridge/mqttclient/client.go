@@ -278,7 +278,7 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 	}
 	if n := c.outbox.DropAll(DropStopped); n > 0 {
-		c.log.Warn("stopped before the MQTT broker had taken everything", "lost", n)
+		c.log.Warn("stopped before the MQTT broker had acknowledged all messages; the others are lost", "lost", n)
 		c.dropped(DropStopped, n)
 	}
 	c.observeOutbox()
@@ -377,7 +377,7 @@ func (c *Client) unheard(s *session) {
 	}
 	c.denied = fmt.Errorf("%w: %s: it takes what is published, but %s/status does not come back: "+
 		"most likely its access list does not let user %q publish, and then nobody sees this service; "+
-		"let the user write below %s/, and read %s/status so that this can be told apart",
+		"let the user write below %s/, and read %s/status so that the service can check this",
 		ErrBrokerRefused, s.name, c.options.Base, s.user, c.options.Base, c.options.Base)
 	c.log.Error("the MQTT broker seems to deny what is published", "error", c.denied)
 }

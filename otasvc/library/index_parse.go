@@ -279,7 +279,7 @@ func unmarshalEntry(raw []byte, entry any) error {
 	if err := json.Unmarshal(raw, entry); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) {
-			return fmt.Errorf("its %s is a %s that does not go there", wrong.Field, wrong.Value)
+			return fmt.Errorf("its %s is of the wrong type %s", wrong.Field, wrong.Value)
 		}
 		return err
 	}
@@ -298,7 +298,7 @@ func (t *texts) UnmarshalJSON(b []byte) error {
 			return err
 		}
 	} else if json.Unmarshal(b, &many) != nil {
-		return errors.New("one of its lists of names has something else in it")
+		return errors.New("one of its lists of names has an entry that is no text")
 	}
 	if len(many) > maxNames {
 		return fmt.Errorf("it lists more than %d names", maxNames)

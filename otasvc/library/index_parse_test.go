@@ -86,7 +86,7 @@ func TestParseIndex(t *testing.T) {
 		{"no image type", `[{"fileVersion":1,"manufacturerCode":1,"url":"http://x/"},` + zigbee2mqtt("") + `]`, "Zigbee2MQTT", []library.Candidate{entry(titled)}, "entry 1: it has no image type"},
 		{"no version", `[{"imageType":1,"manufacturerCode":1,"url":"http://x/"},` + zigbee2mqtt("") + `]`, "Zigbee2MQTT", []library.Candidate{entry(titled)}, "it has no file version"},
 		{"no URL", `[{"fileVersion":1,"imageType":1,"manufacturerCode":1},` + zigbee2mqtt("") + `]`, "Zigbee2MQTT", []library.Candidate{entry(titled)}, "it has no URL"},
-		{"version as a text", `[` + zigbee2mqtt(`,"fileVersion":"22"`) + `,` + zigbee2mqtt("") + `]`, "Zigbee2MQTT", []library.Candidate{entry(titled)}, "its fileVersion is a string that does not go there"},
+		{"version as a text", `[` + zigbee2mqtt(`,"fileVersion":"22"`) + `,` + zigbee2mqtt("") + `]`, "Zigbee2MQTT", []library.Candidate{entry(titled)}, "its fileVersion is of the wrong type string"},
 		{"negative version", `[` + zigbee2mqtt(`,"fileVersion":-1`) + `,` + zigbee2mqtt("") + `]`, "Zigbee2MQTT", []library.Candidate{entry(titled)}, "its fileVersion is a number -1"},
 		{"version with too many bits", `[` + zigbee2mqtt(`,"fileVersion":4294967296`) + `,` + zigbee2mqtt("") + `]`, "Zigbee2MQTT", []library.Candidate{entry(titled)}, "its fileVersion is a number 4294967296"},
 		{"fraction of a version", `[` + zigbee2mqtt(`,"fileVersion":1.5`) + `,` + zigbee2mqtt("") + `]`, "Zigbee2MQTT", []library.Candidate{entry(titled)}, "its fileVersion is a number 1.5"},

@@ -104,8 +104,8 @@ func (s *indexSource) run(ctx context.Context) {
 	}
 }
 
-// pause waits for the given time, or until refresh is called. It does not return within indexMinInterval of
-// the last request, at tried, for refresh alone. It returns false when ctx is done.
+// pause waits for the given time, or until refresh is called. It ignores refresh within indexMinInterval of
+// tried, the time of the last request. It returns false when ctx is done.
 func (s *indexSource) pause(ctx context.Context, wait time.Duration, tried time.Time) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
