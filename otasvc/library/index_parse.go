@@ -279,7 +279,7 @@ func unmarshalEntry(raw []byte, entry any) error {
 	if err := json.Unmarshal(raw, entry); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) {
-			return fmt.Errorf("its %s is of the wrong type %s", wrong.Field, wrong.Value)
+			return fmt.Errorf("its %s must not be a %s", wrong.Field, wrong.Value)
 		}
 		return err
 	}
