@@ -13,16 +13,17 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// embeddedScheme is that of the URL that stands for a broker which OpenConnection alone knows.
+// embeddedScheme is the scheme of the URL that stands for the broker of Options.OpenConnection.
 const embeddedScheme = "embedded"
 
-// parseBrokerURL understands what ZIGATE_OTA_MQTT_URL may hold, and fills in the usual port.
+// parseBrokerURL parses a broker URL and adds the usual port of its scheme where it has none. Its errors do
+// not show the URL, which may hold a password.
 func parseBrokerURL(spec string) (*url.URL, error) {
 	u, err := url.Parse(spec)
 	if err != nil {
 		return nil, errors.New("MQTT broker: not a URL (it is not shown, as it may hold a password)")
 	}
-	port := ""
+	var port string
 	switch u.Scheme {
 	case "tcp", "mqtt":
 		port = "1883"
@@ -51,7 +52,8 @@ func parseBrokerURL(spec string) (*url.URL, error) {
 	return u, nil
 }
 
-// brokerName is what a broker is called in logs and errors: user, password, path and query may be secret.
+// brokerName returns the name of a broker in logs and errors. It leaves out what may be secret: user,
+// password, path and query.
 func brokerName(u *url.URL) string {
 	switch u.Scheme {
 	case embeddedScheme:
@@ -62,10 +64,10 @@ func brokerName(u *url.URL) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// dialBroker opens the network connection that an MQTT URL names. Paho would do this too, but not give
-// up when ctx ends.
+// dialBroker opens the network connection to the broker at a URL. Paho could do this too, but would not stop
+// when ctx ends.
 func dialBroker(ctx context.Context, u *url.URL, config *tls.Config) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, mqttConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	dialer := &net.Dialer{}
 	switch u.Scheme {
@@ -75,42 +77,46 @@ func dialBroker(ctx context.Context, u *url.URL, config *tls.Config) (net.Conn, 
 		return (&tls.Dialer{NetDialer: dialer, Config: config}).DialContext(ctx, "tcp", u.Host)
 	case "ws", "wss":
 		bare := *u
-		bare.User = nil // the MQTT user; the library refuses one in the URL
-		return mqtt.NewWebsocket(bare.String(), config, mqttConnectTimeout, nil, nil)
+		bare.User = nil // this is the MQTT user, which a WebSocket URL must not have
+		return mqtt.NewWebsocket(bare.String(), config, connectTimeout, nil, nil)
 	default:
 		return dialer.DialContext(ctx, "tcp", u.Host)
 	}
 }
 
-// brokerConn is a connection that can be ended from outside with a reason. Paho takes no notice when a
-// connection fails with "use of closed network connection", and goes on as if it were open: this one
-// fails with the reason instead.
+// brokerConn is a connection that abort ends with a reason, which Read and Write then return. Paho needs
+// that: it ignores the error "use of closed network connection" and goes on as if the connection were open.
 type brokerConn struct {
 	net.Conn
 	mu     sync.Mutex
 	reason error
 }
 
+// abort ends the connection. The reason of the first call counts.
 func (c *brokerConn) abort(reason error) {
 	c.mu.Lock()
 	if c.reason == nil {
 		c.reason = reason
 	}
 	c.mu.Unlock()
-	_ = c.SetDeadline(time.Unix(1, 0)) // a TLS connection sends a farewell when it closes
+	// Without a deadline, closing a TLS connection would wait until its last record is sent.
+	_ = c.SetDeadline(time.Unix(1, 0))
 	_ = c.Conn.Close()
 }
 
+// Read returns the reason of abort after abort was called.
 func (c *brokerConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	return n, c.explain(err)
 }
 
+// Write returns the reason of abort after abort was called.
 func (c *brokerConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	return n, c.explain(err)
 }
 
+// explain returns the reason of abort instead of the error that abort caused.
 func (c *brokerConn) explain(err error) error {
 	if err == nil {
 		return nil
