@@ -11,15 +11,17 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// demoUser does what a user would with mosquitto_pub and mosquitto_sub, and nothing else: it knows the service only
-// over MQTT. The simulated home is looked at in the end, to see whether the devices hold what they should.
+// demoUser does what a user would with mosquitto_pub and mosquitto_sub, and nothing else: it knows
+// the service only over MQTT. The simulated home is looked at in the end, to see whether the devices
+// hold what they should.
 type demoUser struct {
-	cfg     Config
+	cfg     config.Config
 	home    *sim.Dongle
 	devices []sim.DeviceConfig
 	images  map[message.IEEE]demoImage
@@ -79,7 +81,8 @@ func (u *demoUser) run(ctx context.Context) error {
 					publish("upgrade", map[string]any{"transaction": r.EUID, "deviceId": r.EUID})
 				default:
 					open--
-					failed = append(failed, fmt.Sprintf("add_image for %s: %s: %s", r.Transaction, r.Status, r.Error))
+					failed = append(failed,
+						fmt.Sprintf("add_image for %s: %s: %s", r.Transaction, r.Status, r.Error))
 				}
 			case topic == "response/upgrade":
 				r := u.response(topic, m.payload)
@@ -171,13 +174,14 @@ func (u *demoUser) bar(euid, model string, progress float64, state, text string)
 
 // connect subscribes to everything of the service and returns once the broker has confirmed it.
 func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMessage) (mqtt.Client, error) {
-	o := mqtt.NewClientOptions().SetClientID(fmt.Sprintf("zigate-ota-demo-%d", time.Now().UnixNano()%1_000_000)).
+	o := mqtt.NewClientOptions().SetClientID(fmt.Sprintf("zigate-ota-demo-%d",
+		time.Now().UnixNano()%1_000_000)).
 		SetCleanSession(true).SetAutoReconnect(true).SetConnectTimeout(10 * time.Second)
 	for _, url := range u.broker {
 		o.AddBroker(url)
 	}
 	o.SetUsername(u.cfg.MQTT.Username.Reveal()).SetPassword(u.cfg.MQTT.Password.Reveal())
-	if t, err := u.cfg.MQTT.tls(); err != nil {
+	if t, err := u.cfg.MQTT.TLS(); err != nil {
 		return nil, err
 	} else if t != nil {
 		o.SetTLSConfig(t)
@@ -206,7 +210,8 @@ func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMe
 		return nil, ctx.Err()
 	}
 	if err := token.Error(); err != nil {
-		return nil, fmt.Errorf("the demo's user cannot reach the broker at %s: %w", strings.Join(u.broker, ","), err)
+		return nil, fmt.Errorf("the demo's user cannot reach the broker at %s: %w",
+			strings.Join(u.broker, ","), err)
 	}
 	select {
 	case err := <-subscribed:

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 )
 
 var documents = []string{"README.md", "ARCHITECTURE.md"}
@@ -90,7 +92,7 @@ func TestArchitectureNamesFolders(t *testing.T) {
 
 // Variables that documents name are known.
 func TestDocumentsNameVariables(t *testing.T) {
-	known := knownVariables(settingsOf(&Config{}))
+	known := config.Variables()
 	for _, name := range documents {
 		for _, variable := range regexp.MustCompile(`ZIGATE_OTA_[A-Z_]+`).FindAllString(document(t, name), -1) {
 			if !slices.Contains(known, variable) {
@@ -104,7 +106,8 @@ func TestDocumentsNameVariables(t *testing.T) {
 func TestReadmeNamesCommands(t *testing.T) {
 	text := document(t, "README.md")
 	for _, c := range commands() {
-		if c.hidden || c.name == "serve" || c.name == "version" { // for programs, the default, and what needs no word
+		// For programs, the default, and what needs no word.
+		if c.hidden || c.name == "serve" || c.name == "version" {
 			continue
 		}
 		if !regexp.MustCompile("(zigate-ota " + c.name + "\\b|`" + c.name + "`)").MatchString(text) {

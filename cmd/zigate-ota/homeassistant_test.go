@@ -16,10 +16,12 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
-// yamlFile reads a YAML file, by Debian's own Python, as JSON has it. Without that the test is skipped, but not in CI.
+// yamlFile reads a YAML file, by Debian's own Python, as JSON has it. Without that the test is
+// skipped, but not in CI.
 func yamlFile(t *testing.T, path string) any {
 	t.Helper()
 	const program = "import json,sys,yaml; json.dump(yaml.safe_load(open(sys.argv[1], encoding='utf-8')), sys.stdout)"
@@ -59,8 +61,8 @@ func visit(v any, see func(map[string]any)) {
 	}
 }
 
-// entityIDs are the identifiers that Home Assistant gives the entities of a discovery document: the platform, and the
-// names of device and entity in lower case with underscores.
+// entityIDs are the identifiers that Home Assistant gives the entities of a discovery document: the platform,
+// and the names of device and entity in lower case with underscores.
 func entityIDs(document map[string]any) []string {
 	slug := func(name any) string {
 		return strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(fmt.Sprint(name)), "_"), "_")
@@ -74,8 +76,8 @@ func entityIDs(document map[string]any) []string {
 	return ids
 }
 
-// What we give people to paste into Home Assistant can be read, and all that it names exists: entities in the discovery of
-// a running service, operations and their keys at that service, events, scripts.
+// What we give people to paste into Home Assistant can be read, and all that it names exists: entities in the
+// discovery of a running service, operations and their keys at that service, events, scripts.
 func TestHomeAssistantFiles(t *testing.T) {
 	t.Parallel()
 	automations := yamlFile(t, "deploy/homeassistant/automations.yaml")
@@ -157,13 +159,13 @@ func TestHomeAssistantFiles(t *testing.T) {
 
 // The app's options are variables of the service, documented and explained, and its defaults are taken.
 func TestHomeAssistantApp(t *testing.T) {
-	config := yamlFile(t, "deploy/homeassistant/zigate-ota/config.yaml").(map[string]any)
+	manifest := yamlFile(t, "deploy/homeassistant/zigate-ota/config.yaml").(map[string]any)
 	texts := yamlFile(t, "deploy/homeassistant/zigate-ota/translations/en.yaml").(map[string]any)
 	docs := document(t, "deploy/homeassistant/zigate-ota/DOCS.md")
-	schema, _ := config["schema"].(map[string]any)
-	options, _ := config["options"].(map[string]any)
+	schema, _ := manifest["schema"].(map[string]any)
+	options, _ := manifest["options"].(map[string]any)
 	explained, _ := texts["configuration"].(map[string]any)
-	known := knownVariables(settingsOf(&Config{}))
+	known := config.Variables()
 	for name := range schema {
 		if !slices.Contains(known, "ZIGATE_OTA_"+strings.ToUpper(name)) {
 			t.Errorf("option %s is no variable of the service", name)
@@ -194,20 +196,21 @@ func TestHomeAssistantApp(t *testing.T) {
 		}
 		environ = append(environ, fmt.Sprintf("ZIGATE_OTA_%s=%v", strings.ToUpper(name), value))
 	}
-	if _, err := LoadConfig(environ); err != nil {
+	if _, err := config.Load(environ); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
 	for key, want := range map[string]string{"slug": "zigate_ota", "services": "[mqtt:want]", "uart": "true", "startup": "services"} {
-		if got := fmt.Sprint(config[key]); got != want {
+		if got := fmt.Sprint(manifest[key]); got != want {
 			t.Errorf("%s is %s, want %s", key, got, want)
 		}
 	}
-	if docker := document(t, "deploy/homeassistant/zigate-ota/Dockerfile"); !strings.Contains(docker, fmt.Sprintf("BUILD_VERSION=%v\n", config["version"])) {
-		t.Errorf("the Dockerfile has another version than %v", config["version"])
+	if docker := document(t, "deploy/homeassistant/zigate-ota/Dockerfile"); !strings.Contains(docker, fmt.Sprintf("BUILD_VERSION=%v\n", manifest["version"])) {
+		t.Errorf("the Dockerfile has another version than %v", manifest["version"])
 	}
 }
 
-// fakeSupervisor is a Home Assistant supervisor as far as the app needs one. service is its answer about MQTT.
+// fakeSupervisor is a Home Assistant supervisor as far as the app needs one. service is its
+// answer about MQTT.
 func fakeSupervisor(t *testing.T, status int, service string) (url string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -9,11 +9,12 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// testService is the service in this process, with a simulated home and its own broker, and a user who sees everything
-// and knows it only over MQTT.
+// testService is the service in this process, with a simulated home and its own broker, and a user who sees
+// everything and knows it only over MQTT.
 type testService struct {
 	t       *testing.T
 	app     *app
@@ -34,7 +35,7 @@ func serveHome(t *testing.T, home *sim.Dongle, more ...string) *testService {
 	if !slices.ContainsFunc(more, func(m string) bool { return strings.HasPrefix(m, "ZIGATE_OTA_DONGLE=") }) {
 		more = append(more, "ZIGATE_OTA_DONGLE=sim")
 	}
-	cfg, err := LoadConfig(environ(t.TempDir(), more...))
+	cfg, err := config.Load(environ(t.TempDir(), more...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,8 +102,8 @@ func (s *testService) settle() {
 	}
 }
 
-// send publishes a request with a transaction of its own and returns that. The request is a JSON object without its
-// closing brace where it is not empty: {"deviceId":1
+// send publishes a request with a transaction of its own and returns that. The request is a JSON object
+// without its closing brace where it is not empty: {"deviceId":1
 func (s *testService) send(operation, request string) (transaction string) {
 	s.t.Helper()
 	s.counter++

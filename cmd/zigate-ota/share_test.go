@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -145,7 +146,7 @@ func TestShareConfig(t *testing.T) {
 	if got := c.Share.Allow.String(); got != "192.168.1.7,fd00::/8,10.0.0.1" {
 		t.Errorf("allowed: %s", got)
 	}
-	o := c.Share.options(nil)
+	o := shareOptions(c.Share, nil)
 	want := []netip.Prefix{netip.MustParsePrefix("192.168.1.7/32"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("10.0.0.1/32")}
 	if diff := cmp.Diff(want, o.Allow, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Error(diff)
@@ -160,15 +161,15 @@ func TestShareConfig(t *testing.T) {
 		"ZIGATE_OTA_SHARE_ALLOW=192.168.1.77/24": "the network is 192.168.1.0/24",
 		"ZIGATE_OTA_SHARE_CLIENTS=0":             "0 is too small",
 	} {
-		if _, err := LoadConfig(append([]string{entry}, home...)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := config.Load(append([]string{entry}, home...)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q in it", entry, err, want)
 		}
 	}
 }
 
-// The libraries with which ZHA and Zigbee2MQTT use a ZiGate find the same through the service as at the dongle itself,
-// also when the service was restarted under them. They have to be installed: zigpy-zigate for the Python that
-// ZIGPY_PYTHON names (python3 if not set), zigbee-herdsman where NODE_PATH leads.
+// The libraries with which ZHA and Zigbee2MQTT use a ZiGate find the same through the service as at the
+// dongle itself, also when the service was restarted under them. They have to be installed: zigpy-zigate for
+// the Python that ZIGPY_PYTHON names (python3 if not set), zigbee-herdsman where NODE_PATH leads.
 func TestSharedWithRealSoftware(t *testing.T) {
 	python := "python3"
 	if named := os.Getenv("ZIGPY_PYTHON"); named != "" {
@@ -226,7 +227,7 @@ func simulatedPort(t *testing.T) (addr string) {
 // serveUntilStopped runs a service and returns when its dongle is connected.
 func serveUntilStopped(t *testing.T, settings []string) (stop func()) {
 	t.Helper()
-	cfg, err := LoadConfig(environ(t.TempDir(), settings...))
+	cfg, err := config.Load(environ(t.TempDir(), settings...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"crypto/ecdsa"
@@ -148,7 +148,7 @@ LOGLEVEL: there is no such variable; the nearest name is ZIGATE_OTA_LOG_LEVEL`},
 					environ[i] = rest + "=" + dir
 				}
 			}
-			_, err := LoadConfig(environ)
+			_, err := Load(environ)
 			if err == nil {
 				t.Fatal("no mistake found")
 			}
@@ -165,7 +165,7 @@ LOGLEVEL: there is no such variable; the nearest name is ZIGATE_OTA_LOG_LEVEL`},
 }
 
 func TestStateDirUnknown(t *testing.T) {
-	_, err := LoadConfig([]string{"STATE_DIRECTORY=", "XDG_STATE_HOME=relative", "HOME="})
+	_, err := Load([]string{"STATE_DIRECTORY=", "XDG_STATE_HOME=relative", "HOME="})
 	const want = "ZIGATE_OTA_STATE_DIR: not set, and none of STATE_DIRECTORY, XDG_STATE_HOME and HOME tells where state is kept; allowed: a folder"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)

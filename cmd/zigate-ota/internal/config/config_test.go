@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"bytes"
@@ -22,9 +22,9 @@ var home = []string{"HOME=/home/user", "PATH=/usr/bin"}
 
 func load(t *testing.T, entries ...string) Config {
 	t.Helper()
-	c, err := LoadConfig(append(entries, home...))
+	c, err := Load(append(entries, home...))
 	if err != nil {
-		t.Fatalf("LoadConfig(%q): %v", entries, err)
+		t.Fatalf("Load(%q): %v", entries, err)
 	}
 	return c
 }
@@ -51,10 +51,11 @@ func TestExampleIsCurrent(t *testing.T) {
 	if err := WriteExample(&b); err != nil {
 		t.Fatal(err)
 	}
-	compareWithFile(t, "../../config.example.env", b.Bytes())
+	compareWithFile(t, "../../../../config.example.env", b.Bytes())
 }
 
-// The defaults are part of the contract with whoever runs the service, so they stand here once more, as typed values.
+// The defaults are part of the contract with whoever runs the service, so they stand here once
+// more, as typed values.
 func TestDefaults(t *testing.T) {
 	got := load(t)
 	got.sources = nil

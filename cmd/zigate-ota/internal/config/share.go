@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
-
-	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
 // ShareConfig is how other software uses the dongle beside the service.
@@ -22,30 +20,22 @@ type ShareConfig struct {
 // Enabled reports whether the dongle is shared at all.
 func (c ShareConfig) Enabled() bool { return c.Addr != "" || c.PTY != "" }
 
-// options is the configuration in the terms of the package share.
-func (c ShareConfig) options(observer share.Observer) share.Options {
-	o := share.Options{Listen: string(c.Addr), PTY: c.PTY, Allow: c.Allow, MaxClients: c.Clients, Observer: observer}
-	if c.OTA == ShareOTAClient {
-		o.OTA = share.OTATheirs
-	}
-	return o
-}
-
 func (c ShareConfig) check(found mistakes, http Address, broker *Address) {
 	if c.PTY != "" && (!filepath.IsAbs(c.PTY) || !printable(c.PTY)) {
 		found.addf(sharePTYVariable, "%q is not an absolute path", c.PTY)
 	}
 	if c.Addr != "" && found.none(shareAddrVariable, httpAddrVariable, brokerAddrVariable) {
-		switch port := c.Addr.port(); {
+		switch port := c.Addr.Port(); {
 		case port == 0:
-		case port == http.port():
+		case port == http.Port():
 			found.addf(shareAddrVariable, "has the port of %s", httpAddrVariable)
-		case broker != nil && port == broker.port():
+		case broker != nil && port == broker.Port():
 			found.addf(shareAddrVariable, "has the port of %s", brokerAddrVariable)
 		}
 	}
 	if c.OTA == ShareOTAClient && !c.Enabled() && found.none(shareAddrVariable, sharePTYVariable) {
-		found.addf(shareOTAVariable, "set to client, but neither %s nor %s lets a client in", shareAddrVariable, sharePTYVariable)
+		found.addf(shareOTAVariable, "set to client, but neither %s nor %s lets a client in",
+			shareAddrVariable, sharePTYVariable)
 	}
 }
 
@@ -75,7 +65,8 @@ func (n *Networks) Decode(text string) error {
 			return "", fmt.Errorf("%q is no IP address and no network", entry)
 		}
 		if p != p.Masked() {
-			return "", errors.New(entry + " names an address inside of a network; the network is " + p.Masked().String())
+			return "", errors.New(entry + " names an address inside of a network; the network is " +
+				p.Masked().String())
 		}
 		list = append(list, p)
 		return entry, nil

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const configurationPath = root + "docs/configuration.md"
+const configurationPath = "../../../../docs/configuration.md"
 
 // docs/configuration.md is made of the struct: go generate ./cmd/zigate-ota
 func TestConfigurationDocument(t *testing.T) {

@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 )
 
-// deployFiles returns the files that people deploy the service with, by their path from the root of the repository.
+// deployFiles returns the files that people deploy the service with, by their path from the root
+// of the repository.
 func deployFiles(t *testing.T) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
@@ -37,7 +40,7 @@ func deployFiles(t *testing.T) map[string]string {
 
 // A variable that the service does not know would keep it from starting.
 func TestDeployedVariablesAreKnown(t *testing.T) {
-	known := knownVariables(settingsOf(&Config{}))
+	known := config.Variables()
 	variable := regexp.MustCompile(`ZIGATE_OTA_[A-Za-z0-9_]+`)
 	mentioned := make(map[string]bool)
 	for path, content := range deployFiles(t) {
@@ -68,7 +71,7 @@ func TestDeployedValuesAreTaken(t *testing.T) {
 		if len(environ) < 2 {
 			t.Errorf("%s sets %q: is it read at all?", path, environ)
 		}
-		if _, err := LoadConfig(append(environ, home...)); err != nil {
+		if _, err := config.Load(append(environ, home...)); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -82,7 +85,7 @@ func TestExampleIsTaken(t *testing.T) {
 			environ = append(environ, "ZIGATE_OTA_"+entry)
 		}
 	}
-	if got, want := len(environ), len(knownVariables(settingsOf(&Config{}))); got != want {
+	if got, want := len(environ), len(config.Variables()); got != want {
 		t.Errorf("the example has %d variables, the service %d", got, want)
 	}
 	if got, want := withoutSources(load(t, environ...)), withoutSources(load(t)); got != want {
@@ -90,6 +93,18 @@ func TestExampleIsTaken(t *testing.T) {
 	}
 }
 
-func withoutSources(c Config) string {
+func withoutSources(c config.Config) string {
 	return regexp.MustCompile(`  # .*`).ReplaceAllString(c.String(), "")
+}
+
+// home is an environment with nothing but what a shell has.
+var home = []string{"HOME=/home/user", "PATH=/usr/bin"}
+
+func load(t *testing.T, entries ...string) config.Config {
+	t.Helper()
+	c, err := config.Load(append(entries, home...))
+	if err != nil {
+		t.Fatalf("Load(%q): %v", entries, err)
+	}
+	return c
 }
