@@ -309,7 +309,7 @@ func (CanaryPassed) apply(t *transition) {
 
 // apply takes the tickets away, so that their answer is not given again after a restart.
 func (Answered) apply(t *transition) {
-	if len(t.order.Tickets) > 0 {
+	if t.Ended() && len(t.order.Tickets) > 0 {
 		t.order.Tickets = nil
 		t.saved = true
 	}
