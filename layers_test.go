@@ -25,6 +25,12 @@ var layers = []string{"cmd", "bridge", "otasvc", "zigate"}
 // read, tested and used by themselves.
 var loners = []string{"otasvc/otafile/", "zigate/message/"}
 
+// rooms are folders that may import only these packages of the project, besides themselves: what is decided
+// there is decided from values.
+var rooms = map[string][]string{
+	"otasvc/slot/": {"zigate/message"},
+}
+
 // homes says where in the project (folders) a foreign package may be used, its subpackages included. What is
 // not listed may be used everywhere. Test files are free, but for the project's own packages.
 var homes = map[string][]string{
@@ -102,6 +108,12 @@ func TestBreaches(t *testing.T) {
 		{"zigate/message/a.go", `import _ "` + module + `/zigate/sim"`, "imports " + module + "/zigate/sim, but is to import nothing of the project"},
 		{"otasvc/otafile/a.go", `import _ "` + module + `/zigate"`, "imports " + module + "/zigate, but is to import nothing of the project"},
 		{"otasvc/otafile/a_test.go", `import _ "` + module + `/otasvc/otafile"`, ""},
+		{"otasvc/slot/a.go", `import _ "` + module + `/zigate/message"`, ""},
+		{"otasvc/slot/a_test.go", `import _ "` + module + `/otasvc/slot"`, ""},
+		{
+			"otasvc/slot/a.go", `import _ "` + module + `/otasvc/library"`,
+			"imports " + module + "/otasvc/library, but is to import only zigate/message of the project",
+		},
 		{"otasvc/a.go", `import _ "net/http"`, "imports net/http, which is for cmd/, bridge/, otasvc/library/ only"},
 		{"otasvc/library/a.go", `import _ "net/http"`, ""},
 		{"otasvc/libraryx/a.go", `import _ "net/http"`, "imports net/http, which is for cmd/, bridge/, otasvc/library/ only"},
@@ -164,6 +176,9 @@ func breaches(name string, source any) ([]string, error) {
 			switch target := layerOf(inside + "/"); {
 			case alone(name) && !(isTest && inside == path.Dir(name)):
 				add("imports %s, but is to import nothing of the project", pkg)
+			case !mayEnter(name, inside):
+				allowed := strings.Join(rooms[path.Dir(name)+"/"], ", ")
+				add("imports %s, but is to import only %s of the project", pkg, allowed)
 			case target < 0:
 				add("imports %s, which is in no layer", pkg)
 			case layer >= 0 && target < layer:
@@ -209,6 +224,13 @@ func alone(name string) bool {
 	return slices.ContainsFunc(loners, func(loner string) bool {
 		return name == loner || strings.HasSuffix(loner, "/") && strings.HasPrefix(name, loner)
 	})
+}
+
+// mayEnter reports whether a file may import a package of the project, where the file lies in a room.
+func mayEnter(name, pkg string) bool {
+	folder := path.Dir(name)
+	allowed, isRoom := rooms[folder+"/"]
+	return !isRoom || pkg == folder || slices.Contains(allowed, pkg)
 }
 
 // homeOf finds the entry of homes that says most about a package.

@@ -31,9 +31,6 @@ type dongleState struct {
 	lastError   string // why it is not connected
 	connectedAt time.Time
 	goneAt      time.Time // when it was lost; before it was first there, when the service started
-	// pageAsked: the firmware remembers an image page request, and would refuse it to the device a thousand
-	// times a second as soon as another header is loaded (v2). Only a reset lets it forget.
-	pageAsked bool
 	// session counts connections, so that an answer to an earlier one is told apart.
 	session int
 }
@@ -99,7 +96,7 @@ func (s *Service) connected(info zigate.Info) {
 	s.dongle.connectedAt = now
 	s.networkFound(info, now)
 	s.excuseSilence(now)
-	s.slotLost()
+	s.slot.lost()
 	s.watch = watch{} // the handshake has set it
 	s.listDevices()
 }
@@ -129,7 +126,7 @@ func (s *Service) disconnected(err error) {
 		ev.Error = err.Error()
 	}
 	s.happened(ev)
-	s.slotLost()
+	s.slot.lost()
 	s.dropAsks(errDongleAway)
 	for _, d := range s.sortedDevices() {
 		s.endInterviewRequests(d, errDongleAway)
@@ -288,12 +285,10 @@ func (s *Service) networkState(m message.NetworkState, now time.Time) {
 // dongleRestarted: a reset has emptied the header slot. Every kind of start-up message means it;
 // several come in a row.
 func (s *Service) dongleRestarted(m message.Message) {
-	s.dongle.pageAsked = false
-	if s.slot.image == nil && !s.slot.cleared {
+	if !s.slot.restarted() {
 		return // told already, or nothing was loaded
 	}
 	s.log.Warn("the dongle has restarted; its image header is loaded again", "message", m.Type())
-	s.slotLost()
 }
 
 func (s *Service) announced(m message.DeviceAnnounce, lqi uint8, now time.Time) {
@@ -415,7 +410,7 @@ func (s *Service) strayRequest(req message.BlockRequest, result BlockResult, now
 	if result == BlockServed {
 		return
 	}
-	if im := s.slot.image; im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
+	if im := s.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
 		req.ImageType == im.header.ImageType {
 		s.learnIdentity(d, req.ManufacturerCode, req.ImageType)
 	}
@@ -502,13 +497,7 @@ func (s *Service) info() InfoRecord {
 			Channel:   s.dongle.info.Channel,
 			Error:     s.dongle.trouble(),
 		},
-	}
-	if im := s.slot.image; im != nil && s.slot.loaded {
-		r.Slot = &Slot{
-			ManufacturerCode: im.header.ManufacturerCode,
-			ImageType:        im.header.ImageType,
-			ImageVersion:     s.slot.version,
-		}
+		Slot: s.slot.shown(),
 	}
 	for _, d := range s.devices {
 		u := d.active()

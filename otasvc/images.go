@@ -207,7 +207,7 @@ func (s *Service) sweep(now time.Time) {
 	for _, d := range s.active {
 		used[d.Upgrade.SHA256] = true
 	}
-	for sha256 := range s.cache {
+	for sha256 := range s.slot.memory.images {
 		used[sha256] = true
 	}
 	s.async(func(context.Context) func() {

@@ -58,9 +58,7 @@ func (s *Service) postPage(tr *transfer, req *message.BlockRequest, p pageReques
 
 func (s *Service) beginPage(pg *pager, now time.Time) {
 	tr := pg.tr
-	if s.dongle.info.Family == message.FamilyV2 {
-		s.dongle.pageAsked = true
-	}
+	s.slot.pageAsked()
 	tr.lastRequest.Store(tr.instant(now))
 	if d := s.byAddr[pg.target.Addr]; d != nil && d.paged != tr {
 		d.paged = tr

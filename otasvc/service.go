@@ -106,16 +106,13 @@ type Service struct {
 	registry   library.Registry
 	groups     map[uint64]*group
 	nextGroup  uint64
-	cache      map[string]*cachedImage // by SHA-256
 	// unavailable is when images that indexes list could not be had, by candidate.
 	unavailable map[string]time.Time
 	dongle      dongleState
 	network     network       // the dongle's
 	away        time.Duration // how long upgrades have not been possible
 	lookedAt    time.Time     // at the clock
-	slot        slot
-	offering    patience // of offers of the image in it
-	turnover    *turn    // a change of turns under way, or nil
+	slot        headerSlot
 	finish      finish
 	watch       watch
 	asks        []*ask
@@ -151,7 +148,6 @@ func New(o Options) (*Service, error) {
 		byAddr:      map[uint16]*device{},
 		active:      map[message.IEEE]*device{},
 		groups:      map[uint64]*group{},
-		cache:       map[string]*cachedImage{},
 		unavailable: map[string]time.Time{},
 		strays:      map[uint16]*stray{},
 	}
@@ -161,6 +157,7 @@ func New(o Options) (*Service, error) {
 	s.dongle.watchOnly = o.Policy.WatchOnly
 	s.dongle.goneAt = s.now()
 	s.lookedAt = s.now()
+	s.slot = newHeaderSlot(s)
 	s.inbox.wake = make(chan struct{}, 1)
 	s.pressure.begin()
 	s.blocks = blockServer{
@@ -292,7 +289,7 @@ func (s *Service) turn(now time.Time) {
 	s.runInterviews(now)
 	s.upgradeByPolicy(now)
 	s.sweep(now)
-	s.schedule(now)
+	s.slot.follow(now)
 	s.watchQueries(now)
 	s.refreshTable()
 	s.noteHealth()

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -44,7 +45,7 @@ func (s *Service) watchQueries(now time.Time) {
 	if !s.dongle.connected || s.watch.busy || now.Before(s.watch.retryAt) {
 		return
 	}
-	working := s.slot.image != nil || len(s.slotUsers()) > 0
+	working := s.slot.working(now)
 	after := watchAfter
 	for _, d := range s.active {
 		if d.mute && d.Upgrade.State == Applying {
@@ -70,6 +71,9 @@ func (s *Service) watchQueries(now time.Time) {
 	}
 }
 
+// rawModeRetry is the pause after which a raw mode is set that the dongle did not take.
+const rawModeRetry = 2 * time.Second
+
 func (s *Service) setRawMode(mode message.RawMode) {
 	s.watch.busy = true
 	s.watch.touched = s.watch.touched || mode != message.RawModeOff
@@ -80,7 +84,7 @@ func (s *Service) setRawMode(mode message.RawMode) {
 		}
 		s.watch.busy = false
 		if err != nil {
-			s.watch.retryAt = time.Now().Add(slotRetry)
+			s.watch.retryAt = time.Now().Add(rawModeRetry)
 			s.log.Warn("the dongle's raw mode was not set; it is tried again", "mode", mode, "err", err)
 			return
 		}
@@ -239,7 +243,7 @@ func (s *Service) queried(d *device, q message.QueryNextImage, now time.Time) {
 		u.runtime.awakeUntil = now.Add(awakeFor)
 		u.runtime.notBefore = time.Time{}
 	case Notified:
-		if s.slot.holds(u) {
+		if s.slot.holds(d) {
 			return // the dongle has just offered it the image
 		}
 		u.runtime.nextNotify = now
@@ -248,9 +252,8 @@ func (s *Service) queried(d *device, q message.QueryNextImage, now time.Time) {
 	}
 }
 
-// awakeFor is how long a sleeping device that was heard is taken to listen: its parent keeps
-// messages for about 7 s.
-const awakeFor = 7 * time.Second
+// awakeFor is how long a sleeping device that was heard is taken to listen.
+const awakeFor = slot.ListensFor
 
 // bothWays is how long a request that was shown as a data indication may take to come as a message of its
 // own, too. In the pure raw mode, which other software may have set, it never comes. onceWithin is how long
@@ -339,7 +342,7 @@ func (s *Service) indicatedEnd(d *device, m message.UpgradeEndRequest, lqi uint8
 	time.AfterFunc(bothWays, func() {
 		s.inbox.postMessage(func() {
 			if d.active() == u && u.State.holdsSlot() {
-				s.distrustSlot() // whatever it holds, the dongle has not told the device to install
+				s.slot.distrust() // whatever it holds, the dongle has not told the device to install
 				s.upgradeEnd(m, lqi, time.Now())
 			}
 		})
