@@ -115,7 +115,7 @@ func (s *Service) nextPageBlock(pg *pager) {
 	}
 	if tr.keepLast && pg.offset+n == uint32(len(tr.image)) {
 		delete(s.pages, tr)
-		s.lastBlock(tr, req, time.Now())
+		s.upgrades.lastBlock(tr, req, time.Now())
 		return
 	}
 	s.blocks.note(tr, &req, 0, time.Now(), false)

@@ -102,10 +102,9 @@ type Service struct {
 	startedAt  time.Time
 	devices    map[message.IEEE]*device
 	byAddr     map[uint16]*device
-	active     map[message.IEEE]*device // those whose upgrade has not ended
+	upgrades   upgrades
+	orders     orders
 	registry   library.Registry
-	groups     map[uint64]*group
-	nextGroup  uint64
 	// unavailable is when images that indexes list could not be had, by candidate.
 	unavailable map[string]time.Time
 	dongle      dongleState
@@ -113,7 +112,6 @@ type Service struct {
 	away        time.Duration // how long upgrades have not been possible
 	lookedAt    time.Time     // at the clock
 	slot        headerSlot
-	finish      finish
 	watch       watch
 	asks        []*ask
 	searches    []search // devices that are to be looked for
@@ -122,7 +120,6 @@ type Service struct {
 	strays      map[uint16]*stray // by network address
 	pages       map[*transfer]*pager
 	sweepAt     time.Time // next clean-up of the image store
-	autoAt      time.Time // next look for upgrades that the policy wants
 	settled     bool      // it is known whether the dongle is there
 	unsettled   []func()  // requests that wait to know
 
@@ -146,8 +143,6 @@ func New(o Options) (*Service, error) {
 		startedAt:   time.Now(),
 		devices:     map[message.IEEE]*device{},
 		byAddr:      map[uint16]*device{},
-		active:      map[message.IEEE]*device{},
-		groups:      map[uint64]*group{},
 		unavailable: map[string]time.Time{},
 		strays:      map[uint16]*stray{},
 	}
@@ -158,6 +153,8 @@ func New(o Options) (*Service, error) {
 	s.dongle.goneAt = s.now()
 	s.lookedAt = s.now()
 	s.slot = newHeaderSlot(s)
+	s.upgrades = newUpgrades(s)
+	s.orders = orders{s: s}
 	s.inbox.wake = make(chan struct{}, 1)
 	s.pressure.begin()
 	s.blocks = blockServer{
@@ -169,7 +166,7 @@ func New(o Options) (*Service, error) {
 	s.blocks.stray = s.postStray
 	s.blocks.page = s.postPage
 	s.blocks.later = s.postLater
-	s.blocks.last = s.postLast
+	s.blocks.last = s.upgrades.postLast
 	s.blocks.table.Store(&blockTable{})
 	s.noteHealth()
 	if o.StateDir != "" {
@@ -257,7 +254,7 @@ func (s *Service) farewell() {
 			}
 		}
 	}
-	s.syncTransfers(s.now())
+	s.upgrades.sync(s.now())
 	for _, f := range s.inbox.close() { // what came at the very end
 		f()
 	}
@@ -282,12 +279,12 @@ func (s *Service) turn(now time.Time) {
 		s.settle()
 	}
 	s.countAway(now)
-	s.syncTransfers(now)
+	s.upgrades.sync(now)
 	s.expireAsks(now)
-	s.expireUpgrades(now)
+	s.upgrades.tick(now)
 	s.expireStrays(now)
 	s.runInterviews(now)
-	s.upgradeByPolicy(now)
+	s.orders.byPolicy(now)
 	s.sweep(now)
 	s.slot.follow(now)
 	s.watchQueries(now)
@@ -312,11 +309,11 @@ func (s *Service) flush(now time.Time) {
 		if !d.dirty && d.seenDirty && now.Sub(d.publishedAt) >= seenInterval {
 			d.dirty = true
 		}
-		if d.dirty && !d.resuming(now) {
+		if d.dirty && !(d.Upgrade != nil && d.Upgrade.Resuming(now)) {
 			d.dirty = false
 			d.seenDirty = false
 			d.publishedAt = now
-			s.sink.DeviceChanged(s.told(d, now))
+			s.sink.DeviceChanged(s.upgrades.told(d, now))
 		}
 	}
 	if s.imagesDirty {

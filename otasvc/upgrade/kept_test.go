@@ -141,7 +141,7 @@ func TestRestoredUpgradesEnd(t *testing.T) {
 		l.step(upgrade.Restored{LongestPutOff: time.Hour})
 		for range 100_000 {
 			switch {
-			case l.Stage() == upgrade.StageQueued && l.MayBegin(l.now):
+			case l.Stage() == upgrade.StageQueued && !l.NotBefore().After(l.now):
 				l.step(upgrade.Offered{Version: l.Image().ImageVersion})
 			case l.Stage().IsPutOff():
 				l.step(upgrade.CalledBack{})

@@ -86,9 +86,12 @@ func (s Stage) PausedByPerson() bool {
 	return s == StagePausedInQueue || s == StagePaused || s == StagePutOffPaused
 }
 
+// Downloads reports whether the device may have blocks, now or when it is not told to wait any more.
+func (s Stage) Downloads() bool { return s.UsesSlot() || s.IsPutOff() }
+
 // mayBegin reports whether block requests of the device count. In the queue they come from a device that is
 // served without having been offered the image.
-func (s Stage) mayBegin() bool { return s == StageQueued || s.UsesSlot() || s.IsPutOff() }
+func (s Stage) mayBegin() bool { return s == StageQueued || s.Downloads() }
 
 // inQueue reports whether an upgrade in this stage has to be offered its image before anything else happens.
 func (s Stage) inQueue() bool { return s == StageQueued || s == StagePausedInQueue }

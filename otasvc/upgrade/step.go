@@ -131,7 +131,7 @@ func (t *transition) withdraw() {
 
 // end closes an upgrade for good.
 func (t *transition) end(from Stage) {
-	if from != StageNotified && (from.UsesSlot() || from.IsPutOff()) && t.stage != StageSucceeded {
+	if from != StageNotified && from.Downloads() && t.stage != StageSucceeded {
 		t.do(Abort{})
 	}
 	t.withdraw()

@@ -1,7 +1,5 @@
 package upgrade
 
-import "time"
-
 // apply acts on what did not happen in time, so that every stage has a way out.
 func (e Tick) apply(t *transition) {
 	t.search(e.Facts)
@@ -76,15 +74,12 @@ func (t *transition) search(f Facts) {
 
 // stopLooking gives up a device that was looked for in vain. One that sleeps may answer only when it wakes.
 func (t *transition) stopLooking() {
-	if limit := t.wantedSince().Add(LongLimit); t.p.Sleepy && t.now.Before(limit) {
+	if limit := t.WantedSince().Add(LongLimit); t.p.Sleepy && t.now.Before(limit) {
 		t.deadlines.set(purposeStopLooking, limit)
 		return
 	}
 	t.move(triggerSilent)
 }
-
-// wantedSince is since when the upgrade could have begun.
-func (t *transition) wantedSince() time.Time { return later(t.queuedAt, t.order.DueAt) }
 
 // expireAway ends an upgrade that has waited for the dongle for too long.
 func (t *transition) expireAway(f Facts) {
@@ -94,7 +89,7 @@ func (t *transition) expireAway(f Facts) {
 	} else if !f.Hindered {
 		return
 	}
-	if f.Away > limit && t.now.Sub(t.wantedSince()) > limit { // it cannot have waited for longer
+	if f.Away > limit && t.now.Sub(t.WantedSince()) > limit { // it cannot have waited for longer
 		t.move(triggerDongleLost)
 	}
 }

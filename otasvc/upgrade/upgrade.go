@@ -195,11 +195,11 @@ func (u *Upgrade) SlotIsKeptEmpty(now time.Time) bool {
 // QueuedSince is since when it stands in the queue: who gave the slot up stands in line again.
 func (u *Upgrade) QueuedSince() time.Time { return later(u.queuedAt, u.yieldedAt) }
 
-// MayBegin reports whether it stands in the queue and nothing of its own keeps it there: it waits for no
-// canary, and not for the device to recover after a failed attempt.
-func (u *Upgrade) MayBegin(now time.Time) bool {
-	return u.stage == StageQueued && u.order.Canary == 0 && !now.Before(u.deadlines.at(purposeRecovered))
-}
+// NotBefore is when a further attempt may begin, so that the device has recovered; zero stands for at once.
+func (u *Upgrade) NotBefore() time.Time { return u.deadlines.at(purposeRecovered) }
+
+// WantedSince is since when the upgrade could have begun.
+func (u *Upgrade) WantedSince() time.Time { return later(u.queuedAt, u.order.DueAt) }
 
 // PutOffUntil is when a device that was put off is to ask again; zero where it is not put off.
 func (u *Upgrade) PutOffUntil() time.Time {
@@ -215,8 +215,8 @@ func (u *Upgrade) PutOffTold() bool { return u.stage.IsPutOff() && u.putOffTold 
 // OfferedAt is when the image was last offered to the device; zero where it was not since the attempt began.
 func (u *Upgrade) OfferedAt() time.Time { return u.slotAt }
 
-// Listens reports whether a sleeping device that waits in the queue was heard just now.
-func (u *Upgrade) Listens(now time.Time) bool { return now.Before(u.awakeUntil) }
+// AwakeUntil is until when a sleeping device that waits in the queue and was heard is taken to listen.
+func (u *Upgrade) AwakeUntil() time.Time { return u.awakeUntil }
 
 // Resuming reports whether the download goes on from before a restart and has not been heard of since: what
 // is known of its progress may be old, and what was told last is still retained.
