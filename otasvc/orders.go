@@ -132,8 +132,9 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 			respond(fail(ImageValidationFailed, op, "%s", why))
 			return
 		case req.ImageVersion != nil && *req.ImageVersion != offered.ImageVersion:
-			respond(fail(ImageValidationFailed, d.operation(&offered), "the image at the url has version 0x%08x, "+
-				"not the 0x%08x asked for", offered.ImageVersion, *req.ImageVersion))
+			respond(fail(ImageValidationFailed, d.operation(&offered),
+				"the image at the url has version 0x%08x, not the 0x%08x asked for",
+				offered.ImageVersion, *req.ImageVersion))
 			return
 		case !fits(d, offered):
 			respond(fail(ImageValidationFailed, d.operation(&offered),
@@ -207,7 +208,8 @@ func (o *orders) queue(d *device, req UpgradeRequest, offered Offer, respond Res
 // warning is what whoever asked for an upgrade should know of it in advance; empty where there is nothing.
 func (o *orders) warning(d *device, u *upgrade.Upgrade) string {
 	if holder := o.s.slot.withheldBy(d, time.Now()); holder != nil {
-		return fmt.Sprintf("it waits until %s, which holds the same image back, has installed it", holder.name())
+		return fmt.Sprintf("it waits until %s, which holds the same image back, has installed it",
+			holder.name())
 	}
 	if o.s.versionToOffer(d, u) != u.Image().ImageVersion {
 		return "the outcome is uncertain: the dongle's firmware compares versions, " +
@@ -227,7 +229,8 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	respond(Answer{Status: InProgress})
 	s.ensureAll(wanted, func() {
 		s.upgrades.save(true)
-		s.upgrades.finishGroup(o.queueGroup(req, wanted, time.Now())) // ends at once where there is nothing to do
+		g := o.queueGroup(req, wanted, time.Now())
+		s.upgrades.finishGroup(g) // it ends at once where there is nothing to do
 	})
 }
 

@@ -98,21 +98,27 @@ func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade) Event {
 	return e
 }
 
-// remarks are what the log says of what is remarkable.
-var remarks = map[upgrade.Remarkable]struct {
+// remark is what the log says of something remarkable.
+type remark struct {
 	level slog.Level
 	text  string
-}{
-	upgrade.TriedAgain: {slog.LevelWarn, "an upgrade is tried again"},
-	upgrade.BeganAgain: {slog.LevelInfo, "the device began its download again"},
-	upgrade.HeaderDoubted: {slog.LevelWarn, "a device has stopped asking for blocks; in case the dongle was reset " +
-		"without saying so, the image header is loaded again"},
-	upgrade.NotHeld: {slog.LevelWarn, "the installation could not be held: the dongle answered the device itself"},
-	upgrade.NotHoldable: {slog.LevelError, "the installation cannot be held for a device that asks by pages with a " +
-		"dongle of this kind; the upgrade is cancelled"},
-	upgrade.NeverReleased: {slog.LevelWarn, "nobody has released the installation for a month; the upgrade is cancelled"},
 }
 
+// remarks has the remark for everything that is remarkable.
+var remarks = map[upgrade.Remarkable]remark{
+	upgrade.TriedAgain: {slog.LevelWarn, "an upgrade is tried again"},
+	upgrade.BeganAgain: {slog.LevelInfo, "the device began its download again"},
+	upgrade.HeaderDoubted: {slog.LevelWarn, "a device has stopped asking for blocks; " +
+		"in case the dongle was reset without saying so, the image header is loaded again"},
+	upgrade.NotHeld: {slog.LevelWarn, "the installation could not be held: " +
+		"the dongle answered the device itself"},
+	upgrade.NotHoldable: {slog.LevelError, "the installation cannot be held for a device that asks by pages " +
+		"with a dongle of this kind; the upgrade is cancelled"},
+	upgrade.NeverReleased: {slog.LevelWarn, "nobody has released the installation for a month; " +
+		"the upgrade is cancelled"},
+}
+
+// remark writes into the log.
 func (us *upgrades) remark(d *device, u *upgrade.Upgrade, what upgrade.Remarkable) {
 	r := remarks[what]
 	us.s.log.Log(us.s.ctx, r.level, r.text, "euid", d.EUID, "offset", u.Offset(), "attempt", u.Attempt(),

@@ -34,9 +34,11 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	}
 	s.happened(event)
 	if u.State() == Succeeded {
-		s.log.Info("upgrade succeeded", "euid", d.EUID, "name", d.name(), "fileVersion", u.Image().ImageVersion)
+		s.log.Info("upgrade succeeded", "euid", d.EUID, "name", d.name(),
+			"fileVersion", u.Image().ImageVersion)
 	} else {
-		s.log.Warn("upgrade ended", "euid", d.EUID, "name", d.name(), "state", u.State(), "reason", u.Reason())
+		s.log.Warn("upgrade ended", "euid", d.EUID, "name", d.name(),
+			"state", u.State(), "reason", u.Reason())
 	}
 	s.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
 	s.slot.dropUnusedImages()

@@ -98,7 +98,7 @@ const (
 	HeaderDoubted                   // the device is silent in mid-download
 	NotHeld                         // the dongle has had the device install, though that was to wait
 	NotHoldable                     // the installation cannot be held, so the upgrade is cancelled
-	NeverReleased                   // nobody has released the installation for LongLimit
+	NeverReleased                   // nobody has released the installation for longLimit
 )
 
 // InstallIn is how many seconds after its upgrade end request a device is told to install: what the firmware

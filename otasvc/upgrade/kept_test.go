@@ -136,8 +136,9 @@ func TestRestoredUpgradesEnd(t *testing.T) {
 		if err := json.Unmarshal(data, &u); err != nil {
 			t.Fatal(err)
 		}
-		l := &life{Upgrade: &u, p: policy(), f: upgrade.Facts{Connected: true, Addressed: true}, now: u.QueuedAt().Add(time.Hour)}
-		l.f.Slot = upgrade.SlotHolds
+		l := begin(order())
+		l.Upgrade = &u
+		l.now = u.QueuedAt().Add(time.Hour)
 		l.step(upgrade.Restored{LongestPutOff: time.Hour})
 		for range 100_000 {
 			switch {

@@ -43,7 +43,11 @@ func order() upgrade.Order {
 	old := uint32(oldVersion)
 	return upgrade.Order{
 		Image: upgrade.Image{
-			SHA256: "5ca1ab1e", ManufacturerCode: 0x117C, ImageType: 0x2201, ImageVersion: newVersion, Size: imageSize,
+			SHA256:           "5ca1ab1e",
+			ManufacturerCode: 0x117C,
+			ImageType:        0x2201,
+			ImageVersion:     newVersion,
+			Size:             imageSize,
 		},
 		OldVersion: &old,
 		Tickets:    []upgrade.Ticket{upgrade.Ticket(`"someone"`)},
@@ -113,7 +117,8 @@ func (l *life) asks(offset uint32) []upgrade.Effect {
 
 // ends is the device's upgrade end request.
 func (l *life) ends(status uint8, slotHolds bool) []upgrade.Effect {
-	return l.step(upgrade.EndRequested{Status: status, Sequence: 7, FileVersion: newVersion, SlotHolds: slotHolds})
+	e := upgrade.EndRequested{Status: status, Sequence: 7, FileVersion: newVersion, SlotHolds: slotHolds}
+	return l.step(e)
 }
 
 // in is an upgrade in a stage, come there by what usually leads to it.
@@ -142,6 +147,7 @@ var ways = func() map[upgrade.Stage][]upgrade.Event {
 	}
 	putOff := upgrade.PutOff{Until: noon.Add(20 * time.Minute), Told: true}
 	end := upgrade.EndRequested{Status: message.OTASuccess, Sequence: 7, FileVersion: newVersion}
+	invalid := upgrade.EndRequested{Status: message.OTAInvalidImage, FileVersion: newVersion}
 	return map[upgrade.Stage][]upgrade.Event{
 		upgrade.StagePausedInQueue: {upgrade.Pause{}},
 		upgrade.StageNotified:      offered,
@@ -153,7 +159,7 @@ var ways = func() map[upgrade.Stage][]upgrade.Event {
 		upgrade.StageDownloaded:    with(end),
 		upgrade.StageApplying:      with(end),
 		upgrade.StageSucceeded:     with(end, upgrade.VersionRead{Version: newVersion}),
-		upgrade.StageFailed:        with(upgrade.EndRequested{Status: message.OTAInvalidImage, FileVersion: newVersion}),
+		upgrade.StageFailed:        with(invalid),
 		upgrade.StageCancelled:     {upgrade.Cancel{}},
 	}
 }()

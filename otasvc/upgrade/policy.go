@@ -16,16 +16,16 @@ type Policy struct {
 
 // How long things are waited for.
 const (
-	// AwakeFor is how long a sleeping device that was heard is taken to listen: its parent keeps messages for
+	// awakeFor is how long a sleeping device that was heard is taken to listen: its parent keeps messages for
 	// about 7 s.
-	AwakeFor = 7 * time.Second
+	awakeFor = 7 * time.Second
 	// activeLimit is how long an upgrade that has begun waits for the dongle, or for room for a notification.
 	activeLimit = 24 * time.Hour
-	// LongLimit is how long anything waits that only waits: a queued upgrade for the dongle, a sleeping
+	// longLimit is how long anything waits that only waits: a queued upgrade for the dongle, a sleeping
 	// device to wake, a held installation to be released, a paused download to be resumed.
-	LongLimit = 30 * 24 * time.Hour
+	longLimit = 30 * 24 * time.Hour
 	// lookInterval is how often a device is looked for whose network address is not known, and lookLimit for
-	// how long. One that sleeps is looked for until LongLimit, since it may answer only when it wakes.
+	// how long. One that sleeps is looked for until longLimit, since it may answer only when it wakes.
 	lookInterval = 5 * time.Minute
 	lookLimit    = time.Hour
 	// recoverTime lets a device that gave up recover before it is offered the image again.
@@ -36,10 +36,10 @@ const (
 	// resumeGrace is how long nothing is said of a download that was under way when an earlier life of the
 	// service ended.
 	resumeGrace = 30 * time.Second
-	// LongestHold is the longest that a paused device is told to wait at a time before it asks again. It is
+	// longestHold is the longest that a paused device is told to wait at a time before it asks again. It is
 	// short enough that a resume takes effect soon, and long enough that a paused device costs no air time
 	// worth naming.
-	LongestHold = 30 * time.Second
+	longestHold = 30 * time.Second
 	// emptySlotTime is how long the slot stays empty for a device that is given its last block.
 	emptySlotTime = 30 * time.Second
 	// restartsAllowed is how often a device may begin its download again within one attempt. One that falls
@@ -48,7 +48,7 @@ const (
 )
 
 // A sleeping device is waited for until it wakes: first as any other, then with rare notifications, and with
-// one each time that it is heard, for LongLimit at most.
+// one each time that it is heard, for longLimit at most.
 const (
 	sleepyStall          = time.Hour // a sleeping device may ask for blocks once an hour only
 	sleepyNotifyInterval = 5 * time.Minute

@@ -44,14 +44,16 @@ func TestUpgradeFromTheRequestToTheEnd(t *testing.T) {
 	wantEffects(t, l.asks(0), upgrade.Begun{}, upgrade.Tell{What: upgrade.DownloadStarted},
 		upgrade.Changed{}, upgrade.Save{AtOnce: true})
 	l.after(10 * time.Second)
-	wantEffects(t, l.asks(50_000), upgrade.Tell{What: upgrade.DownloadProgress}, upgrade.Changed{}, upgrade.Save{})
+	wantEffects(t, l.asks(50_000),
+		upgrade.Tell{What: upgrade.DownloadProgress}, upgrade.Changed{}, upgrade.Save{})
 	if r := l.Record(l.now); r.Progress != 50 || r.BytesPerSecond != 5000 || *r.RemainingSeconds != 10 {
 		t.Errorf("%+v", r)
 	}
 
 	l.after(10 * time.Second)
-	wantEffects(t, l.ends(message.OTASuccess, true), upgrade.Withdraw{}, upgrade.Tell{What: upgrade.DownloadFinished},
-		upgrade.Tell{What: upgrade.UpgradeApplying}, upgrade.Changed{}, upgrade.Save{})
+	wantEffects(t, l.ends(message.OTASuccess, true), upgrade.Withdraw{},
+		upgrade.Tell{What: upgrade.DownloadFinished}, upgrade.Tell{What: upgrade.UpgradeApplying},
+		upgrade.Changed{}, upgrade.Save{})
 	l.after(time.Minute)
 	wantEffects(t, l.step(upgrade.VersionRead{Version: newVersion}),
 		upgrade.Withdraw{}, upgrade.Ended{}, upgrade.Changed{}, upgrade.Save{})
@@ -69,8 +71,11 @@ func TestProgressAndRate(t *testing.T) {
 	l.step(upgrade.Offered{Version: newVersion})
 	l.step(upgrade.Progress{Position: 36_224, First: 20_000, StartedAt: noon, LastRequest: noon})
 	r := l.Record(noon.Add(40 * time.Second))
-	if r.Progress != 17.6 || r.BytesPerSecond != 405 || r.RemainingSeconds == nil || *r.RemainingSeconds != 418 {
-		t.Errorf("%+v, remaining %v", r, r.RemainingSeconds)
+	if r.Progress != 17.6 || r.BytesPerSecond != 405 || r.RemainingSeconds == nil {
+		t.Fatalf("%+v", r)
+	}
+	if *r.RemainingSeconds != 418 {
+		t.Errorf("%d seconds remain", *r.RemainingSeconds)
 	}
 	l.asks(205_487)
 	if r := l.Record(noon.Add(time.Minute)); r.Progress >= 100 {
@@ -126,7 +131,8 @@ func TestNotificationsAreRepeated(t *testing.T) {
 	if n := count[upgrade.DistrustSlot](effects); n != 4 {
 		t.Errorf("the header is loaded again %d times", n)
 	}
-	if took := l.until(t, upgrade.StageFailed); l.Reason() != upgrade.ReasonNoResponse || took > 2*time.Minute {
+	took := l.until(t, upgrade.StageFailed)
+	if l.Reason() != upgrade.ReasonNoResponse || took > 2*time.Minute {
 		t.Errorf("failed for %q after %v more", l.Reason(), took)
 	}
 }
@@ -221,7 +227,8 @@ func TestStalledDownload(t *testing.T) {
 
 // Nothing runs out while the dongle is away, and what would have run out meanwhile gets a little time.
 func TestDongleAway(t *testing.T) {
-	for _, stage := range []upgrade.Stage{upgrade.StageNotified, upgrade.StageDownloading, upgrade.StageApplying} {
+	stages := []upgrade.Stage{upgrade.StageNotified, upgrade.StageDownloading, upgrade.StageApplying}
+	for _, stage := range stages {
 		l := in(stage)
 		l.p.Retries = 0
 		l.f.Connected = false
@@ -251,8 +258,9 @@ func TestDongleLost(t *testing.T) {
 		for l.f.Away = 0; !l.Ended() && l.f.Away < 2*limit; l.f.Away += time.Hour {
 			l.after(time.Hour)
 		}
-		if l.Reason() != upgrade.ReasonDongleLost || l.now.Sub(noon) < limit || l.now.Sub(noon) > limit+4*time.Hour {
-			t.Errorf("%s: %q after %v, want it after %v", stageNames[stage], l.Reason(), l.now.Sub(noon), limit)
+		took := l.now.Sub(noon)
+		if l.Reason() != upgrade.ReasonDongleLost || took < limit || took > limit+4*time.Hour {
+			t.Errorf("%s: %q after %v, want it after %v", stageNames[stage], l.Reason(), took, limit)
 		}
 	}
 }
@@ -304,10 +312,12 @@ func TestPauseAndPutOffAreTwoThings(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	l.step(upgrade.CalledBack{})
-	if v := l.Verdict(); l.Stage() != upgrade.StagePaused || v.Kind != upgrade.HoldThem || !l.PutOffUntil().IsZero() {
+	v := l.Verdict()
+	if l.Stage() != upgrade.StagePaused || v.Kind != upgrade.HoldThem || !l.PutOffUntil().IsZero() {
 		t.Errorf("called back: stage %s, %+v", stageNames[l.Stage()], v)
 	}
-	if effects := l.step(upgrade.Resume{}); l.Stage() != upgrade.StageDownloading || !tells(effects, upgrade.DownloadResumed) {
+	effects := l.step(upgrade.Resume{})
+	if l.Stage() != upgrade.StageDownloading || !tells(effects, upgrade.DownloadResumed) {
 		t.Errorf("resumed: stage %s, %#v", stageNames[l.Stage()], effects)
 	}
 
@@ -376,7 +386,8 @@ func TestInstallationIsHeld(t *testing.T) {
 		t.Errorf("asked again: %#v", effects)
 	}
 	effects := l.step(upgrade.Release{Ticket: upgrade.Ticket(`"another"`)})
-	if effects[0] != (upgrade.AnswerEnd{Sequence: 7, FileVersion: newVersion, UpgradeTime: upgrade.InstallIn}) {
+	want.UpgradeTime = upgrade.InstallIn
+	if effects[0] != want {
 		t.Errorf("%#v", effects)
 	}
 	if len(l.Tickets()) != 2 || !tells(effects, upgrade.UpgradeApplying) {
@@ -545,7 +556,9 @@ func TestRetriesAreCounted(t *testing.T) {
 		l.step(upgrade.Offered{Version: newVersion})
 		l.asks(0)
 		effects := l.ends(message.OTAAbort, true)
-		if last := attempt == 3; (count[upgrade.Ended](effects) == 1) != last || (count[upgrade.Abort](effects) == 1) != last {
+		ended := count[upgrade.Ended](effects) == 1
+		aborted := count[upgrade.Abort](effects) == 1
+		if last := attempt == 3; ended != last || aborted != last {
 			t.Errorf("attempt %d: %#v", attempt, effects)
 		}
 	}

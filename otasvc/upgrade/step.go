@@ -118,7 +118,7 @@ func (t *transition) armInstallation() {
 	case InstallAt:
 		t.deadlines.set(purposeInstall, t.order.InstallAt)
 	default:
-		t.deadlines.set(purposeReleaseOver, t.downloadedAt.Add(LongLimit))
+		t.deadlines.set(purposeReleaseOver, t.downloadedAt.Add(longLimit))
 	}
 }
 
@@ -373,7 +373,7 @@ func (e Pause) apply(t *transition) {
 	}
 	limit := e.For
 	if limit <= 0 {
-		limit = LongLimit
+		limit = longLimit
 	}
 	t.deadlines.set(purposePauseEnds, t.now.Add(limit))
 	t.do(Judge{})
@@ -393,7 +393,7 @@ func (t *transition) resume() {
 		by = triggerResumeNew
 	}
 	// It asks when its wait is over, not before: until then it is not silent.
-	t.active(t.now.Add(LongestHold))
+	t.active(t.now.Add(longestHold))
 	t.move(by)
 	if t.stage.IsPutOff() {
 		return
@@ -465,7 +465,7 @@ func (t *transition) complete(e EndRequested) {
 	t.endSequence = e.Sequence
 	if !e.SlotHolds || e.FileVersion != t.offeredVersion {
 		upgradeTime := uint32(InstallIn)
-		if !t.InstallDue(t.now) {
+		if !t.installDue(t.now) {
 			upgradeTime = message.UpgradeTimeWait
 		}
 		t.answerEnd(e.FileVersion, upgradeTime)
@@ -479,7 +479,7 @@ func (t *transition) complete(e EndRequested) {
 	}
 
 	by := triggerComplete
-	if !t.InstallDue(t.now) {
+	if !t.installDue(t.now) {
 		by = triggerCompleteHeld
 	}
 	if !t.can(by) {
@@ -534,7 +534,7 @@ func (Heard) apply(t *transition) {
 		if t.p.Sleepy && t.now.Sub(t.stirredAt) > max(t.p.Slice, sleepyNotifyInterval) {
 			// It goes before others then, but once a slice only: it may not take the image, and others wait.
 			t.stirredAt = t.now
-			t.awakeUntil = t.now.Add(AwakeFor)
+			t.awakeUntil = t.now.Add(awakeFor)
 		}
 	case StageApplying:
 		soon := t.now.Add(readingSoon)
@@ -548,7 +548,7 @@ func (Heard) apply(t *transition) {
 func (e Queried) apply(t *transition) {
 	switch t.stage {
 	case StageQueued:
-		t.awakeUntil = t.now.Add(AwakeFor)
+		t.awakeUntil = t.now.Add(awakeFor)
 		t.deadlines.clear(purposeRecovered)
 	case StageNotified:
 		if !e.SlotHolds { // else the dongle has just offered it the image

@@ -74,7 +74,7 @@ func (t *transition) search(f Facts) {
 
 // stopLooking gives up a device that was looked for in vain. One that sleeps may answer only when it wakes.
 func (t *transition) stopLooking() {
-	if limit := t.WantedSince().Add(LongLimit); t.p.Sleepy && t.now.Before(limit) {
+	if limit := t.WantedSince().Add(longLimit); t.p.Sleepy && t.now.Before(limit) {
 		t.deadlines.set(purposeStopLooking, limit)
 		return
 	}
@@ -85,7 +85,7 @@ func (t *transition) stopLooking() {
 func (t *transition) expireAway(f Facts) {
 	limit := activeLimit
 	if t.stage.inQueue() || t.stage.PausedByPerson() && t.startedAt.IsZero() {
-		limit = LongLimit
+		limit = longLimit
 	} else if !f.Hindered {
 		return
 	}
@@ -99,7 +99,7 @@ func (t *transition) notifyAgain() {
 	tired := t.notifications >= t.p.NotifyAttempts
 	limit := activeLimit // a dongle that never has room for a notification must not keep the upgrade open
 	if t.p.Sleepy {
-		limit = LongLimit
+		limit = longLimit
 	}
 	if tired && !t.p.Sleepy || t.now.Sub(t.offeredAt) > limit {
 		t.move(triggerSilent)

@@ -142,9 +142,6 @@ func (u *Upgrade) QueuedAt() time.Time { return u.queuedAt }
 // DueAt is when it may begin; zero stands for at once.
 func (u *Upgrade) DueAt() time.Time { return u.order.DueAt }
 
-// EndedAt is when it ended; zero while it has not.
-func (u *Upgrade) EndedAt() time.Time { return u.endedAt }
-
 // Tickets tell who waits for the final answer.
 func (u *Upgrade) Tickets() []Ticket { return u.order.Tickets }
 
@@ -167,8 +164,8 @@ func (u *Upgrade) Begun() bool { return u.begun || !u.startedAt.IsZero() }
 // to wait. Such a device downloads alone: its end needs the slot empty.
 func (u *Upgrade) KeepsLastBlock() bool { return u.order.Install != InstallNow }
 
-// InstallDue reports whether the device is to install the image as soon as it has it.
-func (u *Upgrade) InstallDue(now time.Time) bool {
+// installDue reports whether the device is to install the image as soon as it has it.
+func (u *Upgrade) installDue(now time.Time) bool {
 	switch u.order.Install {
 	case InstallNow:
 		return true
@@ -182,7 +179,7 @@ func (u *Upgrade) InstallDue(now time.Time) bool {
 // HoldsInstallation reports whether the device has the image and waits to be told to install it. While the
 // dongle had the header loaded it would tell the device so itself.
 func (u *Upgrade) HoldsInstallation(now time.Time) bool {
-	return u.stage == StageDownloaded && !u.InstallDue(now)
+	return u.stage == StageDownloaded && !u.installDue(now)
 }
 
 // SlotIsKeptEmpty reports whether the device is being given its last block, so that the slot has to stay as
