@@ -23,7 +23,7 @@ var layers = []string{"cmd", "bridge", "otasvc", "zigate"}
 
 // loners are packages and files inside a layer that import nothing of the project at all, so that they can be
 // read, tested and used by themselves.
-var loners = []string{"otasvc/otafile/", "zigate/message/"}
+var loners = []string{"bridge/contract/", "otasvc/otafile/", "zigate/message/"}
 
 // rooms are folders that may import only these packages of the project, besides themselves: what is decided
 // there is decided from values.
