@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -141,11 +142,11 @@ func (s *Service) WaitForData(req WaitForData, respond Respond) {
 			cmd := message.WaitForData{
 				Status:            message.OTAWaitForData,
 				CurrentTime:       req.CurrentTime,
-				RequestTime:       valueOr(req.RequestTime, after(req.CurrentTime, maxHold)),
+				RequestTime:       valueOr(req.RequestTime, after(req.CurrentTime, blocks.MaxHold)),
 				BlockRequestDelay: req.BlockRequestDelay,
 			}
 			if tr := cmp.Or(d.transfer, d.aborting); tr != nil {
-				cmd.Sequence = uint8(tr.lastAsked.Load()) // the low byte of an askedKey
+				cmd.Sequence = tr.LastSequence()
 			}
 			about := func() *Operation { return s.upgradeOperation(d) }
 			s.sendByHand(d, func(to message.Target) message.Message {
@@ -179,9 +180,8 @@ const statusAtMost = time.Hour
 // stop at the latest.
 func (s *Service) submitByHand(cmd message.Message, done func(error)) {
 	a := s.await(statusAtMost, done)
-	s.radio.Submit(cmd, func(st message.Status, err error) {
-		s.inbox.post(func() {
-			s.noteBuffers(st)
+	s.sender.Submit(cmd, func(_ message.Status, err error) {
+		s.inbox.Post(func() {
 			if s.endAsk(a) {
 				done(err)
 			}

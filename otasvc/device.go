@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -59,16 +60,15 @@ type device struct {
 	versionFresh bool
 	// mute devices do not tell their version when they are asked for it, only when they look for
 	// an image themselves.
-	mute  bool
-	paged *transfer // whose pages were told of
+	mute bool
 	// transfer is the device's right to blocks of its upgrade's image; nil where it has none.
-	transfer *transfer
+	transfer *blocks.Transfer
 	// lastBlock is its request for the last block, where the installation is to wait.
 	lastBlock message.BlockRequest
 	// endEndpoint is where its last upgrade end request came from; 0 where none was heard.
 	endEndpoint uint8
 	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
-	aborting   *transfer
+	aborting   *blocks.Transfer
 	abortUntil time.Time
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -154,7 +155,7 @@ func (s *Service) storageEvent(m message.PDMEvent) {
 // listDevices asks the dongle for its neighbours. Others are met when they announce themselves or
 // ask for something.
 func (s *Service) listDevices() {
-	s.send(message.GetDevices{}, func(_ message.Status, err error) {
+	s.sender.Send(message.GetDevices{}, func(_ message.Status, err error) {
 		if err != nil && s.dongle.connected {
 			s.log.Warn("the dongle did not list its devices; they are met when they are heard from",
 				"err", err)
@@ -183,7 +184,7 @@ func (s *Service) message(m message.Message, lqi uint8, now time.Time) {
 	case message.NetworkState:
 		s.networkState(m, now)
 	case message.ExtendedStatus:
-		s.overrun(m, now)
+		s.stackError(m, now)
 	case message.DeviceList:
 		for _, l := range m.Devices {
 			if l.IEEE == 0 || l.Addr == coordinatorAddr {
@@ -214,7 +215,7 @@ func (s *Service) message(m message.Message, lqi uint8, now time.Time) {
 	case message.UpgradeEndRequest:
 		s.upgrades.endRequested(m, lqi, now)
 	case message.Confirm:
-		s.noteConfirm(m, now)
+		s.sender.NoteConfirm(m, s.dongle.info.Family, now)
 		s.deliveryReport(m, now)
 	case message.NwkAddrResponse:
 		if m.Status == 0 && m.IEEE != 0 {
@@ -268,7 +269,7 @@ func (s *Service) networkUp(up bool) {
 		return
 	}
 	s.log.Info("the dongle has a network now")
-	s.send(message.GetNetworkState{}, func(message.Status, error) {}) // its answer is a message
+	s.sender.Send(message.GetNetworkState{}, nil) // its answer is a message
 	s.listDevices()
 }
 
@@ -385,7 +386,7 @@ func (s *Service) shrinkBlocks(d *device) {
 	for _, size := range routeBlocks {
 		if size < s.policy.BlockSize && (d.largestBlock == 0 || size < d.largestBlock) {
 			d.largestBlock = size
-			d.transfer.largest.Store(uint32(size))
+			d.transfer.LimitBlock(size)
 			s.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID, "bytes", size)
 			return
 		}
@@ -393,7 +394,7 @@ func (s *Service) shrinkBlocks(d *device) {
 }
 
 // strayRequest acts on an image block request that no transfer fits.
-func (s *Service) strayRequest(req message.BlockRequest, result BlockResult, now time.Time) {
+func (s *Service) strayRequest(req message.BlockRequest, result blocks.Result, now time.Time) {
 	if req.FieldControl&message.BlockHasNodeAddress != 0 && req.NodeAddress != 0 {
 		if d := s.devices[req.NodeAddress]; d != nil {
 			s.setAddr(d, req.Addr)
@@ -405,17 +406,17 @@ func (s *Service) strayRequest(req message.BlockRequest, result BlockResult, now
 		return
 	}
 	s.seen(d, 0, now)
-	if result == BlockServed {
+	if result == blocks.Served {
 		return
 	}
 	if im := s.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
 		req.ImageType == im.header.ImageType {
 		s.learnIdentity(d, req.ManufacturerCode, req.ImageType)
 	}
-	if d.transfer != nil && result != BlockWrongImage {
+	if d.transfer != nil && result != blocks.WrongImage {
 		return // its transfer was put in place meanwhile: the next request is served
 	}
-	if s.policy.ServeUnsolicited && result == BlockUnsolicited && s.upgrades.serveUnsolicited(d, req, now) {
+	if s.policy.ServeUnsolicited && result == blocks.Unsolicited && s.upgrades.serveUnsolicited(d, req, now) {
 		return
 	}
 	if now.Sub(d.strayAt) < time.Minute {
@@ -455,7 +456,7 @@ func (s *Service) strayAddress(addr uint16, now time.Time) {
 		return
 	}
 	s.strays[addr] = &stray{askedAt: now}
-	s.send(message.IEEEAddrRequest{Target: addr, Addr: addr}, func(message.Status, error) {})
+	s.sender.Send(message.IEEEAddrRequest{Target: addr, Addr: addr}, nil)
 }
 
 func (s *Service) expireStrays(now time.Time) {
@@ -508,4 +509,11 @@ func (s *Service) info() InfoRecord {
 		}
 	}
 	return r
+}
+
+// stackError acts on an error of the dongle's stack.
+func (s *Service) stackError(m message.ExtendedStatus, now time.Time) {
+	s.log.Debug("an error of the dongle's stack", "code", m.Code,
+		"meaning", message.ExtendedStatusText(m.Code))
+	s.sender.NoteStackError(m, now)
 }

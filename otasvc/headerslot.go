@@ -132,7 +132,7 @@ func (h *headerSlot) clear(then func()) {
 // submit sends a header; taken runs when the dongle has taken it.
 func (h *headerSlot) submit(header otafile.Header, doing string, taken func()) {
 	generation := h.state.Generation()
-	h.s.send(loadImage(header), func(_ message.Status, err error) {
+	h.s.sender.Send(loadImage(header), func(_ message.Status, err error) {
 		switch {
 		case h.state.Generation() != generation: // what it took is lost
 		case err != nil:
@@ -161,7 +161,7 @@ func (h *headerSlot) refused(doing string, err error, now time.Time) {
 // only between downloads.
 func (h *headerSlot) reset(now time.Time) {
 	h.s.log.Info("the dongle is reset, so that it forgets the page requests of the last download")
-	h.s.send(message.Reset{}, func(message.Status, error) {})
+	h.s.sender.Send(message.Reset{}, nil)
 	h.move(h.state.Reset(now))
 }
 

@@ -122,7 +122,7 @@ func (s *Service) fetchProgress(url string, op *Operation, respond Respond) func
 			how = fmt.Sprintf("the image is being fetched: %d of %d bytes (%d %%)",
 				done, total, done*100/total)
 		}
-		s.inbox.post(func() { respond(Answer{Status: InProgress, Operation: op, Error: how}) })
+		s.inbox.Post(func() { respond(Answer{Status: InProgress, Operation: op, Error: how}) })
 	}
 }
 

@@ -22,7 +22,7 @@ const settleTimeout = 10 * time.Second
 // request carries a request out on the owner goroutine. Right after a start the dongle is still being opened,
 // while commands that the broker had kept come at once: they wait instead of being refused.
 func (s *Service) request(respond Respond, f func()) {
-	taken := s.inbox.post(func() {
+	taken := s.inbox.Post(func() {
 		if !s.settled {
 			s.unsettled = append(s.unsettled, f)
 			return

@@ -109,6 +109,6 @@ func (h *headerSlot) keepByHand(key slot.Key, generation int, until time.Time) {
 	}
 	h.keep(now.Add(2 * handKeepStep))
 	time.AfterFunc(handKeepStep, func() {
-		h.s.inbox.post(func() { h.keepByHand(key, generation, until) })
+		h.s.inbox.Post(func() { h.keepByHand(key, generation, until) })
 	})
 }

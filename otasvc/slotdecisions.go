@@ -38,7 +38,7 @@ func (h *headerSlot) carryOut(decision slot.Decision, now time.Time) {
 			h.s.upgrades.admit(d, h.image())
 		}
 	case slot.Offer:
-		h.state = h.state.Offered(h.s.crowded(now), now)
+		h.state = h.state.Offered(h.s.sender.Crowded(now), now)
 		h.s.upgrades.step(h.s.devices[dec.Device], upgrade.Offered{Version: dec.Key.Version}, now)
 	case slot.Defer:
 		h.state = h.state.Deferred(now)
@@ -78,7 +78,7 @@ func (h *headerSlot) beginSwitch(dec slot.BeginSwitch, now time.Time) {
 	h.giveUp(dec.GiveUp, now)
 	for _, d := range h.devices(dec.PutOff) {
 		if tr := d.transfer; tr != nil {
-			tr.putAside(dec.Until)
+			tr.PutOff(dec.Until)
 		}
 	}
 	h.state = h.state.SwitchBegun(dec)
@@ -90,7 +90,7 @@ func (h *headerSlot) beginSwitch(dec slot.BeginSwitch, now time.Time) {
 func (h *headerSlot) finishSwitch(dec slot.FinishSwitch, now time.Time) {
 	h.state = h.state.SwitchFinished()
 	for _, d := range h.devices(dec.Devices) {
-		told := d.transfer != nil && d.transfer.told.Load()
+		told := d.transfer != nil && d.transfer.PutOffTold()
 		h.s.upgrades.step(d, upgrade.PutOff{Until: dec.Until, Told: told}, now)
 	}
 }

@@ -3,6 +3,8 @@ package otasvc
 import (
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
@@ -18,7 +20,7 @@ func (h *headerSlot) view(now time.Time) slot.View {
 		Slot:     h.state,
 		Usable:   usable,
 		NoNew:    h.s.dongle.badFlash,
-		Crowded:  h.s.crowded(now),
+		Crowded:  h.s.sender.Crowded(now),
 		Policy:   h.policy(),
 		Upgrades: h.upgrades,
 	}
@@ -30,8 +32,8 @@ func (h *headerSlot) policy() slot.Policy {
 		Concurrency:    p.Concurrency,
 		Slice:          p.Slice,
 		BlockInterval:  p.BlockInterval,
-		PauseStep:      maxHold * time.Second,
-		CrowdedTimeout: putOffFor,
+		PauseStep:      blocks.MaxHold * time.Second,
+		CrowdedTimeout: sending.PutOffFor,
 	}
 }
 
@@ -60,7 +62,7 @@ func (h *headerSlot) candidate(d *device, now time.Time) slot.Candidate {
 		Left:         u.Left(),
 		Rate:         u.Rate(now),
 		Held:         u.Stage().PausedByPerson(),
-		Told:         d.transfer != nil && d.transfer.told.Load(),
+		Told:         d.transfer != nil && d.transfer.PutOffTold(),
 		PutOffUntil:  u.PutOffUntil(),
 	}
 }

@@ -3,6 +3,7 @@ package otasvc
 import (
 	"cmp"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -22,26 +23,26 @@ func (s *Service) refreshTable() {
 		return
 	}
 	s.tableDirty = false
-	t := &blockTable{
-		byAddr: make(map[uint16]*transfer, len(s.upgrades.active)),
-		byNode: make(map[message.IEEE]*transfer, len(s.upgrades.active)),
-		known:  make(map[uint16]struct{}, len(s.byAddr)),
+	t := blocks.Table{
+		ByAddr: make(map[uint16]*blocks.Transfer, len(s.upgrades.active)),
+		ByNode: make(map[message.IEEE]*blocks.Transfer, len(s.upgrades.active)),
+		Known:  make(map[uint16]struct{}, len(s.byAddr)),
 	}
 	for addr, d := range s.byAddr {
-		t.known[addr] = struct{}{}
+		t.Known[addr] = struct{}{}
 		if tr := cmp.Or(d.transfer, d.aborting); tr != nil {
-			t.byAddr[addr] = tr
+			t.ByAddr[addr] = tr
 		}
 	}
 	for _, d := range s.upgrades.active {
 		if d.transfer != nil {
-			t.byNode[d.EUID] = d.transfer
+			t.ByNode[d.EUID] = d.transfer
 		}
 	}
 	for addr, st := range s.strays {
 		if st.refused {
-			t.known[addr] = struct{}{}
+			t.Known[addr] = struct{}{}
 		}
 	}
-	s.blocks.table.Store(t)
+	s.blocks.SetTable(t)
 }

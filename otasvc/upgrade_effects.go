@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -139,9 +141,16 @@ func (us *upgrades) begun(d *device, u *upgrade.Upgrade, goesOn bool) {
 func (us *upgrades) admit(d *device, im *cachedImage) {
 	u := d.Upgrade
 	image := u.Image()
-	tr := newTransfer(im.data, image.ManufacturerCode, image.ImageType, u.OfferedVersion())
-	tr.keepLast = u.KeepsLastBlock()
-	tr.largest.Store(uint32(d.largestBlock))
+	tr := blocks.NewTransfer(blocks.Image{
+		Bytes:            im.data,
+		ManufacturerCode: image.ManufacturerCode,
+		ImageType:        image.ImageType,
+		FileVersion:      u.OfferedVersion(),
+	})
+	if u.KeepsLastBlock() {
+		tr.KeepLast()
+	}
+	tr.LimitBlock(d.largestBlock)
 	d.transfer = tr
 	d.aborting = nil
 	us.judge(d)
@@ -153,7 +162,7 @@ func (us *upgrades) withdraw(d *device) {
 	if d.transfer == nil {
 		return
 	}
-	delete(us.s.pages, d.transfer)
+	us.s.blocks.EndPage(d.transfer)
 	d.transfer = nil
 	us.s.tableDirty = true
 }
@@ -163,7 +172,7 @@ func (us *upgrades) abort(d *device, now time.Time) {
 	if d.transfer == nil {
 		return
 	}
-	d.transfer.verdict.Store(int32(abort))
+	d.transfer.Abort()
 	d.aborting = d.transfer
 	d.abortUntil = now.Add(abortMemory)
 	us.s.slot.keep(now.Add(abortSlot))
@@ -178,11 +187,11 @@ func (us *upgrades) judge(d *device) {
 	}
 	switch v := d.Upgrade.Verdict(); v.Kind {
 	case upgrade.PutThemOff:
-		tr.putAside(v.Until)
+		tr.PutOff(v.Until)
 	case upgrade.HoldThem:
-		tr.hold(v.Until)
+		tr.Hold(v.Until)
 	default:
-		tr.verdict.Store(int32(serve))
+		tr.Serve()
 	}
 }
 
@@ -193,7 +202,7 @@ const notifyBusy = time.Second
 func (us *upgrades) notify(d *device, u *upgrade.Upgrade, first bool) {
 	us.sendNotify(d, u, func(err error) {
 		switch now := time.Now(); {
-		case busy(err):
+		case sending.Busy(err):
 			us.stepIf(d, u, upgrade.NotifyBusy{Again: now.Add(jitter(notifyBusy))}, now)
 		case err != nil:
 			us.s.log.Warn("an image notification was not sent; it is tried again", "euid", d.EUID, "err", err)
@@ -210,7 +219,7 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 		return
 	}
 	image := u.Image()
-	us.s.send(message.ImageNotify{
+	us.s.sender.Send(message.ImageNotify{
 		Target:           d.target(),
 		PayloadType:      message.NotifyJitter,
 		FileVersion:      image.ImageVersion,
@@ -243,7 +252,7 @@ func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd
 		target.DstEndpoint = d.endEndpoint
 	}
 	image := u.Image()
-	us.s.send(message.UpgradeEndResponse{
+	us.s.sender.Send(message.UpgradeEndResponse{
 		Target:           target,
 		Sequence:         e.Sequence,
 		CurrentTime:      0,
@@ -263,16 +272,9 @@ func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd
 // it. So a device whose installation is to wait gets its last block only when the slot holds a header that
 // fits nobody: then the dongle is silent at the upgrade end request, and the answer is ours.
 
-// postLast hands the owner a request for the last block of a download whose installation is to wait. Part of
-// the block server: called on the reader goroutine.
-func (us *upgrades) postLast(tr *transfer, req *message.BlockRequest) {
-	asked := *req
-	us.s.inbox.postMessage(func() { us.lastBlock(tr, asked, time.Now()) })
-}
-
 // lastBlock takes a device's request for its last block. Where nothing can be done about it now, the device
 // asks again.
-func (us *upgrades) lastBlock(tr *transfer, req message.BlockRequest, now time.Time) {
+func (us *upgrades) lastBlock(tr *blocks.Transfer, req message.BlockRequest, now time.Time) {
 	d := us.s.byAddr[req.Addr]
 	if d == nil || d.active() == nil || d.transfer != tr || us.s.slot.state.IsBusy() {
 		return
@@ -287,11 +289,7 @@ func (us *upgrades) sendLastBlock(d *device) {
 	s := us.s
 	tr := d.transfer
 	req := d.lastBlock
-	send := func() {
-		n := tr.blockSize(req.MaxDataSize, s.policy.BlockSize, req.Offset)
-		s.observer.BlockRequest(BlockServed, int(n))
-		s.send(tr.block(targetOf(&req), req.Sequence, req.Offset, n), func(message.Status, error) {})
-	}
+	send := func() { s.sender.Send(s.blocks.Block(tr, &req), nil) }
 	if s.slot.state.IsCleared() {
 		send()
 		return
@@ -315,9 +313,10 @@ func (us *upgrades) endRequested(m message.UpgradeEndRequest, lqi uint8, now tim
 		return
 	}
 	us.syncDevice(d, now)
-	if tr := d.transfer; tr != nil && m.Status == message.OTASuccess {
-		s.log.Info("a device has its whole image", "euid", d.EUID, "requests", tr.requests.Load(),
-			"askedAgain", tr.again.Load(), "restarts", tr.restarts.Load())
+	if d.transfer != nil && m.Status == message.OTASuccess {
+		p := d.transfer.Progress(now)
+		s.log.Info("a device has its whole image", "euid", d.EUID, "requests", p.Requests,
+			"askedAgain", p.Again, "restarts", p.Restarts)
 	}
 	d.endEndpoint = m.Endpoint
 	us.step(d, upgrade.EndRequested{

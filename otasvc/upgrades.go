@@ -158,21 +158,23 @@ func (us *upgrades) sync(now time.Time) {
 }
 
 func (us *upgrades) syncDevice(d *device, now time.Time) {
-	tr := d.transfer
-	if tr == nil || tr.requests.Load() == 0 {
+	if d.transfer == nil {
 		return
 	}
-	last := tr.time(tr.lastRequest.Load(), now)
-	if last.After(d.LastSeen) {
-		d.LastSeen = last
+	p := d.transfer.Progress(now)
+	if p.Requests == 0 {
+		return
+	}
+	if p.Last.After(d.LastSeen) {
+		d.LastSeen = p.Last
 		d.seenDirty = true
 	}
 	us.step(d, upgrade.Progress{
-		Position:    tr.position.Load(),
-		First:       tr.first.Load(),
-		Restarts:    tr.restarts.Load(),
-		StartedAt:   tr.time(tr.startedAt.Load(), now),
-		LastRequest: last,
+		Position:    p.Position,
+		First:       p.First,
+		Restarts:    p.Restarts,
+		StartedAt:   p.Started,
+		LastRequest: p.Last,
 	}, now)
 }
 

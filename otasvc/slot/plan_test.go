@@ -150,7 +150,8 @@ func TestPlanLoads(t *testing.T) {
 		},
 		"the image in the slot is not in memory": {
 			slot:     holding(bulbs, hour),
-			upgrades: upgrades{queued(bulb1, bulbs, 0, image(slot.ImageAbsent))}, want: slot.Read{SHA256: "bulbs"},
+			upgrades: upgrades{queued(bulb1, bulbs, 0, image(slot.ImageAbsent))},
+			want:     slot.Read{SHA256: "bulbs"},
 		},
 		"the image is being read": {
 			slot: empty, upgrades: upgrades{queued(bulb1, bulbs, 0, image(slot.ImageReading))},
@@ -232,7 +233,8 @@ func TestPlanWaits(t *testing.T) {
 		},
 		"the device has its last block": {
 			slot:     holding(bulbs, hour),
-			upgrades: upgrades{queued(bulb1, bulbs, hour, lastBlock, stage(slot.Withheld))}, want: slot.Clear{},
+			upgrades: upgrades{queued(bulb1, bulbs, hour, lastBlock, stage(slot.Withheld))},
+			want:     slot.Clear{},
 		},
 	})
 }

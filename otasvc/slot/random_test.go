@@ -15,7 +15,7 @@ func homes() uint64 {
 	if testing.Short() {
 		return 40
 	}
-	return 200
+	return 100
 }
 
 // Whatever goes wrong in a home, no decision contradicts what is known, the order of the upgrades does not
