@@ -114,8 +114,8 @@ var remarks = map[upgrade.Remarkable]remark{
 		"in case the dongle was reset without saying so, the image header is loaded again"},
 	upgrade.NotHeld: {slog.LevelWarn, "the installation could not be held: " +
 		"the dongle answered the device itself"},
-	upgrade.NotHoldable: {slog.LevelError, "the installation cannot be held for a device that asks by pages " +
-		"with a dongle of this kind; the upgrade is cancelled"},
+	upgrade.NotHoldable: {slog.LevelError, "the installation cannot be held for a device that asks by " +
+		"pages with a dongle of this kind; the upgrade is cancelled"},
 	upgrade.NeverReleased: {slog.LevelWarn, "nobody has released the installation for a month; " +
 		"the upgrade is cancelled"},
 }
