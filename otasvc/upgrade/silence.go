@@ -28,8 +28,8 @@ func (t *transition) active(until time.Time) {
 	}
 }
 
-// watchSilence sets what is done when the device stays silent. Suspicion counts from a time that is not before
-// the last activity: while the dongle was away, silence was no sign of anything.
+// watchSilence sets what is done when the device stays silent. Suspicion counts from a time that is not
+// before the last activity: while the dongle was away, silence was no sign of anything.
 func (t *transition) watchSilence(suspectFrom time.Time) {
 	t.watchStall()
 	suspectAt := suspectFrom.Add(t.p.suspectTimeout())
