@@ -70,9 +70,6 @@ func (b *Broker) Addr() net.Addr {
 	return b.addr
 }
 
-// String names the task.
-func (b *Broker) String() string { return "embedded MQTT broker" }
-
 // Dial opens a connection inside the process. It needs no password. The error is ErrNotRunning.
 func (b *Broker) Dial() (net.Conn, error) {
 	b.mu.Lock()

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -16,6 +15,8 @@ import (
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
 // When the retained messages are written to the disk. Those of the service itself change every second while
@@ -147,8 +148,8 @@ func (k *keeper) save() {
 	}
 }
 
-// write replaces the file such that a power cut leaves the old or the new one, whole.
-func (k *keeper) write() (err error) {
+// write replaces the file with the messages as they are now.
+func (k *keeper) write() error {
 	file := keptFile{Version: keptVersion, Messages: []keptMessage{}}
 	for topic, m := range k.retained.all(time.Now()) {
 		file.Messages = append(file.Messages, keptMessage{
@@ -160,24 +161,5 @@ func (k *keeper) write() (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(k.path), filepath.Base(k.path)+".*") // only the user may read it
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), k.path)
+	return wholefile.Write(k.path, data)
 }

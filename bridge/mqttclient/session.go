@@ -95,7 +95,8 @@ func (c *Client) open(ctx context.Context, u *url.URL) (*mqttSession, error) {
 	if s.dialErr != nil {
 		err = s.dialErr // without paho's wrapping
 	}
-	return nil, connectProblem(s.name, c.options.ClientID, err)
+	attempt := Attempt{Scheme: u.Scheme, Username: s.user, ClientID: c.options.ClientID}
+	return nil, attempt.Problem(err).of(s.name)
 }
 
 func (s *mqttSession) dial(ctx context.Context, u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {

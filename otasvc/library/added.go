@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
 const (
@@ -109,10 +110,7 @@ func (k *Catalog) place(image *FolderImage, name string, data []byte) error {
 		ext := path.Ext(name)
 		name = strings.TrimSuffix(name, ext) + "-" + image.SHA256[:8] + ext
 	}
-	if err := l.write(filepath.Join(dir, name), data); err != nil {
-		return fmt.Errorf("add an image: %w", err)
-	}
-	if err := syncDir(dir); err != nil {
+	if err := wholefile.Write(filepath.Join(dir, name), data); err != nil {
 		return fmt.Errorf("add an image: %w", err)
 	}
 	image.Name = addedDir + "/" + name

@@ -15,3 +15,12 @@ func (k *Catalog) Unwatched() *Catalog {
 
 // StoreDir is where the library keeps its files.
 func (l *Library) StoreDir() string { return l.storeDir }
+
+// ParseIndex reads an index as the catalog does, from a URL or the path of a file.
+func ParseIndex(b []byte, location string) (*Index, error) {
+	at, err := parseLocation(location)
+	if err != nil {
+		return nil, err
+	}
+	return at.parse(b)
+}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
 // An index from a URL is kept on the disk, so that it is there after a restart without the network. The
@@ -71,7 +73,7 @@ func (s *indexSource) writeCache(content []byte) {
 		err = os.MkdirAll(s.library.cacheDir(), 0o755)
 	}
 	if err == nil {
-		err = s.library.write(s.cachePath(), append(append(head, '\n'), content...))
+		err = wholefile.Write(s.cachePath(), append(append(head, '\n'), content...))
 	}
 	if err != nil {
 		s.library.log.Warn("an index of images cannot be kept for when the network is away",

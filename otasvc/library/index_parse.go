@@ -35,19 +35,6 @@ type Index struct {
 	Problem string      // what is wrong with the first of them, for people; empty where there is none
 }
 
-// ParseIndex reads an index, Zigbee2MQTT's (an array) or zigpy's (an object with "firmwares"). The location
-// is the URL or the path of the file; relative URLs and paths in it are relative to that.
-//
-// An entry that lacks something, has it in a wrong type or points to nowhere is skipped and counted. Errors:
-// [ErrIndex], for what is no index, is too large or cut short, or has no usable entry although it has some.
-func ParseIndex(b []byte, location string) (*Index, error) {
-	base, err := parseLocation(location)
-	if err != nil {
-		return nil, err
-	}
-	return base.parse(b)
-}
-
 // location is where an index is: at a URL, or in a folder.
 type location struct {
 	name string   // for people and logs: without user, password and query

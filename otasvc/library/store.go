@@ -11,21 +11,20 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
 // The store's files are named by the SHA-256 of the image. The image file is what counts; what stands beside
 // it could be lost without harm to anything but the memory of where the image came from.
 const (
-	imageExt     = ".ota"
-	reportExt    = ".json"
-	corruptExt   = ".corrupt" // behind a damaged file's whole name
-	temporaryExt = ".tmp"
+	imageExt   = ".ota"
+	reportExt  = ".json"
+	corruptExt = ".corrupt" // behind a damaged file's whole name
 )
 
 // report is what the side file says: what the image itself cannot tell.
@@ -90,7 +89,7 @@ func (l *Library) remove(sha256 string) error {
 		}
 		l.drop(sha256)
 	}
-	return syncDir(l.storeDir)
+	return wholefile.SyncFolder(l.storeDir)
 }
 
 // store puts an image into the store. One that is there already only gets its report renewed. The downloads
@@ -123,15 +122,12 @@ func (l *Library) store(f *otafile.File, url string, downloads []string) (Image,
 		return Image{}, err
 	}
 	if !intact {
-		if err := l.write(path, f.Image); err != nil {
+		if err := wholefile.Write(path, f.Image); err != nil {
 			if !known {
 				os.Remove(l.path(image.SHA256, reportExt)) // Open removes it else
 			}
 			return Image{}, err
 		}
-	}
-	if err := syncDir(l.storeDir); err != nil {
-		return Image{}, err
 	}
 	l.learn(image)
 	return image, nil
@@ -176,44 +172,7 @@ func (l *Library) writeReport(image Image) error {
 	if err != nil {
 		return err
 	}
-	return l.write(l.path(image.SHA256, reportExt), append(side, '\n'))
-}
-
-// write writes a file beside its place and moves it there, so that it is there whole or not at all.
-func (l *Library) write(path string, b []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "*"+temporaryExt)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()           // it may be closed already
-			os.Remove(f.Name()) // Open removes it else
-		}
-	}()
-	if _, err := f.Write(b); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-// syncDir makes renames in a directory last.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // there a directory cannot be synced, and need not be
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close() // Sync has told what there is to tell
-	return d.Sync()
+	return wholefile.Write(l.path(image.SHA256, reportExt), append(side, '\n'))
 }
 
 // scanStore learns what is in the store, and tidies it up. A file that it cannot handle is left and told: the
@@ -228,7 +187,7 @@ func (l *Library) scanStore() error {
 		if digest, isImage := strings.CutSuffix(name, imageExt); isImage && isDigest(digest) {
 			l.scanImage(digest)
 		}
-		if filepath.Ext(name) == temporaryExt {
+		if filepath.Ext(name) == wholefile.Suffix {
 			l.tidy(name)
 		}
 	}

@@ -16,11 +16,6 @@ func Build(h Header, payload []byte, options ...BuildOption) []byte {
 // BuildOption changes what Build makes.
 type BuildOption func(*builder)
 
-// WithElement adds an element behind those that are there.
-func WithElement(tag uint16, data []byte) BuildOption {
-	return func(b *builder) { b.elements = append(b.elements, builtElement{tag, data}) }
-}
-
 // WithIntegrityCode ends the file with an integrity code element over everything before it.
 func WithIntegrityCode() BuildOption {
 	return func(b *builder) { b.integrityCode = true }

@@ -14,9 +14,10 @@ const gap = 2
 type Column struct {
 	Heading string
 	Right   bool // numbers stand to the right
-	// Least is the width below which cells are not cut; 0: they are never cut.
+	// Least is the width below which cells are not cut; with 0 they are never cut.
 	Least int
-	// Spare says which column is left out first where there is no room: the one with the highest. 0: never.
+	// Spare says which column is left out first where there is no room: the one with the highest. A column
+	// with 0 is never left out.
 	Spare int
 }
 

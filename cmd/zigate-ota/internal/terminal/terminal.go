@@ -14,10 +14,10 @@ const Unlimited = 0
 // Terminal is an output and what it can do.
 type Terminal struct {
 	w      io.Writer
-	file   *os.File // nil: not a file, so no terminal
+	file   *os.File // nil where the output is no file, and so no terminal
 	live   bool     // lines can be drawn again in place
 	colour bool
-	fixed  int // the width that the environment gives; 0: none
+	fixed  int // the width that the environment gives; 0 where it gives none
 }
 
 // New looks at an output and at the environment ("NAME=value"): COLUMNS sets the width, NO_COLOR with any
