@@ -3,6 +3,7 @@ package otasvc
 import (
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -10,16 +11,10 @@ import (
 // A dongle that is away for seconds or hours costs an upgrade nothing: it goes on where the device asks. One
 // that does not come back must not keep upgrades open for ever, though, and with another dongle comes another
 // network, in which the devices are not.
-const (
-	// activePatience is how long an upgrade that has begun waits for the dongle.
-	activePatience = 24 * time.Hour
-	// longPatience is how long anything waits that only waits: a queued upgrade for the dongle, a sleeping
-	// device to wake, a held one for the word to go on.
-	longPatience = 30 * 24 * time.Hour
-	// awayStep is the longest that counts between two looks at the clock: a clock that is set does
-	// not make time pass.
-	awayStep = time.Minute
-)
+
+// awayStep is the longest that counts between two looks at the clock: a clock that is set does not make time
+// pass.
+const awayStep = time.Minute
 
 // network is what tells one Zigbee network from another: whose coordinator it is, and its PAN.
 type network struct {
@@ -58,20 +53,6 @@ func (s *Service) hindered() bool {
 	return !ok || s.slot.state.Refusals() > 0
 }
 
-// expireAway ends upgrades that have waited for the dongle for too long.
-func (s *Service) expireAway(d *device, u *upgrade, now time.Time) {
-	patience := activePatience
-	if u.State == Queued || u.State == Paused && u.StartedAt.IsZero() {
-		patience = longPatience
-	} else if !s.hindered() {
-		return
-	}
-	since := now.Sub(later(u.QueuedAt, u.DueAt)) // it cannot have waited for longer
-	if s.away > patience && since > patience {
-		s.fire(d, triggerDongleLost, now)
-	}
-}
-
 // networkFound compares the dongle's network with the one of before. In another one the devices of upgrades
 // that have begun are not there.
 func (s *Service) networkFound(info zigate.Info, now time.Time) {
@@ -84,11 +65,7 @@ func (s *Service) networkFound(info zigate.Info, now time.Time) {
 		s.log.Warn("the dongle was replaced, or has another network now: upgrades that had begun are ended",
 			"coordinator", found.Coordinator, "panId", found.PANID, "coordinatorBefore", before.Coordinator,
 			"panIdBefore", before.PANID)
-		for _, d := range s.sortedActive() {
-			if st := d.Upgrade.State; st != Scheduled && st != Queued {
-				s.fire(d, triggerDongleLost, now)
-			}
-		}
+		s.upgrades.stepAll(upgrade.DongleReplaced{}, now)
 	} else {
 		// A dongle that does not tell one of them is no other.
 		if found.Coordinator == 0 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -40,8 +41,8 @@ type device struct {
 	DeafEndpoint uint8 `json:"deafEndpoint,omitempty"`
 	// Invalid lists the images (SHA-256) that the device called invalid: they are not offered
 	// again without force.
-	Invalid []string `json:"invalid,omitempty"`
-	Upgrade *upgrade `json:"upgrade,omitempty"`
+	Invalid []string         `json:"invalid,omitempty"`
+	Upgrade *upgrade.Upgrade `json:"upgrade,omitempty"`
 	// History has the upgrades that have ended, the newest first.
 	History []PastUpgrade `json:"history,omitempty"`
 
@@ -60,6 +61,12 @@ type device struct {
 	// mute devices do not tell their version when they are asked for it, only when they look for
 	// an image themselves.
 	mute bool
+	// transfer is the device's right to blocks of its upgrade's image; nil where it has none.
+	transfer *blocks.Transfer
+	// lastBlock is its request for the last block, where the installation is to wait.
+	lastBlock message.ImageBlockRequest
+	// endEndpoint is where its last upgrade end request came from; 0 where none was heard.
+	endEndpoint uint8
 	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
 	aborting   *blocks.Transfer
 	abortUntil time.Time
@@ -74,8 +81,8 @@ func (d *device) name() string {
 }
 
 // active is the device's upgrade that has not ended, or nil.
-func (d *device) active() *upgrade {
-	if d.Upgrade == nil || d.Upgrade.State.Ended() {
+func (d *device) active() *upgrade.Upgrade {
+	if d.Upgrade == nil || d.Upgrade.Ended() {
 		return nil
 	}
 	return d.Upgrade
@@ -195,7 +202,7 @@ func (s *Service) seen(d *device, lqi uint8, now time.Time) {
 	}
 	d.seenDirty = true
 	s.heard(d, now)
-	s.stirred(d, now)
+	s.upgrades.step(d, upgrade.Heard{}, now)
 }
 
 // setVersion notes the running file version that was read from a device.
@@ -206,7 +213,7 @@ func (s *Service) setVersion(d *device, version uint32, now time.Time) {
 		d.dirty = true
 		s.stateDirty = true
 	}
-	s.versionRead(d, version, now)
+	s.upgrades.step(d, upgrade.VersionRead{Version: version}, now)
 }
 
 // learnIdentity notes what a device says of its OTA client.
@@ -392,7 +399,7 @@ func (s *Service) record(d *device, now time.Time) DeviceRecord {
 		LastSeen:         d.LastSeen,
 		UpdateAvailable:  updateAvailable(d, o),
 		Offer:            o,
-		Upgrade:          d.Upgrade.record(now),
+		Upgrade:          recordOf(d.Upgrade, now),
 		History:          slices.Clone(d.History),
 	}
 	return r

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -96,7 +97,7 @@ func (s *Service) connected(info zigate.Info) {
 	now := s.now()
 	s.dongle.connectedAt = now
 	s.networkFound(info, now)
-	s.excuseSilence(now)
+	s.upgrades.stepAll(upgrade.DongleBack{Away: now.Sub(s.dongle.goneAt)}, now)
 	s.slot.lost()
 	s.watch = watch{} // the handshake has set it
 	s.listDevices()
@@ -212,7 +213,7 @@ func (s *Service) message(m message.Message, lqi uint8, now time.Time) {
 	case message.PDMEvent:
 		s.storageEvent(m)
 	case message.UpgradeEndRequest:
-		s.upgradeEnd(m, lqi, now)
+		s.upgrades.endRequested(m, lqi, now)
 	case message.Confirm:
 		s.sender.NoteConfirm(m, s.dongle.info.Family, now)
 		s.deliveryReport(m, now)
@@ -298,7 +299,7 @@ func (s *Service) announced(m message.DeviceAnnounce, lqi uint8, now time.Time) 
 	d.setSleepy(s, m.Capability&message.CapabilityRxOnWhenIdle == 0)
 	addr := m.Addr
 	s.happened(Event{Name: EventDeviceAnnounced, EUID: d.EUID, NetworkAddress: &addr})
-	s.upgradeAnnounced(d, now)
+	s.upgrades.step(d, upgrade.Announced{}, now)
 	s.seen(d, lqi, now)
 	if !d.Interviewed {
 		s.wantInterview(d)
@@ -321,9 +322,7 @@ func (s *Service) left(m message.Leave) {
 
 // drop forgets a device and clears what was told of it.
 func (s *Service) drop(d *device) {
-	if d.active() != nil {
-		s.fire(d, triggerCancel, time.Now())
-	}
+	s.upgrades.step(d, upgrade.Cancel{}, time.Now())
 	delete(s.devices, d.EUID)
 	if d.NetworkAddress != nil && s.byAddr[*d.NetworkAddress] == d {
 		delete(s.byAddr, *d.NetworkAddress)
@@ -381,14 +380,13 @@ var routeBlocks = []uint8{61, 57, 53, 48, 40, 32, 16}
 // shrinkBlocks: a frame for the device did not fit its route. The device asks for the block again and
 // gets a smaller one.
 func (s *Service) shrinkBlocks(d *device) {
-	u := d.active()
-	if u == nil || u.runtime.transfer == nil {
+	if d.transfer == nil {
 		return
 	}
 	for _, size := range routeBlocks {
 		if size < s.policy.BlockSize && (d.largestBlock == 0 || size < d.largestBlock) {
 			d.largestBlock = size
-			u.runtime.transfer.LimitBlock(size)
+			d.transfer.LimitBlock(size)
 			s.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID, "bytes", size)
 			return
 		}
@@ -415,10 +413,10 @@ func (s *Service) strayRequest(req message.ImageBlockRequest, result blocks.Resu
 		req.ImageType == im.header.ImageType {
 		s.learnIdentity(d, req.ManufacturerCode, req.ImageType)
 	}
-	if u := d.active(); u != nil && u.runtime.transfer != nil && result != blocks.WrongImage {
+	if d.transfer != nil && result != blocks.WrongImage {
 		return // its transfer was put in place meanwhile: the next request is served
 	}
-	if s.policy.ServeUnsolicited && result == blocks.Unsolicited && s.serveUnsolicited(d, req, now) {
+	if s.policy.ServeUnsolicited && result == blocks.Unsolicited && s.upgrades.serveUnsolicited(d, req, now) {
 		return
 	}
 	if now.Sub(d.strayAt) < time.Minute {
@@ -504,7 +502,7 @@ func (s *Service) info() InfoRecord {
 		u := d.active()
 		switch {
 		case u == nil:
-		case u.State == Queued || u.State == Scheduled:
+		case u.State() == Queued || u.State() == Scheduled:
 			r.Queued++
 		default:
 			r.Active++

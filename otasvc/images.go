@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -169,6 +171,45 @@ func (s *Service) ensure(d *device, o Offer, force bool, op *Operation, respond 
 	})
 }
 
+// ensureAll fetches the images that indexes have for the devices that wanted picks; then runs
+// when each was tried.
+func (s *Service) ensureAll(wanted func(*device, *Offer) bool, then func()) {
+	missing := map[string]library.Candidate{}
+	for _, d := range s.sortedDevices() {
+		if o := s.offer(d); wanted(d, o) && o.candidate != nil {
+			missing[o.candidate.Key()] = *o.candidate
+		}
+	}
+	if len(missing) == 0 {
+		then()
+		return
+	}
+	s.async(func(ctx context.Context) func() {
+		outcomes := map[string]error{}
+		for key, c := range missing {
+			_, outcomes[key] = s.catalog.Ensure(ctx, c)
+		}
+		return func() {
+			for key, err := range outcomes {
+				s.observer.ImageFetched(fetchStatus(err))
+				if err != nil {
+					s.log.Error("an image that an index lists cannot be had", "url", missing[key].URL,
+						"err", err)
+					maps.DeleteFunc(s.unavailable, func(_ string, at time.Time) bool {
+						return time.Since(at) > unavailableFor
+					})
+					s.unavailable[key] = time.Now()
+				}
+			}
+			then()
+		}
+	})
+}
+
+// unavailableFor is how long the policy leaves an image alone that could not be fetched, or was not
+// what its index says.
+const unavailableFor = 6 * time.Hour
+
 // had is the offer with what is known of its image now that it is there.
 func (o Offer) had(image library.Image) Offer {
 	h := &image.Header
@@ -204,8 +245,8 @@ func (s *Service) sweep(now time.Time) {
 	for _, r := range s.registry.All() {
 		used[r.SHA256] = true
 	}
-	for _, d := range s.active {
-		used[d.Upgrade.SHA256] = true
+	for _, d := range s.upgrades.active {
+		used[d.Upgrade.Image().SHA256] = true
 	}
 	for sha256 := range s.slot.memory.images {
 		used[sha256] = true
@@ -277,7 +318,7 @@ func (s *Service) register(d *device, req AddImage, image library.Image, respond
 		}
 		respond(Answer{Status: Success, Operation: op})
 		if o := offerOf(r, image); req.Upgrade && d.active() == nil && fits(d, o) && updateAvailable(d, &o) {
-			s.newUpgrade(d, o, time.Time{}, nil, time.Now())
+			s.upgrades.begin(d, &o, upgrade.Order{}, time.Now())
 		}
 	})
 }
@@ -359,9 +400,9 @@ func (s *Service) imageRemoved(d *device, r library.Registration) {
 	now := time.Now()
 	for _, other := range s.sortedDevices() {
 		u := other.active()
-		if u != nil && u.SHA256 == r.SHA256 &&
+		if u != nil && u.Image().SHA256 == r.SHA256 &&
 			(other == d || slices.Contains(r.Devices, other.EUID.String())) {
-			s.fire(other, triggerImageGone, now)
+			s.upgrades.step(other, upgrade.ImageRemoved{}, now)
 		}
 	}
 	s.happened(Event{

@@ -75,9 +75,6 @@ type Policy struct {
 	ServeUnsolicited bool          // devices that ask without an upgrade are served
 }
 
-// sleepyStall is the stall time-out of a device that sleeps: it may poll once an hour only.
-const sleepyStall = time.Hour
-
 // Options are what a Service is made of.
 type Options struct {
 	Images   ImageStore
@@ -112,10 +109,9 @@ type Service struct {
 	startedAt  time.Time
 	devices    map[message.IEEE]*device
 	byAddr     map[uint16]*device
-	active     map[message.IEEE]*device // those whose upgrade has not ended
+	upgrades   upgrades
+	orders     orders
 	registry   library.Registry
-	groups     map[uint64]*group
-	nextGroup  uint64
 	// unavailable is when images that indexes list could not be had, by candidate.
 	unavailable map[string]time.Time
 	dongle      dongleState
@@ -123,7 +119,6 @@ type Service struct {
 	away        time.Duration // how long upgrades have not been possible
 	lookedAt    time.Time     // at the clock
 	slot        headerSlot
-	finish      finish
 	watch       watch
 	asks        []*ask
 	searches    []search // devices that are to be looked for
@@ -131,7 +126,6 @@ type Service struct {
 	interview   interviewQueue
 	strays      map[uint16]*stray // by network address
 	sweepAt     time.Time         // next clean-up of the image store
-	autoAt      time.Time         // next look for upgrades that the policy wants
 	settled     bool              // it is known whether the dongle is there
 	unsettled   []func()          // requests that wait to know
 
@@ -155,8 +149,6 @@ func New(o Options) (*Service, error) {
 		startedAt:   time.Now(),
 		devices:     map[message.IEEE]*device{},
 		byAddr:      map[uint16]*device{},
-		active:      map[message.IEEE]*device{},
-		groups:      map[uint64]*group{},
 		unavailable: map[string]time.Time{},
 		strays:      map[uint16]*stray{},
 		inbox:       mailbox.New[func()](),
@@ -168,6 +160,8 @@ func New(o Options) (*Service, error) {
 	s.dongle.goneAt = s.now()
 	s.lookedAt = s.now()
 	s.slot = newHeaderSlot(s)
+	s.upgrades = newUpgrades(s)
+	s.orders = orders{s: s}
 	s.sender = sending.New(s.inbox)
 	s.blocks = blocks.New(blocks.Options{
 		MaxBlock: o.Policy.BlockSize,
@@ -261,7 +255,7 @@ func (s *Service) farewell() {
 			}
 		}
 	}
-	s.syncTransfers(s.now())
+	s.upgrades.sync(s.now())
 	for _, f := range s.inbox.Close() { // what came at the very end
 		f()
 	}
@@ -286,12 +280,12 @@ func (s *Service) turn(now time.Time) {
 		s.settle()
 	}
 	s.countAway(now)
-	s.syncTransfers(now)
+	s.upgrades.sync(now)
 	s.expireAsks(now)
-	s.expireUpgrades(now)
+	s.upgrades.tick(now)
 	s.expireStrays(now)
 	s.runInterviews(now)
-	s.upgradeByPolicy(now)
+	s.orders.byPolicy(now)
 	s.sweep(now)
 	s.slot.follow(now)
 	s.watchQueries(now)
@@ -316,11 +310,11 @@ func (s *Service) flush(now time.Time) {
 		if !d.dirty && d.seenDirty && now.Sub(d.publishedAt) >= seenInterval {
 			d.dirty = true
 		}
-		if d.dirty && !d.resuming(now) {
+		if d.dirty && !(d.Upgrade != nil && d.Upgrade.Resuming(now)) {
 			d.dirty = false
 			d.seenDirty = false
 			d.publishedAt = now
-			s.sink.DeviceChanged(s.told(d, now))
+			s.sink.DeviceChanged(s.upgrades.told(d, now))
 		}
 	}
 	if s.imagesDirty {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -47,8 +48,8 @@ func (s *Service) watchQueries(now time.Time) {
 	}
 	working := s.slot.working(now)
 	after := watchAfter
-	for _, d := range s.active {
-		if d.mute && d.Upgrade.State == Applying {
+	for _, d := range s.upgrades.active {
+		if d.mute && d.Upgrade.State() == Applying {
 			after = 0 // the only way to learn how its upgrade went
 		}
 	}
@@ -234,21 +235,8 @@ func (s *Service) queried(d *device, q message.QueryNextImage, now time.Time) {
 		s.stateDirty = true
 	}
 	s.setVersion(d, q.FileVersion, now)
-	u := d.active()
-	if u == nil {
-		return
-	}
-	switch u.State {
-	case Queued:
-		u.runtime.awakeUntil = now.Add(awakeFor)
-		u.runtime.notBefore = time.Time{}
-	case Notified:
-		if s.slot.holds(d) {
-			return // the dongle has just offered it the image
-		}
-		u.runtime.nextNotify = now
-	case Downloading:
-		s.suspectReset(d, now) // it was refused a block
+	if d.active() != nil {
+		s.upgrades.step(d, upgrade.Queried{SlotHolds: s.slot.holds(d)}, now)
 	}
 }
 
@@ -259,14 +247,14 @@ const awakeFor = slot.ListensFor
 // dongle tells the device to wait, so the answer is ours.
 func (s *Service) indicatedEnd(d *device, m message.UpgradeEndRequest, lqi uint8) {
 	u := d.active()
-	if u == nil || !u.State.holdsSlot() {
+	if u == nil || !u.Stage().Downloads() {
 		return
 	}
 	time.AfterFunc(blocks.BothWays, func() {
 		s.inbox.PostUpTo(inboxLimit, func() {
-			if d.active() == u && u.State.holdsSlot() {
+			if d.active() == u && u.Stage().Downloads() {
 				s.slot.distrust() // whatever it holds, the dongle has not told the device to install
-				s.upgradeEnd(m, lqi, time.Now())
+				s.upgrades.endRequested(m, lqi, time.Now())
 			}
 		})
 	})
