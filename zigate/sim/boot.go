@@ -24,6 +24,7 @@ func (d *Dongle) SilentReset() {
 
 // powerUp is the state of the RAM after the start.
 func (d *Dongle) powerUp() {
+	d.schedule.stop(&d.server.pageTick)
 	d.memory = memory{clockAt: d.now, rawSum: -1}
 	d.receiver = message.NewReceiver(int(d.traits.maxLength) - 1)
 	d.input = d.input[:0]

@@ -307,6 +307,32 @@ func TestQuerySpecificFile(t *testing.T) {
 	})
 }
 
+// A reset ends the tick that works on the stored page request, even when the dongle is up again before the
+// tick: a simulation that does not wait boots at once.
+func TestResetEndsPageTick(t *testing.T) {
+	for _, speed := range []float64{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := lampConfig()
+			cfg.PageRequests = true
+			l := newLab(t, sim.Config{Firmware: sim.V2_324, Speed: speed, Devices: []sim.DeviceConfig{cfg}}, nil)
+			defer l.stop()
+			l.send(loadImage(image(newVersion, 2000)))
+			l.send(notify(lampAddr))
+			time.Sleep(100 * time.Millisecond)
+			l.dongle.Device(lamp).PowerOff()
+			l.dongle.Reset()
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			l.air.fromDongle()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if got := l.air.fromDongle(); len(got) > 0 {
+				t.Errorf("speed %v: %d frames after the reset", speed, len(got))
+			}
+		})
+	}
+}
+
 // A page request that does not fit the slot is refused over and over by firmware with the tick,
 // and by nobody else.
 func TestPageRequestStorm(t *testing.T) {
