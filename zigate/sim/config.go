@@ -55,6 +55,9 @@ type AirFrame struct {
 	Payload             []byte
 }
 
+// isZDP tells whether the frame is for the ZDP endpoint of a node.
+func (f AirFrame) isZDP() bool { return f.Profile == profileZDP && f.DestinationEndpoint == 0 }
+
 // DeviceConfig describes one device: a client of the OTA upgrade cluster.
 type DeviceConfig struct {
 	IEEE     message.IEEE // must differ from all others

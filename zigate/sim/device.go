@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -23,28 +22,19 @@ type Device struct {
 	started    time.Time
 	awakeUntil time.Time
 	sequence   uint8
-	client     client
+	client     otaClient
 	queryTimer timer
 }
 
-// addDevice is for New and for Run's goroutine.
-func (d *Dongle) addDevice(cfg DeviceConfig) error {
-	cfg = cfg.withDefaults()
-	if err := cfg.validate(); err != nil {
-		return err
-	}
-	if d.byIEEE[cfg.IEEE] != nil {
-		return fmt.Errorf("%w: IEEE address %s is used twice", ErrConfig, cfg.IEEE)
-	}
-	addr := cfg.Addr
-	if addr == 0 {
-		addr = d.freeAddr(uint16(cfg.IEEE))
-	}
-	if addr >= firstBroadcastAddr || d.byAddr[addr] != nil {
-		return fmt.Errorf("%w: device %s: short address 0x%04x is not free", ErrConfig, cfg.IEEE, addr)
-	}
+// newDevice makes a device with a network address that is free. It is inside the network where there is one
+// and the configuration does not say otherwise.
+func newDevice(d *Dongle, cfg DeviceConfig, addr uint16) *Device {
 	v := &Device{
-		dongle: d, cfg: cfg, addr: addr, lqi: cfg.LQI, joined: !cfg.Unjoined && d.network,
+		dongle: d,
+		cfg:    cfg,
+		addr:   addr,
+		lqi:    cfg.LQI,
+		joined: !cfg.Unjoined && d.chip.coordinator.formed,
 		random: rand.New(rand.NewPCG(d.cfg.Seed, uint64(cfg.IEEE))),
 	}
 	if v.lqi == 0 {
@@ -54,66 +44,25 @@ func (d *Dongle) addDevice(cfg DeviceConfig) error {
 		v.cfg.MaxDataSize = uint8(50 + v.random.UintN(14))
 	}
 	v.sequence = uint8(v.random.UintN(256))
-	v.client = client{device: v, version: cfg.FileVersion, image: imageID{version: noVersion}}
+	v.client = newOTAClient(v, cfg.FileVersion)
 	v.client.timer.fire = v.client.wake
 	v.queryTimer.fire = v.periodicQuery
-	d.devices = append(d.devices, v)
-	d.byIEEE[cfg.IEEE] = v
-	d.byAddr[addr] = v
-	return nil
-}
-
-// freeAddr finds a short address near a wish.
-func (d *Dongle) freeAddr(wish uint16) uint16 {
-	for addr := wish; ; addr++ {
-		if addr != 0 && addr < firstBroadcastAddr && d.byAddr[addr] == nil {
-			return addr
-		}
-	}
-}
-
-// AddDevice puts another device into the network while the dongle exists. The error is ErrConfig.
-func (d *Dongle) AddDevice(cfg DeviceConfig) (*Device, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.addDevice(cfg); err != nil {
-		return nil, err
-	}
-	v := d.byIEEE[cfg.IEEE]
-	if !d.now.IsZero() { // else Run starts it
-		d.now = time.Now()
-		v.start()
-		d.poke()
-	}
-	return v, nil
-}
-
-// Device finds a device by its IEEE address; nil if there is none.
-func (d *Dongle) Device(ieee message.IEEE) *Device {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.byIEEE[ieee]
-}
-
-// Devices lists all devices in the order in which they were configured.
-func (d *Dongle) Devices() []*Device {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.devices)
+	return v
 }
 
 // start is when the device gets power.
 func (v *Device) start() {
-	v.started = v.dongle.now
+	v.started = v.dongle.timeline.now
 	if v.cfg.QueryInterval > 0 {
 		first := time.Duration(v.random.Float64() * float64(v.cfg.QueryInterval))
 		v.scheduleQuery(first)
 	}
 }
 
+// scheduleQuery has the device ask for an image by itself.
 func (v *Device) scheduleQuery(wait time.Duration) {
-	d := v.dongle
-	d.schedule.set(&v.queryTimer, d.now.Add(d.pace.patience(wait)))
+	t := v.dongle.timeline
+	t.set(&v.queryTimer, t.pace.timeout(wait))
 }
 
 func (v *Device) periodicQuery() {
@@ -127,29 +76,24 @@ const awakeTime = 2 * time.Second
 // pollWait is how long the parent has to keep a message until the device fetches it: nothing
 // while it is awake.
 func (v *Device) pollWait() time.Duration {
-	d := v.dongle
-	if !v.cfg.Sleepy || v.client.awaits() || !d.now.After(v.awakeUntil) {
+	now := v.dongle.timeline.now
+	if !v.cfg.Sleepy || v.client.awaits() || !now.After(v.awakeUntil) {
 		return 0
 	}
-	passed := d.pace.model(d.now.Sub(v.started))
+	passed := v.dongle.timeline.pace.passed(now.Sub(v.started))
 	return v.cfg.PollInterval - passed%v.cfg.PollInterval
 }
 
 // transmit sends a frame to the dongle. Devices send without acknowledgement: they repeat
 // what gets no answer.
 func (v *Device) transmit(f AirFrame) {
-	d := v.dongle
 	if v.away || !v.joined {
 		return
 	}
 	f.Addr = v.addr
-	v.awakeUntil = d.now.Add(d.pace.patience(awakeTime))
-	d.tap(f)
-	if chance(d.airRandom, d.cfg.Faults.LoseAir) {
-		d.stats.AirLost++
-		return
-	}
-	d.later(d.pace.wait(airDelay), func() { d.hear(v, f) })
+	t := v.dongle.timeline
+	v.awakeUntil = t.now.Add(t.pace.timeout(awakeTime))
+	v.dongle.air.carry(f, v.lqi)
 }
 
 // transmitZCL sends a frame of one of the device's clusters.
@@ -175,7 +119,7 @@ func (v *Device) hear(f AirFrame) {
 	}
 	const everyEndpoint = 0xFF
 	switch {
-	case f.Profile == profileZDP && f.DestinationEndpoint == 0:
+	case f.isZDP():
 		v.hearZDP(f)
 		return
 	case f.DestinationEndpoint != v.cfg.Endpoint && f.DestinationEndpoint != everyEndpoint:
@@ -186,9 +130,9 @@ func (v *Device) hear(f AirFrame) {
 		return
 	}
 	switch {
-	case z.cluster() && f.Cluster == clusterOTA && z.toClient():
+	case z.clusterSpecific() && f.Cluster == clusterOTA && z.toClient():
 		v.client.hear(f, z)
-	case z.cluster():
+	case z.clusterSpecific():
 		status := zclSuccess
 		if !slices.Contains(v.serverClusters(), f.Cluster) {
 			status = zclUnsupportedCmd
@@ -215,20 +159,57 @@ func (v *Device) defaultResponse(f AirFrame, z zclFrame, status byte) {
 	v.transmitZCL(f.Cluster, []byte{control, z.sequence, zclDefaultResponse, z.command, status})
 }
 
-// announce tells the network that the device is there. A rejoin is also seen by the dongle's
-// own network layer.
+// serverClusters are the clusters that the device is a server of.
+func (v *Device) serverClusters() []uint16 {
+	list := []uint16{clusterBasic, clusterIdentify, clusterOnOff}
+	if v.cfg.BatteryPercent != nil {
+		list = append(list, clusterPower)
+	}
+	return list
+}
+
+// node is what ZDP tells of the device.
+func (v *Device) node() node {
+	n := node{
+		addr:             v.addr,
+		ieee:             v.cfg.IEEE,
+		sleepy:           v.cfg.Sleepy,
+		manufacturerCode: v.cfg.ManufacturerCode,
+		batteryPercent:   v.cfg.BatteryPercent,
+	}
+	for _, number := range v.cfg.OtherEndpoints {
+		other := endpoint{number: number, servers: []uint16{clusterOnOff}, unlisted: true}
+		n.endpoints = append(n.endpoints, other)
+	}
+	n.endpoints = append(n.endpoints, endpoint{
+		number: v.cfg.Endpoint, servers: v.serverClusters(), clients: []uint16{clusterOTA},
+	})
+	return n
+}
+
+// hearZDP answers a ZDP request.
+func (v *Device) hearZDP(f AirFrame) {
+	if answer := v.node().answerZDP(f.Cluster, f.Payload); answer != nil {
+		v.transmit(AirFrame{Profile: profileZDP, Cluster: f.Cluster | zdpResponse, Payload: answer})
+	}
+}
+
+// announce tells the network that the device is there. The dongle's own network layer sees it, too, where the
+// device has joined just now (rejoin is 0) or again (1).
 func (v *Device) announce(joins bool, rejoin uint8) {
-	d := v.dongle
+	n := v.node()
 	if joins {
 		m := message.DeviceAnnounce{
-			Addr: v.addr, IEEE: v.cfg.IEEE, Capability: v.capability(), HasRejoin: true, Rejoin: rejoin,
+			Addr: n.addr, IEEE: n.ieee, Capability: n.capability(), HasRejoin: true, Rejoin: rejoin,
 		}
-		d.later(d.pace.wait(airDelay), func() {
-			if d.up && d.network {
-				d.send(m, v.lqi)
-			}
-		})
+		v.notice(m, v.lqi)
 	}
-	b := appendAnnounce([]byte{v.nextSequence()}, v)
+	b := n.appendAnnounce([]byte{v.nextSequence()})
 	v.transmit(AirFrame{Profile: profileZDP, Cluster: zdpDeviceAnnounce, Payload: b})
+}
+
+// notice lets the dongle's network layer see something of the device, and tell its host.
+func (v *Device) notice(m message.Message, lqi uint8) {
+	t := v.dongle.timeline
+	t.later(t.pace.wait(airDelay), func() { v.dongle.chip.notice(m, lqi) })
 }

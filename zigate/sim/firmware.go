@@ -70,6 +70,8 @@ type traits struct {
 	statusAPS       bool // 0x8000 carries the last APS counter after every command
 	rawAPSIsRequest bool // 0x8000 for raw APS data says that a ZCL request was sent
 
+	rawAPSInProfileHA bool // raw APS data goes out in the Home Automation profile, unless it is a broadcast
+
 	queryChecksVersion bool // only newer images are offered
 	truncatedRequests  bool // missing trailing fields read as all ones
 	pageRequests       bool // understood, and reported as garbled block requests
@@ -136,6 +138,7 @@ func (f Firmware) traits() traits {
 		v1.major = 3
 		v1.minor = 0x031E
 		v1.hybridAnswersZDP = true
+		v1.rawAPSInProfileHA = true
 		v1.rawHidesAnnounce = true
 	}
 	v1.aliases = "\x03\x08\x0A\x0B\x15\x6E"

@@ -77,22 +77,22 @@ func sum[K comparable](counts map[K]uint64) uint64 {
 	return total
 }
 
-func (s *Stats) init() {
-	s.Received = map[message.MsgType]uint64{}
-	s.Sent = map[message.MsgType]uint64{}
-	s.DefaultResponses = map[DefaultResponse]uint64{}
-	s.Refused = map[Refusal]uint64{}
+func newStats() *Stats {
+	return &Stats{
+		Received:         map[message.MsgType]uint64{},
+		Sent:             map[message.MsgType]uint64{},
+		DefaultResponses: map[DefaultResponse]uint64{},
+		Refused:          map[Refusal]uint64{},
+	}
 }
 
-// Stats is a copy of the counts.
-func (d *Dongle) Stats() Stats {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s := d.stats
-	s.Received = maps.Clone(s.Received)
-	s.Sent = maps.Clone(s.Sent)
-	s.DefaultResponses = maps.Clone(s.DefaultResponses)
-	s.Refused = maps.Clone(s.Refused)
-	s.DamagedBlocks = slices.Clone(s.DamagedBlocks)
-	return s
+// clone is a copy that does not change any more.
+func (s *Stats) clone() Stats {
+	c := *s
+	c.Received = maps.Clone(s.Received)
+	c.Sent = maps.Clone(s.Sent)
+	c.DefaultResponses = maps.Clone(s.DefaultResponses)
+	c.Refused = maps.Clone(s.Refused)
+	c.DamagedBlocks = slices.Clone(s.DamagedBlocks)
+	return c
 }

@@ -33,17 +33,16 @@ type DeviceSnapshot struct {
 
 // Snapshot is a copy of the device's state.
 func (v *Device) Snapshot() DeviceSnapshot {
-	d := v.dongle
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	v.dongle.mu.Lock()
+	defer v.dongle.mu.Unlock()
 	c := &v.client
 	return DeviceSnapshot{
 		IEEE: v.cfg.IEEE, Addr: v.addr, Joined: v.joined, Away: v.away,
 		FileVersion: c.version, State: c.state, Offset: uint32(len(c.received)), Total: c.image.size,
 		Downloaded: c.downloaded, Installed: c.installed,
-		Sessions: c.sessions, Installs: c.installs,
-		BlocksAsked: c.blocksAsked, BlocksReceived: c.blocksReceived, BlocksDropped: c.blocksDropped,
-		GivenUp: c.givenUp, LastEndStatus: c.endStatus, MinimumBlockPeriod: c.minimumPeriod,
+		Sessions: c.counts.sessions, Installs: c.counts.installs,
+		BlocksAsked: c.counts.blocksAsked, BlocksReceived: c.counts.blocksReceived, BlocksDropped: c.counts.blocksDropped,
+		GivenUp: c.counts.givenUp, LastEndStatus: c.endStatus, MinimumBlockPeriod: c.minimumPeriod,
 	}
 }
 
@@ -53,12 +52,12 @@ func (v *Device) IEEE() message.IEEE { return v.cfg.IEEE }
 // Announce makes a device of the network announce itself. One outside of it joins first, if it is permitted.
 func (v *Device) Announce() {
 	d := v.dongle
-	d.post(func() {
+	d.mailbox.post(func() {
 		switch {
-		case v.away || !d.network:
+		case v.away || !d.chip.coordinator.formed:
 		case v.joined:
 			v.announce(false, 0)
-		case d.up && d.permitsJoin():
+		case d.chip.power.up && d.chip.coordinator.permitsJoin(d.timeline.now):
 			v.joined = true
 			v.announce(true, 0)
 		}
@@ -67,28 +66,20 @@ func (v *Device) Announce() {
 
 // Leave makes the device leave the network; Announce lets it join again.
 func (v *Device) Leave() {
-	d := v.dongle
-	d.post(func() {
+	v.dongle.mailbox.post(func() {
 		if !v.joined {
 			return
 		}
 		v.client.end(Idle)
 		v.joined = false
-		d.later(d.pace.wait(airDelay), func() {
-			if d.up && d.network {
-				d.send(message.Leave{IEEE: v.cfg.IEEE}, 0)
-			}
-		})
+		v.notice(message.Leave{IEEE: v.cfg.IEEE}, 0)
 	})
 }
 
 // ChangeAddress makes the device rejoin with another short address: the next free one from addr on.
 func (v *Device) ChangeAddress(addr uint16) {
-	d := v.dongle
-	d.post(func() {
-		delete(d.byAddr, v.addr)
-		v.addr = d.freeAddr(addr)
-		d.byAddr[v.addr] = v
+	v.dongle.mailbox.post(func() {
+		v.dongle.devices.move(v, addr)
 		if v.joined && !v.away {
 			v.announce(true, 1)
 		}
@@ -97,7 +88,7 @@ func (v *Device) ChangeAddress(addr uint16) {
 
 // PowerOff makes the device deaf and forget its download; PowerOn brings it back with an announcement.
 func (v *Device) PowerOff() {
-	v.dongle.post(func() {
+	v.dongle.mailbox.post(func() {
 		v.client.end(Idle)
 		v.away = true
 	})
@@ -105,7 +96,7 @@ func (v *Device) PowerOff() {
 
 // PowerOn is the end of PowerOff, and of the absence of a device that did not come back.
 func (v *Device) PowerOn() {
-	v.dongle.post(func() {
+	v.dongle.mailbox.post(func() {
 		if v.away {
 			v.client.end(Idle)
 			v.away = false
@@ -116,7 +107,7 @@ func (v *Device) PowerOn() {
 
 // SetPoll changes how often a sleepy device asks its parent for messages.
 func (v *Device) SetPoll(interval time.Duration) {
-	v.dongle.post(func() {
+	v.dongle.mailbox.post(func() {
 		if interval > 0 {
 			v.cfg.PollInterval = interval
 		}
@@ -125,7 +116,7 @@ func (v *Device) SetPoll(interval time.Duration) {
 
 // SetBattery changes the charge in percent, and reports it.
 func (v *Device) SetBattery(percent uint8) {
-	v.dongle.post(func() {
+	v.dongle.mailbox.post(func() {
 		v.cfg.BatteryPercent = &percent
 		control := zclGlobalFrame | zclToClientBit | zclNoDefaultResponse
 		b := []byte{control, v.nextSequence(), zclReportAttributes}
@@ -136,11 +127,11 @@ func (v *Device) SetBattery(percent uint8) {
 
 // Query makes the device ask for an image now, unless it is busy with one.
 func (v *Device) Query() {
-	v.dongle.post(v.client.query)
+	v.dongle.mailbox.post(v.client.query)
 }
 
 // Transmit sends any frame from the device; its short address is filled in.
 func (v *Device) Transmit(f AirFrame) {
 	f.Payload = slices.Clone(f.Payload)
-	v.dongle.post(func() { v.transmit(f) })
+	v.dongle.mailbox.post(func() { v.transmit(f) })
 }

@@ -92,7 +92,7 @@ func number16(n uint16) []byte { return binary.LittleEndian.AppendUint16([]byte{
 func number32(n uint32) []byte { return binary.LittleEndian.AppendUint32([]byte{typeUint32}, n) }
 
 // attribute is one of the OTA upgrade cluster's.
-func (c *client) attribute(id uint16) []byte {
+func (c *otaClient) attribute(id uint16) []byte {
 	v := c.device
 	switch id {
 	case message.AttrOTAServer:
@@ -123,10 +123,4 @@ func (c *client) attribute(id uint16) []byte {
 		return number16(uint16(c.minimumPeriod / time.Millisecond))
 	}
 	return nil
-}
-
-func appendAnnounce(b []byte, v *Device) []byte {
-	b = binary.LittleEndian.AppendUint16(b, v.addr)
-	b = binary.LittleEndian.AppendUint64(b, uint64(v.cfg.IEEE))
-	return append(b, v.capability())
 }

@@ -73,113 +73,134 @@ type imageID struct {
 	version, size           uint32
 }
 
-// client is the OTA client of a device.
-type client struct {
+// otaClient is the OTA client of a device.
+type otaClient struct {
 	device  *Device
 	state   State
-	version uint32 // running
+	version uint32 // file version that the device runs
 	timer   timer
 	next    func() // what happens when the timer fires
 
-	image         imageID
-	received      []byte
-	sequence      uint8 // of the request that waits for an answer
-	requested     int   // bytes asked for in it
-	answered      bool  // no answer is awaited: a wait, or the time between two blocks
-	triesLeft     int
-	inHeader      bool // the first look at the header is not done
-	inPage        bool
-	pageEnd       int
-	noPages       bool // the server does not know page requests
-	held          bool // was told to wait before installing
-	askAgain      int  // blocks until one is asked for again
-	minimumPeriod time.Duration
-	endStatus     uint8
+	image    imageID
+	received []byte // of the image
+	asked    otaAsked
+	page     otaPage
+	inHeader bool // the first look at the header is not done
+	held     bool // was told to wait before installing
+	// sinceRepeat counts the blocks since one was asked for again, for a device that does so.
+	sinceRepeat   int
+	minimumPeriod time.Duration // between two block requests, as the server wants it
+	endStatus     uint8         // of the last upgrade end request
 
-	downloaded, installed                      []byte
+	downloaded, installed []byte // the last complete image, and the last one that was installed
+	counts                otaCounts
+}
+
+// otaAsked is the last request of a client.
+type otaAsked struct {
+	sequence  uint8
+	size      int  // bytes that a block request asked for
+	answered  bool // no answer is awaited: a wait, or the time between two blocks
+	triesLeft int
+}
+
+// otaPage is a client's part of the image that it asks for at once.
+type otaPage struct {
+	active      bool // its blocks come unasked
+	end         int  // offset behind its last byte
+	unsupported bool // the server does not know page requests
+}
+
+// otaCounts is what a client has done.
+type otaCounts struct {
 	sessions, installs, givenUp                int
 	blocksAsked, blocksReceived, blocksDropped uint64
 }
 
+// newOTAClient is the client of a device that runs a version.
+func newOTAClient(v *Device, version uint32) otaClient {
+	return otaClient{device: v, version: version, image: imageID{version: noVersion}}
+}
+
 // awaits tells whether the device listens for an answer.
-func (c *client) awaits() bool {
+func (c *otaClient) awaits() bool {
 	switch c.state {
 	case Querying, Ending:
 		return true
 	case Downloading:
-		return !c.answered
+		return !c.asked.answered
 	}
 	return false
 }
 
 // misbehaves tells whether what is to go wrong goes wrong in this session.
-func (c *client) misbehaves() bool {
+func (c *otaClient) misbehaves() bool {
 	first := c.device.cfg.FailFirst
-	return first == 0 || c.sessions <= first
+	return first == 0 || c.counts.sessions <= first
 }
 
-func (c *client) wake() {
+// wake is for the timer.
+func (c *otaClient) wake() {
 	if next := c.next; next != nil {
 		c.next = nil
 		next()
 	}
 }
 
-func (c *client) wakeIn(wait time.Duration, next func()) {
-	d := c.device.dongle
+func (c *otaClient) wakeIn(wait time.Duration, next func()) {
 	c.next = next
-	d.schedule.set(&c.timer, d.now.Add(wait))
+	c.device.dongle.timeline.set(&c.timer, wait)
 }
 
-func (c *client) sleep() {
+func (c *otaClient) sleep() {
 	c.next = nil
-	c.device.dongle.schedule.stop(&c.timer)
+	c.device.dongle.timeline.stop(&c.timer)
 }
 
 // end leaves whatever the device was doing.
-func (c *client) end(state State) {
+func (c *otaClient) end(state State) {
 	c.sleep()
 	c.held = false
 	c.state = state
 }
 
 // retryIn does something again when no answer comes, so often, and then gives up.
-func (c *client) retryIn(again func(), giveUp func()) {
+func (c *otaClient) retryIn(again func(), giveUp func()) {
 	v := c.device
-	c.wakeIn(v.dongle.pace.patience(v.cfg.RetryInterval), func() {
-		if c.triesLeft == 0 {
-			c.givenUp++
+	c.wakeIn(v.dongle.timeline.pace.timeout(v.cfg.RetryInterval), func() {
+		if c.asked.triesLeft == 0 {
+			c.counts.givenUp++
 			giveUp()
 			return
 		}
-		c.triesLeft--
+		c.asked.triesLeft--
 		again()
 	})
 }
 
-func (c *client) stop() { c.end(Idle) }
+func (c *otaClient) stop() { c.end(Idle) }
 
 // request sends a command of the OTA cluster with a new sequence number.
-func (c *client) request(command byte, payload []byte) {
+func (c *otaClient) request(command byte, payload []byte) {
 	v := c.device
-	c.sequence = v.nextSequence()
+	c.asked.sequence = v.nextSequence()
 	control := zclClusterFrame
 	if v.cfg.DisableDefaultResponse {
 		control |= zclNoDefaultResponse
 	}
-	v.transmitZCL(clusterOTA, append([]byte{control, c.sequence, command}, payload...))
+	v.transmitZCL(clusterOTA, append([]byte{control, c.asked.sequence, command}, payload...))
 }
 
 // query asks for an image, unless the device is busy.
-func (c *client) query() {
+func (c *otaClient) query() {
 	if c.state != Idle && c.state != WaitingForMore || c.device.away || !c.device.joined {
 		return
 	}
-	c.triesLeft = c.device.cfg.Retries
+	c.asked.triesLeft = c.device.cfg.Retries
 	c.sendQuery()
 }
 
-func (c *client) sendQuery() {
+func (c *otaClient) sendQuery() {
 	v := c.device
 	c.state = Querying
 	const hasHardwareVersion = 1
@@ -194,13 +215,13 @@ func (c *client) sendQuery() {
 }
 
 // hear is a command from the server.
-func (c *client) hear(f AirFrame, z zclFrame) {
+func (c *otaClient) hear(f AirFrame, z zclFrame) {
 	r := fields{b: z.payload}
 	switch z.command {
 	case otaImageNotify:
 		c.hearNotify(f, z, r)
 	case otaQueryNextImageRsp:
-		if c.state == Querying && z.sequence == c.sequence {
+		if c.state == Querying && z.sequence == c.asked.sequence {
 			c.hearOffer(r)
 		}
 	case otaBlockResponse:
@@ -212,7 +233,7 @@ func (c *client) hear(f AirFrame, z zclFrame) {
 
 // hearNotify answers a unicast always, a broadcast if it is meant and the dice say so. Nobody who is asked by
 // type 3 for the version that it runs has a reason to query.
-func (c *client) hearNotify(f AirFrame, z zclFrame, r fields) {
+func (c *otaClient) hearNotify(f AirFrame, z zclFrame, r fields) {
 	v := c.device
 	kind := r.u8()
 	jitter := r.u8()
@@ -243,12 +264,12 @@ func (c *client) hearNotify(f AirFrame, z zclFrame, r fields) {
 	}
 	if meant && v.random.UintN(100) < uint(jitter) {
 		wait := time.Duration(v.random.Float64() * float64(time.Second))
-		d := v.dongle
-		d.later(d.pace.wait(wait), c.query)
+		t := v.dongle.timeline
+		t.later(t.pace.wait(wait), c.query)
 	}
 }
 
-func (c *client) hearOffer(r fields) {
+func (c *otaClient) hearOffer(r fields) {
 	status := r.u8()
 	if status != message.OTASuccess {
 		c.stop()
@@ -265,35 +286,35 @@ func (c *client) hearOffer(r fields) {
 		c.received = nil
 	}
 	c.image = image
-	c.sessions++
+	c.counts.sessions++
 	c.state = Downloading
 	c.inHeader = v.cfg.HeaderFirst
-	c.inPage = false
-	c.triesLeft = v.cfg.Retries
+	c.page.active = false
+	c.asked.triesLeft = v.cfg.Retries
 	c.requestBlock()
 }
 
 // hearDefaultResponse is the server's complaint about a request, or just its word that it has heard it.
-func (c *client) hearDefaultResponse(command, status byte) {
+func (c *otaClient) hearDefaultResponse(command, status byte) {
 	switch {
 	case status == zclSuccess:
 	case command == otaQueryNextImage && c.state == Querying:
 		c.stop()
-	case command == otaPageRequest && c.state == Downloading && c.inPage:
+	case command == otaPageRequest && c.state == Downloading && c.page.active:
 		if status != zclUnsupportedCmd {
 			c.stop()
 			return
 		}
-		c.noPages = true
-		c.inPage = false
+		c.page.unsupported = true
+		c.page.active = false
 		c.requestBlock()
-	case command == otaBlockRequest && c.state == Downloading && !c.inPage:
+	case command == otaBlockRequest && c.state == Downloading && !c.page.active:
 		c.stop()
 	}
 }
 
 // hearUpgradeEnd is when to install. The first answer must be to the request; later ones may come unasked.
-func (c *client) hearUpgradeEnd(sequence uint8, r fields) {
+func (c *otaClient) hearUpgradeEnd(sequence uint8, r fields) {
 	manufacturer := r.u16()
 	imageType := r.u16()
 	version := r.u32()
@@ -301,7 +322,7 @@ func (c *client) hearUpgradeEnd(sequence uint8, r fields) {
 	upgrade := r.u32()
 	switch c.state {
 	case Ending:
-		if sequence != c.sequence && !c.held {
+		if sequence != c.asked.sequence && !c.held {
 			return
 		}
 	case WaitingToUpgrade, CountingDown:
@@ -314,7 +335,7 @@ func (c *client) hearUpgradeEnd(sequence uint8, r fields) {
 		version != noVersion {
 		return
 	}
-	pace := c.device.dongle.pace
+	pace := c.device.dongle.timeline.pace
 	if upgrade == message.UpgradeTimeWait {
 		c.hold()
 		return
@@ -328,17 +349,17 @@ func (c *client) hearUpgradeEnd(sequence uint8, r fields) {
 }
 
 // hold waits for another answer, and asks for it once in a while.
-func (c *client) hold() {
+func (c *otaClient) hold() {
 	c.state = WaitingToUpgrade
 	c.held = true
-	c.triesLeft = 0
-	c.wakeIn(c.device.dongle.pace.patience(askAgainInterval), func() { c.sendUpgradeEnd(message.OTASuccess) })
+	c.asked.triesLeft = 0
+	c.wakeIn(c.device.dongle.timeline.pace.timeout(askAgainInterval), func() { c.sendUpgradeEnd(message.OTASuccess) })
 }
 
 // askAgainInterval is how often a device that was told to wait asks whether it may install now.
 const askAgainInterval = time.Hour
 
-func (c *client) reboot() {
+func (c *otaClient) reboot() {
 	v := c.device
 	v.away = true
 	if v.cfg.NeverReturns && c.misbehaves() {
@@ -346,20 +367,20 @@ func (c *client) reboot() {
 		return
 	}
 	c.state = Rebooting
-	c.wakeIn(v.dongle.pace.wait(v.cfg.RebootTime), c.comeBack)
+	c.wakeIn(v.dongle.timeline.pace.wait(v.cfg.RebootTime), c.comeBack)
 }
 
-func (c *client) comeBack() {
+func (c *otaClient) comeBack() {
 	v := c.device
 	v.away = false
 	c.end(Idle)
 	if !v.cfg.KeepsOldVersion || !c.misbehaves() {
 		c.version = c.image.version
 		c.installed = c.downloaded
-		c.installs++
+		c.counts.installs++
 	}
 	c.minimumPeriod = 0
-	c.noPages = false
+	c.page.unsupported = false
 	c.received = nil
 	if !v.cfg.LosesAnnounce || !c.misbehaves() {
 		v.announce(v.cfg.Sleepy, 1)
