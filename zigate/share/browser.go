@@ -23,5 +23,5 @@ func isHTTP(begin []byte) bool {
 func (h *Hub) turnAwayBrowser(c *client) {
 	h.log.Warn("a web browser, or another program that speaks HTTP, was turned away from the shared "+
 		"dongle: a page may have tried to command it", "client", c.name)
-	h.observer.ShareReport(ReportTurnedAway)
+	h.opts.Observer.ShareReport(ReportTurnedAway)
 }

@@ -43,7 +43,7 @@ func (r *router) sentTo(addr uint16, u unnamed) {
 // it have lost theirs.
 func (r *router) reported(addr uint16, ack bool, now time.Time) int {
 	list := r.unnamed[addr]
-	for len(list) > 0 && (now.Sub(list[0].at) > confirmPatience || list[0].confirmed && list[0].acked) {
+	for len(list) > 0 && (now.Sub(list[0].at) > confirmTimeout || list[0].confirmed && list[0].acked) {
 		list = append(list[:0], list[1:]...)
 		r.unnamed[addr] = list
 	}
@@ -122,7 +122,7 @@ func (r *router) confirm(t message.MsgType, payload []byte, now time.Time) int {
 }
 
 func (o *onAir) fits(addr uint16, known bool, now time.Time) bool {
-	return o.ask != nil && now.Sub(o.at) < confirmPatience && (!known || !o.ask.hasAddr || o.ask.addr == addr)
+	return o.ask != nil && now.Sub(o.at) < confirmTimeout && (!known || !o.ask.hasAddr || o.ask.addr == addr)
 }
 
 func (r *router) ack(payload []byte, now time.Time) int {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -73,69 +72,37 @@ func (h *Hub) attach(c *client) {
 // executed. Without an end, who connects again and again would fill the memory and keep the others waiting.
 const maxLeftBehind = 16
 
-// join adds a client; false: there are too many.
+// join adds a client. It reports false if there are too many.
 func (h *Hub) join(c *client) bool {
-	connected := h.connections()
-	if h.stopping {
+	if h.clients.stopping {
 		return false
 	}
-	if !c.lossy && (connected >= h.opts.MaxClients || h.gone() >= maxLeftBehind) {
+	connected := h.clients.connections()
+	if !c.lossy && (connected >= h.opts.MaxClients || h.clients.gone() >= maxLeftBehind) {
 		h.log.Warn("a program was not let in to share the dongle: too many are; see ZIGATE_OTA_SHARE_CLIENTS",
 			"client", c.name, "limit", h.opts.MaxClients)
-		h.observer.ShareReport(ReportTurnedAway)
+		h.opts.Observer.ShareReport(ReportTurnedAway)
 		return false
 	}
-	// Alone it finds the dongle as the one before has left it.
-	if !slices.ContainsFunc(h.clients, func(other *client) bool { return !other.gone }) {
-		c.mode = h.stored
+	if h.clients.alone() { // it finds the dongle as the one before has left it
+		c.mode = h.settings.stored
 	}
-	h.lastID++
-	c.id = h.lastID
-	h.clients = append(h.clients, c)
-	h.number.Store(int64(len(h.clients)))
+	h.clients.add(c)
 	if !c.lossy {
 		h.log.Info("a program shares the dongle", "client", c.name)
-		h.observer.ShareClients(connected + 1)
+		h.opts.Observer.ShareClients(connected + 1)
 	}
 	h.arrange()
 	return true
 }
 
-// leave: a client has gone. The commands that it has sent are still executed, as a dongle does.
+// leave notes that a client has gone. The commands that it has sent are still executed, as a dongle does.
 func (h *Hub) leave(c *client) {
 	c.gone = true
-	h.drop(c)
+	h.clients.drop(c)
 	h.log.Info("a program does not share the dongle any more", "client", c.name)
-	h.observer.ShareClients(h.connections())
+	h.opts.Observer.ShareClients(h.clients.connections())
 	h.arrange()
-}
-
-// drop takes a client that has gone off the list once it has nothing to be done any more.
-func (h *Hub) drop(c *client) {
-	if c.gone && len(c.waiting) == 0 {
-		h.clients = slices.DeleteFunc(h.clients, func(other *client) bool { return other == c })
-		h.number.Store(int64(len(h.clients)))
-	}
-}
-
-// connections are the clients but the one of the pseudo-terminal.
-func (h *Hub) connections() (n int) {
-	for _, c := range h.clients {
-		if !c.lossy && !c.gone {
-			n++
-		}
-	}
-	return n
-}
-
-// gone are the clients that have left commands behind.
-func (h *Hub) gone() (n int) {
-	for _, c := range h.clients {
-		if c.gone {
-			n++
-		}
-	}
-	return n
 }
 
 // tcpDoor is a port, as a WiFi ZiGate has.
@@ -160,7 +127,7 @@ func (d tcpDoor) serve(h *Hub, users *sync.WaitGroup) {
 		if !h.allowed(conn.RemoteAddr()) {
 			h.log.Warn("a program was not let in to share the dongle: "+
 				"its address is not in ZIGATE_OTA_SHARE_ALLOW", "client", conn.RemoteAddr())
-			h.observer.ShareReport(ReportTurnedAway)
+			h.opts.Observer.ShareReport(ReportTurnedAway)
 			conn.Close()
 			continue
 		}
@@ -203,7 +170,7 @@ func (c tcpConn) Write(b []byte) (int, error) {
 // program has it open.
 type ptyDoor struct{ *terminal.Terminal }
 
-func (d *ptyDoor) close() { d.Close() }
+func (d *ptyDoor) close() { _ = d.Close() } // the terminal is given up in any case
 
 func (d *ptyDoor) serve(h *Hub, _ *sync.WaitGroup) {
 	h.attach(newClient(d.Terminal, d.Path(), true))

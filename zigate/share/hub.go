@@ -77,47 +77,31 @@ type Options struct {
 // Hub shares a dongle. It is the Handler and the Monitor of its Dongle, and in the place of the dongle for
 // whoever is its own Handler: commands go through Submit.
 type Hub struct {
-	dongle   *zigate.Dongle
-	handler  zigate.Handler
-	opts     Options
-	observer Observer
-	log      *slog.Logger
-	ready    chan struct{}
-	addr     atomic.Pointer[net.TCPAddr]
+	dongle  *zigate.Dongle
+	handler zigate.Handler
+	opts    Options
+	log     *slog.Logger
+	ready   chan struct{}
+	addr    atomic.Pointer[net.TCPAddr]
 
-	inbox  inbox
-	number atomic.Int64 // of clients that are attached
+	// For every goroutine.
+	inbox      inbox
+	pending    pending
+	downloads  downloads
+	lastStatus lastStatus
+	maxPayload atomic.Int32 // bytes of a command, which the firmware decides
 
 	// Of the goroutine that reads the dongle's port.
 	router router
 
-	current    atomic.Pointer[ask] // a client's command whose status has not come
-	overdue    atomic.Pointer[ask] // the last command that got none in time
-	maxPayload atomic.Int32        // of a command, which the firmware decides
-	start      time.Time
-	lastBlock  atomic.Int64  // when a block was asked for last, since start
-	seen       atomic.Uint64 // what the last status said besides, see seenStatus
-
-	// Of the goroutine of Run.
-	clients   []*client
-	stopping  bool
-	lastID    int
-	turn      int           // index of the client whose command is next
-	inFlight  bool          // a client's command is
-	begun     time.Duration // when the last one was sent, since start
+	// Of the goroutine of Run, but for the clients' number.
+	clients   clientList
+	feeder    feeder
 	connected bool
 	lens      lens
-	v2        bool
-	real      message.RawMode // that the dongle runs in
-	asked     message.RawMode // that it was told last to run in
-	wish      message.RawMode // of this program
-	stored    message.RawMode // as a dongle of its own would have kept it for the clients
-	beating   bool            // the dongle was told to send its heartbeat
-	erased    bool            // the dongle has forgotten its raw mode, too
+	settings  settings
 	memo      memo
-	held      *held
-	holdTimer *time.Timer
-	retry     *time.Timer
+	holder    holder
 }
 
 // New prepares a Hub and its Dongle. The options' Handler is told everything that it would be told without
@@ -126,23 +110,22 @@ type Hub struct {
 // Run and the Hub's.
 func New(dongle zigate.Options, o Options) *Hub {
 	h := &Hub{
-		handler:  dongle.Handler,
-		opts:     o,
-		observer: o.Observer,
-		log:      dongle.Logger,
-		start:    time.Now(),
-		ready:    make(chan struct{}),
+		handler:   dongle.Handler,
+		opts:      o,
+		log:       dongle.Logger,
+		ready:     make(chan struct{}),
+		downloads: downloads{start: time.Now()},
+		memo:      newMemo(),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
-	if h.observer == nil {
-		h.observer = noObserver{}
+	if h.opts.Observer == nil {
+		h.opts.Observer = noObserver{}
 	}
 	h.inbox.wake = make(chan struct{}, 1)
-	h.memo = newMemo()
 	h.maxPayload.Store(message.MaxCommandPayload)
-	h.router = router{hideOTA: o.OTA == OTAOurs, current: h.current.Load, overdue: h.overdue.Load}
+	h.router = router{hideOTA: o.OTA == OTAOurs, pending: &h.pending}
 	h.router.reset(message.Version{})
 	dongle.Handler = h
 	dongle.Monitor = h
@@ -171,12 +154,10 @@ func (h *Hub) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.holdTimer = time.NewTimer(time.Hour)
-	h.retry = time.NewTimer(time.Hour)
-	h.holdTimer.Stop()
-	h.retry.Stop()
-	defer h.holdTimer.Stop()
-	defer h.retry.Stop()
+	h.holder.timer = stoppedTimer()
+	h.feeder.retry = stoppedTimer()
+	defer h.holder.timer.Stop()
+	defer h.feeder.retry.Stop()
 	var users sync.WaitGroup
 	for _, d := range doors {
 		users.Go(func() { d.serve(h, &users) })
@@ -186,9 +167,9 @@ func (h *Hub) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-h.inbox.wake:
-		case <-h.holdTimer.C:
+		case <-h.holder.timer.C:
 			h.release()
-		case <-h.retry.C:
+		case <-h.feeder.retry.C:
 		}
 		h.work()
 	}
@@ -198,6 +179,13 @@ func (h *Hub) Run(ctx context.Context) error {
 		f()
 	}
 	return nil
+}
+
+// stoppedTimer is a timer that fires when it was reset.
+func stoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
 }
 
 // work does what was posted.
@@ -210,14 +198,14 @@ func (h *Hub) work() {
 
 // stop sends everybody away.
 func (h *Hub) stop(doors []door, users *sync.WaitGroup) {
-	h.stopping = true
+	h.clients.stopping = true
 	for _, d := range doors {
 		d.close()
 	}
 	gone := make(chan struct{})
 	go func() { users.Wait(); close(gone) }()
 	for {
-		for _, c := range h.clients {
+		for _, c := range h.clients.list {
 			c.close()
 		}
 		select {
@@ -242,11 +230,11 @@ const restoreTimeout = 2 * time.Second
 
 // restore leaves the dongle in the mode that this program wants, which is off once it has stopped.
 func (h *Hub) restore() {
-	if !h.connected || h.real == h.wish {
+	if !h.connected || h.settings.running == h.settings.wish {
 		return
 	}
 	done := make(chan struct{})
-	h.dongle.Submit(message.SetRawMode{Mode: h.wish}, func(message.Status, error) { close(done) })
+	h.dongle.Submit(message.SetRawMode{Mode: h.settings.wish}, func(message.Status, error) { close(done) })
 	select {
 	case <-done:
 	case <-time.After(restoreTimeout):
@@ -263,14 +251,14 @@ func (h *Hub) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
 	if len(dst) > before {
 		now := time.Now()
 		h.router.answered(req.Addr, now)
-		h.lastBlock.Store(int64(now.Sub(h.start)))
+		h.downloads.note(now)
 	}
 	return dst
 }
 
 // HandleBlockStatus is part of zigate.Handler.
 func (h *Hub) HandleBlockStatus(s *message.Status) {
-	h.seen.Store(seenStatus(s))
+	h.lastStatus.note(s)
 	h.handler.HandleBlockStatus(s)
 }
 
@@ -285,19 +273,19 @@ func (h *Hub) HandleConnected(info zigate.Info) {
 	v := info.Version()
 	h.maxPayload.Store(int32(v.MaxCommandPayload()))
 	h.router.reset(v)
-	h.inbox.post(func() { h.takeUp(v) })
+	h.inbox.post(func() { h.connect(v) })
 	h.handler.HandleConnected(info)
 }
 
 // HandleDisconnected is part of zigate.Handler.
 func (h *Hub) HandleDisconnected(err error) {
-	h.inbox.post(h.lose)
+	h.inbox.post(h.disconnect)
 	h.handler.HandleDisconnected(err)
 }
 
 // HandleStatus is part of zigate.Monitor.
 func (h *Hub) HandleStatus(f message.Frame, s *message.Status, asker any, waited bool) {
-	h.seen.Store(seenStatus(s))
+	h.lastStatus.note(s)
 	a, _ := asker.(*ask)
 	owner := h.router.status(s, a, waited, time.Now())
 	ok := s.Status == message.StatusOK
@@ -319,7 +307,7 @@ func (h *Hub) HandleFrame(f message.Frame) {
 // pass hands a frame to the clients.
 func (h *Hub) pass(f message.Frame, owner int) {
 	boot := isBoot(f.Type)
-	if !boot && (owner == ourselves || h.number.Load() == 0) {
+	if !boot && (owner == ourselves || h.clients.number.Load() == 0) {
 		return
 	}
 	t := f.Type
@@ -345,7 +333,7 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 	a.read(cmd)
 	watched := func(s message.Status, err error) {
 		if errors.Is(err, zigate.ErrNoAnswer) {
-			h.overdue.Store(a)
+			h.pending.overdue.Store(a)
 		}
 		if done != nil {
 			done(s, err)
@@ -354,7 +342,7 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 	switch m := cmd.(type) {
 	case message.SetRawMode:
 		if !h.inbox.post(func() {
-			h.wish = m.Mode
+			h.settings.wish = m.Mode
 			h.setRawMode(a, watched)
 		}) {
 			h.dongle.SubmitFor(a, m, watched)
@@ -368,7 +356,7 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 		return
 	}
 	send := func() { h.dongle.SubmitFor(a, cmd, watched) }
-	if list := questions(cmd); len(list) > 0 && h.number.Load() > 0 {
+	if list := questions(cmd); len(list) > 0 && h.clients.number.Load() > 0 {
 		if h.inbox.post(func() {
 			h.ask(list, true, send, func() { watched(message.Status{Request: t}, nil) })
 		}) {
@@ -376,28 +364,6 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 		}
 	}
 	send()
-}
-
-// seenStatus keeps what statuses say about the dongle: their form, the buffers in use and
-// the last APS counter.
-func seenStatus(s *message.Status) uint64 {
-	return uint64(s.Form)<<24 | uint64(s.APSSequence)<<16 | uint64(s.NPDUUsed)<<8 | uint64(s.APDUUsed)
-}
-
-// refusal is the status with which the dongle would answer a command that it does not know.
-func (h *Hub) refusal(t message.MsgType) []byte {
-	seen := h.seen.Load()
-	s := message.Status{
-		Status:   message.StatusUnhandled,
-		Request:  t,
-		Form:     message.StatusForm(seen >> 24),
-		NPDUUsed: uint8(seen >> 8),
-		APDUUsed: uint8(seen),
-	}
-	if h.v2 {
-		s.APSSequence = uint8(seen >> 16)
-	}
-	return append(s.AppendPayload(nil), 0)
 }
 
 type noObserver struct{}

@@ -9,9 +9,9 @@ import (
 
 // How long an answer may take.
 const (
-	localPatience   = 2 * time.Second  // of the dongle itself
-	devicePatience  = 30 * time.Second // sleeping devices answer when they wake
-	confirmPatience = 12 * time.Second // four tries with acknowledgement, and a parent that keeps the frame
+	localTimeout   = 2 * time.Second  // of the dongle itself
+	deviceTimeout  = 30 * time.Second // sleeping devices answer when they wake
+	confirmTimeout = 12 * time.Second // four tries with acknowledgement, and a parent that keeps the frame
 )
 
 // localAsk is a question that the dongle answers itself.
@@ -92,7 +92,7 @@ func zclReply(t message.MsgType, payload []byte) reply {
 
 func (d *deviceAsk) fits(p *reply, now time.Time) bool {
 	switch {
-	case now.Sub(d.at) >= devicePatience, d.zdp != p.zdp, d.sequence != p.sequence:
+	case now.Sub(d.at) >= deviceTimeout, d.zdp != p.zdp, d.sequence != p.sequence:
 		return false
 	case p.hasAddr && d.ask.hasAddr && p.addr != d.ask.addr:
 		return false
@@ -184,7 +184,7 @@ func (r *router) indication(payload []byte, now time.Time) int {
 	short := ind.SrcAddrMode == message.AddrModeShort
 	owner := r.shown(&ind, short, now)
 	zdp := ind.Profile == profileZDP && ind.DstEndpoint == 0
-	if r.real == message.RawModeHybrid && short && (!zdp || r.answersZDP) && len(ind.Payload) >= 3 &&
+	if r.running == message.RawModeHybrid && short && (!zdp || r.answersZDP) && len(ind.Payload) >= 3 &&
 		ind.Payload[0]&zclNoDefaultResponse == 0 {
 		r.sentTo(ind.SrcAddr, unnamed{owner: hybrid(owner), at: now}) // the default response
 	}

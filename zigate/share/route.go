@@ -24,10 +24,8 @@ type router struct {
 	// answersZDP: in the hybrid raw mode the firmware takes ZDP frames for ZCL, and sends default
 	// responses for them.
 	answersZDP bool
-	real       message.RawMode // that the dongle runs in
-	// current is the client's command whose status has not come, and overdue the last one whose status did
-	// not come in time; nil: none.
-	current, overdue func() *ask
+	running    message.RawMode // that the dongle runs in
+	pending    *pending
 
 	local    map[message.MsgType][]localAsk // without a number, in order
 	requests []deviceAsk                    // with one, in order
@@ -38,7 +36,7 @@ type router struct {
 // reset forgets everything: a connection to a dongle begins, in raw mode off.
 func (r *router) reset(v message.Version) {
 	*r = router{
-		hideOTA: r.hideOTA, current: r.current, overdue: r.overdue,
+		hideOTA: r.hideOTA, pending: r.pending,
 		v2: v.Family() == message.FamilyV2, answersZDP: v.Family() == message.FamilyV1 && v.Minor == minor31e,
 		local: map[message.MsgType][]localAsk{}, unnamed: map[uint16][]unnamed{},
 	}
@@ -47,7 +45,7 @@ func (r *router) reset(v message.Version) {
 // status notes what is to be expected after the status of a command, and tells whose it is.
 func (r *router) status(s *message.Status, a *ask, waited bool, now time.Time) (owner int) {
 	if !waited {
-		if late := r.overdue(); late != nil && late.typ == s.Request {
+		if late := r.pending.overdue.Load(); late != nil && late.typ == s.Request {
 			return late.owner
 		}
 		return everybody
@@ -64,7 +62,7 @@ func (r *router) status(s *message.Status, a *ask, waited bool, now time.Time) (
 		return a.owner
 	}
 	if a.mode != nil {
-		r.real = a.mode.mode
+		r.running = a.mode.mode
 	}
 	switch answer, numbers := answerTo(a.typ); {
 	case numbers == inOrder:
@@ -128,7 +126,7 @@ func (r *router) ota() int {
 // inOrder finds who asked first.
 func (r *router) inOrder(t message.MsgType, now time.Time) int {
 	waiting := r.local[t]
-	for len(waiting) > 0 && now.Sub(waiting[0].at) > localPatience {
+	for len(waiting) > 0 && now.Sub(waiting[0].at) > localTimeout {
 		waiting = waiting[1:]
 	}
 	if len(waiting) == 0 {
@@ -145,7 +143,7 @@ func (r *router) inOrder(t message.MsgType, now time.Time) int {
 
 // unexpected is for an answer that no status has told of: the status may have been lost.
 func (r *router) unexpected(t message.MsgType) int {
-	if a := r.current(); a != nil {
+	if a := r.pending.current.Load(); a != nil {
 		if answer, _ := answerTo(a.typ); answer == t {
 			return a.owner
 		}

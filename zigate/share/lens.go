@@ -45,6 +45,7 @@ const (
 
 // lens is what the raw modes of a firmware depend on.
 type lens struct {
+	v2            bool   // the firmware of a ZiGate+
 	hidesZDP      bool   // in raw mode 1 ZDP frames are shown as they came, and not as messages,
 	hidesAnnounce bool   // the device announce included
 	endpoints     string // that count as endpoint 1, one a byte
@@ -60,7 +61,7 @@ const (
 // ways from 3.20 on; and each release took further endpoints for endpoint 1.
 func lensOf(v message.Version) lens {
 	if v.Family() == message.FamilyV2 {
-		return lens{hidesZDP: true, endpoints: "\x01\x03\x08\x0A\x0B\x15\x22\x23\x26\x27\x28\x29\x6E"}
+		return lens{v2: true, hidesZDP: true, endpoints: "\x01\x03\x08\x0A\x0B\x15\x22\x23\x26\x27\x28\x29\x6E"}
 	}
 	switch {
 	case v.Minor >= minor31e:
@@ -125,11 +126,11 @@ func (l lens) has(endpoint uint8) bool {
 const noSum = -1
 
 // view tells what a client sees of a message when it has asked for mode wanted and the dongle runs in
-// mode real. From mode 2, which shows everything, the others can be made; from any other, nothing can be
+// mode running. From mode 2, which shows everything, the others can be made; from any other, nothing can be
 // made that is not there. sum is the client's memory of the last frame that mode 1 showed: the firmware
 // leaves repeats out.
-func (l lens) view(m examined, wanted, real message.RawMode, sum *int) verdict {
-	if real != message.RawModeHybrid || wanted == message.RawModeHybrid {
+func (l lens) view(m examined, wanted, running message.RawMode, sum *int) verdict {
+	if running != message.RawModeHybrid || wanted == message.RawModeHybrid {
 		return show
 	}
 	if wanted == message.RawModeRaw {
