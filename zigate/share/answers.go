@@ -14,7 +14,7 @@ const (
 	byZCL                       // by the ZCL sequence number, which begins the answer
 )
 
-// Types that the zigate package has no name for.
+// Types that package message has no name for.
 const (
 	typeNetworkLeaveRequest  message.MsgType = 0x0047
 	typeLeaveIndication      message.MsgType = 0x0048 // with the high bit: not the answer to anything
@@ -37,8 +37,8 @@ const (
 )
 
 // answerTo is the type of the message that answers a command, and how the two are tied. An answer's type is
-// its command's with the high bit set. Local questions are answered without a number; what a device answers
-// carries the sequence number that the status told.
+// its command's with the high bit set. The dongle's own answers carry no number; those of devices carry the
+// sequence number that the command's status has told.
 func answerTo(t message.MsgType) (message.MsgType, numbering) {
 	switch {
 	case t == message.TypeGetNetworkState, t == message.TypeGetVersion, t == message.TypeGetPermitJoin,
@@ -55,8 +55,8 @@ func answerTo(t message.MsgType) (message.MsgType, numbering) {
 	return 0, unanswered
 }
 
-// atOnce tells whether the dongle writes this answer right after the status, so that none comes any more once
-// another command has got its own. The others come from an event queue.
+// atOnce tells whether the dongle writes this answer right after the status: once another command has got its
+// status, the answer is lost. Other answers come from an event queue.
 func atOnce(answer message.MsgType) bool {
 	switch answer &^ answerBit {
 	case message.TypeGetVersion, message.TypeGetDevices, message.TypeGetTime, typeSetTxPower, typeGetTxPower:

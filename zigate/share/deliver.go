@@ -10,7 +10,7 @@ import (
 type held struct {
 	message examined
 	wire    []byte
-	clients []*client
+	clients []*client // that see it then
 }
 
 // holder keeps such a frame until the next message tells what the dongle makes of it.
@@ -38,7 +38,7 @@ func (k *holder) take() *held {
 	return frame
 }
 
-// deliver gives a message to whom it is for, as far as their raw mode shows it.
+// deliver gives a message to the clients that it is for, as far as their raw mode shows it.
 func (h *Hub) deliver(t message.MsgType, payload []byte, owner int) {
 	if owner == ourselves {
 		return
@@ -76,7 +76,7 @@ func (h *Hub) deliver(t message.MsgType, payload []byte, owner int) {
 	}
 }
 
-// among tells whether a message for owner is for the client.
+// among tells whether the client is an owner of a message, see everybody.
 func (c *client) among(owner int) bool {
 	if owner&onlyHybrid != 0 {
 		if c.mode != message.RawModeHybrid {
@@ -87,7 +87,7 @@ func (c *client) among(owner int) bool {
 	return owner == everybody || owner == c.id
 }
 
-// release gives out what was held.
+// release gives the frame that was held to the clients that see it.
 func (h *Hub) release() {
 	frame := h.holder.take()
 	if frame == nil {
@@ -98,7 +98,7 @@ func (h *Hub) release() {
 	}
 }
 
-// heartbeat goes to those who have asked for it, and on v2 to those in raw mode 1.
+// heartbeat gives the dongle's heartbeat to the clients that get it.
 func (h *Hub) heartbeat(t message.MsgType, payload []byte) {
 	wire := message.AppendFrame(nil, t, payload)
 	for _, c := range h.clients.list {
@@ -108,6 +108,8 @@ func (h *Hub) heartbeat(t message.MsgType, payload []byte) {
 	}
 }
 
+// wantsHeartbeat tells whether a client gets the heartbeat: where it has asked for it, and on v2 in raw mode
+// 1.
 func (c *client) wantsHeartbeat(v2 bool) bool {
 	return c.heartbeat || v2 && c.mode == message.RawModeRaw
 }
@@ -135,7 +137,7 @@ func (h *Hub) restarted(t message.MsgType) {
 		c.restarted.Store(true)
 	}
 	h.settings.restart()
-	if t != message.TypePDMLoaded { // it is up
+	if t != message.TypePDMLoaded { // else it is not up yet
 		h.arrange()
 	}
 }

@@ -1,6 +1,7 @@
 package share
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,13 +13,14 @@ import (
 
 // door is a way in for clients.
 type door interface {
-	// serve lets clients in until close. What it starts is known to users.
+	// serve lets clients in until close. The goroutines that it starts belong to users.
 	serve(h *Hub, users *sync.WaitGroup)
+	// close ends serve. It does not end the connections of clients.
 	close()
 }
 
 // open makes the ways in that the options ask for.
-func (h *Hub) open() (doors []door, err error) {
+func (h *Hub) open(ctx context.Context) (doors []door, err error) {
 	defer func() {
 		if err != nil {
 			for _, d := range doors {
@@ -28,7 +30,8 @@ func (h *Hub) open() (doors []door, err error) {
 		}
 	}()
 	if h.opts.Listen != "" {
-		l, err := net.Listen("tcp", h.opts.Listen)
+		var config net.ListenConfig
+		l, err := config.Listen(ctx, "tcp", h.opts.Listen)
 		if err != nil {
 			return doors, fmt.Errorf("opening the port for programs that share the dongle: %w", err)
 		}
@@ -69,7 +72,8 @@ func (h *Hub) attach(c *client) {
 }
 
 // maxLeftBehind is how many clients that have gone may have left commands behind, which are still to be
-// executed. Without an end, who connects again and again would fill the memory and keep the others waiting.
+// executed. Without a bound, a program that connects again and again would fill the memory and keep the
+// others waiting.
 const maxLeftBehind = 16
 
 // join adds a client. It reports false if there are too many.
@@ -110,8 +114,8 @@ type tcpDoor struct{ net.Listener }
 
 func (d tcpDoor) close() { d.Close() }
 
-// acceptPause is how long a listener that fails is left alone.
-const acceptPause = 100 * time.Millisecond
+// acceptBackoff is how long a listener that fails is left alone.
+const acceptBackoff = 100 * time.Millisecond
 
 func (d tcpDoor) serve(h *Hub, users *sync.WaitGroup) {
 	for {
@@ -121,7 +125,7 @@ func (d tcpDoor) serve(h *Hub, users *sync.WaitGroup) {
 		}
 		if err != nil {
 			h.log.Warn("a program that wants to share the dongle could not be let in", "err", err)
-			time.Sleep(acceptPause)
+			time.Sleep(acceptBackoff)
 			continue
 		}
 		if !h.allowed(conn.RemoteAddr()) {
@@ -153,7 +157,7 @@ func (h *Hub) allowed(from net.Addr) bool {
 	return false
 }
 
-// writeTimeout is how long a client may take nothing of what is written to it.
+// writeTimeout is how long a write to a client may take; after it the client is cut off.
 const writeTimeout = 10 * time.Second
 
 // tcpConn is a connection whose writes do not hang when the other side has stopped reading.
@@ -166,8 +170,8 @@ func (c tcpConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// ptyDoor is a serial port. It has one client, who is always there: nobody can tell whether a
-// program has it open.
+// ptyDoor is a serial port. It has one client, which is always there: nobody can tell whether a
+// program has the port open.
 type ptyDoor struct{ *terminal.Terminal }
 
 func (d *ptyDoor) close() { _ = d.Close() } // the terminal is given up in any case

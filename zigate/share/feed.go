@@ -10,6 +10,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
+// isShort tells whether a command lacks fields.
 func isShort(err error) bool { return errors.Is(err, message.ErrShort) }
 
 const (
@@ -96,7 +97,7 @@ func (r *command) isOTA() bool {
 
 // refuse answers as the dongle does when it does not know a command.
 func (h *Hub) refuse(c *client, r *command) {
-	level := slog.LevelDebug // some ask every device for its version so
+	level := slog.LevelDebug // some programs ask every device for its version in this way
 	if !c.warned {
 		c.warned = true
 		level = slog.LevelWarn
@@ -108,7 +109,7 @@ func (h *Hub) refuse(c *client, r *command) {
 	h.deliver(message.TypeStatus, h.lastStatus.refusal(r.typ, h.lens.v2), c.id)
 }
 
-// begin sends a command.
+// begin sends a command to the dongle.
 func (h *Hub) begin(c *client, r *command) {
 	a := newAsk(c.id, r.typ, r.payload)
 	h.feeder.busy = true
@@ -176,11 +177,11 @@ func (h *Hub) ended(c *client, r *command, a *ask, err error) {
 	}
 }
 
-// again puts a command back in its place.
+// again puts a command that found the dongle's queue full back in its place, for a while.
 func (h *Hub) again(c *client, r *command) {
 	select {
 	case c.slots <- struct{}{}:
-	default: // it was given to the client's next command, which the list has room for all the same
+	default: // the client's next command has it by now; the list has room for both
 		c.extra++
 	}
 	c.waiting = append([]*command{r}, c.waiting...)

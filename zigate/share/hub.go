@@ -16,11 +16,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// OTA is whose business OTA upgrades are.
+// OTA says which side upgrades devices.
 type OTA uint8
 
 const (
-	// OTAOurs is the rule: this program upgrades. Clients see no OTA messages and no frames of the OTA
+	// OTAOurs is the default: this program upgrades. Clients see no OTA messages and no frames of the OTA
 	// cluster, and what they send of it is answered like a command that the dongle does not know.
 	OTAOurs OTA = iota
 	// OTATheirs leaves it to the clients: this program answers no device and sends no OTA command.
@@ -48,13 +48,14 @@ func Reports() []Report {
 	return []Report{ReportOTACommand, ReportReset, ReportErase, ReportCutOff, ReportTurnedAway, ReportDropped}
 }
 
-// Observer counts. Its methods are called from several goroutines and must be quick.
+// Observer counts what happens, for metrics. Its methods are called from several goroutines and must be
+// quick.
 type Observer interface {
 	// ShareClients tells how many clients are connected, the pseudo-terminal not among them.
 	ShareClients(n int)
-	// FrameFromClient counts a command of a client that went to the dongle, FrameToClient a frame
-	// that went to a client.
+	// FrameFromClient counts a command of a client that went to the dongle.
 	FrameFromClient()
+	// FrameToClient counts a frame that went to a client.
 	FrameToClient()
 	// ShareReport counts a report.
 	ShareReport(r Report)
@@ -62,20 +63,22 @@ type Observer interface {
 
 // Options are what a Hub needs besides what a Dongle needs.
 type Options struct {
-	// Listen is where clients connect, as to a WiFi ZiGate, host:port; empty: nowhere.
+	// Listen is the address (host:port) where clients connect, as to a WiFi ZiGate. If it is empty they
+	// cannot.
 	Listen string
-	// PTY is where a pseudo-terminal is linked, as a serial ZiGate; empty: nowhere.
+	// PTY is the path of a link to a pseudo-terminal, as a serial ZiGate. If it is empty there is none.
 	PTY string
 	OTA OTA
 	// Allow are the networks that clients may come from besides this machine.
 	Allow []netip.Prefix
-	// MaxClients bounds the connections at a time; at least 1.
+	// MaxClients bounds the TCP connections at a time; it is at least 1.
 	MaxClients int
-	Observer   Observer // may be nil
+	// Observer may be nil.
+	Observer Observer
 }
 
-// Hub shares a dongle. It is the Handler and the Monitor of its Dongle, and in the place of the dongle for
-// whoever is its own Handler: commands go through Submit.
+// Hub shares a dongle. It is the Handler and the Monitor of its Dongle. To this program it stands for the
+// dongle: commands go through Submit, and what the dongle says comes to the Handler that New was given.
 type Hub struct {
 	dongle  *zigate.Dongle
 	handler zigate.Handler
@@ -139,7 +142,7 @@ func (h *Hub) Dongle() *zigate.Dongle { return h.dongle }
 // Ready is closed when clients can connect.
 func (h *Hub) Ready() <-chan struct{} { return h.ready }
 
-// Addr is where clients connect; nil before Ready, or if they cannot over TCP.
+// Addr is the address where clients connect. It is nil before Ready, and if there is no TCP port.
 func (h *Hub) Addr() net.Addr {
 	if a := h.addr.Load(); a != nil {
 		return a
@@ -150,7 +153,7 @@ func (h *Hub) Addr() net.Addr {
 // Run serves clients until ctx is done. It must end before the Dongle's Run, so that the dongle can
 // be left as it was.
 func (h *Hub) Run(ctx context.Context) error {
-	doors, err := h.open()
+	doors, err := h.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -175,7 +178,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 	h.stop(doors, &users)
 	h.restore()
-	for _, f := range h.inbox.close() { // whoever waits for an answer gets one
+	for _, f := range h.inbox.close() { // so that nobody waits for an answer in vain
 		f()
 	}
 	return nil
@@ -196,7 +199,7 @@ func (h *Hub) work() {
 	h.feed()
 }
 
-// stop sends everybody away.
+// stop lets nobody in any more, and ends all connections.
 func (h *Hub) stop(doors []door, users *sync.WaitGroup) {
 	h.clients.stopping = true
 	for _, d := range doors {
@@ -220,7 +223,7 @@ func (h *Hub) stop(doors []door, users *sync.WaitGroup) {
 }
 
 // Attach serves a client over a connection of the caller's until it ends, and closes it. name is for the log.
-// Run must be running.
+// It must be called while Run runs.
 func (h *Hub) Attach(conn io.ReadWriteCloser, name string) {
 	h.attach(newClient(conn, name, false))
 }
@@ -241,7 +244,7 @@ func (h *Hub) restore() {
 	}
 }
 
-// HandleBlockRequest is part of zigate.Handler; this is the hot path.
+// HandleBlockRequest is part of zigate.Handler. It is on the hot path and does not allocate.
 func (h *Hub) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
 	if h.opts.OTA == OTATheirs {
 		return dst
@@ -304,7 +307,7 @@ func (h *Hub) HandleFrame(f message.Frame) {
 	h.pass(f, h.router.frame(f.Type, f.Payload, time.Now()))
 }
 
-// pass hands a frame to the clients.
+// pass hands a frame to the goroutine that delivers it to the clients.
 func (h *Hub) pass(f message.Frame, owner int) {
 	boot := isBoot(f.Type)
 	if !boot && (owner == ourselves || h.clients.number.Load() == 0) {
@@ -320,13 +323,14 @@ func (h *Hub) pass(f message.Frame, owner int) {
 	})
 }
 
-// isBoot tells whether a message says that the dongle starts.
+// isBoot tells whether the dongle sends a message when it starts.
 func isBoot(t message.MsgType) bool {
 	return t == message.TypePDMLoaded || t == message.TypeRestart || t == message.TypeFactoryNewRestart
 }
 
-// Submit sends a command of this program, see zigate.Dongle.Submit. Its raw mode is a wish: the dongle runs
-// in the mode that shows what this program and all clients want to see.
+// Submit sends a command of this program, see zigate.Dongle.Submit. A raw mode is only a wish: the dongle
+// runs in the mode that shows what this program and all clients want to see. An OTA command while OTA is the
+// clients' ends with ErrOTATheirs.
 func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 	t := cmd.Type()
 	a := &ask{owner: ourselves, typ: t}

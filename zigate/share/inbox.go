@@ -2,7 +2,7 @@ package share
 
 import "sync"
 
-// inbox is what waits for the goroutine of Run, in order. Posting never blocks.
+// inbox has the functions that the goroutine of Run is to call, in order. Posting never blocks.
 type inbox struct {
 	mu     sync.Mutex
 	items  []func()
@@ -11,7 +11,7 @@ type inbox struct {
 	wake   chan struct{}
 }
 
-// post reports whether f will be done: after close it will not.
+// post reports whether f will be called: after close it will not.
 func (b *inbox) post(f func()) bool {
 	b.mu.Lock()
 	open := !b.closed

@@ -4,14 +4,14 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// kind is what a message is to the raw modes.
+// kind is what the raw modes do to a message.
 type kind uint8
 
 const (
-	plain      kind = iota // there in every mode
-	fromZCL                // made of a ZCL frame
-	fromZDP                // made of a ZDP frame
-	indication             // a frame as it came from the air
+	plain      kind = iota // every mode has it
+	fromZCL                // the firmware made it of a ZCL frame
+	fromZDP                // the firmware made it of a ZDP frame
+	indication             // it is a frame as it came from the air
 )
 
 func kindOf(t message.MsgType) kind {
@@ -21,7 +21,7 @@ func kindOf(t message.MsgType) kind {
 	case t == message.TypeDeviceAnnounce:
 		return fromZDP
 	case t == typeLeaveIndication|answerBit:
-		return plain // the stack's own
+		return plain // it comes from the stack itself
 	case t >= message.TypeBind|answerBit && t <= message.TypeManagementLQI:
 		if t == message.TypePDMEvent {
 			return plain
@@ -39,15 +39,16 @@ type verdict uint8
 const (
 	show verdict = iota
 	hide
-	// showAlone: only if the dongle makes nothing else of the frame, which the next message tells.
+	// showAlone shows a frame only if the dongle makes nothing else of it, which the next message tells.
 	showAlone
 )
 
-// lens is what the raw modes of a firmware depend on.
+// lens shows a client the messages of the raw mode that it has asked for, of what the dongle sends in another
+// mode. Its fields are the differences between firmware versions.
 type lens struct {
-	v2            bool   // the firmware of a ZiGate+
-	hidesZDP      bool   // in raw mode 1 ZDP frames are shown as they came, and not as messages,
-	hidesAnnounce bool   // the device announce included
+	v2            bool   // the firmware is that of a ZiGate+
+	hidesZDP      bool   // in raw mode 1 ZDP frames are shown as they came, and not as messages
+	hidesAnnounce bool   // and the device announce as well
 	endpoints     string // that count as endpoint 1, one a byte
 }
 
@@ -57,11 +58,14 @@ const (
 	minor31e = 0x031E
 )
 
-// lensOf knows the firmware: ZDP in raw mode 1 is raw from 3.1e on and on v2, with the announce shown both
-// ways from 3.20 on; and each release took further endpoints for endpoint 1.
+// lensOf returns the lens of a firmware, as seen in its releases: in raw mode 1 ZDP is shown raw from 3.1e on
+// and on v2, with the announce shown both ways from 3.20 on; and each release took further endpoints for
+// endpoint 1.
 func lensOf(v message.Version) lens {
 	if v.Family() == message.FamilyV2 {
-		return lens{v2: true, hidesZDP: true, endpoints: "\x01\x03\x08\x0A\x0B\x15\x22\x23\x26\x27\x28\x29\x6E"}
+		return lens{
+			v2: true, hidesZDP: true, endpoints: "\x01\x03\x08\x0A\x0B\x15\x22\x23\x26\x27\x28\x29\x6E",
+		}
 	}
 	switch {
 	case v.Minor >= minor31e:
@@ -80,13 +84,13 @@ func lensOf(v message.Version) lens {
 type examined struct {
 	typ  message.MsgType
 	kind kind
-	ind  message.DataIndication // of an indication
+	ind  message.DataIndication // if it is an indication, which the next three describe
 	zdp  bool                   // it is a ZDP frame
 	zcl  zclHeader
 	toUs bool // it is a ZCL frame for the firmware's ZCL library
 }
 
-// examine reads what the raw modes need of a message; payload is with the link quality.
+// examine reads what the raw modes need of a message; payload ends with the link quality.
 func (l lens) examine(t message.MsgType, payload []byte) examined {
 	m := examined{typ: t, kind: kindOf(t)}
 	if t == message.TypeDeviceAnnounce && len(payload) > announceSize {
@@ -110,9 +114,11 @@ func (l lens) examine(t message.MsgType, payload []byte) examined {
 	return m
 }
 
-// announceSize is a device announce with its link quality: short address 2, IEEE address 8, capability 1.
+// announceSize is the size of a device announce in bytes: network address, IEEE address, capability, link
+// quality.
 const announceSize = 2 + 8 + 1 + 1
 
+// has tells whether a destination endpoint counts as endpoint 1.
 func (l lens) has(endpoint uint8) bool {
 	for i := range len(l.endpoints) {
 		if l.endpoints[i] == endpoint {
@@ -122,13 +128,13 @@ func (l lens) has(endpoint uint8) bool {
 	return false
 }
 
-// noSum is no sum of a sequence number and an address.
+// noSum stands for no frame: a sum of a sequence number and an address is never negative.
 const noSum = -1
 
-// view tells what a client sees of a message when it has asked for mode wanted and the dongle runs in
-// mode running. From mode 2, which shows everything, the others can be made; from any other, nothing can be
-// made that is not there. sum is the client's memory of the last frame that mode 1 showed: the firmware
-// leaves repeats out.
+// view tells whether a client that has asked for mode wanted sees a message of a dongle that runs in mode
+// running. The messages of every mode are among those of mode 2; from any other mode, the client gets what
+// there is. sum is the sum of sequence number and address of the last frame that mode 1 has shown the client:
+// the firmware leaves repeats out.
 func (l lens) view(m examined, wanted, running message.RawMode, sum *int) verdict {
 	if running != message.RawModeHybrid || wanted == message.RawModeHybrid {
 		return show
@@ -142,7 +148,8 @@ func (l lens) view(m examined, wanted, running message.RawMode, sum *int) verdic
 	return m.viewOff()
 }
 
-// viewRaw is mode 1: ZCL frames for the firmware's own endpoints as they came, and not as messages.
+// viewRaw is the view of mode 1: it shows ZCL frames for the firmware's own endpoints as they came, and not
+// as messages.
 func (l lens) viewRaw(m examined, sum *int) verdict {
 	switch m.kind {
 	case fromZCL:
@@ -170,7 +177,8 @@ func (l lens) viewRaw(m examined, sum *int) verdict {
 	return show
 }
 
-// viewOff is mode 0 for a frame as it came: only what no handler of the firmware wants.
+// viewOff is the view of mode 0 of a frame as it came: it shows only frames that no handler of the firmware
+// wants.
 func (m examined) viewOff() verdict {
 	if m.zdp {
 		_, known := zdpMessage(m.ind.Cluster)
@@ -205,7 +213,7 @@ const (
 	leaveResponse  uint16 = 0x8034
 )
 
-// firstUnusualCluster is behind the clusters that firmware has instances of for certain.
+// firstUnusualCluster is the first cluster that not every firmware may have an instance of.
 const firstUnusualCluster = 0x0B05
 
 // hasInstance tells whether the firmware's endpoint 1 has a cluster instance that the frame is for: it is

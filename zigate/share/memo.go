@@ -10,12 +10,12 @@ import (
 // Devices are not asked twice: what a client has just asked, this program need not ask again, for it has seen
 // the answer or will see it.
 
-// question is what a device can be asked and answers the same to everybody: a descriptor, or an attribute of
+// question is something that a device answers in the same way whoever asks: a descriptor, or an attribute of
 // its Basic cluster.
 type question struct {
 	answer   message.MsgType
-	addr     uint16
-	endpoint uint8
+	addr     uint16 // network address of the device
+	endpoint uint8  // of a simple descriptor or an attribute
 	id       uint16 // of an attribute
 }
 
@@ -32,9 +32,9 @@ const (
 
 // memo is what devices were asked and have answered lately.
 type memo struct {
-	asked     map[question]time.Time
+	asked     map[question]time.Time // by a client
 	answers   map[question]answered
-	announced map[uint16]time.Time
+	announced map[uint16]time.Time // by network address
 	prunedAt  time.Time
 }
 
@@ -103,6 +103,7 @@ func questions(m message.Message) []question {
 	return nil
 }
 
+// attributes are the questions of one command that reads attributes of the Basic cluster.
 func attributes(addr uint16, endpoint uint8, ids []uint16) (list []question) {
 	for _, id := range ids {
 		list = append(list, question{
@@ -112,8 +113,8 @@ func attributes(addr uint16, endpoint uint8, ids []uint16) (list []question) {
 	return list
 }
 
-// rawQuestions reads the same questions from raw data: ZDP requests (sequence number, short address,
-// endpoint), and reads of attributes (a ZCL header without a manufacturer code, ids), little-endian.
+// rawQuestions reads the same questions from raw data, little-endian: ZDP requests (sequence number, network
+// address, endpoint), and reads of attributes (a ZCL header without a manufacturer code, ids).
 func rawQuestions(m message.RawAPS) []question {
 	const nodeDescriptor = 0x0002
 	const simpleDescriptor = 0x0004
@@ -146,7 +147,7 @@ func rawQuestions(m message.RawAPS) []question {
 	return attributes(m.Addr, m.DstEndpoint, ids)
 }
 
-// answerOf is the question that a message answers.
+// answerOf is the question that a message answers. ok is false for other messages, and for refusals.
 func answerOf(m message.Message) (q question, ok bool) {
 	switch m := m.(type) {
 	case message.NodeDescriptor:
@@ -162,7 +163,8 @@ func answerOf(m message.Message) (q question, ok bool) {
 	return question{}, false
 }
 
-// noteMessage hands what the memo is made of to the Hub's goroutine. It is called by the one that reads.
+// noteMessage hands what the memo is made of to the goroutine of Run. It is called by the goroutine that
+// reads the dongle's port.
 func (h *Hub) noteMessage(m message.Message, lqi uint8) {
 	if h.clients.number.Load() == 0 {
 		return
@@ -181,7 +183,7 @@ type advice uint8
 const (
 	askDevice   advice = iota
 	useAnswers         // the answers are known
-	awaitAnswer        // a client has asked the same: this program will see the answer
+	awaitAnswer        // a client has asked the same, and this program will see the answer
 	giveWay            // clients come first, see joinTime
 )
 
@@ -205,8 +207,8 @@ func (m *memo) advise(list []question, clients, first bool, now time.Time) advic
 	return askDevice
 }
 
-// ask asks questions of this program, unless a client has asked the same: then its answer serves. first is
-// false for a question that has given way already.
+// ask sends questions of this program with send, unless a client has asked the same: then its answer serves,
+// and done is called. first is false for questions that have given way already.
 func (h *Hub) ask(list []question, first bool, send, done func()) {
 	now := time.Now()
 	h.memo.prune(now)

@@ -19,7 +19,8 @@ type lastStatus struct {
 }
 
 func (l *lastStatus) note(s *message.Status) {
-	l.packed.Store(uint64(s.Form)<<24 | uint64(s.APSSequence)<<16 | uint64(s.NPDUUsed)<<8 | uint64(s.APDUUsed))
+	buffers := uint64(s.NPDUUsed)<<8 | uint64(s.APDUUsed)
+	l.packed.Store(uint64(s.Form)<<24 | uint64(s.APSSequence)<<16 | buffers)
 }
 
 // refusal is the payload of the status with which the dongle would answer a command that it does not know.
