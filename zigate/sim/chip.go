@@ -41,7 +41,8 @@ func newChip(
 ) *chip {
 	traits := cfg.Firmware.traits()
 	c := &chip{
-		cfg: cfg, traits: &traits, log: cfg.Logger, timeline: timeline, stats: stats, air: air, devices: devices,
+		cfg: cfg, traits: &traits, log: cfg.Logger, timeline: timeline, stats: stats, air: air,
+		devices:     devices,
 		power:       &power{timeline: timeline, up: true},
 		coordinator: &coordinator{formed: !cfg.FactoryNew},
 		server:      &otaServer{traits: &traits, stats: stats},

@@ -15,13 +15,13 @@ type Device struct {
 	// The mutex of the dongle guards everything below.
 	cfg        DeviceConfig
 	random     *rand.Rand
-	addr       uint16
-	lqi        uint8
-	joined     bool
-	away       bool // rebooting, gone or switched off
+	addr       uint16 // network address
+	lqi        uint8  // link quality at the dongle
+	joined     bool   // it is in the network
+	away       bool   // it reboots, is gone or is switched off
 	started    time.Time
-	awakeUntil time.Time
-	sequence   uint8
+	awakeUntil time.Time // if it is sleepy
+	sequence   uint8     // of its last ZCL or ZDP frame
 	client     otaClient
 	queryTimer timer
 }
@@ -50,7 +50,7 @@ func newDevice(d *Dongle, cfg DeviceConfig, addr uint16) *Device {
 	return v
 }
 
-// start is when the device gets power.
+// start sets the timers that a device under power has.
 func (v *Device) start() {
 	v.started = v.dongle.timeline.now
 	if v.cfg.QueryInterval > 0 {
@@ -73,8 +73,8 @@ func (v *Device) periodicQuery() {
 // awakeTime is how long a sleepy device listens after a transmission.
 const awakeTime = 2 * time.Second
 
-// pollWait is how long the parent has to keep a message until the device fetches it: nothing
-// while it is awake.
+// pollWait is how long the parent has to keep a message until the device fetches it. It is 0 while the device
+// is awake.
 func (v *Device) pollWait() time.Duration {
 	now := v.dongle.timeline.now
 	if !v.cfg.Sleepy || v.client.awaits() || !now.After(v.awakeUntil) {
@@ -112,7 +112,7 @@ func (v *Device) nextSequence() uint8 {
 	return v.sequence
 }
 
-// hear is a frame from the dongle that has arrived.
+// hear handles a frame of the dongle that has arrived.
 func (v *Device) hear(f AirFrame) {
 	if v.away || !v.joined {
 		return
@@ -149,8 +149,8 @@ func (v *Device) hear(f AirFrame) {
 	}
 }
 
-// defaultResponse answers what has no answer of its own. Success is not said where the frame forbids it,
-// nor to a broadcast.
+// defaultResponse answers a frame that has no answer of its own. It does not answer a broadcast, and tells no
+// success where the frame forbids it.
 func (v *Device) defaultResponse(f AirFrame, z zclFrame, status byte) {
 	if f.Broadcast || status == zclSuccess && z.defaultResponseOff() {
 		return
@@ -159,7 +159,7 @@ func (v *Device) defaultResponse(f AirFrame, z zclFrame, status byte) {
 	v.transmitZCL(f.Cluster, []byte{control, z.sequence, zclDefaultResponse, z.command, status})
 }
 
-// serverClusters are the clusters that the device is a server of.
+// serverClusters lists the clusters that the device is a server of.
 func (v *Device) serverClusters() []uint16 {
 	list := []uint16{clusterBasic, clusterIdentify, clusterOnOff}
 	if v.cfg.BatteryPercent != nil {

@@ -11,8 +11,8 @@ import (
 // DeviceSnapshot is a device at one moment. The byte slices are never written again; do not change them.
 type DeviceSnapshot struct {
 	IEEE   message.IEEE
-	Addr   uint16
-	Joined bool
+	Addr   uint16 // network address
+	Joined bool   // it is in the network
 	// Away devices do not hear: they reboot, are switched off or did not come back.
 	Away        bool
 	FileVersion uint32 // that the device runs
@@ -23,10 +23,10 @@ type DeviceSnapshot struct {
 	Downloaded, Installed []byte
 	Sessions              int // downloads begun
 	Installs              int
-	BlocksAsked           uint64
-	BlocksReceived        uint64 // used
-	BlocksDropped         uint64 // answers that fitted no request, too large or asked for again
-	GivenUp               int    // sessions without an answer
+	BlocksAsked           uint64 // block or page requests
+	BlocksReceived        uint64 // blocks that became part of the image
+	BlocksDropped         uint64 // answers that fitted no request, were too large or are asked for again
+	GivenUp               int    // times that the device gave up because nobody answered
 	LastEndStatus         uint8  // of the last upgrade end request
 	MinimumBlockPeriod    time.Duration
 }
@@ -41,15 +41,17 @@ func (v *Device) Snapshot() DeviceSnapshot {
 		FileVersion: c.version, State: c.state, Offset: uint32(len(c.received)), Total: c.image.size,
 		Downloaded: c.downloaded, Installed: c.installed,
 		Sessions: c.counts.sessions, Installs: c.counts.installs,
-		BlocksAsked: c.counts.blocksAsked, BlocksReceived: c.counts.blocksReceived, BlocksDropped: c.counts.blocksDropped,
-		GivenUp: c.counts.givenUp, LastEndStatus: c.endStatus, MinimumBlockPeriod: c.minimumPeriod,
+		BlocksAsked: c.counts.blocksAsked, BlocksReceived: c.counts.blocksReceived,
+		BlocksDropped: c.counts.blocksDropped,
+		GivenUp:       c.counts.givenUp, LastEndStatus: c.endStatus, MinimumBlockPeriod: c.minimumPeriod,
 	}
 }
 
 // IEEE is the device's address that never changes.
 func (v *Device) IEEE() message.IEEE { return v.cfg.IEEE }
 
-// Announce makes a device of the network announce itself. One outside of it joins first, if it is permitted.
+// Announce makes a device in the network announce itself. A device outside of it joins first, if it is
+// permitted.
 func (v *Device) Announce() {
 	d := v.dongle
 	d.mailbox.post(func() {
@@ -76,7 +78,7 @@ func (v *Device) Leave() {
 	})
 }
 
-// ChangeAddress makes the device rejoin with another short address: the next free one from addr on.
+// ChangeAddress makes the device rejoin with another network address: the next free one from addr on.
 func (v *Device) ChangeAddress(addr uint16) {
 	v.dongle.mailbox.post(func() {
 		v.dongle.devices.move(v, addr)
@@ -94,7 +96,7 @@ func (v *Device) PowerOff() {
 	})
 }
 
-// PowerOn is the end of PowerOff, and of the absence of a device that did not come back.
+// PowerOn ends PowerOff, and the absence of a device that did not come back.
 func (v *Device) PowerOn() {
 	v.dongle.mailbox.post(func() {
 		if v.away {
@@ -114,7 +116,7 @@ func (v *Device) SetPoll(interval time.Duration) {
 	})
 }
 
-// SetBattery changes the charge in percent, and reports it.
+// SetBattery changes the charge, 0 to 100 percent, and has the device report it.
 func (v *Device) SetBattery(percent uint8) {
 	v.dongle.mailbox.post(func() {
 		v.cfg.BatteryPercent = &percent
@@ -130,7 +132,7 @@ func (v *Device) Query() {
 	v.dongle.mailbox.post(v.client.query)
 }
 
-// Transmit sends any frame from the device; its short address is filled in.
+// Transmit sends any frame from the device; its network address is filled in.
 func (v *Device) Transmit(f AirFrame) {
 	f.Payload = slices.Clone(f.Payload)
 	v.dongle.mailbox.post(func() { v.transmit(f) })

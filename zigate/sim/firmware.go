@@ -7,10 +7,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Firmware is a version of the dongle's firmware. The zero value is V1_323.
+// Firmware is a version of the dongle's firmware. The zero value is V1_323, the newest for v1.
 type Firmware uint8
 
-// The versions that differ in what a host sees. V1 runs on ZiGate USB, DIN, PiZiGate and WiFi (big-endian),
+// All versions that differ in what a host sees. V1 runs on ZiGate USB, DIN, PiZiGate and WiFi (big-endian),
 // V2 on ZiGate+ (little-endian).
 const (
 	V1_323 Firmware = iota // 3.23, "OptiPDM"
@@ -54,17 +54,17 @@ func (f Firmware) V2() bool {
 	return f.traits().v2
 }
 
-// traits are the differences between versions that a host or a device can notice.
+// traits has the differences between versions that a host or a device can notice.
 type traits struct {
 	name         string
 	v2           bool
 	major, minor uint16
 
 	maxLength     uint16 // the receiver rejects a longer header, and a frame that is not shorter
-	apdu          int    // bytes of one ZCL frame
-	maxZCLEndpt   uint8  // source endpoints that the ZCL library can send from are 1 to this
+	apdu          int    // bytes of the largest ZCL frame
+	maxZCLEndpt   uint8  // the ZCL library can send from endpoints 1 to this
 	aliases       string // endpoints that the ZCL layer treats as endpoint 1, one a byte
-	sourceAliases string // source endpoints that commands may name besides 1
+	sourceAliases string // source endpoints that commands may name besides 1, one a byte
 
 	statusForm      message.StatusForm
 	statusAPS       bool // 0x8000 carries the last APS counter after every command
@@ -74,21 +74,21 @@ type traits struct {
 
 	queryChecksVersion bool // only newer images are offered
 	truncatedRequests  bool // missing trailing fields read as all ones
-	pageRequests       bool // understood, and reported as garbled block requests
+	pageRequests       bool // are understood, and reported as garbled block requests
 	pageTick           bool // a 1 ms tick works on the stored page request
-	confirms           bool // 0x8012
-	buffersInConfirm   bool // npdu and apdu in 0x8012 and 0x8702
-	ackHasSequence     bool // APS counter in 0x8011
-	hybridAnswersZDP   bool // default responses even for ZDP in hybrid mode
+	confirms           bool // 0x8012 is sent
+	buffersInConfirm   bool // 0x8012 and 0x8702 have the buffers in use
+	ackHasSequence     bool // 0x8011 has the APS counter
+	hybridAnswersZDP   bool // hybrid mode sends default responses even for ZDP
 	rawHidesZDP        bool // raw mode shows ZDP only as raw data, but for the device announce
-	rawHidesAnnounce   bool // and that as well
-	dataRequests       int  // radio requests under way at once
-	ackedRequests      int  // those of them that wait for an APS acknowledgement
-	neighbours         int  // entries of the device list
+	rawHidesAnnounce   bool // and the device announce as well
+	dataRequests       int  // most radio requests under way at once
+	ackedRequests      int  // most of them that wait for an APS acknowledgement
+	neighbours         int  // most entries of the device list
 	fragmentation      bool
-	selfTraffic        bool // management requests of its own, heartbeat, storage events
-	routeAfterFailure  bool // starts a route discovery after certain delivery failures
-	outputQueue        int  // bytes between program and UART, 0 = writes block instead
+	selfTraffic        bool // it sends management requests, a heartbeat and storage events by itself
+	routeAfterFailure  bool // it starts a route discovery after certain delivery failures
+	outputQueue        int  // bytes between program and UART; 0 if the program waits instead
 }
 
 func (f Firmware) traits() traits {

@@ -59,11 +59,11 @@ func FuzzLine(f *testing.F) {
 func FuzzAir(f *testing.F) {
 	for firmware := range uint8(5) {
 		for mode := range uint8(3) {
-			f.Add(firmware, mode, uint16(clusterOTA), uint16(profileHA), uint8(1), []byte{0x01, 1, 1, 1, 0x7C, 0x11, 1, 0x11, 1, 0, 0, 0, 5, 0})
-			f.Add(firmware, mode, uint16(clusterOTA), uint16(profileHA), uint8(1), []byte{0x19, 1, 5, 0x97, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0})
-			f.Add(firmware, mode, uint16(clusterBasic), uint16(profileHA), uint8(1), []byte{0x18, 1, 1, 4, 0, 0, 0x42, 2, 'a', 'b'})
-			f.Add(firmware, mode, uint16(zdpSimple|zdpResponse), uint16(profileZDP), uint8(0), []byte{1, 0, 1, 0, 8, 1, 4, 1, 0, 1, 1, 0, 0})
-			f.Add(firmware, mode, uint16(zdpMatch), uint16(profileZDP), uint8(0), []byte{1, 1, 0, 4, 1, 0, 1, 0x19, 0})
+			f.Add(firmware, mode, clusterOTA, profileHA, uint8(1), []byte{0x01, 1, 1, 1, 0x7C, 0x11, 1, 0x11, 1, 0, 0, 0, 5, 0})
+			f.Add(firmware, mode, clusterOTA, profileHA, uint8(1), []byte{0x19, 1, 5, 0x97, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0})
+			f.Add(firmware, mode, clusterBasic, profileHA, uint8(1), []byte{0x18, 1, 1, 4, 0, 0, 0x42, 2, 'a', 'b'})
+			f.Add(firmware, mode, zdpSimple|zdpResponse, profileZDP, uint8(0), []byte{1, 0, 1, 0, 8, 1, 4, 1, 0, 1, 1, 0, 0})
+			f.Add(firmware, mode, zdpMatch, profileZDP, uint8(0), []byte{1, 1, 0, 4, 1, 0, 1, 0x19, 0})
 		}
 	}
 	f.Fuzz(func(_ *testing.T, firmware, mode uint8, cluster, profile uint16, endpoint uint8, payload []byte) {

@@ -10,17 +10,17 @@ import (
 // methods may be called from any goroutine.
 type hostLine struct {
 	mu     sync.Mutex
-	ends   []*lineEnd
-	dialed bool // an in-memory port is open
-	closed bool
+	ends   []*lineEnd // of the hosts that are attached
+	dialed bool       // an in-memory port is open
+	closed bool       // for ever
 }
 
-// lineEnd holds what one attached host has not read yet.
+// lineEnd is the line of one attached host, with the bytes that it has not read yet.
 type lineEnd struct {
 	mu     sync.Mutex
 	unread []byte
-	ready  chan struct{}
-	done   chan struct{}
+	ready  chan struct{} // has a value when there is something to read
+	done   chan struct{} // is closed with the line
 	closed bool
 }
 

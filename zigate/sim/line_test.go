@@ -93,7 +93,7 @@ func TestMemoryPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	dongle.Disconnect()
-	if _, err := port.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := port.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("read after the line was cut: %v", err)
 	}
 	port.Close()

@@ -10,17 +10,17 @@ import (
 // State is what a device is doing about images.
 type State uint8
 
-// States of a device.
+// All states of a device.
 const (
 	Idle             State = iota
-	Querying               // has asked for an image
-	Downloading            // asks for blocks, or waits because it was told to
-	Ending                 // has everything and waits for the answer to its upgrade end request
-	WaitingToUpgrade       // was told to wait for another answer
-	CountingDown           // will reboot when the time comes
-	Rebooting              // installs
-	Gone                   // did not come back
-	WaitingForMore         // needs another image
+	Querying               // it has asked for an image
+	Downloading            // it asks for blocks, or waits because it was told to
+	Ending                 // it has everything and waits for the answer to its upgrade end request
+	WaitingToUpgrade       // it was told to wait for another answer
+	CountingDown           // it will reboot when the time comes
+	Rebooting              // it installs
+	Gone                   // it did not come back
+	WaitingForMore         // it needs another image
 )
 
 // String names the state in lower case.
@@ -48,7 +48,7 @@ func (s State) String() string {
 	return "unknown"
 }
 
-// attribute is the state as the image upgrade status attribute tells it.
+// attribute is the value of the image upgrade status attribute in this state.
 func (s State) attribute() uint8 {
 	switch s {
 	case Downloading:
@@ -70,7 +70,7 @@ const noVersion uint32 = 0xFFFFFFFF
 // imageID is the image that was offered.
 type imageID struct {
 	manufacturer, imageType uint16
-	version, size           uint32
+	version, size           uint32 // file version, and total size in bytes
 }
 
 // otaClient is the OTA client of a device.
@@ -133,7 +133,7 @@ func (c *otaClient) awaits() bool {
 	return false
 }
 
-// misbehaves tells whether what is to go wrong goes wrong in this session.
+// misbehaves tells whether the configured faults of the device happen in this session.
 func (c *otaClient) misbehaves() bool {
 	first := c.device.cfg.FailFirst
 	return first == 0 || c.counts.sessions <= first
@@ -147,24 +147,26 @@ func (c *otaClient) wake() {
 	}
 }
 
+// wakeIn calls next after a time, unless something else is to happen then.
 func (c *otaClient) wakeIn(wait time.Duration, next func()) {
 	c.next = next
 	c.device.dongle.timeline.set(&c.timer, wait)
 }
 
+// sleep cancels what was to happen.
 func (c *otaClient) sleep() {
 	c.next = nil
 	c.device.dongle.timeline.stop(&c.timer)
 }
 
-// end leaves whatever the device was doing.
+// end leaves whatever the device was doing, for another state.
 func (c *otaClient) end(state State) {
 	c.sleep()
 	c.held = false
 	c.state = state
 }
 
-// retryIn does something again when no answer comes, so often, and then gives up.
+// retryIn waits for an answer: when none comes it calls again, and giveUp once no tries are left.
 func (c *otaClient) retryIn(again func(), giveUp func()) {
 	v := c.device
 	c.wakeIn(v.dongle.timeline.pace.timeout(v.cfg.RetryInterval), func() {
@@ -200,6 +202,7 @@ func (c *otaClient) query() {
 	c.sendQuery()
 }
 
+// sendQuery sends a Query Next Image Request.
 func (c *otaClient) sendQuery() {
 	v := c.device
 	c.state = Querying
@@ -214,7 +217,7 @@ func (c *otaClient) sendQuery() {
 	c.retryIn(c.sendQuery, c.stop)
 }
 
-// hear is a command from the server.
+// hear handles a command of the server.
 func (c *otaClient) hear(f AirFrame, z zclFrame) {
 	r := fields{b: z.payload}
 	switch z.command {
@@ -231,8 +234,9 @@ func (c *otaClient) hear(f AirFrame, z zclFrame) {
 	}
 }
 
-// hearNotify answers a unicast always, a broadcast if it is meant and the dice say so. Nobody who is asked by
-// type 3 for the version that it runs has a reason to query.
+// hearNotify handles an Image Notify. A device that is meant asks for an image: always after a unicast, and
+// after a broadcast by chance, as the query jitter says. A notify that names the version that the device runs
+// does not mean it.
 func (c *otaClient) hearNotify(f AirFrame, z zclFrame, r fields) {
 	v := c.device
 	kind := r.u8()
@@ -269,6 +273,7 @@ func (c *otaClient) hearNotify(f AirFrame, z zclFrame, r fields) {
 	}
 }
 
+// hearOffer handles a Query Next Image Response.
 func (c *otaClient) hearOffer(r fields) {
 	status := r.u8()
 	if status != message.OTASuccess {
@@ -294,7 +299,8 @@ func (c *otaClient) hearOffer(r fields) {
 	c.requestBlock()
 }
 
-// hearDefaultResponse is the server's complaint about a request, or just its word that it has heard it.
+// hearDefaultResponse handles the server's refusal of a request. A success only says that the server has
+// heard it.
 func (c *otaClient) hearDefaultResponse(command, status byte) {
 	switch {
 	case status == zclSuccess:
@@ -313,7 +319,8 @@ func (c *otaClient) hearDefaultResponse(command, status byte) {
 	}
 }
 
-// hearUpgradeEnd is when to install. The first answer must be to the request; later ones may come unasked.
+// hearUpgradeEnd handles an Upgrade End Response, which says when to install. The first one must answer the
+// request; later ones may come unasked.
 func (c *otaClient) hearUpgradeEnd(sequence uint8, r fields) {
 	manufacturer := r.u16()
 	imageType := r.u16()
@@ -331,8 +338,8 @@ func (c *otaClient) hearUpgradeEnd(sequence uint8, r fields) {
 	}
 	const anyCode = 0xFFFF
 	if r.malformed || manufacturer != c.image.manufacturer && manufacturer != anyCode ||
-		imageType != c.image.imageType && imageType != anyCode || version != c.image.version &&
-		version != noVersion {
+		imageType != c.image.imageType && imageType != anyCode ||
+		version != c.image.version && version != noVersion {
 		return
 	}
 	pace := c.device.dongle.timeline.pace
@@ -348,17 +355,19 @@ func (c *otaClient) hearUpgradeEnd(sequence uint8, r fields) {
 	c.wakeIn(pace.wait(wait), c.reboot)
 }
 
-// hold waits for another answer, and asks for it once in a while.
+// hold waits for another answer, and asks for it every hour.
 func (c *otaClient) hold() {
 	c.state = WaitingToUpgrade
 	c.held = true
 	c.asked.triesLeft = 0
-	c.wakeIn(c.device.dongle.timeline.pace.timeout(askAgainInterval), func() { c.sendUpgradeEnd(message.OTASuccess) })
+	wait := c.device.dongle.timeline.pace.timeout(askAgainInterval)
+	c.wakeIn(wait, func() { c.sendUpgradeEnd(message.OTASuccess) })
 }
 
 // askAgainInterval is how often a device that was told to wait asks whether it may install now.
 const askAgainInterval = time.Hour
 
+// reboot installs the image.
 func (c *otaClient) reboot() {
 	v := c.device
 	v.away = true
@@ -370,6 +379,7 @@ func (c *otaClient) reboot() {
 	c.wakeIn(v.dongle.timeline.pace.wait(v.cfg.RebootTime), c.comeBack)
 }
 
+// comeBack ends the reboot.
 func (c *otaClient) comeBack() {
 	v := c.device
 	v.away = false

@@ -7,10 +7,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// headerLook is how many bytes a HeaderFirst device asks for at first.
+// headerLook is how many bytes a HeaderFirst device asks for in its first request.
 const headerLook = 16
 
-// requestBlock asks for what follows, unless the device is made to stop here.
+// requestBlock asks for the next block or page, unless the device is configured to stop here.
 func (c *otaClient) requestBlock() {
 	v := c.device
 	c.asked.answered = false
@@ -58,6 +58,7 @@ func (c *otaClient) requestBlock() {
 	c.retryIn(c.requestBlock, c.stop)
 }
 
+// requestPage asks for a page of blocks.
 func (c *otaClient) requestPage(offset uint32) {
 	v := c.device
 	c.page.active = true
@@ -78,8 +79,8 @@ func (c *otaClient) requestPage(offset uint32) {
 	c.retryIn(c.requestBlock, c.stop)
 }
 
-// hearBlock is an Image Block Response. One that does not fit the request that waits is dropped: a late
-// answer, one to somebody else's taste, or a duplicate.
+// hearBlock handles an Image Block Response. It drops one that does not fit the last request: a late answer,
+// or one that came twice.
 func (c *otaClient) hearBlock(sequence uint8, r fields) {
 	if c.state != Downloading || c.asked.answered || !c.page.active && sequence != c.asked.sequence {
 		c.counts.blocksDropped++
@@ -95,6 +96,7 @@ func (c *otaClient) hearBlock(sequence uint8, r fields) {
 	}
 }
 
+// hearWait handles an answer that tells the device to wait.
 func (c *otaClient) hearWait(r fields) {
 	current := r.u32()
 	request := r.u32()
@@ -115,6 +117,7 @@ func (c *otaClient) hearWait(r fields) {
 	c.wakeIn(v.dongle.timeline.pace.timeout(max(wait, c.minimumPeriod)), c.requestBlock)
 }
 
+// hearData handles an answer with a block, little-endian: image, offset, size and data.
 func (c *otaClient) hearData(r fields) {
 	v := c.device
 	image := imageID{manufacturer: r.u16(), imageType: r.u16(), version: r.u32(), size: c.image.size}
@@ -126,14 +129,13 @@ func (c *otaClient) hearData(r fields) {
 	if !c.page.active {
 		limit = c.asked.size
 	}
-	if r.malformed || image != c.image || int(offset) != have || size == 0 || size > limit ||
-		size != len(data) ||
-		have+size > int(c.image.size) {
+	if r.malformed || image != c.image || int(offset) != have ||
+		size == 0 || size > limit || size != len(data) || have+size > int(c.image.size) {
 		c.counts.blocksDropped++
 		return
 	}
 	c.asked.triesLeft = v.cfg.Retries
-	if c.inHeader { // seen; the download starts again
+	if c.inHeader { // it has seen the header, and the download starts again
 		c.inHeader = false
 		c.requestNext()
 		return
@@ -166,7 +168,7 @@ func (c *otaClient) hearData(r fields) {
 	}
 }
 
-// requestNext waits as long as the device takes for a block, or has to, and asks for the next one.
+// requestNext asks for the next block after the time that the device needs for one, or has to wait.
 func (c *otaClient) requestNext() {
 	v := c.device
 	pace := v.dongle.timeline.pace
@@ -179,7 +181,7 @@ func (c *otaClient) requestNext() {
 	c.wakeIn(wait, c.requestBlock)
 }
 
-// finish judges the image and tells the server.
+// finish checks the image and tells the server the result.
 func (c *otaClient) finish() {
 	v := c.device
 	c.downloaded = c.received
@@ -194,7 +196,7 @@ func (c *otaClient) finish() {
 	c.sendUpgradeEnd(status)
 }
 
-// Places in the OTA header.
+// Offsets in the OTA header, and bits of its field control.
 const (
 	headerFieldControl  = 8
 	headerManufacturer  = 10
@@ -207,7 +209,7 @@ const (
 	hasHardwareVersions = 1 << 2
 )
 
-// valid tells whether what was received is an OTA file of the announced size, for this device and of the
+// valid tells whether the received bytes are an OTA file of the announced size, for this device and of the
 // version that was offered.
 func (c *otaClient) valid() bool {
 	b := c.received
@@ -239,7 +241,8 @@ func (c *otaClient) valid() bool {
 	return !r.malformed
 }
 
-// sendUpgradeEnd ends the session. Only a success waits for an answer.
+// sendUpgradeEnd sends an Upgrade End Request, which ends the session. Only after a success the device waits
+// for an answer.
 func (c *otaClient) sendUpgradeEnd(status uint8) {
 	v := c.device
 	c.endStatus = status

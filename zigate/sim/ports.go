@@ -23,8 +23,8 @@ func (d *Dongle) Dialer(name string) zigate.Dialer {
 	return &dialer{dongle: d, name: name}
 }
 
-// Disconnect cuts whoever is connected to the line, as if a cable was pulled and put back. The
-// dongle keeps running.
+// Disconnect cuts off every host on the line, as if a cable was pulled and put back. The dongle keeps
+// running.
 func (d *Dongle) Disconnect() {
 	d.line.cut()
 }
@@ -80,9 +80,9 @@ func (p *memoryPort) Close() error {
 	return nil
 }
 
-// ServeTCP lets hosts reach the dongle like a WiFi ZiGate: raw bytes, one client at a time. A second client
-// is connected and hears nothing until the first has gone. It returns nil when the context ends, which also
-// closes the listener.
+// ServeTCP lets hosts reach the dongle like a WiFi ZiGate: raw bytes, one host at a time. A second host is
+// connected and hears nothing until the first has gone. ServeTCP returns nil when the context ends; it closes
+// the listener in any case.
 func (d *Dongle) ServeTCP(ctx context.Context, listener net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { listener.Close() })
 	defer stop()
@@ -144,16 +144,16 @@ func (d *Dongle) serve(ctx context.Context, conn io.ReadWriteCloser) error {
 }
 
 // ServePTY lets hosts reach the dongle over a pseudo-terminal, as over a serial port. The terminal is in raw
-// mode and stays while hosts come and go. ready, where not nil, is told the path to open: link if that is not
-// empty, a symbolic link that replaces an earlier one and is removed at the end, else the terminal itself.
-// ServePTY returns nil when the context ends, or the dongle stops. It works on Linux; elsewhere the error is
-// errors.ErrUnsupported, and ServeTCP is the way.
+// mode and stays while hosts come and go. Where link is not empty it becomes a symbolic link to the terminal:
+// it replaces an earlier one and is removed at the end. ready, where it is not nil, is called with the path
+// that hosts open. ServePTY returns nil when the context ends, or the dongle stops. It works on Linux only;
+// elsewhere the error is errors.ErrUnsupported, and hosts have to use ServeTCP.
 func (d *Dongle) ServePTY(ctx context.Context, link string, ready func(path string)) error {
 	t, err := terminal.Open(link)
 	if err != nil {
 		return err
 	}
-	defer t.Close()
+	defer func() { _ = t.Close() }() // the terminal is given up in any case
 	path := t.Path()
 	d.log.Info("serial port ready", "path", path)
 	if ready != nil {

@@ -123,9 +123,8 @@ func TestRawModesAndZDP(t *testing.T) {
 						t.Errorf("mode %d:\n%s", mode, diff)
 					}
 					// 3.1e answers even ZDP.
-					answers := 0
 					if mode == 2 && firmware == sim.V1_31E && l.dongle.Device(lamp).Snapshot().Joined {
-						answers = len(l.air.fromDongle())
+						answers := len(l.air.fromDongle())
 						if answers > 1 {
 							t.Errorf("%d answers to ZDP", answers)
 						}
