@@ -30,12 +30,12 @@ func (s *Service) ask(
 	cmd message.Message, timeout time.Duration, match func(message.Message) bool, done func(error),
 ) {
 	if s.ctx.Err() != nil {
-		s.inbox.post(func() { done(errStopping) })
+		s.inbox.Post(func() { done(errStopping) })
 		return
 	}
 	a := &ask{deadline: time.Now().Add(timeout), match: match, done: done}
 	s.asks = append(s.asks, a)
-	s.send(cmd, func(_ message.Status, err error) {
+	s.sender.Send(cmd, func(_ message.Status, err error) {
 		// A status that was lost does not mean that the question was: the answer is waited for all the same.
 		if err != nil && !errors.Is(err, zigate.ErrNoAnswer) && s.endAsk(a) {
 			done(fmt.Errorf("sending %s: %w", cmd.Type().Name(), err))

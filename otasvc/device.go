@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -58,10 +59,9 @@ type device struct {
 	versionFresh bool
 	// mute devices do not tell their version when they are asked for it, only when they look for
 	// an image themselves.
-	mute  bool
-	paged *transfer // whose pages were told of
+	mute bool
 	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
-	aborting   *transfer
+	aborting   *blocks.Transfer
 	abortUntil time.Time
 }
 

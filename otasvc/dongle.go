@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -31,9 +32,6 @@ type dongleState struct {
 	lastError   string // why it is not connected
 	connectedAt time.Time
 	goneAt      time.Time // when it was lost; before it was first there, when the service started
-	// pageAsked: the firmware remembers an image page request, and would refuse it to the device a thousand
-	// times a second as soon as another header is loaded (v2). Only a reset lets it forget.
-	pageAsked bool
 	// session counts connections, so that an answer to an earlier one is told apart.
 	session int
 }
@@ -99,7 +97,7 @@ func (s *Service) connected(info zigate.Info) {
 	s.dongle.connectedAt = now
 	s.networkFound(info, now)
 	s.excuseSilence(now)
-	s.slotLost()
+	s.slot.lost()
 	s.watch = watch{} // the handshake has set it
 	s.listDevices()
 }
@@ -129,7 +127,7 @@ func (s *Service) disconnected(err error) {
 		ev.Error = err.Error()
 	}
 	s.happened(ev)
-	s.slotLost()
+	s.slot.lost()
 	s.dropAsks(errDongleAway)
 	for _, d := range s.sortedDevices() {
 		s.endInterviewRequests(d, errDongleAway)
@@ -156,7 +154,7 @@ func (s *Service) storageEvent(m message.PDMEvent) {
 // listDevices asks the dongle for its neighbours. Others are met when they announce themselves or
 // ask for something.
 func (s *Service) listDevices() {
-	s.send(message.GetDevices{}, func(_ message.Status, err error) {
+	s.sender.Send(message.GetDevices{}, func(_ message.Status, err error) {
 		if err != nil && s.dongle.connected {
 			s.log.Warn("the dongle did not list its devices; they are met when they are heard from",
 				"err", err)
@@ -185,7 +183,7 @@ func (s *Service) message(m message.Message, lqi uint8, now time.Time) {
 	case message.NetworkState:
 		s.networkState(m, now)
 	case message.ExtendedStatus:
-		s.overrun(m, now)
+		s.stackError(m, now)
 	case message.DeviceList:
 		for _, l := range m.Devices {
 			if l.IEEE == 0 || l.Addr == coordinatorAddr {
@@ -216,7 +214,7 @@ func (s *Service) message(m message.Message, lqi uint8, now time.Time) {
 	case message.UpgradeEndRequest:
 		s.upgradeEnd(m, lqi, now)
 	case message.Confirm:
-		s.noteConfirm(m, now)
+		s.sender.NoteConfirm(m, s.dongle.info.Family, now)
 		s.deliveryReport(m, now)
 	case message.NwkAddrResponse:
 		if m.Status == 0 && m.IEEE != 0 {
@@ -270,7 +268,7 @@ func (s *Service) networkUp(up bool) {
 		return
 	}
 	s.log.Info("the dongle has a network now")
-	s.send(message.GetNetworkState{}, func(message.Status, error) {}) // its answer is a message
+	s.sender.Send(message.GetNetworkState{}, nil) // its answer is a message
 	s.listDevices()
 }
 
@@ -288,12 +286,10 @@ func (s *Service) networkState(m message.NetworkState, now time.Time) {
 // dongleRestarted: a reset has emptied the header slot. Every kind of start-up message means it;
 // several come in a row.
 func (s *Service) dongleRestarted(m message.Message) {
-	s.dongle.pageAsked = false
-	if s.slot.image == nil && !s.slot.cleared {
+	if !s.slot.restarted() {
 		return // told already, or nothing was loaded
 	}
 	s.log.Warn("the dongle has restarted; its image header is loaded again", "message", m.Type())
-	s.slotLost()
 }
 
 func (s *Service) announced(m message.DeviceAnnounce, lqi uint8, now time.Time) {
@@ -392,7 +388,7 @@ func (s *Service) shrinkBlocks(d *device) {
 	for _, size := range routeBlocks {
 		if size < s.policy.BlockSize && (d.largestBlock == 0 || size < d.largestBlock) {
 			d.largestBlock = size
-			u.runtime.transfer.largest.Store(uint32(size))
+			u.runtime.transfer.LimitBlock(size)
 			s.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID, "bytes", size)
 			return
 		}
@@ -400,7 +396,7 @@ func (s *Service) shrinkBlocks(d *device) {
 }
 
 // strayRequest acts on an image block request that no transfer fits.
-func (s *Service) strayRequest(req message.BlockRequest, result BlockResult, now time.Time) {
+func (s *Service) strayRequest(req message.BlockRequest, result blocks.Result, now time.Time) {
 	if req.FieldControl&message.BlockHasNodeAddress != 0 && req.NodeAddress != 0 {
 		if d := s.devices[req.NodeAddress]; d != nil {
 			s.setAddr(d, req.Addr)
@@ -412,17 +408,17 @@ func (s *Service) strayRequest(req message.BlockRequest, result BlockResult, now
 		return
 	}
 	s.seen(d, 0, now)
-	if result == BlockServed {
+	if result == blocks.Served {
 		return
 	}
-	if im := s.slot.image; im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
+	if im := s.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
 		req.ImageType == im.header.ImageType {
 		s.learnIdentity(d, req.ManufacturerCode, req.ImageType)
 	}
-	if u := d.active(); u != nil && u.runtime.transfer != nil && result != BlockWrongImage {
+	if u := d.active(); u != nil && u.runtime.transfer != nil && result != blocks.WrongImage {
 		return // its transfer was put in place meanwhile: the next request is served
 	}
-	if s.policy.ServeUnsolicited && result == BlockUnsolicited && s.serveUnsolicited(d, req, now) {
+	if s.policy.ServeUnsolicited && result == blocks.Unsolicited && s.serveUnsolicited(d, req, now) {
 		return
 	}
 	if now.Sub(d.strayAt) < time.Minute {
@@ -462,7 +458,7 @@ func (s *Service) strayAddress(addr uint16, now time.Time) {
 		return
 	}
 	s.strays[addr] = &stray{askedAt: now}
-	s.send(message.IEEEAddrRequest{Target: addr, Addr: addr}, func(message.Status, error) {})
+	s.sender.Send(message.IEEEAddrRequest{Target: addr, Addr: addr}, nil)
 }
 
 func (s *Service) expireStrays(now time.Time) {
@@ -502,13 +498,7 @@ func (s *Service) info() InfoRecord {
 			Channel:   s.dongle.info.Channel,
 			Error:     s.dongle.trouble(),
 		},
-	}
-	if im := s.slot.image; im != nil && s.slot.loaded {
-		r.Slot = &Slot{
-			ManufacturerCode: im.header.ManufacturerCode,
-			ImageType:        im.header.ImageType,
-			ImageVersion:     s.slot.version,
-		}
+		Slot: s.slot.shown(),
 	}
 	for _, d := range s.devices {
 		u := d.active()
@@ -521,4 +511,11 @@ func (s *Service) info() InfoRecord {
 		}
 	}
 	return r
+}
+
+// stackError acts on an error of the dongle's stack.
+func (s *Service) stackError(m message.ExtendedStatus, now time.Time) {
+	s.log.Debug("an error of the dongle's stack", "code", m.Code,
+		"meaning", message.ExtendedStatusText(m.Code))
+	s.sender.NoteStackError(m, now)
 }

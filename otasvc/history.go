@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -62,27 +63,15 @@ type QueuedUpgrade struct {
 // those that wait for a time come last. then is called on the owner goroutine and must not block; after a
 // stop it is not called.
 func (s *Service) Queue(then func([]QueuedUpgrade)) {
-	s.inbox.post(func() { then(s.queue(s.now())) })
+	s.inbox.Post(func() { then(s.queue(s.now())) })
 }
 
 func (s *Service) queue(now time.Time) []QueuedUpgrade {
-	order := s.waiting(now)
-	for _, d := range slices.SortedFunc(slices.Values(s.sortedActive()), byQueue) {
-		if d.Upgrade.State == Queued && !slices.Contains(order, d) {
-			order = append(order, d) // waits for its canary, its address, or a little after a failure
-		}
-	}
-	scheduled := slices.DeleteFunc(s.sortedActive(), func(d *device) bool {
-		return d.Upgrade.State != Scheduled
-	})
-	slices.SortStableFunc(scheduled, func(a, b *device) int {
-		return a.Upgrade.DueAt.Compare(b.Upgrade.DueAt)
-	})
 	list := []QueuedUpgrade{}
-	for _, d := range append(order, scheduled...) {
-		u := d.Upgrade
+	for _, euid := range slot.Queue(s.slot.view(now), now) {
+		u := s.devices[euid].Upgrade
 		list = append(list, QueuedUpgrade{
-			EUID:         d.EUID,
+			EUID:         euid,
 			State:        u.State,
 			ImageVersion: u.ImageVersion,
 			QueuedAt:     u.QueuedAt,

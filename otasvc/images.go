@@ -120,7 +120,7 @@ func (s *Service) fetchProgress(url string, op *Operation, respond Respond) func
 			how = fmt.Sprintf("the image is being fetched: %d of %d bytes (%d %%)",
 				done, total, done*100/total)
 		}
-		s.inbox.post(func() { respond(Answer{Status: InProgress, Operation: op, Error: how}) })
+		s.inbox.Post(func() { respond(Answer{Status: InProgress, Operation: op, Error: how}) })
 	}
 }
 
@@ -207,7 +207,7 @@ func (s *Service) sweep(now time.Time) {
 	for _, d := range s.active {
 		used[d.Upgrade.SHA256] = true
 	}
-	for sha256 := range s.cache {
+	for sha256 := range s.slot.memory.images {
 		used[sha256] = true
 	}
 	s.async(func(context.Context) func() {

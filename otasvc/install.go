@@ -3,6 +3,7 @@ package otasvc
 import (
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -45,20 +46,13 @@ func (s *Service) finishing(now time.Time) bool {
 	return true
 }
 
-// postLast hands the owner a request for the last block of a download whose installation is to wait. Part of
-// the block server: called on the reader goroutine.
-func (s *Service) postLast(tr *transfer, req *message.BlockRequest) {
-	asked := *req
-	s.inbox.postMessage(func() { s.lastBlock(tr, asked, time.Now()) })
-}
-
 // lastBlock empties the slot and then sends the block.
-func (s *Service) lastBlock(tr *transfer, req message.BlockRequest, now time.Time) {
+func (s *Service) lastBlock(tr *blocks.Transfer, req message.BlockRequest, now time.Time) {
 	d := s.byAddr[req.Addr]
-	if d == nil || d.active() == nil || d.Upgrade.runtime.transfer != tr || s.slot.busy {
+	if d == nil || d.active() == nil || d.Upgrade.runtime.transfer != tr || s.slot.state.IsBusy() {
 		return // it asks again
 	}
-	if s.dongle.pageAsked {
+	if s.slot.state.PagesAsked() {
 		// The dongle would have to be reset first, and the device's next page request would
 		// begin it all anew.
 		s.log.Error("the installation cannot be held for a device that asks by pages with a dongle of this "+
@@ -67,16 +61,12 @@ func (s *Service) lastBlock(tr *transfer, req message.BlockRequest, now time.Tim
 		return
 	}
 	s.finish = finish{device: d, until: now.Add(finishTimeout)}
-	send := func() {
-		n := tr.blockSize(req.MaxDataSize, s.policy.BlockSize, req.Offset)
-		s.observer.BlockRequest(BlockServed, int(n))
-		s.send(tr.block(targetOf(&req), req.Sequence, req.Offset, n), func(message.Status, error) {})
-	}
-	if s.slot.cleared {
+	send := func() { s.sender.Send(s.blocks.Block(tr, &req), nil) }
+	if s.slot.state.IsCleared() {
 		send()
 		return
 	}
-	s.clearSlot(send)
+	s.slot.clear(send)
 }
 
 // endResponse answers an upgrade end request: install in so many seconds, or wait.
@@ -84,7 +74,7 @@ func (s *Service) endResponse(
 	d *device, target message.Target, sequence uint8, fileVersion, upgradeTime uint32,
 ) {
 	u := d.Upgrade
-	s.send(message.UpgradeEndResponse{
+	s.sender.Send(message.UpgradeEndResponse{
 		Target:           target,
 		Sequence:         sequence,
 		CurrentTime:      0,
@@ -98,19 +88,6 @@ func (s *Service) endResponse(
 				"euid", d.EUID, "err", err)
 		}
 	})
-}
-
-// heldBy is a device that has the image of an upgrade and waits to be told to install it: while the header
-// is loaded the dongle would tell it so itself, so others have to wait for their turn with the same image.
-// nil: there is none.
-func (s *Service) heldBy(u *upgrade, now time.Time) *device {
-	for _, d := range s.active {
-		held := d.Upgrade
-		if held != u && held.State == Downloaded && held.key() == u.key() && !held.installDue(now) {
-			return d
-		}
-	}
-	return nil
 }
 
 // installDue reports whether a device that has its image is to install it now.

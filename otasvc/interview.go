@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -38,9 +39,9 @@ type interviewState struct {
 }
 
 type interviewQueue struct {
-	waiting  []*device
-	running  int
-	patience patience // with full buffers
+	waiting []*device
+	running int
+	gate    sending.Gate
 }
 
 // wantInterview puts a device on the list. Asking twice is asking once.
@@ -99,10 +100,10 @@ func (s *Service) runInterviews(now time.Time) {
 		for i := 0; i < len(s.interview.waiting) && s.interview.running < interviewsAtOnce; i++ {
 			d := s.interview.waiting[i]
 			if !d.interviewDue(now, awake) ||
-				len(d.interview.done) == 0 && !s.mayBegin(&s.interview.patience, now) {
+				len(d.interview.done) == 0 && !s.interview.gate.Allows(s.sender.Crowded(now), now) {
 				continue // where somebody waits for the answer, it is not put off
 			}
-			s.interview.patience.begun(now)
+			s.interview.gate.Begun(now)
 			s.interview.waiting = slices.Delete(s.interview.waiting, i, i+1)
 			i--
 			d.interview.wanted = false

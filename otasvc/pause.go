@@ -15,14 +15,14 @@ const (
 // pause is how long the owner may sleep when nothing happens: until the next thing that it has
 // to do by the clock.
 func (s *Service) pause(now time.Time) time.Duration {
-	if len(s.asks) > 0 || len(s.strays) > 0 || s.slot.busy || s.turnover != nil || s.finish.device != nil {
+	if len(s.asks) > 0 || len(s.strays) > 0 || s.slot.state.IsBusy() || s.slot.state.Switching() || s.finish.device != nil {
 		return pauseBusy
 	}
 	pause := pauseIdle
 	interviews := s.dongle.connected && slices.ContainsFunc(s.interview.waiting, func(d *device) bool {
 		return d.interview.next.Before(now.Add(pauseIdle))
 	})
-	slotDue := now.Before(s.slot.keepUntil) || s.slot.refusals > 0
+	slotDue := now.Before(s.slot.state.KeptUntil()) || s.slot.state.Refusals() > 0
 	if !s.settled || s.stateDirty || interviews || slotDue {
 		pause = pauseSoon
 	}
@@ -46,7 +46,7 @@ func (s *Service) pauseFor(u *upgrade, now time.Time) time.Duration {
 		next = u.InstallAt
 	case u.State == Paused && u.Held && u.AsideUntil.IsZero():
 		next = u.PausedUntil
-	case u.State == Notified && s.slot.loaded:
+	case u.State == Notified && s.slot.state.HoldsImage():
 		next = u.runtime.nextNotify
 	case u.State == Downloaded:
 		return pauseIdle

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -21,7 +22,7 @@ const settleTimeout = 10 * time.Second
 // request carries a request out on the owner goroutine. Right after a start the dongle is still being opened,
 // while commands that the broker had kept come at once: they wait instead of being refused.
 func (s *Service) request(respond Respond, f func()) {
-	taken := s.inbox.post(func() {
+	taken := s.inbox.Post(func() {
 		if !s.settled {
 			s.unsettled = append(s.unsettled, f)
 			return
@@ -333,7 +334,7 @@ func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 			}
 			u.Held = true
 			u.PausedUntil = now.Add(d)
-			s.setVerdict(u)
+			s.setVerdict(dev)
 			s.happened(s.upgradeEvent(EventDownloadPaused, dev, u))
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
@@ -366,7 +367,7 @@ func (s *Service) resume(d *device, now time.Time) bool {
 	d.dirty = true
 	s.stateDirty = true
 	// It asks when its wait is over, not before: until then it is not silent.
-	u.runtime.lastActivity = now.Add(maxHold * time.Second)
+	u.runtime.lastActivity = now.Add(blocks.MaxHold * time.Second)
 	if !u.AsideUntil.IsZero() {
 		return true
 	}
@@ -377,7 +378,7 @@ func (s *Service) resume(d *device, now time.Time) bool {
 	if !s.fire(d, t, now) {
 		return false
 	}
-	s.setVerdict(u)
+	s.setVerdict(d)
 	s.happened(s.upgradeEvent(EventDownloadResumed, d, u))
 	return true
 }

@@ -10,14 +10,26 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Radio sends frames to the dongle. Submit never blocks; done is called exactly once, from any goroutine.
-type Radio interface {
-	Submit(cmd message.Message, done func(message.Status, error))
+type Radio = sending.Radio
+
+// Observer counts what happens, for metrics.
+type Observer interface {
+	blocks.Observer
+	// UpgradeFinished counts an upgrade that reached a final state, with the time since it was queued.
+	UpgradeFinished(state State, reason Reason, d time.Duration)
+	// DeliveryFailed counts a frame that did not reach its device.
+	DeliveryFailed()
+	// ImageFetched counts a fetch by its outcome.
+	ImageFetched(outcome Status)
 }
 
 // ImageStore gets images and keeps their bytes. Fetch is called on a goroutine of its own;
@@ -88,15 +100,13 @@ type Service struct {
 	policy   Policy
 	observer Observer
 	store    *store
-	inbox    inbox
-	blocks   blockServer
+	inbox    *mailbox.Mailbox[func()]
+	blocks   *blocks.Server
+	sender   *sending.Sender
 	health   health
-	pressure pressure
-	shown    shownBlocks
 
 	// All below belongs to the owner goroutine.
 	ctx        context.Context
-	radio      Radio
 	sink       Sink
 	background sync.WaitGroup
 	startedAt  time.Time
@@ -106,16 +116,13 @@ type Service struct {
 	registry   library.Registry
 	groups     map[uint64]*group
 	nextGroup  uint64
-	cache      map[string]*cachedImage // by SHA-256
 	// unavailable is when images that indexes list could not be had, by candidate.
 	unavailable map[string]time.Time
 	dongle      dongleState
 	network     network       // the dongle's
 	away        time.Duration // how long upgrades have not been possible
 	lookedAt    time.Time     // at the clock
-	slot        slot
-	offering    patience // of offers of the image in it
-	turnover    *turn    // a change of turns under way, or nil
+	slot        headerSlot
 	finish      finish
 	watch       watch
 	asks        []*ask
@@ -123,11 +130,10 @@ type Service struct {
 	searching   int
 	interview   interviewQueue
 	strays      map[uint16]*stray // by network address
-	pages       map[*transfer]*pager
-	sweepAt     time.Time // next clean-up of the image store
-	autoAt      time.Time // next look for upgrades that the policy wants
-	settled     bool      // it is known whether the dongle is there
-	unsettled   []func()  // requests that wait to know
+	sweepAt     time.Time         // next clean-up of the image store
+	autoAt      time.Time         // next look for upgrades that the policy wants
+	settled     bool              // it is known whether the dongle is there
+	unsettled   []func()          // requests that wait to know
 
 	// What the end of a turn has to tell, to keep, to put before the block server.
 	infoDirty, imagesDirty bool
@@ -151,9 +157,9 @@ func New(o Options) (*Service, error) {
 		byAddr:      map[uint16]*device{},
 		active:      map[message.IEEE]*device{},
 		groups:      map[uint64]*group{},
-		cache:       map[string]*cachedImage{},
 		unavailable: map[string]time.Time{},
 		strays:      map[uint16]*stray{},
+		inbox:       mailbox.New[func()](),
 	}
 	if s.now = o.Now; s.now == nil {
 		s.now = time.Now
@@ -161,19 +167,14 @@ func New(o Options) (*Service, error) {
 	s.dongle.watchOnly = o.Policy.WatchOnly
 	s.dongle.goneAt = s.now()
 	s.lookedAt = s.now()
-	s.inbox.wake = make(chan struct{}, 1)
-	s.pressure.begin()
-	s.blocks = blockServer{
-		maxBlock: o.Policy.BlockSize,
-		observer: o.Observer,
-		noticed:  s.inbox.signal,
-		interval: o.Policy.BlockInterval,
-	}
-	s.blocks.stray = s.postStray
-	s.blocks.page = s.postPage
-	s.blocks.later = s.postLater
-	s.blocks.last = s.postLast
-	s.blocks.table.Store(&blockTable{})
+	s.slot = newHeaderSlot(s)
+	s.sender = sending.New(s.inbox)
+	s.blocks = blocks.New(blocks.Options{
+		MaxBlock: o.Policy.BlockSize,
+		Interval: o.Policy.BlockInterval,
+		Observer: o.Observer,
+		Owner:    blockOwner{s},
+	})
 	s.noteHealth()
 	if o.StateDir != "" {
 		var err error
@@ -189,7 +190,7 @@ func New(o Options) (*Service, error) {
 func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 	background, stop := context.WithCancel(ctx)
 	s.ctx = background
-	s.radio = radio
+	s.sender.Begin(background, radio)
 	s.sink = sink
 	saved := make(chan struct{})
 	if s.store != nil {
@@ -218,12 +219,12 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.inbox.wake:
+		case <-s.inbox.Wake():
 		case <-timer.C:
 		case <-offersChanged:
 			s.offersChanged()
 		}
-		for _, f := range s.inbox.take() {
+		for _, f := range s.inbox.Take() {
 			f()
 		}
 		s.turn(s.now())
@@ -261,14 +262,14 @@ func (s *Service) farewell() {
 		}
 	}
 	s.syncTransfers(s.now())
-	for _, f := range s.inbox.close() { // what came at the very end
+	for _, f := range s.inbox.Close() { // what came at the very end
 		f()
 	}
 }
 
 // drain does what was posted, and reports whether there was anything.
 func (s *Service) drain() (worked bool) {
-	for work := s.inbox.take(); len(work) > 0; work = s.inbox.take() {
+	for work := s.inbox.Take(); len(work) > 0; work = s.inbox.Take() {
 		worked = true
 		for _, f := range work {
 			f()
@@ -292,7 +293,7 @@ func (s *Service) turn(now time.Time) {
 	s.runInterviews(now)
 	s.upgradeByPolicy(now)
 	s.sweep(now)
-	s.schedule(now)
+	s.slot.follow(now)
 	s.watchQueries(now)
 	s.refreshTable()
 	s.noteHealth()
@@ -304,7 +305,7 @@ func (s *Service) async(work func(ctx context.Context) func()) {
 	s.background.Go(func() {
 		giveWay()
 		if then := work(s.ctx); then != nil {
-			s.inbox.post(then)
+			s.inbox.Post(then)
 		}
 	})
 }
@@ -342,7 +343,7 @@ func (s *Service) flush(now time.Time) {
 			return
 		}
 		s.store.save(s.snapshot(), func() {
-			s.inbox.post(func() {
+			s.inbox.Post(func() {
 				for _, f := range after {
 					f()
 				}
@@ -372,14 +373,6 @@ func (s *Service) publishAll() {
 	s.tableDirty = true
 }
 
-// HandleBlockRequest answers an image block request. Part of zigate.Handler; this is the hot path.
-func (s *Service) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
-	if s.shown.take(req) {
-		return dst // it came as a data indication first, and has got its answer
-	}
-	return s.blocks.answer(req, s.now(), dst)
-}
-
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
 func (s *Service) HandleMessage(m message.Message, lqi uint8) {
 	ind, ok := m.(message.DataIndication)
@@ -389,16 +382,16 @@ func (s *Service) HandleMessage(m message.Message, lqi uint8) {
 			req.Cluster = ind.Cluster
 			req.AddrMode = ind.SrcAddrMode
 			req.Addr = ind.SrcAddr
-			s.indicatedBlock(req)
+			s.blocks.Indicated(req)
 		}
 	}
-	s.inbox.postMessage(func() { s.message(m, lqi, s.now()) })
+	s.inbox.PostUpTo(inboxLimit, func() { s.message(m, lqi, s.now()) })
 }
 
 // HandleConnected learns that the dongle is there. Part of zigate.Handler.
 func (s *Service) HandleConnected(info zigate.Info) {
-	s.blocks.sent.reset()
-	s.inbox.post(func() {
+	s.blocks.Reconnected()
+	s.inbox.Post(func() {
 		s.connected(info)
 		s.settle()
 	})
@@ -406,76 +399,15 @@ func (s *Service) HandleConnected(info zigate.Info) {
 
 // HandleDisconnected learns that the dongle is gone. Part of zigate.Handler.
 func (s *Service) HandleDisconnected(err error) {
-	s.inbox.post(func() {
+	s.inbox.Post(func() {
 		s.disconnected(err)
 		s.settle()
 	})
 }
 
-func (s *Service) postStray(req message.BlockRequest, result BlockResult) {
-	s.inbox.postMessage(func() { s.strayRequest(req, result, s.now()) })
-}
-
 // inboxLimit bounds the messages that wait for the owner. It is never reached in normal operation: the owner
 // needs microseconds for a message and the wire milliseconds.
 const inboxLimit = 16384
-
-// inbox is what waits for the owner, in order. Posting never blocks.
-type inbox struct {
-	mu     sync.Mutex
-	items  []func()
-	spare  []func()
-	closed bool // nobody takes anything out any more
-	wake   chan struct{}
-}
-
-// post reports whether f will be done: after close it will not.
-func (b *inbox) post(f func()) bool {
-	b.mu.Lock()
-	open := !b.closed
-	if open {
-		b.items = append(b.items, f)
-	}
-	b.mu.Unlock()
-	b.signal()
-	return open
-}
-
-// close refuses what is posted from now on and returns what waits.
-func (b *inbox) close() []func() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	return b.items
-}
-
-// postMessage is post for what comes from the radio, which repeats itself: past the limit it is dropped.
-func (b *inbox) postMessage(f func()) {
-	b.mu.Lock()
-	if len(b.items) < inboxLimit && !b.closed {
-		b.items = append(b.items, f)
-	}
-	b.mu.Unlock()
-	b.signal()
-}
-
-func (b *inbox) signal() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
-
-// take returns what waits; the slice is valid until the next call.
-func (b *inbox) take() []func() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	items := b.items
-	clear(b.spare)
-	b.items = b.spare[:0]
-	b.spare = items
-	return items
-}
 
 // jitter spreads d by up to a fifth either way, so that many devices do not act in step.
 func jitter(d time.Duration) time.Duration {

@@ -309,7 +309,7 @@ func (s *Service) restore(st state) {
 			s.answerTicket(d, u) // it ended, but its answer was not given any more
 		default:
 			s.active[d.EUID] = d
-			u.steady(now, s.longestAside())
+			u.steady(now, s.slot.policy().LongestPutOff())
 			u.runtime.lastActivity = now
 			u.runtime.nextNotify = now
 			u.runtime.offeredAt = now
@@ -327,14 +327,14 @@ func (s *Service) restore(st state) {
 
 // steady puts the times of an upgrade that were kept on the clock of this process, which a change of the wall
 // clock does not move, and takes away what such a change made of them while the service was away: nothing has
-// happened in the future, and no device was told to wait for longer than longestAside. A time that somebody
+// happened in the future, and no device was told to wait for longer than longestPutOff. A time that somebody
 // asked for stays what it is.
-func (u *upgrade) steady(now time.Time, longestAside time.Duration) {
+func (u *upgrade) steady(now time.Time, longestPutOff time.Duration) {
 	for _, t := range []*time.Time{&u.QueuedAt, &u.OfferedAt, &u.StartedAt, &u.DownloadedAt, &u.ApplyingAt} {
 		*t = notLater(*t, now)
 	}
 	if until := u.AsideUntil.Sub(now); !u.AsideUntil.IsZero() {
-		if until > longestAside {
+		if until > longestPutOff {
 			until = 0
 		}
 		u.AsideUntil = now.Add(until)
@@ -356,15 +356,10 @@ func (s *Service) restoreTransfer(d *device, u *upgrade) {
 	if !u.State.holdsSlot() || u.State == Paused && u.StartedAt.IsZero() {
 		return
 	}
-	im := s.cache[u.SHA256]
-	if im == nil {
-		data, header, err := readImage(s.images, u.SHA256)
-		if err != nil {
-			s.log.Error("the image of a running upgrade cannot be read", "euid", d.EUID, "err", err)
-			return // the scheduler tries again and ends the upgrade if it stays so
-		}
-		im = &cachedImage{sha256: u.SHA256, data: data, header: header}
-		s.cache[u.SHA256] = im
+	im, err := s.slot.memory.load(u.SHA256)
+	if err != nil {
+		s.log.Error("the image of a running upgrade cannot be read", "euid", d.EUID, "err", err)
+		return // the planner has it read again, and the upgrade ends if it stays so
 	}
 	s.admit(d, im)
 }

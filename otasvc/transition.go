@@ -50,7 +50,7 @@ func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 		return
 	}
 	if t == triggerSilent {
-		s.distrustSlot()
+		s.slot.distrust()
 	}
 	u.Attempt++
 	u.StartedAt = time.Time{}
@@ -72,7 +72,7 @@ func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 // withdraw takes a device's right to blocks away.
 func (s *Service) withdraw(u *upgrade) {
 	if tr := u.runtime.transfer; tr != nil {
-		delete(s.pages, tr)
+		s.blocks.EndPage(tr)
 		u.runtime.transfer = nil
 		s.tableDirty = true
 	}
@@ -90,10 +90,10 @@ const (
 func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 	tr := u.runtime.transfer
 	if tr != nil && (from == Downloading || from == Paused) && u.State != Succeeded {
-		tr.verdict.Store(int32(abort))
+		tr.Abort()
 		d.aborting = tr
 		d.abortUntil = now.Add(abortMemory)
-		s.slot.keepUntil = now.Add(abortSlot)
+		s.slot.keep(now.Add(abortSlot))
 	}
 	s.withdraw(u)
 	u.EndedAt = now
@@ -116,7 +116,7 @@ func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 		s.log.Warn("upgrade ended", "euid", d.EUID, "name", d.name(), "state", u.State, "reason", u.Reason)
 	}
 	s.observer.UpgradeFinished(u.State, u.Reason, now.Sub(u.QueuedAt))
-	s.dropUnusedImages()
+	s.slot.dropUnusedImages()
 	s.answerTicket(d, u)
 	s.groupMemberEnded(d, u, now)
 }
@@ -252,10 +252,11 @@ func (s *Service) newUpgrade(d *device, o Offer, dueAt time.Time, ticket Ticket,
 // serveUnsolicited gives an image to a device that asked without an upgrade, where that is configured: the
 // loaded one, if that is the one it asked for.
 func (s *Service) serveUnsolicited(d *device, req message.BlockRequest, now time.Time) bool {
-	if d.active() != nil || s.slot.image == nil || !s.slot.loaded {
+	im := s.slot.loaded()
+	if d.active() != nil || im == nil {
 		return false
 	}
-	h := s.slot.image.header
+	h := im.header
 	if h.ManufacturerCode != req.ManufacturerCode || h.ImageType != req.ImageType ||
 		h.FileVersion != req.FileVersion {
 		return false
@@ -263,9 +264,9 @@ func (s *Service) serveUnsolicited(d *device, req message.BlockRequest, now time
 	for _, r := range s.registry.All() {
 		image, ok := s.images.Image(r.SHA256)
 		o := offerOf(r, image)
-		if ok && o.SHA256 == s.slot.image.sha256 && fits(d, o) && updateAvailable(d, &o) {
+		if ok && o.SHA256 == im.sha256 && fits(d, o) && updateAvailable(d, &o) {
 			s.newUpgrade(d, o, time.Time{}, nil, now)
-			s.admit(d, s.slot.image)
+			s.admit(d, im)
 			return true
 		}
 	}

@@ -2,9 +2,10 @@ package otasvc
 
 import (
 	"fmt"
-	"sync/atomic"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -44,7 +45,7 @@ func (s *Service) watchQueries(now time.Time) {
 	if !s.dongle.connected || s.watch.busy || now.Before(s.watch.retryAt) {
 		return
 	}
-	working := s.slot.image != nil || len(s.slotUsers()) > 0
+	working := s.slot.working(now)
 	after := watchAfter
 	for _, d := range s.active {
 		if d.mute && d.Upgrade.State == Applying {
@@ -70,17 +71,20 @@ func (s *Service) watchQueries(now time.Time) {
 	}
 }
 
+// rawModeRetry is the pause after which a raw mode is set that the dongle did not take.
+const rawModeRetry = 2 * time.Second
+
 func (s *Service) setRawMode(mode message.RawMode) {
 	s.watch.busy = true
 	s.watch.touched = s.watch.touched || mode != message.RawModeOff
 	session := s.dongle.session
-	s.send(message.SetRawMode{Mode: mode}, func(_ message.Status, err error) {
+	s.sender.Send(message.SetRawMode{Mode: mode}, func(_ message.Status, err error) {
 		if s.dongle.session != session {
 			return
 		}
 		s.watch.busy = false
 		if err != nil {
-			s.watch.retryAt = time.Now().Add(slotRetry)
+			s.watch.retryAt = time.Now().Add(rawModeRetry)
 			s.log.Warn("the dongle's raw mode was not set; it is tried again", "mode", mode, "err", err)
 			return
 		}
@@ -104,7 +108,7 @@ func (s *Service) restoreRawMode() {
 	timeout := time.After(restoreTimeout)
 	for range restoreTries {
 		done := make(chan error, 1)
-		s.radio.Submit(message.SetRawMode{Mode: message.RawModeOff}, func(_ message.Status, err error) {
+		s.sender.Submit(message.SetRawMode{Mode: message.RawModeOff}, func(_ message.Status, err error) {
 			done <- err
 		})
 		select {
@@ -239,7 +243,7 @@ func (s *Service) queried(d *device, q message.QueryNextImage, now time.Time) {
 		u.runtime.awakeUntil = now.Add(awakeFor)
 		u.runtime.notBefore = time.Time{}
 	case Notified:
-		if s.slot.holds(u) {
+		if s.slot.holds(d) {
 			return // the dongle has just offered it the image
 		}
 		u.runtime.nextNotify = now
@@ -248,86 +252,8 @@ func (s *Service) queried(d *device, q message.QueryNextImage, now time.Time) {
 	}
 }
 
-// awakeFor is how long a sleeping device that was heard is taken to listen: its parent keeps
-// messages for about 7 s.
-const awakeFor = 7 * time.Second
-
-// bothWays is how long a request that was shown as a data indication may take to come as a message of its
-// own, too. In the pure raw mode, which other software may have set, it never comes. onceWithin is how long
-// the same request in the other form is taken for a copy: devices that repeat theirs wait longer.
-const (
-	bothWays   = 100 * time.Millisecond
-	onceWithin = time.Second
-)
-
-// indicatedBlock answers a block request that comes as data indication only; one that comes both ways is left
-// to the block server. It is called on the reader goroutine.
-func (s *Service) indicatedBlock(req message.BlockRequest) {
-	tr := s.blocks.table.Load().byAddr[req.Addr]
-	if tr == nil {
-		return // the owner finds out who it is
-	}
-	requests := tr.requests.Load()
-	if requests > 0 && tr.lastAsked.Load() == askedKey(&req) &&
-		tr.instant(time.Now())-tr.lastRequest.Load() < int64(onceWithin) {
-		return // its message came first
-	}
-	time.AfterFunc(bothWays, func() {
-		s.inbox.postMessage(func() {
-			now := s.blocks.table.Load().byAddr[req.Addr]
-			if now == nil || now != tr || tr.requests.Load() != requests || s.ctx.Err() != nil {
-				return // its message came, or another request did
-			}
-			s.shown.put(&req)
-			var a blockAnswer
-			s.blocks.decide(&req, time.Now(), false, &a)
-			s.sendAnswer(&a)
-		})
-	})
-}
-
-// shownBlocks are the block requests that were answered when they were shown as data indications, for a
-// second: their message may still come. The owner puts them in and the reader goroutine takes them out; where
-// there are none, as in all modes but the pure raw one, looking costs one atomic load.
-type shownBlocks struct {
-	count atomic.Int32
-	ring  [16]atomic.Uint64 // address, offset and sequence number; 0: free
-}
-
-func shownKey(req *message.BlockRequest) uint64 {
-	return uint64(req.Addr)<<48 | askedKey(req) | 1<<47 // never 0
-}
-
-func (b *shownBlocks) put(req *message.BlockRequest) {
-	key := shownKey(req)
-	for i := range b.ring {
-		if !b.ring[i].CompareAndSwap(0, key) {
-			continue
-		}
-		b.count.Add(1)
-		time.AfterFunc(onceWithin, func() {
-			if b.ring[i].CompareAndSwap(key, 0) {
-				b.count.Add(-1)
-			}
-		})
-		return
-	}
-}
-
-// take reports whether a request was answered already, once.
-func (b *shownBlocks) take(req *message.BlockRequest) bool {
-	if b.count.Load() == 0 {
-		return false
-	}
-	key := shownKey(req)
-	for i := range b.ring {
-		if b.ring[i].CompareAndSwap(key, 0) {
-			b.count.Add(-1)
-			return true
-		}
-	}
-	return false
-}
+// awakeFor is how long a sleeping device that was heard is taken to listen.
+const awakeFor = slot.ListensFor
 
 // indicatedEnd acts on an upgrade end request that comes as data indication only. In the pure raw mode the
 // dongle tells the device to wait, so the answer is ours.
@@ -336,10 +262,10 @@ func (s *Service) indicatedEnd(d *device, m message.UpgradeEndRequest, lqi uint8
 	if u == nil || !u.State.holdsSlot() {
 		return
 	}
-	time.AfterFunc(bothWays, func() {
-		s.inbox.postMessage(func() {
+	time.AfterFunc(blocks.BothWays, func() {
+		s.inbox.PostUpTo(inboxLimit, func() {
 			if d.active() == u && u.State.holdsSlot() {
-				s.distrustSlot() // whatever it holds, the dongle has not told the device to install
+				s.slot.distrust() // whatever it holds, the dongle has not told the device to install
 				s.upgradeEnd(m, lqi, time.Now())
 			}
 		})

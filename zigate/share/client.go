@@ -139,7 +139,7 @@ func (c *client) read(h *Hub) {
 				return
 			}
 			cmd.at = time.Now()
-			h.inbox.post(func() { c.waiting = append(c.waiting, cmd) })
+			h.inbox.Post(func() { c.waiting = append(c.waiting, cmd) })
 		}
 		if err != nil {
 			return

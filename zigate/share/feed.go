@@ -118,7 +118,7 @@ func (h *Hub) begin(c *client, r *command) {
 	h.opts.Observer.FrameFromClient()
 	h.noteAsked(r)
 	done := func(_ message.Status, err error) {
-		h.inbox.post(func() { h.ended(c, r, a, err) })
+		h.inbox.Post(func() { h.ended(c, r, a, err) })
 	}
 	switch r.typ {
 	case message.TypeSetRawMode:
@@ -186,5 +186,5 @@ func (h *Hub) again(c *client, r *command) {
 	}
 	c.waiting = append([]*command{r}, c.waiting...)
 	h.feeder.busy = true
-	time.AfterFunc(busyBackoff, func() { h.inbox.post(func() { h.feeder.busy = false }) })
+	time.AfterFunc(busyBackoff, func() { h.inbox.Post(func() { h.feeder.busy = false }) })
 }

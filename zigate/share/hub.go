@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -88,7 +89,7 @@ type Hub struct {
 	addr    atomic.Pointer[net.TCPAddr]
 
 	// For every goroutine.
-	inbox      inbox
+	inbox      *mailbox.Mailbox[func()] // for the goroutine of Run to call
 	pending    pending
 	downloads  downloads
 	lastStatus lastStatus
@@ -117,6 +118,7 @@ func New(dongle zigate.Options, o Options) *Hub {
 		opts:      o,
 		log:       dongle.Logger,
 		ready:     make(chan struct{}),
+		inbox:     mailbox.New[func()](),
 		downloads: downloads{start: time.Now()},
 		memo:      newMemo(),
 	}
@@ -126,7 +128,6 @@ func New(dongle zigate.Options, o Options) *Hub {
 	if h.opts.Observer == nil {
 		h.opts.Observer = noObserver{}
 	}
-	h.inbox.wake = make(chan struct{}, 1)
 	h.maxPayload.Store(message.MaxCommandPayload)
 	h.router = router{hideOTA: o.OTA == OTAOurs, pending: &h.pending}
 	h.router.reset(message.Version{})
@@ -169,7 +170,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case <-h.inbox.wake:
+		case <-h.inbox.Wake():
 		case <-h.holder.timer.C:
 			h.release()
 		case <-h.feeder.retry.C:
@@ -178,7 +179,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 	h.stop(doors, &users)
 	h.restore()
-	for _, f := range h.inbox.close() { // so that nobody waits for an answer in vain
+	for _, f := range h.inbox.Close() { // so that nobody waits for an answer in vain
 		f()
 	}
 	return nil
@@ -193,7 +194,7 @@ func stoppedTimer() *time.Timer {
 
 // work does what was posted.
 func (h *Hub) work() {
-	for _, f := range h.inbox.take() {
+	for _, f := range h.inbox.Take() {
 		f()
 	}
 	h.feed()
@@ -214,8 +215,8 @@ func (h *Hub) stop(doors []door, users *sync.WaitGroup) {
 		select {
 		case <-gone:
 			return
-		case <-h.inbox.wake:
-			for _, f := range h.inbox.take() {
+		case <-h.inbox.Wake():
+			for _, f := range h.inbox.Take() {
 				f()
 			}
 		}
@@ -276,13 +277,13 @@ func (h *Hub) HandleConnected(info zigate.Info) {
 	v := info.Version()
 	h.maxPayload.Store(int32(v.MaxCommandPayload()))
 	h.router.reset(v)
-	h.inbox.post(func() { h.connect(v) })
+	h.inbox.Post(func() { h.connect(v) })
 	h.handler.HandleConnected(info)
 }
 
 // HandleDisconnected is part of zigate.Handler.
 func (h *Hub) HandleDisconnected(err error) {
-	h.inbox.post(h.disconnect)
+	h.inbox.Post(h.disconnect)
 	h.handler.HandleDisconnected(err)
 }
 
@@ -294,7 +295,7 @@ func (h *Hub) HandleStatus(f message.Frame, s *message.Status, asker any, waited
 	ok := s.Status == message.StatusOK
 	if a != nil && waited && ok &&
 		(a.typ == message.TypeSetRawMode || a.typ == message.TypeErasePersistentData) {
-		h.inbox.post(func() { h.executed(a) })
+		h.inbox.Post(func() { h.executed(a) })
 	}
 	h.pass(f, owner)
 }
@@ -315,7 +316,7 @@ func (h *Hub) pass(f message.Frame, owner int) {
 	}
 	t := f.Type
 	payload := append([]byte(nil), f.Payload...)
-	h.inbox.post(func() {
+	h.inbox.Post(func() {
 		if boot {
 			h.restarted(t)
 		}
@@ -345,7 +346,7 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 	}
 	switch m := cmd.(type) {
 	case message.SetRawMode:
-		if !h.inbox.post(func() {
+		if !h.inbox.Post(func() {
 			h.settings.wish = m.Mode
 			h.setRawMode(a, watched)
 		}) {
@@ -354,14 +355,14 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 		return
 	}
 	if h.opts.OTA == OTATheirs && isOTACommand(t) {
-		h.inbox.post(func() {
+		h.inbox.Post(func() {
 			watched(message.Status{}, fmt.Errorf("%s (%s): %w", t, t.Name(), ErrOTATheirs))
 		})
 		return
 	}
 	send := func() { h.dongle.SubmitFor(a, cmd, watched) }
 	if list := questions(cmd); len(list) > 0 && h.clients.number.Load() > 0 {
-		if h.inbox.post(func() {
+		if h.inbox.Post(func() {
 			h.ask(list, true, send, func() { watched(message.Status{Request: t}, nil) })
 		}) {
 			return

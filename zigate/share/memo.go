@@ -171,9 +171,9 @@ func (h *Hub) noteMessage(m message.Message, lqi uint8) {
 	}
 	now := time.Now()
 	if a, ok := m.(message.DeviceAnnounce); ok {
-		h.inbox.post(func() { h.memo.announce(a.Addr, now) })
+		h.inbox.Post(func() { h.memo.announce(a.Addr, now) })
 	} else if q, ok := answerOf(m); ok {
-		h.inbox.post(func() { h.memo.answers[q] = answered{message: m, lqi: lqi, at: now} })
+		h.inbox.Post(func() { h.memo.answers[q] = answered{message: m, lqi: lqi, at: now} })
 	}
 }
 
@@ -225,7 +225,7 @@ func (h *Hub) ask(list []question, first bool, send, done func()) {
 		done()
 	case giveWay:
 		time.AfterFunc(giveWayTime, func() {
-			if !h.inbox.post(func() { h.ask(list, false, send, done) }) {
+			if !h.inbox.Post(func() { h.ask(list, false, send, done) }) {
 				send()
 			}
 		})

@@ -59,7 +59,7 @@ func (h *Hub) arrange() {
 	if h.settings.neededMode(&h.clients) != h.settings.asked {
 		h.setRawMode(&ask{owner: ourselves, typ: message.TypeSetRawMode}, func(_ message.Status, err error) {
 			if errors.Is(err, zigate.ErrNoAnswer) || errors.Is(err, zigate.ErrQueueFull) {
-				time.AfterFunc(arrangeBackoff, func() { h.inbox.post(h.rearrange) })
+				time.AfterFunc(arrangeBackoff, func() { h.inbox.Post(h.rearrange) })
 			}
 		})
 	}

@@ -54,7 +54,7 @@ func (v *Device) IEEE() message.IEEE { return v.cfg.IEEE }
 // permitted.
 func (v *Device) Announce() {
 	d := v.dongle
-	d.mailbox.post(func() {
+	d.actions.Post(func() {
 		switch {
 		case v.away || !d.chip.coordinator.formed:
 		case v.joined:
@@ -68,7 +68,7 @@ func (v *Device) Announce() {
 
 // Leave makes the device leave the network; Announce lets it join again.
 func (v *Device) Leave() {
-	v.dongle.mailbox.post(func() {
+	v.dongle.actions.Post(func() {
 		if !v.joined {
 			return
 		}
@@ -80,7 +80,7 @@ func (v *Device) Leave() {
 
 // ChangeAddress makes the device rejoin with another network address: the next free one from addr on.
 func (v *Device) ChangeAddress(addr uint16) {
-	v.dongle.mailbox.post(func() {
+	v.dongle.actions.Post(func() {
 		v.dongle.devices.move(v, addr)
 		if v.joined && !v.away {
 			v.announce(true, 1)
@@ -90,7 +90,7 @@ func (v *Device) ChangeAddress(addr uint16) {
 
 // PowerOff makes the device deaf and forget its download; PowerOn brings it back with an announcement.
 func (v *Device) PowerOff() {
-	v.dongle.mailbox.post(func() {
+	v.dongle.actions.Post(func() {
 		v.client.end(Idle)
 		v.away = true
 	})
@@ -98,7 +98,7 @@ func (v *Device) PowerOff() {
 
 // PowerOn ends PowerOff, and the absence of a device that did not come back.
 func (v *Device) PowerOn() {
-	v.dongle.mailbox.post(func() {
+	v.dongle.actions.Post(func() {
 		if v.away {
 			v.client.end(Idle)
 			v.away = false
@@ -109,7 +109,7 @@ func (v *Device) PowerOn() {
 
 // SetPoll changes how often a sleepy device asks its parent for messages.
 func (v *Device) SetPoll(interval time.Duration) {
-	v.dongle.mailbox.post(func() {
+	v.dongle.actions.Post(func() {
 		if interval > 0 {
 			v.cfg.PollInterval = interval
 		}
@@ -118,7 +118,7 @@ func (v *Device) SetPoll(interval time.Duration) {
 
 // SetBattery changes the charge, 0 to 100 percent, and has the device report it.
 func (v *Device) SetBattery(percent uint8) {
-	v.dongle.mailbox.post(func() {
+	v.dongle.actions.Post(func() {
 		v.cfg.BatteryPercent = &percent
 		control := zclGlobalFrame | zclToClientBit | zclNoDefaultResponse
 		b := []byte{control, v.nextSequence(), zclReportAttributes}
@@ -129,11 +129,11 @@ func (v *Device) SetBattery(percent uint8) {
 
 // Query makes the device ask for an image now, unless it is busy with one.
 func (v *Device) Query() {
-	v.dongle.mailbox.post(v.client.query)
+	v.dongle.actions.Post(v.client.query)
 }
 
 // Transmit sends any frame from the device; its network address is filled in.
 func (v *Device) Transmit(f AirFrame) {
 	f.Payload = slices.Clone(f.Payload)
-	v.dongle.mailbox.post(func() { v.transmit(f) })
+	v.dongle.actions.Post(func() { v.transmit(f) })
 }

@@ -8,8 +8,10 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -28,7 +30,9 @@ var (
 type Dongle struct {
 	cfg     Config
 	log     *slog.Logger
-	mailbox mailbox
+	running atomic.Bool
+	bytes   *mailbox.Mailbox[byte]   // from hosts
+	actions *mailbox.Mailbox[func()] // for Run to do
 	line    hostLine
 
 	// mu guards everything below. Only Run changes it; others take copies.
@@ -47,7 +51,8 @@ func New(cfg Config) *Dongle {
 	d := &Dongle{
 		cfg:      cfg,
 		log:      cfg.Logger,
-		mailbox:  mailbox{wake: make(chan struct{}, 1)},
+		bytes:    mailbox.New[byte](),
+		actions:  mailbox.New[func()](),
 		timeline: &timeline{pace: newPace(cfg.Speed)},
 		stats:    newStats(),
 		devices:  newDeviceSet(),
@@ -76,7 +81,7 @@ func (d *Dongle) Run(ctx context.Context) error {
 	if d.err != nil {
 		return d.err
 	}
-	if !d.mailbox.open() {
+	if !d.running.CompareAndSwap(false, true) {
 		return ErrAlreadyRunning
 	}
 	defer d.stop()
@@ -95,7 +100,8 @@ func (d *Dongle) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-d.mailbox.wake:
+		case <-d.bytes.Wake():
+		case <-d.actions.Wake():
 		case <-alarm.C:
 		}
 	}
@@ -121,7 +127,8 @@ const tickLimit = 256
 // tick handles what has come from outside and what is due. It returns when the next event is due; pending is
 // false if there is none.
 func (d *Dongle) tick() (next time.Time, pending bool) {
-	in, actions := d.mailbox.take()
+	actions := d.actions.Take() // first: what a host wrote before it asked for an action comes before it
+	in := d.bytes.Take()
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -138,8 +145,22 @@ func (d *Dongle) tick() (next time.Time, pending bool) {
 	return d.timeline.schedule.next()
 }
 
+// lineLimit is how many bytes the line holds for a dongle that does not run; more are lost.
+const lineLimit = 1 << 16
+
+// write takes bytes from a host. It never blocks: the UART always reads, and a line that nobody
+// empties loses bytes. The error is ErrStopped.
+func (d *Dongle) write(p []byte) error {
+	if !d.bytes.PostUpTo(lineLimit, p...) {
+		return ErrStopped
+	}
+	return nil
+}
+
+// stop lets nothing happen any more.
 func (d *Dongle) stop() {
-	d.mailbox.close()
+	d.bytes.Close()
+	d.actions.Close()
 	d.line.close()
 }
 
@@ -157,12 +178,12 @@ func (d *Dongle) String() string {
 // Reset restarts the dongle as its button or a power glitch does: what was in RAM is lost, the header slot
 // first of all, and the boot messages follow. Network and raw mode are kept.
 func (d *Dongle) Reset() {
-	d.mailbox.post(func() { d.chip.restart(true) })
+	d.actions.Post(func() { d.chip.restart(true) })
 }
 
 // SilentReset is Reset without boot messages, as when the host's side of the line missed them.
 func (d *Dongle) SilentReset() {
-	d.mailbox.post(func() { d.chip.restart(false) })
+	d.actions.Post(func() { d.chip.restart(false) })
 }
 
 // Stats is a copy of the counts.
@@ -183,7 +204,7 @@ func (d *Dongle) AddDevice(cfg DeviceConfig) (*Device, error) {
 	if !d.timeline.now.IsZero() { // else Run starts it
 		d.timeline.now = time.Now()
 		v.start()
-		d.mailbox.poke()
+		d.actions.Signal()
 	}
 	return v, nil
 }

@@ -65,7 +65,7 @@ func (p *memoryPort) Write(b []byte) (int, error) {
 		return 0, fmt.Errorf("write to %s: %w", p.name, io.ErrClosedPipe)
 	default:
 	}
-	if err := p.dongle.mailbox.write(b); err != nil {
+	if err := p.dongle.write(b); err != nil {
 		return 0, fmt.Errorf("write to %s: %w", p.name, err)
 	}
 	return len(b), nil
@@ -134,7 +134,7 @@ func (d *Dongle) serve(ctx context.Context, conn io.ReadWriteCloser) error {
 		var n int
 		n, err = conn.Read(buffer)
 		if n > 0 {
-			err = errors.Join(err, d.mailbox.write(buffer[:n]))
+			err = errors.Join(err, d.write(buffer[:n]))
 		}
 	}
 	conn.Close()

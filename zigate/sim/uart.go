@@ -73,7 +73,7 @@ func (r *receiver) receive(p []byte) {
 		r.receivePiece(r.input)
 		r.input = r.input[:0]
 	}
-	if len(r.input) > mailboxLimit {
+	if len(r.input) > lineLimit {
 		r.input = r.input[:0]
 	}
 }

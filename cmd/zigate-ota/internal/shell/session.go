@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
@@ -32,6 +33,8 @@ type session struct {
 	term   *terminal.Terminal // what is asked for
 	notes  io.Writer          // what is told besides
 	ticker *time.Ticker
+
+	waiting []update // came in and were not looked at yet
 
 	online  bool
 	devices directory
@@ -110,11 +113,16 @@ var errPatience = errors.New("nothing came in time")
 // next is the next thing that comes in; the session's own picture is up to date with it.
 func (s *session) next(ctx context.Context, patience <-chan time.Time) (update, error) {
 	for {
-		if u, ok := s.inbox.take(); ok {
+		if len(s.waiting) == 0 {
+			s.waiting = s.inbox.Take()
+		}
+		if len(s.waiting) > 0 {
+			u := s.waiting[0]
+			s.waiting = s.waiting[1:]
 			return u, s.note(u)
 		}
 		select {
-		case <-s.inbox.more:
+		case <-s.inbox.Wake():
 		case <-s.ticker.C:
 			return update{kind: isTick}, nil
 		case <-patience:
@@ -138,7 +146,7 @@ func (s *session) note(u update) error {
 	name, rest, _ := strings.Cut(u.topic, "/")
 	switch name {
 	case "status":
-		s.online = string(u.payload) == "online"
+		s.online = string(u.payload) == contract.Online
 	case "info":
 		if info, ok := decode[infoRecord](u.payload); ok {
 			info.raw = u.payload
@@ -147,7 +155,7 @@ func (s *session) note(u update) error {
 	case "images":
 		s.images = u.payload
 	case "device":
-		s.devices.note(rest, u.payload)
+		s.devices.note(contract.EUID(rest), u.payload)
 	}
 	return nil
 }
@@ -186,7 +194,7 @@ func (q *question) answers(u update) *response {
 	if u.kind != isMessage || u.topic != "response/"+q.operation || q.final != nil {
 		return nil
 	}
-	r, ok := decode[response](u.payload)
+	r, ok := decodeResponse(u.payload)
 	if !ok {
 		return nil
 	}
@@ -194,12 +202,11 @@ func (q *question) answers(u update) *response {
 	if json.Unmarshal(r.Transaction, &transaction) != nil || transaction != q.transaction {
 		return nil
 	}
-	r.raw = u.payload
 	q.heard = true
-	if r.Status != statusInProgress {
-		q.settle(&r)
+	if r.Status != contract.StatusInProgress {
+		q.settle(r)
 	}
-	return &r
+	return r
 }
 
 // settle takes the final answer.
@@ -284,7 +291,7 @@ func (s *session) gather(ctx context.Context) error {
 }
 
 // resolve is the EUID of a device as it was named on the command line.
-func (s *session) resolve(ctx context.Context, name string) (string, error) {
+func (s *session) resolve(ctx context.Context, name string) (contract.EUID, error) {
 	if euid := euidOf(name); euid != "" {
 		return euid, nil
 	}
