@@ -75,7 +75,7 @@ func demo(ctx context.Context, c call) (err error) {
 		cfg.Log.Level = slog.LevelError
 	}
 	log := newLogger(c.stderr, cfg.Log)
-	home := newSimulation(devices, *speed, sim.V1_323)
+	home := newSimulation(devices, *speed, sim.V1323)
 	a, err := newApp(cfg, log, home)
 	if err != nil {
 		return err

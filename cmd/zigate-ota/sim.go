@@ -20,7 +20,7 @@ import (
 
 // firmwares are the firmware versions that can be simulated, by the name that users give them.
 var firmwares = map[string]sim.Firmware{
-	"3.1c": sim.V1_31C, "3.1d": sim.V1_31D, "3.1e": sim.V1_31E, "3.23": sim.V1_323, "v2": sim.V2_324,
+	"3.1c": sim.V131C, "3.1d": sim.V131D, "3.1e": sim.V131E, "3.23": sim.V1323, "v2": sim.V2324,
 }
 
 // simArguments are the flags that most people need; simHelp tells all.
@@ -92,7 +92,7 @@ func simFlags() (*flag.FlagSet, *simOptions) {
 func (o *simOptions) config(flags *flag.FlagSet) (sim.Scenario, error) {
 	given := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	s := sim.Scenario{Config: simulationConfig(nil, o.speed, sim.V1_323)}
+	s := sim.Scenario{Config: simulationConfig(nil, o.speed, sim.V1323)}
 	if o.scenario != "" {
 		file, err := os.Open(o.scenario)
 		if err != nil {

@@ -7,22 +7,22 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Firmware is a version of the dongle's firmware. The zero value is V1_323, the newest for v1.
+// Firmware is a version of the dongle's firmware. The zero value is V1323, the newest for v1.
 type Firmware uint8
 
 // All versions that differ in what a host sees. V1 runs on ZiGate USB, DIN, PiZiGate and WiFi (big-endian),
 // V2 on ZiGate+ (little-endian).
 const (
-	V1_323 Firmware = iota // 3.23, "OptiPDM"
-	V1_31C                 // 3.1c
-	V1_31D                 // 3.1d
-	V1_31E                 // 3.1e
-	V2_324                 // 3.24 of ZiGate+
+	V1323 Firmware = iota // 3.23, "OptiPDM"
+	V131C                 // 3.1c
+	V131D                 // 3.1d
+	V131E                 // 3.1e
+	V2324                 // 3.24 of ZiGate+
 )
 
 // Firmwares lists every version.
 func Firmwares() []Firmware {
-	return []Firmware{V1_31C, V1_31D, V1_31E, V1_323, V2_324}
+	return []Firmware{V131C, V131D, V131E, V1323, V2324}
 }
 
 // ParseFirmware finds a version by what String gives ("3.1c", "3.1d", "3.1e", "3.23", "v2 3.24"), in any
@@ -31,9 +31,9 @@ func ParseFirmware(s string) (Firmware, error) {
 	name := strings.ToLower(strings.TrimSpace(s))
 	switch name {
 	case "", "v1":
-		return V1_323, nil
+		return V1323, nil
 	case "v2", "3.24":
-		return V2_324, nil
+		return V2324, nil
 	}
 	name = strings.TrimPrefix(name, "v1 ")
 	for _, f := range Firmwares() {
@@ -97,7 +97,7 @@ func (f Firmware) traits() traits {
 		ackHasSequence: true, neighbours: 60, outputQueue: 150 + 16,
 	}
 	switch f {
-	case V1_31C:
+	case V131C:
 		v1.name = "3.1c"
 		v1.minor = 0x031C
 		v1.maxLength = 256
@@ -107,7 +107,7 @@ func (f Firmware) traits() traits {
 		v1.dataRequests = 5
 		v1.ackedRequests = 3
 		return v1
-	case V1_31D:
+	case V131D:
 		v1.name = "3.1d"
 		v1.minor = 0x031D
 		v1.aliases = "\x08\x0A\x0B\x15\x6E"
@@ -118,7 +118,7 @@ func (f Firmware) traits() traits {
 		v1.dataRequests = 5
 		v1.ackedRequests = 3
 		return v1
-	case V2_324:
+	case V2324:
 		return traits{
 			name: "v2 3.24", v2: true, major: 5, minor: 0x0324,
 			maxLength: 270, apdu: 200, maxZCLEndpt: 2,
@@ -133,7 +133,7 @@ func (f Firmware) traits() traits {
 	v1.name = "3.23"
 	v1.major = 4
 	v1.minor = 0x0323
-	if f == V1_31E {
+	if f == V131E {
 		v1.name = "3.1e"
 		v1.major = 3
 		v1.minor = 0x031E
