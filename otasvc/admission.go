@@ -89,7 +89,7 @@ func imageNotify(d *device, u *upgrade) message.ImageNotify {
 // target is where a command to a device goes; its network address must be known.
 func (d *device) target() message.Target {
 	return message.Target{
-		AddrMode:    message.AddrModeShort,
+		AddrMode:    message.AddrModeNetwork,
 		Addr:        *d.NetworkAddress,
 		SrcEndpoint: 1,
 		DstEndpoint: max(d.Endpoint, 1),

@@ -114,7 +114,7 @@ func (s *Service) readAttributesAt(
 	}
 	cmd := message.ReadAttributes{
 		Target: message.Target{
-			AddrMode: message.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: endpoint,
+			AddrMode: message.AddrModeNetwork, Addr: addr, SrcEndpoint: 1, DstEndpoint: endpoint,
 		},
 		Cluster: cluster, Direction: direction, IDs: ids,
 	}

@@ -275,7 +275,7 @@ func (s *Service) networkUp(up bool) {
 func (s *Service) networkState(m message.NetworkState, now time.Time) {
 	i := &s.dongle.info
 	i.IEEE = m.IEEE
-	i.ShortAddr = m.Addr
+	i.NetworkAddr = m.Addr
 	i.PANID = m.PANID
 	i.Channel = m.Channel
 	i.NetworkUp = m.Up()
@@ -396,7 +396,7 @@ func (s *Service) shrinkBlocks(d *device) {
 }
 
 // strayRequest acts on an image block request that no transfer fits.
-func (s *Service) strayRequest(req message.BlockRequest, result blocks.Result, now time.Time) {
+func (s *Service) strayRequest(req message.ImageBlockRequest, result blocks.Result, now time.Time) {
 	if req.FieldControl&message.BlockHasNodeAddress != 0 && req.NodeAddress != 0 {
 		if d := s.devices[req.NodeAddress]; d != nil {
 			s.setAddr(d, req.Addr)

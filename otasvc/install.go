@@ -47,7 +47,7 @@ func (s *Service) finishing(now time.Time) bool {
 }
 
 // lastBlock empties the slot and then sends the block.
-func (s *Service) lastBlock(tr *blocks.Transfer, req message.BlockRequest, now time.Time) {
+func (s *Service) lastBlock(tr *blocks.Transfer, req message.ImageBlockRequest, now time.Time) {
 	d := s.byAddr[req.Addr]
 	if d == nil || d.active() == nil || d.Upgrade.runtime.transfer != tr || s.slot.state.IsBusy() {
 		return // it asks again

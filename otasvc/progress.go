@@ -481,7 +481,7 @@ func (s *Service) downloadComplete(d *device, u *upgrade, m message.UpgradeEndRe
 			upgradeTime = waitForever
 		}
 		target := message.Target{
-			AddrMode: message.AddrModeShort, Addr: m.Addr, SrcEndpoint: 1, DstEndpoint: m.Endpoint,
+			AddrMode: message.AddrModeNetwork, Addr: m.Addr, SrcEndpoint: 1, DstEndpoint: m.Endpoint,
 		}
 		s.endResponse(d, target, m.Sequence, m.FileVersion, upgradeTime)
 	} else if u.Install != InstallNow {

@@ -251,7 +251,7 @@ func (s *Service) newUpgrade(d *device, o Offer, dueAt time.Time, ticket Ticket,
 
 // serveUnsolicited gives an image to a device that asked without an upgrade, where that is configured: the
 // loaded one, if that is the one it asked for.
-func (s *Service) serveUnsolicited(d *device, req message.BlockRequest, now time.Time) bool {
+func (s *Service) serveUnsolicited(d *device, req message.ImageBlockRequest, now time.Time) bool {
 	im := s.slot.loaded()
 	if d.active() != nil || im == nil {
 		return false

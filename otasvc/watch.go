@@ -172,7 +172,7 @@ func (s *Service) strangerIndicated(m message.DataIndication, now time.Time) {
 	switch {
 	case m.SrcAddrMode == message.AddrModeIEEE && m.SrcIEEE != 0 && m.SrcIEEE != s.dongle.info.IEEE:
 		s.findDevice(m.SrcIEEE, func(*device) {})
-	case m.SrcAddrMode == message.AddrModeShort:
+	case m.SrcAddrMode == message.AddrModeNetwork:
 		s.strangerHeard(m.SrcAddr, m.Cluster == message.ClusterOTA, now)
 	}
 }

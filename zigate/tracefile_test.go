@@ -140,9 +140,9 @@ func FuzzTrace(f *testing.F) {
 	for _, m := range []message.Message{
 		message.GetVersion{},
 		message.Version{Major: 4, Minor: 0x323},
-		message.Status{Request: message.TypeBlockSend, Status: 0x14, Form: message.StatusFormBuffers, APDUUsed: 12},
-		message.BlockRequest{Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x9021, MaxDataSize: 64},
-		message.BlockSend{Sequence: 7, Offset: 64, FileVersion: 0x22010631, Data: []byte{1, 2}},
+		message.Status{Request: message.TypeImageBlockResponse, Status: 0x14, Form: message.StatusFormBuffers, APDUUsed: 12},
+		message.ImageBlockRequest{Cluster: message.ClusterOTA, AddrMode: message.AddrModeNetwork, Addr: 0x9021, MaxDataSize: 64},
+		message.ImageBlockResponse{Sequence: 7, Offset: 64, FileVersion: 0x22010631, Data: []byte{1, 2}},
 		message.LoadImage{},
 		message.DeviceList{},
 		message.DataIndication{Cluster: message.ClusterOTA, Payload: []byte("\x11\x05\x01\x01\x7c\x11\x01\x22\x31\x06\x01\x22\x03\x00")},
@@ -151,7 +151,7 @@ func FuzzTrace(f *testing.F) {
 	} {
 		for _, direction := range []message.Direction{message.FromDongle, message.ToDongle} {
 			text := zigate.AppendTraceLine([]byte(zigate.TraceHeader+"\n"), zigate.TracedFrame{
-				Time: tracedAt, Direction: direction, Frame: message.Frame{Type: m.Type(), Payload: m.AppendPayload(nil)},
+				Time: tracedAt, Direction: direction, Frame: message.Frame{Type: m.Type(), Payload: message.AppendPayload(nil, m)},
 			})
 			f.Add(append(text, "garbage\n"...))
 		}

@@ -197,7 +197,7 @@ func (r *receiver) complete(cmd *command) []byte {
 	if err != nil {
 		return nil
 	}
-	size := len(m.AppendPayload(nil))
+	size := len(message.AppendPayload(nil, m))
 	if size > message.MaxCommandPayload {
 		return nil
 	}

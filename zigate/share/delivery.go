@@ -67,8 +67,9 @@ func (r *router) sent(s *message.Status, a *ask, now time.Time) {
 	if a.raw {
 		r.aps[s.Sequence] = onAir{ask: a, at: now} // its sequence is the APS counter
 	}
-	switch _, numbers := answerTo(a.typ); {
-	case s.Form == message.StatusFormShort && a.hasAddr && numbers != inOrder:
+	answer := message.AnswerOf(a.typ)
+	switch {
+	case s.Form == message.StatusFormShort && a.hasAddr && answer.Numbering != message.InOrder:
 		r.sentTo(a.addr, unnamed{owner: a.owner, at: now})
 	case s.Form == message.StatusFormShort && a.typ == message.TypeBind:
 		r.sentTo(nowhere, unnamed{owner: a.owner, at: now, cluster: zdpBind})
@@ -76,9 +77,9 @@ func (r *router) sent(s *message.Status, a *ask, now time.Time) {
 		r.sentTo(nowhere, unnamed{owner: a.owner, at: now, cluster: a.cluster})
 	case s.Form == message.StatusFormShort:
 	case s.RequestSent != message.RequestSentNone,
-		r.v2 && isOTACommand(a.typ) && a.typ != message.TypeLoadImage:
+		r.v2 && a.typ.IsOTA() && a.typ != message.TypeLoadImage:
 		r.aps[s.APSSequence] = onAir{ask: a, at: now}
-	case isOTACommand(a.typ) && a.hasAddr && a.owner == ourselves:
+	case a.typ.IsOTA() && a.hasAddr && a.owner == ourselves:
 		r.answered(a.addr, now)
 		if a.typ == message.TypeImageNotify {
 			r.answered(a.addr, now) // the dongle's answer to what the device will ask for

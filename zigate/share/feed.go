@@ -92,7 +92,7 @@ func (r *command) isOTA() bool {
 		cluster, ok := rawCluster(r.payload)
 		return ok && cluster == message.ClusterOTA
 	}
-	return isOTACommand(r.typ)
+	return r.typ.IsOTA()
 }
 
 // refuse answers as the dongle does when it does not know a command.

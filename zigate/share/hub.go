@@ -246,7 +246,7 @@ func (h *Hub) restore() {
 }
 
 // HandleBlockRequest is part of zigate.Handler. It is on the hot path and does not allocate.
-func (h *Hub) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
+func (h *Hub) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []byte {
 	if h.opts.OTA == OTATheirs {
 		return dst
 	}
@@ -354,7 +354,7 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 		}
 		return
 	}
-	if h.opts.OTA == OTATheirs && isOTACommand(t) {
+	if h.opts.OTA == OTATheirs && t.IsOTA() {
 		h.inbox.Post(func() {
 			watched(message.Status{}, fmt.Errorf("%s (%s): %w", t, t.Name(), ErrOTATheirs))
 		})

@@ -1,7 +1,6 @@
 package share
 
 import (
-	"encoding/binary"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -39,7 +38,7 @@ type deviceAsk struct {
 func rawAsk(a *ask, now time.Time) deviceAsk {
 	d := deviceAsk{ask: a, at: now, zdp: a.zdp, sequence: a.sequence, cluster: a.cluster, hasCluster: true}
 	if a.zdp {
-		d.answer, _ = zdpMessage(a.cluster | zdpResponse)
+		d.answer, _ = message.MadeOfZDP(a.cluster | zdpResponse)
 	}
 	return d
 }
@@ -76,18 +75,14 @@ type reply struct {
 	indication bool            // it is a frame from the air, else a message
 }
 
-// zclReply reads a message that begins with a ZCL sequence number. Messages about attributes go on with
-// network address 2, endpoint 1, cluster 2, in bytes and big-endian.
+// zclReply reads a message that begins with a ZCL sequence number.
 func zclReply(t message.MsgType, payload []byte) reply {
 	p := reply{sequence: payload[0], typ: t}
-	switch t {
-	case message.TypeReadAttribute, message.TypeWriteAttribute, typeReportingSet, typeReportingRead:
-		if len(payload) >= 6 {
-			p.addr = binary.BigEndian.Uint16(payload[1:])
-			p.hasAddr = true
-			p.cluster = binary.BigEndian.Uint16(payload[4:])
-			p.hasCluster = true
-		}
+	if addr, cluster, ok := message.Sender(t, payload); ok {
+		p.addr = addr
+		p.hasAddr = true
+		p.cluster = cluster
+		p.hasCluster = true
 	}
 	return p
 }
@@ -106,16 +101,10 @@ func (d *deviceAsk) fits(p *reply, now time.Time) bool {
 	case p.typ == message.TypeDefaultResponse:
 		return !p.zdp
 	case p.typ == 0: // it is a command of a cluster
-		return d.answer >= firstGroupAnswer && d.answer <= lastSceneAnswer
+		return message.AsAnswer(d.answer).ClusterCommand
 	}
 	return p.typ == d.answer
 }
-
-// Answers that come as commands of their cluster: those of groups and scenes.
-const (
-	firstGroupAnswer message.MsgType = 0x8060
-	lastSceneAnswer  message.MsgType = 0x80AF
-)
 
 // whose finds the owner of the request that is answered. Numbers that hosts make up may be the same as the
 // dongle's, so that several requests can fit: the oldest that has got no answer yet is taken, and one of a
@@ -187,7 +176,7 @@ func (r *router) indication(payload []byte, now time.Time) int {
 	if err != nil || !ok || len(ind.Payload) == 0 {
 		return everybody
 	}
-	short := ind.SrcAddrMode == message.AddrModeShort
+	short := ind.SrcAddrMode == message.AddrModeNetwork
 	owner := r.shown(&ind, short, now)
 	zdp := ind.Profile == profileZDP && ind.DstEndpoint == 0
 	if r.running == message.RawModeHybrid && short && (!zdp || r.answersZDP) && len(ind.Payload) >= 3 &&
@@ -212,7 +201,7 @@ func (r *router) shown(ind *message.DataIndication, short bool, now time.Time) i
 		p.zdp = true
 		p.sequence = ind.Payload[0]
 		p.cluster = ind.Cluster &^ zdpResponse
-		p.typ, _ = zdpMessage(ind.Cluster)
+		p.typ, _ = message.MadeOfZDP(ind.Cluster)
 		if owner, ok := r.whose(p, now); ok && ind.Cluster&zdpResponse != 0 {
 			return owner
 		}

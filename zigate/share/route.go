@@ -54,7 +54,7 @@ func (r *router) status(s *message.Status, a *ask, waited bool, now time.Time) (
 		a = &ask{owner: ourselves, typ: s.Request}
 	}
 	for t := range r.local {
-		if atOnce(t) {
+		if message.AsAnswer(t).AtOnce {
 			delete(r.local, t) // the dongle has gone on, and an answer that has not come is lost
 		}
 	}
@@ -64,13 +64,13 @@ func (r *router) status(s *message.Status, a *ask, waited bool, now time.Time) (
 	if a.mode != nil {
 		r.running = a.mode.mode
 	}
-	switch answer, numbers := answerTo(a.typ); {
-	case numbers == inOrder:
-		r.local[answer] = append(r.local[answer], localAsk{ask: a, at: now})
-	case numbers == byZDP:
-		r.expect(deviceAsk{ask: a, zdp: true, sequence: s.Sequence, answer: answer, at: now})
-	case numbers == byZCL:
-		r.expect(deviceAsk{ask: a, sequence: s.Sequence, answer: answer, at: now})
+	switch answer := message.AnswerOf(a.typ); {
+	case answer.Numbering == message.InOrder:
+		r.local[answer.Type] = append(r.local[answer.Type], localAsk{ask: a, at: now})
+	case answer.Numbering == message.ByZDP:
+		r.expect(deviceAsk{ask: a, zdp: true, sequence: s.Sequence, answer: answer.Type, at: now})
+	case answer.Numbering == message.ByZCL:
+		r.expect(deviceAsk{ask: a, sequence: s.Sequence, answer: answer.Type, at: now})
 	case a.raw:
 		r.expect(rawAsk(a, now))
 	}
@@ -101,15 +101,15 @@ func (r *router) frame(t message.MsgType, payload []byte, now time.Time) (owner 
 		}
 		return r.inOrder(t, now)
 	}
-	_, numbers := answerTo(t &^ answerBit)
-	switch {
-	case t < answerBit || len(payload) == 0:
+	if len(payload) == 0 {
 		return everybody
-	case numbers == inOrder:
+	}
+	switch message.AsAnswer(t).Numbering {
+	case message.InOrder:
 		return r.inOrder(t, now)
-	case numbers == byZDP:
+	case message.ByZDP:
 		return r.message(reply{zdp: true, sequence: payload[0], typ: t}, now)
-	case numbers == byZCL:
+	case message.ByZCL:
 		return r.message(zclReply(t, payload), now)
 	}
 	return everybody
@@ -134,7 +134,7 @@ func (r *router) inOrder(t message.MsgType, now time.Time) int {
 		return r.unexpected(t)
 	}
 	first := waiting[0].ask
-	if t != typeAttributeDiscovery|answerBit { // which comes once for each attribute
+	if !message.AsAnswer(t).Several {
 		waiting = waiting[1:]
 	}
 	r.local[t] = waiting
@@ -144,7 +144,7 @@ func (r *router) inOrder(t message.MsgType, now time.Time) int {
 // unexpected finds the owner of an answer that no status has announced: the status may have been lost.
 func (r *router) unexpected(t message.MsgType) int {
 	if a := r.pending.current.Load(); a != nil {
-		if answer, _ := answerTo(a.typ); answer == t {
+		if message.AnswerOf(a.typ).Type == t {
 			return a.owner
 		}
 	}

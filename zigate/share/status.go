@@ -37,7 +37,7 @@ func (l *lastStatus) refusal(t message.MsgType, v2 bool) []byte {
 	if v2 {
 		s.APSSequence = uint8(seen >> 16)
 	}
-	return append(s.AppendPayload(nil), 0)
+	return append(message.AppendPayload(nil, s), 0)
 }
 
 // downloads tells whether devices download. Every goroutine may look.

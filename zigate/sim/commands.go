@@ -6,65 +6,65 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// commands is what the firmware does with each command of the host. A command without a row is answered with
-// the status "unhandled". A new command is a row here, made by one of the functions below the table:
+// commandTable is what the firmware does with each command of the host. A command without a row is answered
+// with the status "unhandled". A new command is a row here, which says what is done and takes the type from
+// the message:
 //
 //   - question and queuedQuestion answer with a message, made of what the chip knows;
 //   - setting changes something in the chip;
-//   - otaCommand, zclCommand and zdpCommand send a frame to a device, made of the command's fields.
+//   - otaCommand, zclCommand and zdpCommand send a frame to a device, made of the command's fields;
+//   - withFields does anything else.
 //
-// What devices answer is in hear.go and zdp.go.
-var commands = map[message.MsgType]command{
+// What devices answer is in node.go, and what the firmware makes of their answers in hear.go and zdp.go.
+var commandTable = []command{
 	// The dongle itself.
-	message.TypeGetVersion:          question(version),
-	message.TypeGetTime:             question(timeOfDay),
-	message.TypeGetDevices:          question(neighbours),
-	message.TypeGetNetworkState:     queuedQuestion(networkState),
-	message.TypeGetPermitJoin:       queuedQuestion(permitJoinState),
-	message.TypeSetTime:             setting(setTime),
-	message.TypeSetRawMode:          setting(setRawMode),
-	message.TypeSetHeartbeat:        setting(setHeartbeat),
-	message.TypeSetLogLevel:         accepted,
-	message.TypeSetFlowControl:      accepted,
-	message.TypeSetChannelMask:      accepted,
-	message.TypeSetDeviceType:       accepted,
-	message.TypeReset:               reset,
-	message.TypeErasePersistentData: erasePersistentData,
-	message.TypeStartNetwork:        startNetwork,
-	message.TypePermitJoin:          withFields(permitJoin),
+	question[message.GetVersion](version),
+	question[message.GetTime](timeOfDay),
+	question[message.GetDevices](neighbours),
+	queuedQuestion[message.GetNetworkState](networkState),
+	queuedQuestion[message.GetPermitJoin](permitJoinState),
+	setting(setTime),
+	setting(setRawMode),
+	setting(setHeartbeat),
+	accepted[message.SetLogLevel](),
+	accepted[message.SetFlowControl](),
+	accepted[message.SetChannelMask](),
+	accepted[message.SetDeviceType](),
+	withFields(reset),
+	withFields(erasePersistentData),
+	withFields(startNetwork),
+	withFields(permitJoin),
 
 	// The OTA server.
-	message.TypeLoadImage:          withFields(loadImage),
-	message.TypeBlockSend:          withFields(sendBlock),
-	message.TypeWaitForData:        otaCommand(waitForData),
-	message.TypeUpgradeEndResponse: otaCommand(upgradeEndResponse),
-	message.TypeImageNotify:        withFields(sendNotify),
+	withFields(loadImage),
+	withFields(sendBlock),
+	otaCommand(waitForData),
+	otaCommand(upgradeEndResponse),
+	withFields(sendNotify),
 
 	// Frames to devices.
-	message.TypeRawAPS:                  withFields(sendRaw),
-	message.TypeReadAttributes:          zclCommand(readAttributes),
-	message.TypeOnOff:                   zclCommand(onOff),
-	message.TypeBind:                    bind,
-	message.TypeNwkAddrRequest:          zdpCommand(nwkAddrRequest),
-	message.TypeIEEEAddrRequest:         zdpCommand(ieeeAddrRequest),
-	message.TypeNodeDescriptorRequest:   zdpCommand(nodeDescriptorRequest),
-	message.TypePowerDescriptorRequest:  zdpCommand(powerDescriptorRequest),
-	message.TypeActiveEndpointsRequest:  zdpCommand(activeEndpointsRequest),
-	message.TypeSimpleDescriptorRequest: zdpCommand(simpleDescriptorRequest),
-	message.TypeMatchDescriptorRequest:  zdpCommand(matchDescriptorRequest),
+	withFields(sendRaw),
+	zclCommand(readAttributes),
+	zclCommand(onOff),
+	withFields(bind),
+	zdpCommand(nwkAddrRequest),
+	zdpCommand(ieeeAddrRequest),
+	zdpCommand(nodeDescriptorRequest),
+	zdpCommand(powerDescriptorRequest),
+	zdpCommand(activeEndpointsRequest),
+	zdpCommand(simpleDescriptorRequest),
+	zdpCommand(matchDescriptorRequest),
+	zdpCommand(leaveRequest),
 }
 
-// The range of I/O commands, which no firmware calls unknown.
-const (
-	firstIOCommand message.MsgType = 0x0800
-	lastIOCommand  message.MsgType = 0x0A00
-)
-
-// Answers of a host that keeps the dongle's storage: they get no status.
-const (
-	firstStorageAnswer message.MsgType = 0x8200
-	lastStorageAnswer  message.MsgType = 0x8300
-)
+// commands finds a row of the table.
+var commands = func() map[message.MsgType]command {
+	byType := map[message.MsgType]command{}
+	for _, row := range commandTable {
+		byType[row.typ] = row
+	}
+	return byType
+}()
 
 // outcome is what a command comes to: what its 0x8000 says, and what the firmware does right behind it.
 type outcome struct {
@@ -79,13 +79,16 @@ func done(status uint8) outcome { return outcome{status: status} }
 
 // command runs one type of command. The fields are read from the whole receive buffer, not only from the
 // bytes that came with this frame: what a short command leaves out is what an earlier one left behind.
-type command func(c *chip, buffer []byte) outcome
+type command struct {
+	typ message.MsgType
+	run func(c *chip, buffer []byte) outcome
+}
 
-// withFields runs a command of which package message knows the fields.
+// withFields runs a command with its fields.
 func withFields[M message.Message](run func(*chip, M) outcome) command {
 	var zero M
 	t := zero.Type()
-	return func(c *chip, buffer []byte) outcome {
+	return command{typ: t, run: func(c *chip, buffer []byte) outcome {
 		m, err := message.ParseCommand(t, buffer)
 		if errors.Is(err, message.ErrShort) { // a count that leads out of the receive buffer
 			return done(message.StatusIncorrectParameter)
@@ -95,22 +98,22 @@ func withFields[M message.Message](run func(*chip, M) outcome) command {
 			return done(message.StatusUnhandled)
 		}
 		return run(c, fields)
-	}
+	}}
 }
 
 // question is a command that the firmware answers itself, right behind the status.
-func question(answer func(*chip) message.Message) command {
-	return func(c *chip, _ []byte) outcome { return outcome{answer: answer(c)} }
+func question[M message.Message](answer func(*chip) message.Message) command {
+	return withFields(func(c *chip, _ M) outcome { return outcome{answer: answer(c)} })
 }
 
 // queuedQuestion is a question whose answer comes from the event queue, like what the radio brings, and says
 // how things are then.
-func queuedQuestion(answer func(*chip) message.Message) command {
-	return func(c *chip, _ []byte) outcome {
+func queuedQuestion[M message.Message](answer func(*chip) message.Message) command {
+	return withFields(func(c *chip, _ M) outcome {
 		return outcome{then: func() {
 			c.power.after(0, func() { c.sender.send(answer(c), 0) })
 		}}
-	}
+	})
 }
 
 // setting is a command that changes something in the chip and cannot fail.
@@ -122,7 +125,9 @@ func setting[M message.Message](set func(*chip, M)) command {
 }
 
 // accepted is a command that has no effect in the simulation.
-func accepted(*chip, []byte) outcome { return outcome{} }
+func accepted[M message.Message]() command {
+	return withFields(func(*chip, M) outcome { return outcome{} })
+}
 
 // execute runs the command that the receiver holds, and answers it.
 func (c *chip) execute() {
@@ -132,14 +137,14 @@ func (c *chip) execute() {
 	if c.cfg.OnFrame != nil {
 		c.cfg.OnFrame(message.ToDongle, message.Frame{Type: t, Payload: frame.Payload()})
 	}
-	if t >= firstStorageAnswer && t <= lastStorageAnswer {
+	if t.IsStorageAnswer() { // gets no status
 		return
 	}
 
 	o := done(message.StatusUnhandled)
-	if run, ok := commands[t]; ok {
-		o = run(c, frame.Buffer())
-	} else if t >= firstIOCommand && t <= lastIOCommand {
+	if command, ok := commands[t]; ok {
+		o = command.run(c, frame.Buffer())
+	} else if t.IsIO() {
 		o = outcome{}
 	}
 	if o.status != message.StatusOK {
@@ -225,18 +230,18 @@ func setRawMode(c *chip, m message.SetRawMode) {
 	}
 }
 
-func reset(c *chip, _ []byte) outcome {
+func reset(c *chip, _ message.Reset) outcome {
 	return outcome{then: c.restartSoon}
 }
 
-func erasePersistentData(c *chip, _ []byte) outcome {
+func erasePersistentData(c *chip, _ message.ErasePersistentData) outcome {
 	return outcome{then: func() {
 		c.erase()
 		c.restartSoon()
 	}}
 }
 
-func startNetwork(c *chip, _ []byte) outcome {
+func startNetwork(c *chip, _ message.StartNetwork) outcome {
 	if c.coordinator.formed {
 		answer := message.NetworkJoined{Status: message.NetworkAlreadyUp}
 		c.power.after(0, func() { c.sender.send(answer, 0) })

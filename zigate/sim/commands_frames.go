@@ -98,22 +98,22 @@ func sendRaw(c *chip, m message.RawAPS) outcome {
 	addr := m.Addr
 	mode := m.AddrMode
 	switch mode {
-	case message.AddrModeShort, message.AddrModeShortNoAck:
+	case message.AddrModeNetwork, message.AddrModeNetworkNoAck:
 	case message.AddrModeIEEE, message.AddrModeIEEENoAck:
 		v := c.devices.byIEEE[m.IEEE]
 		if v == nil {
 			return done(message.StatusTransmitFailed)
 		}
 		addr = v.addr
-		mode = message.AddrModeShort
+		mode = message.AddrModeNetwork
 		if m.AddrMode == message.AddrModeIEEENoAck {
-			mode = message.AddrModeShortNoAck
+			mode = message.AddrModeNetworkNoAck
 		}
 	default:
 		if !c.traits.v2 {
 			return done(message.StatusOK) // nothing is sent
 		}
-		mode = message.AddrModeShort
+		mode = message.AddrModeNetwork
 	}
 	if len(m.Data) > c.traits.apdu {
 		return done(message.StatusNoBuffer)
@@ -166,7 +166,7 @@ func (s *zdpSender) request(r zdpRequest) outcome {
 	if !s.coordinator.formed {
 		return done(zdpInvalidRequest)
 	}
-	status := s.radio.transmit(message.AddrModeShort, r.addr, AirFrame{
+	status := s.radio.transmit(message.AddrModeNetwork, r.addr, AirFrame{
 		Profile: profileZDP, Cluster: r.cluster, Payload: append([]byte{sequence}, r.fields...),
 	})
 	if status != message.StatusOK {
@@ -214,13 +214,27 @@ func nwkAddrRequest(m message.NwkAddrRequest) zdpRequest {
 	return zdpRequest{addr: m.Target, cluster: zdpNwkAddr, fields: append(b, m.RequestType, m.StartIndex)}
 }
 
-// bind is 0x0030, big-endian: IEEE address 8 of the device, endpoint 1, cluster 2, address mode 1,
-// destination. The device accepts it.
-func bind(c *chip, buffer []byte) outcome {
-	v := c.devices.byIEEE[message.IEEE(binary.BigEndian.Uint64(buffer))]
+// leaveRequest asks a device to leave the network. Whether it joins again and whether its children leave are
+// the two highest bits of the last byte.
+func leaveRequest(m message.ManagementLeaveRequest) zdpRequest {
+	b := binary.LittleEndian.AppendUint64(nil, uint64(m.IEEE))
+	return zdpRequest{addr: m.Addr, cluster: zdpLeave, fields: append(b, m.Rejoin<<7|m.RemoveChildren<<6)}
+}
+
+// bind asks a device that the dongle knows to bind; the device accepts it.
+func bind(c *chip, m message.Bind) outcome {
+	v := c.devices.byIEEE[m.IEEE]
 	if v == nil {
 		const noNetworkAddress = 0xA9
 		return done(noNetworkAddress)
 	}
-	return c.zdp.request(zdpRequest{addr: v.addr, cluster: zdpBind, fields: buffer[:8]})
+	b := binary.LittleEndian.AppendUint64(nil, uint64(m.IEEE))
+	b = binary.LittleEndian.AppendUint16(append(b, m.Endpoint), m.Cluster)
+	b = append(b, uint8(m.DstAddrMode))
+	if m.DstAddrMode == message.AddrModeGroup {
+		b = binary.LittleEndian.AppendUint16(b, m.DstAddr)
+	} else {
+		b = append(binary.LittleEndian.AppendUint64(b, uint64(m.DstIEEE)), m.DstEndpoint)
+	}
+	return c.zdp.request(zdpRequest{addr: v.addr, cluster: zdpBind, fields: b})
 }

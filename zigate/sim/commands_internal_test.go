@@ -10,13 +10,16 @@ import (
 // Every row of the table of commands runs, on every firmware, whatever the receive buffer holds: a row whose
 // message is of another type would be "unhandled".
 func TestCommandTable(t *testing.T) {
+	if len(commands) != len(commandTable) {
+		t.Errorf("%d rows for %d types of commands", len(commandTable), len(commands))
+	}
 	for _, firmware := range Firmwares() {
-		for typ, run := range commands {
+		for _, row := range commandTable {
 			for _, fill := range []byte{0, 1, 0xFF} {
 				d := New(Config{Firmware: firmware, Devices: []DeviceConfig{{IEEE: 1, Addr: 1}}})
-				o := run(d.chip, slices.Repeat([]byte{fill}, 640))
+				o := row.run(d.chip, slices.Repeat([]byte{fill}, 640))
 				if o.status == message.StatusUnhandled {
-					t.Errorf("%s: %s (%s) is unhandled", firmware, typ, typ.Name())
+					t.Errorf("%s: %s (%s) is unhandled", firmware, row.typ, row.typ.Name())
 				}
 			}
 		}

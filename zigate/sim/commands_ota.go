@@ -40,7 +40,7 @@ func loadImage(c *chip, m message.LoadImage) outcome {
 }
 
 // sendBlock is 0x0502.
-func sendBlock(c *chip, m message.BlockSend) outcome {
+func sendBlock(c *chip, m message.ImageBlockResponse) outcome {
 	c.zcl.noDefaultResponse = true
 	status := c.sendOTA(m.Target, blockResponse(m, c.traits.v2))
 	if status == message.StatusOK {
@@ -55,7 +55,7 @@ func sendBlock(c *chip, m message.BlockSend) outcome {
 }
 
 // blockResponse is the Image Block Response for 0x0502.
-func blockResponse(m message.BlockSend, v2 bool) []byte {
+func blockResponse(m message.ImageBlockResponse, v2 bool) []byte {
 	b := append(make([]byte, 0, 17+len(m.Data)), otaAnswerControl, m.Sequence, otaBlockResponse, m.Status)
 	switch m.Status {
 	case message.OTASuccess:
@@ -114,7 +114,7 @@ func sendNotify(c *chip, m message.ImageNotify) outcome {
 	if m.PayloadType > message.NotifyFileVersion {
 		return done(parameterOutOfRange)
 	}
-	if m.AddrMode != message.AddrModeShort && m.AddrMode != message.AddrModeShortNoAck {
+	if m.AddrMode != message.AddrModeNetwork && m.AddrMode != message.AddrModeNetworkNoAck {
 		c.zcl.noDefaultResponse = true
 	}
 	sequence := c.air.noise() // a byte that nobody wrote

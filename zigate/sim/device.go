@@ -187,10 +187,16 @@ func (v *Device) node() node {
 	return n
 }
 
-// hearZDP answers a ZDP request.
+// hearZDP answers a ZDP request, and leaves the network when it was asked to. Simulated devices do not join
+// again by themselves.
 func (v *Device) hearZDP(f AirFrame) {
-	if answer := v.node().answerZDP(f.Cluster, f.Payload); answer != nil {
-		v.transmit(AirFrame{Profile: profileZDP, Cluster: f.Cluster | zdpResponse, Payload: answer})
+	answer := v.node().answerZDP(f.Cluster, f.Payload)
+	if answer == nil {
+		return
+	}
+	v.transmit(AirFrame{Profile: profileZDP, Cluster: f.Cluster | zdpResponse, Payload: answer})
+	if f.Cluster == zdpLeave {
+		v.Leave()
 	}
 }
 

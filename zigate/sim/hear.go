@@ -127,9 +127,9 @@ func (c *chip) showRaw(f AirFrame, lqi uint8) {
 		Cluster:     f.Cluster,
 		SrcEndpoint: f.SourceEndpoint,
 		DstEndpoint: f.DestinationEndpoint,
-		SrcAddrMode: message.AddrModeShort,
+		SrcAddrMode: message.AddrModeNetwork,
 		SrcAddr:     f.Addr,
-		DstAddrMode: message.AddrModeShort,
+		DstAddrMode: message.AddrModeNetwork,
 		Payload:     f.Payload,
 	}, lqi)
 }
@@ -144,7 +144,7 @@ func (c *chip) answerHybrid(f AirFrame) {
 	if f.Cluster == clusterOTA {
 		c.stats.DefaultResponses[DefaultResponse{Command: f.Payload[2], Status: zclSuccess}]++
 	}
-	c.radio.transmit(message.AddrModeShort, f.Addr, AirFrame{
+	c.radio.transmit(message.AddrModeNetwork, f.Addr, AirFrame{
 		Profile: f.Profile, Cluster: f.Cluster,
 		SourceEndpoint: f.DestinationEndpoint, DestinationEndpoint: f.SourceEndpoint,
 		Payload: []byte{control, f.Payload[1], zclDefaultResponse, f.Payload[2], zclSuccess},
@@ -192,7 +192,7 @@ func (c *chip) answerOTA(r otaRequest, a otaAnswer) {
 		c.zcl.noDefaultResponse = true
 		zcl = append([]byte{otaAnswerControl, r.sequence, a.command}, a.payload...)
 	}
-	c.radio.transmit(message.AddrModeShort, r.addr, AirFrame{
+	c.radio.transmit(message.AddrModeNetwork, r.addr, AirFrame{
 		Profile:             profileHA,
 		Cluster:             clusterOTA,
 		SourceEndpoint:      r.serverEndpoint,

@@ -69,6 +69,12 @@ var zdpAnswers = map[uint16]func(n node, request *fields, answer []byte) []byte{
 		return append(append(n.appendAddr(answer), uint8(len(matching))), matching...)
 	},
 	zdpBind: func(_ node, _ *fields, answer []byte) []byte { return answer },
+	zdpLeave: func(n node, request *fields, answer []byte) []byte {
+		if who := message.IEEE(request.u64()); who != 0 && who != n.ieee {
+			return nil
+		}
+		return answer
+	},
 	zdpManagementLQI: func(_ node, _ *fields, answer []byte) []byte {
 		return append(answer, 0, 0, 0) // no neighbours, none listed, from the first
 	},

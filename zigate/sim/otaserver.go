@@ -211,11 +211,11 @@ func (s *otaServer) hearBlockRequest(a *otaReaction, f *fields) {
 	r := &a.request
 	control := f.u8()
 	r.readImage(f)
-	m := message.BlockRequest{
+	m := message.ImageBlockRequest{
 		Sequence:          r.sequence,
 		Endpoint:          r.endpoint,
 		Cluster:           clusterOTA,
-		AddrMode:          message.AddrModeShort,
+		AddrMode:          message.AddrModeNetwork,
 		Addr:              r.addr,
 		FieldControl:      control,
 		ManufacturerCode:  r.manufacturer,
@@ -266,11 +266,11 @@ func (s *otaServer) hearPageRequest(a *otaReaction, f *fields) {
 		return
 	}
 	s.leftovers = node
-	m := message.BlockRequest{
+	m := message.ImageBlockRequest{
 		Sequence:          r.sequence,
 		Endpoint:          r.endpoint,
 		Cluster:           clusterOTA,
-		AddrMode:          message.AddrModeShort,
+		AddrMode:          message.AddrModeNetwork,
 		Addr:              r.addr,
 		NodeAddress:       message.IEEE(node),
 		Offset:            offset,
@@ -323,7 +323,7 @@ func (s *otaServer) hearUpgradeEnd(a *otaReaction, f *fields) {
 		Sequence:         r.sequence,
 		Endpoint:         r.endpoint,
 		Cluster:          clusterOTA,
-		AddrMode:         message.AddrModeShort,
+		AddrMode:         message.AddrModeNetwork,
 		Addr:             r.addr,
 		FileVersion:      r.version,
 		ImageType:        r.imageType,

@@ -64,11 +64,11 @@ func destinationOf(mode message.AddrMode, addr uint16, v2 bool) destination {
 	switch mode {
 	case message.AddrModeNone:
 		return destination{reach: toNobody}
-	case message.AddrModeShort, message.AddrModeShortNoAck:
+	case message.AddrModeNetwork, message.AddrModeNetworkNoAck:
 		if addr >= firstBroadcastAddr {
 			return destination{reach: toMany, addr: addr}
 		}
-		return destination{reach: toOne, addr: addr, ack: mode == message.AddrModeShort}
+		return destination{reach: toOne, addr: addr, ack: mode == message.AddrModeNetwork}
 	case message.AddrModeGroup:
 		return destination{reach: toGroup}
 	case message.AddrModeBroadcast:
@@ -311,7 +311,7 @@ func (r *radio) confirmation(o *outgoing, kind message.MsgType, status uint8) me
 		Status:      status,
 		SrcEndpoint: o.frame.SourceEndpoint,
 		DstEndpoint: o.frame.DestinationEndpoint,
-		DstAddrMode: message.AddrModeShort,
+		DstAddrMode: message.AddrModeNetwork,
 		Addr:        o.frame.Addr,
 		APSSequence: o.aps,
 	}

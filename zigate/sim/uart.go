@@ -140,7 +140,7 @@ func (s *sender) powerUp() {
 // send writes a message to the host, with the link quality behind it.
 func (s *sender) send(m message.Message, lqi uint8) {
 	t := m.Type()
-	s.payload = m.AppendPayload(s.payload[:0])
+	s.payload = message.AppendPayload(s.payload[:0], m)
 	if t != message.TypeLog {
 		s.payload = append(s.payload, lqi)
 	}

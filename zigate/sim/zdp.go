@@ -24,6 +24,7 @@ const (
 	zdpDeviceAnnounce uint16 = 0x0013
 	zdpBind           uint16 = 0x0021
 	zdpManagementLQI  uint16 = 0x0031
+	zdpLeave          uint16 = 0x0034
 	zdpResponse       uint16 = 0x8000
 )
 
@@ -65,6 +66,9 @@ var zdpMessages = map[uint16]func(f *fields, sequence uint8, from uint16) messag
 	},
 	zdpBind | zdpResponse: func(f *fields, sequence uint8, _ uint16) message.Message {
 		return message.BindResponse{Sequence: sequence, Status: f.u8()}
+	},
+	zdpLeave | zdpResponse: func(f *fields, sequence uint8, _ uint16) message.Message {
+		return message.ManagementLeave{Sequence: sequence, Status: f.u8()}
 	},
 	zdpManagementLQI | zdpResponse: func(f *fields, sequence uint8, from uint16) message.Message {
 		payload := append([]byte{sequence}, f.b...)
