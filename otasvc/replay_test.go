@@ -49,7 +49,7 @@ func TestReplayOfATrace(t *testing.T) {
 		if err := <-recorded; err != nil || u.State != otasvc.Succeeded {
 			t.Fatalf("ended %+v, %v", u, err)
 		}
-		frames, err := zigate.ReadTrace(&file, 100_000)
+		frames, err := readTrace(&file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func TestReplayOfATrace(t *testing.T) {
 			t.Fatalf("the trace has %d frames, %d blocks", len(frames), len(ofType(before, message.TypeImageBlockResponse)))
 		}
 
-		replay := sim.NewReplay(frames)
+		replay := newReplay(frames)
 		lib, err := library.Open(library.Options{Dir: filepath.Join(w.dir, "images")})
 		if err != nil {
 			t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
 // stateVersion is the version of the state file that this program writes. It reads this one and older ones.
@@ -180,7 +181,7 @@ func (st *store) write(data []byte) error {
 		return err
 	}
 	st.onDisk = nil // from here on it may be the old or the new one
-	if err := writeSynced(st.path, data); err != nil {
+	if err := wholefile.Write(st.path, data); err != nil {
 		return err
 	}
 	st.onDisk = data
@@ -228,40 +229,6 @@ func (st *store) close(snapshot []byte) {
 	case st.wake <- struct{}{}:
 	default:
 	}
-}
-
-// writeSynced replaces a file such that a power cut leaves the old or the new one, whole. What a power cut
-// leaves beside it is overwritten the next time.
-func writeSynced(path string, data []byte) (err error) {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
-		f.Close()
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		f.Close()
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // snapshot is the state as it is now.

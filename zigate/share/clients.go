@@ -33,7 +33,8 @@ func (l *clientList) drop(c *client) {
 	}
 }
 
-// nextWaiting is the next client in turn of those that have a command; nil if nobody has.
+// nextWaiting returns, of the clients that have a command, the one after the last one; nil if nobody has a
+// command.
 func (l *clientList) nextWaiting() *client {
 	for i := range l.list {
 		at := (l.next + i) % len(l.list)
