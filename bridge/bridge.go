@@ -6,7 +6,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Publisher is the way out to the broker. None of its methods blocks.
@@ -25,7 +25,7 @@ type Observer interface {
 	Command(operation, status string)
 	// DeviceChanged and DeviceGone keep the series of a device.
 	DeviceChanged(otasvc.DeviceRecord)
-	DeviceGone(zigate.IEEE)
+	DeviceGone(message.IEEE)
 	// InfoChanged keeps the counts of the service.
 	InfoChanged(otasvc.InfoRecord)
 }
@@ -79,7 +79,7 @@ func (b *Bridge) DeviceChanged(d otasvc.DeviceRecord) {
 }
 
 // DeviceGone clears the retained topics of a device that has left for good.
-func (b *Bridge) DeviceGone(euid zigate.IEEE) {
+func (b *Bridge) DeviceGone(euid message.IEEE) {
 	b.home.deviceGone(euid) // first: entities must not read topics that are empty
 	b.out.Clear(b.topics.Device(euid))
 	b.out.Clear(b.topics.Update(euid))

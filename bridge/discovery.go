@@ -6,7 +6,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // discovery tells Home Assistant of the dongle and its devices. It belongs to the goroutine that feeds the Bridge. A nil
@@ -14,12 +14,12 @@ import (
 type discovery struct {
 	options homeassistant.Options
 	out     Publisher
-	dongle  zigate.IEEE // 0: not known yet
-	devices map[zigate.IEEE]otasvc.DeviceRecord
+	dongle  message.IEEE // 0: not known yet
+	devices map[message.IEEE]otasvc.DeviceRecord
 }
 
 func newDiscovery(o homeassistant.Options, out Publisher) *discovery {
-	return &discovery{options: o, out: out, devices: map[zigate.IEEE]otasvc.DeviceRecord{}}
+	return &discovery{options: o, out: out, devices: map[message.IEEE]otasvc.DeviceRecord{}}
 }
 
 func (h *discovery) deviceChanged(d otasvc.DeviceRecord) {
@@ -30,7 +30,7 @@ func (h *discovery) deviceChanged(d otasvc.DeviceRecord) {
 	h.publish(homeassistant.Device(h.options, d))
 }
 
-func (h *discovery) deviceGone(euid zigate.IEEE) {
+func (h *discovery) deviceGone(euid message.IEEE) {
 	if h == nil {
 		return
 	}

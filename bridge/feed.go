@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // FeedKind says what an entry of a Feed is.
@@ -225,7 +225,7 @@ func (f *Feed) device(d otasvc.DeviceRecord, payload []byte) {
 	}
 }
 
-func (f *Feed) deviceGone(euid zigate.IEEE) {
+func (f *Feed) deviceGone(euid message.IEEE) {
 	if f != nil {
 		f.add(FeedEntry{Kind: FeedDeviceGone, Key: euid.String(), Payload: fmt.Appendf(nil, `{"euid":%q}`, euid)})
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // fed is a bridge without a service, with a feed.
@@ -100,8 +100,8 @@ func TestFeedIsBounded(t *testing.T) {
 	b, feed, _ := fed()
 	b.InfoChanged(goldenInfo())
 	for i := range 3000 {
-		b.Happened(otasvc.Event{Name: otasvc.EventDeviceLeft, Time: time.Now(), EUID: zigate.IEEE(i)})
-		b.DeviceGone(zigate.IEEE(i + 1))
+		b.Happened(otasvc.Event{Name: otasvc.EventDeviceLeft, Time: time.Now(), EUID: message.IEEE(i)})
+		b.DeviceGone(message.IEEE(i + 1))
 		b.Ask(fmt.Sprint("id ", i), "nonsense", nil)
 	}
 	if all, _ := feed.All(); len(all) != 1+1000 {

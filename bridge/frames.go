@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 const (
@@ -54,8 +54,8 @@ type Frames struct {
 
 type tracedFrame struct {
 	at      time.Time
-	dir     zigate.Direction
-	typ     zigate.MsgType
+	dir     message.Direction
+	typ     message.MsgType
 	payload []byte
 }
 
@@ -74,7 +74,7 @@ func NewFrames(topics Topics, out FrameSink, log *slog.Logger) *Frames {
 
 // Trace takes a frame; see zigate.Dongle.TraceTo. It may be called from any goroutine, does not block, and copies the
 // payload.
-func (f *Frames) Trace(dir zigate.Direction, frame zigate.Frame) {
+func (f *Frames) Trace(dir message.Direction, frame message.Frame) {
 	at := time.Now()
 	f.mu.Lock()
 	if f.n == len(f.ring) {
@@ -142,10 +142,10 @@ func (f *Frames) next() (topic string, payload []byte) {
 	f.mu.Unlock()
 
 	p := framePayload{Time: t.at.UTC(), Type: t.typ.String(), Name: t.typ.Name(), Payload: hex.EncodeToString(t.payload)}
-	if t.dir == zigate.ToDongle {
+	if t.dir == message.ToDongle {
 		return f.topics.FrameSent(), marshal(p)
 	}
-	frame := zigate.Frame{Type: t.typ, Payload: t.payload}
+	frame := message.Frame{Type: t.typ, Payload: t.payload}
 	if rest, lqi, err := frame.Message(); err == nil && len(rest) < len(t.payload) { // log messages have none
 		p.LQI = &lqi
 	}

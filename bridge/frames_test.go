@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // line is a FrameSink over an outbox, with a broker that is there or not.
@@ -68,13 +68,13 @@ func withFrames(t *testing.T, limit int, f func(frames *bridge.Frames, out *line
 func TestFrames(t *testing.T) {
 	withFrames(t, 100, func(frames *bridge.Frames, out *line, _ *strings.Builder) {
 		payload := []byte{0x00, 0x2C, 0x05, 0x02, 0x84}
-		frames.Trace(zigate.FromDongle, zigate.Frame{Type: zigate.TypeStatus, Payload: payload})
+		frames.Trace(message.FromDongle, message.Frame{Type: message.TypeStatus, Payload: payload})
 		payload[0] = 0xFF // it is the decoder's and is used again
-		frames.Trace(zigate.ToDongle, zigate.Frame{Type: zigate.TypeGetVersion})
+		frames.Trace(message.ToDongle, message.Frame{Type: message.TypeGetVersion})
 		time.Sleep(time.Millisecond)
-		frames.Trace(zigate.FromDongle, zigate.Frame{Type: zigate.TypeLog, Payload: []byte("\x06on")})
-		frames.Trace(zigate.FromDongle, zigate.Frame{Type: 0x9ABC, Payload: []byte{7}})
-		frames.Trace(zigate.FromDongle, zigate.Frame{Type: zigate.TypeHeartbeat})
+		frames.Trace(message.FromDongle, message.Frame{Type: message.TypeLog, Payload: []byte("\x06on")})
+		frames.Trace(message.FromDongle, message.Frame{Type: 0x9ABC, Payload: []byte{7}})
+		frames.Trace(message.FromDongle, message.Frame{Type: message.TypeHeartbeat})
 		synctest.Wait()
 		want := []string{
 			`zigate-ota/frame/rx {"time":"2000-01-01T00:00:00Z","type":"0x8000","name":"status","payload":"002c050284","lqi":132}`,
@@ -90,8 +90,8 @@ func TestFrames(t *testing.T) {
 }
 
 // number is a frame that is told apart by its payload.
-func number(n int) zigate.Frame {
-	return zigate.Frame{Type: zigate.TypeHeartbeat, Payload: []byte{byte(n >> 8), byte(n), 0}}
+func number(n int) message.Frame {
+	return message.Frame{Type: message.TypeHeartbeat, Payload: []byte{byte(n >> 8), byte(n), 0}}
 }
 
 // TestFramesComeLast: whatever the broker does, no event is lost because of frames, and the newest frames are kept.
@@ -99,7 +99,7 @@ func TestFramesComeLast(t *testing.T) {
 	const events = 200
 	withFrames(t, events+bridge.FramesInOutbox, func(frames *bridge.Frames, out *line, told *strings.Builder) {
 		for n := range 300 { // the broker takes nothing
-			frames.Trace(zigate.FromDongle, number(n))
+			frames.Trace(message.FromDongle, number(n))
 		}
 		synctest.Wait()
 		if n := out.Len(); n != bridge.FramesInOutbox {
@@ -110,7 +110,7 @@ func TestFramesComeLast(t *testing.T) {
 			out.Publish("event", fmt.Append(nil, n))
 		}
 		for n := 300; n < 3000; n++ {
-			frames.Trace(zigate.FromDongle, number(n))
+			frames.Trace(message.FromDongle, number(n))
 		}
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
@@ -145,11 +145,11 @@ func TestFramesComeLast(t *testing.T) {
 // TestTraceDoesNotAllocate: the reader of the dongle calls it between a block request and its answer.
 func TestTraceDoesNotAllocate(t *testing.T) {
 	frames := bridge.NewFrames("zigate-ota", &line{Outbox: bridge.NewOutbox(1)}, slog.New(slog.DiscardHandler))
-	f := zigate.Frame{Type: zigate.TypeImageBlockRequest, Payload: make([]byte, 30)}
+	f := message.Frame{Type: message.TypeImageBlockRequest, Payload: make([]byte, 30)}
 	for range 1000 {
-		frames.Trace(zigate.FromDongle, f)
+		frames.Trace(message.FromDongle, f)
 	}
-	if n := testing.AllocsPerRun(1000, func() { frames.Trace(zigate.FromDongle, f) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { frames.Trace(message.FromDongle, f) }); n != 0 {
 		t.Errorf("%v allocations a frame", n)
 	}
 }

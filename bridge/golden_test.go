@@ -18,7 +18,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 var updateGolden = flag.Bool("update-golden", false, "write the golden files of testdata anew")
@@ -264,7 +264,7 @@ func TestUpdateGolden(t *testing.T) {
 
 func TestImagesGolden(t *testing.T) {
 	g := newGolden(t, "images")
-	driver := otasvc.RegisteredImage{Offer: *goldenOffer(), AddedAt: at("15:00:00"), Devices: []zigate.IEEE{bulb, 0x00178801aabbccdd}}
+	driver := otasvc.RegisteredImage{Offer: *goldenOffer(), AddedAt: at("15:00:00"), Devices: []message.IEEE{bulb, 0x00178801aabbccdd}}
 	driver.DriverTypeID, driver.DriverVersion = "bulb.c4z", 7
 	driver.Stored = &library.Image{
 		Header: otafile.Header{StackVersion: 2}, Wrapper: "driver package (c4z)", Warnings: []string{"something is odd"},

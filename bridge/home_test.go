@@ -19,6 +19,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -26,13 +27,13 @@ import (
 type paper struct {
 	mu       sync.Mutex
 	retained map[string]string
-	messages []message // not retained, until taken off
-	log      []message // everything, in order
-	bad      []string  // what Home Assistant would not take
+	messages []published // not retained, until taken off
+	log      []published // everything, in order
+	bad      []string    // what Home Assistant would not take
 }
 
-// message is one that was published; an empty payload clears a retained topic.
-type message struct {
+// published is one that was published; an empty payload clears a retained topic.
+type published struct {
 	topic, payload string
 	retained       bool
 	at             time.Time
@@ -45,20 +46,20 @@ func (p *paper) Retain(topic string, payload []byte) {
 	defer p.mu.Unlock()
 	p.retained[topic] = string(payload)
 	p.bad = append(p.bad, schema.Message(topic, payload)...)
-	p.log = append(p.log, message{topic, string(payload), true, time.Now()})
+	p.log = append(p.log, published{topic, string(payload), true, time.Now()})
 }
 
 func (p *paper) Clear(topic string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.retained, topic)
-	p.log = append(p.log, message{topic, "", true, time.Now()})
+	p.log = append(p.log, published{topic, "", true, time.Now()})
 }
 
 func (p *paper) Publish(topic string, payload []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m := message{topic, string(payload), false, time.Now()}
+	m := published{topic, string(payload), false, time.Now()}
 	p.messages = append(p.messages, m)
 	p.log = append(p.log, m)
 }
@@ -104,10 +105,10 @@ func (p *paper) topics(name string) []string {
 }
 
 // all is everything that was published so far below a prefix, in order.
-func (p *paper) all(prefix string) []message {
+func (p *paper) all(prefix string) []published {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var all []message
+	var all []published
 	for _, m := range p.log {
 		if strings.HasPrefix(m.topic, prefix) {
 			all = append(all, m)
@@ -124,15 +125,15 @@ func (noObserver) DeliveryFailed()                                            {}
 func (noObserver) ImageFetched(otasvc.Status)                                 {}
 func (noObserver) Command(string, string)                                     {}
 func (noObserver) DeviceChanged(otasvc.DeviceRecord)                          {}
-func (noObserver) DeviceGone(zigate.IEEE)                                     {}
+func (noObserver) DeviceGone(message.IEEE)                                    {}
 func (noObserver) InfoChanged(otasvc.InfoRecord)                              {}
 
 const (
-	bulb   zigate.IEEE = 0x000b57fffec6a5b2
-	cellar zigate.IEEE = 0x000b57fffec6a5c7 // another bulb of that kind
+	bulb   message.IEEE = 0x000b57fffec6a5b2
+	cellar message.IEEE = 0x000b57fffec6a5c7 // another bulb of that kind
 )
 
-func bulbConfig(euid zigate.IEEE, addr uint16) sim.DeviceConfig {
+func bulbConfig(euid message.IEEE, addr uint16) sim.DeviceConfig {
 	return sim.DeviceConfig{
 		IEEE: euid, Addr: addr, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 0x22010631,
 		ManufacturerName: "IKEA of Sweden", ModelID: "TRADFRI bulb E27", LQI: 132, BlockInterval: 100 * time.Millisecond,

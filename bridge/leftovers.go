@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // leftoversDelay is how long after the broker has told of what it kept it is decided what of it is left over. By then
@@ -133,7 +133,7 @@ func (l *Leftovers) gone(topic string, document []byte) bool {
 	value, _ := l.out.Value(l.topics.Info())
 	var info struct {
 		Dongle struct {
-			EUID *zigate.IEEE `json:"euid"`
+			EUID *message.IEEE `json:"euid"`
 		} `json:"dongle"`
 	}
 	return json.Unmarshal(value, &info) == nil && info.Dongle.EUID != nil && homeassistant.Topic(l.prefix, *info.Dongle.EUID) != topic

@@ -12,19 +12,19 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // TestLeftovers: what an earlier life of the service retained and this one does not know is cleared at the broker; what
 // this one knows, and what others retained, is not touched.
 func TestLeftovers(t *testing.T) {
-	const gone, dongle, dongleBefore zigate.IEEE = 0x000b57fffec60001, 0x00158d0001020304, 0x00158d0001020305
+	const gone, dongle, dongleBefore message.IEEE = 0x000b57fffec60001, 0x00158d0001020304, 0x00158d0001020305
 	options := homeassistant.Options{Prefix: "ha", Base: "base"}
 	others := homeassistant.Options{Prefix: "ha", Base: "other"}
-	device := func(o homeassistant.Options, euid zigate.IEEE) homeassistant.Document {
+	device := func(o homeassistant.Options, euid message.IEEE) homeassistant.Document {
 		return homeassistant.Device(o, otasvc.DeviceRecord{EUID: euid, Name: "Lamp"})
 	}
-	dongleOf := func(euid zigate.IEEE) homeassistant.Document {
+	dongleOf := func(euid message.IEEE) homeassistant.Document {
 		d, _ := homeassistant.Dongle(options, otasvc.InfoRecord{Dongle: otasvc.DongleInfo{EUID: euid}})
 		return d
 	}
@@ -35,9 +35,9 @@ func TestLeftovers(t *testing.T) {
 		name     string
 		topic    string
 		payload  string
-		dongle   zigate.IEEE // of this life, 0: not connected
-		want     string      // at the broker in the end: "kept", "gone", "retired"
-		newTopic string      // published in this life
+		dongle   message.IEEE // of this life, 0: not connected
+		want     string       // at the broker in the end: "kept", "gone", "retired"
+		newTopic string       // published in this life
 	}{
 		{name: "record of a device that is gone", topic: "base/device/0x000b57fffec60001", payload: "{}", want: "gone"},
 		{name: "update state of a device that is gone", topic: "base/device/0x000b57fffec60001/update", payload: "{}", want: "gone"},

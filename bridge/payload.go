@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // The shapes of everything that the service says on MQTT. Keys are camelCase in the reference's vocabulary; null stands
@@ -24,13 +24,13 @@ type infoPayload struct {
 }
 
 type donglePayload struct {
-	Connected bool         `json:"connected"`
-	Port      *string      `json:"port"`
-	Firmware  *string      `json:"firmware"`
-	EUID      *zigate.IEEE `json:"euid"`
-	PANID     *uint16      `json:"panId"`
-	Channel   *uint8       `json:"channel"`
-	Error     *string      `json:"error"`
+	Connected bool          `json:"connected"`
+	Port      *string       `json:"port"`
+	Firmware  *string       `json:"firmware"`
+	EUID      *message.IEEE `json:"euid"`
+	PANID     *uint16       `json:"panId"`
+	Channel   *uint8        `json:"channel"`
+	Error     *string       `json:"error"`
 }
 
 type slotPayload struct {
@@ -64,18 +64,18 @@ type imagesPayload struct {
 }
 
 type registeredPayload struct {
-	DriverTypeID     string        `json:"driverTypeId"`
-	DriverVersion    uint32        `json:"driverVersion"`
-	ManufacturerCode uint16        `json:"mfgId"`
-	ImageType        uint16        `json:"imageTypeId"`
-	ImageVersion     uint32        `json:"imageVersion"`
-	Size             uint32        `json:"size"`
-	SHA256           string        `json:"sha256"`
-	URL              string        `json:"url"`
-	Title            string        `json:"title"`
-	Devices          []zigate.IEEE `json:"devices"`
-	AddedAt          time.Time     `json:"addedAt"`
-	Report           *ImageReport  `json:"report"` // null: the image is missing from the store
+	DriverTypeID     string         `json:"driverTypeId"`
+	DriverVersion    uint32         `json:"driverVersion"`
+	ManufacturerCode uint16         `json:"mfgId"`
+	ImageType        uint16         `json:"imageTypeId"`
+	ImageVersion     uint32         `json:"imageVersion"`
+	Size             uint32         `json:"size"`
+	SHA256           string         `json:"sha256"`
+	URL              string         `json:"url"`
+	Title            string         `json:"title"`
+	Devices          []message.IEEE `json:"devices"`
+	AddedAt          time.Time      `json:"addedAt"`
+	Report           *ImageReport   `json:"report"` // null: the image is missing from the store
 }
 
 func newImagesPayload(list []otasvc.RegisteredImage) imagesPayload {
@@ -83,7 +83,7 @@ func newImagesPayload(list []otasvc.RegisteredImage) imagesPayload {
 	for i, r := range list {
 		devices := r.Devices
 		if devices == nil {
-			devices = []zigate.IEEE{}
+			devices = []message.IEEE{}
 		}
 		p.Images = append(p.Images, registeredPayload{
 			DriverTypeID: r.DriverTypeID, DriverVersion: r.DriverVersion, ManufacturerCode: r.ManufacturerCode,
@@ -98,7 +98,7 @@ func newImagesPayload(list []otasvc.RegisteredImage) imagesPayload {
 }
 
 type devicePayload struct {
-	EUID             zigate.IEEE     `json:"euid"`
+	EUID             message.IEEE    `json:"euid"`
 	NetworkAddress   *uint16         `json:"networkAddress"`
 	Name             string          `json:"name"`
 	ManufacturerName *string         `json:"manufacturerName"`
@@ -197,7 +197,7 @@ func newUpgradePayload(u *otasvc.UpgradeRecord) *upgradePayload {
 }
 
 type eventPayload struct {
-	EUID             *zigate.IEEE  `json:"euid,omitempty"`
+	EUID             *message.IEEE `json:"euid,omitempty"`
 	Time             time.Time     `json:"time"`
 	NetworkAddress   *uint16       `json:"networkAddress,omitempty"`
 	ManufacturerCode *uint16       `json:"mfgId,omitempty"`
@@ -240,24 +240,24 @@ type responsePayload struct {
 }
 
 type operationPayload struct {
-	EUID             *zigate.IEEE `json:"euid"`
-	ManufacturerCode *uint16      `json:"mfgId"`
-	ImageType        *uint16      `json:"imageTypeId"`
-	URL              *string      `json:"url"`
-	DriverTypeID     *string      `json:"driverTypeId"`
-	DriverVersion    *uint32      `json:"driverVersion"`
-	ImageVersion     *uint32      `json:"imageVersion"`
-	OldImageVersion  *uint32      `json:"oldImageVersion"`
+	EUID             *message.IEEE `json:"euid"`
+	ManufacturerCode *uint16       `json:"mfgId"`
+	ImageType        *uint16       `json:"imageTypeId"`
+	URL              *string       `json:"url"`
+	DriverTypeID     *string       `json:"driverTypeId"`
+	DriverVersion    *uint32       `json:"driverVersion"`
+	ImageVersion     *uint32       `json:"imageVersion"`
+	OldImageVersion  *uint32       `json:"oldImageVersion"`
 }
 
 type checkResultPayload struct {
-	EUID            zigate.IEEE   `json:"euid"`
+	EUID            message.IEEE  `json:"euid"`
 	Status          otasvc.Status `json:"status"`
 	UpdateAvailable bool          `json:"updateAvailable"`
 }
 
 type upgradeResultPayload struct {
-	EUID   zigate.IEEE    `json:"euid"`
+	EUID   message.IEEE   `json:"euid"`
 	State  otasvc.State   `json:"state"`
 	Reason *otasvc.Reason `json:"reason"`
 }

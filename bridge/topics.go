@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Topics builds and reads every topic of one service. It is the base topic, without a slash at either end.
@@ -20,10 +20,10 @@ func (t Topics) Info() string { return string(t) + "/info" }
 func (t Topics) Images() string { return string(t) + "/images" }
 
 // Device holds one device, retained.
-func (t Topics) Device(euid zigate.IEEE) string { return string(t) + "/device/" + euid.String() }
+func (t Topics) Device(euid message.IEEE) string { return string(t) + "/device/" + euid.String() }
 
 // Update holds the Home Assistant update state of one device, retained.
-func (t Topics) Update(euid zigate.IEEE) string { return t.Device(euid) + "/update" }
+func (t Topics) Update(euid message.IEEE) string { return t.Device(euid) + "/update" }
 
 // Devices is the filter for what is retained of all devices.
 func (t Topics) Devices() string { return string(t) + "/device/#" }
@@ -31,7 +31,7 @@ func (t Topics) Devices() string { return string(t) + "/device/#" }
 // ofDevice reports whether a topic is one of the two that are retained of a device.
 func (t Topics) ofDevice(topic string) bool {
 	name, ok := strings.CutPrefix(topic, string(t)+"/device/")
-	euid, err := zigate.ParseIEEE(strings.TrimSuffix(name, "/update"))
+	euid, err := message.ParseIEEE(strings.TrimSuffix(name, "/update"))
 	return ok && err == nil && (topic == t.Device(euid) || topic == t.Update(euid))
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // errNoReply: the frame was sent, the device said nothing. A sleeping device is silent for as long as it sleeps.
@@ -19,19 +20,19 @@ const replyTimeout = 8 * time.Second
 type ask struct {
 	deadline time.Time
 	// match takes a message that may be the answer and reports whether the question is answered by it.
-	match func(zigate.Message) bool
+	match func(message.Message) bool
 	done  func(error)
 }
 
 // ask sends cmd and calls done, on the owner goroutine, once match has accepted a message, or with an error.
-func (s *Service) ask(cmd zigate.Message, timeout time.Duration, match func(zigate.Message) bool, done func(error)) {
+func (s *Service) ask(cmd message.Message, timeout time.Duration, match func(message.Message) bool, done func(error)) {
 	if s.ctx.Err() != nil {
 		s.inbox.post(func() { done(errStopping) })
 		return
 	}
 	a := &ask{deadline: time.Now().Add(timeout), match: match, done: done}
 	s.asks = append(s.asks, a)
-	s.send(cmd, func(_ zigate.Status, err error) {
+	s.send(cmd, func(_ message.Status, err error) {
 		// A status that was lost does not mean that the question was: the answer is waited for all the same.
 		if err != nil && !errors.Is(err, zigate.ErrNoAnswer) && s.endAsk(a) {
 			done(fmt.Errorf("sending %s: %w", cmd.Type().Name(), err))
@@ -51,7 +52,7 @@ func (s *Service) endAsk(a *ask) bool {
 }
 
 // answered offers a message to the questions, oldest first.
-func (s *Service) answered(m zigate.Message) {
+func (s *Service) answered(m message.Message) {
 	for _, a := range s.asks {
 		if a.match(m) {
 			s.endAsk(a)
@@ -105,12 +106,12 @@ func (s *Service) readAttributesAt(
 	for _, id := range ids {
 		open[id] = true
 	}
-	cmd := zigate.ReadAttributes{
-		Target:  zigate.Target{AddrMode: zigate.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: endpoint},
+	cmd := message.ReadAttributes{
+		Target:  message.Target{AddrMode: message.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: endpoint},
 		Cluster: cluster, Direction: direction, IDs: ids,
 	}
-	s.ask(cmd, timeout, func(m zigate.Message) bool {
-		at, ok := m.(zigate.Attribute)
+	s.ask(cmd, timeout, func(m message.Message) bool {
+		at, ok := m.(message.Attribute)
 		if !ok || at.Addr != addr || at.Cluster != cluster {
 			return false
 		}
@@ -123,19 +124,19 @@ var errNoAddress = errors.New("its network address is not known; it has to be he
 
 // readVersion reads the running file version.
 func (s *Service) readVersion(d *device, done func(error)) {
-	s.readAttributes(d, zigate.ClusterOTA, zigate.DirectionToClient, []uint16{zigate.AttrOTAFileVersion}, replyTimeout, done)
+	s.readAttributes(d, message.ClusterOTA, message.DirectionToClient, []uint16{message.AttrOTAFileVersion}, replyTimeout, done)
 }
 
 // findDevice looks for a device on the network by its EUID and calls found with the device, or nil. Each search is a
 // broadcast, of which a network bears few, so they stand in line.
-func (s *Service) findDevice(euid zigate.IEEE, found func(*device)) {
+func (s *Service) findDevice(euid message.IEEE, found func(*device)) {
 	s.searches = append(s.searches, search{euid: euid, found: found})
 	s.nextSearch()
 }
 
 // search is a device that somebody looks for.
 type search struct {
-	euid  zigate.IEEE
+	euid  message.IEEE
 	found func(*device)
 }
 
@@ -160,11 +161,11 @@ func (s *Service) nextSearch() {
 }
 
 // search asks everybody for an address, tries times at most.
-func (s *Service) search(euid zigate.IEEE, tries int, found func(*device)) {
+func (s *Service) search(euid message.IEEE, tries int, found func(*device)) {
 	s.log.Info("looking for a device on the network", "euid", euid)
-	cmd := zigate.NwkAddrRequest{Target: broadcastRxOnWhenIdle, IEEE: euid}
-	s.ask(cmd, findTimeout, func(m zigate.Message) bool {
-		r, ok := m.(zigate.NwkAddrResponse)
+	cmd := message.NwkAddrRequest{Target: broadcastRxOnWhenIdle, IEEE: euid}
+	s.ask(cmd, findTimeout, func(m message.Message) bool {
+		r, ok := m.(message.NwkAddrResponse)
 		return ok && r.IEEE == euid && r.Status == 0
 	}, func(err error) {
 		d := s.devices[euid] // it may have been met otherwise meanwhile

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // A dongle that is away for seconds or hours costs an upgrade nothing: it goes on where the device asks. One that does
@@ -21,8 +22,8 @@ const (
 
 // network is what tells one Zigbee network from another: whose coordinator it is, and its PAN.
 type network struct {
-	Coordinator zigate.IEEE `json:"coordinator"`
-	PANID       uint16      `json:"panId"`
+	Coordinator message.IEEE `json:"coordinator"`
+	PANID       uint16       `json:"panId"`
 }
 
 // replaces reports whether a network is another one than that of before. A coordinator keeps its address; it gets another

@@ -7,6 +7,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -170,7 +171,7 @@ func TestSleepersThatAreGoneEnd(t *testing.T) {
 	first, second := bulbConfig(bulb), plugConfig()
 	first.Sleepy, second.Sleepy = true, true
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{first, second}}, func(w *world) {
-		for e, url := range map[zigate.IEEE]func() (string, []byte){
+		for e, url := range map[message.IEEE]func() (string, []byte){
 			bulb: func() (string, []byte) { return w.image(0x117C, 0x2201, 2, 3000) },
 			plug: func() (string, []byte) { return w.image(0x100B, 0x0112, 11, 3000) },
 		} {
@@ -186,10 +187,10 @@ func TestSleepersThatAreGoneEnd(t *testing.T) {
 			defer w.sink.lock()()
 			return len(w.sink.devices) == 2
 		})
-		for _, e := range []zigate.IEEE{bulb, plug} {
+		for _, e := range []message.IEEE{bulb, plug} {
 			w.queue(otasvc.UpgradeRequest{Device: ref(e)})
 		}
-		for _, e := range []zigate.IEEE{bulb, plug} {
+		for _, e := range []message.IEEE{bulb, plug} {
 			if u := w.ended(33*24*time.Hour, e); u.Reason != otasvc.ReasonNoResponse {
 				t.Errorf("%v ended %s, %q", e, u.State, u.Reason)
 			}
@@ -240,7 +241,7 @@ func TestHistory(t *testing.T) {
 func TestQueueIsFairAndShown(t *testing.T) {
 	var devices []sim.DeviceConfig
 	for i := range 4 {
-		d := bulbConfig(zigate.IEEE(0x000b57fffe000000 + uint64(i)))
+		d := bulbConfig(message.IEEE(0x000b57fffe000000 + uint64(i)))
 		d.ImageType = uint16(0x2200 + i%2)
 		devices = append(devices, d)
 	}
@@ -269,7 +270,7 @@ func TestQueueIsFairAndShown(t *testing.T) {
 	})
 }
 
-func (w *world) queueIs(want ...zigate.IEEE) {
+func (w *world) queueIs(want ...message.IEEE) {
 	w.t.Helper()
 	got := make(chan []otasvc.QueuedUpgrade, 1)
 	w.service.Queue(func(q []otasvc.QueuedUpgrade) { got <- q })

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Frames by hand are for people who debug. Each is sent once and answered with the dongle's own status: unlike what the
@@ -25,7 +26,7 @@ type ImageKey struct {
 // ImageNotify is an image notify (0x0505) by hand.
 type ImageNotify struct {
 	Device      DeviceRef
-	PayloadType uint8 // zigate.NotifyJitter to zigate.NotifyFileVersion: how much of Image is told
+	PayloadType uint8 // message.NotifyJitter to message.NotifyFileVersion: how much of Image is told
 	QueryJitter uint8 // 1 to 100; 0: 100
 	Image       ImageKey
 }
@@ -33,7 +34,7 @@ type ImageNotify struct {
 // UpgradeEnd is an upgrade end response (0x0504) by hand, to the device's last upgrade end request.
 type UpgradeEnd struct {
 	Device      DeviceRef
-	UpgradeTime *uint32 // seconds; nil: 5 s after CurrentTime, which is what the dongle says; zigate.UpgradeTimeWait: wait
+	UpgradeTime *uint32 // seconds; nil: 5 s after CurrentTime, which is what the dongle says; message.UpgradeTimeWait: wait
 	CurrentTime uint32  // seconds; 0: UpgradeTime counts from now
 	Image       ImageKey
 }
@@ -56,14 +57,14 @@ func (s *Service) ImageNotify(req ImageNotify, respond Respond) {
 			if !key.known(int(req.PayloadType), d, about, respond) {
 				return
 			}
-			cmd := zigate.ImageNotify{
+			cmd := message.ImageNotify{
 				PayloadType: req.PayloadType, QueryJitter: req.QueryJitter, FileVersion: valueOr(key.ImageVersion, wildcard32),
 				ImageType: valueOr(key.ImageType, wildcard16), ManufacturerCode: valueOr(key.ManufacturerCode, wildcard16),
 			}
 			if cmd.QueryJitter == 0 {
 				cmd.QueryJitter = 100
 			}
-			toDevice := func(to zigate.Target) zigate.Message { cmd.Target = to; return cmd }
+			toDevice := func(to message.Target) message.Message { cmd.Target = to; return cmd }
 			s.sendByHand(d, toDevice, about, func(a Answer) {
 				if a.Status == Success {
 					s.happened(Event{
@@ -87,14 +88,14 @@ func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
 			if !key.known(keyParts, d, about, respond) {
 				return
 			}
-			cmd := zigate.UpgradeEndResponse{
+			cmd := message.UpgradeEndResponse{
 				UpgradeTime: valueOr(req.UpgradeTime, after(req.CurrentTime, installIn)), CurrentTime: req.CurrentTime,
 				FileVersion: *key.ImageVersion, ImageType: *key.ImageType, ManufacturerCode: *key.ManufacturerCode,
 			}
 			if d.Upgrade != nil {
 				cmd.Sequence = d.Upgrade.EndSequence
 			}
-			s.sendByHand(d, func(to zigate.Target) zigate.Message { cmd.Target = to; return cmd }, about, func(a Answer) {
+			s.sendByHand(d, func(to message.Target) message.Message { cmd.Target = to; return cmd }, about, func(a Answer) {
 				if a.Status == Success {
 					s.installsByHand(d, cmd, time.Now())
 				}
@@ -105,7 +106,7 @@ func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
 }
 
 // installsByHand: a device that waited with its image has been told when to install it.
-func (s *Service) installsByHand(d *device, m zigate.UpgradeEndResponse, now time.Time) {
+func (s *Service) installsByHand(d *device, m message.UpgradeEndResponse, now time.Time) {
 	u := d.active()
 	if u == nil || m.UpgradeTime == waitForever || m.FileVersion != u.OfferedVersion || m.ImageType != u.ImageType ||
 		m.ManufacturerCode != u.ManufacturerCode || !s.fire(d, triggerApply, now) {
@@ -122,8 +123,8 @@ func (s *Service) installsByHand(d *device, m zigate.UpgradeEndResponse, now tim
 func (s *Service) WaitForData(req WaitForData, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(req.Device, respond, func(d *device) {
-			cmd := zigate.WaitForData{
-				Status: zigate.OTAWaitForData, CurrentTime: req.CurrentTime,
+			cmd := message.WaitForData{
+				Status: message.OTAWaitForData, CurrentTime: req.CurrentTime,
 				RequestTime: valueOr(req.RequestTime, after(req.CurrentTime, maxHold)), BlockRequestDelay: req.BlockRequestDelay,
 			}
 			tr := d.aborting
@@ -134,13 +135,13 @@ func (s *Service) WaitForData(req WaitForData, respond Respond) {
 				cmd.Sequence = uint8(tr.lastAsked.Load()) // the low byte of an askedKey
 			}
 			about := func() *Operation { return s.upgradeOperation(d) }
-			s.sendByHand(d, func(to zigate.Target) zigate.Message { cmd.Target = to; return cmd }, about, respond)
+			s.sendByHand(d, func(to message.Target) message.Message { cmd.Target = to; return cmd }, about, respond)
 		})
 	})
 }
 
 // sendByHand sends a frame to a device, once. about is the record of the answer, as it is by then.
-func (s *Service) sendByHand(d *device, frame func(zigate.Target) zigate.Message, about func() *Operation, respond Respond) {
+func (s *Service) sendByHand(d *device, frame func(message.Target) message.Message, about func() *Operation, respond Respond) {
 	if why, ok := s.dongle.usable(); !ok {
 		respond(fail(ServiceNotAvailable, about(), "%s", why))
 		return
@@ -156,9 +157,9 @@ func (s *Service) sendByHand(d *device, frame func(zigate.Target) zigate.Message
 const statusAtMost = time.Hour
 
 // submitByHand hands a frame to the dongle, once; done runs on the owner goroutine, at the service's stop at the latest.
-func (s *Service) submitByHand(cmd zigate.Message, done func(error)) {
+func (s *Service) submitByHand(cmd message.Message, done func(error)) {
 	a := s.await(statusAtMost, done)
-	s.radio.Submit(cmd, func(st zigate.Status, err error) {
+	s.radio.Submit(cmd, func(st message.Status, err error) {
 		s.inbox.post(func() {
 			s.noteBuffers(st)
 			if s.endAsk(a) {
@@ -170,14 +171,14 @@ func (s *Service) submitByHand(cmd zigate.Message, done func(error)) {
 
 // await is a question that no message answers: done runs when the time is over, the dongle goes or the service stops.
 func (s *Service) await(d time.Duration, done func(error)) *ask {
-	a := &ask{deadline: time.Now().Add(d), match: func(zigate.Message) bool { return false }, done: done}
+	a := &ask{deadline: time.Now().Add(d), match: func(message.Message) bool { return false }, done: done}
 	s.asks = append(s.asks, a)
 	return a
 }
 
 // dongleAnswer is the final answer that says what the dongle said to a frame.
 func dongleAnswer(err error, op *Operation) Answer {
-	var refused *zigate.StatusError
+	var refused *message.StatusError
 	switch {
 	case err == nil:
 		return Answer{Status: Success, Operation: op}
@@ -406,7 +407,7 @@ func (s *Service) slotNeeded(key slotKey, now time.Time) string {
 // loadedByHand notes what the slot holds after a header was loaded by hand.
 func (s *Service) loadedByHand(im *cachedImage, version uint32, err error, now time.Time) {
 	if err != nil {
-		var refused *zigate.StatusError
+		var refused *message.StatusError
 		if !errors.As(err, &refused) { // else the dongle keeps the header that it had
 			s.slot.loaded, s.slot.cleared, s.infoDirty = false, false, true // not known: what was there is loaded anew
 		}

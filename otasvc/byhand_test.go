@@ -15,20 +15,21 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 // wire keeps the commands of some types that go to the dongle.
 type wire struct {
 	mu   sync.Mutex
-	sent []zigate.Message
+	sent []message.Message
 }
 
-func (w *world) listen(types ...zigate.MsgType) *wire {
+func (w *world) listen(types ...message.MsgType) *wire {
 	l := &wire{}
-	w.dongle.TraceTo(func(dir zigate.Direction, f zigate.Frame) {
+	w.dongle.TraceTo(func(dir message.Direction, f message.Frame) {
 		for _, t := range types {
-			if m, err := zigate.ParseCommand(f.Type, f.Payload); dir == zigate.ToDongle && f.Type == t && err == nil {
+			if m, err := message.ParseCommand(f.Type, f.Payload); dir == message.ToDongle && f.Type == t && err == nil {
 				l.mu.Lock()
 				l.sent = append(l.sent, m)
 				l.mu.Unlock()
@@ -39,7 +40,7 @@ func (w *world) listen(types ...zigate.MsgType) *wire {
 }
 
 // take gives what was sent and forgets it.
-func (l *wire) take() []zigate.Message {
+func (l *wire) take() []message.Message {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	sent := l.sent
@@ -49,8 +50,8 @@ func (l *wire) take() []zigate.Message {
 
 func ptr[T any](v T) *T { return &v }
 
-func toBulb() zigate.Target {
-	return zigate.Target{AddrMode: zigate.AddrModeShort, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}
+func toBulb() message.Target {
+	return message.Target{AddrMode: message.AddrModeShort, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}
 }
 
 // TestFramesByHand: what is not given comes from the device's upgrade or image.
@@ -75,8 +76,8 @@ func TestFramesByHand(t *testing.T) {
 		type test struct {
 			name  string
 			ask   func(otasvc.Respond)
-			frame zigate.Message // nil: none, refused as invalidData
-			names string         // in the error
+			frame message.Message // nil: none, refused as invalidData
+			names string          // in the error
 		}
 		var l *wire
 		walk := func(tests []test) {
@@ -85,11 +86,11 @@ func TestFramesByHand(t *testing.T) {
 				l.take()
 				a := w.ask(tt.ask)
 				want := otasvc.Success
-				var frames []zigate.Message
+				var frames []message.Message
 				if tt.frame == nil {
 					want = otasvc.InvalidData
 				} else {
-					frames = []zigate.Message{tt.frame}
+					frames = []message.Message{tt.frame}
 				}
 				if a.Status != want || !strings.Contains(a.Error, tt.names) || a.Operation == nil || a.Operation.EUID != bulb || a.DongleStatus != nil {
 					t.Errorf("%s: %+v", tt.name, a)
@@ -99,25 +100,25 @@ func TestFramesByHand(t *testing.T) {
 				}
 			}
 		}
-		l = w.listen(zigate.TypeImageNotify, zigate.TypeUpgradeEndResponse, zigate.TypeWaitForData)
+		l = w.listen(message.TypeImageNotify, message.TypeUpgradeEndResponse, message.TypeWaitForData)
 
 		walk([]test{
-			{"a notify without an image, with what the device says of itself", notify(otasvc.ImageNotify{}), zigate.ImageNotify{
+			{"a notify without an image, with what the device says of itself", notify(otasvc.ImageNotify{}), message.ImageNotify{
 				Target: toBulb(), FileVersion: 0xFFFFFFFF, ImageType: 0x2201, ManufacturerCode: 0x117C, QueryJitter: 100,
 			}, ""},
 			{"a version that is to be told but not known", notify(otasvc.ImageNotify{PayloadType: 3}), nil, "imageVersion: must be given"},
-			{"everything given", notify(otasvc.ImageNotify{PayloadType: 3, QueryJitter: 7, Image: all}), zigate.ImageNotify{
+			{"everything given", notify(otasvc.ImageNotify{PayloadType: 3, QueryJitter: 7, Image: all}), message.ImageNotify{
 				Target: toBulb(), PayloadType: 3, FileVersion: 3, ImageType: 2, ManufacturerCode: 1, QueryJitter: 7,
 			}, ""},
 			{"an end without a version", end(otasvc.UpgradeEnd{}), nil, "imageVersion: must be given"},
-			{"an end without an upgrade", end(otasvc.UpgradeEnd{Image: all, CurrentTime: 100}), zigate.UpgradeEndResponse{
+			{"an end without an upgrade", end(otasvc.UpgradeEnd{Image: all, CurrentTime: 100}), message.UpgradeEndResponse{
 				Target: toBulb(), UpgradeTime: 105, CurrentTime: 100, FileVersion: 3, ImageType: 2, ManufacturerCode: 1,
 			}, ""},
-			{"a wait without a download", wait(otasvc.WaitForData{}), zigate.WaitForData{
-				Target: toBulb(), Status: zigate.OTAWaitForData, RequestTime: 30,
+			{"a wait without a download", wait(otasvc.WaitForData{}), message.WaitForData{
+				Target: toBulb(), Status: message.OTAWaitForData, RequestTime: 30,
 			}, ""},
-			{"a wait with everything", wait(otasvc.WaitForData{CurrentTime: 5, RequestTime: ptr(uint32(65)), BlockRequestDelay: 250}), zigate.WaitForData{
-				Target: toBulb(), Status: zigate.OTAWaitForData, CurrentTime: 5, RequestTime: 65, BlockRequestDelay: 250,
+			{"a wait with everything", wait(otasvc.WaitForData{CurrentTime: 5, RequestTime: ptr(uint32(65)), BlockRequestDelay: 250}), message.WaitForData{
+				Target: toBulb(), Status: message.OTAWaitForData, CurrentTime: 5, RequestTime: 65, BlockRequestDelay: 250,
 			}, ""},
 		})
 
@@ -125,31 +126,31 @@ func TestFramesByHand(t *testing.T) {
 		w.add(bulb, url)
 		l.take()
 		walk([]test{
-			{"a notify of the image that it would get", notify(otasvc.ImageNotify{PayloadType: 3}), zigate.ImageNotify{
+			{"a notify of the image that it would get", notify(otasvc.ImageNotify{PayloadType: 3}), message.ImageNotify{
 				Target: toBulb(), PayloadType: 3, FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C, QueryJitter: 100,
 			}, ""},
-			{"an end for ever", end(otasvc.UpgradeEnd{UpgradeTime: ptr(zigate.UpgradeTimeWait)}), zigate.UpgradeEndResponse{
-				Target: toBulb(), UpgradeTime: zigate.UpgradeTimeWait, FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C,
+			{"an end for ever", end(otasvc.UpgradeEnd{UpgradeTime: ptr(message.UpgradeTimeWait)}), message.UpgradeEndResponse{
+				Target: toBulb(), UpgradeTime: message.UpgradeTimeWait, FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C,
 			}, ""},
 		})
 
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: otasvc.InstallHold})
 		w.within(time.Minute, "the download is under way", func() bool { return w.sink.device(bulb).Upgrade.Offset > 5000 })
-		l = w.listen(zigate.TypeBlockSend, zigate.TypeWaitForData)
+		l = w.listen(message.TypeBlockSend, message.TypeWaitForData)
 		time.Sleep(time.Second)
 		a := w.ask(wait(otasvc.WaitForData{RequestTime: ptr(uint32(1))}))
 		sent := l.take()
 		if n := len(sent); n < 2 || a.Status != otasvc.Success {
 			t.Errorf("a wait during the download: %+v, sent %+v", a, sent)
-		} else if block, ok := sent[n-2].(zigate.BlockSend); !ok || block.Sequence != sent[n-1].(zigate.WaitForData).Sequence {
+		} else if block, ok := sent[n-2].(message.BlockSend); !ok || block.Sequence != sent[n-1].(message.WaitForData).Sequence {
 			t.Errorf("the wait does not answer the block request before it: %+v", sent[n-2:])
 		}
 
 		w.within(10*time.Minute, "the device waits with its image", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloaded })
-		l = w.listen(zigate.TypeUpgradeEndResponse)
+		l = w.listen(message.TypeUpgradeEndResponse)
 		a = w.ask(end(otasvc.UpgradeEnd{UpgradeTime: ptr(uint32(1))}))
 		sent = l.take()
-		if a.Status != otasvc.Success || len(sent) != 1 || sent[0].(zigate.UpgradeEndResponse).Sequence == 0 || sent[0].(zigate.UpgradeEndResponse).FileVersion != 2 {
+		if a.Status != otasvc.Success || len(sent) != 1 || sent[0].(message.UpgradeEndResponse).Sequence == 0 || sent[0].(message.UpgradeEndResponse).FileVersion != 2 {
 			t.Errorf("%+v, sent %+v", a, sent)
 		}
 		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
@@ -184,7 +185,7 @@ func TestLoadImageByHandFetches(t *testing.T) {
 	index := &oneImage{candidate: library.Candidate{Source: library.SourceIndex, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2}}
 	withRadio(t, index, func(w *world, radio *script) {
 		w.service.HandleConnected(zigate.Info{Firmware: "3.23"})
-		query := zigate.DataIndication{Cluster: zigate.ClusterOTA, SrcAddrMode: zigate.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
+		query := message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
 			0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00, // who it is: manufacturer code, type, version 1
 		}}
 		w.service.HandleMessage(query, 100)
@@ -208,25 +209,25 @@ func TestLoadImageByHandFetches(t *testing.T) {
 
 // TestDongleAnswersByHand: the answer is the dongle's own, and nothing is sent twice.
 func TestDongleAnswersByHand(t *testing.T) {
-	const notify = zigate.TypeImageNotify
-	status := func(code uint8) func(func(zigate.Status, error)) {
-		s := zigate.Status{Status: code, Request: notify}
-		return func(done func(zigate.Status, error)) { done(s, &zigate.StatusError{Status: s}) }
+	const notify = message.TypeImageNotify
+	status := func(code uint8) func(func(message.Status, error)) {
+		s := message.Status{Status: code, Request: notify}
+		return func(done func(message.Status, error)) { done(s, &message.StatusError{Status: s}) }
 	}
-	failed := func(err error) func(func(zigate.Status, error)) {
-		return func(done func(zigate.Status, error)) {
-			done(zigate.Status{}, fmt.Errorf("0x0505 (image notify): %w", err))
+	failed := func(err error) func(func(message.Status, error)) {
+		return func(done func(message.Status, error)) {
+			done(message.Status{}, fmt.Errorf("0x0505 (image notify): %w", err))
 		}
 	}
 	tests := map[string]struct {
-		answer func(func(zigate.Status, error))
+		answer func(func(message.Status, error))
 		want   otasvc.Status
 		status *uint8
 		error  string
 	}{
 		"taken":             {nil, otasvc.Success, nil, ""},
 		"refused":           {status(3), otasvc.Failure, ptr(uint8(3)), "status 0x03 (parameter out of range)"},
-		"no buffer":         {status(zigate.StatusNoBuffer), otasvc.Failure, ptr(zigate.StatusNoBuffer), "0x14"},
+		"no buffer":         {status(message.StatusNoBuffer), otasvc.Failure, ptr(message.StatusNoBuffer), "0x14"},
 		"no answer":         {failed(zigate.ErrNoAnswer), otasvc.Failure, nil, "may have sent"},
 		"too much waiting":  {failed(zigate.ErrQueueFull), otasvc.Failure, nil, "too many commands"},
 		"gone meanwhile":    {failed(zigate.ErrNotConnected), otasvc.ServiceNotAvailable, nil, "not connected"},
@@ -270,7 +271,7 @@ func TestLoadImageByHand(t *testing.T) {
 		bulbURL, bulbData := w.image(0x117C, 0x2201, 2, 20_000)
 		plugURL, plugData := w.image(0x100B, 0x0112, 11, 20_000)
 		otherURL, _ := w.image(0x1234, 0x0001, 7, 500)
-		load := func(e zigate.IEEE) otasvc.Answer {
+		load := func(e message.IEEE) otasvc.Answer {
 			return w.ask(func(r otasvc.Respond) { w.service.LoadImage(ref(e), r) })
 		}
 		from := func(url string) otasvc.Answer {
@@ -400,7 +401,7 @@ func TestLoadImageByHandAfterReset(t *testing.T) {
 
 // TestOpenFramesByHandAreAnswered when the dongle goes and when the service stops.
 func TestOpenFramesByHandAreAnswered(t *testing.T) {
-	silence := func(func(zigate.Status, error)) {}
+	silence := func(func(message.Status, error)) {}
 	ends := map[string]func(w *world){
 		"the dongle goes":   func(w *world) { w.service.HandleDisconnected(errors.New("unplugged")) },
 		"the service stops": func(w *world) { w.stop() },
@@ -412,7 +413,7 @@ func TestOpenFramesByHandAreAnswered(t *testing.T) {
 				time.Sleep(time.Minute)
 				url, _ := w.image(0x117C, 0x2201, 2, 500)
 				radio.mu.Lock()
-				radio.answers[zigate.TypeImageNotify], radio.answers[zigate.TypeLoadImage] = silence, silence
+				radio.answers[message.TypeImageNotify], radio.answers[message.TypeLoadImage] = silence, silence
 				radio.mu.Unlock()
 				answers := make(chan otasvc.Answer, 10)
 				respond := func(a otasvc.Answer) {

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -42,7 +42,7 @@ func TestSetWall(t *testing.T) {
 // A clock that is set by a day, as happens where a machine without one of its own learns the time, changes nothing for
 // what runs: downloads, pauses, installations, and what is waited for.
 func TestClockIsSet(t *testing.T) {
-	const first, second = zigate.IEEE(0x000b57fffec6a5b2), zigate.IEEE(0x000b57fffec6a5c7)
+	const first, second = message.IEEE(0x000b57fffec6a5b2), message.IEEE(0x000b57fffec6a5c7)
 	const day = 24 * time.Hour
 	for _, by := range []time.Duration{day, -day} {
 		for _, stopped := range []bool{false, true} { // the service, while the clock is set
@@ -62,7 +62,7 @@ func TestClockIsSet(t *testing.T) {
 						}
 					}
 					url, data := w.image(0x117C, 0x2201, 0x23095631, 20_000)
-					for _, e := range []zigate.IEEE{first, second} {
+					for _, e := range []message.IEEE{first, second} {
 						w.met(e)
 						w.add(e, url)
 						w.queue(otasvc.UpgradeRequest{Device: ref(e), Ticket: otasvc.Ticket(`"` + e.String() + `"`)})
@@ -78,7 +78,7 @@ func TestClockIsSet(t *testing.T) {
 					})
 					w.progressed(second, 60)
 					set(-by)
-					for _, e := range []zigate.IEEE{first, second} {
+					for _, e := range []message.IEEE{first, second} {
 						if u := w.ended(time.Minute, e); u.State != otasvc.Succeeded || u.Attempt != 1 {
 							t.Errorf("%v: %s %s in attempt %d", e, u.State, u.Reason, u.Attempt)
 						}
@@ -100,7 +100,7 @@ func TestClockIsSet(t *testing.T) {
 }
 
 // progressed waits until a device has so much of its image, in percent.
-func (w *world) progressed(e zigate.IEEE, percent float64) {
+func (w *world) progressed(e message.IEEE, percent float64) {
 	w.t.Helper()
 	w.within(time.Minute, "progress", func() bool {
 		u := w.sink.device(e).Upgrade
@@ -110,7 +110,7 @@ func (w *world) progressed(e zigate.IEEE, percent float64) {
 
 // A time of day that was asked for is one of the clock on the wall.
 func TestScheduleFollowsTheWall(t *testing.T) {
-	const bulb = zigate.IEEE(0x000b57fffec6a5b2)
+	const bulb = message.IEEE(0x000b57fffec6a5b2)
 	t.Parallel()
 	inRealTime(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}, Speed: 100}, clockPolicy(), func(w *world) {
 		url, _ := w.image(0x117C, 0x2201, 0x23095631, 5_000)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // seenInterval is how often a device record is told anew when nothing but its link quality and the time it was last
@@ -18,11 +18,11 @@ const seenInterval = time.Minute
 
 // device is what the owner knows of a device; the exported part stands in the state file.
 type device struct {
-	EUID             zigate.IEEE `json:"euid"`
-	NetworkAddress   *uint16     `json:"networkAddress,omitempty"`
-	GivenName        string      `json:"name,omitempty"`
-	ManufacturerName string      `json:"manufacturerName,omitempty"`
-	ModelID          string      `json:"modelId,omitempty"`
+	EUID             message.IEEE `json:"euid"`
+	NetworkAddress   *uint16      `json:"networkAddress,omitempty"`
+	GivenName        string       `json:"name,omitempty"`
+	ManufacturerName string       `json:"manufacturerName,omitempty"`
+	ModelID          string       `json:"modelId,omitempty"`
 	// ManufacturerCode and ImageType are those of the OTA cluster: read as its attributes or seen in a request. The
 	// node descriptor's manufacturer code is often another, so it is no substitute.
 	ManufacturerCode *uint16   `json:"manufacturerCode,omitempty"`
@@ -81,7 +81,7 @@ func (d *device) active() *upgrade {
 // DeviceRef is how a request names a device.
 type DeviceRef struct {
 	kind refKind
-	euid zigate.IEEE
+	euid message.IEEE
 	addr uint16
 	name string
 }
@@ -100,7 +100,7 @@ func RefAddr(addr uint16) DeviceRef { return DeviceRef{kind: refAddr, addr: addr
 // ParseDeviceRef reads an EUID (16 hex digits, with or without 0x, colons or dashes, any case), a network address
 // ("0x4f4f" or decimal) or a name.
 func ParseDeviceRef(s string) DeviceRef {
-	if euid, err := zigate.ParseIEEE(s); err == nil {
+	if euid, err := message.ParseIEEE(s); err == nil {
 		return DeviceRef{kind: refEUID, euid: euid, name: s}
 	}
 	if addr, ok := parseAddr(s); ok {
@@ -145,7 +145,7 @@ func (s *Service) lookup(r DeviceRef) *device {
 }
 
 // meet returns the device with this EUID, making it known where it is new.
-func (s *Service) meet(euid zigate.IEEE) *device {
+func (s *Service) meet(euid message.IEEE) *device {
 	d := s.devices[euid]
 	if d == nil {
 		d = &device{EUID: euid, dirty: true}

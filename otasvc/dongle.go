@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Network addresses that stand for more than one device.
@@ -130,12 +131,12 @@ var errDongleAway = errors.New("the dongle is not connected")
 
 // storageEvent warns of trouble with the dongle's flash memory, which holds its network. It is over when the dongle says
 // that it has saved something.
-func (s *Service) storageEvent(m zigate.PDMEvent) {
+func (s *Service) storageEvent(m message.PDMEvent) {
 	switch {
 	case m.Problem() && !s.dongle.badFlash:
 		s.dongle.badFlash, s.infoDirty = true, true
 		s.log.Error(flashTrouble, "event", m.Event, "record", m.Record)
-	case m.Event == zigate.PDMSaved && s.dongle.badFlash:
+	case m.Event == message.PDMSaved && s.dongle.badFlash:
 		s.dongle.badFlash, s.infoDirty = false, true
 		s.log.Info("the dongle has saved to its flash memory again; upgrades begin again")
 	}
@@ -143,7 +144,7 @@ func (s *Service) storageEvent(m zigate.PDMEvent) {
 
 // listDevices asks the dongle for its neighbours. Others are met when they announce themselves or ask for something.
 func (s *Service) listDevices() {
-	s.send(zigate.GetDevices{}, func(_ zigate.Status, err error) {
+	s.send(message.GetDevices{}, func(_ message.Status, err error) {
 		if err != nil && s.dongle.connected {
 			s.log.Warn("the dongle did not list its devices; they are met when they are heard from", "err", err)
 		}
@@ -151,27 +152,27 @@ func (s *Service) listDevices() {
 }
 
 // message acts on what the dongle says.
-func (s *Service) message(m zigate.Message, lqi uint8, now time.Time) {
+func (s *Service) message(m message.Message, lqi uint8, now time.Time) {
 	if s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug("message", "type", m.Type(), "fields", m)
 	}
 	switch m := m.(type) {
-	case zigate.RestartNotice:
+	case message.RestartNotice:
 		s.dongleRestarted(m)
-		s.networkUp(m.Kind == zigate.TypeRestart)
-	case zigate.PDMLoaded:
+		s.networkUp(m.Kind == message.TypeRestart)
+	case message.PDMLoaded:
 		s.dongleRestarted(m)
-	case zigate.NetworkJoined:
+	case message.NetworkJoined:
 		// Sent at every start, but with status 4 (already on a network) also without one.
-		if m.Status != zigate.NetworkAlreadyUp {
+		if m.Status != message.NetworkAlreadyUp {
 			s.dongleRestarted(m)
 		}
-		s.networkUp(m.Status == zigate.NetworkJoinedExisting || m.Status == zigate.NetworkFormed || m.Status == zigate.NetworkAlreadyUp)
-	case zigate.NetworkState:
+		s.networkUp(m.Status == message.NetworkJoinedExisting || m.Status == message.NetworkFormed || m.Status == message.NetworkAlreadyUp)
+	case message.NetworkState:
 		s.networkState(m, now)
-	case zigate.ExtendedStatus:
+	case message.ExtendedStatus:
 		s.overrun(m, now)
-	case zigate.DeviceList:
+	case message.DeviceList:
 		for _, l := range m.Devices {
 			if l.IEEE == 0 || l.Addr == coordinatorAddr {
 				continue
@@ -189,44 +190,44 @@ func (s *Service) message(m zigate.Message, lqi uint8, now time.Time) {
 				s.wantInterview(d)
 			}
 		}
-	case zigate.DeviceAnnounce:
+	case message.DeviceAnnounce:
 		s.announced(m, lqi, now)
-	case zigate.Leave:
+	case message.Leave:
 		s.left(m)
-	case zigate.DataIndication:
+	case message.DataIndication:
 		s.indication(m, lqi, now)
-	case zigate.PDMEvent:
+	case message.PDMEvent:
 		s.storageEvent(m)
-	case zigate.UpgradeEndRequest:
+	case message.UpgradeEndRequest:
 		s.upgradeEnd(m, lqi, now)
-	case zigate.Confirm:
+	case message.Confirm:
 		s.noteConfirm(m, now)
 		s.deliveryReport(m, now)
-	case zigate.NwkAddrResponse:
+	case message.NwkAddrResponse:
 		if m.Status == 0 && m.IEEE != 0 {
 			s.addressFound(m.IEEE, m.Addr, lqi, now)
 		}
-	case zigate.IEEEAddrResponse:
+	case message.IEEEAddrResponse:
 		if m.Status == 0 && m.IEEE != 0 {
 			s.addressFound(m.IEEE, m.Addr, lqi, now)
 		}
-	case zigate.Attribute:
+	case message.Attribute:
 		if d := s.byAddr[m.Addr]; d != nil {
 			s.seen(d, lqi, now)
 			s.attribute(d, m, now)
 		} else {
 			s.strangerHeard(m.Addr, false, now)
 		}
-	case zigate.NodeDescriptor:
+	case message.NodeDescriptor:
 		if d := s.byAddr[m.Addr]; d != nil && m.Status == 0 {
 			s.seen(d, lqi, now)
-			d.setSleepy(s, m.MACFlags&zigate.CapabilityRxOnWhenIdle == 0)
+			d.setSleepy(s, m.MACFlags&message.CapabilityRxOnWhenIdle == 0)
 		}
-	case zigate.SimpleDescriptor:
+	case message.SimpleDescriptor:
 		if d := s.byAddr[m.Addr]; d != nil {
 			s.seen(d, lqi, now)
 		}
-	case zigate.ActiveEndpoints:
+	case message.ActiveEndpoints:
 		if d := s.byAddr[m.Addr]; d != nil {
 			s.seen(d, lqi, now)
 		}
@@ -251,11 +252,11 @@ func (s *Service) networkUp(up bool) {
 		return
 	}
 	s.log.Info("the dongle has a network now")
-	s.send(zigate.GetNetworkState{}, func(zigate.Status, error) {}) // its answer is a message
+	s.send(message.GetNetworkState{}, func(message.Status, error) {}) // its answer is a message
 	s.listDevices()
 }
 
-func (s *Service) networkState(m zigate.NetworkState, now time.Time) {
+func (s *Service) networkState(m message.NetworkState, now time.Time) {
 	i := &s.dongle.info
 	i.IEEE, i.ShortAddr, i.PANID, i.Channel, i.NetworkUp = m.IEEE, m.Addr, m.PANID, m.Channel, m.Up()
 	s.infoDirty = true
@@ -263,7 +264,7 @@ func (s *Service) networkState(m zigate.NetworkState, now time.Time) {
 }
 
 // dongleRestarted: a reset has emptied the header slot. Every kind of start-up message means it; several come in a row.
-func (s *Service) dongleRestarted(m zigate.Message) {
+func (s *Service) dongleRestarted(m message.Message) {
 	s.dongle.pageAsked = false
 	if s.slot.image == nil && !s.slot.cleared {
 		return // told already, or nothing was loaded
@@ -272,10 +273,10 @@ func (s *Service) dongleRestarted(m zigate.Message) {
 	s.slotLost()
 }
 
-func (s *Service) announced(m zigate.DeviceAnnounce, lqi uint8, now time.Time) {
+func (s *Service) announced(m message.DeviceAnnounce, lqi uint8, now time.Time) {
 	d := s.meet(m.IEEE)
 	s.setAddr(d, m.Addr)
-	d.setSleepy(s, m.Capability&zigate.CapabilityRxOnWhenIdle == 0)
+	d.setSleepy(s, m.Capability&message.CapabilityRxOnWhenIdle == 0)
 	addr := m.Addr
 	s.happened(Event{Name: EventDeviceAnnounced, EUID: d.EUID, NetworkAddress: &addr})
 	s.upgradeAnnounced(d, now)
@@ -287,7 +288,7 @@ func (s *Service) announced(m zigate.DeviceAnnounce, lqi uint8, now time.Time) {
 
 // left: the device said that it leaves. One that comes back (rejoin) keeps everything; one that leaves for good is
 // forgotten.
-func (s *Service) left(m zigate.Leave) {
+func (s *Service) left(m message.Leave) {
 	d := s.devices[m.IEEE]
 	if d == nil {
 		return
@@ -315,7 +316,7 @@ func (s *Service) drop(d *device) {
 }
 
 // addressFound: the network told which address an EUID has.
-func (s *Service) addressFound(euid zigate.IEEE, addr uint16, lqi uint8, now time.Time) {
+func (s *Service) addressFound(euid message.IEEE, addr uint16, lqi uint8, now time.Time) {
 	if addr == coordinatorAddr || euid == s.dongle.info.IEEE {
 		return
 	}
@@ -331,8 +332,8 @@ func (s *Service) addressFound(euid zigate.IEEE, addr uint16, lqi uint8, now tim
 const deliveryEventInterval = time.Minute
 
 // deliveryReport counts what did not arrive. Nothing is ever sent again because of it: the device asks again.
-func (s *Service) deliveryReport(m zigate.Confirm, now time.Time) {
-	if m.Kind != zigate.TypeConfirmFailed {
+func (s *Service) deliveryReport(m message.Confirm, now time.Time) {
+	if m.Kind != message.TypeConfirmFailed {
 		return
 	}
 	var d *device
@@ -342,14 +343,14 @@ func (s *Service) deliveryReport(m zigate.Confirm, now time.Time) {
 		d = s.byAddr[m.Addr]
 	}
 	s.observer.DeliveryFailed()
-	if d != nil && m.Status == zigate.RadioFrameTooLong {
+	if d != nil && m.Status == message.RadioFrameTooLong {
 		s.shrinkBlocks(d)
 	}
 	if d == nil || now.Sub(d.failedAt) < deliveryEventInterval {
 		return
 	}
 	d.failedAt = now
-	s.happened(Event{Name: EventDeliveryFailed, EUID: d.EUID, Error: zigate.RadioStatusText(m.Status)})
+	s.happened(Event{Name: EventDeliveryFailed, EUID: d.EUID, Error: message.RadioStatusText(m.Status)})
 }
 
 // routeBlocks are the block sizes that fit one Zigbee frame behind ever more relays of a source route.
@@ -372,8 +373,8 @@ func (s *Service) shrinkBlocks(d *device) {
 }
 
 // strayRequest acts on an image block request that no transfer fits.
-func (s *Service) strayRequest(req zigate.BlockRequest, result BlockResult, now time.Time) {
-	if req.FieldControl&zigate.BlockHasNodeAddress != 0 && req.NodeAddress != 0 {
+func (s *Service) strayRequest(req message.BlockRequest, result BlockResult, now time.Time) {
+	if req.FieldControl&message.BlockHasNodeAddress != 0 && req.NodeAddress != 0 {
 		if d := s.devices[req.NodeAddress]; d != nil {
 			s.setAddr(d, req.Addr)
 		}
@@ -426,7 +427,7 @@ func (s *Service) strayAddress(addr uint16, now time.Time) {
 		return
 	}
 	s.strays[addr] = &stray{askedAt: now}
-	s.send(zigate.IEEEAddrRequest{Target: addr, Addr: addr}, func(zigate.Status, error) {})
+	s.send(message.IEEEAddrRequest{Target: addr, Addr: addr}, func(message.Status, error) {})
 }
 
 func (s *Service) expireStrays(now time.Time) {

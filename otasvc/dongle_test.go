@@ -9,6 +9,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -43,9 +44,9 @@ func TestSilentResetInMidDownload(t *testing.T) {
 // TestFirmwareWithoutOTA has a dongle that does not know the OTA commands.
 func TestFirmwareWithoutOTA(t *testing.T) {
 	withRadio(t, nil, func(w *world, radio *script) {
-		radio.answers[zigate.TypeLoadImage] = func(done func(zigate.Status, error)) {
-			st := zigate.Status{Request: zigate.TypeLoadImage, Status: zigate.StatusUnhandled}
-			done(st, &zigate.StatusError{Status: st})
+		radio.answers[message.TypeLoadImage] = func(done func(message.Status, error)) {
+			st := message.Status{Request: message.TypeLoadImage, Status: message.StatusUnhandled}
+			done(st, &message.StatusError{Status: st})
 		}
 		w.service.HandleConnected(zigate.Info{Firmware: "3.0d", NetworkUp: true})
 		w.within(time.Minute, "info says so", func() bool { return strings.Contains(w.trouble(), "3.0d has no OTA server") })
@@ -63,13 +64,13 @@ func TestFirmwareWithoutOTA(t *testing.T) {
 func TestFlashTrouble(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		w.met(bulb)
-		w.service.HandleMessage(zigate.PDMEvent{Event: zigate.PDMRecordTooLarge, Record: 7}, 0)
+		w.service.HandleMessage(message.PDMEvent{Event: message.PDMRecordTooLarge, Record: 7}, 0)
 		upgraded(w, 2_000)
 		time.Sleep(10 * time.Minute)
 		if u := w.sink.device(bulb).Upgrade; u.State != otasvc.Queued || !strings.Contains(w.trouble(), "flash memory") {
 			t.Errorf("upgrade %s, trouble %q", u.State, w.trouble())
 		}
-		w.service.HandleMessage(zigate.PDMEvent{Event: zigate.PDMSaved, Record: 7}, 0)
+		w.service.HandleMessage(message.PDMEvent{Event: message.PDMSaved, Record: 7}, 0)
 		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || w.trouble() != "" {
 			t.Errorf("ended %+v, trouble %q", u, w.trouble())
 		}
@@ -80,7 +81,7 @@ func TestFlashTrouble(t *testing.T) {
 func TestDongleWithoutNetwork(t *testing.T) {
 	inWorld(t, sim.Config{FactoryNew: true}, func(w *world) {
 		w.within(time.Minute, "info says so", func() bool { return strings.Contains(w.trouble(), "no network") })
-		w.command(zigate.StartNetwork{})
+		w.command(message.StartNetwork{})
 		w.within(time.Minute, "the network is there", func() bool {
 			defer w.sink.lock()()
 			return w.sink.info.Dongle.Error == "" && w.sink.info.Dongle.Channel == 15
@@ -90,17 +91,17 @@ func TestDongleWithoutNetwork(t *testing.T) {
 
 // TestCommandsWaitForBuffers has a dongle that tells that its buffers are full.
 func TestCommandsWaitForBuffers(t *testing.T) {
-	full := zigate.Status{Request: zigate.TypeBlockSend, Form: zigate.StatusFormBuffers, NPDUUsed: 3, APDUUsed: 12}
+	full := message.Status{Request: message.TypeBlockSend, Form: message.StatusFormBuffers, NPDUUsed: 3, APDUUsed: 12}
 	tests := map[string]struct {
 		tell func(s *otasvc.Service)
 		wait bool
 	}{
 		"APDUs, with a block's status": {func(s *otasvc.Service) { s.HandleBlockStatus(&full) }, true},
 		"NPDUs, with a delivery report": {func(s *otasvc.Service) {
-			s.HandleMessage(zigate.Confirm{Kind: zigate.TypeConfirm, HasBuffers: true, NPDUUsed: 13}, 0)
+			s.HandleMessage(message.Confirm{Kind: message.TypeConfirm, HasBuffers: true, NPDUUsed: 13}, 0)
 		}, true},
-		"an error of the stack": {func(s *otasvc.Service) { s.HandleMessage(zigate.ExtendedStatus{Code: 0x81}, 0) }, true},
-		"another error":         {func(s *otasvc.Service) { s.HandleMessage(zigate.ExtendedStatus{Code: 0x8A}, 0) }, false},
+		"an error of the stack": {func(s *otasvc.Service) { s.HandleMessage(message.ExtendedStatus{Code: 0x81}, 0) }, true},
+		"another error":         {func(s *otasvc.Service) { s.HandleMessage(message.ExtendedStatus{Code: 0x8A}, 0) }, false},
 		"nothing":               {func(*otasvc.Service) {}, false},
 	}
 	for name, tc := range tests {
@@ -109,12 +110,12 @@ func TestCommandsWaitForBuffers(t *testing.T) {
 				asked := func() int {
 					radio.mu.Lock()
 					defer radio.mu.Unlock()
-					return radio.sent[zigate.TypeIEEEAddrRequest]
+					return radio.sent[message.TypeIEEEAddrRequest]
 				}
 				w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
 				synctest.Wait()
 				tc.tell(w.service)
-				w.service.HandleBlockRequest(&zigate.BlockRequest{Addr: 0x1234, Endpoint: 1}, nil) // whose address is it?
+				w.service.HandleBlockRequest(&message.BlockRequest{Addr: 0x1234, Endpoint: 1}, nil) // whose address is it?
 				synctest.Wait()
 				if waits := asked() == 0; waits != tc.wait {
 					t.Errorf("the question waits: %t, want %t", waits, tc.wait)
@@ -130,16 +131,16 @@ func TestRefusedCommandsAreBounded(t *testing.T) {
 	for name, status := range map[string]uint8{"no buffer": 0x14, "refused": 0x15, "no buffer for ZDP": 0xA6} {
 		t.Run(name, func(t *testing.T) {
 			withRadio(t, nil, func(w *world, radio *script) {
-				radio.answers[zigate.TypeIEEEAddrRequest] = func(done func(zigate.Status, error)) {
-					st := zigate.Status{Request: zigate.TypeIEEEAddrRequest, Status: status}
-					done(st, &zigate.StatusError{Status: st})
+				radio.answers[message.TypeIEEEAddrRequest] = func(done func(message.Status, error)) {
+					st := message.Status{Request: message.TypeIEEEAddrRequest, Status: status}
+					done(st, &message.StatusError{Status: st})
 				}
 				w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
-				w.service.HandleBlockRequest(&zigate.BlockRequest{Addr: 0x1234, Endpoint: 1}, nil)
+				w.service.HandleBlockRequest(&message.BlockRequest{Addr: 0x1234, Endpoint: 1}, nil)
 				time.Sleep(10 * time.Second)
 				radio.mu.Lock()
 				defer radio.mu.Unlock()
-				if n := radio.sent[zigate.TypeIEEEAddrRequest]; n != 3 {
+				if n := radio.sent[message.TypeIEEEAddrRequest]; n != 3 {
 					t.Errorf("sent %d times, want 3", n)
 				}
 			})
@@ -154,7 +155,7 @@ func TestFlashTroubleHoldsNothingUp(t *testing.T) {
 		w.restart()
 		upgraded(w, 200_000)
 		w.within(time.Minute, "the download runs", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
-		w.service.HandleMessage(zigate.PDMEvent{Event: zigate.PDMRecordTooLarge, Record: 7}, 0)
+		w.service.HandleMessage(message.PDMEvent{Event: message.PDMRecordTooLarge, Record: 7}, 0)
 		w.met(plug)
 		url, _ := w.image(0x100B, 0x0112, 11, 5_000)
 		w.add(plug, url)
@@ -165,7 +166,7 @@ func TestFlashTroubleHoldsNothingUp(t *testing.T) {
 		if names := w.sink.names(bulb); slices.Contains(names, otasvc.EventDownloadPaused) {
 			t.Errorf("held for an image that may not begin: %v", names)
 		}
-		w.service.HandleMessage(zigate.PDMEvent{Event: zigate.PDMSaved, Record: 7}, 0)
+		w.service.HandleMessage(message.PDMEvent{Event: message.PDMSaved, Record: 7}, 0)
 		if u := w.ended(time.Hour, plug); u.State != otasvc.Succeeded {
 			t.Errorf("ended %+v", u)
 		}
@@ -178,7 +179,7 @@ func TestNetworkFormedAnew(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		upgraded(w, 100_000)
 		w.within(time.Minute, "the download runs", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
-		w.service.HandleMessage(zigate.NetworkState{IEEE: w.sim.IEEE(), PANID: 0x2222, Channel: 15}, 0)
+		w.service.HandleMessage(message.NetworkState{IEEE: w.sim.IEEE(), PANID: 0x2222, Channel: 15}, 0)
 		if u := w.ended(time.Minute, bulb); u.Reason != otasvc.ReasonDongleLost {
 			t.Errorf("ended %+v", u)
 		}

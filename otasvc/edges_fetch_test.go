@@ -14,6 +14,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 type deadIndex struct {
@@ -33,7 +34,9 @@ func (c *deadIndex) Ensure(context.Context, library.Candidate) (library.Image, e
 
 type okRadio struct{}
 
-func (okRadio) Submit(_ zigate.Message, done func(zigate.Status, error)) { done(zigate.Status{}, nil) }
+func (okRadio) Submit(_ message.Message, done func(message.Status, error)) {
+	done(message.Status{}, nil)
+}
 
 type slowStore struct{ *library.Library }
 
@@ -61,9 +64,9 @@ func TestPolicyAutoIsQuiet(t *testing.T) {
 				running.Go(func() { _ = s.Run(ctx, okRadio{}, newRecorder()) })
 				defer running.Wait()
 				defer cancel()
-				s.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
+				s.HandleMessage(message.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: message.CapabilityRxOnWhenIdle}, 100)
 				s.HandleConnected(zigate.Info{Firmware: "3.23"})
-				s.HandleMessage(zigate.DataIndication{Cluster: zigate.ClusterOTA, SrcAddrMode: zigate.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
+				s.HandleMessage(message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
 					0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00}}, 100)
 				time.Sleep(10 * time.Minute)
 				writes := 0
@@ -97,7 +100,7 @@ func TestFetchAtAStop(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { _ = s.Run(ctx, okRadio{}, newRecorder()) })
-		s.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
+		s.HandleMessage(message.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: message.CapabilityRxOnWhenIdle}, 100)
 		time.Sleep(time.Second)
 		finals := 0
 		s.AddImage(otasvc.AddImage{Device: ref(bulb), URL: "file:///nowhere"}, func(a otasvc.Answer) {

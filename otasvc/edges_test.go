@@ -9,6 +9,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -110,11 +111,11 @@ func TestTimeAwayDoesNotCountWhileDownloading(t *testing.T) {
 		upgraded(w, 30_000)
 		w.within(10*time.Minute, "it downloads", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
 		// the cable is out: the service is told, and no request reaches it
-		w.losing(func(zigate.Message) bool { return true })
+		w.losing(func(message.Message) bool { return true })
 		w.service.HandleDisconnected(context.Canceled)
 		w.sim.Device(bulb).PowerOff() // nothing arrives; (stands for the cable)
 		time.Sleep(6 * time.Minute)
-		w.losing(func(zigate.Message) bool { return false })
+		w.losing(func(message.Message) bool { return false })
 		w.service.HandleConnected(zigate.Info{Major: 3, Minor: 0x323, Firmware: "3.23"})
 		time.Sleep(5 * time.Second)
 		u := w.sink.device(bulb).Upgrade
@@ -128,7 +129,7 @@ func TestTimeAwayDoesNotCountWhileDownloading(t *testing.T) {
 func TestManyOpenRequestsAreAnsweredAtAStop(t *testing.T) {
 	var devices []sim.DeviceConfig
 	for i := range 9 {
-		devices = append(devices, bulbConfig(zigate.IEEE(0x000b57fffe000000+uint64(i))))
+		devices = append(devices, bulbConfig(message.IEEE(0x000b57fffe000000+uint64(i))))
 	}
 	for name, request := range map[string]func(w *world, r otasvc.Respond){
 		"check all": func(w *world, r otasvc.Respond) { w.service.CheckAll(r) },
@@ -195,9 +196,9 @@ func TestDeviceWhoseAddressIsTakenIsLookedFor(t *testing.T) {
 		url, _ := w.image(0x117C, 0x2201, 2, 3000)
 		w.add(bulb, url)
 		addr := *w.sink.device(bulb).NetworkAddress
-		w.losing(func(m zigate.Message) bool { a, ok := m.(zigate.DeviceAnnounce); return ok && a.IEEE == bulb })
-		w.sim.Device(bulb).ChangeAddress(0x7777)                                                // its announce is lost on the line
-		w.service.HandleMessage(zigate.DeviceAnnounce{Addr: addr, IEEE: 0x1122334455667788}, 1) // and another device has its old address now
+		w.losing(func(m message.Message) bool { a, ok := m.(message.DeviceAnnounce); return ok && a.IEEE == bulb })
+		w.sim.Device(bulb).ChangeAddress(0x7777)                                                 // its announce is lost on the line
+		w.service.HandleMessage(message.DeviceAnnounce{Addr: addr, IEEE: 0x1122334455667788}, 1) // and another device has its old address now
 		time.Sleep(time.Second)
 		n := 0
 		w.service.Interview(ref(bulb), func(a otasvc.Answer) {
@@ -278,7 +279,7 @@ func TestPageRequestTellsNoIdentity(t *testing.T) {
 // the upgrade end request is lost on the line.
 func TestLostUpgradeEnd(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
-		w.losing(func(m zigate.Message) bool { _, ok := m.(zigate.UpgradeEndRequest); return ok })
+		w.losing(func(m message.Message) bool { _, ok := m.(message.UpgradeEndRequest); return ok })
 		upgraded(w, 10_000)
 		u := w.ended(24*time.Hour, bulb)
 		if u.State != otasvc.Succeeded {
@@ -314,7 +315,7 @@ func TestResumeDuringATurnover(t *testing.T) {
 		w.restart()
 		bulbURL, _ := w.image(0x117C, 0x2201, 2, 200_000)
 		plugURL, _ := w.image(0x100B, 0x0112, 11, 200_000)
-		for e, url := range map[zigate.IEEE]string{bulb: bulbURL, plug: plugURL} {
+		for e, url := range map[message.IEEE]string{bulb: bulbURL, plug: plugURL} {
 			w.met(e)
 			w.add(e, url)
 		}
@@ -342,11 +343,11 @@ func TestPageRequestNamesNoNode(t *testing.T) {
 		w.met(bulb2)
 		a1, a2 := *w.sink.device(bulb).NetworkAddress, *w.sink.device(bulb2).NetworkAddress
 		url, data := w.image(0x117C, 0x2201, 2, 30_000)
-		for _, e := range []zigate.IEEE{bulb, bulb2} {
+		for _, e := range []message.IEEE{bulb, bulb2} {
 			w.add(e, url)
 			w.queue(otasvc.UpgradeRequest{Device: ref(e)})
 		}
-		for _, e := range []zigate.IEEE{bulb, bulb2} {
+		for _, e := range []message.IEEE{bulb, bulb2} {
 			u := w.ended(3*time.Hour, e)
 			if u.State != otasvc.Succeeded || u.Attempt != 1 {
 				t.Errorf("%v ended %+v", e, u)
@@ -466,7 +467,7 @@ func TestHeldImageIsNotOfferedToOthers(t *testing.T) {
 			t.Errorf("not held: version %d, %s", d.FileVersion, w.sink.device(bulb).Upgrade.State)
 		}
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
-		for _, e := range []zigate.IEEE{bulb, bulb2} {
+		for _, e := range []message.IEEE{bulb, bulb2} {
 			if u := w.ended(3*time.Hour, e); u.State != otasvc.Succeeded {
 				t.Errorf("%v ended %+v", e, u)
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -75,7 +75,7 @@ func TestHowUpgradesEnd(t *testing.T) {
 			state:  otasvc.Failed, reason: otasvc.ReasonNotRejoined, attempt: 1,
 		},
 		"well, by a device that does not tell its version": {
-			device: func(d *sim.DeviceConfig) { d.UnsupportedAttributes = []uint16{zigate.AttrOTAFileVersion} },
+			device: func(d *sim.DeviceConfig) { d.UnsupportedAttributes = []uint16{message.AttrOTAFileVersion} },
 			state:  otasvc.Succeeded, attempt: 1,
 		},
 		"well, by pages": {
@@ -280,7 +280,7 @@ func TestUnsolicitedRequestIsServedWhereConfigured(t *testing.T) {
 		data := upgraded(w, 30_000)
 		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
 		w.sim.Device(bulb2).Query()
-		for _, e := range []zigate.IEEE{bulb, bulb2} {
+		for _, e := range []message.IEEE{bulb, bulb2} {
 			if u := w.ended(30*time.Minute, e); u.State != otasvc.Succeeded {
 				t.Errorf("%v ended %+v", e, u)
 			}

@@ -10,13 +10,14 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // noRadio is a dongle that is never there.
 type noRadio struct{}
 
-func (noRadio) Submit(_ zigate.Message, done func(zigate.Status, error)) {
-	done(zigate.Status{}, zigate.ErrNotConnected)
+func (noRadio) Submit(_ message.Message, done func(message.Status, error)) {
+	done(message.Status{}, zigate.ErrNotConnected)
 }
 
 // slowSink is a Sink that takes no information while it is held up.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // historyLength is how many ended upgrades of a device are kept.
@@ -38,13 +38,13 @@ func (d *device) remember(u *upgrade) {
 
 // QueuedUpgrade is an upgrade that waits, at its place.
 type QueuedUpgrade struct {
-	EUID         zigate.IEEE
+	EUID         message.IEEE
 	State        State
 	ImageVersion uint32
 	QueuedAt     time.Time
-	DueAt        time.Time   // zero: as soon as possible
-	Canary       zigate.IEEE // goes first with the same image; 0: none
-	Paused       bool        // a person holds it
+	DueAt        time.Time    // zero: as soon as possible
+	Canary       message.IEEE // goes first with the same image; 0: none
+	Paused       bool         // a person holds it
 }
 
 // Queue tells which upgrades wait, in the order in which they are to have their turn as things are now; those that wait

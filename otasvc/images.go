@@ -11,7 +11,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // AddImage is a request to fetch an image and to register it for a device.
@@ -336,7 +336,7 @@ func (s *Service) imageRemoved(d *device, r library.Registration) {
 // RegisteredImage is a registered image for the list of all of them, with the report of what was found when it was taken.
 type RegisteredImage struct {
 	Offer
-	Devices []zigate.IEEE
+	Devices []message.IEEE
 	AddedAt time.Time
 	Stored  *library.Image // nil: it is missing from the store
 }
@@ -351,7 +351,7 @@ func (s *Service) registeredImages() []RegisteredImage {
 			ri.Stored = &image
 		}
 		for _, euid := range r.Devices {
-			if e, err := zigate.ParseIEEE(euid); err == nil {
+			if e, err := message.ParseIEEE(euid); err == nil {
 				ri.Devices = append(ri.Devices, e)
 			}
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -75,9 +76,9 @@ func (w *imageWorld) start() {
 	running.Go(func() { _ = w.service.Run(ctx, okRadio{}, w.sink) })
 	w.stop = func() { cancel(); running.Wait() }
 	w.service.HandleConnected(zigate.Info{Firmware: "3.23"})
-	w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
+	w.service.HandleMessage(message.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: message.CapabilityRxOnWhenIdle}, 100)
 	// Query Next Image: manufacturer code 0x117C, image type 0x2201, file version 1.
-	w.service.HandleMessage(zigate.DataIndication{Cluster: zigate.ClusterOTA, SrcAddrMode: zigate.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
+	w.service.HandleMessage(message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
 		0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00}}, 100)
 	time.Sleep(time.Minute)
 }

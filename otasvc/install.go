@@ -3,7 +3,7 @@ package otasvc
 import (
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Install says when a device is to install what it has downloaded.
@@ -47,13 +47,13 @@ func (s *Service) finishing(now time.Time) bool {
 
 // postLast hands the owner a request for the last block of a download whose installation is to wait. Part of the block
 // server: called on the reader goroutine.
-func (s *Service) postLast(tr *transfer, req *zigate.BlockRequest) {
+func (s *Service) postLast(tr *transfer, req *message.BlockRequest) {
 	asked := *req
 	s.inbox.postMessage(func() { s.lastBlock(tr, asked, time.Now()) })
 }
 
 // lastBlock empties the slot and then sends the block.
-func (s *Service) lastBlock(tr *transfer, req zigate.BlockRequest, now time.Time) {
+func (s *Service) lastBlock(tr *transfer, req message.BlockRequest, now time.Time) {
 	d := s.byAddr[req.Addr]
 	if d == nil || d.active() == nil || d.Upgrade.runtime.transfer != tr || s.slot.busy {
 		return // it asks again
@@ -68,7 +68,7 @@ func (s *Service) lastBlock(tr *transfer, req zigate.BlockRequest, now time.Time
 	send := func() {
 		n := tr.blockSize(req.MaxDataSize, s.policy.BlockSize, req.Offset)
 		s.observer.BlockRequest(BlockServed, int(n))
-		s.send(tr.block(targetOf(&req), req.Sequence, req.Offset, n), func(zigate.Status, error) {})
+		s.send(tr.block(targetOf(&req), req.Sequence, req.Offset, n), func(message.Status, error) {})
 	}
 	if s.slot.cleared {
 		send()
@@ -78,12 +78,12 @@ func (s *Service) lastBlock(tr *transfer, req zigate.BlockRequest, now time.Time
 }
 
 // endResponse answers an upgrade end request: install in so many seconds, or wait.
-func (s *Service) endResponse(d *device, target zigate.Target, sequence uint8, fileVersion, upgradeTime uint32) {
+func (s *Service) endResponse(d *device, target message.Target, sequence uint8, fileVersion, upgradeTime uint32) {
 	u := d.Upgrade
-	s.send(zigate.UpgradeEndResponse{
+	s.send(message.UpgradeEndResponse{
 		Target: target, Sequence: sequence, CurrentTime: 0, UpgradeTime: upgradeTime, FileVersion: fileVersion,
 		ImageType: u.ImageType, ManufacturerCode: u.ManufacturerCode,
-	}, func(_ zigate.Status, err error) {
+	}, func(_ message.Status, err error) {
 		if err != nil {
 			s.log.Warn("the answer to an upgrade end request was not sent; the device asks again", "euid", d.EUID, "err", err)
 		}

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // An interview asks a device who it is: endpoints, where its OTA client is, names, the OTA attributes. It is gentle: few
@@ -166,8 +166,8 @@ func (s *Service) interviewDevice(d *device, done func(error)) {
 		return
 	}
 	q := &interview{s: s, d: d, addr: *d.NetworkAddress, done: done}
-	s.ask(zigate.NodeDescriptorRequest{Addr: q.addr}, replyTimeout, func(m zigate.Message) bool {
-		r, ok := m.(zigate.NodeDescriptor)
+	s.ask(message.NodeDescriptorRequest{Addr: q.addr}, replyTimeout, func(m message.Message) bool {
+		r, ok := m.(message.NodeDescriptor)
 		return ok && r.Addr == q.addr
 	}, q.askEndpoints)
 }
@@ -185,8 +185,8 @@ type interview struct {
 // askEndpoints goes on without the node descriptor, which is a nicety. A device that answers neither does not hear.
 func (q *interview) askEndpoints(nodeErr error) {
 	var endpoints []uint8
-	q.s.ask(zigate.ActiveEndpointsRequest{Addr: q.addr}, replyTimeout, func(m zigate.Message) bool {
-		r, ok := m.(zigate.ActiveEndpoints)
+	q.s.ask(message.ActiveEndpointsRequest{Addr: q.addr}, replyTimeout, func(m message.Message) bool {
+		r, ok := m.(message.ActiveEndpoints)
 		if ok && r.Addr == q.addr {
 			endpoints = r.Endpoints
 		}
@@ -211,15 +211,15 @@ func (q *interview) findOTAClient(endpoints []uint8) {
 		return
 	}
 	found := false
-	q.s.ask(zigate.SimpleDescriptorRequest{Addr: q.addr, Endpoint: endpoints[0]}, replyTimeout, func(m zigate.Message) bool {
-		r, ok := m.(zigate.SimpleDescriptor)
+	q.s.ask(message.SimpleDescriptorRequest{Addr: q.addr, Endpoint: endpoints[0]}, replyTimeout, func(m message.Message) bool {
+		r, ok := m.(message.SimpleDescriptor)
 		if !ok || r.Addr != q.addr || (r.Status == 0 && r.Endpoint != endpoints[0]) {
 			return false
 		}
-		if q.basic == 0 && slices.Contains(r.InClusters, zigate.ClusterBasic) {
+		if q.basic == 0 && slices.Contains(r.InClusters, message.ClusterBasic) {
 			q.basic = endpoints[0]
 		}
-		found = slices.Contains(r.OutClusters, zigate.ClusterOTA)
+		found = slices.Contains(r.OutClusters, message.ClusterOTA)
 		return true
 	}, func(err error) {
 		if err != nil {
@@ -238,8 +238,8 @@ func (q *interview) findOTAClient(endpoints []uint8) {
 
 // askNames reads what the device calls itself and what powers it.
 func (q *interview) askNames() {
-	ids := []uint16{zigate.AttrManufacturerName, zigate.AttrModel, attrPowerSource}
-	q.s.readAttributesAt(q.d, q.basic, zigate.ClusterBasic, zigate.DirectionToServer, ids, replyTimeout, func(err error) {
+	ids := []uint16{message.AttrManufacturerName, message.AttrModel, attrPowerSource}
+	q.s.readAttributesAt(q.d, q.basic, message.ClusterBasic, message.DirectionToServer, ids, replyTimeout, func(err error) {
 		if errors.Is(err, errNoReply) && q.d.ModelID == "" {
 			q.lost = err
 		}
@@ -252,8 +252,8 @@ func (q *interview) askNames() {
 func (q *interview) askPower() {
 	d, s := q.d, q.s
 	if d.PowerSource == "" {
-		s.ask(zigate.PowerDescriptorRequest{Addr: q.addr}, replyTimeout, func(m zigate.Message) bool {
-			r, ok := m.(zigate.PowerDescriptor)
+		s.ask(message.PowerDescriptorRequest{Addr: q.addr}, replyTimeout, func(m message.Message) bool {
+			r, ok := m.(message.PowerDescriptor)
 			if ok && r.Status == 0 {
 				s.powered(d, r)
 			}
@@ -267,7 +267,7 @@ func (q *interview) askPower() {
 func (q *interview) askBattery() {
 	if q.d.Sleepy || q.d.PowerSource == powerBattery {
 		// Not waited for: it has no say in who the device is.
-		q.s.readAttributesAt(q.d, q.basic, clusterPower, zigate.DirectionToServer, []uint16{attrBatteryPercent}, replyTimeout, func(error) {})
+		q.s.readAttributesAt(q.d, q.basic, clusterPower, message.DirectionToServer, []uint16{attrBatteryPercent}, replyTimeout, func(error) {})
 	}
 	q.s.readIdentity(q.d, func(err error) {
 		if err == nil {
@@ -279,8 +279,8 @@ func (q *interview) askBattery() {
 
 // readIdentity reads the OTA attributes. They come through attribute.
 func (s *Service) readIdentity(d *device, done func(error)) {
-	ids := []uint16{zigate.AttrOTAFileVersion, zigate.AttrOTAManufacturer, zigate.AttrOTAImageType}
-	s.readAttributes(d, zigate.ClusterOTA, zigate.DirectionToClient, ids, replyTimeout, func(err error) {
+	ids := []uint16{message.AttrOTAFileVersion, message.AttrOTAManufacturer, message.AttrOTAImageType}
+	s.readAttributes(d, message.ClusterOTA, message.DirectionToClient, ids, replyTimeout, func(err error) {
 		if errors.Is(err, errNoReply) && (d.versionFresh || d.mute) {
 			err = nil // what matters was told; many devices pass over attributes that they do not have
 		}
@@ -309,9 +309,9 @@ func powerSourceName(v uint64) string {
 }
 
 // powered learns from a power descriptor.
-func (s *Service) powered(d *device, m zigate.PowerDescriptor) {
+func (s *Service) powered(d *device, m message.PowerDescriptor) {
 	switch source := m.Source(); {
-	case source&zigate.PowerMains != 0:
+	case source&message.PowerMains != 0:
 		s.setText(d, &d.PowerSource, powerMains)
 	case source != 0:
 		s.setText(d, &d.PowerSource, powerBattery)
@@ -322,8 +322,8 @@ func (s *Service) powered(d *device, m zigate.PowerDescriptor) {
 }
 
 // attribute learns from an attribute, read or reported.
-func (s *Service) attribute(d *device, at zigate.Attribute, now time.Time) {
-	if at.Cluster == zigate.ClusterOTA && at.ID == zigate.AttrOTAFileVersion {
+func (s *Service) attribute(d *device, at message.Attribute, now time.Time) {
+	if at.Cluster == message.ClusterOTA && at.ID == message.AttrOTAFileVersion {
 		d.mute = at.Status != 0
 	}
 	if at.Status != 0 {
@@ -336,30 +336,30 @@ func (s *Service) attribute(d *device, at zigate.Attribute, now time.Time) {
 				s.stateDirty = true
 			}
 		}
-	case at.Cluster == zigate.ClusterBasic && at.ID == zigate.AttrManufacturerName:
+	case at.Cluster == message.ClusterBasic && at.ID == message.AttrManufacturerName:
 		s.setText(d, &d.ManufacturerName, at.Text())
-	case at.Cluster == zigate.ClusterBasic && at.ID == zigate.AttrModel:
+	case at.Cluster == message.ClusterBasic && at.ID == message.AttrModel:
 		s.setText(d, &d.ModelID, at.Text())
-	case at.Cluster == zigate.ClusterBasic && at.ID == attrPowerSource:
+	case at.Cluster == message.ClusterBasic && at.ID == attrPowerSource:
 		if v, ok := at.Uint(); ok {
 			s.setText(d, &d.PowerSource, powerSourceName(v))
 		}
-	case at.Cluster == zigate.ClusterOTA:
+	case at.Cluster == message.ClusterOTA:
 		v, ok := at.Uint()
 		if !ok {
 			return
 		}
 		switch at.ID {
-		case zigate.AttrOTAFileVersion:
+		case message.AttrOTAFileVersion:
 			// All ones is "not known", said by devices that have never been upgraded.
 			if v != 0xFFFFFFFF {
 				s.setVersion(d, uint32(v), now)
 			}
-		case zigate.AttrOTAManufacturer:
+		case message.AttrOTAManufacturer:
 			if v != 0xFFFF && setIfNew(&d.ManufacturerCode, uint16(v)) {
 				d.dirty, s.stateDirty = true, true
 			}
-		case zigate.AttrOTAImageType:
+		case message.AttrOTAImageType:
 			if v != 0xFFFF && setIfNew(&d.ImageType, uint16(v)) {
 				d.dirty, s.stateDirty = true, true
 			}

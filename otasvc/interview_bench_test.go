@@ -15,6 +15,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -24,12 +25,12 @@ type latencies struct {
 	took []time.Duration
 }
 
-func (*latencies) FrameSent(zigate.MsgType)     {}
-func (*latencies) FrameReceived(zigate.MsgType) {}
-func (*latencies) FrameError(string)            {}
-func (*latencies) Connected(bool)               {}
-func (*latencies) Reconnected()                 {}
-func (*latencies) Buffers(uint8, uint8)         {}
+func (*latencies) FrameSent(message.MsgType)     {}
+func (*latencies) FrameReceived(message.MsgType) {}
+func (*latencies) FrameError(string)             {}
+func (*latencies) Connected(bool)                {}
+func (*latencies) Reconnected()                  {}
+func (*latencies) Buffers(uint8, uint8)          {}
 func (l *latencies) BlockAnswered(d time.Duration) {
 	l.mu.Lock()
 	l.took = append(l.took, d)
@@ -71,7 +72,7 @@ func downloadsWith(b *testing.B, others int, l *latencies) {
 	const downloads, blockInterval, alone = 10, 100 * time.Millisecond, 10 * time.Second
 	cfg := sim.Config{Speed: 1}
 	for i := range downloads {
-		d := bulbConfig(bulb + zigate.IEEE(i))
+		d := bulbConfig(bulb + message.IEEE(i))
 		d.BlockInterval = blockInterval
 		cfg.Devices = append(cfg.Devices, d)
 	}
@@ -98,12 +99,12 @@ func downloadsWith(b *testing.B, others int, l *latencies) {
 	running.Go(func() { _ = dongle.Run(ctx) })
 	running.Go(func() { _ = service.Run(ctx, dongle, sink) })
 
-	known := func(list []zigate.IEEE) func() bool {
+	known := func(list []message.IEEE) func() bool {
 		return func() bool {
-			return !slices.ContainsFunc(list, func(e zigate.IEEE) bool { return sink.device(e).CurrentVersion == nil })
+			return !slices.ContainsFunc(list, func(e message.IEEE) bool { return sink.device(e).CurrentVersion == nil })
 		}
 	}
-	var bulbs, strangers []zigate.IEEE
+	var bulbs, strangers []message.IEEE
 	for _, d := range cfg.Devices {
 		bulbs = append(bulbs, d.IEEE)
 	}
@@ -126,7 +127,7 @@ func downloadsWith(b *testing.B, others int, l *latencies) {
 		time.Sleep(alone)
 	}
 	for i := range others {
-		d := bulbConfig(bulb + zigate.IEEE(0x1000+i))
+		d := bulbConfig(bulb + message.IEEE(0x1000+i))
 		v, err := home.AddDevice(d)
 		if err != nil {
 			b.Fatal(err)

@@ -11,19 +11,20 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 // kept is what the state file holds of a device, besides what its record says.
 type kept struct {
-	EUID        zigate.IEEE `json:"euid"`
-	PowerSource string      `json:"powerSource"`
-	Battery     *uint8      `json:"battery"`
-	Invalid     []string    `json:"invalid"`
+	EUID        message.IEEE `json:"euid"`
+	PowerSource string       `json:"powerSource"`
+	Battery     *uint8       `json:"battery"`
+	Invalid     []string     `json:"invalid"`
 }
 
 // kept reads the state file, which must have been written.
-func (w *world) kept(e zigate.IEEE) kept {
+func (w *world) kept(e message.IEEE) kept {
 	w.t.Helper()
 	b, err := os.ReadFile(w.stateFile())
 	if err != nil {
@@ -90,15 +91,15 @@ func TestInterviewLearnsEverything(t *testing.T) {
 func TestInterviewIsGentle(t *testing.T) {
 	var devices []sim.DeviceConfig
 	for i := range 40 {
-		devices = append(devices, bulbConfig(bulb+zigate.IEEE(i)))
+		devices = append(devices, bulbConfig(bulb+message.IEEE(i)))
 	}
 	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
 		var mu sync.Mutex
 		open := map[uint16]int{}
 		most := 0
-		questions := w.listen(zigate.TypeSimpleDescriptorRequest)
-		w.losing(func(m zigate.Message) bool {
-			if r, ok := m.(zigate.SimpleDescriptor); ok {
+		questions := w.listen(message.TypeSimpleDescriptorRequest)
+		w.losing(func(m message.Message) bool {
+			if r, ok := m.(message.SimpleDescriptor); ok {
 				mu.Lock()
 				open[r.Addr]--
 				mu.Unlock()
@@ -109,7 +110,7 @@ func TestInterviewIsGentle(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, m := range questions.take() {
-				open[m.(zigate.SimpleDescriptorRequest).Addr]++
+				open[m.(message.SimpleDescriptorRequest).Addr]++
 			}
 			under := 0
 			for _, n := range open {
@@ -137,7 +138,7 @@ func TestSleepingDeviceIsAskedWhenItWakes(t *testing.T) {
 		time.Sleep(time.Minute)
 		questions := func() uint64 {
 			r := w.sim.Stats().Received
-			return r[zigate.TypeNodeDescriptorRequest] + r[zigate.TypeActiveEndpointsRequest] + r[zigate.TypeReadAttributes]
+			return r[message.TypeNodeDescriptorRequest] + r[message.TypeActiveEndpointsRequest] + r[message.TypeReadAttributes]
 		}
 		asleep := questions()
 		time.Sleep(6 * time.Hour)
@@ -171,11 +172,11 @@ func TestDevicesAreMetWhenHeard(t *testing.T) {
 			d.Transmit(sim.AirFrame{Profile: 0x0104, Cluster: 0x0006, SourceEndpoint: 1, DestinationEndpoint: 1, Payload: []byte{0x01, 0x05, 0x02}})
 		},
 		"announce in raw mode": func(w *world, d *sim.Device) {
-			w.command(zigate.SetRawMode{Mode: zigate.RawModeRaw})
+			w.command(message.SetRawMode{Mode: message.RawModeRaw})
 			d.Announce()
 		},
 		"query in raw mode": func(w *world, d *sim.Device) {
-			w.command(zigate.SetRawMode{Mode: zigate.RawModeRaw})
+			w.command(message.SetRawMode{Mode: message.RawModeRaw})
 			d.Query()
 		},
 	}
@@ -203,8 +204,8 @@ func TestLostDescriptorIsAskedForAgain(t *testing.T) {
 	cfg.Endpoint, cfg.OtherEndpoints = 11, []uint8{1}
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 		lost := 0
-		w.losing(func(m zigate.Message) bool {
-			r, ok := m.(zigate.SimpleDescriptor)
+		w.losing(func(m message.Message) bool {
+			r, ok := m.(message.SimpleDescriptor)
 			if ok && r.Endpoint == 11 && lost == 0 {
 				lost++
 				return true
@@ -225,7 +226,7 @@ func TestLostDescriptorIsAskedForAgain(t *testing.T) {
 func TestAbsentDeviceDoesNotHoldUpOthers(t *testing.T) {
 	var devices []sim.DeviceConfig
 	for i := range 12 {
-		devices = append(devices, bulbConfig(bulb+zigate.IEEE(i)))
+		devices = append(devices, bulbConfig(bulb+message.IEEE(i)))
 	}
 	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
 		for _, d := range devices[:11] {
@@ -241,10 +242,10 @@ func TestAbsentDeviceDoesNotHoldUpOthers(t *testing.T) {
 // asked again, and ever more seldom as long as it does not answer.
 func TestSilentDeviceIsAskedAgain(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
-		questions := w.listen(zigate.TypeActiveEndpointsRequest)
-		w.losing(func(m zigate.Message) bool {
+		questions := w.listen(message.TypeActiveEndpointsRequest)
+		w.losing(func(m message.Message) bool {
 			switch m.(type) {
-			case zigate.DeviceList, zigate.Status, zigate.NetworkState, zigate.Version:
+			case message.DeviceList, message.Status, message.NetworkState, message.Version:
 				return false // the dongle is heard, the device is not
 			}
 			return true
@@ -257,7 +258,7 @@ func TestSilentDeviceIsAskedAgain(t *testing.T) {
 		if first, last := asked[0], asked[9]; first < 5 || first > 14 || last < 1 || last > 2 {
 			t.Errorf("asked %d times on the first day, %d times on the last; of all %v", first, last, asked)
 		}
-		w.losing(func(zigate.Message) bool { return false })
+		w.losing(func(message.Message) bool { return false })
 		w.within(36*time.Hour, "the bulb is known", func() bool { return w.sink.device(bulb).CurrentVersion != nil })
 	})
 }
@@ -267,7 +268,7 @@ func TestAddressIsFollowedWithoutAnAnnounce(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		data := upgraded(w, 30_000)
 		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
-		w.losing(func(m zigate.Message) bool { _, ok := m.(zigate.DeviceAnnounce); return ok })
+		w.losing(func(m message.Message) bool { _, ok := m.(message.DeviceAnnounce); return ok })
 		w.sim.Device(bulb).ChangeAddress(0x7777)
 		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
 			t.Fatalf("ended %+v", u)
@@ -312,12 +313,12 @@ func TestInterviewOfADeviceThatLostItsAddress(t *testing.T) {
 	withRadio(t, nil, func(w *world, _ *script) {
 		w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
 		for i := range 4 { // more than are interviewed at a time
-			w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x5000 + uint16(i), IEEE: plug + zigate.IEEE(i)}, 100)
+			w.service.HandleMessage(message.DeviceAnnounce{Addr: 0x5000 + uint16(i), IEEE: plug + message.IEEE(i)}, 100)
 		}
 		synctest.Wait()
 		a := w.ask(func(r otasvc.Respond) {
 			w.service.Interview(ref(plug+3), r)
-			w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x5003, IEEE: plug + 4}, 100)
+			w.service.HandleMessage(message.DeviceAnnounce{Addr: 0x5003, IEEE: plug + 4}, 100)
 		})
 		if a.Status != otasvc.Failure || a.Error == "" {
 			t.Errorf("%+v", a)

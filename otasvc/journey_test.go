@@ -7,17 +7,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 const (
-	bulb  zigate.IEEE = 0x000b57fffec6a5b2
-	bulb2 zigate.IEEE = 0x000b57fffec6a5b3
-	plug  zigate.IEEE = 0x00178801aabbccdd
+	bulb  message.IEEE = 0x000b57fffec6a5b2
+	bulb2 message.IEEE = 0x000b57fffec6a5b3
+	plug  message.IEEE = 0x00178801aabbccdd
 )
 
-func bulbConfig(e zigate.IEEE) sim.DeviceConfig {
+func bulbConfig(e message.IEEE) sim.DeviceConfig {
 	return sim.DeviceConfig{
 		IEEE: e, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 1, ManufacturerName: "IKEA of Sweden",
 		ModelID: "TRADFRI bulb E27", BlockInterval: 100 * time.Millisecond, MaxDataSize: 63,
@@ -73,18 +73,18 @@ func TestTwoDevicesOfOneImageSideBySide(t *testing.T) {
 	devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
 	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
 		url, data := w.image(0x117C, 0x2201, 2, 30_000)
-		for _, e := range []zigate.IEEE{bulb, bulb2} {
+		for _, e := range []message.IEEE{bulb, bulb2} {
 			w.met(e)
 			w.add(e, url)
 		}
-		for _, e := range []zigate.IEEE{bulb, bulb2} {
+		for _, e := range []message.IEEE{bulb, bulb2} {
 			w.queue(otasvc.UpgradeRequest{Device: ref(e)})
 		}
 		w.within(time.Minute, "both download", func() bool {
 			a, b := w.sink.device(bulb).Upgrade, w.sink.device(bulb2).Upgrade
 			return a != nil && b != nil && a.State == otasvc.Downloading && b.State == otasvc.Downloading
 		})
-		for _, e := range []zigate.IEEE{bulb, bulb2} {
+		for _, e := range []message.IEEE{bulb, bulb2} {
 			if u := w.ended(20*time.Minute, e); u.State != otasvc.Succeeded {
 				t.Errorf("%v: %+v", e, u)
 			}
@@ -111,7 +111,7 @@ func TestDevicesOfTwoImagesOneAfterTheOther(t *testing.T) {
 			a, b := w.sink.device(bulb).Upgrade, w.sink.device(plug).Upgrade
 			return a.State == otasvc.Downloading && b.State == otasvc.Queued
 		})
-		for _, e := range []zigate.IEEE{bulb, plug} {
+		for _, e := range []message.IEEE{bulb, plug} {
 			if u := w.ended(20*time.Minute, e); u.State != otasvc.Succeeded {
 				t.Errorf("%v: %+v", e, u)
 			}

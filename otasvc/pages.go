@@ -3,7 +3,7 @@ package otasvc
 import (
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Image page requests ask for many blocks at once. Firmware from 3.1d on reports them as block requests whose fields come
@@ -23,7 +23,7 @@ const pageBlock = 48
 
 // pageRequest recognises an image page request of the transfer's device. What tells is that the image type stands in the
 // delay's place and the manufacturer code in those of size and field control.
-func (tr *transfer) pageRequest(req *zigate.BlockRequest) (pageRequest, bool) {
+func (tr *transfer) pageRequest(req *message.BlockRequest) (pageRequest, bool) {
 	high, low := uint8(tr.manufacturerCode>>8), uint8(tr.manufacturerCode)
 	v1 := req.MaxDataSize == high && req.FieldControl == low
 	v2 := req.MaxDataSize == low && req.FieldControl == high
@@ -36,7 +36,7 @@ func (tr *transfer) pageRequest(req *zigate.BlockRequest) (pageRequest, bool) {
 // pager sends the blocks of a page, one after the other.
 type pager struct {
 	tr       *transfer
-	target   zigate.Target
+	target   message.Target
 	sequence uint8
 	offset   uint32 // of the next block
 	end      uint32
@@ -45,7 +45,7 @@ type pager struct {
 }
 
 // postPage hands a page request to the owner. Part of the block server: called on the reader goroutine.
-func (s *Service) postPage(tr *transfer, req *zigate.BlockRequest, p pageRequest) {
+func (s *Service) postPage(tr *transfer, req *message.BlockRequest, p pageRequest) {
 	pg := pager{
 		tr: tr, target: targetOf(req), sequence: req.Sequence, offset: req.Offset, spacing: p.spacing,
 		end: min(req.Offset+uint32(p.size), uint32(len(tr.image))), asked: tr.lastAsked.Load(),
@@ -55,7 +55,7 @@ func (s *Service) postPage(tr *transfer, req *zigate.BlockRequest, p pageRequest
 
 func (s *Service) beginPage(pg *pager, now time.Time) {
 	tr := pg.tr
-	if s.dongle.info.Family == zigate.FamilyV2 {
+	if s.dongle.info.Family == message.FamilyV2 {
 		s.dongle.pageAsked = true
 	}
 	tr.lastRequest.Store(tr.instant(now))
@@ -66,7 +66,7 @@ func (s *Service) beginPage(pg *pager, now time.Time) {
 	}
 	if verdict(tr.verdict.Load()) != serve || pg.offset >= uint32(len(tr.image)) {
 		// Answered as a block request would be: held, aborted, or out of range.
-		req := zigate.BlockRequest{
+		req := message.BlockRequest{
 			Sequence: pg.sequence, Endpoint: pg.target.DstEndpoint, Addr: pg.target.Addr, Offset: pg.offset, MaxDataSize: pageBlock,
 			FileVersion: tr.version, ImageType: tr.imageType, ManufacturerCode: tr.manufacturerCode,
 		}
@@ -97,7 +97,7 @@ func (s *Service) nextPageBlock(pg *pager) {
 		asked = uint8(known)
 	}
 	n := min(tr.blockSize(asked, s.policy.BlockSize, pg.offset), pg.end-pg.offset)
-	req := zigate.BlockRequest{Sequence: pg.sequence, Endpoint: pg.target.DstEndpoint, Addr: pg.target.Addr, Offset: pg.offset, MaxDataSize: asked}
+	req := message.BlockRequest{Sequence: pg.sequence, Endpoint: pg.target.DstEndpoint, Addr: pg.target.Addr, Offset: pg.offset, MaxDataSize: asked}
 	if tr.keepLast && pg.offset+n == uint32(len(tr.image)) {
 		delete(s.pages, tr)
 		s.lastBlock(tr, req, time.Now())
@@ -105,7 +105,7 @@ func (s *Service) nextPageBlock(pg *pager) {
 	}
 	s.blocks.note(tr, &req, 0, time.Now(), false)
 	s.observer.BlockRequest(BlockServed, int(n))
-	s.send(tr.block(pg.target, pg.sequence, pg.offset, n), func(zigate.Status, error) {})
+	s.send(tr.block(pg.target, pg.sequence, pg.offset, n), func(message.Status, error) {})
 	pg.offset += n
 	pg.sequence++
 	time.AfterFunc(max(pg.spacing, minimumSpacing), func() { s.inbox.post(func() { s.nextPageBlock(pg) }) })
@@ -117,6 +117,6 @@ const minimumSpacing = 20 * time.Millisecond
 // sendAnswer sends what the block server decided through the command queue.
 func (s *Service) sendAnswer(a *blockAnswer) {
 	if m := a.message(); m != nil {
-		s.send(m, func(zigate.Status, error) {})
+		s.send(m, func(message.Status, error) {})
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -24,8 +24,8 @@ func (w *world) pausedBulb(size int) (data []byte) {
 func TestPausedOverTheNextAttempt(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		data := w.pausedBulb(30_000)
-		w.service.HandleMessage(zigate.UpgradeEndRequest{
-			Addr: *w.sink.device(bulb).NetworkAddress, Endpoint: 1, FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C, Status: zigate.OTAAbort,
+		w.service.HandleMessage(message.UpgradeEndRequest{
+			Addr: *w.sink.device(bulb).NetworkAddress, Endpoint: 1, FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C, Status: message.OTAAbort,
 		}, 100)
 		time.Sleep(5 * time.Minute)
 		if u := w.sink.device(bulb).Upgrade; u.State != otasvc.Paused || u.Attempt != 2 {

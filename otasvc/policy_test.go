@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -52,7 +52,7 @@ func TestPolicyAuto(t *testing.T) {
 		w.policy.Auto, w.policy.Window = true, &otasvc.Window{Begin: begin, End: begin + 3*time.Hour}
 		w.restart()
 		url, data := w.image(0x117C, 0x2201, 2, 6_000)
-		for _, e := range []zigate.IEEE{bulb, bulb2} {
+		for _, e := range []message.IEEE{bulb, bulb2} {
 			w.met(e)
 			w.add(e, url)
 		}
@@ -60,7 +60,7 @@ func TestPolicyAuto(t *testing.T) {
 		if w.sink.device(bulb).Upgrade != nil {
 			t.Fatal("it began before the window opened")
 		}
-		for _, e := range []zigate.IEEE{bulb, bulb2} {
+		for _, e := range []message.IEEE{bulb, bulb2} {
 			if u := w.ended(3*time.Hour, e); u.State != otasvc.Succeeded {
 				t.Errorf("%v ended %+v", e, u)
 			}
@@ -76,7 +76,7 @@ func TestAllWithCanary(t *testing.T) {
 			first.InvalidAtEnd = fails
 			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{first, bulbConfig(bulb2)}}, func(w *world) {
 				url, data := w.image(0x117C, 0x2201, 2, 6_000)
-				for _, e := range []zigate.IEEE{bulb, bulb2} {
+				for _, e := range []message.IEEE{bulb, bulb2} {
 					w.met(e)
 					w.add(e, url)
 				}

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // sentBlocks remembers the last answers that were written and not acknowledged yet, in order: the acknowledgement of an
@@ -18,7 +18,7 @@ type sentBlocks struct {
 
 type sentBlock struct {
 	tr       *transfer
-	req      zigate.BlockRequest
+	req      message.BlockRequest
 	requests uint64 // of the transfer, when it was written: a later one is the device asking anew
 	at       time.Time
 }
@@ -26,7 +26,7 @@ type sentBlock struct {
 // forgetAfter is how old an answer may be whose status still comes; older ones have lost theirs.
 const forgetAfter = 3 * time.Second
 
-func (q *sentBlocks) push(tr *transfer, req *zigate.BlockRequest, now time.Time) {
+func (q *sentBlocks) push(tr *transfer, req *message.BlockRequest, now time.Time) {
 	if q.size == len(q.ring) {
 		q.head = (q.head + 1) % len(q.ring)
 		q.size--
@@ -64,7 +64,7 @@ const (
 
 // HandleBlockStatus takes the dongle's acknowledgement of a block. A block that it did not take is sent again when its
 // buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
-func (s *Service) HandleBlockStatus(st *zigate.Status) {
+func (s *Service) HandleBlockStatus(st *message.Status) {
 	now := time.Now()
 	s.pressure.status(st, now)
 	b, ok := s.blocks.sent.pop(now)
@@ -95,7 +95,7 @@ func (s *Service) resend(b sentBlock, attempt int, now time.Time) {
 		return
 	}
 	n := b.tr.blockSize(b.req.MaxDataSize, s.policy.BlockSize, b.req.Offset)
-	s.radio.Submit(b.tr.block(targetOf(&b.req), b.req.Sequence, b.req.Offset, n), func(st zigate.Status, err error) {
+	s.radio.Submit(b.tr.block(targetOf(&b.req), b.req.Sequence, b.req.Offset, n), func(st message.Status, err error) {
 		s.pressure.status(&st, time.Now())
 		if busy(err) && attempt < resendAttempts {
 			s.inbox.post(func() { s.resendLater(b, attempt+1) })
@@ -105,7 +105,7 @@ func (s *Service) resend(b sentBlock, attempt int, now time.Time) {
 
 // busy reports whether the dongle had no room for a command, so that it is worth sending again a little later.
 func busy(err error) bool {
-	var refused *zigate.StatusError
+	var refused *message.StatusError
 	return errors.As(err, &refused) && refused.Busy()
 }
 
@@ -132,8 +132,8 @@ func (p *pressure) begin() {
 	p.overrunAt.Store(-int64(crowdedFor))
 }
 
-func (p *pressure) status(st *zigate.Status, now time.Time) {
-	if st.Form == zigate.StatusFormBuffers {
+func (p *pressure) status(st *message.Status, now time.Time) {
+	if st.Form == message.StatusFormBuffers {
 		p.told(st.NPDUUsed, st.APDUUsed, now)
 	}
 }
@@ -145,23 +145,23 @@ func (p *pressure) told(npdu, apdu uint8, now time.Time) {
 }
 
 // noteBuffers keeps what a status says of the dongle's buffers.
-func (s *Service) noteBuffers(st zigate.Status) { s.pressure.status(&st, time.Now()) }
+func (s *Service) noteBuffers(st message.Status) { s.pressure.status(&st, time.Now()) }
 
 // noteConfirm keeps what a delivery report says of them. The one of v2 says nothing of the APDUs.
-func (s *Service) noteConfirm(m zigate.Confirm, now time.Time) {
+func (s *Service) noteConfirm(m message.Confirm, now time.Time) {
 	if !m.HasBuffers {
 		return
 	}
 	apdu := uint32(m.APDUUsed)
-	if s.dongle.info.Family == zigate.FamilyV2 {
+	if s.dongle.info.Family == message.FamilyV2 {
 		apdu = min(s.pressure.apdu.Load(), uint32(m.NPDUUsed))
 	}
 	s.pressure.told(m.NPDUUsed, uint8(apdu), now)
 }
 
 // overrun: an error of the dongle's stack. Some mean that it is sent more than the radio can take.
-func (s *Service) overrun(m zigate.ExtendedStatus, now time.Time) {
-	s.log.Debug("an error of the dongle's stack", "code", m.Code, "meaning", zigate.ExtendedStatusText(m.Code))
+func (s *Service) overrun(m message.ExtendedStatus, now time.Time) {
+	s.log.Debug("an error of the dongle's stack", "code", m.Code, "meaning", message.ExtendedStatusText(m.Code))
 	if m.Busy() {
 		s.pressure.overrunAt.Store(s.pressure.instant(now))
 	}
@@ -206,11 +206,11 @@ func (p *patience) begun(now time.Time) {
 
 // canWait tells which commands make a radio frame that nobody waits for within a second: all but blocks, the answer to an
 // upgrade end, and what stays in the dongle.
-func canWait(m zigate.Message) bool {
+func canWait(m message.Message) bool {
 	switch m.(type) {
-	case zigate.ImageNotify, zigate.ReadAttributes, zigate.NodeDescriptorRequest, zigate.PowerDescriptorRequest,
-		zigate.ActiveEndpointsRequest, zigate.SimpleDescriptorRequest, zigate.MatchDescriptorRequest,
-		zigate.NwkAddrRequest, zigate.IEEEAddrRequest, zigate.RawAPS:
+	case message.ImageNotify, message.ReadAttributes, message.NodeDescriptorRequest, message.PowerDescriptorRequest,
+		message.ActiveEndpointsRequest, message.SimpleDescriptorRequest, message.MatchDescriptorRequest,
+		message.NwkAddrRequest, message.IEEEAddrRequest, message.RawAPS:
 		return true
 	}
 	return false
@@ -222,7 +222,7 @@ const waitsAtMost = 25
 
 // send submits a command; done runs on the owner goroutine. A dongle whose buffers are full gets it when they have
 // fallen, and one that had no room for it gets it again a little later, both a bounded number of times.
-func (s *Service) send(cmd zigate.Message, done func(zigate.Status, error)) {
+func (s *Service) send(cmd message.Message, done func(message.Status, error)) {
 	waits := 0
 	var try func(attempt int)
 	later := func(d time.Duration, attempt int) {
@@ -234,7 +234,7 @@ func (s *Service) send(cmd zigate.Message, done func(zigate.Status, error)) {
 			later(resendAfter, attempt)
 			return
 		}
-		s.radio.Submit(cmd, func(st zigate.Status, err error) {
+		s.radio.Submit(cmd, func(st message.Status, err error) {
 			s.inbox.post(func() {
 				s.noteBuffers(st)
 				if busy(err) && attempt < resendAttempts && s.ctx.Err() == nil {
@@ -250,7 +250,7 @@ func (s *Service) send(cmd zigate.Message, done func(zigate.Status, error)) {
 
 // postLater answers a request after a delay, unless the device has asked anew by then. Part of the block server: called
 // on the reader goroutine.
-func (s *Service) postLater(tr *transfer, req *zigate.BlockRequest, delay time.Duration) {
+func (s *Service) postLater(tr *transfer, req *message.BlockRequest, delay time.Duration) {
 	asked, requests := *req, tr.requests.Load()
 	time.AfterFunc(delay, func() {
 		s.inbox.postMessage(func() {

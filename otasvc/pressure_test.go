@@ -7,10 +7,11 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // offered queues an upgrade of the bulb and waits until it was notified; it gives a request for a block.
-func offered(w *world) func(sequence uint8, offset uint32) zigate.BlockRequest {
+func offered(w *world) func(sequence uint8, offset uint32) message.BlockRequest {
 	w.t.Helper()
 	w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
 	w.introduces(bulb, 0x4f4f)
@@ -21,20 +22,20 @@ func offered(w *world) func(sequence uint8, offset uint32) zigate.BlockRequest {
 		u := w.sink.device(bulb).Upgrade
 		return u != nil && u.State == otasvc.Notified
 	})
-	return func(sequence uint8, offset uint32) zigate.BlockRequest {
-		return zigate.BlockRequest{
-			Sequence: sequence, Endpoint: 1, Cluster: zigate.ClusterOTA, AddrMode: zigate.AddrModeShort, Addr: 0x4f4f, Offset: offset,
-			FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C, BlockRequestDelay: zigate.NoBlockRequestDelay, MaxDataSize: 50,
+	return func(sequence uint8, offset uint32) message.BlockRequest {
+		return message.BlockRequest{
+			Sequence: sequence, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x4f4f, Offset: offset,
+			FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C, BlockRequestDelay: message.NoBlockRequestDelay, MaxDataSize: 50,
 		}
 	}
 }
 
 // introduces has a device announce itself and tell what it runs.
-func (w *world) introduces(e zigate.IEEE, addr uint16) {
-	w.service.HandleMessage(zigate.DeviceAnnounce{Addr: addr, IEEE: e, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
-	at := zigate.Attribute{Kind: zigate.TypeReadAttribute, Addr: addr, Endpoint: 1, Cluster: zigate.ClusterOTA}
+func (w *world) introduces(e message.IEEE, addr uint16) {
+	w.service.HandleMessage(message.DeviceAnnounce{Addr: addr, IEEE: e, Capability: message.CapabilityRxOnWhenIdle}, 100)
+	at := message.Attribute{Kind: message.TypeReadAttribute, Addr: addr, Endpoint: 1, Cluster: message.ClusterOTA}
 	for id, value := range map[uint16][]byte{
-		zigate.AttrOTAFileVersion: {0, 0, 0, 1}, zigate.AttrOTAManufacturer: {0x11, 0x7C}, zigate.AttrOTAImageType: {0x22, 0x01},
+		message.AttrOTAFileVersion: {0, 0, 0, 1}, message.AttrOTAManufacturer: {0x11, 0x7C}, message.AttrOTAImageType: {0x22, 0x01},
 	} {
 		at.ID, at.DataType, at.Data = id, 0x23, value
 		w.service.HandleMessage(at, 100)
@@ -42,47 +43,47 @@ func (w *world) introduces(e zigate.IEEE, addr uint16) {
 	synctest.Wait()
 }
 
-func (r *script) count(t zigate.MsgType) int {
+func (r *script) count(t message.MsgType) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.sent[t]
 }
 
 // blockStatus is the dongle's word on a block, with so many APDUs in use.
-func blockStatus(status, apdu uint8) *zigate.Status {
-	return &zigate.Status{Request: zigate.TypeBlockSend, Status: status, Form: zigate.StatusFormBuffers, APDUUsed: apdu}
+func blockStatus(status, apdu uint8) *message.Status {
+	return &message.Status{Request: message.TypeBlockSend, Status: status, Form: message.StatusFormBuffers, APDUUsed: apdu}
 }
 
 func TestRefusedBlockIsSentAgain(t *testing.T) {
-	refuse := func(done func(zigate.Status, error)) {
-		st := *blockStatus(zigate.StatusNoBuffer, 2)
-		done(st, &zigate.StatusError{Status: st})
+	refuse := func(done func(message.Status, error)) {
+		st := *blockStatus(message.StatusNoBuffer, 2)
+		done(st, &message.StatusError{Status: st})
 	}
 	tests := map[string]struct {
 		status uint8
-		then   func(w *world, radio *script, request func(uint8, uint32) zigate.BlockRequest)
+		then   func(w *world, radio *script, request func(uint8, uint32) message.BlockRequest)
 		want   int // blocks sent besides the first
 	}{
-		"no buffer":      {status: zigate.StatusNoBuffer, want: 1},
-		"stack refused":  {status: zigate.StatusTransmitFailed, want: 1},
-		"taken":          {status: zigate.StatusOK, want: 0},
-		"wrong endpoint": {status: zigate.StatusEndpointRange, want: 0},
-		"refused each time": {status: zigate.StatusNoBuffer, want: 3, then: func(_ *world, radio *script, _ func(uint8, uint32) zigate.BlockRequest) {
+		"no buffer":      {status: message.StatusNoBuffer, want: 1},
+		"stack refused":  {status: message.StatusTransmitFailed, want: 1},
+		"taken":          {status: message.StatusOK, want: 0},
+		"wrong endpoint": {status: message.StatusEndpointRange, want: 0},
+		"refused each time": {status: message.StatusNoBuffer, want: 3, then: func(_ *world, radio *script, _ func(uint8, uint32) message.BlockRequest) {
 			radio.mu.Lock()
-			radio.answers[zigate.TypeBlockSend] = refuse
+			radio.answers[message.TypeBlockSend] = refuse
 			radio.mu.Unlock()
 		}},
-		"the device has asked anew": {status: zigate.StatusNoBuffer, want: 0, then: func(w *world, _ *script, request func(uint8, uint32) zigate.BlockRequest) {
+		"the device has asked anew": {status: message.StatusNoBuffer, want: 0, then: func(w *world, _ *script, request func(uint8, uint32) message.BlockRequest) {
 			next := request(8, 0)
 			w.service.HandleBlockRequest(&next, nil)
-			w.service.HandleBlockStatus(blockStatus(zigate.StatusOK, 0))
+			w.service.HandleBlockStatus(blockStatus(message.StatusOK, 0))
 		}},
-		"the device has repeated its request": {status: zigate.StatusNoBuffer, want: 0, then: func(w *world, _ *script, request func(uint8, uint32) zigate.BlockRequest) {
+		"the device has repeated its request": {status: message.StatusNoBuffer, want: 0, then: func(w *world, _ *script, request func(uint8, uint32) message.BlockRequest) {
 			next := request(7, 0)
 			w.service.HandleBlockRequest(&next, nil)
-			w.service.HandleBlockStatus(blockStatus(zigate.StatusOK, 0))
+			w.service.HandleBlockStatus(blockStatus(message.StatusOK, 0))
 		}},
-		"the upgrade was cancelled": {status: zigate.StatusNoBuffer, want: 0, then: func(w *world, _ *script, _ func(uint8, uint32) zigate.BlockRequest) {
+		"the upgrade was cancelled": {status: message.StatusNoBuffer, want: 0, then: func(w *world, _ *script, _ func(uint8, uint32) message.BlockRequest) {
 			w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(bulb), r) })
 		}},
 	}
@@ -100,7 +101,7 @@ func TestRefusedBlockIsSentAgain(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				if n := radio.count(zigate.TypeBlockSend); n != tc.want {
+				if n := radio.count(message.TypeBlockSend); n != tc.want {
 					t.Errorf("%d blocks were sent again, want %d", n, tc.want)
 				}
 			})
@@ -114,16 +115,16 @@ func TestRefusedBlockWaitsForBuffers(t *testing.T) {
 		request := offered(w)
 		first := request(7, 0)
 		w.service.HandleBlockRequest(&first, nil)
-		w.service.HandleBlockStatus(blockStatus(zigate.StatusNoBuffer, 14))
+		w.service.HandleBlockStatus(blockStatus(message.StatusNoBuffer, 14))
 		for range 10 {
 			time.Sleep(100 * time.Millisecond)
-			w.service.HandleMessage(zigate.Confirm{Kind: zigate.TypeConfirm, HasBuffers: true, APDUUsed: 12}, 0)
-			if radio.count(zigate.TypeBlockSend) != 0 {
+			w.service.HandleMessage(message.Confirm{Kind: message.TypeConfirm, HasBuffers: true, APDUUsed: 12}, 0)
+			if radio.count(message.TypeBlockSend) != 0 {
 				t.Fatal("the block was sent again while the buffers were full")
 			}
 		}
-		w.service.HandleMessage(zigate.Confirm{Kind: zigate.TypeConfirm, HasBuffers: true, APDUUsed: 1}, 0)
-		w.within(200*time.Millisecond, "the block is sent again", func() bool { return radio.count(zigate.TypeBlockSend) == 1 })
+		w.service.HandleMessage(message.Confirm{Kind: message.TypeConfirm, HasBuffers: true, APDUUsed: 1}, 0)
+		w.within(200*time.Millisecond, "the block is sent again", func() bool { return radio.count(message.TypeBlockSend) == 1 })
 	})
 }
 
@@ -133,12 +134,12 @@ func TestUnconfirmedBlockIsNotSentAgain(t *testing.T) {
 		request := offered(w)
 		first := request(7, 0)
 		w.service.HandleBlockRequest(&first, nil)
-		w.service.HandleBlockStatus(blockStatus(zigate.StatusOK, 1))
+		w.service.HandleBlockStatus(blockStatus(message.StatusOK, 1))
 		for range 3 {
-			w.service.HandleMessage(zigate.Confirm{Kind: zigate.TypeConfirmFailed, Status: 0xA7, DstEndpoint: 1, DstAddrMode: zigate.AddrModeShort, Addr: 0x4f4f}, 0)
+			w.service.HandleMessage(message.Confirm{Kind: message.TypeConfirmFailed, Status: 0xA7, DstEndpoint: 1, DstAddrMode: message.AddrModeShort, Addr: 0x4f4f}, 0)
 		}
 		time.Sleep(4 * time.Second)
-		if n := radio.count(zigate.TypeBlockSend); n != 0 {
+		if n := radio.count(message.TypeBlockSend); n != 0 {
 			t.Errorf("%d blocks were sent unasked", n)
 		}
 		failed := 0
@@ -161,19 +162,19 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 		first := request(7, 0)
 		w.service.HandleBlockRequest(&first, nil)
 		busy := func() {
-			w.service.HandleBlockStatus(blockStatus(zigate.StatusOK, 7))
+			w.service.HandleBlockStatus(blockStatus(message.StatusOK, 7))
 			time.Sleep(100 * time.Millisecond)
 			synctest.Wait()
 		}
 		busy()
 		url, _ := w.image(0x117C, 0x2201, 2, 4_000) // the same one
-		others := []zigate.IEEE{bulb + 1, bulb + 2}
+		others := []message.IEEE{bulb + 1, bulb + 2}
 		for i, e := range others {
 			w.introduces(e, uint16(0x5000+i))
 			w.add(e, url)
 			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(e)}, func(otasvc.Answer) {})
 		}
-		asked := radio.count(zigate.TypeActiveEndpointsRequest)
+		asked := radio.count(message.TypeActiveEndpointsRequest)
 		notified := func() (n int) {
 			for _, e := range others {
 				if u := w.sink.device(e).Upgrade; u != nil && u.State == otasvc.Notified {
@@ -185,7 +186,7 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 		for range 10 {
 			busy()
 		}
-		if notified() != 0 || radio.count(zigate.TypeActiveEndpointsRequest) != asked {
+		if notified() != 0 || radio.count(message.TypeActiveEndpointsRequest) != asked {
 			t.Error("the buffers were full, and nothing was put off")
 		}
 		for range 100 {
@@ -194,7 +195,7 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 		if n := notified(); n != 2 {
 			t.Errorf("after eleven seconds of full buffers %d of 2 devices were offered their image", n)
 		}
-		if radio.count(zigate.TypeActiveEndpointsRequest) == asked {
+		if radio.count(message.TypeActiveEndpointsRequest) == asked {
 			t.Error("after eleven seconds of full buffers no device was interviewed")
 		}
 	})

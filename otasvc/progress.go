@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // How often an upgrade's progress is told: when it moved by a percent or ten seconds have passed, never more than once
@@ -300,9 +300,9 @@ func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
 	if u.runtime.reading || now.Before(u.runtime.nextRead) {
 		return
 	}
-	if d.mute && s.watch.mode == zigate.RawModeHybrid && d.NetworkAddress != nil {
+	if d.mute && s.watch.mode == message.RawModeHybrid && d.NetworkAddress != nil {
 		// It says what it runs when it looks for an image; with the slot empty it finds none.
-		s.send(imageNotify(d, u), func(zigate.Status, error) {})
+		s.send(imageNotify(d, u), func(message.Status, error) {})
 	}
 	u.runtime.reading = true
 	s.readVersion(d, func(err error) {
@@ -390,7 +390,7 @@ func (s *Service) versionRead(d *device, version uint32, now time.Time) {
 }
 
 // upgradeEnd acts on the device's word that its download has ended.
-func (s *Service) upgradeEnd(m zigate.UpgradeEndRequest, lqi uint8, now time.Time) {
+func (s *Service) upgradeEnd(m message.UpgradeEndRequest, lqi uint8, now time.Time) {
 	d := s.byAddr[m.Addr]
 	if d == nil {
 		s.strayAddress(m.Addr, now)
@@ -405,15 +405,15 @@ func (s *Service) upgradeEnd(m zigate.UpgradeEndRequest, lqi uint8, now time.Tim
 	s.syncTransfers(now)
 	status := m.Status
 	switch m.Status {
-	case zigate.OTASuccess:
+	case message.OTASuccess:
 		s.downloadComplete(d, u, m, now)
-	case zigate.OTAInvalidImage:
+	case message.OTAInvalidImage:
 		u.ZCLStatus = &status
 		if u.OfferedVersion == u.ImageVersion && !slices.Contains(d.Invalid, u.SHA256) { // else it is the version that it did not like
 			d.Invalid = append(d.Invalid, u.SHA256)
 		}
 		s.fire(d, triggerInvalid, now)
-	case zigate.OTARequireMoreImage:
+	case message.OTARequireMoreImage:
 		u.ZCLStatus = &status
 		s.fire(d, triggerMore, now)
 	default: // OTAAbort, and whatever else is no success
@@ -424,14 +424,14 @@ func (s *Service) upgradeEnd(m zigate.UpgradeEndRequest, lqi uint8, now time.Tim
 
 // downloadComplete: the device has the whole image. While its header is loaded the dongle itself has told it to install
 // in 5 s; otherwise the answer is ours to give, each time that the device asks.
-func (s *Service) downloadComplete(d *device, u *upgrade, m zigate.UpgradeEndRequest, now time.Time) {
+func (s *Service) downloadComplete(d *device, u *upgrade, m message.UpgradeEndRequest, now time.Time) {
 	u.EndSequence = m.Sequence
 	if !s.slot.holds(u) || m.FileVersion != u.OfferedVersion {
 		upgradeTime := uint32(installIn)
 		if !u.installDue(now) {
 			upgradeTime = waitForever
 		}
-		target := zigate.Target{AddrMode: zigate.AddrModeShort, Addr: m.Addr, SrcEndpoint: 1, DstEndpoint: m.Endpoint}
+		target := message.Target{AddrMode: message.AddrModeShort, Addr: m.Addr, SrcEndpoint: 1, DstEndpoint: m.Endpoint}
 		s.endResponse(d, target, m.Sequence, m.FileVersion, upgradeTime)
 	} else if u.Install != InstallNow {
 		// The slot should have been empty. The dongle has told the device to install: say so.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -52,7 +52,7 @@ func randomDevices(r *rand.Rand, types int) []sim.DeviceConfig {
 	sizes := []uint8{12, 40, 48, 50, 63, 64, 82}
 	var devices []sim.DeviceConfig
 	for i := range 1 + r.IntN(5) {
-		d := bulbConfig(zigate.IEEE(0x000b57fffe000000 + uint64(i)))
+		d := bulbConfig(message.IEEE(0x000b57fffe000000 + uint64(i)))
 		d.ImageType = uint16(0x2200 + r.IntN(types))
 		d.MaxDataSize = sizes[r.IntN(len(sizes))]
 		d.BlockInterval = time.Duration(20+r.IntN(300)) * time.Millisecond
@@ -107,7 +107,7 @@ type run struct {
 	r       *rand.Rand
 	devices []sim.DeviceConfig
 	urls    map[uint16]string // by image type
-	queued  map[zigate.IEEE]bool
+	queued  map[message.IEEE]bool
 	finals  map[string][]otasvc.Answer // by ticket, of all lives of the service
 
 	mu       sync.Mutex
@@ -132,7 +132,7 @@ func randomRun(t *testing.T, seed uint64) {
 		w.policy.Concurrency = 1 + r.IntN(4)
 		w.restart()
 		run := &run{
-			world: w, r: r, devices: devices, urls: map[uint16]string{}, queued: map[zigate.IEEE]bool{},
+			world: w, r: r, devices: devices, urls: map[uint16]string{}, queued: map[message.IEEE]bool{},
 			finals: map[string][]otasvc.Answer{},
 		}
 		images := map[uint16][]byte{}
@@ -383,7 +383,7 @@ func (w *world) ask2(req otasvc.UpgradeRequest) otasvc.Answer {
 	panic("unreachable")
 }
 
-func bulbOf(req otasvc.UpgradeRequest) zigate.IEEE {
-	e, _ := zigate.ParseIEEE(req.Device.String())
+func bulbOf(req otasvc.UpgradeRequest) message.IEEE {
+	e, _ := message.ParseIEEE(req.Device.String())
 	return e
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Source says where an image that a device would get comes from. The strings are part of the MQTT contract.
@@ -42,7 +42,7 @@ type Offer struct {
 
 // DeviceRecord is what is known of a device at one moment. It is a value: nobody changes it after it was handed out.
 type DeviceRecord struct {
-	EUID             zigate.IEEE
+	EUID             message.IEEE
 	NetworkAddress   *uint16 // nil: not known since the last change
 	Name             string  // shown to people; the EUID where none was given
 	ManufacturerName string
@@ -82,7 +82,7 @@ type DongleInfo struct {
 	Connected bool
 	Port      string
 	Firmware  string
-	EUID      zigate.IEEE // 0: not known
+	EUID      message.IEEE // 0: not known
 	PANID     uint16
 	Channel   uint8
 	Error     string // empty: none
@@ -106,7 +106,7 @@ type InfoRecord struct {
 // Operation is the reference's operation record: what every answer about a device carries. Pointers are nil where the
 // value is not known.
 type Operation struct {
-	EUID             zigate.IEEE // 0: no device
+	EUID             message.IEEE // 0: no device
 	ManufacturerCode *uint16
 	ImageType        *uint16
 	URL              *string
@@ -118,14 +118,14 @@ type Operation struct {
 
 // CheckResult is what a check of all devices found for one of them.
 type CheckResult struct {
-	EUID            zigate.IEEE
+	EUID            message.IEEE
 	Status          Status
 	UpdateAvailable bool
 }
 
 // UpgradeResult is how the upgrade of one device of a group ended.
 type UpgradeResult struct {
-	EUID   zigate.IEEE
+	EUID   message.IEEE
 	State  State
 	Reason Reason
 }
@@ -183,7 +183,7 @@ const (
 type Event struct {
 	Name             EventName
 	Time             time.Time
-	EUID             zigate.IEEE // 0: no device is meant
+	EUID             message.IEEE // 0: no device is meant
 	ManufacturerCode *uint16
 	ImageType        *uint16
 	ImageVersion     *uint32
@@ -201,7 +201,7 @@ type Event struct {
 // block.
 type Sink interface {
 	DeviceChanged(DeviceRecord)
-	DeviceGone(zigate.IEEE)
+	DeviceGone(message.IEEE)
 	InfoChanged(InfoRecord)
 	ImagesChanged([]RegisteredImage)
 	Happened(Event)

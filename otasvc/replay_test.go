@@ -15,11 +15,12 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 // ofType are the payloads of frames of a type.
-func ofType(frames []zigate.Frame, t zigate.MsgType) [][]byte {
+func ofType(frames []message.Frame, t message.MsgType) [][]byte {
 	var list [][]byte
 	for _, f := range frames {
 		if f.Type == t {
@@ -52,14 +53,14 @@ func TestReplayOfATrace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var before []zigate.Frame
+		var before []message.Frame
 		for _, f := range frames {
-			if f.Direction == zigate.ToDongle {
+			if f.Direction == message.ToDongle {
 				before = append(before, f.Frame)
 			}
 		}
-		if len(ofType(before, zigate.TypeBlockSend)) < 5_000/64 {
-			t.Fatalf("the trace has %d frames, %d blocks", len(frames), len(ofType(before, zigate.TypeBlockSend)))
+		if len(ofType(before, message.TypeBlockSend)) < 5_000/64 {
+			t.Fatalf("the trace has %d frames, %d blocks", len(frames), len(ofType(before, message.TypeBlockSend)))
 		}
 
 		replay := sim.NewReplay(frames)
@@ -84,10 +85,10 @@ func TestReplayOfATrace(t *testing.T) {
 			t.Errorf("replayed: ended %+v", u)
 		}
 		again := replay.Heard()
-		if diff := cmp.Diff(ofType(before, zigate.TypeBlockSend), ofType(again, zigate.TypeBlockSend)); diff != "" {
+		if diff := cmp.Diff(ofType(before, message.TypeBlockSend), ofType(again, message.TypeBlockSend)); diff != "" {
 			t.Errorf("blocks -recorded +replayed:\n%s", diff)
 		}
-		if !slices.ContainsFunc(ofType(again, zigate.TypeLoadImage), func(p []byte) bool { return bytes.Contains(p, []byte{0x11, 0x7C, 0x22, 0x01, 0, 0, 0, 2}) }) {
+		if !slices.ContainsFunc(ofType(again, message.TypeLoadImage), func(p []byte) bool { return bytes.Contains(p, []byte{0x11, 0x7C, 0x22, 0x01, 0, 0, 0, 2}) }) {
 			t.Error("the header was not loaded")
 		}
 	})

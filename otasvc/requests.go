@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Requests come from any goroutine. They never block: each is carried out on the owner goroutine, and its answers come
@@ -400,7 +401,7 @@ func (s *Service) sortedDevices() []*device { return sorted(s.devices) }
 // sortedActive lists the devices whose upgrade has not ended, by EUID.
 func (s *Service) sortedActive() []*device { return sorted(s.active) }
 
-func sorted(devices map[zigate.IEEE]*device) []*device {
+func sorted(devices map[message.IEEE]*device) []*device {
 	return slices.SortedFunc(maps.Values(devices), func(a, b *device) int { return cmp.Compare(a.EUID, b.EUID) })
 }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -25,7 +25,7 @@ func TestRestarts(t *testing.T) {
 	if atLength() {
 		restarts = 1000
 	}
-	bulbs := []zigate.IEEE{0x000b57fffec6a5b2, 0x000b57fffec6a5b3, 0x000b57fffec6a5b4}
+	bulbs := []message.IEEE{0x000b57fffec6a5b2, 0x000b57fffec6a5b3, 0x000b57fffec6a5b4}
 	var devices []sim.DeviceConfig
 	for _, e := range bulbs {
 		d := bulbConfig(e)
@@ -34,7 +34,7 @@ func TestRestarts(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	inWorld(t, sim.Config{Devices: devices, Seed: 1}, func(w *world) {
-		answered := map[zigate.IEEE]int{}
+		answered := map[message.IEEE]int{}
 		data := map[uint32][]byte{}
 		image := func(version uint32) (url string) {
 			url, data[version] = w.image(0x117C, 0x2201, version, 60_000)
@@ -118,11 +118,11 @@ func TestDayIsFlat(t *testing.T) {
 		for version := uint32(20); time.Since(began) < day; version++ {
 			bulbURL, _ := w.image(0x117C, 0x2201, version, 100_000)
 			plugURL, _ := w.image(0x100B, 0x0112, version, 30_000)
-			for e, url := range map[zigate.IEEE]string{bulb: bulbURL, plug: plugURL} {
+			for e, url := range map[message.IEEE]string{bulb: bulbURL, plug: plugURL} {
 				w.add(e, url)
 				w.queue(otasvc.UpgradeRequest{Device: ref(e)})
 			}
-			for _, e := range []zigate.IEEE{bulb, plug} {
+			for _, e := range []message.IEEE{bulb, plug} {
 				if u := w.ended(2*time.Hour, e); u.State != otasvc.Succeeded {
 					t.Fatalf("upgrade %d of %v: %s %s", upgrades, e, u.State, u.Reason)
 				}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -37,13 +38,13 @@ var scenarios = []scenario{
 	{name: "blocks of 64 bytes", device: largest(64), pty: true},
 	{name: "asks for 82 bytes and gets what a frame carries", device: largest(82), pty: true},
 	{name: "a request for no bytes at all", meanwhile: asks(request{offset: 640, size: 0}, 0x80), pty: true},
-	{name: "a request past the end", meanwhile: asks(request{offset: 1 << 20, size: 50}, zigate.OTAAbort), pty: true},
-	{name: "a request at the end", meanwhile: asks(request{offset: scenarioSize + 62, size: 50}, zigate.OTAAbort)},
-	{name: "a jump backward", meanwhile: asks(request{offset: 0, size: 50}, zigate.OTASuccess), pty: true},
-	{name: "a jump forward", meanwhile: asks(request{offset: 9000, size: 50}, zigate.OTASuccess)},
-	{name: "a request of another type", meanwhile: asks(request{offset: 640, size: 50, imageType: 0x7777}, zigate.OTAAbort)},
-	{name: "a request of another version", meanwhile: asks(request{offset: 640, size: 50, version: 99}, zigate.OTAAbort)},
-	{name: "a request of another manufacturer", meanwhile: asks(request{offset: 640, size: 50, manufacturer: 0x1234}, zigate.OTAAbort)},
+	{name: "a request past the end", meanwhile: asks(request{offset: 1 << 20, size: 50}, message.OTAAbort), pty: true},
+	{name: "a request at the end", meanwhile: asks(request{offset: scenarioSize + 62, size: 50}, message.OTAAbort)},
+	{name: "a jump backward", meanwhile: asks(request{offset: 0, size: 50}, message.OTASuccess), pty: true},
+	{name: "a jump forward", meanwhile: asks(request{offset: 9000, size: 50}, message.OTASuccess)},
+	{name: "a request of another type", meanwhile: asks(request{offset: 640, size: 50, imageType: 0x7777}, message.OTAAbort)},
+	{name: "a request of another version", meanwhile: asks(request{offset: 640, size: 50, version: 99}, message.OTAAbort)},
+	{name: "a request of another manufacturer", meanwhile: asks(request{offset: 640, size: 50, manufacturer: 0x1234}, message.OTAAbort)},
 	{name: "requests arrive while a block is sent", meanwhile: burst(20), pty: true},
 	{name: "a query in mid-download", meanwhile: func(s *scene) { s.w.sim.Device(bulb).Query() }, pty: true},
 	{name: "a new network address in mid-download", meanwhile: func(s *scene) { s.w.sim.Device(bulb).ChangeAddress(0x7777) }, pty: true},
@@ -93,7 +94,7 @@ type answers struct {
 
 func (a *answers) see(f sim.AirFrame) {
 	const blockResponse = 0x05
-	if !f.FromDongle || f.Cluster != zigate.ClusterOTA || len(f.Payload) < 4 || f.Payload[2] != blockResponse {
+	if !f.FromDongle || f.Cluster != message.ClusterOTA || len(f.Payload) < 4 || f.Payload[2] != blockResponse {
 		return
 	}
 	a.mu.Lock()
@@ -127,7 +128,7 @@ func (s *scene) ask(r request, sequence byte) {
 	b = binary.LittleEndian.AppendUint32(b, r.offset)
 	b = append(b, r.size)
 	s.w.sim.Device(bulb).Transmit(sim.AirFrame{
-		Profile: 0x0104, Cluster: zigate.ClusterOTA, SourceEndpoint: 1, DestinationEndpoint: 1, Payload: b,
+		Profile: 0x0104, Cluster: message.ClusterOTA, SourceEndpoint: 1, DestinationEndpoint: 1, Payload: b,
 	})
 }
 
@@ -140,7 +141,7 @@ func asks(r request, status uint8) func(*scene) {
 			defer s.answers.mu.Unlock()
 			n := 0
 			for _, a := range s.answers.by[sequence] {
-				if a[0] == status && (status != zigate.OTASuccess || binary.LittleEndian.Uint32(a[9:]) == r.offset) {
+				if a[0] == status && (status != message.OTASuccess || binary.LittleEndian.Uint32(a[9:]) == r.offset) {
 					n++
 				}
 			}

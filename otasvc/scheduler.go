@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // schedule gives the slot to an image, and places to the upgrades that wait for it.
@@ -255,7 +255,7 @@ func (s *Service) notify(d *device, now time.Time) {
 		return
 	}
 	first := u.runtime.notifications == 1
-	s.send(imageNotify(d, u), func(_ zigate.Status, err error) {
+	s.send(imageNotify(d, u), func(_ message.Status, err error) {
 		if busy(err) {
 			// The dongle has no room for it now: that says nothing of the device.
 			u.runtime.notifications--
@@ -275,17 +275,17 @@ func (s *Service) notify(d *device, now time.Time) {
 // notifyBusy is the pause after which a notification is sent that the dongle had no room for.
 const notifyBusy = time.Second
 
-func imageNotify(d *device, u *upgrade) zigate.ImageNotify {
-	return zigate.ImageNotify{
-		Target: d.target(), PayloadType: zigate.NotifyJitter, FileVersion: u.ImageVersion, ImageType: u.ImageType,
+func imageNotify(d *device, u *upgrade) message.ImageNotify {
+	return message.ImageNotify{
+		Target: d.target(), PayloadType: message.NotifyJitter, FileVersion: u.ImageVersion, ImageType: u.ImageType,
 		ManufacturerCode: u.ManufacturerCode, QueryJitter: 100,
 	}
 }
 
 // target is where a command to a device goes; its network address must be known.
-func (d *device) target() zigate.Target {
-	return zigate.Target{
-		AddrMode: zigate.AddrModeShort, Addr: *d.NetworkAddress, SrcEndpoint: 1, DstEndpoint: max(d.Endpoint, 1),
+func (d *device) target() message.Target {
+	return message.Target{
+		AddrMode: message.AddrModeShort, Addr: *d.NetworkAddress, SrcEndpoint: 1, DstEndpoint: max(d.Endpoint, 1),
 	}
 }
 
@@ -296,7 +296,7 @@ func (s *Service) refreshTable() {
 	}
 	s.tableDirty = false
 	t := &blockTable{
-		byAddr: make(map[uint16]*transfer, len(s.active)), byNode: make(map[zigate.IEEE]*transfer, len(s.active)),
+		byAddr: make(map[uint16]*transfer, len(s.active)), byNode: make(map[message.IEEE]*transfer, len(s.active)),
 		known: make(map[uint16]struct{}, len(s.byAddr)),
 	}
 	for addr, d := range s.byAddr {

@@ -10,33 +10,33 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // script is a Radio that answers each command of a type as it is told, once.
 type script struct {
 	mu      sync.Mutex
-	answers map[zigate.MsgType]func(func(zigate.Status, error))
-	sent    map[zigate.MsgType]int
-	mode    zigate.RawMode // set last
+	answers map[message.MsgType]func(func(message.Status, error))
+	sent    map[message.MsgType]int
+	mode    message.RawMode // set last
 }
 
-func (r *script) lastMode() zigate.RawMode {
+func (r *script) lastMode() message.RawMode {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.mode
 }
 
-func (r *script) Submit(cmd zigate.Message, done func(zigate.Status, error)) {
+func (r *script) Submit(cmd message.Message, done func(message.Status, error)) {
 	r.mu.Lock()
 	r.sent[cmd.Type()]++
-	if m, ok := cmd.(zigate.SetRawMode); ok {
+	if m, ok := cmd.(message.SetRawMode); ok {
 		r.mode = m.Mode
 	}
 	answer := r.answers[cmd.Type()]
 	r.mu.Unlock()
 	if answer == nil {
-		done(zigate.Status{Request: cmd.Type()}, nil)
+		done(message.Status{Request: cmd.Type()}, nil)
 		return
 	}
 	answer(done)
@@ -59,13 +59,13 @@ func withRadio(t *testing.T, catalog otasvc.Catalog, f func(w *world, radio *scr
 		if w.service, err = otasvc.New(options); err != nil {
 			t.Fatal(err)
 		}
-		radio := &script{answers: map[zigate.MsgType]func(func(zigate.Status, error)){}, sent: map[zigate.MsgType]int{}}
+		radio := &script{answers: map[message.MsgType]func(func(message.Status, error)){}, sent: map[message.MsgType]int{}}
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { _ = w.service.Run(ctx, radio, w.sink) })
 		w.stop = func() { cancel(); running.Wait() }
 		defer w.stop()
-		w.service.HandleMessage(zigate.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: zigate.CapabilityRxOnWhenIdle}, 100)
+		w.service.HandleMessage(message.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: message.CapabilityRxOnWhenIdle}, 100)
 		f(w, radio)
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // malformedCommand is the ZCL status that answers a request for blocks of no size.
@@ -98,7 +98,7 @@ type transfer struct {
 const untilTold = math.MaxInt64
 
 // askedKey tells requests of one device apart: a device that asks anew uses another sequence number or offset.
-func askedKey(req *zigate.BlockRequest) uint64 {
+func askedKey(req *message.BlockRequest) uint64 {
 	return uint64(req.Offset)<<8 | uint64(req.Sequence)
 }
 
@@ -126,7 +126,7 @@ func newTransfer(image []byte, manufacturerCode, imageType uint16, version uint3
 // blockTable is who may have blocks. It is never changed: the owner puts a new one in its place.
 type blockTable struct {
 	byAddr map[uint16]*transfer
-	byNode map[zigate.IEEE]*transfer
+	byNode map[message.IEEE]*transfer
 	// known holds the addresses of devices without an upgrade: they are refused at once. An address in neither map may
 	// belong to a device that has just changed it, so it gets no answer until the owner knows whose it is: the device
 	// asks again after a few seconds, while an abort would end its download.
@@ -142,15 +142,15 @@ type blockServer struct {
 	// noticed wakes the owner: a first or last block, or a request that needs it. It must not block.
 	noticed func()
 	// stray hands the owner a request that no transfer fits.
-	stray func(req zigate.BlockRequest, result BlockResult)
+	stray func(req message.BlockRequest, result BlockResult)
 	// page hands the owner an image page request.
-	page func(tr *transfer, req *zigate.BlockRequest, p pageRequest)
+	page func(tr *transfer, req *message.BlockRequest, p pageRequest)
 	// last hands the owner a request for the last block of a download whose installation is to wait.
-	last func(tr *transfer, req *zigate.BlockRequest)
+	last func(tr *transfer, req *message.BlockRequest)
 	// interval is the shortest time between two blocks of a device; 0: none.
 	interval time.Duration
 	// later hands the owner a request that is to be answered after a delay.
-	later func(tr *transfer, req *zigate.BlockRequest, delay time.Duration)
+	later func(tr *transfer, req *message.BlockRequest, delay time.Duration)
 	// sent is what was written and not acknowledged yet; the reader goroutine's.
 	sent sentBlocks
 }
@@ -159,8 +159,8 @@ type blockServer struct {
 // block path allocates nothing.
 type blockAnswer struct {
 	kind answerKind
-	send zigate.BlockSend
-	wait zigate.WaitForData
+	send message.BlockSend
+	wait message.WaitForData
 }
 
 type answerKind uint8
@@ -172,7 +172,7 @@ const (
 )
 
 // message is the answer as a command; nil: none. It allocates.
-func (a *blockAnswer) message() zigate.Message {
+func (a *blockAnswer) message() message.Message {
 	switch a.kind {
 	case answerSend:
 		return a.send
@@ -185,14 +185,14 @@ func (a *blockAnswer) message() zigate.Message {
 
 // answer appends the whole reply frame to dst, or nothing where the request gets none. It is called by the reader
 // goroutine only.
-func (b *blockServer) answer(req *zigate.BlockRequest, now time.Time, dst []byte) []byte {
+func (b *blockServer) answer(req *message.BlockRequest, now time.Time, dst []byte) []byte {
 	var a blockAnswer
 	tr := b.decide(req, now, true, &a)
 	switch a.kind {
 	case answerSend:
-		dst = zigate.AppendBlockSend(dst, &a.send)
+		dst = message.AppendBlockSend(dst, &a.send)
 	case answerWait:
-		dst = zigate.AppendWaitForData(dst, &a.wait)
+		dst = message.AppendWaitForData(dst, &a.wait)
 	default:
 		return dst
 	}
@@ -202,14 +202,14 @@ func (b *blockServer) answer(req *zigate.BlockRequest, now time.Time, dst []byte
 
 // decide says what a request gets. tracked says that the reader goroutine is asking, which alone follows the device's
 // run of offsets. tr is the transfer, or nil.
-func (b *blockServer) decide(req *zigate.BlockRequest, now time.Time, tracked bool, a *blockAnswer) (tr *transfer) {
+func (b *blockServer) decide(req *message.BlockRequest, now time.Time, tracked bool, a *blockAnswer) (tr *transfer) {
 	table := b.table.Load()
 	tr = table.byAddr[req.Addr]
 	page := false
 	if tr != nil {
 		_, page = tr.pageRequest(req) // its field control is none
 	}
-	if !page && req.FieldControl&zigate.BlockHasNodeAddress != 0 {
+	if !page && req.FieldControl&message.BlockHasNodeAddress != 0 {
 		// The node address names the device for certain, whatever network address it has now. Without the bit the
 		// field holds leftovers of an earlier message.
 		if byNode := table.byNode[req.NodeAddress]; byNode != nil && byNode != tr {
@@ -221,7 +221,7 @@ func (b *blockServer) decide(req *zigate.BlockRequest, now time.Time, tracked bo
 		if _, known := table.known[req.Addr]; known {
 			b.observer.BlockRequest(BlockUnsolicited, 0)
 			b.stray(*req, BlockUnsolicited)
-			a.status(req, zigate.OTAAbort)
+			a.status(req, message.OTAAbort)
 			return nil
 		}
 		b.observer.BlockRequest(BlockUnknown, 0)
@@ -232,7 +232,7 @@ func (b *blockServer) decide(req *zigate.BlockRequest, now time.Time, tracked bo
 	return tr
 }
 
-func (b *blockServer) decideTransfer(tr *transfer, req *zigate.BlockRequest, now time.Time, tracked bool, a *blockAnswer) {
+func (b *blockServer) decideTransfer(tr *transfer, req *message.BlockRequest, now time.Time, tracked bool, a *blockAnswer) {
 	if req.ManufacturerCode != tr.manufacturerCode || req.ImageType != tr.imageType || req.FileVersion != tr.version {
 		if page, ok := tr.pageRequest(req); ok {
 			b.page(tr, req, page)
@@ -240,26 +240,26 @@ func (b *blockServer) decideTransfer(tr *transfer, req *zigate.BlockRequest, now
 		}
 		b.observer.BlockRequest(BlockWrongImage, 0)
 		b.stray(*req, BlockWrongImage)
-		a.status(req, zigate.OTAAbort)
+		a.status(req, message.OTAAbort)
 		return
 	}
 	size := uint32(len(tr.image))
 	if req.Offset >= size {
 		b.observer.BlockRequest(BlockOutOfRange, 0)
-		a.status(req, zigate.OTAAbort)
+		a.status(req, message.OTAAbort)
 		return
 	}
 	switch verdict(tr.verdict.Load()) {
 	case abort:
 		b.observer.BlockRequest(BlockAborted, 0)
-		a.status(req, zigate.OTAAbort)
+		a.status(req, message.OTAAbort)
 		return
 	case hold, aside:
 		if seconds := tr.holdSeconds(now); seconds > 0 {
 			b.note(tr, req, 0, now, tracked)
 			b.observer.BlockRequest(BlockHeld, 0)
 			a.kind = answerWait
-			a.wait = zigate.WaitForData{Target: targetOf(req), Sequence: req.Sequence, Status: zigate.OTAWaitForData, RequestTime: seconds}
+			a.wait = message.WaitForData{Target: targetOf(req), Sequence: req.Sequence, Status: message.OTAWaitForData, RequestTime: seconds}
 			return
 		}
 	}
@@ -289,7 +289,7 @@ func (b *blockServer) decideTransfer(tr *transfer, req *zigate.BlockRequest, now
 
 // pace answers a device that asks sooner than the shortest time between two blocks allows: a little later, or, where
 // that would be taken for silence, with wait-for-data.
-func (b *blockServer) pace(tr *transfer, req *zigate.BlockRequest, n uint32, early time.Duration, now time.Time, a *blockAnswer) {
+func (b *blockServer) pace(tr *transfer, req *message.BlockRequest, n uint32, early time.Duration, now time.Time, a *blockAnswer) {
 	b.note(tr, req, n, now, true)
 	if early <= longestDelay {
 		b.later(tr, req, early)
@@ -297,8 +297,8 @@ func (b *blockServer) pace(tr *transfer, req *zigate.BlockRequest, n uint32, ear
 	}
 	b.observer.BlockRequest(BlockHeld, 0)
 	a.kind = answerWait
-	a.wait = zigate.WaitForData{
-		Target: targetOf(req), Sequence: req.Sequence, Status: zigate.OTAWaitForData,
+	a.wait = message.WaitForData{
+		Target: targetOf(req), Sequence: req.Sequence, Status: message.OTAWaitForData,
 		RequestTime: uint32((early + time.Second - 1) / time.Second),
 	}
 }
@@ -317,15 +317,15 @@ func (tr *transfer) blockSize(asked, allowed uint8, offset uint32) uint32 {
 }
 
 // block is n bytes of the image; offset and n must lie inside it.
-func (tr *transfer) block(target zigate.Target, sequence uint8, offset, n uint32) zigate.BlockSend {
-	return zigate.BlockSend{
-		Target: target, Sequence: sequence, Status: zigate.OTASuccess, Offset: offset, FileVersion: tr.version,
+func (tr *transfer) block(target message.Target, sequence uint8, offset, n uint32) message.BlockSend {
+	return message.BlockSend{
+		Target: target, Sequence: sequence, Status: message.OTASuccess, Offset: offset, FileVersion: tr.version,
 		ImageType: tr.imageType, ManufacturerCode: tr.manufacturerCode, Data: tr.image[offset : offset+n],
 	}
 }
 
 // note keeps the progress of a transfer: the device asks for n bytes at the request's offset, so it has what is before.
-func (b *blockServer) note(tr *transfer, req *zigate.BlockRequest, n uint32, now time.Time, tracked bool) {
+func (b *blockServer) note(tr *transfer, req *message.BlockRequest, n uint32, now time.Time, tracked bool) {
 	at := tr.instant(now)
 	tr.lastRequest.Store(at)
 	if n > 0 {
@@ -386,14 +386,14 @@ func (tr *transfer) holdSeconds(now time.Time) uint32 {
 
 // targetOf is where the answer to a request goes. The dongle's OTA server lives on its endpoint 1; acknowledged
 // unicasts (mode 2) let the dongle report a delivery that failed.
-func targetOf(req *zigate.BlockRequest) zigate.Target {
-	return zigate.Target{AddrMode: zigate.AddrModeShort, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint}
+func targetOf(req *message.BlockRequest) message.Target {
+	return message.Target{AddrMode: message.AddrModeShort, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint}
 }
 
 // status answers with a status alone. Not for 0x97: the firmware sends that one only right through 0x0506.
-func (a *blockAnswer) status(req *zigate.BlockRequest, status uint8) {
+func (a *blockAnswer) status(req *message.BlockRequest, status uint8) {
 	a.kind = answerSend
-	a.send = zigate.BlockSend{
+	a.send = message.BlockSend{
 		Target: targetOf(req), Sequence: req.Sequence, Status: status, Offset: req.Offset,
 		FileVersion: req.FileVersion, ImageType: req.ImageType, ManufacturerCode: req.ManufacturerCode,
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // The block server is tested from inside: what it answers to a single request, byte for byte.
@@ -28,34 +28,34 @@ func testServer(image []byte) (*blockServer, *transfer, *blockCounter, *[]BlockR
 	tr := newTransfer(image, 0x117C, 0x2201, testVersion)
 	b := &blockServer{
 		maxBlock: 64, observer: counter, noticed: func() {},
-		stray: func(_ zigate.BlockRequest, r BlockResult) { strays = append(strays, r) },
-		page:  func(*transfer, *zigate.BlockRequest, pageRequest) {},
-		later: func(*transfer, *zigate.BlockRequest, time.Duration) {},
+		stray: func(_ message.BlockRequest, r BlockResult) { strays = append(strays, r) },
+		page:  func(*transfer, *message.BlockRequest, pageRequest) {},
+		later: func(*transfer, *message.BlockRequest, time.Duration) {},
 	}
-	b.last = func(*transfer, *zigate.BlockRequest) {}
+	b.last = func(*transfer, *message.BlockRequest) {}
 	b.table.Store(&blockTable{
-		byAddr: map[uint16]*transfer{testAddr: tr}, byNode: map[zigate.IEEE]*transfer{0x000b57fffec6a5b2: tr},
+		byAddr: map[uint16]*transfer{testAddr: tr}, byNode: map[message.IEEE]*transfer{0x000b57fffec6a5b2: tr},
 		known: map[uint16]struct{}{testAddr: {}, 0x1111: {}},
 	})
 	return b, tr, counter, &strays
 }
 
-func blockRequest(offset uint32, size uint8) zigate.BlockRequest {
-	return zigate.BlockRequest{
-		Sequence: 0x42, Endpoint: 1, Cluster: 0x0019, AddrMode: zigate.AddrModeShort, Addr: testAddr, Offset: offset,
+func blockRequest(offset uint32, size uint8) message.BlockRequest {
+	return message.BlockRequest{
+		Sequence: 0x42, Endpoint: 1, Cluster: 0x0019, AddrMode: message.AddrModeShort, Addr: testAddr, Offset: offset,
 		FileVersion: testVersion, ImageType: 0x2201, ManufacturerCode: 0x117C, BlockRequestDelay: 0xFFFF, MaxDataSize: size,
 	}
 }
 
 // parsed reads back the one frame that a server appended.
-func parsed(t *testing.T, frame []byte) zigate.Message {
+func parsed(t *testing.T, frame []byte) message.Message {
 	t.Helper()
-	var d zigate.Decoder
+	var d message.Decoder
 	f, rest, ok := d.Feed(frame)
 	if !ok || len(rest) != 0 {
 		t.Fatalf("no single frame: % x", frame)
 	}
-	m, err := zigate.ParseCommand(f.Type, f.Payload)
+	m, err := message.ParseCommand(f.Type, f.Payload)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestBlockAnswers(t *testing.T) {
 	}
 	future := time.Unix(2000, 0)
 	tests := map[string]struct {
-		change  func(*zigate.BlockRequest, *transfer)
+		change  func(*message.BlockRequest, *transfer)
 		offset  uint32
 		size    uint8
 		bytes   []byte // of the image; nil: none
@@ -84,30 +84,30 @@ func TestBlockAnswers(t *testing.T) {
 		"never more than 64":          {offset: 64, size: 255, bytes: image[64:128], result: BlockServed},
 		"the last one":                {offset: 960, size: 64, bytes: image[960:], result: BlockServed},
 		"the last byte":               {offset: 999, size: 64, bytes: image[999:], result: BlockServed},
-		"at the end":                  {offset: 1000, size: 64, status: zigate.OTAAbort, result: BlockOutOfRange},
-		"far past the end":            {offset: 0xFFFFFFFF, size: 64, status: zigate.OTAAbort, result: BlockOutOfRange},
+		"at the end":                  {offset: 1000, size: 64, status: message.OTAAbort, result: BlockOutOfRange},
+		"far past the end":            {offset: 0xFFFFFFFF, size: 64, status: message.OTAAbort, result: BlockOutOfRange},
 		"no bytes asked for":          {offset: 0, size: 0, status: malformedCommand, result: BlockOutOfRange},
-		"another version":             {change: func(r *zigate.BlockRequest, _ *transfer) { r.FileVersion-- }, size: 64, status: zigate.OTAAbort, result: BlockWrongImage, stray: true},
-		"another type":                {change: func(r *zigate.BlockRequest, _ *transfer) { r.ImageType = 1 }, size: 64, status: zigate.OTAAbort, result: BlockWrongImage, stray: true},
-		"another manufacturer":        {change: func(r *zigate.BlockRequest, _ *transfer) { r.ManufacturerCode = 1 }, size: 64, status: zigate.OTAAbort, result: BlockWrongImage, stray: true},
-		"a device without an upgrade": {change: func(r *zigate.BlockRequest, _ *transfer) { r.Addr = 0x1111 }, size: 64, status: zigate.OTAAbort, result: BlockUnsolicited, stray: true},
-		"an unknown address":          {change: func(r *zigate.BlockRequest, _ *transfer) { r.Addr = 0x2222 }, size: 64, nothing: true, result: BlockUnknown, stray: true},
+		"another version":             {change: func(r *message.BlockRequest, _ *transfer) { r.FileVersion-- }, size: 64, status: message.OTAAbort, result: BlockWrongImage, stray: true},
+		"another type":                {change: func(r *message.BlockRequest, _ *transfer) { r.ImageType = 1 }, size: 64, status: message.OTAAbort, result: BlockWrongImage, stray: true},
+		"another manufacturer":        {change: func(r *message.BlockRequest, _ *transfer) { r.ManufacturerCode = 1 }, size: 64, status: message.OTAAbort, result: BlockWrongImage, stray: true},
+		"a device without an upgrade": {change: func(r *message.BlockRequest, _ *transfer) { r.Addr = 0x1111 }, size: 64, status: message.OTAAbort, result: BlockUnsolicited, stray: true},
+		"an unknown address":          {change: func(r *message.BlockRequest, _ *transfer) { r.Addr = 0x2222 }, size: 64, nothing: true, result: BlockUnknown, stray: true},
 		"a new address, but its EUID": {
-			change: func(r *zigate.BlockRequest, _ *transfer) {
-				r.Addr, r.FieldControl, r.NodeAddress = 0x2222, zigate.BlockHasNodeAddress, 0x000b57fffec6a5b2
+			change: func(r *message.BlockRequest, _ *transfer) {
+				r.Addr, r.FieldControl, r.NodeAddress = 0x2222, message.BlockHasNodeAddress, 0x000b57fffec6a5b2
 			},
 			size: 10, bytes: image[:10], result: BlockServed, stray: true,
 		},
 		"leftovers in the EUID's place": {
-			change: func(r *zigate.BlockRequest, _ *transfer) { r.Addr, r.NodeAddress = 0x2222, 0x000b57fffec6a5b2 },
+			change: func(r *message.BlockRequest, _ *transfer) { r.Addr, r.NodeAddress = 0x2222, 0x000b57fffec6a5b2 },
 			size:   10, nothing: true, result: BlockUnknown, stray: true,
 		},
-		"cancelled":           {change: func(_ *zigate.BlockRequest, tr *transfer) { tr.verdict.Store(int32(abort)) }, size: 64, status: zigate.OTAAbort, result: BlockAborted},
-		"held":                {change: func(_ *zigate.BlockRequest, tr *transfer) { tr.hold(time.Time{}) }, size: 64, wait: maxHold, result: BlockHeld},
-		"held for 7.5 s more": {change: func(_ *zigate.BlockRequest, tr *transfer) { tr.hold(future.Add(7500 * time.Millisecond)) }, size: 64, wait: 8, result: BlockHeld},
-		"held for long":       {change: func(_ *zigate.BlockRequest, tr *transfer) { tr.hold(future.Add(time.Hour)) }, size: 64, wait: maxHold, result: BlockHeld},
-		"held until now":      {change: func(_ *zigate.BlockRequest, tr *transfer) { tr.hold(future) }, size: 64, bytes: image[:64], result: BlockServed},
-		"a narrow route":      {change: func(_ *zigate.BlockRequest, tr *transfer) { tr.largest.Store(53) }, size: 64, bytes: image[:53], result: BlockServed},
+		"cancelled":           {change: func(_ *message.BlockRequest, tr *transfer) { tr.verdict.Store(int32(abort)) }, size: 64, status: message.OTAAbort, result: BlockAborted},
+		"held":                {change: func(_ *message.BlockRequest, tr *transfer) { tr.hold(time.Time{}) }, size: 64, wait: maxHold, result: BlockHeld},
+		"held for 7.5 s more": {change: func(_ *message.BlockRequest, tr *transfer) { tr.hold(future.Add(7500 * time.Millisecond)) }, size: 64, wait: 8, result: BlockHeld},
+		"held for long":       {change: func(_ *message.BlockRequest, tr *transfer) { tr.hold(future.Add(time.Hour)) }, size: 64, wait: maxHold, result: BlockHeld},
+		"held until now":      {change: func(_ *message.BlockRequest, tr *transfer) { tr.hold(future) }, size: 64, bytes: image[:64], result: BlockServed},
+		"a narrow route":      {change: func(_ *message.BlockRequest, tr *transfer) { tr.largest.Store(53) }, size: 64, bytes: image[:53], result: BlockServed},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -126,13 +126,13 @@ func TestBlockAnswers(t *testing.T) {
 				}
 				return
 			}
-			target := zigate.Target{AddrMode: zigate.AddrModeShort, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint}
+			target := message.Target{AddrMode: message.AddrModeShort, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint}
 			switch m := parsed(t, frame).(type) {
-			case zigate.WaitForData:
-				if m.Status != zigate.OTAWaitForData || m.RequestTime-m.CurrentTime != tt.wait || m.Sequence != req.Sequence || m.Target != target {
+			case message.WaitForData:
+				if m.Status != message.OTAWaitForData || m.RequestTime-m.CurrentTime != tt.wait || m.Sequence != req.Sequence || m.Target != target {
 					t.Errorf("got %+v, want %d s", m, tt.wait)
 				}
-			case zigate.BlockSend:
+			case message.BlockSend:
 				if m.Status != tt.status || m.Sequence != req.Sequence || m.Target != target || !bytes.Equal(m.Data, tt.bytes) {
 					t.Errorf("got %+v, want status 0x%02x and % x", m, tt.status, tt.bytes)
 				}
@@ -191,13 +191,13 @@ func TestBlockPathAllocs(t *testing.T) {
 	now := time.Unix(1000, 0)
 	buf := make([]byte, 0, 512)
 	var offset uint32
-	for name, prepare := range map[string]func(*zigate.BlockRequest){
-		"a block":         func(*zigate.BlockRequest) {},
-		"a held download": func(*zigate.BlockRequest) { tr.hold(time.Time{}) },
-		"out of range":    func(r *zigate.BlockRequest) { r.Offset = 1 << 20 },
+	for name, prepare := range map[string]func(*message.BlockRequest){
+		"a block":         func(*message.BlockRequest) {},
+		"a held download": func(*message.BlockRequest) { tr.hold(time.Time{}) },
+		"out of range":    func(r *message.BlockRequest) { r.Offset = 1 << 20 },
 	} {
 		tr.verdict.Store(int32(serve))
-		var req zigate.BlockRequest
+		var req message.BlockRequest
 		if n := testing.AllocsPerRun(1000, func() {
 			req = blockRequest(offset, 64)
 			prepare(&req)

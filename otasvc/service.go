@@ -12,11 +12,12 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Radio sends frames to the dongle. Submit never blocks; done is called exactly once, from any goroutine.
 type Radio interface {
-	Submit(cmd zigate.Message, done func(zigate.Status, error))
+	Submit(cmd message.Message, done func(message.Status, error))
 }
 
 // ImageStore gets images and keeps their bytes. Fetch is called on a goroutine of its own; the others are quick.
@@ -95,9 +96,9 @@ type Service struct {
 	sink       Sink
 	background sync.WaitGroup
 	startedAt  time.Time
-	devices    map[zigate.IEEE]*device
+	devices    map[message.IEEE]*device
 	byAddr     map[uint16]*device
-	active     map[zigate.IEEE]*device // those whose upgrade has not ended
+	active     map[message.IEEE]*device // those whose upgrade has not ended
 	registry   library.Registry
 	groups     map[uint64]*group
 	nextGroup  uint64
@@ -138,7 +139,7 @@ func New(o Options) (*Service, error) {
 	s := &Service{
 		images: o.Images, catalog: o.Catalog, log: o.Logger, policy: o.Policy, observer: o.Observer,
 		startedAt: time.Now(),
-		devices:   map[zigate.IEEE]*device{}, byAddr: map[uint16]*device{}, active: map[zigate.IEEE]*device{},
+		devices:   map[message.IEEE]*device{}, byAddr: map[uint16]*device{}, active: map[message.IEEE]*device{},
 		groups: map[uint64]*group{}, cache: map[string]*cachedImage{}, unavailable: map[string]time.Time{}, strays: map[uint16]*stray{},
 	}
 	if s.now = o.Now; s.now == nil {
@@ -341,7 +342,7 @@ func (s *Service) publishAll() {
 }
 
 // HandleBlockRequest answers an image block request. Part of zigate.Handler; this is the hot path.
-func (s *Service) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byte {
+func (s *Service) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
 	if s.shown.take(req) {
 		return dst // it came as a data indication first, and has got its answer
 	}
@@ -349,9 +350,9 @@ func (s *Service) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byt
 }
 
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
-func (s *Service) HandleMessage(m zigate.Message, lqi uint8) {
-	if ind, ok := m.(zigate.DataIndication); ok && ind.Cluster == zigate.ClusterOTA && ind.SrcAddrMode == zigate.AddrModeShort {
-		if req, ok := zigate.ParseImageBlockRequest(ind.Payload); ok {
+func (s *Service) HandleMessage(m message.Message, lqi uint8) {
+	if ind, ok := m.(message.DataIndication); ok && ind.Cluster == message.ClusterOTA && ind.SrcAddrMode == message.AddrModeShort {
+		if req, ok := message.ParseImageBlockRequest(ind.Payload); ok {
 			req.Endpoint, req.Cluster, req.AddrMode, req.Addr = ind.SrcEndpoint, ind.Cluster, ind.SrcAddrMode, ind.SrcAddr
 			s.indicatedBlock(req)
 		}
@@ -376,7 +377,7 @@ func (s *Service) HandleDisconnected(err error) {
 	})
 }
 
-func (s *Service) postStray(req zigate.BlockRequest, result BlockResult) {
+func (s *Service) postStray(req message.BlockRequest, result BlockResult) {
 	s.inbox.postMessage(func() { s.strayRequest(req, result, s.now()) })
 }
 

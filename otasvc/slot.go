@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // slot is the dongle's one image header, as far as the owner knows it. The dongle answers Query Next Image from it, and
@@ -74,7 +74,7 @@ func (s *Service) loadSlot(im *cachedImage, version uint32, now time.Time) {
 	h := im.header
 	h.FileVersion = version
 	generation := s.slot.generation
-	s.send(loadImage(h), func(_ zigate.Status, err error) {
+	s.send(loadImage(h), func(_ message.Status, err error) {
 		if s.slot.generation != generation {
 			return
 		}
@@ -102,7 +102,7 @@ func (s *Service) clearSlot(then func()) {
 	s.slot.image, s.slot.loaded, s.slot.busy = nil, false, true
 	s.infoDirty = true
 	generation := s.slot.generation
-	s.send(loadImage(nobodysHeader), func(_ zigate.Status, err error) {
+	s.send(loadImage(nobodysHeader), func(_ message.Status, err error) {
 		if s.slot.generation != generation {
 			return
 		}
@@ -130,7 +130,7 @@ func (s *Service) forgetPages(now time.Time) bool {
 	}
 	s.dongle.pageAsked = false
 	s.log.Info("the dongle is reset, so that it forgets the page requests of the last download")
-	s.send(zigate.Reset{}, func(zigate.Status, error) {})
+	s.send(message.Reset{}, func(message.Status, error) {})
 	s.slotLost()
 	s.slot.image, s.slot.retryAt = nil, now.Add(resetTime)
 	return true
@@ -139,8 +139,8 @@ func (s *Service) forgetPages(now time.Time) bool {
 // slotRefused acts on a header that the dongle did not take. A status that was lost looks like this too; loading the
 // same header again does no harm.
 func (s *Service) slotRefused(doing string, err error) {
-	var refused *zigate.StatusError
-	if errors.As(err, &refused) && refused.Status.Status == zigate.StatusUnhandled {
+	var refused *message.StatusError
+	if errors.As(err, &refused) && refused.Status.Status == message.StatusUnhandled {
 		s.dongle.noOTA, s.infoDirty = true, true
 		s.log.Error("the dongle's firmware has no OTA server; update the dongle's firmware", "firmware", s.dongle.info.Firmware)
 		return
@@ -157,9 +157,9 @@ var nobodysHeader = otafile.Header{
 
 // loadImage is the command for a header. In the file the optional parts are packed; the firmware reads each at a place
 // of its own, whatever the field control says.
-func loadImage(h otafile.Header) zigate.LoadImage {
-	m := zigate.LoadImage{
-		AddrMode: zigate.AddrModeShort, FileIdentifier: zigate.FileIdentifier, HeaderVersion: h.HeaderVersion,
+func loadImage(h otafile.Header) message.LoadImage {
+	m := message.LoadImage{
+		AddrMode: message.AddrModeShort, FileIdentifier: message.FileIdentifier, HeaderVersion: h.HeaderVersion,
 		HeaderLength: h.HeaderLength, FieldControl: h.FieldControl, ManufacturerCode: h.ManufacturerCode,
 		ImageType: h.ImageType, FileVersion: h.FileVersion, StackVersion: h.StackVersion, HeaderString: h.HeaderString,
 		TotalSize: h.TotalSize,
@@ -170,7 +170,7 @@ func loadImage(h otafile.Header) zigate.LoadImage {
 		m.CredentialVersion = *h.CredentialVersion
 	}
 	if h.Destination != nil {
-		m.Destination = zigate.IEEE(*h.Destination)
+		m.Destination = message.IEEE(*h.Destination)
 	}
 	if h.MinHardwareVersion != nil {
 		m.MinHardwareVersion = *h.MinHardwareVersion

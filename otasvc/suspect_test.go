@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -17,8 +17,8 @@ func TestSilenceInMidDownload(t *testing.T) {
 		"the dongle restarts without a word":     func(w *world) { w.sim.SilentReset() },
 		"the connection and the header are lost": func(w *world) { w.sim.Disconnect(); w.sim.SilentReset() },
 		"the device restarts, and its announce is lost": func(w *world) {
-			w.losing(func(m zigate.Message) bool {
-				_, is := m.(zigate.DeviceAnnounce)
+			w.losing(func(m message.Message) bool {
+				_, is := m.(message.DeviceAnnounce)
 				return is
 			})
 			w.sim.Device(bulb).PowerOff()
@@ -56,12 +56,12 @@ func TestNobodyHeardThatItIsDone(t *testing.T) {
 				data := upgraded(w, 12_000)
 				w.within(time.Minute, "it downloads", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
 				once := retries == 0
-				w.losing(func(m zigate.Message) bool {
+				w.losing(func(m message.Message) bool {
 					switch m := m.(type) {
-					case zigate.UpgradeEndRequest, zigate.DeviceAnnounce:
+					case message.UpgradeEndRequest, message.DeviceAnnounce:
 						return true
-					case zigate.Attribute: // not before there is another attempt
-						return !once && m.Cluster == zigate.ClusterOTA && w.sink.device(bulb).Upgrade.Attempt == 1
+					case message.Attribute: // not before there is another attempt
+						return !once && m.Cluster == message.ClusterOTA && w.sink.device(bulb).Upgrade.Attempt == 1
 					}
 					return false
 				})

@@ -3,7 +3,7 @@ package otasvc
 import (
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // fire moves a device's upgrade along the state table and does what the new state asks for. It reports whether the
@@ -214,7 +214,7 @@ func (s *Service) newUpgrade(d *device, o Offer, dueAt time.Time, ticket Ticket,
 
 // serveUnsolicited gives an image to a device that asked without an upgrade, where that is configured: the loaded one,
 // if that is the one it asked for.
-func (s *Service) serveUnsolicited(d *device, req zigate.BlockRequest, now time.Time) bool {
+func (s *Service) serveUnsolicited(d *device, req message.BlockRequest, now time.Time) bool {
 	if d.active() != nil || s.slot.image == nil || !s.slot.loaded {
 		return false
 	}

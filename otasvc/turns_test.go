@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -20,11 +20,11 @@ func TestImagesTakeTurns(t *testing.T) {
 		w.restart()
 		bulbURL, bulbData := w.image(0x117C, 0x2201, 2, 200_000) // six minutes and more
 		plugURL, plugData := w.image(0x100B, 0x0112, 11, 200_000)
-		for e, url := range map[zigate.IEEE]string{bulb: bulbURL, bulb2: bulbURL, plug: plugURL} {
+		for e, url := range map[message.IEEE]string{bulb: bulbURL, bulb2: bulbURL, plug: plugURL} {
 			w.met(e)
 			w.add(e, url)
 		}
-		for _, e := range []zigate.IEEE{bulb, bulb2, plug} {
+		for _, e := range []message.IEEE{bulb, bulb2, plug} {
 			w.queue(otasvc.UpgradeRequest{Device: ref(e)})
 		}
 		w.within(10*time.Minute, "the plug gets its turn while the bulbs are held", func() bool {
@@ -32,7 +32,7 @@ func TestImagesTakeTurns(t *testing.T) {
 				w.sink.device(bulb2).Upgrade.State == otasvc.Paused
 		})
 		w.within(15*time.Minute, "the bulbs get the slot back", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
-		for _, e := range []zigate.IEEE{bulb, bulb2, plug} {
+		for _, e := range []message.IEEE{bulb, bulb2, plug} {
 			if u := w.ended(3*time.Hour, e); u.State != otasvc.Succeeded || u.Attempt != 1 {
 				t.Errorf("%v: %+v", e, u)
 			}
@@ -50,7 +50,7 @@ func TestFiftyDevicesOfFiveImages(t *testing.T) {
 	t.Parallel()
 	var devices []sim.DeviceConfig
 	for i := range 50 {
-		d := bulbConfig(zigate.IEEE(0x000b57fffe000000 + uint64(i)))
+		d := bulbConfig(message.IEEE(0x000b57fffe000000 + uint64(i)))
 		d.ImageType = uint16(0x2200 + i%5)
 		d.BlockInterval = time.Duration(60+i) * time.Millisecond
 		devices = append(devices, d)
@@ -179,7 +179,7 @@ func TestShortSlices(t *testing.T) {
 		t.Run(slice.String(), func(t *testing.T) {
 			var devices []sim.DeviceConfig
 			for i := range 4 {
-				d := bulbConfig(zigate.IEEE(0x000b57fffe000000 + uint64(i)))
+				d := bulbConfig(message.IEEE(0x000b57fffe000000 + uint64(i)))
 				d.ImageType, d.BlockInterval = uint16(0x2200+i%3), 20*time.Millisecond
 				devices = append(devices, d)
 			}
@@ -222,7 +222,7 @@ func TestDeviceIsGoneWhileAsideOverARestart(t *testing.T) {
 		w.restart()
 		bulbURL, _ := w.image(0x117C, 0x2201, 2, 200_000)
 		plugURL, plugData := w.image(0x100B, 0x0112, 11, 100_000)
-		for e, url := range map[zigate.IEEE]string{bulb: bulbURL, plug: plugURL} {
+		for e, url := range map[message.IEEE]string{bulb: bulbURL, plug: plugURL} {
 			w.met(e)
 			w.add(e, url)
 		}
@@ -248,7 +248,7 @@ func TestTurnsWithOnePlace(t *testing.T) {
 	t.Parallel()
 	var devices []sim.DeviceConfig
 	for i := range 6 {
-		d := bulbConfig(zigate.IEEE(0x000b57fffe000000 + uint64(i)))
+		d := bulbConfig(message.IEEE(0x000b57fffe000000 + uint64(i)))
 		d.ImageType = uint16(0x2200 + min(i%3, 1))
 		d.BlockInterval = time.Duration(60+40*i) * time.Millisecond
 		devices = append(devices, d)
@@ -281,7 +281,7 @@ func TestDeviceIsAsideOverARestart(t *testing.T) {
 		w.restart()
 		bulbURL, bulbData := w.image(0x117C, 0x2201, 2, 400_000)
 		plugURL, _ := w.image(0x100B, 0x0112, 11, 600_000)
-		for e, url := range map[zigate.IEEE]string{bulb: bulbURL, plug: plugURL} {
+		for e, url := range map[message.IEEE]string{bulb: bulbURL, plug: plugURL} {
 			w.met(e)
 			w.add(e, url)
 		}
@@ -311,7 +311,7 @@ func TestSleepersChangeTurnsSeldom(t *testing.T) {
 	first, second, third := bulbConfig(bulb), plugConfig(), bulbConfig(bulb+1)
 	first.Sleepy, second.Sleepy, third.ImageType = true, true, 0x2202
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{first, second, third}}, func(w *world) {
-		files := map[zigate.IEEE]string{}
+		files := map[message.IEEE]string{}
 		for _, d := range []sim.DeviceConfig{first, second, third} {
 			w.met(d.IEEE)
 			files[d.IEEE], _ = w.image(d.ManufacturerCode, d.ImageType, d.FileVersion+1, 3000)
@@ -343,7 +343,7 @@ func TestSleepersChangeTurnsSeldom(t *testing.T) {
 			return w.sink.device(bulb+1).Upgrade.State == otasvc.Downloading
 		})
 		w.ended(time.Hour, bulb+1)
-		for _, e := range []zigate.IEEE{bulb, plug} { // one of the two is not in the slot
+		for _, e := range []message.IEEE{bulb, plug} { // one of the two is not in the slot
 			w.sim.Device(e).PowerOn()
 			w.within(90*time.Second, "who woke up downloads", func() bool {
 				return w.sink.device(e).Upgrade.State == otasvc.Downloading
@@ -358,7 +358,7 @@ func TestTalkingSleepersKeepNobodyWaiting(t *testing.T) {
 	t.Parallel()
 	var devices []sim.DeviceConfig
 	for i := range 13 {
-		d := bulbConfig(zigate.IEEE(0x000b57fffe000000 + uint64(i)))
+		d := bulbConfig(message.IEEE(0x000b57fffe000000 + uint64(i)))
 		d.ImageType = uint16(0x2200 + i)
 		d.Sleepy, d.SilentToNotify = i < 12, i < 12
 		devices = append(devices, d)

@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // State is where an upgrade stands. The strings are part of the MQTT contract.
@@ -175,7 +175,7 @@ type upgrade struct {
 	AsideUntil       time.Time      `json:"asideUntil,omitzero"`   // held for another image; the device asks again then
 	AsideTold        bool           `json:"asideTold,omitempty"`   // the device knows until when
 	Group            uint64         `json:"group,omitempty"`       // 0: none
-	Canary           zigate.IEEE    `json:"canary,omitempty"`
+	Canary           message.IEEE   `json:"canary,omitempty"`
 	PausedUntil      time.Time      `json:"pausedUntil,omitzero"` // zero while held: until resumed
 	ZCLStatus        *uint8         `json:"zclStatus,omitempty"`
 	Verify           verifyProgress `json:"verify,omitzero"`
@@ -269,7 +269,7 @@ func (u *upgrade) record(now time.Time) *UpgradeRecord {
 }
 
 // operation is the operation record of an answer about this upgrade; running is the version on the device now.
-func (u *upgrade) operation(euid zigate.IEEE, running *uint32) *Operation {
+func (u *upgrade) operation(euid message.IEEE, running *uint32) *Operation {
 	op := &Operation{
 		EUID: euid, ManufacturerCode: &u.ManufacturerCode, ImageType: &u.ImageType, ImageVersion: &u.ImageVersion,
 		OldImageVersion: running, DriverTypeID: &u.DriverTypeID, DriverVersion: &u.DriverVersion,

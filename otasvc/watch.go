@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // QueryWatch is when the dongle runs in its hybrid raw mode. It then shows every frame as it came from the air, Query
@@ -27,7 +27,7 @@ const watchAfter = time.Minute
 
 // watch is the dongle's raw mode as far as the owner knows it.
 type watch struct {
-	mode zigate.RawMode
+	mode message.RawMode
 	busy bool
 	// touched: the dongle may have another mode than off. What became of a command whose status was lost is not known.
 	touched bool
@@ -53,24 +53,24 @@ func (s *Service) watchQueries(now time.Time) {
 	} else if s.watch.idleSince.IsZero() {
 		s.watch.idleSince = now
 	}
-	mode := zigate.RawModeOff
+	mode := message.RawModeOff
 	switch {
 	case s.policy.QueryWatch == WatchAlways:
-		mode = zigate.RawModeHybrid
-	case s.policy.QueryWatch == WatchIdle && !working && s.watch.mode == zigate.RawModeHybrid:
-		mode = zigate.RawModeHybrid
+		mode = message.RawModeHybrid
+	case s.policy.QueryWatch == WatchIdle && !working && s.watch.mode == message.RawModeHybrid:
+		mode = message.RawModeHybrid
 	case s.policy.QueryWatch == WatchIdle && !working && now.Sub(s.watch.idleSince) >= after:
-		mode = zigate.RawModeHybrid
+		mode = message.RawModeHybrid
 	}
 	if mode != s.watch.mode {
 		s.setRawMode(mode)
 	}
 }
 
-func (s *Service) setRawMode(mode zigate.RawMode) {
-	s.watch.busy, s.watch.touched = true, s.watch.touched || mode != zigate.RawModeOff
+func (s *Service) setRawMode(mode message.RawMode) {
+	s.watch.busy, s.watch.touched = true, s.watch.touched || mode != message.RawModeOff
 	session := s.dongle.session
-	s.send(zigate.SetRawMode{Mode: mode}, func(_ zigate.Status, err error) {
+	s.send(message.SetRawMode{Mode: mode}, func(_ message.Status, err error) {
 		if s.dongle.session != session {
 			return
 		}
@@ -80,7 +80,7 @@ func (s *Service) setRawMode(mode zigate.RawMode) {
 			s.log.Warn("the dongle's raw mode was not set; it is tried again", "mode", mode, "err", err)
 			return
 		}
-		s.watch.mode, s.watch.touched = mode, mode != zigate.RawModeOff
+		s.watch.mode, s.watch.touched = mode, mode != message.RawModeOff
 	})
 }
 
@@ -99,7 +99,7 @@ func (s *Service) restoreRawMode() {
 	timeout := time.After(restoreTimeout)
 	for range restoreTries {
 		done := make(chan error, 1)
-		s.radio.Submit(zigate.SetRawMode{Mode: zigate.RawModeOff}, func(_ zigate.Status, err error) { done <- err })
+		s.radio.Submit(message.SetRawMode{Mode: message.RawModeOff}, func(_ message.Status, err error) { done <- err })
 		select {
 		case err := <-done:
 			if err == nil {
@@ -113,37 +113,37 @@ func (s *Service) restoreRawMode() {
 }
 
 // indication acts on a frame that the dongle shows as it came from the air.
-func (s *Service) indication(m zigate.DataIndication, lqi uint8, now time.Time) {
+func (s *Service) indication(m message.DataIndication, lqi uint8, now time.Time) {
 	d := s.indicated(m)
 	if d == nil {
 		s.strangerIndicated(m, now)
 	} else {
 		s.seen(d, lqi, now)
 	}
-	if s.watch.mode == zigate.RawModeOff && !s.watch.busy {
+	if s.watch.mode == message.RawModeOff && !s.watch.busy {
 		// Nobody asked for it: either no handler of the firmware wants the frame, or the dongle is in the pure raw mode,
 		// and nothing else will tell what is in it.
 		for _, decoded := range m.Messages() {
 			s.message(decoded, lqi, now)
 		}
 	}
-	if m.Cluster != zigate.ClusterOTA || d == nil {
+	if m.Cluster != message.ClusterOTA || d == nil {
 		return
 	}
-	if q, ok := zigate.ParseQueryNextImage(m.Payload); ok {
+	if q, ok := message.ParseQueryNextImage(m.Payload); ok {
 		s.askedAt(d, m)
 		s.queried(d, q, now)
 		return
 	}
-	if end, ok := zigate.ParseUpgradeEndRequest(m.Payload); ok {
+	if end, ok := message.ParseUpgradeEndRequest(m.Payload); ok {
 		end.Endpoint, end.Cluster, end.AddrMode, end.Addr = m.SrcEndpoint, m.Cluster, m.SrcAddrMode, m.SrcAddr
 		s.indicatedEnd(d, end, lqi)
 	}
 }
 
 // indicated is the device that a frame came from, or nil.
-func (s *Service) indicated(m zigate.DataIndication) *device {
-	if m.SrcAddrMode == zigate.AddrModeIEEE {
+func (s *Service) indicated(m message.DataIndication) *device {
+	if m.SrcAddrMode == message.AddrModeIEEE {
 		return s.devices[m.SrcIEEE]
 	}
 	return s.byAddr[m.SrcAddr]
@@ -154,12 +154,12 @@ func (s *Service) indicated(m zigate.DataIndication) *device {
 const strangersAtOnce = 8
 
 // strangerIndicated: a frame came from nobody who is known yet.
-func (s *Service) strangerIndicated(m zigate.DataIndication, now time.Time) {
+func (s *Service) strangerIndicated(m message.DataIndication, now time.Time) {
 	switch {
-	case m.SrcAddrMode == zigate.AddrModeIEEE && m.SrcIEEE != 0 && m.SrcIEEE != s.dongle.info.IEEE:
+	case m.SrcAddrMode == message.AddrModeIEEE && m.SrcIEEE != 0 && m.SrcIEEE != s.dongle.info.IEEE:
 		s.findDevice(m.SrcIEEE, func(*device) {})
-	case m.SrcAddrMode == zigate.AddrModeShort:
-		s.strangerHeard(m.SrcAddr, m.Cluster == zigate.ClusterOTA, now)
+	case m.SrcAddrMode == message.AddrModeShort:
+		s.strangerHeard(m.SrcAddr, m.Cluster == message.ClusterOTA, now)
 	}
 }
 
@@ -178,12 +178,12 @@ const (
 )
 
 // askedAt notes where on the dongle a device looks for images, and on which endpoint its OTA client is.
-func (s *Service) askedAt(d *device, m zigate.DataIndication) {
+func (s *Service) askedAt(d *device, m message.DataIndication) {
 	if m.SrcEndpoint != 0 && d.Endpoint != m.SrcEndpoint {
 		d.Endpoint, d.dirty, s.stateDirty = m.SrcEndpoint, true, true
 	}
 	last := uint8(lastEndpointV1)
-	if s.dongle.info.Family == zigate.FamilyV2 {
+	if s.dongle.info.Family == message.FamilyV2 {
 		last = lastEndpointV2
 	}
 	deaf := uint8(0)
@@ -209,7 +209,7 @@ func (d *device) unanswered() string {
 }
 
 // queried: a device asked for an image. It says who it is, and it listens now.
-func (s *Service) queried(d *device, q zigate.QueryNextImage, now time.Time) {
+func (s *Service) queried(d *device, q message.QueryNextImage, now time.Time) {
 	s.learnIdentity(d, q.ManufacturerCode, q.ImageType)
 	if q.HasHardwareVersion && setIfNew(&d.HardwareVersion, q.HardwareVersion) {
 		d.dirty, s.stateDirty = true, true
@@ -245,7 +245,7 @@ const (
 
 // indicatedBlock answers a block request that comes as data indication only; one that comes both ways is left to the
 // block server. It is called on the reader goroutine.
-func (s *Service) indicatedBlock(req zigate.BlockRequest) {
+func (s *Service) indicatedBlock(req message.BlockRequest) {
 	tr := s.blocks.table.Load().byAddr[req.Addr]
 	if tr == nil {
 		return // the owner finds out who it is
@@ -276,11 +276,11 @@ type shownBlocks struct {
 	ring  [16]atomic.Uint64 // address, offset and sequence number; 0: free
 }
 
-func shownKey(req *zigate.BlockRequest) uint64 {
+func shownKey(req *message.BlockRequest) uint64 {
 	return uint64(req.Addr)<<48 | askedKey(req) | 1<<47 // never 0
 }
 
-func (b *shownBlocks) put(req *zigate.BlockRequest) {
+func (b *shownBlocks) put(req *message.BlockRequest) {
 	key := shownKey(req)
 	for i := range b.ring {
 		if !b.ring[i].CompareAndSwap(0, key) {
@@ -297,7 +297,7 @@ func (b *shownBlocks) put(req *zigate.BlockRequest) {
 }
 
 // take reports whether a request was answered already, once.
-func (b *shownBlocks) take(req *zigate.BlockRequest) bool {
+func (b *shownBlocks) take(req *message.BlockRequest) bool {
 	if b.count.Load() == 0 {
 		return false
 	}
@@ -313,7 +313,7 @@ func (b *shownBlocks) take(req *zigate.BlockRequest) bool {
 
 // indicatedEnd acts on an upgrade end request that comes as data indication only. In the pure raw mode the dongle tells
 // the device to wait, so the answer is ours.
-func (s *Service) indicatedEnd(d *device, m zigate.UpgradeEndRequest, lqi uint8) {
+func (s *Service) indicatedEnd(d *device, m message.UpgradeEndRequest, lqi uint8) {
 	u := d.active()
 	if u == nil || !u.State.holdsSlot() {
 		return

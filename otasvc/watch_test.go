@@ -10,6 +10,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -17,7 +18,7 @@ func TestQueriesTellTheHardwareVersion(t *testing.T) {
 	hw := uint16(3)
 	cfg := bulbConfig(bulb)
 	cfg.HardwareVersion = &hw
-	cfg.UnsupportedAttributes = []uint16{zigate.AttrOTAFileVersion, zigate.AttrOTAManufacturer, zigate.AttrOTAImageType}
+	cfg.UnsupportedAttributes = []uint16{message.AttrOTAFileVersion, message.AttrOTAManufacturer, message.AttrOTAImageType}
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 		time.Sleep(2 * time.Minute) // idle long enough
 		w.sim.Device(bulb).Query()
@@ -32,7 +33,7 @@ func TestQueriesTellTheHardwareVersion(t *testing.T) {
 func TestRawModeIsOffDuringDownloadsAndAfterAStop(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		time.Sleep(2 * time.Minute)
-		indications := func() uint64 { return w.sim.Stats().Sent[zigate.TypeDataIndication] }
+		indications := func() uint64 { return w.sim.Stats().Sent[message.TypeDataIndication] }
 		w.sim.Device(bulb).Query()
 		w.within(10*time.Second, "hybrid mode shows queries", func() bool { return indications() > 0 })
 		data := upgraded(w, 20_000)
@@ -80,7 +81,7 @@ func TestDownloadInHybridAndInRawMode(t *testing.T) {
 				w.met(bulb)
 				url, data := w.image(0x117C, 0x2201, 2, 8_000)
 				w.add(bulb, url)
-				w.command(zigate.SetRawMode{Mode: zigate.RawModeRaw}) // as other software may
+				w.command(message.SetRawMode{Mode: message.RawModeRaw}) // as other software may
 				w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
 				w.within(time.Hour, "the new image is installed", func() bool { return w.sim.Device(bulb).Snapshot().FileVersion == 2 })
 				w.holds(bulb, 2, data)
@@ -115,15 +116,15 @@ func TestQueryWakesAWaitingUpgrade(t *testing.T) {
 }
 
 // indicated is a request as a data indication shows it.
-func indicated(req zigate.BlockRequest) zigate.DataIndication {
+func indicated(req message.BlockRequest) message.DataIndication {
 	zcl := []byte{0x01, req.Sequence, 0x03, 0}
 	zcl = binary.LittleEndian.AppendUint16(zcl, req.ManufacturerCode)
 	zcl = binary.LittleEndian.AppendUint16(zcl, req.ImageType)
 	zcl = binary.LittleEndian.AppendUint32(zcl, req.FileVersion)
 	zcl = binary.LittleEndian.AppendUint32(zcl, req.Offset)
-	return zigate.DataIndication{
-		Profile: zigate.ProfileHomeAutomation, Cluster: zigate.ClusterOTA, SrcEndpoint: req.Endpoint, DstEndpoint: 1,
-		SrcAddrMode: zigate.AddrModeShort, SrcAddr: req.Addr, DstAddrMode: zigate.AddrModeShort, Payload: append(zcl, req.MaxDataSize),
+	return message.DataIndication{
+		Profile: message.ProfileHomeAutomation, Cluster: message.ClusterOTA, SrcEndpoint: req.Endpoint, DstEndpoint: 1,
+		SrcAddrMode: message.AddrModeShort, SrcAddr: req.Addr, DstAddrMode: message.AddrModeShort, Payload: append(zcl, req.MaxDataSize),
 	}
 }
 
@@ -148,7 +149,7 @@ func TestBlockIsServedOnce(t *testing.T) {
 			withRadio(t, nil, func(w *world, radio *script) {
 				request := offered(w)
 				blocks := func(sequence uint8) int {
-					before, served := radio.count(zigate.TypeBlockSend), 0
+					before, served := radio.count(message.TypeBlockSend), 0
 					for _, way := range tc.ways {
 						req := request(sequence, 50*uint32(sequence))
 						if way == shown {
@@ -160,7 +161,7 @@ func TestBlockIsServedOnce(t *testing.T) {
 					}
 					time.Sleep(time.Second + time.Millisecond)
 					synctest.Wait()
-					return served + radio.count(zigate.TypeBlockSend) - before
+					return served + radio.count(message.TypeBlockSend) - before
 				}
 				for sequence := range uint8(20) {
 					if n := blocks(sequence); n != 1 {
@@ -177,19 +178,19 @@ func TestRawModeIsRestored(t *testing.T) {
 	tests := map[string]func(radio *script){
 		"hybrid": func(*script) {},
 		"on the way to hybrid": func(radio *script) {
-			radio.answers[zigate.TypeSetRawMode] = func(done func(zigate.Status, error)) {
-				time.AfterFunc(500*time.Millisecond, func() { done(zigate.Status{}, nil) })
+			radio.answers[message.TypeSetRawMode] = func(done func(message.Status, error)) {
+				time.AfterFunc(500*time.Millisecond, func() { done(message.Status{}, nil) })
 			}
 		},
 		"perhaps, for the status was lost": func(radio *script) {
 			first := true
-			radio.answers[zigate.TypeSetRawMode] = func(done func(zigate.Status, error)) {
+			radio.answers[message.TypeSetRawMode] = func(done func(message.Status, error)) {
 				if first {
 					first = false
-					done(zigate.Status{}, zigate.ErrNoAnswer)
+					done(message.Status{}, zigate.ErrNoAnswer)
 					return
 				}
-				done(zigate.Status{}, nil)
+				done(message.Status{}, nil)
 			}
 		},
 	}
@@ -198,9 +199,9 @@ func TestRawModeIsRestored(t *testing.T) {
 			withRadio(t, nil, func(w *world, radio *script) {
 				prepare(radio)
 				w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
-				w.within(2*time.Minute, "the raw mode is set", func() bool { return radio.count(zigate.TypeSetRawMode) > 0 })
+				w.within(2*time.Minute, "the raw mode is set", func() bool { return radio.count(message.TypeSetRawMode) > 0 })
 				w.stop()
-				if mode := radio.lastMode(); mode != zigate.RawModeOff {
+				if mode := radio.lastMode(); mode != message.RawModeOff {
 					t.Errorf("the dongle was left in raw mode %d", mode)
 				}
 			})

@@ -20,6 +20,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -47,7 +48,7 @@ type world struct {
 	// unplugged: the dongle's port cannot be opened.
 	unplugged atomic.Bool
 	// drop takes messages of the dongle away before the service sees them.
-	drop atomic.Pointer[func(zigate.Message) bool]
+	drop atomic.Pointer[func(message.Message) bool]
 }
 
 // filter is the service behind world.drop.
@@ -56,7 +57,7 @@ type filter struct {
 	w *world
 }
 
-func (f filter) HandleMessage(m zigate.Message, lqi uint8) {
+func (f filter) HandleMessage(m message.Message, lqi uint8) {
 	if drop := f.w.drop.Load(); drop != nil && (*drop)(m) {
 		return
 	}
@@ -64,27 +65,27 @@ func (f filter) HandleMessage(m zigate.Message, lqi uint8) {
 }
 
 // losing takes messages of the dongle away from now on, before the service sees them.
-func (w *world) losing(drop func(zigate.Message) bool) { w.drop.Store(&drop) }
+func (w *world) losing(drop func(message.Message) bool) { w.drop.Store(&drop) }
 
 func (w *world) handler() zigate.Handler { return filter{w.service, w} }
 
 // recorder is a Sink that keeps what it is told.
 type recorder struct {
 	mu      sync.Mutex
-	devices map[zigate.IEEE]otasvc.DeviceRecord
+	devices map[message.IEEE]otasvc.DeviceRecord
 	events  []otasvc.Event
 	info    otasvc.InfoRecord
 	images  []otasvc.RegisteredImage
 	finals  map[string][]otasvc.Answer // by ticket
 	// Every record of a device in order, to look at what was said on the way.
-	history map[zigate.IEEE][]otasvc.DeviceRecord
+	history map[message.IEEE][]otasvc.DeviceRecord
 	onFinal func() // is told of each final answer; may be nil
 }
 
 func newRecorder() *recorder {
 	return &recorder{
-		devices: map[zigate.IEEE]otasvc.DeviceRecord{}, finals: map[string][]otasvc.Answer{},
-		history: map[zigate.IEEE][]otasvc.DeviceRecord{},
+		devices: map[message.IEEE]otasvc.DeviceRecord{}, finals: map[string][]otasvc.Answer{},
+		history: map[message.IEEE][]otasvc.DeviceRecord{},
 	}
 }
 
@@ -95,7 +96,7 @@ func (r *recorder) DeviceChanged(d otasvc.DeviceRecord) {
 	r.devices[d.EUID] = d
 	r.history[d.EUID] = append(r.history[d.EUID], d)
 }
-func (r *recorder) DeviceGone(e zigate.IEEE)                 { defer r.lock()(); delete(r.devices, e) }
+func (r *recorder) DeviceGone(e message.IEEE)                { defer r.lock()(); delete(r.devices, e) }
 func (r *recorder) InfoChanged(i otasvc.InfoRecord)          { defer r.lock()(); r.info = i }
 func (r *recorder) ImagesChanged(l []otasvc.RegisteredImage) { defer r.lock()(); r.images = l }
 func (r *recorder) Happened(e otasvc.Event)                  { defer r.lock()(); r.events = append(r.events, e) }
@@ -110,10 +111,10 @@ func (r *recorder) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
 	r.finals[string(t)] = append(r.finals[string(t)], a)
 }
 
-func (r *recorder) device(e zigate.IEEE) otasvc.DeviceRecord { defer r.lock()(); return r.devices[e] }
+func (r *recorder) device(e message.IEEE) otasvc.DeviceRecord { defer r.lock()(); return r.devices[e] }
 
 // names are the events of one device (0: of none), in order, without progress and announcements.
-func (r *recorder) names(e zigate.IEEE) []otasvc.EventName {
+func (r *recorder) names(e message.IEEE) []otasvc.EventName {
 	defer r.lock()()
 	var names []otasvc.EventName
 	for _, ev := range r.events {
@@ -261,7 +262,7 @@ func (w *world) plug() { w.unplugged.Store(false) }
 func (w *world) stateFile() string { return filepath.Join(w.dir, "state", "state.json") }
 
 // keptUpgrade is what the state file says of a device's upgrade.
-func (w *world) keptUpgrade(e zigate.IEEE) (state otasvc.State, version uint32) {
+func (w *world) keptUpgrade(e message.IEEE) (state otasvc.State, version uint32) {
 	w.t.Helper()
 	data, err := os.ReadFile(w.stateFile())
 	if err != nil {
@@ -269,7 +270,7 @@ func (w *world) keptUpgrade(e zigate.IEEE) (state otasvc.State, version uint32) 
 	}
 	var file struct {
 		Devices []struct {
-			EUID           zigate.IEEE
+			EUID           message.IEEE
 			CurrentVersion uint32
 			Upgrade        *struct{ State otasvc.State }
 		}
@@ -306,7 +307,7 @@ func (w *world) crash(away time.Duration) {
 }
 
 // command sends a command past the service.
-func (w *world) command(m zigate.Message) {
+func (w *world) command(m message.Message) {
 	w.t.Helper()
 	if _, err := w.dongle.Command(w.t.Context(), m); err != nil {
 		w.t.Fatal(err)
@@ -337,7 +338,7 @@ func (w *world) within(d time.Duration, what string, cond func() bool) {
 }
 
 // ended waits until a device's upgrade has ended and gives its record.
-func (w *world) ended(d time.Duration, e zigate.IEEE) otasvc.UpgradeRecord {
+func (w *world) ended(d time.Duration, e message.IEEE) otasvc.UpgradeRecord {
 	w.t.Helper()
 	var u *otasvc.UpgradeRecord
 	w.within(d, fmt.Sprintf("upgrade of %v ends", e), func() bool {
@@ -380,7 +381,7 @@ func (w *world) queue(req otasvc.UpgradeRequest) otasvc.Answer {
 
 // accepted asks for an upgrade until there is one. Over a line that loses much the dongle is away now and then, and requests
 // are refused meanwhile.
-func (w *world) accepted(e zigate.IEEE, ticket string) {
+func (w *world) accepted(e message.IEEE, ticket string) {
 	w.t.Helper()
 	req := otasvc.UpgradeRequest{Device: ref(e)}
 	if ticket != "" {
@@ -416,7 +417,7 @@ func (w *world) image(manufacturerCode, imageType uint16, version uint32, size i
 }
 
 // add registers an image for a device and fails the test if that does not succeed.
-func (w *world) add(e zigate.IEEE, url string) {
+func (w *world) add(e message.IEEE, url string) {
 	w.t.Helper()
 	a := w.ask(func(r otasvc.Respond) { w.service.AddImage(otasvc.AddImage{Device: ref(e), URL: url}, r) })
 	if a.Status != otasvc.Success {
@@ -424,16 +425,16 @@ func (w *world) add(e zigate.IEEE, url string) {
 	}
 }
 
-func ref(e zigate.IEEE) otasvc.DeviceRef { return otasvc.ParseDeviceRef(e.String()) }
+func ref(e message.IEEE) otasvc.DeviceRef { return otasvc.ParseDeviceRef(e.String()) }
 
 // met waits until the service has interviewed a device.
-func (w *world) met(e zigate.IEEE) {
+func (w *world) met(e message.IEEE) {
 	w.t.Helper()
 	w.within(2*time.Minute, fmt.Sprintf("%v is known", e), func() bool { return w.sink.device(e).CurrentVersion != nil })
 }
 
 // holds checks that a device has installed exactly these bytes.
-func (w *world) holds(e zigate.IEEE, version uint32, data []byte) {
+func (w *world) holds(e message.IEEE, version uint32, data []byte) {
 	w.t.Helper()
 	d := w.sim.Device(e).Snapshot()
 	if d.FileVersion != version || !bytes.Equal(d.Installed, data) {

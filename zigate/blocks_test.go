@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 func TestBlockRequest(t *testing.T) {
@@ -19,14 +20,14 @@ func TestBlockRequest(t *testing.T) {
 		observed := newObserver()
 		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) { o.Observer = observed })
 		b.handler.reply = replyBlock
-		f.send(zigate.BlockRequest{Sequence: 7, Endpoint: 3, AddrMode: zigate.AddrModeShort, Addr: 0x9021, Offset: 64})
+		f.send(message.BlockRequest{Sequence: 7, Endpoint: 3, AddrMode: message.AddrModeShort, Addr: 0x9021, Offset: 64})
 		sent := f.next(t)
-		m, err := zigate.ParseCommand(sent.Type, sent.Payload)
-		want := zigate.BlockSend{
-			Target:   zigate.Target{AddrMode: zigate.AddrModeShort, Addr: 0x9021, SrcEndpoint: 1, DstEndpoint: 3},
+		m, err := message.ParseCommand(sent.Type, sent.Payload)
+		want := message.BlockSend{
+			Target:   message.Target{AddrMode: message.AddrModeShort, Addr: 0x9021, SrcEndpoint: 1, DstEndpoint: 3},
 			Sequence: 7, Offset: 64, Data: []byte{1, 2, 3},
 		}
-		if diff := cmp.Diff(zigate.Message(want), m); err != nil || diff != "" {
+		if diff := cmp.Diff(message.Message(want), m); err != nil || diff != "" {
 			t.Errorf("%v, -want +got:\n%s", err, diff)
 		}
 		b.events("block request 64", "block status 0x0502 0x00")
@@ -35,7 +36,7 @@ func TestBlockRequest(t *testing.T) {
 		}
 		// Nothing to say is possible, too.
 		b.handler.reply = nil
-		f.send(zigate.BlockRequest{Offset: 128})
+		f.send(message.BlockRequest{Offset: 128})
 		f.expect(t)
 		b.events("block request 128")
 		if observed.answered != 1 {
@@ -46,13 +47,13 @@ func TestBlockRequest(t *testing.T) {
 
 func TestBlockAheadOfCommands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeGetDevices)})
+		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeGetDevices)})
 		b.handler.reply = replyBlock
-		b.submit("devices", zigate.GetDevices{})
-		b.submit("time", zigate.SetTime{})
-		f.expect(t, zigate.TypeGetDevices)
-		f.send(zigate.BlockRequest{Offset: 0}, zigate.BlockRequest{Offset: 64})
-		f.expect(t, zigate.TypeBlockSend, zigate.TypeBlockSend)
+		b.submit("devices", message.GetDevices{})
+		b.submit("time", message.SetTime{})
+		f.expect(t, message.TypeGetDevices)
+		f.send(message.BlockRequest{Offset: 0}, message.BlockRequest{Offset: 64})
+		f.expect(t, message.TypeBlockSend, message.TypeBlockSend)
 		got := b.handler.take()
 		slices.Sort(got)
 		want := []string{"block request 0", "block request 64", "block status 0x0502 0x00", "block status 0x0502 0x00"}
@@ -60,81 +61,81 @@ func TestBlockAheadOfCommands(t *testing.T) {
 			t.Errorf("events -want +got:\n%s", diff)
 		}
 		b.finished()
-		f.send(ok(zigate.TypeGetDevices))
-		f.expect(t, zigate.TypeSetTime)
+		f.send(ok(message.TypeGetDevices))
+		f.expect(t, message.TypeSetTime)
 		b.finished("devices: 0x00", "time: 0x00")
 	})
 }
 
 func TestSameTypeBothWays(t *testing.T) {
-	refused := ok(zigate.TypeWaitForData)
-	refused.Status = zigate.StatusNoBuffer
-	command := zigate.WaitForData{Status: zigate.OTAWaitForData}
-	request := zigate.BlockRequest{Offset: 64}
+	refused := ok(message.TypeWaitForData)
+	refused.Status = message.StatusNoBuffer
+	command := message.WaitForData{Status: message.OTAWaitForData}
+	request := message.BlockRequest{Offset: 64}
 
 	t.Run("answer first", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeWaitForData)})
+			b, f := connect(t, &fakeDialer{script: silentTo(message.TypeWaitForData)})
 			b.handler.reply = replyWait
 			f.send(request)
-			f.expect(t, zigate.TypeWaitForData)
+			f.expect(t, message.TypeWaitForData)
 			b.submit("wait", command)
-			f.expect(t, zigate.TypeWaitForData)
-			f.send(ok(zigate.TypeWaitForData), refused)
+			f.expect(t, message.TypeWaitForData)
+			f.send(ok(message.TypeWaitForData), refused)
 			b.events("block request 64", "block status 0x0506 0x00")
 			b.finished("wait: 0x14 refused")
 		})
 	})
 	t.Run("command first", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeWaitForData)})
+			b, f := connect(t, &fakeDialer{script: silentTo(message.TypeWaitForData)})
 			b.handler.reply = replyWait
 			b.submit("wait", command)
-			f.expect(t, zigate.TypeWaitForData)
+			f.expect(t, message.TypeWaitForData)
 			f.send(request)
-			f.expect(t, zigate.TypeWaitForData)
-			f.send(ok(zigate.TypeWaitForData), refused)
+			f.expect(t, message.TypeWaitForData)
+			f.send(ok(message.TypeWaitForData), refused)
 			b.events("block request 64", "block status 0x0506 0x14")
 			b.finished("wait: 0x00")
 		})
 	})
 	t.Run("status of the answer lost", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeWaitForData)})
+			b, f := connect(t, &fakeDialer{script: silentTo(message.TypeWaitForData)})
 			b.handler.reply = replyWait
 			f.send(request)
-			f.expect(t, zigate.TypeWaitForData)
+			f.expect(t, message.TypeWaitForData)
 			time.Sleep(zigate.DefaultCommandTimeout)
 			b.submit("wait", command)
-			f.expect(t, zigate.TypeWaitForData)
-			f.send(ok(zigate.TypeWaitForData))
+			f.expect(t, message.TypeWaitForData)
+			f.send(ok(message.TypeWaitForData))
 			b.events("block request 64")
 			b.finished("wait: 0x00")
 		})
 	})
 	t.Run("status of the answer lost, told by the order", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeWaitForData)})
+			b, f := connect(t, &fakeDialer{script: silentTo(message.TypeWaitForData)})
 			b.handler.reply = replyWait
 			f.send(request)
-			f.expect(t, zigate.TypeWaitForData)
-			b.submit("time", zigate.SetTime{})
-			f.expect(t, zigate.TypeSetTime)
+			f.expect(t, message.TypeWaitForData)
+			b.submit("time", message.SetTime{})
+			f.expect(t, message.TypeSetTime)
 			b.submit("wait", command)
-			f.expect(t, zigate.TypeWaitForData)
-			f.send(ok(zigate.TypeWaitForData))
+			f.expect(t, message.TypeWaitForData)
+			f.send(ok(message.TypeWaitForData))
 			b.events("block request 64")
 			b.finished("time: 0x00", "wait: 0x00")
 		})
 	})
 	t.Run("status of the answer late", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeWaitForData)})
+			b, f := connect(t, &fakeDialer{script: silentTo(message.TypeWaitForData)})
 			b.handler.reply = replyWait
 			f.send(request)
-			f.expect(t, zigate.TypeWaitForData)
+			f.expect(t, message.TypeWaitForData)
 			time.Sleep(2 * zigate.DefaultCommandTimeout)
-			f.send(ok(zigate.TypeWaitForData))
+			f.send(ok(message.TypeWaitForData))
 			b.events("block request 64", "block status 0x0506 0x00")
 		})
 	})
@@ -142,15 +143,15 @@ func TestSameTypeBothWays(t *testing.T) {
 
 func TestManyUnansweredBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeBlockSend)})
+		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeBlockSend)})
 		b.handler.reply = replyBlock
 		for range 300 {
-			f.send(zigate.BlockRequest{})
-			if got := f.next(t); got.Type != zigate.TypeBlockSend {
+			f.send(message.BlockRequest{})
+			if got := f.next(t); got.Type != message.TypeBlockSend {
 				t.Fatalf("the host sent %s", got)
 			}
 		}
-		b.submit("time", zigate.SetTime{})
+		b.submit("time", message.SetTime{})
 		b.finished("time: 0x00")
 	})
 }
@@ -159,11 +160,11 @@ func TestSeveralFramesInReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		observed := newObserver()
 		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) { o.Observer = observed })
-		b.handler.reply = func(req *zigate.BlockRequest, dst []byte) []byte { return replyWait(req, replyBlock(req, dst)) }
-		f.send(zigate.BlockRequest{})
-		f.expect(t, zigate.TypeBlockSend, zigate.TypeWaitForData)
+		b.handler.reply = func(req *message.BlockRequest, dst []byte) []byte { return replyWait(req, replyBlock(req, dst)) }
+		f.send(message.BlockRequest{})
+		f.expect(t, message.TypeBlockSend, message.TypeWaitForData)
 		b.events("block request 0", "block status 0x0502 0x00", "block status 0x0506 0x00")
-		if observed.sent[zigate.TypeBlockSend] != 1 || observed.sent[zigate.TypeWaitForData] != 1 {
+		if observed.sent[message.TypeBlockSend] != 1 || observed.sent[message.TypeWaitForData] != 1 {
 			t.Errorf("observed %v", observed.sent)
 		}
 	})
@@ -174,17 +175,17 @@ func TestUselessFrames(t *testing.T) {
 		observed := newObserver()
 		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) { o.Observer = observed })
 		for _, wire := range [][]byte{
-			zigate.AppendFrame(nil, 0x8999, []byte{1, 2}),                           // unknown
-			zigate.AppendFrame(nil, zigate.TypeImageBlockRequest, make([]byte, 31)), // one byte short of 31 and link quality
-			zigate.AppendFrame(nil, zigate.TypeStatus, make([]byte, 4)),
-			zigate.AppendFrame(nil, zigate.TypeUpgradeEndRequest, make([]byte, 9)),
-			zigate.AppendFrame(nil, zigate.TypeRestart, nil), // not even link quality
-			bytesOf("01801002100215ab0210021f3ff0ff03"),      // checksum
-			bytesOf("ffff"), // garbage
+			message.AppendFrame(nil, 0x8999, []byte{1, 2}),                            // unknown
+			message.AppendFrame(nil, message.TypeImageBlockRequest, make([]byte, 31)), // one byte short of 31 and link quality
+			message.AppendFrame(nil, message.TypeStatus, make([]byte, 4)),
+			message.AppendFrame(nil, message.TypeUpgradeEndRequest, make([]byte, 9)),
+			message.AppendFrame(nil, message.TypeRestart, nil),                         // not even link quality
+			[]byte("\x01\x80\x10\x02\x10\x02\x15\xab\x02\x10\x02\x1f\x3f\xf0\xff\x03"), // checksum
+			[]byte("\xff\xff"), // garbage
 		} {
 			f.out <- wire
 		}
-		f.send(zigate.Leave{})
+		f.send(message.Leave{})
 		b.events("message 0x8048 lqi 0x9c")
 		want := map[string]int{
 			zigate.ReasonShort: 3, zigate.ReasonNoLQI: 1, zigate.ReasonChecksum: 1,
@@ -201,7 +202,7 @@ func TestUselessFrames(t *testing.T) {
 		if observed.received[0x8999] != 1 {
 			t.Error("the unknown type was not counted as received")
 		}
-		b.submit("time", zigate.SetTime{})
+		b.submit("time", message.SetTime{})
 		b.finished("time: 0x00")
 	})
 }
@@ -209,7 +210,7 @@ func TestUselessFrames(t *testing.T) {
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, f := connect(t, &fakeDialer{})
-		f.send(zigate.PDMLoaded{}, zigate.NetworkJoined{Status: 0, HasAddress: true}, zigate.RestartNotice{Kind: zigate.TypeRestart, Status: 1})
+		f.send(message.PDMLoaded{}, message.NetworkJoined{Status: 0, HasAddress: true}, message.RestartNotice{Kind: message.TypeRestart, Status: 1})
 		b.events("message 0x0302 lqi 0x9c", "message 0x8024 lqi 0x9c", "message 0x8006 lqi 0x9c")
 		f.expect(t)
 	})
@@ -222,9 +223,9 @@ func TestDebugLog(t *testing.T) {
 			o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		})
 		b.handler.reply = replyBlock
-		f.send(zigate.BlockRequest{}, zigate.Leave{})
-		f.out <- zigate.AppendFrame(nil, 0x8999, []byte{1, 2})
-		f.expect(t, zigate.TypeBlockSend)
+		f.send(message.BlockRequest{}, message.Leave{})
+		f.out <- message.AppendFrame(nil, 0x8999, []byte{1, 2})
+		f.expect(t, message.TypeBlockSend)
 		for _, want := range []string{"image block request", "name=leave", "0x8999 unknown 0102", "msg=status"} {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("not logged: %s", want)
@@ -238,15 +239,15 @@ func TestTraceTo(t *testing.T) {
 		b, f := connect(t, &fakeDialer{})
 		b.handler.reply = replyWait
 		frames := make(chan string, 100)
-		b.dongle.TraceTo(func(dir zigate.Direction, f zigate.Frame) {
+		b.dongle.TraceTo(func(dir message.Direction, f message.Frame) {
 			frames <- fmt.Sprintf("%s %s %d", dir, f.Type, len(f.Payload))
 		})
-		f.send(zigate.BlockRequest{})
+		f.send(message.BlockRequest{})
 		b.events("block request 0", "block status 0x0506 0x00")
-		b.submit("time", zigate.SetTime{})
+		b.submit("time", message.SetTime{})
 		b.finished("time: 0x00")
 		b.dongle.TraceTo(nil)
-		b.submit("time", zigate.SetTime{})
+		b.submit("time", message.SetTime{})
 		b.finished("time: 0x00")
 		close(frames)
 		var got []string

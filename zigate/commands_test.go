@@ -9,27 +9,28 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 func TestSubmitOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeGetDevices, zigate.TypeImageNotify)})
-		b.submit("devices", zigate.GetDevices{})
-		b.submit("notify", zigate.ImageNotify{PayloadType: 9})
-		b.submit("time", zigate.SetTime{})
-		f.expect(t, zigate.TypeGetDevices) // the others wait for its status
+		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeGetDevices, message.TypeImageNotify)})
+		b.submit("devices", message.GetDevices{})
+		b.submit("notify", message.ImageNotify{PayloadType: 9})
+		b.submit("time", message.SetTime{})
+		f.expect(t, message.TypeGetDevices) // the others wait for its status
 		// Something else comes before, and a status of something that nobody waits for.
-		f.send(zigate.DeviceAnnounce{Addr: 1}, ok(zigate.TypeImageNotify))
+		f.send(message.DeviceAnnounce{Addr: 1}, ok(message.TypeImageNotify))
 		b.events("message 0x004d lqi 0x9c", "message 0x8000 lqi 0x9c")
 		b.finished()
-		f.send(ok(zigate.TypeGetDevices), zigate.DeviceList{})
-		f.expect(t, zigate.TypeImageNotify)
+		f.send(ok(message.TypeGetDevices), message.DeviceList{})
+		f.expect(t, message.TypeImageNotify)
 		b.finished("devices: 0x00")
 		b.events("message 0x8015 lqi 0x9c")
-		refused := ok(zigate.TypeImageNotify)
-		refused.Status = zigate.StatusBusy
+		refused := ok(message.TypeImageNotify)
+		refused.Status = message.StatusBusy
 		f.send(refused)
-		f.expect(t, zigate.TypeSetTime)
+		f.expect(t, message.TypeSetTime)
 		b.finished("notify: 0x03 refused", "time: 0x00")
 	})
 }
@@ -39,42 +40,42 @@ func TestSubmitWhenConnected(t *testing.T) {
 		dialer := &fakeDialer{refuse: true}
 		b := run(t, dialer)
 		b.events("disconnected")
-		b.handler.onConnected = func() { b.submit("first", zigate.GetDevices{}) }
+		b.handler.onConnected = func() { b.submit("first", message.GetDevices{}) }
 		dialer.setRefuse(false)
 		time.Sleep(zigate.DefaultBackoffMin)
 		f := dialer.last(t)
-		f.expect(t, zigate.TypeGetVersion, zigate.TypeSetRawMode, zigate.TypeGetNetworkState, zigate.TypeGetDevices)
+		f.expect(t, message.TypeGetVersion, message.TypeSetRawMode, message.TypeGetNetworkState, message.TypeGetDevices)
 		b.finished("first: 0x00")
 	})
 }
 
 func TestSubmitLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, _ := connect(t, &fakeDialer{script: silentTo(zigate.TypeGetDevices)})
-		b.submit("too long", zigate.Opaque{Kind: zigate.TypeRawAPS, Payload: make([]byte, zigate.MaxCommandPayload+1)})
+		b, _ := connect(t, &fakeDialer{script: silentTo(message.TypeGetDevices)})
+		b.submit("too long", message.Opaque{Kind: message.TypeRawAPS, Payload: make([]byte, message.MaxCommandPayload+1)})
 		b.finished("too long: 0x00 too long")
-		b.submit("in flight", zigate.GetDevices{})
+		b.submit("in flight", message.GetDevices{})
 		synctest.Wait()
 		for range 256 {
-			b.dongle.Submit(zigate.GetDevices{}, nil)
+			b.dongle.Submit(message.GetDevices{}, nil)
 		}
-		b.submit("too many", zigate.GetDevices{})
+		b.submit("too many", message.GetDevices{})
 		b.finished("too many: 0x00 queue full")
 	})
 }
 
 func TestSubmitOldFirmware(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		script := func(f zigate.Frame) ([]byte, bool) {
-			if f.Type != zigate.TypeGetVersion {
+		script := func(f message.Frame) ([]byte, bool) {
+			if f.Type != message.TypeGetVersion {
 				return nil, false
 			}
-			return fromDongle(zigate.Version{Major: 3, Minor: 0x031C}), true
+			return fromDongle(message.Version{Major: 3, Minor: 0x031C}), true
 		}
 		b, _ := connect(t, &fakeDialer{script: script})
-		b.submit("255", zigate.Opaque{Kind: zigate.TypeRawAPS, Payload: make([]byte, 255)})
+		b.submit("255", message.Opaque{Kind: message.TypeRawAPS, Payload: make([]byte, 255)})
 		b.finished("255: 0x00")
-		b.submit("256", zigate.Opaque{Kind: zigate.TypeRawAPS, Payload: make([]byte, 256)})
+		b.submit("256", message.Opaque{Kind: message.TypeRawAPS, Payload: make([]byte, 256)})
 		b.finished("256: 0x00 too long")
 	})
 }
@@ -82,63 +83,63 @@ func TestSubmitOldFirmware(t *testing.T) {
 func TestSubmitWithoutRun(t *testing.T) {
 	d := zigate.NewDongle(zigate.Options{Dialer: &fakeDialer{}, Handler: &recorder{}})
 	var err error
-	d.Submit(zigate.Reset{}, func(_ zigate.Status, e error) { err = e })
+	d.Submit(message.Reset{}, func(_ message.Status, e error) { err = e })
 	if !errors.Is(err, zigate.ErrNotConnected) {
 		t.Errorf("before Run: %v", err)
 	}
-	if _, err := d.Command(t.Context(), zigate.Reset{}); !errors.Is(err, zigate.ErrNotConnected) {
+	if _, err := d.Command(t.Context(), message.Reset{}); !errors.Is(err, zigate.ErrNotConnected) {
 		t.Errorf("Command: %v", err)
 	}
 }
 
 func TestCommand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeGetDevices)})
-		s, err := b.dongle.Command(t.Context(), zigate.SetTime{})
-		if err != nil || s.Request != zigate.TypeSetTime {
+		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeGetDevices)})
+		s, err := b.dongle.Command(t.Context(), message.SetTime{})
+		if err != nil || s.Request != message.TypeSetTime {
 			t.Errorf("Command = %+v, %v", s, err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := b.dongle.Command(ctx, zigate.GetDevices{}); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := b.dongle.Command(ctx, message.GetDevices{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Command: %v", err)
 		}
-		f.send(ok(zigate.TypeGetDevices))
+		f.send(ok(message.TypeGetDevices))
 	})
 }
 
 func TestTimeoutOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeGetDevices)})
-		b.submit("devices", zigate.GetDevices{})
+		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeGetDevices)})
+		b.submit("devices", message.GetDevices{})
 		time.Sleep(zigate.DefaultCommandTimeout - 1)
-		f.expect(t, zigate.TypeGetDevices)
+		f.expect(t, message.TypeGetDevices)
 		b.finished()
 		time.Sleep(time.Nanosecond)
-		f.expect(t, zigate.TypeGetVersion)
+		f.expect(t, message.TypeGetVersion)
 		b.finished("devices: 0x00 no answer")
 		b.events()
 		// A second time-out, not in a row.
-		b.submit("devices", zigate.GetDevices{})
+		b.submit("devices", message.GetDevices{})
 		time.Sleep(zigate.DefaultCommandTimeout)
-		f.expect(t, zigate.TypeGetDevices, zigate.TypeGetVersion)
+		f.expect(t, message.TypeGetDevices, message.TypeGetVersion)
 		b.finished("devices: 0x00 no answer")
 		b.events()
 		// The status comes after all, with nobody waiting for it.
-		f.send(ok(zigate.TypeGetDevices))
+		f.send(ok(message.TypeGetDevices))
 		b.events("message 0x8000 lqi 0x9c")
 	})
 }
 
 func TestTimeoutTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dialer := &fakeDialer{script: silentTo(zigate.TypeGetDevices, zigate.TypeSetTime)}
+		dialer := &fakeDialer{script: silentTo(message.TypeGetDevices, message.TypeSetTime)}
 		b, f := connect(t, dialer)
-		b.submit("devices", zigate.GetDevices{})
-		b.submit("time", zigate.SetTime{})
-		b.submit("reset", zigate.Reset{})
+		b.submit("devices", message.GetDevices{})
+		b.submit("time", message.SetTime{})
+		b.submit("reset", message.Reset{})
 		time.Sleep(2 * zigate.DefaultCommandTimeout)
-		f.expect(t, zigate.TypeGetDevices, zigate.TypeSetTime)
+		f.expect(t, message.TypeGetDevices, message.TypeSetTime)
 		b.finished("devices: 0x00 no answer", "time: 0x00 no answer", "reset: 0x00 not connected")
 		b.events("disconnected")
 		if err := b.handler.lastError(); !errors.Is(err, zigate.ErrNoAnswer) {
@@ -154,18 +155,18 @@ func TestProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, f := connect(t, &fakeDialer{})
 		time.Sleep(20 * time.Second)
-		f.send(zigate.Leave{})
+		f.send(message.Leave{})
 		b.events("message 0x8048 lqi 0x9c")
 		time.Sleep(zigate.DefaultProbeInterval - 1)
 		f.expect(t)
 		time.Sleep(time.Nanosecond)
-		f.expect(t, zigate.TypeGetVersion)
+		f.expect(t, message.TypeGetVersion)
 		b.events() // its answer is nobody's business
 		time.Sleep(zigate.DefaultProbeInterval)
-		f.expect(t, zigate.TypeGetVersion)
+		f.expect(t, message.TypeGetVersion)
 		// A version that was asked for is delivered.
-		b.submit("version", zigate.GetVersion{})
-		f.expect(t, zigate.TypeGetVersion)
+		b.submit("version", message.GetVersion{})
+		f.expect(t, message.TypeGetVersion)
 		b.finished("version: 0x00")
 		b.events("message 0x8010 lqi 0x9c")
 	})
@@ -173,11 +174,11 @@ func TestProbe(t *testing.T) {
 
 func TestProbeStatusLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		script := func(f zigate.Frame) ([]byte, bool) { return fromDongle(fakeVersion), f.Type == zigate.TypeGetVersion }
+		script := func(f message.Frame) ([]byte, bool) { return fromDongle(fakeVersion), f.Type == message.TypeGetVersion }
 		b, f := connect(t, &fakeDialer{script: script})
 		for range 5 {
 			time.Sleep(zigate.DefaultProbeInterval)
-			f.expect(t, zigate.TypeGetVersion)
+			f.expect(t, message.TypeGetVersion)
 		}
 		b.events()
 	})
@@ -186,11 +187,11 @@ func TestProbeStatusLost(t *testing.T) {
 func TestProbeUnanswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var silent atomic.Bool
-		dialer := &fakeDialer{script: func(zigate.Frame) ([]byte, bool) { return nil, silent.Load() }}
+		dialer := &fakeDialer{script: func(message.Frame) ([]byte, bool) { return nil, silent.Load() }}
 		b, f := connect(t, dialer)
 		silent.Store(true)
 		time.Sleep(zigate.DefaultProbeInterval + 2*zigate.DefaultCommandTimeout)
-		f.expect(t, zigate.TypeGetVersion, zigate.TypeGetVersion)
+		f.expect(t, message.TypeGetVersion, message.TypeGetVersion)
 		b.events("disconnected")
 		silent.Store(false)
 		time.Sleep(zigate.DefaultBackoffMin)

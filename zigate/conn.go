@@ -9,13 +9,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 const (
 	// readBufferSize takes several frames at once; a burst of a dongle is shorter.
 	readBufferSize = 4096
-	// replyBufferSize is room for a block answer with 255 bytes of data, every byte escaped.
-	replyBufferSize = 2 * (headerSize + blockSendSize + 0xFF + 1)
+	// replyBufferSize is room for the longest block answer.
+	replyBufferSize = message.MaxBlockSendFrame
 	// closeTimeout is how long the end of a connection may take. Only a Write that a driver holds takes longer, and is
 	// left alone.
 	closeTimeout = time.Second
@@ -48,15 +50,15 @@ type conn struct {
 	ready        chan struct{}
 
 	// Of the reader alone.
-	version  Version
+	version  message.Version
 	knowsVer bool
-	decoder  Decoder
-	errors   FrameErrors // that were counted
-	request  BlockRequest
-	status   Status
+	decoder  message.Decoder
+	errors   message.FrameErrors // that were counted
+	request  message.BlockRequest
+	status   message.Status
 	reply    []byte
 
-	traced Decoder // of written frames, under wlock
+	traced message.Decoder // of written frames, under wlock
 }
 
 func newConn(d *Dongle, port Port, again bool) *conn {
@@ -172,11 +174,11 @@ func (c *conn) step() (wait time.Duration, err error) {
 		next = d.queue[0]
 		d.queue[0] = nil
 		d.queue = d.queue[1:]
-		if next.typ == TypeGetVersion {
+		if next.typ == message.TypeGetVersion {
 			d.probe = nil // this version is for somebody
 		}
 	case timeouts > 0 || idle >= d.opts.ProbeInterval:
-		next, _ = newCommand(GetVersion{}, nil)
+		next, _ = newCommand(message.GetVersion{}, nil)
 		d.probe = next
 	}
 	if next != nil {
@@ -188,10 +190,10 @@ func (c *conn) step() (wait time.Duration, err error) {
 	switch {
 	case expired == nil:
 	case expired.unanswered():
-		expired.finish(Status{}, nil)
+		expired.finish(message.Status{}, nil)
 	default:
 		c.waiting.forget(expired)
-		expired.finish(Status{}, noAnswer(expired.typ, d.opts.CommandTimeout))
+		expired.finish(message.Status{}, noAnswer(expired.typ, d.opts.CommandTimeout))
 	}
 	if timeouts >= maxTimeouts {
 		return 0, fmt.Errorf("%w: %d commands in a row without a status", ErrNoAnswer, timeouts)
@@ -211,7 +213,7 @@ func (c *conn) send(cmd *command) {
 	}
 }
 
-func noAnswer(t MsgType, after time.Duration) error {
+func noAnswer(t message.MsgType, after time.Duration) error {
 	return fmt.Errorf("%s (%s): %w within %s", t, t.Name(), ErrNoAnswer, after)
 }
 
@@ -270,11 +272,8 @@ func (c *conn) expect(wire []byte, cmd *command) {
 		return
 	}
 	// START occurs nowhere but at the beginning of a frame.
-	for i, b := range wire {
-		if b != startByte {
-			continue
-		}
-		if t, ok := frameType(wire[i:]); ok {
+	for i := range wire {
+		if t, ok := message.WireType(wire[i:]); ok {
 			c.waiting.push(expected{typ: t, at: at})
 			c.d.opts.Observer.FrameSent(t)
 		}
@@ -287,7 +286,7 @@ func (c *conn) trace(tracer Tracer, wire []byte) {
 		if !ok {
 			return
 		}
-		tracer(ToDongle, f)
+		tracer(message.ToDongle, f)
 		wire = rest
 	}
 }

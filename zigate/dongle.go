@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Defaults of Options.
@@ -41,8 +43,8 @@ type Info struct {
 	Port         string // the port that was opened, as a user knows it
 	Major, Minor uint16 // of Version
 	Firmware     string // like "3.23", "3.1e"
-	Family       Family
-	IEEE         IEEE
+	Family       message.Family
+	IEEE         message.IEEE
 	ShortAddr    uint16
 	PANID        uint16
 	Channel      uint8
@@ -50,24 +52,24 @@ type Info struct {
 }
 
 // Version is the dongle's answer from which Firmware and Family were told.
-func (i Info) Version() Version {
-	return Version{Major: i.Major, Minor: i.Minor}
+func (i Info) Version() message.Version {
+	return message.Version{Major: i.Major, Minor: i.Minor}
 }
 
 // Handler takes what a dongle says. Its methods are called one at a time, from the goroutine that reads the port (the
 // two about the connection's state: from the one that reads, or when that one has ended), and must not block: nothing
 // is read meanwhile.
 type Handler interface {
-	// HandleBlockRequest answers a device's request: it appends a whole frame to dst, with AppendBlockSend or
+	// HandleBlockRequest answers a device's request: it appends a whole frame to dst, with message.AppendBlockSend or
 	// AppendWaitForData, or nothing. The frame is written at once, ahead of commands. Neither the request nor dst may
 	// be kept.
-	HandleBlockRequest(req *BlockRequest, dst []byte) []byte
+	HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte
 	// HandleBlockStatus takes the status of a frame that HandleBlockRequest appended. It must not be kept.
-	HandleBlockStatus(s *Status)
+	HandleBlockStatus(s *message.Status)
 	// HandleMessage takes every other message: all but image block requests and the statuses of block answers and of
 	// submitted commands. Answers other than statuses (a Version, a DeviceList) come here. lqi is the link quality, see
-	// Frame.Message. Messages that arrive while the connection is being set up come before HandleConnected.
-	HandleMessage(m Message, lqi uint8)
+	// message.Frame. Messages that arrive while the connection is being set up come before HandleConnected.
+	HandleMessage(m message.Message, lqi uint8)
 	// HandleConnected comes after each handshake, when commands can be submitted.
 	HandleConnected(info Info)
 	// HandleDisconnected comes when the connection is lost or given up, and also after each failed attempt to connect.
@@ -78,9 +80,9 @@ type Handler interface {
 // not allocate.
 type Observer interface {
 	// FrameSent counts a frame to the dongle.
-	FrameSent(t MsgType)
+	FrameSent(t message.MsgType)
 	// FrameReceived counts a good frame from the dongle; t may be a type that is not known (see MsgType.Known).
-	FrameReceived(t MsgType)
+	FrameReceived(t message.MsgType)
 	// FrameError counts something received that was of no use, by reason: one of FrameErrorReasons.
 	FrameError(reason string)
 	// Connected tells whether the dongle is connected and has completed its handshake.
@@ -111,7 +113,7 @@ type Options struct {
 	BackoffMin time.Duration
 	BackoffMax time.Duration
 	// RawMode is set in each handshake.
-	RawMode RawMode
+	RawMode message.RawMode
 }
 
 // Dongle is a connection to a ZiGate that is made again whenever it is lost.
@@ -238,10 +240,10 @@ func (d *Dongle) connect(ctx context.Context, again bool) (connected bool, err e
 
 type noObserver struct{}
 
-func (noObserver) FrameSent(MsgType)           {}
-func (noObserver) FrameReceived(MsgType)       {}
-func (noObserver) FrameError(string)           {}
-func (noObserver) Connected(bool)              {}
-func (noObserver) Reconnected()                {}
-func (noObserver) Buffers(uint8, uint8)        {}
-func (noObserver) BlockAnswered(time.Duration) {}
+func (noObserver) FrameSent(message.MsgType)     {}
+func (noObserver) FrameReceived(message.MsgType) {}
+func (noObserver) FrameError(string)             {}
+func (noObserver) Connected(bool)                {}
+func (noObserver) Reconnected()                  {}
+func (noObserver) Buffers(uint8, uint8)          {}
+func (noObserver) BlockAnswered(time.Duration)   {}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -64,7 +65,7 @@ func connect(t *testing.T, dialer *fakeDialer, options ...func(*zigate.Options))
 	return b, f
 }
 
-func (b *rig) submit(name string, m zigate.Message) { b.dongle.Submit(m, b.results.done(name)) }
+func (b *rig) submit(name string, m message.Message) { b.dongle.Submit(m, b.results.done(name)) }
 
 // events wants exactly these since the last call.
 func (b *rig) events(want ...string) {
@@ -82,33 +83,33 @@ func (b *rig) finished(want ...string) {
 	}
 }
 
-func replyBlock(req *zigate.BlockRequest, dst []byte) []byte {
-	return zigate.AppendBlockSend(dst, &zigate.BlockSend{
-		Target:   zigate.Target{AddrMode: req.AddrMode, Addr: req.Addr, SrcEndpoint: zigate.OTAEndpoint, DstEndpoint: req.Endpoint},
+func replyBlock(req *message.BlockRequest, dst []byte) []byte {
+	return message.AppendBlockSend(dst, &message.BlockSend{
+		Target:   message.Target{AddrMode: req.AddrMode, Addr: req.Addr, SrcEndpoint: message.OTAEndpoint, DstEndpoint: req.Endpoint},
 		Sequence: req.Sequence, Offset: req.Offset, FileVersion: req.FileVersion, ImageType: req.ImageType,
 		ManufacturerCode: req.ManufacturerCode, Data: []byte{1, 2, 3},
 	})
 }
 
-func replyWait(req *zigate.BlockRequest, dst []byte) []byte {
-	return zigate.AppendWaitForData(dst, &zigate.WaitForData{Sequence: req.Sequence, Status: zigate.OTAWaitForData})
+func replyWait(req *message.BlockRequest, dst []byte) []byte {
+	return message.AppendWaitForData(dst, &message.WaitForData{Sequence: req.Sequence, Status: message.OTAWaitForData})
 }
 
 func TestHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dialer := &fakeDialer{}
-		b := run(t, dialer, func(o *zigate.Options) { o.RawMode = zigate.RawModeHybrid })
+		b := run(t, dialer, func(o *zigate.Options) { o.RawMode = message.RawModeHybrid })
 		f := dialer.last(t)
-		if got := f.next(t); got.Type != zigate.TypeGetVersion {
+		if got := f.next(t); got.Type != message.TypeGetVersion {
 			t.Fatalf("first %s", got)
 		}
-		if got := f.next(t); got.Type != zigate.TypeSetRawMode || got.Payload[0] != byte(zigate.RawModeHybrid) {
+		if got := f.next(t); got.Type != message.TypeSetRawMode || got.Payload[0] != byte(message.RawModeHybrid) {
 			t.Fatalf("second %s", got)
 		}
-		f.expect(t, zigate.TypeGetNetworkState)
+		f.expect(t, message.TypeGetNetworkState)
 		b.events("connected")
 		want := zigate.Info{
-			Port: "fake", Major: 4, Minor: 0x0323, Firmware: "3.23", Family: zigate.FamilyV1, IEEE: fakeNetwork.IEEE,
+			Port: "fake", Major: 4, Minor: 0x0323, Firmware: "3.23", Family: message.FamilyV1, IEEE: fakeNetwork.IEEE,
 			PANID: 0x73AA, Channel: 15, NetworkUp: true,
 		}
 		if diff := cmp.Diff(want, b.handler.infos[0]); diff != "" {
@@ -125,11 +126,11 @@ func TestHandshake(t *testing.T) {
 
 func TestHandshakeWithoutNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		script := func(f zigate.Frame) ([]byte, bool) {
-			if f.Type != zigate.TypeGetNetworkState {
+		script := func(f message.Frame) ([]byte, bool) {
+			if f.Type != message.TypeGetNetworkState {
 				return nil, false
 			}
-			return append(fromDongle(ok(f.Type)), fromDongle(zigate.NetworkState{Addr: 0xFFFF, IEEE: 1})...), true
+			return append(fromDongle(ok(f.Type)), fromDongle(message.NetworkState{Addr: 0xFFFF, IEEE: 1})...), true
 		}
 		b, _ := connect(t, &fakeDialer{script: script})
 		if b.handler.infos[0].NetworkUp {
@@ -142,8 +143,8 @@ func TestHandshakeWithoutNetwork(t *testing.T) {
 func TestHandshakeWhileBooting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
-		script := func(f zigate.Frame) ([]byte, bool) {
-			if f.Type == zigate.TypeGetVersion {
+		script := func(f message.Frame) ([]byte, bool) {
+			if f.Type == message.TypeGetVersion {
 				asked++
 			}
 			return nil, asked <= 2
@@ -151,12 +152,12 @@ func TestHandshakeWhileBooting(t *testing.T) {
 		dialer := &fakeDialer{script: script}
 		b := run(t, dialer)
 		f := dialer.last(t)
-		f.expect(t, zigate.TypeGetVersion)
-		b.submit("early", zigate.Reset{})
+		f.expect(t, message.TypeGetVersion)
+		b.submit("early", message.Reset{})
 		b.finished("early: 0x00 not connected")
 		time.Sleep(zigate.DefaultCommandTimeout)
-		f.expect(t, zigate.TypeGetVersion)
-		f.send(zigate.PDMLoaded{}, zigate.RestartNotice{Kind: zigate.TypeRestart, Status: 1})
+		f.expect(t, message.TypeGetVersion)
+		f.send(message.PDMLoaded{}, message.RestartNotice{Kind: message.TypeRestart, Status: 1})
 		b.events("message 0x0302 lqi 0x9c", "message 0x8006 lqi 0x9c")
 		time.Sleep(zigate.DefaultCommandTimeout)
 		f.handshake(t)
@@ -167,13 +168,13 @@ func TestHandshakeWhileBooting(t *testing.T) {
 // TestHandshakeRefusals has old firmware that knows no raw mode, and one that answers before the status.
 func TestHandshakeRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		script := func(f zigate.Frame) ([]byte, bool) {
+		script := func(f message.Frame) ([]byte, bool) {
 			switch f.Type {
-			case zigate.TypeSetRawMode:
+			case message.TypeSetRawMode:
 				s := ok(f.Type)
-				s.Status = zigate.StatusUnhandled
+				s.Status = message.StatusUnhandled
 				return fromDongle(s), true
-			case zigate.TypeGetNetworkState:
+			case message.TypeGetNetworkState:
 				return append(fromDongle(fakeNetwork), fromDongle(ok(f.Type))...), true
 			}
 			return nil, false
@@ -185,7 +186,7 @@ func TestHandshakeRefusals(t *testing.T) {
 // TestHandshakeFails has nobody at the other end.
 func TestHandshakeFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dialer := &fakeDialer{script: func(zigate.Frame) ([]byte, bool) { return nil, true }}
+		dialer := &fakeDialer{script: func(message.Frame) ([]byte, bool) { return nil, true }}
 		b := run(t, dialer)
 		time.Sleep(4*zigate.DefaultCommandTimeout + zigate.DefaultBackoffMin)
 		b.events("disconnected")
@@ -205,18 +206,18 @@ func TestHandshakeFails(t *testing.T) {
 func TestClosedPort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		observed := newObserver()
-		dialer := &fakeDialer{script: silentTo(zigate.TypeGetDevices)}
+		dialer := &fakeDialer{script: silentTo(message.TypeGetDevices)}
 		b, f := connect(t, dialer, func(o *zigate.Options) { o.Observer = observed })
-		b.submit("in flight", zigate.GetDevices{})
-		b.submit("waiting", zigate.GetDevices{})
-		f.expect(t, zigate.TypeGetDevices)
+		b.submit("in flight", message.GetDevices{})
+		b.submit("waiting", message.GetDevices{})
+		f.expect(t, message.TypeGetDevices)
 		f.close()
 		b.finished("in flight: 0x00 not connected", "waiting: 0x00 not connected")
 		b.events("disconnected")
 		if err := b.handler.lastError(); err == nil || !strings.Contains(err.Error(), "fake") {
 			t.Errorf("error: %v", err)
 		}
-		b.submit("while away", zigate.GetDevices{})
+		b.submit("while away", message.GetDevices{})
 		b.finished("while away: 0x00 not connected")
 		time.Sleep(zigate.DefaultBackoffMin)
 		dialer.last(t).handshake(t)
@@ -273,17 +274,17 @@ func TestBackoffStartsAgain(t *testing.T) {
 
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := connect(t, &fakeDialer{script: silentTo(zigate.TypeGetDevices)})
-		b.submit("in flight", zigate.GetDevices{})
-		b.submit("waiting", zigate.SetTime{})
-		f.expect(t, zigate.TypeGetDevices)
+		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeGetDevices)})
+		b.submit("in flight", message.GetDevices{})
+		b.submit("waiting", message.SetTime{})
+		f.expect(t, message.TypeGetDevices)
 		if err := b.dongle.Run(t.Context()); !errors.Is(err, zigate.ErrRunning) {
 			t.Errorf("second Run: %v", err)
 		}
 		b.stop()
 		b.finished("in flight: 0x00 not connected", "waiting: 0x00 not connected")
 		b.events("disconnected")
-		b.submit("after", zigate.SetTime{})
+		b.submit("after", message.SetTime{})
 		b.finished("after: 0x00 not connected")
 	})
 }
@@ -299,9 +300,9 @@ func TestDrippingPort(t *testing.T) {
 		dialer := &fakeDialer{wrap: func(c net.Conn) zigate.Port { return &drippingPort{Conn: c} }}
 		b, f := connect(t, dialer)
 		b.handler.reply = replyBlock
-		f.send(zigate.BlockRequest{Offset: 1})
-		f.expect(t, zigate.TypeBlockSend)
-		b.submit("time", zigate.SetTime{})
+		f.send(message.BlockRequest{Offset: 1})
+		f.expect(t, message.TypeBlockSend)
+		b.submit("time", message.SetTime{})
 		b.finished("time: 0x00")
 	})
 }
@@ -317,7 +318,7 @@ func TestFailedWrite(t *testing.T) {
 				b, f := connect(t, dialer)
 				b.handler.reply = replyBlock
 				fails.Store(true)
-				f.send(zigate.BlockRequest{})
+				f.send(message.BlockRequest{})
 				b.events("block request 0", "disconnected")
 				time.Sleep(zigate.DefaultBackoffMin)
 				b.handler.take()
@@ -326,7 +327,7 @@ func TestFailedWrite(t *testing.T) {
 				dialer.last(t).handshake(t)
 				b.events("connected")
 				fails.Store(true)
-				b.submit("time", zigate.SetTime{})
+				b.submit("time", message.SetTime{})
 				b.events("disconnected")
 				b.finished("time: 0x00 not connected")
 				if err := b.handler.lastError(); !errors.Is(err, result) && result != nil {
@@ -346,9 +347,9 @@ func TestStuckWrite(t *testing.T) {
 		b, _ := connect(t, dialer)
 		close(stuck)
 		defer close(release)
-		b.submit("one", zigate.GetDevices{})
-		b.submit("two", zigate.GetDevices{})
-		b.submit("three", zigate.GetDevices{})
+		b.submit("one", message.GetDevices{})
+		b.submit("two", message.GetDevices{})
+		b.submit("three", message.GetDevices{})
 		// Nothing is answered, so the connection is given up, although the write still hangs.
 		time.Sleep(2*zigate.DefaultCommandTimeout + time.Second)
 		b.finished("one: 0x00 no answer", "two: 0x00 no answer", "three: 0x00 not connected")
@@ -372,9 +373,9 @@ func TestStuckBlockAnswer(t *testing.T) {
 		b.handler.reply = replyBlock
 		close(stuck)
 		defer close(release)
-		f.send(zigate.BlockRequest{})
+		f.send(message.BlockRequest{})
 		b.events("block request 0")
-		b.submit("one", zigate.GetDevices{})
+		b.submit("one", message.GetDevices{})
 		before := time.Now()
 		b.stop()
 		err := <-b.ended

@@ -14,26 +14,27 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // fakeDongle is the other end of a port. It answers what its script says, by default every command with a status of 0
 // and the questions of the handshake with an answer.
 type fakeDongle struct {
 	conn     net.Conn
-	commands chan zigate.Frame // what the host sent
+	commands chan message.Frame // what the host sent
 	out      chan []byte
-	script   func(f zigate.Frame) (answer []byte, handled bool)
+	script   func(f message.Frame) (answer []byte, handled bool)
 	wg       sync.WaitGroup
 }
 
 var (
-	fakeVersion = zigate.Version{Major: 4, Minor: 0x0323}
-	fakeNetwork = zigate.NetworkState{IEEE: 0x00158D0001ED3395, PANID: 0x73AA, ExtendedPANID: 1, Channel: 15}
+	fakeVersion = message.Version{Major: 4, Minor: 0x0323}
+	fakeNetwork = message.NetworkState{IEEE: 0x00158D0001ED3395, PANID: 0x73AA, ExtendedPANID: 1, Channel: 15}
 )
 
-func newFakeDongle(script func(zigate.Frame) ([]byte, bool)) (*fakeDongle, net.Conn) {
+func newFakeDongle(script func(message.Frame) ([]byte, bool)) (*fakeDongle, net.Conn) {
 	host, dongle := net.Pipe()
-	f := &fakeDongle{conn: dongle, commands: make(chan zigate.Frame, 1024), out: make(chan []byte, 1024), script: script}
+	f := &fakeDongle{conn: dongle, commands: make(chan message.Frame, 1024), out: make(chan []byte, 1024), script: script}
 	done := make(chan struct{})
 	f.wg.Go(func() {
 		defer close(done)
@@ -55,14 +56,14 @@ func newFakeDongle(script func(zigate.Frame) ([]byte, bool)) (*fakeDongle, net.C
 }
 
 func (f *fakeDongle) read() {
-	var decoder zigate.Decoder
+	var decoder message.Decoder
 	buf := make([]byte, 256)
 	for {
 		n, err := f.conn.Read(buf)
 		if err != nil {
 			return
 		}
-		for _, frame := range decode(&decoder, buf[:n]) {
+		for _, frame := range frames(&decoder, buf[:n]) {
 			f.commands <- frame
 			answer, handled := []byte(nil), false
 			if f.script != nil {
@@ -85,14 +86,14 @@ func (f *fakeDongle) close() {
 }
 
 // send sends messages, with a link quality of 0x9C.
-func (f *fakeDongle) send(messages ...zigate.Message) {
+func (f *fakeDongle) send(messages ...message.Message) {
 	for _, m := range messages {
 		f.out <- fromDongle(m)
 	}
 }
 
 // next is the next command, which must have been sent by now.
-func (f *fakeDongle) next(t *testing.T) zigate.Frame {
+func (f *fakeDongle) next(t *testing.T) message.Frame {
 	t.Helper()
 	synctest.Wait()
 	select {
@@ -100,12 +101,12 @@ func (f *fakeDongle) next(t *testing.T) zigate.Frame {
 		return c
 	default:
 		t.Fatal("the host sent nothing")
-		return zigate.Frame{}
+		return message.Frame{}
 	}
 }
 
 // expect wants the next commands to be of these types, and none besides.
-func (f *fakeDongle) expect(t *testing.T, types ...zigate.MsgType) {
+func (f *fakeDongle) expect(t *testing.T, types ...message.MsgType) {
 	t.Helper()
 	for _, want := range types {
 		if got := f.next(t); got.Type != want {
@@ -123,35 +124,48 @@ func (f *fakeDongle) expect(t *testing.T, types ...zigate.MsgType) {
 // handshake wants the commands of a handshake.
 func (f *fakeDongle) handshake(t *testing.T) {
 	t.Helper()
-	f.expect(t, zigate.TypeGetVersion, zigate.TypeSetRawMode, zigate.TypeGetNetworkState)
+	f.expect(t, message.TypeGetVersion, message.TypeSetRawMode, message.TypeGetNetworkState)
 }
 
-func fromDongle(m zigate.Message) []byte {
+// frames takes what is whole of the input, and copies it.
+func frames(d *message.Decoder, input []byte) []message.Frame {
+	var whole []message.Frame
+	for {
+		f, rest, ok := d.Feed(input)
+		if !ok {
+			return whole
+		}
+		whole = append(whole, message.Frame{Type: f.Type, Payload: bytes.Clone(f.Payload)})
+		input = rest
+	}
+}
+
+func fromDongle(m message.Message) []byte {
 	payload := m.AppendPayload(nil)
-	if m.Type() != zigate.TypeLog {
+	if m.Type() != message.TypeLog {
 		payload = append(payload, 0x9C)
 	}
-	return zigate.AppendFrame(nil, m.Type(), payload)
+	return message.AppendFrame(nil, m.Type(), payload)
 }
 
-func ok(t zigate.MsgType) zigate.Status {
-	return zigate.Status{Request: t, Form: zigate.StatusFormBuffers, NPDUUsed: 1, APDUUsed: 2}
+func ok(t message.MsgType) message.Status {
+	return message.Status{Request: t, Form: message.StatusFormBuffers, NPDUUsed: 1, APDUUsed: 2}
 }
 
-func ordinaryAnswer(t zigate.MsgType) []byte {
+func ordinaryAnswer(t message.MsgType) []byte {
 	answer := fromDongle(ok(t))
 	switch t {
-	case zigate.TypeGetVersion:
+	case message.TypeGetVersion:
 		answer = append(answer, fromDongle(fakeVersion)...)
-	case zigate.TypeGetNetworkState:
+	case message.TypeGetNetworkState:
 		answer = append(answer, fromDongle(fakeNetwork)...)
 	}
 	return answer
 }
 
 // silentTo is a script that does not answer these commands.
-func silentTo(types ...zigate.MsgType) func(zigate.Frame) ([]byte, bool) {
-	return func(f zigate.Frame) ([]byte, bool) {
+func silentTo(types ...message.MsgType) func(message.Frame) ([]byte, bool) {
+	return func(f message.Frame) ([]byte, bool) {
 		for _, t := range types {
 			if f.Type == t {
 				return nil, true
@@ -163,7 +177,7 @@ func silentTo(types ...zigate.MsgType) func(zigate.Frame) ([]byte, bool) {
 
 // fakeDialer opens ports to new fake dongles.
 type fakeDialer struct {
-	script func(zigate.Frame) ([]byte, bool)
+	script func(message.Frame) ([]byte, bool)
 	wrap   func(net.Conn) zigate.Port // what the host sees, if not the pipe itself
 
 	mu      sync.Mutex
@@ -217,7 +231,7 @@ func (d *fakeDialer) count() int {
 
 // recorder is a Handler that notes what it is told, as text.
 type recorder struct {
-	reply func(req *zigate.BlockRequest, dst []byte) []byte
+	reply func(req *message.BlockRequest, dst []byte) []byte
 
 	mu     sync.Mutex
 	events []string
@@ -245,7 +259,7 @@ func (r *recorder) leave() {
 	r.mu.Unlock()
 }
 
-func (r *recorder) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byte {
+func (r *recorder) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
 	r.enter("block request %d", req.Offset)
 	defer r.leave()
 	if r.reply == nil {
@@ -254,12 +268,12 @@ func (r *recorder) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []by
 	return r.reply(req, dst)
 }
 
-func (r *recorder) HandleBlockStatus(s *zigate.Status) {
+func (r *recorder) HandleBlockStatus(s *message.Status) {
 	r.enter("block status %s %#02x", s.Request, s.Status)
 	r.leave()
 }
 
-func (r *recorder) HandleMessage(m zigate.Message, lqi uint8) {
+func (r *recorder) HandleMessage(m message.Message, lqi uint8) {
 	r.enter("message %s lqi %#02x", m.Type(), lqi)
 	r.leave()
 }
@@ -309,8 +323,8 @@ type results struct {
 	errs []error
 }
 
-func (r *results) done(name string) func(zigate.Status, error) {
-	return func(s zigate.Status, err error) {
+func (r *results) done(name string) func(message.Status, error) {
+	return func(s message.Status, err error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		text := fmt.Sprintf("%s: %#02x", name, s.Status)
@@ -323,7 +337,7 @@ func (r *results) done(name string) func(zigate.Status, error) {
 }
 
 func kindOf(err error) string {
-	var status *zigate.StatusError
+	var status *message.StatusError
 	switch {
 	case errors.Is(err, zigate.ErrNotConnected):
 		return "not connected"
@@ -415,8 +429,8 @@ func (p *drippingPort) Read(b []byte) (int, error) {
 // observer counts.
 type observer struct {
 	mu          sync.Mutex
-	sent        map[zigate.MsgType]int
-	received    map[zigate.MsgType]int
+	sent        map[message.MsgType]int
+	received    map[message.MsgType]int
 	errors      map[string]int
 	ups         []bool
 	reconnected int
@@ -425,7 +439,7 @@ type observer struct {
 }
 
 func newObserver() *observer {
-	return &observer{sent: map[zigate.MsgType]int{}, received: map[zigate.MsgType]int{}, errors: map[string]int{}}
+	return &observer{sent: map[message.MsgType]int{}, received: map[message.MsgType]int{}, errors: map[string]int{}}
 }
 
 func (o *observer) locked(f func()) {
@@ -434,10 +448,10 @@ func (o *observer) locked(f func()) {
 	f()
 }
 
-func (o *observer) FrameSent(t zigate.MsgType)     { o.locked(func() { o.sent[t]++ }) }
-func (o *observer) FrameReceived(t zigate.MsgType) { o.locked(func() { o.received[t]++ }) }
-func (o *observer) FrameError(reason string)       { o.locked(func() { o.errors[reason]++ }) }
-func (o *observer) Connected(up bool)              { o.locked(func() { o.ups = append(o.ups, up) }) }
-func (o *observer) Reconnected()                   { o.locked(func() { o.reconnected++ }) }
-func (o *observer) Buffers(npdu, apdu uint8)       { o.locked(func() { o.npdu, o.apdu = npdu, apdu }) }
-func (o *observer) BlockAnswered(time.Duration)    { o.locked(func() { o.answered++ }) }
+func (o *observer) FrameSent(t message.MsgType)     { o.locked(func() { o.sent[t]++ }) }
+func (o *observer) FrameReceived(t message.MsgType) { o.locked(func() { o.received[t]++ }) }
+func (o *observer) FrameError(reason string)        { o.locked(func() { o.errors[reason]++ }) }
+func (o *observer) Connected(up bool)               { o.locked(func() { o.ups = append(o.ups, up) }) }
+func (o *observer) Reconnected()                    { o.locked(func() { o.reconnected++ }) }
+func (o *observer) Buffers(npdu, apdu uint8)        { o.locked(func() { o.npdu, o.apdu = npdu, apdu }) }
+func (o *observer) BlockAnswered(time.Duration)     { o.locked(func() { o.answered++ }) }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // handshakeTries is how often a question of the handshake is asked. Opening the port may have reset the dongle, which
@@ -20,18 +22,18 @@ func (c *conn) handshake(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.ask(ctx, GetVersion{}, c.gotVersion); err != nil {
+	if err := c.ask(ctx, message.GetVersion{}, c.gotVersion); err != nil {
 		return err
 	}
-	if err := c.ask(ctx, SetRawMode{Mode: c.d.opts.RawMode}, nil); err != nil {
+	if err := c.ask(ctx, message.SetRawMode{Mode: c.d.opts.RawMode}, nil); err != nil {
 		return err
 	}
 	c.askedNetwork.Store(true)
-	return c.ask(ctx, GetNetworkState{}, c.ready)
+	return c.ask(ctx, message.GetNetworkState{}, c.ready)
 }
 
 // ask repeats a command until its answer comes; without an answer, until its status comes.
-func (c *conn) ask(ctx context.Context, m Message, answer <-chan struct{}) error {
+func (c *conn) ask(ctx context.Context, m message.Message, answer <-chan struct{}) error {
 	for range handshakeTries {
 		err := c.try(ctx, m, answer)
 		if !errors.Is(err, ErrNoAnswer) {
@@ -45,9 +47,9 @@ func (c *conn) ask(ctx context.Context, m Message, answer <-chan struct{}) error
 
 // try sends a command once. A command that the firmware refuses is no error: early firmware lacks some, and a command
 // with an answer gets it or not.
-func (c *conn) try(ctx context.Context, m Message, answer <-chan struct{}) error {
+func (c *conn) try(ctx context.Context, m message.Message, answer <-chan struct{}) error {
 	status := make(chan struct{}, 1)
-	cmd, _ := newCommand(m, func(s Status, err error) {
+	cmd, _ := newCommand(m, func(s message.Status, err error) {
 		if err != nil {
 			c.d.log.Debug("handshake", "err", err)
 		}
@@ -75,16 +77,16 @@ func (c *conn) try(ctx context.Context, m Message, answer <-chan struct{}) error
 }
 
 // consume takes the answers to questions of the handshake and of probes; other messages are for the Handler.
-func (c *conn) consume(m Message) bool {
+func (c *conn) consume(m message.Message) bool {
 	switch m := m.(type) {
-	case Version:
+	case message.Version:
 		if !c.knowsVer {
 			c.version, c.knowsVer = m, true
 			close(c.gotVersion)
 			return true
 		}
 		return c.probed()
-	case NetworkState:
+	case message.NetworkState:
 		if c.connected() || !c.askedNetwork.Load() {
 			return false
 		}
@@ -95,7 +97,7 @@ func (c *conn) consume(m Message) bool {
 }
 
 // announce completes the handshake.
-func (c *conn) announce(n NetworkState) {
+func (c *conn) announce(n message.NetworkState) {
 	d := c.d
 	d.accept(c.version)
 	d.opts.Observer.Connected(true)

@@ -3,6 +3,8 @@ package zigate
 import (
 	"sync"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // maxOutstanding is how many frames may wait for their status. Only a dongle that answers nothing lets it grow.
@@ -10,7 +12,7 @@ const maxOutstanding = 64
 
 // expected is a frame whose status has not come yet.
 type expected struct {
-	typ MsgType
+	typ message.MsgType
 	cmd *command // nil: a block answer
 	at  time.Duration
 }
@@ -36,7 +38,7 @@ func (o *outstanding) push(e expected) {
 
 // match finds whose status has come: the oldest frame of that type, except that one older than maxAge, whose status must
 // have been lost, gives way to a younger one. Block answers written before it have lost theirs, too.
-func (o *outstanding) match(t MsgType, now, maxAge time.Duration) (cmd *command, found bool) {
+func (o *outstanding) match(t message.MsgType, now, maxAge time.Duration) (cmd *command, found bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	at := -1

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // listedPort is a serial port that is there.
@@ -181,7 +183,7 @@ func probe(ctx context.Context, port Port, name string) (Port, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTries*probeWait)
 	go func() {
 		defer close(asked)
-		question := AppendFrame(nil, TypeGetVersion, nil)
+		question := message.AppendFrame(nil, message.TypeGetVersion, nil)
 		again := time.NewTicker(probeWait)
 		defer again.Stop()
 		for {
@@ -200,13 +202,13 @@ func probe(ctx context.Context, port Port, name string) (Port, error) {
 	}()
 	defer func() { close(silenced); <-asked; cancel() }()
 
-	var decoder Decoder
+	var decoder message.Decoder
 	buf := make([]byte, readBufferSize)
 	for ctx.Err() == nil {
 		n, err := port.Read(buf)
 		for in := buf[:n]; len(in) > 0; {
 			f, rest, ok := decoder.Feed(in)
-			if ok && f.Type == TypeVersion {
+			if ok && f.Type == message.TypeVersion {
 				return &probedPort{Port: port, name: name, unread: append([]byte(nil), rest...)}, nil
 			}
 			in = rest

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 var (
@@ -55,8 +57,8 @@ func (b *bench) open(_ context.Context, path string, _ int) (Port, error) {
 			b.mu.Unlock()
 			answer := []byte("AT?\r\nERROR\r\n")
 			if zigate {
-				answer = AppendFrame(nil, TypeStatus, Status{Request: TypeGetVersion, Form: StatusFormBuffers}.AppendPayload(nil))
-				answer = AppendFrame(answer, TypeVersion, append(Version{Major: 3, Minor: 0x31E}.AppendPayload(nil), 0))
+				answer = message.AppendFrame(nil, message.TypeStatus, message.Status{Request: message.TypeGetVersion, Form: message.StatusFormBuffers}.AppendPayload(nil))
+				answer = message.AppendFrame(answer, message.TypeVersion, append(message.Version{Major: 3, Minor: 0x31E}.AppendPayload(nil), 0))
 				answer = append(answer, "rest"...)
 			}
 			if _, err := thing.Write(answer); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/creack/pty"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 func TestNewDialer(t *testing.T) {
@@ -234,7 +235,7 @@ func TestDongleOnPort(t *testing.T) {
 
 			far := d.accept(t)
 			farEnded := make(chan struct{})
-			blocks := make(chan zigate.Frame, 8)
+			blocks := make(chan message.Frame, 8)
 			go func() {
 				defer close(farEnded)
 				serve(far, blocks)
@@ -244,10 +245,10 @@ func TestDongleOnPort(t *testing.T) {
 			case <-ctx.Done():
 				t.Fatal("not connected")
 			}
-			if _, err := dongle.Command(ctx, zigate.SetTime{}); err != nil {
+			if _, err := dongle.Command(ctx, message.SetTime{}); err != nil {
 				t.Errorf("Command: %v", err)
 			}
-			if _, err := far.Write(fromDongle(zigate.BlockRequest{Offset: 64})); err != nil {
+			if _, err := far.Write(fromDongle(message.BlockRequest{Offset: 64})); err != nil {
 				t.Error(err)
 			}
 			select {
@@ -256,7 +257,7 @@ func TestDongleOnPort(t *testing.T) {
 				t.Error("no answer to a block request")
 			}
 			// Stops the far end's reader, which nothing else can interrupt on a PTY.
-			if _, err := dongle.Command(ctx, zigate.Reset{}); err != nil {
+			if _, err := dongle.Command(ctx, message.Reset{}); err != nil {
 				t.Errorf("Command: %v", err)
 			}
 			<-farEnded
@@ -272,19 +273,19 @@ func TestDongleOnPort(t *testing.T) {
 }
 
 // serve answers commands until a Reset.
-func serve(far io.ReadWriter, blocks chan<- zigate.Frame) {
-	var decoder zigate.Decoder
+func serve(far io.ReadWriter, blocks chan<- message.Frame) {
+	var decoder message.Decoder
 	buf := make([]byte, 512)
 	for {
 		n, err := far.Read(buf)
 		if err != nil {
 			return
 		}
-		for _, f := range decode(&decoder, buf[:n]) {
-			if f.Type == zigate.TypeBlockSend {
+		for _, f := range frames(&decoder, buf[:n]) {
+			if f.Type == message.TypeBlockSend {
 				blocks <- f
 			}
-			if _, err := far.Write(ordinaryAnswer(f.Type)); err != nil || f.Type == zigate.TypeReset {
+			if _, err := far.Write(ordinaryAnswer(f.Type)); err != nil || f.Type == message.TypeReset {
 				return
 			}
 		}

@@ -4,22 +4,24 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // command is one that waits for its turn or for its status.
 type command struct {
-	typ   MsgType
+	typ   message.MsgType
 	frame []byte
 	asker any // what the Monitor knows it by
-	done  func(Status, error)
+	done  func(message.Status, error)
 }
 
-func newCommand(m Message, done func(Status, error)) (*command, int) {
+func newCommand(m message.Message, done func(message.Status, error)) (*command, int) {
 	payload := m.AppendPayload(nil)
-	return &command{typ: m.Type(), frame: AppendFrame(nil, m.Type(), payload), done: done}, len(payload)
+	return &command{typ: m.Type(), frame: message.AppendFrame(nil, m.Type(), payload), done: done}, len(payload)
 }
 
-func (c *command) finish(s Status, err error) {
+func (c *command) finish(s message.Status, err error) {
 	if c.done != nil {
 		c.done(s, err)
 	}
@@ -27,8 +29,8 @@ func (c *command) finish(s Status, err error) {
 
 // A dongle executes these without a status: they are the answers of a host that keeps its storage.
 const (
-	firstUnanswered MsgType = 0x8200
-	lastUnanswered  MsgType = 0x8300
+	firstUnanswered message.MsgType = 0x8200
+	lastUnanswered  message.MsgType = 0x8300
 )
 
 // unanswered tells whether no status is to be expected.
@@ -60,12 +62,12 @@ type failure struct {
 // done is called exactly once, with the status and nil for status 0, *StatusError for others, or with ErrNotConnected,
 // ErrNoAnswer, ErrQueueFull or ErrTooLong. It is called from a goroutine of the dongle, or, when Run has not begun or
 // has returned, before Submit returns. It must not block. nil is allowed.
-func (d *Dongle) Submit(cmd Message, done func(Status, error)) {
+func (d *Dongle) Submit(cmd message.Message, done func(message.Status, error)) {
 	d.SubmitFor(nil, cmd, done)
 }
 
 // SubmitFor is Submit for somebody whom the Monitor is told when the status comes; nil is this program itself.
-func (d *Dongle) SubmitFor(asker any, cmd Message, done func(Status, error)) {
+func (d *Dongle) SubmitFor(asker any, cmd message.Message, done func(message.Status, error)) {
 	c, size := newCommand(cmd, done)
 	c.asker = asker
 	d.submit(c, size)
@@ -74,7 +76,7 @@ func (d *Dongle) SubmitFor(asker any, cmd Message, done func(Status, error)) {
 // SubmitFrame is SubmitFor for a frame as it is, START and END included, which is written unchanged. It must be one that
 // a dongle accepts; wire must not be changed any more. Types 0x8200 to 0x8300, which dongles execute without a status,
 // end with a zero Status and nil once they are over the line.
-func (d *Dongle) SubmitFrame(asker any, t MsgType, wire []byte, done func(Status, error)) {
+func (d *Dongle) SubmitFrame(asker any, t message.MsgType, wire []byte, done func(message.Status, error)) {
 	d.submit(&command{typ: t, frame: wire, asker: asker, done: done}, 0)
 }
 
@@ -98,7 +100,7 @@ func (d *Dongle) submit(c *command, size int) {
 	}
 	if !d.running {
 		d.mu.Unlock()
-		c.finish(Status{}, err)
+		c.finish(message.Status{}, err)
 		return
 	}
 	d.failed = append(d.failed, failure{c, err})
@@ -108,18 +110,18 @@ func (d *Dongle) submit(c *command, size int) {
 
 // Command submits a command and waits for its status. The error is one of Submit or of ctx; in the latter case the
 // command may still be sent.
-func (d *Dongle) Command(ctx context.Context, cmd Message) (Status, error) {
+func (d *Dongle) Command(ctx context.Context, cmd message.Message) (message.Status, error) {
 	type result struct {
-		status Status
+		status message.Status
 		err    error
 	}
 	results := make(chan result, 1)
-	d.Submit(cmd, func(s Status, err error) { results <- result{s, err} })
+	d.Submit(cmd, func(s message.Status, err error) { results <- result{s, err} })
 	select {
 	case r := <-results:
 		return r.status, r.err
 	case <-ctx.Done():
-		return Status{}, fmt.Errorf("%s (%s): %w", cmd.Type(), cmd.Type().Name(), ctx.Err())
+		return message.Status{}, fmt.Errorf("%s (%s): %w", cmd.Type(), cmd.Type().Name(), ctx.Err())
 	}
 }
 
@@ -148,12 +150,12 @@ func (d *Dongle) report() {
 	d.failed = nil
 	d.mu.Unlock()
 	for _, f := range failed {
-		f.cmd.finish(Status{}, f.err)
+		f.cmd.finish(message.Status{}, f.err)
 	}
 }
 
 // accept lets commands in, for firmware of this version.
-func (d *Dongle) accept(v Version) {
+func (d *Dongle) accept(v message.Version) {
 	d.mu.Lock()
 	d.accepting = true
 	d.maxPayload = v.MaxCommandPayload()
@@ -173,7 +175,7 @@ func (d *Dongle) disconnected(err error) {
 	d.queue, d.inFlight = nil, nil
 	d.mu.Unlock()
 	for _, c := range ended {
-		c.finish(Status{}, fmt.Errorf("%s (%s): %w: %v", c.typ, c.typ.Name(), ErrNotConnected, err))
+		c.finish(message.Status{}, fmt.Errorf("%s (%s): %w: %v", c.typ, c.typ.Name(), ErrNotConnected, err))
 	}
 }
 
@@ -199,13 +201,13 @@ func (d *Dongle) end(c *command, answered bool) bool {
 }
 
 // answered reports the status of a command that is in flight.
-func (d *Dongle) answered(c *command, s Status) {
+func (d *Dongle) answered(c *command, s message.Status) {
 	if !d.end(c, true) {
 		return // it came together with the time-out
 	}
 	var err error
-	if s.Status != StatusOK {
-		err = &StatusError{Status: s}
+	if s.Status != message.StatusOK {
+		err = &message.StatusError{Status: s}
 	}
 	c.finish(s, err)
 	notify(d.wake)
@@ -227,7 +229,7 @@ func (c *conn) restarted() {
 	d.inFlight, d.probe = nil, nil
 	d.mu.Unlock()
 	c.waiting.forget(lost)
-	lost.finish(Status{}, fmt.Errorf("%s (%s): %w: it has restarted", lost.typ, lost.typ.Name(), ErrNoAnswer))
+	lost.finish(message.Status{}, fmt.Errorf("%s (%s): %w: it has restarted", lost.typ, lost.typ.Name(), ErrNoAnswer))
 	notify(d.wake)
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Reasons why something received was of no use.
@@ -59,15 +61,15 @@ func (c *conn) read() error {
 }
 
 // receive acts on one frame. The error is one of writing a reply.
-func (c *conn) receive(f Frame) error {
+func (c *conn) receive(f message.Frame) error {
 	at := time.Now()
 	c.heard.Store(int64(at.Sub(c.start)))
 	c.d.opts.Observer.FrameReceived(f.Type)
 	if tracer := c.d.tracer.Load(); tracer != nil {
-		(*tracer)(FromDongle, f)
+		(*tracer)(message.FromDongle, f)
 	}
 	monitor := c.d.opts.Monitor
-	if monitor != nil && f.Type != TypeStatus && f.Type != TypeImageBlockRequest {
+	if monitor != nil && f.Type != message.TypeStatus && f.Type != message.TypeImageBlockRequest {
 		monitor.HandleFrame(f)
 	}
 	payload, lqi, err := f.Message()
@@ -76,7 +78,7 @@ func (c *conn) receive(f Frame) error {
 		return nil
 	}
 	switch f.Type {
-	case TypeImageBlockRequest:
+	case message.TypeImageBlockRequest:
 		if err := c.request.Parse(payload); err != nil {
 			c.unusable(ReasonShort, f, err)
 			return nil
@@ -86,19 +88,19 @@ func (c *conn) receive(f Frame) error {
 			monitor.HandleFrame(f)
 		}
 		return err
-	case TypeStatus:
+	case message.TypeStatus:
 		if err := c.status.Parse(payload); err != nil {
 			c.unusable(ReasonShort, f, err)
 			return nil
 		}
 		c.handleStatus(f, at.Sub(c.start), lqi)
 		return nil
-	case TypePDMLoaded, TypeRestart, TypeFactoryNewRestart:
+	case message.TypePDMLoaded, message.TypeRestart, message.TypeFactoryNewRestart:
 		c.restarted()
 	}
-	m, err := ParseMessage(f.Type, payload)
+	m, err := message.ParseMessage(f.Type, payload)
 	switch {
-	case errors.Is(err, ErrUnknownType): // no error: the dongle may be newer than this program
+	case errors.Is(err, message.ErrUnknownType): // no error: the dongle may be newer than this program
 		if c.enabled() {
 			c.d.log.Debug("passed over a message of an unknown type", "frame", f.String())
 		}
@@ -135,9 +137,9 @@ func (c *conn) answerBlock(at time.Time) error {
 }
 
 // handleStatus gives c.status to whom it belongs.
-func (c *conn) handleStatus(f Frame, now time.Duration, lqi uint8) {
+func (c *conn) handleStatus(f message.Frame, now time.Duration, lqi uint8) {
 	s := &c.status
-	if s.Form == StatusFormBuffers {
+	if s.Form == message.StatusFormBuffers {
 		c.d.opts.Observer.Buffers(s.NPDUUsed, s.APDUUsed)
 	}
 	if c.enabled() {
@@ -162,7 +164,7 @@ func (c *conn) handleStatus(f Frame, now time.Duration, lqi uint8) {
 }
 
 // unusable counts a frame that means nothing: the dongle may have lost bytes of it.
-func (c *conn) unusable(reason string, f Frame, err error) {
+func (c *conn) unusable(reason string, f message.Frame, err error) {
 	c.d.opts.Observer.FrameError(reason)
 	if c.enabled() {
 		c.d.log.Debug("ignored a frame of the dongle", "frame", f.String(), "err", err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 const (
@@ -51,7 +53,7 @@ func (r *revival) due(port string) bool {
 // revive resets the dongle. Whether it heard that shows in the handshake that follows.
 func (c *conn) revive(ctx context.Context) error {
 	c.d.log.Warn("the dongle hangs; it is reset", "port", c.name, "attempt", c.d.revival.resets, "of", maxRevivals)
-	err := c.try(ctx, Reset{}, nil)
+	err := c.try(ctx, message.Reset{}, nil)
 	if errors.Is(err, ErrNoAnswer) {
 		return nil
 	}

@@ -6,19 +6,19 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // hanging is a dongle that falls silent when told to, and is freed by a reset where it can be.
 type hanging struct {
 	silent  atomic.Bool
-	only    zigate.MsgType // if not 0, only this command goes without an answer
+	only    message.MsgType // if not 0, only this command goes without an answer
 	curable bool
 	resets  atomic.Int32
 }
 
-func (h *hanging) script(f zigate.Frame) ([]byte, bool) {
-	if f.Type == zigate.TypeReset {
+func (h *hanging) script(f message.Frame) ([]byte, bool) {
+	if f.Type == message.TypeReset {
 		h.resets.Add(1)
 		if h.curable {
 			h.silent.Store(false)
@@ -41,7 +41,7 @@ func TestHangingDongleIsReset(t *testing.T) {
 		if n := h.resets.Load(); n != 1 {
 			t.Errorf("%d resets, want 1", n)
 		}
-		b.submit("time", zigate.SetTime{})
+		b.submit("time", message.SetTime{})
 		b.finished("time: 0x00")
 	})
 }
@@ -49,11 +49,11 @@ func TestHangingDongleIsReset(t *testing.T) {
 // TestHalfHangingDongleIsReset has a dongle that tells its version and does nothing else.
 func TestHalfHangingDongleIsReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &hanging{curable: true, only: zigate.TypeLoadImage}
+		h := &hanging{curable: true, only: message.TypeLoadImage}
 		b, _ := connect(t, &fakeDialer{script: h.script})
 		h.silent.Store(true)
 		for range 60 {
-			b.submit("load", zigate.LoadImage{})
+			b.submit("load", message.LoadImage{})
 			time.Sleep(2 * time.Second)
 		}
 		synctest.Wait()

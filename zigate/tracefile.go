@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // A trace file is text: TraceHeader, then a line a frame with the time (RFC 3339, UTC), the direction ("received" from
@@ -22,7 +24,7 @@ const TraceHeader = "# zigate-ota trace 1"
 
 const (
 	// maxTraceLine is the longest line that is read, in bytes: time, direction, type and the longest payload.
-	maxTraceLine = 128 + 2*MaxPayload
+	maxTraceLine = 128 + 2*message.MaxPayload
 	// maxTraceWaiting is how many bytes wait to be written before frames are dropped.
 	maxTraceWaiting = 1 << 20
 	traceTime       = "2006-01-02T15:04:05.000000Z"
@@ -31,8 +33,8 @@ const (
 // TracedFrame is a frame of a trace.
 type TracedFrame struct {
 	Time      time.Time
-	Direction Direction
-	Frame     Frame
+	Direction message.Direction
+	Frame     message.Frame
 }
 
 // AppendTraceLine appends a frame as a line of a trace file.
@@ -123,26 +125,26 @@ func parseTraceLine(line []byte) (TracedFrame, error) {
 		return TracedFrame{}, err
 	}
 	switch string(fields[1]) {
-	case FromDongle.String():
-		f.Direction = FromDongle
-	case ToDongle.String():
-		f.Direction = ToDongle
+	case message.FromDongle.String():
+		f.Direction = message.FromDongle
+	case message.ToDongle.String():
+		f.Direction = message.ToDongle
 	default:
-		return TracedFrame{}, fmt.Errorf("direction %q, want %q or %q", fields[1], FromDongle, ToDongle)
+		return TracedFrame{}, fmt.Errorf("direction %q, want %q or %q", fields[1], message.FromDongle, message.ToDongle)
 	}
 	t, err := strconv.ParseUint(string(fields[2]), 0, 16)
 	if err != nil {
 		return TracedFrame{}, fmt.Errorf("type: %w", err)
 	}
-	f.Frame.Type = MsgType(t)
+	f.Frame.Type = message.MsgType(t)
 	if string(fields[3]) == "-" {
 		return f, nil
 	}
 	if f.Frame.Payload, err = hex.DecodeString(string(fields[3])); err != nil {
 		return TracedFrame{}, fmt.Errorf("payload: %w", err)
 	}
-	if len(f.Frame.Payload) > MaxPayload {
-		return TracedFrame{}, fmt.Errorf("payload of %d bytes, at most %d", len(f.Frame.Payload), MaxPayload)
+	if len(f.Frame.Payload) > message.MaxPayload {
+		return TracedFrame{}, fmt.Errorf("payload of %d bytes, at most %d", len(f.Frame.Payload), message.MaxPayload)
 	}
 	return f, nil
 }
@@ -165,7 +167,7 @@ func NewTraceWriter(w io.Writer) *TraceWriter {
 
 // Trace takes a frame; see Dongle.TraceTo. It may be called from any goroutine and does not block: while the file takes
 // nothing, frames are dropped and counted in the file.
-func (t *TraceWriter) Trace(dir Direction, f Frame) {
+func (t *TraceWriter) Trace(dir message.Direction, f message.Frame) {
 	now := time.Now()
 	t.mu.Lock()
 	if len(t.waiting) > maxTraceWaiting {

@@ -13,14 +13,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 var tracedAt = time.Date(2026, 11, 21, 22, 1, 2, 345678000, time.UTC)
 
 func TestTraceLines(t *testing.T) {
 	frames := []zigate.TracedFrame{
-		{Time: tracedAt, Direction: zigate.ToDongle, Frame: zigate.Frame{Type: zigate.TypeGetVersion}},
-		{Time: tracedAt.Add(time.Millisecond), Frame: zigate.Frame{Type: zigate.TypeVersion, Payload: bytesOf("0004032300")}},
+		{Time: tracedAt, Direction: message.ToDongle, Frame: message.Frame{Type: message.TypeGetVersion}},
+		{Time: tracedAt.Add(time.Millisecond), Frame: message.Frame{Type: message.TypeVersion, Payload: []byte{0x00, 0x04, 0x03, 0x23, 0x00}}},
 	}
 	text := []byte(zigate.TraceHeader + "\n")
 	for _, f := range frames {
@@ -53,7 +54,7 @@ func TestTraceMistakes(t *testing.T) {
 		"no direction": "2026-11-21T22:01:02.345678Z up 0x0010 -",
 		"no type":      "2026-11-21T22:01:02.345678Z sent version -",
 		"odd digits":   "2026-11-21T22:01:02.345678Z sent 0x0010 012",
-		"too long":     "2026-11-21T22:01:02.345678Z sent 0x0010 " + strings.Repeat("00", zigate.MaxPayload+1),
+		"too long":     "2026-11-21T22:01:02.345678Z sent 0x0010 " + strings.Repeat("00", message.MaxPayload+1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Join([]string{zigate.TraceHeader, "", "# a remark", line, good, ""}, "\n")
@@ -64,7 +65,7 @@ func TestTraceMistakes(t *testing.T) {
 			if _, err := r.Next(); !errors.Is(err, zigate.ErrTrace) || !strings.Contains(err.Error(), "line 4") {
 				t.Errorf("Next: %v", err)
 			}
-			if f, err := r.Next(); err != nil || f.Frame.Type != zigate.TypeGetVersion {
+			if f, err := r.Next(); err != nil || f.Frame.Type != message.TypeGetVersion {
 				t.Errorf("the good line behind it: %+v, %v", f, err)
 			}
 			if _, err := r.Next(); !errors.Is(err, io.EOF) {
@@ -94,19 +95,19 @@ func TestTraceWriterDoesNotBlock(t *testing.T) {
 		go func() { ended <- w.Run(ctx) }()
 		synctest.Wait()
 		const n = 1000
-		payload := make([]byte, zigate.MaxPayload)
+		payload := make([]byte, message.MaxPayload)
 		for range n {
-			w.Trace(zigate.FromDongle, zigate.Frame{Type: zigate.TypeLog, Payload: payload})
+			w.Trace(message.FromDongle, message.Frame{Type: message.TypeLog, Payload: payload})
 		}
 		close(out.free)
 		synctest.Wait()
-		w.Trace(zigate.ToDongle, zigate.Frame{Type: zigate.TypeReset})
+		w.Trace(message.ToDongle, message.Frame{Type: message.TypeReset})
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 		frames, err := zigate.ReadTrace(&out.Buffer, 2*n)
-		if err != nil || len(frames) == 0 || len(frames) >= n || frames[len(frames)-1].Frame.Type != zigate.TypeReset {
+		if err != nil || len(frames) == 0 || len(frames) >= n || frames[len(frames)-1].Frame.Type != message.TypeReset {
 			t.Errorf("%d frames were written, %v", len(frames), err)
 		}
 	})
@@ -122,8 +123,8 @@ func TestTraceOfAConnection(t *testing.T) {
 		go func() { ended <- w.Run(ctx) }()
 		b, f := connect(t, &fakeDialer{})
 		b.dongle.TraceTo(w.Trace)
-		b.submit("time", zigate.SetTime{Seconds: 1})
-		f.send(zigate.Leave{IEEE: deviceIEEE})
+		b.submit("time", message.SetTime{Seconds: 1})
+		f.send(message.Leave{IEEE: 0x000B57FFFE2C8904})
 		synctest.Wait()
 		cancel()
 		<-ended
@@ -135,41 +136,25 @@ func TestTraceOfAConnection(t *testing.T) {
 	})
 }
 
-func TestWords(t *testing.T) {
-	received := func(m zigate.Message) string {
-		return zigate.Frame{Type: m.Type(), Payload: append(m.AppendPayload(nil), 0x9C)}.Words(zigate.FromDongle)
-	}
-	sent := func(m zigate.Message) string {
-		return zigate.Frame{Type: m.Type(), Payload: m.AppendPayload(nil)}.Words(zigate.ToDongle)
-	}
-	tests := []struct{ got, want string }{
-		{sent(zigate.GetVersion{}), "get version"},
-		{received(zigate.Version{Major: 4, Minor: 0x323}), "version: major 0x0004, minor 0x0323"},
-		{received(zigate.Status{Request: zigate.TypeBlockSend, Status: 0x14, Form: zigate.StatusFormBuffers, APDUUsed: 12}),
-			"image block response: no APDU buffer, or frame too large"},
-		{received(zigate.Confirm{Kind: zigate.TypeConfirmFailed, Status: 0xA7, Addr: 0x9021, DstAddrMode: zigate.AddrModeShort}), "addr 0x9021"},
-		{sent(zigate.BlockSend{Target: target, Sequence: 7, Offset: 64, FileVersion: 0x22010631, Data: []byte{1, 2}}),
-			"sequence 7, status 0x00, offset 64, file version 0x22010631"},
-		{received(zigate.DeviceAnnounce{Addr: 0x9021, IEEE: deviceIEEE}), "IEEE 0x000b57fffe2c8904"},
-		{received(zclFrame(zigate.ClusterOTA, "11", "05", "01", "01", "7c11", "0122", "31060122", "0300")),
-			"query next image: sequence 5, no default response, manufacturer code 0x117c, image type 0x2201, file version 0x22010631, has hardware version, hardware version 0x0003"},
-		{zigate.Frame{Type: 0x8999, Payload: []byte{1, 2}}.Words(zigate.FromDongle), "unknown: 0x8999: unknown message type: 01"},
-		{zigate.Frame{Type: zigate.TypeStatus, Payload: []byte{1, 2}}.Words(zigate.FromDongle), "payload too short"},
-		{zigate.Frame{Type: zigate.TypeStatus}.Words(zigate.FromDongle), "status: "},
-	}
-	for _, tc := range tests {
-		if !strings.Contains(tc.got, tc.want) {
-			t.Errorf("%q does not say %q", tc.got, tc.want)
-		}
-	}
-}
-
 func FuzzTrace(f *testing.F) {
-	for _, tc := range append(commandCases(), dongleCases()...) {
-		text := zigate.AppendTraceLine([]byte(zigate.TraceHeader+"\n"), zigate.TracedFrame{
-			Time: tracedAt, Direction: zigate.ToDongle, Frame: zigate.Frame{Type: tc.msg.Type(), Payload: tc.payload},
-		})
-		f.Add(append(text, "garbage\n"...))
+	for _, m := range []message.Message{
+		message.GetVersion{},
+		message.Version{Major: 4, Minor: 0x323},
+		message.Status{Request: message.TypeBlockSend, Status: 0x14, Form: message.StatusFormBuffers, APDUUsed: 12},
+		message.BlockRequest{Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x9021, MaxDataSize: 64},
+		message.BlockSend{Sequence: 7, Offset: 64, FileVersion: 0x22010631, Data: []byte{1, 2}},
+		message.LoadImage{},
+		message.DeviceList{},
+		message.DataIndication{Cluster: message.ClusterOTA, Payload: []byte("\x11\x05\x01\x01\x7c\x11\x01\x22\x31\x06\x01\x22\x03\x00")},
+		message.NodeDescriptor{},
+		message.Leave{IEEE: 0x000B57FFFE2C8904},
+	} {
+		for _, direction := range []message.Direction{message.FromDongle, message.ToDongle} {
+			text := zigate.AppendTraceLine([]byte(zigate.TraceHeader+"\n"), zigate.TracedFrame{
+				Time: tracedAt, Direction: direction, Frame: message.Frame{Type: m.Type(), Payload: m.AppendPayload(nil)},
+			})
+			f.Add(append(text, "garbage\n"...))
+		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r, err := zigate.NewTraceReader(bytes.NewReader(text))

@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // quietHandler answers block requests from an image in memory, as a service does, and nothing else.
 type quietHandler struct {
 	image     []byte
-	block     zigate.BlockSend
+	block     message.BlockSend
 	statuses  int
 	connected chan struct{}
 }
@@ -29,26 +30,26 @@ func newQuietHandler() *quietHandler {
 	return &quietHandler{image: image, connected: make(chan struct{}, 1)}
 }
 
-func (h *quietHandler) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byte {
+func (h *quietHandler) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
 	size := min(uint32(req.MaxDataSize), 64)
-	h.block = zigate.BlockSend{
-		Target:   zigate.Target{AddrMode: req.AddrMode, Addr: req.Addr, SrcEndpoint: zigate.OTAEndpoint, DstEndpoint: req.Endpoint},
+	h.block = message.BlockSend{
+		Target:   message.Target{AddrMode: req.AddrMode, Addr: req.Addr, SrcEndpoint: message.OTAEndpoint, DstEndpoint: req.Endpoint},
 		Sequence: req.Sequence, Offset: req.Offset, FileVersion: req.FileVersion, ImageType: req.ImageType,
 		ManufacturerCode: req.ManufacturerCode, Data: h.image[req.Offset:][:size],
 	}
-	return zigate.AppendBlockSend(dst, &h.block)
+	return message.AppendBlockSend(dst, &h.block)
 }
 
-func (h *quietHandler) HandleBlockStatus(*zigate.Status)    { h.statuses++ }
-func (h *quietHandler) HandleMessage(zigate.Message, uint8) {}
-func (h *quietHandler) HandleConnected(zigate.Info)         { h.connected <- struct{}{} }
-func (h *quietHandler) HandleDisconnected(error)            {}
+func (h *quietHandler) HandleBlockStatus(*message.Status)    { h.statuses++ }
+func (h *quietHandler) HandleMessage(message.Message, uint8) {}
+func (h *quietHandler) HandleConnected(zigate.Info)          { h.connected <- struct{}{} }
+func (h *quietHandler) HandleDisconnected(error)             {}
 func (h *quietHandler) answer(wire []byte, dst []byte) []byte {
-	return h.turn(new(zigate.Decoder), wire, dst)
+	return h.turn(new(message.Decoder), wire, dst)
 }
 
 // turn is everything between a port's read and its write.
-func (h *quietHandler) turn(d *zigate.Decoder, wire []byte, dst []byte) []byte {
+func (h *quietHandler) turn(d *message.Decoder, wire []byte, dst []byte) []byte {
 	f, _, ok := d.Feed(wire)
 	if !ok {
 		return nil
@@ -57,7 +58,7 @@ func (h *quietHandler) turn(d *zigate.Decoder, wire []byte, dst []byte) []byte {
 	if err != nil {
 		return nil
 	}
-	var req zigate.BlockRequest
+	var req message.BlockRequest
 	if err := req.Parse(payload); err != nil {
 		return nil
 	}
@@ -65,15 +66,15 @@ func (h *quietHandler) turn(d *zigate.Decoder, wire []byte, dst []byte) []byte {
 }
 
 func blockRequestFrame() []byte {
-	return fromDongle(zigate.BlockRequest{
-		Sequence: 0x2C, Endpoint: 1, Cluster: zigate.ClusterOTA, AddrMode: zigate.AddrModeShort, Addr: 0x9021,
+	return fromDongle(message.BlockRequest{
+		Sequence: 0x2C, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x9021,
 		Offset: 0x1234, FileVersion: 0x20016630, ImageType: 0x1101, ManufacturerCode: 0x117C,
-		BlockRequestDelay: zigate.NoBlockRequestDelay, MaxDataSize: 64,
+		BlockRequestDelay: message.NoBlockRequestDelay, MaxDataSize: 64,
 	})
 }
 
 func TestTurnDoesNotAllocate(t *testing.T) {
-	h, d := newQuietHandler(), new(zigate.Decoder)
+	h, d := newQuietHandler(), new(message.Decoder)
 	wire, dst := blockRequestFrame(), make([]byte, 0, 512)
 	if got := h.turn(d, wire, dst); len(got) == 0 {
 		t.Fatal("no answer")
@@ -81,8 +82,8 @@ func TestTurnDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() { h.turn(d, wire, dst) }); n != 0 {
 		t.Errorf("%v allocations a turn", n)
 	}
-	wait := zigate.WaitForData{Target: target, Status: zigate.OTAWaitForData}
-	if n := testing.AllocsPerRun(1000, func() { zigate.AppendWaitForData(dst, &wait) }); n != 0 {
+	wait := message.WaitForData{Target: message.Target{AddrMode: message.AddrModeShort, Addr: 0x9021}, Status: message.OTAWaitForData}
+	if n := testing.AllocsPerRun(1000, func() { message.AppendWaitForData(dst, &wait) }); n != 0 {
 		t.Errorf("%v allocations to answer with wait for data", n)
 	}
 }
@@ -102,14 +103,14 @@ func runDongle(tb testing.TB, dialer zigate.Dialer, far func() io.ReadWriteClose
 		}
 		end.Close()
 	})
-	var decoder zigate.Decoder
+	var decoder message.Decoder
 	buf := make([]byte, 512)
 	for answered := 0; answered < 3; {
 		n, err := end.Read(buf)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		for _, f := range decode(&decoder, buf[:n]) {
+		for _, f := range frames(&decoder, buf[:n]) {
 			answered++
 			if _, err := end.Write(ordinaryAnswer(f.Type)); err != nil {
 				tb.Fatal(err)
@@ -142,7 +143,7 @@ func TestDongleTurnDoesNotAllocate(t *testing.T) {
 	h := newQuietHandler()
 	end := runDongle(t, dialer, func() io.ReadWriteCloser { return far }, h, new(countingObserver))
 
-	request, status := blockRequestFrame(), fromDongle(ok(zigate.TypeBlockSend))
+	request, status := blockRequestFrame(), fromDongle(ok(message.TypeBlockSend))
 	want := h.answer(request, nil)
 	got := make([]byte, len(want))
 	turn := func() {
@@ -171,8 +172,8 @@ type countingObserver struct {
 	answered time.Duration
 }
 
-func (o *countingObserver) FrameSent(zigate.MsgType)      {}
-func (o *countingObserver) FrameReceived(zigate.MsgType)  { o.frames++ }
+func (o *countingObserver) FrameSent(message.MsgType)     {}
+func (o *countingObserver) FrameReceived(message.MsgType) { o.frames++ }
 func (o *countingObserver) FrameError(string)             {}
 func (o *countingObserver) Connected(bool)                {}
 func (o *countingObserver) Reconnected()                  {}
@@ -181,7 +182,7 @@ func (o *countingObserver) BlockAnswered(d time.Duration) { o.answered += d }
 
 // BenchmarkBlockTurnaround is the time from a request's bytes to the answer's bytes, without a port.
 func BenchmarkBlockTurnaround(b *testing.B) {
-	h, d := newQuietHandler(), new(zigate.Decoder)
+	h, d := newQuietHandler(), new(message.Decoder)
 	wire, dst := blockRequestFrame(), make([]byte, 0, 512)
 	b.ReportAllocs()
 	b.SetBytes(64)

@@ -2,7 +2,7 @@ package homeassistant
 
 import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // componentConnection tells a dongle's document from a device's.
@@ -27,7 +27,7 @@ const (
 )
 
 // deviceComponents are the entities of a device.
-func (o Options) deviceComponents(euid zigate.IEEE) map[string]component {
+func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 	record := o.device(euid)
 	payload := `{"deviceId":"` + euid.String() + `"}`
 	button := func(operation, name, icon string) component {
@@ -68,7 +68,7 @@ func (o Options) deviceComponents(euid zigate.IEEE) map[string]component {
 }
 
 // dongleComponents are the entities of the dongle, which stands for the service too.
-func (o Options) dongleComponents(euid zigate.IEEE) map[string]component {
+func (o Options) dongleComponents(euid message.IEEE) map[string]component {
 	sensor := func(name, icon, template, stateClass string) component {
 		return component{
 			Platform: platformSensor, Name: name, EntityCategory: categoryDiagnostic, StateClass: stateClass, Icon: icon,
@@ -99,7 +99,7 @@ func (o Options) needsDongle(c component) component {
 }
 
 // identified gives the components what all of them have.
-func identified(euid zigate.IEEE, components map[string]component) map[string]component {
+func identified(euid message.IEEE, components map[string]component) map[string]component {
 	for name, c := range components {
 		c.UniqueID = ObjectID(euid) + "_" + name
 		c.QoS = qos

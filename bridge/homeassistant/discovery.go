@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Options are what all discovery documents of one service have in common.
@@ -34,12 +34,12 @@ type Document struct {
 
 // ObjectID is the name of a device, or of the dongle, in topics, and its identifier in Home Assistant: zigate_ota_ and the
 // 16 digits of the EUID.
-func ObjectID(euid zigate.IEEE) string {
+func ObjectID(euid message.IEEE) string {
 	return "zigate_ota_" + strings.TrimPrefix(euid.String(), "0x")
 }
 
 // Topic is where the document of a device, or of the dongle, is.
-func Topic(prefix string, euid zigate.IEEE) string {
+func Topic(prefix string, euid message.IEEE) string {
 	return prefix + "/device/" + ObjectID(euid) + "/config"
 }
 
@@ -171,7 +171,7 @@ func Dongle(o Options, i otasvc.InfoRecord) (Document, bool) {
 }
 
 // Gone takes a device, or the dongle, away from Home Assistant with all its entities.
-func Gone(o Options, euid zigate.IEEE) Document {
+func Gone(o Options, euid message.IEEE) Document {
 	return Document{Topic: Topic(o.Prefix, euid)}
 }
 
@@ -188,7 +188,7 @@ func (o Options) document(d device) document {
 func (o Options) status() string { return o.Base + "/status" }
 func (o Options) info() string   { return o.Base + "/info" }
 
-func (o Options) device(euid zigate.IEEE) string { return o.Base + "/device/" + euid.String() }
+func (o Options) device(euid message.IEEE) string { return o.Base + "/device/" + euid.String() }
 
 func (o Options) request(operation string) string { return o.Base + "/request/" + operation }
 

@@ -8,10 +8,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 func TestTopics(t *testing.T) {
@@ -41,7 +42,7 @@ func TestDocuments(t *testing.T) {
 	tests := []struct {
 		name   string
 		prefix string
-		euid   zigate.IEEE
+		euid   message.IEEE
 		doc    homeassistant.Document
 	}{
 		{"device", "homeassistant", bulb, homeassistant.Device(options(), bulbRecord())},
@@ -244,7 +245,7 @@ func FuzzDevice(f *testing.F) {
 	f.Add("", "\x00", "\xff\xfe", uint64(0), uint32(0))
 	f.Add(`"}{<script>`, "👩‍🍳", strings.Repeat("a", 300), ^uint64(0), ^uint32(0))
 	f.Fuzz(func(t *testing.T, name, manufacturer, model string, euid uint64, version uint32) {
-		d := otasvc.DeviceRecord{EUID: zigate.IEEE(euid), Name: name, ManufacturerName: manufacturer, ModelID: model, CurrentVersion: &version}
+		d := otasvc.DeviceRecord{EUID: message.IEEE(euid), Name: name, ManufacturerName: manufacturer, ModelID: model, CurrentVersion: &version}
 		doc := homeassistant.Device(options(), d)
 		for _, problem := range slices.Concat(schema.Topic("homeassistant", doc.Topic), schema.Document(doc.Payload)) {
 			t.Error(problem)

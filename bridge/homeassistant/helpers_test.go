@@ -10,16 +10,17 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 var updateGolden = flag.Bool("update-golden", false, "write the golden files instead of comparing with them")
 
 const (
-	bulb   zigate.IEEE = 0x000b57fffec6a5b2
-	dongle zigate.IEEE = 0x00158d0001020304
+	bulb   message.IEEE = 0x000b57fffec6a5b2
+	dongle message.IEEE = 0x00158d0001020304
 )
 
 func options() homeassistant.Options {

@@ -17,7 +17,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // errorBody is every answer of the API that is an error, but for those to requests, which are responses as on MQTT.
@@ -83,7 +83,7 @@ func (s *Server) getDevices(w http.ResponseWriter, _ *http.Request) {
 
 // getDevice takes an EUID as requests do: with or without 0x, colons or dashes.
 func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) {
-	euid, err := zigate.ParseIEEE(r.PathValue("euid"))
+	euid, err := message.ParseIEEE(r.PathValue("euid"))
 	if err == nil {
 		if e, ok := s.options.Feed.Get(bridge.FeedDevice, euid.String()); ok {
 			answer(w, http.StatusOK, jsonType, e.Payload)
@@ -100,7 +100,7 @@ type queue struct {
 }
 
 type queued struct {
-	EUID    zigate.IEEE     `json:"euid"`
+	EUID    message.IEEE    `json:"euid"`
 	Name    string          `json:"name"`
 	Upgrade json.RawMessage `json:"upgrade"` // as in the device record
 }
@@ -140,9 +140,9 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) {
 const queuePatience = 5 * time.Second
 
 // turns asks the service for the turn of each upgrade that waits; of others it is the last.
-func (s *Server) turns(ctx context.Context) (func(zigate.IEEE) int, *refusal) {
+func (s *Server) turns(ctx context.Context) (func(message.IEEE) int, *refusal) {
 	if s.options.Queue == nil {
-		return func(zigate.IEEE) int { return 0 }, nil
+		return func(message.IEEE) int { return 0 }, nil
 	}
 	told := make(chan []otasvc.QueuedUpgrade, 1)
 	s.options.Queue.Queue(func(list []otasvc.QueuedUpgrade) { told <- list })
@@ -150,11 +150,11 @@ func (s *Server) turns(ctx context.Context) (func(zigate.IEEE) int, *refusal) {
 	defer cancel()
 	select {
 	case list := <-told:
-		turn := map[zigate.IEEE]int{}
+		turn := map[message.IEEE]int{}
 		for i, u := range list {
 			turn[u.EUID] = i - len(list)
 		}
-		return func(e zigate.IEEE) int { return turn[e] }, nil
+		return func(e message.IEEE) int { return turn[e] }, nil
 	case <-ctx.Done():
 		return nil, &refusal{status: http.StatusServiceUnavailable, text: "the service has not told its queue: it is stopping, or busy"}
 	}

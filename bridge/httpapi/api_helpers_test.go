@@ -19,13 +19,13 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 const (
-	kitchen zigate.IEEE = 0x000b57fffec6a5b2
-	hall    zigate.IEEE = 0x000b57fffec6a5c7
-	digest              = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	kitchen message.IEEE = 0x000b57fffec6a5b2
+	hall    message.IEEE = 0x000b57fffec6a5c7
+	digest               = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -38,7 +38,7 @@ func (nobody) Clear(string)                      {}
 func (nobody) Publish(string, []byte)            {}
 func (nobody) Command(string, string)            {}
 func (nobody) DeviceChanged(otasvc.DeviceRecord) {}
-func (nobody) DeviceGone(zigate.IEEE)            {}
+func (nobody) DeviceGone(message.IEEE)           {}
 func (nobody) InfoChanged(otasvc.InfoRecord)     {}
 
 // shelf is Images that hold what they are given.
@@ -114,14 +114,14 @@ func (a *api) known() {
 	a.bridge.ImagesChanged([]otasvc.RegisteredImage{{
 		Stored:  &stored,
 		Offer:   otasvc.Offer{ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 2, Size: 100, SHA256: digest, URL: "http://x/y", Title: "<b>"},
-		Devices: []zigate.IEEE{kitchen}, AddedAt: time.Now(),
+		Devices: []message.IEEE{kitchen}, AddedAt: time.Now(),
 	}})
 	a.bridge.DeviceChanged(device(kitchen, otasvc.Downloading, 40))
 	a.bridge.DeviceChanged(device(hall, otasvc.Queued, 0))
 }
 
 // device is a record of a device with an upgrade in some state.
-func device(euid zigate.IEEE, state otasvc.State, progress float64) otasvc.DeviceRecord {
+func device(euid message.IEEE, state otasvc.State, progress float64) otasvc.DeviceRecord {
 	d := otasvc.DeviceRecord{EUID: euid, Name: "Bulb " + euid.String(), LQI: ptr(uint8(100)), LastSeen: time.Now(), CurrentVersion: ptr(uint32(1))}
 	if state != "" {
 		d.Upgrade = &otasvc.UpgradeRecord{State: state, ImageVersion: 2, Size: 100, Offset: uint32(progress), Progress: progress, Attempt: 1, QueuedAt: time.Now()}

@@ -12,7 +12,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // answers is how the service answers; the ticket brings the final answer of an upgrade.
@@ -183,7 +183,7 @@ func TestLogLevel(t *testing.T) {
 }
 
 // waitingOnes is a service's queue: devices by their turns.
-type waitingOnes []zigate.IEEE
+type waitingOnes []message.IEEE
 
 func (q waitingOnes) Queue(then func([]otasvc.QueuedUpgrade)) {
 	var list []otasvc.QueuedUpgrade
@@ -199,20 +199,20 @@ func TestQueue(t *testing.T) {
 	under := []string{third.String(), sixth.String()}
 	tests := map[string]struct {
 		queue httpapi.Queue
-		want  []zigate.IEEE
+		want  []message.IEEE
 	}{
-		"by time":             {nil, []zigate.IEEE{second, fourth, fifth}},
-		"by turns":            {waitingOnes{fifth, second, fourth}, []zigate.IEEE{fifth, second, fourth}},
-		"one has just come":   {waitingOnes{fourth, second}, []zigate.IEEE{fourth, second, fifth}},
-		"one has just got on": {waitingOnes{third, fourth, second, fifth}, []zigate.IEEE{fourth, second, fifth}},
-		"one has just ended":  {waitingOnes{first, fourth, second, fifth}, []zigate.IEEE{fourth, second, fifth}},
+		"by time":             {nil, []message.IEEE{second, fourth, fifth}},
+		"by turns":            {waitingOnes{fifth, second, fourth}, []message.IEEE{fifth, second, fourth}},
+		"one has just come":   {waitingOnes{fourth, second}, []message.IEEE{fourth, second, fifth}},
+		"one has just got on": {waitingOnes{third, fourth, second, fifth}, []message.IEEE{fourth, second, fifth}},
+		"one has just ended":  {waitingOnes{first, fourth, second, fifth}, []message.IEEE{fourth, second, fifth}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			a := startAPI(t, func(o *httpapi.Options) { o.Queue = tt.queue })
 			at := time.Now()
 			for i, state := range []otasvc.State{otasvc.Succeeded, otasvc.Queued, otasvc.Paused, otasvc.Scheduled, otasvc.Queued, otasvc.Downloading, ""} {
-				d := device(first-zigate.IEEE(i), state, 0)
+				d := device(first-message.IEEE(i), state, 0)
 				if d.Upgrade != nil {
 					d.Upgrade.QueuedAt = at.Add(time.Duration(i) * time.Second)
 				}

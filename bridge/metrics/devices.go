@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // device is what is told of one device, ready to be read often.
@@ -26,7 +26,7 @@ type device struct {
 // version or upgrade is not there any more is not made again, so none has to be taken back.
 type devices struct {
 	mu     sync.Mutex
-	byEUID map[zigate.IEEE]device
+	byEUID map[message.IEEE]device
 }
 
 func (c *devices) set(r otasvc.DeviceRecord) {
@@ -43,12 +43,12 @@ func (c *devices) set(r otasvc.DeviceRecord) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.byEUID == nil {
-		c.byEUID = make(map[zigate.IEEE]device)
+		c.byEUID = make(map[message.IEEE]device)
 	}
 	c.byEUID[r.EUID] = d
 }
 
-func (c *devices) remove(euid zigate.IEEE) {
+func (c *devices) remove(euid message.IEEE) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.byEUID, euid)

@@ -5,7 +5,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 const (
@@ -81,7 +81,7 @@ func TestDeviceSeries(t *testing.T) {
 // TestUpgradesByState counts each device once, in the state that it was last told in.
 func TestUpgradesByState(t *testing.T) {
 	m := metrics.New("", "")
-	tell := func(euid zigate.IEEE, state otasvc.State) {
+	tell := func(euid message.IEEE, state otasvc.State) {
 		d := record(state)
 		d.EUID = euid
 		m.DeviceChanged(d)
@@ -91,7 +91,7 @@ func TestUpgradesByState(t *testing.T) {
 		diff(t, nonzero(gather(t, m, prefix+"upgrades{")), want)
 	}
 	for n, state := range []otasvc.State{otasvc.Queued, otasvc.Queued, otasvc.Downloading, otasvc.Downloaded, ""} {
-		tell(zigate.IEEE(n+1), state)
+		tell(message.IEEE(n+1), state)
 	}
 	check(map[string]float64{
 		prefix + `upgrades{state="queued"}`: 2, prefix + `upgrades{state="downloading"}`: 1, prefix + `upgrades{state="downloaded"}`: 1,

@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // other is the label value for what is in none of the closed sets below, so that neither a talkative radio nor a state
@@ -17,9 +17,9 @@ const (
 	sent     = "tx"
 )
 
-func frameTypes() (fromDongle, toDongle []zigate.MsgType) {
+func frameTypes() (fromDongle, toDongle []message.MsgType) {
 	for n := range 1 << 16 {
-		switch t := zigate.MsgType(n); {
+		switch t := message.MsgType(n); {
 		case !t.Known():
 		case t.FromDongle():
 			fromDongle = append(fromDongle, t)

@@ -11,6 +11,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
@@ -24,9 +25,9 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	// The block path: counters by what is known before the first frame; the maps never change after New.
-	received      map[zigate.MsgType]prometheus.Counter
+	received      map[message.MsgType]prometheus.Counter
 	receivedOther prometheus.Counter
-	sent          map[zigate.MsgType]prometheus.Counter
+	sent          map[message.MsgType]prometheus.Counter
 	sentOther     prometheus.Counter
 	blocks        map[otasvc.BlockResult]prometheus.Counter
 	blocksOther   prometheus.Counter
@@ -104,8 +105,8 @@ func New(version, commit string) *Metrics {
 	frames := newCounterVec("serial_frames_total",
 		"Good frames exchanged with the dongle, by direction (rx: from the dongle, tx: to it) and message type.", "direction", "type")
 	fromDongle, toDongle := frameTypes()
-	m.received, m.receivedOther = resolve(frames.MustCurryWith(prometheus.Labels{"direction": received}), zigate.MsgType.String, fromDongle)
-	m.sent, m.sentOther = resolve(frames.MustCurryWith(prometheus.Labels{"direction": sent}), zigate.MsgType.String, toDongle)
+	m.received, m.receivedOther = resolve(frames.MustCurryWith(prometheus.Labels{"direction": received}), message.MsgType.String, fromDongle)
+	m.sent, m.sentOther = resolve(frames.MustCurryWith(prometheus.Labels{"direction": sent}), message.MsgType.String, toDongle)
 
 	clientFrames := newCounterVec("share_frames_total",
 		"Frames of programs that share the dongle, by direction (rx: from a program, tx: to one).", "direction")

@@ -19,17 +19,18 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 const prefix = "zigate_ota_"
 
-var lamp = zigate.IEEE(0x00158d0001020304)
+var lamp = message.IEEE(0x00158d0001020304)
 
 // full is Metrics that has been told everything once, so that every series there can be exists.
 func full() *metrics.Metrics {
 	m := metrics.New("1.2.3", "abcdef0")
-	m.FrameSent(zigate.TypeBlockSend)
-	m.FrameReceived(zigate.TypeImageBlockRequest)
+	m.FrameSent(message.TypeBlockSend)
+	m.FrameReceived(message.TypeImageBlockRequest)
 	m.FrameError(zigate.ReasonChecksum)
 	m.Connected(true)
 	m.Reconnected()
@@ -241,9 +242,9 @@ func TestFrameTypes(t *testing.T) {
 	m := metrics.New("", "")
 	known := 0
 	for n := range 1 << 16 {
-		m.FrameReceived(zigate.MsgType(n))
-		m.FrameSent(zigate.MsgType(n))
-		if zigate.MsgType(n).Known() {
+		m.FrameReceived(message.MsgType(n))
+		m.FrameSent(message.MsgType(n))
+		if message.MsgType(n).Known() {
 			known++
 		}
 	}
@@ -321,9 +322,9 @@ func TestBuckets(t *testing.T) {
 func TestBlockPathAllocatesNothing(t *testing.T) {
 	m := metrics.New("", "")
 	for name, f := range map[string]func(){
-		"FrameReceived":         func() { m.FrameReceived(zigate.TypeImageBlockRequest) },
+		"FrameReceived":         func() { m.FrameReceived(message.TypeImageBlockRequest) },
 		"FrameReceived unknown": func() { m.FrameReceived(0x8999) },
-		"FrameSent":             func() { m.FrameSent(zigate.TypeBlockSend) },
+		"FrameSent":             func() { m.FrameSent(message.TypeBlockSend) },
 		"FrameSent unknown":     func() { m.FrameSent(0x0999) },
 		"BlockRequest":          func() { m.BlockRequest(otasvc.BlockServed, 64) },
 		"BlockRequest unknown":  func() { m.BlockRequest("new", 0) },
@@ -344,10 +345,10 @@ func TestWhileScraped(t *testing.T) {
 		tellers.Go(func() {
 			for n := range 100 {
 				d := record(otasvc.Downloading)
-				d.EUID += zigate.IEEE(n % 7)
+				d.EUID += message.IEEE(n % 7)
 				d.Name = fmt.Sprint("lamp ", i, n)
 				m.DeviceChanged(d)
-				m.FrameReceived(zigate.TypeImageBlockRequest)
+				m.FrameReceived(message.TypeImageBlockRequest)
 				m.BlockRequest(otasvc.BlockServed, 64)
 				m.BlockAnswered(time.Microsecond)
 				m.Buffers(uint8(n), 1)

@@ -8,6 +8,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
@@ -20,10 +21,10 @@ var (
 )
 
 // FrameSent counts a frame to the dongle. A type that the dongle takes no command by counts as "other".
-func (m *Metrics) FrameSent(t zigate.MsgType) { pick(m.sent, t, m.sentOther).Inc() }
+func (m *Metrics) FrameSent(t message.MsgType) { pick(m.sent, t, m.sentOther).Inc() }
 
 // FrameReceived counts a good frame from the dongle. A type that the dongle is not known to send counts as "other".
-func (m *Metrics) FrameReceived(t zigate.MsgType) { pick(m.received, t, m.receivedOther).Inc() }
+func (m *Metrics) FrameReceived(t message.MsgType) { pick(m.received, t, m.receivedOther).Inc() }
 
 // FrameError counts something received that was of no use, by reason: one of zigate.FrameErrorReasons.
 func (m *Metrics) FrameError(reason string) {
@@ -96,7 +97,7 @@ func (m *Metrics) Command(operation, status string) {
 func (m *Metrics) DeviceChanged(d otasvc.DeviceRecord) { m.devices.set(d) }
 
 // DeviceGone ends all series of a device.
-func (m *Metrics) DeviceGone(euid zigate.IEEE) { m.devices.remove(euid) }
+func (m *Metrics) DeviceGone(euid message.IEEE) { m.devices.remove(euid) }
 
 // InfoChanged keeps the counts of the service.
 func (m *Metrics) InfoChanged(r otasvc.InfoRecord) { m.images.Set(float64(r.Images)) }

@@ -2,14 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -21,9 +17,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -33,7 +31,7 @@ const projectURL = "https://github.com/zigate-ota/zigate-ota"
 
 // app is the whole service, assembled from its configuration.
 type app struct {
-	cfg     Config
+	cfg     config.Config
 	log     *slog.Logger
 	home    *sim.Dongle    // nil: a real dongle
 	broker  *broker.Broker // nil: an external one
@@ -56,7 +54,7 @@ type app struct {
 }
 
 // newApp puts the parts together. home is the simulated dongle to be used where the configuration says "sim"; nil makes one.
-func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
+func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	log := logger.Logger
 	a := &app{cfg: cfg, log: log, logger: logger, ready: make(chan struct{}), brokerDone: make(chan struct{})}
 	meters := metrics.New(version, commit)
@@ -65,7 +63,7 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	imageOptions, err := cfg.Image.library(log)
+	imageOptions, err := libraryOptions(cfg.Image, log)
 	if err != nil {
 		return nil, err
 	}
@@ -77,8 +75,8 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ZIGATE_OTA_IMAGE_INDEXES: %w", err)
 	}
-	policy := cfg.Upgrade.policy(cfg.DongleQueryWatch.watch())
-	policy.WatchOnly = cfg.Share.OTA == ShareOTAClient
+	policy := upgradePolicy(cfg.Upgrade, queryWatch(cfg.DongleQueryWatch))
+	policy.WatchOnly = cfg.Share.OTA == config.ShareOTAClient
 	a.service, err = otasvc.New(otasvc.Options{
 		Images: images, Catalog: a.catalog, Observer: meters, Logger: log, StateDir: cfg.StateDir, Policy: policy,
 	})
@@ -87,14 +85,14 @@ func newApp(cfg Config, logger *logger, home *sim.Dongle) (*app, error) {
 	}
 	dongleOptions := zigate.Options{Dialer: dialer, Handler: a.service, Observer: meters, Logger: log}
 	if cfg.Share.Enabled() {
-		a.hub = share.New(dongleOptions, cfg.Share.options(meters))
+		a.hub = share.New(dongleOptions, shareOptions(cfg.Share, meters))
 		a.dongle = a.hub.Dongle()
 	} else {
 		a.dongle = zigate.NewDongle(dongleOptions)
 	}
 
 	topics := bridge.Topics(cfg.MQTT.BaseTopic)
-	tlsConfig, err := cfg.MQTT.tls()
+	tlsConfig, err := cfg.MQTT.TLS()
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +180,7 @@ type imageFiles struct {
 
 // dialer is the way to the dongle.
 func (a *app) dialer(home *sim.Dongle) (zigate.Dialer, error) {
-	if a.cfg.Dongle == DongleSimulated {
+	if a.cfg.Dongle == config.DongleSimulated {
 		if home == nil {
 			home = newSimulation(simulatedDevices(), 1, sim.V1_323)
 		}
@@ -226,7 +224,7 @@ func (a *app) supervise(ctx context.Context) error {
 // traceTo hands the dongle's frames to whoever wants them: MQTT, and the file, which may be nil.
 func (a *app) traceTo(file *traceFile) {
 	a.trace = file
-	a.dongle.TraceTo(func(dir zigate.Direction, f zigate.Frame) {
+	a.dongle.TraceTo(func(dir message.Direction, f message.Frame) {
 		if a.frames != nil {
 			a.frames.Trace(dir, f)
 		}
@@ -349,56 +347,4 @@ func serve(ctx context.Context, c call) error {
 		log.Info("stopped")
 	}
 	return err
-}
-
-// watch is the configuration in the service's terms.
-func (w QueryWatch) watch() otasvc.QueryWatch {
-	switch w {
-	case QueryWatchAlways:
-		return otasvc.WatchAlways
-	case QueryWatchIdle:
-		return otasvc.WatchIdle
-	default:
-		return otasvc.WatchNever
-	}
-}
-
-// policy is the configuration in the service's terms.
-func (c UpgradeConfig) policy(watch otasvc.QueryWatch) otasvc.Policy {
-	p := otasvc.Policy{
-		Concurrency: c.Concurrency, BlockSize: uint8(c.BlockSize), NotifyInterval: c.NotifyInterval,
-		NotifyAttempts: c.NotifyAttempts, StallTimeout: c.StallTimeout, RejoinTimeout: c.RejoinTimeout, Retries: c.Retries,
-		Slice: c.Slice, Canary: c.Canary, QueryWatch: watch, BlockInterval: c.BlockInterval, MinBattery: c.MinBattery,
-		Auto: c.Policy == PolicyAuto, ServeUnsolicited: c.Unsolicited == UnsolicitedServe,
-	}
-	if !c.Window.IsZero() {
-		p.Window = &otasvc.Window{Begin: c.Window.Start, End: c.Window.End}
-	}
-	return p
-}
-
-// tls is the TLS configuration of the broker's connection; nil where nothing was set, which means the system's authorities.
-func (c MQTTConfig) tls() (*tls.Config, error) {
-	if c.CAFile == "" && c.CertFile == "" {
-		return nil, nil
-	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ZIGATE_OTA_MQTT_CA_FILE: %w", err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, errors.New("ZIGATE_OTA_MQTT_CA_FILE: " + c.CAFile + " holds no certificate in PEM form")
-		}
-	}
-	if c.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("ZIGATE_OTA_MQTT_CERT_FILE and ZIGATE_OTA_MQTT_KEY_FILE: %w", err)
-		}
-		t.Certificates = []tls.Certificate{cert}
-	}
-	return t, nil
 }

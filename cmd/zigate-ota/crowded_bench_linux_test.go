@@ -17,7 +17,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // BenchmarkCrowdedLatency measures how long a block takes, from the request that was read to the answer that was written,
@@ -85,11 +85,11 @@ type livelyWire struct {
 }
 
 // trace takes the service's frames, on the goroutine that reads: requests when they were read, answers when written.
-func (w *livelyWire) trace(_ zigate.Direction, f zigate.Frame) {
+func (w *livelyWire) trace(_ message.Direction, f message.Frame) {
 	switch f.Type {
-	case zigate.TypeImageBlockRequest:
+	case message.TypeImageBlockRequest:
 		w.asked = time.Now()
-	case zigate.TypeBlockSend:
+	case message.TypeBlockSend:
 		w.mu.Lock()
 		w.within = append(w.within, time.Since(w.asked))
 		w.mu.Unlock()

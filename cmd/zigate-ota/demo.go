@@ -19,10 +19,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -68,7 +69,7 @@ func demo(ctx context.Context, c call) (err error) {
 	}
 	defer server.close()
 
-	if !cfg.isSet("ZIGATE_OTA_LOG_LEVEL") {
+	if !cfg.IsSet("ZIGATE_OTA_LOG_LEVEL") {
 		// What the service has to say comes over MQTT; only trouble is worth a line here.
 		cfg.Log.Level = slog.LevelError
 	}
@@ -132,19 +133,19 @@ func interrupted(once bool) error {
 
 // demoConfig makes the configuration fit for a demo beside anything else that runs here: nothing is left behind, and no
 // port is fixed unless it was configured.
-func demoConfig(cfg *Config, work string) {
-	cfg.Dongle = DongleSimulated
-	if !cfg.isSet("ZIGATE_OTA_STATE_DIR") {
-		imagesBelow := !cfg.isSet("ZIGATE_OTA_IMAGE_DIR")
+func demoConfig(cfg *config.Config, work string) {
+	cfg.Dongle = config.DongleSimulated
+	if !cfg.IsSet("ZIGATE_OTA_STATE_DIR") {
+		imagesBelow := !cfg.IsSet("ZIGATE_OTA_IMAGE_DIR")
 		cfg.StateDir = filepath.Join(work, "state")
 		if imagesBelow {
 			cfg.Image.Dir = filepath.Join(cfg.StateDir, "images")
 		}
 	}
-	if !cfg.isSet("ZIGATE_OTA_BROKER_ADDR") {
+	if !cfg.IsSet("ZIGATE_OTA_BROKER_ADDR") {
 		cfg.Broker.Addr = "127.0.0.1:0"
 	}
-	if !cfg.isSet("ZIGATE_OTA_HTTP_ADDR") {
+	if !cfg.IsSet("ZIGATE_OTA_HTTP_ADDR") {
 		cfg.HTTP.Addr = "127.0.0.1:0"
 	}
 }
@@ -158,8 +159,8 @@ type demoImage struct {
 }
 
 // demoImages makes an image for each device, newer than what it runs; or fits the devices to a given image.
-func demoImages(ctx context.Context, cfg Config, source, dir string, devices []sim.DeviceConfig) (map[zigate.IEEE]demoImage, error) {
-	images := map[zigate.IEEE]demoImage{}
+func demoImages(ctx context.Context, cfg config.Config, source, dir string, devices []sim.DeviceConfig) (map[message.IEEE]demoImage, error) {
+	images := map[message.IEEE]demoImage{}
 	if source == "" {
 		for _, d := range devices {
 			images[d.IEEE] = madeImage(d)
@@ -202,7 +203,7 @@ func madeImage(d sim.DeviceConfig) demoImage {
 }
 
 // givenImage reads an image from a file or a URL.
-func givenImage(ctx context.Context, cfg Config, source, dir string) (demoImage, error) {
+func givenImage(ctx context.Context, cfg config.Config, source, dir string) (demoImage, error) {
 	if !strings.Contains(source, "://") {
 		file, err := os.ReadFile(source)
 		if err != nil {
@@ -240,7 +241,7 @@ type imageServer struct {
 	done     chan struct{}
 }
 
-func serveImages(images map[zigate.IEEE]demoImage) (*imageServer, error) {
+func serveImages(images map[message.IEEE]demoImage) (*imageServer, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("starting the demo's image server: %w", err)
@@ -277,7 +278,7 @@ func (s *imageServer) close() {
 }
 
 // unfinished lists the devices that do not hold exactly their image.
-func unfinished(home *sim.Dongle, images map[zigate.IEEE]demoImage) []string {
+func unfinished(home *sim.Dongle, images map[message.IEEE]demoImage) []string {
 	var wrong []string
 	for _, euid := range slices.Sorted(maps.Keys(images)) {
 		im, d := images[euid], home.Device(euid).Snapshot()

@@ -313,7 +313,7 @@ func TestDemoGoesOn(t *testing.T) {
 	}
 	heard := newHeard(t)
 	client.Subscribe("zigate-ota/response/#", 1, func(_ mqtt.Client, m mqtt.Message) {
-		heard.add(message{m.Topic(), string(m.Payload()), m.Retained()})
+		heard.add(published{m.Topic(), string(m.Payload()), m.Retained()})
 	}).Wait()
 	client.Publish("zigate-ota/request/upgrade", 1, false, `{"deviceId":"`+kitchen+`","transaction":"again"}`).Wait()
 	if got := heard.await(t, "answer", finalTo("again")); at(got.object(), "reason") != "upToDate" {

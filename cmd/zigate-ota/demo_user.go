@@ -11,18 +11,19 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 // demoUser does what a user would with mosquitto_pub and mosquitto_sub, and nothing else: it knows the service only
 // over MQTT. The simulated home is looked at in the end, to see whether the devices hold what they should.
 type demoUser struct {
-	cfg     Config
+	cfg     config.Config
 	home    *sim.Dongle
 	devices []sim.DeviceConfig
-	images  map[zigate.IEEE]demoImage
+	images  map[message.IEEE]demoImage
 	url     func(name string) string
 	screen  *terminal.Screen
 	broker  []string
@@ -177,7 +178,7 @@ func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMe
 		o.AddBroker(url)
 	}
 	o.SetUsername(u.cfg.MQTT.Username.Reveal()).SetPassword(u.cfg.MQTT.Password.Reveal())
-	if t, err := u.cfg.MQTT.tls(); err != nil {
+	if t, err := u.cfg.MQTT.TLS(); err != nil {
 		return nil, err
 	} else if t != nil {
 		o.SetTLSConfig(t)

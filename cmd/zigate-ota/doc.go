@@ -3,3 +3,5 @@
 // It is the only place where the concrete parts meet: configuration, dongle, image library, service, MQTT, HTTP. The
 // demo is the same assembly as the service, with a simulated dongle and an embedded broker.
 package main
+
+//go:generate go test -run "TestExampleIsCurrent|TestConfigurationDocument" ./internal/config -update

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
@@ -17,7 +18,7 @@ var docs = []string{"docs/configuration.md", "docs/dongles.md", "docs/mqtt.md", 
 
 // Links lead somewhere, variables are known, and the README names every document.
 func TestDocsReferences(t *testing.T) {
-	known := knownVariables(settingsOf(&Config{}))
+	known := config.Variables()
 	readme := document(t, "README.md")
 	for _, name := range docs {
 		text := document(t, name)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 )
 
 var documents = []string{"README.md", "ARCHITECTURE.md"}
@@ -90,7 +92,7 @@ func TestArchitectureNamesFolders(t *testing.T) {
 
 // Variables that documents name are known.
 func TestDocumentsNameVariables(t *testing.T) {
-	known := knownVariables(settingsOf(&Config{}))
+	known := config.Variables()
 	for _, name := range documents {
 		for _, variable := range regexp.MustCompile(`ZIGATE_OTA_[A-Z_]+`).FindAllString(document(t, name), -1) {
 			if !slices.Contains(known, variable) {

@@ -37,13 +37,15 @@ func TestEmbeddedBroker(t *testing.T) {
 			t.Fatal(err)
 		}
 		heard := newHeard(t)
-		token := c.Subscribe("#", 1, func(_ mqtt.Client, m mqtt.Message) { heard.add(message{m.Topic(), string(m.Payload()), m.Retained()}) })
+		token := c.Subscribe("#", 1, func(_ mqtt.Client, m mqtt.Message) {
+			heard.add(published{m.Topic(), string(m.Payload()), m.Retained()})
+		})
 		if token.Wait(); token.Error() != nil {
 			t.Fatal(token.Error())
 		}
-		heard.await(t, "online", func(m message) bool { return m.Topic == "zigate-ota/status" && m.Payload == "online" })
+		heard.await(t, "online", func(m published) bool { return m.Topic == "zigate-ota/status" && m.Payload == "online" })
 		if life == 1 {
-			if got := heard.await(t, "what was kept", func(m message) bool { return m.Topic == "somebody/else" }); !got.Retained || got.Payload != "kept" {
+			if got := heard.await(t, "what was kept", func(m published) bool { return m.Topic == "somebody/else" }); !got.Retained || got.Payload != "kept" {
 				t.Errorf("%+v", got)
 			}
 		} else if token := c.Publish("somebody/else", 1, true, "kept"); token.Wait() && token.Error() != nil {

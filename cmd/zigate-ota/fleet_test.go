@@ -70,13 +70,13 @@ func onDisk(t *testing.T, dir string) (size int64) {
 // fleetClient connects a client of the fleet to the first of the servers that answers, in a session that survives. It
 // subscribes to filter, again and again until a server grants it: just after the start, or after the loss of a server, some
 // answers of NATS are refusals that mean "not yet".
-func fleetClient(t *testing.T, id, filter string, qos byte, servers ...natsServer) (mqtt.Client, *journal[message]) {
+func fleetClient(t *testing.T, id, filter string, qos byte, servers ...natsServer) (mqtt.Client, *journal[published]) {
 	t.Helper()
 	heard := newHeard(t)
 	o := mqtt.NewClientOptions().SetClientID(id).SetUsername("fleet").SetPassword("secret-1234").SetCleanSession(qos == 0).
 		SetConnectRetry(true).SetConnectRetryInterval(time.Second).SetMaxReconnectInterval(time.Second)
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
-		heard.add(message{m.Topic(), string(m.Payload()), m.Retained()})
+		heard.add(published{m.Topic(), string(m.Payload()), m.Retained()})
 	})
 	for _, s := range servers {
 		o.AddBroker("tcp://" + s.mqtt)
@@ -161,7 +161,7 @@ func TestFleet(t *testing.T) {
 		}
 		succeeded(t, heard.await(t, base(i)+" upgrades", finalTo(fmt.Sprint("upgrade ", i))))
 		var events []string
-		for _, e := range heard.each(func(m message) bool { return strings.HasPrefix(m.Topic, base(i)+"/event/") && !m.Retained }) {
+		for _, e := range heard.each(func(m published) bool { return strings.HasPrefix(m.Topic, base(i)+"/event/") && !m.Retained }) {
 			name := strings.TrimPrefix(e.Topic, base(i)+"/event/")
 			if at(e.object(), "euid") == kitchen && name != "downloadProgress" && !slices.Contains(events, name) {
 				events = append(events, name) // one that was not acknowledged any more comes twice
@@ -196,7 +196,7 @@ func TestFleet(t *testing.T) {
 	// asked anew for a while.
 	type wanted struct {
 		what  string
-		match func(message) bool
+		match func(published) bool
 	}
 	var all []wanted
 	for i := range dongles {
@@ -204,7 +204,7 @@ func TestFleet(t *testing.T) {
 			all = append(all, wanted{base(i) + topic, onTopic(base(i)+topic, nil)})
 		}
 		all = append(all,
-			wanted{"status of " + base(i), func(m message) bool { return m.Topic == base(i)+"/status" && m.Payload == "online" }},
+			wanted{"status of " + base(i), func(m published) bool { return m.Topic == base(i)+"/status" && m.Payload == "online" }},
 			wanted{"bulb of " + base(i), onTopic(base(i)+"/device/"+kitchen, func(d map[string]any) bool {
 				return number(d, "currentFileVersion") == newerVersion && at(d, "name") == fmt.Sprint("Bulb ", i)
 			})})
@@ -237,6 +237,6 @@ func TestFleet(t *testing.T) {
 		s.stop()
 	}
 	for i := range dongles {
-		heard.await(t, "last will of "+base(i), func(m message) bool { return m.Topic == base(i)+"/status" && m.Payload == "offline" })
+		heard.await(t, "last will of "+base(i), func(m published) bool { return m.Topic == base(i)+"/status" && m.Payload == "offline" })
 	}
 }

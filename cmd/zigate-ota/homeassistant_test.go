@@ -16,6 +16,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
@@ -84,7 +85,7 @@ func TestHomeAssistantFiles(t *testing.T) {
 	s := serveHere(t, 1000)
 	s.settle()
 	token := s.client.Subscribe("homeassistant/#", 1, func(_ mqtt.Client, m mqtt.Message) {
-		s.heard.add(message{m.Topic(), string(m.Payload()), m.Retained()})
+		s.heard.add(published{m.Topic(), string(m.Payload()), m.Retained()})
 	})
 	if token.Wait(); token.Error() != nil {
 		t.Fatal(token.Error())
@@ -157,13 +158,13 @@ func TestHomeAssistantFiles(t *testing.T) {
 
 // The app's options are variables of the service, documented and explained, and its defaults are taken.
 func TestHomeAssistantApp(t *testing.T) {
-	config := yamlFile(t, "deploy/homeassistant/zigate-ota/config.yaml").(map[string]any)
+	manifest := yamlFile(t, "deploy/homeassistant/zigate-ota/config.yaml").(map[string]any)
 	texts := yamlFile(t, "deploy/homeassistant/zigate-ota/translations/en.yaml").(map[string]any)
 	docs := document(t, "deploy/homeassistant/zigate-ota/DOCS.md")
-	schema, _ := config["schema"].(map[string]any)
-	options, _ := config["options"].(map[string]any)
+	schema, _ := manifest["schema"].(map[string]any)
+	options, _ := manifest["options"].(map[string]any)
 	explained, _ := texts["configuration"].(map[string]any)
-	known := knownVariables(settingsOf(&Config{}))
+	known := config.Variables()
 	for name := range schema {
 		if !slices.Contains(known, "ZIGATE_OTA_"+strings.ToUpper(name)) {
 			t.Errorf("option %s is no variable of the service", name)
@@ -194,16 +195,16 @@ func TestHomeAssistantApp(t *testing.T) {
 		}
 		environ = append(environ, fmt.Sprintf("ZIGATE_OTA_%s=%v", strings.ToUpper(name), value))
 	}
-	if _, err := LoadConfig(environ); err != nil {
+	if _, err := config.Load(environ); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
 	for key, want := range map[string]string{"slug": "zigate_ota", "services": "[mqtt:want]", "uart": "true", "startup": "services"} {
-		if got := fmt.Sprint(config[key]); got != want {
+		if got := fmt.Sprint(manifest[key]); got != want {
 			t.Errorf("%s is %s, want %s", key, got, want)
 		}
 	}
-	if docker := document(t, "deploy/homeassistant/zigate-ota/Dockerfile"); !strings.Contains(docker, fmt.Sprintf("BUILD_VERSION=%v\n", config["version"])) {
-		t.Errorf("the Dockerfile has another version than %v", config["version"])
+	if docker := document(t, "deploy/homeassistant/zigate-ota/Dockerfile"); !strings.Contains(docker, fmt.Sprintf("BUILD_VERSION=%v\n", manifest["version"])) {
+		t.Errorf("the Dockerfile has another version than %v", manifest["version"])
 	}
 }
 
@@ -265,7 +266,7 @@ func TestHomeAssistantAppRuns(t *testing.T) {
 	options := `{"dongle":"sim","mqtt_base_topic":"house/it's-ota","image_indexes":[],"image_allowed_hosts":["a.example","*.b.example"],
 		"upgrade_policy":"manual","upgrade_canary":false,"upgrade_window":"02:00-05:00","log_level":"info","http_token":null,"mqtt_url":""}`
 	p := runApp(t, fakeSupervisor(t, http.StatusOK, service), options)
-	heard.await(t, "online", func(m message) bool { return m.Topic == "house/it's-ota/status" && m.Payload == "online" })
+	heard.await(t, "online", func(m published) bool { return m.Topic == "house/it's-ota/status" && m.Payload == "online" })
 	heard.await(t, "discovery", onTopic("homeassistant/device/zigate_ota_00158d0001020304/config", nil))
 	if strings.Contains(p.stderr.String(), password) || strings.Contains(p.stdout.String(), password) {
 		t.Error("the password is shown")

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
@@ -139,7 +140,7 @@ type inspectedElement struct {
 
 // inspectOne looks at a file or at what is at a URL.
 func inspectOne(ctx context.Context, environ []string, name string) inspection {
-	r := inspection{Name: displayURL(name), Elements: []inspectedElement{}, Warnings: []string{}, Checks: []otafile.Check{}}
+	r := inspection{Name: config.DisplayURL(name), Elements: []inspectedElement{}, Warnings: []string{}, Checks: []otafile.Check{}}
 	b, err := inspected(ctx, environ, name)
 	if err != nil {
 		return r.failed(err)
@@ -192,7 +193,7 @@ func inspected(ctx context.Context, environ []string, name string) ([]byte, erro
 		if err != nil {
 			return nil, err
 		}
-		options, err := cfg.Image.library(nil)
+		options, err := libraryOptions(cfg.Image, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // step is one request of a journey and all that is said in answer.
@@ -237,7 +237,7 @@ func TestReferenceOperations(t *testing.T) {
 		{name: "an operation that there is not", operation: "add-image", request: `{}`, err: "there are add_image, ",
 			want: `{"operation":"unknown","status":"invalidData"}`},
 	})
-	for _, m := range s.heard.each(func(m message) bool {
+	for _, m := range s.heard.each(func(m published) bool {
 		return strings.Contains(m.Topic, "/response/") || strings.Contains(m.Topic, "/event/")
 	}) {
 		if m.Retained {
@@ -270,7 +270,7 @@ func TestUnreadableRequests(t *testing.T) {
 	s.publish("service_status", "")
 	s.heard.await(t, "service_status", onTopic("zigate-ota/response/service_status", func(r map[string]any) bool { return at(r, "status") == "serviceAvailable" }))
 	s.fence()
-	if got := len(s.heard.each(func(m message) bool { return strings.Contains(m.Topic, "/response/") })); got != len(tests)+2 {
+	if got := len(s.heard.each(func(m published) bool { return strings.Contains(m.Topic, "/response/") })); got != len(tests)+2 {
 		t.Errorf("%d responses to %d requests", got, len(tests)+2)
 	}
 }
@@ -298,7 +298,7 @@ func TestRemoveImageEndsUpgrade(t *testing.T) {
 	s.heard.await(t, "event", onTopic("zigate-ota/event/upgradeCancelled", func(e map[string]any) bool {
 		return at(e, "euid") == kitchen && at(e, "reason") == "imageRemoved"
 	}))
-	s.heard.await(t, "list of images", func(m message) bool {
+	s.heard.await(t, "list of images", func(m published) bool {
 		return m.Topic == "zigate-ota/images" && m.Payload == `{"images":[]}` && !m.Retained
 	})
 	if got := at(s.ask("image_info", `{`+device+`}`).object(), "status"); got != "imageInfoNotFound" {
@@ -321,7 +321,7 @@ func TestAddImageUpgrades(t *testing.T) {
 	s.heard.await(t, "success", onTopic("zigate-ota/event/upgradeSucceeded", func(e map[string]any) bool { return at(e, "euid") == kitchen }))
 	s.fence()
 
-	euid, err := zigate.ParseIEEE(kitchen)
+	euid, err := message.ParseIEEE(kitchen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +333,7 @@ func TestAddImageUpgrades(t *testing.T) {
 		t.Errorf("the other bulb runs 0x%08x", other.FileVersion)
 	}
 	var events []string
-	for _, m := range s.heard.each(func(m message) bool {
+	for _, m := range s.heard.each(func(m published) bool {
 		return strings.HasPrefix(m.Topic, "zigate-ota/event/") && at(m.object(), "euid") == kitchen && !strings.HasSuffix(m.Topic, "/downloadProgress")
 	}) {
 		events = append(events, strings.TrimPrefix(m.Topic, "zigate-ota/event/"))

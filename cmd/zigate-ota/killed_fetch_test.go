@@ -71,11 +71,13 @@ func TestKilledWhileFetching(t *testing.T) {
 		}
 		defer c.Disconnect(0)
 		heard := newHeard(t)
-		token := c.Subscribe("zigate-ota/#", 1, func(_ mqtt.Client, m mqtt.Message) { heard.add(message{m.Topic(), string(m.Payload()), m.Retained()}) })
+		token := c.Subscribe("zigate-ota/#", 1, func(_ mqtt.Client, m mqtt.Message) {
+			heard.add(published{m.Topic(), string(m.Payload()), m.Retained()})
+		})
 		if token.Wait(); token.Error() != nil {
 			t.Fatal(token.Error())
 		}
-		images := heard.await(t, "list of images", func(m message) bool { return m.Topic == "zigate-ota/images" }).object()
+		images := heard.await(t, "list of images", func(m published) bool { return m.Topic == "zigate-ota/images" }).object()
 		for sha := range said {
 			if !strings.Contains(fmt.Sprint(images), sha) {
 				t.Errorf("an image that was a success is gone after a kill: %v", images)

@@ -13,9 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // wireDongle is the far end of a TCP connection to the service: it plays a dongle with one device, by hand, so that the
@@ -23,7 +24,7 @@ import (
 type wireDongle struct {
 	tb       testing.TB
 	conn     net.Conn
-	decoder  zigate.Decoder
+	decoder  message.Decoder
 	buf      []byte
 	pending  []byte
 	out      []byte
@@ -33,21 +34,21 @@ type wireDongle struct {
 
 // The first device behind the wire; the others follow it.
 const (
-	wireDevice zigate.IEEE = 0x000b57fffec6a5b2
-	wireAddr   uint16      = 0x4f4f
+	wireDevice message.IEEE = 0x000b57fffec6a5b2
+	wireAddr   uint16       = 0x4f4f
 )
 
-func (w *wireDongle) write(m zigate.Message) {
+func (w *wireDongle) write(m message.Message) {
 	w.out = w.out[:0]
 	payload := append(m.AppendPayload(nil), 0) // link quality
 	// At the end of a benchmark it is closed while commands are still being answered.
-	if _, err := w.conn.Write(zigate.AppendFrame(w.out, m.Type(), payload)); err != nil && !errors.Is(err, net.ErrClosed) {
+	if _, err := w.conn.Write(message.AppendFrame(w.out, m.Type(), payload)); err != nil && !errors.Is(err, net.ErrClosed) {
 		w.tb.Error(err)
 	}
 }
 
 // next reads one command.
-func (w *wireDongle) next() zigate.Frame {
+func (w *wireDongle) next() message.Frame {
 	f, err := w.read()
 	if err != nil {
 		w.tb.Fatal(err)
@@ -55,7 +56,7 @@ func (w *wireDongle) next() zigate.Frame {
 	return f
 }
 
-func (w *wireDongle) read() (zigate.Frame, error) {
+func (w *wireDongle) read() (message.Frame, error) {
 	for {
 		if len(w.pending) > 0 {
 			f, rest, ok := w.decoder.Feed(w.pending)
@@ -66,17 +67,17 @@ func (w *wireDongle) read() (zigate.Frame, error) {
 		}
 		n, err := w.conn.Read(w.buf)
 		if err != nil {
-			return zigate.Frame{}, err
+			return message.Frame{}, err
 		}
 		w.pending = w.buf[:n]
 	}
 }
 
 // until answers commands as a dongle does until one of the given type has come.
-func (w *wireDongle) until(t zigate.MsgType) zigate.Frame {
+func (w *wireDongle) until(t message.MsgType) message.Frame {
 	for {
 		f := w.next()
-		if f.Type == zigate.TypeBlockSend && t == f.Type {
+		if f.Type == message.TypeBlockSend && t == f.Type {
 			return f
 		}
 		w.answer(f)
@@ -87,46 +88,46 @@ func (w *wireDongle) until(t zigate.MsgType) zigate.Frame {
 }
 
 // answer answers a command as a dongle does.
-func (w *wireDongle) answer(f zigate.Frame) {
+func (w *wireDongle) answer(f message.Frame) {
 	w.commands.Add(1)
-	w.write(zigate.Status{Request: f.Type, Form: zigate.StatusFormBuffers})
+	w.write(message.Status{Request: f.Type, Form: message.StatusFormBuffers})
 	switch f.Type {
-	case zigate.TypeGetVersion:
-		w.write(zigate.Version{Major: 4, Minor: 0x0323})
-	case zigate.TypeGetNetworkState:
-		w.write(zigate.NetworkState{IEEE: 0x00158d0001020304, PANID: 0x1234, Channel: 15})
-	case zigate.TypeGetDevices:
-		var list zigate.DeviceList
+	case message.TypeGetVersion:
+		w.write(message.Version{Major: 4, Minor: 0x0323})
+	case message.TypeGetNetworkState:
+		w.write(message.NetworkState{IEEE: 0x00158d0001020304, PANID: 0x1234, Channel: 15})
+	case message.TypeGetDevices:
+		var list message.DeviceList
 		for i := range max(w.devices, 1) {
-			list.Devices = append(list.Devices, zigate.ListedDevice{
-				Addr: wireAddr + uint16(i), IEEE: wireDevice + zigate.IEEE(i), PowerSource: 1, LQI: 100,
+			list.Devices = append(list.Devices, message.ListedDevice{
+				Addr: wireAddr + uint16(i), IEEE: wireDevice + message.IEEE(i), PowerSource: 1, LQI: 100,
 			})
 		}
 		w.write(list)
-	case zigate.TypePowerDescriptorRequest:
-		w.write(zigate.PowerDescriptor{})
+	case message.TypePowerDescriptorRequest:
+		w.write(message.PowerDescriptor{})
 	default:
 		w.interviewed(f)
 	}
 }
 
 // interviewed answers what the device is asked.
-func (w *wireDongle) interviewed(f zigate.Frame) {
-	m, err := zigate.ParseCommand(f.Type, f.Payload)
+func (w *wireDongle) interviewed(f message.Frame) {
+	m, err := message.ParseCommand(f.Type, f.Payload)
 	if err != nil {
 		w.tb.Error(err)
 	}
 	switch m := m.(type) {
-	case zigate.NodeDescriptorRequest:
-		w.write(zigate.NodeDescriptor{Addr: m.Addr, MACFlags: zigate.CapabilityRxOnWhenIdle})
-	case zigate.ActiveEndpointsRequest:
-		w.write(zigate.ActiveEndpoints{Addr: m.Addr, Endpoints: []uint8{1}})
-	case zigate.SimpleDescriptorRequest:
-		w.write(zigate.SimpleDescriptor{Addr: m.Addr, Endpoint: 1, OutClusters: []uint16{zigate.ClusterOTA}})
-	case zigate.ReadAttributes:
+	case message.NodeDescriptorRequest:
+		w.write(message.NodeDescriptor{Addr: m.Addr, MACFlags: message.CapabilityRxOnWhenIdle})
+	case message.ActiveEndpointsRequest:
+		w.write(message.ActiveEndpoints{Addr: m.Addr, Endpoints: []uint8{1}})
+	case message.SimpleDescriptorRequest:
+		w.write(message.SimpleDescriptor{Addr: m.Addr, Endpoint: 1, OutClusters: []uint16{message.ClusterOTA}})
+	case message.ReadAttributes:
 		for _, id := range m.IDs {
-			a := zigate.Attribute{Kind: zigate.TypeReadAttribute, Addr: m.Addr, Endpoint: 1, Cluster: m.Cluster, ID: id, Status: 0x86, DataType: 0xFF}
-			if m.Cluster == zigate.ClusterOTA && id == zigate.AttrOTAFileVersion {
+			a := message.Attribute{Kind: message.TypeReadAttribute, Addr: m.Addr, Endpoint: 1, Cluster: m.Cluster, ID: id, Status: 0x86, DataType: 0xFF}
+			if m.Cluster == message.ClusterOTA && id == message.AttrOTAFileVersion {
 				const uint32Type = 0x23
 				a.Status, a.DataType, a.Data = 0, uint32Type, []byte{0, 0, 0, 1}
 			}
@@ -149,7 +150,7 @@ func newWiredService(b *testing.B, devices int, more ...string) *wiredService {
 		b.Fatal(err)
 	}
 	defer listener.Close()
-	cfg, err := LoadConfig(append([]string{
+	cfg, err := config.Load(append([]string{
 		"ZIGATE_OTA_DONGLE=tcp://" + listener.Addr().String(), "ZIGATE_OTA_STATE_DIR=" + b.TempDir(), "ZIGATE_OTA_BROKER_ADDR=127.0.0.1:0",
 		"ZIGATE_OTA_HTTP_ADDR=127.0.0.1:0", "ZIGATE_OTA_DONGLE_QUERY_WATCH=off", fmt.Sprintf("ZIGATE_OTA_UPGRADE_CONCURRENCY=%d", devices),
 	}, more...))
@@ -174,14 +175,14 @@ func newWiredService(b *testing.B, devices int, more ...string) *wiredService {
 	}
 	b.Cleanup(func() { stop(); conn.Close(); <-ended })
 	w := &wireDongle{tb: b, conn: conn, buf: make([]byte, 4096), out: make([]byte, 0, 512), devices: devices}
-	w.until(zigate.TypeGetDevices)
+	w.until(message.TypeGetDevices)
 	for i := range devices {
 		a.service.Upgrade(otasvc.UpgradeRequest{
-			Device: otasvc.ParseDeviceRef((wireDevice + zigate.IEEE(i)).String()), URL: "file://" + file,
+			Device: otasvc.ParseDeviceRef((wireDevice + message.IEEE(i)).String()), URL: "file://" + file,
 		}, func(otasvc.Answer) {})
 	}
 	for range devices {
-		w.until(zigate.TypeImageNotify)
+		w.until(message.TypeImageNotify)
 	}
 	return &wiredService{wireDongle: w, app: a, image: file}
 }
@@ -199,7 +200,7 @@ func (w *wiredService) play(b *testing.B, begin func()) <-chan time.Time {
 			if err != nil {
 				return
 			}
-			if f.Type == zigate.TypeBlockSend {
+			if f.Type == message.TypeBlockSend {
 				blocks <- time.Now()
 				_, _ = w.conn.Write(blockStatus)
 				continue
@@ -212,17 +213,17 @@ func (w *wiredService) play(b *testing.B, begin func()) <-chan time.Time {
 }
 
 // wireRequest is an image block request of one of the devices, for the block at an offset.
-func wireRequest(device int, offset uint32, size uint8) zigate.BlockRequest {
-	return zigate.BlockRequest{
-		Sequence: uint8(offset / uint32(size)), Endpoint: 1, Cluster: zigate.ClusterOTA, AddrMode: zigate.AddrModeShort,
+func wireRequest(device int, offset uint32, size uint8) message.BlockRequest {
+	return message.BlockRequest{
+		Sequence: uint8(offset / uint32(size)), Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort,
 		Addr: wireAddr + uint16(device), Offset: offset, FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C,
-		BlockRequestDelay: zigate.NoBlockRequestDelay, MaxDataSize: size,
+		BlockRequestDelay: message.NoBlockRequestDelay, MaxDataSize: size,
 	}
 }
 
 // wireFrame is a message of the dongle as it stands on the wire.
-func wireFrame(m zigate.Message) []byte {
-	return zigate.AppendFrame(nil, m.Type(), append(m.AppendPayload(nil), 100)) // link quality
+func wireFrame(m message.Message) []byte {
+	return message.AppendFrame(nil, m.Type(), append(m.AppendPayload(nil), 100)) // link quality
 }
 
 // BenchmarkServedBlock measures the whole service as it runs in a home, with its broker, metrics and state: one device in
@@ -230,15 +231,15 @@ func wireFrame(m zigate.Message) []byte {
 func BenchmarkServedBlock(b *testing.B) {
 	w := newWiredService(b, 1).wireDongle
 	w.write(wireRequest(0, 0, 64))
-	ready := w.until(zigate.TypeBlockSend)
-	bare := &wireDongle{tb: b, conn: bareResponder(b, zigate.AppendFrame(nil, ready.Type, ready.Payload)), buf: make([]byte, 4096), out: make([]byte, 0, 512)}
+	ready := w.until(message.TypeBlockSend)
+	bare := &wireDongle{tb: b, conn: bareResponder(b, message.AppendFrame(nil, ready.Type, ready.Payload)), buf: make([]byte, 4096), out: make([]byte, 0, 512)}
 
 	round := func(w *wireDongle, frame []byte) time.Duration {
 		start := time.Now()
 		if _, err := w.conn.Write(frame); err != nil {
 			b.Fatal(err)
 		}
-		w.until(zigate.TypeBlockSend)
+		w.until(message.TypeBlockSend)
 		return time.Since(start)
 	}
 	var ours, theirs []time.Duration

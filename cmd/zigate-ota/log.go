@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 )
 
 // logger is the service's logger, with a level that can be changed while it runs.
@@ -16,12 +18,12 @@ type logger struct {
 	configured slog.Level
 }
 
-func newLogger(w io.Writer, cfg LogConfig) *logger {
+func newLogger(w io.Writer, cfg config.LogConfig) *logger {
 	l := &logger{configured: cfg.Level}
 	l.level.Set(cfg.Level)
 	options := &slog.HandlerOptions{Level: &l.level}
 	var handler slog.Handler = slog.NewTextHandler(w, options)
-	if cfg.Format == LogJSON {
+	if cfg.Format == config.LogJSON {
 		handler = slog.NewJSONHandler(w, options)
 	}
 	l.Logger = slog.New(newLimiter(handler))

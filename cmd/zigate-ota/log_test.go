@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 )
 
 // A fault that comes every five seconds for a day, and what is left of it in the log.
@@ -82,7 +84,7 @@ func TestRepeatedFaultsAreBounded(t *testing.T) {
 func TestLevelIsToggled(t *testing.T) {
 	for _, configured := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		out := newLines()
-		log := newLogger(out, LogConfig{Level: configured})
+		log := newLogger(out, config.LogConfig{Level: configured})
 		enabled := func() bool { return log.Enabled(t.Context(), slog.LevelDebug) }
 		log.toggle(t.Context())
 		if !enabled() {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
 )
 
@@ -185,7 +186,7 @@ func commitSuffix() string {
 
 func printConfig(_ context.Context, c call) error {
 	if len(c.args) == 1 && c.args[0] == "--example" {
-		return WriteExample(c.stdout)
+		return config.WriteExample(c.stdout)
 	}
 	if err := noArguments(c); err != nil {
 		return err
@@ -198,10 +199,10 @@ func printConfig(_ context.Context, c call) error {
 }
 
 // loadConfig reads the configuration; all its mistakes are one usage error, one a line.
-func loadConfig(c call) (Config, error) {
-	cfg, err := LoadConfig(c.environ)
+func loadConfig(c call) (config.Config, error) {
+	cfg, err := config.Load(c.environ)
 	if err != nil {
-		return Config{}, fmt.Errorf("%w: the configuration has mistakes:\n%v", errUsage, err)
+		return config.Config{}, fmt.Errorf("%w: the configuration has mistakes:\n%v", errUsage, err)
 	}
 	return cfg, nil
 }

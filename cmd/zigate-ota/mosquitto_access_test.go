@@ -64,7 +64,7 @@ func TestMosquittoAccessList(t *testing.T) {
 	install, _ := entity["payload_install"].(string)
 	m.user("homeassistant").pub(command, install, "-q", "1")
 	home.await(t, "installed", onTopic(state, func(u map[string]any) bool { return at(u, "installed_version") == "0x22010731" }))
-	for name, seen := range map[string]*journal[message]{"consumer": heard, "homeassistant": home} {
+	for name, seen := range map[string]*journal[published]{"consumer": heard, "homeassistant": home} {
 		seen.await(t, "upgradeSucceeded to "+name, onTopic("zigate-ota/event/upgradeSucceeded", nil))
 	}
 
@@ -88,17 +88,17 @@ func TestMosquittoAccessList(t *testing.T) {
 		m.user(try.user).pub(try.topic, fmt.Sprintf(`{"deviceId":"%s","transaction":"denied %d"}`, kitchen, i), "-q", "1")
 	}
 	m.pub("zigate-ota/event/last", "last", "-q", "1")
-	for _, seen := range []*journal[message]{everything, heard, home} {
-		seen.await(t, "the last message", func(msg message) bool { return msg.Payload == "last" })
-		for _, got := range seen.each(func(msg message) bool { return strings.Contains(msg.Payload, `"denied `) }) {
+	for _, seen := range []*journal[published]{everything, heard, home} {
+		seen.await(t, "the last message", func(msg published) bool { return msg.Payload == "last" })
+		for _, got := range seen.each(func(msg published) bool { return strings.Contains(msg.Payload, `"denied `) }) {
 			t.Errorf("it was not denied: %s", got)
 		}
 	}
-	if got := heard.each(func(msg message) bool { return strings.HasPrefix(msg.Topic, "homeassistant/") }); len(got) > 0 {
+	if got := heard.each(func(msg published) bool { return strings.HasPrefix(msg.Topic, "homeassistant/") }); len(got) > 0 {
 		t.Errorf("the consumer reads %v", got)
 	}
 	service.stop()
-	heard.await(t, "last will", func(msg message) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
+	heard.await(t, "last will", func(msg published) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
 }
 
 // Credentials that the broker does not take, and an access list that gives no rights: each is told as such, in the log

@@ -14,7 +14,7 @@ import (
 // killed and comes back knowing nothing.
 
 // checkGoesOn asserts that a download that was at offset never fell back, came to its end, and that this was told.
-func checkGoesOn(t *testing.T, heard *journal[message], transaction string, offset float64) {
+func checkGoesOn(t *testing.T, heard *journal[published], transaction string, offset float64) {
 	t.Helper()
 	succeeded(t, heard.await(t, "final response", finalTo(transaction)))
 	last := 0.0
@@ -50,7 +50,7 @@ func TestMosquittoBrokerStopped(t *testing.T) {
 	service.stderr.await(t, "the loss is told", func(line string) bool { return strings.Contains(line, "no connection to the MQTT broker") })
 	m.start()
 	after := m.sub("zigate-ota/#")
-	after.await(t, "online", func(m message) bool { return m.Topic == "zigate-ota/status" && m.Payload == "online" })
+	after.await(t, "online", func(m published) bool { return m.Topic == "zigate-ota/status" && m.Payload == "online" })
 	checkGoesOn(t, after, "stopped", offset)
 }
 
@@ -139,7 +139,7 @@ func TestMosquittoBrokerSlow(t *testing.T) {
 	m.pub("zigate-ota/request/upgrade", `{"deviceId":"`+kitchen+`","url":"`+url+`","transaction":"slow"}`, "-q", "1")
 	checkGoesOn(t, heard, "slow", 0)
 	var order []string
-	for _, e := range heard.each(func(m message) bool { return strings.HasPrefix(m.Topic, "zigate-ota/event/") }) {
+	for _, e := range heard.each(func(m published) bool { return strings.HasPrefix(m.Topic, "zigate-ota/event/") }) {
 		if name := strings.TrimPrefix(e.Topic, "zigate-ota/event/"); strings.HasPrefix(name, "download") && name != "downloadProgress" || strings.HasPrefix(name, "upgrade") {
 			order = append(order, name)
 		}

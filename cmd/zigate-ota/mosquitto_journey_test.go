@@ -31,7 +31,7 @@ func TestMosquittoJourney(t *testing.T) {
 			url := serveFiles(t, map[string][]byte{"bulb.ota": image}) + "/bulb.ota"
 
 			asked := 0
-			ask := func(operation, request string) message {
+			ask := func(operation, request string) published {
 				t.Helper()
 				asked++
 				transaction := fmt.Sprint(operation, " ", asked)
@@ -50,7 +50,7 @@ func TestMosquittoJourney(t *testing.T) {
 			sameJSON(t, "upgrade", end.Payload, `{"operation":"upgradeResponse","status":"success",`+
 				strings.Replace(record, `"oldImageVersion":570492465`, `"oldImageVersion":570492721`, 1)+`}`, "transaction")
 			var events []string
-			for _, e := range heard.each(func(msg message) bool {
+			for _, e := range heard.each(func(msg published) bool {
 				return strings.HasPrefix(msg.Topic, "zigate-ota/event/") && !strings.HasSuffix(msg.Topic, "/downloadProgress") && at(msg.object(), "euid") == kitchen
 			}) {
 				events = append(events, strings.TrimPrefix(e.Topic, "zigate-ota/event/"))
@@ -86,13 +86,13 @@ func TestMosquittoJourney(t *testing.T) {
 
 			sameJSON(t, "remove_image", ask("remove_image", `{"deviceId":"`+kitchen+`","imageTypeId":"0x2201"}`).Payload,
 				`{"operation":"removeImageResponse","status":"success",`+strings.Replace(record, `"oldImageVersion":570492465`, `"oldImageVersion":570492721`, 1)+`}`, "transaction")
-			late.await(t, "empty list", func(msg message) bool { return msg.Topic == "zigate-ota/images" && msg.Payload == `{"images":[]}` })
+			late.await(t, "empty list", func(msg published) bool { return msg.Topic == "zigate-ota/images" && msg.Payload == `{"images":[]}` })
 			if got := at(ask("image_info", `{"deviceId":"`+kitchen+`"}`).object(), "status"); got != "imageInfoNotFound" {
 				t.Errorf("image_info in the end: %v", got)
 			}
 
 			service.stop() // with SIGKILL
-			late.await(t, "last will", func(msg message) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
+			late.await(t, "last will", func(msg published) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
 			if got := m.sub("zigate-ota/status").await(t, "status", onTopic("zigate-ota/status", nil)); got.Payload != "offline" || !got.Retained {
 				t.Errorf("status after a kill: %+v", got)
 			}
@@ -107,7 +107,7 @@ const (
 )
 
 // upgradeWith begins the upgrade of the bulb in the kitchen and waits until the download is well under way.
-func upgradeWith(t *testing.T, m *mosquitto, heard *journal[message], transaction string) (offset float64) {
+func upgradeWith(t *testing.T, m *mosquitto, heard *journal[published], transaction string) (offset float64) {
 	t.Helper()
 	url := serveFiles(t, map[string][]byte{"bulb.ota": bulbImage(newerVersion, slowImage)}) + "/bulb.ota"
 	m.pub("zigate-ota/request/add_image", `{"deviceId":"`+kitchen+`","url":"`+url+`","transaction":"add"}`, "-q", "1")
@@ -119,7 +119,7 @@ func upgradeWith(t *testing.T, m *mosquitto, heard *journal[message], transactio
 }
 
 // succeeded checks the end of such an upgrade: with the new version told by the device itself.
-func succeeded(t *testing.T, end message) {
+func succeeded(t *testing.T, end published) {
 	t.Helper()
 	r := end.object()
 	if at(r, "status") != "success" || number(r, "oldImageVersion") != newerVersion {
@@ -138,13 +138,13 @@ func TestMosquittoServiceKilled(t *testing.T) {
 	settled(t, heard, "zigate-ota")
 	offset := upgradeWith(t, m, heard, "killed")
 	service.stop()
-	heard.await(t, "last will", func(msg message) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
+	heard.await(t, "last will", func(msg published) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
 	// Somebody asks meanwhile.
 	m.pub("zigate-ota/request/service_status", `{"transaction":"while away"}`, "-q", "1")
 
 	after := m.sub("zigate-ota/#")
 	m.service(dir, dongle)
-	after.await(t, "online again", func(msg message) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "online" })
+	after.await(t, "online again", func(msg published) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "online" })
 	if got := after.await(t, "what waited at the broker", finalTo("while away")); at(got.object(), "status") != "serviceAvailable" {
 		t.Errorf("service_status from before the start: %s", got)
 	}
@@ -186,7 +186,7 @@ func TestMosquittoBrokerKilled(t *testing.T) {
 	for _, topic := range []string{"info", "images", "device/" + kitchen, "device/" + kitchen + "/update", "device/" + hall, "device/" + plug, "device/" + sensor} {
 		after.await(t, topic+" comes back", onTopic("zigate-ota/"+topic, nil))
 	}
-	after.await(t, "status comes back", func(msg message) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "online" })
+	after.await(t, "status comes back", func(msg published) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "online" })
 	end := after.await(t, "final response", finalTo("broker killed"))
 	succeeded(t, end)
 	for _, r := range after.each(onTopic("zigate-ota/device/"+kitchen, nil)) {
@@ -254,10 +254,10 @@ func TestMosquittoTwoServices(t *testing.T) {
 		}
 	}
 	services[1].stop()
-	heard.await(t, "last will of the one", func(msg message) bool { return msg.Topic == bases[1]+"/status" && msg.Payload == "offline" })
+	heard.await(t, "last will of the one", func(msg published) bool { return msg.Topic == bases[1]+"/status" && msg.Payload == "offline" })
 	m.pub(bases[0]+"/request/service_status", `{"transaction":"still here"}`, "-q", "1")
 	heard.await(t, "the other", finalTo("still here"))
-	if slices.ContainsFunc(heard.each(func(msg message) bool { return msg.Topic == bases[0]+"/status" }), func(msg message) bool { return msg.Payload == "offline" }) {
+	if slices.ContainsFunc(heard.each(func(msg published) bool { return msg.Topic == bases[0]+"/status" }), func(msg published) bool { return msg.Payload == "offline" }) {
 		t.Error("the other went offline, too")
 	}
 }
@@ -272,7 +272,7 @@ func TestMosquittoRetainedRequest(t *testing.T) {
 	for life := range 2 {
 		heard := m.sub("zigate-ota/#")
 		service := m.service(dir, dongle)
-		heard.await(t, "online", func(msg message) bool {
+		heard.await(t, "online", func(msg published) bool {
 			return msg.Topic == "zigate-ota/status" && msg.Payload == "online" && !msg.Retained
 		})
 		got := heard.await(t, "refusal", responseTo("kept")).object()
@@ -286,13 +286,13 @@ func TestMosquittoRetainedRequest(t *testing.T) {
 			t.Errorf("life %d: it was carried out: %v", life, got)
 		}
 		service.stop()
-		heard.await(t, "last will", func(msg message) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
+		heard.await(t, "last will", func(msg published) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
 	}
 	// Without the flag it is taken.
 	m.pub("zigate-ota/request/add_image", "", "-r")
 	heard := m.sub("zigate-ota/#")
 	m.service(dir, dongle)
-	heard.await(t, "online", func(msg message) bool {
+	heard.await(t, "online", func(msg published) bool {
 		return msg.Topic == "zigate-ota/status" && msg.Payload == "online" && !msg.Retained
 	})
 	m.pub("zigate-ota/request/add_image", `{"deviceId":"`+kitchen+`","url":"`+url+`","transaction":"sent"}`, "-q", "1")
@@ -339,20 +339,20 @@ func TestMosquittoHomeAssistant(t *testing.T) {
 
 	before := len(heard.each(onTopic(config, nil)))
 	m.pub("homeassistant/status", "online")
-	heard.await(t, "discovery after Home Assistant's start", func(message) bool { return len(heard.each(onTopic(config, nil))) > before })
+	heard.await(t, "discovery after Home Assistant's start", func(published) bool { return len(heard.each(onTopic(config, nil))) > before })
 
 	m.pub("zigate-ota/request/forget", `{"deviceId":"`+kitchen+`","transaction":"forget"}`, "-q", "1")
 	heard.await(t, "forget", finalTo("forget"))
 	for _, topic := range []string{config, "zigate-ota/device/" + kitchen, state} {
-		heard.await(t, "cleared: "+topic, func(msg message) bool { return msg.Topic == topic && msg.Payload == "" })
+		heard.await(t, "cleared: "+topic, func(msg published) bool { return msg.Topic == topic && msg.Payload == "" })
 	}
 	late := m.sub("homeassistant/#", "zigate-ota/#")
 	m.pub("zigate-ota/request/service_status", `{"transaction":"after what was retained"}`, "-q", "1")
 	late.await(t, "service_status", finalTo("after what was retained"))
-	if got := late.each(func(msg message) bool { return strings.Contains(msg.Topic, strings.TrimPrefix(hall, "0x")) }); len(got) != 3 {
+	if got := late.each(func(msg published) bool { return strings.Contains(msg.Topic, strings.TrimPrefix(hall, "0x")) }); len(got) != 3 {
 		t.Errorf("of another device: %v, want its document, record and update state", got)
 	}
-	if got := late.each(func(msg message) bool { return strings.Contains(msg.Topic, strings.TrimPrefix(kitchen, "0x")) }); len(got) > 0 {
+	if got := late.each(func(msg published) bool { return strings.Contains(msg.Topic, strings.TrimPrefix(kitchen, "0x")) }); len(got) > 0 {
 		t.Errorf("still there: %v", got)
 	}
 }
@@ -366,5 +366,5 @@ func TestMosquittoDemo(t *testing.T) {
 	if !strings.Contains(stdout, "Look with: mosquitto_sub -h 127.0.0.1 -p "+m.port+" ") {
 		t.Errorf("names another broker:\n%s", stdout)
 	}
-	heard.await(t, "its end", func(msg message) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
+	heard.await(t, "its end", func(msg published) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
 }

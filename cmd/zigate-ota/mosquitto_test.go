@@ -105,7 +105,7 @@ func (m *mosquitto) pub(topic, payload string, more ...string) {
 }
 
 // sub runs mosquitto_sub from now on, and returns what it shows once it gets messages.
-func (m *mosquitto) sub(topics ...string) *journal[message] {
+func (m *mosquitto) sub(topics ...string) *journal[published] {
 	m.t.Helper()
 	if m.as != nil {
 		m.user("test").pub("test/ready", "ready", "-r", "-q", "1")
@@ -121,7 +121,7 @@ func (m *mosquitto) sub(topics ...string) *journal[message] {
 	p.cmd.Stdout = &lines{journal: newJournal[string](), each: func(line string) {
 		retained, rest, _ := strings.Cut(line, " ")
 		topic, payload, _ := strings.Cut(rest, " ")
-		heard.add(message{Topic: topic, Payload: payload, Retained: retained == "1"})
+		heard.add(published{Topic: topic, Payload: payload, Retained: retained == "1"})
 	}}
 	if err := p.cmd.Start(); err != nil {
 		m.t.Fatal(err)
@@ -130,7 +130,7 @@ func (m *mosquitto) sub(topics ...string) *journal[message] {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
 	})
-	heard.await(m.t, "mosquitto_sub listens", func(msg message) bool { return msg.Topic == "test/ready" })
+	heard.await(m.t, "mosquitto_sub listens", func(msg published) bool { return msg.Topic == "test/ready" })
 	return heard
 }
 
@@ -150,9 +150,9 @@ func (m *mosquitto) service(dir, dongle string, more ...string) *process {
 }
 
 // settled waits until the service has told of its dongle and of all that the bulb in the kitchen says of itself.
-func settled(t *testing.T, heard *journal[message], base string) {
+func settled(t *testing.T, heard *journal[published], base string) {
 	t.Helper()
-	heard.await(t, "status", func(m message) bool { return m.Topic == base+"/status" && m.Payload == "online" })
+	heard.await(t, "status", func(m published) bool { return m.Topic == base+"/status" && m.Payload == "online" })
 	heard.await(t, "dongle", onTopic(base+"/info", func(i map[string]any) bool {
 		return at(i, "dongle", "connected") == true && number(i, "devices") == 4
 	}))
@@ -162,7 +162,7 @@ func settled(t *testing.T, heard *journal[message], base string) {
 }
 
 // progressed waits until more than this part of the download, in percent, is done, and returns the offset.
-func progressed(t *testing.T, heard *journal[message], base string, percent float64) float64 {
+func progressed(t *testing.T, heard *journal[published], base string, percent float64) float64 {
 	t.Helper()
 	m := heard.await(t, fmt.Sprintf("%v %%", percent), onTopic(base+"/device/"+kitchen, func(d map[string]any) bool {
 		return number(d, "upgrade", "progress") > percent && at(d, "upgrade", "state") == "downloading"

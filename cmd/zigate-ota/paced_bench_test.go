@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // byteTime is how long a byte takes on a line of 115,200 baud, with its start and stop bit.
@@ -63,7 +63,7 @@ func BenchmarkPacedLine(b *testing.B) {
 	b.Run("devices=8", pacedDownloads)
 }
 
-var blockStatus = wireFrame(zigate.Status{Request: zigate.TypeBlockSend, Form: zigate.StatusFormBuffers})
+var blockStatus = wireFrame(message.Status{Request: message.TypeBlockSend, Form: message.StatusFormBuffers})
 
 func pacedDownload(b *testing.B, size uint8) {
 	w := newWiredService(b, 1)
@@ -72,8 +72,8 @@ func pacedDownload(b *testing.B, size uint8) {
 	block := func(offset uint32) {
 		request := wireFrame(wireRequest(0, offset, size))
 		fromDongle.trickle(b, w.conn, request)
-		f := w.until(zigate.TypeBlockSend)
-		n := len(zigate.AppendFrame(nil, f.Type, f.Payload))
+		f := w.until(message.TypeBlockSend)
+		n := len(message.AppendFrame(nil, f.Type, f.Payload))
 		toDongle.over(n)
 		fromDongle.trickle(b, w.conn, blockStatus)
 		bytes += len(request) + n + len(blockStatus)
@@ -138,8 +138,8 @@ func pacedDownloads(b *testing.B) {
 	close(begin)
 	var toDongle pacedLine
 	for range b.N {
-		f := w.until(zigate.TypeBlockSend)
-		n := len(zigate.AppendFrame(nil, f.Type, f.Payload))
+		f := w.until(message.TypeBlockSend)
+		n := len(message.AppendFrame(nil, f.Type, f.Payload))
 		toDongle.over(n)
 		received += n
 		statuses <- struct{}{}

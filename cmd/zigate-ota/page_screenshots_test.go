@@ -8,15 +8,15 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 // shownHome is a home to be looked at: of several makers, some asleep, one that cannot be upgraded.
-func shownHome() (devices []sim.DeviceConfig, names map[zigate.IEEE]string) {
-	names = map[zigate.IEEE]string{}
+func shownHome() (devices []sim.DeviceConfig, names map[message.IEEE]string) {
+	names = map[message.IEEE]string{}
 	add := func(name string, d sim.DeviceConfig, i int, lqi uint8) {
-		d.IEEE, d.Addr, d.LQI = zigate.IEEE(0x000b57fffe3a0000+uint64(i)*0x1357), uint16(0x1100+i*0x0123), lqi
+		d.IEEE, d.Addr, d.LQI = message.IEEE(0x000b57fffe3a0000+uint64(i)*0x1357), uint16(0x1100+i*0x0123), lqi
 		devices = append(devices, d)
 		names[d.IEEE] = name
 	}

@@ -292,7 +292,7 @@ func pageElsewhere(t *testing.T, b *browser) {
 	p.await("the notice", shows("#notice", "set ZIGATE_OTA_HTTP_TOKEN"))
 	p.click("#check-all")
 	p.await("why not", someShow(`.toast[role="alert"]`, "set ZIGATE_OTA_HTTP_TOKEN"))
-	for _, m := range s.heard.each(func(m message) bool {
+	for _, m := range s.heard.each(func(m published) bool {
 		return strings.Contains(m.Topic, "/event/") && strings.Contains(m.Topic, "image")
 	}) {
 		t.Errorf("something was changed: %v", m)

@@ -13,7 +13,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // thousand is a page with a thousand devices that need no radio, so that the page alone is looked at.
@@ -30,7 +30,7 @@ func (nobody) Clear(string)                      {}
 func (nobody) Publish(string, []byte)            {}
 func (nobody) Command(string, string)            {}
 func (nobody) DeviceChanged(otasvc.DeviceRecord) {}
-func (nobody) DeviceGone(zigate.IEEE)            {}
+func (nobody) DeviceGone(message.IEEE)           {}
 func (nobody) InfoChanged(otasvc.InfoRecord)     {}
 
 func newThousand(t *testing.T) *thousand {
@@ -64,13 +64,13 @@ type noImages struct{ httpapi.Images }
 func (noImages) Folder() *library.FolderState   { return &library.FolderState{} }
 func (noImages) Indexes() []library.IndexStatus { return nil }
 
-func (h *thousand) euid(i int) string { return zigate.IEEE(0x00158d0000000000 + uint64(i)).String() }
+func (h *thousand) euid(i int) string { return message.IEEE(0x00158d0000000000 + uint64(i)).String() }
 
 // change tells a device anew, with a download that is so far. Nine of ten have none.
 func (h *thousand) change(i int, percent float64) {
 	lqi, version := uint8(i*37%256), uint32(i)
 	d := otasvc.DeviceRecord{
-		EUID: zigate.IEEE(0x00158d0000000000 + uint64(i)), Name: fmt.Sprintf("Lamp number %d", i), ModelID: "TRADFRI bulb E27", ManufacturerName: "IKEA of Sweden",
+		EUID: message.IEEE(0x00158d0000000000 + uint64(i)), Name: fmt.Sprintf("Lamp number %d", i), ModelID: "TRADFRI bulb E27", ManufacturerName: "IKEA of Sweden",
 		LQI: &lqi, LastSeen: time.Now(), CurrentVersion: &version,
 	}
 	if i%10 == 7 {

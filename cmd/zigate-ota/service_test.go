@@ -9,6 +9,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -17,7 +18,7 @@ import (
 type testService struct {
 	t       *testing.T
 	app     *app
-	heard   *journal[message]
+	heard   *journal[published]
 	client  mqtt.Client
 	counter int
 }
@@ -34,7 +35,7 @@ func serveHome(t *testing.T, home *sim.Dongle, more ...string) *testService {
 	if !slices.ContainsFunc(more, func(m string) bool { return strings.HasPrefix(m, "ZIGATE_OTA_DONGLE=") }) {
 		more = append(more, "ZIGATE_OTA_DONGLE=sim")
 	}
-	cfg, err := LoadConfig(environ(t.TempDir(), more...))
+	cfg, err := config.Load(environ(t.TempDir(), more...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,12 +74,12 @@ func (s *testService) listen(base string) {
 	s.t.Helper()
 	s.client = connected(s.t, s.app.brokerURLs()[0])
 	token := s.client.Subscribe(base+"/#", 1, func(_ mqtt.Client, m mqtt.Message) {
-		s.heard.add(message{m.Topic(), string(m.Payload()), m.Retained()})
+		s.heard.add(published{m.Topic(), string(m.Payload()), m.Retained()})
 	})
 	if token.Wait() && token.Error() != nil {
 		s.t.Fatal(token.Error())
 	}
-	s.heard.await(s.t, "online", func(m message) bool { return m.Topic == base+"/status" && m.Payload == "online" })
+	s.heard.await(s.t, "online", func(m published) bool { return m.Topic == base+"/status" && m.Payload == "online" })
 }
 
 // connected is a client at a broker.
@@ -128,7 +129,7 @@ func (s *testService) publish(operation, payload string) {
 }
 
 // ask sends a request and returns the final response.
-func (s *testService) ask(operation, request string) message {
+func (s *testService) ask(operation, request string) published {
 	s.t.Helper()
 	transaction := s.send(operation, request)
 	return s.heard.await(s.t, "final response to "+operation+" "+request, finalTo(transaction))

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // BenchmarkSharedBlock measures the whole service with ten downloading devices, in turn with nobody else and with two
@@ -68,8 +68,8 @@ func BenchmarkSharedBlock(b *testing.B) {
 
 // poll asks for the version, and again when it is there.
 func poll(client net.Conn, on *atomic.Bool) {
-	question := zigate.AppendFrame(nil, zigate.TypeGetVersion, nil)
-	var decoder zigate.Decoder
+	question := message.AppendFrame(nil, message.TypeGetVersion, nil)
+	var decoder message.Decoder
 	buf := make([]byte, 4096)
 	for {
 		for !on.Load() {
@@ -88,7 +88,7 @@ func poll(client net.Conn, on *atomic.Bool) {
 			}
 			for in := buf[:n]; len(in) > 0; {
 				f, rest, ok := decoder.Feed(in)
-				answered = answered || ok && f.Type == zigate.TypeVersion
+				answered = answered || ok && f.Type == message.TypeVersion
 				in = rest
 			}
 		}

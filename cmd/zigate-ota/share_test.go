@@ -16,7 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -24,7 +25,7 @@ import (
 type sharer struct {
 	t     *testing.T
 	line  interface{ Write([]byte) (int, error) }
-	heard *journal[zigate.Frame]
+	heard *journal[message.Frame]
 }
 
 // shareOver lets a program use the dongle over a line that is open.
@@ -32,9 +33,9 @@ func shareOver(t *testing.T, line interface {
 	Read([]byte) (int, error)
 	Write([]byte) (int, error)
 }) *sharer {
-	s := &sharer{t: t, line: line, heard: newJournal[zigate.Frame]()}
+	s := &sharer{t: t, line: line, heard: newJournal[message.Frame]()}
 	go func() {
-		var decoder zigate.Decoder
+		var decoder message.Decoder
 		buf := make([]byte, 4096)
 		for {
 			n, err := line.Read(buf)
@@ -53,16 +54,16 @@ func shareOver(t *testing.T, line interface {
 	return s
 }
 
-func (s *sharer) says(m zigate.Message) {
+func (s *sharer) says(m message.Message) {
 	s.t.Helper()
-	if _, err := s.line.Write(zigate.AppendFrame(nil, m.Type(), m.AppendPayload(nil))); err != nil {
+	if _, err := s.line.Write(message.AppendFrame(nil, m.Type(), m.AppendPayload(nil))); err != nil {
 		s.t.Error(err)
 	}
 }
 
-func (s *sharer) hears(want zigate.MsgType) zigate.Frame {
+func (s *sharer) hears(want message.MsgType) message.Frame {
 	s.t.Helper()
-	return s.heard.await(s.t, want.Name(), func(f zigate.Frame) bool { return f.Type == want })
+	return s.heard.await(s.t, want.Name(), func(f message.Frame) bool { return f.Type == want })
 }
 
 // A download goes on while another program uses the dongle, and also after that has restarted it.
@@ -79,35 +80,35 @@ func TestShared(t *testing.T) {
 	}
 	defer conn.Close()
 	a := shareOver(t, conn)
-	a.says(zigate.SetRawMode{Mode: zigate.RawModeRaw})
-	a.says(zigate.GetVersion{})
-	a.hears(zigate.TypeVersion)
+	a.says(message.SetRawMode{Mode: message.RawModeRaw})
+	a.says(message.GetVersion{})
+	a.hears(message.TypeVersion)
 	pty, err := os.OpenFile(link, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pty.Close()
 	b := shareOver(t, pty)
-	b.says(zigate.GetNetworkState{})
-	b.hears(zigate.TypeNetworkState)
+	b.says(message.GetNetworkState{})
+	b.hears(message.TypeNetworkState)
 
 	s.ask("add_image", `{"deviceId":"`+kitchen+`","url":"`+base+`/newer.ota"}`)
 	upgrade := s.send("upgrade", `{"deviceId":"`+kitchen+`"}`)
 	s.heard.await(t, "start", onTopic("zigate-ota/event/downloadStarted", nil))
-	a.says(zigate.ReadAttributes{Target: zigate.Target{AddrMode: zigate.AddrModeShort, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{5}})
-	a.hears(zigate.TypeDataIndication) // in raw mode
-	b.says(zigate.Reset{})
-	a.hears(zigate.TypeRestart)
-	b.hears(zigate.TypeRestart)
+	a.says(message.ReadAttributes{Target: message.Target{AddrMode: message.AddrModeShort, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{5}})
+	a.hears(message.TypeDataIndication) // in raw mode
+	b.says(message.Reset{})
+	a.hears(message.TypeRestart)
+	b.hears(message.TypeRestart)
 	if end := s.heard.await(t, "end of the upgrade", finalTo(upgrade)).object(); at(end, "status") != "success" {
 		t.Errorf("the upgrade ended with %v", end)
 	}
 	for who, program := range map[string]*sharer{"the one on TCP": a, "the one on the pseudo-terminal": b} {
-		for _, f := range program.heard.each(func(f zigate.Frame) bool { return true }) {
+		for _, f := range program.heard.each(func(f message.Frame) bool { return true }) {
 			payload, _, _ := f.Message()
-			m, err := zigate.ParseMessage(f.Type, payload)
-			ind, raw := m.(zigate.DataIndication)
-			if f.Type == zigate.TypeImageBlockRequest || f.Type == zigate.TypeUpgradeEndRequest || err == nil && raw && ind.Cluster == zigate.ClusterOTA {
+			m, err := message.ParseMessage(f.Type, payload)
+			ind, raw := m.(message.DataIndication)
+			if f.Type == message.TypeImageBlockRequest || f.Type == message.TypeUpgradeEndRequest || err == nil && raw && ind.Cluster == message.ClusterOTA {
 				t.Errorf("%s was shown %s", who, f)
 				break
 			}
@@ -145,7 +146,7 @@ func TestShareConfig(t *testing.T) {
 	if got := c.Share.Allow.String(); got != "192.168.1.7,fd00::/8,10.0.0.1" {
 		t.Errorf("allowed: %s", got)
 	}
-	o := c.Share.options(nil)
+	o := shareOptions(c.Share, nil)
 	want := []netip.Prefix{netip.MustParsePrefix("192.168.1.7/32"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("10.0.0.1/32")}
 	if diff := cmp.Diff(want, o.Allow, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Error(diff)
@@ -160,7 +161,7 @@ func TestShareConfig(t *testing.T) {
 		"ZIGATE_OTA_SHARE_ALLOW=192.168.1.77/24": "the network is 192.168.1.0/24",
 		"ZIGATE_OTA_SHARE_CLIENTS=0":             "0 is too small",
 	} {
-		if _, err := LoadConfig(append([]string{entry}, home...)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := config.Load(append([]string{entry}, home...)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q in it", entry, err, want)
 		}
 	}
@@ -226,7 +227,7 @@ func simulatedPort(t *testing.T) (addr string) {
 // serveUntilStopped runs a service and returns when its dongle is connected.
 func serveUntilStopped(t *testing.T, settings []string) (stop func()) {
 	t.Helper()
-	cfg, err := LoadConfig(environ(t.TempDir(), settings...))
+	cfg, err := config.Load(environ(t.TempDir(), settings...))
 	if err != nil {
 		t.Fatal(err)
 	}

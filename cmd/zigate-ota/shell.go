@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
 )
 
@@ -48,9 +49,8 @@ func described() []shell.Described {
 // shellBroker is where the service is talked to, by its own configuration. broker and topic, from the command line, go
 // before the environment. Variables that are about other things are not looked at: their files may be the service's alone.
 func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
-	var c Config
 	var others []string
-	for _, name := range knownVariables(settingsOf(&c)) {
+	for _, name := range config.Variables() {
 		if !strings.HasPrefix(name, "ZIGATE_OTA_MQTT_") && !strings.HasPrefix(name, "ZIGATE_OTA_BROKER_") {
 			others = append(others, name)
 		}
@@ -68,7 +68,7 @@ func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 			own = append(own, entry)
 		}
 	}
-	cfg, err := LoadConfig(own)
+	cfg, err := config.Load(own)
 	if err != nil {
 		from := ""
 		if broker != "" || topic != "" {
@@ -79,11 +79,11 @@ func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 	b := shell.Broker{
 		URLs: cfg.MQTT.URL, Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(), Base: cfg.MQTT.BaseTopic,
 	}
-	if b.TLS, err = cfg.MQTT.tls(); err != nil {
+	if b.TLS, err = cfg.MQTT.TLS(); err != nil {
 		return shell.Broker{}, err
 	}
 	if cfg.MQTT.Embedded() {
-		if cfg.Broker.Addr.port() == 0 {
+		if cfg.Broker.Addr.Port() == 0 {
 			return shell.Broker{}, errors.New("ZIGATE_OTA_BROKER_ADDR has port 0, so the service's own broker is at another port at each start: name it with --broker")
 		}
 		b.URLs, b.Embedded = []string{"tcp://" + reachable(string(cfg.Broker.Addr))}, true

@@ -3,7 +3,7 @@ package main
 import (
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -37,7 +37,7 @@ func manyDevices(n int) []sim.DeviceConfig {
 	devices := simulatedDevices()
 	for i := len(devices); i < n; i++ {
 		bulb := devices[0]
-		bulb.IEEE, bulb.Addr = zigate.IEEE(0x000b57fffe000000+uint64(i)), 0 // an address is made from it
+		bulb.IEEE, bulb.Addr = message.IEEE(0x000b57fffe000000+uint64(i)), 0 // an address is made from it
 		devices = append(devices, bulb)
 	}
 	return devices[:n]
@@ -51,7 +51,7 @@ func newSimulation(devices []sim.DeviceConfig, speed float64, firmware sim.Firmw
 // simulationConfig is the configuration of newSimulation's dongle.
 func simulationConfig(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) sim.Config {
 	return sim.Config{
-		Firmware: firmware, IEEE: zigate.IEEE(0x00158d0001020304), PANID: 0x1234, Channel: 15, Seed: 1, Speed: speed,
+		Firmware: firmware, IEEE: message.IEEE(0x00158d0001020304), PANID: 0x1234, Channel: 15, Seed: 1, Speed: speed,
 		Devices: devices,
 	}
 }

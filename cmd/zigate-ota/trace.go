@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // traceFile is a file that frames are written to.
@@ -87,7 +88,7 @@ func (r inspection) readTrace(b []byte) inspection {
 func (r *inspection) printTrace(w io.Writer) {
 	for _, f := range r.Frames {
 		arrow := "->" // to the dongle
-		if f.Direction == zigate.FromDongle.String() {
+		if f.Direction == message.FromDongle.String() {
 			arrow = "<-"
 		}
 		fmt.Fprintf(w, "  %s %s %s %s\n", f.Time.Format("15:04:05.000000"), arrow, f.Type, f.Words)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // writeTrace makes a trace file of some frames and of one line that is none.
@@ -17,8 +18,8 @@ func writeTrace(t *testing.T, broken bool) string {
 	text := []byte(zigate.TraceHeader + "\n")
 	at := time.Date(2026, 11, 21, 22, 1, 2, 0, time.UTC)
 	for _, f := range []zigate.TracedFrame{
-		{Time: at, Direction: zigate.ToDongle, Frame: zigate.Frame{Type: zigate.TypeGetVersion}},
-		{Time: at.Add(time.Millisecond), Frame: zigate.Frame{Type: zigate.TypeVersion, Payload: []byte{0, 4, 3, 0x23, 0}}},
+		{Time: at, Direction: message.ToDongle, Frame: message.Frame{Type: message.TypeGetVersion}},
+		{Time: at.Add(time.Millisecond), Frame: message.Frame{Type: message.TypeVersion, Payload: []byte{0, 4, 3, 0x23, 0}}},
 	} {
 		text = zigate.AppendTraceLine(text, f)
 	}

@@ -129,21 +129,21 @@ func (j *journal[T]) await(t *testing.T, what string, match func(T) bool) T {
 	}
 }
 
-// message is one MQTT message.
-type message struct {
+// published is one MQTT message.
+type published struct {
 	Topic, Payload string
 	Retained       bool
 }
 
-func (m message) String() string { return m.Topic + " " + m.Payload }
+func (m published) String() string { return m.Topic + " " + m.Payload }
 
 // newHeard is a journal of what a subscriber gets. Whatever is for Home Assistant in it must be as Home Assistant takes it;
 // that is told at the end of the test.
-func newHeard(t *testing.T) *journal[message] {
+func newHeard(t *testing.T) *journal[published] {
 	t.Helper()
-	j := newJournal[message]()
+	j := newJournal[published]()
 	var bad []string
-	j.see = func(m message) { bad = append(bad, schema.Message(m.Topic, []byte(m.Payload))...) }
+	j.see = func(m published) { bad = append(bad, schema.Message(m.Topic, []byte(m.Payload))...) }
 	t.Cleanup(func() {
 		j.mu.Lock()
 		defer j.mu.Unlock()
@@ -155,7 +155,7 @@ func newHeard(t *testing.T) *journal[message] {
 }
 
 // object is the payload as JSON; nil where it is none.
-func (m message) object() map[string]any { return jsonObject(m.Payload) }
+func (m published) object() map[string]any { return jsonObject(m.Payload) }
 
 func jsonObject(text string) map[string]any {
 	decoder := json.NewDecoder(strings.NewReader(text))
@@ -210,24 +210,24 @@ func sameJSON(t *testing.T, what, got, want string, leftOut ...string) {
 }
 
 // final reports whether a response is a final one.
-func (m message) final() bool { return at(m.object(), "status") != "inProgress" }
+func (m published) final() bool { return at(m.object(), "status") != "inProgress" }
 
 // responseTo matches the responses that carry a transaction.
-func responseTo(transaction string) func(message) bool {
-	return func(m message) bool {
+func responseTo(transaction string) func(published) bool {
+	return func(m published) bool {
 		return strings.Contains(m.Topic, "/response/") && at(m.object(), "transaction") == transaction
 	}
 }
 
 // finalTo matches the final response that carries a transaction.
-func finalTo(transaction string) func(message) bool {
+func finalTo(transaction string) func(published) bool {
 	is := responseTo(transaction)
-	return func(m message) bool { return is(m) && m.final() }
+	return func(m published) bool { return is(m) && m.final() }
 }
 
 // onTopic matches messages of a topic whose payload satisfies match; nil: every payload.
-func onTopic(topic string, match func(map[string]any) bool) func(message) bool {
-	return func(m message) bool { return m.Topic == topic && (match == nil || match(m.object())) }
+func onTopic(topic string, match func(map[string]any) bool) func(published) bool {
+	return func(m published) bool { return m.Topic == topic && (match == nil || match(m.object())) }
 }
 
 // lines is an io.Writer that keeps a journal of the lines written to it.

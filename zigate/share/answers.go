@@ -1,6 +1,8 @@
 package share
 
-import "github.com/zigate-ota/zigate-ota/zigate"
+import (
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
 
 // numbering is how an answer is tied to its command, besides by its type.
 type numbering uint8
@@ -14,21 +16,21 @@ const (
 
 // Types that the zigate package has no name for.
 const (
-	typeNetworkLeaveRequest  zigate.MsgType = 0x0047
-	typeLeaveIndication      zigate.MsgType = 0x0048 // with the high bit: not the answer to anything
-	typeManagementLQIRequest zigate.MsgType = 0x004E
-	typeGetNetworkKey        zigate.MsgType = 0x0054 // the answer is a secret
-	typeAttributeDiscovery   zigate.MsgType = 0x0140
-	typeSetTxPower           zigate.MsgType = 0x0806
-	typeGetTxPower           zigate.MsgType = 0x0807
+	typeNetworkLeaveRequest  message.MsgType = 0x0047
+	typeLeaveIndication      message.MsgType = 0x0048 // with the high bit: not the answer to anything
+	typeManagementLQIRequest message.MsgType = 0x004E
+	typeGetNetworkKey        message.MsgType = 0x0054 // the answer is a secret
+	typeAttributeDiscovery   message.MsgType = 0x0140
+	typeSetTxPower           message.MsgType = 0x0806
+	typeGetTxPower           message.MsgType = 0x0807
 
-	firstZCLCommand zigate.MsgType = 0x0060
-	lastZCLCommand  zigate.MsgType = 0x04FF
+	firstZCLCommand message.MsgType = 0x0060
+	lastZCLCommand  message.MsgType = 0x04FF
 
-	typeReportingSet  zigate.MsgType = 0x8120
-	typeReportingRead zigate.MsgType = 0x8122
+	typeReportingSet  message.MsgType = 0x8120
+	typeReportingRead message.MsgType = 0x8122
 
-	answerBit zigate.MsgType = 0x8000
+	answerBit message.MsgType = 0x8000
 
 	// zdpResponse is the bit that tells the cluster of a ZDP response from its request's.
 	zdpResponse uint16 = 0x8000
@@ -37,15 +39,15 @@ const (
 // answerTo is the type of the message that answers a command, and how the two are tied. An answer's type is its
 // command's with the high bit set. Local questions are answered without a number; what a device answers carries the
 // sequence number that the status told.
-func answerTo(t zigate.MsgType) (zigate.MsgType, numbering) {
+func answerTo(t message.MsgType) (message.MsgType, numbering) {
 	switch {
-	case t == zigate.TypeGetNetworkState, t == zigate.TypeGetVersion, t == zigate.TypeGetPermitJoin,
-		t == zigate.TypeGetDevices, t == zigate.TypeGetTime, t == zigate.TypeStartNetwork,
+	case t == message.TypeGetNetworkState, t == message.TypeGetVersion, t == message.TypeGetPermitJoin,
+		t == message.TypeGetDevices, t == message.TypeGetTime, t == message.TypeStartNetwork,
 		t == typeGetNetworkKey, t == typeSetTxPower, t == typeGetTxPower, t == typeAttributeDiscovery:
 		return t | answerBit, inOrder
-	case t == zigate.TypePermitJoin, t == typeLeaveIndication, t == zigate.TypeDeviceAnnounce:
+	case t == message.TypePermitJoin, t == typeLeaveIndication, t == message.TypeDeviceAnnounce:
 		return 0, unanswered
-	case t >= zigate.TypeBind && t <= typeManagementLQIRequest:
+	case t >= message.TypeBind && t <= typeManagementLQIRequest:
 		return t | answerBit, byZDP
 	case t >= firstZCLCommand && t <= lastZCLCommand:
 		return t | answerBit, byZCL
@@ -55,39 +57,39 @@ func answerTo(t zigate.MsgType) (zigate.MsgType, numbering) {
 
 // atOnce tells whether the dongle writes this answer right after the status, so that none comes any more once another
 // command has got its own. The others come from an event queue.
-func atOnce(answer zigate.MsgType) bool {
+func atOnce(answer message.MsgType) bool {
 	switch answer &^ answerBit {
-	case zigate.TypeGetVersion, zigate.TypeGetDevices, zigate.TypeGetTime, typeSetTxPower, typeGetTxPower:
+	case message.TypeGetVersion, message.TypeGetDevices, message.TypeGetTime, typeSetTxPower, typeGetTxPower:
 		return true
 	}
 	return false
 }
 
 // zdpMessage is the message that the firmware makes of a ZDP frame, by the frame's cluster.
-func zdpMessage(cluster uint16) (zigate.MsgType, bool) {
+func zdpMessage(cluster uint16) (message.MsgType, bool) {
 	switch cluster {
 	case 0x0013:
-		return zigate.TypeDeviceAnnounce, true
+		return message.TypeDeviceAnnounce, true
 	case 0x8000:
-		return zigate.TypeNwkAddrResponse, true
+		return message.TypeNwkAddrResponse, true
 	case 0x8001:
-		return zigate.TypeIEEEAddrResponse, true
+		return message.TypeIEEEAddrResponse, true
 	case 0x8002:
-		return zigate.TypeNodeDescriptor, true
+		return message.TypeNodeDescriptor, true
 	case 0x8003:
-		return zigate.TypePowerDescriptor, true
+		return message.TypePowerDescriptor, true
 	case 0x8004:
-		return zigate.TypeSimpleDescriptor, true
+		return message.TypeSimpleDescriptor, true
 	case 0x8005:
-		return zigate.TypeActiveEndpoints, true
+		return message.TypeActiveEndpoints, true
 	case 0x8006:
-		return zigate.TypeMatchDescriptor, true
+		return message.TypeMatchDescriptor, true
 	case 0x8021:
-		return zigate.TypeBindResponse, true
+		return message.TypeBindResponse, true
 	case 0x8022:
-		return zigate.TypeBindResponse + 1, true
+		return message.TypeBindResponse + 1, true
 	case 0x8031:
-		return zigate.TypeManagementLQI, true
+		return message.TypeManagementLQI, true
 	case 0x8034:
 		return typeNetworkLeaveRequest | answerBit, true
 	}
@@ -95,8 +97,8 @@ func zdpMessage(cluster uint16) (zigate.MsgType, bool) {
 }
 
 // isOTACommand tells whether a command is one of the dongle's OTA commands, 0x0500 to 0x0506.
-func isOTACommand(t zigate.MsgType) bool {
-	return t >= zigate.TypeLoadImage && t <= zigate.TypeWaitForData
+func isOTACommand(t message.MsgType) bool {
+	return t >= message.TypeLoadImage && t <= message.TypeWaitForData
 }
 
 // rawCluster is the cluster of raw APS data (0x0530); ok is false where the payload does not reach that far. Address
@@ -106,7 +108,7 @@ func rawCluster(payload []byte) (cluster uint16, ok bool) {
 		return 0, false
 	}
 	at := 5
-	if m := zigate.AddrMode(payload[0]); m == zigate.AddrModeIEEE || m == zigate.AddrModeIEEENoAck {
+	if m := message.AddrMode(payload[0]); m == message.AddrModeIEEE || m == message.AddrModeIEEENoAck {
 		at += 6
 	}
 	if len(payload) < at+2 {

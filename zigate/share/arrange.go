@@ -5,18 +5,19 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // What the dongle can do for one host only is arranged here: its raw mode and its heartbeat.
 
 // needed is the raw mode from which all that anybody wants to see can be made.
-func (h *Hub) needed() zigate.RawMode {
+func (h *Hub) needed() message.RawMode {
 	for _, c := range h.clients {
 		if c.gone {
 			continue
 		}
-		if c.mode == zigate.RawModeRaw || c.mode == zigate.RawModeHybrid {
-			return zigate.RawModeHybrid
+		if c.mode == message.RawModeRaw || c.mode == message.RawModeHybrid {
+			return message.RawModeHybrid
 		}
 	}
 	return h.wish
@@ -28,7 +29,7 @@ func (h *Hub) arrange() {
 		return
 	}
 	if h.needed() != h.asked {
-		h.setRawMode(&ask{owner: ourselves, typ: zigate.TypeSetRawMode}, func(_ zigate.Status, err error) {
+		h.setRawMode(&ask{owner: ourselves, typ: message.TypeSetRawMode}, func(_ message.Status, err error) {
 			if errors.Is(err, zigate.ErrNoAnswer) || errors.Is(err, zigate.ErrQueueFull) {
 				time.AfterFunc(arrangeRetry, func() { h.inbox.post(h.rearrange) })
 			}
@@ -36,7 +37,7 @@ func (h *Hub) arrange() {
 	}
 	if beat := h.needsHeartbeat(); beat && !h.beating {
 		h.beating = true
-		h.dongle.SubmitFor(&ask{owner: ourselves, typ: zigate.TypeSetHeartbeat}, zigate.SetHeartbeat{Enable: 1}, nil)
+		h.dongle.SubmitFor(&ask{owner: ourselves, typ: message.TypeSetHeartbeat}, message.SetHeartbeat{Enable: 1}, nil)
 	}
 }
 
@@ -60,25 +61,25 @@ func (h *Hub) needsHeartbeat() bool {
 
 // modeAsk is a raw mode on its way to the dongle.
 type modeAsk struct {
-	mode   zigate.RawMode
+	mode   message.RawMode
 	client *client // who has asked, nil: ourselves
-	wanted zigate.RawMode
+	wanted message.RawMode
 }
 
 // setRawMode has the dongle run in the mode that is needed.
-func (h *Hub) setRawMode(a *ask, done func(zigate.Status, error)) {
+func (h *Hub) setRawMode(a *ask, done func(message.Status, error)) {
 	mode := h.needed()
 	a.mode = &modeAsk{mode: mode}
 	h.asked = mode
-	h.dongle.SubmitFor(a, zigate.SetRawMode{Mode: mode}, done)
+	h.dongle.SubmitFor(a, message.SetRawMode{Mode: mode}, done)
 }
 
 // executed: the dongle has carried out a command that changes what clients see of it.
 func (h *Hub) executed(a *ask) {
-	if a.typ == zigate.TypeErasePersistentData {
-		h.erased, h.stored = true, zigate.RawModeOff
+	if a.typ == message.TypeErasePersistentData {
+		h.erased, h.stored = true, message.RawModeOff
 		for _, c := range h.clients {
-			c.mode = zigate.RawModeOff
+			c.mode = message.RawModeOff
 		}
 		return
 	}

@@ -1,13 +1,13 @@
 package share
 
 import (
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // ask is a command as far as its answers depend on it. It is not changed once it was submitted.
 type ask struct {
 	owner    int
-	typ      zigate.MsgType
+	typ      message.MsgType
 	addr     uint16 // of the device, if known
 	hasAddr  bool
 	raw      bool // raw APS data, with:
@@ -18,20 +18,20 @@ type ask struct {
 }
 
 // newAsk reads what a command's answers will be told by.
-func newAsk(owner int, t zigate.MsgType, payload []byte) *ask {
+func newAsk(owner int, t message.MsgType, payload []byte) *ask {
 	a := &ask{owner: owner, typ: t}
-	m, err := zigate.ParseCommand(t, payload)
+	m, err := message.ParseCommand(t, payload)
 	if err == nil {
 		a.read(m)
 	} else if len(payload) >= 3 && t >= firstZCLCommand && t <= lastZCLCommand {
-		a.setAddr(zigate.AddrMode(payload[0]), uint16(payload[1])<<8|uint16(payload[2]))
+		a.setAddr(message.AddrMode(payload[0]), uint16(payload[1])<<8|uint16(payload[2]))
 	}
 	return a
 }
 
-func (a *ask) read(m zigate.Message) {
+func (a *ask) read(m message.Message) {
 	switch m := m.(type) {
-	case zigate.RawAPS:
+	case message.RawAPS:
 		a.raw, a.zdp, a.cluster = true, m.Profile == profileZDP && m.DstEndpoint == 0, m.Cluster
 		a.setAddr(m.AddrMode, m.Addr)
 		if a.zdp {
@@ -41,37 +41,37 @@ func (a *ask) read(m zigate.Message) {
 		} else if h, ok := parseZCL(m.Data); ok {
 			a.sequence = h.sequence
 		}
-	case zigate.ReadAttributes:
+	case message.ReadAttributes:
 		a.setAddr(m.AddrMode, m.Addr)
-	case zigate.OnOff:
+	case message.OnOff:
 		a.setAddr(m.AddrMode, m.Addr)
-	case zigate.NwkAddrRequest:
-		a.setAddr(zigate.AddrModeShort, m.Target)
-	case zigate.IEEEAddrRequest:
-		a.setAddr(zigate.AddrModeShort, m.Target)
-	case zigate.NodeDescriptorRequest:
-		a.setAddr(zigate.AddrModeShort, m.Addr)
-	case zigate.PowerDescriptorRequest:
-		a.setAddr(zigate.AddrModeShort, m.Addr)
-	case zigate.ActiveEndpointsRequest:
-		a.setAddr(zigate.AddrModeShort, m.Addr)
-	case zigate.SimpleDescriptorRequest:
-		a.setAddr(zigate.AddrModeShort, m.Addr)
-	case zigate.MatchDescriptorRequest:
-		a.setAddr(zigate.AddrModeShort, m.Target)
-	case zigate.BlockSend:
+	case message.NwkAddrRequest:
+		a.setAddr(message.AddrModeShort, m.Target)
+	case message.IEEEAddrRequest:
+		a.setAddr(message.AddrModeShort, m.Target)
+	case message.NodeDescriptorRequest:
+		a.setAddr(message.AddrModeShort, m.Addr)
+	case message.PowerDescriptorRequest:
+		a.setAddr(message.AddrModeShort, m.Addr)
+	case message.ActiveEndpointsRequest:
+		a.setAddr(message.AddrModeShort, m.Addr)
+	case message.SimpleDescriptorRequest:
+		a.setAddr(message.AddrModeShort, m.Addr)
+	case message.MatchDescriptorRequest:
+		a.setAddr(message.AddrModeShort, m.Target)
+	case message.BlockSend:
 		a.setAddr(m.AddrMode, m.Addr)
-	case zigate.WaitForData:
+	case message.WaitForData:
 		a.setAddr(m.AddrMode, m.Addr)
-	case zigate.UpgradeEndResponse:
+	case message.UpgradeEndResponse:
 		a.setAddr(m.AddrMode, m.Addr)
-	case zigate.ImageNotify:
+	case message.ImageNotify:
 		a.setAddr(m.AddrMode, m.Addr)
 	}
 }
 
-func (a *ask) setAddr(mode zigate.AddrMode, addr uint16) {
-	if mode == zigate.AddrModeShort || mode == zigate.AddrModeShortNoAck {
+func (a *ask) setAddr(mode message.AddrMode, addr uint16) {
+	if mode == message.AddrModeShort || mode == message.AddrModeShortNoAck {
 		a.addr, a.hasAddr = addr, addr < firstBroadcastAddr
 	}
 }

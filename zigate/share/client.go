@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 const (
@@ -16,7 +16,7 @@ const (
 	// maxUnread is how many bytes may wait for a client. A dongle sends no more in half a minute.
 	maxUnread = 256 << 10
 	// maxFrame is the longest frame of a host, every byte of it escaped.
-	maxFrame = 2 * (2 + 5 + zigate.MaxCommandPayload)
+	maxFrame = 2 * (2 + 5 + message.MaxCommandPayload)
 )
 
 // client is one program that shares the dongle.
@@ -39,7 +39,7 @@ type client struct {
 	// Of the hub's goroutine.
 	waiting   []*command
 	extra     int // of those that wait, how many have no slot
-	mode      zigate.RawMode
+	mode      message.RawMode
 	sum       int // see lens.view
 	heartbeat bool
 	cut       bool
@@ -49,7 +49,7 @@ type client struct {
 
 // command is one of a client's.
 type command struct {
-	typ     zigate.MsgType
+	typ     message.MsgType
 	wire    []byte // as the client has sent it, unless it needs completion
 	payload []byte
 	at      time.Time
@@ -150,12 +150,12 @@ func (c *client) read(h *Hub) {
 // included, and makes whole frames of it, so that nothing of one client's bytes can meet what others have left in the
 // real receiver.
 type ear struct {
-	receiver zigate.Receiver
+	receiver message.Receiver
 	raw      []byte // since the last START
 }
 
 func newEar(maxPayload int) *ear {
-	return &ear{receiver: zigate.NewReceiver(maxPayload), raw: make([]byte, 0, maxFrame)}
+	return &ear{receiver: message.NewReceiver(maxPayload), raw: make([]byte, 0, maxFrame)}
 }
 
 const startByte = 0x01
@@ -179,7 +179,7 @@ func (e *ear) hear(b byte) *command {
 		if full != nil {
 			r.payload = full
 		}
-		r.wire = zigate.AppendFrame(nil, r.typ, r.payload)
+		r.wire = message.AppendFrame(nil, r.typ, r.payload)
 	}
 	return r
 }
@@ -187,15 +187,15 @@ func (e *ear) hear(b byte) *command {
 // complete is the payload of a command that lacks fields: firmware reads them all the same, from what earlier commands
 // have left in its buffer, and what that was for this client is here. nil: nothing is missing.
 func (e *ear) complete(r *command) []byte {
-	if _, err := zigate.ParseCommand(r.typ, r.payload); !isShort(err) {
+	if _, err := message.ParseCommand(r.typ, r.payload); !isShort(err) {
 		return nil
 	}
-	m, err := zigate.ParseCommand(r.typ, e.receiver.Buffer())
+	m, err := message.ParseCommand(r.typ, e.receiver.Buffer())
 	if err != nil {
 		return nil
 	}
 	size := len(m.AppendPayload(nil))
-	if size > zigate.MaxCommandPayload {
+	if size > message.MaxCommandPayload {
 		return nil
 	}
 	return slices.Clone(e.receiver.Buffer()[:size])

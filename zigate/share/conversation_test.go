@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -46,15 +47,15 @@ func (s step) pause() time.Duration {
 
 // isRawMode tells whether the step is a client's choice of its raw mode.
 func (s step) isRawMode() bool {
-	var d zigate.Decoder
+	var d message.Decoder
 	f, _, ok := d.Feed(s.send)
-	return ok && f.Type == zigate.TypeSetRawMode
+	return ok && f.Type == message.TypeSetRawMode
 }
 
 // frames gathers what somebody reads.
 type frames struct {
 	mu      sync.Mutex
-	decoder zigate.Decoder
+	decoder message.Decoder
 	got     []string
 	bad     uint64
 }
@@ -67,7 +68,7 @@ func (f *frames) read(r interface{ Read([]byte) (int, error) }) {
 		for in := buf[:n]; len(in) > 0; {
 			frame, rest, ok := f.decoder.Feed(in)
 			// Storage events tell of the dongle's own raw mode.
-			if in = rest; ok && frame.Type != zigate.TypePDMEvent {
+			if in = rest; ok && frame.Type != message.TypePDMEvent {
 				f.got = append(f.got, normal(frame))
 			}
 		}
@@ -89,19 +90,19 @@ func (f *frames) take() []string {
 
 // normal is a frame without what depends on who else uses the dongle: APS counters and buffers in use, and link qualities
 // of messages that have none.
-func normal(f zigate.Frame) string {
+func normal(f message.Frame) string {
 	p := slices.Clone(f.Payload)
 	switch f.Type {
-	case zigate.TypeStatus:
+	case message.TypeStatus:
 		if len(p) >= 5 && p[2] == 0x05 && p[3] == 0x30 {
 			p[1] = 0 // raw data: the APS counter
 		}
 		clear(p[min(5, len(p)):])
-	case zigate.TypeAPSAck:
+	case message.TypeAPSAck:
 		clear(p[6:])
-	case zigate.TypeConfirm, zigate.TypeConfirmFailed:
+	case message.TypeConfirm, message.TypeConfirmFailed:
 		clear(p[6:])
-	case zigate.TypeHeartbeat:
+	case message.TypeHeartbeat:
 		clear(p)
 	}
 	return fmt.Sprintf("%s %x", f.Type, p)
@@ -213,11 +214,11 @@ func shared(t *testing.T, firmware sim.Firmware, script []step) (heard [3][][]st
 // silent is a program that has nothing to do with the dongle itself.
 type silent struct{}
 
-func (silent) HandleBlockRequest(_ *zigate.BlockRequest, dst []byte) []byte { return dst }
-func (silent) HandleBlockStatus(*zigate.Status)                             {}
-func (silent) HandleMessage(zigate.Message, uint8)                          {}
-func (silent) HandleConnected(zigate.Info)                                  {}
-func (silent) HandleDisconnected(error)                                     {}
+func (silent) HandleBlockRequest(_ *message.BlockRequest, dst []byte) []byte { return dst }
+func (silent) HandleBlockStatus(*message.Status)                             {}
+func (silent) HandleMessage(message.Message, uint8)                          {}
+func (silent) HandleConnected(zigate.Info)                                   {}
+func (silent) HandleDisconnected(error)                                      {}
 
 // compare holds a conversation both ways.
 func compare(t *testing.T, firmware sim.Firmware, script []step) {

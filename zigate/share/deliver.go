@@ -3,12 +3,12 @@ package share
 import (
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // held is a frame from the air that some clients see only if the dongle makes nothing else of it.
 type held struct {
-	message message
+	message examined
 	wire    []byte
 	clients []*client
 }
@@ -18,7 +18,7 @@ type held struct {
 const holdTime = 50 * time.Millisecond
 
 // deliver gives a message to whom it is for, as far as their raw mode shows it.
-func (h *Hub) deliver(t zigate.MsgType, payload []byte, owner int) {
+func (h *Hub) deliver(t message.MsgType, payload []byte, owner int) {
 	if owner == ourselves {
 		return
 	}
@@ -28,7 +28,7 @@ func (h *Hub) deliver(t zigate.MsgType, payload []byte, owner int) {
 	}
 	h.release()
 	m := h.lens.examine(t, payload)
-	if t == zigate.TypeHeartbeat {
+	if t == message.TypeHeartbeat {
 		h.heartbeat(t, payload)
 		return
 	}
@@ -43,7 +43,7 @@ func (h *Hub) deliver(t zigate.MsgType, payload []byte, owner int) {
 			continue
 		}
 		if wire == nil {
-			wire = zigate.AppendFrame(nil, t, payload)
+			wire = message.AppendFrame(nil, t, payload)
 		}
 		if v == showAlone {
 			waiting = append(waiting, c)
@@ -60,7 +60,7 @@ func (h *Hub) deliver(t zigate.MsgType, payload []byte, owner int) {
 // among tells whether a message for owner is for the client.
 func (c *client) among(owner int) bool {
 	if owner&onlyHybrid != 0 {
-		if c.mode != zigate.RawModeHybrid {
+		if c.mode != message.RawModeHybrid {
 			return false
 		}
 		owner &^= onlyHybrid
@@ -82,8 +82,8 @@ func (h *Hub) release() {
 }
 
 // heartbeat goes to those who have asked for it, and on v2 to those in raw mode 1.
-func (h *Hub) heartbeat(t zigate.MsgType, payload []byte) {
-	wire := zigate.AppendFrame(nil, t, payload)
+func (h *Hub) heartbeat(t message.MsgType, payload []byte) {
+	wire := message.AppendFrame(nil, t, payload)
 	for _, c := range h.clients {
 		if !c.gone && h.wantsHeartbeat(c) {
 			h.send(c, wire)
@@ -92,7 +92,7 @@ func (h *Hub) heartbeat(t zigate.MsgType, payload []byte) {
 }
 
 func (h *Hub) wantsHeartbeat(c *client) bool {
-	return c.heartbeat || h.v2 && c.mode == zigate.RawModeRaw
+	return c.heartbeat || h.v2 && c.mode == message.RawModeRaw
 }
 
 func (h *Hub) send(c *client, wire []byte) {
@@ -109,26 +109,26 @@ func (h *Hub) send(c *client, wire []byte) {
 }
 
 // restarted: the dongle says that it starts. What it kept in RAM is gone, for the clients as well.
-func (h *Hub) restarted(t zigate.MsgType) {
+func (h *Hub) restarted(t message.MsgType) {
 	for _, c := range h.clients {
 		c.heartbeat, c.sum = false, noSum
 		c.restarted.Store(true)
 	}
 	if h.erased {
-		h.erased, h.real, h.asked = false, zigate.RawModeOff, zigate.RawModeOff
+		h.erased, h.real, h.asked = false, message.RawModeOff, message.RawModeOff
 	}
 	h.beating = false
-	if t != zigate.TypePDMLoaded { // it is up
+	if t != message.TypePDMLoaded { // it is up
 		h.arrange()
 	}
 }
 
 // takeUp: the dongle is connected, in mode off.
-func (h *Hub) takeUp(v zigate.Version) {
+func (h *Hub) takeUp(v message.Version) {
 	h.connected = true
-	h.lens, h.v2 = lensOf(v), v.Family() == zigate.FamilyV2
-	h.real, h.asked = zigate.RawModeOff, zigate.RawModeOff
-	h.wish, h.beating, h.erased = zigate.RawModeOff, false, false
+	h.lens, h.v2 = lensOf(v), v.Family() == message.FamilyV2
+	h.real, h.asked = message.RawModeOff, message.RawModeOff
+	h.wish, h.beating, h.erased = message.RawModeOff, false, false
 	for _, c := range h.clients {
 		c.restarted.Store(true) // the firmware, and with it the receiver, may be another
 	}

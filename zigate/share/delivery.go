@@ -3,7 +3,7 @@ package share
 import (
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // onAir is a radio frame that was sent for a command, and what has come of it.
@@ -62,23 +62,23 @@ func (r *router) reported(addr uint16, ack bool, now time.Time) int {
 }
 
 // sent notes which radio frame was sent for a command.
-func (r *router) sent(s *zigate.Status, a *ask, now time.Time) {
+func (r *router) sent(s *message.Status, a *ask, now time.Time) {
 	if a.raw {
 		r.aps[s.Sequence] = onAir{ask: a, at: now} // its sequence is the APS counter
 	}
 	switch _, numbers := answerTo(a.typ); {
-	case s.Form == zigate.StatusFormShort && a.hasAddr && numbers != inOrder:
+	case s.Form == message.StatusFormShort && a.hasAddr && numbers != inOrder:
 		r.sentTo(a.addr, unnamed{owner: a.owner, at: now})
-	case s.Form == zigate.StatusFormShort && a.typ == zigate.TypeBind:
+	case s.Form == message.StatusFormShort && a.typ == message.TypeBind:
 		r.sentTo(nowhere, unnamed{owner: a.owner, at: now, cluster: zdpBind})
-	case s.Form == zigate.StatusFormShort && a.raw:
+	case s.Form == message.StatusFormShort && a.raw:
 		r.sentTo(nowhere, unnamed{owner: a.owner, at: now, cluster: a.cluster})
-	case s.Form == zigate.StatusFormShort:
-	case s.RequestSent != zigate.RequestSentNone, r.v2 && isOTACommand(a.typ) && a.typ != zigate.TypeLoadImage:
+	case s.Form == message.StatusFormShort:
+	case s.RequestSent != message.RequestSentNone, r.v2 && isOTACommand(a.typ) && a.typ != message.TypeLoadImage:
 		r.aps[s.APSSequence] = onAir{ask: a, at: now}
 	case isOTACommand(a.typ) && a.hasAddr && a.owner == ourselves:
 		r.answered(a.addr, now)
-		if a.typ == zigate.TypeImageNotify {
+		if a.typ == message.TypeImageNotify {
 			r.answered(a.addr, now) // the dongle's answer to what the device will ask for
 		}
 	}
@@ -86,7 +86,7 @@ func (r *router) sent(s *zigate.Status, a *ask, now time.Time) {
 
 // ended notes that the dongle answers a successful upgrade end request (status 0 at 15, short address at 5) itself.
 func (r *router) ended(payload []byte, now time.Time) {
-	if len(payload) > 15 && payload[15] == zigate.OTASuccess {
+	if len(payload) > 15 && payload[15] == message.OTASuccess {
 		r.answered(uint16(payload[5])<<8|uint16(payload[6]), now)
 	}
 }
@@ -96,9 +96,9 @@ func (r *router) answered(addr uint16, now time.Time) {
 	r.sentTo(addr, unnamed{owner: r.ota(), at: now, acked: true})
 }
 
-func (r *router) confirm(t zigate.MsgType, payload []byte, now time.Time) int {
-	m, err := zigate.ParseMessage(t, payload[:max(len(payload)-1, 0)])
-	c, ok := m.(zigate.Confirm)
+func (r *router) confirm(t message.MsgType, payload []byte, now time.Time) int {
+	m, err := message.ParseMessage(t, payload[:max(len(payload)-1, 0)])
+	c, ok := m.(message.Confirm)
 	if err != nil || !ok {
 		return everybody
 	}
@@ -107,7 +107,7 @@ func (r *router) confirm(t zigate.MsgType, payload []byte, now time.Time) int {
 		case !o.confirmed:
 			o.confirmed = true
 			return o.ask.owner
-		case t == zigate.TypeConfirmFailed && !o.acked:
+		case t == message.TypeConfirmFailed && !o.acked:
 			o.acked = true // it was sent, and no acknowledgement came
 			return o.ask.owner
 		}
@@ -123,8 +123,8 @@ func (o *onAir) fits(addr uint16, known bool, now time.Time) bool {
 }
 
 func (r *router) ack(payload []byte, now time.Time) int {
-	m, err := zigate.ParseMessage(zigate.TypeAPSAck, payload[:max(len(payload)-1, 0)])
-	a, ok := m.(zigate.APSAck)
+	m, err := message.ParseMessage(message.TypeAPSAck, payload[:max(len(payload)-1, 0)])
+	a, ok := m.(message.APSAck)
 	if err != nil || !ok {
 		return everybody
 	}
@@ -132,7 +132,7 @@ func (r *router) ack(payload []byte, now time.Time) int {
 		o.acked = true
 		return o.ask.owner
 	}
-	if a.Cluster == zigate.ClusterOTA {
+	if a.Cluster == message.ClusterOTA {
 		return r.ota()
 	}
 	if owner := r.reported(a.Addr, true, now); owner != everybody {

@@ -7,9 +7,10 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-func isShort(err error) bool { return errors.Is(err, zigate.ErrShort) }
+func isShort(err error) bool { return errors.Is(err, message.ErrShort) }
 
 const (
 	// dongleWait is how long a command waits for a dongle that is not connected. A light that is switched minutes later
@@ -96,9 +97,9 @@ func (c *client) pop() {
 
 // isOTA tells whether a command is about OTA: one of the dongle's own for it, or raw data for its cluster.
 func (r *command) isOTA() bool {
-	if r.typ == zigate.TypeRawAPS {
+	if r.typ == message.TypeRawAPS {
 		cluster, ok := rawCluster(r.payload)
-		return ok && cluster == zigate.ClusterOTA
+		return ok && cluster == message.ClusterOTA
 	}
 	return isOTACommand(r.typ)
 }
@@ -112,7 +113,7 @@ func (h *Hub) refuse(c *client, r *command) {
 	h.log.Log(context.Background(), level, "a program that shares the dongle has sent an OTA command, which is not passed on: upgrades are done here",
 		"client", c.name, "command", r.typ, "name", r.typ.Name())
 	h.observer.ShareReport(ReportOTACommand)
-	h.deliver(zigate.TypeStatus, h.refusal(r.typ), c.id)
+	h.deliver(message.TypeStatus, h.refusal(r.typ), c.id)
 }
 
 // begin sends a command.
@@ -122,24 +123,24 @@ func (h *Hub) begin(c *client, r *command) {
 	h.current.Store(a)
 	h.observer.FrameFromClient()
 	h.noteAsked(r)
-	done := func(_ zigate.Status, err error) {
+	done := func(_ message.Status, err error) {
 		h.inbox.post(func() { h.ended(c, r, a, err) })
 	}
 	switch r.typ {
-	case zigate.TypeSetRawMode:
+	case message.TypeSetRawMode:
 		h.beginRawMode(c, r, a, done)
 		return
-	case zigate.TypeSetHeartbeat:
+	case message.TypeSetHeartbeat:
 		c.heartbeat = len(r.payload) > 0 && r.payload[0] != 0
 		h.beating = h.needsHeartbeat()
 		if h.beating != c.heartbeat { // another client, or this one's raw mode, needs it
-			h.dongle.SubmitFor(a, zigate.SetHeartbeat{Enable: 1}, done)
+			h.dongle.SubmitFor(a, message.SetHeartbeat{Enable: 1}, done)
 			return
 		}
-	case zigate.TypeReset:
+	case message.TypeReset:
 		h.log.Warn("a program that shares the dongle restarts it", "client", c.name)
 		h.observer.ShareReport(ReportReset)
-	case zigate.TypeErasePersistentData:
+	case message.TypeErasePersistentData:
 		h.log.Warn("a program that shares the dongle has it forget its network", "client", c.name)
 		h.observer.ShareReport(ReportErase)
 	}
@@ -148,10 +149,10 @@ func (h *Hub) begin(c *client, r *command) {
 
 // beginRawMode has the dongle run in a mode that shows what this client wants to see, too. The frame goes as it is where
 // that is the same.
-func (h *Hub) beginRawMode(c *client, r *command, a *ask, done func(zigate.Status, error)) {
-	wanted := zigate.RawModeOff
+func (h *Hub) beginRawMode(c *client, r *command, a *ask, done func(message.Status, error)) {
+	wanted := message.RawModeOff
 	if len(r.payload) > 0 {
-		wanted = zigate.RawMode(r.payload[0])
+		wanted = message.RawMode(r.payload[0])
 	}
 	was := c.mode
 	c.mode = wanted
@@ -163,7 +164,7 @@ func (h *Hub) beginRawMode(c *client, r *command, a *ask, done func(zigate.Statu
 		h.dongle.SubmitFrame(a, r.typ, r.wire, done)
 		return
 	}
-	h.dongle.SubmitFor(a, zigate.SetRawMode{Mode: mode}, done)
+	h.dongle.SubmitFor(a, message.SetRawMode{Mode: mode}, done)
 }
 
 // ended is called when a command has got its status, or will get none.

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -24,7 +24,7 @@ func TestBrowser(t *testing.T) {
 			h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
 			defer h.stop()
 			browser := h.join("browser")
-			for _, part := range append(request, string(wire(zigate.ErasePersistentData{}))) {
+			for _, part := range append(request, string(wire(message.ErasePersistentData{}))) {
 				_, _ = browser.Write([]byte(part)) // it may be closed by then
 				synctest.Wait()
 			}
@@ -97,7 +97,7 @@ func TestGoneWhileFull(t *testing.T) {
 		}
 		go func() {
 			for range 80 {
-				if _, err := a.Write(wire(zigate.GetTime{})); err != nil {
+				if _, err := a.Write(wire(message.GetTime{})); err != nil {
 					return
 				}
 			}
@@ -106,7 +106,7 @@ func TestGoneWhileFull(t *testing.T) {
 		a.Close()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if got := ofTypes(h.tap.take(), zigate.TypeGetTime); got < 64 {
+		if got := ofTypes(h.tap.take(), message.TypeGetTime); got < 64 {
 			t.Errorf("%d commands of the one that has gone were sent", got)
 		}
 		b.says(wire(getVersion))

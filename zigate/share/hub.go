@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // OTA is whose business OTA upgrades are.
@@ -106,12 +107,12 @@ type Hub struct {
 	connected bool
 	lens      lens
 	v2        bool
-	real      zigate.RawMode // that the dongle runs in
-	asked     zigate.RawMode // that it was told last to run in
-	wish      zigate.RawMode // of this program
-	stored    zigate.RawMode // as a dongle of its own would have kept it for the clients
-	beating   bool           // the dongle was told to send its heartbeat
-	erased    bool           // the dongle has forgotten its raw mode, too
+	real      message.RawMode // that the dongle runs in
+	asked     message.RawMode // that it was told last to run in
+	wish      message.RawMode // of this program
+	stored    message.RawMode // as a dongle of its own would have kept it for the clients
+	beating   bool            // the dongle was told to send its heartbeat
+	erased    bool            // the dongle has forgotten its raw mode, too
 	memo      memo
 	held      *held
 	holdTimer *time.Timer
@@ -130,9 +131,9 @@ func New(dongle zigate.Options, o Options) *Hub {
 		h.observer = noObserver{}
 	}
 	h.inbox.wake, h.memo = make(chan struct{}, 1), newMemo()
-	h.maxPayload.Store(zigate.MaxCommandPayload)
+	h.maxPayload.Store(message.MaxCommandPayload)
 	h.router = router{hideOTA: o.OTA == OTAOurs, current: h.current.Load, overdue: h.overdue.Load}
-	h.router.reset(zigate.Version{})
+	h.router.reset(message.Version{})
 	dongle.Handler, dongle.Monitor = h, h
 	h.dongle = zigate.NewDongle(dongle)
 	return h
@@ -232,7 +233,7 @@ func (h *Hub) restore() {
 		return
 	}
 	done := make(chan struct{})
-	h.dongle.Submit(zigate.SetRawMode{Mode: h.wish}, func(zigate.Status, error) { close(done) })
+	h.dongle.Submit(message.SetRawMode{Mode: h.wish}, func(message.Status, error) { close(done) })
 	select {
 	case <-done:
 	case <-time.After(restoreTimeout):
@@ -240,7 +241,7 @@ func (h *Hub) restore() {
 }
 
 // HandleBlockRequest is part of zigate.Handler; this is the hot path.
-func (h *Hub) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byte {
+func (h *Hub) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
 	if h.opts.OTA == OTATheirs {
 		return dst
 	}
@@ -255,13 +256,13 @@ func (h *Hub) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byte {
 }
 
 // HandleBlockStatus is part of zigate.Handler.
-func (h *Hub) HandleBlockStatus(s *zigate.Status) {
+func (h *Hub) HandleBlockStatus(s *message.Status) {
 	h.seen.Store(seenStatus(s))
 	h.handler.HandleBlockStatus(s)
 }
 
 // HandleMessage is part of zigate.Handler.
-func (h *Hub) HandleMessage(m zigate.Message, lqi uint8) {
+func (h *Hub) HandleMessage(m message.Message, lqi uint8) {
 	h.noteMessage(m, lqi)
 	h.handler.HandleMessage(m, lqi)
 }
@@ -282,27 +283,27 @@ func (h *Hub) HandleDisconnected(err error) {
 }
 
 // HandleStatus is part of zigate.Monitor.
-func (h *Hub) HandleStatus(f zigate.Frame, s *zigate.Status, asker any, waited bool) {
+func (h *Hub) HandleStatus(f message.Frame, s *message.Status, asker any, waited bool) {
 	h.seen.Store(seenStatus(s))
 	a, _ := asker.(*ask)
 	owner := h.router.status(s, a, waited, time.Now())
-	ok := s.Status == zigate.StatusOK
-	if a != nil && waited && ok && (a.typ == zigate.TypeSetRawMode || a.typ == zigate.TypeErasePersistentData) {
+	ok := s.Status == message.StatusOK
+	if a != nil && waited && ok && (a.typ == message.TypeSetRawMode || a.typ == message.TypeErasePersistentData) {
 		h.inbox.post(func() { h.executed(a) })
 	}
 	h.pass(f, owner)
 }
 
 // HandleFrame is part of zigate.Monitor.
-func (h *Hub) HandleFrame(f zigate.Frame) {
-	if h.router.hideOTA && f.Type == zigate.TypeImageBlockRequest {
+func (h *Hub) HandleFrame(f message.Frame) {
+	if h.router.hideOTA && f.Type == message.TypeImageBlockRequest {
 		return
 	}
 	h.pass(f, h.router.frame(f.Type, f.Payload, time.Now()))
 }
 
 // pass hands a frame to the clients.
-func (h *Hub) pass(f zigate.Frame, owner int) {
+func (h *Hub) pass(f message.Frame, owner int) {
 	boot := isBoot(f.Type)
 	if !boot && (owner == ourselves || h.number.Load() == 0) {
 		return
@@ -317,17 +318,17 @@ func (h *Hub) pass(f zigate.Frame, owner int) {
 }
 
 // isBoot tells whether a message says that the dongle starts.
-func isBoot(t zigate.MsgType) bool {
-	return t == zigate.TypePDMLoaded || t == zigate.TypeRestart || t == zigate.TypeFactoryNewRestart
+func isBoot(t message.MsgType) bool {
+	return t == message.TypePDMLoaded || t == message.TypeRestart || t == message.TypeFactoryNewRestart
 }
 
 // Submit sends a command of this program, see zigate.Dongle.Submit. Its raw mode is a wish: the dongle runs in the mode
 // that shows what this program and all clients want to see.
-func (h *Hub) Submit(cmd zigate.Message, done func(zigate.Status, error)) {
+func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 	t := cmd.Type()
 	a := &ask{owner: ourselves, typ: t}
 	a.read(cmd)
-	watched := func(s zigate.Status, err error) {
+	watched := func(s message.Status, err error) {
 		if errors.Is(err, zigate.ErrNoAnswer) {
 			h.overdue.Store(a)
 		}
@@ -336,7 +337,7 @@ func (h *Hub) Submit(cmd zigate.Message, done func(zigate.Status, error)) {
 		}
 	}
 	switch m := cmd.(type) {
-	case zigate.SetRawMode:
+	case message.SetRawMode:
 		if !h.inbox.post(func() {
 			h.wish = m.Mode
 			h.setRawMode(a, watched)
@@ -346,12 +347,12 @@ func (h *Hub) Submit(cmd zigate.Message, done func(zigate.Status, error)) {
 		return
 	}
 	if h.opts.OTA == OTATheirs && isOTACommand(t) {
-		h.inbox.post(func() { watched(zigate.Status{}, fmt.Errorf("%s (%s): %w", t, t.Name(), ErrOTATheirs)) })
+		h.inbox.post(func() { watched(message.Status{}, fmt.Errorf("%s (%s): %w", t, t.Name(), ErrOTATheirs)) })
 		return
 	}
 	send := func() { h.dongle.SubmitFor(a, cmd, watched) }
 	if list := questions(cmd); len(list) > 0 && h.number.Load() > 0 {
-		if h.inbox.post(func() { h.ask(list, true, send, func() { watched(zigate.Status{Request: t}, nil) }) }) {
+		if h.inbox.post(func() { h.ask(list, true, send, func() { watched(message.Status{Request: t}, nil) }) }) {
 			return
 		}
 	}
@@ -359,15 +360,15 @@ func (h *Hub) Submit(cmd zigate.Message, done func(zigate.Status, error)) {
 }
 
 // seenStatus keeps what statuses say about the dongle: their form, the buffers in use and the last APS counter.
-func seenStatus(s *zigate.Status) uint64 {
+func seenStatus(s *message.Status) uint64 {
 	return uint64(s.Form)<<24 | uint64(s.APSSequence)<<16 | uint64(s.NPDUUsed)<<8 | uint64(s.APDUUsed)
 }
 
 // refusal is the status with which the dongle would answer a command that it does not know.
-func (h *Hub) refusal(t zigate.MsgType) []byte {
+func (h *Hub) refusal(t message.MsgType) []byte {
 	seen := h.seen.Load()
-	s := zigate.Status{
-		Status: zigate.StatusUnhandled, Request: t, Form: zigate.StatusForm(seen >> 24), NPDUUsed: uint8(seen >> 8), APDUUsed: uint8(seen),
+	s := message.Status{
+		Status: message.StatusUnhandled, Request: t, Form: message.StatusForm(seen >> 24), NPDUUsed: uint8(seen >> 8), APDUUsed: uint8(seen),
 	}
 	if h.v2 {
 		s.APSSequence = uint8(seen >> 16)

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -186,16 +187,16 @@ func TestOwnCommandsAreNotHeard(t *testing.T) {
 		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
 		defer h.stop()
 		a := h.join("a")
-		a.says(wire(zigate.SetRawMode{Mode: 1}))
+		a.says(wire(message.SetRawMode{Mode: 1}))
 		a.hears("0x8000 000000020000000000")
-		h.hub.Submit(zigate.GetVersion{}, nil)
-		h.hub.Submit(zigate.GetDevices{}, nil)
+		h.hub.Submit(message.GetVersion{}, nil)
+		h.hub.Submit(message.GetDevices{}, nil)
 		h.hub.Submit(reads(lamp, 4, 5), nil)
-		h.hub.Submit(zigate.OnOff{Target: to(lamp), Command: 1}, nil)
+		h.hub.Submit(message.OnOff{Target: to(lamp), Command: 1}, nil)
 		a.hears()
 
-		h.hub.Submit(zigate.NodeDescriptorRequest{Addr: lamp}, nil) // the dongle's ZDP number 1
-		question := raw(lamp, 2, 1, 0x4f, 0x4f)                     // the client's number 1
+		h.hub.Submit(message.NodeDescriptorRequest{Addr: lamp}, nil) // the dongle's ZDP number 1
+		question := raw(lamp, 2, 1, 0x4f, 0x4f)                      // the client's number 1
 		question.Profile, question.SrcEndpoint, question.DstEndpoint = 0, 0, 0
 		a.says(wire(question))
 		a.hearsTypes("0x8000", "0x8012", "0x8011", "0x8002")
@@ -215,7 +216,7 @@ func TestFramesAreUnchanged(t *testing.T) {
 		lenient := []byte{1, 0, 0x10, 0, 0, 0x10, 3} // nothing escaped
 		var want [][]byte
 		for i := range 20 {
-			frame := wire(zigate.OnOff{Target: to(lamp), Command: uint8(i)})
+			frame := wire(message.OnOff{Target: to(lamp), Command: uint8(i)})
 			want = append(want, frame)
 			a.says(frame)
 			a.says([]byte("noise\x02"))
@@ -228,9 +229,9 @@ func TestFramesAreUnchanged(t *testing.T) {
 		if diff := cmp.Diff(want, h.tap.take()); diff != "" {
 			t.Errorf("written to the dongle (-want +got):\n%s", diff)
 		}
-		b.says(append(wire(zigate.GetTime{}), 3)) // a second END repeats the client's own command, not another's
+		b.says(append(wire(message.GetTime{}), 3)) // a second END repeats the client's own command, not another's
 		synctest.Wait()
-		if diff := cmp.Diff([][]byte{wire(zigate.GetTime{}), wire(zigate.GetTime{})}, h.tap.take()); diff != "" {
+		if diff := cmp.Diff([][]byte{wire(message.GetTime{}), wire(message.GetTime{})}, h.tap.take()); diff != "" {
 			t.Errorf("written to the dongle (-want +got):\n%s", diff)
 		}
 	})
@@ -295,7 +296,7 @@ func TestGarbage(t *testing.T) {
 				t.Errorf("seed %d: %d versions, want %d", seed, n, want)
 			}
 			for _, f := range h.tap.take() {
-				if _, _, ok := new(zigate.Decoder).Feed(f); !ok {
+				if _, _, ok := new(message.Decoder).Feed(f); !ok {
 					t.Errorf("seed %d: %x was written to the dongle", seed, f)
 				}
 			}
@@ -310,9 +311,9 @@ func TestReset(t *testing.T) {
 		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
 		defer h.stop()
 		a, b := h.join("a"), h.join("b")
-		b.says(wire(zigate.SetRawMode{Mode: 2}))
+		b.says(wire(message.SetRawMode{Mode: 2}))
 		b.hearsTypes("0x8000")
-		a.says(wire(zigate.Reset{}))
+		a.says(wire(message.Reset{}))
 		time.Sleep(200 * time.Millisecond)
 		a.says(wire(getVersion)) // lost in the start
 		time.Sleep(400 * time.Millisecond)
@@ -326,7 +327,7 @@ func TestReset(t *testing.T) {
 		device(h.dongle, sensor).SetBattery(50)
 		b.hearsTypes("0x8002", "0x8102")
 		a.hearsTypes("0x8102")
-		a.says(wire(zigate.ErasePersistentData{}))
+		a.says(wire(message.ErasePersistentData{}))
 		time.Sleep(time.Second)
 		a.has("0x8007")
 		if got := h.reports.take(); !slices.Equal(got, []share.Report{share.ReportErase}) {
@@ -347,14 +348,14 @@ func TestDongleAway(t *testing.T) {
 		h.tap.mu.Unlock()
 		h.dongle.Disconnect()
 		time.Sleep(time.Second)
-		a.says(wire(zigate.OnOff{Target: to(lamp), Command: 1}))
+		a.says(wire(message.OnOff{Target: to(lamp), Command: 1}))
 		time.Sleep(10 * time.Second)
 		h.tap.take()
 		h.tap.mu.Lock()
 		h.tap.refuse = false
 		h.tap.mu.Unlock()
 		time.Sleep(time.Minute)
-		if got := ofTypes(h.tap.take(), zigate.TypeOnOff); got != 0 {
+		if got := ofTypes(h.tap.take(), message.TypeOnOff); got != 0 {
 			t.Errorf("a command of a minute ago was sent %d times", got)
 		}
 		if got := h.reports.take(); !slices.Equal(got, []share.Report{share.ReportDropped}) {
@@ -375,7 +376,7 @@ func TestRawModeOfTheDongle(t *testing.T) {
 		mode := func() (last int) {
 			last = -1
 			for _, w := range h.tap.take() {
-				if f, _, ok := new(zigate.Decoder).Feed(w); ok && f.Type == zigate.TypeSetRawMode {
+				if f, _, ok := new(message.Decoder).Feed(w); ok && f.Type == message.TypeSetRawMode {
 					last = int(f.Payload[0])
 				}
 			}
@@ -389,21 +390,21 @@ func TestRawModeOfTheDongle(t *testing.T) {
 			}
 		}
 		a, b := h.join("a"), h.join("b")
-		a.says(wire(zigate.SetRawMode{Mode: 1}))
+		a.says(wire(message.SetRawMode{Mode: 1}))
 		expect("one wants mode 1", 2)
-		b.says(wire(zigate.SetRawMode{Mode: 0}))
+		b.says(wire(message.SetRawMode{Mode: 0}))
 		expect("the other mode 0", 2)
-		h.hub.Submit(zigate.SetRawMode{Mode: 0}, nil)
+		h.hub.Submit(message.SetRawMode{Mode: 0}, nil)
 		expect("so does this program", 2)
 		h.dongle.Disconnect()
 		expect("the dongle was away", 2)
 		a.Close()
 		expect("one has gone", 0)
-		h.hub.Submit(zigate.SetRawMode{Mode: 2}, nil)
+		h.hub.Submit(message.SetRawMode{Mode: 2}, nil)
 		expect("this program wants mode 2", 2)
-		b.says(wire(zigate.SetRawMode{Mode: 1}))
+		b.says(wire(message.SetRawMode{Mode: 1}))
 		expect("and the other mode 1", 2)
-		h.hub.Submit(zigate.SetRawMode{Mode: 0}, nil)
+		h.hub.Submit(message.SetRawMode{Mode: 0}, nil)
 		expect("this program does not any more", 2)
 		h.stop()
 		if got := mode(); got != 0 {
@@ -418,11 +419,11 @@ func TestHeartbeat(t *testing.T) {
 		h := newHome(t, lab(sim.V2_324), silent{}, share.Options{MaxClients: 3})
 		defer h.stop()
 		a, b, c := h.join("a"), h.join("b"), h.join("c")
-		a.says(wire(zigate.SetRawMode{Mode: 1}))
-		b.says(wire(zigate.SetHeartbeat{Enable: 1}))
+		a.says(wire(message.SetRawMode{Mode: 1}))
+		b.says(wire(message.SetHeartbeat{Enable: 1}))
 		b.hearsTypes("0x8000")
-		b.says(wire(zigate.SetHeartbeat{}))
-		c.says(wire(zigate.SetHeartbeat{Enable: 1}))
+		b.says(wire(message.SetHeartbeat{}))
+		c.says(wire(message.SetHeartbeat{Enable: 1}))
 		time.Sleep(2 * time.Minute)
 		for who, u := range map[string]*user{"a": a, "b": b, "c": c} {
 			beats := 0
@@ -444,7 +445,7 @@ func TestJoining(t *testing.T) {
 		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
 		defer h.stop()
 		a := h.join("a")
-		a.says(wire(zigate.SetRawMode{Mode: 2}))
+		a.says(wire(message.SetRawMode{Mode: 2}))
 		a.hearsTypes("0x8000")
 		b, c := h.join("b"), h.join("c")
 		if _, err := c.Write([]byte{1}); !errors.Is(err, io.ErrClosedPipe) {
@@ -456,11 +457,11 @@ func TestJoining(t *testing.T) {
 		device(h.dongle, sensor).SetBattery(50)
 		a.hearsTypes("0x8002", "0x8102")
 		b.hearsTypes("0x8102")
-		a.says(burst(getVersion, getVersion, zigate.OnOff{Target: to(lamp), Command: 1}))
+		a.says(burst(getVersion, getVersion, message.OnOff{Target: to(lamp), Command: 1}))
 		a.Close()
 		b.Close()
 		time.Sleep(time.Second)
-		if got := ofTypes(h.tap.take(), zigate.TypeGetVersion, zigate.TypeOnOff); got != 3 {
+		if got := ofTypes(h.tap.take(), message.TypeGetVersion, message.TypeOnOff); got != 3 {
 			t.Errorf("of the last 3 commands %d were sent", got)
 		}
 		d := h.join("d")

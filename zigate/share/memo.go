@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Devices are not asked twice: what a client has just asked, this program need not ask again, for it has seen the answer
@@ -13,7 +13,7 @@ import (
 // question is what a device can be asked and answers the same to everybody: a descriptor, or an attribute of its Basic
 // cluster.
 type question struct {
-	answer   zigate.MsgType
+	answer   message.MsgType
 	addr     uint16
 	endpoint uint8
 	id       uint16 // of an attribute
@@ -39,7 +39,7 @@ type memo struct {
 }
 
 type answered struct {
-	message zigate.Message
+	message message.Message
 	lqi     uint8
 	at      time.Time
 }
@@ -72,19 +72,19 @@ func (m *memo) prune(now time.Time) {
 }
 
 // questions are what a command asks; nil: nothing that everybody is told the same.
-func questions(m zigate.Message) []question {
+func questions(m message.Message) []question {
 	switch m := m.(type) {
-	case zigate.NodeDescriptorRequest:
-		return []question{{answer: zigate.TypeNodeDescriptor, addr: m.Addr}}
-	case zigate.ActiveEndpointsRequest:
-		return []question{{answer: zigate.TypeActiveEndpoints, addr: m.Addr}}
-	case zigate.SimpleDescriptorRequest:
-		return []question{{answer: zigate.TypeSimpleDescriptor, addr: m.Addr, endpoint: m.Endpoint}}
-	case zigate.ReadAttributes:
-		if m.Cluster == zigate.ClusterBasic && m.Direction == zigate.DirectionToServer && !m.ManufacturerSpecific {
+	case message.NodeDescriptorRequest:
+		return []question{{answer: message.TypeNodeDescriptor, addr: m.Addr}}
+	case message.ActiveEndpointsRequest:
+		return []question{{answer: message.TypeActiveEndpoints, addr: m.Addr}}
+	case message.SimpleDescriptorRequest:
+		return []question{{answer: message.TypeSimpleDescriptor, addr: m.Addr, endpoint: m.Endpoint}}
+	case message.ReadAttributes:
+		if m.Cluster == message.ClusterBasic && m.Direction == message.DirectionToServer && !m.ManufacturerSpecific {
 			return attributes(m.Addr, m.DstEndpoint, m.IDs)
 		}
-	case zigate.RawAPS:
+	case message.RawAPS:
 		return rawQuestions(m)
 	}
 	return nil
@@ -92,14 +92,14 @@ func questions(m zigate.Message) []question {
 
 func attributes(addr uint16, endpoint uint8, ids []uint16) (list []question) {
 	for _, id := range ids {
-		list = append(list, question{answer: zigate.TypeReadAttribute, addr: addr, endpoint: endpoint, id: id})
+		list = append(list, question{answer: message.TypeReadAttribute, addr: addr, endpoint: endpoint, id: id})
 	}
 	return list
 }
 
 // rawQuestions reads the same questions from raw data: ZDP requests (sequence number, short address, endpoint), and reads
 // of attributes (a ZCL header without a manufacturer code, ids), little-endian.
-func rawQuestions(m zigate.RawAPS) []question {
+func rawQuestions(m message.RawAPS) []question {
 	const nodeDescriptor, simpleDescriptor, activeEndpoints = 0x0002, 0x0004, 0x0005
 	d := m.Data
 	if len(d) < 3 {
@@ -109,16 +109,16 @@ func rawQuestions(m zigate.RawAPS) []question {
 		addr := binary.LittleEndian.Uint16(d[1:])
 		switch {
 		case m.Cluster == nodeDescriptor:
-			return questions(zigate.NodeDescriptorRequest{Addr: addr})
+			return questions(message.NodeDescriptorRequest{Addr: addr})
 		case m.Cluster == activeEndpoints:
-			return questions(zigate.ActiveEndpointsRequest{Addr: addr})
+			return questions(message.ActiveEndpointsRequest{Addr: addr})
 		case m.Cluster == simpleDescriptor && len(d) > 3:
-			return questions(zigate.SimpleDescriptorRequest{Addr: addr, Endpoint: d[3]})
+			return questions(message.SimpleDescriptorRequest{Addr: addr, Endpoint: d[3]})
 		}
 		return nil
 	}
 	const otherBits = zclTypeMask | zclManufacturerBit | zclToClientBit
-	if m.Cluster != zigate.ClusterBasic || d[0]&otherBits != 0 || d[2] != zclReadAttributes || m.AddrMode == zigate.AddrModeIEEE || m.AddrMode == zigate.AddrModeIEEENoAck {
+	if m.Cluster != message.ClusterBasic || d[0]&otherBits != 0 || d[2] != zclReadAttributes || m.AddrMode == message.AddrModeIEEE || m.AddrMode == message.AddrModeIEEENoAck {
 		return nil
 	}
 	var ids []uint16
@@ -129,28 +129,28 @@ func rawQuestions(m zigate.RawAPS) []question {
 }
 
 // answerOf is the question that a message answers.
-func answerOf(m zigate.Message) (q question, ok bool) {
+func answerOf(m message.Message) (q question, ok bool) {
 	switch m := m.(type) {
-	case zigate.NodeDescriptor:
+	case message.NodeDescriptor:
 		return question{answer: m.Type(), addr: m.Addr}, m.Status == 0
-	case zigate.ActiveEndpoints:
+	case message.ActiveEndpoints:
 		return question{answer: m.Type(), addr: m.Addr}, m.Status == 0
-	case zigate.SimpleDescriptor:
+	case message.SimpleDescriptor:
 		return question{answer: m.Type(), addr: m.Addr, endpoint: m.Endpoint}, m.Status == 0
-	case zigate.Attribute:
+	case message.Attribute:
 		return question{answer: m.Type(), addr: m.Addr, endpoint: m.Endpoint, id: m.ID},
-			m.Kind == zigate.TypeReadAttribute && m.Cluster == zigate.ClusterBasic
+			m.Kind == message.TypeReadAttribute && m.Cluster == message.ClusterBasic
 	}
 	return question{}, false
 }
 
 // noteMessage hands what the memo is made of to the Hub's goroutine. It is called by the one that reads.
-func (h *Hub) noteMessage(m zigate.Message, lqi uint8) {
+func (h *Hub) noteMessage(m message.Message, lqi uint8) {
 	if h.number.Load() == 0 {
 		return
 	}
 	now := time.Now()
-	if a, ok := m.(zigate.DeviceAnnounce); ok {
+	if a, ok := m.(message.DeviceAnnounce); ok {
 		h.inbox.post(func() {
 			for q := range h.memo.answers {
 				if q.addr == a.Addr { // it may be another device, or have other firmware
@@ -196,7 +196,7 @@ func (h *Hub) ask(list []question, first bool, send, done func()) {
 
 // noteAsked remembers a client's questions.
 func (h *Hub) noteAsked(r *command) {
-	m, err := zigate.ParseCommand(r.typ, r.payload)
+	m, err := message.ParseCommand(r.typ, r.payload)
 	if err != nil {
 		return
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -19,16 +19,16 @@ import (
 type listener struct {
 	silent
 	mu   sync.Mutex
-	told []zigate.MsgType
+	told []message.MsgType
 }
 
-func (l *listener) HandleMessage(m zigate.Message, _ uint8) {
+func (l *listener) HandleMessage(m message.Message, _ uint8) {
 	l.mu.Lock()
 	l.told = append(l.told, m.Type())
 	l.mu.Unlock()
 }
 
-func (l *listener) take() []zigate.MsgType {
+func (l *listener) take() []message.MsgType {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	told := l.told
@@ -39,16 +39,16 @@ func (l *listener) take() []zigate.MsgType {
 // What a client has just asked a device, this program does not ask again, however the client has asked; and a device that
 // has just joined is left to the clients first.
 func TestDevicesAreNotAskedTwice(t *testing.T) {
-	node, endpoints := zigate.NodeDescriptorRequest{Addr: lamp}, zigate.ActiveEndpointsRequest{Addr: lamp}
-	simple, names := zigate.SimpleDescriptorRequest{Addr: lamp, Endpoint: 1}, reads(lamp, 4, 5)
-	zdp := func(cluster uint16, data ...byte) zigate.RawAPS {
+	node, endpoints := message.NodeDescriptorRequest{Addr: lamp}, message.ActiveEndpointsRequest{Addr: lamp}
+	simple, names := message.SimpleDescriptorRequest{Addr: lamp, Endpoint: 1}, reads(lamp, 4, 5)
+	zdp := func(cluster uint16, data ...byte) message.RawAPS {
 		r := raw(lamp, cluster, data...)
 		r.Profile, r.SrcEndpoint, r.DstEndpoint = 0, 0, 0
 		return r
 	}
-	answers := []zigate.MsgType{0x8042, 0x8045, 0x8043, 0x8100, 0x8100}
-	for _, mode := range []zigate.RawMode{zigate.RawModeOff, zigate.RawModeRaw} {
-		for name, asked := range map[string][]zigate.Message{
+	answers := []message.MsgType{0x8042, 0x8045, 0x8043, 0x8100, 0x8100}
+	for _, mode := range []message.RawMode{message.RawModeOff, message.RawModeRaw} {
+		for name, asked := range map[string][]message.Message{
 			"commands": {node, endpoints, simple, names},
 			"raw data": {zdp(2, 1, 0x4f, 0x4f), zdp(5, 2, 0x4f, 0x4f), zdp(4, 3, 0x4f, 0x4f, 1), raw(lamp, 0, 0, 4, 0, 4, 0, 5, 0)},
 		} {
@@ -58,11 +58,11 @@ func TestDevicesAreNotAskedTwice(t *testing.T) {
 					h := newHome(t, lab(sim.V1_323), us, share.Options{})
 					defer h.stop()
 					a := h.join("a")
-					a.says(wire(zigate.SetRawMode{Mode: mode}))
+					a.says(wire(message.SetRawMode{Mode: mode}))
 					a.hearsTypes("0x8000")
 					ask := func() (done int) {
-						for _, m := range []zigate.Message{node, endpoints, simple, names} {
-							h.hub.Submit(m, func(_ zigate.Status, err error) {
+						for _, m := range []message.Message{node, endpoints, simple, names} {
+							h.hub.Submit(m, func(_ message.Status, err error) {
 								if err == nil {
 									done++
 								}
@@ -72,7 +72,7 @@ func TestDevicesAreNotAskedTwice(t *testing.T) {
 						synctest.Wait()
 						return done
 					}
-					relevant := func() (told []zigate.MsgType) {
+					relevant := func() (told []message.MsgType) {
 						for _, m := range us.take() {
 							if slices.Contains(answers, m) {
 								told = append(told, m)

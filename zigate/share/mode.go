@@ -1,7 +1,7 @@
 package share
 
 import (
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // kind is what a message is to the raw modes.
@@ -14,20 +14,20 @@ const (
 	indication             // a frame as it came from the air
 )
 
-func kindOf(t zigate.MsgType) kind {
+func kindOf(t message.MsgType) kind {
 	switch {
-	case t == zigate.TypeDataIndication:
+	case t == message.TypeDataIndication:
 		return indication
-	case t == zigate.TypeDeviceAnnounce:
+	case t == message.TypeDeviceAnnounce:
 		return fromZDP
 	case t == typeLeaveIndication|answerBit:
 		return plain // the stack's own
-	case t >= zigate.TypeBind|answerBit && t <= zigate.TypeManagementLQI:
-		if t == zigate.TypePDMEvent {
+	case t >= message.TypeBind|answerBit && t <= message.TypeManagementLQI:
+		if t == message.TypePDMEvent {
 			return plain
 		}
 		return fromZDP
-	case t >= firstZCLCommand|answerBit && t < zigate.TypeRouteDiscovery:
+	case t >= firstZCLCommand|answerBit && t < message.TypeRouteDiscovery:
 		return fromZCL
 	}
 	return plain
@@ -58,8 +58,8 @@ const (
 
 // lensOf knows the firmware: ZDP in raw mode 1 is raw from 3.1e on and on v2, with the announce shown both ways from 3.20
 // on; and each release took further endpoints for endpoint 1.
-func lensOf(v zigate.Version) lens {
-	if v.Family() == zigate.FamilyV2 {
+func lensOf(v message.Version) lens {
+	if v.Family() == message.FamilyV2 {
 		return lens{hidesZDP: true, endpoints: "\x01\x03\x08\x0A\x0B\x15\x22\x23\x26\x27\x28\x29\x6E"}
 	}
 	switch {
@@ -73,34 +73,34 @@ func lensOf(v zigate.Version) lens {
 	return lens{endpoints: "\x01"}
 }
 
-// message is what a client's view of one message depends on.
-type message struct {
-	typ  zigate.MsgType
+// examined is what a client's view of one message depends on.
+type examined struct {
+	typ  message.MsgType
 	kind kind
-	ind  zigate.DataIndication // of an indication
-	zdp  bool                  // it is a ZDP frame
+	ind  message.DataIndication // of an indication
+	zdp  bool                   // it is a ZDP frame
 	zcl  zclHeader
 	toUs bool // it is a ZCL frame for the firmware's ZCL library
 }
 
 // examine reads what the raw modes need of a message; payload is with the link quality.
-func (l lens) examine(t zigate.MsgType, payload []byte) message {
-	m := message{typ: t, kind: kindOf(t)}
-	if t == zigate.TypeDeviceAnnounce && len(payload) > announceSize {
+func (l lens) examine(t message.MsgType, payload []byte) examined {
+	m := examined{typ: t, kind: kindOf(t)}
+	if t == message.TypeDeviceAnnounce && len(payload) > announceSize {
 		m.kind = plain // with a rejoin flag: it comes from the join itself
 	}
 	if m.kind != indication {
 		return m
 	}
-	parsed, err := zigate.ParseMessage(t, payload[:max(len(payload)-1, 0)])
-	ind, ok := parsed.(zigate.DataIndication)
+	parsed, err := message.ParseMessage(t, payload[:max(len(payload)-1, 0)])
+	ind, ok := parsed.(message.DataIndication)
 	if err != nil || !ok {
 		m.kind = plain
 		return m
 	}
 	m.ind = ind
 	m.zdp = ind.Profile == profileZDP && ind.DstEndpoint == 0
-	if !m.zdp && (ind.Profile == zigate.ProfileHomeAutomation || ind.Profile == profileAny) && l.has(ind.DstEndpoint) {
+	if !m.zdp && (ind.Profile == message.ProfileHomeAutomation || ind.Profile == profileAny) && l.has(ind.DstEndpoint) {
 		m.zcl, m.toUs = parseZCL(ind.Payload)
 	}
 	return m
@@ -124,11 +124,11 @@ const noSum = -1
 // view tells what a client sees of a message when it has asked for mode wanted and the dongle runs in mode real. From
 // mode 2, which shows everything, the others can be made; from any other, nothing can be made that is not there. sum is
 // the client's memory of the last frame that mode 1 showed: the firmware leaves repeats out.
-func (l lens) view(m message, wanted, real zigate.RawMode, sum *int) verdict {
-	if real != zigate.RawModeHybrid || wanted == zigate.RawModeHybrid {
+func (l lens) view(m examined, wanted, real message.RawMode, sum *int) verdict {
+	if real != message.RawModeHybrid || wanted == message.RawModeHybrid {
 		return show
 	}
-	if wanted == zigate.RawModeRaw {
+	if wanted == message.RawModeRaw {
 		return l.viewRaw(m, sum)
 	}
 	if m.kind != indication {
@@ -138,12 +138,12 @@ func (l lens) view(m message, wanted, real zigate.RawMode, sum *int) verdict {
 }
 
 // viewRaw is mode 1: ZCL frames for the firmware's own endpoints as they came, and not as messages.
-func (l lens) viewRaw(m message, sum *int) verdict {
+func (l lens) viewRaw(m examined, sum *int) verdict {
 	switch m.kind {
 	case fromZCL:
 		return hide
 	case fromZDP:
-		if l.hidesZDP && (m.typ != zigate.TypeDeviceAnnounce || l.hidesAnnounce) {
+		if l.hidesZDP && (m.typ != message.TypeDeviceAnnounce || l.hidesAnnounce) {
 			return hide
 		}
 		return show
@@ -166,7 +166,7 @@ func (l lens) viewRaw(m message, sum *int) verdict {
 }
 
 // viewOff is mode 0 for a frame as it came: only what no handler of the firmware wants.
-func (m message) viewOff() verdict {
+func (m examined) viewOff() verdict {
 	if m.zdp {
 		if _, known := zdpMessage(m.ind.Cluster); known && m.ind.Cluster != unbindResponse && m.ind.Cluster != leaveResponse {
 			return hide
@@ -177,7 +177,7 @@ func (m message) viewOff() verdict {
 	case !m.toUs:
 		return hide
 	case m.zcl.clusterSpecific():
-		if m.ind.Cluster == zigate.ClusterOTA && !m.zcl.toClient() {
+		if m.ind.Cluster == message.ClusterOTA && !m.zcl.toClient() {
 			return hide
 		}
 		return showAlone
@@ -204,20 +204,20 @@ const firstUnusualCluster = 0x0B05
 
 // hasInstance tells whether the firmware's endpoint 1 has a cluster instance that the frame is for: it is client of the
 // usual clusters, and server of few.
-func (m message) hasInstance() bool {
+func (m examined) hasInstance() bool {
 	if m.zcl.toClient() {
-		return m.ind.Cluster != zigate.ClusterOTA
+		return m.ind.Cluster != message.ClusterOTA
 	}
 	const identify = 0x0003
 	switch m.ind.Cluster {
-	case zigate.ClusterOTA, zigate.ClusterBasic, identify:
+	case message.ClusterOTA, message.ClusterBasic, identify:
 		return true
 	}
 	return false
 }
 
 // madeOf tells whether a message is what the firmware made of the frame that it showed right before.
-func madeOf(t zigate.MsgType, payload []byte, frame message) bool {
+func madeOf(t message.MsgType, payload []byte, frame examined) bool {
 	k := kindOf(t)
 	if len(payload) == 0 || k != fromZCL && k != fromZDP {
 		return false

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
@@ -32,7 +33,7 @@ func (c *counter) Dial(context.Context) (zigate.Port, error) {
 
 func (c *counter) serve(line net.Conn) {
 	defer line.Close()
-	var decoder zigate.Decoder
+	var decoder message.Decoder
 	buf := make([]byte, 4096)
 	for {
 		n, err := line.Read(buf)
@@ -44,15 +45,15 @@ func (c *counter) serve(line net.Conn) {
 			if in = rest; !ok {
 				break
 			}
-			out := message(nil, zigate.Status{Request: f.Type})
+			out := appendMessage(nil, message.Status{Request: f.Type})
 			switch f.Type {
-			case zigate.TypeGetVersion:
-				out = message(out, zigate.Version{Major: 4, Minor: 0x0323})
-			case zigate.TypeGetNetworkState:
-				out = message(out, zigate.NetworkState{Channel: 15})
-			case zigate.TypeSetTime:
-				m, _ := zigate.ParseCommand(f.Type, f.Payload)
-				c.count(m.(zigate.SetTime).Seconds)
+			case message.TypeGetVersion:
+				out = appendMessage(out, message.Version{Major: 4, Minor: 0x0323})
+			case message.TypeGetNetworkState:
+				out = appendMessage(out, message.NetworkState{Channel: 15})
+			case message.TypeSetTime:
+				m, _ := message.ParseCommand(f.Type, f.Payload)
+				c.count(m.(message.SetTime).Seconds)
 			}
 			if _, err := line.Write(out); err != nil {
 				return
@@ -71,8 +72,8 @@ func (c *counter) count(seconds uint32) {
 	c.next[who] = n + 1
 }
 
-func message(dst []byte, m zigate.Message) []byte {
-	return zigate.AppendFrame(dst, m.Type(), append(m.AppendPayload(nil), 0))
+func appendMessage(dst []byte, m message.Message) []byte {
+	return message.AppendFrame(dst, m.Type(), append(m.AppendPayload(nil), 0))
 }
 
 // passFrames sends so many commands of two clients at once, as fast as they are taken, and counts what comes of them.
@@ -94,7 +95,7 @@ func passFrames(t testing.TB, each int) {
 		users.Go(func() { hub.Attach(far, fmt.Sprint(who)) })
 		users.Go(func() {
 			for n := range each {
-				if _, err := near.Write(wire(zigate.SetTime{Seconds: who<<ownNumber | uint32(n)})); err != nil {
+				if _, err := near.Write(wire(message.SetTime{Seconds: who<<ownNumber | uint32(n)})); err != nil {
 					t.Errorf("client %d: %v", who, err)
 					return
 				}
@@ -102,7 +103,7 @@ func passFrames(t testing.TB, each int) {
 		})
 		clients.Go(func() {
 			defer near.Close()
-			var decoder zigate.Decoder
+			var decoder message.Decoder
 			buf := make([]byte, 4096)
 			for statuses := 0; statuses < each; {
 				n, err := near.Read(buf)
@@ -112,7 +113,7 @@ func passFrames(t testing.TB, each int) {
 				}
 				for in := buf[:n]; len(in) > 0; {
 					f, rest, ok := decoder.Feed(in)
-					if in = rest; ok && f.Type == zigate.TypeStatus {
+					if in = rest; ok && f.Type == message.TypeStatus {
 						statuses++
 					}
 				}

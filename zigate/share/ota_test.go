@@ -9,22 +9,23 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 // OTA is this program's: a client sees none of it, and what it sends is not known to the dongle.
 func TestOTAIsOurs(t *testing.T) {
-	for mode := zigate.RawModeOff; mode <= zigate.RawModeHybrid; mode++ {
+	for mode := message.RawModeOff; mode <= message.RawModeHybrid; mode++ {
 		t.Run(fmt.Sprint("mode ", mode), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHome(t, lab(sim.V1_323), &blocks{}, share.Options{})
 				defer h.stop()
 				a := h.join("a")
-				a.says(wire(zigate.SetRawMode{Mode: mode}))
+				a.says(wire(message.SetRawMode{Mode: mode}))
 				a.hearsTypes("0x8000")
 				h.hub.Submit(header, nil)
-				h.hub.Submit(zigate.ImageNotify{Target: to(lamp), QueryJitter: 100}, nil)
+				h.hub.Submit(message.ImageNotify{Target: to(lamp), QueryJitter: 100}, nil)
 				time.Sleep(time.Minute)
 				if got := device(h.dongle, lamp).Snapshot(); got.BlocksReceived < 10 {
 					t.Errorf("the device got %d blocks", got.BlocksReceived)
@@ -32,13 +33,13 @@ func TestOTAIsOurs(t *testing.T) {
 				a.hearsTypes()
 				h.tap.take()
 				for _, frame := range [][]byte{
-					wire(header), wire(zigate.BlockSend{Target: to(lamp)}), wire(zigate.UpgradeEndResponse{Target: to(lamp)}),
-					wire(zigate.ImageNotify{Target: to(lamp)}), wire(zigate.WaitForData{Target: to(lamp)}),
-					zigate.AppendFrame(nil, 0x0501, nil), zigate.AppendFrame(nil, 0x0503, []byte{1}),
+					wire(header), wire(message.BlockSend{Target: to(lamp)}), wire(message.UpgradeEndResponse{Target: to(lamp)}),
+					wire(message.ImageNotify{Target: to(lamp)}), wire(message.WaitForData{Target: to(lamp)}),
+					message.AppendFrame(nil, 0x0501, nil), message.AppendFrame(nil, 0x0503, []byte{1}),
 					wire(raw(lamp, 0x0019, 0x19, 1, 2, 0x98)),
-					wire(zigate.RawAPS{AddrMode: 3, IEEE: 0x00158d0000000001, Cluster: 0x0019, SrcEndpoint: 1, DstEndpoint: 1, Profile: 0x0104}),
+					wire(message.RawAPS{AddrMode: 3, IEEE: 0x00158d0000000001, Cluster: 0x0019, SrcEndpoint: 1, DstEndpoint: 1, Profile: 0x0104}),
 				} {
-					f, _, _ := new(zigate.Decoder).Feed(frame)
+					f, _, _ := new(message.Decoder).Feed(frame)
 					a.says(frame)
 					a.hears(fmt.Sprintf("0x8000 0200%04x0000000000", uint16(f.Type)))
 				}
@@ -54,15 +55,15 @@ func TestOTAIsOurs(t *testing.T) {
 }
 
 // header is of an image for the lamp.
-var header = zigate.LoadImage{
-	AddrMode: 2, FileIdentifier: zigate.FileIdentifier, HeaderLength: 56, ManufacturerCode: 0x117c, ImageType: 0x2201,
+var header = message.LoadImage{
+	AddrMode: 2, FileIdentifier: message.FileIdentifier, HeaderLength: 56, ManufacturerCode: 0x117c, ImageType: 0x2201,
 	FileVersion: 6, TotalSize: 2000,
 }
 
 // ofTypes counts frames of these types.
-func ofTypes(wires [][]byte, types ...zigate.MsgType) (n int) {
+func ofTypes(wires [][]byte, types ...message.MsgType) (n int) {
 	for _, w := range wires {
-		if f, _, ok := new(zigate.Decoder).Feed(w); ok && slices.Contains(types, f.Type) {
+		if f, _, ok := new(message.Decoder).Feed(w); ok && slices.Contains(types, f.Type) {
 			n++
 		}
 	}
@@ -72,8 +73,8 @@ func ofTypes(wires [][]byte, types ...zigate.MsgType) (n int) {
 // blocks is a program that answers every block request.
 type blocks struct{ silent }
 
-func (*blocks) HandleBlockRequest(req *zigate.BlockRequest, dst []byte) []byte {
-	return zigate.AppendBlockSend(dst, &zigate.BlockSend{
+func (*blocks) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
+	return message.AppendBlockSend(dst, &message.BlockSend{
 		Target: to(req.Addr), Sequence: req.Sequence, Offset: req.Offset, FileVersion: req.FileVersion,
 		ImageType: req.ImageType, ManufacturerCode: req.ManufacturerCode, Data: make([]byte, req.MaxDataSize),
 	})
@@ -85,19 +86,19 @@ func TestOTAIsTheirs(t *testing.T) {
 		h := newHome(t, lab(sim.V1_323), &blocks{}, share.Options{OTA: share.OTATheirs})
 		defer h.stop()
 		var refused error
-		h.hub.Submit(header, func(_ zigate.Status, err error) { refused = err })
+		h.hub.Submit(header, func(_ message.Status, err error) { refused = err })
 		synctest.Wait()
 		if !errors.Is(refused, share.ErrOTATheirs) {
 			t.Errorf("our own header: %v", refused)
 		}
 		a := h.join("a")
-		a.says(burst(header, zigate.ImageNotify{Target: to(lamp), QueryJitter: 100}))
+		a.says(burst(header, message.ImageNotify{Target: to(lamp), QueryJitter: 100}))
 		time.Sleep(3 * time.Second)
 		if got := device(h.dongle, lamp).Snapshot(); got.BlocksAsked == 0 || got.BlocksReceived > 0 {
 			t.Errorf("the device asked for %d blocks and got %d", got.BlocksAsked, got.BlocksReceived)
 		}
 		a.has("0x8501")
-		a.says(wire(zigate.BlockSend{Target: to(lamp), Status: zigate.OTAAbort}))
+		a.says(wire(message.BlockSend{Target: to(lamp), Status: message.OTAAbort}))
 		a.has("0x8000 00000502")
 	})
 }
@@ -105,7 +106,7 @@ func TestOTAIsTheirs(t *testing.T) {
 // A block costs no allocation for the dongle's being shared.
 func TestBlocksDoNotAllocate(t *testing.T) {
 	hub := share.New(zigate.Options{Dialer: &counter{}, Handler: fixedReply("frame")}, share.Options{})
-	requests := []*zigate.BlockRequest{{Addr: lamp}, {Addr: sensor}}
+	requests := []*message.BlockRequest{{Addr: lamp}, {Addr: sensor}}
 	dst := make([]byte, 0, 512)
 	for range 100 {
 		for _, r := range requests {
@@ -124,10 +125,10 @@ func TestBlocksDoNotAllocate(t *testing.T) {
 // fixedReply is a program that answers every block request with the same bytes.
 type fixedReply string
 
-func (r fixedReply) HandleBlockRequest(_ *zigate.BlockRequest, dst []byte) []byte {
+func (r fixedReply) HandleBlockRequest(_ *message.BlockRequest, dst []byte) []byte {
 	return append(dst, r...)
 }
-func (fixedReply) HandleBlockStatus(*zigate.Status)    {}
-func (fixedReply) HandleMessage(zigate.Message, uint8) {}
-func (fixedReply) HandleConnected(zigate.Info)         {}
-func (fixedReply) HandleDisconnected(error)            {}
+func (fixedReply) HandleBlockStatus(*message.Status)    {}
+func (fixedReply) HandleMessage(message.Message, uint8) {}
+func (fixedReply) HandleConnected(zigate.Info)          {}
+func (fixedReply) HandleDisconnected(error)             {}

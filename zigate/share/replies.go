@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // How long an answer may take.
@@ -27,7 +27,7 @@ type deviceAsk struct {
 	at         time.Time
 	zdp        bool // else ZCL
 	sequence   uint8
-	answer     zigate.MsgType // 0: whatever the cluster has
+	answer     message.MsgType // 0: whatever the cluster has
 	cluster    uint16
 	hasCluster bool
 	// What has come. In the hybrid raw mode an answer comes as a frame from the air and as a message.
@@ -64,7 +64,7 @@ func (r *router) expect(d deviceAsk) {
 type reply struct {
 	zdp        bool // else ZCL
 	sequence   uint8
-	typ        zigate.MsgType // of the message, or of the one that the frame becomes; 0: not known
+	typ        message.MsgType // of the message, or of the one that the frame becomes; 0: not known
 	addr       uint16
 	hasAddr    bool
 	cluster    uint16 // of the request
@@ -74,10 +74,10 @@ type reply struct {
 
 // zclReply reads a message that begins with a ZCL sequence number; those about attributes go on with address 2,
 // endpoint 1, cluster 2.
-func zclReply(t zigate.MsgType, payload []byte) reply {
+func zclReply(t message.MsgType, payload []byte) reply {
 	p := reply{sequence: payload[0], typ: t}
 	switch t {
-	case zigate.TypeReadAttribute, zigate.TypeWriteAttribute, typeReportingSet, typeReportingRead:
+	case message.TypeReadAttribute, message.TypeWriteAttribute, typeReportingSet, typeReportingRead:
 		if len(payload) >= 6 {
 			p.addr, p.hasAddr = binary.BigEndian.Uint16(payload[1:]), true
 			p.cluster, p.hasCluster = binary.BigEndian.Uint16(payload[4:]), true
@@ -96,7 +96,7 @@ func (d *deviceAsk) fits(p *reply, now time.Time) bool {
 		return false
 	case d.answer == 0:
 		return !p.zdp || p.indication
-	case p.typ == zigate.TypeDefaultResponse:
+	case p.typ == message.TypeDefaultResponse:
 		return !p.zdp
 	case p.typ == 0: // a command of a cluster
 		return d.answer >= firstGroupAnswer && d.answer <= lastSceneAnswer
@@ -106,8 +106,8 @@ func (d *deviceAsk) fits(p *reply, now time.Time) bool {
 
 // Answers that come as commands of their cluster: those of groups and scenes.
 const (
-	firstGroupAnswer zigate.MsgType = 0x8060
-	lastSceneAnswer  zigate.MsgType = 0x80AF
+	firstGroupAnswer message.MsgType = 0x8060
+	lastSceneAnswer  message.MsgType = 0x80AF
 )
 
 // whose finds the request that is answered. Numbers that hosts make up may be the same as the dongle's, so that several
@@ -144,7 +144,7 @@ func (r *router) whose(p reply, now time.Time) (owner int, ok bool) {
 	return first.ask.owner, true
 }
 
-// message finds whom a message of a device answers.
+// examined finds whom a message of a device answers.
 func (r *router) message(p reply, now time.Time) int {
 	if owner, ok := r.whose(p, now); ok {
 		return owner
@@ -153,15 +153,15 @@ func (r *router) message(p reply, now time.Time) int {
 }
 
 func (r *router) defaultResponse(payload []byte, now time.Time) int {
-	m, err := zigate.ParseMessage(zigate.TypeDefaultResponse, payload[:max(len(payload)-1, 0)])
-	d, ok := m.(zigate.DefaultResponse)
+	m, err := message.ParseMessage(message.TypeDefaultResponse, payload[:max(len(payload)-1, 0)])
+	d, ok := m.(message.DefaultResponse)
 	if err != nil || !ok {
 		return everybody
 	}
-	if owner, ok := r.whose(reply{sequence: d.Sequence, typ: zigate.TypeDefaultResponse, cluster: d.Cluster, hasCluster: true}, now); ok {
+	if owner, ok := r.whose(reply{sequence: d.Sequence, typ: message.TypeDefaultResponse, cluster: d.Cluster, hasCluster: true}, now); ok {
 		return owner
 	}
-	if d.Cluster == zigate.ClusterOTA {
+	if d.Cluster == message.ClusterOTA {
 		return r.ota()
 	}
 	return everybody
@@ -169,15 +169,15 @@ func (r *router) defaultResponse(payload []byte, now time.Time) int {
 
 // indication tells whom a frame from the air is for.
 func (r *router) indication(payload []byte, now time.Time) int {
-	m, err := zigate.ParseMessage(zigate.TypeDataIndication, payload[:max(len(payload)-1, 0)])
-	ind, ok := m.(zigate.DataIndication)
+	m, err := message.ParseMessage(message.TypeDataIndication, payload[:max(len(payload)-1, 0)])
+	ind, ok := m.(message.DataIndication)
 	if err != nil || !ok || len(ind.Payload) == 0 {
 		return everybody
 	}
-	short := ind.SrcAddrMode == zigate.AddrModeShort
+	short := ind.SrcAddrMode == message.AddrModeShort
 	owner := r.shown(&ind, short, now)
 	zdp := ind.Profile == profileZDP && ind.DstEndpoint == 0
-	if r.real == zigate.RawModeHybrid && short && (!zdp || r.answersZDP) && len(ind.Payload) >= 3 &&
+	if r.real == message.RawModeHybrid && short && (!zdp || r.answersZDP) && len(ind.Payload) >= 3 &&
 		ind.Payload[0]&zclNoDefaultResponse == 0 {
 		r.sentTo(ind.SrcAddr, unnamed{owner: hybrid(owner), at: now}) // the default response
 	}
@@ -193,7 +193,7 @@ func hybrid(owner int) int {
 }
 
 // shown tells for whom a frame from the air is.
-func (r *router) shown(ind *zigate.DataIndication, short bool, now time.Time) int {
+func (r *router) shown(ind *message.DataIndication, short bool, now time.Time) int {
 	p := reply{addr: ind.SrcAddr, hasAddr: short, cluster: ind.Cluster, hasCluster: true, indication: true}
 	if ind.Profile == profileZDP && ind.DstEndpoint == 0 {
 		p.zdp, p.sequence, p.cluster = true, ind.Payload[0], ind.Cluster&^zdpResponse
@@ -209,7 +209,7 @@ func (r *router) shown(ind *zigate.DataIndication, short bool, now time.Time) in
 			return owner
 		}
 	}
-	if ind.Cluster == zigate.ClusterOTA {
+	if ind.Cluster == message.ClusterOTA {
 		return r.ota()
 	}
 	return everybody

@@ -3,7 +3,7 @@ package share
 import (
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Owners of commands and their answers. Clients have numbers from 1 on.
@@ -22,28 +22,28 @@ type router struct {
 	v2      bool
 	// answersZDP: in the hybrid raw mode the firmware takes ZDP frames for ZCL, and sends default responses for them.
 	answersZDP bool
-	real       zigate.RawMode // that the dongle runs in
+	real       message.RawMode // that the dongle runs in
 	// current is the client's command whose status has not come, and overdue the last one whose status did not come in
 	// time; nil: none.
 	current, overdue func() *ask
 
-	local    map[zigate.MsgType][]localAsk // without a number, in order
-	requests []deviceAsk                   // with one, in order
+	local    map[message.MsgType][]localAsk // without a number, in order
+	requests []deviceAsk                    // with one, in order
 	aps      [256]onAir
 	unnamed  map[uint16][]unnamed // by address, in order
 }
 
 // reset forgets everything: a connection to a dongle begins, in raw mode off.
-func (r *router) reset(v zigate.Version) {
+func (r *router) reset(v message.Version) {
 	*r = router{
 		hideOTA: r.hideOTA, current: r.current, overdue: r.overdue,
-		v2: v.Family() == zigate.FamilyV2, answersZDP: v.Family() == zigate.FamilyV1 && v.Minor == minor31e,
-		local: map[zigate.MsgType][]localAsk{}, unnamed: map[uint16][]unnamed{},
+		v2: v.Family() == message.FamilyV2, answersZDP: v.Family() == message.FamilyV1 && v.Minor == minor31e,
+		local: map[message.MsgType][]localAsk{}, unnamed: map[uint16][]unnamed{},
 	}
 }
 
 // status notes what is to be expected after the status of a command, and tells whose it is.
-func (r *router) status(s *zigate.Status, a *ask, waited bool, now time.Time) (owner int) {
+func (r *router) status(s *message.Status, a *ask, waited bool, now time.Time) (owner int) {
 	if !waited {
 		if late := r.overdue(); late != nil && late.typ == s.Request {
 			return late.owner
@@ -58,7 +58,7 @@ func (r *router) status(s *zigate.Status, a *ask, waited bool, now time.Time) (o
 			delete(r.local, t) // the dongle has gone on: what has not come is lost
 		}
 	}
-	if s.Status != zigate.StatusOK && !(a.typ == zigate.TypeStartNetwork) {
+	if s.Status != message.StatusOK && !(a.typ == message.TypeStartNetwork) {
 		return a.owner
 	}
 	if a.mode != nil {
@@ -79,23 +79,23 @@ func (r *router) status(s *zigate.Status, a *ask, waited bool, now time.Time) (o
 }
 
 // frame tells whom a message is for that is no status.
-func (r *router) frame(t zigate.MsgType, payload []byte, now time.Time) (owner int) {
+func (r *router) frame(t message.MsgType, payload []byte, now time.Time) (owner int) {
 	switch t {
-	case zigate.TypeUpgradeEndRequest:
+	case message.TypeUpgradeEndRequest:
 		r.ended(payload, now)
 		return r.ota()
-	case zigate.TypeImageBlockRequest:
+	case message.TypeImageBlockRequest:
 		return r.ota()
-	case zigate.TypeDataIndication:
+	case message.TypeDataIndication:
 		return r.indication(payload, now)
-	case zigate.TypeConfirm, zigate.TypeConfirmFailed:
+	case message.TypeConfirm, message.TypeConfirmFailed:
 		return r.confirm(t, payload, now)
-	case zigate.TypeAPSAck:
+	case message.TypeAPSAck:
 		return r.ack(payload, now)
-	case zigate.TypeDefaultResponse:
+	case message.TypeDefaultResponse:
 		return r.defaultResponse(payload, now)
-	case zigate.TypeNetworkJoined:
-		if len(payload) > 1 && (payload[0] == zigate.NetworkJoinedExisting || payload[0] == zigate.NetworkFormed) {
+	case message.TypeNetworkJoined:
+		if len(payload) > 1 && (payload[0] == message.NetworkJoinedExisting || payload[0] == message.NetworkFormed) {
 			return everybody // there is a network now, whoever started it
 		}
 		return r.inOrder(t, now)
@@ -123,7 +123,7 @@ func (r *router) ota() int {
 }
 
 // inOrder finds who asked first.
-func (r *router) inOrder(t zigate.MsgType, now time.Time) int {
+func (r *router) inOrder(t message.MsgType, now time.Time) int {
 	waiting := r.local[t]
 	for len(waiting) > 0 && now.Sub(waiting[0].at) > localPatience {
 		waiting = waiting[1:]
@@ -141,7 +141,7 @@ func (r *router) inOrder(t zigate.MsgType, now time.Time) int {
 }
 
 // unexpected is for an answer that no status has told of: the status may have been lost.
-func (r *router) unexpected(t zigate.MsgType) int {
+func (r *router) unexpected(t message.MsgType) int {
 	if a := r.current(); a != nil {
 		if answer, _ := answerTo(a.typ); answer == t {
 			return a.owner

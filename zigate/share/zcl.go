@@ -1,6 +1,8 @@
 package share
 
-import "github.com/zigate-ota/zigate-ota/zigate"
+import (
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
 
 // The ZCL header: frame control, manufacturer code 2 if a bit says so, sequence number, command.
 const (
@@ -68,24 +70,24 @@ func (h zclHeader) response() bool {
 	return false
 }
 
-// message is what the firmware makes of a response; 0: nothing that is known.
-func (h zclHeader) message() zigate.MsgType {
+// examined is what the firmware makes of a response; 0: nothing that is known.
+func (h zclHeader) message() message.MsgType {
 	if !h.global() {
 		return 0
 	}
 	switch h.command {
 	case zclReadResponse:
-		return zigate.TypeReadAttribute
+		return message.TypeReadAttribute
 	case zclWriteResponse:
-		return zigate.TypeWriteAttribute
+		return message.TypeWriteAttribute
 	case zclReportRspd:
 		return typeReportingSet
 	case zclReadReportRspd:
 		return typeReportingRead
 	case zclReportAttributes:
-		return zigate.TypeReportAttribute
+		return message.TypeReportAttribute
 	case zclDefaultResponse:
-		return zigate.TypeDefaultResponse
+		return message.TypeDefaultResponse
 	}
 	return 0
 }

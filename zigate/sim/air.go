@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Times of the radio.
@@ -64,7 +64,7 @@ const (
 // outgoing is a frame of the dongle on its way to one device.
 type outgoing struct {
 	frame AirFrame
-	mode  zigate.AddrMode // as confirms show it
+	mode  message.AddrMode // as confirms show it
 	ack   bool
 	aps   uint8
 	tries int
@@ -74,23 +74,23 @@ type outgoing struct {
 
 // transmit queues a frame in the way that an address mode asks for. The status is one of 0x8000: 0 or
 // StatusTransmitFailed.
-func (d *Dongle) transmit(mode zigate.AddrMode, addr uint16, frame AirFrame) uint8 {
+func (d *Dongle) transmit(mode message.AddrMode, addr uint16, frame AirFrame) uint8 {
 	if !d.network {
-		return zigate.StatusTransmitFailed
+		return message.StatusTransmitFailed
 	}
 	frame.FromDongle, frame.Addr = true, addr
 	switch mode {
-	case zigate.AddrModeNone:
-		return zigate.StatusOK
-	case zigate.AddrModeShort, zigate.AddrModeShortNoAck:
+	case message.AddrModeNone:
+		return message.StatusOK
+	case message.AddrModeShort, message.AddrModeShortNoAck:
 		if addr >= firstBroadcastAddr {
 			return d.broadcast(addr, frame)
 		}
-		return d.unicast(addr, mode == zigate.AddrModeShort, frame)
-	case zigate.AddrModeGroup: // no device is in a group
+		return d.unicast(addr, mode == message.AddrModeShort, frame)
+	case message.AddrModeGroup: // no device is in a group
 		d.countAPS()
-		return zigate.StatusOK
-	case zigate.AddrModeBroadcast:
+		return message.StatusOK
+	case message.AddrModeBroadcast:
 		// The class is one byte out of the memory of the address: which one depends on the byte order of the chip.
 		class := uint8(addr >> 8)
 		if d.traits.v2 {
@@ -106,7 +106,7 @@ func (d *Dongle) transmit(mode zigate.AddrMode, addr uint16, frame AirFrame) uin
 		}
 	}
 	// Nothing is bound, and 64-bit addresses would come from memory that nobody wrote.
-	return zigate.StatusTransmitFailed
+	return message.StatusTransmitFailed
 }
 
 func (d *Dongle) countAPS() uint8 {
@@ -126,7 +126,7 @@ func (d *Dongle) reserve(ack bool) bool {
 			code = stackNoAckHandle
 		}
 		if code != 0 {
-			d.after(0, func() { d.send(zigate.ExtendedStatus{Code: code}, 0) })
+			d.after(0, func() { d.send(message.ExtendedStatus{Code: code}, 0) })
 			return false
 		}
 	}
@@ -152,12 +152,12 @@ func (d *Dongle) unicast(addr uint16, ack bool, frame AirFrame) uint8 {
 	}
 	tooLong := len(frame.Payload) > limit
 	if len(frame.Payload) > largestUnfragmented && !d.traits.fragmentation {
-		return zigate.StatusTransmitFailed
+		return message.StatusTransmitFailed
 	}
 	if !d.reserve(ack) {
-		return zigate.StatusTransmitFailed
+		return message.StatusTransmitFailed
 	}
-	o := &outgoing{frame: frame, mode: zigate.AddrModeShort, ack: ack, aps: d.countAPS()}
+	o := &outgoing{frame: frame, mode: message.AddrModeShort, ack: ack, aps: d.countAPS()}
 	d.tap(frame)
 	switch {
 	case v == nil || !v.joined:
@@ -170,7 +170,7 @@ func (d *Dongle) unicast(addr uint16, ack bool, frame AirFrame) uint8 {
 	default:
 		d.attempt(o, v)
 	}
-	return zigate.StatusOK
+	return message.StatusOK
 }
 
 // attempt is one try to deliver a frame.
@@ -209,7 +209,7 @@ func (d *Dongle) attempt(o *outgoing, v *Device) {
 	default:
 		d.after(d.pace.wait(hold+2*airDelay), func() {
 			d.release(o)
-			d.send(zigate.APSAck{
+			d.send(message.APSAck{
 				Addr: o.frame.Addr, DstEndpoint: o.frame.DestinationEndpoint, Cluster: o.frame.Cluster,
 				HasAPSSequence: d.traits.ackHasSequence, APSSequence: o.aps,
 			}, d.noise())
@@ -232,14 +232,14 @@ func (d *Dongle) confirm(o *outgoing) {
 	}
 	o.sent = true
 	if d.traits.confirms {
-		d.send(d.confirmation(o, zigate.TypeConfirm, 0), d.noise())
+		d.send(d.confirmation(o, message.TypeConfirm, 0), d.noise())
 	}
 }
 
 func (d *Dongle) fail(o *outgoing, status uint8) {
 	d.release(o)
 	d.stats.Undelivered++
-	d.send(d.confirmation(o, zigate.TypeConfirmFailed, status), d.noise())
+	d.send(d.confirmation(o, message.TypeConfirmFailed, status), d.noise())
 	if !d.traits.routeAfterFailure {
 		return
 	}
@@ -247,13 +247,13 @@ func (d *Dongle) fail(o *outgoing, status uint8) {
 	case radioRouteFailed, radioRouteError, radioNotBuffered, radioBuffered:
 		addr := o.frame.Addr
 		d.after(d.pace.wait(routeDiscovery), func() {
-			d.send(zigate.RouteDiscovery{Status: radioRouteFailed, HasDestination: true, Destination: addr}, d.noise())
+			d.send(message.RouteDiscovery{Status: radioRouteFailed, HasDestination: true, Destination: addr}, d.noise())
 		})
 	}
 }
 
-func (d *Dongle) confirmation(o *outgoing, kind zigate.MsgType, status uint8) zigate.Confirm {
-	c := zigate.Confirm{
+func (d *Dongle) confirmation(o *outgoing, kind message.MsgType, status uint8) message.Confirm {
+	c := message.Confirm{
 		Kind: kind, Status: status, SrcEndpoint: o.frame.SourceEndpoint, DstEndpoint: o.frame.DestinationEndpoint,
 		DstAddrMode: o.mode, Addr: o.frame.Addr, APSSequence: o.aps,
 	}
@@ -273,10 +273,10 @@ func (d *Dongle) noise() uint8 { return uint8(d.airRandom.UintN(256)) }
 // broadcast sends a frame to everybody, to those that listen when idle, or to routers.
 func (d *Dongle) broadcast(addr uint16, frame AirFrame) uint8 {
 	if len(frame.Payload) > largestUnfragmented || !d.reserve(false) {
-		return zigate.StatusTransmitFailed
+		return message.StatusTransmitFailed
 	}
 	frame.Addr, frame.Broadcast = addr, true
-	o := &outgoing{frame: frame, mode: zigate.AddrModeShort, aps: d.countAPS()}
+	o := &outgoing{frame: frame, mode: message.AddrModeShort, aps: d.countAPS()}
 	d.tap(frame)
 	for _, v := range d.devices {
 		if !v.joined || v.away || v.cfg.Sleepy && addr != addrEverybody {
@@ -294,7 +294,7 @@ func (d *Dongle) broadcast(addr uint16, frame AirFrame) uint8 {
 	}
 	d.after(d.pace.wait(confirmDelay), func() { d.confirm(o) })
 	d.after(d.pace.wait(2*airDelay), func() { d.release(o) })
-	return zigate.StatusOK
+	return message.StatusOK
 }
 
 func (d *Dongle) tap(frame AirFrame) {

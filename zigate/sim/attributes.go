@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Attributes besides those that package zigate names.
@@ -59,9 +59,9 @@ func (v *Device) basicAttribute(id uint16) []byte {
 	switch id {
 	case attrZCLVersion:
 		return []byte{typeUint8, 3}
-	case zigate.AttrManufacturerName:
+	case message.AttrManufacturerName:
 		return text(v.cfg.ManufacturerName)
-	case zigate.AttrModel:
+	case message.AttrModel:
 		return text(v.cfg.ModelID)
 	case attrPowerSource:
 		const mains, battery = 1, 3
@@ -72,7 +72,7 @@ func (v *Device) basicAttribute(id uint16) []byte {
 			return []byte{typeEnum8, battery}
 		}
 		return []byte{typeEnum8, mains}
-	case zigate.AttrSoftwareBuild:
+	case message.AttrSoftwareBuild:
 		n := v.client.version
 		return text(fmt.Sprintf("%d.%d.%d.%d", n>>24, n>>16&0xFF, n>>8&0xFF, n&0xFF))
 	}
@@ -94,31 +94,31 @@ func number32(n uint32) []byte { return binary.LittleEndian.AppendUint32([]byte{
 func (c *client) attribute(id uint16) []byte {
 	v := c.device
 	switch id {
-	case zigate.AttrOTAServer:
+	case message.AttrOTAServer:
 		return binary.LittleEndian.AppendUint64([]byte{typeIEEEAddr}, uint64(v.dongle.cfg.IEEE))
-	case zigate.AttrOTAFileOffset:
+	case message.AttrOTAFileOffset:
 		if c.state == Downloading {
 			return number32(uint32(len(c.received)))
 		}
 		return number32(noVersion)
-	case zigate.AttrOTAFileVersion:
+	case message.AttrOTAFileVersion:
 		return number32(c.version)
-	case zigate.AttrOTAStackVersion, zigate.AttrOTADownloadedStack:
+	case message.AttrOTAStackVersion, message.AttrOTADownloadedStack:
 		const zigbeePro = 2
 		return number16(zigbeePro)
-	case zigate.AttrOTADownloadedVersion:
+	case message.AttrOTADownloadedVersion:
 		switch c.state {
 		case Ending, WaitingToUpgrade, CountingDown:
 			return number32(c.image.version)
 		}
 		return number32(noVersion)
-	case zigate.AttrOTAStatus:
+	case message.AttrOTAStatus:
 		return []byte{typeEnum8, c.state.attribute()}
-	case zigate.AttrOTAManufacturer:
+	case message.AttrOTAManufacturer:
 		return number16(v.cfg.ManufacturerCode)
-	case zigate.AttrOTAImageType:
+	case message.AttrOTAImageType:
 		return number16(v.cfg.ImageType)
-	case zigate.AttrOTAMinBlockPeriod:
+	case message.AttrOTAMinBlockPeriod:
 		return number16(uint16(c.minimumPeriod / time.Millisecond))
 	}
 	return nil

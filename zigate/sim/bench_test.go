@@ -4,7 +4,7 @@ import (
 	"context"
 	"testing"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -27,14 +27,14 @@ func BenchmarkBlock(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	write(zigate.AppendFrame(nil, header.Type(), header.AppendPayload(nil)))
-	start := zigate.AppendFrame(nil, zigate.TypeImageNotify, notify(lampAddr).AppendPayload(nil))
+	write(message.AppendFrame(nil, header.Type(), header.AppendPayload(nil)))
+	start := message.AppendFrame(nil, message.TypeImageNotify, notify(lampAddr).AppendPayload(nil))
 	write(start)
 
 	b.ReportAllocs()
 	var (
-		decoder zigate.Decoder
-		request zigate.BlockRequest
+		decoder message.Decoder
+		request message.BlockRequest
 		reply   []byte
 		buffer  = make([]byte, 4096)
 	)
@@ -50,14 +50,14 @@ func BenchmarkBlock(b *testing.B) {
 			in = rest
 			switch {
 			case !ok:
-			case frame.Type == zigate.TypeUpgradeEndRequest:
+			case frame.Type == message.TypeUpgradeEndRequest:
 				write(start)
-			case frame.Type == zigate.TypeImageBlockRequest:
+			case frame.Type == message.TypeImageBlockRequest:
 				if err := request.Parse(frame.Payload); err != nil {
 					b.Fatal(err)
 				}
 				end := min(int(request.Offset)+int(request.MaxDataSize), len(file))
-				reply = zigate.AppendBlockSend(reply[:0], &zigate.BlockSend{
+				reply = message.AppendBlockSend(reply[:0], &message.BlockSend{
 					Target: target(request.Addr), Sequence: request.Sequence, Offset: request.Offset,
 					FileVersion: request.FileVersion, ImageType: request.ImageType, ManufacturerCode: request.ManufacturerCode,
 					Data: file[request.Offset:end],

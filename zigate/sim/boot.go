@@ -3,7 +3,7 @@ package sim
 import (
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 const (
@@ -25,7 +25,7 @@ func (d *Dongle) SilentReset() {
 // powerUp is the state of the RAM after the start.
 func (d *Dongle) powerUp() {
 	d.memory = memory{clockAt: d.now, rawSum: -1}
-	d.receiver = zigate.NewReceiver(int(d.traits.maxLength) - 1)
+	d.receiver = message.NewReceiver(int(d.traits.maxLength) - 1)
 	d.input = d.input[:0]
 	d.receiveFree, d.sendFree = time.Time{}, time.Time{}
 }
@@ -50,13 +50,13 @@ func (d *Dongle) restart(notices bool) {
 }
 
 func (d *Dongle) announceStart() {
-	d.send(zigate.PDMLoaded{}, 0)
+	d.send(message.PDMLoaded{}, 0)
 	if !d.network {
-		d.send(zigate.RestartNotice{Kind: zigate.TypeFactoryNewRestart, Status: 0}, 0)
+		d.send(message.RestartNotice{Kind: message.TypeFactoryNewRestart, Status: 0}, 0)
 		return
 	}
-	d.reportJoined(zigate.NetworkFormed)
-	d.send(zigate.RestartNotice{Kind: zigate.TypeRestart, Status: 1}, 0)
+	d.reportJoined(message.NetworkFormed)
+	d.send(message.RestartNotice{Kind: message.TypeRestart, Status: 1}, 0)
 }
 
 // reportJoined sends 0x8024, which happens at most once after a start.
@@ -65,7 +65,7 @@ func (d *Dongle) reportJoined(status uint8) {
 		return
 	}
 	d.joinReported = true
-	d.send(zigate.NetworkJoined{Status: status, HasAddress: true, IEEE: d.cfg.IEEE, Channel: d.cfg.Channel}, 0)
+	d.send(message.NetworkJoined{Status: status, HasAddress: true, IEEE: d.cfg.IEEE, Channel: d.cfg.Channel}, 0)
 }
 
 // erase makes the dongle factory new. Its devices are left without a network.
@@ -81,12 +81,12 @@ func (d *Dongle) erase() {
 // startNetwork answers 0x0024.
 func (d *Dongle) startNetwork() uint8 {
 	if d.network {
-		d.after(0, func() { d.send(zigate.NetworkJoined{Status: zigate.NetworkAlreadyUp}, 0) })
-		return zigate.StatusOK
+		d.after(0, func() { d.send(message.NetworkJoined{Status: message.NetworkAlreadyUp}, 0) })
+		return message.StatusOK
 	}
 	d.network = true
-	d.after(d.pace.wait(bootTime), func() { d.reportJoined(zigate.NetworkFormed) })
-	return zigate.StatusOK
+	d.after(d.pace.wait(bootTime), func() { d.reportJoined(message.NetworkFormed) })
+	return message.StatusOK
 }
 
 // clock is the dongle's time in seconds since 2000-01-01 UTC, or since the start if nobody set it.
@@ -119,7 +119,7 @@ func (d *Dongle) ownTrafficPause() time.Duration {
 
 func (d *Dongle) beat() {
 	if d.heartbeat || d.rawMode == rawOnly {
-		d.send(zigate.Heartbeat{Seconds: d.clock()}, 0)
+		d.send(message.Heartbeat{Seconds: d.clock()}, 0)
 	}
 	d.after(heartbeatInterval, d.beat)
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -18,12 +18,12 @@ func TestBootMessages(t *testing.T) {
 		if time.Sleep(time.Second); len(l.take()) > 0 {
 			t.Error("a dongle that runs already says something")
 		}
-		restarted := []zigate.Message{
-			zigate.PDMLoaded{},
-			zigate.NetworkJoined{Status: zigate.NetworkFormed, HasAddress: true, IEEE: l.dongle.IEEE(), Channel: 15},
-			zigate.RestartNotice{Kind: zigate.TypeRestart, Status: 1},
+		restarted := []message.Message{
+			message.PDMLoaded{},
+			message.NetworkJoined{Status: message.NetworkFormed, HasAddress: true, IEEE: l.dongle.IEEE(), Channel: 15},
+			message.RestartNotice{Kind: message.TypeRestart, Status: 1},
 		}
-		expect := func(what string, want []zigate.Message) {
+		expect := func(what string, want []message.Message) {
 			t.Helper()
 			time.Sleep(time.Second)
 			synctest.Wait()
@@ -33,45 +33,45 @@ func TestBootMessages(t *testing.T) {
 		}
 		l.dongle.Reset()
 		expect("reset", restarted)
-		l.send(zigate.Reset{})
+		l.send(message.Reset{})
 		expect("reset by command", restarted)
 		l.dongle.SilentReset()
 		expect("silent reset", nil)
-		l.send(zigate.StartNetwork{})
-		expect("start of a network that is up", []zigate.Message{zigate.NetworkJoined{Status: zigate.NetworkAlreadyUp}})
-		l.send(zigate.ErasePersistentData{})
-		expect("erase", []zigate.Message{
-			zigate.PDMLoaded{}, zigate.RestartNotice{Kind: zigate.TypeFactoryNewRestart},
+		l.send(message.StartNetwork{})
+		expect("start of a network that is up", []message.Message{message.NetworkJoined{Status: message.NetworkAlreadyUp}})
+		l.send(message.ErasePersistentData{})
+		expect("erase", []message.Message{
+			message.PDMLoaded{}, message.RestartNotice{Kind: message.TypeFactoryNewRestart},
 		})
-		l.send(zigate.GetNetworkState{})
-		expect("network state", []zigate.Message{zigate.NetworkState{Addr: 0xFFFF, IEEE: l.dongle.IEEE()}})
-		l.send(zigate.ActiveEndpointsRequest{Addr: lampAddr})
+		l.send(message.GetNetworkState{})
+		expect("network state", []message.Message{message.NetworkState{Addr: 0xFFFF, IEEE: l.dongle.IEEE()}})
+		l.send(message.ActiveEndpointsRequest{Addr: lampAddr})
 		synctest.Wait()
-		if got := of[zigate.Status](l.take()); len(got) != 1 || got[0].Status != 0xC2 {
+		if got := of[message.Status](l.take()); len(got) != 1 || got[0].Status != 0xC2 {
 			t.Errorf("request without network: %+v", got)
 		}
 		l.send(notify(lampAddr))
 		synctest.Wait()
-		if got := of[zigate.Status](l.take()); len(got) != 1 || got[0].Status != 0x15 {
+		if got := of[message.Status](l.take()); len(got) != 1 || got[0].Status != 0x15 {
 			t.Errorf("notify without network: %+v", got)
 		}
-		l.send(zigate.StartNetwork{})
+		l.send(message.StartNetwork{})
 		expect("start", restarted[1:2])
 
 		device := l.dongle.Device(lamp)
 		device.Announce()
 		expect("a device that may not join", nil)
-		l.send(zigate.PermitJoin{Addr: 0xFFFC, Seconds: 60})
+		l.send(message.PermitJoin{Addr: 0xFFFC, Seconds: 60})
 		device.Announce()
-		announce := zigate.DeviceAnnounce{Addr: lampAddr, IEEE: lamp, Capability: 0x8E}
+		announce := message.DeviceAnnounce{Addr: lampAddr, IEEE: lamp, Capability: 0x8E}
 		joined := announce
 		joined.HasRejoin = true
-		expect("a device joins", []zigate.Message{joined, announce})
+		expect("a device joins", []message.Message{joined, announce})
 		device.ChangeAddress(0x1234)
 		announce.Addr, joined.Addr, joined.Rejoin = 0x1234, 0x1234, 1
-		expect("a device changes its address", []zigate.Message{joined, announce})
+		expect("a device changes its address", []message.Message{joined, announce})
 		device.Leave()
-		expect("a device leaves", []zigate.Message{zigate.Leave{IEEE: lamp}})
+		expect("a device leaves", []message.Message{message.Leave{IEEE: lamp}})
 	})
 }
 
@@ -81,24 +81,24 @@ func TestResetLosesMemory(t *testing.T) {
 		l := newLab(t, sim.Config{Devices: []sim.DeviceConfig{lampConfig()}}, nil)
 		defer l.stop()
 		l.send(loadImage(image(newVersion, size)))
-		l.send(zigate.SetTime{Seconds: 1_000_000})
-		l.send(zigate.SetRawMode{Mode: zigate.RawModeHybrid})
+		l.send(message.SetTime{Seconds: 1_000_000})
+		l.send(message.SetRawMode{Mode: message.RawModeHybrid})
 		l.dongle.Reset()
 		synctest.Wait()
 		l.take()
 		l.air.fromDongle()
 		l.raw([]byte{0x03}) // nothing to repeat: command 0
-		l.send(zigate.GetTime{})
+		l.send(message.GetTime{})
 		synctest.Wait()
 		got := l.take()
-		if s := of[zigate.Status](got); len(s) == 0 || s[0].Request != 0 || s[0].Status != zigate.StatusUnhandled {
+		if s := of[message.Status](got); len(s) == 0 || s[0].Request != 0 || s[0].Status != message.StatusUnhandled {
 			t.Errorf("%+v", s)
 		}
-		if now := of[zigate.Time](got); len(now) != 1 || now[0].Seconds != 0 {
+		if now := of[message.Time](got); len(now) != 1 || now[0].Seconds != 0 {
 			t.Errorf("%+v", now)
 		}
 		l.transmit(query(oldVersion))
-		if n := len(of[zigate.DataIndication](l.take())); n != 1 {
+		if n := len(of[message.DataIndication](l.take())); n != 1 {
 			t.Errorf("%d raw frames in hybrid mode", n)
 		}
 		want := frames(defaultResponse(0x01, 0), answer(0x02, uint8(0x98)))
@@ -115,17 +115,17 @@ func TestOwnTraffic(t *testing.T) {
 		defer l.stop()
 		time.Sleep(10 * time.Minute)
 		got := l.take()
-		opaque := of[zigate.Opaque](got)
-		if n := len(opaque); n < 8 || n > 10 || opaque[0].Kind != zigate.TypeManagementLQI {
+		opaque := of[message.Opaque](got)
+		if n := len(opaque); n < 8 || n > 10 || opaque[0].Kind != message.TypeManagementLQI {
 			t.Errorf("%d answers to own requests", n)
 		}
-		if n := len(of[zigate.Heartbeat](got)); n > 0 {
+		if n := len(of[message.Heartbeat](got)); n > 0 {
 			t.Errorf("%d heartbeats", n)
 		}
 		time.Sleep(time.Second)
-		l.send(zigate.SetHeartbeat{Enable: 1})
+		l.send(message.SetHeartbeat{Enable: 1})
 		time.Sleep(10 * time.Minute)
-		if n := len(of[zigate.Heartbeat](l.take())); n != 10 {
+		if n := len(of[message.Heartbeat](l.take())); n != 10 {
 			t.Errorf("%d heartbeats", n)
 		}
 	})
@@ -137,7 +137,7 @@ func TestFactoryNew(t *testing.T) {
 		defer l.stop()
 		l.dongle.Reset()
 		synctest.Wait()
-		want := []zigate.Message{zigate.PDMLoaded{}, zigate.RestartNotice{Kind: zigate.TypeFactoryNewRestart}}
+		want := []message.Message{message.PDMLoaded{}, message.RestartNotice{Kind: message.TypeFactoryNewRestart}}
 		if diff := cmp.Diff(want, l.takeTypes()); diff != "" {
 			t.Error(diff)
 		}

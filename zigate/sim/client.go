@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // State is what a device is doing about images.
@@ -216,13 +216,13 @@ func (c *client) hearNotify(f AirFrame, z zclFrame, r fields) {
 	v := c.device
 	kind, jitter := r.u8(), r.u8()
 	manufacturer, imageType, version := v.cfg.ManufacturerCode, v.cfg.ImageType, noVersion
-	if kind >= zigate.NotifyManufacturer {
+	if kind >= message.NotifyManufacturer {
 		manufacturer = r.u16()
 	}
-	if kind >= zigate.NotifyImageType {
+	if kind >= message.NotifyImageType {
 		imageType = r.u16()
 	}
-	if kind >= zigate.NotifyFileVersion {
+	if kind >= message.NotifyFileVersion {
 		version = r.u32()
 	}
 	if v.cfg.SilentToNotify || r.malformed {
@@ -235,7 +235,7 @@ func (c *client) hearNotify(f AirFrame, z zclFrame, r fields) {
 			c.query()
 			return
 		}
-		v.defaultResponse(f, z, zigate.OTANoImageAvailable)
+		v.defaultResponse(f, z, message.OTANoImageAvailable)
 		return
 	}
 	if meant && v.random.UintN(100) < uint(jitter) {
@@ -247,7 +247,7 @@ func (c *client) hearNotify(f AirFrame, z zclFrame, r fields) {
 
 func (c *client) hearOffer(r fields) {
 	status := r.u8()
-	if status != zigate.OTASuccess {
+	if status != message.OTASuccess {
 		c.stop()
 		return
 	}
@@ -308,7 +308,7 @@ func (c *client) hearUpgradeEnd(sequence uint8, r fields) {
 		return
 	}
 	pace := c.device.dongle.pace
-	if upgrade == zigate.UpgradeTimeWait {
+	if upgrade == message.UpgradeTimeWait {
 		c.hold()
 		return
 	}
@@ -325,7 +325,7 @@ func (c *client) hold() {
 	c.state = WaitingToUpgrade
 	c.held = true
 	c.triesLeft = 0
-	c.wakeIn(c.device.dongle.pace.patience(askAgainInterval), func() { c.sendUpgradeEnd(zigate.OTASuccess) })
+	c.wakeIn(c.device.dongle.pace.patience(askAgainInterval), func() { c.sendUpgradeEnd(message.OTASuccess) })
 }
 
 // askAgainInterval is how often a device that was told to wait asks whether it may install now.

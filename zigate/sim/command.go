@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 const dongleEndpoint uint8 = 1
@@ -18,14 +18,14 @@ const (
 
 // The range of I/O commands, which no firmware calls unknown.
 const (
-	firstIOCommand zigate.MsgType = 0x0800
-	lastIOCommand  zigate.MsgType = 0x0A00
+	firstIOCommand message.MsgType = 0x0800
+	lastIOCommand  message.MsgType = 0x0A00
 )
 
 // Answers of a host that keeps the dongle's storage: they get no status.
 const (
-	firstStorageAnswer zigate.MsgType = 0x8200
-	lastStorageAnswer  zigate.MsgType = 0x8300
+	firstStorageAnswer message.MsgType = 0x8200
+	lastStorageAnswer  message.MsgType = 0x8300
 )
 
 // outcome is what a handler has to say in the 0x8000.
@@ -44,25 +44,25 @@ func (d *Dongle) execute() {
 	t := d.receiver.Type()
 	d.stats.Received[t]++
 	if d.cfg.OnFrame != nil {
-		d.cfg.OnFrame(zigate.ToDongle, zigate.Frame{Type: t, Payload: d.receiver.Payload()})
+		d.cfg.OnFrame(message.ToDongle, message.Frame{Type: t, Payload: d.receiver.Payload()})
 	}
 	if t >= firstStorageAnswer && t <= lastStorageAnswer {
 		return
 	}
-	m, err := zigate.ParseCommand(t, d.receiver.Buffer())
+	m, err := message.ParseCommand(t, d.receiver.Buffer())
 	var o outcome
 	switch {
 	case err == nil:
 		o = d.handle(m)
-	case t == zigate.TypeBind:
+	case t == message.TypeBind:
 		o = d.bind(d.receiver.Buffer())
 	case t >= firstIOCommand && t <= lastIOCommand:
-	case errors.Is(err, zigate.ErrShort): // counts that lead out of the receive buffer
-		o = done(zigate.StatusIncorrectParameter)
+	case errors.Is(err, message.ErrShort): // counts that lead out of the receive buffer
+		o = done(message.StatusIncorrectParameter)
 	default:
-		o = done(zigate.StatusUnhandled)
+		o = done(message.StatusUnhandled)
 	}
-	if o.status != zigate.StatusOK {
+	if o.status != message.StatusOK {
 		d.stats.Refused[Refusal{Type: t, Status: o.status}]++
 	}
 	d.sendStatus(t, o)
@@ -71,18 +71,18 @@ func (d *Dongle) execute() {
 	}
 }
 
-func (d *Dongle) sendStatus(t zigate.MsgType, o outcome) {
-	s := zigate.Status{
+func (d *Dongle) sendStatus(t message.MsgType, o outcome) {
+	s := message.Status{
 		Status: o.status, Request: t, Sequence: o.sequence, RequestSent: o.sent, Form: d.traits.statusForm,
 		NPDUUsed: d.buffersInUse(), APDUUsed: d.buffersInUse(),
 	}
-	if o.sent != zigate.RequestSentNone {
+	if o.sent != message.RequestSentNone {
 		s.APSSequence = d.apsCounter
 	}
 	if d.traits.statusAPS {
 		s.APSSequence = d.apsCounter
 		switch t {
-		case zigate.TypeGetVersion, zigate.TypeGetDevices, zigate.TypeGetTime:
+		case message.TypeGetVersion, message.TypeGetDevices, message.TypeGetTime:
 			s.APSSequence = 0
 		}
 	}
@@ -98,23 +98,23 @@ func (d *Dongle) buffersInUse() uint8 {
 	return uint8(min(d.dataRequests, v1))
 }
 
-func (d *Dongle) handle(m zigate.Message) outcome {
+func (d *Dongle) handle(m message.Message) outcome {
 	switch m := m.(type) {
-	case zigate.LoadImage:
+	case message.LoadImage:
 		return done(d.loadImage(m))
-	case zigate.BlockSend:
+	case message.BlockSend:
 		return done(d.sendBlock(m))
-	case zigate.WaitForData:
+	case message.WaitForData:
 		return done(d.sendWait(m))
-	case zigate.UpgradeEndResponse:
+	case message.UpgradeEndResponse:
 		return done(d.sendUpgradeEnd(m))
-	case zigate.ImageNotify:
+	case message.ImageNotify:
 		return done(d.sendNotify(m))
-	case zigate.RawAPS:
+	case message.RawAPS:
 		return d.sendRaw(m)
-	case zigate.ReadAttributes:
+	case message.ReadAttributes:
 		return d.readAttributes(m)
-	case zigate.OnOff:
+	case message.OnOff:
 		return d.zclCommand(m.Target, clusterOnOff, false, zclClusterFrame, m.Command, nil)
 	}
 	if o, ok := d.handleZDP(m); ok {
@@ -124,46 +124,46 @@ func (d *Dongle) handle(m zigate.Message) outcome {
 }
 
 // handleLocal has the commands that stay in the dongle.
-func (d *Dongle) handleLocal(m zigate.Message) outcome {
-	answer := func(m zigate.Message) outcome {
+func (d *Dongle) handleLocal(m message.Message) outcome {
+	answer := func(m message.Message) outcome {
 		return outcome{then: func() { d.send(m, 0) }}
 	}
 	// Some answers come from an event queue, like what the radio brings.
-	queued := func(make func() zigate.Message) outcome {
+	queued := func(make func() message.Message) outcome {
 		return outcome{then: func() { d.after(0, func() { d.send(make(), 0) }) }}
 	}
 	switch m := m.(type) {
-	case zigate.GetVersion:
-		return answer(zigate.Version{Major: d.traits.major, Minor: d.traits.minor})
-	case zigate.GetTime:
-		return answer(zigate.Time{Seconds: d.clock()})
-	case zigate.GetDevices:
+	case message.GetVersion:
+		return answer(message.Version{Major: d.traits.major, Minor: d.traits.minor})
+	case message.GetTime:
+		return answer(message.Time{Seconds: d.clock()})
+	case message.GetDevices:
 		return answer(d.deviceList())
-	case zigate.GetNetworkState:
-		return queued(func() zigate.Message { return d.networkState() })
-	case zigate.GetPermitJoin:
-		return queued(func() zigate.Message {
+	case message.GetNetworkState:
+		return queued(func() message.Message { return d.networkState() })
+	case message.GetPermitJoin:
+		return queued(func() message.Message {
 			if d.permitsJoin() {
-				return zigate.PermitJoinState{Enabled: 1}
+				return message.PermitJoinState{Enabled: 1}
 			}
-			return zigate.PermitJoinState{}
+			return message.PermitJoinState{}
 		})
-	case zigate.SetTime:
+	case message.SetTime:
 		d.clockAt, d.clockSeconds = d.now, m.Seconds
-	case zigate.SetRawMode:
+	case message.SetRawMode:
 		d.setRawMode(uint8(m.Mode))
-	case zigate.SetHeartbeat:
+	case message.SetHeartbeat:
 		d.heartbeat = m.Enable != 0
-	case zigate.StartNetwork:
+	case message.StartNetwork:
 		return done(d.startNetwork())
-	case zigate.Reset:
+	case message.Reset:
 		return outcome{then: func() { d.after(d.pace.wait(resetDelay), func() { d.restart(true) }) }}
-	case zigate.ErasePersistentData:
+	case message.ErasePersistentData:
 		return outcome{then: func() {
 			d.erase()
 			d.after(d.pace.wait(resetDelay), func() { d.restart(true) })
 		}}
-	case zigate.PermitJoin:
+	case message.PermitJoin:
 		d.permitUntil = d.now.Add(time.Duration(m.Seconds) * time.Second)
 		if m.Seconds == 0xFF {
 			d.permitUntil = d.now.AddDate(1, 0, 0)
@@ -171,7 +171,7 @@ func (d *Dongle) handleLocal(m zigate.Message) outcome {
 		if !d.network {
 			return done(zdpInvalidRequest)
 		}
-		return outcome{sent: zigate.RequestSentZDP, sequence: d.nextZDP()}
+		return outcome{sent: message.RequestSentZDP, sequence: d.nextZDP()}
 	}
 	return outcome{} // accepted without a visible effect: log level, flow control, channel mask, device type
 }
@@ -181,22 +181,22 @@ func (d *Dongle) setRawMode(mode uint8) {
 	d.rawMode = mode
 	if changed && d.traits.selfTraffic {
 		const rawModeRecord = 0x8001
-		d.after(0, func() { d.send(zigate.PDMEvent{Event: zigate.PDMSaved, Record: rawModeRecord}, 0) })
+		d.after(0, func() { d.send(message.PDMEvent{Event: message.PDMSaved, Record: rawModeRecord}, 0) })
 	}
 }
 
-func (d *Dongle) networkState() zigate.NetworkState {
+func (d *Dongle) networkState() message.NetworkState {
 	if !d.network {
-		return zigate.NetworkState{Addr: 0xFFFF, IEEE: d.cfg.IEEE}
+		return message.NetworkState{Addr: 0xFFFF, IEEE: d.cfg.IEEE}
 	}
-	return zigate.NetworkState{
+	return message.NetworkState{
 		IEEE: d.cfg.IEEE, PANID: d.cfg.PANID, ExtendedPANID: uint64(d.cfg.IEEE), Channel: d.cfg.Channel,
 	}
 }
 
 // deviceList has the neighbours: every device that reaches the dongle without a relay, as far as the table goes.
-func (d *Dongle) deviceList() zigate.DeviceList {
-	var list zigate.DeviceList
+func (d *Dongle) deviceList() message.DeviceList {
+	var list message.DeviceList
 	for _, v := range d.devices {
 		if !v.joined || v.cfg.Relays > 0 {
 			continue
@@ -208,7 +208,7 @@ func (d *Dongle) deviceList() zigate.DeviceList {
 		if v.cfg.Sleepy {
 			power = 0
 		}
-		list.Devices = append(list.Devices, zigate.ListedDevice{
+		list.Devices = append(list.Devices, message.ListedDevice{
 			Index: uint8(len(list.Devices)), Addr: v.addr, IEEE: v.cfg.IEEE, PowerSource: power, LQI: v.lqi,
 		})
 	}

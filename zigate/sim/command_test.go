@@ -9,13 +9,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 // frameBytes are whole frames without confirms, as they come over the line.
-func typesOf(list []received) []zigate.MsgType {
-	var types []zigate.MsgType
+func typesOf(list []received) []message.MsgType {
+	var types []message.MsgType
 	for _, m := range list {
 		types = append(types, m.Type())
 	}
@@ -24,36 +24,36 @@ func typesOf(list []received) []zigate.MsgType {
 
 func TestStatusForms(t *testing.T) {
 	tests := map[sim.Firmware]struct {
-		block, read, raw zigate.Status
+		block, read, raw message.Status
 	}{
 		sim.V1_31C: {
-			block: zigate.Status{Request: zigate.TypeBlockSend, Form: zigate.StatusFormShort},
-			read:  zigate.Status{Request: zigate.TypeReadAttributes, Sequence: 1, Form: zigate.StatusFormShort},
-			raw:   zigate.Status{Request: zigate.TypeRawAPS, Sequence: 3, Form: zigate.StatusFormShort},
+			block: message.Status{Request: message.TypeBlockSend, Form: message.StatusFormShort},
+			read:  message.Status{Request: message.TypeReadAttributes, Sequence: 1, Form: message.StatusFormShort},
+			raw:   message.Status{Request: message.TypeRawAPS, Sequence: 3, Form: message.StatusFormShort},
 		},
 		sim.V1_31D: {
-			block: zigate.Status{Request: zigate.TypeBlockSend, Form: zigate.StatusFormAPS},
-			read: zigate.Status{
-				Request: zigate.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: zigate.StatusFormAPS,
+			block: message.Status{Request: message.TypeBlockSend, Form: message.StatusFormAPS},
+			read: message.Status{
+				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormAPS,
 			},
-			raw: zigate.Status{Request: zigate.TypeRawAPS, Sequence: 3, Form: zigate.StatusFormAPS},
+			raw: message.Status{Request: message.TypeRawAPS, Sequence: 3, Form: message.StatusFormAPS},
 		},
 		sim.V1_31E: {
-			block: zigate.Status{Request: zigate.TypeBlockSend, Form: zigate.StatusFormBuffers},
-			read: zigate.Status{
-				Request: zigate.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: zigate.StatusFormBuffers,
+			block: message.Status{Request: message.TypeBlockSend, Form: message.StatusFormBuffers},
+			read: message.Status{
+				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormBuffers,
 			},
-			raw: zigate.Status{
-				Request: zigate.TypeRawAPS, Sequence: 3, RequestSent: 1, APSSequence: 3, Form: zigate.StatusFormBuffers,
+			raw: message.Status{
+				Request: message.TypeRawAPS, Sequence: 3, RequestSent: 1, APSSequence: 3, Form: message.StatusFormBuffers,
 			},
 		},
 		sim.V2_324: {
-			block: zigate.Status{Request: zigate.TypeBlockSend, APSSequence: 1, Form: zigate.StatusFormBuffers},
-			read: zigate.Status{
-				Request: zigate.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: zigate.StatusFormBuffers,
+			block: message.Status{Request: message.TypeBlockSend, APSSequence: 1, Form: message.StatusFormBuffers},
+			read: message.Status{
+				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormBuffers,
 			},
-			raw: zigate.Status{
-				Request: zigate.TypeRawAPS, Sequence: 3, RequestSent: 1, APSSequence: 3, Form: zigate.StatusFormBuffers,
+			raw: message.Status{
+				Request: message.TypeRawAPS, Sequence: 3, RequestSent: 1, APSSequence: 3, Form: message.StatusFormBuffers,
 			},
 		},
 	}
@@ -64,21 +64,21 @@ func TestStatusForms(t *testing.T) {
 				l := newLab(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{lampConfig()}}, nil)
 				defer l.stop()
 				for _, command := range []struct {
-					send zigate.Message
-					want zigate.Status
+					send message.Message
+					want message.Status
 				}{
-					{zigate.BlockSend{Target: target(lampAddr), Data: []byte{1}}, want.block},
-					{zigate.ReadAttributes{Target: target(lampAddr), IDs: []uint16{5}}, want.read},
-					{zigate.RawAPS{AddrMode: 2, Addr: lampAddr, SrcEndpoint: 1, DstEndpoint: 1, Data: []byte{1, 2, 3}}, want.raw},
+					{message.BlockSend{Target: target(lampAddr), Data: []byte{1}}, want.block},
+					{message.ReadAttributes{Target: target(lampAddr), IDs: []uint16{5}}, want.read},
+					{message.RawAPS{AddrMode: 2, Addr: lampAddr, SrcEndpoint: 1, DstEndpoint: 1, Data: []byte{1, 2, 3}}, want.raw},
 				} {
 					l.take()
 					l.send(command.send)
 					synctest.Wait()
-					got := of[zigate.Status](l.take())
+					got := of[message.Status](l.take())
 					for i := range got { // how many buffers are in use is another matter
 						got[i].NPDUUsed, got[i].APDUUsed = 0, 0
 					}
-					if diff := cmp.Diff([]zigate.Status{command.want}, got); diff != "" {
+					if diff := cmp.Diff([]message.Status{command.want}, got); diff != "" {
 						t.Errorf("%s:\n%s", command.send.Type(), diff)
 					}
 				}
@@ -94,17 +94,19 @@ func TestStatusValues(t *testing.T) {
 	long.HeaderLength = 70
 	longest := long
 	longest.HeaderLength = 69
-	from := func(endpoint uint8) zigate.Target {
+	from := func(endpoint uint8) message.Target {
 		to := target(lampAddr)
 		to.SrcEndpoint = endpoint
 		return to
 	}
-	with := func(mode zigate.AddrMode, addr uint16) zigate.Target {
+	with := func(mode message.AddrMode, addr uint16) message.Target {
 		to := target(addr)
 		to.AddrMode = mode
 		return to
 	}
-	data := func(n int) zigate.BlockSend { return zigate.BlockSend{Target: target(lampAddr), Data: make([]byte, n)} }
+	data := func(n int) message.BlockSend {
+		return message.BlockSend{Target: target(lampAddr), Data: make([]byte, n)}
+	}
 	always := func(status uint8) func(sim.Firmware) uint8 { return func(sim.Firmware) uint8 { return status } }
 	byFamily := func(v1, v2 uint8) func(sim.Firmware) uint8 {
 		return func(f sim.Firmware) uint8 {
@@ -116,7 +118,7 @@ func TestStatusValues(t *testing.T) {
 	}
 	tests := []struct {
 		name string
-		send zigate.Message
+		send message.Message
 		want func(sim.Firmware) uint8
 	}{
 		{"load image", loadImage(image(newVersion, size)), always(0)},
@@ -128,28 +130,28 @@ func TestStatusValues(t *testing.T) {
 		{"block as large as a v1 buffer", data(83), byFamily(0x15, 0)},
 		{"block larger than a v1 buffer", data(84), byFamily(0x14, 0)},
 		{"block larger than a v2 buffer", data(184), always(0x14)},
-		{"notify of an unknown type", zigate.ImageNotify{Target: target(lampAddr), PayloadType: 4}, always(3)},
-		{"source endpoint 2", zigate.ImageNotify{Target: from(2)}, always(5)},
-		{"source endpoint 3", zigate.WaitForData{Target: from(3), Status: 0x97}, func(f sim.Firmware) uint8 {
+		{"notify of an unknown type", message.ImageNotify{Target: target(lampAddr), PayloadType: 4}, always(3)},
+		{"source endpoint 2", message.ImageNotify{Target: from(2)}, always(5)},
+		{"source endpoint 3", message.WaitForData{Target: from(3), Status: 0x97}, func(f sim.Firmware) uint8 {
 			if f == sim.V1_31E || f == sim.V1_323 {
 				return 0
 			}
 			return 5
 		}},
-		{"other commands, source endpoint 2", zigate.ReadAttributes{Target: from(2)}, always(6)},
-		{"address mode none", zigate.ImageNotify{Target: with(5, lampAddr)}, always(0)},
-		{"address mode without acknowledgement", zigate.ImageNotify{Target: with(7, lampAddr)}, always(0)},
-		{"address mode of 64 bits", zigate.ImageNotify{Target: with(3, lampAddr)}, always(0x15)},
-		{"address mode that does not exist", zigate.ImageNotify{Target: with(9, lampAddr)}, always(0x15)},
-		{"broadcast class of v1", zigate.ImageNotify{Target: with(4, 0x0100)}, always(0)}, // class 0 to v2
-		{"broadcast class of v2", zigate.ImageNotify{Target: with(4, 0x0001)}, always(0)},
-		{"broadcast address as class", zigate.ImageNotify{Target: with(4, 0xFFFD)}, always(0x15)},
-		{"raw data", zigate.RawAPS{AddrMode: 2, Addr: lampAddr, Data: make([]byte, 60)}, always(0)},
-		{"raw data, too long", zigate.RawAPS{AddrMode: 2, Addr: lampAddr, Data: make([]byte, 101)}, byFamily(0x14, 0)},
-		{"raw data, much too long", zigate.RawAPS{AddrMode: 2, Addr: lampAddr, Data: make([]byte, 201)}, always(0x14)},
-		{"raw data, broadcast mode", zigate.RawAPS{AddrMode: 4, Addr: 0xFFFD, Data: []byte{1, 2, 3}}, always(0)},
-		{"unknown command", zigate.Opaque{Kind: 0x0ABC}, always(2)},
-		{"input and output commands", zigate.Opaque{Kind: 0x0806, Payload: []byte{1}}, always(0)},
+		{"other commands, source endpoint 2", message.ReadAttributes{Target: from(2)}, always(6)},
+		{"address mode none", message.ImageNotify{Target: with(5, lampAddr)}, always(0)},
+		{"address mode without acknowledgement", message.ImageNotify{Target: with(7, lampAddr)}, always(0)},
+		{"address mode of 64 bits", message.ImageNotify{Target: with(3, lampAddr)}, always(0x15)},
+		{"address mode that does not exist", message.ImageNotify{Target: with(9, lampAddr)}, always(0x15)},
+		{"broadcast class of v1", message.ImageNotify{Target: with(4, 0x0100)}, always(0)}, // class 0 to v2
+		{"broadcast class of v2", message.ImageNotify{Target: with(4, 0x0001)}, always(0)},
+		{"broadcast address as class", message.ImageNotify{Target: with(4, 0xFFFD)}, always(0x15)},
+		{"raw data", message.RawAPS{AddrMode: 2, Addr: lampAddr, Data: make([]byte, 60)}, always(0)},
+		{"raw data, too long", message.RawAPS{AddrMode: 2, Addr: lampAddr, Data: make([]byte, 101)}, byFamily(0x14, 0)},
+		{"raw data, much too long", message.RawAPS{AddrMode: 2, Addr: lampAddr, Data: make([]byte, 201)}, always(0x14)},
+		{"raw data, broadcast mode", message.RawAPS{AddrMode: 4, Addr: 0xFFFD, Data: []byte{1, 2, 3}}, always(0)},
+		{"unknown command", message.Opaque{Kind: 0x0ABC}, always(2)},
+		{"input and output commands", message.Opaque{Kind: 0x0806, Payload: []byte{1}}, always(0)},
 	}
 	for _, firmware := range sim.Firmwares() {
 		for _, test := range tests {
@@ -159,7 +161,7 @@ func TestStatusValues(t *testing.T) {
 					defer l.stop()
 					l.send(test.send)
 					synctest.Wait()
-					got := of[zigate.Status](l.take())
+					got := of[message.Status](l.take())
 					if len(got) != 1 || got[0].Status != test.want(firmware) || got[0].Request != test.send.Type() {
 						t.Errorf("%+v, want status %#x", got, test.want(firmware))
 					}
@@ -192,32 +194,32 @@ func TestCommandsOnAir(t *testing.T) {
 	to := target(lampAddr)
 	tests := []struct {
 		name string
-		send zigate.Message
+		send message.Message
 		want []byte
 	}{
 		{
 			"block",
-			zigate.BlockSend{
+			message.BlockSend{
 				Target: to, Sequence: 0x2C, Offset: 63, FileVersion: newVersion, ImageType: imageType,
 				ManufacturerCode: manufacturer, Data: []byte{0xAA, 0xBB},
 			},
 			answer(0x05, uint8(0), identity(newVersion), uint32(63), uint8(2), uint8(0xAA), uint8(0xBB)),
 		},
-		{"abort", zigate.BlockSend{Target: to, Sequence: 0x2C, Status: 0x95, Data: []byte{1}}, answer(0x05, uint8(0x95))},
+		{"abort", message.BlockSend{Target: to, Sequence: 0x2C, Status: 0x95, Data: []byte{1}}, answer(0x05, uint8(0x95))},
 		{
 			"wait as a block: fields from the wrong memory",
-			zigate.BlockSend{Target: to, Sequence: 0x2C, Status: 0x97, Offset: 63, FileVersion: newVersion},
+			message.BlockSend{Target: to, Sequence: 0x2C, Status: 0x97, Offset: 63, FileVersion: newVersion},
 			answer(0x05, uint8(0x97), uint32(0x04001F40), uint32(63), uint16(newVersion>>16)),
 		},
 		{
 			"wait",
-			zigate.WaitForData{Target: to, Sequence: 0x2C, Status: 0x97, CurrentTime: 1, RequestTime: 11, BlockRequestDelay: 250},
+			message.WaitForData{Target: to, Sequence: 0x2C, Status: 0x97, CurrentTime: 1, RequestTime: 11, BlockRequestDelay: 250},
 			answer(0x05, uint8(0x97), uint32(1), uint32(11), uint16(250)),
 		},
-		{"wait with another status", zigate.WaitForData{Target: to, Sequence: 0x2C, Status: 0x95}, answer(0x05, uint8(0x95))},
+		{"wait with another status", message.WaitForData{Target: to, Sequence: 0x2C, Status: 0x95}, answer(0x05, uint8(0x95))},
 		{
 			"upgrade end response",
-			zigate.UpgradeEndResponse{
+			message.UpgradeEndResponse{
 				Target: to, Sequence: 0x2C, UpgradeTime: 10, CurrentTime: 3, FileVersion: newVersion, ImageType: imageType,
 				ManufacturerCode: manufacturer,
 			},
@@ -240,7 +242,7 @@ func TestCommandsOnAir(t *testing.T) {
 }
 
 func TestNotifyOnAir(t *testing.T) {
-	full := zigate.ImageNotify{
+	full := message.ImageNotify{
 		Target: target(lampAddr), FileVersion: newVersion, ImageType: imageType, ManufacturerCode: manufacturer, QueryJitter: 100,
 	}
 	for kind, want := range [][]byte{
@@ -263,7 +265,7 @@ func TestNotifyOnAir(t *testing.T) {
 					t.Errorf("%x, want %x", got, want)
 				}
 				// Any answer of the OTA server sets a bit in all later frames.
-				l.send(zigate.WaitForData{Target: target(lampAddr), Status: 0x97})
+				l.send(message.WaitForData{Target: target(lampAddr), Status: 0x97})
 				l.send(full)
 				synctest.Wait()
 				if got := l.air.fromDongle(); len(got) != 2 || got[1][0] != 0x19 {
@@ -295,9 +297,9 @@ func TestBroadcastClass(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLab(t, sim.Config{Firmware: test.firmware, Devices: []sim.DeviceConfig{lampConfig(), sleeper}}, nil)
 				defer l.stop()
-				message := notify(test.addr)
-				message.AddrMode = zigate.AddrModeBroadcast
-				l.send(message)
+				command := notify(test.addr)
+				command.AddrMode = message.AddrModeBroadcast
+				l.send(command)
 				synctest.Wait()
 				l.air.mu.Lock()
 				defer l.air.mu.Unlock()
@@ -314,12 +316,12 @@ func TestShortCommandUsesOldBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, sim.Config{Devices: []sim.DeviceConfig{lampConfig()}}, nil)
 		defer l.stop()
-		l.send(zigate.ImageNotify{Target: target(lampAddr), PayloadType: 3, FileVersion: newVersion, ImageType: imageType, ManufacturerCode: manufacturer, QueryJitter: 77})
+		l.send(message.ImageNotify{Target: target(lampAddr), PayloadType: 3, FileVersion: newVersion, ImageType: imageType, ManufacturerCode: manufacturer, QueryJitter: 77})
 		synctest.Wait()
 		l.air.fromDongle()
 		// The public command table's form: status, version, jitter.
 		short := []byte{2, 0x90, 0x21, 1, 1, 0x00, 0, 0, 0, 0, 50}
-		l.raw(zigate.AppendFrame(nil, zigate.TypeImageNotify, short))
+		l.raw(message.AppendFrame(nil, message.TypeImageNotify, short))
 		synctest.Wait()
 		if got := l.air.fromDongle(); len(got) == 0 || !bytes.Equal(got[0][3:], []byte{0, 77}) {
 			t.Errorf("%x, want the jitter of the command before", got)
@@ -329,7 +331,7 @@ func TestShortCommandUsesOldBytes(t *testing.T) {
 
 // Some answers follow the status at once, others come from a queue, and a second END asks again.
 func TestLocalAnswers(t *testing.T) {
-	versions := map[sim.Firmware]zigate.Version{
+	versions := map[sim.Firmware]message.Version{
 		sim.V1_31C: {Major: 3, Minor: 0x031C}, sim.V1_31D: {Major: 3, Minor: 0x031D}, sim.V1_31E: {Major: 3, Minor: 0x031E},
 		sim.V1_323: {Major: 4, Minor: 0x0323}, sim.V2_324: {Major: 5, Minor: 0x0324},
 	}
@@ -338,37 +340,37 @@ func TestLocalAnswers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLab(t, sim.Config{Firmware: firmware, Channel: 20, Devices: []sim.DeviceConfig{lampConfig()}}, nil)
 				defer l.stop()
-				l.raw(append(zigate.AppendFrame(nil, zigate.TypeGetVersion, nil), 0x03))
-				for _, m := range []zigate.Message{
-					zigate.SetTime{Seconds: 1000}, zigate.GetTime{}, zigate.GetNetworkState{}, zigate.GetPermitJoin{},
-					zigate.PermitJoin{Addr: 0xFFFC, Seconds: 60}, zigate.GetPermitJoin{}, zigate.GetDevices{},
+				l.raw(append(message.AppendFrame(nil, message.TypeGetVersion, nil), 0x03))
+				for _, m := range []message.Message{
+					message.SetTime{Seconds: 1000}, message.GetTime{}, message.GetNetworkState{}, message.GetPermitJoin{},
+					message.PermitJoin{Addr: 0xFFFC, Seconds: 60}, message.GetPermitJoin{}, message.GetDevices{},
 				} {
 					time.Sleep(time.Second)
 					l.send(m)
 				}
 				synctest.Wait()
 				got := l.take()
-				want := []zigate.MsgType{
+				want := []message.MsgType{
 					0x8000, 0x8010, 0x8000, 0x8010, 0x8000, 0x8000, 0x8017, 0x8000, 0x8009, 0x8000, 0x8014, 0x8000,
 					0x8000, 0x8014, 0x8000, 0x8015,
 				}
 				if diff := cmp.Diff(want, typesOf(got)); diff != "" {
 					t.Fatal(diff)
 				}
-				for i, want := range map[int]zigate.Message{
+				for i, want := range map[int]message.Message{
 					1: versions[firmware],
-					6: zigate.Time{Seconds: 1001},
-					8: zigate.NetworkState{
+					6: message.Time{Seconds: 1001},
+					8: message.NetworkState{
 						IEEE: l.dongle.IEEE(), PANID: 0x1A62, ExtendedPANID: uint64(l.dongle.IEEE()), Channel: 20,
 					},
-					10: zigate.PermitJoinState{},
-					13: zigate.PermitJoinState{Enabled: 1},
+					10: message.PermitJoinState{},
+					13: message.PermitJoinState{Enabled: 1},
 				} {
 					if diff := cmp.Diff(want, got[i].Message); diff != "" {
 						t.Errorf("%s:\n%s", want.Type(), diff)
 					}
 				}
-				list := of[zigate.DeviceList](got)
+				list := of[message.DeviceList](got)
 				if len(list) != 1 || len(list[0].Devices) != 1 || list[0].Devices[0].IEEE != lamp {
 					t.Errorf("%+v", list)
 				}
@@ -381,7 +383,7 @@ func TestHostStorageAnswersGetNoStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, sim.Config{}, nil)
 		defer l.stop()
-		l.raw(zigate.AppendFrame(nil, 0x8200, []byte{0}))
+		l.raw(message.AppendFrame(nil, 0x8200, []byte{0}))
 		l.raw([]byte{0x01, 0x02, 0x10, 0x03}) // broken
 		synctest.Wait()
 		if got := l.take(); len(got) > 0 {

@@ -6,16 +6,16 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Config describes a dongle and what is around it. The zero value is a v1 dongle with firmware 3.23 on a network
 // without devices, with an unlimited line and no waiting.
 type Config struct {
 	Firmware Firmware
-	IEEE     zigate.IEEE // of the dongle; 0 = 0x00158d0001ed3395
-	PANID    uint16      // 0 = 0x1a62
-	Channel  uint8       // 11 to 26; 0 = 15
+	IEEE     message.IEEE // of the dongle; 0 = 0x00158d0001ed3395
+	PANID    uint16       // 0 = 0x1a62
+	Channel  uint8        // 11 to 26; 0 = 15
 	// FactoryNew dongles have no network until the host starts one; their devices have to join.
 	FactoryNew bool
 
@@ -37,7 +37,7 @@ type Config struct {
 	OnAir func(AirFrame)
 	// OnFrame, where set, sees every frame on the line, in the same way: those to the host as they are sent, before
 	// Faults, and the commands that were executed.
-	OnFrame func(zigate.Direction, zigate.Frame)
+	OnFrame func(message.Direction, message.Frame)
 	Logger  *slog.Logger // nil = silent
 }
 
@@ -55,9 +55,9 @@ type AirFrame struct {
 
 // DeviceConfig describes one device: a client of the OTA upgrade cluster.
 type DeviceConfig struct {
-	IEEE     zigate.IEEE // must differ from all others
-	Addr     uint16      // short address; 0 = made from the IEEE address
-	Endpoint uint8       // of the OTA client, 1 to 240; 0 = 1
+	IEEE     message.IEEE // must differ from all others
+	Addr     uint16       // short address; 0 = made from the IEEE address
+	Endpoint uint8        // of the OTA client, 1 to 240; 0 = 1
 	// OtherEndpoints are listed before Endpoint and have nothing to do with upgrades.
 	OtherEndpoints []uint8
 	// Unjoined devices are not part of the network at first: Announce lets them join while the dongle permits it.
@@ -158,16 +158,16 @@ func (f Faults) onLine() bool {
 }
 
 const (
-	defaultIEEE          zigate.IEEE = 0x00158D0001ED3395
-	defaultPANID                     = 0x1A62
-	defaultChannel                   = 15
-	defaultRetryInterval             = 5 * time.Second
-	defaultRetries                   = 5
-	defaultRebootTime                = 10 * time.Second
-	defaultPollInterval              = 5 * time.Second
-	defaultPageSize                  = 1024
-	defaultSpacing                   = 200 * time.Millisecond
-	defaultLateBy                    = 2 * time.Second
+	defaultIEEE          message.IEEE = 0x00158D0001ED3395
+	defaultPANID                      = 0x1A62
+	defaultChannel                    = 15
+	defaultRetryInterval              = 5 * time.Second
+	defaultRetries                    = 5
+	defaultRebootTime                 = 10 * time.Second
+	defaultPollInterval               = 5 * time.Second
+	defaultPageSize                   = 1024
+	defaultSpacing                    = 200 * time.Millisecond
+	defaultLateBy                     = 2 * time.Second
 )
 
 func (c Config) withDefaults() Config {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -22,16 +22,16 @@ func TestDeliveryReports(t *testing.T) {
 	far := lampConfig()
 	far.IEEE, far.Addr, far.Relays = lamp+4, 0x0004, 5
 
-	confirm := func(kind zigate.MsgType, status uint8, addr uint16) zigate.Confirm {
-		return zigate.Confirm{
-			Kind: kind, Status: status, SrcEndpoint: 1, DstEndpoint: 1, DstAddrMode: zigate.AddrModeShort, Addr: addr,
+	confirm := func(kind message.MsgType, status uint8, addr uint16) message.Confirm {
+		return message.Confirm{
+			Kind: kind, Status: status, SrcEndpoint: 1, DstEndpoint: 1, DstAddrMode: message.AddrModeShort, Addr: addr,
 			APSSequence: 1, HasBuffers: true,
 		}
 	}
-	ack := func(addr uint16) zigate.APSAck {
-		return zigate.APSAck{Addr: addr, DstEndpoint: 1, Cluster: zigate.ClusterOTA, HasAPSSequence: true, APSSequence: 1}
+	ack := func(addr uint16) message.APSAck {
+		return message.APSAck{Addr: addr, DstEndpoint: 1, Cluster: message.ClusterOTA, HasAPSSequence: true, APSSequence: 1}
 	}
-	const ok, failed = zigate.TypeConfirm, zigate.TypeConfirmFailed
+	const ok, failed = message.TypeConfirm, message.TypeConfirmFailed
 	tests := []struct {
 		name     string
 		firmware sim.Firmware
@@ -39,26 +39,26 @@ func TestDeliveryReports(t *testing.T) {
 		noAck    bool
 		size     int
 		faults   sim.Faults
-		want     []zigate.Message
+		want     []message.Message
 	}{
 		{name: "acknowledged", addr: lampAddr, want: messages(confirm(ok, 0, lampAddr), ack(lampAddr))},
 		{name: "without acknowledgement", addr: lampAddr, noAck: true, want: messages(confirm(ok, 0, lampAddr))},
 		{
 			name: "3.1c", firmware: sim.V1_31C, addr: lampAddr,
-			want: messages(zigate.APSAck{Addr: lampAddr, DstEndpoint: 1, Cluster: zigate.ClusterOTA}),
+			want: messages(message.APSAck{Addr: lampAddr, DstEndpoint: 1, Cluster: message.ClusterOTA}),
 		},
 		{name: "3.1d", firmware: sim.V1_31D, addr: lampAddr, want: messages(ack(lampAddr))},
 		{name: "v2", firmware: sim.V2_324, addr: lampAddr, want: messages(confirm(ok, 0, lampAddr), ack(lampAddr))},
 		{name: "unknown device", addr: 0x7777, want: messages(confirm(failed, 0xD0, 0x7777))},
 		{
-			name: "unknown device, 3.1d", firmware: sim.V1_31D, addr: 0x7777, want: messages(zigate.Confirm{
+			name: "unknown device, 3.1d", firmware: sim.V1_31D, addr: 0x7777, want: messages(message.Confirm{
 				Kind: failed, Status: 0xD0, SrcEndpoint: 1, DstEndpoint: 1, DstAddrMode: 2, Addr: 0x7777, APSSequence: 1,
 			}),
 		},
 		{
 			name: "unknown device, v2", firmware: sim.V2_324, addr: 0x7777, want: messages(
 				confirm(failed, 0xD0, 0x7777),
-				zigate.RouteDiscovery{Status: 0xD0, HasDestination: true, Destination: 0x7777},
+				message.RouteDiscovery{Status: 0xD0, HasDestination: true, Destination: 0x7777},
 			),
 		},
 		{name: "switched off", addr: 0x0001, want: messages(confirm(failed, 0xE9, 0x0001))},
@@ -95,21 +95,21 @@ func TestDeliveryReports(t *testing.T) {
 				time.Sleep(3 * time.Second)
 				synctest.Wait()
 				l.take()
-				m := zigate.BlockSend{Target: target(test.addr), Data: make([]byte, test.size)}
+				m := message.BlockSend{Target: target(test.addr), Data: make([]byte, test.size)}
 				if test.noAck {
-					m.AddrMode = zigate.AddrModeShortNoAck
+					m.AddrMode = message.AddrModeShortNoAck
 				}
 				l.send(m)
 				time.Sleep(30 * time.Second)
 				synctest.Wait()
-				var got []zigate.Message
+				var got []message.Message
 				for _, m := range l.take() {
 					switch m := m.Message.(type) {
-					case zigate.Status:
+					case message.Status:
 						if m.Status != 0 {
 							t.Errorf("%+v", m)
 						}
-					case zigate.Confirm:
+					case message.Confirm:
 						m.NPDUUsed, m.APDUUsed = 0, 0
 						got = append(got, m)
 					default:
@@ -137,7 +137,7 @@ func TestBuffersRunOut(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLab(t, sim.Config{Firmware: firmware, Speed: 1, Devices: []sim.DeviceConfig{lampConfig()}}, nil)
 				defer l.stop()
-				count := func(mode zigate.AddrMode) (accepted int, codes []uint8) {
+				count := func(mode message.AddrMode) (accepted int, codes []uint8) {
 					for range 12 {
 						m := notify(0x7777)
 						m.AddrMode = mode
@@ -145,31 +145,31 @@ func TestBuffersRunOut(t *testing.T) {
 					}
 					synctest.Wait()
 					got := l.take()
-					for _, s := range of[zigate.Status](got) {
+					for _, s := range of[message.Status](got) {
 						switch s.Status {
-						case zigate.StatusOK:
+						case message.StatusOK:
 							accepted++
-						case zigate.StatusTransmitFailed:
+						case message.StatusTransmitFailed:
 						default:
 							t.Errorf("%+v", s)
 						}
 					}
-					for _, e := range of[zigate.ExtendedStatus](got) {
+					for _, e := range of[message.ExtendedStatus](got) {
 						codes = append(codes, e.Code)
 					}
 					return accepted, codes
 				}
-				accepted, codes := count(zigate.AddrModeShort)
+				accepted, codes := count(message.AddrModeShort)
 				if accepted != limit.acked || len(codes) != 12-accepted || codes[0] != 0x83 {
 					t.Errorf("%d with acknowledgement accepted, extended status %x", accepted, codes)
 				}
-				accepted, codes = count(zigate.AddrModeShortNoAck)
+				accepted, codes = count(message.AddrModeShortNoAck)
 				if accepted != limit.all-limit.acked || len(codes) != 12-accepted || codes[0] != 0x82 {
 					t.Errorf("%d more without acknowledgement accepted, extended status %x", accepted, codes)
 				}
 				time.Sleep(time.Minute)
 				l.take()
-				if accepted, _ := count(zigate.AddrModeShort); accepted != limit.acked {
+				if accepted, _ := count(message.AddrModeShort); accepted != limit.acked {
 					t.Errorf("%d accepted after a pause: places are not given back", accepted)
 				}
 			})

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Device is a simulated Zigbee device. Its methods may be called from any goroutine; what they ask for happens soon,
@@ -89,7 +89,7 @@ func (d *Dongle) AddDevice(cfg DeviceConfig) (*Device, error) {
 }
 
 // Device finds a device by its IEEE address; nil if there is none.
-func (d *Dongle) Device(ieee zigate.IEEE) *Device {
+func (d *Dongle) Device(ieee message.IEEE) *Device {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.byIEEE[ieee]
@@ -214,7 +214,7 @@ func (v *Device) defaultResponse(f AirFrame, z zclFrame, status byte) {
 func (v *Device) announce(joins bool, rejoin uint8) {
 	d := v.dongle
 	if joins {
-		m := zigate.DeviceAnnounce{
+		m := message.DeviceAnnounce{
 			Addr: v.addr, IEEE: v.cfg.IEEE, Capability: v.capability(), HasRejoin: true, Rejoin: rejoin,
 		}
 		d.later(d.pace.wait(airDelay), func() {

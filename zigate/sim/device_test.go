@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -78,7 +78,7 @@ func TestBehaviour(t *testing.T) {
 			name: "pages served whole", want: installed,
 			device: func(c *sim.DeviceConfig) { c.PageRequests, c.PageSize, c.RetryInterval = true, 1000, time.Hour },
 			host: func(h *host) {
-				h.onRequest = func(r zigate.BlockRequest) zigate.Message {
+				h.onRequest = func(r message.BlockRequest) message.Message {
 					end := min(int(r.Offset)+int(r.ImageType), len(h.image))
 					r.ImageType, r.ManufacturerCode, r.MaxDataSize = imageType, manufacturer, 50
 					for ; int(r.Offset) < end; r.Offset += 50 {
@@ -104,7 +104,7 @@ func TestBehaviour(t *testing.T) {
 		},
 		{
 			name: "aborts", device: func(c *sim.DeviceConfig) { c.AbortAt = 500 },
-			want: end{version: oldVersion, endStatus: zigate.OTAAbort, ends: 1},
+			want: end{version: oldVersion, endStatus: message.OTAAbort, ends: 1},
 		},
 		{
 			name: "aborts once", device: func(c *sim.DeviceConfig) { c.AbortAt, c.FailFirst = 500, 1 }, notices: 2,
@@ -112,18 +112,18 @@ func TestBehaviour(t *testing.T) {
 		},
 		{
 			name: "invalid at the end", device: func(c *sim.DeviceConfig) { c.InvalidAtEnd = true },
-			want: end{version: oldVersion, endStatus: zigate.OTAInvalidImage, ends: 1, complete: true},
+			want: end{version: oldVersion, endStatus: message.OTAInvalidImage, ends: 1, complete: true},
 		},
 		{
 			name: "requires more", device: func(c *sim.DeviceConfig) { c.RequireMore = true },
 			want: end{
-				version: oldVersion, state: sim.WaitingForMore, endStatus: zigate.OTARequireMoreImage, ends: 1, complete: true,
+				version: oldVersion, state: sim.WaitingForMore, endStatus: message.OTARequireMoreImage, ends: 1, complete: true,
 			},
 		},
 		{
 			name: "hardware too old", device: func(c *sim.DeviceConfig) { c.HardwareVersion = &low },
 			host: func(h *host) { h.image = withHardware(h.image, 5, 10) },
-			want: end{version: oldVersion, endStatus: zigate.OTAInvalidImage, ends: 1, complete: true},
+			want: end{version: oldVersion, endStatus: message.OTAInvalidImage, ends: 1, complete: true},
 		},
 		{
 			name: "hardware fits", device: func(c *sim.DeviceConfig) { c.HardwareVersion = &high }, want: installed,
@@ -131,7 +131,7 @@ func TestBehaviour(t *testing.T) {
 		},
 		{
 			name: "version in the file differs from the offer", want: end{
-				version: oldVersion, endStatus: zigate.OTAInvalidImage, ends: 1, complete: true,
+				version: oldVersion, endStatus: message.OTAInvalidImage, ends: 1, complete: true,
 			},
 			host: func(h *host) {
 				h.image = bytes.Clone(h.image)
@@ -160,7 +160,7 @@ func TestBehaviour(t *testing.T) {
 		{
 			name:   "wants full blocks", // the host sends 64 at most
 			device: func(c *sim.DeviceConfig) { c.FullBlocksOnly, c.MaxDataSize = true, 80 },
-			want:   end{version: oldVersion, endStatus: zigate.OTAAbort, ends: 1},
+			want:   end{version: oldVersion, endStatus: message.OTAAbort, ends: 1},
 		},
 		{
 			name: "only newer, and older is loaded", notices: 1,
@@ -170,7 +170,7 @@ func TestBehaviour(t *testing.T) {
 		},
 		{
 			name: "gives up without answers", notices: 1,
-			host: func(h *host) { h.onRequest = func(zigate.BlockRequest) zigate.Message { return nil } },
+			host: func(h *host) { h.onRequest = func(message.BlockRequest) message.Message { return nil } },
 			want: end{version: oldVersion, givenUp: 1},
 			check: func(t *testing.T, d sim.DeviceSnapshot, s sim.Stats) {
 				if d.BlocksAsked != tries+1 {
@@ -182,21 +182,21 @@ func TestBehaviour(t *testing.T) {
 			name: "drops wrong answers",
 			host: func(h *host) {
 				n := 0
-				h.onRequest = func(r zigate.BlockRequest) zigate.Message {
-					m := h.block(r).(zigate.BlockSend)
-					wrong := []func(*zigate.BlockSend){
-						func(m *zigate.BlockSend) { m.Sequence++ },
-						func(m *zigate.BlockSend) { m.Offset++ },
-						func(m *zigate.BlockSend) { m.FileVersion++ },
-						func(m *zigate.BlockSend) { m.ImageType++ },
-						func(m *zigate.BlockSend) { m.ManufacturerCode++ },
-						func(m *zigate.BlockSend) { m.Data = nil },
-						func(m *zigate.BlockSend) { m.Data = append(bytes.Clone(m.Data), 0) },
+				h.onRequest = func(r message.BlockRequest) message.Message {
+					m := h.block(r).(message.BlockSend)
+					wrong := []func(*message.BlockSend){
+						func(m *message.BlockSend) { m.Sequence++ },
+						func(m *message.BlockSend) { m.Offset++ },
+						func(m *message.BlockSend) { m.FileVersion++ },
+						func(m *message.BlockSend) { m.ImageType++ },
+						func(m *message.BlockSend) { m.ManufacturerCode++ },
+						func(m *message.BlockSend) { m.Data = nil },
+						func(m *message.BlockSend) { m.Data = append(bytes.Clone(m.Data), 0) },
 					}
 					if n < len(wrong) {
 						wrong[n](&m)
 						h.send(m)
-						m = h.block(r).(zigate.BlockSend)
+						m = h.block(r).(message.BlockSend)
 						n++
 					}
 					return m
@@ -213,11 +213,11 @@ func TestBehaviour(t *testing.T) {
 			name: "obeys a wait",
 			host: func(h *host) {
 				waits := 0
-				h.onRequest = func(r zigate.BlockRequest) zigate.Message {
+				h.onRequest = func(r message.BlockRequest) message.Message {
 					if waits < 10 {
 						waits++
-						return zigate.WaitForData{
-							Target: target(r.Addr), Sequence: r.Sequence, Status: zigate.OTAWaitForData,
+						return message.WaitForData{
+							Target: target(r.Addr), Sequence: r.Sequence, Status: message.OTAWaitForData,
 							CurrentTime: 100, RequestTime: 120,
 						}
 					}
@@ -230,14 +230,14 @@ func TestBehaviour(t *testing.T) {
 			name: "obeys a minimum block period", device: func(c *sim.DeviceConfig) { c.MinimumBlockPeriod = true },
 			host: func(h *host) {
 				first := true
-				h.onRequest = func(r zigate.BlockRequest) zigate.Message {
+				h.onRequest = func(r message.BlockRequest) message.Message {
 					if first {
 						first = false
-						return zigate.WaitForData{
-							Target: target(r.Addr), Sequence: r.Sequence, Status: zigate.OTAWaitForData, BlockRequestDelay: 300,
+						return message.WaitForData{
+							Target: target(r.Addr), Sequence: r.Sequence, Status: message.OTAWaitForData, BlockRequestDelay: 300,
 						}
 					}
-					if r.BlockRequestDelay != 300 || r.FieldControl != zigate.BlockHasDelay {
+					if r.BlockRequestDelay != 300 || r.FieldControl != message.BlockHasDelay {
 						h.t.Errorf("%+v", r)
 					}
 					return h.block(r)
@@ -248,8 +248,8 @@ func TestBehaviour(t *testing.T) {
 		{
 			name: "ends with an abort",
 			host: func(h *host) {
-				h.onRequest = func(r zigate.BlockRequest) zigate.Message {
-					return zigate.BlockSend{Target: target(r.Addr), Sequence: r.Sequence, Status: zigate.OTAAbort}
+				h.onRequest = func(r message.BlockRequest) message.Message {
+					return message.BlockSend{Target: target(r.Addr), Sequence: r.Sequence, Status: message.OTAAbort}
 				}
 			},
 			want: end{version: oldVersion},
@@ -308,7 +308,7 @@ func TestBehaviour(t *testing.T) {
 				d := l.dongle.Device(lamp).Snapshot()
 				got := end{
 					version: d.FileVersion, state: d.State, endStatus: d.LastEndStatus, installs: d.Installs, givenUp: d.GivenUp,
-					ends: len(of[zigate.UpgradeEndRequest](l.take())), complete: bytes.Equal(d.Downloaded, l.host.image),
+					ends: len(of[message.UpgradeEndRequest](l.take())), complete: bytes.Equal(d.Downloaded, l.host.image),
 				}
 				if got != test.want {
 					t.Errorf("\n got %+v\nwant %+v", got, test.want)
@@ -333,7 +333,7 @@ func withHardware(file []byte, lowest, highest uint8) []byte {
 
 // pageHost answers garbled page requests with the first block of the page.
 func pageHost(h *host) {
-	h.onRequest = func(r zigate.BlockRequest) zigate.Message {
+	h.onRequest = func(r message.BlockRequest) message.Message {
 		if r.BlockRequestDelay == imageType { // a page
 			r.ImageType, r.ManufacturerCode, r.MaxDataSize = imageType, manufacturer, 50
 		}
@@ -354,7 +354,7 @@ func TestUpgradeEndTimes(t *testing.T) {
 				t.Fatalf("%s: %s instead of %s", when, s.State, state)
 			}
 		}
-		end := zigate.UpgradeEndResponse{
+		end := message.UpgradeEndResponse{
 			Target: target(lampAddr), FileVersion: newVersion, ImageType: imageType, ManufacturerCode: manufacturer,
 		}
 		l.send(loadImage(file))
@@ -365,8 +365,8 @@ func TestUpgradeEndTimes(t *testing.T) {
 		time.Sleep(time.Second)
 		expect("the slot differs", sim.Idle) // its block requests were refused
 
-		l.host.answerWith(func(r zigate.BlockRequest) zigate.Message {
-			m := l.host.block(r).(zigate.BlockSend)
+		l.host.answerWith(func(r message.BlockRequest) message.Message {
+			m := l.host.block(r).(message.BlockSend)
 			if int(m.Offset)+len(m.Data) == len(file) {
 				l.host.send(other) // in time for the upgrade end request
 			}
@@ -376,8 +376,8 @@ func TestUpgradeEndTimes(t *testing.T) {
 		l.send(notify(lampAddr))
 		time.Sleep(2 * time.Second)
 		expect("complete, and nobody answers", sim.Ending)
-		end.Sequence = of[zigate.UpgradeEndRequest](l.take())[0].Sequence
-		end.UpgradeTime = zigate.UpgradeTimeWait
+		end.Sequence = of[message.UpgradeEndRequest](l.take())[0].Sequence
+		end.UpgradeTime = message.UpgradeTimeWait
 		wrong := end
 		wrong.Sequence++
 		l.send(wrong)
@@ -387,11 +387,11 @@ func TestUpgradeEndTimes(t *testing.T) {
 		time.Sleep(time.Second)
 		expect("told to wait", sim.WaitingToUpgrade)
 		time.Sleep(59 * time.Minute)
-		if n := len(of[zigate.UpgradeEndRequest](l.take())); n != 0 {
+		if n := len(of[message.UpgradeEndRequest](l.take())); n != 0 {
 			t.Errorf("%d requests within the hour", n)
 		}
 		time.Sleep(2 * time.Minute)
-		if n := len(of[zigate.UpgradeEndRequest](l.take())); n != 1 {
+		if n := len(of[message.UpgradeEndRequest](l.take())); n != 1 {
 			t.Errorf("%d requests after an hour", n)
 		}
 		expect("nobody answered that", sim.WaitingToUpgrade)
@@ -414,20 +414,20 @@ func TestUpgradeEndTimes(t *testing.T) {
 
 // Broadcasts are answered by those who are meant and whom the dice choose.
 func TestNotifyReactions(t *testing.T) {
-	broadcast := func(kind, jitter uint8, manufacturerCode uint16, version uint32) zigate.ImageNotify {
+	broadcast := func(kind, jitter uint8, manufacturerCode uint16, version uint32) message.ImageNotify {
 		m := notify(0x0100)
-		m.AddrMode, m.PayloadType, m.QueryJitter = zigate.AddrModeBroadcast, kind, jitter
+		m.AddrMode, m.PayloadType, m.QueryJitter = message.AddrModeBroadcast, kind, jitter
 		m.ManufacturerCode, m.ImageType, m.FileVersion = manufacturerCode, imageType, version
 		return m
 	}
-	unicast := func(kind uint8, manufacturerCode uint16, version uint32) zigate.ImageNotify {
+	unicast := func(kind uint8, manufacturerCode uint16, version uint32) message.ImageNotify {
 		m := broadcast(kind, 100, manufacturerCode, version)
 		m.Target = target(1)
 		return m
 	}
 	tests := []struct {
 		name         string
-		send         zigate.ImageNotify
+		send         message.ImageNotify
 		least, most  uint64
 		disagreement bool
 	}{
@@ -446,7 +446,7 @@ func TestNotifyReactions(t *testing.T) {
 				cfg := sim.Config{Seed: 7}
 				for i := range 100 {
 					device := lampConfig()
-					device.IEEE, device.Addr = lamp+zigate.IEEE(i), uint16(i+1)
+					device.IEEE, device.Addr = lamp+message.IEEE(i), uint16(i+1)
 					cfg.Devices = append(cfg.Devices, device)
 				}
 				l := newLab(t, cfg, nil)
@@ -457,7 +457,7 @@ func TestNotifyReactions(t *testing.T) {
 				if n := l.dongle.Stats().QueriesRefused; n < test.least || n > test.most {
 					t.Errorf("%d queries, want %d to %d", n, test.least, test.most)
 				}
-				if n := len(of[zigate.DefaultResponse](l.take())); (n == 1) != test.disagreement {
+				if n := len(of[message.DefaultResponse](l.take())); (n == 1) != test.disagreement {
 					t.Errorf("%d default responses", n)
 				}
 			})
@@ -511,7 +511,7 @@ func TestPower(t *testing.T) {
 			device.PowerOn()
 			device.PowerOn() // has it already
 			synctest.Wait()
-			if n := len(of[zigate.DeviceAnnounce](l.take())); n != 1 {
+			if n := len(of[message.DeviceAnnounce](l.take())); n != 1 {
 				t.Errorf("%d announces", n)
 			}
 		}

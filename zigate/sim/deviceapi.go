@@ -5,12 +5,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // DeviceSnapshot is a device at one moment. The byte slices are never written again; do not change them.
 type DeviceSnapshot struct {
-	IEEE   zigate.IEEE
+	IEEE   message.IEEE
 	Addr   uint16
 	Joined bool
 	// Away devices do not hear: they reboot, are switched off or did not come back.
@@ -48,7 +48,7 @@ func (v *Device) Snapshot() DeviceSnapshot {
 }
 
 // IEEE is the device's address that never changes.
-func (v *Device) IEEE() zigate.IEEE { return v.cfg.IEEE }
+func (v *Device) IEEE() message.IEEE { return v.cfg.IEEE }
 
 // Announce makes a device of the network announce itself. One outside of it joins first, if it is permitted.
 func (v *Device) Announce() {
@@ -76,7 +76,7 @@ func (v *Device) Leave() {
 		v.joined = false
 		d.later(d.pace.wait(airDelay), func() {
 			if d.up && d.network {
-				d.send(zigate.Leave{IEEE: v.cfg.IEEE}, 0)
+				d.send(message.Leave{IEEE: v.cfg.IEEE}, 0)
 			}
 		})
 	})

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -15,62 +15,62 @@ func TestDescriptors(t *testing.T) {
 	sleeper.IEEE, sleeper.Addr, sleeper.Endpoint = lamp+1, 0x4F34, 3
 	tests := []struct {
 		name string
-		send zigate.Message
-		want []zigate.Message
+		send message.Message
+		want []message.Message
 	}{
 		{
-			"short address", zigate.NwkAddrRequest{Target: 0xFFFD, IEEE: lamp},
-			messages(zigate.NwkAddrResponse{Sequence: 1, IEEE: lamp, Addr: lampAddr}),
+			"short address", message.NwkAddrRequest{Target: 0xFFFD, IEEE: lamp},
+			messages(message.NwkAddrResponse{Sequence: 1, IEEE: lamp, Addr: lampAddr}),
 		},
 		{
-			"IEEE address", zigate.IEEEAddrRequest{Target: lampAddr, Addr: lampAddr},
-			messages(zigate.IEEEAddrResponse{Sequence: 1, IEEE: lamp, Addr: lampAddr}),
+			"IEEE address", message.IEEEAddrRequest{Target: lampAddr, Addr: lampAddr},
+			messages(message.IEEEAddrResponse{Sequence: 1, IEEE: lamp, Addr: lampAddr}),
 		},
 		{
-			"node descriptor", zigate.NodeDescriptorRequest{Addr: lampAddr},
-			messages(zigate.NodeDescriptor{
+			"node descriptor", message.NodeDescriptorRequest{Addr: lampAddr},
+			messages(message.NodeDescriptor{
 				Sequence: 1, Addr: lampAddr, ManufacturerCode: manufacturer, MaxRx: 0x52, MaxTx: 0x52, ServerMask: 0x2C00,
 				MACFlags: 0x8E, MaxBuffer: 0x52, BitFields: 0x4001,
 			}),
 		},
 		{
-			"active endpoints", zigate.ActiveEndpointsRequest{Addr: 0x4F34},
-			messages(zigate.ActiveEndpoints{Sequence: 1, Addr: 0x4F34, Endpoints: []uint8{3}}),
+			"active endpoints", message.ActiveEndpointsRequest{Addr: 0x4F34},
+			messages(message.ActiveEndpoints{Sequence: 1, Addr: 0x4F34, Endpoints: []uint8{3}}),
 		},
 		{
-			"simple descriptor", zigate.SimpleDescriptorRequest{Addr: lampAddr, Endpoint: 1},
-			messages(zigate.SimpleDescriptor{
+			"simple descriptor", message.SimpleDescriptorRequest{Addr: lampAddr, Endpoint: 1},
+			messages(message.SimpleDescriptor{
 				Sequence: 1, Addr: lampAddr, Length: 16, Endpoint: 1, Profile: 0x0104, DeviceID: 0x0100, VersionBits: 1,
 				InClusters: []uint16{0x0000, 0x0003, 0x0006}, OutClusters: []uint16{0x0019},
 			}),
 		},
 		{
-			"simple descriptor of no endpoint", zigate.SimpleDescriptorRequest{Addr: lampAddr, Endpoint: 9},
-			messages(zigate.SimpleDescriptor{Sequence: 1, Status: 0x83, Addr: lampAddr}),
+			"simple descriptor of no endpoint", message.SimpleDescriptorRequest{Addr: lampAddr, Endpoint: 9},
+			messages(message.SimpleDescriptor{Sequence: 1, Status: 0x83, Addr: lampAddr}),
 		},
 		{
-			"who is an OTA client", zigate.MatchDescriptorRequest{Target: 0xFFFD, Profile: 0x0104, OutClusters: []uint16{0x0019}},
+			"who is an OTA client", message.MatchDescriptorRequest{Target: 0xFFFD, Profile: 0x0104, OutClusters: []uint16{0x0019}},
 			messages(
-				zigate.MatchDescriptor{Sequence: 1, Addr: lampAddr, Endpoints: []uint8{1}},
-				zigate.MatchDescriptor{Sequence: 1, Addr: 0x4F34, Endpoints: []uint8{3}},
+				message.MatchDescriptor{Sequence: 1, Addr: lampAddr, Endpoints: []uint8{1}},
+				message.MatchDescriptor{Sequence: 1, Addr: 0x4F34, Endpoints: []uint8{3}},
 			),
 		},
 		{
-			"who is an OTA server", zigate.MatchDescriptorRequest{Target: 0xFFFD, Profile: 0x0104, InClusters: []uint16{0x0019}},
+			"who is an OTA server", message.MatchDescriptorRequest{Target: 0xFFFD, Profile: 0x0104, InClusters: []uint16{0x0019}},
 			nil,
 		},
 		{
-			"power descriptor", zigate.PowerDescriptorRequest{Addr: lampAddr},
-			messages(zigate.PowerDescriptor{Sequence: 1, BitFields: 0xC110}),
+			"power descriptor", message.PowerDescriptorRequest{Addr: lampAddr},
+			messages(message.PowerDescriptor{Sequence: 1, BitFields: 0xC110}),
 		},
 		{
-			"bind", zigate.Opaque{Kind: zigate.TypeBind, Payload: []byte{0x00, 0x0B, 0x57, 0xFF, 0xFE, 0x2C, 0x89, 0x04, 1, 0, 6}},
-			messages(zigate.BindResponse{Sequence: 1}),
+			"bind", message.Opaque{Kind: message.TypeBind, Payload: []byte{0x00, 0x0B, 0x57, 0xFF, 0xFE, 0x2C, 0x89, 0x04, 1, 0, 6}},
+			messages(message.BindResponse{Sequence: 1}),
 		},
 		{
 			"raw active endpoints request",
-			zigate.RawAPS{AddrMode: 2, Addr: lampAddr, Cluster: 0x0005, Data: []byte{1, 0x21, 0x90}},
-			messages(zigate.ActiveEndpoints{Sequence: 1, Addr: lampAddr, Endpoints: []uint8{1}}),
+			message.RawAPS{AddrMode: 2, Addr: lampAddr, Cluster: 0x0005, Data: []byte{1, 0x21, 0x90}},
+			messages(message.ActiveEndpoints{Sequence: 1, Addr: lampAddr, Endpoints: []uint8{1}}),
 		},
 	}
 	for _, test := range tests {
@@ -81,14 +81,14 @@ func TestDescriptors(t *testing.T) {
 				l.send(test.send)
 				synctest.Wait()
 				got := l.take()
-				if s := of[zigate.Status](got); len(s) != 1 || s[0].Status != 0 ||
-					test.send.Type() != zigate.TypeRawAPS && (s[0].RequestSent != 2 || s[0].Sequence != 1) {
+				if s := of[message.Status](got); len(s) != 1 || s[0].Status != 0 ||
+					test.send.Type() != message.TypeRawAPS && (s[0].RequestSent != 2 || s[0].Sequence != 1) {
 					t.Errorf("%+v", s)
 				}
-				var answers []zigate.Message
+				var answers []message.Message
 				for _, m := range got {
 					switch m.Type() {
-					case zigate.TypeStatus, zigate.TypeConfirm, zigate.TypeAPSAck:
+					case message.TypeStatus, message.TypeConfirm, message.TypeAPSAck:
 					default:
 						answers = append(answers, m.Message)
 					}
@@ -105,28 +105,28 @@ func TestReadAttributes(t *testing.T) {
 	percent := uint8(42)
 	cfg := lampConfig()
 	cfg.BatteryPercent = &percent
-	cfg.UnsupportedAttributes = []uint16{zigate.AttrOTADownloadedVersion}
-	attribute := func(cluster, id uint16, kind uint8, data ...byte) zigate.Message {
-		return zigate.Attribute{
-			Kind: zigate.TypeReadAttribute, Sequence: 1, Addr: lampAddr, Endpoint: 1, Cluster: cluster, ID: id,
+	cfg.UnsupportedAttributes = []uint16{message.AttrOTADownloadedVersion}
+	attribute := func(cluster, id uint16, kind uint8, data ...byte) message.Message {
+		return message.Attribute{
+			Kind: message.TypeReadAttribute, Sequence: 1, Addr: lampAddr, Endpoint: 1, Cluster: cluster, ID: id,
 			DataType: kind, Data: data,
 		}
 	}
-	unsupported := func(cluster, id uint16) zigate.Message {
-		return zigate.Attribute{
-			Kind: zigate.TypeReadAttribute, Sequence: 1, Addr: lampAddr, Endpoint: 1, Cluster: cluster, ID: id,
+	unsupported := func(cluster, id uint16) message.Message {
+		return message.Attribute{
+			Kind: message.TypeReadAttribute, Sequence: 1, Addr: lampAddr, Endpoint: 1, Cluster: cluster, ID: id,
 			Status: 0x86, DataType: 0xFF,
 		}
 	}
 	raw := shown([]byte{0x18, 1, 0x01, 0x02, 0x00, 0x86})
 	tests := []struct {
 		name string
-		send zigate.ReadAttributes
-		want []zigate.Message
+		send message.ReadAttributes
+		want []message.Message
 	}{
 		{
 			"OTA, client side",
-			zigate.ReadAttributes{Cluster: 0x0019, Direction: 1, IDs: []uint16{0, 2, 4, 6, 7, 8, 9, 10}},
+			message.ReadAttributes{Cluster: 0x0019, Direction: 1, IDs: []uint16{0, 2, 4, 6, 7, 8, 9, 10}},
 			messages(
 				attribute(0x0019, 0, 0xF0, 0x00, 0x15, 0x8D, 0x00, 0x01, 0xED, 0x33, 0x95),
 				attribute(0x0019, 2, 0x23, 0x20, 0x01, 0x56, 0x30),
@@ -138,10 +138,10 @@ func TestReadAttributes(t *testing.T) {
 				unsupported(0x0019, 10),
 			),
 		},
-		{"OTA, server side", zigate.ReadAttributes{Cluster: 0x0019, IDs: []uint16{2}}, messages(raw)},
+		{"OTA, server side", message.ReadAttributes{Cluster: 0x0019, IDs: []uint16{2}}, messages(raw)},
 		{
 			"basic",
-			zigate.ReadAttributes{IDs: []uint16{4, 5, 0x4000, 6}},
+			message.ReadAttributes{IDs: []uint16{4, 5, 0x4000, 6}},
 			messages(
 				attribute(0, 4, 0x42, []byte("IKEA of Sweden")...),
 				attribute(0, 5, 0x42, []byte("TRADFRI on/off switch")...),
@@ -149,7 +149,7 @@ func TestReadAttributes(t *testing.T) {
 				unsupported(0, 6),
 			),
 		},
-		{"battery", zigate.ReadAttributes{Cluster: 1, IDs: []uint16{0x21}}, messages(attribute(1, 0x21, 0x20, 84))},
+		{"battery", message.ReadAttributes{Cluster: 1, IDs: []uint16{0x21}}, messages(attribute(1, 0x21, 0x20, 84))},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -171,8 +171,8 @@ func TestReadAttributes(t *testing.T) {
 			defer l.stop()
 			l.dongle.Device(lamp).SetBattery(20)
 			synctest.Wait()
-			reports := of[zigate.Attribute](l.take())
-			if len(reports) != 1 || reports[0].Kind != zigate.TypeReportAttribute || reports[0].Data[0] != 40 {
+			reports := of[message.Attribute](l.take())
+			if len(reports) != 1 || reports[0].Kind != message.TypeReportAttribute || reports[0].Data[0] != 40 {
 				t.Errorf("%+v", reports)
 			}
 		})
@@ -185,7 +185,7 @@ func TestReadAttributes(t *testing.T) {
 			for i := range ids {
 				ids[i] = 2
 			}
-			l.send(zigate.ReadAttributes{Target: target(lampAddr), Cluster: 0x0019, Direction: 1, IDs: ids})
+			l.send(message.ReadAttributes{Target: target(lampAddr), Cluster: 0x0019, Direction: 1, IDs: ids})
 			synctest.Wait()
 			asked := l.air.fromDongle()[0]
 			if len(asked) != 3+22 || asked[23] == 2 && asked[24] == 0 {

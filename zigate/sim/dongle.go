@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Errors of Run and of dialling.
@@ -39,7 +39,7 @@ type Dongle struct {
 	now time.Time
 	schedule
 	lineRandom, airRandom *rand.Rand
-	receiver              zigate.Receiver
+	receiver              message.Receiver
 	input                 []byte // received, without the END that would complete a command
 	damaged               bool   // what the receiver reads now was damaged on the line
 	receiveFree, sendFree time.Time
@@ -54,7 +54,7 @@ type Dongle struct {
 	memory
 
 	devices []*Device
-	byIEEE  map[zigate.IEEE]*Device
+	byIEEE  map[message.IEEE]*Device
 	byAddr  map[uint16]*Device
 }
 
@@ -95,7 +95,7 @@ func New(cfg Config) *Dongle {
 		lineRandom: rand.New(rand.NewPCG(cfg.Seed, 1)),
 		airRandom:  rand.New(rand.NewPCG(cfg.Seed, 2)),
 		network:    !cfg.FactoryNew,
-		byIEEE:     map[zigate.IEEE]*Device{},
+		byIEEE:     map[message.IEEE]*Device{},
 		byAddr:     map[uint16]*Device{},
 	}
 	d.stats.init()
@@ -235,7 +235,7 @@ func chance(random *rand.Rand, probability float64) bool {
 func (d *Dongle) Firmware() Firmware { return d.cfg.Firmware }
 
 // IEEE is the dongle's own address.
-func (d *Dongle) IEEE() zigate.IEEE { return d.cfg.IEEE }
+func (d *Dongle) IEEE() message.IEEE { return d.cfg.IEEE }
 
 // String names the dongle for logs.
 func (d *Dongle) String() string {

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // headerLook is how many bytes a HeaderFirst device asks for at first.
@@ -17,7 +17,7 @@ func (c *client) requestBlock() {
 	have := uint32(len(c.received))
 	if c.misbehaves() {
 		if v.cfg.AbortAt > 0 && have >= v.cfg.AbortAt {
-			c.sendUpgradeEnd(zigate.OTAAbort)
+			c.sendUpgradeEnd(message.OTAAbort)
 			return
 		}
 		if v.cfg.StopsAt > 0 && have >= v.cfg.StopsAt {
@@ -46,11 +46,11 @@ func (c *client) requestBlock() {
 		b = append(b, v.cfg.MaxDataSize)
 	}
 	if v.cfg.NodeAddressInRequests {
-		control |= zigate.BlockHasNodeAddress
+		control |= message.BlockHasNodeAddress
 		b = binary.LittleEndian.AppendUint64(b, uint64(v.cfg.IEEE))
 	}
 	if v.cfg.MinimumBlockPeriod {
-		control |= zigate.BlockHasDelay
+		control |= message.BlockHasDelay
 		b = binary.LittleEndian.AppendUint16(b, uint16(c.minimumPeriod/time.Millisecond))
 	}
 	b[0] = control
@@ -70,7 +70,7 @@ func (c *client) requestPage(offset uint32) {
 	b = binary.LittleEndian.AppendUint16(b, v.cfg.PageSize)
 	b = binary.LittleEndian.AppendUint16(b, uint16(v.cfg.ResponseSpacing/time.Millisecond))
 	if v.cfg.NodeAddressInRequests {
-		control |= zigate.BlockHasNodeAddress
+		control |= message.BlockHasNodeAddress
 		b = binary.LittleEndian.AppendUint64(b, uint64(v.cfg.IEEE))
 	}
 	b[0] = control
@@ -86,9 +86,9 @@ func (c *client) hearBlock(sequence uint8, r fields) {
 		return
 	}
 	switch status := r.u8(); status {
-	case zigate.OTASuccess:
+	case message.OTASuccess:
 		c.hearData(r)
-	case zigate.OTAWaitForData:
+	case message.OTAWaitForData:
 		c.hearWait(r)
 	default:
 		c.stop()
@@ -143,7 +143,7 @@ func (c *client) hearData(r fields) {
 		}
 	}
 	if v.cfg.FullBlocksOnly && !c.inPage && size < c.requested {
-		c.sendUpgradeEnd(zigate.OTAAbort)
+		c.sendUpgradeEnd(message.OTAAbort)
 		return
 	}
 	if c.received == nil {
@@ -179,12 +179,12 @@ func (c *client) requestNext() {
 func (c *client) finish() {
 	v := c.device
 	c.downloaded = c.received
-	status := zigate.OTASuccess
+	status := message.OTASuccess
 	switch {
 	case c.misbehaves() && v.cfg.InvalidAtEnd || !c.valid():
-		status = zigate.OTAInvalidImage
+		status = message.OTAInvalidImage
 	case c.misbehaves() && v.cfg.RequireMore:
-		status = zigate.OTARequireMoreImage
+		status = message.OTARequireMoreImage
 	}
 	c.triesLeft = v.cfg.Retries
 	c.sendUpgradeEnd(status)
@@ -210,7 +210,7 @@ func (c *client) valid() bool {
 	if len(b) < headerOptional || len(b) != int(c.image.size) {
 		return false
 	}
-	if binary.LittleEndian.Uint32(b) != zigate.FileIdentifier ||
+	if binary.LittleEndian.Uint32(b) != message.FileIdentifier ||
 		binary.LittleEndian.Uint32(b[headerTotalSize:]) != c.image.size ||
 		binary.LittleEndian.Uint16(b[headerManufacturer:]) != c.image.manufacturer ||
 		binary.LittleEndian.Uint16(b[headerImageType:]) != c.image.imageType ||
@@ -240,15 +240,15 @@ func (c *client) sendUpgradeEnd(status uint8) {
 	c.endStatus = status
 	b := appendImage([]byte{status}, c.image.manufacturer, c.image.imageType, c.image.version)
 	switch status {
-	case zigate.OTASuccess:
+	case message.OTASuccess:
 		c.state = Ending
-	case zigate.OTARequireMoreImage:
+	case message.OTARequireMoreImage:
 		c.end(WaitingForMore)
 	default:
 		c.end(Idle)
 	}
 	c.request(otaUpgradeEnd, b)
-	if status == zigate.OTASuccess {
+	if status == message.OTASuccess {
 		c.retryIn(func() { c.sendUpgradeEnd(status) }, func() {
 			switch {
 			case c.held:

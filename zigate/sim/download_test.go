@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -32,11 +32,11 @@ func TestDownload(t *testing.T) {
 					t.Errorf("device: version %#x, %s, %d installs", device.FileVersion, device.State, device.Installs)
 				}
 				messages := l.take()
-				ends := of[zigate.UpgradeEndRequest](messages)
-				if len(ends) != 1 || ends[0].Status != zigate.OTASuccess || ends[0].FileVersion != newVersion {
+				ends := of[message.UpgradeEndRequest](messages)
+				if len(ends) != 1 || ends[0].Status != message.OTASuccess || ends[0].FileVersion != newVersion {
 					t.Errorf("upgrade end requests: %+v", ends)
 				}
-				if n := len(of[zigate.DeviceAnnounce](messages)); n != 1 {
+				if n := len(of[message.DeviceAnnounce](messages)); n != 1 {
 					t.Errorf("%d announces", n)
 				}
 				stats := l.dongle.Stats()

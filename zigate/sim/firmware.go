@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Firmware is a version of the dongle's firmware. The zero value is V1_323.
@@ -66,7 +66,7 @@ type traits struct {
 	aliases       string // endpoints that the ZCL layer treats as endpoint 1, one a byte
 	sourceAliases string // source endpoints that commands may name besides 1
 
-	statusForm      zigate.StatusForm
+	statusForm      message.StatusForm
 	statusAPS       bool // 0x8000 carries the last APS counter after every command
 	rawAPSIsRequest bool // 0x8000 for raw APS data says that a ZCL request was sent
 

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 func fuzzDongle(firmware uint8) *Dongle {
@@ -36,18 +36,18 @@ func (d *Dongle) settle() {
 // Whatever comes over the line, the dongle goes on.
 func FuzzLine(f *testing.F) {
 	f.Add(uint8(0), []byte{3, 3, 1, 3})
-	for _, m := range []zigate.Message{
-		zigate.LoadImage{FileIdentifier: zigate.FileIdentifier, ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 2},
-		zigate.ImageNotify{Target: zigate.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}},
-		zigate.BlockSend{Target: zigate.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}, Data: []byte{1}},
-		zigate.ReadAttributes{Target: zigate.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{4, 5}},
-		zigate.MatchDescriptorRequest{Target: 0xFFFD, Profile: 0x0104, OutClusters: []uint16{0x19}},
-		zigate.RawAPS{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1, Cluster: 0x19, Data: []byte{0x19, 1, 5, 0}},
-		zigate.Opaque{Kind: zigate.TypeBind, Payload: []byte{0, 0, 0, 0, 0, 0, 0, 1}},
-		zigate.Reset{},
+	for _, m := range []message.Message{
+		message.LoadImage{FileIdentifier: message.FileIdentifier, ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 2},
+		message.ImageNotify{Target: message.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}},
+		message.BlockSend{Target: message.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}, Data: []byte{1}},
+		message.ReadAttributes{Target: message.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{4, 5}},
+		message.MatchDescriptorRequest{Target: 0xFFFD, Profile: 0x0104, OutClusters: []uint16{0x19}},
+		message.RawAPS{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1, Cluster: 0x19, Data: []byte{0x19, 1, 5, 0}},
+		message.Opaque{Kind: message.TypeBind, Payload: []byte{0, 0, 0, 0, 0, 0, 0, 1}},
+		message.Reset{},
 	} {
 		for firmware := range uint8(5) {
-			f.Add(firmware, zigate.AppendFrame(nil, m.Type(), m.AppendPayload(nil)))
+			f.Add(firmware, message.AppendFrame(nil, m.Type(), m.AppendPayload(nil)))
 		}
 	}
 	f.Fuzz(func(_ *testing.T, firmware uint8, in []byte) {
@@ -78,7 +78,7 @@ func FuzzAir(f *testing.F) {
 		d.hear(v, frame)
 		v.hear(frame)
 		d.settle()
-		d.server.slot = zigate.LoadImage{ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 9, TotalSize: 100}
+		d.server.slot = message.LoadImage{ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 9, TotalSize: 100}
 		v.client.query()
 		for range 5 {
 			d.settle()

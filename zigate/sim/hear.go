@@ -3,7 +3,7 @@ package sim
 import (
 	"encoding/binary"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // hear is a radio frame from a device that has arrived at the dongle. Everything is judged by the network layer's
@@ -72,12 +72,12 @@ func (d *Dongle) hearZCL(v *Device, f AirFrame) {
 	}
 	switch z.command {
 	case zclReadResponse:
-		d.tellAttributes(v, f, z, zigate.TypeReadAttribute, true)
+		d.tellAttributes(v, f, z, message.TypeReadAttribute, true)
 	case zclReportAttributes:
-		d.tellAttributes(v, f, z, zigate.TypeReportAttribute, false)
+		d.tellAttributes(v, f, z, message.TypeReportAttribute, false)
 	case zclDefaultResponse:
 		if len(z.payload) >= 2 {
-			d.send(zigate.DefaultResponse{
+			d.send(message.DefaultResponse{
 				Sequence: z.sequence, SrcEndpoint: f.SourceEndpoint, Cluster: f.Cluster,
 				Command: z.payload[0], Status: z.payload[1],
 			}, v.lqi)
@@ -108,9 +108,9 @@ func (d *Dongle) unwanted(v *Device, f AirFrame) {
 }
 
 func (d *Dongle) showRaw(v *Device, f AirFrame) {
-	d.send(zigate.DataIndication{
+	d.send(message.DataIndication{
 		Profile: f.Profile, Cluster: f.Cluster, SrcEndpoint: f.SourceEndpoint, DstEndpoint: f.DestinationEndpoint,
-		SrcAddrMode: zigate.AddrModeShort, SrcAddr: f.Addr, DstAddrMode: zigate.AddrModeShort, Payload: f.Payload,
+		SrcAddrMode: message.AddrModeShort, SrcAddr: f.Addr, DstAddrMode: message.AddrModeShort, Payload: f.Payload,
 	}, v.lqi)
 }
 
@@ -124,7 +124,7 @@ func (d *Dongle) answerHybrid(f AirFrame) {
 	if f.Cluster == clusterOTA {
 		d.stats.DefaultResponses[DefaultResponse{Command: f.Payload[2], Status: zclSuccess}]++
 	}
-	d.transmit(zigate.AddrModeShort, f.Addr, AirFrame{
+	d.transmit(message.AddrModeShort, f.Addr, AirFrame{
 		Profile: f.Profile, Cluster: f.Cluster,
 		SourceEndpoint: f.DestinationEndpoint, DestinationEndpoint: f.SourceEndpoint,
 		Payload: []byte{control, f.Payload[1], zclDefaultResponse, f.Payload[2], zclSuccess},
@@ -132,10 +132,10 @@ func (d *Dongle) answerHybrid(f AirFrame) {
 }
 
 // tellAttributes sends one message for each attribute of a read response or a report.
-func (d *Dongle) tellAttributes(v *Device, f AirFrame, z zclFrame, kind zigate.MsgType, withStatus bool) {
+func (d *Dongle) tellAttributes(v *Device, f AirFrame, z zclFrame, kind message.MsgType, withStatus bool) {
 	b := z.payload
 	for len(b) >= 3 {
-		m := zigate.Attribute{
+		m := message.Attribute{
 			Kind: kind, Sequence: z.sequence, Addr: f.Addr, Endpoint: f.SourceEndpoint, Cluster: f.Cluster,
 			ID: binary.LittleEndian.Uint16(b),
 		}

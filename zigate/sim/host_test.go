@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -17,14 +18,14 @@ const (
 	imageType    = 0x1101
 	oldVersion   = 0x20015630
 	newVersion   = 0x20016630
-	lamp         = zigate.IEEE(0x000B57FFFE2C8904)
+	lamp         = message.IEEE(0x000B57FFFE2C8904)
 	lampAddr     = 0x9021
 )
 
 // image is an OTA file with a header and one element.
 func image(version uint32, size int) []byte {
 	b := make([]byte, 0, size)
-	b = binary.LittleEndian.AppendUint32(b, zigate.FileIdentifier)
+	b = binary.LittleEndian.AppendUint32(b, message.FileIdentifier)
 	for _, field := range []uint16{0x0100, 56, 0, manufacturer, imageType} {
 		b = binary.LittleEndian.AppendUint16(b, field)
 	}
@@ -40,9 +41,9 @@ func image(version uint32, size int) []byte {
 	return b
 }
 
-func loadImage(b []byte) zigate.LoadImage {
-	m := zigate.LoadImage{
-		AddrMode: zigate.AddrModeShort, FileIdentifier: zigate.FileIdentifier, HeaderVersion: 0x0100, HeaderLength: 56,
+func loadImage(b []byte) message.LoadImage {
+	m := message.LoadImage{
+		AddrMode: message.AddrModeShort, FileIdentifier: message.FileIdentifier, HeaderVersion: 0x0100, HeaderLength: 56,
 		ManufacturerCode: binary.LittleEndian.Uint16(b[10:]), ImageType: binary.LittleEndian.Uint16(b[12:]),
 		FileVersion: binary.LittleEndian.Uint32(b[14:]), StackVersion: 2, TotalSize: binary.LittleEndian.Uint32(b[52:]),
 	}
@@ -50,12 +51,12 @@ func loadImage(b []byte) zigate.LoadImage {
 	return m
 }
 
-func target(addr uint16) zigate.Target {
-	return zigate.Target{AddrMode: zigate.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1}
+func target(addr uint16) message.Target {
+	return message.Target{AddrMode: message.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1}
 }
 
-func notify(addr uint16) zigate.ImageNotify {
-	return zigate.ImageNotify{Target: target(addr), QueryJitter: 100}
+func notify(addr uint16) message.ImageNotify {
+	return message.ImageNotify{Target: target(addr), QueryJitter: 100}
 }
 
 func lampConfig() sim.DeviceConfig {
@@ -67,7 +68,7 @@ func lampConfig() sim.DeviceConfig {
 
 // received is what a host got from the dongle.
 type received struct {
-	zigate.Message
+	message.Message
 	LQI uint8
 }
 
@@ -77,11 +78,11 @@ type host struct {
 	port  zigate.Port
 	image []byte
 	// onRequest, where set, answers block requests instead.
-	onRequest func(zigate.BlockRequest) zigate.Message
+	onRequest func(message.BlockRequest) message.Message
 
 	mu       sync.Mutex
 	messages []received
-	errors   zigate.FrameErrors
+	errors   message.FrameErrors
 	done     chan struct{}
 }
 
@@ -93,7 +94,7 @@ func newHost(t *testing.T, port zigate.Port, image []byte) *host {
 
 func (h *host) run() {
 	defer close(h.done)
-	var decoder zigate.Decoder
+	var decoder message.Decoder
 	buffer := make([]byte, 1024)
 	for {
 		n, err := h.port.Read(buffer)
@@ -113,13 +114,13 @@ func (h *host) run() {
 	}
 }
 
-func (h *host) hear(frame zigate.Frame) {
+func (h *host) hear(frame message.Frame) {
 	payload, lqi, err := frame.Message()
 	if err != nil {
 		h.t.Error(err)
 		return
 	}
-	m, err := zigate.ParseMessage(frame.Type, payload)
+	m, err := message.ParseMessage(frame.Type, payload)
 	if err != nil {
 		h.t.Error(err)
 		return
@@ -130,14 +131,14 @@ func (h *host) hear(frame zigate.Frame) {
 	h.mu.Lock()
 	h.messages = append(h.messages, received{m, lqi})
 	h.mu.Unlock()
-	if r, ok := m.(zigate.BlockRequest); ok {
+	if r, ok := m.(message.BlockRequest); ok {
 		if answer := h.answer(r); answer != nil {
 			h.send(answer)
 		}
 	}
 }
 
-func (h *host) answer(r zigate.BlockRequest) zigate.Message {
+func (h *host) answer(r message.BlockRequest) message.Message {
 	h.mu.Lock()
 	answer := h.onRequest
 	h.mu.Unlock()
@@ -148,24 +149,24 @@ func (h *host) answer(r zigate.BlockRequest) zigate.Message {
 }
 
 // answerWith sets how block requests are answered from now on.
-func (h *host) answerWith(answer func(zigate.BlockRequest) zigate.Message) {
+func (h *host) answerWith(answer func(message.BlockRequest) message.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.onRequest = answer
 }
 
 // block is the right answer to a block request.
-func (h *host) block(r zigate.BlockRequest) zigate.Message {
+func (h *host) block(r message.BlockRequest) message.Message {
 	if h.image == nil {
 		return nil
 	}
-	m := zigate.BlockSend{
+	m := message.BlockSend{
 		Target: target(r.Addr), Sequence: r.Sequence, Offset: r.Offset, FileVersion: r.FileVersion,
 		ImageType: r.ImageType, ManufacturerCode: r.ManufacturerCode,
 	}
 	m.DstEndpoint = r.Endpoint
 	if int(r.Offset) >= len(h.image) {
-		m.Status = zigate.OTAAbort
+		m.Status = message.OTAAbort
 		return m
 	}
 	m.Data = h.image[r.Offset:min(int(r.Offset)+int(min(r.MaxDataSize, 64)), len(h.image))]
@@ -173,8 +174,8 @@ func (h *host) block(r zigate.BlockRequest) zigate.Message {
 }
 
 // send writes a command; a port that is closed meanwhile is no mistake of the test.
-func (h *host) send(m zigate.Message) {
-	_, err := h.port.Write(zigate.AppendFrame(nil, m.Type(), m.AppendPayload(nil)))
+func (h *host) send(m message.Message) {
+	_, err := h.port.Write(message.AppendFrame(nil, m.Type(), m.AppendPayload(nil)))
 	if err != nil && err != io.ErrClosedPipe {
 		h.t.Logf("%s not sent: %v", m.Type(), err)
 	}
@@ -196,11 +197,11 @@ func (h *host) take() []received {
 }
 
 // takeTypes drops the confirmations of deliveries, which follow every frame, and the status of commands.
-func (h *host) takeTypes() []zigate.Message {
-	var list []zigate.Message
+func (h *host) takeTypes() []message.Message {
+	var list []message.Message
 	for _, m := range h.take() {
 		switch m.Type() {
-		case zigate.TypeConfirm, zigate.TypeAPSAck, zigate.TypeStatus, zigate.TypePDMEvent:
+		case message.TypeConfirm, message.TypeAPSAck, message.TypeStatus, message.TypePDMEvent:
 		default:
 			list = append(list, m.Message)
 		}
@@ -209,7 +210,7 @@ func (h *host) takeTypes() []zigate.Message {
 }
 
 // of filters messages by their Go type.
-func of[M zigate.Message](messages []received) []M {
+func of[M message.Message](messages []received) []M {
 	var list []M
 	for _, m := range messages {
 		if m, ok := m.Message.(M); ok {

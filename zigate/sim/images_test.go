@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -31,7 +31,7 @@ func TestRealImages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if binary.LittleEndian.Uint32(file) != zigate.FileIdentifier {
+			if binary.LittleEndian.Uint32(file) != message.FileIdentifier {
 				t.Skip("in a wrapper")
 			}
 			file = file[:binary.LittleEndian.Uint32(file[52:])]

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // serialLine is the host's side of the line: whoever is attached gets what the dongle sends.
@@ -209,16 +209,16 @@ func (d *Dongle) feed(piece []byte, damaged bool) {
 }
 
 // send writes a message to the host, with the link quality behind it.
-func (d *Dongle) send(m zigate.Message, lqi uint8) {
+func (d *Dongle) send(m message.Message, lqi uint8) {
 	t := m.Type()
 	d.payload = m.AppendPayload(d.payload[:0])
-	if t != zigate.TypeLog {
+	if t != message.TypeLog {
 		d.payload = append(d.payload, lqi)
 	}
-	d.frame = zigate.AppendFrame(d.frame[:0], t, d.payload)
+	d.frame = message.AppendFrame(d.frame[:0], t, d.payload)
 	d.stats.Sent[t]++
 	if d.cfg.OnFrame != nil {
-		d.cfg.OnFrame(zigate.FromDongle, zigate.Frame{Type: t, Payload: d.payload})
+		d.cfg.OnFrame(message.FromDongle, message.Frame{Type: t, Payload: d.payload})
 	}
 	frame := d.frame
 

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -164,7 +165,7 @@ func TestTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.Write(zigate.AppendFrame(nil, zigate.TypeGetVersion, nil)); err != nil {
+	if _, err := conn.Write(message.AppendFrame(nil, message.TypeGetVersion, nil)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Read(make([]byte, 1)); err != nil {
@@ -232,18 +233,18 @@ func TestOutputQueue(t *testing.T) {
 				cfg := sim.Config{Firmware: firmware, LineRate: 11520}
 				for i := range 40 {
 					device := lampConfig()
-					device.IEEE, device.Addr = lamp+zigate.IEEE(i), uint16(i+1)
+					device.IEEE, device.Addr = lamp+message.IEEE(i), uint16(i+1)
 					cfg.Devices = append(cfg.Devices, device)
 				}
 				l := newLab(t, cfg, nil)
 				defer l.stop()
-				l.send(zigate.GetDevices{})
+				l.send(message.GetDevices{})
 				time.Sleep(time.Second)
-				l.send(zigate.GetVersion{})
+				l.send(message.GetVersion{})
 				time.Sleep(time.Second)
 				synctest.Wait()
 				got := l.take()
-				lists := of[zigate.DeviceList](got)
+				lists := of[message.DeviceList](got)
 				lost := l.dongle.Stats().OutputLost
 				if firmware.V2() {
 					if len(lists) != 1 || len(lists[0].Devices) != 40 || lost != 0 {
@@ -252,7 +253,7 @@ func TestOutputQueue(t *testing.T) {
 				} else if len(lists) != 0 || lost == 0 || l.errors.Truncated != 1 {
 					t.Errorf("%d lists, %d bytes lost, %+v", len(lists), lost, l.errors)
 				}
-				if len(of[zigate.Version](got)) != 1 {
+				if len(of[message.Version](got)) != 1 {
 					t.Error("the next message did not arrive")
 				}
 			})
@@ -266,9 +267,9 @@ func TestLineRate(t *testing.T) {
 		l := newLab(t, sim.Config{LineRate: 1000}, nil)
 		defer l.stop()
 		began := time.Now()
-		l.send(zigate.GetVersion{}) // 10 bytes to the dongle
+		l.send(message.GetVersion{}) // 10 bytes to the dongle
 		var status time.Duration
-		for len(of[zigate.Version](l.take())) == 0 {
+		for len(of[message.Version](l.take())) == 0 {
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
 			status = time.Since(began)
@@ -283,7 +284,7 @@ func TestLineRate(t *testing.T) {
 type run struct {
 	Stats    sim.Stats
 	Device   sim.DeviceSnapshot
-	Messages []zigate.MsgType
+	Messages []message.MsgType
 }
 
 // badDay is a download with everything that can go wrong, and a host that knows only to start again.
@@ -331,7 +332,7 @@ func TestFaults(t *testing.T) {
 		}
 		s := day.Stats
 		if s.LineFaults == 0 || s.AirLost == 0 || s.Resets == 0 || s.FramesRejected == 0 ||
-			s.Refused[sim.Refusal{Type: zigate.TypeBlockSend, Status: zigate.StatusNoBuffer}] == 0 {
+			s.Refused[sim.Refusal{Type: message.TypeBlockSend, Status: message.StatusNoBuffer}] == 0 {
 			t.Errorf("seed %d: too little went wrong: %+v", seed, s)
 		}
 	}
@@ -345,14 +346,14 @@ func TestManyDevices(t *testing.T) {
 		cfg := sim.Config{}
 		for i := range devices {
 			device := lampConfig()
-			device.IEEE, device.Addr = lamp+zigate.IEEE(i), 0
+			device.IEEE, device.Addr = lamp+message.IEEE(i), 0
 			cfg.Devices = append(cfg.Devices, device)
 		}
 		l := newLab(t, cfg, file)
 		defer l.stop()
 		l.send(loadImage(file))
 		all := notify(0x0100)
-		all.AddrMode = zigate.AddrModeBroadcast
+		all.AddrMode = message.AddrModeBroadcast
 		for range 5 {
 			l.send(all)
 			time.Sleep(time.Minute)

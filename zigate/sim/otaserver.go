@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Commands of the OTA upgrade cluster.
@@ -30,7 +30,7 @@ const automaticUpgradeDelay = 5
 // otaServer is the RAM of the OTA server that is built into the firmware. It has one image header and nothing about any
 // device.
 type otaServer struct {
-	slot                     zigate.LoadImage
+	slot                     message.LoadImage
 	currentTime, upgradeTime uint32
 	// leftovers is what a block request without a node address shows in its place: memory that other messages use.
 	leftovers uint64
@@ -52,13 +52,13 @@ type otaRequest struct {
 }
 
 // loadImage is 0x0500: the only two checks are those of the firmware.
-func (d *Dongle) loadImage(m zigate.LoadImage) uint8 {
-	if m.FileIdentifier != zigate.FileIdentifier || m.HeaderLength > zigate.MaxHeaderLength {
-		return zigate.StatusIncorrectParameter
+func (d *Dongle) loadImage(m message.LoadImage) uint8 {
+	if m.FileIdentifier != message.FileIdentifier || m.HeaderLength > message.MaxHeaderLength {
+		return message.StatusIncorrectParameter
 	}
 	d.server.slot = m
-	d.server.upgradeTime, d.server.currentTime = zigate.UpgradeTimeWait, d.clock()
-	return zigate.StatusOK
+	d.server.upgradeTime, d.server.currentTime = message.UpgradeTimeWait, d.clock()
+	return message.StatusOK
 }
 
 func (s *otaServer) fits(r otaRequest) bool {
@@ -115,15 +115,15 @@ func (d *Dongle) hearQuery(r otaRequest, f fields) {
 	slot := d.server.slot
 	if !d.server.fits(r) || d.traits.queryChecksVersion && r.version >= slot.FileVersion {
 		d.stats.QueriesRefused++
-		d.answer(r, otaQueryNextImageRsp, []byte{zigate.OTANoImageAvailable})
+		d.answer(r, otaQueryNextImageRsp, []byte{message.OTANoImageAvailable})
 		return
 	}
 	d.stats.QueriesAnswered++
 	d.answer(r, otaQueryNextImageRsp, d.offer(slot))
 }
 
-func (d *Dongle) offer(slot zigate.LoadImage) []byte {
-	b := append(make([]byte, 0, 13), zigate.OTASuccess)
+func (d *Dongle) offer(slot message.LoadImage) []byte {
+	b := append(make([]byte, 0, 13), message.OTASuccess)
 	b = appendImage(b, slot.ManufacturerCode, slot.ImageType, slot.FileVersion)
 	return binary.LittleEndian.AppendUint32(b, slot.TotalSize)
 }
@@ -150,23 +150,23 @@ func (d *Dongle) hearQuerySpecific(r otaRequest, f fields) {
 		d.answer(r, otaQuerySpecificRsp, d.offer(slot))
 		return
 	}
-	d.answer(r, otaQuerySpecificRsp, []byte{zigate.OTANoImageAvailable})
+	d.answer(r, otaQuerySpecificRsp, []byte{message.OTANoImageAvailable})
 }
 
 func (d *Dongle) hearBlockRequest(r otaRequest, f fields, tell bool) {
-	m := zigate.BlockRequest{
-		Sequence: r.sequence, Endpoint: r.endpoint, Cluster: clusterOTA, AddrMode: zigate.AddrModeShort, Addr: r.addr,
-		BlockRequestDelay: zigate.NoBlockRequestDelay,
+	m := message.BlockRequest{
+		Sequence: r.sequence, Endpoint: r.endpoint, Cluster: clusterOTA, AddrMode: message.AddrModeShort, Addr: r.addr,
+		BlockRequestDelay: message.NoBlockRequestDelay,
 	}
 	m.FieldControl = f.u8()
 	r.manufacturer, r.imageType, r.version = f.u16(), f.u16(), f.u32()
 	m.ManufacturerCode, m.ImageType, m.FileVersion = r.manufacturer, r.imageType, r.version
 	m.Offset, m.MaxDataSize = f.u32(), f.u8()
 	node := d.server.leftovers
-	if m.FieldControl&zigate.BlockHasNodeAddress != 0 {
+	if m.FieldControl&message.BlockHasNodeAddress != 0 {
 		node = f.u64()
 	}
-	if m.FieldControl&zigate.BlockHasDelay != 0 {
+	if m.FieldControl&message.BlockHasDelay != 0 {
 		m.BlockRequestDelay = f.u16()
 	}
 	if f.malformed {
@@ -174,13 +174,13 @@ func (d *Dongle) hearBlockRequest(r otaRequest, f fields, tell bool) {
 		return
 	}
 	d.server.leftovers = node
-	m.NodeAddress = zigate.IEEE(node)
+	m.NodeAddress = message.IEEE(node)
 	d.stats.BlocksAsked++
 	if tell {
 		d.send(m, r.lqi)
 	}
 	if !d.server.fitsVersion(r) {
-		d.defaultResponse(r, otaBlockRequest, zigate.OTANoImageAvailable)
+		d.defaultResponse(r, otaBlockRequest, message.OTANoImageAvailable)
 	}
 }
 
@@ -200,7 +200,7 @@ func (d *Dongle) hearPageRequest(r otaRequest, f fields, tell bool) {
 	f.u8() // the largest data size has no place in the other record
 	pageSize, spacing := f.u16(), f.u16()
 	node := d.server.leftovers
-	if control&zigate.BlockHasNodeAddress != 0 {
+	if control&message.BlockHasNodeAddress != 0 {
 		node = f.u64()
 	}
 	if f.malformed {
@@ -208,9 +208,9 @@ func (d *Dongle) hearPageRequest(r otaRequest, f fields, tell bool) {
 		return
 	}
 	d.server.leftovers = node
-	m := zigate.BlockRequest{
-		Sequence: r.sequence, Endpoint: r.endpoint, Cluster: clusterOTA, AddrMode: zigate.AddrModeShort, Addr: r.addr,
-		NodeAddress: zigate.IEEE(node), Offset: offset, FileVersion: r.version,
+	m := message.BlockRequest{
+		Sequence: r.sequence, Endpoint: r.endpoint, Cluster: clusterOTA, AddrMode: message.AddrModeShort, Addr: r.addr,
+		NodeAddress: message.IEEE(node), Offset: offset, FileVersion: r.version,
 		ImageType: pageSize, ManufacturerCode: spacing, BlockRequestDelay: r.imageType,
 		MaxDataSize: uint8(r.manufacturer >> 8), FieldControl: uint8(r.manufacturer),
 	}
@@ -237,7 +237,7 @@ func (d *Dongle) tickPage() {
 		return
 	}
 	if !d.server.fitsVersion(*page) {
-		d.defaultResponse(*page, otaPageRequest, zigate.OTANoImageAvailable)
+		d.defaultResponse(*page, otaPageRequest, message.OTANoImageAvailable)
 	}
 	d.schedule.set(&d.server.pageTick, d.now.Add(pageTickInterval))
 }
@@ -256,12 +256,12 @@ func (d *Dongle) hearUpgradeEnd(r otaRequest, f fields, tell bool) {
 	}
 	if tell {
 		d.server.currentTime, d.server.upgradeTime = 0, automaticUpgradeDelay
-		d.send(zigate.UpgradeEndRequest{
-			Sequence: r.sequence, Endpoint: r.endpoint, Cluster: clusterOTA, AddrMode: zigate.AddrModeShort, Addr: r.addr,
+		d.send(message.UpgradeEndRequest{
+			Sequence: r.sequence, Endpoint: r.endpoint, Cluster: clusterOTA, AddrMode: message.AddrModeShort, Addr: r.addr,
 			FileVersion: r.version, ImageType: r.imageType, ManufacturerCode: r.manufacturer, Status: status,
 		}, r.lqi)
 	}
-	if status != zigate.OTASuccess {
+	if status != message.OTASuccess {
 		if !r.noResponse {
 			d.defaultResponse(r, otaUpgradeEnd, zclSuccess)
 		}
@@ -292,7 +292,7 @@ func (d *Dongle) defaultResponse(r otaRequest, command, status byte) {
 }
 
 func (d *Dongle) reply(r otaRequest, zcl []byte) {
-	d.transmit(zigate.AddrModeShort, r.addr, AirFrame{
+	d.transmit(message.AddrModeShort, r.addr, AirFrame{
 		Profile: profileHA, Cluster: clusterOTA, SourceEndpoint: r.serverEndpoint, DestinationEndpoint: r.endpoint,
 		Payload: zcl,
 	})

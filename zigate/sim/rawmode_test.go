@@ -6,14 +6,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-func shown(zcl []byte) zigate.DataIndication {
-	return zigate.DataIndication{
-		Profile: zigate.ProfileHomeAutomation, Cluster: zigate.ClusterOTA, SrcEndpoint: 1, DstEndpoint: 1,
-		SrcAddrMode: zigate.AddrModeShort, SrcAddr: lampAddr, DstAddrMode: zigate.AddrModeShort, Payload: zcl,
+func shown(zcl []byte) message.DataIndication {
+	return message.DataIndication{
+		Profile: message.ProfileHomeAutomation, Cluster: message.ClusterOTA, SrcEndpoint: 1, DstEndpoint: 1,
+		SrcAddrMode: message.AddrModeShort, SrcAddr: lampAddr, DstAddrMode: message.AddrModeShort, Payload: zcl,
 	}
 }
 
@@ -23,9 +23,9 @@ func TestRawModes(t *testing.T) {
 	silent[0] = 0x11 // default response disabled
 	tests := []struct {
 		name string
-		mode zigate.RawMode
+		mode message.RawMode
 		zcl  []byte
-		host []zigate.Message
+		host []message.Message
 		air  [][]byte
 	}{
 		{"off, query", 0, query(oldVersion), nil, frames(offer)},
@@ -59,7 +59,7 @@ func TestRawModes(t *testing.T) {
 					l := newLab(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{lampConfig()}}, nil)
 					defer l.stop()
 					l.send(loadImage(image(newVersion, size)))
-					l.send(zigate.SetRawMode{Mode: test.mode})
+					l.send(message.SetRawMode{Mode: test.mode})
 					synctest.Wait()
 					l.take()
 					l.transmit(test.zcl)
@@ -80,7 +80,7 @@ func TestRawModeSuppressesRepeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, sim.Config{Devices: []sim.DeviceConfig{lampConfig()}}, nil)
 		defer l.stop()
-		l.send(zigate.SetRawMode{Mode: zigate.RawModeRaw})
+		l.send(message.SetRawMode{Mode: message.RawModeRaw})
 		synctest.Wait()
 		l.take()
 		l.transmit(query(oldVersion))
@@ -96,8 +96,8 @@ func TestRawModeSuppressesRepeats(t *testing.T) {
 
 // What a device's announcement looks like to the host in each raw mode.
 func TestRawModesAndZDP(t *testing.T) {
-	const raw, decoded = zigate.TypeDataIndication, zigate.TypeDeviceAnnounce
-	tests := map[sim.Firmware][3][]zigate.MsgType{
+	const raw, decoded = message.TypeDataIndication, message.TypeDeviceAnnounce
+	tests := map[sim.Firmware][3][]message.MsgType{
 		sim.V1_31C: {{decoded}, {decoded}, {raw, decoded}},
 		sim.V1_31D: {{decoded}, {decoded}, {raw, decoded}},
 		sim.V1_31E: {{decoded}, {raw}, {raw, decoded}},
@@ -110,12 +110,12 @@ func TestRawModesAndZDP(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					l := newLab(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{lampConfig()}}, nil)
 					defer l.stop()
-					l.send(zigate.SetRawMode{Mode: zigate.RawMode(mode)})
+					l.send(message.SetRawMode{Mode: message.RawMode(mode)})
 					synctest.Wait()
 					l.take()
 					l.dongle.Device(lamp).Announce()
 					synctest.Wait()
-					var got []zigate.MsgType
+					var got []message.MsgType
 					for _, m := range l.takeTypes() {
 						got = append(got, m.Type())
 					}

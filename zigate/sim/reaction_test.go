@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -79,23 +79,23 @@ func answer(command byte, parts ...any) []byte {
 	return request(0x19, command, fields(parts...)...)
 }
 
-func block(version, offset uint32) zigate.BlockRequest {
-	return zigate.BlockRequest{
-		Sequence: sequence, Endpoint: 1, Cluster: zigate.ClusterOTA, AddrMode: zigate.AddrModeShort, Addr: lampAddr,
+func block(version, offset uint32) message.BlockRequest {
+	return message.BlockRequest{
+		Sequence: sequence, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: lampAddr,
 		Offset: offset, FileVersion: version, ImageType: imageType, ManufacturerCode: manufacturer,
-		BlockRequestDelay: zigate.NoBlockRequestDelay, MaxDataSize: 63,
+		BlockRequestDelay: message.NoBlockRequestDelay, MaxDataSize: 63,
 	}
 }
 
-func ended(status uint8, version uint32) zigate.UpgradeEndRequest {
-	return zigate.UpgradeEndRequest{
-		Sequence: sequence, Endpoint: 1, Cluster: zigate.ClusterOTA, AddrMode: zigate.AddrModeShort, Addr: lampAddr,
+func ended(status uint8, version uint32) message.UpgradeEndRequest {
+	return message.UpgradeEndRequest{
+		Sequence: sequence, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: lampAddr,
 		FileVersion: version, ImageType: imageType, ManufacturerCode: manufacturer, Status: status,
 	}
 }
 
-func messages(list ...zigate.Message) []zigate.Message { return list }
-func frames(list ...[]byte) [][]byte                   { return list }
+func messages(list ...message.Message) []message.Message { return list }
+func frames(list ...[]byte) [][]byte                     { return list }
 
 const size = 10_000
 
@@ -122,7 +122,7 @@ func TestReaction(t *testing.T) {
 	located.FieldControl, located.NodeAddress = 1, lamp
 
 	type reaction struct {
-		host []zigate.Message
+		host []message.Message
 		air  [][]byte
 	}
 	none := reaction{}
@@ -241,8 +241,8 @@ func TestReaction(t *testing.T) {
 		},
 		{
 			name: "default response", zcl: []byte{0x10, sequence, 0x0B, 0x00, 0x00},
-			want: reaction{host: messages(zigate.DefaultResponse{
-				Sequence: sequence, SrcEndpoint: 1, Cluster: zigate.ClusterOTA,
+			want: reaction{host: messages(message.DefaultResponse{
+				Sequence: sequence, SrcEndpoint: 1, Cluster: message.ClusterOTA,
 			})},
 		},
 		{name: "no complete header", zcl: []byte{0x01, sequence}, want: none},
@@ -280,7 +280,7 @@ func (l *lab) transmit(zcl []byte) {
 
 func (l *lab) transmitTo(endpoint uint8, zcl []byte) {
 	l.dongle.Device(lamp).Transmit(sim.AirFrame{
-		Profile: zigate.ProfileHomeAutomation, Cluster: zigate.ClusterOTA,
+		Profile: message.ProfileHomeAutomation, Cluster: message.ClusterOTA,
 		SourceEndpoint: 1, DestinationEndpoint: endpoint, Payload: zcl,
 	})
 	synctest.Wait()
@@ -342,7 +342,7 @@ func TestNodeAddressLeftovers(t *testing.T) {
 	tests := []struct {
 		name   string
 		before []byte
-		v1, v2 zigate.IEEE
+		v1, v2 message.IEEE
 	}{
 		{name: "nothing", before: nil, v1: 0, v2: 0},
 		{name: "query", before: query(oldVersion), v1: 0x2001563000001101, v2: 0x1101000020015630},
@@ -374,7 +374,7 @@ func TestNodeAddressLeftovers(t *testing.T) {
 					if firmware.V2() {
 						want = test.v2
 					}
-					requests := of[zigate.BlockRequest](l.take())
+					requests := of[message.BlockRequest](l.take())
 					if len(requests) != 1 || requests[0].NodeAddress != want {
 						t.Errorf("%+v, want node address %s", requests, want)
 					}
@@ -411,7 +411,7 @@ func TestServerEndpoints(t *testing.T) {
 						says = append(says, endpoint)
 					}
 					l.transmitTo(endpoint, blockRequest(newVersion, 0))
-					if len(of[zigate.BlockRequest](l.take())) > 0 {
+					if len(of[message.BlockRequest](l.take())) > 0 {
 						hears = append(hears, endpoint)
 					}
 					if len(l.air.fromDongle()) > 0 { // the default response
@@ -441,7 +441,7 @@ func TestFilters(t *testing.T) {
 		profile  uint16
 		endpoint uint8
 		zcl      []byte
-		want     []zigate.Message
+		want     []message.Message
 	}{
 		{"home automation", 0x0104, 1, request, messages(block(newVersion, 63))},
 		{"any profile", 0xFFFF, 1, request, messages(block(newVersion, 63))},
@@ -459,7 +459,7 @@ func TestFilters(t *testing.T) {
 					synctest.Wait()
 					l.take()
 					l.dongle.Device(lamp).Transmit(sim.AirFrame{
-						Profile: test.profile, Cluster: zigate.ClusterOTA, SourceEndpoint: 1, DestinationEndpoint: test.endpoint, Payload: test.zcl,
+						Profile: test.profile, Cluster: message.ClusterOTA, SourceEndpoint: 1, DestinationEndpoint: test.endpoint, Payload: test.zcl,
 					})
 					synctest.Wait()
 					if diff := cmp.Diff(test.want, l.takeTypes()); diff != "" {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Replay plays the dongle's part of a trace: it says what the dongle said, with the pauses that there were, and waits
@@ -20,7 +21,7 @@ type Replay struct {
 	Patience time.Duration
 
 	mu    sync.Mutex
-	heard []zigate.Frame
+	heard []message.Frame
 	ended chan struct{}
 	once  sync.Once
 }
@@ -36,14 +37,14 @@ func (r *Replay) String() string { return "trace" }
 // Dial begins to play, each time from the beginning.
 func (r *Replay) Dial(context.Context) (zigate.Port, error) {
 	host, dongle := net.Pipe()
-	commands := make(chan zigate.MsgType, 4096)
+	commands := make(chan message.MsgType, 4096)
 	go r.listen(dongle, commands)
 	go r.play(dongle, commands)
 	return host, nil
 }
 
 // Heard are the commands of the host so far, in order.
-func (r *Replay) Heard() []zigate.Frame {
+func (r *Replay) Heard() []message.Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.heard)
@@ -53,10 +54,10 @@ func (r *Replay) Heard() []zigate.Frame {
 func (r *Replay) Ended() <-chan struct{} { return r.ended }
 
 // listen takes what the host sends, until the host closes the port.
-func (r *Replay) listen(dongle net.Conn, commands chan<- zigate.MsgType) {
+func (r *Replay) listen(dongle net.Conn, commands chan<- message.MsgType) {
 	defer close(commands)
 	defer dongle.Close()
-	var decoder zigate.Decoder
+	var decoder message.Decoder
 	buf := make([]byte, 4096)
 	for {
 		n, err := dongle.Read(buf)
@@ -66,7 +67,7 @@ func (r *Replay) listen(dongle net.Conn, commands chan<- zigate.MsgType) {
 				break
 			}
 			r.mu.Lock()
-			r.heard = append(r.heard, zigate.Frame{Type: f.Type, Payload: slices.Clone(f.Payload)})
+			r.heard = append(r.heard, message.Frame{Type: f.Type, Payload: slices.Clone(f.Payload)})
 			r.mu.Unlock()
 			select {
 			case commands <- f.Type:
@@ -81,19 +82,19 @@ func (r *Replay) listen(dongle net.Conn, commands chan<- zigate.MsgType) {
 
 var errHostGone = errors.New("the host has closed the port")
 
-func (r *Replay) play(dongle net.Conn, commands <-chan zigate.MsgType) {
-	waiting := map[zigate.MsgType]int{} // commands that came before the trace has them
+func (r *Replay) play(dongle net.Conn, commands <-chan message.MsgType) {
+	waiting := map[message.MsgType]int{} // commands that came before the trace has them
 	var last time.Time
 	for _, f := range r.frames {
-		if !last.IsZero() && f.Direction == zigate.FromDongle {
+		if !last.IsZero() && f.Direction == message.FromDongle {
 			time.Sleep(f.Time.Sub(last))
 		}
 		last = f.Time
 		var err error
-		if f.Direction == zigate.ToDongle {
+		if f.Direction == message.ToDongle {
 			err = r.await(f.Frame.Type, waiting, commands)
 		} else {
-			_, err = dongle.Write(zigate.AppendFrame(nil, f.Frame.Type, f.Frame.Payload))
+			_, err = dongle.Write(message.AppendFrame(nil, f.Frame.Type, f.Frame.Payload))
 		}
 		if err != nil {
 			return
@@ -103,7 +104,7 @@ func (r *Replay) play(dongle net.Conn, commands <-chan zigate.MsgType) {
 }
 
 // await waits for a command of this type.
-func (r *Replay) await(t zigate.MsgType, waiting map[zigate.MsgType]int, commands <-chan zigate.MsgType) error {
+func (r *Replay) await(t message.MsgType, waiting map[message.MsgType]int, commands <-chan message.MsgType) error {
 	patience := r.Patience
 	if patience == 0 {
 		patience = 10 * time.Second

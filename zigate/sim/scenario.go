@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Scenario is a home and what happens in it, as a file describes it.
@@ -24,9 +24,9 @@ type Scenario struct {
 // ScenarioEvent is one thing that happens at a time after the start. The time is real, whatever the Speed.
 type ScenarioEvent struct {
 	After  time.Duration
-	Do     string      // one of ScenarioActions
-	Device zigate.IEEE // for what a device does
-	Addr   uint16      // for changeAddress
+	Do     string       // one of ScenarioActions
+	Device message.IEEE // for what a device does
+	Addr   uint16       // for changeAddress
 }
 
 // Actions of the dongle, and of a device.
@@ -235,7 +235,7 @@ func (f scenarioFile) scenario() (Scenario, error) {
 		f.Speed = 1
 	}
 	s := Scenario{Config: Config{
-		Firmware: firmware, IEEE: zigate.IEEE(f.IEEE), PANID: narrow[uint16](f.PANID), Channel: narrow[uint8](f.Channel),
+		Firmware: firmware, IEEE: message.IEEE(f.IEEE), PANID: narrow[uint16](f.PANID), Channel: narrow[uint8](f.Channel),
 		FactoryNew: f.FactoryNew, Seed: uint64(f.Seed), Speed: f.Speed, LineRate: int(min(f.LineRate, math.MaxInt32)),
 	}}
 	if s.Config.Faults, err = f.Faults.faults(); err != nil {
@@ -261,7 +261,7 @@ func (f scenarioFile) scenario() (Scenario, error) {
 		return Scenario{}, fmt.Errorf("%w: more than %d events", ErrScenario, maxEvents)
 	}
 	for _, e := range f.Events {
-		event := ScenarioEvent{After: time.Duration(e.After), Do: e.Do, Device: zigate.IEEE(e.Device), Addr: narrow[uint16](e.Addr)}
+		event := ScenarioEvent{After: time.Duration(e.After), Do: e.Do, Device: message.IEEE(e.Device), Addr: narrow[uint16](e.Addr)}
 		if err := event.check(s.Config.Devices); err != nil {
 			return Scenario{}, err
 		}
@@ -300,7 +300,7 @@ func (f scenarioFaults) faults() (Faults, error) {
 
 func (d scenarioDevice) config() DeviceConfig {
 	c := DeviceConfig{
-		IEEE: zigate.IEEE(d.IEEE), Addr: narrow[uint16](d.Addr), Endpoint: narrow[uint8](d.Endpoint),
+		IEEE: message.IEEE(d.IEEE), Addr: narrow[uint16](d.Addr), Endpoint: narrow[uint8](d.Endpoint),
 		ServerEndpoint: narrow[uint8](d.ServerEndpoint), Unjoined: d.Unjoined,
 		ManufacturerCode: narrow[uint16](d.ManufacturerCode), ImageType: narrow[uint16](d.ImageType),
 		FileVersion: narrow[uint32](d.FileVersion), ManufacturerName: d.ManufacturerName, ModelID: d.ModelID,

@@ -4,14 +4,14 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Stats is what has happened since the dongle was made; resets do not clear it.
 type Stats struct {
 	// Received counts the commands that were executed, Sent the messages to the host. Frames lost on the way to the
 	// dongle are in neither, frames lost on the way to the host are in Sent.
-	Received, Sent map[zigate.MsgType]uint64
+	Received, Sent map[message.MsgType]uint64
 	// FramesRejected are the frames of the host that the receiver dropped, silently.
 	FramesRejected uint64
 	// LineFaults are the frames that Faults lost, damaged, doubled or held back.
@@ -53,13 +53,13 @@ type DamagedBlock struct {
 
 // Refusal is a command with the status that refused it.
 type Refusal struct {
-	Type   zigate.MsgType
+	Type   message.MsgType
 	Status uint8
 }
 
 // BlocksRefused is how often the dongle told a device that no image is there for its block request.
 func (s Stats) BlocksRefused() uint64 {
-	return s.DefaultResponses[DefaultResponse{Command: otaBlockRequest, Status: zigate.OTANoImageAvailable}]
+	return s.DefaultResponses[DefaultResponse{Command: otaBlockRequest, Status: message.OTANoImageAvailable}]
 }
 
 // FramesReceived is the number of commands executed.
@@ -77,8 +77,8 @@ func sum[K comparable](counts map[K]uint64) uint64 {
 }
 
 func (s *Stats) init() {
-	s.Received = map[zigate.MsgType]uint64{}
-	s.Sent = map[zigate.MsgType]uint64{}
+	s.Received = map[message.MsgType]uint64{}
+	s.Sent = map[message.MsgType]uint64{}
 	s.DefaultResponses = map[DefaultResponse]uint64{}
 	s.Refused = map[Refusal]uint64{}
 }

@@ -3,7 +3,7 @@ package sim
 import (
 	"encoding/binary"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // The ZCL frame control.
@@ -41,12 +41,12 @@ const (
 
 // Clusters.
 const (
-	clusterBasic    = zigate.ClusterBasic
+	clusterBasic    = message.ClusterBasic
 	clusterPower    = uint16(0x0001)
 	clusterIdentify = uint16(0x0003)
 	clusterOnOff    = uint16(0x0006)
-	clusterOTA      = zigate.ClusterOTA
-	profileHA       = zigate.ProfileHomeAutomation
+	clusterOTA      = message.ClusterOTA
+	profileHA       = message.ProfileHomeAutomation
 )
 
 // zclFrame is a parsed ZCL frame.
@@ -129,10 +129,10 @@ func contains(set string, endpoint uint8) bool {
 
 // zclCommand sends a frame that the dongle makes for one of the host's ZCL commands.
 func (d *Dongle) zclCommand(
-	to zigate.Target, cluster uint16, toClient bool, kind byte, command byte, payload []byte,
+	to message.Target, cluster uint16, toClient bool, kind byte, command byte, payload []byte,
 ) outcome {
 	if !d.validSource(to.SrcEndpoint) {
-		return done(zigate.StatusEndpointUnknown)
+		return done(message.StatusEndpointUnknown)
 	}
 	control := kind
 	if toClient {
@@ -146,16 +146,16 @@ func (d *Dongle) zclCommand(
 		Profile: profileHA, Cluster: cluster, SourceEndpoint: to.SrcEndpoint, DestinationEndpoint: to.DstEndpoint,
 		Payload: append([]byte{control, sequence, command}, payload...),
 	})
-	if status != zigate.StatusOK {
+	if status != message.StatusOK {
 		return outcome{status: status, sequence: sequence}
 	}
-	return outcome{sequence: sequence, sent: zigate.RequestSentZCL}
+	return outcome{sequence: sequence, sent: message.RequestSentZCL}
 }
 
-func (d *Dongle) readAttributes(m zigate.ReadAttributes) outcome {
+func (d *Dongle) readAttributes(m message.ReadAttributes) outcome {
 	var payload []byte
 	for i, id := range m.IDs {
-		if i >= zigate.MaxReadAttributes { // firmware reads them from behind its own array
+		if i >= message.MaxReadAttributes { // firmware reads them from behind its own array
 			id = uint16(d.airRandom.UintN(0x10000))
 		}
 		payload = binary.LittleEndian.AppendUint16(payload, id)
@@ -164,28 +164,28 @@ func (d *Dongle) readAttributes(m zigate.ReadAttributes) outcome {
 }
 
 // sendRaw is 0x0530.
-func (d *Dongle) sendRaw(m zigate.RawAPS) outcome {
+func (d *Dongle) sendRaw(m message.RawAPS) outcome {
 	addr, mode := m.Addr, m.AddrMode
 	switch mode {
-	case zigate.AddrModeShort, zigate.AddrModeShortNoAck:
-	case zigate.AddrModeIEEE, zigate.AddrModeIEEENoAck:
+	case message.AddrModeShort, message.AddrModeShortNoAck:
+	case message.AddrModeIEEE, message.AddrModeIEEENoAck:
 		v := d.byIEEE[m.IEEE]
 		if v == nil {
-			return done(zigate.StatusTransmitFailed)
+			return done(message.StatusTransmitFailed)
 		}
 		addr = v.addr
-		mode = zigate.AddrModeShort
-		if m.AddrMode == zigate.AddrModeIEEENoAck {
-			mode = zigate.AddrModeShortNoAck
+		mode = message.AddrModeShort
+		if m.AddrMode == message.AddrModeIEEENoAck {
+			mode = message.AddrModeShortNoAck
 		}
 	default:
 		if !d.traits.v2 {
-			return done(zigate.StatusOK) // nothing is sent
+			return done(message.StatusOK) // nothing is sent
 		}
-		mode = zigate.AddrModeShort
+		mode = message.AddrModeShort
 	}
 	if len(m.Data) > d.traits.apdu {
-		return done(zigate.StatusNoBuffer)
+		return done(message.StatusNoBuffer)
 	}
 	profile := m.Profile
 	if d.cfg.Firmware == V1_31E && addr < firstBroadcastAddr {
@@ -196,8 +196,8 @@ func (d *Dongle) sendRaw(m zigate.RawAPS) outcome {
 		Payload: m.Data,
 	})
 	o := outcome{status: status, sequence: d.apsCounter}
-	if status == zigate.StatusOK && d.traits.rawAPSIsRequest {
-		o.sent = zigate.RequestSentZCL
+	if status == message.StatusOK && d.traits.rawAPSIsRequest {
+		o.sent = message.RequestSentZCL
 	}
 	return o
 }

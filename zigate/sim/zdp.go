@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // ZDP clusters of requests; the answer's has the high bit set.
@@ -42,33 +42,33 @@ func (d *Dongle) transmitZDP(addr uint16, cluster uint16, fields []byte) outcome
 	if !d.network {
 		return done(zdpInvalidRequest)
 	}
-	status := d.transmit(zigate.AddrModeShort, addr, AirFrame{
+	status := d.transmit(message.AddrModeShort, addr, AirFrame{
 		Profile: profileZDP, Cluster: cluster, Payload: append([]byte{sequence}, fields...),
 	})
-	if status != zigate.StatusOK {
+	if status != message.StatusOK {
 		return done(zdpInvalidParameter)
 	}
-	return outcome{sequence: sequence, sent: zigate.RequestSentZDP}
+	return outcome{sequence: sequence, sent: message.RequestSentZDP}
 }
 
-func (d *Dongle) handleZDP(m zigate.Message) (outcome, bool) {
+func (d *Dongle) handleZDP(m message.Message) (outcome, bool) {
 	switch m := m.(type) {
-	case zigate.NwkAddrRequest:
+	case message.NwkAddrRequest:
 		b := binary.LittleEndian.AppendUint64(nil, uint64(m.IEEE))
 		return d.transmitZDP(m.Target, zdpNwkAddr, append(b, m.RequestType, m.StartIndex)), true
-	case zigate.IEEEAddrRequest:
+	case message.IEEEAddrRequest:
 		b := binary.LittleEndian.AppendUint16(nil, m.Addr)
 		return d.transmitZDP(m.Target, zdpIEEEAddr, append(b, m.RequestType, m.StartIndex)), true
-	case zigate.NodeDescriptorRequest:
+	case message.NodeDescriptorRequest:
 		return d.transmitZDP(m.Addr, zdpNodeDescriptor, binary.LittleEndian.AppendUint16(nil, m.Addr)), true
-	case zigate.PowerDescriptorRequest:
+	case message.PowerDescriptorRequest:
 		return d.transmitZDP(m.Addr, zdpPower, binary.LittleEndian.AppendUint16(nil, m.Addr)), true
-	case zigate.ActiveEndpointsRequest:
+	case message.ActiveEndpointsRequest:
 		return d.transmitZDP(m.Addr, zdpActive, binary.LittleEndian.AppendUint16(nil, m.Addr)), true
-	case zigate.SimpleDescriptorRequest:
+	case message.SimpleDescriptorRequest:
 		b := binary.LittleEndian.AppendUint16(nil, m.Addr)
 		return d.transmitZDP(m.Addr, zdpSimple, append(b, m.Endpoint)), true
-	case zigate.MatchDescriptorRequest:
+	case message.MatchDescriptorRequest:
 		b := binary.LittleEndian.AppendUint16(nil, m.Target)
 		b = binary.LittleEndian.AppendUint16(b, m.Profile)
 		b = appendClusters(appendClusters(b, m.InClusters), m.OutClusters)
@@ -87,7 +87,7 @@ func appendClusters(b []byte, clusters []uint16) []byte {
 
 // bind is 0x0030: target IEEE address 8, endpoint 1, cluster 2, address mode 1, destination. The device accepts it.
 func (d *Dongle) bind(payload []byte) outcome {
-	v := d.byIEEE[zigate.IEEE(binary.BigEndian.Uint64(payload))]
+	v := d.byIEEE[message.IEEE(binary.BigEndian.Uint64(payload))]
 	if v == nil {
 		const noShortAddress = 0xA9
 		return done(noShortAddress)
@@ -99,18 +99,18 @@ func (d *Dongle) bind(payload []byte) outcome {
 func (d *Dongle) hearZDP(v *Device, f AirFrame) {
 	r := fields{b: f.Payload}
 	sequence := r.u8()
-	var m zigate.Message
+	var m message.Message
 	switch f.Cluster {
 	case zdpDeviceAnnounce:
-		m = zigate.DeviceAnnounce{Addr: r.u16(), IEEE: zigate.IEEE(r.u64()), Capability: r.u8()}
+		m = message.DeviceAnnounce{Addr: r.u16(), IEEE: message.IEEE(r.u64()), Capability: r.u8()}
 	case zdpNwkAddr | zdpResponse:
 		m = r.address(sequence)
 	case zdpIEEEAddr | zdpResponse:
-		m = zigate.IEEEAddrResponse(r.address(sequence))
+		m = message.IEEEAddrResponse(r.address(sequence))
 	case zdpNodeDescriptor | zdpResponse:
 		m = r.nodeDescriptor(sequence)
 	case zdpPower | zdpResponse: // the firmware leaves the address out
-		p := zigate.PowerDescriptor{Sequence: sequence, Status: r.u8()}
+		p := message.PowerDescriptor{Sequence: sequence, Status: r.u8()}
 		r.u16()
 		if p.Status == zdpSuccess {
 			p.BitFields = r.u16()
@@ -119,15 +119,15 @@ func (d *Dongle) hearZDP(v *Device, f AirFrame) {
 	case zdpSimple | zdpResponse:
 		m = r.simpleDescriptor(sequence)
 	case zdpActive | zdpResponse:
-		m = zigate.ActiveEndpoints(r.endpoints(sequence))
+		m = message.ActiveEndpoints(r.endpoints(sequence))
 	case zdpMatch | zdpResponse:
 		m = r.endpoints(sequence)
 	case zdpBind | zdpResponse:
-		m = zigate.BindResponse{Sequence: sequence, Status: r.u8()}
+		m = message.BindResponse{Sequence: sequence, Status: r.u8()}
 	case zdpManagementLQI | zdpResponse:
 		payload := append([]byte{sequence}, r.b...)
 		payload = binary.BigEndian.AppendUint16(payload, f.Addr)
-		m = zigate.Opaque{Kind: zigate.TypeManagementLQI, Payload: payload}
+		m = message.Opaque{Kind: message.TypeManagementLQI, Payload: payload}
 	default:
 		d.unwanted(v, f)
 		return
@@ -137,20 +137,20 @@ func (d *Dongle) hearZDP(v *Device, f AirFrame) {
 	}
 }
 
-func (f *fields) address(sequence uint8) zigate.NwkAddrResponse {
-	return zigate.NwkAddrResponse{Sequence: sequence, Status: f.u8(), IEEE: zigate.IEEE(f.u64()), Addr: f.u16()}
+func (f *fields) address(sequence uint8) message.NwkAddrResponse {
+	return message.NwkAddrResponse{Sequence: sequence, Status: f.u8(), IEEE: message.IEEE(f.u64()), Addr: f.u16()}
 }
 
-func (f *fields) endpoints(sequence uint8) zigate.MatchDescriptor {
-	m := zigate.MatchDescriptor{Sequence: sequence, Status: f.u8(), Addr: f.u16()}
+func (f *fields) endpoints(sequence uint8) message.MatchDescriptor {
+	m := message.MatchDescriptor{Sequence: sequence, Status: f.u8(), Addr: f.u16()}
 	for range f.u8() {
 		m.Endpoints = append(m.Endpoints, f.u8())
 	}
 	return m
 }
 
-func (f *fields) nodeDescriptor(sequence uint8) zigate.NodeDescriptor {
-	m := zigate.NodeDescriptor{Sequence: sequence, Status: f.u8(), Addr: f.u16()}
+func (f *fields) nodeDescriptor(sequence uint8) message.NodeDescriptor {
+	m := message.NodeDescriptor{Sequence: sequence, Status: f.u8(), Addr: f.u16()}
 	if m.Status != zdpSuccess {
 		return m
 	}
@@ -163,8 +163,8 @@ func (f *fields) nodeDescriptor(sequence uint8) zigate.NodeDescriptor {
 	return m
 }
 
-func (f *fields) simpleDescriptor(sequence uint8) zigate.SimpleDescriptor {
-	m := zigate.SimpleDescriptor{Sequence: sequence, Status: f.u8(), Addr: f.u16(), Length: f.u8()}
+func (f *fields) simpleDescriptor(sequence uint8) message.SimpleDescriptor {
+	m := message.SimpleDescriptor{Sequence: sequence, Status: f.u8(), Addr: f.u16(), Length: f.u8()}
 	if m.Status != zdpSuccess {
 		return m
 	}
@@ -188,7 +188,7 @@ func (v *Device) hearZDP(f AirFrame) {
 	answer := []byte{sequence, zdpSuccess}
 	switch f.Cluster {
 	case zdpNwkAddr:
-		if zigate.IEEE(r.u64()) != v.cfg.IEEE {
+		if message.IEEE(r.u64()) != v.cfg.IEEE {
 			return
 		}
 		answer = binary.LittleEndian.AppendUint64(answer, uint64(v.cfg.IEEE))
@@ -235,7 +235,7 @@ func (v *Device) capability() uint8 {
 	if v.cfg.Sleepy {
 		return allocateAddress
 	}
-	return allocateAddress | zigate.CapabilityRouter | zigate.CapabilityMains | zigate.CapabilityRxOnWhenIdle
+	return allocateAddress | message.CapabilityRouter | message.CapabilityMains | message.CapabilityRxOnWhenIdle
 }
 
 func (v *Device) appendNodeDescriptor(b []byte) []byte {
@@ -263,9 +263,9 @@ func (v *Device) appendNodeDescriptor(b []byte) []byte {
 // powerDescriptor has the mode (0: receiver as the node descriptor says), the available and the present source, and the
 // level in steps of a third.
 func (v *Device) powerDescriptor() uint16 {
-	source, level := uint16(zigate.PowerMains), uint16(0xC)
+	source, level := uint16(message.PowerMains), uint16(0xC)
 	if v.cfg.Sleepy {
-		source = uint16(zigate.PowerDisposable)
+		source = uint16(message.PowerDisposable)
 	}
 	if b := v.cfg.BatteryPercent; b != nil {
 		level = uint16(*b) / 33 * 4

@@ -1,0 +1,351 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DongleAddress is where the dongle is: "auto", "sim", an absolute path, or "tcp://host:port", always with a port.
+type DongleAddress string
+
+// The two addresses that are words.
+const (
+	DongleAuto      DongleAddress = "auto" // the one USB dongle that is found by vendor and product
+	DongleSimulated DongleAddress = "sim"  // a simulated dongle with simulated devices
+)
+
+// defaultDonglePort is the TCP port of a ZiGate WiFi as sold.
+const defaultDonglePort = "9999"
+
+// Decode takes what ZIGATE_OTA_DONGLE allows, and adds the default port to a tcp address without one.
+func (d *DongleAddress) Decode(text string) error {
+	switch {
+	case text == string(DongleAuto), text == string(DongleSimulated):
+		*d = DongleAddress(text)
+		return nil
+	case strings.HasPrefix(text, "tcp://"):
+		u, err := parseURL(text)
+		if err != nil {
+			return err
+		}
+		if u.Path != "" && u.Path != "/" || hasQuery(u) {
+			return errors.New("a tcp:// address ends with its port")
+		}
+		*d = DongleAddress("tcp://" + hostPort(u, defaultDonglePort))
+		return nil
+	case filepath.IsAbs(text) && printable(text):
+		*d = DongleAddress(filepath.Clean(text))
+		return nil
+	default:
+		return fmt.Errorf("%q is neither a known word, an absolute path, nor a tcp:// address", text)
+	}
+}
+
+// QueryWatch is when the dongle runs in hybrid raw mode, which shows Query Next Image requests.
+type QueryWatch string
+
+// The values of ZIGATE_OTA_DONGLE_QUERY_WATCH.
+const (
+	QueryWatchOff    QueryWatch = "off"    // never
+	QueryWatchIdle   QueryWatch = "idle"   // while nothing downloads
+	QueryWatchAlways QueryWatch = "always" // also during downloads
+)
+
+// Policy is whether upgrades start by themselves.
+type Policy string
+
+// The values of ZIGATE_OTA_UPGRADE_POLICY.
+const (
+	PolicyManual Policy = "manual" // upgrades are asked for
+	PolicyAuto   Policy = "auto"   // every device with a newer image is upgraded, in the window
+)
+
+// Unsolicited is what becomes of a block request from a device without an upgrade.
+type Unsolicited string
+
+// The values of ZIGATE_OTA_UPGRADE_UNSOLICITED.
+const (
+	UnsolicitedRefuse Unsolicited = "refuse" // the download is aborted
+	UnsolicitedServe  Unsolicited = "serve"  // the device gets the image
+)
+
+// LogFormat is how log messages are written.
+type LogFormat string
+
+// The values of ZIGATE_OTA_LOG_FORMAT.
+const (
+	LogText LogFormat = "text" // key=value, one line a message
+	LogJSON LogFormat = "json" // one JSON object a line
+)
+
+// mask stands where a secret would.
+const mask = "********"
+
+// A Secret is text that is never shown: however it is printed, logged or marshalled, a mask comes out, or nothing where
+// it is empty.
+type Secret struct{ value string }
+
+// Reveal returns the text itself.
+func (s Secret) Reveal() string { return s.value }
+
+// Decode takes the text as it is.
+func (s *Secret) Decode(text string) error {
+	s.value = text
+	return nil
+}
+
+// String returns the mask, or "" for an empty secret.
+func (s Secret) String() string {
+	if s.value == "" {
+		return ""
+	}
+	return mask
+}
+
+// Format writes the mask whatever the verb, so that %d or %#v cannot show the text either.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// MarshalText returns the mask.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue is the mask.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// Address is a TCP address to listen on, "host:port"; the host may be empty (all interfaces), the port 0 (any that is
+// free).
+type Address string
+
+// Decode checks the form, not whether the address exists here.
+func (a *Address) Decode(text string) error {
+	at := strings.LastIndexByte(text, ':')
+	if at < 0 {
+		return fmt.Errorf("%q has no port", text)
+	}
+	host, port := text[:at], text[at+1:]
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return fmt.Errorf("%q has no port from 0 to 65535", text)
+	}
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		if ip, err := netip.ParseAddr(host[1 : len(host)-1]); err != nil || !ip.Is6() {
+			return fmt.Errorf("%q has no IPv6 address in its brackets", text)
+		}
+	} else if host != "" && !validHost(host) {
+		return fmt.Errorf("%q has no valid host", text)
+	}
+	*a = Address(text)
+	return nil
+}
+
+// Port returns the port of the address. It is 0 where the operating system is to choose one.
+func (a Address) Port() int {
+	n, _ := strconv.Atoi(string(a[strings.LastIndexByte(string(a), ':')+1:]))
+	return n
+}
+
+// Window is a time of day that opens and closes, as durations since local midnight: 0 <= Start < 24h, 0 <= End <= 24h.
+// Start after End spans midnight. The zero Window is unset.
+type Window struct{ Start, End time.Duration }
+
+// Decode takes "HH:MM-HH:MM". The end, which is no longer in the window, may be 24:00.
+func (w *Window) Decode(text string) error {
+	from, to, ok := strings.Cut(text, "-")
+	start, okStart := clock(from)
+	end, okEnd := clock(to)
+	switch {
+	case !ok || !okStart || !okEnd || start == 24*time.Hour:
+		return fmt.Errorf("%q is not a time of day, a dash and another time of day", text)
+	case start == end:
+		return fmt.Errorf("%q opens and closes at the same time", text)
+	}
+	*w = Window{Start: start, End: end}
+	return nil
+}
+
+// IsZero reports whether no window is set.
+func (w Window) IsZero() bool { return w == Window{} }
+
+// String is the form that Decode takes, or "" for no window.
+func (w Window) String() string {
+	if w.IsZero() {
+		return ""
+	}
+	minutes := func(d time.Duration) string { return fmt.Sprintf("%02d:%02d", d/time.Hour, d%time.Hour/time.Minute) }
+	return minutes(w.Start) + "-" + minutes(w.End)
+}
+
+// clock reads HH:MM, 00:00 to 24:00.
+func clock(text string) (time.Duration, bool) {
+	if len(text) != 5 || text[2] != ':' {
+		return 0, false
+	}
+	hours, errHours := strconv.ParseUint(text[:2], 10, 8)
+	minutes, errMinutes := strconv.ParseUint(text[3:], 10, 8)
+	at := time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute
+	return at, errHours == nil && errMinutes == nil && minutes < 60 && at <= 24*time.Hour
+}
+
+// BrokerURLs are MQTT brokers to be tried in turn. The schemes are tcp, ssl, ws and wss (mqtt, mqtts and tls are other
+// names for the first two); tcp and ssl always have a port. Credentials are not part of them.
+type BrokerURLs []string
+
+// Decode takes a list separated by commas. Errors count the addresses instead of repeating them: what was mistyped
+// might hold a password.
+func (b *BrokerURLs) Decode(text string) error {
+	list, err := decodeList(text, decodeBrokerURL)
+	if err != nil {
+		return err
+	}
+	*b = list
+	return nil
+}
+
+// String is the list, without what stands after a question mark: signed addresses have their signature there.
+func (b BrokerURLs) String() string { return displayURLs(b) }
+
+// Format is String, whatever the verb.
+func (b BrokerURLs) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, b.String()) }
+
+// MarshalText is String: what shows a configuration must not show more than that.
+func (b BrokerURLs) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// TLS reports whether any of the addresses is an encrypted one.
+func (b BrokerURLs) TLS() bool {
+	for _, u := range b {
+		if strings.HasPrefix(u, "ssl://") || strings.HasPrefix(u, "wss://") {
+			return true
+		}
+	}
+	return false
+}
+
+func decodeBrokerURL(text string) (string, error) {
+	scheme, rest, _ := strings.Cut(text, "://")
+	port := ""
+	switch strings.ToLower(scheme) {
+	case "tcp", "mqtt":
+		scheme, port = "tcp", "1883"
+	case "ssl", "mqtts", "tls":
+		scheme, port = "ssl", "8883"
+	case "ws", "wss":
+		scheme = strings.ToLower(scheme)
+	default:
+		return "", errors.New("does not begin with a scheme that is known here")
+	}
+	u, err := parseURL(scheme + "://" + rest)
+	if err != nil {
+		return "", err
+	}
+	if port == "" {
+		return u.String(), nil
+	}
+	if u.Path != "" && u.Path != "/" || hasQuery(u) {
+		return "", fmt.Errorf("has something after its port, which only ws:// and wss:// may have")
+	}
+	return scheme + "://" + hostPort(u, port), nil
+}
+
+// ImageIndexes are index files, each an http or https URL or a path.
+type ImageIndexes []string
+
+// Decode takes a list separated by commas.
+func (i *ImageIndexes) Decode(text string) error {
+	list, err := decodeList(text, func(entry string) (string, error) {
+		scheme, _, isURL := strings.Cut(entry, "://")
+		switch {
+		case isURL && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")):
+			return decodeHTTPURL(entry)
+		case isURL:
+			return "", errors.New("does not begin with http:// or https://")
+		case !printable(entry):
+			return "", errors.New("holds characters that no path has")
+		default:
+			return entry, nil
+		}
+	})
+	if err != nil {
+		return err
+	}
+	*i = list
+	return nil
+}
+
+// String is the list, without passwords and without what stands after a question mark.
+func (i ImageIndexes) String() string { return displayURLs(i) }
+
+// Format is String, whatever the verb.
+func (i ImageIndexes) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, i.String()) }
+
+// MarshalText is String: what shows a configuration must not show more than that.
+func (i ImageIndexes) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
+
+// HTTPURL is an http or https URL without a slash at its end.
+type HTTPURL string
+
+// Decode checks the URL.
+func (h *HTTPURL) Decode(text string) error {
+	u, err := decodeHTTPURL(text)
+	if err != nil {
+		return err
+	}
+	*h = HTTPURL(strings.TrimRight(u, "/"))
+	return nil
+}
+
+// String is the URL without its password and without what stands after a question mark; string(h) is the URL itself.
+func (h HTTPURL) String() string { return DisplayURL(string(h)) }
+
+// Format is String, whatever the verb.
+func (h HTTPURL) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, h.String()) }
+
+// MarshalText is String: what shows a configuration must not show more than that.
+func (h HTTPURL) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+func decodeHTTPURL(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "", errors.New("is not a URL")
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return "", errors.New("does not begin with http:// or https://")
+	}
+	if err := checkHost(u); err != nil {
+		return "", err
+	}
+	if u.Fragment != "" {
+		return "", errors.New("has a fragment (#), which no server gets to see")
+	}
+	return u.String(), nil
+}
+
+// HostPatterns are hosts in lower case; "*.example.org" means every host below example.org.
+type HostPatterns []string
+
+// Decode takes a list separated by commas.
+func (h *HostPatterns) Decode(text string) error {
+	list, err := decodeList(text, func(entry string) (string, error) {
+		entry = strings.ToLower(entry)
+		if _, err := netip.ParseAddr(strings.Trim(entry, "[]")); err == nil {
+			return strings.Trim(entry, "[]"), nil
+		}
+		if !validHost(strings.TrimPrefix(entry, "*.")) {
+			return "", fmt.Errorf("%q is no host, IP address or *.domain", entry)
+		}
+		return entry, nil
+	})
+	if err != nil {
+		return err
+	}
+	*h = list
+	return nil
+}
+
+// String is the list, separated by commas.
+func (h HostPatterns) String() string { return strings.Join(h, ",") }

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/zigate/share"
+)
+
+// libraryOptions is the configuration in the library's terms. The file of authorities was read when the configuration was
+// checked, and may be another one by now.
+func libraryOptions(c config.ImageConfig, log *slog.Logger) (library.Options, error) {
+	authorities, err := c.Authorities()
+	if err != nil {
+		return library.Options{}, fmt.Errorf("ZIGATE_OTA_IMAGE_CA_FILE: %w", err)
+	}
+	return library.Options{
+		Dir: c.Dir, MaxBytes: c.MaxBytes, AllowedHosts: c.AllowedHosts, FetchTimeout: c.FetchTimeout,
+		DirectorURL: string(c.DirectorURL), Authorities: authorities, Logger: log,
+	}, nil
+}
+
+// shareOptions is the configuration in the terms of the package share.
+func shareOptions(c config.ShareConfig, observer share.Observer) share.Options {
+	o := share.Options{Listen: string(c.Addr), PTY: c.PTY, Allow: c.Allow, MaxClients: c.Clients, Observer: observer}
+	if c.OTA == config.ShareOTAClient {
+		o.OTA = share.OTATheirs
+	}
+	return o
+}
+
+// queryWatch is ZIGATE_OTA_DONGLE_QUERY_WATCH in the service's terms.
+func queryWatch(w config.QueryWatch) otasvc.QueryWatch {
+	switch w {
+	case config.QueryWatchAlways:
+		return otasvc.WatchAlways
+	case config.QueryWatchIdle:
+		return otasvc.WatchIdle
+	default:
+		return otasvc.WatchNever
+	}
+}
+
+// upgradePolicy is the configuration in the service's terms.
+func upgradePolicy(c config.UpgradeConfig, watch otasvc.QueryWatch) otasvc.Policy {
+	p := otasvc.Policy{
+		Concurrency: c.Concurrency, BlockSize: uint8(c.BlockSize), NotifyInterval: c.NotifyInterval,
+		NotifyAttempts: c.NotifyAttempts, StallTimeout: c.StallTimeout, RejoinTimeout: c.RejoinTimeout, Retries: c.Retries,
+		Slice: c.Slice, Canary: c.Canary, QueryWatch: watch, BlockInterval: c.BlockInterval, MinBattery: c.MinBattery,
+		Auto: c.Policy == config.PolicyAuto, ServeUnsolicited: c.Unsolicited == config.UnsolicitedServe,
+	}
+	if !c.Window.IsZero() {
+		p.Window = &otasvc.Window{Begin: c.Window.Start, End: c.Window.End}
+	}
+	return p
+}

@@ -1,0 +1,209 @@
+package message
+
+import "encoding/binary"
+
+// FileIdentifier is the number that starts every Zigbee OTA file and every LoadImage.
+const FileIdentifier uint32 = 0x0BEEF11E
+
+// MaxHeaderLength is the longest OTA header that a dongle loads: all optional fields present. It answers status 1 to a
+// longer one and keeps the header loaded before.
+const MaxHeaderLength = 69
+
+// UpgradeTimeWait, as the upgrade time of an UpgradeEndResponse, tells the device to wait for another response.
+const UpgradeTimeWait uint32 = 0xFFFFFFFF
+
+// LoadImage (0x0500) loads an OTA header into the dongle's only slot, from which it answers Query Next Image by itself.
+//
+// The slot is RAM: it is lost at every reset and cannot be read back or unloaded; a header that fits nobody clears it.
+// A new load replaces the old one at once. Only the file identifier and the header length (at most MaxHeaderLength) are
+// checked; on failure (status 1) the old header stays. Nothing is transmitted.
+//
+// The payload is 72 bytes. The fields stand at fixed places whatever the field control says: parts that the file's
+// header lacks are zero.
+type LoadImage struct {
+	AddrMode           AddrMode // ignored by firmware; AddrModeShort
+	Addr               uint16   // ignored by firmware; 0
+	FileIdentifier     uint32   // FileIdentifier
+	HeaderVersion      uint16
+	HeaderLength       uint16 // as in the file
+	FieldControl       uint16
+	ManufacturerCode   uint16
+	ImageType          uint16
+	FileVersion        uint32
+	StackVersion       uint16
+	HeaderString       [32]byte
+	TotalSize          uint32 // of the OTA file, header included, in bytes
+	CredentialVersion  uint8  // field control bit 0
+	Destination        IEEE   // field control bit 1
+	MinHardwareVersion uint16 // field control bit 2; never looked at by firmware
+	MaxHardwareVersion uint16
+}
+
+// Type is 0x0500.
+func (LoadImage) Type() MsgType { return TypeLoadImage }
+
+// AppendPayload appends the 72 bytes.
+func (m LoadImage) AppendPayload(dst []byte) []byte {
+	dst = append(dst, byte(m.AddrMode))
+	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
+	dst = binary.BigEndian.AppendUint32(dst, m.FileIdentifier)
+	dst = binary.BigEndian.AppendUint16(dst, m.HeaderVersion)
+	dst = binary.BigEndian.AppendUint16(dst, m.HeaderLength)
+	dst = binary.BigEndian.AppendUint16(dst, m.FieldControl)
+	dst = binary.BigEndian.AppendUint16(dst, m.ManufacturerCode)
+	dst = binary.BigEndian.AppendUint16(dst, m.ImageType)
+	dst = binary.BigEndian.AppendUint32(dst, m.FileVersion)
+	dst = binary.BigEndian.AppendUint16(dst, m.StackVersion)
+	dst = append(dst, m.HeaderString[:]...)
+	dst = binary.BigEndian.AppendUint32(dst, m.TotalSize)
+	dst = append(dst, m.CredentialVersion)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(m.Destination))
+	dst = binary.BigEndian.AppendUint16(dst, m.MinHardwareVersion)
+	return binary.BigEndian.AppendUint16(dst, m.MaxHardwareVersion)
+}
+
+func parseLoadImage(r *reader) LoadImage {
+	m := LoadImage{
+		AddrMode:         AddrMode(r.u8()),
+		Addr:             r.u16(),
+		FileIdentifier:   r.u32(),
+		HeaderVersion:    r.u16(),
+		HeaderLength:     r.u16(),
+		FieldControl:     r.u16(),
+		ManufacturerCode: r.u16(),
+		ImageType:        r.u16(),
+		FileVersion:      r.u32(),
+		StackVersion:     r.u16(),
+	}
+	copy(m.HeaderString[:], r.take(len(m.HeaderString)))
+	m.TotalSize = r.u32()
+	m.CredentialVersion = r.u8()
+	m.Destination = IEEE(r.u64())
+	m.MinHardwareVersion = r.u16()
+	m.MaxHardwareVersion = r.u16()
+	return m
+}
+
+// UpgradeEndRequest (0x8503) says that a device has finished, or given up, its download. After status 0 the dongle has
+// by then answered the device itself ("install in 5 s") if the loaded header fits; if not, nobody has, and the host
+// must send an UpgradeEndResponse.
+type UpgradeEndRequest struct {
+	Sequence         uint8 // ZCL sequence number
+	Endpoint         uint8 // of the device
+	Cluster          uint16
+	AddrMode         AddrMode
+	Addr             uint16
+	FileVersion      uint32
+	ImageType        uint16
+	ManufacturerCode uint16
+	Status           uint8 // an OTA status: OTASuccess, OTAAbort, OTAInvalidImage, OTARequireMoreImage
+}
+
+// Type is 0x8503.
+func (UpgradeEndRequest) Type() MsgType { return TypeUpgradeEndRequest }
+
+// AppendPayload appends the 16 bytes.
+func (m UpgradeEndRequest) AppendPayload(dst []byte) []byte {
+	dst = append(dst, m.Sequence, m.Endpoint)
+	dst = binary.BigEndian.AppendUint16(dst, m.Cluster)
+	dst = append(dst, byte(m.AddrMode))
+	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
+	dst = binary.BigEndian.AppendUint32(dst, m.FileVersion)
+	dst = binary.BigEndian.AppendUint16(dst, m.ImageType)
+	dst = binary.BigEndian.AppendUint16(dst, m.ManufacturerCode)
+	return append(dst, m.Status)
+}
+
+func parseUpgradeEndRequest(r *reader) UpgradeEndRequest {
+	return UpgradeEndRequest{
+		Sequence:         r.u8(),
+		Endpoint:         r.u8(),
+		Cluster:          r.u16(),
+		AddrMode:         AddrMode(r.u8()),
+		Addr:             r.u16(),
+		FileVersion:      r.u32(),
+		ImageType:        r.u16(),
+		ManufacturerCode: r.u16(),
+		Status:           r.u8(),
+	}
+}
+
+// UpgradeEndResponse (0x0504) tells a device when to install. It does not replace the dongle's automatic answer; a
+// device whose image is the loaded one gets both.
+type UpgradeEndResponse struct {
+	Target
+	Sequence         uint8  // of the request; clients drop answers with another one
+	UpgradeTime      uint32 // seconds, relative to CurrentTime; UpgradeTimeWait: wait for another response
+	CurrentTime      uint32 // seconds
+	FileVersion      uint32
+	ImageType        uint16
+	ManufacturerCode uint16
+}
+
+// Type is 0x0504.
+func (UpgradeEndResponse) Type() MsgType { return TypeUpgradeEndResponse }
+
+// AppendPayload appends the 22 bytes. Upgrade time precedes current time here; on the radio it is the other way round.
+func (m UpgradeEndResponse) AppendPayload(dst []byte) []byte {
+	dst = append(m.Target.append(dst), m.Sequence)
+	dst = binary.BigEndian.AppendUint32(dst, m.UpgradeTime)
+	dst = binary.BigEndian.AppendUint32(dst, m.CurrentTime)
+	dst = binary.BigEndian.AppendUint32(dst, m.FileVersion)
+	dst = binary.BigEndian.AppendUint16(dst, m.ImageType)
+	return binary.BigEndian.AppendUint16(dst, m.ManufacturerCode)
+}
+
+func parseUpgradeEndResponse(r *reader) UpgradeEndResponse {
+	return UpgradeEndResponse{
+		Target:           r.target(),
+		Sequence:         r.u8(),
+		UpgradeTime:      r.u32(),
+		CurrentTime:      r.u32(),
+		FileVersion:      r.u32(),
+		ImageType:        r.u16(),
+		ManufacturerCode: r.u16(),
+	}
+}
+
+// Payload types of ImageNotify: how much the device is told.
+const (
+	NotifyJitter       uint8 = 0 // the jitter only; what most devices understand
+	NotifyManufacturer uint8 = 1 // and the manufacturer code
+	NotifyImageType    uint8 = 2 // and the image type
+	NotifyFileVersion  uint8 = 3 // and the file version; many devices then ask only if theirs differs
+)
+
+// ImageNotify (0x0505) makes a device ask for an image now. The payload is 15 bytes for every payload type; firmware
+// ignores those that the type does not need, answers status 3 to a type above 3, and gives the frame on the radio an
+// arbitrary sequence number. A sleeping device hears it only if it polls within about 7 s.
+type ImageNotify struct {
+	Target
+	PayloadType      uint8 // NotifyJitter to NotifyFileVersion
+	FileVersion      uint32
+	ImageType        uint16
+	ManufacturerCode uint16
+	QueryJitter      uint8 // 1 to 100: the percentage of devices that answer a broadcast
+}
+
+// Type is 0x0505.
+func (ImageNotify) Type() MsgType { return TypeImageNotify }
+
+// AppendPayload appends the 15 bytes.
+func (m ImageNotify) AppendPayload(dst []byte) []byte {
+	dst = append(m.Target.append(dst), m.PayloadType)
+	dst = binary.BigEndian.AppendUint32(dst, m.FileVersion)
+	dst = binary.BigEndian.AppendUint16(dst, m.ImageType)
+	dst = binary.BigEndian.AppendUint16(dst, m.ManufacturerCode)
+	return append(dst, m.QueryJitter)
+}
+
+func parseImageNotify(r *reader) ImageNotify {
+	return ImageNotify{
+		Target:           r.target(),
+		PayloadType:      r.u8(),
+		FileVersion:      r.u32(),
+		ImageType:        r.u16(),
+		ManufacturerCode: r.u16(),
+		QueryJitter:      r.u8(),
+	}
+}
