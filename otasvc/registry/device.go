@@ -10,14 +10,15 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// AwakeFor is how long a sleeping device that was heard is taken to listen: its parent keeps messages for about 7 s.
+// AwakeFor is how long a sleeping device that was heard is taken to listen: its parent keeps messages for
+// about 7 s.
 const AwakeFor = 7 * time.Second
 
 // ErrNoAddress says that nothing can be sent to a device because its network address is not known.
 var ErrNoAddress = errors.New("its network address is not known; it has to be heard from first")
 
-// Device is one device of a [Devices]. Its facts are read by queries, which change nothing, and change through the other
-// methods, which note that they did.
+// Device is one device of a [Devices]. Its facts are read by queries, which change nothing, and change
+// through the other methods, which note that they did.
 type Device struct {
 	facts Facts
 	// kept is the revision of everything that is kept of any device; it belongs to the Devices.
@@ -27,7 +28,8 @@ type Device struct {
 	// heard says that link quality or last seen have changed since they were told.
 	heard bool
 	told  telling
-	// largestBlock is the largest block of an image, in bytes, that fits the device's route; 0 means that no limit was met.
+	// largestBlock is the largest block of an image, in bytes, that fits the device's route; 0 means that no
+	// limit was met.
 	largestBlock uint8
 }
 
@@ -82,23 +84,26 @@ func (d *Device) Battery() *uint8 { return d.facts.Battery }
 // Interviewed reports whether the device has answered a whole interview once.
 func (d *Device) Interviewed() bool { return d.facts.Interviewed }
 
-// LargestBlock is the largest block of an image, in bytes, that fits the device's route; 0 means that no limit was met.
+// LargestBlock is the largest block of an image, in bytes, that fits the device's route; 0 means that no
+// limit was met.
 func (d *Device) LargestBlock() uint8 { return d.largestBlock }
 
 // CalledInvalid reports whether the device has called an image (SHA-256, lower-case hex) invalid.
 func (d *Device) CalledInvalid(sha256 string) bool { return slices.Contains(d.facts.Invalid, sha256) }
 
-// Catalogued is what images in the folder and in indexes are matched with. It is false while the device has not told
-// manufacturer code and image type of its OTA client.
+// Catalogued is what images in the folder and in indexes are matched with. It is false while the device has
+// not told manufacturer code and image type of its OTA client.
 func (d *Device) Catalogued() (library.Device, bool) { return d.facts.Catalogued() }
 
-// Unanswered says that the dongle will never answer the device, and what to do; it is empty where that is not so.
+// Unanswered says that the dongle will never answer the device, and what to do; it is empty where that is not
+// so.
 func (d *Device) Unanswered() string {
 	if d.facts.DeafEndpoint == 0 {
 		return ""
 	}
-	return fmt.Sprintf("the device looks for images at endpoint %d of the dongle, where the firmware hears requests and "+
-		"cannot answer them; bind its OTA cluster to endpoint 1, or let it join again", d.facts.DeafEndpoint)
+	return fmt.Sprintf("the device looks for images at endpoint %d of the dongle, where the firmware hears "+
+		"requests and cannot answer them; bind its OTA cluster to endpoint 1, or let it join again",
+		d.facts.DeafEndpoint)
 }
 
 // Seen notes a sign of life. A link quality of 0 means that the message had none.
@@ -189,8 +194,9 @@ func (d *Device) SetInvalid(sha256 string) {
 	}
 }
 
-// AsksAt notes at which of the dongle's endpoints the device looks for images. last is the highest endpoint from which the
-// dongle's firmware can answer. It reports whether the device has just been found to ask at one that cannot answer.
+// AsksAt notes at which of the dongle's endpoints the device looks for images. last is the highest endpoint
+// from which the dongle's firmware can answer. It reports whether the device has just been found to ask at
+// one that cannot answer.
 func (d *Device) AsksAt(dongleEndpoint, last uint8) (deaf bool) {
 	found := uint8(0)
 	if dongleEndpoint > last {
@@ -204,11 +210,13 @@ func (d *Device) AsksAt(dongleEndpoint, last uint8) (deaf bool) {
 	return found != 0
 }
 
-// routeBlocks are the block sizes, in bytes, that fit one Zigbee frame behind ever more relays of a source route.
+// routeBlocks are the block sizes, in bytes, that fit one Zigbee frame behind ever more relays of a source
+// route.
 var routeBlocks = []uint8{61, 57, 53, 48, 40, 32, 16}
 
-// ShrinkBlocks notes that a frame for the device did not fit its route, so that its blocks have to be smaller. allowed is
-// the largest block, in bytes, that is configured. It returns the new limit, and false where there is no smaller one.
+// ShrinkBlocks notes that a frame for the device did not fit its route, so that its blocks have to be
+// smaller. allowed is the largest block, in bytes, that is configured. It returns the new limit, and false
+// where there is no smaller one.
 func (d *Device) ShrinkBlocks(allowed uint8) (uint8, bool) {
 	for _, size := range routeBlocks {
 		if size < allowed && (d.largestBlock == 0 || size < d.largestBlock) {
@@ -232,7 +240,8 @@ func (d *Device) setText(field *string, text string) {
 	}
 }
 
-// set puts a new value in the place of an old one, which others may still refer to. It reports whether it is another one.
+// set puts a new value in the place of an old one, which others may still refer to. It reports whether it is
+// another one.
 func set[T comparable](field **T, value T) bool {
 	if *field != nil && **field == value {
 		return false

@@ -11,8 +11,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// seenInterval is how often a device is told anew when nothing but its link quality and the time it was last seen have
-// changed.
+// seenInterval is how often a device is told anew when nothing but its link quality and the time it was last
+// seen have changed.
 const seenInterval = time.Minute
 
 // Devices is every device that is known, by EUID, by network address and by the name that was given to it.
@@ -33,8 +33,8 @@ func NewDevices() *Devices {
 	}
 }
 
-// Restore takes in a device as an earlier life of the service kept it. What was seen of it later than now is taken for
-// seen now: the clock has been set back since.
+// Restore takes in a device as an earlier life of the service kept it. What was seen of it later than now is
+// taken for seen now: the clock has been set back since.
 func (s *Devices) Restore(f Facts, now time.Time) *Device {
 	if !f.LastSeen.IsZero() {
 		f.LastSeen = now.Add(min(f.LastSeen.Sub(now), 0)) // also puts it on the monotonic clock
@@ -88,14 +88,15 @@ func (s *Devices) Len() int { return len(s.byEUID) }
 
 // Sorted lists the devices by EUID.
 func (s *Devices) Sorted() []*Device {
-	return slices.SortedFunc(maps.Values(s.byEUID), func(a, b *Device) int { return cmp.Compare(a.EUID(), b.EUID()) })
+	return slices.SortedFunc(maps.Values(s.byEUID), byEUID)
 }
 
 // ByAddr lists the devices whose network address is known, with it, in no particular order.
 func (s *Devices) ByAddr() iter.Seq2[uint16, *Device] { return maps.All(s.byAddr) }
 
-// Move follows a device to its network address. Addresses are handed out anew by the network, so the device that had it
-// before has lost it. moved reports whether the device had another address before, which is returned as before.
+// Move follows a device to its network address. Addresses are handed out anew by the network, so the device
+// that had it before has lost it. moved reports whether the device had another address before, which is
+// returned as before.
 func (s *Devices) Move(d *Device, addr uint16) (before uint16, moved bool) {
 	before, known := d.NetworkAddress()
 	if known && before == addr && s.byAddr[addr] == d {
@@ -115,11 +116,14 @@ func (s *Devices) Move(d *Device, addr uint16) (before uint16, moved bool) {
 	return before, known
 }
 
-// Rename gives a device the name that people call it by. The name must be a [ValidName]. The error says that another
-// device has it.
+// Rename gives a device the name that people call it by. The name must be a [ValidName]. The error says that
+// another device has it.
 func (s *Devices) Rename(d *Device, name string) error {
 	if holder := s.byName[name]; holder != nil && holder != d {
 		return fmt.Errorf("%q is the name of device %s already; names are unique", name, holder.EUID())
+	}
+	if d.facts.GivenName == name {
+		return nil
 	}
 	if s.byName[d.facts.GivenName] == d {
 		delete(s.byName, d.facts.GivenName)
@@ -146,19 +150,20 @@ func (s *Devices) Forget(d *Device) {
 	s.revision++
 }
 
-// Knows reports whether a device has not been forgotten. One that was forgotten and met again is another device.
+// Knows reports whether a device has not been forgotten. One that was forgotten and met again is another
+// device.
 func (s *Devices) Knows(d *Device) bool { return s.byEUID[d.EUID()] == d }
 
-// Revision counts changes of what is kept: it is another number whenever the JSON form of any device is another one, but
-// for the time at which a device was last seen.
+// Revision counts changes of what is kept: it is another number whenever the JSON form of any device is
+// another one, but for the time at which a device was last seen.
 func (s *Devices) Revision() uint64 { return s.revision }
 
 // Addresses counts changes of who has which network address.
 func (s *Devices) Addresses() uint64 { return s.addresses }
 
-// Changed lists, by EUID, the devices of which something is new since they were told. What others know besides, and is
-// told with a device, has a revision of its own, which beside returns. Link quality and last seen alone count once a
-// minute only.
+// Changed lists, by EUID, the devices of which something is new since they were told. What others know
+// besides, and is told with a device, has a revision of its own, which beside returns. Link quality and last
+// seen alone count once a minute only.
 func (s *Devices) Changed(now time.Time, beside func(*Device) uint64) []*Device {
 	var changed []*Device
 	for _, d := range s.byEUID {
@@ -166,12 +171,17 @@ func (s *Devices) Changed(now time.Time, beside func(*Device) uint64) []*Device 
 			changed = append(changed, d)
 		}
 	}
-	slices.SortFunc(changed, func(a, b *Device) int { return cmp.Compare(a.EUID(), b.EUID()) })
+	slices.SortFunc(changed, byEUID)
 	return changed
 }
 
+func byEUID(a, b *Device) int { return cmp.Compare(a.EUID(), b.EUID()) }
+
 func (d *Device) news(beside uint64, now time.Time) bool {
-	return d.revision != d.told.revision || beside != d.told.beside || d.heard && now.Sub(d.told.at) >= seenInterval
+	if d.revision != d.told.revision || beside != d.told.beside {
+		return true
+	}
+	return d.heard && now.Sub(d.told.at) >= seenInterval
 }
 
 // Told notes that a device was told, with what others know of it at the revision beside.

@@ -8,11 +8,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Asker is what an interview asks a device through. The interview runs on a goroutine of its own; whoever owns the device
-// takes in what its answers tell, in the same way as what it says of its own accord.
+// Asker is what an interview asks a device through. The interview runs on a goroutine of its own; whoever
+// owns the device takes in what its answers tell, in the same way as what it says of its own accord.
 type Asker interface {
-	// Ask sends a question and waits for the answer. The messages are all that came of it, also with an error, which is
-	// ErrNoReply where the device did not answer.
+	// Ask sends a question and waits for the answer. The messages are all that came of it, also with an
+	// error, which is ErrNoReply where the device did not answer.
 	Ask(ctx context.Context, q Question) ([]message.Message, error)
 	// Send sends a question and does not wait: its answer has no say in the interview.
 	Send(q Question)
@@ -22,9 +22,9 @@ type Asker interface {
 	Change(change func(*Device))
 }
 
-// Interview asks a device who it is: its node descriptor, its endpoints and on which of them its OTA client is, what it
-// calls itself, what powers it, and what its OTA client is and runs. One question is asked at a time. The error says that
-// the device did not answer one that matters, or that ctx is done.
+// Interview asks a device who it is: its node descriptor, its endpoints and on which of them its OTA client
+// is, what it calls itself, what powers it, and what its OTA client is and runs. One question is asked at a
+// time. The error says that the device did not answer one that matters, or that ctx is done.
 func Interview(ctx context.Context, a Asker) error {
 	addr := a.Facts().NetworkAddress
 	if addr == nil {
@@ -72,8 +72,9 @@ func (q *interview) endpoints() ([]uint8, error) {
 	return answer[0].(message.ActiveEndpoints).Endpoints, nil
 }
 
-// findOTAClient asks the endpoints, one after the other, for the one whose output clusters have the OTA cluster. basic is
-// the first that was seen to have the Basic cluster, or 0. The error says that one of them was not heard of.
+// findOTAClient asks the endpoints, one after the other, for the one whose output clusters have the OTA
+// cluster. basic is the first that was seen to have the Basic cluster, or 0. The error says that one of them
+// was not heard of.
 func (q *interview) findOTAClient(endpoints []uint8) (basic uint8, lost error) {
 	for _, endpoint := range endpoints {
 		answer, err := q.asker.Ask(q.ctx, askSimpleDescriptor(q.addr, endpoint))
@@ -135,13 +136,15 @@ func (q *interview) askBattery(basic uint8) {
 	}
 }
 
-// ReadIdentity asks a device what its OTA client is and runs. Many devices pass over attributes that they do not have, so
-// no answer is no error where the version was told, or the device is known not to tell it.
+// ReadIdentity asks a device what its OTA client is and runs. Many devices pass over attributes that they do
+// not have, so no answer is no error where the version was told, or the device is known not to tell it.
 func ReadIdentity(ctx context.Context, a Asker) error {
 	_, err := read(ctx, a, attributes{
 		cluster:   message.ClusterOTA,
 		direction: message.DirectionToClient,
-		ids:       []uint16{message.AttrOTAFileVersion, message.AttrOTAManufacturer, message.AttrOTAImageType},
+		ids: []uint16{
+			message.AttrOTAFileVersion, message.AttrOTAManufacturer, message.AttrOTAImageType,
+		},
 	})
 	if !errors.Is(err, ErrNoReply) {
 		return err

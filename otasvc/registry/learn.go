@@ -4,7 +4,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// The Power Configuration cluster and its BatteryPercentageRemaining, in half percents, 255 if unknown (ZCL 3.3).
+// The Power Configuration cluster and its BatteryPercentageRemaining, in half percents, 255 if unknown (ZCL
+// 3.3).
 const (
 	clusterPower       uint16 = 0x0001
 	attrBatteryPercent uint16 = 0x0021
@@ -20,8 +21,8 @@ const (
 	unknown32 = 0xFFFFFFFF
 )
 
-// Learn takes in what an attribute tells of the device, read or reported. Where it tells the running file version, that is
-// returned and true.
+// Learn takes in what an attribute tells of the device, read or reported. Where it tells the running file
+// version, that is returned and true.
 func (d *Device) Learn(at message.Attribute) (version uint32, told bool) {
 	if at.Cluster == message.ClusterOTA && at.ID == message.AttrOTAFileVersion {
 		d.facts.Mute = at.Status != 0
@@ -88,8 +89,8 @@ func (d *Device) LearnQuery(q message.QueryNextImage) {
 	d.SetVersion(q.FileVersion)
 }
 
-// LearnPower takes in a power descriptor. It knows the charge in steps of a third, so it does not replace one that the
-// device has told more exactly.
+// LearnPower takes in a power descriptor. It knows the charge in steps of a third, so it does not replace one
+// that the device has told more exactly.
 func (d *Device) LearnPower(m message.PowerDescriptor) {
 	switch source := m.Source(); {
 	case source&message.PowerMains != 0:

@@ -9,12 +9,12 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// ErrNoReply says that a question was sent and the device did not answer. A sleeping device is silent for as long as it
-// sleeps.
+// ErrNoReply says that a question was sent and the device did not answer. A sleeping device is silent for as
+// long as it sleeps.
 var ErrNoReply = errors.New("no answer")
 
-// replyTimeout is how long the answer of a device may take. A sleeping device's parent keeps a message for about 7 s; an
-// acknowledged message is repeated for as long.
+// replyTimeout is how long the answer of a device may take. A sleeping device's parent keeps a message for
+// about 7 s; an acknowledged message is repeated for as long.
 const replyTimeout = 8 * time.Second
 
 // Question is a command whose answer comes as messages of a device, not as the command's own status.
@@ -23,8 +23,8 @@ type Question struct {
 	Command message.Message
 	// Timeout is how long the answer may take.
 	Timeout time.Duration
-	// Match reports whether a message is a part of the answer, and whether the answer is whole with it. It is called on
-	// the owner's goroutine, for each message until the answer is whole.
+	// Match reports whether a message is a part of the answer, and whether the answer is whole with it. It is
+	// called on the owner's goroutine, for each message until the answer is whole.
 	Match func(message.Message) (part, whole bool)
 }
 
@@ -50,7 +50,8 @@ func askActiveEndpoints(addr uint16) Question {
 	}
 }
 
-// askSimpleDescriptor asks a device what is on one of its endpoints. A refusal does not have to name the endpoint.
+// askSimpleDescriptor asks a device what is on one of its endpoints. A refusal does not have to name the
+// endpoint.
 func askSimpleDescriptor(addr uint16, endpoint uint8) Question {
 	return Question{
 		Command: message.SimpleDescriptorRequest{Addr: addr, Endpoint: endpoint},
@@ -87,8 +88,8 @@ type attributes struct {
 	ids       []uint16
 }
 
-// askAttributes reads attributes of a device. The answer is whole once each has been answered, be it with "unsupported".
-// The error is [ErrNoAddress].
+// askAttributes reads attributes of a device. The answer is whole once each has been answered, be it with
+// "unsupported". The error is [ErrNoAddress].
 func askAttributes(f Facts, a attributes) (Question, error) {
 	target, err := f.target(a.endpoint)
 	if err != nil {
@@ -96,7 +97,12 @@ func askAttributes(f Facts, a attributes) (Question, error) {
 	}
 	open := slices.Clone(a.ids)
 	return Question{
-		Command: message.ReadAttributes{Target: target, Cluster: a.cluster, Direction: a.direction, IDs: a.ids},
+		Command: message.ReadAttributes{
+			Target:    target,
+			Cluster:   a.cluster,
+			Direction: a.direction,
+			IDs:       a.ids,
+		},
 		Timeout: replyTimeout,
 		Match: func(m message.Message) (part, whole bool) {
 			at, ok := m.(message.Attribute)
@@ -109,8 +115,8 @@ func askAttributes(f Facts, a attributes) (Question, error) {
 	}, nil
 }
 
-// AskVersion reads a device's running file version. What it answers is taken in by [Device.Learn]. The error is
-// [ErrNoAddress].
+// AskVersion reads a device's running file version. What it answers is taken in by [Device.Learn]. The error
+// is [ErrNoAddress].
 func AskVersion(f Facts) (Question, error) {
 	return askAttributes(f, attributes{
 		cluster:   message.ClusterOTA,
@@ -119,8 +125,9 @@ func AskVersion(f Facts) (Question, error) {
 	})
 }
 
-// Sender hands a command to the dongle and returns at once. done is called once, on the owner's goroutine, with the error
-// that the command ended with. It is nil where only the command's status was lost: the answer may come all the same.
+// Sender hands a command to the dongle and returns at once. done is called once, on the owner's goroutine,
+// with the error that the command ended with. It is nil where only the command's status was lost: the answer
+// may come all the same.
 type Sender interface {
 	Send(cmd message.Message, done func(error))
 }
@@ -142,8 +149,9 @@ type Pending struct {
 // NewQuestions returns Questions that are sent through sender.
 func NewQuestions(sender Sender) *Questions { return &Questions{sender: sender} }
 
-// Ask sends a question. done is called once, with the messages that came as an answer: all of them with a nil error, else
-// those that came before it ended. It is ended by [ErrNoReply], by an error of sending, or by [Questions.Drop].
+// Ask sends a question. done is called once, with the messages that came as an answer: all of them with a nil
+// error, else those that came before it ended. It is ended by [ErrNoReply], by an error of sending, or by
+// [Questions.Drop].
 func (q *Questions) Ask(question Question, now time.Time, done func([]message.Message, error)) {
 	p := &Pending{deadline: now.Add(question.Timeout), match: question.Match, done: done}
 	q.open = append(q.open, p)
@@ -154,8 +162,8 @@ func (q *Questions) Ask(question Question, now time.Time, done func([]message.Me
 	})
 }
 
-// Wait is a question that no message answers: done is called when the deadline is over or by [Questions.Drop], unless it
-// is ended before.
+// Wait is a question that no message answers: done is called when the deadline is over or by
+// [Questions.Drop], unless it is ended before.
 func (q *Questions) Wait(deadline time.Time, done func(error)) *Pending {
 	p := &Pending{
 		deadline: deadline,

@@ -26,8 +26,8 @@ const (
 // RefAddr names a device by its network address.
 func RefAddr(addr uint16) Ref { return Ref{kind: refAddr, addr: addr} }
 
-// ParseRef reads an EUID (16 hex digits, with or without 0x, colons or dashes, any case), a network address ("0x4f4f" or
-// decimal) or a name.
+// ParseRef reads an EUID (16 hex digits, with or without 0x, colons or dashes, any case), a network address
+// ("0x4f4f" or decimal) or a name.
 func ParseRef(s string) Ref {
 	if euid, err := message.ParseIEEE(s); err == nil {
 		return Ref{kind: refEUID, euid: euid, text: s}
@@ -38,8 +38,8 @@ func ParseRef(s string) Ref {
 	return Ref{kind: refName, text: s}
 }
 
-// parseAddr reads a network address. A decimal number of more than five digits is none, so that a name may be a serial
-// number.
+// parseAddr reads a network address. A decimal number of more than five digits is none, so that a name may be
+// a serial number.
 func parseAddr(s string) (uint16, bool) {
 	if hex, ok := strings.CutPrefix(strings.ToLower(s), "0x"); ok {
 		v, err := strconv.ParseUint(hex, 16, 16)
@@ -60,8 +60,8 @@ func (r Ref) String() string {
 	return r.text
 }
 
-// ValidName says why a name cannot be given to a device; it is empty where it can. Names that look like an address would
-// make requests ambiguous.
+// ValidName says why a name cannot be given to a device; it is empty where it can. Names that look like an
+// address would make requests ambiguous.
 func ValidName(name string) string {
 	if n := len([]rune(name)); n < 1 || n > 64 {
 		return "must have 1 to 64 characters"

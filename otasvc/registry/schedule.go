@@ -13,12 +13,13 @@ const (
 	interviewAttempts = 4
 	// interviewRetry is the backoff between those attempts.
 	interviewRetry = 30 * time.Second
-	// interviewPause is the backoff after all attempts, before a sign of life begins them anew. It doubles each time.
+	// interviewPause is the backoff after all attempts, before a sign of life begins them anew. It doubles
+	// each time.
 	interviewPause = 10 * time.Minute
 	// interviewSeldom is the longest backoff of a device that is not heard at all.
 	interviewSeldom = 24 * time.Hour
-	// interviewSoon is when a device that was heard is asked. One that sleeps listens for a moment only, so it is asked
-	// at once.
+	// interviewSoon is when a device that was heard is asked. One that sleeps listens for a moment only, so
+	// it is asked at once.
 	interviewSoon = time.Second
 )
 
@@ -32,7 +33,8 @@ type Standing struct {
 	Awaited     bool      // somebody waits for the answers
 }
 
-// Standing is what the schedule of interviews has to know of the device. awaited says that somebody waits for the answers.
+// Standing is what the schedule of interviews has to know of the device. awaited says that somebody waits for
+// the answers.
 func (d *Device) Standing(awaited bool) Standing {
 	return Standing{
 		EUID:        d.facts.EUID,
@@ -44,7 +46,8 @@ func (d *Device) Standing(awaited bool) Standing {
 	}
 }
 
-// Schedule decides which device is interviewed when. It knows devices by their EUID, and of each what [Standing] says.
+// Schedule decides which device is interviewed when. It knows devices by their EUID, and of each what
+// [Standing] says.
 type Schedule struct {
 	appointments map[message.IEEE]*Appointment
 	waiting      []*Appointment // in the order in which they were wanted
@@ -76,8 +79,8 @@ func (s *Schedule) of(euid message.IEEE) *Appointment {
 	return a
 }
 
-// Want has a device interviewed. One that waits already is not interviewed twice; one whose attempts were all in vain
-// begins them anew.
+// Want has a device interviewed. One that waits already is not interviewed twice; one whose attempts were all
+// in vain begins them anew.
 func (s *Schedule) Want(euid message.IEEE) {
 	a := s.of(euid)
 	if a.wanted && a.attempts >= interviewAttempts {
@@ -99,8 +102,8 @@ func (s *Schedule) WantNow(euid message.IEEE) {
 	s.of(euid).next = time.Time{}
 }
 
-// Heard brings a device's next attempt forward, for it is awake now. One that has not been interviewed yet, and is not
-// waiting either, is interviewed.
+// Heard brings a device's next attempt forward, for it is awake now. One that has not been interviewed yet,
+// and is not waiting either, is interviewed.
 func (s *Schedule) Heard(d Standing, now time.Time) {
 	a := s.of(d.EUID)
 	soon := now
@@ -123,15 +126,19 @@ func (s *Schedule) Heard(d Standing, now time.Time) {
 	}
 }
 
-// Next picks the device that is to be interviewed now, whose attempt is running from then on until [Schedule.Ended]: of
-// those that are due the one that waits longest, but first those that were just heard, and so are awake. room is asked
-// whether something new may begin; an interview that somebody waits for does not need any. It is nil where there is none.
+// Next picks the device that is to be interviewed now, whose attempt is running from then on until
+// [Schedule.Ended]: of those that are due the one that waits longest, but first those that were just heard,
+// and so are awake. room is asked whether something new may begin; an interview that somebody waits for does
+// not need any. It is nil where there is none.
 func (s *Schedule) Next(now time.Time, standing func(message.IEEE) Standing, room func() bool) *Appointment {
 	if s.running >= interviewsAtOnce {
 		return nil
 	}
 	for _, awake := range []bool{true, false} {
 		for i, a := range s.waiting {
+			if now.Before(a.next) {
+				continue
+			}
 			d := standing(a.euid)
 			if !a.due(d, now, awake) || !d.Awaited && !room() {
 				continue
@@ -147,12 +154,12 @@ func (s *Schedule) Next(now time.Time, standing func(message.IEEE) Standing, roo
 	return nil
 }
 
-// due reports whether a device is to be asked now; awake looks only at those that were just heard. A sleeping device is
-// asked once without having been heard, for its parent may reach it, and then when it wakes, or when somebody waits for
-// the answers: that it does not answer is one, too.
+// due reports whether a device whose backoff is over is to be asked now; awake looks only at those that were
+// just heard. A sleeping device is asked once without having been heard, for its parent may reach it, and
+// then when it wakes, or when somebody waits for the answers: that it does not answer is one, too.
 func (a *Appointment) due(d Standing, now time.Time, awake bool) bool {
 	heard := now.Sub(d.LastSeen) < AwakeFor
-	if now.Before(a.next) || !d.Reachable || awake && !heard {
+	if !d.Reachable || awake && !heard {
 		return false
 	}
 	return heard || !d.Sleepy || a.attempts == 0 || d.Awaited
@@ -167,9 +174,10 @@ func (a *Appointment) Attempts() int { return a.attempts }
 // Spent reports whether the attempt is the last of those that follow each other closely.
 func (a *Appointment) Spent() bool { return a.attempts == interviewAttempts }
 
-// Ended notes how a running attempt ended: with the whole interview, or not. Where it did not, the device waits for the
-// next one: after a short backoff at first, and then, unless it sleeps, for it tells when it is awake, after ever longer
-// ones. Of a device that was interviewed before all but its version is known, so that is left at the first attempts.
+// Ended notes how a running attempt ended: with the whole interview, or not. Where it did not, the device
+// waits for the next one: after a short backoff at first, and then, unless it sleeps, for it tells when it is
+// awake, after ever longer ones. Of a device that was interviewed before all but its version is known, so
+// that is left at the first attempts.
 func (s *Schedule) Ended(a *Appointment, d Standing, whole bool, now time.Time) {
 	s.running--
 	a.running = false
@@ -193,6 +201,12 @@ func (s *Schedule) Ended(a *Appointment, d Standing, whole bool, now time.Time) 
 func (s *Schedule) Forget(euid message.IEEE) {
 	s.waiting = slices.DeleteFunc(s.waiting, func(a *Appointment) bool { return a.euid == euid })
 	delete(s.appointments, euid)
+}
+
+// Waits reports whether a device is to be interviewed and is not being interviewed yet.
+func (s *Schedule) Waits(euid message.IEEE) bool {
+	a := s.appointments[euid]
+	return a != nil && a.wanted
 }
 
 // Before reports whether an attempt is due before a time, as far as backoffs tell.

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -18,14 +19,15 @@ const (
 	searchTries = 2
 )
 
-// Searches look for devices on the network by their EUID. The answers make devices known in the owner's usual way; a
-// search only waits for them.
+// Searches look for devices on the network by their EUID. The answers make devices known in the owner's usual
+// way; a search only waits for them.
 type Searches struct {
 	questions *Questions
 	devices   *Devices
 	// possible reports whether anything can be sent. Where it cannot, what waits in line finds nothing.
 	possible func() bool
 	now      func() time.Time
+	log      *slog.Logger
 	waiting  []search
 	running  int
 }
@@ -36,20 +38,23 @@ type search struct {
 	found func(*Device)
 }
 
-// NewSearches returns Searches that ask by questions and find in devices. possible reports whether anything can be sent.
-func NewSearches(questions *Questions, devices *Devices, possible func() bool, now func() time.Time) *Searches {
-	return &Searches{questions: questions, devices: devices, possible: possible, now: now}
+// NewSearches returns Searches that ask by questions and find in devices. possible reports whether anything
+// can be sent.
+func NewSearches(
+	questions *Questions, devices *Devices, possible func() bool, now func() time.Time, log *slog.Logger,
+) *Searches {
+	return &Searches{questions: questions, devices: devices, possible: possible, now: now, log: log}
 }
 
-// Find looks for a device and calls found with it, or with nil. Searches stand in line: only a few run at a time. A
-// device that is known when its search comes to the front is found without asking.
+// Find looks for a device and calls found with it, or with nil. Searches stand in line: only a few run at a
+// time. A device that is known when its search comes to the front is found without asking.
 func (s *Searches) Find(euid message.IEEE, found func(*Device)) {
 	s.waiting = append(s.waiting, search{euid: euid, found: found})
 	s.Next()
 }
 
-// Next begins the searches that may begin now. It has to be called when sending has become impossible for good, so that
-// those that stand in line end.
+// Next begins the searches that may begin now. It has to be called when sending has become impossible for
+// good, so that those that stand in line end.
 func (s *Searches) Next() {
 	for s.running < searchesAtOnce && len(s.waiting) > 0 {
 		next := s.waiting[0]
@@ -67,14 +72,15 @@ func (s *Searches) Next() {
 	}
 }
 
-// Call asks everybody once for a device whose network address is not known any more, without standing in line. Whoever
-// answers for it is heard in the owner's usual way.
+// Call asks everybody once for a device whose network address is not known any more, without standing in
+// line. Whoever answers for it is heard in the owner's usual way.
 func (s *Searches) Call(euid message.IEEE) {
 	s.ask(euid, 1, func(*Device) {})
 }
 
 // ask asks everybody for an address, tries times at most.
 func (s *Searches) ask(euid message.IEEE, tries int, found func(*Device)) {
+	s.log.Info("looking for a device on the network", "euid", euid)
 	question := Question{
 		Command: message.NwkAddrRequest{Target: broadcastRxOnWhenIdle, IEEE: euid},
 		Timeout: searchTimeout,
