@@ -1,5 +1,5 @@
-// Package zigateota is the root of zigate-ota, a service that upgrades the firmware of Zigbee devices through a ZiGate
-// dongle and is operated over MQTT. It holds no code. The parts, each importing only those after it:
+// Package zigateota is the root of zigate-ota, a service that upgrades the firmware of Zigbee devices through
+// a ZiGate dongle and is operated over MQTT. It holds no code. The parts, each importing only those after it:
 //
 //   - cmd/zigate-ota: the binary: subcommands, configuration, wiring
 //   - bridge: the outside world: MQTT, Home Assistant, HTTP, metrics

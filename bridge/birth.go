@@ -8,8 +8,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 )
 
-// birthDelay is the longest wait before everything is published for a Home Assistant that has just started: not every
-// service should do so at once.
+// birthDelay is the longest wait before everything is published for a Home Assistant that has just started:
+// not every service should do so at once.
 const birthDelay = 10 * time.Second
 
 // Births publishes everything retained again when Home Assistant says that it has started.
@@ -23,8 +23,8 @@ func NewBirths(republish func()) *Births {
 	return &Births{republish: republish, born: make(chan struct{}, 1)}
 }
 
-// Handle takes a message of Home Assistant's status topic. A retained one was said before we came: everything has just
-// been published.
+// Handle takes a message of Home Assistant's status topic. A retained one was said before we came: everything
+// has just been published.
 func (b *Births) Handle(_ string, payload []byte, retained, _ bool) {
 	if retained || string(payload) != homeassistant.Birth {
 		return

@@ -44,8 +44,8 @@ type Options struct {
 	Feed *Feed
 }
 
-// Bridge turns requests from MQTT into calls of the service, and what the service tells into messages. It is an
-// otasvc.Sink.
+// Bridge turns requests from MQTT into calls of the service, and what the service tells into messages. It
+// is an otasvc.Sink.
 type Bridge struct {
 	topics   Topics
 	version  string
@@ -59,7 +59,15 @@ type Bridge struct {
 
 // New makes a Bridge; it needs no running.
 func New(o Options) *Bridge {
-	b := &Bridge{topics: o.Topics, version: o.Version, service: o.Service, out: o.Out, observer: o.Observer, log: o.Logger, feed: o.Feed}
+	b := &Bridge{
+		topics:   o.Topics,
+		version:  o.Version,
+		service:  o.Service,
+		out:      o.Out,
+		observer: o.Observer,
+		log:      o.Logger,
+		feed:     o.Feed,
+	}
 	if o.Discovery != nil {
 		b.home = newDiscovery(*o.Discovery, o.Out)
 	}
@@ -110,13 +118,19 @@ func (b *Bridge) Happened(e otasvc.Event) {
 	b.feed.event(e.Name, payload)
 }
 
-// UpgradeEnded publishes the final answer to a request for an upgrade, which an earlier life of the service may have
-// taken.
+// UpgradeEnded publishes the final answer to a request for an upgrade, which an earlier life of the
+// service may have taken.
 func (b *Bridge) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
 	var asked ticket
 	if err := json.Unmarshal(t, &asked); err != nil {
-		b.log.Error("the final answer of an upgrade cannot be given: its request is not known any more", "err", err)
+		b.log.Error("the final answer of an upgrade cannot be given: its request is not known any more",
+			"err", err)
 		return
 	}
-	b.answer(asker{name: asked.Operation, response: operations[asked.Operation].response, transaction: asked.Transaction, id: asked.ID}, a)
+	b.answer(asker{
+		name:        asked.Operation,
+		response:    operations[asked.Operation].response,
+		transaction: asked.Transaction,
+		id:          asked.ID,
+	}, a)
 }

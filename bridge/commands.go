@@ -38,15 +38,21 @@ var operations = map[string]operation{
 		response: "addImageResponse", ofDevice: true,
 		keys: map[string]key{
 			"deviceId": keyDevice, "url": keyURL, "mfgId": keyManufacturerCode, "imageTypeId": keyImageType,
-			"driverTypeId": keyDriverType, "version": keyDriverVersion, "sha256": keySHA256, "sha512": keySHA512,
-			"upgrade": keyUpgrade,
+			"driverTypeId": keyDriverType, "version": keyDriverVersion, "sha256": keySHA256,
+			"sha512": keySHA512, "upgrade": keyUpgrade,
 		},
 		required: []string{"deviceId", "url"},
 		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
 			s.AddImage(otasvc.AddImage{
-				Device: r.device, URL: r.url, ManufacturerCode: r.manufacturerCode, ImageType: r.imageType,
-				DriverTypeID: r.driverTypeID, DriverVersion: r.driverVersion, SHA256: r.sha256, SHA512: r.sha512,
-				Upgrade: r.upgrade,
+				Device:           r.device,
+				URL:              r.url,
+				ManufacturerCode: r.manufacturerCode,
+				ImageType:        r.imageType,
+				DriverTypeID:     r.driverTypeID,
+				DriverVersion:    r.driverVersion,
+				SHA256:           r.sha256,
+				SHA512:           r.sha512,
+				Upgrade:          r.upgrade,
 			}, respond)
 		},
 	},
@@ -62,26 +68,40 @@ var operations = map[string]operation{
 		response: "imageInfoResponse", ofDevice: true,
 		keys:     map[string]key{"deviceId": keyDevice},
 		required: []string{"deviceId"},
-		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.ImageInfo(r.device, respond) },
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			s.ImageInfo(r.device, respond)
+		},
 	},
 	"upgrade": {
 		response: "upgradeResponse", ofDevice: true,
 		keys: map[string]key{
 			"deviceId": keyDeviceOrAll, "url": keyURL, "sha256": keySHA256, "sha512": keySHA512,
-			"imageVersion": keyImageVersion, "allowDowngrade": keyAllowDowngrade, "force": keyForce, "when": keyWhen,
-			"apply": keyApply,
+			"imageVersion": keyImageVersion, "allowDowngrade": keyAllowDowngrade, "force": keyForce,
+			"when": keyWhen, "apply": keyApply,
 		},
 		required: []string{"deviceId"},
 		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
 			if r.all && (r.url != "" || r.imageVersion != nil) {
-				respond(otasvc.Answer{Status: otasvc.InvalidData, Error: `url and imageVersion: are not allowed with deviceId "all"`})
+				respond(otasvc.Answer{
+					Status: otasvc.InvalidData,
+					Error:  `url and imageVersion: are not allowed with deviceId "all"`,
+				})
 				return
 			}
 			s.Upgrade(otasvc.UpgradeRequest{
-				Device: r.device, All: r.all, URL: r.url, SHA256: r.sha256, SHA512: r.sha512, ImageVersion: r.imageVersion,
-				AllowDowngrade: r.allowDowngrade, Force: r.force, At: r.at, Window: r.window,
-				Install: r.install, InstallAt: r.installAt,
-				Ticket: marshal(ticket{Operation: "upgrade", Transaction: r.transaction, ID: r.id}),
+				Device:         r.device,
+				All:            r.all,
+				URL:            r.url,
+				SHA256:         r.sha256,
+				SHA512:         r.sha512,
+				ImageVersion:   r.imageVersion,
+				AllowDowngrade: r.allowDowngrade,
+				Force:          r.force,
+				At:             r.at,
+				Window:         r.window,
+				Install:        r.install,
+				InstallAt:      r.installAt,
+				Ticket:         marshal(ticket{Operation: "upgrade", Transaction: r.transaction, ID: r.id}),
 			}, respond)
 		},
 	},
@@ -101,7 +121,9 @@ var operations = map[string]operation{
 		response: "pauseResponse", ofDevice: true,
 		keys:     map[string]key{"deviceId": keyDevice, "seconds": keySeconds},
 		required: []string{"deviceId"},
-		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.Pause(r.device, r.seconds, respond) },
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			s.Pause(r.device, r.seconds, respond)
+		},
 	},
 	"resume": {
 		response: "resumeResponse", ofDevice: true,
@@ -124,13 +146,17 @@ var operations = map[string]operation{
 		response: "interviewResponse", ofDevice: true,
 		keys:     map[string]key{"deviceId": keyDevice},
 		required: []string{"deviceId"},
-		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.Interview(r.device, respond) },
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			s.Interview(r.device, respond)
+		},
 	},
 	"rename": {
 		response: "renameResponse", ofDevice: true,
 		keys:     map[string]key{"deviceId": keyDevice, "name": keyName},
 		required: []string{"deviceId", "name"},
-		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.Rename(r.device, r.name, respond) },
+		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+			s.Rename(r.device, r.name, respond)
+		},
 	},
 	"forget": {
 		response: "forgetResponse", ofDevice: true,
@@ -147,7 +173,9 @@ var operations = map[string]operation{
 			switch {
 			case r.hasDevice == (r.url != ""):
 				respond(otasvc.Answer{
-					Status: otasvc.InvalidData, Operation: &otasvc.Operation{}, Error: "deviceId, url: one of the two is required, and only one is allowed",
+					Status:    otasvc.InvalidData,
+					Operation: &otasvc.Operation{},
+					Error:     "deviceId, url: one of the two is required, and only one is allowed",
 				})
 			case r.hasDevice:
 				s.LoadImage(r.device, respond)
@@ -159,34 +187,42 @@ var operations = map[string]operation{
 	"image_notify": {
 		response: "imageNotifyResponse", ofDevice: true,
 		keys: map[string]key{
-			"deviceId": keyDevice, "payloadType": keyPayloadType, "imageVersion": keyImageVersion, "imageTypeId": keyImageType,
-			"mfgId": keyManufacturerCode, "queryJitter": keyQueryJitter,
+			"deviceId": keyDevice, "payloadType": keyPayloadType, "imageVersion": keyImageVersion,
+			"imageTypeId": keyImageType, "mfgId": keyManufacturerCode, "queryJitter": keyQueryJitter,
 		},
 		required: []string{"deviceId"},
 		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			s.ImageNotify(otasvc.ImageNotify{Device: r.device, PayloadType: r.payloadType, QueryJitter: r.queryJitter, Image: r.image()}, respond)
+			s.ImageNotify(otasvc.ImageNotify{
+				Device: r.device, PayloadType: r.payloadType, QueryJitter: r.queryJitter, Image: r.image(),
+			}, respond)
 		},
 	},
 	"upgrade_end": {
 		response: "upgradeEndResponse", ofDevice: true,
 		keys: map[string]key{
-			"deviceId": keyDevice, "upgradeTime": keyUpgradeTime, "currentTime": keyCurrentTime, "imageVersion": keyImageVersion,
-			"imageTypeId": keyImageType, "mfgId": keyManufacturerCode,
+			"deviceId": keyDevice, "upgradeTime": keyUpgradeTime, "currentTime": keyCurrentTime,
+			"imageVersion": keyImageVersion, "imageTypeId": keyImageType, "mfgId": keyManufacturerCode,
 		},
 		required: []string{"deviceId"},
 		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			s.UpgradeEnd(otasvc.UpgradeEnd{Device: r.device, UpgradeTime: r.upgradeTime, CurrentTime: r.currentTime, Image: r.image()}, respond)
+			s.UpgradeEnd(otasvc.UpgradeEnd{
+				Device: r.device, UpgradeTime: r.upgradeTime, CurrentTime: r.currentTime, Image: r.image(),
+			}, respond)
 		},
 	},
 	"wait_for_data": {
 		response: "waitForDataResponse", ofDevice: true,
 		keys: map[string]key{
-			"deviceId": keyDevice, "currentTime": keyCurrentTime, "requestTime": keyRequestTime, "blockRequestDelay": keyBlockRequestDelay,
+			"deviceId": keyDevice, "currentTime": keyCurrentTime, "requestTime": keyRequestTime,
+			"blockRequestDelay": keyBlockRequestDelay,
 		},
 		required: []string{"deviceId"},
 		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
 			s.WaitForData(otasvc.WaitForData{
-				Device: r.device, CurrentTime: r.currentTime, RequestTime: r.requestTime, BlockRequestDelay: r.blockRequestDelay,
+				Device:            r.device,
+				CurrentTime:       r.currentTime,
+				RequestTime:       r.requestTime,
+				BlockRequestDelay: r.blockRequestDelay,
 			}, respond)
 		},
 	},
@@ -194,7 +230,9 @@ var operations = map[string]operation{
 
 // image is the image that a frame by hand names.
 func (r *request) image() otasvc.ImageKey {
-	return otasvc.ImageKey{ManufacturerCode: r.manufacturerCode, ImageType: r.imageType, ImageVersion: r.imageVersion}
+	return otasvc.ImageKey{
+		ManufacturerCode: r.manufacturerCode, ImageType: r.imageType, ImageVersion: r.imageVersion,
+	}
 }
 
 // ticket is what an upgrade carries to its end, over restarts: what is needed for its final answer.
@@ -204,17 +242,22 @@ type ticket struct {
 	ID          string          `json:"id,omitempty"` // see asker
 }
 
-// HandleRequest takes one message of a request topic. It does not block. retained says that the broker had kept it.
+// HandleRequest takes one message of a request topic. It does not block. retained says that the
+// broker had kept it.
 func (b *Bridge) HandleRequest(topic string, payload []byte, retained bool) {
 	var refusal error
 	if retained {
-		refusal = fmt.Errorf("retain: the request was retained by the broker and would run again at every reconnect; publish it without the retain flag, and clear it with an empty retained message on %s", topic)
+		refusal = fmt.Errorf(
+			"retain: the request was retained by the broker and would run again at every reconnect; "+
+				"publish it without the retain flag, and clear it with an empty retained message on %s",
+			topic,
+		)
 	}
 	b.request(asker{name: b.topics.Operation(topic)}, payload, refusal)
 }
 
-// Ask carries out what would have come on <base>/request/<operation>. The answers go into the feed, as the response with
-// this id, and not to MQTT. It does not block.
+// Ask carries out what would have come on <base>/request/<operation>. The answers go into the feed, as the
+// response with this id, and not to MQTT. It does not block.
 func (b *Bridge) Ask(id, operation string, payload []byte) {
 	b.request(asker{name: b.topics.Operation(b.topics.Request(operation)), id: id}, payload, nil)
 }
@@ -235,16 +278,19 @@ func (b *Bridge) request(who asker, payload []byte, refusal error) {
 	if !known {
 		var r request
 		_ = decode(payload, nil, nil, &r) // for its transaction
-		who.response, who.transaction = unknownOperation, r.transaction
+		who.response = unknownOperation
+		who.transaction = r.transaction
 		b.respondTo(who)(otasvc.Answer{
 			Status: otasvc.InvalidData,
-			Error:  fmt.Sprintf("there is no operation of that name; there are %s", strings.Join(Operations(), ", ")),
+			Error: fmt.Sprintf("there is no operation of that name; there are %s",
+				strings.Join(Operations(), ", ")),
 		})
 		return
 	}
 	r := request{id: who.id}
 	err := decode(payload, op.keys, op.required, &r)
-	who.response, who.transaction = op.response, r.transaction
+	who.response = op.response
+	who.transaction = r.transaction
 	respond := b.respondTo(who)
 	if refusal != nil {
 		err = refusal

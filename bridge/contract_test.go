@@ -88,7 +88,8 @@ func checkRecord(o object) error {
 	return nil
 }
 
-// checkResponse holds an answer against the contract. aboutDevice: it must have the operation record; else it must not.
+// checkResponse holds an answer against the contract. aboutDevice: it must have the operation
+// record; else it must not.
 func checkResponse(payload, operation, transaction string, aboutDevice bool) (status string, err error) {
 	o, err := parse(payload)
 	if err != nil {
@@ -140,8 +141,8 @@ type step struct {
 	before                   func()
 }
 
-// walk makes the requests one after the other. At the end it looks at everything that was answered: exactly one final
-// answer to each, and each as the contract says.
+// walk makes the requests one after the other. At the end it looks at everything that was answered: exactly
+// one final answer to each, and each as the contract says.
 func (h *home) walk(steps []step) {
 	h.t.Helper()
 	final := func(transaction string) (n int, last string) {
@@ -243,7 +244,8 @@ func TestEveryOperation(t *testing.T) {
 			{operation: "cancel", payload: `{` + bulbID + `}`, want: "failure"},
 			{operation: "cancel", payload: `{"deviceId":"all"}`, want: "success", service: true},
 			{operation: "upgrade", payload: `{` + bulbID + `,"imageVersion":7}`, want: "failure"},
-			{operation: "upgrade", payload: `{` + bulbID + `,"url":"` + old + `"}`, want: "failure"}, // a downgrade
+			// A downgrade.
+			{operation: "upgrade", payload: `{` + bulbID + `,"url":"` + old + `"}`, want: "failure"},
 			{operation: "upgrade", payload: `{` + bulbID + `}`, want: "success"},
 			{operation: "upgrade", payload: `{` + bulbID + `}`, want: "failure"}, // up to date
 			{operation: "upgrade", payload: `{"deviceId":"all"}`, want: "success", service: true},

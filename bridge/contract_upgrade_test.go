@@ -72,8 +72,8 @@ func (h *home) events() []string {
 	return names
 }
 
-// TestUpgradeAsPublished follows a download that is paused, goes on and is cancelled, and one that succeeds, and holds
-// everything that is published meanwhile against the contract.
+// TestUpgradeAsPublished follows a download that is paused, goes on and is cancelled, and one that succeeds,
+// and holds everything that is published meanwhile against the contract.
 func TestUpgradeAsPublished(t *testing.T) {
 	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {
 		url := h.image(newer, 30_000)
@@ -153,8 +153,8 @@ func TestProgressAmidOtherChanges(t *testing.T) {
 	})
 }
 
-// follow goes through all records of the bulb that were published and holds them, and the update states beside them,
-// against the contract.
+// follow goes through all records of the bulb that were published and holds them, and the update states
+// beside them, against the contract.
 func (h *home) follow(see func(deviceRecord)) {
 	h.t.Helper()
 	var last deviceRecord
@@ -267,7 +267,8 @@ func (h *home) checkEvents() {
 	}
 }
 
-// TestDevicesThatGo: nothing stays behind of a device that is forgotten or leaves for good, and nothing comes back.
+// TestDevicesThatGo: nothing stays behind of a device that is forgotten or leaves for good, and
+// nothing comes back.
 func TestDevicesThatGo(t *testing.T) {
 	const id = "000b57fffec6a5b2" // in every topic of the bulb
 	ways := map[string]func(h *home){

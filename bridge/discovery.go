@@ -9,8 +9,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// discovery tells Home Assistant of the dongle and its devices. It belongs to the goroutine that feeds the Bridge. A nil
-// discovery does nothing.
+// discovery tells Home Assistant of the dongle and its devices. It belongs to the goroutine that feeds the
+// Bridge. A nil discovery does nothing.
 type discovery struct {
 	options homeassistant.Options
 	out     Publisher
@@ -38,7 +38,8 @@ func (h *discovery) deviceGone(euid message.IEEE) {
 	h.publish(homeassistant.Gone(h.options, euid))
 }
 
-// infoChanged publishes the dongle. When it is another one than before, the devices are told what they hang on now.
+// infoChanged publishes the dongle. When it is another one than before, the devices are told
+// what they hang on now.
 func (h *discovery) infoChanged(r otasvc.InfoRecord) {
 	if h == nil || r.Dongle.EUID == 0 {
 		return

@@ -21,8 +21,11 @@ const (
 	FeedDevice     FeedKind = "device"     // as on <base>/device/<euid>
 	FeedDeviceGone FeedKind = "deviceGone" // {"euid":…}: its retained topics were cleared
 	FeedEvent      FeedKind = "event"      // as on <base>/event/<name>, and "name"
-	FeedFiles      FeedKind = "files"      // {"time":…}: other files were added to the image folder, or removed
-	FeedResponse   FeedKind = "response"   // as on <base>/response/<operation>, and "id"; only what was asked for by Ask
+	// FeedFiles has {"time":…}: other files were added to the image folder, or removed.
+	FeedFiles FeedKind = "files"
+	// FeedResponse has what is published on <base>/response/<operation>, and "id"; only what
+	// was asked for by Ask.
+	FeedResponse FeedKind = "response"
 )
 
 // FeedEntry is one entry of a Feed. It is a value; nobody changes its payload.
@@ -47,16 +50,18 @@ const (
 	feedGone      = 256
 )
 
-// Feed remembers what was said on MQTT, for those who are told another way: the newest value of each record, the last
-// events, the last answers. A reader keeps the number of the last entry that it knows and asks for what came since:
-// records that changed meanwhile, with their newest value only, and events, in order. So a reader that is slow, or was
-// away, costs nothing. A nil Feed remembers nothing. Its methods may be called from any goroutine and do not block.
+// Feed remembers what was said on MQTT, for those who are told another way: the newest value of each record,
+// the last events, the last answers. A reader keeps the number of the last entry that it knows and asks for
+// what came since: records that changed meanwhile, with their newest value only, and events, in order. So a
+// reader that is slow, or was away, costs nothing. A nil Feed remembers nothing. Its methods may be called
+// from any goroutine and do not block.
 type Feed struct {
 	mu      sync.Mutex
 	seq     uint64
 	entries *list.List               // of *FeedEntry, by Seq
 	current map[string]*list.Element // by kind and key, where a newer entry takes an older one's place
-	limited map[FeedKind]*list.List  // of elements of entries, oldest first: the kinds that are limited in number
+	// Of elements of entries, oldest first: the kinds that are limited in number.
+	limited map[FeedKind]*list.List
 	// forgotten is the highest number of an entry that was dropped because there were too many.
 	forgotten uint64
 	changed   chan struct{} // closed and replaced with each entry
@@ -66,7 +71,9 @@ type Feed struct {
 func NewFeed() *Feed {
 	return &Feed{
 		entries: list.New(), current: map[string]*list.Element{}, changed: make(chan struct{}),
-		limited: map[FeedKind]*list.List{FeedEvent: list.New(), FeedResponse: list.New(), FeedDeviceGone: list.New()},
+		limited: map[FeedKind]*list.List{
+			FeedEvent: list.New(), FeedResponse: list.New(), FeedDeviceGone: list.New(),
+		},
 	}
 }
 
@@ -96,7 +103,8 @@ func (e *FeedEntry) place() string {
 	}
 }
 
-// add appends an entry, which takes the place of an older one of the same thing. The same record again is none.
+// add appends an entry, which takes the place of an older one of the same thing. The same
+// record again is none.
 func (f *Feed) add(e FeedEntry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -145,8 +153,8 @@ func (f *Feed) drop(element *list.Element) {
 	}
 }
 
-// Since returns the entries after a number, in order, and the number to ask with next. It is complete unless something
-// was forgotten that came after that number: then the reader has to begin anew, with All.
+// Since returns the entries after a number, in order, and the number to ask with next. It is complete unless
+// something was forgotten that came after that number: then the reader has to begin anew, with All.
 func (f *Feed) Since(seq uint64) (entries []FeedEntry, next uint64, complete bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -168,13 +176,14 @@ func (f *Feed) Since(seq uint64) (entries []FeedEntry, next uint64, complete boo
 	return entries, f.seq, true
 }
 
-// All returns the newest value of each record and the events that are remembered, in the order of their numbers, and the
-// number to ask Since with.
+// All returns the newest value of each record and the events that are remembered, in the order of their
+// numbers, and the number to ask Since with.
 func (f *Feed) All() (entries []FeedEntry, next uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for element := f.entries.Front(); element != nil; element = element.Next() {
-		if e := element.Value.(*FeedEntry); e.Kind != FeedResponse && e.Kind != FeedDeviceGone && e.Kind != FeedFiles {
+		e := element.Value.(*FeedEntry)
+		if e.Kind != FeedResponse && e.Kind != FeedDeviceGone && e.Kind != FeedFiles {
 			entries = append(entries, *e)
 		}
 	}
@@ -192,8 +201,8 @@ func (f *Feed) Get(kind FeedKind, key string) (FeedEntry, bool) {
 	return *element.Value.(*FeedEntry), true
 }
 
-// Changed returns a channel that is closed when there is an entry that Since has not been able to return yet. Ask for it
-// before Since, so that nothing is missed in between.
+// Changed returns a channel that is closed when there is an entry that Since has not been able to return yet.
+// Ask for it before Since, so that nothing is missed in between.
 func (f *Feed) Changed() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -203,7 +212,9 @@ func (f *Feed) Changed() <-chan struct{} {
 // FilesChanged notes that files were added to the image folder, or removed.
 func (f *Feed) FilesChanged(at time.Time) {
 	if f != nil {
-		f.add(FeedEntry{Kind: FeedFiles, Payload: fmt.Appendf(nil, `{"time":%q}`, at.UTC().Format(time.RFC3339Nano))})
+		f.add(FeedEntry{
+			Kind: FeedFiles, Payload: fmt.Appendf(nil, `{"time":%q}`, at.UTC().Format(time.RFC3339Nano)),
+		})
 	}
 }
 
@@ -227,7 +238,9 @@ func (f *Feed) device(d otasvc.DeviceRecord, payload []byte) {
 
 func (f *Feed) deviceGone(euid message.IEEE) {
 	if f != nil {
-		f.add(FeedEntry{Kind: FeedDeviceGone, Key: euid.String(), Payload: fmt.Appendf(nil, `{"euid":%q}`, euid)})
+		f.add(FeedEntry{
+			Kind: FeedDeviceGone, Key: euid.String(), Payload: fmt.Appendf(nil, `{"euid":%q}`, euid),
+		})
 	}
 }
 
@@ -239,7 +252,13 @@ func (f *Feed) event(name otasvc.EventName, payload []byte) {
 
 func (f *Feed) response(id string, status otasvc.Status, payload []byte) {
 	if f != nil {
-		f.add(FeedEntry{Kind: FeedResponse, Key: id, Payload: withKey("id", id, payload), Status: status, Final: status.Final()})
+		f.add(FeedEntry{
+			Kind:    FeedResponse,
+			Key:     id,
+			Payload: withKey("id", id, payload),
+			Status:  status,
+			Final:   status.Final(),
+		})
 	}
 }
 

@@ -118,7 +118,8 @@ func TestFeedIsBounded(t *testing.T) {
 	}
 }
 
-// Who asks over the feed is answered there, and not over MQTT; an upgrade's final answer finds its way by its ticket.
+// Who asks over the feed is answered there, and not over MQTT; an upgrade's final answer finds its
+// way by its ticket.
 func TestAsk(t *testing.T) {
 	b, feed, out := fed()
 	b.Ask("1", "rename", []byte(`{"deviceId":1,"transaction":"mine"}`))

@@ -13,8 +13,9 @@ import (
 const (
 	// framesLimit is how many frames wait to be published before the oldest is dropped.
 	framesLimit = 1000
-	// FramesInOutbox is how many messages may wait for the broker before frames wait, too. So there are never more frames
-	// than this in an outbox, and one that has room for as many on top loses no event because of them.
+	// FramesInOutbox is how many messages may wait for the broker before frames wait, too. So there
+	// are never more frames than this in an outbox, and one that has room for as many on top loses no
+	// event because of them.
 	FramesInOutbox = 64
 	// framesPoll is how soon an outbox that was behind is looked at again.
 	framesPoll = 50 * time.Millisecond
@@ -32,12 +33,9 @@ type FrameSink interface {
 	Publish(topic string, payload []byte)
 }
 
-// Waiting is how many messages the broker has not acknowledged yet, those included that were not sent.
-func (c *Client) Waiting() int { return c.outbox.Len() }
-
-// Frames publishes the frames to and from the dongle, for people who debug. The frames wait in a ring of their own, and
-// come last of all: while other messages wait for the broker, or the broker is away, they are kept back and the oldest
-// are dropped.
+// Frames publishes the frames to and from the dongle, for people who debug. The frames wait in a ring of
+// their own, and come last of all: while other messages wait for the broker, or the broker is away, they are
+// kept back and the oldest are dropped.
 type Frames struct {
 	topics Topics
 	out    FrameSink
@@ -69,11 +67,17 @@ type framePayload struct {
 
 // NewFrames makes a task that publishes what is given to its Trace.
 func NewFrames(topics Topics, out FrameSink, log *slog.Logger) *Frames {
-	return &Frames{topics: topics, out: out, log: log, wake: make(chan struct{}, 1), ring: make([]tracedFrame, framesLimit)}
+	return &Frames{
+		topics: topics,
+		out:    out,
+		log:    log,
+		wake:   make(chan struct{}, 1),
+		ring:   make([]tracedFrame, framesLimit),
+	}
 }
 
-// Trace takes a frame; see zigate.Dongle.TraceTo. It may be called from any goroutine, does not block, and copies the
-// payload.
+// Trace takes a frame; see zigate.Dongle.TraceTo. It may be called from any goroutine, does not block, and
+// copies the payload.
 func (f *Frames) Trace(dir message.Direction, frame message.Frame) {
 	at := time.Now()
 	f.mu.Lock()
@@ -83,7 +87,10 @@ func (f *Frames) Trace(dir message.Direction, frame message.Frame) {
 		f.dropped++
 	}
 	slot := &f.ring[(f.first+f.n)%len(f.ring)]
-	slot.at, slot.dir, slot.typ, slot.payload = at, dir, frame.Type, append(slot.payload[:0], frame.Payload...)
+	slot.at = at
+	slot.dir = dir
+	slot.typ = frame.Type
+	slot.payload = append(slot.payload[:0], frame.Payload...)
 	f.n++
 	f.mu.Unlock()
 	select {
@@ -136,12 +143,15 @@ func (f *Frames) next() (topic string, payload []byte) {
 	t := &f.taken
 	f.mu.Lock()
 	slot := &f.ring[f.first]
-	*t, slot.payload = *slot, t.payload // the frame is written down without the lock, and its place gets another buffer
+	// The frame is written down without the lock, and its place gets another buffer.
+	*t, slot.payload = *slot, t.payload
 	f.first = (f.first + 1) % len(f.ring)
 	f.n--
 	f.mu.Unlock()
 
-	p := framePayload{Time: t.at.UTC(), Type: t.typ.String(), Name: t.typ.Name(), Payload: hex.EncodeToString(t.payload)}
+	p := framePayload{
+		Time: t.at.UTC(), Type: t.typ.String(), Name: t.typ.Name(), Payload: hex.EncodeToString(t.payload),
+	}
 	if t.dir == message.ToDongle {
 		return f.topics.FrameSent(), marshal(p)
 	}
@@ -158,6 +168,7 @@ func (f *Frames) report() {
 	f.dropped = 0
 	f.mu.Unlock()
 	if n > 0 {
-		f.log.Warn("frames were not published because the MQTT broker does not keep up; nothing else was lost by it", "frames", n)
+		f.log.Warn("frames were not published because the MQTT broker does not keep up; "+
+			"nothing else was lost by it", "frames", n)
 	}
 }

@@ -13,12 +13,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // line is a FrameSink over an outbox, with a broker that is there or not.
 type line struct {
-	*bridge.Outbox
+	*mqttclient.Outbox
 	mu sync.Mutex
 	up bool
 }
@@ -53,7 +54,7 @@ func (l *line) take() []string {
 func withFrames(t *testing.T, limit int, f func(frames *bridge.Frames, out *line, told *strings.Builder)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		out := &line{Outbox: bridge.NewOutbox(limit), up: true}
+		out := &line{Outbox: mqttclient.NewOutbox(limit), up: true}
 		var told strings.Builder
 		frames := bridge.NewFrames("zigate-ota", out, slog.New(slog.NewTextHandler(&told, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -94,7 +95,8 @@ func number(n int) message.Frame {
 	return message.Frame{Type: message.TypeHeartbeat, Payload: []byte{byte(n >> 8), byte(n), 0}}
 }
 
-// TestFramesComeLast: whatever the broker does, no event is lost because of frames, and the newest frames are kept.
+// TestFramesComeLast: whatever the broker does, no event is lost because of frames, and the
+// newest frames are kept.
 func TestFramesComeLast(t *testing.T) {
 	const events = 200
 	withFrames(t, events+bridge.FramesInOutbox, func(frames *bridge.Frames, out *line, told *strings.Builder) {
@@ -114,7 +116,7 @@ func TestFramesComeLast(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		if n := out.Dropped()[bridge.DropOverflow]; n != 0 || out.Len() != events+bridge.FramesInOutbox {
+		if n := out.Dropped()[mqttclient.DropOverflow]; n != 0 || out.Len() != events+bridge.FramesInOutbox {
 			t.Errorf("%d dropped, %d wait", n, out.Len())
 		}
 		if !strings.Contains(told.String(), fmt.Sprintf("frames=%d", 3000-bridge.FramesInOutbox-1000)) {
@@ -144,7 +146,7 @@ func TestFramesComeLast(t *testing.T) {
 
 // TestTraceDoesNotAllocate: the reader of the dongle calls it between a block request and its answer.
 func TestTraceDoesNotAllocate(t *testing.T) {
-	frames := bridge.NewFrames("zigate-ota", &line{Outbox: bridge.NewOutbox(1)}, slog.New(slog.DiscardHandler))
+	frames := bridge.NewFrames("zigate-ota", &line{Outbox: mqttclient.NewOutbox(1)}, slog.New(slog.DiscardHandler))
 	f := message.Frame{Type: message.TypeImageBlockRequest, Payload: make([]byte, 30)}
 	for range 1000 {
 		frames.Trace(message.FromDongle, f)

@@ -136,7 +136,8 @@ func TestEventGolden(t *testing.T) {
 	g.compare()
 }
 
-// TestRetainedExamples: the three records as they stand in the contract that consumers are written against, key for key.
+// TestRetainedExamples: the three records as they stand in the contract that consumers are written
+// against, key for key.
 func TestRetainedExamples(t *testing.T) {
 	const (
 		info = `{"version":"1.2.0","startedAt":"2026-11-21T16:00:00Z",` +

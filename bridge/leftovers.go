@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// leftoversDelay is how long after the broker has told of what it kept it is decided what of it is left over. By then
-// the service has published what it knows from its state, and what the dongle lists.
+// leftoversDelay is how long after the broker has told of what it kept it is decided what of it is left over.
+// By then the service has published what it knows from its state, and what the dongle lists.
 const leftoversDelay = time.Minute
 
 // RetainedValues is the way to the broker for Leftovers.
@@ -25,9 +26,9 @@ type RetainedValues interface {
 	Clear(topic string)
 }
 
-// Leftovers clears what an earlier life of the service had retained at the broker and nobody would clear otherwise: devices
-// that were forgotten while the broker was away, or with the state file, and components of discovery documents that this
-// version has no more. It never touches another service's topics.
+// Leftovers clears what an earlier life of the service had retained at the broker and nobody would clear
+// otherwise: devices that were forgotten while the broker was away, or with the state file, and components of
+// discovery documents that this version has no more. It never touches another service's topics.
 type Leftovers struct {
 	topics Topics
 	prefix string // of discovery; empty: there is none
@@ -38,16 +39,25 @@ type Leftovers struct {
 	kept map[string][]byte // by topic
 }
 
-// NewLeftovers makes a task that is fed by Handle. prefix is that of Home Assistant's discovery, empty without it.
+// NewLeftovers makes a task that is fed by Handle. prefix is that of Home Assistant's
+// discovery, empty without it.
 func NewLeftovers(topics Topics, prefix string, out RetainedValues) *Leftovers {
-	return &Leftovers{topics: topics, prefix: prefix, out: out, found: make(chan struct{}, 1), kept: map[string][]byte{}}
+	return &Leftovers{
+		topics: topics, prefix: prefix, out: out, found: make(chan struct{}, 1), kept: map[string][]byte{},
+	}
 }
 
 // LeftoverSubscriptions are those whose messages Handle has to be fed with.
-func LeftoverSubscriptions(topics Topics, prefix string, handle MessageHandler) []Subscription {
-	all := []Subscription{{Filter: topics.Devices(), Handler: handle, Optional: true, KeptOnly: true}}
+func LeftoverSubscriptions(
+	topics Topics, prefix string, handle mqttclient.MessageHandler,
+) []mqttclient.Subscription {
+	all := []mqttclient.Subscription{
+		{Filter: topics.Devices(), Handler: handle, Optional: true, KeptOnly: true},
+	}
 	if prefix != "" {
-		all = append(all, Subscription{Filter: homeassistant.Topics(prefix), Handler: handle, Optional: true, KeptOnly: true})
+		all = append(all, mqttclient.Subscription{
+			Filter: homeassistant.Topics(prefix), Handler: handle, Optional: true, KeptOnly: true,
+		})
 	}
 	return all
 }
@@ -55,7 +65,8 @@ func LeftoverSubscriptions(topics Topics, prefix string, handle MessageHandler) 
 // Handle takes a message that the broker had kept; what was published just now is our own, and not looked at.
 func (l *Leftovers) Handle(topic string, payload []byte, retained, _ bool) {
 	ofDevice := strings.HasPrefix(topic, string(l.topics)+"/")
-	if !retained || len(payload) == 0 || ofDevice && !l.topics.ofDevice(topic) || !ofDevice && !l.ours(payload) {
+	if !retained || len(payload) == 0 || ofDevice && !l.topics.ofDevice(topic) || !ofDevice &&
+		!l.ours(payload) {
 		return
 	}
 	l.mu.Lock()
@@ -99,14 +110,16 @@ func (l *Leftovers) clear() {
 		case !known && l.gone(topic, kept[topic]):
 			l.out.Clear(topic)
 		case known && len(value) > 0:
-			if next, changed := homeassistant.Retire(kept[topic], homeassistant.Document{Topic: topic, Payload: value}); changed {
+			document := homeassistant.Document{Topic: topic, Payload: value}
+			if next, changed := homeassistant.Retire(kept[topic], document); changed {
 				l.out.Retain(topic, next.Payload)
 			}
 		}
 	}
 }
 
-// ours reports whether a discovery document is of this service: its entities are available while this service is.
+// ours reports whether a discovery document is of this service: its entities are available
+// while this service is.
 func (l *Leftovers) ours(document []byte) bool {
 	var d struct {
 		Availability []struct {
@@ -124,8 +137,8 @@ func (l *Leftovers) ours(document []byte) bool {
 	return false
 }
 
-// gone reports whether a document that nobody published in this life is of a device, or of a dongle, that is there no
-// more. A dongle that has not been connected yet is not gone.
+// gone reports whether a document that nobody published in this life is of a device, or of a dongle, that is
+// there no more. A dongle that has not been connected yet is not gone.
 func (l *Leftovers) gone(topic string, document []byte) bool {
 	if !homeassistant.IsDongle(document) {
 		return true
@@ -136,5 +149,6 @@ func (l *Leftovers) gone(topic string, document []byte) bool {
 			EUID *message.IEEE `json:"euid"`
 		} `json:"dongle"`
 	}
-	return json.Unmarshal(value, &info) == nil && info.Dongle.EUID != nil && homeassistant.Topic(l.prefix, *info.Dongle.EUID) != topic
+	return json.Unmarshal(value, &info) == nil && info.Dongle.EUID != nil &&
+		homeassistant.Topic(l.prefix, *info.Dongle.EUID) != topic
 }

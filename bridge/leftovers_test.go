@@ -2,6 +2,8 @@ package bridge_test
 
 import (
 	"context"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -9,14 +11,18 @@ import (
 	"testing/synctest"
 	"time"
 
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/broker"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// TestLeftovers: what an earlier life of the service retained and this one does not know is cleared at the broker; what
-// this one knows, and what others retained, is not touched.
+// TestLeftovers: what an earlier life of the service retained and this one does not know is cleared at the
+// broker; what this one knows, and what others retained, is not touched.
 func TestLeftovers(t *testing.T) {
 	const gone, dongle, dongleBefore message.IEEE = 0x000b57fffec60001, 0x00158d0001020304, 0x00158d0001020305
 	options := homeassistant.Options{Prefix: "ha", Base: "base"}
@@ -57,25 +63,23 @@ func TestLeftovers(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				network := newMQTTNet(t)
-				defer network.stopBroker()
-				before := watchInBubble(t, network.open("before"), "nothing")
-				before.publish(t, tt.topic, 1, true, tt.payload)
-				before.close()
+				b, stopBroker := runBroker(t)
+				defer stopBroker()
+				before, stopBefore := runClient(t, b, "before")
+				before.Retain(tt.topic, []byte(tt.payload))
+				after(time.Second)
+				stopBefore()
 
 				var left *bridge.Leftovers
-				c := newMQTTClient(t, bridge.ClientOptions{
-					OpenConnection: network.open("service"),
-					Subscriptions: bridge.LeftoverSubscriptions("base", "ha", func(topic string, payload []byte, retained, duplicate bool) {
+				c, stop := runClient(t, b, "base", bridge.LeftoverSubscriptions("base", "ha",
+					func(topic string, payload []byte, retained, duplicate bool) {
 						left.Handle(topic, payload, retained, duplicate)
-					}),
-				})
+					})...)
 				left = bridge.NewLeftovers("base", "ha", c)
-				stop := mqttRun(t, c)
 				ctx, cancel := context.WithCancel(context.Background())
 				var running sync.WaitGroup
 				running.Go(func() { _ = left.Run(ctx) })
-				mqttAfter(10 * time.Second)
+				after(10 * time.Second)
 				info := `{"dongle":{"euid":null}}`
 				if tt.dongle != 0 {
 					info = `{"dongle":{"euid":"` + tt.dongle.String() + `"}}`
@@ -84,9 +88,9 @@ func TestLeftovers(t *testing.T) {
 				if tt.newTopic != "" {
 					c.Retain(tt.topic, []byte(tt.newTopic))
 				}
-				mqttAfter(2 * time.Minute)
+				after(2 * time.Minute)
 
-				got := mqttRetained(t, network.open("watcher"), "#")
+				got := retained(t, b, "watcher", "#")
 				index := slices.IndexFunc(got, func(s string) bool { return strings.HasPrefix(s, tt.topic+"=") })
 				switch {
 				case tt.want == "gone" && index >= 0:
@@ -98,8 +102,8 @@ func TestLeftovers(t *testing.T) {
 				}
 				// It looks once: what is published later is not listened to.
 				c.Retain("base/device/0x000b57fffec60002", []byte("{}"))
-				mqttAfter(2 * time.Minute)
-				if got := mqttRetained(t, network.open("watcher"), "base/device/0x000b57fffec60002"); len(got) != 1 {
+				after(2 * time.Minute)
+				if got := retained(t, b, "later", "base/device/0x000b57fffec60002"); len(got) != 1 {
 					t.Errorf("a new device: %q", got)
 				}
 				cancel()
@@ -108,4 +112,65 @@ func TestLeftovers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// runBroker runs an embedded broker until the returned function is called.
+func runBroker(t *testing.T) (b *broker.Broker, stop func()) {
+	t.Helper()
+	b = broker.New(broker.Options{})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := b.Run(ctx); err != nil {
+			t.Errorf("broker: %v", err)
+		}
+	})
+	<-b.Ready()
+	return b, func() { cancel(); running.Wait() }
+}
+
+// runClient runs a client of the broker, named like its base topic, until the returned function is called.
+func runClient(t *testing.T, b *broker.Broker, base string, all ...mqttclient.Subscription) (c *mqttclient.Client, stop func()) {
+	t.Helper()
+	c, err := mqttclient.New(mqttclient.Options{
+		Base: base, Subscriptions: all,
+		OpenConnection: func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return b.Dial() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return c, func() { cancel(); running.Wait() }
+}
+
+// retained lists the retained messages at the broker, as "topic=payload". Each name of a client is good for
+// one call: the broker keeps its subscription.
+func retained(t *testing.T, b *broker.Broker, name, filter string) []string {
+	t.Helper()
+	var got []string
+	var mu sync.Mutex
+	_, stop := runClient(t, b, name, mqttclient.Subscription{Filter: filter, Handler: func(topic string, payload []byte, kept, _ bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if kept {
+			got = append(got, topic+"="+string(payload))
+		}
+	}})
+	after(time.Second)
+	stop()
+	mu.Lock()
+	defer mu.Unlock()
+	return got
+}
+
+// after lets time pass, and then lets everything that is due happen.
+func after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }

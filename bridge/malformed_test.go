@@ -11,8 +11,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// TestMalformedRequests: each gets exactly one final answer, invalidData, whose error names what is wrong, and the
-// service goes on.
+// TestMalformedRequests: each gets exactly one final answer, invalidData, whose error names what is wrong,
+// and the service goes on.
 func TestMalformedRequests(t *testing.T) {
 	const device = `"deviceId":"0x000b57fffec6a5b2"`
 	long := strings.Repeat("x", 200)

@@ -10,8 +10,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// The shapes of everything that the service says on MQTT. Keys are camelCase in the reference's vocabulary; null stands
-// where a value is not known. Consumers are written against them, so a change here is a change of the contract.
+// The shapes of everything that the service says on MQTT. Keys are camelCase in the reference's
+// vocabulary; null stands where a value is not known. Consumers are written against them, so a change here
+// is a change of the contract.
 
 type infoPayload struct {
 	Version   string          `json:"version"`
@@ -49,8 +50,13 @@ func newInfoPayload(version string, r otasvc.InfoRecord) infoPayload {
 		Version: version, StartedAt: utc(r.StartedAt), Devices: r.Devices, Images: r.Images,
 		Upgrades: upgradesPayload{Queued: r.Queued, Active: r.Active},
 		Dongle: donglePayload{
-			Connected: r.Dongle.Connected, Port: known(r.Dongle.Port), Firmware: known(r.Dongle.Firmware),
-			EUID: known(r.Dongle.EUID), PANID: known(r.Dongle.PANID), Channel: known(r.Dongle.Channel), Error: known(r.Dongle.Error),
+			Connected: r.Dongle.Connected,
+			Port:      known(r.Dongle.Port),
+			Firmware:  known(r.Dongle.Firmware),
+			EUID:      known(r.Dongle.EUID),
+			PANID:     known(r.Dongle.PANID),
+			Channel:   known(r.Dongle.Channel),
+			Error:     known(r.Dongle.Error),
 		},
 	}
 	if r.Slot != nil {
@@ -86,12 +92,21 @@ func newImagesPayload(list []otasvc.RegisteredImage) imagesPayload {
 			devices = []message.IEEE{}
 		}
 		p.Images = append(p.Images, registeredPayload{
-			DriverTypeID: r.DriverTypeID, DriverVersion: r.DriverVersion, ManufacturerCode: r.ManufacturerCode,
-			ImageType: r.ImageType, ImageVersion: r.ImageVersion, Size: r.Size, SHA256: r.SHA256, URL: r.URL,
-			Title: r.Title, Devices: devices, AddedAt: utc(r.AddedAt),
+			DriverTypeID:     r.DriverTypeID,
+			DriverVersion:    r.DriverVersion,
+			ManufacturerCode: r.ManufacturerCode,
+			ImageType:        r.ImageType,
+			ImageVersion:     r.ImageVersion,
+			Size:             r.Size,
+			SHA256:           r.SHA256,
+			URL:              r.URL,
+			Title:            r.Title,
+			Devices:          devices,
+			AddedAt:          utc(r.AddedAt),
 		})
 		if stored := r.Stored; stored != nil {
-			p.Images[i].Report = NewImageReport(stored.Wrapper, &stored.Header, stored.Warnings, stored.Checks)
+			p.Images[i].Report = NewImageReport(stored.Wrapper, &stored.Header, stored.Warnings,
+				stored.Checks)
 		}
 	}
 	return p
@@ -114,7 +129,8 @@ type devicePayload struct {
 	UpdateAvailable  bool            `json:"updateAvailable"`
 	Image            *offerPayload   `json:"image"`
 	Upgrade          *upgradePayload `json:"upgrade"`
-	History          []pastPayload   `json:"history,omitempty"` // the newest first; absent for a device that never had an upgrade
+	// History has the newest first; it is absent for a device that never had an upgrade.
+	History []pastPayload `json:"history,omitempty"`
 }
 
 type offerPayload struct {
@@ -160,26 +176,51 @@ type pastPayload struct {
 
 func newPastPayload(u otasvc.PastUpgrade) pastPayload {
 	return pastPayload{
-		State: u.State, Reason: known(u.Reason), ImageVersion: u.ImageVersion, OldImageVersion: u.OldImageVersion,
-		QueuedAt: utc(u.QueuedAt), StartedAt: knownTime(u.StartedAt), EndedAt: utc(u.EndedAt), Attempts: u.Attempts,
-		Size: u.Size, Bytes: u.Bytes, BytesPerSecond: u.BytesPerSecond,
+		State:           u.State,
+		Reason:          known(u.Reason),
+		ImageVersion:    u.ImageVersion,
+		OldImageVersion: u.OldImageVersion,
+		QueuedAt:        utc(u.QueuedAt),
+		StartedAt:       knownTime(u.StartedAt),
+		EndedAt:         utc(u.EndedAt),
+		Attempts:        u.Attempts,
+		Size:            u.Size,
+		Bytes:           u.Bytes,
+		BytesPerSecond:  u.BytesPerSecond,
 	}
 }
 
 func newDevicePayload(d otasvc.DeviceRecord) devicePayload {
 	p := devicePayload{
-		EUID: d.EUID, NetworkAddress: d.NetworkAddress, Name: d.Name, ManufacturerName: known(d.ManufacturerName),
-		ModelID: known(d.ModelID), ManufacturerCode: d.ManufacturerCode, ImageType: d.ImageType,
-		HardwareVersion: d.HardwareVersion, Endpoint: known(d.Endpoint), Sleepy: d.Sleepy, CurrentVersion: d.CurrentVersion,
-		LQI: d.LQI, LastSeen: knownTime(d.LastSeen), UpdateAvailable: d.UpdateAvailable, Upgrade: newUpgradePayload(d.Upgrade),
+		EUID:             d.EUID,
+		NetworkAddress:   d.NetworkAddress,
+		Name:             d.Name,
+		ManufacturerName: known(d.ManufacturerName),
+		ModelID:          known(d.ModelID),
+		ManufacturerCode: d.ManufacturerCode,
+		ImageType:        d.ImageType,
+		HardwareVersion:  d.HardwareVersion,
+		Endpoint:         known(d.Endpoint),
+		Sleepy:           d.Sleepy,
+		CurrentVersion:   d.CurrentVersion,
+		LQI:              d.LQI,
+		LastSeen:         knownTime(d.LastSeen),
+		UpdateAvailable:  d.UpdateAvailable,
+		Upgrade:          newUpgradePayload(d.Upgrade),
 	}
 	for _, u := range d.History {
 		p.History = append(p.History, newPastPayload(u))
 	}
 	if o := d.Offer; o != nil {
 		p.Image = &offerPayload{
-			ImageVersion: o.ImageVersion, Size: known(o.Size), SHA256: known(o.SHA256), URL: known(o.URL), Source: o.Source,
-			DriverTypeID: o.DriverTypeID, DriverVersion: o.DriverVersion, ReleaseNotes: known(o.ReleaseNotes),
+			ImageVersion:  o.ImageVersion,
+			Size:          known(o.Size),
+			SHA256:        known(o.SHA256),
+			URL:           known(o.URL),
+			Source:        o.Source,
+			DriverTypeID:  o.DriverTypeID,
+			DriverVersion: o.DriverVersion,
+			ReleaseNotes:  known(o.ReleaseNotes),
 		}
 	}
 	return p
@@ -190,9 +231,18 @@ func newUpgradePayload(u *otasvc.UpgradeRecord) *upgradePayload {
 		return nil
 	}
 	return &upgradePayload{
-		State: u.State, ImageVersion: u.ImageVersion, OldImageVersion: u.OldImageVersion, Offset: u.Offset, Size: u.Size,
-		Progress: u.Progress, BytesPerSecond: u.BytesPerSecond, RemainingSeconds: u.RemainingSeconds,
-		QueuedAt: utc(u.QueuedAt), StartedAt: knownTime(u.StartedAt), Attempt: u.Attempt, Reason: known(u.Reason),
+		State:            u.State,
+		ImageVersion:     u.ImageVersion,
+		OldImageVersion:  u.OldImageVersion,
+		Offset:           u.Offset,
+		Size:             u.Size,
+		Progress:         u.Progress,
+		BytesPerSecond:   u.BytesPerSecond,
+		RemainingSeconds: u.RemainingSeconds,
+		QueuedAt:         utc(u.QueuedAt),
+		StartedAt:        knownTime(u.StartedAt),
+		Attempt:          u.Attempt,
+		Reason:           known(u.Reason),
 	}
 }
 
@@ -203,20 +253,30 @@ type eventPayload struct {
 	ManufacturerCode *uint16       `json:"mfgId,omitempty"`
 	ImageType        *uint16       `json:"imageTypeId,omitempty"`
 	ImageVersion     *uint32       `json:"imageVersion,omitempty"`
-	OldImageVersion  **uint32      `json:"oldImageVersion,omitempty"` // null where it is not known, absent where it does not apply
-	Offset           *uint32       `json:"offset,omitempty"`
-	Size             *uint32       `json:"size,omitempty"`
-	Progress         *float64      `json:"progress,omitempty"`
-	Reason           otasvc.Reason `json:"reason,omitempty"`
-	ZCLStatus        *uint8        `json:"zclStatus,omitempty"`
-	Error            string        `json:"error,omitempty"`
+	// OldImageVersion is null where it is not known, and absent where it does not apply.
+	OldImageVersion **uint32      `json:"oldImageVersion,omitempty"`
+	Offset          *uint32       `json:"offset,omitempty"`
+	Size            *uint32       `json:"size,omitempty"`
+	Progress        *float64      `json:"progress,omitempty"`
+	Reason          otasvc.Reason `json:"reason,omitempty"`
+	ZCLStatus       *uint8        `json:"zclStatus,omitempty"`
+	Error           string        `json:"error,omitempty"`
 }
 
 func newEventPayload(e otasvc.Event) eventPayload {
 	p := eventPayload{
-		EUID: known(e.EUID), Time: utc(e.Time), NetworkAddress: e.NetworkAddress, ManufacturerCode: e.ManufacturerCode,
-		ImageType: e.ImageType, ImageVersion: e.ImageVersion, Offset: e.Offset, Size: e.Size, Progress: e.Progress,
-		Reason: e.Reason, ZCLStatus: e.ZCLStatus, Error: e.Error,
+		EUID:             known(e.EUID),
+		Time:             utc(e.Time),
+		NetworkAddress:   e.NetworkAddress,
+		ManufacturerCode: e.ManufacturerCode,
+		ImageType:        e.ImageType,
+		ImageVersion:     e.ImageVersion,
+		Offset:           e.Offset,
+		Size:             e.Size,
+		Progress:         e.Progress,
+		Reason:           e.Reason,
+		ZCLStatus:        e.ZCLStatus,
+		Error:            e.Error,
 	}
 	if e.EUID != 0 && e.ImageVersion != nil {
 		p.OldImageVersion = &e.OldImageVersion
@@ -224,19 +284,21 @@ func newEventPayload(e otasvc.Event) eventPayload {
 	return p
 }
 
-// responsePayload is an answer. The operation record is there in whole, with nulls, in every answer about a device.
+// responsePayload is an answer. The operation record is there in whole, with nulls, in every
+// answer about a device.
 type responsePayload struct {
 	Operation   string          `json:"operation"`
 	Status      otasvc.Status   `json:"status"`
 	Transaction json.RawMessage `json:"transaction,omitempty"`
 	*operationPayload
-	UpdateAvailable *bool            `json:"updateAvailable,omitempty"`
-	Source          otasvc.Source    `json:"source,omitempty"`
-	Upgrade         *json.RawMessage `json:"upgrade,omitempty"` // may be null, which is not the same as absent
-	Reason          otasvc.Reason    `json:"reason,omitempty"`
-	Results         any              `json:"results,omitempty"`
-	DongleStatus    *uint8           `json:"dongleStatus,omitempty"`
-	Error           string           `json:"error,omitempty"`
+	UpdateAvailable *bool         `json:"updateAvailable,omitempty"`
+	Source          otasvc.Source `json:"source,omitempty"`
+	// Upgrade may be null, which is not the same as absent.
+	Upgrade      *json.RawMessage `json:"upgrade,omitempty"`
+	Reason       otasvc.Reason    `json:"reason,omitempty"`
+	Results      any              `json:"results,omitempty"`
+	DongleStatus *uint8           `json:"dongleStatus,omitempty"`
+	Error        string           `json:"error,omitempty"`
 }
 
 type operationPayload struct {
@@ -288,7 +350,9 @@ func newResponsePayload(operation string, transaction json.RawMessage, a otasvc.
 	case a.UpgradeResults != nil:
 		results := []upgradeResultPayload{}
 		for _, r := range a.UpgradeResults {
-			results = append(results, upgradeResultPayload{EUID: r.EUID, State: r.State, Reason: known(r.Reason)})
+			results = append(results, upgradeResultPayload{
+				EUID: r.EUID, State: r.State, Reason: known(r.Reason),
+			})
 		}
 		p.Results = results
 	}
@@ -315,7 +379,8 @@ func knownTime(t time.Time) *time.Time {
 // utc is the time as it stands in payloads: UTC, whole seconds.
 func utc(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
-// marshal writes one of our own payloads, which always can be. URLs keep their & so that people can read them.
+// marshal writes one of our own payloads, which always can be. URLs keep their & so that
+// people can read them.
 func marshal(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -323,5 +388,6 @@ func marshal(v any) []byte {
 	if err := enc.Encode(v); err != nil {
 		panic(fmt.Sprintf("bridge: %T does not marshal: %v", v, err))
 	}
-	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))) // of its length: what is retained stays for long
+	// Of its length: what is retained stays for long.
+	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }

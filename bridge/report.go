@@ -15,11 +15,19 @@ type ImageReport struct {
 }
 
 // NewImageReport makes a report.
-func NewImageReport(wrapper string, h *otafile.Header, warnings []string, checks []otafile.Check) *ImageReport {
+func NewImageReport(
+	wrapper string, h *otafile.Header, warnings []string, checks []otafile.Check,
+) *ImageReport {
 	r := &ImageReport{
-		Wrapper: wrapper, HeaderString: h.Title(), StackVersion: h.StackVersion, MinHardwareVersion: h.MinHardwareVersion,
-		MaxHardwareVersion: h.MaxHardwareVersion, Warnings: []string{}, Checks: []otafile.Check{},
+		Wrapper:            wrapper,
+		HeaderString:       h.Title(),
+		StackVersion:       h.StackVersion,
+		MinHardwareVersion: h.MinHardwareVersion,
+		MaxHardwareVersion: h.MaxHardwareVersion,
+		Warnings:           []string{},
+		Checks:             []otafile.Check{},
 	}
-	r.Warnings, r.Checks = append(r.Warnings, warnings...), append(r.Checks, checks...)
+	r.Warnings = append(r.Warnings, warnings...)
+	r.Checks = append(r.Checks, checks...)
 	return r
 }

@@ -57,16 +57,19 @@ type request struct {
 // key says how the value of a key is read into a request. The error is what is allowed there.
 type key func(json.RawMessage, *request) error
 
-// The keys that requests have. Each name means the same in all operations but deviceId, which may be "all" in some.
+// The keys that requests have. Each name means the same in all operations but deviceId, which
+// may be "all" in some.
 var (
 	keyDevice = key(func(raw json.RawMessage, r *request) error {
 		ref, err := deviceRef(raw)
-		r.device, r.hasDevice = ref, err == nil
+		r.device = ref
+		r.hasDevice = err == nil
 		return err
 	})
 	keyDeviceOrAll = key(func(raw json.RawMessage, r *request) error {
 		if string(raw) == `"all"` {
-			r.all, r.hasDevice = true, true
+			r.all = true
+			r.hasDevice = true
 			return nil
 		}
 		return keyDevice(raw, r)
@@ -86,10 +89,16 @@ var (
 		r.url = s
 		return nil
 	})
-	keyManufacturerCode = key(func(raw json.RawMessage, r *request) error { return into(raw, 0xFFFF, &r.manufacturerCode) })
-	keyImageType        = key(func(raw json.RawMessage, r *request) error { return into(raw, 0xFFFF, &r.imageType) })
-	keyImageVersion     = key(func(raw json.RawMessage, r *request) error { return into(raw, 0xFFFFFFFF, &r.imageVersion) })
-	keyDriverType       = key(func(raw json.RawMessage, r *request) (err error) {
+	keyManufacturerCode = key(func(raw json.RawMessage, r *request) error {
+		return into(raw, 0xFFFF, &r.manufacturerCode)
+	})
+	keyImageType = key(func(raw json.RawMessage, r *request) error {
+		return into(raw, 0xFFFF, &r.imageType)
+	})
+	keyImageVersion = key(func(raw json.RawMessage, r *request) error {
+		return into(raw, 0xFFFFFFFF, &r.imageVersion)
+	})
+	keyDriverType = key(func(raw json.RawMessage, r *request) (err error) {
 		r.driverTypeID, err = text(raw, 0, 255)
 		return err
 	})
@@ -105,9 +114,11 @@ var (
 		return err
 	})
 	keyUpgrade        = key(func(raw json.RawMessage, r *request) error { return boolean(raw, &r.upgrade) })
-	keyAllowDowngrade = key(func(raw json.RawMessage, r *request) error { return boolean(raw, &r.allowDowngrade) })
-	keyForce          = key(func(raw json.RawMessage, r *request) error { return boolean(raw, &r.force) })
-	keyWhen           = key(func(raw json.RawMessage, r *request) error {
+	keyAllowDowngrade = key(func(raw json.RawMessage, r *request) error {
+		return boolean(raw, &r.allowDowngrade)
+	})
+	keyForce = key(func(raw json.RawMessage, r *request) error { return boolean(raw, &r.force) })
+	keyWhen  = key(func(raw json.RawMessage, r *request) error {
 		s, err := text(raw, 1, 64)
 		if err == nil {
 			switch s {
@@ -158,25 +169,39 @@ var (
 		r.name = s
 		return nil
 	})
-	keyPayloadType       = key(func(raw json.RawMessage, r *request) error { return integer(raw, 0, 3, &r.payloadType) })
-	keyQueryJitter       = key(func(raw json.RawMessage, r *request) error { return integer(raw, 1, 100, &r.queryJitter) })
-	keyUpgradeTime       = key(func(raw json.RawMessage, r *request) error { return into(raw, 0xFFFFFFFF, &r.upgradeTime) })
-	keyCurrentTime       = key(func(raw json.RawMessage, r *request) error { return integer(raw, 0, 0xFFFFFFFF, &r.currentTime) })
-	keyRequestTime       = key(func(raw json.RawMessage, r *request) error { return into(raw, 0xFFFFFFFF, &r.requestTime) })
-	keyBlockRequestDelay = key(func(raw json.RawMessage, r *request) error { return integer(raw, 0, 0xFFFF, &r.blockRequestDelay) })
+	keyPayloadType = key(func(raw json.RawMessage, r *request) error {
+		return integer(raw, 0, 3, &r.payloadType)
+	})
+	keyQueryJitter = key(func(raw json.RawMessage, r *request) error {
+		return integer(raw, 1, 100, &r.queryJitter)
+	})
+	keyUpgradeTime = key(func(raw json.RawMessage, r *request) error {
+		return into(raw, 0xFFFFFFFF, &r.upgradeTime)
+	})
+	keyCurrentTime = key(func(raw json.RawMessage, r *request) error {
+		return integer(raw, 0, 0xFFFFFFFF, &r.currentTime)
+	})
+	keyRequestTime = key(func(raw json.RawMessage, r *request) error {
+		return into(raw, 0xFFFFFFFF, &r.requestTime)
+	})
+	keyBlockRequestDelay = key(func(raw json.RawMessage, r *request) error {
+		return integer(raw, 0, 0xFFFF, &r.blockRequestDelay)
+	})
 )
 
-// decode reads the payload of a request into r. The error names each key that is wrong and what is allowed; what could be read
-// nevertheless, the transaction above all, is in r.
+// decode reads the payload of a request into r. The error names each key that is wrong and what is allowed;
+// what could be read nevertheless, the transaction above all, is in r.
 func decode(payload []byte, keys map[string]key, required []string, r *request) error {
 	if len(payload) > maxPayload {
-		members, _ := object(bytes.ToValidUTF8(payload[:maxPayload], nil)) // the cut may go through a character
+		// The cut may go through a character.
+		members, _ := object(bytes.ToValidUTF8(payload[:maxPayload], nil))
 		takeTransaction(members, r)
 		return fmt.Errorf("the payload has %d bytes; at most %d are allowed", len(payload), maxPayload)
 	}
 	if len(bytes.TrimSpace(payload)) == 0 {
 		if len(required) > 0 {
-			return fmt.Errorf("the payload is empty; it must be a JSON object with %s", strings.Join(required, ", "))
+			return fmt.Errorf("the payload is empty; it must be a JSON object with %s",
+				strings.Join(required, ", "))
 		}
 		return nil
 	}
@@ -236,8 +261,8 @@ func takeTransaction(members []member, r *request) {
 	}
 }
 
-// object reads a JSON object with its members in order. A key that comes twice is an error: which one is meant? With an
-// error come the members before it.
+// object reads a JSON object with its members in order. A key that comes twice is an error: which one is
+// meant? With an error come the members before it.
 func object(payload []byte) ([]member, error) {
 	if !utf8.Valid(payload) {
 		return nil, errors.New("it is not UTF-8")
@@ -321,7 +346,8 @@ func number(raw json.RawMessage, lowest, highest uint64) (uint64, error) {
 			return 0, wrong
 		}
 		if rest, ok := strings.CutPrefix(strings.ToLower(s), "0x"); ok {
-			s, base = rest, 16
+			s = rest
+			base = 16
 		}
 	}
 	if s == "-0" {

@@ -11,8 +11,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
-// FuzzRequest: whatever comes on a request topic, it is either taken, or answered at once with one invalidData that says
-// why, as valid JSON.
+// FuzzRequest: whatever comes on a request topic, it is either taken, or answered at once with one
+// invalidData that says why, as valid JSON.
 func FuzzRequest(f *testing.F) {
 	for _, payload := range []string{
 		``, `{}`, `[]`, `{"deviceId":"all"}`, `{"deviceId":20303,"transaction":1e3}`, `{"deviceId":"0x4f4f","url":"http://h/f","version":"0x10"}`,

@@ -56,8 +56,8 @@ func (t Topics) FrameSent() string { return string(t) + "/frame/tx" }
 // unknownOperation stands in topics for a name that cannot stand in one.
 const unknownOperation = "unknown"
 
-// Operation reads the operation's name from a request topic. A topic with more levels, or a name that is not 1 to 64
-// characters of a-z 0-9 _ -, has none: then it is "unknown".
+// Operation reads the operation's name from a request topic. A topic with more levels, or a name that is not
+// 1 to 64 characters of a-z 0-9 _ -, has none: then it is "unknown".
 func (t Topics) Operation(topic string) string {
 	name, ok := strings.CutPrefix(topic, string(t)+"/request/")
 	if !ok || len(name) < 1 || len(name) > 64 {

@@ -9,11 +9,12 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// errNoReply: the frame was sent, the device said nothing. A sleeping device is silent for as long as it sleeps.
+// errNoReply: the frame was sent, the device said nothing. A sleeping device is silent for as
+// long as it sleeps.
 var errNoReply = errors.New("no answer")
 
-// replyTimeout is how long the answer of a device may take. A sleeping device's parent keeps a message for about 7 s;
-// an acknowledged message is repeated for as long.
+// replyTimeout is how long the answer of a device may take. A sleeping device's parent keeps a message for
+// about 7 s; an acknowledged message is repeated for as long.
 const replyTimeout = 8 * time.Second
 
 // ask is a question that waits for a message of a device.
@@ -25,7 +26,9 @@ type ask struct {
 }
 
 // ask sends cmd and calls done, on the owner goroutine, once match has accepted a message, or with an error.
-func (s *Service) ask(cmd message.Message, timeout time.Duration, match func(message.Message) bool, done func(error)) {
+func (s *Service) ask(
+	cmd message.Message, timeout time.Duration, match func(message.Message) bool, done func(error),
+) {
 	if s.ctx.Err() != nil {
 		s.inbox.post(func() { done(errStopping) })
 		return
@@ -84,15 +87,18 @@ func (s *Service) dropAsks(err error) {
 	}
 }
 
-// readAttributes reads attributes of a device; what they tell is learnt by attribute. done gets nil once each has been
-// answered, be it with "unsupported".
-func (s *Service) readAttributes(d *device, cluster uint16, direction uint8, ids []uint16, timeout time.Duration, done func(error)) {
+// readAttributes reads attributes of a device; what they tell is learnt by attribute. done gets nil once each
+// has been answered, be it with "unsupported".
+func (s *Service) readAttributes(
+	d *device, cluster uint16, direction uint8, ids []uint16, timeout time.Duration, done func(error),
+) {
 	s.readAttributesAt(d, 0, cluster, direction, ids, timeout, done)
 }
 
 // readAttributesAt is readAttributes of an endpoint; 0: the one of the OTA client.
 func (s *Service) readAttributesAt(
-	d *device, endpoint uint8, cluster uint16, direction uint8, ids []uint16, timeout time.Duration, done func(error),
+	d *device, endpoint uint8, cluster uint16, direction uint8, ids []uint16, timeout time.Duration,
+	done func(error),
 ) {
 	if d.NetworkAddress == nil {
 		done(errNoAddress)
@@ -107,7 +113,9 @@ func (s *Service) readAttributesAt(
 		open[id] = true
 	}
 	cmd := message.ReadAttributes{
-		Target:  message.Target{AddrMode: message.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: endpoint},
+		Target: message.Target{
+			AddrMode: message.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: endpoint,
+		},
 		Cluster: cluster, Direction: direction, IDs: ids,
 	}
 	s.ask(cmd, timeout, func(m message.Message) bool {
@@ -124,11 +132,12 @@ var errNoAddress = errors.New("its network address is not known; it has to be he
 
 // readVersion reads the running file version.
 func (s *Service) readVersion(d *device, done func(error)) {
-	s.readAttributes(d, message.ClusterOTA, message.DirectionToClient, []uint16{message.AttrOTAFileVersion}, replyTimeout, done)
+	s.readAttributes(d, message.ClusterOTA, message.DirectionToClient, []uint16{message.AttrOTAFileVersion},
+		replyTimeout, done)
 }
 
-// findDevice looks for a device on the network by its EUID and calls found with the device, or nil. Each search is a
-// broadcast, of which a network bears few, so they stand in line.
+// findDevice looks for a device on the network by its EUID and calls found with the device, or nil. Each
+// search is a broadcast, of which a network bears few, so they stand in line.
 func (s *Service) findDevice(euid message.IEEE, found func(*device)) {
 	s.searches = append(s.searches, search{euid: euid, found: found})
 	s.nextSearch()

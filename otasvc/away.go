@@ -7,16 +7,17 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// A dongle that is away for seconds or hours costs an upgrade nothing: it goes on where the device asks. One that does
-// not come back must not keep upgrades open for ever, though, and with another dongle comes another network, in which the
-// devices are not.
+// A dongle that is away for seconds or hours costs an upgrade nothing: it goes on where the device asks. One
+// that does not come back must not keep upgrades open for ever, though, and with another dongle comes another
+// network, in which the devices are not.
 const (
 	// activePatience is how long an upgrade that has begun waits for the dongle.
 	activePatience = 24 * time.Hour
-	// longPatience is how long anything waits that only waits: a queued upgrade for the dongle, a sleeping device to
-	// wake, a held one for the word to go on.
+	// longPatience is how long anything waits that only waits: a queued upgrade for the dongle, a sleeping
+	// device to wake, a held one for the word to go on.
 	longPatience = 30 * 24 * time.Hour
-	// awayStep is the longest that counts between two looks at the clock: a clock that is set does not make time pass.
+	// awayStep is the longest that counts between two looks at the clock: a clock that is set does
+	// not make time pass.
 	awayStep = time.Minute
 )
 
@@ -26,11 +27,12 @@ type network struct {
 	PANID       uint16       `json:"panId"`
 }
 
-// replaces reports whether a network is another one than that of before. A coordinator keeps its address; it gets another
-// PAN id when its network is formed anew. What is not known (0) decides nothing.
+// replaces reports whether a network is another one than that of before. A coordinator keeps its address; it
+// gets another PAN id when its network is formed anew. What is not known (0) decides nothing.
 func (n network) replaces(before network) bool {
 	differ := func(a, b uint64) bool { return a != 0 && b != 0 && a != b }
-	return differ(uint64(n.Coordinator), uint64(before.Coordinator)) || differ(uint64(n.PANID), uint64(before.PANID))
+	return differ(uint64(n.Coordinator), uint64(before.Coordinator)) ||
+		differ(uint64(n.PANID), uint64(before.PANID))
 }
 
 // countAway adds up how long upgrades have not been possible, over restarts of the service too.
@@ -49,7 +51,8 @@ func (s *Service) countAway(now time.Time) {
 	}
 }
 
-// hindered reports whether the dongle is of no use to any upgrade: away, or it does not take the image header.
+// hindered reports whether the dongle is of no use to any upgrade: away, or it does not
+// take the image header.
 func (s *Service) hindered() bool {
 	_, ok := s.dongle.usable()
 	return !ok || s.slot.refusals > 0
@@ -69,8 +72,8 @@ func (s *Service) expireAway(d *device, u *upgrade, now time.Time) {
 	}
 }
 
-// networkFound compares the dongle's network with the one of before. In another one the devices of upgrades that have
-// begun are not there.
+// networkFound compares the dongle's network with the one of before. In another one the devices of upgrades
+// that have begun are not there.
 func (s *Service) networkFound(info zigate.Info, now time.Time) {
 	found := network{Coordinator: info.IEEE, PANID: info.PANID}
 	if !info.NetworkUp {
@@ -79,7 +82,8 @@ func (s *Service) networkFound(info zigate.Info, now time.Time) {
 	before := s.network
 	if found.replaces(before) {
 		s.log.Warn("the dongle was replaced, or has another network now: upgrades that had begun are ended",
-			"coordinator", found.Coordinator, "panId", found.PANID, "coordinatorBefore", before.Coordinator, "panIdBefore", before.PANID)
+			"coordinator", found.Coordinator, "panId", found.PANID, "coordinatorBefore", before.Coordinator,
+			"panIdBefore", before.PANID)
 		for _, d := range s.sortedActive() {
 			if st := d.Upgrade.State; st != Scheduled && st != Queued {
 				s.fire(d, triggerDongleLost, now)
@@ -95,6 +99,7 @@ func (s *Service) networkFound(info zigate.Info, now time.Time) {
 		}
 	}
 	if found != before {
-		s.network, s.stateDirty = found, true
+		s.network = found
+		s.stateDirty = true
 	}
 }

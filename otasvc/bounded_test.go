@@ -22,7 +22,8 @@ var reached = map[otasvc.State]func(*otasvc.UpgradeRequest, *world){
 	otasvc.Applying:    nil,
 }
 
-// TestEveryStateHasAWayOut brings an upgrade into each state, has each calamity befall it, and waits until it has ended.
+// TestEveryStateHasAWayOut brings an upgrade into each state, has each calamity befall it, and waits
+// until it has ended.
 func TestEveryStateHasAWayOut(t *testing.T) {
 	forGood := []struct {
 		name   string
@@ -259,7 +260,8 @@ func TestQueueIsFairAndShown(t *testing.T) {
 		w.queueIs(devices[3].IEEE, devices[1].IEEE, devices[0].IEEE)
 		w.ended(time.Hour, devices[2].IEEE)
 		time.Sleep(5 * time.Second)
-		// The third has waited for the longest, then comes the second of its image, before the fourth that came later.
+		// The third has waited for the longest, then comes the second of its image, before the
+		// fourth that came later.
 		w.queueIs(devices[1].IEEE, devices[0].IEEE)
 		for _, d := range devices {
 			if u := w.ended(3*time.Hour, d.IEEE); u.State != otasvc.Succeeded {

@@ -13,11 +13,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Frames by hand are for people who debug. Each is sent once and answered with the dongle's own status: unlike what the
-// service sends for itself, it is not sent again to a dongle that has no room for it.
+// Frames by hand are for people who debug. Each is sent once and answered with the dongle's own status:
+// unlike what the service sends for itself, it is not sent again to a dongle that has no room for it.
 
-// ImageKey says which image a frame by hand is about. What is nil comes from the device's upgrade, else from the image
-// that it would get, else from what the device says of itself.
+// ImageKey says which image a frame by hand is about. What is nil comes from the device's upgrade, else from
+// the image that it would get, else from what the device says of itself.
 type ImageKey struct {
 	ManufacturerCode, ImageType *uint16
 	ImageVersion                *uint32 // ZCL file version
@@ -33,9 +33,11 @@ type ImageNotify struct {
 
 // UpgradeEnd is an upgrade end response (0x0504) by hand, to the device's last upgrade end request.
 type UpgradeEnd struct {
-	Device      DeviceRef
-	UpgradeTime *uint32 // seconds; nil: 5 s after CurrentTime, which is what the dongle says; message.UpgradeTimeWait: wait
-	CurrentTime uint32  // seconds; 0: UpgradeTime counts from now
+	Device DeviceRef
+	// UpgradeTime is in seconds. Nil stands for 5 s after CurrentTime, which is what the dongle says, and
+	// zigate.UpgradeTimeWait tells the device to wait.
+	UpgradeTime *uint32
+	CurrentTime uint32 // seconds; 0: UpgradeTime counts from now
 	Image       ImageKey
 }
 
@@ -58,8 +60,11 @@ func (s *Service) ImageNotify(req ImageNotify, respond Respond) {
 				return
 			}
 			cmd := message.ImageNotify{
-				PayloadType: req.PayloadType, QueryJitter: req.QueryJitter, FileVersion: valueOr(key.ImageVersion, wildcard32),
-				ImageType: valueOr(key.ImageType, wildcard16), ManufacturerCode: valueOr(key.ManufacturerCode, wildcard16),
+				PayloadType:      req.PayloadType,
+				QueryJitter:      req.QueryJitter,
+				FileVersion:      valueOr(key.ImageVersion, wildcard32),
+				ImageType:        valueOr(key.ImageType, wildcard16),
+				ManufacturerCode: valueOr(key.ManufacturerCode, wildcard16),
 			}
 			if cmd.QueryJitter == 0 {
 				cmd.QueryJitter = 100
@@ -68,8 +73,12 @@ func (s *Service) ImageNotify(req ImageNotify, respond Respond) {
 			s.sendByHand(d, toDevice, about, func(a Answer) {
 				if a.Status == Success {
 					s.happened(Event{
-						Name: EventImageNotified, EUID: d.EUID, ManufacturerCode: key.ManufacturerCode, ImageType: key.ImageType,
-						ImageVersion: key.ImageVersion, OldImageVersion: d.CurrentVersion,
+						Name:             EventImageNotified,
+						EUID:             d.EUID,
+						ManufacturerCode: key.ManufacturerCode,
+						ImageType:        key.ImageType,
+						ImageVersion:     key.ImageVersion,
+						OldImageVersion:  d.CurrentVersion,
 					})
 				}
 				respond(a)
@@ -89,13 +98,19 @@ func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
 				return
 			}
 			cmd := message.UpgradeEndResponse{
-				UpgradeTime: valueOr(req.UpgradeTime, after(req.CurrentTime, installIn)), CurrentTime: req.CurrentTime,
-				FileVersion: *key.ImageVersion, ImageType: *key.ImageType, ManufacturerCode: *key.ManufacturerCode,
+				UpgradeTime:      valueOr(req.UpgradeTime, after(req.CurrentTime, installIn)),
+				CurrentTime:      req.CurrentTime,
+				FileVersion:      *key.ImageVersion,
+				ImageType:        *key.ImageType,
+				ManufacturerCode: *key.ManufacturerCode,
 			}
 			if d.Upgrade != nil {
 				cmd.Sequence = d.Upgrade.EndSequence
 			}
-			s.sendByHand(d, func(to message.Target) message.Message { cmd.Target = to; return cmd }, about, func(a Answer) {
+			s.sendByHand(d, func(to message.Target) message.Message {
+				cmd.Target = to
+				return cmd
+			}, about, func(a Answer) {
 				if a.Status == Success {
 					s.installsByHand(d, cmd, time.Now())
 				}
@@ -108,24 +123,30 @@ func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
 // installsByHand: a device that waited with its image has been told when to install it.
 func (s *Service) installsByHand(d *device, m message.UpgradeEndResponse, now time.Time) {
 	u := d.active()
-	if u == nil || m.UpgradeTime == waitForever || m.FileVersion != u.OfferedVersion || m.ImageType != u.ImageType ||
+	if u == nil || m.UpgradeTime == waitForever || m.FileVersion != u.OfferedVersion ||
+		m.ImageType != u.ImageType ||
 		m.ManufacturerCode != u.ManufacturerCode || !s.fire(d, triggerApply, now) {
 		return
 	}
-	u.Install, u.WasHeld, u.ApplyingAt = InstallNow, true, now
+	u.Install = InstallNow
+	u.WasHeld = true
+	u.ApplyingAt = now
 	if m.UpgradeTime > m.CurrentTime {
 		u.ApplyingAt = now.Add(time.Duration(m.UpgradeTime-m.CurrentTime) * time.Second)
 	}
 	s.happened(s.upgradeEvent(EventUpgradeApplying, d, u))
 }
 
-// WaitForData tells a device to ask for its block again later. It pauses nothing: the next request gets a block.
+// WaitForData tells a device to ask for its block again later. It pauses nothing: the next
+// request gets a block.
 func (s *Service) WaitForData(req WaitForData, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(req.Device, respond, func(d *device) {
 			cmd := message.WaitForData{
-				Status: message.OTAWaitForData, CurrentTime: req.CurrentTime,
-				RequestTime: valueOr(req.RequestTime, after(req.CurrentTime, maxHold)), BlockRequestDelay: req.BlockRequestDelay,
+				Status:            message.OTAWaitForData,
+				CurrentTime:       req.CurrentTime,
+				RequestTime:       valueOr(req.RequestTime, after(req.CurrentTime, maxHold)),
+				BlockRequestDelay: req.BlockRequestDelay,
 			}
 			tr := d.aborting
 			if u := d.active(); u != nil && u.runtime.transfer != nil {
@@ -135,13 +156,18 @@ func (s *Service) WaitForData(req WaitForData, respond Respond) {
 				cmd.Sequence = uint8(tr.lastAsked.Load()) // the low byte of an askedKey
 			}
 			about := func() *Operation { return s.upgradeOperation(d) }
-			s.sendByHand(d, func(to message.Target) message.Message { cmd.Target = to; return cmd }, about, respond)
+			s.sendByHand(d, func(to message.Target) message.Message {
+				cmd.Target = to
+				return cmd
+			}, about, respond)
 		})
 	})
 }
 
 // sendByHand sends a frame to a device, once. about is the record of the answer, as it is by then.
-func (s *Service) sendByHand(d *device, frame func(message.Target) message.Message, about func() *Operation, respond Respond) {
+func (s *Service) sendByHand(
+	d *device, frame func(message.Target) message.Message, about func() *Operation, respond Respond,
+) {
 	if why, ok := s.dongle.usable(); !ok {
 		respond(fail(ServiceNotAvailable, about(), "%s", why))
 		return
@@ -153,10 +179,12 @@ func (s *Service) sendByHand(d *device, frame func(message.Target) message.Messa
 	s.submitByHand(frame(d.target()), func(err error) { respond(dongleAnswer(err, about())) })
 }
 
-// statusAtMost is how long a frame may wait for its status. The dongle's connection says sooner that there was none.
+// statusAtMost is how long a frame may wait for its status. The dongle's connection says sooner
+// that there was none.
 const statusAtMost = time.Hour
 
-// submitByHand hands a frame to the dongle, once; done runs on the owner goroutine, at the service's stop at the latest.
+// submitByHand hands a frame to the dongle, once; done runs on the owner goroutine, at the service's
+// stop at the latest.
 func (s *Service) submitByHand(cmd message.Message, done func(error)) {
 	a := s.await(statusAtMost, done)
 	s.radio.Submit(cmd, func(st message.Status, err error) {
@@ -169,7 +197,8 @@ func (s *Service) submitByHand(cmd message.Message, done func(error)) {
 	})
 }
 
-// await is a question that no message answers: done runs when the time is over, the dongle goes or the service stops.
+// await is a question that no message answers: done runs when the time is over, the dongle goes or
+// the service stops.
 func (s *Service) await(d time.Duration, done func(error)) *ask {
 	a := &ask{deadline: time.Now().Add(d), match: func(message.Message) bool { return false }, done: done}
 	s.asks = append(s.asks, a)
@@ -219,20 +248,24 @@ func (s *Service) complete(key ImageKey, d *device, u *upgrade) ImageKey {
 // keyParts is the number of parts of an ImageKey.
 const keyParts = 3
 
-// known reports whether the first n of manufacturer code, image type and version are there; if not, respond is told which
-// have to be given.
+// known reports whether the first n of manufacturer code, image type and version are there; if not, respond
+// is told which have to be given.
 func (k ImageKey) known(n int, d *device, about func() *Operation, respond Respond) bool {
 	var missing []string
 	for i, part := range []struct {
 		key    string
 		absent bool
-	}{{"mfgId", k.ManufacturerCode == nil}, {"imageTypeId", k.ImageType == nil}, {"imageVersion", k.ImageVersion == nil}} {
+	}{
+		{"mfgId", k.ManufacturerCode == nil}, {"imageTypeId", k.ImageType == nil},
+		{"imageVersion", k.ImageVersion == nil},
+	} {
 		if i < n && part.absent {
 			missing = append(missing, part.key)
 		}
 	}
 	if len(missing) > 0 {
-		respond(fail(InvalidData, about(), "%s: must be given, as %s has no image to take it from", strings.Join(missing, ", "), d.name()))
+		respond(fail(InvalidData, about(), "%s: must be given, as %s has no image to take it from",
+			strings.Join(missing, ", "), d.name()))
 	}
 	return len(missing) == 0
 }
@@ -240,10 +273,13 @@ func (k ImageKey) known(n int, d *device, about func() *Operation, respond Respo
 // operationAbout is the operation record of an answer about an image of a device.
 func (s *Service) operationAbout(d *device, key ImageKey) *Operation {
 	op := s.upgradeOperation(d)
-	if differs(op.ManufacturerCode, key.ManufacturerCode) || differs(op.ImageType, key.ImageType) || differs(op.ImageVersion, key.ImageVersion) {
+	if differs(op.ManufacturerCode, key.ManufacturerCode) || differs(op.ImageType, key.ImageType) ||
+		differs(op.ImageVersion, key.ImageVersion) {
 		op = d.operation(nil) // not the image whose address and driver are known
 	}
-	op.ManufacturerCode, op.ImageType, op.ImageVersion = key.ManufacturerCode, key.ImageType, key.ImageVersion
+	op.ManufacturerCode = key.ManufacturerCode
+	op.ImageType = key.ImageType
+	op.ImageVersion = key.ImageVersion
 	return op
 }
 
@@ -268,7 +304,8 @@ func after(t, seconds uint32) uint32 {
 	return uint32(min(uint64(t)+uint64(seconds), math.MaxUint32-1))
 }
 
-// LoadImage loads a header into the dongle: that of the device's upgrade, else that of the image which it would get.
+// LoadImage loads a header into the dongle: that of the device's upgrade, else that of the image
+// which it would get.
 func (s *Service) LoadImage(ref DeviceRef, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
@@ -295,7 +332,8 @@ func (s *Service) LoadImage(ref DeviceRef, respond Respond) {
 	})
 }
 
-// LoadImageFrom loads the header of the image at a URL into the dongle. The image is kept, but registered for nobody.
+// LoadImageFrom loads the header of the image at a URL into the dongle. The image is kept, but
+// registered for nobody.
 func (s *Service) LoadImageFrom(url string, respond Respond) {
 	s.request(respond, func() {
 		op := Operation{URL: ptr(publicURL(url))}
@@ -312,8 +350,11 @@ func (s *Service) LoadImageFrom(url string, respond Respond) {
 					respond(fail(fetchStatus(err), &op, "%v", err))
 					return
 				}
-				h, op := image.Header, op
-				op.ManufacturerCode, op.ImageType, op.ImageVersion = &h.ManufacturerCode, &h.ImageType, &h.FileVersion
+				h := image.Header
+				op := op
+				op.ManufacturerCode = &h.ManufacturerCode
+				op.ImageType = &h.ImageType
+				op.ImageVersion = &h.FileVersion
 				s.loadByHand(slotKey{image.SHA256, h.FileVersion}, func() *Operation { return &op }, respond)
 			}
 		})
@@ -334,7 +375,8 @@ func (s *Service) loadByHand(key slotKey, about func() *Operation, respond Respo
 		data, header, err := readImage(s.images, key.sha256)
 		return func() {
 			if err != nil {
-				respond(fail(Failure, about(), "the image cannot be read from the store; add it again: %v", err))
+				respond(fail(Failure, about(), "the image cannot be read from the store; "+
+					"add it again: %v", err))
 				return
 			}
 			im := s.cache[key.sha256]
@@ -342,7 +384,8 @@ func (s *Service) loadByHand(key slotKey, about func() *Operation, respond Respo
 				im = &cachedImage{sha256: key.sha256}
 				s.cache[key.sha256] = im
 			}
-			im.data, im.header = data, header
+			im.data = data
+			im.header = header
 			s.loadHeader(im, key.version, about, respond)
 		}
 	})
@@ -389,15 +432,18 @@ func (s *Service) loadHeader(im *cachedImage, version uint32, about func() *Oper
 // slotNeeded says why another header must not be loaded now; empty: it may be.
 func (s *Service) slotNeeded(key slotKey, now time.Time) string {
 	if s.finishing(now) || s.turnover != nil {
-		return "an upgrade needs the dongle's header slot as it is for the next moments; try again in a minute"
+		return "an upgrade needs the dongle's header slot as it is for the next moments; " +
+			"try again in a minute"
 	}
 	for _, d := range s.sortedActive() {
 		switch u := d.Upgrade; {
 		case u.State.holdsSlot() && u.key() != key:
-			return fmt.Sprintf("%s is being upgraded to another image, 0x%08x, whose download would break off; cancel it or wait for its end",
+			return fmt.Sprintf("%s is being upgraded to another image, 0x%08x, whose download would break "+
+				"off; cancel it or wait for its end",
 				d.name(), u.ImageVersion)
 		case u.State == Downloaded && u.key() == key:
-			return fmt.Sprintf("%s has this image and waits to be told to install it; with the header loaded the dongle would tell it so by itself",
+			return fmt.Sprintf("%s has this image and waits to be told to install it; "+
+				"with the header loaded the dongle would tell it so by itself",
 				d.name())
 		}
 	}
@@ -409,7 +455,10 @@ func (s *Service) loadedByHand(im *cachedImage, version uint32, err error, now t
 	if err != nil {
 		var refused *message.StatusError
 		if !errors.As(err, &refused) { // else the dongle keeps the header that it had
-			s.slot.loaded, s.slot.cleared, s.infoDirty = false, false, true // not known: what was there is loaded anew
+			// Not known: what was there is loaded anew.
+			s.slot.loaded = false
+			s.slot.cleared = false
+			s.infoDirty = true
 		}
 		s.dropUnusedImages()
 		return
@@ -418,12 +467,20 @@ func (s *Service) loadedByHand(im *cachedImage, version uint32, err error, now t
 	if s.slot.key() != (slotKey{im.sha256, version}) {
 		s.slot.since = now
 	}
-	s.slot.image, s.slot.version, s.slot.loaded, s.slot.cleared = im, version, true, false
+	s.slot.image = im
+	s.slot.version = version
+	s.slot.loaded = true
+	s.slot.cleared = false
 	s.cache[im.sha256] = im // it may have been dropped while the slot was busy
 	h := im.header
-	s.log.Info("image header loaded by hand", "manufacturerCode", h.ManufacturerCode, "imageType", h.ImageType, "fileVersion", version)
+	s.log.Info("image header loaded by hand", "manufacturerCode", h.ManufacturerCode,
+		"imageType", h.ImageType, "fileVersion", version)
 	s.happened(Event{
-		Name: EventImageLoaded, ManufacturerCode: &h.ManufacturerCode, ImageType: &h.ImageType, ImageVersion: &version, Size: &h.TotalSize,
+		Name:             EventImageLoaded,
+		ManufacturerCode: &h.ManufacturerCode,
+		ImageType:        &h.ImageType,
+		ImageVersion:     &version,
+		Size:             &h.TotalSize,
 	})
 	s.keepHeader(im, version, s.slot.generation, now.Add(handKeep))
 }
@@ -431,17 +488,20 @@ func (s *Service) loadedByHand(im *cachedImage, version uint32, err error, now t
 const (
 	// handKeep is how long a header that was loaded by hand stays, unless something else needs the slot.
 	handKeep = 10 * time.Minute
-	// handKeepStep is how far ahead it is kept at a time: when an upgrade has taken the slot meanwhile, its own header
-	// must not stay behind for the rest of the ten minutes.
+	// handKeepStep is how far ahead it is kept at a time: when an upgrade has taken the slot meanwhile, its
+	// own header must not stay behind for the rest of the ten minutes.
 	handKeepStep = 5 * time.Second
 )
 
 // keepHeader keeps a header in the slot for as long as it is the one that was loaded by hand.
 func (s *Service) keepHeader(im *cachedImage, version uint32, generation int, until time.Time) {
 	now := time.Now()
-	if s.slot.image != im || s.slot.version != version || !s.slot.loaded || s.slot.generation != generation || !now.Before(until) {
+	if s.slot.image != im || s.slot.version != version || !s.slot.loaded || s.slot.generation != generation ||
+		!now.Before(until) {
 		return
 	}
 	s.slot.keepUntil = later(s.slot.keepUntil, now.Add(2*handKeepStep))
-	time.AfterFunc(handKeepStep, func() { s.inbox.post(func() { s.keepHeader(im, version, generation, until) }) })
+	time.AfterFunc(handKeepStep, func() {
+		s.inbox.post(func() { s.keepHeader(im, version, generation, until) })
+	})
 }

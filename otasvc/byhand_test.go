@@ -186,7 +186,8 @@ func TestLoadImageByHandFetches(t *testing.T) {
 	withRadio(t, index, func(w *world, radio *script) {
 		w.service.HandleConnected(zigate.Info{Firmware: "3.23"})
 		query := message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
-			0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00, // who it is: manufacturer code, type, version 1
+			// Who it is: manufacturer code, type, version 1.
+			0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00,
 		}}
 		w.service.HandleMessage(query, 100)
 		load := func() otasvc.Answer {
@@ -262,8 +263,8 @@ func (w *world) slot() *otasvc.Slot {
 	return w.sink.info.Slot
 }
 
-// TestLoadImageByHand: the header is shown and stays for ten minutes, unless an upgrade needs the slot; a download is
-// never disturbed.
+// TestLoadImageByHand: the header is shown and stays for ten minutes, unless an upgrade needs the slot; a
+// download is never disturbed.
 func TestLoadImageByHand(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb), plugConfig()}}, func(w *world) {
 		w.met(bulb)

@@ -2,8 +2,9 @@ package otasvc
 
 import "time"
 
-// epoch is where instants are counted from: moments in nanoseconds by the monotonic clock, for atomics. A machine without
-// a clock of its own learns the time from the network, in the middle of a download, and may find that it was off by years.
+// epoch is where instants are counted from: moments in nanoseconds by the monotonic clock, for atomics. A
+// machine without a clock of its own learns the time from the network, in the middle of a download, and may
+// find that it was off by years.
 type epoch struct{ begin time.Time }
 
 func newEpoch() epoch { return epoch{time.Now()} }

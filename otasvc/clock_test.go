@@ -14,15 +14,17 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// clockPolicy is one for upgrades of a few seconds: fake time has no clock on the wall beside its monotonic one.
+// clockPolicy is one for upgrades of a few seconds: fake time has no clock on the wall beside
+// its monotonic one.
 func clockPolicy() otasvc.Policy {
 	p := defaultPolicy()
 	p.RejoinTimeout, p.StallTimeout, p.BlockInterval = 6*time.Second, 30*time.Second, 5*time.Millisecond
 	return p
 }
 
-// setWall is a time as it is read after the clock on the wall was set by so much: its monotonic reading, which nobody can
-// set, stays. Package time keeps the seconds of the wall clock from bit 30 of its first word on.
+// setWall is a time as it is read after the clock on the wall was set by so much: its monotonic
+// reading, which nobody can set, stays. Package time keeps the seconds of the wall clock from bit 30 of
+// its first word on.
 func setWall(t time.Time, by time.Duration) time.Time {
 	*(*uint64)(unsafe.Pointer(&t)) += uint64(by/time.Second) << 30
 	return t
@@ -39,8 +41,8 @@ func TestSetWall(t *testing.T) {
 	}
 }
 
-// A clock that is set by a day, as happens where a machine without one of its own learns the time, changes nothing for
-// what runs: downloads, pauses, installations, and what is waited for.
+// A clock that is set by a day, as happens where a machine without one of its own learns the time, changes
+// nothing for what runs: downloads, pauses, installations, and what is waited for.
 func TestClockIsSet(t *testing.T) {
 	const first, second = message.IEEE(0x000b57fffec6a5b2), message.IEEE(0x000b57fffec6a5c7)
 	const day = 24 * time.Hour
@@ -71,7 +73,8 @@ func TestClockIsSet(t *testing.T) {
 					w.progressed(first, 30)
 					set(-by)
 					w.ask(func(r otasvc.Respond) { w.service.Pause(ref(second), time.Second, r) })
-					w.clockSet(by) // not while it is stopped: a pause that outlives the service ends by the wall
+					// Not while it is stopped: a pause that outlives the service ends by the wall.
+					w.clockSet(by)
 					w.within(time.Minute, "applying", func() bool {
 						u := w.sink.device(first).Upgrade
 						return u != nil && u.State == otasvc.Applying

@@ -30,8 +30,9 @@ func (w *world) mounted(t *testing.T) {
 	})
 }
 
-// A disk that is full, or that turned read-only as worn memory cards do, in the middle of an upgrade: it is told, the
-// upgrade goes on and is answered, what is on the disk stays whole, and all is kept once there is room.
+// A disk that is full, or that turned read-only as worn memory cards do, in the middle of an upgrade:
+// it is told, the upgrade goes on and is answered, what is on the disk stays whole, and all is kept
+// once there is room.
 func TestDiskTrouble(t *testing.T) {
 	tests := map[string]struct{ spoil, mend func(dir string) error }{
 		"full": {

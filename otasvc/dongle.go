@@ -17,8 +17,8 @@ const (
 	coordinatorAddr       uint16 = 0x0000
 )
 
-// nobody is the manufacturer code and image type of a header that fits no device: the dongle has no way to unload a
-// header, and some firmware offers the loaded image to devices that run it already, again and again.
+// nobody is the manufacturer code and image type of a header that fits no device: the dongle has no way to
+// unload a header, and some firmware offers the loaded image to devices that run it already, again and again.
 const nobody = 0xFFFE
 
 // dongleState is what the owner knows of the dongle.
@@ -31,8 +31,8 @@ type dongleState struct {
 	lastError   string // why it is not connected
 	connectedAt time.Time
 	goneAt      time.Time // when it was lost; before it was first there, when the service started
-	// pageAsked: the firmware remembers an image page request, and would refuse it to the device a thousand times a second
-	// as soon as another header is loaded (v2). Only a reset lets it forget.
+	// pageAsked: the firmware remembers an image page request, and would refuse it to the device a thousand
+	// times a second as soon as another header is loaded (v2). Only a reset lets it forget.
 	pageAsked bool
 	// session counts connections, so that an answer to an earlier one is told apart.
 	session int
@@ -44,7 +44,8 @@ func (ds *dongleState) usable() (string, bool) {
 	case !ds.connected:
 		return "the dongle is not connected" + because(ds.lastError), false
 	case ds.noOTA:
-		return "the dongle's firmware " + ds.info.Firmware + " has no OTA server; update the dongle's firmware", false
+		return "the dongle's firmware " + ds.info.Firmware +
+			" has no OTA server; update the dongle's firmware", false
 	case ds.watchOnly:
 		return "upgrades are left to the software that shares the dongle (ZIGATE_OTA_SHARE_OTA=client)", false
 	}
@@ -52,8 +53,9 @@ func (ds *dongleState) usable() (string, bool) {
 }
 
 const (
-	flashTrouble = "the dongle reports a problem with its flash memory; back its network up before anything else. No upgrade begins meanwhile"
-	noNetwork    = "the dongle has no network, so no device can reach it; start or restore its network"
+	flashTrouble = "the dongle reports a problem with its flash memory; back its network up before " +
+		"anything else. No upgrade begins meanwhile"
+	noNetwork = "the dongle has no network, so no device can reach it; start or restore its network"
 )
 
 // trouble is what is wrong with the dongle, in one sentence; empty: nothing.
@@ -80,10 +82,15 @@ func because(err string) string {
 
 // connected takes the dongle into use: what its slot holds is not known, and it lists its neighbours.
 func (s *Service) connected(info zigate.Info) {
-	s.dongle.connected, s.dongle.noOTA, s.dongle.badFlash, s.dongle.info, s.dongle.lastError = true, false, false, info, ""
+	s.dongle.connected = true
+	s.dongle.noOTA = false
+	s.dongle.badFlash = false
+	s.dongle.info = info
+	s.dongle.lastError = ""
 	s.dongle.session++
 	s.infoDirty = true
-	s.log.Info("the dongle is connected", "port", info.Port, "firmware", info.Firmware, "family", info.Family, "euid", info.IEEE)
+	s.log.Info("the dongle is connected", "port", info.Port, "firmware", info.Firmware, "family", info.Family,
+		"euid", info.IEEE)
 	if !info.NetworkUp {
 		s.log.Warn(noNetwork)
 	}
@@ -101,12 +108,14 @@ func (s *Service) disconnected(err error) {
 	if !s.dongle.connected {
 		// Only the error is new: the dongle was away before.
 		if err != nil && err.Error() != s.dongle.lastError {
-			s.dongle.lastError, s.infoDirty = err.Error(), true
+			s.dongle.lastError = err.Error()
+			s.infoDirty = true
 			s.log.Warn("the dongle cannot be reached; it is tried again and again", "err", err)
 		}
 		return
 	}
-	s.dongle.connected, s.dongle.goneAt = false, s.now()
+	s.dongle.connected = false
+	s.dongle.goneAt = s.now()
 	s.dongle.session++
 	if err != nil {
 		s.dongle.lastError = err.Error()
@@ -129,24 +138,28 @@ func (s *Service) disconnected(err error) {
 
 var errDongleAway = errors.New("the dongle is not connected")
 
-// storageEvent warns of trouble with the dongle's flash memory, which holds its network. It is over when the dongle says
-// that it has saved something.
+// storageEvent warns of trouble with the dongle's flash memory, which holds its network. It is over when the
+// dongle says that it has saved something.
 func (s *Service) storageEvent(m message.PDMEvent) {
 	switch {
 	case m.Problem() && !s.dongle.badFlash:
-		s.dongle.badFlash, s.infoDirty = true, true
+		s.dongle.badFlash = true
+		s.infoDirty = true
 		s.log.Error(flashTrouble, "event", m.Event, "record", m.Record)
 	case m.Event == message.PDMSaved && s.dongle.badFlash:
-		s.dongle.badFlash, s.infoDirty = false, true
+		s.dongle.badFlash = false
+		s.infoDirty = true
 		s.log.Info("the dongle has saved to its flash memory again; upgrades begin again")
 	}
 }
 
-// listDevices asks the dongle for its neighbours. Others are met when they announce themselves or ask for something.
+// listDevices asks the dongle for its neighbours. Others are met when they announce themselves or
+// ask for something.
 func (s *Service) listDevices() {
 	s.send(message.GetDevices{}, func(_ message.Status, err error) {
 		if err != nil && s.dongle.connected {
-			s.log.Warn("the dongle did not list its devices; they are met when they are heard from", "err", err)
+			s.log.Warn("the dongle did not list its devices; they are met when they are heard from",
+				"err", err)
 		}
 	})
 }
@@ -167,7 +180,8 @@ func (s *Service) message(m message.Message, lqi uint8, now time.Time) {
 		if m.Status != message.NetworkAlreadyUp {
 			s.dongleRestarted(m)
 		}
-		s.networkUp(m.Status == message.NetworkJoinedExisting || m.Status == message.NetworkFormed || m.Status == message.NetworkAlreadyUp)
+		s.networkUp(m.Status == message.NetworkJoinedExisting || m.Status == message.NetworkFormed ||
+			m.Status == message.NetworkAlreadyUp)
 	case message.NetworkState:
 		s.networkState(m, now)
 	case message.ExtendedStatus:
@@ -184,7 +198,8 @@ func (s *Service) message(m message.Message, lqi uint8, now time.Time) {
 			}
 			if l.LQI != 0 {
 				lqi := l.LQI
-				d.lqi, d.dirty = &lqi, true
+				d.lqi = &lqi
+				d.dirty = true
 			}
 			if !d.Interviewed || !d.versionFresh {
 				s.wantInterview(d)
@@ -237,7 +252,9 @@ func (s *Service) message(m message.Message, lqi uint8, now time.Time) {
 
 func (d *device) setSleepy(s *Service, sleepy bool) {
 	if d.Sleepy != sleepy {
-		d.Sleepy, d.dirty, s.stateDirty = sleepy, true, true
+		d.Sleepy = sleepy
+		d.dirty = true
+		s.stateDirty = true
 	}
 }
 
@@ -246,7 +263,8 @@ func (s *Service) networkUp(up bool) {
 	if s.dongle.info.NetworkUp == up || !s.dongle.connected {
 		return
 	}
-	s.dongle.info.NetworkUp, s.infoDirty = up, true
+	s.dongle.info.NetworkUp = up
+	s.infoDirty = true
 	if !up {
 		s.log.Warn(noNetwork)
 		return
@@ -258,12 +276,17 @@ func (s *Service) networkUp(up bool) {
 
 func (s *Service) networkState(m message.NetworkState, now time.Time) {
 	i := &s.dongle.info
-	i.IEEE, i.ShortAddr, i.PANID, i.Channel, i.NetworkUp = m.IEEE, m.Addr, m.PANID, m.Channel, m.Up()
+	i.IEEE = m.IEEE
+	i.ShortAddr = m.Addr
+	i.PANID = m.PANID
+	i.Channel = m.Channel
+	i.NetworkUp = m.Up()
 	s.infoDirty = true
 	s.networkFound(*i, now) // it may have been formed anew meanwhile
 }
 
-// dongleRestarted: a reset has emptied the header slot. Every kind of start-up message means it; several come in a row.
+// dongleRestarted: a reset has emptied the header slot. Every kind of start-up message means it;
+// several come in a row.
 func (s *Service) dongleRestarted(m message.Message) {
 	s.dongle.pageAsked = false
 	if s.slot.image == nil && !s.slot.cleared {
@@ -286,8 +309,8 @@ func (s *Service) announced(m message.DeviceAnnounce, lqi uint8, now time.Time) 
 	}
 }
 
-// left: the device said that it leaves. One that comes back (rejoin) keeps everything; one that leaves for good is
-// forgotten.
+// left: the device said that it leaves. One that comes back (rejoin) keeps everything; one that leaves for
+// good is forgotten.
 func (s *Service) left(m message.Leave) {
 	d := s.devices[m.IEEE]
 	if d == nil {
@@ -311,7 +334,10 @@ func (s *Service) drop(d *device) {
 	}
 	s.registry.Forget(d.EUID.String())
 	s.dropInterview(d)
-	s.imagesDirty, s.infoDirty, s.stateDirty, s.tableDirty = true, true, true, true
+	s.imagesDirty = true
+	s.infoDirty = true
+	s.stateDirty = true
+	s.tableDirty = true
 	s.sink.DeviceGone(d.EUID)
 }
 
@@ -356,7 +382,8 @@ func (s *Service) deliveryReport(m message.Confirm, now time.Time) {
 // routeBlocks are the block sizes that fit one Zigbee frame behind ever more relays of a source route.
 var routeBlocks = []uint8{61, 57, 53, 48, 40, 32, 16}
 
-// shrinkBlocks: a frame for the device did not fit its route. The device asks for the block again and gets a smaller one.
+// shrinkBlocks: a frame for the device did not fit its route. The device asks for the block again and
+// gets a smaller one.
 func (s *Service) shrinkBlocks(d *device) {
 	u := d.active()
 	if u == nil || u.runtime.transfer == nil {
@@ -388,7 +415,8 @@ func (s *Service) strayRequest(req message.BlockRequest, result BlockResult, now
 	if result == BlockServed {
 		return
 	}
-	if im := s.slot.image; im != nil && req.ManufacturerCode == im.header.ManufacturerCode && req.ImageType == im.header.ImageType {
+	if im := s.slot.image; im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
+		req.ImageType == im.header.ImageType {
 		s.learnIdentity(d, req.ManufacturerCode, req.ImageType)
 	}
 	if u := d.active(); u != nil && u.runtime.transfer != nil && result != BlockWrongImage {
@@ -401,10 +429,16 @@ func (s *Service) strayRequest(req message.BlockRequest, result BlockResult, now
 		return
 	}
 	d.strayAt = now
-	offset, version := req.Offset, req.FileVersion
+	offset := req.Offset
+	version := req.FileVersion
 	s.happened(Event{
-		Name: EventUnsolicitedRequest, EUID: d.EUID, ManufacturerCode: &req.ManufacturerCode, ImageType: &req.ImageType,
-		ImageVersion: &version, OldImageVersion: d.CurrentVersion, Offset: &offset,
+		Name:             EventUnsolicitedRequest,
+		EUID:             d.EUID,
+		ManufacturerCode: &req.ManufacturerCode,
+		ImageType:        &req.ImageType,
+		ImageVersion:     &version,
+		OldImageVersion:  d.CurrentVersion,
+		Offset:           &offset,
 	})
 }
 
@@ -414,14 +448,15 @@ type stray struct {
 	refused bool
 }
 
-// strayPatience is how long an unknown address gets no answer while its EUID is looked for; then it is refused.
+// strayPatience is how long an unknown address gets no answer while its EUID is looked for;
+// then it is refused.
 const strayPatience = 15 * time.Second
 
 // straysAtOnce bounds how many unknown addresses are looked into at a time.
 const straysAtOnce = 256
 
-// strayAddress finds out whose address it is. An upgrade whose device has changed its address goes on when the answer
-// is there.
+// strayAddress finds out whose address it is. An upgrade whose device has changed its address goes on when
+// the answer is there.
 func (s *Service) strayAddress(addr uint16, now time.Time) {
 	if s.strays[addr] != nil || len(s.strays) >= straysAtOnce {
 		return
@@ -437,7 +472,8 @@ func (s *Service) expireStrays(now time.Time) {
 			delete(s.strays, addr)
 			s.tableDirty = true
 		case age > strayPatience && !st.refused:
-			st.refused, s.tableDirty = true, true
+			st.refused = true
+			s.tableDirty = true
 		case age > time.Minute:
 			delete(s.strays, addr)
 			s.tableDirty = true
@@ -458,12 +494,21 @@ func (s *Service) info() InfoRecord {
 	r := InfoRecord{
 		StartedAt: s.startedAt, Devices: len(s.devices), Images: len(s.registry.All()),
 		Dongle: DongleInfo{
-			Connected: s.dongle.connected, Port: s.dongle.info.Port, Firmware: s.dongle.info.Firmware,
-			EUID: s.dongle.info.IEEE, PANID: s.dongle.info.PANID, Channel: s.dongle.info.Channel, Error: s.dongle.trouble(),
+			Connected: s.dongle.connected,
+			Port:      s.dongle.info.Port,
+			Firmware:  s.dongle.info.Firmware,
+			EUID:      s.dongle.info.IEEE,
+			PANID:     s.dongle.info.PANID,
+			Channel:   s.dongle.info.Channel,
+			Error:     s.dongle.trouble(),
 		},
 	}
 	if im := s.slot.image; im != nil && s.slot.loaded {
-		r.Slot = &Slot{ManufacturerCode: im.header.ManufacturerCode, ImageType: im.header.ImageType, ImageVersion: s.slot.version}
+		r.Slot = &Slot{
+			ManufacturerCode: im.header.ManufacturerCode,
+			ImageType:        im.header.ImageType,
+			ImageVersion:     s.slot.version,
+		}
 	}
 	for _, d := range s.devices {
 		u := d.active()

@@ -19,8 +19,8 @@ func (w *world) trouble() string {
 	return w.sink.info.Dongle.Error
 }
 
-// TestSilentResetInMidDownload has a dongle that restarts without a word: it refuses the next block, the device stops
-// asking, and nothing else tells.
+// TestSilentResetInMidDownload has a dongle that restarts without a word: it refuses the next block, the
+// device stops asking, and nothing else tells.
 func TestSilentResetInMidDownload(t *testing.T) {
 	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V1_31C, "3.23": sim.V1_323, "v2": sim.V2_324} {
 		t.Run(name, func(t *testing.T) {
@@ -115,7 +115,8 @@ func TestCommandsWaitForBuffers(t *testing.T) {
 				w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
 				synctest.Wait()
 				tc.tell(w.service)
-				w.service.HandleBlockRequest(&message.BlockRequest{Addr: 0x1234, Endpoint: 1}, nil) // whose address is it?
+				// Whose address is it?
+				w.service.HandleBlockRequest(&message.BlockRequest{Addr: 0x1234, Endpoint: 1}, nil)
 				synctest.Wait()
 				if waits := asked() == 0; waits != tc.wait {
 					t.Errorf("the question waits: %t, want %t", waits, tc.wait)
@@ -148,7 +149,8 @@ func TestRefusedCommandsAreBounded(t *testing.T) {
 	}
 }
 
-// TestFlashTroubleHoldsNothingUp has another image wait that cannot begin: the download under way is not held for it.
+// TestFlashTroubleHoldsNothingUp has another image wait that cannot begin: the download under way
+// is not held for it.
 func TestFlashTroubleHoldsNothingUp(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb), plugConfig()}}, func(w *world) {
 		w.policy.Slice = time.Minute
@@ -173,8 +175,8 @@ func TestFlashTroubleHoldsNothingUp(t *testing.T) {
 	})
 }
 
-// TestNetworkFormedAnew has a dongle that is erased and gets another network while it stays connected: the devices are
-// not in that one.
+// TestNetworkFormedAnew has a dongle that is erased and gets another network while it stays connected: the
+// devices are not in that one.
 func TestNetworkFormedAnew(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		upgraded(w, 100_000)

@@ -13,7 +13,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// pausing a queued upgrade while another image is in the slot gives it a transfer with the other image's bytes.
+// pausing a queued upgrade while another image is in the slot gives it a transfer with the
+// other image's bytes.
 func TestPausedInTheQueueNeverGetsAnotherImage(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb), plugConfig()}}, func(w *world) {
 		w.met(bulb)
@@ -197,8 +198,9 @@ func TestDeviceWhoseAddressIsTakenIsLookedFor(t *testing.T) {
 		w.add(bulb, url)
 		addr := *w.sink.device(bulb).NetworkAddress
 		w.losing(func(m message.Message) bool { a, ok := m.(message.DeviceAnnounce); return ok && a.IEEE == bulb })
-		w.sim.Device(bulb).ChangeAddress(0x7777)                                                 // its announce is lost on the line
-		w.service.HandleMessage(message.DeviceAnnounce{Addr: addr, IEEE: 0x1122334455667788}, 1) // and another device has its old address now
+		w.sim.Device(bulb).ChangeAddress(0x7777) // its announce is lost on the line
+		// And another device has its old address now.
+		w.service.HandleMessage(message.DeviceAnnounce{Addr: addr, IEEE: 0x1122334455667788}, 1)
 		time.Sleep(time.Second)
 		n := 0
 		w.service.Interview(ref(bulb), func(a otasvc.Answer) {

@@ -183,7 +183,8 @@ func TestServiceRestartInMidDownload(t *testing.T) {
 			if r.Upgrade == nil || r.Upgrade.State != otasvc.Downloading {
 				continue
 			}
-			if r.Upgrade.Offset+64 < before { // the device may have got a block that it had not asked behind yet
+			// The device may have got a block that it had not asked behind yet.
+			if r.Upgrade.Offset+64 < before {
 				t.Errorf("record %d after the restart says offset %d; the device was at %d", i, r.Upgrade.Offset, before)
 			}
 		}
@@ -332,7 +333,8 @@ func TestFaultsOnLineAndAir(t *testing.T) {
 					known := func() bool { return w.sink.device(bulb).CurrentVersion != nil }
 					time.Sleep(15 * time.Minute)
 					if !known() {
-						w.sim.Device(bulb).Announce() // all attempts at an interview were lost: heard, it is asked again
+						// All attempts at an interview were lost: heard, it is asked again.
+						w.sim.Device(bulb).Announce()
 					}
 					w.within(15*time.Minute, "the bulb is known", known)
 					url, data := w.image(0x117C, 0x2201, 2, 15_000)

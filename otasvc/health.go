@@ -13,12 +13,12 @@ type health struct {
 	turn   atomic.Pointer[time.Time] // when the owner last went its round; nil: not yet
 }
 
-// ownerPatience is how long the owner may be at one thing. It goes its round every second, and takes part in nothing that
-// waits for a network; reading images from a slow disk may hold it up for a while.
+// ownerPatience is how long the owner may be at one thing. It goes its round every second, and takes part in
+// nothing that waits for a network; reading images from a slow disk may hold it up for a while.
 const ownerPatience = 30 * time.Second
 
-// Alive is nil, or why only a restart can help: the goroutine that owns devices and upgrades does not come round any
-// more. Before Run it is nil.
+// Alive is nil, or why only a restart can help: the goroutine that owns devices and upgrades does not come
+// round any more. Before Run it is nil.
 func (s *Service) Alive() error {
 	last := s.health.turn.Load()
 	if last == nil {

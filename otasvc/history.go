@@ -17,20 +17,31 @@ type PastUpgrade struct {
 	ImageVersion    uint32    `json:"imageVersion"`
 	OldImageVersion *uint32   `json:"oldImageVersion,omitempty"` // nil: it was not known
 	QueuedAt        time.Time `json:"queuedAt"`
-	StartedAt       time.Time `json:"startedAt,omitzero"` // first block of the last attempt; zero: there was none
-	EndedAt         time.Time `json:"endedAt"`
-	Attempts        int       `json:"attempts"`
-	Size            uint32    `json:"size"`           // bytes of the whole image
-	Bytes           uint32    `json:"bytes"`          // bytes of the image that the device had in the end
-	BytesPerSecond  int       `json:"bytesPerSecond"` // of the last attempt, without the installation; 0: not known
+	// StartedAt is the time of the first block of the last attempt; it is zero where there was none.
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	EndedAt   time.Time `json:"endedAt"`
+	Attempts  int       `json:"attempts"`
+	Size      uint32    `json:"size"`  // bytes of the whole image
+	Bytes     uint32    `json:"bytes"` // bytes of the image that the device had in the end
+	// BytesPerSecond is the rate of the last attempt, without the installation; it is 0
+	// where it is not known.
+	BytesPerSecond int `json:"bytesPerSecond"`
 }
 
 // remember puts an upgrade that has ended into its device's history, the newest first.
 func (d *device) remember(u *upgrade) {
 	past := PastUpgrade{
-		State: u.State, Reason: u.Reason, ImageVersion: u.ImageVersion, OldImageVersion: u.OldVersion, QueuedAt: u.QueuedAt,
-		StartedAt: u.StartedAt, EndedAt: u.EndedAt, Attempts: u.Attempt, Size: u.Size, Bytes: u.Offset,
-		BytesPerSecond: u.rate(u.EndedAt),
+		State:           u.State,
+		Reason:          u.Reason,
+		ImageVersion:    u.ImageVersion,
+		OldImageVersion: u.OldVersion,
+		QueuedAt:        u.QueuedAt,
+		StartedAt:       u.StartedAt,
+		EndedAt:         u.EndedAt,
+		Attempts:        u.Attempt,
+		Size:            u.Size,
+		Bytes:           u.Offset,
+		BytesPerSecond:  u.rate(u.EndedAt),
 	}
 	d.History = slices.Insert(d.History, 0, past)
 	d.History = d.History[:min(len(d.History), historyLength)]
@@ -47,8 +58,9 @@ type QueuedUpgrade struct {
 	Paused       bool         // a person holds it
 }
 
-// Queue tells which upgrades wait, in the order in which they are to have their turn as things are now; those that wait
-// for a time come last. then is called on the owner goroutine and must not block; after a stop it is not called.
+// Queue tells which upgrades wait, in the order in which they are to have their turn as things are now;
+// those that wait for a time come last. then is called on the owner goroutine and must not block; after a
+// stop it is not called.
 func (s *Service) Queue(then func([]QueuedUpgrade)) {
 	s.inbox.post(func() { then(s.queue(s.now())) })
 }
@@ -60,14 +72,23 @@ func (s *Service) queue(now time.Time) []QueuedUpgrade {
 			order = append(order, d) // waits for its canary, its address, or a little after a failure
 		}
 	}
-	scheduled := slices.DeleteFunc(s.sortedActive(), func(d *device) bool { return d.Upgrade.State != Scheduled })
-	slices.SortStableFunc(scheduled, func(a, b *device) int { return a.Upgrade.DueAt.Compare(b.Upgrade.DueAt) })
+	scheduled := slices.DeleteFunc(s.sortedActive(), func(d *device) bool {
+		return d.Upgrade.State != Scheduled
+	})
+	slices.SortStableFunc(scheduled, func(a, b *device) int {
+		return a.Upgrade.DueAt.Compare(b.Upgrade.DueAt)
+	})
 	list := []QueuedUpgrade{}
 	for _, d := range append(order, scheduled...) {
 		u := d.Upgrade
 		list = append(list, QueuedUpgrade{
-			EUID: d.EUID, State: u.State, ImageVersion: u.ImageVersion, QueuedAt: u.QueuedAt, DueAt: u.DueAt, Canary: u.Canary,
-			Paused: u.Held,
+			EUID:         d.EUID,
+			State:        u.State,
+			ImageVersion: u.ImageVersion,
+			QueuedAt:     u.QueuedAt,
+			DueAt:        u.DueAt,
+			Canary:       u.Canary,
+			Paused:       u.Held,
 		})
 	}
 	return list

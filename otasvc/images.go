@@ -28,10 +28,17 @@ type AddImage struct {
 
 // operation is what is known of the image before it has been fetched.
 func (r *AddImage) operation(d *device) *Operation {
-	op := &Operation{EUID: r.Device.euid, URL: ptr(publicURL(r.URL)), DriverTypeID: &r.DriverTypeID, DriverVersion: &r.DriverVersion}
+	op := &Operation{
+		EUID:          r.Device.euid,
+		URL:           ptr(publicURL(r.URL)),
+		DriverTypeID:  &r.DriverTypeID,
+		DriverVersion: &r.DriverVersion,
+	}
 	if d != nil {
-		op.EUID, op.OldImageVersion = d.EUID, d.CurrentVersion
-		op.ManufacturerCode, op.ImageType = d.ManufacturerCode, d.ImageType
+		op.EUID = d.EUID
+		op.OldImageVersion = d.CurrentVersion
+		op.ManufacturerCode = d.ManufacturerCode
+		op.ImageType = d.ImageType
 	}
 	if r.ManufacturerCode != nil {
 		op.ManufacturerCode = r.ManufacturerCode
@@ -46,13 +53,18 @@ func (r *AddImage) operation(d *device) *Operation {
 func (s *Service) AddImage(req AddImage, respond Respond) {
 	s.request(respond, func() {
 		respond(Answer{Status: InProgress, Operation: req.operation(s.lookup(req.Device))})
-		searching := func(a Answer) { // also while its device is looked for, an answer says what was asked for
+		// Also while its device is looked for, an answer says what was asked for.
+		searching := func(a Answer) {
 			a.Operation = req.operation(nil)
 			respond(a)
 		}
 		s.withDevice(req.Device, searching, func(d *device) {
 			fetch := library.Request{
-				URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, ManufacturerCode: req.ManufacturerCode, ImageType: req.ImageType,
+				URL:              req.URL,
+				SHA256:           req.SHA256,
+				SHA512:           req.SHA512,
+				ManufacturerCode: req.ManufacturerCode,
+				ImageType:        req.ImageType,
 			}
 			op := req.operation(d)
 			s.fetch(d, fetch, op, respond, func(image library.Image) {
@@ -66,8 +78,11 @@ func (s *Service) AddImage(req AddImage, respond Respond) {
 	})
 }
 
-// fetch gets an image; then runs on the owner goroutine if it was had, and respond gets the final answer if not.
-func (s *Service) fetch(d *device, req library.Request, op *Operation, respond Respond, then func(library.Image)) {
+// fetch gets an image; then runs on the owner goroutine if it was had, and respond gets the
+// final answer if not.
+func (s *Service) fetch(
+	d *device, req library.Request, op *Operation, respond Respond, then func(library.Image),
+) {
 	req.Progress = s.fetchProgress(publicURL(req.URL), op, respond)
 	s.async(func(ctx context.Context) func() {
 		image, err := s.images.Fetch(ctx, req)
@@ -85,10 +100,12 @@ func (s *Service) fetch(d *device, req library.Request, op *Operation, respond R
 	})
 }
 
-// fetchNotice is how long a download goes on before who asked for it is told how it goes, and how long until the next time.
+// fetchNotice is how long a download goes on before who asked for it is told how it goes, and how long
+// until the next time.
 const fetchNotice = 5 * time.Second
 
-// fetchProgress tells who asked for a download how it goes, if it takes longer than one would wait without a word.
+// fetchProgress tells who asked for a download how it goes, if it takes longer than one would
+// wait without a word.
 func (s *Service) fetchProgress(url string, op *Operation, respond Respond) func(done, total int64) {
 	next := time.Now().Add(fetchNotice)
 	return func(done, total int64) {
@@ -100,26 +117,30 @@ func (s *Service) fetchProgress(url string, op *Operation, respond Respond) func
 		s.log.Info("an image is being fetched", "url", url, "bytes", done, "of", total)
 		how := fmt.Sprintf("the image is being fetched: %d bytes so far", done)
 		if total > 0 {
-			how = fmt.Sprintf("the image is being fetched: %d of %d bytes (%d %%)", done, total, done*100/total)
+			how = fmt.Sprintf("the image is being fetched: %d of %d bytes (%d %%)",
+				done, total, done*100/total)
 		}
 		s.inbox.post(func() { respond(Answer{Status: InProgress, Operation: op, Error: how}) })
 	}
 }
 
-// misfit tells what makes an image one that the device must not get, whatever a person says; empty where nothing does.
+// misfit tells what makes an image one that the device must not get, whatever a person says; empty
+// where nothing does.
 func misfit(d *device, image library.Image) string {
 	h := &image.Header
 	switch {
 	case h.HeaderVersion == otafile.HeaderVersionThread:
 		return "the image is made for Thread devices, not Zigbee ones"
 	case h.Destination != nil && *h.Destination != uint64(d.EUID):
-		return fmt.Sprintf("the image is made for the device 0x%016x alone, as its header says", *h.Destination)
+		return fmt.Sprintf("the image is made for the device 0x%016x alone, as its header says",
+			*h.Destination)
 	}
 	return ""
 }
 
-// ensure gets the image of an offer that an index lists; then runs with the offer completed, or respond gets the final
-// answer. The header may show only now that the image is not for the device. With force a failed check is no obstacle.
+// ensure gets the image of an offer that an index lists; then runs with the offer completed, or respond gets
+// the final answer. The header may show only now that the image is not for the device. With force a failed
+// check is no obstacle.
 func (s *Service) ensure(d *device, o Offer, force bool, op *Operation, respond Respond, then func(Offer)) {
 	candidate := o.candidate.With(force, s.fetchProgress(o.URL, op, respond))
 	s.async(func(ctx context.Context) func() {
@@ -151,9 +172,15 @@ func (s *Service) ensure(d *device, o Offer, force bool, op *Operation, respond 
 // had is the offer with what is known of its image now that it is there.
 func (o Offer) had(image library.Image) Offer {
 	h := &image.Header
-	o.SHA256, o.Size, o.Title, o.candidate, o.destination = image.SHA256, image.Size, cmp.Or(o.Title, h.Title()), nil, h.Destination
+	o.SHA256 = image.SHA256
+	o.Size = image.Size
+	o.Title = cmp.Or(o.Title, h.Title())
+	o.candidate = nil
+	o.destination = h.Destination
 	if h.MinHardwareVersion != nil {
-		o.MinHardware, o.MaxHardware = h.MinHardwareVersion, h.MaxHardwareVersion // the index's own limits were asked before
+		// The index's own limits were asked before.
+		o.MinHardware = h.MinHardwareVersion
+		o.MaxHardware = h.MaxHardwareVersion
 	}
 	return o
 }
@@ -189,7 +216,8 @@ func (s *Service) sweep(now time.Time) {
 			s.log.Warn("the image store was not cleaned up", "err", err)
 		}
 		for _, image := range removed {
-			s.log.Info("an image that nobody needs any more was removed from the store", "sha256", image.SHA256, "url", image.URL)
+			s.log.Info("an image that nobody needs any more was removed from the store",
+				"sha256", image.SHA256, "url", image.URL)
 		}
 		return nil
 	})
@@ -218,11 +246,12 @@ func registration(image library.Image, url, driverTypeID string, driverVersion u
 	}
 }
 
-// ownDriverVersion is the driver version of the image that is registered in the place of this one, for the device alone; 0
-// where none is. Who names a URL for an upgrade has no driver whose version could be too low.
+// ownDriverVersion is the driver version of the image that is registered in the place of this one, for the
+// device alone; 0 where none is. Who names a URL for an upgrade has no driver whose version could be too low.
 func (s *Service) ownDriverVersion(d *device, image library.Image) uint32 {
 	for _, r := range s.registry.For(d.EUID.String()) {
-		if r.DriverTypeID == "" && r.ManufacturerCode == image.Header.ManufacturerCode && r.ImageType == image.Header.ImageType {
+		if r.DriverTypeID == "" && r.ManufacturerCode == image.Header.ManufacturerCode &&
+			r.ImageType == image.Header.ImageType {
 			return r.DriverVersion
 		}
 	}
@@ -265,8 +294,8 @@ func publicURL(s string) string {
 	return u.String()
 }
 
-// addRegistration enters an image for a device and tells what changed. Upgrades that have begun keep the image they
-// began with.
+// addRegistration enters an image for a device and tells what changed. Upgrades that have begun keep the
+// image they began with.
 func (s *Service) addRegistration(d *device, r library.Registration) error {
 	changed, _, err := s.registry.Add(d.EUID.String(), r)
 	if err != nil || !changed {
@@ -283,7 +312,9 @@ func (s *Service) addRegistration(d *device, r library.Registration) error {
 // imagesChanged: other images are registered.
 func (s *Service) imagesChanged() {
 	s.offersChanged()
-	s.imagesDirty, s.infoDirty, s.stateDirty = true, true, true
+	s.imagesDirty = true
+	s.infoDirty = true
+	s.stateDirty = true
 }
 
 // offersChanged: what the devices would get may be another now.
@@ -301,7 +332,8 @@ func (s *Service) RemoveImage(ref DeviceRef, imageType uint16, respond Respond) 
 			if !ok {
 				op := d.operation(nil)
 				op.ImageType = &imageType
-				respond(fail(ImageInfoNotFound, op, "no image of type 0x%04x is registered for %s", imageType, d.name()))
+				respond(fail(ImageInfoNotFound, op, "no image of type 0x%04x is "+
+					"registered for %s", imageType, d.name()))
 				return
 			}
 			// The device may have images of this type from more than one driver.
@@ -310,8 +342,12 @@ func (s *Service) RemoveImage(ref DeviceRef, imageType uint16, respond Respond) 
 			}
 			s.imagesChanged()
 			op := d.operation(&Offer{
-				ManufacturerCode: r.ManufacturerCode, ImageType: r.ImageType, ImageVersion: r.ImageVersion, URL: r.URL,
-				DriverTypeID: r.DriverTypeID, DriverVersion: r.DriverVersion,
+				ManufacturerCode: r.ManufacturerCode,
+				ImageType:        r.ImageType,
+				ImageVersion:     r.ImageVersion,
+				URL:              r.URL,
+				DriverTypeID:     r.DriverTypeID,
+				DriverVersion:    r.DriverVersion,
 			})
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
@@ -323,7 +359,8 @@ func (s *Service) imageRemoved(d *device, r library.Registration) {
 	now := time.Now()
 	for _, other := range s.sortedDevices() {
 		u := other.active()
-		if u != nil && u.SHA256 == r.SHA256 && (other == d || slices.Contains(r.Devices, other.EUID.String())) {
+		if u != nil && u.SHA256 == r.SHA256 &&
+			(other == d || slices.Contains(r.Devices, other.EUID.String())) {
 			s.fire(other, triggerImageGone, now)
 		}
 	}
@@ -333,7 +370,8 @@ func (s *Service) imageRemoved(d *device, r library.Registration) {
 	})
 }
 
-// RegisteredImage is a registered image for the list of all of them, with the report of what was found when it was taken.
+// RegisteredImage is a registered image for the list of all of them, with the report of what was found
+// when it was taken.
 type RegisteredImage struct {
 	Offer
 	Devices []message.IEEE
@@ -360,7 +398,8 @@ func (s *Service) registeredImages() []RegisteredImage {
 	slices.SortStableFunc(list, func(a, b RegisteredImage) int {
 		return cmp.Or(
 			cmp.Compare(a.DriverTypeID, b.DriverTypeID), cmp.Compare(a.ManufacturerCode, b.ManufacturerCode),
-			cmp.Compare(a.ImageType, b.ImageType), cmp.Compare(a.ImageVersion, b.ImageVersion), cmp.Compare(a.SHA256, b.SHA256),
+			cmp.Compare(a.ImageType, b.ImageType), cmp.Compare(a.ImageVersion, b.ImageVersion),
+			cmp.Compare(a.SHA256, b.SHA256),
 		)
 	})
 	return list

@@ -25,7 +25,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// imageWorld is a service that knows one device, with a real library and catalog but without a radio, in fake time.
+// imageWorld is a service that knows one device, with a real library and catalog but without a
+// radio, in fake time.
 type imageWorld struct {
 	t       *testing.T
 	dir     string // of the images
@@ -320,7 +321,8 @@ func TestAddImageRefusesMisfits(t *testing.T) {
 	}
 }
 
-// An upgrade by URL takes the place of the image that the device has for itself, whatever driver version that was added with.
+// An upgrade by URL takes the place of the image that the device has for itself, whatever driver version
+// that was added with.
 func TestUpgradeByURLHasNoDriverVersion(t *testing.T) {
 	inImageWorld(t, nil, func(w *imageWorld) {
 		if a := final(w.add(otasvc.AddImage{URL: w.file("a.ota", lampImage(2, nil)), DriverVersion: 7})); a.Status != otasvc.Success {
@@ -339,7 +341,8 @@ func TestUpgradeByURLHasNoDriverVersion(t *testing.T) {
 	})
 }
 
-// Every answer to add_image says what was asked for, also while the device is looked for and when it is not found.
+// Every answer to add_image says what was asked for, also while the device is looked for and
+// when it is not found.
 func TestAddImageAnswersForAnUnknownDevice(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		w.met(bulb)

@@ -16,9 +16,9 @@ const (
 	InstallAt   Install = "at"   // at a time
 )
 
-// The dongle itself tells a device to install in 5 s while the device's header is loaded, and nothing stops it. So a
-// device whose installation is to wait gets its last block only when the slot holds a header that fits nobody: then the
-// dongle is silent at the upgrade end request, and the answer is ours.
+// The dongle itself tells a device to install in 5 s while the device's header is loaded, and nothing stops
+// it. So a device whose installation is to wait gets its last block only when the slot holds a header that
+// fits nobody: then the dongle is silent at the upgrade end request, and the answer is ours.
 
 // finishTimeout is how long the slot stays empty for a device that has been given its last block.
 const finishTimeout = 30 * time.Second
@@ -45,8 +45,8 @@ func (s *Service) finishing(now time.Time) bool {
 	return true
 }
 
-// postLast hands the owner a request for the last block of a download whose installation is to wait. Part of the block
-// server: called on the reader goroutine.
+// postLast hands the owner a request for the last block of a download whose installation is to wait. Part of
+// the block server: called on the reader goroutine.
 func (s *Service) postLast(tr *transfer, req *message.BlockRequest) {
 	asked := *req
 	s.inbox.postMessage(func() { s.lastBlock(tr, asked, time.Now()) })
@@ -59,8 +59,10 @@ func (s *Service) lastBlock(tr *transfer, req message.BlockRequest, now time.Tim
 		return // it asks again
 	}
 	if s.dongle.pageAsked {
-		// The dongle would have to be reset first, and the device's next page request would begin it all anew.
-		s.log.Error("the installation cannot be held for a device that asks by pages with a dongle of this kind; the upgrade is cancelled", "euid", d.EUID)
+		// The dongle would have to be reset first, and the device's next page request would
+		// begin it all anew.
+		s.log.Error("the installation cannot be held for a device that asks by pages with a dongle of this "+
+			"kind; the upgrade is cancelled", "euid", d.EUID)
 		s.fire(d, triggerCancel, now)
 		return
 	}
@@ -78,23 +80,33 @@ func (s *Service) lastBlock(tr *transfer, req message.BlockRequest, now time.Tim
 }
 
 // endResponse answers an upgrade end request: install in so many seconds, or wait.
-func (s *Service) endResponse(d *device, target message.Target, sequence uint8, fileVersion, upgradeTime uint32) {
+func (s *Service) endResponse(
+	d *device, target message.Target, sequence uint8, fileVersion, upgradeTime uint32,
+) {
 	u := d.Upgrade
 	s.send(message.UpgradeEndResponse{
-		Target: target, Sequence: sequence, CurrentTime: 0, UpgradeTime: upgradeTime, FileVersion: fileVersion,
-		ImageType: u.ImageType, ManufacturerCode: u.ManufacturerCode,
+		Target:           target,
+		Sequence:         sequence,
+		CurrentTime:      0,
+		UpgradeTime:      upgradeTime,
+		FileVersion:      fileVersion,
+		ImageType:        u.ImageType,
+		ManufacturerCode: u.ManufacturerCode,
 	}, func(_ message.Status, err error) {
 		if err != nil {
-			s.log.Warn("the answer to an upgrade end request was not sent; the device asks again", "euid", d.EUID, "err", err)
+			s.log.Warn("the answer to an upgrade end request was not sent; the device asks again",
+				"euid", d.EUID, "err", err)
 		}
 	})
 }
 
-// heldBy is a device that has the image of an upgrade and waits to be told to install it: while the header is loaded the
-// dongle would tell it so itself, so others have to wait for their turn with the same image. nil: there is none.
+// heldBy is a device that has the image of an upgrade and waits to be told to install it: while the header
+// is loaded the dongle would tell it so itself, so others have to wait for their turn with the same image.
+// nil: there is none.
 func (s *Service) heldBy(u *upgrade, now time.Time) *device {
 	for _, d := range s.active {
-		if held := d.Upgrade; held != u && held.State == Downloaded && held.key() == u.key() && !held.installDue(now) {
+		held := d.Upgrade
+		if held != u && held.State == Downloaded && held.key() == u.key() && !held.installDue(now) {
 			return d
 		}
 	}
@@ -106,7 +118,8 @@ func (u *upgrade) installDue(now time.Time) bool {
 	return u.Install == InstallNow || u.Install == InstallAt && !now.Before(u.InstallAt)
 }
 
-// install tells a device that waits with its image to install it. A device that asks again is answered the same.
+// install tells a device that waits with its image to install it. A device that asks again is
+// answered the same.
 func (s *Service) install(d *device, now time.Time) {
 	u := d.Upgrade
 	u.Install = InstallNow
@@ -114,7 +127,8 @@ func (s *Service) install(d *device, now time.Time) {
 		s.endResponse(d, d.target(), u.EndSequence, u.OfferedVersion, installIn)
 	}
 	if s.fire(d, triggerApply, now) {
-		u.ApplyingAt, u.WasHeld = now, true
+		u.ApplyingAt = now
+		u.WasHeld = true
 		s.happened(s.upgradeEvent(EventUpgradeApplying, d, u))
 	}
 }

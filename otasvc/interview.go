@@ -8,8 +8,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// An interview asks a device who it is: endpoints, where its OTA client is, names, the OTA attributes. It is gentle: few
-// devices at a time, one question at a time, retried later, never while the dongle is away.
+// An interview asks a device who it is: endpoints, where its OTA client is, names, the OTA attributes. It is
+// gentle: few devices at a time, one question at a time, retried later, never while the dongle is away.
 const (
 	interviewsAtOnce  = 3
 	interviewAttempts = 4
@@ -18,7 +18,8 @@ const (
 	interviewSeldom   = 24 * time.Hour   // the longest pause of a device that is not heard at all
 )
 
-// The Power Configuration cluster and its BatteryPercentageRemaining, in half percents, 255 if unknown (ZCL 3.3).
+// The Power Configuration cluster and its BatteryPercentageRemaining, in half percents, 255 if
+// unknown (ZCL 3.3).
 const (
 	clusterPower       uint16 = 0x0001
 	attrBatteryPercent uint16 = 0x0021
@@ -46,12 +47,15 @@ type interviewQueue struct {
 func (s *Service) wantInterview(d *device) {
 	iv := &d.interview
 	if iv.wanted && iv.attempts >= interviewAttempts { // it waits for long, and something new was seen of it
-		iv.attempts, iv.next = 0, time.Time{}
+		iv.attempts = 0
+		iv.next = time.Time{}
 	}
 	if iv.wanted || iv.running {
 		return
 	}
-	iv.wanted, iv.attempts, iv.next = true, 0, time.Time{}
+	iv.wanted = true
+	iv.attempts = 0
+	iv.next = time.Time{}
 	s.interview.waiting = append(s.interview.waiting, d)
 }
 
@@ -80,7 +84,8 @@ func (s *Service) dropInterview(d *device) {
 	s.endInterviewRequests(d, errDeviceForgotten)
 }
 
-// runInterviews starts those that are due: first with devices that were just heard, and so are awake, then with others.
+// runInterviews starts those that are due: first with devices that were just heard, and so are
+// awake, then with others.
 func (s *Service) runInterviews(now time.Time) {
 	if !s.dongle.connected {
 		return
@@ -93,13 +98,15 @@ func (s *Service) runInterviews(now time.Time) {
 	for _, awake := range []bool{true, false} {
 		for i := 0; i < len(s.interview.waiting) && s.interview.running < interviewsAtOnce; i++ {
 			d := s.interview.waiting[i]
-			if !d.interviewDue(now, awake) || len(d.interview.done) == 0 && !s.mayBegin(&s.interview.patience, now) {
+			if !d.interviewDue(now, awake) ||
+				len(d.interview.done) == 0 && !s.mayBegin(&s.interview.patience, now) {
 				continue // where somebody waits for the answer, it is not put off
 			}
 			s.interview.patience.begun(now)
 			s.interview.waiting = slices.Delete(s.interview.waiting, i, i+1)
 			i--
-			d.interview.wanted, d.interview.running = false, true
+			d.interview.wanted = false
+			d.interview.running = true
 			d.interview.attempts++
 			s.interview.running++
 			s.interviewDevice(d, func(err error) { s.interviewEnded(d, err) })
@@ -107,9 +114,9 @@ func (s *Service) runInterviews(now time.Time) {
 	}
 }
 
-// interviewDue reports whether a device is to be asked now; awake looks at those only that were just heard. A sleeping
-// device is asked once without having been heard, for its parent may reach it, and then when it wakes, or when somebody
-// waits for the answer: that it does not answer is one, too.
+// interviewDue reports whether a device is to be asked now; awake looks at those only that were just heard. A
+// sleeping device is asked once without having been heard, for its parent may reach it, and then when it
+// wakes, or when somebody waits for the answer: that it does not answer is one, too.
 func (d *device) interviewDue(now time.Time, awake bool) bool {
 	heard := now.Sub(d.LastSeen) < awakeFor
 	if now.Before(d.interview.next) || d.NetworkAddress == nil || awake && !heard {
@@ -120,30 +127,36 @@ func (d *device) interviewDue(now time.Time, awake bool) bool {
 
 func (s *Service) interviewEnded(d *device, err error) {
 	s.interview.running--
-	d.interview.running, d.interview.endedAt = false, time.Now()
+	d.interview.running = false
+	d.interview.endedAt = time.Now()
 	if s.devices[d.EUID] != d {
 		return
 	}
 	if err == nil {
 		if !d.Interviewed {
-			s.log.Info("a device was interviewed", "euid", d.EUID, "manufacturer", d.ManufacturerName, "model", d.ModelID,
+			s.log.Info("a device was interviewed", "euid", d.EUID, "manufacturer", d.ManufacturerName,
+				"model", d.ModelID,
 				"endpoint", d.Endpoint, "sleepy", d.Sleepy, "powerSource", d.PowerSource)
 		}
-		d.Interviewed, d.dirty, s.stateDirty = true, true, true
+		d.Interviewed = true
+		d.dirty = true
+		s.stateDirty = true
 		s.endInterviewRequests(d, nil)
 		return
 	}
 	s.log.Debug("an interview did not succeed", "euid", d.EUID, "attempt", d.interview.attempts, "err", err)
 	s.endInterviewRequests(d, err)
 	if d.interview.attempts == interviewAttempts {
-		s.log.Info("a device did not answer its interview; it is asked again when it is heard from, and now and then", "euid", d.EUID, "err", err)
+		s.log.Info("a device did not answer its interview; it is asked again when it is heard from, "+
+			"and now and then", "euid", d.EUID, "err", err)
 	}
 	pause := interviewRetry
 	if more := d.interview.attempts - interviewAttempts; more >= 0 {
 		if d.Sleepy || d.Interviewed {
 			return // one that sleeps tells when it is awake; of the other all but its version is known
 		}
-		pause = min(interviewPause<<min(more, 8), interviewSeldom) // all answers were lost, or it is not there
+		// All answers were lost, or it is not there.
+		pause = min(interviewPause<<min(more, 8), interviewSeldom)
 	}
 	d.interview.wanted = true
 	d.interview.next = time.Now().Add(jitter(pause))
@@ -158,8 +171,9 @@ func (s *Service) endInterviewRequests(d *device, err error) {
 	}
 }
 
-// interviewDevice asks one question after the other; done gets an error when the device did not answer one that matters.
-// A device that was interviewed before is only asked what it runs, unless somebody wants to know more.
+// interviewDevice asks one question after the other; done gets an error when the device did not answer
+// one that matters. A device that was interviewed before is only asked what it runs, unless somebody
+// wants to know more.
 func (s *Service) interviewDevice(d *device, done func(error)) {
 	if d.Interviewed && len(d.interview.done) == 0 {
 		s.readIdentity(d, done)
@@ -182,7 +196,8 @@ type interview struct {
 	done  func(error)
 }
 
-// askEndpoints goes on without the node descriptor, which is a nicety. A device that answers neither does not hear.
+// askEndpoints goes on without the node descriptor, which is a nicety. A device that answers
+// neither does not hear.
 func (q *interview) askEndpoints(nodeErr error) {
 	var endpoints []uint8
 	q.s.ask(message.ActiveEndpointsRequest{Addr: q.addr}, replyTimeout, func(m message.Message) bool {
@@ -200,7 +215,8 @@ func (q *interview) askEndpoints(nodeErr error) {
 	})
 }
 
-// findOTAClient asks the endpoints, one after the other, for the one whose output clusters have the OTA cluster.
+// findOTAClient asks the endpoints, one after the other, for the one whose output clusters
+// have the OTA cluster.
 func (q *interview) findOTAClient(endpoints []uint8) {
 	if len(endpoints) == 0 {
 		if q.lost != nil && q.d.Endpoint == 0 {
@@ -211,46 +227,51 @@ func (q *interview) findOTAClient(endpoints []uint8) {
 		return
 	}
 	found := false
-	q.s.ask(message.SimpleDescriptorRequest{Addr: q.addr, Endpoint: endpoints[0]}, replyTimeout, func(m message.Message) bool {
-		r, ok := m.(message.SimpleDescriptor)
-		if !ok || r.Addr != q.addr || (r.Status == 0 && r.Endpoint != endpoints[0]) {
-			return false
-		}
-		if q.basic == 0 && slices.Contains(r.InClusters, message.ClusterBasic) {
-			q.basic = endpoints[0]
-		}
-		found = slices.Contains(r.OutClusters, message.ClusterOTA)
-		return true
-	}, func(err error) {
-		if err != nil {
-			q.lost = err
-		}
-		if !found {
-			q.findOTAClient(endpoints[1:])
-			return
-		}
-		if d := q.d; d.Endpoint != endpoints[0] {
-			d.Endpoint, d.dirty, q.s.stateDirty = endpoints[0], true, true
-		}
-		q.askNames()
-	})
+	q.s.ask(message.SimpleDescriptorRequest{Addr: q.addr, Endpoint: endpoints[0]}, replyTimeout,
+		func(m message.Message) bool {
+			r, ok := m.(message.SimpleDescriptor)
+			if !ok || r.Addr != q.addr || (r.Status == 0 && r.Endpoint != endpoints[0]) {
+				return false
+			}
+			if q.basic == 0 && slices.Contains(r.InClusters, message.ClusterBasic) {
+				q.basic = endpoints[0]
+			}
+			found = slices.Contains(r.OutClusters, message.ClusterOTA)
+			return true
+		}, func(err error) {
+			if err != nil {
+				q.lost = err
+			}
+			if !found {
+				q.findOTAClient(endpoints[1:])
+				return
+			}
+			if d := q.d; d.Endpoint != endpoints[0] {
+				d.Endpoint = endpoints[0]
+				d.dirty = true
+				q.s.stateDirty = true
+			}
+			q.askNames()
+		})
 }
 
 // askNames reads what the device calls itself and what powers it.
 func (q *interview) askNames() {
 	ids := []uint16{message.AttrManufacturerName, message.AttrModel, attrPowerSource}
-	q.s.readAttributesAt(q.d, q.basic, message.ClusterBasic, message.DirectionToServer, ids, replyTimeout, func(err error) {
-		if errors.Is(err, errNoReply) && q.d.ModelID == "" {
-			q.lost = err
-		}
-		q.askPower()
-	})
+	q.s.readAttributesAt(q.d, q.basic, message.ClusterBasic, message.DirectionToServer, ids,
+		replyTimeout, func(err error) {
+			if errors.Is(err, errNoReply) && q.d.ModelID == "" {
+				q.lost = err
+			}
+			q.askPower()
+		})
 }
 
-// askPower asks a device on batteries for their charge, and one that did not tell its power source for its power
-// descriptor.
+// askPower asks a device on batteries for their charge, and one that did not tell its power source for
+// its power descriptor.
 func (q *interview) askPower() {
-	d, s := q.d, q.s
+	d := q.d
+	s := q.s
 	if d.PowerSource == "" {
 		s.ask(message.PowerDescriptorRequest{Addr: q.addr}, replyTimeout, func(m message.Message) bool {
 			r, ok := m.(message.PowerDescriptor)
@@ -267,7 +288,8 @@ func (q *interview) askPower() {
 func (q *interview) askBattery() {
 	if q.d.Sleepy || q.d.PowerSource == powerBattery {
 		// Not waited for: it has no say in who the device is.
-		q.s.readAttributesAt(q.d, q.basic, clusterPower, message.DirectionToServer, []uint16{attrBatteryPercent}, replyTimeout, func(error) {})
+		q.s.readAttributesAt(q.d, q.basic, clusterPower, message.DirectionToServer,
+			[]uint16{attrBatteryPercent}, replyTimeout, func(error) {})
 	}
 	q.s.readIdentity(q.d, func(err error) {
 		if err == nil {
@@ -357,11 +379,13 @@ func (s *Service) attribute(d *device, at message.Attribute, now time.Time) {
 			}
 		case message.AttrOTAManufacturer:
 			if v != 0xFFFF && setIfNew(&d.ManufacturerCode, uint16(v)) {
-				d.dirty, s.stateDirty = true, true
+				d.dirty = true
+				s.stateDirty = true
 			}
 		case message.AttrOTAImageType:
 			if v != 0xFFFF && setIfNew(&d.ImageType, uint16(v)) {
-				d.dirty, s.stateDirty = true, true
+				d.dirty = true
+				s.stateDirty = true
 			}
 		}
 	}
@@ -369,6 +393,8 @@ func (s *Service) attribute(d *device, at message.Attribute, now time.Time) {
 
 func (s *Service) setText(d *device, field *string, text string) {
 	if text != "" && *field != text {
-		*field, d.dirty, s.stateDirty = text, true, true
+		*field = text
+		d.dirty = true
+		s.stateDirty = true
 	}
 }

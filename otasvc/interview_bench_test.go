@@ -48,8 +48,9 @@ func (l *latencies) quantile(q float64) time.Duration {
 	return l.took[min(int(q*float64(len(l.took))), len(l.took)-1)]
 }
 
-// BenchmarkInterviewsBesideDownloads has ten devices download in real time at the pace of a real radio, by themselves
-// and while a hundred others are interviewed, one after the other in each round. What counts is the relation of the two.
+// BenchmarkInterviewsBesideDownloads has ten devices download in real time at the pace of a real radio, by
+// themselves and while a hundred others are interviewed, one after the other in each round. What counts is
+// the relation of the two.
 func BenchmarkInterviewsBesideDownloads(b *testing.B) {
 	alone, beside := &latencies{}, &latencies{}
 	for b.Loop() {
@@ -65,8 +66,8 @@ func BenchmarkInterviewsBesideDownloads(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// downloadsWith lets ten devices download for as long as it takes to interview the others, or for as long as that would
-// take about.
+// downloadsWith lets ten devices download for as long as it takes to interview the others, or for as long as
+// that would take about.
 func downloadsWith(b *testing.B, others int, l *latencies) {
 	b.Helper()
 	const downloads, blockInterval, alone = 10, 100 * time.Millisecond, 10 * time.Second

@@ -238,8 +238,8 @@ func TestAbsentDeviceDoesNotHoldUpOthers(t *testing.T) {
 	})
 }
 
-// TestSilentDeviceIsAskedAgain: all attempts at an interview are lost, and the device says nothing of its own accord. It is
-// asked again, and ever more seldom as long as it does not answer.
+// TestSilentDeviceIsAskedAgain: all attempts at an interview are lost, and the device says nothing of its own
+// accord. It is asked again, and ever more seldom as long as it does not answer.
 func TestSilentDeviceIsAskedAgain(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		questions := w.listen(message.TypeActiveEndpointsRequest)
@@ -283,7 +283,8 @@ func TestAddressIsFollowedWithoutAnAnnounce(t *testing.T) {
 	})
 }
 
-// Who asks for an interview or a check gets an answer, also where the device sleeps and has been asked before.
+// Who asks for an interview or a check gets an answer, also where the device sleeps and has
+// been asked before.
 func TestSleepingDeviceIsAskedOnRequest(t *testing.T) {
 	requests := map[string]func(*world, otasvc.Respond){
 		"interview": func(w *world, r otasvc.Respond) { w.service.Interview(ref(bulb), r) },
@@ -308,7 +309,8 @@ func TestSleepingDeviceIsAskedOnRequest(t *testing.T) {
 	}
 }
 
-// A device whose address goes to another one before its turn comes cannot be asked; who wants to know is told so.
+// A device whose address goes to another one before its turn comes cannot be asked; who wants
+// to know is told so.
 func TestInterviewOfADeviceThatLostItsAddress(t *testing.T) {
 	withRadio(t, nil, func(w *world, _ *script) {
 		w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})

@@ -6,11 +6,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Image page requests ask for many blocks at once. Firmware from 3.1d on reports them as block requests whose fields come
-// from the wrong places: it reads the record of the one as the record of the other. What the host sees is the page size
-// as image type, the response spacing as manufacturer code, the image type as block request delay, and the two bytes of
-// the manufacturer code as largest size and field control: high byte first on v1, low byte first on v2. The device's
-// largest block is lost.
+// Image page requests ask for many blocks at once. Firmware from 3.1d on reports them as block requests whose
+// fields come from the wrong places: it reads the record of the one as the record of the other. What the host
+// sees is the page size as image type, the response spacing as manufacturer code, the image type as block
+// request delay, and the two bytes of the manufacturer code as largest size and field control: high byte
+// first on v1, low byte first on v2. The device's largest block is lost.
 
 // pageRequest is what can be read back from such a message.
 type pageRequest struct {
@@ -21,16 +21,19 @@ type pageRequest struct {
 // pageBlock is the block for a device whose largest is not known: what fits behind several relays, too.
 const pageBlock = 48
 
-// pageRequest recognises an image page request of the transfer's device. What tells is that the image type stands in the
-// delay's place and the manufacturer code in those of size and field control.
+// pageRequest recognises an image page request of the transfer's device. What tells is that the image type
+// stands in the delay's place and the manufacturer code in those of size and field control.
 func (tr *transfer) pageRequest(req *message.BlockRequest) (pageRequest, bool) {
-	high, low := uint8(tr.manufacturerCode>>8), uint8(tr.manufacturerCode)
+	high := uint8(tr.manufacturerCode >> 8)
+	low := uint8(tr.manufacturerCode)
 	v1 := req.MaxDataSize == high && req.FieldControl == low
 	v2 := req.MaxDataSize == low && req.FieldControl == high
 	if req.FileVersion != tr.version || req.BlockRequestDelay != tr.imageType || !(v1 || v2) {
 		return pageRequest{}, false
 	}
-	return pageRequest{size: req.ImageType, spacing: time.Duration(req.ManufacturerCode) * time.Millisecond}, true
+	return pageRequest{
+		size: req.ImageType, spacing: time.Duration(req.ManufacturerCode) * time.Millisecond,
+	}, true
 }
 
 // pager sends the blocks of a page, one after the other.
@@ -61,14 +64,21 @@ func (s *Service) beginPage(pg *pager, now time.Time) {
 	tr.lastRequest.Store(tr.instant(now))
 	if d := s.byAddr[pg.target.Addr]; d != nil && d.paged != tr {
 		d.paged = tr
-		s.log.Info("a device asks for whole pages; the dongle garbles such requests, and they are put right", "euid", d.EUID,
+		s.log.Info("a device asks for whole pages; the dongle garbles such requests, and they are put right",
+			"euid", d.EUID,
 			"bytes", pg.end-pg.offset, "spacing", pg.spacing)
 	}
 	if verdict(tr.verdict.Load()) != serve || pg.offset >= uint32(len(tr.image)) {
 		// Answered as a block request would be: held, aborted, or out of range.
 		req := message.BlockRequest{
-			Sequence: pg.sequence, Endpoint: pg.target.DstEndpoint, Addr: pg.target.Addr, Offset: pg.offset, MaxDataSize: pageBlock,
-			FileVersion: tr.version, ImageType: tr.imageType, ManufacturerCode: tr.manufacturerCode,
+			Sequence:         pg.sequence,
+			Endpoint:         pg.target.DstEndpoint,
+			Addr:             pg.target.Addr,
+			Offset:           pg.offset,
+			MaxDataSize:      pageBlock,
+			FileVersion:      tr.version,
+			ImageType:        tr.imageType,
+			ManufacturerCode: tr.manufacturerCode,
 		}
 		var a blockAnswer
 		s.blocks.decideTransfer(tr, &req, now, false, &a)
@@ -88,7 +98,8 @@ func (s *Service) nextPageBlock(pg *pager) {
 	if s.pages[tr] != pg {
 		return
 	}
-	if pg.offset >= pg.end || tr.lastAsked.Load() != pg.asked || verdict(tr.verdict.Load()) != serve || s.ctx.Err() != nil {
+	if pg.offset >= pg.end || tr.lastAsked.Load() != pg.asked || verdict(tr.verdict.Load()) != serve ||
+		s.ctx.Err() != nil {
 		delete(s.pages, tr)
 		return
 	}
@@ -97,7 +108,13 @@ func (s *Service) nextPageBlock(pg *pager) {
 		asked = uint8(known)
 	}
 	n := min(tr.blockSize(asked, s.policy.BlockSize, pg.offset), pg.end-pg.offset)
-	req := message.BlockRequest{Sequence: pg.sequence, Endpoint: pg.target.DstEndpoint, Addr: pg.target.Addr, Offset: pg.offset, MaxDataSize: asked}
+	req := message.BlockRequest{
+		Sequence:    pg.sequence,
+		Endpoint:    pg.target.DstEndpoint,
+		Addr:        pg.target.Addr,
+		Offset:      pg.offset,
+		MaxDataSize: asked,
+	}
 	if tr.keepLast && pg.offset+n == uint32(len(tr.image)) {
 		delete(s.pages, tr)
 		s.lastBlock(tr, req, time.Now())

@@ -12,7 +12,8 @@ const (
 	pauseIdle = 10 * time.Second
 )
 
-// pause is how long the owner may sleep when nothing happens: until the next thing that it has to do by the clock.
+// pause is how long the owner may sleep when nothing happens: until the next thing that it has
+// to do by the clock.
 func (s *Service) pause(now time.Time) time.Duration {
 	if len(s.asks) > 0 || len(s.strays) > 0 || s.slot.busy || s.turnover != nil || s.finish.device != nil {
 		return pauseBusy

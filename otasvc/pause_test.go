@@ -41,7 +41,8 @@ func TestPausedOverTheNextAttempt(t *testing.T) {
 	})
 }
 
-// A device that was told to wait is silent until it asks again; a resume in between does not make that suspicious.
+// A device that was told to wait is silent until it asks again; a resume in between does not
+// make that suspicious.
 func TestResumedDeviceIsNotSuspected(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		data := w.pausedBulb(30_000)

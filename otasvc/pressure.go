@@ -8,9 +8,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// sentBlocks remembers the last answers that were written and not acknowledged yet, in order: the acknowledgement of an
-// OTA command carries no sequence number. A status that was lost shifts the order, so what is sent again because of it
-// is made anew from the request, never repeated: whatever it is, it is right.
+// sentBlocks remembers the last answers that were written and not acknowledged yet, in order: the
+// acknowledgement of an OTA command carries no sequence number. A status that was lost shifts the
+// order, so what is sent again because of it is made anew from the request, never repeated: whatever
+// it is, it is right.
 type sentBlocks struct {
 	ring       [64]sentBlock
 	head, size int
@@ -52,18 +53,21 @@ func (q *sentBlocks) pop(now time.Time) (b sentBlock, ok bool) {
 }
 
 // reset forgets everything: the connection is a new one.
-func (q *sentBlocks) reset() { q.head, q.size = 0, 0 }
+func (q *sentBlocks) reset() {
+	q.head = 0
+	q.size = 0
+}
 
-// How a frame that the dongle did not take is sent again: its buffers need 50 ms and more to fall. A block is worth
-// sending for resendPatience only; after that the device asks again.
+// How a frame that the dongle did not take is sent again: its buffers need 50 ms and more to fall. A block is
+// worth sending for resendPatience only; after that the device asks again.
 const (
 	resendAfter    = 80 * time.Millisecond
 	resendAttempts = 3
 	resendPatience = 2 * time.Second
 )
 
-// HandleBlockStatus takes the dongle's acknowledgement of a block. A block that it did not take is sent again when its
-// buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
+// HandleBlockStatus takes the dongle's acknowledgement of a block. A block that it did not take is sent again
+// when its buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
 func (s *Service) HandleBlockStatus(st *message.Status) {
 	now := time.Now()
 	s.pressure.status(st, now)
@@ -95,7 +99,8 @@ func (s *Service) resend(b sentBlock, attempt int, now time.Time) {
 		return
 	}
 	n := b.tr.blockSize(b.req.MaxDataSize, s.policy.BlockSize, b.req.Offset)
-	s.radio.Submit(b.tr.block(targetOf(&b.req), b.req.Sequence, b.req.Offset, n), func(st message.Status, err error) {
+	s.radio.Submit(b.tr.block(targetOf(&b.req), b.req.Sequence, b.req.Offset,
+		n), func(st message.Status, err error) {
 		s.pressure.status(&st, time.Now())
 		if busy(err) && attempt < resendAttempts {
 			s.inbox.post(func() { s.resendLater(b, attempt+1) })
@@ -103,13 +108,15 @@ func (s *Service) resend(b sentBlock, attempt int, now time.Time) {
 	})
 }
 
-// busy reports whether the dongle had no room for a command, so that it is worth sending again a little later.
+// busy reports whether the dongle had no room for a command, so that it is worth sending
+// again a little later.
 func busy(err error) bool {
 	var refused *message.StatusError
 	return errors.As(err, &refused) && refused.Busy()
 }
 
-// From how many of the dongle's buffers in use on what is no block waits. The smallest dongles that tell have 14 of each.
+// From how many of the dongle's buffers in use on what is no block waits. The smallest dongles that
+// tell have 14 of each.
 const (
 	crowdedAPDU = 6
 	crowdedNPDU = 10
@@ -118,8 +125,8 @@ const (
 // crowdedFor is how long a word of full buffers counts: they fall within a few hundred milliseconds.
 const crowdedFor = 500 * time.Millisecond
 
-// pressure is how full the dongle's buffers are, as far as it tells: with its statuses (firmware 3.1e and later), with
-// delivery reports, and with errors of its stack. The reader goroutine and the owner use it.
+// pressure is how full the dongle's buffers are, as far as it tells: with its statuses (firmware 3.1e and
+// later), with delivery reports, and with errors of its stack. The reader goroutine and the owner use it.
 type pressure struct {
 	epoch
 	npdu, apdu atomic.Uint32
@@ -161,7 +168,8 @@ func (s *Service) noteConfirm(m message.Confirm, now time.Time) {
 
 // overrun: an error of the dongle's stack. Some mean that it is sent more than the radio can take.
 func (s *Service) overrun(m message.ExtendedStatus, now time.Time) {
-	s.log.Debug("an error of the dongle's stack", "code", m.Code, "meaning", message.ExtendedStatusText(m.Code))
+	s.log.Debug("an error of the dongle's stack", "code", m.Code,
+		"meaning", message.ExtendedStatusText(m.Code))
 	if m.Busy() {
 		s.pressure.overrunAt.Store(s.pressure.instant(now))
 	}
@@ -173,16 +181,18 @@ func (s *Service) crowded(now time.Time) bool {
 	if p.instant(now)-p.overrunAt.Load() < int64(crowdedFor) {
 		return true
 	}
-	return p.instant(now)-p.toldAt.Load() < int64(crowdedFor) && (p.apdu.Load() >= crowdedAPDU || p.npdu.Load() >= crowdedNPDU)
+	return p.instant(now)-p.toldAt.Load() < int64(crowdedFor) &&
+		(p.apdu.Load() >= crowdedAPDU || p.npdu.Load() >= crowdedNPDU)
 }
 
-// putOffFor is how long full buffers put off what would begin anew. Downloads may keep them full for hours, in which one
-// more is begun each time it has passed.
+// putOffFor is how long full buffers put off what would begin anew. Downloads may keep them full for hours,
+// in which one more is begun each time it has passed.
 const putOffFor = 2 * time.Second
 
 // patience is that of one kind of beginning. Only the owner goroutine uses it.
 type patience struct {
-	since time.Time // when it was first put off, or last begun in spite of full buffers; zero while there is room
+	// since is when it was first put off, or last begun in spite of full buffers; zero while there is room.
+	since time.Time
 }
 
 // mayBegin reports whether something new may begin that makes radio frames.
@@ -204,11 +214,12 @@ func (p *patience) begun(now time.Time) {
 	}
 }
 
-// canWait tells which commands make a radio frame that nobody waits for within a second: all but blocks, the answer to an
-// upgrade end, and what stays in the dongle.
+// canWait tells which commands make a radio frame that nobody waits for within a second: all but blocks, the
+// answer to an upgrade end, and what stays in the dongle.
 func canWait(m message.Message) bool {
 	switch m.(type) {
-	case message.ImageNotify, message.ReadAttributes, message.NodeDescriptorRequest, message.PowerDescriptorRequest,
+	case message.ImageNotify, message.ReadAttributes, message.NodeDescriptorRequest,
+		message.PowerDescriptorRequest,
 		message.ActiveEndpointsRequest, message.SimpleDescriptorRequest, message.MatchDescriptorRequest,
 		message.NwkAddrRequest, message.IEEEAddrRequest, message.RawAPS:
 		return true
@@ -216,12 +227,12 @@ func canWait(m message.Message) bool {
 	return false
 }
 
-// waitsAtMost is how often a command is put off by resendAfter because of full buffers. Then it is sent all the same:
-// the dongle may be that busy for hours.
+// waitsAtMost is how often a command is put off by resendAfter because of full buffers. Then it is sent all
+// the same: the dongle may be that busy for hours.
 const waitsAtMost = 25
 
-// send submits a command; done runs on the owner goroutine. A dongle whose buffers are full gets it when they have
-// fallen, and one that had no room for it gets it again a little later, both a bounded number of times.
+// send submits a command; done runs on the owner goroutine. A dongle whose buffers are full gets it when they
+// have fallen, and one that had no room for it gets it again a little later, both a bounded number of times.
 func (s *Service) send(cmd message.Message, done func(message.Status, error)) {
 	waits := 0
 	var try func(attempt int)
@@ -248,10 +259,11 @@ func (s *Service) send(cmd message.Message, done func(message.Status, error)) {
 	try(1)
 }
 
-// postLater answers a request after a delay, unless the device has asked anew by then. Part of the block server: called
-// on the reader goroutine.
+// postLater answers a request after a delay, unless the device has asked anew by then. Part of the block
+// server: called on the reader goroutine.
 func (s *Service) postLater(tr *transfer, req *message.BlockRequest, delay time.Duration) {
-	asked, requests := *req, tr.requests.Load()
+	asked := *req
+	requests := tr.requests.Load()
 	time.AfterFunc(delay, func() {
 		s.inbox.postMessage(func() {
 			if tr.requests.Load() != requests || s.ctx.Err() != nil {

@@ -154,8 +154,9 @@ func TestUnconfirmedBlockIsNotSentAgain(t *testing.T) {
 	})
 }
 
-// TestFullBuffersPutOffButNotForEver has downloads that fill the dongle's buffers for as long as they last, as seven in
-// step with each other do: the next device's turn, and getting to know another one, come later, but they come.
+// TestFullBuffersPutOffButNotForEver has downloads that fill the dongle's buffers for as long as they
+// last, as seven in step with each other do: the next device's turn, and getting to know another one, come
+// later, but they come.
 func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 	withRadio(t, nil, func(w *world, radio *script) {
 		request := offered(w)

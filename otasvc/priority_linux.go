@@ -8,10 +8,12 @@ import (
 // niceness of threads that do what can wait.
 const backgroundNiceness = 15
 
-// giveWay lets the calling goroutine have a thread of its own that gives way to every other: fetching, hashing and
-// unwrapping an image takes tens of milliseconds of a core, and a block request that comes meanwhile must not wait for
-// that. The thread ends with the goroutine; raising its priority again would take a privilege.
+// giveWay lets the calling goroutine have a thread of its own that gives way to every other: fetching,
+// hashing and unwrapping an image takes tens of milliseconds of a core, and a block request that comes
+// meanwhile must not wait for that. The thread ends with the goroutine; raising its priority again
+// would take a privilege.
 func giveWay() {
 	runtime.LockOSThread()
-	_ = syscall.Setpriority(syscall.PRIO_PROCESS, syscall.Gettid(), backgroundNiceness) // without it, it is only slower
+	// Without it, it is only slower.
+	_ = syscall.Setpriority(syscall.PRIO_PROCESS, syscall.Gettid(), backgroundNiceness)
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// How often an upgrade's progress is told: when it moved by a percent or ten seconds have passed, never more than once
-// a second a device.
+// How often an upgrade's progress is told: when it moved by a percent or ten seconds have passed, never more
+// than once a second a device.
 const (
 	progressStep    = 1.0
 	progressMinimum = time.Second
@@ -33,7 +33,8 @@ func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Tim
 		u.runtime.lastActivity = last
 	}
 	if last.After(d.LastSeen) {
-		d.LastSeen, d.seenDirty = last, true
+		d.LastSeen = last
+		d.seenDirty = true
 	}
 	position := tr.position.Load()
 	if !u.runtime.begun {
@@ -42,10 +43,13 @@ func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Tim
 	if restarts := tr.restarts.Load(); restarts != u.runtime.restarts {
 		// The device really began again: from here on rate and remaining time are those of the new run.
 		u.runtime.restarts = restarts
-		u.StartOffset, u.StartedAt = tr.first.Load(), tr.time(tr.startedAt.Load(), now)
-		u.Offset, u.runtime.published = position, 0
+		u.StartOffset = tr.first.Load()
+		u.StartedAt = tr.time(tr.startedAt.Load(), now)
+		u.Offset = position
+		u.runtime.published = 0
 		s.log.Info("the device began its download again", "euid", d.EUID, "offset", position)
-		d.dirty, s.stateDirty = true, true
+		d.dirty = true
+		s.stateDirty = true
 		if restarts > restartsAllowed && s.fire(d, triggerSilent, now) {
 			return
 		}
@@ -56,36 +60,42 @@ func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Tim
 	s.tellProgress(d, u, now)
 }
 
-// restartsAllowed is how often a device may begin its download again within one attempt. One that falls silent, is told
-// of its image and begins again, over and over, must come to an end.
+// restartsAllowed is how often a device may begin its download again within one attempt. One that falls
+// silent, is told of its image and begins again, over and over, must come to an end.
 const restartsAllowed = 20
 
-// downloadBegun: the first block request of this transfer. After a restart of the service or the dongle the device goes
-// on where it was, so this is not always the first of the attempt.
+// downloadBegun: the first block request of this transfer. After a restart of the service or the dongle the
+// device goes on where it was, so this is not always the first of the attempt.
 func (s *Service) downloadBegun(d *device, u *upgrade, tr *transfer, now time.Time) {
 	u.runtime.begun = true
 	goesOn := !u.StartedAt.IsZero()
 	s.fire(d, triggerBlock, now)
-	u.StartOffset, u.StartedAt, u.Offset = tr.first.Load(), tr.time(tr.startedAt.Load(), now), tr.first.Load()
-	u.runtime.published, u.runtime.publishedAt = u.progress(), now
+	u.StartOffset = tr.first.Load()
+	u.StartedAt = tr.time(tr.startedAt.Load(), now)
+	u.Offset = tr.first.Load()
+	u.runtime.published = u.progress()
+	u.runtime.publishedAt = now
 	s.learnIdentity(d, u.ManufacturerCode, u.ImageType)
-	d.dirty, s.infoDirty = true, true
+	d.dirty = true
+	s.infoDirty = true
 	s.whenSaved(func() {}) // at once: a crash must not make it begin twice
 	if !goesOn {
-		s.log.Info("download started", "euid", d.EUID, "fileVersion", u.ImageVersion, "offset", u.Offset, "attempt", u.Attempt)
+		s.log.Info("download started", "euid", d.EUID, "fileVersion", u.ImageVersion, "offset", u.Offset,
+			"attempt", u.Attempt)
 		s.happened(s.upgradeEvent(EventDownloadStarted, d, u))
 	}
 }
 
-// resumePatience is how long nothing is said of a download that was under way when an earlier life of the service ended.
-// What the state file knows of its progress may be old; the device's next request tells the truth, and what was said
-// last is still retained.
+// resumePatience is how long nothing is said of a download that was under way when an earlier life of the
+// service ended. What the state file knows of its progress may be old; the device's next request tells the
+// truth, and what was said last is still retained.
 const resumePatience = 30 * time.Second
 
 // resuming reports whether a device's download goes on from before and it has not been heard yet where.
 func (d *device) resuming(now time.Time) bool {
 	u := d.active()
-	return u != nil && u.State == Downloading && !u.runtime.begun && now.Sub(u.runtime.restoredAt) < resumePatience
+	return u != nil && u.State == Downloading && !u.runtime.begun &&
+		now.Sub(u.runtime.restoredAt) < resumePatience
 }
 
 // saveStep is how far a download moves, in percent, before its progress is written to the state file.
@@ -95,56 +105,76 @@ func (s *Service) tellProgress(d *device, u *upgrade, now time.Time) {
 	if u.State != Downloading {
 		return
 	}
-	moved, since := u.progress()-u.runtime.published, now.Sub(u.runtime.publishedAt)
+	moved := u.progress() - u.runtime.published
+	since := now.Sub(u.runtime.publishedAt)
 	if since < progressMinimum || (moved < progressStep && since < progressMaximum) {
 		return
 	}
-	u.runtime.published, u.runtime.publishedAt = u.progress(), now
+	u.runtime.published = u.progress()
+	u.runtime.publishedAt = now
 	d.dirty = true
 	if u.progress()-u.runtime.saved >= saveStep {
-		u.runtime.saved, s.stateDirty = u.progress(), true
+		u.runtime.saved = u.progress()
+		s.stateDirty = true
 	}
 	if moved > 0 {
 		s.happened(s.upgradeEvent(EventDownloadProgress, d, u))
 	}
 }
 
-// told is a device's record as it is told. Whatever else in it changes, and however often, its progress is told once a
-// second at most.
+// told is a device's record as it is told. Whatever else in it changes, and however often, its progress is
+// told once a second at most.
 func (s *Service) told(d *device, now time.Time) DeviceRecord {
 	r := s.record(d, now)
 	if r.Upgrade == nil {
 		return r
 	}
-	u, last := d.Upgrade, d.Upgrade.runtime.shown
-	goesOn := last != nil && last.State == Downloading && r.Upgrade.State == Downloading && last.Attempt == r.Upgrade.Attempt && last.Offset <= r.Upgrade.Offset
+	u := d.Upgrade
+	last := d.Upgrade.runtime.shown
+	goesOn := last != nil && last.State == Downloading && r.Upgrade.State == Downloading &&
+		last.Attempt == r.Upgrade.Attempt && last.Offset <= r.Upgrade.Offset
 	if goesOn && now.Sub(u.runtime.shownAt) < progressMinimum {
-		r.Upgrade.Offset, r.Upgrade.Progress = last.Offset, last.Progress
-		r.Upgrade.BytesPerSecond, r.Upgrade.RemainingSeconds = last.BytesPerSecond, last.RemainingSeconds
+		r.Upgrade.Offset = last.Offset
+		r.Upgrade.Progress = last.Progress
+		r.Upgrade.BytesPerSecond = last.BytesPerSecond
+		r.Upgrade.RemainingSeconds = last.RemainingSeconds
 		return r
 	}
-	u.runtime.shown, u.runtime.shownAt = r.Upgrade, now
-	u.runtime.published, u.runtime.publishedAt = r.Upgrade.Progress, now
+	u.runtime.shown = r.Upgrade
+	u.runtime.shownAt = now
+	u.runtime.published = r.Upgrade.Progress
+	u.runtime.publishedAt = now
 	return r
 }
 
 // upgradeEvent is an event about an upgrade with all that such events carry.
 func (s *Service) upgradeEvent(name EventName, d *device, u *upgrade) Event {
 	e := Event{
-		Name: name, EUID: d.EUID, ManufacturerCode: &u.ManufacturerCode, ImageType: &u.ImageType,
-		ImageVersion: &u.ImageVersion, OldImageVersion: u.OldVersion, Reason: u.Reason, ZCLStatus: u.ZCLStatus,
+		Name:             name,
+		EUID:             d.EUID,
+		ManufacturerCode: &u.ManufacturerCode,
+		ImageType:        &u.ImageType,
+		ImageVersion:     &u.ImageVersion,
+		OldImageVersion:  u.OldVersion,
+		Reason:           u.Reason,
+		ZCLStatus:        u.ZCLStatus,
 	}
 	switch name {
-	case EventDownloadStarted, EventDownloadProgress, EventDownloadPaused, EventDownloadResumed, EventDownloadFinished,
+	case EventDownloadStarted, EventDownloadProgress, EventDownloadPaused, EventDownloadResumed,
+		EventDownloadFinished,
 		EventUpgradeFailed, EventUpgradeCancelled:
-		offset, size, progress := u.Offset, u.Size, u.progress()
-		e.Offset, e.Size, e.Progress = &offset, &size, &progress
+		offset := u.Offset
+		size := u.Size
+		progress := u.progress()
+		e.Offset = &offset
+		e.Size = &size
+		e.Progress = &progress
 	}
 	return e
 }
 
-// expireUpgrades acts on what did not happen in time, so that every state has a way out. Nothing runs out while the
-// dongle is away, and what ran out meanwhile begins anew: it was not the device that was silent.
+// expireUpgrades acts on what did not happen in time, so that every state has a way out. Nothing runs out
+// while the dongle is away, and what ran out meanwhile begins anew: it was not the device that was silent.
 func (s *Service) expireUpgrades(now time.Time) {
 	for _, d := range s.active {
 		u := d.Upgrade
@@ -161,7 +191,8 @@ func (s *Service) expireUpgrades(now time.Time) {
 			s.install(d, now)
 		}
 		if u.State == Downloaded && u.Install == InstallHold && now.Sub(u.DownloadedAt) > longPatience {
-			s.log.Warn("nobody has released the installation for a month; the upgrade is cancelled", "euid", d.EUID)
+			s.log.Warn("nobody has released the installation for a month; the upgrade is cancelled",
+				"euid", d.EUID)
 			s.fire(d, triggerCancel, now)
 		}
 		s.expireAway(d, u, now)
@@ -182,24 +213,29 @@ func (s *Service) expireUpgrades(now time.Time) {
 	}
 	for _, d := range s.devices {
 		if d.aborting != nil && now.After(d.abortUntil) {
-			d.aborting, s.tableDirty = nil, true
+			d.aborting = nil
+			s.tableDirty = true
 		}
 	}
 }
 
-// lostInterval is how often a device whose network address is not known is looked for while an upgrade waits for it.
+// lostInterval is how often a device whose network address is not known is looked for while an
+// upgrade waits for it.
 const lostInterval = 5 * time.Minute
 
-// lostPatience is how long a device is looked for; one that sleeps longPatience, since it may answer only when it wakes.
+// lostPatience is how long a device is looked for; one that sleeps longPatience, since it may answer
+// only when it wakes.
 const lostPatience = time.Hour
 
-// lookFor searches for a device whose network address was given to another one and that has not been heard from since.
+// lookFor searches for a device whose network address was given to another one and that has not
+// been heard from since.
 func (s *Service) lookFor(d *device, u *upgrade, now time.Time) {
 	r := &u.runtime
 	if r.lostSince.IsZero() {
 		r.lostSince = now
 	}
-	if now.Sub(r.lostSince) > lostPatience && (!d.Sleepy || now.Sub(later(u.QueuedAt, u.DueAt)) > longPatience) {
+	if now.Sub(r.lostSince) > lostPatience &&
+		(!d.Sleepy || now.Sub(later(u.QueuedAt, u.DueAt)) > longPatience) {
 		s.fire(d, triggerSilent, now)
 		return
 	}
@@ -212,8 +248,8 @@ func (s *Service) lookFor(d *device, u *upgrade, now time.Time) {
 // returnGrace is the least time that a device has to be heard again once the dongle or the service is back.
 const returnGrace = 30 * time.Second
 
-// excuseSilence has the time that the dongle was away not count for any time-out: it was not the devices that were
-// silent.
+// excuseSilence has the time that the dongle was away not count for any time-out: it was not the
+// devices that were silent.
 func (s *Service) excuseSilence(now time.Time) {
 	away := now.Sub(s.dongle.goneAt)
 	for _, d := range s.active {
@@ -230,8 +266,8 @@ func (s *Service) stallTimeout(d *device) time.Duration {
 	return s.policy.StallTimeout
 }
 
-// A sleeping device is waited for until it wakes: first as any other, then with rare notifications, and with one each
-// time that it is heard from, for a month at most.
+// A sleeping device is waited for until it wakes: first as any other, then with rare notifications, and with
+// one each time that it is heard from, for a month at most.
 const (
 	sleepyNotifyInterval = 5 * time.Minute
 	notifyAgain          = 10 * time.Second // after a sign of life, if the last notification is older
@@ -256,7 +292,8 @@ func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
 	}
 	s.notify(d, now)
 	if u.Attempt > 1 && u.runtime.notifications > 1 {
-		s.readVersion(d, func(error) {}) // it may have been done with the attempt before, and nobody heard of it
+		// It may have been done with the attempt before, and nobody heard of it.
+		s.readVersion(d, func(error) {})
 	}
 	if tired {
 		u.runtime.nextNotify = now.Add(max(s.policy.NotifyInterval, sleepyNotifyInterval))
@@ -266,21 +303,23 @@ func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
 // distrustEvery is after how many notifications without an answer the header is loaded again.
 const distrustEvery = 4
 
-// How the version is read after a download. The dongle lets the device install after 5 s; a device that copies its image
-// needs minutes. Each reading costs a message on air.
+// How the version is read after a download. The dongle lets the device install after 5 s; a device that
+// copies its image needs minutes. Each reading costs a message on air.
 const (
 	firstReading    = 20 * time.Second
 	readingInterval = 30 * time.Second
 	readingReturned = 10 * time.Second // between readings of a device that has come back
 	readingSoon     = time.Second      // after a sign of life
-	// oldReadingsToBelieve: a device that is back is asked more than once before it is said to have kept its old
-	// version: some announce themselves first from the boot loader's side of the installation.
+	// oldReadingsToBelieve: a device that is back is asked more than once before it is said to have kept its
+	// old version: some announce themselves first from the boot loader's side of the installation.
 	oldReadingsToBelieve = 3
-	// sameVersionSettled is when a device that installs the version it runs anyway counts as done without an announce.
+	// sameVersionSettled is when a device that installs the version it runs anyway counts as done
+	// without an announce.
 	sameVersionSettled = time.Minute
 )
 
-// readAfter is a pause between readings that leaves room for several before the time to come back has run out.
+// readAfter is a pause between readings that leaves room for several before the time to
+// come back has run out.
 func (s *Service) readAfter(d time.Duration) time.Duration {
 	return max(min(d, s.policy.RejoinTimeout/6), time.Second)
 }
@@ -330,13 +369,15 @@ func (s *Service) upgradeAnnounced(d *device, now time.Time) {
 	switch u.State {
 	case Applying:
 		u.Verify = verifyProgress{Announced: true}
-		u.runtime.nextRead, s.stateDirty = now.Add(readingSoon), true
+		u.runtime.nextRead = now.Add(readingSoon)
+		s.stateDirty = true
 	case Downloaded:
 		s.readVersion(d, func(error) {}) // it may have installed its image on its own
 	case Notified, Downloading:
 		// It has restarted and may have forgotten that there is an image.
 		u.runtime.nextNotify = now.Add(readingSoon)
-		s.readVersion(d, func(error) {}) // or it has installed the image, and its word that it has it was lost
+		// Or it has installed the image, and its word that it has it was lost.
+		s.readVersion(d, func(error) {})
 		if u.State == Downloading {
 			s.notify(d, now)
 		}
@@ -349,11 +390,15 @@ func (s *Service) stirred(d *device, now time.Time) {
 	if u != nil && u.State == Notified && d.Sleepy && now.Sub(u.runtime.notifiedAt) > notifyAgain {
 		u.runtime.nextNotify = now // it listens for a moment
 	}
-	if u != nil && u.State == Queued && d.Sleepy && now.Sub(u.runtime.stirredAt) > max(s.policy.Slice, sleepyNotifyInterval) {
-		// It goes before others then, but once a slice only: it may have no use for the image, and others wait.
-		u.runtime.stirredAt, u.runtime.awakeUntil = now, now.Add(awakeFor)
+	if u != nil && u.State == Queued && d.Sleepy &&
+		now.Sub(u.runtime.stirredAt) > max(s.policy.Slice, sleepyNotifyInterval) {
+		// It goes before others then, but once a slice only: it may have no use for the
+		// image, and others wait.
+		u.runtime.stirredAt = now
+		u.runtime.awakeUntil = now.Add(awakeFor)
 	}
-	if u == nil || u.State != Applying || u.runtime.reading || now.Sub(u.ApplyingAt) < s.readAfter(firstReading)/2 {
+	if u == nil || u.State != Applying || u.runtime.reading ||
+		now.Sub(u.ApplyingAt) < s.readAfter(firstReading)/2 {
 		return
 	}
 	if soon := now.Add(readingSoon); u.runtime.nextRead.After(soon.Add(readingReturned)) {
@@ -398,8 +443,10 @@ func (s *Service) upgradeEnd(m message.UpgradeEndRequest, lqi uint8, now time.Ti
 	}
 	s.seen(d, lqi, now)
 	u := d.active()
-	if u == nil || m.FileVersion != u.ImageVersion && m.FileVersion != u.OfferedVersion || m.ImageType != u.ImageType || m.ManufacturerCode != u.ManufacturerCode {
-		s.log.Warn("a device ended a download that it was not given", "euid", d.EUID, "status", m.Status, "fileVersion", m.FileVersion)
+	if u == nil || m.FileVersion != u.ImageVersion && m.FileVersion != u.OfferedVersion ||
+		m.ImageType != u.ImageType || m.ManufacturerCode != u.ManufacturerCode {
+		s.log.Warn("a device ended a download that it was not given", "euid", d.EUID, "status", m.Status,
+			"fileVersion", m.FileVersion)
 		return
 	}
 	s.syncTransfers(now)
@@ -409,7 +456,8 @@ func (s *Service) upgradeEnd(m message.UpgradeEndRequest, lqi uint8, now time.Ti
 		s.downloadComplete(d, u, m, now)
 	case message.OTAInvalidImage:
 		u.ZCLStatus = &status
-		if u.OfferedVersion == u.ImageVersion && !slices.Contains(d.Invalid, u.SHA256) { // else it is the version that it did not like
+		// Else it is the version that it did not like.
+		if u.OfferedVersion == u.ImageVersion && !slices.Contains(d.Invalid, u.SHA256) {
 			d.Invalid = append(d.Invalid, u.SHA256)
 		}
 		s.fire(d, triggerInvalid, now)
@@ -422,8 +470,8 @@ func (s *Service) upgradeEnd(m message.UpgradeEndRequest, lqi uint8, now time.Ti
 	}
 }
 
-// downloadComplete: the device has the whole image. While its header is loaded the dongle itself has told it to install
-// in 5 s; otherwise the answer is ours to give, each time that the device asks.
+// downloadComplete: the device has the whole image. While its header is loaded the dongle itself has told it
+// to install in 5 s; otherwise the answer is ours to give, each time that the device asks.
 func (s *Service) downloadComplete(d *device, u *upgrade, m message.UpgradeEndRequest, now time.Time) {
 	u.EndSequence = m.Sequence
 	if !s.slot.holds(u) || m.FileVersion != u.OfferedVersion {
@@ -431,21 +479,27 @@ func (s *Service) downloadComplete(d *device, u *upgrade, m message.UpgradeEndRe
 		if !u.installDue(now) {
 			upgradeTime = waitForever
 		}
-		target := message.Target{AddrMode: message.AddrModeShort, Addr: m.Addr, SrcEndpoint: 1, DstEndpoint: m.Endpoint}
+		target := message.Target{
+			AddrMode: message.AddrModeShort, Addr: m.Addr, SrcEndpoint: 1, DstEndpoint: m.Endpoint,
+		}
 		s.endResponse(d, target, m.Sequence, m.FileVersion, upgradeTime)
 	} else if u.Install != InstallNow {
 		// The slot should have been empty. The dongle has told the device to install: say so.
-		s.log.Warn("the installation could not be held: the dongle answered the device itself", "euid", d.EUID)
+		s.log.Warn("the installation could not be held: the dongle answered the device itself",
+			"euid", d.EUID)
 		u.Install = InstallNow
 	}
 	if u.State == Applying || u.State == Downloaded {
 		return // it asked again
 	}
 	if tr := u.runtime.transfer; tr != nil {
-		s.log.Info("a device has its whole image", "euid", d.EUID, "requests", tr.requests.Load(), "askedAgain", tr.again.Load(), "restarts", tr.restarts.Load())
+		s.log.Info("a device has its whole image", "euid", d.EUID, "requests", tr.requests.Load(),
+			"askedAgain", tr.again.Load(), "restarts", tr.restarts.Load())
 	}
 	status := m.Status
-	u.ZCLStatus, u.Offset, u.DownloadedAt = &status, u.Size, now
+	u.ZCLStatus = &status
+	u.Offset = u.Size
+	u.DownloadedAt = now
 	t := triggerComplete
 	if !u.installDue(now) {
 		t = triggerKept
@@ -461,5 +515,6 @@ func (s *Service) downloadComplete(d *device, u *upgrade, m message.UpgradeEndRe
 	}
 }
 
-// installIn is how many seconds after its upgrade end request a device is told to install: what the firmware says itself.
+// installIn is how many seconds after its upgrade end request a device is told to install: what the
+// firmware says itself.
 const installIn = 5

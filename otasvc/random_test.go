@@ -14,12 +14,13 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// TestRandomRuns throws everything at the service at once: faults on line and air, resets, clean restarts and crashes of
-// the service, a dongle that is pulled out for seconds or hours, commands of all kinds. Whatever happens, every upgrade
-// ends in bounded time with the right image or a stated reason, a device never holds anything but whole images, and
-// there is one final answer to each request.
+// TestRandomRuns throws everything at the service at once: faults on line and air, resets, clean restarts and
+// crashes of the service, a dongle that is pulled out for seconds or hours, commands of all kinds. Whatever
+// happens, every upgrade ends in bounded time with the right image or a stated reason, a device never holds
+// anything but whole images, and there is one final answer to each request.
 //
-// A seed that fails is named and can be run again: ZIGATE_OTA_TEST_SEED=n. ZIGATE_OTA_TEST_SEEDS sets how many are run.
+// A seed that fails is named and can be run again: ZIGATE_OTA_TEST_SEED=n. ZIGATE_OTA_TEST_SEEDS
+// sets how many are run.
 func TestRandomRuns(t *testing.T) {
 	t.Parallel()
 	first, n := uint64(1), uint64(25)
@@ -177,8 +178,8 @@ func (w *run) open() (n int) {
 	return n
 }
 
-// untilEnded makes trouble for some hours, and then waits until every upgrade has ended. Sleeping devices, which are waited
-// for for a month, are given up after a day.
+// untilEnded makes trouble for some hours, and then waits until every upgrade has ended. Sleeping devices,
+// which are waited for for a month, are given up after a day.
 func (w *run) untilEnded() bool {
 	quiet := false
 	for begun := time.Now(); w.open() > 0; {
@@ -203,8 +204,8 @@ func (w *run) untilEnded() bool {
 	return true
 }
 
-// release takes back what a person has to take back: pauses and held installations. It is refused while the dongle is
-// away, and a download may get to its end only later, so that a person has to come back to it.
+// release takes back what a person has to take back: pauses and held installations. It is refused while the
+// dongle is away, and a download may get to its end only later, so that a person has to come back to it.
 func (w *run) release() {
 	for _, d := range w.devices {
 		switch u := w.sink.device(d.IEEE).Upgrade; {
@@ -275,8 +276,8 @@ func (w *run) trouble(d sim.DeviceConfig) {
 	}
 }
 
-// counted counts the final answers to a request. An upgrade that was queued, or released, is answered through its ticket,
-// of which these have none.
+// counted counts the final answers to a request. An upgrade that was queued, or released, is answered through
+// its ticket, of which these have none.
 func (w *run) counted(name string) otasvc.Respond {
 	req := &openRequest{name: name}
 	w.mu.Lock()
@@ -340,9 +341,10 @@ func (w *run) judge(images map[uint16][]byte) {
 	}
 }
 
-// wrongByte compares what a device has installed with the image, byte by byte. A byte may differ only where a frame was
-// damaged on its way to the dongle and the dongle took it for good: its checksum is an XOR, and it takes bytes that are
-// missing from the command before. Nothing that a host may send prevents that; the device's own check is for it.
+// wrongByte compares what a device has installed with the image, byte by byte. A byte may differ only where a
+// frame was damaged on its way to the dongle and the dongle took it for good: its checksum is an XOR, and it
+// takes bytes that are missing from the command before. Nothing that a host may send prevents that; the
+// device's own check is for it.
 func wrongByte(image, installed []byte, damaged []sim.DamagedBlock) error {
 	if len(image) != len(installed) {
 		return fmt.Errorf("it holds %d bytes, the image has %d", len(installed), len(image))
@@ -363,7 +365,8 @@ func wrongByte(image, installed []byte, damaged []sim.DamagedBlock) error {
 	return nil
 }
 
-// ask2 asks for an upgrade and waits until it is queued or refused, however often the device has to be looked for.
+// ask2 asks for an upgrade and waits until it is queued or refused, however often the device
+// has to be looked for.
 func (w *world) ask2(req otasvc.UpgradeRequest) otasvc.Answer {
 	w.t.Helper()
 	answers := make(chan otasvc.Answer, 64)

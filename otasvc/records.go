@@ -24,15 +24,17 @@ type Offer struct {
 	ImageType        uint16
 	ImageVersion     uint32 // ZCL file version
 	Size             uint32 // bytes served: the header's total image size
-	SHA256           string // lower-case hex, of the bytes served; empty: an index has it, and it was not fetched yet
-	URL              string
-	Source           Source
-	DriverTypeID     string
-	DriverVersion    uint32
-	Title            string // the header string, printable
-	ReleaseNotes     string // empty: none known
-	MinHardware      *uint16
-	MaxHardware      *uint16
+	// SHA256 is of the bytes that are served, in lower-case hex; it is empty where an index has the image and
+	// it was not fetched yet.
+	SHA256        string
+	URL           string
+	Source        Source
+	DriverTypeID  string
+	DriverVersion uint32
+	Title         string // the header string, printable
+	ReleaseNotes  string // empty: none known
+	MinHardware   *uint16
+	MaxHardware   *uint16
 
 	// destination is the EUI-64 of the only device that the file is for, by its header; nil: it is for any.
 	destination *uint64
@@ -40,7 +42,8 @@ type Offer struct {
 	candidate *library.Candidate
 }
 
-// DeviceRecord is what is known of a device at one moment. It is a value: nobody changes it after it was handed out.
+// DeviceRecord is what is known of a device at one moment. It is a value: nobody changes it after
+// it was handed out.
 type DeviceRecord struct {
 	EUID             message.IEEE
 	NetworkAddress   *uint16 // nil: not known since the last change
@@ -103,8 +106,8 @@ type InfoRecord struct {
 	Queued, Active  int // upgrades
 }
 
-// Operation is the reference's operation record: what every answer about a device carries. Pointers are nil where the
-// value is not known.
+// Operation is the reference's operation record: what every answer about a device carries. Pointers are nil
+// where the value is not known.
 type Operation struct {
 	EUID             message.IEEE // 0: no device
 	ManufacturerCode *uint16
@@ -145,12 +148,12 @@ type Answer struct {
 	DongleStatus    *uint8 // the 0x8000's status of a frame sent by hand
 }
 
-// Respond takes the answers to one request: any number with InProgress, then exactly one other. It is called on the
-// owner goroutine and must not block.
+// Respond takes the answers to one request: any number with InProgress, then exactly one other. It is called
+// on the owner goroutine and must not block.
 type Respond func(Answer)
 
-// Ticket identifies who asked for an upgrade. The service keeps it with the upgrade over restarts and hands it back
-// with the final answer; what it means is the business of whoever made it.
+// Ticket identifies who asked for an upgrade. The service keeps it with the upgrade over restarts and hands
+// it back with the final answer; what it means is the business of whoever made it.
 type Ticket = json.RawMessage
 
 // EventName names a thing that happened. The strings are part of the MQTT contract.
@@ -197,15 +200,15 @@ type Event struct {
 	Error            string
 }
 
-// Sink takes what changed and what happened. All methods are called on the owner goroutine, in order, and must not
-// block.
+// Sink takes what changed and what happened. All methods are called on the owner goroutine, in order,
+// and must not block.
 type Sink interface {
 	DeviceChanged(DeviceRecord)
 	DeviceGone(message.IEEE)
 	InfoChanged(InfoRecord)
 	ImagesChanged([]RegisteredImage)
 	Happened(Event)
-	// UpgradeEnded delivers the final answer of an upgrade whose ticket is not empty, possibly in a later life of the
-	// service than the one that took the request.
+	// UpgradeEnded delivers the final answer of an upgrade whose ticket is not empty, possibly in a later
+	// life of the service than the one that took the request.
 	UpgradeEnded(Ticket, Answer)
 }

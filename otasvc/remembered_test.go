@@ -32,8 +32,8 @@ func TestInvalidImageIsRememberedOnce(t *testing.T) {
 	})
 }
 
-// TestRememberedVersion has a device run another version than the one that the state file tells, as when it was reset while
-// the service was away: it is asked before its upgrade is refused.
+// TestRememberedVersion has a device run another version than the one that the state file tells, as when it
+// was reset while the service was away: it is asked before its upgrade is refused.
 func TestRememberedVersion(t *testing.T) {
 	tests := map[string]struct {
 		sleepy, deaf bool

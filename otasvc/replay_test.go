@@ -30,8 +30,8 @@ func ofType(frames []message.Frame, t message.MsgType) [][]byte {
 	return list
 }
 
-// TestReplayOfATrace records an upgrade and plays the dongle's part of it to a service that knows nothing: it serves the
-// same blocks, and the upgrade ends in the same way.
+// TestReplayOfATrace records an upgrade and plays the dongle's part of it to a service that knows nothing: it
+// serves the same blocks, and the upgrade ends in the same way.
 func TestReplayOfATrace(t *testing.T) {
 	var file bytes.Buffer
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {

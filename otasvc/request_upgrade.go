@@ -12,29 +12,34 @@ import (
 
 // UpgradeRequest is a request to bring a device, or all of them, to an image.
 type UpgradeRequest struct {
-	Device         DeviceRef
-	All            bool      // every device for which an update is available; Device, URL and ImageVersion are not looked at
-	URL            string    // fetched and registered for the device first
-	SHA256, SHA512 string    // hex; where given, must be the download's
-	ImageVersion   *uint32   // nil: the newest that fits
-	AllowDowngrade bool      // take an image that is older than what runs
-	Force          bool      // take an image of the version that runs, that failed a check, or that the device called invalid
-	At             time.Time // zero or past: now
-	Install        Install   // when it is to be installed once it is downloaded
-	InstallAt      time.Time // with Install "at"
-	Window         bool      // wait for the configured window to open; At is not looked at
+	Device DeviceRef
+	// All means every device for which an update is available; Device, URL and ImageVersion
+	// are not looked at.
+	All            bool
+	URL            string  // fetched and registered for the device first
+	SHA256, SHA512 string  // hex; where given, must be the download's
+	ImageVersion   *uint32 // nil: the newest that fits
+	AllowDowngrade bool    // take an image that is older than what runs
+	// Force takes an image of the version that runs, that failed a check, or that the device called invalid.
+	Force     bool
+	At        time.Time // zero or past: now
+	Install   Install   // when it is to be installed once it is downloaded
+	InstallAt time.Time // with Install "at"
+	Window    bool      // wait for the configured window to open; At is not looked at
 	// Ticket comes back with the final answer of an upgrade that was queued.
 	Ticket Ticket
 }
 
-// Upgrade queues an upgrade. What is wrong with the request comes as a final answer through respond; a request that was
-// queued gets InProgress there, and its final answer goes to Sink.UpgradeEnded, with its ticket.
+// Upgrade queues an upgrade. What is wrong with the request comes as a final answer through
+// respond; a request that was queued gets InProgress there, and its final answer goes to
+// Sink.UpgradeEnded, with its ticket.
 func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
 	s.request(respond, func() {
 		now := time.Now()
 		if req.Window {
 			if s.policy.Window == nil {
-				respond(fail(InvalidData, nil, "when: no upgrade window is configured; set ZIGATE_OTA_UPGRADE_WINDOW or give a time"))
+				respond(fail(InvalidData, nil, "when: no upgrade window is configured; "+
+					"set ZIGATE_OTA_UPGRADE_WINDOW or give a time"))
 				return
 			}
 			req.At = s.policy.Window.Next(now)
@@ -90,11 +95,13 @@ func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) 
 			respond(fail(ImageValidationFailed, op, "%s", why))
 			return
 		case req.ImageVersion != nil && *req.ImageVersion != o.ImageVersion:
-			respond(fail(ImageValidationFailed, d.operation(&o), "the image at the url has version 0x%08x, not the 0x%08x asked for", o.ImageVersion, *req.ImageVersion))
+			respond(fail(ImageValidationFailed, d.operation(&o), "the image at the url has version 0x%08x, "+
+				"not the 0x%08x asked for", o.ImageVersion, *req.ImageVersion))
 			return
 		case !fits(d, o):
 			respond(fail(ImageValidationFailed, d.operation(&o),
-				"the image at the url is for manufacturer 0x%04x and image type 0x%04x and does not fit %s", o.ManufacturerCode, o.ImageType, d.name()))
+				"the image at the url is for manufacturer 0x%04x and image type 0x%04x and does not fit %s",
+				o.ManufacturerCode, o.ImageType, d.name()))
 			return
 		}
 		if err := s.addRegistration(d, r); err != nil {
@@ -105,9 +112,11 @@ func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) 
 	})
 }
 
-// installsHeld reports whether a request is the word that a device with its image waits for: to install that one now.
+// installsHeld reports whether a request is the word that a device with its image waits for: to
+// install that one now.
 func (r *UpgradeRequest) installsHeld(u *upgrade) bool {
-	return r.Install == InstallNow && r.At.IsZero() && r.URL == "" && (r.ImageVersion == nil || *r.ImageVersion == u.ImageVersion)
+	return r.Install == InstallNow && r.At.IsZero() && r.URL == "" &&
+		(r.ImageVersion == nil || *r.ImageVersion == u.ImageVersion)
 }
 
 // choose is the image of the version asked for, or the one that the device would get.
@@ -118,15 +127,17 @@ func (s *Service) choose(d *device, version *uint32) *Offer {
 	return s.offerOfVersion(d, *version)
 }
 
-// upgradeTo queues the upgrade to an image, once the device has told its running version, or has not answered. What the state
-// file says of it may be old. A sleeping device is asked only where its upgrade would be refused for that version: it will
-// hardly answer, and an upgrade that waits for it reads the version when it wakes.
+// upgradeTo queues the upgrade to an image, once the device has told its running version, or has not
+// answered. What the state file says of it may be old. A sleeping device is asked only where its upgrade
+// would be refused for that version: it will hardly answer, and an upgrade that waits for it reads the
+// version when it wakes.
 func (s *Service) upgradeTo(d *device, req UpgradeRequest, o *Offer, respond Respond) {
 	if o == nil {
 		a := failReason(ReasonImageInfoNotFound, d.operation(nil))
 		a.Error = s.noImage(d)
 		if req.ImageVersion != nil && s.offer(d) != nil {
-			a.Error = fmt.Sprintf("no image of version 0x%08x is registered for this device", *req.ImageVersion)
+			a.Error = fmt.Sprintf("no image of version 0x%08x is registered for this device",
+				*req.ImageVersion)
 		}
 		respond(a)
 		return
@@ -163,13 +174,16 @@ func (s *Service) queueUpgrade(d *device, req UpgradeRequest, o Offer, respond R
 		s.ensure(d, o, req.Force, op, respond, func(o Offer) { s.queueUpgrade(d, req, o, respond) })
 	default:
 		u := s.newUpgrade(d, o, req.At, req.Ticket, time.Now())
-		u.Install, u.InstallAt = req.Install, req.InstallAt
+		u.Install = req.Install
+		u.InstallAt = req.InstallAt
 		answer := Answer{Status: InProgress, Operation: op}
 		if s.versionToOffer(d, u) != u.ImageVersion {
-			answer.Error = "the outcome is uncertain: the dongle's firmware compares versions, so the image is offered as a newer one, which many devices refuse once they have it"
+			answer.Error = "the outcome is uncertain: the dongle's firmware compares versions, " +
+				"so the image is offered as a newer one, which many devices refuse once they have it"
 		}
 		if held := s.heldBy(u, time.Now()); held != nil {
-			answer.Error = fmt.Sprintf("it waits until %s, which holds the same image back, has installed it", held.name())
+			answer.Error = fmt.Sprintf("it waits until %s, which holds the same image back, has installed it",
+				held.name())
 		}
 		s.whenSaved(func() { respond(answer) })
 	}
@@ -189,7 +203,8 @@ func (s *Service) upgradeAll(req UpgradeRequest, respond Respond, now time.Time)
 	})
 }
 
-// ensureAll fetches the images that indexes have for the devices that wanted picks; then runs when each was tried.
+// ensureAll fetches the images that indexes have for the devices that wanted picks; then runs
+// when each was tried.
 func (s *Service) ensureAll(wanted func(*device, *Offer) bool, then func()) {
 	missing := map[string]library.Candidate{}
 	for _, d := range s.sortedDevices() {
@@ -210,8 +225,11 @@ func (s *Service) ensureAll(wanted func(*device, *Offer) bool, then func()) {
 			for key, err := range outcomes {
 				s.observer.ImageFetched(fetchStatus(err))
 				if err != nil {
-					s.log.Error("an image that an index lists cannot be had", "url", missing[key].URL, "err", err)
-					maps.DeleteFunc(s.unavailable, func(_ string, at time.Time) bool { return time.Since(at) > unavailableFor })
+					s.log.Error("an image that an index lists cannot be had", "url", missing[key].URL,
+						"err", err)
+					maps.DeleteFunc(s.unavailable, func(_ string, at time.Time) bool {
+						return time.Since(at) > unavailableFor
+					})
 					s.unavailable[key] = time.Now()
 				}
 			}
@@ -220,7 +238,8 @@ func (s *Service) ensureAll(wanted func(*device, *Offer) bool, then func()) {
 	})
 }
 
-// queueGroup queues the devices that wanted picks. With a canary the first device of each image goes ahead of the others.
+// queueGroup queues the devices that wanted picks. With a canary the first device of each image goes
+// ahead of the others.
 func (s *Service) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bool, now time.Time) *group {
 	s.nextGroup++
 	g := &group{ID: s.nextGroup, Ticket: req.Ticket, Members: []UpgradeResult{}}
@@ -232,11 +251,14 @@ func (s *Service) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bo
 		}
 		if o.SHA256 == "" {
 			// Its image could not be fetched.
-			g.Members = append(g.Members, UpgradeResult{EUID: d.EUID, State: Failed, Reason: ReasonImageInfoNotFound})
+			g.Members = append(g.Members, UpgradeResult{
+				EUID: d.EUID, State: Failed, Reason: ReasonImageInfoNotFound,
+			})
 			continue
 		}
 		u := s.newUpgrade(d, *o, req.At, nil, now)
-		u.Install, u.InstallAt = req.Install, req.InstallAt
+		u.Install = req.Install
+		u.InstallAt = req.InstallAt
 		u.Group = g.ID
 		if first := canaries[o.SHA256]; first != nil && s.policy.Canary {
 			u.Canary = first.EUID
@@ -252,11 +274,12 @@ func (s *Service) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bo
 // autoInterval is how often the policy looks for devices to upgrade.
 const autoInterval = time.Minute
 
-// unavailableFor is how long the policy leaves an image alone that could not be fetched, or was not what its index says.
+// unavailableFor is how long the policy leaves an image alone that could not be fetched, or was not
+// what its index says.
 const unavailableFor = 6 * time.Hour
 
-// upgradeByPolicy begins what the policy "auto" wants: every device for which an update is available, in the window. An
-// image that has failed on a device, or was cancelled, is left to people from then on.
+// upgradeByPolicy begins what the policy "auto" wants: every device for which an update is available, in the
+// window. An image that has failed on a device, or was cancelled, is left to people from then on.
 func (s *Service) upgradeByPolicy(now time.Time) {
 	if !s.policy.Auto || now.Before(s.autoAt) {
 		return

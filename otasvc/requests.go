@@ -12,14 +12,14 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Requests come from any goroutine. They never block: each is carried out on the owner goroutine, and its answers come
-// through respond.
+// Requests come from any goroutine. They never block: each is carried out on the owner goroutine, and its
+// answers come through respond.
 
 // settleTimeout is how long requests wait, after a start, for the first word on whether the dongle is there.
 const settleTimeout = 10 * time.Second
 
-// request carries a request out on the owner goroutine. Right after a start the dongle is still being opened, while
-// commands that the broker had kept come at once: they wait instead of being refused.
+// request carries a request out on the owner goroutine. Right after a start the dongle is still being opened,
+// while commands that the broker had kept come at once: they wait instead of being refused.
 func (s *Service) request(respond Respond, f func()) {
 	taken := s.inbox.post(func() {
 		if !s.settled {
@@ -59,20 +59,22 @@ func failReason(reason Reason, op *Operation) Answer {
 	return Answer{Status: Failure, Reason: reason, Operation: op, Error: reason.Explain()}
 }
 
-// withDevice finds the device that a request names and goes on with it. One that is not known yet is looked for on the
-// network first, if it was named by its EUID: the dongle itself lists its neighbours only.
+// withDevice finds the device that a request names and goes on with it. One that is not known yet is looked
+// for on the network first, if it was named by its EUID: the dongle itself lists its neighbours only.
 func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device)) {
 	if d := s.lookup(ref); d != nil {
 		then(d)
 		return
 	}
 	if ref.kind != refEUID {
-		respond(fail(DeviceNotFound, &Operation{}, "no device is known as %q; name it by its euid, its network address or the name you gave it", ref))
+		respond(fail(DeviceNotFound, &Operation{}, "no device is known as %q; name it by its euid, "+
+			"its network address or the name you gave it", ref))
 		return
 	}
 	op := &Operation{EUID: ref.euid}
 	if why, ok := s.dongle.usable(); !ok {
-		respond(fail(ServiceNotAvailable, op, "device %s is not known yet and cannot be looked for: %s", ref.euid, why))
+		respond(fail(ServiceNotAvailable, op, "device %s is not known yet and cannot be looked for: %s",
+			ref.euid, why))
 		return
 	}
 	respond(Answer{Status: InProgress, Operation: op})
@@ -82,7 +84,8 @@ func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device))
 			return
 		}
 		if d == nil {
-			respond(fail(DeviceNotFound, op, "device %s does not answer on the network; check that it has joined, is powered and, if it sleeps, awake", ref.euid))
+			respond(fail(DeviceNotFound, op, "device %s does not answer on the network; "+
+				"check that it has joined, is powered and, if it sleeps, awake", ref.euid))
 			return
 		}
 		then(d)
@@ -119,7 +122,8 @@ func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
 			o := s.offer(d)
 			if o == nil {
 				a := fail(ImageInfoNotFound, d.operation(nil), "%s", s.noImage(d))
-				a.Upgrade, a.HasUpgrade = d.Upgrade.record(time.Now()), true
+				a.Upgrade = d.Upgrade.record(time.Now())
+				a.HasUpgrade = true
 				respond(a)
 				return
 			}
@@ -143,11 +147,14 @@ func (s *Service) noImage(d *device) string {
 		if fits(d, o) {
 			continue
 		}
-		if d.HardwareVersion != nil && d.ManufacturerCode != nil && *d.ManufacturerCode == o.ManufacturerCode &&
+		if d.HardwareVersion != nil && d.ManufacturerCode != nil &&
+			*d.ManufacturerCode == o.ManufacturerCode &&
 			d.ImageType != nil && *d.ImageType == o.ImageType {
-			return fmt.Sprintf("the registered image is for other hardware versions than the device's %d", *d.HardwareVersion)
+			return fmt.Sprintf("the registered image is for other hardware versions than the device's %d",
+				*d.HardwareVersion)
 		}
-		return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, the device asks for others",
+		return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, "+
+			"the device asks for others",
 			o.ManufacturerCode, o.ImageType)
 	}
 	if dev, ok := catalogDevice(d); ok && s.catalog != nil {
@@ -205,8 +212,10 @@ func (s *Service) Check(ref DeviceRef, respond Respond) {
 				available := updateAvailable(d, o)
 				a := Answer{Status: Success, Operation: d.operation(o), UpdateAvailable: &available}
 				if err != nil {
-					a.Status, a.Reason = Failure, ReasonNoResponse
-					a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be woken, others to be powered and in reach", d.name(), err)
+					a.Status = Failure
+					a.Reason = ReasonNoResponse
+					a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be "+
+						"woken, others to be powered and in reach", d.name(), err)
 				}
 				respond(a)
 			})
@@ -214,8 +223,8 @@ func (s *Service) Check(ref DeviceRef, respond Respond) {
 	})
 }
 
-// checkDevice reads the version. A device whose OTA endpoint is not known yet is asked at endpoint 1, where most have it,
-// and interviewed if that does not help.
+// checkDevice reads the version. A device whose OTA endpoint is not known yet is asked at endpoint 1, where
+// most have it, and interviewed if that does not help.
 func (s *Service) checkDevice(d *device, done func(error)) {
 	s.readVersion(d, func(err error) {
 		if err == nil && !d.mute || d.Endpoint != 0 || d.NetworkAddress == nil || s.ctx.Err() != nil {
@@ -245,7 +254,8 @@ func (s *Service) CheckAll(respond Respond) {
 		}
 		devices := s.sortedDevices()
 		results := make([]CheckResult, len(devices))
-		open, next := len(devices), 0
+		open := len(devices)
+		next := 0
 		if open == 0 {
 			respond(Answer{Status: Success, CheckResults: results})
 			return
@@ -255,14 +265,17 @@ func (s *Service) CheckAll(respond Respond) {
 			if next == len(devices) {
 				return
 			}
-			i, d := next, devices[next]
+			i := next
+			d := devices[next]
 			next++
 			s.checkDevice(d, func(err error) {
 				status := Success
 				if err != nil {
 					status = Failure
 				}
-				results[i] = CheckResult{EUID: d.EUID, Status: status, UpdateAvailable: updateAvailable(d, s.offer(d))}
+				results[i] = CheckResult{
+					EUID: d.EUID, Status: status, UpdateAvailable: updateAvailable(d, s.offer(d)),
+				}
 				if open--; open == 0 {
 					respond(Answer{Status: Success, CheckResults: results})
 					return
@@ -294,7 +307,8 @@ func (s *Service) Interview(ref DeviceRef, respond Respond) {
 			d.interview.next = time.Time{}
 			d.interview.done = append(d.interview.done, func(err error) {
 				if err != nil {
-					respond(fail(Failure, d.operation(s.offer(d)), "%s did not answer all questions: %v", d.name(), err))
+					respond(fail(Failure, d.operation(s.offer(d)), "%s did not answer all "+
+						"questions: %v", d.name(), err))
 					return
 				}
 				respond(Answer{Status: Success, Operation: d.operation(s.offer(d))})
@@ -317,7 +331,8 @@ func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 			if d <= 0 {
 				d = longPatience // nothing waits for ever
 			}
-			u.Held, u.PausedUntil = true, now.Add(d)
+			u.Held = true
+			u.PausedUntil = now.Add(d)
 			s.setVerdict(u)
 			s.happened(s.upgradeEvent(EventDownloadPaused, dev, u))
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
@@ -339,16 +354,19 @@ func (s *Service) Resume(ref DeviceRef, respond Respond) {
 	})
 }
 
-// resume ends a pause. A download that had not begun goes back to the queue; one that is put aside for another image
-// goes on when its turn comes.
+// resume ends a pause. A download that had not begun goes back to the queue; one that is put aside for
+// another image goes on when its turn comes.
 func (s *Service) resume(d *device, now time.Time) bool {
 	u := d.active()
 	if u == nil || !u.Held {
 		return false
 	}
-	u.Held, u.PausedUntil = false, time.Time{}
-	d.dirty, s.stateDirty = true, true
-	u.runtime.lastActivity = now.Add(maxHold * time.Second) // it asks when its wait is over, not before: until then it is not silent
+	u.Held = false
+	u.PausedUntil = time.Time{}
+	d.dirty = true
+	s.stateDirty = true
+	// It asks when its wait is over, not before: until then it is not silent.
+	u.runtime.lastActivity = now.Add(maxHold * time.Second)
 	if !u.AsideUntil.IsZero() {
 		return true
 	}
@@ -371,11 +389,13 @@ func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
 			op := d.operation(s.offer(d))
 			for _, other := range s.devices {
 				if other != d && other.GivenName == name {
-					respond(fail(InvalidData, op, "name: %q is the name of device %s already; names are unique", name, other.EUID))
+					respond(fail(InvalidData, op, "name: %q is the name of device %s already; "+
+						"names are unique", name, other.EUID))
 					return
 				}
 			}
-			d.GivenName, d.dirty = name, true
+			d.GivenName = name
+			d.dirty = true
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
@@ -402,11 +422,13 @@ func (s *Service) sortedDevices() []*device { return sorted(s.devices) }
 func (s *Service) sortedActive() []*device { return sorted(s.active) }
 
 func sorted(devices map[message.IEEE]*device) []*device {
-	return slices.SortedFunc(maps.Values(devices), func(a, b *device) int { return cmp.Compare(a.EUID, b.EUID) })
+	return slices.SortedFunc(maps.Values(devices), func(a, b *device) int {
+		return cmp.Compare(a.EUID, b.EUID)
+	})
 }
 
-// ValidName reports why a name cannot be given to a device; empty: it can. Names that look like an address would make
-// requests ambiguous.
+// ValidName reports why a name cannot be given to a device; empty: it can. Names that look like an address
+// would make requests ambiguous.
 func ValidName(name string) string {
 	if n := len([]rune(name)); n < 1 || n > 64 {
 		return "must have 1 to 64 characters"

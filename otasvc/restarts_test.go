@@ -15,11 +15,13 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// atLength reports whether tests are to take the time of a thousand restarts or a day; otherwise they take a tenth of it.
+// atLength reports whether tests are to take the time of a thousand restarts or a day; otherwise they
+// take a tenth of it.
 func atLength() bool { return os.Getenv("ZIGATE_OTA_TEST_LONG") != "" }
 
-// A thousand restarts (without ZIGATE_OTA_TEST_LONG a hundred), clean stops and crashes, while devices download: whenever
-// it is looked at the state is whole, the downloads go on where they were, and each upgrade succeeds and is answered.
+// A thousand restarts (without ZIGATE_OTA_TEST_LONG a hundred), clean stops and crashes, while devices
+// download: whenever it is looked at the state is whole, the downloads go on where they were, and each
+// upgrade succeeds and is answered.
 func TestRestarts(t *testing.T) {
 	restarts := 100
 	if atLength() {
@@ -94,7 +96,8 @@ func TestRestarts(t *testing.T) {
 	})
 }
 
-// A day of upgrades (without ZIGATE_OTA_TEST_LONG five hours), one after the other: memory and goroutines stay where they were after the first.
+// A day of upgrades (without ZIGATE_OTA_TEST_LONG five hours), one after the other: memory and goroutines
+// stay where they were after the first.
 func TestDayIsFlat(t *testing.T) {
 	day, first := 5*time.Hour, 90*time.Minute
 	if atLength() {
@@ -135,7 +138,8 @@ func TestDayIsFlat(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Hour)
-		// A registered image a version of each device is replaced; what is cached of images goes with its upgrade.
+		// A registered image a version of each device is replaced; what is cached of images
+		// goes with its upgrade.
 		if now := heap(); now > memory+memory/4+1<<20 {
 			t.Errorf("memory: %d KiB after %v, %d KiB after %v", memory>>10, first, now>>10, day)
 		}
@@ -153,8 +157,8 @@ func (r *recorder) forget() {
 	clear(r.history)
 }
 
-// A group's answer is given before the state file forgets who waits for it: a crash in between has it given again rather
-// than never.
+// A group's answer is given before the state file forgets who waits for it: a crash in between has it given
+// again rather than never.
 func TestGroupIsKeptUntilItIsAnswered(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		w.met(bulb)

@@ -36,8 +36,8 @@ func (w *world) happened(name otasvc.EventName, times int) bool {
 	return times <= 0
 }
 
-// TestWhatHappenedIsSaid lets one thing go wrong in mid-download: the device has the right bytes in the end, and the
-// log, an event or a metric tells what it was.
+// TestWhatHappenedIsSaid lets one thing go wrong in mid-download: the device has the right bytes in the end,
+// and the log, an event or a metric tells what it was.
 func TestWhatHappenedIsSaid(t *testing.T) {
 	askedAgain := func(w *world, _ *errorCounter) bool {
 		return w.said.has("askedAgain=") && !w.said.has("askedAgain=0 ")

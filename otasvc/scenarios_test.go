@@ -15,8 +15,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// scenario is one way in which a download can be troubled. Whatever it is, the bulb ends with the whole image, each byte
-// of it right, in its first attempt or where it says so a later one.
+// scenario is one way in which a download can be troubled. Whatever it is, the bulb ends with the whole
+// image, each byte of it right, in its first attempt or where it says so a later one.
 type scenario struct {
 	name   string
 	device func(*sim.DeviceConfig)
@@ -27,8 +27,8 @@ type scenario struct {
 	attempts  int  // at most; 0: one
 }
 
-// scenarios is the list. Further ways to end stand in TestHowUpgradesEnd, those of several images in turns_test.go, and
-// everything at once in TestRandomRuns.
+// scenarios is the list. Further ways to end stand in TestHowUpgradesEnd, those of several images in
+// turns_test.go, and everything at once in TestRandomRuns.
 var scenarios = []scenario{
 	{name: "nothing happens", pty: true},
 	{name: "blocks of 12 bytes", device: largest(12), pty: true},

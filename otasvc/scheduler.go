@@ -10,7 +10,8 @@ import (
 
 // schedule gives the slot to an image, and places to the upgrades that wait for it.
 func (s *Service) schedule(now time.Time) {
-	if _, ok := s.dongle.usable(); !ok || s.slot.busy || now.Before(s.slot.retryAt) || s.finishing(now) || s.turning(now) {
+	_, ok := s.dongle.usable()
+	if !ok || s.slot.busy || now.Before(s.slot.retryAt) || s.finishing(now) || s.turning(now) {
 		return
 	}
 	users := s.slotUsers()
@@ -39,12 +40,14 @@ func (s *Service) schedule(now time.Time) {
 	}
 }
 
-// slotUsers lists the devices that were offered their image and may ask for blocks, in the order of their queue.
+// slotUsers lists the devices that were offered their image and may ask for blocks, in the
+// order of their queue.
 func (s *Service) slotUsers() []*device {
 	var users []*device
 	for _, d := range s.active {
 		u := d.Upgrade
-		neverOffered := u.runtime.transfer == nil && u.StartedAt.IsZero() // paused while it stood in the queue
+		// Paused while it stood in the queue.
+		neverOffered := u.runtime.transfer == nil && u.StartedAt.IsZero()
 		if u.State.holdsSlot() && u.AsideUntil.IsZero() && !neverOffered {
 			users = append(users, d)
 		}
@@ -53,14 +56,15 @@ func (s *Service) slotUsers() []*device {
 	return users
 }
 
-// waiting lists the devices whose upgrade could have the slot: those that have not begun, and those that were held for
-// another image. First comes whose wait is about to end, then who sleeps most of the time and listens now, then the
-// order of the queue.
+// waiting lists the devices whose upgrade could have the slot: those that have not begun, and those that were
+// held for another image. First comes whose wait is about to end, then who sleeps most of the time and
+// listens now, then the order of the queue.
 func (s *Service) waiting(now time.Time) []*device {
 	var list []*device
 	for _, d := range s.active {
 		u := d.Upgrade
-		queued := u.State == Queued && !s.dongle.badFlash && u.Canary == 0 && d.NetworkAddress != nil && !now.Before(u.runtime.notBefore)
+		queued := u.State == Queued && !s.dongle.badFlash && u.Canary == 0 && d.NetworkAddress != nil &&
+			!now.Before(u.runtime.notBefore)
 		if queued {
 			u.OfferedVersion = s.versionToOffer(d, u)
 			queued = s.heldBy(u, now) == nil
@@ -71,7 +75,8 @@ func (s *Service) waiting(now time.Time) []*device {
 	}
 	slices.SortFunc(list, func(a, b *device) int {
 		return cmp.Or(
-			first(s.urgent(a.Upgrade, now), s.urgent(b.Upgrade, now)), first(a.listens(now), b.listens(now)), byQueue(a, b),
+			first(s.urgent(a.Upgrade, now), s.urgent(b.Upgrade, now)), first(a.listens(now), b.listens(now)),
+			byQueue(a, b),
 		)
 	})
 	return list
@@ -108,12 +113,13 @@ func (u *upgrade) queuedSince() time.Time {
 	return u.QueuedAt
 }
 
-// versionToOffer is the file version under which a device is offered its image: the image's own, unless the dongle's
-// firmware compares versions and would keep an older or equal one from the device. Then it is offered as one newer than
-// what runs; the image's bytes stay as they are. Many devices refuse such an image in the end, which shows in how the
-// upgrade ends.
+// versionToOffer is the file version under which a device is offered its image: the image's own, unless the
+// dongle's firmware compares versions and would keep an older or equal one from the device. Then it is
+// offered as one newer than what runs; the image's bytes stay as they are. Many devices refuse such an image
+// in the end, which shows in how the upgrade ends.
 func (s *Service) versionToOffer(d *device, u *upgrade) uint32 {
-	if d.CurrentVersion == nil || *d.CurrentVersion < u.ImageVersion || !s.dongle.info.Version().ChecksVersion() {
+	if d.CurrentVersion == nil || *d.CurrentVersion < u.ImageVersion ||
+		!s.dongle.info.Version().ChecksVersion() {
 		return u.ImageVersion
 	}
 	return min(*d.CurrentVersion, wildcard32-2) + 1
@@ -122,9 +128,9 @@ func (s *Service) versionToOffer(d *device, u *upgrade) uint32 {
 // yieldAfter is how long a sleeping device that was notified keeps the slot when another image waits for it.
 const yieldAfter = 30 * time.Second
 
-// yieldPatience is how long it is with regard to those who wait. Where all of them sleep as well, it is a twentieth of the
-// time that the device has waited already, so that devices that sleep for weeks do not have the slot's contents changed,
-// told and written each half a minute.
+// yieldPatience is how long it is with regard to those who wait. Where all of them sleep as well, it is a
+// twentieth of the time that the device has waited already, so that devices that sleep for weeks do not have
+// the slot's contents changed, told and written each half a minute.
 func (s *Service) yieldPatience(d *device, waiting []*device, now time.Time) time.Duration {
 	switch {
 	case slices.ContainsFunc(waiting, func(w *device) bool { return w.listens(now) }):
@@ -135,8 +141,8 @@ func (s *Service) yieldPatience(d *device, waiting []*device, now time.Time) tim
 	return max(yieldAfter, min(now.Sub(later(d.Upgrade.QueuedAt, d.Upgrade.DueAt))/20, s.policy.Slice))
 }
 
-// wantedKey is what should be in the slot: the image of the downloads under way, else that of the first who waits.
-// Devices that sleep through their notification give the slot up when another image waits.
+// wantedKey is what should be in the slot: the image of the downloads under way, else that of the first who
+// waits. Devices that sleep through their notification give the slot up when another image waits.
 func (s *Service) wantedKey(users []*device, now time.Time) slotKey {
 	waiting := s.waiting(now)
 	if len(users) > 0 {
@@ -154,7 +160,8 @@ func (s *Service) wantedKey(users []*device, now time.Time) slotKey {
 		return slotKey{}
 	}
 	if d := s.nextTurn(now); d != nil && len(users) == 0 {
-		return d.Upgrade.key() // even where one of the loaded image stands before it: that image has had its slice
+		// Even where one of the loaded image stands before it: that image has had its slice.
+		return d.Upgrade.key()
 	}
 	return waiting[0].Upgrade.key()
 }
@@ -172,12 +179,13 @@ func (s *Service) yield(d *device, now time.Time) {
 	}
 }
 
-// fillPlaces offers the loaded image to those who wait for it, as many as may download at once. An upgrade whose
-// installation is to be held downloads alone: its end needs the slot empty.
+// fillPlaces offers the loaded image to those who wait for it, as many as may download at once. An upgrade
+// whose installation is to be held downloads alone: its end needs the slot empty.
 func (s *Service) fillPlaces(im *cachedImage, now time.Time) {
 	users := s.slotUsers()
 	busy := len(users)
-	if slices.ContainsFunc(users, func(d *device) bool { return d.Upgrade.Install != InstallNow }) || s.turnDue(now) {
+	if slices.ContainsFunc(users, func(d *device) bool { return d.Upgrade.Install != InstallNow }) ||
+		s.turnDue(now) {
 		return
 	}
 	key := s.slot.key()
@@ -245,12 +253,13 @@ func (s *Service) setVerdict(u *upgrade) {
 	}
 }
 
-// notify tells a device that there is an image. Payload type 0 is what most devices understand: with type 3 many ask only
-// if the version differs from one that they remember.
+// notify tells a device that there is an image. Payload type 0 is what most devices understand: with type 3
+// many ask only if the version differs from one that they remember.
 func (s *Service) notify(d *device, now time.Time) {
 	u := d.Upgrade
 	u.runtime.notifications++
-	u.runtime.notifiedAt, u.runtime.nextNotify = now, now.Add(s.policy.NotifyInterval)
+	u.runtime.notifiedAt = now
+	u.runtime.nextNotify = now.Add(s.policy.NotifyInterval)
 	if d.NetworkAddress == nil {
 		return
 	}
@@ -277,15 +286,22 @@ const notifyBusy = time.Second
 
 func imageNotify(d *device, u *upgrade) message.ImageNotify {
 	return message.ImageNotify{
-		Target: d.target(), PayloadType: message.NotifyJitter, FileVersion: u.ImageVersion, ImageType: u.ImageType,
-		ManufacturerCode: u.ManufacturerCode, QueryJitter: 100,
+		Target:           d.target(),
+		PayloadType:      message.NotifyJitter,
+		FileVersion:      u.ImageVersion,
+		ImageType:        u.ImageType,
+		ManufacturerCode: u.ManufacturerCode,
+		QueryJitter:      100,
 	}
 }
 
 // target is where a command to a device goes; its network address must be known.
 func (d *device) target() message.Target {
 	return message.Target{
-		AddrMode: message.AddrModeShort, Addr: *d.NetworkAddress, SrcEndpoint: 1, DstEndpoint: max(d.Endpoint, 1),
+		AddrMode:    message.AddrModeShort,
+		Addr:        *d.NetworkAddress,
+		SrcEndpoint: 1,
+		DstEndpoint: max(d.Endpoint, 1),
 	}
 }
 
@@ -296,8 +312,9 @@ func (s *Service) refreshTable() {
 	}
 	s.tableDirty = false
 	t := &blockTable{
-		byAddr: make(map[uint16]*transfer, len(s.active)), byNode: make(map[message.IEEE]*transfer, len(s.active)),
-		known: make(map[uint16]struct{}, len(s.byAddr)),
+		byAddr: make(map[uint16]*transfer, len(s.active)),
+		byNode: make(map[message.IEEE]*transfer, len(s.active)),
+		known:  make(map[uint16]struct{}, len(s.byAddr)),
 	}
 	for addr, d := range s.byAddr {
 		t.known[addr] = struct{}{}

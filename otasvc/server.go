@@ -11,12 +11,12 @@ import (
 // malformedCommand is the ZCL status that answers a request for blocks of no size.
 const malformedCommand = 0x80
 
-// maxHold is the longest that a held device is told to wait before it asks again, in seconds. Short enough that a
-// resume takes effect soon, long enough that a held device costs no air time worth naming.
+// maxHold is the longest that a held device is told to wait before it asks again, in seconds. Short enough
+// that a resume takes effect soon, long enough that a held device costs no air time worth naming.
 const maxHold = 30
 
-// restartRun is how many blocks a device has to ask for in a row, below what it had already, before that counts as
-// having started again. Re-reading the header or a block is normal and shorter.
+// restartRun is how many blocks a device has to ask for in a row, below what it had already, before that
+// counts as having started again. Re-reading the header or a block is normal and shorter.
 const restartRun = 16
 
 // BlockResult says how an image block request was answered. The strings are label values of a metric.
@@ -35,8 +35,8 @@ const (
 
 // Observer counts what happens, for metrics.
 type Observer interface {
-	// BlockRequest counts an answered image block request and the bytes of image sent. It is called on the block path:
-	// it must not block or allocate.
+	// BlockRequest counts an answered image block request and the bytes of image sent. It is called on the
+	// block path: it must not block or allocate.
 	BlockRequest(result BlockResult, bytes int)
 	// UpgradeFinished counts an upgrade that reached a final state, with the time since it was queued.
 	UpgradeFinished(state State, reason Reason, d time.Duration)
@@ -56,8 +56,9 @@ const (
 	abort
 )
 
-// transfer is one device's right to an image. The owner makes it and sets the verdict; the block server reads it and
-// leaves its progress in atomics, which the owner turns into records, events and metrics at its own pace.
+// transfer is one device's right to an image. The owner makes it and sets the verdict; the block
+// server reads it and leaves its progress in atomics, which the owner turns into records, events and
+// metrics at its own pace.
 type transfer struct {
 	image            []byte // exactly the bytes to serve
 	manufacturerCode uint16
@@ -97,7 +98,8 @@ type transfer struct {
 // untilTold is a hold without an end.
 const untilTold = math.MaxInt64
 
-// askedKey tells requests of one device apart: a device that asks anew uses another sequence number or offset.
+// askedKey tells requests of one device apart: a device that asks anew uses another
+// sequence number or offset.
 func askedKey(req *message.BlockRequest) uint64 {
 	return uint64(req.Offset)<<8 | uint64(req.Sequence)
 }
@@ -120,21 +122,27 @@ func (tr *transfer) hold(until time.Time) {
 }
 
 func newTransfer(image []byte, manufacturerCode, imageType uint16, version uint32) *transfer {
-	return &transfer{image: image, manufacturerCode: manufacturerCode, imageType: imageType, version: version, epoch: newEpoch()}
+	return &transfer{
+		image:            image,
+		manufacturerCode: manufacturerCode,
+		imageType:        imageType,
+		version:          version,
+		epoch:            newEpoch(),
+	}
 }
 
 // blockTable is who may have blocks. It is never changed: the owner puts a new one in its place.
 type blockTable struct {
 	byAddr map[uint16]*transfer
 	byNode map[message.IEEE]*transfer
-	// known holds the addresses of devices without an upgrade: they are refused at once. An address in neither map may
-	// belong to a device that has just changed it, so it gets no answer until the owner knows whose it is: the device
-	// asks again after a few seconds, while an abort would end its download.
+	// known holds the addresses of devices without an upgrade: they are refused at once. An address in
+	// neither map may belong to a device that has just changed it, so it gets no answer until the owner knows
+	// whose it is: the device asks again after a few seconds, while an abort would end its download.
 	known map[uint16]struct{}
 }
 
-// blockServer answers image block requests. A block that is served costs no allocation, no lock, no input or output;
-// requests that need the owner are handed to it.
+// blockServer answers image block requests. A block that is served costs no allocation, no lock, no input or
+// output; requests that need the owner are handed to it.
 type blockServer struct {
 	table    atomic.Pointer[blockTable]
 	maxBlock uint8
@@ -155,8 +163,8 @@ type blockServer struct {
 	sent sentBlocks
 }
 
-// blockAnswer is the answer to a request: a block or a status, wait-for-data, or nothing. A plain value, so that the
-// block path allocates nothing.
+// blockAnswer is the answer to a request: a block or a status, wait-for-data, or nothing. A plain value, so
+// that the block path allocates nothing.
 type blockAnswer struct {
 	kind answerKind
 	send message.BlockSend
@@ -183,8 +191,8 @@ func (a *blockAnswer) message() message.Message {
 	}
 }
 
-// answer appends the whole reply frame to dst, or nothing where the request gets none. It is called by the reader
-// goroutine only.
+// answer appends the whole reply frame to dst, or nothing where the request gets none. It is called by the
+// reader goroutine only.
 func (b *blockServer) answer(req *message.BlockRequest, now time.Time, dst []byte) []byte {
 	var a blockAnswer
 	tr := b.decide(req, now, true, &a)
@@ -200,9 +208,11 @@ func (b *blockServer) answer(req *message.BlockRequest, now time.Time, dst []byt
 	return dst
 }
 
-// decide says what a request gets. tracked says that the reader goroutine is asking, which alone follows the device's
-// run of offsets. tr is the transfer, or nil.
-func (b *blockServer) decide(req *message.BlockRequest, now time.Time, tracked bool, a *blockAnswer) (tr *transfer) {
+// decide says what a request gets. tracked says that the reader goroutine is asking, which alone follows the
+// device's run of offsets. tr is the transfer, or nil.
+func (b *blockServer) decide(
+	req *message.BlockRequest, now time.Time, tracked bool, a *blockAnswer,
+) (tr *transfer) {
 	table := b.table.Load()
 	tr = table.byAddr[req.Addr]
 	page := false
@@ -210,8 +220,8 @@ func (b *blockServer) decide(req *message.BlockRequest, now time.Time, tracked b
 		_, page = tr.pageRequest(req) // its field control is none
 	}
 	if !page && req.FieldControl&message.BlockHasNodeAddress != 0 {
-		// The node address names the device for certain, whatever network address it has now. Without the bit the
-		// field holds leftovers of an earlier message.
+		// The node address names the device for certain, whatever network address it has now. Without the bit
+		// the field holds leftovers of an earlier message.
 		if byNode := table.byNode[req.NodeAddress]; byNode != nil && byNode != tr {
 			tr = byNode
 			b.stray(*req, BlockServed)
@@ -232,8 +242,11 @@ func (b *blockServer) decide(req *message.BlockRequest, now time.Time, tracked b
 	return tr
 }
 
-func (b *blockServer) decideTransfer(tr *transfer, req *message.BlockRequest, now time.Time, tracked bool, a *blockAnswer) {
-	if req.ManufacturerCode != tr.manufacturerCode || req.ImageType != tr.imageType || req.FileVersion != tr.version {
+func (b *blockServer) decideTransfer(
+	tr *transfer, req *message.BlockRequest, now time.Time, tracked bool, a *blockAnswer,
+) {
+	if req.ManufacturerCode != tr.manufacturerCode || req.ImageType != tr.imageType ||
+		req.FileVersion != tr.version {
 		if page, ok := tr.pageRequest(req); ok {
 			b.page(tr, req, page)
 			return
@@ -259,7 +272,12 @@ func (b *blockServer) decideTransfer(tr *transfer, req *message.BlockRequest, no
 			b.note(tr, req, 0, now, tracked)
 			b.observer.BlockRequest(BlockHeld, 0)
 			a.kind = answerWait
-			a.wait = message.WaitForData{Target: targetOf(req), Sequence: req.Sequence, Status: message.OTAWaitForData, RequestTime: seconds}
+			a.wait = message.WaitForData{
+				Target:      targetOf(req),
+				Sequence:    req.Sequence,
+				Status:      message.OTAWaitForData,
+				RequestTime: seconds,
+			}
 			return
 		}
 	}
@@ -287,9 +305,11 @@ func (b *blockServer) decideTransfer(tr *transfer, req *message.BlockRequest, no
 	a.send = tr.block(targetOf(req), req.Sequence, req.Offset, n)
 }
 
-// pace answers a device that asks sooner than the shortest time between two blocks allows: a little later, or, where
-// that would be taken for silence, with wait-for-data.
-func (b *blockServer) pace(tr *transfer, req *message.BlockRequest, n uint32, early time.Duration, now time.Time, a *blockAnswer) {
+// pace answers a device that asks sooner than the shortest time between two blocks allows: a little later,
+// or, where that would be taken for silence, with wait-for-data.
+func (b *blockServer) pace(
+	tr *transfer, req *message.BlockRequest, n uint32, early time.Duration, now time.Time, a *blockAnswer,
+) {
 	b.note(tr, req, n, now, true)
 	if early <= longestDelay {
 		b.later(tr, req, early)
@@ -306,8 +326,8 @@ func (b *blockServer) pace(tr *transfer, req *message.BlockRequest, n uint32, ea
 // longestDelay is how long an answer may be delayed before devices take the silence for a loss and ask again.
 const longestDelay = 2 * time.Second
 
-// blockSize is how many bytes a request gets: what the device asks for, what is allowed, what fits its route, what is
-// left, whichever is least.
+// blockSize is how many bytes a request gets: what the device asks for, what is allowed, what fits its route,
+// what is left, whichever is least.
 func (tr *transfer) blockSize(asked, allowed uint8, offset uint32) uint32 {
 	n := min(uint32(asked), uint32(allowed), uint32(len(tr.image))-offset)
 	if largest := tr.largest.Load(); largest != 0 {
@@ -319,12 +339,19 @@ func (tr *transfer) blockSize(asked, allowed uint8, offset uint32) uint32 {
 // block is n bytes of the image; offset and n must lie inside it.
 func (tr *transfer) block(target message.Target, sequence uint8, offset, n uint32) message.BlockSend {
 	return message.BlockSend{
-		Target: target, Sequence: sequence, Status: message.OTASuccess, Offset: offset, FileVersion: tr.version,
-		ImageType: tr.imageType, ManufacturerCode: tr.manufacturerCode, Data: tr.image[offset : offset+n],
+		Target:           target,
+		Sequence:         sequence,
+		Status:           message.OTASuccess,
+		Offset:           offset,
+		FileVersion:      tr.version,
+		ImageType:        tr.imageType,
+		ManufacturerCode: tr.manufacturerCode,
+		Data:             tr.image[offset : offset+n],
 	}
 }
 
-// note keeps the progress of a transfer: the device asks for n bytes at the request's offset, so it has what is before.
+// note keeps the progress of a transfer: the device asks for n bytes at the request's offset, so it
+// has what is before.
 func (b *blockServer) note(tr *transfer, req *message.BlockRequest, n uint32, now time.Time, tracked bool) {
 	at := tr.instant(now)
 	tr.lastRequest.Store(at)
@@ -365,8 +392,8 @@ func (b *blockServer) note(tr *transfer, req *message.BlockRequest, n uint32, no
 	}
 }
 
-// holdSeconds is how long a held device is told to wait; 0: the hold is over. A pause is told in small pieces, so that it
-// can end soon after it is taken back; a device that is put aside must not ask before.
+// holdSeconds is how long a held device is told to wait; 0: the hold is over. A pause is told in small
+// pieces, so that it can end soon after it is taken back; a device that is put aside must not ask before.
 func (tr *transfer) holdSeconds(now time.Time) uint32 {
 	until := tr.holdUntil.Load()
 	if until == untilTold {
@@ -384,10 +411,12 @@ func (tr *transfer) holdSeconds(now time.Time) uint32 {
 	return min(seconds, maxHold)
 }
 
-// targetOf is where the answer to a request goes. The dongle's OTA server lives on its endpoint 1; acknowledged
-// unicasts (mode 2) let the dongle report a delivery that failed.
+// targetOf is where the answer to a request goes. The dongle's OTA server lives on its endpoint 1;
+// acknowledged unicasts (mode 2) let the dongle report a delivery that failed.
 func targetOf(req *message.BlockRequest) message.Target {
-	return message.Target{AddrMode: message.AddrModeShort, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint}
+	return message.Target{
+		AddrMode: message.AddrModeShort, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint,
+	}
 }
 
 // status answers with a status alone. Not for 0x97: the firmware sends that one only right through 0x0506.

@@ -216,7 +216,8 @@ func (silentObserver) UpgradeFinished(State, Reason, time.Duration) {}
 func (silentObserver) DeliveryFailed()                              {}
 func (silentObserver) ImageFetched(Status)                          {}
 
-// BenchmarkBlockAnswer is the service's own work for one block: from the parsed request to the frame to be written.
+// BenchmarkBlockAnswer is the service's own work for one block: from the parsed request to the
+// frame to be written.
 func BenchmarkBlockAnswer(b *testing.B) {
 	server, _, _, _ := testServer(make([]byte, 1<<20))
 	server.observer = silentObserver{}

@@ -20,17 +20,19 @@ type Radio interface {
 	Submit(cmd message.Message, done func(message.Status, error))
 }
 
-// ImageStore gets images and keeps their bytes. Fetch is called on a goroutine of its own; the others are quick.
+// ImageStore gets images and keeps their bytes. Fetch is called on a goroutine of its own;
+// the others are quick.
 type ImageStore interface {
 	Fetch(context.Context, library.Request) (library.Image, error)
 	Load(sha256 string) ([]byte, error)
 	Image(sha256 string) (library.Image, bool)
-	// Sweep removes images that keep does not name and that nobody has needed for a while. It waits for the disk.
+	// Sweep removes images that keep does not name and that nobody has needed for a while. It
+	// waits for the disk.
 	Sweep(now time.Time, keep func(sha256 string) bool, unusedFor time.Duration) ([]library.Image, error)
 }
 
-// Catalog finds images that nobody registered, in the image folder and in indexes. Ensure is called on a goroutine of
-// its own; the others answer from memory.
+// Catalog finds images that nobody registered, in the image folder and in indexes. Ensure is called on a
+// goroutine of its own; the others answer from memory.
 type Catalog interface {
 	Best(library.Device) (library.Candidate, bool)
 	All(library.Device) []library.Candidate
@@ -42,13 +44,14 @@ type Catalog interface {
 
 // Policy is how upgrades are done.
 type Policy struct {
-	Concurrency      int           // downloads at once, at least 1
-	BlockSize        uint8         // largest block in bytes, 1 to 64
-	BlockInterval    time.Duration // shortest time between two blocks of a device; 0: as fast as it asks
-	MinBattery       int           // percent; a battery device below it is not upgraded
-	Auto             bool          // every device for which an update is available is upgraded, in the window
-	NotifyInterval   time.Duration // between two image notifications
-	NotifyAttempts   int           // notifications without a block request before an attempt ends with noResponse
+	Concurrency    int           // downloads at once, at least 1
+	BlockSize      uint8         // largest block in bytes, 1 to 64
+	BlockInterval  time.Duration // shortest time between two blocks of a device; 0: as fast as it asks
+	MinBattery     int           // percent; a battery device below it is not upgraded
+	Auto           bool          // every device for which an update is available is upgraded, in the window
+	NotifyInterval time.Duration // between two image notifications
+	// NotifyAttempts is how many notifications without a block request end an attempt with noResponse.
+	NotifyAttempts   int
 	StallTimeout     time.Duration // without a block request before an attempt ends with stalled
 	RejoinTimeout    time.Duration // from the end of the download to the new version seen
 	Retries          int           // further attempts
@@ -71,7 +74,8 @@ type Options struct {
 	Logger   *slog.Logger
 	StateDir string // holds state.json; empty: nothing is kept (tests)
 	Policy   Policy
-	// Now is the clock; nil: time.Now. Only what sets the clock on the wall, which fake time cannot, brings another.
+	// Now is the clock; nil: time.Now. Only what sets the clock on the wall, which fake time
+	// cannot, brings another.
 	Now func() time.Time
 }
 
@@ -132,25 +136,43 @@ type Service struct {
 	savedAt                time.Time
 }
 
-// New reads the state and prepares everything that serving blocks needs, so that a device that goes on asking is
-// answered as soon as the dongle is there. A state file that cannot be read is set aside and reported, and the service
-// starts empty: the error is only for a state folder that cannot be used at all.
+// New reads the state and prepares everything that serving blocks needs, so that a device that goes on asking
+// is answered as soon as the dongle is there. A state file that cannot be read is set aside and reported, and
+// the service starts empty: the error is only for a state folder that cannot be used at all.
 func New(o Options) (*Service, error) {
 	s := &Service{
-		images: o.Images, catalog: o.Catalog, log: o.Logger, policy: o.Policy, observer: o.Observer,
-		startedAt: time.Now(),
-		devices:   map[message.IEEE]*device{}, byAddr: map[uint16]*device{}, active: map[message.IEEE]*device{},
-		groups: map[uint64]*group{}, cache: map[string]*cachedImage{}, unavailable: map[string]time.Time{}, strays: map[uint16]*stray{},
+		images:      o.Images,
+		catalog:     o.Catalog,
+		log:         o.Logger,
+		policy:      o.Policy,
+		observer:    o.Observer,
+		startedAt:   time.Now(),
+		devices:     map[message.IEEE]*device{},
+		byAddr:      map[uint16]*device{},
+		active:      map[message.IEEE]*device{},
+		groups:      map[uint64]*group{},
+		cache:       map[string]*cachedImage{},
+		unavailable: map[string]time.Time{},
+		strays:      map[uint16]*stray{},
 	}
 	if s.now = o.Now; s.now == nil {
 		s.now = time.Now
 	}
 	s.dongle.watchOnly = o.Policy.WatchOnly
-	s.dongle.goneAt, s.lookedAt = s.now(), s.now()
+	s.dongle.goneAt = s.now()
+	s.lookedAt = s.now()
 	s.inbox.wake = make(chan struct{}, 1)
 	s.pressure.begin()
-	s.blocks = blockServer{maxBlock: o.Policy.BlockSize, observer: o.Observer, noticed: s.inbox.signal, interval: o.Policy.BlockInterval}
-	s.blocks.stray, s.blocks.page, s.blocks.later, s.blocks.last = s.postStray, s.postPage, s.postLater, s.postLast
+	s.blocks = blockServer{
+		maxBlock: o.Policy.BlockSize,
+		observer: o.Observer,
+		noticed:  s.inbox.signal,
+		interval: o.Policy.BlockInterval,
+	}
+	s.blocks.stray = s.postStray
+	s.blocks.page = s.postPage
+	s.blocks.later = s.postLater
+	s.blocks.last = s.postLast
 	s.blocks.table.Store(&blockTable{})
 	s.noteHealth()
 	if o.StateDir != "" {
@@ -166,7 +188,9 @@ func New(o Options) (*Service, error) {
 // Run owns the state until ctx is done. It must be called once.
 func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 	background, stop := context.WithCancel(ctx)
-	s.ctx, s.radio, s.sink = background, radio, sink
+	s.ctx = background
+	s.radio = radio
+	s.sink = sink
 	saved := make(chan struct{})
 	if s.store != nil {
 		go func() { defer close(saved); s.store.run() }()
@@ -210,8 +234,8 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 // errStopping ends what was asked for and cannot be finished any more.
 var errStopping = errors.New("the service is stopping")
 
-// farewell gives every request that is still open its answer, and saves what they wait for. Upgrades go on in the next
-// life of the service.
+// farewell gives every request that is still open its answer, and saves what they wait for. Upgrades go on in
+// the next life of the service.
 func (s *Service) farewell() {
 	s.settle()
 	for quiet := false; !quiet; {
@@ -226,7 +250,8 @@ func (s *Service) farewell() {
 			s.endInterviewRequests(d, errStopping)
 		}
 		if after := s.afterSave; len(after) > 0 {
-			s.afterSave, quiet = nil, false
+			s.afterSave = nil
+			quiet = false
 			if s.store != nil {
 				s.store.saveNow(s.snapshot())
 			}
@@ -252,7 +277,8 @@ func (s *Service) drain() (worked bool) {
 	return worked
 }
 
-// turn is what the owner does after whatever woke it: look at the clock, at the downloads, at the queue, and tell.
+// turn is what the owner does after whatever woke it: look at the clock, at the downloads, at
+// the queue, and tell.
 func (s *Service) turn(now time.Time) {
 	s.health.turn.Store(&now)
 	if !s.settled && now.Sub(s.startedAt) > settleTimeout {
@@ -290,7 +316,9 @@ func (s *Service) flush(now time.Time) {
 			d.dirty = true
 		}
 		if d.dirty && !d.resuming(now) {
-			d.dirty, d.seenDirty, d.publishedAt = false, false, now
+			d.dirty = false
+			d.seenDirty = false
+			d.publishedAt = now
 			s.sink.DeviceChanged(s.told(d, now))
 		}
 	}
@@ -303,7 +331,8 @@ func (s *Service) flush(now time.Time) {
 		s.sink.InfoChanged(s.info())
 	}
 	if s.stateDirty && (len(s.afterSave) > 0 || now.Sub(s.savedAt) >= saveInterval) {
-		s.stateDirty, s.savedAt = false, now
+		s.stateDirty = false
+		s.savedAt = now
 		after := s.afterSave
 		s.afterSave = nil
 		if s.store == nil {
@@ -322,11 +351,12 @@ func (s *Service) flush(now time.Time) {
 	}
 }
 
-// saveInterval is how often the state is written when no answer waits for it. What is lost by a crash in between is
-// learnt again from the devices; memory cards wear out with each write.
+// saveInterval is how often the state is written when no answer waits for it. What is lost by a crash in
+// between is learnt again from the devices; memory cards wear out with each write.
 const saveInterval = 5 * time.Second
 
-// whenSaved runs f once the state as it is now is on the disk: an answer must not promise what a power cut takes back.
+// whenSaved runs f once the state as it is now is on the disk: an answer must not promise what a
+// power cut takes back.
 func (s *Service) whenSaved(f func()) {
 	s.stateDirty = true
 	s.afterSave = append(s.afterSave, f)
@@ -337,7 +367,8 @@ func (s *Service) publishAll() {
 	for _, d := range s.devices {
 		d.dirty = true
 	}
-	s.infoDirty, s.imagesDirty = true, true
+	s.infoDirty = true
+	s.imagesDirty = true
 	s.tableDirty = true
 }
 
@@ -351,9 +382,13 @@ func (s *Service) HandleBlockRequest(req *message.BlockRequest, dst []byte) []by
 
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
 func (s *Service) HandleMessage(m message.Message, lqi uint8) {
-	if ind, ok := m.(message.DataIndication); ok && ind.Cluster == message.ClusterOTA && ind.SrcAddrMode == message.AddrModeShort {
+	ind, ok := m.(message.DataIndication)
+	if ok && ind.Cluster == message.ClusterOTA && ind.SrcAddrMode == message.AddrModeShort {
 		if req, ok := message.ParseImageBlockRequest(ind.Payload); ok {
-			req.Endpoint, req.Cluster, req.AddrMode, req.Addr = ind.SrcEndpoint, ind.Cluster, ind.SrcAddrMode, ind.SrcAddr
+			req.Endpoint = ind.SrcEndpoint
+			req.Cluster = ind.Cluster
+			req.AddrMode = ind.SrcAddrMode
+			req.Addr = ind.SrcAddr
 			s.indicatedBlock(req)
 		}
 	}
@@ -381,8 +416,8 @@ func (s *Service) postStray(req message.BlockRequest, result BlockResult) {
 	s.inbox.postMessage(func() { s.strayRequest(req, result, s.now()) })
 }
 
-// inboxLimit bounds the messages that wait for the owner. It is never reached in normal operation: the owner needs
-// microseconds for a message and the wire milliseconds.
+// inboxLimit bounds the messages that wait for the owner. It is never reached in normal operation: the owner
+// needs microseconds for a message and the wire milliseconds.
 const inboxLimit = 16384
 
 // inbox is what waits for the owner, in order. Posting never blocks.
@@ -437,7 +472,8 @@ func (b *inbox) take() []func() {
 	defer b.mu.Unlock()
 	items := b.items
 	clear(b.spare)
-	b.items, b.spare = b.spare[:0], items
+	b.items = b.spare[:0]
+	b.spare = items
 	return items
 }
 

@@ -10,8 +10,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// slot is the dongle's one image header, as far as the owner knows it. The dongle answers Query Next Image from it, and
-// refuses blocks of any other image; it lies in the dongle's memory and is empty after each reset.
+// slot is the dongle's one image header, as far as the owner knows it. The dongle answers Query
+// Next Image from it, and refuses blocks of any other image; it lies in the dongle's memory and is
+// empty after each reset.
 type slot struct {
 	image   *cachedImage // what is or is being loaded; nil: nothing of ours
 	version uint32       // the file version that it is offered as
@@ -24,7 +25,8 @@ type slot struct {
 	since    time.Time // when this image got the slot
 	// generation counts what makes an answer to an earlier load worthless: a reset, a reconnection.
 	generation int
-	// keepUntil holds the header a little after a cancellation, so that the device's next request meets ABORT.
+	// keepUntil holds the header a little after a cancellation, so that the device's next
+	// request meets ABORT.
 	keepUntil time.Time
 }
 
@@ -52,13 +54,17 @@ const slotRetry = 2 * time.Second
 // slotLost forgets what the slot holds.
 func (s *Service) slotLost() {
 	s.slot = slot{
-		image: s.slot.image, version: s.slot.version, since: s.slot.since, generation: s.slot.generation + 1, refusals: s.slot.refusals,
+		image:      s.slot.image,
+		version:    s.slot.version,
+		since:      s.slot.since,
+		generation: s.slot.generation + 1,
+		refusals:   s.slot.refusals,
 	}
 	s.infoDirty = true
 }
 
-// distrustSlot has the header loaded again. The dongle cannot be asked what it holds, and a reset without a word leaves
-// devices silent; loading the same header twice does no harm.
+// distrustSlot has the header loaded again. The dongle cannot be asked what it holds, and a reset without a
+// word leaves devices silent; loading the same header twice does no harm.
 func (s *Service) distrustSlot() { s.slot.loaded = false }
 
 // loadSlot loads an image's header into the dongle, under the version that it is to be offered as.
@@ -69,7 +75,11 @@ func (s *Service) loadSlot(im *cachedImage, version uint32, now time.Time) {
 	if s.slot.image != im || s.slot.version != version {
 		s.slot.since = now
 	}
-	s.slot.image, s.slot.version, s.slot.loaded, s.slot.cleared, s.slot.busy = im, version, false, false, true
+	s.slot.image = im
+	s.slot.version = version
+	s.slot.loaded = false
+	s.slot.cleared = false
+	s.slot.busy = true
 	s.infoDirty = true
 	h := im.header
 	h.FileVersion = version
@@ -83,8 +93,11 @@ func (s *Service) loadSlot(im *cachedImage, version uint32, now time.Time) {
 			s.slotRefused("loading the image header", err)
 			return
 		}
-		s.slot.loaded, s.slot.refusals, s.infoDirty = true, 0, true
-		s.log.Info("image header loaded", "manufacturerCode", h.ManufacturerCode, "imageType", h.ImageType, "fileVersion", h.FileVersion)
+		s.slot.loaded = true
+		s.slot.refusals = 0
+		s.infoDirty = true
+		s.log.Info("image header loaded", "manufacturerCode", h.ManufacturerCode, "imageType", h.ImageType,
+			"fileVersion", h.FileVersion)
 		size := h.TotalSize
 		s.happened(Event{
 			Name: EventImageLoaded, ManufacturerCode: &h.ManufacturerCode, ImageType: &h.ImageType,
@@ -93,13 +106,15 @@ func (s *Service) loadSlot(im *cachedImage, version uint32, now time.Time) {
 	})
 }
 
-// clearSlot loads a header that fits nobody; then, which may be nil, runs once the dongle has taken it. It is also how a
-// firmware without the OTA server is found out.
+// clearSlot loads a header that fits nobody; then, which may be nil, runs once the dongle has taken it. It is
+// also how a firmware without the OTA server is found out.
 func (s *Service) clearSlot(then func()) {
 	if s.forgetPages(time.Now()) {
 		return
 	}
-	s.slot.image, s.slot.loaded, s.slot.busy = nil, false, true
+	s.slot.image = nil
+	s.slot.loaded = false
+	s.slot.busy = true
 	s.infoDirty = true
 	generation := s.slot.generation
 	s.send(loadImage(nobodysHeader), func(_ message.Status, err error) {
@@ -111,7 +126,8 @@ func (s *Service) clearSlot(then func()) {
 			s.slotRefused("clearing the image header", err)
 			return
 		}
-		s.slot.cleared, s.slot.refusals = true, 0
+		s.slot.cleared = true
+		s.slot.refusals = 0
 		s.dropUnusedImages()
 		if then != nil {
 			then()
@@ -122,8 +138,8 @@ func (s *Service) clearSlot(then func()) {
 // resetTime is how long a dongle needs to start again.
 const resetTime = 3 * time.Second
 
-// forgetPages resets a dongle that remembers an image page request before it gets another header, and reports whether it
-// did. Nobody downloads then: the slot changes only between downloads.
+// forgetPages resets a dongle that remembers an image page request before it gets another header, and reports
+// whether it did. Nobody downloads then: the slot changes only between downloads.
 func (s *Service) forgetPages(now time.Time) bool {
 	if !s.dongle.pageAsked {
 		return false
@@ -132,17 +148,20 @@ func (s *Service) forgetPages(now time.Time) bool {
 	s.log.Info("the dongle is reset, so that it forgets the page requests of the last download")
 	s.send(message.Reset{}, func(message.Status, error) {})
 	s.slotLost()
-	s.slot.image, s.slot.retryAt = nil, now.Add(resetTime)
+	s.slot.image = nil
+	s.slot.retryAt = now.Add(resetTime)
 	return true
 }
 
-// slotRefused acts on a header that the dongle did not take. A status that was lost looks like this too; loading the
-// same header again does no harm.
+// slotRefused acts on a header that the dongle did not take. A status that was lost looks like this too;
+// loading the same header again does no harm.
 func (s *Service) slotRefused(doing string, err error) {
 	var refused *message.StatusError
 	if errors.As(err, &refused) && refused.Status.Status == message.StatusUnhandled {
-		s.dongle.noOTA, s.infoDirty = true, true
-		s.log.Error("the dongle's firmware has no OTA server; update the dongle's firmware", "firmware", s.dongle.info.Firmware)
+		s.dongle.noOTA = true
+		s.infoDirty = true
+		s.log.Error("the dongle's firmware has no OTA server; update the dongle's firmware",
+			"firmware", s.dongle.info.Firmware)
 		return
 	}
 	s.slot.refusals++
@@ -155,14 +174,21 @@ var nobodysHeader = otafile.Header{
 	HeaderVersion: 0x0100, HeaderLength: 56, ManufacturerCode: nobody, ImageType: nobody, TotalSize: 56,
 }
 
-// loadImage is the command for a header. In the file the optional parts are packed; the firmware reads each at a place
-// of its own, whatever the field control says.
+// loadImage is the command for a header. In the file the optional parts are packed; the firmware reads each
+// at a place of its own, whatever the field control says.
 func loadImage(h otafile.Header) message.LoadImage {
 	m := message.LoadImage{
-		AddrMode: message.AddrModeShort, FileIdentifier: message.FileIdentifier, HeaderVersion: h.HeaderVersion,
-		HeaderLength: h.HeaderLength, FieldControl: h.FieldControl, ManufacturerCode: h.ManufacturerCode,
-		ImageType: h.ImageType, FileVersion: h.FileVersion, StackVersion: h.StackVersion, HeaderString: h.HeaderString,
-		TotalSize: h.TotalSize,
+		AddrMode:         message.AddrModeShort,
+		FileIdentifier:   message.FileIdentifier,
+		HeaderVersion:    h.HeaderVersion,
+		HeaderLength:     h.HeaderLength,
+		FieldControl:     h.FieldControl,
+		ManufacturerCode: h.ManufacturerCode,
+		ImageType:        h.ImageType,
+		FileVersion:      h.FileVersion,
+		StackVersion:     h.StackVersion,
+		HeaderString:     h.HeaderString,
+		TotalSize:        h.TotalSize,
 	}
 	// The firmware refuses more than 69; longer ones have vendors' fields behind the standard ones.
 	m.HeaderLength = min(m.HeaderLength, 69)
@@ -188,8 +214,8 @@ type cachedImage struct {
 	data   []byte // nil while it is being read
 }
 
-// cached is the image in memory, or one without data while it is being read from the store. nil: no upgrade can have
-// it any more.
+// cached is the image in memory, or one without data while it is being read from the store. nil: no upgrade
+// can have it any more.
 func (s *Service) cached(sha256 string) *cachedImage {
 	if im := s.cache[sha256]; im != nil {
 		return im
@@ -203,7 +229,8 @@ func (s *Service) cached(sha256 string) *cachedImage {
 				s.imageUnavailable(im, err)
 				return
 			}
-			im.data, im.header = data, header
+			im.data = data
+			im.header = header
 		}
 	})
 	return im

@@ -1,14 +1,15 @@
 package otasvc
 
-// Status is the outcome of an operation in the vocabulary of the reference's ZigbeeOtaUpgradeOperation. The strings are
-// part of the MQTT contract.
+// Status is the outcome of an operation in the vocabulary of the reference's ZigbeeOtaUpgradeOperation. The
+// strings are part of the MQTT contract.
 type Status string
 
 // Every status that an answer can have.
 const (
 	// ServiceAvailable: the dongle is connected and its firmware has the OTA server.
 	ServiceAvailable Status = "serviceAvailable"
-	// ServiceNotAvailable: the operation needs the dongle, and the dongle is away or its firmware has no OTA server.
+	// ServiceNotAvailable: the operation needs the dongle, and the dongle is away or its firmware
+	// has no OTA server.
 	ServiceNotAvailable Status = "serviceNotAvailable"
 	// InProgress: accepted; exactly one further answer with another status follows.
 	InProgress Status = "inProgress"
@@ -66,7 +67,8 @@ func (r Reason) Explain() string {
 	case ReasonUpToDate:
 		return "the device already runs this version; say \"force\": true to install it again"
 	case ReasonDowngradeRefused:
-		return "the image is older than what the device runs; say \"allowDowngrade\": true to install it all the same"
+		return "the image is older than what the device runs; say \"allowDowngrade\": " +
+			"true to install it all the same"
 	case ReasonAlreadyQueued:
 		return "the device already has an upgrade under way; cancel it first"
 	case ReasonImageInfoNotFound:
@@ -76,9 +78,11 @@ func (r Reason) Explain() string {
 	case ReasonStalled:
 		return "the device stopped asking for blocks; check its power and radio link and try again"
 	case ReasonDeviceAborted:
-		return "the device gave the download up (status 0x95); try again, nearer to the dongle if it happens again"
+		return "the device gave the download up (status 0x95); try again, nearer to the dongle if it " +
+			"happens again"
 	case ReasonInvalidImage:
-		return "the device received the whole image and called it invalid (status 0x96); it still runs its old version"
+		return "the device received the whole image and called it invalid (status 0x96); " +
+			"it still runs its old version"
 	case ReasonRequireMoreImages:
 		return "the device needs a further image before it can install this one (status 0x99)"
 	case ReasonVersionUnchanged:

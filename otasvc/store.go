@@ -31,9 +31,9 @@ type state struct {
 	Away      time.Duration    `json:"away,omitempty"`   // how long the dongle has been away
 }
 
-// store writes the state beside the old one, syncs it and renames it into place, on a goroutine of its own. Snapshots
-// that come while one is being written replace each other: only the newest matters. One that says what is on the disk
-// already is not written: memory cards wear out.
+// store writes the state beside the old one, syncs it and renames it into place, on a goroutine of its own.
+// Snapshots that come while one is being written replace each other: only the newest matters. One that says
+// what is on the disk already is not written: memory cards wear out.
 type store struct {
 	path   string
 	log    *slog.Logger
@@ -51,12 +51,13 @@ type store struct {
 	since   time.Time // when the write under way began; zero: there is none
 }
 
-// openStore reads the state. A file that cannot be understood is set aside under another name, at the first write at
-// the latest: a disk that cannot be written is no reason not to start.
+// openStore reads the state. A file that cannot be understood is set aside under another name, at the first
+// write at the latest: a disk that cannot be written is no reason not to start.
 func openStore(path string, log *slog.Logger) (*store, error) {
 	st := &store{path: path, log: log, wake: make(chan struct{}, 1), closing: make(chan struct{})}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("%w; make the folder writable for the service or set ZIGATE_OTA_STATE_DIR", err)
+		return nil, fmt.Errorf("%w; make the folder writable for the service or set ZIGATE_OTA_STATE_DIR",
+			err)
 	}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -70,9 +71,11 @@ func openStore(path string, log *slog.Logger) (*store, error) {
 		return st, nil
 	}
 	st.aside = fmt.Sprintf("%s.unreadable-%s", path, time.Now().UTC().Format("20060102T150405Z"))
-	log.Error("the state file cannot be read; the service starts without devices and images, and sets the file aside", "file", st.aside, "err", err)
+	log.Error("the state file cannot be read; the service starts without devices and images, "+
+		"and sets the file aside", "file", st.aside, "err", err)
 	if err := st.setAside(); err != nil {
-		log.Error("the state file cannot be set aside, so nothing is written; make the folder writable for the service", "file", path, "err", err)
+		log.Error("the state file cannot be set aside, so nothing is written; make the folder writable for "+
+			"the service", "file", path, "err", err)
 	}
 	return st, nil
 }
@@ -130,8 +133,12 @@ const saveRetry = 5 * time.Second
 func (st *store) run() {
 	for {
 		st.mu.Lock()
-		data, after, closed := st.pending, st.after, st.closed
-		st.pending, st.after, st.since = nil, nil, time.Time{}
+		data := st.pending
+		after := st.after
+		closed := st.closed
+		st.pending = nil
+		st.after = nil
+		st.since = time.Time{}
 		if data != nil {
 			st.since = time.Now()
 		}
@@ -145,7 +152,8 @@ func (st *store) run() {
 		}
 		err := st.write(data)
 		st.report(err)
-		// An answer is owed even where the disk is full: what was asked for is in force, and the trouble is told.
+		// An answer is owed even where the disk is full: what was asked for is in force, and
+		// the trouble is told.
 		for _, f := range after {
 			f()
 		}
@@ -187,7 +195,8 @@ func (st *store) report(err error) {
 		st.log.Info("the state is written again")
 		st.failed = ""
 	case err != nil && err.Error() != st.failed:
-		st.log.Error("the state cannot be written, it is tried again; what changes now is lost if the service stops", "err", err)
+		st.log.Error("the state cannot be written, it is tried again; what changes now is lost if the "+
+			"service stops", "err", err)
 		st.failed = err.Error()
 	}
 }
@@ -211,7 +220,8 @@ func (st *store) health() error {
 // close writes a last snapshot and ends run.
 func (st *store) close(snapshot []byte) {
 	st.mu.Lock()
-	st.pending, st.closed = snapshot, true
+	st.pending = snapshot
+	st.closed = true
 	st.mu.Unlock()
 	close(st.closing)
 	select {
@@ -220,8 +230,8 @@ func (st *store) close(snapshot []byte) {
 	}
 }
 
-// writeSynced replaces a file such that a power cut leaves the old or the new one, whole. What a power cut leaves beside
-// it is overwritten the next time.
+// writeSynced replaces a file such that a power cut leaves the old or the new one, whole. What a power cut
+// leaves beside it is overwritten the next time.
 func writeSynced(path string, data []byte) (err error) {
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -256,7 +266,14 @@ func writeSynced(path string, data []byte) (err error) {
 
 // snapshot is the state as it is now.
 func (s *Service) snapshot() []byte {
-	st := state{Version: stateVersion, Devices: s.sortedDevices(), Registry: s.registry, NextGroup: s.nextGroup, Network: s.network, Away: s.away}
+	st := state{
+		Version:   stateVersion,
+		Devices:   s.sortedDevices(),
+		Registry:  s.registry,
+		NextGroup: s.nextGroup,
+		Network:   s.network,
+		Away:      s.away,
+	}
 	for _, g := range s.groups {
 		st.Groups = append(st.Groups, g)
 	}
@@ -268,11 +285,14 @@ func (s *Service) snapshot() []byte {
 	return data
 }
 
-// restore takes the state of an earlier life. Running upgrades get their images and their right to blocks back before
-// the dongle is even opened: their devices may be asking at this moment.
+// restore takes the state of an earlier life. Running upgrades get their images and their right to blocks
+// back before the dongle is even opened: their devices may be asking at this moment.
 func (s *Service) restore(st state) {
 	now := s.now()
-	s.registry, s.nextGroup, s.network, s.away = st.Registry, st.NextGroup, st.Network, st.Away
+	s.registry = st.Registry
+	s.nextGroup = st.NextGroup
+	s.network = st.Network
+	s.away = st.Away
 	for _, g := range st.Groups {
 		s.groups[g.ID] = g
 	}
@@ -290,7 +310,11 @@ func (s *Service) restore(st state) {
 		default:
 			s.active[d.EUID] = d
 			u.steady(now, s.longestAside())
-			u.runtime.lastActivity, u.runtime.nextNotify, u.runtime.offeredAt, u.runtime.restoredAt, u.runtime.applyingSince = now, now, now, now, now
+			u.runtime.lastActivity = now
+			u.runtime.nextNotify = now
+			u.runtime.offeredAt = now
+			u.runtime.restoredAt = now
+			u.runtime.applyingSince = now
 			s.restoreTransfer(d, u)
 		}
 	}
@@ -301,9 +325,10 @@ func (s *Service) restore(st state) {
 	s.refreshTable()
 }
 
-// steady puts the times of an upgrade that were kept on the clock of this process, which a change of the wall clock does
-// not move, and takes away what such a change made of them while the service was away: nothing has happened in the
-// future, and no device was told to wait for longer than longestAside. A time that somebody asked for stays what it is.
+// steady puts the times of an upgrade that were kept on the clock of this process, which a change of the wall
+// clock does not move, and takes away what such a change made of them while the service was away: nothing has
+// happened in the future, and no device was told to wait for longer than longestAside. A time that somebody
+// asked for stays what it is.
 func (u *upgrade) steady(now time.Time, longestAside time.Duration) {
 	for _, t := range []*time.Time{&u.QueuedAt, &u.OfferedAt, &u.StartedAt, &u.DownloadedAt, &u.ApplyingAt} {
 		*t = notLater(*t, now)

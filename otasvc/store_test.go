@@ -26,8 +26,9 @@ func TestDiskIsNeverWritable(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.start()
-		synctest.Wait()                                                       // it may be writing
-		if err := os.MkdirAll(w.stateFile()+".new/full", 0o700); err != nil { // the name is taken, by what is no file
+		synctest.Wait() // it may be writing
+		// The name is taken, by what is no file.
+		if err := os.MkdirAll(w.stateFile()+".new/full", 0o700); err != nil {
 			t.Fatal(err)
 		}
 		url, data := w.image(0x117C, 0x2201, 2, 5_000)
@@ -47,7 +48,8 @@ func TestDiskIsNeverWritable(t *testing.T) {
 	})
 }
 
-// A state file that cannot be understood is set aside, under another name and whole, is told, and the service starts.
+// A state file that cannot be understood is set aside, under another name and whole, is told, and
+// the service starts.
 func TestUnreadableState(t *testing.T) {
 	tests := map[string]string{
 		"empty":           "",
@@ -88,7 +90,8 @@ func TestUnreadableState(t *testing.T) {
 	}
 }
 
-// The state file of version 1, as its first release wrote it, in the middle of an upgrade: what is in it is known again.
+// The state file of version 1, as its first release wrote it, in the middle of an upgrade: what is in
+// it is known again.
 func TestStateOfVersion1(t *testing.T) {
 	stored, err := os.ReadFile("testdata/state.v1.json")
 	if err != nil {
@@ -127,7 +130,8 @@ func TestStateOfVersion1(t *testing.T) {
 	})
 }
 
-// Where nothing happens, nothing is written: memory cards wear out. During an upgrade it is a write now and then.
+// Where nothing happens, nothing is written: memory cards wear out. During an upgrade it is a
+// write now and then.
 func TestStateIsWrittenRarely(t *testing.T) {
 	t.Parallel()
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {

@@ -2,11 +2,11 @@ package otasvc
 
 import "time"
 
-// Silence in mid-download makes the dongle's header doubtful: a dongle that was reset without a word refuses blocks, and
-// devices that are refused stop asking. Loading the header again does no harm; then the device is told that there is an
-// image, for it has given up if that is what happened. A device that stops at the same place again has other reasons,
-// and is left to the stall time-out. Or it has everything, and installs or runs it, with its word and its announce lost:
-// it is asked what it runs.
+// Silence in mid-download makes the dongle's header doubtful: a dongle that was reset without a word refuses
+// blocks, and devices that are refused stop asking. Loading the header again does no harm; then the device is
+// told that there is an image, for it has given up if that is what happened. A device that stops at the same
+// place again has other reasons, and is left to the stall time-out. Or it has everything, and installs or
+// runs it, with its word and its announce lost: it is asked what it runs.
 const (
 	suspectAfter  = 20 * time.Second
 	suspectPause  = time.Minute
@@ -41,7 +41,8 @@ func (s *Service) suspectSilence(d *device, u *upgrade, now time.Time) {
 		s.readVersion(d, func(error) {}) // what it says is taken in wherever it comes from
 	}
 	if position := tr.position.Load() + 1; position > sus.beyond && s.suspectReset(d, now) {
-		sus.beyond, sus.notifyAt = position, now.Add(suspectNotify)
+		sus.beyond = position
+		sus.notifyAt = now.Add(suspectNotify)
 	}
 	if !sus.notifyAt.IsZero() && s.slot.holds(u) && !now.Before(sus.notifyAt) {
 		sus.notifyAt = time.Time{}
@@ -49,14 +50,16 @@ func (s *Service) suspectSilence(d *device, u *upgrade, now time.Time) {
 	}
 }
 
-// suspectReset has the header loaded again because a device behaves as if it were gone. It reports whether it did.
+// suspectReset has the header loaded again because a device behaves as if it were gone. It
+// reports whether it did.
 func (s *Service) suspectReset(d *device, now time.Time) bool {
 	sus := &d.Upgrade.runtime.suspicion
 	if now.Sub(sus.at) < suspectPause {
 		return false
 	}
 	sus.at = now
-	s.log.Warn("a device has stopped asking for blocks; in case the dongle was reset without saying so, the image header is loaded again", "euid", d.EUID)
+	s.log.Warn("a device has stopped asking for blocks; in case the dongle was reset without saying so, "+
+		"the image header is loaded again", "euid", d.EUID)
 	s.distrustSlot()
 	return true
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// A device that stopped asking in mid-download, because the dongle lost its header without a word or because it restarted
-// unheard, goes on within a minute and in the same attempt: it is not left to the stall time-out.
+// A device that stopped asking in mid-download, because the dongle lost its header without a word or
+// because it restarted unheard, goes on within a minute and in the same attempt: it is not left to
+// the stall time-out.
 func TestSilenceInMidDownload(t *testing.T) {
 	mishaps := map[string]func(w *world){
 		"the dongle restarts without a word":     func(w *world) { w.sim.SilentReset() },
@@ -45,8 +46,8 @@ func TestSilenceInMidDownload(t *testing.T) {
 	}
 }
 
-// A device has installed its image, and neither its word that it has it nor its announce was heard. It is found out,
-// whether there are further attempts or not.
+// A device has installed its image, and neither its word that it has it nor its announce was heard. It is
+// found out, whether there are further attempts or not.
 func TestNobodyHeardThatItIsDone(t *testing.T) {
 	for _, retries := range []int{0, 2} {
 		t.Run(fmt.Sprintf("%d retries", retries), func(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// fire moves a device's upgrade along the state table and does what the new state asks for. It reports whether the
-// upgrade moved.
+// fire moves a device's upgrade along the state table and does what the new state asks for. It reports
+// whether the upgrade moved.
 func (s *Service) fire(d *device, t trigger, now time.Time) bool {
 	u := d.active()
 	if u == nil {
@@ -18,8 +18,11 @@ func (s *Service) fire(d *device, t trigger, now time.Time) bool {
 	if !ok {
 		return false
 	}
-	u.State, u.Reason = st.next, st.reason
-	d.dirty, s.stateDirty, s.infoDirty = true, true, true
+	u.State = st.next
+	u.Reason = st.reason
+	d.dirty = true
+	s.stateDirty = true
+	s.infoDirty = true
 	s.log.Debug("upgrade", "euid", d.EUID, "from", from, "to", u.State, "reason", u.Reason)
 	switch {
 	case u.State.Ended():
@@ -41,7 +44,8 @@ const retryDelay = 10 * time.Second
 // requeued: the upgrade waits for the slot again.
 func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 	s.withdraw(u)
-	u.AsideUntil, u.AsideTold = time.Time{}, false
+	u.AsideUntil = time.Time{}
+	u.AsideTold = false
 	if t == triggerYield {
 		return
 	}
@@ -49,8 +53,15 @@ func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 		s.distrustSlot()
 	}
 	u.Attempt++
-	u.StartedAt, u.StartOffset, u.Offset, u.ZCLStatus = time.Time{}, 0, 0, nil
-	u.OfferedAt, u.DownloadedAt, u.ApplyingAt, u.WasHeld, u.Verify = time.Time{}, time.Time{}, time.Time{}, false, verifyProgress{}
+	u.StartedAt = time.Time{}
+	u.StartOffset = 0
+	u.Offset = 0
+	u.ZCLStatus = nil
+	u.OfferedAt = time.Time{}
+	u.DownloadedAt = time.Time{}
+	u.ApplyingAt = time.Time{}
+	u.WasHeld = false
+	u.Verify = verifyProgress{}
 	u.runtime = upgradeRuntime{notBefore: now.Add(retryDelay), yieldedAt: u.runtime.yieldedAt}
 	s.log.Warn("an upgrade is tried again", "euid", d.EUID, "attempt", u.Attempt, "of", s.policy.Retries+1)
 	if u.Held {
@@ -62,13 +73,14 @@ func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 func (s *Service) withdraw(u *upgrade) {
 	if tr := u.runtime.transfer; tr != nil {
 		delete(s.pages, tr)
-		u.runtime.transfer, s.tableDirty = nil, true
+		u.runtime.transfer = nil
+		s.tableDirty = true
 	}
 	u.runtime.begun = false
 }
 
-// abortMemory is for how long the requests of a download that was ended are met with ABORT, and abortSlot how long the
-// slot is kept for it.
+// abortMemory is for how long the requests of a download that was ended are met with ABORT, and abortSlot how
+// long the slot is kept for it.
 const (
 	abortMemory = 10 * time.Minute
 	abortSlot   = 10 * time.Second
@@ -76,9 +88,11 @@ const (
 
 // ended tells everybody how an upgrade ended.
 func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
-	if tr := u.runtime.transfer; tr != nil && (from == Downloading || from == Paused) && u.State != Succeeded {
+	tr := u.runtime.transfer
+	if tr != nil && (from == Downloading || from == Paused) && u.State != Succeeded {
 		tr.verdict.Store(int32(abort))
-		d.aborting, d.abortUntil = tr, now.Add(abortMemory)
+		d.aborting = tr
+		d.abortUntil = now.Add(abortMemory)
 		s.slot.keepUntil = now.Add(abortSlot)
 	}
 	s.withdraw(u)
@@ -88,7 +102,9 @@ func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 		u.Offset = u.Size
 	}
 	d.remember(u)
-	name := map[State]EventName{Succeeded: EventUpgradeSucceeded, Failed: EventUpgradeFailed, Cancelled: EventUpgradeCancelled}[u.State]
+	name := map[State]EventName{
+		Succeeded: EventUpgradeSucceeded, Failed: EventUpgradeFailed, Cancelled: EventUpgradeCancelled,
+	}[u.State]
 	event := s.upgradeEvent(name, d, u)
 	if u.Reason == ReasonNoResponse {
 		event.Error = d.unanswered()
@@ -105,19 +121,22 @@ func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 	s.groupMemberEnded(d, u, now)
 }
 
-// answerTicket gives the final answer once the end of the upgrade is on the disk; until then a crash would bring the
-// upgrade back.
+// answerTicket gives the final answer once the end of the upgrade is on the disk; until then a crash would
+// bring the upgrade back.
 func (s *Service) answerTicket(d *device, u *upgrade) {
 	if len(u.Tickets) == 0 {
 		return
 	}
 	answer := Answer{Status: Success, Operation: u.operation(d.EUID, d.CurrentVersion)}
 	if u.State != Succeeded {
-		answer.Status, answer.Reason, answer.Error = Failure, u.Reason, explainEnd(d, u)
+		answer.Status = Failure
+		answer.Reason = u.Reason
+		answer.Error = explainEnd(d, u)
 	}
 	s.whenSaved(func() {
 		tickets := u.Tickets
-		u.Tickets, s.stateDirty = nil, true
+		u.Tickets = nil
+		s.stateDirty = true
 		for _, ticket := range tickets {
 			s.sink.UpgradeEnded(ticket, answer)
 		}
@@ -143,7 +162,8 @@ type group struct {
 	answering bool
 }
 
-// groupMemberEnded releases or fails those who waited for a canary, and gives the group's answer when all have ended.
+// groupMemberEnded releases or fails those who waited for a canary, and gives the group's answer
+// when all have ended.
 func (s *Service) groupMemberEnded(d *device, u *upgrade, now time.Time) {
 	g := s.groups[u.Group]
 	if g == nil {
@@ -151,7 +171,8 @@ func (s *Service) groupMemberEnded(d *device, u *upgrade, now time.Time) {
 	}
 	for i := range g.Members {
 		if g.Members[i].EUID == d.EUID {
-			g.Members[i].State, g.Members[i].Reason = u.State, u.Reason
+			g.Members[i].State = u.State
+			g.Members[i].Reason = u.Reason
 		}
 	}
 	for _, other := range s.devices {
@@ -160,7 +181,8 @@ func (s *Service) groupMemberEnded(d *device, u *upgrade, now time.Time) {
 			continue
 		}
 		if u.State == Succeeded {
-			w.Canary, s.stateDirty = 0, true
+			w.Canary = 0
+			s.stateDirty = true
 		} else {
 			s.fire(other, triggerCanary, now)
 		}
@@ -175,7 +197,8 @@ func (s *Service) finishGroup(g *group) {
 			return
 		}
 		if m.State != Succeeded {
-			answer.Status, answer.Error = Failure, "not every device was upgraded; see results"
+			answer.Status = Failure
+			answer.Error = "not every device was upgraded; see results"
 		}
 	}
 	if s.groups[g.ID] == nil || g.answering {
@@ -195,9 +218,20 @@ func (s *Service) finishGroup(g *group) {
 // newUpgrade queues an upgrade of a device to an offered image.
 func (s *Service) newUpgrade(d *device, o Offer, dueAt time.Time, ticket Ticket, now time.Time) *upgrade {
 	u := &upgrade{
-		State: Queued, SHA256: o.SHA256, ManufacturerCode: o.ManufacturerCode, ImageType: o.ImageType,
-		ImageVersion: o.ImageVersion, Size: o.Size, URL: o.URL, DriverTypeID: o.DriverTypeID, DriverVersion: o.DriverVersion,
-		OldVersion: d.CurrentVersion, QueuedAt: now, DueAt: dueAt, Attempt: 1, OfferedVersion: o.ImageVersion,
+		State:            Queued,
+		SHA256:           o.SHA256,
+		ManufacturerCode: o.ManufacturerCode,
+		ImageType:        o.ImageType,
+		ImageVersion:     o.ImageVersion,
+		Size:             o.Size,
+		URL:              o.URL,
+		DriverTypeID:     o.DriverTypeID,
+		DriverVersion:    o.DriverVersion,
+		OldVersion:       d.CurrentVersion,
+		QueuedAt:         now,
+		DueAt:            dueAt,
+		Attempt:          1,
+		OfferedVersion:   o.ImageVersion,
 	}
 	if dueAt.After(now) {
 		u.State = Scheduled
@@ -207,24 +241,29 @@ func (s *Service) newUpgrade(d *device, o Offer, dueAt time.Time, ticket Ticket,
 	}
 	d.Upgrade = u
 	s.active[d.EUID] = d
-	d.dirty, s.stateDirty, s.infoDirty = true, true, true
-	s.log.Info("upgrade queued", "euid", d.EUID, "name", d.name(), "fileVersion", u.ImageVersion, "state", u.State)
+	d.dirty = true
+	s.stateDirty = true
+	s.infoDirty = true
+	s.log.Info("upgrade queued", "euid", d.EUID, "name", d.name(), "fileVersion", u.ImageVersion,
+		"state", u.State)
 	return u
 }
 
-// serveUnsolicited gives an image to a device that asked without an upgrade, where that is configured: the loaded one,
-// if that is the one it asked for.
+// serveUnsolicited gives an image to a device that asked without an upgrade, where that is configured: the
+// loaded one, if that is the one it asked for.
 func (s *Service) serveUnsolicited(d *device, req message.BlockRequest, now time.Time) bool {
 	if d.active() != nil || s.slot.image == nil || !s.slot.loaded {
 		return false
 	}
 	h := s.slot.image.header
-	if h.ManufacturerCode != req.ManufacturerCode || h.ImageType != req.ImageType || h.FileVersion != req.FileVersion {
+	if h.ManufacturerCode != req.ManufacturerCode || h.ImageType != req.ImageType ||
+		h.FileVersion != req.FileVersion {
 		return false
 	}
 	for _, r := range s.registry.All() {
 		image, ok := s.images.Image(r.SHA256)
-		if o := offerOf(r, image); ok && o.SHA256 == s.slot.image.sha256 && fits(d, o) && updateAvailable(d, &o) {
+		o := offerOf(r, image)
+		if ok && o.SHA256 == s.slot.image.sha256 && fits(d, o) && updateAvailable(d, &o) {
 			s.newUpgrade(d, o, time.Time{}, nil, now)
 			s.admit(d, s.slot.image)
 			return true

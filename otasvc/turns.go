@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// The slot holds one image, so upgrades of several images take turns. When an image has waited for a slice, the
-// downloads under way are put aside: each device's next request is answered with wait-for-data for as long as the others'
-// turn may last. Only when all have been told is the slot given away, and it is back before the first of them asks
-// again: the dongle would refuse it otherwise.
+// The slot holds one image, so upgrades of several images take turns. When an image has waited for a slice,
+// the downloads under way are put aside: each device's next request is answered with wait-for-data for as
+// long as the others' turn may last. Only when all have been told is the slot given away, and it is back
+// before the first of them asks again: the dongle would refuse it otherwise.
 
 const (
-	// turnPatience is how long the devices have to ask once more and be told to wait. One that does not ask for so long
-	// has stalled, or is gone. One that is paused asks only every maxHold seconds.
+	// turnPatience is how long the devices have to ask once more and be told to wait. One that does not ask
+	// for so long has stalled, or is gone. One that is paused asks only every maxHold seconds.
 	turnPatience       = 20 * time.Second
 	turnPatiencePaused = maxHold*time.Second + 10*time.Second
 	// turnMargin is for loading a header, and for a device whose clock runs fast.
@@ -32,9 +32,9 @@ func (s *Service) patience() time.Duration {
 	return min(turnPatience, max(s.policy.Slice, 5*time.Second)) + 2*s.policy.BlockInterval
 }
 
-// othersTurns is how long those who wait for other images than the loaded one may need, one image after the other: what
-// they have to download at the rate of those who download now, at most a slice for each. A device that is put aside
-// cannot be called back sooner, so a guess that is too long would leave the dongle idle.
+// othersTurns is how long those who wait for other images than the loaded one may need, one image after the
+// other: what they have to download at the rate of those who download now, at most a slice for each. A device
+// that is put aside cannot be called back sooner, so a guess that is too long would leave the dongle idle.
 func (s *Service) othersTurns(now time.Time) time.Duration {
 	var rate int
 	users := s.slotUsers()
@@ -57,7 +57,8 @@ func (s *Service) othersTurns(now time.Time) time.Duration {
 	for _, im := range waiting {
 		need := s.policy.Slice
 		if rate > 0 {
-			seconds := float64(im.bytes) / float64(rate) / float64(min(im.devices, max(s.policy.Concurrency, 1)))
+			seconds := float64(im.bytes) / float64(rate) / float64(min(im.devices,
+				max(s.policy.Concurrency, 1)))
 			need = min(need, turnStart+time.Duration(1.25*seconds*float64(time.Second)))
 		}
 		sum += need + s.patience() + turnMargin // for it stands ready before its devices ask again
@@ -86,8 +87,8 @@ func (t *turn) includes(u *upgrade) bool {
 	return t != nil && slices.ContainsFunc(t.devices, func(d *device) bool { return d.Upgrade == u })
 }
 
-// urgent reports whether a device that was put aside will ask again soon. One that has asked already, and was refused, is
-// not helped by hurry: it waits like any other.
+// urgent reports whether a device that was put aside will ask again soon. One that has asked already, and was
+// refused, is not helped by hurry: it waits like any other.
 func (s *Service) urgent(u *upgrade, now time.Time) bool {
 	return now.Before(u.AsideUntil) && !now.Before(u.AsideUntil.Add(-s.patience()-turnMargin))
 }
@@ -110,15 +111,17 @@ func (s *Service) nextTurn(now time.Time) *device {
 	return nil
 }
 
-// considerTurn begins a change of turns where one is due and downloads are under way. Without any, the slot is free and
-// simply goes to who is next.
+// considerTurn begins a change of turns where one is due and downloads are under way. Without any, the slot
+// is free and simply goes to who is next.
 func (s *Service) considerTurn(now time.Time) {
 	users := s.slotUsers()
 	if len(users) == 0 || !s.turnDue(now) {
 		return
 	}
 	patience := s.patience()
-	t := &turn{until: now.Add(patience + s.othersTurns(now) + patience + turnMargin), latest: now.Add(patience)}
+	t := &turn{
+		until: now.Add(patience + s.othersTurns(now) + patience + turnMargin), latest: now.Add(patience),
+	}
 	for _, d := range users {
 		u := d.Upgrade
 		if u.State == Notified && !u.runtime.begun {
@@ -129,7 +132,8 @@ func (s *Service) considerTurn(now time.Time) {
 		t.devices = append(t.devices, d)
 	}
 	s.turnover = t
-	s.log.Info("another image gets its turn; the downloads under way are held meanwhile", "downloads", len(t.devices))
+	s.log.Info("another image gets its turn; the downloads under way are held meanwhile",
+		"downloads", len(t.devices))
 }
 
 // turning reports whether devices are still being told to wait. When all have been, they are put aside.
@@ -139,7 +143,8 @@ func (s *Service) turning(now time.Time) bool {
 	}
 	for _, d := range s.turnover.devices {
 		u := d.active()
-		if u != nil && u.runtime.transfer != nil && !u.runtime.transfer.told.Load() && now.Before(s.turnover.latest) {
+		if u != nil && u.runtime.transfer != nil && !u.runtime.transfer.told.Load() &&
+			now.Before(s.turnover.latest) {
 			return true
 		}
 	}
@@ -148,9 +153,11 @@ func (s *Service) turning(now time.Time) bool {
 		if u == nil || !u.State.holdsSlot() {
 			continue // it has ended meanwhile
 		}
-		u.AsideUntil, u.runtime.yieldedAt = s.turnover.until, now
+		u.AsideUntil = s.turnover.until
+		u.runtime.yieldedAt = now
 		u.AsideTold = u.runtime.transfer != nil && u.runtime.transfer.told.Load()
-		d.dirty, s.stateDirty = true, true
+		d.dirty = true
+		s.stateDirty = true
 		if s.fire(d, triggerHold, now) {
 			s.happened(s.upgradeEvent(EventDownloadPaused, d, u))
 		}
@@ -174,12 +181,16 @@ func (s *Service) callBack(now time.Time) {
 			u.runtime.lastActivity = later(now, u.AsideUntil)
 			s.slot.since = later(s.slot.since, u.AsideUntil) // its turn begins then
 		} else {
-			// It was silent already. What others took does not count, what it had itself does: else devices that are
-			// gone would hand the slot to each other for ever.
-			u.runtime.lastActivity = u.runtime.lastActivity.Add(now.Sub(later(u.runtime.yieldedAt, u.runtime.restoredAt)))
+			// It was silent already. What others took does not count, what it had itself does: else devices
+			// that are gone would hand the slot to each other for ever.
+			u.runtime.lastActivity = u.runtime.lastActivity.Add(
+				now.Sub(later(u.runtime.yieldedAt, u.runtime.restoredAt)),
+			)
 		}
-		u.AsideUntil, u.AsideTold = time.Time{}, false
-		d.dirty, s.stateDirty = true, true
+		u.AsideUntil = time.Time{}
+		u.AsideTold = false
+		d.dirty = true
+		s.stateDirty = true
 		s.setVerdict(u)
 		if !u.Held && s.fire(d, triggerRelease, now) {
 			s.happened(s.upgradeEvent(EventDownloadResumed, d, u))

@@ -133,8 +133,8 @@ func TestInstallationAtATime(t *testing.T) {
 }
 
 func TestDowngradeAndTheSameVersionAgain(t *testing.T) {
-	// Firmware that compares versions gets the image under a newer one. The simulated device looks into the file's header
-	// and refuses it, as many do: the user was told, and nothing else happens.
+	// Firmware that compares versions gets the image under a newer one. The simulated device looks into the
+	// file's header and refuses it, as many do: the user was told, and nothing else happens.
 	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V1_31C, "3.23, which compares versions": sim.V1_323, "v2": sim.V2_324} {
 		for _, version := range []uint32{1, 5} { // the device runs 5
 			t.Run(fmt.Sprintf("%s to %d", name, version), func(t *testing.T) {
@@ -172,8 +172,8 @@ func TestDowngradeAndTheSameVersionAgain(t *testing.T) {
 	}
 }
 
-// However short the slice, a change of turns never begins before the devices of the turn have asked: the images would
-// change places for ever. Nobody waits much longer than the others need, either.
+// However short the slice, a change of turns never begins before the devices of the turn have asked: the
+// images would change places for ever. Nobody waits much longer than the others need, either.
 func TestShortSlices(t *testing.T) {
 	for _, slice := range []time.Duration{3 * time.Second, 20 * time.Second, 15 * time.Minute} {
 		t.Run(slice.String(), func(t *testing.T) {
@@ -214,8 +214,8 @@ func TestShortSlices(t *testing.T) {
 	}
 }
 
-// A device that was put aside and is gone comes to an end, also where the service was started again meanwhile and does not
-// know any more since when it was aside.
+// A device that was put aside and is gone comes to an end, also where the service was started again meanwhile
+// and does not know any more since when it was aside.
 func TestDeviceIsGoneWhileAsideOverARestart(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb), plugConfig()}}, func(w *world) {
 		w.policy.Slice, w.policy.Retries = 2*time.Minute, 0
@@ -242,8 +242,8 @@ func TestDeviceIsGoneWhileAsideOverARestart(t *testing.T) {
 	})
 }
 
-// One place, two images, more devices of one of them: whoever stands first in the queue has the loaded image, while the
-// other image's turn is due. Neither may wait for the other.
+// One place, two images, more devices of one of them: whoever stands first in the queue has the loaded image,
+// while the other image's turn is due. Neither may wait for the other.
 func TestTurnsWithOnePlace(t *testing.T) {
 	t.Parallel()
 	var devices []sim.DeviceConfig
@@ -273,8 +273,8 @@ func TestTurnsWithOnePlace(t *testing.T) {
 	}
 }
 
-// A device that was told to wait for another image's turn keeps its word while the service starts again: it is called
-// back when it asks, not before, and is not taken for one that has fallen silent.
+// A device that was told to wait for another image's turn keeps its word while the service starts again: it
+// is called back when it asks, not before, and is not taken for one that has fallen silent.
 func TestDeviceIsAsideOverARestart(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb), plugConfig()}}, func(w *world) {
 		w.policy.Slice = 8 * time.Minute // and longer than the stall time-out
@@ -304,8 +304,8 @@ func TestDeviceIsAsideOverARestart(t *testing.T) {
 	})
 }
 
-// Sleeping devices of several images that do not wake up give the slot to each other, ever more seldom, since each change
-// is told and written. Who wakes up meanwhile, or never sleeps, is served at once all the same.
+// Sleeping devices of several images that do not wake up give the slot to each other, ever more seldom, since
+// each change is told and written. Who wakes up meanwhile, or never sleeps, is served at once all the same.
 func TestSleepersChangeTurnsSeldom(t *testing.T) {
 	t.Parallel()
 	first, second, third := bulbConfig(bulb), plugConfig(), bulbConfig(bulb+1)
@@ -352,8 +352,8 @@ func TestSleepersChangeTurnsSeldom(t *testing.T) {
 	})
 }
 
-// Sleeping devices that speak all the time, and want nothing of what they are offered, do not keep one that never sleeps
-// from its turn, however many they are.
+// Sleeping devices that speak all the time, and want nothing of what they are offered, do not keep one that
+// never sleeps from its turn, however many they are.
 func TestTalkingSleepersKeepNobodyWaiting(t *testing.T) {
 	t.Parallel()
 	var devices []sim.DeviceConfig

@@ -27,8 +27,8 @@ const (
 // Ended reports whether nothing further will happen to an upgrade in this state.
 func (s State) Ended() bool { return s == Succeeded || s == Failed || s == Cancelled }
 
-// holdsSlot reports whether a device in this state may ask for blocks at any moment, so that the dongle's slot has to
-// hold its image.
+// holdsSlot reports whether a device in this state may ask for blocks at any moment, so that the dongle's
+// slot has to hold its image.
 func (s State) holdsSlot() bool { return s == Notified || s == Downloading || s == Paused }
 
 // trigger is what moves an upgrade from one state to the next.
@@ -73,8 +73,8 @@ type cell struct {
 	trigger trigger
 }
 
-// steps is the whole life of an upgrade. A pair that is not in it changes nothing: a late or doubled message must never
-// move an upgrade.
+// steps is the whole life of an upgrade. A pair that is not in it changes nothing: a late or doubled message
+// must never move an upgrade.
 var steps = func() map[cell]step {
 	m := map[cell]step{
 		{Scheduled, triggerDue}: {next: Queued},
@@ -129,8 +129,8 @@ var steps = func() map[cell]step {
 	return m
 }()
 
-// nextStep looks the table up. attemptsLeft says whether a further attempt is allowed; an upgrade that gets one goes
-// back to Queued, keeping the reason of the attempt that failed out of its record.
+// nextStep looks the table up. attemptsLeft says whether a further attempt is allowed; an upgrade that gets
+// one goes back to Queued, keeping the reason of the attempt that failed out of its record.
 func nextStep(s State, t trigger, attemptsLeft bool) (step, bool) {
 	st, ok := steps[cell{s, t}]
 	if !ok {
@@ -144,42 +144,45 @@ func nextStep(s State, t trigger, attemptsLeft bool) (step, bool) {
 
 // upgrade is one upgrade of one device, as the owner keeps it and as it stands in the state file.
 type upgrade struct {
-	State            State          `json:"state"`
-	Reason           Reason         `json:"reason,omitempty"`
-	SHA256           string         `json:"sha256"`
-	ManufacturerCode uint16         `json:"manufacturerCode"`
-	ImageType        uint16         `json:"imageType"`
-	ImageVersion     uint32         `json:"imageVersion"`
-	Size             uint32         `json:"size"`
-	URL              string         `json:"url,omitempty"`
-	DriverTypeID     string         `json:"driverTypeId,omitempty"`
-	DriverVersion    uint32         `json:"driverVersion,omitempty"`
-	OldVersion       *uint32        `json:"oldVersion,omitempty"`
-	QueuedAt         time.Time      `json:"queuedAt"`
-	DueAt            time.Time      `json:"dueAt,omitzero"`
-	OfferedAt        time.Time      `json:"offeredAt,omitzero"`    // first notification of this attempt
-	StartedAt        time.Time      `json:"startedAt,omitzero"`    // first block of this attempt
-	EndedAt          time.Time      `json:"endedAt,omitzero"`      // final state
-	DownloadedAt     time.Time      `json:"downloadedAt,omitzero"` // upgrade end request of this attempt
-	ApplyingAt       time.Time      `json:"applyingAt,omitzero"`
-	Attempt          int            `json:"attempt"`
-	Offset           uint32         `json:"offset,omitempty"`      // bytes that the device has
-	StartOffset      uint32         `json:"startOffset,omitempty"` // offset at which this attempt began
-	Tickets          []Ticket       `json:"tickets,omitempty"`     // who waits for the final answer
-	OfferedVersion   uint32         `json:"offeredVersion"`        // file version under which the dongle offers the image
-	Install          Install        `json:"install,omitempty"`
-	InstallAt        time.Time      `json:"installAt,omitzero"`
-	WasHeld          bool           `json:"wasHeld,omitempty"`     // its installation had to wait: the answer to it is ours
-	EndSequence      uint8          `json:"endSequence,omitempty"` // of its last upgrade end request
-	Held             bool           `json:"held,omitempty"`        // paused by request
-	AsideUntil       time.Time      `json:"asideUntil,omitzero"`   // held for another image; the device asks again then
-	AsideTold        bool           `json:"asideTold,omitempty"`   // the device knows until when
-	Group            uint64         `json:"group,omitempty"`       // 0: none
-	Canary           message.IEEE   `json:"canary,omitempty"`
-	PausedUntil      time.Time      `json:"pausedUntil,omitzero"` // zero while held: until resumed
-	ZCLStatus        *uint8         `json:"zclStatus,omitempty"`
-	Verify           verifyProgress `json:"verify,omitzero"`
-	runtime          upgradeRuntime // not kept: found anew after a restart
+	State            State     `json:"state"`
+	Reason           Reason    `json:"reason,omitempty"`
+	SHA256           string    `json:"sha256"`
+	ManufacturerCode uint16    `json:"manufacturerCode"`
+	ImageType        uint16    `json:"imageType"`
+	ImageVersion     uint32    `json:"imageVersion"`
+	Size             uint32    `json:"size"`
+	URL              string    `json:"url,omitempty"`
+	DriverTypeID     string    `json:"driverTypeId,omitempty"`
+	DriverVersion    uint32    `json:"driverVersion,omitempty"`
+	OldVersion       *uint32   `json:"oldVersion,omitempty"`
+	QueuedAt         time.Time `json:"queuedAt"`
+	DueAt            time.Time `json:"dueAt,omitzero"`
+	OfferedAt        time.Time `json:"offeredAt,omitzero"`    // first notification of this attempt
+	StartedAt        time.Time `json:"startedAt,omitzero"`    // first block of this attempt
+	EndedAt          time.Time `json:"endedAt,omitzero"`      // final state
+	DownloadedAt     time.Time `json:"downloadedAt,omitzero"` // upgrade end request of this attempt
+	ApplyingAt       time.Time `json:"applyingAt,omitzero"`
+	Attempt          int       `json:"attempt"`
+	Offset           uint32    `json:"offset,omitempty"`      // bytes that the device has
+	StartOffset      uint32    `json:"startOffset,omitempty"` // offset at which this attempt began
+	Tickets          []Ticket  `json:"tickets,omitempty"`     // who waits for the final answer
+	// OfferedVersion is the file version under which the dongle offers the image.
+	OfferedVersion uint32    `json:"offeredVersion"`
+	Install        Install   `json:"install,omitempty"`
+	InstallAt      time.Time `json:"installAt,omitzero"`
+	// WasHeld means that its installation had to wait: the answer to it is ours.
+	WasHeld     bool  `json:"wasHeld,omitempty"`
+	EndSequence uint8 `json:"endSequence,omitempty"` // of its last upgrade end request
+	Held        bool  `json:"held,omitempty"`        // paused by request
+	// AsideUntil is when the device, which is held for another image, asks again.
+	AsideUntil  time.Time      `json:"asideUntil,omitzero"`
+	AsideTold   bool           `json:"asideTold,omitempty"` // the device knows until when
+	Group       uint64         `json:"group,omitempty"`     // 0: none
+	Canary      message.IEEE   `json:"canary,omitempty"`
+	PausedUntil time.Time      `json:"pausedUntil,omitzero"` // zero while held: until resumed
+	ZCLStatus   *uint8         `json:"zclStatus,omitempty"`
+	Verify      verifyProgress `json:"verify,omitzero"`
+	runtime     upgradeRuntime // not kept: found anew after a restart
 }
 
 // verifyProgress is what was seen of a device since its download ended.
@@ -216,7 +219,8 @@ type upgradeRuntime struct {
 	shownAt       time.Time
 }
 
-// progress is the part of the image that the device has, in percent with one decimal. 100 only when it is whole.
+// progress is the part of the image that the device has, in percent with one decimal. 100
+// only when it is whole.
 func (u *upgrade) progress() float64 {
 	if u.Size == 0 {
 		return 0
@@ -268,11 +272,17 @@ func (u *upgrade) record(now time.Time) *UpgradeRecord {
 	return r
 }
 
-// operation is the operation record of an answer about this upgrade; running is the version on the device now.
+// operation is the operation record of an answer about this upgrade; running is the version
+// on the device now.
 func (u *upgrade) operation(euid message.IEEE, running *uint32) *Operation {
 	op := &Operation{
-		EUID: euid, ManufacturerCode: &u.ManufacturerCode, ImageType: &u.ImageType, ImageVersion: &u.ImageVersion,
-		OldImageVersion: running, DriverTypeID: &u.DriverTypeID, DriverVersion: &u.DriverVersion,
+		EUID:             euid,
+		ManufacturerCode: &u.ManufacturerCode,
+		ImageType:        &u.ImageType,
+		ImageVersion:     &u.ImageVersion,
+		OldImageVersion:  running,
+		DriverTypeID:     &u.DriverTypeID,
+		DriverVersion:    &u.DriverVersion,
 	}
 	if u.URL != "" {
 		op.URL = &u.URL

@@ -8,10 +8,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// QueryWatch is when the dongle runs in its hybrid raw mode. It then shows every frame as it came from the air, Query
-// Next Image requests among them, which the dongle answers itself and tells nobody of otherwise: they name a device's
-// running version and, alone of all messages, its hardware version, and show that a sleeping device is awake. Each
-// frame then costs a further one on air, so the mode is for the time when nothing downloads.
+// QueryWatch is when the dongle runs in its hybrid raw mode. It then shows every frame as it came from the
+// air, Query Next Image requests among them, which the dongle answers itself and tells nobody of otherwise:
+// they name a device's running version and, alone of all messages, its hardware version, and show that a
+// sleeping device is awake. Each frame then costs a further one on air, so the mode is for the time when
+// nothing downloads.
 type QueryWatch uint8
 
 // When queries are watched.
@@ -21,22 +22,24 @@ const (
 	WatchAlways            // during downloads too
 )
 
-// watchAfter is how long nothing has to be going on before the mode changes. The dongle writes each change to its flash
-// memory.
+// watchAfter is how long nothing has to be going on before the mode changes. The dongle writes each change
+// to its flash memory.
 const watchAfter = time.Minute
 
 // watch is the dongle's raw mode as far as the owner knows it.
 type watch struct {
 	mode message.RawMode
 	busy bool
-	// touched: the dongle may have another mode than off. What became of a command whose status was lost is not known.
+	// touched: the dongle may have another mode than off. What became of a command whose status was
+	// lost is not known.
 	touched bool
 	// idleSince is when the last download ended.
 	idleSince time.Time
 	retryAt   time.Time
 }
 
-// watchQueries sets the dongle's raw mode. Off comes at once, before anything downloads; hybrid comes after a while.
+// watchQueries sets the dongle's raw mode. Off comes at once, before anything downloads; hybrid
+// comes after a while.
 func (s *Service) watchQueries(now time.Time) {
 	if !s.dongle.connected || s.watch.busy || now.Before(s.watch.retryAt) {
 		return
@@ -68,7 +71,8 @@ func (s *Service) watchQueries(now time.Time) {
 }
 
 func (s *Service) setRawMode(mode message.RawMode) {
-	s.watch.busy, s.watch.touched = true, s.watch.touched || mode != message.RawModeOff
+	s.watch.busy = true
+	s.watch.touched = s.watch.touched || mode != message.RawModeOff
 	session := s.dongle.session
 	s.send(message.SetRawMode{Mode: mode}, func(_ message.Status, err error) {
 		if s.dongle.session != session {
@@ -80,7 +84,8 @@ func (s *Service) setRawMode(mode message.RawMode) {
 			s.log.Warn("the dongle's raw mode was not set; it is tried again", "mode", mode, "err", err)
 			return
 		}
-		s.watch.mode, s.watch.touched = mode, mode != message.RawModeOff
+		s.watch.mode = mode
+		s.watch.touched = mode != message.RawModeOff
 	})
 }
 
@@ -90,8 +95,8 @@ const (
 	restoreTries   = 3
 )
 
-// restoreRawMode leaves the dongle as other software expects it: it keeps its mode over resets. The mode that it had
-// before cannot be read; off is what it is sold with, and what it was set to when it was connected.
+// restoreRawMode leaves the dongle as other software expects it: it keeps its mode over resets. The mode that
+// it had before cannot be read; off is what it is sold with, and what it was set to when it was connected.
 func (s *Service) restoreRawMode() {
 	if !s.dongle.connected || !s.watch.touched {
 		return
@@ -99,7 +104,9 @@ func (s *Service) restoreRawMode() {
 	timeout := time.After(restoreTimeout)
 	for range restoreTries {
 		done := make(chan error, 1)
-		s.radio.Submit(message.SetRawMode{Mode: message.RawModeOff}, func(_ message.Status, err error) { done <- err })
+		s.radio.Submit(message.SetRawMode{Mode: message.RawModeOff}, func(_ message.Status, err error) {
+			done <- err
+		})
 		select {
 		case err := <-done:
 			if err == nil {
@@ -121,8 +128,8 @@ func (s *Service) indication(m message.DataIndication, lqi uint8, now time.Time)
 		s.seen(d, lqi, now)
 	}
 	if s.watch.mode == message.RawModeOff && !s.watch.busy {
-		// Nobody asked for it: either no handler of the firmware wants the frame, or the dongle is in the pure raw mode,
-		// and nothing else will tell what is in it.
+		// Nobody asked for it: either no handler of the firmware wants the frame, or the dongle is in the
+		// pure raw mode, and nothing else will tell what is in it.
 		for _, decoded := range m.Messages() {
 			s.message(decoded, lqi, now)
 		}
@@ -136,7 +143,10 @@ func (s *Service) indication(m message.DataIndication, lqi uint8, now time.Time)
 		return
 	}
 	if end, ok := message.ParseUpgradeEndRequest(m.Payload); ok {
-		end.Endpoint, end.Cluster, end.AddrMode, end.Addr = m.SrcEndpoint, m.Cluster, m.SrcAddrMode, m.SrcAddr
+		end.Endpoint = m.SrcEndpoint
+		end.Cluster = m.Cluster
+		end.AddrMode = m.SrcAddrMode
+		end.Addr = m.SrcAddr
 		s.indicatedEnd(d, end, lqi)
 	}
 }
@@ -149,8 +159,8 @@ func (s *Service) indicated(m message.DataIndication) *device {
 	return s.byAddr[m.SrcAddr]
 }
 
-// strangersAtOnce is how many senders of frames are looked into at a time, unless they ask for an image: a network may
-// have hundreds.
+// strangersAtOnce is how many senders of frames are looked into at a time, unless they ask for an image: a
+// network may have hundreds.
 const strangersAtOnce = 8
 
 // strangerIndicated: a frame came from nobody who is known yet.
@@ -170,8 +180,8 @@ func (s *Service) strangerHeard(addr uint16, urgent bool, now time.Time) {
 	}
 }
 
-// The endpoints that the firmware's ZCL library can send from are 1 to this. Requests are heard on some more, which the
-// dongle itself advertises as OTA servers: 11 (v1 from 3.1d on, v2) and 3 (v2).
+// The endpoints that the firmware's ZCL library can send from are 1 to this. Requests are heard on some more,
+// which the dongle itself advertises as OTA servers: 11 (v1 from 3.1d on, v2) and 3 (v2).
 const (
 	lastEndpointV1 = 6
 	lastEndpointV2 = 2
@@ -180,7 +190,9 @@ const (
 // askedAt notes where on the dongle a device looks for images, and on which endpoint its OTA client is.
 func (s *Service) askedAt(d *device, m message.DataIndication) {
 	if m.SrcEndpoint != 0 && d.Endpoint != m.SrcEndpoint {
-		d.Endpoint, d.dirty, s.stateDirty = m.SrcEndpoint, true, true
+		d.Endpoint = m.SrcEndpoint
+		d.dirty = true
+		s.stateDirty = true
 	}
 	last := uint8(lastEndpointV1)
 	if s.dongle.info.Family == message.FamilyV2 {
@@ -193,7 +205,8 @@ func (s *Service) askedAt(d *device, m message.DataIndication) {
 	if d.DeafEndpoint == deaf {
 		return
 	}
-	d.DeafEndpoint, s.stateDirty = deaf, true
+	d.DeafEndpoint = deaf
+	s.stateDirty = true
 	if deaf != 0 {
 		s.log.Warn(d.unanswered(), "euid", d.EUID, "name", d.name(), "dongleEndpoint", deaf)
 	}
@@ -204,7 +217,8 @@ func (d *device) unanswered() string {
 	if d.DeafEndpoint == 0 {
 		return ""
 	}
-	return fmt.Sprintf("the device looks for images at endpoint %d of the dongle, where the firmware hears requests and cannot answer them; "+
+	return fmt.Sprintf("the device looks for images at endpoint %d of the dongle, "+
+		"where the firmware hears requests and cannot answer them; "+
 		"bind its OTA cluster to endpoint 1, or let it join again", d.DeafEndpoint)
 }
 
@@ -212,7 +226,8 @@ func (d *device) unanswered() string {
 func (s *Service) queried(d *device, q message.QueryNextImage, now time.Time) {
 	s.learnIdentity(d, q.ManufacturerCode, q.ImageType)
 	if q.HasHardwareVersion && setIfNew(&d.HardwareVersion, q.HardwareVersion) {
-		d.dirty, s.stateDirty = true, true
+		d.dirty = true
+		s.stateDirty = true
 	}
 	s.setVersion(d, q.FileVersion, now)
 	u := d.active()
@@ -221,7 +236,8 @@ func (s *Service) queried(d *device, q message.QueryNextImage, now time.Time) {
 	}
 	switch u.State {
 	case Queued:
-		u.runtime.awakeUntil, u.runtime.notBefore = now.Add(awakeFor), time.Time{}
+		u.runtime.awakeUntil = now.Add(awakeFor)
+		u.runtime.notBefore = time.Time{}
 	case Notified:
 		if s.slot.holds(u) {
 			return // the dongle has just offered it the image
@@ -232,26 +248,28 @@ func (s *Service) queried(d *device, q message.QueryNextImage, now time.Time) {
 	}
 }
 
-// awakeFor is how long a sleeping device that was heard is taken to listen: its parent keeps messages for about 7 s.
+// awakeFor is how long a sleeping device that was heard is taken to listen: its parent keeps
+// messages for about 7 s.
 const awakeFor = 7 * time.Second
 
-// bothWays is how long a request that was shown as a data indication may take to come as a message of its own, too. In
-// the pure raw mode, which other software may have set, it never comes. onceWithin is how long the same request in the
-// other form is taken for a copy: devices that repeat theirs wait longer.
+// bothWays is how long a request that was shown as a data indication may take to come as a message of its
+// own, too. In the pure raw mode, which other software may have set, it never comes. onceWithin is how long
+// the same request in the other form is taken for a copy: devices that repeat theirs wait longer.
 const (
 	bothWays   = 100 * time.Millisecond
 	onceWithin = time.Second
 )
 
-// indicatedBlock answers a block request that comes as data indication only; one that comes both ways is left to the
-// block server. It is called on the reader goroutine.
+// indicatedBlock answers a block request that comes as data indication only; one that comes both ways is left
+// to the block server. It is called on the reader goroutine.
 func (s *Service) indicatedBlock(req message.BlockRequest) {
 	tr := s.blocks.table.Load().byAddr[req.Addr]
 	if tr == nil {
 		return // the owner finds out who it is
 	}
 	requests := tr.requests.Load()
-	if requests > 0 && tr.lastAsked.Load() == askedKey(&req) && tr.instant(time.Now())-tr.lastRequest.Load() < int64(onceWithin) {
+	if requests > 0 && tr.lastAsked.Load() == askedKey(&req) &&
+		tr.instant(time.Now())-tr.lastRequest.Load() < int64(onceWithin) {
 		return // its message came first
 	}
 	time.AfterFunc(bothWays, func() {
@@ -268,9 +286,9 @@ func (s *Service) indicatedBlock(req message.BlockRequest) {
 	})
 }
 
-// shownBlocks are the block requests that were answered when they were shown as data indications, for a second: their
-// message may still come. The owner puts them in and the reader goroutine takes them out; where there are none, as in
-// all modes but the pure raw one, looking costs one atomic load.
+// shownBlocks are the block requests that were answered when they were shown as data indications, for a
+// second: their message may still come. The owner puts them in and the reader goroutine takes them out; where
+// there are none, as in all modes but the pure raw one, looking costs one atomic load.
 type shownBlocks struct {
 	count atomic.Int32
 	ring  [16]atomic.Uint64 // address, offset and sequence number; 0: free
@@ -311,8 +329,8 @@ func (b *shownBlocks) take(req *message.BlockRequest) bool {
 	return false
 }
 
-// indicatedEnd acts on an upgrade end request that comes as data indication only. In the pure raw mode the dongle tells
-// the device to wait, so the answer is ours.
+// indicatedEnd acts on an upgrade end request that comes as data indication only. In the pure raw mode the
+// dongle tells the device to wait, so the answer is ours.
 func (s *Service) indicatedEnd(d *device, m message.UpgradeEndRequest, lqi uint8) {
 	u := d.active()
 	if u == nil || !u.State.holdsSlot() {

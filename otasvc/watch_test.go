@@ -90,8 +90,8 @@ func TestDownloadInHybridAndInRawMode(t *testing.T) {
 	}
 }
 
-// TestQueryWakesAWaitingUpgrade has a sleeping device whose upgrade waits; it asks for an image once and listens for a
-// moment, in which the header is loaded, the device notified and served.
+// TestQueryWakesAWaitingUpgrade has a sleeping device whose upgrade waits; it asks for an image once and
+// listens for a moment, in which the header is loaded, the device notified and served.
 func TestQueryWakesAWaitingUpgrade(t *testing.T) {
 	cfg := bulbConfig(bulb)
 	cfg.Sleepy, cfg.PollInterval = true, 4*time.Second

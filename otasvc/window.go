@@ -2,9 +2,9 @@ package otasvc
 
 import "time"
 
-// Window is a daily time in which upgrades may begin, as durations since local midnight: 0 to 24 h, not equal. It
-// crosses midnight where Begin is after End. Both are times by the clock on the wall, so that a change to summer time does
-// not move the window; what the clock skips that day is cut out of it.
+// Window is a daily time in which upgrades may begin, as durations since local midnight: 0 to 24 h, not
+// equal. It crosses midnight where Begin is after End. Both are times by the clock on the wall, so that a
+// change to summer time does not move the window; what the clock skips that day is cut out of it.
 type Window struct {
 	Begin, End time.Duration
 }
@@ -25,7 +25,8 @@ func (w Window) Next(now time.Time) time.Time {
 }
 
 func (w Window) open(at time.Time) bool {
-	since := time.Duration(at.Hour())*time.Hour + time.Duration(at.Minute())*time.Minute + time.Duration(at.Second())*time.Second
+	since := time.Duration(at.Hour())*time.Hour + time.Duration(at.Minute())*time.Minute +
+		time.Duration(at.Second())*time.Second
 	if w.Begin > w.End {
 		return since >= w.Begin || since < w.End
 	}
@@ -51,7 +52,8 @@ func (w Window) opening(day time.Time) time.Time {
 	}
 	if !begins.IsZero() { // an hour that comes twice counts the first time
 		_, former := begins.Add(-time.Second).Zone()
-		if earlier := opening.Add(-time.Duration(former-offset) * time.Second); former > offset && earlier.Before(begins) {
+		earlier := opening.Add(-time.Duration(former-offset) * time.Second)
+		if former > offset && earlier.Before(begins) {
 			return earlier
 		}
 	}

@@ -286,8 +286,8 @@ func (w *world) keptUpgrade(e message.IEEE) (state otasvc.State, version uint32)
 	return "", 0
 }
 
-// crash ends the service as kill -9 does, and starts it again a while later: what it had not yet written is gone, and
-// nothing of what it says or does at its end counts.
+// crash ends the service as kill -9 does, and starts it again a while later: what it had not yet written is
+// gone, and nothing of what it says or does at its end counts.
 func (w *world) crash(away time.Duration) {
 	w.t.Helper()
 	file := w.stateFile()
@@ -379,8 +379,8 @@ func (w *world) queue(req otasvc.UpgradeRequest) otasvc.Answer {
 	return a
 }
 
-// accepted asks for an upgrade until there is one. Over a line that loses much the dongle is away now and then, and requests
-// are refused meanwhile.
+// accepted asks for an upgrade until there is one. Over a line that loses much the dongle is away now and
+// then, and requests are refused meanwhile.
 func (w *world) accepted(e message.IEEE, ticket string) {
 	w.t.Helper()
 	req := otasvc.UpgradeRequest{Device: ref(e)}

@@ -175,11 +175,13 @@ func TestUselessFrames(t *testing.T) {
 		observed := newObserver()
 		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) { o.Observer = observed })
 		for _, wire := range [][]byte{
-			message.AppendFrame(nil, 0x8999, []byte{1, 2}),                            // unknown
-			message.AppendFrame(nil, message.TypeImageBlockRequest, make([]byte, 31)), // one byte short of 31 and link quality
+			message.AppendFrame(nil, 0x8999, []byte{1, 2}), // unknown
+			// One byte short of 31 and link quality.
+			message.AppendFrame(nil, message.TypeImageBlockRequest, make([]byte, 31)),
 			message.AppendFrame(nil, message.TypeStatus, make([]byte, 4)),
 			message.AppendFrame(nil, message.TypeUpgradeEndRequest, make([]byte, 9)),
-			message.AppendFrame(nil, message.TypeRestart, nil),                         // not even link quality
+			// Not even link quality.
+			message.AppendFrame(nil, message.TypeRestart, nil),
 			[]byte("\x01\x80\x10\x02\x10\x02\x15\xab\x02\x10\x02\x1f\x3f\xf0\xff\x03"), // checksum
 			[]byte("\xff\xff"), // garbage
 		} {

@@ -18,8 +18,8 @@ const (
 	readBufferSize = 4096
 	// replyBufferSize is room for the longest block answer.
 	replyBufferSize = message.MaxBlockSendFrame
-	// closeTimeout is how long the end of a connection may take. Only a Write that a driver holds takes longer, and is
-	// left alone.
+	// closeTimeout is how long the end of a connection may take. Only a Write that a driver holds takes
+	// longer, and is left alone.
 	closeTimeout = time.Second
 	// maxTimeouts is how many commands in a row may go without an answer.
 	maxTimeouts = 2
@@ -27,8 +27,9 @@ const (
 
 var errClosed = errors.New("closed")
 
-// conn is one connection, from an open port to its end. Three goroutines use it: one reads, decodes, answers block
-// requests and calls the Handler; one writes commands; and the one of Run decides what to send, and when to give up.
+// conn is one connection, from an open port to its end. Three goroutines use it: one reads, decodes,
+// answers block requests and calls the Handler; one writes commands; and the one of Run decides what to
+// send, and when to give up.
 type conn struct {
 	d     *Dongle
 	port  Port
@@ -36,7 +37,8 @@ type conn struct {
 	again bool // not the first connection
 	start time.Time
 
-	wlock   chan struct{} // held (a value inside) for one frame's write; a channel, so that waiting for it can end
+	// Held (a value inside) for one frame's write; a channel, so that waiting for it can end.
+	wlock   chan struct{}
 	closed  chan struct{}
 	waiting outstanding
 	out     chan *command // to the writer
@@ -148,8 +150,8 @@ func (c *conn) pump(ctx context.Context) error {
 	}
 }
 
-// step does what is due: ends a command whose time is over, begins the next one or a probe. It returns when it is to be
-// called again at the latest.
+// step does what is due: ends a command whose time is over, begins the next one or a probe. It returns when
+// it is to be called again at the latest.
 func (c *conn) step() (wait time.Duration, err error) {
 	d := c.d
 	now := c.now()
@@ -183,7 +185,8 @@ func (c *conn) step() (wait time.Duration, err error) {
 	}
 	if next != nil {
 		wait = next.patience(d.opts.CommandTimeout)
-		d.inFlight, d.deadline = next, now+wait
+		d.inFlight = next
+		d.deadline = now + wait
 	}
 	d.mu.Unlock()
 
@@ -205,7 +208,8 @@ func (c *conn) step() (wait time.Duration, err error) {
 	return wait, nil
 }
 
-// send hands a command to the writer. If a port does not take even what is waiting already, the command's time-out tells.
+// send hands a command to the writer. If a port does not take even what is waiting already, the
+// command's time-out tells.
 func (c *conn) send(cmd *command) {
 	select {
 	case c.out <- cmd:
@@ -231,8 +235,9 @@ func (c *conn) writeCommands() {
 	}
 }
 
-// write writes one command, or the reply to a block request (cmd is nil), which may consist of several frames. What is
-// expected to be acknowledged is noted before, for the answer can be faster than the return from Write.
+// write writes one command, or the reply to a block request (cmd is nil), which may consist of several
+// frames. What is expected to be acknowledged is noted before, for the answer can be faster than the
+// return from Write.
 func (c *conn) write(wire []byte, cmd *command) error {
 	select {
 	case c.wlock <- struct{}{}:

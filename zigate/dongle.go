@@ -25,10 +25,11 @@ const (
 const maxQueue = 256
 
 var (
-	// ErrNotConnected says that a command was not sent, or that the connection was lost before its answer came.
+	// ErrNotConnected says that a command was not sent, or that the connection was lost
+	// before its answer came.
 	ErrNotConnected = errors.New("the dongle is not connected")
-	// ErrNoAnswer says that a command got no status in time. It may have been executed: dongles drop what they cannot
-	// read, but lose answers, too.
+	// ErrNoAnswer says that a command got no status in time. It may have been executed: dongles drop what
+	// they cannot read, but lose answers, too.
 	ErrNoAnswer = errors.New("the dongle does not answer")
 	// ErrQueueFull says that too many commands wait already.
 	ErrQueueFull = errors.New("too many commands wait for the dongle")
@@ -56,32 +57,35 @@ func (i Info) Version() message.Version {
 	return message.Version{Major: i.Major, Minor: i.Minor}
 }
 
-// Handler takes what a dongle says. Its methods are called one at a time, from the goroutine that reads the port (the
-// two about the connection's state: from the one that reads, or when that one has ended), and must not block: nothing
-// is read meanwhile.
+// Handler takes what a dongle says. Its methods are called one at a time, from the goroutine that reads the
+// port (the two about the connection's state: from the one that reads, or when that one has ended), and must
+// not block: nothing is read meanwhile.
 type Handler interface {
-	// HandleBlockRequest answers a device's request: it appends a whole frame to dst, with message.AppendBlockSend or
-	// AppendWaitForData, or nothing. The frame is written at once, ahead of commands. Neither the request nor dst may
-	// be kept.
+	// HandleBlockRequest answers a device's request: it appends a whole frame to dst, with
+	// message.AppendBlockSend or AppendWaitForData, or nothing. The frame is written at once, ahead of
+	// commands. Neither the request nor dst may be kept.
 	HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte
 	// HandleBlockStatus takes the status of a frame that HandleBlockRequest appended. It must not be kept.
 	HandleBlockStatus(s *message.Status)
-	// HandleMessage takes every other message: all but image block requests and the statuses of block answers and of
-	// submitted commands. Answers other than statuses (a Version, a DeviceList) come here. lqi is the link quality, see
-	// message.Frame. Messages that arrive while the connection is being set up come before HandleConnected.
+	// HandleMessage takes every other message: all but image block requests and the statuses of block
+	// answers and of submitted commands. Answers other than statuses (a Version, a DeviceList) come here.
+	// lqi is the link quality, see message.Frame. Messages that arrive while the connection is being set up
+	// come before HandleConnected.
 	HandleMessage(m message.Message, lqi uint8)
 	// HandleConnected comes after each handshake, when commands can be submitted.
 	HandleConnected(info Info)
-	// HandleDisconnected comes when the connection is lost or given up, and also after each failed attempt to connect.
+	// HandleDisconnected comes when the connection is lost or given up, and also after each failed
+	// attempt to connect.
 	HandleDisconnected(err error)
 }
 
-// Observer counts. Its methods are called from several goroutines, on the block path too: they must be quick and must
-// not allocate.
+// Observer counts. Its methods are called from several goroutines, on the block path too: they must be quick
+// and must not allocate.
 type Observer interface {
 	// FrameSent counts a frame to the dongle.
 	FrameSent(t message.MsgType)
-	// FrameReceived counts a good frame from the dongle; t may be a type that is not known (see MsgType.Known).
+	// FrameReceived counts a good frame from the dongle; t may be a type that is not known
+	// (see MsgType.Known).
 	FrameReceived(t message.MsgType)
 	// FrameError counts something received that was of no use, by reason: one of FrameErrorReasons.
 	FrameError(reason string)
@@ -91,8 +95,8 @@ type Observer interface {
 	Reconnected()
 	// Buffers tells how many of its buffers the dongle uses, with every status that says so.
 	Buffers(npdu, apdu uint8)
-	// BlockAnswered tells how long an image block request took from its last byte read and decoded to its answer
-	// written.
+	// BlockAnswered tells how long an image block request took from its last byte read and decoded to
+	// its answer written.
 	BlockAnswered(d time.Duration)
 }
 
@@ -103,13 +107,13 @@ type Options struct {
 	Monitor  Monitor      // may be nil
 	Observer Observer     // may be nil
 	Logger   *slog.Logger // may be nil
-	// CommandTimeout is how long the status of a command may take. Two commands in a row without one: the connection
-	// is dropped and made anew.
+	// CommandTimeout is how long the status of a command may take. Two commands in a row without one: the
+	// connection is dropped and made anew.
 	CommandTimeout time.Duration
 	// ProbeInterval is how long a dongle may be silent before it is asked for its version.
 	ProbeInterval time.Duration
-	// BackoffMin and BackoffMax limit the pause between attempts to connect, which doubles each time. A random part,
-	// up to a half, is taken off.
+	// BackoffMin and BackoffMax limit the pause between attempts to connect, which doubles each time. A
+	// random part, up to a half, is taken off.
 	BackoffMin time.Duration
 	BackoffMax time.Duration
 	// RawMode is set in each handshake.
@@ -172,8 +176,9 @@ func (d *Dongle) String() string {
 	return d.opts.Dialer.String()
 }
 
-// Run connects, and connects again after every failure, until ctx is done; then it returns nil. All submitted commands
-// have got their answer by then. It is the only error to run a Dongle twice at the same time (ErrRunning).
+// Run connects, and connects again after every failure, until ctx is done; then it returns nil. All
+// submitted commands have got their answer by then. It is the only error to run a Dongle twice at the same
+// time (ErrRunning).
 func (d *Dongle) Run(ctx context.Context) error {
 	d.mu.Lock()
 	if d.running {

@@ -289,12 +289,12 @@ func TestStop(t *testing.T) {
 	})
 }
 
-// TestBlockAheadOfCommands has a command that waits for its status, and more behind it, while blocks are asked for.
-// TestSameTypeBothWays has wait-for-data sent as answers to block requests and as commands: statuses say only the type.
-// TestManyUnansweredBlocks has a dongle that acknowledges no block at all.
-// TestSeveralFramesInReply has a Handler that answers one request with two frames.
-// TestRestart has the dongle reset itself: the Handler is told, and nothing else happens.
-// TestDrippingPort has partial writes, and reads of one byte or nothing.
+// TestBlockAheadOfCommands has a command that waits for its status, and more behind it, while blocks are
+// asked for. TestSameTypeBothWays has wait-for-data sent as answers to block requests and as commands:
+// statuses say only the type. TestManyUnansweredBlocks has a dongle that acknowledges no block at all.
+// TestSeveralFramesInReply has a Handler that answers one request with two frames. TestRestart has the dongle
+// reset itself: the Handler is told, and nothing else happens. TestDrippingPort has partial writes, and reads
+// of one byte or nothing.
 func TestDrippingPort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dialer := &fakeDialer{wrap: func(c net.Conn) zigate.Port { return &drippingPort{Conn: c} }}

@@ -17,8 +17,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// fakeDongle is the other end of a port. It answers what its script says, by default every command with a status of 0
-// and the questions of the handshake with an answer.
+// fakeDongle is the other end of a port. It answers what its script says, by default every command with a
+// status of 0 and the questions of the handshake with an answer.
 type fakeDongle struct {
 	conn     net.Conn
 	commands chan message.Frame // what the host sent

@@ -9,13 +9,13 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// handshakeTries is how often a question of the handshake is asked. Opening the port may have reset the dongle, which
-// then takes a few seconds to boot.
+// handshakeTries is how often a question of the handshake is asked. Opening the port may have reset the
+// dongle, which then takes a few seconds to boot.
 const handshakeTries = 4
 
-// handshake learns who answers: the firmware's version first, for it tells whether that is a dongle at all; then the raw
-// mode is set, which the dongle keeps over resets and which cannot be read; then its network. When it returns without an
-// error the Handler has been told.
+// handshake learns who answers: the firmware's version first, for it tells whether that is a dongle at all;
+// then the raw mode is set, which the dongle keeps over resets and which cannot be read; then its network.
+// When it returns without an error the Handler has been told.
 func (c *conn) handshake(ctx context.Context) error {
 	if c.d.revival.due(c.name) {
 		if err := c.revive(ctx); err != nil {
@@ -41,12 +41,13 @@ func (c *conn) ask(ctx context.Context, m message.Message, answer <-chan struct{
 		}
 	}
 	t := m.Type()
-	return fmt.Errorf("%s (%s): %w after %d tries: is it a ZiGate, at this baud rate, and used by nobody else?",
+	return fmt.Errorf("%s (%s): %w after %d tries: is it a ZiGate, at this baud rate, "+
+		"and used by nobody else?",
 		t, t.Name(), ErrNoAnswer, handshakeTries)
 }
 
-// try sends a command once. A command that the firmware refuses is no error: early firmware lacks some, and a command
-// with an answer gets it or not.
+// try sends a command once. A command that the firmware refuses is no error: early firmware lacks some, and a
+// command with an answer gets it or not.
 func (c *conn) try(ctx context.Context, m message.Message, answer <-chan struct{}) error {
 	status := make(chan struct{}, 1)
 	cmd, _ := newCommand(m, func(s message.Status, err error) {
@@ -81,7 +82,8 @@ func (c *conn) consume(m message.Message) bool {
 	switch m := m.(type) {
 	case message.Version:
 		if !c.knowsVer {
-			c.version, c.knowsVer = m, true
+			c.version = m
+			c.knowsVer = true
 			close(c.gotVersion)
 			return true
 		}

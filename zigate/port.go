@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Port is the way to a dongle. Close unblocks Read; it need not unblock Write. Reading nothing without an error is
-// allowed. If a Port has a String method, that is how a user knows it.
+// Port is the way to a dongle. Close unblocks Read; it need not unblock Write. Reading nothing without an
+// error is allowed. If a Port has a String method, that is how a user knows it.
 type Port interface {
 	io.ReadWriteCloser
 }
@@ -30,15 +30,17 @@ const DefaultTCPPort = "9999"
 
 // Reasons why a dongle's port cannot be opened, besides those of the operating system.
 var (
-	ErrInvalidPort = errors.New("not a port of a dongle: \"auto\", the path of a serial port, or tcp://host:port expected")
+	ErrInvalidPort = errors.New("not a port of a dongle: \"auto\", the path of a serial port, " +
+		"or tcp://host:port expected")
 	ErrNoDongle    = errors.New("no ZiGate found")
 	ErrManyDongles = errors.New("more than one ZiGate found")
 )
 
 const autoSpec = "auto"
 
-// NewDialer understands "auto" (the one USB serial port whose vendor and product a ZiGate may have and that answers like one), the path of a
-// serial port or PTY, and tcp://host:port (port 9999 if left out). The baud rate, DefaultBaud if 0, is for serial ports.
+// NewDialer understands "auto" (the one USB serial port whose vendor and product a ZiGate may have and that
+// answers like one), the path of a serial port or PTY, and tcp://host:port (port 9999 if left out). The baud
+// rate, DefaultBaud if 0, is for serial ports.
 func NewDialer(spec string, baud int) (Dialer, error) {
 	if baud == 0 {
 		baud = DefaultBaud

@@ -23,13 +23,14 @@ const (
 	// probeTries is how often a port is asked what it is, and probeWait how long it has to answer each time.
 	probeTries = 2
 	probeWait  = 1500 * time.Millisecond
-	// leaveAlone is how long a port that did not answer like a ZiGate is not asked again, unless it is plugged in anew:
-	// it belongs to something else, which opening the port and writing to it may disturb.
+	// leaveAlone is how long a port that did not answer like a ZiGate is not asked again, unless it is
+	// plugged in anew: it belongs to something else, which opening the port and writing to it may disturb.
 	leaveAlone = 2 * time.Minute
 )
 
-// autoDialer looks for the dongle each time: it may come back under another name. Only ports with a USB vendor and
-// product that ZiGate dongles have are opened, and asked for a version, which is harmless to a dongle.
+// autoDialer looks for the dongle each time: it may come back under another name. Only ports with a
+// USB vendor and product that ZiGate dongles have are opened, and asked for a version, which is
+// harmless to a dongle.
 type autoDialer struct {
 	baud int
 	list func() ([]listedPort, error)
@@ -41,20 +42,26 @@ type autoDialer struct {
 }
 
 func newAutoDialer(baud int) *autoDialer {
-	return &autoDialer{baud: baud, list: listPorts, open: func(ctx context.Context, path string, baud int) (Port, error) {
-		return serialDialer{path: path, baud: baud}.Dial(ctx)
-	}}
+	return &autoDialer{
+		baud: baud,
+		list: listPorts,
+		open: func(ctx context.Context, path string, baud int) (Port, error) {
+			return serialDialer{path: path, baud: baud}.Dial(ctx)
+		},
+	}
 }
 
 func (d *autoDialer) String() string { return autoSpec }
 
-// Dial opens the port that answers like a ZiGate. Several that do are an error: which is meant is for the user to say.
+// Dial opens the port that answers like a ZiGate. Several that do are an error: which is meant is
+// for the user to say.
 func (d *autoDialer) Dial(ctx context.Context) (Port, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	ports, err := d.list()
 	if err != nil {
-		return nil, fmt.Errorf("listing serial ports: %w; set ZIGATE_OTA_DONGLE to the path of the dongle's port", err)
+		return nil, fmt.Errorf("listing serial ports: %w; set ZIGATE_OTA_DONGLE to the path of the "+
+			"dongle's port", err)
 	}
 	candidates, err := candidatePorts(ports)
 	d.forgetUnplugged(candidates)
@@ -68,7 +75,9 @@ func (d *autoDialer) Dial(ctx context.Context) (Port, error) {
 }
 
 // ask opens each candidate and keeps the one that answers.
-func (d *autoDialer) ask(ctx context.Context, candidates map[string]listedPort, ports []listedPort) (Port, error) {
+func (d *autoDialer) ask(
+	ctx context.Context, candidates map[string]listedPort, ports []listedPort,
+) (Port, error) {
 	var found Port
 	var failures, answered []string
 	for _, p := range ports {
@@ -76,7 +85,8 @@ func (d *autoDialer) ask(ctx context.Context, candidates map[string]listedPort, 
 			continue
 		}
 		if wait := leaveAlone - time.Since(d.strange[p.name]); wait > 0 {
-			failures = append(failures, fmt.Sprintf("%s did not answer like one and is left alone for %v", describePort(p), wait.Round(time.Second)))
+			failures = append(failures, fmt.Sprintf("%s did not answer like one and is left alone for %v",
+				describePort(p), wait.Round(time.Second)))
 			continue
 		}
 		port, err := d.open(ctx, p.name, d.baud)
@@ -104,9 +114,11 @@ func (d *autoDialer) ask(ctx context.Context, candidates map[string]listedPort, 
 		return found, nil
 	case len(answered) > 1:
 		found.Close()
-		return nil, fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to one of them", ErrManyDongles, strings.Join(answered, ", "))
+		return nil, fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to one of them",
+			ErrManyDongles, strings.Join(answered, ", "))
 	}
-	return nil, fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to the path of the dongle's port or to tcp://host:port",
+	return nil, fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to the path of the dongle's port or to "+
+		"tcp://host:port",
 		ErrNoDongle, strings.Join(failures, "; "))
 }
 
@@ -139,14 +151,16 @@ func candidatePorts(ports []listedPort) (map[string]listedPort, error) {
 	case len(candidates) > 0:
 		return candidates, nil
 	case len(all) == 0:
-		return candidates, fmt.Errorf("%w: there is no serial port; plug the dongle in, or set ZIGATE_OTA_DONGLE to its path or to tcp://host:port", ErrNoDongle)
+		return candidates, fmt.Errorf("%w: there is no serial port; plug the dongle in, "+
+			"or set ZIGATE_OTA_DONGLE to its path or to tcp://host:port", ErrNoDongle)
 	}
-	return candidates, fmt.Errorf("%w among the serial ports: %s; set ZIGATE_OTA_DONGLE to one of them or to tcp://host:port",
+	return candidates, fmt.Errorf("%w among the serial ports: %s; set ZIGATE_OTA_DONGLE to one of them or "+
+		"to tcp://host:port",
 		ErrNoDongle, strings.Join(all, ", "))
 }
 
-// isDongle tells whether the port has a USB vendor and product that ZiGate dongles have. They are those of the serial
-// chips, which other things have, too.
+// isDongle tells whether the port has a USB vendor and product that ZiGate dongles have. They are those of
+// the serial chips, which other things have, too.
 func isDongle(p listedPort) bool {
 	if !p.usb {
 		return false
@@ -175,8 +189,8 @@ func describePort(p listedPort) string {
 // errNoZiGate says that a port does not answer like a ZiGate.
 var errNoZiGate = errors.New("it does not answer like a ZiGate")
 
-// probe asks a port for a firmware version and returns the port with what it has said behind the answer. After an error
-// the port is of no use any more.
+// probe asks a port for a firmware version and returns the port with what it has said behind the answer.
+// After an error the port is of no use any more.
 func probe(ctx context.Context, port Port, name string) (Port, error) {
 	silenced := make(chan struct{})
 	asked := make(chan struct{})

@@ -134,8 +134,8 @@ func TestAutoFindsTheDongle(t *testing.T) {
 	}
 }
 
-// TestAutoLeavesOthersAlone has a device with a dongle's serial chip that is no dongle: it is asked once, not with each
-// attempt, and again when it was plugged in anew.
+// TestAutoLeavesOthersAlone has a device with a dongle's serial chip that is no dongle: it is asked once, not
+// with each attempt, and again when it was plugged in anew.
 func TestAutoLeavesOthersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := bench{ports: []listedPort{cp2102}, zigates: map[string]bool{}}

@@ -15,7 +15,9 @@ func listPorts() ([]listedPort, error) {
 		if d.Name == "" { // the library cannot tell what it is, not even its name
 			continue
 		}
-		ports = append(ports, listedPort{name: d.Name, usb: d.IsUSB, vendor: d.VID, product: d.PID, text: d.Product})
+		ports = append(ports, listedPort{
+			name: d.Name, usb: d.IsUSB, vendor: d.VID, product: d.PID, text: d.Product,
+		})
 	}
 	return ports, nil
 }

@@ -12,15 +12,15 @@ import (
 // errPortLocked says that another process uses a serial port.
 var errPortLocked = errors.New("serial port in use")
 
-// portLock keeps other processes off a serial port. The exclusive mode that the serial library asks the terminal for
-// does not stop a privileged process, which services in containers often are; this lock does, as far as the other
-// program asks for it, too.
+// portLock keeps other processes off a serial port. The exclusive mode that the serial library asks the
+// terminal for does not stop a privileged process, which services in containers often are; this lock does, as
+// far as the other program asks for it, too.
 type portLock struct {
 	file *os.File
 }
 
-// lockPort fails with errPortLocked where another process has the port, and with the error of opening it where it
-// cannot be opened.
+// lockPort fails with errPortLocked where another process has the port, and with the error of opening it
+// where it cannot be opened.
 func lockPort(path string) (portLock, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.EBUSY) {

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// serialReadTimeout is how often a reader looks up from its port. The library's Close gives the file descriptor
-	// back under a reader's feet; Close here waits for the reader to look up first.
+	// serialReadTimeout is how often a reader looks up from its port. The library's Close gives the file
+	// descriptor back under a reader's feet; Close here waits for the reader to look up first.
 	serialReadTimeout = 200 * time.Millisecond
 	// serialCloseTimeout is how long Close waits for a writer, which nothing can interrupt.
 	serialCloseTimeout = 300 * time.Millisecond
@@ -57,18 +57,22 @@ func (d serialDialer) Dial(context.Context) (Port, error) {
 
 func explainOpen(path string, err error) error {
 	if errors.Is(err, errPortLocked) {
-		return fmt.Errorf("%w: another program has %s open; a dongle serves one program at a time, so stop the other one", err, path)
+		return fmt.Errorf("%w: another program has %s open; a dongle serves one program at a time, "+
+			"so stop the other one", err, path)
 	}
 	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%w: the user of this process must be in the group that owns %s (often dialout)", err, path)
+		return fmt.Errorf("%w: the user of this process must be in the group that owns %s (often dialout)",
+			err, path)
 	}
 	var portErr *serial.PortError
 	if errors.As(err, &portErr) {
 		switch portErr.Code() {
 		case serial.PermissionDenied:
-			return fmt.Errorf("%w: the user of this process must be in the group that owns %s (often dialout)", err, path)
+			return fmt.Errorf("%w: the user of this process must be in the group that owns %s "+
+				"(often dialout)", err, path)
 		case serial.PortBusy:
-			return fmt.Errorf("%w: another program has %s open; a dongle serves one program at a time, so stop the other one", err, path)
+			return fmt.Errorf("%w: another program has %s open; a dongle serves one program at a time, "+
+				"so stop the other one", err, path)
 		}
 	}
 	if errors.Is(err, os.ErrNotExist) {
@@ -77,8 +81,8 @@ func explainOpen(path string, err error) error {
 	return err
 }
 
-// serialPort makes the library's port safe to close: a descriptor that is closed while somebody uses it may by then
-// belong to another file.
+// serialPort makes the library's port safe to close: a descriptor that is closed while somebody uses it may
+// by then belong to another file.
 type serialPort struct {
 	port   serial.Port
 	lock   portLock
@@ -117,8 +121,8 @@ func (p *serialPort) Write(b []byte) (int, error) {
 	}
 }
 
-// Close waits for the reader and, for a while, for a writer. A writer that a driver holds for ever keeps a descriptor
-// that nobody else can get, so that it cannot do harm when it wakes.
+// Close waits for the reader and, for a while, for a writer. A writer that a driver holds for ever keeps a
+// descriptor that nobody else can get, so that it cannot do harm when it wakes.
 func (p *serialPort) Close() error {
 	if p.closed.Swap(true) {
 		return nil
@@ -126,7 +130,8 @@ func (p *serialPort) Close() error {
 	defer p.lock.release()
 	p.reading <- struct{}{}
 	defer func() { <-p.reading }()
-	// Frees a writer that waits for room in the output buffer, and keeps close from waiting until it has drained.
+	// Frees a writer that waits for room in the output buffer, and keeps close from waiting
+	// until it has drained.
 	_ = p.port.ResetOutputBuffer()
 	timer := time.NewTimer(serialCloseTimeout)
 	defer timer.Stop()

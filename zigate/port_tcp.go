@@ -14,7 +14,8 @@ const (
 	tcpWriteTimeout = 5 * time.Second
 )
 
-// tcpDialer connects to a ZiGate WiFi module, or whatever else forwards bytes to a UART. Modules serve one client.
+// tcpDialer connects to a ZiGate WiFi module, or whatever else forwards bytes to a UART.
+// Modules serve one client.
 type tcpDialer struct {
 	address string
 }
@@ -42,7 +43,9 @@ func (d tcpDialer) Dial(ctx context.Context) (Port, error) {
 	dialer := net.Dialer{
 		Timeout: tcpDialTimeout,
 		// A module that lost its power says nothing: notice within half a minute even while nothing is sent.
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
+		KeepAliveConfig: net.KeepAliveConfig{
+			Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
+		},
 	}
 	conn, err := dialer.DialContext(ctx, "tcp", d.address)
 	if err != nil {

@@ -198,7 +198,8 @@ func TestPortCloseUnblocksRead(t *testing.T) {
 	})
 }
 
-// TestSerialInUse opens a serial port that is open already: two programs on one port would take each other's bytes.
+// TestSerialInUse opens a serial port that is open already: two programs on one port would take
+// each other's bytes.
 func TestSerialInUse(t *testing.T) {
 	d := overPTY(t)
 	port, err := d.dialer.Dial(t.Context())

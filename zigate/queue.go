@@ -18,7 +18,9 @@ type command struct {
 
 func newCommand(m message.Message, done func(message.Status, error)) (*command, int) {
 	payload := m.AppendPayload(nil)
-	return &command{typ: m.Type(), frame: message.AppendFrame(nil, m.Type(), payload), done: done}, len(payload)
+	return &command{
+		typ: m.Type(), frame: message.AppendFrame(nil, m.Type(), payload), done: done,
+	}, len(payload)
 }
 
 func (c *command) finish(s message.Status, err error) {
@@ -41,8 +43,8 @@ func (c *command) unanswered() bool {
 // byteTime is how long a byte takes on the serial line at DefaultBaud.
 const byteTime = time.Second / (DefaultBaud / 10)
 
-// patience is how long the command keeps others waiting at most: until its status must have come, or, where none will,
-// until it is over the line.
+// patience is how long the command keeps others waiting at most: until its status must have come, or, where
+// none will, until it is over the line.
 func (c *command) patience(timeout time.Duration) time.Duration {
 	if c.unanswered() {
 		return time.Duration(len(c.frame)) * byteTime
@@ -56,26 +58,27 @@ type failure struct {
 	err error
 }
 
-// Submit queues a command. It never blocks. Commands are sent in the order of their submission, each after the status
-// of the one before or its time-out; answers to image block requests go ahead of them.
+// Submit queues a command. It never blocks. Commands are sent in the order of their submission, each after
+// the status of the one before or its time-out; answers to image block requests go ahead of them.
 //
-// done is called exactly once, with the status and nil for status 0, *StatusError for others, or with ErrNotConnected,
-// ErrNoAnswer, ErrQueueFull or ErrTooLong. It is called from a goroutine of the dongle, or, when Run has not begun or
-// has returned, before Submit returns. It must not block. nil is allowed.
+// done is called exactly once, with the status and nil for status 0, *StatusError for others, or with
+// ErrNotConnected, ErrNoAnswer, ErrQueueFull or ErrTooLong. It is called from a goroutine of the dongle, or,
+// when Run has not begun or has returned, before Submit returns. It must not block. nil is allowed.
 func (d *Dongle) Submit(cmd message.Message, done func(message.Status, error)) {
 	d.SubmitFor(nil, cmd, done)
 }
 
-// SubmitFor is Submit for somebody whom the Monitor is told when the status comes; nil is this program itself.
+// SubmitFor is Submit for somebody whom the Monitor is told when the status comes; nil is
+// this program itself.
 func (d *Dongle) SubmitFor(asker any, cmd message.Message, done func(message.Status, error)) {
 	c, size := newCommand(cmd, done)
 	c.asker = asker
 	d.submit(c, size)
 }
 
-// SubmitFrame is SubmitFor for a frame as it is, START and END included, which is written unchanged. It must be one that
-// a dongle accepts; wire must not be changed any more. Types 0x8200 to 0x8300, which dongles execute without a status,
-// end with a zero Status and nil once they are over the line.
+// SubmitFrame is SubmitFor for a frame as it is, START and END included, which is written unchanged. It must
+// be one that a dongle accepts; wire must not be changed any more. Types 0x8200 to 0x8300, which dongles
+// execute without a status, end with a zero Status and nil once they are over the line.
 func (d *Dongle) SubmitFrame(asker any, t message.MsgType, wire []byte, done func(message.Status, error)) {
 	d.submit(&command{typ: t, frame: wire, asker: asker, done: done}, 0)
 }
@@ -87,7 +90,8 @@ func (d *Dongle) submit(c *command, size int) {
 	case !d.accepting:
 		err = fmt.Errorf("%s (%s): %w", c.typ, c.typ.Name(), ErrNotConnected)
 	case size > d.maxPayload:
-		err = fmt.Errorf("%s (%s) of %d bytes, at most %d: %w", c.typ, c.typ.Name(), size, d.maxPayload, ErrTooLong)
+		err = fmt.Errorf("%s (%s) of %d bytes, at most %d: %w",
+			c.typ, c.typ.Name(), size, d.maxPayload, ErrTooLong)
 	case len(d.queue) >= maxQueue:
 		err = fmt.Errorf("%s (%s): %w", c.typ, c.typ.Name(), ErrQueueFull)
 	default:
@@ -108,8 +112,8 @@ func (d *Dongle) submit(c *command, size int) {
 	notify(d.wakeFail)
 }
 
-// Command submits a command and waits for its status. The error is one of Submit or of ctx; in the latter case the
-// command may still be sent.
+// Command submits a command and waits for its status. The error is one of Submit or of ctx; in the latter
+// case the command may still be sent.
 func (d *Dongle) Command(ctx context.Context, cmd message.Message) (message.Status, error) {
 	type result struct {
 		status message.Status
@@ -132,7 +136,8 @@ func notify(wake chan struct{}) {
 	}
 }
 
-// complete reports commands that were refused. Submit must not, for it may be called with a caller's lock held.
+// complete reports commands that were refused. Submit must not, for it may be called with a
+// caller's lock held.
 func (d *Dongle) complete(stop <-chan struct{}) {
 	for {
 		select {
@@ -172,7 +177,8 @@ func (d *Dongle) disconnected(err error) {
 	if d.inFlight != nil {
 		ended = append([]*command{d.inFlight}, ended...)
 	}
-	d.queue, d.inFlight = nil, nil
+	d.queue = nil
+	d.inFlight = nil
 	d.mu.Unlock()
 	for _, c := range ended {
 		c.finish(message.Status{}, fmt.Errorf("%s (%s): %w: %v", c.typ, c.typ.Name(), ErrNotConnected, err))
@@ -182,7 +188,8 @@ func (d *Dongle) disconnected(err error) {
 // begin makes a command the one in flight.
 func (d *Dongle) begin(c *command, deadline time.Duration) {
 	d.mu.Lock()
-	d.inFlight, d.deadline = c, deadline
+	d.inFlight = c
+	d.deadline = deadline
 	d.mu.Unlock()
 }
 
@@ -213,8 +220,8 @@ func (d *Dongle) answered(c *command, s message.Status) {
 	notify(d.wake)
 }
 
-// bootPatience is how long ago a command must have been written to count as lost when the dongle says that it starts:
-// what is written to a dongle that has started is answered within a few milliseconds.
+// bootPatience is how long ago a command must have been written to count as lost when the dongle says that it
+// starts: what is written to a dongle that has started is answered within a few milliseconds.
 const bootPatience = 100 * time.Millisecond
 
 // restarted ends a command that a reset has taken with it, so that others need not wait for its time-out.
@@ -222,19 +229,22 @@ func (c *conn) restarted() {
 	d := c.d
 	d.mu.Lock()
 	lost := d.inFlight
-	if lost == nil || lost.unanswered() || !c.connected() || c.now()-(d.deadline-d.opts.CommandTimeout) < bootPatience {
+	if lost == nil || lost.unanswered() || !c.connected() ||
+		c.now()-(d.deadline-d.opts.CommandTimeout) < bootPatience {
 		d.mu.Unlock()
 		return
 	}
-	d.inFlight, d.probe = nil, nil
+	d.inFlight = nil
+	d.probe = nil
 	d.mu.Unlock()
 	c.waiting.forget(lost)
-	lost.finish(message.Status{}, fmt.Errorf("%s (%s): %w: it has restarted", lost.typ, lost.typ.Name(), ErrNoAnswer))
+	lost.finish(message.Status{},
+		fmt.Errorf("%s (%s): %w: it has restarted", lost.typ, lost.typ.Name(), ErrNoAnswer))
 	notify(d.wake)
 }
 
-// probed takes a version for the answer to the last probe, even if the status before it was lost, and tells whether
-// there was a probe.
+// probed takes a version for the answer to the last probe, even if the status before it was lost, and tells
+// whether there was a probe.
 func (c *conn) probed() bool {
 	d := c.d
 	d.mu.Lock()

@@ -143,7 +143,8 @@ func (c *conn) handleStatus(f message.Frame, now time.Duration, lqi uint8) {
 		c.d.opts.Observer.Buffers(s.NPDUUsed, s.APDUUsed)
 	}
 	if c.enabled() {
-		c.d.log.Debug("status", "command", s.Request, "name", s.Request.Name(), "status", s.Status, "fields", *s)
+		c.d.log.Debug("status", "command", s.Request, "name", s.Request.Name(), "status", s.Status,
+			"fields", *s)
 	}
 	cmd, found := c.waiting.match(s.Request, now, c.d.opts.CommandTimeout)
 	if monitor := c.d.opts.Monitor; monitor != nil && (cmd != nil || !found) {

@@ -9,17 +9,19 @@ import (
 )
 
 const (
-	// hangsBeforeReset is how many connections in a row end because the dongle does not answer before it is reset.
+	// hangsBeforeReset is how many connections in a row end because the dongle does not answer
+	// before it is reset.
 	hangsBeforeReset = 3
-	// maxRevivals is how often a dongle is reset before it has been well again. One that stays silent is broken, or is
-	// no dongle any more.
+	// maxRevivals is how often a dongle is reset before it has been well again. One that stays silent is
+	// broken, or is no dongle any more.
 	maxRevivals = 3
 	// wellAfter is how long a connection must last for the dongle to count as well.
 	wellAfter = 5 * time.Minute
 )
 
-// revival decides when a dongle that hangs is reset, which is the last resort: its network stays, but all that it holds
-// in memory goes. Only a port that has answered as a ZiGate is sent a reset, so that nothing else ever gets one.
+// revival decides when a dongle that hangs is reset, which is the last resort: its network stays, but all
+// that it holds in memory goes. Only a port that has answered as a ZiGate is sent a reset, so that nothing
+// else ever gets one.
 type revival struct {
 	port   string // that answered, as conn.name
 	hangs  int
@@ -52,7 +54,8 @@ func (r *revival) due(port string) bool {
 
 // revive resets the dongle. Whether it heard that shows in the handshake that follows.
 func (c *conn) revive(ctx context.Context) error {
-	c.d.log.Warn("the dongle hangs; it is reset", "port", c.name, "attempt", c.d.revival.resets, "of", maxRevivals)
+	c.d.log.Warn("the dongle hangs; it is reset", "port", c.name, "attempt", c.d.revival.resets,
+		"of", maxRevivals)
 	err := c.try(ctx, message.Reset{}, nil)
 	if errors.Is(err, ErrNoAnswer) {
 		return nil

@@ -15,9 +15,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// A trace file is text: TraceHeader, then a line a frame with the time (RFC 3339, UTC), the direction ("received" from
-// the dongle, "sent" to it), the type and the payload in hexadecimal, "-" for none. Payloads are as in a Frame: those
-// from the dongle end with their link-quality byte. Empty lines, and lines that begin with #, mean nothing.
+// A trace file is text: TraceHeader, then a line a frame with the time (RFC 3339, UTC), the direction
+// ("received" from the dongle, "sent" to it), the type and the payload in hexadecimal, "-" for none. Payloads
+// are as in a Frame: those from the dongle end with their link-quality byte. Empty lines, and lines that
+// begin with #, mean nothing.
 
 // TraceHeader is the first line of a trace file.
 const TraceHeader = "# zigate-ota trace 1"
@@ -64,14 +65,15 @@ func NewTraceReader(r io.Reader) (*TraceReader, error) {
 	t := &TraceReader{lines: bufio.NewScanner(r)}
 	t.lines.Buffer(nil, maxTraceLine)
 	if !t.lines.Scan() || t.lines.Text() != TraceHeader {
-		return nil, errors.Join(fmt.Errorf("%w: its first line is not %q", ErrTrace, TraceHeader), t.lines.Err())
+		return nil, errors.Join(fmt.Errorf("%w: its first line is not %q", ErrTrace, TraceHeader),
+			t.lines.Err())
 	}
 	t.line = 1
 	return t, nil
 }
 
-// Next gives the next frame. The error is io.EOF at the end, and an ErrTrace for a line that is none; the line is passed
-// over then, and Next can be called again.
+// Next gives the next frame. The error is io.EOF at the end, and an ErrTrace for a line that is none; the
+// line is passed over then, and Next can be called again.
 func (t *TraceReader) Next() (TracedFrame, error) {
 	for t.ended == nil && t.lines.Scan() {
 		t.line++
@@ -94,7 +96,8 @@ func (t *TraceReader) Next() (TracedFrame, error) {
 	return TracedFrame{}, t.ended
 }
 
-// ReadTrace reads all frames of a trace, at most limit of them. The error is the first that NewTraceReader or Next has.
+// ReadTrace reads all frames of a trace, at most limit of them. The error is the first that
+// NewTraceReader or Next has.
 func ReadTrace(r io.Reader, limit int) ([]TracedFrame, error) {
 	t, err := NewTraceReader(r)
 	if err != nil {
@@ -130,7 +133,8 @@ func parseTraceLine(line []byte) (TracedFrame, error) {
 	case message.ToDongle.String():
 		f.Direction = message.ToDongle
 	default:
-		return TracedFrame{}, fmt.Errorf("direction %q, want %q or %q", fields[1], message.FromDongle, message.ToDongle)
+		return TracedFrame{}, fmt.Errorf("direction %q, want %q or %q",
+			fields[1], message.FromDongle, message.ToDongle)
 	}
 	t, err := strconv.ParseUint(string(fields[2]), 0, 16)
 	if err != nil {
@@ -144,7 +148,8 @@ func parseTraceLine(line []byte) (TracedFrame, error) {
 		return TracedFrame{}, fmt.Errorf("payload: %w", err)
 	}
 	if len(f.Frame.Payload) > message.MaxPayload {
-		return TracedFrame{}, fmt.Errorf("payload of %d bytes, at most %d", len(f.Frame.Payload), message.MaxPayload)
+		return TracedFrame{}, fmt.Errorf("payload of %d bytes, at most %d",
+			len(f.Frame.Payload), message.MaxPayload)
 	}
 	return f, nil
 }
@@ -165,8 +170,8 @@ func NewTraceWriter(w io.Writer) *TraceWriter {
 	return &TraceWriter{w: w, wake: make(chan struct{}, 1), waiting: []byte(TraceHeader + "\n")}
 }
 
-// Trace takes a frame; see Dongle.TraceTo. It may be called from any goroutine and does not block: while the file takes
-// nothing, frames are dropped and counted in the file.
+// Trace takes a frame; see Dongle.TraceTo. It may be called from any goroutine and does not block: while the
+// file takes nothing, frames are dropped and counted in the file.
 func (t *TraceWriter) Trace(dir message.Direction, f message.Frame) {
 	now := time.Now()
 	t.mu.Lock()

@@ -88,7 +88,8 @@ func TestTurnDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// runDongle runs a Dongle on a port until the test ends, past its handshake. The far end is served by the caller.
+// runDongle runs a Dongle on a port until the test ends, past its handshake. The far end is
+// served by the caller.
 func runDongle(tb testing.TB, dialer zigate.Dialer, far func() io.ReadWriteCloser, h *quietHandler, o zigate.Observer) io.ReadWriteCloser {
 	tb.Helper()
 	dongle := zigate.NewDongle(zigate.Options{Dialer: dialer, Handler: h, Observer: o})
@@ -135,7 +136,8 @@ func (d pipeDialer) Dial(ctx context.Context) (zigate.Port, error) {
 	}
 }
 
-// TestDongleTurnDoesNotAllocate counts the whole way: request read, answered, written, and the answer's status handled.
+// TestDongleTurnDoesNotAllocate counts the whole way: request read, answered, written, and the
+// answer's status handled.
 func TestDongleTurnDoesNotAllocate(t *testing.T) {
 	host, far := net.Pipe()
 	dialer := pipeDialer{make(chan net.Conn, 1)}
@@ -193,8 +195,9 @@ func BenchmarkBlockTurnaround(b *testing.B) {
 	}
 }
 
-// BenchmarkBlockTurnaroundTCP sends one request after the other over TCP on loopback, alternately to a Dongle and to a
-// responder that does nothing but write a ready answer, and compares the medians: what is left is this package's part.
+// BenchmarkBlockTurnaroundTCP sends one request after the other over TCP on loopback, alternately to a Dongle
+// and to a responder that does nothing but write a ready answer, and compares the medians: what is left is
+// this package's part.
 func BenchmarkBlockTurnaroundTCP(b *testing.B) {
 	request := blockRequestFrame()
 	h := newQuietHandler()
@@ -262,7 +265,8 @@ func listenAndRun(b *testing.B, h *quietHandler) io.ReadWriter {
 	}, h, new(countingObserver))
 }
 
-// listenAndRespond connects a loop that writes the answer for each request's worth of bytes, and gives the far end.
+// listenAndRespond connects a loop that writes the answer for each request's worth of bytes, and
+// gives the far end.
 func listenAndRespond(b *testing.B, request, answer []byte) io.ReadWriter {
 	listener := listen(b)
 	conn, err := net.Dial("tcp", listener.Addr().String())

@@ -31,7 +31,8 @@ func (a *access) OnConnectAuthenticate(client *mochi.Client, packet packets.Pack
 	if user&password == 1 {
 		return true
 	}
-	a.log.Warn("embedded MQTT broker: wrong user name or password", "clientId", client.ID, "remote", client.Net.Remote)
+	a.log.Warn("embedded MQTT broker: wrong user name or password", "clientId", client.ID,
+		"remote", client.Net.Remote)
 	return false
 }
 
@@ -39,6 +40,7 @@ func (*access) OnACLCheck(*mochi.Client, string, bool) bool { return true }
 
 // equal takes the same time whatever the two have in common.
 func equal(given []byte, wanted string) int {
-	a, b := sha256.Sum256(given), sha256.Sum256([]byte(wanted))
+	a := sha256.Sum256(given)
+	b := sha256.Sum256([]byte(wanted))
 	return subtle.ConstantTimeCompare(a[:], b[:])
 }

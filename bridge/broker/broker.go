@@ -104,15 +104,22 @@ func (b *Broker) Run(ctx context.Context) error {
 		var err error
 		socket, err = (&net.ListenConfig{}).Listen(ctx, "tcp", b.options.Addr)
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("embedded MQTT broker: %s is in use, most likely by another MQTT broker: stop that one, or use it by setting ZIGATE_OTA_MQTT_URL (tcp://%s), or set ZIGATE_OTA_BROKER_ADDR to another port: %w", b.options.Addr, b.options.Addr, err)
+			return fmt.Errorf(
+				"embedded MQTT broker: %s is in use, most likely by another MQTT broker: stop that one, "+
+					"or use it by setting ZIGATE_OTA_MQTT_URL (tcp://%s), or set ZIGATE_OTA_BROKER_ADDR to "+
+					"another port: %w",
+				b.options.Addr, b.options.Addr, err,
+			)
 		}
 		if err != nil {
-			return fmt.Errorf("embedded MQTT broker: listening on %s (ZIGATE_OTA_BROKER_ADDR): %w", b.options.Addr, err)
+			return fmt.Errorf("embedded MQTT broker: listening on %s (ZIGATE_OTA_BROKER_ADDR): %w",
+				b.options.Addr, err)
 		}
 	}
 
 	server := mochi.New(b.serverOptions())
-	if err := server.AddHook(&access{username: b.options.Username, password: b.options.Password, log: b.log}, nil); err != nil {
+	hook := &access{username: b.options.Username, password: b.options.Password, log: b.log}
+	if err := server.AddHook(hook, nil); err != nil {
 		return fmt.Errorf("embedded MQTT broker: %w", err)
 	}
 	retained := newRetained(server, b.log)
@@ -190,7 +197,12 @@ func (b *Broker) serverOptions() *mochi.Options {
 // warnOpen tells that anyone in the network may command the service.
 func (b *Broker) warnOpen(addr net.Addr) {
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && b.options.Username == "" {
-		b.log.Warn("the embedded MQTT broker takes connections from the network without a password: set ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD, or ZIGATE_OTA_BROKER_ADDR to 127.0.0.1:1883", "addr", addr.String())
+		b.log.Warn(
+			"the embedded MQTT broker takes connections from the network without a password: "+
+				"set ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD, or ZIGATE_OTA_BROKER_ADDR to "+
+				"127.0.0.1:1883",
+			"addr", addr.String(),
+		)
 	}
 }
 

@@ -100,8 +100,8 @@ func TestBroker(t *testing.T) {
 			publisher := mustConnect(t, tt.open(b), "publisher")
 			defer publisher.Disconnect(1000)
 			wait(t, publisher.Publish("a/b", 1, true, "kept"))
-			// The broker acknowledges a message before it hands it out; when it has acknowledged the next one of the same
-			// client, it has done both with the first.
+			// The broker acknowledges a message before it hands it out; when it has acknowledged the next one
+			// of the same client, it has done both with the first.
 			wait(t, publisher.Publish("elsewhere", 1, false, "next"))
 			subscriber := mustConnect(t, tt.open(b), "subscriber")
 			defer subscriber.Disconnect(1000)

@@ -36,7 +36,8 @@ func TestSilentConnection(t *testing.T) {
 	}
 }
 
-// TestManyConnections: so many and no more; the service's own connection is not among them, and who leaves makes room.
+// TestManyConnections: so many and no more; the service's own connection is not among them, and who
+// leaves makes room.
 func TestManyConnections(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})

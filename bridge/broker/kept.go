@@ -18,9 +18,9 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// When the retained messages are written to the disk. Those of the service itself change every second while something
-// downloads, and it publishes them all when it starts: they can wait, which spares a memory card. What somebody else has
-// retained, or what was cleared, nobody would say again.
+// When the retained messages are written to the disk. Those of the service itself change every second while
+// something downloads, and it publishes them all when it starts: they can wait, which spares a memory card.
+// What somebody else has retained, or what was cleared, nobody would say again.
 const (
 	keepSoon  = time.Second
 	keepLater = 5 * time.Minute
@@ -39,7 +39,8 @@ type keptMessage struct {
 	Topic   string `json:"topic"`
 	Payload []byte `json:"payload"` // base64
 	QoS     byte   `json:"qos"`
-	Expires int64  `json:"expires,omitempty"` // Unix time in seconds, where its publisher gave it an end (MQTT 5)
+	// Expires is Unix time in seconds, where its publisher gave it an end (MQTT 5).
+	Expires int64 `json:"expires,omitempty"`
 }
 
 // keeper keeps the retained messages over a restart.
@@ -73,7 +74,8 @@ func (k *keeper) OnRetainMessage(client *mochi.Client, packet packets.Packet, _ 
 	}
 }
 
-// load takes in what was kept. A file that cannot be understood is set aside; without its messages the broker works, too.
+// load takes in what was kept. A file that cannot be understood is set aside; without its messages the
+// broker works, too.
 func (k *keeper) load(now time.Time) error {
 	data, err := os.ReadFile(k.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -88,9 +90,11 @@ func (k *keeper) load(now time.Time) error {
 	if err != nil {
 		aside := k.path + ".unreadable"
 		if rename := os.Rename(k.path, aside); rename != nil {
-			return fmt.Errorf("embedded MQTT broker: retained messages: %w; and it cannot be set aside: %w", err, rename)
+			return fmt.Errorf("embedded MQTT broker: retained messages: %w; and it cannot be set aside: %w",
+				err, rename)
 		}
-		k.log.Error("the embedded MQTT broker's retained messages cannot be read and were set aside; what other clients had retained is lost", "file", aside, "error", err)
+		k.log.Error("the embedded MQTT broker's retained messages cannot be read and were set aside; "+
+			"what other clients had retained is lost", "file", aside, "error", err)
 		return nil
 	}
 	for _, m := range file.Messages {
@@ -98,7 +102,9 @@ func (k *keeper) load(now time.Time) error {
 			continue
 		}
 		if m.Topic != "" && mochi.IsValidFilter(m.Topic, true) {
-			k.retained.put(m.Topic, message{payload: m.Payload, qos: min(m.QoS, 2), created: now.Unix(), expires: m.Expires})
+			k.retained.put(m.Topic, message{
+				payload: m.Payload, qos: min(m.QoS, 2), created: now.Unix(), expires: m.Expires,
+			})
 		}
 	}
 	return nil
@@ -145,7 +151,9 @@ func (k *keeper) save() {
 func (k *keeper) write() (err error) {
 	file := keptFile{Version: keptVersion, Messages: []keptMessage{}}
 	for topic, m := range k.retained.all(time.Now()) {
-		file.Messages = append(file.Messages, keptMessage{Topic: topic, Payload: m.payload, QoS: m.qos, Expires: m.expires})
+		file.Messages = append(file.Messages, keptMessage{
+			Topic: topic, Payload: m.payload, QoS: m.qos, Expires: m.expires,
+		})
 	}
 	slices.SortFunc(file.Messages, func(a, b keptMessage) int { return strings.Compare(a.Topic, b.Topic) })
 	data, err := json.Marshal(file)

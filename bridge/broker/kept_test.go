@@ -21,8 +21,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/broker"
 )
 
-// kept subscribes to everything and returns what the broker had kept, by topic. Before it returns, a message of its own
-// has come back.
+// kept subscribes to everything and returns what the broker had kept, by topic. Before it returns, a message
+// of its own has come back.
 func kept(t *testing.T, open mqtt.OpenConnectionFunc) []string {
 	t.Helper()
 	c := mustConnect(t, open, "who looks")
@@ -77,7 +77,8 @@ func TestKeptOverRestart(t *testing.T) {
 	}
 }
 
-// What others retain is on the disk a moment later; what the service itself does is not worth a write a second.
+// What others retain is on the disk a moment later; what the service itself does is not
+// worth a write a second.
 func TestKeptAfterKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "retained.json")
 	holds := func(text string) bool {
@@ -119,8 +120,8 @@ func TestKeptAfterKill(t *testing.T) {
 	stop()
 }
 
-// A file that cannot be read is set aside and told of; one that cannot be written is told of once, and nothing else
-// suffers.
+// A file that cannot be read is set aside and told of; one that cannot be written is told of once, and
+// nothing else suffers.
 func TestKeptFileBroken(t *testing.T) {
 	for name, content := range map[string]string{
 		"cut off": `{"version":1,"messages":[{"topic":"a`, "newer": `{"version":2,"messages":[]}`, "empty": ``, "other": `[]`,
@@ -197,7 +198,8 @@ func publish(t *testing.T, conn net.Conn) {
 	t.Helper()
 	_, err := conn.Write([]byte{
 		0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 60, 0, 0, 1, 'x', // CONNECT, clean, as "x"
-		0x33, 12, 0, 1, 'a', 0, 1, 5, 0x02, 0, 0, 0x0e, 0x10, '1', // PUBLISH at QoS 1, retained, expires in 3600 s
+		// PUBLISH at QoS 1, retained, expires in 3600 s.
+		0x33, 12, 0, 1, 'a', 0, 1, 5, 0x02, 0, 0, 0x0e, 0x10, '1',
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -15,9 +15,11 @@ import (
 const nearID = "process"
 
 const (
-	// connectTimeout is how long a connection may take to say who it is. Mochi sets deadlines only after that.
+	// connectTimeout is how long a connection may take to say who it is. Mochi sets
+	// deadlines only after that.
 	connectTimeout = 10 * time.Second
-	// maxConnections bounds those of a socket: each may take files and memory that the rest of the service needs.
+	// maxConnections bounds those of a socket: each may take files and memory that the rest of
+	// the service needs.
 	maxConnections = 256
 )
 
@@ -96,8 +98,8 @@ func (l *listener) isClosed() bool {
 	return l.closed
 }
 
-// Close is called by mochi. A client that takes nothing off its connection cannot hold it up: the
-// farewell has a moment, then every connection is cut. Mochi's own way to say it is passed over: it takes a read lock
+// Close is called by mochi. A client that takes nothing off its connection cannot hold it up: the farewell
+// has a moment, then every connection is cut. Mochi's own way to say it is passed over: it takes a read lock
 // twice, and stands still for ever when a client leaves in between.
 func (l *listener) Close(listeners.CloseFn) {
 	l.mu.Lock()
@@ -114,7 +116,8 @@ func (l *listener) Close(listeners.CloseFn) {
 	}
 	grace.Stop()
 	l.cut()
-	l.clients.Wait() // mochi waits for its own count next, and must not do so while the first one is being counted
+	// mochi waits for its own count next, and must not do so while the first one is being counted.
+	l.clients.Wait()
 }
 
 func (l *listener) cut() {

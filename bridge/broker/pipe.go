@@ -15,7 +15,8 @@ const pipeBuffer = 1 << 20
 // network does: over net.Pipe a client and a broker that write to each other at the same moment, each
 // from the goroutine that should be reading, would wait for each other for ever.
 func pipe(near, far string) (net.Conn, net.Conn) {
-	there, back := newStream(), newStream()
+	there := newStream()
+	back := newStream()
 	a := &pipeEnd{in: back, out: there, local: pipeAddr(near), remote: pipeAddr(far)}
 	b := &pipeEnd{in: there, out: back, local: pipeAddr(far), remote: pipeAddr(near)}
 	return a, b

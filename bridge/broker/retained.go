@@ -12,7 +12,7 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
 // How a subscription wants the messages that were kept (MQTT 5, 3.8.3.1). MQTT 3 always wants them.
@@ -22,10 +22,11 @@ const (
 	retainedNever  = 2
 )
 
-// retained keeps what was retained, and hands it to new subscribers. The server could do both itself, but it walks its
-// topic index without a lock while others write to it (2.7.9: TopicsIndex.scanMessages beside RetainMessage), a data race,
-// and it copies all that is retained once a second, to look for what has expired. So it is told that subscribers want
-// none, and what it retains is taken out of its hands at once. Its own topics ($SYS), a few, stay with it.
+// retained keeps what was retained, and hands it to new subscribers. The server could do both itself, but it
+// walks its topic index without a lock while others write to it (2.7.9: TopicsIndex.scanMessages beside
+// RetainMessage), a data race, and it copies all that is retained once a second, to look for what has
+// expired. So it is told that subscribers want none, and what it retains is taken out of its hands at once.
+// Its own topics ($SYS), a few, stay with it.
 type retained struct {
 	mochi.HookBase
 	server *mochi.Server
@@ -65,13 +66,17 @@ func (h *retained) put(topic string, m message) {
 func (h *retained) all(now time.Time) map[string]message {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	maps.DeleteFunc(h.messages, func(_ string, m message) bool { return m.expires > 0 && m.expires <= now.Unix() })
+	maps.DeleteFunc(h.messages, func(_ string, m message) bool {
+		return m.expires > 0 && m.expires <= now.Unix()
+	})
 	return maps.Clone(h.messages)
 }
 
 // OnRetainMessage is called after the server has retained a message or, where it is empty, cleared one.
 func (h *retained) OnRetainMessage(_ *mochi.Client, packet packets.Packet, _ int64) {
-	m := message{payload: packet.Payload, qos: packet.FixedHeader.Qos, created: packet.Created, expires: packet.Expiry}
+	m := message{
+		payload: packet.Payload, qos: packet.FixedHeader.Qos, created: packet.Created, expires: packet.Expiry,
+	}
 	if packet.ProtocolVersion == 5 {
 		properties := packet.Properties.Copy(false)
 		m.properties = &properties
@@ -120,7 +125,8 @@ func (h *retained) OnSubscribed(client *mochi.Client, packet packets.Packet, rea
 			}
 		}
 		if err := h.deliver(client, f, kept); err != nil {
-			h.log.Debug("a subscriber has gone before it got what was kept", "clientId", client.ID, "error", err)
+			h.log.Debug("a subscriber has gone before it got what was kept", "clientId", client.ID,
+				"error", err)
 			return
 		}
 	}
@@ -131,7 +137,8 @@ func (h *retained) deliver(client *mochi.Client, f packets.Subscription, kept ma
 	var topics []string
 	for topic := range kept {
 		// Topics of the broker itself are not for wildcards at the first level.
-		if own := strings.HasPrefix(topic, "$") && !strings.HasPrefix(f.Filter, "$"); !own && bridge.FilterMatches(f.Filter, topic) {
+		own := strings.HasPrefix(topic, "$") && !strings.HasPrefix(f.Filter, "$")
+		if !own && mqttclient.FilterMatches(f.Filter, topic) {
 			topics = append(topics, topic)
 		}
 	}
@@ -139,8 +146,10 @@ func (h *retained) deliver(client *mochi.Client, f packets.Subscription, kept ma
 	for _, topic := range topics {
 		message := kept[topic]
 		out := packets.Packet{
-			FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: true, Qos: min(message.qos, f.Qos)},
-			TopicName:   topic, Payload: message.payload, Created: message.created, Expiry: message.expires,
+			FixedHeader: packets.FixedHeader{
+				Type: packets.Publish, Retain: true, Qos: min(message.qos, f.Qos),
+			},
+			TopicName: topic, Payload: message.payload, Created: message.created, Expiry: message.expires,
 		}
 		if message.properties != nil {
 			out.Properties = message.properties.Copy(false)
@@ -158,8 +167,9 @@ func (h *retained) deliver(client *mochi.Client, f packets.Subscription, kept ma
 	return nil
 }
 
-// register enters a message that the client is to acknowledge. A client that cannot take more of these gets it at QoS 0,
-// over the same connection and in order all the same; who loses the connection gets it again with its next subscription.
+// register enters a message that the client is to acknowledge. A client that cannot take more of these gets
+// it at QoS 0, over the same connection and in order all the same; who loses the connection gets it again
+// with its next subscription.
 func (h *retained) register(client *mochi.Client, out *packets.Packet) {
 	most := int(h.server.Options.Capabilities.MaximumInflight)
 	if own := int(client.Properties.Props.ReceiveMaximum); own > 0 {

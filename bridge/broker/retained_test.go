@@ -10,9 +10,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/broker"
 )
 
-// TestSubscribeWhileRetaining: subscribers come while new topics are kept; under -race this finds what the server does
-// without a lock. Everybody ends up with everything, each message at the QoS it was kept with, and own topics of the
-// broker stay out of wildcards.
+// TestSubscribeWhileRetaining: subscribers come while new topics are kept; under -race this finds what the
+// server does without a lock. Everybody ends up with everything, each message at the QoS it was kept with,
+// and own topics of the broker stay out of wildcards.
 func TestSubscribeWhileRetaining(t *testing.T) {
 	b, stop := start(t, broker.Options{})
 	defer stop()

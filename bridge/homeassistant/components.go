@@ -11,8 +11,8 @@ const componentConnection = "connection"
 // stateIdle is what the state sensor of a device shows that never had an upgrade.
 const stateIdle = "idle"
 
-// The templates are read against the retained records of the MQTT contract. None, which Home Assistant shows as unknown, is
-// what they make of a number that there is not.
+// The templates are read against the retained records of the MQTT contract. None, which Home Assistant shows
+// as unknown, is what they make of a number that there is not.
 const (
 	templateState     = "{{ value_json.upgrade.state if value_json.upgrade else '" + stateIdle + "' }}"
 	templateProgress  = "{{ value_json.upgrade.progress if value_json.upgrade else None }}"
@@ -39,8 +39,13 @@ func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 	no := false
 	return identified(euid, map[string]component{
 		"update": o.needsDongle(component{
-			Platform: platformUpdate, Name: "Firmware", DeviceClass: "firmware", EntityCategory: categoryConfig,
-			StateTopic: record + "/update", CommandTopic: o.request("upgrade"), PayloadInstall: payload,
+			Platform:            platformUpdate,
+			Name:                "Firmware",
+			DeviceClass:         "firmware",
+			EntityCategory:      categoryConfig,
+			StateTopic:          record + "/update",
+			CommandTopic:        o.request("upgrade"),
+			PayloadInstall:      payload,
 			JSONAttributesTopic: record,
 			DisplayPrecision:    1, // a percent of an image can take minutes
 		}),
@@ -48,8 +53,14 @@ func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 		"pause":  button("pause", "Pause upgrade", "mdi:pause"),
 		"resume": button("resume", "Resume upgrade", "mdi:play"),
 		"state": {
-			Platform: platformSensor, Name: "Upgrade state", DeviceClass: "enum", EntityCategory: categoryDiagnostic,
-			Icon: "mdi:state-machine", StateTopic: record, ValueTemplate: templateState, Options: states(),
+			Platform:       platformSensor,
+			Name:           "Upgrade state",
+			DeviceClass:    "enum",
+			EntityCategory: categoryDiagnostic,
+			Icon:           "mdi:state-machine",
+			StateTopic:     record,
+			ValueTemplate:  templateState,
+			Options:        states(),
 		},
 		"progress": {
 			Platform: platformSensor, Name: "Upgrade progress", EntityCategory: categoryDiagnostic,
@@ -57,12 +68,24 @@ func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 		},
 		// The speed is for those who look for what slows a network down.
 		"speed": {
-			Platform: platformSensor, Name: "Upgrade speed", DeviceClass: "data_rate", EntityCategory: categoryDiagnostic,
-			EnabledByDefault: &no, Icon: "mdi:speedometer", StateTopic: record, ValueTemplate: templateSpeed, Unit: "B/s",
+			Platform:         platformSensor,
+			Name:             "Upgrade speed",
+			DeviceClass:      "data_rate",
+			EntityCategory:   categoryDiagnostic,
+			EnabledByDefault: &no,
+			Icon:             "mdi:speedometer",
+			StateTopic:       record,
+			ValueTemplate:    templateSpeed,
+			Unit:             "B/s",
 		},
 		"remaining": {
-			Platform: platformSensor, Name: "Upgrade remaining time", DeviceClass: "duration",
-			EntityCategory: categoryDiagnostic, StateTopic: record, ValueTemplate: templateRemaining, Unit: "s",
+			Platform:       platformSensor,
+			Name:           "Upgrade remaining time",
+			DeviceClass:    "duration",
+			EntityCategory: categoryDiagnostic,
+			StateTopic:     record,
+			ValueTemplate:  templateRemaining,
+			Unit:           "s",
 		},
 	})
 }
@@ -71,8 +94,13 @@ func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 func (o Options) dongleComponents(euid message.IEEE) map[string]component {
 	sensor := func(name, icon, template, stateClass string) component {
 		return component{
-			Platform: platformSensor, Name: name, EntityCategory: categoryDiagnostic, StateClass: stateClass, Icon: icon,
-			StateTopic: o.info(), ValueTemplate: template,
+			Platform:       platformSensor,
+			Name:           name,
+			EntityCategory: categoryDiagnostic,
+			StateClass:     stateClass,
+			Icon:           icon,
+			StateTopic:     o.info(),
+			ValueTemplate:  template,
 		}
 	}
 	return identified(euid, map[string]component{
@@ -93,7 +121,9 @@ func (o Options) dongleComponents(euid message.IEEE) map[string]component {
 
 // needsDongle makes an entity available only while the dongle is connected, the service being there.
 func (o Options) needsDongle(c component) component {
-	c.Availability = []availability{{Topic: o.status()}, {Topic: o.info(), ValueTemplate: templateDongleOnline}}
+	c.Availability = []availability{
+		{Topic: o.status()}, {Topic: o.info(), ValueTemplate: templateDongleOnline},
+	}
 	c.AvailabilityMode = availabilityAll
 	return c
 }
@@ -112,8 +142,8 @@ func identified(euid message.IEEE, components map[string]component) map[string]c
 func states() []string {
 	list := []string{stateIdle}
 	for _, s := range []otasvc.State{
-		otasvc.Scheduled, otasvc.Queued, otasvc.Notified, otasvc.Downloading, otasvc.Paused, otasvc.Downloaded,
-		otasvc.Applying, otasvc.Succeeded, otasvc.Failed, otasvc.Cancelled,
+		otasvc.Scheduled, otasvc.Queued, otasvc.Notified, otasvc.Downloading, otasvc.Paused,
+		otasvc.Downloaded, otasvc.Applying, otasvc.Succeeded, otasvc.Failed, otasvc.Cancelled,
 	} {
 		list = append(list, string(s))
 	}

@@ -18,11 +18,11 @@ type Options struct {
 	Prefix string
 	// Base is the service's base topic, without a slash at either end.
 	Base string
-	// Version of the program and the address of its project, which Home Assistant shows as the documents' origin. An
-	// address that is no http or https URL is left out.
+	// Version of the program and the address of its project, which Home Assistant shows as the documents'
+	// origin. An address that is no http or https URL is left out.
 	Version, ProjectURL string
-	// DongleID is the ObjectID of the dongle through which the devices are reached. Empty: not known yet, so the devices
-	// stand by themselves until it is.
+	// DongleID is the ObjectID of the dongle through which the devices are reached. Empty: not known yet, so
+	// the devices stand by themselves until it is.
 	DongleID string
 }
 
@@ -32,8 +32,8 @@ type Document struct {
 	Payload []byte // JSON; empty: what the topic told of goes away
 }
 
-// ObjectID is the name of a device, or of the dongle, in topics, and its identifier in Home Assistant: zigate_ota_ and the
-// 16 digits of the EUID.
+// ObjectID is the name of a device, or of the dongle, in topics, and its identifier in Home Assistant:
+// zigate_ota_ and the 16 digits of the EUID.
 func ObjectID(euid message.IEEE) string {
 	return "zigate_ota_" + strings.TrimPrefix(euid.String(), "0x")
 }
@@ -49,8 +49,8 @@ func Topics(prefix string) string { return prefix + "/device/+/config" }
 // BirthTopic is where Home Assistant says that it has started, with the payload Birth.
 func BirthTopic(prefix string) string { return prefix + "/status" }
 
-// Birth is the payload with which Home Assistant says on its BirthTopic that it has started. Then it needs every document,
-// and after them the retained states, once more.
+// Birth is the payload with which Home Assistant says on its BirthTopic that it has started. Then it needs
+// every document, and after them the retained states, once more.
 const Birth = "online"
 
 // document is the message as Home Assistant prescribes it for the discovery of a whole device.
@@ -62,8 +62,9 @@ type document struct {
 	Components       map[string]component `json:"components"`
 }
 
-// device describes the device. There are no connections on purpose: Home Assistant puts devices with a connection in common
-// together, so a device that another Zigbee integration once knew would get that one's name, model and entities.
+// device describes the device. There are no connections on purpose: Home Assistant puts devices with a
+// connection in common together, so a device that another Zigbee integration once knew would get that one's
+// name, model and entities.
 type device struct {
 	Identifiers     []string `json:"identifiers"`
 	Name            string   `json:"name"`
@@ -125,8 +126,8 @@ const (
 	platformUpdate       = "update"
 )
 
-// Device is the document of a device. It changes with the device's name, manufacturer, model, versions and with Options,
-// and with nothing else: not with an upgrade's progress.
+// Device is the document of a device. It changes with the device's name, manufacturer, model, versions and
+// with Options, and with nothing else: not with an upgrade's progress.
 func Device(o Options, d otasvc.DeviceRecord) Document {
 	doc := o.document(device{
 		Identifiers:  []string{ObjectID(d.EUID)},
@@ -149,8 +150,8 @@ func Device(o Options, d otasvc.DeviceRecord) Document {
 	return Document{Topic: Topic(o.Prefix, d.EUID), Payload: marshal(doc)}
 }
 
-// Dongle is the document of the dongle. There is none (false) before the dongle has told its EUID. It changes with the
-// dongle's EUID and firmware and with Options.
+// Dongle is the document of the dongle. There is none (false) before the dongle has told its EUID. It changes
+// with the dongle's EUID and firmware and with Options.
 func Dongle(o Options, i otasvc.InfoRecord) (Document, bool) {
 	euid := i.Dongle.EUID
 	if euid == 0 {
@@ -206,7 +207,8 @@ func label(s string) string {
 	return strings.TrimSpace(truncate(strings.TrimSpace(s), maxLabel))
 }
 
-// marshal writes a document, which always can be. Templates keep their quotes and signs so that people can read them.
+// marshal writes a document, which always can be. Templates keep their quotes and signs so that
+// people can read them.
 func marshal(d any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -214,5 +216,6 @@ func marshal(d any) []byte {
 	if err := enc.Encode(d); err != nil {
 		panic(fmt.Sprintf("homeassistant: %T does not marshal: %v", d, err))
 	}
-	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))) // of its length: what is retained stays for long
+	// Of its length: what is retained stays for long.
+	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }

@@ -2,8 +2,8 @@ package homeassistant
 
 import "encoding/json"
 
-// IsDongle reports whether a document of this program, as it is retained at the broker, is that of a dongle and not of a
-// device behind one.
+// IsDongle reports whether a document of this program, as it is retained at the broker, is that of a dongle
+// and not of a device behind one.
 func IsDongle(payload []byte) bool {
 	var d struct {
 		Components map[string]any `json:"components"`
@@ -15,16 +15,18 @@ func IsDongle(payload []byte) bool {
 	return is
 }
 
-// Retire is next with a removal for each component that the document published before it had and next has not: its platform
-// alone. Without that Home Assistant keeps the entity, however often it reads documents that do not mention it. previous
-// is the payload of that document as it is retained at the broker, of this or an earlier version of the program.
+// Retire is next with a removal for each component that the document published before it had and next has
+// not: its platform alone. Without that Home Assistant keeps the entity, however often it reads documents
+// that do not mention it. previous is the payload of that document as it is retained at the broker, of this
+// or an earlier version of the program.
 //
-// There is nothing to retire (false, and next as it is) when no component has gone, or when previous is no document.
-// A component that previous itself removed is not removed again.
+// There is nothing to retire (false, and next as it is) when no component has gone, or when previous is no
+// document. A component that previous itself removed is not removed again.
 //
-// The answer takes next's place for one publication at least; it may as well stay the retained document, since removing
-// what is not there does nothing. Home Assistant can miss parts of a document that follows another of the same device at
-// once, so next is best published at the next occasion, such as the next start of the service.
+// The answer takes next's place for one publication at least; it may as well stay the retained document,
+// since removing what is not there does nothing. Home Assistant can miss parts of a document that follows
+// another of the same device at once, so next is best published at the next occasion, such as the next
+// start of the service.
 func Retire(previous []byte, next Document) (Document, bool) {
 	var before struct {
 		Components map[string]map[string]any `json:"components"`

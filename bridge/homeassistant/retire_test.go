@@ -24,7 +24,8 @@ func TestRetire(t *testing.T) {
 	tests := []struct {
 		name     string
 		previous []byte
-		gone     map[string]any // components that the answer has besides those of next; nil: nothing to retire
+		// components that the answer has besides those of next; nil: nothing to retire.
+		gone map[string]any
 	}{
 		{"same", next.Payload, nil},
 		{"one gone", with(map[string]any{"lqi": entity("sensor")}), map[string]any{"lqi": map[string]any{"platform": "sensor"}}},

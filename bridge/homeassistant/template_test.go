@@ -11,9 +11,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 )
 
-// render yields what Home Assistant makes of a template, for the only shapes that templates here have: {{ A }} and
-// {{ A if B else C }}, where each is a path into the payload or a literal. A null or None is written "None", which Home
-// Assistant shows as unknown (models.py, PAYLOAD_NONE).
+// render yields what Home Assistant makes of a template, for the only shapes that templates here have:
+// {{ A }} and {{ A if B else C }}, where each is a path into the payload or a literal. A null or None is
+// written "None", which Home Assistant shows as unknown (models.py, PAYLOAD_NONE).
 func render(t *testing.T, template, payload string) string {
 	t.Helper()
 	var root map[string]any
@@ -39,8 +39,8 @@ func render(t *testing.T, template, payload string) string {
 	return fmt.Sprint(value)
 }
 
-// evaluate reads a path or a literal. A path must exist: Home Assistant writes an error to its log where a key of
-// something that is none is asked for, and shows an empty text for one that is missing.
+// evaluate reads a path or a literal. A path must exist: Home Assistant writes an error to its log where a
+// key of something that is none is asked for, and shows an empty text for one that is missing.
 func evaluate(t *testing.T, expression string, root map[string]any) any {
 	t.Helper()
 	switch {

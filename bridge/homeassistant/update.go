@@ -13,17 +13,19 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
-// UpdateState is the state of Home Assistant's MQTT update entity. Home Assistant drops the whole message when it finds
-// a key that it does not know, a null where it expects a string, or a URL that is none, so the keys here are all there
-// are, and what is not known is left out.
+// UpdateState is the state of Home Assistant's MQTT update entity. Home Assistant drops the whole message
+// when it finds a key that it does not know, a null where it expects a string, or a URL that is none, so the
+// keys here are all there are, and what is not known is left out.
 type UpdateState struct {
-	InstalledVersion string   `json:"installed_version,omitempty"`
-	LatestVersion    string   `json:"latest_version,omitempty"`
-	Title            string   `json:"title,omitempty"`
-	ReleaseSummary   string   `json:"release_summary"`
-	ReleaseURL       string   `json:"release_url,omitempty"`
-	InProgress       bool     `json:"in_progress"`
-	UpdatePercentage *float64 `json:"update_percentage"` // null: in progress, but no telling how far; or not in progress
+	InstalledVersion string `json:"installed_version,omitempty"`
+	LatestVersion    string `json:"latest_version,omitempty"`
+	Title            string `json:"title,omitempty"`
+	ReleaseSummary   string `json:"release_summary"`
+	ReleaseURL       string `json:"release_url,omitempty"`
+	InProgress       bool   `json:"in_progress"`
+	// UpdatePercentage is null while it is in progress without telling how far, and when it
+	// is not in progress.
+	UpdatePercentage *float64 `json:"update_percentage"`
 }
 
 // maxSummary is the most characters that Home Assistant takes as release_summary.
@@ -59,8 +61,8 @@ func Update(d otasvc.DeviceRecord) UpdateState {
 	return s
 }
 
-// release is what is told of an image: the text of its release notes, and the address where there is more. Some indexes
-// have the address of a page instead of a text.
+// release is what is told of an image: the text of its release notes, and the address where there is more.
+// Some indexes have the address of a page instead of a text.
 func release(o *otasvc.Offer) (summary, address string) {
 	notes := strings.TrimSpace(o.ReleaseNotes)
 	if !strings.ContainsFunc(notes, unicode.IsSpace) {
@@ -92,8 +94,8 @@ func truncate(s string, n int) string {
 	return string(r[:n-1]) + "…"
 }
 
-// httpURL is s if it is a valid http or https URL without credentials, else empty. It is at least as strict as Home
-// Assistant, which also looks at the port's range and at what stands in brackets.
+// httpURL is s if it is a valid http or https URL without credentials, else empty. It is at least as strict
+// as Home Assistant, which also looks at the port's range and at what stands in brackets.
 func httpURL(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil {

@@ -15,9 +15,10 @@ import (
 	"time"
 )
 
-// Who may do what: everybody who reaches the address may read, as with /metrics. Changing anything takes the token; or,
-// where none is set, a connection from this machine that shows no sign of having been sent by somebody else's page or
-// passed on by a proxy. What a proxy says of where a request comes from is never believed.
+// Who may do what: everybody who reaches the address may read, as with /metrics. Changing anything takes
+// the token; or, where none is set, a connection from this machine that shows no sign of having been
+// sent by somebody else's page or passed on by a proxy. What a proxy says of where a request comes from
+// is never believed.
 
 // refusal is why a request is not carried out.
 type refusal struct {
@@ -38,9 +39,11 @@ func client(r *http.Request) netip.Addr {
 // mayRead says why a request may not even read; nil: it may.
 func (s *Server) mayRead(r *http.Request) *refusal {
 	if s.options.Token == "" && client(r).IsLoopback() && !localHost(r.Host) {
-		// A page of somebody else whose name was made to lead to this machine (DNS rebinding) has all rights of this machine.
+		// A page of somebody else whose name was made to lead to this machine (DNS rebinding) has all
+		// rights of this machine.
 		return &refusal{status: http.StatusForbidden, text: fmt.Sprintf(
-			"the service was asked under the name %q: without ZIGATE_OTA_HTTP_TOKEN it answers on this machine only under localhost or an IP address", r.Host)}
+			"the service was asked under the name %q: without ZIGATE_OTA_HTTP_TOKEN it answers on this "+
+				"machine only under localhost or an IP address", r.Host)}
 	}
 	return nil
 }
@@ -52,24 +55,38 @@ func (s *Server) mayChange(r *http.Request) *refusal {
 	}
 	if !sameOrigin(r) {
 		return &refusal{status: http.StatusForbidden, text: fmt.Sprintf(
-			"the request comes from a page of another origin (%q), which may change nothing here; behind a proxy, let it pass on the Host header", r.Header.Get("Origin"))}
+			"the request comes from a page of another origin (%q), which may change nothing here; "+
+				"behind a proxy, let it pass on the Host header", r.Header.Get("Origin"))}
 	}
 	if s.options.Token == "" {
 		return localOnly(r)
 	}
-	from, now := client(r), time.Now()
+	from := client(r)
+	now := time.Now()
 	if wait := s.wrongTokens.blocked(from, now); wait > 0 {
-		return &refusal{status: http.StatusTooManyRequests, text: "too many wrong tokens came from this address; wait a little", after: wait}
+		return &refusal{
+			status: http.StatusTooManyRequests,
+			text:   "too many wrong tokens came from this address; wait a little",
+			after:  wait,
+		}
 	}
 	given, ok := bearer(r)
 	if !ok {
-		return &refusal{status: http.StatusUnauthorized, text: "changing anything needs the token that ZIGATE_OTA_HTTP_TOKEN was set to, as the header \"Authorization: Bearer <token>\""}
+		return &refusal{
+			status: http.StatusUnauthorized,
+			text: "changing anything needs the token that ZIGATE_OTA_HTTP_TOKEN was set to, " +
+				"as the header \"Authorization: Bearer <token>\"",
+		}
 	}
 	// The digests have one length, so that the comparison takes the same time whatever is given.
-	want, got := sha256.Sum256([]byte(s.options.Token)), sha256.Sum256([]byte(given))
+	want := sha256.Sum256([]byte(s.options.Token))
+	got := sha256.Sum256([]byte(given))
 	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
 		s.wrongTokens.wait(from, now)
-		return &refusal{status: http.StatusUnauthorized, text: "the token is not the one that ZIGATE_OTA_HTTP_TOKEN was set to"}
+		return &refusal{
+			status: http.StatusUnauthorized,
+			text:   "the token is not the one that ZIGATE_OTA_HTTP_TOKEN was set to",
+		}
 	}
 	return nil
 }
@@ -77,12 +94,20 @@ func (s *Server) mayChange(r *http.Request) *refusal {
 // localOnly says why a request is not one from this machine.
 func localOnly(r *http.Request) *refusal {
 	if !client(r).IsLoopback() {
-		return &refusal{status: http.StatusForbidden, text: "changes are only taken from the machine that the service runs on; to make them from elsewhere, set ZIGATE_OTA_HTTP_TOKEN"}
+		return &refusal{
+			status: http.StatusForbidden,
+			text: "changes are only taken from the machine that the service runs on; " +
+				"to make them from elsewhere, set ZIGATE_OTA_HTTP_TOKEN",
+		}
 	}
 	for header, values := range r.Header {
 		// A proxy may add its own line to an empty one of the client's, so that the first says nothing.
 		if ofProxy(header) && slices.ContainsFunc(values, func(value string) bool { return value != "" }) {
-			return &refusal{status: http.StatusForbidden, text: "the request was passed on by a proxy (it has the header " + header + "); to take changes from there, set ZIGATE_OTA_HTTP_TOKEN"}
+			return &refusal{
+				status: http.StatusForbidden,
+				text: "the request was passed on by a proxy (it has the header " + header +
+					"); to take changes from there, set ZIGATE_OTA_HTTP_TOKEN",
+			}
 		}
 	}
 	return nil
@@ -90,10 +115,12 @@ func localOnly(r *http.Request) *refusal {
 
 // ofProxy reports whether a header, as it is spelt in an http.Header, is one that proxies add.
 func ofProxy(header string) bool {
-	return header == "Forwarded" || header == "Via" || header == "X-Real-Ip" || strings.HasPrefix(header, "X-Forwarded-")
+	return header == "Forwarded" || header == "Via" || header == "X-Real-Ip" ||
+		strings.HasPrefix(header, "X-Forwarded-")
 }
 
-// localHost reports whether a Host header is an IP address, which no foreign page can have as its name, or localhost.
+// localHost reports whether a Host header is an IP address, which no foreign page can have as its
+// name, or localhost.
 func localHost(hostPort string) bool {
 	host := hostPort
 	if h, _, err := net.SplitHostPort(hostPort); err == nil {
@@ -162,7 +189,11 @@ func (s *Server) changing(next http.HandlerFunc) http.HandlerFunc {
 
 func tooOften(l *limiter, r *http.Request) *refusal {
 	if wait := l.wait(client(r), time.Now()); wait > 0 {
-		return &refusal{status: http.StatusTooManyRequests, text: "too many requests came from this address; wait a little", after: wait}
+		return &refusal{
+			status: http.StatusTooManyRequests,
+			text:   "too many requests came from this address; wait a little",
+			after:  wait,
+		}
 	}
 	return nil
 }

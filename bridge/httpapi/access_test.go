@@ -22,8 +22,8 @@ var changesOfAPI = []struct{ method, path, body string }{
 	{"PUT", "/api/v1/log-level", `{"level":"debug"}`},
 }
 
-// TestChangesFromThisMachine: without a token, changes are taken from loopback, unless something says that somebody else
-// is behind them.
+// TestChangesFromThisMachine: without a token, changes are taken from loopback, unless something says that
+// somebody else is behind them.
 func TestChangesFromThisMachine(t *testing.T) {
 	a := startAPI(t, nil)
 	a.known()
@@ -74,7 +74,8 @@ func TestChangesFromThisMachine(t *testing.T) {
 	}
 }
 
-// TestChangesWithToken: with a token, it is needed from everywhere, and a foreign origin does not pass even with it.
+// TestChangesWithToken: with a token, it is needed from everywhere, and a foreign origin does not
+// pass even with it.
 func TestChangesWithToken(t *testing.T) {
 	a := startAPI(t, func(o *httpapi.Options) { o.Token = token })
 	a.known()

@@ -20,7 +20,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// errorBody is every answer of the API that is an error, but for those to requests, which are responses as on MQTT.
+// errorBody is every answer of the API that is an error, but for those to requests, which are
+// responses as on MQTT.
 type errorBody struct {
 	Error string `json:"error"` // one sentence for a person
 }
@@ -33,7 +34,8 @@ type access struct {
 }
 
 func (s *Server) getAccess(w http.ResponseWriter, r *http.Request) {
-	body, no := access{Token: s.options.Token != ""}, s.mayChange(r)
+	body := access{Token: s.options.Token != ""}
+	no := s.mayChange(r)
 	if no != nil && no.status == http.StatusTooManyRequests {
 		refuse(w, no)
 		return
@@ -57,7 +59,11 @@ func (s *Server) getRecord(kind bridge.FeedKind) http.HandlerFunc {
 }
 
 func errStarting() *refusal {
-	return &refusal{status: http.StatusServiceUnavailable, text: "the service is starting; try again in a second", after: 1}
+	return &refusal{
+		status: http.StatusServiceUnavailable,
+		text:   "the service is starting; try again in a second",
+		after:  1,
+	}
 }
 
 // deviceList is all device records, by EUID.
@@ -90,12 +96,17 @@ func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	refuse(w, &refusal{status: http.StatusNotFound, text: fmt.Sprintf("no device is known by the euid %q", r.PathValue("euid"))})
+	refuse(w, &refusal{
+		status: http.StatusNotFound,
+		text:   fmt.Sprintf("no device is known by the euid %q", r.PathValue("euid")),
+	})
 }
 
 // queue is the upgrades that have not ended.
 type queue struct {
-	Active []queued `json:"active"` // notified, downloading, paused, downloaded or applying; in the order in which they were asked for
+	// Active has the upgrades that are notified, downloading, paused, downloaded or applying, in the order in
+	// which they were asked for.
+	Active []queued `json:"active"`
 	Queued []queued `json:"queued"` // scheduled or queued; in the order in which they are to have their turn
 }
 
@@ -124,7 +135,9 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) {
 	for _, d := range devices {
 		var record struct{ Upgrade json.RawMessage }
 		if err := json.Unmarshal(d.Payload, &record); err != nil {
-			refuse(w, &refusal{status: http.StatusInternalServerError, text: "reading a device record: " + err.Error()})
+			refuse(w, &refusal{
+				status: http.StatusInternalServerError, text: "reading a device record: " + err.Error(),
+			})
 			return
 		}
 		line := &body.Active
@@ -136,7 +149,8 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, body)
 }
 
-// queuePatience is how long the service may take to tell its queue: it does so between other things, in milliseconds.
+// queuePatience is how long the service may take to tell its queue: it does so between other
+// things, in milliseconds.
 const queuePatience = 5 * time.Second
 
 // turns asks the service for the turn of each upgrade that waits; of others it is the last.
@@ -156,7 +170,10 @@ func (s *Server) turns(ctx context.Context) (func(message.IEEE) int, *refusal) {
 		}
 		return func(e message.IEEE) int { return turn[e] }, nil
 	case <-ctx.Done():
-		return nil, &refusal{status: http.StatusServiceUnavailable, text: "the service has not told its queue: it is stopping, or busy"}
+		return nil, &refusal{
+			status: http.StatusServiceUnavailable,
+			text:   "the service has not told its queue: it is stopping, or busy",
+		}
 	}
 }
 
@@ -175,14 +192,20 @@ func (s *Server) putLogLevel(w http.ResponseWriter, r *http.Request) {
 		refuse(w, no)
 		return
 	}
-	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	levels := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}
 	var body logLevel
-	level, ok := slog.Level(0), false
+	level := slog.Level(0)
+	ok := false
 	if strict(b, &body) == nil {
 		level, ok = levels[body.Level]
 	}
 	if !ok {
-		refuse(w, &refusal{status: http.StatusBadRequest, text: `level: must be debug, info, warn or error, in an object such as {"level":"debug"}`})
+		refuse(w, &refusal{
+			status: http.StatusBadRequest,
+			text:   `level: must be debug, info, warn or error, in an object such as {"level":"debug"}`,
+		})
 		return
 	}
 	s.log.Info("the log level was changed over HTTP", "from", s.options.LogLevel.Level(), "to", level)
@@ -197,7 +220,12 @@ const maxSmallBody = 4 << 10
 func readJSON(w http.ResponseWriter, r *http.Request, longest int64) ([]byte, *refusal) {
 	if given := r.Header.Get("Content-Type"); given != "" {
 		if kind, _, err := mime.ParseMediaType(given); err != nil || kind != jsonType {
-			return nil, &refusal{status: http.StatusUnsupportedMediaType, text: fmt.Sprintf(`the body must be JSON, with the header "Content-Type: application/json", not %q`, given)}
+			return nil, &refusal{
+				status: http.StatusUnsupportedMediaType,
+				text: fmt.Sprintf(
+					`the body must be JSON, with the header "Content-Type: application/json", not %q`, given,
+				),
+			}
 		}
 	}
 	return readBody(w, r, longest)
@@ -209,9 +237,14 @@ func readBody(w http.ResponseWriter, r *http.Request, longest int64) ([]byte, *r
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body has more than the %d bytes that are allowed", longest)}
+		return nil, &refusal{
+			status: http.StatusRequestEntityTooLarge,
+			text:   fmt.Sprintf("the body has more than the %d bytes that are allowed", longest),
+		}
 	case err != nil:
-		return nil, &refusal{status: http.StatusBadRequest, text: "the body did not come to its end: " + err.Error()}
+		return nil, &refusal{
+			status: http.StatusBadRequest, text: "the body did not come to its end: " + err.Error(),
+		}
 	}
 	return b, nil
 }

@@ -75,7 +75,8 @@ type api struct {
 	bridge *bridge.Bridge
 	shelf  *shelf
 	level  slog.LevelVar
-	// asked takes what was asked for; nil: the bridge does, which can only refuse what is wrong, as there is no service.
+	// asked takes what was asked for; nil: the bridge does, which can only refuse what is wrong, as
+	// there is no service.
 	asked func(id, operation string, payload []byte)
 }
 
@@ -104,7 +105,8 @@ func startAPI(t *testing.T, change func(*httpapi.Options)) *api {
 	return a
 }
 
-// known makes the records known that a running service always has, and two devices, one of which is being upgraded.
+// known makes the records known that a running service always has, and two devices, one of which
+// is being upgraded.
 func (a *api) known() {
 	a.bridge.InfoChanged(otasvc.InfoRecord{
 		StartedAt: time.Now(), Devices: 2, Slot: &otasvc.Slot{ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 2},
@@ -176,7 +178,8 @@ func (a *api) call(method, path, body string, headers ...string) reply {
 // sent is one server-sent event.
 type sent struct{ name, id, data string }
 
-// listen opens a stream of events. Its next event comes from the function, which fails the test at the end of the stream.
+// listen opens a stream of events. Its next event comes from the function, which fails the test at the
+// end of the stream.
 func (a *api) listen(lastID string) (next func() sent, stop func()) {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), 30*time.Second)
@@ -233,7 +236,8 @@ func until(next func() sent, name string) []sent {
 	}
 }
 
-// awaitStream opens a stream as soon as there is room for one: the server notices a little late that a reader has gone.
+// awaitStream opens a stream as soon as there is room for one: the server notices a little late that
+// a reader has gone.
 func (a *api) awaitStream() {
 	a.t.Helper()
 	for range 1000 {

@@ -22,7 +22,8 @@ func (a *api) answers(id string, answers ...otasvc.Answer) {
 	}
 }
 
-// TestRequest: the answer is the final one if that comes in time; else the latest, with an address for the final one.
+// TestRequest: the answer is the final one if that comes in time; else the latest, with an address
+// for the final one.
 func TestRequest(t *testing.T) {
 	a := startAPI(t, nil)
 	asked := make(chan string, 1)
@@ -193,7 +194,8 @@ func (q waitingOnes) Queue(then func([]otasvc.QueuedUpgrade)) {
 	then(list)
 }
 
-// TestQueue: who waits by their turns, who does not by when their upgrades were asked for, without those that have ended.
+// TestQueue: who waits by their turns, who does not by when their upgrades were asked for, without
+// those that have ended.
 func TestQueue(t *testing.T) {
 	const first, second, third, fourth, fifth, sixth = kitchen, kitchen - 1, kitchen - 2, kitchen - 3, kitchen - 4, kitchen - 5
 	under := []string{third.String(), sixth.String()}

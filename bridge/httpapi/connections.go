@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// maxConnections bounds the connections that are open at once from this machine, and those from all others: each takes a
-// file and memory that the rest of the service needs. Whoever watches over the service does it from this machine, and must
-// not find the places taken by others.
+// maxConnections bounds the connections that are open at once from this machine, and those from all others:
+// each takes a file and memory that the rest of the service needs. Whoever watches over the service does it
+// from this machine, and must not find the places taken by others.
 const maxConnections = 256
 
 // connLimit closes connections that are too many.

@@ -20,8 +20,8 @@ func (a *arrival) Close() error {
 	return nil
 }
 
-// TestConnectionLimit: other machines take only so many connections, and none of those that are left for this machine,
-// from which the service itself is watched.
+// TestConnectionLimit: other machines take only so many connections, and none of those that are left for this
+// machine, from which the service itself is watched.
 func TestConnectionLimit(t *testing.T) {
 	var l connLimit
 	arrive := func(from string, n int) (let []*arrival) {

@@ -54,8 +54,14 @@ type folderImage struct {
 
 func newFolderImage(i library.FolderImage) folderImage {
 	return folderImage{
-		Name: i.Name, Added: i.Added(), ManufacturerCode: i.Header.ManufacturerCode, ImageType: i.Header.ImageType,
-		ImageVersion: i.Header.FileVersion, Size: i.Size, SHA256: i.SHA256, Report: bridge.NewImageReport(i.Wrapper, &i.Header, i.Warnings, i.Checks),
+		Name:             i.Name,
+		Added:            i.Added(),
+		ManufacturerCode: i.Header.ManufacturerCode,
+		ImageType:        i.Header.ImageType,
+		ImageVersion:     i.Header.FileVersion,
+		Size:             i.Size,
+		SHA256:           i.SHA256,
+		Report:           bridge.NewImageReport(i.Wrapper, &i.Header, i.Warnings, i.Checks),
 	}
 }
 
@@ -73,7 +79,9 @@ func (s *Server) getImages(w http.ResponseWriter, _ *http.Request) {
 	}
 	body := imageList{Folder: []folderImage{}, Faults: []fault{}, Indexes: []index{}}
 	if err := json.Unmarshal(e.Payload, &body); err != nil {
-		refuse(w, &refusal{status: http.StatusInternalServerError, text: "reading the list of images: " + err.Error()})
+		refuse(w, &refusal{
+			status: http.StatusInternalServerError, text: "reading the list of images: " + err.Error(),
+		})
 		return
 	}
 	folder := s.options.Images.Folder()
@@ -109,7 +117,11 @@ func (s *Server) postImage(w http.ResponseWriter, r *http.Request) {
 	case s.additions <- struct{}{}:
 		defer func() { <-s.additions }()
 	default:
-		refuse(w, &refusal{status: http.StatusServiceUnavailable, text: fmt.Sprintf("%d images are being added, and no more are taken at once", maxAdditions), after: 5 * time.Second})
+		refuse(w, &refusal{
+			status: http.StatusServiceUnavailable,
+			text:   fmt.Sprintf("%d images are being added, and no more are taken at once", maxAdditions),
+			after:  5 * time.Second,
+		})
 		return
 	}
 	control := http.NewResponseController(w)
@@ -123,7 +135,9 @@ func (s *Server) postImage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// What follows may take as long as a download does.
-	if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Now().Add(addTimeout+answerTimeout))); err != nil {
+	err := control.SetReadDeadline(time.Time{})
+	err = errors.Join(err, control.SetWriteDeadline(time.Now().Add(addTimeout+answerTimeout)))
+	if err != nil {
 		refuse(w, &refusal{status: http.StatusInternalServerError, text: err.Error()})
 		return
 	}
@@ -165,21 +179,32 @@ func (s *Server) readAddition(w http.ResponseWriter, r *http.Request) (library.A
 		}
 		var body imageURL
 		if err := strict(b, &body); err != nil || body.URL == "" {
-			return library.Added{}, &refusal{status: http.StatusBadRequest, text: `url: is required, in an object such as {"url":"https://…"}; sha256 and sha512 may stand beside it`}
+			return library.Added{}, &refusal{
+				status: http.StatusBadRequest,
+
+				text: `url: is required, in an object such as {"url":"https://…"}; sha256 and sha512 may stand beside it`,
+			}
 		}
 		return library.Added{URL: body.URL, SHA256: body.SHA256, SHA512: body.SHA512}, nil
 	case err == nil && (kind == "multipart/form-data" || kind == "application/x-www-form-urlencoded"):
-		return library.Added{}, &refusal{status: http.StatusUnsupportedMediaType, text: "the body must be the file itself, with the header \"Content-Type: application/octet-stream\", not a form"}
+		return library.Added{}, &refusal{
+			status: http.StatusUnsupportedMediaType,
+			text: "the body must be the file itself, with the header \"Content-Type: " +
+				"application/octet-stream\", not a form",
+		}
 	}
 	if r.ContentLength > s.options.MaxImageBytes {
 		return library.Added{}, &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf(
-			"the file has %d bytes; at most %d are allowed (ZIGATE_OTA_IMAGE_MAX_BYTES)", r.ContentLength, s.options.MaxImageBytes)}
+			"the file has %d bytes; at most %d are allowed (ZIGATE_OTA_IMAGE_MAX_BYTES)",
+			r.ContentLength, s.options.MaxImageBytes)}
 	}
 	data, no := readBody(w, r, s.options.MaxImageBytes)
 	if no == nil && len(data) == 0 {
 		no = &refusal{status: http.StatusBadRequest, text: "the body is empty; it must be the file itself"}
 	}
-	return library.Added{Name: query.Get("name"), Data: data, SHA256: query.Get("sha256"), SHA512: query.Get("sha512")}, no
+	return library.Added{
+		Name: query.Get("name"), Data: data, SHA256: query.Get("sha256"), SHA512: query.Get("sha512"),
+	}, no
 }
 
 // additionStatus is the status that says why an image was not added.
@@ -223,7 +248,14 @@ type index struct {
 }
 
 func newIndex(s library.IndexStatus) index {
-	i := index{Name: s.Name, Format: s.Format, Images: s.Images, Skipped: s.Skipped, Problem: s.Problem, Error: s.Error}
+	i := index{
+		Name:    s.Name,
+		Format:  s.Format,
+		Images:  s.Images,
+		Skipped: s.Skipped,
+		Problem: s.Problem,
+		Error:   s.Error,
+	}
 	if !s.ReadAt.IsZero() {
 		at := s.ReadAt.UTC().Truncate(time.Second)
 		i.ReadAt = &at

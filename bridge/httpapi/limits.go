@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// limiter bounds how often something may be done by each client: burst times at once, and then once every interval.
-// Clients are told apart by address, those of IPv6 by their /64 network, of which everybody has many addresses.
+// limiter bounds how often something may be done by each client: burst times at once, and then once
+// every interval. Clients are told apart by address, those of IPv6 by their /64 network, of which
+// everybody has many addresses.
 type limiter struct {
 	burst    int
 	interval time.Duration
@@ -16,7 +17,8 @@ type limiter struct {
 	clients map[netip.Addr]time.Time // when all will be forgiven
 }
 
-// maxClients bounds what is remembered. When there are more, the ones that did nothing wrong lately are forgotten first.
+// maxClients bounds what is remembered. When there are more, the ones that did nothing wrong lately
+// are forgotten first.
 const maxClients = 4096
 
 func newLimiter(burst int, interval time.Duration) *limiter {

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A client may do something a number of times at once, then once every interval, and others are not touched by it.
+// A client may do something a number of times at once, then once every interval, and others are
+// not touched by it.
 func TestLimiter(t *testing.T) {
 	l, now := newLimiter(3, time.Second), time.Unix(1_000_000, 0)
 	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")

@@ -20,8 +20,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 )
 
-// TestOpenAPIRoutes: every path of the document is there, with its methods and no others, and every operation that there
-// is has a path.
+// TestOpenAPIRoutes: every path of the document is there, with its methods and no others, and every operation
+// that there is has a path.
 func TestOpenAPIRoutes(t *testing.T) {
 	a, d := startAPI(t, nil), readDocument(t)
 	paths := d.at("paths")
@@ -62,7 +62,8 @@ func TestOpenAPIServed(t *testing.T) {
 	}
 }
 
-// TestOpenAPIRequestKeys: each operation takes the keys that are described, and requires those that are said to be.
+// TestOpenAPIRequestKeys: each operation takes the keys that are described, and requires those
+// that are said to be.
 func TestOpenAPIRequestKeys(t *testing.T) {
 	a, d := startAPI(t, nil), readDocument(t)
 	for _, operation := range bridge.Operations() {
@@ -102,8 +103,8 @@ func jsonObject(t *testing.T, text string) object {
 	return o
 }
 
-// TestOpenAPIFields holds every kind of answer against its schema: all keys that are there are described, and all that
-// are described come.
+// TestOpenAPIFields holds every kind of answer against its schema: all keys that are there are described, and
+// all that are described come.
 func TestOpenAPIFields(t *testing.T) {
 	a, d := startAPI(t, nil), readDocument(t)
 	check := func(schema, what string, payload []byte) {

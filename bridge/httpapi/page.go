@@ -11,13 +11,15 @@ import (
 //go:embed page openapi.json
 var files embed.FS
 
-// pagePolicy lets the page load its own files and talk to its own server, and nothing else: no script or style in the
-// markup, no frame around it, and no text that becomes markup.
-const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; manifest-src 'self'; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+// pagePolicy lets the page load its own files and talk to its own server, and nothing else: no script or
+// style in the markup, no frame around it, and no text that becomes markup.
+const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
+	"connect-src 'self'; manifest-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; " +
+	"trusted-types 'none'"
 
-// page serves the page at / and what belongs to it below /page/. Its links are relative, so that it works below a path of
-// a reverse proxy, too.
+// page serves the page at / and what belongs to it below /page/. Its links are relative, so that it works
+// below a path of a reverse proxy, too.
 func (s *Server) page() http.Handler {
 	below, err := fs.Sub(files, "page")
 	if err != nil {

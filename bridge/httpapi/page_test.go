@@ -29,8 +29,8 @@ func pageFiles(t *testing.T) map[string]string {
 	return all
 }
 
-// TestPageServed: every file of the page is served as what it is, under a policy that allows nothing from elsewhere and
-// no script or style in the markup.
+// TestPageServed: every file of the page is served as what it is, under a policy that allows nothing from
+// elsewhere and no script or style in the markup.
 func TestPageServed(t *testing.T) {
 	a := startAPI(t, func(o *httpapi.Options) { o.Token = token }) // reading needs none
 	types := map[string]string{".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -59,7 +59,8 @@ func TestPageServed(t *testing.T) {
 	}
 }
 
-// TestPageIsSelfContained: nothing is loaded from anywhere else, nothing becomes markup, and what files name is there.
+// TestPageIsSelfContained: nothing is loaded from anywhere else, nothing becomes markup, and what
+// files name is there.
 func TestPageIsSelfContained(t *testing.T) {
 	files := pageFiles(t)
 	foreign := regexp.MustCompile(`(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}`)

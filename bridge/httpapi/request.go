@@ -58,7 +58,8 @@ func waitOf(r *http.Request) (time.Duration, error) {
 	return 0, fmt.Errorf("wait: must be a whole number of seconds from 0 to %d", int(maxWait/time.Second))
 }
 
-// await returns the final response to a request, or the latest there is when ctx is done; nil: there is none yet.
+// await returns the final response to a request, or the latest there is when ctx is done; nil:
+// there is none yet.
 func (s *Server) await(ctx context.Context, id string) *bridge.FeedEntry {
 	for {
 		changed := s.options.Feed.Changed()
@@ -82,7 +83,11 @@ func (s *Server) getResponse(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	e, ok := s.options.Feed.Get(bridge.FeedResponse, id)
 	if !ok {
-		refuse(w, &refusal{status: http.StatusNotFound, text: fmt.Sprintf("there is no response with the id %q; the last few hundred are kept, as long as the service runs", id)})
+		refuse(w, &refusal{
+			status: http.StatusNotFound,
+			text: fmt.Sprintf("there is no response with the id %q; the last few hundred are kept, "+
+				"as long as the service runs", id),
+		})
 		return
 	}
 	s.answerWith(w, &e, id)

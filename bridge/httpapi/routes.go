@@ -72,13 +72,14 @@ func (s *Server) routes() http.Handler {
 	return mux
 }
 
-// guard sets what every answer carries, and how long it may take to write. A handler whose answer is to last, like a
-// stream of events, lifts that with http.ResponseController's SetWriteDeadline.
+// guard sets what every answer carries, and how long it may take to write. A handler whose answer is to last,
+// like a stream of events, lifts that with http.ResponseController's SetWriteDeadline.
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy",
+			"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
 		// It fails only where the connection is closed already, and then so does the answer.
@@ -87,13 +88,15 @@ func guard(next http.Handler) http.Handler {
 	})
 }
 
-// health answers 200 while the service is alive, else 503 and why not. What comes back by itself, like a dongle that was
-// pulled out, is no reason for a restart and is told by readiness only.
+// health answers 200 while the service is alive, else 503 and why not. What comes back by itself, like a
+// dongle that was pulled out, is no reason for a restart and is told by readiness only.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
-	status, text := http.StatusOK, "ok"
+	status := http.StatusOK
+	text := "ok"
 	if s.options.Alive != nil {
 		if err := s.options.Alive(); err != nil {
-			status, text = http.StatusServiceUnavailable, err.Error()
+			status = http.StatusServiceUnavailable
+			text = err.Error()
 		}
 	}
 	answer(w, status, "text/plain; charset=utf-8", []byte(text))
@@ -125,7 +128,8 @@ func (s *Server) ready() readiness {
 
 // readiness answers 200 when all checks pass, else 503, with the result of each.
 func (s *Server) readiness(w http.ResponseWriter, _ *http.Request) {
-	result, status := s.ready(), http.StatusOK
+	result := s.ready()
+	status := http.StatusOK
 	if !result.Ready {
 		status = http.StatusServiceUnavailable
 	}

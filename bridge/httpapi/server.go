@@ -1,6 +1,7 @@
-// Package httpapi is the service's HTTP side: metrics for Prometheus, health for whoever watches over the service, and a
-// JSON API with a page for people on top of it. The API says what MQTT says, in the same words: records and events come
-// from the bridge's feed, requests go to the bridge. How an upgrade works, or what a record means, is not known here.
+// Package httpapi is the service's HTTP side: metrics for Prometheus, health for whoever watches over the
+// service, and a JSON API with a page for people on top of it. The API says what MQTT says, in the same
+// words: records and events come from the bridge's feed, requests go to the bridge. How an upgrade works, or
+// what a record means, is not known here.
 package httpapi
 
 import (
@@ -35,10 +36,11 @@ type Options struct {
 	Addr string
 	// Registry is what /metrics tells.
 	Registry *prometheus.Registry
-	// Alive returns why the service can only be helped by a restart, for /healthz; nil, and nil without it: it is alive. It
-	// must not block.
+	// Alive returns why the service can only be helped by a restart, for /healthz; nil, and nil without it:
+	// it is alive. It must not block.
 	Alive func() error
-	// Checks are asked at each request of /readyz, in parallel with other requests. Each has a name of its own.
+	// Checks are asked at each request of /readyz, in parallel with other requests. Each has
+	// a name of its own.
 	Checks []Check
 	// Drivers serves /driver/<name>/<file>; nil: nothing is there.
 	Drivers http.Handler
@@ -92,9 +94,15 @@ type Server struct {
 // New returns a server that does nothing until Run.
 func New(options Options) *Server {
 	s := &Server{
-		options: options, log: options.Logger, listens: make(chan struct{}),
-		epoch: newID(), reads: newLimiter(200, 20*time.Millisecond), changes: newLimiter(100, 50*time.Millisecond),
-		wrongTokens: newLimiter(10, 10*time.Second), streams: make(chan struct{}, maxStreams), additions: make(chan struct{}, maxAdditions),
+		options:     options,
+		log:         options.Logger,
+		listens:     make(chan struct{}),
+		epoch:       newID(),
+		reads:       newLimiter(200, 20*time.Millisecond),
+		changes:     newLimiter(100, 50*time.Millisecond),
+		wrongTokens: newLimiter(10, 10*time.Second),
+		streams:     make(chan struct{}, maxStreams),
+		additions:   make(chan struct{}, maxAdditions),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -116,8 +124,9 @@ func (s *Server) Addr() net.Addr {
 // String names the task.
 func (s *Server) String() string { return "HTTP server" }
 
-// Run serves until ctx ends; answers under way then have two seconds left before their connections are cut. It returns
-// nil then, else why the address cannot be listened on and what to do about it. It can be called once.
+// Run serves until ctx ends; answers under way then have two seconds left before their connections
+// are cut. It returns nil then, else why the address cannot be listened on and what to do about it.
+// It can be called once.
 func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	used := s.used
@@ -172,18 +181,22 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 	if s.options.Addr == "" {
 		// An empty address means any port of all interfaces to the net package; nobody wants that by mistake.
-		return nil, errors.New("HTTP server: no address to listen on: set ZIGATE_OTA_HTTP_ADDR, 127.0.0.1:8501 for example")
+		return nil, errors.New("HTTP server: no address to listen on: set ZIGATE_OTA_HTTP_ADDR, " +
+			"127.0.0.1:8501 for example")
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.options.Addr)
 	switch {
 	case err == nil:
 		return listener, nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("HTTP server: %s is in use, perhaps by another zigate-ota: stop what listens there, or set ZIGATE_OTA_HTTP_ADDR to another port: %w", s.options.Addr, err)
+		return nil, fmt.Errorf("HTTP server: %s is in use, perhaps by another zigate-ota: "+
+			"stop what listens there, or set ZIGATE_OTA_HTTP_ADDR to another port: %w", s.options.Addr, err)
 	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("HTTP server: %s may not be listened on: set ZIGATE_OTA_HTTP_ADDR to a port above 1023: %w", s.options.Addr, err)
+		return nil, fmt.Errorf("HTTP server: %s may not be listened on: set ZIGATE_OTA_HTTP_ADDR to a port "+
+			"above 1023: %w", s.options.Addr, err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("HTTP server: %s is no address of this machine: set ZIGATE_OTA_HTTP_ADDR to one that is, or to 127.0.0.1 or 0.0.0.0: %w", s.options.Addr, err)
+		return nil, fmt.Errorf("HTTP server: %s is no address of this machine: set ZIGATE_OTA_HTTP_ADDR to "+
+			"one that is, or to 127.0.0.1 or 0.0.0.0: %w", s.options.Addr, err)
 	default:
 		return nil, fmt.Errorf("HTTP server: listening on %s (ZIGATE_OTA_HTTP_ADDR): %w", s.options.Addr, err)
 	}

@@ -255,7 +255,8 @@ func TestHeaderLimit(t *testing.T) {
 	}
 }
 
-// TestManyConnections: who opens more than there is room for finds them closed, and there is room again once they have gone.
+// TestManyConnections: who opens more than there is room for finds them closed, and there is room again
+// once they have gone.
 func TestManyConnections(t *testing.T) {
 	base, _ := start(t, httpapi.Options{})
 	var open []net.Conn
@@ -288,8 +289,8 @@ func TestManyConnections(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// TestStop: neither a connection that says nothing, nor one that is kept for a next request, nor an answer under way
-// holds a stop up for long, and nothing is left running.
+// TestStop: neither a connection that says nothing, nor one that is kept for a next request, nor an answer
+// under way holds a stop up for long, and nothing is left running.
 func TestStop(t *testing.T) {
 	tests := []struct {
 		name  string

@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	maxStreams     = 64                     // open at once
-	healthEvery    = 3 * time.Second        // between two looks at whether all is well
-	heartbeatAfter = 5                      // looks without a change, so that both ends notice when the other one is gone
+	maxStreams  = 64              // open at once
+	healthEvery = 3 * time.Second // between two looks at whether all is well
+	// Looks without a change, so that both ends notice when the other one is gone.
+	heartbeatAfter = 5
 	batchEvery     = 100 * time.Millisecond // what comes in between is sent together
 	sendTimeout    = 20 * time.Second       // for a batch, to a reader that does not read
 	startEvents    = 200                    // of the past that a new reader is told
@@ -25,9 +26,10 @@ const (
 
 const streamType = "text/event-stream"
 
-// getEvents is the stream of server-sent events: the records as they are and each change of them, events and responses
-// as they come. A reader that comes back with the identifier of the last event that it saw gets what it has missed. One
-// that is new, or was away for too long, gets a "reset", then everything, then "ready".
+// getEvents is the stream of server-sent events: the records as they are and each change of them,
+// events and responses as they come. A reader that comes back with the identifier of the last event
+// that it saw gets what it has missed. One that is new, or was away for too long, gets a "reset", then
+// everything, then "ready".
 func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		w.Header().Set("Content-Type", streamType)
@@ -37,12 +39,20 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()
 	default:
-		refuse(w, &refusal{status: http.StatusServiceUnavailable, text: fmt.Sprintf("%d event streams are open, and no more are allowed", maxStreams), after: 10 * time.Second})
+		refuse(w, &refusal{
+			status: http.StatusServiceUnavailable,
+			text:   fmt.Sprintf("%d event streams are open, and no more are allowed", maxStreams),
+			after:  10 * time.Second,
+		})
 		return
 	}
 	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Time{}); err != nil { // else the request would end when its body should have come
-		refuse(w, &refusal{status: http.StatusInternalServerError, text: "this connection cannot carry a stream: " + err.Error()})
+	// Else the request would end when its body should have come.
+	if err := control.SetReadDeadline(time.Time{}); err != nil {
+		refuse(w, &refusal{
+			status: http.StatusInternalServerError,
+			text:   "this connection cannot carry a stream: " + err.Error(),
+		})
 		return
 	}
 	w.Header().Set("Content-Type", streamType)
@@ -198,16 +208,21 @@ const (
 
 // getHistory tells the events after one, or the last ones.
 func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) {
-	limit, query := defaultHistory, r.URL.Query()
+	limit := defaultHistory
+	query := r.URL.Query()
 	if given := query.Get("limit"); given != "" {
 		n, err := strconv.Atoi(given)
 		if err != nil || n < 1 || n > maxHistory {
-			refuse(w, &refusal{status: http.StatusBadRequest, text: fmt.Sprintf("limit: must be a whole number from 1 to %d", maxHistory)})
+			refuse(w, &refusal{
+				status: http.StatusBadRequest,
+				text:   fmt.Sprintf("limit: must be a whole number from 1 to %d", maxHistory),
+			})
 			return
 		}
 		limit = n
 	}
-	after, ok := uint64(0), true
+	after := uint64(0)
+	ok := true
 	if given := query.Get("after"); given != "" {
 		if after, ok = s.parseEventID(given); !ok {
 			// It is from an earlier life of the service: everything is new.
@@ -215,7 +230,9 @@ func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	entries, next := s.options.Feed.All()
-	entries = slices.DeleteFunc(entries, func(e bridge.FeedEntry) bool { return e.Kind != bridge.FeedEvent || e.Seq <= after })
+	entries = slices.DeleteFunc(entries, func(e bridge.FeedEntry) bool {
+		return e.Kind != bridge.FeedEvent || e.Seq <= after
+	})
 	body := history{Events: []json.RawMessage{}, Next: s.eventID(next)}
 	for _, e := range entries[max(0, len(entries)-limit):] {
 		body.Events = append(body.Events, e.Payload)

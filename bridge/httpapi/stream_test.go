@@ -22,8 +22,8 @@ func (a *api) happened(name otasvc.EventName) {
 	a.bridge.Happened(otasvc.Event{Name: name, Time: time.Now(), EUID: kitchen})
 }
 
-// TestStream: a reader gets everything there is, then what changes; and when it comes back, what it missed, of each
-// record the newest value.
+// TestStream: a reader gets everything there is, then what changes; and when it comes back, what it missed,
+// of each record the newest value.
 func TestStream(t *testing.T) {
 	a := startAPI(t, nil)
 	a.known()

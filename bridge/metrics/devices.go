@@ -22,8 +22,8 @@ type device struct {
 	rate    float64      // bytes a second
 }
 
-// devices makes the series of the devices from their newest records at each scrape. A series whose device, name,
-// version or upgrade is not there any more is not made again, so none has to be taken back.
+// devices makes the series of the devices from their newest records at each scrape. A series whose device,
+// name, version or upgrade is not there any more is not made again, so none has to be taken back.
 type devices struct {
 	mu     sync.Mutex
 	byEUID map[message.IEEE]device
@@ -35,7 +35,8 @@ func (c *devices) set(r otasvc.DeviceRecord) {
 		d.version = fmt.Sprintf("0x%08x", *r.CurrentVersion)
 	}
 	if u := r.Upgrade; u != nil {
-		d.state, d.rate = u.State, float64(u.BytesPerSecond)
+		d.state = u.State
+		d.rate = float64(u.BytesPerSecond)
 		if u.Size > 0 {
 			d.ratio = min(float64(u.Offset)/float64(u.Size), 1)
 		}
@@ -70,19 +71,23 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 func upgradesDesc() *prometheus.Desc {
-	return describe("upgrades", "Devices by the state of their latest upgrade; final states are told until the next one.", "state")
+	return describe("upgrades",
+		"Devices by the state of their latest upgrade; final states are told until the next one.", "state")
 }
 
 func progressDesc() *prometheus.Desc {
-	return describe("device_progress_ratio", "Part of the image that the device has, 0 to 1, while its upgrade runs.", "euid", "name")
+	return describe("device_progress_ratio",
+		"Part of the image that the device has, 0 to 1, while its upgrade runs.", "euid", "name")
 }
 
 func rateDesc() *prometheus.Desc {
-	return describe("device_bytes_per_second", "Bytes a second that the device has downloaded since this attempt began; 0 while it does not download.", "euid", "name")
+	return describe("device_bytes_per_second", "Bytes a second that the device has downloaded since this "+
+		"attempt began; 0 while it does not download.", "euid", "name")
 }
 
 func versionDesc() *prometheus.Desc {
-	return describe("device_current_version", "Always 1; the label version is the ZCL file version that the device runs.", "euid", "name", "version")
+	return describe("device_current_version", "Always 1; the label version is the ZCL file version that "+
+		"the device runs.", "euid", "name", "version")
 }
 
 // Describe is part of prometheus.Collector.
@@ -95,7 +100,9 @@ func (c *devices) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect is part of prometheus.Collector.
 func (c *devices) Collect(ch chan<- prometheus.Metric) {
-	progress, rate, version := progressDesc(), rateDesc(), versionDesc()
+	progress := progressDesc()
+	rate := rateDesc()
+	version := versionDesc()
 	inState := make(map[otasvc.State]int)
 	for _, d := range c.all() {
 		inState[d.state]++
@@ -113,8 +120,8 @@ func (c *devices) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// buffers is what the dongle last said of its buffers. Not every firmware says anything: there is no series then, as
-// there is none while the dongle is away.
+// buffers is what the dongle last said of its buffers. Not every firmware says anything: there is no series
+// then, as there is none while the dongle is away.
 type buffers struct {
 	said atomic.Uint32 // 0: nothing; else buffersSaid, NPDUs in the second byte, APDUs in the lowest
 }
@@ -125,7 +132,8 @@ func (c *buffers) set(npdu, apdu uint8) { c.said.Store(buffersSaid | uint32(npdu
 func (c *buffers) forget()              { c.said.Store(0) }
 
 func buffersDesc() *prometheus.Desc {
-	return describe("dongle_buffers_in_use", "Buffers that the dongle uses: npdu for packets of the network layer, apdu for those of the application layer.", "kind")
+	return describe("dongle_buffers_in_use", "Buffers that the dongle uses: "+
+		"npdu for packets of the network layer, apdu for those of the application layer.", "kind")
 }
 
 // Describe is part of prometheus.Collector.

@@ -14,7 +14,8 @@ const (
 	versionOfLamp  = prefix + `device_current_version{euid="0x00158d0001020304",name="lamp",version="0x00000104"}`
 )
 
-// TestDeviceSeries: each step begins with a device whose download runs, and names all that is left afterwards.
+// TestDeviceSeries: each step begins with a device whose download runs, and names all that
+// is left afterwards.
 func TestDeviceSeries(t *testing.T) {
 	changed := func(state otasvc.State, change func(*otasvc.DeviceRecord)) func(*metrics.Metrics) {
 		return func(m *metrics.Metrics) {

@@ -7,8 +7,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// other is the label value for what is in none of the closed sets below, so that neither a talkative radio nor a state
-// file of another version can add series without end.
+// other is the label value for what is in none of the closed sets below, so that neither a talkative radio
+// nor a state file of another version can add series without end.
 const other = "other"
 
 // Directions of a frame, seen from the service.
@@ -32,20 +32,20 @@ func frameTypes() (fromDongle, toDongle []message.MsgType) {
 
 func blockResults() []otasvc.BlockResult {
 	return []otasvc.BlockResult{
-		otasvc.BlockServed, otasvc.BlockHeld, otasvc.BlockAborted, otasvc.BlockOutOfRange, otasvc.BlockWrongImage,
-		otasvc.BlockUnsolicited, otasvc.BlockUnknown,
+		otasvc.BlockServed, otasvc.BlockHeld, otasvc.BlockAborted, otasvc.BlockOutOfRange,
+		otasvc.BlockWrongImage, otasvc.BlockUnsolicited, otasvc.BlockUnknown,
 	}
 }
 
 func states() []otasvc.State {
 	return []otasvc.State{
-		otasvc.Scheduled, otasvc.Queued, otasvc.Notified, otasvc.Downloading, otasvc.Paused, otasvc.Downloaded,
-		otasvc.Applying, otasvc.Succeeded, otasvc.Failed, otasvc.Cancelled,
+		otasvc.Scheduled, otasvc.Queued, otasvc.Notified, otasvc.Downloading, otasvc.Paused,
+		otasvc.Downloaded, otasvc.Applying, otasvc.Succeeded, otasvc.Failed, otasvc.Cancelled,
 	}
 }
 
-// running reports whether a device in this state is at its download or its installation. One that holds a complete
-// image and waits for the word, perhaps for days, is at neither.
+// running reports whether a device in this state is at its download or its installation. One that holds a
+// complete image and waits for the word, perhaps for days, is at neither.
 func running(s otasvc.State) bool {
 	switch s {
 	case otasvc.Notified, otasvc.Downloading, otasvc.Paused, otasvc.Applying:
@@ -55,16 +55,17 @@ func running(s otasvc.State) bool {
 	}
 }
 
-// endings are the ways in which an upgrade ends, by its final state. They are counted from 0 on: the first of a kind
-// would not be seen as an increase otherwise.
+// endings are the ways in which an upgrade ends, by its final state. They are counted from 0 on: the first of
+// a kind would not be seen as an increase otherwise.
 func endings() map[otasvc.State][]otasvc.Reason {
 	return map[otasvc.State][]otasvc.Reason{
 		otasvc.Succeeded: {otasvc.NoReason},
 		otasvc.Cancelled: {otasvc.ReasonCancelled, otasvc.ReasonImageRemoved},
 		otasvc.Failed: {
-			otasvc.ReasonNoResponse, otasvc.ReasonStalled, otasvc.ReasonDeviceAborted, otasvc.ReasonInvalidImage,
-			otasvc.ReasonRequireMoreImages, otasvc.ReasonVersionUnchanged, otasvc.ReasonNotRejoined,
-			otasvc.ReasonImageInfoNotFound, otasvc.ReasonDongleLost, otasvc.ReasonCanaryFailed, otasvc.ReasonBatteryLow,
+			otasvc.ReasonNoResponse, otasvc.ReasonStalled, otasvc.ReasonDeviceAborted,
+			otasvc.ReasonInvalidImage, otasvc.ReasonRequireMoreImages, otasvc.ReasonVersionUnchanged,
+			otasvc.ReasonNotRejoined, otasvc.ReasonImageInfoNotFound, otasvc.ReasonDongleLost,
+			otasvc.ReasonCanaryFailed, otasvc.ReasonBatteryLow,
 		},
 	}
 }
@@ -72,23 +73,26 @@ func endings() map[otasvc.State][]otasvc.Reason {
 func reasons() []otasvc.Reason {
 	return []otasvc.Reason{
 		otasvc.NoReason, otasvc.ReasonUpToDate, otasvc.ReasonDowngradeRefused, otasvc.ReasonAlreadyQueued,
-		otasvc.ReasonImageInfoNotFound, otasvc.ReasonNoResponse, otasvc.ReasonStalled, otasvc.ReasonDeviceAborted,
-		otasvc.ReasonInvalidImage, otasvc.ReasonRequireMoreImages, otasvc.ReasonVersionUnchanged, otasvc.ReasonNotRejoined,
-		otasvc.ReasonCancelled, otasvc.ReasonImageRemoved, otasvc.ReasonDongleLost, otasvc.ReasonCanaryFailed,
+		otasvc.ReasonImageInfoNotFound, otasvc.ReasonNoResponse, otasvc.ReasonStalled,
+		otasvc.ReasonDeviceAborted, otasvc.ReasonInvalidImage, otasvc.ReasonRequireMoreImages,
+		otasvc.ReasonVersionUnchanged, otasvc.ReasonNotRejoined, otasvc.ReasonCancelled,
+		otasvc.ReasonImageRemoved, otasvc.ReasonDongleLost, otasvc.ReasonCanaryFailed,
 		otasvc.ReasonBatteryLow,
 	}
 }
 
 // fetchOutcomes are how the fetch of an image can end.
 func fetchOutcomes() []otasvc.Status {
-	return []otasvc.Status{otasvc.Success, otasvc.ImageAccessFailed, otasvc.ImageValidationFailed, otasvc.Failure}
+	return []otasvc.Status{
+		otasvc.Success, otasvc.ImageAccessFailed, otasvc.ImageValidationFailed, otasvc.Failure,
+	}
 }
 
 func statuses() []otasvc.Status {
 	return []otasvc.Status{
-		otasvc.ServiceAvailable, otasvc.ServiceNotAvailable, otasvc.InProgress, otasvc.Success, otasvc.Failure,
-		otasvc.ImageAccessFailed, otasvc.ImageValidationFailed, otasvc.DeviceNotFound, otasvc.InvalidData,
-		otasvc.IncompatibleDriverVersion, otasvc.ImageInfoNotFound,
+		otasvc.ServiceAvailable, otasvc.ServiceNotAvailable, otasvc.InProgress, otasvc.Success,
+		otasvc.Failure, otasvc.ImageAccessFailed, otasvc.ImageValidationFailed, otasvc.DeviceNotFound,
+		otasvc.InvalidData, otasvc.IncompatibleDriverVersion, otasvc.ImageInfoNotFound,
 	}
 }
 

@@ -14,14 +14,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
-// constants are the string constants of a type in package otasvc, as its source has them: a value that is added there
-// and forgotten here must not end as "other".
+// constants are the string constants of a type in package otasvc, as its source has them: a value that is
+// added there and forgotten here must not end as "other".
 func constants[T ~string](t *testing.T, typeName string) []T {
 	t.Helper()
 	files, err := filepath.Glob("../../otasvc/*.go")
@@ -103,7 +103,7 @@ func TestClosedSets(t *testing.T) {
 		{"fetches", "image_fetches_total", "outcome", []string{"failure", "imageAccessFailed", "imageValidationFailed", "success"},
 			func(m *metrics.Metrics, v string) { m.ImageFetched(otasvc.Status(v)) }},
 		{"frame errors", "serial_frame_errors_total", "reason", zigate.FrameErrorReasons(), (*metrics.Metrics).FrameError},
-		{"dropped messages", "mqtt_outbox_dropped_total", "reason", text(bridge.DropReasons()),
+		{"dropped messages", "mqtt_outbox_dropped_total", "reason", text(mqttclient.DropReasons()),
 			func(m *metrics.Metrics, v string) { m.OutboxDropped(v, 1) }},
 	}
 	for _, tt := range tests {

@@ -15,8 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -45,7 +45,7 @@ func full() *metrics.Metrics {
 	m.InfoChanged(otasvc.InfoRecord{Images: 4, Devices: 7})
 	m.BrokerConnected(true)
 	m.OutboxMessages(5)
-	m.OutboxDropped(string(bridge.DropOverflow), 2)
+	m.OutboxDropped(string(mqttclient.DropOverflow), 2)
 	return m
 }
 
@@ -58,8 +58,8 @@ func record(state otasvc.State) otasvc.DeviceRecord {
 	return d
 }
 
-// gather is what a scrape sees of the series, like name{label="value"}, that begin with the prefix: their values, and of
-// histograms the number of observations.
+// gather is what a scrape sees of the series, like name{label="value"}, that begin with the prefix: their
+// values, and of histograms the number of observations.
 func gather(t *testing.T, m *metrics.Metrics, prefix string) map[string]float64 {
 	t.Helper()
 	series := make(map[string]float64)
@@ -207,7 +207,8 @@ func TestSeries(t *testing.T) {
 	})
 }
 
-// TestBeginsAtZero: an increase from nothing to 1 is none to Prometheus, so what is rare and matters is there at once.
+// TestBeginsAtZero: an increase from nothing to 1 is none to Prometheus, so what is rare and
+// matters is there at once.
 func TestBeginsAtZero(t *testing.T) {
 	got := gather(t, metrics.New("", ""), prefix)
 	for _, series := range []string{

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -13,17 +14,18 @@ import (
 )
 
 var (
-	_ zigate.Observer       = (*Metrics)(nil)
-	_ share.Observer        = (*Metrics)(nil)
-	_ otasvc.Observer       = (*Metrics)(nil)
-	_ bridge.Observer       = (*Metrics)(nil)
-	_ bridge.ClientObserver = (*Metrics)(nil)
+	_ zigate.Observer     = (*Metrics)(nil)
+	_ share.Observer      = (*Metrics)(nil)
+	_ otasvc.Observer     = (*Metrics)(nil)
+	_ bridge.Observer     = (*Metrics)(nil)
+	_ mqttclient.Observer = (*Metrics)(nil)
 )
 
 // FrameSent counts a frame to the dongle. A type that the dongle takes no command by counts as "other".
 func (m *Metrics) FrameSent(t message.MsgType) { pick(m.sent, t, m.sentOther).Inc() }
 
-// FrameReceived counts a good frame from the dongle. A type that the dongle is not known to send counts as "other".
+// FrameReceived counts a good frame from the dongle. A type that the dongle is not known to send
+// counts as "other".
 func (m *Metrics) FrameReceived(t message.MsgType) { pick(m.received, t, m.receivedOther).Inc() }
 
 // FrameError counts something received that was of no use, by reason: one of zigate.FrameErrorReasons.
@@ -68,8 +70,8 @@ func (m *Metrics) BlockRequest(result otasvc.BlockResult, bytes int) {
 	m.blockBytes.Add(float64(max(bytes, 0)))
 }
 
-// UpgradeFinished counts an upgrade that reached a final state, d after it was queued. A clock that was set back in the
-// meantime makes d 0, not negative.
+// UpgradeFinished counts an upgrade that reached a final state, d after it was queued. A clock that was set
+// back in the meantime makes d 0, not negative.
 func (m *Metrics) UpgradeFinished(state otasvc.State, reason otasvc.Reason, d time.Duration) {
 	outcome := other
 	if state.Ended() {
@@ -87,8 +89,8 @@ func (m *Metrics) ImageFetched(outcome otasvc.Status) {
 	m.fetches.WithLabelValues(among(fetchOutcomes(), outcome)).Inc()
 }
 
-// Command counts the final answer to a request. operation must come from a closed set: the operations of the bridge,
-// and "unknown" for everything else that people send.
+// Command counts the final answer to a request. operation must come from a closed set: the operations of the
+// bridge, and "unknown" for everything else that people send.
 func (m *Metrics) Command(operation, status string) {
 	m.commands.WithLabelValues(utf8(operation), among(statuses(), otasvc.Status(status))).Inc()
 }
@@ -108,12 +110,17 @@ func (m *Metrics) BrokerConnected(up bool) { m.mqttConnected.Set(flag(up)) }
 // OutboxMessages tells how many messages the MQTT broker has not acknowledged.
 func (m *Metrics) OutboxMessages(n int) { m.outboxMessages.Set(float64(n)) }
 
-// OutboxDropped counts n messages that will never reach the MQTT broker; reason is one of bridge.DropReasons.
+// OutboxDropped counts n messages that will never reach the MQTT broker; reason is one of
+// mqttclient.DropReasons.
 func (m *Metrics) OutboxDropped(reason string, n int) {
-	m.outboxDropped.WithLabelValues(among(bridge.DropReasons(), bridge.DropReason(reason))).Add(float64(max(n, 0)))
+	m.outboxDropped.WithLabelValues(among(mqttclient.DropReasons(), mqttclient.DropReason(reason))).Add(
+		float64(max(n, 0)),
+	)
 }
 
-func pick[K comparable](counters map[K]prometheus.Counter, key K, rest prometheus.Counter) prometheus.Counter {
+func pick[K comparable](
+	counters map[K]prometheus.Counter, key K, rest prometheus.Counter,
+) prometheus.Counter {
 	if c, ok := counters[key]; ok {
 		return c
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
@@ -35,7 +36,7 @@ type app struct {
 	log     *slog.Logger
 	home    *sim.Dongle    // nil: a real dongle
 	broker  *broker.Broker // nil: an external one
-	client  *bridge.Client
+	client  *mqttclient.Client
 	dongle  *zigate.Dongle
 	hub     *share.Hub // nil: the dongle is not shared
 	service *otasvc.Service
@@ -53,7 +54,8 @@ type app struct {
 	brokerDone chan struct{} // closed when the embedded broker has stopped, or could not start
 }
 
-// newApp puts the parts together. home is the simulated dongle to be used where the configuration says "sim"; nil makes one.
+// newApp puts the parts together. home is the simulated dongle to be used where the configuration says
+// "sim"; nil makes one.
 func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	log := logger.Logger
 	a := &app{cfg: cfg, log: log, logger: logger, ready: make(chan struct{}), brokerDone: make(chan struct{})}
@@ -71,14 +73,21 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (ZIGATE_OTA_IMAGE_DIR)", err)
 	}
-	a.catalog, err = library.NewCatalog(images, library.CatalogOptions{Indexes: cfg.Image.Indexes, Interval: cfg.Image.IndexInterval})
+	a.catalog, err = library.NewCatalog(images, library.CatalogOptions{
+		Indexes: cfg.Image.Indexes, Interval: cfg.Image.IndexInterval,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("ZIGATE_OTA_IMAGE_INDEXES: %w", err)
 	}
 	policy := upgradePolicy(cfg.Upgrade, queryWatch(cfg.DongleQueryWatch))
 	policy.WatchOnly = cfg.Share.OTA == config.ShareOTAClient
 	a.service, err = otasvc.New(otasvc.Options{
-		Images: images, Catalog: a.catalog, Observer: meters, Logger: log, StateDir: cfg.StateDir, Policy: policy,
+		Images:   images,
+		Catalog:  a.catalog,
+		Observer: meters,
+		Logger:   log,
+		StateDir: cfg.StateDir,
+		Policy:   policy,
 	})
 	if err != nil {
 		return nil, err
@@ -96,10 +105,10 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := bridge.ClientOptions{
+	options := mqttclient.Options{
 		URLs: cfg.MQTT.URL, Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(),
 		ClientID: cfg.MQTT.ClientID, TLS: tlsConfig, Base: cfg.MQTT.BaseTopic, Logger: log, Observer: meters,
-		Subscriptions: []bridge.Subscription{{
+		Subscriptions: []mqttclient.Subscription{{
 			Filter: topics.Requests(),
 			Handler: func(topic string, payload []byte, retained, _ bool) {
 				a.bridge.HandleRequest(topic, payload, retained)
@@ -108,8 +117,10 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	}
 	if cfg.HomeAssistant.Discovery {
 		a.births = bridge.NewBirths(func() { a.client.RepublishAll() })
-		options.Subscriptions = append(options.Subscriptions, bridge.Subscription{
-			Filter: homeassistant.BirthTopic(cfg.HomeAssistant.Prefix), Handler: a.births.Handle, Optional: true,
+		options.Subscriptions = append(options.Subscriptions, mqttclient.Subscription{
+			Filter:   homeassistant.BirthTopic(cfg.HomeAssistant.Prefix),
+			Handler:  a.births.Handle,
+			Optional: true,
 		})
 	}
 	discovered := "" // where discovery documents of an earlier life may be
@@ -122,8 +133,11 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 		})...)
 	if cfg.MQTT.Embedded() {
 		a.broker = broker.New(broker.Options{
-			Addr: string(cfg.Broker.Addr), Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(),
-			RetainedFile: filepath.Join(cfg.StateDir, "retained.json"), Logger: log,
+			Addr:         string(cfg.Broker.Addr),
+			Username:     cfg.MQTT.Username.Reveal(),
+			Password:     cfg.MQTT.Password.Reveal(),
+			RetainedFile: filepath.Join(cfg.StateDir, "retained.json"),
+			Logger:       log,
 		})
 		options.OpenConnection = func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 			select { // both start at the same time
@@ -134,9 +148,9 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 		}
 	}
 	if cfg.MQTT.Frames {
-		options.OutboxLimit = bridge.OutboxLimit + bridge.FramesInOutbox
+		options.OutboxLimit = mqttclient.OutboxLimit + bridge.FramesInOutbox
 	}
-	if a.client, err = bridge.NewClient(options); err != nil {
+	if a.client, err = mqttclient.New(options); err != nil {
 		return nil, err
 	}
 	a.left = bridge.NewLeftovers(topics, discovered, a.client)
@@ -146,19 +160,37 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	}
 	feed := bridge.NewFeed()
 	bridgeOptions := bridge.Options{
-		Topics: topics, Version: version, Service: a.service, Out: a.client, Observer: meters, Logger: log, Feed: feed,
+		Topics:   topics,
+		Version:  version,
+		Service:  a.service,
+		Out:      a.client,
+		Observer: meters,
+		Logger:   log,
+		Feed:     feed,
 	}
 	if cfg.HomeAssistant.Discovery {
 		bridgeOptions.Discovery = &homeassistant.Options{
-			Prefix: cfg.HomeAssistant.Prefix, Base: cfg.MQTT.BaseTopic, Version: version, ProjectURL: projectURL,
+			Prefix:     cfg.HomeAssistant.Prefix,
+			Base:       cfg.MQTT.BaseTopic,
+			Version:    version,
+			ProjectURL: projectURL,
 		}
 	}
 	a.bridge = bridge.New(bridgeOptions)
 	a.http = httpapi.New(httpapi.Options{
-		Addr: string(cfg.HTTP.Addr), Registry: meters.Registry(), Drivers: images.DriverHandler(), Logger: log,
-		Alive: a.service.Alive, Checks: a.checks(),
-		Feed: feed, Asker: a.bridge, Queue: a.service, Images: imageFiles{images, a.catalog}, MaxImageBytes: cfg.Image.MaxBytes,
-		LogLevel: &logger.level, Token: cfg.HTTP.Token.Reveal(),
+		Addr:          string(cfg.HTTP.Addr),
+		Registry:      meters.Registry(),
+		Drivers:       images.DriverHandler(),
+		Logger:        log,
+		Alive:         a.service.Alive,
+		Checks:        a.checks(),
+		Feed:          feed,
+		Asker:         a.bridge,
+		Queue:         a.service,
+		Images:        imageFiles{images, a.catalog},
+		MaxImageBytes: cfg.Image.MaxBytes,
+		LogLevel:      &logger.level,
+		Token:         cfg.HTTP.Token.Reveal(),
 	})
 	return a, nil
 }
@@ -217,7 +249,10 @@ func (a *app) status() string {
 // supervise tells systemd how the service is, where it was started by that.
 func (a *app) supervise(ctx context.Context) error {
 	s := a.supervisor
-	s.alive, s.status, s.ready, s.log = a.alive, a.status, a.ready, a.log
+	s.alive = a.alive
+	s.status = a.status
+	s.ready = a.ready
+	s.log = a.log
 	return s.Run(ctx)
 }
 
@@ -239,9 +274,9 @@ type taskFunc func(ctx context.Context) error
 
 func (f taskFunc) Run(ctx context.Context) error { return f(ctx) }
 
-// Run runs everything until ctx is done or a part fails. It stops in reverse: first HTTP and the service, which has a
-// last word for the dongle, then who shares the dongle and its connection, then the MQTT client, which still has to say what they did,
-// then the embedded broker and the simulated dongle.
+// Run runs everything until ctx is done or a part fails. It stops in reverse: first HTTP and the service,
+// which has a last word for the dongle, then who shares the dongle and its connection, then the MQTT client,
+// which still has to say what they did, then the embedded broker and the simulated dongle.
 func (a *app) Run(ctx context.Context) error {
 	base := []task{a.logger}
 	if a.broker != nil {
@@ -291,7 +326,8 @@ func (a *app) announceReady(ctx context.Context) error {
 		}
 	}
 	close(a.ready)
-	a.log.Info("ready", "version", version, "mqtt", a.brokerURLs(), "topics", a.cfg.MQTT.BaseTopic+"/#", "http", a.httpAddr())
+	a.log.Info("ready", "version", version, "mqtt", a.brokerURLs(), "topics", a.cfg.MQTT.BaseTopic+"/#",
+		"http", a.httpAddr())
 	return nil
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// browser is a headless Chromium, driven over the DevTools protocol: JSON messages over a WebSocket, of which the tests
-// need a dozen.
+// browser is a headless Chromium, driven over the DevTools protocol: JSON messages over a WebSocket, of which
+// the tests need a dozen.
 type browser struct {
 	conn *websocket.Conn
 
@@ -45,7 +45,8 @@ type tab struct {
 	browser   *browser
 	sessionID string
 	mu        sync.Mutex
-	complaint []string // what went wrong in the page: exceptions, errors on the console, refused by the policy
+	// complaint is what went wrong in the page: exceptions, errors on the console, refused by the policy.
+	complaint []string
 }
 
 // startBrowser starts Chromium until the test ends; the test is skipped where there is none.
@@ -228,7 +229,8 @@ func (p *tab) await(what, expression string) {
 	}
 }
 
-// click presses what a selector finds first, once it is there. It presses as a mouse does, so what is covered is not hit.
+// click presses what a selector finds first, once it is there. It presses as a mouse does, so what is
+// covered is not hit.
 func (p *tab) click(selector string) {
 	p.t.Helper()
 	quoted := quote(selector)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Whole command lines, typed into real shells with the Tab key: what the shell makes of them is carried out, and its output
-// is what the whole names would have given.
+// Whole command lines, typed into real shells with the Tab key: what the shell makes of them is carried out,
+// and its output is what the whole names would have given.
 func TestCompletionInShells(t *testing.T) {
 	onLinux(t)
 	t.Parallel()

@@ -20,13 +20,13 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// BenchmarkCrowdedLatency measures how long a block takes, from the request that was read to the answer that was written,
-// for one device alone and in a crowd: with a hundred devices that download as fast as a line of 115,200 baud lets them, a
-// broker that has stopped reading, the state being written all the time, and images being fetched. Quiet and crowded
-// rounds take turns, so that both see the same machine, and come at the same pace, that of the line: a processor that did
-// nothing for ten milliseconds is slower at a block than one that has just answered another, crowd or no crowd. p99-ratio
-// is to be 2 at most. What a device sees on the wire besides (wire-p99) has the operating system in it, and the goroutines
-// of the benchmark itself.
+// BenchmarkCrowdedLatency measures how long a block takes, from the request that was read to the answer that
+// was written, for one device alone and in a crowd: with a hundred devices that download as fast as a line of
+// 115,200 baud lets them, a broker that has stopped reading, the state being written all the time, and images
+// being fetched. Quiet and crowded rounds take turns, so that both see the same machine, and come at the same
+// pace, that of the line: a processor that did nothing for ten milliseconds is slower at a block than one
+// that has just answered another, crowd or no crowd. p99-ratio is to be 2 at most. What a device sees on the
+// wire besides (wire-p99) has the operating system in it, and the goroutines of the benchmark itself.
 func BenchmarkCrowdedLatency(b *testing.B) {
 	defer runtime.KeepAlive(tuneRuntime())
 	const devices = 100
@@ -84,7 +84,8 @@ type livelyWire struct {
 	within []time.Duration // from a request that was read to its answer that was written, in the service
 }
 
-// trace takes the service's frames, on the goroutine that reads: requests when they were read, answers when written.
+// trace takes the service's frames, on the goroutine that reads: requests when they were read,
+// answers when written.
 func (w *livelyWire) trace(_ message.Direction, f message.Frame) {
 	switch f.Type {
 	case message.TypeImageBlockRequest:
@@ -103,8 +104,9 @@ func newLivelyWire(b *testing.B, devices int, more ...string) *livelyWire {
 	return w
 }
 
-// beElsewhere has the calling goroutine take no processor from the service: what it plays, a dongle or a web server, has
-// its own in a home. Woken by an answer, it would otherwise run at once in place of the goroutine that wrote it.
+// beElsewhere has the calling goroutine take no processor from the service: what it plays, a dongle or a web
+// server, has its own in a home. Woken by an answer, it would otherwise run at once in place of the
+// goroutine that wrote it.
 func beElsewhere(tb testing.TB) {
 	runtime.LockOSThread() // and never unlock it: the thread ends with the goroutine
 	if err := syscall.Setpriority(syscall.PRIO_PROCESS, syscall.Gettid(), 15); err != nil {

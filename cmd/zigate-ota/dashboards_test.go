@@ -22,7 +22,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
 )
 
-// metricNames are the metrics of the service, without the prefix zigate_ota_: what dashboards and rules may ask for.
+// metricNames are the metrics of the service, without the prefix zigate_ota_: what dashboards and
+// rules may ask for.
 func metricNames() []string {
 	var names []string
 	descriptions := make(chan *prom.Desc)
@@ -146,7 +147,8 @@ func TestDashboardLayout(t *testing.T) {
 	}
 }
 
-// prometheus is one that runs with the rules of deploy/prometheus and looks at one service, more often than it would.
+// prometheus is one that runs with the rules of deploy/prometheus and looks at one service, more
+// often than it would.
 type prometheus struct {
 	t    *testing.T
 	url  string

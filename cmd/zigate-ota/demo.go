@@ -30,8 +30,9 @@ import (
 // onceLimit ends a demo with --once that does not come to an end.
 const onceLimit = 15 * time.Minute
 
-// demo shows a whole upgrade: the service as it always is, with a simulated dongle and, unless a broker is configured,
-// its own; a server for the images; and a user who publishes commands and watches what comes back.
+// demo shows a whole upgrade: the service as it always is, with a simulated dongle and, unless a
+// broker is configured, its own; a server for the images; and a user who publishes commands and
+// watches what comes back.
 func demo(ctx context.Context, c call) (err error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -108,8 +109,14 @@ func demo(ctx context.Context, c call) (err error) {
 		defer cancel()
 	}
 	u := &demoUser{
-		cfg: cfg, home: home, devices: devices, images: images, url: server.url, screen: terminal.NewScreen(terminal.New(c.stdout, c.environ)),
-		broker: a.brokerURLs(), page: "http://" + a.httpAddr(),
+		cfg:     cfg,
+		home:    home,
+		devices: devices,
+		images:  images,
+		url:     server.url,
+		screen:  terminal.NewScreen(terminal.New(c.stdout, c.environ)),
+		broker:  a.brokerURLs(),
+		page:    "http://" + a.httpAddr(),
 	}
 	err = u.run(limit)
 	switch {
@@ -123,7 +130,8 @@ func demo(ctx context.Context, c call) (err error) {
 	return nil
 }
 
-// interrupted is how a demo ends that was stopped. One that was to show whether all goes well has not shown it.
+// interrupted is how a demo ends that was stopped. One that was to show whether all goes
+// well has not shown it.
 func interrupted(once bool) error {
 	if once {
 		return errors.New("stopped before the devices had their new version")
@@ -131,8 +139,8 @@ func interrupted(once bool) error {
 	return nil
 }
 
-// demoConfig makes the configuration fit for a demo beside anything else that runs here: nothing is left behind, and no
-// port is fixed unless it was configured.
+// demoConfig makes the configuration fit for a demo beside anything else that runs here: nothing is left
+// behind, and no port is fixed unless it was configured.
 func demoConfig(cfg *config.Config, work string) {
 	cfg.Dongle = config.DongleSimulated
 	if !cfg.IsSet("ZIGATE_OTA_STATE_DIR") {
@@ -159,7 +167,9 @@ type demoImage struct {
 }
 
 // demoImages makes an image for each device, newer than what it runs; or fits the devices to a given image.
-func demoImages(ctx context.Context, cfg config.Config, source, dir string, devices []sim.DeviceConfig) (map[message.IEEE]demoImage, error) {
+func demoImages(
+	ctx context.Context, cfg config.Config, source, dir string, devices []sim.DeviceConfig,
+) (map[message.IEEE]demoImage, error) {
 	images := map[message.IEEE]demoImage{}
 	if source == "" {
 		for _, d := range devices {
@@ -172,14 +182,19 @@ func demoImages(ctx context.Context, cfg config.Config, source, dir string, devi
 		return nil, err
 	}
 	for i := range devices {
-		d, h := &devices[i], given.header
-		d.ManufacturerCode, d.ImageType, d.HardwareVersion = h.ManufacturerCode, h.ImageType, h.MinHardwareVersion
-		d.ManufacturerName, d.ModelID = "Simulated", strings.TrimSpace(h.Title())
+		d := &devices[i]
+		h := given.header
+		d.ManufacturerCode = h.ManufacturerCode
+		d.ImageType = h.ImageType
+		d.HardwareVersion = h.MinHardwareVersion
+		d.ManufacturerName = "Simulated"
+		d.ModelID = strings.TrimSpace(h.Title())
 		if d.ModelID == "" {
 			d.ModelID = fmt.Sprintf("type 0x%04x", h.ImageType)
 		}
 		if h.FileVersion == 0 {
-			return nil, fmt.Errorf("%s has file version 0: there is no older version that a device could be upgraded from", source)
+			return nil, fmt.Errorf("%s has file version 0: there is no older version that a device could "+
+				"be upgraded from", source)
 		}
 		d.FileVersion = h.FileVersion - 1
 		images[d.IEEE] = given
@@ -191,7 +206,12 @@ func demoImages(ctx context.Context, cfg config.Config, source, dir string, devi
 const demoPayload = 48_000
 
 func madeImage(d sim.DeviceConfig) demoImage {
-	h := otafile.Header{ManufacturerCode: d.ManufacturerCode, ImageType: d.ImageType, FileVersion: d.FileVersion + 0x0100, StackVersion: 2}
+	h := otafile.Header{
+		ManufacturerCode: d.ManufacturerCode,
+		ImageType:        d.ImageType,
+		FileVersion:      d.FileVersion + 0x0100,
+		StackVersion:     2,
+	}
 	copy(h.HeaderString[:], "Demo firmware for "+d.ModelID)
 	payload := make([]byte, demoPayload)
 	for i := range payload {
@@ -199,7 +219,9 @@ func madeImage(d sim.DeviceConfig) demoImage {
 	}
 	file := otafile.Build(h, payload, otafile.WithIntegrityCode())
 	h, _ = otafile.ParseHeader(file) // Build's own output
-	return demoImage{name: strings.ReplaceAll(d.ModelID, " ", "-") + ".ota", file: file, served: file, header: h}
+	return demoImage{
+		name: strings.ReplaceAll(d.ModelID, " ", "-") + ".ota", file: file, served: file, header: h,
+	}
 }
 
 // givenImage reads an image from a file or a URL.
@@ -213,9 +235,13 @@ func givenImage(ctx context.Context, cfg config.Config, source, dir string) (dem
 		if err != nil {
 			return demoImage{}, fmt.Errorf("%s: %w", source, err)
 		}
-		return demoImage{name: filepath.Base(source), file: file, served: parsed.Image, header: parsed.Header}, nil
+		return demoImage{
+			name: filepath.Base(source), file: file, served: parsed.Image, header: parsed.Header,
+		}, nil
 	}
-	lib, err := library.Open(library.Options{Dir: dir, MaxBytes: cfg.Image.MaxBytes, FetchTimeout: cfg.Image.FetchTimeout})
+	lib, err := library.Open(library.Options{
+		Dir: dir, MaxBytes: cfg.Image.MaxBytes, FetchTimeout: cfg.Image.FetchTimeout,
+	})
 	if err != nil {
 		return demoImage{}, err
 	}
@@ -251,14 +277,17 @@ func serveImages(images map[message.IEEE]demoImage) (*imageServer, error) {
 		byName["/"+im.name] = im.file
 	}
 	s := &imageServer{listener: listener, done: make(chan struct{})}
-	s.server = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		file, ok := byName[r.URL.Path]
-		if !ok {
-			http.NotFound(w, r)
-			return
-		}
-		http.ServeContent(w, r, r.URL.Path, time.Time{}, bytes.NewReader(file))
-	})}
+	s.server = &http.Server{
+		ReadHeaderTimeout: 10 * time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			file, ok := byName[r.URL.Path]
+			if !ok {
+				http.NotFound(w, r)
+				return
+			}
+			http.ServeContent(w, r, r.URL.Path, time.Time{}, bytes.NewReader(file))
+		}),
+	}
 	go func() {
 		defer close(s.done)
 		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -281,9 +310,11 @@ func (s *imageServer) close() {
 func unfinished(home *sim.Dongle, images map[message.IEEE]demoImage) []string {
 	var wrong []string
 	for _, euid := range slices.Sorted(maps.Keys(images)) {
-		im, d := images[euid], home.Device(euid).Snapshot()
+		im := images[euid]
+		d := home.Device(euid).Snapshot()
 		if d.FileVersion != im.header.FileVersion || !bytes.Equal(d.Installed, im.served) {
-			wrong = append(wrong, fmt.Sprintf("%v runs 0x%08x and not 0x%08x", euid, d.FileVersion, im.header.FileVersion))
+			wrong = append(wrong,
+				fmt.Sprintf("%v runs 0x%08x and not 0x%08x", euid, d.FileVersion, im.header.FileVersion))
 		}
 	}
 	return wrong

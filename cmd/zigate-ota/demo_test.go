@@ -25,8 +25,8 @@ import (
 
 const demoEnd = "All 4 devices run their new version, byte for byte.\n"
 
-// leavesNothing fails the test if what it does leaves a goroutine behind, or anything in the folder for temporary files.
-// The test must not be parallel.
+// leavesNothing fails the test if what it does leaves a goroutine behind, or anything in the folder for
+// temporary files. The test must not be parallel.
 func leavesNothing(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
@@ -103,7 +103,8 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// A demo can be run again upon the state that an earlier one has left: its devices have their old version again.
+// A demo can be run again upon the state that an earlier one has left: its devices have their
+// old version again.
 func TestDemoKeepsState(t *testing.T) {
 	leavesNothing(t)
 	state := filepath.Join(t.TempDir(), "state")
@@ -326,8 +327,8 @@ func TestDemoGoesOn(t *testing.T) {
 	}
 }
 
-// A demo that is stopped in the middle ends at once. With --once, whose exit code says whether all went well, that is a
-// failure.
+// A demo that is stopped in the middle ends at once. With --once, whose exit code says whether all went well,
+// that is a failure.
 func TestDemoInterrupted(t *testing.T) {
 	leavesNothing(t)
 	for _, tt := range []struct {

@@ -17,8 +17,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// demoUser does what a user would with mosquitto_pub and mosquitto_sub, and nothing else: it knows the service only
-// over MQTT. The simulated home is looked at in the end, to see whether the devices hold what they should.
+// demoUser does what a user would with mosquitto_pub and mosquitto_sub, and nothing else: it knows
+// the service only over MQTT. The simulated home is looked at in the end, to see whether the devices
+// hold what they should.
 type demoUser struct {
 	cfg     config.Config
 	home    *sim.Dongle
@@ -80,7 +81,8 @@ func (u *demoUser) run(ctx context.Context) error {
 					publish("upgrade", map[string]any{"transaction": r.EUID, "deviceId": r.EUID})
 				default:
 					open--
-					failed = append(failed, fmt.Sprintf("add_image for %s: %s: %s", r.Transaction, r.Status, r.Error))
+					failed = append(failed,
+						fmt.Sprintf("add_image for %s: %s: %s", r.Transaction, r.Status, r.Error))
 				}
 			case topic == "response/upgrade":
 				r := u.response(topic, m.payload)
@@ -172,7 +174,8 @@ func (u *demoUser) bar(euid, model string, progress float64, state, text string)
 
 // connect subscribes to everything of the service and returns once the broker has confirmed it.
 func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMessage) (mqtt.Client, error) {
-	o := mqtt.NewClientOptions().SetClientID(fmt.Sprintf("zigate-ota-demo-%d", time.Now().UnixNano()%1_000_000)).
+	o := mqtt.NewClientOptions().SetClientID(fmt.Sprintf("zigate-ota-demo-%d",
+		time.Now().UnixNano()%1_000_000)).
 		SetCleanSession(true).SetAutoReconnect(true).SetConnectTimeout(10 * time.Second)
 	for _, url := range u.broker {
 		o.AddBroker(url)
@@ -207,7 +210,8 @@ func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMe
 		return nil, ctx.Err()
 	}
 	if err := token.Error(); err != nil {
-		return nil, fmt.Errorf("the demo's user cannot reach the broker at %s: %w", strings.Join(u.broker, ","), err)
+		return nil, fmt.Errorf("the demo's user cannot reach the broker at %s: %w",
+			strings.Join(u.broker, ","), err)
 	}
 	select {
 	case err := <-subscribed:

@@ -12,7 +12,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 )
 
-// deployFiles returns the files that people deploy the service with, by their path from the root of the repository.
+// deployFiles returns the files that people deploy the service with, by their path from the root
+// of the repository.
 func deployFiles(t *testing.T) map[string]string {
 	t.Helper()
 	files := make(map[string]string)

@@ -76,8 +76,8 @@ func TestDocsNameEverything(t *testing.T) {
 	}
 }
 
-// The commands of the documents in docs, each run beside a service with a simulated dongle and a Mosquitto. What would act on
-// this machine only says that it would.
+// The commands of the documents in docs, each run beside a service with a simulated dongle and a Mosquitto.
+// What would act on this machine only says that it would.
 func TestDocsCommands(t *testing.T) {
 	t.Parallel()
 	onLinux(t)

@@ -106,7 +106,8 @@ func TestDocumentsNameVariables(t *testing.T) {
 func TestReadmeNamesCommands(t *testing.T) {
 	text := document(t, "README.md")
 	for _, c := range commands() {
-		if c.hidden || c.name == "serve" || c.name == "version" { // for programs, the default, and what needs no word
+		// For programs, the default, and what needs no word.
+		if c.hidden || c.name == "serve" || c.name == "version" {
 			continue
 		}
 		if !regexp.MustCompile("(zigate-ota " + c.name + "\\b|`" + c.name + "`)").MatchString(text) {

@@ -10,8 +10,8 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// The embedded broker asks for the password that the configuration names, and keeps over a kill what others have
-// retained.
+// The embedded broker asks for the password that the configuration names, and keeps over a kill what
+// others have retained.
 func TestEmbeddedBroker(t *testing.T) {
 	t.Parallel()
 	dir, addr := t.TempDir(), freePort(t)

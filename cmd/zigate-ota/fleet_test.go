@@ -20,8 +20,8 @@ type natsServer struct {
 	process *process
 }
 
-// natsCluster starts three NATS servers with the configuration that we ship. They listen; whether they have agreed on a
-// leader yet shows in what they answer.
+// natsCluster starts three NATS servers with the configuration that we ship. They listen; whether they have
+// agreed on a leader yet shows in what they answer.
 func natsCluster(t *testing.T) []natsServer {
 	t.Helper()
 	program := tool(t, "nats-server")
@@ -67,9 +67,9 @@ func onDisk(t *testing.T, dir string) (size int64) {
 	return size
 }
 
-// fleetClient connects a client of the fleet to the first of the servers that answers, in a session that survives. It
-// subscribes to filter, again and again until a server grants it: just after the start, or after the loss of a server, some
-// answers of NATS are refusals that mean "not yet".
+// fleetClient connects a client of the fleet to the first of the servers that answers, in a session that
+// survives. It subscribes to filter, again and again until a server grants it: just after the start, or after
+// the loss of a server, some answers of NATS are refusals that mean "not yet".
 func fleetClient(t *testing.T, id, filter string, qos byte, servers ...natsServer) (mqtt.Client, *journal[published]) {
 	t.Helper()
 	heard := newHeard(t)
@@ -97,8 +97,9 @@ func fleetClient(t *testing.T, id, filter string, qos byte, servers ...natsServe
 	return nil, nil
 }
 
-// Five dongles, each with its service, on a cluster of three NATS servers. One server is killed while all five download:
-// whoever was connected to it, services and consumer, goes on with another one, and nothing is lost.
+// Five dongles, each with its service, on a cluster of three NATS servers. One server is killed while
+// all five download: whoever was connected to it, services and consumer, goes on with another one,
+// and nothing is lost.
 func TestFleet(t *testing.T) {
 	t.Parallel()
 	cluster := natsCluster(t)
@@ -143,7 +144,8 @@ func TestFleet(t *testing.T) {
 		offsets[i] = number(m.object(), "upgrade", "offset")
 	}
 	before, _ := heard.all()
-	// The server that the first service is connected to; most often the consumer and another service are on it, too.
+	// The server that the first service is connected to; most often the consumer and another
+	// service are on it, too.
 	connected := services[0].stderr.journal.each(func(line string) bool { return strings.Contains(line, "connected to the MQTT broker") })
 	victim := slices.IndexFunc(cluster, func(s natsServer) bool { return strings.Contains(connected[len(connected)-1], s.mqtt) })
 	if victim < 0 {
@@ -192,8 +194,8 @@ func TestFleet(t *testing.T) {
 	}
 	t.Logf("%d of %d services moved to another server", moved, dongles)
 
-	// What is retained is there on the other two servers. On a busy machine a server lags behind what others keep, so it is
-	// asked anew for a while.
+	// What is retained is there on the other two servers. On a busy machine a server lags behind what others
+	// keep, so it is asked anew for a while.
 	type wanted struct {
 		what  string
 		match func(published) bool

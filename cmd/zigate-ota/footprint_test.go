@@ -13,15 +13,17 @@ import (
 
 // What the service may take.
 const (
-	footprintMemory = 64 << 20               // bytes resident, with a thousand devices and a hundred downloads
-	footprintIdle   = 0.005                  // of a core
-	footprintReady  = 200 * time.Millisecond // from the start of the process, with a hundred images registered
+	footprintMemory = 64 << 20 // bytes resident, with a thousand devices and a hundred downloads
+	footprintIdle   = 0.005    // of a core
+	// From the start of the process, with a hundred images registered.
+	footprintReady  = 200 * time.Millisecond
 	footprintImages = 100
 )
 
-// TestFootprint measures what the real binary takes: its memory with a thousand known devices and a hundred downloads, its
-// processor time while nothing happens, and how long it needs to start with a hundred images registered. Once with the
-// embedded broker, and once with a Mosquitto. It takes two minutes, so it is run by hand:
+// TestFootprint measures what the real binary takes: its memory with a thousand known devices and a
+// hundred downloads, its processor time while nothing happens, and how long it needs to start with a
+// hundred images registered. Once with the embedded broker, and once with a Mosquitto. It takes two
+// minutes, so it is run by hand:
 //
 //	ZIGATE_OTA_TEST_FOOTPRINT=1 go test -run TestFootprint -v ./cmd/zigate-ota
 func TestFootprint(t *testing.T) {

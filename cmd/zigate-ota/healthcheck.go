@@ -28,7 +28,8 @@ func healthcheck(ctx context.Context, c call) error {
 	return err
 }
 
-// askHealth asks the service that listens on an address how it is. The answer is returned also where it is not well.
+// askHealth asks the service that listens on an address how it is. The answer is returned also
+// where it is not well.
 func askHealth(ctx context.Context, addr, path string) (answer string, err error) {
 	url := "http://" + addr + path
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

@@ -20,7 +20,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
-// yamlFile reads a YAML file, by Debian's own Python, as JSON has it. Without that the test is skipped, but not in CI.
+// yamlFile reads a YAML file, by Debian's own Python, as JSON has it. Without that the test is
+// skipped, but not in CI.
 func yamlFile(t *testing.T, path string) any {
 	t.Helper()
 	const program = "import json,sys,yaml; json.dump(yaml.safe_load(open(sys.argv[1], encoding='utf-8')), sys.stdout)"
@@ -60,8 +61,8 @@ func visit(v any, see func(map[string]any)) {
 	}
 }
 
-// entityIDs are the identifiers that Home Assistant gives the entities of a discovery document: the platform, and the
-// names of device and entity in lower case with underscores.
+// entityIDs are the identifiers that Home Assistant gives the entities of a discovery document: the platform,
+// and the names of device and entity in lower case with underscores.
 func entityIDs(document map[string]any) []string {
 	slug := func(name any) string {
 		return strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(fmt.Sprint(name)), "_"), "_")
@@ -75,8 +76,8 @@ func entityIDs(document map[string]any) []string {
 	return ids
 }
 
-// What we give people to paste into Home Assistant can be read, and all that it names exists: entities in the discovery of
-// a running service, operations and their keys at that service, events, scripts.
+// What we give people to paste into Home Assistant can be read, and all that it names exists: entities in the
+// discovery of a running service, operations and their keys at that service, events, scripts.
 func TestHomeAssistantFiles(t *testing.T) {
 	t.Parallel()
 	automations := yamlFile(t, "deploy/homeassistant/automations.yaml")
@@ -208,7 +209,8 @@ func TestHomeAssistantApp(t *testing.T) {
 	}
 }
 
-// fakeSupervisor is a Home Assistant supervisor as far as the app needs one. service is its answer about MQTT.
+// fakeSupervisor is a Home Assistant supervisor as far as the app needs one. service is its
+// answer about MQTT.
 func fakeSupervisor(t *testing.T, status int, service string) (url string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

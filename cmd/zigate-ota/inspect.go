@@ -18,16 +18,19 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// maxInspected is the largest file that is looked at, in bytes: far more than any image, far less than memory.
+// maxInspected is the largest file that is looked at, in bytes: far more than any image,
+// far less than memory.
 const maxInspected = 64 << 20
 
-// inspect tells what images are, and what of them was verified, and traces of frames in words. It fails when something is wrong with one of them.
+// inspect tells what images are, and what of them was verified, and traces of frames in words. It fails when
+// something is wrong with one of them.
 func inspect(ctx context.Context, c call) error {
 	asJSON, names, err := inspectArguments(c.args)
 	if err != nil {
 		return fmt.Errorf("%w: %v; there are FILE or URL, one or more, and --json", errUsage, err)
 	}
-	wrong, reason := 0, ""
+	wrong := 0
+	reason := ""
 	for i, name := range names {
 		r := inspectOne(ctx, c.environ, name)
 		if errors.Is(r.err, errUsage) {
@@ -67,7 +70,8 @@ func inspectArguments(args []string) (asJSON bool, names []string, err error) {
 		args = args[1:]
 		switch {
 		case arg == "--":
-			names, args = append(names, args...), nil
+			names = append(names, args...)
+			args = nil
 		case arg == "--json" || arg == "-json":
 			asJSON = true
 		case strings.HasPrefix(arg, "-"):
@@ -140,7 +144,12 @@ type inspectedElement struct {
 
 // inspectOne looks at a file or at what is at a URL.
 func inspectOne(ctx context.Context, environ []string, name string) inspection {
-	r := inspection{Name: config.DisplayURL(name), Elements: []inspectedElement{}, Warnings: []string{}, Checks: []otafile.Check{}}
+	r := inspection{
+		Name:     config.DisplayURL(name),
+		Elements: []inspectedElement{},
+		Warnings: []string{},
+		Checks:   []otafile.Check{},
+	}
 	b, err := inspected(ctx, environ, name)
 	if err != nil {
 		return r.failed(err)
@@ -159,9 +168,12 @@ func inspectOne(ctx context.Context, environ []string, name string) inspection {
 	r.Image = &inspectedImage{Size: len(f.Image), SHA256: hex.EncodeToString(sum[:]), Trailing: f.Trailing}
 	r.Header = inspectHeader(&f.Header)
 	for _, e := range f.Elements {
-		r.Elements = append(r.Elements, inspectedElement{Tag: e.Tag, Name: elementName(e.Tag), Offset: e.Offset, Length: e.Length})
+		r.Elements = append(r.Elements, inspectedElement{
+			Tag: e.Tag, Name: elementName(e.Tag), Offset: e.Offset, Length: e.Length,
+		})
 	}
-	r.Warnings, r.Checks = append(r.Warnings, f.Warnings...), append(r.Checks, f.Checks...)
+	r.Warnings = append(r.Warnings, f.Warnings...)
+	r.Checks = append(r.Checks, f.Checks...)
 	r.OK = len(f.Failed()) == 0
 	return r
 }
@@ -181,12 +193,13 @@ func (r *inspection) wrong() string {
 }
 
 func (r inspection) failed(err error) inspection {
-	r.Error, r.err = err.Error(), err
+	r.Error = err.Error()
+	r.err = err
 	return r
 }
 
-// inspected returns the bytes of a file, or what is at a URL. A URL is fetched as the service would do it, within the
-// same limits, but nothing is kept.
+// inspected returns the bytes of a file, or what is at a URL. A URL is fetched as the service would do it,
+// within the same limits, but nothing is kept.
 func inspected(ctx context.Context, environ []string, name string) ([]byte, error) {
 	if strings.Contains(name, "://") {
 		cfg, err := loadConfig(call{environ: environ})
@@ -212,18 +225,31 @@ func inspected(ctx context.Context, environ []string, name string) ([]byte, erro
 }
 
 func inspectDownload(b []byte) *inspectedDownload {
-	sum256, sum512, sum3 := sha256.Sum256(b), sha512.Sum512(b), sha3.Sum256(b)
+	sum256 := sha256.Sum256(b)
+	sum512 := sha512.Sum512(b)
+	sum3 := sha3.Sum256(b)
 	return &inspectedDownload{
-		Size: len(b), SHA256: hex.EncodeToString(sum256[:]), SHA512: hex.EncodeToString(sum512[:]), SHA3: hex.EncodeToString(sum3[:]),
+		Size:   len(b),
+		SHA256: hex.EncodeToString(sum256[:]),
+		SHA512: hex.EncodeToString(sum512[:]),
+		SHA3:   hex.EncodeToString(sum3[:]),
 	}
 }
 
 func inspectHeader(h *otafile.Header) *inspectedHeader {
 	shown := &inspectedHeader{
-		ManufacturerCode: h.ManufacturerCode, ImageType: h.ImageType, FileVersion: h.FileVersion, Title: h.Title(),
-		HeaderVersion: h.HeaderVersion, HeaderLength: h.HeaderLength, FieldControl: h.FieldControl,
-		StackVersion: h.StackVersion, TotalSize: h.TotalSize, CredentialVersion: h.CredentialVersion,
-		MinHardwareVersion: h.MinHardwareVersion, MaxHardwareVersion: h.MaxHardwareVersion,
+		ManufacturerCode:   h.ManufacturerCode,
+		ImageType:          h.ImageType,
+		FileVersion:        h.FileVersion,
+		Title:              h.Title(),
+		HeaderVersion:      h.HeaderVersion,
+		HeaderLength:       h.HeaderLength,
+		FieldControl:       h.FieldControl,
+		StackVersion:       h.StackVersion,
+		TotalSize:          h.TotalSize,
+		CredentialVersion:  h.CredentialVersion,
+		MinHardwareVersion: h.MinHardwareVersion,
+		MaxHardwareVersion: h.MaxHardwareVersion,
 	}
 	switch {
 	case h.Destination != nil:

@@ -45,7 +45,8 @@ func (r *inspection) print(w io.Writer) {
 			row("elements", "and %d more", len(r.Elements)-mostElements)
 			break
 		}
-		row("element", "0x%04X %s, %s at offset %d", e.Tag, e.Name, counted(int(e.Length), "byte", "bytes"), e.Offset)
+		row("element", "0x%04X %s, %s at offset %d", e.Tag, e.Name, counted(int(e.Length), "byte", "bytes"),
+			e.Offset)
 	}
 	for _, warning := range r.Warnings {
 		row("warning", "%s", warning)

@@ -36,7 +36,8 @@ func inspectionImages(t *testing.T) map[string][]byte {
 	*full.MinHardwareVersion, *full.MaxHardwareVersion = 1, 3
 
 	var packed bytes.Buffer
-	w, err := gzip.NewWriterLevel(&packed, gzip.NoCompression) // the same bytes with every version of the package
+	// The same bytes with every version of the package.
+	w, err := gzip.NewWriterLevel(&packed, gzip.NoCompression)
 	if err != nil {
 		t.Fatal(err)
 	}

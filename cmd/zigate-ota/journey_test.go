@@ -67,7 +67,8 @@ var inProgress = []string{"inProgress"}
 
 // Records of the devices in responses, as far as they are the same in all.
 const (
-	// noDeviceFor is what is known of a device that is not, and an image for it. What else add_image says is what was asked for.
+	// noDeviceFor is what is known of a device that is not, and an image for it. What else add_image says is
+	// what was asked for.
 	noDeviceFor   = `"euid":null,"mfgId":null,"imageTypeId":null,"url":"BASE/%s","driverTypeId":"","driverVersion":0,"imageVersion":null,"oldImageVersion":null`
 	noDevice      = `"euid":null,"mfgId":null,"imageTypeId":null,"url":null,"driverTypeId":null,"driverVersion":null,"imageVersion":null,"oldImageVersion":null`
 	bareKitchen   = `"euid":"0x000b57fffec6a5b2","mfgId":4476,"imageTypeId":8705,"url":null,"driverTypeId":null,"driverVersion":null,"imageVersion":null,"oldImageVersion":570492465`

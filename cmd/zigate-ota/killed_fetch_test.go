@@ -16,9 +16,9 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// The service is killed while it fetches, stores and registers an image: each time it starts again, has the images that
-// it said it had, whole, and nothing of the others; in the end the image that it was killed over is added as if nothing
-// had been.
+// The service is killed while it fetches, stores and registers an image: each time it starts again, has the
+// images that it said it had, whole, and nothing of the others; in the end the image that it was killed over
+// is added as if nothing had been.
 func TestKilledWhileFetching(t *testing.T) {
 	t.Parallel()
 	dir, addr := t.TempDir(), freePort(t)
@@ -104,8 +104,8 @@ func TestKilledWhileFetching(t *testing.T) {
 	}
 }
 
-// checkStore fails the test unless there are only whole images in a store, with their reports. It is called when the
-// service has started, and has tidied up.
+// checkStore fails the test unless there are only whole images in a store, with their reports. It is called
+// when the service has started, and has tidied up.
 func checkStore(t *testing.T, dir string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

@@ -19,8 +19,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// wireDongle is the far end of a TCP connection to the service: it plays a dongle with one device, by hand, so that the
-// time between a request's bytes and the answer's bytes can be measured on the wire.
+// wireDongle is the far end of a TCP connection to the service: it plays a dongle with one device, by hand,
+// so that the time between a request's bytes and the answer's bytes can be measured on the wire.
 type wireDongle struct {
 	tb       testing.TB
 	conn     net.Conn
@@ -187,8 +187,8 @@ func newWiredService(b *testing.B, devices int, more ...string) *wiredService {
 	return &wiredService{wireDongle: w, app: a, image: file}
 }
 
-// play has the far end answer commands at any time from now on, as a dongle does, on a goroutine that runs begin first.
-// What it returns says of each block when its last byte was there.
+// play has the far end answer commands at any time from now on, as a dongle does, on a goroutine that runs
+// begin first. What it returns says of each block when its last byte was there.
 func (w *wiredService) play(b *testing.B, begin func()) <-chan time.Time {
 	blocks := make(chan time.Time, 16)
 	ended := make(chan struct{})
@@ -226,8 +226,9 @@ func wireFrame(m message.Message) []byte {
 	return message.AppendFrame(nil, m.Type(), append(m.AppendPayload(nil), 100)) // link quality
 }
 
-// BenchmarkServedBlock measures the whole service as it runs in a home, with its broker, metrics and state: one device in
-// a closed loop over TCP on loopback, in turn with a responder that does nothing but write a ready-made frame.
+// BenchmarkServedBlock measures the whole service as it runs in a home, with its broker, metrics and
+// state: one device in a closed loop over TCP on loopback, in turn with a responder that does nothing but
+// write a ready-made frame.
 func BenchmarkServedBlock(b *testing.B) {
 	w := newWiredService(b, 1).wireDongle
 	w.write(wireRequest(0, 0, 64))

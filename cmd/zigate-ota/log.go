@@ -47,7 +47,8 @@ func (l *logger) Run(ctx context.Context) error {
 }
 
 func (l *logger) toggle(ctx context.Context) {
-	before, now := l.level.Level(), slog.LevelDebug
+	before := l.level.Level()
+	now := slog.LevelDebug
 	if before != l.configured {
 		now = l.configured
 	}

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// limiter keeps a fault that repeats from filling the disk. Of warnings and errors with one text about one thing, the
-// first few are written as they come, then fewer and fewer, each with the number of those left out. After some quiet
-// the next is as the first. What is no fault is never left out.
+// limiter keeps a fault that repeats from filling the disk. Of warnings and errors with one text about one
+// thing, the first few are written as they come, then fewer and fewer, each with the number of those left
+// out. After some quiet the next is as the first. What is no fault is never left out.
 type limiter struct {
 	slog.Handler
 	// about is what the logger's own attributes say the messages are about.
@@ -81,8 +81,8 @@ func (l *limiter) WithGroup(name string) slog.Handler {
 	return &limiter{Handler: l.Handler.WithGroup(name), about: l.about, seen: l.seen}
 }
 
-// thing is what tells messages with one text apart: that one device failed must not hide that another one did. Errors,
-// addresses and counts are not among it, for they may be another each time.
+// thing is what tells messages with one text apart: that one device failed must not hide that another one
+// did. Errors, addresses and counts are not among it, for they may be another each time.
 func thing(a slog.Attr) string {
 	switch a.Key {
 	case "euid", "sha256", "image", "file", "folder", "index", "url":
@@ -116,7 +116,8 @@ func (s *repeats) take(key string, now time.Time) (write bool, left int) {
 		f.left++
 		return false, 0
 	default:
-		left, f.left = f.left, 0
+		left = f.left
+		f.left = 0
 		f.pause = min(2*f.pause, faultMaxPause)
 		f.next = now.Add(f.pause)
 	}

@@ -29,7 +29,8 @@ func TestRepeatedFaultIsToldRarely(t *testing.T) {
 		}
 		const day = 24 * time.Hour / (5 * time.Second)
 		fault := func(n int) {
-			log.Warn("a frame was not sent", "euid", "0x01", "err", fmt.Errorf("number %d", n)) // another each time
+			// Another each time.
+			log.Warn("a frame was not sent", "euid", "0x01", "err", fmt.Errorf("number %d", n))
 			time.Sleep(5 * time.Second)
 		}
 		for n := range day {

@@ -29,8 +29,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// Exit codes: 0 all is well, 1 it did not work, 2 the command line or the configuration is wrong. The commands that ask a
-// running service have more (see the package shell).
+// Exit codes: 0 all is well, 1 it did not work, 2 the command line or the configuration is wrong. The
+// commands that ask a running service have more (see the package shell).
 const (
 	exitOK = iota
 	exitFailure
@@ -58,12 +58,42 @@ type call struct {
 
 func commands() []command {
 	return append([]command{
-		{name: "serve", arguments: "[--trace FILE]", summary: "run the service (the default); --trace keeps the dongle's frames, for inspect", run: serve},
-		{name: "demo", arguments: "[--once] [--image FILE|URL] [--speed N]", summary: "a whole upgrade with a simulated dongle, to look at", run: demo},
-		{name: "inspect", arguments: "[--json] FILE|URL...", summary: "what an image is and what was verified, or a trace; exit code 1 where that is wrong", run: inspect},
-		{name: "sim", arguments: simArguments, summary: "a simulated dongle for other software", run: simulate, more: simHelp},
-		{name: "healthcheck", summary: "ask the running service whether it is well; exit code 0 if so", run: healthcheck},
-		{name: "config", arguments: "[--example]", summary: "print the configuration in force, secrets masked", run: printConfig},
+		{
+			name:      "serve",
+			arguments: "[--trace FILE]",
+			summary:   "run the service (the default); --trace keeps the dongle's frames, for inspect",
+			run:       serve,
+		},
+		{
+			name:      "demo",
+			arguments: "[--once] [--image FILE|URL] [--speed N]",
+			summary:   "a whole upgrade with a simulated dongle, to look at",
+			run:       demo,
+		},
+		{
+			name:      "inspect",
+			arguments: "[--json] FILE|URL...",
+			summary:   "what an image is and what was verified, or a trace; exit code 1 where that is wrong",
+			run:       inspect,
+		},
+		{
+			name:      "sim",
+			arguments: simArguments,
+			summary:   "a simulated dongle for other software",
+			run:       simulate,
+			more:      simHelp,
+		},
+		{
+			name:    "healthcheck",
+			summary: "ask the running service whether it is well; exit code 0 if so",
+			run:     healthcheck,
+		},
+		{
+			name:      "config",
+			arguments: "[--example]",
+			summary:   "print the configuration in force, secrets masked",
+			run:       printConfig,
+		},
 		{name: "version", summary: "print the version", run: printVersion},
 	}, shellCommands()...)
 }
@@ -72,10 +102,12 @@ func commands() []command {
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	name := "serve"
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		name, args = args[0], args[1:]
+		name = args[0]
+		args = args[1:]
 	}
 	if name == "help" && len(args) > 0 && !isHelp(args[0]) {
-		name, args = args[0], []string{"--help"}
+		name = args[0]
+		args = []string{"--help"}
 	}
 	if name == "help" || len(args) > 0 && isHelp(args[0]) && name == "serve" {
 		usage(stdout)
@@ -98,7 +130,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 			fmt.Fprintf(stderr, "zigate-ota %s: %v\n", name, err)
 			return coded.Code
 		case errors.Is(err, errUsage):
-			fmt.Fprintf(stderr, "zigate-ota %s: %s\n", name, strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
+			fmt.Fprintf(stderr, "zigate-ota %s: %s\n",
+				name, strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
 			return exitUsage
 		default:
 			fmt.Fprintf(stderr, "zigate-ota %s: %v\n", name, err)
@@ -121,7 +154,8 @@ func wantsHelp(args []string) bool {
 func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
 
 func usage(w io.Writer) {
-	fmt.Fprint(w, "zigate-ota upgrades the firmware of Zigbee devices through a ZiGate, commanded over MQTT.\n\nUsage: zigate-ota [command]\n\n")
+	fmt.Fprint(w, "zigate-ota upgrades the firmware of Zigbee devices through a ZiGate, "+
+		"commanded over MQTT.\n\nUsage: zigate-ota [command]\n\n")
 	own := true
 	for _, c := range commands() {
 		if c.hidden {
@@ -136,7 +170,8 @@ func usage(w io.Writer) {
 			fmt.Fprintf(w, "  %-12s   %s\n", "", c.arguments)
 		}
 	}
-	fmt.Fprint(w, "\n\"zigate-ota help COMMAND\" tells more. The configuration is in environment variables;\n\"zigate-ota config --example\" lists them all.\n")
+	fmt.Fprint(w, "\n\"zigate-ota help COMMAND\" tells more. The configuration is in environment "+
+		"variables;\n\"zigate-ota config --example\" lists them all.\n")
 }
 
 // usage is the help for one command.
@@ -145,7 +180,8 @@ func (c *command) usage(w io.Writer) {
 		c.help(w)
 		return
 	}
-	fmt.Fprintf(w, "zigate-ota %s: %s.\n\nUsage: zigate-ota %s\n", c.name, c.summary, strings.TrimSpace(c.name+" "+c.arguments))
+	fmt.Fprintf(w, "zigate-ota %s: %s.\n\nUsage: zigate-ota %s\n",
+		c.name, c.summary, strings.TrimSpace(c.name+" "+c.arguments))
 	if c.more != nil {
 		c.more(w)
 	}
@@ -163,7 +199,8 @@ func printVersion(_ context.Context, c call) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(c.stdout, "zigate-ota %s%s %s %s/%s\n", version, commitSuffix(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintf(c.stdout, "zigate-ota %s%s %s %s/%s\n",
+		version, commitSuffix(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }
 

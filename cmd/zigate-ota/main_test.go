@@ -107,8 +107,8 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	}
 }
 
-// Every command that needs the configuration tells all its mistakes at once and exits with 2, which systemd takes as a
-// reason not to try again.
+// Every command that needs the configuration tells all its mistakes at once and exits with 2, which systemd
+// takes as a reason not to try again.
 func TestMistakesOfConfiguration(t *testing.T) {
 	mistakes := []string{
 		"HOME=" + t.TempDir(), "ZIGATE_OTA_DONGEL=auto", "ZIGATE_OTA_UPGRADE_CONCURRENCY=many", "ZIGATE_OTA_MQTT_BASE_TOPIC=a/#",
@@ -197,7 +197,8 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
-// The binary by itself: what the linker stamps, exit codes, and the service from its start to a stop by SIGTERM.
+// The binary by itself: what the linker stamps, exit codes, and the service from its start to
+// a stop by SIGTERM.
 func TestBinary(t *testing.T) {
 	version := start(t, nil, programPath(t), "version")
 	<-version.done

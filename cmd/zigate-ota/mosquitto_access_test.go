@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// guarded starts a Mosquitto with an access list, and users whose password is "secret". The user "test" may do everything.
+// guarded starts a Mosquitto with an access list, and users whose password is "secret". The user "test"
+// may do everything.
 func guarded(t *testing.T, access string, users ...string) *mosquitto {
 	t.Helper()
 	dir := t.TempDir()
@@ -101,8 +102,8 @@ func TestMosquittoAccessList(t *testing.T) {
 	heard.await(t, "last will", func(msg published) bool { return msg.Topic == "zigate-ota/status" && msg.Payload == "offline" })
 }
 
-// Credentials that the broker does not take, and an access list that gives no rights: each is told as such, in the log
-// and by the health check, and the broker is not pestered.
+// Credentials that the broker does not take, and an access list that gives no rights: each is told as such,
+// in the log and by the health check, and the broker is not pestered.
 func TestMosquittoDenies(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, access, password, says, told string }{

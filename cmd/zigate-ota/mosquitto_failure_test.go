@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// What is lost with a broker in the middle of a download, and what not. TestMosquittoBrokerKilled is about one that is
-// killed and comes back knowing nothing.
+// What is lost with a broker in the middle of a download, and what not. TestMosquittoBrokerKilled is about
+// one that is killed and comes back knowing nothing.
 
-// checkGoesOn asserts that a download that was at offset never fell back, came to its end, and that this was told.
+// checkGoesOn asserts that a download that was at offset never fell back, came to its end, and
+// that this was told.
 func checkGoesOn(t *testing.T, heard *journal[published], transaction string, offset float64) {
 	t.Helper()
 	succeeded(t, heard.await(t, "final response", finalTo(transaction)))
@@ -54,8 +55,8 @@ func TestMosquittoBrokerStopped(t *testing.T) {
 	checkGoesOn(t, after, "stopped", offset)
 }
 
-// The broker stands still: it holds its connections and does nothing. Blocks are served all the same, and what happened
-// meanwhile is told when it goes on.
+// The broker stands still: it holds its connections and does nothing. Blocks are served all the same, and
+// what happened meanwhile is told when it goes on.
 func TestMosquittoBrokerHangs(t *testing.T) {
 	t.Parallel()
 	m := newMosquitto(t)
@@ -125,8 +126,8 @@ func throttle(t *testing.T, to string, rate int) string {
 	return listener.Addr().String()
 }
 
-// The way to the broker is slow: much slower than what there is to say. Retained topics skip what is old, events stay
-// complete and in order, and blocks do not wait.
+// The way to the broker is slow: much slower than what there is to say. Retained topics skip what is old,
+// events stay complete and in order, and blocks do not wait.
 func TestMosquittoBrokerSlow(t *testing.T) {
 	t.Parallel()
 	m := newMosquitto(t)

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Everything here is done as a person would do it: a Mosquitto, a dongle (simulated, but a process of its own behind a
-// TCP or serial port), the service, and the commands mosquitto_pub and mosquitto_sub.
+// Everything here is done as a person would do it: a Mosquitto, a dongle (simulated, but a process of its own
+// behind a TCP or serial port), the service, and the commands mosquitto_pub and mosquitto_sub.
 
 // A whole upgrade, over both kinds of port.
 func TestMosquittoJourney(t *testing.T) {
@@ -100,7 +100,8 @@ func TestMosquittoJourney(t *testing.T) {
 	}
 }
 
-// slow is the speed of the simulated home where something happens in the middle of a download of slowImage bytes.
+// slow is the speed of the simulated home where something happens in the middle of a download
+// of slowImage bytes.
 const (
 	slow      = "20"
 	slowImage = 40000
@@ -127,8 +128,8 @@ func succeeded(t *testing.T, end published) {
 	}
 }
 
-// The service is killed in the middle of a download and started again: the download goes on where it was, and who asked
-// for it gets the answer.
+// The service is killed in the middle of a download and started again: the download goes on where it was, and
+// who asked for it gets the answer.
 func TestMosquittoServiceKilled(t *testing.T) {
 	t.Parallel()
 	m := newMosquitto(t)
@@ -304,8 +305,8 @@ func TestMosquittoRetainedRequest(t *testing.T) {
 	}
 }
 
-// What Home Assistant does with the service: it finds the devices by their documents, shows the update state, installs at
-// the press of a button, and asks for everything again when it has started.
+// What Home Assistant does with the service: it finds the devices by their documents, shows the update state,
+// installs at the press of a button, and asks for everything again when it has started.
 func TestMosquittoHomeAssistant(t *testing.T) {
 	t.Parallel()
 	m := newMosquitto(t)

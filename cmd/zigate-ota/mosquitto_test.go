@@ -45,8 +45,8 @@ type mosquitto struct {
 	process              *process
 }
 
-// newMosquitto starts a Mosquitto on a free port, with a configuration of its own: anybody may do anything, unless more
-// lines say otherwise.
+// newMosquitto starts a Mosquitto on a free port, with a configuration of its own: anybody may do anything,
+// unless more lines say otherwise.
 func newMosquitto(t *testing.T, more ...string) *mosquitto {
 	t.Helper()
 	m := &mosquitto{t: t, program: tool(t, "mosquitto"), pubTool: tool(t, "mosquitto_pub"), subTool: tool(t, "mosquitto_sub"), dir: t.TempDir()}
@@ -134,7 +134,8 @@ func (m *mosquitto) sub(topics ...string) *journal[published] {
 	return heard
 }
 
-// simulation starts the simulated dongle as a process of its own and returns what ZIGATE_OTA_DONGLE has to be for it.
+// simulation starts the simulated dongle as a process of its own and returns what
+// ZIGATE_OTA_DONGLE has to be for it.
 func simulation(t *testing.T, args ...string) string {
 	t.Helper()
 	p := start(t, nil, programPath(t), append([]string{"sim"}, args...)...)
@@ -149,7 +150,8 @@ func (m *mosquitto) service(dir, dongle string, more ...string) *process {
 	return start(m.t, environ(dir, more...), programPath(m.t), "serve")
 }
 
-// settled waits until the service has told of its dongle and of all that the bulb in the kitchen says of itself.
+// settled waits until the service has told of its dongle and of all that the bulb in the
+// kitchen says of itself.
 func settled(t *testing.T, heard *journal[published], base string) {
 	t.Helper()
 	heard.await(t, "status", func(m published) bool { return m.Topic == base+"/status" && m.Payload == "online" })

@@ -12,16 +12,19 @@ import (
 	"time"
 )
 
-// supervisor tells systemd how the service is, as its manual page sd_notify(3) says it: that it is ready, what it is
-// doing, that it stops, and, for as long as it is alive, that it is. Where no systemd asks for it, it does nothing.
+// supervisor tells systemd how the service is, as its manual page sd_notify(3) says it: that it is ready,
+// what it is doing, that it stops, and, for as long as it is alive, that it is. Where no systemd asks for
+// it, it does nothing.
 //
-// The protocol is one datagram a message and is spoken here rather than by a library, which would be the larger part.
+// The protocol is one datagram a message and is spoken here rather than by a library, which would
+// be the larger part.
 type supervisor struct {
-	socket   string        // empty: nobody listens
-	watchdog time.Duration // systemd restarts a service that it has not heard from for so long; 0: it does not watch
-	pid      int           // the process that is watched; 0: whichever has these variables
-	// alive returns nil while the service can do its work as far as that is its own doing: neither a dongle nor a broker
-	// that is away is a reason to be restarted. It must come back before the context ends.
+	socket string // empty: nobody listens
+	// Systemd restarts a service that it has not heard from for so long; 0: it does not watch.
+	watchdog time.Duration
+	pid      int // the process that is watched; 0: whichever has these variables
+	// alive returns nil while the service can do its work as far as that is its own doing: neither a dongle
+	// nor a broker that is away is a reason to be restarted. It must come back before the context ends.
 	alive func(context.Context) error
 	// status is one line for "systemctl status".
 	status func() string
@@ -29,8 +32,8 @@ type supervisor struct {
 	log    *slog.Logger
 }
 
-// newSupervisor reads what systemd has put into the environment. A watchdog that is meant for another process is left
-// alone.
+// newSupervisor reads what systemd has put into the environment. A watchdog that is meant for another
+// process is left alone.
 func newSupervisor(environ []string) supervisor {
 	var s supervisor
 	for _, entry := range environ {
@@ -69,7 +72,8 @@ func (s supervisor) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	conn, err := net.Dial("unixgram", s.socket) // an abstract one begins with "@" for systemd as for package net
+	// An abstract one begins with "@" for systemd as for package net.
+	conn, err := net.Dial("unixgram", s.socket)
 	if err != nil {
 		return fmt.Errorf("systemd cannot be told that the service is ready (NOTIFY_SOCKET): %w", err)
 	}
@@ -106,7 +110,8 @@ func (s supervisor) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && wellness:
-			s.log.Error("the service is stuck; systemd is not told any more that it is alive and will restart it", "err", err)
+			s.log.Error("the service is stuck; systemd is not told any more that it is alive and "+
+				"will restart it", "err", err)
 		case err == nil && !wellness:
 			s.log.Info("the service is alive again")
 		}
@@ -120,7 +125,8 @@ func (s supervisor) Run(ctx context.Context) error {
 	}
 }
 
-// ask is alive within a time. What hangs without looking at its context is left behind: it is about to be killed.
+// ask is alive within a time. What hangs without looking at its context is left behind: it is
+// about to be killed.
 func (s supervisor) ask(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -136,8 +136,8 @@ func TestSupervisorWithoutSystemd(t *testing.T) {
 	}
 }
 
-// The process as systemd sees it: ready, alive, with a status that follows the dongle, another log level at SIGHUP, and
-// stopping.
+// The process as systemd sees it: ready, alive, with a status that follows the dongle, another log level at
+// SIGHUP, and stopping.
 func TestSupervisedProcess(t *testing.T) {
 	t.Parallel()
 	onLinux(t)

@@ -10,8 +10,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
-// libraryOptions is the configuration in the library's terms. The file of authorities was read when the configuration was
-// checked, and may be another one by now.
+// libraryOptions is the configuration in the library's terms. The file of authorities was read when the
+// configuration was checked, and may be another one by now.
 func libraryOptions(c config.ImageConfig, log *slog.Logger) (library.Options, error) {
 	authorities, err := c.Authorities()
 	if err != nil {
@@ -25,7 +25,9 @@ func libraryOptions(c config.ImageConfig, log *slog.Logger) (library.Options, er
 
 // shareOptions is the configuration in the terms of the package share.
 func shareOptions(c config.ShareConfig, observer share.Observer) share.Options {
-	o := share.Options{Listen: string(c.Addr), PTY: c.PTY, Allow: c.Allow, MaxClients: c.Clients, Observer: observer}
+	o := share.Options{
+		Listen: string(c.Addr), PTY: c.PTY, Allow: c.Allow, MaxClients: c.Clients, Observer: observer,
+	}
 	if c.OTA == config.ShareOTAClient {
 		o.OTA = share.OTATheirs
 	}
@@ -47,10 +49,20 @@ func queryWatch(w config.QueryWatch) otasvc.QueryWatch {
 // upgradePolicy is the configuration in the service's terms.
 func upgradePolicy(c config.UpgradeConfig, watch otasvc.QueryWatch) otasvc.Policy {
 	p := otasvc.Policy{
-		Concurrency: c.Concurrency, BlockSize: uint8(c.BlockSize), NotifyInterval: c.NotifyInterval,
-		NotifyAttempts: c.NotifyAttempts, StallTimeout: c.StallTimeout, RejoinTimeout: c.RejoinTimeout, Retries: c.Retries,
-		Slice: c.Slice, Canary: c.Canary, QueryWatch: watch, BlockInterval: c.BlockInterval, MinBattery: c.MinBattery,
-		Auto: c.Policy == config.PolicyAuto, ServeUnsolicited: c.Unsolicited == config.UnsolicitedServe,
+		Concurrency:      c.Concurrency,
+		BlockSize:        uint8(c.BlockSize),
+		NotifyInterval:   c.NotifyInterval,
+		NotifyAttempts:   c.NotifyAttempts,
+		StallTimeout:     c.StallTimeout,
+		RejoinTimeout:    c.RejoinTimeout,
+		Retries:          c.Retries,
+		Slice:            c.Slice,
+		Canary:           c.Canary,
+		QueryWatch:       watch,
+		BlockInterval:    c.BlockInterval,
+		MinBattery:       c.MinBattery,
+		Auto:             c.Policy == config.PolicyAuto,
+		ServeUnsolicited: c.Unsolicited == config.UnsolicitedServe,
 	}
 	if !c.Window.IsZero() {
 		p.Window = &otasvc.Window{Begin: c.Window.Start, End: c.Window.End}

@@ -15,8 +15,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// The program takes a server whose certificate is its own where that is in the file of authorities, its own variable's or
-// the one that the system's libraries know.
+// The program takes a server whose certificate is its own where that is in the file of authorities, its own
+// variable's or the one that the system's libraries know.
 func TestPrivateAuthority(t *testing.T) {
 	image := otafile.Build(otafile.Header{ManufacturerCode: 0x117C}, []byte("lamp"))
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(image) }))

@@ -14,7 +14,8 @@ import (
 // byteTime is how long a byte takes on a line of 115,200 baud, with its start and stop bit.
 const byteTime = time.Second * 10 / 115_200
 
-// pacedLine is one direction of such a line. Bytes travel one behind the other; what a driver takes at once still trickles.
+// pacedLine is one direction of such a line. Bytes travel one behind the other; what a driver takes at
+// once still trickles.
 type pacedLine struct{ free time.Time }
 
 // over waits until n bytes that were given to the line now, or when it was free, are over.
@@ -38,7 +39,8 @@ func waitUntil(t time.Time) {
 	}
 }
 
-// trickle writes a frame as the line brings it: the service gets pieces of it, the last when the last byte is over.
+// trickle writes a frame as the line brings it: the service gets pieces of it, the last when the
+// last byte is over.
 func (l *pacedLine) trickle(b *testing.B, conn net.Conn, frame []byte) {
 	const piece = 16 // what a UART hands over at a time
 	for len(frame) > 0 {
@@ -51,11 +53,11 @@ func (l *pacedLine) trickle(b *testing.B, conn net.Conn, frame []byte) {
 	}
 }
 
-// BenchmarkPacedLine serves blocks over a line of 115,200 baud, in real time, and compares the blocks a second with what
-// the bytes of the frames allow, escapes included. With one device everything is in sequence: request, block, and the
-// dongle's status, behind which the next request stands; a device that takes no time at all to ask again. With several
-// devices both directions are in use at once, and the busier one sets the bound: the requests with the statuses, or the
-// blocks. percent-of-wire is to be 97 at least.
+// BenchmarkPacedLine serves blocks over a line of 115,200 baud, in real time, and compares the blocks a
+// second with what the bytes of the frames allow, escapes included. With one device everything is in
+// sequence: request, block, and the dongle's status, behind which the next request stands; a device that
+// takes no time at all to ask again. With several devices both directions are in use at once, and the busier
+// one sets the bound: the requests with the statuses, or the blocks. percent-of-wire is to be 97 at least.
 func BenchmarkPacedLine(b *testing.B) {
 	for _, size := range []uint8{40, 48, 50, 63, 64} {
 		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) { pacedDownload(b, size) })

@@ -63,7 +63,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// pageUpgrade: an image is dropped on the page, its device upgraded, paused in one browser and resumed in another.
+// pageUpgrade: an image is dropped on the page, its device upgraded, paused in one browser and
+// resumed in another.
 func pageUpgrade(t *testing.T, b *browser) {
 	s := serveHere(t, 10)
 	s.settle()
@@ -280,7 +281,8 @@ func pageToken(t *testing.T, b *browser) {
 	other.await("the notice in another browser", shows("#notice", "needs the token"))
 }
 
-// pageElsewhere: from another machine the page only shows, where there is no token, and says what to do about it.
+// pageElsewhere: from another machine the page only shows, where there is no token, and says
+// what to do about it.
 func pageElsewhere(t *testing.T, b *browser) {
 	s := serveHere(t, 100, "ZIGATE_OTA_HTTP_ADDR=0.0.0.0:0")
 	s.settle()
@@ -299,8 +301,8 @@ func pageElsewhere(t *testing.T, b *browser) {
 	}
 }
 
-// pageForeign: a page of somebody else, open in a browser on this machine, can neither change anything nor read, not even
-// when its name is made to lead here.
+// pageForeign: a page of somebody else, open in a browser on this machine, can neither change anything nor
+// read, not even when its name is made to lead here.
 func pageForeign(t *testing.T, b *browser) {
 	s := serveHere(t, 100)
 	s.settle()
@@ -358,7 +360,8 @@ func outerAddress(t *testing.T) string {
 	return ""
 }
 
-// pageKeyboard: everything can be reached and done without a mouse, and has a name for those who hear the page.
+// pageKeyboard: everything can be reached and done without a mouse, and has a name for those
+// who hear the page.
 func pageKeyboard(t *testing.T, b *browser) {
 	s := serveHere(t, 100)
 	s.settle()
@@ -395,7 +398,8 @@ func pageKeyboard(t *testing.T, b *browser) {
 	p.await("the word at the end", someShow("#announce", "Runs 0x22010731 now"))
 }
 
-// pagePhone: on the narrowest of phones nothing has to be scrolled sideways, and buttons are large enough for fingers.
+// pagePhone: on the narrowest of phones nothing has to be scrolled sideways, and buttons are large
+// enough for fingers.
 func pagePhone(t *testing.T, b *browser) {
 	s := serveHere(t, 100)
 	s.settle()
@@ -403,7 +407,8 @@ func pagePhone(t *testing.T, b *browser) {
 	p.do("Emulation.setDeviceMetricsOverride", object{"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": true})
 	p.drop(writeImage(t, "a-name-that-is-longer-than-a-phone-is-wide-and-has-nowhere-to-break.ota", bulbImage(newerVersion, 40_000)))
 	p.await("the image", shows(rowOf(kitchen, ".badge"), "Update available"))
-	p.run(fmt.Sprintf(`document.querySelector(%s).click()`, quote(rowOf(kitchen, `[data-action="upgrade"]`)))) // under a note
+	// Under a note.
+	p.run(fmt.Sprintf(`document.querySelector(%s).click()`, quote(rowOf(kitchen, `[data-action="upgrade"]`))))
 	p.await("the download", shows(rowOf(kitchen, ".badge"), "Downloading"))
 	for _, view := range []string{"#devices", "#queue", "#images", "#log", "#device/" + kitchen} {
 		p.run(fmt.Sprintf("location.hash = %s", quote(view)))

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A state folder that the service's user may not write, with a state file that it may not read, from an earlier life as
-// another user: it is told, nothing of it is touched, and the service does its work.
+// A state folder that the service's user may not write, with a state file that it may not read, from an
+// earlier life as another user: it is told, nothing of it is touched, and the service does its work.
 func TestPermissionDenied(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {

@@ -44,8 +44,8 @@ func blocksOf(t *testing.T, document string) []block {
 	return blocks
 }
 
-// commandsOf lists the commands of a document in their order: the lines of "sh" blocks, with a "text" block behind them
-// as output of the last, and the lines of "console" blocks that begin with a prompt.
+// commandsOf lists the commands of a document in their order: the lines of "sh" blocks, with a "text" block
+// behind them as output of the last, and the lines of "console" blocks that begin with a prompt.
 func commandsOf(t *testing.T, document string) []documentCommand {
 	t.Helper()
 	var commands []documentCommand
@@ -108,8 +108,8 @@ func steady(line string) string {
 	return line
 }
 
-// shown is the output that stands in a document, to be held against what comes: a line "…" stands for any lines, a "…"
-// in a line for anything in it.
+// shown is the output that stands in a document, to be held against what comes: a line "…" stands for any
+// lines, a "…" in a line for anything in it.
 type shown struct {
 	lines []string
 	next  int

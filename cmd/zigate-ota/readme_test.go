@@ -136,8 +136,8 @@ func TestReadmeShowsPackages(t *testing.T) {
 	}
 }
 
-// shellRoom is where the README's commands are run: a folder that looks like the repository's root and the user's machine, with
-// other ports and another broker than theirs.
+// shellRoom is where the README's commands are run: a folder that looks like the repository's root and the
+// user's machine, with other ports and another broker than theirs.
 type shellRoom struct {
 	t       *testing.T
 	dir     string
@@ -220,8 +220,8 @@ func freePort(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// The README's session, from the build to the upgrade, with a simulated dongle where the user's own is plugged in. What the README
-// shows as output is what comes.
+// The README's session, from the build to the upgrade, with a simulated dongle where the user's own is
+// plugged in. What the README shows as output is what comes.
 func TestReadmeSession(t *testing.T) {
 	t.Parallel()
 	onLinux(t)
@@ -333,7 +333,8 @@ func TestReadmeShell(t *testing.T) {
 	awaitShown(t, eventsShown.line, eventsShown.output, events, 0, same)
 }
 
-// awaitSubscriber publishes on a topic until it is seen, so that nothing that is published afterwards is missed.
+// awaitSubscriber publishes on a topic until it is seen, so that nothing that is published
+// afterwards is missed.
 func (m *mosquitto) awaitSubscriber(seen *journal[string], topic string) {
 	m.t.Helper()
 	for range 600 {
@@ -349,11 +350,13 @@ func (m *mosquitto) awaitSubscriber(seen *journal[string], topic string) {
 	m.t.Fatalf("nobody listens to %s", topic)
 }
 
-// The commands that install the service, as far as that goes without touching this machine: files go where the unit looks for them.
+// The commands that install the service, as far as that goes without touching this machine: files go where
+// the unit looks for them.
 func TestReadmeInstallation(t *testing.T) {
 	onLinux(t)
 	room := newShellRoom(t)
-	// "sudo" moves absolute paths into a folder that stands for the machine; what would act on it only says so.
+	// "sudo" moves absolute paths into a folder that stands for the machine; what would act
+	// on it only says so.
 	machine := room.dir + "/machine"
 	room.script("sudo", `for a do shift; case "$a" in /*) a="`+machine+`$a";; esac; set -- "$@" "$a"; done; exec "$@"`)
 	for _, name := range []string{"systemctl", "sudoedit", "journalctl"} {

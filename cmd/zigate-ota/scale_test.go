@@ -28,8 +28,8 @@ const (
 	scaleComplete = 5 * time.Second // from the reconnect to a complete retained state
 )
 
-// TestThousandDevices measures a service with many devices, and many downloads at once, whose broker dies and comes back
-// knowing nothing. It takes a minute, so it is run by hand, where its figures mean something:
+// TestThousandDevices measures a service with many devices, and many downloads at once, whose broker dies and
+// comes back knowing nothing. It takes a minute, so it is run by hand, where its figures mean something:
 //
 //	ZIGATE_OTA_TEST_SCALE=1 go test -run TestThousandDevices -v ./cmd/zigate-ota
 func TestThousandDevices(t *testing.T) {

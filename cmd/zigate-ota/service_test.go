@@ -13,8 +13,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// testService is the service in this process, with a simulated home and its own broker, and a user who sees everything
-// and knows it only over MQTT.
+// testService is the service in this process, with a simulated home and its own broker, and a user who sees
+// everything and knows it only over MQTT.
 type testService struct {
 	t       *testing.T
 	app     *app
@@ -102,8 +102,8 @@ func (s *testService) settle() {
 	}
 }
 
-// send publishes a request with a transaction of its own and returns that. The request is a JSON object without its
-// closing brace where it is not empty: {"deviceId":1
+// send publishes a request with a transaction of its own and returns that. The request is a JSON object
+// without its closing brace where it is not empty: {"deviceId":1
 func (s *testService) send(operation, request string) (transaction string) {
 	s.t.Helper()
 	s.counter++

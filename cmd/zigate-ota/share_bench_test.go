@@ -11,8 +11,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// BenchmarkSharedBlock measures the whole service with ten downloading devices, in turn with nobody else and with two
-// programs that share the dongle and ask for its version again as soon as they have it: so many blocks of each.
+// BenchmarkSharedBlock measures the whole service with ten downloading devices, in turn with nobody else
+// and with two programs that share the dongle and ask for its version again as soon as they have it: so
+// many blocks of each.
 func BenchmarkSharedBlock(b *testing.B) {
 	const devices = 10
 	w := newWiredService(b, devices, "ZIGATE_OTA_SHARE_ADDR=127.0.0.1:0")

@@ -167,9 +167,9 @@ func TestShareConfig(t *testing.T) {
 	}
 }
 
-// The libraries with which ZHA and Zigbee2MQTT use a ZiGate find the same through the service as at the dongle itself,
-// also when the service was restarted under them. They have to be installed: zigpy-zigate for the Python that
-// ZIGPY_PYTHON names (python3 if not set), zigbee-herdsman where NODE_PATH leads.
+// The libraries with which ZHA and Zigbee2MQTT use a ZiGate find the same through the service as at the
+// dongle itself, also when the service was restarted under them. They have to be installed: zigpy-zigate for
+// the Python that ZIGPY_PYTHON names (python3 if not set), zigbee-herdsman where NODE_PATH leads.
 func TestSharedWithRealSoftware(t *testing.T) {
 	python := "python3"
 	if named := os.Getenv("ZIGPY_PYTHON"); named != "" {

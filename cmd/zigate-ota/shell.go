@@ -19,8 +19,14 @@ func shellCommands() []command {
 			name: sc.Name, arguments: sc.Arguments, summary: sc.Summary, hidden: sc.Hidden, help: sc.Help,
 			run: func(ctx context.Context, c call) error {
 				return sc.Run(ctx, shell.Call{
-					Args: c.args, Environ: c.environ, Stdout: c.stdout, Stderr: c.stderr, Commands: described(),
-					Configure: func(broker, topic string) (shell.Broker, error) { return shellBroker(c.environ, broker, topic) },
+					Args:     c.args,
+					Environ:  c.environ,
+					Stdout:   c.stdout,
+					Stderr:   c.stderr,
+					Commands: described(),
+					Configure: func(broker, topic string) (shell.Broker, error) {
+						return shellBroker(c.environ, broker, topic)
+					},
 				})
 			},
 		})
@@ -36,7 +42,9 @@ func described() []shell.Described {
 			continue
 		}
 		d := shell.Described{Name: c.name, Summary: c.summary}
-		for _, word := range strings.FieldsFunc(c.arguments, func(r rune) bool { return strings.ContainsRune(" []|", r) }) {
+		for _, word := range strings.FieldsFunc(c.arguments, func(r rune) bool {
+			return strings.ContainsRune(" []|", r)
+		}) {
 			if strings.HasPrefix(word, "--") {
 				d.Flags = append(d.Flags, word)
 			}
@@ -46,8 +54,9 @@ func described() []shell.Described {
 	return list
 }
 
-// shellBroker is where the service is talked to, by its own configuration. broker and topic, from the command line, go
-// before the environment. Variables that are about other things are not looked at: their files may be the service's alone.
+// shellBroker is where the service is talked to, by its own configuration. broker and topic, from the command
+// line, go before the environment. Variables that are about other things are not looked at: their files may
+// be the service's alone.
 func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 	var others []string
 	for _, name := range config.Variables() {
@@ -77,16 +86,21 @@ func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 		return shell.Broker{}, fmt.Errorf("the configuration has mistakes%s:\n%w", from, err)
 	}
 	b := shell.Broker{
-		URLs: cfg.MQTT.URL, Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(), Base: cfg.MQTT.BaseTopic,
+		URLs:     cfg.MQTT.URL,
+		Username: cfg.MQTT.Username.Reveal(),
+		Password: cfg.MQTT.Password.Reveal(),
+		Base:     cfg.MQTT.BaseTopic,
 	}
 	if b.TLS, err = cfg.MQTT.TLS(); err != nil {
 		return shell.Broker{}, err
 	}
 	if cfg.MQTT.Embedded() {
 		if cfg.Broker.Addr.Port() == 0 {
-			return shell.Broker{}, errors.New("ZIGATE_OTA_BROKER_ADDR has port 0, so the service's own broker is at another port at each start: name it with --broker")
+			return shell.Broker{}, errors.New("ZIGATE_OTA_BROKER_ADDR has port 0, " +
+				"so the service's own broker is at another port at each start: name it with --broker")
 		}
-		b.URLs, b.Embedded = []string{"tcp://" + reachable(string(cfg.Broker.Addr))}, true
+		b.URLs = []string{"tcp://" + reachable(string(cfg.Broker.Addr))}
+		b.Embedded = true
 	}
 	return b, nil
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/creack/pty"
 )
 
-// onTerminal starts a program at a terminal of 100 columns. typed takes keys; shown is all that was shown so far.
+// onTerminal starts a program at a terminal of 100 columns. typed takes keys; shown is all
+// that was shown so far.
 func onTerminal(t *testing.T, cmd *exec.Cmd) (typed *os.File, shown func() string) {
 	t.Helper()
 	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: 100, Rows: 30})
@@ -51,7 +52,8 @@ func awaits(t *testing.T, what string, shown func() string, wanted func(text str
 	t.Fatalf("did not come: %s:\n%s", what, shown())
 }
 
-// At a terminal the bars are drawn again in place; Ctrl-C ends the waiting, and the upgrade goes on until it is cancelled.
+// At a terminal the bars are drawn again in place; Ctrl-C ends the waiting, and the upgrade goes on
+// until it is cancelled.
 func TestShellAtTerminal(t *testing.T) {
 	onLinux(t)
 	t.Parallel()
@@ -65,7 +67,8 @@ func TestShellAtTerminal(t *testing.T) {
 	cmd := exec.Command(programPath(t), "upgrade", kitchen, hall)
 	cmd.Env = u.environ
 	keys, shown := onTerminal(t, cmd)
-	bar := `(?:` + kitchen + `|` + hall + `) \[#*\.+\] +[1-9][0-9.]* % downloading ` // in the order of the answers
+	// In the order of the answers.
+	bar := `(?:` + kitchen + `|` + hall + `) \[#*\.+\] +[1-9][0-9.]* % downloading `
 	twice := regexp.MustCompile(`\x1b\[2A\x1b\[J` + bar + `[^\n]*\r\n` + bar)
 	awaits(t, "two bars", shown, twice.MatchString)
 	if _, err := keys.WriteString("\x03"); err != nil {

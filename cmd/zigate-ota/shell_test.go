@@ -64,7 +64,8 @@ func TestShell(t *testing.T) {
 	go func() { ended <- run(ctx, []string{"events"}, u.environ, events, newLines()) }()
 
 	for len(events.journal.each(func(line string) bool { return strings.HasSuffix(line, "the dongle is connected") })) == 0 {
-		s.client.Publish("zigate-ota/event/dongleConnected", 1, false, `{"time":"2026-11-21T16:00:00Z"}`).Wait() // until it listens
+		// Until it listens.
+		s.client.Publish("zigate-ota/event/dongleConnected", 1, false, `{"time":"2026-11-21T16:00:00Z"}`).Wait()
 		awaitTick(t)
 	}
 	u.shows(`(?m)^NAME +MODEL +VERSION +NEWER +UPGRADE +LQI +SEEN$`, "devices")
@@ -129,8 +130,8 @@ func TestShell(t *testing.T) {
 	}
 }
 
-// The service is killed in the middle of an upgrade that is waited for, with the broker that it brings: the wait goes on
-// when it is back, and its end comes.
+// The service is killed in the middle of an upgrade that is waited for, with the broker that it brings: the
+// wait goes on when it is back, and its end comes.
 func TestShellWaitsOverARestart(t *testing.T) {
 	t.Parallel()
 	broker := freePort(t)
@@ -178,7 +179,8 @@ func TestShellMosquitto(t *testing.T) {
 	u.shows(`(?m)^`+kitchen+`: runs 0x22010731, after \d+ s$`, "add-image", kitchen, imageFile(t, "bulb.ota", bulbImage(newerVersion, 5_000)), "--upgrade")
 }
 
-// Where the commands look for the service: what the service itself is configured with, unless flags say something else.
+// Where the commands look for the service: what the service itself is configured with, unless flags
+// say something else.
 func TestShellBroker(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -59,8 +59,10 @@ func simFlags() (*flag.FlagSet, *simOptions) {
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&o.tcp, "tcp", "", "`address` to listen on, like a WiFi ZiGate")
 	flags.StringVar(&o.pty, "pty", "", "`path` at which a pseudo-terminal is linked, like a USB ZiGate")
-	flags.StringVar(&o.scenario, "scenario", "", "`file` that describes dongle, devices, faults and what happens; other flags come on top")
-	flags.Func("device", "one device as a `JSON` object, besides others named like this; instead of the usual home", func(text string) error {
+	flags.StringVar(&o.scenario, "scenario", "",
+		"`file` that describes dongle, devices, faults and what happens; other flags come on top")
+	flags.Func("device", "one device as a `JSON` object, besides others named like this; "+
+		"instead of the usual home", func(text string) error {
 		d, err := sim.ParseDevice(text)
 		o.devices = append(o.devices, d)
 		return err
@@ -71,10 +73,14 @@ func simFlags() (*flag.FlagSet, *simOptions) {
 	flags.Uint64Var(&o.seed, "seed", 1, "where everything random comes from")
 	flags.Float64Var(&o.lose, "lose", 0, "`probability` that a frame on the line is lost")
 	flags.Float64Var(&o.faults.Corrupt, "corrupt", 0, "`probability` that a frame on the line is damaged")
-	flags.Float64Var(&o.faults.Duplicate, "duplicate", 0, "`probability` that a frame of the dongle comes twice")
-	flags.Float64Var(&o.faults.Late, "late", 0, "`probability` that a frame of the dongle comes late, behind others")
-	flags.Float64Var(&o.faults.Refuse, "refuse", 0, "`probability` that the dongle has no buffer for an OTA command")
-	flags.Float64Var(&o.faults.LoseAir, "lose-air", 0, "`probability` that a radio frame is lost, each time it is tried")
+	flags.Float64Var(&o.faults.Duplicate, "duplicate", 0,
+		"`probability` that a frame of the dongle comes twice")
+	flags.Float64Var(&o.faults.Late, "late", 0,
+		"`probability` that a frame of the dongle comes late, behind others")
+	flags.Float64Var(&o.faults.Refuse, "refuse", 0,
+		"`probability` that the dongle has no buffer for an OTA command")
+	flags.Float64Var(&o.faults.LoseAir, "lose-air", 0,
+		"`probability` that a radio frame is lost, each time it is tried")
 	flags.DurationVar(&o.faults.ResetEvery, "reset-every", 0, "mean `time` between resets of the dongle")
 	flags.BoolVar(&o.faults.SilentResets, "silent-resets", false, "resets come without a notice")
 	flags.StringVar(&o.images, "images", "", "`folder` to write images to, newer than what the devices run")
@@ -113,7 +119,10 @@ func (o *simOptions) config(flags *flag.FlagSet) (sim.Scenario, error) {
 	}
 	f := &c.Faults
 	for name, set := range map[string]func(){
-		"lose":          func() { f.LoseFromDongle, f.LoseToDongle = o.lose, o.lose },
+		"lose": func() {
+			f.LoseFromDongle = o.lose
+			f.LoseToDongle = o.lose
+		},
 		"corrupt":       func() { f.Corrupt = o.faults.Corrupt },
 		"duplicate":     func() { f.Duplicate = o.faults.Duplicate },
 		"late":          func() { f.Late = o.faults.Late },
@@ -136,7 +145,8 @@ func (o *simOptions) check(flags *flag.FlagSet) error {
 	case flags.NArg() > 0:
 		return fmt.Errorf("takes no argument, got %q", flags.Arg(0))
 	case !known:
-		return fmt.Errorf("--firmware %q: there are %s", o.firmware, strings.Join(slices.Sorted(maps.Keys(firmwares)), ", "))
+		return fmt.Errorf("--firmware %q: there are %s",
+			o.firmware, strings.Join(slices.Sorted(maps.Keys(firmwares)), ", "))
 	case !(o.speed > 0): // nor is it NaN
 		return errors.New("--speed must be more than 0, 1 is the pace of a real radio")
 	case o.count < 1 || o.count > 10_000:
@@ -157,8 +167,8 @@ func (o *simOptions) check(flags *flag.FlagSet) error {
 	return nil
 }
 
-// simulate runs a simulated dongle with simulated devices on a TCP port or a pseudo-terminal, for developing and trying
-// software against.
+// simulate runs a simulated dongle with simulated devices on a TCP port or a pseudo-terminal, for developing
+// and trying software against.
 func simulate(ctx context.Context, c call) error {
 	flags, o := simFlags()
 	err := flags.Parse(c.args)
@@ -195,7 +205,8 @@ func simulate(ctx context.Context, c call) error {
 	home := sim.New(scenario.Config)
 	for _, d := range home.Devices() {
 		s := d.Snapshot()
-		fmt.Fprintf(c.stdout, "device %v network address 0x%04x file version 0x%08x\n", s.IEEE, s.Addr, s.FileVersion)
+		fmt.Fprintf(c.stdout, "device %v network address 0x%04x file version 0x%08x\n",
+			s.IEEE, s.Addr, s.FileVersion)
 	}
 	tasks.Go(func() error { return home.Run(ctx) })
 	tasks.Go(func() error { return scenario.Play(ctx, home) })
@@ -205,7 +216,9 @@ func simulate(ctx context.Context, c call) error {
 	}
 	if o.pty != "" {
 		tasks.Go(func() error {
-			return home.ServePTY(ctx, o.pty, func(path string) { fmt.Fprintf(c.stdout, "ZIGATE_OTA_DONGLE=%s\n", path) })
+			return home.ServePTY(ctx, o.pty, func(path string) {
+				fmt.Fprintf(c.stdout, "ZIGATE_OTA_DONGLE=%s\n", path)
+			})
 		})
 	}
 	return tasks.Wait()

@@ -7,27 +7,58 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// simulatedDevices is the home that ZIGATE_OTA_DONGLE=sim and the demo show: two bulbs of one kind, a plug, and a
-// motion sensor that sleeps.
+// simulatedDevices is the home that ZIGATE_OTA_DONGLE=sim and the demo show: two bulbs of one kind, a plug,
+// and a motion sensor that sleeps.
 func simulatedDevices() []sim.DeviceConfig {
 	bulb := sim.DeviceConfig{
-		ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 0x22010631, ManufacturerName: "IKEA of Sweden",
-		ModelID: "TRADFRI bulb E27", MaxDataSize: 63, BlockInterval: 100 * time.Millisecond, RebootTime: 8 * time.Second,
+		ManufacturerCode: 0x117C,
+		ImageType:        0x2201,
+		FileVersion:      0x22010631,
+		ManufacturerName: "IKEA of Sweden",
+		ModelID:          "TRADFRI bulb E27",
+		MaxDataSize:      63,
+		BlockInterval:    100 * time.Millisecond,
+		RebootTime:       8 * time.Second,
 	}
-	kitchen, hall := bulb, bulb
-	kitchen.IEEE, kitchen.Addr, kitchen.LQI = 0x000b57fffec6a5b2, 0x4f4f, 132
-	hall.IEEE, hall.Addr, hall.LQI = 0x000b57fffec6a5c7, 0x1a2b, 98
+	kitchen := bulb
+	hall := bulb
+	kitchen.IEEE = 0x000b57fffec6a5b2
+	kitchen.Addr = 0x4f4f
+	kitchen.LQI = 132
+	hall.IEEE = 0x000b57fffec6a5c7
+	hall.Addr = 0x1a2b
+	hall.LQI = 98
 	hall.BlockInterval = 140 * time.Millisecond
 	plug := sim.DeviceConfig{
-		IEEE: 0x001788010b2c3d4e, Addr: 0x7c01, Endpoint: 11, ManufacturerCode: 0x100B, ImageType: 0x0112,
-		FileVersion: 0x01020500, ManufacturerName: "Signify Netherlands B.V.", ModelID: "LOM001", MaxDataSize: 50,
-		BlockInterval: 90 * time.Millisecond, RebootTime: 12 * time.Second, LQI: 201,
+		IEEE:             0x001788010b2c3d4e,
+		Addr:             0x7c01,
+		Endpoint:         11,
+		ManufacturerCode: 0x100B,
+		ImageType:        0x0112,
+		FileVersion:      0x01020500,
+		ManufacturerName: "Signify Netherlands B.V.",
+		ModelID:          "LOM001",
+		MaxDataSize:      50,
+		BlockInterval:    90 * time.Millisecond,
+		RebootTime:       12 * time.Second,
+		LQI:              201,
 	}
 	battery := uint8(87)
 	sensor := sim.DeviceConfig{
-		IEEE: 0x00124b0022334455, Addr: 0x90de, ManufacturerCode: 0x1286, ImageType: 0x0203, FileVersion: 16,
-		ManufacturerName: "eWeLink", ModelID: "SNZB-03P", MaxDataSize: 48, BlockInterval: 60 * time.Millisecond,
-		RebootTime: 10 * time.Second, LQI: 77, Sleepy: true, PollInterval: 4 * time.Second, BatteryPercent: &battery,
+		IEEE:             0x00124b0022334455,
+		Addr:             0x90de,
+		ManufacturerCode: 0x1286,
+		ImageType:        0x0203,
+		FileVersion:      16,
+		ManufacturerName: "eWeLink",
+		ModelID:          "SNZB-03P",
+		MaxDataSize:      48,
+		BlockInterval:    60 * time.Millisecond,
+		RebootTime:       10 * time.Second,
+		LQI:              77,
+		Sleepy:           true,
+		PollInterval:     4 * time.Second,
+		BatteryPercent:   &battery,
 	}
 	return []sim.DeviceConfig{kitchen, hall, plug, sensor}
 }
@@ -37,7 +68,9 @@ func manyDevices(n int) []sim.DeviceConfig {
 	devices := simulatedDevices()
 	for i := len(devices); i < n; i++ {
 		bulb := devices[0]
-		bulb.IEEE, bulb.Addr = message.IEEE(0x000b57fffe000000+uint64(i)), 0 // an address is made from it
+		// An address is made from it.
+		bulb.IEEE = message.IEEE(0x000b57fffe000000 + uint64(i))
+		bulb.Addr = 0
 		devices = append(devices, bulb)
 	}
 	return devices[:n]
@@ -51,7 +84,12 @@ func newSimulation(devices []sim.DeviceConfig, speed float64, firmware sim.Firmw
 // simulationConfig is the configuration of newSimulation's dongle.
 func simulationConfig(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) sim.Config {
 	return sim.Config{
-		Firmware: firmware, IEEE: message.IEEE(0x00158d0001020304), PANID: 0x1234, Channel: 15, Seed: 1, Speed: speed,
-		Devices: devices,
+		Firmware: firmware,
+		IEEE:     message.IEEE(0x00158d0001020304),
+		PANID:    0x1234,
+		Channel:  15,
+		Seed:     1,
+		Speed:    speed,
+		Devices:  devices,
 	}
 }

@@ -6,13 +6,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// task is something long-lived: it runs until its context is done and returns nil then, or an error that ends all.
+// task is something long-lived: it runs until its context is done and returns nil then, or an
+// error that ends all.
 type task interface {
 	Run(ctx context.Context) error
 }
 
-// runStages runs tasks in stages that are stopped in reverse order: what a later stage still has to say when it stops,
-// an earlier one has to carry. All stop when ctx is done or any of them fails.
+// runStages runs tasks in stages that are stopped in reverse order: what a later stage still has to say when
+// it stops, an earlier one has to carry. All stop when ctx is done or any of them fails.
 func runStages(ctx context.Context, stages ...[]task) error {
 	if len(stages) == 0 {
 		<-ctx.Done()

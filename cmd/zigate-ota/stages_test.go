@@ -87,7 +87,8 @@ func TestStages(t *testing.T) {
 			stages: func(l *stageLog) [][]task {
 				return [][]task{{l.lasting("broker")}, {delayed(1, l.lasting("client")), l.failing("other", time.Minute, broken)}, {delayed(2, l.lasting("service"))}}
 			},
-			// The rest of the failed stage is stopped at once, beside the later stage; the earlier one after both.
+			// The rest of the failed stage is stopped at once, beside the later stage; the
+			// earlier one after both.
 			last: "broker stopped",
 			err:  broken,
 		},

@@ -78,8 +78,11 @@ func (r inspection) readTrace(b []byte) inspection {
 			continue
 		}
 		r.Frames = append(r.Frames, inspectedFrame{
-			Time: f.Time, Direction: f.Direction.String(), Type: f.Frame.Type.String(), Words: f.Frame.Words(f.Direction),
-			Payload: fmt.Sprintf("%x", f.Frame.Payload),
+			Time:      f.Time,
+			Direction: f.Direction.String(),
+			Type:      f.Frame.Type.String(),
+			Words:     f.Frame.Words(f.Direction),
+			Payload:   fmt.Sprintf("%x", f.Frame.Payload),
 		})
 	}
 }

@@ -137,8 +137,8 @@ type published struct {
 
 func (m published) String() string { return m.Topic + " " + m.Payload }
 
-// newHeard is a journal of what a subscriber gets. Whatever is for Home Assistant in it must be as Home Assistant takes it;
-// that is told at the end of the test.
+// newHeard is a journal of what a subscriber gets. Whatever is for Home Assistant in it must be as Home
+// Assistant takes it; that is told at the end of the test.
 func newHeard(t *testing.T) *journal[published] {
 	t.Helper()
 	j := newJournal[published]()
@@ -307,7 +307,8 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 // resident is how much memory a process has, in bytes; 0 where the system does not tell.
 func resident(t *testing.T, p *process) int { return memory(t, p, "VmRSS:") }
 
-// memory is a line of what Linux says about a process's memory, in bytes: VmRSS: is what it has, VmHWM: the most it had.
+// memory is a line of what Linux says about a process's memory, in bytes: VmRSS: is what it has,
+// VmHWM: the most it had.
 func memory(t *testing.T, p *process, line string) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -326,8 +327,8 @@ func memory(t *testing.T, p *process, line string) int {
 	return kilobytes << 10
 }
 
-// environ is the environment of a service whose ports are free ones and whose state lies in dir. What is given besides
-// comes in the place of that.
+// environ is the environment of a service whose ports are free ones and whose state lies in dir. What is
+// given besides comes in the place of that.
 func environ(dir string, more ...string) []string {
 	for _, entry := range []string{
 		"HOME=" + dir, "PATH=" + os.Getenv("PATH"), "ZIGATE_OTA_STATE_DIR=" + filepath.Join(dir, "state"),

@@ -35,20 +35,24 @@ var (
 
 // Added is an image that a person adds: by its bytes, or by where they are.
 type Added struct {
-	Name           string // of the file, for people; what no file name may have is replaced. With a URL it may be empty
+	// Name is that of the file, for people; what no file name may have is replaced. With a
+	// URL it may be empty.
+	Name           string
 	Data           []byte // nil: it is fetched from the URL
 	URL            string // as in Request
 	SHA256, SHA512 string // as in Request
 }
 
-// Add checks a file as any other and puts it into the image folder, below "added", from where it is offered to the
-// devices that it fits by the time Add returns. An image that is in the folder already is not put there again. The
-// catalog must be running.
+// Add checks a file as any other and puts it into the image folder, below "added", from where it is offered
+// to the devices that it fits by the time Add returns. An image that is in the folder already is not put
+// there again. The catalog must be running.
 //
-// Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy]; [ErrValidation]; [ErrFolderFull]; what the disk fails with;
-// the context's error, where it ended.
+// Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy]; [ErrValidation]; [ErrFolderFull]; what the disk
+// fails with; the context's error, where it ended.
 func (k *Catalog) Add(ctx context.Context, added Added) (image FolderImage, isNew bool, err error) {
-	l, name, shownName := k.library, added.Name, added.Name
+	l := k.library
+	name := added.Name
+	shownName := added.Name
 	request := Request{SHA256: added.SHA256, SHA512: added.SHA512}
 	if added.Data == nil {
 		u, err := parseURL(added.URL)
@@ -59,13 +63,15 @@ func (k *Catalog) Add(ctx context.Context, added Added) (image FolderImage, isNe
 		if err != nil {
 			return FolderImage{}, false, err
 		}
-		added.Data, shownName = got.meant(&request), shown(u)
+		added.Data = got.meant(&request)
+		shownName = shown(u)
 		if name == "" {
 			name = path.Base(u.Path)
 		}
 	}
 	if int64(len(added.Data)) > l.options.MaxBytes {
-		return FolderImage{}, false, fmt.Errorf("%w: it has %d bytes, %d are allowed", ErrTooLarge, len(added.Data), l.options.MaxBytes)
+		return FolderImage{}, false, fmt.Errorf("%w: it has %d bytes, %d are allowed",
+			ErrTooLarge, len(added.Data), l.options.MaxBytes)
 	}
 	read, err := l.readFolderImage(added.Data, &request)
 	if err != nil {
@@ -98,7 +104,8 @@ func (k *Catalog) place(image *FolderImage, name string, data []byte) error {
 	if len(there) >= maxAdded {
 		return fmt.Errorf("%w: there are %d files in %s; remove some", ErrFolderFull, len(there), dir)
 	}
-	if taken, err := os.ReadFile(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) && !bytes.Equal(taken, data) {
+	if taken, err := os.ReadFile(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) &&
+		!bytes.Equal(taken, data) {
 		ext := path.Ext(name)
 		name = strings.TrimSuffix(name, ext) + "-" + image.SHA256[:8] + ext
 	}
@@ -115,14 +122,15 @@ func (k *Catalog) place(image *FolderImage, name string, data []byte) error {
 // AddedName is the name that an added file has below the image folder.
 func AddedName(name string) string { return addedDir + "/" + name }
 
-// Added reports whether the image was put there by [Catalog.Add], and can be taken away by [Catalog.RemoveAdded].
+// Added reports whether the image was put there by [Catalog.Add], and can be taken away by
+// [Catalog.RemoveAdded].
 func (i *FolderImage) Added() bool {
 	below, ok := strings.CutPrefix(i.Name, addedDir+"/")
 	return ok && !strings.Contains(below, "/")
 }
 
-// RemoveAdded removes a file that was added; the name is as Add returned it. Upgrades under way are not touched: they
-// have their image from the store. The catalog must be running.
+// RemoveAdded removes a file that was added; the name is as Add returned it. Upgrades under way are not
+// touched: they have their image from the store. The catalog must be running.
 func (k *Catalog) RemoveAdded(ctx context.Context, name string) error {
 	below, ok := strings.CutPrefix(name, addedDir+"/")
 	if !ok || strings.ContainsAny(below, `/\`) || !filepath.IsLocal(below) {
@@ -142,7 +150,8 @@ func (k *Catalog) RemoveAdded(ctx context.Context, name string) error {
 func fileName(name string) string {
 	name = name[strings.LastIndexAny(name, `/\`)+1:]
 	name = strings.Map(func(r rune) rune {
-		if r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(" ._-+()", r)) {
+		if r < unicode.MaxASCII &&
+			(unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(" ._-+()", r)) {
 			return r
 		}
 		return '_'
@@ -190,7 +199,9 @@ func (f *Folder) learn(news folderNews) {
 	if err != nil {
 		return // it is gone already
 	}
-	f.files[news.name] = &folderFile{size: info.Size(), modified: info.ModTime(), since: time.Now(), image: news.image}
+	f.files[news.name] = &folderFile{
+		size: info.Size(), modified: info.ModTime(), since: time.Now(), image: news.image,
+	}
 	f.publish()
 }
 

@@ -14,7 +14,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// An added image is known by the time Add returns, is what was added, and is gone by the time RemoveAdded does.
+// An added image is known by the time Add returns, is what was added, and is gone by the
+// time RemoveAdded does.
 func TestAdd(t *testing.T) {
 	dir, image := t.TempDir(), versioned(20, 1)
 	inCatalog(t, dir, library.Options{}, library.CatalogOptions{}, func(t *testing.T, l *library.Library, k *library.Catalog, log *recorder) {

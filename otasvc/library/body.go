@@ -63,7 +63,8 @@ func (b *body) readFrom(ctx context.Context, r io.Reader) error {
 			return fmt.Errorf("%w: %s: there are more than %d bytes", ErrTooLarge, b.name, b.max)
 		}
 		if len(b.data)+n > cap(b.data) {
-			b.data = slices.Grow(b.data, max(n, len(b.data))) // twice as much: append's steps leave more behind
+			// Twice as much: append's steps leave more behind.
+			b.data = slices.Grow(b.data, max(n, len(b.data)))
 		}
 		b.data = append(b.data, chunk[:n]...)
 		if n > 0 {

@@ -16,9 +16,11 @@ import (
 
 // CatalogOptions say where a Catalog looks besides the image folder.
 type CatalogOptions struct {
-	// Indexes are the URLs (http, https) and paths of index files; the first that has an image for a device wins.
+	// Indexes are the URLs (http, https) and paths of index files; the first that has an image
+	// for a device wins.
 	Indexes []string
-	// Interval is how often a URL is asked for a newer index; 24 hours where zero. A path is looked at all the time.
+	// Interval is how often a URL is asked for a newer index; 24 hours where zero. A path is
+	// looked at all the time.
 	Interval time.Duration
 }
 
@@ -37,7 +39,12 @@ type Catalog struct {
 
 // NewCatalog makes a catalog over the library's image folder and the indexes. It knows nothing before Run.
 func NewCatalog(l *Library, options CatalogOptions) (*Catalog, error) {
-	k := &Catalog{library: l, changed: make(chan struct{}, 1), flights: map[string]*flight{}, fetched: map[string]string{}}
+	k := &Catalog{
+		library: l,
+		changed: make(chan struct{}, 1),
+		flights: map[string]*flight{},
+		fetched: map[string]string{},
+	}
 	k.folder = NewFolder(l, k.notify)
 	seen := map[string]bool{}
 	for _, raw := range options.Indexes {
@@ -47,7 +54,8 @@ func NewCatalog(l *Library, options CatalogOptions) (*Catalog, error) {
 		}
 		if !seen[raw] {
 			seen[raw] = true
-			k.indexes = append(k.indexes, newIndexSource(l, at, cmp.Or(options.Interval, indexInterval), k.indexChanged))
+			k.indexes = append(k.indexes,
+				newIndexSource(l, at, cmp.Or(options.Interval, indexInterval), k.indexChanged))
 		}
 	}
 	return k, nil
@@ -65,8 +73,8 @@ func (k *Catalog) Run(ctx context.Context) error {
 	return err
 }
 
-// Changed receives after what the catalog answers may have become another. Several changes may be one receipt. It is
-// for one receiver, and never closed.
+// Changed receives after what the catalog answers may have become another. Several changes may be one
+// receipt. It is for one receiver, and never closed.
 func (k *Catalog) Changed() <-chan struct{} { return k.changed }
 
 func (k *Catalog) notify() {
@@ -102,9 +110,10 @@ func (k *Catalog) Indexes() []IndexStatus {
 	return all
 }
 
-// Best returns the image for a device: what the image folder has, or what the first index has that has anything for the
-// device, whichever is newer; the folder's where they are equally new. See [Matcher.Match] for the choice in each. It
-// may be the one that runs, or an older one. ok is false where there is none: ask Explain why.
+// Best returns the image for a device: what the image folder has, or what the first index has that has
+// anything for the device, whichever is newer; the folder's where they are equally new. See
+// [Matcher.Match] for the choice in each. It may be the one that runs, or an older one. ok is false where
+// there is none: ask Explain why.
 func (k *Catalog) Best(d Device) (best Candidate, ok bool) {
 	best, err := k.match(d)
 	return best, err == nil
@@ -115,7 +124,8 @@ func (k *Catalog) match(d Device) (Candidate, error) {
 	if errors.Is(ownErr, ErrAmbiguous) {
 		return Candidate{}, ownErr
 	}
-	listed, listedErr := Candidate{}, ErrNoMatch
+	listed := Candidate{}
+	listedErr := ErrNoMatch
 	for _, s := range k.indexes {
 		if listed, listedErr = s.state.Load().matcher.match(d, k.learn); listedErr != ErrNoMatch {
 			break
@@ -127,8 +137,8 @@ func (k *Catalog) match(d Device) (Candidate, error) {
 	return listed, listedErr
 }
 
-// All returns the images that fit a device, one of each version, newest first. Where several places have a version, the
-// image folder comes before the indexes, and an index before those behind it.
+// All returns the images that fit a device, one of each version, newest first. Where several places have a
+// version, the image folder comes before the indexes, and an index before those behind it.
 func (k *Catalog) All(d Device) []Candidate {
 	all := k.folder.State().matcher.all(d, k.learn)
 	for _, s := range k.indexes {
@@ -138,8 +148,8 @@ func (k *Catalog) All(d Device) []Candidate {
 	return slices.CompactFunc(all, func(a, b Candidate) bool { return a.FileVersion == b.FileVersion })
 }
 
-// Explain tells why Best finds nothing for a device, as an [ErrNoMatch] or [ErrAmbiguous] whose text is for people; nil
-// where it finds something.
+// Explain tells why Best finds nothing for a device, as an [ErrNoMatch] or [ErrAmbiguous] whose text is for
+// people; nil where it finds something.
 func (k *Catalog) Explain(d Device) error {
 	_, err := k.match(d)
 	if err != ErrNoMatch {
@@ -159,7 +169,8 @@ func (k *Catalog) Explain(d Device) error {
 	if len(k.indexes) > 0 {
 		places = "neither the image folder nor an index has one"
 	}
-	err = fmt.Errorf("%w: %s for manufacturer code 0x%04X, image type 0x%04X", ErrNoMatch, places, d.ManufacturerCode, d.ImageType)
+	err = fmt.Errorf("%w: %s for manufacturer code 0x%04X, image type 0x%04X",
+		ErrNoMatch, places, d.ManufacturerCode, d.ImageType)
 	for _, s := range k.indexes {
 		if status := s.state.Load().status; status.Format == "" && status.Error != "" {
 			err = fmt.Errorf("%w (the index %s cannot be read: %s)", err, status.Name, status.Error)
@@ -182,8 +193,8 @@ func (k *Catalog) stored(c *Candidate) (Image, bool) {
 	return k.library.Image(sha256)
 }
 
-// learn completes a candidate with what is known of its image once that has been fetched: only then are the limits in
-// its header known. One whose image is not what its index says is for no device.
+// learn completes a candidate with what is known of its image once that has been fetched: only then are the
+// limits in its header known. One whose image is not what its index says is for no device.
 func (k *Catalog) learn(c Candidate) (Candidate, bool) {
 	image, stored := k.stored(&c)
 	if !stored {
@@ -193,10 +204,16 @@ func (k *Catalog) learn(c Candidate) (Candidate, bool) {
 		return c, false
 	}
 	h := &image.Header
-	c.SHA256, c.Size, c.Stored = image.SHA256, image.Size, true
+	c.SHA256 = image.SHA256
+	c.Size = image.Size
+	c.Stored = true
 	c.Title = cmp.Or(c.Title, h.Title())
-	c.MinHardware = stricter(c.MinHardware, h.MinHardwareVersion, func(a, b uint16) uint16 { return max(a, b) })
-	c.MaxHardware = stricter(c.MaxHardware, h.MaxHardwareVersion, func(a, b uint16) uint16 { return min(a, b) })
+	c.MinHardware = stricter(c.MinHardware, h.MinHardwareVersion, func(a, b uint16) uint16 {
+		return max(a, b)
+	})
+	c.MaxHardware = stricter(c.MaxHardware, h.MaxHardwareVersion, func(a, b uint16) uint16 {
+		return min(a, b)
+	})
 	if h.Destination != nil {
 		c.Destination = h.Destination
 	}
@@ -216,8 +233,8 @@ func (c *Candidate) contradicts(image *Image) error {
 	if err := c.mismatches(image); err != nil || c.request.Force {
 		return err
 	}
-	// It may have been taken by force from elsewhere, with checks that failed. Those of the download are of no interest:
-	// they were about what was asked for then.
+	// It may have been taken by force from elsewhere, with checks that failed. Those of the download are of
+	// no interest: they were about what was asked for then.
 	for _, check := range image.Checks {
 		if check.Status == otafile.Failed && !strings.HasSuffix(check.Name, ofTheDownload) {
 			return errors.New(check.String())
@@ -230,8 +247,10 @@ func (c *Candidate) contradicts(image *Image) error {
 func (c *Candidate) mismatches(image *Image) error {
 	h := &image.Header
 	switch {
-	case h.ManufacturerCode != c.ManufacturerCode || h.ImageType != c.ImageType || h.FileVersion != c.FileVersion:
-		return fmt.Errorf("it is for manufacturer code 0x%04X, image type 0x%04X, and has file version 0x%08X, not 0x%04X, 0x%04X and 0x%08X",
+	case h.ManufacturerCode != c.ManufacturerCode || h.ImageType != c.ImageType ||
+		h.FileVersion != c.FileVersion:
+		return fmt.Errorf("it is for manufacturer code 0x%04X, image type 0x%04X, "+
+			"and has file version 0x%08X, not 0x%04X, 0x%04X and 0x%08X",
 			h.ManufacturerCode, h.ImageType, h.FileVersion, c.ManufacturerCode, c.ImageType, c.FileVersion)
 	case h.HeaderVersion == otafile.HeaderVersionThread:
 		return errors.New("it is made for Thread devices, not Zigbee ones")
@@ -239,10 +258,12 @@ func (c *Candidate) mismatches(image *Image) error {
 	return nil
 }
 
-// With returns the candidate, to be fetched by Ensure in another way: with force a failed check of the image or its digest
-// is no obstacle, as in [Request]; progress, where it is not nil, is told how the download goes, as there.
+// With returns the candidate, to be fetched by Ensure in another way: with force a failed check of the
+// image or its digest is no obstacle, as in [Request]; progress, where it is not nil, is told how the
+// download goes, as there.
 func (c Candidate) With(force bool, progress func(done, total int64)) Candidate {
-	c.request.Force, c.request.Progress = force, progress
+	c.request.Force = force
+	c.request.Progress = progress
 	return c
 }
 
@@ -254,9 +275,9 @@ func (c *Candidate) flight() string {
 	return c.Key()
 }
 
-// Ensure returns the image of a candidate from the store, where it gets it first if it is not there: from the image
-// folder, or from where its index says. The candidate must be as Best or All returned it. What several callers want at
-// the same time is fetched once. Errors are those of [Library.Fetch].
+// Ensure returns the image of a candidate from the store, where it gets it first if it is not there: from the
+// image folder, or from where its index says. The candidate must be as Best or All returned it. What several
+// callers want at the same time is fetched once. Errors are those of [Library.Fetch].
 //
 // An image that turns out, by its header, not to be for a device is no error here: ask Best again.
 func (k *Catalog) Ensure(ctx context.Context, c Candidate) (Image, error) {
@@ -348,7 +369,8 @@ func (k *Catalog) fetch(ctx context.Context, c *Candidate) (Image, error) {
 		return Image{}, fmt.Errorf("%w: %s: %w", ErrValidation, c.URL, err)
 	}
 	if digestOf(f.Image) != c.SHA256 {
-		return Image{}, fmt.Errorf("%w: %s: the file has changed since it was looked at; try again in a few seconds", ErrAccess, c.URL)
+		return Image{}, fmt.Errorf("%w: %s: the file has changed since it was looked at; "+
+			"try again in a few seconds", ErrAccess, c.URL)
 	}
 	return l.keep(f, c.URL, b)
 }

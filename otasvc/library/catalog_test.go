@@ -368,7 +368,8 @@ func TestCatalogPolicy(t *testing.T) {
 	}
 }
 
-// Many devices that need the same image at once cost one download, and who gives up does not spoil it for the others.
+// Many devices that need the same image at once cost one download, and who gives up does not spoil
+// it for the others.
 func TestEnsureConcurrently(t *testing.T) {
 	image := versioned(20, 1)
 	const url = "https://example.com/lamp.ota"

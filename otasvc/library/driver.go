@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// packageExt ends the name of a driver package: a zip file, with what a controller serves for the driver below www/.
+	// packageExt ends the name of a driver package: a zip file, with what a controller serves for the
+	// driver below www/.
 	packageExt = ".c4z"
 	// maxPackageFiles bounds what the directory of a driver package may cost; they have a few hundred files.
 	maxPackageFiles = 10_000
@@ -28,10 +29,12 @@ const (
 
 var errNotRegular = errors.New("it is no regular file")
 
-// driverDir is the driver folder. What is in it is <name>/<file>, or <file> below www/ in the package <name>.c4z.
+// driverDir is the driver folder. What is in it is <name>/<file>, or <file> below www/ in the
+// package <name>.c4z.
 func (l *Library) driverDir() string { return filepath.Join(l.options.Dir, "driver") }
 
-// parseDriverPath checks <name>/<file>, where the file may be in folders. It returns the path for this system.
+// parseDriverPath checks <name>/<file>, where the file may be in folders. It returns the
+// path for this system.
 func parseDriverPath(path string) (name string, ok bool) {
 	name = filepath.FromSlash(path)
 	driver, file, _ := strings.Cut(path, "/")
@@ -42,7 +45,9 @@ func parseDriverPath(path string) (name string, ok bool) {
 }
 
 // readDriver reads a file of a driver: from the driver's folder, else from its package.
-func (l *Library) readDriver(ctx context.Context, name string, progress func(done, total int64)) ([]byte, error) {
+func (l *Library) readDriver(
+	ctx context.Context, name string, progress func(done, total int64),
+) ([]byte, error) {
 	b, err := l.readBelow(ctx, l.driverDir(), name, progress)
 	if !isMissing(err) {
 		return b, err
@@ -54,14 +59,17 @@ func (l *Library) readDriver(ctx context.Context, name string, progress func(don
 	return b, err
 }
 
-// isMissing reports whether there is no such file; something on the way to it may be a file, which a package is.
+// isMissing reports whether there is no such file; something on the way to it may be a file,
+// which a package is.
 func isMissing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// readPackaged reads a file of a driver from its package. The driver may be named as its package is, or without the
-// extension.
-func (l *Library) readPackaged(ctx context.Context, name string) (content []byte, modified time.Time, err error) {
+// readPackaged reads a file of a driver from its package. The driver may be named as its package is, or
+// without the extension.
+func (l *Library) readPackaged(
+	ctx context.Context, name string,
+) (content []byte, modified time.Time, err error) {
 	driver, file, _ := strings.Cut(filepath.ToSlash(name), "/")
 	if !strings.EqualFold(filepath.Ext(driver), packageExt) {
 		driver += packageExt
@@ -77,7 +85,8 @@ func (l *Library) readPackaged(ctx context.Context, name string) (content []byte
 func fromPackage(b []byte, driver, file string, most int64) (content []byte, modified time.Time, err error) {
 	// Each file has this signature in the directory, which is not read before it is known to be bearable.
 	if bytes.Count(b, []byte("PK\x01\x02")) > maxPackageFiles {
-		return nil, time.Time{}, fmt.Errorf("the driver package %s has more than %d files", driver, maxPackageFiles)
+		return nil, time.Time{}, fmt.Errorf("the driver package %s has more than %d files",
+			driver, maxPackageFiles)
 	}
 	r, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
@@ -99,15 +108,16 @@ func fromPackage(b []byte, driver, file string, most int64) (content []byte, mod
 	case err != nil:
 		return nil, time.Time{}, fmt.Errorf("the driver package %s: %w", driver, err)
 	case int64(len(content)) > most:
-		return nil, time.Time{}, fmt.Errorf("%w: %s in the driver package %s unpacks to more than %d bytes", ErrTooLarge, file, driver, most)
+		return nil, time.Time{}, fmt.Errorf("%w: %s in the driver package %s unpacks to more than %d bytes",
+			ErrTooLarge, file, driver, most)
 	}
 	return content, r.File[at].Modified, nil
 }
 
-// DriverHandler serves the files of the driver folder, at /driver/<name>/<file>, as a controller does: what others may
-// get as controller://driver/<name>/<file> from this service. It is read-only and lists nothing, takes GET and HEAD,
-// with ranges, and follows no link that leads out of the driver folder; hidden files are not there. The file of a driver
-// that is in its package <name>.c4z, below www/, is served out of that.
+// DriverHandler serves the files of the driver folder, at /driver/<name>/<file>, as a controller does: what
+// others may get as controller://driver/<name>/<file> from this service. It is read-only and lists nothing,
+// takes GET and HEAD, with ranges, and follows no link that leads out of the driver folder; hidden files are
+// not there. The file of a driver that is in its package <name>.c4z, below www/, is served out of that.
 func (l *Library) DriverHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -141,7 +151,9 @@ type readSeekCloser struct {
 }
 
 // openDriver opens a file of a driver.
-func (l *Library) openDriver(ctx context.Context, name string) (content io.ReadSeekCloser, modified time.Time, err error) {
+func (l *Library) openDriver(
+	ctx context.Context, name string,
+) (content io.ReadSeekCloser, modified time.Time, err error) {
 	f, modified, err := openBelow(l.driverDir(), name)
 	if err == nil {
 		return f, modified, nil

@@ -37,15 +37,20 @@ func (l *Limits) explain(d *Device) string {
 	case wrongModel:
 		return "is for the model " + names(l.ModelIDs) + ", not " + reported(d.ModelID)
 	case wrongManufacturer:
-		return "is for devices of the manufacturer " + names(l.ManufacturerNames) + ", not " + reported(d.ManufacturerName)
+		return "is for devices of the manufacturer " + names(l.ManufacturerNames) + ", not " +
+			reported(d.ManufacturerName)
 	case unknownHardware:
-		return "is for hardware versions " + span(l.MinHardware, l.MaxHardware, "%d") + ", and the device reports none"
+		return "is for hardware versions " + span(l.MinHardware, l.MaxHardware, "%d") +
+			", and the device reports none"
 	case wrongHardware:
-		return "is for hardware versions " + span(l.MinHardware, l.MaxHardware, "%d") + fmt.Sprintf(", not %d", *d.HardwareVersion)
+		return "is for hardware versions " + span(l.MinHardware, l.MaxHardware, "%d") +
+			fmt.Sprintf(", not %d", *d.HardwareVersion)
 	case unknownVersion:
-		return "may only follow on file versions " + span(l.MinCurrent, l.MaxCurrent, "0x%08X") + ", and the running one is not known"
+		return "may only follow on file versions " + span(l.MinCurrent, l.MaxCurrent, "0x%08X") +
+			", and the running one is not known"
 	case wrongVersion:
-		return "may only follow on file versions " + span(l.MinCurrent, l.MaxCurrent, "0x%08X") + fmt.Sprintf(", not 0x%08X", *d.CurrentVersion)
+		return "may only follow on file versions " + span(l.MinCurrent, l.MaxCurrent, "0x%08X") +
+			fmt.Sprintf(", not 0x%08X", *d.CurrentVersion)
 	}
 	return "fits"
 }

@@ -1,7 +1,7 @@
 package library
 
-// Unwatched makes a folder find changes by looking only, as on network folders: a watcher's goroutine waits for the
-// system, which fake time does not know of.
+// Unwatched makes a folder find changes by looking only, as on network folders: a watcher's goroutine waits
+// for the system, which fake time does not know of.
 func (f *Folder) Unwatched() *Folder {
 	f.unwatched = true
 	return f

@@ -28,29 +28,31 @@ const (
 type Request struct {
 	// URL is http, https, file (below Options.Dir), or controller://driver/<name>/<file>.
 	URL string
-	// SHA256, SHA512 and SHA3 (SHA3-256) are of the whole download, before it is unwrapped, in hex of any case; empty for
-	// no check.
+	// SHA256, SHA512 and SHA3 (SHA3-256) are of the whole download, before it is unwrapped, in hex of any
+	// case; empty for no check.
 	SHA256, SHA512, SHA3 string
-	// ManufacturerCode, ImageType and FileVersion must equal the file's where they are given, with Force, too.
+	// ManufacturerCode, ImageType and FileVersion must equal the file's where they are
+	// given, with Force, too.
 	ManufacturerCode, ImageType *uint16
 	FileVersion                 *uint32
-	// Size, in bytes, must be that of the image or of the whole download; 0 for no check. Both are called the size of
-	// the file by those who list images. It is not looked at where there is a digest, which says more.
+	// Size, in bytes, must be that of the image or of the whole download; 0 for no check. Both are
+	// called the size of the file by those who list images. It is not looked at where there is a
+	// digest, which says more.
 	Size uint32
 	// Force takes the image although a digest or one of its own checks fails. The image's Checks tell which.
 	Force bool
-	// Progress, where it is not nil, is called as bytes arrive, from Fetch's goroutine. Total is -1 while it is unknown;
-	// done falls back to zero when a broken download has to start again.
+	// Progress, where it is not nil, is called as bytes arrive, from Fetch's goroutine. Total is -1 while it
+	// is unknown; done falls back to zero when a broken download has to start again.
 	Progress func(done, total int64)
 }
 
-// Fetch fetches an image, takes its containers off, checks it and puts it into the store. An image that is there
-// already is not stored again.
+// Fetch fetches an image, takes its containers off, checks it and puts it into the store. An image that is
+// there already is not stored again.
 //
 // More than a few at a time wait for each other, but never long; see [Library.await].
 //
-// Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy]; [ErrValidation]; what the disk fails with; the context's
-// error, where it ended. They tell the URL, but never a user and password in it.
+// Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy]; [ErrValidation]; what the disk fails with; the
+// context's error, where it ended. They tell the URL, but never a user and password in it.
 func (l *Library) Fetch(ctx context.Context, request Request) (Image, error) {
 	u, err := parseURL(request.URL)
 	if err != nil {
@@ -70,9 +72,10 @@ const (
 	fetchTurn     = 10 * time.Second
 )
 
-// await waits until fewer than fetchesAtOnce images are being fetched, and returns how to say that this one has been: a
-// hundred images that are asked for at once are not to be in memory at once. It does not wait longer than fetchTurn: who is
-// ahead may hang on a server that sends nothing, and what sends nothing takes no memory.
+// await waits until fewer than fetchesAtOnce images are being fetched, and returns how to say that this
+// one has been: a hundred images that are asked for at once are not to be in memory at once. It does not
+// wait longer than fetchTurn: who is ahead may hang on a server that sends nothing, and what sends
+// nothing takes no memory.
 func (l *Library) await(ctx context.Context) (done func()) {
 	turn := time.NewTimer(fetchTurn)
 	defer turn.Stop()
@@ -91,7 +94,8 @@ type fetched struct {
 	unpacked []byte // nil, or the same without a packing that a server put around it on the way
 }
 
-// meant is the download that a request means: of the two the packed one counts, unless a digest is of the other.
+// meant is the download that a request means: of the two the packed one counts, unless a
+// digest is of the other.
 func (f *fetched) meant(request *Request) []byte {
 	if f.unpacked != nil && !digestsPass(f.bytes, request) && digestsPass(f.unpacked, request) {
 		return f.unpacked
@@ -113,8 +117,8 @@ func (l *Library) take(download []byte, url string, request *Request) (Image, er
 	return l.keep(f, url, download)
 }
 
-// validate is the function of that name, one file at a time: unpacking a container may take much memory, and the service
-// has something better to do with its second processor.
+// validate is the function of that name, one file at a time: unpacking a container may take much memory, and
+// the service has something better to do with its second processor.
 func (l *Library) validate(download []byte, request *Request) (*otafile.File, error) {
 	l.validating.Lock()
 	defer l.validating.Unlock()
@@ -130,8 +134,8 @@ func (l *Library) keep(f *otafile.File, url string, download []byte) (Image, err
 	return image, nil
 }
 
-// Download returns the bytes that are at the URL (see [Request]) and keeps none of them. Of the options, Dir is only
-// read, and need not exist. Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy].
+// Download returns the bytes that are at the URL (see [Request]) and keeps none of them. Of the options, Dir
+// is only read, and need not exist. Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy].
 func Download(ctx context.Context, options Options, url string) ([]byte, error) {
 	l, err := newLibrary(options)
 	if err != nil {
@@ -161,34 +165,41 @@ func (l *Library) get(ctx context.Context, u *url.URL, progress func(done, total
 	case "controller":
 		return l.readDriverFile(ctx, u, progress)
 	}
-	return fetched{}, fmt.Errorf("%w: its scheme is %q; it must be http, https, file or controller", ErrPolicy, u.Scheme)
+	return fetched{}, fmt.Errorf("%w: its scheme is %q; it must be http, https, file or controller",
+		ErrPolicy, u.Scheme)
 }
 
-// validate checks the download against the request and parses and verifies the OTA file in it. The digests become the
-// first of the file's checks.
+// validate checks the download against the request and parses and verifies the OTA file in it. The digests
+// become the first of the file's checks.
 func validate(download []byte, request *Request) (*otafile.File, error) {
 	digests, err := checkDigests(download, request)
 	if err != nil {
 		return nil, err
 	}
 	if err := refuse(digests, request.Force); err != nil {
-		return nil, err // before the file is parsed: with a wrong digest, whatever is wrong with the file is beside the point
+		// Before the file is parsed: with a wrong digest, whatever is wrong with the file
+		// is beside the point.
+		return nil, err
 	}
 	f, err := otafile.Parse(download)
 	if err != nil {
 		return nil, err
 	}
 	if want := request.ManufacturerCode; want != nil && *want != f.Header.ManufacturerCode {
-		return nil, fmt.Errorf("its manufacturer code is 0x%04X (%d), not 0x%04X (%d)", f.Header.ManufacturerCode, f.Header.ManufacturerCode, *want, *want)
+		return nil, fmt.Errorf("its manufacturer code is 0x%04X (%d), not 0x%04X (%d)",
+			f.Header.ManufacturerCode, f.Header.ManufacturerCode, *want, *want)
 	}
 	if want := request.ImageType; want != nil && *want != f.Header.ImageType {
-		return nil, fmt.Errorf("its image type is 0x%04X (%d), not 0x%04X (%d)", f.Header.ImageType, f.Header.ImageType, *want, *want)
+		return nil, fmt.Errorf("its image type is 0x%04X (%d), not 0x%04X (%d)",
+			f.Header.ImageType, f.Header.ImageType, *want, *want)
 	}
 	if want := request.FileVersion; want != nil && *want != f.Header.FileVersion {
 		return nil, fmt.Errorf("its file version is 0x%08X, not 0x%08X", f.Header.FileVersion, *want)
 	}
-	if want := request.Size; want != 0 && len(digests) == 0 && int64(want) != int64(len(f.Image)) && int64(want) != int64(len(download)) {
-		return nil, fmt.Errorf("it should have %d bytes, but the image has %d, the download %d", want, len(f.Image), len(download))
+	if want := request.Size; want != 0 && len(digests) == 0 && int64(want) != int64(len(f.Image)) &&
+		int64(want) != int64(len(download)) {
+		return nil, fmt.Errorf("it should have %d bytes, but the image has %d, the download %d",
+			want, len(f.Image), len(download))
 	}
 	if err := refuse(f.Verify(), request.Force); err != nil {
 		return nil, err
@@ -209,9 +220,18 @@ type digest struct {
 // digests are the ways, by which indexes and requests say what a download must be.
 func digests() []digest {
 	return []digest{
-		{CheckSHA256, "sha256:", sha256.Size, func(b []byte) []byte { s := sha256.Sum256(b); return s[:] }, func(r *Request) string { return r.SHA256 }},
-		{CheckSHA512, "sha512:", sha512.Size, func(b []byte) []byte { s := sha512.Sum512(b); return s[:] }, func(r *Request) string { return r.SHA512 }},
-		{CheckSHA3, "sha3-256:", 32, func(b []byte) []byte { s := sha3.Sum256(b); return s[:] }, func(r *Request) string { return r.SHA3 }},
+		{
+			CheckSHA256, "sha256:", sha256.Size, func(b []byte) []byte { s := sha256.Sum256(b); return s[:] },
+			func(r *Request) string { return r.SHA256 },
+		},
+		{
+			CheckSHA512, "sha512:", sha512.Size, func(b []byte) []byte { s := sha512.Sum512(b); return s[:] },
+			func(r *Request) string { return r.SHA512 },
+		},
+		{
+			CheckSHA3, "sha3-256:", 32, func(b []byte) []byte { s := sha3.Sum256(b); return s[:] },
+			func(r *Request) string { return r.SHA3 },
+		},
 	}
 }
 
@@ -244,9 +264,15 @@ func checkDigests(download []byte, request *Request) ([]otafile.Check, error) {
 		}
 		expected, err := hex.DecodeString(wanted)
 		if err != nil || len(expected) != digest.size {
-			return nil, fmt.Errorf("%s: the expected digest must be %d hex digits, not %q", digest.check, 2*digest.size, wanted)
+			return nil, fmt.Errorf("%s: the expected digest must be %d hex digits, not %q",
+				digest.check, 2*digest.size, wanted)
 		}
-		check := otafile.Check{Name: digest.check, Status: otafile.Failed, Expected: hex.EncodeToString(expected), Found: hex.EncodeToString(digest.sum(download))}
+		check := otafile.Check{
+			Name:     digest.check,
+			Status:   otafile.Failed,
+			Expected: hex.EncodeToString(expected),
+			Found:    hex.EncodeToString(digest.sum(download)),
+		}
 		if check.Expected == check.Found {
 			check.Status = otafile.Passed
 		}

@@ -19,20 +19,24 @@ import (
 )
 
 const (
-	folderRescan   = time.Minute            // where the system tells of changes: those of network folders are not told
-	folderPoll     = 15 * time.Second       // where it does not
-	folderNotice   = 500 * time.Millisecond // between a change that was told and the look at it: more will follow
-	folderSettle   = 2 * time.Second        // a file that has not changed for so long is taken to be whole
-	folderPatience = 15 * time.Second       // what may be half a file is not called broken before: a copy may have stalled
+	// folderRescan is where the system tells of changes: those of network folders are not told.
+	folderRescan = time.Minute
+	folderPoll   = 15 * time.Second // where it does not
+	// Between a change that was told and the look at it: more will follow.
+	folderNotice = 500 * time.Millisecond
+	folderSettle = 2 * time.Second // a file that has not changed for so long is taken to be whole
+	// folderPatience is what may be half a file is not called broken before: a copy may have stalled.
+	folderPatience = 15 * time.Second
 	maxFolderFiles = 10_000
 	maxFolderDepth = 16
 )
 
-// Folder watches the image folder: a file dropped there is a candidate as soon as it is whole, until it is removed.
-// Subfolders belong to it, but neither the store nor the driver folder, nor anything whose name begins with a dot.
+// Folder watches the image folder: a file dropped there is a candidate as soon as it is whole, until it is
+// removed. Subfolders belong to it, but neither the store nor the driver folder, nor anything whose name
+// begins with a dot.
 //
-// Files are only looked at, and read again when their image is needed: see [Catalog.Ensure], by which it gets into the
-// store.
+// Files are only looked at, and read again when their image is needed: see [Catalog.Ensure], by which it
+// gets into the store.
 type Folder struct {
 	library *Library
 	changed func()
@@ -82,13 +86,19 @@ type folderFile struct {
 	err      error // why it cannot be used; told
 }
 
-// NewFolder makes a watcher of the library's image folder. changed is called from Run whenever the state is another
-// one; it must not block, and may be nil.
+// NewFolder makes a watcher of the library's image folder. changed is called from Run whenever the state is
+// another one; it must not block, and may be nil.
 func NewFolder(l *Library, changed func()) *Folder {
 	if changed == nil {
 		changed = func() {}
 	}
-	f := &Folder{library: l, changed: changed, news: make(chan folderNews), files: map[string]*folderFile{}, first: true}
+	f := &Folder{
+		library: l,
+		changed: changed,
+		news:    make(chan folderNews),
+		files:   map[string]*folderFile{},
+		first:   true,
+	}
 	f.state.Store(&FolderState{matcher: NewMatcher(nil)})
 	return f
 }
@@ -153,7 +163,8 @@ func (f *Folder) scan(ctx context.Context) (dirs []string) {
 	if err != nil {
 		if ctx.Err() == nil && !f.away {
 			f.away = true
-			f.library.log.Warn("the image folder cannot be read; what was known of it stays", "folder", f.library.options.Dir, "error", err)
+			f.library.log.Warn("the image folder cannot be read; what was known of it stays",
+				"folder", f.library.options.Dir, "error", err)
 		}
 		return nil
 	}
@@ -190,7 +201,9 @@ func (f *Folder) note(found map[string]fs.FileInfo) (changed bool) {
 			continue
 		}
 		changed = changed || file != nil && (file.image != nil || file.err != nil)
-		file = &folderFile{size: info.Size(), modified: info.ModTime(), since: now, next: now.Add(folderSettle)}
+		file = &folderFile{
+			size: info.Size(), modified: info.ModTime(), since: now, next: now.Add(folderSettle),
+		}
 		if f.first && now.Sub(file.modified) > folderSettle {
 			file.next = now // it was there before, and nobody is writing it
 		}
@@ -207,7 +220,8 @@ func (f *Folder) look(ctx context.Context, name string, file *folderFile, now ti
 	case ctx.Err() != nil:
 		return false
 	case err == nil:
-		file.image, file.err = image, nil
+		file.image = image
+		file.err = nil
 		return true
 	case errors.Is(err, otafile.ErrNotOTA) && isDocument(name):
 		return false
@@ -233,8 +247,11 @@ func mayBeHalf(file *folderFile, err error) bool {
 }
 
 // read reads a file and the image in it. An error that is transient may go away without a change of the file.
-func (f *Folder) read(ctx context.Context, name string, file *folderFile) (image *FolderImage, transient bool, err error) {
-	b, err := f.library.readBelow(ctx, f.library.options.Dir, filepath.FromSlash(name), func(done, total int64) {})
+func (f *Folder) read(
+	ctx context.Context, name string, file *folderFile,
+) (image *FolderImage, transient bool, err error) {
+	b, err := f.library.readBelow(ctx, f.library.options.Dir,
+		filepath.FromSlash(name), func(done, total int64) {})
 	if err != nil {
 		return nil, !errors.Is(err, ErrTooLarge), withoutPath(err)
 	}
@@ -270,17 +287,27 @@ func (f *Folder) publish() {
 func (f *Folder) candidate(image *FolderImage) Candidate {
 	h := &image.Header
 	return Candidate{
-		Source: SourceFolder, Origin: image.Name, ManufacturerCode: h.ManufacturerCode, ImageType: h.ImageType,
-		FileVersion: h.FileVersion, Size: image.Size, SHA256: image.SHA256, Title: h.Title(), path: image.Name,
-		URL:    fileURL(filepath.Join(f.library.options.Dir, filepath.FromSlash(image.Name))),
-		Limits: Limits{MinHardware: h.MinHardwareVersion, MaxHardware: h.MaxHardwareVersion, Destination: h.Destination},
+		Source:           SourceFolder,
+		Origin:           image.Name,
+		ManufacturerCode: h.ManufacturerCode,
+		ImageType:        h.ImageType,
+		FileVersion:      h.FileVersion,
+		Size:             image.Size,
+		SHA256:           image.SHA256,
+		Title:            h.Title(),
+		path:             image.Name,
+		URL:              fileURL(filepath.Join(f.library.options.Dir, filepath.FromSlash(image.Name))),
+		Limits: Limits{
+			MinHardware: h.MinHardwareVersion, MaxHardware: h.MaxHardwareVersion, Destination: h.Destination,
+		},
 	}
 }
 
 // isDocument reports whether a file's name says that it is something that people put beside images.
 func isDocument(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
-	case ".txt", ".md", ".rst", ".pdf", ".rtf", ".html", ".htm", ".xml", ".json", ".yaml", ".yml", ".csv", ".log",
+	case ".txt", ".md", ".rst", ".pdf", ".rtf", ".html", ".htm", ".xml", ".json", ".yaml", ".yml",
+		".csv", ".log",
 		".sha256", ".sha512", ".md5", ".asc", ".sig", ".png", ".jpg", ".jpeg", ".ini", ".db":
 		return true
 	}

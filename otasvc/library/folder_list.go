@@ -45,14 +45,15 @@ func (f *Folder) list(ctx context.Context) (dirs []string, files map[string]fs.F
 		return nil
 	})
 	if overflow && !f.overflow {
-		f.library.log.Warn("there are too many files in the image folder; the rest is not looked at", "folder", f.library.options.Dir, "most", maxFolderFiles)
+		f.library.log.Warn("there are too many files in the image folder; the rest is not looked at",
+			"folder", f.library.options.Dir, "most", maxFolderFiles)
 	}
 	f.overflow = overflow
 	return dirs, files, err
 }
 
-// infoOf returns what there is to know about a file that may be an image; nil for what is none. A link that leads
-// nowhere, or out of the folder, is told to be there, so that reading it tells what is wrong.
+// infoOf returns what there is to know about a file that may be an image; nil for what is none. A link that
+// leads nowhere, or out of the folder, is told to be there, so that reading it tells what is wrong.
 func infoOf(root *os.Root, name string, entry fs.DirEntry) fs.FileInfo {
 	info, err := entry.Info()
 	if err != nil {
@@ -69,8 +70,8 @@ func infoOf(root *os.Root, name string, entry fs.DirEntry) fs.FileInfo {
 	return info
 }
 
-// isForeign reports whether a file or folder is not for images that are dropped: the store, the driver folder, hidden
-// ones, and those whose name says that they are being written.
+// isForeign reports whether a file or folder is not for images that are dropped: the store, the driver
+// folder, hidden ones, and those whose name says that they are being written.
 func isForeign(name string) bool {
 	if name == "store" || name == "driver" {
 		return true
@@ -86,8 +87,8 @@ func isForeign(name string) bool {
 	return false
 }
 
-// maxWatched bounds the folders that are watched; the rest is looked at now and then. The system has a limit for all
-// programs together.
+// maxWatched bounds the folders that are watched; the rest is looked at now and then. The system has a limit
+// for all programs together.
 const maxWatched = 1024
 
 // folderWatch is told of changes in folders by the system, where it can.
@@ -108,10 +109,13 @@ func newFolderWatch(l *Library, unwatched bool) *folderWatch {
 	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		l.log.Info("the system does not tell of changes in the image folder; it is looked at every so often", "every", folderPoll, "error", err)
+		l.log.Info("the system does not tell of changes in the image folder; it is looked at every so often",
+			"every", folderPoll, "error", err)
 		return w
 	}
-	w.watcher, w.events, w.errors = watcher, watcher.Events, watcher.Errors
+	w.watcher = watcher
+	w.events = watcher.Events
+	w.errors = watcher.Errors
 	return w
 }
 
@@ -121,7 +125,8 @@ func (w *folderWatch) close() {
 	}
 }
 
-// watch watches these folders; those that are gone are forgotten by the system. It reports whether one is new.
+// watch watches these folders; those that are gone are forgotten by the system. It reports
+// whether one is new.
 func (w *folderWatch) watch(dirs []string) (added bool) {
 	if w.watcher == nil {
 		return false
@@ -132,7 +137,8 @@ func (w *folderWatch) watch(dirs []string) (added bool) {
 		if err := w.watcher.Add(dir); err != nil {
 			if !w.told {
 				w.told = true
-				w.library.log.Info("the system does not tell of changes in a folder of images; it is looked at every so often", "folder", dir, "every", folderPoll, "error", err)
+				w.library.log.Info("the system does not tell of changes in a folder of images; "+
+					"it is looked at every so often", "folder", dir, "every", folderPoll, "error", err)
 			}
 			continue
 		}
@@ -141,6 +147,7 @@ func (w *folderWatch) watch(dirs []string) (added bool) {
 			added = true
 		}
 	}
-	w.watched, w.complete = watched, len(watched) == len(dirs) && len(dirs) > 0
+	w.watched = watched
+	w.complete = len(watched) == len(dirs) && len(dirs) > 0
 	return added
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// FuzzDigests holds that a digest passes only if it is the download's, and that one that cannot be read is refused.
+// FuzzDigests holds that a digest passes only if it is the download's, and that one that cannot
+// be read is refused.
 func FuzzDigests(f *testing.F) {
 	download := []byte("download")
 	all := downloadDigests(download)
@@ -61,8 +62,8 @@ func FuzzContentRange(f *testing.F) {
 	})
 }
 
-// FuzzPaths holds that no path of a request leads out of the folder that it is to be below of, and that nothing that is
-// said of a URL has its password in it.
+// FuzzPaths holds that no path of a request leads out of the folder that it is to be below of, and that
+// nothing that is said of a URL has its password in it.
 func FuzzPaths(f *testing.F) {
 	for _, seed := range []string{"Lamp/a.zigbee", "../x", "a/../../b", "%2e%2e/%2e%2e/etc/passwd", `a\..\b`, "a//b", "/a/b", "a/b/", "\x00/a", "a/\x00", ".../a", "C:/a"} {
 		f.Add(seed)
@@ -103,7 +104,8 @@ func (noTransport) RoundTrip(*http.Request) (*http.Response, error) {
 	return nil, errors.New("there is no network")
 }
 
-// FuzzPackage holds that a driver package, whatever is in it, gives nothing larger than allowed and costs no crash.
+// FuzzPackage holds that a driver package, whatever is in it, gives nothing larger than allowed
+// and costs no crash.
 func FuzzPackage(f *testing.F) {
 	f.Add([]byte("PK\x03\x04"))
 	f.Add([]byte("PK\x05\x06\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))

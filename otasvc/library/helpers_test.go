@@ -20,8 +20,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// testImage is an OTA file of about n bytes with an integrity code; the last byte of its payload is the seed, so that
-// different seeds give different images of one manufacturer, type and version.
+// testImage is an OTA file of about n bytes with an integrity code; the last byte of its payload is the seed,
+// so that different seeds give different images of one manufacturer, type and version.
 func testImage(n int, seed byte) []byte {
 	payload := make([]byte, n)
 	for i := range payload {

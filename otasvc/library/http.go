@@ -18,10 +18,11 @@ import (
 )
 
 const (
-	maxRedirects  = 10
-	maxResumes    = 8                      // attempts after the first
-	resumeDelay   = 250 * time.Millisecond // before the second resume; it doubles with each, the first is at once
-	fetchTimeouts = 30                     // a whole download may take so many times Options.FetchTimeout
+	maxRedirects = 10
+	maxResumes   = 8 // attempts after the first
+	// Before the second resume; it doubles with each, the first is at once.
+	resumeDelay   = 250 * time.Millisecond
+	fetchTimeouts = 30 // a whole download may take so many times Options.FetchTimeout
 	userAgent     = "zigate-ota"
 )
 
@@ -33,8 +34,8 @@ var (
 	errNotModified = errors.New("it has not changed")
 )
 
-// newTransport makes the library's own transport. Downloads are rare and from all kinds of places, so connections are
-// not kept.
+// newTransport makes the library's own transport. Downloads are rare and from all kinds of places, so
+// connections are not kept.
 func newTransport(authorities *x509.CertPool) http.RoundTripper {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -56,14 +57,15 @@ type download struct {
 	timeout time.Duration
 	body    *body
 
-	validator string // what If-Range takes: a strong entity tag or a date; empty when a resume would not be safe
+	// validator is what If-Range takes: a strong entity tag or a date; empty when a resume would not be safe.
+	validator string
 	condition revision
 	revision  revision // of what came
 	gzipped   bool     // the server says that it packed what came, although it was asked not to
 }
 
-// unpacked is what came, without the packing that the server says it put around it; ok is false where there is none.
-// Some say so of files that lie there packed, so it is not known which of the two is meant.
+// unpacked is what came, without the packing that the server says it put around it; ok is false where there
+// is none. Some say so of files that lie there packed, so it is not known which of the two is meant.
 func (d *download) unpacked() (b []byte, ok bool) {
 	if !d.gzipped {
 		return nil, false
@@ -76,7 +78,8 @@ func (d *download) unpacked() (b []byte, ok bool) {
 	return b, err == nil && int64(len(b)) <= d.body.max
 }
 
-// revision is what a server says about the state of a file, to ask later whether there is another one (RFC 9110, 13.1).
+// revision is what a server says about the state of a file, to ask later whether there is another
+// one (RFC 9110, 13.1).
 type revision struct {
 	ETag         string `json:"etag,omitempty"`
 	LastModified string `json:"lastModified,omitempty"`
@@ -93,8 +96,12 @@ func (e *brokenError) Error() string { return e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
 
 // download gets what is at an http or https URL; see allow for trusted.
-func (l *Library) download(ctx context.Context, u *url.URL, trusted string, progress func(done, total int64)) (fetched, error) {
-	d := &download{url: u, body: &body{name: shown(u), max: l.options.MaxBytes, total: -1, progress: progress}}
+func (l *Library) download(
+	ctx context.Context, u *url.URL, trusted string, progress func(done, total int64),
+) (fetched, error) {
+	d := &download{
+		url: u, body: &body{name: shown(u), max: l.options.MaxBytes, total: -1, progress: progress},
+	}
 	if err := l.run(ctx, d, trusted); err != nil {
 		return fetched{}, err
 	}
@@ -116,7 +123,8 @@ func (l *Library) run(ctx context.Context, d *download, trusted string) error {
 		Transport: l.transport,
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {
-				return fmt.Errorf("%w: %s: it is redirected more than %d times", ErrAccess, d.body.name, maxRedirects)
+				return fmt.Errorf("%w: %s: it is redirected more than %d times",
+					ErrAccess, d.body.name, maxRedirects)
 			}
 			if err := l.allow(r.URL, trusted); err != nil {
 				return fmt.Errorf("%w (%s redirects there)", err, d.body.name)
@@ -140,7 +148,8 @@ func (l *Library) run(ctx context.Context, d *download, trusted string) error {
 			return err
 		}
 		if resumes == maxResumes {
-			return fmt.Errorf("%w: %s: %w (given up after %d attempts)", ErrAccess, d.body.name, err, resumes+1)
+			return fmt.Errorf("%w: %s: %w (given up after %d attempts)",
+				ErrAccess, d.body.name, err, resumes+1)
 		}
 		l.log.Debug("image download broke off", "url", d.body.name, "bytes", len(d.body.data), "error", err)
 		if resumes > 0 {
@@ -157,7 +166,8 @@ func (l *Library) run(ctx context.Context, d *download, trusted string) error {
 func (d *download) cause(ctx context.Context) error {
 	switch cause := context.Cause(ctx); cause {
 	case errNoByte:
-		return fmt.Errorf("%w: %s: no byte came for %s, after %d", ErrAccess, d.body.name, d.timeout, len(d.body.data))
+		return fmt.Errorf("%w: %s: no byte came for %s, after %d",
+			ErrAccess, d.body.name, d.timeout, len(d.body.data))
 	default:
 		return fmt.Errorf("%w: %s: %w", ErrAccess, d.body.name, cause)
 	}
@@ -197,7 +207,9 @@ func (d *download) attempt(ctx context.Context, again bool) error {
 	case errors.Is(err, ErrAccess):
 		return err
 	case err != nil:
-		return &brokenError{fmt.Errorf("the connection broke after %d bytes: %s", len(d.body.data), scrub(err.Error()))}
+		return &brokenError{
+			fmt.Errorf("the connection broke after %d bytes: %s", len(d.body.data), scrub(err.Error())),
+		}
 	}
 	return d.body.checkWhole()
 }
@@ -208,8 +220,8 @@ func setIf(h http.Header, name, value string) {
 	}
 }
 
-// doError sorts what a request fails with. The first one's failure is final: most likely the URL is wrong, and who asked
-// wants to know at once.
+// doError sorts what a request fails with. The first one's failure is final: most likely the URL is wrong,
+// and who asked wants to know at once.
 func (d *download) doError(err error, again bool) error {
 	var about *url.Error
 	if errors.As(err, &about) {
@@ -221,7 +233,8 @@ func (d *download) doError(err error, again bool) error {
 	var unknown x509.UnknownAuthorityError
 	advice := ""
 	if errors.As(err, &unknown) {
-		advice = "; if you trust the server, set ZIGATE_OTA_IMAGE_CA_FILE to the certificate of the authority that signed its own"
+		advice = "; if you trust the server, set ZIGATE_OTA_IMAGE_CA_FILE to the certificate of the " +
+			"authority that signed its own"
 	}
 	err = errors.New(scrub(err.Error()) + advice)
 	if again {
@@ -239,14 +252,16 @@ func (d *download) begin(response *http.Response, from int64, again bool) error 
 		d.body.total = response.ContentLength
 		d.validator = validatorOf(response)
 		d.revision = revisionOf(response)
-		d.gzipped = strings.TrimPrefix(strings.ToLower(response.Header.Get("Content-Encoding")), "x-") == "gzip"
+		d.gzipped = strings.TrimPrefix(strings.ToLower(response.Header.Get("Content-Encoding")),
+			"x-") == "gzip"
 		return d.body.checkTotal()
 	case response.StatusCode == http.StatusNotModified && from == 0 && d.condition != (revision{}):
 		return errNotModified
 	case response.StatusCode == http.StatusPartialContent && from > 0:
 		start, total, ok := parseContentRange(response.Header.Get("Content-Range"))
 		other := validatorOf(response)
-		if !ok || start != from || total >= 0 && d.body.total >= 0 && total != d.body.total || other != "" && other != d.validator {
+		if !ok || start != from || total >= 0 && d.body.total >= 0 && total != d.body.total || other != "" &&
+			other != d.validator {
 			d.validator = ""
 			return &brokenError{errors.New("the file on the server changed meanwhile")}
 		}
@@ -258,7 +273,8 @@ func (d *download) begin(response *http.Response, from int64, again bool) error 
 		d.validator = ""
 		return &brokenError{errors.New("the server has no such part of the file any more")}
 	}
-	answered := fmt.Errorf("the server answered %d %s", response.StatusCode, http.StatusText(response.StatusCode))
+	answered := fmt.Errorf("the server answered %d %s",
+		response.StatusCode, http.StatusText(response.StatusCode))
 	if again && isPassing(response.StatusCode) {
 		return &brokenError{answered}
 	}
@@ -268,14 +284,16 @@ func (d *download) begin(response *http.Response, from int64, again bool) error 
 // isPassing reports whether a status says that the server may do better in a while.
 func isPassing(status int) bool {
 	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway,
 		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
 	return false
 }
 
-// validatorOf returns what a later If-Range may say of the response (RFC 9110, 13.1.5): a weak entity tag will not do.
+// validatorOf returns what a later If-Range may say of the response (RFC 9110, 13.1.5): a weak
+// entity tag will not do.
 func validatorOf(response *http.Response) string {
 	if tag := response.Header.Get("ETag"); tag != "" {
 		if strings.HasPrefix(tag, "W/") {

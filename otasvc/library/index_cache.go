@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// An index from a URL is kept on the disk, so that it is there after a restart without the network. The file has one
-// line of JSON, the revision, and then the index as it came. Its time is when the server last confirmed it.
+// An index from a URL is kept on the disk, so that it is there after a restart without the network. The
+// file has one line of JSON, the revision, and then the index as it came. Its time is when the server
+// last confirmed it.
 
 func (l *Library) cacheDir() string { return filepath.Join(l.storeDir, "indexes") }
 
@@ -31,7 +32,8 @@ func (s *indexSource) loadCache() time.Duration {
 	}
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			s.library.log.Warn("an index of images that was kept cannot be read; it is asked for again", "index", s.at.name, "error", err)
+			s.library.log.Warn("an index of images that was kept cannot be read; it is asked for again",
+				"index", s.at.name, "error", err)
 		}
 		s.revision = revision{}
 		return 0
@@ -72,7 +74,8 @@ func (s *indexSource) writeCache(content []byte) {
 		err = s.library.write(s.cachePath(), append(append(head, '\n'), content...))
 	}
 	if err != nil {
-		s.library.log.Warn("an index of images cannot be kept for when the network is away", "index", s.at.name, "error", err)
+		s.library.log.Warn("an index of images cannot be kept for when the network is away",
+			"index", s.at.name, "error", err)
 		return
 	}
 	s.touchCache()
@@ -86,7 +89,8 @@ func (s *indexSource) touchCache() {
 	}
 }
 
-// tidyCache removes what was kept of indexes that are no longer configured, and what an interruption left behind.
+// tidyCache removes what was kept of indexes that are no longer configured, and what an
+// interruption left behind.
 func (l *Library) tidyCache(indexes []*indexSource) {
 	entries, err := os.ReadDir(l.cacheDir())
 	if err != nil {

@@ -35,8 +35,8 @@ type Index struct {
 	Problem string      // what is wrong with the first of them, for people; empty where there is none
 }
 
-// ParseIndex reads an index, Zigbee2MQTT's (an array) or zigpy's (an object with "firmwares"). The location is the
-// URL or the path of the file; relative URLs and paths in it are relative to that.
+// ParseIndex reads an index, Zigbee2MQTT's (an array) or zigpy's (an object with "firmwares"). The location
+// is the URL or the path of the file; relative URLs and paths in it are relative to that.
 //
 // An entry that lacks something, has it in a wrong type or points to nowhere is skipped and counted. Errors:
 // [ErrIndex], for what is no index, is too large or cut short, or has no usable entry although it has some.
@@ -67,12 +67,15 @@ func parseLocation(raw string) (location, error) {
 	u, err := parseURL(raw)
 	switch {
 	case err != nil || !isHTTP(u):
-		return location{}, fmt.Errorf("the URL of an index must begin with http:// or https://, not %q", scheme)
+		return location{}, fmt.Errorf("the URL of an index must begin with http:// or https://, not %q",
+			scheme)
 	case u.Host == "":
 		return location{}, errors.New("the URL of an index has no host")
 	}
 	bare := *u
-	bare.User, bare.RawQuery, bare.Fragment = nil, "", ""
+	bare.User = nil
+	bare.RawQuery = ""
+	bare.Fragment = ""
 	return location{name: bare.String(), url: u}, nil
 }
 
@@ -89,9 +92,11 @@ func (at *location) parse(b []byte) (*Index, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrIndex, cut(err))
 	case first == json.Delim('['):
-		index.Format, entryOf = "Zigbee2MQTT", zigbee2mqttEntry
+		index.Format = "Zigbee2MQTT"
+		entryOf = zigbee2mqttEntry
 	case first == json.Delim('{'):
-		index.Format, entryOf = "zigpy", zigpyEntry
+		index.Format = "zigpy"
+		entryOf = zigpyEntry
 		if err := skipTo(d, "firmwares"); err != nil {
 			return nil, err
 		}
@@ -119,7 +124,8 @@ func (at *location) parse(b []byte) (*Index, error) {
 		return nil, fmt.Errorf("%w: %w", ErrIndex, cut(err))
 	}
 	if len(index.Entries) == 0 && index.Skipped > 0 {
-		return nil, fmt.Errorf("%w: none of its %d entries can be used; %s", ErrIndex, index.Skipped, index.Problem)
+		return nil, fmt.Errorf("%w: none of its %d entries can be used; %s",
+			ErrIndex, index.Skipped, index.Problem)
 	}
 	return index, nil
 }
@@ -186,8 +192,15 @@ func zigbee2mqttEntry(at *location, raw []byte) (Candidate, error) {
 		return Candidate{}, err
 	}
 	return at.candidate(listedEntry{
-		manufacturerCode: e.ManufacturerCode, imageType: e.ImageType, fileVersion: e.FileVersion, size: e.FileSize,
-		url: e.URL, path: e.Path, sha512: e.SHA512, title: e.HeaderString, notes: e.ReleaseNotes,
+		manufacturerCode: e.ManufacturerCode,
+		imageType:        e.ImageType,
+		fileVersion:      e.FileVersion,
+		size:             e.FileSize,
+		url:              e.URL,
+		path:             e.Path,
+		sha512:           e.SHA512,
+		title:            e.HeaderString,
+		notes:            e.ReleaseNotes,
 		limits: Limits{
 			MinHardware: e.HardwareVersionMin, MaxHardware: e.HardwareVersionMax,
 			MinCurrent: e.MinFileVersion, MaxCurrent: e.MaxFileVersion,
@@ -219,8 +232,13 @@ func zigpyEntry(at *location, raw []byte) (Candidate, error) {
 		return Candidate{}, err
 	}
 	listed := listedEntry{
-		manufacturerCode: e.ManufacturerID, imageType: e.ImageType, fileVersion: e.FileVersion, size: e.FileSize,
-		url: e.BinaryURL, path: e.Path, notes: e.ReleaseNotes,
+		manufacturerCode: e.ManufacturerID,
+		imageType:        e.ImageType,
+		fileVersion:      e.FileVersion,
+		size:             e.FileSize,
+		url:              e.BinaryURL,
+		path:             e.Path,
+		notes:            e.ReleaseNotes,
 		limits: Limits{
 			MinHardware: e.MinHardwareVersion, MaxHardware: e.MaxHardwareVersion,
 			MinCurrent: e.MinCurrentFileVersion, MaxCurrent: e.MaxCurrentFileVersion,
@@ -300,14 +318,25 @@ func (at *location) candidate(e listedEntry) (Candidate, error) {
 		}
 	}
 	c := Candidate{
-		Source: SourceIndex, Origin: at.name, ManufacturerCode: *e.manufacturerCode, ImageType: *e.imageType,
-		FileVersion: *e.fileVersion, Size: e.size, Title: printable(e.title), ReleaseNotes: shorten(e.notes, maxNotes),
-		Limits: e.limits,
+		Source:           SourceIndex,
+		Origin:           at.name,
+		ManufacturerCode: *e.manufacturerCode,
+		ImageType:        *e.imageType,
+		FileVersion:      *e.fileVersion,
+		Size:             e.size,
+		Title:            printable(e.title),
+		ReleaseNotes:     shorten(e.notes, maxNotes),
+		Limits:           e.limits,
 		request: Request{
-			SHA256: strings.ToLower(e.sha256), SHA512: strings.ToLower(e.sha512), SHA3: strings.ToLower(e.sha3), Size: e.size,
+			SHA256: strings.ToLower(e.sha256),
+			SHA512: strings.ToLower(e.sha512),
+			SHA3:   strings.ToLower(e.sha3),
+			Size:   e.size,
 		},
 	}
-	c.request.ManufacturerCode, c.request.ImageType, c.request.FileVersion = e.manufacturerCode, e.imageType, e.fileVersion
+	c.request.ManufacturerCode = e.manufacturerCode
+	c.request.ImageType = e.imageType
+	c.request.FileVersion = e.fileVersion
 	c.downloads = c.request.downloads()
 	for _, d := range digests() {
 		if wanted := d.wanted(&c.request); wanted != "" {
@@ -353,11 +382,12 @@ func (at *location) locate(c *Candidate, ref, path string) error {
 
 func (c *Candidate) at(u *url.URL) {
 	u.Fragment = ""
-	c.request.URL, c.URL = u.String(), shown(u)
+	c.request.URL = u.String()
+	c.URL = shown(u)
 }
 
-// below sets that the image is a file below the folder of its index. A path that leads elsewhere is only good for a
-// file that is below the image folder, which is for Fetch to decide.
+// below sets that the image is a file below the folder of its index. A path that leads elsewhere is only good
+// for a file that is below the image folder, which is for Fetch to decide.
 func (c *Candidate) below(dir, path string) error {
 	if filepath.IsAbs(path) {
 		name, err := filepath.Rel(dir, path)
@@ -371,7 +401,8 @@ func (c *Candidate) below(dir, path string) error {
 	if !filepath.IsLocal(path) {
 		return errors.New("its path leads out of the folder of the index")
 	}
-	c.dir, c.path = dir, filepath.Clean(path)
+	c.dir = dir
+	c.path = filepath.Clean(path)
 	c.URL = fileURL(filepath.Join(dir, c.path))
 	return nil
 }

@@ -30,7 +30,9 @@ type IndexStatus struct {
 	Skipped int       // entries that cannot be used
 	Problem string    // what is wrong with the first of those
 	ReadAt  time.Time // when it was last seen to be as it is known; zero: never
-	Error   string    // why it could not be read the last time; what was known before stays in force. Empty: it could
+	// Error tells why it could not be read the last time, when what was known before stays in force; it is
+	// empty when it could be read.
+	Error string
 }
 
 // indexState is an index at one moment. It does not change.
@@ -54,7 +56,9 @@ type indexSource struct {
 }
 
 func newIndexSource(l *Library, at location, interval time.Duration, changed func()) *indexSource {
-	s := &indexSource{library: l, at: at, interval: interval, changed: changed, wanted: make(chan struct{}, 1)}
+	s := &indexSource{
+		library: l, at: at, interval: interval, changed: changed, wanted: make(chan struct{}, 1),
+	}
 	s.state.Store(&indexState{matcher: NewMatcher(nil), status: IndexStatus{Name: at.name}})
 	return s
 }
@@ -74,7 +78,8 @@ func (s *indexSource) run(ctx context.Context) {
 		return
 	}
 	wait := s.loadCache()
-	tried, failures := time.Time{}, 0
+	tried := time.Time{}
+	failures := 0
 	for {
 		if !s.pause(ctx, wait, tried) {
 			return
@@ -122,8 +127,10 @@ func (s *indexSource) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeouts*s.library.options.FetchTimeout, errTooSlow)
 	defer cancel()
 	d := &download{
-		url:       s.at.url,
-		body:      &body{name: s.at.name, max: maxIndexBytes, total: -1, progress: func(done, total int64) {}},
+		url: s.at.url,
+		body: &body{
+			name: s.at.name, max: maxIndexBytes, total: -1, progress: func(done, total int64) {},
+		},
 		condition: s.revision,
 	}
 	// The index is where the user said it is, so its host is not asked for in the list of allowed ones.
@@ -134,7 +141,8 @@ func (s *indexSource) ask(ctx context.Context) error {
 		s.touchCache()
 		return nil
 	case err != nil:
-		return errors.New(strings.TrimPrefix(err.Error(), ErrAccess.Error()+": ")) // which says that it is about an image
+		// Which says that it is about an image.
+		return errors.New(strings.TrimPrefix(err.Error(), ErrAccess.Error()+": "))
 	}
 	content := d.body.data
 	if b, ok := d.unpacked(); ok {
@@ -167,9 +175,11 @@ func (s *indexSource) take(content []byte) error {
 			Problem: index.Problem, ReadAt: time.Now(),
 		},
 	})
-	s.library.log.Info("an index of images was read", "index", s.at.name, "format", index.Format, "images", len(index.Entries))
+	s.library.log.Info("an index of images was read", "index", s.at.name, "format", index.Format,
+		"images", len(index.Entries))
 	if index.Skipped > 0 {
-		s.library.log.Warn("an index of images has entries that cannot be used", "index", s.at.name, "entries", index.Skipped, "first", index.Problem)
+		s.library.log.Warn("an index of images has entries that cannot be used", "index", s.at.name,
+			"entries", index.Skipped, "first", index.Problem)
 	}
 	s.changed()
 	return nil
@@ -181,7 +191,8 @@ func (s *indexSource) confirmed() {
 	if state.status.Error != "" {
 		s.library.log.Info("an index of images can be read again", "index", s.at.name)
 	}
-	state.status.Error, state.status.ReadAt = "", time.Now()
+	state.status.Error = ""
+	state.status.ReadAt = time.Now()
 	s.state.Store(&state)
 }
 
@@ -189,7 +200,8 @@ func (s *indexSource) confirmed() {
 func (s *indexSource) failed(err error) {
 	state := *s.state.Load()
 	if state.status.Error == "" {
-		s.library.log.Warn("an index of images cannot be read; what was known of it stays", "index", s.at.name, "images", state.status.Images, "error", err)
+		s.library.log.Warn("an index of images cannot be read; what was known of it stays",
+			"index", s.at.name, "images", state.status.Images, "error", err)
 	} else {
 		s.library.log.Debug("an index of images cannot be read still", "index", s.at.name, "error", err)
 	}

@@ -20,8 +20,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 )
 
-// killedDir, in the environment of this test's program, makes it a process that does nothing but fetch images into a
-// library there, until it is killed. It asks the server at killedURL for one after the other.
+// killedDir, in the environment of this test's program, makes it a process that does nothing but fetch images
+// into a library there, until it is killed. It asks the server at killedURL for one after the other.
 const (
 	killedDir = "LIBRARY_TEST_KILLED_DIR"
 	killedURL = "LIBRARY_TEST_KILLED_URL"
@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// fetchUntilKilled fetches images, adds to their reports, and removes them, as a service does in its life. It tells on
-// its standard output what is on the disk for good.
+// fetchUntilKilled fetches images, adds to their reports, and removes them, as a service does in its life. It
+// tells on its standard output what is on the disk for good.
 func fetchUntilKilled(dir, url string) error {
 	l, err := library.Open(library.Options{Dir: dir})
 	if err != nil {
@@ -66,8 +66,8 @@ func fetchUntilKilled(dir, url string) error {
 	}
 }
 
-// Killed at any moment of a fetch, of a store or of a removal, the library opens again with whole images, nothing else,
-// and all that it had said were kept.
+// Killed at any moment of a fetch, of a store or of a removal, the library opens again with whole images,
+// nothing else, and all that it had said were kept.
 func TestStoreAfterRealKills(t *testing.T) {
 	images := make([][]byte, 5)
 	for i := range images {
@@ -114,8 +114,8 @@ func TestStoreAfterRealKills(t *testing.T) {
 	t.Logf("%d of 25 kills left a file that was being written", interrupted)
 }
 
-// killAfter runs a process that fetches, kills it some time after it has begun, and returns which images it said it had
-// stored: true for those that it had not begun to remove.
+// killAfter runs a process that fetches, kills it some time after it has begun, and returns which images it
+// said it had stored: true for those that it had not begun to remove.
 func killAfter(t *testing.T, dir, url string, after time.Duration) map[string]bool {
 	t.Helper()
 	program, err := os.Executable()

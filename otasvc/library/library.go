@@ -19,8 +19,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// What this package's methods fail with; ask with errors.Is. An error that is none of them is a fault of the machine,
-// such as a full disk.
+// What this package's methods fail with; ask with errors.Is. An error that is none of them is a fault of the
+// machine, such as a full disk.
 var (
 	// ErrAccess: the image could not be had from its URL.
 	ErrAccess = errors.New("cannot get the image")
@@ -32,7 +32,8 @@ var (
 	ErrValidation = errors.New("the image is not valid")
 	// ErrNotStored: there is no image with this SHA-256 in the store.
 	ErrNotStored = errors.New("the image is not in the store")
-	// ErrCorrupt: the stored image is damaged. It was set aside and is no longer in the store: it is an ErrNotStored.
+	// ErrCorrupt: the stored image is damaged. It was set aside and is no longer in the store: it
+	// is an ErrNotStored.
 	ErrCorrupt = fmt.Errorf("%w: its file was damaged and has been set aside", ErrNotStored)
 	// ErrIncompatibleDriverVersion: a newer driver has registered its image already.
 	ErrIncompatibleDriverVersion = errors.New("a newer driver version is registered")
@@ -46,14 +47,22 @@ const (
 
 // Options say where a Library keeps its files and what it may fetch.
 type Options struct {
-	Dir          string            // the image folder, made where it is missing: file URLs reach below it, driver/ below it serves controller URLs, the store is in it
-	MaxBytes     int64             // largest download; 16 MiB where zero
-	AllowedHosts []string          // hosts that images may come from, such as "ota.example.com", "*.example.com" or "10.0.0.5:8080"; none allows all
-	FetchTimeout time.Duration     // longest time without a byte, 2 minutes where zero; a whole download may take 30 times that
-	DirectorURL  string            // what controller:// stands for when the file is not in the driver folder; "http://director" where empty
-	Authorities  *x509.CertPool    // whose certificates https servers must have; nil for the system's
-	Transport    http.RoundTripper // nil for one of the library's own, which alone heeds Authorities
-	Logger       *slog.Logger      // nil to stay silent
+	// Dir is the image folder, which is made where it is missing: file URLs reach below it, driver/ below it
+	// serves controller URLs, and the store is in it.
+	Dir      string
+	MaxBytes int64 // largest download; 16 MiB where zero
+	// AllowedHosts are the hosts that images may come from, such as "ota.example.com", "*.example.com" or
+	// "10.0.0.5:8080"; an empty list allows all.
+	AllowedHosts []string
+	// FetchTimeout is the longest time without a byte, 2 minutes where it is zero; a whole download may
+	// take 30 times that.
+	FetchTimeout time.Duration
+	// DirectorURL is what controller:// stands for when the file is not in the driver folder; where it is
+	// empty, that is "http://director".
+	DirectorURL string
+	Authorities *x509.CertPool    // whose certificates https servers must have; nil for the system's
+	Transport   http.RoundTripper // nil for one of the library's own, which alone heeds Authorities
+	Logger      *slog.Logger      // nil to stay silent
 }
 
 // Library fetches images and keeps them. Its methods may be called from several goroutines.
@@ -74,24 +83,27 @@ type Library struct {
 
 // Image is an image in the store. What it refers to is shared: do not change it.
 type Image struct {
-	SHA256   string // of the bytes that devices get, in lower-case hex: the key of the store
-	Size     uint32 // of the same, in bytes
-	Header   otafile.Header
-	URL      string // where it was fetched from last, without user and password; empty when that is no longer known
+	SHA256 string // of the bytes that devices get, in lower-case hex: the key of the store
+	Size   uint32 // of the same, in bytes
+	Header otafile.Header
+	// URL is where it was fetched from last, without user and password; it is empty when that
+	// is no longer known.
+	URL      string
 	Wrapper  string // see otafile.File
 	Warnings []string
 	Checks   []otafile.Check // those of the download's digests first
 	StoredAt time.Time
 
-	// Downloads are the digests of the downloads that held this image, such as "sha512:" and hex: the image may have
-	// come in several containers.
+	// Downloads are the digests of the downloads that held this image, such as "sha512:" and hex: the image
+	// may have come in several containers.
 	Downloads []string
-	// UnusedSince is since when nobody has referred to the image, as far as Sweep has seen; zero while it is in use.
+	// UnusedSince is since when nobody has referred to the image, as far as Sweep has seen; zero
+	// while it is in use.
 	UnusedSince time.Time
 }
 
-// Open opens the library in Options.Dir, which must have no other one open. It removes what an interrupted Fetch left
-// behind, and sets stored files aside that are damaged; the logger is told.
+// Open opens the library in Options.Dir, which must have no other one open. It removes what an interrupted
+// Fetch left behind, and sets stored files aside that are damaged; the logger is told.
 func Open(options Options) (*Library, error) {
 	l, err := newLibrary(options)
 	if err != nil {
@@ -120,11 +132,13 @@ func newLibrary(options Options) (*Library, error) {
 	options.FetchTimeout = cmp.Or(options.FetchTimeout, defaultFetchTimeout)
 	director, err := url.Parse(cmp.Or(options.DirectorURL, defaultDirectorURL))
 	if err != nil || !isHTTP(director) || director.Host == "" {
-		return nil, fmt.Errorf("the director's URL must be http or https with a host, such as %s", defaultDirectorURL)
+		return nil, fmt.Errorf("the director's URL must be http or https with a host, such as %s",
+			defaultDirectorURL)
 	}
 	for _, pattern := range options.AllowedHosts {
 		if _, err := path.Match(pattern, ""); err != nil || strings.TrimSpace(pattern) == "" {
-			return nil, fmt.Errorf("%q is no host pattern; write them like ota.example.com or *.example.com", pattern)
+			return nil, fmt.Errorf("%q is no host pattern; write them like ota.example.com or *.example.com",
+				pattern)
 		}
 	}
 	l := &Library{

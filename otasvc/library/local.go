@@ -10,14 +10,19 @@ import (
 	"strings"
 )
 
-// readFile reads what a file URL names. The path must be below the image folder; neither ".." nor a link gets out.
-func (l *Library) readFile(ctx context.Context, u *url.URL, progress func(done, total int64)) ([]byte, error) {
+// readFile reads what a file URL names. The path must be below the image folder; neither ".."
+// nor a link gets out.
+func (l *Library) readFile(
+	ctx context.Context, u *url.URL, progress func(done, total int64),
+) ([]byte, error) {
 	if u.Host != "" && !strings.EqualFold(u.Host, "localhost") {
-		return nil, fmt.Errorf("%w: %s: a file URL has no host; write it like file://%s/image.ota", ErrPolicy, shown(u), filepath.ToSlash(l.options.Dir))
+		return nil, fmt.Errorf("%w: %s: a file URL has no host; write it like file://%s/image.ota",
+			ErrPolicy, shown(u), filepath.ToSlash(l.options.Dir))
 	}
 	name, below := l.belowDir(u.Path)
 	if !below {
-		return nil, fmt.Errorf("%w: %s: files are only read below the image folder %s", ErrPolicy, shown(u), l.options.Dir)
+		return nil, fmt.Errorf("%w: %s: files are only read below the image folder %s",
+			ErrPolicy, shown(u), l.options.Dir)
 	}
 	b, err := l.readBelow(ctx, l.options.Dir, name, progress)
 	if err != nil {
@@ -26,7 +31,8 @@ func (l *Library) readFile(ctx context.Context, u *url.URL, progress func(done, 
 	return b, nil
 }
 
-// belowDir returns the part of an absolute path that is below the image folder, as it was configured or as it really is.
+// belowDir returns the part of an absolute path that is below the image folder, as it was configured
+// or as it really is.
 func (l *Library) belowDir(path string) (name string, below bool) {
 	path = filepath.FromSlash(path)
 	dirs := []string{l.options.Dir}
@@ -43,10 +49,13 @@ func (l *Library) belowDir(path string) (name string, below bool) {
 }
 
 // readDriverFile reads what a controller URL names: from the driver folder, else from the director.
-func (l *Library) readDriverFile(ctx context.Context, u *url.URL, progress func(done, total int64)) (fetched, error) {
+func (l *Library) readDriverFile(
+	ctx context.Context, u *url.URL, progress func(done, total int64),
+) (fetched, error) {
 	name, ok := parseDriverPath(strings.TrimPrefix(u.Path, "/"))
 	if !strings.EqualFold(u.Host, "driver") || !ok {
-		return fetched{}, fmt.Errorf("%w: %s: it must be controller://driver/<name>/<file>", ErrPolicy, shown(u))
+		return fetched{}, fmt.Errorf("%w: %s: it must be controller://driver/<name>/<file>",
+			ErrPolicy, shown(u))
 	}
 	b, err := l.readDriver(ctx, name, progress)
 	if err == nil {
@@ -60,7 +69,9 @@ func (l *Library) readDriverFile(ctx context.Context, u *url.URL, progress func(
 }
 
 // readBelow reads a file below a folder; neither ".." nor a link gets out.
-func (l *Library) readBelow(ctx context.Context, dir, name string, progress func(done, total int64)) ([]byte, error) {
+func (l *Library) readBelow(
+	ctx context.Context, dir, name string, progress func(done, total int64),
+) ([]byte, error) {
 	f, _, err := openBelow(dir, name)
 	if err != nil {
 		return nil, err
@@ -80,7 +91,8 @@ func (l *Library) readBelow(ctx context.Context, dir, name string, progress func
 	return body.data, nil
 }
 
-// accessError makes an ErrAccess of an error about a local file. Its text names no path, which the URL does already.
+// accessError makes an ErrAccess of an error about a local file. Its text names no path, which
+// the URL does already.
 func accessError(u *url.URL, err error) error {
 	if errors.Is(err, ErrAccess) {
 		return err

@@ -12,7 +12,8 @@ import (
 var (
 	// ErrNoMatch: no image fits the device.
 	ErrNoMatch = errors.New("no image fits the device")
-	// ErrAmbiguous: of the images that fit the device best there are several with different bytes, so none is taken.
+	// ErrAmbiguous: of the images that fit the device best there are several with different
+	// bytes, so none is taken.
 	ErrAmbiguous = errors.New("several images fit the device equally well")
 )
 
@@ -35,35 +36,41 @@ type Device struct {
 	EUI64                       uint64  // 0: not known
 }
 
-// Candidate is an image that may fit devices: one in the image folder, or one that an index lists, which need not have
-// been fetched. What it refers to is shared: do not change it.
+// Candidate is an image that may fit devices: one in the image folder, or one that an index lists, which need
+// not have been fetched. What it refers to is shared: do not change it.
 type Candidate struct {
 	Source           Source
 	Origin           string // the file in the image folder, or the index, for people
 	ManufacturerCode uint16
 	ImageType        uint16
 	FileVersion      uint32
-	Size             uint32 // bytes of the image; of one that is not stored, what its index says; 0 where that is silent
-	URL              string // where the image is, without user and password
-	SHA256           string // of the image as devices get it, lower-case hex; empty: not known before it is fetched
-	Stored           bool   // the image is in the store, under SHA256
-	Title            string // the header string, as far as it prints; empty where there is none
-	ReleaseNotes     string // empty: none are known
+	// Size is the number of bytes of the image; of one that is not stored, it is what its index says, and 0
+	// where that is silent.
+	Size uint32
+	URL  string // where the image is, without user and password
+	// SHA256 is of the image as devices get it, in lower-case hex; it is empty where it is not known before
+	// the image is fetched.
+	SHA256       string
+	Stored       bool   // the image is in the store, under SHA256
+	Title        string // the header string, as far as it prints; empty where there is none
+	ReleaseNotes string // empty: none are known
 	Limits
 
 	request   Request  // how an index's image is fetched; URL may have a user and password
 	downloads []string // the digests that the request gives, as in Image.Downloads
-	dir       string   // the folder of a local index; where it is set, path counts instead of the request's URL
-	path      string   // the image below dir, or below the image folder
+	// dir is the folder of a local index; where it is set, path counts instead of the request's URL.
+	dir  string
+	path string // the image below dir, or below the image folder
 }
 
-// Limits say which devices of its manufacturer code and image type an image is for. What is nil or empty is no limit.
+// Limits say which devices of its manufacturer code and image type an image is for. What is nil or
+// empty is no limit.
 type Limits struct {
-	// MinHardware and MaxHardware are the strictest of an index and the file's header. A device that reports no
-	// hardware version fits only an image without these limits.
+	// MinHardware and MaxHardware are the strictest of an index and the file's header. A device that reports
+	// no hardware version fits only an image without these limits.
 	MinHardware, MaxHardware *uint16
-	// MinCurrent and MaxCurrent are which running versions the image may follow on. Vendors chain images with them, and
-	// devices that skip a link break; one whose version is not known does not fit.
+	// MinCurrent and MaxCurrent are which running versions the image may follow on. Vendors chain images with
+	// them, and devices that skip a link break; one whose version is not known does not fit.
 	MinCurrent, MaxCurrent *uint32
 	// ModelIDs and ManufacturerNames contain what the device must report, exactly.
 	ModelIDs, ManufacturerNames []string
@@ -73,9 +80,9 @@ type Limits struct {
 	Specificity int
 }
 
-// Weight is how specific the limits are: of several images that fit a device, the one with the highest weight is taken.
-// Names count most, then running versions, then hardware versions, as zigpy has it: its indexes are made for these
-// weights, and a Specificity in them is a correction of their sum.
+// Weight is how specific the limits are: of several images that fit a device, the one with the highest weight
+// is taken. Names count most, then running versions, then hardware versions, as zigpy has it: its indexes are
+// made for these weights, and a Specificity in them is a correction of their sum.
 func (l *Limits) Weight() int {
 	weight := l.Specificity
 	for _, limit := range []struct {
@@ -145,8 +152,8 @@ type weighed struct {
 	weight int
 }
 
-// The values that stand for "any" in a header or an index. An image that has one is for no device in particular, so it
-// is never given to one.
+// The values that stand for "any" in a header or an index. An image that has one is for no device in
+// particular, so it is never given to one.
 const (
 	anyCode    = 1<<16 - 1
 	anyVersion = 1<<32 - 1
@@ -171,16 +178,17 @@ func NewMatcher(candidates []Candidate) *Matcher {
 	return m
 }
 
-// Match returns the image for a device: of those that fit, the most specific ones (see [Limits.Weight]); of these the
-// one with the highest version. Whether it is newer than what runs is not asked. Errors: [ErrNoMatch]; [ErrAmbiguous]
-// when the best are several with different bytes.
+// Match returns the image for a device: of those that fit, the most specific ones (see [Limits.Weight]); of
+// these the one with the highest version. Whether it is newer than what runs is not asked. Errors:
+// [ErrNoMatch]; [ErrAmbiguous] when the best are several with different bytes.
 func (m *Matcher) Match(d Device) (Candidate, error) { return m.match(d, asListed) }
 
-// All returns every image that fits a device, best first; those of the same weight and version with different bytes
-// are left out, since none can be chosen.
+// All returns every image that fits a device, best first; those of the same weight and version with different
+// bytes are left out, since none can be chosen.
 func (m *Matcher) All(d Device) []Candidate { return m.all(d, asListed) }
 
-// learner completes a candidate with what is known of its image besides; not ok means that it is for no device.
+// learner completes a candidate with what is known of its image besides; not ok means that
+// it is for no device.
 type learner func(Candidate) (completed Candidate, ok bool)
 
 func asListed(c Candidate) (Candidate, bool) { return c, true }
@@ -188,8 +196,10 @@ func asListed(c Candidate) (Candidate, bool) { return c, true }
 func (m *Matcher) match(d Device, learn learner) (Candidate, error) {
 	for group := range m.groups(d, learn) {
 		if other := group.other; other != nil {
-			return Candidate{}, fmt.Errorf("%w: file version 0x%08X of manufacturer code 0x%04X, image type 0x%04X is there with different bytes, as %s and as %s; remove one of them",
-				ErrAmbiguous, group.first.FileVersion, d.ManufacturerCode, d.ImageType, group.first.URL, other.URL)
+			return Candidate{}, fmt.Errorf("%w: file version 0x%08X of manufacturer code 0x%04X, "+
+				"image type 0x%04X is there with different bytes, as %s and as %s; remove one of them",
+				ErrAmbiguous, group.first.FileVersion, d.ManufacturerCode, d.ImageType, group.first.URL,
+				other.URL)
 		}
 		return group.first, nil
 	}
@@ -219,7 +229,10 @@ func (m *Matcher) groups(d Device, learn learner) func(yield func(group) bool) {
 		for at := 0; at < len(all); {
 			var g *group
 			best := all[at]
-			for ; at < len(all) && all[at].weight == best.weight && all[at].FileVersion == best.FileVersion; at++ {
+			tied := func(at int) bool {
+				return all[at].weight == best.weight && all[at].FileVersion == best.FileVersion
+			}
+			for ; at < len(all) && tied(at); at++ {
 				if all[at].misfit(&d) != fits {
 					continue
 				}

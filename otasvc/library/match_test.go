@@ -204,7 +204,8 @@ func TestMatchNeverFitsWhatIsNotThere(t *testing.T) {
 	}
 }
 
-// manyCandidates are n entries for n/4 kinds of devices, as in an index ten times as large as the largest real one.
+// manyCandidates are n entries for n/4 kinds of devices, as in an index ten times as large as
+// the largest real one.
 func manyCandidates(n int) []library.Candidate {
 	var all []library.Candidate
 	for i := range n {

@@ -8,15 +8,16 @@ import (
 	"strings"
 )
 
-// parseURL parses the URL of a request. What the standard library says about a malformed one repeats the URL, password
-// and all, so it is not passed on.
+// parseURL parses the URL of a request. What the standard library says about a malformed one repeats the URL,
+// password and all, so it is not passed on.
 func parseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(raw))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: the URL is malformed", ErrAccess)
 	case u.Scheme == "":
-		return nil, fmt.Errorf("%w: that is no URL: it must start with http://, https://, file:// or controller://", ErrAccess)
+		return nil, fmt.Errorf("%w: that is no URL: it must start with http://, https://, "+
+			"file:// or controller://", ErrAccess)
 	}
 	return u, nil
 }
@@ -41,8 +42,8 @@ func scrub(text string) string {
 
 func isHTTP(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" }
 
-// allow tells whether the policy lets a download go to this URL. The host of trusted, which is given without a port, is
-// allowed besides those of the options: the director is where the user said it is.
+// allow tells whether the policy lets a download go to this URL. The host of trusted, which is given without
+// a port, is allowed besides those of the options: the director is where the user said it is.
 func (l *Library) allow(u *url.URL, trusted string) error {
 	// What is neither may have anything in any place, so it is not shown.
 	if !isHTTP(u) {
@@ -63,7 +64,8 @@ func (l *Library) allow(u *url.URL, trusted string) error {
 			}
 		}
 	}
-	return fmt.Errorf("%w: %s: images may not come from host %q, only from %s", ErrPolicy, shown(u), host, strings.Join(l.options.AllowedHosts, ", "))
+	return fmt.Errorf("%w: %s: images may not come from host %q, only from %s",
+		ErrPolicy, shown(u), host, strings.Join(l.options.AllowedHosts, ", "))
 }
 
 func hostName(u *url.URL) string {

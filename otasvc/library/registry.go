@@ -22,8 +22,9 @@ type Registration struct {
 	AddedAt          time.Time `json:"addedAt"`
 }
 
-// Registry is the registered images. For a driver type there is one version of an image (manufacturer code and image
-// type), shared by the devices that added it; an image registered without a driver type belongs to one device alone.
+// Registry is the registered images. For a driver type there is one version of an image (manufacturer code
+// and image type), shared by the devices that added it; an image registered without a driver type belongs
+// to one device alone.
 //
 // The zero value is empty and ready. It has no lock: one goroutine owns it. What it hands out are copies.
 type Registry struct {
@@ -32,10 +33,11 @@ type Registry struct {
 
 // Add registers an image for a device; r.Devices is ignored.
 //
-// Where the driver type (or, without one, the device) has an image of this manufacturer code and image type already,
-// the new one replaces it for all its devices, and replaced tells what it was. Adding the same again changes nothing,
-// whatever its AddedAt; a further device for the same image is a change but replaces nothing. A lower driver version
-// than the registered one is [ErrIncompatibleDriverVersion] and changes nothing.
+// Where the driver type (or, without one, the device) has an image of this manufacturer code and image
+// type already, the new one replaces it for all its devices, and replaced tells what it was. Adding the
+// same again changes nothing, whatever its AddedAt; a further device for the same image is a change but
+// replaces nothing. A lower driver version than the registered one is [ErrIncompatibleDriverVersion]
+// and changes nothing.
 func (r *Registry) Add(device string, add Registration) (changed bool, replaced *Registration, err error) {
 	add.Devices = []string{device}
 	i := slices.IndexFunc(r.registrations, func(old Registration) bool { return sharesPlace(&old, &add) })
@@ -45,8 +47,10 @@ func (r *Registry) Add(device string, add Registration) (changed bool, replaced 
 	}
 	old := &r.registrations[i]
 	if add.DriverVersion < old.DriverVersion {
-		return false, nil, fmt.Errorf("%w: driver version %d is registered for manufacturer code 0x%04X, image type 0x%04X%s; this one is %d",
-			ErrIncompatibleDriverVersion, old.DriverVersion, old.ManufacturerCode, old.ImageType, ofDriver(old.DriverTypeID), add.DriverVersion)
+		return false, nil, fmt.Errorf("%w: driver version %d is registered for manufacturer code 0x%04X, "+
+			"image type 0x%04X%s; this one is %d",
+			ErrIncompatibleDriverVersion, old.DriverVersion, old.ManufacturerCode, old.ImageType,
+			ofDriver(old.DriverTypeID), add.DriverVersion)
 	}
 	at, known := slices.BinarySearch(old.Devices, device)
 	if sameImage(old, &add) {
@@ -65,9 +69,9 @@ func (r *Registry) Add(device string, add Registration) (changed bool, replaced 
 	return true, &before, nil
 }
 
-// Remove removes the registration that the device has for the image type, for all devices that share it, and returns
-// it. Where there are several (of different driver types or manufacturer codes) it is the one added last; ok is false
-// when there is none.
+// Remove removes the registration that the device has for the image type, for all devices that share it, and
+// returns it. Where there are several (of different driver types or manufacturer codes) it is the one added
+// last; ok is false when there is none.
 func (r *Registry) Remove(device string, imageType uint16) (removed Registration, ok bool) {
 	for i, registration := range slices.Backward(r.registrations) {
 		if registration.ImageType == imageType && registration.has(device) {
@@ -89,8 +93,8 @@ func (r *Registry) For(device string) []Registration {
 	return found
 }
 
-// All returns every registration, in an order that depends on nothing but what is registered: by manufacturer code,
-// image type, driver type and devices.
+// All returns every registration, in an order that depends on nothing but what is registered: by manufacturer
+// code, image type, driver type and devices.
 func (r *Registry) All() []Registration {
 	all := make([]Registration, len(r.registrations))
 	for i := range r.registrations {
@@ -112,11 +116,13 @@ func (r *Registry) Len() int { return len(r.registrations) }
 
 // References reports whether a registration needs the image with this SHA-256.
 func (r *Registry) References(sha256 string) bool {
-	return slices.ContainsFunc(r.registrations, func(registration Registration) bool { return registration.SHA256 == sha256 })
+	return slices.ContainsFunc(r.registrations, func(registration Registration) bool {
+		return registration.SHA256 == sha256
+	})
 }
 
-// Forget takes a device that is gone out of every registration, and returns those that it had alone: they are gone
-// with it.
+// Forget takes a device that is gone out of every registration, and returns those that it had alone:
+// they are gone with it.
 func (r *Registry) Forget(device string) (removed []Registration) {
 	r.registrations = slices.DeleteFunc(r.registrations, func(registration Registration) bool {
 		if len(registration.Devices) > 1 || !registration.has(device) {
@@ -142,8 +148,8 @@ func (r Registry) MarshalJSON() ([]byte, error) {
 	return json.Marshal(r.registrations)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. It refuses registrations without a device and two for one place, which
-// it never wrote itself.
+// UnmarshalJSON reads what MarshalJSON wrote. It refuses registrations without a device and two for one
+// place, which it never wrote itself.
 func (r *Registry) UnmarshalJSON(b []byte) error {
 	var registrations []Registration
 	if err := json.Unmarshal(b, &registrations); err != nil {
@@ -157,11 +163,13 @@ func (r *Registry) UnmarshalJSON(b []byte) error {
 			return fmt.Errorf("registered images: number %d has no device", i+1)
 		}
 		if registration.DriverTypeID == "" && len(registration.Devices) > 1 {
-			return fmt.Errorf("registered images: number %d has no driver type but %d devices", i+1, len(registration.Devices))
+			return fmt.Errorf("registered images: number %d has no driver type but %d devices",
+				i+1, len(registration.Devices))
 		}
 		for j := range i {
 			if sharesPlace(&registrations[j], registration) {
-				return fmt.Errorf("registered images: number %d and %d are the same image%s", j+1, i+1, ofDriver(registration.DriverTypeID))
+				return fmt.Errorf("registered images: number %d and %d are the same image%s",
+					j+1, i+1, ofDriver(registration.DriverTypeID))
 			}
 		}
 	}
@@ -169,10 +177,11 @@ func (r *Registry) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// sharesPlace reports whether there can be only one of the two: same driver type, or without one same device, and same
-// manufacturer code and image type. A registration without a driver type has exactly one device.
+// sharesPlace reports whether there can be only one of the two: same driver type, or without one same device,
+// and same manufacturer code and image type. A registration without a driver type has exactly one device.
 func sharesPlace(a, b *Registration) bool {
-	return a.DriverTypeID == b.DriverTypeID && a.ManufacturerCode == b.ManufacturerCode && a.ImageType == b.ImageType &&
+	return a.DriverTypeID == b.DriverTypeID && a.ManufacturerCode == b.ManufacturerCode &&
+		a.ImageType == b.ImageType &&
 		(a.DriverTypeID != "" || slices.Equal(a.Devices, b.Devices))
 }
 

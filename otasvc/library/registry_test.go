@@ -270,8 +270,8 @@ func TestRegistryJSON(t *testing.T) {
 	}
 }
 
-// FuzzRegistry holds that a registry that was read is written so that it reads the same again, and that its places are
-// taken once.
+// FuzzRegistry holds that a registry that was read is written so that it reads the same again, and that its
+// places are taken once.
 func FuzzRegistry(f *testing.F) {
 	for _, seed := range []string{`[]`, `null`, `{}`, `[{"driverTypeId":"A"}]`, `[{"devices":["a","b"]}]`, `[{"devices":["a"]},{"devices":["a"]}]`,
 		`[{"driverTypeId":"A","driverVersion":7,"mfgId":4660,"imageTypeId":1,"imageVersion":100,"sha256":"aa","size":5,"url":"u","devices":["b","a","b"],"addedAt":"2026-11-21T16:00:00Z"}]`,

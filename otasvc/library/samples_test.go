@@ -16,8 +16,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// Each of the vendors' files, fetched from a server with its digest, is stored as the piece of it that its header
-// describes, and its report has the digest and what the package otafile finds in it.
+// Each of the vendors' files, fetched from a server with its digest, is stored as the piece of it that its
+// header describes, and its report has the digest and what the package otafile finds in it.
 func TestSamples(t *testing.T) {
 	files, err := filepath.Glob("../../../shared/images/*")
 	if err != nil || len(files) == 0 {
@@ -57,8 +57,8 @@ func TestSamples(t *testing.T) {
 
 var magic = []byte{0x1E, 0xF1, 0xEE, 0x0B}
 
-// One service takes a driver's image from another, which serves it from the driver folder or out of a package; by the
-// URL of the package itself, too.
+// One service takes a driver's image from another, which serves it from the driver folder or out of a
+// package; by the URL of the package itself, too.
 func TestDriverFilesOfAnotherService(t *testing.T) {
 	theirs, own, packed := driverDir(t)
 	director := httptest.NewServer(open(t, library.Options{Dir: theirs}).DriverHandler())

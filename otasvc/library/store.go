@@ -19,8 +19,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// The store's files are named by the SHA-256 of the image. The image file is what counts; what stands beside it could
-// be lost without harm to anything but the memory of where the image came from.
+// The store's files are named by the SHA-256 of the image. The image file is what counts; what stands beside
+// it could be lost without harm to anything but the memory of where the image came from.
 const (
 	imageExt     = ".ota"
 	reportExt    = ".json"
@@ -93,8 +93,8 @@ func (l *Library) remove(sha256 string) error {
 	return syncDir(l.storeDir)
 }
 
-// store puts an image into the store. One that is there already only gets its report renewed. The downloads are digests
-// of what it came in.
+// store puts an image into the store. One that is there already only gets its report renewed. The downloads
+// are digests of what it came in.
 func (l *Library) store(f *otafile.File, url string, downloads []string) (Image, error) {
 	l.storing.Lock()
 	defer l.storing.Unlock()
@@ -117,7 +117,8 @@ func (l *Library) store(f *otafile.File, url string, downloads []string) (Image,
 		image.StoredAt = before.StoredAt
 		image.Downloads = addDownloads(before.Downloads, downloads)
 	}
-	// The report first: without an image it means nothing, so a stop between the two leaves the store as it was.
+	// The report first: without an image it means nothing, so a stop between the two leaves
+	// the store as it was.
 	if err := l.writeReport(image); err != nil {
 		return Image{}, err
 	}
@@ -136,7 +137,8 @@ func (l *Library) store(f *otafile.File, url string, downloads []string) (Image,
 	return image, nil
 }
 
-// holds reports whether a file has just these bytes. It reads them piece by piece: an image may have many megabytes.
+// holds reports whether a file has just these bytes. It reads them piece by piece: an image may
+// have many megabytes.
 func holds(path string, data []byte) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -156,12 +158,15 @@ func holds(path string, data []byte) bool {
 	}
 }
 
-// maxDownloads bounds what is kept of the downloads that an image came in: a few containers, with a few digests each.
+// maxDownloads bounds what is kept of the downloads that an image came in: a few containers, with
+// a few digests each.
 const maxDownloads = 12
 
 // addDownloads adds digests to those that are known; the oldest go when there are too many.
 func addDownloads(known, add []string) []string {
-	all := slices.DeleteFunc(slices.Clone(known), func(digest string) bool { return slices.Contains(add, digest) })
+	all := slices.DeleteFunc(slices.Clone(known), func(digest string) bool {
+		return slices.Contains(add, digest)
+	})
 	all = append(all, add...)
 	return all[max(0, len(all)-maxDownloads):]
 }
@@ -211,8 +216,8 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// scanStore learns what is in the store, and tidies it up. A file that it cannot handle is left and told: the others
-// are as good as before.
+// scanStore learns what is in the store, and tidies it up. A file that it cannot handle is left and told: the
+// others are as good as before.
 func (l *Library) scanStore() error {
 	entries, err := os.ReadDir(l.storeDir)
 	if err != nil {
@@ -239,7 +244,8 @@ func (l *Library) scanStore() error {
 // tidy removes what a download that was interrupted while it was stored has left.
 func (l *Library) tidy(name string) {
 	if err := os.Remove(filepath.Join(l.storeDir, name)); err != nil {
-		l.log.Warn("cannot remove a file that an interrupted download left behind", "file", name, "error", err)
+		l.log.Warn("cannot remove a file that an interrupted download left behind", "file", name,
+			"error", err)
 		return
 	}
 	l.log.Info("removed a file that an interrupted download left behind", "file", name)
@@ -271,8 +277,13 @@ func (l *Library) scanImage(digest string) {
 			r.StoredAt = info.ModTime().UTC().Truncate(time.Second)
 		}
 	}
-	image.URL, image.Wrapper, image.Warnings, image.Checks, image.StoredAt = r.URL, r.Wrapper, r.Warnings, r.Checks, r.StoredAt
-	image.Downloads, image.UnusedSince = r.Downloads, r.UnusedSince
+	image.URL = r.URL
+	image.Wrapper = r.Wrapper
+	image.Warnings = r.Warnings
+	image.Checks = r.Checks
+	image.StoredAt = r.StoredAt
+	image.Downloads = r.Downloads
+	image.UnusedSince = r.UnusedSince
 	l.learn(image)
 }
 
@@ -296,10 +307,12 @@ func (i *Image) report() report {
 func (l *Library) setAside(digest, why string) {
 	path := l.path(digest, imageExt)
 	if err := os.Rename(path, path+corruptExt); err != nil {
-		l.log.Error("a stored image is damaged and cannot be set aside; it will not be served", "image", digest, "why", why, "error", err)
+		l.log.Error("a stored image is damaged and cannot be set aside; it will not be served",
+			"image", digest, "why", why, "error", err)
 		return
 	}
-	l.log.Error("a stored image is damaged and was set aside; fetch it again", "file", path+corruptExt, "why", why)
+	l.log.Error("a stored image is damaged and was set aside; fetch it again", "file", path+corruptExt,
+		"why", why)
 }
 
 func (l *Library) path(digest, ext string) string { return filepath.Join(l.storeDir, digest+ext) }

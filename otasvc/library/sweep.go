@@ -6,15 +6,17 @@ import (
 	"time"
 )
 
-// Sweep removes the stored images that nobody has referred to for a while, and returns them. The first Sweep that finds
-// an image unreferenced only notes the time; one that comes unusedFor or more later removes it, unless it was referred
-// to or fetched again meanwhile. What was noted survives a restart.
+// Sweep removes the stored images that nobody has referred to for a while, and returns them. The first Sweep
+// that finds an image unreferenced only notes the time; one that comes unusedFor or more later removes it,
+// unless it was referred to or fetched again meanwhile. What was noted survives a restart.
 //
-// keep is asked for every image; it names what registrations, upgrades and downloads need, and may be called from any
-// goroutine. An image that comes into use after keep was asked has been through Fetch or [Catalog.Ensure], which take
-// the note back, so that it stays. Images that an index or the image folder offers need not be kept: they can be had
-// again. Sweep waits for the disk.
-func (l *Library) Sweep(now time.Time, keep func(sha256 string) bool, unusedFor time.Duration) (removed []Image, err error) {
+// keep is asked for every image; it names what registrations, upgrades and downloads need, and may be called
+// from any goroutine. An image that comes into use after keep was asked has been through Fetch or
+// [Catalog.Ensure], which take the note back, so that it stays. Images that an index or the image folder
+// offers need not be kept: they can be had again. Sweep waits for the disk.
+func (l *Library) Sweep(
+	now time.Time, keep func(sha256 string) bool, unusedFor time.Duration,
+) (removed []Image, err error) {
 	now = now.UTC().Truncate(time.Second)
 	var errs []error
 	for _, image := range l.Images() {
@@ -45,7 +47,8 @@ func (l *Library) touch(sha256 string) (Image, bool) {
 		return Image{}, false
 	}
 	if err := l.note(sha256, image.UnusedSince, time.Time{}); err != nil {
-		// The note stays on the disk alone. It counts only if nobody names the image to Sweep after a restart.
+		// The note stays on the disk alone. It counts only if nobody names the image to
+		// Sweep after a restart.
 		l.log.Warn("cannot note that a stored image is in use", "image", sha256, "error", err)
 	}
 	return l.Image(sha256) // it may have been removed just before

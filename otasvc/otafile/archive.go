@@ -69,8 +69,8 @@ func (u *unwrapper) gzip(b []byte, depth int) (*File, error) {
 	return f, nil
 }
 
-// gunzip unpacks what gzip makes: one stream or several in a row, which belong together. What follows them and does not
-// start like one is no part of it.
+// gunzip unpacks what gzip makes: one stream or several in a row, which belong together. What follows them
+// and does not start like one is no part of it.
 func (u *unwrapper) gunzip(b []byte) (unpacked []byte, err error) {
 	rest := bytes.NewReader(b)
 	r, err := gzip.NewReader(rest)
@@ -95,7 +95,8 @@ func (u *unwrapper) gunzip(b []byte) (unpacked []byte, err error) {
 	return nil, err
 }
 
-// tar opens a tar archive with an image in it. Salus puts a networkinfo.json beside it, with its name and MD5.
+// tar opens a tar archive with an image in it. Salus puts a networkinfo.json beside it,
+// with its name and MD5.
 func (u *unwrapper) tar(b []byte, depth int) (*File, error) {
 	var found candidates
 	var info []byte
@@ -135,16 +136,19 @@ func (u *unwrapper) tar(b []byte, depth int) (*File, error) {
 	}
 	picked := found.files[0]
 	if want := listed[path.Base(picked.name)]; want != "" {
-		f.wrapperChecks = append(f.wrapperChecks, func() Check { return checkSalusArchive(want, picked.contents) })
+		f.wrapperChecks = append(f.wrapperChecks, func() Check {
+			return checkSalusArchive(want, picked.contents)
+		})
 	} else {
-		f.Warnings = append(f.Warnings, fmt.Sprintf("%s does not name %q, so its digest is not known", salusInfo, picked.name))
+		f.Warnings = append(f.Warnings,
+			fmt.Sprintf("%s does not name %q, so its digest is not known", salusInfo, picked.name))
 	}
 	return f, nil
 }
 
-// readSalusInfo returns the MD5 (hex) of each file that a networkinfo.json names; none of one that cannot be read. Salus
-// writes {"upgrade":[{"filename":…,"checksum":…}]}; any object that has a text beside a text that is an MD5 will do, since
-// a file that is not in the archive does no harm.
+// readSalusInfo returns the MD5 (hex) of each file that a networkinfo.json names; none of one that cannot be
+// read. Salus writes {"upgrade":[{"filename":…,"checksum":…}]}; any object that has a text beside a text that
+// is an MD5 will do, since a file that is not in the archive does no harm.
 func readSalusInfo(b []byte) map[string]string {
 	var info any
 	if json.Unmarshal(b, &info) != nil {
@@ -169,7 +173,8 @@ func collectDigests(value any, listed map[string]string) {
 			case !isText:
 				collectDigests(v, listed)
 			case isMD5(text):
-				names, sums = append(names, key), append(sums, text)
+				names = append(names, key)
+				sums = append(sums, text)
 			default:
 				names = append(names, text)
 			}
@@ -189,8 +194,8 @@ func isMD5(text string) bool {
 
 // zip opens a zip archive with an image in it: a driver package has it under www/, beside much else.
 func (u *unwrapper) zip(b []byte, depth int) (*File, error) {
-	// Each file has this signature in the directory, so the directory is not read, into much more memory than it
-	// takes here, before it is known to be bearable.
+	// Each file has this signature in the directory, so the directory is not read, into much more memory than
+	// it takes here, before it is known to be bearable.
 	if bytes.Count(b, []byte("PK\x01\x02")) > u.entriesLeft {
 		return nil, fmt.Errorf("%s container: %w", wrapperZip, errTooManyEntries)
 	}
@@ -239,8 +244,8 @@ type candidate struct {
 	file     *File
 }
 
-// consider adds an archive's entry to the candidates when there is an OTA file in it. It fails only when the limits
-// are exceeded.
+// consider adds an archive's entry to the candidates when there is an OTA file in it. It fails only when the
+// limits are exceeded.
 func (u *unwrapper) consider(found *candidates, container, name string, r io.Reader, depth int) error {
 	buffered := bufio.NewReaderSize(r, tarBlock)
 	start, _ := buffered.Peek(tarBlock) // reading on tells the error again
@@ -289,7 +294,8 @@ func (c *candidates) pick(container string) (*File, error) {
 	first := c.files[0]
 	for _, other := range c.files[1:] {
 		if !bytes.Equal(first.file.Image, other.file.Image) {
-			return nil, fmt.Errorf("%w: there are %d OTA files in the %s, such as %q and %q: unpack it and take the one you want",
+			return nil, fmt.Errorf("%w: there are %d OTA files in the %s, such as %q and %q: "+
+				"unpack it and take the one you want",
 				ErrWrapper, len(c.files), container, first.name, other.name)
 		}
 	}
@@ -320,7 +326,8 @@ var errTooManyEntries = fmt.Errorf("%w: more than %d files", ErrTooLarge, maxEnt
 // sentinel makes one of this package's errors of one of an archive's.
 func sentinel(err error) error {
 	switch {
-	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrNotOTA), errors.Is(err, ErrTruncated), errors.Is(err, ErrHeader), errors.Is(err, ErrElements), errors.Is(err, ErrWrapper):
+	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrNotOTA), errors.Is(err, ErrTruncated),
+		errors.Is(err, ErrHeader), errors.Is(err, ErrElements), errors.Is(err, ErrWrapper):
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: %w", ErrTruncated, err)

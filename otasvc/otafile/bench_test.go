@@ -6,7 +6,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// BenchmarkParseVerify is what it takes to take in an image of 250 KB, most of it spent on the integrity code.
+// BenchmarkParseVerify is what it takes to take in an image of 250 KB, most of it spent on
+// the integrity code.
 func BenchmarkParseVerify(b *testing.B) {
 	const size = 250_000
 	for _, c := range []struct {

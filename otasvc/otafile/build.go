@@ -2,9 +2,9 @@ package otafile
 
 import "encoding/binary"
 
-// Build makes an OTA file out of a header and a payload, which becomes its one upgrade image element. It is for
-// demonstrations and tests; real files are never put together again. HeaderVersion is 0x0100 unless h says otherwise;
-// field control, header length and total size are set from what is there.
+// Build makes an OTA file out of a header and a payload, which becomes its one upgrade image element. It is
+// for demonstrations and tests; real files are never put together again. HeaderVersion is 0x0100 unless h
+// says otherwise; field control, header length and total size are set from what is there.
 func Build(h Header, payload []byte, options ...BuildOption) []byte {
 	b := builder{elements: []builtElement{{TagUpgradeImage, payload}}}
 	for _, option := range options {

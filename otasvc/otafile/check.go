@@ -7,7 +7,9 @@ type Status int
 
 // Outcomes of a check. NotVerifiable is no failure.
 const (
-	NotVerifiable Status = iota // there is something to check, but no way to do it, such as a signature whose key only the vendor has
+	// NotVerifiable means that there is something to check, but no way to do it, such as a signature whose
+	// key only the vendor has.
+	NotVerifiable Status = iota
 	Passed
 	Failed
 )
@@ -47,7 +49,8 @@ type Check struct {
 
 // String returns a sentence for people.
 func (c Check) String() string {
-	s := c.Name + " " + map[Status]string{NotVerifiable: "cannot be verified", Passed: "passed", Failed: "failed"}[c.Status]
+	s := c.Name + " " +
+		map[Status]string{NotVerifiable: "cannot be verified", Passed: "passed", Failed: "failed"}[c.Status]
 	if c.Status == Failed && (c.Expected != "" || c.Found != "") {
 		s += fmt.Sprintf(": expected %s, found %s", c.Expected, c.Found)
 	}
@@ -82,15 +85,16 @@ func compare(name, expected, found string) Check {
 	return c
 }
 
-// merge makes one of the checks that have name and outcome in common: some files have 175 elements with a checksum each.
-// The first stays, and says how many there are.
+// merge makes one of the checks that have name and outcome in common: some files have 175 elements with a
+// checksum each. The first stays, and says how many there are.
 func merge(checks []Check) []Check {
 	type kind struct {
 		name   string
 		status Status
 	}
 	var merged []Check
-	count, first := map[kind]int{}, map[kind]int{}
+	count := map[kind]int{}
+	first := map[kind]int{}
 	for _, c := range checks {
 		k := kind{c.Name, c.Status}
 		if count[k]++; count[k] == 1 {

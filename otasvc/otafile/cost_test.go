@@ -10,8 +10,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// costly are inputs that are made to cost as much as an input of their size can: those that Parse refuses, and some that
-// it takes.
+// costly are inputs that are made to cost as much as an input of their size can: those that Parse refuses,
+// and some that it takes.
 func costly(t testing.TB) []malformedCase {
 	const size = 8 << 20 // half of what is fetched at most, where nobody has configured more
 	cases := append(malformed(t), bombs(t)...)
@@ -44,7 +44,8 @@ func repeated(n int, f archived) []archived {
 	return all
 }
 
-// Whatever comes in, reading and verifying it allocates no more than a few times what containers may unpack to.
+// Whatever comes in, reading and verifying it allocates no more than a few times what
+// containers may unpack to.
 func TestHostileFilesAllocBounded(t *testing.T) {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("the race detector takes memory and much time of its own")

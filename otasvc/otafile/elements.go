@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// Tags of the elements behind the header (Zigbee Cluster Library, OTA upgrade cluster). Tags from TagManufacturer on
-// belong to the manufacturer.
+// Tags of the elements behind the header (Zigbee Cluster Library, OTA upgrade cluster). Tags from
+// TagManufacturer on belong to the manufacturer.
 const (
 	TagUpgradeImage   = 0x0000
 	TagSignature      = 0x0001 // 50 bytes, ECDSA over curve sect163k1
@@ -25,13 +25,13 @@ const (
 	// maxElements bounds what a file of nothing but empty elements costs. Real files have up to 175.
 	maxElements = 4096
 
-	// telinkExtra is the bytes between the length and the data of the one element of some Telink files, which the
-	// length does not count (01 0C in all that were seen).
+	// telinkExtra is the bytes between the length and the data of the one element of some Telink files, which
+	// the length does not count (01 0C in all that were seen).
 	telinkExtra = 2
 )
 
-// Element is one tagged piece of the file behind the header. In the wild the upgrade image may be absent, there twice,
-// or not first.
+// Element is one tagged piece of the file behind the header. In the wild the upgrade image may be absent,
+// there twice, or not first.
 type Element struct {
 	Tag    uint16
 	Offset uint32 // of the data from the header's first byte, in bytes
@@ -45,8 +45,9 @@ type walk struct {
 	stopped  int    // offset of the first byte that belongs to no element; the image's size where all do
 }
 
-// parseElements walks the elements of an image from its header length on. What does not add up is a warning: there are
-// files in the field that devices take although it does not. More elements than any real file has are an [ErrElements].
+// parseElements walks the elements of an image from its header length on. What does not add up is a warning:
+// there are files in the field that devices take although it does not. More elements than any real file has
+// are an [ErrElements].
 func parseElements(image []byte, at int) (w walk, err error) {
 	for len(image)-at >= elementHeader {
 		e := Element{
@@ -60,7 +61,8 @@ func parseElements(image []byte, at int) (w walk, err error) {
 			return walk{[]Element{e}, "", len(image)}, nil
 		}
 		if uint64(e.Length) > left {
-			w.warning = fmt.Sprintf("the elements do not add up to the total image size: tag 0x%04X at offset %d says %d bytes, %d are left",
+			w.warning = fmt.Sprintf("the elements do not add up to the total image size: "+
+				"tag 0x%04X at offset %d says %d bytes, %d are left",
 				e.Tag, at, e.Length, left)
 			w.stopped = at
 			return w, nil
@@ -75,7 +77,8 @@ func parseElements(image []byte, at int) (w walk, err error) {
 		at += elementHeader + int(e.Length)
 	}
 	if left := len(image) - at; left != 0 {
-		w.warning = fmt.Sprintf("the elements do not add up to the total image size: %d bytes are left at offset %d", left, at)
+		w.warning = fmt.Sprintf("the elements do not add up to the total image size: "+
+			"%d bytes are left at offset %d", left, at)
 	}
 	w.stopped = at
 	return w, nil

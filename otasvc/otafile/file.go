@@ -21,8 +21,8 @@ var (
 	ErrTooLarge = errors.New("the container unpacks to too much")
 )
 
-// File is a parsed OTA file. Without a container that packs, it refers to the bytes given to [Parse], which must not
-// change while it is in use.
+// File is a parsed OTA file. Without a container that packs, it refers to the bytes given to [Parse], which
+// must not change while it is in use.
 type File struct {
 	Header   Header
 	Elements []Element
@@ -40,10 +40,12 @@ type File struct {
 // Parse takes the container off b, where there is one, and reads header and elements of the OTA file in it.
 // It verifies nothing: see [File.Verify].
 //
-// Known containers and a header at the first byte come first, and only then a search for a header that could be one:
-// almost half of all real files contain the magic again somewhere inside, many with a header that looks right.
+// Known containers and a header at the first byte come first, and only then a search for a header that
+// could be one: almost half of all real files contain the magic again somewhere inside, many with a
+// header that looks right.
 //
-// Errors: [ErrNotOTA], [ErrTruncated], [ErrHeader], [ErrElements], [ErrWrapper], [ErrTooLarge]. They tell what was found and where.
+// Errors: [ErrNotOTA], [ErrTruncated], [ErrHeader], [ErrElements], [ErrWrapper], [ErrTooLarge]. They tell
+// what was found and where.
 func Parse(b []byte) (*File, error) {
 	return newUnwrapper().openOrSearch(b, 0)
 }
@@ -55,7 +57,8 @@ func parseBare(b []byte) (*File, error) {
 		return nil, err
 	}
 	if uint64(h.TotalSize) > uint64(len(b)) {
-		return nil, fmt.Errorf("%w: its header says %d bytes, there are %d", ErrTruncated, h.TotalSize, len(b))
+		return nil, fmt.Errorf("%w: its header says %d bytes, there are %d",
+			ErrTruncated, h.TotalSize, len(b))
 	}
 	f := &File{
 		Header:   h,
@@ -65,14 +68,16 @@ func parseBare(b []byte) (*File, error) {
 		contents: b,
 	}
 	if isHueLight(f.Image[h.HeaderLength:]) {
-		f.Wrapper, f.behind = wrapperHue, f.Image[h.HeaderLength:]
+		f.Wrapper = wrapperHue
+		f.behind = f.Image[h.HeaderLength:]
 		return f, nil
 	}
 	w, err := parseElements(f.Image, int(h.HeaderLength))
 	if err != nil {
 		return nil, err
 	}
-	f.Elements, f.behind = w.elements, f.Image[w.stopped:]
+	f.Elements = w.elements
+	f.behind = f.Image[w.stopped:]
 	if w.warning != "" {
 		f.Warnings = append(f.Warnings, w.warning)
 	}

@@ -7,8 +7,9 @@ import (
 	"hash/crc32"
 )
 
-// checkFirmware checks the firmware formats that carry a checksum of their own, in every element, and where the elements
-// do not add up, at the beginning of what is behind them: as it is, or with a tag and a length before it that do not fit.
+// checkFirmware checks the firmware formats that carry a checksum of their own, in every element, and where
+// the elements do not add up, at the beginning of what is behind them: as it is, or with a tag and a length
+// before it that do not fit.
 func (f *File) checkFirmware() []Check {
 	var checks []Check
 	for _, e := range f.Elements {
@@ -57,38 +58,63 @@ var (
 	}, 0xFC04}
 )
 
-// checkTagged walks the pieces of a Silicon Labs bootloader file to the one with the checksum. More may follow it.
+// checkTagged walks the pieces of a Silicon Labs bootloader file to the one with the checksum.
+// More may follow it.
 func checkTagged(name string, data []byte, format tagFormat) Check {
 	at := 0
 	for len(data)-at >= format.header {
 		tag, length := format.parse(data[at:])
 		body := at + format.header
 		if uint64(length) > uint64(len(data)-body) {
-			return Check{Name: name, Status: Failed, Detail: fmt.Sprintf("it is cut short: tag 0x%X at offset %d says %d bytes, %d are left",
-				tag, at, length, len(data)-body)}
+			return Check{
+				Name:   name,
+				Status: Failed,
+				Detail: fmt.Sprintf("it is cut short: tag 0x%X at offset %d says %d bytes, %d are left",
+					tag, at, length, len(data)-body),
+			}
 		}
 		if tag == format.end {
 			if length < 4 {
-				return Check{Name: name, Status: Failed, Detail: fmt.Sprintf("the checksum at offset %d has %d bytes instead of 4", at, length)}
+				return Check{
+					Name:   name,
+					Status: Failed,
+					Detail: fmt.Sprintf("the checksum at offset %d has %d bytes instead of 4", at, length),
+				}
 			}
 			return compareCRC(name, binary.LittleEndian.Uint32(data[body:]), crc32.ChecksumIEEE(data[:body]))
 		}
 		at = body + int(length)
 	}
-	return Check{Name: name, Status: Failed, Detail: fmt.Sprintf("it ends at offset %d without the tag 0x%X that has the checksum", at, format.end)}
+	return Check{
+		Name:   name,
+		Status: Failed,
+		Detail: fmt.Sprintf("it ends at offset %d without the tag 0x%X that has the checksum",
+			at, format.end),
+	}
 }
 
-// telinkSizeAt is where Telink firmware, which has "KNLT" at 8, has its size. Its last four bytes are the complement of
-// the CRC-32 of what is before.
+// telinkSizeAt is where Telink firmware, which has "KNLT" at 8, has its size. Its last four bytes are the
+// complement of the CRC-32 of what is before.
 const telinkSizeAt = 0x18
 
 func checkTelink(data []byte) Check {
 	size := uint64(binary.LittleEndian.Uint32(data[telinkSizeAt:]))
 	if size < telinkSizeAt+8 {
-		return Check{Name: CheckTelink, Status: Failed, Detail: fmt.Sprintf("the firmware says that it has %d bytes, which is less than its own header", size)}
+		return Check{
+			Name:   CheckTelink,
+			Status: Failed,
+			Detail: fmt.Sprintf("the firmware says that it has %d bytes, which is less than its own header",
+				size),
+		}
 	}
 	if size > uint64(len(data)) {
-		return Check{Name: CheckTelink, Status: Failed, Detail: fmt.Sprintf("it is cut short: the firmware says that it has %d bytes, %d are there", size, len(data))}
+		return Check{
+			Name:   CheckTelink,
+			Status: Failed,
+			Detail: fmt.Sprintf("it is cut short: the firmware says that it has %d bytes, %d are there",
+				size, len(data)),
+		}
 	}
-	return compareCRC(CheckTelink, binary.LittleEndian.Uint32(data[size-4:]), ^crc32.ChecksumIEEE(data[:size-4]))
+	return compareCRC(CheckTelink, binary.LittleEndian.Uint32(data[size-4:]),
+		^crc32.ChecksumIEEE(data[:size-4]))
 }

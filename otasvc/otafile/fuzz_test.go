@@ -9,8 +9,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// FuzzParse holds what must be true of any input: nothing panics, what is served is a whole image whose header says so,
-// elements lie inside it, and parsing the image alone gives the same image.
+// FuzzParse holds what must be true of any input: nothing panics, what is served is a whole image whose
+// header says so, elements lie inside it, and parsing the image alone gives the same image.
 func FuzzParse(f *testing.F) {
 	image := otafile.Build(testHeader(), pattern(300), otafile.WithIntegrityCode())
 	for _, c := range containers(f, image) {
@@ -30,7 +30,8 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { parseAny(t, b) })
 }
 
-// parseAny parses and verifies any input, and checks what must be true of the outcome; nil where it was refused.
+// parseAny parses and verifies any input, and checks what must be true of the outcome; nil
+// where it was refused.
 func parseAny(t *testing.T, b []byte) *otafile.File {
 	before := bytes.Clone(b)
 	parsed, err := otafile.Parse(b)
@@ -69,8 +70,9 @@ func parseAny(t *testing.T, b []byte) *otafile.File {
 	return parsed
 }
 
-// FuzzUnwrap holds that an image comes out of any containers around it as it went in, and with nothing to complain about,
-// and that a byte changed anywhere in them does no harm. A letter stands for a container, the innermost first.
+// FuzzUnwrap holds that an image comes out of any containers around it as it went in, and with nothing to
+// complain about, and that a byte changed anywhere in them does no harm. A letter stands for a container,
+// the innermost first.
 func FuzzUnwrap(f *testing.F) {
 	for _, around := range []string{"", "i", "l", "3", "t", "s", "g", "z", "w", "sg", "tg", "iz", "lz", "3w", "gg", "zz", "igz", "tgw", "zzz", "izt"} {
 		f.Add(around, pattern(40), 0, byte(0))
@@ -124,8 +126,8 @@ func FuzzUnwrap(f *testing.F) {
 	})
 }
 
-// FuzzArchive holds the same of archives whose entries may be called and contain anything, beside an image that may be
-// anything, too.
+// FuzzArchive holds the same of archives whose entries may be called and contain anything, beside an image
+// that may be anything, too.
 func FuzzArchive(f *testing.F) {
 	image := otafile.Build(testHeader(), pattern(30))
 	info := salusInfo("image.ota", image)

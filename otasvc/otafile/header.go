@@ -32,7 +32,8 @@ const (
 	anyCode     = 1<<16 - 1 // the wildcard manufacturer code or image type
 )
 
-// Header is the header of an OTA upgrade file. Optional fields that the field control does not announce are nil.
+// Header is the header of an OTA upgrade file. Optional fields that the field control does
+// not announce are nil.
 type Header struct {
 	HeaderVersion    uint16
 	HeaderLength     uint16 // bytes; the first element starts here
@@ -57,10 +58,12 @@ type Header struct {
 // [ErrHeader] when the header contradicts itself or has an unknown version.
 func ParseHeader(b []byte) (Header, error) {
 	if len(b) < 4 || binary.LittleEndian.Uint32(b) != Magic {
-		return Header{}, fmt.Errorf("%w: it starts with % X and not with 1E F1 EE 0B", ErrNotOTA, b[:min(4, len(b))])
+		return Header{}, fmt.Errorf("%w: it starts with % X and not with 1E F1 EE 0B",
+			ErrNotOTA, b[:min(4, len(b))])
 	}
 	if len(b) < fixedHeader {
-		return Header{}, fmt.Errorf("%w: the header needs at least %d bytes, there are %d", ErrTruncated, fixedHeader, len(b))
+		return Header{}, fmt.Errorf("%w: the header needs at least %d bytes, there are %d",
+			ErrTruncated, fixedHeader, len(b))
 	}
 	h := Header{
 		HeaderVersion:    binary.LittleEndian.Uint16(b[4:]),
@@ -74,17 +77,21 @@ func ParseHeader(b []byte) (Header, error) {
 		TotalSize:        binary.LittleEndian.Uint32(b[52:]),
 	}
 	if h.HeaderVersion != HeaderVersionZigbee && h.HeaderVersion != HeaderVersionThread {
-		return h, fmt.Errorf("%w: unknown header version 0x%04X, known are 0x0100 and 0x0200", ErrHeader, h.HeaderVersion)
+		return h, fmt.Errorf("%w: unknown header version 0x%04X, known are 0x0100 and 0x0200",
+			ErrHeader, h.HeaderVersion)
 	}
 	need := h.fieldsLength()
 	if int(h.HeaderLength) < need {
-		return h, fmt.Errorf("%w: header length %d, but field control 0x%04X needs %d", ErrHeader, h.HeaderLength, h.FieldControl, need)
+		return h, fmt.Errorf("%w: header length %d, but field control 0x%04X needs %d",
+			ErrHeader, h.HeaderLength, h.FieldControl, need)
 	}
 	if h.TotalSize < uint32(h.HeaderLength) {
-		return h, fmt.Errorf("%w: total image size %d is less than the header length %d", ErrHeader, h.TotalSize, h.HeaderLength)
+		return h, fmt.Errorf("%w: total image size %d is less than the header length %d",
+			ErrHeader, h.TotalSize, h.HeaderLength)
 	}
 	if len(b) < int(h.HeaderLength) {
-		return h, fmt.Errorf("%w: the header is %d bytes long, there are %d", ErrTruncated, h.HeaderLength, len(b))
+		return h, fmt.Errorf("%w: the header is %d bytes long, there are %d",
+			ErrTruncated, h.HeaderLength, len(b))
 	}
 	h.parseOptional(b[fixedHeader:])
 	return h, nil
@@ -93,20 +100,25 @@ func ParseHeader(b []byte) (Header, error) {
 func (h *Header) parseOptional(b []byte) {
 	if h.FieldControl&FieldCredentialVersion != 0 {
 		v := b[0]
-		h.CredentialVersion, b = &v, b[1:]
+		h.CredentialVersion = &v
+		b = b[1:]
 	}
 	if h.FieldControl&FieldDestination != 0 {
 		if h.HeaderVersion == HeaderVersionThread {
 			v := [32]byte(b)
-			h.ThreadDestination, b = &v, b[32:]
+			h.ThreadDestination = &v
+			b = b[32:]
 		} else {
 			v := binary.LittleEndian.Uint64(b)
-			h.Destination, b = &v, b[8:]
+			h.Destination = &v
+			b = b[8:]
 		}
 	}
 	if h.FieldControl&FieldHardwareVersions != 0 {
-		lowest, highest := binary.LittleEndian.Uint16(b), binary.LittleEndian.Uint16(b[2:])
-		h.MinHardwareVersion, h.MaxHardwareVersion = &lowest, &highest
+		lowest := binary.LittleEndian.Uint16(b)
+		highest := binary.LittleEndian.Uint16(b[2:])
+		h.MinHardwareVersion = &lowest
+		h.MaxHardwareVersion = &highest
 	}
 }
 
@@ -129,9 +141,10 @@ func (h *Header) fieldsLength() int {
 	return n
 }
 
-// Append appends the header as it stands in a file. Every field is written as it is, except that the field control's
-// three known bits follow the optional fields that are set; HeaderLength and TotalSize are the caller's business.
-// Bytes that a vendor put between the last field and the header length are not known here and not written.
+// Append appends the header as it stands in a file. Every field is written as it is, except that the field
+// control's three known bits follow the optional fields that are set; HeaderLength and TotalSize are the
+// caller's business. Bytes that a vendor put between the last field and the header length are not known
+// here and not written.
 func (h Header) Append(dst []byte) []byte {
 	h.FieldControl = h.presentFields()
 	dst = binary.LittleEndian.AppendUint32(dst, Magic)
@@ -166,7 +179,8 @@ func (h *Header) presentFields() uint16 {
 	if h.CredentialVersion != nil {
 		fields |= FieldCredentialVersion
 	}
-	if h.HeaderVersion == HeaderVersionThread && h.ThreadDestination != nil || h.HeaderVersion != HeaderVersionThread && h.Destination != nil {
+	if h.HeaderVersion == HeaderVersionThread && h.ThreadDestination != nil ||
+		h.HeaderVersion != HeaderVersionThread && h.Destination != nil {
 		fields |= FieldDestination
 	}
 	if h.MinHardwareVersion != nil && h.MaxHardwareVersion != nil {
@@ -175,8 +189,9 @@ func (h *Header) presentFields() uint16 {
 	return fields
 }
 
-// Wildcard reports whether the header stands for more than one image: file version 0xFFFFFFFF, or manufacturer code
-// or image type 0xFFFF. Such headers occur in the wild. They must never be taken as matching every device.
+// Wildcard reports whether the header stands for more than one image: file version 0xFFFFFFFF, or
+// manufacturer code or image type 0xFFFF. Such headers occur in the wild. They must never be taken as
+// matching every device.
 func (h Header) Wildcard() bool {
 	return h.FileVersion == anyVersion || h.ManufacturerCode == anyCode || h.ImageType == anyCode
 }
@@ -185,7 +200,8 @@ func (h Header) Wildcard() bool {
 func (h *Header) warnings() []string {
 	var w []string
 	if h.Wildcard() {
-		w = append(w, fmt.Sprintf("the header is a wildcard (manufacturer code 0x%04X, image type 0x%04X, file version 0x%08X): it says not which device it is for",
+		w = append(w, fmt.Sprintf("the header is a wildcard (manufacturer code 0x%04X, image type 0x%04X, "+
+			"file version 0x%08X): it says not which device it is for",
 			h.ManufacturerCode, h.ImageType, h.FileVersion))
 	}
 	if h.HeaderVersion == HeaderVersionThread {
@@ -198,7 +214,8 @@ func (h *Header) warnings() []string {
 		w = append(w, fmt.Sprintf("the header is %d bytes longer than its known fields", extra))
 	}
 	if h.MinHardwareVersion != nil && *h.MinHardwareVersion > *h.MaxHardwareVersion {
-		w = append(w, fmt.Sprintf("no hardware fits: minimum hardware version %d, maximum %d", *h.MinHardwareVersion, *h.MaxHardwareVersion))
+		w = append(w, fmt.Sprintf("no hardware fits: minimum hardware version %d, maximum %d",
+			*h.MinHardwareVersion, *h.MaxHardwareVersion))
 	}
 	if kind := specialImageType(h.ImageType); kind != "" {
 		w = append(w, fmt.Sprintf("image type 0x%04X is for %s, not firmware", h.ImageType, kind))
@@ -221,8 +238,9 @@ func specialImageType(imageType uint16) string {
 	return ""
 }
 
-// Title returns the header string as a person can read it, possibly empty. The field's 32 bytes are often full without
-// a NUL, padded with spaces, start with control characters or are no UTF-8: what does not print is left out.
+// Title returns the header string as a person can read it, possibly empty. The field's 32 bytes are often
+// full without a NUL, padded with spaces, start with control characters or are no UTF-8: what does not
+// print is left out.
 func (h Header) Title() string {
 	text, _, _ := strings.Cut(strings.TrimLeft(string(h.HeaderString[:]), "\x00"), "\x00")
 	printable := strings.Map(func(r rune) rune {

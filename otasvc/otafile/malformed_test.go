@@ -151,7 +151,8 @@ func deflated(t testing.TB, data []byte, mib int) []byte {
 func sparseBomb() []byte {
 	var records []byte
 	for _, pair := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=image.ota", "GNU.sparse.realsize=1073741824"} {
-		records = fmt.Appendf(records, "%d %s\n", len(pair)+4, pair) // the length counts its own two digits, the space and the newline
+		// records is the length counts its own two digits, the space and the newline.
+		records = fmt.Appendf(records, "%d %s\n", len(pair)+4, pair)
 	}
 	holes := []byte("1\n0\n56\n") // one piece, at 0, of 56 bytes
 	return join(

@@ -8,9 +8,10 @@ import (
 
 const mmoSize = aes.BlockSize // bytes of an integrity code, and of the blocks that are hashed
 
-// IntegrityCode is the Matyas-Meyer-Oseas hash over AES-128 that Zigbee uses (Zigbee specification, annex B): it starts
-// from zeros, and each block is encrypted under the hash so far and added to it. The message is padded with 0x80, zeros
-// and its length in bits as a big-endian 16-bit number; from 2^16 bits on as a 32-bit one and two zero bytes.
+// IntegrityCode is the Matyas-Meyer-Oseas hash over AES-128 that Zigbee uses (Zigbee specification, annex B):
+// it starts from zeros, and each block is encrypted under the hash so far and added to it. The message is
+// padded with 0x80, zeros and its length in bits as a big-endian 16-bit number; from 2^16 bits on as a 32-bit
+// one and two zero bytes.
 func IntegrityCode(message []byte) [16]byte {
 	var hash mmoHash
 	hash.advance(message)
@@ -33,8 +34,8 @@ func (h *mmoHash) advance(message []byte) {
 	}
 }
 
-// sum returns the hash of the whole message, whose start h has hashed already; h stays as it is. With long false the
-// length is always written in 16 bits, cut off where it does not fit.
+// sum returns the hash of the whole message, whose start h has hashed already; h stays as it is. With long
+// false the length is always written in 16 bits, cut off where it does not fit.
 func (h mmoHash) sum(message []byte, long bool) [mmoSize]byte {
 	h.advance(message)
 	var tail [2 * mmoSize]byte

@@ -191,8 +191,8 @@ func TestParseWarnings(t *testing.T) {
 	}
 }
 
-// No real file has a tenth of the elements that are read at most; what has more is refused. Zeros at the end of an image
-// are no elements, however many six of them would make.
+// No real file has a tenth of the elements that are read at most; what has more is refused. Zeros at the end
+// of an image are no elements, however many six of them would make.
 func TestParseBoundsElements(t *testing.T) {
 	most := bytes.Repeat(element(3, pattern(16)), 4096)
 	f, err := otafile.Parse(raw(testHeader(), most))

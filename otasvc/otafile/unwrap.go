@@ -22,8 +22,8 @@ const (
 	wrapperUnknown      = "unknown container"
 )
 
-// Limits on what containers may unpack to, over all of an input's containers together. The largest real image has
-// 2.1 MB; a driver package has a few hundred files.
+// Limits on what containers may unpack to, over all of an input's containers together. The largest real image
+// has 2.1 MB; a driver package has a few hundred files.
 const (
 	maxUnpacked = 32 << 20
 	maxEntries  = 10_000
@@ -57,7 +57,8 @@ func (u *unwrapper) open(b []byte, depth int) (*File, error) {
 	return unwrap(b, depth)
 }
 
-// openOrSearch is open for a whole file: one that is no known container and no OTA file may be an unknown container.
+// openOrSearch is open for a whole file: one that is no known container and no OTA file may be an
+// unknown container.
 func (u *unwrapper) openOrSearch(b []byte, depth int) (*File, error) {
 	if u.containerOf(b) == nil && !bytes.HasPrefix(b, magicBytes) {
 		return search(b)
@@ -65,8 +66,8 @@ func (u *unwrapper) openOrSearch(b []byte, depth int) (*File, error) {
 	return u.open(b, depth)
 }
 
-// containerOf recognises the container that b is. No container starts like an OTA file, so what does is none, whatever
-// its header string or firmware look like.
+// containerOf recognises the container that b is. No container starts like an OTA file, so what does is none,
+// whatever its header string or firmware look like.
 func (u *unwrapper) containerOf(b []byte) func(b []byte, depth int) (*File, error) {
 	switch {
 	case bytes.HasPrefix(b, magicBytes):
@@ -105,22 +106,29 @@ func (f *File) wrapIn(container string) {
 	f.Wrapper += " in " + container
 }
 
-// ikea opens IKEA's signed files: "NGIS", then 32-bit words; at 16 the offset of the image, at 20 its size, at 32 the
-// block size, at 36 the number of blocks, from 40 on a SHA-256 digest of each block; then the image, then a tail of 512
-// bytes with a signature.
+// ikea opens IKEA's signed files: "NGIS", then 32-bit words; at 16 the offset of the image, at 20 its size,
+// at 32 the block size, at 36 the number of blocks, from 40 on a SHA-256 digest of each block; then the
+// image, then a tail of 512 bytes with a signature.
 func (u *unwrapper) ikea(b []byte, depth int) (*File, error) {
-	const fixed, ikeaTail = 40, 512
+	const fixed = 40
+	const ikeaTail = 512
 	if len(b) < fixed {
-		return nil, fmt.Errorf("%w: an %s container has at least %d bytes, there are %d", ErrTruncated, wrapperIKEA, fixed, len(b))
+		return nil, fmt.Errorf("%w: an %s container has at least %d bytes, there are %d",
+			ErrTruncated, wrapperIKEA, fixed, len(b))
 	}
 	word := func(at int) uint64 { return uint64(binary.LittleEndian.Uint32(b[at:])) }
-	offset, size, blockSize, blocks := word(16), word(20), word(32), word(36)
+	offset := word(16)
+	size := word(20)
+	blockSize := word(32)
+	blocks := word(36)
 	if blockSize == 0 || offset != fixed+32*blocks || blocks != (size+blockSize-1)/blockSize {
-		return nil, fmt.Errorf("%w: %s container says that %d bytes at offset %d are %d blocks of %d, which does not fit together",
+		return nil, fmt.Errorf("%w: %s container says that %d bytes at offset %d are %d blocks of %d, "+
+			"which does not fit together",
 			ErrWrapper, wrapperIKEA, size, offset, blocks, blockSize)
 	}
 	if offset+size > uint64(len(b)) {
-		return nil, fmt.Errorf("%w: %s container says that %d bytes are at offset %d, but it ends at %d", ErrTruncated, wrapperIKEA, size, offset, len(b))
+		return nil, fmt.Errorf("%w: %s container says that %d bytes are at offset %d, but it ends at %d",
+			ErrTruncated, wrapperIKEA, size, offset, len(b))
 	}
 	image := b[offset : offset+size]
 	f, err := u.inner(wrapperIKEA, int(offset), image, depth)
@@ -128,7 +136,8 @@ func (u *unwrapper) ikea(b []byte, depth int) (*File, error) {
 		return nil, err
 	}
 	if tail := uint64(len(b)) - offset - size; tail < ikeaTail {
-		f.Warnings = append(f.Warnings, fmt.Sprintf("the signature behind the image has %d bytes instead of %d", tail, ikeaTail))
+		f.Warnings = append(f.Warnings,
+			fmt.Sprintf("the signature behind the image has %d bytes instead of %d", tail, ikeaTail))
 	} else {
 		f.Trailing += int(tail - ikeaTail)
 	}
@@ -156,8 +165,8 @@ func (u *unwrapper) legrand(b []byte, depth int) (*File, error) {
 	return u.inner(wrapperLegrand, 4, b[4:len(b)-17], depth)
 }
 
-// ThirdReality's container: 64 bytes SHA-512 of the rest; 32-bit words: at 64 16, at 68 the length of the rest, at 72
-// 152, where the image starts.
+// ThirdReality's container: 64 bytes SHA-512 of the rest; 32-bit words: at 64 16, at 68 the length of the
+// rest, at 72 152, where the image starts.
 const (
 	thirdRealityDigest = 64
 	thirdRealityStart  = 152
@@ -172,10 +181,12 @@ func isThirdReality(b []byte) bool {
 func (u *unwrapper) thirdReality(b []byte, depth int) (*File, error) {
 	rest := uint64(binary.LittleEndian.Uint32(b[thirdRealityDigest+4:]))
 	if rest < thirdRealityStart-thirdRealityDigest {
-		return nil, fmt.Errorf("%w: %s container says that it has %d bytes", ErrWrapper, wrapperThirdReality, thirdRealityDigest+rest)
+		return nil, fmt.Errorf("%w: %s container says that it has %d bytes",
+			ErrWrapper, wrapperThirdReality, thirdRealityDigest+rest)
 	}
 	if thirdRealityDigest+rest > uint64(len(b)) {
-		return nil, fmt.Errorf("%w: %s container says that it has %d bytes, there are %d", ErrTruncated, wrapperThirdReality, thirdRealityDigest+rest, len(b))
+		return nil, fmt.Errorf("%w: %s container says that it has %d bytes, there are %d",
+			ErrTruncated, wrapperThirdReality, thirdRealityDigest+rest, len(b))
 	}
 	end := int(thirdRealityDigest + rest)
 	f, err := u.inner(wrapperThirdReality, thirdRealityStart, b[thirdRealityStart:end], depth)
@@ -187,14 +198,14 @@ func (u *unwrapper) thirdReality(b []byte, depth int) (*File, error) {
 	return f, nil
 }
 
-// isHueLight recognises what follows the header in the .sbl-ota files of older Hue lights: no elements but a format of
-// their own, in which 2A 00 would be a tag that nobody uses.
+// isHueLight recognises what follows the header in the .sbl-ota files of older Hue lights: no elements but a
+// format of their own, in which 2A 00 would be a tag that nobody uses.
 func isHueLight(behindHeader []byte) bool {
 	return bytes.HasPrefix(behindHeader, []byte{0x2A, 0x00, 0x01})
 }
 
-// search looks for a header in a container that is not known. When there is none whose image is all there, the first
-// that would do if more followed is told.
+// search looks for a header in a container that is not known. When there is none whose image is all there,
+// the first that would do if more followed is told.
 func search(b []byte) (*File, error) {
 	truncatedAt := -1
 	for at := 0; ; at++ {
@@ -210,7 +221,8 @@ func search(b []byte) (*File, error) {
 				return nil, fmt.Errorf("at offset %d: %w", at, err)
 			}
 			f.wrapIn(wrapperUnknown)
-			f.Warnings = append(f.Warnings, fmt.Sprintf("the file does not start with an OTA header; one was found by searching, at offset %d", at))
+			f.Warnings = append(f.Warnings, fmt.Sprintf("the file does not start with an OTA header; "+
+				"one was found by searching, at offset %d", at))
 			return f, nil
 		}
 		if plausible && truncatedAt < 0 {
@@ -224,8 +236,9 @@ func search(b []byte) (*File, error) {
 	return nil, fmt.Errorf("%w: %s", ErrNotOTA, describe(b))
 }
 
-// plausibleHeader reports whether b, which starts with the magic, could start with a header, and whether the image
-// that it announces is there too. It is stricter than ParseHeader, which is asked where a header is expected.
+// plausibleHeader reports whether b, which starts with the magic, could start with a header, and whether
+// the image that it announces is there too. It is stricter than ParseHeader, which is asked where a
+// header is expected.
 func plausibleHeader(b []byte) (plausible, whole bool) {
 	if len(b) < fixedHeader {
 		return false, false
@@ -237,7 +250,8 @@ func plausibleHeader(b []byte) (plausible, whole bool) {
 		TotalSize:     binary.LittleEndian.Uint32(b[52:]),
 	}
 	plausible = (h.HeaderVersion == HeaderVersionZigbee || h.HeaderVersion == HeaderVersionThread) &&
-		int(h.HeaderLength) >= h.fieldsLength() && h.HeaderLength <= maxHeader && h.TotalSize > uint32(h.HeaderLength)
+		int(h.HeaderLength) >= h.fieldsLength() && h.HeaderLength <= maxHeader &&
+		h.TotalSize > uint32(h.HeaderLength)
 	return plausible, plausible && uint64(h.TotalSize) <= uint64(len(b))
 }
 
@@ -263,5 +277,6 @@ func describe(b []byte) string {
 			return known.what
 		}
 	}
-	return fmt.Sprintf("there is no OTA header in its %d bytes, which start with % X", len(b), b[:min(4, len(b))])
+	return fmt.Sprintf("there is no OTA header in its %d bytes, which start with % X",
+		len(b), b[:min(4, len(b))])
 }

@@ -11,9 +11,9 @@ import (
 	"hash/crc32"
 )
 
-// Verify runs every check that exists for the file, keeps the results in Checks and returns them; where several elements
-// have the same, there is one result for those that passed and one for those that failed. No check at all is common: then
-// nothing but the transport and a digest from elsewhere vouches for the file.
+// Verify runs every check that exists for the file, keeps the results in Checks and returns them; where
+// several elements have the same, there is one result for those that passed and one for those that failed. No
+// check at all is common: then nothing but the transport and a digest from elsewhere vouches for the file.
 func (f *File) Verify() []Check {
 	f.Checks = nil
 	for _, check := range f.wrapperChecks {
@@ -25,7 +25,9 @@ func (f *File) Verify() []Check {
 		f.Checks = append(f.Checks, c)
 	}
 	if f.has(TagSignature) || f.has(TagSignature283) {
-		f.Checks = append(f.Checks, Check{Name: CheckSignature, Detail: "the certificate's issuer is not known here"})
+		f.Checks = append(f.Checks, Check{
+			Name: CheckSignature, Detail: "the certificate's issuer is not known here",
+		})
 	}
 	return f.Checks
 }
@@ -39,8 +41,8 @@ func (f *File) has(tag uint16) bool {
 	return false
 }
 
-// checkIntegrityCodes compares the integrity codes with the hash of what is before them. The image is hashed once,
-// however many there are.
+// checkIntegrityCodes compares the integrity codes with the hash of what is before them. The image is hashed
+// once, however many there are.
 func (f *File) checkIntegrityCodes() []Check {
 	var checks []Check
 	var hash mmoHash
@@ -49,17 +51,21 @@ func (f *File) checkIntegrityCodes() []Check {
 			continue
 		}
 		if e.Length != mmoSize {
-			checks = append(checks, Check{Name: CheckIntegrityCode, Detail: fmt.Sprintf("it is %d bytes long instead of %d", e.Length, mmoSize)})
+			checks = append(checks, Check{
+				Name:   CheckIntegrityCode,
+				Detail: fmt.Sprintf("it is %d bytes long instead of %d", e.Length, mmoSize),
+			})
 			continue
 		}
-		checks = append(checks, checkIntegrityCode(&hash, f.Image, int(e.Offset)-elementHeader, [mmoSize]byte(e.data(f.Image))))
+		checks = append(checks,
+			checkIntegrityCode(&hash, f.Image, int(e.Offset)-elementHeader, [mmoSize]byte(e.data(f.Image))))
 	}
 	return checks
 }
 
-// checkIntegrityCode accepts any of the three ways in which vendors compute the code of the element at the given
-// offset: over what is before the element; over that and the element's tag and length; or as the first, but with the
-// message length in 16 bits although it does not fit.
+// checkIntegrityCode accepts any of the three ways in which vendors compute the code of the element at the
+// given offset: over what is before the element; over that and the element's tag and length; or as the first,
+// but with the message length in 16 bits although it does not fit.
 func checkIntegrityCode(hash *mmoHash, image []byte, at int, expected [mmoSize]byte) Check {
 	hash.advance(image[:at])
 	standard := hash.sum(image[:at], isLong(at))
@@ -76,12 +82,14 @@ func checkIntegrityCode(hash *mmoHash, image []byte, at int, expected [mmoSize]b
 	default:
 		return c
 	}
-	return Check{Name: CheckIntegrityCode, Status: Passed, Detail: dialect, Expected: c.Expected, Found: c.Expected}
+	return Check{
+		Name: CheckIntegrityCode, Status: Passed, Detail: dialect, Expected: c.Expected, Found: c.Expected,
+	}
 }
 
-// checkTrailer checks the four bytes that some vendors put behind the image, at the end of the file: CRC-32 of
-// everything before it. Salus, who is not alone in it, puts it right behind the image; SDevices puts its complement
-// there, after 0xFF up to a multiple of some block size.
+// checkTrailer checks the four bytes that some vendors put behind the image, at the end of the file: CRC-32
+// of everything before it. Salus, who is not alone in it, puts it right behind the image; SDevices puts its
+// complement there, after 0xFF up to a multiple of some block size.
 func (f *File) checkTrailer() (c Check, exists bool) {
 	at := len(f.contents) - 4
 	if at < len(f.Image) {
@@ -91,8 +99,11 @@ func (f *File) checkTrailer() (c Check, exists bool) {
 	if bytes.Count(padding, []byte{0xFF}) != len(padding) {
 		return Check{}, false
 	}
-	expected, found := binary.LittleEndian.Uint32(f.contents[at:]), crc32.ChecksumIEEE(f.contents[:at])
-	const salus, sdevices = 0x1078, 0x152F // the manufacturers whose trailer must be right; that of others may be anything
+	expected := binary.LittleEndian.Uint32(f.contents[at:])
+	found := crc32.ChecksumIEEE(f.contents[:at])
+	// The manufacturers whose trailer must be right; that of others may be anything.
+	const salus = 0x1078
+	const sdevices = 0x152F
 	switch {
 	case len(padding) == 0 && (expected == found || f.Header.ManufacturerCode == salus):
 		return compareCRC(CheckSalus, expected, found), true
@@ -122,7 +133,8 @@ func checkIKEA(digests, image []byte, blockSize int) Check {
 
 func checkThirdReality(container []byte) Check {
 	found := sha512.Sum512(container[sha512.Size:])
-	return compare(CheckThirdReality, hex.EncodeToString(container[:sha512.Size]), hex.EncodeToString(found[:]))
+	return compare(CheckThirdReality, hex.EncodeToString(container[:sha512.Size]),
+		hex.EncodeToString(found[:]))
 }
 
 func checkSalusArchive(expected string, contents []byte) Check {

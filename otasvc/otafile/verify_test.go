@@ -33,8 +33,8 @@ func TestIntegrityCode(t *testing.T) {
 	}
 }
 
-// The padding never shares a block with data that does not fit, so neighbouring lengths have different codes, also
-// where the length gets its long form (8192 bytes are 2^16 bits).
+// The padding never shares a block with data that does not fit, so neighbouring lengths have different codes,
+// also where the length gets its long form (8192 bytes are 2^16 bits).
 func TestIntegrityCodePadding(t *testing.T) {
 	seen := map[[16]byte]int{}
 	for _, n := range []int{0, 1, 9, 10, 11, 13, 14, 15, 16, 17, 8191, 8192, 8193, 8201, 8202, 8203, 8207, 8208} {
@@ -75,8 +75,8 @@ func code(message []byte) []byte {
 	return c[:]
 }
 
-// withCode is a file whose last element is an integrity code that sum makes of what is before it and of its own tag and
-// length.
+// withCode is a file whose last element is an integrity code that sum makes of what is before it and of its
+// own tag and length.
 func withCode(payload int, sum func(before, tagAndLength []byte) []byte) []byte {
 	b := raw(testHeader(), element(0, pattern(payload)), element(3, make([]byte, 16)))
 	at := len(b) - 22

@@ -7,8 +7,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// messageCase is one payload, without link quality, and what it means. The cases feed the marshal test, the parse test
-// and the seeds of the fuzz tests.
+// messageCase is one payload, without link quality, and what it means. The cases feed the marshal test, the
+// parse test and the seeds of the fuzz tests.
 type messageCase struct {
 	name    string
 	payload []byte

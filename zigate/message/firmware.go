@@ -35,17 +35,19 @@ func (m Version) Firmware() string {
 	return fmt.Sprintf("%x.%02x", m.Minor>>8, m.Minor&0xFF)
 }
 
-// minor31d is 3.1d, which brought longer commands, page requests and the version check. Minor numbers grow with time:
-// 3.0f, 3.1a to 3.1e, 3.20.
+// minor31d is 3.1d, which brought longer commands, page requests and the version check. Minor numbers grow
+// with time: 3.0f, 3.1a to 3.1e, 3.20.
 const minor31d = 0x031D
 
-// ChecksVersion tells whether Query Next Image is answered with an image only if its version is higher than the running
-// one (v1 from 3.1d on). Other firmware offers the loaded image also to devices that already run it.
+// ChecksVersion tells whether Query Next Image is answered with an image only if its version is
+// higher than the running one (v1 from 3.1d on). Other firmware offers the loaded image also to
+// devices that already run it.
 func (m Version) ChecksVersion() bool {
 	return m.Family() == FamilyV1 && m.Minor >= minor31d
 }
 
-// MaxCommandPayload is the longest payload of a command that the firmware accepts: 255 bytes up to 3.1c, then 269.
+// MaxCommandPayload is the longest payload of a command that the firmware accepts: 255 bytes up
+// to 3.1c, then 269.
 func (m Version) MaxCommandPayload() int {
 	if m.Family() == FamilyV1 && m.Minor < minor31d {
 		return 255
@@ -63,8 +65,8 @@ const (
 	BroadcastRouters BroadcastClass = 2
 )
 
-// BroadcastAddr is the address of an OTA command with AddrModeBroadcast. Firmware takes the class from one byte of the
-// address: the high one on v1, the low one on v2. Network addresses like 0xFFFD do not work.
+// BroadcastAddr is the address of an OTA command with AddrModeBroadcast. Firmware takes the class from one
+// byte of the address: the high one on v1, the low one on v2. Network addresses like 0xFFFD do not work.
 func BroadcastAddr(f Family, class BroadcastClass) uint16 {
 	if f == FamilyV2 {
 		return uint16(class)

@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// Bytes with a meaning on the link. Everything below escapeLimit is sent as escapeByte and the value XOR escapeMask.
+// Bytes with a meaning on the link. Everything below escapeLimit is sent as escapeByte and the
+// value XOR escapeMask.
 const (
 	startByte   = 0x01
 	escapeByte  = 0x02
@@ -18,29 +19,31 @@ const (
 )
 
 const (
-	// MaxPayload is the longest payload that a Decoder accepts. Firmware announces up to 1301 bytes (a full list of
-	// devices on v2).
+	// MaxPayload is the longest payload that a Decoder accepts. Firmware announces up to 1301 bytes (a full
+	// list of devices on v2).
 	MaxPayload = 2048
-	// MaxCommandPayload is the longest payload that a dongle accepts: 269 bytes, 255 up to firmware 3.1c. It drops a
-	// longer one without an answer.
+	// MaxCommandPayload is the longest payload that a dongle accepts: 269 bytes, 255 up to firmware 3.1c. It
+	// drops a longer one without an answer.
 	MaxCommandPayload = 269
 )
 
-// ErrNoLinkQuality says that a frame from the dongle lacks even the link-quality byte that ends every message.
+// ErrNoLinkQuality says that a frame from the dongle lacks even the link-quality byte that
+// ends every message.
 var ErrNoLinkQuality = errors.New("frame without a link-quality byte")
 
 // Frame is one message on the serial link, unescaped and checked.
 //
-// On the wire it is START 0x01, type 2, length 2, checksum 1, payload, END 0x03, where the checksum is the XOR of type,
-// length and payload, and where every byte between START and END below 0x10 is escaped.
+// On the wire it is START 0x01, type 2, length 2, checksum 1, payload, END 0x03, where the checksum is the
+// XOR of type, length and payload, and where every byte between START and END below 0x10 is escaped.
 type Frame struct {
 	Type    MsgType
 	Payload []byte // exactly the bytes that the length field counts
 }
 
-// Message takes the link-quality byte off a frame that came from the dongle. Firmware appends it to every message and
-// counts it in the length; log messages (0x8001) alone have none. It is a radio value for messages made from a received
-// radio frame, zero or meaningless otherwise. The error is ErrNoLinkQuality for an empty payload.
+// Message takes the link-quality byte off a frame that came from the dongle. Firmware appends it to every
+// message and counts it in the length; log messages (0x8001) alone have none. It is a radio value for
+// messages made from a received radio frame, zero or meaningless otherwise. The error is ErrNoLinkQuality
+// for an empty payload.
 func (f Frame) Message() (payload []byte, lqi uint8, err error) {
 	if f.Type == TypeLog {
 		return f.Payload, 0, nil
@@ -57,8 +60,8 @@ func (f Frame) String() string {
 	return fmt.Sprintf("%s %s %x", f.Type, f.Type.Name(), f.Payload)
 }
 
-// AppendFrame appends the whole frame, START and END included, escaped. The payload must not be longer than a length
-// field can say (65535 bytes); what is beyond is cut off. For a dongle the limit is MaxCommandPayload.
+// AppendFrame appends the whole frame, START and END included, escaped. The payload must not be longer than a
+// length field can say (65535 bytes); what is beyond is cut off. For a dongle the limit is MaxCommandPayload.
 func AppendFrame(dst []byte, t MsgType, payload []byte) []byte {
 	if len(payload) > 0xFFFF {
 		payload = payload[:0xFFFF]
@@ -124,11 +127,11 @@ const (
 	inside
 )
 
-// Decoder finds frames in what a host reads. The zero value is ready. It needs no gap between frames, resumes with the
-// next START after anything it cannot use, and accepts bytes 0x04 to 0x0F that were not escaped.
+// Decoder finds frames in what a host reads. The zero value is ready. It needs no gap between frames, resumes
+// with the next START after anything it cannot use, and accepts bytes 0x04 to 0x0F that were not escaped.
 //
-// It is stricter than a dongle's own receiver: a frame must have exactly as many payload bytes as its length field
-// says, must not end in an escape byte, and an END without a START is nothing.
+// It is stricter than a dongle's own receiver: a frame must have exactly as many payload bytes as its length
+// field says, must not end in an escape byte, and an END without a START is nothing.
 type Decoder struct {
 	state   decoderState
 	escaped bool
@@ -144,8 +147,8 @@ func (d *Decoder) Errors() FrameErrors {
 	return d.errors
 }
 
-// Feed takes bytes from in until one frame is complete (ok), or all of them. The rest, to be fed next, is what follows
-// the frame. The payload is valid until the next call. Feed does not allocate.
+// Feed takes bytes from in until one frame is complete (ok), or all of them. The rest, to be fed next, is
+// what follows the frame. The payload is valid until the next call. Feed does not allocate.
 func (d *Decoder) Feed(in []byte) (f Frame, rest []byte, ok bool) {
 	for i, b := range in {
 		switch {
@@ -153,7 +156,11 @@ func (d *Decoder) Feed(in []byte) (f Frame, rest []byte, ok bool) {
 			if d.state == inside {
 				d.errors.Truncated++
 			}
-			d.state, d.escaped, d.surplus, d.n, d.want = inside, false, false, 0, headerSize
+			d.state = inside
+			d.escaped = false
+			d.surplus = false
+			d.n = 0
+			d.want = headerSize
 		case d.state != inside:
 			if d.state == outside {
 				d.errors.Garbage++
@@ -216,8 +223,8 @@ func (d *Decoder) complete() bool {
 	return false
 }
 
-// WireType reads the type of a frame on the wire, without decoding the rest of it. The bytes begin with the frame's
-// START; for anything else, and for a frame that ends within its type, the result is false.
+// WireType reads the type of a frame on the wire, without decoding the rest of it. The bytes begin with the
+// frame's START; for anything else, and for a frame that ends within its type, the result is false.
 func WireType(wire []byte) (MsgType, bool) {
 	if len(wire) == 0 || wire[0] != startByte {
 		return 0, false

@@ -6,7 +6,8 @@ import (
 )
 
 // ErrInvalidIEEE is the reason why a text is not an IEEE address.
-var ErrInvalidIEEE = errors.New("not an IEEE address: 16 hexadecimal digits expected, optionally with 0x in front and colons or dashes between")
+var ErrInvalidIEEE = errors.New("not an IEEE address: 16 hexadecimal digits expected, " +
+	"optionally with 0x in front and colons or dashes between")
 
 // IEEE is the 64-bit address of a device, which, unlike its short address, never changes.
 type IEEE uint64
@@ -33,8 +34,8 @@ func (a *IEEE) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ParseIEEE reads an address of exactly 16 hexadecimal digits in any case. A leading 0x is optional, and so are colons
-// or dashes between digits. The error is ErrInvalidIEEE, with the text.
+// ParseIEEE reads an address of exactly 16 hexadecimal digits in any case. A leading 0x is optional, and so
+// are colons or dashes between digits. The error is ErrInvalidIEEE, with the text.
 func ParseIEEE(s string) (IEEE, error) {
 	rest := s
 	if len(rest) >= 2 && rest[0] == '0' && (rest[1] == 'x' || rest[1] == 'X') {

@@ -19,10 +19,11 @@ const (
 	maxIndicatedMessages        = 64 // a frame holds fewer attributes
 )
 
-// Messages is what the firmware would have made of the frame in RawModeOff, where it is one that the firmware decodes:
-// ZDP answers and announcements, and attributes that were read or reported. In RawModeRaw the dongle shows such frames
-// as data indications only. nil for every other frame, and for one that is cut short. The messages of the OTA cluster
-// have parsers of their own: ParseQueryNextImage, ParseImageBlockRequest, ParseUpgradeEndRequest.
+// Messages is what the firmware would have made of the frame in RawModeOff, where it is one that the firmware
+// decodes: ZDP answers and announcements, and attributes that were read or reported. In RawModeRaw the dongle
+// shows such frames as data indications only. nil for every other frame, and for one that is cut short. The
+// messages of the OTA cluster have parsers of their own: ParseQueryNextImage, ParseImageBlockRequest,
+// ParseUpgradeEndRequest.
 func (m DataIndication) Messages() []Message {
 	if m.SrcAddrMode != AddrModeShort {
 		return nil // the decoded messages have no room for another address
@@ -51,7 +52,9 @@ func (m DataIndication) zcl() []Message {
 	case zclReport:
 		at.Kind = TypeReportAttribute
 	case zclDefaultResponse:
-		d := DefaultResponse{Sequence: b[1], SrcEndpoint: m.SrcEndpoint, Cluster: m.Cluster, Command: r.u8(), Status: r.u8()}
+		d := DefaultResponse{
+			Sequence: b[1], SrcEndpoint: m.SrcEndpoint, Cluster: m.Cluster, Command: r.u8(), Status: r.u8(),
+		}
 		if r.short {
 			return nil
 		}
@@ -66,7 +69,8 @@ func (m DataIndication) zcl() []Message {
 		if at.Kind == TypeReadAttribute {
 			at.Status = r.u8()
 		}
-		at.DataType, at.Data = 0xFF, nil
+		at.DataType = 0xFF
+		at.Data = nil
 		if at.Status == 0 {
 			at.DataType = r.u8()
 			at.Data = r.value(at.DataType)
@@ -79,8 +83,8 @@ func (m DataIndication) zcl() []Message {
 	return list
 }
 
-// littleReader takes little-endian fields off a ZDP or ZCL payload. Running out of bytes is remembered; what is read
-// then is zero.
+// littleReader takes little-endian fields off a ZDP or ZCL payload. Running out of bytes is remembered; what
+// is read then is zero.
 type littleReader struct {
 	b     []byte
 	short bool
@@ -88,7 +92,8 @@ type littleReader struct {
 
 func (r *littleReader) take(n int) []byte {
 	if len(r.b) < n {
-		r.short, r.b = true, nil
+		r.short = true
+		r.b = nil
 		return nil
 	}
 	head := r.b[:n]
@@ -159,16 +164,27 @@ func (r *littleReader) zdp(cluster uint16) Message {
 		if status != 0 {
 			return m
 		}
-		m.BitFields, m.MACFlags, m.ManufacturerCode, m.MaxBuffer = r.u16(), r.u8(), r.u16(), r.u8()
-		m.MaxRx, m.ServerMask, m.MaxTx, m.DescriptorCapability = r.u16(), r.u16(), r.u16(), r.u8()
+		m.BitFields = r.u16()
+		m.MACFlags = r.u8()
+		m.ManufacturerCode = r.u16()
+		m.MaxBuffer = r.u8()
+		m.MaxRx = r.u16()
+		m.ServerMask = r.u16()
+		m.MaxTx = r.u16()
+		m.DescriptorCapability = r.u8()
 		return m
 	case zdpSimpleDescriptor:
 		m := SimpleDescriptor{Sequence: sequence, Status: status, Addr: addr}
 		if status != 0 {
 			return m
 		}
-		m.Length, m.Endpoint, m.Profile, m.DeviceID, m.VersionBits = r.u8(), r.u8(), r.u16(), r.u16(), r.u8()
-		m.InClusters, m.OutClusters = r.clusters(), r.clusters()
+		m.Length = r.u8()
+		m.Endpoint = r.u8()
+		m.Profile = r.u16()
+		m.DeviceID = r.u16()
+		m.VersionBits = r.u8()
+		m.InClusters = r.clusters()
+		m.OutClusters = r.clusters()
 		return m
 	}
 	m := MatchDescriptor{Sequence: sequence, Status: status, Addr: addr}
@@ -181,8 +197,9 @@ func (r *littleReader) zdp(cluster uint16) Message {
 	return m
 }
 
-// value is an attribute's value as decoded messages have it: numbers big-endian, those of 24 bits in four bytes, strings
-// without their length. A type of another kind ends the reading, because its length is not known.
+// value is an attribute's value as decoded messages have it: numbers big-endian, those of 24 bits in
+// four bytes, strings without their length. A type of another kind ends the reading, because its
+// length is not known.
 func (r *littleReader) value(dataType uint8) []byte {
 	switch dataType {
 	case 0x41, 0x42: // octets, text

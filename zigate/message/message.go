@@ -30,8 +30,8 @@ type Target struct {
 	DstEndpoint uint8  // of the device
 }
 
-// OTAEndpoint is the dongle's endpoint that holds the OTA server. OTA commands must have it as their source: firmware
-// answers status 5 to any other (v1 from 3.1e on also takes 3).
+// OTAEndpoint is the dongle's endpoint that holds the OTA server. OTA commands must have it as their source:
+// firmware answers status 5 to any other (v1 from 3.1e on also takes 3).
 const OTAEndpoint uint8 = 1
 
 // AddrMode says how a destination or source is addressed.
@@ -61,17 +61,17 @@ func (t Target) append(dst []byte) []byte {
 	return append(dst, t.SrcEndpoint, t.DstEndpoint)
 }
 
-// ParseMessage reads what a dongle sent; payload is without the link-quality byte (see Frame.Message). Bytes after the
-// last field are ignored: firmware has grown its messages before. Slices in the result are copies. The error is
-// ErrUnknownType or ErrShort.
+// ParseMessage reads what a dongle sent; payload is without the link-quality byte (see Frame.Message). Bytes
+// after the last field are ignored: firmware has grown its messages before. Slices in the result are copies.
+// The error is ErrUnknownType or ErrShort.
 func ParseMessage(t MsgType, payload []byte) (Message, error) {
 	r := reader{b: payload}
 	m := parseMessage(t, &r)
 	return parsed(t, m, &r, len(payload))
 }
 
-// ParseCommand reads what a host sent to a dongle. It is as lenient as ParseMessage about bytes after the last field,
-// which firmware ignores, too.
+// ParseCommand reads what a host sent to a dongle. It is as lenient as ParseMessage about bytes after the
+// last field, which firmware ignores, too.
 func ParseCommand(t MsgType, payload []byte) (Message, error) {
 	r := reader{b: payload}
 	m := parseCommand(t, &r)
@@ -232,7 +232,8 @@ func parseCommand(t MsgType, r *reader) Message {
 	return nil
 }
 
-// reader takes big-endian fields off a payload. Running out of bytes is remembered; what is read then is zero.
+// reader takes big-endian fields off a payload. Running out of bytes is remembered; what is
+// read then is zero.
 type reader struct {
 	b     []byte
 	short bool
@@ -304,7 +305,8 @@ func (r *reader) target() Target {
 	return Target{AddrMode: AddrMode(r.u8()), Addr: r.u16(), SrcEndpoint: r.u8(), DstEndpoint: r.u8()}
 }
 
-// appendU16s appends the numbers without their count, which is one byte in every message: at most 255 of them.
+// appendU16s appends the numbers without their count, which is one byte in every message:
+// at most 255 of them.
 func appendU16s(dst []byte, list []uint16) []byte {
 	for _, v := range list {
 		dst = binary.BigEndian.AppendUint16(dst, v)

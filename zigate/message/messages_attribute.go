@@ -11,12 +11,12 @@ import (
 // StatusUnsupportedAttribute is the Attribute status of a device that does not have the attribute.
 const StatusUnsupportedAttribute uint8 = 0x86
 
-// Attribute is one attribute of a device: the answer to a read (0x8100), a report (0x8102) or the answer to a write
-// (0x8110).
+// Attribute is one attribute of a device: the answer to a read (0x8100), a report (0x8102) or the answer
+// to a write (0x8110).
 //
-// Firmware has oddities: 24-bit integers come as 4 bytes; 40-bit integers announce 5 bytes and bring none; long strings
-// announce twice their length; 24- and 64-bit bitmaps, arrays and unknown types announce 0. So Data is what is really
-// there, up to the announced size.
+// Firmware has oddities: 24-bit integers come as 4 bytes; 40-bit integers announce 5 bytes and bring none;
+// long strings announce twice their length; 24- and 64-bit bitmaps, arrays and unknown types announce 0. So
+// Data is what is really there, up to the announced size.
 type Attribute struct {
 	Kind      MsgType // TypeReadAttribute, TypeReportAttribute, TypeWriteAttribute
 	Sequence  uint8
@@ -65,18 +65,20 @@ func parseAttribute(t MsgType, r *reader) Attribute {
 	return m
 }
 
-// lacksStatus looks at the bytes after the attribute's id: type 1, size 2, data instead of status 1, type 1, size 2,
-// data. The one whose size fits is right; if both do or none, the usual layout.
+// lacksStatus looks at the bytes after the attribute's id: type 1, size 2, data instead of status 1, type 1,
+// size 2, data. The one whose size fits is right; if both do or none, the usual layout.
 func lacksStatus(b []byte) bool {
-	const without, with = 3, 4
+	const without = 3
+	const with = 4
 	if len(b) >= with && with+int(binary.BigEndian.Uint16(b[2:])) == len(b) {
 		return false
 	}
 	return len(b) >= without && without+int(binary.BigEndian.Uint16(b[1:])) == len(b)
 }
 
-// Uint is the value of an attribute that is an unsigned number: boolean, bitmap, unsigned integer, enumeration, UTC
-// time, cluster or attribute id, IEEE address. It is false for other types, a status other than 0, and without data.
+// Uint is the value of an attribute that is an unsigned number: boolean, bitmap, unsigned integer,
+// enumeration, UTC time, cluster or attribute id, IEEE address. It is false for other types, a status other
+// than 0, and without data.
 func (m Attribute) Uint() (uint64, bool) {
 	if m.Status != 0 || len(m.Data) == 0 || len(m.Data) > 8 || !unsigned(m.DataType) {
 		return 0, false
@@ -106,11 +108,13 @@ func unsigned(dataType uint8) bool {
 	return false
 }
 
-// Int is the value of an attribute that is a signed integer; it is false for other types, a status other than 0, and
-// without data.
+// Int is the value of an attribute that is a signed integer; it is false for other types, a status other than
+// 0, and without data.
 func (m Attribute) Int() (int64, bool) {
-	const int8Type, int64Type = 0x28, 0x2F
-	if m.Status != 0 || len(m.Data) == 0 || len(m.Data) > 8 || m.DataType < int8Type || m.DataType > int64Type {
+	const int8Type = 0x28
+	const int64Type = 0x2F
+	if m.Status != 0 || len(m.Data) == 0 || len(m.Data) > 8 || m.DataType < int8Type ||
+		m.DataType > int64Type {
 		return 0, false
 	}
 	var v uint64
@@ -122,8 +126,8 @@ func (m Attribute) Int() (int64, bool) {
 	return int64(v<<unused) >> unused, true
 }
 
-// Float is the value of an attribute that is a floating point number of 2, 4 or 8 bytes; it is false for other types, a
-// status other than 0, and without data.
+// Float is the value of an attribute that is a floating point number of 2, 4 or 8 bytes; it is false for
+// other types, a status other than 0, and without data.
 func (m Attribute) Float() (float64, bool) {
 	if m.Status != 0 {
 		return 0, false
@@ -141,7 +145,8 @@ func (m Attribute) Float() (float64, bool) {
 
 // half reads a floating point number of 16 bits: sign, 5 bits of exponent, 10 of fraction.
 func half(b uint16) float64 {
-	fraction, exponent := float64(b&0x3FF)/1024, int(b>>10&0x1F)
+	fraction := float64(b&0x3FF) / 1024
+	exponent := int(b >> 10 & 0x1F)
 	var v float64
 	switch exponent {
 	case 0:
@@ -160,7 +165,8 @@ func half(b uint16) float64 {
 	return v
 }
 
-// Value is the attribute in words, for people: a number, a quoted text, bytes in hexadecimal, or why there is none.
+// Value is the attribute in words, for people: a number, a quoted text, bytes in hexadecimal, or
+// why there is none.
 func (m Attribute) Value() string {
 	if m.Status != 0 {
 		if m.Status == StatusUnsupportedAttribute {
@@ -189,7 +195,8 @@ func (m Attribute) Value() string {
 	return "0x" + hex.EncodeToString(m.Data)
 }
 
-// Text is the value of an attribute that is a string, up to the first zero byte and without trailing blanks; else empty.
+// Text is the value of an attribute that is a string, up to the first zero byte and without trailing
+// blanks; else empty.
 func (m Attribute) Text() string {
 	if m.Status != 0 || m.DataType < 0x41 || m.DataType > 0x44 {
 		return ""

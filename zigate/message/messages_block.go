@@ -11,8 +11,8 @@ const (
 	waitForDataSize  = 17
 )
 
-// MaxBlockSendFrame is the size in bytes of the longest frame that AppendBlockSend makes: 255 bytes of data, every byte
-// escaped.
+// MaxBlockSendFrame is the size in bytes of the longest frame that AppendBlockSend makes: 255 bytes of data,
+// every byte escaped.
 const MaxBlockSendFrame = 2 * (headerSize + blockSendSize + 0xFF + 1)
 
 // Bits of BlockRequest.FieldControl.
@@ -24,38 +24,41 @@ const (
 // NoBlockRequestDelay is what BlockRequest.BlockRequestDelay is when the device sent none.
 const NoBlockRequestDelay uint16 = 0xFFFF
 
-// BlockRequest (0x8501) is a device's request for a piece of its image. The dongle reports every one, whether or not it
-// fits the loaded header, and again when the device repeats it. Where it does not fit, the dongle has also refused it
-// to the device (default response 0x98).
+// BlockRequest (0x8501) is a device's request for a piece of its image. The dongle reports every one, whether
+// or not it fits the loaded header, and again when the device repeats it. Where it does not fit, the dongle
+// has also refused it to the device (default response 0x98).
 //
-// Truncated requests: v1 from 3.1d on and openLumi report them with the missing fields all ones (MaxDataSize 0xFF),
-// others not at all. A page request appears as a garbled block request (v1 from 3.1d on, openLumi, v2): ImageType is
-// the page size, ManufacturerCode the response spacing, BlockRequestDelay the image type, and MaxDataSize and
-// FieldControl together the manufacturer code (v1 high byte first, v2 low byte first).
+// Truncated requests: v1 from 3.1d on and openLumi report them with the missing fields all ones (MaxDataSize
+// 0xFF), others not at all. A page request appears as a garbled block request (v1 from 3.1d on, openLumi,
+// v2): ImageType is the page size, ManufacturerCode the response spacing, BlockRequestDelay the image type,
+// and MaxDataSize and FieldControl together the manufacturer code (v1 high byte first, v2 low byte first).
 type BlockRequest struct {
-	Sequence          uint8 // ZCL sequence number, to be repeated in the answer
-	Endpoint          uint8 // of the device
-	Cluster           uint16
-	AddrMode          AddrMode
-	Addr              uint16
-	NodeAddress       IEEE   // leftovers of earlier messages unless FieldControl has BlockHasNodeAddress
-	Offset            uint32 // in bytes, counted from the file identifier
-	FileVersion       uint32
-	ImageType         uint16
-	ManufacturerCode  uint16
-	BlockRequestDelay uint16 // milliseconds, the device's minimum block period; NoBlockRequestDelay unless FieldControl has BlockHasDelay
-	MaxDataSize       uint8  // most bytes that the device takes
+	Sequence         uint8 // ZCL sequence number, to be repeated in the answer
+	Endpoint         uint8 // of the device
+	Cluster          uint16
+	AddrMode         AddrMode
+	Addr             uint16
+	NodeAddress      IEEE   // leftovers of earlier messages unless FieldControl has BlockHasNodeAddress
+	Offset           uint32 // in bytes, counted from the file identifier
+	FileVersion      uint32
+	ImageType        uint16
+	ManufacturerCode uint16
+	// BlockRequestDelay is the device's minimum block period in milliseconds; it is NoBlockRequestDelay
+	// unless FieldControl has BlockHasDelay.
+	BlockRequestDelay uint16
+	MaxDataSize       uint8 // most bytes that the device takes
 	FieldControl      uint8
 }
 
 // Type is 0x8501.
 func (BlockRequest) Type() MsgType { return TypeImageBlockRequest }
 
-// Parse fills the request from a payload without its link-quality byte, without allocating. Bytes after the last field
-// are ignored. The error is ErrShort; the request is then unchanged.
+// Parse fills the request from a payload without its link-quality byte, without allocating. Bytes after the
+// last field are ignored. The error is ErrShort; the request is then unchanged.
 func (r *BlockRequest) Parse(payload []byte) error {
 	if len(payload) < blockRequestSize {
-		return fmt.Errorf("image block request of %d bytes instead of %d: %w", len(payload), blockRequestSize, ErrShort)
+		return fmt.Errorf("image block request of %d bytes instead of %d: %w",
+			len(payload), blockRequestSize, ErrShort)
 	}
 	p := (*[blockRequestSize]byte)(payload)
 	r.Sequence = p[0]
@@ -97,14 +100,15 @@ func (r BlockRequest) AppendPayload(dst []byte) []byte {
 	return append(dst, r.MaxDataSize, r.FieldControl)
 }
 
-// BlockSend (0x0502) answers a BlockRequest. The dongle compares nothing with the request or the loaded header, stores
-// nothing, and transmits duplicates as well. Its own limit is 83 bytes of data on v1 and 183 on v2 (status 0x14 above);
-// what fits into one radio frame is about 64.
+// BlockSend (0x0502) answers a BlockRequest. The dongle compares nothing with the request or the loaded
+// header, stores nothing, and transmits duplicates as well. Its own limit is 83 bytes of data on v1 and 183
+// on v2 (status 0x14 above); what fits into one radio frame is about 64.
 type BlockSend struct {
 	Target
 	Sequence uint8 // of the request; clients drop answers with another one
-	// Status is OTASuccess with data, or for example OTAAbort or OTANoImageAvailable, of which only the status goes on
-	// air. Never OTAWaitForData: firmware would fill its fields from the wrong memory. That is what WaitForData is for.
+	// Status is OTASuccess with data, or for example OTAAbort or OTANoImageAvailable, of which only the
+	// status goes on air. Never OTAWaitForData: firmware would fill its fields from the wrong memory. That is
+	// what WaitForData is for.
 	Status           uint8
 	Offset           uint32
 	FileVersion      uint32
@@ -135,8 +139,8 @@ func (m *BlockSend) putFixed(p *[blockSendSize]byte, size int) {
 	p[19] = byte(size)
 }
 
-// AppendBlockSend appends the whole escaped frame, like AppendFrame with the payload of m but without needing that
-// payload, and without allocating when dst has room for 2*(27+len(m.Data)) more bytes.
+// AppendBlockSend appends the whole escaped frame, like AppendFrame with the payload of m but without needing
+// that payload, and without allocating when dst has room for 2*(27+len(m.Data)) more bytes.
 func AppendBlockSend(dst []byte, m *BlockSend) []byte {
 	var p [blockSendSize + 0xFF]byte
 	data := counted(m.Data)
@@ -159,8 +163,8 @@ func parseBlockSend(r *reader) BlockSend {
 	return m
 }
 
-// WaitForData (0x0506) answers one BlockRequest with "ask again after RequestTime - CurrentTime seconds". It goes out
-// at once and arms nothing in the dongle.
+// WaitForData (0x0506) answers one BlockRequest with "ask again after RequestTime - CurrentTime seconds". It
+// goes out at once and arms nothing in the dongle.
 type WaitForData struct {
 	Target
 	Sequence          uint8  // of the request; clients drop answers with another one

@@ -18,14 +18,19 @@ const (
 	RequestSentZDP  uint8 = 2
 )
 
-// Status (0x8000) is the dongle's answer to every command that it executes: it was done, or queued for transmission.
-// The type of the command is the only thing that links it to one. Frames that a dongle cannot read get no answer.
+// Status (0x8000) is the dongle's answer to every command that it executes: it was done, or queued for
+// transmission. The type of the command is the only thing that links it to one. Frames that a dongle cannot
+// read get no answer.
 type Status struct {
-	Status      uint8   // see StatusText
-	Sequence    uint8   // of ZCL or ZDP commands; the APS counter for RawAPS; 0 otherwise, OTA commands included
+	Status uint8 // see StatusText
+	// Sequence is that of ZCL or ZDP commands, and the APS counter for RawAPS; it is 0 otherwise, OTA
+	// commands included.
+	Sequence    uint8
 	Request     MsgType // of the command
 	RequestSent uint8
-	APSSequence uint8 // counter of the APS frame just queued; v1: 0 unless RequestSent says what; v2: always the last one used
+	// APSSequence is the counter of the APS frame just queued. On v1 it is 0 unless RequestSent says what; on
+	// v2 it is always the last one used.
+	APSSequence uint8
 	NPDUUsed    uint8 // of 14 (v1) or 19 (v2)
 	APDUUsed    uint8 // of 14 (v1) or 18 (v2)
 	Form        StatusForm
@@ -47,8 +52,8 @@ func (m Status) AppendPayload(dst []byte) []byte {
 	return append(dst, m.NPDUUsed, m.APDUUsed)
 }
 
-// Parse fills the status from a payload without its link-quality byte, without allocating for a good one. The error is
-// ErrShort.
+// Parse fills the status from a payload without its link-quality byte, without allocating for a good one. The
+// error is ErrShort.
 func (m *Status) Parse(payload []byte) error {
 	r := reader{b: payload}
 	*m = parseStatus(&r)
@@ -73,9 +78,9 @@ func parseStatus(r *reader) Status {
 	return m
 }
 
-// Confirm (0x8012, 0x8702) says that a frame was sent to, or could not be sent to, the first hop; with an acknowledged
-// address mode a 0x8702 with status 0xA7 means that no APS acknowledgement came. Every frame of the dongle gets one,
-// its own answers included. 0x8012 exists from v1 3.1e on and on v2.
+// Confirm (0x8012, 0x8702) says that a frame was sent to, or could not be sent to, the first hop; with an
+// acknowledged address mode a 0x8702 with status 0xA7 means that no APS acknowledgement came. Every frame of
+// the dongle gets one, its own answers included. 0x8012 exists from v1 3.1e on and on v2.
 type Confirm struct {
 	Kind        MsgType // TypeConfirm, TypeConfirmFailed
 	Status      uint8   // see RadioStatusText
@@ -109,11 +114,14 @@ func (m Confirm) AppendPayload(dst []byte) []byte {
 	return dst
 }
 
-// parseConfirm decides by length: the sizes are 7 (short address), 9 (and buffers), 13 (long address), 15 (and buffers).
+// parseConfirm decides by length: the sizes are 7 (short address), 9 (and buffers), 13 (long
+// address), 15 (and buffers).
 func parseConfirm(t MsgType, r *reader) Confirm {
 	const withLongAddr = 13
 	long := len(r.b) >= withLongAddr
-	m := Confirm{Kind: t, Status: r.u8(), SrcEndpoint: r.u8(), DstEndpoint: r.u8(), DstAddrMode: AddrMode(r.u8())}
+	m := Confirm{
+		Kind: t, Status: r.u8(), SrcEndpoint: r.u8(), DstEndpoint: r.u8(), DstAddrMode: AddrMode(r.u8()),
+	}
 	m.LongAddr = long || m.DstAddrMode.long()
 	if m.LongAddr {
 		m.IEEE = IEEE(r.u64())

@@ -2,7 +2,8 @@ package message
 
 import "encoding/binary"
 
-// GetVersion (0x0010) asks for the Version, which follows the Status. It is harmless and answered by every firmware.
+// GetVersion (0x0010) asks for the Version, which follows the Status. It is harmless and answered
+// by every firmware.
 type GetVersion struct{}
 
 // Type is 0x0010.
@@ -32,10 +33,11 @@ type RawMode uint8
 const (
 	// RawModeOff gives decoded messages; a DataIndication only for frames that no handler wants.
 	RawModeOff RawMode = 0
-	// RawModeRaw gives a DataIndication instead of decoded ZCL messages: no BlockRequest, no UpgradeEndRequest.
+	// RawModeRaw gives a DataIndication instead of decoded ZCL messages: no BlockRequest, no
+	// UpgradeEndRequest.
 	RawModeRaw RawMode = 1
-	// RawModeHybrid gives a DataIndication for every frame and then the decoded message. The dongle then also sends a
-	// default response for every frame that does not forbid it: more traffic on the radio.
+	// RawModeHybrid gives a DataIndication for every frame and then the decoded message. The dongle then also
+	// sends a default response for every frame that does not forbid it: more traffic on the radio.
 	RawModeHybrid RawMode = 2
 )
 
@@ -50,7 +52,8 @@ func (SetRawMode) Type() MsgType { return TypeSetRawMode }
 // AppendPayload appends the byte.
 func (m SetRawMode) AppendPayload(dst []byte) []byte { return append(dst, byte(m.Mode)) }
 
-// Reset (0x0011) restarts the dongle about 20 ms after its Status. The network is kept, the loaded header is lost.
+// Reset (0x0011) restarts the dongle about 20 ms after its Status. The network is kept, the
+// loaded header is lost.
 type Reset struct{}
 
 // Type is 0x0011.
@@ -68,7 +71,8 @@ func (ErasePersistentData) Type() MsgType { return TypeErasePersistentData }
 // AppendPayload appends nothing.
 func (ErasePersistentData) AppendPayload(dst []byte) []byte { return dst }
 
-// RestartNotice (0x8006, 0x8007) says that the dongle has just started: the header slot is empty, its clock is at 0.
+// RestartNotice (0x8006, 0x8007) says that the dongle has just started: the header slot is empty,
+// its clock is at 0.
 type RestartNotice struct {
 	Kind   MsgType // TypeRestart: with its network; TypeFactoryNewRestart: without one
 	Status uint8   // 1 with TypeRestart, 0 with TypeFactoryNewRestart
@@ -126,7 +130,8 @@ func (SetLogLevel) Type() MsgType { return TypeSetLogLevel }
 // AppendPayload appends the byte.
 func (m SetLogLevel) AppendPayload(dst []byte) []byte { return append(dst, m.Level) }
 
-// Log (0x8001) is a line of the firmware's log. It is the only message whose frame ends without a link-quality byte.
+// Log (0x8001) is a line of the firmware's log. It is the only message whose frame ends without a
+// link-quality byte.
 type Log struct {
 	Level uint8 // 0 to 6
 	Text  string
@@ -162,8 +167,8 @@ func (m Heartbeat) AppendPayload(dst []byte) []byte {
 	return binary.BigEndian.AppendUint32(dst, m.Seconds)
 }
 
-// SetFlowControl (0x002F) switches the RTS/CTS logic of a v1 UART and resets its FIFOs, so that bytes in flight may be
-// lost. v2 accepts it without effect.
+// SetFlowControl (0x002F) switches the RTS/CTS logic of a v1 UART and resets its FIFOs, so that bytes in
+// flight may be lost. v2 accepts it without effect.
 type SetFlowControl struct {
 	Enable uint8 // 0 or 1
 }
@@ -213,14 +218,15 @@ func (m PDMEvent) AppendPayload(dst []byte) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, m.Event), m.Record)
 }
 
-// Problem tells whether the event means that the storage is failing and the network should be backed up (1 to 4, 9).
+// Problem tells whether the event means that the storage is failing and the network should be
+// backed up (1 to 4, 9).
 func (m PDMEvent) Problem() bool {
 	return m.Event >= PDMSaveFailed && m.Event <= PDMChecksumFailed || m.Event == PDMError
 }
 
-// Opaque is a message that is known by type but not decoded: the lists of clusters, attributes and commands that
-// openLumi sends when it starts (0x8003 to 0x8005), and answers to management requests that v2 makes on its own
-// (0x804E).
+// Opaque is a message that is known by type but not decoded: the lists of clusters, attributes and commands
+// that openLumi sends when it starts (0x8003 to 0x8005), and answers to management requests that v2 makes
+// on its own (0x804E).
 type Opaque struct {
 	Kind    MsgType
 	Payload []byte

@@ -63,8 +63,8 @@ const (
 	NetworkAlreadyUp      uint8 = 4
 )
 
-// NetworkJoined (0x8024) says that the network is up, or why not. It comes at most once per start, except with status
-// NetworkAlreadyUp. Failures and NetworkAlreadyUp carry only the status.
+// NetworkJoined (0x8024) says that the network is up, or why not. It comes at most once per start, except
+// with status NetworkAlreadyUp. Failures and NetworkAlreadyUp carry only the status.
 type NetworkJoined struct {
 	Status     uint8
 	HasAddress bool // the following fields are there
@@ -166,8 +166,8 @@ func (GetDevices) Type() MsgType { return TypeGetDevices }
 // AppendPayload appends nothing.
 func (GetDevices) AppendPayload(dst []byte) []byte { return dst }
 
-// DeviceList (0x8015) holds the dongle's neighbours only, not every device of the network. A long list of a v1 dongle,
-// which discards what its transmit queue cannot hold, may never arrive.
+// DeviceList (0x8015) holds the dongle's neighbours only, not every device of the network. A long list of a
+// v1 dongle, which discards what its transmit queue cannot hold, may never arrive.
 type DeviceList struct {
 	Devices []ListedDevice
 }
@@ -214,8 +214,9 @@ const (
 	CapabilityRxOnWhenIdle uint8 = 1 << 3 // clear: the device sleeps
 )
 
-// DeviceAnnounce (0x004D) says that a device has joined or come back, with its present short address. From firmware
-// 3.1b on a join gives two: one with Rejoin from the join itself, one without from the device's announcement.
+// DeviceAnnounce (0x004D) says that a device has joined or come back, with its present short address.
+// From firmware 3.1b on a join gives two: one with Rejoin from the join itself, one without from the
+// device's announcement.
 type DeviceAnnounce struct {
 	Addr       uint16
 	IEEE       IEEE

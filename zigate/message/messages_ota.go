@@ -5,21 +5,23 @@ import "encoding/binary"
 // FileIdentifier is the number that starts every Zigbee OTA file and every LoadImage.
 const FileIdentifier uint32 = 0x0BEEF11E
 
-// MaxHeaderLength is the longest OTA header that a dongle loads: all optional fields present. It answers status 1 to a
-// longer one and keeps the header loaded before.
+// MaxHeaderLength is the longest OTA header that a dongle loads: all optional fields present. It answers
+// status 1 to a longer one and keeps the header loaded before.
 const MaxHeaderLength = 69
 
-// UpgradeTimeWait, as the upgrade time of an UpgradeEndResponse, tells the device to wait for another response.
+// UpgradeTimeWait, as the upgrade time of an UpgradeEndResponse, tells the device to wait
+// for another response.
 const UpgradeTimeWait uint32 = 0xFFFFFFFF
 
-// LoadImage (0x0500) loads an OTA header into the dongle's only slot, from which it answers Query Next Image by itself.
+// LoadImage (0x0500) loads an OTA header into the dongle's only slot, from which it answers Query
+// Next Image by itself.
 //
-// The slot is RAM: it is lost at every reset and cannot be read back or unloaded; a header that fits nobody clears it.
-// A new load replaces the old one at once. Only the file identifier and the header length (at most MaxHeaderLength) are
-// checked; on failure (status 1) the old header stays. Nothing is transmitted.
+// The slot is RAM: it is lost at every reset and cannot be read back or unloaded; a header that fits nobody
+// clears it. A new load replaces the old one at once. Only the file identifier and the header length (at most
+// MaxHeaderLength) are checked; on failure (status 1) the old header stays. Nothing is transmitted.
 //
-// The payload is 72 bytes. The fields stand at fixed places whatever the field control says: parts that the file's
-// header lacks are zero.
+// The payload is 72 bytes. The fields stand at fixed places whatever the field control says: parts that the
+// file's header lacks are zero.
 type LoadImage struct {
 	AddrMode           AddrMode // ignored by firmware; AddrModeShort
 	Addr               uint16   // ignored by firmware; 0
@@ -84,9 +86,9 @@ func parseLoadImage(r *reader) LoadImage {
 	return m
 }
 
-// UpgradeEndRequest (0x8503) says that a device has finished, or given up, its download. After status 0 the dongle has
-// by then answered the device itself ("install in 5 s") if the loaded header fits; if not, nobody has, and the host
-// must send an UpgradeEndResponse.
+// UpgradeEndRequest (0x8503) says that a device has finished, or given up, its download. After status 0 the
+// dongle has by then answered the device itself ("install in 5 s") if the loaded header fits; if not, nobody
+// has, and the host must send an UpgradeEndResponse.
 type UpgradeEndRequest struct {
 	Sequence         uint8 // ZCL sequence number
 	Endpoint         uint8 // of the device
@@ -128,8 +130,8 @@ func parseUpgradeEndRequest(r *reader) UpgradeEndRequest {
 	}
 }
 
-// UpgradeEndResponse (0x0504) tells a device when to install. It does not replace the dongle's automatic answer; a
-// device whose image is the loaded one gets both.
+// UpgradeEndResponse (0x0504) tells a device when to install. It does not replace the dongle's automatic
+// answer; a device whose image is the loaded one gets both.
 type UpgradeEndResponse struct {
 	Target
 	Sequence         uint8  // of the request; clients drop answers with another one
@@ -143,7 +145,8 @@ type UpgradeEndResponse struct {
 // Type is 0x0504.
 func (UpgradeEndResponse) Type() MsgType { return TypeUpgradeEndResponse }
 
-// AppendPayload appends the 22 bytes. Upgrade time precedes current time here; on the radio it is the other way round.
+// AppendPayload appends the 22 bytes. Upgrade time precedes current time here; on the radio it is
+// the other way round.
 func (m UpgradeEndResponse) AppendPayload(dst []byte) []byte {
 	dst = append(m.Target.append(dst), m.Sequence)
 	dst = binary.BigEndian.AppendUint32(dst, m.UpgradeTime)
@@ -173,9 +176,9 @@ const (
 	NotifyFileVersion  uint8 = 3 // and the file version; many devices then ask only if theirs differs
 )
 
-// ImageNotify (0x0505) makes a device ask for an image now. The payload is 15 bytes for every payload type; firmware
-// ignores those that the type does not need, answers status 3 to a type above 3, and gives the frame on the radio an
-// arbitrary sequence number. A sleeping device hears it only if it polls within about 7 s.
+// ImageNotify (0x0505) makes a device ask for an image now. The payload is 15 bytes for every payload type;
+// firmware ignores those that the type does not need, answers status 3 to a type above 3, and gives the frame
+// on the radio an arbitrary sequence number. A sleeping device hears it only if it polls within about 7 s.
 type ImageNotify struct {
 	Target
 	PayloadType      uint8 // NotifyJitter to NotifyFileVersion

@@ -61,7 +61,8 @@ func TestParseCopies(t *testing.T) {
 	})
 }
 
-// TestParseShort cuts every payload at every length. What is left is another form of the message, or ErrShort.
+// TestParseShort cuts every payload at every length. What is left is another form of the
+// message, or ErrShort.
 func TestParseShort(t *testing.T) {
 	forEachCase(t, func(t *testing.T, tc messageCase, parse parser) {
 		for n := range tc.payload {
@@ -79,7 +80,8 @@ func TestParseShort(t *testing.T) {
 	})
 }
 
-// TestParseSurplus appends to what has a fixed size. Firmware ignores surplus bytes, and has appended fields itself.
+// TestParseSurplus appends to what has a fixed size. Firmware ignores surplus bytes, and has
+// appended fields itself.
 func TestParseSurplus(t *testing.T) {
 	for _, m := range []message.Message{
 		message.SetTime{Seconds: 1}, message.LoadImage{TotalSize: 1}, message.WaitForData{Target: target}, message.GetVersion{},
@@ -223,7 +225,8 @@ func TestAttributeValues(t *testing.T) {
 	}
 }
 
-// TestAttributeTypes has an attribute of every type that devices of this trade use, with the firmware's oddities.
+// TestAttributeTypes has an attribute of every type that devices of this trade use, with the
+// firmware's oddities.
 func TestAttributeTypes(t *testing.T) {
 	tests := []struct {
 		name string

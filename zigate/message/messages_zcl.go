@@ -11,8 +11,8 @@ const (
 	ProfileHomeAutomation uint16 = 0x0104
 )
 
-// Attributes of the OTA cluster. They live on the device's client side: read them with DirectionToClient. All but
-// AttrOTAServer and AttrOTAStatus are optional, and many devices lack them.
+// Attributes of the OTA cluster. They live on the device's client side: read them with DirectionToClient. All
+// but AttrOTAServer and AttrOTAStatus are optional, and many devices lack them.
 const (
 	AttrOTAServer            uint16 = 0x0000 // IEEE address
 	AttrOTAFileOffset        uint16 = 0x0001
@@ -20,11 +20,13 @@ const (
 	AttrOTAStackVersion      uint16 = 0x0003
 	AttrOTADownloadedVersion uint16 = 0x0004 // 0xFFFFFFFF: none
 	AttrOTADownloadedStack   uint16 = 0x0005
-	AttrOTAStatus            uint16 = 0x0006 // 0 normal, 1 downloading, 2 complete, 3 waiting to upgrade, 4 count down, 5 wait for more
-	AttrOTAManufacturer      uint16 = 0x0007
-	AttrOTAImageType         uint16 = 0x0008
-	AttrOTAMinBlockPeriod    uint16 = 0x0009
-	AttrOTAImageStamp        uint16 = 0x000A
+	// AttrOTAStatus is 0 normal, 1 downloading, 2 complete, 3 waiting to upgrade, 4 count down,
+	// or 5 wait for more.
+	AttrOTAStatus         uint16 = 0x0006
+	AttrOTAManufacturer   uint16 = 0x0007
+	AttrOTAImageType      uint16 = 0x0008
+	AttrOTAMinBlockPeriod uint16 = 0x0009
+	AttrOTAImageStamp     uint16 = 0x000A
 )
 
 // Attributes of the basic cluster, all character strings.
@@ -41,7 +43,8 @@ const (
 	DirectionToClient uint8 = 1 // the device is the cluster's client, as for OTA attributes
 )
 
-// MaxReadAttributes is how many attributes one ReadAttributes may ask for. Firmware sends random ids for more.
+// MaxReadAttributes is how many attributes one ReadAttributes may ask for. Firmware sends
+// random ids for more.
 const MaxReadAttributes = 10
 
 // ReadAttributes (0x0100) reads attributes of a device. The answers are one Attribute (0x8100) each.
@@ -116,13 +119,15 @@ func (m DefaultResponse) AppendPayload(dst []byte) []byte {
 }
 
 func parseDefaultResponse(r *reader) DefaultResponse {
-	return DefaultResponse{Sequence: r.u8(), SrcEndpoint: r.u8(), Cluster: r.u16(), Command: r.u8(), Status: r.u8()}
+	return DefaultResponse{
+		Sequence: r.u8(), SrcEndpoint: r.u8(), Cluster: r.u16(), Command: r.u8(), Status: r.u8(),
+	}
 }
 
 // DataIndication (0x8002) is a received APS frame as it was. What the dongle sends depends on its RawMode.
 //
-// There is no length field. A rare second kind, for endpoints outside of the firmware's ZCL library, has a length byte
-// in front of the payload, which cannot be told apart and stays in Payload.
+// There is no length field. A rare second kind, for endpoints outside of the firmware's ZCL library, has a
+// length byte in front of the payload, which cannot be told apart and stays in Payload.
 type DataIndication struct {
 	Status      uint8
 	Profile     uint16
@@ -168,16 +173,18 @@ func (r *reader) address() (mode AddrMode, addr uint16, ieee IEEE) {
 }
 
 func parseDataIndication(r *reader) DataIndication {
-	m := DataIndication{Status: r.u8(), Profile: r.u16(), Cluster: r.u16(), SrcEndpoint: r.u8(), DstEndpoint: r.u8()}
+	m := DataIndication{
+		Status: r.u8(), Profile: r.u16(), Cluster: r.u16(), SrcEndpoint: r.u8(), DstEndpoint: r.u8(),
+	}
 	m.SrcAddrMode, m.SrcAddr, m.SrcIEEE = r.address()
 	m.DstAddrMode, m.DstAddr, m.DstIEEE = r.address()
 	m.Payload = r.rest()
 	return m
 }
 
-// RawAPS (0x0530) sends an APS frame as it is. v1 ignores address modes other than those of short and IEEE addresses
-// (status 0, nothing sent), v2 takes them for AddrModeShort. Data longer than the dongle's buffer (100 bytes on v1, 200
-// on v2) gives status 0x14.
+// RawAPS (0x0530) sends an APS frame as it is. v1 ignores address modes other than those of short and IEEE
+// addresses (status 0, nothing sent), v2 takes them for AddrModeShort. Data longer than the dongle's buffer
+// (100 bytes on v1, 200 on v2) gives status 0x14.
 type RawAPS struct {
 	AddrMode    AddrMode
 	Addr        uint16 // unless AddrMode is AddrModeIEEE or AddrModeIEEENoAck

@@ -2,8 +2,8 @@ package message
 
 import "encoding/binary"
 
-// Answers to ZDP requests carry the sequence number that the request's Status told; a sleeping device answers when it
-// is awake, an absent one never. Answers with a status other than 0 may end after the short address.
+// Answers to ZDP requests carry the sequence number that the request's Status told; a sleeping device answers
+// when it is awake, an absent one never. Answers with a status other than 0 may end after the short address.
 
 // NwkAddrRequest (0x0040) asks who has an IEEE address, to learn the short one.
 type NwkAddrRequest struct {
@@ -213,7 +213,8 @@ func (m SimpleDescriptorRequest) AppendPayload(dst []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(dst, m.Addr), m.Endpoint)
 }
 
-// SimpleDescriptor (0x8043) answers a SimpleDescriptorRequest. ClusterOTA in OutClusters: the device is an OTA client.
+// SimpleDescriptor (0x8043) answers a SimpleDescriptorRequest. ClusterOTA in OutClusters: the
+// device is an OTA client.
 type SimpleDescriptor struct {
 	Sequence    uint8
 	Status      uint8
@@ -269,8 +270,8 @@ func (m PowerDescriptorRequest) AppendPayload(dst []byte) []byte {
 	return binary.BigEndian.AppendUint16(dst, m.Addr)
 }
 
-// PowerDescriptor (0x8044) answers a PowerDescriptorRequest. Unlike the other descriptors it does not say which device
-// it is of: only Sequence tells, which the Status of the request had, too.
+// PowerDescriptor (0x8044) answers a PowerDescriptorRequest. Unlike the other descriptors it does not say
+// which device it is of: only Sequence tells, which the Status of the request had, too.
 type PowerDescriptor struct {
 	Sequence  uint8
 	Status    uint8
@@ -310,7 +311,8 @@ func parsePowerDescriptor(r *reader) PowerDescriptor {
 	return m
 }
 
-// MatchDescriptorRequest (0x0046) asks who has any of the clusters. OTA clients answer to ClusterOTA in OutClusters.
+// MatchDescriptorRequest (0x0046) asks who has any of the clusters. OTA clients answer to
+// ClusterOTA in OutClusters.
 type MatchDescriptorRequest struct {
 	Target      uint16 // 0xFFFD: everybody that listens
 	Profile     uint16
@@ -336,12 +338,14 @@ func parseMatchDescriptorRequest(r *reader) MatchDescriptorRequest {
 }
 
 func appendClusters(dst []byte, in, out []uint16) []byte {
-	in, out = counted(in), counted(out)
+	in = counted(in)
+	out = counted(out)
 	dst = appendU16s(append(dst, byte(len(in))), in)
 	return appendU16s(append(dst, byte(len(out))), out)
 }
 
-// BindResponse (0x8030) answers a bind request. Newer firmware appends the device's address, which is not read here.
+// BindResponse (0x8030) answers a bind request. Newer firmware appends the device's address,
+// which is not read here.
 type BindResponse struct {
 	Sequence uint8
 	Status   uint8

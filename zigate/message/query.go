@@ -20,9 +20,9 @@ const (
 	upgradeEndRequestSize    = 12 // with the ZCL header
 )
 
-// QueryNextImage is a device's question for an image: what it is, what it runs, and often its hardware version, which
-// nothing else tells. The dongle answers it itself; the host sees it only as a DataIndication, in RawModeRaw and
-// RawModeHybrid.
+// QueryNextImage is a device's question for an image: what it is, what it runs, and often its hardware
+// version, which nothing else tells. The dongle answers it itself; the host sees it only as a DataIndication,
+// in RawModeRaw and RawModeHybrid.
 type QueryNextImage struct {
 	Sequence           uint8 // ZCL sequence number
 	NoDefaultResponse  bool  // the frame forbids default responses
@@ -33,9 +33,9 @@ type QueryNextImage struct {
 	HardwareVersion    uint16
 }
 
-// ParseQueryNextImage reads the payload of a DataIndication on ClusterOTA: frame control, sequence, command 0x01, field
-// control, then manufacturer, image type, version and, with field control bit 0, hardware version, little-endian. It is
-// false for any other ZCL frame and for a truncated one.
+// ParseQueryNextImage reads the payload of a DataIndication on ClusterOTA: frame control, sequence, command
+// 0x01, field control, then manufacturer, image type, version and, with field control bit 0, hardware
+// version, little-endian. It is false for any other ZCL frame and for a truncated one.
 func ParseQueryNextImage(zcl []byte) (QueryNextImage, bool) {
 	if !isClientCommand(zcl, queryNextImageCommand, queryNextImageSize) {
 		return QueryNextImage{}, false
@@ -59,7 +59,8 @@ func ParseQueryNextImage(zcl []byte) (QueryNextImage, bool) {
 
 // AppendZCL appends the ZCL frame that ParseQueryNextImage reads.
 func (q QueryNextImage) AppendZCL(dst []byte) []byte {
-	control, fields := byte(zclClusterCommand), byte(0)
+	control := byte(zclClusterCommand)
+	fields := byte(0)
 	if q.NoDefaultResponse {
 		control |= zclNoDefaultResponse
 	}
@@ -76,11 +77,11 @@ func (q QueryNextImage) AppendZCL(dst []byte) []byte {
 	return dst
 }
 
-// ParseImageBlockRequest reads an image block request from the payload of a DataIndication on ClusterOTA, for firmware
-// that shows it in no other way (RawModeRaw): frame control, sequence, command 0x03, field control, manufacturer, image
-// type, version, offset, largest size, then the node address (field control bit 0) and the delay (bit 1),
-// little-endian. Endpoint, cluster and address are the indication's: the caller sets them. It is false for any other
-// ZCL frame and for a truncated one.
+// ParseImageBlockRequest reads an image block request from the payload of a DataIndication on ClusterOTA, for
+// firmware that shows it in no other way (RawModeRaw): frame control, sequence, command 0x03, field control,
+// manufacturer, image type, version, offset, largest size, then the node address (field control bit 0) and
+// the delay (bit 1), little-endian. Endpoint, cluster and address are the indication's: the caller sets them.
+// It is false for any other ZCL frame and for a truncated one.
 func ParseImageBlockRequest(zcl []byte) (BlockRequest, bool) {
 	if !isClientCommand(zcl, imageBlockRequestCommand, imageBlockRequestSize) {
 		return BlockRequest{}, false
@@ -112,9 +113,10 @@ func ParseImageBlockRequest(zcl []byte) (BlockRequest, bool) {
 	return r, true
 }
 
-// ParseUpgradeEndRequest reads an upgrade end request from the payload of a DataIndication on ClusterOTA: frame control,
-// sequence, command 0x06, status, manufacturer, image type, version, little-endian. Endpoint, cluster and address are
-// the indication's: the caller sets them. It is false for any other ZCL frame and for a truncated one.
+// ParseUpgradeEndRequest reads an upgrade end request from the payload of a DataIndication on ClusterOTA:
+// frame control, sequence, command 0x06, status, manufacturer, image type, version, little-endian. Endpoint,
+// cluster and address are the indication's: the caller sets them. It is false for any other ZCL frame and
+// for a truncated one.
 func ParseUpgradeEndRequest(zcl []byte) (UpgradeEndRequest, bool) {
 	if !isClientCommand(zcl, upgradeEndRequestCommand, upgradeEndRequestSize) {
 		return UpgradeEndRequest{}, false

@@ -12,10 +12,11 @@ const (
 	receiverData
 )
 
-// Receiver is the frame receiver of a dongle, for those who play one. It is no strict decoder: nothing but START resets
-// it, the number of received bytes is never compared with the length, and what an earlier frame left in its variables
-// and in its buffer takes part in the next one. So a second END executes the previous command again, and a frame that
-// lost its last bytes may be completed by old ones. For what a host receives there is Decoder.
+// Receiver is the frame receiver of a dongle, for those who play one. It is no strict decoder: nothing but
+// START resets it, the number of received bytes is never compared with the length, and what an earlier
+// frame left in its variables and in its buffer takes part in the next one. So a second END executes the
+// previous command again, and a frame that lost its last bytes may be completed by old ones. For what a
+// host receives there is Decoder.
 type Receiver struct {
 	maximum  uint16 // declared: longer headers are rejected, and at END only shorter frames are executed
 	state    receiverState
@@ -36,12 +37,16 @@ func NewReceiver(maxPayload int) Receiver {
 	return Receiver{maximum: uint16(maxPayload) + 1}
 }
 
-// Feed takes one byte and tells whether a command has to be executed now: Type, with its Payload and leftovers behind it
-// in Buffer. A complete frame that does not fit is rejected: not executed, and nobody is told.
+// Feed takes one byte and tells whether a command has to be executed now: Type, with its Payload
+// and leftovers behind it in Buffer. A complete frame that does not fit is rejected: not executed,
+// and nobody is told.
 func (r *Receiver) Feed(b byte) (execute, rejected bool) {
 	switch b {
 	case startByte:
-		r.count, r.escaped, r.surplus, r.state = 0, false, false, receiverTypeHigh
+		r.count = 0
+		r.escaped = false
+		r.surplus = false
+		r.state = receiverTypeHigh
 		return false, false
 	case escapeByte:
 		r.escaped = true
@@ -96,8 +101,8 @@ func (r *Receiver) Payload() []byte { return r.buffer[:r.length] }
 // Buffer is all that a command's handler may read: the payload, and behind it what earlier commands left.
 func (r *Receiver) Buffer() []byte { return r.buffer[:] }
 
-// Whole tells whether the frame that the last END closed was a good one by itself: everything it needs since its START,
-// nothing beyond, nothing of an earlier frame.
+// Whole tells whether the frame that the last END closed was a good one by itself: everything it needs since
+// its START, nothing beyond, nothing of an earlier frame.
 func (r *Receiver) Whole() bool { return r.whole }
 
 // sum covers type, length and the buffer up to the length, no matter how many bytes were received into it.

@@ -2,21 +2,28 @@ package message
 
 import "fmt"
 
-// Values of Status.Status. Two number spaces share the byte: generic ones of the firmware's command interpreter, and
-// those of its ZCL library. Values from 0xA0 on come from the stack, for ZDP commands.
+// Values of Status.Status. Two number spaces share the byte: generic ones of the firmware's command
+// interpreter, and those of its ZCL library. Values from 0xA0 on come from the stack, for ZDP commands.
 const (
-	StatusOK                 uint8 = 0x00
-	StatusIncorrectParameter uint8 = 0x01 // generic; ZCL: fail. LoadImage: wrong file identifier or header too long
+	StatusOK uint8 = 0x00
+	// StatusIncorrectParameter is generic; in ZCL it is fail. From LoadImage it means a wrong file identifier
+	// or a header that is too long.
+	StatusIncorrectParameter uint8 = 0x01
 	StatusUnhandled          uint8 = 0x02 // generic; ZCL: null parameter
-	StatusBusy               uint8 = 0x03 // generic; ZCL: parameter out of range, for example ImageNotify.PayloadType
-	StatusStackStarted       uint8 = 0x04 // generic; ZCL: heap
-	StatusEndpointRange      uint8 = 0x05
-	StatusEndpointUnknown    uint8 = 0x06
-	StatusClusterNotFound    uint8 = 0x0A
-	StatusNoAttributes       uint8 = 0x0D
-	StatusNoBuffer           uint8 = 0x14 // no APDU buffer, or the frame is larger than one: back off, then answer the next request
-	StatusTransmitFailed     uint8 = 0x15 // refused by the stack: network down, unknown address, bad mode, queue full
-	StatusInvalidValue       uint8 = 0x25
+	// StatusBusy is generic; in ZCL it is a parameter out of range, for example ImageNotify.PayloadType.
+	StatusBusy            uint8 = 0x03
+	StatusStackStarted    uint8 = 0x04 // generic; ZCL: heap
+	StatusEndpointRange   uint8 = 0x05
+	StatusEndpointUnknown uint8 = 0x06
+	StatusClusterNotFound uint8 = 0x0A
+	StatusNoAttributes    uint8 = 0x0D
+	// StatusNoBuffer means that there is no APDU buffer, or that the frame is larger than one: back off, then
+	// answer the next request.
+	StatusNoBuffer uint8 = 0x14
+	// StatusTransmitFailed means refused by the stack: network down, unknown address, bad
+	// mode, or queue full.
+	StatusTransmitFailed uint8 = 0x15
+	StatusInvalidValue   uint8 = 0x25
 )
 
 // OTA statuses, in BlockSend, WaitForData and UpgradeEndRequest.
@@ -37,18 +44,19 @@ type StatusError struct {
 // Error says which command the dongle refused, and why.
 func (e *StatusError) Error() string {
 	s := e.Status
-	return fmt.Sprintf("%s (%s): the dongle answered status 0x%02x (%s)", s.Request, s.Request.Name(), s.Status, s.Text())
+	return fmt.Sprintf("%s (%s): the dongle answered status 0x%02x (%s)",
+		s.Request, s.Request.Name(), s.Status, s.Text())
 }
 
-// Busy tells whether the dongle ran out of buffers or could not queue the frame: worth trying again after a while
-// (50 ms or more), unlike a wrong parameter.
+// Busy tells whether the dongle ran out of buffers or could not queue the frame: worth trying again after a
+// while (50 ms or more), unlike a wrong parameter.
 func (e *StatusError) Busy() bool {
 	return e.Status.Busy()
 }
 
-// Busy tells whether the status is StatusNoBuffer or StatusTransmitFailed, StatusBusy of a command that is not ZCL,
-// StatusEndpointUnknown of one that is (a v2 dongle that has just started does not have its endpoint yet), or the stack's
-// word that it has no buffer for a ZDP request.
+// Busy tells whether the status is StatusNoBuffer or StatusTransmitFailed, StatusBusy of a command that is
+// not ZCL, StatusEndpointUnknown of one that is (a v2 dongle that has just started does not have its endpoint
+// yet), or the stack's word that it has no buffer for a ZDP request.
 func (m Status) Busy() bool {
 	const zdpNoBuffer = 0xA6 // also: invalid parameter
 	switch m.Status {
@@ -69,8 +77,8 @@ func (m Status) Text() string {
 	return StatusText(m.Request, m.Status)
 }
 
-// zcl tells whether the dongle answers the command with statuses of its ZCL library. LoadImage is answered with one
-// value (1) that means the same in both number spaces.
+// zcl tells whether the dongle answers the command with statuses of its ZCL library. LoadImage is answered
+// with one value (1) that means the same in both number spaces.
 func (t MsgType) zcl() bool {
 	switch t {
 	case TypeBlockSend, TypeUpgradeEndResponse, TypeImageNotify, TypeWaitForData, TypeLoadImage:

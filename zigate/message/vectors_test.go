@@ -16,7 +16,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// vectorFile is a collection of frames, many of them captured from real dongles. It is not part of the repository.
+// vectorFile is a collection of frames, many of them captured from real dongles. It is not part
+// of the repository.
 const vectorFile = "../../../shared/frames.json"
 
 type vector struct {
@@ -86,7 +87,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// tooShort are commands that a host should not send: firmware would fill them up with what an earlier command left.
+// tooShort are commands that a host should not send: firmware would fill them up with what an
+// earlier command left.
 func tooShort(name string) bool {
 	switch name {
 	case "load_image_short_59", "image_notify_table_layout_TRAP", "cap_zigpy_test_raw_aps_req":
@@ -149,7 +151,8 @@ func TestMalformedVectors(t *testing.T) {
 				var d message.Decoder
 				var got []message.Frame
 				for _, f := range decode(&d, bytesOf(tc.InputHex), sizes...) {
-					// A frame without link quality is well-formed, and reported here rather than by the decoder.
+					// A frame without link quality is well-formed, and reported here rather
+					// than by the decoder.
 					if _, _, err := f.Message(); err == nil {
 						got = append(got, f)
 					}

@@ -9,10 +9,11 @@ import (
 	"unicode"
 )
 
-// Words says what a frame means, for people: the type's name, and the fields with their names. A frame that cannot be
-// read is shown in hexadecimal, with the reason.
+// Words says what a frame means, for people: the type's name, and the fields with their names. A frame that
+// cannot be read is shown in hexadecimal, with the reason.
 func (f Frame) Words(dir Direction) string {
-	parse, payload := ParseCommand, f.Payload
+	parse := ParseCommand
+	payload := f.Payload
 	if dir == FromDongle {
 		parse = ParseMessage
 		var err error
@@ -62,12 +63,14 @@ func indicationWords(m DataIndication) string {
 			return fmt.Sprintf("image block request: offset %d, file version 0x%08x", r.Offset, r.FileVersion)
 		}
 		if r, ok := ParseUpgradeEndRequest(m.Payload); ok {
-			return fmt.Sprintf("upgrade end request: status 0x%02x, file version 0x%08x", r.Status, r.FileVersion)
+			return fmt.Sprintf("upgrade end request: status 0x%02x, file version 0x%08x",
+				r.Status, r.FileVersion)
 		}
 	}
 	var words []string
 	for _, decoded := range m.Messages() {
-		words = append(words, decoded.Type().Name()+": "+strings.Join(fieldWords(nil, reflect.ValueOf(decoded)), ", "))
+		words = append(words,
+			decoded.Type().Name()+": "+strings.Join(fieldWords(nil, reflect.ValueOf(decoded)), ", "))
 	}
 	return strings.Join(words, "; ")
 }
@@ -79,7 +82,8 @@ func fieldWords(words []string, v reflect.Value) []string {
 		return words
 	}
 	for i := range t.NumField() {
-		field, value := t.Field(i), v.Field(i)
+		field := t.Field(i)
+		value := v.Field(i)
 		switch {
 		case field.Anonymous:
 			words = fieldWords(words, value)
@@ -91,9 +95,11 @@ func fieldWords(words []string, v reflect.Value) []string {
 	return words
 }
 
-// leftOut tells which fields say nothing when they are zero: flags that are not set, and what they would announce.
+// leftOut tells which fields say nothing when they are zero: flags that are not set, and what
+// they would announce.
 func leftOut(name string, kind reflect.Kind) bool {
-	return kind == reflect.Bool || kind == reflect.Slice || name == "Announced" || strings.HasSuffix(name, "IEEE")
+	return kind == reflect.Bool || kind == reflect.Slice || name == "Announced" ||
+		strings.HasSuffix(name, "IEEE")
 }
 
 // fieldName is a name in words: "FileVersion" is "file version", "APSSequence" "APS sequence".
@@ -104,11 +110,13 @@ func fieldName(name string) string {
 	var b strings.Builder
 	runes := []rune(name)
 	for i, r := range runes {
-		startsWord := i > 0 && unicode.IsUpper(r) && (!unicode.IsUpper(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1]))
+		startsWord := i > 0 && unicode.IsUpper(r) &&
+			(!unicode.IsUpper(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1]))
 		if startsWord {
 			b.WriteByte(' ')
 		}
-		inAcronym := unicode.IsUpper(r) && (i+1 < len(runes) && unicode.IsUpper(runes[i+1]) || i > 0 && unicode.IsUpper(runes[i-1]) && !startsWord)
+		inAcronym := unicode.IsUpper(r) && (i+1 < len(runes) && unicode.IsUpper(runes[i+1]) ||
+			i > 0 && unicode.IsUpper(runes[i-1]) && !startsWord)
 		if unicode.IsUpper(r) && !inAcronym {
 			r = unicode.ToLower(r)
 		}

@@ -36,9 +36,9 @@ const (
 	zdpResponse uint16 = 0x8000
 )
 
-// answerTo is the type of the message that answers a command, and how the two are tied. An answer's type is its
-// command's with the high bit set. Local questions are answered without a number; what a device answers carries the
-// sequence number that the status told.
+// answerTo is the type of the message that answers a command, and how the two are tied. An answer's type is
+// its command's with the high bit set. Local questions are answered without a number; what a device answers
+// carries the sequence number that the status told.
 func answerTo(t message.MsgType) (message.MsgType, numbering) {
 	switch {
 	case t == message.TypeGetNetworkState, t == message.TypeGetVersion, t == message.TypeGetPermitJoin,
@@ -55,8 +55,8 @@ func answerTo(t message.MsgType) (message.MsgType, numbering) {
 	return 0, unanswered
 }
 
-// atOnce tells whether the dongle writes this answer right after the status, so that none comes any more once another
-// command has got its own. The others come from an event queue.
+// atOnce tells whether the dongle writes this answer right after the status, so that none comes any more once
+// another command has got its own. The others come from an event queue.
 func atOnce(answer message.MsgType) bool {
 	switch answer &^ answerBit {
 	case message.TypeGetVersion, message.TypeGetDevices, message.TypeGetTime, typeSetTxPower, typeGetTxPower:
@@ -101,8 +101,8 @@ func isOTACommand(t message.MsgType) bool {
 	return t >= message.TypeLoadImage && t <= message.TypeWaitForData
 }
 
-// rawCluster is the cluster of raw APS data (0x0530); ok is false where the payload does not reach that far. Address
-// modes 3 and 8 take 8 bytes for the address, all others 2.
+// rawCluster is the cluster of raw APS data (0x0530); ok is false where the payload does not reach that far.
+// Address modes 3 and 8 take 8 bytes for the address, all others 2.
 func rawCluster(payload []byte) (cluster uint16, ok bool) {
 	if len(payload) == 0 {
 		return 0, false

@@ -37,7 +37,8 @@ func (h *Hub) arrange() {
 	}
 	if beat := h.needsHeartbeat(); beat && !h.beating {
 		h.beating = true
-		h.dongle.SubmitFor(&ask{owner: ourselves, typ: message.TypeSetHeartbeat}, message.SetHeartbeat{Enable: 1}, nil)
+		h.dongle.SubmitFor(&ask{owner: ourselves, typ: message.TypeSetHeartbeat},
+			message.SetHeartbeat{Enable: 1}, nil)
 	}
 }
 
@@ -77,7 +78,8 @@ func (h *Hub) setRawMode(a *ask, done func(message.Status, error)) {
 // executed: the dongle has carried out a command that changes what clients see of it.
 func (h *Hub) executed(a *ask) {
 	if a.typ == message.TypeErasePersistentData {
-		h.erased, h.stored = true, message.RawModeOff
+		h.erased = true
+		h.stored = message.RawModeOff
 		for _, c := range h.clients {
 			c.mode = message.RawModeOff
 		}
@@ -88,7 +90,8 @@ func (h *Hub) executed(a *ask) {
 	}
 	h.real = a.mode.mode
 	if c := a.mode.client; c != nil {
-		c.mode, h.stored = a.mode.wanted, a.mode.wanted
+		c.mode = a.mode.wanted
+		h.stored = a.mode.wanted
 	}
 	h.arrange() // somebody may have come or gone meanwhile
 }

@@ -32,7 +32,9 @@ func newAsk(owner int, t message.MsgType, payload []byte) *ask {
 func (a *ask) read(m message.Message) {
 	switch m := m.(type) {
 	case message.RawAPS:
-		a.raw, a.zdp, a.cluster = true, m.Profile == profileZDP && m.DstEndpoint == 0, m.Cluster
+		a.raw = true
+		a.zdp = m.Profile == profileZDP && m.DstEndpoint == 0
+		a.cluster = m.Cluster
 		a.setAddr(m.AddrMode, m.Addr)
 		if a.zdp {
 			if len(m.Data) > 0 {
@@ -72,7 +74,8 @@ func (a *ask) read(m message.Message) {
 
 func (a *ask) setAddr(mode message.AddrMode, addr uint16) {
 	if mode == message.AddrModeShort || mode == message.AddrModeShortNoAck {
-		a.addr, a.hasAddr = addr, addr < firstBroadcastAddr
+		a.addr = addr
+		a.hasAddr = addr < firstBroadcastAddr
 	}
 }
 

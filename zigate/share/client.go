@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// maxWaiting is how many commands of a client may wait for their turn. While there are more, nothing is read from it.
+	// maxWaiting is how many commands of a client may wait for their turn. While there are more,
+	// nothing is read from it.
 	maxWaiting = 64
 	// maxUnread is how many bytes may wait for a client. A dongle sends no more in half a minute.
 	maxUnread = 256 << 10
@@ -24,7 +25,8 @@ type client struct {
 	id   int
 	name string
 	conn io.ReadWriteCloser
-	// lossy: who is there is not known, as on a serial line, and what nobody reads is lost. Others are cut off.
+	// lossy: who is there is not known, as on a serial line, and what nobody reads is lost.
+	// Others are cut off.
 	lossy bool
 
 	slots     chan struct{} // one for each command that waits
@@ -146,9 +148,9 @@ func (c *client) read(h *Hub) {
 	}
 }
 
-// ear is the dongle's receiver as one client has it to itself. It hears what a dongle would, stray bytes and cut frames
-// included, and makes whole frames of it, so that nothing of one client's bytes can meet what others have left in the
-// real receiver.
+// ear is the dongle's receiver as one client has it to itself. It hears what a dongle would, stray bytes and
+// cut frames included, and makes whole frames of it, so that nothing of one client's bytes can meet what
+// others have left in the real receiver.
 type ear struct {
 	receiver message.Receiver
 	raw      []byte // since the last START
@@ -184,8 +186,8 @@ func (e *ear) hear(b byte) *command {
 	return r
 }
 
-// complete is the payload of a command that lacks fields: firmware reads them all the same, from what earlier commands
-// have left in its buffer, and what that was for this client is here. nil: nothing is missing.
+// complete is the payload of a command that lacks fields: firmware reads them all the same, from what earlier
+// commands have left in its buffer, and what that was for this client is here. nil: nothing is missing.
 func (e *ear) complete(r *command) []byte {
 	if _, err := message.ParseCommand(r.typ, r.payload); !isShort(err) {
 		return nil

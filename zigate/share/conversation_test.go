@@ -19,8 +19,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// A conversation is held twice: with the simulated dongle alone, and with the same dongle through a Hub. Each client must
-// hear the same.
+// A conversation is held twice: with the simulated dongle alone, and with the same dongle through a Hub. Each
+// client must hear the same.
 
 // air is who begins a step that no client begins: a device, or the dongle's button.
 const air = 0
@@ -88,8 +88,8 @@ func (f *frames) take() []string {
 	return got
 }
 
-// normal is a frame without what depends on who else uses the dongle: APS counters and buffers in use, and link qualities
-// of messages that have none.
+// normal is a frame without what depends on who else uses the dongle: APS counters and buffers in use, and
+// link qualities of messages that have none.
 func normal(f message.Frame) string {
 	p := slices.Clone(f.Payload)
 	switch f.Type {
@@ -124,8 +124,8 @@ const (
 	sensor uint16 = 0x90de
 )
 
-// alone holds the conversation with the dongle itself, as client only hears it: the others' raw modes are not set. It
-// returns what was heard after each step.
+// alone holds the conversation with the dongle itself, as client only hears it: the others' raw modes are not
+// set. It returns what was heard after each step.
 func alone(t *testing.T, firmware sim.Firmware, script []step, only int) (heard [][]string) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())

@@ -13,8 +13,8 @@ type held struct {
 	clients []*client
 }
 
-// holdTime is how long the message that a frame becomes may take after the frame itself: the dongle writes the two in a
-// row.
+// holdTime is how long the message that a frame becomes may take after the frame itself: the dongle
+// writes the two in a row.
 const holdTime = 50 * time.Millisecond
 
 // deliver gives a message to whom it is for, as far as their raw mode shows it.
@@ -102,7 +102,8 @@ func (h *Hub) send(c *client, wire []byte) {
 	}
 	if !c.cut {
 		c.cut = true
-		h.log.Warn("a program that shares the dongle does not read what the dongle says, and is cut off", "client", c.name)
+		h.log.Warn("a program that shares the dongle does not read what the dongle says, and is cut off",
+			"client", c.name)
 		h.observer.ShareReport(ReportCutOff)
 		c.close()
 	}
@@ -111,11 +112,14 @@ func (h *Hub) send(c *client, wire []byte) {
 // restarted: the dongle says that it starts. What it kept in RAM is gone, for the clients as well.
 func (h *Hub) restarted(t message.MsgType) {
 	for _, c := range h.clients {
-		c.heartbeat, c.sum = false, noSum
+		c.heartbeat = false
+		c.sum = noSum
 		c.restarted.Store(true)
 	}
 	if h.erased {
-		h.erased, h.real, h.asked = false, message.RawModeOff, message.RawModeOff
+		h.erased = false
+		h.real = message.RawModeOff
+		h.asked = message.RawModeOff
 	}
 	h.beating = false
 	if t != message.TypePDMLoaded { // it is up
@@ -126,9 +130,13 @@ func (h *Hub) restarted(t message.MsgType) {
 // takeUp: the dongle is connected, in mode off.
 func (h *Hub) takeUp(v message.Version) {
 	h.connected = true
-	h.lens, h.v2 = lensOf(v), v.Family() == message.FamilyV2
-	h.real, h.asked = message.RawModeOff, message.RawModeOff
-	h.wish, h.beating, h.erased = message.RawModeOff, false, false
+	h.lens = lensOf(v)
+	h.v2 = v.Family() == message.FamilyV2
+	h.real = message.RawModeOff
+	h.asked = message.RawModeOff
+	h.wish = message.RawModeOff
+	h.beating = false
+	h.erased = false
 	for _, c := range h.clients {
 		c.restarted.Store(true) // the firmware, and with it the receiver, may be another
 	}

@@ -13,9 +13,9 @@ type onAir struct {
 	confirmed, acked bool
 }
 
-// unnamed is a frame on its way to a device whose APS counter no status has told, so that its delivery reports are told
-// by the device's address alone: an answer to a block request, a default response of the hybrid raw mode, and every frame
-// of firmware up to 3.1c.
+// unnamed is a frame on its way to a device whose APS counter no status has told, so that its delivery
+// reports are told by the device's address alone: an answer to a block request, a default response of the
+// hybrid raw mode, and every frame of firmware up to 3.1c.
 type unnamed struct {
 	owner            int
 	at               time.Time
@@ -23,8 +23,8 @@ type unnamed struct {
 	cluster          uint16 // where the address is not known, see nowhere
 }
 
-// nowhere stands for the address of a device that was named by its IEEE address. Only acknowledgements, which name their
-// cluster, are told for them.
+// nowhere stands for the address of a device that was named by its IEEE address. Only acknowledgements, which
+// name their cluster, are told for them.
 const nowhere = 0xFFFF
 
 // maxUnnamed bounds how many frames to one device wait for their delivery reports.
@@ -39,7 +39,8 @@ func (r *router) sentTo(addr uint16, u unnamed) {
 	r.unnamed[addr] = append(list, u)
 }
 
-// reported finds the oldest frame without a number that a delivery report can be for. Those before it have lost theirs.
+// reported finds the oldest frame without a number that a delivery report can be for. Those before
+// it have lost theirs.
 func (r *router) reported(addr uint16, ack bool, now time.Time) int {
 	list := r.unnamed[addr]
 	for len(list) > 0 && (now.Sub(list[0].at) > confirmPatience || list[0].confirmed && list[0].acked) {
@@ -74,7 +75,8 @@ func (r *router) sent(s *message.Status, a *ask, now time.Time) {
 	case s.Form == message.StatusFormShort && a.raw:
 		r.sentTo(nowhere, unnamed{owner: a.owner, at: now, cluster: a.cluster})
 	case s.Form == message.StatusFormShort:
-	case s.RequestSent != message.RequestSentNone, r.v2 && isOTACommand(a.typ) && a.typ != message.TypeLoadImage:
+	case s.RequestSent != message.RequestSentNone,
+		r.v2 && isOTACommand(a.typ) && a.typ != message.TypeLoadImage:
 		r.aps[s.APSSequence] = onAir{ask: a, at: now}
 	case isOTACommand(a.typ) && a.hasAddr && a.owner == ourselves:
 		r.answered(a.addr, now)
@@ -84,7 +86,8 @@ func (r *router) sent(s *message.Status, a *ask, now time.Time) {
 	}
 }
 
-// ended notes that the dongle answers a successful upgrade end request (status 0 at 15, short address at 5) itself.
+// ended notes that the dongle answers a successful upgrade end request (status 0 at 15, short
+// address at 5) itself.
 func (r *router) ended(payload []byte, now time.Time) {
 	if len(payload) > 15 && payload[15] == message.OTASuccess {
 		r.answered(uint16(payload[5])<<8|uint16(payload[6]), now)

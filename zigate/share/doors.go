@@ -37,7 +37,8 @@ func (h *Hub) open() (doors []door, err error) {
 		if a, ok := l.Addr().(*net.TCPAddr); ok {
 			h.addr.Store(a)
 			if !a.IP.IsLoopback() && len(h.opts.Allow) == 0 {
-				h.log.Warn("the dongle's shared port is open to the network, but only programs on this machine are let in; name the others in ZIGATE_OTA_SHARE_ALLOW", "address", a)
+				h.log.Warn("the dongle's shared port is open to the network, but only programs on this "+
+					"machine are let in; name the others in ZIGATE_OTA_SHARE_ALLOW", "address", a)
 			}
 		}
 		h.log.Info("the dongle is shared", "address", l.Addr())
@@ -68,8 +69,8 @@ func (h *Hub) attach(c *client) {
 	h.inbox.post(func() { h.leave(c) })
 }
 
-// maxLeftBehind is how many clients that have gone may have left commands behind, which are still to be executed. Without
-// an end, who connects again and again would fill the memory and keep the others waiting.
+// maxLeftBehind is how many clients that have gone may have left commands behind, which are still to be
+// executed. Without an end, who connects again and again would fill the memory and keep the others waiting.
 const maxLeftBehind = 16
 
 // join adds a client; false: there are too many.
@@ -79,7 +80,8 @@ func (h *Hub) join(c *client) bool {
 		return false
 	}
 	if !c.lossy && (connected >= h.opts.MaxClients || h.gone() >= maxLeftBehind) {
-		h.log.Warn("a program was not let in to share the dongle: too many are; see ZIGATE_OTA_SHARE_CLIENTS", "client", c.name, "limit", h.opts.MaxClients)
+		h.log.Warn("a program was not let in to share the dongle: too many are; see ZIGATE_OTA_SHARE_CLIENTS",
+			"client", c.name, "limit", h.opts.MaxClients)
 		h.observer.ShareReport(ReportTurnedAway)
 		return false
 	}
@@ -156,7 +158,8 @@ func (d tcpDoor) serve(h *Hub, users *sync.WaitGroup) {
 			continue
 		}
 		if !h.allowed(conn.RemoteAddr()) {
-			h.log.Warn("a program was not let in to share the dongle: its address is not in ZIGATE_OTA_SHARE_ALLOW", "client", conn.RemoteAddr())
+			h.log.Warn("a program was not let in to share the dongle: "+
+				"its address is not in ZIGATE_OTA_SHARE_ALLOW", "client", conn.RemoteAddr())
 			h.observer.ShareReport(ReportTurnedAway)
 			conn.Close()
 			continue
@@ -196,7 +199,8 @@ func (c tcpConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// ptyDoor is a serial port. It has one client, who is always there: nobody can tell whether a program has it open.
+// ptyDoor is a serial port. It has one client, who is always there: nobody can tell whether a
+// program has it open.
 type ptyDoor struct{ *terminal.Terminal }
 
 func (d *ptyDoor) close() { d.Close() }

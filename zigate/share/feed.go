@@ -13,15 +13,15 @@ import (
 func isShort(err error) bool { return errors.Is(err, message.ErrShort) }
 
 const (
-	// dongleWait is how long a command waits for a dongle that is not connected. A light that is switched minutes later
-	// is worse than one that is not.
+	// dongleWait is how long a command waits for a dongle that is not connected. A light that is switched
+	// minutes later is worse than one that is not.
 	dongleWait = 3 * time.Second
 	// busyWait is how long the next try waits when too many commands of this program are in line.
 	busyWait = 20 * time.Millisecond
 )
 
-// feed has the clients' commands executed, one at a time, the clients in turn. At most one of them is in the dongle's
-// queue, so that commands of this program never wait for more.
+// feed has the clients' commands executed, one at a time, the clients in turn. At most one of them is in the
+// dongle's queue, so that commands of this program never wait for more.
 func (h *Hub) feed() {
 	for !h.inFlight {
 		c := h.nextClient()
@@ -58,8 +58,9 @@ func (h *Hub) feed() {
 const (
 	// downloading is how long after a block request a device counts as downloading.
 	downloading = 250 * time.Millisecond
-	// downloadGap is the shortest time between two commands of clients while devices download. A dongle's serial line
-	// takes longer for a command and its answer; without one, clients could keep all of this machine busy.
+	// downloadGap is the shortest time between two commands of clients while devices download. A
+	// dongle's serial line takes longer for a command and its answer; without one, clients could keep
+	// all of this machine busy.
 	downloadGap = 2 * time.Millisecond
 )
 
@@ -108,9 +109,11 @@ func (r *command) isOTA() bool {
 func (h *Hub) refuse(c *client, r *command) {
 	level := slog.LevelDebug // some ask every device for its version so
 	if !c.warned {
-		c.warned, level = true, slog.LevelWarn
+		c.warned = true
+		level = slog.LevelWarn
 	}
-	h.log.Log(context.Background(), level, "a program that shares the dongle has sent an OTA command, which is not passed on: upgrades are done here",
+	h.log.Log(context.Background(), level, "a program that shares the dongle has sent an OTA command, "+
+		"which is not passed on: upgrades are done here",
 		"client", c.name, "command", r.typ, "name", r.typ.Name())
 	h.observer.ShareReport(ReportOTACommand)
 	h.deliver(message.TypeStatus, h.refusal(r.typ), c.id)
@@ -119,7 +122,8 @@ func (h *Hub) refuse(c *client, r *command) {
 // begin sends a command.
 func (h *Hub) begin(c *client, r *command) {
 	a := newAsk(c.id, r.typ, r.payload)
-	h.inFlight, h.begun = true, time.Since(h.start)
+	h.inFlight = true
+	h.begun = time.Since(h.start)
 	h.current.Store(a)
 	h.observer.FrameFromClient()
 	h.noteAsked(r)
@@ -147,8 +151,8 @@ func (h *Hub) begin(c *client, r *command) {
 	h.dongle.SubmitFrame(a, r.typ, r.wire, done)
 }
 
-// beginRawMode has the dongle run in a mode that shows what this client wants to see, too. The frame goes as it is where
-// that is the same.
+// beginRawMode has the dongle run in a mode that shows what this client wants to see, too. The frame goes as
+// it is where that is the same.
 func (h *Hub) beginRawMode(c *client, r *command, a *ask, done func(message.Status, error)) {
 	wanted := message.RawModeOff
 	if len(r.payload) > 0 {
@@ -175,7 +179,8 @@ func (h *Hub) ended(c *client, r *command, a *ask, err error) {
 	case errors.Is(err, zigate.ErrNoAnswer):
 		h.overdue.Store(a)
 		if a.mode != nil { // it may have been executed or not
-			a.mode.client.mode, h.asked = a.mode.wanted, h.real
+			a.mode.client.mode = a.mode.wanted
+			h.asked = h.real
 			h.arrange()
 		}
 	case errors.Is(err, zigate.ErrQueueFull):

@@ -11,8 +11,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// A browser on this machine carries what a page of somebody else wants to any port, here a command that erases the dongle.
-// It is told by the request that goes ahead, however that is cut.
+// A browser on this machine carries what a page of somebody else wants to any port, here a command that
+// erases the dongle. It is told by the request that goes ahead, however that is cut.
 func TestBrowser(t *testing.T) {
 	for _, request := range [][]string{
 		{"POST / HTTP/1.1\r\nHost: 127.0.0.1:9999\r\nContent-Type: text/plain\r\n\r\n"},
@@ -82,7 +82,8 @@ func TestLeftBehind(t *testing.T) {
 	})
 }
 
-// A client goes while all its commands wait and one of them has found this program's queue full: the others are served.
+// A client goes while all its commands wait and one of them has found this program's queue full: the
+// others are served.
 func TestGoneWhileFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := lab(sim.V1_323)

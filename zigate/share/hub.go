@@ -20,8 +20,8 @@ import (
 type OTA uint8
 
 const (
-	// OTAOurs is the rule: this program upgrades. Clients see no OTA messages and no frames of the OTA cluster, and what
-	// they send of it is answered like a command that the dongle does not know.
+	// OTAOurs is the rule: this program upgrades. Clients see no OTA messages and no frames of the OTA
+	// cluster, and what they send of it is answered like a command that the dongle does not know.
 	OTAOurs OTA = iota
 	// OTATheirs leaves it to the clients: this program answers no device and sends no OTA command.
 	OTATheirs
@@ -52,7 +52,8 @@ func Reports() []Report {
 type Observer interface {
 	// ShareClients tells how many clients are connected, the pseudo-terminal not among them.
 	ShareClients(n int)
-	// FrameFromClient counts a command of a client that went to the dongle, FrameToClient a frame that went to a client.
+	// FrameFromClient counts a command of a client that went to the dongle, FrameToClient a frame
+	// that went to a client.
 	FrameFromClient()
 	FrameToClient()
 	// ShareReport counts a report.
@@ -73,8 +74,8 @@ type Options struct {
 	Observer   Observer // may be nil
 }
 
-// Hub shares a dongle. It is the Handler and the Monitor of its Dongle, and in the place of the dongle for whoever is
-// its own Handler: commands go through Submit.
+// Hub shares a dongle. It is the Handler and the Monitor of its Dongle, and in the place of the dongle for
+// whoever is its own Handler: commands go through Submit.
 type Hub struct {
 	dongle   *zigate.Dongle
 	handler  zigate.Handler
@@ -119,22 +120,32 @@ type Hub struct {
 	retry     *time.Timer
 }
 
-// New prepares a Hub and its Dongle. The options' Handler is told everything that it would be told without the Hub, but
-// for block requests while OTA is the clients'. Its HandleMessage is also called from another goroutine, with answers that
-// clients have just got to what it asks. Nothing happens before the Dongle's Run and the Hub's.
+// New prepares a Hub and its Dongle. The options' Handler is told everything that it would be told without
+// the Hub, but for block requests while OTA is the clients'. Its HandleMessage is also called from another
+// goroutine, with answers that clients have just got to what it asks. Nothing happens before the Dongle's
+// Run and the Hub's.
 func New(dongle zigate.Options, o Options) *Hub {
-	h := &Hub{handler: dongle.Handler, opts: o, observer: o.Observer, log: dongle.Logger, start: time.Now(), ready: make(chan struct{})}
+	h := &Hub{
+		handler:  dongle.Handler,
+		opts:     o,
+		observer: o.Observer,
+		log:      dongle.Logger,
+		start:    time.Now(),
+		ready:    make(chan struct{}),
+	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
 	if h.observer == nil {
 		h.observer = noObserver{}
 	}
-	h.inbox.wake, h.memo = make(chan struct{}, 1), newMemo()
+	h.inbox.wake = make(chan struct{}, 1)
+	h.memo = newMemo()
 	h.maxPayload.Store(message.MaxCommandPayload)
 	h.router = router{hideOTA: o.OTA == OTAOurs, current: h.current.Load, overdue: h.overdue.Load}
 	h.router.reset(message.Version{})
-	dongle.Handler, dongle.Monitor = h, h
+	dongle.Handler = h
+	dongle.Monitor = h
 	h.dongle = zigate.NewDongle(dongle)
 	return h
 }
@@ -153,13 +164,15 @@ func (h *Hub) Addr() net.Addr {
 	return nil
 }
 
-// Run serves clients until ctx is done. It must end before the Dongle's Run, so that the dongle can be left as it was.
+// Run serves clients until ctx is done. It must end before the Dongle's Run, so that the dongle can
+// be left as it was.
 func (h *Hub) Run(ctx context.Context) error {
 	doors, err := h.open()
 	if err != nil {
 		return err
 	}
-	h.holdTimer, h.retry = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
+	h.holdTimer = time.NewTimer(time.Hour)
+	h.retry = time.NewTimer(time.Hour)
 	h.holdTimer.Stop()
 	h.retry.Stop()
 	defer h.holdTimer.Stop()
@@ -218,8 +231,8 @@ func (h *Hub) stop(doors []door, users *sync.WaitGroup) {
 	}
 }
 
-// Attach serves a client over a connection of the caller's until it ends, and closes it. name is for the log. Run must
-// be running.
+// Attach serves a client over a connection of the caller's until it ends, and closes it. name is for the log.
+// Run must be running.
 func (h *Hub) Attach(conn io.ReadWriteCloser, name string) {
 	h.attach(newClient(conn, name, false))
 }
@@ -288,7 +301,8 @@ func (h *Hub) HandleStatus(f message.Frame, s *message.Status, asker any, waited
 	a, _ := asker.(*ask)
 	owner := h.router.status(s, a, waited, time.Now())
 	ok := s.Status == message.StatusOK
-	if a != nil && waited && ok && (a.typ == message.TypeSetRawMode || a.typ == message.TypeErasePersistentData) {
+	if a != nil && waited && ok &&
+		(a.typ == message.TypeSetRawMode || a.typ == message.TypeErasePersistentData) {
 		h.inbox.post(func() { h.executed(a) })
 	}
 	h.pass(f, owner)
@@ -308,7 +322,8 @@ func (h *Hub) pass(f message.Frame, owner int) {
 	if !boot && (owner == ourselves || h.number.Load() == 0) {
 		return
 	}
-	t, payload := f.Type, append([]byte(nil), f.Payload...)
+	t := f.Type
+	payload := append([]byte(nil), f.Payload...)
 	h.inbox.post(func() {
 		if boot {
 			h.restarted(t)
@@ -322,8 +337,8 @@ func isBoot(t message.MsgType) bool {
 	return t == message.TypePDMLoaded || t == message.TypeRestart || t == message.TypeFactoryNewRestart
 }
 
-// Submit sends a command of this program, see zigate.Dongle.Submit. Its raw mode is a wish: the dongle runs in the mode
-// that shows what this program and all clients want to see.
+// Submit sends a command of this program, see zigate.Dongle.Submit. Its raw mode is a wish: the dongle runs
+// in the mode that shows what this program and all clients want to see.
 func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 	t := cmd.Type()
 	a := &ask{owner: ourselves, typ: t}
@@ -347,19 +362,24 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 		return
 	}
 	if h.opts.OTA == OTATheirs && isOTACommand(t) {
-		h.inbox.post(func() { watched(message.Status{}, fmt.Errorf("%s (%s): %w", t, t.Name(), ErrOTATheirs)) })
+		h.inbox.post(func() {
+			watched(message.Status{}, fmt.Errorf("%s (%s): %w", t, t.Name(), ErrOTATheirs))
+		})
 		return
 	}
 	send := func() { h.dongle.SubmitFor(a, cmd, watched) }
 	if list := questions(cmd); len(list) > 0 && h.number.Load() > 0 {
-		if h.inbox.post(func() { h.ask(list, true, send, func() { watched(message.Status{Request: t}, nil) }) }) {
+		if h.inbox.post(func() {
+			h.ask(list, true, send, func() { watched(message.Status{Request: t}, nil) })
+		}) {
 			return
 		}
 	}
 	send()
 }
 
-// seenStatus keeps what statuses say about the dongle: their form, the buffers in use and the last APS counter.
+// seenStatus keeps what statuses say about the dongle: their form, the buffers in use and
+// the last APS counter.
 func seenStatus(s *message.Status) uint64 {
 	return uint64(s.Form)<<24 | uint64(s.APSSequence)<<16 | uint64(s.NPDUUsed)<<8 | uint64(s.APDUUsed)
 }
@@ -368,7 +388,11 @@ func seenStatus(s *message.Status) uint64 {
 func (h *Hub) refusal(t message.MsgType) []byte {
 	seen := h.seen.Load()
 	s := message.Status{
-		Status: message.StatusUnhandled, Request: t, Form: message.StatusForm(seen >> 24), NPDUUsed: uint8(seen >> 8), APDUUsed: uint8(seen),
+		Status:   message.StatusUnhandled,
+		Request:  t,
+		Form:     message.StatusForm(seen >> 24),
+		NPDUUsed: uint8(seen >> 8),
+		APDUUsed: uint8(seen),
 	}
 	if h.v2 {
 		s.APSSequence = uint8(seen >> 16)

@@ -181,7 +181,8 @@ const (
 	versionAnswer = "0x8010 0004032300"
 )
 
-// What this program asks is not heard by clients, not even where their numbers are the same; and they get their own.
+// What this program asks is not heard by clients, not even where their numbers are the same; and
+// they get their own.
 func TestOwnCommandsAreNotHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
@@ -207,7 +208,8 @@ func TestOwnCommandsAreNotHeard(t *testing.T) {
 	})
 }
 
-// Whole frames go to the dongle as they are, each client's in order, and one at a time; pieces and noise do not.
+// Whole frames go to the dongle as they are, each client's in order, and one at a time;
+// pieces and noise do not.
 func TestFramesAreUnchanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
@@ -229,7 +231,8 @@ func TestFramesAreUnchanged(t *testing.T) {
 		if diff := cmp.Diff(want, h.tap.take()); diff != "" {
 			t.Errorf("written to the dongle (-want +got):\n%s", diff)
 		}
-		b.says(append(wire(message.GetTime{}), 3)) // a second END repeats the client's own command, not another's
+		// A second END repeats the client's own command, not another's.
+		b.says(append(wire(message.GetTime{}), 3))
 		synctest.Wait()
 		if diff := cmp.Diff([][]byte{wire(message.GetTime{}), wire(message.GetTime{})}, h.tap.take()); diff != "" {
 			t.Errorf("written to the dongle (-want +got):\n%s", diff)
@@ -268,7 +271,8 @@ func TestCutOff(t *testing.T) {
 	})
 }
 
-// Garbage of one client reaches nobody: what is written to the dongle are whole frames, and the other client is served.
+// Garbage of one client reaches nobody: what is written to the dongle are whole frames, and the
+// other client is served.
 func TestGarbage(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
@@ -336,8 +340,8 @@ func TestReset(t *testing.T) {
 	})
 }
 
-// While the dongle is away commands wait for it a little, and then are dropped: nobody wants a light to be switched
-// minutes later.
+// While the dongle is away commands wait for it a little, and then are dropped: nobody wants a light to be
+// switched minutes later.
 func TestDongleAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
@@ -369,7 +373,8 @@ func TestDongleAway(t *testing.T) {
 	})
 }
 
-// The dongle runs in the mode that shows what anybody wants to see, also after it was away, and is left in mode off.
+// The dongle runs in the mode that shows what anybody wants to see, also after it was away, and
+// is left in mode off.
 func TestRawModeOfTheDongle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})

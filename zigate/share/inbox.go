@@ -32,7 +32,8 @@ func (b *inbox) take() []func() {
 	defer b.mu.Unlock()
 	items := b.items
 	clear(b.spare)
-	b.items, b.spare = b.spare[:0], items
+	b.items = b.spare[:0]
+	b.spare = items
 	return items
 }
 

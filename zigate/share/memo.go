@@ -7,11 +7,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Devices are not asked twice: what a client has just asked, this program need not ask again, for it has seen the answer
-// or will see it.
+// Devices are not asked twice: what a client has just asked, this program need not ask again, for it has seen
+// the answer or will see it.
 
-// question is what a device can be asked and answers the same to everybody: a descriptor, or an attribute of its Basic
-// cluster.
+// question is what a device can be asked and answers the same to everybody: a descriptor, or an attribute of
+// its Basic cluster.
 type question struct {
 	answer   message.MsgType
 	addr     uint16
@@ -24,8 +24,8 @@ const (
 	fresh = time.Minute
 	// alreadyAsked is how long the answer to a client's question is waited for in the place of asking, too.
 	alreadyAsked = 5 * time.Second
-	// joining is how long after its announcement a device is left to the clients first, and giveWay how long each time:
-	// software that lets devices join asks them who they are.
+	// joining is how long after its announcement a device is left to the clients first, and giveWay how long
+	// each time: software that lets devices join asks them who they are.
 	joining = time.Minute
 	giveWay = 3 * time.Second
 )
@@ -45,7 +45,9 @@ type answered struct {
 }
 
 func newMemo() memo {
-	return memo{asked: map[question]time.Time{}, answers: map[question]answered{}, announced: map[uint16]time.Time{}}
+	return memo{
+		asked: map[question]time.Time{}, answers: map[question]answered{}, announced: map[uint16]time.Time{},
+	}
 }
 
 // prune forgets what is of no use any more.
@@ -81,7 +83,8 @@ func questions(m message.Message) []question {
 	case message.SimpleDescriptorRequest:
 		return []question{{answer: message.TypeSimpleDescriptor, addr: m.Addr, endpoint: m.Endpoint}}
 	case message.ReadAttributes:
-		if m.Cluster == message.ClusterBasic && m.Direction == message.DirectionToServer && !m.ManufacturerSpecific {
+		if m.Cluster == message.ClusterBasic && m.Direction == message.DirectionToServer &&
+			!m.ManufacturerSpecific {
 			return attributes(m.Addr, m.DstEndpoint, m.IDs)
 		}
 	case message.RawAPS:
@@ -92,15 +95,19 @@ func questions(m message.Message) []question {
 
 func attributes(addr uint16, endpoint uint8, ids []uint16) (list []question) {
 	for _, id := range ids {
-		list = append(list, question{answer: message.TypeReadAttribute, addr: addr, endpoint: endpoint, id: id})
+		list = append(list, question{
+			answer: message.TypeReadAttribute, addr: addr, endpoint: endpoint, id: id,
+		})
 	}
 	return list
 }
 
-// rawQuestions reads the same questions from raw data: ZDP requests (sequence number, short address, endpoint), and reads
-// of attributes (a ZCL header without a manufacturer code, ids), little-endian.
+// rawQuestions reads the same questions from raw data: ZDP requests (sequence number, short address,
+// endpoint), and reads of attributes (a ZCL header without a manufacturer code, ids), little-endian.
 func rawQuestions(m message.RawAPS) []question {
-	const nodeDescriptor, simpleDescriptor, activeEndpoints = 0x0002, 0x0004, 0x0005
+	const nodeDescriptor = 0x0002
+	const simpleDescriptor = 0x0004
+	const activeEndpoints = 0x0005
 	d := m.Data
 	if len(d) < 3 {
 		return nil
@@ -118,7 +125,8 @@ func rawQuestions(m message.RawAPS) []question {
 		return nil
 	}
 	const otherBits = zclTypeMask | zclManufacturerBit | zclToClientBit
-	if m.Cluster != message.ClusterBasic || d[0]&otherBits != 0 || d[2] != zclReadAttributes || m.AddrMode == message.AddrModeIEEE || m.AddrMode == message.AddrModeIEEENoAck {
+	if m.Cluster != message.ClusterBasic || d[0]&otherBits != 0 || d[2] != zclReadAttributes ||
+		m.AddrMode == message.AddrModeIEEE || m.AddrMode == message.AddrModeIEEENoAck {
 		return nil
 	}
 	var ids []uint16
@@ -164,12 +172,13 @@ func (h *Hub) noteMessage(m message.Message, lqi uint8) {
 	}
 }
 
-// ask sends a question of this program, unless a client has asked the same: then its answer serves. first is false for a
-// question that has given way already.
+// ask sends a question of this program, unless a client has asked the same: then its answer serves. first is
+// false for a question that has given way already.
 func (h *Hub) ask(list []question, first bool, send, done func()) {
 	now := time.Now()
 	h.memo.prune(now)
-	known, coming := true, true
+	known := true
+	coming := true
 	for _, q := range list {
 		known = known && now.Sub(h.memo.answers[q].at) < fresh
 		coming = coming && now.Sub(h.memo.asked[q]) < alreadyAsked

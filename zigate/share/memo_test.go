@@ -36,8 +36,8 @@ func (l *listener) take() []message.MsgType {
 	return told
 }
 
-// What a client has just asked a device, this program does not ask again, however the client has asked; and a device that
-// has just joined is left to the clients first.
+// What a client has just asked a device, this program does not ask again, however the client has asked; and a
+// device that has just joined is left to the clients first.
 func TestDevicesAreNotAskedTwice(t *testing.T) {
 	node, endpoints := message.NodeDescriptorRequest{Addr: lamp}, message.ActiveEndpointsRequest{Addr: lamp}
 	simple, names := message.SimpleDescriptorRequest{Addr: lamp, Endpoint: 1}, reads(lamp, 4, 5)

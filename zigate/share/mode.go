@@ -56,15 +56,17 @@ const (
 	minor31e = 0x031E
 )
 
-// lensOf knows the firmware: ZDP in raw mode 1 is raw from 3.1e on and on v2, with the announce shown both ways from 3.20
-// on; and each release took further endpoints for endpoint 1.
+// lensOf knows the firmware: ZDP in raw mode 1 is raw from 3.1e on and on v2, with the announce shown both
+// ways from 3.20 on; and each release took further endpoints for endpoint 1.
 func lensOf(v message.Version) lens {
 	if v.Family() == message.FamilyV2 {
 		return lens{hidesZDP: true, endpoints: "\x01\x03\x08\x0A\x0B\x15\x22\x23\x26\x27\x28\x29\x6E"}
 	}
 	switch {
 	case v.Minor >= minor31e:
-		return lens{hidesZDP: true, hidesAnnounce: v.Minor == minor31e, endpoints: "\x01\x03\x08\x0A\x0B\x15\x6E"}
+		return lens{
+			hidesZDP: true, hidesAnnounce: v.Minor == minor31e, endpoints: "\x01\x03\x08\x0A\x0B\x15\x6E",
+		}
 	case v.Minor == minor31d:
 		return lens{endpoints: "\x01\x08\x0A\x0B\x15\x6E"}
 	case v.Minor >= minor31b:
@@ -100,7 +102,8 @@ func (l lens) examine(t message.MsgType, payload []byte) examined {
 	}
 	m.ind = ind
 	m.zdp = ind.Profile == profileZDP && ind.DstEndpoint == 0
-	if !m.zdp && (ind.Profile == message.ProfileHomeAutomation || ind.Profile == profileAny) && l.has(ind.DstEndpoint) {
+	if !m.zdp && (ind.Profile == message.ProfileHomeAutomation || ind.Profile == profileAny) &&
+		l.has(ind.DstEndpoint) {
 		m.zcl, m.toUs = parseZCL(ind.Payload)
 	}
 	return m
@@ -121,9 +124,10 @@ func (l lens) has(endpoint uint8) bool {
 // noSum is no sum of a sequence number and an address.
 const noSum = -1
 
-// view tells what a client sees of a message when it has asked for mode wanted and the dongle runs in mode real. From
-// mode 2, which shows everything, the others can be made; from any other, nothing can be made that is not there. sum is
-// the client's memory of the last frame that mode 1 showed: the firmware leaves repeats out.
+// view tells what a client sees of a message when it has asked for mode wanted and the dongle runs in
+// mode real. From mode 2, which shows everything, the others can be made; from any other, nothing can be
+// made that is not there. sum is the client's memory of the last frame that mode 1 showed: the firmware
+// leaves repeats out.
 func (l lens) view(m examined, wanted, real message.RawMode, sum *int) verdict {
 	if real != message.RawModeHybrid || wanted == message.RawModeHybrid {
 		return show
@@ -168,7 +172,8 @@ func (l lens) viewRaw(m examined, sum *int) verdict {
 // viewOff is mode 0 for a frame as it came: only what no handler of the firmware wants.
 func (m examined) viewOff() verdict {
 	if m.zdp {
-		if _, known := zdpMessage(m.ind.Cluster); known && m.ind.Cluster != unbindResponse && m.ind.Cluster != leaveResponse {
+		_, known := zdpMessage(m.ind.Cluster)
+		if known && m.ind.Cluster != unbindResponse && m.ind.Cluster != leaveResponse {
 			return hide
 		}
 		return showAlone
@@ -202,8 +207,8 @@ const (
 // firstUnusualCluster is behind the clusters that firmware has instances of for certain.
 const firstUnusualCluster = 0x0B05
 
-// hasInstance tells whether the firmware's endpoint 1 has a cluster instance that the frame is for: it is client of the
-// usual clusters, and server of few.
+// hasInstance tells whether the firmware's endpoint 1 has a cluster instance that the frame is for: it is
+// client of the usual clusters, and server of few.
 func (m examined) hasInstance() bool {
 	if m.zcl.toClient() {
 		return m.ind.Cluster != message.ClusterOTA

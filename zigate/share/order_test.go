@@ -12,8 +12,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
-// counter is a dongle that executes nothing but remembers which command of which client comes next: clients number
-// theirs in the seconds of a clock, with their own number on top.
+// counter is a dongle that executes nothing but remembers which command of which client comes next: clients
+// number theirs in the seconds of a clock, with their own number on top.
 type counter struct {
 	mu   sync.Mutex
 	next [3]uint32
@@ -76,7 +76,8 @@ func appendMessage(dst []byte, m message.Message) []byte {
 	return message.AppendFrame(dst, m.Type(), append(m.AppendPayload(nil), 0))
 }
 
-// passFrames sends so many commands of two clients at once, as fast as they are taken, and counts what comes of them.
+// passFrames sends so many commands of two clients at once, as fast as they are taken, and counts
+// what comes of them.
 func passFrames(t testing.TB, each int) {
 	dongle := &counter{}
 	hub := share.New(zigate.Options{Dialer: dongle, Handler: silent{}}, share.Options{MaxClients: 2})
@@ -136,7 +137,8 @@ func passFrames(t testing.TB, each int) {
 // None of the clients' commands is lost, and none comes out of order.
 func TestOrder(t *testing.T) { passFrames(t, 5000) }
 
-// BenchmarkOrder is TestOrder for as many as are asked for: a million with -benchtime 500000x, for there are two clients.
+// BenchmarkOrder is TestOrder for as many as are asked for: a million with -benchtime 500000x, for
+// there are two clients.
 func BenchmarkOrder(b *testing.B) {
 	passFrames(b, b.N)
 	b.ReportMetric(2*float64(b.N)/b.Elapsed().Seconds(), "commands/s")

@@ -20,8 +20,8 @@ type localAsk struct {
 	at  time.Time
 }
 
-// deviceAsk is a request to a device, whose answers carry its number: the dongle's, or, of raw data, one that the host
-// has made up.
+// deviceAsk is a request to a device, whose answers carry its number: the dongle's, or, of raw data, one that
+// the host has made up.
 type deviceAsk struct {
 	ask        *ask
 	at         time.Time
@@ -48,8 +48,10 @@ const maxRequests = 128
 // expect remembers a request.
 func (r *router) expect(d deviceAsk) {
 	for i := range r.requests {
-		// The dongle's own numbers come round after 256 requests: what still waits under this one waits in vain.
-		if old := &r.requests[i]; !d.ask.raw && !old.ask.raw && old.zdp == d.zdp && old.sequence == d.sequence {
+		// The dongle's own numbers come round after 256 requests: what still waits under this
+		// one waits in vain.
+		old := &r.requests[i]
+		if !d.ask.raw && !old.ask.raw && old.zdp == d.zdp && old.sequence == d.sequence {
 			r.requests = append(r.requests[:i], r.requests[i+1:]...)
 			break
 		}
@@ -72,15 +74,17 @@ type reply struct {
 	indication bool // a frame from the air, else a message
 }
 
-// zclReply reads a message that begins with a ZCL sequence number; those about attributes go on with address 2,
-// endpoint 1, cluster 2.
+// zclReply reads a message that begins with a ZCL sequence number; those about attributes go on with address
+// 2, endpoint 1, cluster 2.
 func zclReply(t message.MsgType, payload []byte) reply {
 	p := reply{sequence: payload[0], typ: t}
 	switch t {
 	case message.TypeReadAttribute, message.TypeWriteAttribute, typeReportingSet, typeReportingRead:
 		if len(payload) >= 6 {
-			p.addr, p.hasAddr = binary.BigEndian.Uint16(payload[1:]), true
-			p.cluster, p.hasCluster = binary.BigEndian.Uint16(payload[4:]), true
+			p.addr = binary.BigEndian.Uint16(payload[1:])
+			p.hasAddr = true
+			p.cluster = binary.BigEndian.Uint16(payload[4:])
+			p.hasCluster = true
 		}
 	}
 	return p
@@ -110,9 +114,9 @@ const (
 	lastSceneAnswer  message.MsgType = 0x80AF
 )
 
-// whose finds the request that is answered. Numbers that hosts make up may be the same as the dongle's, so that several
-// requests can fit: the oldest that has got nothing yet has it, clients' before ours, since we see everything anyway.
-// ZCL answers may come in several messages.
+// whose finds the request that is answered. Numbers that hosts make up may be the same as the dongle's, so
+// that several requests can fit: the oldest that has got nothing yet has it, clients' before ours, since we
+// see everything anyway. ZCL answers may come in several messages.
 func (r *router) whose(p reply, now time.Time) (owner int, ok bool) {
 	var first, again *deviceAsk
 	better := func(d, than *deviceAsk) bool {
@@ -158,7 +162,10 @@ func (r *router) defaultResponse(payload []byte, now time.Time) int {
 	if err != nil || !ok {
 		return everybody
 	}
-	if owner, ok := r.whose(reply{sequence: d.Sequence, typ: message.TypeDefaultResponse, cluster: d.Cluster, hasCluster: true}, now); ok {
+	answer := reply{
+		sequence: d.Sequence, typ: message.TypeDefaultResponse, cluster: d.Cluster, hasCluster: true,
+	}
+	if owner, ok := r.whose(answer, now); ok {
 		return owner
 	}
 	if d.Cluster == message.ClusterOTA {
@@ -196,7 +203,9 @@ func hybrid(owner int) int {
 func (r *router) shown(ind *message.DataIndication, short bool, now time.Time) int {
 	p := reply{addr: ind.SrcAddr, hasAddr: short, cluster: ind.Cluster, hasCluster: true, indication: true}
 	if ind.Profile == profileZDP && ind.DstEndpoint == 0 {
-		p.zdp, p.sequence, p.cluster = true, ind.Payload[0], ind.Cluster&^zdpResponse
+		p.zdp = true
+		p.sequence = ind.Payload[0]
+		p.cluster = ind.Cluster &^ zdpResponse
 		p.typ, _ = zdpMessage(ind.Cluster)
 		if owner, ok := r.whose(p, now); ok && ind.Cluster&zdpResponse != 0 {
 			return owner
@@ -204,7 +213,8 @@ func (r *router) shown(ind *message.DataIndication, short bool, now time.Time) i
 		return everybody
 	}
 	if h, ok := parseZCL(ind.Payload); ok && h.response() {
-		p.sequence, p.typ = h.sequence, h.message()
+		p.sequence = h.sequence
+		p.typ = h.message()
 		if owner, ok := r.whose(p, now); ok {
 			return owner
 		}

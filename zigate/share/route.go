@@ -10,21 +10,23 @@ import (
 const (
 	everybody = 0
 	ourselves = -1 // this program: no client sees it
-	// onlyHybrid is added to a client's number, or to everybody, for what the dongle does in the hybrid raw mode only:
-	// clients that have asked for another mode do not see it.
+	// onlyHybrid is added to a client's number, or to everybody, for what the dongle does in the hybrid raw
+	// mode only: clients that have asked for another mode do not see it.
 	onlyHybrid = 1 << 30
 )
 
-// router finds out for whom a message is. It belongs to the goroutine that reads the dongle's port: there is no lock.
+// router finds out for whom a message is. It belongs to the goroutine that reads the dongle's
+// port: there is no lock.
 type router struct {
 	// hideOTA: OTA is this program's, and not shown to clients.
 	hideOTA bool
 	v2      bool
-	// answersZDP: in the hybrid raw mode the firmware takes ZDP frames for ZCL, and sends default responses for them.
+	// answersZDP: in the hybrid raw mode the firmware takes ZDP frames for ZCL, and sends default
+	// responses for them.
 	answersZDP bool
 	real       message.RawMode // that the dongle runs in
-	// current is the client's command whose status has not come, and overdue the last one whose status did not come in
-	// time; nil: none.
+	// current is the client's command whose status has not come, and overdue the last one whose status did
+	// not come in time; nil: none.
 	current, overdue func() *ask
 
 	local    map[message.MsgType][]localAsk // without a number, in order
@@ -95,7 +97,8 @@ func (r *router) frame(t message.MsgType, payload []byte, now time.Time) (owner 
 	case message.TypeDefaultResponse:
 		return r.defaultResponse(payload, now)
 	case message.TypeNetworkJoined:
-		if len(payload) > 1 && (payload[0] == message.NetworkJoinedExisting || payload[0] == message.NetworkFormed) {
+		if len(payload) > 1 &&
+			(payload[0] == message.NetworkJoinedExisting || payload[0] == message.NetworkFormed) {
 			return everybody // there is a network now, whoever started it
 		}
 		return r.inOrder(t, now)

@@ -179,8 +179,8 @@ func escaped(frame []byte) []byte {
 	return append(out, 3)
 }
 
-// Every conversation sounds the same to a client with a Hub between it and the dongle, in every raw mode, also when the
-// other client sees another.
+// Every conversation sounds the same to a client with a Hub between it and the dongle, in every raw mode,
+// also when the other client sees another.
 func TestConversations(t *testing.T) {
 	all := scripts()
 	if len(all) < 40 {

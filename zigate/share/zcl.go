@@ -48,7 +48,8 @@ func parseZCL(b []byte) (zclHeader, bool) {
 	if len(b) < 2 {
 		return zclHeader{}, false
 	}
-	h.sequence, h.command = b[0], b[1]
+	h.sequence = b[0]
+	h.command = b[1]
 	return h, true
 }
 
@@ -56,14 +57,15 @@ func (h zclHeader) global() bool          { return h.control&zclTypeMask == zclG
 func (h zclHeader) clusterSpecific() bool { return h.control&zclTypeMask == zclClusterSpecific }
 func (h zclHeader) toClient() bool        { return h.control&zclToClientBit != 0 }
 
-// response tells whether the frame is one that a device sends because it was asked. Of cluster specific ones the header
-// tells only the direction: a server's may be an answer or not.
+// response tells whether the frame is one that a device sends because it was asked. Of cluster specific ones
+// the header tells only the direction: a server's may be an answer or not.
 func (h zclHeader) response() bool {
 	if !h.global() {
 		return h.toClient()
 	}
 	switch h.command {
-	case zclReadResponse, zclWriteResponse, zclReportRspd, zclReadReportRspd, zclDefaultResponse, zclDiscoverRspd,
+	case zclReadResponse, zclWriteResponse, zclReportRspd, zclReadReportRspd, zclDefaultResponse,
+		zclDiscoverRspd,
 		0x10, 0x12, 0x14, 0x16: // structured writes, discovery of commands and of attributes with access
 		return true
 	}

@@ -78,7 +78,8 @@ func (d *Dongle) transmit(mode message.AddrMode, addr uint16, frame AirFrame) ui
 	if !d.network {
 		return message.StatusTransmitFailed
 	}
-	frame.FromDongle, frame.Addr = true, addr
+	frame.FromDongle = true
+	frame.Addr = addr
 	switch mode {
 	case message.AddrModeNone:
 		return message.StatusOK
@@ -91,7 +92,8 @@ func (d *Dongle) transmit(mode message.AddrMode, addr uint16, frame AirFrame) ui
 		d.countAPS()
 		return message.StatusOK
 	case message.AddrModeBroadcast:
-		// The class is one byte out of the memory of the address: which one depends on the byte order of the chip.
+		// The class is one byte out of the memory of the address: which one depends on the byte
+		// order of the chip.
 		class := uint8(addr >> 8)
 		if d.traits.v2 {
 			class = uint8(addr)
@@ -114,8 +116,8 @@ func (d *Dongle) countAPS() uint8 {
 	return d.apsCounter
 }
 
-// reserve takes one of the stack's few places for a frame under way. Without waiting there is no end of them: events
-// of the same moment do not overlap in time.
+// reserve takes one of the stack's few places for a frame under way. Without waiting there is no end of them:
+// events of the same moment do not overlap in time.
 func (d *Dongle) reserve(ack bool) bool {
 	if d.pace.speed > 0 {
 		code := uint8(0)
@@ -247,15 +249,22 @@ func (d *Dongle) fail(o *outgoing, status uint8) {
 	case radioRouteFailed, radioRouteError, radioNotBuffered, radioBuffered:
 		addr := o.frame.Addr
 		d.after(d.pace.wait(routeDiscovery), func() {
-			d.send(message.RouteDiscovery{Status: radioRouteFailed, HasDestination: true, Destination: addr}, d.noise())
+			d.send(message.RouteDiscovery{
+				Status: radioRouteFailed, HasDestination: true, Destination: addr,
+			}, d.noise())
 		})
 	}
 }
 
 func (d *Dongle) confirmation(o *outgoing, kind message.MsgType, status uint8) message.Confirm {
 	c := message.Confirm{
-		Kind: kind, Status: status, SrcEndpoint: o.frame.SourceEndpoint, DstEndpoint: o.frame.DestinationEndpoint,
-		DstAddrMode: o.mode, Addr: o.frame.Addr, APSSequence: o.aps,
+		Kind:        kind,
+		Status:      status,
+		SrcEndpoint: o.frame.SourceEndpoint,
+		DstEndpoint: o.frame.DestinationEndpoint,
+		DstAddrMode: o.mode,
+		Addr:        o.frame.Addr,
+		APSSequence: o.aps,
 	}
 	if d.traits.buffersInConfirm {
 		c.HasBuffers = true
@@ -267,7 +276,8 @@ func (d *Dongle) confirmation(o *outgoing, kind message.MsgType, status uint8) m
 	return c
 }
 
-// noise is a link quality that means nothing: of messages that have none, firmware sends whatever is in the memory.
+// noise is a link quality that means nothing: of messages that have none, firmware sends
+// whatever is in the memory.
 func (d *Dongle) noise() uint8 { return uint8(d.airRandom.UintN(256)) }
 
 // broadcast sends a frame to everybody, to those that listen when idle, or to routers.
@@ -275,7 +285,8 @@ func (d *Dongle) broadcast(addr uint16, frame AirFrame) uint8 {
 	if len(frame.Payload) > largestUnfragmented || !d.reserve(false) {
 		return message.StatusTransmitFailed
 	}
-	frame.Addr, frame.Broadcast = addr, true
+	frame.Addr = addr
+	frame.Broadcast = true
 	o := &outgoing{frame: frame, mode: message.AddrModeShort, aps: d.countAPS()}
 	d.tap(frame)
 	for _, v := range d.devices {

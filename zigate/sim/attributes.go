@@ -64,7 +64,8 @@ func (v *Device) basicAttribute(id uint16) []byte {
 	case message.AttrModel:
 		return text(v.cfg.ModelID)
 	case attrPowerSource:
-		const mains, battery = 1, 3
+		const mains = 1
+		const battery = 3
 		if v.cfg.NoPowerSource {
 			return nil
 		}

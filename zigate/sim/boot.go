@@ -11,8 +11,8 @@ const (
 	bootTime   = 500 * time.Millisecond // the dongle hears and says nothing
 )
 
-// Reset restarts the dongle as its button or a power glitch does: what was in RAM is lost, the header slot first of
-// all, and the boot messages follow. Network and raw mode are kept.
+// Reset restarts the dongle as its button or a power glitch does: what was in RAM is lost, the header slot
+// first of all, and the boot messages follow. Network and raw mode are kept.
 func (d *Dongle) Reset() {
 	d.post(func() { d.restart(true) })
 }
@@ -27,7 +27,8 @@ func (d *Dongle) powerUp() {
 	d.memory = memory{clockAt: d.now, rawSum: -1}
 	d.receiver = message.NewReceiver(int(d.traits.maxLength) - 1)
 	d.input = d.input[:0]
-	d.receiveFree, d.sendFree = time.Time{}, time.Time{}
+	d.receiveFree = time.Time{}
+	d.sendFree = time.Time{}
 }
 
 func (d *Dongle) restart(notices bool) {
@@ -65,7 +66,9 @@ func (d *Dongle) reportJoined(status uint8) {
 		return
 	}
 	d.joinReported = true
-	d.send(message.NetworkJoined{Status: status, HasAddress: true, IEEE: d.cfg.IEEE, Channel: d.cfg.Channel}, 0)
+	d.send(message.NetworkJoined{
+		Status: status, HasAddress: true, IEEE: d.cfg.IEEE, Channel: d.cfg.Channel,
+	}, 0)
 }
 
 // erase makes the dongle factory new. Its devices are left without a network.
@@ -104,7 +107,8 @@ const (
 	ownTrafficVariation = 10 * time.Second
 )
 
-// scheduleOwnTraffic is what a ZiGate+ sends without being asked: a heartbeat, and requests to its neighbours.
+// scheduleOwnTraffic is what a ZiGate+ sends without being asked: a heartbeat, and requests
+// to its neighbours.
 func (d *Dongle) scheduleOwnTraffic() {
 	if !d.traits.selfTraffic {
 		return

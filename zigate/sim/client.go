@@ -210,12 +210,15 @@ func (c *client) hear(f AirFrame, z zclFrame) {
 	}
 }
 
-// hearNotify answers a unicast always, a broadcast if it is meant and the dice say so. Nobody who is asked by type 3
-// for the version that it runs has a reason to query.
+// hearNotify answers a unicast always, a broadcast if it is meant and the dice say so. Nobody who is asked by
+// type 3 for the version that it runs has a reason to query.
 func (c *client) hearNotify(f AirFrame, z zclFrame, r fields) {
 	v := c.device
-	kind, jitter := r.u8(), r.u8()
-	manufacturer, imageType, version := v.cfg.ManufacturerCode, v.cfg.ImageType, noVersion
+	kind := r.u8()
+	jitter := r.u8()
+	manufacturer := v.cfg.ManufacturerCode
+	imageType := v.cfg.ImageType
+	version := noVersion
 	if kind >= message.NotifyManufacturer {
 		manufacturer = r.u16()
 	}
@@ -291,8 +294,11 @@ func (c *client) hearDefaultResponse(command, status byte) {
 
 // hearUpgradeEnd is when to install. The first answer must be to the request; later ones may come unasked.
 func (c *client) hearUpgradeEnd(sequence uint8, r fields) {
-	manufacturer, imageType, version := r.u16(), r.u16(), r.u32()
-	current, upgrade := r.u32(), r.u32()
+	manufacturer := r.u16()
+	imageType := r.u16()
+	version := r.u32()
+	current := r.u32()
+	upgrade := r.u32()
 	switch c.state {
 	case Ending:
 		if sequence != c.sequence && !c.held {
@@ -304,7 +310,8 @@ func (c *client) hearUpgradeEnd(sequence uint8, r fields) {
 	}
 	const anyCode = 0xFFFF
 	if r.malformed || manufacturer != c.image.manufacturer && manufacturer != anyCode ||
-		imageType != c.image.imageType && imageType != anyCode || version != c.image.version && version != noVersion {
+		imageType != c.image.imageType && imageType != anyCode || version != c.image.version &&
+		version != noVersion {
 		return
 	}
 	pace := c.device.dongle.pace

@@ -38,8 +38,8 @@ type outcome struct {
 
 func done(status uint8) outcome { return outcome{status: status} }
 
-// execute runs the command that the receiver holds. The fields are read from the whole buffer, not only from the bytes
-// that came with this frame: what a short command leaves out is what an earlier one left behind.
+// execute runs the command that the receiver holds. The fields are read from the whole buffer, not only from
+// the bytes that came with this frame: what a short command leaves out is what an earlier one left behind.
 func (d *Dongle) execute() {
 	t := d.receiver.Type()
 	d.stats.Received[t]++
@@ -91,7 +91,8 @@ func (d *Dongle) sendStatus(t message.MsgType, o outcome) {
 
 // buffersInUse is what a host is told of the buffers for frames on their way.
 func (d *Dongle) buffersInUse() uint8 {
-	const v1, v2 = 14, 18
+	const v1 = 14
+	const v2 = 18
 	if d.traits.v2 {
 		return uint8(min(d.dataRequests, v2))
 	}
@@ -149,7 +150,8 @@ func (d *Dongle) handleLocal(m message.Message) outcome {
 			return message.PermitJoinState{}
 		})
 	case message.SetTime:
-		d.clockAt, d.clockSeconds = d.now, m.Seconds
+		d.clockAt = d.now
+		d.clockSeconds = m.Seconds
 	case message.SetRawMode:
 		d.setRawMode(uint8(m.Mode))
 	case message.SetHeartbeat:
@@ -194,7 +196,8 @@ func (d *Dongle) networkState() message.NetworkState {
 	}
 }
 
-// deviceList has the neighbours: every device that reaches the dongle without a relay, as far as the table goes.
+// deviceList has the neighbours: every device that reaches the dongle without a relay, as far
+// as the table goes.
 func (d *Dongle) deviceList() message.DeviceList {
 	var list message.DeviceList
 	for _, v := range d.devices {

@@ -276,7 +276,8 @@ func TestNotifyOnAir(t *testing.T) {
 	}
 }
 
-// Firmware takes one byte of the address as the class of a broadcast: which one depends on the byte order of the chip.
+// Firmware takes one byte of the address as the class of a broadcast: which one depends on the byte
+// order of the chip.
 func TestBroadcastClass(t *testing.T) {
 	sleeper := lampConfig()
 	sleeper.IEEE, sleeper.Addr, sleeper.Sleepy = lamp+1, 0x4F34, true

@@ -9,8 +9,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Config describes a dongle and what is around it. The zero value is a v1 dongle with firmware 3.23 on a network
-// without devices, with an unlimited line and no waiting.
+// Config describes a dongle and what is around it. The zero value is a v1 dongle with firmware 3.23 on a
+// network without devices, with an unlimited line and no waiting.
 type Config struct {
 	Firmware Firmware
 	IEEE     message.IEEE // of the dongle; 0 = 0x00158d0001ed3395
@@ -21,28 +21,30 @@ type Config struct {
 
 	// Seed is where everything random comes from.
 	Seed uint64
-	// Speed is the pace of radio and devices: 1 is real, N is N times quicker, 0 and infinity do not wait at all. What a
-	// host decides on (the wait it asked for, the time that a device waits for its answers) is shortened to a second at
-	// least, and without waiting not at all, so that a quick simulation does not run away from its host.
+	// Speed is the pace of radio and devices: 1 is real, N is N times quicker, 0 and infinity do not wait at
+	// all. What a host decides on (the wait it asked for, the time that a device waits for its answers) is
+	// shortened to a second at least, and without waiting not at all, so that a quick simulation does not run
+	// away from its host.
 	Speed float64
-	// LineRate is the bytes per second on the serial line in each direction, 11520 for 115200 baud; 0 = unlimited. With
-	// a rate, firmware v1 loses output that does not fit its transmit queue, as it does in reality.
+	// LineRate is the bytes per second on the serial line in each direction, 11520 for 115200 baud;
+	// 0 = unlimited. With a rate, firmware v1 loses output that does not fit its transmit queue, as
+	// it does in reality.
 	LineRate int
 
 	Devices []DeviceConfig
 	Faults  Faults
 
-	// OnAir, where set, sees every radio frame when it is sent. It is called by the goroutine of Run and must neither
-	// block nor call back into the Dongle.
+	// OnAir, where set, sees every radio frame when it is sent. It is called by the goroutine of Run and must
+	// neither block nor call back into the Dongle.
 	OnAir func(AirFrame)
-	// OnFrame, where set, sees every frame on the line, in the same way: those to the host as they are sent, before
-	// Faults, and the commands that were executed.
+	// OnFrame, where set, sees every frame on the line, in the same way: those to the host as they are sent,
+	// before Faults, and the commands that were executed.
 	OnFrame func(message.Direction, message.Frame)
 	Logger  *slog.Logger // nil = silent
 }
 
-// AirFrame is one radio frame between the dongle and a device: the APS layer's view, with the ZCL or ZDP frame as
-// payload, little-endian as on the air.
+// AirFrame is one radio frame between the dongle and a device: the APS layer's view, with the ZCL or ZDP
+// frame as payload, little-endian as on the air.
 type AirFrame struct {
 	FromDongle          bool
 	Broadcast           bool   // from the dongle to everybody that listens
@@ -60,7 +62,8 @@ type DeviceConfig struct {
 	Endpoint uint8        // of the OTA client, 1 to 240; 0 = 1
 	// OtherEndpoints are listed before Endpoint and have nothing to do with upgrades.
 	OtherEndpoints []uint8
-	// Unjoined devices are not part of the network at first: Announce lets them join while the dongle permits it.
+	// Unjoined devices are not part of the network at first: Announce lets them join while the
+	// dongle permits it.
 	Unjoined bool
 
 	ManufacturerCode, ImageType uint16
@@ -69,12 +72,13 @@ type DeviceConfig struct {
 	ManufacturerName, ModelID   string  // of the Basic cluster
 	BatteryPercent              *uint8  // 0 to 100; nil = no power configuration cluster
 
-	// MaxDataSize is the largest block that the device asks for and takes; 0 = between 50 and 63, by the seed.
+	// MaxDataSize is the largest block that the device asks for and takes; 0 = between 50
+	// and 63, by the seed.
 	MaxDataSize uint8
 	// BlockInterval is the time between the arrival of a block and the next request.
 	BlockInterval time.Duration
-	// RetryInterval is how long the device waits for an answer; 0 = 5 s. Retries is how often it then asks again before
-	// it gives up; 0 = 5, negative = never.
+	// RetryInterval is how long the device waits for an answer; 0 = 5 s. Retries is how often it then asks
+	// again before it gives up; 0 = 5, negative = never.
 	RetryInterval time.Duration
 	Retries       int
 	// RebootTime is how long the device is away to install an image; 0 = 10 s.
@@ -82,8 +86,8 @@ type DeviceConfig struct {
 	// QueryInterval is how often the device asks for an image by itself; 0 = only when it is notified.
 	QueryInterval time.Duration
 
-	// Sleepy devices listen only after a transmission of their own and when they poll their parent, every PollInterval
-	// (0 = 5 s). Their parent keeps a message for about 7 s.
+	// Sleepy devices listen only after a transmission of their own and when they poll their parent, every
+	// PollInterval (0 = 5 s). Their parent keeps a message for about 7 s.
 	Sleepy       bool
 	PollInterval time.Duration
 	// Relays is the number of routers between dongle and device. Each takes two bytes of the largest block.
@@ -112,12 +116,14 @@ type DeviceConfig struct {
 	DisableDefaultResponse bool
 	// ServerEndpoint is the dongle's endpoint that the device talks to; 0 = 1.
 	ServerEndpoint uint8
-	// UnsupportedAttributes of the OTA cluster are answered with "unsupported". The image stamp never is supported.
+	// UnsupportedAttributes of the OTA cluster are answered with "unsupported". The image stamp
+	// never is supported.
 	UnsupportedAttributes []uint16
 	// NoPowerSource devices do not have that attribute of the Basic cluster.
 	NoPowerSource bool
 
-	// What goes wrong. FailFirst limits these to so many sessions, after which the device behaves; 0 = for ever.
+	// What goes wrong. FailFirst limits these to so many sessions, after which the device
+	// behaves; 0 = for ever.
 	FailFirst       int
 	AbortAt         uint32 // ends the download with "abort" once it has so many bytes; 0 = never
 	InvalidAtEnd    bool   // ends a complete download with "invalid image"
@@ -131,7 +137,8 @@ type DeviceConfig struct {
 	InstallsWithoutReply bool // installs even when nobody answers its upgrade end request
 }
 
-// Faults are what goes wrong with the line, the air and the dongle, by the seed. Probabilities are between 0 and 1.
+// Faults are what goes wrong with the line, the air and the dongle, by the seed. Probabilities
+// are between 0 and 1.
 type Faults struct {
 	LoseFromDongle float64 // a frame to the host is lost
 	LoseToDongle   float64 // a frame to the dongle is lost
@@ -139,15 +146,15 @@ type Faults struct {
 	Duplicate      float64 // a frame to the host comes twice
 	Late           float64 // a frame to the host comes later, behind others
 	LateBy         time.Duration
-	// LoseAir is the probability that a radio frame does not arrive, for each try. Frames with acknowledgement are tried
-	// four times.
+	// LoseAir is the probability that a radio frame does not arrive, for each try. Frames with
+	// acknowledgement are tried four times.
 	LoseAir float64
 	// LoseAck is the probability that a radio frame arrives and its acknowledgement does not.
 	LoseAck float64
 	// Refuse is the probability that the dongle has no buffer for an OTA command (status 0x14).
 	Refuse float64
-	// ResetEvery is the mean time between resets of the dongle, at random moments; 0 = never. SilentResets go without
-	// the notices at start.
+	// ResetEvery is the mean time between resets of the dongle, at random moments; 0 = never. SilentResets go
+	// without the notices at start.
 	ResetEvery   time.Duration
 	SilentResets bool
 }

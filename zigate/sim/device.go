@@ -9,8 +9,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Device is a simulated Zigbee device. Its methods may be called from any goroutine; what they ask for happens soon,
-// while Run runs.
+// Device is a simulated Zigbee device. Its methods may be called from any goroutine; what they ask for
+// happens soon, while Run runs.
 type Device struct {
 	dongle *Dongle
 	// The mutex of the dongle guards everything below.
@@ -124,7 +124,8 @@ func (v *Device) periodicQuery() {
 // awakeTime is how long a sleepy device listens after a transmission.
 const awakeTime = 2 * time.Second
 
-// pollWait is how long the parent has to keep a message until the device fetches it: nothing while it is awake.
+// pollWait is how long the parent has to keep a message until the device fetches it: nothing
+// while it is awake.
 func (v *Device) pollWait() time.Duration {
 	d := v.dongle
 	if !v.cfg.Sleepy || v.client.awaits() || !d.now.After(v.awakeUntil) {
@@ -134,7 +135,8 @@ func (v *Device) pollWait() time.Duration {
 	return v.cfg.PollInterval - passed%v.cfg.PollInterval
 }
 
-// transmit sends a frame to the dongle. Devices send without acknowledgement: they repeat what gets no answer.
+// transmit sends a frame to the dongle. Devices send without acknowledgement: they repeat
+// what gets no answer.
 func (v *Device) transmit(f AirFrame) {
 	d := v.dongle
 	if v.away || !v.joined {
@@ -153,8 +155,11 @@ func (v *Device) transmit(f AirFrame) {
 // transmitZCL sends a frame of one of the device's clusters.
 func (v *Device) transmitZCL(cluster uint16, zcl []byte) {
 	v.transmit(AirFrame{
-		Profile: profileHA, Cluster: cluster, SourceEndpoint: v.cfg.Endpoint, DestinationEndpoint: v.cfg.ServerEndpoint,
-		Payload: zcl,
+		Profile:             profileHA,
+		Cluster:             cluster,
+		SourceEndpoint:      v.cfg.Endpoint,
+		DestinationEndpoint: v.cfg.ServerEndpoint,
+		Payload:             zcl,
 	})
 }
 
@@ -200,8 +205,8 @@ func (v *Device) hear(f AirFrame) {
 	}
 }
 
-// defaultResponse answers what has no answer of its own. Success is not said where the frame forbids it, nor to a
-// broadcast.
+// defaultResponse answers what has no answer of its own. Success is not said where the frame forbids it,
+// nor to a broadcast.
 func (v *Device) defaultResponse(f AirFrame, z zclFrame, status byte) {
 	if f.Broadcast || status == zclSuccess && z.defaultResponseOff() {
 		return
@@ -210,7 +215,8 @@ func (v *Device) defaultResponse(f AirFrame, z zclFrame, status byte) {
 	v.transmitZCL(f.Cluster, []byte{control, z.sequence, zclDefaultResponse, z.command, status})
 }
 
-// announce tells the network that the device is there. A rejoin is also seen by the dongle's own network layer.
+// announce tells the network that the device is there. A rejoin is also seen by the dongle's
+// own network layer.
 func (v *Device) announce(joins bool, rejoin uint8) {
 	d := v.dongle
 	if joins {

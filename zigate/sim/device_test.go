@@ -70,7 +70,8 @@ func TestBehaviour(t *testing.T) {
 			host:   pageHost,
 		},
 		{
-			name: "pages answered with a block each", want: installed, // the device asks for the rest after a while
+			// The device asks for the rest after a while.
+			name: "pages answered with a block each", want: installed,
 			device: func(c *sim.DeviceConfig) { c.PageRequests, c.PageSize, c.RetryInterval = true, 630, time.Second },
 			host:   pageHost,
 		},

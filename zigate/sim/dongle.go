@@ -19,8 +19,8 @@ var (
 	ErrPortInUse      = errors.New("the simulated dongle's line is in use")
 )
 
-// Dongle is a simulated ZiGate. Its methods may be called from any goroutine, before, during and after Run; what they
-// ask for happens while Run runs, and soon instead of at once.
+// Dongle is a simulated ZiGate. Its methods may be called from any goroutine, before, during and after Run;
+// what they ask for happens while Run runs, and soon instead of at once.
 type Dongle struct {
 	cfg    Config
 	traits traits
@@ -109,8 +109,8 @@ func New(cfg Config) *Dongle {
 	return d
 }
 
-// Run is the dongle under power, with its radio and its devices, until the context ends. It returns nil then, an
-// ErrConfig for devices that do not fit together, and ErrAlreadyRunning the second time.
+// Run is the dongle under power, with its radio and its devices, until the context ends. It returns nil then,
+// an ErrConfig for devices that do not fit together, and ErrAlreadyRunning the second time.
 func (d *Dongle) Run(ctx context.Context) error {
 	if d.err != nil {
 		return d.err
@@ -166,7 +166,8 @@ func (d *Dongle) turn() (next time.Time, any bool) {
 	d.inboxMu.Lock()
 	in := d.inbox.bytes
 	actions := d.inbox.actions
-	d.inbox.bytes, d.inbox.actions = nil, nil
+	d.inbox.bytes = nil
+	d.inbox.actions = nil
 	d.inboxMu.Unlock()
 
 	d.mu.Lock()
@@ -189,7 +190,8 @@ func (d *Dongle) turn() (next time.Time, any bool) {
 func (d *Dongle) stop() {
 	d.inboxMu.Lock()
 	d.inbox.stopped = true
-	d.inbox.bytes, d.inbox.actions = nil, nil
+	d.inbox.bytes = nil
+	d.inbox.actions = nil
 	d.inboxMu.Unlock()
 	d.line.close()
 }

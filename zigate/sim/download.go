@@ -78,8 +78,8 @@ func (c *client) requestPage(offset uint32) {
 	c.retryIn(c.requestBlock, c.stop)
 }
 
-// hearBlock is an Image Block Response. One that does not fit the request that waits is dropped: a late answer, one to
-// somebody else's taste, or a duplicate.
+// hearBlock is an Image Block Response. One that does not fit the request that waits is dropped: a late
+// answer, one to somebody else's taste, or a duplicate.
 func (c *client) hearBlock(sequence uint8, r fields) {
 	if c.state != Downloading || c.answered || !c.inPage && sequence != c.sequence {
 		c.blocksDropped++
@@ -96,7 +96,9 @@ func (c *client) hearBlock(sequence uint8, r fields) {
 }
 
 func (c *client) hearWait(r fields) {
-	current, request, delay := r.u32(), r.u32(), r.u16()
+	current := r.u32()
+	request := r.u32()
+	delay := r.u16()
 	if r.malformed {
 		return
 	}
@@ -116,14 +118,16 @@ func (c *client) hearWait(r fields) {
 func (c *client) hearData(r fields) {
 	v := c.device
 	image := imageID{manufacturer: r.u16(), imageType: r.u16(), version: r.u32(), size: c.image.size}
-	offset, size := r.u32(), int(r.u8())
+	offset := r.u32()
+	size := int(r.u8())
 	data := r.b
 	have := len(c.received)
 	limit := int(v.cfg.MaxDataSize)
 	if !c.inPage {
 		limit = c.requested
 	}
-	if r.malformed || image != c.image || int(offset) != have || size == 0 || size > limit || size != len(data) ||
+	if r.malformed || image != c.image || int(offset) != have || size == 0 || size > limit ||
+		size != len(data) ||
 		have+size > int(c.image.size) {
 		c.blocksDropped++
 		return
@@ -203,8 +207,8 @@ const (
 	hasHardwareVersions = 1 << 2
 )
 
-// valid tells whether what was received is an OTA file of the announced size, for this device and of the version that
-// was offered.
+// valid tells whether what was received is an OTA file of the announced size, for this device and of the
+// version that was offered.
 func (c *client) valid() bool {
 	b := c.received
 	if len(b) < headerOptional || len(b) != int(c.image.size) {
@@ -226,7 +230,8 @@ func (c *client) valid() bool {
 		return false
 	}
 	if control&hasHardwareVersions != 0 {
-		lowest, highest := r.u16(), r.u16()
+		lowest := r.u16()
+		highest := r.u16()
 		if own := c.device.cfg.HardwareVersion; own != nil && (*own < lowest || *own > highest) {
 			return false
 		}

@@ -10,8 +10,8 @@ import (
 // Firmware is a version of the dongle's firmware. The zero value is V1_323.
 type Firmware uint8
 
-// The versions that differ in what a host sees. V1 runs on ZiGate USB, DIN, PiZiGate and WiFi (big-endian), V2 on
-// ZiGate+ (little-endian).
+// The versions that differ in what a host sees. V1 runs on ZiGate USB, DIN, PiZiGate and WiFi (big-endian),
+// V2 on ZiGate+ (little-endian).
 const (
 	V1_323 Firmware = iota // 3.23, "OptiPDM"
 	V1_31C                 // 3.1c
@@ -25,8 +25,8 @@ func Firmwares() []Firmware {
 	return []Firmware{V1_31C, V1_31D, V1_31E, V1_323, V2_324}
 }
 
-// ParseFirmware finds a version by what String gives ("3.1c", "3.1d", "3.1e", "3.23", "v2 3.24"), in any case; "v1" and
-// "v2" alone are the newest of the family.
+// ParseFirmware finds a version by what String gives ("3.1c", "3.1d", "3.1e", "3.23", "v2 3.24"), in any
+// case; "v1" and "v2" alone are the newest of the family.
 func ParseFirmware(s string) (Firmware, error) {
 	name := strings.ToLower(strings.TrimSpace(s))
 	switch name {
@@ -96,19 +96,25 @@ func (f Firmware) traits() traits {
 	}
 	switch f {
 	case V1_31C:
-		v1.name, v1.minor = "3.1c", 0x031C
+		v1.name = "3.1c"
+		v1.minor = 0x031C
 		v1.maxLength = 256
 		v1.aliases = "\x08\x0A\x15\x6E"
 		v1.statusForm = 4
 		v1.ackHasSequence = false
-		v1.dataRequests, v1.ackedRequests = 5, 3
+		v1.dataRequests = 5
+		v1.ackedRequests = 3
 		return v1
 	case V1_31D:
-		v1.name, v1.minor = "3.1d", 0x031D
+		v1.name = "3.1d"
+		v1.minor = 0x031D
 		v1.aliases = "\x08\x0A\x0B\x15\x6E"
 		v1.statusForm = 6
-		v1.queryChecksVersion, v1.truncatedRequests, v1.pageRequests = true, true, true
-		v1.dataRequests, v1.ackedRequests = 5, 3
+		v1.queryChecksVersion = true
+		v1.truncatedRequests = true
+		v1.pageRequests = true
+		v1.dataRequests = 5
+		v1.ackedRequests = 3
 		return v1
 	case V2_324:
 		return traits{
@@ -122,16 +128,27 @@ func (f Firmware) traits() traits {
 			fragmentation: true, selfTraffic: true, routeAfterFailure: true,
 		}
 	}
-	v1.name, v1.major, v1.minor = "3.23", 4, 0x0323
+	v1.name = "3.23"
+	v1.major = 4
+	v1.minor = 0x0323
 	if f == V1_31E {
-		v1.name, v1.major, v1.minor = "3.1e", 3, 0x031E
-		v1.hybridAnswersZDP, v1.rawHidesAnnounce = true, true
+		v1.name = "3.1e"
+		v1.major = 3
+		v1.minor = 0x031E
+		v1.hybridAnswersZDP = true
+		v1.rawHidesAnnounce = true
 	}
-	v1.aliases, v1.sourceAliases = "\x03\x08\x0A\x0B\x15\x6E", "\x03"
-	v1.statusForm, v1.rawAPSIsRequest = 8, true
-	v1.queryChecksVersion, v1.truncatedRequests, v1.pageRequests = true, true, true
-	v1.confirms, v1.buffersInConfirm = true, true
+	v1.aliases = "\x03\x08\x0A\x0B\x15\x6E"
+	v1.sourceAliases = "\x03"
+	v1.statusForm = 8
+	v1.rawAPSIsRequest = true
+	v1.queryChecksVersion = true
+	v1.truncatedRequests = true
+	v1.pageRequests = true
+	v1.confirms = true
+	v1.buffersInConfirm = true
 	v1.rawHidesZDP = true
-	v1.dataRequests, v1.ackedRequests = 9, 7
+	v1.dataRequests = 9
+	v1.ackedRequests = 7
 	return v1
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// hear is a radio frame from a device that has arrived at the dongle. Everything is judged by the network layer's
-// source address, like in a stack; the device itself is only needed for its link quality.
+// hear is a radio frame from a device that has arrived at the dongle. Everything is judged by the network
+// layer's source address, like in a stack; the device itself is only needed for its link quality.
 func (d *Dongle) hear(v *Device, f AirFrame) {
 	if !d.up || !d.network {
 		return
@@ -87,8 +87,8 @@ func (d *Dongle) hearZCL(v *Device, f AirFrame) {
 	}
 }
 
-// hasCluster tells whether endpoint 1 has an instance for frames of this direction: it is client of the usual clusters,
-// and server of few.
+// hasCluster tells whether endpoint 1 has an instance for frames of this direction: it is client of the usual
+// clusters, and server of few.
 func (d *Dongle) hasCluster(cluster uint16, toClient bool) bool {
 	if toClient {
 		return cluster != clusterOTA
@@ -109,13 +109,19 @@ func (d *Dongle) unwanted(v *Device, f AirFrame) {
 
 func (d *Dongle) showRaw(v *Device, f AirFrame) {
 	d.send(message.DataIndication{
-		Profile: f.Profile, Cluster: f.Cluster, SrcEndpoint: f.SourceEndpoint, DstEndpoint: f.DestinationEndpoint,
-		SrcAddrMode: message.AddrModeShort, SrcAddr: f.Addr, DstAddrMode: message.AddrModeShort, Payload: f.Payload,
+		Profile:     f.Profile,
+		Cluster:     f.Cluster,
+		SrcEndpoint: f.SourceEndpoint,
+		DstEndpoint: f.DestinationEndpoint,
+		SrcAddrMode: message.AddrModeShort,
+		SrcAddr:     f.Addr,
+		DstAddrMode: message.AddrModeShort,
+		Payload:     f.Payload,
 	}, v.lqi)
 }
 
-// answerHybrid is the default response that hybrid mode sends for every frame that does not forbid it. ZDP frames are
-// taken for ZCL.
+// answerHybrid is the default response that hybrid mode sends for every frame that does not forbid it. ZDP
+// frames are taken for ZCL.
 func (d *Dongle) answerHybrid(f AirFrame) {
 	if len(f.Payload) < 3 || f.Payload[0]&zclNoDefaultResponse != 0 {
 		return
@@ -153,18 +159,21 @@ func (d *Dongle) tellAttributes(v *Device, f AirFrame, z zclFrame, kind message.
 		if !ok {
 			return
 		}
-		m.DataType, m.Data, b = b[0], value, rest
+		m.DataType = b[0]
+		m.Data = value
+		b = rest
 		d.send(m, v.lqi)
 	}
 }
 
-// takeValue takes a type and a value off a ZCL payload; numbers are turned to big-endian, 24-bit ones grow to four
-// bytes as they do in firmware, strings lose their length byte.
+// takeValue takes a type and a value off a ZCL payload; numbers are turned to big-endian, 24-bit ones grow to
+// four bytes as they do in firmware, strings lose their length byte.
 func takeValue(b []byte) (value, rest []byte, ok bool) {
 	if len(b) < 2 {
 		return nil, nil, false
 	}
-	kind, b := b[0], b[1:]
+	kind := b[0]
+	b = b[1:]
 	if kind == typeOctets || kind == typeText {
 		n := int(b[0])
 		if len(b) < 1+n {

@@ -120,7 +120,8 @@ func (e *lineEnd) close() {
 	}
 }
 
-// write takes bytes from a host. It never blocks: the UART always reads, and a line that nobody empties loses bytes.
+// write takes bytes from a host. It never blocks: the UART always reads, and a line that nobody
+// empties loses bytes.
 func (d *Dongle) write(p []byte) error {
 	d.inboxMu.Lock()
 	if d.inbox.stopped {
@@ -139,8 +140,8 @@ func (d *Dongle) write(p []byte) error {
 // endByte ends a frame.
 const endByte = 0x03
 
-// receive lets bytes travel the line to the dongle. They travel in pieces that end with END, because nothing happens in
-// the receiver before one.
+// receive lets bytes travel the line to the dongle. They travel in pieces that end with END, because nothing
+// happens in the receiver before one.
 func (d *Dongle) receive(p []byte) {
 	for len(p) > 0 {
 		end := slices.Index(p, endByte)
@@ -168,7 +169,8 @@ func (d *Dongle) receivePiece(piece []byte) {
 		}
 		if chance(d.lineRandom, f.Corrupt) {
 			d.stats.LineFaults++
-			piece, damaged = corrupt(d.lineRandom, piece), true
+			piece = corrupt(d.lineRandom, piece)
+			damaged = true
 		}
 	}
 	if wait == 0 {

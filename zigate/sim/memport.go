@@ -9,14 +9,16 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
-// Dialer reaches the dongle in memory, under the name that a user knows it by. One such port can be open at a time, like
-// a serial device; a second one gets ErrPortInUse. Ports work inside a testing/synctest bubble. Writing never blocks.
-// Reading blocks until the port is closed, cut off with Disconnect (io.EOF) or the dongle stops (io.EOF).
+// Dialer reaches the dongle in memory, under the name that a user knows it by. One such port can be open at a
+// time, like a serial device; a second one gets ErrPortInUse. Ports work inside a testing/synctest bubble.
+// Writing never blocks. Reading blocks until the port is closed, cut off with Disconnect (io.EOF) or the
+// dongle stops (io.EOF).
 func (d *Dongle) Dialer(name string) zigate.Dialer {
 	return &dialer{dongle: d, name: name}
 }
 
-// Disconnect cuts whoever is connected to the line, as if a cable was pulled and put back. The dongle keeps running.
+// Disconnect cuts whoever is connected to the line, as if a cable was pulled and put back. The
+// dongle keeps running.
 func (d *Dongle) Disconnect() {
 	d.line.cut()
 }

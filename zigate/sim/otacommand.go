@@ -17,8 +17,11 @@ func (d *Dongle) sendOTA(to message.Target, zcl []byte) uint8 {
 		return message.StatusNoBuffer
 	}
 	return d.transmit(to.AddrMode, to.Addr, AirFrame{
-		Profile: profileHA, Cluster: clusterOTA, SourceEndpoint: to.SrcEndpoint, DestinationEndpoint: to.DstEndpoint,
-		Payload: zcl,
+		Profile:             profileHA,
+		Cluster:             clusterOTA,
+		SourceEndpoint:      to.SrcEndpoint,
+		DestinationEndpoint: to.DstEndpoint,
+		Payload:             zcl,
 	})
 }
 
@@ -32,8 +35,8 @@ func (d *Dongle) sendBlock(m message.BlockSend) uint8 {
 		b = binary.LittleEndian.AppendUint32(b, m.Offset)
 		b = append(append(b, uint8(len(m.Data))), m.Data...)
 	case message.OTAWaitForData:
-		// The fields share their memory with those of a block: the pointer to the data stands for the current time,
-		// the offset for the request time, half of the version for the delay.
+		// The fields share their memory with those of a block: the pointer to the data stands for the current
+		// time, the offset for the request time, half of the version for the delay.
 		const dataPointer = 0x04001F40
 		delay := uint16(m.FileVersion >> 16)
 		if d.traits.v2 {
@@ -45,7 +48,9 @@ func (d *Dongle) sendBlock(m message.BlockSend) uint8 {
 	if status == message.StatusOK {
 		d.stats.BlocksAnswered++
 		if d.damaged {
-			d.stats.DamagedBlocks = append(d.stats.DamagedBlocks, DamagedBlock{Offset: m.Offset, Size: len(m.Data)})
+			d.stats.DamagedBlocks = append(d.stats.DamagedBlocks, DamagedBlock{
+				Offset: m.Offset, Size: len(m.Data),
+			})
 		}
 	}
 	return status

@@ -27,12 +27,13 @@ const otaAnswerControl = zclClusterFrame | zclToClientBit | zclNoDefaultResponse
 // automaticUpgradeDelay is what the server tells a device that has finished: install in so many seconds.
 const automaticUpgradeDelay = 5
 
-// otaServer is the RAM of the OTA server that is built into the firmware. It has one image header and nothing about any
-// device.
+// otaServer is the RAM of the OTA server that is built into the firmware. It has one image header and
+// nothing about any device.
 type otaServer struct {
 	slot                     message.LoadImage
 	currentTime, upgradeTime uint32
-	// leftovers is what a block request without a node address shows in its place: memory that other messages use.
+	// leftovers is what a block request without a node address shows in its place: memory that
+	// other messages use.
 	leftovers uint64
 	page      *otaRequest // the last page request
 	pageTick  timer
@@ -57,7 +58,8 @@ func (d *Dongle) loadImage(m message.LoadImage) uint8 {
 		return message.StatusIncorrectParameter
 	}
 	d.server.slot = m
-	d.server.upgradeTime, d.server.currentTime = message.UpgradeTimeWait, d.clock()
+	d.server.upgradeTime = message.UpgradeTimeWait
+	d.server.currentTime = d.clock()
 	return message.StatusOK
 }
 
@@ -98,7 +100,9 @@ func (d *Dongle) malformed(r otaRequest, command byte) {
 func (d *Dongle) hearQuery(r otaRequest, f fields) {
 	const hasHardwareVersion = 1 << 0
 	control := f.u8()
-	r.manufacturer, r.imageType, r.version = f.u16(), f.u16(), f.u32()
+	r.manufacturer = f.u16()
+	r.imageType = f.u16()
+	r.version = f.u32()
 	var hardware uint16
 	if control&hasHardwareVersion != 0 {
 		hardware = f.u16()
@@ -137,7 +141,9 @@ func appendImage(b []byte, manufacturer, imageType uint16, version uint32) []byt
 func (d *Dongle) hearQuerySpecific(r otaRequest, f fields) {
 	const deviceSpecific = 1 << 1
 	node := f.u64()
-	r.manufacturer, r.imageType, r.version = f.u16(), f.u16(), f.u32()
+	r.manufacturer = f.u16()
+	r.imageType = f.u16()
+	r.version = f.u32()
 	stack := f.u16()
 	if f.malformed {
 		d.malformed(r, otaQuerySpecific)
@@ -155,13 +161,22 @@ func (d *Dongle) hearQuerySpecific(r otaRequest, f fields) {
 
 func (d *Dongle) hearBlockRequest(r otaRequest, f fields, tell bool) {
 	m := message.BlockRequest{
-		Sequence: r.sequence, Endpoint: r.endpoint, Cluster: clusterOTA, AddrMode: message.AddrModeShort, Addr: r.addr,
+		Sequence:          r.sequence,
+		Endpoint:          r.endpoint,
+		Cluster:           clusterOTA,
+		AddrMode:          message.AddrModeShort,
+		Addr:              r.addr,
 		BlockRequestDelay: message.NoBlockRequestDelay,
 	}
 	m.FieldControl = f.u8()
-	r.manufacturer, r.imageType, r.version = f.u16(), f.u16(), f.u32()
-	m.ManufacturerCode, m.ImageType, m.FileVersion = r.manufacturer, r.imageType, r.version
-	m.Offset, m.MaxDataSize = f.u32(), f.u8()
+	r.manufacturer = f.u16()
+	r.imageType = f.u16()
+	r.version = f.u32()
+	m.ManufacturerCode = r.manufacturer
+	m.ImageType = r.imageType
+	m.FileVersion = r.version
+	m.Offset = f.u32()
+	m.MaxDataSize = f.u8()
 	node := d.server.leftovers
 	if m.FieldControl&message.BlockHasNodeAddress != 0 {
 		node = f.u64()
@@ -184,21 +199,25 @@ func (d *Dongle) hearBlockRequest(r otaRequest, f fields, tell bool) {
 	}
 }
 
-// pageTickInterval is how often firmware with the Green Power timer looks at the page request that it has stored.
+// pageTickInterval is how often firmware with the Green Power timer looks at the page request
+// that it has stored.
 const pageTickInterval = time.Millisecond
 
-// hearPageRequest reports a page request as the block request that firmware takes it for: the fields lie elsewhere in
-// its memory.
+// hearPageRequest reports a page request as the block request that firmware takes it for: the fields lie
+// elsewhere in its memory.
 func (d *Dongle) hearPageRequest(r otaRequest, f fields, tell bool) {
 	if !d.traits.pageRequests {
 		d.defaultResponse(r, otaPageRequest, zclUnsupportedCmd)
 		return
 	}
 	control := f.u8()
-	r.manufacturer, r.imageType, r.version = f.u16(), f.u16(), f.u32()
+	r.manufacturer = f.u16()
+	r.imageType = f.u16()
+	r.version = f.u32()
 	offset := f.u32()
 	f.u8() // the largest data size has no place in the other record
-	pageSize, spacing := f.u16(), f.u16()
+	pageSize := f.u16()
+	spacing := f.u16()
 	node := d.server.leftovers
 	if control&message.BlockHasNodeAddress != 0 {
 		node = f.u64()
@@ -209,10 +228,19 @@ func (d *Dongle) hearPageRequest(r otaRequest, f fields, tell bool) {
 	}
 	d.server.leftovers = node
 	m := message.BlockRequest{
-		Sequence: r.sequence, Endpoint: r.endpoint, Cluster: clusterOTA, AddrMode: message.AddrModeShort, Addr: r.addr,
-		NodeAddress: message.IEEE(node), Offset: offset, FileVersion: r.version,
-		ImageType: pageSize, ManufacturerCode: spacing, BlockRequestDelay: r.imageType,
-		MaxDataSize: uint8(r.manufacturer >> 8), FieldControl: uint8(r.manufacturer),
+		Sequence:          r.sequence,
+		Endpoint:          r.endpoint,
+		Cluster:           clusterOTA,
+		AddrMode:          message.AddrModeShort,
+		Addr:              r.addr,
+		NodeAddress:       message.IEEE(node),
+		Offset:            offset,
+		FileVersion:       r.version,
+		ImageType:         pageSize,
+		ManufacturerCode:  spacing,
+		BlockRequestDelay: r.imageType,
+		MaxDataSize:       uint8(r.manufacturer >> 8),
+		FieldControl:      uint8(r.manufacturer),
 	}
 	if d.traits.v2 {
 		m.MaxDataSize, m.FieldControl = m.FieldControl, m.MaxDataSize
@@ -244,7 +272,9 @@ func (d *Dongle) tickPage() {
 
 func (d *Dongle) hearUpgradeEnd(r otaRequest, f fields, tell bool) {
 	status := f.u8()
-	r.manufacturer, r.imageType, r.version = f.u16(), f.u16(), f.u32()
+	r.manufacturer = f.u16()
+	r.imageType = f.u16()
+	r.version = f.u32()
 	if f.malformed {
 		d.malformed(r, otaUpgradeEnd)
 		return
@@ -255,10 +285,18 @@ func (d *Dongle) hearUpgradeEnd(r otaRequest, f fields, tell bool) {
 		d.server.leftovers = uint64(r.version)<<32 | uint64(r.imageType)<<16 | uint64(r.manufacturer)
 	}
 	if tell {
-		d.server.currentTime, d.server.upgradeTime = 0, automaticUpgradeDelay
+		d.server.currentTime = 0
+		d.server.upgradeTime = automaticUpgradeDelay
 		d.send(message.UpgradeEndRequest{
-			Sequence: r.sequence, Endpoint: r.endpoint, Cluster: clusterOTA, AddrMode: message.AddrModeShort, Addr: r.addr,
-			FileVersion: r.version, ImageType: r.imageType, ManufacturerCode: r.manufacturer, Status: status,
+			Sequence:         r.sequence,
+			Endpoint:         r.endpoint,
+			Cluster:          clusterOTA,
+			AddrMode:         message.AddrModeShort,
+			Addr:             r.addr,
+			FileVersion:      r.version,
+			ImageType:        r.imageType,
+			ManufacturerCode: r.manufacturer,
+			Status:           status,
 		}, r.lqi)
 	}
 	if status != message.OTASuccess {
@@ -275,8 +313,8 @@ func (d *Dongle) hearUpgradeEnd(r otaRequest, f fields, tell bool) {
 	}
 }
 
-// answer sends what the server itself has to say. The ZCL library cannot send from an endpoint that it does not have,
-// even though it heard the request there.
+// answer sends what the server itself has to say. The ZCL library cannot send from an endpoint that it does
+// not have, even though it heard the request there.
 func (d *Dongle) answer(r otaRequest, command byte, payload []byte) {
 	if r.serverEndpoint > d.traits.maxZCLEndpt {
 		return
@@ -293,7 +331,10 @@ func (d *Dongle) defaultResponse(r otaRequest, command, status byte) {
 
 func (d *Dongle) reply(r otaRequest, zcl []byte) {
 	d.transmit(message.AddrModeShort, r.addr, AirFrame{
-		Profile: profileHA, Cluster: clusterOTA, SourceEndpoint: r.serverEndpoint, DestinationEndpoint: r.endpoint,
-		Payload: zcl,
+		Profile:             profileHA,
+		Cluster:             clusterOTA,
+		SourceEndpoint:      r.serverEndpoint,
+		DestinationEndpoint: r.endpoint,
+		Payload:             zcl,
 	})
 }

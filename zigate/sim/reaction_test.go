@@ -99,8 +99,8 @@ func frames(list ...[]byte) [][]byte                     { return list }
 
 const size = 10_000
 
-// TestReaction sends one frame from a device and looks at what the host and the device get, with the header of
-// newVersion loaded.
+// TestReaction sends one frame from a device and looks at what the host and the device get, with the header
+// of newVersion loaded.
 func TestReaction(t *testing.T) {
 	offer := answer(0x02, uint8(0), identity(newVersion), uint32(size))
 	noImage := answer(0x02, uint8(0x98))
@@ -307,7 +307,8 @@ func TestQuerySpecificFile(t *testing.T) {
 	})
 }
 
-// A page request that does not fit the slot is refused over and over by firmware with the tick, and by nobody else.
+// A page request that does not fit the slot is refused over and over by firmware with the tick,
+// and by nobody else.
 func TestPageRequestStorm(t *testing.T) {
 	for _, firmware := range sim.Firmwares() {
 		t.Run(firmware.String(), func(t *testing.T) {
@@ -384,8 +385,8 @@ func TestNodeAddressLeftovers(t *testing.T) {
 	}
 }
 
-// Endpoints that stand for endpoint 1 hear requests; what the server says on its own goes out only from those that the
-// ZCL library has.
+// Endpoints that stand for endpoint 1 hear requests; what the server says on its own goes out only from those
+// that the ZCL library has.
 func TestServerEndpoints(t *testing.T) {
 	heard := map[sim.Firmware][]uint8{
 		sim.V1_31C: {1, 8, 10, 21, 110},

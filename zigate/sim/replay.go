@@ -12,12 +12,13 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Replay plays the dongle's part of a trace: it says what the dongle said, with the pauses that there were, and waits
-// for the host where the host had said something in between. It answers nothing that is not in the trace.
+// Replay plays the dongle's part of a trace: it says what the dongle said, with the pauses that there
+// were, and waits for the host where the host had said something in between. It answers nothing that
+// is not in the trace.
 type Replay struct {
 	frames []zigate.TracedFrame
-	// Patience is how long the host may take for a command that the trace has; then the trace goes on without it.
-	// 0 = 10 s.
+	// Patience is how long the host may take for a command that the trace has; then the trace goes on
+	// without it. 0 = 10 s.
 	Patience time.Duration
 
 	mu    sync.Mutex
@@ -104,7 +105,9 @@ func (r *Replay) play(dongle net.Conn, commands <-chan message.MsgType) {
 }
 
 // await waits for a command of this type.
-func (r *Replay) await(t message.MsgType, waiting map[message.MsgType]int, commands <-chan message.MsgType) error {
+func (r *Replay) await(
+	t message.MsgType, waiting map[message.MsgType]int, commands <-chan message.MsgType,
+) error {
 	patience := r.Patience
 	if patience == 0 {
 		patience = 10 * time.Second

@@ -59,8 +59,9 @@ const (
 	maxEvents   = 10_000
 )
 
-// ParseScenario reads a scenario: one JSON object with the keys of the scenarioFile type. Numbers may be written as
-// strings, in hexadecimal too ("0x117c"), times as "1.5s". A key that is not known is an error, which is ErrScenario.
+// ParseScenario reads a scenario: one JSON object with the keys of the scenarioFile type. Numbers may be
+// written as strings, in hexadecimal too ("0x117c"), times as "1.5s". A key that is not known is an error,
+// which is ErrScenario.
 func ParseScenario(r io.Reader) (Scenario, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxScenario+1))
 	switch {
@@ -113,9 +114,11 @@ type scenarioFile struct {
 }
 
 type scenarioDevice struct {
-	IEEE             number   `json:"ieee"`
-	Addr             number   `json:"addr"`
-	Count            number   `json:"count"` // so many of them, with IEEE addresses that follow one another; 1 where it is left out
+	IEEE number `json:"ieee"`
+	Addr number `json:"addr"`
+	// Count is how many of them there are, with IEEE addresses that follow one another; it is 1
+	// where it is left out.
+	Count            number   `json:"count"`
 	Endpoint         number   `json:"endpoint"`
 	OtherEndpoints   []number `json:"otherEndpoints"`
 	ServerEndpoint   number   `json:"serverEndpoint"`
@@ -235,8 +238,14 @@ func (f scenarioFile) scenario() (Scenario, error) {
 		f.Speed = 1
 	}
 	s := Scenario{Config: Config{
-		Firmware: firmware, IEEE: message.IEEE(f.IEEE), PANID: narrow[uint16](f.PANID), Channel: narrow[uint8](f.Channel),
-		FactoryNew: f.FactoryNew, Seed: uint64(f.Seed), Speed: f.Speed, LineRate: int(min(f.LineRate, math.MaxInt32)),
+		Firmware:   firmware,
+		IEEE:       message.IEEE(f.IEEE),
+		PANID:      narrow[uint16](f.PANID),
+		Channel:    narrow[uint8](f.Channel),
+		FactoryNew: f.FactoryNew,
+		Seed:       uint64(f.Seed),
+		Speed:      f.Speed,
+		LineRate:   int(min(f.LineRate, math.MaxInt32)),
 	}}
 	if s.Config.Faults, err = f.Faults.faults(); err != nil {
 		return Scenario{}, err
@@ -261,7 +270,12 @@ func (f scenarioFile) scenario() (Scenario, error) {
 		return Scenario{}, fmt.Errorf("%w: more than %d events", ErrScenario, maxEvents)
 	}
 	for _, e := range f.Events {
-		event := ScenarioEvent{After: time.Duration(e.After), Do: e.Do, Device: message.IEEE(e.Device), Addr: narrow[uint16](e.Addr)}
+		event := ScenarioEvent{
+			After:  time.Duration(e.After),
+			Do:     e.Do,
+			Device: message.IEEE(e.Device),
+			Addr:   narrow[uint16](e.Addr),
+		}
 		if err := event.check(s.Config.Devices); err != nil {
 			return Scenario{}, err
 		}
@@ -286,36 +300,72 @@ func (e ScenarioEvent) check(devices []DeviceConfig) error {
 }
 
 func (f scenarioFaults) faults() (Faults, error) {
-	for _, p := range []float64{f.LoseFromDongle, f.LoseToDongle, f.Corrupt, f.Duplicate, f.Late, f.LoseAir, f.LoseAck, f.Refuse} {
+	for _, p := range []float64{
+		f.LoseFromDongle, f.LoseToDongle, f.Corrupt, f.Duplicate, f.Late, f.LoseAir, f.LoseAck, f.Refuse,
+	} {
 		if !(p >= 0 && p <= 1) {
-			return Faults{}, fmt.Errorf("%w: the probability of a fault is from 0 to 1, not %v", ErrScenario, p)
+			return Faults{}, fmt.Errorf("%w: the probability of a fault is from 0 to 1, not %v",
+				ErrScenario, p)
 		}
 	}
 	return Faults{
-		LoseFromDongle: f.LoseFromDongle, LoseToDongle: f.LoseToDongle, Corrupt: f.Corrupt, Duplicate: f.Duplicate,
-		Late: f.Late, LateBy: time.Duration(f.LateBy), LoseAir: f.LoseAir, LoseAck: f.LoseAck, Refuse: f.Refuse,
-		ResetEvery: time.Duration(f.ResetEvery), SilentResets: f.SilentResets,
+		LoseFromDongle: f.LoseFromDongle,
+		LoseToDongle:   f.LoseToDongle,
+		Corrupt:        f.Corrupt,
+		Duplicate:      f.Duplicate,
+		Late:           f.Late,
+		LateBy:         time.Duration(f.LateBy),
+		LoseAir:        f.LoseAir,
+		LoseAck:        f.LoseAck,
+		Refuse:         f.Refuse,
+		ResetEvery:     time.Duration(f.ResetEvery),
+		SilentResets:   f.SilentResets,
 	}, nil
 }
 
 func (d scenarioDevice) config() DeviceConfig {
 	c := DeviceConfig{
-		IEEE: message.IEEE(d.IEEE), Addr: narrow[uint16](d.Addr), Endpoint: narrow[uint8](d.Endpoint),
-		ServerEndpoint: narrow[uint8](d.ServerEndpoint), Unjoined: d.Unjoined,
-		ManufacturerCode: narrow[uint16](d.ManufacturerCode), ImageType: narrow[uint16](d.ImageType),
-		FileVersion: narrow[uint32](d.FileVersion), ManufacturerName: d.ManufacturerName, ModelID: d.ModelID,
-		Sleepy: d.Sleepy, PollInterval: time.Duration(d.PollInterval), Relays: int(min(d.Relays, 30)), LQI: narrow[uint8](d.LQI),
-		MaxDataSize: narrow[uint8](d.MaxDataSize), BlockInterval: time.Duration(d.BlockInterval),
-		RetryInterval: time.Duration(d.RetryInterval), Retries: d.Retries, RebootTime: time.Duration(d.RebootTime),
-		QueryInterval: time.Duration(d.QueryInterval), MinimumBlockPeriod: d.MinimumBlockPeriod,
-		NodeAddressInRequests: d.NodeAddressInRequests, PageRequests: d.PageRequests, PageSize: narrow[uint16](d.PageSize),
-		ResponseSpacing: time.Duration(d.ResponseSpacing), HeaderFirst: d.HeaderFirst,
-		AsksAgain: int(min(d.AsksAgain, math.MaxInt32)), FullBlocksOnly: d.FullBlocksOnly, ResumesDownload: d.ResumesDownload,
-		OnlyNewer: d.OnlyNewer, DisableDefaultResponse: d.DisableDefaultResponse,
-		FailFirst: int(min(d.FailFirst, math.MaxInt32)), AbortAt: narrow[uint32](d.AbortAt), InvalidAtEnd: d.InvalidAtEnd,
-		RequireMore: d.RequireMore, StopsAt: narrow[uint32](d.StopsAt), KeepsOldVersion: d.KeepsOldVersion,
-		SilentToNotify: d.SilentToNotify, NeverReturns: d.NeverReturns, LosesAnnounce: d.LosesAnnounce,
-		InstallsWithoutReply: d.InstallsWithoutReply,
+		IEEE:                   message.IEEE(d.IEEE),
+		Addr:                   narrow[uint16](d.Addr),
+		Endpoint:               narrow[uint8](d.Endpoint),
+		ServerEndpoint:         narrow[uint8](d.ServerEndpoint),
+		Unjoined:               d.Unjoined,
+		ManufacturerCode:       narrow[uint16](d.ManufacturerCode),
+		ImageType:              narrow[uint16](d.ImageType),
+		FileVersion:            narrow[uint32](d.FileVersion),
+		ManufacturerName:       d.ManufacturerName,
+		ModelID:                d.ModelID,
+		Sleepy:                 d.Sleepy,
+		PollInterval:           time.Duration(d.PollInterval),
+		Relays:                 int(min(d.Relays, 30)),
+		LQI:                    narrow[uint8](d.LQI),
+		MaxDataSize:            narrow[uint8](d.MaxDataSize),
+		BlockInterval:          time.Duration(d.BlockInterval),
+		RetryInterval:          time.Duration(d.RetryInterval),
+		Retries:                d.Retries,
+		RebootTime:             time.Duration(d.RebootTime),
+		QueryInterval:          time.Duration(d.QueryInterval),
+		MinimumBlockPeriod:     d.MinimumBlockPeriod,
+		NodeAddressInRequests:  d.NodeAddressInRequests,
+		PageRequests:           d.PageRequests,
+		PageSize:               narrow[uint16](d.PageSize),
+		ResponseSpacing:        time.Duration(d.ResponseSpacing),
+		HeaderFirst:            d.HeaderFirst,
+		AsksAgain:              int(min(d.AsksAgain, math.MaxInt32)),
+		FullBlocksOnly:         d.FullBlocksOnly,
+		ResumesDownload:        d.ResumesDownload,
+		OnlyNewer:              d.OnlyNewer,
+		DisableDefaultResponse: d.DisableDefaultResponse,
+		FailFirst:              int(min(d.FailFirst, math.MaxInt32)),
+		AbortAt:                narrow[uint32](d.AbortAt),
+		InvalidAtEnd:           d.InvalidAtEnd,
+		RequireMore:            d.RequireMore,
+		StopsAt:                narrow[uint32](d.StopsAt),
+		KeepsOldVersion:        d.KeepsOldVersion,
+		SilentToNotify:         d.SilentToNotify,
+		NeverReturns:           d.NeverReturns,
+		LosesAnnounce:          d.LosesAnnounce,
+		InstallsWithoutReply:   d.InstallsWithoutReply,
 	}
 	for _, e := range d.OtherEndpoints {
 		c.OtherEndpoints = append(c.OtherEndpoints, narrow[uint8](e))

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// timer is an event at a time. A timer belongs to one schedule and can be set again and again; events of the same
-// moment fire in the order in which they were set.
+// timer is an event at a time. A timer belongs to one schedule and can be set again and again; events of the
+// same moment fire in the order in which they were set.
 type timer struct {
 	fire  func()
 	at    time.Time
@@ -23,7 +23,8 @@ type schedule struct {
 
 func (s *schedule) set(t *timer, at time.Time) {
 	s.order++
-	t.at, t.order = at, s.order
+	t.at = at
+	t.order = s.order
 	if t.place > 0 {
 		heap.Fix(s, t.place-1)
 		return
@@ -58,7 +59,8 @@ func (s *schedule) due(now time.Time) (*timer, bool) {
 func (s *schedule) Len() int { return len(s.timers) }
 
 func (s *schedule) Less(i, j int) bool {
-	a, b := s.timers[i], s.timers[j]
+	a := s.timers[i]
+	b := s.timers[j]
 	if a.at.Equal(b.at) {
 		return a.order < b.order
 	}
@@ -67,7 +69,8 @@ func (s *schedule) Less(i, j int) bool {
 
 func (s *schedule) Swap(i, j int) {
 	s.timers[i], s.timers[j] = s.timers[j], s.timers[i]
-	s.timers[i].place, s.timers[j].place = i+1, j+1
+	s.timers[i].place = i + 1
+	s.timers[j].place = j + 1
 }
 
 func (s *schedule) Push(x any) {
@@ -108,8 +111,9 @@ func (p pace) wait(d time.Duration) time.Duration {
 // patienceFloor is the least time that a quicker simulation leaves a host for its answer.
 const patienceFloor = time.Second
 
-// patience is for the time that a device gives its host, and for waits that the host asked for. The host does not run
-// quicker only because the simulation does: these are never cut below a second, and not at all without waiting.
+// patience is for the time that a device gives its host, and for waits that the host asked for. The host
+// does not run quicker only because the simulation does: these are never cut below a second, and not at
+// all without waiting.
 func (p pace) patience(d time.Duration) time.Duration {
 	if p.speed == 0 || d <= 0 {
 		return max(d, 0)

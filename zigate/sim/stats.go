@@ -9,24 +9,25 @@ import (
 
 // Stats is what has happened since the dongle was made; resets do not clear it.
 type Stats struct {
-	// Received counts the commands that were executed, Sent the messages to the host. Frames lost on the way to the
-	// dongle are in neither, frames lost on the way to the host are in Sent.
+	// Received counts the commands that were executed, Sent the messages to the host. Frames lost on the way
+	// to the dongle are in neither, frames lost on the way to the host are in Sent.
 	Received, Sent map[message.MsgType]uint64
 	// FramesRejected are the frames of the host that the receiver dropped, silently.
 	FramesRejected uint64
 	// LineFaults are the frames that Faults lost, damaged, doubled or held back.
 	LineFaults uint64
-	// DamagedBlocks are the image blocks that a damaged frame brought and that went on air all the same: the receiver's
-	// checksum is an XOR, and it takes bytes that are missing from the frame before. A host can do nothing about them.
+	// DamagedBlocks are the image blocks that a damaged frame brought and that went on air all the same: the
+	// receiver's checksum is an XOR, and it takes bytes that are missing from the frame before. A host can do
+	// nothing about them.
 	DamagedBlocks []DamagedBlock
 	// OutputLost are the bytes that did not fit the transmit queue of firmware v1.
 	OutputLost uint64
 
-	// BlocksAsked are the block requests of devices that reached the dongle; BlocksAnswered the image blocks of the host
-	// that the dongle put on air.
+	// BlocksAsked are the block requests of devices that reached the dongle; BlocksAnswered the image blocks
+	// of the host that the dongle put on air.
 	BlocksAsked, BlocksAnswered uint64
-	// QueriesAnswered and QueriesRefused are the Query Next Image Requests that the dongle answered with an image and
-	// without.
+	// QueriesAnswered and QueriesRefused are the Query Next Image Requests that the dongle answered with an
+	// image and without.
 	QueriesAnswered, QueriesRefused uint64
 	// DefaultResponses are those that the dongle sent.
 	DefaultResponses map[DefaultResponse]uint64
@@ -39,8 +40,8 @@ type Stats struct {
 	Resets      uint64
 }
 
-// DefaultResponse is a ZCL default response of the dongle on the OTA cluster: command 0x03 with status 0x98 says that a
-// block request does not fit the loaded header.
+// DefaultResponse is a ZCL default response of the dongle on the OTA cluster: command 0x03 with status 0x98
+// says that a block request does not fit the loaded header.
 type DefaultResponse struct {
 	Command, Status uint8
 }

@@ -9,8 +9,9 @@ import (
 	"sync"
 )
 
-// ServeTCP lets hosts reach the dongle like a WiFi ZiGate: raw bytes, one client at a time. A second client is connected
-// and hears nothing until the first has gone. It returns nil when the context ends, which also closes the listener.
+// ServeTCP lets hosts reach the dongle like a WiFi ZiGate: raw bytes, one client at a time. A second client
+// is connected and hears nothing until the first has gone. It returns nil when the context ends, which also
+// closes the listener.
 func (d *Dongle) ServeTCP(ctx context.Context, listener net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { listener.Close() })
 	defer stop()

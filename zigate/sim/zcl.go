@@ -77,12 +77,14 @@ func parseZCL(b []byte) (zclFrame, bool) {
 	if len(b) < 2 {
 		return zclFrame{}, false
 	}
-	f.sequence, f.command, f.payload = b[0], b[1], b[2:]
+	f.sequence = b[0]
+	f.command = b[1]
+	f.payload = b[2:]
 	return f, true
 }
 
-// fields takes little-endian numbers off a ZCL payload. A missing field is malformed, or all ones where the reader is
-// tolerant and nothing of the field is there.
+// fields takes little-endian numbers off a ZCL payload. A missing field is malformed, or all ones where the
+// reader is tolerant and nothing of the field is there.
 type fields struct {
 	b         []byte
 	tolerant  bool
@@ -143,8 +145,11 @@ func (d *Dongle) zclCommand(
 	}
 	sequence := d.nextZCL()
 	status := d.transmit(to.AddrMode, to.Addr, AirFrame{
-		Profile: profileHA, Cluster: cluster, SourceEndpoint: to.SrcEndpoint, DestinationEndpoint: to.DstEndpoint,
-		Payload: append([]byte{control, sequence, command}, payload...),
+		Profile:             profileHA,
+		Cluster:             cluster,
+		SourceEndpoint:      to.SrcEndpoint,
+		DestinationEndpoint: to.DstEndpoint,
+		Payload:             append([]byte{control, sequence, command}, payload...),
 	})
 	if status != message.StatusOK {
 		return outcome{status: status, sequence: sequence}
@@ -165,7 +170,8 @@ func (d *Dongle) readAttributes(m message.ReadAttributes) outcome {
 
 // sendRaw is 0x0530.
 func (d *Dongle) sendRaw(m message.RawAPS) outcome {
-	addr, mode := m.Addr, m.AddrMode
+	addr := m.Addr
+	mode := m.AddrMode
 	switch mode {
 	case message.AddrModeShort, message.AddrModeShortNoAck:
 	case message.AddrModeIEEE, message.AddrModeIEEENoAck:
@@ -192,8 +198,11 @@ func (d *Dongle) sendRaw(m message.RawAPS) outcome {
 		profile = profileHA
 	}
 	status := d.transmit(mode, addr, AirFrame{
-		Profile: profile, Cluster: m.Cluster, SourceEndpoint: m.SrcEndpoint, DestinationEndpoint: m.DstEndpoint,
-		Payload: m.Data,
+		Profile:             profile,
+		Cluster:             m.Cluster,
+		SourceEndpoint:      m.SrcEndpoint,
+		DestinationEndpoint: m.DstEndpoint,
+		Payload:             m.Data,
 	})
 	o := outcome{status: status, sequence: d.apsCounter}
 	if status == message.StatusOK && d.traits.rawAPSIsRequest {

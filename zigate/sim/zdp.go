@@ -85,7 +85,8 @@ func appendClusters(b []byte, clusters []uint16) []byte {
 	return b
 }
 
-// bind is 0x0030: target IEEE address 8, endpoint 1, cluster 2, address mode 1, destination. The device accepts it.
+// bind is 0x0030: target IEEE address 8, endpoint 1, cluster 2, address mode 1, destination. The
+// device accepts it.
 func (d *Dongle) bind(payload []byte) outcome {
 	v := d.byIEEE[message.IEEE(binary.BigEndian.Uint64(payload))]
 	if v == nil {
@@ -138,7 +139,9 @@ func (d *Dongle) hearZDP(v *Device, f AirFrame) {
 }
 
 func (f *fields) address(sequence uint8) message.NwkAddrResponse {
-	return message.NwkAddrResponse{Sequence: sequence, Status: f.u8(), IEEE: message.IEEE(f.u64()), Addr: f.u16()}
+	return message.NwkAddrResponse{
+		Sequence: sequence, Status: f.u8(), IEEE: message.IEEE(f.u64()), Addr: f.u16(),
+	}
 }
 
 func (f *fields) endpoints(sequence uint8) message.MatchDescriptor {
@@ -158,7 +161,9 @@ func (f *fields) nodeDescriptor(sequence uint8) message.NodeDescriptor {
 	m.MACFlags = f.u8()
 	m.ManufacturerCode = f.u16()
 	m.MaxBuffer = f.u8()
-	m.MaxRx, m.ServerMask, m.MaxTx = f.u16(), f.u16(), f.u16()
+	m.MaxRx = f.u16()
+	m.ServerMask = f.u16()
+	m.MaxTx = f.u16()
 	m.DescriptorCapability = f.u8()
 	return m
 }
@@ -168,8 +173,12 @@ func (f *fields) simpleDescriptor(sequence uint8) message.SimpleDescriptor {
 	if m.Status != zdpSuccess {
 		return m
 	}
-	m.Endpoint, m.Profile, m.DeviceID, m.VersionBits = f.u8(), f.u16(), f.u16(), f.u8()
-	m.InClusters, m.OutClusters = f.clusters(), f.clusters()
+	m.Endpoint = f.u8()
+	m.Profile = f.u16()
+	m.DeviceID = f.u16()
+	m.VersionBits = f.u8()
+	m.InClusters = f.clusters()
+	m.OutClusters = f.clusters()
 	return m
 }
 
@@ -213,7 +222,9 @@ func (v *Device) hearZDP(f AirFrame) {
 		answer = v.appendSimpleDescriptor(answer, r.u8())
 	case zdpMatch:
 		r.u16()
-		profile, in, out := r.u16(), r.clusters(), r.clusters()
+		profile := r.u16()
+		in := r.clusters()
+		out := r.clusters()
 		if !v.matches(profile, in, out) {
 			return
 		}
@@ -235,7 +246,8 @@ func (v *Device) capability() uint8 {
 	if v.cfg.Sleepy {
 		return allocateAddress
 	}
-	return allocateAddress | message.CapabilityRouter | message.CapabilityMains | message.CapabilityRxOnWhenIdle
+	return allocateAddress | message.CapabilityRouter | message.CapabilityMains |
+		message.CapabilityRxOnWhenIdle
 }
 
 func (v *Device) appendNodeDescriptor(b []byte) []byte {
@@ -260,10 +272,11 @@ func (v *Device) appendNodeDescriptor(b []byte) []byte {
 	return append(b, stackFields)
 }
 
-// powerDescriptor has the mode (0: receiver as the node descriptor says), the available and the present source, and the
-// level in steps of a third.
+// powerDescriptor has the mode (0: receiver as the node descriptor says), the available and the present
+// source, and the level in steps of a third.
 func (v *Device) powerDescriptor() uint16 {
-	source, level := uint16(message.PowerMains), uint16(0xC)
+	source := uint16(message.PowerMains)
+	level := uint16(0xC)
 	if v.cfg.Sleepy {
 		source = uint16(message.PowerDisposable)
 	}
@@ -284,7 +297,8 @@ func (v *Device) serverClusters() []uint16 {
 func (v *Device) clientClusters() []uint16 { return []uint16{clusterOTA} }
 
 func (v *Device) appendSimpleDescriptor(b []byte, endpoint uint8) []byte {
-	const onOffDevice, version = 0x0100, 1
+	const onOffDevice = 0x0100
+	const version = 1
 	if slices.Contains(v.cfg.OtherEndpoints, endpoint) {
 		b = binary.LittleEndian.AppendUint16(b, v.addr)
 		descriptor := append([]byte{endpoint}, 0x04, 0x01, 0x00, 0x01, version)

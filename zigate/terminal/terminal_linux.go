@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// staleAfter is how long the pseudo-terminal keeps what nobody reads. A serial line keeps nothing for a port that is not
-// open.
+// staleAfter is how long the pseudo-terminal keeps what nobody reads. A serial line keeps nothing for a
+// port that is not open.
 const staleAfter = 2 * time.Second
 
-// Terminal is the side of a pseudo-terminal that plays the dongle. The terminal is in raw mode and stays while programs
-// open and close the other side.
+// Terminal is the side of a pseudo-terminal that plays the dongle. The terminal is in raw mode and stays
+// while programs open and close the other side.
 type Terminal struct {
 	master, slave *os.File
 	path, link    string
@@ -31,8 +31,8 @@ type Terminal struct {
 	absent bool      // nobody reads
 }
 
-// Open makes a pseudo-terminal. link, where not empty, becomes a symbolic link to it: it replaces an earlier link to
-// one, never a file of another kind or a link to one, and Close removes it.
+// Open makes a pseudo-terminal. link, where not empty, becomes a symbolic link to it: it replaces an earlier
+// link to one, never a file of another kind or a link to one, and Close removes it.
 func Open(link string) (*Terminal, error) {
 	master, slave, err := openTerminal()
 	if err != nil {
@@ -45,7 +45,8 @@ func Open(link string) (*Terminal, error) {
 			slave.Close()
 			return nil, err
 		}
-		t.path, t.link = link, link
+		t.path = link
+		t.link = link
 	}
 	return t, nil
 }
@@ -56,13 +57,14 @@ func (t *Terminal) Path() string { return t.path }
 // Read blocks until the program has written something, or Close.
 func (t *Terminal) Read(p []byte) (int, error) { return t.master.Read(p) }
 
-// Write throws away what no program has read for a while, so that the next one does not find it, and what does not fit:
-// bytes on a line that nobody reads are lost. It is for one goroutine.
+// Write throws away what no program has read for a while, so that the next one does not find it, and what
+// does not fit: bytes on a line that nobody reads are lost. It is for one goroutine.
 func (t *Terminal) Write(p []byte) (int, error) {
 	now := time.Now()
 	if unread, ok := t.waiting(); ok {
 		if unread == 0 || unread < t.unread {
-			t.since, t.absent = now, false
+			t.since = now
+			t.absent = false
 		}
 		if unread > 0 && now.Sub(t.since) > t.staleAfter {
 			t.absent = true
@@ -78,7 +80,9 @@ func (t *Terminal) Write(p []byte) (int, error) {
 		t.forget()
 		n, err = t.writeInTime(p)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			n, err = len(p), nil // lost, as on a line
+			// Lost, as on a line.
+			n = len(p)
+			err = nil
 		}
 	}
 	t.unread += n
@@ -108,7 +112,8 @@ func (t *Terminal) forget() {
 	t.unread = 0
 }
 
-// Close unblocks Read and Write, and removes the link if it still leads here. A second call gets os.ErrClosed.
+// Close unblocks Read and Write, and removes the link if it still leads here. A second call
+// gets os.ErrClosed.
 func (t *Terminal) Close() error {
 	err := os.ErrClosed
 	t.once.Do(func() {
@@ -157,23 +162,27 @@ func makeRaw(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	mode.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+	mode.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR |
+		unix.ICRNL | unix.IXON
 	mode.Oflag &^= unix.OPOST
 	mode.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
 	mode.Cflag = mode.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
-	mode.Cc[unix.VMIN], mode.Cc[unix.VTIME] = 1, 0
+	mode.Cc[unix.VMIN] = 1
+	mode.Cc[unix.VTIME] = 0
 	return unix.IoctlSetTermios(fd, unix.TCSETS, mode)
 }
 
-// replaceLink makes link point to path. It replaces a link to a pseudo-terminal or to nothing, and nothing else: one that
-// leads to a real dongle is udev's.
+// replaceLink makes link point to path. It replaces a link to a pseudo-terminal or to nothing, and nothing
+// else: one that leads to a real dongle is udev's.
 func replaceLink(path, link string) error {
 	if info, err := os.Lstat(link); err == nil {
 		if info.Mode()&os.ModeSymlink == 0 {
-			return fmt.Errorf("link %s to %s: %s is a file of another kind; remove it or choose another name", path, link, link)
+			return fmt.Errorf("link %s to %s: %s is a file of another kind; remove it or choose another name",
+				path, link, link)
 		}
 		if to, err := filepath.EvalSymlinks(link); err == nil && !strings.HasPrefix(to, "/dev/pts/") {
-			return fmt.Errorf("link %s to %s: %s leads to %s, which is no pseudo-terminal; remove it or choose another name", path, link, link, to)
+			return fmt.Errorf("link %s to %s: %s leads to %s, which is no pseudo-terminal; "+
+				"remove it or choose another name", path, link, link, to)
 		}
 		if err := os.Remove(link); err != nil {
 			return fmt.Errorf("replace the old link: %w", err)

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// What nobody has read for a while is gone when a host comes, and a terminal that nobody reads does not block.
+// What nobody has read for a while is gone when a host comes, and a terminal that nobody
+// reads does not block.
 func TestTerminalForgets(t *testing.T) {
 	terminal, err := Open("")
 	if err != nil {
@@ -45,8 +46,8 @@ func TestTerminalForgets(t *testing.T) {
 	}
 }
 
-// A link of an earlier run is replaced, whether its terminal is there or not; a file of another kind stays; Close takes
-// the link away, but not one that somebody else has put there meanwhile.
+// A link of an earlier run is replaced, whether its terminal is there or not; a file of another kind stays;
+// Close takes the link away, but not one that somebody else has put there meanwhile.
 func TestLink(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "zigate")
 	if err := os.Symlink("/nowhere/at/all", link); err != nil {
@@ -89,7 +90,8 @@ func TestLink(t *testing.T) {
 	}
 }
 
-// A link to something else than a pseudo-terminal, like those that udev makes for real dongles, is somebody else's.
+// A link to something else than a pseudo-terminal, like those that udev makes for real dongles,
+// is somebody else's.
 func TestLinkOfOthers(t *testing.T) {
 	dir := t.TempDir()
 	device, link := filepath.Join(dir, "ttyUSB0"), filepath.Join(dir, "usb-ZiGate")

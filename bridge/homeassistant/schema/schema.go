@@ -1,5 +1,5 @@
-// Package schema is what Home Assistant accepts of what this program publishes for it, for tests: whatever any test sees on
-// its way to Home Assistant is held against it. It knows nothing of how messages are made.
+// Package schema is what Home Assistant accepts of what this program publishes for it, for tests: whatever
+// any test sees on its way to Home Assistant is held against it. It knows nothing of how messages are made.
 //
 // It was written down by hand from the source of its releases 2025.4.4 and 2026.11.0 (repository
 // home-assistant/core, folder homeassistant/components/mqtt; where the two differ, the stricter):
@@ -12,12 +12,12 @@
 //	device classes and their units           components/{update,button,sensor,binary_sensor}
 //	texts, URLs, icons                       helpers/config_validation.py (string, url, configuration_url, icon)
 //
-// The same in words is in its documentation: www.home-assistant.io/integrations/mqtt (discovery of devices, availability),
-// and the pages update.mqtt, button.mqtt, sensor.mqtt and binary_sensor.mqtt beside it.
+// The same in words is in its documentation: www.home-assistant.io/integrations/mqtt (discovery of devices,
+// availability), and the pages update.mqtt, button.mqtt, sensor.mqtt and binary_sensor.mqtt beside it.
 //
-// Home Assistant itself ignores unknown keys of a component; here they are mistakes, since such a key does nothing.
-// Abbreviated keys are left out: this program does not write them. In the update state the rules of this project's MQTT
-// contract come on top: which keys are always there, and how versions are written.
+// Home Assistant itself ignores unknown keys of a component; here they are mistakes, since such a key does
+// nothing. Abbreviated keys are left out: this program does not write them. In the update state the rules of
+// this project's MQTT contract come on top: which keys are always there, and how versions are written.
 package schema
 
 import (
@@ -142,10 +142,12 @@ func webAddress(v any) string {
 		return fmt.Sprintf("%v is no string", v)
 	}
 	u, err := url.Parse(s)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || strings.ContainsAny(s, " \t\r\n") {
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
+		strings.ContainsAny(s, " \t\r\n") {
 		return fmt.Sprintf("%q is no http or https URL", s)
 	}
-	if strings.ContainsAny(u.Host, "[]") != (strings.HasPrefix(u.Host, "[") && strings.Contains(u.Host, "]")) {
+	if strings.ContainsAny(u.Host, "[]") != (strings.HasPrefix(u.Host, "[") &&
+		strings.Contains(u.Host, "]")) {
 		return fmt.Sprintf("%q has stray brackets", s)
 	}
 	if p := u.Port(); p != "" {
@@ -166,7 +168,8 @@ func icon(v any) string {
 // topic holds for publishing and subscribing: wildcards would be allowed for the latter, but none are wanted.
 func topic(v any) string {
 	s, ok := v.(string)
-	if !ok || s == "" || len(s) > 65535 || strings.ContainsAny(s, "+#\x00") || strings.HasPrefix(s, "/") || strings.HasSuffix(s, "/") {
+	if !ok || s == "" || len(s) > 65535 || strings.ContainsAny(s, "+#\x00") || strings.HasPrefix(s, "/") ||
+		strings.HasSuffix(s, "/") {
 		return fmt.Sprintf("%v is no topic", v)
 	}
 	return text(s)
@@ -175,7 +178,8 @@ func topic(v any) string {
 // template: only that the braces close. What templates yield is tested elsewhere.
 func template(v any) string {
 	s, _ := v.(string)
-	if !strings.HasPrefix(s, "{{ ") || !strings.HasSuffix(s, " }}") || strings.Count(s, "{{") != 1 || strings.Count(s, "}}") != 1 {
+	if !strings.HasPrefix(s, "{{ ") || !strings.HasSuffix(s, " }}") || strings.Count(s, "{{") != 1 ||
+		strings.Count(s, "}}") != 1 {
 		return fmt.Sprintf("%v is no template", v)
 	}
 	return ""
@@ -193,18 +197,21 @@ var (
 
 	availabilitySchema = keys{
 		allowed: map[string]rule{
-			"topic": topic, "payload_available": filled, "payload_not_available": filled, "value_template": template,
+			"topic": topic, "payload_available": filled, "payload_not_available": filled,
+			"value_template": template,
 		},
 		required: []string{"topic"},
 	}
 
 	deviceSchema = keys{
 		allowed: map[string]rule{
-			"identifiers": listOf(filled), "connections": listOf(listOf(filled)), "manufacturer": filled, "model": filled,
-			"model_id": filled, "name": filled, "hw_version": filled, "serial_number": filled, "sw_version": filled,
-			"via_device": filled, "suggested_area": filled, "configuration_url": webAddress,
+			"identifiers": listOf(filled), "connections": listOf(listOf(filled)), "manufacturer": filled,
+			"model": filled, "model_id": filled, "name": filled, "hw_version": filled,
+			"serial_number": filled, "sw_version": filled, "via_device": filled, "suggested_area": filled,
+			"configuration_url": webAddress,
 		},
-		required: []string{"identifiers", "name"}, // without a name Home Assistant shows its own for the integration
+		// Without a name Home Assistant shows its own for the integration.
+		required: []string{"identifiers", "name"},
 	}
 
 	originSchema = keys{
@@ -214,53 +221,62 @@ var (
 
 	documentSchema = keys{
 		allowed: map[string]rule{
-			"device": object(deviceSchema), "origin": object(originSchema), "availability": listOf(object(availabilitySchema)),
-			"availability_mode": oneOf("all", "any", "latest"), "components": func(any) string { return "" }, // see below
+			"device": object(deviceSchema), "origin": object(originSchema),
+			"availability": listOf(object(availabilitySchema)),
+			// See below.
+			"availability_mode": oneOf("all", "any", "latest"), "components": func(any) string { return "" },
 			"state_topic": topic, "command_topic": topic, "qos": whole(0, 2), "encoding": text,
 		},
 		required: []string{"device", "origin", "components"},
 	}
 
-	// commonKeys are those of every entity. What this package must give each (unique_id and the like) is in required.
+	// commonKeys are those of every entity. What this package must give each (unique_id and the
+	// like) is in required.
 	commonKeys = map[string]rule{
 		"platform": oneOf("update", "button", "sensor", "binary_sensor"), "unique_id": filled, "name": filled,
 		"icon": icon, "entity_category": oneOf("config", "diagnostic"), "enabled_by_default": boolean,
 		"json_attributes_topic": topic, "json_attributes_template": template, "entity_picture": webAddress,
-		"availability": listOf(object(availabilitySchema)), "availability_mode": oneOf("all", "any", "latest"),
-		"qos": whole(0, 2), "encoding": text,
+		"availability":      listOf(object(availabilitySchema)),
+		"availability_mode": oneOf("all", "any", "latest"), "qos": whole(0, 2), "encoding": text,
 	}
 	commonRequired = []string{"platform", "unique_id", "name", "entity_category", "qos"}
 
-	// platformKeys are those that an entity of one platform may have besides. A sensor cannot be of the category config.
+	// platformKeys are those that an entity of one platform may have besides. A sensor cannot be of
+	// the category config.
 	platformKeys = map[string]keys{
 		"update": {
 			allowed: map[string]rule{
-				"state_topic": topic, "value_template": template, "command_topic": topic, "device_class": oneOf("firmware"),
-				"display_precision": whole(0, 9), "latest_version_template": template, "latest_version_topic": topic,
-				"payload_install": filled, "release_summary": text, "release_url": webAddress, "retain": boolean, "title": filled,
+				"state_topic": topic, "value_template": template, "command_topic": topic,
+				"device_class": oneOf("firmware"), "display_precision": whole(0, 9),
+				"latest_version_template": template, "latest_version_topic": topic, "payload_install": filled,
+				"release_summary": text, "release_url": webAddress, "retain": boolean, "title": filled,
 			},
 			required: []string{"state_topic"},
 		},
 		"button": {
 			allowed: map[string]rule{
-				"command_topic": topic, "command_template": template, "device_class": oneOf("identify", "restart", "update"),
-				"payload_press": filled, "retain": boolean,
+				"command_topic": topic, "command_template": template,
+				"device_class": oneOf("identify", "restart", "update"), "payload_press": filled,
+				"retain": boolean,
 			},
 			required: []string{"command_topic"},
 		},
 		"sensor": {
 			allowed: map[string]rule{
-				"state_topic": topic, "value_template": template, "device_class": oneOf("enum", "data_rate", "duration"),
-				"state_class": oneOf("measurement", "total", "total_increasing"), "options": listOf(filled),
-				"unit_of_measurement": filled, "suggested_display_precision": whole(0, 9), "expire_after": whole(0, 1e9),
-				"force_update": boolean, "entity_category": oneOf("diagnostic"),
+				"state_topic": topic, "value_template": template,
+				"device_class": oneOf("enum", "data_rate", "duration"),
+				"state_class":  oneOf("measurement", "total", "total_increasing"), "options": listOf(filled),
+				"unit_of_measurement": filled, "suggested_display_precision": whole(0, 9),
+				"expire_after": whole(0, 1e9), "force_update": boolean,
+				"entity_category": oneOf("diagnostic"),
 			},
 			required: []string{"state_topic"},
 		},
 		"binary_sensor": {
 			allowed: map[string]rule{
-				"state_topic": topic, "value_template": template, "device_class": oneOf("connectivity"), "payload_on": filled,
-				"payload_off": filled, "off_delay": whole(0, 1e9), "expire_after": whole(0, 1e9), "force_update": boolean,
+				"state_topic": topic, "value_template": template, "device_class": oneOf("connectivity"),
+				"payload_on": filled, "payload_off": filled, "off_delay": whole(0, 1e9),
+				"expire_after": whole(0, 1e9), "force_update": boolean,
 				"entity_category": oneOf("diagnostic"),
 			},
 			required: []string{"state_topic"},
@@ -276,7 +292,9 @@ var (
 		"duration": {"d", "h", "min", "s", "ms"},
 	}
 
-	updateSchema = keys{required: []string{"in_progress", "update_percentage", "release_summary"}, allowed: map[string]rule{
+	updateSchema = keys{required: []string{
+		"in_progress", "update_percentage", "release_summary",
+	}, allowed: map[string]rule{
 		"installed_version": version, "latest_version": version, "title": filled, "release_summary": lines,
 		"release_url": webAddress, "entity_picture": webAddress, "in_progress": boolean,
 		"update_percentage": func(v any) string {
@@ -373,8 +391,9 @@ func Update(payload []byte) []string {
 	return bad
 }
 
-// Message says what Home Assistant dislikes in any message, by its topic: discovery documents of this program below
-// whatever prefix, and update states below whatever base topic. All others, and empty ones, which clear a topic, please it.
+// Message says what Home Assistant dislikes in any message, by its topic: discovery documents of this program
+// below whatever prefix, and update states below whatever base topic. All others, and empty ones, which clear
+// a topic, please it.
 func Message(topic string, payload []byte) []string {
 	var bad []string
 	switch {

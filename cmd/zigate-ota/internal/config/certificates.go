@@ -8,9 +8,9 @@ import (
 	"os"
 )
 
-// TLS returns the TLS configuration of the broker's connection, made of the files that the variables name. It returns nil
-// where none is named, which means the system's authorities and no client certificate. The files are read anew with each
-// call; errors name the variable.
+// TLS returns the TLS configuration of the broker's connection, made of the files that the variables name. It
+// returns nil where none is named, which means the system's authorities and no client certificate. The files
+// are read anew with each call; errors name the variable.
 func (c MQTTConfig) TLS() (*tls.Config, error) {
 	if c.CAFile == "" && c.CertFile == "" {
 		return nil, nil
@@ -23,7 +23,8 @@ func (c MQTTConfig) TLS() (*tls.Config, error) {
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, errors.New("ZIGATE_OTA_MQTT_CA_FILE: " + c.CAFile + " holds no certificate in PEM form")
+			return nil, errors.New("ZIGATE_OTA_MQTT_CA_FILE: " + c.CAFile +
+				" holds no certificate in PEM form")
 		}
 	}
 	if c.CertFile != "" {
@@ -36,9 +37,10 @@ func (c MQTTConfig) TLS() (*tls.Config, error) {
 	return t, nil
 }
 
-// Authorities returns the system's certificate authorities and those of the file that ZIGATE_OTA_IMAGE_CA_FILE names. It
-// returns nil, which stands for the system's alone, where no file is named. The file is read anew with each call; the error
-// says what is wrong with it, without the name of the variable.
+// Authorities returns the system's certificate authorities and those of the file that
+// ZIGATE_OTA_IMAGE_CA_FILE names. It returns nil, which stands for the system's alone, where no file
+// is named. The file is read anew with each call; the error says what is wrong with it, without the
+// name of the variable.
 func (c ImageConfig) Authorities() (*x509.CertPool, error) {
 	if c.CAFile == "" {
 		return nil, nil

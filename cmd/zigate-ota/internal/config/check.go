@@ -74,7 +74,8 @@ func (c *Config) check(found mistakes) {
 	if err := checkTopic(c.HomeAssistant.Prefix); err != nil {
 		found.add(haPrefixVariable, err)
 	}
-	if c.HomeAssistant.Discovery && c.HomeAssistant.Prefix == c.MQTT.BaseTopic && found.none(mqttBaseTopicVariable) {
+	if c.HomeAssistant.Discovery && c.HomeAssistant.Prefix == c.MQTT.BaseTopic &&
+		found.none(mqttBaseTopicVariable) {
 		found.addf(haPrefixVariable, "the same as %s", mqttBaseTopicVariable)
 	}
 	if c.MQTT.Embedded() && found.none(mqttURLVariable, brokerAddrVariable, httpAddrVariable) {
@@ -90,7 +91,9 @@ func (c *Config) check(found mistakes) {
 	if strings.ContainsFunc(c.HTTP.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		found.addf(httpTokenVariable, "holds characters that do not fit into an HTTP header")
 	}
-	for variable, path := range map[string]string{stateDirVariable: c.StateDir, imageDirVariable: c.Image.Dir} {
+	for variable, path := range map[string]string{
+		stateDirVariable: c.StateDir, imageDirVariable: c.Image.Dir,
+	} {
 		if !printable(path) {
 			found.addf(variable, "%q holds characters that no folder should have", path)
 		}
@@ -101,15 +104,18 @@ func (c *Config) check(found mistakes) {
 	if c.Image.Dir == c.StateDir && found.none(stateDirVariable) {
 		found.addf(imageDirVariable, "the same as %s", stateDirVariable)
 	}
-	if found.none(blockIntervalVariable, stallTimeoutVariable) && c.Upgrade.BlockInterval >= c.Upgrade.StallTimeout {
-		found.addf(stallTimeoutVariable, "not longer than %s, so that every download would count as stalled", blockIntervalVariable)
+	if found.none(blockIntervalVariable, stallTimeoutVariable) &&
+		c.Upgrade.BlockInterval >= c.Upgrade.StallTimeout {
+		found.addf(stallTimeoutVariable, "not longer than %s, so that every download would count as stalled",
+			blockIntervalVariable)
 	}
 }
 
 func (c *MQTTConfig) check(found mistakes) {
 	if err := checkTopic(c.BaseTopic); err != nil {
 		found.add(mqttBaseTopicVariable, err)
-	} else if id := c.ClientID; !printable(id) || utf8.RuneCountInString(id) > 128 && id != strings.ReplaceAll(c.BaseTopic, "/", "-") {
+	} else if id := c.ClientID; !printable(id) ||
+		utf8.RuneCountInString(id) > 128 && id != strings.ReplaceAll(c.BaseTopic, "/", "-") {
 		found.addf(mqttClientIDVariable, "is too long or holds control characters")
 	}
 	if c.Password.Reveal() != "" && c.Username.Reveal() == "" && found.none(mqttUsernameVariable) {
@@ -141,7 +147,8 @@ func (c *MQTTConfig) check(found mistakes) {
 	if ca, ok := content[mqttCAFileVariable]; ok && !x509.NewCertPool().AppendCertsFromPEM(ca) {
 		found.addf(mqttCAFileVariable, "%s holds no certificate in PEM form", c.CAFile)
 	}
-	cert, key := content[mqttCertFileVariable], content[mqttKeyFileVariable]
+	cert := content[mqttCertFileVariable]
+	key := content[mqttKeyFileVariable]
 	if cert != nil && key != nil {
 		if _, err := tls.X509KeyPair(cert, key); err != nil {
 			found.addf(mqttCertFileVariable, "does not go with %s: %w", mqttKeyFileVariable, err)

@@ -6,19 +6,20 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
 // envPrefix begins the name of every variable of the service.
 const envPrefix = "ZIGATE_OTA"
 
-// Config is everything that can be set from outside, in the order in which it is documented. Variables are named by
-// the fields (envconfig, prefix ZIGATE_OTA_), so a field's name is part of the contract with whoever runs the service.
+// Config is everything that can be set from outside, in the order in which it is documented. Variables are
+// named by the fields (envconfig, prefix ZIGATE_OTA_), so a field's name is part of the contract with
+// whoever runs the service.
 //
-// The tags say all that there is to know about a variable: default, desc (its meaning), and what is allowed, as oneof
-// (a list of words), min and max (numbers and durations), or allowed (in words, where the field's type decides). The
-// tag fallback describes a default that is found out at run time; heading begins a group; file:"true" gives the variable
-// a twin with the suffix _FILE that names a file to read the value from.
+// The tags say all that there is to know about a variable: default, desc (its meaning), and what is allowed,
+// as oneof (a list of words), min and max (numbers and durations), or allowed (in words, where the field's
+// type decides). The tag fallback describes a default that is found out at run time; heading begins a group;
+// file:"true" gives the variable a twin with the suffix _FILE that names a file to read the value from.
 type Config struct {
 	Dongle           DongleAddress `default:"auto" heading:"The dongle" desc:"Where the ZiGate is: \"auto\" looks for a USB dongle by vendor and product, a path names a serial port (prefer /dev/serial/by-id/...), tcp:// a ZiGate WiFi or a serial server (port 9999 where none is given), \"sim\" is a simulated dongle with simulated devices." allowed:"auto, an absolute path such as /dev/ttyUSB0, tcp://host or tcp://host:port, sim"`
 	DongleBaud       int           `split_words:"true" default:"115200" desc:"Speed of the serial port, in baud. Every ZiGate as sold uses the default." oneof:"9600,19200,38400,57600,115200,230400,460800,500000,921600,1000000"`
@@ -109,12 +110,14 @@ type LogConfig struct {
 	Format LogFormat  `default:"text" desc:"One line of text, or one JSON object, a message." oneof:"text,json"`
 }
 
-// Load makes the configuration from an environment ("NAME=value", as [os.Environ] gives it; the first of two
-// entries with one name counts, as in a process). Variables without the prefix ZIGATE_OTA_ are not looked at, except
-// those that say where state is kept (STATE_DIRECTORY, XDG_STATE_HOME, HOME). An empty value is no value.
+// Load makes the configuration from an environment ("NAME=value", as [os.Environ] gives it; the first of
+// two entries with one name counts, as in a process). Variables without the prefix ZIGATE_OTA_ are not
+// looked at, except those that say where state is kept (STATE_DIRECTORY, XDG_STATE_HOME, HOME). An empty
+// value is no value.
 //
-// The error names every mistake, one a line: the variable, what is wrong with it, what is allowed. It never holds the
-// value of a secret. The files that variables name (secrets, certificates) are read; nothing is written.
+// The error names every mistake, one a line: the variable, what is wrong with it, what is allowed. It
+// never holds the value of a secret. The files that variables name (secrets, certificates) are read;
+// nothing is written.
 func Load(environ []string) (Config, error) {
 	var c Config
 	c.sources = make(map[string]Source)
@@ -143,7 +146,8 @@ func (c *Config) fill(env environment, found mistakes) {
 		c.StateDir = env.stateDir()
 	}
 	if c.StateDir == "" {
-		found.addf(stateDirVariable, "not set, and none of STATE_DIRECTORY, XDG_STATE_HOME and HOME tells where state is kept")
+		found.addf(stateDirVariable,
+			"not set, and none of STATE_DIRECTORY, XDG_STATE_HOME and HOME tells where state is kept")
 		return
 	}
 	c.StateDir = absolute(c.StateDir, stateDirVariable, found)
@@ -152,7 +156,7 @@ func (c *Config) fill(env environment, found mistakes) {
 	}
 	c.Image.Dir = absolute(c.Image.Dir, imageDirVariable, found)
 	if c.MQTT.ClientID == "" {
-		c.MQTT.ClientID = bridge.DefaultClientID(c.MQTT.BaseTopic)
+		c.MQTT.ClientID = mqttclient.DefaultClientID(c.MQTT.BaseTopic)
 	}
 }
 

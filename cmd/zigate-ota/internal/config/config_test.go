@@ -54,7 +54,8 @@ func TestExampleIsCurrent(t *testing.T) {
 	compareWithFile(t, "../../../../config.example.env", b.Bytes())
 }
 
-// The defaults are part of the contract with whoever runs the service, so they stand here once more, as typed values.
+// The defaults are part of the contract with whoever runs the service, so they stand here once
+// more, as typed values.
 func TestDefaults(t *testing.T) {
 	got := load(t)
 	got.sources = nil

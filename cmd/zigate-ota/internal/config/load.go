@@ -40,8 +40,8 @@ type setting struct {
 	tags  reflect.StructTag
 }
 
-// settingsOf lists the settings of c in the order of its fields. The walk through the nested structs and the names
-// are envconfig's, whose usage template is the one place where it shows them.
+// settingsOf lists the settings of c in the order of its fields. The walk through the nested structs and the
+// names are envconfig's, whose usage template is the one place where it shows them.
 func settingsOf(c *Config) []setting {
 	var all []setting
 	walk := template.Must(template.New("").Funcs(template.FuncMap{
@@ -51,7 +51,8 @@ func settingsOf(c *Config) []setting {
 		},
 	}).Parse(`{{range .}}{{add .Key .Field .Tags}}{{end}}`))
 	if err := envconfig.Usaget(envPrefix, c, io.Discard, walk); err != nil {
-		panic("listing the settings of Config: " + err.Error()) // a template that does not fit envconfig, whatever is set
+		// A template that does not fit envconfig, whatever is set.
+		panic("listing the settings of Config: " + err.Error())
 	}
 	return all
 }
@@ -69,8 +70,9 @@ func (s setting) words() []string {
 
 // set checks the text and decodes it into the field.
 //
-// envconfig decodes one variable at a time, from the default of a struct with one field: left to itself it reads the
-// process's environment, stops at the first mistake, takes an empty string for a value and puts values into its errors.
+// envconfig decodes one variable at a time, from the default of a struct with one field: left to itself it
+// reads the process's environment, stops at the first mistake, takes an empty string for a value and puts
+// values into its errors.
 func (s setting) set(text string) error {
 	if secret, ok := s.field.Addr().Interface().(*Secret); ok {
 		return secret.Decode(text) // not through a type's tag, which stays in memory and shows in dumps
@@ -81,7 +83,8 @@ func (s setting) set(text string) error {
 		}
 	}
 	if s.field.CanInt() && s.field.Type() != reflect.TypeFor[time.Duration]() {
-		if n, err := strconv.ParseInt(text, 10, 64); (err != nil || strconv.FormatInt(n, 10) != text) && s.words() == nil {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if (err != nil || strconv.FormatInt(n, 10) != text) && s.words() == nil {
 			return fmt.Errorf("%q is not a whole number", text) // envconfig would take 010 for 8
 		}
 	}
@@ -90,7 +93,8 @@ func (s setting) set(text string) error {
 		Type: s.field.Type(),
 		Tag:  reflect.StructTag("default:" + strconv.Quote(text)),
 	}}))
-	if err := envconfig.Process("=", one.Interface()); err != nil { // no variable has an equals sign in its name
+	// No variable has an equals sign in its name.
+	if err := envconfig.Process("=", one.Interface()); err != nil {
 		return s.explain(text, err)
 	}
 	value := one.Elem().Field(0)
@@ -101,7 +105,8 @@ func (s setting) set(text string) error {
 	return nil
 }
 
-// explain returns the field's own error, without envconfig's text around it, or one in words for a basic type.
+// explain returns the field's own error, without envconfig's text around it, or one in
+// words for a basic type.
 func (s setting) explain(text string, err error) error {
 	var parse *envconfig.ParseError
 	switch _, own := s.field.Addr().Interface().(envconfig.Decoder); {
@@ -121,7 +126,8 @@ func (s setting) checkRange(text string, value reflect.Value) error {
 	if s.tags.Get("min") == "" {
 		return nil
 	}
-	low, high := s.bound("min"), s.bound("max")
+	low := s.bound("min")
+	high := s.bound("max")
 	switch n := value.Int(); {
 	case n < low:
 		return fmt.Errorf("%s is too small", text)
@@ -149,7 +155,8 @@ func (s setting) bound(tag string) int64 {
 
 // allowed says in words what the setting takes.
 func (s setting) allowed() string {
-	low, high := s.tags.Get("min"), s.tags.Get("max")
+	low := s.tags.Get("min")
+	high := s.tags.Get("max")
 	switch {
 	case s.tags.Get("allowed") != "":
 		return s.tags.Get("allowed")
@@ -183,8 +190,8 @@ func newEnvironment(entries []string) environment {
 	return env
 }
 
-// text returns what the setting is to be made of: its variable, else the file that its twin names, else its default,
-// which may be empty. Space around a value is not part of it, except in a secret.
+// text returns what the setting is to be made of: its variable, else the file that its twin names, else its
+// default, which may be empty. Space around a value is not part of it, except in a secret.
 func (env environment) text(s setting) (string, Source, error) {
 	value, set := env[s.name]
 	if path, ok := env[s.name+fileSuffix]; ok && s.hasFile() {
@@ -230,7 +237,8 @@ func (env environment) stateDir() string {
 	if first, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":"); first != "" {
 		return first
 	}
-	if home := env["XDG_STATE_HOME"]; filepath.IsAbs(home) { // the XDG specification has relative ones ignored
+	// The XDG specification has relative ones ignored.
+	if home := env["XDG_STATE_HOME"]; filepath.IsAbs(home) {
 		return filepath.Join(home, "zigate-ota")
 	}
 	if home := env["HOME"]; filepath.IsAbs(home) {
@@ -239,8 +247,8 @@ func (env environment) stateDir() string {
 	return ""
 }
 
-// unknown lists the variables that begin like ours and are none of ours: most often a slip of the keyboard, which
-// would otherwise leave the default in force without a word.
+// unknown lists the variables that begin like ours and are none of ours: most often a slip of the keyboard,
+// which would otherwise leave the default in force without a word.
 func (env environment) unknown(settings []setting) []error {
 	known := knownVariables(settings)
 	var strangers []string
@@ -252,24 +260,29 @@ func (env environment) unknown(settings []setting) []error {
 	slices.Sort(strangers)
 	var errs []error
 	for _, name := range strangers {
-		nearest := slices.MinFunc(known, func(a, b string) int { return editDistance(name, a) - editDistance(name, b) })
+		nearest := slices.MinFunc(known, func(a, b string) int {
+			return editDistance(name, a) - editDistance(name, b)
+		})
 		hint := ""
 		if kubernetesLink(strings.TrimPrefix(name, envPrefix+"_")) {
-			hint = " (Kubernetes sets this one for a Service named zigate-ota, unless enableServiceLinks is false)"
+			hint = " (Kubernetes sets this one for a Service named zigate-ota, " +
+				"unless enableServiceLinks is false)"
 		}
-		errs = append(errs, fmt.Errorf("%s: there is no such variable; the nearest name is %s%s", name, nearest, hint))
+		errs = append(errs,
+			fmt.Errorf("%s: there is no such variable; the nearest name is %s%s", name, nearest, hint))
 	}
 	return errs
 }
 
-// kubernetesLink reports whether the name, without prefix, is one that Kubernetes puts into every container of a
-// namespace for each of its Services.
+// kubernetesLink reports whether the name, without prefix, is one that Kubernetes puts into every container
+// of a namespace for each of its Services.
 func kubernetesLink(name string) bool {
-	return name == "PORT" || name == "SERVICE_HOST" || strings.HasPrefix(name, "PORT_") || strings.HasPrefix(name, "SERVICE_PORT")
+	return name == "PORT" || name == "SERVICE_HOST" || strings.HasPrefix(name, "PORT_") ||
+		strings.HasPrefix(name, "SERVICE_PORT")
 }
 
-// Variables lists the names of all variables of the service, _FILE twins included, in the order in which they are
-// documented.
+// Variables lists the names of all variables of the service, _FILE twins included, in the order in which
+// they are documented.
 func Variables() []string { return knownVariables(settingsOf(&Config{})) }
 
 // knownVariables lists the names that may be set, _FILE twins included, each in its place.

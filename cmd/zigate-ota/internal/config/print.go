@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Print writes what is in force, one variable a line in the order in which they are documented, each with where it
-// comes from. Secrets are masked, and so are passwords and queries of URLs.
+// Print writes what is in force, one variable a line in the order in which they are documented, each with
+// where it comes from. Secrets are masked, and so are passwords and queries of URLs.
 func (c Config) Print(w io.Writer) error {
 	var b bytes.Buffer
 	for _, s := range settingsOf(&c) {
@@ -78,11 +78,12 @@ func shortDuration(d time.Duration) string {
 // exampleWidth is where comments of the example are broken, in bytes.
 const exampleWidth = 100
 
-// WriteExample writes config.example.env: every variable with its meaning, what it allows and its default, commented
-// out, as an environment file for systemd (EnvironmentFile=) and Docker (env_file:).
+// WriteExample writes config.example.env: every variable with its meaning, what it allows and its default,
+// commented out, as an environment file for systemd (EnvironmentFile=) and Docker (env_file:).
 func WriteExample(w io.Writer) error {
 	var b bytes.Buffer
-	comment(&b, "Settings of zigate-ota, all optional. Those that stand here commented out are the defaults. An empty "+
+	comment(&b, "Settings of zigate-ota, all optional. Those that stand here commented out are the "+
+		"defaults. An empty "+
 		"value is no value. What is in force, and where it comes from: zigate-ota config")
 	comment(&b, "This file is generated (go generate ./cmd/zigate-ota); a test compares it with the program.")
 	for _, s := range settingsOf(&Config{}) {

@@ -34,7 +34,8 @@ func (c ShareConfig) check(found mistakes, http Address, broker *Address) {
 		}
 	}
 	if c.OTA == ShareOTAClient && !c.Enabled() && found.none(shareAddrVariable, sharePTYVariable) {
-		found.addf(shareOTAVariable, "set to client, but neither %s nor %s lets a client in", shareAddrVariable, sharePTYVariable)
+		found.addf(shareOTAVariable, "set to client, but neither %s nor %s lets a client in",
+			shareAddrVariable, sharePTYVariable)
 	}
 }
 
@@ -64,7 +65,8 @@ func (n *Networks) Decode(text string) error {
 			return "", fmt.Errorf("%q is no IP address and no network", entry)
 		}
 		if p != p.Masked() {
-			return "", errors.New(entry + " names an address inside of a network; the network is " + p.Masked().String())
+			return "", errors.New(entry + " names an address inside of a network; the network is " +
+				p.Masked().String())
 		}
 		list = append(list, p)
 		return entry, nil

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// DongleAddress is where the dongle is: "auto", "sim", an absolute path, or "tcp://host:port", always with a port.
+// DongleAddress is where the dongle is: "auto", "sim", an absolute path, or "tcp://host:port",
+// always with a port.
 type DongleAddress string
 
 // The two addresses that are words.
@@ -89,8 +90,8 @@ const (
 // mask stands where a secret would.
 const mask = "********"
 
-// A Secret is text that is never shown: however it is printed, logged or marshalled, a mask comes out, or nothing where
-// it is empty.
+// A Secret is text that is never shown: however it is printed, logged or marshalled, a mask comes out, or
+// nothing where it is empty.
 type Secret struct{ value string }
 
 // Reveal returns the text itself.
@@ -119,8 +120,8 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // LogValue is the mask.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// Address is a TCP address to listen on, "host:port"; the host may be empty (all interfaces), the port 0 (any that is
-// free).
+// Address is a TCP address to listen on, "host:port"; the host may be empty (all interfaces), the port 0
+// (any that is free).
 type Address string
 
 // Decode checks the form, not whether the address exists here.
@@ -129,7 +130,8 @@ func (a *Address) Decode(text string) error {
 	if at < 0 {
 		return fmt.Errorf("%q has no port", text)
 	}
-	host, port := text[:at], text[at+1:]
+	host := text[:at]
+	port := text[at+1:]
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
 		return fmt.Errorf("%q has no port from 0 to 65535", text)
 	}
@@ -150,8 +152,8 @@ func (a Address) Port() int {
 	return n
 }
 
-// Window is a time of day that opens and closes, as durations since local midnight: 0 <= Start < 24h, 0 <= End <= 24h.
-// Start after End spans midnight. The zero Window is unset.
+// Window is a time of day that opens and closes, as durations since local midnight: 0 <= Start < 24h, 0 <=
+// End <= 24h. Start after End spans midnight. The zero Window is unset.
 type Window struct{ Start, End time.Duration }
 
 // Decode takes "HH:MM-HH:MM". The end, which is no longer in the window, may be 24:00.
@@ -177,7 +179,9 @@ func (w Window) String() string {
 	if w.IsZero() {
 		return ""
 	}
-	minutes := func(d time.Duration) string { return fmt.Sprintf("%02d:%02d", d/time.Hour, d%time.Hour/time.Minute) }
+	minutes := func(d time.Duration) string {
+		return fmt.Sprintf("%02d:%02d", d/time.Hour, d%time.Hour/time.Minute)
+	}
 	return minutes(w.Start) + "-" + minutes(w.End)
 }
 
@@ -192,12 +196,12 @@ func clock(text string) (time.Duration, bool) {
 	return at, errHours == nil && errMinutes == nil && minutes < 60 && at <= 24*time.Hour
 }
 
-// BrokerURLs are MQTT brokers to be tried in turn. The schemes are tcp, ssl, ws and wss (mqtt, mqtts and tls are other
-// names for the first two); tcp and ssl always have a port. Credentials are not part of them.
+// BrokerURLs are MQTT brokers to be tried in turn. The schemes are tcp, ssl, ws and wss (mqtt, mqtts and tls
+// are other names for the first two); tcp and ssl always have a port. Credentials are not part of them.
 type BrokerURLs []string
 
-// Decode takes a list separated by commas. Errors count the addresses instead of repeating them: what was mistyped
-// might hold a password.
+// Decode takes a list separated by commas. Errors count the addresses instead of repeating them: what was
+// mistyped might hold a password.
 func (b *BrokerURLs) Decode(text string) error {
 	list, err := decodeList(text, decodeBrokerURL)
 	if err != nil {
@@ -231,9 +235,11 @@ func decodeBrokerURL(text string) (string, error) {
 	port := ""
 	switch strings.ToLower(scheme) {
 	case "tcp", "mqtt":
-		scheme, port = "tcp", "1883"
+		scheme = "tcp"
+		port = "1883"
 	case "ssl", "mqtts", "tls":
-		scheme, port = "ssl", "8883"
+		scheme = "ssl"
+		port = "8883"
 	case "ws", "wss":
 		scheme = strings.ToLower(scheme)
 	default:
@@ -299,7 +305,8 @@ func (h *HTTPURL) Decode(text string) error {
 	return nil
 }
 
-// String is the URL without its password and without what stands after a question mark; string(h) is the URL itself.
+// String is the URL without its password and without what stands after a question mark; string(h)
+// is the URL itself.
 func (h HTTPURL) String() string { return DisplayURL(string(h)) }
 
 // Format is String, whatever the verb.

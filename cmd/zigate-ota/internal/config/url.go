@@ -17,7 +17,8 @@ func decodeList(text string, decode func(string) (string, error)) ([]string, err
 	var list []string
 	entries := strings.Split(text, ",")
 	for i, entry := range entries {
-		value, err := "", errors.New("is empty")
+		value := ""
+		err := errors.New("is empty")
 		if entry = strings.TrimSpace(entry); entry != "" {
 			value, err = decode(entry)
 		}
@@ -32,8 +33,8 @@ func decodeList(text string, decode func(string) (string, error)) ([]string, err
 	return list, nil
 }
 
-// parseURL parses an address that may not hold credentials. Its errors do not repeat the text, nor what [url.Parse]
-// says about it, because both can hold a password.
+// parseURL parses an address that may not hold credentials. Its errors do not repeat the text, nor what
+// [url.Parse] says about it, because both can hold a password.
 func parseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -57,7 +58,8 @@ func checkHost(u *url.URL) error {
 		return errors.New("has no valid host")
 	}
 	port := u.Port()
-	if n, err := strconv.ParseUint(port, 10, 16); port == "" && strings.HasSuffix(u.Host, ":") || port != "" && (err != nil || n == 0) {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if port == "" && strings.HasSuffix(u.Host, ":") || port != "" && (err != nil || n == 0) {
 		return errors.New("has no port from 1 to 65535")
 	}
 	return nil
@@ -96,8 +98,8 @@ func displayURLs(list []string) string {
 	return strings.Join(shown, ",")
 }
 
-// validHost reports whether the host is an IPv4 address or a name of letters, digits, dashes and underscores (which
-// container networks have) in parts of 1 to 63, separated by dots.
+// validHost reports whether the host is an IPv4 address or a name of letters, digits, dashes and underscores
+// (which container networks have) in parts of 1 to 63, separated by dots.
 func validHost(host string) bool {
 	if len(host) > 253 {
 		return false
@@ -107,7 +109,8 @@ func validHost(host string) bool {
 			return false
 		}
 		for _, c := range part {
-			if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' ||
+				c == '_') {
 				return false
 			}
 		}

@@ -21,13 +21,16 @@ import (
 // maxFile is the largest file that is served, in bytes: far more than any image.
 const maxFile = 64 << 20
 
-// addImage has an image fetched, checked and registered for a device, and where it is wanted upgrades the device.
+// addImage has an image fetched, checked and registered for a device, and where it is wanted
+// upgrades the device.
 func addImage(ctx context.Context, c *invocation) error {
-	device, source := c.args[0], c.args[1]
+	device := c.args[0]
+	source := c.args[1]
 	request := map[string]any{"deviceId": device}
 	for key, value := range map[string]string{
-		"sha256": c.flags.sha256, "sha512": c.flags.sha512, "mfgId": c.flags.manufacturer, "imageTypeId": c.flags.imageType,
-		"driverTypeId": c.flags.driverType, "version": c.flags.driverVersion,
+		"sha256": c.flags.sha256, "sha512": c.flags.sha512, "mfgId": c.flags.manufacturer,
+		"imageTypeId": c.flags.imageType, "driverTypeId": c.flags.driverType,
+		"version": c.flags.driverVersion,
 	} {
 		if value != "" {
 			request[key] = value
@@ -65,7 +68,12 @@ func addImage(ctx context.Context, c *invocation) error {
 			digest := sha256.Sum256(content)
 			request["sha256"] = hex.EncodeToString(digest[:])
 		}
-		hint = fmt.Sprintf("; the service was to fetch the file from this machine, at %s: where it cannot (a container, another network, ZIGATE_OTA_IMAGE_ALLOWED_HOSTS), name an address that it can with --serve, or copy the file into its image folder (ZIGATE_OTA_IMAGE_DIR)", server.host)
+		hint = fmt.Sprintf(
+			"; the service was to fetch the file from this machine, at %s: where it cannot (a container, "+
+				"another network, ZIGATE_OTA_IMAGE_ALLOWED_HOSTS), name an address that it can with "+
+				"--serve, or copy the file into its image folder (ZIGATE_OTA_IMAGE_DIR)",
+			server.host,
+		)
 	}
 	final, err := s.ask(ctx, "add_image", request, "the service may go on with the image")
 	if err != nil {
@@ -88,8 +96,10 @@ func addImage(ctx context.Context, c *invocation) error {
 			terminal.Clean(s.devices.name(euid)), version(final.ImageVersion), version(final.OldImageVersion))
 	}
 	if d := s.devices[euid]; d != nil && !final.fits(d) {
-		fmt.Fprintf(c.stderr, "%s will not get it: the image is for manufacturer %s, type %s, the device is of manufacturer %s, type %s\n",
-			terminal.Clean(d.Name), hex16(final.ManufacturerCode), hex16(final.ImageType), hex16(d.ManufacturerCode), hex16(d.ImageType))
+		fmt.Fprintf(c.stderr, "%s will not get it: the image is for manufacturer %s, type %s, "+
+			"the device is of manufacturer %s, type %s\n",
+			terminal.Clean(d.Name), hex16(final.ManufacturerCode), hex16(final.ImageType),
+			hex16(d.ManufacturerCode), hex16(d.ImageType))
 	}
 	if !c.flags.upgrade {
 		return nil
@@ -123,41 +133,47 @@ type fileServer struct {
 	host   string
 }
 
-// serveFile serves a file at an address of this machine: the one given, else the one under which the broker sees it, which
-// is the loopback address where the broker is on this machine.
+// serveFile serves a file at an address of this machine: the one given, else the one under which the broker
+// sees it, which is the loopback address where the broker is on this machine.
 func serveFile(ctx context.Context, name string, content []byte, given, local string) (*fileServer, error) {
-	host, port := local, "0"
+	host := local
+	port := "0"
 	if given != "" {
 		host = given
 		if h, p, err := net.SplitHostPort(given); err == nil {
-			host, port = h, p
+			host = h
+			port = p
 		}
 		host = strings.Trim(host, "[]")
 	}
 	if host == "" {
 		host = "127.0.0.1"
 	}
-	// An address that is not this machine's own (a container's host, a forwarded port) can be named all the same: then
-	// it is listened on all addresses.
+	// An address that is not this machine's own (a container's host, a forwarded port) can be named all the
+	// same: then it is listened on all addresses.
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, port))
 	if err != nil && given != "" {
 		listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", port))
 	}
 	if err != nil {
-		return nil, failed(ExitFailed, "serving the file to the service: %w; name another address of this machine with --serve", err)
+		return nil, failed(ExitFailed,
+			"serving the file to the service: %w; name another address of this machine with --serve", err)
 	}
 	_, bound, _ := net.SplitHostPort(listener.Addr().String())
 	path := "/" + randomHex(8) + "/" + name
 	f := &fileServer{done: make(chan struct{}), host: net.JoinHostPort(host, bound)}
 	f.url = (&url.URL{Scheme: "http", Host: f.host, Path: path}).String()
-	f.server = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != path {
-			http.NotFound(w, r)
-			return
-		}
-		w.Header().Set("Content-Type", "application/octet-stream")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
-	})}
+	f.server = &http.Server{
+		ReadHeaderTimeout: 10 * time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != path {
+				http.NotFound(w, r)
+				return
+			}
+			w.Header().Set("Content-Type", "application/octet-stream")
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+		}),
+	}
 	go func() {
 		defer close(f.done)
 		_ = f.server.Serve(listener) // it ends with close; a service that cannot fetch says so itself

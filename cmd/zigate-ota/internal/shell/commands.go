@@ -18,8 +18,8 @@ type Call struct {
 	Args           []string
 	Environ        []string
 	Stdout, Stderr io.Writer
-	// Configure reads the configuration: where the service is talked to. broker and topic come from the command line and go
-	// before what the environment says; "" where they were not given.
+	// Configure reads the configuration: where the service is talked to. broker and topic come from the
+	// command line and go before what the environment says; "" where they were not given.
 	Configure func(broker, topic string) (Broker, error)
 	// Commands are all of the program, for completion.
 	Commands []Described
@@ -97,71 +97,164 @@ func Commands() []Command {
 	answer := func(fs *flag.FlagSet, f *flags) { defineTimeout(fs, f) }
 	return []Command{
 		{
-			Name: "status", Summary: "the service, its dongle and what is under way", run: status, define: answer,
+			Name:    "status",
+			Summary: "the service, its dongle and what is under way",
+			run:     status,
+			define:  answer,
 		},
 		{
-			Name: "devices", Arguments: "[DEVICE...]", Summary: "the devices, their versions and upgrades; everything about those that are named",
-			run: listDevices, define: answer, most: -1, takes: takesDevices,
-			examples: []string{"devices", "devices 'Kitchen bulb'", "devices --json | jq '.devices[] | select(.updateAvailable) | .euid'"},
+			Name:      "devices",
+			Arguments: "[DEVICE...]",
+			Summary:   "the devices, their versions and upgrades; everything about those that are named",
+			run:       listDevices,
+			define:    answer,
+			most:      -1,
+			takes:     takesDevices,
+			examples: []string{
+				"devices", "devices 'Kitchen bulb'",
+				"devices --json | jq '.devices[] | select(.updateAvailable) | .euid'",
+			},
 		},
 		{
 			Name: "images", Summary: "the registered images", run: listImages, define: answer,
 		},
 		{
-			Name: "add-image", Arguments: "DEVICE URL|FILE", Summary: "fetch, check and register an image for a device", run: addImage,
-			define: defineAddImage, least: 2, most: 2, takes: takesDeviceAndFile,
-			details:  "A FILE of this machine is served over HTTP, by this command, until the service has fetched it.",
-			examples: []string{"add-image 'Kitchen bulb' https://example.com/bulb.ota.signed", "add-image 0x000b57fffec6a5b2 bulb.ota --upgrade"},
+			Name:      "add-image",
+			Arguments: "DEVICE URL|FILE",
+			Summary:   "fetch, check and register an image for a device",
+			run:       addImage,
+			define:    defineAddImage,
+			least:     2,
+			most:      2,
+			takes:     takesDeviceAndFile,
+			details: "A FILE of this machine is served over HTTP, by this command, " +
+				"until the service has fetched it.",
+			examples: []string{
+				"add-image 'Kitchen bulb' https://example.com/bulb.ota.signed",
+				"add-image 0x000b57fffec6a5b2 bulb.ota --upgrade",
+			},
 		},
 		{
-			Name: "remove-image", Arguments: "DEVICE TYPE", Summary: "take an image back; an upgrade that uses it ends", run: removeImage, define: answer,
-			least: 2, most: 2, takes: takesDevice, examples: []string{"remove-image 'Kitchen bulb' 0x2201"},
+			Name:      "remove-image",
+			Arguments: "DEVICE TYPE",
+			Summary:   "take an image back; an upgrade that uses it ends",
+			run:       removeImage,
+			define:    answer,
+			least:     2,
+			most:      2,
+			takes:     takesDevice,
+			examples:  []string{"remove-image 'Kitchen bulb' 0x2201"},
 		},
 		{
-			Name: "upgrade", Arguments: "DEVICE... | all", Summary: "upgrade devices, with a progress bar for each", run: upgrade, define: defineUpgrade,
-			least: 1, most: -1, takes: takesDevicesOrAll,
-			details:  "Each device gets the newest image that fits it, or the one that a flag says.\nCtrl-C ends the waiting, not the upgrade: \"zigate-ota cancel\" does that.",
-			examples: []string{"upgrade 'Kitchen bulb' 'Hall bulb'", "upgrade all --when window --no-wait", "upgrade 0x4f4f --json"},
+			Name:      "upgrade",
+			Arguments: "DEVICE... | all",
+			Summary:   "upgrade devices, with a progress bar for each",
+			run:       upgrade,
+			define:    defineUpgrade,
+			least:     1,
+			most:      -1,
+			takes:     takesDevicesOrAll,
+			details: "Each device gets the newest image that fits it, or the one that a flag " +
+				"says.\nCtrl-C ends the waiting, not the upgrade: \"zigate-ota cancel\" does that.",
+			examples: []string{
+				"upgrade 'Kitchen bulb' 'Hall bulb'", "upgrade all --when window --no-wait",
+				"upgrade 0x4f4f --json",
+			},
 		},
 		{
-			Name: "cancel", Arguments: "DEVICE... | all", Summary: "end queued and running upgrades", run: simply("cancel", "cancelled"), define: answer,
-			least: 1, most: -1, takes: takesDevicesOrAll,
+			Name:      "cancel",
+			Arguments: "DEVICE... | all",
+			Summary:   "end queued and running upgrades",
+			run:       simply("cancel", "cancelled"),
+			define:    answer,
+			least:     1,
+			most:      -1,
+			takes:     takesDevicesOrAll,
 		},
 		{
-			Name: "pause", Arguments: "DEVICE...", Summary: "hold downloads, until resume or for some time", run: simply("pause", "paused"),
+			Name:      "pause",
+			Arguments: "DEVICE...",
+			Summary:   "hold downloads, until resume or for some time",
+			run:       simply("pause", "paused"),
 			define: func(fs *flag.FlagSet, f *flags) {
 				answer(fs, f)
-				fs.Var((*duration)(&f.hold), "for", "for this `DURATION`, such as 10m; without it until resume")
+				fs.Var((*duration)(&f.hold), "for", "for this `DURATION`, such as 10m; "+
+					"without it until resume")
 			},
-			least: 1, most: -1, takes: takesDevices, examples: []string{"pause 'Kitchen bulb' --for 10m"},
+			least:    1,
+			most:     -1,
+			takes:    takesDevices,
+			examples: []string{"pause 'Kitchen bulb' --for 10m"},
 		},
 		{
-			Name: "resume", Arguments: "DEVICE...", Summary: "let downloads go on", run: simply("resume", "goes on"), define: answer,
-			least: 1, most: -1, takes: takesDevices,
+			Name:      "resume",
+			Arguments: "DEVICE...",
+			Summary:   "let downloads go on",
+			run:       simply("resume", "goes on"),
+			define:    answer,
+			least:     1,
+			most:      -1,
+			takes:     takesDevices,
 		},
 		{
-			Name: "check", Arguments: "[DEVICE...]", Summary: "read the running versions again and look for newer images", run: check, define: answer,
-			most: -1, takes: takesDevices,
+			Name:      "check",
+			Arguments: "[DEVICE...]",
+			Summary:   "read the running versions again and look for newer images",
+			run:       check,
+			define:    answer,
+			most:      -1,
+			takes:     takesDevices,
 		},
 		{
-			Name: "interview", Arguments: "DEVICE...", Summary: "ask devices again who they are", run: simply("interview", "has told who it is"), define: answer,
-			least: 1, most: -1, takes: takesDevices,
+			Name:      "interview",
+			Arguments: "DEVICE...",
+			Summary:   "ask devices again who they are",
+			run:       simply("interview", "has told who it is"),
+			define:    answer,
+			least:     1,
+			most:      -1,
+			takes:     takesDevices,
 		},
 		{
-			Name: "rename", Arguments: "DEVICE NAME", Summary: "give a device a name", run: rename, define: answer, least: 2, most: 2, takes: takesDevice,
-			examples: []string{"rename 0x000b57fffec6a5b2 'Kitchen bulb'"},
+			Name:      "rename",
+			Arguments: "DEVICE NAME",
+			Summary:   "give a device a name",
+			run:       rename,
+			define:    answer,
+			least:     2,
+			most:      2,
+			takes:     takesDevice,
+			examples:  []string{"rename 0x000b57fffec6a5b2 'Kitchen bulb'"},
 		},
 		{
-			Name: "forget", Arguments: "DEVICE...", Summary: "drop devices that are gone", run: simply("forget", "forgotten"), define: answer,
-			least: 1, most: -1, takes: takesDevices,
+			Name:      "forget",
+			Arguments: "DEVICE...",
+			Summary:   "drop devices that are gone",
+			run:       simply("forget", "forgotten"),
+			define:    answer,
+			least:     1,
+			most:      -1,
+			takes:     takesDevices,
 		},
 		{
-			Name: "events", Summary: "what happens, one line each, until Ctrl-C", run: events, define: defineEvents, takes: takesEvents,
-			examples: []string{"events --device 'Kitchen bulb'", "events --name upgradeSucceeded,upgradeFailed --json", "events --count 1 --timeout 1h"},
+			Name:    "events",
+			Summary: "what happens, one line each, until Ctrl-C",
+			run:     events,
+			define:  defineEvents,
+			takes:   takesEvents,
+			examples: []string{
+				"events --device 'Kitchen bulb'", "events --name upgradeSucceeded,upgradeFailed --json",
+				"events --count 1 --timeout 1h",
+			},
 		},
 		{
-			Name: "completion", Arguments: "bash|zsh|fish", Summary: "print the completion of commands and devices for a shell", run: completion,
-			least: 1, most: 1, takes: takesShell,
+			Name:      "completion",
+			Arguments: "bash|zsh|fish",
+			Summary:   "print the completion of commands and devices for a shell",
+			run:       completion,
+			least:     1,
+			most:      1,
+			takes:     takesShell,
 			details: "bash: add to ~/.bashrc            source <(zigate-ota completion bash)\n" +
 				"zsh:  add to ~/.zshrc, behind compinit   source <(zigate-ota completion zsh)\n" +
 				"fish: add to ~/.config/fish/config.fish  zigate-ota completion fish | source",
@@ -195,7 +288,8 @@ func (d *duration) Set(text string) error {
 }
 
 func defineTimeout(fs *flag.FlagSet, f *flags) {
-	fs.Var((*duration)(&f.timeout), "timeout", "wait no longer than this `DURATION`, such as 90s, for the outcome")
+	fs.Var((*duration)(&f.timeout), "timeout",
+		"wait no longer than this `DURATION`, such as 90s, for the outcome")
 }
 
 func defineUpgrade(fs *flag.FlagSet, f *flags) {
@@ -207,9 +301,11 @@ func defineUpgrade(fs *flag.FlagSet, f *flags) {
 	fs.StringVar(&f.sha512, "sha512", "", "with --url: its SHA-512, in `HEX`")
 	fs.StringVar(&f.imageVersion, "image-version", "", "take the image of this `VERSION`, such as 0x23095631")
 	fs.BoolVar(&f.allowDowngrade, "allow-downgrade", false, "take an image that is older than what runs")
-	fs.BoolVar(&f.force, "force", false, "also to the version that runs, or with an image that failed a check")
+	fs.BoolVar(&f.force, "force", false,
+		"also to the version that runs, or with an image that failed a check")
 	fs.StringVar(&f.when, "when", "", "begin at a `TIME`: now, window, 02:00 or 2026-11-22T02:00:00+01:00")
-	fs.StringVar(&f.apply, "apply", "", "install at a `TIME`: now, hold (a later upgrade installs it), or a time as for --when")
+	fs.StringVar(&f.apply, "apply", "",
+		"install at a `TIME`: now, hold (a later upgrade installs it), or a time as for --when")
 }
 
 func defineAddImage(fs *flag.FlagSet, f *flags) {
@@ -223,7 +319,8 @@ func defineAddImage(fs *flag.FlagSet, f *flags) {
 	fs.StringVar(&f.imageType, "image-type", "", "the image `TYPE` that it must have")
 	fs.StringVar(&f.driverType, "driver-type", "", "register it for all devices of this driver type `ID`")
 	fs.StringVar(&f.driverVersion, "driver-version", "", "the `VERSION` of that driver")
-	fs.StringVar(&f.serve, "serve", "", "`HOST`[:PORT] of this machine under which the service can fetch FILE")
+	fs.StringVar(&f.serve, "serve", "",
+		"`HOST`[:PORT] of this machine under which the service can fetch FILE")
 }
 
 func defineEvents(fs *flag.FlagSet, f *flags) {
@@ -240,7 +337,8 @@ func (c *Command) flagSet(f *flags) *flag.FlagSet {
 	if c.define != nil {
 		c.define(fs, f)
 		fs.StringVar(&f.broker, "broker", "", "the broker's `URL`, instead of ZIGATE_OTA_MQTT_URL")
-		fs.StringVar(&f.topic, "topic", "", "the service's base `TOPIC`, instead of ZIGATE_OTA_MQTT_BASE_TOPIC")
+		fs.StringVar(&f.topic, "topic", "",
+			"the service's base `TOPIC`, instead of ZIGATE_OTA_MQTT_BASE_TOPIC")
 		fs.BoolVar(&f.json, "json", false, "JSON for scripts, with the keys of the MQTT payloads")
 	}
 	return fs
@@ -248,7 +346,13 @@ func (c *Command) flagSet(f *flags) *flag.FlagSet {
 
 // Run runs the command. Its errors are of type [*Error], or mean that it failed.
 func (c *Command) Run(ctx context.Context, call Call) error {
-	run := &invocation{command: c, term: terminal.New(call.Stdout, call.Environ), stderr: call.Stderr, configure: call.Configure, call: call}
+	run := &invocation{
+		command:   c,
+		term:      terminal.New(call.Stdout, call.Environ),
+		stderr:    call.Stderr,
+		configure: call.Configure,
+		call:      call,
+	}
 	if c.Name == completeCommand {
 		run.args = call.Args
 		return c.run(ctx, run)
@@ -284,7 +388,8 @@ func parse(fs *flag.FlagSet, args []string) (arguments []string, err error) {
 		if n := len(args) - len(rest); n > 0 && args[n-1] == "--" {
 			return append(arguments, rest...), nil
 		}
-		arguments, args = append(arguments, rest[0]), rest[1:]
+		arguments = append(arguments, rest[0])
+		args = rest[1:]
 	}
 }
 
@@ -311,8 +416,10 @@ func (c *Command) Help(w io.Writer) {
 		fmt.Fprint(w, " [flags]")
 	}
 	fmt.Fprintln(w)
-	if slices.Contains([]argument{takesDevices, takesDevicesOrAll, takesDevice, takesDeviceAndFile}, c.takes) {
-		fmt.Fprint(w, "\nA DEVICE is named by its EUID (0x000b57fffec6a5b2), its network address (0x4f4f) or its name.\n")
+	if slices.Contains([]argument{takesDevices, takesDevicesOrAll, takesDevice, takesDeviceAndFile},
+		c.takes) {
+		fmt.Fprint(w, "\nA DEVICE is named by its EUID (0x000b57fffec6a5b2), its network address (0x4f4f) "+
+			"or its name.\n")
 	}
 	if c.details != "" {
 		fmt.Fprintf(w, "\n%s\n", c.details)
@@ -330,8 +437,12 @@ func (c *Command) Help(w io.Writer) {
 		}
 	}
 	if c.define != nil {
-		fmt.Fprint(w, "\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 broker or service not reachable,\n4 the time given with --timeout is over, 130 interrupted.\n")
-		fmt.Fprint(w, "\nThe broker, its user and password are those of the service: ZIGATE_OTA_MQTT_URL, ..._USERNAME,\n..._PASSWORD, ..._BASE_TOPIC; without them the service's own broker on this machine.\n")
+		fmt.Fprint(w, "\nExit codes: 0 done, 1 refused or failed, 2 usage, "+
+			"3 broker or service not reachable,\n4 the time given with --timeout is over, 130 interrupted.\n")
+		fmt.Fprint(w,
+			"\nThe broker, its user and password are those of the service: ZIGATE_OTA_MQTT_URL, "+
+				"..._USERNAME,\n..._PASSWORD, ..._BASE_TOPIC; without them the service's own broker on "+
+				"this machine.\n")
 	}
 }
 

@@ -13,9 +13,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// completeCommand is what the shells' completions call: its arguments are the words of the command line behind the
-// program's name, the last one being the one to complete. It prints candidates, one a line, each with a tab and a
-// description where there is one; ":file" asks for the names of files.
+// completeCommand is what the shells' completions call: its arguments are the words of the command line
+// behind the program's name, the last one being the one to complete. It prints candidates, one a line, each
+// with a tab and a description where there is one; ":file" asks for the names of files.
 const completeCommand = "__complete"
 
 // completionTimeout bounds how long a key press waits for a service that is not there.
@@ -32,7 +32,9 @@ var fishCompletion string
 
 // completion prints what a shell reads at its start.
 func completion(_ context.Context, c *invocation) error {
-	script, ok := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}[c.args[0]]
+	script, ok := map[string]string{
+		"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion,
+	}[c.args[0]]
 	if !ok {
 		return failed(ExitUsage, "there is completion for bash, zsh and fish, not for %q", c.args[0])
 	}
@@ -45,7 +47,8 @@ func complete(ctx context.Context, c *invocation) error {
 	if len(c.args) == 0 {
 		return nil
 	}
-	words, current := c.args[:len(c.args)-1], c.args[len(c.args)-1]
+	words := c.args[:len(c.args)-1]
+	current := c.args[len(c.args)-1]
 	for _, candidate := range c.candidates(ctx, words, current) {
 		text, description, _ := strings.Cut(candidate, "\t")
 		if text == fileNames || strings.HasPrefix(strings.ToLower(text), strings.ToLower(current)) {
@@ -90,7 +93,9 @@ func (c *invocation) commandNames(more ...string) []string {
 	return append(names, more...)
 }
 
-func (c *invocation) forCommand(ctx context.Context, command *Command, words []string, current string) []string {
+func (c *invocation) forCommand(
+	ctx context.Context, command *Command, words []string, current string,
+) []string {
 	fs := command.flagSet(&c.flags)
 	arguments, err := parse(fs, words)
 	if err != nil && len(words) > 0 { // a flag that waits for its value
@@ -133,7 +138,8 @@ func without(candidates, taken []string) []string {
 	})
 }
 
-// deviceNames asks the service for the names and EUIDs of its devices; nothing where it does not answer at once.
+// deviceNames asks the service for the names and EUIDs of its devices; nothing where it does
+// not answer at once.
 func (c *invocation) deviceNames(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()

@@ -30,7 +30,8 @@ type Broker struct {
 	Embedded bool
 }
 
-// name is the broker in messages. URLs hold no credentials, but what stands behind a question mark may be one.
+// name is the broker in messages. URLs hold no credentials, but what stands behind a
+// question mark may be one.
 func (b Broker) name() string {
 	names := make([]string, len(b.URLs))
 	for i, u := range b.URLs {
@@ -58,15 +59,16 @@ type update struct {
 type updateKind int
 
 const (
-	isMessage    updateKind = iota
-	isSubscribed            // the subscriptions are granted, for the first time or again; what was not retained in between is lost
-	isDenied                // they are not
-	isLost                  // the connection is lost; it is tried again
-	isTick                  // a second is over
+	isMessage updateKind = iota
+	// The subscriptions are granted, for the first time or again; what was not retained in between is lost.
+	isSubscribed
+	isDenied // they are not
+	isLost   // the connection is lost; it is tried again
+	isTick   // a second is over
 )
 
-// inbox holds what came in until somebody looks. It has no bound: what comes in is what one service says, and it is read
-// by somebody who does nothing else.
+// inbox holds what came in until somebody looks. It has no bound: what comes in is what one service says, and
+// it is read by somebody who does nothing else.
 type inbox struct {
 	mu      sync.Mutex
 	updates []update
@@ -103,8 +105,8 @@ type connection struct {
 	inbox  *inbox
 }
 
-// connect connects and subscribes; filters are below the base topic, with the quality of service that they are wanted
-// at. The result is to be closed.
+// connect connects and subscribes; filters are below the base topic, with the quality of service that they
+// are wanted at. The result is to be closed.
 func connect(ctx context.Context, b Broker, filters map[string]byte) (*connection, error) {
 	c := &connection{broker: b, inbox: newInbox()}
 	wanted := make(map[string]byte, len(filters))
@@ -132,7 +134,9 @@ func connect(ctx context.Context, b Broker, filters map[string]byte) (*connectio
 	o.SetOnConnectHandler(func(client mqtt.Client) {
 		token := client.SubscribeMultiple(wanted, nil).(*mqtt.SubscribeToken)
 		if !token.WaitTimeout(subscribeTimeout) {
-			c.inbox.put(update{kind: isDenied, err: errors.New("the broker does not answer the subscription")})
+			c.inbox.put(update{
+				kind: isDenied, err: errors.New("the broker does not answer the subscription"),
+			})
 			return
 		}
 		if err := token.Error(); err != nil {
@@ -213,27 +217,36 @@ func connectProblem(b Broker, err error) error {
 	name := b.name()
 	closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 	switch {
-	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedNotAuthorised):
+	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword),
+		errors.Is(err, packets.ErrorRefusedNotAuthorised):
 		if b.Username == "" {
-			return failed(ExitUnreachable, "the broker at %s wants a user name and a password: set ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD (or ..._FILE)", name)
+			return failed(ExitUnreachable, "the broker at %s wants a user name and a password: "+
+				"set ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD (or ..._FILE)", name)
 		}
-		return failed(ExitUnreachable, "the broker at %s refuses the user: check ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD", name)
+		return failed(ExitUnreachable, "the broker at %s refuses the user: check ZIGATE_OTA_MQTT_USERNAME "+
+			"and ZIGATE_OTA_MQTT_PASSWORD", name)
 	case errors.As(err, &authority):
-		return failed(ExitUnreachable, "the certificate of the broker at %s is signed by an unknown authority: set ZIGATE_OTA_MQTT_CA_FILE to the certificate of that one", name)
+		return failed(ExitUnreachable, "the certificate of the broker at %s is signed by an unknown "+
+			"authority: set ZIGATE_OTA_MQTT_CA_FILE to the certificate of that one", name)
 	case errors.As(err, &hostname):
-		return failed(ExitUnreachable, "the broker at %s: %v: use a name that is in its certificate", name, hostname)
+		return failed(ExitUnreachable, "the broker at %s: %v: use a name that is in its certificate", name,
+			hostname)
 	case errors.As(err, &notTLS):
-		return failed(ExitUnreachable, "the broker at %s does not speak TLS on this port: tcp:// instead of ssl://, or another port", name)
+		return failed(ExitUnreachable, "the broker at %s does not speak TLS on this port: "+
+			"tcp:// instead of ssl://, or another port", name)
 	case closed && strings.HasPrefix(name, "ssl://"):
-		return failed(ExitUnreachable, "the broker at %s closes the connection instead of answering; a port without TLS needs tcp://", name)
+		return failed(ExitUnreachable, "the broker at %s closes the connection instead of answering; "+
+			"a port without TLS needs tcp://", name)
 	case closed:
-		return failed(ExitUnreachable, "the broker at %s closes the connection instead of answering; a port for TLS needs ssl://", name)
+		return failed(ExitUnreachable,
+			"the broker at %s closes the connection instead of answering; a port for TLS needs ssl://", name)
 	case errors.As(err, &network):
 		err = network
 	}
 	hint := "another broker is named with --broker or ZIGATE_OTA_MQTT_URL"
 	if b.Embedded {
-		hint = "is the service running here? (zigate-ota serve); where it uses another broker, name that with --broker or ZIGATE_OTA_MQTT_URL"
+		hint = "is the service running here? (zigate-ota serve); where it uses another broker, " +
+			"name that with --broker or ZIGATE_OTA_MQTT_URL"
 	}
 	return failed(ExitUnreachable, "the broker at %s cannot be reached: %w; %s", name, err, hint)
 }

@@ -35,11 +35,14 @@ var sentences = map[string]func(e *eventRecord) string{
 	"deviceAnnounced": func(e *eventRecord) string {
 		return "announces itself at network address " + hex16(e.NetworkAddress)
 	},
-	"deviceLeft":   func(*eventRecord) string { return "has left the network" },
-	"imageAdded":   func(e *eventRecord) string { return "image " + version(e.ImageVersion) + " is registered" + e.bytes() },
+	"deviceLeft": func(*eventRecord) string { return "has left the network" },
+	"imageAdded": func(e *eventRecord) string {
+		return "image " + version(e.ImageVersion) + " is registered" + e.bytes()
+	},
 	"imageRemoved": func(e *eventRecord) string { return "image " + version(e.ImageVersion) + " is removed" },
 	"imageLoaded": func(e *eventRecord) string {
-		return fmt.Sprintf("the dongle offers image %s of manufacturer %s, type %s", version(e.ImageVersion), hex16(e.ManufacturerCode), hex16(e.ImageType))
+		return fmt.Sprintf("the dongle offers image %s of manufacturer %s, type %s",
+			version(e.ImageVersion), hex16(e.ManufacturerCode), hex16(e.ImageType))
 	},
 	"imageNotified":    func(e *eventRecord) string { return "is told of image " + version(e.ImageVersion) },
 	"downloadStarted":  func(e *eventRecord) string { return "downloads " + e.versions() + e.bytes() },
@@ -49,9 +52,13 @@ var sentences = map[string]func(e *eventRecord) string{
 	"downloadFinished": func(e *eventRecord) string { return "has downloaded " + version(e.ImageVersion) },
 	"upgradeApplying":  func(e *eventRecord) string { return "installs " + version(e.ImageVersion) },
 	"upgradeSucceeded": func(e *eventRecord) string { return "runs " + version(e.ImageVersion) },
-	"upgradeFailed":    func(e *eventRecord) string { return "was not upgraded to " + version(e.ImageVersion) },
-	"upgradeCancelled": func(e *eventRecord) string { return "its upgrade to " + version(e.ImageVersion) + " is cancelled" },
-	"deliveryFailed":   func(*eventRecord) string { return "could not be reached" },
+	"upgradeFailed": func(e *eventRecord) string {
+		return "was not upgraded to " + version(e.ImageVersion)
+	},
+	"upgradeCancelled": func(e *eventRecord) string {
+		return "its upgrade to " + version(e.ImageVersion) + " is cancelled"
+	},
+	"deliveryFailed": func(*eventRecord) string { return "could not be reached" },
 	"unsolicitedRequest": func(e *eventRecord) string {
 		return "asks for image " + version(e.ImageVersion) + " without an upgrade"
 	},
@@ -106,7 +113,8 @@ func events(ctx context.Context, c *invocation) error {
 	}
 	for _, name := range names {
 		if sentences[name] == nil {
-			return failed(ExitUsage, "there is no event %q; there are %s", name, oneOf(slices.Sorted(maps.Keys(sentences))))
+			return failed(ExitUsage, "there is no event %q; there are %s", name,
+				oneOf(slices.Sorted(maps.Keys(sentences))))
 		}
 	}
 	if c.flags.count < 0 {
@@ -139,7 +147,8 @@ func events(ctx context.Context, c *invocation) error {
 		}
 		switch {
 		case u.kind == isLost:
-			fmt.Fprintln(c.stderr, "the connection to the broker is lost; what happens until it is back is not shown")
+			fmt.Fprintln(c.stderr,
+				"the connection to the broker is lost; what happens until it is back is not shown")
 		case u.kind == isMessage && u.topic == "status" && !s.online:
 			fmt.Fprintln(c.stderr, "the service has stopped; this goes on when it is back")
 		}

@@ -33,11 +33,14 @@ func failed(code int, format string, args ...any) error {
 // errSubscription: the broker does not let this user read a topic.
 var errSubscription = errors.New("the broker's access list denies the subscription")
 
-// ended is how a wait ends whose context is over; what says what goes on without it, "" where there is nothing.
+// ended is how a wait ends whose context is over; what says what goes on without it, ""
+// where there is nothing.
 func ended(ctx context.Context, what string) error {
-	code, why := ExitInterrupted, "interrupted"
+	code := ExitInterrupted
+	why := "interrupted"
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-		code, why = ExitTimeout, "the time is over (--timeout)"
+		code = ExitTimeout
+		why = "the time is over (--timeout)"
 	}
 	if what == "" {
 		return failed(code, "%s", why)

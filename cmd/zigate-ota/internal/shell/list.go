@@ -12,7 +12,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// printJSON writes one JSON document in one line. Text of devices and URLs stays readable: nothing here is HTML.
+// printJSON writes one JSON document in one line. Text of devices and URLs stays readable:
+// nothing here is HTML.
 func printJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -58,7 +59,8 @@ func listDevices(ctx context.Context, c *invocation) error {
 			d.print(c.term, time.Now())
 		}
 	case len(list) == 0:
-		fmt.Fprintln(c.term, "no devices yet: the service finds them when they send something, or when they are named by their EUID")
+		fmt.Fprintln(c.term, "no devices yet: the service finds them when they send something, "+
+			"or when they are named by their EUID")
 	default:
 		if err := devicesTable(list, time.Now()).Print(c.term); err != nil {
 			return err
@@ -70,8 +72,9 @@ func listDevices(ctx context.Context, c *invocation) error {
 
 func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 	t := &terminal.Table{Columns: []terminal.Column{
-		{Heading: "NAME", Least: 10}, {Heading: "MODEL", Least: 10, Spare: 5}, {Heading: "VERSION"}, {Heading: "NEWER", Spare: 1},
-		{Heading: "UPGRADE", Spare: 2}, {Heading: "LQI", Right: true, Spare: 6}, {Heading: "SEEN", Right: true, Spare: 4}, {Heading: "EUID", Spare: 3},
+		{Heading: "NAME", Least: 10}, {Heading: "MODEL", Least: 10, Spare: 5}, {Heading: "VERSION"},
+		{Heading: "NEWER", Spare: 1}, {Heading: "UPGRADE", Spare: 2}, {Heading: "LQI", Right: true, Spare: 6},
+		{Heading: "SEEN", Right: true, Spare: 4}, {Heading: "EUID", Spare: 3},
 	}}
 	for _, d := range list {
 		newer := terminal.Cell{Text: "-"}
@@ -79,8 +82,9 @@ func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 			newer = terminal.Cell{Text: version(&d.Image.ImageVersion), Style: terminal.Bold}
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
-			{Text: d.Name}, {Text: text(d.ModelID)}, {Text: version(d.CurrentVersion)}, newer, d.Upgrade.cell(),
-			{Text: text(d.LQI)}, {Text: ago(d.LastSeen, now)}, {Text: d.EUID, Style: terminal.Faint},
+			{Text: d.Name}, {Text: text(d.ModelID)}, {Text: version(d.CurrentVersion)}, newer,
+			d.Upgrade.cell(), {Text: text(d.LQI)}, {Text: ago(d.LastSeen, now)},
+			{Text: d.EUID, Style: terminal.Faint},
 		})
 	}
 	if slices.ContainsFunc(list, func(d *deviceRecord) bool { return !d.named() }) {
@@ -220,8 +224,10 @@ func listImages(ctx context.Context, c *invocation) error {
 		return nil
 	}
 	t := &terminal.Table{Columns: []terminal.Column{
-		{Heading: "VERSION"}, {Heading: "MFG", Spare: 3}, {Heading: "TYPE", Spare: 1}, {Heading: "SIZE", Right: true, Spare: 4},
-		{Heading: "FOR", Least: 10}, {Heading: "TITLE", Least: 8, Spare: 5}, {Heading: "CHECKS", Spare: 2}, {Heading: "ADDED", Right: true, Spare: 6}, {Heading: "FROM", Least: 20, Spare: 7},
+		{Heading: "VERSION"}, {Heading: "MFG", Spare: 3}, {Heading: "TYPE", Spare: 1},
+		{Heading: "SIZE", Right: true, Spare: 4}, {Heading: "FOR", Least: 10},
+		{Heading: "TITLE", Least: 8, Spare: 5}, {Heading: "CHECKS", Spare: 2},
+		{Heading: "ADDED", Right: true, Spare: 6}, {Heading: "FROM", Least: 20, Spare: 7},
 	}}
 	now := time.Now()
 	for _, im := range record.Images {
@@ -231,23 +237,26 @@ func listImages(ctx context.Context, c *invocation) error {
 		}
 		whose := oneOf(owners)
 		if im.DriverTypeID != "" {
-			whose = strings.TrimSuffix(fmt.Sprintf("driver %s %d: %s", im.DriverTypeID, im.DriverVersion, whose), ": ")
+			whose = strings.TrimSuffix(fmt.Sprintf("driver %s %d: %s",
+				im.DriverTypeID, im.DriverVersion, whose), ": ")
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
-			{Text: version(&im.ImageVersion)}, {Text: hex16(&im.ManufacturerCode)}, {Text: hex16(&im.ImageType)}, {Text: size(im.Size)},
-			{Text: whose}, {Text: strings.TrimSpace(im.Title)}, im.checks(), {Text: ago(&im.AddedAt, now)}, {Text: im.URL},
+			{Text: version(&im.ImageVersion)}, {Text: hex16(&im.ManufacturerCode)},
+			{Text: hex16(&im.ImageType)}, {Text: size(im.Size)}, {Text: whose},
+			{Text: strings.TrimSpace(im.Title)}, im.checks(), {Text: ago(&im.AddedAt, now)}, {Text: im.URL},
 		})
 	}
 	return t.Print(c.term)
 }
 
-// checks is what the image's report comes to: how many of the checks that exist for it have passed. "zigate-ota inspect"
-// and --json tell which.
+// checks is what the image's report comes to: how many of the checks that exist for it have passed.
+// "zigate-ota inspect" and --json tell which.
 func (im *imageRecord) checks() terminal.Cell {
 	if im.Report == nil {
 		return terminal.Cell{Text: "missing", Style: terminal.Red} // from the store; it has to be added again
 	}
-	passed, broken := 0, 0
+	passed := 0
+	broken := 0
 	for _, check := range im.Report.Checks {
 		switch check.Status {
 		case "passed":
@@ -282,7 +291,8 @@ func status(ctx context.Context, c *invocation) error {
 	if c.flags.json {
 		return printJSON(c.term, s.info.raw)
 	}
-	i, r := s.info, rows{c.term}
+	i := s.info
+	r := rows{c.term}
 	fmt.Fprintln(c.term, c.term.Styled(terminal.Bold, "zigate-ota "+terminal.Clean(i.Version)))
 	r.row("started", "%s", seen(&i.StartedAt, time.Now()))
 	r.row("broker", "%s, topics %s/#", s.broker.name(), s.broker.Base)
@@ -294,7 +304,8 @@ func status(ctx context.Context, c *invocation) error {
 		r.row("dongle", "not connected: %s", text(d.Error))
 	}
 	if i.Slot != nil {
-		r.row("offered image", "%s, manufacturer %s, type %s", version(&i.Slot.ImageVersion), hex16(&i.Slot.ManufacturerCode), hex16(&i.Slot.ImageType))
+		r.row("offered image", "%s, manufacturer %s, type %s", version(&i.Slot.ImageVersion),
+			hex16(&i.Slot.ManufacturerCode), hex16(&i.Slot.ImageType))
 	}
 	newer := 0
 	for _, d := range s.devices {

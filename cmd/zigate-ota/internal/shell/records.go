@@ -11,7 +11,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// The records as MQTT has them: of each only what is shown. Pointers are nil where the service does not know a value.
+// The records as MQTT has them: of each only what is shown. Pointers are nil where the service
+// does not know a value.
 
 type deviceRecord struct {
 	EUID             string         `json:"euid"`
@@ -154,8 +155,8 @@ const (
 	statusFailure    = "failure"
 )
 
-// succeeded reports whether a final answer is a success. inProgress is one where it was settled as final: what was asked
-// for is under way, and no more was to be waited for.
+// succeeded reports whether a final answer is a success. inProgress is one where it was settled as final:
+// what was asked for is under way, and no more was to be waited for.
 func (r *response) succeeded() bool {
 	return r.Status == statusSuccess || r.Status == statusAvailable || r.Status == statusInProgress
 }

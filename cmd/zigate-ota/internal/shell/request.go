@@ -26,7 +26,8 @@ func (c *invocation) devices() ([]string, error) {
 	return list, nil
 }
 
-// simply makes a command that asks for an operation for each of its devices; done says what has become of a device.
+// simply makes a command that asks for an operation for each of its devices; done says what has
+// become of a device.
 func simply(operation, done string) func(ctx context.Context, c *invocation) error {
 	return func(ctx context.Context, c *invocation) error {
 		devices, err := c.devices()
@@ -105,7 +106,9 @@ func (c *invocation) outcomes(s *session, questions []*question, told func(*ques
 }
 
 // one asks for one operation and shows what became of it.
-func (c *invocation) one(ctx context.Context, operation string, request map[string]any, told func(s *session, q *question) string) error {
+func (c *invocation) one(
+	ctx context.Context, operation string, request map[string]any, told func(s *session, q *question) string,
+) error {
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
 		return err
@@ -123,13 +126,16 @@ func (c *invocation) one(ctx context.Context, operation string, request map[stri
 
 func rename(ctx context.Context, c *invocation) error {
 	name := c.args[1]
-	return c.one(ctx, "rename", map[string]any{"deviceId": c.args[0], "name": name}, func(_ *session, q *question) string {
-		return fmt.Sprintf("%s is called %s", text(q.final.EUID), terminal.Clean(name))
-	})
+	return c.one(ctx, "rename",
+		map[string]any{"deviceId": c.args[0], "name": name}, func(_ *session, q *question) string {
+			return fmt.Sprintf("%s is called %s", text(q.final.EUID), terminal.Clean(name))
+		})
 }
 
 func removeImage(ctx context.Context, c *invocation) error {
-	return c.one(ctx, "remove_image", map[string]any{"deviceId": c.args[0], "imageTypeId": c.args[1]}, func(s *session, q *question) string {
+	return c.one(ctx, "remove_image", map[string]any{
+		"deviceId": c.args[0], "imageTypeId": c.args[1],
+	}, func(s *session, q *question) string {
 		return s.called(q) + ": the image is removed"
 	})
 }
@@ -182,14 +188,20 @@ func (c *invocation) checkAll(ctx context.Context, s *session) error {
 	if !final.succeeded() {
 		return failed(ExitFailed, "%s", terminal.Clean(final.why()))
 	}
-	silent, newer := 0, 0
-	t := &terminal.Table{Columns: []terminal.Column{{Heading: "NAME", Least: 10}, {Heading: "VERSION"}, {Heading: "NEWER", Spare: 1}, {Heading: "CHECK", Spare: 2}}}
+	silent := 0
+	newer := 0
+	t := &terminal.Table{Columns: []terminal.Column{
+		{Heading: "NAME", Least: 10}, {Heading: "VERSION"}, {Heading: "NEWER", Spare: 1},
+		{Heading: "CHECK", Spare: 2},
+	}}
 	for _, d := range s.devices.sorted() {
 		for _, r := range final.Results {
 			if r.EUID != d.EUID {
 				continue
 			}
-			row := []terminal.Cell{{Text: d.Name}, {Text: version(d.CurrentVersion)}, {Text: "-"}, {Text: "asked"}}
+			row := []terminal.Cell{
+				{Text: d.Name}, {Text: version(d.CurrentVersion)}, {Text: "-"}, {Text: "asked"},
+			}
 			if r.UpdateAvailable {
 				newer++
 				row[2] = terminal.Cell{Text: "yes", Style: terminal.Bold}
@@ -210,6 +222,7 @@ func (c *invocation) checkAll(ctx context.Context, s *session) error {
 	if err := t.Print(c.term); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.term, "%d devices, %d with a newer image, %d without an answer\n", len(final.Results), newer, silent)
+	fmt.Fprintf(c.term, "%d devices, %d with a newer image, %d without an answer\n",
+		len(final.Results), newer, silent)
 	return nil
 }

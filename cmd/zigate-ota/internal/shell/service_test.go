@@ -93,7 +93,8 @@ func newService(t *testing.T, options broker.Options) *service {
 
 func (s *service) url() string { return "tcp://" + s.broker.Addr().String() }
 
-// say publishes below the base topic. It does not wait for the broker, so that it may be called while a message is handled.
+// say publishes below the base topic. It does not wait for the broker, so that it may be called while a
+// message is handled.
 func (s *service) say(topic, payload string, retained bool) {
 	s.client.Publish("zigate-ota/"+topic, 1, retained, payload)
 }

@@ -18,8 +18,8 @@ const (
 	recordsExtra  = time.Second      // for records that come behind the answer that they should come before
 )
 
-// What a command wants to hear besides the service's status and its answers. Records are retained and come at once; at
-// quality of service 0 a broker has no limit for how many of them may be under way.
+// What a command wants to hear besides the service's status and its answers. Records are retained and come at
+// once; at quality of service 0 a broker has no limit for how many of them may be under way.
 var (
 	wantsDevices = map[string]byte{"device/+": 0}
 	wantsImages  = map[string]byte{"images": 0}
@@ -58,8 +58,12 @@ func (c *invocation) open(ctx context.Context, wants ...map[string]byte) (*sessi
 		return nil, err
 	}
 	s := &session{
-		connection: conn, term: c.term, notes: c.stderr, ticker: time.NewTicker(time.Second), devices: directory{},
-		prefix: "zigate-ota-" + randomHex(8),
+		connection: conn,
+		term:       c.term,
+		notes:      c.stderr,
+		ticker:     time.NewTicker(time.Second),
+		devices:    directory{},
+		prefix:     "zigate-ota-" + randomHex(8),
 	}
 	if err := s.awaitOnline(ctx); err != nil {
 		s.close()
@@ -81,9 +85,13 @@ func (s *session) awaitOnline(ctx context.Context) error {
 		switch {
 		case errors.Is(err, errPatience):
 			if offline {
-				return failed(ExitUnreachable, "the service on %s at %s is offline; start it (zigate-ota serve)", s.broker.Base, s.broker.name())
+				return failed(ExitUnreachable, "the service on %s at %s is offline; "+
+					"start it (zigate-ota serve)", s.broker.Base, s.broker.name())
 			}
-			return failed(ExitUnreachable, "no service on %s at %s; is it running (zigate-ota serve)? Another base topic is named with --topic or ZIGATE_OTA_MQTT_BASE_TOPIC, another broker with --broker or ZIGATE_OTA_MQTT_URL",
+			return failed(ExitUnreachable,
+				"no service on %s at %s; is it running (zigate-ota serve)? Another base topic is named "+
+					"with --topic or ZIGATE_OTA_MQTT_BASE_TOPIC, another broker with --broker or "+
+					"ZIGATE_OTA_MQTT_URL",
 				s.broker.Base, s.broker.name())
 		case err != nil:
 			return err
@@ -121,7 +129,8 @@ func (s *session) next(ctx context.Context, patience <-chan time.Time) (update, 
 func (s *session) note(u update) error {
 	switch {
 	case u.kind == isDenied:
-		return failed(ExitUnreachable, "the broker at %s: %w: let this user read below %s/ and publish below %s/request/",
+		return failed(ExitUnreachable,
+			"the broker at %s: %w: let this user read below %s/ and publish below %s/request/",
 			s.broker.name(), u.err, s.broker.Base, s.broker.Base)
 	case u.kind != isMessage:
 		return nil
@@ -157,7 +166,9 @@ type question struct {
 // send asks for an operation with a transaction of its own.
 func (s *session) send(ctx context.Context, operation string, request map[string]any) (*question, error) {
 	s.count++
-	q := &question{operation: operation, transaction: fmt.Sprintf("%s-%d", s.prefix, s.count), sent: time.Now()}
+	q := &question{
+		operation: operation, transaction: fmt.Sprintf("%s-%d", s.prefix, s.count), sent: time.Now(),
+	}
 	q.subject, _ = request["deviceId"].(string)
 	full := map[string]any{"transaction": q.transaction}
 	for key, value := range request {
@@ -192,12 +203,17 @@ func (q *question) answers(u update) *response {
 }
 
 // settle takes the final answer.
-func (q *question) settle(r *response) { q.final, q.ended = r, time.Now() }
+func (q *question) settle(r *response) {
+	q.final = r
+	q.ended = time.Now()
+}
 
-// await waits until every question has its final answer. each, which may be nil, sees everything that comes meanwhile,
-// with the question and the answer where it is one, and may settle questions by itself. doing says what goes on when the
-// wait is interrupted.
-func (s *session) await(ctx context.Context, questions []*question, doing string, each func(u update, q *question, r *response)) error {
+// await waits until every question has its final answer. each, which may be nil, sees everything that comes
+// meanwhile, with the question and the answer where it is one, and may settle questions by itself. doing says
+// what goes on when the wait is interrupted.
+func (s *session) await(
+	ctx context.Context, questions []*question, doing string, each func(u update, q *question, r *response),
+) error {
 	if each == nil {
 		each = func(update, *question, *response) {}
 	}
@@ -220,7 +236,8 @@ func (s *session) await(ctx context.Context, questions []*question, doing string
 		var answer *response
 		for _, q := range questions {
 			if r := q.answers(u); r != nil {
-				of, answer = q, r
+				of = q
+				answer = r
 			}
 		}
 		each(u, of, answer)
@@ -228,14 +245,17 @@ func (s *session) await(ctx context.Context, questions []*question, doing string
 			if u.kind != isTick || q.heard || q.final != nil || time.Since(q.sent) < firstAnswer {
 				continue
 			}
-			return failed(ExitUnreachable, "the service on %s at %s has not answered for %s: is it still running, and does the broker's access list let this user publish on %s/request/%s?",
+			return failed(ExitUnreachable, "the service on %s at %s has not answered for %s: is it still "+
+				"running, and does the broker's access list let this user publish on %s/request/%s?",
 				s.broker.Base, s.broker.name(), firstAnswer, s.broker.Base, q.operation)
 		}
 	}
 }
 
 // ask asks for an operation and waits for its final answer.
-func (s *session) ask(ctx context.Context, operation string, request map[string]any, doing string) (*response, error) {
+func (s *session) ask(
+	ctx context.Context, operation string, request map[string]any, doing string,
+) (*response, error) {
 	q, err := s.send(ctx, operation, request)
 	if err != nil {
 		return nil, err
@@ -246,8 +266,8 @@ func (s *session) ask(ctx context.Context, operation string, request map[string]
 	return q.final, nil
 }
 
-// gather returns when the retained records have come: what the broker sends is in order, so they are here when the answer
-// to a question is that was sent after they were subscribed to.
+// gather returns when the retained records have come: what the broker sends is in order, so they are here
+// when the answer to a question is that was sent after they were subscribed to.
 func (s *session) gather(ctx context.Context) error {
 	if _, err := s.ask(ctx, "service_status", nil, ""); err != nil {
 		return err

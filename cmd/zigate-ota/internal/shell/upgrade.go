@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// answerLost is how long the final answer of an upgrade may come behind the record that says that it has ended. Where
-	// the connection was lost meanwhile, the answer was too.
+	// answerLost is how long the final answer of an upgrade may come behind the record that says that it has
+	// ended. Where the connection was lost meanwhile, the answer was too.
 	answerLost = 5 * time.Second
-	// queuedWithin is how long after its first answer an upgrade is queued or refused: the device may have to tell its
-	// version first.
+	// queuedWithin is how long after its first answer an upgrade is queued or refused: the device may have to
+	// tell its version first.
 	queuedWithin = 60 * time.Second
 )
 
@@ -43,8 +43,11 @@ func upgrade(ctx context.Context, c *invocation) error {
 
 // upgradeRequest is what the flags ask for.
 func (c *invocation) upgradeRequest(now time.Time) (map[string]any, error) {
-	f, request := &c.flags, map[string]any{}
-	for key, value := range map[string]string{"url": f.url, "sha256": f.sha256, "sha512": f.sha512, "imageVersion": f.imageVersion} {
+	f := &c.flags
+	request := map[string]any{}
+	for key, value := range map[string]string{
+		"url": f.url, "sha256": f.sha256, "sha512": f.sha512, "imageVersion": f.imageVersion,
+	} {
 		if value != "" {
 			request[key] = value
 		}
@@ -71,13 +74,15 @@ func (c *invocation) upgradeRequest(now time.Time) (map[string]any, error) {
 	return request, nil
 }
 
-// moment is a time as the service takes it. A time of day is the next one, on this machine's clock; words and RFC 3339
-// are left to the service, which knows which of them it takes where.
+// moment is a time as the service takes it. A time of day is the next one, on this machine's clock; words and
+// RFC 3339 are left to the service, which knows which of them it takes where.
 func moment(text string, now time.Time) (string, error) {
 	if clock, err := time.Parse("15:04", text); err == nil {
-		at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0, now.Location())
+		at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0,
+			now.Location())
 		if !at.After(now) {
-			at = time.Date(now.Year(), now.Month(), now.Day()+1, clock.Hour(), clock.Minute(), 0, 0, now.Location())
+			at = time.Date(now.Year(), now.Month(), now.Day()+1, clock.Hour(), clock.Minute(), 0, 0,
+				now.Location())
 		}
 		return at.Format(time.RFC3339), nil
 	}
@@ -104,13 +109,16 @@ type watch struct {
 	screen  *terminal.Screen
 	all     bool
 	upgrade []*waited
-	before  map[string]time.Time // when the last upgrade of each device was queued, before anything was asked for
-	shown   map[string]bool      // devices that have a bar
-	away    bool
+	// before is when the last upgrade of each device was queued, before anything was asked for.
+	before map[string]time.Time
+	shown  map[string]bool // devices that have a bar
+	away   bool
 }
 
 // upgradeAndWait queues upgrades of devices and waits for their end, unless it is not to.
-func (c *invocation) upgradeAndWait(ctx context.Context, s *session, devices []string, request map[string]any) error {
+func (c *invocation) upgradeAndWait(
+	ctx context.Context, s *session, devices []string, request map[string]any,
+) error {
 	w := &watch{
 		c: c, s: s, screen: terminal.NewScreen(c.term), all: devices[0] == all,
 		before: map[string]time.Time{}, shown: map[string]bool{},
@@ -279,8 +287,8 @@ func (w *watch) show(d *deviceRecord) {
 	}
 }
 
-// settle ends the wait for an upgrade whose final answer will not come: because it is not to be waited for, because it is
-// held on the device, or because the answer was published while the connection was lost.
+// settle ends the wait for an upgrade whose final answer will not come: because it is not to be waited for,
+// because it is held on the device, or because the answer was published while the connection was lost.
 func (w *watch) settle(one *waited) {
 	switch {
 	case one.final != nil || !one.heard:
@@ -303,18 +311,28 @@ func (w *watch) settle(one *waited) {
 
 // made is an answer as the service would give it, from the device's record.
 func (w *watch) made(one *waited, status string, reason *string) *response {
-	r := &response{Operation: "upgradeResponse", Status: status, Transaction: json.RawMessage(strconv.Quote(one.transaction))}
+	r := &response{
+		Operation:   "upgradeResponse",
+		Status:      status,
+		Transaction: json.RawMessage(strconv.Quote(one.transaction)),
+	}
 	fields := map[string]any{"operation": r.Operation, "status": status, "transaction": one.transaction}
 	if reason != nil {
-		r.Reason, fields["reason"] = *reason, *reason
+		r.Reason = *reason
+		fields["reason"] = *reason
 		if status != statusSuccess {
 			r.Error = "the upgrade has ended while nobody listened"
 			fields["error"] = r.Error
 		}
 	}
 	if d := w.s.devices[one.euid]; d != nil {
-		r.EUID, r.ImageType, r.OldImageVersion = &d.EUID, d.ImageType, d.CurrentVersion
-		fields["euid"], fields["mfgId"], fields["imageTypeId"], fields["oldImageVersion"] = d.EUID, d.ManufacturerCode, d.ImageType, d.CurrentVersion
+		r.EUID = &d.EUID
+		r.ImageType = d.ImageType
+		r.OldImageVersion = d.CurrentVersion
+		fields["euid"] = d.EUID
+		fields["mfgId"] = d.ManufacturerCode
+		fields["imageTypeId"] = d.ImageType
+		fields["oldImageVersion"] = d.CurrentVersion
 		if d.Upgrade != nil {
 			r.ImageVersion = &d.Upgrade.ImageVersion
 			fields["imageVersion"] = d.Upgrade.ImageVersion
@@ -326,7 +344,8 @@ func (w *watch) made(one *waited, status string, reason *string) *response {
 
 // outcome shows how the upgrades have ended, and fails where one did not go well.
 func (w *watch) outcome() error {
-	c, s := w.c, w.s
+	c := w.c
+	s := w.s
 	if w.all && w.upgrade[0].final.Status != statusInProgress {
 		return w.outcomeOfAll(w.upgrade[0].final)
 	}
@@ -339,9 +358,11 @@ func (w *watch) outcome() error {
 		case q.final.Status == statusInProgress && c.flags.noWait:
 			return s.called(q) + ": queued"
 		case q.final.Status == statusInProgress:
-			return fmt.Sprintf("%s: downloaded and held; \"zigate-ota upgrade %s\" installs it", s.called(q), quoted(s.called(q)))
+			return fmt.Sprintf("%s: downloaded and held; \"zigate-ota upgrade %s\" installs it",
+				s.called(q), quoted(s.called(q)))
 		default:
-			return fmt.Sprintf("%s: runs %s, after %s", s.called(q), version(q.final.ImageVersion), span(q.ended.Sub(q.sent)))
+			return fmt.Sprintf("%s: runs %s, after %s",
+				s.called(q), version(q.final.ImageVersion), span(q.ended.Sub(q.sent)))
 		}
 	})
 }
@@ -357,7 +378,8 @@ func (w *watch) outcomeOfAll(final *response) error {
 	wrong := 0
 	for _, r := range final.Results {
 		name := terminal.Clean(w.s.devices.name(r.EUID))
-		line, out := name+": "+r.State, c.term.Write
+		line := name + ": " + r.State
+		out := c.term.Write
 		if r.State != stateSucceeded {
 			wrong++
 			out = c.stderr.Write
@@ -383,7 +405,8 @@ func (w *watch) outcomeOfAll(final *response) error {
 // quoted is a name as a shell takes it.
 func quoted(name string) string {
 	if strings.ContainsFunc(name, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-.,:/@%+", r))
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("_-.,:/@%+", r))
 	}) || name == "" {
 		return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 	}

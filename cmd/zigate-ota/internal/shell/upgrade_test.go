@@ -207,7 +207,8 @@ func TestUpgradeInterrupted(t *testing.T) {
 	}
 }
 
-// The broker goes and comes back, as one does that the service brings along. What was answered meanwhile is in the record.
+// The broker goes and comes back, as one does that the service brings along. What was answered
+// meanwhile is in the record.
 func TestUpgradeOverALostConnection(t *testing.T) {
 	t.Parallel()
 	for _, state := range []string{"succeeded", "failed", "answered"} {

@@ -13,9 +13,9 @@ const barWidth = 30
 // tellEvery is how long a bar that moves may go without a line where the output is no terminal.
 const tellEvery = 10 * time.Second
 
-// Screen shows lines of text that scroll, with a progress bar for each thing under way below them. Where the output
-// cannot be drawn again, each bar becomes a line when its state has changed, when it has moved by a tenth, and every
-// 10 s while it moves. It is for one goroutine.
+// Screen shows lines of text that scroll, with a progress bar for each thing under way below them. Where the
+// output cannot be drawn again, each bar becomes a line when its state has changed, when it has moved by a
+// tenth, and every 10 s while it moves. It is for one goroutine.
 type Screen struct {
 	term  *Terminal
 	bars  []*bar
@@ -53,7 +53,9 @@ func (s *Screen) Bar(key, label string, percent float64, state, text string) {
 	if label != "" {
 		b.label = label
 	}
-	b.percent, b.state, b.text = min(max(percent, 0), 100), state, text
+	b.percent = min(max(percent, 0), 100)
+	b.state = state
+	b.text = text
 	if s.term.Interactive() {
 		s.erase()
 		s.draw()
@@ -62,7 +64,9 @@ func (s *Screen) Bar(key, label string, percent float64, state, text string) {
 	now := time.Now()
 	told := fmt.Sprintf("%s %d", b.state, int(b.percent/10))
 	if told != b.told || b.percent != b.toldAtAll && now.Sub(b.toldAt) >= tellEvery {
-		b.told, b.toldAt, b.toldAtAll = told, now, b.percent
+		b.told = told
+		b.toldAt = now
+		b.toldAtAll = b.percent
 		fmt.Fprintln(s.term, b.line(s.term.Width(), s.labelWidth()))
 	}
 }
@@ -79,8 +83,8 @@ func (s *Screen) End(key string) {
 	}
 }
 
-// Finish leaves the bars where they are; what follows is printed below them. All are shown once more, whatever room there
-// is.
+// Finish leaves the bars where they are; what follows is printed below them. All are shown once more,
+// whatever room there is.
 func (s *Screen) Finish() {
 	s.erase()
 	if s.term.Interactive() {
@@ -114,7 +118,8 @@ func (s *Screen) draw() {
 	if !s.term.Interactive() || len(s.bars) == 0 {
 		return
 	}
-	width, label := s.term.Width(), s.labelWidth()
+	width := s.term.Width()
+	label := s.labelWidth()
 	shown, hidden := s.fitting()
 	var b strings.Builder
 	for _, bar := range shown {
@@ -158,8 +163,8 @@ func (s *Screen) labelWidth() int {
 	return n
 }
 
-// line draws the bar so that it fits a width. On a narrow terminal the bar is shorter, then left out, then the text
-// behind the state, and the label is cut at last.
+// line draws the bar so that it fits a width. On a narrow terminal the bar is shorter, then left out, then
+// the text behind the state, and the label is cut at last.
 func (b *bar) line(room, labelWidth int) string {
 	percent := fmt.Sprintf("%5.1f %%", b.percent)
 	state := Clean(b.state)

@@ -32,8 +32,8 @@ type Table struct {
 	Rows    [][]Cell // each as long as Columns
 }
 
-// Print writes the table so that its lines fit the terminal: first columns are made narrower as far as they allow, then
-// left out. Cells are cleaned.
+// Print writes the table so that its lines fit the terminal: first columns are made narrower as far as they
+// allow, then left out. Cells are cleaned.
 func (t *Table) Print(term *Terminal) error {
 	rows := make([][]Cell, 0, len(t.Rows)+1)
 	heading := make([]Cell, len(t.Columns))
@@ -63,8 +63,8 @@ func (t *Table) Print(term *Terminal) error {
 	return nil
 }
 
-// layout chooses the columns that are shown and their widths. Each column that may be cut starts at its least width; what
-// is left of the line goes to them from left to right.
+// layout chooses the columns that are shown and their widths. Each column that may be cut starts at its least
+// width; what is left of the line goes to them from left to right.
 func (t *Table) layout(natural []int, room int) (shown, widths []int) {
 	for i := range t.Columns {
 		shown = append(shown, i)

@@ -1,5 +1,5 @@
-// Package terminal writes for people: tables that fit, progress bars that redraw in place, text from the network that
-// cannot steer the terminal. It knows nothing of devices, upgrades or MQTT.
+// Package terminal writes for people: tables that fit, progress bars that redraw in place, text from the
+// network that cannot steer the terminal. It knows nothing of devices, upgrades or MQTT.
 package terminal
 
 import (
@@ -20,8 +20,8 @@ type Terminal struct {
 	fixed  int // the width that the environment gives; 0: none
 }
 
-// New looks at an output and at the environment ("NAME=value"): COLUMNS sets the width, NO_COLOR with any text (see
-// no-color.org) and TERM=dumb keep colours away.
+// New looks at an output and at the environment ("NAME=value"): COLUMNS sets the width, NO_COLOR with any
+// text (see no-color.org) and TERM=dumb keep colours away.
 func New(w io.Writer, environ []string) *Terminal {
 	t := &Terminal{w: w}
 	value := func(name string) string {
@@ -54,8 +54,8 @@ func (t *Terminal) Write(p []byte) (int, error) { return t.w.Write(p) }
 // Interactive reports whether lines can be drawn again in place.
 func (t *Terminal) Interactive() bool { return t.live }
 
-// Width is how many columns a line may have; Unlimited where nothing says. A terminal may have been resized since the
-// last call.
+// Width is how many columns a line may have; Unlimited where nothing says. A terminal may have been resized
+// since the last call.
 func (t *Terminal) Width() int {
 	if t.fixed > 0 {
 		return t.fixed

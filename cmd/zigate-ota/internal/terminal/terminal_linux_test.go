@@ -87,7 +87,8 @@ func TestScreenOnTerminal(t *testing.T) {
 		"\x1b[1A\x1b[J" + half + queued("2") +
 		"\x1b[2A\x1b[J" + half + queued("2") + queued("3") +
 		"\x1b[3A\x1b[J" + half + queued("2") + queued("3") + queued("4") +
-		"\x1b[4A\x1b[J" + half + queued("2") + queued("3") + "… and 2 more\n" + // there are 6 lines, and 2 are left free
+		// There are 6 lines, and 2 are left free.
+		"\x1b[4A\x1b[J" + half + queued("2") + queued("3") + "… and 2 more\n" +
 		"\x1b[4A\x1b[J" + queued("2") + queued("3") + queued("4") + "… and 2 more\n" + // the first has ended
 		"\x1b[4A\x1b[J" + half + queued("2") + queued("3") + queued("4") + queued("5")
 	if got != want {

@@ -1,4 +1,4 @@
-package bridge_test
+package mqttclient_test
 
 import (
 	"fmt"
@@ -7,11 +7,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
 // takeAll takes everything that is due, as "topic=payload", retained ones marked.
-func takeAll(o *bridge.Outbox) (taken []string, ids []uint64) {
+func takeAll(o *mqttclient.Outbox) (taken []string, ids []uint64) {
 	for {
 		m, ok := o.Next()
 		if !ok {
@@ -26,25 +26,25 @@ func takeAll(o *bridge.Outbox) (taken []string, ids []uint64) {
 	}
 }
 
-func acknowledge(o *bridge.Outbox, ids []uint64) {
+func acknowledge(o *mqttclient.Outbox, ids []uint64) {
 	for _, id := range ids {
 		o.Done(id)
 	}
 }
 
 func TestOutboxOrder(t *testing.T) {
-	type step func(o *bridge.Outbox)
+	type step func(o *mqttclient.Outbox)
 	retain := func(topic, payload string) step {
-		return func(o *bridge.Outbox) { o.Retain(topic, []byte(payload)) }
+		return func(o *mqttclient.Outbox) { o.Retain(topic, []byte(payload)) }
 	}
 	event := func(payload string) step {
-		return func(o *bridge.Outbox) { o.Publish("event", []byte(payload)) }
+		return func(o *mqttclient.Outbox) { o.Publish("event", []byte(payload)) }
 	}
-	sent := func(o *bridge.Outbox) { takeAll(o) }
-	acked := func(o *bridge.Outbox) { _, ids := takeAll(o); acknowledge(o, ids) }
-	reconnect := func(o *bridge.Outbox) { o.Restart() }
-	republish := func(o *bridge.Outbox) { o.RepublishAll() }
-	clearTopic := func(topic string) step { return func(o *bridge.Outbox) { o.Clear(topic) } }
+	sent := func(o *mqttclient.Outbox) { takeAll(o) }
+	acked := func(o *mqttclient.Outbox) { _, ids := takeAll(o); acknowledge(o, ids) }
+	reconnect := func(o *mqttclient.Outbox) { o.Restart() }
+	republish := func(o *mqttclient.Outbox) { o.RepublishAll() }
+	clearTopic := func(topic string) step { return func(o *mqttclient.Outbox) { o.Clear(topic) } }
 
 	tests := []struct {
 		name  string
@@ -151,7 +151,7 @@ func TestOutboxOrder(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			o := bridge.NewOutbox(bridge.OutboxLimit)
+			o := mqttclient.NewOutbox(mqttclient.OutboxLimit)
 			for _, step := range tt.steps {
 				step(o)
 			}
@@ -165,7 +165,7 @@ func TestOutboxOrder(t *testing.T) {
 }
 
 func TestOutboxClearedWhileOlderValueInFlight(t *testing.T) {
-	o := bridge.NewOutbox(10)
+	o := mqttclient.NewOutbox(10)
 	o.Retain("a", []byte("1"))
 	_, first := takeAll(o)
 	o.Clear("a")
@@ -188,7 +188,7 @@ func TestOutboxClearedWhileOlderValueInFlight(t *testing.T) {
 
 // A topic that is set to what it had keeps one of the two in memory, not both.
 func TestOutboxKeepsOneOfEqualValues(t *testing.T) {
-	o := bridge.NewOutbox(1)
+	o := mqttclient.NewOutbox(1)
 	first := []byte("value")
 	o.Retain("topic", first)
 	takeAll(o)
@@ -201,7 +201,7 @@ func TestOutboxKeepsOneOfEqualValues(t *testing.T) {
 func TestOutboxOverflow(t *testing.T) {
 	const limit = 5
 	t.Run("the oldest that waits goes", func(t *testing.T) {
-		o := bridge.NewOutbox(limit)
+		o := mqttclient.NewOutbox(limit)
 		o.Retain("a", []byte("1"))
 		for i := range 8 {
 			if dropped, want := o.Publish("event", fmt.Append(nil, i)), i >= limit; dropped != want {
@@ -213,12 +213,12 @@ func TestOutboxOverflow(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("published (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff(map[bridge.DropReason]uint64{bridge.DropOverflow: 3}, o.Dropped()); diff != "" {
+		if diff := cmp.Diff(map[mqttclient.DropReason]uint64{mqttclient.DropOverflow: 3}, o.Dropped()); diff != "" {
 			t.Errorf("dropped (-want +got):\n%s", diff)
 		}
 	})
 	t.Run("those in flight do not count until they are taken back", func(t *testing.T) {
-		o := bridge.NewOutbox(limit)
+		o := mqttclient.NewOutbox(limit)
 		for i := range limit {
 			o.Publish("event", fmt.Append(nil, i))
 		}
@@ -239,11 +239,11 @@ func TestOutboxOverflow(t *testing.T) {
 		}
 	})
 	t.Run("dropped at the stop", func(t *testing.T) {
-		o := bridge.NewOutbox(limit)
+		o := mqttclient.NewOutbox(limit)
 		o.Publish("event", []byte("0"))
 		o.Publish("event", []byte("1"))
 		o.Next()
-		if n := o.DropAll(bridge.DropStopped); n != 2 {
+		if n := o.DropAll(mqttclient.DropStopped); n != 2 {
 			t.Errorf("DropAll = %d, want 2", n)
 		}
 		if n := o.Len(); n != 0 {
@@ -253,7 +253,7 @@ func TestOutboxOverflow(t *testing.T) {
 }
 
 func TestOutboxWake(t *testing.T) {
-	awake := func(o *bridge.Outbox) bool {
+	awake := func(o *mqttclient.Outbox) bool {
 		select {
 		case <-o.Wake():
 			return true
@@ -261,7 +261,7 @@ func TestOutboxWake(t *testing.T) {
 			return false
 		}
 	}
-	o := bridge.NewOutbox(10)
+	o := mqttclient.NewOutbox(10)
 	if awake(o) {
 		t.Error("awake with nothing to do")
 	}
@@ -293,13 +293,13 @@ func TestOutboxWake(t *testing.T) {
 func TestOutboxModel(t *testing.T) {
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		o := bridge.NewOutbox(1000)
+		o := mqttclient.NewOutbox(1000)
 		broker := map[string]string{} // retained values
 		want := map[string]string{}
 		seen := -1 // newest event that the broker saw
 		events := 0
 		type flying struct {
-			m bridge.OutgoingMessage
+			m mqttclient.OutgoingMessage
 		}
 		var wire []flying
 		take := func() {
@@ -379,7 +379,7 @@ func TestOutboxModel(t *testing.T) {
 }
 
 func BenchmarkOutbox(b *testing.B) {
-	o := bridge.NewOutbox(bridge.OutboxLimit)
+	o := mqttclient.NewOutbox(mqttclient.OutboxLimit)
 	payload := []byte("{}")
 	b.ReportAllocs()
 	for b.Loop() {

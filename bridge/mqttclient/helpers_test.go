@@ -1,4 +1,4 @@
-package bridge_test
+package mqttclient_test
 
 import (
 	"bytes"
@@ -18,8 +18,8 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/broker"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
 // mqttNet is a network with at most one broker in it.
@@ -130,8 +130,8 @@ func watchMQTT(t *testing.T, open mqtt.OpenConnectionFunc, filter string) *mqttW
 	return w
 }
 
-// watchInBubble is watchMQTT in fake time: it returns when the broker has handed out all that it had kept, which it does
-// after it has confirmed the subscription.
+// watchInBubble is watchMQTT in fake time: it returns when the broker has handed out all that it had kept,
+// which it does after it has confirmed the subscription.
 func watchInBubble(t *testing.T, open mqtt.OpenConnectionFunc, filter string) *mqttWatcher {
 	t.Helper()
 	w := watchMQTT(t, open, filter)
@@ -174,7 +174,7 @@ func mqttRetained(t *testing.T, open mqtt.OpenConnectionFunc, filter string) []s
 }
 
 // mqttRun runs a client until the returned function is called.
-func mqttRun(t *testing.T, c *bridge.Client) (stop func()) {
+func mqttRun(t *testing.T, c *mqttclient.Client) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -187,12 +187,12 @@ func mqttRun(t *testing.T, c *bridge.Client) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-func newMQTTClient(t *testing.T, options bridge.ClientOptions) *bridge.Client {
+func newMQTTClient(t *testing.T, options mqttclient.Options) *mqttclient.Client {
 	t.Helper()
 	if options.Base == "" {
 		options.Base = "base"
 	}
-	c, err := bridge.NewClient(options)
+	c, err := mqttclient.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package bridge
+package mqttclient
 
 import (
 	"context"
@@ -44,7 +44,8 @@ func parseBrokerURL(spec string) (*url.URL, error) {
 		return u, nil
 	default:
 		// "user:password@host" parses, with the user as scheme: nothing of it is safe to show.
-		return nil, errors.New("MQTT broker: must begin with tcp://, ssl://, ws:// or wss:// (what was given is not shown, as it may hold a password)")
+		return nil, errors.New("MQTT broker: must begin with tcp://, ssl://, ws:// or wss:// (what was " +
+			"given is not shown, as it may hold a password)")
 	}
 	if u.Hostname() == "" {
 		return nil, fmt.Errorf("MQTT broker %s://…: no host", u.Scheme)
@@ -97,24 +98,38 @@ func connectProblem(name, clientID string, err error) error {
 	scheme, _, _ := strings.Cut(name, "://")
 	secure := slices.Contains([]string{"ssl", "tls", "mqtts", "wss"}, scheme)
 	switch {
-	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedNotAuthorised):
-		return fmt.Errorf("%w: %s: %w: check ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD, and that the user may connect as client %q", ErrBrokerRefused, name, err, clientID)
+	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword),
+		errors.Is(err, packets.ErrorRefusedNotAuthorised):
+		return fmt.Errorf("%w: %s: %w: check ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD, "+
+			"and that the user may connect as client %q", ErrBrokerRefused, name, err, clientID)
 	case errors.Is(err, packets.ErrorRefusedIDRejected):
-		return fmt.Errorf("%w: %s: it does not like the client identifier %q: set ZIGATE_OTA_MQTT_CLIENT_ID", ErrBrokerRefused, name, clientID)
+		return fmt.Errorf("%w: %s: it does not like the client identifier %q: set ZIGATE_OTA_MQTT_CLIENT_ID",
+			ErrBrokerRefused, name, clientID)
 	case errors.Is(err, packets.ErrorRefusedBadProtocolVersion):
 		return fmt.Errorf("%w: %s: it does not speak MQTT 3.1.1", ErrBrokerRefused, name)
 	case errors.As(err, &authority):
-		return fmt.Errorf("%w: %s: %w: set ZIGATE_OTA_MQTT_CA_FILE to the certificate of the authority that signed the broker's", ErrBrokerUnreachable, name, err)
+		return fmt.Errorf("%w: %s: %w: set ZIGATE_OTA_MQTT_CA_FILE to the certificate of the authority "+
+			"that signed the broker's", ErrBrokerUnreachable, name, err)
 	case errors.As(err, &hostname):
-		return fmt.Errorf("%w: %s: %w: use a name in ZIGATE_OTA_MQTT_URL that is in the broker's certificate", ErrBrokerUnreachable, name, err)
+		return fmt.Errorf("%w: %s: %w: use a name in ZIGATE_OTA_MQTT_URL that is in the broker's certificate",
+			ErrBrokerUnreachable, name, err)
 	case errors.As(err, &notTLS):
-		return fmt.Errorf("%w: %s: it does not speak TLS on this port: tcp:// instead of ssl://, or another port", ErrBrokerUnreachable, name)
-	case strings.Contains(err.Error(), "remote error: tls: ") && strings.Contains(err.Error(), "certificate"): // an alert has no type to ask for
-		return fmt.Errorf("%w: %s: %w: the broker asks for a client certificate that its authority signed: check ZIGATE_OTA_MQTT_CERT_FILE and ZIGATE_OTA_MQTT_KEY_FILE", ErrBrokerUnreachable, name, err)
-	case secure && (errors.Is(err, io.EOF) || strings.Contains(err.Error(), "connection reset")): // the alert can be lost with it
-		return fmt.Errorf("%w: %s: it closed the connection instead of answering: perhaps it asks for a client certificate (ZIGATE_OTA_MQTT_CERT_FILE, ZIGATE_OTA_MQTT_KEY_FILE): %w", ErrBrokerUnreachable, name, err)
+		return fmt.Errorf("%w: %s: it does not speak TLS on this port: tcp:// instead of ssl://, "+
+			"or another port", ErrBrokerUnreachable, name)
+	case strings.Contains(err.Error(), "remote error: tls: ") && strings.Contains(err.Error(), "certificate"):
+		// An alert has no type to ask for.
+		return fmt.Errorf("%w: %s: %w: the broker asks for a client certificate that its authority signed: "+
+			"check ZIGATE_OTA_MQTT_CERT_FILE and ZIGATE_OTA_MQTT_KEY_FILE", ErrBrokerUnreachable, name, err)
+	case secure && (errors.Is(err, io.EOF) || strings.Contains(err.Error(), "connection reset")):
+		// The alert can be lost with it.
+		return fmt.Errorf(
+			"%w: %s: it closed the connection instead of answering: perhaps it asks for a client "+
+				"certificate (ZIGATE_OTA_MQTT_CERT_FILE, ZIGATE_OTA_MQTT_KEY_FILE): %w",
+			ErrBrokerUnreachable, name, err,
+		)
 	case errors.Is(err, io.EOF):
-		return fmt.Errorf("%w: %s: it closed the connection instead of answering (a port for TLS needs ssl://): %w", ErrBrokerUnreachable, name, err)
+		return fmt.Errorf("%w: %s: it closed the connection instead of answering (a port for TLS needs "+
+			"ssl://): %w", ErrBrokerUnreachable, name, err)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrBrokerUnreachable, name, err)
 }

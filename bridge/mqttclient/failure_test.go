@@ -1,4 +1,4 @@
-package bridge_test
+package mqttclient_test
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
 // slowConn takes a moment for each write.
@@ -47,7 +47,7 @@ func TestClientSlowBroker(t *testing.T) {
 		defer watcher.close()
 		open := network.open("service")
 		dials := 0
-		c := newMQTTClient(t, bridge.ClientOptions{
+		c := newMQTTClient(t, mqttclient.Options{
 			OpenConnection: func(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
 				conn, err := open(u, o)
 				dials++
@@ -82,7 +82,7 @@ func TestClientStuckBroker(t *testing.T) {
 		open := network.open("service")
 		stuck := make(chan struct{})
 		dials := 0
-		c := newMQTTClient(t, bridge.ClientOptions{
+		c := newMQTTClient(t, mqttclient.Options{
 			OpenConnection: func(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
 				conn, err := open(u, o)
 				dials++
@@ -161,9 +161,9 @@ func TestClientSharedID(t *testing.T) {
 		defer network.stopBroker()
 		var logs [2]mqttLog
 		var stops []func()
-		var clients []*bridge.Client
+		var clients []*mqttclient.Client
 		for i := range 2 {
-			c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: network.open(fmt.Sprint("service", i)), Logger: logs[i].logger()})
+			c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open(fmt.Sprint("service", i)), Logger: logs[i].logger()})
 			clients = append(clients, c)
 			stops = append(stops, mqttRun(t, c))
 			mqttAfter(time.Hour)
@@ -179,7 +179,7 @@ func TestClientSharedID(t *testing.T) {
 					t.Errorf("service %d told %d times", i, n)
 				}
 			}
-			if err := c.Health(); err != nil && errors.Is(err, bridge.ErrConnectionUnstable) && !strings.Contains(err.Error(), `"base"`) {
+			if err := c.Health(); err != nil && errors.Is(err, mqttclient.ErrConnectionUnstable) && !strings.Contains(err.Error(), `"base"`) {
 				t.Errorf("Health = %v: does not name the client identifier", err)
 			}
 		}
@@ -207,7 +207,7 @@ func TestClientRefused(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
 				var log mqttLog
-				c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: s.open, Logger: log.logger(), Username: "user", Password: "secret"})
+				c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Username: "user", Password: "secret"})
 				stop := mqttRun(t, c)
 				const attempts = 5
 				for range attempts {
@@ -218,7 +218,7 @@ func TestClientRefused(t *testing.T) {
 					s.serve(conn)
 				}
 				synctest.Wait()
-				if err := c.Health(); !errors.Is(err, bridge.ErrBrokerRefused) {
+				if err := c.Health(); !errors.Is(err, mqttclient.ErrBrokerRefused) {
 					t.Errorf("Health = %v", err)
 				}
 				if n := log.count("refuses"); n != 1 {
@@ -247,7 +247,7 @@ func TestClientRefused(t *testing.T) {
 
 func TestClientSubscriptionDenied(t *testing.T) {
 	ignore := func(string, []byte, bool, bool) {}
-	subscriptions := []bridge.Subscription{
+	subscriptions := []mqttclient.Subscription{
 		{Filter: "base/request/#", Handler: ignore},
 		{Filter: "ha/status", Handler: ignore, Optional: true},
 	}
@@ -255,7 +255,7 @@ func TestClientSubscriptionDenied(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
 			var log mqttLog
-			c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: s.open, Logger: log.logger(), Subscriptions: subscriptions, Username: "user"})
+			c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Subscriptions: subscriptions, Username: "user"})
 			stop := mqttRun(t, c)
 			c.Publish("base/event/a", nil)
 			for range 3 {
@@ -267,7 +267,7 @@ func TestClientSubscriptionDenied(t *testing.T) {
 			}
 			synctest.Wait()
 			err := c.Health()
-			if !errors.Is(err, bridge.ErrBrokerRefused) || !strings.Contains(err.Error(), "base/request/#") || !strings.Contains(err.Error(), `"user"`) {
+			if !errors.Is(err, mqttclient.ErrBrokerRefused) || !strings.Contains(err.Error(), "base/request/#") || !strings.Contains(err.Error(), `"user"`) {
 				t.Errorf("Health = %v", err)
 			}
 			if n := log.count("refuses"); n != 1 {
@@ -284,7 +284,7 @@ func TestClientSubscriptionDenied(t *testing.T) {
 	t.Run("only because the packet identifier is in use", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
-			c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: s.open, Subscriptions: subscriptions})
+			c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open, Subscriptions: subscriptions})
 			stop := mqttRun(t, c)
 			conn, _ := s.accept(packets.Accepted)
 			s.subscribed(conn, "base/")
@@ -301,7 +301,7 @@ func TestClientSubscriptionDenied(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
 			var log mqttLog
-			c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: s.open, Logger: log.logger(), Subscriptions: subscriptions})
+			c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Subscriptions: subscriptions})
 			stop := mqttRun(t, c)
 			conn, _ := s.accept(packets.Accepted)
 			s.subscribed(conn, "ha/")
@@ -318,15 +318,15 @@ func TestClientSubscriptionDenied(t *testing.T) {
 	})
 }
 
-// TestClientPublishDenied: a broker that takes what is published, and hands nothing out, is told of; so is its change of
-// mind. One that does not grant the subscription of one's own status cannot be found out.
+// TestClientPublishDenied: a broker that takes what is published, and hands nothing out, is told of; so is
+// its change of mind. One that does not grant the subscription of one's own status cannot be found out.
 func TestClientPublishDenied(t *testing.T) {
 	for _, readable := range []bool{true, false} {
 		t.Run(fmt.Sprintf("status readable %v", readable), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
 				var log mqttLog
-				c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: s.open, Logger: log.logger(), Username: "user", Password: "secret"})
+				c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Username: "user", Password: "secret"})
 				stop := mqttRun(t, c)
 				conn, _ := s.accept(packets.Accepted)
 				deny := ""
@@ -346,7 +346,7 @@ func TestClientPublishDenied(t *testing.T) {
 				}
 				mqttAfter(10 * time.Minute)
 				switch err := c.Health(); {
-				case readable && (!errors.Is(err, bridge.ErrBrokerRefused) || !strings.Contains(err.Error(), `"user"`)):
+				case readable && (!errors.Is(err, mqttclient.ErrBrokerRefused) || !strings.Contains(err.Error(), `"user"`)):
 					t.Errorf("Health = %v", err)
 				case !readable && err != nil:
 					t.Errorf("Health = %v, though there is no telling", err)
@@ -381,9 +381,9 @@ func TestClientQoS2Once(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
 		var inbox mqttInbox
-		c := newMQTTClient(t, bridge.ClientOptions{
+		c := newMQTTClient(t, mqttclient.Options{
 			OpenConnection: s.open,
-			Subscriptions:  []bridge.Subscription{{Filter: "base/request/#", Handler: inbox.handle}},
+			Subscriptions:  []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle}},
 		})
 		stop := mqttRun(t, c)
 		deliver := func(conn net.Conn, id uint16, payload string, duplicate bool) {
@@ -426,7 +426,7 @@ func TestClientQoS2Once(t *testing.T) {
 func TestClientUnacknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
-		c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: s.open})
+		c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open})
 		stop := mqttRun(t, c)
 		conn, _ := s.accept(packets.Accepted)
 		s.subscribed(conn, "")

@@ -1,4 +1,4 @@
-package bridge
+package mqttclient
 
 import (
 	"bytes"
@@ -167,7 +167,8 @@ func (o *Outbox) Restart() (dropped int) {
 	dropped = o.trim()
 	o.due.Init()
 	for _, t := range o.inOrder() {
-		t.known, t.flights = false, 0
+		t.known = false
+		t.flights = 0
 		t.place = 0 // ahead of every event
 		t.element = o.due.PushBack(t)
 	}
@@ -181,12 +182,15 @@ func (o *Outbox) Restart() (dropped int) {
 func (o *Outbox) Next() (OutgoingMessage, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	state, event := o.due.Front(), o.events.Front()
+	state := o.due.Front()
+	event := o.events.Front()
 	switch {
-	case state != nil && (event == nil || state.Value.(*retainedTopic).place < event.Value.(*queuedEvent).place):
+	case state != nil &&
+		(event == nil || state.Value.(*retainedTopic).place < event.Value.(*queuedEvent).place):
 		t := o.due.Remove(state).(*retainedTopic)
 		t.element = nil
-		t.sent, t.known = t.value, true
+		t.sent = t.value
+		t.known = true
 		t.flights++
 		id := o.next()
 		o.flying[id] = flight{retained: t}

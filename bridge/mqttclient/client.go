@@ -1,4 +1,4 @@
-package bridge
+package mqttclient
 
 import (
 	"cmp"
@@ -76,8 +76,8 @@ type Subscription struct {
 	KeptOnly bool
 }
 
-// ClientObserver is told what happens on the way to the broker. Its methods must not block.
-type ClientObserver interface {
+// Observer is told what happens on the way to the broker. Its methods must not block.
+type Observer interface {
 	// BrokerConnected: the connection is there (subscriptions granted), or it is gone.
 	BrokerConnected(up bool)
 	// OutboxMessages: so many messages have not been acknowledged by the broker.
@@ -86,8 +86,8 @@ type ClientObserver interface {
 	OutboxDropped(reason string, n int)
 }
 
-// ClientOptions says where the broker is and who the service is there.
-type ClientOptions struct {
+// Options says where the broker is and who the service is there.
+type Options struct {
 	// URLs of brokers, tried in turn: tcp, ssl, ws or wss (mqtt, mqtts, tls and unix are understood
 	// too). Without a port the usual one is taken. May be empty where OpenConnection is set.
 	URLs []string
@@ -105,8 +105,8 @@ type ClientOptions struct {
 	// OpenConnection replaces the network (embedded broker, tests).
 	OpenConnection func(uri *url.URL, options mqtt.ClientOptions) (net.Conn, error)
 	Logger         *slog.Logger
-	Observer       ClientObserver // may be nil
-	OutboxLimit    int            // default OutboxLimit
+	Observer       Observer // may be nil
+	OutboxLimit    int      // default OutboxLimit
 }
 
 // Client is the service's connection to the broker: it connects, subscribes, publishes what is in its
@@ -121,7 +121,7 @@ type ClientOptions struct {
 // (Paho's own reconnection with its own store would send old retained values after the new ones, keep
 // an unlimited number of messages, and leave tokens open that nobody completes.)
 type Client struct {
-	options ClientOptions
+	options Options
 	urls    []*url.URL
 	log     *slog.Logger
 	outbox  *Outbox
@@ -136,10 +136,12 @@ type Client struct {
 	observerMu sync.Mutex
 }
 
-// NewClient checks the options. It connects to nothing yet.
-func NewClient(options ClientOptions) (*Client, error) {
-	if options.Base == "" || strings.ContainsAny(options.Base, "+#\x00") || strings.HasPrefix(options.Base, "/") || strings.HasSuffix(options.Base, "/") {
-		return nil, fmt.Errorf("MQTT base topic %q: must not be empty, begin or end with /, or contain + or #", options.Base)
+// New checks the options. It connects to nothing yet.
+func New(options Options) (*Client, error) {
+	if options.Base == "" || strings.ContainsAny(options.Base, "+#\x00") ||
+		strings.HasPrefix(options.Base, "/") || strings.HasSuffix(options.Base, "/") {
+		return nil, fmt.Errorf("MQTT base topic %q: must not be empty, begin or end with /, "+
+			"or contain + or #", options.Base)
 	}
 	c := &Client{
 		options: options,
@@ -206,6 +208,9 @@ func (c *Client) Publish(topic string, payload []byte) {
 // Value returns what a retained topic holds, or is about to hold; false where it was never set, or was
 // cleared and the broker knows that.
 func (c *Client) Value(topic string) ([]byte, bool) { return c.outbox.Value(topic) }
+
+// Waiting is how many messages the broker has not acknowledged yet, those included that were not sent.
+func (c *Client) Waiting() int { return c.outbox.Len() }
 
 // RepublishAll publishes every retained topic again.
 func (c *Client) RepublishAll() {
@@ -299,7 +304,8 @@ func (c *Client) up(s *mqttSession) {
 		level = slog.LevelDebug // it comes and goes, and that has been told
 	}
 	c.mu.Unlock()
-	c.log.Log(context.Background(), level, "connected to the MQTT broker", "url", s.name, "clientId", c.options.ClientID)
+	c.log.Log(context.Background(), level, "connected to the MQTT broker", "url", s.name,
+		"clientId", c.options.ClientID)
 	if c.options.Observer != nil {
 		c.options.Observer.BrokerConnected(true)
 	}
@@ -309,7 +315,8 @@ func (c *Client) up(s *mqttSession) {
 func (c *Client) gone() {
 	c.mu.Lock()
 	was := c.session != nil
-	c.session, c.denied = nil, nil
+	c.session = nil
+	c.denied = nil
 	c.problem = fmt.Errorf("%w: disconnected", ErrBrokerUnreachable)
 	c.mu.Unlock()
 	if was && c.options.Observer != nil {
@@ -337,7 +344,9 @@ func (c *Client) suspect(err error) {
 	if c.suspicion != nil {
 		return
 	}
-	c.suspicion = fmt.Errorf("%w within seconds: is another client connected as %q (a second zigate-ota with the same base topic or ZIGATE_OTA_MQTT_CLIENT_ID)? Else its log says why; an access list may not let this user publish below %s/ (%w)",
+	c.suspicion = fmt.Errorf("%w within seconds: is another client connected as %q (a second zigate-ota "+
+		"with the same base topic or ZIGATE_OTA_MQTT_CLIENT_ID)? Else its log says why; "+
+		"an access list may not let this user publish below %s/ (%w)",
 		ErrConnectionUnstable, c.options.ClientID, c.options.Base, err)
 	c.log.Error("the connection to the MQTT broker does not last", "error", c.suspicion)
 }
@@ -359,7 +368,9 @@ func (c *Client) unheard(s *mqttSession) {
 	if c.denied != nil {
 		return
 	}
-	c.denied = fmt.Errorf("%w: %s: it takes what is published, but %s/status does not come back: most likely its access list does not let user %q publish, and then nobody sees this service; let the user write below %s/, and read %s/status so that this can be told apart",
+	c.denied = fmt.Errorf("%w: %s: it takes what is published, but %s/status does not come back: "+
+		"most likely its access list does not let user %q publish, and then nobody sees this service; "+
+		"let the user write below %s/, and read %s/status so that this can be told apart",
 		ErrBrokerRefused, s.name, c.options.Base, s.user, c.options.Base, c.options.Base)
 	c.log.Error("the MQTT broker seems to deny what is published", "error", c.denied)
 }
@@ -407,7 +418,8 @@ type reconnectPlan struct {
 func (p *reconnectPlan) next(lived time.Duration, refused bool) (delay time.Duration, unstable bool) {
 	switch {
 	case lived >= mqttStableAfter:
-		p.short, p.delay = 0, 0
+		p.short = 0
+		p.delay = 0
 	case lived == 0:
 		p.short = 0
 	case !refused:

@@ -1,4 +1,4 @@
-package bridge
+package mqttclient
 
 import (
 	"context"
@@ -76,7 +76,9 @@ func (c *Client) open(ctx context.Context, u *url.URL) (*mqttSession, error) {
 	// Messages that waited may come before the subscription is granted: no route would match yet.
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { s.receive(m) })
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { s.lost <- err })
-	o.SetCustomOpenConnectionFn(func(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) { return s.dial(ctx, u, o) })
+	o.SetCustomOpenConnectionFn(func(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
+		return s.dial(ctx, u, o)
+	})
 
 	s.paho = mqtt.NewClient(o)
 	token := s.paho.Connect()
@@ -171,9 +173,11 @@ func (s *mqttSession) subscribe(ctx context.Context) error {
 	optional := map[string]bool{}
 	// One's own status: see receive. QoS 0, so that nothing of it waits while the service is away.
 	status := s.client.statusTopic()
-	filters[status], optional[status] = 0, true
+	filters[status] = 0
+	optional[status] = true
 	for _, sub := range s.client.options.Subscriptions {
-		filters[sub.Filter], optional[sub.Filter] = 2, sub.Optional
+		filters[sub.Filter] = 2
+		optional[sub.Filter] = sub.Optional
 		if sub.KeptOnly {
 			filters[sub.Filter] = 0
 		}
@@ -202,9 +206,11 @@ func (s *mqttSession) subscribe(ctx context.Context) error {
 			switch {
 			case code != subackFailure:
 			case filter == status:
-				s.client.log.Debug("the MQTT broker does not let this user read its own status", "topic", filter)
+				s.client.log.Debug("the MQTT broker does not let this user read its own status",
+					"topic", filter)
 			case optional[filter]:
-				s.client.log.Warn("the MQTT broker denies a subscription that the service can do without", "filter", filter)
+				s.client.log.Warn("the MQTT broker denies a subscription that the service can do without",
+					"filter", filter)
 			default:
 				denied = append(denied, filter)
 			}
@@ -215,7 +221,8 @@ func (s *mqttSession) subscribe(ctx context.Context) error {
 		// A broker may deny it only because the packet identifier is that of a message which it
 		// delivers at the same moment (seen with mochi): the next attempt has another one.
 		if attempt == 3 {
-			return fmt.Errorf("%w: %s: its access list denies the subscription of %s: let user %q read it, and publish below %s/",
+			return fmt.Errorf("%w: %s: its access list denies the subscription of %s: let user %q read it, "+
+				"and publish below %s/",
 				ErrBrokerRefused, s.name, strings.Join(denied, ", "), s.user, s.client.options.Base)
 		}
 		pause := time.NewTimer(time.Second)
@@ -231,7 +238,8 @@ func (s *mqttSession) subscribe(ctx context.Context) error {
 	}
 }
 
-// unsubscribe ends the subscriptions that are about what was kept: all that comes on them now is what we publish.
+// unsubscribe ends the subscriptions that are about what was kept: all that comes on them now
+// is what we publish.
 func (s *mqttSession) unsubscribe() {
 	var filters []string
 	for _, sub := range s.client.options.Subscriptions {
@@ -267,7 +275,8 @@ func (s *mqttSession) publish(ctx context.Context) error {
 		var oldest <-chan struct{}
 		var overdue <-chan time.Time
 		if len(s.window) > 0 {
-			oldest, overdue = s.window[0].token.Done(), patience.C
+			oldest = s.window[0].token.Done()
+			overdue = patience.C
 			if !waiting {
 				patience.Reset(mqttAckTimeout)
 			}
@@ -314,8 +323,8 @@ func (s *mqttSession) publish(ctx context.Context) error {
 	}
 }
 
-// echoWatch waits for our own "online" to come back. A broker acknowledges what its access list denies like anything else
-// (MQTT 3.1.1 has no other answer): that nothing comes back is the only sign.
+// echoWatch waits for our own "online" to come back. A broker acknowledges what its access list denies like
+// anything else (MQTT 3.1.1 has no other answer): that nothing comes back is the only sign.
 type echoWatch struct {
 	timer *time.Timer
 	wait  time.Duration
@@ -464,7 +473,8 @@ func FilterMatches(filter, topic string) bool {
 		if !filterMore {
 			return false
 		}
-		filter, topic = filterRest, topicRest
+		filter = filterRest
+		topic = topicRest
 	}
 }
 

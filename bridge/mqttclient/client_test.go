@@ -1,4 +1,4 @@
-package bridge_test
+package mqttclient_test
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
 func TestClientPublishesAndStops(t *testing.T) {
@@ -24,7 +24,7 @@ func TestClientPublishesAndStops(t *testing.T) {
 		watcher := watchInBubble(t, network.open("watcher"), "#")
 		defer watcher.close()
 		observer := &mqttObserver{}
-		c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: network.open("service"), Observer: observer})
+		c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open("service"), Observer: observer})
 		if c.Connected() || c.Health() == nil {
 			t.Errorf("before Run: Connected %v, Health %v", c.Connected(), c.Health())
 		}
@@ -69,13 +69,13 @@ func TestClientLastWill(t *testing.T) {
 		defer network.stopBroker()
 		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
-		c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: network.open("service")})
+		c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open("service")})
 		defer mqttRun(t, c)()
 		mqttAfter(time.Second)
 		network.cut("service", true)
 		mqttAfter(time.Minute)
 		wantMQTT(t, "status", []string{"base/status=online", "base/status=offline"}, watcher.take())
-		if err := c.Health(); !errors.Is(err, bridge.ErrBrokerUnreachable) {
+		if err := c.Health(); !errors.Is(err, mqttclient.ErrBrokerUnreachable) {
 			t.Errorf("Health = %v", err)
 		}
 		network.cut("service", false)
@@ -95,7 +95,7 @@ func TestClientStatusReclaimed(t *testing.T) {
 		defer network.stopBroker()
 		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
-		c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: network.open("service")})
+		c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open("service")})
 		defer mqttRun(t, c)()
 		mqttAfter(time.Second)
 		watcher.publish(t, "base/status", 1, true, "offline")
@@ -108,7 +108,7 @@ func TestClientReconnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newMQTTNet(t)
 		var log mqttLog
-		c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: network.open("service"), Logger: log.logger()})
+		c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open("service"), Logger: log.logger()})
 		stop := mqttRun(t, c)
 		c.Retain("base/device/1", []byte("a"))
 		c.Retain("base/device/2", []byte("a"))
@@ -152,7 +152,7 @@ func TestClientBrokerAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newMQTTNet(t)
 		observer := &mqttObserver{}
-		c := newMQTTClient(t, bridge.ClientOptions{OpenConnection: network.open("service"), Observer: observer})
+		c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open("service"), Observer: observer})
 		stop := mqttRun(t, c)
 		mqttAfter(time.Second)
 		network.stopBroker()
@@ -161,7 +161,7 @@ func TestClientBrokerAway(t *testing.T) {
 		for i := range events {
 			c.Publish("base/event/a", fmt.Append(nil, i))
 			c.Retain("base/info", fmt.Append(nil, i))
-			if i >= events-bridge.OutboxLimit {
+			if i >= events-mqttclient.OutboxLimit {
 				want = append(want, fmt.Sprintf("base/event/a=%d", i))
 			}
 		}
@@ -170,7 +170,7 @@ func TestClientBrokerAway(t *testing.T) {
 		watcher := watchInBubble(t, network.open("watcher"), "#")
 		mqttAfter(5 * time.Minute)
 		wantMQTT(t, "published", want, watcher.take())
-		if observer.waiting != 0 || observer.dropped["overflow"] != events-bridge.OutboxLimit {
+		if observer.waiting != 0 || observer.dropped["overflow"] != events-mqttclient.OutboxLimit {
 			t.Errorf("%d waiting, %v dropped", observer.waiting, observer.dropped)
 		}
 		stop()
@@ -186,9 +186,9 @@ func TestClientQueuedCommands(t *testing.T) {
 		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
 		start := func(inbox *mqttInbox) func() {
-			return mqttRun(t, newMQTTClient(t, bridge.ClientOptions{
+			return mqttRun(t, newMQTTClient(t, mqttclient.Options{
 				OpenConnection: network.open("service"),
-				Subscriptions:  []bridge.Subscription{{Filter: "base/request/#", Handler: inbox.handle}},
+				Subscriptions:  []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle}},
 			}))
 		}
 		var inbox mqttInbox
@@ -231,9 +231,9 @@ func TestClientSubscriptions(t *testing.T) {
 		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
 		var requests, births, deep mqttInbox
-		c := newMQTTClient(t, bridge.ClientOptions{
+		c := newMQTTClient(t, mqttclient.Options{
 			OpenConnection: network.open("service"),
-			Subscriptions: []bridge.Subscription{
+			Subscriptions: []mqttclient.Subscription{
 				{Filter: "base/request/+", Handler: requests.handle},
 				{Filter: "ha/status", Handler: births.handle},
 				{Filter: "base/+/x/#", Handler: deep.handle},
@@ -257,7 +257,7 @@ func TestClientTriesBrokersInTurn(t *testing.T) {
 		defer network.stopBroker()
 		open := network.open("service")
 		var tried []string
-		c := newMQTTClient(t, bridge.ClientOptions{
+		c := newMQTTClient(t, mqttclient.Options{
 			URLs: []string{"tcp://first", "wss://user:secret@second/mqtt", "mqtts://third:1"},
 			OpenConnection: func(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
 				tried = append(tried, u.Scheme+" "+u.Host)
@@ -290,22 +290,22 @@ func TestClientTriesBrokersInTurn(t *testing.T) {
 func TestNewClientErrors(t *testing.T) {
 	tests := []struct {
 		name    string
-		options bridge.ClientOptions
+		options mqttclient.Options
 		want    string
 	}{
-		{name: "no base topic", options: bridge.ClientOptions{URLs: []string{"tcp://host"}}, want: "base topic"},
-		{name: "wildcard", options: bridge.ClientOptions{Base: "a/#", URLs: []string{"tcp://host"}}, want: `"a/#"`},
-		{name: "trailing slash", options: bridge.ClientOptions{Base: "a/", URLs: []string{"tcp://host"}}, want: `"a/"`},
-		{name: "no broker", options: bridge.ClientOptions{Base: "a"}, want: "ZIGATE_OTA_MQTT_URL"},
-		{name: "no scheme", options: bridge.ClientOptions{Base: "a", URLs: []string{"host:1883"}}, want: "tcp://"},
-		{name: "wrong scheme", options: bridge.ClientOptions{Base: "a", URLs: []string{"http://u:secret@host"}}, want: "must begin with tcp://"},
-		{name: "forgotten scheme", options: bridge.ClientOptions{Base: "a", URLs: []string{"user:secret@host"}}, want: "tcp://"},
-		{name: "no host", options: bridge.ClientOptions{Base: "a", URLs: []string{"tcp://:1883"}}, want: "no host"},
-		{name: "no URL", options: bridge.ClientOptions{Base: "a", URLs: []string{"tcp://u:secret@[host"}}, want: "not a URL"},
+		{name: "no base topic", options: mqttclient.Options{URLs: []string{"tcp://host"}}, want: "base topic"},
+		{name: "wildcard", options: mqttclient.Options{Base: "a/#", URLs: []string{"tcp://host"}}, want: `"a/#"`},
+		{name: "trailing slash", options: mqttclient.Options{Base: "a/", URLs: []string{"tcp://host"}}, want: `"a/"`},
+		{name: "no broker", options: mqttclient.Options{Base: "a"}, want: "ZIGATE_OTA_MQTT_URL"},
+		{name: "no scheme", options: mqttclient.Options{Base: "a", URLs: []string{"host:1883"}}, want: "tcp://"},
+		{name: "wrong scheme", options: mqttclient.Options{Base: "a", URLs: []string{"http://u:secret@host"}}, want: "must begin with tcp://"},
+		{name: "forgotten scheme", options: mqttclient.Options{Base: "a", URLs: []string{"user:secret@host"}}, want: "tcp://"},
+		{name: "no host", options: mqttclient.Options{Base: "a", URLs: []string{"tcp://:1883"}}, want: "no host"},
+		{name: "no URL", options: mqttclient.Options{Base: "a", URLs: []string{"tcp://u:secret@[host"}}, want: "not a URL"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := bridge.NewClient(tt.options)
+			_, err := mqttclient.New(tt.options)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("error %v, want one with %q", err, tt.want)
 			}
@@ -326,8 +326,8 @@ func TestDefaultClientID(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, tt := range tests {
-		got := bridge.DefaultClientID(tt.base)
-		if len(got) > 23 || seen[got] || got != bridge.DefaultClientID(tt.base) {
+		got := mqttclient.DefaultClientID(tt.base)
+		if len(got) > 23 || seen[got] || got != mqttclient.DefaultClientID(tt.base) {
 			t.Errorf("DefaultClientID(%q) = %q: too long, not unique or not stable", tt.base, got)
 		}
 		if got != tt.want {
@@ -346,7 +346,7 @@ func FuzzBrokerURL(f *testing.F) {
 		f.Add(spec)
 	}
 	f.Fuzz(func(t *testing.T, spec string) {
-		c, err := bridge.NewClient(bridge.ClientOptions{Base: "base", URLs: []string{spec}})
+		c, err := mqttclient.New(mqttclient.Options{Base: "base", URLs: []string{spec}})
 		switch {
 		case (c == nil) != (err != nil):
 			t.Errorf("client %v with error %v", c, err)

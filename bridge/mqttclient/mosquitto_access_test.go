@@ -1,4 +1,4 @@
-package bridge_test
+package mqttclient_test
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
 // users writes a password file in which everyone's password is "secret", and returns its path.
@@ -20,8 +20,8 @@ func (m *mosquitto) users(names ...string) string {
 	return m.file("passwords", lines.String())
 }
 
-// TestMosquittoPublishDenied: with MQTT 3.1.1 Mosquitto acknowledges what its access list denies, and drops it. It is
-// told nevertheless, over a connection that stays.
+// TestMosquittoPublishDenied: with MQTT 3.1.1 Mosquitto acknowledges what its access list denies, and drops
+// it. It is told nevertheless, over a connection that stays.
 func TestMosquittoPublishDenied(t *testing.T) {
 	m := newMosquitto(t, "allow_anonymous true")
 	m.kill()
@@ -29,13 +29,13 @@ func TestMosquittoPublishDenied(t *testing.T) {
 	m.configure("allow_anonymous false", "password_file "+m.users("user", "watcher"), "acl_file "+access)
 	m.start()
 	var log mqttLog
-	c := newMQTTClient(t, bridge.ClientOptions{
+	c := newMQTTClient(t, mqttclient.Options{
 		URLs: []string{"tcp://" + m.addr}, Username: "user", Password: "secret", Logger: log.logger(),
-		Subscriptions: []bridge.Subscription{{Filter: "base/request/#", Handler: new(mqttInbox).handle}},
+		Subscriptions: []mqttclient.Subscription{{Filter: "base/request/#", Handler: new(mqttInbox).handle}},
 	})
 	stop := mqttRun(t, c)
 	defer stop()
-	eventuallyMQTT(t, "denied", func() bool { return errors.Is(c.Health(), bridge.ErrBrokerRefused) })
+	eventuallyMQTT(t, "denied", func() bool { return errors.Is(c.Health(), mqttclient.ErrBrokerRefused) })
 	for _, part := range []string{`user "user"`, "base/status", "access list"} {
 		if err := c.Health(); !strings.Contains(err.Error(), part) {
 			t.Errorf("Health = %v: %s is missing", err, part)

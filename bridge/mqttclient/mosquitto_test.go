@@ -1,4 +1,4 @@
-package bridge_test
+package mqttclient_test
 
 import (
 	"bytes"
@@ -30,7 +30,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"go.uber.org/goleak"
 
-	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
 // neededMosquitto skips a test where something of Mosquitto is not installed, but not where it has to be.
@@ -180,12 +180,12 @@ func TestMosquittoPassword(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 
 	var log mqttLog
-	wrong := newMQTTClient(t, bridge.ClientOptions{URLs: []string{"tcp://" + m.addr}, Username: "user", Password: "wrong", ClientID: "wrong", Logger: log.logger()})
+	wrong := newMQTTClient(t, mqttclient.Options{URLs: []string{"tcp://" + m.addr}, Username: "user", Password: "wrong", ClientID: "wrong", Logger: log.logger()})
 	stopWrong := mqttRun(t, wrong)
-	right := newMQTTClient(t, bridge.ClientOptions{URLs: []string{"tcp://user:secret@" + m.addr}})
+	right := newMQTTClient(t, mqttclient.Options{URLs: []string{"tcp://user:secret@" + m.addr}})
 	stopRight := mqttRun(t, right)
 	eventuallyMQTT(t, "connected with the right password", right.Connected)
-	eventuallyMQTT(t, "refused with the wrong one", func() bool { return errors.Is(wrong.Health(), bridge.ErrBrokerRefused) })
+	eventuallyMQTT(t, "refused with the wrong one", func() bool { return errors.Is(wrong.Health(), mqttclient.ErrBrokerRefused) })
 	if err := right.Health(); err != nil {
 		t.Errorf("Health with the right password: %v", err)
 	}
@@ -226,12 +226,12 @@ func TestMosquittoAccessList(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := newMosquitto(t, "allow_anonymous false", "plugin "+plugins[0], "plugin_opt_config_file "+path)
-	c := newMQTTClient(t, bridge.ClientOptions{
+	c := newMQTTClient(t, mqttclient.Options{
 		URLs: []string{"tcp://" + m.addr}, Username: "user", Password: "secret",
-		Subscriptions: []bridge.Subscription{{Filter: "base/request/#", Handler: new(mqttInbox).handle}},
+		Subscriptions: []mqttclient.Subscription{{Filter: "base/request/#", Handler: new(mqttInbox).handle}},
 	})
 	stop := mqttRun(t, c)
-	eventuallyMQTT(t, "denied", func() bool { return errors.Is(c.Health(), bridge.ErrBrokerRefused) })
+	eventuallyMQTT(t, "denied", func() bool { return errors.Is(c.Health(), mqttclient.ErrBrokerRefused) })
 	if err := c.Health(); !strings.Contains(err.Error(), "base/request/#") {
 		t.Errorf("Health = %v: does not name the subscription", err)
 	}
@@ -245,9 +245,9 @@ func TestMosquittoAccessList(t *testing.T) {
 func TestMosquittoKilled(t *testing.T) {
 	m := newMosquitto(t, "allow_anonymous true", "persistence false")
 	var inbox mqttInbox
-	c := newMQTTClient(t, bridge.ClientOptions{
+	c := newMQTTClient(t, mqttclient.Options{
 		URLs:          []string{"tcp://" + m.addr},
-		Subscriptions: []bridge.Subscription{{Filter: "base/request/#", Handler: inbox.handle}},
+		Subscriptions: []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle}},
 	})
 	stop := mqttRun(t, c)
 	c.Retain("base/device/1", []byte("a"))
@@ -297,8 +297,8 @@ func TestMosquittoSession(t *testing.T) {
 		last net.Conn
 	)
 	var inbox mqttInbox
-	subscriptions := []bridge.Subscription{{Filter: "base/request/#", Handler: inbox.handle}}
-	c := newMQTTClient(t, bridge.ClientOptions{
+	subscriptions := []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle}}
+	c := newMQTTClient(t, mqttclient.Options{
 		Subscriptions: subscriptions,
 		OpenConnection: func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 			mu.Lock()
@@ -325,15 +325,15 @@ func TestMosquittoSession(t *testing.T) {
 		watcher.publish(t, "base/request/a", byte(1+i%2), false, fmt.Sprint(i))
 		want = append(want, fmt.Sprintf("base/request/a=%d", i))
 	}
-	stop = mqttRun(t, newMQTTClient(t, bridge.ClientOptions{URLs: []string{"mqtt://" + m.addr}, Subscriptions: subscriptions}))
+	stop = mqttRun(t, newMQTTClient(t, mqttclient.Options{URLs: []string{"mqtt://" + m.addr}, Subscriptions: subscriptions}))
 	collects(t, "commands of the time away", inbox.take, want)
 	stop()
 	collects(t, "status", watcher.take, []string{"base/status=online", "base/status=offline"})
 	watcher.close()
 }
 
-// mqttAuthority is a certificate authority for a test, and a certificate that it signed for clients and servers on this
-// machine.
+// mqttAuthority is a certificate authority for a test, and a certificate that it signed for clients and
+// servers on this machine.
 type mqttAuthority struct {
 	pool *x509.CertPool
 	own  []byte // its certificate, PEM
@@ -439,7 +439,7 @@ func TestMosquittoTransports(t *testing.T) {
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := newMQTTClient(t, bridge.ClientOptions{URLs: []string{tt.url}, TLS: tt.tls, ClientID: fmt.Sprint("client", i), Base: fmt.Sprint("base", i)})
+			c := newMQTTClient(t, mqttclient.Options{URLs: []string{tt.url}, TLS: tt.tls, ClientID: fmt.Sprint("client", i), Base: fmt.Sprint("base", i)})
 			first := c.Health().Error()
 			stop := mqttRun(t, c)
 			defer stop()
@@ -448,7 +448,7 @@ func TestMosquittoTransports(t *testing.T) {
 				return
 			}
 			eventuallyMQTT(t, "told", func() bool { return c.Health().Error() != first })
-			if err := c.Health(); !strings.Contains(err.Error(), tt.want) || !errors.Is(err, bridge.ErrBrokerUnreachable) {
+			if err := c.Health(); !strings.Contains(err.Error(), tt.want) || !errors.Is(err, mqttclient.ErrBrokerUnreachable) {
 				t.Errorf("Health = %v, want %q in it", err, tt.want)
 			}
 		})
