@@ -2,9 +2,6 @@ package otasvc
 
 import (
 	"time"
-
-	"github.com/zigate-ota/zigate-ota/zigate"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // A dongle that is away for seconds or hours costs an upgrade nothing: it goes on where the device asks. One
@@ -21,33 +18,20 @@ const (
 	awayStep = time.Minute
 )
 
-// network is what tells one Zigbee network from another: whose coordinator it is, and its PAN.
-type network struct {
-	Coordinator message.IEEE `json:"coordinator"`
-	PANID       uint16       `json:"panId"`
-}
-
-// replaces reports whether a network is another one than that of before. A coordinator keeps its address; it
-// gets another PAN id when its network is formed anew. What is not known (0) decides nothing.
-func (n network) replaces(before network) bool {
-	differ := func(a, b uint64) bool { return a != 0 && b != 0 && a != b }
-	return differ(uint64(n.Coordinator), uint64(before.Coordinator)) ||
-		differ(uint64(n.PANID), uint64(before.PANID))
-}
-
-// countAway adds up how long upgrades have not been possible, over restarts of the service too.
-func (s *Service) countAway(now time.Time) {
-	passed := now.Sub(s.lookedAt)
-	s.lookedAt = now
+// countAway adds up how long upgrades have not been possible, over restarts of the service too. hindered says
+// that the dongle is of no use to any upgrade.
+func (g *dongle) countAway(hindered bool, now time.Time) {
+	passed := now.Sub(g.lookedAt)
+	g.lookedAt = now
 	// One that comes and goes within a minute is as good as away.
-	if !s.hindered() && !s.dongle.badFlash && now.Sub(s.dongle.connectedAt) >= awayStep {
-		s.away = 0
+	if !hindered && !g.badFlash && now.Sub(g.connectedAt) >= awayStep {
+		g.away = 0
 		return
 	}
-	before := s.away
-	s.away += min(max(passed, 0), awayStep)
-	if before/time.Hour != s.away/time.Hour {
-		s.stateDirty = true // a restart forgets an hour at most
+	before := g.away
+	g.away += min(max(passed, 0), awayStep)
+	if before/time.Hour != g.away/time.Hour {
+		g.revision++ // a restart forgets an hour at most
 	}
 }
 
@@ -67,39 +51,7 @@ func (s *Service) expireAway(d *device, u *upgrade, now time.Time) {
 		return
 	}
 	since := now.Sub(later(u.QueuedAt, u.DueAt)) // it cannot have waited for longer
-	if s.away > patience && since > patience {
+	if s.dongle.away > patience && since > patience {
 		s.fire(d, triggerDongleLost, now)
-	}
-}
-
-// networkFound compares the dongle's network with the one of before. In another one the devices of upgrades
-// that have begun are not there.
-func (s *Service) networkFound(info zigate.Info, now time.Time) {
-	found := network{Coordinator: info.IEEE, PANID: info.PANID}
-	if !info.NetworkUp {
-		found.PANID = 0
-	}
-	before := s.network
-	if found.replaces(before) {
-		s.log.Warn("the dongle was replaced, or has another network now: upgrades that had begun are ended",
-			"coordinator", found.Coordinator, "panId", found.PANID, "coordinatorBefore", before.Coordinator,
-			"panIdBefore", before.PANID)
-		for _, d := range s.sortedActive() {
-			if st := d.Upgrade.State; st != Scheduled && st != Queued {
-				s.fire(d, triggerDongleLost, now)
-			}
-		}
-	} else {
-		// A dongle that does not tell one of them is no other.
-		if found.Coordinator == 0 {
-			found.Coordinator = before.Coordinator
-		}
-		if found.PANID == 0 {
-			found.PANID = before.PANID
-		}
-	}
-	if found != before {
-		s.network = found
-		s.stateDirty = true
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -74,11 +75,11 @@ func (s *Service) ImageNotify(req ImageNotify, respond Respond) {
 				if a.Status == Success {
 					s.happened(Event{
 						Name:             EventImageNotified,
-						EUID:             d.EUID,
+						EUID:             d.EUID(),
 						ManufacturerCode: key.ManufacturerCode,
 						ImageType:        key.ImageType,
 						ImageVersion:     key.ImageVersion,
-						OldImageVersion:  d.CurrentVersion,
+						OldImageVersion:  d.CurrentVersion(),
 					})
 				}
 				respond(a)
@@ -172,8 +173,8 @@ func (s *Service) sendByHand(
 		respond(fail(ServiceNotAvailable, about(), "%s", why))
 		return
 	}
-	if d.NetworkAddress == nil {
-		respond(fail(Failure, about(), "nothing can be sent to %s: %v", d.name(), errNoAddress))
+	if !d.Reachable() {
+		respond(fail(Failure, about(), "nothing can be sent to %s: %v", d.Name(), registry.ErrNoAddress))
 		return
 	}
 	s.submitByHand(frame(d.target()), func(err error) { respond(dongleAnswer(err, about())) })
@@ -186,23 +187,15 @@ const statusAtMost = time.Hour
 // submitByHand hands a frame to the dongle, once; done runs on the owner goroutine, at the service's
 // stop at the latest.
 func (s *Service) submitByHand(cmd message.Message, done func(error)) {
-	a := s.await(statusAtMost, done)
+	a := s.questions.Wait(time.Now().Add(statusAtMost), done)
 	s.radio.Submit(cmd, func(st message.Status, err error) {
 		s.inbox.post(func() {
 			s.noteBuffers(st)
-			if s.endAsk(a) {
+			if s.questions.End(a) {
 				done(err)
 			}
 		})
 	})
-}
-
-// await is a question that no message answers: done runs when the time is over, the dongle goes or
-// the service stops.
-func (s *Service) await(d time.Duration, done func(error)) *ask {
-	a := &ask{deadline: time.Now().Add(d), match: func(message.Message) bool { return false }, done: done}
-	s.asks = append(s.asks, a)
-	return a
 }
 
 // dongleAnswer is the final answer that says what the dongle said to a frame.
@@ -226,11 +219,11 @@ func dongleAnswer(err error, op *Operation) Answer {
 
 // complete fills in what was not given. u is the upgrade to take it from; nil: none.
 func (s *Service) complete(key ImageKey, d *device, u *upgrade) ImageKey {
-	from := ImageKey{ManufacturerCode: d.ManufacturerCode, ImageType: d.ImageType}
+	from := ImageKey{ManufacturerCode: d.Facts().ManufacturerCode, ImageType: d.Facts().ImageType}
 	if u != nil {
 		// The device knows its image under the version that it was offered as.
 		from = ImageKey{&u.ManufacturerCode, &u.ImageType, &u.OfferedVersion}
-	} else if o := s.offer(d); o != nil {
+	} else if o := s.offers.best(d.Device); o != nil {
 		from = ImageKey{&o.ManufacturerCode, &o.ImageType, &o.ImageVersion}
 	}
 	if key.ManufacturerCode == nil {
@@ -265,7 +258,7 @@ func (k ImageKey) known(n int, d *device, about func() *Operation, respond Respo
 	}
 	if len(missing) > 0 {
 		respond(fail(InvalidData, about(), "%s: must be given, as %s has no image to take it from",
-			strings.Join(missing, ", "), d.name()))
+			strings.Join(missing, ", "), d.Name()))
 	}
 	return len(missing) == 0
 }
@@ -319,12 +312,12 @@ func (s *Service) LoadImage(ref DeviceRef, respond Respond) {
 				return
 			}
 			load := func(o Offer) { s.loadByHand(slotKey{o.SHA256, o.ImageVersion}, about, respond) }
-			switch o := s.offer(d); {
+			switch o := s.offers.best(d.Device); {
 			case o == nil:
-				respond(fail(ImageInfoNotFound, about(), "%s", s.noImage(d)))
+				respond(fail(ImageInfoNotFound, about(), "%s", s.offers.noImage(d.Device)))
 			case o.candidate != nil && !o.candidate.Stored:
 				respond(Answer{Status: InProgress, Operation: about()})
-				s.ensure(d, *o, false, about(), respond, load)
+				s.offers.ensure(d.Device, *o, false, about(), respond, load)
 			default:
 				load(*o)
 			}
@@ -343,7 +336,7 @@ func (s *Service) LoadImageFrom(url string, respond Respond) {
 		}
 		respond(Answer{Status: InProgress, Operation: &op})
 		s.async(func(ctx context.Context) func() {
-			image, err := s.images.Fetch(ctx, library.Request{URL: url})
+			image, err := s.offers.images.Fetch(ctx, library.Request{URL: url})
 			return func() {
 				s.observer.ImageFetched(fetchStatus(err))
 				if err != nil {
@@ -372,7 +365,7 @@ func (s *Service) loadByHand(key slotKey, about func() *Operation, respond Respo
 		return
 	}
 	s.async(func(context.Context) func() {
-		data, header, err := readImage(s.images, key.sha256)
+		data, header, err := readImage(s.offers.images, key.sha256)
 		return func() {
 			if err != nil {
 				respond(fail(Failure, about(), "the image cannot be read from the store; "+
@@ -413,7 +406,7 @@ func (s *Service) loadHeader(im *cachedImage, version uint32, about func() *Oper
 		return
 	}
 	if s.slot.busy {
-		s.await(slotPoll, func(error) { s.loadHeader(im, version, about, respond) })
+		s.questions.Wait(time.Now().Add(slotPoll), func(error) { s.loadHeader(im, version, about, respond) })
 		return
 	}
 	s.slot.busy = true
@@ -440,11 +433,11 @@ func (s *Service) slotNeeded(key slotKey, now time.Time) string {
 		case u.State.holdsSlot() && u.key() != key:
 			return fmt.Sprintf("%s is being upgraded to another image, 0x%08x, whose download would break "+
 				"off; cancel it or wait for its end",
-				d.name(), u.ImageVersion)
+				d.Name(), u.ImageVersion)
 		case u.State == Downloaded && u.key() == key:
 			return fmt.Sprintf("%s has this image and waits to be told to install it; "+
 				"with the header loaded the dongle would tell it so by itself",
-				d.name())
+				d.Name())
 		}
 	}
 	return ""
@@ -458,12 +451,10 @@ func (s *Service) loadedByHand(im *cachedImage, version uint32, err error, now t
 			// Not known: what was there is loaded anew.
 			s.slot.loaded = false
 			s.slot.cleared = false
-			s.infoDirty = true
 		}
 		s.dropUnusedImages()
 		return
 	}
-	s.infoDirty = true
 	if s.slot.key() != (slotKey{im.sha256, version}) {
 		s.slot.since = now
 	}

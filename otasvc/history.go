@@ -82,7 +82,7 @@ func (s *Service) queue(now time.Time) []QueuedUpgrade {
 	for _, d := range append(order, scheduled...) {
 		u := d.Upgrade
 		list = append(list, QueuedUpgrade{
-			EUID:         d.EUID,
+			EUID:         d.EUID(),
 			State:        u.State,
 			ImageVersion: u.ImageVersion,
 			QueuedAt:     u.QueuedAt,

@@ -54,7 +54,7 @@ func (s *Service) postLast(tr *transfer, req *message.BlockRequest) {
 
 // lastBlock empties the slot and then sends the block.
 func (s *Service) lastBlock(tr *transfer, req message.BlockRequest, now time.Time) {
-	d := s.byAddr[req.Addr]
+	d := s.home.at(req.Addr)
 	if d == nil || d.active() == nil || d.Upgrade.runtime.transfer != tr || s.slot.busy {
 		return // it asks again
 	}
@@ -62,7 +62,7 @@ func (s *Service) lastBlock(tr *transfer, req message.BlockRequest, now time.Tim
 		// The dongle would have to be reset first, and the device's next page request would
 		// begin it all anew.
 		s.log.Error("the installation cannot be held for a device that asks by pages with a dongle of this "+
-			"kind; the upgrade is cancelled", "euid", d.EUID)
+			"kind; the upgrade is cancelled", "euid", d.EUID())
 		s.fire(d, triggerCancel, now)
 		return
 	}
@@ -95,7 +95,7 @@ func (s *Service) endResponse(
 	}, func(_ message.Status, err error) {
 		if err != nil {
 			s.log.Warn("the answer to an upgrade end request was not sent; the device asks again",
-				"euid", d.EUID, "err", err)
+				"euid", d.EUID(), "err", err)
 		}
 	})
 }
@@ -123,7 +123,7 @@ func (u *upgrade) installDue(now time.Time) bool {
 func (s *Service) install(d *device, now time.Time) {
 	u := d.Upgrade
 	u.Install = InstallNow
-	if d.NetworkAddress != nil {
+	if d.Reachable() {
 		s.endResponse(d, d.target(), u.EndSequence, u.OfferedVersion, installIn)
 	}
 	if s.fire(d, triggerApply, now) {

@@ -62,10 +62,10 @@ func (s *Service) beginPage(pg *pager, now time.Time) {
 		s.dongle.pageAsked = true
 	}
 	tr.lastRequest.Store(tr.instant(now))
-	if d := s.byAddr[pg.target.Addr]; d != nil && d.paged != tr {
+	if d := s.home.at(pg.target.Addr); d != nil && d.paged != tr {
 		d.paged = tr
 		s.log.Info("a device asks for whole pages; the dongle garbles such requests, and they are put right",
-			"euid", d.EUID,
+			"euid", d.EUID(),
 			"bytes", pg.end-pg.offset, "spacing", pg.spacing)
 	}
 	if verdict(tr.verdict.Load()) != serve || pg.offset >= uint32(len(tr.image)) {

@@ -1,7 +1,6 @@
 package otasvc
 
 import (
-	"slices"
 	"time"
 )
 
@@ -15,15 +14,13 @@ const (
 // pause is how long the owner may sleep when nothing happens: until the next thing that it has
 // to do by the clock.
 func (s *Service) pause(now time.Time) time.Duration {
-	if len(s.asks) > 0 || len(s.strays) > 0 || s.slot.busy || s.turnover != nil || s.finish.device != nil {
+	if s.questions.Any() || s.strangers.Any() || s.slot.busy || s.turnover != nil || s.finish.device != nil {
 		return pauseBusy
 	}
 	pause := pauseIdle
-	interviews := s.dongle.connected && slices.ContainsFunc(s.interview.waiting, func(d *device) bool {
-		return d.interview.next.Before(now.Add(pauseIdle))
-	})
+	interviews := s.dongle.connected && s.interviews.schedule.Before(now.Add(pauseIdle))
 	slotDue := now.Before(s.slot.keepUntil) || s.slot.refusals > 0
-	if !s.settled || s.stateDirty || interviews || slotDue {
+	if !s.gate.opened || s.revisions() != s.saved || interviews || slotDue {
 		pause = pauseSoon
 	}
 	for _, d := range s.active {

@@ -1,9 +1,9 @@
 package otasvc
 
 import (
-	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -32,10 +32,7 @@ func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Tim
 	if last.After(u.runtime.lastActivity) {
 		u.runtime.lastActivity = last
 	}
-	if last.After(d.LastSeen) {
-		d.LastSeen = last
-		d.seenDirty = true
-	}
+	d.SeenAt(last)
 	position := tr.position.Load()
 	if !u.runtime.begun {
 		s.downloadBegun(d, u, tr, now)
@@ -47,9 +44,8 @@ func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Tim
 		u.StartedAt = tr.time(tr.startedAt.Load(), now)
 		u.Offset = position
 		u.runtime.published = 0
-		s.log.Info("the device began its download again", "euid", d.EUID, "offset", position)
-		d.dirty = true
-		s.stateDirty = true
+		s.log.Info("the device began its download again", "euid", d.EUID(), "offset", position)
+		s.upgradeChanged(d)
 		if restarts > restartsAllowed && s.fire(d, triggerSilent, now) {
 			return
 		}
@@ -75,12 +71,11 @@ func (s *Service) downloadBegun(d *device, u *upgrade, tr *transfer, now time.Ti
 	u.Offset = tr.first.Load()
 	u.runtime.published = u.progress()
 	u.runtime.publishedAt = now
-	s.learnIdentity(d, u.ManufacturerCode, u.ImageType)
-	d.dirty = true
-	s.infoDirty = true
+	d.SetIdentity(u.ManufacturerCode, u.ImageType)
+	d.upgradeRevision++
 	s.whenSaved(func() {}) // at once: a crash must not make it begin twice
 	if !goesOn {
-		s.log.Info("download started", "euid", d.EUID, "fileVersion", u.ImageVersion, "offset", u.Offset,
+		s.log.Info("download started", "euid", d.EUID(), "fileVersion", u.ImageVersion, "offset", u.Offset,
 			"attempt", u.Attempt)
 		s.happened(s.upgradeEvent(EventDownloadStarted, d, u))
 	}
@@ -112,10 +107,10 @@ func (s *Service) tellProgress(d *device, u *upgrade, now time.Time) {
 	}
 	u.runtime.published = u.progress()
 	u.runtime.publishedAt = now
-	d.dirty = true
+	d.upgradeRevision++
 	if u.progress()-u.runtime.saved >= saveStep {
 		u.runtime.saved = u.progress()
-		s.stateDirty = true
+		s.keptChanged()
 	}
 	if moved > 0 {
 		s.happened(s.upgradeEvent(EventDownloadProgress, d, u))
@@ -151,7 +146,7 @@ func (s *Service) told(d *device, now time.Time) DeviceRecord {
 func (s *Service) upgradeEvent(name EventName, d *device, u *upgrade) Event {
 	e := Event{
 		Name:             name,
-		EUID:             d.EUID,
+		EUID:             d.EUID(),
 		ManufacturerCode: &u.ManufacturerCode,
 		ImageType:        &u.ImageType,
 		ImageVersion:     &u.ImageVersion,
@@ -181,7 +176,7 @@ func (s *Service) expireUpgrades(now time.Time) {
 		if u.State == Scheduled && !now.Before(u.DueAt) {
 			s.fire(d, triggerDue, now)
 		}
-		if u.State == Queued && d.NetworkAddress == nil && s.dongle.connected {
+		if u.State == Queued && !d.Reachable() && s.dongle.connected {
 			s.lookFor(d, u, now)
 		}
 		if u.Held && !u.PausedUntil.IsZero() && !now.Before(u.PausedUntil) {
@@ -192,7 +187,7 @@ func (s *Service) expireUpgrades(now time.Time) {
 		}
 		if u.State == Downloaded && u.Install == InstallHold && now.Sub(u.DownloadedAt) > longPatience {
 			s.log.Warn("nobody has released the installation for a month; the upgrade is cancelled",
-				"euid", d.EUID)
+				"euid", d.EUID())
 			s.fire(d, triggerCancel, now)
 		}
 		s.expireAway(d, u, now)
@@ -211,10 +206,10 @@ func (s *Service) expireUpgrades(now time.Time) {
 			s.expireApplying(d, u, now)
 		}
 	}
-	for _, d := range s.devices {
+	for _, d := range s.home.devices {
 		if d.aborting != nil && now.After(d.abortUntil) {
 			d.aborting = nil
-			s.tableDirty = true
+			s.rights++
 		}
 	}
 }
@@ -235,13 +230,13 @@ func (s *Service) lookFor(d *device, u *upgrade, now time.Time) {
 		r.lostSince = now
 	}
 	if now.Sub(r.lostSince) > lostPatience &&
-		(!d.Sleepy || now.Sub(later(u.QueuedAt, u.DueAt)) > longPatience) {
+		(!d.Sleepy() || now.Sub(later(u.QueuedAt, u.DueAt)) > longPatience) {
 		s.fire(d, triggerSilent, now)
 		return
 	}
 	if now.After(r.searchAt) {
 		r.searchAt = now.Add(lostInterval)
-		s.search(d.EUID, 1, func(*device) {})
+		s.searches.Call(d.EUID())
 	}
 }
 
@@ -260,7 +255,7 @@ func (s *Service) excuseSilence(now time.Time) {
 }
 
 func (s *Service) stallTimeout(d *device) time.Duration {
-	if d.Sleepy {
+	if d.Sleepy() {
 		return max(s.policy.StallTimeout, sleepyStall)
 	}
 	return s.policy.StallTimeout
@@ -280,10 +275,10 @@ func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
 	}
 	tired := u.runtime.notifications >= s.policy.NotifyAttempts
 	patience := activePatience // a dongle that never has room for a notification must not keep it open
-	if d.Sleepy {
+	if d.Sleepy() {
 		patience = longPatience
 	}
-	if tired && !d.Sleepy || now.Sub(u.OfferedAt) > patience {
+	if tired && !d.Sleepy() || now.Sub(u.OfferedAt) > patience {
 		s.fire(d, triggerSilent, now)
 		return
 	}
@@ -339,7 +334,7 @@ func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
 	if u.runtime.reading || now.Before(u.runtime.nextRead) {
 		return
 	}
-	if d.mute && s.watch.mode == message.RawModeHybrid && d.NetworkAddress != nil {
+	if d.Mute() && s.watch.mode == message.RawModeHybrid && d.Reachable() {
 		// It says what it runs when it looks for an image; with the slot empty it finds none.
 		s.send(imageNotify(d, u), func(message.Status, error) {})
 	}
@@ -349,13 +344,13 @@ func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
 		wait := s.readAfter(readingInterval)
 		if u.Verify.Announced {
 			wait = min(wait, readingReturned)
-		} else if u.WasHeld && d.active() == u && d.NetworkAddress != nil {
+		} else if u.WasHeld && d.active() == u && d.Reachable() {
 			// The word to install may not have reached it.
 			s.endResponse(d, d.target(), u.EndSequence, u.OfferedVersion, installIn)
 		}
 		u.runtime.nextRead = time.Now().Add(wait)
 		if err != nil {
-			s.log.Debug("the version was not read", "euid", d.EUID, "err", err)
+			s.log.Debug("the version was not read", "euid", d.EUID(), "err", err)
 		}
 	})
 }
@@ -370,7 +365,7 @@ func (s *Service) upgradeAnnounced(d *device, now time.Time) {
 	case Applying:
 		u.Verify = verifyProgress{Announced: true}
 		u.runtime.nextRead = now.Add(readingSoon)
-		s.stateDirty = true
+		s.keptChanged()
 	case Downloaded:
 		s.readVersion(d, func(error) {}) // it may have installed its image on its own
 	case Notified, Downloading:
@@ -387,15 +382,15 @@ func (s *Service) upgradeAnnounced(d *device, now time.Time) {
 // stirred: a sign of life of a device that sleeps, or that should come back.
 func (s *Service) stirred(d *device, now time.Time) {
 	u := d.active()
-	if u != nil && u.State == Notified && d.Sleepy && now.Sub(u.runtime.notifiedAt) > notifyAgain {
+	if u != nil && u.State == Notified && d.Sleepy() && now.Sub(u.runtime.notifiedAt) > notifyAgain {
 		u.runtime.nextNotify = now // it listens for a moment
 	}
-	if u != nil && u.State == Queued && d.Sleepy &&
+	if u != nil && u.State == Queued && d.Sleepy() &&
 		now.Sub(u.runtime.stirredAt) > max(s.policy.Slice, sleepyNotifyInterval) {
 		// It goes before others then, but once a slice only: it may have no use for the
 		// image, and others wait.
 		u.runtime.stirredAt = now
-		u.runtime.awakeUntil = now.Add(awakeFor)
+		u.runtime.awakeUntil = now.Add(registry.AwakeFor)
 	}
 	if u == nil || u.State != Applying || u.runtime.reading ||
 		now.Sub(u.ApplyingAt) < s.readAfter(firstReading)/2 {
@@ -427,7 +422,7 @@ func (s *Service) versionRead(d *device, version uint32, now time.Time) {
 		}
 	case u.State == Applying:
 		u.Verify.OldReadings++
-		s.stateDirty = true
+		s.keptChanged()
 		if u.Verify.Announced && u.Verify.OldReadings >= oldReadingsToBelieve {
 			s.fire(d, triggerOldVersion, now)
 		}
@@ -435,17 +430,11 @@ func (s *Service) versionRead(d *device, version uint32, now time.Time) {
 }
 
 // upgradeEnd acts on the device's word that its download has ended.
-func (s *Service) upgradeEnd(m message.UpgradeEndRequest, lqi uint8, now time.Time) {
-	d := s.byAddr[m.Addr]
-	if d == nil {
-		s.strayAddress(m.Addr, now)
-		return
-	}
-	s.seen(d, lqi, now)
+func (s *Service) upgradeEnd(d *device, m message.UpgradeEndRequest, now time.Time) {
 	u := d.active()
 	if u == nil || m.FileVersion != u.ImageVersion && m.FileVersion != u.OfferedVersion ||
 		m.ImageType != u.ImageType || m.ManufacturerCode != u.ManufacturerCode {
-		s.log.Warn("a device ended a download that it was not given", "euid", d.EUID, "status", m.Status,
+		s.log.Warn("a device ended a download that it was not given", "euid", d.EUID(), "status", m.Status,
 			"fileVersion", m.FileVersion)
 		return
 	}
@@ -457,8 +446,8 @@ func (s *Service) upgradeEnd(m message.UpgradeEndRequest, lqi uint8, now time.Ti
 	case message.OTAInvalidImage:
 		u.ZCLStatus = &status
 		// Else it is the version that it did not like.
-		if u.OfferedVersion == u.ImageVersion && !slices.Contains(d.Invalid, u.SHA256) {
-			d.Invalid = append(d.Invalid, u.SHA256)
+		if u.OfferedVersion == u.ImageVersion {
+			d.SetInvalid(u.SHA256)
 		}
 		s.fire(d, triggerInvalid, now)
 	case message.OTARequireMoreImage:
@@ -486,14 +475,14 @@ func (s *Service) downloadComplete(d *device, u *upgrade, m message.UpgradeEndRe
 	} else if u.Install != InstallNow {
 		// The slot should have been empty. The dongle has told the device to install: say so.
 		s.log.Warn("the installation could not be held: the dongle answered the device itself",
-			"euid", d.EUID)
+			"euid", d.EUID())
 		u.Install = InstallNow
 	}
 	if u.State == Applying || u.State == Downloaded {
 		return // it asked again
 	}
 	if tr := u.runtime.transfer; tr != nil {
-		s.log.Info("a device has its whole image", "euid", d.EUID, "requests", tr.requests.Load(),
+		s.log.Info("a device has its whole image", "euid", d.EUID(), "requests", tr.requests.Load(),
 			"askedAgain", tr.again.Load(), "restarts", tr.restarts.Load())
 	}
 	status := m.Status

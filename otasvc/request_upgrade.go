@@ -1,9 +1,7 @@
 package otasvc
 
 import (
-	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -58,7 +56,7 @@ func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
 func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) {
 	if u := d.active(); u != nil && u.State == Downloaded && req.installsHeld(u) {
 		if why, ok := s.dongle.usable(); !ok {
-			respond(fail(ServiceNotAvailable, u.operation(d.EUID, d.CurrentVersion), "%s", why))
+			respond(fail(ServiceNotAvailable, u.operation(d.EUID(), d.CurrentVersion()), "%s", why))
 			return
 		}
 		// The image is on the device already and waits for this word.
@@ -66,16 +64,16 @@ func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) 
 			u.Tickets = append(u.Tickets, req.Ticket)
 		}
 		s.install(d, time.Now())
-		op := u.operation(d.EUID, d.CurrentVersion)
+		op := u.operation(d.EUID(), d.CurrentVersion())
 		s.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op}) })
 		return
 	}
 	if u := d.active(); u != nil {
-		respond(failReason(ReasonAlreadyQueued, u.operation(d.EUID, d.CurrentVersion)))
+		respond(failReason(ReasonAlreadyQueued, u.operation(d.EUID(), d.CurrentVersion())))
 		return
 	}
 	if why, ok := s.dongle.usable(); !ok && req.At.IsZero() {
-		respond(fail(ServiceNotAvailable, d.operation(s.offer(d)), "%s", why))
+		respond(fail(ServiceNotAvailable, s.offerOperation(d), "%s", why))
 		return
 	}
 	if req.URL == "" {
@@ -86,22 +84,18 @@ func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) 
 	op.URL = ptr(publicURL(req.URL))
 	respond(Answer{Status: InProgress, Operation: op})
 	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
-	s.fetch(d, fetch, op, respond, func(image library.Image) {
-		r := registration(image, publicURL(req.URL), "", s.ownDriverVersion(d, image))
+	s.fetchFor(d, fetch, op, respond, func(image library.Image) {
+		r := registration(image, publicURL(req.URL), "", s.offers.ownDriverVersion(d.Device, image))
 		o := offerOf(r, image)
-		why := misfit(d, image)
 		switch {
-		case why != "":
-			respond(fail(ImageValidationFailed, op, "%s", why))
-			return
 		case req.ImageVersion != nil && *req.ImageVersion != o.ImageVersion:
 			respond(fail(ImageValidationFailed, d.operation(&o), "the image at the url has version 0x%08x, "+
 				"not the 0x%08x asked for", o.ImageVersion, *req.ImageVersion))
 			return
-		case !fits(d, o):
+		case !fits(d.Device, o):
 			respond(fail(ImageValidationFailed, d.operation(&o),
 				"the image at the url is for manufacturer 0x%04x and image type 0x%04x and does not fit %s",
-				o.ManufacturerCode, o.ImageType, d.name()))
+				o.ManufacturerCode, o.ImageType, d.Name()))
 			return
 		}
 		if err := s.addRegistration(d, r); err != nil {
@@ -122,9 +116,9 @@ func (r *UpgradeRequest) installsHeld(u *upgrade) bool {
 // choose is the image of the version asked for, or the one that the device would get.
 func (s *Service) choose(d *device, version *uint32) *Offer {
 	if version == nil {
-		return s.offer(d)
+		return s.offers.best(d.Device)
 	}
-	return s.offerOfVersion(d, *version)
+	return s.offers.ofVersion(d.Device, *version)
 }
 
 // upgradeTo queues the upgrade to an image, once the device has told its running version, or has not
@@ -134,16 +128,16 @@ func (s *Service) choose(d *device, version *uint32) *Offer {
 func (s *Service) upgradeTo(d *device, req UpgradeRequest, o *Offer, respond Respond) {
 	if o == nil {
 		a := failReason(ReasonImageInfoNotFound, d.operation(nil))
-		a.Error = s.noImage(d)
-		if req.ImageVersion != nil && s.offer(d) != nil {
+		a.Error = s.offers.noImage(d.Device)
+		if req.ImageVersion != nil && s.offers.best(d.Device) != nil {
 			a.Error = fmt.Sprintf("no image of version 0x%08x is registered for this device",
 				*req.ImageVersion)
 		}
 		respond(a)
 		return
 	}
-	refused := d.CurrentVersion != nil && *d.CurrentVersion >= o.ImageVersion && !req.Force
-	if !d.versionFresh && s.dongle.connected && (!d.Sleepy || refused) {
+	refused := d.CurrentVersion() != nil && *d.CurrentVersion() >= o.ImageVersion && !req.Force
+	if !d.VersionFresh() && s.dongle.connected && (!d.Sleepy() || refused) {
 		respond(Answer{Status: InProgress, Operation: d.operation(o)})
 		s.checkDevice(d, func(error) { s.queueUpgrade(d, req, *o, respond) })
 		return
@@ -154,24 +148,24 @@ func (s *Service) upgradeTo(d *device, req UpgradeRequest, o *Offer, respond Res
 func (s *Service) queueUpgrade(d *device, req UpgradeRequest, o Offer, respond Respond) {
 	op := d.operation(&o)
 	refuse := func(r Reason) { respond(failReason(r, op)) }
-	switch running := d.CurrentVersion; {
-	case s.devices[d.EUID] != d:
+	switch running := d.CurrentVersion(); {
+	case !s.home.knows(d):
 		respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
 	case d.active() != nil:
 		refuse(ReasonAlreadyQueued)
-	case !fits(d, o):
+	case !fits(d.Device, o):
 		a := failReason(ReasonImageInfoNotFound, op)
-		a.Error = s.noImage(d)
+		a.Error = s.offers.noImage(d.Device)
 		respond(a)
 	case running != nil && *running == o.ImageVersion && !req.Force:
 		refuse(ReasonUpToDate)
 	case running != nil && *running > o.ImageVersion && !req.AllowDowngrade:
 		refuse(ReasonDowngradeRefused)
-	case slices.Contains(d.Invalid, o.SHA256) && !req.Force:
+	case d.CalledInvalid(o.SHA256) && !req.Force:
 		refuse(ReasonInvalidImage)
 	case o.candidate != nil: // fetched where needed; and it is not cleaned away now
 		respond(Answer{Status: InProgress, Operation: op})
-		s.ensure(d, o, req.Force, op, respond, func(o Offer) { s.queueUpgrade(d, req, o, respond) })
+		s.offers.ensure(d.Device, o, req.Force, op, respond, func(o Offer) { s.queueUpgrade(d, req, o, respond) })
 	default:
 		u := s.newUpgrade(d, o, req.At, req.Ticket, time.Now())
 		u.Install = req.Install
@@ -183,7 +177,7 @@ func (s *Service) queueUpgrade(d *device, req UpgradeRequest, o Offer, respond R
 		}
 		if held := s.heldBy(u, time.Now()); held != nil {
 			answer.Error = fmt.Sprintf("it waits until %s, which holds the same image back, has installed it",
-				held.name())
+				held.Name())
 		}
 		s.whenSaved(func() { respond(answer) })
 	}
@@ -195,7 +189,7 @@ func (s *Service) upgradeAll(req UpgradeRequest, respond Respond, now time.Time)
 		respond(fail(ServiceNotAvailable, nil, "%s", why))
 		return
 	}
-	wanted := func(d *device, o *Offer) bool { return updateAvailable(d, o) && d.active() == nil }
+	wanted := func(d *device, o *Offer) bool { return updateAvailable(d.Device, o) && d.active() == nil }
 	respond(Answer{Status: InProgress})
 	s.ensureAll(wanted, func() {
 		s.whenSaved(func() {})
@@ -207,35 +201,12 @@ func (s *Service) upgradeAll(req UpgradeRequest, respond Respond, now time.Time)
 // when each was tried.
 func (s *Service) ensureAll(wanted func(*device, *Offer) bool, then func()) {
 	missing := map[string]library.Candidate{}
-	for _, d := range s.sortedDevices() {
-		if o := s.offer(d); wanted(d, o) && o.candidate != nil {
+	for _, d := range s.home.sorted() {
+		if o := s.offers.best(d.Device); wanted(d, o) && o.candidate != nil {
 			missing[o.candidate.Key()] = *o.candidate
 		}
 	}
-	if len(missing) == 0 {
-		then()
-		return
-	}
-	s.async(func(ctx context.Context) func() {
-		outcomes := map[string]error{}
-		for key, c := range missing {
-			_, outcomes[key] = s.catalog.Ensure(ctx, c)
-		}
-		return func() {
-			for key, err := range outcomes {
-				s.observer.ImageFetched(fetchStatus(err))
-				if err != nil {
-					s.log.Error("an image that an index lists cannot be had", "url", missing[key].URL,
-						"err", err)
-					maps.DeleteFunc(s.unavailable, func(_ string, at time.Time) bool {
-						return time.Since(at) > unavailableFor
-					})
-					s.unavailable[key] = time.Now()
-				}
-			}
-			then()
-		}
-	})
+	s.offers.ensureAll(missing, then)
 }
 
 // queueGroup queues the devices that wanted picks. With a canary the first device of each image goes
@@ -244,15 +215,15 @@ func (s *Service) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bo
 	s.nextGroup++
 	g := &group{ID: s.nextGroup, Ticket: req.Ticket, Members: []UpgradeResult{}}
 	canaries := map[string]*device{}
-	for _, d := range s.sortedDevices() {
-		o := s.offer(d)
+	for _, d := range s.home.sorted() {
+		o := s.offers.best(d.Device)
 		if !wanted(d, o) {
 			continue
 		}
 		if o.SHA256 == "" {
 			// Its image could not be fetched.
 			g.Members = append(g.Members, UpgradeResult{
-				EUID: d.EUID, State: Failed, Reason: ReasonImageInfoNotFound,
+				EUID: d.EUID(), State: Failed, Reason: ReasonImageInfoNotFound,
 			})
 			continue
 		}
@@ -261,11 +232,11 @@ func (s *Service) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bo
 		u.InstallAt = req.InstallAt
 		u.Group = g.ID
 		if first := canaries[o.SHA256]; first != nil && s.policy.Canary {
-			u.Canary = first.EUID
+			u.Canary = first.EUID()
 		} else if first == nil {
 			canaries[o.SHA256] = d
 		}
-		g.Members = append(g.Members, UpgradeResult{EUID: d.EUID, State: u.State})
+		g.Members = append(g.Members, UpgradeResult{EUID: d.EUID(), State: u.State})
 	}
 	s.groups[g.ID] = g
 	return g
@@ -273,10 +244,6 @@ func (s *Service) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bo
 
 // autoInterval is how often the policy looks for devices to upgrade.
 const autoInterval = time.Minute
-
-// unavailableFor is how long the policy leaves an image alone that could not be fetched, or was not
-// what its index says.
-const unavailableFor = 6 * time.Hour
 
 // upgradeByPolicy begins what the policy "auto" wants: every device for which an update is available, in the
 // window. An image that has failed on a device, or was cancelled, is left to people from then on.
@@ -292,13 +259,13 @@ func (s *Service) upgradeByPolicy(now time.Time) {
 		return
 	}
 	wanted := func(d *device, o *Offer) bool {
-		if o != nil && o.candidate != nil && now.Sub(s.unavailable[o.candidate.Key()]) < unavailableFor {
+		if o != nil && s.offers.isUnavailable(o, now) {
 			return false
 		}
 		tried := d.Upgrade != nil && (d.active() != nil || o != nil && d.Upgrade.SHA256 == o.SHA256)
-		return updateAvailable(d, o) && d.CurrentVersion != nil && !tried
+		return updateAvailable(d.Device, o) && d.CurrentVersion() != nil && !tried
 	}
-	if !slices.ContainsFunc(s.sortedDevices(), func(d *device) bool { return wanted(d, s.offer(d)) }) {
+	if !slices.ContainsFunc(s.home.sorted(), func(d *device) bool { return wanted(d, s.offers.best(d.Device)) }) {
 		return
 	}
 	s.ensureAll(wanted, func() { s.finishGroup(s.queueGroup(UpgradeRequest{}, wanted, time.Now())) })

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -63,7 +64,7 @@ func (s *Service) waiting(now time.Time) []*device {
 	var list []*device
 	for _, d := range s.active {
 		u := d.Upgrade
-		queued := u.State == Queued && !s.dongle.badFlash && u.Canary == 0 && d.NetworkAddress != nil &&
+		queued := u.State == Queued && !s.dongle.badFlash && u.Canary == 0 && d.Reachable() &&
 			!now.Before(u.runtime.notBefore)
 		if queued {
 			u.OfferedVersion = s.versionToOffer(d, u)
@@ -95,14 +96,14 @@ func first(a, b bool) int {
 }
 
 func (d *device) listens(now time.Time) bool {
-	return d.Sleepy && now.Before(d.Upgrade.runtime.awakeUntil)
+	return d.Sleepy() && now.Before(d.Upgrade.runtime.awakeUntil)
 }
 
 // byQueue is the order of the queue: first come, first served; who gave the slot up stands in line again.
 func byQueue(a, b *device) int {
 	return cmp.Or(
 		a.Upgrade.queuedSince().Compare(b.Upgrade.queuedSince()),
-		cmp.Compare(a.EUID, b.EUID),
+		cmp.Compare(a.EUID(), b.EUID()),
 	)
 }
 
@@ -118,11 +119,11 @@ func (u *upgrade) queuedSince() time.Time {
 // offered as one newer than what runs; the image's bytes stay as they are. Many devices refuse such an image
 // in the end, which shows in how the upgrade ends.
 func (s *Service) versionToOffer(d *device, u *upgrade) uint32 {
-	if d.CurrentVersion == nil || *d.CurrentVersion < u.ImageVersion ||
+	if d.CurrentVersion() == nil || *d.CurrentVersion() < u.ImageVersion ||
 		!s.dongle.info.Version().ChecksVersion() {
 		return u.ImageVersion
 	}
-	return min(*d.CurrentVersion, wildcard32-2) + 1
+	return min(*d.CurrentVersion(), wildcard32-2) + 1
 }
 
 // yieldAfter is how long a sleeping device that was notified keeps the slot when another image waits for it.
@@ -134,8 +135,8 @@ const yieldAfter = 30 * time.Second
 func (s *Service) yieldPatience(d *device, waiting []*device, now time.Time) time.Duration {
 	switch {
 	case slices.ContainsFunc(waiting, func(w *device) bool { return w.listens(now) }):
-		return awakeFor // the device's parent has thrown the notification away by then
-	case slices.ContainsFunc(waiting, func(w *device) bool { return !w.Sleepy }):
+		return registry.AwakeFor // the device's parent has thrown the notification away by then
+	case slices.ContainsFunc(waiting, func(w *device) bool { return !w.Sleepy() }):
 		return yieldAfter
 	}
 	return max(yieldAfter, min(now.Sub(later(d.Upgrade.QueuedAt, d.Upgrade.DueAt))/20, s.policy.Slice))
@@ -169,7 +170,7 @@ func (s *Service) wantedKey(users []*device, now time.Time) slotKey {
 // sleptThrough reports whether a device has had its chance to wake up for the image and did not.
 func (d *device) sleptThrough(chance time.Duration, now time.Time) bool {
 	u := d.Upgrade
-	return d.Sleepy && u.State == Notified && now.Sub(u.runtime.offeredAt) > chance
+	return d.Sleepy() && u.State == Notified && now.Sub(u.runtime.offeredAt) > chance
 }
 
 // yield sends a device that was notified back to the queue, behind those that wait now.
@@ -194,7 +195,7 @@ func (s *Service) fillPlaces(im *cachedImage, now time.Time) {
 		if u.key() != key || u.State != Queued || u.Install != InstallNow && busy > 0 {
 			continue
 		}
-		if d.Battery != nil && int(*d.Battery) < s.policy.MinBattery {
+		if d.Battery() != nil && int(*d.Battery()) < s.policy.MinBattery {
 			s.fire(d, triggerBattery, now)
 			continue
 		}
@@ -230,11 +231,11 @@ func (s *Service) admit(d *device, im *cachedImage) {
 	u := d.Upgrade
 	tr := newTransfer(im.data, u.ManufacturerCode, u.ImageType, u.OfferedVersion)
 	tr.keepLast = u.Install != InstallNow
-	tr.largest.Store(uint32(d.largestBlock))
+	tr.largest.Store(uint32(d.LargestBlock()))
 	u.runtime.transfer = tr
 	s.setVerdict(u)
 	d.aborting = nil
-	s.tableDirty = true
+	s.rights++
 }
 
 // setVerdict tells the block server whether a device gets blocks or is to wait.
@@ -260,7 +261,7 @@ func (s *Service) notify(d *device, now time.Time) {
 	u.runtime.notifications++
 	u.runtime.notifiedAt = now
 	u.runtime.nextNotify = now.Add(s.policy.NotifyInterval)
-	if d.NetworkAddress == nil {
+	if !d.Reachable() {
 		return
 	}
 	first := u.runtime.notifications == 1
@@ -272,7 +273,7 @@ func (s *Service) notify(d *device, now time.Time) {
 			return
 		}
 		if err != nil {
-			s.log.Warn("an image notification was not sent; it is tried again", "euid", d.EUID, "err", err)
+			s.log.Warn("an image notification was not sent; it is tried again", "euid", d.EUID(), "err", err)
 			return
 		}
 		if first && d.Upgrade == u && !u.State.Ended() {
@@ -295,28 +296,24 @@ func imageNotify(d *device, u *upgrade) message.ImageNotify {
 	}
 }
 
-// target is where a command to a device goes; its network address must be known.
-func (d *device) target() message.Target {
-	return message.Target{
-		AddrMode:    message.AddrModeShort,
-		Addr:        *d.NetworkAddress,
-		SrcEndpoint: 1,
-		DstEndpoint: max(d.Endpoint, 1),
-	}
-}
-
 // refreshTable puts a new table before the block server.
 func (s *Service) refreshTable() {
-	if !s.tableDirty {
+	inputs := tableInputs{
+		addresses: s.home.registry.Addresses(),
+		strangers: s.strangers.Revision(),
+		rights:    s.rights,
+	}
+	if inputs == s.inTable {
 		return
 	}
-	s.tableDirty = false
+	s.inTable = inputs
 	t := &blockTable{
 		byAddr: make(map[uint16]*transfer, len(s.active)),
 		byNode: make(map[message.IEEE]*transfer, len(s.active)),
-		known:  make(map[uint16]struct{}, len(s.byAddr)),
+		known:  make(map[uint16]struct{}, s.home.registry.Len()),
 	}
-	for addr, d := range s.byAddr {
+	for addr, known := range s.home.registry.ByAddr() {
+		d := s.home.of(known)
 		t.known[addr] = struct{}{}
 		tr := d.aborting
 		if u := d.active(); u != nil && u.runtime.transfer != nil {
@@ -328,13 +325,11 @@ func (s *Service) refreshTable() {
 	}
 	for _, d := range s.active {
 		if tr := d.Upgrade.runtime.transfer; tr != nil {
-			t.byNode[d.EUID] = tr
+			t.byNode[d.EUID()] = tr
 		}
 	}
-	for addr, st := range s.strays {
-		if st.refused {
-			t.known[addr] = struct{}{}
-		}
+	for addr := range s.strangers.Refused() {
+		t.known[addr] = struct{}{}
 	}
 	s.blocks.table.Store(t)
 }

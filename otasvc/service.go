@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -81,88 +82,95 @@ type Options struct {
 
 // Service owns devices, registered images and upgrades. It is a zigate.Handler: give it to the dongle.
 type Service struct {
+	owner
+	keeper
 	now      func() time.Time
-	images   ImageStore
-	catalog  Catalog
 	log      *slog.Logger
 	policy   Policy
 	observer Observer
-	store    *store
-	inbox    inbox
 	blocks   blockServer
 	health   health
 	pressure pressure
 	shown    shownBlocks
 
 	// All below belongs to the owner goroutine.
-	ctx        context.Context
 	radio      Radio
-	sink       Sink
-	background sync.WaitGroup
+	teller     teller
 	startedAt  time.Time
-	devices    map[message.IEEE]*device
-	byAddr     map[uint16]*device
-	active     map[message.IEEE]*device // those whose upgrade has not ended
-	registry   library.Registry
-	groups     map[uint64]*group
-	nextGroup  uint64
-	cache      map[string]*cachedImage // by SHA-256
-	// unavailable is when images that indexes list could not be had, by candidate.
-	unavailable map[string]time.Time
-	dongle      dongleState
-	network     network       // the dongle's
-	away        time.Duration // how long upgrades have not been possible
-	lookedAt    time.Time     // at the clock
-	slot        slot
-	offering    patience // of offers of the image in it
-	turnover    *turn    // a change of turns under way, or nil
-	finish      finish
-	watch       watch
-	asks        []*ask
-	searches    []search // devices that are to be looked for
-	searching   int
-	interview   interviewQueue
-	strays      map[uint16]*stray // by network address
-	pages       map[*transfer]*pager
-	sweepAt     time.Time // next clean-up of the image store
-	autoAt      time.Time // next look for upgrades that the policy wants
-	settled     bool      // it is known whether the dongle is there
-	unsettled   []func()  // requests that wait to know
+	gate       gate
+	home       home
+	offers     offers
+	dongle     dongle
+	watch      watch
+	strangers  registry.Strangers
+	questions  *registry.Questions
+	searches   *registry.Searches
+	interviews interviews
 
-	// What the end of a turn has to tell, to keep, to put before the block server.
-	infoDirty, imagesDirty bool
-	stateDirty, tableDirty bool
-	afterSave              []func()
-	savedAt                time.Time
+	active    map[message.IEEE]*device // those whose upgrade has not ended
+	groups    map[uint64]*group
+	nextGroup uint64
+	cache     map[string]*cachedImage // by SHA-256
+	slot      slot
+	offering  patience // of offers of the image in it
+	turnover  *turn    // a change of turns under way, or nil
+	finish    finish
+	pages     map[*transfer]*pager
+	autoAt    time.Time // next look for upgrades that the policy wants
+	rights    uint64    // counts changes of who may have blocks
+	inTable   tableInputs
 }
+
+// tableInputs are the revisions of what the block server's table is made of.
+type tableInputs struct{ addresses, strangers, rights uint64 }
 
 // New reads the state and prepares everything that serving blocks needs, so that a device that goes on asking
 // is answered as soon as the dongle is there. A state file that cannot be read is set aside and reported, and
 // the service starts empty: the error is only for a state folder that cannot be used at all.
 func New(o Options) (*Service, error) {
 	s := &Service{
-		images:      o.Images,
-		catalog:     o.Catalog,
-		log:         o.Logger,
-		policy:      o.Policy,
-		observer:    o.Observer,
-		startedAt:   time.Now(),
-		devices:     map[message.IEEE]*device{},
-		byAddr:      map[uint16]*device{},
-		active:      map[message.IEEE]*device{},
-		groups:      map[uint64]*group{},
-		cache:       map[string]*cachedImage{},
-		unavailable: map[string]time.Time{},
-		strays:      map[uint16]*stray{},
+		log:       o.Logger,
+		policy:    o.Policy,
+		observer:  o.Observer,
+		startedAt: time.Now(),
+		home:      newHome(),
+		watch:     watch{policy: o.Policy.QueryWatch},
+		active:    map[message.IEEE]*device{},
+		groups:    map[uint64]*group{},
+		cache:     map[string]*cachedImage{},
 	}
 	if s.now = o.Now; s.now == nil {
 		s.now = time.Now
 	}
 	s.dongle.watchOnly = o.Policy.WatchOnly
 	s.dongle.goneAt = s.now()
-	s.lookedAt = s.now()
+	s.dongle.lookedAt = s.now()
 	s.inbox.wake = make(chan struct{}, 1)
 	s.pressure.begin()
+	s.makeBlockServer(o)
+	s.makeRegistry()
+	s.offers = offers{
+		owner:       &s.owner,
+		images:      o.Images,
+		catalog:     o.Catalog,
+		observer:    o.Observer,
+		log:         o.Logger,
+		unavailable: map[string]time.Time{},
+	}
+	s.noteHealth()
+	s.keeper.snapshot = s.snapshot
+	s.keeper.post = s.inbox.post
+	if o.StateDir != "" {
+		var err error
+		if s.store, err = openStore(filepath.Join(o.StateDir, "state.json"), o.Logger); err != nil {
+			return nil, fmt.Errorf("opening the state: %w", err)
+		}
+		s.restore(s.store.loaded)
+	}
+	return s, nil
+}
+
+func (s *Service) makeBlockServer(o Options) {
 	s.blocks = blockServer{
 		maxBlock: o.Policy.BlockSize,
 		observer: o.Observer,
@@ -174,15 +182,39 @@ func New(o Options) (*Service, error) {
 	s.blocks.later = s.postLater
 	s.blocks.last = s.postLast
 	s.blocks.table.Store(&blockTable{})
-	s.noteHealth()
-	if o.StateDir != "" {
-		var err error
-		if s.store, err = openStore(filepath.Join(o.StateDir, "state.json"), o.Logger); err != nil {
-			return nil, fmt.Errorf("opening the state: %w", err)
-		}
-		s.restore(s.store.loaded)
+}
+
+// makeRegistry makes what finds out who the devices are.
+func (s *Service) makeRegistry() {
+	s.questions = registry.NewQuestions(questionSender{s})
+	possible := func() bool { return s.dongle.connected && !s.stopping() }
+	s.searches = registry.NewSearches(s.questions, s.home.registry, possible, time.Now, s.log)
+	s.interviews = interviews{
+		owner:     &s.owner,
+		home:      &s.home,
+		questions: s.questions,
+		schedule:  registry.NewSchedule(jitter),
+		awaited:   map[message.IEEE][]func(error){},
+		mayBegin:  s.mayBegin,
+		log:       s.log,
 	}
-	return s, nil
+}
+
+// questionSender sends questions. It is a [registry.Sender].
+type questionSender struct{ service *Service }
+
+// Send sends a question as any other command.
+func (q questionSender) Send(cmd message.Message, done func(error)) {
+	if q.service.stopping() {
+		q.service.inbox.post(func() { done(errStopping) })
+		return
+	}
+	q.service.send(cmd, func(_ message.Status, err error) {
+		if errors.Is(err, zigate.ErrNoAnswer) {
+			err = nil // a status that was lost does not mean that the question was
+		}
+		done(err)
+	})
 }
 
 // Run owns the state until ctx is done. It must be called once.
@@ -190,29 +222,20 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 	background, stop := context.WithCancel(ctx)
 	s.ctx = background
 	s.radio = radio
-	s.sink = sink
-	saved := make(chan struct{})
-	if s.store != nil {
-		go func() { defer close(saved); s.store.run() }()
-	} else {
-		close(saved)
-	}
+	s.teller.sink = sink
+	end := s.keeper.begin()
 	defer func() {
 		s.restoreRawMode()
 		stop()
 		s.farewell()
-		if s.store != nil {
-			s.store.close(s.snapshot())
-		}
-		<-saved
+		end()
 	}()
 
-	s.publishAll()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var offersChanged <-chan struct{}
-	if s.catalog != nil {
-		offersChanged = s.catalog.Changed()
+	if s.offers.catalog != nil {
+		offersChanged = s.offers.catalog.Changed()
 	}
 	for {
 		select {
@@ -221,12 +244,12 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 		case <-s.inbox.wake:
 		case <-timer.C:
 		case <-offersChanged:
-			s.offersChanged()
+			s.offers.changed()
 		}
 		for _, f := range s.inbox.take() {
 			f()
 		}
-		s.turn(s.now())
+		s.tick(s.now())
 		timer.Reset(s.pause(s.now()))
 	}
 }
@@ -237,27 +260,18 @@ var errStopping = errors.New("the service is stopping")
 // farewell gives every request that is still open its answer, and saves what they wait for. Upgrades go on in
 // the next life of the service.
 func (s *Service) farewell() {
-	s.settle()
+	s.gate.open()
 	for quiet := false; !quiet; {
 		s.background.Wait()
 		quiet = !s.drain()
-		if len(s.asks) > 0 {
-			s.dropAsks(errStopping)
+		if s.questions.Any() {
+			s.questions.Drop(errStopping)
 			quiet = false
 		}
-		s.nextSearch() // what still stands in line finds nothing
-		for _, d := range s.sortedDevices() {
-			s.endInterviewRequests(d, errStopping)
-		}
-		if after := s.afterSave; len(after) > 0 {
-			s.afterSave = nil
+		s.searches.Next() // what still stands in line finds nothing
+		s.interviews.endAll(errStopping)
+		if s.saveNow() {
 			quiet = false
-			if s.store != nil {
-				s.store.saveNow(s.snapshot())
-			}
-			for _, f := range after {
-				f()
-			}
 		}
 	}
 	s.syncTransfers(s.now())
@@ -277,99 +291,60 @@ func (s *Service) drain() (worked bool) {
 	return worked
 }
 
-// turn is what the owner does after whatever woke it: look at the clock, at the downloads, at
+// tick is what the owner does after whatever woke it: look at the clock, at the downloads, at
 // the queue, and tell.
-func (s *Service) turn(now time.Time) {
+func (s *Service) tick(now time.Time) {
 	s.health.turn.Store(&now)
-	if !s.settled && now.Sub(s.startedAt) > settleTimeout {
-		s.settle()
+	if now.Sub(s.startedAt) > settleTimeout {
+		s.gate.open()
 	}
-	s.countAway(now)
+	s.dongle.countAway(s.hindered(), now)
 	s.syncTransfers(now)
-	s.expireAsks(now)
+	s.questions.Expire(now)
 	s.expireUpgrades(now)
-	s.expireStrays(now)
-	s.runInterviews(now)
+	s.strangers.Expire(now, func(addr uint16) bool { return s.home.at(addr) != nil })
+	if s.dongle.connected {
+		s.interviews.run(now)
+	}
 	s.upgradeByPolicy(now)
 	s.sweep(now)
 	s.schedule(now)
 	s.watchQueries(now)
 	s.refreshTable()
 	s.noteHealth()
-	s.flush(now)
+	s.tell(now)
+	s.save(s.revisions(), now)
 }
 
-// async runs work on a goroutine of its own and then, on the owner goroutine, what work returned.
-func (s *Service) async(work func(ctx context.Context) func()) {
-	s.background.Go(func() {
-		giveWay()
-		if then := work(s.ctx); then != nil {
-			s.inbox.post(then)
-		}
-	})
-}
-
-// flush tells the sink what changed and hands the state to the store.
-func (s *Service) flush(now time.Time) {
-	for _, d := range s.devices {
-		if !d.dirty && d.seenDirty && now.Sub(d.publishedAt) >= seenInterval {
-			d.dirty = true
-		}
-		if d.dirty && !d.resuming(now) {
-			d.dirty = false
-			d.seenDirty = false
-			d.publishedAt = now
-			s.sink.DeviceChanged(s.told(d, now))
-		}
-	}
-	if s.imagesDirty {
-		s.imagesDirty = false
-		s.sink.ImagesChanged(s.registeredImages())
-	}
-	if s.infoDirty {
-		s.infoDirty = false
-		s.sink.InfoChanged(s.info())
-	}
-	if s.stateDirty && (len(s.afterSave) > 0 || now.Sub(s.savedAt) >= saveInterval) {
-		s.stateDirty = false
-		s.savedAt = now
-		after := s.afterSave
-		s.afterSave = nil
-		if s.store == nil {
-			for _, f := range after {
-				f()
-			}
-			return
-		}
-		s.store.save(s.snapshot(), func() {
-			s.inbox.post(func() {
-				for _, f := range after {
-					f()
-				}
-			})
-		})
+// revisions are the revisions of everything that is kept.
+func (s *Service) revisions() revisions {
+	return revisions{
+		devices:       s.home.registry.Revision(),
+		registrations: s.offers.registered,
+		dongle:        s.dongle.revision,
+		upgrades:      s.keeper.revision,
 	}
 }
 
-// saveInterval is how often the state is written when no answer waits for it. What is lost by a crash in
-// between is learnt again from the devices; memory cards wear out with each write.
-const saveInterval = 5 * time.Second
-
-// whenSaved runs f once the state as it is now is on the disk: an answer must not promise what a
-// power cut takes back.
-func (s *Service) whenSaved(f func()) {
-	s.stateDirty = true
-	s.afterSave = append(s.afterSave, f)
+// sweep has images removed that nobody has needed for a while.
+func (s *Service) sweep(now time.Time) {
+	if !s.offers.sweepDue(now) {
+		return
+	}
+	used := map[string]bool{}
+	for _, d := range s.active {
+		used[d.Upgrade.SHA256] = true
+	}
+	for sha256 := range s.cache {
+		used[sha256] = true
+	}
+	s.offers.sweep(used, now)
 }
 
-// publishAll tells the sink everything, as after a start.
-func (s *Service) publishAll() {
-	for _, d := range s.devices {
-		d.dirty = true
-	}
-	s.infoDirty = true
-	s.imagesDirty = true
-	s.tableDirty = true
+// upgradeChanged notes that a device's upgrade is another one than was told and kept.
+func (s *Service) upgradeChanged(d *device) {
+	d.upgradeRevision++
+	s.keptChanged()
 }
 
 // HandleBlockRequest answers an image block request. Part of zigate.Handler; this is the hot path.
@@ -392,28 +367,28 @@ func (s *Service) HandleMessage(m message.Message, lqi uint8) {
 			s.indicatedBlock(req)
 		}
 	}
-	s.inbox.postMessage(func() { s.message(m, lqi, s.now()) })
+	s.inbox.postMessage(func() { hearing{s}.message(m, lqi, s.now()) })
 }
 
 // HandleConnected learns that the dongle is there. Part of zigate.Handler.
 func (s *Service) HandleConnected(info zigate.Info) {
 	s.blocks.sent.reset()
 	s.inbox.post(func() {
-		s.connected(info)
-		s.settle()
+		hearing{s}.connected(info)
+		s.gate.open()
 	})
 }
 
 // HandleDisconnected learns that the dongle is gone. Part of zigate.Handler.
 func (s *Service) HandleDisconnected(err error) {
 	s.inbox.post(func() {
-		s.disconnected(err)
-		s.settle()
+		hearing{s}.disconnected(err)
+		s.gate.open()
 	})
 }
 
 func (s *Service) postStray(req message.BlockRequest, result BlockResult) {
-	s.inbox.postMessage(func() { s.strayRequest(req, result, s.now()) })
+	s.inbox.postMessage(func() { hearing{s}.strayRequest(req, result, s.now()) })
 }
 
 // inboxLimit bounds the messages that wait for the owner. It is never reached in normal operation: the owner

@@ -60,7 +60,6 @@ func (s *Service) slotLost() {
 		generation: s.slot.generation + 1,
 		refusals:   s.slot.refusals,
 	}
-	s.infoDirty = true
 }
 
 // distrustSlot has the header loaded again. The dongle cannot be asked what it holds, and a reset without a
@@ -80,7 +79,6 @@ func (s *Service) loadSlot(im *cachedImage, version uint32, now time.Time) {
 	s.slot.loaded = false
 	s.slot.cleared = false
 	s.slot.busy = true
-	s.infoDirty = true
 	h := im.header
 	h.FileVersion = version
 	generation := s.slot.generation
@@ -95,7 +93,6 @@ func (s *Service) loadSlot(im *cachedImage, version uint32, now time.Time) {
 		}
 		s.slot.loaded = true
 		s.slot.refusals = 0
-		s.infoDirty = true
 		s.log.Info("image header loaded", "manufacturerCode", h.ManufacturerCode, "imageType", h.ImageType,
 			"fileVersion", h.FileVersion)
 		size := h.TotalSize
@@ -115,7 +112,6 @@ func (s *Service) clearSlot(then func()) {
 	s.slot.image = nil
 	s.slot.loaded = false
 	s.slot.busy = true
-	s.infoDirty = true
 	generation := s.slot.generation
 	s.send(loadImage(nobodysHeader), func(_ message.Status, err error) {
 		if s.slot.generation != generation {
@@ -159,7 +155,6 @@ func (s *Service) slotRefused(doing string, err error) {
 	var refused *message.StatusError
 	if errors.As(err, &refused) && refused.Status.Status == message.StatusUnhandled {
 		s.dongle.noOTA = true
-		s.infoDirty = true
 		s.log.Error("the dongle's firmware has no OTA server; update the dongle's firmware",
 			"firmware", s.dongle.info.Firmware)
 		return
@@ -168,6 +163,10 @@ func (s *Service) slotRefused(doing string, err error) {
 	s.log.Warn(doing+" did not succeed; it is tried again", "err", err)
 	s.slot.retryAt = time.Now().Add(slotRetry)
 }
+
+// nobody is the manufacturer code and image type of a header that fits no device: the dongle has no way to
+// unload a header, and some firmware offers the loaded image to devices that run it already, again and again.
+const nobody = 0xFFFE
 
 // nobodysHeader fits no device: manufacturer code and image type are not in use, and no version is below 0.
 var nobodysHeader = otafile.Header{
@@ -223,7 +222,7 @@ func (s *Service) cached(sha256 string) *cachedImage {
 	im := &cachedImage{sha256: sha256}
 	s.cache[sha256] = im
 	s.async(func(context.Context) func() {
-		data, header, err := readImage(s.images, sha256)
+		data, header, err := readImage(s.offers.images, sha256)
 		return func() {
 			if err != nil {
 				s.imageUnavailable(im, err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 )
 
 // stateVersion is the version of the state file that this program writes. It reads this one and older ones.
@@ -23,12 +24,19 @@ const stateVersion = 1
 // state is the state file: all that has to outlive the process.
 type state struct {
 	Version   int              `json:"version"`
-	Devices   []*device        `json:"devices"`
+	Devices   []*keptDevice    `json:"devices"`
 	Registry  library.Registry `json:"registry"`
 	Groups    []*group         `json:"groups,omitempty"`
 	NextGroup uint64           `json:"nextGroup,omitempty"`
 	Network   network          `json:"network,omitzero"` // of the dongle
 	Away      time.Duration    `json:"away,omitempty"`   // how long the dongle has been away
+}
+
+// keptDevice is a device in the state file.
+type keptDevice struct {
+	registry.Facts
+	Upgrade *upgrade      `json:"upgrade,omitempty"`
+	History []PastUpgrade `json:"history,omitempty"`
 }
 
 // store writes the state beside the old one, syncs it and renames it into place, on a goroutine of its own.
@@ -268,11 +276,13 @@ func writeSynced(path string, data []byte) (err error) {
 func (s *Service) snapshot() []byte {
 	st := state{
 		Version:   stateVersion,
-		Devices:   s.sortedDevices(),
-		Registry:  s.registry,
+		Registry:  s.offers.registrations,
 		NextGroup: s.nextGroup,
-		Network:   s.network,
-		Away:      s.away,
+		Network:   s.dongle.network,
+		Away:      s.dongle.away,
+	}
+	for _, d := range s.home.sorted() {
+		st.Devices = append(st.Devices, &keptDevice{Facts: d.Facts(), Upgrade: d.Upgrade, History: d.History})
 	}
 	for _, g := range s.groups {
 		st.Groups = append(st.Groups, g)
@@ -289,26 +299,22 @@ func (s *Service) snapshot() []byte {
 // back before the dongle is even opened: their devices may be asking at this moment.
 func (s *Service) restore(st state) {
 	now := s.now()
-	s.registry = st.Registry
+	s.offers.registrations = st.Registry
 	s.nextGroup = st.NextGroup
-	s.network = st.Network
-	s.away = st.Away
+	s.dongle.network = st.Network
+	s.dongle.away = st.Away
 	for _, g := range st.Groups {
 		s.groups[g.ID] = g
 	}
-	for _, d := range st.Devices {
-		s.devices[d.EUID] = d
-		d.LastSeen = notLater(d.LastSeen, now)
-		if d.NetworkAddress != nil {
-			s.byAddr[*d.NetworkAddress] = d
-		}
+	for _, kept := range st.Devices {
+		d := s.home.restore(*kept, now)
 		u := d.Upgrade
 		switch {
 		case u == nil:
 		case u.State.Ended():
 			s.answerTicket(d, u) // it ended, but its answer was not given any more
 		default:
-			s.active[d.EUID] = d
+			s.active[d.EUID()] = d
 			u.steady(now, s.longestAside())
 			u.runtime.lastActivity = now
 			u.runtime.nextNotify = now
@@ -321,7 +327,6 @@ func (s *Service) restore(st state) {
 	for _, g := range st.Groups {
 		s.finishGroup(g)
 	}
-	s.tableDirty = true
 	s.refreshTable()
 }
 
@@ -358,9 +363,9 @@ func (s *Service) restoreTransfer(d *device, u *upgrade) {
 	}
 	im := s.cache[u.SHA256]
 	if im == nil {
-		data, header, err := readImage(s.images, u.SHA256)
+		data, header, err := readImage(s.offers.images, u.SHA256)
 		if err != nil {
-			s.log.Error("the image of a running upgrade cannot be read", "euid", d.EUID, "err", err)
+			s.log.Error("the image of a running upgrade cannot be read", "euid", d.EUID(), "err", err)
 			return // the scheduler tries again and ends the upgrade if it stays so
 		}
 		im = &cachedImage{sha256: u.SHA256, data: data, header: header}

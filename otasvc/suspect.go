@@ -29,7 +29,7 @@ func (s *Service) suspectSilence(d *device, u *upgrade, now time.Time) {
 		return
 	}
 	patience := suspectAfter + 2*s.policy.BlockInterval
-	if d.Sleepy {
+	if d.Sleepy() {
 		patience += sleepyNotifyInterval
 	}
 	if now.Sub(later(u.runtime.lastActivity, s.dongle.connectedAt)) < patience {
@@ -59,7 +59,7 @@ func (s *Service) suspectReset(d *device, now time.Time) bool {
 	}
 	sus.at = now
 	s.log.Warn("a device has stopped asking for blocks; in case the dongle was reset without saying so, "+
-		"the image header is loaded again", "euid", d.EUID)
+		"the image header is loaded again", "euid", d.EUID())
 	s.distrustSlot()
 	return true
 }

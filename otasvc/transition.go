@@ -20,10 +20,8 @@ func (s *Service) fire(d *device, t trigger, now time.Time) bool {
 	}
 	u.State = st.next
 	u.Reason = st.reason
-	d.dirty = true
-	s.stateDirty = true
-	s.infoDirty = true
-	s.log.Debug("upgrade", "euid", d.EUID, "from", from, "to", u.State, "reason", u.Reason)
+	s.upgradeChanged(d)
+	s.log.Debug("upgrade", "euid", d.EUID(), "from", from, "to", u.State, "reason", u.Reason)
 	switch {
 	case u.State.Ended():
 		s.ended(d, u, from, now)
@@ -63,7 +61,7 @@ func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 	u.WasHeld = false
 	u.Verify = verifyProgress{}
 	u.runtime = upgradeRuntime{notBefore: now.Add(retryDelay), yieldedAt: u.runtime.yieldedAt}
-	s.log.Warn("an upgrade is tried again", "euid", d.EUID, "attempt", u.Attempt, "of", s.policy.Retries+1)
+	s.log.Warn("an upgrade is tried again", "euid", d.EUID(), "attempt", u.Attempt, "of", s.policy.Retries+1)
 	if u.Held {
 		s.fire(d, triggerHold, now) // only the word to go on lets the next attempt begin
 	}
@@ -74,7 +72,7 @@ func (s *Service) withdraw(u *upgrade) {
 	if tr := u.runtime.transfer; tr != nil {
 		delete(s.pages, tr)
 		u.runtime.transfer = nil
-		s.tableDirty = true
+		s.rights++
 	}
 	u.runtime.begun = false
 }
@@ -97,7 +95,7 @@ func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 	}
 	s.withdraw(u)
 	u.EndedAt = now
-	delete(s.active, d.EUID)
+	delete(s.active, d.EUID())
 	if u.State == Succeeded {
 		u.Offset = u.Size
 	}
@@ -107,13 +105,13 @@ func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 	}[u.State]
 	event := s.upgradeEvent(name, d, u)
 	if u.Reason == ReasonNoResponse {
-		event.Error = d.unanswered()
+		event.Error = d.Unanswered()
 	}
 	s.happened(event)
 	if u.State == Succeeded {
-		s.log.Info("upgrade succeeded", "euid", d.EUID, "name", d.name(), "fileVersion", u.ImageVersion)
+		s.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(), "fileVersion", u.ImageVersion)
 	} else {
-		s.log.Warn("upgrade ended", "euid", d.EUID, "name", d.name(), "state", u.State, "reason", u.Reason)
+		s.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(), "state", u.State, "reason", u.Reason)
 	}
 	s.observer.UpgradeFinished(u.State, u.Reason, now.Sub(u.QueuedAt))
 	s.dropUnusedImages()
@@ -127,7 +125,7 @@ func (s *Service) answerTicket(d *device, u *upgrade) {
 	if len(u.Tickets) == 0 {
 		return
 	}
-	answer := Answer{Status: Success, Operation: u.operation(d.EUID, d.CurrentVersion)}
+	answer := Answer{Status: Success, Operation: u.operation(d.EUID(), d.CurrentVersion())}
 	if u.State != Succeeded {
 		answer.Status = Failure
 		answer.Reason = u.Reason
@@ -136,9 +134,9 @@ func (s *Service) answerTicket(d *device, u *upgrade) {
 	s.whenSaved(func() {
 		tickets := u.Tickets
 		u.Tickets = nil
-		s.stateDirty = true
+		s.keptChanged()
 		for _, ticket := range tickets {
-			s.sink.UpgradeEnded(ticket, answer)
+			s.teller.sink.UpgradeEnded(ticket, answer)
 		}
 		s.whenSaved(func() {}) // at once: a crash before it would have the answer given again
 	})
@@ -147,7 +145,7 @@ func (s *Service) answerTicket(d *device, u *upgrade) {
 // explainEnd says for a person why an upgrade did not succeed.
 func explainEnd(d *device, u *upgrade) string {
 	text := u.Reason.Explain()
-	if why := d.unanswered(); why != "" && u.Reason == ReasonNoResponse {
+	if why := d.Unanswered(); why != "" && u.Reason == ReasonNoResponse {
 		text += "; " + why
 	}
 	return text
@@ -170,19 +168,19 @@ func (s *Service) groupMemberEnded(d *device, u *upgrade, now time.Time) {
 		return
 	}
 	for i := range g.Members {
-		if g.Members[i].EUID == d.EUID {
+		if g.Members[i].EUID == d.EUID() {
 			g.Members[i].State = u.State
 			g.Members[i].Reason = u.Reason
 		}
 	}
-	for _, other := range s.devices {
+	for _, other := range s.home.devices {
 		w := other.active()
-		if w == nil || w.Group != g.ID || w.Canary != d.EUID {
+		if w == nil || w.Group != g.ID || w.Canary != d.EUID() {
 			continue
 		}
 		if u.State == Succeeded {
 			w.Canary = 0
-			s.stateDirty = true
+			s.keptChanged()
 		} else {
 			s.fire(other, triggerCanary, now)
 		}
@@ -207,9 +205,9 @@ func (s *Service) finishGroup(g *group) {
 	g.answering = true
 	s.whenSaved(func() {
 		delete(s.groups, g.ID)
-		s.stateDirty = true
+		s.keptChanged()
 		if len(g.Ticket) > 0 {
-			s.sink.UpgradeEnded(g.Ticket, answer)
+			s.teller.sink.UpgradeEnded(g.Ticket, answer)
 			s.whenSaved(func() {}) // at once: a crash before it would have the answer given again
 		}
 	})
@@ -227,7 +225,7 @@ func (s *Service) newUpgrade(d *device, o Offer, dueAt time.Time, ticket Ticket,
 		URL:              o.URL,
 		DriverTypeID:     o.DriverTypeID,
 		DriverVersion:    o.DriverVersion,
-		OldVersion:       d.CurrentVersion,
+		OldVersion:       d.CurrentVersion(),
 		QueuedAt:         now,
 		DueAt:            dueAt,
 		Attempt:          1,
@@ -240,11 +238,9 @@ func (s *Service) newUpgrade(d *device, o Offer, dueAt time.Time, ticket Ticket,
 		u.Tickets = []Ticket{ticket}
 	}
 	d.Upgrade = u
-	s.active[d.EUID] = d
-	d.dirty = true
-	s.stateDirty = true
-	s.infoDirty = true
-	s.log.Info("upgrade queued", "euid", d.EUID, "name", d.name(), "fileVersion", u.ImageVersion,
+	s.active[d.EUID()] = d
+	s.upgradeChanged(d)
+	s.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(), "fileVersion", u.ImageVersion,
 		"state", u.State)
 	return u
 }
@@ -260,14 +256,10 @@ func (s *Service) serveUnsolicited(d *device, req message.BlockRequest, now time
 		h.FileVersion != req.FileVersion {
 		return false
 	}
-	for _, r := range s.registry.All() {
-		image, ok := s.images.Image(r.SHA256)
-		o := offerOf(r, image)
-		if ok && o.SHA256 == s.slot.image.sha256 && fits(d, o) && updateAvailable(d, &o) {
-			s.newUpgrade(d, o, time.Time{}, nil, now)
-			s.admit(d, s.slot.image)
-			return true
-		}
+	if o := s.offers.registeredAs(s.slot.image.sha256, d.Device); o != nil {
+		s.newUpgrade(d, *o, time.Time{}, nil, now)
+		s.admit(d, s.slot.image)
+		return true
 	}
 	return false
 }

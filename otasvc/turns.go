@@ -156,8 +156,7 @@ func (s *Service) turning(now time.Time) bool {
 		u.AsideUntil = s.turnover.until
 		u.runtime.yieldedAt = now
 		u.AsideTold = u.runtime.transfer != nil && u.runtime.transfer.told.Load()
-		d.dirty = true
-		s.stateDirty = true
+		s.upgradeChanged(d)
 		if s.fire(d, triggerHold, now) {
 			s.happened(s.upgradeEvent(EventDownloadPaused, d, u))
 		}
@@ -189,8 +188,7 @@ func (s *Service) callBack(now time.Time) {
 		}
 		u.AsideUntil = time.Time{}
 		u.AsideTold = false
-		d.dirty = true
-		s.stateDirty = true
+		s.upgradeChanged(d)
 		s.setVerdict(u)
 		if !u.Held && s.fire(d, triggerRelease, now) {
 			s.happened(s.upgradeEvent(EventDownloadResumed, d, u))
