@@ -2,10 +2,8 @@ package otasvc
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Check reads a device's running version again and tells whether there is a newer image.
@@ -17,7 +15,7 @@ func (s *Service) Check(ref DeviceRef, respond Respond) {
 				return
 			}
 			respond(Answer{Status: InProgress, Operation: s.offerOperation(d)})
-			s.checkDevice(d, func(err error) {
+			s.interviews.check(d, func(err error) {
 				o := s.offers.best(d.Device)
 				available := updateAvailable(d.Device, o)
 				a := Answer{Status: Success, Operation: d.operation(o), UpdateAvailable: &available}
@@ -31,29 +29,6 @@ func (s *Service) Check(ref DeviceRef, respond Respond) {
 			})
 		})
 	})
-}
-
-// checkDevice reads the version. A device whose OTA endpoint is not known yet is asked at endpoint 1, where
-// most have it, and interviewed if that does not help.
-func (s *Service) checkDevice(d *device, done func(error)) {
-	s.readVersion(d, func(err error) {
-		told := err == nil && !d.Mute()
-		if told || d.Endpoint() != 0 || !d.Reachable() || s.stopping() {
-			done(err)
-			return
-		}
-		s.interviews.await(d, done)
-	})
-}
-
-// readVersion reads the running file version; done is called when the device has answered, or not.
-func (s *Service) readVersion(d *device, done func(error)) {
-	question, err := registry.AskVersion(d.Facts())
-	if err != nil {
-		done(err)
-		return
-	}
-	s.questions.Ask(question, time.Now(), func(_ []message.Message, err error) { done(err) })
 }
 
 // checksAtOnce is how many devices are asked at the same time by a check of all.
@@ -105,7 +80,7 @@ func (c *checkOfAll) next() {
 	i := c.begun
 	c.begun++
 	d := c.devices[i]
-	c.service.checkDevice(d, func(err error) {
+	c.service.interviews.check(d, func(err error) {
 		c.results[i] = CheckResult{
 			EUID:            d.EUID(),
 			Status:          Success,

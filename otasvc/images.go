@@ -94,7 +94,7 @@ func (s *Service) fetchFor(
 func (s *Service) register(d *device, req AddImage, image library.Image, respond Respond) {
 	r := registration(image, publicURL(req.URL), req.DriverTypeID, req.DriverVersion)
 	op := d.operation(ptr(offerOf(r, image)))
-	if err := s.addRegistration(d, r); err != nil {
+	if err := s.offers.add(d.Device, r); err != nil {
 		if errors.Is(err, library.ErrIncompatibleDriverVersion) {
 			respond(fail(IncompatibleDriverVersion, op, "%v", err))
 		} else {
@@ -127,25 +127,6 @@ func publicURL(s string) string {
 	}
 	u.User = nil
 	return u.String()
-}
-
-// addRegistration enters an image for a device and tells what changed. Upgrades that have begun keep the
-// image they began with.
-func (s *Service) addRegistration(d *device, r library.Registration) error {
-	changed, err := s.offers.add(d.Device, r)
-	if err != nil || !changed {
-		return err
-	}
-	s.happened(Event{
-		Name:             EventImageAdded,
-		EUID:             d.EUID(),
-		ManufacturerCode: &r.ManufacturerCode,
-		ImageType:        &r.ImageType,
-		ImageVersion:     &r.ImageVersion,
-		OldImageVersion:  d.CurrentVersion(),
-		Size:             &r.Size,
-	})
-	return nil
 }
 
 // RemoveImage takes back the image registered for a device and image type. Upgrades that use it end first.
@@ -187,14 +168,7 @@ func (s *Service) imageRemoved(d *device, r library.Registration) {
 			s.fire(other, triggerImageGone, now)
 		}
 	}
-	s.happened(Event{
-		Name:             EventImageRemoved,
-		EUID:             d.EUID(),
-		ManufacturerCode: &r.ManufacturerCode,
-		ImageType:        &r.ImageType,
-		ImageVersion:     &r.ImageVersion,
-		OldImageVersion:  d.CurrentVersion(),
-	})
+	s.happened(eventOf(EventImageRemoved, d.Device, r))
 }
 
 // RegisteredImage is a registered image for the list of all of them, with the report of what was found

@@ -122,6 +122,30 @@ func (v *interviews) forget(d *device) {
 	v.end(d.EUID(), errDeviceForgotten)
 }
 
+// check reads a device's version and calls done when that has ended. A device whose OTA endpoint is not known
+// yet is asked at endpoint 1, where most have it, and interviewed if that does not help.
+func (v *interviews) check(d *device, done func(error)) {
+	v.readVersion(d, func(err error) {
+		told := err == nil && !d.Mute()
+		if told || d.Endpoint() != 0 || !d.Reachable() || v.owner.stopping() {
+			done(err)
+			return
+		}
+		v.await(d, done)
+	})
+}
+
+// readVersion reads a device's running file version, which is taken in wherever it comes from, and calls done
+// when the device has answered, or not.
+func (v *interviews) readVersion(d *device, done func(error)) {
+	question, err := registry.AskVersion(d.Facts())
+	if err != nil {
+		done(err)
+		return
+	}
+	v.questions.Ask(question, time.Now(), func(_ []message.Message, err error) { done(err) })
+}
+
 // conversation is a [registry.Asker] on the goroutine of an interview.
 type conversation struct {
 	owner     *owner

@@ -73,6 +73,14 @@ func (k *keeper) takeWaiting() func() {
 	}
 }
 
+// StoreHealth is nil, or the error says why the state cannot be written.
+func (k *keeper) StoreHealth() error {
+	if k.store == nil {
+		return nil
+	}
+	return k.store.health()
+}
+
 // begin has the store write from now on; the returned function writes a last snapshot and waits for it.
 func (k *keeper) begin() (end func()) {
 	if k.store == nil {

@@ -23,6 +23,7 @@ type offers struct {
 	images   ImageStore
 	catalog  Catalog // nil where only registered images are known
 	observer Observer
+	happened func(Event)
 	log      *slog.Logger
 
 	registrations library.Registry
@@ -130,17 +131,21 @@ func (o *offers) noImage(d *registry.Device) string {
 	return "no image is registered for this device; add one with add_image"
 }
 
-// add enters an image for a device and reports whether that changed anything.
-func (o *offers) add(d *registry.Device, r library.Registration) (changed bool, err error) {
-	changed, _, err = o.registrations.Add(d.EUID().String(), r)
-	if changed {
-		o.registrationsChanged()
+// add enters an image for a device. Upgrades that have begun keep the image they began with.
+func (o *offers) add(d *registry.Device, r library.Registration) error {
+	changed, _, err := o.registrations.Add(d.EUID().String(), r)
+	if err != nil || !changed {
+		return err
 	}
-	return changed, err
+	o.registrationsChanged()
+	event := eventOf(EventImageAdded, d, r)
+	event.Size = &r.Size
+	o.happened(event)
+	return nil
 }
 
-// remove takes back the images of a type that are registered for a device: it may have some from more than
-// one driver. The one that was added last comes first.
+// remove takes back the images of a type that are registered for a device, and returns them: it may have some
+// from more than one driver. The one that was added last comes first.
 func (o *offers) remove(d *registry.Device, imageType uint16) (removed []library.Registration) {
 	for {
 		r, ok := o.registrations.Remove(d.EUID().String(), imageType)
@@ -149,6 +154,18 @@ func (o *offers) remove(d *registry.Device, imageType uint16) (removed []library
 		}
 		removed = append(removed, r)
 		o.registrationsChanged()
+	}
+}
+
+// eventOf is an event about a registration of a device.
+func eventOf(name EventName, d *registry.Device, r library.Registration) Event {
+	return Event{
+		Name:             name,
+		EUID:             d.EUID(),
+		ManufacturerCode: &r.ManufacturerCode,
+		ImageType:        &r.ImageType,
+		ImageVersion:     &r.ImageVersion,
+		OldImageVersion:  d.CurrentVersion(),
 	}
 }
 

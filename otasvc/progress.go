@@ -288,7 +288,7 @@ func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
 	s.notify(d, now)
 	if u.Attempt > 1 && u.runtime.notifications > 1 {
 		// It may have been done with the attempt before, and nobody heard of it.
-		s.readVersion(d, func(error) {})
+		s.interviews.readVersion(d, func(error) {})
 	}
 	if tired {
 		u.runtime.nextNotify = now.Add(max(s.policy.NotifyInterval, sleepyNotifyInterval))
@@ -339,7 +339,7 @@ func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
 		s.send(imageNotify(d, u), func(message.Status, error) {})
 	}
 	u.runtime.reading = true
-	s.readVersion(d, func(err error) {
+	s.interviews.readVersion(d, func(err error) {
 		u.runtime.reading = false
 		wait := s.readAfter(readingInterval)
 		if u.Verify.Announced {
@@ -367,12 +367,12 @@ func (s *Service) upgradeAnnounced(d *device, now time.Time) {
 		u.runtime.nextRead = now.Add(readingSoon)
 		s.keptChanged()
 	case Downloaded:
-		s.readVersion(d, func(error) {}) // it may have installed its image on its own
+		s.interviews.readVersion(d, func(error) {}) // it may have installed its image on its own
 	case Notified, Downloading:
 		// It has restarted and may have forgotten that there is an image.
 		u.runtime.nextNotify = now.Add(readingSoon)
 		// Or it has installed the image, and its word that it has it was lost.
-		s.readVersion(d, func(error) {})
+		s.interviews.readVersion(d, func(error) {})
 		if u.State == Downloading {
 			s.notify(d, now)
 		}

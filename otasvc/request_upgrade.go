@@ -98,7 +98,7 @@ func (s *Service) upgradeDevice(d *device, req UpgradeRequest, respond Respond) 
 				o.ManufacturerCode, o.ImageType, d.Name()))
 			return
 		}
-		if err := s.addRegistration(d, r); err != nil {
+		if err := s.offers.add(d.Device, r); err != nil {
 			respond(fail(Failure, d.operation(&o), "%v", err))
 			return
 		}
@@ -139,7 +139,7 @@ func (s *Service) upgradeTo(d *device, req UpgradeRequest, o *Offer, respond Res
 	refused := d.CurrentVersion() != nil && *d.CurrentVersion() >= o.ImageVersion && !req.Force
 	if !d.VersionFresh() && s.dongle.connected && (!d.Sleepy() || refused) {
 		respond(Answer{Status: InProgress, Operation: d.operation(o)})
-		s.checkDevice(d, func(error) { s.queueUpgrade(d, req, *o, respond) })
+		s.interviews.check(d, func(error) { s.queueUpgrade(d, req, *o, respond) })
 		return
 	}
 	s.queueUpgrade(d, req, *o, respond)

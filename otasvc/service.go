@@ -84,12 +84,12 @@ type Options struct {
 type Service struct {
 	owner
 	keeper
+	health
 	now      func() time.Time
 	log      *slog.Logger
 	policy   Policy
 	observer Observer
 	blocks   blockServer
-	health   health
 	pressure pressure
 	shown    shownBlocks
 
@@ -154,10 +154,11 @@ func New(o Options) (*Service, error) {
 		images:      o.Images,
 		catalog:     o.Catalog,
 		observer:    o.Observer,
+		happened:    s.happened,
 		log:         o.Logger,
 		unavailable: map[string]time.Time{},
 	}
-	s.noteHealth()
+	s.noteDongle(&s.dongle)
 	s.keeper.snapshot = s.snapshot
 	s.keeper.post = s.inbox.post
 	if o.StateDir != "" {
@@ -294,7 +295,7 @@ func (s *Service) drain() (worked bool) {
 // tick is what the owner does after whatever woke it: look at the clock, at the downloads, at
 // the queue, and tell.
 func (s *Service) tick(now time.Time) {
-	s.health.turn.Store(&now)
+	s.health.tick.Store(&now)
 	if now.Sub(s.startedAt) > settleTimeout {
 		s.gate.open()
 	}
@@ -311,7 +312,7 @@ func (s *Service) tick(now time.Time) {
 	s.schedule(now)
 	s.watchQueries(now)
 	s.refreshTable()
-	s.noteHealth()
+	s.noteDongle(&s.dongle)
 	s.tell(now)
 	s.save(s.revisions(), now)
 }

@@ -38,7 +38,7 @@ func (s *Service) suspectSilence(d *device, u *upgrade, now time.Time) {
 	}
 	if !now.Before(sus.readAt) {
 		sus.readAt = now.Add(max(patience, suspectPause))
-		s.readVersion(d, func(error) {}) // what it says is taken in wherever it comes from
+		s.interviews.readVersion(d, func(error) {}) // what it says is taken in wherever it comes from
 	}
 	if position := tr.position.Load() + 1; position > sus.beyond && s.suspectReset(d, now) {
 		sus.beyond = position
