@@ -21,9 +21,15 @@ const module = "github.com/zigate-ota/zigate-ota"
 // layers are the folders from the top to the bottom. A package may import its own layer and those below.
 var layers = []string{"cmd", "bridge", "otasvc", "zigate"}
 
-// loners are packages and files inside a layer that import nothing of the project at all, so that they can be
-// read, tested and used by themselves.
-var loners = []string{"otasvc/otafile/", "zigate/message/"}
+// rooms are folders inside a layer whose packages import nothing of the project but what stands here, so that they
+// can be read, tested and used by themselves.
+var rooms = map[string][]string{
+	"otasvc/blocks":  {"zigate/message"},
+	"otasvc/otafile": nil,
+	"otasvc/sending": {"zigate/mailbox", "zigate/message"},
+	"zigate/mailbox": nil,
+	"zigate/message": nil,
+}
 
 // homes says where in the project (folders) a foreign package may be used, its subpackages included. What is
 // not listed may be used everywhere. Test files are free, but for the project's own packages.
@@ -102,6 +108,9 @@ func TestBreaches(t *testing.T) {
 		{"zigate/message/a.go", `import _ "` + module + `/zigate/sim"`, "imports " + module + "/zigate/sim, but is to import nothing of the project"},
 		{"otasvc/otafile/a.go", `import _ "` + module + `/zigate"`, "imports " + module + "/zigate, but is to import nothing of the project"},
 		{"otasvc/otafile/a_test.go", `import _ "` + module + `/otasvc/otafile"`, ""},
+		{"otasvc/blocks/a.go", `import _ "` + module + `/zigate/message"`, ""},
+		{"otasvc/blocks/a.go", `import _ "` + module + `/zigate"`, "imports " + module + "/zigate, but is to import only zigate/message of the project"},
+		{"otasvc/sending/a.go", `import _ "` + module + `/otasvc"`, "imports " + module + "/otasvc, but is to import only zigate/mailbox and zigate/message of the project"},
 		{"otasvc/a.go", `import _ "net/http"`, "imports net/http, which is for cmd/, bridge/, otasvc/library/ only"},
 		{"otasvc/library/a.go", `import _ "net/http"`, ""},
 		{"otasvc/libraryx/a.go", `import _ "net/http"`, "imports net/http, which is for cmd/, bridge/, otasvc/library/ only"},
@@ -146,6 +155,7 @@ func breaches(name string, source any) ([]string, error) {
 	if layer < 0 && path.Dir(name) != "." {
 		add("is in no layer of %s", strings.Join(layers, ", "))
 	}
+	allowed, inRoom := rooms[path.Dir(name)]
 	imported := make(map[string]string) // by local name
 	for _, spec := range file.Imports {
 		pkg, err := strconv.Unquote(spec.Path.Value)
@@ -162,8 +172,8 @@ func breaches(name string, source any) ([]string, error) {
 		}
 		if inside, ok := strings.CutPrefix(pkg, module+"/"); ok {
 			switch target := layerOf(inside + "/"); {
-			case alone(name) && !(isTest && inside == path.Dir(name)):
-				add("imports %s, but is to import nothing of the project", pkg)
+			case inRoom && !slices.Contains(allowed, inside) && !(isTest && inside == path.Dir(name)):
+				add("imports %s, but is to import %s of the project", pkg, listed(allowed))
 			case target < 0:
 				add("imports %s, which is in no layer", pkg)
 			case layer >= 0 && target < layer:
@@ -205,10 +215,12 @@ func layerOf(name string) int {
 	return slices.Index(layers, top)
 }
 
-func alone(name string) bool {
-	return slices.ContainsFunc(loners, func(loner string) bool {
-		return name == loner || strings.HasSuffix(loner, "/") && strings.HasPrefix(name, loner)
-	})
+// listed names what a room may import.
+func listed(allowed []string) string {
+	if len(allowed) == 0 {
+		return "nothing"
+	}
+	return "only " + strings.Join(allowed, " and ")
 }
 
 // homeOf finds the entry of homes that says most about a package.

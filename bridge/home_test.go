@@ -16,6 +16,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -119,7 +120,7 @@ func (p *paper) all(prefix string) []published {
 
 type noObserver struct{}
 
-func (noObserver) BlockRequest(otasvc.BlockResult, int)                       {}
+func (noObserver) BlockRequest(blocks.Result, int)                            {}
 func (noObserver) UpgradeFinished(otasvc.State, otasvc.Reason, time.Duration) {}
 func (noObserver) DeliveryFailed()                                            {}
 func (noObserver) ImageFetched(otasvc.Status)                                 {}

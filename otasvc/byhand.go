@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -146,7 +147,7 @@ func (s *Service) WaitForData(req WaitForData, respond Respond) {
 			cmd := message.WaitForData{
 				Status:            message.OTAWaitForData,
 				CurrentTime:       req.CurrentTime,
-				RequestTime:       valueOr(req.RequestTime, after(req.CurrentTime, maxHold)),
+				RequestTime:       valueOr(req.RequestTime, after(req.CurrentTime, blocks.MaxHold)),
 				BlockRequestDelay: req.BlockRequestDelay,
 			}
 			tr := d.aborting
@@ -154,7 +155,7 @@ func (s *Service) WaitForData(req WaitForData, respond Respond) {
 				tr = u.runtime.transfer
 			}
 			if tr != nil {
-				cmd.Sequence = uint8(tr.lastAsked.Load()) // the low byte of an askedKey
+				cmd.Sequence = tr.LastSequence()
 			}
 			about := func() *Operation { return s.upgradeOperation(d) }
 			s.sendByHand(d, func(to message.Target) message.Message {
@@ -188,9 +189,8 @@ const statusAtMost = time.Hour
 // stop at the latest.
 func (s *Service) submitByHand(cmd message.Message, done func(error)) {
 	a := s.questions.Wait(time.Now().Add(statusAtMost), done)
-	s.radio.Submit(cmd, func(st message.Status, err error) {
-		s.inbox.post(func() {
-			s.noteBuffers(st)
+	s.sender.Submit(cmd, func(_ message.Status, err error) {
+		s.inbox.Post(func() {
 			if s.questions.End(a) {
 				done(err)
 			}
@@ -493,6 +493,6 @@ func (s *Service) keepHeader(im *cachedImage, version uint32, generation int, un
 	}
 	s.slot.keepUntil = later(s.slot.keepUntil, now.Add(2*handKeepStep))
 	time.AfterFunc(handKeepStep, func() {
-		s.inbox.post(func() { s.keepHeader(im, version, generation, until) })
+		s.inbox.Post(func() { s.keepHeader(im, version, generation, until) })
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -38,7 +39,7 @@ func (h hearing) deviceMessage(m message.Message, lqi uint8, now time.Time) {
 	case message.UpgradeEndRequest:
 		h.downloadEnded(m, lqi, now)
 	case message.Confirm:
-		h.noteConfirm(m, now)
+		h.sender.NoteConfirm(m, h.dongle.info.Family, now)
 		h.deliveryReport(m, now)
 	case message.NwkAddrResponse:
 		h.addressFound(m, lqi, now)
@@ -205,7 +206,7 @@ func (h hearing) shrinkBlocks(d *device) {
 		return
 	}
 	if size, ok := d.ShrinkBlocks(h.policy.BlockSize); ok {
-		u.runtime.transfer.largest.Store(uint32(size))
+		u.runtime.transfer.LimitBlock(size)
 		h.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID(), "bytes", size)
 	}
 }
@@ -215,7 +216,7 @@ func (h hearing) shrinkBlocks(d *device) {
 const unsolicitedInterval = time.Minute
 
 // strayRequest acts on an image block request that no transfer fits.
-func (h hearing) strayRequest(req message.BlockRequest, result BlockResult, now time.Time) {
+func (h hearing) strayRequest(req message.BlockRequest, result blocks.Result, now time.Time) {
 	if req.FieldControl&message.BlockHasNodeAddress != 0 && req.NodeAddress != 0 {
 		if d := h.home.get(req.NodeAddress); d != nil {
 			h.move(d, req.Addr)
@@ -227,17 +228,17 @@ func (h hearing) strayRequest(req message.BlockRequest, result BlockResult, now 
 		return
 	}
 	h.seen(d, 0, now)
-	if result == BlockServed {
+	if result == blocks.Served {
 		return
 	}
 	if im := h.slot.image; im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
 		req.ImageType == im.header.ImageType {
 		d.SetIdentity(req.ManufacturerCode, req.ImageType)
 	}
-	if u := d.active(); u != nil && u.runtime.transfer != nil && result != BlockWrongImage {
+	if u := d.active(); u != nil && u.runtime.transfer != nil && result != blocks.WrongImage {
 		return // its transfer was put in place meanwhile: the next request is served
 	}
-	if h.policy.ServeUnsolicited && result == BlockUnsolicited && h.serveUnsolicited(d, req, now) {
+	if h.policy.ServeUnsolicited && result == blocks.Unsolicited && h.serveUnsolicited(d, req, now) {
 		return
 	}
 	if now.Sub(d.unsolicitedAt) < unsolicitedInterval {
@@ -272,5 +273,5 @@ func (h hearing) strangerHeard(addr uint16, urgent bool, now time.Time) {
 
 // askWhose asks a network address for its EUID. The answer is a message.
 func (h hearing) askWhose(addr uint16) {
-	h.send(message.IEEEAddrRequest{Target: addr, Addr: addr}, func(message.Status, error) {})
+	h.sender.Send(message.IEEEAddrRequest{Target: addr, Addr: addr}, nil)
 }

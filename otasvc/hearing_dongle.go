@@ -26,7 +26,7 @@ func (h hearing) dongleMessage(m message.Message, now time.Time) {
 		h.dongle.noteNetwork(m)
 		h.compareNetwork(now) // it may have been formed anew meanwhile
 	case message.ExtendedStatus:
-		h.overrun(m, now)
+		h.stackError(m, now)
 	case message.PDMEvent:
 		h.storage(m)
 	}
@@ -70,6 +70,13 @@ func (h hearing) disconnected(err error) {
 	h.interviews.endAll(errDongleAway)
 }
 
+// stackError acts on an error of the dongle's stack.
+func (h hearing) stackError(m message.ExtendedStatus, now time.Time) {
+	h.log.Debug("an error of the dongle's stack", "code", m.Code,
+		"meaning", message.ExtendedStatusText(m.Code))
+	h.sender.NoteStackError(m, now)
+}
+
 // storage warns of trouble with the dongle's flash memory.
 func (h hearing) storage(m message.PDMEvent) {
 	switch {
@@ -92,7 +99,7 @@ func (h hearing) networkUp(up bool) {
 		return
 	}
 	h.log.Info("the dongle has a network now")
-	h.send(message.GetNetworkState{}, func(message.Status, error) {}) // its answer is a message
+	h.sender.Send(message.GetNetworkState{}, nil) // its answer is a message
 	h.listDevices()
 }
 

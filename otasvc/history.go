@@ -62,7 +62,7 @@ type QueuedUpgrade struct {
 // those that wait for a time come last. then is called on the owner goroutine and must not block; after a
 // stop it is not called.
 func (s *Service) Queue(then func([]QueuedUpgrade)) {
-	s.inbox.post(func() { then(s.queue(s.now())) })
+	s.inbox.Post(func() { then(s.queue(s.now())) })
 }
 
 func (s *Service) queue(now time.Time) []QueuedUpgrade {

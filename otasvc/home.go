@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -22,9 +23,8 @@ type device struct {
 	deliveryFailedAt time.Time // when a failed delivery was last told as an event
 	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
 
-	paged *transfer // whose pages were told of
 	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
-	aborting   *transfer
+	aborting   *blocks.Transfer
 	abortUntil time.Time
 }
 

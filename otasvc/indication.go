@@ -3,6 +3,7 @@ package otasvc
 import (
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -107,8 +108,8 @@ func (h hearing) indicatedEnd(d *device, m message.UpgradeEndRequest, lqi uint8)
 	if u == nil || !u.State.holdsSlot() {
 		return
 	}
-	time.AfterFunc(bothWays, func() {
-		h.inbox.postMessage(func() {
+	time.AfterFunc(blocks.BothWays, func() {
+		h.inbox.PostUpTo(inboxLimit, func() {
 			if d.active() == u && u.State.holdsSlot() {
 				h.distrustSlot() // whatever it holds, the dongle has not told the device to install
 				h.downloadEnded(m, lqi, time.Now())

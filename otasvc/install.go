@@ -3,6 +3,7 @@ package otasvc
 import (
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -45,15 +46,8 @@ func (s *Service) finishing(now time.Time) bool {
 	return true
 }
 
-// postLast hands the owner a request for the last block of a download whose installation is to wait. Part of
-// the block server: called on the reader goroutine.
-func (s *Service) postLast(tr *transfer, req *message.BlockRequest) {
-	asked := *req
-	s.inbox.postMessage(func() { s.lastBlock(tr, asked, time.Now()) })
-}
-
 // lastBlock empties the slot and then sends the block.
-func (s *Service) lastBlock(tr *transfer, req message.BlockRequest, now time.Time) {
+func (s *Service) lastBlock(tr *blocks.Transfer, req message.BlockRequest, now time.Time) {
 	d := s.home.at(req.Addr)
 	if d == nil || d.active() == nil || d.Upgrade.runtime.transfer != tr || s.slot.busy {
 		return // it asks again
@@ -67,11 +61,7 @@ func (s *Service) lastBlock(tr *transfer, req message.BlockRequest, now time.Tim
 		return
 	}
 	s.finish = finish{device: d, until: now.Add(finishTimeout)}
-	send := func() {
-		n := tr.blockSize(req.MaxDataSize, s.policy.BlockSize, req.Offset)
-		s.observer.BlockRequest(BlockServed, int(n))
-		s.send(tr.block(targetOf(&req), req.Sequence, req.Offset, n), func(message.Status, error) {})
-	}
+	send := func() { s.sender.Send(s.blocks.Block(tr, &req), nil) }
 	if s.slot.cleared {
 		send()
 		return
@@ -84,7 +74,7 @@ func (s *Service) endResponse(
 	d *device, target message.Target, sequence uint8, fileVersion, upgradeTime uint32,
 ) {
 	u := d.Upgrade
-	s.send(message.UpgradeEndResponse{
+	s.sender.Send(message.UpgradeEndResponse{
 		Target:           target,
 		Sequence:         sequence,
 		CurrentTime:      0,

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -18,10 +19,9 @@ type interviews struct {
 	schedule  *registry.Schedule
 	// awaited has, by EUID, what is to be called when the next interview of a device has ended.
 	awaited map[message.IEEE][]func(error)
-	// mayBegin reports whether the dongle has room for something new.
-	mayBegin func(*patience, time.Time) bool
-	putOff   patience
-	log      *slog.Logger
+	sender  *sending.Sender
+	gate    sending.Gate
+	log     *slog.Logger
 }
 
 // want has a device interviewed when the schedule finds it due.
@@ -48,13 +48,13 @@ func (v *interviews) run(now time.Time) {
 		}
 	}
 	standing := func(euid message.IEEE) registry.Standing { return v.standing(v.home.get(euid)) }
-	room := func() bool { return v.mayBegin(&v.putOff, now) }
+	room := func() bool { return v.gate.Allows(v.sender.Crowded(now), now) }
 	for {
 		a := v.schedule.Next(now, standing, room)
 		if a == nil {
 			return
 		}
-		v.putOff.begun(now)
+		v.gate.Begun(now)
 		v.begin(v.home.get(a.EUID()), a)
 	}
 }
@@ -160,7 +160,7 @@ func (c *conversation) Ask(ctx context.Context, q registry.Question) ([]message.
 		err   error
 	}
 	answered := make(chan answer, 1)
-	c.owner.inbox.post(func() {
+	c.owner.inbox.Post(func() {
 		c.questions.Ask(q, time.Now(), func(parts []message.Message, err error) {
 			answered <- answer{parts: parts, err: err}
 		})
@@ -175,7 +175,7 @@ func (c *conversation) Ask(ctx context.Context, q registry.Question) ([]message.
 
 // Send puts a question through the owner whose answer is not waited for.
 func (c *conversation) Send(q registry.Question) {
-	c.owner.inbox.post(func() {
+	c.owner.inbox.Post(func() {
 		c.questions.Ask(q, time.Now(), func([]message.Message, error) {})
 	})
 }
@@ -183,7 +183,7 @@ func (c *conversation) Send(q registry.Question) {
 // Facts asks the owner what is known of the device.
 func (c *conversation) Facts() registry.Facts {
 	facts := make(chan registry.Facts, 1)
-	c.owner.inbox.post(func() { facts <- c.device.Facts() })
+	c.owner.inbox.Post(func() { facts <- c.device.Facts() })
 	select {
 	case f := <-facts:
 		return f
@@ -194,5 +194,5 @@ func (c *conversation) Facts() registry.Facts {
 
 // Change has the owner change the device.
 func (c *conversation) Change(change func(*registry.Device)) {
-	c.owner.inbox.post(func() { change(c.device) })
+	c.owner.inbox.Post(func() { change(c.device) })
 }

@@ -8,7 +8,7 @@ type keeper struct {
 	// snapshot is the state as it is now, in the form of the state file.
 	snapshot func() []byte
 	// post has a function called on the owner goroutine.
-	post func(func()) bool
+	post func(func())
 
 	// revision counts changes of upgrades, groups and whatever else has no revision of its own.
 	revision uint64

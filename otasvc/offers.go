@@ -263,7 +263,7 @@ func (o *offers) fetchProgress(url string, op *Operation, respond Respond) func(
 		if total > 0 {
 			how = fmt.Sprintf("the image is being fetched: %d of %d bytes (%d %%)", done, total, done*100/total)
 		}
-		o.owner.inbox.post(func() { respond(Answer{Status: InProgress, Operation: op, Error: how}) })
+		o.owner.inbox.Post(func() { respond(Answer{Status: InProgress, Operation: op, Error: how}) })
 	}
 }
 

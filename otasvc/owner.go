@@ -3,12 +3,14 @@ package otasvc
 import (
 	"context"
 	"sync"
+
+	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 )
 
 // owner is the goroutine that owns devices and upgrades, as it is seen from elsewhere: what is posted to it
 // is done there, in order. It ends when ctx is done.
 type owner struct {
-	inbox      inbox
+	inbox      *mailbox.Mailbox[func()]
 	ctx        context.Context
 	background sync.WaitGroup
 }
@@ -30,7 +32,7 @@ func (o *owner) async(work func(ctx context.Context) func()) {
 func (o *owner) beside(work func(ctx context.Context) func()) {
 	o.background.Go(func() {
 		if then := work(o.ctx); then != nil {
-			o.inbox.post(then)
+			o.inbox.Post(then)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package otasvc
 import (
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -24,34 +25,34 @@ func (s *Service) syncTransfers(now time.Time) {
 	}
 }
 
-func (s *Service) syncTransfer(d *device, u *upgrade, tr *transfer, now time.Time) {
-	if tr.requests.Load() == 0 {
+func (s *Service) syncTransfer(d *device, u *upgrade, tr *blocks.Transfer, now time.Time) {
+	p := tr.Progress(now)
+	if p.Requests == 0 {
 		return
 	}
-	last := tr.time(tr.lastRequest.Load(), now)
+	last := p.Last
 	if last.After(u.runtime.lastActivity) {
 		u.runtime.lastActivity = last
 	}
 	d.SeenAt(last)
-	position := tr.position.Load()
 	if !u.runtime.begun {
-		s.downloadBegun(d, u, tr, now)
+		s.downloadBegun(d, u, p, now)
 	}
-	if restarts := tr.restarts.Load(); restarts != u.runtime.restarts {
+	if p.Restarts != u.runtime.restarts {
 		// The device really began again: from here on rate and remaining time are those of the new run.
-		u.runtime.restarts = restarts
-		u.StartOffset = tr.first.Load()
-		u.StartedAt = tr.time(tr.startedAt.Load(), now)
-		u.Offset = position
+		u.runtime.restarts = p.Restarts
+		u.StartOffset = p.First
+		u.StartedAt = p.Started
+		u.Offset = p.Position
 		u.runtime.published = 0
-		s.log.Info("the device began its download again", "euid", d.EUID(), "offset", position)
+		s.log.Info("the device began its download again", "euid", d.EUID(), "offset", p.Position)
 		s.upgradeChanged(d)
-		if restarts > restartsAllowed && s.fire(d, triggerSilent, now) {
+		if p.Restarts > restartsAllowed && s.fire(d, triggerSilent, now) {
 			return
 		}
 	}
-	if position > u.Offset {
-		u.Offset = position
+	if p.Position > u.Offset {
+		u.Offset = p.Position
 	}
 	s.tellProgress(d, u, now)
 }
@@ -62,13 +63,13 @@ const restartsAllowed = 20
 
 // downloadBegun: the first block request of this transfer. After a restart of the service or the dongle the
 // device goes on where it was, so this is not always the first of the attempt.
-func (s *Service) downloadBegun(d *device, u *upgrade, tr *transfer, now time.Time) {
+func (s *Service) downloadBegun(d *device, u *upgrade, p blocks.Progress, now time.Time) {
 	u.runtime.begun = true
 	goesOn := !u.StartedAt.IsZero()
 	s.fire(d, triggerBlock, now)
-	u.StartOffset = tr.first.Load()
-	u.StartedAt = tr.time(tr.startedAt.Load(), now)
-	u.Offset = tr.first.Load()
+	u.StartOffset = p.First
+	u.StartedAt = p.Started
+	u.Offset = p.First
 	u.runtime.published = u.progress()
 	u.runtime.publishedAt = now
 	d.SetIdentity(u.ManufacturerCode, u.ImageType)
@@ -336,7 +337,7 @@ func (s *Service) expireApplying(d *device, u *upgrade, now time.Time) {
 	}
 	if d.Mute() && s.watch.mode == message.RawModeHybrid && d.Reachable() {
 		// It says what it runs when it looks for an image; with the slot empty it finds none.
-		s.send(imageNotify(d, u), func(message.Status, error) {})
+		s.sender.Send(imageNotify(d, u), nil)
 	}
 	u.runtime.reading = true
 	s.interviews.readVersion(d, func(err error) {
@@ -482,8 +483,9 @@ func (s *Service) downloadComplete(d *device, u *upgrade, m message.UpgradeEndRe
 		return // it asked again
 	}
 	if tr := u.runtime.transfer; tr != nil {
-		s.log.Info("a device has its whole image", "euid", d.EUID(), "requests", tr.requests.Load(),
-			"askedAgain", tr.again.Load(), "restarts", tr.restarts.Load())
+		p := tr.Progress(now)
+		s.log.Info("a device has its whole image", "euid", d.EUID(), "requests", p.Requests,
+			"askedAgain", p.Again, "restarts", p.Restarts)
 	}
 	status := m.Status
 	u.ZCLStatus = &status

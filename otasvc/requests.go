@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -33,19 +34,19 @@ const settleTimeout = 10 * time.Second
 // request carries a request out on the owner goroutine. Right after a start the dongle is still being opened,
 // while commands that the broker had kept come at once: they wait instead of being refused.
 func (s *Service) request(respond Respond, f func()) {
-	if !s.inbox.post(func() { s.gate.pass(f) }) {
+	if !s.inbox.Post(func() { s.gate.pass(f) }) {
 		respond(fail(ServiceNotAvailable, nil, "%v", errStopping))
 	}
 }
 
-// gate holds requests back until it is known whether the dongle is there.
-type gate struct {
+// requestGate holds requests back until it is known whether the dongle is there.
+type requestGate struct {
 	opened  bool
 	waiting []func()
 }
 
 // pass carries a request out, now or when the gate is opened.
-func (g *gate) pass(f func()) {
+func (g *requestGate) pass(f func()) {
 	if !g.opened {
 		g.waiting = append(g.waiting, f)
 		return
@@ -54,7 +55,7 @@ func (g *gate) pass(f func()) {
 }
 
 // open carries out the requests that waited.
-func (g *gate) open() {
+func (g *requestGate) open() {
 	if g.opened {
 		return
 	}
@@ -240,7 +241,7 @@ func (s *Service) resume(d *device, now time.Time) bool {
 	u.PausedUntil = time.Time{}
 	s.upgradeChanged(d)
 	// It asks when its wait is over, not before: until then it is not silent.
-	u.runtime.lastActivity = now.Add(maxHold * time.Second)
+	u.runtime.lastActivity = now.Add(blocks.MaxHold * time.Second)
 	if !u.AsideUntil.IsZero() {
 		return true
 	}
@@ -288,7 +289,7 @@ func (s *Service) Forget(ref DeviceRef, respond Respond) {
 // listDevices asks the dongle for its neighbours. Others are met when they announce themselves or
 // ask for something.
 func (s *Service) listDevices() {
-	s.send(message.GetDevices{}, func(_ message.Status, err error) {
+	s.sender.Send(message.GetDevices{}, func(_ message.Status, err error) {
 		if err != nil && s.dongle.connected {
 			s.log.Warn("the dongle did not list its devices; they are met when they are heard from",
 				"err", err)

@@ -5,7 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -199,10 +201,10 @@ func (s *Service) fillPlaces(im *cachedImage, now time.Time) {
 			s.fire(d, triggerBattery, now)
 			continue
 		}
-		if busy >= s.policy.Concurrency || !s.mayBegin(&s.offering, now) {
+		if busy >= s.policy.Concurrency || !s.offering.Allows(s.sender.Crowded(now), now) {
 			return
 		}
-		s.offering.begun(now)
+		s.offering.Begun(now)
 		s.offerTo(d, im, now)
 		busy++
 		if u.Install != InstallNow {
@@ -229,9 +231,16 @@ func (s *Service) offerTo(d *device, im *cachedImage, now time.Time) {
 // admit makes the transfer that the block server works on.
 func (s *Service) admit(d *device, im *cachedImage) {
 	u := d.Upgrade
-	tr := newTransfer(im.data, u.ManufacturerCode, u.ImageType, u.OfferedVersion)
-	tr.keepLast = u.Install != InstallNow
-	tr.largest.Store(uint32(d.LargestBlock()))
+	tr := blocks.NewTransfer(blocks.Image{
+		Bytes:            im.data,
+		ManufacturerCode: u.ManufacturerCode,
+		ImageType:        u.ImageType,
+		FileVersion:      u.OfferedVersion,
+	})
+	if u.Install != InstallNow {
+		tr.KeepLast()
+	}
+	tr.LimitBlock(d.LargestBlock())
 	u.runtime.transfer = tr
 	s.setVerdict(u)
 	d.aborting = nil
@@ -246,11 +255,11 @@ func (s *Service) setVerdict(u *upgrade) {
 	case s.turnover.includes(u):
 		// It is being told to wait for another image's turn; that stands.
 	case !u.AsideUntil.IsZero():
-		tr.putAside(u.AsideUntil)
+		tr.PutOff(u.AsideUntil)
 	case u.Held:
-		tr.hold(u.PausedUntil)
+		tr.Hold(u.PausedUntil)
 	default:
-		tr.verdict.Store(int32(serve))
+		tr.Serve()
 	}
 }
 
@@ -265,8 +274,8 @@ func (s *Service) notify(d *device, now time.Time) {
 		return
 	}
 	first := u.runtime.notifications == 1
-	s.send(imageNotify(d, u), func(_ message.Status, err error) {
-		if busy(err) {
+	s.sender.Send(imageNotify(d, u), func(_ message.Status, err error) {
+		if sending.Busy(err) {
 			// The dongle has no room for it now: that says nothing of the device.
 			u.runtime.notifications--
 			u.runtime.nextNotify = time.Now().Add(jitter(notifyBusy))
@@ -307,29 +316,29 @@ func (s *Service) refreshTable() {
 		return
 	}
 	s.inTable = inputs
-	t := &blockTable{
-		byAddr: make(map[uint16]*transfer, len(s.active)),
-		byNode: make(map[message.IEEE]*transfer, len(s.active)),
-		known:  make(map[uint16]struct{}, s.home.registry.Len()),
+	t := blocks.Table{
+		ByAddr: make(map[uint16]*blocks.Transfer, len(s.active)),
+		ByNode: make(map[message.IEEE]*blocks.Transfer, len(s.active)),
+		Known:  make(map[uint16]struct{}, s.home.registry.Len()),
 	}
 	for addr, known := range s.home.registry.ByAddr() {
 		d := s.home.of(known)
-		t.known[addr] = struct{}{}
+		t.Known[addr] = struct{}{}
 		tr := d.aborting
 		if u := d.active(); u != nil && u.runtime.transfer != nil {
 			tr = u.runtime.transfer
 		}
 		if tr != nil {
-			t.byAddr[addr] = tr
+			t.ByAddr[addr] = tr
 		}
 	}
 	for _, d := range s.active {
 		if tr := d.Upgrade.runtime.transfer; tr != nil {
-			t.byNode[d.EUID()] = tr
+			t.ByNode[d.EUID()] = tr
 		}
 	}
 	for addr := range s.strangers.Refused() {
-		t.known[addr] = struct{}{}
+		t.Known[addr] = struct{}{}
 	}
-	s.blocks.table.Store(t)
+	s.blocks.SetTable(t)
 }

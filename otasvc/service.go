@@ -7,18 +7,29 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
-	"sync"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Radio sends frames to the dongle. Submit never blocks; done is called exactly once, from any goroutine.
-type Radio interface {
-	Submit(cmd message.Message, done func(message.Status, error))
+type Radio = sending.Radio
+
+// Observer counts what happens, for metrics.
+type Observer interface {
+	blocks.Observer
+	// UpgradeFinished counts an upgrade that reached a final state, with the time since it was queued.
+	UpgradeFinished(state State, reason Reason, d time.Duration)
+	// DeliveryFailed counts a frame that did not reach its device.
+	DeliveryFailed()
+	// ImageFetched counts a fetch by its outcome.
+	ImageFetched(outcome Status)
 }
 
 // ImageStore gets images and keeps their bytes. Fetch is called on a goroutine of its own;
@@ -89,15 +100,13 @@ type Service struct {
 	log      *slog.Logger
 	policy   Policy
 	observer Observer
-	blocks   blockServer
-	pressure pressure
-	shown    shownBlocks
+	blocks   *blocks.Server
+	sender   *sending.Sender
 
 	// All below belongs to the owner goroutine.
-	radio      Radio
 	teller     teller
 	startedAt  time.Time
-	gate       gate
+	gate       requestGate
 	home       home
 	offers     offers
 	dongle     dongle
@@ -112,10 +121,9 @@ type Service struct {
 	nextGroup uint64
 	cache     map[string]*cachedImage // by SHA-256
 	slot      slot
-	offering  patience // of offers of the image in it
-	turnover  *turn    // a change of turns under way, or nil
+	offering  sending.Gate // of offers of the image in it
+	turnover  *turn        // a change of turns under way, or nil
 	finish    finish
-	pages     map[*transfer]*pager
 	autoAt    time.Time // next look for upgrades that the policy wants
 	rights    uint64    // counts changes of who may have blocks
 	inTable   tableInputs
@@ -145,9 +153,14 @@ func New(o Options) (*Service, error) {
 	s.dongle.watchOnly = o.Policy.WatchOnly
 	s.dongle.goneAt = s.now()
 	s.dongle.lookedAt = s.now()
-	s.inbox.wake = make(chan struct{}, 1)
-	s.pressure.begin()
-	s.makeBlockServer(o)
+	s.inbox = mailbox.New[func()]()
+	s.sender = sending.New(s.inbox)
+	s.blocks = blocks.New(blocks.Options{
+		MaxBlock: o.Policy.BlockSize,
+		Interval: o.Policy.BlockInterval,
+		Observer: o.Observer,
+		Owner:    blockOwner{s},
+	})
 	s.makeRegistry()
 	s.offers = offers{
 		owner:       &s.owner,
@@ -160,7 +173,7 @@ func New(o Options) (*Service, error) {
 	}
 	s.noteDongle(&s.dongle)
 	s.keeper.snapshot = s.snapshot
-	s.keeper.post = s.inbox.post
+	s.keeper.post = func(f func()) { s.inbox.Post(f) }
 	if o.StateDir != "" {
 		var err error
 		if s.store, err = openStore(filepath.Join(o.StateDir, "state.json"), o.Logger); err != nil {
@@ -169,20 +182,6 @@ func New(o Options) (*Service, error) {
 		s.restore(s.store.loaded)
 	}
 	return s, nil
-}
-
-func (s *Service) makeBlockServer(o Options) {
-	s.blocks = blockServer{
-		maxBlock: o.Policy.BlockSize,
-		observer: o.Observer,
-		noticed:  s.inbox.signal,
-		interval: o.Policy.BlockInterval,
-	}
-	s.blocks.stray = s.postStray
-	s.blocks.page = s.postPage
-	s.blocks.later = s.postLater
-	s.blocks.last = s.postLast
-	s.blocks.table.Store(&blockTable{})
 }
 
 // makeRegistry makes what finds out who the devices are.
@@ -196,7 +195,7 @@ func (s *Service) makeRegistry() {
 		questions: s.questions,
 		schedule:  registry.NewSchedule(jitter),
 		awaited:   map[message.IEEE][]func(error){},
-		mayBegin:  s.mayBegin,
+		sender:    s.sender,
 		log:       s.log,
 	}
 }
@@ -207,10 +206,10 @@ type questionSender struct{ service *Service }
 // Send sends a question as any other command.
 func (q questionSender) Send(cmd message.Message, done func(error)) {
 	if q.service.stopping() {
-		q.service.inbox.post(func() { done(errStopping) })
+		q.service.inbox.Post(func() { done(errStopping) })
 		return
 	}
-	q.service.send(cmd, func(_ message.Status, err error) {
+	q.service.sender.Send(cmd, func(_ message.Status, err error) {
 		if errors.Is(err, zigate.ErrNoAnswer) {
 			err = nil // a status that was lost does not mean that the question was
 		}
@@ -222,7 +221,7 @@ func (q questionSender) Send(cmd message.Message, done func(error)) {
 func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 	background, stop := context.WithCancel(ctx)
 	s.ctx = background
-	s.radio = radio
+	s.sender.Begin(background, radio)
 	s.teller.sink = sink
 	end := s.keeper.begin()
 	defer func() {
@@ -242,12 +241,12 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.inbox.wake:
+		case <-s.inbox.Wake():
 		case <-timer.C:
 		case <-offersChanged:
 			s.offers.changed()
 		}
-		for _, f := range s.inbox.take() {
+		for _, f := range s.inbox.Take() {
 			f()
 		}
 		s.tick(s.now())
@@ -276,14 +275,14 @@ func (s *Service) farewell() {
 		}
 	}
 	s.syncTransfers(s.now())
-	for _, f := range s.inbox.close() { // what came at the very end
+	for _, f := range s.inbox.Close() { // what came at the very end
 		f()
 	}
 }
 
 // drain does what was posted, and reports whether there was anything.
 func (s *Service) drain() (worked bool) {
-	for work := s.inbox.take(); len(work) > 0; work = s.inbox.take() {
+	for work := s.inbox.Take(); len(work) > 0; work = s.inbox.Take() {
 		worked = true
 		for _, f := range work {
 			f()
@@ -348,14 +347,6 @@ func (s *Service) upgradeChanged(d *device) {
 	s.keptChanged()
 }
 
-// HandleBlockRequest answers an image block request. Part of zigate.Handler; this is the hot path.
-func (s *Service) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
-	if s.shown.take(req) {
-		return dst // it came as a data indication first, and has got its answer
-	}
-	return s.blocks.answer(req, s.now(), dst)
-}
-
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
 func (s *Service) HandleMessage(m message.Message, lqi uint8) {
 	ind, ok := m.(message.DataIndication)
@@ -365,16 +356,16 @@ func (s *Service) HandleMessage(m message.Message, lqi uint8) {
 			req.Cluster = ind.Cluster
 			req.AddrMode = ind.SrcAddrMode
 			req.Addr = ind.SrcAddr
-			s.indicatedBlock(req)
+			s.blocks.Indicated(req)
 		}
 	}
-	s.inbox.postMessage(func() { hearing{s}.message(m, lqi, s.now()) })
+	s.inbox.PostUpTo(inboxLimit, func() { hearing{s}.message(m, lqi, s.now()) })
 }
 
 // HandleConnected learns that the dongle is there. Part of zigate.Handler.
 func (s *Service) HandleConnected(info zigate.Info) {
-	s.blocks.sent.reset()
-	s.inbox.post(func() {
+	s.blocks.Reconnected()
+	s.inbox.Post(func() {
 		hearing{s}.connected(info)
 		s.gate.open()
 	})
@@ -382,76 +373,15 @@ func (s *Service) HandleConnected(info zigate.Info) {
 
 // HandleDisconnected learns that the dongle is gone. Part of zigate.Handler.
 func (s *Service) HandleDisconnected(err error) {
-	s.inbox.post(func() {
+	s.inbox.Post(func() {
 		hearing{s}.disconnected(err)
 		s.gate.open()
 	})
 }
 
-func (s *Service) postStray(req message.BlockRequest, result BlockResult) {
-	s.inbox.postMessage(func() { hearing{s}.strayRequest(req, result, s.now()) })
-}
-
 // inboxLimit bounds the messages that wait for the owner. It is never reached in normal operation: the owner
 // needs microseconds for a message and the wire milliseconds.
 const inboxLimit = 16384
-
-// inbox is what waits for the owner, in order. Posting never blocks.
-type inbox struct {
-	mu     sync.Mutex
-	items  []func()
-	spare  []func()
-	closed bool // nobody takes anything out any more
-	wake   chan struct{}
-}
-
-// post reports whether f will be done: after close it will not.
-func (b *inbox) post(f func()) bool {
-	b.mu.Lock()
-	open := !b.closed
-	if open {
-		b.items = append(b.items, f)
-	}
-	b.mu.Unlock()
-	b.signal()
-	return open
-}
-
-// close refuses what is posted from now on and returns what waits.
-func (b *inbox) close() []func() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	return b.items
-}
-
-// postMessage is post for what comes from the radio, which repeats itself: past the limit it is dropped.
-func (b *inbox) postMessage(f func()) {
-	b.mu.Lock()
-	if len(b.items) < inboxLimit && !b.closed {
-		b.items = append(b.items, f)
-	}
-	b.mu.Unlock()
-	b.signal()
-}
-
-func (b *inbox) signal() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
-
-// take returns what waits; the slice is valid until the next call.
-func (b *inbox) take() []func() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	items := b.items
-	clear(b.spare)
-	b.items = b.spare[:0]
-	b.spare = items
-	return items
-}
 
 // jitter spreads d by up to a fifth either way, so that many devices do not act in step.
 func jitter(d time.Duration) time.Duration {

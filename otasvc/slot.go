@@ -82,7 +82,7 @@ func (s *Service) loadSlot(im *cachedImage, version uint32, now time.Time) {
 	h := im.header
 	h.FileVersion = version
 	generation := s.slot.generation
-	s.send(loadImage(h), func(_ message.Status, err error) {
+	s.sender.Send(loadImage(h), func(_ message.Status, err error) {
 		if s.slot.generation != generation {
 			return
 		}
@@ -113,7 +113,7 @@ func (s *Service) clearSlot(then func()) {
 	s.slot.loaded = false
 	s.slot.busy = true
 	generation := s.slot.generation
-	s.send(loadImage(nobodysHeader), func(_ message.Status, err error) {
+	s.sender.Send(loadImage(nobodysHeader), func(_ message.Status, err error) {
 		if s.slot.generation != generation {
 			return
 		}
@@ -142,7 +142,7 @@ func (s *Service) forgetPages(now time.Time) bool {
 	}
 	s.dongle.pageAsked = false
 	s.log.Info("the dongle is reset, so that it forgets the page requests of the last download")
-	s.send(message.Reset{}, func(message.Status, error) {})
+	s.sender.Send(message.Reset{}, nil)
 	s.slotLost()
 	s.slot.image = nil
 	s.slot.retryAt = now.Add(resetTime)

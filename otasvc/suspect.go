@@ -40,7 +40,7 @@ func (s *Service) suspectSilence(d *device, u *upgrade, now time.Time) {
 		sus.readAt = now.Add(max(patience, suspectPause))
 		s.interviews.readVersion(d, func(error) {}) // what it says is taken in wherever it comes from
 	}
-	if position := tr.position.Load() + 1; position > sus.beyond && s.suspectReset(d, now) {
+	if position := tr.Progress(now).Position + 1; position > sus.beyond && s.suspectReset(d, now) {
 		sus.beyond = position
 		sus.notifyAt = now.Add(suspectNotify)
 	}

@@ -70,7 +70,7 @@ func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 // withdraw takes a device's right to blocks away.
 func (s *Service) withdraw(u *upgrade) {
 	if tr := u.runtime.transfer; tr != nil {
-		delete(s.pages, tr)
+		s.blocks.EndPage(tr)
 		u.runtime.transfer = nil
 		s.rights++
 	}
@@ -88,7 +88,7 @@ const (
 func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 	tr := u.runtime.transfer
 	if tr != nil && (from == Downloading || from == Paused) && u.State != Succeeded {
-		tr.verdict.Store(int32(abort))
+		tr.Abort()
 		d.aborting = tr
 		d.abortUntil = now.Add(abortMemory)
 		s.slot.keepUntil = now.Add(abortSlot)

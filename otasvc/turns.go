@@ -3,6 +3,8 @@ package otasvc
 import (
 	"slices"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 )
 
 // The slot holds one image, so upgrades of several images take turns. When an image has waited for a slice,
@@ -12,9 +14,9 @@ import (
 
 const (
 	// turnPatience is how long the devices have to ask once more and be told to wait. One that does not ask
-	// for so long has stalled, or is gone. One that is paused asks only every maxHold seconds.
+	// for so long has stalled, or is gone. One that is paused asks only every blocks.MaxHold seconds.
 	turnPatience       = 20 * time.Second
-	turnPatiencePaused = maxHold*time.Second + 10*time.Second
+	turnPatiencePaused = blocks.MaxHold*time.Second + 10*time.Second
 	// turnMargin is for loading a header, and for a device whose clock runs fast.
 	turnMargin = 3 * time.Second
 	// turnStart is what a download needs besides its blocks: the notification, the query, the end.
@@ -128,7 +130,7 @@ func (s *Service) considerTurn(now time.Time) {
 			s.yield(d, now)
 			continue
 		}
-		u.runtime.transfer.putAside(t.until)
+		u.runtime.transfer.PutOff(t.until)
 		t.devices = append(t.devices, d)
 	}
 	s.turnover = t
@@ -143,7 +145,7 @@ func (s *Service) turning(now time.Time) bool {
 	}
 	for _, d := range s.turnover.devices {
 		u := d.active()
-		if u != nil && u.runtime.transfer != nil && !u.runtime.transfer.told.Load() &&
+		if u != nil && u.runtime.transfer != nil && !u.runtime.transfer.PutOffTold() &&
 			now.Before(s.turnover.latest) {
 			return true
 		}
@@ -155,7 +157,7 @@ func (s *Service) turning(now time.Time) bool {
 		}
 		u.AsideUntil = s.turnover.until
 		u.runtime.yieldedAt = now
-		u.AsideTold = u.runtime.transfer != nil && u.runtime.transfer.told.Load()
+		u.AsideTold = u.runtime.transfer != nil && u.runtime.transfer.PutOffTold()
 		s.upgradeChanged(d)
 		if s.fire(d, triggerHold, now) {
 			s.happened(s.upgradeEvent(EventDownloadPaused, d, u))

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -193,12 +194,12 @@ type verifyProgress struct {
 
 // upgradeRuntime is the part of an upgrade that lives only as long as the process.
 type upgradeRuntime struct {
-	transfer      *transfer // what the block server works on; nil: device may not have blocks
-	restoredAt    time.Time // read from the state file
-	saved         float64   // progress that was handed to the store last, percent
-	searchAt      time.Time // a device without an address is looked for then
-	begun         bool      // the transfer's first block was told
-	restarts      uint32    // of the transfer, as far as they were told
+	transfer      *blocks.Transfer // what the block server works on; nil: device may not have blocks
+	restoredAt    time.Time        // read from the state file
+	saved         float64          // progress that was handed to the store last, percent
+	searchAt      time.Time        // a device without an address is looked for then
+	begun         bool             // the transfer's first block was told
+	restarts      uint32           // of the transfer, as far as they were told
 	notifications int
 	nextNotify    time.Time
 	notifiedAt    time.Time

@@ -1,7 +1,6 @@
 package otasvc
 
 import (
-	"sync/atomic"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -104,7 +103,7 @@ func (s *Service) watchQueries(now time.Time) {
 	}
 	s.watch.setting(mode)
 	session := s.dongle.session
-	s.send(message.SetRawMode{Mode: mode}, func(_ message.Status, err error) {
+	s.sender.Send(message.SetRawMode{Mode: mode}, func(_ message.Status, err error) {
 		if s.dongle.session != session {
 			return
 		}
@@ -130,7 +129,7 @@ func (s *Service) restoreRawMode() {
 	timeout := time.After(restoreTimeout)
 	for range restoreTries {
 		done := make(chan error, 1)
-		s.radio.Submit(message.SetRawMode{Mode: message.RawModeOff}, func(_ message.Status, err error) {
+		s.sender.Submit(message.SetRawMode{Mode: message.RawModeOff}, func(_ message.Status, err error) {
 			done <- err
 		})
 		select {
@@ -143,81 +142,4 @@ func (s *Service) restoreRawMode() {
 			return
 		}
 	}
-}
-
-// bothWays is how long a request that was shown as a data indication may take to come as a message of its
-// own, too. In the pure raw mode, which other software may have set, it never comes. onceWithin is how long
-// the same request in the other form is taken for a copy: devices that repeat theirs wait longer.
-const (
-	bothWays   = 100 * time.Millisecond
-	onceWithin = time.Second
-)
-
-// indicatedBlock answers a block request that comes as data indication only; one that comes both ways is left
-// to the block server. It is called on the reader goroutine.
-func (s *Service) indicatedBlock(req message.BlockRequest) {
-	tr := s.blocks.table.Load().byAddr[req.Addr]
-	if tr == nil {
-		return // the owner finds out who it is
-	}
-	requests := tr.requests.Load()
-	if requests > 0 && tr.lastAsked.Load() == askedKey(&req) &&
-		tr.instant(time.Now())-tr.lastRequest.Load() < int64(onceWithin) {
-		return // its message came first
-	}
-	time.AfterFunc(bothWays, func() {
-		s.inbox.postMessage(func() {
-			now := s.blocks.table.Load().byAddr[req.Addr]
-			if now == nil || now != tr || tr.requests.Load() != requests || s.ctx.Err() != nil {
-				return // its message came, or another request did
-			}
-			s.shown.put(&req)
-			var a blockAnswer
-			s.blocks.decide(&req, time.Now(), false, &a)
-			s.sendAnswer(&a)
-		})
-	})
-}
-
-// shownBlocks are the block requests that were answered when they were shown as data indications, for a
-// second: their message may still come. The owner puts them in and the reader goroutine takes them out; where
-// there are none, as in all modes but the pure raw one, looking costs one atomic load.
-type shownBlocks struct {
-	count atomic.Int32
-	ring  [16]atomic.Uint64 // address, offset and sequence number; 0: free
-}
-
-func shownKey(req *message.BlockRequest) uint64 {
-	return uint64(req.Addr)<<48 | askedKey(req) | 1<<47 // never 0
-}
-
-func (b *shownBlocks) put(req *message.BlockRequest) {
-	key := shownKey(req)
-	for i := range b.ring {
-		if !b.ring[i].CompareAndSwap(0, key) {
-			continue
-		}
-		b.count.Add(1)
-		time.AfterFunc(onceWithin, func() {
-			if b.ring[i].CompareAndSwap(key, 0) {
-				b.count.Add(-1)
-			}
-		})
-		return
-	}
-}
-
-// take reports whether a request was answered already, once.
-func (b *shownBlocks) take(req *message.BlockRequest) bool {
-	if b.count.Load() == 0 {
-		return false
-	}
-	key := shownKey(req)
-	for i := range b.ring {
-		if b.ring[i].CompareAndSwap(key, 0) {
-			b.count.Add(-1)
-			return true
-		}
-	}
-	return false
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -156,7 +157,7 @@ func (l *lockedText) has(words string) bool {
 
 type noObserver struct{}
 
-func (noObserver) BlockRequest(otasvc.BlockResult, int)                       {}
+func (noObserver) BlockRequest(blocks.Result, int)                            {}
 func (noObserver) UpgradeFinished(otasvc.State, otasvc.Reason, time.Duration) {}
 func (noObserver) DeliveryFailed()                                            {}
 func (noObserver) ImageFetched(otasvc.Status)                                 {}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -30,10 +31,10 @@ func frameTypes() (fromDongle, toDongle []message.MsgType) {
 	return fromDongle, toDongle
 }
 
-func blockResults() []otasvc.BlockResult {
-	return []otasvc.BlockResult{
-		otasvc.BlockServed, otasvc.BlockHeld, otasvc.BlockAborted, otasvc.BlockOutOfRange,
-		otasvc.BlockWrongImage, otasvc.BlockUnsolicited, otasvc.BlockUnknown,
+func blockResults() []blocks.Result {
+	return []blocks.Result{
+		blocks.Served, blocks.Held, blocks.Aborted, blocks.OutOfRange,
+		blocks.WrongImage, blocks.Unsolicited, blocks.Unknown,
 	}
 }
 

@@ -17,14 +17,15 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
-// constants are the string constants of a type in package otasvc, as its source has them: a value that is
-// added there and forgotten here must not end as "other".
-func constants[T ~string](t *testing.T, typeName string) []T {
+// constants are the string constants of a type in a package (its folder), as its source has them: a value that
+// is added there and forgotten here must not end as "other".
+func constants[T ~string](t *testing.T, folder, typeName string) []T {
 	t.Helper()
-	files, err := filepath.Glob("../../otasvc/*.go")
+	files, err := filepath.Glob("../../" + folder + "/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,9 +85,9 @@ func TestClosedSets(t *testing.T) {
 		values              []string
 		tell                func(*metrics.Metrics, string)
 	}{
-		{"block results", "block_requests_total", "result", text(constants[otasvc.BlockResult](t, "BlockResult")),
-			func(m *metrics.Metrics, v string) { m.BlockRequest(otasvc.BlockResult(v), 0) }},
-		{"reasons", "upgrades_finished_total", "reason", text(constants[otasvc.Reason](t, "Reason")),
+		{"block results", "block_requests_total", "result", text(constants[blocks.Result](t, "otasvc/blocks", "Result")),
+			func(m *metrics.Metrics, v string) { m.BlockRequest(blocks.Result(v), 0) }},
+		{"reasons", "upgrades_finished_total", "reason", text(constants[otasvc.Reason](t, "otasvc", "Reason")),
 			func(m *metrics.Metrics, v string) {
 				m.UpgradeFinished(otasvc.Failed, otasvc.Reason(v), time.Minute)
 			}},
@@ -98,7 +99,7 @@ func TestClosedSets(t *testing.T) {
 			func(m *metrics.Metrics, v string) {
 				m.UpgradeFinished(otasvc.State(v), otasvc.NoReason, time.Minute)
 			}},
-		{"statuses", "commands_total", "status", text(constants[otasvc.Status](t, "Status")),
+		{"statuses", "commands_total", "status", text(constants[otasvc.Status](t, "otasvc", "Status")),
 			func(m *metrics.Metrics, v string) { m.Command("upgrade", v) }},
 		{"fetches", "image_fetches_total", "outcome", []string{"failure", "imageAccessFailed", "imageValidationFailed", "success"},
 			func(m *metrics.Metrics, v string) { m.ImageFetched(otasvc.Status(v)) }},
@@ -122,7 +123,7 @@ func TestClosedSets(t *testing.T) {
 
 // TestStates: the gauge shows every state, at 0 where there is none.
 func TestStates(t *testing.T) {
-	want := slices.Sorted(slices.Values(text(constants[otasvc.State](t, "State"))))
+	want := slices.Sorted(slices.Values(text(constants[otasvc.State](t, "otasvc", "State"))))
 	if d := cmp.Diff(want, values(t, metrics.New("", ""), "upgrades", "state", false)); d != "" {
 		t.Errorf("states (-want +got):\n%s", d)
 	}

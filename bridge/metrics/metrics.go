@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
-	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
@@ -29,7 +29,7 @@ type Metrics struct {
 	receivedOther prometheus.Counter
 	sent          map[message.MsgType]prometheus.Counter
 	sentOther     prometheus.Counter
-	blocks        map[otasvc.BlockResult]prometheus.Counter
+	blocks        map[blocks.Result]prometheus.Counter
 	blocksOther   prometheus.Counter
 	blockBytes    prometheus.Counter
 	blockResponse prometheus.Histogram
@@ -128,7 +128,7 @@ func New(version, commit string) *Metrics {
 
 	requests := newCounterVec("block_requests_total",
 		"Image block requests of devices, by how they were answered.", "result")
-	m.blocks, m.blocksOther = resolve(requests, func(r otasvc.BlockResult) string {
+	m.blocks, m.blocksOther = resolve(requests, func(r blocks.Result) string {
 		return string(r)
 	}, blockResults())
 

@@ -18,6 +18,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -36,7 +37,7 @@ func full() *metrics.Metrics {
 	m.Reconnected()
 	m.Buffers(3, 2)
 	m.BlockAnswered(80 * time.Microsecond)
-	m.BlockRequest(otasvc.BlockServed, 64)
+	m.BlockRequest(blocks.Served, 64)
 	m.UpgradeFinished(otasvc.Succeeded, otasvc.NoReason, time.Hour)
 	m.DeliveryFailed()
 	m.ImageFetched(otasvc.Success)
@@ -327,7 +328,7 @@ func TestBlockPathAllocatesNothing(t *testing.T) {
 		"FrameReceived unknown": func() { m.FrameReceived(0x8999) },
 		"FrameSent":             func() { m.FrameSent(message.TypeBlockSend) },
 		"FrameSent unknown":     func() { m.FrameSent(0x0999) },
-		"BlockRequest":          func() { m.BlockRequest(otasvc.BlockServed, 64) },
+		"BlockRequest":          func() { m.BlockRequest(blocks.Served, 64) },
 		"BlockRequest unknown":  func() { m.BlockRequest("new", 0) },
 		"BlockAnswered":         func() { m.BlockAnswered(50 * time.Microsecond) },
 		"Buffers":               func() { m.Buffers(1, 2) },
@@ -350,7 +351,7 @@ func TestWhileScraped(t *testing.T) {
 				d.Name = fmt.Sprint("lamp ", i, n)
 				m.DeviceChanged(d)
 				m.FrameReceived(message.TypeImageBlockRequest)
-				m.BlockRequest(otasvc.BlockServed, 64)
+				m.BlockRequest(blocks.Served, 64)
 				m.BlockAnswered(time.Microsecond)
 				m.Buffers(uint8(n), 1)
 				m.Connected(n%2 == 0)

@@ -8,6 +8,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
@@ -65,7 +66,7 @@ func (m *Metrics) ShareReport(r share.Report) {
 }
 
 // BlockRequest counts an image block request by its answer, and the bytes of image in it.
-func (m *Metrics) BlockRequest(result otasvc.BlockResult, bytes int) {
+func (m *Metrics) BlockRequest(result blocks.Result, bytes int) {
 	pick(m.blocks, result, m.blocksOther).Inc()
 	m.blockBytes.Add(float64(max(bytes, 0)))
 }

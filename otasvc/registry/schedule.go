@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -50,8 +51,9 @@ func (d *Device) Standing(awaited bool) Standing {
 // [Standing] says.
 type Schedule struct {
 	appointments map[message.IEEE]*Appointment
-	waiting      []*Appointment // in the order in which they were wanted
+	waiting      []*Appointment // by their place
 	running      int
+	places       uint64 // that were given out
 	jitter       func(time.Duration) time.Duration
 }
 
@@ -61,6 +63,7 @@ type Appointment struct {
 	wanted   bool
 	running  bool
 	attempts int       // since it was wanted
+	place    uint64    // of those who wait, the one whose place was given out first is asked first
 	next     time.Time // not before
 	endedAt  time.Time // of the last attempt
 }
@@ -90,10 +93,25 @@ func (s *Schedule) Want(euid message.IEEE) {
 	if a.wanted || a.running {
 		return
 	}
-	a.wanted = true
 	a.attempts = 0
 	a.next = time.Time{}
-	s.waiting = append(s.waiting, a)
+	s.give(a)
+	s.wait(a)
+}
+
+// give gives a device a new place, behind all others.
+func (s *Schedule) give(a *Appointment) {
+	s.places++
+	a.place = s.places
+}
+
+// wait has a device wait at its place.
+func (s *Schedule) wait(a *Appointment) {
+	a.wanted = true
+	at, _ := slices.BinarySearchFunc(s.waiting, a.place, func(other *Appointment, place uint64) int {
+		return cmp.Compare(other.place, place)
+	})
+	s.waiting = slices.Insert(s.waiting, at, a)
 }
 
 // WantNow has a device interviewed without waiting for a backoff to end.
@@ -127,9 +145,9 @@ func (s *Schedule) Heard(d Standing, now time.Time) {
 }
 
 // Next picks the device that is to be interviewed now, whose attempt is running from then on until
-// [Schedule.Ended]: of those that are due the one that waits longest, but first those that were just heard,
-// and so are awake. room is asked whether something new may begin; an interview that somebody waits for does
-// not need any. It is nil where there is none.
+// [Schedule.Ended]: of those that are due the one that was wanted or asked longest ago, but first those that
+// were just heard, and so are awake. room is asked whether something new may begin; an interview that
+// somebody waits for does not need any. It is nil where there is none.
 func (s *Schedule) Next(now time.Time, standing func(message.IEEE) Standing, room func() bool) *Appointment {
 	if s.running >= interviewsAtOnce {
 		return nil
@@ -147,6 +165,7 @@ func (s *Schedule) Next(now time.Time, standing func(message.IEEE) Standing, roo
 			a.wanted = false
 			a.running = true
 			a.attempts++
+			s.give(a)
 			s.running++
 			return a
 		}
@@ -192,9 +211,8 @@ func (s *Schedule) Ended(a *Appointment, d Standing, whole bool, now time.Time) 
 		}
 		backoff = min(interviewPause<<min(more, 8), interviewSeldom)
 	}
-	a.wanted = true
 	a.next = now.Add(s.jitter(backoff))
-	s.waiting = append(s.waiting, a)
+	s.wait(a)
 }
 
 // Forget drops a device. An attempt that is running ends without consequence.

@@ -31,7 +31,7 @@ func (h *Hub) arrange() {
 	if h.needed() != h.asked {
 		h.setRawMode(&ask{owner: ourselves, typ: message.TypeSetRawMode}, func(_ message.Status, err error) {
 			if errors.Is(err, zigate.ErrNoAnswer) || errors.Is(err, zigate.ErrQueueFull) {
-				time.AfterFunc(arrangeRetry, func() { h.inbox.post(h.rearrange) })
+				time.AfterFunc(arrangeRetry, func() { h.inbox.Post(h.rearrange) })
 			}
 		})
 	}

@@ -140,7 +140,7 @@ func (c *client) read(h *Hub) {
 				return
 			}
 			r.at = time.Now()
-			h.inbox.post(func() { c.waiting = append(c.waiting, r) })
+			h.inbox.Post(func() { c.waiting = append(c.waiting, r) })
 		}
 		if err != nil {
 			return

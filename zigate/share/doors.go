@@ -57,7 +57,7 @@ func (h *Hub) open() (doors []door, err error) {
 // attach makes a client of a connection and serves it until it ends.
 func (h *Hub) attach(c *client) {
 	joined := make(chan bool, 1)
-	if !h.inbox.post(func() { joined <- h.join(c) }) || !<-joined {
+	if !h.inbox.Post(func() { joined <- h.join(c) }) || !<-joined {
 		c.close()
 		return
 	}
@@ -66,7 +66,7 @@ func (h *Hub) attach(c *client) {
 	c.read(h)
 	c.close()
 	writer.Wait()
-	h.inbox.post(func() { h.leave(c) })
+	h.inbox.Post(func() { h.leave(c) })
 }
 
 // maxLeftBehind is how many clients that have gone may have left commands behind, which are still to be

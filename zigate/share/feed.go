@@ -128,7 +128,7 @@ func (h *Hub) begin(c *client, r *command) {
 	h.observer.FrameFromClient()
 	h.noteAsked(r)
 	done := func(_ message.Status, err error) {
-		h.inbox.post(func() { h.ended(c, r, a, err) })
+		h.inbox.Post(func() { h.ended(c, r, a, err) })
 	}
 	switch r.typ {
 	case message.TypeSetRawMode:
@@ -197,5 +197,5 @@ func (h *Hub) again(c *client, r *command) {
 	}
 	c.waiting = append([]*command{r}, c.waiting...)
 	h.inFlight = true // until the time has come
-	time.AfterFunc(busyWait, func() { h.inbox.post(func() { h.inFlight = false }) })
+	time.AfterFunc(busyWait, func() { h.inbox.Post(func() { h.inFlight = false }) })
 }

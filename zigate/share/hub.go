@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -85,7 +86,7 @@ type Hub struct {
 	ready    chan struct{}
 	addr     atomic.Pointer[net.TCPAddr]
 
-	inbox  inbox
+	inbox  *mailbox.Mailbox[func()]
 	number atomic.Int64 // of clients that are attached
 
 	// Of the goroutine that reads the dongle's port.
@@ -132,6 +133,7 @@ func New(dongle zigate.Options, o Options) *Hub {
 		log:      dongle.Logger,
 		start:    time.Now(),
 		ready:    make(chan struct{}),
+		inbox:    mailbox.New[func()](),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -139,7 +141,6 @@ func New(dongle zigate.Options, o Options) *Hub {
 	if h.observer == nil {
 		h.observer = noObserver{}
 	}
-	h.inbox.wake = make(chan struct{}, 1)
 	h.memo = newMemo()
 	h.maxPayload.Store(message.MaxCommandPayload)
 	h.router = router{hideOTA: o.OTA == OTAOurs, current: h.current.Load, overdue: h.overdue.Load}
@@ -185,7 +186,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case <-h.inbox.wake:
+		case <-h.inbox.Wake():
 		case <-h.holdTimer.C:
 			h.release()
 		case <-h.retry.C:
@@ -194,7 +195,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 	h.stop(doors, &users)
 	h.restore()
-	for _, f := range h.inbox.close() { // whoever waits for an answer gets one
+	for _, f := range h.inbox.Close() { // whoever waits for an answer gets one
 		f()
 	}
 	return nil
@@ -202,7 +203,7 @@ func (h *Hub) Run(ctx context.Context) error {
 
 // work does what was posted.
 func (h *Hub) work() {
-	for _, f := range h.inbox.take() {
+	for _, f := range h.inbox.Take() {
 		f()
 	}
 	h.feed()
@@ -223,8 +224,8 @@ func (h *Hub) stop(doors []door, users *sync.WaitGroup) {
 		select {
 		case <-gone:
 			return
-		case <-h.inbox.wake:
-			for _, f := range h.inbox.take() {
+		case <-h.inbox.Wake():
+			for _, f := range h.inbox.Take() {
 				f()
 			}
 		}
@@ -285,13 +286,13 @@ func (h *Hub) HandleConnected(info zigate.Info) {
 	v := info.Version()
 	h.maxPayload.Store(int32(v.MaxCommandPayload()))
 	h.router.reset(v)
-	h.inbox.post(func() { h.takeUp(v) })
+	h.inbox.Post(func() { h.takeUp(v) })
 	h.handler.HandleConnected(info)
 }
 
 // HandleDisconnected is part of zigate.Handler.
 func (h *Hub) HandleDisconnected(err error) {
-	h.inbox.post(h.lose)
+	h.inbox.Post(h.lose)
 	h.handler.HandleDisconnected(err)
 }
 
@@ -303,7 +304,7 @@ func (h *Hub) HandleStatus(f message.Frame, s *message.Status, asker any, waited
 	ok := s.Status == message.StatusOK
 	if a != nil && waited && ok &&
 		(a.typ == message.TypeSetRawMode || a.typ == message.TypeErasePersistentData) {
-		h.inbox.post(func() { h.executed(a) })
+		h.inbox.Post(func() { h.executed(a) })
 	}
 	h.pass(f, owner)
 }
@@ -324,7 +325,7 @@ func (h *Hub) pass(f message.Frame, owner int) {
 	}
 	t := f.Type
 	payload := append([]byte(nil), f.Payload...)
-	h.inbox.post(func() {
+	h.inbox.Post(func() {
 		if boot {
 			h.restarted(t)
 		}
@@ -353,7 +354,7 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 	}
 	switch m := cmd.(type) {
 	case message.SetRawMode:
-		if !h.inbox.post(func() {
+		if !h.inbox.Post(func() {
 			h.wish = m.Mode
 			h.setRawMode(a, watched)
 		}) {
@@ -362,14 +363,14 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 		return
 	}
 	if h.opts.OTA == OTATheirs && isOTACommand(t) {
-		h.inbox.post(func() {
+		h.inbox.Post(func() {
 			watched(message.Status{}, fmt.Errorf("%s (%s): %w", t, t.Name(), ErrOTATheirs))
 		})
 		return
 	}
 	send := func() { h.dongle.SubmitFor(a, cmd, watched) }
 	if list := questions(cmd); len(list) > 0 && h.number.Load() > 0 {
-		if h.inbox.post(func() {
+		if h.inbox.Post(func() {
 			h.ask(list, true, send, func() { watched(message.Status{Request: t}, nil) })
 		}) {
 			return

@@ -159,7 +159,7 @@ func (h *Hub) noteMessage(m message.Message, lqi uint8) {
 	}
 	now := time.Now()
 	if a, ok := m.(message.DeviceAnnounce); ok {
-		h.inbox.post(func() {
+		h.inbox.Post(func() {
 			for q := range h.memo.answers {
 				if q.addr == a.Addr { // it may be another device, or have other firmware
 					delete(h.memo.answers, q)
@@ -168,7 +168,7 @@ func (h *Hub) noteMessage(m message.Message, lqi uint8) {
 			h.memo.announced[a.Addr] = now
 		})
 	} else if q, ok := answerOf(m); ok {
-		h.inbox.post(func() { h.memo.answers[q] = answered{message: m, lqi: lqi, at: now} })
+		h.inbox.Post(func() { h.memo.answers[q] = answered{message: m, lqi: lqi, at: now} })
 	}
 }
 
@@ -194,7 +194,7 @@ func (h *Hub) ask(list []question, first bool, send, done func()) {
 		done()
 	case first && len(h.clients) > 0 && now.Sub(h.memo.announced[list[0].addr]) < joining:
 		time.AfterFunc(giveWay, func() {
-			if !h.inbox.post(func() { h.ask(list, false, send, done) }) {
+			if !h.inbox.Post(func() { h.ask(list, false, send, done) }) {
 				send()
 			}
 		})

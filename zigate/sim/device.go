@@ -83,7 +83,7 @@ func (d *Dongle) AddDevice(cfg DeviceConfig) (*Device, error) {
 	if !d.now.IsZero() { // else Run starts it
 		d.now = time.Now()
 		v.start()
-		d.poke()
+		d.actions.Signal()
 	}
 	return v, nil
 }

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -27,11 +29,10 @@ type Dongle struct {
 	pace   pace
 	log    *slog.Logger
 
-	wake chan struct{}
-	line serialLine
-
-	inboxMu sync.Mutex
-	inbox   inbox
+	line    serialLine
+	running atomic.Bool
+	bytes   *mailbox.Mailbox[byte]   // from the host; they wake Run
+	actions *mailbox.Mailbox[func()] // for Run to do
 
 	// mu guards everything below. Only Run changes it; others take copies.
 	mu  sync.Mutex
@@ -58,15 +59,8 @@ type Dongle struct {
 	byAddr  map[uint16]*Device
 }
 
-// inbox is what came from outside since Run looked last.
-type inbox struct {
-	running, stopped bool
-	bytes            []byte
-	actions          []func()
-}
-
-// inboxLimit is how many bytes the line holds for a dongle that does not run.
-const inboxLimit = 1 << 16
+// lineLimit is how many bytes the line holds for a dongle that does not run.
+const lineLimit = 1 << 16
 
 // memory is the dongle's RAM: all of it is lost at a reset.
 type memory struct {
@@ -91,7 +85,8 @@ func New(cfg Config) *Dongle {
 		traits:     cfg.Firmware.traits(),
 		pace:       newPace(cfg.Speed),
 		log:        cfg.Logger,
-		wake:       make(chan struct{}, 1),
+		bytes:      mailbox.New[byte](),
+		actions:    mailbox.New[func()](),
 		lineRandom: rand.New(rand.NewPCG(cfg.Seed, 1)),
 		airRandom:  rand.New(rand.NewPCG(cfg.Seed, 2)),
 		network:    !cfg.FactoryNew,
@@ -115,13 +110,9 @@ func (d *Dongle) Run(ctx context.Context) error {
 	if d.err != nil {
 		return d.err
 	}
-	d.inboxMu.Lock()
-	if d.inbox.running {
-		d.inboxMu.Unlock()
+	if !d.running.CompareAndSwap(false, true) {
 		return ErrAlreadyRunning
 	}
-	d.inbox.running = true
-	d.inboxMu.Unlock()
 	defer d.stop()
 
 	d.start()
@@ -138,7 +129,8 @@ func (d *Dongle) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-d.wake:
+		case <-d.bytes.Wake():
+		case <-d.actions.Wake():
 		case <-alarm.C:
 		}
 	}
@@ -163,12 +155,8 @@ const turnLimit = 256
 
 // turn handles what is there to be handled and tells when the next timer is due.
 func (d *Dongle) turn() (next time.Time, any bool) {
-	d.inboxMu.Lock()
-	in := d.inbox.bytes
-	actions := d.inbox.actions
-	d.inbox.bytes = nil
-	d.inbox.actions = nil
-	d.inboxMu.Unlock()
+	actions := d.actions.Take() // first: what a host wrote before it asked for an action comes before it
+	in := d.bytes.Take()
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -188,30 +176,13 @@ func (d *Dongle) turn() (next time.Time, any bool) {
 }
 
 func (d *Dongle) stop() {
-	d.inboxMu.Lock()
-	d.inbox.stopped = true
-	d.inbox.bytes = nil
-	d.inbox.actions = nil
-	d.inboxMu.Unlock()
+	d.bytes.Close()
+	d.actions.Close()
 	d.line.close()
 }
 
 // post has Run do something. After Run nothing is done any more.
-func (d *Dongle) post(action func()) {
-	d.inboxMu.Lock()
-	if !d.inbox.stopped {
-		d.inbox.actions = append(d.inbox.actions, action)
-	}
-	d.inboxMu.Unlock()
-	d.poke()
-}
-
-func (d *Dongle) poke() {
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
-}
+func (d *Dongle) post(action func()) { d.actions.Post(action) }
 
 // later fires once, after a real time.
 func (d *Dongle) later(wait time.Duration, fire func()) {

@@ -123,17 +123,9 @@ func (e *lineEnd) close() {
 // write takes bytes from a host. It never blocks: the UART always reads, and a line that nobody
 // empties loses bytes.
 func (d *Dongle) write(p []byte) error {
-	d.inboxMu.Lock()
-	if d.inbox.stopped {
-		d.inboxMu.Unlock()
+	if !d.bytes.PostUpTo(lineLimit, p...) {
 		return ErrStopped
 	}
-	if room := inboxLimit - len(d.inbox.bytes); len(p) > room {
-		p = p[:room]
-	}
-	d.inbox.bytes = append(d.inbox.bytes, p...)
-	d.inboxMu.Unlock()
-	d.poke()
 	return nil
 }
 
@@ -154,7 +146,7 @@ func (d *Dongle) receive(p []byte) {
 		d.receivePiece(d.input)
 		d.input = d.input[:0]
 	}
-	if len(d.input) > inboxLimit {
+	if len(d.input) > lineLimit {
 		d.input = d.input[:0]
 	}
 }

@@ -12,12 +12,13 @@ import (
 	"net"
 	"net/url"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 )
 
 // Broker is where the service is talked to.
@@ -67,48 +68,19 @@ const (
 	isTick   // a second is over
 )
 
-// inbox holds what came in until somebody looks. It has no bound: what comes in is what one service says, and
-// it is read by somebody who does nothing else.
-type inbox struct {
-	mu      sync.Mutex
-	updates []update
-	more    chan struct{} // has an entry when updates is not empty
-}
-
-func newInbox() *inbox { return &inbox{more: make(chan struct{}, 1)} }
-
-func (i *inbox) put(u update) {
-	i.mu.Lock()
-	i.updates = append(i.updates, u)
-	i.mu.Unlock()
-	select {
-	case i.more <- struct{}{}:
-	default:
-	}
-}
-
-func (i *inbox) take() (update, bool) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if len(i.updates) == 0 {
-		return update{}, false
-	}
-	u := i.updates[0]
-	i.updates = i.updates[1:]
-	return u, true
-}
-
 // connection is a connection to the broker that comes back when it is lost.
 type connection struct {
 	broker Broker
 	client mqtt.Client
-	inbox  *inbox
+	// inbox has no bound: what comes in is what one service says, and it is read by somebody who does nothing
+	// else.
+	inbox *mailbox.Mailbox[update]
 }
 
 // connect connects and subscribes; filters are below the base topic, with the quality of service that they
 // are wanted at. The result is to be closed.
 func connect(ctx context.Context, b Broker, filters map[string]byte) (*connection, error) {
-	c := &connection{broker: b, inbox: newInbox()}
+	c := &connection{broker: b, inbox: mailbox.New[update]()}
 	wanted := make(map[string]byte, len(filters))
 	for filter, qos := range filters {
 		wanted[b.Base+"/"+filter] = qos
@@ -127,29 +99,29 @@ func connect(ctx context.Context, b Broker, filters map[string]byte) (*connectio
 	o.SetOrderMatters(true)
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
 		if topic, ok := strings.CutPrefix(m.Topic(), b.Base+"/"); ok {
-			c.inbox.put(update{topic: topic, payload: m.Payload(), retained: m.Retained()})
+			c.inbox.Post(update{topic: topic, payload: m.Payload(), retained: m.Retained()})
 		}
 	})
-	o.SetConnectionLostHandler(func(mqtt.Client, error) { c.inbox.put(update{kind: isLost}) })
+	o.SetConnectionLostHandler(func(mqtt.Client, error) { c.inbox.Post(update{kind: isLost}) })
 	o.SetOnConnectHandler(func(client mqtt.Client) {
 		token := client.SubscribeMultiple(wanted, nil).(*mqtt.SubscribeToken)
 		if !token.WaitTimeout(subscribeTimeout) {
-			c.inbox.put(update{
+			c.inbox.Post(update{
 				kind: isDenied, err: errors.New("the broker does not answer the subscription"),
 			})
 			return
 		}
 		if err := token.Error(); err != nil {
-			c.inbox.put(update{kind: isDenied, err: err})
+			c.inbox.Post(update{kind: isDenied, err: err})
 			return
 		}
 		for filter, code := range token.Result() {
 			if code == 0x80 { // MQTT 3.1.1, 3.9.3
-				c.inbox.put(update{kind: isDenied, err: fmt.Errorf("%w of %s", errSubscription, filter)})
+				c.inbox.Post(update{kind: isDenied, err: fmt.Errorf("%w of %s", errSubscription, filter)})
 				return
 			}
 		}
-		c.inbox.put(update{kind: isSubscribed})
+		c.inbox.Post(update{kind: isSubscribed})
 	})
 	c.client = mqtt.NewClient(o)
 	token := c.client.Connect()

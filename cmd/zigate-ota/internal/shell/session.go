@@ -33,6 +33,8 @@ type session struct {
 	notes  io.Writer          // what is told besides
 	ticker *time.Ticker
 
+	waiting []update // came in and were not looked at yet
+
 	online  bool
 	devices directory
 	images  json.RawMessage // nil: not heard of
@@ -110,11 +112,16 @@ var errPatience = errors.New("nothing came in time")
 // next is the next thing that comes in; the session's own picture is up to date with it.
 func (s *session) next(ctx context.Context, patience <-chan time.Time) (update, error) {
 	for {
-		if u, ok := s.inbox.take(); ok {
+		if len(s.waiting) == 0 {
+			s.waiting = s.inbox.Take()
+		}
+		if len(s.waiting) > 0 {
+			u := s.waiting[0]
+			s.waiting = s.waiting[1:]
 			return u, s.note(u)
 		}
 		select {
-		case <-s.inbox.more:
+		case <-s.inbox.Wake():
 		case <-s.ticker.C:
 			return update{kind: isTick}, nil
 		case <-patience:

@@ -1,0 +1,66 @@
+package otasvc
+
+import (
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// HandleBlockRequest answers an image block request. Part of zigate.Handler; this is the hot path.
+func (s *Service) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
+	return s.blocks.Answer(req, s.now(), dst)
+}
+
+// HandleBlockStatus takes the dongle's acknowledgement of a block. A block that it did not take is sent again
+// when its buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
+func (s *Service) HandleBlockStatus(st *message.Status) {
+	now := time.Now()
+	s.sender.NoteStatus(st, now)
+	sent, ok := s.blocks.Acknowledged(now)
+	if !ok || !st.Busy() {
+		return
+	}
+	s.sender.Resend(func(now time.Time) (message.BlockSend, bool) { return s.blocks.Again(sent, now) })
+}
+
+// blockOwner is the Service as the block server sees it.
+type blockOwner struct{ *Service }
+
+var _ blocks.Owner = blockOwner{}
+
+// Wake makes the owner goroutine look at the transfers.
+func (o blockOwner) Wake() { o.inbox.Signal() }
+
+// Post runs f on the owner goroutine, unless the service stops before.
+func (o blockOwner) Post(f func()) {
+	o.inbox.PostUpTo(inboxLimit, func() {
+		if o.ctx.Err() == nil {
+			f()
+		}
+	})
+}
+
+// Send sends an answer through the queue of commands.
+func (o blockOwner) Send(m message.Message) { o.sender.Send(m, nil) }
+
+// Stray acts on a request that no transfer fits.
+func (o blockOwner) Stray(req message.BlockRequest, result blocks.Result) {
+	hearing{o.Service}.strayRequest(req, result, o.now())
+}
+
+// PageAsked remembers that a dongle of firmware v2 is in the state in which page requests leave it.
+func (o blockOwner) PageAsked(p blocks.Page) {
+	if o.dongle.info.Family == message.FamilyV2 {
+		o.dongle.pageAsked = true
+	}
+	if d := o.home.at(p.Addr); d != nil && p.First {
+		o.log.Info("a device asks for whole pages; the dongle garbles such requests, and they are put right",
+			"euid", d.EUID(), "bytes", p.Bytes, "spacing", p.Spacing)
+	}
+}
+
+// LastBlock sends a last block after which the installation is to wait.
+func (o blockOwner) LastBlock(tr *blocks.Transfer, req message.BlockRequest) {
+	o.lastBlock(tr, req, time.Now())
+}

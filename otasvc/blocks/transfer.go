@@ -1,0 +1,257 @@
+package blocks
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// MaxHold is the longest that a held device is told to wait before it asks again, in seconds. It is short
+// enough that a resume takes effect soon, and long enough that a held device costs no air time worth naming.
+const MaxHold = 30
+
+// restartRun is how many blocks a device has to ask for in a row, below what it had already, before that
+// counts as having started again. Reading the header or a block again is normal and shorter.
+const restartRun = 16
+
+// verdict is what the server does with the requests of a transfer.
+type verdict int32
+
+const (
+	serve verdict = iota
+	hold
+	putOff // held until a known time: no request may come before
+	abort
+)
+
+// untilTold is the instant of a hold without an end.
+const untilTold = math.MaxInt64
+
+// Image is what a device may have: the bytes of the OTA file, and the three header fields that a request must
+// name to get them.
+type Image struct {
+	Bytes            []byte // exactly the bytes to serve; they must not be changed
+	ManufacturerCode uint16
+	ImageType        uint16
+	FileVersion      uint32
+}
+
+// Transfer is one device's right to an image. The owner makes it, puts it into a [Table] and sets the verdict
+// on its requests; the server leaves the progress in it. All methods may be called from any goroutine. A
+// Transfer must be made by NewTransfer.
+type Transfer struct {
+	image Image
+	epoch // of the instants below
+
+	verdict    atomic.Int32
+	putOffTold atomic.Bool
+	holdUntil  atomic.Int64  // instant, or untilTold
+	keepLast   atomic.Bool   // the owner sends the last block
+	largest    atomic.Uint32 // largest block that gets through to the device, in bytes; 0: no limit is known
+
+	// The progress, which only the server writes.
+	position    atomic.Uint32 // bytes that the device has
+	first       atomic.Uint32 // offset of the first request
+	requests    atomic.Uint64
+	restarts    atomic.Uint32 // how often the device began again below its position
+	again       atomic.Uint32 // requests for what was served before
+	lastRequest atomic.Int64  // instant
+	startedAt   atomic.Int64  // instant of the first request, or of the last restart
+	lastSize    atomic.Uint32 // largest block that the device takes, from its last request, in bytes
+
+	nextBlock atomic.Int64  // instant before which no block is sent, where a pace is set
+	lastAsked atomic.Uint64 // askedKey of the last request that got a block
+
+	// Only the reader uses these, to follow a run of offsets.
+	runNext  uint32
+	runCount int
+
+	paged bool // the device has asked for a page; only the owner uses it
+}
+
+// NewTransfer returns a transfer whose requests are served.
+func NewTransfer(image Image) *Transfer {
+	return &Transfer{image: image, epoch: newEpoch()}
+}
+
+// Serve lets the device have blocks, after Hold or PutOff.
+func (tr *Transfer) Serve() { tr.verdict.Store(int32(serve)) }
+
+// Hold has requests answered with wait-for-data until a time; the zero time means until another verdict is
+// set. The device is told to wait in pieces of [MaxHold] at most, so that the hold can end early.
+func (tr *Transfer) Hold(until time.Time) {
+	at := int64(untilTold)
+	if !until.IsZero() {
+		at = tr.instant(until)
+	}
+	tr.holdUntil.Store(at)
+	tr.verdict.Store(int32(hold))
+}
+
+// PutOff has the next request answered with wait-for-data for all the time until a moment, so that the device
+// does not ask before.
+func (tr *Transfer) PutOff(until time.Time) {
+	tr.putOffTold.Store(false)
+	tr.holdUntil.Store(tr.instant(until))
+	tr.verdict.Store(int32(putOff))
+}
+
+// PutOffTold reports whether the device has been told to wait since PutOff was called last.
+func (tr *Transfer) PutOffTold() bool { return tr.putOffTold.Load() }
+
+// Abort has all further requests answered with the status ABORT.
+func (tr *Transfer) Abort() { tr.verdict.Store(int32(abort)) }
+
+// KeepLast has the server leave the last block to the owner, see [Owner]: the device's installation is to
+// wait.
+func (tr *Transfer) KeepLast() { tr.keepLast.Store(true) }
+
+// LimitBlock bounds the blocks for the device to so many bytes, for a route that takes no longer frames. 0
+// takes the limit away.
+func (tr *Transfer) LimitBlock(bytes uint8) { tr.largest.Store(uint32(bytes)) }
+
+// Progress is how far a device has come.
+type Progress struct {
+	Requests uint64    // how many requests came; the other fields are of no meaning while it is 0
+	Position uint32    // bytes that the device has: the highest offset that it asked for
+	First    uint32    // offset of its first request, or, after a restart, of the first one that counts
+	Restarts uint32    // how often it began again below its position
+	Again    uint32    // requests for what was served before: lost blocks, doubled and late requests
+	Started  time.Time // of the first request, or of the last restart
+	Last     time.Time // of the last request
+}
+
+// Progress returns how far the device has come. Its times are by the clock on the wall as it is now. A change
+// of Restarts is never told before the values that belong to it.
+func (tr *Transfer) Progress(now time.Time) Progress {
+	p := Progress{Requests: tr.requests.Load()}
+	p.Restarts = tr.restarts.Load() // written after the values of the new run, hence read before them
+	p.Position = tr.position.Load()
+	p.First = tr.first.Load()
+	p.Again = tr.again.Load()
+	p.Started = tr.time(tr.startedAt.Load(), now)
+	p.Last = tr.time(tr.lastRequest.Load(), now)
+	return p
+}
+
+// LastSequence returns the ZCL sequence number of the last request that got a block, 0 where there was none.
+func (tr *Transfer) LastSequence() uint8 { return uint8(tr.lastAsked.Load()) }
+
+// askedKey tells requests of one device apart: a device that asks anew uses another sequence number or
+// offset. The sequence number is the low byte.
+func askedKey(req *message.BlockRequest) uint64 {
+	return uint64(req.Offset)<<8 | uint64(req.Sequence)
+}
+
+// serves reports whether requests get blocks.
+func (tr *Transfer) serves() bool { return verdict(tr.verdict.Load()) == serve }
+
+// size is the length of the image in bytes.
+func (tr *Transfer) size() uint32 { return uint32(len(tr.image.Bytes)) }
+
+// fits reports whether a request names the transfer's image.
+func (tr *Transfer) fits(req *message.BlockRequest) bool {
+	return req.ManufacturerCode == tr.image.ManufacturerCode && req.ImageType == tr.image.ImageType &&
+		req.FileVersion == tr.image.FileVersion
+}
+
+// blockSize is how many bytes a request gets: what the device asks for, what is allowed, what fits its route,
+// what is left, whichever is least.
+func (tr *Transfer) blockSize(asked, allowed uint8, offset uint32) uint32 {
+	n := min(uint32(asked), uint32(allowed), tr.size()-offset)
+	if largest := tr.largest.Load(); largest != 0 {
+		n = min(n, largest)
+	}
+	return n
+}
+
+// block is n bytes of the image; offset and n must lie inside it.
+func (tr *Transfer) block(target message.Target, sequence uint8, offset, n uint32) message.BlockSend {
+	return message.BlockSend{
+		Target:           target,
+		Sequence:         sequence,
+		Status:           message.OTASuccess,
+		Offset:           offset,
+		FileVersion:      tr.image.FileVersion,
+		ImageType:        tr.image.ImageType,
+		ManufacturerCode: tr.image.ManufacturerCode,
+		Data:             tr.image.Bytes[offset : offset+n],
+	}
+}
+
+// holdSeconds is how long a held device is told to wait; 0 means that the hold is over. A hold is told in
+// small pieces, so that it can end soon after it is taken back; a device that is put off must not ask before.
+func (tr *Transfer) holdSeconds(now time.Time) uint32 {
+	until := tr.holdUntil.Load()
+	if until == untilTold {
+		return MaxHold
+	}
+	left := time.Duration(until - tr.instant(now))
+	if left <= 0 {
+		return 0
+	}
+	seconds := wholeSeconds(left)
+	if verdict(tr.verdict.Load()) == putOff {
+		tr.putOffTold.Store(true)
+		return seconds
+	}
+	return min(seconds, MaxHold)
+}
+
+// wholeSeconds rounds up.
+func wholeSeconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
+
+// asker says on which goroutine a request is answered. The reader alone follows a device's run of offsets.
+type asker bool
+
+const (
+	byReader asker = true
+	byOwner  asker = false
+)
+
+// note keeps the progress: the device asks for n bytes at the request's offset, so it has what is before. It
+// reports whether the owner should look: at a first or last block, at a restart, and where no block is sent.
+func (tr *Transfer) note(req *message.BlockRequest, n uint32, now time.Time, by asker) (wake bool) {
+	at := tr.instant(now)
+	tr.lastRequest.Store(at)
+	if n > 0 {
+		tr.lastAsked.Store(askedKey(req))
+		tr.lastSize.Store(uint32(req.MaxDataSize))
+	}
+	if tr.requests.Load() == 0 {
+		tr.first.Store(req.Offset)
+		tr.position.Store(req.Offset)
+		tr.startedAt.Store(at)
+		wake = true
+	}
+	tr.requests.Add(1) // after the values that it makes valid
+	if by == byReader && n > 0 {
+		tr.follow(req.Offset, n)
+	}
+	switch position := tr.position.Load(); {
+	case req.Offset > position:
+		tr.position.Store(req.Offset)
+	case by == byReader && req.Offset < position && tr.runCount >= restartRun:
+		tr.first.Store(req.Offset)
+		tr.startedAt.Store(at)
+		tr.position.Store(req.Offset)
+		tr.restarts.Add(1) // last, see Progress
+		wake = true
+	}
+	return wake || req.Offset+n == tr.size() || n == 0
+}
+
+// follow counts how many requests in a row began where the one before ended.
+func (tr *Transfer) follow(offset, n uint32) {
+	if offset == tr.runNext {
+		tr.runCount++
+	} else {
+		tr.runCount = 0
+		if offset < tr.runNext {
+			tr.again.Add(1)
+		}
+	}
+	tr.runNext = offset + n
+}
