@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"log/slog"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -32,29 +33,29 @@ type Observer interface {
 
 // Options are what a Bridge is made of.
 type Options struct {
-	Topics   Topics
+	Topics   contract.Topics
 	Version  string // of the program, told in <base>/info
 	Service  *otasvc.Service
 	Out      Publisher
 	Observer Observer
 	Logger   *slog.Logger
-	// Discovery is how Home Assistant is told of the devices; nil: not at all. DongleID is filled in.
+	// Discovery is how Home Assistant is told of the devices; nil turns discovery off. DongleID is filled in.
 	Discovery *homeassistant.Options
-	// Feed is told what MQTT is told; nil: there is none.
+	// Feed is told what MQTT is told; it may be nil.
 	Feed *Feed
 }
 
 // Bridge turns requests from MQTT into calls of the service, and what the service tells into messages. It
 // is an otasvc.Sink.
 type Bridge struct {
-	topics   Topics
+	topics   contract.Topics
 	version  string
 	service  *otasvc.Service
 	out      Publisher
 	observer Observer
 	log      *slog.Logger
-	home     *discovery // nil: none
-	feed     *Feed      // nil: none
+	home     *discovery // nil without discovery
+	feed     *Feed      // nil without HTTP
 }
 
 // New makes a Bridge; it needs no running.
@@ -79,26 +80,27 @@ var _ otasvc.Sink = (*Bridge)(nil)
 // DeviceChanged publishes a device's record and its Home Assistant update state.
 func (b *Bridge) DeviceChanged(d otasvc.DeviceRecord) {
 	b.home.deviceChanged(d) // before the states that its entities read
-	payload := marshal(newDevicePayload(d))
-	b.out.Retain(b.topics.Device(d.EUID), payload)
-	b.out.Retain(b.topics.Update(d.EUID), marshal(homeassistant.Update(d)))
+	record := newDevice(d)
+	payload := contract.Marshal(record)
+	b.out.Retain(b.topics.Device(record.EUID), payload)
+	b.out.Retain(b.topics.Update(record.EUID), contract.Marshal(homeassistant.Update(d)))
 	b.feed.device(d, payload)
 	b.observer.DeviceChanged(d)
 }
 
 // DeviceGone clears the retained topics of a device that has left for good.
-func (b *Bridge) DeviceGone(euid message.IEEE) {
-	b.home.deviceGone(euid) // first: entities must not read topics that are empty
-	b.out.Clear(b.topics.Device(euid))
-	b.out.Clear(b.topics.Update(euid))
-	b.feed.deviceGone(euid)
-	b.observer.DeviceGone(euid)
+func (b *Bridge) DeviceGone(device message.IEEE) {
+	b.home.deviceGone(device) // first: entities must not read topics that are empty
+	b.out.Clear(b.topics.Device(euid(device)))
+	b.out.Clear(b.topics.Update(euid(device)))
+	b.feed.deviceGone(euid(device))
+	b.observer.DeviceGone(device)
 }
 
 // InfoChanged publishes the service's own record.
 func (b *Bridge) InfoChanged(r otasvc.InfoRecord) {
 	b.home.infoChanged(r)
-	payload := marshal(newInfoPayload(b.version, r))
+	payload := contract.Marshal(newInfo(b.version, r))
 	b.out.Retain(b.topics.Info(), payload)
 	b.feed.info(payload)
 	b.observer.InfoChanged(r)
@@ -106,16 +108,17 @@ func (b *Bridge) InfoChanged(r otasvc.InfoRecord) {
 
 // ImagesChanged publishes the registered images.
 func (b *Bridge) ImagesChanged(list []otasvc.RegisteredImage) {
-	payload := marshal(newImagesPayload(list))
+	payload := contract.Marshal(newImages(list))
 	b.out.Retain(b.topics.Images(), payload)
 	b.feed.images(payload)
 }
 
 // Happened publishes an event.
 func (b *Bridge) Happened(e otasvc.Event) {
-	payload := marshal(newEventPayload(e))
-	b.out.Publish(b.topics.Event(e.Name), payload)
-	b.feed.event(e.Name, payload)
+	name := contract.EventName(e.Name)
+	event := newEvent(e)
+	b.out.Publish(b.topics.Event(name), contract.Marshal(event))
+	b.feed.event(name, event)
 }
 
 // UpgradeEnded publishes the final answer to a request for an upgrade, which an earlier life of the
@@ -129,7 +132,7 @@ func (b *Bridge) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
 	}
 	b.answer(asker{
 		name:        asked.Operation,
-		response:    operations[asked.Operation].response,
+		response:    operations[asked.Operation].Response,
 		transaction: asked.Transaction,
 		id:          asked.ID,
 	}, a)

@@ -8,223 +8,146 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
-// operation is one thing that can be asked for.
+// run carries a request out.
+type run func(s *otasvc.Service, r *request, respond otasvc.Respond)
+
+// operation is one thing that can be asked for: what the contract says of it, and how it is carried out.
 type operation struct {
-	response string // the operation's name in its answers
-	keys     map[string]key
-	required []string
-	// ofDevice: the answers carry the operation record even where no device could be found.
-	ofDevice bool
-	run      func(s *otasvc.Service, r *request, respond otasvc.Respond)
+	contract.Operation
+	run run
 }
 
 // operations is everything that can be asked for, by its name in the topic.
-var operations = map[string]operation{
-	"service_status": {
-		response: "serviceStatusResponse",
-		keys:     map[string]key{"deviceId": keyDevice},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			if !r.hasDevice {
-				s.ServiceStatus(nil, respond)
-				return
-			}
-			s.ServiceStatus(&r.device, respond)
-		},
+var operations = func() map[string]operation {
+	all := map[string]operation{}
+	for _, o := range contract.Operations() {
+		if run, ok := runs[o.Name]; ok {
+			all[o.Name] = operation{Operation: o, run: run}
+		}
+	}
+	return all
+}()
+
+// runs says how each operation is carried out, by its name.
+var runs = map[string]run{
+	"service_status": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		if !r.hasDevice {
+			s.ServiceStatus(nil, respond)
+			return
+		}
+		s.ServiceStatus(&r.device, respond)
 	},
-	"add_image": {
-		response: "addImageResponse", ofDevice: true,
-		keys: map[string]key{
-			"deviceId": keyDevice, "url": keyURL, "mfgId": keyManufacturerCode, "imageTypeId": keyImageType,
-			"driverTypeId": keyDriverType, "version": keyDriverVersion, "sha256": keySHA256,
-			"sha512": keySHA512, "upgrade": keyUpgrade,
-		},
-		required: []string{"deviceId", "url"},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			s.AddImage(otasvc.AddImage{
-				Device:           r.device,
-				URL:              r.url,
-				ManufacturerCode: r.manufacturerCode,
-				ImageType:        r.imageType,
-				DriverTypeID:     r.driverTypeID,
-				DriverVersion:    r.driverVersion,
-				SHA256:           r.sha256,
-				SHA512:           r.sha512,
-				Upgrade:          r.upgrade,
-			}, respond)
-		},
+	"add_image": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		s.AddImage(otasvc.AddImage{
+			Device:           r.device,
+			URL:              r.url,
+			ManufacturerCode: r.manufacturerCode,
+			ImageType:        r.imageType,
+			DriverTypeID:     r.driverTypeID,
+			DriverVersion:    r.driverVersion,
+			SHA256:           r.sha256,
+			SHA512:           r.sha512,
+			Upgrade:          r.upgrade,
+		}, respond)
 	},
-	"remove_image": {
-		response: "removeImageResponse", ofDevice: true,
-		keys:     map[string]key{"deviceId": keyDevice, "imageTypeId": keyImageType},
-		required: []string{"deviceId", "imageTypeId"},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			s.RemoveImage(r.device, *r.imageType, respond)
-		},
+	"remove_image": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		s.RemoveImage(r.device, *r.imageType, respond)
 	},
-	"image_info": {
-		response: "imageInfoResponse", ofDevice: true,
-		keys:     map[string]key{"deviceId": keyDevice},
-		required: []string{"deviceId"},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			s.ImageInfo(r.device, respond)
-		},
+	"image_info": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		s.ImageInfo(r.device, respond)
 	},
-	"upgrade": {
-		response: "upgradeResponse", ofDevice: true,
-		keys: map[string]key{
-			"deviceId": keyDeviceOrAll, "url": keyURL, "sha256": keySHA256, "sha512": keySHA512,
-			"imageVersion": keyImageVersion, "allowDowngrade": keyAllowDowngrade, "force": keyForce,
-			"when": keyWhen, "apply": keyApply,
-		},
-		required: []string{"deviceId"},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			if r.all && (r.url != "" || r.imageVersion != nil) {
-				respond(otasvc.Answer{
-					Status: otasvc.InvalidData,
-					Error:  `url and imageVersion: are not allowed with deviceId "all"`,
-				})
-				return
-			}
-			s.Upgrade(otasvc.UpgradeRequest{
-				Device:         r.device,
-				All:            r.all,
-				URL:            r.url,
-				SHA256:         r.sha256,
-				SHA512:         r.sha512,
-				ImageVersion:   r.imageVersion,
-				AllowDowngrade: r.allowDowngrade,
-				Force:          r.force,
-				At:             r.at,
-				Window:         r.window,
-				Install:        r.install,
-				InstallAt:      r.installAt,
-				Ticket:         marshal(ticket{Operation: "upgrade", Transaction: r.transaction, ID: r.id}),
-			}, respond)
-		},
+	"upgrade": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		if r.all && (r.url != "" || r.imageVersion != nil) {
+			respond(otasvc.Answer{
+				Status: otasvc.InvalidData,
+				Error:  `url and imageVersion: are not allowed with deviceId "all"`,
+			})
+			return
+		}
+		s.Upgrade(otasvc.UpgradeRequest{
+			Device:         r.device,
+			All:            r.all,
+			URL:            r.url,
+			SHA256:         r.sha256,
+			SHA512:         r.sha512,
+			ImageVersion:   r.imageVersion,
+			AllowDowngrade: r.allowDowngrade,
+			Force:          r.force,
+			At:             r.at,
+			Window:         r.window,
+			Install:        r.install,
+			InstallAt:      r.installAt,
+			Ticket: contract.Marshal(ticket{
+				Operation: "upgrade", Transaction: r.transaction, ID: r.id,
+			}),
+		}, respond)
 	},
-	"cancel": {
-		response: "cancelResponse", ofDevice: true,
-		keys:     map[string]key{"deviceId": keyDeviceOrAll},
-		required: []string{"deviceId"},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			if r.all {
-				s.CancelAll(respond)
-				return
-			}
-			s.Cancel(r.device, respond)
-		},
+	"cancel": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		if r.all {
+			s.CancelAll(respond)
+			return
+		}
+		s.Cancel(r.device, respond)
 	},
-	"pause": {
-		response: "pauseResponse", ofDevice: true,
-		keys:     map[string]key{"deviceId": keyDevice, "seconds": keySeconds},
-		required: []string{"deviceId"},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			s.Pause(r.device, r.seconds, respond)
-		},
+	"pause": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		s.Pause(r.device, r.seconds, respond)
 	},
-	"resume": {
-		response: "resumeResponse", ofDevice: true,
-		keys:     map[string]key{"deviceId": keyDevice},
-		required: []string{"deviceId"},
-		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.Resume(r.device, respond) },
+	"resume": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		s.Resume(r.device, respond)
 	},
-	"check": {
-		response: "checkResponse",
-		keys:     map[string]key{"deviceId": keyDeviceOrAll},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			if !r.hasDevice || r.all {
-				s.CheckAll(respond)
-				return
-			}
-			s.Check(r.device, respond)
-		},
+	"check": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		if !r.hasDevice || r.all {
+			s.CheckAll(respond)
+			return
+		}
+		s.Check(r.device, respond)
 	},
-	"interview": {
-		response: "interviewResponse", ofDevice: true,
-		keys:     map[string]key{"deviceId": keyDevice},
-		required: []string{"deviceId"},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			s.Interview(r.device, respond)
-		},
+	"interview": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		s.Interview(r.device, respond)
 	},
-	"rename": {
-		response: "renameResponse", ofDevice: true,
-		keys:     map[string]key{"deviceId": keyDevice, "name": keyName},
-		required: []string{"deviceId", "name"},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			s.Rename(r.device, r.name, respond)
-		},
+	"rename": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		s.Rename(r.device, r.name, respond)
 	},
-	"forget": {
-		response: "forgetResponse", ofDevice: true,
-		keys:     map[string]key{"deviceId": keyDevice},
-		required: []string{"deviceId"},
-		run:      func(s *otasvc.Service, r *request, respond otasvc.Respond) { s.Forget(r.device, respond) },
+	"forget": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		s.Forget(r.device, respond)
 	},
 
-	// Frames by hand.
-	"load_image": {
-		response: "loadImageResponse", ofDevice: true,
-		keys: map[string]key{"deviceId": keyDevice, "url": keyURL},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			switch {
-			case r.hasDevice == (r.url != ""):
-				respond(otasvc.Answer{
-					Status:    otasvc.InvalidData,
-					Operation: &otasvc.Operation{},
-					Error:     "deviceId, url: one of the two is required, and only one is allowed",
-				})
-			case r.hasDevice:
-				s.LoadImage(r.device, respond)
-			default:
-				s.LoadImageFrom(r.url, respond)
-			}
-		},
+	// Each of these sends one frame to the dongle.
+	"load_image": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		switch {
+		case r.hasDevice == (r.url != ""):
+			respond(otasvc.Answer{
+				Status:    otasvc.InvalidData,
+				Operation: &otasvc.Operation{},
+				Error:     "deviceId, url: one of the two is required, and only one is allowed",
+			})
+		case r.hasDevice:
+			s.LoadImage(r.device, respond)
+		default:
+			s.LoadImageFrom(r.url, respond)
+		}
 	},
-	"image_notify": {
-		response: "imageNotifyResponse", ofDevice: true,
-		keys: map[string]key{
-			"deviceId": keyDevice, "payloadType": keyPayloadType, "imageVersion": keyImageVersion,
-			"imageTypeId": keyImageType, "mfgId": keyManufacturerCode, "queryJitter": keyQueryJitter,
-		},
-		required: []string{"deviceId"},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			s.ImageNotify(otasvc.ImageNotify{
-				Device: r.device, PayloadType: r.payloadType, QueryJitter: r.queryJitter, Image: r.image(),
-			}, respond)
-		},
+	"image_notify": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		s.ImageNotify(otasvc.ImageNotify{
+			Device: r.device, PayloadType: r.payloadType, QueryJitter: r.queryJitter, Image: r.image(),
+		}, respond)
 	},
-	"upgrade_end": {
-		response: "upgradeEndResponse", ofDevice: true,
-		keys: map[string]key{
-			"deviceId": keyDevice, "upgradeTime": keyUpgradeTime, "currentTime": keyCurrentTime,
-			"imageVersion": keyImageVersion, "imageTypeId": keyImageType, "mfgId": keyManufacturerCode,
-		},
-		required: []string{"deviceId"},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			s.UpgradeEnd(otasvc.UpgradeEnd{
-				Device: r.device, UpgradeTime: r.upgradeTime, CurrentTime: r.currentTime, Image: r.image(),
-			}, respond)
-		},
+	"upgrade_end": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		s.UpgradeEnd(otasvc.UpgradeEnd{
+			Device: r.device, UpgradeTime: r.upgradeTime, CurrentTime: r.currentTime, Image: r.image(),
+		}, respond)
 	},
-	"wait_for_data": {
-		response: "waitForDataResponse", ofDevice: true,
-		keys: map[string]key{
-			"deviceId": keyDevice, "currentTime": keyCurrentTime, "requestTime": keyRequestTime,
-			"blockRequestDelay": keyBlockRequestDelay,
-		},
-		required: []string{"deviceId"},
-		run: func(s *otasvc.Service, r *request, respond otasvc.Respond) {
-			s.WaitForData(otasvc.WaitForData{
-				Device:            r.device,
-				CurrentTime:       r.currentTime,
-				RequestTime:       r.requestTime,
-				BlockRequestDelay: r.blockRequestDelay,
-			}, respond)
-		},
+	"wait_for_data": func(s *otasvc.Service, r *request, respond otasvc.Respond) {
+		s.WaitForData(otasvc.WaitForData{
+			Device:            r.device,
+			CurrentTime:       r.currentTime,
+			RequestTime:       r.requestTime,
+			BlockRequestDelay: r.blockRequestDelay,
+		}, respond)
 	},
 }
 
@@ -269,7 +192,7 @@ func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
 type asker struct {
 	name, response string // of the operation
 	transaction    json.RawMessage
-	id             string // in the feed; empty: the request came over MQTT
+	id             string // in the feed; empty where the request came over MQTT
 }
 
 // request reads a request and carries it out, unless there is a reason to refuse it.
@@ -277,8 +200,8 @@ func (b *Bridge) request(who asker, payload []byte, refusal error) {
 	op, known := operations[who.name]
 	if !known {
 		var r request
-		_ = decode(payload, nil, nil, &r) // for its transaction
-		who.response = unknownOperation
+		_ = decode(payload, contract.Operation{}, &r) // for its transaction
+		who.response = contract.UnknownOperation
 		who.transaction = r.transaction
 		b.respondTo(who)(otasvc.Answer{
 			Status: otasvc.InvalidData,
@@ -288,8 +211,8 @@ func (b *Bridge) request(who asker, payload []byte, refusal error) {
 		return
 	}
 	r := request{id: who.id}
-	err := decode(payload, op.keys, op.required, &r)
-	who.response = op.response
+	err := decode(payload, op.Operation, &r)
+	who.response = op.Response
 	who.transaction = r.transaction
 	respond := b.respondTo(who)
 	if refusal != nil {
@@ -297,7 +220,7 @@ func (b *Bridge) request(who asker, payload []byte, refusal error) {
 	}
 	if err != nil {
 		answer := otasvc.Answer{Status: otasvc.InvalidData, Error: err.Error()}
-		if op.ofDevice {
+		if op.OfDevice {
 			answer.Operation = &otasvc.Operation{}
 		}
 		respond(answer)
@@ -321,15 +244,15 @@ func (b *Bridge) respondTo(who asker) otasvc.Respond {
 func (b *Bridge) answer(who asker, a otasvc.Answer) {
 	if a.Status.Final() {
 		label := who.name
-		if who.response == unknownOperation {
-			label = unknownOperation
+		if who.response == contract.UnknownOperation {
+			label = contract.UnknownOperation
 		}
 		b.observer.Command(label, string(a.Status))
 	}
-	payload := marshal(newResponsePayload(who.response, who.transaction, a))
+	response := newResponse(who.response, who.transaction, a)
 	if who.id != "" {
-		b.feed.response(who.id, a.Status, payload)
+		b.feed.response(who.id, response)
 		return
 	}
-	b.out.Publish(b.topics.Response(who.name), payload)
+	b.out.Publish(b.topics.Response(who.name), contract.Marshal(response))
 }

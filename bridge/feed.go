@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // FeedKind says what an entry of a Feed is.
@@ -39,7 +39,7 @@ type FeedEntry struct {
 	// Device is the record that the payload tells; of a device.
 	Device *otasvc.DeviceRecord
 	// Status and Final are those of a response.
-	Status otasvc.Status
+	Status contract.Status
 	Final  bool
 }
 
@@ -91,7 +91,8 @@ func limitOf(kind FeedKind) int {
 	}
 }
 
-// place is what newer entries of the same thing take; empty: each entry stands for itself.
+// place names what an entry tells of: a newer entry takes the place of an older one with the same name. It is
+// empty for an entry that stands for itself.
 func (e *FeedEntry) place() string {
 	switch e.Kind {
 	case FeedEvent:
@@ -236,33 +237,32 @@ func (f *Feed) device(d otasvc.DeviceRecord, payload []byte) {
 	}
 }
 
-func (f *Feed) deviceGone(euid message.IEEE) {
-	if f != nil {
-		f.add(FeedEntry{
-			Kind: FeedDeviceGone, Key: euid.String(), Payload: fmt.Appendf(nil, `{"euid":%q}`, euid),
-		})
+func (f *Feed) deviceGone(device contract.EUID) {
+	if f == nil {
+		return
 	}
+	gone := contract.DeviceGone{EUID: device}
+	f.add(FeedEntry{Kind: FeedDeviceGone, Key: string(device), Payload: contract.Marshal(gone)})
 }
 
-func (f *Feed) event(name otasvc.EventName, payload []byte) {
-	if f != nil {
-		f.add(FeedEntry{Kind: FeedEvent, Key: string(name), Payload: withKey("name", string(name), payload)})
+func (f *Feed) event(name contract.EventName, e contract.Event) {
+	if f == nil {
+		return
 	}
+	named := contract.NamedEvent{Name: name, Event: e}
+	f.add(FeedEntry{Kind: FeedEvent, Key: string(name), Payload: contract.Marshal(named)})
 }
 
-func (f *Feed) response(id string, status otasvc.Status, payload []byte) {
-	if f != nil {
-		f.add(FeedEntry{
-			Kind:    FeedResponse,
-			Key:     id,
-			Payload: withKey("id", id, payload),
-			Status:  status,
-			Final:   status.Final(),
-		})
+func (f *Feed) response(id string, r contract.Response) {
+	if f == nil {
+		return
 	}
-}
-
-// withKey puts a key in front of the others of a JSON object that has some.
-func withKey(name, value string, object []byte) []byte {
-	return append(fmt.Appendf(nil, "{%s:%s,", marshal(name), marshal(value)), object[1:]...)
+	identified := contract.IdentifiedResponse{ID: id, Response: r}
+	f.add(FeedEntry{
+		Kind:    FeedResponse,
+		Key:     id,
+		Payload: contract.Marshal(identified),
+		Status:  r.Status,
+		Final:   r.Status.Final(),
+	})
 }

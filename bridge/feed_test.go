@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -113,7 +114,7 @@ func TestFeedIsBounded(t *testing.T) {
 	if _, ok := feed.Get(bridge.FeedResponse, "id 0"); ok {
 		t.Error("the first response is remembered for ever")
 	}
-	if e, ok := feed.Get(bridge.FeedResponse, "id 2999"); !ok || !e.Final || e.Status != otasvc.InvalidData {
+	if e, ok := feed.Get(bridge.FeedResponse, "id 2999"); !ok || !e.Final || e.Status != contract.StatusInvalidData {
 		t.Errorf("the last response: %v, %+v", ok, e)
 	}
 }

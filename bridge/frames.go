@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -37,7 +38,7 @@ type FrameSink interface {
 // their own, and come last of all: while other messages wait for the broker, or the broker is away, they are
 // kept back and the oldest are dropped.
 type Frames struct {
-	topics Topics
+	topics contract.Topics
 	out    FrameSink
 	log    *slog.Logger
 	wake   chan struct{}
@@ -57,16 +58,8 @@ type tracedFrame struct {
 	payload []byte
 }
 
-type framePayload struct {
-	Time    time.Time `json:"time"`
-	Type    string    `json:"type"`
-	Name    string    `json:"name"`
-	Payload string    `json:"payload"` // hexadecimal, all bytes that the frame's length counts
-	LQI     *uint8    `json:"lqi,omitempty"`
-}
-
 // NewFrames makes a task that publishes what is given to its Trace.
-func NewFrames(topics Topics, out FrameSink, log *slog.Logger) *Frames {
+func NewFrames(topics contract.Topics, out FrameSink, log *slog.Logger) *Frames {
 	return &Frames{
 		topics: topics,
 		out:    out,
@@ -149,17 +142,17 @@ func (f *Frames) next() (topic string, payload []byte) {
 	f.n--
 	f.mu.Unlock()
 
-	p := framePayload{
+	p := contract.Frame{
 		Time: t.at.UTC(), Type: t.typ.String(), Name: t.typ.Name(), Payload: hex.EncodeToString(t.payload),
 	}
 	if t.dir == message.ToDongle {
-		return f.topics.FrameSent(), marshal(p)
+		return f.topics.FrameSent(), contract.Marshal(p)
 	}
 	frame := message.Frame{Type: t.typ, Payload: t.payload}
 	if rest, lqi, err := frame.Message(); err == nil && len(rest) < len(t.payload) { // log messages have none
 		p.LQI = &lqi
 	}
-	return f.topics.FrameReceived(), marshal(p)
+	return f.topics.FrameReceived(), contract.Marshal(p)
 }
 
 func (f *Frames) report() {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -30,8 +31,8 @@ type RetainedValues interface {
 // otherwise: devices that were forgotten while the broker was away, or with the state file, and components of
 // discovery documents that this version has no more. It never touches another service's topics.
 type Leftovers struct {
-	topics Topics
-	prefix string // of discovery; empty: there is none
+	topics contract.Topics
+	prefix string // of discovery; empty without it
 	out    RetainedValues
 	found  chan struct{}
 
@@ -41,7 +42,7 @@ type Leftovers struct {
 
 // NewLeftovers makes a task that is fed by Handle. prefix is that of Home Assistant's
 // discovery, empty without it.
-func NewLeftovers(topics Topics, prefix string, out RetainedValues) *Leftovers {
+func NewLeftovers(topics contract.Topics, prefix string, out RetainedValues) *Leftovers {
 	return &Leftovers{
 		topics: topics, prefix: prefix, out: out, found: make(chan struct{}, 1), kept: map[string][]byte{},
 	}
@@ -49,7 +50,7 @@ func NewLeftovers(topics Topics, prefix string, out RetainedValues) *Leftovers {
 
 // LeftoverSubscriptions are those whose messages Handle has to be fed with.
 func LeftoverSubscriptions(
-	topics Topics, prefix string, handle mqttclient.MessageHandler,
+	topics contract.Topics, prefix string, handle mqttclient.MessageHandler,
 ) []mqttclient.Subscription {
 	all := []mqttclient.Subscription{
 		{Filter: topics.Devices(), Handler: handle, Optional: true, KeptOnly: true},
@@ -65,7 +66,7 @@ func LeftoverSubscriptions(
 // Handle takes a message that the broker had kept; what was published just now is our own, and not looked at.
 func (l *Leftovers) Handle(topic string, payload []byte, retained, _ bool) {
 	ofDevice := strings.HasPrefix(topic, string(l.topics)+"/")
-	if !retained || len(payload) == 0 || ofDevice && !l.topics.ofDevice(topic) || !ofDevice &&
+	if !retained || len(payload) == 0 || ofDevice && !l.topics.IsOfDevice(topic) || !ofDevice &&
 		!l.ours(payload) {
 		return
 	}
@@ -103,7 +104,7 @@ func (l *Leftovers) clear() {
 	for _, topic := range slices.Sorted(maps.Keys(kept)) {
 		value, known := l.out.Value(topic)
 		switch {
-		case l.topics.ofDevice(topic):
+		case l.topics.IsOfDevice(topic):
 			if !known {
 				l.out.Clear(topic)
 			}
@@ -144,11 +145,10 @@ func (l *Leftovers) gone(topic string, document []byte) bool {
 		return true
 	}
 	value, _ := l.out.Value(l.topics.Info())
-	var info struct {
-		Dongle struct {
-			EUID *message.IEEE `json:"euid"`
-		} `json:"dongle"`
+	var info contract.Info
+	if json.Unmarshal(value, &info) != nil || info.Dongle.EUID == nil {
+		return false
 	}
-	return json.Unmarshal(value, &info) == nil && info.Dongle.EUID != nil &&
-		homeassistant.Topic(l.prefix, *info.Dongle.EUID) != topic
+	dongle, err := message.ParseIEEE(string(*info.Dongle.EUID))
+	return err == nil && homeassistant.Topic(l.prefix, dongle) != topic
 }

@@ -2,12 +2,14 @@ package bridge_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -157,6 +159,28 @@ func TestDeviceIDs(t *testing.T) {
 					t.Errorf("%s: more than one final answer: %v", id, answers)
 				}
 			}
+		}
+	})
+}
+
+// TestOperationsAreCarriedOut: everything that the contract has can be asked for, and each of its keys is
+// read.
+func TestOperationsAreCarriedOut(t *testing.T) {
+	withBridge(t, func(b *bridge.Bridge, out *paper, _ *sim.Dongle) {
+		var names []string
+		for _, o := range contract.Operations() {
+			names = append(names, o.Name)
+			for _, key := range o.Keys() {
+				b.HandleRequest("zigate-ota/request/"+o.Name, []byte(`{"`+key.Name+`":[]}`), false)
+				answers := out.on("zigate-ota/response/" + o.Name)
+				if len(answers) == 0 || !strings.Contains(answers[len(answers)-1], key.Name+": must be") {
+					t.Errorf("%s: a %s that is a list is answered %q", o.Name, key.Name, answers)
+				}
+			}
+		}
+		slices.Sort(names)
+		if !slices.Equal(names, bridge.Operations()) {
+			t.Errorf("of %q these can be asked for: %q", names, bridge.Operations())
 		}
 	})
 }

@@ -1,7 +1,7 @@
 package homeassistant
 
 import (
-	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -28,12 +28,13 @@ const (
 
 // deviceComponents are the entities of a device.
 func (o Options) deviceComponents(euid message.IEEE) map[string]component {
-	record := o.device(euid)
-	payload := `{"deviceId":"` + euid.String() + `"}`
+	address := contract.EUID(euid.String())
+	record := o.topics().Device(address)
+	payload := `{"deviceId":"` + string(address) + `"}`
 	button := func(operation, name, icon string) component {
 		return o.needsDongle(component{
 			Platform: platformButton, Name: name, EntityCategory: categoryConfig, Icon: icon,
-			CommandTopic: o.request(operation), PayloadPress: payload,
+			CommandTopic: o.topics().Request(operation), PayloadPress: payload,
 		})
 	}
 	no := false
@@ -43,8 +44,8 @@ func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 			Name:                "Firmware",
 			DeviceClass:         "firmware",
 			EntityCategory:      categoryConfig,
-			StateTopic:          record + "/update",
-			CommandTopic:        o.request("upgrade"),
+			StateTopic:          o.topics().Update(address),
+			CommandTopic:        o.topics().Request("upgrade"),
 			PayloadInstall:      payload,
 			JSONAttributesTopic: record,
 			DisplayPrecision:    1, // a percent of an image can take minutes
@@ -99,14 +100,15 @@ func (o Options) dongleComponents(euid message.IEEE) map[string]component {
 			EntityCategory: categoryDiagnostic,
 			StateClass:     stateClass,
 			Icon:           icon,
-			StateTopic:     o.info(),
+			StateTopic:     o.topics().Info(),
 			ValueTemplate:  template,
 		}
 	}
 	return identified(euid, map[string]component{
 		componentConnection: {
 			Platform: platformBinarySensor, Name: "Connection", DeviceClass: "connectivity",
-			EntityCategory: categoryDiagnostic, StateTopic: o.info(), ValueTemplate: templateConnected,
+			EntityCategory: categoryDiagnostic, StateTopic: o.topics().Info(),
+			ValueTemplate: templateConnected,
 		},
 		"firmware": sensor("Firmware version", "mdi:chip", templateFirmware, ""),
 		// A state class makes them numbers, which can be compared and drawn.
@@ -114,7 +116,7 @@ func (o Options) dongleComponents(euid message.IEEE) map[string]component {
 		"active": sensor("Running upgrades", "mdi:progress-download", templateActive, "measurement"),
 		"check": o.needsDongle(component{
 			Platform: platformButton, Name: "Check all devices", EntityCategory: categoryConfig,
-			Icon: "mdi:cloud-search-outline", CommandTopic: o.request("check"), PayloadPress: "{}",
+			Icon: "mdi:cloud-search-outline", CommandTopic: o.topics().Request("check"), PayloadPress: "{}",
 		}),
 	})
 }
@@ -122,7 +124,7 @@ func (o Options) dongleComponents(euid message.IEEE) map[string]component {
 // needsDongle makes an entity available only while the dongle is connected, the service being there.
 func (o Options) needsDongle(c component) component {
 	c.Availability = []availability{
-		{Topic: o.status()}, {Topic: o.info(), ValueTemplate: templateDongleOnline},
+		{Topic: o.topics().Status()}, {Topic: o.topics().Info(), ValueTemplate: templateDongleOnline},
 	}
 	c.AvailabilityMode = availabilityAll
 	return c
@@ -141,10 +143,7 @@ func identified(euid message.IEEE, components map[string]component) map[string]c
 // states are all values of the state sensor. Home Assistant ignores a value that is not among them.
 func states() []string {
 	list := []string{stateIdle}
-	for _, s := range []otasvc.State{
-		otasvc.Scheduled, otasvc.Queued, otasvc.Notified, otasvc.Downloading, otasvc.Paused,
-		otasvc.Downloaded, otasvc.Applying, otasvc.Succeeded, otasvc.Failed, otasvc.Cancelled,
-	} {
+	for _, s := range contract.States() {
 		list = append(list, string(s))
 	}
 	return list

@@ -1,13 +1,12 @@
 package homeassistant
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -147,7 +146,7 @@ func Device(o Options, d otasvc.DeviceRecord) Document {
 		doc.Device.HardwareVersion = fmt.Sprint(*d.HardwareVersion)
 	}
 	doc.Components = o.deviceComponents(d.EUID)
-	return Document{Topic: Topic(o.Prefix, d.EUID), Payload: marshal(doc)}
+	return Document{Topic: Topic(o.Prefix, d.EUID), Payload: contract.Marshal(doc)}
 }
 
 // Dongle is the document of the dongle. There is none (false) before the dongle has told its EUID. It changes
@@ -168,7 +167,7 @@ func Dongle(o Options, i otasvc.InfoRecord) (Document, bool) {
 		SerialNumber:    digits,
 	})
 	doc.Components = o.dongleComponents(euid)
-	return Document{Topic: Topic(o.Prefix, euid), Payload: marshal(doc)}, true
+	return Document{Topic: Topic(o.Prefix, euid), Payload: contract.Marshal(doc)}, true
 }
 
 // Gone takes a device, or the dongle, away from Home Assistant with all its entities.
@@ -180,18 +179,13 @@ func (o Options) document(d device) document {
 	return document{
 		Device:           d,
 		Origin:           origin{Name: "zigate-ota", Version: o.Version, SupportURL: httpURL(o.ProjectURL)},
-		Availability:     []availability{{Topic: o.status()}},
+		Availability:     []availability{{Topic: o.topics().Status()}},
 		AvailabilityMode: availabilityAll,
 	}
 }
 
-// The topics of the service that documents name.
-func (o Options) status() string { return o.Base + "/status" }
-func (o Options) info() string   { return o.Base + "/info" }
-
-func (o Options) device(euid message.IEEE) string { return o.Base + "/device/" + euid.String() }
-
-func (o Options) request(operation string) string { return o.Base + "/request/" + operation }
+// topics are those of the service that documents name.
+func (o Options) topics() contract.Topics { return contract.Topics(o.Base) }
 
 // maxLabel is the most characters of a text that is shown to people: as many as a device's name may have.
 const maxLabel = 64
@@ -205,17 +199,4 @@ func label(s string) string {
 		return r
 	}, s)
 	return strings.TrimSpace(truncate(strings.TrimSpace(s), maxLabel))
-}
-
-// marshal writes a document, which always can be. Templates keep their quotes and signs so that
-// people can read them.
-func marshal(d any) []byte {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(d); err != nil {
-		panic(fmt.Sprintf("homeassistant: %T does not marshal: %v", d, err))
-	}
-	// Of its length: what is retained stays for long.
-	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }

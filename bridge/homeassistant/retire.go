@@ -1,6 +1,10 @@
 package homeassistant
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
+)
 
 // IsDongle reports whether a document of this program, as it is retained at the broker, is that of a dongle
 // and not of a device behind one.
@@ -49,5 +53,5 @@ func Retire(previous []byte, next Document) (Document, bool) {
 		gone[name] = c
 	}
 	after.Components = gone
-	return Document{Topic: next.Topic, Payload: marshal(after)}, true
+	return Document{Topic: next.Topic, Payload: contract.Marshal(after)}, true
 }

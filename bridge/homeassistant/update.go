@@ -10,30 +10,16 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 )
-
-// UpdateState is the state of Home Assistant's MQTT update entity. Home Assistant drops the whole message
-// when it finds a key that it does not know, a null where it expects a string, or a URL that is none, so the
-// keys here are all there are, and what is not known is left out.
-type UpdateState struct {
-	InstalledVersion string `json:"installed_version,omitempty"`
-	LatestVersion    string `json:"latest_version,omitempty"`
-	Title            string `json:"title,omitempty"`
-	ReleaseSummary   string `json:"release_summary"`
-	ReleaseURL       string `json:"release_url,omitempty"`
-	InProgress       bool   `json:"in_progress"`
-	// UpdatePercentage is null while it is in progress without telling how far, and when it
-	// is not in progress.
-	UpdatePercentage *float64 `json:"update_percentage"`
-}
 
 // maxSummary is the most characters that Home Assistant takes as release_summary.
 const maxSummary = 255
 
 // Update is the update state of a device.
-func Update(d otasvc.DeviceRecord) UpdateState {
-	var s UpdateState
+func Update(d otasvc.DeviceRecord) contract.UpdateState {
+	var s contract.UpdateState
 	if d.CurrentVersion != nil {
 		s.InstalledVersion = FormatVersion(*d.CurrentVersion)
 		s.LatestVersion = s.InstalledVersion
@@ -74,12 +60,12 @@ func release(o *otasvc.Offer) (summary, address string) {
 }
 
 // percentage is a progress that Home Assistant takes: from 0 to 100, or nothing.
-func percentage(p float64) *float64 {
+func percentage(p float64) *contract.Percent {
 	if math.IsNaN(p) {
 		return nil
 	}
-	p = min(max(p, 0), 100)
-	return &p
+	percent := contract.Percent(min(max(p, 0), 100))
+	return &percent
 }
 
 // FormatVersion writes a file version as Home Assistant shows it: 0x and 8 lower-case hex digits.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -55,10 +56,10 @@ func TestUpdate(t *testing.T) {
 	tests := []struct {
 		name   string
 		record func() otasvc.DeviceRecord
-		want   homeassistant.UpdateState
+		want   contract.UpdateState
 	}{
-		{"nothing known", func() otasvc.DeviceRecord { return otasvc.DeviceRecord{EUID: bulb, Name: bulb.String()} }, homeassistant.UpdateState{}},
-		{"offer", bulbRecord, homeassistant.UpdateState{
+		{"nothing known", func() otasvc.DeviceRecord { return otasvc.DeviceRecord{EUID: bulb, Name: bulb.String()} }, contract.UpdateState{}},
+		{"offer", bulbRecord, contract.UpdateState{
 			InstalledVersion: "0x22010631", LatestVersion: "0x23095631", Title: "TRADFRI bulb E27 firmware",
 			ReleaseURL: "https://example.com/bulb.ota",
 		}},
@@ -66,27 +67,27 @@ func TestUpdate(t *testing.T) {
 			d := bulbRecord()
 			d.UpdateAvailable = false
 			return d
-		}, homeassistant.UpdateState{
+		}, contract.UpdateState{
 			InstalledVersion: "0x22010631", LatestVersion: "0x22010631", Title: "TRADFRI bulb E27 firmware",
 		}},
 		{"running version not known", func() otasvc.DeviceRecord {
 			d := bulbRecord()
 			d.CurrentVersion = nil
 			return d
-		}, homeassistant.UpdateState{
+		}, contract.UpdateState{
 			LatestVersion: "0x23095631", Title: "TRADFRI bulb E27 firmware", ReleaseURL: "https://example.com/bulb.ota",
 		}},
 		{"version zero", func() otasvc.DeviceRecord {
 			return otasvc.DeviceRecord{EUID: bulb, CurrentVersion: ptr(uint32(0))}
-		}, homeassistant.UpdateState{InstalledVersion: "0x00000000", LatestVersion: "0x00000000"}},
+		}, contract.UpdateState{InstalledVersion: "0x00000000", LatestVersion: "0x00000000"}},
 		{"model with control characters", func() otasvc.DeviceRecord {
 			return otasvc.DeviceRecord{EUID: bulb, ModelID: "lumi.plug\x00\x00"}
-		}, homeassistant.UpdateState{Title: "lumi.plug firmware"}},
+		}, contract.UpdateState{Title: "lumi.plug firmware"}},
 		{"notes", func() otasvc.DeviceRecord {
 			d := bulbRecord()
 			d.Offer.ReleaseNotes = " Fixes <b>flicker</b>.\n"
 			return d
-		}, homeassistant.UpdateState{
+		}, contract.UpdateState{
 			InstalledVersion: "0x22010631", LatestVersion: "0x23095631", Title: "TRADFRI bulb E27 firmware",
 			ReleaseSummary: "Fixes <b>flicker</b>.", ReleaseURL: "https://example.com/bulb.ota",
 		}},
@@ -94,7 +95,7 @@ func TestUpdate(t *testing.T) {
 			d := bulbRecord()
 			d.Offer.ReleaseNotes = "https://example.com/notes"
 			return d
-		}, homeassistant.UpdateState{
+		}, contract.UpdateState{
 			InstalledVersion: "0x22010631", LatestVersion: "0x23095631", Title: "TRADFRI bulb E27 firmware",
 			ReleaseURL: "https://example.com/notes",
 		}},
@@ -102,7 +103,7 @@ func TestUpdate(t *testing.T) {
 			d := bulbRecord()
 			d.Offer.ReleaseNotes = "https://example.com/notes has more"
 			return d
-		}, homeassistant.UpdateState{
+		}, contract.UpdateState{
 			InstalledVersion: "0x22010631", LatestVersion: "0x23095631", Title: "TRADFRI bulb E27 firmware",
 			ReleaseSummary: "https://example.com/notes has more", ReleaseURL: "https://example.com/bulb.ota",
 		}},
@@ -111,7 +112,7 @@ func TestUpdate(t *testing.T) {
 			d.Offer, d.UpdateAvailable = nil, false
 			d.Upgrade.ImageVersion = 0x21000000
 			return d
-		}, homeassistant.UpdateState{
+		}, contract.UpdateState{
 			InstalledVersion: "0x22010631", LatestVersion: "0x21000000", Title: "TRADFRI bulb E27 firmware", InProgress: true,
 		}},
 	}

@@ -36,7 +36,7 @@ func client(r *http.Request) netip.Addr {
 	return at.Addr().Unmap()
 }
 
-// mayRead says why a request may not even read; nil: it may.
+// mayRead says why a request may not even read; it returns nil where it may.
 func (s *Server) mayRead(r *http.Request) *refusal {
 	if s.options.Token == "" && client(r).IsLoopback() && !localHost(r.Host) {
 		// A page of somebody else whose name was made to lead to this machine (DNS rebinding) has all
@@ -48,7 +48,7 @@ func (s *Server) mayRead(r *http.Request) *refusal {
 	return nil
 }
 
-// mayChange says why a request may not change anything; nil: it may.
+// mayChange says why a request may not change anything; it returns nil where it may.
 func (s *Server) mayChange(r *http.Request) *refusal {
 	if no := s.mayRead(r); no != nil {
 		return no

@@ -149,9 +149,9 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, body)
 }
 
-// queuePatience is how long the service may take to tell its queue: it does so between other
+// queueTimeout is how long the service may take to tell its queue: it does so between other
 // things, in milliseconds.
-const queuePatience = 5 * time.Second
+const queueTimeout = 5 * time.Second
 
 // turns asks the service for the turn of each upgrade that waits; of others it is the last.
 func (s *Server) turns(ctx context.Context) (func(message.IEEE) int, *refusal) {
@@ -160,7 +160,7 @@ func (s *Server) turns(ctx context.Context) (func(message.IEEE) int, *refusal) {
 	}
 	told := make(chan []otasvc.QueuedUpgrade, 1)
 	s.options.Queue.Queue(func(list []otasvc.QueuedUpgrade) { told <- list })
-	ctx, cancel := context.WithTimeout(ctx, queuePatience)
+	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
 	select {
 	case list := <-told:

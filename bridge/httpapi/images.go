@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
-	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 )
 
@@ -42,14 +42,14 @@ type imageList struct {
 
 // folderImage is an image in the image folder.
 type folderImage struct {
-	Name             string              `json:"name"`  // of the file, below the folder
-	Added            bool                `json:"added"` // by this API, which can remove it again
-	ManufacturerCode uint16              `json:"mfgId"`
-	ImageType        uint16              `json:"imageTypeId"`
-	ImageVersion     uint32              `json:"imageVersion"`
-	Size             uint32              `json:"size"`
-	SHA256           string              `json:"sha256"`
-	Report           *bridge.ImageReport `json:"report"`
+	Name             string           `json:"name"`  // of the file, below the folder
+	Added            bool             `json:"added"` // by this API, which can remove it again
+	ManufacturerCode uint16           `json:"mfgId"`
+	ImageType        uint16           `json:"imageTypeId"`
+	ImageVersion     uint32           `json:"imageVersion"`
+	Size             uint32           `json:"size"`
+	SHA256           string           `json:"sha256"`
+	Report           *contract.Report `json:"report"`
 }
 
 func newFolderImage(i library.FolderImage) folderImage {
@@ -61,7 +61,7 @@ func newFolderImage(i library.FolderImage) folderImage {
 		ImageVersion:     i.Header.FileVersion,
 		Size:             i.Size,
 		SHA256:           i.SHA256,
-		Report:           bridge.NewImageReport(i.Wrapper, &i.Header, i.Warnings, i.Checks),
+		Report:           bridge.NewReport(i.Wrapper, &i.Header, i.Warnings, i.Checks),
 	}
 }
 
@@ -106,9 +106,9 @@ type imageURL struct {
 
 // addition is the answer to an image that was to be added.
 type addition struct {
-	Status otasvc.Status `json:"status"`
-	Error  string        `json:"error,omitempty"`
-	Image  *folderImage  `json:"image,omitempty"` // where it was a success
+	Status contract.Status `json:"status"`
+	Error  string          `json:"error,omitempty"`
+	Image  *folderImage    `json:"image,omitempty"` // where it was a success
 }
 
 // postImage adds an image to the image folder: the body itself, or what is at the URL that a JSON body gives.
@@ -164,7 +164,7 @@ func (s *Server) postImage(w http.ResponseWriter, r *http.Request) {
 		s.options.Feed.FilesChanged(time.Now())
 	}
 	shown := newFolderImage(image)
-	answerJSON(w, code, addition{Status: otasvc.Success, Image: &shown})
+	answerJSON(w, code, addition{Status: contract.StatusSuccess, Image: &shown})
 }
 
 // readAddition reads what is to be added.
@@ -208,14 +208,14 @@ func (s *Server) readAddition(w http.ResponseWriter, r *http.Request) (library.A
 }
 
 // additionStatus is the status that says why an image was not added.
-func additionStatus(err error) otasvc.Status {
+func additionStatus(err error) contract.Status {
 	switch {
 	case errors.Is(err, library.ErrAccess):
-		return otasvc.ImageAccessFailed
+		return contract.StatusImageAccessFailed
 	case errors.Is(err, library.ErrValidation):
-		return otasvc.ImageValidationFailed
+		return contract.StatusImageValidationFailed
 	default:
-		return otasvc.Failure
+		return contract.StatusFailure
 	}
 }
 
@@ -226,13 +226,14 @@ func (s *Server) deleteImage(w http.ResponseWriter, r *http.Request) {
 	name := library.AddedName(r.PathValue("name"))
 	switch err := s.options.Images.RemoveAdded(ctx, name); {
 	case errors.Is(err, library.ErrNotAdded):
-		answerJSON(w, http.StatusNotFound, addition{Status: otasvc.ImageInfoNotFound, Error: err.Error()})
+		refused := addition{Status: contract.StatusImageInfoNotFound, Error: err.Error()}
+		answerJSON(w, http.StatusNotFound, refused)
 	case err != nil:
-		answerJSON(w, http.StatusConflict, addition{Status: otasvc.Failure, Error: err.Error()})
+		answerJSON(w, http.StatusConflict, addition{Status: contract.StatusFailure, Error: err.Error()})
 	default:
 		s.log.Info("an image that had been added was removed over HTTP", "file", name)
 		s.options.Feed.FilesChanged(time.Now())
-		answerJSON(w, http.StatusOK, addition{Status: otasvc.Success})
+		answerJSON(w, http.StatusOK, addition{Status: contract.StatusSuccess})
 	}
 }
 
@@ -244,7 +245,7 @@ type index struct {
 	Skipped int        `json:"skipped"` // entries that cannot be used
 	Problem string     `json:"problem"` // with the first of those
 	ReadAt  *time.Time `json:"readAt"`  // null: never
-	Error   string     `json:"error"`   // why it could not be read the last time; empty: it could
+	Error   string     `json:"error"`   // why it could not be read the last time; empty if it could
 }
 
 func newIndex(s library.IndexStatus) index {

@@ -161,7 +161,7 @@ func TestOpenAPIFields(t *testing.T) {
 		{"DELETE", "/api/v1/images/added/missing.ota", "", "", 404, "Addition"},
 		{"GET", "/api/v1/access", "", "", 200, "Access"},
 		{"GET", "/api/v1/events/history?limit=5", "", "", 200, "History"},
-		{"POST", "/api/v1/request/upgrade?wait=0", "{}", "application/json", 202, "Response"},
+		{"POST", "/api/v1/request/upgrade?wait=0", "{}", "application/json", 202, "Accepted"},
 		{"GET", "/api/v1/responses/x", "", "", 404, "Error"},
 		{"GET", "/api/v1/log-level", "", "", 200, "LogLevel"},
 		{"PUT", "/api/v1/log-level", `{"level":"debug"}`, "application/json", 200, "LogLevel"},

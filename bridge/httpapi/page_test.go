@@ -84,18 +84,3 @@ func TestPageIsSelfContained(t *testing.T) {
 		}
 	}
 }
-
-// TestPageHasWords: the page can put every state, reason and event that there is.
-func TestPageHasWords(t *testing.T) {
-	words, d := pageFiles(t)["words.js"], readDocument(t)
-	schemas := d.at("components", "schemas")
-	for _, list := range []object{
-		schemas["State"].(object), schemas["Reason"].(object), d.at("components", "schemas", "Event", "properties", "name"),
-	} {
-		for _, word := range asList(list["enum"]) {
-			if !regexp.MustCompile(`\b` + word.(string) + `: [("]|\b` + word.(string) + `: \(`).MatchString(words) {
-				t.Errorf("there are no words for %v", word)
-			}
-		}
-	}
-}

@@ -30,7 +30,7 @@ func TestQueueOfAStoppedService(t *testing.T) {
 		if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `"error":"the service has not told its queue`) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
-		if took := time.Since(begun); took != queuePatience {
+		if took := time.Since(begun); took != queueTimeout {
 			t.Errorf("after %v", took)
 		}
 	})

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
-	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 )
 
 // Asker carries requests out. The answers come over the feed as responses with the id.
@@ -18,9 +18,9 @@ type Asker interface {
 }
 
 const (
-	maxRequestBody = 64 << 10         // bytes, as on MQTT
-	defaultWait    = 10 * time.Second // for the final answer
-	maxWait        = 25 * time.Second // shorter than what a server's answer may take
+	maxRequestBody = contract.MaxRequest // bytes, as on MQTT
+	defaultWait    = 10 * time.Second    // for the final answer
+	maxWait        = 25 * time.Second    // shorter than what a server's answer may take
 )
 
 func newID() string { return rand.Text()[:16] }
@@ -95,8 +95,8 @@ func (s *Server) getResponse(w http.ResponseWriter, r *http.Request) {
 
 // accepted is the answer where there is none yet: the service is starting, and waits for its dongle.
 type accepted struct {
-	ID     string        `json:"id"`
-	Status otasvc.Status `json:"status"`
+	ID     string          `json:"id"`
+	Status contract.Status `json:"status"`
 }
 
 // answerWith answers with a response.
@@ -105,7 +105,7 @@ func (s *Server) answerWith(w http.ResponseWriter, e *bridge.FeedEntry, id strin
 		w.Header().Set("Location", "/api/v1/responses/"+id)
 	}
 	if e == nil {
-		answerJSON(w, http.StatusAccepted, accepted{ID: id, Status: otasvc.InProgress})
+		answerJSON(w, http.StatusAccepted, accepted{ID: id, Status: contract.StatusInProgress})
 		return
 	}
 	status := statusCode(e.Status)
@@ -116,23 +116,23 @@ func (s *Server) answerWith(w http.ResponseWriter, e *bridge.FeedEntry, id strin
 }
 
 // statusCode is the HTTP status that says what a response's status says.
-func statusCode(s otasvc.Status) int {
+func statusCode(s contract.Status) int {
 	switch s {
-	case otasvc.Success, otasvc.ServiceAvailable:
+	case contract.StatusSuccess, contract.StatusServiceAvailable:
 		return http.StatusOK
-	case otasvc.InProgress:
+	case contract.StatusInProgress:
 		return http.StatusAccepted
-	case otasvc.InvalidData:
+	case contract.StatusInvalidData:
 		return http.StatusBadRequest
-	case otasvc.DeviceNotFound, otasvc.ImageInfoNotFound:
+	case contract.StatusDeviceNotFound, contract.StatusImageInfoNotFound:
 		return http.StatusNotFound
-	case otasvc.Failure, otasvc.IncompatibleDriverVersion:
+	case contract.StatusFailure, contract.StatusIncompatibleDriverVersion:
 		return http.StatusConflict
-	case otasvc.ImageValidationFailed:
+	case contract.StatusImageValidationFailed:
 		return http.StatusUnprocessableEntity
-	case otasvc.ImageAccessFailed:
+	case contract.StatusImageAccessFailed:
 		return http.StatusBadGateway
-	case otasvc.ServiceNotAvailable:
+	case contract.StatusServiceNotAvailable:
 		return http.StatusServiceUnavailable
 	default:
 		return http.StatusInternalServerError

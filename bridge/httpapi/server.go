@@ -42,23 +42,24 @@ type Options struct {
 	// Checks are asked at each request of /readyz, in parallel with other requests. Each has
 	// a name of its own.
 	Checks []Check
-	// Drivers serves /driver/<name>/<file>; nil: nothing is there.
+	// Drivers serves /driver/<name>/<file>; without it nothing is there.
 	Drivers http.Handler
 	Logger  *slog.Logger // may be nil
 
-	// Feed is what the API tells; nil: there is no API.
+	// Feed is what the API tells; without it there is no API.
 	Feed *bridge.Feed
 	// Asker takes the requests of the API; its answers come over the feed.
 	Asker Asker
-	// Queue tells the order of the upgrades that wait; nil: they are told by when they were asked for.
+	// Queue tells the order of the upgrades that wait; without it they are told
+	// in the order in which they were asked for.
 	Queue Queue
 	// Images are what there is besides the registered ones.
 	Images Images
 	// MaxImageBytes is the largest image that is taken.
 	MaxImageBytes int64
-	// LogLevel is what is logged at least, and can be changed; nil: it cannot.
+	// LogLevel is what is logged at least, and can be changed; it may be nil.
 	LogLevel *slog.LevelVar
-	// Token is needed to change anything; empty: changes are only taken from this machine.
+	// Token is needed to change anything; while it is empty, changes are only taken from this machine.
 	Token string
 }
 

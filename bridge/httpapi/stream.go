@@ -115,7 +115,8 @@ func (s *Server) parseEventID(id string) (seq uint64, ok bool) {
 	return seq, err == nil && epoch == s.epoch
 }
 
-// lastSeen is the number of the last event that a reader saw; nil: it has to be told everything.
+// lastSeen is the number of the last event that a reader saw; it is nil for one that has to be told
+// everything.
 func (s *Server) lastSeen(r *http.Request) *uint64 {
 	seq, ok := s.parseEventID(cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("after")))
 	if !ok {
@@ -127,12 +128,13 @@ func (s *Server) lastSeen(r *http.Request) *uint64 {
 // eventStream is how far one reader is.
 type eventStream struct {
 	server *Server
-	seq    *uint64 // nil: it knows nothing
+	seq    *uint64 // of the last entry that the reader knows; nil where it knows nothing
 	health []byte  // as it was told
 	quiet  int     // looks since something was told
 }
 
-// pulse is what the reader has to be told about the service's health, or a sign of life; empty: nothing.
+// pulse is what the reader has to be told about the service's health, or a sign of life; it may be
+// empty.
 func (e *eventStream) pulse() []byte {
 	var b bytes.Buffer
 	if health := jsonOf(e.server.ready()); !bytes.Equal(health, e.health) {
@@ -147,7 +149,7 @@ func (e *eventStream) pulse() []byte {
 	return b.Bytes()
 }
 
-// next is what the reader has to be told now; empty: nothing.
+// next is what the reader has to be told now; it may be empty.
 func (e *eventStream) next() []byte {
 	var b bytes.Buffer
 	feed := e.server.options.Feed

@@ -3,6 +3,7 @@ package metrics
 import (
 	"slices"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -38,12 +39,7 @@ func blockResults() []blocks.Result {
 	}
 }
 
-func states() []otasvc.State {
-	return []otasvc.State{
-		otasvc.Scheduled, otasvc.Queued, otasvc.Notified, otasvc.Downloading, otasvc.Paused,
-		otasvc.Downloaded, otasvc.Applying, otasvc.Succeeded, otasvc.Failed, otasvc.Cancelled,
-	}
-}
+func states() []otasvc.State { return serviceWords[otasvc.State](contract.States()) }
 
 // running reports whether a device in this state is at its download or its installation. One that holds a
 // complete image and waits for the word, perhaps for days, is at neither.
@@ -71,15 +67,9 @@ func endings() map[otasvc.State][]otasvc.Reason {
 	}
 }
 
+// reasons are those of upgrades; an upgrade that succeeds has none.
 func reasons() []otasvc.Reason {
-	return []otasvc.Reason{
-		otasvc.NoReason, otasvc.ReasonUpToDate, otasvc.ReasonDowngradeRefused, otasvc.ReasonAlreadyQueued,
-		otasvc.ReasonImageInfoNotFound, otasvc.ReasonNoResponse, otasvc.ReasonStalled,
-		otasvc.ReasonDeviceAborted, otasvc.ReasonInvalidImage, otasvc.ReasonRequireMoreImages,
-		otasvc.ReasonVersionUnchanged, otasvc.ReasonNotRejoined, otasvc.ReasonCancelled,
-		otasvc.ReasonImageRemoved, otasvc.ReasonDongleLost, otasvc.ReasonCanaryFailed,
-		otasvc.ReasonBatteryLow,
-	}
+	return append(serviceWords[otasvc.Reason](contract.Reasons()), otasvc.NoReason)
 }
 
 // fetchOutcomes are how the fetch of an image can end.
@@ -89,12 +79,15 @@ func fetchOutcomes() []otasvc.Status {
 	}
 }
 
-func statuses() []otasvc.Status {
-	return []otasvc.Status{
-		otasvc.ServiceAvailable, otasvc.ServiceNotAvailable, otasvc.InProgress, otasvc.Success,
-		otasvc.Failure, otasvc.ImageAccessFailed, otasvc.ImageValidationFailed, otasvc.DeviceNotFound,
-		otasvc.InvalidData, otasvc.IncompatibleDriverVersion, otasvc.ImageInfoNotFound,
+func statuses() []otasvc.Status { return serviceWords[otasvc.Status](contract.Statuses()) }
+
+// serviceWords are words of the contract in the service's type: the same words.
+func serviceWords[T, Word ~string](words []Word) []T {
+	list := make([]T, len(words))
+	for i, word := range words {
+		list[i] = T(word)
 	}
+	return list
 }
 
 // among is the label value for one of a closed set.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/broker"
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
@@ -100,7 +101,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 		a.dongle = zigate.NewDongle(dongleOptions)
 	}
 
-	topics := bridge.Topics(cfg.MQTT.BaseTopic)
+	topics := contract.Topics(cfg.MQTT.BaseTopic)
 	tlsConfig, err := cfg.MQTT.TLS()
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -76,8 +77,8 @@ func (u *demoUser) run(ctx context.Context) error {
 			case topic == "response/add_image":
 				r := u.response(topic, m.payload)
 				switch r.Status {
-				case "inProgress":
-				case "success":
+				case contract.StatusInProgress:
+				case contract.StatusSuccess:
 					publish("upgrade", map[string]any{"transaction": r.EUID, "deviceId": r.EUID})
 				default:
 					open--
@@ -86,12 +87,13 @@ func (u *demoUser) run(ctx context.Context) error {
 				}
 			case topic == "response/upgrade":
 				r := u.response(topic, m.payload)
-				if r.Status == "inProgress" {
+				if r.Status == contract.StatusInProgress {
 					continue
 				}
 				open--
-				if r.Status != "success" {
-					failed = append(failed, fmt.Sprintf("upgrade of %s: %s: %s", r.EUID, r.Reason, r.Error))
+				if r.Status != contract.StatusSuccess {
+					failed = append(failed,
+						fmt.Sprintf("upgrade of %s: %s: %s", r.Transaction, r.Reason, r.Error))
 				}
 			case strings.HasPrefix(topic, "event/"):
 				if name := strings.TrimPrefix(topic, "event/"); name != "downloadProgress" {
@@ -116,7 +118,7 @@ func (u *demoUser) awaitOnline(ctx context.Context, base string, inbox <-chan mq
 	for {
 		select {
 		case m := <-inbox:
-			if m.topic == base+"/status" && string(m.payload) == "online" {
+			if m.topic == base+"/status" && string(m.payload) == contract.Online {
 				return nil
 			}
 		case <-ctx.Done():
@@ -125,18 +127,10 @@ func (u *demoUser) awaitOnline(ctx context.Context, base string, inbox <-chan mq
 	}
 }
 
-// demoResponse is the part of a response that the demo looks at.
-type demoResponse struct {
-	Status      string          `json:"status"`
-	Transaction json.RawMessage `json:"transaction"`
-	EUID        string          `json:"euid"`
-	Reason      string          `json:"reason"`
-	Error       string          `json:"error"`
-}
-
-func (u *demoUser) response(topic string, payload []byte) demoResponse {
+// response reads a response about a device, and shows it.
+func (u *demoUser) response(topic string, payload []byte) contract.Response {
 	u.screen.Print(fmt.Sprintf("< %s %s", topic, payload))
-	var r demoResponse
+	r := contract.Response{OperationRecord: &contract.OperationRecord{}}
 	if err := json.Unmarshal(payload, &r); err != nil {
 		u.screen.Print(fmt.Sprintf("a response cannot be read: %v", err))
 	}
@@ -144,16 +138,7 @@ func (u *demoUser) response(topic string, payload []byte) demoResponse {
 }
 
 func (u *demoUser) showDevice(payload []byte) {
-	var d struct {
-		EUID    string `json:"euid"`
-		ModelID string `json:"modelId"`
-		Upgrade *struct {
-			State            string  `json:"state"`
-			Progress         float64 `json:"progress"`
-			BytesPerSecond   int     `json:"bytesPerSecond"`
-			RemainingSeconds *int    `json:"remainingSeconds"`
-		} `json:"upgrade"`
-	}
+	var d contract.Device
 	if json.Unmarshal(payload, &d) != nil || d.Upgrade == nil {
 		return
 	}
@@ -164,7 +149,11 @@ func (u *demoUser) showDevice(payload []byte) {
 	if left := d.Upgrade.RemainingSeconds; left != nil && *left > 0 {
 		text += fmt.Sprintf(", %d s left", *left)
 	}
-	u.bar(d.EUID, d.ModelID, d.Upgrade.Progress, d.Upgrade.State, text)
+	model := ""
+	if d.ModelID != nil {
+		model = *d.ModelID
+	}
+	u.bar(string(d.EUID), model, float64(d.Upgrade.Progress), string(d.Upgrade.State), text)
 }
 
 // bar shows or moves the bar of a device.

@@ -5,7 +5,7 @@ import { allowed, askForToken, access } from "./access.js";
 import { h } from "./dom.js";
 import { note } from "./notes.js";
 import { store } from "./store.js";
-import { count, reasonText, versionText } from "./words.js";
+import { count, reasonText, statusText, versionText } from "./words.js";
 
 // attempt does something that may be refused, and explains it when it is; then it returns null.
 export async function attempt(what, work) {
@@ -37,7 +37,7 @@ async function perform(what, operation, body, begun = "") {
   if (begun) note(answer.error ? `${begun} Note: ${answer.error}.` : begun, "calm");
   const final = await store.final(answer.id);
   if (final.status === "success") return final;
-  note(`${what}: ${sentence(final, final.error ?? "It did not work")}`, "bad");
+  note(`${what}: ${sentence(final, final.error ?? statusText(final.status))}`, "bad");
   return null;
 }
 

@@ -1,5 +1,7 @@
 // The service's API: what is asked for, and who may.
 
+import { statusText } from "./words.js";
+
 const base = new URL("api/v1/", document.baseURI);
 const tokenKey = "zigate-ota-token";
 
@@ -8,7 +10,7 @@ export const address = (path) => new URL(path, base);
 // Refused is what was not done, and why, in a sentence for a person.
 export class Refused extends Error {
   constructor(status, body) {
-    super(body?.error || `The service answered with status ${status}.`);
+    super(body?.error || statusText(body?.status) || `The service answered with status ${status}.`);
     this.status = status;
     this.body = body;
   }

@@ -4,7 +4,7 @@ import { call, Refused } from "./api.js";
 import { attempt } from "./actions.js";
 import { arrange, h, setAttribute, setHidden } from "./dom.js";
 import { store } from "./store.js";
-import { clockText, eventText, eventTone, momentText } from "./words.js";
+import { clockText, eventDetails, eventText, eventTone, momentText } from "./words.js";
 
 const kinds = {
   events: { words: "Events", test: (e) => e.name !== "downloadProgress" },
@@ -60,7 +60,7 @@ export class LogView {
       const whom = event.euid && store.devices.has(event.euid)
         ? h("a", { href: `#device/${event.euid}` }, store.name(event.euid)) : h("span", { class: "sub" }, event.euid ?? "");
       line = h("li", { "data-tone": eventTone(event), "data-name": event.name },
-        h("time", { datetime: event.time, title: momentText(event.time) }, clockText(event.time)), h("span", { class: "whom" }, whom), h("span", { class: "what" }, eventText(event)));
+        h("time", { datetime: event.time, title: momentText(event.time) }, clockText(event.time)), h("span", { class: "whom" }, whom), h("span", { class: "what", title: eventDetails(event) }, eventText(event)));
       this.#lines.set(event, line);
     }
     return line;

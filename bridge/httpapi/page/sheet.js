@@ -2,7 +2,7 @@
 
 import { button, h, setAttribute, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
-import { agoText, bytesText, durationText, endedWords, hex16, isActive, momentText, reasonText, versionText } from "./words.js";
+import { agoText, bytesText, durationText, endedWords, hex16, isActive, momentText, reasonText, sourceText, versionText } from "./words.js";
 import { Buttons, Progress } from "./parts.js";
 import { Chart } from "./chart.js";
 import * as actions from "./actions.js";
@@ -107,7 +107,7 @@ class Sheet {
     if (image) {
       setText(this.#offer.firstElementChild, device.updateAvailable ? "Newer" : "Known");
       setText(this.#offered, versionText(image.imageVersion));
-      setAttribute(this.#offer, "title", `${image.source}, ${bytesText(image.size)}`);
+      setAttribute(this.#offer, "title", `${sourceText(image.source)}, ${bytesText(image.size)}`);
       setAttribute(this.#offered, "class", device.updateAvailable ? "newer" : null);
     }
     setText(this.#notes, image?.releaseNotes ?? "");

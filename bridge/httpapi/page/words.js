@@ -80,6 +80,27 @@ const reasonWords = {
 
 export const reasonText = (reason) => reasonWords[reason] ?? reason ?? "";
 
+const statusWords = {
+  serviceAvailable: "Upgrades can be done now.",
+  serviceNotAvailable: "The dongle is away, or its firmware has no OTA server.",
+  inProgress: "It is under way.",
+  success: "It is done.",
+  failure: "It did not work.",
+  imageAccessFailed: "The image cannot be fetched.",
+  imageValidationFailed: "The file is no image, is damaged, or is not the one that was meant.",
+  deviceNotFound: "There is no such device.",
+  invalidData: "The request is wrong.",
+  incompatibleDriverVersion: "A newer driver has registered its image already.",
+  imageInfoNotFound: "No image fits this device.",
+};
+
+// statusText is a response's status in words; empty for none.
+export const statusText = (status) => statusWords[status] ?? status ?? "";
+
+const sourceWords = { registered: "registered", index: "from an index", folder: "from the image folder" };
+
+export const sourceText = (source) => sourceWords[source] ?? source;
+
 // condition is what is to be said of a device in a word or two: its upgrade, or whether it needs one.
 export function condition(device) {
   const upgrade = device.upgrade;
@@ -146,6 +167,28 @@ const eventTones = {
   dongleDisconnected: "bad", upgradeFailed: "bad", deliveryFailed: "hold", unsolicitedRequest: "hold",
   upgradeSucceeded: "good", dongleConnected: "good", downloadStarted: "busy", downloadFinished: "busy", upgradeApplying: "busy",
 };
+
+// eventKeys are the keys of an event, each with its value in words.
+const eventKeys = {
+  name: (v) => v,
+  euid: (v) => `device ${v}`,
+  time: (v) => momentText(v),
+  networkAddress: (v) => `network address ${hex16(v)}`,
+  mfgId: (v) => `manufacturer code ${hex16(v)}`,
+  imageTypeId: (v) => `image type ${hex16(v)}`,
+  imageVersion: (v) => `file version ${versionText(v)}`,
+  oldImageVersion: (v) => `file version before ${versionText(v)}`,
+  offset: (v) => `offset ${v} bytes`,
+  size: (v) => `size ${v} bytes`,
+  progress: (v) => `progress ${v} %`,
+  reason: (v) => reasonText(v),
+  zclStatus: (v) => `ZCL status 0x${v.toString(16).padStart(2, "0")}`,
+  error: (v) => v,
+};
+
+// eventDetails is everything that an event says, one thing a line.
+export const eventDetails = (event) =>
+  Object.entries(eventKeys).filter(([key]) => key in event).map(([key, words]) => words(event[key])).join("\n");
 
 export const eventText = (event) => eventWords[event.name]?.(event) ?? event.name;
 

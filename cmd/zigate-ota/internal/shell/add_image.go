@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
@@ -85,12 +86,12 @@ func addImage(ctx context.Context, c *invocation) error {
 		}
 	}
 	if !final.succeeded() {
-		if final.Status != "imageAccessFailed" {
+		if final.Status != contract.StatusImageAccessFailed {
 			hint = ""
 		}
 		return &Error{Code: ExitFailed, Err: errors.New(terminal.Clean(device + ": " + final.why() + hint))}
 	}
-	euid := text(final.EUID)
+	euid := contract.EUID(text(final.EUID))
 	if !c.flags.json {
 		fmt.Fprintf(c.term, "%s: image %s is registered; it runs %s\n",
 			terminal.Clean(s.devices.name(euid)), version(final.ImageVersion), version(final.OldImageVersion))
@@ -104,7 +105,7 @@ func addImage(ctx context.Context, c *invocation) error {
 	if !c.flags.upgrade {
 		return nil
 	}
-	return c.upgradeAndWait(ctx, s, []string{euid}, nil)
+	return c.upgradeAndWait(ctx, s, []string{string(euid)}, nil)
 }
 
 // readFile reads a file that is to be served.

@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -104,7 +103,7 @@ func (c *invocation) forCommand(
 			_, _ = parse(command.flagSet(&c.flags), words[:len(words)-1])
 			return c.deviceNames(ctx)
 		case "name":
-			return slices.Sorted(maps.Keys(sentences))
+			return eventNames()
 		case "when":
 			return []string{"now", "window"}
 		case "apply":
@@ -162,7 +161,7 @@ func (c *invocation) deviceNames(ctx context.Context) []string {
 			names = append(names, d.Name+"\t"+model)
 			model = d.Name + ", " + model
 		}
-		euids = append(euids, d.EUID+"\t"+model)
+		euids = append(euids, string(d.EUID)+"\t"+model)
 	}
 	return append(names, euids...)
 }

@@ -5,63 +5,70 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-type eventRecord struct {
-	EUID             string    `json:"euid"`
-	Time             time.Time `json:"time"`
-	NetworkAddress   *uint16   `json:"networkAddress"`
-	ManufacturerCode *uint16   `json:"mfgId"`
-	ImageType        *uint16   `json:"imageTypeId"`
-	ImageVersion     *uint32   `json:"imageVersion"`
-	OldImageVersion  *uint32   `json:"oldImageVersion"`
-	Size             *uint32   `json:"size"`
-	Progress         *float64  `json:"progress"`
-	Reason           string    `json:"reason"`
-	ZCLStatus        *uint8    `json:"zclStatus"`
-	Error            string    `json:"error"`
-}
+type eventRecord struct{ contract.Event }
 
 // sentences says what each event is, by its name in the topic.
-var sentences = map[string]func(e *eventRecord) string{
-	"dongleConnected":    func(*eventRecord) string { return "the dongle is connected" },
-	"dongleDisconnected": func(*eventRecord) string { return "the dongle is gone" },
-	"deviceAnnounced": func(e *eventRecord) string {
+var sentences = map[contract.EventName]func(e *eventRecord) string{
+	contract.EventDongleConnected:    func(*eventRecord) string { return "the dongle is connected" },
+	contract.EventDongleDisconnected: func(*eventRecord) string { return "the dongle is gone" },
+	contract.EventDeviceAnnounced: func(e *eventRecord) string {
 		return "announces itself at network address " + hex16(e.NetworkAddress)
 	},
-	"deviceLeft": func(*eventRecord) string { return "has left the network" },
-	"imageAdded": func(e *eventRecord) string {
+	contract.EventDeviceLeft: func(*eventRecord) string { return "has left the network" },
+	contract.EventImageAdded: func(e *eventRecord) string {
 		return "image " + version(e.ImageVersion) + " is registered" + e.bytes()
 	},
-	"imageRemoved": func(e *eventRecord) string { return "image " + version(e.ImageVersion) + " is removed" },
-	"imageLoaded": func(e *eventRecord) string {
+	contract.EventImageRemoved: func(e *eventRecord) string {
+		return "image " + version(e.ImageVersion) + " is removed"
+	},
+	contract.EventImageLoaded: func(e *eventRecord) string {
 		return fmt.Sprintf("the dongle offers image %s of manufacturer %s, type %s",
 			version(e.ImageVersion), hex16(e.ManufacturerCode), hex16(e.ImageType))
 	},
-	"imageNotified":    func(e *eventRecord) string { return "is told of image " + version(e.ImageVersion) },
-	"downloadStarted":  func(e *eventRecord) string { return "downloads " + e.versions() + e.bytes() },
-	"downloadProgress": func(e *eventRecord) string { return "has " + e.percent() },
-	"downloadPaused":   func(e *eventRecord) string { return "is held at " + e.percent() },
-	"downloadResumed":  func(e *eventRecord) string { return "goes on at " + e.percent() },
-	"downloadFinished": func(e *eventRecord) string { return "has downloaded " + version(e.ImageVersion) },
-	"upgradeApplying":  func(e *eventRecord) string { return "installs " + version(e.ImageVersion) },
-	"upgradeSucceeded": func(e *eventRecord) string { return "runs " + version(e.ImageVersion) },
-	"upgradeFailed": func(e *eventRecord) string {
+	contract.EventImageNotified: func(e *eventRecord) string {
+		return "is told of image " + version(e.ImageVersion)
+	},
+	contract.EventDownloadStarted: func(e *eventRecord) string {
+		return "downloads " + e.versions() + e.bytes()
+	},
+	contract.EventDownloadProgress: func(e *eventRecord) string { return "has " + e.percent() },
+	contract.EventDownloadPaused:   func(e *eventRecord) string { return "is held at " + e.percent() },
+	contract.EventDownloadResumed:  func(e *eventRecord) string { return "goes on at " + e.percent() },
+	contract.EventDownloadFinished: func(e *eventRecord) string {
+		return "has downloaded " + version(e.ImageVersion)
+	},
+	contract.EventUpgradeApplying: func(e *eventRecord) string {
+		return "installs " + version(e.ImageVersion)
+	},
+	contract.EventUpgradeSucceeded: func(e *eventRecord) string { return "runs " + version(e.ImageVersion) },
+	contract.EventUpgradeFailed: func(e *eventRecord) string {
 		return "was not upgraded to " + version(e.ImageVersion)
 	},
-	"upgradeCancelled": func(e *eventRecord) string {
+	contract.EventUpgradeCancelled: func(e *eventRecord) string {
 		return "its upgrade to " + version(e.ImageVersion) + " is cancelled"
 	},
-	"deliveryFailed": func(*eventRecord) string { return "could not be reached" },
-	"unsolicitedRequest": func(e *eventRecord) string {
+	contract.EventDeliveryFailed: func(*eventRecord) string { return "could not be reached" },
+	contract.EventUnsolicitedRequest: func(e *eventRecord) string {
 		return "asks for image " + version(e.ImageVersion) + " without an upgrade"
 	},
+}
+
+// eventNames lists the names of all events, sorted.
+func eventNames() []string {
+	var names []string
+	for name := range sentences {
+		names = append(names, string(name))
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (e *eventRecord) bytes() string {
@@ -72,10 +79,10 @@ func (e *eventRecord) bytes() string {
 }
 
 func (e *eventRecord) versions() string {
-	if e.OldImageVersion == nil {
+	if e.OldImageVersion.Value == nil {
 		return version(e.ImageVersion)
 	}
-	return version(e.ImageVersion) + " to go from " + version(e.OldImageVersion)
+	return version(e.ImageVersion) + " to go from " + version(e.OldImageVersion.Value)
 }
 
 func (e *eventRecord) percent() string {
@@ -88,10 +95,10 @@ func (e *eventRecord) percent() string {
 // line is the event for people.
 func (e *eventRecord) line(name string, devices directory) (who, what string) {
 	what = name
-	if sentence := sentences[name]; sentence != nil {
+	if sentence := sentences[contract.EventName(name)]; sentence != nil {
 		what = sentence(e)
 	}
-	for _, more := range []string{e.Reason, e.Error} {
+	for _, more := range []string{string(e.Reason), e.Error} {
 		if more != "" {
 			what += ": " + more
 		}
@@ -99,8 +106,8 @@ func (e *eventRecord) line(name string, devices directory) (who, what string) {
 	if e.ZCLStatus != nil && *e.ZCLStatus != 0 {
 		what += fmt.Sprintf(" (ZCL status 0x%02x)", *e.ZCLStatus)
 	}
-	if e.EUID != "" {
-		who = devices.name(e.EUID)
+	if e.EUID != nil {
+		who = devices.name(*e.EUID)
 	}
 	return terminal.Clean(who), terminal.Clean(what)
 }
@@ -112,9 +119,9 @@ func events(ctx context.Context, c *invocation) error {
 		names = strings.Split(c.flags.name, ",")
 	}
 	for _, name := range names {
-		if sentences[name] == nil {
+		if sentences[contract.EventName(name)] == nil {
 			return failed(ExitUsage, "there is no event %q; there are %s", name,
-				oneOf(slices.Sorted(maps.Keys(sentences))))
+				oneOf(eventNames()))
 		}
 	}
 	if c.flags.count < 0 {
@@ -125,7 +132,7 @@ func events(ctx context.Context, c *invocation) error {
 		return err
 	}
 	defer s.close()
-	only := ""
+	var only contract.EUID
 	if c.flags.device != "" {
 		if only, err = s.resolve(ctx, c.flags.device); err != nil {
 			return err
@@ -157,7 +164,7 @@ func events(ctx context.Context, c *invocation) error {
 			continue
 		}
 		e, ok := decode[eventRecord](u.payload)
-		if !ok || only != "" && e.EUID != only {
+		if !ok || only != "" && (e.EUID == nil || *e.EUID != only) {
 			continue
 		}
 		n++

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
@@ -83,8 +84,8 @@ func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
 			{Text: d.Name}, {Text: text(d.ModelID)}, {Text: version(d.CurrentVersion)}, newer,
-			d.Upgrade.cell(), {Text: text(d.LQI)}, {Text: ago(d.LastSeen, now)},
-			{Text: d.EUID, Style: terminal.Faint},
+			upgradeCell(d.Upgrade), {Text: text(d.LQI)}, {Text: ago(d.LastSeen, now)},
+			{Text: string(d.EUID), Style: terminal.Faint},
 		})
 	}
 	if slices.ContainsFunc(list, func(d *deviceRecord) bool { return !d.named() }) {
@@ -100,17 +101,17 @@ func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 	return t
 }
 
-// cell is the upgrade in a few words.
-func (u *upgradeRecord) cell() terminal.Cell {
+// upgradeCell is an upgrade in a few words.
+func upgradeCell(u *contract.Upgrade) terminal.Cell {
 	switch {
 	case u == nil:
 		return terminal.Cell{Text: "-"}
-	case u.State == stateSucceeded:
-		return terminal.Cell{Text: u.State, Style: terminal.Green}
-	case u.State == stateFailed && u.Reason != nil:
-		return terminal.Cell{Text: u.State + ": " + *u.Reason, Style: terminal.Red}
-	case u.over() || u.Progress == 0:
-		return terminal.Cell{Text: u.State}
+	case u.State == contract.StateSucceeded:
+		return terminal.Cell{Text: string(u.State), Style: terminal.Green}
+	case u.State == contract.StateFailed && u.Reason != nil:
+		return terminal.Cell{Text: string(u.State) + ": " + string(*u.Reason), Style: terminal.Red}
+	case u.State.Ended() || u.Progress == 0:
+		return terminal.Cell{Text: string(u.State)}
 	default:
 		return terminal.Cell{Text: fmt.Sprintf("%s %.0f %%", u.State, u.Progress)}
 	}
@@ -170,11 +171,11 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 		}
 	}
 	if u := d.Upgrade; u != nil {
-		r.row("upgrade", "%s", u.cell().Text)
+		r.row("upgrade", "%s", upgradeCell(u).Text)
 		r.row("upgrade from", "%s to %s", version(u.OldImageVersion), version(&u.ImageVersion))
-		if !u.over() {
+		if !u.State.Ended() {
 			r.row("upgrade queued", "%s", seen(&u.QueuedAt, now))
-			if more := u.pace(); more != "" {
+			if more := pace(u); more != "" {
 				r.row("upgrade pace", "%s", more)
 			}
 		}
@@ -191,7 +192,7 @@ func seen(t *time.Time, now time.Time) string {
 }
 
 // pace is rate and time left of a download, "" where neither is known.
-func (u *upgradeRecord) pace() string {
+func pace(u *contract.Upgrade) string {
 	var parts []string
 	if u.BytesPerSecond > 0 {
 		parts = append(parts, fmt.Sprintf("%d B/s", u.BytesPerSecond))
@@ -212,7 +213,7 @@ func listImages(ctx context.Context, c *invocation) error {
 	if err := s.gather(ctx); err != nil {
 		return err
 	}
-	record, ok := decode[imagesRecord](s.images)
+	record, ok := decode[contract.Images](s.images)
 	if !ok {
 		return failed(ExitFailed, "the service has not said which images it has")
 	}
@@ -243,15 +244,16 @@ func listImages(ctx context.Context, c *invocation) error {
 		t.Rows = append(t.Rows, []terminal.Cell{
 			{Text: version(&im.ImageVersion)}, {Text: hex16(&im.ManufacturerCode)},
 			{Text: hex16(&im.ImageType)}, {Text: size(im.Size)}, {Text: whose},
-			{Text: strings.TrimSpace(im.Title)}, im.checks(), {Text: ago(&im.AddedAt, now)}, {Text: im.URL},
+			{Text: strings.TrimSpace(im.Title)}, checksCell(&im), {Text: ago(&im.AddedAt, now)},
+			{Text: im.URL},
 		})
 	}
 	return t.Print(c.term)
 }
 
-// checks is what the image's report comes to: how many of the checks that exist for it have passed.
+// checksCell is what the image's report comes to: how many of the checks that exist for it have passed.
 // "zigate-ota inspect" and --json tell which.
-func (im *imageRecord) checks() terminal.Cell {
+func checksCell(im *contract.RegisteredImage) terminal.Cell {
 	if im.Report == nil {
 		return terminal.Cell{Text: "missing", Style: terminal.Red} // from the store; it has to be added again
 	}
@@ -259,9 +261,9 @@ func (im *imageRecord) checks() terminal.Cell {
 	broken := 0
 	for _, check := range im.Report.Checks {
 		switch check.Status {
-		case "passed":
+		case contract.CheckPassed:
 			passed++
-		case "failed": // it was registered by force
+		case contract.CheckFailed: // it was registered by force
 			broken++
 		}
 	}

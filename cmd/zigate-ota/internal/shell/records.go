@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -8,157 +9,50 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// The records as MQTT has them: of each only what is shown. Pointers are nil where the service
-// does not know a value.
+// Records and responses as they came over MQTT, and the payloads that they were read from, which are shown as
+// they are where JSON is wanted.
 
 type deviceRecord struct {
-	EUID             string         `json:"euid"`
-	NetworkAddress   *uint16        `json:"networkAddress"`
-	Name             string         `json:"name"`
-	ManufacturerName *string        `json:"manufacturerName"`
-	ModelID          *string        `json:"modelId"`
-	ManufacturerCode *uint16        `json:"mfgId"`
-	ImageType        *uint16        `json:"imageTypeId"`
-	HardwareVersion  *uint16        `json:"hardwareVersion"`
-	Endpoint         *uint8         `json:"endpoint"`
-	Sleepy           bool           `json:"sleepy"`
-	CurrentVersion   *uint32        `json:"currentFileVersion"`
-	LQI              *uint8         `json:"lqi"`
-	LastSeen         *time.Time     `json:"lastSeen"`
-	UpdateAvailable  bool           `json:"updateAvailable"`
-	Image            *offerRecord   `json:"image"`
-	Upgrade          *upgradeRecord `json:"upgrade"`
-
+	contract.Device
 	raw json.RawMessage
-}
-
-type offerRecord struct {
-	ImageVersion uint32  `json:"imageVersion"`
-	Size         *uint32 `json:"size"`
-	SHA256       *string `json:"sha256"`
-	URL          *string `json:"url"`
-	Source       string  `json:"source"`
-	DriverTypeID string  `json:"driverTypeId"`
-	ReleaseNotes *string `json:"releaseNotes"`
-}
-
-type upgradeRecord struct {
-	State            string     `json:"state"`
-	ImageVersion     uint32     `json:"imageVersion"`
-	OldImageVersion  *uint32    `json:"oldImageVersion"`
-	Offset           uint32     `json:"offset"`
-	Size             uint32     `json:"size"`
-	Progress         float64    `json:"progress"`
-	BytesPerSecond   int        `json:"bytesPerSecond"`
-	RemainingSeconds *int       `json:"remainingSeconds"`
-	QueuedAt         time.Time  `json:"queuedAt"`
-	StartedAt        *time.Time `json:"startedAt"`
-	Attempt          int        `json:"attempt"`
-	Reason           *string    `json:"reason"`
-}
-
-// The states of an upgrade that commands decide on.
-const (
-	stateDownloaded = "downloaded"
-	stateSucceeded  = "succeeded"
-	stateFailed     = "failed"
-	stateCancelled  = "cancelled"
-)
-
-// over reports whether the upgrade has ended.
-func (u *upgradeRecord) over() bool {
-	return u.State == stateSucceeded || u.State == stateFailed || u.State == stateCancelled
-}
-
-type imagesRecord struct {
-	Images []imageRecord `json:"images"`
-}
-
-type imageRecord struct {
-	DriverTypeID     string    `json:"driverTypeId"`
-	DriverVersion    uint32    `json:"driverVersion"`
-	ManufacturerCode uint16    `json:"mfgId"`
-	ImageType        uint16    `json:"imageTypeId"`
-	ImageVersion     uint32    `json:"imageVersion"`
-	Size             uint32    `json:"size"`
-	SHA256           string    `json:"sha256"`
-	URL              string    `json:"url"`
-	Title            string    `json:"title"`
-	Devices          []string  `json:"devices"`
-	AddedAt          time.Time `json:"addedAt"`
-	Report           *struct {
-		Checks []struct {
-			Status string `json:"status"`
-		} `json:"checks"`
-	} `json:"report"`
 }
 
 type infoRecord struct {
-	Version   string    `json:"version"`
-	StartedAt time.Time `json:"startedAt"`
-	Dongle    struct {
-		Connected bool    `json:"connected"`
-		Port      *string `json:"port"`
-		Firmware  *string `json:"firmware"`
-		EUID      *string `json:"euid"`
-		PANID     *uint16 `json:"panId"`
-		Channel   *uint8  `json:"channel"`
-		Error     *string `json:"error"`
-	} `json:"dongle"`
-	Slot *struct {
-		ManufacturerCode uint16 `json:"mfgId"`
-		ImageType        uint16 `json:"imageTypeId"`
-		ImageVersion     uint32 `json:"imageVersion"`
-	} `json:"slot"`
-	Devices  int `json:"devices"`
-	Images   int `json:"images"`
-	Upgrades struct {
-		Queued int `json:"queued"`
-		Active int `json:"active"`
-	} `json:"upgrades"`
-
+	contract.Info
 	raw json.RawMessage
 }
 
-// response is an answer to a request.
+// response is an answer to a request. Its OperationRecord is never nil.
 type response struct {
-	Operation        string          `json:"operation"`
-	Status           string          `json:"status"`
-	Transaction      json.RawMessage `json:"transaction"`
-	EUID             *string         `json:"euid"`
-	ManufacturerCode *uint16         `json:"mfgId"`
-	ImageType        *uint16         `json:"imageTypeId"`
-	ImageVersion     *uint32         `json:"imageVersion"`
-	OldImageVersion  *uint32         `json:"oldImageVersion"`
-	UpdateAvailable  *bool           `json:"updateAvailable"`
-	Reason           string          `json:"reason"`
-	Error            string          `json:"error"`
-	Results          []struct {
-		EUID            string  `json:"euid"`
-		Status          string  `json:"status"`          // of a check
-		UpdateAvailable bool    `json:"updateAvailable"` // of a check
-		State           string  `json:"state"`           // of an upgrade
-		Reason          *string `json:"reason"`          // of an upgrade
-	} `json:"results"`
-
+	contract.Response
 	raw json.RawMessage
 }
 
-// The statuses that commands decide on.
-const (
-	statusInProgress = "inProgress"
-	statusSuccess    = "success"
-	statusAvailable  = "serviceAvailable"
-	statusFailure    = "failure"
-)
+// decodeResponse reads an answer; it reports whether it is one.
+func decodeResponse(payload []byte) (*response, bool) {
+	r := &response{raw: payload}
+	if json.Unmarshal(payload, &r.Response) != nil {
+		return nil, false
+	}
+	if r.OperationRecord == nil {
+		r.OperationRecord = &contract.OperationRecord{}
+	}
+	return r, true
+}
 
 // succeeded reports whether a final answer is a success. inProgress is one where it was settled as final:
 // what was asked for is under way, and no more was to be waited for.
 func (r *response) succeeded() bool {
-	return r.Status == statusSuccess || r.Status == statusAvailable || r.Status == statusInProgress
+	switch r.Status {
+	case contract.StatusSuccess, contract.StatusServiceAvailable, contract.StatusInProgress:
+		return true
+	default:
+		return false
+	}
 }
 
 // fits reports whether the image of an answer is of the device's kind, as far as that is known.
@@ -167,33 +61,33 @@ func (r *response) fits(d *deviceRecord) bool {
 	return same(r.ManufacturerCode, d.ManufacturerCode) && same(r.ImageType, d.ImageType)
 }
 
-// why is the refusal or failure for a person, with the word that scripts and other people know it by.
+// why is the refusal or failure for a person, with the reason or the status that scripts know it by.
 func (r *response) why() string {
-	word := r.Status
+	word := string(r.Status)
 	if r.Reason != "" {
-		word = r.Reason
+		word = string(r.Reason)
 	}
 	switch {
 	case r.Error == "":
 		return word
-	case word == statusFailure:
+	case r.Status == contract.StatusFailure && r.Reason == "":
 		return r.Error
 	default:
 		return r.Error + " (" + word + ")"
 	}
 }
 
-// decode reads a payload; what cannot be read is of no use to anybody.
+// decode reads a payload, and reports whether it could be read.
 func decode[T any](payload []byte) (T, bool) {
 	var v T
 	return v, json.Unmarshal(payload, &v) == nil
 }
 
 // directory is the devices of the service by their EUID.
-type directory map[string]*deviceRecord
+type directory map[contract.EUID]*deviceRecord
 
 // note takes a device's record; an empty payload says that the device is gone.
-func (d directory) note(euid string, payload []byte) *deviceRecord {
+func (d directory) note(euid contract.EUID, payload []byte) *deviceRecord {
 	if len(payload) == 0 {
 		delete(d, euid)
 		return nil
@@ -223,20 +117,20 @@ func (d directory) sorted() []*deviceRecord {
 		if n := strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)); n != 0 {
 			return n
 		}
-		return strings.Compare(a.EUID, b.EUID)
+		return cmp.Compare(a.EUID, b.EUID)
 	})
 	return list
 }
 
 // named reports whether somebody gave the device a name.
-func (r *deviceRecord) named() bool { return r.Name != "" && r.Name != r.EUID }
+func (r *deviceRecord) named() bool { return r.Name != "" && r.Name != string(r.EUID) }
 
 // name is what the device is called.
-func (d directory) name(euid string) string {
+func (d directory) name(euid contract.EUID) string {
 	if r := d[euid]; r != nil && r.Name != "" {
 		return r.Name
 	}
-	return euid
+	return string(euid)
 }
 
 // find looks a device up as people name it: by EUID, network address or name.
@@ -261,16 +155,14 @@ func (d directory) find(text string) *deviceRecord {
 }
 
 // euidOf is an EUID as topics have it, "" for what is none.
-func euidOf(text string) string {
+func euidOf(text string) contract.EUID {
 	digits := strings.NewReplacer(":", "", "-", "").Replace(strings.ToLower(text))
 	digits = strings.TrimPrefix(digits, "0x")
-	if len(digits) != 16 {
+	euid := contract.EUID("0x" + digits)
+	if !euid.Valid() {
 		return ""
 	}
-	if _, err := strconv.ParseUint(digits, 16, 64); err != nil {
-		return ""
-	}
-	return "0x" + digits
+	return euid
 }
 
 func version(v *uint32) string {

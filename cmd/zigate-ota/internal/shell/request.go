@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
@@ -195,7 +196,7 @@ func (c *invocation) checkAll(ctx context.Context, s *session) error {
 		{Heading: "CHECK", Spare: 2},
 	}}
 	for _, d := range s.devices.sorted() {
-		for _, r := range final.Results {
+		for _, r := range final.Results.Checks {
 			if r.EUID != d.EUID {
 				continue
 			}
@@ -209,7 +210,7 @@ func (c *invocation) checkAll(ctx context.Context, s *session) error {
 					row[2].Text = version(&d.Image.ImageVersion)
 				}
 			}
-			if r.Status != statusSuccess {
+			if r.Status != contract.StatusSuccess {
 				silent++
 				row[3] = terminal.Cell{Text: "no answer", Style: terminal.Red}
 			}
@@ -223,6 +224,6 @@ func (c *invocation) checkAll(ctx context.Context, s *session) error {
 		return err
 	}
 	fmt.Fprintf(c.term, "%d devices, %d with a newer image, %d without an answer\n",
-		len(final.Results), newer, silent)
+		len(final.Results.Checks), newer, silent)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
@@ -145,7 +146,7 @@ func (s *session) note(u update) error {
 	name, rest, _ := strings.Cut(u.topic, "/")
 	switch name {
 	case "status":
-		s.online = string(u.payload) == "online"
+		s.online = string(u.payload) == contract.Online
 	case "info":
 		if info, ok := decode[infoRecord](u.payload); ok {
 			info.raw = u.payload
@@ -154,7 +155,7 @@ func (s *session) note(u update) error {
 	case "images":
 		s.images = u.payload
 	case "device":
-		s.devices.note(rest, u.payload)
+		s.devices.note(contract.EUID(rest), u.payload)
 	}
 	return nil
 }
@@ -193,7 +194,7 @@ func (q *question) answers(u update) *response {
 	if u.kind != isMessage || u.topic != "response/"+q.operation || q.final != nil {
 		return nil
 	}
-	r, ok := decode[response](u.payload)
+	r, ok := decodeResponse(u.payload)
 	if !ok {
 		return nil
 	}
@@ -201,12 +202,11 @@ func (q *question) answers(u update) *response {
 	if json.Unmarshal(r.Transaction, &transaction) != nil || transaction != q.transaction {
 		return nil
 	}
-	r.raw = u.payload
 	q.heard = true
-	if r.Status != statusInProgress {
-		q.settle(&r)
+	if r.Status != contract.StatusInProgress {
+		q.settle(r)
 	}
-	return &r
+	return r
 }
 
 // settle takes the final answer.
@@ -291,7 +291,7 @@ func (s *session) gather(ctx context.Context) error {
 }
 
 // resolve is the EUID of a device as it was named on the command line.
-func (s *session) resolve(ctx context.Context, name string) (string, error) {
+func (s *session) resolve(ctx context.Context, name string) (contract.EUID, error) {
 	if euid := euidOf(name); euid != "" {
 		return euid, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
@@ -95,11 +96,11 @@ func moment(text string, now time.Time) (string, error) {
 // waited is an upgrade that is waited for: the question, and what its device's record says.
 type waited struct {
 	*question
-	euid    string    // "" until it is known
-	heardAt time.Time // of its first answer
-	queued  bool      // the device's record has it
-	overAt  time.Time // since when the record says that it has ended
-	held    bool      // it is downloaded, and waits on the device for a later word
+	euid    contract.EUID // "" until it is known
+	heardAt time.Time     // of its first answer
+	queued  bool          // the device's record has it
+	overAt  time.Time     // since when the record says that it has ended
+	held    bool          // it is downloaded, and waits on the device for a later word
 }
 
 // watch shows upgrades while they are waited for.
@@ -110,8 +111,8 @@ type watch struct {
 	all     bool
 	upgrade []*waited
 	// before is when the last upgrade of each device was queued, before anything was asked for.
-	before map[string]time.Time
-	shown  map[string]bool // devices that have a bar
+	before map[contract.EUID]time.Time
+	shown  map[contract.EUID]bool // devices that have a bar
 	away   bool
 }
 
@@ -121,7 +122,7 @@ func (c *invocation) upgradeAndWait(
 ) error {
 	w := &watch{
 		c: c, s: s, screen: terminal.NewScreen(c.term), all: devices[0] == all,
-		before: map[string]time.Time{}, shown: map[string]bool{},
+		before: map[contract.EUID]time.Time{}, shown: map[contract.EUID]bool{},
 	}
 	for euid, d := range s.devices {
 		if d.Upgrade != nil {
@@ -179,7 +180,8 @@ func (w *watch) take(u update, q *question, r *response) {
 		w.note("the service is back")
 		w.away = false
 	case u.kind == isMessage && strings.HasPrefix(u.topic, "device/"):
-		if d := w.s.devices[strings.TrimPrefix(u.topic, "device/")]; d != nil && d.Upgrade != nil {
+		euid := contract.EUID(strings.TrimPrefix(u.topic, "device/"))
+		if d := w.s.devices[euid]; d != nil && d.Upgrade != nil {
 			w.moved(d)
 		}
 	}
@@ -209,7 +211,7 @@ func (w *watch) answered(q *question, r *response) {
 		if r.EUID != nil {
 			one.euid = *r.EUID
 		}
-		if r.Status == statusInProgress && r.Error != "" && !w.quiet() {
+		if r.Status == contract.StatusInProgress && r.Error != "" && !w.quiet() {
 			who := q.subject
 			if known || r.EUID != nil {
 				who = w.s.devices.name(one.euid)
@@ -235,16 +237,16 @@ func (w *watch) moved(d *deviceRecord) {
 	before, had := w.before[d.EUID]
 	fresh := !had || !u.QueuedAt.Equal(before)
 	// One that was there before is this one where it was waiting on the device for the word to install it.
-	revived := mine != nil && mine.heard && !w.all && !u.over()
+	revived := mine != nil && mine.heard && !w.all && !u.State.Ended()
 	if mine == nil || !fresh && !revived {
 		return
 	}
 	if !w.all {
 		mine.queued = true
-		if u.over() && mine.overAt.IsZero() {
+		if u.State.Ended() && mine.overAt.IsZero() {
 			mine.overAt = time.Now()
 		}
-		mine.held = u.State == stateDownloaded && w.c.flags.apply == "hold"
+		mine.held = u.State == contract.StateDownloaded && w.c.flags.apply == "hold"
 	}
 	w.show(d)
 }
@@ -257,7 +259,7 @@ func (w *watch) show(d *deviceRecord) {
 	}
 	if w.c.flags.json {
 		line := struct {
-			EUID    string          `json:"euid"`
+			EUID    contract.EUID   `json:"euid"`
 			Name    string          `json:"name"`
 			Upgrade json.RawMessage `json:"upgrade"`
 		}{EUID: d.EUID, Name: d.Name}
@@ -270,20 +272,20 @@ func (w *watch) show(d *deviceRecord) {
 		}
 		return
 	}
-	if u.over() && !w.shown[d.EUID] {
+	if u.State.Ended() && !w.shown[d.EUID] {
 		return // it had ended before anybody looked
 	}
 	w.shown[d.EUID] = true
-	more := u.pace()
+	more := pace(u)
 	switch {
-	case u.State == stateFailed && u.Reason != nil:
-		more = *u.Reason
-	case u.over():
+	case u.State == contract.StateFailed && u.Reason != nil:
+		more = string(*u.Reason)
+	case u.State.Ended():
 		more = ""
 	}
-	w.screen.Bar(d.EUID, w.s.devices.name(d.EUID), u.Progress, u.State, more)
-	if u.over() {
-		w.screen.End(d.EUID)
+	w.screen.Bar(string(d.EUID), w.s.devices.name(d.EUID), float64(u.Progress), string(u.State), more)
+	if u.State.Ended() {
+		w.screen.End(string(d.EUID))
 	}
 }
 
@@ -293,52 +295,46 @@ func (w *watch) settle(one *waited) {
 	switch {
 	case one.final != nil || !one.heard:
 	case w.c.flags.noWait && (w.all || one.queued || time.Since(one.heardAt) > queuedWithin):
-		one.settle(w.made(one, statusInProgress, nil))
+		one.settle(w.made(one, contract.StatusInProgress, nil))
 	case one.held:
-		one.settle(w.made(one, statusInProgress, nil))
+		one.settle(w.made(one, contract.StatusInProgress, nil))
 	case !one.overAt.IsZero() && time.Since(one.overAt) > answerLost:
 		d := w.s.devices[one.euid]
 		if d == nil || d.Upgrade == nil {
 			return
 		}
-		status := statusFailure
-		if d.Upgrade.State == stateSucceeded {
-			status = statusSuccess
+		status := contract.StatusFailure
+		if d.Upgrade.State == contract.StateSucceeded {
+			status = contract.StatusSuccess
 		}
 		one.settle(w.made(one, status, d.Upgrade.Reason))
 	}
 }
 
 // made is an answer as the service would give it, from the device's record.
-func (w *watch) made(one *waited, status string, reason *string) *response {
-	r := &response{
-		Operation:   "upgradeResponse",
-		Status:      status,
-		Transaction: json.RawMessage(strconv.Quote(one.transaction)),
-	}
-	fields := map[string]any{"operation": r.Operation, "status": status, "transaction": one.transaction}
+func (w *watch) made(one *waited, status contract.Status, reason *contract.Reason) *response {
+	r := &response{Response: contract.Response{
+		Operation:       "upgradeResponse",
+		Status:          status,
+		Transaction:     json.RawMessage(strconv.Quote(one.transaction)),
+		OperationRecord: &contract.OperationRecord{},
+	}}
 	if reason != nil {
 		r.Reason = *reason
-		fields["reason"] = *reason
-		if status != statusSuccess {
+		if status != contract.StatusSuccess {
 			r.Error = "the upgrade has ended while nobody listened"
-			fields["error"] = r.Error
 		}
 	}
 	if d := w.s.devices[one.euid]; d != nil {
 		r.EUID = &d.EUID
+		r.ManufacturerCode = d.ManufacturerCode
 		r.ImageType = d.ImageType
 		r.OldImageVersion = d.CurrentVersion
-		fields["euid"] = d.EUID
-		fields["mfgId"] = d.ManufacturerCode
-		fields["imageTypeId"] = d.ImageType
-		fields["oldImageVersion"] = d.CurrentVersion
 		if d.Upgrade != nil {
 			r.ImageVersion = &d.Upgrade.ImageVersion
-			fields["imageVersion"] = d.Upgrade.ImageVersion
 		}
 	}
-	r.raw, _ = json.Marshal(fields) // plain values
+	r.raw = contract.Marshal(r.Response)
 	return r
 }
 
@@ -346,7 +342,7 @@ func (w *watch) made(one *waited, status string, reason *string) *response {
 func (w *watch) outcome() error {
 	c := w.c
 	s := w.s
-	if w.all && w.upgrade[0].final.Status != statusInProgress {
+	if w.all && w.upgrade[0].final.Status != contract.StatusInProgress {
 		return w.outcomeOfAll(w.upgrade[0].final)
 	}
 	questions := make([]*question, len(w.upgrade))
@@ -355,9 +351,9 @@ func (w *watch) outcome() error {
 	}
 	return c.outcomes(s, questions, func(q *question) string {
 		switch {
-		case q.final.Status == statusInProgress && c.flags.noWait:
+		case q.final.Status == contract.StatusInProgress && c.flags.noWait:
 			return s.called(q) + ": queued"
-		case q.final.Status == statusInProgress:
+		case q.final.Status == contract.StatusInProgress:
 			return fmt.Sprintf("%s: downloaded and held; \"zigate-ota upgrade %s\" installs it",
 				s.called(q), quoted(s.called(q)))
 		default:
@@ -376,15 +372,15 @@ func (w *watch) outcomeOfAll(final *response) error {
 		}
 	}
 	wrong := 0
-	for _, r := range final.Results {
+	for _, r := range final.Results.Upgrades {
 		name := terminal.Clean(w.s.devices.name(r.EUID))
-		line := name + ": " + r.State
+		line := name + ": " + string(r.State)
 		out := c.term.Write
-		if r.State != stateSucceeded {
+		if r.State != contract.StateSucceeded {
 			wrong++
 			out = c.stderr.Write
 			if r.Reason != nil {
-				line += " (" + *r.Reason + ")"
+				line += " (" + string(*r.Reason) + ")"
 			}
 		}
 		if !c.flags.json {
@@ -392,11 +388,11 @@ func (w *watch) outcomeOfAll(final *response) error {
 		}
 	}
 	switch {
-	case len(final.Results) > 0 && !final.succeeded():
-		return failed(ExitFailed, "%d of %d upgrades did not succeed", wrong, len(final.Results))
+	case len(final.Results.Upgrades) > 0 && !final.succeeded():
+		return failed(ExitFailed, "%d of %d upgrades did not succeed", wrong, len(final.Results.Upgrades))
 	case !final.succeeded():
 		return failed(ExitFailed, "%s", terminal.Clean(final.why()))
-	case len(final.Results) == 0 && !c.flags.json:
+	case len(final.Results.Upgrades) == 0 && !c.flags.json:
 		fmt.Fprintln(c.term, "no device has a newer image")
 	}
 	return nil
