@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"otasvc/otafile":  nil,
 	"otasvc/registry": {"otasvc/library", "zigate/message"},
 	"otasvc/sending":  {"zigate/mailbox", "zigate/message"},
+	"otasvc/slot":     {"zigate/message"},
 	"zigate/mailbox":  nil,
 	"zigate/message":  nil,
 }
@@ -110,6 +111,12 @@ func TestBreaches(t *testing.T) {
 		{"zigate/message/a.go", `import _ "` + module + `/zigate/sim"`, "imports " + module + "/zigate/sim, but is to import nothing of the project"},
 		{"otasvc/otafile/a.go", `import _ "` + module + `/zigate"`, "imports " + module + "/zigate, but is to import nothing of the project"},
 		{"otasvc/otafile/a_test.go", `import _ "` + module + `/otasvc/otafile"`, ""},
+		{"otasvc/slot/a.go", `import _ "` + module + `/zigate/message"`, ""},
+		{"otasvc/slot/a_test.go", `import _ "` + module + `/otasvc/slot"`, ""},
+		{
+			"otasvc/slot/a.go", `import _ "` + module + `/otasvc/library"`,
+			"imports " + module + "/otasvc/library, but is to import only zigate/message of the project",
+		},
 		{"otasvc/blocks/a.go", `import _ "` + module + `/zigate/message"`, ""},
 		{"otasvc/blocks/a.go", `import _ "` + module + `/zigate"`, "imports " + module + "/zigate, but is to import only zigate/message of the project"},
 		{"otasvc/sending/a.go", `import _ "` + module + `/otasvc"`, "imports " + module + "/otasvc, but is to import only zigate/mailbox and zigate/message of the project"},

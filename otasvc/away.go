@@ -39,7 +39,7 @@ func (g *dongle) countAway(hindered bool, now time.Time) {
 // take the image header.
 func (s *Service) hindered() bool {
 	_, ok := s.dongle.usable()
-	return !ok || s.slot.refusals > 0
+	return !ok || s.slot.state.Refusals() > 0
 }
 
 // expireAway ends upgrades that have waited for the dongle for too long.

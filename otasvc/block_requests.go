@@ -51,9 +51,7 @@ func (o blockOwner) Stray(req message.BlockRequest, result blocks.Result) {
 
 // PageAsked remembers that a dongle of firmware v2 is in the state in which page requests leave it.
 func (o blockOwner) PageAsked(p blocks.Page) {
-	if o.dongle.info.Family == message.FamilyV2 {
-		o.dongle.pageAsked = true
-	}
+	o.slot.pageAsked()
 	if d := o.home.at(p.Addr); d != nil && p.First {
 		o.log.Info("a device asks for whole pages; the dongle garbles such requests, and they are put right",
 			"euid", d.EUID(), "bytes", p.Bytes, "spacing", p.Spacing)

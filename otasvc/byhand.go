@@ -3,7 +3,6 @@ package otasvc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -308,10 +308,12 @@ func (s *Service) LoadImage(ref DeviceRef, respond Respond) {
 				return
 			}
 			if u := d.active(); u != nil {
-				s.loadByHand(u.key(), about, respond)
+				s.slot.loadByHand(s.slot.keyOf(d), about, respond)
 				return
 			}
-			load := func(o Offer) { s.loadByHand(slotKey{o.SHA256, o.ImageVersion}, about, respond) }
+			load := func(o Offer) {
+				s.slot.loadByHand(slot.Key{SHA256: o.SHA256, Version: o.ImageVersion}, about, respond)
+			}
 			switch o := s.offers.best(d.Device); {
 			case o == nil:
 				respond(fail(ImageInfoNotFound, about(), "%s", s.offers.noImage(d.Device)))
@@ -348,151 +350,9 @@ func (s *Service) LoadImageFrom(url string, respond Respond) {
 				op.ManufacturerCode = &h.ManufacturerCode
 				op.ImageType = &h.ImageType
 				op.ImageVersion = &h.FileVersion
-				s.loadByHand(slotKey{image.SHA256, h.FileVersion}, func() *Operation { return &op }, respond)
+				key := slot.Key{SHA256: image.SHA256, Version: h.FileVersion}
+				s.slot.loadByHand(key, func() *Operation { return &op }, respond)
 			}
 		})
-	})
-}
-
-// loadByHand reads an image from the store and loads its header.
-func (s *Service) loadByHand(key slotKey, about func() *Operation, respond Respond) {
-	if s.ctx.Err() != nil {
-		respond(dongleAnswer(errStopping, about()))
-		return
-	}
-	if im := s.cache[key.sha256]; im != nil && im.data != nil {
-		s.loadHeader(im, key.version, about, respond)
-		return
-	}
-	s.async(func(context.Context) func() {
-		data, header, err := readImage(s.offers.images, key.sha256)
-		return func() {
-			if err != nil {
-				respond(fail(Failure, about(), "the image cannot be read from the store; "+
-					"add it again: %v", err))
-				return
-			}
-			im := s.cache[key.sha256]
-			if im == nil {
-				im = &cachedImage{sha256: key.sha256}
-				s.cache[key.sha256] = im
-			}
-			im.data = data
-			im.header = header
-			s.loadHeader(im, key.version, about, respond)
-		}
-	})
-}
-
-// slotPoll is how soon the slot is looked at again while the service loads it itself.
-const slotPoll = 100 * time.Millisecond
-
-// loadHeader loads a header for a person, where no upgrade is disturbed by it.
-func (s *Service) loadHeader(im *cachedImage, version uint32, about func() *Operation, respond Respond) {
-	refuse := func(status Status, why string) {
-		s.dropUnusedImages()
-		respond(fail(status, about(), "%s", why))
-	}
-	if why, ok := s.dongle.usable(); !ok {
-		refuse(ServiceNotAvailable, why)
-		return
-	}
-	if s.ctx.Err() != nil {
-		refuse(ServiceNotAvailable, errStopping.Error())
-		return
-	}
-	if why := s.slotNeeded(slotKey{im.sha256, version}, time.Now()); why != "" {
-		refuse(Failure, why)
-		return
-	}
-	if s.slot.busy {
-		s.questions.Wait(time.Now().Add(slotPoll), func(error) { s.loadHeader(im, version, about, respond) })
-		return
-	}
-	s.slot.busy = true
-	generation := s.slot.generation
-	h := im.header
-	h.FileVersion = version
-	s.submitByHand(loadImage(h), func(err error) {
-		if s.slot.generation == generation {
-			s.slot.busy = false
-			s.loadedByHand(im, version, err, time.Now())
-		}
-		respond(dongleAnswer(err, about()))
-	})
-}
-
-// slotNeeded says why another header must not be loaded now; empty: it may be.
-func (s *Service) slotNeeded(key slotKey, now time.Time) string {
-	if s.finishing(now) || s.turnover != nil {
-		return "an upgrade needs the dongle's header slot as it is for the next moments; " +
-			"try again in a minute"
-	}
-	for _, d := range s.sortedActive() {
-		switch u := d.Upgrade; {
-		case u.State.holdsSlot() && u.key() != key:
-			return fmt.Sprintf("%s is being upgraded to another image, 0x%08x, whose download would break "+
-				"off; cancel it or wait for its end",
-				d.Name(), u.ImageVersion)
-		case u.State == Downloaded && u.key() == key:
-			return fmt.Sprintf("%s has this image and waits to be told to install it; "+
-				"with the header loaded the dongle would tell it so by itself",
-				d.Name())
-		}
-	}
-	return ""
-}
-
-// loadedByHand notes what the slot holds after a header was loaded by hand.
-func (s *Service) loadedByHand(im *cachedImage, version uint32, err error, now time.Time) {
-	if err != nil {
-		var refused *message.StatusError
-		if !errors.As(err, &refused) { // else the dongle keeps the header that it had
-			// Not known: what was there is loaded anew.
-			s.slot.loaded = false
-			s.slot.cleared = false
-		}
-		s.dropUnusedImages()
-		return
-	}
-	if s.slot.key() != (slotKey{im.sha256, version}) {
-		s.slot.since = now
-	}
-	s.slot.image = im
-	s.slot.version = version
-	s.slot.loaded = true
-	s.slot.cleared = false
-	s.cache[im.sha256] = im // it may have been dropped while the slot was busy
-	h := im.header
-	s.log.Info("image header loaded by hand", "manufacturerCode", h.ManufacturerCode,
-		"imageType", h.ImageType, "fileVersion", version)
-	s.happened(Event{
-		Name:             EventImageLoaded,
-		ManufacturerCode: &h.ManufacturerCode,
-		ImageType:        &h.ImageType,
-		ImageVersion:     &version,
-		Size:             &h.TotalSize,
-	})
-	s.keepHeader(im, version, s.slot.generation, now.Add(handKeep))
-}
-
-const (
-	// handKeep is how long a header that was loaded by hand stays, unless something else needs the slot.
-	handKeep = 10 * time.Minute
-	// handKeepStep is how far ahead it is kept at a time: when an upgrade has taken the slot meanwhile, its
-	// own header must not stay behind for the rest of the ten minutes.
-	handKeepStep = 5 * time.Second
-)
-
-// keepHeader keeps a header in the slot for as long as it is the one that was loaded by hand.
-func (s *Service) keepHeader(im *cachedImage, version uint32, generation int, until time.Time) {
-	now := time.Now()
-	if s.slot.image != im || s.slot.version != version || !s.slot.loaded || s.slot.generation != generation ||
-		!now.Before(until) {
-		return
-	}
-	s.slot.keepUntil = later(s.slot.keepUntil, now.Add(2*handKeepStep))
-	time.AfterFunc(handKeepStep, func() {
-		s.inbox.Post(func() { s.keepHeader(im, version, generation, until) })
 	})
 }

@@ -20,9 +20,6 @@ type dongle struct {
 	connectedAt time.Time
 	// goneAt is when the dongle was lost; before it was first there, when the service started.
 	goneAt time.Time
-	// pageAsked: the firmware remembers an image page request, and would refuse it to the device a
-	// thousand times a second as soon as another header is loaded (v2). Only a reset lets it forget.
-	pageAsked bool
 	// session counts connections, so that an answer to an earlier one is told apart.
 	session int
 

@@ -231,7 +231,7 @@ func (h hearing) strayRequest(req message.BlockRequest, result blocks.Result, no
 	if result == blocks.Served {
 		return
 	}
-	if im := h.slot.image; im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
+	if im := h.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
 		req.ImageType == im.header.ImageType {
 		d.SetIdentity(req.ManufacturerCode, req.ImageType)
 	}

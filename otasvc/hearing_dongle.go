@@ -44,7 +44,7 @@ func (h hearing) connected(info zigate.Info) {
 	h.happened(Event{Name: EventDongleConnected})
 	h.compareNetwork(now)
 	h.excuseSilence(now)
-	h.slotLost()
+	h.slot.lost()
 	h.watch.reset() // the handshake has set the mode
 	h.listDevices()
 }
@@ -65,7 +65,7 @@ func (h hearing) disconnected(err error) {
 		event.Error = err.Error()
 	}
 	h.happened(event)
-	h.slotLost()
+	h.slot.lost()
 	h.questions.Drop(errDongleAway)
 	h.interviews.endAll(errDongleAway)
 }
@@ -124,10 +124,8 @@ func (h hearing) compareNetwork(now time.Time) {
 // restarted: a reset has emptied the header slot. Every kind of start-up message means it; several come in a
 // row.
 func (h hearing) restarted(m message.Message) {
-	h.dongle.pageAsked = false
-	if h.slot.image == nil && !h.slot.cleared {
+	if !h.slot.restarted() {
 		return // told already, or nothing was loaded
 	}
 	h.log.Warn("the dongle has restarted; its image header is loaded again", "message", m.Type())
-	h.slotLost()
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -66,23 +67,11 @@ func (s *Service) Queue(then func([]QueuedUpgrade)) {
 }
 
 func (s *Service) queue(now time.Time) []QueuedUpgrade {
-	order := s.waiting(now)
-	for _, d := range slices.SortedFunc(slices.Values(s.sortedActive()), byQueue) {
-		if d.Upgrade.State == Queued && !slices.Contains(order, d) {
-			order = append(order, d) // waits for its canary, its address, or a little after a failure
-		}
-	}
-	scheduled := slices.DeleteFunc(s.sortedActive(), func(d *device) bool {
-		return d.Upgrade.State != Scheduled
-	})
-	slices.SortStableFunc(scheduled, func(a, b *device) int {
-		return a.Upgrade.DueAt.Compare(b.Upgrade.DueAt)
-	})
 	list := []QueuedUpgrade{}
-	for _, d := range append(order, scheduled...) {
-		u := d.Upgrade
+	for _, euid := range slot.Queue(s.slot.view(now), now) {
+		u := s.home.get(euid).Upgrade
 		list = append(list, QueuedUpgrade{
-			EUID:         d.EUID(),
+			EUID:         euid,
 			State:        u.State,
 			ImageVersion: u.ImageVersion,
 			QueuedAt:     u.QueuedAt,

@@ -92,7 +92,7 @@ func (h hearing) queried(d *device, q message.QueryNextImage, now time.Time) {
 		u.runtime.awakeUntil = now.Add(registry.AwakeFor)
 		u.runtime.notBefore = time.Time{}
 	case Notified:
-		if h.slot.holds(u) {
+		if h.slot.holds(d) {
 			return // the dongle has just offered it the image
 		}
 		u.runtime.nextNotify = now
@@ -111,7 +111,7 @@ func (h hearing) indicatedEnd(d *device, m message.UpgradeEndRequest, lqi uint8)
 	time.AfterFunc(blocks.BothWays, func() {
 		h.inbox.PostUpTo(inboxLimit, func() {
 			if d.active() == u && u.State.holdsSlot() {
-				h.distrustSlot() // whatever it holds, the dongle has not told the device to install
+				h.slot.distrust() // whatever it holds, the dongle has not told the device to install
 				h.downloadEnded(m, lqi, time.Now())
 			}
 		})

@@ -49,10 +49,10 @@ func (s *Service) finishing(now time.Time) bool {
 // lastBlock empties the slot and then sends the block.
 func (s *Service) lastBlock(tr *blocks.Transfer, req message.BlockRequest, now time.Time) {
 	d := s.home.at(req.Addr)
-	if d == nil || d.active() == nil || d.Upgrade.runtime.transfer != tr || s.slot.busy {
+	if d == nil || d.active() == nil || d.Upgrade.runtime.transfer != tr || s.slot.state.IsBusy() {
 		return // it asks again
 	}
-	if s.dongle.pageAsked {
+	if s.slot.state.PagesAsked() {
 		// The dongle would have to be reset first, and the device's next page request would
 		// begin it all anew.
 		s.log.Error("the installation cannot be held for a device that asks by pages with a dongle of this "+
@@ -62,11 +62,11 @@ func (s *Service) lastBlock(tr *blocks.Transfer, req message.BlockRequest, now t
 	}
 	s.finish = finish{device: d, until: now.Add(finishTimeout)}
 	send := func() { s.sender.Send(s.blocks.Block(tr, &req), nil) }
-	if s.slot.cleared {
+	if s.slot.state.IsCleared() {
 		send()
 		return
 	}
-	s.clearSlot(send)
+	s.slot.clear(send)
 }
 
 // endResponse answers an upgrade end request: install in so many seconds, or wait.
@@ -88,19 +88,6 @@ func (s *Service) endResponse(
 				"euid", d.EUID(), "err", err)
 		}
 	})
-}
-
-// heldBy is a device that has the image of an upgrade and waits to be told to install it: while the header
-// is loaded the dongle would tell it so itself, so others have to wait for their turn with the same image.
-// nil: there is none.
-func (s *Service) heldBy(u *upgrade, now time.Time) *device {
-	for _, d := range s.active {
-		held := d.Upgrade
-		if held != u && held.State == Downloaded && held.key() == u.key() && !held.installDue(now) {
-			return d
-		}
-	}
-	return nil
 }
 
 // installDue reports whether a device that has its image is to install it now.

@@ -14,12 +14,12 @@ const (
 // pause is how long the owner may sleep when nothing happens: until the next thing that it has
 // to do by the clock.
 func (s *Service) pause(now time.Time) time.Duration {
-	if s.questions.Any() || s.strangers.Any() || s.slot.busy || s.turnover != nil || s.finish.device != nil {
+	if s.questions.Any() || s.strangers.Any() || s.slot.state.IsBusy() || s.slot.state.Switching() || s.finish.device != nil {
 		return pauseBusy
 	}
 	pause := pauseIdle
 	interviews := s.dongle.connected && s.interviews.schedule.Before(now.Add(pauseIdle))
-	slotDue := now.Before(s.slot.keepUntil) || s.slot.refusals > 0
+	slotDue := now.Before(s.slot.state.KeptUntil()) || s.slot.state.Refusals() > 0
 	if !s.gate.opened || s.revisions() != s.saved || interviews || slotDue {
 		pause = pauseSoon
 	}
@@ -43,7 +43,7 @@ func (s *Service) pauseFor(u *upgrade, now time.Time) time.Duration {
 		next = u.InstallAt
 	case u.State == Paused && u.Held && u.AsideUntil.IsZero():
 		next = u.PausedUntil
-	case u.State == Notified && s.slot.loaded:
+	case u.State == Notified && s.slot.state.HoldsImage():
 		next = u.runtime.nextNotify
 	case u.State == Downloaded:
 		return pauseIdle

@@ -271,7 +271,7 @@ const (
 
 // expireNotified repeats the notification.
 func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
-	if now.Before(u.runtime.nextNotify) || !s.slot.loaded {
+	if now.Before(u.runtime.nextNotify) || !s.slot.state.HoldsImage() {
 		return
 	}
 	tired := u.runtime.notifications >= s.policy.NotifyAttempts
@@ -284,7 +284,7 @@ func (s *Service) expireNotified(d *device, u *upgrade, now time.Time) {
 		return
 	}
 	if u.runtime.notifications > 0 && u.runtime.notifications%distrustEvery == 0 {
-		s.distrustSlot()
+		s.slot.distrust()
 	}
 	s.notify(d, now)
 	if u.Attempt > 1 && u.runtime.notifications > 1 {
@@ -464,7 +464,7 @@ func (s *Service) upgradeEnd(d *device, m message.UpgradeEndRequest, now time.Ti
 // to install in 5 s; otherwise the answer is ours to give, each time that the device asks.
 func (s *Service) downloadComplete(d *device, u *upgrade, m message.UpgradeEndRequest, now time.Time) {
 	u.EndSequence = m.Sequence
-	if !s.slot.holds(u) || m.FileVersion != u.OfferedVersion {
+	if !s.slot.holds(d) || m.FileVersion != u.OfferedVersion {
 		upgradeTime := uint32(installIn)
 		if !u.installDue(now) {
 			upgradeTime = waitForever

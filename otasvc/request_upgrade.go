@@ -175,7 +175,7 @@ func (s *Service) queueUpgrade(d *device, req UpgradeRequest, o Offer, respond R
 			answer.Error = "the outcome is uncertain: the dongle's firmware compares versions, " +
 				"so the image is offered as a newer one, which many devices refuse once they have it"
 		}
-		if held := s.heldBy(u, time.Now()); held != nil {
+		if held := s.slot.withheldBy(d, time.Now()); held != nil {
 			answer.Error = fmt.Sprintf("it waits until %s, which holds the same image back, has installed it",
 				held.Name())
 		}

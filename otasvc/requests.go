@@ -209,7 +209,7 @@ func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 			}
 			u.Held = true
 			u.PausedUntil = now.Add(d)
-			s.setVerdict(u)
+			s.setVerdict(dev)
 			s.happened(s.upgradeEvent(EventDownloadPaused, dev, u))
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
@@ -252,7 +252,7 @@ func (s *Service) resume(d *device, now time.Time) bool {
 	if !s.fire(d, t, now) {
 		return false
 	}
-	s.setVerdict(u)
+	s.setVerdict(d)
 	s.happened(s.upgradeEvent(EventDownloadResumed, d, u))
 	return true
 }

@@ -119,10 +119,7 @@ type Service struct {
 	active    map[message.IEEE]*device // those whose upgrade has not ended
 	groups    map[uint64]*group
 	nextGroup uint64
-	cache     map[string]*cachedImage // by SHA-256
-	slot      slot
-	offering  sending.Gate // of offers of the image in it
-	turnover  *turn        // a change of turns under way, or nil
+	slot      headerSlot
 	finish    finish
 	autoAt    time.Time // next look for upgrades that the policy wants
 	rights    uint64    // counts changes of who may have blocks
@@ -145,7 +142,6 @@ func New(o Options) (*Service, error) {
 		watch:     watch{policy: o.Policy.QueryWatch},
 		active:    map[message.IEEE]*device{},
 		groups:    map[uint64]*group{},
-		cache:     map[string]*cachedImage{},
 	}
 	if s.now = o.Now; s.now == nil {
 		s.now = time.Now
@@ -171,6 +167,7 @@ func New(o Options) (*Service, error) {
 		log:         o.Logger,
 		unavailable: map[string]time.Time{},
 	}
+	s.slot = newHeaderSlot(s)
 	s.noteDongle(&s.dongle)
 	s.keeper.snapshot = s.snapshot
 	s.keeper.post = func(f func()) { s.inbox.Post(f) }
@@ -308,7 +305,7 @@ func (s *Service) tick(now time.Time) {
 	}
 	s.upgradeByPolicy(now)
 	s.sweep(now)
-	s.schedule(now)
+	s.slot.follow(now)
 	s.watchQueries(now)
 	s.refreshTable()
 	s.noteDongle(&s.dongle)
@@ -335,7 +332,7 @@ func (s *Service) sweep(now time.Time) {
 	for _, d := range s.active {
 		used[d.Upgrade.SHA256] = true
 	}
-	for sha256 := range s.cache {
+	for sha256 := range s.slot.memory.images {
 		used[sha256] = true
 	}
 	s.offers.sweep(used, now)

@@ -315,7 +315,7 @@ func (s *Service) restore(st state) {
 			s.answerTicket(d, u) // it ended, but its answer was not given any more
 		default:
 			s.active[d.EUID()] = d
-			u.steady(now, s.longestAside())
+			u.steady(now, s.slot.policy().LongestPutOff())
 			u.runtime.lastActivity = now
 			u.runtime.nextNotify = now
 			u.runtime.offeredAt = now
@@ -361,15 +361,10 @@ func (s *Service) restoreTransfer(d *device, u *upgrade) {
 	if !u.State.holdsSlot() || u.State == Paused && u.StartedAt.IsZero() {
 		return
 	}
-	im := s.cache[u.SHA256]
-	if im == nil {
-		data, header, err := readImage(s.offers.images, u.SHA256)
-		if err != nil {
-			s.log.Error("the image of a running upgrade cannot be read", "euid", d.EUID(), "err", err)
-			return // the scheduler tries again and ends the upgrade if it stays so
-		}
-		im = &cachedImage{sha256: u.SHA256, data: data, header: header}
-		s.cache[u.SHA256] = im
+	im, err := s.slot.memory.load(u.SHA256)
+	if err != nil {
+		s.log.Error("the image of a running upgrade cannot be read", "euid", d.EUID(), "err", err)
+		return // the planner has it read again, and the upgrade ends if it stays so
 	}
 	s.admit(d, im)
 }

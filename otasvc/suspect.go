@@ -25,7 +25,7 @@ type suspicion struct {
 func (s *Service) suspectSilence(d *device, u *upgrade, now time.Time) {
 	sus := &u.runtime.suspicion
 	tr := u.runtime.transfer
-	if u.State != Downloading || tr == nil || u.key() != s.slot.key() {
+	if u.State != Downloading || tr == nil || s.slot.keyOf(d) != s.slot.state.Key() {
 		return
 	}
 	patience := suspectAfter + 2*s.policy.BlockInterval
@@ -44,7 +44,7 @@ func (s *Service) suspectSilence(d *device, u *upgrade, now time.Time) {
 		sus.beyond = position
 		sus.notifyAt = now.Add(suspectNotify)
 	}
-	if !sus.notifyAt.IsZero() && s.slot.holds(u) && !now.Before(sus.notifyAt) {
+	if !sus.notifyAt.IsZero() && s.slot.holds(d) && !now.Before(sus.notifyAt) {
 		sus.notifyAt = time.Time{}
 		s.notify(d, now)
 	}
@@ -60,6 +60,6 @@ func (s *Service) suspectReset(d *device, now time.Time) bool {
 	sus.at = now
 	s.log.Warn("a device has stopped asking for blocks; in case the dongle was reset without saying so, "+
 		"the image header is loaded again", "euid", d.EUID())
-	s.distrustSlot()
+	s.slot.distrust()
 	return true
 }

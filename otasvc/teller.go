@@ -81,13 +81,7 @@ func (s *Service) info() InfoRecord {
 			Channel:   s.dongle.info.Channel,
 			Error:     s.dongle.trouble(),
 		},
-	}
-	if im := s.slot.image; im != nil && s.slot.loaded {
-		r.Slot = &Slot{
-			ManufacturerCode: im.header.ManufacturerCode,
-			ImageType:        im.header.ImageType,
-			ImageVersion:     s.slot.version,
-		}
+		Slot: s.slot.shown(),
 	}
 	for _, d := range s.active {
 		if st := d.Upgrade.State; st == Queued || st == Scheduled {

@@ -48,7 +48,7 @@ func (s *Service) requeued(d *device, u *upgrade, t trigger, now time.Time) {
 		return
 	}
 	if t == triggerSilent {
-		s.distrustSlot()
+		s.slot.distrust()
 	}
 	u.Attempt++
 	u.StartedAt = time.Time{}
@@ -91,7 +91,7 @@ func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 		tr.Abort()
 		d.aborting = tr
 		d.abortUntil = now.Add(abortMemory)
-		s.slot.keepUntil = now.Add(abortSlot)
+		s.slot.keep(now.Add(abortSlot))
 	}
 	s.withdraw(u)
 	u.EndedAt = now
@@ -114,7 +114,7 @@ func (s *Service) ended(d *device, u *upgrade, from State, now time.Time) {
 		s.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(), "state", u.State, "reason", u.Reason)
 	}
 	s.observer.UpgradeFinished(u.State, u.Reason, now.Sub(u.QueuedAt))
-	s.dropUnusedImages()
+	s.slot.dropUnusedImages()
 	s.answerTicket(d, u)
 	s.groupMemberEnded(d, u, now)
 }
@@ -248,17 +248,18 @@ func (s *Service) newUpgrade(d *device, o Offer, dueAt time.Time, ticket Ticket,
 // serveUnsolicited gives an image to a device that asked without an upgrade, where that is configured: the
 // loaded one, if that is the one it asked for.
 func (s *Service) serveUnsolicited(d *device, req message.BlockRequest, now time.Time) bool {
-	if d.active() != nil || s.slot.image == nil || !s.slot.loaded {
+	im := s.slot.loaded()
+	if d.active() != nil || im == nil {
 		return false
 	}
-	h := s.slot.image.header
+	h := im.header
 	if h.ManufacturerCode != req.ManufacturerCode || h.ImageType != req.ImageType ||
 		h.FileVersion != req.FileVersion {
 		return false
 	}
-	if o := s.offers.registeredAs(s.slot.image.sha256, d.Device); o != nil {
+	if o := s.offers.registeredAs(im.sha256, d.Device); o != nil {
 		s.newUpgrade(d, *o, time.Time{}, nil, now)
-		s.admit(d, s.slot.image)
+		s.admit(d, im)
 		return true
 	}
 	return false

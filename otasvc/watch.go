@@ -91,7 +91,7 @@ func (s *Service) watchQueries(now time.Time) {
 	if !s.dongle.connected {
 		return
 	}
-	working := s.slot.image != nil || len(s.slotUsers()) > 0
+	working := s.slot.working(now)
 	urgent := false
 	for _, d := range s.active {
 		// There is no other way to learn how its upgrade went.

@@ -67,9 +67,9 @@ func (b *buffers) crowded(now time.Time) bool {
 		(b.apdu.Load() >= crowdedAPDU || b.npdu.Load() >= crowdedNPDU)
 }
 
-// putOffFor is how long full buffers put off what would begin anew. Downloads may keep them full for hours,
+// PutOffFor is how long full buffers put off what would begin anew. Downloads may keep them full for hours,
 // in which one more is begun each time it has passed.
-const putOffFor = 2 * time.Second
+const PutOffFor = 2 * time.Second
 
 // Gate keeps back one kind of thing that begins anew and makes radio frames, such as interviews, while the
 // dongle's buffers are full. The zero value is ready. Only the owner may use it.
@@ -88,7 +88,7 @@ func (g *Gate) Allows(crowded bool, now time.Time) bool {
 	if g.since.IsZero() {
 		g.since = now
 	}
-	return now.Sub(g.since) >= putOffFor
+	return now.Sub(g.since) >= PutOffFor
 }
 
 // Begun tells that one has begun, so that the next one waits for its own time.
