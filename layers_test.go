@@ -30,6 +30,7 @@ var rooms = map[string][]string{
 	"otasvc/registry": {"otasvc/library", "zigate/message"},
 	"otasvc/sending":  {"zigate/mailbox", "zigate/message"},
 	"otasvc/slot":     {"zigate/message"},
+	"otasvc/upgrade":  {"zigate/message"},
 	"zigate/mailbox":  nil,
 	"zigate/message":  nil,
 }
@@ -116,6 +117,10 @@ func TestBreaches(t *testing.T) {
 		{
 			"otasvc/slot/a.go", `import _ "` + module + `/otasvc/library"`,
 			"imports " + module + "/otasvc/library, but is to import only zigate/message of the project",
+		},
+		{
+			"otasvc/upgrade/a.go", `import _ "` + module + `/otasvc/slot"`,
+			"imports " + module + "/otasvc/slot, but is to import only zigate/message of the project",
 		},
 		{"otasvc/blocks/a.go", `import _ "` + module + `/zigate/message"`, ""},
 		{"otasvc/blocks/a.go", `import _ "` + module + `/zigate"`, "imports " + module + "/zigate, but is to import only zigate/message of the project"},

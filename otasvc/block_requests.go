@@ -60,5 +60,5 @@ func (o blockOwner) PageAsked(p blocks.Page) {
 
 // LastBlock sends a last block after which the installation is to wait.
 func (o blockOwner) LastBlock(tr *blocks.Transfer, req message.BlockRequest) {
-	o.lastBlock(tr, req, time.Now())
+	o.upgrades.lastBlock(tr, req, time.Now())
 }

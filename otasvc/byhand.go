@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -11,6 +12,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -100,14 +102,14 @@ func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
 				return
 			}
 			cmd := message.UpgradeEndResponse{
-				UpgradeTime:      valueOr(req.UpgradeTime, after(req.CurrentTime, installIn)),
+				UpgradeTime:      valueOr(req.UpgradeTime, after(req.CurrentTime, upgrade.InstallIn)),
 				CurrentTime:      req.CurrentTime,
 				FileVersion:      *key.ImageVersion,
 				ImageType:        *key.ImageType,
 				ManufacturerCode: *key.ManufacturerCode,
 			}
 			if d.Upgrade != nil {
-				cmd.Sequence = d.Upgrade.EndSequence
+				cmd.Sequence = d.Upgrade.EndSequence()
 			}
 			s.sendByHand(d, func(to message.Target) message.Message {
 				cmd.Target = to
@@ -125,18 +127,12 @@ func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
 // installsByHand: a device that waited with its image has been told when to install it.
 func (s *Service) installsByHand(d *device, m message.UpgradeEndResponse, now time.Time) {
 	u := d.active()
-	if u == nil || m.UpgradeTime == waitForever || m.FileVersion != u.OfferedVersion ||
-		m.ImageType != u.ImageType ||
-		m.ManufacturerCode != u.ManufacturerCode || !s.fire(d, triggerApply, now) {
+	if u == nil || m.UpgradeTime == message.UpgradeTimeWait || m.FileVersion != u.OfferedVersion() ||
+		!u.IsAbout(m.ManufacturerCode, m.ImageType, m.FileVersion) {
 		return
 	}
-	u.Install = InstallNow
-	u.WasHeld = true
-	u.ApplyingAt = now
-	if m.UpgradeTime > m.CurrentTime {
-		u.ApplyingAt = now.Add(time.Duration(m.UpgradeTime-m.CurrentTime) * time.Second)
-	}
-	s.happened(s.upgradeEvent(EventUpgradeApplying, d, u))
+	seconds := m.UpgradeTime - min(m.CurrentTime, m.UpgradeTime)
+	s.upgrades.step(d, upgrade.ReleasedByHand{In: time.Duration(seconds) * time.Second}, now)
 }
 
 // WaitForData tells a device to ask for its block again later. It pauses nothing: the next
@@ -150,11 +146,7 @@ func (s *Service) WaitForData(req WaitForData, respond Respond) {
 				RequestTime:       valueOr(req.RequestTime, after(req.CurrentTime, blocks.MaxHold)),
 				BlockRequestDelay: req.BlockRequestDelay,
 			}
-			tr := d.aborting
-			if u := d.active(); u != nil && u.runtime.transfer != nil {
-				tr = u.runtime.transfer
-			}
-			if tr != nil {
+			if tr := cmp.Or(d.transfer, d.aborting); tr != nil {
 				cmd.Sequence = tr.LastSequence()
 			}
 			about := func() *Operation { return s.upgradeOperation(d) }
@@ -217,12 +209,13 @@ func dongleAnswer(err error, op *Operation) Answer {
 	}
 }
 
-// complete fills in what was not given. u is the upgrade to take it from; nil: none.
-func (s *Service) complete(key ImageKey, d *device, u *upgrade) ImageKey {
+// complete fills in what was not given. It is taken from u, the upgrade of the device, unless that is nil.
+func (s *Service) complete(key ImageKey, d *device, u *upgrade.Upgrade) ImageKey {
 	from := ImageKey{ManufacturerCode: d.Facts().ManufacturerCode, ImageType: d.Facts().ImageType}
 	if u != nil {
 		// The device knows its image under the version that it was offered as.
-		from = ImageKey{&u.ManufacturerCode, &u.ImageType, &u.OfferedVersion}
+		image := u.Image()
+		from = ImageKey{&image.ManufacturerCode, &image.ImageType, ptr(s.slot.keyOf(d).Version)}
 	} else if o := s.offers.best(d.Device); o != nil {
 		from = ImageKey{&o.ManufacturerCode, &o.ImageType, &o.ImageVersion}
 	}

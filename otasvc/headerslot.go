@@ -6,6 +6,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -63,7 +64,7 @@ func (h *headerSlot) working(now time.Time) bool {
 	if h.state.Key() != (slot.Key{}) {
 		return true
 	}
-	for _, d := range h.s.active {
+	for _, d := range h.s.upgrades.active {
 		if c := h.candidate(d, now); c.UsesSlot() {
 			return true
 		}
@@ -186,9 +187,9 @@ func (h *headerSlot) readImage(sha256 string) {
 // the store by somebody else.
 func (h *headerSlot) imageUnavailable(sha256 string, err error, now time.Time) {
 	h.s.log.Error("an image cannot be read from the store; add it again", "sha256", sha256, "err", err)
-	for _, d := range h.s.active {
-		if d.Upgrade.SHA256 == sha256 {
-			h.s.fire(d, triggerUnavailable, now)
+	for _, d := range h.s.upgrades.sorted() {
+		if d.Upgrade.Image().SHA256 == sha256 {
+			h.s.upgrades.step(d, upgrade.ImageUnavailable{}, now)
 		}
 	}
 }
@@ -196,15 +197,7 @@ func (h *headerSlot) imageUnavailable(sha256 string, err error, now time.Time) {
 // dropUnusedImages frees the memory of images that no upgrade uses and that are not in the slot.
 func (h *headerSlot) dropUnusedImages() {
 	h.memory.drop(func(sha256 string) bool {
-		if sha256 == h.state.Key().SHA256 {
-			return true
-		}
-		for _, d := range h.s.active {
-			if d.Upgrade.SHA256 == sha256 {
-				return true
-			}
-		}
-		return false
+		return sha256 == h.state.Key().SHA256 || h.s.upgrades.uses(sha256)
 	})
 }
 

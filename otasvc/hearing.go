@@ -8,6 +8,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -63,7 +64,7 @@ func (h hearing) deviceMessage(m message.Message, lqi uint8, now time.Time) {
 func (h hearing) seen(d *device, lqi uint8, now time.Time) {
 	d.Seen(lqi, now)
 	h.interviews.heard(d, now)
-	h.stirred(d, now)
+	h.upgrades.step(d, upgrade.Heard{}, now)
 }
 
 // seenAt is seen for whoever has a network address.
@@ -118,7 +119,7 @@ func (h hearing) announced(m message.DeviceAnnounce, lqi uint8, now time.Time) {
 	d.SetSleepy(m.Capability&message.CapabilityRxOnWhenIdle == 0)
 	addr := m.Addr
 	h.happened(Event{Name: EventDeviceAnnounced, EUID: d.EUID(), NetworkAddress: &addr})
-	h.upgradeAnnounced(d, now)
+	h.upgrades.step(d, upgrade.Announced{}, now)
 	h.seen(d, lqi, now)
 	if !d.Interviewed() {
 		h.interviews.want(d)
@@ -160,7 +161,7 @@ func (h hearing) attribute(m message.Attribute, lqi uint8, now time.Time) {
 	}
 	h.seen(d, lqi, now)
 	if version, told := d.Learn(m); told {
-		h.versionRead(d, version, now)
+		h.upgrades.step(d, upgrade.VersionRead{Version: version}, now)
 	}
 }
 
@@ -172,7 +173,7 @@ func (h hearing) downloadEnded(m message.UpgradeEndRequest, lqi uint8, now time.
 		return
 	}
 	h.seen(d, lqi, now)
-	h.upgradeEnd(d, m, now)
+	h.upgrades.endRequested(d, m, now)
 }
 
 // deliveryEventInterval is how often the same device's failed deliveries are told as an event.
@@ -201,12 +202,11 @@ func (h hearing) deliveryReport(m message.Confirm, now time.Time) {
 // shrinkBlocks: a frame for the device did not fit its route. The device asks for the block again and
 // gets a smaller one.
 func (h hearing) shrinkBlocks(d *device) {
-	u := d.active()
-	if u == nil || u.runtime.transfer == nil {
+	if d.transfer == nil {
 		return
 	}
 	if size, ok := d.ShrinkBlocks(h.policy.BlockSize); ok {
-		u.runtime.transfer.LimitBlock(size)
+		d.transfer.LimitBlock(size)
 		h.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID(), "bytes", size)
 	}
 }
@@ -235,10 +235,10 @@ func (h hearing) strayRequest(req message.BlockRequest, result blocks.Result, no
 		req.ImageType == im.header.ImageType {
 		d.SetIdentity(req.ManufacturerCode, req.ImageType)
 	}
-	if u := d.active(); u != nil && u.runtime.transfer != nil && result != blocks.WrongImage {
+	if d.transfer != nil && result != blocks.WrongImage {
 		return // its transfer was put in place meanwhile: the next request is served
 	}
-	if h.policy.ServeUnsolicited && result == blocks.Unsolicited && h.serveUnsolicited(d, req, now) {
+	if h.policy.ServeUnsolicited && result == blocks.Unsolicited && h.upgrades.serveUnsolicited(d, req, now) {
 		return
 	}
 	if now.Sub(d.unsolicitedAt) < unsolicitedInterval {

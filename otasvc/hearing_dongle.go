@@ -3,6 +3,7 @@ package otasvc
 import (
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -43,7 +44,7 @@ func (h hearing) connected(info zigate.Info) {
 	}
 	h.happened(Event{Name: EventDongleConnected})
 	h.compareNetwork(now)
-	h.excuseSilence(now)
+	h.upgrades.stepAll(upgrade.DongleBack{Away: now.Sub(h.dongle.goneAt)}, now)
 	h.slot.lost()
 	h.watch.reset() // the handshake has set the mode
 	h.listDevices()
@@ -114,11 +115,7 @@ func (h hearing) compareNetwork(now time.Time) {
 	h.log.Warn("the dongle was replaced, or has another network now: upgrades that had begun are ended",
 		"coordinator", found.Coordinator, "panId", found.PANID, "coordinatorBefore", before.Coordinator,
 		"panIdBefore", before.PANID)
-	for _, d := range h.sortedActive() {
-		if st := d.Upgrade.State; st != Scheduled && st != Queued {
-			h.fire(d, triggerDongleLost, now)
-		}
-	}
+	h.upgrades.stepAll(upgrade.DongleReplaced{}, now)
 }
 
 // restarted: a reset has emptied the header slot. Every kind of start-up message means it; several come in a

@@ -8,13 +8,14 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // device is a device of the registry with what the service does for it.
 type device struct {
 	*registry.Device
-	Upgrade *upgrade
+	Upgrade *upgrade.Upgrade
 	// History has the upgrades that have ended, the newest first.
 	History []PastUpgrade
 	// upgradeRevision counts changes of what is told of Upgrade and History.
@@ -23,14 +24,20 @@ type device struct {
 	deliveryFailedAt time.Time // when a failed delivery was last told as an event
 	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
 
+	// transfer is the device's right to blocks of its upgrade's image; nil where it has none.
+	transfer *blocks.Transfer
+	// lastBlock is its request for the last block, where the installation is to wait.
+	lastBlock message.BlockRequest
+	// endEndpoint is where its last upgrade end request came from; 0 where none was heard.
+	endEndpoint uint8
 	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
 	aborting   *blocks.Transfer
 	abortUntil time.Time
 }
 
 // active is the device's upgrade that has not ended, or nil.
-func (d *device) active() *upgrade {
-	if d.Upgrade == nil || d.Upgrade.State.Ended() {
+func (d *device) active() *upgrade.Upgrade {
+	if d.Upgrade == nil || d.Upgrade.Ended() {
 		return nil
 	}
 	return d.Upgrade

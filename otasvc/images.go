@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -112,7 +113,7 @@ func (s *Service) register(d *device, req AddImage, image library.Image, respond
 			return
 		}
 		if o := offerOf(r, image); fits(d.Device, o) && updateAvailable(d.Device, &o) {
-			s.newUpgrade(d, o, time.Time{}, nil, time.Now())
+			s.upgrades.begin(d, &o, upgrade.Order{}, time.Now())
 		}
 	})
 }
@@ -163,9 +164,9 @@ func (s *Service) imageRemoved(d *device, r library.Registration) {
 	now := time.Now()
 	for _, other := range s.home.sorted() {
 		u := other.active()
-		if u != nil && u.SHA256 == r.SHA256 &&
+		if u != nil && u.Image().SHA256 == r.SHA256 &&
 			(other == d || slices.Contains(r.Devices, other.EUID().String())) {
-			s.fire(other, triggerImageGone, now)
+			s.upgrades.step(other, upgrade.ImageRemoved{}, now)
 		}
 	}
 	s.happened(eventOf(EventImageRemoved, d.Device, r))

@@ -5,6 +5,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -82,22 +83,9 @@ func (h hearing) askedAt(d *device, m message.DataIndication) {
 // queried: a device asked for an image. It says who it is, and it listens now.
 func (h hearing) queried(d *device, q message.QueryNextImage, now time.Time) {
 	d.LearnQuery(q)
-	h.versionRead(d, q.FileVersion, now)
-	u := d.active()
-	if u == nil {
-		return
-	}
-	switch u.State {
-	case Queued:
-		u.runtime.awakeUntil = now.Add(registry.AwakeFor)
-		u.runtime.notBefore = time.Time{}
-	case Notified:
-		if h.slot.holds(d) {
-			return // the dongle has just offered it the image
-		}
-		u.runtime.nextNotify = now
-	case Downloading:
-		h.suspectReset(d, now) // it was refused a block
+	h.upgrades.step(d, upgrade.VersionRead{Version: q.FileVersion}, now)
+	if d.active() != nil {
+		h.upgrades.step(d, upgrade.Queried{SlotHolds: h.slot.holds(d)}, now)
 	}
 }
 
@@ -105,12 +93,12 @@ func (h hearing) queried(d *device, q message.QueryNextImage, now time.Time) {
 // dongle tells the device to wait, so the answer is ours.
 func (h hearing) indicatedEnd(d *device, m message.UpgradeEndRequest, lqi uint8) {
 	u := d.active()
-	if u == nil || !u.State.holdsSlot() {
+	if u == nil || !u.Stage().Downloads() {
 		return
 	}
 	time.AfterFunc(blocks.BothWays, func() {
 		h.inbox.PostUpTo(inboxLimit, func() {
-			if d.active() == u && u.State.holdsSlot() {
+			if d.active() == u && u.Stage().Downloads() {
 				h.slot.distrust() // whatever it holds, the dongle has not told the device to install
 				h.downloadEnded(m, lqi, time.Now())
 			}

@@ -10,27 +10,23 @@ type keeper struct {
 	// post has a function called on the owner goroutine.
 	post func(func())
 
-	// revision counts changes of upgrades, groups and whatever else has no revision of its own.
-	revision uint64
-	saved    revisions
-	savedAt  time.Time
-	after    []func()
+	asked   uint64 // counts who has asked for the state to be written
+	after   []func()
+	saved   revisions
+	savedAt time.Time
 }
 
 // revisions are the revisions of everything that is kept in the state file.
-type revisions struct{ devices, registrations, dongle, upgrades uint64 }
+type revisions struct{ devices, registrations, dongle, upgrades, asked uint64 }
 
 // saveInterval is how often the state is written when no answer waits for it. What is lost by a crash in
 // between is learnt again from the devices; memory cards wear out with each write.
 const saveInterval = 5 * time.Second
 
-// keptChanged notes that upgrades or groups are not what the state file says any more.
-func (k *keeper) keptChanged() { k.revision++ }
-
 // whenSaved runs f once the state as it is now is on the disk: an answer must not promise what a
 // power cut takes back.
 func (k *keeper) whenSaved(f func()) {
-	k.keptChanged()
+	k.asked++
 	k.after = append(k.after, f)
 }
 

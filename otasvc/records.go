@@ -1,7 +1,6 @@
 package otasvc
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
@@ -62,22 +61,6 @@ type DeviceRecord struct {
 	Offer            *Offer
 	Upgrade          *UpgradeRecord // nil: never had one
 	History          []PastUpgrade  // upgrades that have ended, the newest first, at most 10
-}
-
-// UpgradeRecord is one upgrade at one moment.
-type UpgradeRecord struct {
-	State            State
-	ImageVersion     uint32
-	OldImageVersion  *uint32
-	Offset           uint32  // bytes of the image that the device has
-	Size             uint32  // bytes of the whole image
-	Progress         float64 // percent with one decimal
-	BytesPerSecond   int     // since this attempt began
-	RemainingSeconds *int    // nil: no rate yet, or nothing is being downloaded
-	QueuedAt         time.Time
-	StartedAt        time.Time // first block of this attempt; zero: none yet
-	Attempt          int       // from 1
-	Reason           Reason
 }
 
 // DongleInfo is the state of the dongle for people.
@@ -151,10 +134,6 @@ type Answer struct {
 // Respond takes the answers to one request: any number with InProgress, then exactly one other. It is called
 // on the owner goroutine and must not block.
 type Respond func(Answer)
-
-// Ticket identifies who asked for an upgrade. The service keeps it with the upgrade over restarts and hands
-// it back with the final answer; what it means is the business of whoever made it.
-type Ticket = json.RawMessage
 
 // EventName names a thing that happened. The strings are part of the MQTT contract.
 type EventName string

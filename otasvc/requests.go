@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -146,7 +146,7 @@ func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
 			o := s.offers.best(d.Device)
 			if o == nil {
 				a := fail(ImageInfoNotFound, d.operation(nil), "%s", s.offers.noImage(d.Device))
-				a.Upgrade = d.Upgrade.record(time.Now())
+				a.Upgrade = recordOf(d.Upgrade, time.Now())
 				a.HasUpgrade = true
 				respond(a)
 				return
@@ -154,7 +154,7 @@ func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
 			available := updateAvailable(d.Device, o)
 			respond(Answer{
 				Status: Success, Operation: d.operation(o), UpdateAvailable: &available, Source: o.Source,
-				Upgrade: d.Upgrade.record(time.Now()), HasUpgrade: true,
+				Upgrade: recordOf(d.Upgrade, time.Now()), HasUpgrade: true,
 			})
 		})
 	})
@@ -165,7 +165,7 @@ func (s *Service) Cancel(ref DeviceRef, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.upgradeOperation(d)
-			if !s.fire(d, triggerCancel, time.Now()) {
+			if !s.upgrades.step(d, upgrade.Cancel{}, time.Now()) {
 				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.Name()))
 				return
 			}
@@ -179,7 +179,7 @@ func (s *Service) CancelAll(respond Respond) {
 	s.request(respond, func() {
 		now := time.Now()
 		for _, d := range s.home.sorted() {
-			s.fire(d, triggerCancel, now)
+			s.upgrades.step(d, upgrade.Cancel{}, now)
 		}
 		s.whenSaved(func() { respond(Answer{Status: Success}) })
 	})
@@ -188,7 +188,7 @@ func (s *Service) CancelAll(respond Respond) {
 // upgradeOperation is the operation record of the upgrade under way, or of the image the device would get.
 func (s *Service) upgradeOperation(d *device) *Operation {
 	if u := d.active(); u != nil {
-		return u.operation(d.EUID(), d.CurrentVersion())
+		return operationOf(u, d.EUID(), d.CurrentVersion())
 	}
 	return s.offerOperation(d)
 }
@@ -197,20 +197,11 @@ func (s *Service) upgradeOperation(d *device) *Operation {
 func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(dev *device) {
-			now := time.Now()
 			op := s.upgradeOperation(dev)
-			u := dev.active()
-			if u == nil || u.State != Paused && !s.fire(dev, triggerHold, now) {
+			if !s.upgrades.step(dev, upgrade.Pause{For: d}, time.Now()) {
 				respond(fail(Failure, op, "%s has no download that could be paused", dev.Name()))
 				return
 			}
-			if d <= 0 {
-				d = longPatience // nothing waits for ever
-			}
-			u.Held = true
-			u.PausedUntil = now.Add(d)
-			s.setVerdict(dev)
-			s.happened(s.upgradeEvent(EventDownloadPaused, dev, u))
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
@@ -221,40 +212,13 @@ func (s *Service) Resume(ref DeviceRef, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.upgradeOperation(d)
-			if !s.resume(d, time.Now()) {
+			if !s.upgrades.step(d, upgrade.Resume{}, time.Now()) {
 				respond(fail(Failure, op, "%s has no paused download", d.Name()))
 				return
 			}
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
-}
-
-// resume ends a pause. A download that had not begun goes back to the queue; one that is put aside for
-// another image goes on when its turn comes.
-func (s *Service) resume(d *device, now time.Time) bool {
-	u := d.active()
-	if u == nil || !u.Held {
-		return false
-	}
-	u.Held = false
-	u.PausedUntil = time.Time{}
-	s.upgradeChanged(d)
-	// It asks when its wait is over, not before: until then it is not silent.
-	u.runtime.lastActivity = now.Add(blocks.MaxHold * time.Second)
-	if !u.AsideUntil.IsZero() {
-		return true
-	}
-	t := triggerRelease
-	if !u.runtime.begun && u.StartedAt.IsZero() {
-		t = triggerYield
-	}
-	if !s.fire(d, t, now) {
-		return false
-	}
-	s.setVerdict(d)
-	s.happened(s.upgradeEvent(EventDownloadResumed, d, u))
-	return true
 }
 
 // Rename gives a device the name that is shown to people. The name must have been checked by ValidName.
@@ -299,16 +263,11 @@ func (s *Service) listDevices() {
 
 // forget drops a device and clears what was told of it.
 func (s *Service) forget(d *device) {
-	if d.active() != nil {
-		s.fire(d, triggerCancel, time.Now())
-	}
+	s.upgrades.step(d, upgrade.Cancel{}, time.Now())
 	s.home.forget(d)
 	s.offers.forget(d.Device)
 	s.interviews.forget(d)
 	s.teller.sink.DeviceGone(d.EUID())
 }
-
-// sortedActive lists the devices whose upgrade has not ended, by EUID.
-func (s *Service) sortedActive() []*device { return sorted(s.active) }
 
 var _ zigate.Handler = (*Service)(nil)

@@ -116,18 +116,11 @@ type Service struct {
 	searches   *registry.Searches
 	interviews interviews
 
-	active    map[message.IEEE]*device // those whose upgrade has not ended
-	groups    map[uint64]*group
-	nextGroup uint64
-	slot      headerSlot
-	finish    finish
-	autoAt    time.Time // next look for upgrades that the policy wants
-	rights    uint64    // counts changes of who may have blocks
-	inTable   tableInputs
+	upgrades upgrades
+	orders   orders
+	slot     headerSlot
+	inTable  tableInputs
 }
-
-// tableInputs are the revisions of what the block server's table is made of.
-type tableInputs struct{ addresses, strangers, rights uint64 }
 
 // New reads the state and prepares everything that serving blocks needs, so that a device that goes on asking
 // is answered as soon as the dongle is there. A state file that cannot be read is set aside and reported, and
@@ -140,8 +133,6 @@ func New(o Options) (*Service, error) {
 		startedAt: time.Now(),
 		home:      newHome(),
 		watch:     watch{policy: o.Policy.QueryWatch},
-		active:    map[message.IEEE]*device{},
-		groups:    map[uint64]*group{},
 	}
 	if s.now = o.Now; s.now == nil {
 		s.now = time.Now
@@ -168,6 +159,8 @@ func New(o Options) (*Service, error) {
 		unavailable: map[string]time.Time{},
 	}
 	s.slot = newHeaderSlot(s)
+	s.upgrades = newUpgrades(s)
+	s.orders = orders{s: s}
 	s.noteDongle(&s.dongle)
 	s.keeper.snapshot = s.snapshot
 	s.keeper.post = func(f func()) { s.inbox.Post(f) }
@@ -271,7 +264,7 @@ func (s *Service) farewell() {
 			quiet = false
 		}
 	}
-	s.syncTransfers(s.now())
+	s.upgrades.sync(s.now())
 	for _, f := range s.inbox.Close() { // what came at the very end
 		f()
 	}
@@ -296,14 +289,14 @@ func (s *Service) tick(now time.Time) {
 		s.gate.open()
 	}
 	s.dongle.countAway(s.hindered(), now)
-	s.syncTransfers(now)
+	s.upgrades.sync(now)
 	s.questions.Expire(now)
-	s.expireUpgrades(now)
+	s.upgrades.tick(now)
 	s.strangers.Expire(now, func(addr uint16) bool { return s.home.at(addr) != nil })
 	if s.dongle.connected {
 		s.interviews.run(now)
 	}
-	s.upgradeByPolicy(now)
+	s.orders.byPolicy(now)
 	s.sweep(now)
 	s.slot.follow(now)
 	s.watchQueries(now)
@@ -319,7 +312,8 @@ func (s *Service) revisions() revisions {
 		devices:       s.home.registry.Revision(),
 		registrations: s.offers.registered,
 		dongle:        s.dongle.revision,
-		upgrades:      s.keeper.revision,
+		upgrades:      s.upgrades.kept,
+		asked:         s.keeper.asked,
 	}
 }
 
@@ -329,19 +323,13 @@ func (s *Service) sweep(now time.Time) {
 		return
 	}
 	used := map[string]bool{}
-	for _, d := range s.active {
-		used[d.Upgrade.SHA256] = true
+	for _, d := range s.upgrades.active {
+		used[d.Upgrade.Image().SHA256] = true
 	}
 	for sha256 := range s.slot.memory.images {
 		used[sha256] = true
 	}
 	s.offers.sweep(used, now)
-}
-
-// upgradeChanged notes that a device's upgrade is another one than was told and kept.
-func (s *Service) upgradeChanged(d *device) {
-	d.upgradeRevision++
-	s.keptChanged()
 }
 
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.

@@ -76,7 +76,7 @@ func (h *headerSlot) refusal(key slot.Key, now time.Time) (Status, string) {
 			"try again in a minute"
 	case slot.OtherDownload:
 		return Failure, fmt.Sprintf("%s is being upgraded to another image, 0x%08x, whose download would "+
-			"break off; cancel it or wait for its end", d.Name(), d.Upgrade.ImageVersion)
+			"break off; cancel it or wait for its end", d.Name(), d.Upgrade.Image().ImageVersion)
 	case slot.InstallWaits:
 		return Failure, fmt.Sprintf("%s has this image and waits to be told to install it; "+
 			"with the header loaded the dongle would tell it so by itself", d.Name())

@@ -4,13 +4,13 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // follow carries out what the planner decides until there is nothing to do.
 func (h *headerSlot) follow(now time.Time) {
-	h.s.finishing(now)            // ends a wait for a last block whose time is over
-	most := 8 + 4*len(h.s.active) // a decision that changes nothing must not stop the owner
+	most := 8 + 4*len(h.s.upgrades.active) // a decision that changes nothing must not stop the owner
 	for range most {
 		decision := slot.Plan(h.view(now), now)
 		if decision == nil {
@@ -35,15 +35,15 @@ func (h *headerSlot) carryOut(decision slot.Decision, now time.Time) {
 		h.reset(now)
 	case slot.Admit:
 		for _, d := range h.devices(dec.Devices) {
-			h.s.admit(d, h.image())
+			h.s.upgrades.admit(d, h.image())
 		}
 	case slot.Offer:
 		h.state = h.state.Offered(h.s.sender.Crowded(now), now)
-		h.offer(h.s.home.get(dec.Device), dec.Key, now)
+		h.s.upgrades.step(h.s.home.get(dec.Device), upgrade.Offered{Version: dec.Key.Version}, now)
 	case slot.Defer:
 		h.state = h.state.Deferred(now)
 	case slot.EndForBattery:
-		h.s.fire(h.s.home.get(dec.Device), triggerBattery, now)
+		h.s.upgrades.step(h.s.home.get(dec.Device), upgrade.BatteryLow{}, now)
 	case slot.GiveUp:
 		h.giveUp(dec.Devices, now)
 	case slot.BeginSwitch:
@@ -66,28 +66,10 @@ func (h *headerSlot) devices(of []message.IEEE) []*device {
 	return devices
 }
 
-// offer gives a device the right to the image in the slot and tells it so.
-func (h *headerSlot) offer(d *device, key slot.Key, now time.Time) {
-	u := d.Upgrade
-	u.OfferedVersion = key.Version
-	if !h.s.fire(d, triggerOffered, now) {
-		return
-	}
-	u.runtime.offeredAt = now
-	if u.OfferedAt.IsZero() { // another image's time in between does not count anew
-		u.OfferedAt = now
-	}
-	h.s.admit(d, h.image())
-	h.s.refreshTable() // before the device can have heard of it
-	h.s.notify(d, now)
-}
-
 // giveUp sends devices that were notified back to the queue, behind those that wait now.
 func (h *headerSlot) giveUp(devices []message.IEEE, now time.Time) {
 	for _, d := range h.devices(devices) {
-		if h.s.fire(d, triggerYield, now) {
-			d.Upgrade.runtime.yieldedAt = now
-		}
+		h.s.upgrades.step(d, upgrade.SlotGivenUp{}, now)
 	}
 }
 
@@ -95,7 +77,7 @@ func (h *headerSlot) giveUp(devices []message.IEEE, now time.Time) {
 func (h *headerSlot) beginSwitch(dec slot.BeginSwitch, now time.Time) {
 	h.giveUp(dec.GiveUp, now)
 	for _, d := range h.devices(dec.PutOff) {
-		if tr := d.Upgrade.runtime.transfer; tr != nil {
+		if tr := d.transfer; tr != nil {
 			tr.PutOff(dec.Until)
 		}
 	}
@@ -108,35 +90,15 @@ func (h *headerSlot) beginSwitch(dec slot.BeginSwitch, now time.Time) {
 func (h *headerSlot) finishSwitch(dec slot.FinishSwitch, now time.Time) {
 	h.state = h.state.SwitchFinished()
 	for _, d := range h.devices(dec.Devices) {
-		u := d.Upgrade
-		u.AsideUntil = dec.Until
-		u.AsideTold = u.runtime.transfer != nil && u.runtime.transfer.PutOffTold()
-		u.runtime.yieldedAt = now
-		h.s.upgradeChanged(d)
-		if h.s.fire(d, triggerHold, now) {
-			h.s.happened(h.s.upgradeEvent(EventDownloadPaused, d, u))
-		}
+		told := d.transfer != nil && d.transfer.PutOffTold()
+		h.s.upgrades.step(d, upgrade.PutOff{Until: dec.Until, Told: told}, now)
 	}
 }
 
 // callBack lets a download of the loaded image go on that had been put off for other images.
 func (h *headerSlot) callBack(d *device, now time.Time) {
-	u := d.Upgrade
-	if u.AsideTold {
-		// It asks when its wait is over, not before: until then it is not silent.
-		u.runtime.lastActivity = later(now, u.AsideUntil)
-		h.state = h.state.CalledBack(u.AsideUntil)
-	} else {
-		// It was silent already. The time that others took does not count, the time before does: else devices
-		// that are gone would hand the slot to each other for ever.
-		away := now.Sub(later(u.runtime.yieldedAt, u.runtime.restoredAt))
-		u.runtime.lastActivity = u.runtime.lastActivity.Add(away)
+	if u := d.Upgrade; u.PutOffTold() {
+		h.state = h.state.CalledBack(u.PutOffUntil())
 	}
-	u.AsideUntil = time.Time{}
-	u.AsideTold = false
-	h.s.upgradeChanged(d)
-	h.s.setVerdict(d)
-	if !u.Held && h.s.fire(d, triggerRelease, now) {
-		h.s.happened(h.s.upgradeEvent(EventDownloadResumed, d, u))
-	}
+	h.s.upgrades.step(d, upgrade.CalledBack{}, now)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
 // stateVersion is the version of the state file that this program writes. It reads this one and older ones.
@@ -35,8 +36,8 @@ type state struct {
 // keptDevice is a device in the state file.
 type keptDevice struct {
 	registry.Facts
-	Upgrade *upgrade      `json:"upgrade,omitempty"`
-	History []PastUpgrade `json:"history,omitempty"`
+	Upgrade *upgrade.Upgrade `json:"upgrade,omitempty"`
+	History []PastUpgrade    `json:"history,omitempty"`
 }
 
 // store writes the state beside the old one, syncs it and renames it into place, on a goroutine of its own.
@@ -277,14 +278,14 @@ func (s *Service) snapshot() []byte {
 	st := state{
 		Version:   stateVersion,
 		Registry:  s.offers.registrations,
-		NextGroup: s.nextGroup,
+		NextGroup: s.upgrades.nextGroup,
 		Network:   s.dongle.network,
 		Away:      s.dongle.away,
 	}
 	for _, d := range s.home.sorted() {
 		st.Devices = append(st.Devices, &keptDevice{Facts: d.Facts(), Upgrade: d.Upgrade, History: d.History})
 	}
-	for _, g := range s.groups {
+	for _, g := range s.upgrades.groups {
 		st.Groups = append(st.Groups, g)
 	}
 	slices.SortFunc(st.Groups, func(a, b *group) int { return cmp.Compare(a.ID, b.ID) })
@@ -300,71 +301,18 @@ func (s *Service) snapshot() []byte {
 func (s *Service) restore(st state) {
 	now := s.now()
 	s.offers.registrations = st.Registry
-	s.nextGroup = st.NextGroup
+	s.upgrades.nextGroup = st.NextGroup
 	s.dongle.network = st.Network
 	s.dongle.away = st.Away
 	for _, g := range st.Groups {
-		s.groups[g.ID] = g
+		s.upgrades.groups[g.ID] = g
 	}
 	for _, kept := range st.Devices {
 		d := s.home.restore(*kept, now)
-		u := d.Upgrade
-		switch {
-		case u == nil:
-		case u.State.Ended():
-			s.answerTicket(d, u) // it ended, but its answer was not given any more
-		default:
-			s.active[d.EUID()] = d
-			u.steady(now, s.slot.policy().LongestPutOff())
-			u.runtime.lastActivity = now
-			u.runtime.nextNotify = now
-			u.runtime.offeredAt = now
-			u.runtime.restoredAt = now
-			u.runtime.applyingSince = now
-			s.restoreTransfer(d, u)
-		}
+		s.upgrades.restore(d, now)
 	}
 	for _, g := range st.Groups {
-		s.finishGroup(g)
+		s.upgrades.finishGroup(g)
 	}
 	s.refreshTable()
-}
-
-// steady puts the times of an upgrade that were kept on the clock of this process, which a change of the wall
-// clock does not move, and takes away what such a change made of them while the service was away: nothing has
-// happened in the future, and no device was told to wait for longer than longestAside. A time that somebody
-// asked for stays what it is.
-func (u *upgrade) steady(now time.Time, longestAside time.Duration) {
-	for _, t := range []*time.Time{&u.QueuedAt, &u.OfferedAt, &u.StartedAt, &u.DownloadedAt, &u.ApplyingAt} {
-		*t = notLater(*t, now)
-	}
-	if until := u.AsideUntil.Sub(now); !u.AsideUntil.IsZero() {
-		if until > longestAside {
-			until = 0
-		}
-		u.AsideUntil = now.Add(until)
-	}
-	if !u.PausedUntil.IsZero() {
-		u.PausedUntil = now.Add(u.PausedUntil.Sub(now))
-	}
-}
-
-// notLater is t, or now where t is later; zero stays zero.
-func notLater(t, now time.Time) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return now.Add(min(t.Sub(now), 0))
-}
-
-func (s *Service) restoreTransfer(d *device, u *upgrade) {
-	if !u.State.holdsSlot() || u.State == Paused && u.StartedAt.IsZero() {
-		return
-	}
-	im, err := s.slot.memory.load(u.SHA256)
-	if err != nil {
-		s.log.Error("the image of a running upgrade cannot be read", "euid", d.EUID(), "err", err)
-		return // the planner has it read again, and the upgrade ends if it stays so
-	}
-	s.admit(d, im)
 }

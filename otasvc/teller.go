@@ -19,11 +19,11 @@ type teller struct {
 func (s *Service) tell(now time.Time) {
 	for _, known := range s.home.registry.Changed(now, s.besides) {
 		d := s.home.of(known)
-		if d.resuming(now) {
+		if d.Upgrade != nil && d.Upgrade.Resuming(now) {
 			continue
 		}
 		known.Told(s.besides(known), now)
-		s.teller.sink.DeviceChanged(s.told(d, now))
+		s.teller.sink.DeviceChanged(s.upgrades.told(d, now))
 	}
 	s.teller.tell(s.info(), &s.offers)
 }
@@ -83,8 +83,8 @@ func (s *Service) info() InfoRecord {
 		},
 		Slot: s.slot.shown(),
 	}
-	for _, d := range s.active {
-		if st := d.Upgrade.State; st == Queued || st == Scheduled {
+	for _, d := range s.upgrades.active {
+		if st := d.Upgrade.State(); st == Queued || st == Scheduled {
 			r.Queued++
 		} else {
 			r.Active++
@@ -113,7 +113,7 @@ func (s *Service) record(d *device, now time.Time) DeviceRecord {
 		LastSeen:         f.LastSeen,
 		UpdateAvailable:  updateAvailable(d.Device, o),
 		Offer:            o,
-		Upgrade:          d.Upgrade.record(now),
+		Upgrade:          recordOf(d.Upgrade, now),
 		History:          slices.Clone(d.History),
 	}
 }

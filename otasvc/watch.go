@@ -93,9 +93,9 @@ func (s *Service) watchQueries(now time.Time) {
 	}
 	working := s.slot.working(now)
 	urgent := false
-	for _, d := range s.active {
+	for _, d := range s.upgrades.active {
 		// There is no other way to learn how its upgrade went.
-		urgent = urgent || d.Mute() && d.Upgrade.State == Applying
+		urgent = urgent || d.Mute() && d.Upgrade.State() == Applying
 	}
 	mode, change := s.watch.next(working, urgent, now)
 	if !change {

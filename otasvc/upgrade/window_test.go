@@ -1,4 +1,4 @@
-package otasvc
+package upgrade
 
 import (
 	"testing"

@@ -1,0 +1,214 @@
+package upgrade
+
+import (
+	"math"
+	"time"
+)
+
+// apply turns what the block server has counted into the upgrade's progress.
+func (e Progress) apply(t *transition) {
+	if !t.stage.mayBegin() {
+		return
+	}
+	if e.LastRequest.After(t.lastActivity) {
+		t.active(e.LastRequest)
+	}
+	if !t.begun {
+		t.begin(e)
+	}
+	if e.Restarts != t.restarts && !t.beganAgain(e) {
+		return
+	}
+	t.offset = max(t.offset, e.Position)
+	t.tellProgress()
+}
+
+// begin notes the first block request since the device got its right to blocks. After a restart of the
+// service or the dongle the device goes on where it was, so this is not always the first of the attempt.
+func (t *transition) begin(e Progress) {
+	t.begun = true
+	goesOn := !t.startedAt.IsZero()
+	t.move(triggerBegun)
+	t.startOffset = e.First
+	t.startedAt = e.StartedAt
+	t.offset = e.First
+	t.suspicion.beyond = 0
+	t.published = t.Progress()
+	t.publishedAt = t.now
+	t.do(Begun{GoesOn: goesOn})
+	t.keep()
+	t.atOnce = true // a crash must not make it begin twice
+	if !goesOn {
+		t.tell(DownloadStarted)
+	}
+}
+
+// beganAgain notes that the device really began its download again: from here on rate and remaining time are
+// those of the new run. It reports false where that was once too often.
+func (t *transition) beganAgain(e Progress) bool {
+	t.restarts = e.Restarts
+	t.startOffset = e.First
+	t.startedAt = e.StartedAt
+	t.offset = e.Position
+	t.published = 0
+	t.keep()
+	t.do(Remark{BeganAgain})
+	return e.Restarts <= restartsAllowed || !t.move(triggerSilent)
+}
+
+// tellProgress has progress told where enough of it, or enough time, has gone by.
+func (t *transition) tellProgress() {
+	if t.State() != Downloading {
+		return
+	}
+	moved := t.Progress() - t.published
+	since := t.now.Sub(t.publishedAt)
+	if since < progressMinimum || moved < progressStep && since < progressMaximum {
+		return
+	}
+	t.published = t.Progress()
+	t.publishedAt = t.now
+	t.changed = true
+	if t.Progress()-t.attempted.saved >= saveStep {
+		t.attempted.saved = t.Progress()
+		t.saved = true
+	}
+	if moved > 0 {
+		t.tell(DownloadProgress)
+	}
+}
+
+// Record is an upgrade at one moment, as people are told of it.
+type Record struct {
+	State            State
+	ImageVersion     uint32
+	OldImageVersion  *uint32
+	Offset           uint32  // bytes of the image that the device has
+	Size             uint32  // bytes of the whole image
+	Progress         float64 // percent with one decimal
+	BytesPerSecond   int     // since this attempt began
+	RemainingSeconds *int    // nil where there is no rate yet, or nothing is being downloaded
+	QueuedAt         time.Time
+	StartedAt        time.Time // first block of this attempt; zero where there was none
+	Attempt          int       // from 1
+	Reason           Reason
+}
+
+// Progress is the part of the image that the device has, in percent with one decimal. It is 100 only when it
+// is whole.
+func (u *Upgrade) Progress() float64 {
+	if u.order.Size == 0 {
+		return 0
+	}
+	p := math.Floor(float64(u.offset)*1000/float64(u.order.Size)) / 10
+	return min(p, 100)
+}
+
+// Rate is the bytes a second since the attempt began; 0 where it is not known.
+func (u *Upgrade) Rate(now time.Time) int {
+	if u.startedAt.IsZero() || u.offset <= u.startOffset {
+		return 0
+	}
+	end := now
+	switch {
+	case !u.downloadedAt.IsZero():
+		end = u.downloadedAt
+	case u.Ended() && !u.lastActivity.IsZero() && u.lastActivity.Before(now):
+		end = u.lastActivity // what came after was silence
+	}
+	seconds := end.Sub(u.startedAt).Seconds()
+	if seconds <= 0 {
+		return 0
+	}
+	return int(float64(u.offset-u.startOffset) / seconds)
+}
+
+// Left is how many bytes of the image the device does not have.
+func (u *Upgrade) Left() uint32 { return u.order.Size - min(u.offset, u.order.Size) }
+
+// Record is the upgrade as it is now.
+func (u *Upgrade) Record(now time.Time) Record {
+	r := Record{
+		State: u.State(), ImageVersion: u.order.ImageVersion, OldImageVersion: u.order.OldVersion,
+		Offset: u.offset, Size: u.order.Size, Progress: u.Progress(),
+		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.attempt, Reason: u.reason,
+	}
+	switch r.State {
+	case Downloading:
+		r.BytesPerSecond = u.Rate(now)
+		if r.BytesPerSecond > 0 {
+			left := int(math.Ceil(float64(u.Left()) / float64(r.BytesPerSecond)))
+			r.RemainingSeconds = &left
+		}
+	case Downloaded, Applying:
+		zero := 0
+		r.RemainingSeconds = &zero
+	}
+	return r
+}
+
+// Telling is the record as it is to be told now: whatever else in it changes, and however often, its progress
+// changes once a second at most. RecordTold has to follow.
+func (u *Upgrade) Telling(now time.Time) Record {
+	r := u.Record(now)
+	if u.toldJustNow(r, now) {
+		r.Offset = u.shown.Offset
+		r.Progress = u.shown.Progress
+		r.BytesPerSecond = u.shown.BytesPerSecond
+		r.RemainingSeconds = u.shown.RemainingSeconds
+	}
+	return r
+}
+
+// toldJustNow reports whether progress was told less than a second ago, and has only gone on since.
+func (u *Upgrade) toldJustNow(r Record, now time.Time) bool {
+	last := u.shown
+	if last == nil || last.Attempt != r.Attempt || last.Offset > r.Offset {
+		return false
+	}
+	return last.State == Downloading && r.State == Downloading && now.Sub(u.shownAt) < progressMinimum
+}
+
+func (RecordTold) apply(t *transition) {
+	r := t.Record(t.now)
+	if t.toldJustNow(r, t.now) {
+		return
+	}
+	t.shown = &r
+	t.shownAt = t.now
+	t.published = r.Progress
+	t.publishedAt = t.now
+}
+
+// Past is an upgrade that has ended, as the device's history keeps it in the state file.
+type Past struct {
+	State           State     `json:"state"`
+	Reason          Reason    `json:"reason,omitempty"`
+	ImageVersion    uint32    `json:"imageVersion"`
+	OldImageVersion *uint32   `json:"oldImageVersion,omitempty"` // nil where it was not known
+	QueuedAt        time.Time `json:"queuedAt"`
+	StartedAt       time.Time `json:"startedAt,omitzero"` // first block of the last attempt
+	EndedAt         time.Time `json:"endedAt"`
+	Attempts        int       `json:"attempts"`
+	Size            uint32    `json:"size"`  // bytes of the whole image
+	Bytes           uint32    `json:"bytes"` // bytes of the image that the device had in the end
+	// BytesPerSecond is that of the last attempt, without the installation; 0 where it is not known.
+	BytesPerSecond int `json:"bytesPerSecond"`
+}
+
+// Past is an upgrade that has ended as the device's history keeps it.
+func (u *Upgrade) Past() Past {
+	return Past{
+		State:           u.State(),
+		Reason:          u.reason,
+		ImageVersion:    u.order.ImageVersion,
+		OldImageVersion: u.order.OldVersion,
+		QueuedAt:        u.queuedAt,
+		StartedAt:       u.startedAt,
+		EndedAt:         u.endedAt,
+		Attempts:        u.attempt,
+		Size:            u.order.Size,
+		Bytes:           u.offset,
+		BytesPerSecond:  u.Rate(u.endedAt),
+	}
+}

@@ -1,0 +1,68 @@
+package upgrade
+
+// Reason says why an upgrade did not succeed. The strings are part of the MQTT contract.
+type Reason string
+
+// Every reason that a failed or cancelled upgrade can have.
+const (
+	NoReason                Reason = ""
+	ReasonUpToDate          Reason = "upToDate"
+	ReasonDowngradeRefused  Reason = "downgradeRefused"
+	ReasonAlreadyQueued     Reason = "alreadyQueued"
+	ReasonImageInfoNotFound Reason = "imageInfoNotFound"
+	ReasonNoResponse        Reason = "noResponse"        // never asked for the image
+	ReasonStalled           Reason = "stalled"           // stopped asking for blocks
+	ReasonDeviceAborted     Reason = "deviceAborted"     // upgrade end with ZCL status 0x95
+	ReasonInvalidImage      Reason = "invalidImage"      // upgrade end with ZCL status 0x96
+	ReasonRequireMoreImages Reason = "requireMoreImages" // upgrade end with ZCL status 0x99
+	ReasonVersionUnchanged  Reason = "versionUnchanged"  // came back with the old version
+	ReasonNotRejoined       Reason = "notRejoined"       // never came back
+	ReasonCancelled         Reason = "cancelled"
+	ReasonImageRemoved      Reason = "imageRemoved"
+	ReasonDongleLost        Reason = "dongleLost"
+	ReasonCanaryFailed      Reason = "canaryFailed" // the first device of this image failed
+	ReasonBatteryLow        Reason = "batteryLow"
+)
+
+// Explain is one sentence for a person on what the reason means and what can be done.
+func (r Reason) Explain() string {
+	switch r {
+	case ReasonUpToDate:
+		return "the device already runs this version; say \"force\": true to install it again"
+	case ReasonDowngradeRefused:
+		return "the image is older than what the device runs; " +
+			"say \"allowDowngrade\": true to install it all the same"
+	case ReasonAlreadyQueued:
+		return "the device already has an upgrade under way; cancel it first"
+	case ReasonImageInfoNotFound:
+		return "no image that fits this device is registered; add one with add_image or give a url"
+	case ReasonNoResponse:
+		return "the device never asked for the image; check that it is powered, awake and in reach"
+	case ReasonStalled:
+		return "the device stopped asking for blocks; check its power and radio link and try again"
+	case ReasonDeviceAborted:
+		return "the device gave the download up (status 0x95); " +
+			"try again, nearer to the dongle if it happens again"
+	case ReasonInvalidImage:
+		return "the device received the whole image and called it invalid (status 0x96); " +
+			"it still runs its old version"
+	case ReasonRequireMoreImages:
+		return "the device needs a further image before it can install this one (status 0x99)"
+	case ReasonVersionUnchanged:
+		return "the device restarted into its old version"
+	case ReasonNotRejoined:
+		return "the device was not seen again after the download; switch it off and on"
+	case ReasonCancelled:
+		return "the upgrade was cancelled"
+	case ReasonImageRemoved:
+		return "the image was removed while the upgrade was under way"
+	case ReasonDongleLost:
+		return "the dongle was lost"
+	case ReasonCanaryFailed:
+		return "the first device of this image failed, so the others were not started"
+	case ReasonBatteryLow:
+		return "the battery of the device is below ZIGATE_OTA_UPGRADE_MIN_BATTERY"
+	default:
+		return ""
+	}
+}

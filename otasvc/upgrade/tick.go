@@ -1,0 +1,153 @@
+package upgrade
+
+// apply acts on what did not happen in time, so that every stage has a way out.
+func (e Tick) apply(t *transition) {
+	t.search(e.Facts)
+	if t.stage == StageDownloading {
+		// Only now may it have become known that the device sleeps.
+		t.deadlines.set(purposeStalled, t.lastActivity.Add(t.p.stallTimeout()))
+	}
+	for p := range purposeCount {
+		if t.deadlines.counts(p, e.Facts, t.now) {
+			t.expire(p, e.Facts)
+		}
+	}
+	t.expireAway(e.Facts)
+	if at := t.deadlines.at(purposeLook); !at.IsZero() && !t.now.Before(at) {
+		t.deadlines.set(purposeLook, t.now.Add(progressLook))
+	}
+}
+
+// expire does what is due. It clears the deadline or moves it ahead, or moves the upgrade to a stage in which
+// the purpose does not live.
+func (t *transition) expire(p purpose, f Facts) {
+	switch p {
+	case purposeDue:
+		t.move(triggerDue)
+	case purposeRecovered:
+		t.deadlines.clear(p)
+	case purposeEmptySlot:
+		t.deadlines.clear(p)
+		t.move(triggerLastBlockOut) // one that was paused meanwhile stays paused
+	case purposeLookFor:
+		t.deadlines.set(p, t.now.Add(lookInterval))
+		t.do(LookFor{})
+	case purposeStopLooking:
+		t.stopLooking()
+	case purposePauseEnds:
+		t.resume()
+	case purposeInstall:
+		t.install()
+	case purposeReleaseOver:
+		t.do(Remark{NeverReleased})
+		t.move(triggerCancel)
+	case purposeNotify:
+		t.notifyAgain()
+	case purposeStalled:
+		t.move(triggerSilent)
+	case purposeReadSilent:
+		t.deadlines.set(p, t.now.Add(max(t.p.suspectTimeout(), suspectInterval)))
+		t.do(ReadVersion{})
+	case purposeSuspect:
+		t.suspect()
+	case purposeNotifySilent:
+		t.deadlines.clear(p)
+		t.notify()
+	case purposeReturned:
+		t.notBack()
+	case purposeReadVersion:
+		t.readVersion(f)
+	}
+}
+
+// search looks for a device whose network address was given to another one and that has not been heard since.
+func (t *transition) search(f Facts) {
+	switch {
+	case f.Addressed || t.stage != StageQueued:
+		t.deadlines.clear(purposeLookFor)
+		t.deadlines.clear(purposeStopLooking)
+	case f.Connected && t.deadlines.at(purposeLookFor).IsZero():
+		t.deadlines.set(purposeLookFor, t.now)
+		t.deadlines.set(purposeStopLooking, t.now.Add(lookLimit))
+	}
+}
+
+// stopLooking gives up a device that was looked for in vain. One that sleeps may answer only when it wakes.
+func (t *transition) stopLooking() {
+	if limit := t.WantedSince().Add(longLimit); t.p.Sleepy && t.now.Before(limit) {
+		t.deadlines.set(purposeStopLooking, limit)
+		return
+	}
+	t.move(triggerSilent)
+}
+
+// expireAway ends an upgrade that has waited for the dongle for too long.
+func (t *transition) expireAway(f Facts) {
+	limit := activeLimit
+	if t.stage.inQueue() || t.stage.PausedByPerson() && t.startedAt.IsZero() {
+		limit = longLimit
+	} else if !f.Hindered {
+		return
+	}
+	if f.Away > limit && t.now.Sub(t.WantedSince()) > limit { // it cannot have waited for longer
+		t.move(triggerDongleLost)
+	}
+}
+
+// notifyAgain repeats the notification, until the device is given up.
+func (t *transition) notifyAgain() {
+	tired := t.notifications >= t.p.NotifyAttempts
+	limit := activeLimit // a dongle that never has room for a notification must not keep the upgrade open
+	if t.p.Sleepy {
+		limit = longLimit
+	}
+	if tired && !t.p.Sleepy || t.now.Sub(t.offeredAt) > limit {
+		t.move(triggerSilent)
+		return
+	}
+
+	if t.notifications > 0 && t.notifications%distrustEvery == 0 {
+		t.do(DistrustSlot{})
+	}
+	t.notify()
+	if t.attempt > 1 && t.notifications > 1 {
+		t.do(ReadVersion{}) // it may have been done with the attempt before, and nobody heard of it
+	}
+	if tired {
+		t.deadlines.set(purposeNotify, t.now.Add(max(t.p.NotifyInterval, sleepyNotifyInterval)))
+	}
+}
+
+// suspect doubts the dongle's header, if the device has come further since that was done last.
+func (t *transition) suspect() {
+	if t.offset+1 <= t.suspicion.beyond {
+		t.deadlines.clear(purposeSuspect)
+		return
+	}
+	if !t.distrustHeader() {
+		t.deadlines.set(purposeSuspect, t.suspicion.at.Add(suspectInterval))
+		return
+	}
+	t.suspicion.beyond = t.offset + 1
+	t.deadlines.clear(purposeSuspect)
+	t.deadlines.set(purposeNotifySilent, t.now.Add(suspectNotify))
+}
+
+// notBack gives up a device that installs.
+func (t *transition) notBack() {
+	if t.oldReadings > 0 {
+		t.move(triggerOldVersion)
+		return
+	}
+	t.move(triggerNotBack)
+}
+
+// readVersion asks a device that installs what it runs. A further reading is due when this one is over.
+func (t *transition) readVersion(f Facts) {
+	t.deadlines.clear(purposeReadVersion)
+	t.reading = true
+	if f.QueryOnly {
+		t.do(MakeQuery{})
+	}
+	t.do(ReadVersion{Awaited: true})
+}

@@ -1,0 +1,265 @@
+package upgrade
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// Ticket identifies who asked for an upgrade. It is kept with the upgrade over restarts; what it means is the
+// business of whoever made it.
+type Ticket = json.RawMessage
+
+// Install says when a device is to install what it has downloaded.
+type Install string
+
+// When to install.
+const (
+	InstallNow  Install = ""     // as soon as it is downloaded
+	InstallHold Install = "hold" // when a later request says so
+	InstallAt   Install = "at"   // at a time
+)
+
+// Image is what an upgrade brings a device to. It never changes.
+type Image struct {
+	SHA256           string // lower-case hex, of the bytes served
+	ManufacturerCode uint16
+	ImageType        uint16
+	ImageVersion     uint32 // ZCL file version
+	Size             uint32 // bytes served
+	URL              string // where it came from, without a password; empty where that is not known
+	DriverTypeID     string
+	DriverVersion    uint32
+}
+
+// Order is what a new upgrade is made of.
+type Order struct {
+	Image
+	OldVersion *uint32   // the file version that the device runs; nil where it is not known
+	DueAt      time.Time // when it may begin; zero stands for at once
+	Tickets    []Ticket  // who waits for the final answer
+	Install    Install   // when the device is to install the image
+	InstallAt  time.Time // with InstallAt
+	Group      uint64    // the request for all devices that it belongs to; 0 where it belongs to none
+	Canary     message.IEEE
+}
+
+// Upgrade is one upgrade of one device. Only Step changes it; all other methods are queries.
+type Upgrade struct {
+	// Kept in the state file.
+	order          Order
+	stage          Stage
+	reason         Reason
+	queuedAt       time.Time
+	offeredAt      time.Time // first notification of this attempt
+	startedAt      time.Time // first block request of this attempt
+	downloadedAt   time.Time // upgrade end request of this attempt
+	applyingAt     time.Time // the device installs from here on
+	endedAt        time.Time
+	attempt        int    // from 1
+	offset         uint32 // bytes that the device has
+	startOffset    uint32 // offset at which this attempt began
+	offeredVersion uint32 // file version under which the dongle offers the image
+	wasHeld        bool   // the installation has waited, so the owner answers the device
+	endSequence    uint8  // ZCL sequence number of the last upgrade end request
+	putOffTold     bool   // the device knows until when it is put off
+	zclStatus      *uint8 // of the upgrade end request
+	announced      bool   // the device was back on the network since its download ended
+	oldReadings    int    // how often another version than the image's was read since then
+
+	// deadlines are what has to happen by the clock. Of those, the ends of a pause and of a putting off are
+	// kept.
+	deadlines deadlines
+
+	// Found anew after a restart.
+	attempted
+	yieldedAt time.Time // the slot was given up, so it stands in the queue since then
+}
+
+// attempted is what an attempt remembers for as long as the process lives. A further attempt begins with a
+// new one.
+type attempted struct {
+	restoredAt    time.Time // read from the state file
+	begun         bool      // a block request was counted since the device got its right to blocks
+	restarts      uint32    // how often the device has begun again since then
+	notifications int       // since the attempt began
+	notifiedAt    time.Time
+	slotAt        time.Time // when the image was last offered
+	awakeUntil    time.Time // a sleeping device was heard and listens
+	stirredAt     time.Time // when it was last put before others for that
+	lastActivity  time.Time // last block request; a device that was told to wait is active until it is to ask
+	reading       bool      // the version is being read, which is waited for
+	suspicion     suspicion
+	saved         float64 // progress that was saved last, percent
+	published     float64 // progress that was told last, percent
+	publishedAt   time.Time
+	shown         *Record // the record that was told last
+	shownAt       time.Time
+}
+
+// New is an upgrade that stands in the queue, or waits for its time.
+func New(o Order, now time.Time) *Upgrade {
+	u := &Upgrade{order: o, stage: StageQueued, queuedAt: now, attempt: 1, offeredVersion: o.ImageVersion}
+	if o.DueAt.After(now) {
+		u.stage = StageScheduled
+		u.deadlines.set(purposeDue, o.DueAt)
+	}
+	return u
+}
+
+// Image is what the device is to be brought to.
+func (u *Upgrade) Image() Image { return u.order.Image }
+
+// Stage is where the upgrade stands.
+func (u *Upgrade) Stage() Stage { return u.stage }
+
+// State is where the upgrade stands, as people are told.
+func (u *Upgrade) State() State { return u.stage.State() }
+
+// Ended reports whether nothing further happens to the upgrade.
+func (u *Upgrade) Ended() bool { return u.stage.Ended() }
+
+// Reason says why it failed or was cancelled.
+func (u *Upgrade) Reason() Reason { return u.reason }
+
+// Attempt counts from 1.
+func (u *Upgrade) Attempt() int { return u.attempt }
+
+// Offset is how many bytes of the image the device has.
+func (u *Upgrade) Offset() uint32 { return u.offset }
+
+// OldVersion is the file version that the device ran when the upgrade was queued, or told first; nil where it
+// is not known.
+func (u *Upgrade) OldVersion() *uint32 { return u.order.OldVersion }
+
+// OfferedVersion is the file version under which the dongle offers the image, and the device knows it.
+func (u *Upgrade) OfferedVersion() uint32 { return u.offeredVersion }
+
+// QueuedAt is when it was asked for.
+func (u *Upgrade) QueuedAt() time.Time { return u.queuedAt }
+
+// DueAt is when it may begin; zero stands for at once.
+func (u *Upgrade) DueAt() time.Time { return u.order.DueAt }
+
+// Tickets tell who waits for the final answer.
+func (u *Upgrade) Tickets() []Ticket { return u.order.Tickets }
+
+// Group is the request for all devices that it belongs to; 0 where it belongs to none.
+func (u *Upgrade) Group() uint64 { return u.order.Group }
+
+// Canary is the device that goes first with the same image; 0 where it waits for none.
+func (u *Upgrade) Canary() message.IEEE { return u.order.Canary }
+
+// ZCLStatus is the status of the device's upgrade end request; nil where there was none in this attempt.
+func (u *Upgrade) ZCLStatus() *uint8 { return u.zclStatus }
+
+// EndSequence is the ZCL sequence number of the device's last upgrade end request.
+func (u *Upgrade) EndSequence() uint8 { return u.endSequence }
+
+// Begun reports whether the device has asked for a block in this attempt.
+func (u *Upgrade) Begun() bool { return u.begun || !u.startedAt.IsZero() }
+
+// KeepsLastBlock reports whether the owner sends the device's last block itself, because its installation is
+// to wait. Such a device downloads alone: its end needs the slot empty.
+func (u *Upgrade) KeepsLastBlock() bool { return u.order.Install != InstallNow }
+
+// installDue reports whether the device is to install the image as soon as it has it.
+func (u *Upgrade) installDue(now time.Time) bool {
+	switch u.order.Install {
+	case InstallNow:
+		return true
+	case InstallAt:
+		return !now.Before(u.order.InstallAt)
+	default:
+		return false
+	}
+}
+
+// HoldsInstallation reports whether the device has the image and waits to be told to install it. While the
+// dongle had the header loaded it would tell the device so itself.
+func (u *Upgrade) HoldsInstallation(now time.Time) bool {
+	return u.stage == StageDownloaded && !u.installDue(now)
+}
+
+// SlotIsKeptEmpty reports whether the device is being given its last block, so that the slot has to stay as
+// it is.
+func (u *Upgrade) SlotIsKeptEmpty(now time.Time) bool {
+	until := u.deadlines.at(purposeEmptySlot)
+	return !until.IsZero() && !now.After(until)
+}
+
+// QueuedSince is since when it stands in the queue: who gave the slot up stands in line again.
+func (u *Upgrade) QueuedSince() time.Time { return later(u.queuedAt, u.yieldedAt) }
+
+// NotBefore is when a further attempt may begin, so that the device has recovered; zero stands for at once.
+func (u *Upgrade) NotBefore() time.Time { return u.deadlines.at(purposeRecovered) }
+
+// WantedSince is since when the upgrade could have begun.
+func (u *Upgrade) WantedSince() time.Time { return later(u.queuedAt, u.order.DueAt) }
+
+// PutOffUntil is when a device that was put off is to ask again; zero where it is not put off.
+func (u *Upgrade) PutOffUntil() time.Time {
+	if !u.stage.IsPutOff() {
+		return time.Time{}
+	}
+	return u.deadlines.at(purposePutOffEnds)
+}
+
+// PutOffTold reports whether a device that was put off knows until when.
+func (u *Upgrade) PutOffTold() bool { return u.stage.IsPutOff() && u.putOffTold }
+
+// OfferedAt is when the image was last offered to the device; zero where it was not since the attempt began.
+func (u *Upgrade) OfferedAt() time.Time { return u.slotAt }
+
+// AwakeUntil is until when a sleeping device that waits in the queue and was heard is taken to listen.
+func (u *Upgrade) AwakeUntil() time.Time { return u.awakeUntil }
+
+// Resuming reports whether the download goes on from before a restart and has not been heard of since: what
+// is known of its progress may be old, and what was told last is still retained.
+func (u *Upgrade) Resuming(now time.Time) bool {
+	return u.stage == StageDownloading && !u.begun && now.Sub(u.restoredAt) < resumeGrace
+}
+
+// Verdict says what the device's block requests are answered with.
+func (u *Upgrade) Verdict() Verdict {
+	switch {
+	case u.stage.IsPutOff():
+		return Verdict{Kind: PutThemOff, Until: u.deadlines.at(purposePutOffEnds)}
+	case u.stage.PausedByPerson():
+		return Verdict{Kind: HoldThem, Until: u.deadlines.at(purposePauseEnds)}
+	default:
+		return Verdict{Kind: Serve}
+	}
+}
+
+// VerdictKind is what block requests are answered with.
+type VerdictKind uint8
+
+// Every kind of verdict.
+const (
+	Serve      VerdictKind = iota // with blocks
+	HoldThem                      // with wait-for-data, in small pieces, so that a resume takes effect soon
+	PutThemOff                    // with wait-for-data until a time before which no request may come
+)
+
+// Verdict is what block requests are answered with.
+type Verdict struct {
+	Kind  VerdictKind
+	Until time.Time // blocks are served from then on
+}
+
+// IsAbout reports whether an upgrade end request with these fields is about this upgrade. A device may name
+// the version in the image's header instead of the offered one.
+func (u *Upgrade) IsAbout(manufacturerCode, imageType uint16, fileVersion uint32) bool {
+	return manufacturerCode == u.order.ManufacturerCode && imageType == u.order.ImageType &&
+		(fileVersion == u.order.ImageVersion || fileVersion == u.offeredVersion)
+}
+
+// later is the later of two times.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,319 @@
+package otasvc
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// carryOut does what a device's upgrade says is to be done.
+func (us *upgrades) carryOut(d *device, u *upgrade.Upgrade, effect upgrade.Effect, now time.Time) {
+	switch e := effect.(type) {
+	case upgrade.Changed:
+		us.changed(d)
+	case upgrade.Save:
+		us.save(e.AtOnce)
+	case upgrade.Tell:
+		us.s.happened(us.event(EventName(e.What), d, u))
+	case upgrade.Remark:
+		us.remark(d, u, e.What)
+	case upgrade.Ended:
+		us.ended(d, u, now)
+	default:
+		us.carryOutOnAir(d, u, effect, now)
+	}
+}
+
+// carryOutOnAir does what concerns the device, its right to blocks, or the slot.
+func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.Effect, now time.Time) {
+	switch e := effect.(type) {
+	case upgrade.Admit:
+		us.admit(d, us.s.slot.image())
+		us.s.refreshTable() // before the device can have heard of it
+	case upgrade.Withdraw:
+		us.withdraw(d)
+	case upgrade.Abort:
+		us.abort(d, now)
+	case upgrade.Judge:
+		us.judge(d)
+	case upgrade.Notify:
+		us.notify(d, u, e.First)
+	case upgrade.MakeQuery:
+		us.sendNotify(d, u, func(error) {})
+	case upgrade.ReadVersion:
+		us.readVersion(d, u, e.Awaited)
+	case upgrade.AnswerEnd:
+		us.answerEnd(d, u, e)
+	case upgrade.SendLastBlock:
+		us.sendLastBlock(d)
+	case upgrade.LookFor:
+		us.s.searches.Call(d.EUID())
+	case upgrade.DistrustSlot:
+		us.s.slot.distrust()
+	case upgrade.DistrustImage:
+		d.SetInvalid(u.Image().SHA256)
+	case upgrade.Begun:
+		us.begun(d, u, e.GoesOn)
+	}
+}
+
+// changed has a device's record told anew.
+func (us *upgrades) changed(d *device) { d.upgradeRevision++ }
+
+// save has the state written, at once where it must not be lost by a crash.
+func (us *upgrades) save(atOnce bool) {
+	us.kept++
+	if atOnce {
+		us.s.whenSaved(func() {})
+	}
+}
+
+// event is an event about an upgrade with all that such events carry.
+func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade) Event {
+	image := u.Image()
+	e := Event{
+		Name:             name,
+		EUID:             d.EUID(),
+		ManufacturerCode: &image.ManufacturerCode,
+		ImageType:        &image.ImageType,
+		ImageVersion:     &image.ImageVersion,
+		OldImageVersion:  u.OldVersion(),
+		Reason:           u.Reason(),
+		ZCLStatus:        u.ZCLStatus(),
+	}
+	switch name {
+	case EventDownloadStarted, EventDownloadProgress, EventDownloadPaused, EventDownloadResumed,
+		EventDownloadFinished, EventUpgradeFailed, EventUpgradeCancelled:
+		offset := u.Offset()
+		progress := u.Progress()
+		e.Offset = &offset
+		e.Size = &image.Size
+		e.Progress = &progress
+	}
+	return e
+}
+
+// remark is what the log says of something remarkable.
+type remark struct {
+	level slog.Level
+	text  string
+}
+
+// remarks has the remark for everything that is remarkable.
+var remarks = map[upgrade.Remarkable]remark{
+	upgrade.TriedAgain: {slog.LevelWarn, "an upgrade is tried again"},
+	upgrade.BeganAgain: {slog.LevelInfo, "the device began its download again"},
+	upgrade.HeaderDoubted: {slog.LevelWarn, "a device has stopped asking for blocks; " +
+		"in case the dongle was reset without saying so, the image header is loaded again"},
+	upgrade.NotHeld: {slog.LevelWarn, "the installation could not be held: " +
+		"the dongle answered the device itself"},
+	upgrade.NotHoldable: {slog.LevelError, "the installation cannot be held for a device that asks by pages " +
+		"with a dongle of this kind; the upgrade is cancelled"},
+	upgrade.NeverReleased: {slog.LevelWarn, "nobody has released the installation for a month; " +
+		"the upgrade is cancelled"},
+}
+
+// remark writes into the log.
+func (us *upgrades) remark(d *device, u *upgrade.Upgrade, what upgrade.Remarkable) {
+	r := remarks[what]
+	us.s.log.Log(us.s.ctx, r.level, r.text, "euid", d.EUID(), "offset", u.Offset(), "attempt", u.Attempt(),
+		"of", us.s.policy.Retries+1)
+}
+
+// begun notes that a device asks for its image, which says what its OTA client is.
+func (us *upgrades) begun(d *device, u *upgrade.Upgrade, goesOn bool) {
+	image := u.Image()
+	d.SetIdentity(image.ManufacturerCode, image.ImageType)
+	if !goesOn {
+		us.s.log.Info("download started", "euid", d.EUID(), "fileVersion", image.ImageVersion,
+			"offset", u.Offset(), "attempt", u.Attempt())
+	}
+}
+
+// admit makes the transfer that the block server works on.
+func (us *upgrades) admit(d *device, im *cachedImage) {
+	u := d.Upgrade
+	image := u.Image()
+	tr := blocks.NewTransfer(blocks.Image{
+		Bytes:            im.data,
+		ManufacturerCode: image.ManufacturerCode,
+		ImageType:        image.ImageType,
+		FileVersion:      u.OfferedVersion(),
+	})
+	if u.KeepsLastBlock() {
+		tr.KeepLast()
+	}
+	tr.LimitBlock(d.LargestBlock())
+	d.transfer = tr
+	d.aborting = nil
+	us.judge(d)
+	us.rights++
+}
+
+// withdraw takes a device's right to blocks away.
+func (us *upgrades) withdraw(d *device) {
+	if d.transfer == nil {
+		return
+	}
+	us.s.blocks.EndPage(d.transfer)
+	d.transfer = nil
+	us.rights++
+}
+
+// abort has the requests of a download that was ended met with ABORT for a while.
+func (us *upgrades) abort(d *device, now time.Time) {
+	if d.transfer == nil {
+		return
+	}
+	d.transfer.Abort()
+	d.aborting = d.transfer
+	d.abortUntil = now.Add(abortMemory)
+	us.s.slot.keep(now.Add(abortSlot))
+}
+
+// judge tells the block server whether a device gets blocks or is to wait. One that is just being told to
+// wait for another image is left to that.
+func (us *upgrades) judge(d *device) {
+	tr := d.transfer
+	if tr == nil || us.s.slot.state.TellsToWait(d.EUID()) {
+		return
+	}
+	switch v := d.Upgrade.Verdict(); v.Kind {
+	case upgrade.PutThemOff:
+		tr.PutOff(v.Until)
+	case upgrade.HoldThem:
+		tr.Hold(v.Until)
+	default:
+		tr.Serve()
+	}
+}
+
+// notifyBusy is the pause after which a notification is sent that the dongle had no room for.
+const notifyBusy = time.Second
+
+// notify tells a device that there is an image, and its upgrade what came of that.
+func (us *upgrades) notify(d *device, u *upgrade.Upgrade, first bool) {
+	us.sendNotify(d, u, func(err error) {
+		switch now := time.Now(); {
+		case sending.Busy(err):
+			us.stepIf(d, u, upgrade.NotifyBusy{Again: now.Add(jitter(notifyBusy))}, now)
+		case err != nil:
+			us.s.log.Warn("an image notification was not sent; it is tried again", "euid", d.EUID(), "err", err)
+		default:
+			us.stepIf(d, u, upgrade.NotifySent{First: first}, now)
+		}
+	})
+}
+
+// sendNotify sends an image notify, where the device's network address is known. Payload type 0 is what most
+// devices understand: with type 3 many ask only if the version differs from one that they remember.
+func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) {
+	if !d.Reachable() {
+		return
+	}
+	image := u.Image()
+	us.s.sender.Send(message.ImageNotify{
+		Target:           d.target(),
+		PayloadType:      message.NotifyJitter,
+		FileVersion:      image.ImageVersion,
+		ImageType:        image.ImageType,
+		ManufacturerCode: image.ManufacturerCode,
+		QueryJitter:      100,
+	}, func(_ message.Status, err error) { done(err) })
+}
+
+// readVersion asks a device what it runs; what it says is taken in wherever it comes from.
+func (us *upgrades) readVersion(d *device, u *upgrade.Upgrade, awaited bool) {
+	us.s.interviews.readVersion(d, func(err error) {
+		if !awaited {
+			return
+		}
+		us.stepIf(d, u, upgrade.ReadingDone{}, time.Now())
+		if err != nil {
+			us.s.log.Debug("the version was not read", "euid", d.EUID(), "err", err)
+		}
+	})
+}
+
+// answerEnd answers a device's upgrade end request, at the endpoint from which it came where that is known.
+func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd) {
+	if !d.Reachable() {
+		return
+	}
+	target := d.target()
+	if d.endEndpoint != 0 {
+		target.DstEndpoint = d.endEndpoint
+	}
+	image := u.Image()
+	us.s.sender.Send(message.UpgradeEndResponse{
+		Target:           target,
+		Sequence:         e.Sequence,
+		CurrentTime:      0,
+		UpgradeTime:      e.UpgradeTime,
+		FileVersion:      e.FileVersion,
+		ImageType:        image.ImageType,
+		ManufacturerCode: image.ManufacturerCode,
+	}, func(_ message.Status, err error) {
+		if err != nil {
+			us.s.log.Warn("the answer to an upgrade end request was not sent; the device asks again",
+				"euid", d.EUID(), "err", err)
+		}
+	})
+}
+
+// The dongle itself tells a device to install in 5 s while the device's header is loaded, and nothing stops
+// it. So a device whose installation is to wait gets its last block only when the slot holds a header that
+// fits nobody: then the dongle is silent at the upgrade end request, and the answer is ours.
+
+// lastBlock takes a device's request for its last block. Where nothing can be done about it now, the device
+// asks again.
+func (us *upgrades) lastBlock(tr *blocks.Transfer, req message.BlockRequest, now time.Time) {
+	d := us.s.home.at(req.Addr)
+	if d == nil || d.active() == nil || d.transfer != tr || us.s.slot.state.IsBusy() {
+		return
+	}
+	us.syncDevice(d, now) // it may be its first request, too
+	d.lastBlock = req
+	us.step(d, upgrade.LastBlockAsked{SlotFixed: us.s.slot.state.PagesAsked()}, now)
+}
+
+// sendLastBlock empties the slot and then sends the block.
+func (us *upgrades) sendLastBlock(d *device) {
+	s := us.s
+	tr := d.transfer
+	req := d.lastBlock
+	send := func() { s.sender.Send(s.blocks.Block(tr, &req), nil) }
+	if s.slot.state.IsCleared() {
+		send()
+		return
+	}
+	s.slot.clear(send)
+}
+
+// endRequested acts on the device's message that its download has ended.
+func (us *upgrades) endRequested(d *device, m message.UpgradeEndRequest, now time.Time) {
+	s := us.s
+	u := d.active()
+	if u == nil || !u.IsAbout(m.ManufacturerCode, m.ImageType, m.FileVersion) {
+		s.log.Warn("a device ended a download that it was not given", "euid", d.EUID(), "status", m.Status,
+			"fileVersion", m.FileVersion)
+		return
+	}
+	us.syncDevice(d, now)
+	if d.transfer != nil && m.Status == message.OTASuccess {
+		p := d.transfer.Progress(now)
+		s.log.Info("a device has its whole image", "euid", d.EUID(), "requests", p.Requests,
+			"askedAgain", p.Again, "restarts", p.Restarts)
+	}
+	d.endEndpoint = m.Endpoint
+	us.step(d, upgrade.EndRequested{
+		Status:      m.Status,
+		Sequence:    m.Sequence,
+		FileVersion: m.FileVersion,
+		SlotHolds:   s.slot.holds(d),
+	}, now)
+}

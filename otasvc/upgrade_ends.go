@@ -1,0 +1,148 @@
+package otasvc
+
+import (
+	"slices"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+)
+
+// historyLength is how many ended upgrades of a device are kept.
+const historyLength = 10
+
+// remember puts an upgrade that has ended into its device's history, the newest first.
+func (d *device) remember(u *upgrade.Upgrade) {
+	d.History = slices.Insert(d.History, 0, u.Past())
+	d.History = d.History[:min(len(d.History), historyLength)]
+}
+
+// endEvents are the events that tell of an end.
+var endEvents = map[State]EventName{
+	Succeeded: EventUpgradeSucceeded,
+	Failed:    EventUpgradeFailed,
+	Cancelled: EventUpgradeCancelled,
+}
+
+// ended tells everybody how an upgrade ended.
+func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
+	s := us.s
+	delete(us.active, d.EUID())
+	d.remember(u)
+	event := us.event(endEvents[u.State()], d, u)
+	if u.Reason() == ReasonNoResponse {
+		event.Error = d.Unanswered()
+	}
+	s.happened(event)
+	if u.State() == Succeeded {
+		s.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
+			"fileVersion", u.Image().ImageVersion)
+	} else {
+		s.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(),
+			"state", u.State(), "reason", u.Reason())
+	}
+	s.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
+	s.slot.dropUnusedImages()
+	us.answerTickets(d, u)
+	us.memberEnded(d, u, now)
+}
+
+// answerTickets gives the final answer once the end of the upgrade is on the disk; until then a crash would
+// bring the upgrade back.
+func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
+	if len(u.Tickets()) == 0 {
+		return
+	}
+	answer := Answer{Status: Success, Operation: operationOf(u, d.EUID(), d.CurrentVersion())}
+	if u.State() != Succeeded {
+		answer.Status = Failure
+		answer.Reason = u.Reason()
+		answer.Error = explainEnd(d, u)
+	}
+	us.s.whenSaved(func() {
+		for _, ticket := range u.Tickets() {
+			us.s.teller.sink.UpgradeEnded(ticket, answer)
+		}
+		u.Step(upgrade.Answered{}, us.policy(d), time.Now())
+		us.save(true) // a crash before it would have the answer given again
+	})
+}
+
+// explainEnd says for a person why an upgrade did not succeed.
+func explainEnd(d *device, u *upgrade.Upgrade) string {
+	text := u.Reason().Explain()
+	if why := d.Unanswered(); why != "" && u.Reason() == ReasonNoResponse {
+		text += "; " + why
+	}
+	return text
+}
+
+// group is the upgrades that one request for all devices began.
+type group struct {
+	ID      uint64          `json:"id"`
+	Ticket  Ticket          `json:"ticket,omitempty"`
+	Members []UpgradeResult `json:"members"`
+	// answering says that all have ended. The group is kept until that is on the disk and its answer was
+	// given.
+	answering bool
+}
+
+// beginGroup makes a group without members yet. The ticket is for its final answer; it is empty where nobody
+// waits.
+func (us *upgrades) beginGroup(ticket Ticket) *group {
+	us.nextGroup++
+	g := &group{ID: us.nextGroup, Ticket: ticket, Members: []UpgradeResult{}}
+	us.groups[g.ID] = g
+	return g
+}
+
+// memberEnded releases or fails those who waited for a canary, and gives the group's answer when all have
+// ended.
+func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
+	g := us.groups[u.Group()]
+	if g == nil {
+		return
+	}
+	for i := range g.Members {
+		if g.Members[i].EUID == d.EUID() {
+			g.Members[i].State = u.State()
+			g.Members[i].Reason = u.Reason()
+		}
+	}
+	for _, other := range us.sorted() {
+		waiting := other.Upgrade
+		switch {
+		case waiting.Group() != g.ID || waiting.Canary() != d.EUID():
+		case u.State() == Succeeded:
+			us.step(other, upgrade.CanaryPassed{}, now)
+		default:
+			us.step(other, upgrade.CanaryFailed{}, now)
+		}
+	}
+	us.finishGroup(g)
+}
+
+// finishGroup gives the answer of a group once all its members have ended.
+func (us *upgrades) finishGroup(g *group) {
+	answer := Answer{Status: Success, UpgradeResults: g.Members}
+	for _, m := range g.Members {
+		if !m.State.Ended() {
+			return
+		}
+		if m.State != Succeeded {
+			answer.Status = Failure
+			answer.Error = "not every device was upgraded; see results"
+		}
+	}
+	if us.groups[g.ID] == nil || g.answering {
+		return
+	}
+	g.answering = true
+	us.s.whenSaved(func() {
+		delete(us.groups, g.ID)
+		us.save(false)
+		if len(g.Ticket) > 0 {
+			us.s.teller.sink.UpgradeEnded(g.Ticket, answer)
+			us.save(true) // a crash before it would have the answer given again
+		}
+	})
+}
