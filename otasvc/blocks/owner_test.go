@@ -67,14 +67,14 @@ func TestPages(t *testing.T) {
 			bytes: 480, want: [][2]int{{0, 48}, {48, 48}},
 			during: func(h *home) {
 				req := blockRequest(96, 48)
-				h.server.Answer(&req, time.Now(), nil)
+				h.answer(&req, time.Now())
 			},
 		},
 		"another page on the way": {
 			bytes: 480, want: [][2]int{{0, 48}, {48, 48}, {600, 48}},
 			during: func(h *home) {
 				req := pageRequest(600, 48, 100)
-				h.server.Answer(&req, time.Now(), nil)
+				h.answer(&req, time.Now())
 			},
 		},
 		"the owner stops on the way": {
@@ -89,16 +89,14 @@ func TestPages(t *testing.T) {
 					tt.change(h)
 				}
 				req := pageRequest(tt.offset, tt.bytes, 100)
-				if frame := h.server.Answer(&req, time.Now(), nil); len(frame) != 0 {
+				if frame := h.answer(&req, time.Now()); len(frame) != 0 {
 					t.Errorf("answered at once: % x", frame)
 				}
-				time.Sleep(150 * time.Millisecond)
-				synctest.Wait()
+				h.wait(150 * time.Millisecond)
 				if tt.during != nil {
 					tt.during(h)
 				}
-				time.Sleep(time.Minute)
-				synctest.Wait()
+				h.wait(time.Minute)
 				if diff := cmp.Diff(tt.want, h.sentBlocks()); diff != "" {
 					t.Errorf("blocks: %s", diff)
 				}
@@ -117,7 +115,7 @@ func TestHeldPageWaits(t *testing.T) {
 	h := newHome(make([]byte, 1000))
 	h.transfer.Hold(time.Time{})
 	req := pageRequest(0, 100, 0)
-	h.server.Answer(&req, time.Now(), nil)
+	h.answer(&req, time.Now())
 	if len(h.sent) != 1 {
 		t.Fatalf("sent %+v", h.sent)
 	}
@@ -134,7 +132,7 @@ func TestPutOff(t *testing.T) {
 		t.Error("told before the device asked")
 	}
 	req := blockRequest(0, 64)
-	wait, ok := parsed(t, h.server.Answer(&req, now, nil)).(message.WaitForData)
+	wait, ok := parsed(t, h.answer(&req, now)).(message.WaitForData)
 	if !ok || wait.RequestTime != 90*60 {
 		t.Errorf("answered %+v", wait)
 	}
@@ -164,11 +162,11 @@ func TestPace(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHome(make([]byte, 1000), func(o *blocks.Options) { o.Interval = tt.interval })
 				first := blockRequest(0, 64)
-				if len(h.server.Answer(&first, time.Now(), nil)) == 0 {
+				if len(h.answer(&first, time.Now())) == 0 {
 					t.Fatal("the first request gets no block")
 				}
 				second := blockRequest(64, 64)
-				frame := h.server.Answer(&second, time.Now(), nil)
+				frame := h.answer(&second, time.Now())
 				if tt.wait != 0 {
 					if m, ok := parsed(t, frame).(message.WaitForData); !ok || m.RequestTime != tt.wait {
 						t.Errorf("answered %+v", m)
@@ -179,8 +177,7 @@ func TestPace(t *testing.T) {
 				if tt.during != nil {
 					tt.during(h)
 				}
-				time.Sleep(time.Minute)
-				synctest.Wait()
+				h.wait(time.Minute)
 				if diff := cmp.Diff(tt.want, h.sentBlocks()); diff != "" {
 					t.Error(diff)
 				}
@@ -193,14 +190,14 @@ func TestPace(t *testing.T) {
 func asksAnew(h *home) {
 	req := blockRequest(64, 64)
 	req.Sequence++
-	h.server.Answer(&req, time.Now(), nil)
+	h.answer(&req, time.Now())
 }
 
 func TestLastBlockIsTheOwners(t *testing.T) {
 	h := newHome(make([]byte, 100))
 	h.transfer.KeepLast()
 	req := blockRequest(64, 64)
-	if frame := h.server.Answer(&req, time.Now(), nil); len(frame) != 0 {
+	if frame := h.answer(&req, time.Now()); len(frame) != 0 {
 		t.Errorf("answered % x", frame)
 	}
 	if len(h.last) != 1 || h.woken == 0 || h.results[blocks.Served] != 0 {
@@ -233,9 +230,9 @@ func TestSentBlocks(t *testing.T) {
 			now := time.Now()
 			stranger := blockRequest(0, 64)
 			stranger.Addr = 0x1111
-			h.server.Answer(&stranger, now, nil)
+			h.answer(&stranger, now)
 			req := blockRequest(64, 64)
-			h.server.Answer(&req, now, nil)
+			h.answer(&req, now)
 			if _, ok := h.server.Acknowledged(now); ok {
 				t.Error("the status of a refusal is taken for a transfer's")
 			}
@@ -260,7 +257,7 @@ func TestSentBlocksAreForgotten(t *testing.T) {
 	answer := func(n uint32) {
 		for i := range n {
 			req := blockRequest(i*64, 64)
-			h.server.Answer(&req, now, nil)
+			h.answer(&req, now)
 		}
 	}
 	acknowledged := func(now time.Time) (n int) {
@@ -308,17 +305,15 @@ func TestIndicated(t *testing.T) {
 				req := blockRequest(64, 64)
 				answered := false
 				if tt.before {
-					answered = len(h.server.Answer(&req, time.Now(), nil)) > 0
-					time.Sleep(tt.gap)
+					answered = len(h.answer(&req, time.Now())) > 0
+					h.wait(tt.gap)
 				}
 				h.server.Indicated(req)
 				if tt.after {
-					time.Sleep(tt.gap)
-					synctest.Wait()
-					answered = len(h.server.Answer(&req, time.Now(), nil)) > 0
+					h.wait(tt.gap)
+					answered = len(h.answer(&req, time.Now())) > 0
 				}
-				time.Sleep(time.Minute)
-				synctest.Wait()
+				h.wait(time.Minute)
 				if answered != tt.answered || len(h.sentBlocks()) != tt.sent {
 					t.Errorf("its message was answered: %v; sent besides: %v", answered, h.sentBlocks())
 				}
@@ -337,8 +332,8 @@ func TestProgress(t *testing.T) {
 		for _, offset := range []uint32{128, 192, 192, 256} {
 			req := blockRequest(offset, 64)
 			req.Sequence = uint8(offset)
-			h.server.Answer(&req, time.Now(), nil)
-			time.Sleep(time.Second)
+			h.answer(&req, time.Now())
+			h.wait(time.Second)
 		}
 		want := blocks.Progress{
 			Requests: 4, Position: 256, First: 128, Again: 1,

@@ -11,8 +11,7 @@ import (
 
 // The block server is tested by what it answers to a single request, byte for byte.
 
-// home is the owner of a server under test, and what it was told. Post is done at once, so that a test that
-// calls a method of the reader is the owner, too.
+// home is the owner of a server under test, and what it was told. The goroutine of the test is reader and owner.
 type home struct {
 	server   *blocks.Server
 	transfer *blocks.Transfer // of testAddr
@@ -24,6 +23,7 @@ type home struct {
 	pages   []blocks.Page
 	last    []message.BlockRequest
 	stopped bool
+	posted  chan func()
 }
 
 func (h *home) BlockRequest(r blocks.Result, _ int)                    { h.results[r]++ }
@@ -33,10 +33,30 @@ func (h *home) Stray(_ message.BlockRequest, r blocks.Result)          { h.stray
 func (h *home) PageAsked(p blocks.Page)                                { h.pages = append(h.pages, p) }
 func (h *home) LastBlock(_ *blocks.Transfer, req message.BlockRequest) { h.last = append(h.last, req) }
 
-func (h *home) Post(f func()) {
-	if !h.stopped {
-		f()
+func (h *home) Post(f func()) { h.posted <- f }
+
+// wait does what is posted until some time has passed.
+func (h *home) wait(d time.Duration) {
+	over := time.After(d)
+	for {
+		select {
+		case f := <-h.posted:
+			if !h.stopped {
+				f()
+			}
+		case <-over:
+			return
+		}
 	}
+}
+
+// answer is the server's answer to a request, after which what it posted was done.
+func (h *home) answer(req *message.BlockRequest, now time.Time) []byte {
+	frame := h.server.Answer(req, now, nil)
+	for len(h.posted) > 0 {
+		(<-h.posted)()
+	}
+	return frame
 }
 
 const (
@@ -48,6 +68,7 @@ const (
 func newHome(image []byte, change ...func(*blocks.Options)) *home {
 	h := &home{
 		results: map[blocks.Result]int{},
+		posted:  make(chan func(), 100),
 		transfer: blocks.NewTransfer(blocks.Image{
 			Bytes: image, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: testVersion,
 		}),
@@ -141,7 +162,7 @@ func TestBlockAnswers(t *testing.T) {
 			if tt.change != nil {
 				tt.change(&req, h.transfer)
 			}
-			frame := h.server.Answer(&req, future, nil)
+			frame := h.answer(&req, future)
 			if h.results[tt.result] != 1 || (len(h.strays) == 1) != tt.stray {
 				t.Errorf("counted %v, strays %v", h.results, h.strays)
 			}
@@ -200,7 +221,7 @@ func TestProgressOfATransfer(t *testing.T) {
 			h := newHome(image)
 			for _, offset := range tt.offsets {
 				req := blockRequest(offset, 64)
-				h.server.Answer(&req, now, nil)
+				h.answer(&req, now)
 			}
 			p := h.transfer.Progress(now)
 			if got := (want{p.Position, p.First, p.Restarts}); got.position != tt.want.position || got.restarts != tt.want.restarts ||

@@ -136,6 +136,7 @@ func TestSendWaitsABoundedTime(t *testing.T) {
 			s.NoteStatus(&crowded, time.Now())
 			time.Sleep(100 * time.Millisecond)
 		}
+		synctest.Wait()
 		if len(d.at) != 2 || d.at[1] != 2*time.Second {
 			t.Errorf("sent at %v", d.at)
 		}
