@@ -24,15 +24,17 @@ var layers = []string{"cmd", "bridge", "otasvc", "zigate"}
 // rooms are folders inside a layer whose packages import nothing of the project but what stands here, so that they
 // can be read, tested and used by themselves.
 var rooms = map[string][]string{
-	"bridge/contract": nil,
-	"otasvc/blocks":   {"zigate/message"},
-	"otasvc/otafile":  nil,
-	"otasvc/registry": {"otasvc/library", "zigate/message"},
-	"otasvc/sending":  {"zigate/mailbox", "zigate/message"},
-	"otasvc/slot":     {"zigate/message"},
-	"otasvc/upgrade":  {"zigate/message"},
-	"zigate/mailbox":  nil,
-	"zigate/message":  nil,
+	"bridge/contract":   nil,
+	"otasvc/background": nil,
+	"otasvc/blocks":     {"zigate/message"},
+	"otasvc/otafile":    nil,
+	"otasvc/registry":   {"otasvc/library", "zigate/message"},
+	"otasvc/sending":    {"zigate/mailbox", "zigate/message"},
+	"otasvc/slot":       {"zigate/message"},
+	"otasvc/statefile":  nil,
+	"otasvc/upgrade":    {"zigate/message"},
+	"zigate/mailbox":    nil,
+	"zigate/message":    nil,
 }
 
 // homes says where in the project (folders) a foreign package may be used, its subpackages included. What is

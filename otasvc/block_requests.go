@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
@@ -61,4 +62,42 @@ func (o blockOwner) PageAsked(p blocks.Page) {
 // LastBlock sends a last block after which the installation is to wait.
 func (o blockOwner) LastBlock(tr *blocks.Transfer, req message.BlockRequest) {
 	o.upgrades.lastBlock(tr, req, time.Now())
+}
+
+// tableInputs are the revisions of what the block server's table is made of.
+type tableInputs struct{ addresses, strangers, rights uint64 }
+
+// refreshTable puts a new table before the block server where what it is made of has changed.
+func (us *upgrades) refreshTable() {
+	s := us.s
+	inputs := tableInputs{
+		addresses: s.home.registry.Addresses(),
+		strangers: s.strangers.Revision(),
+		rights:    us.rights,
+	}
+	if inputs == us.inTable {
+		return
+	}
+	us.inTable = inputs
+	t := blocks.Table{
+		ByAddr: make(map[uint16]*blocks.Transfer, len(us.active)),
+		ByNode: make(map[message.IEEE]*blocks.Transfer, len(us.active)),
+		Known:  make(map[uint16]struct{}, s.home.registry.Len()),
+	}
+	for addr, known := range s.home.registry.ByAddr() {
+		t.Known[addr] = struct{}{}
+		d := s.home.of(known)
+		if tr := cmp.Or(d.transfer, d.aborting); tr != nil {
+			t.ByAddr[addr] = tr
+		}
+	}
+	for addr := range s.strangers.Refused() {
+		t.Known[addr] = struct{}{}
+	}
+	for _, d := range us.active {
+		if d.transfer != nil {
+			t.ByNode[d.EUID()] = d.transfer
+		}
+	}
+	s.blocks.SetTable(t)
 }

@@ -115,7 +115,8 @@ func (s *Service) Interview(ref DeviceRef, respond Respond) {
 			respond(Answer{Status: InProgress, Operation: op})
 			s.interviews.await(d, func(err error) {
 				if err != nil {
-					respond(fail(Failure, s.offerOperation(d), "%s did not answer all questions: %v", d.Name(), err))
+					respond(fail(Failure, s.offerOperation(d), "%s did not answer all questions: %v",
+						d.Name(), err))
 					return
 				}
 				respond(Answer{Status: Success, Operation: s.offerOperation(d)})

@@ -9,8 +9,9 @@ import (
 
 // health is what others may ask at any moment, from any goroutine.
 type health struct {
-	dongle atomic.Pointer[string]    // why upgrades cannot be done; nil where they can
-	tick   atomic.Pointer[time.Time] // the owner's last tick; nil before the first
+	startedAt time.Time
+	dongle    atomic.Pointer[string]    // why upgrades cannot be done; nil where they can
+	tick      atomic.Pointer[time.Time] // the owner's last tick; nil before the first
 }
 
 // ownerTimeout is how long the owner may be at one thing. It has a tick every ten seconds at least, and takes

@@ -2,16 +2,61 @@ package otasvc
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// interviews carries out what the schedule of interviews decides: each runs on a goroutine of its own, and
-// asks through the owner.
+// asking is everything that asks devices something and waits for what they say.
+type asking struct {
+	questions  *registry.Questions
+	searches   *registry.Searches
+	strangers  registry.Strangers
+	interviews interviews
+}
+
+func newAsking(s *Service) asking {
+	questions := registry.NewQuestions(questionSender{s})
+	possible := func() bool { return s.dongle.connected && !s.stopping() }
+	return asking{
+		questions: questions,
+		searches:  registry.NewSearches(questions, s.home.registry, possible, time.Now, s.log),
+		interviews: interviews{
+			owner:     &s.owner,
+			home:      &s.home,
+			questions: questions,
+			schedule:  registry.NewSchedule(jitter),
+			awaited:   map[message.IEEE][]func(error){},
+			sender:    s.sender,
+			log:       s.log,
+		},
+	}
+}
+
+// questionSender sends questions. It is a [registry.Sender].
+type questionSender struct{ service *Service }
+
+// Send sends a question as any other command.
+func (q questionSender) Send(cmd message.Message, done func(error)) {
+	if q.service.stopping() {
+		q.service.inbox.Post(func() { done(errStopping) })
+		return
+	}
+	q.service.sender.Send(cmd, func(_ message.Status, err error) {
+		if errors.Is(err, zigate.ErrNoAnswer) {
+			err = nil // a status that was lost does not mean that the question was
+		}
+		done(err)
+	})
+}
+
+// interviews asks devices who they are and what they run. It carries out what the schedule of interviews
+// decides: each runs on a goroutine of its own, and asks through the owner.
 type interviews struct {
 	owner     *owner
 	home      *home
@@ -87,8 +132,8 @@ func (v *interviews) ended(d *device, a *registry.Appointment, err error) {
 	}
 	v.log.Debug("an interview did not succeed", "euid", d.EUID(), "attempt", a.Attempts(), "err", err)
 	if a.Spent() {
-		v.log.Info("a device did not answer its interview; it is asked again when it is heard from, and now and then",
-			"euid", d.EUID(), "err", err)
+		v.log.Info("a device did not answer its interview; it is asked again when it is heard from, "+
+			"and now and then", "euid", d.EUID(), "err", err)
 	}
 }
 

@@ -117,8 +117,10 @@ func (o *offers) noImage(d *registry.Device) string {
 		if fits(d, offer) {
 			continue
 		}
-		if f.HardwareVersion != nil && is(f.ManufacturerCode, offer.ManufacturerCode) && is(f.ImageType, offer.ImageType) {
-			return fmt.Sprintf("the registered image is for other hardware versions than the device's %d", *f.HardwareVersion)
+		itsKind := is(f.ManufacturerCode, offer.ManufacturerCode) && is(f.ImageType, offer.ImageType)
+		if f.HardwareVersion != nil && itsKind {
+			return fmt.Sprintf("the registered image is for other hardware versions than the device's %d",
+				*f.HardwareVersion)
 		}
 		return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, "+
 			"the device asks for others", offer.ManufacturerCode, offer.ImageType)
@@ -261,7 +263,8 @@ func (o *offers) fetchProgress(url string, op *Operation, respond Respond) func(
 		o.log.Info("an image is being fetched", "url", url, "bytes", done, "of", total)
 		how := fmt.Sprintf("the image is being fetched: %d bytes so far", done)
 		if total > 0 {
-			how = fmt.Sprintf("the image is being fetched: %d of %d bytes (%d %%)", done, total, done*100/total)
+			how = fmt.Sprintf("the image is being fetched: %d of %d bytes (%d %%)",
+				done, total, done*100/total)
 		}
 		o.owner.inbox.Post(func() { respond(Answer{Status: InProgress, Operation: op, Error: how}) })
 	}
@@ -324,7 +327,8 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 			for key, err := range outcomes {
 				o.observer.ImageFetched(fetchStatus(err))
 				if err != nil {
-					o.log.Error("an image that an index lists cannot be had", "url", missing[key].URL, "err", err)
+					o.log.Error("an image that an index lists cannot be had",
+						"url", missing[key].URL, "err", err)
 					o.setUnavailable(key)
 				}
 			}
@@ -334,7 +338,9 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 }
 
 func (o *offers) setUnavailable(key string) {
-	maps.DeleteFunc(o.unavailable, func(_ string, at time.Time) bool { return time.Since(at) > unavailableFor })
+	maps.DeleteFunc(o.unavailable, func(_ string, at time.Time) bool {
+		return time.Since(at) > unavailableFor
+	})
 	o.unavailable[key] = time.Now()
 }
 
@@ -480,7 +486,8 @@ func misfit(d *registry.Device, image library.Image) string {
 	case h.HeaderVersion == otafile.HeaderVersionThread:
 		return "the image is made for Thread devices, not Zigbee ones"
 	case h.Destination != nil && *h.Destination != uint64(d.EUID()):
-		return fmt.Sprintf("the image is made for the device 0x%016x alone, as its header says", *h.Destination)
+		return fmt.Sprintf("the image is made for the device 0x%016x alone, as its header says",
+			*h.Destination)
 	}
 	return ""
 }

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // UpgradeRequest is a request to bring a device, or all of them, to an image.
@@ -197,7 +199,9 @@ func (o *orders) queue(d *device, req UpgradeRequest, offered Offer, respond Res
 		refuse(ReasonInvalidImage)
 	case offered.candidate != nil: // fetched where needed; and it is not cleaned away now
 		respond(Answer{Status: InProgress, Operation: op})
-		s.offers.ensure(d.Device, offered, req.Force, op, respond, func(had Offer) { o.queue(d, req, had, respond) })
+		s.offers.ensure(d.Device, offered, req.Force, op, respond, func(had Offer) {
+			o.queue(d, req, had, respond)
+		})
 	default:
 		u := s.upgrades.begin(d, &offered, req.order(), time.Now())
 		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(d, u)}
@@ -225,7 +229,9 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 		respond(fail(ServiceNotAvailable, nil, "%s", why))
 		return
 	}
-	wanted := func(d *device, offered *Offer) bool { return updateAvailable(d.Device, offered) && d.active() == nil }
+	wanted := func(d *device, offered *Offer) bool {
+		return updateAvailable(d.Device, offered) && d.active() == nil
+	}
 	respond(Answer{Status: InProgress})
 	o.ensureAll(wanted, func() {
 		s.upgrades.save(true)
@@ -296,7 +302,8 @@ func (o *orders) byPolicy(now time.Time) {
 		return
 	}
 	wanted := func(d *device, offered *Offer) bool { return o.wantedByPolicy(d, offered, now) }
-	if !slices.ContainsFunc(s.home.sorted(), func(d *device) bool { return wanted(d, s.offers.best(d.Device)) }) {
+	wantedNow := func(d *device) bool { return wanted(d, s.offers.best(d.Device)) }
+	if !slices.ContainsFunc(s.home.sorted(), wantedNow) {
 		return
 	}
 	o.ensureAll(wanted, func() {
@@ -314,4 +321,39 @@ func (o *orders) wantedByPolicy(d *device, offered *Offer, now time.Time) bool {
 	}
 	u := d.Upgrade
 	return u == nil || u.Ended() && u.Image().SHA256 != offered.SHA256
+}
+
+// QueuedUpgrade is an upgrade that waits, at its place.
+type QueuedUpgrade struct {
+	EUID         message.IEEE
+	State        State
+	ImageVersion uint32
+	QueuedAt     time.Time
+	DueAt        time.Time    // zero: as soon as possible
+	Canary       message.IEEE // goes first with the same image; 0: none
+	Paused       bool         // a person holds it
+}
+
+// Queue tells which upgrades wait, in the order in which they are to have their turn as things are now;
+// those that wait for a time come last. then is called on the owner goroutine and must not block; after a
+// stop it is not called.
+func (s *Service) Queue(then func([]QueuedUpgrade)) {
+	s.inbox.Post(func() { then(s.queue(s.now())) })
+}
+
+func (s *Service) queue(now time.Time) []QueuedUpgrade {
+	list := []QueuedUpgrade{}
+	for _, euid := range slot.Queue(s.slot.view(now), now) {
+		u := s.home.get(euid).Upgrade
+		list = append(list, QueuedUpgrade{
+			EUID:         euid,
+			State:        u.State(),
+			ImageVersion: u.Image().ImageVersion,
+			QueuedAt:     u.QueuedAt(),
+			DueAt:        u.DueAt(),
+			Canary:       u.Canary(),
+			Paused:       u.Stage().PausedByPerson(),
+		})
+	}
+	return list
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/background"
 	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 )
 
@@ -22,7 +23,7 @@ func (o *owner) stopping() bool { return o.ctx.Err() != nil }
 // the owner goroutine, what work returned.
 func (o *owner) async(work func(ctx context.Context) func()) {
 	o.beside(func(ctx context.Context) func() {
-		giveWay()
+		background.GiveWay()
 		return work(ctx)
 	})
 }

@@ -11,20 +11,6 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// DeviceRef is how a request names a device.
-type DeviceRef = registry.Ref
-
-// RefAddr names a device by its network address.
-func RefAddr(addr uint16) DeviceRef { return registry.RefAddr(addr) }
-
-// ParseDeviceRef reads an EUID (16 hex digits, with or without 0x, colons or dashes, any case), a network
-// address ("0x4f4f" or decimal) or a name.
-func ParseDeviceRef(s string) DeviceRef { return registry.ParseRef(s) }
-
-// ValidName says why a name cannot be given to a device; it is empty where it can. Names that look like an
-// address would make requests ambiguous.
-func ValidName(name string) string { return registry.ValidName(name) }
-
 // Requests come from any goroutine. They never block: each is carried out on the owner goroutine, and its
 // answers come through respond.
 
@@ -95,7 +81,8 @@ func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device))
 	}
 	op := &Operation{EUID: euid}
 	if why, ok := s.dongle.usable(); !ok {
-		respond(fail(ServiceNotAvailable, op, "device %s is not known yet and cannot be looked for: %s", euid, why))
+		respond(fail(ServiceNotAvailable, op, "device %s is not known yet and cannot be looked for: %s",
+			euid, why))
 		return
 	}
 	respond(Answer{Status: InProgress, Operation: op})

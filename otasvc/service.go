@@ -11,7 +11,6 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
-	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
@@ -104,22 +103,17 @@ type Service struct {
 	sender   *sending.Sender
 
 	// All below belongs to the owner goroutine.
-	teller     teller
-	startedAt  time.Time
-	gate       requestGate
-	home       home
-	offers     offers
-	dongle     dongle
-	watch      watch
-	strangers  registry.Strangers
-	questions  *registry.Questions
-	searches   *registry.Searches
-	interviews interviews
+	teller teller
+	gate   requestGate
+	home   home
+	offers offers
+	dongle dongle
+	watch  watch
+	asking
 
 	upgrades upgrades
 	orders   orders
 	slot     headerSlot
-	inTable  tableInputs
 }
 
 // New reads the state and prepares everything that serving blocks needs, so that a device that goes on asking
@@ -127,12 +121,12 @@ type Service struct {
 // the service starts empty: the error is only for a state folder that cannot be used at all.
 func New(o Options) (*Service, error) {
 	s := &Service{
-		log:       o.Logger,
-		policy:    o.Policy,
-		observer:  o.Observer,
-		startedAt: time.Now(),
-		home:      newHome(),
-		watch:     watch{policy: o.Policy.QueryWatch},
+		log:      o.Logger,
+		policy:   o.Policy,
+		observer: o.Observer,
+		health:   health{startedAt: time.Now()},
+		home:     newHome(),
+		watch:    watch{policy: o.Policy.QueryWatch},
 	}
 	if s.now = o.Now; s.now == nil {
 		s.now = time.Now
@@ -148,7 +142,7 @@ func New(o Options) (*Service, error) {
 		Observer: o.Observer,
 		Owner:    blockOwner{s},
 	})
-	s.makeRegistry()
+	s.asking = newAsking(s)
 	s.offers = offers{
 		owner:       &s.owner,
 		images:      o.Images,
@@ -165,46 +159,11 @@ func New(o Options) (*Service, error) {
 	s.keeper.snapshot = s.snapshot
 	s.keeper.post = func(f func()) { s.inbox.Post(f) }
 	if o.StateDir != "" {
-		var err error
-		if s.store, err = openStore(filepath.Join(o.StateDir, "state.json"), o.Logger); err != nil {
+		if err := s.openState(filepath.Join(o.StateDir, "state.json")); err != nil {
 			return nil, fmt.Errorf("opening the state: %w", err)
 		}
-		s.restore(s.store.loaded)
 	}
 	return s, nil
-}
-
-// makeRegistry makes what finds out who the devices are.
-func (s *Service) makeRegistry() {
-	s.questions = registry.NewQuestions(questionSender{s})
-	possible := func() bool { return s.dongle.connected && !s.stopping() }
-	s.searches = registry.NewSearches(s.questions, s.home.registry, possible, time.Now, s.log)
-	s.interviews = interviews{
-		owner:     &s.owner,
-		home:      &s.home,
-		questions: s.questions,
-		schedule:  registry.NewSchedule(jitter),
-		awaited:   map[message.IEEE][]func(error){},
-		sender:    s.sender,
-		log:       s.log,
-	}
-}
-
-// questionSender sends questions. It is a [registry.Sender].
-type questionSender struct{ service *Service }
-
-// Send sends a question as any other command.
-func (q questionSender) Send(cmd message.Message, done func(error)) {
-	if q.service.stopping() {
-		q.service.inbox.Post(func() { done(errStopping) })
-		return
-	}
-	q.service.sender.Send(cmd, func(_ message.Status, err error) {
-		if errors.Is(err, zigate.ErrNoAnswer) {
-			err = nil // a status that was lost does not mean that the question was
-		}
-		done(err)
-	})
 }
 
 // Run owns the state until ctx is done. It must be called once.
@@ -240,7 +199,7 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 			f()
 		}
 		s.tick(s.now())
-		timer.Reset(s.pause(s.now()))
+		timer.Reset(s.sleep(s.now()))
 	}
 }
 
@@ -300,7 +259,7 @@ func (s *Service) tick(now time.Time) {
 	s.sweep(now)
 	s.slot.follow(now)
 	s.watchQueries(now)
-	s.refreshTable()
+	s.upgrades.refreshTable()
 	s.noteDongle(&s.dongle)
 	s.tell(now)
 	s.save(s.revisions(), now)
@@ -330,6 +289,28 @@ func (s *Service) sweep(now time.Time) {
 		used[sha256] = true
 	}
 	s.offers.sweep(used, now)
+}
+
+// How long the owner sleeps when no message wakes it.
+const (
+	pauseBusy = 250 * time.Millisecond // answers are due, or blocks are being served
+	pauseSoon = time.Second            // something is to be done before long
+	pauseIdle = 10 * time.Second
+)
+
+// sleep is how long the owner may sleep when nothing happens: until the next thing that it has to do by the
+// clock.
+func (s *Service) sleep(now time.Time) time.Duration {
+	if s.questions.Any() || s.strangers.Any() || s.slot.state.IsBusy() || s.slot.state.Switching() {
+		return pauseBusy
+	}
+	interviews := s.dongle.connected && s.interviews.schedule.Before(now.Add(pauseIdle))
+	slotDue := now.Before(s.slot.state.KeptUntil()) || s.slot.state.Refusals() > 0
+	pause := s.upgrades.nextLook(now)
+	if !s.gate.opened || s.revisions() != s.saved || interviews || slotDue {
+		pause = min(pause, pauseSoon)
+	}
+	return pause
 }
 
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.

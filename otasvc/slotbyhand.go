@@ -52,7 +52,7 @@ func (h *headerSlot) loadHeader(im *cachedImage, key slot.Key, about func() *Ope
 	}
 	h.state = h.state.LoadingByHand()
 	generation := h.state.Generation()
-	h.s.submitByHand(loadImage(im.headerAs(key.Version)), func(err error) {
+	byHand{h.s}.submit(loadImage(im.headerAs(key.Version)), func(err error) {
 		if h.state.Generation() == generation {
 			h.loadedByHand(im, key, err, time.Now())
 		}

@@ -105,10 +105,11 @@ func (h *headerSlot) keyOf(d *device) slot.Key {
 // in the end, which shows in how the upgrade ends.
 func (s *Service) versionToOffer(d *device, u *upgrade.Upgrade) uint32 {
 	version := u.Image().ImageVersion
-	if d.CurrentVersion() == nil || *d.CurrentVersion() < version || !s.dongle.info.Version().ChecksVersion() {
+	running := d.CurrentVersion()
+	if running == nil || *running < version || !s.dongle.info.Version().ChecksVersion() {
 		return version
 	}
-	return min(*d.CurrentVersion(), wildcard32-2) + 1
+	return min(*running, wildcard32-2) + 1
 }
 
 // withheldBy is the device that has the image of another one's upgrade and waits to be told to install it, so

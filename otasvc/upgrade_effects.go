@@ -33,7 +33,7 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 	switch e := effect.(type) {
 	case upgrade.Admit:
 		us.admit(d, us.s.slot.image())
-		us.s.refreshTable() // before the device can have heard of it
+		us.refreshTable() // before the device can have heard of it
 	case upgrade.Withdraw:
 		us.withdraw(d)
 	case upgrade.Abort:
@@ -111,8 +111,8 @@ var remarks = map[upgrade.Remarkable]remark{
 		"in case the dongle was reset without saying so, the image header is loaded again"},
 	upgrade.NotHeld: {slog.LevelWarn, "the installation could not be held: " +
 		"the dongle answered the device itself"},
-	upgrade.NotHoldable: {slog.LevelError, "the installation cannot be held for a device that asks by pages " +
-		"with a dongle of this kind; the upgrade is cancelled"},
+	upgrade.NotHoldable: {slog.LevelError, "the installation cannot be held for a device that asks by " +
+		"pages with a dongle of this kind; the upgrade is cancelled"},
 	upgrade.NeverReleased: {slog.LevelWarn, "nobody has released the installation for a month; " +
 		"the upgrade is cancelled"},
 }
@@ -202,7 +202,8 @@ func (us *upgrades) notify(d *device, u *upgrade.Upgrade, first bool) {
 		case sending.Busy(err):
 			us.stepIf(d, u, upgrade.NotifyBusy{Again: now.Add(jitter(notifyBusy))}, now)
 		case err != nil:
-			us.s.log.Warn("an image notification was not sent; it is tried again", "euid", d.EUID(), "err", err)
+			us.s.log.Warn("an image notification was not sent; it is tried again",
+				"euid", d.EUID(), "err", err)
 		default:
 			us.stepIf(d, u, upgrade.NotifySent{First: first}, now)
 		}

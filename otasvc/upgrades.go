@@ -17,8 +17,9 @@ type upgrades struct {
 
 	// kept counts changes of what the state file has of upgrades and groups; rights counts changes of who
 	// may have blocks.
-	kept   uint64
-	rights uint64
+	kept    uint64
+	rights  uint64
+	inTable tableInputs // of the block server's table as it is
 }
 
 func newUpgrades(s *Service) upgrades {
