@@ -74,9 +74,6 @@ type Policy struct {
 	ServeUnsolicited bool          // devices that ask without an upgrade are served
 }
 
-// sleepyStall is the stall time-out of a device that sleeps: it may poll once an hour only.
-const sleepyStall = time.Hour
-
 // Options are what a Service is made of.
 type Options struct {
 	Images   ImageStore

@@ -53,11 +53,7 @@ func TestUpgradesOfAnEarlierVersion(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2000, 1, 1, 12, 0, 0, 0, time.UTC)))
 		w.start()
 		time.Sleep(time.Second)
-		for _, d := range w.sink.devices {
-			if d.Upgrade == nil || string(d.Upgrade.State) != before[d.Name]["state"] {
-				t.Errorf("%s is told as %+v", d.Name, d.Upgrade)
-			}
-		}
+		w.toldAs(t, before)
 		for _, name := range []string{"paused+held", "queued"} {
 			w.queuedAs(t, name)
 		}
@@ -70,6 +66,17 @@ func TestUpgradesOfAnEarlierVersion(t *testing.T) {
 		}
 		w.start()
 	})
+}
+
+// toldAs checks that every device is told with the state that its upgrade has.
+func (w *world) toldAs(t *testing.T, kept map[string]map[string]any) {
+	t.Helper()
+	defer w.sink.lock()()
+	for _, d := range w.sink.devices {
+		if d.Upgrade == nil || string(d.Upgrade.State) != kept[d.Name]["state"] {
+			t.Errorf("%s is told as %+v", d.Name, d.Upgrade)
+		}
+	}
 }
 
 // queuedAs checks that the queue has the upgrade of a device only where it stands in it.

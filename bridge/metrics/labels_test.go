@@ -87,7 +87,7 @@ func TestClosedSets(t *testing.T) {
 	}{
 		{"block results", "block_requests_total", "result", text(constants[blocks.Result](t, "otasvc/blocks", "Result")),
 			func(m *metrics.Metrics, v string) { m.BlockRequest(blocks.Result(v), 0) }},
-		{"reasons", "upgrades_finished_total", "reason", text(constants[otasvc.Reason](t, "otasvc", "Reason")),
+		{"reasons", "upgrades_finished_total", "reason", text(constants[otasvc.Reason](t, "otasvc/upgrade", "Reason")),
 			func(m *metrics.Metrics, v string) {
 				m.UpgradeFinished(otasvc.Failed, otasvc.Reason(v), time.Minute)
 			}},
@@ -123,7 +123,7 @@ func TestClosedSets(t *testing.T) {
 
 // TestStates: the gauge shows every state, at 0 where there is none.
 func TestStates(t *testing.T) {
-	want := slices.Sorted(slices.Values(text(constants[otasvc.State](t, "otasvc", "State"))))
+	want := slices.Sorted(slices.Values(text(constants[otasvc.State](t, "otasvc/upgrade", "State"))))
 	if d := cmp.Diff(want, values(t, metrics.New("", ""), "upgrades", "state", false)); d != "" {
 		t.Errorf("states (-want +got):\n%s", d)
 	}

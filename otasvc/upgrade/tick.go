@@ -4,8 +4,7 @@ package upgrade
 func (e Tick) apply(t *transition) {
 	t.search(e.Facts)
 	if t.stage == StageDownloading {
-		// Only now may it have become known that the device sleeps.
-		t.deadlines.set(purposeStalled, t.lastActivity.Add(t.p.stallTimeout()))
+		t.watchStall() // it may have become known only now that the device sleeps
 	}
 	for p := range purposeCount {
 		if t.deadlines.counts(p, e.Facts, t.now) {
@@ -116,21 +115,6 @@ func (t *transition) notifyAgain() {
 	if tired {
 		t.deadlines.set(purposeNotify, t.now.Add(max(t.p.NotifyInterval, sleepyNotifyInterval)))
 	}
-}
-
-// suspect doubts the dongle's header, if the device has come further since that was done last.
-func (t *transition) suspect() {
-	if t.offset+1 <= t.suspicion.beyond {
-		t.deadlines.clear(purposeSuspect)
-		return
-	}
-	if !t.distrustHeader() {
-		t.deadlines.set(purposeSuspect, t.suspicion.at.Add(suspectInterval))
-		return
-	}
-	t.suspicion.beyond = t.offset + 1
-	t.deadlines.clear(purposeSuspect)
-	t.deadlines.set(purposeNotifySilent, t.now.Add(suspectNotify))
 }
 
 // notBack gives up a device that installs.

@@ -1,0 +1,79 @@
+package upgrade
+
+import "time"
+
+// apply begins the life of an upgrade anew in another process. What was kept of its times is put on the clock
+// of this process, which a change of the wall clock does not move, and what such a change made of them while
+// the service was away is taken away: nothing has happened in the future, and no device was put off for
+// longer than it can have been. A time that somebody asked for stays what it is.
+func (e Restored) apply(t *transition) {
+	for _, at := range []*time.Time{&t.queuedAt, &t.offeredAt, &t.startedAt, &t.downloadedAt, &t.applyingAt} {
+		*at = notAfter(*at, t.now)
+	}
+	for _, p := range []purpose{purposePauseEnds, purposePutOffEnds} {
+		if at := t.deadlines.at(p); !at.IsZero() {
+			t.deadlines.set(p, t.now.Add(at.Sub(t.now)))
+		}
+	}
+	if t.deadlines.at(purposePutOffEnds).Sub(t.now) > e.LongestPutOff {
+		t.deadlines.set(purposePutOffEnds, t.now)
+	}
+	if t.stage.IsPutOff() && t.startedAt.IsZero() {
+		t.stage = map[Stage]Stage{StagePutOff: StageQueued, StagePutOffPaused: StagePausedInQueue}[t.stage]
+		t.deadlines.leave(t.stage) // nothing was begun, so nothing is put off
+	}
+
+	t.attempted = attempted{restoredAt: t.now, lastActivity: t.now, slotAt: t.now}
+	t.arm()
+	switch t.stage {
+	case StageScheduled:
+		t.deadlines.set(purposeDue, t.order.DueAt)
+	case StageNotified:
+		t.deadlines.set(purposeNotify, t.now)
+	case StageApplying:
+		t.deadlines.set(purposeReadVersion, t.applyingAt.Add(t.p.readAfter(firstReading)))
+	}
+}
+
+// notAfter is at, or now where at is later; zero stays zero.
+func notAfter(at, now time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return now.Add(min(at.Sub(now), 0))
+}
+
+// apply has the time that the dongle was away not count for any timeout: it was not the device that was
+// silent.
+func (e DongleBack) apply(t *transition) {
+	grace := t.now.Add(returnGrace)
+	if at := t.deadlines.at(purposeReturned); !at.IsZero() {
+		t.deadlines.set(purposeReturned, later(at.Add(e.Away), grace))
+	}
+	t.lastActivity = later(t.lastActivity.Add(e.Away), grace.Add(-t.p.stallTimeout()))
+	if t.stage == StageDownloading {
+		t.watchSilence(later(t.lastActivity, t.now))
+	}
+}
+
+func (DongleReplaced) apply(t *transition)   { t.move(triggerReplaced) }
+func (ImageUnavailable) apply(t *transition) { t.move(triggerUnavailable) }
+func (ImageRemoved) apply(t *transition)     { t.move(triggerImageRemoved) }
+func (CanaryFailed) apply(t *transition)     { t.move(triggerCanaryFailed) }
+func (BatteryLow) apply(t *transition)       { t.move(triggerBatteryLow) }
+func (Cancel) apply(t *transition)           { t.move(triggerCancel) }
+
+func (CanaryPassed) apply(t *transition) {
+	if t.order.Canary != 0 {
+		t.order.Canary = 0
+		t.saved = true
+	}
+}
+
+// apply takes the tickets away, so that their answer is not given again after a restart.
+func (Answered) apply(t *transition) {
+	if t.Ended() && len(t.order.Tickets) > 0 {
+		t.order.Tickets = nil
+		t.saved = true
+	}
+}
