@@ -31,7 +31,7 @@ type ImageKey struct {
 type ImageNotify struct {
 	Device      DeviceRef
 	PayloadType uint8 // message.NotifyJitter to message.NotifyFileVersion: how much of Image is told
-	QueryJitter uint8 // 1 to 100; 0: 100
+	QueryJitter uint8 // 1 to 100; 0 stands for 100
 	Image       ImageKey
 }
 
@@ -41,15 +41,15 @@ type UpgradeEnd struct {
 	// UpgradeTime is in seconds. Nil stands for 5 s after CurrentTime, which is what the dongle says, and
 	// zigate.UpgradeTimeWait tells the device to wait.
 	UpgradeTime *uint32
-	CurrentTime uint32 // seconds; 0: UpgradeTime counts from now
+	CurrentTime uint32 // seconds; with 0, UpgradeTime counts from now
 	Image       ImageKey
 }
 
 // WaitForData is a wait for data (0x0506) by hand, to the device's last block request that got a block.
 type WaitForData struct {
 	Device            DeviceRef
-	RequestTime       *uint32 // seconds; nil: 30 s after CurrentTime
-	CurrentTime       uint32  // seconds; 0: RequestTime counts from now
+	RequestTime       *uint32 // seconds; nil stands for 30 s after CurrentTime
+	CurrentTime       uint32  // seconds; with 0, RequestTime counts from now
 	BlockRequestDelay uint16  // milliseconds
 }
 

@@ -167,7 +167,7 @@ func (g *dongle) compareNetwork() (before network, replaced bool) {
 const awayStep = time.Minute
 
 // countAway adds up how long upgrades have not been possible, over restarts of the service too. hindered says
-// that the dongle is of no use to any upgrade.
+// that no upgrade can be done with the dongle now.
 func (g *dongle) countAway(hindered bool, now time.Time) {
 	passed := now.Sub(g.lookedAt)
 	g.lookedAt = now
@@ -183,8 +183,8 @@ func (g *dongle) countAway(hindered bool, now time.Time) {
 	}
 }
 
-// hindered reports whether the dongle is of no use to any upgrade: away, or it does not
-// take the image header.
+// hindered reports whether no upgrade can be done with the dongle now: it is away, or does not take the image
+// header.
 func (s *Service) hindered() bool {
 	_, ok := s.dongle.usable()
 	return !ok || s.slot.state.Refusals() > 0

@@ -17,7 +17,7 @@ type AddImage struct {
 	URL              string
 	ManufacturerCode *uint16 // where given, must be the file's
 	ImageType        *uint16 // likewise
-	DriverTypeID     string  // empty: the image belongs to the device alone
+	DriverTypeID     string  // empty where the image belongs to the device alone
 	DriverVersion    uint32
 	SHA256, SHA512   string // hex; where given, must be the download's
 	Upgrade          bool   // start the upgrade once the image is registered
@@ -178,5 +178,5 @@ type RegisteredImage struct {
 	Offer
 	Devices []message.IEEE
 	AddedAt time.Time
-	Stored  *library.Image // nil: it is missing from the store
+	Stored  *library.Image // nil where it is missing from the store
 }

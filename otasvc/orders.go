@@ -19,7 +19,7 @@ type UpgradeRequest struct {
 	All            bool
 	URL            string  // fetched and registered for the device first
 	SHA256, SHA512 string  // hex; where given, must be the download's
-	ImageVersion   *uint32 // nil: the newest that fits
+	ImageVersion   *uint32 // nil stands for the newest that fits
 	AllowDowngrade bool    // take an image that is older than what runs
 	// Force takes an image of the version that runs, that failed a check, or that the device called invalid.
 	Force     bool
@@ -329,12 +329,12 @@ type QueuedUpgrade struct {
 	State        State
 	ImageVersion uint32
 	QueuedAt     time.Time
-	DueAt        time.Time    // zero: as soon as possible
-	Canary       message.IEEE // goes first with the same image; 0: none
+	DueAt        time.Time    // zero stands for as soon as possible
+	Canary       message.IEEE // the device that goes first with the same image; 0 where there is none
 	Paused       bool         // a person holds it
 }
 
-// Queue tells which upgrades wait, in the order in which they are to have their turn as things are now;
+// Queue tells which upgrades wait, in the order in which they are to begin as things are now;
 // those that wait for a time come last. then is called on the owner goroutine and must not block; after a
 // stop it is not called.
 func (s *Service) Queue(then func([]QueuedUpgrade)) {

@@ -57,7 +57,7 @@ type Catalog interface {
 type Policy struct {
 	Concurrency    int           // downloads at once, at least 1
 	BlockSize      uint8         // largest block in bytes, 1 to 64
-	BlockInterval  time.Duration // shortest time between two blocks of a device; 0: as fast as it asks
+	BlockInterval  time.Duration // shortest time between two blocks of a device; 0 where there is none
 	MinBattery     int           // percent; a battery device below it is not upgraded
 	Auto           bool          // every device for which an update is available is upgraded, in the window
 	NotifyInterval time.Duration // between two image notifications
@@ -68,7 +68,7 @@ type Policy struct {
 	Retries          int           // further attempts
 	Slice            time.Duration // how long an image keeps the slot while another waits
 	Canary           bool          // with all devices: one of each image first
-	Window           *Window       // nil: none is configured
+	Window           *Window       // nil where none is configured
 	QueryWatch       QueryWatch    // when the dongle shows what devices ask for
 	WatchOnly        bool          // another program upgrades: nothing is done, only told
 	ServeUnsolicited bool          // devices that ask without an upgrade are served
@@ -77,12 +77,12 @@ type Policy struct {
 // Options are what a Service is made of.
 type Options struct {
 	Images   ImageStore
-	Catalog  Catalog // nil: only what is registered is known
+	Catalog  Catalog // nil where only registered images are known
 	Observer Observer
 	Logger   *slog.Logger
-	StateDir string // holds state.json; empty: nothing is kept (tests)
+	StateDir string // holds state.json; empty where nothing is kept (tests)
 	Policy   Policy
-	// Now is the clock; nil: time.Now. Only what sets the clock on the wall, which fake time
+	// Now is the clock; nil stands for time.Now. Only what sets the clock on the wall, which fake time
 	// cannot, brings another.
 	Now func() time.Time
 }
