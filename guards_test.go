@@ -270,15 +270,6 @@ func TestSettingsCheckFindsFaults(t *testing.T) {
 // numbersHome is the package that gives the message types their names.
 const numbersHome = "zigate/message"
 
-// numbered are the files that write a message type as a number, each with how often, until they use its name.
-// An entry that is not needed any more is to be taken out.
-var numbered = map[string]int{
-	"zigate/queue.go":         2,
-	"zigate/share/answers.go": 12,
-	"zigate/share/replies.go": 2,
-	"zigate/sim/command.go":   4,
-}
-
 // TestMessageNumbersAreNamed: only one package knows which number a message type has.
 func TestMessageNumbersAreNamed(t *testing.T) {
 	p := readSource(t)
@@ -286,22 +277,8 @@ func TestMessageNumbersAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	byFile := map[string][]string{}
 	for _, place := range found {
-		file, _, _ := strings.Cut(place, ":")
-		byFile[file] = append(byFile[file], place)
-	}
-	for file, places := range byFile {
-		if len(places) > numbered[file] {
-			t.Errorf("a message type is written as a number; use its name in %s: %s",
-				numbersHome, strings.Join(places, ", "))
-		}
-	}
-	for file, n := range numbered {
-		if len(byFile[file]) < n {
-			t.Logf("%s has %d numbers of message types by now: lower it in the exceptions",
-				file, len(byFile[file]))
-		}
+		t.Errorf("%s is a message type that is written as a number; use its name in %s", place, numbersHome)
 	}
 }
 

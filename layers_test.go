@@ -31,11 +31,14 @@ var rooms = map[string][]string{
 	"otasvc/registry":   {"otasvc/library", "zigate/message"},
 	"otasvc/sending":    {"zigate/mailbox", "zigate/message"},
 	"otasvc/slot":       {"zigate/message"},
-	"otasvc/statefile":  nil,
+	"otasvc/statefile":  {"otasvc/wholefile"},
 	"otasvc/upgrade":    {"zigate/message"},
 	"zigate/mailbox":    nil,
 	"zigate/message":    nil,
 }
+
+// forTests are packages that test files alone may import: what they do is in no program.
+var forTests = []string{"bridge/homeassistant/schema"}
 
 // homes says where in the project (folders) a foreign package may be used, its subpackages included. What is
 // not listed may be used everywhere. Test files are free, but for the project's own packages.
@@ -45,6 +48,8 @@ var homes = map[string][]string{
 	"github.com/mochi-mqtt/server/v2":      {"bridge/broker/"},
 	"github.com/prometheus":                {"cmd/", "bridge/"},
 	"github.com/kelseyhightower/envconfig": {"cmd/zigate-ota/internal/config/"},
+	"github.com/spf13/cobra":               {"cmd/zigate-ota/internal/commandline/"},
+	"github.com/spf13/pflag":               {"cmd/zigate-ota/internal/commandline/"},
 	"go.bug.st/serial":                     {"zigate/"},
 	"github.com/creack/pty":                {"cmd/", "zigate/"},
 	"github.com/fsnotify/fsnotify":         {"otasvc/library/"},
@@ -143,6 +148,8 @@ func TestBreaches(t *testing.T) {
 		{"bridge/a.go", `import "net/http"` + "\nfunc f() { http.HandleFunc() }", "uses http.HandleFunc, which belongs to the whole process"},
 		{"bridge/a_test.go", `import "net/http"` + "\nfunc f() { http.HandleFunc() }", ""},
 		{"bridge/a.go", `import . "net/http"`, "imports net/http with a dot, which hides what is used"},
+		{"bridge/a.go", `import _ "` + module + `/bridge/homeassistant/schema"`, "imports " + module + "/bridge/homeassistant/schema, which is for tests"},
+		{"bridge/a_test.go", `import _ "` + module + `/bridge/homeassistant/schema"`, ""},
 		{"zigate/a.go", "func init() {}", "has a func init"},
 		{"zigate/a.go", "type t int\nfunc (t) init() {}", ""},
 	}
@@ -192,6 +199,8 @@ func breaches(name string, source any) ([]string, error) {
 				add("imports %s, but is to import %s of the project", pkg, listed(allowed))
 			case target < 0:
 				add("imports %s, which is in no layer", pkg)
+			case slices.Contains(forTests, inside) && !isTest:
+				add("imports %s, which is for tests", pkg)
 			case layer >= 0 && target < layer:
 				add("imports %s, which is in a layer above", pkg)
 			}

@@ -9,7 +9,7 @@ import (
 )
 
 // HandleBlockRequest answers an image block request. Part of zigate.Handler; this is the hot path.
-func (s *Service) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
+func (s *Service) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []byte {
 	return s.blocks.Answer(req, s.now(), dst)
 }
 
@@ -22,7 +22,9 @@ func (s *Service) HandleBlockStatus(st *message.Status) {
 	if !ok || !st.Busy() {
 		return
 	}
-	s.sender.Resend(func(now time.Time) (message.BlockSend, bool) { return s.blocks.Again(sent, now) })
+	s.sender.Resend(func(now time.Time) (message.ImageBlockResponse, bool) {
+		return s.blocks.Again(sent, now)
+	})
 }
 
 // blockOwner is the Service as the block server sees it.
@@ -46,7 +48,7 @@ func (o blockOwner) Post(f func()) {
 func (o blockOwner) Send(m message.Message) { o.sender.Send(m, nil) }
 
 // Stray acts on a request that no transfer fits.
-func (o blockOwner) Stray(req message.BlockRequest, result blocks.Result) {
+func (o blockOwner) Stray(req message.ImageBlockRequest, result blocks.Result) {
 	hearing{o.Service}.strayRequest(req, result, o.now())
 }
 
@@ -60,7 +62,7 @@ func (o blockOwner) PageAsked(p blocks.Page) {
 }
 
 // LastBlock sends a last block after which the installation is to wait.
-func (o blockOwner) LastBlock(tr *blocks.Transfer, req message.BlockRequest) {
+func (o blockOwner) LastBlock(tr *blocks.Transfer, req message.ImageBlockRequest) {
 	o.upgrades.lastBlock(tr, req, time.Now())
 }
 

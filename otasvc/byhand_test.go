@@ -51,7 +51,7 @@ func (l *wire) take() []message.Message {
 func ptr[T any](v T) *T { return &v }
 
 func toBulb() message.Target {
-	return message.Target{AddrMode: message.AddrModeShort, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}
+	return message.Target{AddrMode: message.AddrModeNetwork, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}
 }
 
 // TestFramesByHand: what is not given comes from the device's upgrade or image.
@@ -136,13 +136,13 @@ func TestFramesByHand(t *testing.T) {
 
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: otasvc.InstallHold})
 		w.within(time.Minute, "the download is under way", func() bool { return w.sink.device(bulb).Upgrade.Offset > 5000 })
-		l = w.listen(message.TypeBlockSend, message.TypeWaitForData)
+		l = w.listen(message.TypeImageBlockResponse, message.TypeWaitForData)
 		time.Sleep(time.Second)
 		a := w.ask(wait(otasvc.WaitForData{RequestTime: ptr(uint32(1))}))
 		sent := l.take()
 		if n := len(sent); n < 2 || a.Status != otasvc.Success {
 			t.Errorf("a wait during the download: %+v, sent %+v", a, sent)
-		} else if block, ok := sent[n-2].(message.BlockSend); !ok || block.Sequence != sent[n-1].(message.WaitForData).Sequence {
+		} else if block, ok := sent[n-2].(message.ImageBlockResponse); !ok || block.Sequence != sent[n-1].(message.WaitForData).Sequence {
 			t.Errorf("the wait does not answer the block request before it: %+v", sent[n-2:])
 		}
 
@@ -185,7 +185,7 @@ func TestLoadImageByHandFetches(t *testing.T) {
 	index := &oneImage{candidate: library.Candidate{Source: library.SourceIndex, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2}}
 	withRadio(t, index, func(w *world, radio *script) {
 		w.service.HandleConnected(zigate.Info{Firmware: "3.23"})
-		query := message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
+		query := message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeNetwork, SrcAddr: 0x4f4f, Payload: []byte{
 			// Who it is: manufacturer code, type, version 1.
 			0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00,
 		}}

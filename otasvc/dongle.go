@@ -118,7 +118,7 @@ func (g *dongle) noteStorage(m message.PDMEvent) (news bool) {
 // noteNetwork notes which network the dongle says that it has.
 func (g *dongle) noteNetwork(m message.NetworkState) {
 	g.info.IEEE = m.IEEE
-	g.info.ShortAddr = m.Addr
+	g.info.NetworkAddr = m.Addr
 	g.info.PANID = m.PANID
 	g.info.Channel = m.Channel
 	g.info.NetworkUp = m.Up()

@@ -91,7 +91,7 @@ func TestDongleWithoutNetwork(t *testing.T) {
 
 // TestCommandsWaitForBuffers has a dongle that tells that its buffers are full.
 func TestCommandsWaitForBuffers(t *testing.T) {
-	full := message.Status{Request: message.TypeBlockSend, Form: message.StatusFormBuffers, NPDUUsed: 3, APDUUsed: 12}
+	full := message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormBuffers, NPDUUsed: 3, APDUUsed: 12}
 	tests := map[string]struct {
 		tell func(s *otasvc.Service)
 		wait bool
@@ -116,7 +116,7 @@ func TestCommandsWaitForBuffers(t *testing.T) {
 				synctest.Wait()
 				tc.tell(w.service)
 				// Whose address is it?
-				w.service.HandleBlockRequest(&message.BlockRequest{Addr: 0x1234, Endpoint: 1}, nil)
+				w.service.HandleBlockRequest(&message.ImageBlockRequest{Addr: 0x1234, Endpoint: 1}, nil)
 				synctest.Wait()
 				if waits := asked() == 0; waits != tc.wait {
 					t.Errorf("the question waits: %t, want %t", waits, tc.wait)
@@ -137,7 +137,7 @@ func TestRefusedCommandsAreBounded(t *testing.T) {
 					done(st, &message.StatusError{Status: st})
 				}
 				w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
-				w.service.HandleBlockRequest(&message.BlockRequest{Addr: 0x1234, Endpoint: 1}, nil)
+				w.service.HandleBlockRequest(&message.ImageBlockRequest{Addr: 0x1234, Endpoint: 1}, nil)
 				time.Sleep(10 * time.Second)
 				radio.mu.Lock()
 				defer radio.mu.Unlock()

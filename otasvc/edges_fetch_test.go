@@ -66,7 +66,7 @@ func TestPolicyAutoIsQuiet(t *testing.T) {
 				defer cancel()
 				s.HandleMessage(message.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: message.CapabilityRxOnWhenIdle}, 100)
 				s.HandleConnected(zigate.Info{Firmware: "3.23"})
-				s.HandleMessage(message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
+				s.HandleMessage(message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeNetwork, SrcAddr: 0x4f4f, Payload: []byte{
 					0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00}}, 100)
 				time.Sleep(10 * time.Minute)
 				writes := 0

@@ -214,7 +214,7 @@ var nobodysHeader = otafile.Header{
 // at a place of its own, whatever the field control says.
 func loadImage(h otafile.Header) message.LoadImage {
 	m := message.LoadImage{
-		AddrMode:         message.AddrModeShort,
+		AddrMode:         message.AddrModeNetwork,
 		FileIdentifier:   message.FileIdentifier,
 		HeaderVersion:    h.HeaderVersion,
 		HeaderLength:     h.HeaderLength,

@@ -216,7 +216,7 @@ func (h hearing) shrinkBlocks(d *device) {
 const unsolicitedInterval = time.Minute
 
 // strayRequest acts on an image block request that no transfer fits.
-func (h hearing) strayRequest(req message.BlockRequest, result blocks.Result, now time.Time) {
+func (h hearing) strayRequest(req message.ImageBlockRequest, result blocks.Result, now time.Time) {
 	if req.FieldControl&message.BlockHasNodeAddress != 0 && req.NodeAddress != 0 {
 		if d := h.home.get(req.NodeAddress); d != nil {
 			h.move(d, req.Addr)

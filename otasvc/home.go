@@ -27,7 +27,7 @@ type device struct {
 	// transfer is the device's right to blocks of its upgrade's image; nil where it has none.
 	transfer *blocks.Transfer
 	// lastBlock is its request for the last block, where the installation is to wait.
-	lastBlock message.BlockRequest
+	lastBlock message.ImageBlockRequest
 	// endEndpoint is where its last upgrade end request came from; 0 where none was heard.
 	endEndpoint uint8
 	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.

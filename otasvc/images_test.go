@@ -34,7 +34,7 @@ type imageWorld struct {
 	sink    *recorder
 	stop    func()
 	web     http.RoundTripper
-	indexes []string
+	listed  *library.Candidate // nil: no index lists anything
 }
 
 func inImageWorld(t *testing.T, indexes map[string]string, f func(w *imageWorld)) {
@@ -46,9 +46,9 @@ func inImageWorld(t *testing.T, indexes map[string]string, f func(w *imageWorld)
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if strings.HasSuffix(name, ".json") {
-			w.indexes = append(w.indexes, path)
-		}
+	}
+	if len(indexes) > 0 {
+		w.listed = listedIn(t, w.dir, filepath.Join(dir, "index.json"))
 	}
 	synctest.Test(t, func(t *testing.T) {
 		w.t = t
@@ -67,8 +67,8 @@ func (w *imageWorld) start() {
 	o := otasvc.Options{Images: lib, Observer: noObserver{}, Logger: slog.New(slog.DiscardHandler), StateDir: filepath.Join(w.dir, "..", "state"), Policy: defaultPolicy()}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	var running sync.WaitGroup
-	if len(w.indexes) > 0 { // the folder's watcher does not go with fake time
-		o.Catalog = indexOnly{lib, w.indexes[0]}
+	if w.listed != nil { // the folder's watcher does not go with fake time
+		o.Catalog = oneListed{lib, *w.listed}
 	}
 	if w.service, err = otasvc.New(o); err != nil {
 		w.t.Fatal(err)
@@ -79,7 +79,7 @@ func (w *imageWorld) start() {
 	w.service.HandleConnected(zigate.Info{Firmware: "3.23"})
 	w.service.HandleMessage(message.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: message.CapabilityRxOnWhenIdle}, 100)
 	// Query Next Image: manufacturer code 0x117C, image type 0x2201, file version 1.
-	w.service.HandleMessage(message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeShort, SrcAddr: 0x4f4f, Payload: []byte{
+	w.service.HandleMessage(message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeNetwork, SrcAddr: 0x4f4f, Payload: []byte{
 		0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00}}, 100)
 	time.Sleep(time.Minute)
 }
@@ -96,33 +96,49 @@ type onTheWeb func(r *http.Request) (*http.Response, error)
 
 func (f onTheWeb) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// indexOnly is a catalog of one index entry, which it reads itself.
-type indexOnly struct {
+// listedIn is what an index lists for the device of this world.
+func listedIn(t *testing.T, dir, index string) *library.Candidate {
+	t.Helper()
+	lib, err := library.Open(library.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := library.NewCatalog(lib, library.CatalogOptions{Indexes: []string{index}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = k.Run(ctx) })
+	defer running.Wait()
+	defer stop()
+	device := library.Device{ManufacturerCode: 0x117C, ImageType: 0x2201}
+	for {
+		if c, ok := k.Best(device); ok {
+			return &c
+		}
+		select {
+		case <-k.Changed():
+		case <-time.After(time.Minute):
+			t.Fatalf("%s lists nothing for the device: %v", index, k.Explain(device))
+		}
+	}
+}
+
+// oneListed is a catalog that knows what an index lists, and fetches it as the real one does.
+type oneListed struct {
 	library *library.Library
-	path    string
+	listed  library.Candidate
 }
 
-func (c indexOnly) entry() library.Candidate {
-	b, err := os.ReadFile(c.path)
-	if err != nil {
-		panic(err)
-	}
-	index, err := library.ParseIndex(b, c.path)
-	if err != nil {
-		panic(err)
-	}
-	return index.Entries[0]
+func (c oneListed) Best(d library.Device) (library.Candidate, bool) {
+	return c.listed, c.listed.ManufacturerCode == d.ManufacturerCode && c.listed.ImageType == d.ImageType
 }
-
-func (c indexOnly) Best(d library.Device) (library.Candidate, bool) {
-	e := c.entry()
-	return e, e.ManufacturerCode == d.ManufacturerCode && e.ImageType == d.ImageType
-}
-func (c indexOnly) All(d library.Device) []library.Candidate { return []library.Candidate{c.entry()} }
-func (c indexOnly) Explain(library.Device) error             { return library.ErrNoMatch }
-func (c indexOnly) Refresh()                                 {}
-func (c indexOnly) Changed() <-chan struct{}                 { return nil }
-func (c indexOnly) Ensure(ctx context.Context, e library.Candidate) (library.Image, error) {
+func (c oneListed) All(library.Device) []library.Candidate { return []library.Candidate{c.listed} }
+func (c oneListed) Explain(library.Device) error           { return library.ErrNoMatch }
+func (c oneListed) Refresh()                               {}
+func (c oneListed) Changed() <-chan struct{}               { return nil }
+func (c oneListed) Ensure(ctx context.Context, e library.Candidate) (library.Image, error) {
 	k, err := library.NewCatalog(c.library, library.CatalogOptions{})
 	if err != nil {
 		return library.Image{}, err

@@ -54,7 +54,7 @@ func (h hearing) strangerIndicated(m message.DataIndication, now time.Time) {
 	switch {
 	case m.SrcAddrMode == message.AddrModeIEEE && m.SrcIEEE != 0 && m.SrcIEEE != h.dongle.info.IEEE:
 		h.searches.Find(m.SrcIEEE, func(*registry.Device) {})
-	case m.SrcAddrMode == message.AddrModeShort:
+	case m.SrcAddrMode == message.AddrModeNetwork:
 		h.strangerHeard(m.SrcAddr, m.Cluster == message.ClusterOTA, now)
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // offered queues an upgrade of the bulb and waits until it was notified; it gives a request for a block.
-func offered(w *world) func(sequence uint8, offset uint32) message.BlockRequest {
+func offered(w *world) func(sequence uint8, offset uint32) message.ImageBlockRequest {
 	w.t.Helper()
 	w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
 	w.introduces(bulb, 0x4f4f)
@@ -22,9 +22,9 @@ func offered(w *world) func(sequence uint8, offset uint32) message.BlockRequest 
 		u := w.sink.device(bulb).Upgrade
 		return u != nil && u.State == otasvc.Notified
 	})
-	return func(sequence uint8, offset uint32) message.BlockRequest {
-		return message.BlockRequest{
-			Sequence: sequence, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x4f4f, Offset: offset,
+	return func(sequence uint8, offset uint32) message.ImageBlockRequest {
+		return message.ImageBlockRequest{
+			Sequence: sequence, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeNetwork, Addr: 0x4f4f, Offset: offset,
 			FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C, BlockRequestDelay: message.NoBlockRequestDelay, MaxDataSize: 50,
 		}
 	}
@@ -51,7 +51,7 @@ func (r *script) count(t message.MsgType) int {
 
 // blockStatus is the dongle's word on a block, with so many APDUs in use.
 func blockStatus(status, apdu uint8) *message.Status {
-	return &message.Status{Request: message.TypeBlockSend, Status: status, Form: message.StatusFormBuffers, APDUUsed: apdu}
+	return &message.Status{Request: message.TypeImageBlockResponse, Status: status, Form: message.StatusFormBuffers, APDUUsed: apdu}
 }
 
 func TestRefusedBlockIsSentAgain(t *testing.T) {
@@ -61,29 +61,29 @@ func TestRefusedBlockIsSentAgain(t *testing.T) {
 	}
 	tests := map[string]struct {
 		status uint8
-		then   func(w *world, radio *script, request func(uint8, uint32) message.BlockRequest)
+		then   func(w *world, radio *script, request func(uint8, uint32) message.ImageBlockRequest)
 		want   int // blocks sent besides the first
 	}{
 		"no buffer":      {status: message.StatusNoBuffer, want: 1},
 		"stack refused":  {status: message.StatusTransmitFailed, want: 1},
 		"taken":          {status: message.StatusOK, want: 0},
 		"wrong endpoint": {status: message.StatusEndpointRange, want: 0},
-		"refused each time": {status: message.StatusNoBuffer, want: 3, then: func(_ *world, radio *script, _ func(uint8, uint32) message.BlockRequest) {
+		"refused each time": {status: message.StatusNoBuffer, want: 3, then: func(_ *world, radio *script, _ func(uint8, uint32) message.ImageBlockRequest) {
 			radio.mu.Lock()
-			radio.answers[message.TypeBlockSend] = refuse
+			radio.answers[message.TypeImageBlockResponse] = refuse
 			radio.mu.Unlock()
 		}},
-		"the device has asked anew": {status: message.StatusNoBuffer, want: 0, then: func(w *world, _ *script, request func(uint8, uint32) message.BlockRequest) {
+		"the device has asked anew": {status: message.StatusNoBuffer, want: 0, then: func(w *world, _ *script, request func(uint8, uint32) message.ImageBlockRequest) {
 			next := request(8, 0)
 			w.service.HandleBlockRequest(&next, nil)
 			w.service.HandleBlockStatus(blockStatus(message.StatusOK, 0))
 		}},
-		"the device has repeated its request": {status: message.StatusNoBuffer, want: 0, then: func(w *world, _ *script, request func(uint8, uint32) message.BlockRequest) {
+		"the device has repeated its request": {status: message.StatusNoBuffer, want: 0, then: func(w *world, _ *script, request func(uint8, uint32) message.ImageBlockRequest) {
 			next := request(7, 0)
 			w.service.HandleBlockRequest(&next, nil)
 			w.service.HandleBlockStatus(blockStatus(message.StatusOK, 0))
 		}},
-		"the upgrade was cancelled": {status: message.StatusNoBuffer, want: 0, then: func(w *world, _ *script, _ func(uint8, uint32) message.BlockRequest) {
+		"the upgrade was cancelled": {status: message.StatusNoBuffer, want: 0, then: func(w *world, _ *script, _ func(uint8, uint32) message.ImageBlockRequest) {
 			w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(bulb), r) })
 		}},
 	}
@@ -101,7 +101,7 @@ func TestRefusedBlockIsSentAgain(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				if n := radio.count(message.TypeBlockSend); n != tc.want {
+				if n := radio.count(message.TypeImageBlockResponse); n != tc.want {
 					t.Errorf("%d blocks were sent again, want %d", n, tc.want)
 				}
 			})
@@ -119,12 +119,12 @@ func TestRefusedBlockWaitsForBuffers(t *testing.T) {
 		for range 10 {
 			time.Sleep(100 * time.Millisecond)
 			w.service.HandleMessage(message.Confirm{Kind: message.TypeConfirm, HasBuffers: true, APDUUsed: 12}, 0)
-			if radio.count(message.TypeBlockSend) != 0 {
+			if radio.count(message.TypeImageBlockResponse) != 0 {
 				t.Fatal("the block was sent again while the buffers were full")
 			}
 		}
 		w.service.HandleMessage(message.Confirm{Kind: message.TypeConfirm, HasBuffers: true, APDUUsed: 1}, 0)
-		w.within(200*time.Millisecond, "the block is sent again", func() bool { return radio.count(message.TypeBlockSend) == 1 })
+		w.within(200*time.Millisecond, "the block is sent again", func() bool { return radio.count(message.TypeImageBlockResponse) == 1 })
 	})
 }
 
@@ -136,10 +136,10 @@ func TestUnconfirmedBlockIsNotSentAgain(t *testing.T) {
 		w.service.HandleBlockRequest(&first, nil)
 		w.service.HandleBlockStatus(blockStatus(message.StatusOK, 1))
 		for range 3 {
-			w.service.HandleMessage(message.Confirm{Kind: message.TypeConfirmFailed, Status: 0xA7, DstEndpoint: 1, DstAddrMode: message.AddrModeShort, Addr: 0x4f4f}, 0)
+			w.service.HandleMessage(message.Confirm{Kind: message.TypeConfirmFailed, Status: 0xA7, DstEndpoint: 1, DstAddrMode: message.AddrModeNetwork, Addr: 0x4f4f}, 0)
 		}
 		time.Sleep(4 * time.Second)
-		if n := radio.count(message.TypeBlockSend); n != 0 {
+		if n := radio.count(message.TypeImageBlockResponse); n != 0 {
 			t.Errorf("%d blocks were sent unasked", n)
 		}
 		failed := 0

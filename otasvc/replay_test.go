@@ -49,7 +49,7 @@ func TestReplayOfATrace(t *testing.T) {
 		if err := <-recorded; err != nil || u.State != otasvc.Succeeded {
 			t.Fatalf("ended %+v, %v", u, err)
 		}
-		frames, err := zigate.ReadTrace(&file, 100_000)
+		frames, err := readTrace(&file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,11 +59,11 @@ func TestReplayOfATrace(t *testing.T) {
 				before = append(before, f.Frame)
 			}
 		}
-		if len(ofType(before, message.TypeBlockSend)) < 5_000/64 {
-			t.Fatalf("the trace has %d frames, %d blocks", len(frames), len(ofType(before, message.TypeBlockSend)))
+		if len(ofType(before, message.TypeImageBlockResponse)) < 5_000/64 {
+			t.Fatalf("the trace has %d frames, %d blocks", len(frames), len(ofType(before, message.TypeImageBlockResponse)))
 		}
 
-		replay := sim.NewReplay(frames)
+		replay := newReplay(frames)
 		lib, err := library.Open(library.Options{Dir: filepath.Join(w.dir, "images")})
 		if err != nil {
 			t.Fatal(err)
@@ -85,7 +85,7 @@ func TestReplayOfATrace(t *testing.T) {
 			t.Errorf("replayed: ended %+v", u)
 		}
 		again := replay.Heard()
-		if diff := cmp.Diff(ofType(before, message.TypeBlockSend), ofType(again, message.TypeBlockSend)); diff != "" {
+		if diff := cmp.Diff(ofType(before, message.TypeImageBlockResponse), ofType(again, message.TypeImageBlockResponse)); diff != "" {
 			t.Errorf("blocks -recorded +replayed:\n%s", diff)
 		}
 		if !slices.ContainsFunc(ofType(again, message.TypeLoadImage), func(p []byte) bool { return bytes.Contains(p, []byte{0x11, 0x7C, 0x22, 0x01, 0, 0, 0, 2}) }) {

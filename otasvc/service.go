@@ -313,7 +313,7 @@ func (s *Service) sleep(now time.Time) time.Duration {
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
 func (s *Service) HandleMessage(m message.Message, lqi uint8) {
 	ind, ok := m.(message.DataIndication)
-	if ok && ind.Cluster == message.ClusterOTA && ind.SrcAddrMode == message.AddrModeShort {
+	if ok && ind.Cluster == message.ClusterOTA && ind.SrcAddrMode == message.AddrModeNetwork {
 		if req, ok := message.ParseImageBlockRequest(ind.Payload); ok {
 			req.Endpoint = ind.SrcEndpoint
 			req.Cluster = ind.Cluster

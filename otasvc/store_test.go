@@ -15,6 +15,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -28,7 +29,7 @@ func TestDiskIsNeverWritable(t *testing.T) {
 		w.start()
 		synctest.Wait() // it may be writing
 		// The name is taken, by what is no file.
-		if err := os.MkdirAll(w.stateFile()+".new/full", 0o700); err != nil {
+		if err := os.MkdirAll(w.stateFile()+wholefile.Suffix+"/full", 0o700); err != nil {
 			t.Fatal(err)
 		}
 		url, data := w.image(0x117C, 0x2201, 2, 5_000)

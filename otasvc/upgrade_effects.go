@@ -272,7 +272,7 @@ func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd
 
 // lastBlock takes a device's request for its last block. Where nothing can be done about it now, the device
 // asks again.
-func (us *upgrades) lastBlock(tr *blocks.Transfer, req message.BlockRequest, now time.Time) {
+func (us *upgrades) lastBlock(tr *blocks.Transfer, req message.ImageBlockRequest, now time.Time) {
 	d := us.s.home.at(req.Addr)
 	if d == nil || d.active() == nil || d.transfer != tr || us.s.slot.state.IsBusy() {
 		return

@@ -221,7 +221,7 @@ func (us *upgrades) restore(d *device, now time.Time) {
 
 // serveUnsolicited gives an image to a device that asked without an upgrade, where that is configured: the
 // loaded one, if that is the one it asked for.
-func (us *upgrades) serveUnsolicited(d *device, req message.BlockRequest, now time.Time) bool {
+func (us *upgrades) serveUnsolicited(d *device, req message.ImageBlockRequest, now time.Time) bool {
 	s := us.s
 	im := s.slot.loaded()
 	if d.active() != nil || im == nil {

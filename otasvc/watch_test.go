@@ -116,7 +116,7 @@ func TestQueryWakesAWaitingUpgrade(t *testing.T) {
 }
 
 // indicated is a request as a data indication shows it.
-func indicated(req message.BlockRequest) message.DataIndication {
+func indicated(req message.ImageBlockRequest) message.DataIndication {
 	zcl := []byte{0x01, req.Sequence, 0x03, 0}
 	zcl = binary.LittleEndian.AppendUint16(zcl, req.ManufacturerCode)
 	zcl = binary.LittleEndian.AppendUint16(zcl, req.ImageType)
@@ -124,7 +124,7 @@ func indicated(req message.BlockRequest) message.DataIndication {
 	zcl = binary.LittleEndian.AppendUint32(zcl, req.Offset)
 	return message.DataIndication{
 		Profile: message.ProfileHomeAutomation, Cluster: message.ClusterOTA, SrcEndpoint: req.Endpoint, DstEndpoint: 1,
-		SrcAddrMode: message.AddrModeShort, SrcAddr: req.Addr, DstAddrMode: message.AddrModeShort, Payload: append(zcl, req.MaxDataSize),
+		SrcAddrMode: message.AddrModeNetwork, SrcAddr: req.Addr, DstAddrMode: message.AddrModeNetwork, Payload: append(zcl, req.MaxDataSize),
 	}
 }
 
@@ -149,7 +149,7 @@ func TestBlockIsServedOnce(t *testing.T) {
 			withRadio(t, nil, func(w *world, radio *script) {
 				request := offered(w)
 				blocks := func(sequence uint8) int {
-					before, served := radio.count(message.TypeBlockSend), 0
+					before, served := radio.count(message.TypeImageBlockResponse), 0
 					for _, way := range tc.ways {
 						req := request(sequence, 50*uint32(sequence))
 						if way == shown {
@@ -161,7 +161,7 @@ func TestBlockIsServedOnce(t *testing.T) {
 					}
 					time.Sleep(time.Second + time.Millisecond)
 					synctest.Wait()
-					return served + radio.count(message.TypeBlockSend) - before
+					return served + radio.count(message.TypeImageBlockResponse) - before
 				}
 				for sequence := range uint8(20) {
 					if n := blocks(sequence); n != 1 {

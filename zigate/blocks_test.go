@@ -20,11 +20,11 @@ func TestBlockRequest(t *testing.T) {
 		observed := newObserver()
 		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) { o.Observer = observed })
 		b.handler.reply = replyBlock
-		f.send(message.BlockRequest{Sequence: 7, Endpoint: 3, AddrMode: message.AddrModeShort, Addr: 0x9021, Offset: 64})
+		f.send(message.ImageBlockRequest{Sequence: 7, Endpoint: 3, AddrMode: message.AddrModeNetwork, Addr: 0x9021, Offset: 64})
 		sent := f.next(t)
 		m, err := message.ParseCommand(sent.Type, sent.Payload)
-		want := message.BlockSend{
-			Target:   message.Target{AddrMode: message.AddrModeShort, Addr: 0x9021, SrcEndpoint: 1, DstEndpoint: 3},
+		want := message.ImageBlockResponse{
+			Target:   message.Target{AddrMode: message.AddrModeNetwork, Addr: 0x9021, SrcEndpoint: 1, DstEndpoint: 3},
 			Sequence: 7, Offset: 64, Data: []byte{1, 2, 3},
 		}
 		if diff := cmp.Diff(message.Message(want), m); err != nil || diff != "" {
@@ -36,7 +36,7 @@ func TestBlockRequest(t *testing.T) {
 		}
 		// Nothing to say is possible, too.
 		b.handler.reply = nil
-		f.send(message.BlockRequest{Offset: 128})
+		f.send(message.ImageBlockRequest{Offset: 128})
 		f.expect(t)
 		b.events("block request 128")
 		if observed.answered != 1 {
@@ -52,8 +52,8 @@ func TestBlockAheadOfCommands(t *testing.T) {
 		b.submit("devices", message.GetDevices{})
 		b.submit("time", message.SetTime{})
 		f.expect(t, message.TypeGetDevices)
-		f.send(message.BlockRequest{Offset: 0}, message.BlockRequest{Offset: 64})
-		f.expect(t, message.TypeBlockSend, message.TypeBlockSend)
+		f.send(message.ImageBlockRequest{Offset: 0}, message.ImageBlockRequest{Offset: 64})
+		f.expect(t, message.TypeImageBlockResponse, message.TypeImageBlockResponse)
 		got := b.handler.take()
 		slices.Sort(got)
 		want := []string{"block request 0", "block request 64", "block status 0x0502 0x00", "block status 0x0502 0x00"}
@@ -62,7 +62,7 @@ func TestBlockAheadOfCommands(t *testing.T) {
 		}
 		b.finished()
 		f.send(ok(message.TypeGetDevices))
-		f.expect(t, message.TypeSetTime)
+		f.expect(t, message.SetTime{}.Type())
 		b.finished("devices: 0x00", "time: 0x00")
 	})
 }
@@ -71,7 +71,7 @@ func TestSameTypeBothWays(t *testing.T) {
 	refused := ok(message.TypeWaitForData)
 	refused.Status = message.StatusNoBuffer
 	command := message.WaitForData{Status: message.OTAWaitForData}
-	request := message.BlockRequest{Offset: 64}
+	request := message.ImageBlockRequest{Offset: 64}
 
 	t.Run("answer first", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestSameTypeBothWays(t *testing.T) {
 			f.send(request)
 			f.expect(t, message.TypeWaitForData)
 			b.submit("time", message.SetTime{})
-			f.expect(t, message.TypeSetTime)
+			f.expect(t, message.SetTime{}.Type())
 			b.submit("wait", command)
 			f.expect(t, message.TypeWaitForData)
 			f.send(ok(message.TypeWaitForData))
@@ -143,11 +143,11 @@ func TestSameTypeBothWays(t *testing.T) {
 
 func TestManyUnansweredBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeBlockSend)})
+		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeImageBlockResponse)})
 		b.handler.reply = replyBlock
 		for range 300 {
-			f.send(message.BlockRequest{})
-			if got := f.next(t); got.Type != message.TypeBlockSend {
+			f.send(message.ImageBlockRequest{})
+			if got := f.next(t); got.Type != message.TypeImageBlockResponse {
 				t.Fatalf("the host sent %s", got)
 			}
 		}
@@ -160,11 +160,11 @@ func TestSeveralFramesInReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		observed := newObserver()
 		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) { o.Observer = observed })
-		b.handler.reply = func(req *message.BlockRequest, dst []byte) []byte { return replyWait(req, replyBlock(req, dst)) }
-		f.send(message.BlockRequest{})
-		f.expect(t, message.TypeBlockSend, message.TypeWaitForData)
+		b.handler.reply = func(req *message.ImageBlockRequest, dst []byte) []byte { return replyWait(req, replyBlock(req, dst)) }
+		f.send(message.ImageBlockRequest{})
+		f.expect(t, message.TypeImageBlockResponse, message.TypeWaitForData)
 		b.events("block request 0", "block status 0x0502 0x00", "block status 0x0506 0x00")
-		if observed.sent[message.TypeBlockSend] != 1 || observed.sent[message.TypeWaitForData] != 1 {
+		if observed.sent[message.TypeImageBlockResponse] != 1 || observed.sent[message.TypeWaitForData] != 1 {
 			t.Errorf("observed %v", observed.sent)
 		}
 	})
@@ -225,9 +225,9 @@ func TestDebugLog(t *testing.T) {
 			o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		})
 		b.handler.reply = replyBlock
-		f.send(message.BlockRequest{}, message.Leave{})
+		f.send(message.ImageBlockRequest{}, message.Leave{})
 		f.out <- message.AppendFrame(nil, 0x8999, []byte{1, 2})
-		f.expect(t, message.TypeBlockSend)
+		f.expect(t, message.TypeImageBlockResponse)
 		for _, want := range []string{"image block request", "name=leave", "0x8999 unknown 0102", "msg=status"} {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("not logged: %s", want)
@@ -244,7 +244,7 @@ func TestTraceTo(t *testing.T) {
 		b.dongle.TraceTo(func(dir message.Direction, f message.Frame) {
 			frames <- fmt.Sprintf("%s %s %d", dir, f.Type, len(f.Payload))
 		})
-		f.send(message.BlockRequest{})
+		f.send(message.ImageBlockRequest{})
 		b.events("block request 0", "block status 0x0506 0x00")
 		b.submit("time", message.SetTime{})
 		b.finished("time: 0x00")

@@ -30,7 +30,7 @@ func TestSubmitOrder(t *testing.T) {
 		refused := ok(message.TypeImageNotify)
 		refused.Status = message.StatusBusy
 		f.send(refused)
-		f.expect(t, message.TypeSetTime)
+		f.expect(t, message.SetTime{}.Type())
 		b.finished("notify: 0x03 refused", "time: 0x00")
 	})
 }
@@ -96,7 +96,7 @@ func TestCommand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeGetDevices)})
 		s, err := b.dongle.Command(t.Context(), message.SetTime{})
-		if err != nil || s.Request != message.TypeSetTime {
+		if err != nil || s.Request != (message.SetTime{}).Type() {
 			t.Errorf("Command = %+v, %v", s, err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -133,13 +133,13 @@ func TestTimeoutOnce(t *testing.T) {
 
 func TestTimeoutTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dialer := &fakeDialer{script: silentTo(message.TypeGetDevices, message.TypeSetTime)}
+		dialer := &fakeDialer{script: silentTo(message.TypeGetDevices, message.SetTime{}.Type())}
 		b, f := connect(t, dialer)
 		b.submit("devices", message.GetDevices{})
 		b.submit("time", message.SetTime{})
 		b.submit("reset", message.Reset{})
 		time.Sleep(2 * zigate.DefaultCommandTimeout)
-		f.expect(t, message.TypeGetDevices, message.TypeSetTime)
+		f.expect(t, message.TypeGetDevices, message.SetTime{}.Type())
 		b.finished("devices: 0x00 no answer", "time: 0x00 no answer", "reset: 0x00 not connected")
 		b.events("disconnected")
 		if err := b.handler.lastError(); !errors.Is(err, zigate.ErrNoAnswer) {

@@ -17,7 +17,7 @@ const (
 	// readBufferSize takes several frames at once; a burst of a dongle is shorter.
 	readBufferSize = 4096
 	// replyBufferSize is room for the longest block answer.
-	replyBufferSize = message.MaxBlockSendFrame
+	replyBufferSize = message.MaxImageBlockResponseFrame
 	// closeTimeout is how long the end of a connection may take. Only a Write that a driver holds takes
 	// longer, and is left alone.
 	closeTimeout = time.Second
@@ -56,7 +56,7 @@ type conn struct {
 	knowsVer bool
 	decoder  message.Decoder
 	errors   message.FrameErrors // that were counted
-	request  message.BlockRequest
+	request  message.ImageBlockRequest
 	status   message.Status
 	reply    []byte
 
@@ -184,7 +184,7 @@ func (c *conn) step() (wait time.Duration, err error) {
 		d.probe = next
 	}
 	if next != nil {
-		wait = next.patience(d.opts.CommandTimeout)
+		wait = next.timeout(d.opts.CommandTimeout)
 		d.inFlight = next
 		d.deadline = now + wait
 	}

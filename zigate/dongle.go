@@ -21,7 +21,7 @@ const (
 	DefaultBackoffMax     = 30 * time.Second
 )
 
-// maxQueue is how many commands may wait for their turn. A dongle executes some dozens a second.
+// maxQueue is how many commands may wait to be sent. A dongle executes some dozens a second.
 const maxQueue = 256
 
 var (
@@ -46,7 +46,7 @@ type Info struct {
 	Firmware     string // like "3.23", "3.1e"
 	Family       message.Family
 	IEEE         message.IEEE
-	ShortAddr    uint16
+	NetworkAddr  uint16
 	PANID        uint16
 	Channel      uint8
 	NetworkUp    bool // a dongle without a network is connected, too
@@ -62,9 +62,9 @@ func (i Info) Version() message.Version {
 // not block: nothing is read meanwhile.
 type Handler interface {
 	// HandleBlockRequest answers a device's request: it appends a whole frame to dst, with
-	// message.AppendBlockSend or AppendWaitForData, or nothing. The frame is written at once, ahead of
-	// commands. Neither the request nor dst may be kept.
-	HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte
+	// message.AppendImageBlockResponse or AppendWaitForData, or nothing. The frame is written at once, ahead
+	// of commands. Neither the request nor dst may be kept.
+	HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []byte
 	// HandleBlockStatus takes the status of a frame that HandleBlockRequest appended. It must not be kept.
 	HandleBlockStatus(s *message.Status)
 	// HandleMessage takes every other message: all but image block requests and the statuses of block
@@ -87,7 +87,7 @@ type Observer interface {
 	// FrameReceived counts a good frame from the dongle; t may be a type that is not known
 	// (see MsgType.Known).
 	FrameReceived(t message.MsgType)
-	// FrameError counts something received that was of no use, by reason: one of FrameErrorReasons.
+	// FrameError counts something received that cannot be used, by reason: one of FrameErrorReasons.
 	FrameError(reason string)
 	// Connected tells whether the dongle is connected and has completed its handshake.
 	Connected(up bool)

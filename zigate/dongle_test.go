@@ -83,15 +83,15 @@ func (b *rig) finished(want ...string) {
 	}
 }
 
-func replyBlock(req *message.BlockRequest, dst []byte) []byte {
-	return message.AppendBlockSend(dst, &message.BlockSend{
+func replyBlock(req *message.ImageBlockRequest, dst []byte) []byte {
+	return message.AppendImageBlockResponse(dst, &message.ImageBlockResponse{
 		Target:   message.Target{AddrMode: req.AddrMode, Addr: req.Addr, SrcEndpoint: message.OTAEndpoint, DstEndpoint: req.Endpoint},
 		Sequence: req.Sequence, Offset: req.Offset, FileVersion: req.FileVersion, ImageType: req.ImageType,
 		ManufacturerCode: req.ManufacturerCode, Data: []byte{1, 2, 3},
 	})
 }
 
-func replyWait(req *message.BlockRequest, dst []byte) []byte {
+func replyWait(req *message.ImageBlockRequest, dst []byte) []byte {
 	return message.AppendWaitForData(dst, &message.WaitForData{Sequence: req.Sequence, Status: message.OTAWaitForData})
 }
 
@@ -300,8 +300,8 @@ func TestDrippingPort(t *testing.T) {
 		dialer := &fakeDialer{wrap: func(c net.Conn) zigate.Port { return &drippingPort{Conn: c} }}
 		b, f := connect(t, dialer)
 		b.handler.reply = replyBlock
-		f.send(message.BlockRequest{Offset: 1})
-		f.expect(t, message.TypeBlockSend)
+		f.send(message.ImageBlockRequest{Offset: 1})
+		f.expect(t, message.TypeImageBlockResponse)
 		b.submit("time", message.SetTime{})
 		b.finished("time: 0x00")
 	})
@@ -318,7 +318,7 @@ func TestFailedWrite(t *testing.T) {
 				b, f := connect(t, dialer)
 				b.handler.reply = replyBlock
 				fails.Store(true)
-				f.send(message.BlockRequest{})
+				f.send(message.ImageBlockRequest{})
 				b.events("block request 0", "disconnected")
 				time.Sleep(zigate.DefaultBackoffMin)
 				b.handler.take()
@@ -373,7 +373,7 @@ func TestStuckBlockAnswer(t *testing.T) {
 		b.handler.reply = replyBlock
 		close(stuck)
 		defer close(release)
-		f.send(message.BlockRequest{})
+		f.send(message.ImageBlockRequest{})
 		b.events("block request 0")
 		b.submit("one", message.GetDevices{})
 		before := time.Now()

@@ -141,7 +141,7 @@ func frames(d *message.Decoder, input []byte) []message.Frame {
 }
 
 func fromDongle(m message.Message) []byte {
-	payload := m.AppendPayload(nil)
+	payload := message.AppendPayload(nil, m)
 	if m.Type() != message.TypeLog {
 		payload = append(payload, 0x9C)
 	}
@@ -231,7 +231,7 @@ func (d *fakeDialer) count() int {
 
 // recorder is a Handler that notes what it is told, as text.
 type recorder struct {
-	reply func(req *message.BlockRequest, dst []byte) []byte
+	reply func(req *message.ImageBlockRequest, dst []byte) []byte
 
 	mu     sync.Mutex
 	events []string
@@ -259,7 +259,7 @@ func (r *recorder) leave() {
 	r.mu.Unlock()
 }
 
-func (r *recorder) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
+func (r *recorder) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []byte {
 	r.enter("block request %d", req.Offset)
 	defer r.leave()
 	if r.reply == nil {

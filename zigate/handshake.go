@@ -107,16 +107,16 @@ func (c *conn) announce(n message.NetworkState) {
 		d.opts.Observer.Reconnected()
 	}
 	d.opts.Handler.HandleConnected(Info{
-		Port:      c.name,
-		Major:     c.version.Major,
-		Minor:     c.version.Minor,
-		Firmware:  c.version.Firmware(),
-		Family:    c.version.Family(),
-		IEEE:      n.IEEE,
-		ShortAddr: n.Addr,
-		PANID:     n.PANID,
-		Channel:   n.Channel,
-		NetworkUp: n.Up(),
+		Port:        c.name,
+		Major:       c.version.Major,
+		Minor:       c.version.Minor,
+		Firmware:    c.version.Firmware(),
+		Family:      c.version.Family(),
+		IEEE:        n.IEEE,
+		NetworkAddr: n.Addr,
+		PANID:       n.PANID,
+		Channel:     n.Channel,
+		NetworkUp:   n.Up(),
 	})
 	close(c.ready)
 }

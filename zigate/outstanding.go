@@ -14,7 +14,7 @@ const maxOutstanding = 64
 // expected is a frame whose status has not come yet.
 type expected struct {
 	typ message.MsgType
-	cmd *command // nil: a block answer
+	cmd *command // nil for a block answer
 	at  time.Duration
 }
 

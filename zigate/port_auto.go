@@ -190,7 +190,7 @@ func describePort(p listedPort) string {
 var errNoZiGate = errors.New("it does not answer like a ZiGate")
 
 // probe asks a port for a firmware version and returns the port with what it has said behind the answer.
-// After an error the port is of no use any more.
+// After an error the port must not be used any more.
 func probe(ctx context.Context, port Port, name string) (Port, error) {
 	silenced := make(chan struct{})
 	asked := make(chan struct{})

@@ -57,8 +57,8 @@ func (b *bench) open(_ context.Context, path string, _ int) (Port, error) {
 			b.mu.Unlock()
 			answer := []byte("AT?\r\nERROR\r\n")
 			if zigate {
-				answer = message.AppendFrame(nil, message.TypeStatus, message.Status{Request: message.TypeGetVersion, Form: message.StatusFormBuffers}.AppendPayload(nil))
-				answer = message.AppendFrame(answer, message.TypeVersion, append(message.Version{Major: 3, Minor: 0x31E}.AppendPayload(nil), 0))
+				answer = message.AppendFrame(nil, message.TypeStatus, message.AppendPayload(nil, message.Status{Request: message.TypeGetVersion, Form: message.StatusFormBuffers}))
+				answer = message.AppendFrame(answer, message.TypeVersion, append(message.AppendPayload(nil, message.Version{Major: 3, Minor: 0x31E}), 0))
 				answer = append(answer, "rest"...)
 			}
 			if _, err := thing.Write(answer); err != nil {

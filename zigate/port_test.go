@@ -249,7 +249,7 @@ func TestDongleOnPort(t *testing.T) {
 			if _, err := dongle.Command(ctx, message.SetTime{}); err != nil {
 				t.Errorf("Command: %v", err)
 			}
-			if _, err := far.Write(fromDongle(message.BlockRequest{Offset: 64})); err != nil {
+			if _, err := far.Write(fromDongle(message.ImageBlockRequest{Offset: 64})); err != nil {
 				t.Error(err)
 			}
 			select {
@@ -283,7 +283,7 @@ func serve(far io.ReadWriter, blocks chan<- message.Frame) {
 			return
 		}
 		for _, f := range frames(&decoder, buf[:n]) {
-			if f.Type == message.TypeBlockSend {
+			if f.Type == message.TypeImageBlockResponse {
 				blocks <- f
 			}
 			if _, err := far.Write(ordinaryAnswer(f.Type)); err != nil || f.Type == message.TypeReset {

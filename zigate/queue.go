@@ -8,7 +8,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// command is one that waits for its turn or for its status.
+// command is one that waits to be sent, or for its status.
 type command struct {
 	typ   message.MsgType
 	frame []byte
@@ -17,7 +17,7 @@ type command struct {
 }
 
 func newCommand(m message.Message, done func(message.Status, error)) (*command, int) {
-	payload := m.AppendPayload(nil)
+	payload := message.AppendPayload(nil, m)
 	return &command{
 		typ: m.Type(), frame: message.AppendFrame(nil, m.Type(), payload), done: done,
 	}, len(payload)
@@ -29,27 +29,19 @@ func (c *command) finish(s message.Status, err error) {
 	}
 }
 
-// A dongle executes these without a status: they are the answers of a host that keeps its storage.
-const (
-	firstUnanswered message.MsgType = 0x8200
-	lastUnanswered  message.MsgType = 0x8300
-)
-
 // unanswered tells whether no status is to be expected.
-func (c *command) unanswered() bool {
-	return c.typ >= firstUnanswered && c.typ <= lastUnanswered
-}
+func (c *command) unanswered() bool { return c.typ.IsStorageAnswer() }
 
 // byteTime is how long a byte takes on the serial line at DefaultBaud.
 const byteTime = time.Second / (DefaultBaud / 10)
 
-// patience is how long the command keeps others waiting at most: until its status must have come, or, where
+// timeout is how long the command keeps others waiting at most: until its status must have come, or, where
 // none will, until it is over the line.
-func (c *command) patience(timeout time.Duration) time.Duration {
+func (c *command) timeout(forStatus time.Duration) time.Duration {
 	if c.unanswered() {
 		return time.Duration(len(c.frame)) * byteTime
 	}
-	return timeout
+	return forStatus
 }
 
 // failure is a command that ends without a status.
@@ -220,9 +212,9 @@ func (d *Dongle) answered(c *command, s message.Status) {
 	notify(d.wake)
 }
 
-// bootPatience is how long ago a command must have been written to count as lost when the dongle says that it
+// bootTimeout is how long ago a command must have been written to count as lost when the dongle says that it
 // starts: what is written to a dongle that has started is answered within a few milliseconds.
-const bootPatience = 100 * time.Millisecond
+const bootTimeout = 100 * time.Millisecond
 
 // restarted ends a command that a reset has taken with it, so that others need not wait for its time-out.
 func (c *conn) restarted() {
@@ -230,7 +222,7 @@ func (c *conn) restarted() {
 	d.mu.Lock()
 	lost := d.inFlight
 	if lost == nil || lost.unanswered() || !c.connected() ||
-		c.now()-(d.deadline-d.opts.CommandTimeout) < bootPatience {
+		c.now()-(d.deadline-d.opts.CommandTimeout) < bootTimeout {
 		d.mu.Unlock()
 		return
 	}

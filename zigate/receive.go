@@ -8,7 +8,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Reasons why something received was of no use.
+// Reasons why something received cannot be used.
 const (
 	ReasonGarbage   = "garbage"   // bytes outside of a frame
 	ReasonTruncated = "truncated" // a frame cut short

@@ -96,27 +96,6 @@ func (t *TraceReader) Next() (TracedFrame, error) {
 	return TracedFrame{}, t.ended
 }
 
-// ReadTrace reads all frames of a trace, at most limit of them. The error is the first that
-// NewTraceReader or Next has.
-func ReadTrace(r io.Reader, limit int) ([]TracedFrame, error) {
-	t, err := NewTraceReader(r)
-	if err != nil {
-		return nil, err
-	}
-	var frames []TracedFrame
-	for len(frames) < limit {
-		f, err := t.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return frames, err
-		}
-		frames = append(frames, f)
-	}
-	return frames, nil
-}
-
 func parseTraceLine(line []byte) (TracedFrame, error) {
 	fields := bytes.Fields(line)
 	if len(fields) != 4 {

@@ -17,7 +17,7 @@ import (
 // quietHandler answers block requests from an image in memory, as a service does, and nothing else.
 type quietHandler struct {
 	image     []byte
-	block     message.BlockSend
+	block     message.ImageBlockResponse
 	statuses  int
 	connected chan struct{}
 }
@@ -30,14 +30,14 @@ func newQuietHandler() *quietHandler {
 	return &quietHandler{image: image, connected: make(chan struct{}, 1)}
 }
 
-func (h *quietHandler) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
+func (h *quietHandler) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []byte {
 	size := min(uint32(req.MaxDataSize), 64)
-	h.block = message.BlockSend{
+	h.block = message.ImageBlockResponse{
 		Target:   message.Target{AddrMode: req.AddrMode, Addr: req.Addr, SrcEndpoint: message.OTAEndpoint, DstEndpoint: req.Endpoint},
 		Sequence: req.Sequence, Offset: req.Offset, FileVersion: req.FileVersion, ImageType: req.ImageType,
 		ManufacturerCode: req.ManufacturerCode, Data: h.image[req.Offset:][:size],
 	}
-	return message.AppendBlockSend(dst, &h.block)
+	return message.AppendImageBlockResponse(dst, &h.block)
 }
 
 func (h *quietHandler) HandleBlockStatus(*message.Status)    { h.statuses++ }
@@ -58,7 +58,7 @@ func (h *quietHandler) turn(d *message.Decoder, wire []byte, dst []byte) []byte 
 	if err != nil {
 		return nil
 	}
-	var req message.BlockRequest
+	var req message.ImageBlockRequest
 	if err := req.Parse(payload); err != nil {
 		return nil
 	}
@@ -66,8 +66,8 @@ func (h *quietHandler) turn(d *message.Decoder, wire []byte, dst []byte) []byte 
 }
 
 func blockRequestFrame() []byte {
-	return fromDongle(message.BlockRequest{
-		Sequence: 0x2C, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x9021,
+	return fromDongle(message.ImageBlockRequest{
+		Sequence: 0x2C, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeNetwork, Addr: 0x9021,
 		Offset: 0x1234, FileVersion: 0x20016630, ImageType: 0x1101, ManufacturerCode: 0x117C,
 		BlockRequestDelay: message.NoBlockRequestDelay, MaxDataSize: 64,
 	})
@@ -82,7 +82,7 @@ func TestTurnDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() { h.turn(d, wire, dst) }); n != 0 {
 		t.Errorf("%v allocations a turn", n)
 	}
-	wait := message.WaitForData{Target: message.Target{AddrMode: message.AddrModeShort, Addr: 0x9021}, Status: message.OTAWaitForData}
+	wait := message.WaitForData{Target: message.Target{AddrMode: message.AddrModeNetwork, Addr: 0x9021}, Status: message.OTAWaitForData}
 	if n := testing.AllocsPerRun(1000, func() { message.AppendWaitForData(dst, &wait) }); n != 0 {
 		t.Errorf("%v allocations to answer with wait for data", n)
 	}
@@ -145,7 +145,7 @@ func TestDongleTurnDoesNotAllocate(t *testing.T) {
 	h := newQuietHandler()
 	end := runDongle(t, dialer, func() io.ReadWriteCloser { return far }, h, new(countingObserver))
 
-	request, status := blockRequestFrame(), fromDongle(ok(message.TypeBlockSend))
+	request, status := blockRequestFrame(), fromDongle(ok(message.TypeImageBlockResponse))
 	want := h.answer(request, nil)
 	got := make([]byte, len(want))
 	turn := func() {

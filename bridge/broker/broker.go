@@ -1,6 +1,6 @@
-// Package broker is a small MQTT broker inside the service, for those who have none: Home Assistant and
-// scripts connect to it as to any other. It knows nothing of the topics that pass through it. Retained
-// messages outlive a restart; sessions and what waits in them do not.
+// Package broker is a small MQTT broker inside the service, for users without one: Home Assistant and scripts
+// connect to it as to any other. It knows nothing of the topics that pass through it. Retained messages
+// survive a restart; sessions and the messages that wait in them do not.
 package broker
 
 import (
@@ -16,27 +16,29 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 )
 
-// Defaults of the broker. Sessions of clients that are away are kept for a week: a client that never
-// comes back would otherwise cost memory for ever.
 const (
+	// sessionExpiry is how long the session of a client that is away is kept. Without a limit, clients that
+	// never come back would cost memory for ever.
 	sessionExpiry = 7 * 24 * time.Hour
-	maxPacketSize = 4 << 20 // bytes
-	closeGrace    = time.Second
+	maxPacketSize = 4 << 20     // bytes
+	closeTimeout  = time.Second // for telling the clients that the broker stops
 )
 
 // ErrNotRunning is returned by Dial while Run is not running.
 var ErrNotRunning = errors.New("embedded MQTT broker is not running")
 
-// Options says where the broker listens and who may connect.
+// Options says where the broker listens and which clients may connect.
 type Options struct {
-	// Addr is host:port for TCP; the port may be 0. Empty: only connections inside the process.
+	// Addr is host:port for TCP; the port may be 0. With an empty one the broker takes connections inside the
+	// process only.
 	Addr string
-	// Username and Password, where set, are asked of everyone but connections inside the process.
+	// Username and Password are needed for TCP connections. With an empty Username none are needed.
 	Username, Password string
-	// RetainedFile is where retained messages are kept over a restart; its folder must exist. Empty:
-	// they are not. Of an MQTT 5 message the topic, payload, quality of service and expiry are kept.
+	// RetainedFile is the file that keeps retained messages over a restart; its folder must exist. With an
+	// empty one they are lost. Of an MQTT 5 message the topic, payload, quality of service and expiry are
+	// kept.
 	RetainedFile string
-	Logger       *slog.Logger
+	Logger       *slog.Logger // may be nil
 }
 
 // Broker is an MQTT 3.1, 3.1.1 and 5 broker.
@@ -47,11 +49,11 @@ type Broker struct {
 
 	mu   sync.Mutex
 	addr net.Addr
-	near *listener // connections inside the process; nil while not running
-	used bool
+	near *listener // takes connections inside the process; nil while Run does not run
+	used bool      // Run was called
 }
 
-// New returns a broker that does nothing until Run.
+// New returns a broker that Run starts.
 func New(options Options) *Broker {
 	log := options.Logger
 	if log == nil {
@@ -60,20 +62,17 @@ func New(options Options) *Broker {
 	return &Broker{options: options, log: log, ready: make(chan struct{})}
 }
 
-// Ready is closed when the broker takes connections.
+// Ready returns a channel that is closed when the broker takes connections.
 func (b *Broker) Ready() <-chan struct{} { return b.ready }
 
-// Addr returns where the broker listens, or nil before Ready and where there is no TCP listener.
+// Addr returns the TCP address of the broker. It is nil before Ready, and where Options.Addr is empty.
 func (b *Broker) Addr() net.Addr {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.addr
 }
 
-// String names the task.
-func (b *Broker) String() string { return "embedded MQTT broker" }
-
-// Dial opens a connection inside the process. It needs no password. The error is ErrNotRunning.
+// Dial opens a connection inside the process, which needs no password. Its only error is ErrNotRunning.
 func (b *Broker) Dial() (net.Conn, error) {
 	b.mu.Lock()
 	near := b.near
@@ -88,8 +87,9 @@ func (b *Broker) Dial() (net.Conn, error) {
 	return client, nil
 }
 
-// Run serves until ctx ends, then closes all connections and returns nil. It can be called once. The
-// service's own client is to be stopped first, so that its last messages still arrive.
+// Run serves until ctx ends, then closes all connections and returns nil. It can be called once. Stop the
+// service's own client first, so that its last messages still arrive. The error says why the broker cannot
+// start: most often its address is in use.
 func (b *Broker) Run(ctx context.Context) error {
 	b.mu.Lock()
 	used := b.used
@@ -179,22 +179,24 @@ func (b *Broker) Run(ctx context.Context) error {
 	return nil
 }
 
+// serverOptions returns the options of the MQTT server.
 func (b *Broker) serverOptions() *mochi.Options {
 	capabilities := mochi.NewDefaultServerCapabilities()
-	// 0 is never. Any other value deletes retained messages when they get that old, and a device
-	// that sleeps for days must still be seen by who connects after that.
+	// 0 stands for never. Any other value deletes retained messages of that age, and the record of a device
+	// that sleeps for days must stay.
 	capabilities.MaximumMessageExpiryInterval = 0
 	capabilities.MaximumSessionExpiryInterval = uint32(sessionExpiry / time.Second)
 	capabilities.MaximumPacketSize = maxPacketSize
 	return &mochi.Options{
 		Capabilities: capabilities,
 		Logger:       slog.New(demoted{b.log.Handler()}).With("part", "broker"),
-		// Each round of these reads the memory statistics, which stops the whole program shortly.
+		// The unit is seconds. Each update reads the memory statistics, which stops the whole program for a
+		// moment.
 		SysTopicResendInterval: 60,
 	}
 }
 
-// warnOpen tells that anyone in the network may command the service.
+// warnOpen logs a warning where anybody in the network can command the service.
 func (b *Broker) warnOpen(addr net.Addr) {
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && b.options.Username == "" {
 		b.log.Warn(
@@ -206,24 +208,30 @@ func (b *Broker) warnOpen(addr net.Addr) {
 	}
 }
 
-// demoted takes the broker's own messages, which tell of every client that comes and goes, down to
-// debug; errors stay errors.
+// demoted logs the messages of the MQTT server, about every client that connects, at debug level. Errors keep
+// their level.
 type demoted struct{ slog.Handler }
 
+// Enabled reports whether messages of the level are logged, after the change of level.
 func (h demoted) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.Handler.Enabled(ctx, demote(level))
 }
 
+// Handle logs a message at its changed level.
 func (h demoted) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = demote(r.Level)
 	return h.Handler.Handle(ctx, r)
 }
 
+// WithAttrs returns a handler that adds attributes.
 func (h demoted) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return demoted{h.Handler.WithAttrs(attrs)}
 }
+
+// WithGroup returns a handler that opens a group.
 func (h demoted) WithGroup(name string) slog.Handler { return demoted{h.Handler.WithGroup(name)} }
 
+// demote returns the level at which a message of the MQTT server is logged.
 func demote(level slog.Level) slog.Level {
 	if level < slog.LevelError {
 		return min(level, slog.LevelDebug)

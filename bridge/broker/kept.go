@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -16,11 +15,14 @@ import (
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
-// When the retained messages are written to the disk. Those of the service itself change every second while
-// something downloads, and it publishes them all when it starts: they can wait, which spares a memory card.
-// What somebody else has retained, or what was cleared, nobody would say again.
+// How long after a change the retained messages are written to the disk. Those of the service change every
+// second during a download, and the service publishes them all when it starts, so writing them can wait; that
+// spares a memory card. Messages of other clients and cleared topics must not be lost, so they are written
+// soon.
 const (
 	keepSoon  = time.Second
 	keepLater = 5 * time.Minute
@@ -29,17 +31,19 @@ const (
 // keptVersion is the version of the file that this program writes and reads.
 const keptVersion = 1
 
-// keptFile is what the retained messages are on the disk.
+// keptFile is the content of the file with the retained messages.
 type keptFile struct {
 	Version  int           `json:"version"`
 	Messages []keptMessage `json:"messages"` // by topic
 }
 
+// keptMessage is a retained message in the file.
 type keptMessage struct {
 	Topic   string `json:"topic"`
 	Payload []byte `json:"payload"` // base64
 	QoS     byte   `json:"qos"`
-	// Expires is Unix time in seconds, where its publisher gave it an end (MQTT 5).
+	// Expires is when the message expires, as Unix time in seconds (MQTT 5). It is 0 for a message that does
+	// not.
 	Expires int64 `json:"expires,omitempty"`
 }
 
@@ -49,20 +53,22 @@ type keeper struct {
 	retained *retained
 	path     string
 	log      *slog.Logger
-	soon     chan struct{}
-	changed  atomic.Bool
-	failed   string // the last error, told once
+	soon     chan struct{} // has a value when a change is to be written within keepSoon
+	changed  atomic.Bool   // there are changes that are not written
+	failed   string        // the error that was logged last; empty after a success
 }
 
 func newKeeper(path string, retained *retained, log *slog.Logger) *keeper {
 	return &keeper{retained: retained, path: path, log: log, soon: make(chan struct{}, 1)}
 }
 
+// ID returns the name of the hook for mochi.
 func (*keeper) ID() string { return "kept" }
 
+// Provides says which events mochi passes to the hook.
 func (*keeper) Provides(b byte) bool { return b == mochi.OnRetainMessage }
 
-// OnRetainMessage is called after a retained message was set or, where it is empty, cleared.
+// OnRetainMessage notes that a message was retained or, where its payload is empty, cleared.
 func (k *keeper) OnRetainMessage(client *mochi.Client, packet packets.Packet, _ int64) {
 	k.changed.Store(true)
 	if client.Net.Listener == nearID && len(packet.Payload) > 0 {
@@ -74,8 +80,8 @@ func (k *keeper) OnRetainMessage(client *mochi.Client, packet packets.Packet, _ 
 	}
 }
 
-// load takes in what was kept. A file that cannot be understood is set aside; without its messages the
-// broker works, too.
+// load reads the retained messages from the file. A file that cannot be read is set aside, and the broker
+// starts without its messages. The error means that the file could not be set aside.
 func (k *keeper) load(now time.Time) error {
 	data, err := os.ReadFile(k.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -110,7 +116,7 @@ func (k *keeper) load(now time.Time) error {
 	return nil
 }
 
-// run writes until ctx ends.
+// run writes changes to the disk until ctx ends.
 func (k *keeper) run(ctx context.Context) {
 	later := time.NewTicker(keepLater)
 	defer later.Stop()
@@ -119,7 +125,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-later.C:
-		case <-k.soon: // more may follow
+		case <-k.soon: // usually more changes follow
 			select {
 			case <-ctx.Done():
 				return
@@ -130,7 +136,7 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// save writes what has changed. A failure is told once and tried again at the next occasion.
+// save writes the messages where they have changed. It logs a failure once; the next save tries again.
 func (k *keeper) save() {
 	if !k.changed.Swap(false) {
 		return
@@ -147,8 +153,8 @@ func (k *keeper) save() {
 	}
 }
 
-// write replaces the file such that a power cut leaves the old or the new one, whole.
-func (k *keeper) write() (err error) {
+// write replaces the file with the messages as they are now.
+func (k *keeper) write() error {
 	file := keptFile{Version: keptVersion, Messages: []keptMessage{}}
 	for topic, m := range k.retained.all(time.Now()) {
 		file.Messages = append(file.Messages, keptMessage{
@@ -160,24 +166,5 @@ func (k *keeper) write() (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(k.path), filepath.Base(k.path)+".*") // only the user may read it
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), k.path)
+	return wholefile.Write(k.path, data)
 }

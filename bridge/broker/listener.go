@@ -11,25 +11,24 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// nearID is the listener of connections inside the process.
+// nearID is the identifier of the listener for connections inside the process.
 const nearID = "process"
 
 const (
-	// connectTimeout is how long a connection may take to say who it is. Mochi sets
-	// deadlines only after that.
+	// connectTimeout is how long a client may take to send its CONNECT. Mochi sets deadlines only after that.
 	connectTimeout = 10 * time.Second
-	// maxConnections bounds those of a socket: each may take files and memory that the rest of
-	// the service needs.
+	// maxConnections is the largest number of TCP connections: each takes a file descriptor and memory that
+	// the rest of the service needs.
 	maxConnections = 256
 )
 
-// listener hands connections to mochi, from a socket or from take. Mochi's own listeners lose track
-// of a connection that has not said who it is yet, and wait for it for ever when they close.
+// listener hands connections to mochi, from a socket or from take. Mochi's own listeners do not know of
+// connections whose CONNECT has not come yet, and wait for them for ever when they close.
 type listener struct {
 	id      string
-	socket  net.Listener // nil: take only
+	socket  net.Listener // nil where connections come from take alone
 	server  *mochi.Server
-	clients sync.WaitGroup
+	clients sync.WaitGroup // one for each connection
 
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
@@ -40,10 +39,16 @@ func newListener(id string, socket net.Listener, server *mochi.Server) *listener
 	return &listener{id: id, socket: socket, server: server, conns: make(map[net.Conn]struct{})}
 }
 
-func (l *listener) ID() string              { return l.id }
-func (l *listener) Protocol() string        { return l.id }
+// ID returns the identifier that mochi notes for each client of the listener.
+func (l *listener) ID() string { return l.id }
+
+// Protocol returns the identifier again; mochi only shows it.
+func (l *listener) Protocol() string { return l.id }
+
+// Init does nothing; the socket is open already.
 func (l *listener) Init(*slog.Logger) error { return nil }
 
+// Address returns the address of the socket, or the identifier where there is none.
 func (l *listener) Address() string {
 	if l.socket == nil {
 		return l.id
@@ -51,7 +56,7 @@ func (l *listener) Address() string {
 	return l.socket.Addr().String()
 }
 
-// Serve is called by mochi in a goroutine of its own.
+// Serve accepts connections from the socket until it is closed. Mochi calls it in a goroutine of its own.
 func (l *listener) Serve(listeners.EstablishFn) {
 	if l.socket == nil {
 		return
@@ -67,22 +72,24 @@ func (l *listener) Serve(listeners.EstablishFn) {
 		if l.isClosed() {
 			return
 		}
-		time.Sleep(100 * time.Millisecond) // out of file descriptors, or a client that left the queue
+		// Accept also fails when there are no file descriptors left, or when a client has gone already.
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
-// take serves one connection. It returns false where the listener is closed, or has too many.
+// take serves one connection in a goroutine of its own. It returns false where the listener is closed or has
+// too many connections; the caller then closes the connection.
 func (l *listener) take(conn net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.socket != nil && len(l.conns) >= maxConnections {
 		return false
 	}
-	// It fails only where the connection is closed already, and then so does what follows.
+	// An error means that the connection is closed already; then the next read fails too.
 	_ = conn.SetDeadline(time.Now().Add(connectTimeout))
 	l.conns[conn] = struct{}{}
 	l.clients.Go(func() {
-		// The error is how the connection ended; mochi has logged what matters.
+		// The error says how the connection ended, which mochi has logged.
 		_ = l.server.EstablishConnection(l.id, conn)
 		_ = conn.Close()
 		l.mu.Lock()
@@ -98,9 +105,9 @@ func (l *listener) isClosed() bool {
 	return l.closed
 }
 
-// Close is called by mochi. A client that takes nothing off its connection cannot hold it up: the farewell
-// has a moment, then every connection is cut. Mochi's own way to say it is passed over: it takes a read lock
-// twice, and stands still for ever when a client leaves in between.
+// Close tells the clients that the broker stops and closes all connections. Mochi calls it. A client that
+// does not read cannot delay it: after closeTimeout every connection is cut. The function that mochi passes
+// is not used: it takes a read lock twice, which is a deadlock when a client leaves in between.
 func (l *listener) Close(listeners.CloseFn) {
 	l.mu.Lock()
 	l.closed = true
@@ -108,18 +115,19 @@ func (l *listener) Close(listeners.CloseFn) {
 	if l.socket != nil {
 		_ = l.socket.Close()
 	}
-	grace := time.AfterFunc(closeGrace, l.cut)
+	timeout := time.AfterFunc(closeTimeout, l.cut)
 	for _, client := range l.server.Clients.GetAll() {
 		if client.Net.Listener == l.id && !client.Closed() {
 			_ = l.server.DisconnectClient(client, packets.ErrServerShuttingDown)
 		}
 	}
-	grace.Stop()
+	timeout.Stop()
 	l.cut()
-	// mochi waits for its own count next, and must not do so while the first one is being counted.
+	// Mochi waits for its own count of clients next, which must not happen while the first client is counted.
 	l.clients.Wait()
 }
 
+// cut closes all connections.
 func (l *listener) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// pipeBuffer is how many bytes wait in each direction before Write blocks.
+// pipeBuffer is how many bytes can wait in each direction before Write blocks.
 const pipeBuffer = 1 << 20
 
-// pipe returns the two ends of a connection inside the process. Unlike net.Pipe it buffers, as a
-// network does: over net.Pipe a client and a broker that write to each other at the same moment, each
-// from the goroutine that should be reading, would wait for each other for ever.
+// pipe returns the two ends of a connection inside the process. Unlike net.Pipe it has a buffer, as a network
+// has: over net.Pipe a client and a broker that write to each other at the same moment, each from the
+// goroutine that should read, would wait for each other for ever.
 func pipe(near, far string) (net.Conn, net.Conn) {
 	there := newStream()
 	back := newStream()
@@ -22,45 +22,60 @@ func pipe(near, far string) (net.Conn, net.Conn) {
 	return a, b
 }
 
+// pipeAddr is the name of an end.
 type pipeAddr string
 
-func (pipeAddr) Network() string  { return "pipe" }
+// Network returns "pipe".
+func (pipeAddr) Network() string { return "pipe" }
+
+// String returns the name.
 func (a pipeAddr) String() string { return string(a) }
 
+// pipeEnd is one end of a pipe.
 type pipeEnd struct {
 	in, out       *stream
 	local, remote pipeAddr
 }
 
-func (e *pipeEnd) Read(p []byte) (int, error)  { return e.in.read(p) }
-func (e *pipeEnd) Write(p []byte) (int, error) { return e.out.write(p) }
-func (e *pipeEnd) LocalAddr() net.Addr         { return e.local }
-func (e *pipeEnd) RemoteAddr() net.Addr        { return e.remote }
+// Read reads what the other end wrote. It blocks until there is something to read or the deadline is over.
+func (e *pipeEnd) Read(p []byte) (int, error) { return e.in.read(p) }
 
-// Close lets the other end read what was written, then io.EOF.
+// Write blocks while the buffer is full, until the deadline is over.
+func (e *pipeEnd) Write(p []byte) (int, error) { return e.out.write(p) }
+
+// LocalAddr returns the name of this end.
+func (e *pipeEnd) LocalAddr() net.Addr { return e.local }
+
+// RemoteAddr returns the name of the other end.
+func (e *pipeEnd) RemoteAddr() net.Addr { return e.remote }
+
+// Close closes the connection. The other end reads what was written before, then io.EOF.
 func (e *pipeEnd) Close() error {
 	e.out.closeWriter()
 	e.in.closeReader()
 	return nil
 }
 
+// SetDeadline sets both deadlines. The zero time removes them.
 func (e *pipeEnd) SetDeadline(t time.Time) error {
 	e.in.readDeadline.set(e.in, t)
 	e.out.writeDeadline.set(e.out, t)
 	return nil
 }
 
+// SetReadDeadline sets the deadline of Read, also of a call that blocks now.
 func (e *pipeEnd) SetReadDeadline(t time.Time) error {
 	e.in.readDeadline.set(e.in, t)
 	return nil
 }
 
+// SetWriteDeadline sets the deadline of Write, also of a call that blocks now.
 func (e *pipeEnd) SetWriteDeadline(t time.Time) error {
 	e.out.writeDeadline.set(e.out, t)
 	return nil
 }
 
-// stream is one direction.
+// stream is one direction of a pipe.
 type stream struct {
 	mu            sync.Mutex
 	changed       sync.Cond
@@ -92,7 +107,7 @@ func (s *stream) read(p []byte) (int, error) {
 			n := copy(p, s.data)
 			s.data = s.data[n:]
 			if len(s.data) == 0 {
-				s.data = nil // let the array go
+				s.data = nil // frees the array
 			}
 			s.changed.Broadcast()
 			return n, nil
@@ -129,6 +144,7 @@ func (s *stream) write(p []byte) (written int, err error) {
 	}
 }
 
+// closeWriter ends the stream behind the bytes that wait in it.
 func (s *stream) closeWriter() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,6 +153,7 @@ func (s *stream) closeWriter() {
 	s.changed.Broadcast()
 }
 
+// closeReader drops the bytes that wait; writing fails from then on.
 func (s *stream) closeReader() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,13 +163,14 @@ func (s *stream) closeReader() {
 	s.changed.Broadcast()
 }
 
-// deadline is guarded by the lock of its stream.
+// deadline is a read or write deadline of a stream, whose lock guards it.
 type deadline struct {
 	timer  *time.Timer
-	count  int // of set calls: a timer that fires late must not end a newer deadline
+	count  int // number of set calls, so that an old timer that fires late does not end a newer deadline
 	passed bool
 }
 
+// set sets the deadline; a zero time is none.
 func (d *deadline) set(s *stream, t time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

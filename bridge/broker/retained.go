@@ -15,43 +15,44 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
-// How a subscription wants the messages that were kept (MQTT 5, 3.8.3.1). MQTT 3 always wants them.
+// Values of a subscription's retain handling (MQTT 5, 3.8.3.1). With MQTT 3 it is always retainedAlways.
 const (
 	retainedAlways = 0
 	retainedIfNew  = 1
 	retainedNever  = 2
 )
 
-// retained keeps what was retained, and hands it to new subscribers. The server could do both itself, but it
-// walks its topic index without a lock while others write to it (2.7.9: TopicsIndex.scanMessages beside
-// RetainMessage), a data race, and it copies all that is retained once a second, to look for what has
-// expired. So it is told that subscribers want none, and what it retains is taken out of its hands at once.
-// Its own topics ($SYS), a few, stay with it.
+// retained keeps the retained messages and sends them to new subscribers. The server could do both itself,
+// but it has a data race there: it walks its topic index without a lock while others write to it (2.7.9:
+// TopicsIndex.scanMessages and RetainMessage). It also copies all retained messages once a second to find
+// those that have expired. So retained tells the server that subscribers want no retained messages, and
+// removes each message that the server retains. The server keeps only the few messages on its own topics
+// ($SYS).
 type retained struct {
 	mochi.HookBase
 	server *mochi.Server
 	log    *slog.Logger
-	// wanted are the subscriptions that a client asks for, between OnSubscribe and OnSubscribed.
-	wanted sync.Map // *mochi.Client to []bool, one a filter
+	// wanted says between OnSubscribe and OnSubscribed which filters of a client want retained messages.
+	wanted sync.Map // from *mochi.Client to []bool, one for each filter
 
 	mu       sync.Mutex
-	messages map[string]message // by topic; payloads are not written to
+	messages map[string]message // by topic; payloads do not change
 }
 
-// message is what was retained under a topic.
+// message is a retained message.
 type message struct {
 	payload    []byte // not empty
 	qos        byte
 	created    int64               // Unix time in seconds
-	expires    int64               // the same; 0: never
-	properties *packets.Properties // of MQTT 5; nil: none
+	expires    int64               // Unix time in seconds; 0 for a message that does not expire
+	properties *packets.Properties // of MQTT 5; nil for a message of MQTT 3
 }
 
 func newRetained(server *mochi.Server, log *slog.Logger) *retained {
 	return &retained{server: server, log: log, messages: map[string]message{}}
 }
 
-// put retains a message; an empty one clears what was retained.
+// put retains a message. One with an empty payload removes the retained message of the topic.
 func (h *retained) put(topic string, m message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -62,7 +63,7 @@ func (h *retained) put(topic string, m message) {
 	}
 }
 
-// all gives what is retained, but for what has expired, which is forgotten.
+// all removes the messages that have expired and returns a copy of the others, by topic.
 func (h *retained) all(now time.Time) map[string]message {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,7 +73,7 @@ func (h *retained) all(now time.Time) map[string]message {
 	return maps.Clone(h.messages)
 }
 
-// OnRetainMessage is called after the server has retained a message or, where it is empty, cleared one.
+// OnRetainMessage takes a message over that the server has retained or, where its payload is empty, cleared.
 func (h *retained) OnRetainMessage(_ *mochi.Client, packet packets.Packet, _ int64) {
 	m := message{
 		payload: packet.Payload, qos: packet.FixedHeader.Qos, created: packet.Created, expires: packet.Expiry,
@@ -85,13 +86,15 @@ func (h *retained) OnRetainMessage(_ *mochi.Client, packet packets.Packet, _ int
 	h.server.Topics.Retained.Delete(packet.TopicName)
 }
 
+// ID returns the name of the hook for mochi.
 func (*retained) ID() string { return "retained" }
 
+// Provides says which events mochi passes to the hook.
 func (*retained) Provides(b byte) bool {
 	return b == mochi.OnRetainMessage || b == mochi.OnSubscribe || b == mochi.OnSubscribed
 }
 
-// OnSubscribe keeps the server from its own delivery.
+// OnSubscribe keeps the server from sending retained messages, and notes which filters want them.
 func (h *retained) OnSubscribe(client *mochi.Client, packet packets.Packet) packets.Packet {
 	wanted := make([]bool, len(packet.Filters))
 	packet.Filters = slices.Clone(packet.Filters)
@@ -106,7 +109,8 @@ func (h *retained) OnSubscribe(client *mochi.Client, packet packets.Packet) pack
 	return packet
 }
 
-// OnSubscribed delivers what was kept, now that nothing that comes later can be missed.
+// OnSubscribed sends the retained messages to a new subscriber, which now gets all newer messages from the
+// server.
 func (h *retained) OnSubscribed(client *mochi.Client, packet packets.Packet, reasonCodes []byte) {
 	v, ok := h.wanted.LoadAndDelete(client)
 	if !ok {
@@ -125,18 +129,18 @@ func (h *retained) OnSubscribed(client *mochi.Client, packet packets.Packet, rea
 			}
 		}
 		if err := h.deliver(client, f, kept); err != nil {
-			h.log.Debug("a subscriber has gone before it got what was kept", "clientId", client.ID,
+			h.log.Debug("a subscriber has gone before it got the retained messages", "clientId", client.ID,
 				"error", err)
 			return
 		}
 	}
 }
 
-// deliver writes the kept messages that a filter matches, by topic.
+// deliver sends the retained messages that a filter matches, sorted by topic.
 func (h *retained) deliver(client *mochi.Client, f packets.Subscription, kept map[string]message) error {
 	var topics []string
 	for topic := range kept {
-		// Topics of the broker itself are not for wildcards at the first level.
+		// A wildcard at the first level does not match the broker's own topics (MQTT 3.1.1, 4.7.2).
 		own := strings.HasPrefix(topic, "$") && !strings.HasPrefix(f.Filter, "$")
 		if !own && mqttclient.FilterMatches(f.Filter, topic) {
 			topics = append(topics, topic)
@@ -167,9 +171,9 @@ func (h *retained) deliver(client *mochi.Client, f packets.Subscription, kept ma
 	return nil
 }
 
-// register enters a message that the client is to acknowledge. A client that cannot take more of these gets
-// it at QoS 0, over the same connection and in order all the same; who loses the connection gets it again
-// with its next subscription.
+// register enters a message among those that the client has to acknowledge. For a client that cannot take
+// more of these it lowers the QoS to 0; the message still arrives in order over the same connection, and a
+// client that loses the connection gets it again with its next subscription.
 func (h *retained) register(client *mochi.Client, out *packets.Packet) {
 	most := int(h.server.Options.Capabilities.MaximumInflight)
 	if own := int(client.Properties.Props.ReceiveMaximum); own > 0 {

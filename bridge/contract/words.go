@@ -1,7 +1,5 @@
 package contract
 
-import "slices"
-
 // State says where an upgrade stands.
 type State string
 
@@ -37,11 +35,6 @@ func States() []State {
 		StateScheduled, StateQueued, StateNotified, StateDownloading, StatePaused, StateDownloaded,
 		StateApplying, StateSucceeded, StateFailed, StateCancelled,
 	}
-}
-
-// EndStates lists the states of an upgrade that has ended.
-func EndStates() []State {
-	return slices.DeleteFunc(States(), func(s State) bool { return !s.Ended() })
 }
 
 // Ended reports whether an upgrade in this state has ended.
@@ -159,9 +152,6 @@ const (
 	SourceFolder Source = "folder"
 )
 
-// Sources lists every source.
-func Sources() []Source { return []Source{SourceRegistered, SourceIndex, SourceFolder} }
-
 // CheckStatus is the outcome of one check of an image file.
 type CheckStatus string
 
@@ -174,11 +164,6 @@ const (
 	// CheckNotVerifiable means that nobody but the manufacturer can check it.
 	CheckNotVerifiable CheckStatus = "notVerifiable"
 )
-
-// CheckStatuses lists every outcome of a check.
-func CheckStatuses() []CheckStatus {
-	return []CheckStatus{CheckPassed, CheckFailed, CheckNotVerifiable}
-}
 
 // EventName says what has happened.
 type EventName string

@@ -5,14 +5,14 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// componentConnection tells a dongle's document from a device's.
+// componentConnection is the component that only the document of a dongle has.
 const componentConnection = "connection"
 
-// stateIdle is what the state sensor of a device shows that never had an upgrade.
+// stateIdle is the value of the state sensor of a device before its first upgrade.
 const stateIdle = "idle"
 
-// The templates are read against the retained records of the MQTT contract. None, which Home Assistant shows
-// as unknown, is what they make of a number that there is not.
+// Home Assistant evaluates the templates on the retained records of the MQTT contract. For a number that a
+// record does not have they return None, which Home Assistant shows as unknown.
 const (
 	templateState     = "{{ value_json.upgrade.state if value_json.upgrade else '" + stateIdle + "' }}"
 	templateProgress  = "{{ value_json.upgrade.progress if value_json.upgrade else None }}"
@@ -26,7 +26,7 @@ const (
 	templateActive       = "{{ value_json.upgrades.active }}"
 )
 
-// deviceComponents are the entities of a device.
+// deviceComponents returns the entities of a device.
 func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 	address := contract.EUID(euid.String())
 	record := o.topics().Device(address)
@@ -67,7 +67,7 @@ func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 			Platform: platformSensor, Name: "Upgrade progress", EntityCategory: categoryDiagnostic,
 			Icon: "mdi:progress-download", StateTopic: record, ValueTemplate: templateProgress, Unit: "%",
 		},
-		// The speed is for those who look for what slows a network down.
+		// The speed is disabled until a user enables it: it helps to find what slows a network down.
 		"speed": {
 			Platform:         platformSensor,
 			Name:             "Upgrade speed",
@@ -91,7 +91,7 @@ func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 	})
 }
 
-// dongleComponents are the entities of the dongle, which stands for the service too.
+// dongleComponents returns the entities of the dongle, which stands for the service too.
 func (o Options) dongleComponents(euid message.IEEE) map[string]component {
 	sensor := func(name, icon, template, stateClass string) component {
 		return component{
@@ -121,7 +121,7 @@ func (o Options) dongleComponents(euid message.IEEE) map[string]component {
 	})
 }
 
-// needsDongle makes an entity available only while the dongle is connected, the service being there.
+// needsDongle makes an entity available only while the service runs and the dongle is connected.
 func (o Options) needsDongle(c component) component {
 	c.Availability = []availability{
 		{Topic: o.topics().Status()}, {Topic: o.topics().Info(), ValueTemplate: templateDongleOnline},
@@ -130,7 +130,7 @@ func (o Options) needsDongle(c component) component {
 	return c
 }
 
-// identified gives the components what all of them have.
+// identified sets the unique identifier and the quality of service of all components.
 func identified(euid message.IEEE, components map[string]component) map[string]component {
 	for name, c := range components {
 		c.UniqueID = ObjectID(euid) + "_" + name
@@ -140,7 +140,7 @@ func identified(euid message.IEEE, components map[string]component) map[string]c
 	return components
 }
 
-// states are all values of the state sensor. Home Assistant ignores a value that is not among them.
+// states returns all values of the state sensor. Home Assistant ignores any other value.
 func states() []string {
 	list := []string{stateIdle}
 	for _, s := range contract.States() {

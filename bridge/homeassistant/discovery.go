@@ -13,46 +13,47 @@ import (
 
 // Options are what all discovery documents of one service have in common.
 type Options struct {
-	// Prefix is where Home Assistant looks for documents, "homeassistant" unless it was told otherwise.
+	// Prefix is the first part of Home Assistant's discovery topics, which is "homeassistant" unless the user
+	// has configured another one there.
 	Prefix string
 	// Base is the service's base topic, without a slash at either end.
 	Base string
 	// Version of the program and the address of its project, which Home Assistant shows as the documents'
 	// origin. An address that is no http or https URL is left out.
 	Version, ProjectURL string
-	// DongleID is the ObjectID of the dongle through which the devices are reached. Empty: not known yet, so
-	// the devices stand by themselves until it is.
+	// DongleID is the ObjectID of the dongle through which the devices are reached. While it is empty, the
+	// documents of devices do not name a dongle.
 	DongleID string
 }
 
 // Document is one retained message of discovery.
 type Document struct {
 	Topic   string
-	Payload []byte // JSON; empty: what the topic told of goes away
+	Payload []byte // JSON; an empty one removes the device of this topic
 }
 
-// ObjectID is the name of a device, or of the dongle, in topics, and its identifier in Home Assistant:
-// zigate_ota_ and the 16 digits of the EUID.
+// ObjectID returns the name of a device, or of the dongle, in topics, which is its identifier in Home
+// Assistant too: zigate_ota_ and the 16 hex digits of the EUID.
 func ObjectID(euid message.IEEE) string {
 	return "zigate_ota_" + strings.TrimPrefix(euid.String(), "0x")
 }
 
-// Topic is where the document of a device, or of the dongle, is.
+// Topic returns the topic of the document of a device, or of the dongle.
 func Topic(prefix string, euid message.IEEE) string {
 	return prefix + "/device/" + ObjectID(euid) + "/config"
 }
 
-// Topics is the filter for the documents of all devices, those of other programs included.
+// Topics returns the topic filter for the documents of all devices, including those of other programs.
 func Topics(prefix string) string { return prefix + "/device/+/config" }
 
-// BirthTopic is where Home Assistant says that it has started, with the payload Birth.
+// BirthTopic returns the topic on which Home Assistant publishes Birth when it has started.
 func BirthTopic(prefix string) string { return prefix + "/status" }
 
-// Birth is the payload with which Home Assistant says on its BirthTopic that it has started. Then it needs
-// every document, and after them the retained states, once more.
+// Birth is the payload on BirthTopic that says that Home Assistant has started. It then needs every document
+// again, and after them the retained states.
 const Birth = "online"
 
-// document is the message as Home Assistant prescribes it for the discovery of a whole device.
+// document is the payload that Home Assistant prescribes for the discovery of a whole device.
 type document struct {
 	Device           device               `json:"device"`
 	Origin           origin               `json:"origin"`
@@ -61,9 +62,9 @@ type document struct {
 	Components       map[string]component `json:"components"`
 }
 
-// device describes the device. There are no connections on purpose: Home Assistant puts devices with a
-// connection in common together, so a device that another Zigbee integration once knew would get that one's
-// name, model and entities.
+// device describes the device. It has no connections on purpose: Home Assistant merges devices that have a
+// connection in common, so a device that another Zigbee integration once knew would get the name, model and
+// entities from there.
 type device struct {
 	Identifiers     []string `json:"identifiers"`
 	Name            string   `json:"name"`
@@ -75,19 +76,20 @@ type device struct {
 	ViaDevice       string   `json:"via_device,omitempty"`
 }
 
+// origin describes the program that publishes the document.
 type origin struct {
 	Name       string `json:"name"`
 	Version    string `json:"sw_version,omitempty"`
 	SupportURL string `json:"support_url,omitempty"`
 }
 
-// availability is one thing that has to be "online" for an entity to be of use.
+// availability is a topic whose value has to be "online" for an entity to be available.
 type availability struct {
 	Topic         string `json:"topic"`
 	ValueTemplate string `json:"value_template,omitempty"`
 }
 
-// component is one entity. One that has nothing but a platform takes an entity away.
+// component is one entity. A component with nothing but a platform removes the entity.
 type component struct {
 	Platform            string         `json:"platform"`
 	UniqueID            string         `json:"unique_id,omitempty"`
@@ -108,13 +110,13 @@ type component struct {
 	JSONAttributesTopic string         `json:"json_attributes_topic,omitempty"`
 	Availability        []availability `json:"availability,omitempty"`
 	AvailabilityMode    string         `json:"availability_mode,omitempty"`
-	// QoS stands at each component: Home Assistant 2025.4 does not pass the document's own on.
+	// QoS is needed in each component: Home Assistant 2025.4 ignores that of the document.
 	QoS int `json:"qos,omitempty"`
 }
 
 const (
 	qos             = 1
-	availabilityAll = "all" // every topic of the list has to say "online"
+	availabilityAll = "all" // every topic of the list has to be "online"
 
 	categoryConfig     = "config"
 	categoryDiagnostic = "diagnostic"
@@ -125,8 +127,8 @@ const (
 	platformUpdate       = "update"
 )
 
-// Device is the document of a device. It changes with the device's name, manufacturer, model, versions and
-// with Options, and with nothing else: not with an upgrade's progress.
+// Device returns the document of a device. It depends on the device's name, manufacturer, model and versions
+// and on Options alone, so the progress of an upgrade does not change it.
 func Device(o Options, d otasvc.DeviceRecord) Document {
 	doc := o.document(device{
 		Identifiers:  []string{ObjectID(d.EUID)},
@@ -140,7 +142,7 @@ func Device(o Options, d otasvc.DeviceRecord) Document {
 		doc.Device.Name = d.EUID.String()
 	}
 	if d.CurrentVersion != nil {
-		doc.Device.SoftwareVersion = FormatVersion(*d.CurrentVersion)
+		doc.Device.SoftwareVersion = formatVersion(*d.CurrentVersion)
 	}
 	if d.HardwareVersion != nil {
 		doc.Device.HardwareVersion = fmt.Sprint(*d.HardwareVersion)
@@ -149,8 +151,8 @@ func Device(o Options, d otasvc.DeviceRecord) Document {
 	return Document{Topic: Topic(o.Prefix, d.EUID), Payload: contract.Marshal(doc)}
 }
 
-// Dongle is the document of the dongle. There is none (false) before the dongle has told its EUID. It changes
-// with the dongle's EUID and firmware and with Options.
+// Dongle returns the document of the dongle. It returns false while the EUID of the dongle is not known. The
+// document depends on the dongle's EUID and firmware and on Options.
 func Dongle(o Options, i otasvc.InfoRecord) (Document, bool) {
 	euid := i.Dongle.EUID
 	if euid == 0 {
@@ -170,11 +172,12 @@ func Dongle(o Options, i otasvc.InfoRecord) (Document, bool) {
 	return Document{Topic: Topic(o.Prefix, euid), Payload: contract.Marshal(doc)}, true
 }
 
-// Gone takes a device, or the dongle, away from Home Assistant with all its entities.
+// Gone returns the document that removes a device, or the dongle, from Home Assistant with all its entities.
 func Gone(o Options, euid message.IEEE) Document {
 	return Document{Topic: Topic(o.Prefix, euid)}
 }
 
+// document returns a document without components.
 func (o Options) document(d device) document {
 	return document{
 		Device:           d,
@@ -184,13 +187,14 @@ func (o Options) document(d device) document {
 	}
 }
 
-// topics are those of the service that documents name.
+// topics returns the topics of the service.
 func (o Options) topics() contract.Topics { return contract.Topics(o.Base) }
 
-// maxLabel is the most characters of a text that is shown to people: as many as a device's name may have.
+// maxLabel is the largest number of characters of a text that people see, which is that of a device's name.
 const maxLabel = 64
 
-// label makes a text that came from a device or a person fit to be shown: valid, on one line, not too long.
+// label returns a text from a device or a person in a form that can be shown: valid UTF-8, on one line, at
+// most maxLabel characters.
 func label(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == utf8.RuneError {

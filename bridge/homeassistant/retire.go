@@ -6,8 +6,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 )
 
-// IsDongle reports whether a document of this program, as it is retained at the broker, is that of a dongle
-// and not of a device behind one.
+// IsDongle reports whether a document of this program, given by its payload, is that of a dongle. Else it is
+// that of a device.
 func IsDongle(payload []byte) bool {
 	var d struct {
 		Components map[string]any `json:"components"`
@@ -19,18 +19,17 @@ func IsDongle(payload []byte) bool {
 	return is
 }
 
-// Retire is next with a removal for each component that the document published before it had and next has
-// not: its platform alone. Without that Home Assistant keeps the entity, however often it reads documents
-// that do not mention it. previous is the payload of that document as it is retained at the broker, of this
-// or an earlier version of the program.
+// Retire returns next with a removal for each component that the document before it had and next does not
+// have. A removal is a component with its platform alone. Without it Home Assistant keeps the entity, also
+// when newer documents do not mention it. previous is the payload of the document before, as it is retained
+// at the broker; this or an earlier version of the program wrote it.
 //
-// There is nothing to retire (false, and next as it is) when no component has gone, or when previous is no
-// document. A component that previous itself removed is not removed again.
+// Retire returns next unchanged, and false, when no component has gone or previous is no document. It does
+// not remove again what previous itself removed.
 //
-// The answer takes next's place for one publication at least; it may as well stay the retained document,
-// since removing what is not there does nothing. Home Assistant can miss parts of a document that follows
-// another of the same device at once, so next is best published at the next occasion, such as the next
-// start of the service.
+// Publish the returned document in the place of next at least once. It may stay the retained document, since
+// removing what is not there has no effect. Home Assistant can miss parts of a document that follows another
+// of the same device immediately, so publish next later, such as at the next start of the service.
 func Retire(previous []byte, next Document) (Document, bool) {
 	var before struct {
 		Components map[string]map[string]any `json:"components"`

@@ -14,21 +14,21 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
-// maxSummary is the most characters that Home Assistant takes as release_summary.
+// maxSummary is the largest number of characters that Home Assistant accepts as release_summary.
 const maxSummary = 255
 
-// Update is the update state of a device.
+// Update returns the state of the update entity of a device.
 func Update(d otasvc.DeviceRecord) contract.UpdateState {
 	var s contract.UpdateState
 	if d.CurrentVersion != nil {
-		s.InstalledVersion = FormatVersion(*d.CurrentVersion)
+		s.InstalledVersion = formatVersion(*d.CurrentVersion)
 		s.LatestVersion = s.InstalledVersion
 	}
 	if model := label(d.ModelID); model != "" {
 		s.Title = model + " firmware"
 	}
 	if o := d.Offer; o != nil && d.UpdateAvailable {
-		s.LatestVersion = FormatVersion(o.ImageVersion)
+		s.LatestVersion = formatVersion(o.ImageVersion)
 		s.ReleaseSummary, s.ReleaseURL = release(o)
 	}
 	if u := d.Upgrade; u != nil {
@@ -39,16 +39,16 @@ func Update(d otasvc.DeviceRecord) contract.UpdateState {
 			s.InProgress = true
 			s.UpdatePercentage = percentage(u.Progress)
 		}
-		// An image that waits on the device is what an installation would install.
+		// An installation would install the image that waits on the device.
 		if s.InProgress || u.State == otasvc.Downloaded {
-			s.LatestVersion = FormatVersion(u.ImageVersion)
+			s.LatestVersion = formatVersion(u.ImageVersion)
 		}
 	}
 	return s
 }
 
-// release is what is told of an image: the text of its release notes, and the address where there is more.
-// Some indexes have the address of a page instead of a text.
+// release returns the release notes of an image and a URL with more about it. Some indexes have the URL of a
+// page in the place of release notes.
 func release(o *otasvc.Offer) (summary, address string) {
 	notes := strings.TrimSpace(o.ReleaseNotes)
 	if !strings.ContainsFunc(notes, unicode.IsSpace) {
@@ -59,7 +59,7 @@ func release(o *otasvc.Offer) (summary, address string) {
 	return truncate(notes, maxSummary), httpURL(o.URL)
 }
 
-// percentage is a progress that Home Assistant takes: from 0 to 100, or nothing.
+// percentage returns a progress that Home Assistant accepts: from 0 to 100, or nil for NaN.
 func percentage(p float64) *contract.Percent {
 	if math.IsNaN(p) {
 		return nil
@@ -68,10 +68,10 @@ func percentage(p float64) *contract.Percent {
 	return &percent
 }
 
-// FormatVersion writes a file version as Home Assistant shows it: 0x and 8 lower-case hex digits.
-func FormatVersion(v uint32) string { return fmt.Sprintf("0x%08x", v) }
+// formatVersion returns a file version as Home Assistant shows it: 0x and 8 lower-case hex digits.
+func formatVersion(v uint32) string { return fmt.Sprintf("0x%08x", v) }
 
-// truncate cuts text to at most n characters.
+// truncate cuts a text to at most n characters, the last of which is then an ellipsis.
 func truncate(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
 		return s
@@ -80,8 +80,8 @@ func truncate(s string, n int) string {
 	return string(r[:n-1]) + "…"
 }
 
-// httpURL is s if it is a valid http or https URL without credentials, else empty. It is at least as strict
-// as Home Assistant, which also looks at the port's range and at what stands in brackets.
+// httpURL returns s if it is a valid http or https URL without user and password, else an empty text. It is
+// at least as strict as Home Assistant, which also checks the range of the port and the address in brackets.
 func httpURL(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil {

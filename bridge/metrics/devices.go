@@ -12,18 +12,18 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// device is what is told of one device, ready to be read often.
+// device holds what the series of one device are made of.
 type device struct {
 	euid    string
 	name    string
-	version string       // empty: not known
-	state   otasvc.State // empty: never had an upgrade
-	ratio   float64      // of the image that the device has, 0 to 1
-	rate    float64      // bytes a second
+	version string       // empty while it is not known
+	state   otasvc.State // empty before the first upgrade
+	ratio   float64      // part of the image that the device has, 0 to 1
+	rate    float64      // bytes per second
 }
 
-// devices makes the series of the devices from their newest records at each scrape. A series whose device,
-// name, version or upgrade is not there any more is not made again, so none has to be taken back.
+// devices makes the series of the devices from their newest records at each scrape. So a series ends by
+// itself when its device, name, version or upgrade is gone.
 type devices struct {
 	mu     sync.Mutex
 	byEUID map[message.IEEE]device
@@ -55,7 +55,7 @@ func (c *devices) remove(euid message.IEEE) {
 	delete(c.byEUID, euid)
 }
 
-// all is copied, so that a slow scrape never holds up who tells of a change.
+// all returns a copy, so that a slow scrape does not block the service.
 func (c *devices) all() []device {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,6 +66,7 @@ func (c *devices) all() []device {
 	return list
 }
 
+// describe makes the description of a metric of the service.
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
 }
@@ -90,7 +91,7 @@ func versionDesc() *prometheus.Desc {
 		"the device runs.", "euid", "name", "version")
 }
 
-// Describe is part of prometheus.Collector.
+// Describe sends the descriptions of the series; it is part of prometheus.Collector.
 func (c *devices) Describe(ch chan<- *prometheus.Desc) {
 	ch <- upgradesDesc()
 	ch <- progressDesc()
@@ -98,7 +99,7 @@ func (c *devices) Describe(ch chan<- *prometheus.Desc) {
 	ch <- versionDesc()
 }
 
-// Collect is part of prometheus.Collector.
+// Collect sends the series as they are now; it is part of prometheus.Collector.
 func (c *devices) Collect(ch chan<- prometheus.Metric) {
 	progress := progressDesc()
 	rate := rateDesc()
@@ -120,35 +121,39 @@ func (c *devices) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// buffers is what the dongle last said of its buffers. Not every firmware says anything: there is no series
-// then, as there is none while the dongle is away.
+// buffers holds the dongle's last report of its buffers. Not every firmware reports them. There is no series
+// without a report, and none while the dongle is disconnected.
 type buffers struct {
-	said atomic.Uint32 // 0: nothing; else buffersSaid, NPDUs in the second byte, APDUs in the lowest
+	// report is 0 without a report. Else it has the bit buffersReported, the number of NPDUs in the second
+	// lowest byte and that of APDUs in the lowest.
+	report atomic.Uint32
 }
 
-const buffersSaid = 1 << 16
+const buffersReported = 1 << 16
 
-func (c *buffers) set(npdu, apdu uint8) { c.said.Store(buffersSaid | uint32(npdu)<<8 | uint32(apdu)) }
-func (c *buffers) forget()              { c.said.Store(0) }
+func (c *buffers) set(npdu, apdu uint8) {
+	c.report.Store(buffersReported | uint32(npdu)<<8 | uint32(apdu))
+}
+func (c *buffers) forget() { c.report.Store(0) }
 
 func buffersDesc() *prometheus.Desc {
 	return describe("dongle_buffers_in_use", "Buffers that the dongle uses: "+
 		"npdu for packets of the network layer, apdu for those of the application layer.", "kind")
 }
 
-// Describe is part of prometheus.Collector.
+// Describe sends the description of the series; it is part of prometheus.Collector.
 func (c *buffers) Describe(ch chan<- *prometheus.Desc) { ch <- buffersDesc() }
 
-// Collect is part of prometheus.Collector.
+// Collect sends the series, where there are any; it is part of prometheus.Collector.
 func (c *buffers) Collect(ch chan<- prometheus.Metric) {
-	said := c.said.Load()
-	if said&buffersSaid == 0 {
+	report := c.report.Load()
+	if report&buffersReported == 0 {
 		return
 	}
 	desc := buffersDesc()
-	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(uint8(said>>8)), "npdu")
-	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(uint8(said)), "apdu")
+	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(uint8(report>>8)), "npdu")
+	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(uint8(report)), "apdu")
 }
 
-// utf8 is s as a label value, which must be valid UTF-8: what a device says of itself need not be.
+// utf8 makes a label value of s. Label values must be valid UTF-8, which texts of devices need not be.
 func utf8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

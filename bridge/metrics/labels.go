@@ -9,8 +9,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// other is the label value for what is in none of the closed sets below, so that neither a talkative radio
-// nor a state file of another version can add series without end.
+// other is the label value for everything outside the closed sets below. It keeps the number of series
+// bounded, whatever the radio or a state file of another version brings.
 const other = "other"
 
 // Directions of a frame, seen from the service.
@@ -19,6 +19,7 @@ const (
 	sent     = "tx"
 )
 
+// frameTypes returns all known message types, by direction.
 func frameTypes() (fromDongle, toDongle []message.MsgType) {
 	for n := range 1 << 16 {
 		switch t := message.MsgType(n); {
@@ -32,6 +33,7 @@ func frameTypes() (fromDongle, toDongle []message.MsgType) {
 	return fromDongle, toDongle
 }
 
+// blockResults returns all answers to image block requests.
 func blockResults() []blocks.Result {
 	return []blocks.Result{
 		blocks.Served, blocks.Held, blocks.Aborted, blocks.OutOfRange,
@@ -39,10 +41,11 @@ func blockResults() []blocks.Result {
 	}
 }
 
+// states returns all states of upgrades.
 func states() []otasvc.State { return serviceWords[otasvc.State](contract.States()) }
 
-// running reports whether a device in this state is at its download or its installation. One that holds a
-// complete image and waits for the word, perhaps for days, is at neither.
+// running reports whether a device in this state is at its download or its installation. A device that holds
+// a complete image and waits to be told to install it, perhaps for days, is at neither.
 func running(s otasvc.State) bool {
 	switch s {
 	case otasvc.Notified, otasvc.Downloading, otasvc.Paused, otasvc.Applying:
@@ -52,8 +55,8 @@ func running(s otasvc.State) bool {
 	}
 }
 
-// endings are the ways in which an upgrade ends, by its final state. They are counted from 0 on: the first of
-// a kind would not be seen as an increase otherwise.
+// endings returns the reasons with which upgrades end, by final state. Their series begin at 0: else the
+// first upgrade that ends for a reason would not count as an increase.
 func endings() map[otasvc.State][]otasvc.Reason {
 	return map[otasvc.State][]otasvc.Reason{
 		otasvc.Succeeded: {otasvc.NoReason},
@@ -67,21 +70,22 @@ func endings() map[otasvc.State][]otasvc.Reason {
 	}
 }
 
-// reasons are those of upgrades; an upgrade that succeeds has none.
+// reasons returns the reasons of upgrades, and NoReason for those that succeed.
 func reasons() []otasvc.Reason {
 	return append(serviceWords[otasvc.Reason](contract.Reasons()), otasvc.NoReason)
 }
 
-// fetchOutcomes are how the fetch of an image can end.
+// fetchOutcomes returns the outcomes of fetching an image.
 func fetchOutcomes() []otasvc.Status {
 	return []otasvc.Status{
 		otasvc.Success, otasvc.ImageAccessFailed, otasvc.ImageValidationFailed, otasvc.Failure,
 	}
 }
 
+// statuses returns all statuses of answers to requests.
 func statuses() []otasvc.Status { return serviceWords[otasvc.Status](contract.Statuses()) }
 
-// serviceWords are words of the contract in the service's type: the same words.
+// serviceWords converts values of the contract to the service's type, which has the same texts.
 func serviceWords[T, Word ~string](words []Word) []T {
 	list := make([]T, len(words))
 	for i, word := range words {
@@ -90,7 +94,7 @@ func serviceWords[T, Word ~string](words []Word) []T {
 	return list
 }
 
-// among is the label value for one of a closed set.
+// among returns the label value for a member of a closed set, and other for everything else.
 func among[T ~string](set []T, value T) string {
 	if slices.Contains(set, value) {
 		return string(value)

@@ -1,5 +1,5 @@
-// Package metrics counts what the service does, for Prometheus. It is told by the other parts, through the
-// observer interfaces that they declare, and knows nothing of how its registry is served.
+// Package metrics counts what the service does, for Prometheus. The other parts call it through the observer
+// interfaces that they declare. It does not know how its registry is served.
 package metrics
 
 import (
@@ -18,13 +18,13 @@ import (
 // namespace begins the name of every metric of the service.
 const namespace = "zigate_ota"
 
-// Metrics is everything that is counted. It satisfies zigate.Observer, share.Observer, otasvc.Observer,
-// bridge.Observer and mqttclient.Observer. Its methods may be called from any goroutine. The ones of the
-// block path take no lock and allocate nothing.
+// Metrics holds all metrics. It satisfies zigate.Observer, share.Observer, otasvc.Observer, bridge.Observer
+// and mqttclient.Observer. Its methods may be called from any goroutine. Those of the block path take no lock
+// and allocate nothing.
 type Metrics struct {
 	registry *prometheus.Registry
 
-	// The block path: counters by what is known before the first frame; the maps never change after New.
+	// These are used on the block path. The maps do not change after New, so they need no lock.
 	received      map[message.MsgType]prometheus.Counter
 	receivedOther prometheus.Counter
 	sent          map[message.MsgType]prometheus.Counter
@@ -58,8 +58,8 @@ type Metrics struct {
 	devices devices
 }
 
-// New makes the metrics and a registry of their own, with those of the process and of the Go runtime beside
-// them. version and commit are what the build is known by.
+// New makes the metrics and a registry that holds them and those of the process and of the Go runtime.
+// version and commit are those of the build.
 func New(version, commit string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
@@ -77,7 +77,7 @@ func New(version, commit string) *Metrics {
 		}),
 
 		frameErrors: newCounterVec("serial_frame_errors_total",
-			"Things received from the dongle that were of no use, by reason.", "reason"),
+			"Received bytes that are no valid frame, by reason.", "reason"),
 		reconnects: newCounter("serial_reconnects_total", "Connections to the dongle after the first one."),
 		dongleUp: newGauge("dongle_up",
 			"1 while the dongle is connected and has completed its handshake, else 0."),
@@ -149,10 +149,10 @@ func New(version, commit string) *Metrics {
 	return m
 }
 
-// Registry is what to serve to Prometheus.
+// Registry returns the registry that is served to Prometheus.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// resolve looks a counter up for each of a closed set, and the one for all that is not in it.
+// resolve returns the counter of each member of a closed set, and the one for everything else.
 func resolve[K comparable](
 	vec *prometheus.CounterVec, label func(K) string, set []K,
 ) (map[K]prometheus.Counter, prometheus.Counter) {
@@ -163,7 +163,7 @@ func resolve[K comparable](
 	return counters, vec.WithLabelValues(other)
 }
 
-// beginAtZero makes the series of what happens rarely, so that the first time counts as an increase.
+// beginAtZero makes the series of rare events, so that the first event counts as an increase.
 func (m *Metrics) beginAtZero() {
 	for _, reason := range zigate.FrameErrorReasons() {
 		m.frameErrors.WithLabelValues(reason)

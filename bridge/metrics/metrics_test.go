@@ -30,7 +30,7 @@ var lamp = message.IEEE(0x00158d0001020304)
 // full is Metrics that has been told everything once, so that every series there can be exists.
 func full() *metrics.Metrics {
 	m := metrics.New("1.2.3", "abcdef0")
-	m.FrameSent(message.TypeBlockSend)
+	m.FrameSent(message.TypeImageBlockResponse)
 	m.FrameReceived(message.TypeImageBlockRequest)
 	m.FrameError(zigate.ReasonChecksum)
 	m.Connected(true)
@@ -326,7 +326,7 @@ func TestBlockPathAllocatesNothing(t *testing.T) {
 	for name, f := range map[string]func(){
 		"FrameReceived":         func() { m.FrameReceived(message.TypeImageBlockRequest) },
 		"FrameReceived unknown": func() { m.FrameReceived(0x8999) },
-		"FrameSent":             func() { m.FrameSent(message.TypeBlockSend) },
+		"FrameSent":             func() { m.FrameSent(message.TypeImageBlockResponse) },
 		"FrameSent unknown":     func() { m.FrameSent(0x0999) },
 		"BlockRequest":          func() { m.BlockRequest(blocks.Served, 64) },
 		"BlockRequest unknown":  func() { m.BlockRequest("new", 0) },

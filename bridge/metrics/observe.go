@@ -22,19 +22,19 @@ var (
 	_ mqttclient.Observer = (*Metrics)(nil)
 )
 
-// FrameSent counts a frame to the dongle. A type that the dongle takes no command by counts as "other".
+// FrameSent counts a frame to the dongle. A type that is no command of the dongle counts as "other".
 func (m *Metrics) FrameSent(t message.MsgType) { pick(m.sent, t, m.sentOther).Inc() }
 
 // FrameReceived counts a good frame from the dongle. A type that the dongle is not known to send
 // counts as "other".
 func (m *Metrics) FrameReceived(t message.MsgType) { pick(m.received, t, m.receivedOther).Inc() }
 
-// FrameError counts something received that was of no use, by reason: one of zigate.FrameErrorReasons.
+// FrameError counts received bytes that are no valid frame; reason is one of zigate.FrameErrorReasons.
 func (m *Metrics) FrameError(reason string) {
 	m.frameErrors.WithLabelValues(among(zigate.FrameErrorReasons(), reason)).Inc()
 }
 
-// Connected tells whether the dongle is connected and has completed its handshake.
+// Connected sets whether the dongle is connected and has completed its handshake.
 func (m *Metrics) Connected(up bool) {
 	m.dongleUp.Set(flag(up))
 	if !up {
@@ -45,13 +45,13 @@ func (m *Metrics) Connected(up bool) {
 // Reconnected counts connections to the dongle after the first.
 func (m *Metrics) Reconnected() { m.reconnects.Inc() }
 
-// Buffers tells how many network (NPDU) and application (APDU) buffers the dongle uses.
+// Buffers sets how many network (NPDU) and application (APDU) buffers the dongle uses.
 func (m *Metrics) Buffers(npdu, apdu uint8) { m.buffers.set(npdu, apdu) }
 
-// BlockAnswered counts the time that the answer to an image block request took.
+// BlockAnswered counts the time from an image block request to its answer.
 func (m *Metrics) BlockAnswered(d time.Duration) { m.blockResponse.Observe(d.Seconds()) }
 
-// ShareClients tells how many programs are connected to share the dongle.
+// ShareClients sets how many programs are connected to share the dongle.
 func (m *Metrics) ShareClients(n int) { m.shareClients.Set(float64(n)) }
 
 // FrameFromClient counts a command of a program that shares the dongle.
@@ -60,7 +60,7 @@ func (m *Metrics) FrameFromClient() { m.fromClients.Inc() }
 // FrameToClient counts a frame for a program that shares the dongle.
 func (m *Metrics) FrameToClient() { m.toClients.Inc() }
 
-// ShareReport counts what a program that shares the dongle did.
+// ShareReport counts a report about a program that shares the dongle.
 func (m *Metrics) ShareReport(r share.Report) {
 	m.shareReports.WithLabelValues(among(share.Reports(), r)).Inc()
 }
@@ -96,19 +96,19 @@ func (m *Metrics) Command(operation, status string) {
 	m.commands.WithLabelValues(utf8(operation), among(statuses(), otasvc.Status(status))).Inc()
 }
 
-// DeviceChanged keeps what is told of a device: its version, and its upgrade.
+// DeviceChanged replaces what the series of a device are made of.
 func (m *Metrics) DeviceChanged(d otasvc.DeviceRecord) { m.devices.set(d) }
 
 // DeviceGone ends all series of a device.
 func (m *Metrics) DeviceGone(euid message.IEEE) { m.devices.remove(euid) }
 
-// InfoChanged keeps the counts of the service.
+// InfoChanged sets the number of images.
 func (m *Metrics) InfoChanged(r otasvc.InfoRecord) { m.images.Set(float64(r.Images)) }
 
-// BrokerConnected tells whether the MQTT broker can be reached.
+// BrokerConnected sets whether the MQTT broker is connected.
 func (m *Metrics) BrokerConnected(up bool) { m.mqttConnected.Set(flag(up)) }
 
-// OutboxMessages tells how many messages the MQTT broker has not acknowledged.
+// OutboxMessages sets how many messages the MQTT broker has not acknowledged.
 func (m *Metrics) OutboxMessages(n int) { m.outboxMessages.Set(float64(n)) }
 
 // OutboxDropped counts n messages that will never reach the MQTT broker; reason is one of
@@ -119,6 +119,7 @@ func (m *Metrics) OutboxDropped(reason string, n int) {
 	)
 }
 
+// pick returns the counter of a key, or rest where there is none.
 func pick[K comparable](
 	counters map[K]prometheus.Counter, key K, rest prometheus.Counter,
 ) prometheus.Counter {
@@ -128,6 +129,7 @@ func pick[K comparable](
 	return rest
 }
 
+// flag returns 1 for true and 0 for false.
 func flag(on bool) float64 {
 	if on {
 		return 1

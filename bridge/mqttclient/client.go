@@ -19,107 +19,113 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// What <base>/status says, plain text. StatusOffline is the Last Will too.
+// Payloads of <base>/status, plain text. statusOffline is also the Last Will.
 const (
-	StatusOnline  = "online"
-	StatusOffline = "offline"
+	statusOnline  = "online"
+	statusOffline = "offline"
 )
 
 const (
-	mqttBackoffMin   = time.Second
-	mqttBackoffMax   = time.Minute
-	mqttRefusedDelay = 30 * time.Second // between two attempts at a broker that refuses the client
-	mqttStableAfter  = 30 * time.Second // a connection that lives this long is a good one
-	mqttUnstableRuns = 3                // so many in a row that do not are not chance
+	backoffMin   = time.Second
+	backoffMax   = time.Minute
+	refusedDelay = 30 * time.Second // shortest backoff while the broker refuses the client
+	stableAfter  = 30 * time.Second // a connection that has lasted this long counts as stable
+	unstableRuns = 3                // so many unstable connections in a row are reported
 
-	mqttConnectTimeout = 10 * time.Second // network and MQTT handshake together
-	mqttKeepAlive      = 30 * time.Second // the broker publishes the Last Will after 1.5 times this
-	mqttWriteTimeout   = 20 * time.Second // of one packet
-	mqttAckTimeout     = time.Minute      // without any acknowledgement while some are awaited
-	mqttDrainTimeout   = 5 * time.Second  // for what still waits at a clean stop
-	mqttFarewell       = 2 * time.Second  // for "offline" and the disconnect after that
-	mqttWindow         = 32               // messages in flight
-	mqttEchoTimeout    = 10 * time.Second // for the first "online" to come back
-	mqttEchoRetry      = time.Minute      // for the next ones
+	connectTimeout  = 10 * time.Second // for the network connection and the MQTT handshake
+	keepAlive       = 30 * time.Second // the broker publishes the Last Will after 1.5 times this
+	writeTimeout    = 20 * time.Second // for one packet
+	ackTimeout      = time.Minute      // longest time without an acknowledgement while some are due
+	drainTimeout    = 5 * time.Second  // for the messages that wait at a clean stop
+	farewellTimeout = 2 * time.Second  // for "offline" and the disconnect that follows it
+	windowSize      = 32               // most messages in flight
+	echoTimeout     = 10 * time.Second // for the first "online" to come back
+	echoInterval    = time.Minute      // for each further one
 )
 
+// The errors of Client.Health; test for them with errors.Is.
 var (
-	// ErrBrokerUnreachable: no broker could be reached, or the connection was lost.
+	// ErrBrokerUnreachable means that no broker could be reached, or that the connection was lost.
 	ErrBrokerUnreachable = errors.New("MQTT broker not reachable")
-	// ErrBrokerRefused: the broker answers, and refuses the user, the client identifier, the
-	// subscription or what is published. Trying again rarely helps, so it is done rarely.
+	// ErrBrokerRefused means that the broker answers, but refuses the user, the client identifier, the
+	// subscription or what is published. Another attempt rarely helps, so the backoff is longer.
 	ErrBrokerRefused = errors.New("MQTT broker refuses this service")
-	// ErrConnectionUnstable: the broker ends each connection within seconds. Most often another
-	// client with the same client identifier is the cause: the two throw each other out for ever.
+	// ErrConnectionUnstable means that the broker ends each connection within seconds. Most often another
+	// client has the same client identifier: then the broker ends each connection when the other client
+	// connects.
 	ErrConnectionUnstable = errors.New("MQTT broker keeps ending the connection")
 )
 
-// MessageHandler takes one message that arrived. It is called from one goroutine at a time, in the
-// order of arrival, and must not block: it stands between the broker and everything else that arrives.
-// It may keep the payload. The message is acknowledged when it returns.
+// MessageHandler receives one message. It is called from one goroutine at a time, in the order of arrival. It
+// must not block, because no other message is received before it returns. It may keep the payload. The
+// message is acknowledged when it returns.
 //
-// retained: the broker had kept the message, and it was not published just now. duplicate: the broker
-// says that it may have delivered it before. Some brokers say so of every message that had waited for
-// this client, so it is no reason to drop one. A QoS 2 message is handed over once, however often it
-// is delivered again after a lost connection.
+// retained is true when the broker had kept the message, so that it was not published just now. duplicate is
+// true when the broker says that it may have delivered the message before. Some brokers say so of every
+// message that had waited for this client, so it is no reason to drop one. A QoS 2 message is handed over
+// once, however often the broker delivers it again after a lost connection.
 type MessageHandler func(topic string, payload []byte, retained, duplicate bool)
 
-// Subscription is one topic filter and what happens to its messages. Where several filters match a
-// topic, the first one gets the message.
+// Subscription is a topic filter and the handler of its messages. Where several filters match a topic, the
+// first one gets the message.
 type Subscription struct {
 	Filter  string
 	Handler MessageHandler
-	// Optional: the service is of use without it, so a broker that denies it is only told about.
+	// Optional says that the service works without the subscription: it is only logged that a broker denies
+	// it.
 	Optional bool
-	// KeptOnly: what matters is what the broker had kept when the connection began. The subscription
-	// is at QoS 0, so that nothing waits at the broker for it, and ends after a while.
+	// KeptOnly says that only the messages matter that the broker had kept when the connection began. The
+	// subscription has QoS 0, so that no messages wait at the broker for it, and ends when the connection is
+	// stable.
 	KeptOnly bool
 }
 
-// Observer is told what happens on the way to the broker. Its methods must not block.
+// Observer counts what happens between the service and the broker. Its methods must not block.
 type Observer interface {
-	// BrokerConnected: the connection is there (subscriptions granted), or it is gone.
+	// BrokerConnected is called with true when a broker is connected and has granted the subscriptions, and
+	// with false when that connection has ended.
 	BrokerConnected(up bool)
-	// OutboxMessages: so many messages have not been acknowledged by the broker.
+	// OutboxMessages is called with the number of messages that the broker has not acknowledged.
 	OutboxMessages(n int)
-	// OutboxDropped: n events or responses will never reach the broker.
+	// OutboxDropped is called when n events or responses were dropped; reason is one of DropReasons.
 	OutboxDropped(reason string, n int)
 }
 
-// Options says where the broker is and who the service is there.
+// Options says where the brokers are, how the service identifies itself there and what it subscribes to.
 type Options struct {
-	// URLs of brokers, tried in turn: tcp, ssl, ws or wss (mqtt, mqtts, tls and unix are understood
-	// too). Without a port the usual one is taken. May be empty where OpenConnection is set.
+	// URLs are those of brokers, tried one after the other. The schemes are tcp, ssl, ws, wss, mqtt, mqtts,
+	// tls and unix. A URL without a port stands for the usual port of its scheme. URLs may be empty where
+	// OpenConnection is set.
 	URLs []string
-	// Username and Password; the ones in a URL go before these.
+	// Username and Password are used unless a URL has its own.
 	Username, Password string
-	// ClientID must be the same at each start and unlike that of any other client: commands that
-	// came while the service was away wait at the broker under it. Default: DefaultClientID(Base).
+	// ClientID must be the same at each start and differ from that of any other client: the broker keeps the
+	// commands that come while the service is away under it. An empty one stands for DefaultClientID(Base).
 	ClientID string
-	// TLS is for ssl and wss. The server name is taken from the URL where it is empty. nil: the
-	// system's authorities, no client certificate.
+	// TLS is for ssl and wss. An empty server name stands for that of the URL. Without a TLS configuration
+	// the broker's certificate must be signed by an authority of the system, and there is no client
+	// certificate.
 	TLS *tls.Config
 	// Base is the base topic. The Last Will is on <Base>/status.
 	Base          string
 	Subscriptions []Subscription
-	// OpenConnection replaces the network (embedded broker, tests).
+	// OpenConnection replaces the network, for the embedded broker and tests.
 	OpenConnection func(uri *url.URL, options mqtt.ClientOptions) (net.Conn, error)
-	Logger         *slog.Logger
-	Observer       Observer // may be nil
-	OutboxLimit    int      // default OutboxLimit
+	Logger         *slog.Logger // may be nil
+	Observer       Observer     // may be nil
+	OutboxLimit    int          // most events and responses that wait; 0 stands for the constant OutboxLimit
 }
 
-// Client is the service's connection to the broker: it connects, subscribes, publishes what is in its
-// outbox, and does so again for as long as Run runs. Publishing never waits for the broker.
+// Client is the service's connection to the broker: it connects, subscribes and publishes what is in its
+// outbox, and connects again as long as Run runs. Publishing never waits for the broker.
 //
-// How nothing is lost or overtaken when a connection breaks: each connection is a new paho client with
-// a store that keeps nothing to send, so paho never sends anything again. The outbox alone does. It
-// holds each message until the broker has acknowledged it; a new connection begins with the current
-// value of every retained topic, and then the unacknowledged events, in their order, followed by the
-// rest. So an old retained value cannot follow a newer one, and an event arrives at least once: a
-// broker that took one but whose acknowledgement was lost sees it twice, which is what QoS 1 promises.
-// (Paho's own reconnection with its own store would send old retained values after the new ones, keep
-// an unlimited number of messages, and leave tokens open that nobody completes.)
+// When a connection breaks, no message is lost and none overtakes another. Each connection is a new paho
+// client whose store keeps no outgoing messages, so that paho never sends one again; only the outbox does. It
+// holds each message until the broker has acknowledged it. A new connection begins with the current value of
+// every retained topic; the unacknowledged events follow in their order, then the rest. So an old retained
+// value cannot follow a newer one, and an event arrives at least once: it arrives twice where the broker's
+// acknowledgement was lost, as QoS 1 allows. (Paho's own reconnection and store would send old retained
+// values after new ones, keep an unlimited number of messages, and leave tokens open that nobody completes.)
 type Client struct {
 	options Options
 	urls    []*url.URL
@@ -128,15 +134,15 @@ type Client struct {
 	held    heldMessages
 
 	mu         sync.Mutex
-	session    *mqttSession
-	problem    error // why there is no connection
-	suspicion  error // why the connection will not last
-	denied     error // why nobody hears what is published
-	reported   string
+	session    *session
+	problem    error  // why there is no connection
+	suspicion  error  // why connections do not last; nil while they do
+	denied     error  // why published messages reach nobody; nil while they do
+	reported   string // the problem that was logged last
 	observerMu sync.Mutex
 }
 
-// New checks the options. It connects to nothing yet.
+// New makes a client that Run connects. The error names an option that is wrong.
 func New(options Options) (*Client, error) {
 	if options.Base == "" || strings.ContainsAny(options.Base, "+#\x00") ||
 		strings.HasPrefix(options.Base, "/") || strings.HasSuffix(options.Base, "/") {
@@ -171,9 +177,9 @@ func New(options Options) (*Client, error) {
 	return c, nil
 }
 
-// DefaultClientID derives a client identifier from a base topic: the base topic itself where it is one
-// that every broker must accept (1 to 23 letters, digits, - and _), else its beginning and a digest,
-// so that two base topics never share one.
+// DefaultClientID derives a client identifier from a base topic. It returns the base topic itself where every
+// broker must accept that (1 to 23 letters, digits, - and _), else its beginning and a digest, so that two
+// base topics do not share an identifier.
 func DefaultClientID(base string) string {
 	id := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
@@ -197,7 +203,8 @@ func (c *Client) Retain(topic string, payload []byte) {
 // Clear removes a retained topic from the broker.
 func (c *Client) Clear(topic string) { c.Retain(topic, nil) }
 
-// Publish sends an event or a response, not retained. It waits its turn while the broker is away.
+// Publish puts an event or a response, which is not retained, into the outbox. The oldest one that waits is
+// dropped when there are more than Options.OutboxLimit.
 func (c *Client) Publish(topic string, payload []byte) {
 	if c.outbox.Publish(topic, payload) {
 		c.dropped(DropOverflow, 1)
@@ -205,28 +212,28 @@ func (c *Client) Publish(topic string, payload []byte) {
 	c.observeOutbox()
 }
 
-// Value returns what a retained topic holds, or is about to hold; false where it was never set, or was
-// cleared and the broker knows that.
+// Value returns the newest value of a retained topic, whether or not the broker has it yet. It returns false
+// for a topic that was never set, or whose clearing the broker has acknowledged.
 func (c *Client) Value(topic string) ([]byte, bool) { return c.outbox.Value(topic) }
 
-// Waiting is how many messages the broker has not acknowledged yet, those included that were not sent.
+// Waiting returns how many messages the broker has not acknowledged yet, including those that were not sent.
 func (c *Client) Waiting() int { return c.outbox.Len() }
 
-// RepublishAll publishes every retained topic again.
+// RepublishAll publishes the value of every retained topic again.
 func (c *Client) RepublishAll() {
 	c.outbox.RepublishAll()
 	c.observeOutbox()
 }
 
-// Connected reports whether the broker is there and has granted the subscriptions.
+// Connected reports whether a broker is connected and has granted the subscriptions.
 func (c *Client) Connected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.session != nil
 }
 
-// Health returns nil, or why the service cannot be reached over MQTT and what to do about it. The
-// error is an ErrBrokerUnreachable, ErrBrokerRefused or ErrConnectionUnstable.
+// Health returns nil while the service can be reached over MQTT. Else the error says why it cannot and what
+// to do about it; it is an ErrBrokerUnreachable, ErrBrokerRefused or ErrConnectionUnstable.
 func (c *Client) Health() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -236,12 +243,12 @@ func (c *Client) Health() error {
 	return cmp.Or(c.suspicion, c.denied)
 }
 
-// String names the task.
+// String returns a name for logs.
 func (c *Client) String() string { return "MQTT client " + c.options.ClientID }
 
-// Run keeps the connection until ctx ends. Then it publishes what still waits (for a few seconds at
-// most), "offline", disconnects and returns nil. It is to be called once, and to be stopped after
-// everything that publishes. The broker keeps the session: commands that come meanwhile wait there.
+// Run connects, and connects again, until ctx ends. Then it publishes the messages that wait, for 5 seconds
+// at most, and "offline", disconnects and returns nil. Call it once, and stop it after everything that
+// publishes. The broker keeps the session, so commands that come while the service is away wait there.
 func (c *Client) Run(ctx context.Context) error {
 	var plan reconnectPlan
 	for ctx.Err() == nil {
@@ -260,7 +267,7 @@ func (c *Client) Run(ctx context.Context) error {
 		case unstable:
 			c.suspect(err)
 		case lived == 0:
-			c.unsuspect() // a broker that is away is another trouble
+			c.unsuspect() // a broker that cannot be reached is another problem
 		}
 		c.down(err)
 		wait := time.NewTimer(delay)
@@ -271,15 +278,16 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 	}
 	if n := c.outbox.DropAll(DropStopped); n > 0 {
-		c.log.Warn("stopped before the MQTT broker had taken everything", "lost", n)
+		c.log.Warn("stopped before the MQTT broker had acknowledged all messages; the others are lost",
+			"lost", n)
 		c.dropped(DropStopped, n)
 	}
 	c.observeOutbox()
 	return nil
 }
 
-// connect tries each broker once, in turn.
-func (c *Client) connect(ctx context.Context) (*mqttSession, error) {
+// connect tries each broker once, one after the other. Its error joins those of all attempts.
+func (c *Client) connect(ctx context.Context) (*session, error) {
 	var problems []error
 	for _, u := range c.urls {
 		session, err := c.open(ctx, u)
@@ -295,13 +303,13 @@ func (c *Client) connect(ctx context.Context) (*mqttSession, error) {
 }
 
 // up is called when the subscriptions have been granted.
-func (c *Client) up(s *mqttSession) {
+func (c *Client) up(s *session) {
 	c.mu.Lock()
 	c.session = s
 	c.reported = ""
 	level := slog.LevelInfo
 	if c.suspicion != nil {
-		level = slog.LevelDebug // it comes and goes, and that has been told
+		level = slog.LevelDebug // suspect has logged already that connections come and go
 	}
 	c.mu.Unlock()
 	c.log.Log(context.Background(), level, "connected to the MQTT broker", "url", s.name,
@@ -311,7 +319,7 @@ func (c *Client) up(s *mqttSession) {
 	}
 }
 
-// gone is called when a connection that was up is none any more.
+// gone is called when a connection has ended.
 func (c *Client) gone() {
 	c.mu.Lock()
 	was := c.session != nil
@@ -324,7 +332,7 @@ func (c *Client) gone() {
 	}
 }
 
-// down records why there is no connection, and tells so once.
+// down records why there is no connection. It logs each problem once in a row as a warning.
 func (c *Client) down(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -337,7 +345,7 @@ func (c *Client) down(err error) {
 	c.log.Log(context.Background(), level, "no connection to the MQTT broker", "error", err)
 }
 
-// suspect records that connections do not last, and tells so once.
+// suspect records that connections do not last, and logs it once.
 func (c *Client) suspect(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -361,8 +369,8 @@ func (c *Client) stable() {
 	}
 }
 
-// unheard is called when our "online" should have come back and has not: told once a connection.
-func (c *Client) unheard(s *mqttSession) {
+// unheard is called when our "online" has not come back in time. It logs that once for each connection.
+func (c *Client) unheard(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.denied != nil {
@@ -370,7 +378,7 @@ func (c *Client) unheard(s *mqttSession) {
 	}
 	c.denied = fmt.Errorf("%w: %s: it takes what is published, but %s/status does not come back: "+
 		"most likely its access list does not let user %q publish, and then nobody sees this service; "+
-		"let the user write below %s/, and read %s/status so that this can be told apart",
+		"let the user write below %s/, and read %s/status so that the service can check this",
 		ErrBrokerRefused, s.name, c.options.Base, s.user, c.options.Base, c.options.Base)
 	c.log.Error("the MQTT broker seems to deny what is published", "error", c.denied)
 }
@@ -385,20 +393,22 @@ func (c *Client) heard() {
 	}
 }
 
+// unsuspect forgets that connections do not last.
 func (c *Client) unsuspect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.suspicion = nil
 }
 
+// dropped tells the observer about events and responses that were dropped.
 func (c *Client) dropped(reason DropReason, n int) {
 	if n > 0 && c.options.Observer != nil {
 		c.options.Observer.OutboxDropped(string(reason), n)
 	}
 }
 
-// observeOutbox reads the length under the lock that it reports it under: of several at once, the last
-// to report has read last.
+// observeOutbox tells the observer how many messages are unacknowledged. It reads the number with the lock
+// held, so that of several calls at once the last one reports the newest number.
 func (c *Client) observeOutbox() {
 	if c.options.Observer == nil {
 		return
@@ -408,16 +418,18 @@ func (c *Client) observeOutbox() {
 	c.options.Observer.OutboxMessages(c.outbox.Len())
 }
 
-// reconnectPlan says how long to wait before the next attempt.
+// reconnectPlan computes the backoff before the next attempt.
 type reconnectPlan struct {
 	delay time.Duration
-	short int // connections in a row that did not last
+	short int // number of connections in a row that did not last
 }
 
-// next is called after each attempt: lived is 0 where it did not come to a connection.
+// next is called after each attempt and returns the backoff, with some jitter. lived is how long the
+// connection lasted, and 0 where there was none. unstable is true after unstableRuns connections in a row
+// that did not last.
 func (p *reconnectPlan) next(lived time.Duration, refused bool) (delay time.Duration, unstable bool) {
 	switch {
-	case lived >= mqttStableAfter:
+	case lived >= stableAfter:
 		p.short = 0
 		p.delay = 0
 	case lived == 0:
@@ -425,9 +437,9 @@ func (p *reconnectPlan) next(lived time.Duration, refused bool) (delay time.Dura
 	case !refused:
 		p.short++
 	}
-	p.delay = min(max(2*p.delay, mqttBackoffMin), mqttBackoffMax)
+	p.delay = min(max(2*p.delay, backoffMin), backoffMax)
 	if refused {
-		p.delay = max(p.delay, mqttRefusedDelay)
+		p.delay = max(p.delay, refusedDelay)
 	}
-	return p.delay + rand.N(p.delay/4), p.short >= mqttUnstableRuns
+	return p.delay + rand.N(p.delay/4), p.short >= unstableRuns
 }

@@ -19,19 +19,19 @@ import (
 
 func TestClientPublishesAndStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newMQTTNet(t)
+		network := newNetwork(t)
 		defer network.stopBroker()
 		watcher := watchInBubble(t, network.open("watcher"), "#")
 		defer watcher.close()
-		observer := &mqttObserver{}
-		c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open("service"), Observer: observer})
+		observer := &countingObserver{}
+		c := newClient(t, mqttclient.Options{OpenConnection: network.open("service"), Observer: observer})
 		if c.Connected() || c.Health() == nil {
 			t.Errorf("before Run: Connected %v, Health %v", c.Connected(), c.Health())
 		}
 		c.Retain("base/info", []byte("1"))
 		c.Publish("base/event/a", []byte("1"))
-		stop := mqttRun(t, c)
-		mqttAfter(time.Minute)
+		stop := runClient(t, c)
+		sleepPast(time.Minute)
 		if !c.Connected() || c.Health() != nil {
 			t.Errorf("running: Connected %v, Health %v", c.Connected(), c.Health())
 		}
@@ -52,11 +52,11 @@ func TestClientPublishesAndStops(t *testing.T) {
 		synctest.Wait()
 		wantMQTT(t, "published at the stop", []string{"base/event/a=last", "base/status=offline"}, watcher.take())
 		wantMQTT(t, "retained", []string{"base/info=2 (retained)", "base/status=offline (retained)"},
-			sortedMQTT(mqttRetained(t, network.open("reader"), "base/#")))
+			sorted(retainedAt(t, network.open("reader"), "base/#")))
 		if c.Connected() {
 			t.Error("still connected")
 		}
-		want := &mqttObserver{up: []bool{true, false}}
+		want := &countingObserver{up: []bool{true, false}}
 		if diff := cmp.Diff(want.up, observer.up); diff != "" || observer.waiting != 0 || observer.dropped != nil {
 			t.Errorf("observed %v (%s), %d waiting, %v dropped", observer.up, diff, observer.waiting, observer.dropped)
 		}
@@ -65,21 +65,21 @@ func TestClientPublishesAndStops(t *testing.T) {
 
 func TestClientLastWill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newMQTTNet(t)
+		network := newNetwork(t)
 		defer network.stopBroker()
 		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
-		c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open("service")})
-		defer mqttRun(t, c)()
-		mqttAfter(time.Second)
+		c := newClient(t, mqttclient.Options{OpenConnection: network.open("service")})
+		defer runClient(t, c)()
+		sleepPast(time.Second)
 		network.cut("service", true)
-		mqttAfter(time.Minute)
+		sleepPast(time.Minute)
 		wantMQTT(t, "status", []string{"base/status=online", "base/status=offline"}, watcher.take())
 		if err := c.Health(); !errors.Is(err, mqttclient.ErrBrokerUnreachable) {
 			t.Errorf("Health = %v", err)
 		}
 		network.cut("service", false)
-		mqttAfter(2 * time.Minute)
+		sleepPast(2 * time.Minute)
 		wantMQTT(t, "status", []string{"base/status=online"}, watcher.take())
 		if err := c.Health(); err != nil {
 			t.Errorf("Health = %v", err)
@@ -91,32 +91,32 @@ func TestClientLastWill(t *testing.T) {
 // the next connection has said "online".
 func TestClientStatusReclaimed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newMQTTNet(t)
+		network := newNetwork(t)
 		defer network.stopBroker()
 		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
-		c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open("service")})
-		defer mqttRun(t, c)()
-		mqttAfter(time.Second)
+		c := newClient(t, mqttclient.Options{OpenConnection: network.open("service")})
+		defer runClient(t, c)()
+		sleepPast(time.Second)
 		watcher.publish(t, "base/status", 1, true, "offline")
-		mqttAfter(time.Second)
+		sleepPast(time.Second)
 		wantMQTT(t, "status", []string{"base/status=online", "base/status=offline", "base/status=online"}, watcher.take())
 	})
 }
 
 func TestClientReconnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newMQTTNet(t)
-		var log mqttLog
-		c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open("service"), Logger: log.logger()})
-		stop := mqttRun(t, c)
+		network := newNetwork(t)
+		var log logLines
+		c := newClient(t, mqttclient.Options{OpenConnection: network.open("service"), Logger: log.logger()})
+		stop := runClient(t, c)
 		c.Retain("base/device/1", []byte("a"))
 		c.Retain("base/device/2", []byte("a"))
 		c.Retain("base/device/3", []byte("a"))
-		mqttAfter(time.Hour)
+		sleepPast(time.Hour)
 
 		network.stopBroker()
-		mqttAfter(time.Hour)
+		sleepPast(time.Hour)
 		c.Publish("base/event/a", []byte("1"))
 		c.Retain("base/device/2", []byte("b"))
 		c.Retain("base/device/4", []byte("a"))
@@ -125,7 +125,7 @@ func TestClientReconnects(t *testing.T) {
 		c.Retain("base/device/2", []byte("c"))
 		network.startBroker() // one that knows nothing
 		watcher := watchInBubble(t, network.open("watcher"), "#")
-		mqttAfter(2 * time.Minute)
+		sleepPast(2 * time.Minute)
 		wantMQTT(t, "published again", []string{
 			"base/status=online",
 			"base/device/1=a", "base/device/2=c", "base/device/3=", "base/device/4=a",
@@ -150,11 +150,11 @@ func TestClientReconnects(t *testing.T) {
 
 func TestClientBrokerAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newMQTTNet(t)
-		observer := &mqttObserver{}
-		c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open("service"), Observer: observer})
-		stop := mqttRun(t, c)
-		mqttAfter(time.Second)
+		network := newNetwork(t)
+		observer := &countingObserver{}
+		c := newClient(t, mqttclient.Options{OpenConnection: network.open("service"), Observer: observer})
+		stop := runClient(t, c)
+		sleepPast(time.Second)
 		network.stopBroker()
 		const events = 20_000
 		var want []string
@@ -168,7 +168,7 @@ func TestClientBrokerAway(t *testing.T) {
 		want = append([]string{"base/status=online", fmt.Sprintf("base/info=%d", events-1)}, want...)
 		network.startBroker()
 		watcher := watchInBubble(t, network.open("watcher"), "#")
-		mqttAfter(5 * time.Minute)
+		sleepPast(5 * time.Minute)
 		wantMQTT(t, "published", want, watcher.take())
 		if observer.waiting != 0 || observer.dropped["overflow"] != events-mqttclient.OutboxLimit {
 			t.Errorf("%d waiting, %v dropped", observer.waiting, observer.dropped)
@@ -181,34 +181,34 @@ func TestClientBrokerAway(t *testing.T) {
 
 func TestClientQueuedCommands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newMQTTNet(t)
+		network := newNetwork(t)
 		defer network.stopBroker()
 		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
-		start := func(inbox *mqttInbox) func() {
-			return mqttRun(t, newMQTTClient(t, mqttclient.Options{
+		start := func(inbox *messageInbox) func() {
+			return runClient(t, newClient(t, mqttclient.Options{
 				OpenConnection: network.open("service"),
 				Subscriptions:  []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle}},
 			}))
 		}
-		var inbox mqttInbox
+		var inbox messageInbox
 		stop := start(&inbox)
-		mqttAfter(time.Second)
+		sleepPast(time.Second)
 		watcher.publish(t, "base/request/a", 0, false, "0")
 		watcher.publish(t, "base/request/a", 1, false, "1")
 		watcher.publish(t, "base/request/b", 2, false, "2")
-		mqttAfter(time.Second)
+		sleepPast(time.Second)
 		wantMQTT(t, "commands", []string{"base/request/a=0", "base/request/a=1", "base/request/b=2"}, inbox.take())
 		stop()
 
 		for i := range 5 {
 			watcher.publish(t, "base/request/a", byte(1+i%2), false, fmt.Sprint(i))
-			mqttAfter(2 * time.Second) // the broker sorts by the second
+			sleepPast(2 * time.Second) // the broker sorts by the second
 		}
 		watcher.publish(t, "base/request/c", 1, true, "kept")
-		var later mqttInbox
+		var later messageInbox
 		stop = start(&later) // a new process
-		mqttAfter(10 * time.Second)
+		sleepPast(10 * time.Second)
 		got := later.take()
 		// Where the retained message stands among those that waited is up to the broker.
 		slices.SortStableFunc(got, func(a, b string) int { return strings.Compare(a[:len("base/request/c")], b[:len("base/request/c")]) })
@@ -226,12 +226,12 @@ func TestClientQueuedCommands(t *testing.T) {
 
 func TestClientSubscriptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newMQTTNet(t)
+		network := newNetwork(t)
 		defer network.stopBroker()
 		watcher := watchInBubble(t, network.open("watcher"), "base/status")
 		defer watcher.close()
-		var requests, births, deep mqttInbox
-		c := newMQTTClient(t, mqttclient.Options{
+		var requests, births, deep messageInbox
+		c := newClient(t, mqttclient.Options{
 			OpenConnection: network.open("service"),
 			Subscriptions: []mqttclient.Subscription{
 				{Filter: "base/request/+", Handler: requests.handle},
@@ -239,12 +239,12 @@ func TestClientSubscriptions(t *testing.T) {
 				{Filter: "base/+/x/#", Handler: deep.handle},
 			},
 		})
-		defer mqttRun(t, c)()
-		mqttAfter(time.Second)
+		defer runClient(t, c)()
+		sleepPast(time.Second)
 		for _, topic := range []string{"base/request/a", "base/request/a/b", "base/request", "ha/status", "ha/status/x", "ha", "base/y/x", "base/y/x/z/z", "base/y/z"} {
 			watcher.publish(t, topic, 1, false, "1")
 		}
-		mqttAfter(time.Second)
+		sleepPast(time.Second)
 		wantMQTT(t, "requests", []string{"base/request/a=1"}, requests.take())
 		wantMQTT(t, "births", []string{"ha/status=1"}, births.take())
 		wantMQTT(t, "deep", []string{"base/y/x=1", "base/y/x/z/z=1"}, deep.take())
@@ -253,11 +253,11 @@ func TestClientSubscriptions(t *testing.T) {
 
 func TestClientTriesBrokersInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newMQTTNet(t)
+		network := newNetwork(t)
 		defer network.stopBroker()
 		open := network.open("service")
 		var tried []string
-		c := newMQTTClient(t, mqttclient.Options{
+		c := newClient(t, mqttclient.Options{
 			URLs: []string{"tcp://first", "wss://user:secret@second/mqtt", "mqtts://third:1"},
 			OpenConnection: func(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
 				tried = append(tried, u.Scheme+" "+u.Host)
@@ -267,7 +267,7 @@ func TestClientTriesBrokersInTurn(t *testing.T) {
 				return open(u, o)
 			},
 		})
-		defer mqttRun(t, c)()
+		defer runClient(t, c)()
 		synctest.Wait()
 		err := c.Health()
 		for _, part := range []string{"first:1883: attempt 1", "wss://second:443: attempt 2", "third:1: attempt 3"} {
@@ -278,7 +278,7 @@ func TestClientTriesBrokersInTurn(t *testing.T) {
 		if strings.Contains(err.Error(), "secret") {
 			t.Errorf("Health = %v: tells the password", err)
 		}
-		mqttAfter(time.Minute)
+		sleepPast(time.Minute)
 		want := []string{"tcp first:1883", "wss second:443", "mqtts third:1", "tcp first:1883", "wss second:443", "mqtts third:1"}
 		wantMQTT(t, "tried", want, tried)
 		if !c.Connected() {

@@ -3,31 +3,27 @@ package mqttclient
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// embeddedScheme is that of the URL that stands for a broker which OpenConnection alone knows.
+// embeddedScheme is the scheme of the URL that stands for the broker of Options.OpenConnection.
 const embeddedScheme = "embedded"
 
-// parseBrokerURL understands what ZIGATE_OTA_MQTT_URL may hold, and fills in the usual port.
+// parseBrokerURL parses a broker URL and adds the usual port of its scheme where it has none. Its errors do
+// not show the URL, which may hold a password.
 func parseBrokerURL(spec string) (*url.URL, error) {
 	u, err := url.Parse(spec)
 	if err != nil {
 		return nil, errors.New("MQTT broker: not a URL (it is not shown, as it may hold a password)")
 	}
-	port := ""
+	var port string
 	switch u.Scheme {
 	case "tcp", "mqtt":
 		port = "1883"
@@ -56,7 +52,8 @@ func parseBrokerURL(spec string) (*url.URL, error) {
 	return u, nil
 }
 
-// brokerName is what a broker is called in logs and errors: user, password, path and query may be secret.
+// brokerName returns the name of a broker in logs and errors. It leaves out what may be secret: user,
+// password, path and query.
 func brokerName(u *url.URL) string {
 	switch u.Scheme {
 	case embeddedScheme:
@@ -67,10 +64,10 @@ func brokerName(u *url.URL) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// dialBroker opens the network connection that an MQTT URL names. Paho would do this too, but not give
-// up when ctx ends.
+// dialBroker opens the network connection to the broker at a URL. Paho could do this too, but would not stop
+// when ctx ends.
 func dialBroker(ctx context.Context, u *url.URL, config *tls.Config) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, mqttConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	dialer := &net.Dialer{}
 	switch u.Scheme {
@@ -80,89 +77,46 @@ func dialBroker(ctx context.Context, u *url.URL, config *tls.Config) (net.Conn, 
 		return (&tls.Dialer{NetDialer: dialer, Config: config}).DialContext(ctx, "tcp", u.Host)
 	case "ws", "wss":
 		bare := *u
-		bare.User = nil // the MQTT user; the library refuses one in the URL
-		return mqtt.NewWebsocket(bare.String(), config, mqttConnectTimeout, nil, nil)
+		bare.User = nil // this is the MQTT user, which a WebSocket URL must not have
+		return mqtt.NewWebsocket(bare.String(), config, connectTimeout, nil, nil)
 	default:
 		return dialer.DialContext(ctx, "tcp", u.Host)
 	}
 }
 
-// connectProblem turns what a connection attempt failed with into a sentence for the one who can
-// mend it.
-func connectProblem(name, clientID string, err error) error {
-	var (
-		authority x509.UnknownAuthorityError
-		hostname  x509.HostnameError
-		notTLS    tls.RecordHeaderError
-	)
-	scheme, _, _ := strings.Cut(name, "://")
-	secure := slices.Contains([]string{"ssl", "tls", "mqtts", "wss"}, scheme)
-	switch {
-	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword),
-		errors.Is(err, packets.ErrorRefusedNotAuthorised):
-		return fmt.Errorf("%w: %s: %w: check ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD, "+
-			"and that the user may connect as client %q", ErrBrokerRefused, name, err, clientID)
-	case errors.Is(err, packets.ErrorRefusedIDRejected):
-		return fmt.Errorf("%w: %s: it does not like the client identifier %q: set ZIGATE_OTA_MQTT_CLIENT_ID",
-			ErrBrokerRefused, name, clientID)
-	case errors.Is(err, packets.ErrorRefusedBadProtocolVersion):
-		return fmt.Errorf("%w: %s: it does not speak MQTT 3.1.1", ErrBrokerRefused, name)
-	case errors.As(err, &authority):
-		return fmt.Errorf("%w: %s: %w: set ZIGATE_OTA_MQTT_CA_FILE to the certificate of the authority "+
-			"that signed the broker's", ErrBrokerUnreachable, name, err)
-	case errors.As(err, &hostname):
-		return fmt.Errorf("%w: %s: %w: use a name in ZIGATE_OTA_MQTT_URL that is in the broker's certificate",
-			ErrBrokerUnreachable, name, err)
-	case errors.As(err, &notTLS):
-		return fmt.Errorf("%w: %s: it does not speak TLS on this port: tcp:// instead of ssl://, "+
-			"or another port", ErrBrokerUnreachable, name)
-	case strings.Contains(err.Error(), "remote error: tls: ") && strings.Contains(err.Error(), "certificate"):
-		// An alert has no type to ask for.
-		return fmt.Errorf("%w: %s: %w: the broker asks for a client certificate that its authority signed: "+
-			"check ZIGATE_OTA_MQTT_CERT_FILE and ZIGATE_OTA_MQTT_KEY_FILE", ErrBrokerUnreachable, name, err)
-	case secure && (errors.Is(err, io.EOF) || strings.Contains(err.Error(), "connection reset")):
-		// The alert can be lost with it.
-		return fmt.Errorf(
-			"%w: %s: it closed the connection instead of answering: perhaps it asks for a client "+
-				"certificate (ZIGATE_OTA_MQTT_CERT_FILE, ZIGATE_OTA_MQTT_KEY_FILE): %w",
-			ErrBrokerUnreachable, name, err,
-		)
-	case errors.Is(err, io.EOF):
-		return fmt.Errorf("%w: %s: it closed the connection instead of answering (a port for TLS needs "+
-			"ssl://): %w", ErrBrokerUnreachable, name, err)
-	}
-	return fmt.Errorf("%w: %s: %w", ErrBrokerUnreachable, name, err)
-}
-
-// brokerConn is a connection that can be ended from outside with a reason. Paho takes no notice when a
-// connection fails with "use of closed network connection", and goes on as if it were open: this one
-// fails with the reason instead.
+// brokerConn is a connection that abort ends with a reason, which Read and Write then return. Paho needs
+// that: it ignores the error "use of closed network connection" and goes on as if the connection were open.
 type brokerConn struct {
 	net.Conn
 	mu     sync.Mutex
 	reason error
 }
 
+// abort ends the connection. The reason of the first call counts.
 func (c *brokerConn) abort(reason error) {
 	c.mu.Lock()
 	if c.reason == nil {
 		c.reason = reason
 	}
 	c.mu.Unlock()
-	_ = c.SetDeadline(time.Unix(1, 0)) // a TLS connection sends a farewell when it closes
+	// Without a deadline, closing a TLS connection would wait until its last record is sent.
+	_ = c.SetDeadline(time.Unix(1, 0))
 	_ = c.Conn.Close()
 }
 
+// Read returns the reason of abort after abort was called.
 func (c *brokerConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	return n, c.explain(err)
 }
 
+// Write returns the reason of abort after abort was called.
 func (c *brokerConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	return n, c.explain(err)
 }
 
+// explain returns the reason of abort instead of the error that abort caused.
 func (c *brokerConn) explain(err error) error {
 	if err == nil {
 		return nil

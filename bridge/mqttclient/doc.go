@@ -1,7 +1,7 @@
 // Package mqttclient is the service's connection to an MQTT broker: it dials, subscribes, publishes what is
-// in its outbox, and does so again when the connection breaks. What keeps it from the broker it says in words
-// for who can mend it.
+// in its outbox, and does so again when the connection breaks. Its errors say what keeps it from the broker
+// and what a person can do about it.
 //
-// It does not know what the topics and payloads mean, but for one: on <base>/status it says whether
-// the service is there.
+// It does not know what topics and payloads mean, with one exception: it publishes on <base>/status whether
+// the service is connected.
 package mqttclient

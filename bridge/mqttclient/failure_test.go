@@ -41,20 +41,20 @@ func (c *slowConn) Close() error {
 
 func TestClientSlowBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newMQTTNet(t)
+		network := newNetwork(t)
 		defer network.stopBroker()
 		watcher := watchInBubble(t, network.open("watcher"), "#")
 		defer watcher.close()
 		open := network.open("service")
 		dials := 0
-		c := newMQTTClient(t, mqttclient.Options{
+		c := newClient(t, mqttclient.Options{
 			OpenConnection: func(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
 				conn, err := open(u, o)
 				dials++
 				return &slowConn{Conn: conn, pause: 3 * time.Second, closed: make(chan struct{})}, err
 			},
 		})
-		defer mqttRun(t, c)()
+		defer runClient(t, c)()
 		want := []string{"base/status=online", "base/info=99"}
 		start := time.Now()
 		for i := range 100 {
@@ -65,7 +65,7 @@ func TestClientSlowBroker(t *testing.T) {
 		if d := time.Since(start); d != 0 {
 			t.Errorf("publishing took %v", d)
 		}
-		mqttAfter(10 * time.Minute)
+		sleepPast(10 * time.Minute)
 		wantMQTT(t, "published", want, watcher.take())
 		if dials != 1 {
 			t.Errorf("%d connections, want 1", dials)
@@ -77,12 +77,12 @@ func TestClientSlowBroker(t *testing.T) {
 // nor its end, and what it had not acknowledged goes to the next connection.
 func TestClientStuckBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newMQTTNet(t)
+		network := newNetwork(t)
 		defer network.stopBroker()
 		open := network.open("service")
 		stuck := make(chan struct{})
 		dials := 0
-		c := newMQTTClient(t, mqttclient.Options{
+		c := newClient(t, mqttclient.Options{
 			OpenConnection: func(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
 				conn, err := open(u, o)
 				dials++
@@ -92,8 +92,8 @@ func TestClientStuckBroker(t *testing.T) {
 				return conn, err
 			},
 		})
-		stop := mqttRun(t, c)
-		mqttAfter(time.Minute)
+		stop := runClient(t, c)
+		sleepPast(time.Minute)
 		close(stuck) // the first connection, and the third
 		var want []string
 		for i := range 100 {
@@ -101,14 +101,14 @@ func TestClientStuckBroker(t *testing.T) {
 			want = append(want, fmt.Sprintf("base/event/a=%d", i))
 		}
 		watcher := watchInBubble(t, network.open("watcher"), "base/event/#")
-		mqttAfter(10 * time.Minute)
+		sleepPast(10 * time.Minute)
 		wantMQTT(t, "published", want, watcher.take())
 		if dials != 2 || !c.Connected() {
 			t.Errorf("%d connections, connected: %v", dials, c.Connected())
 		}
 
 		network.cut("service", false)
-		mqttAfter(2 * time.Second)
+		sleepPast(2 * time.Second)
 		c.Publish("base/event/a", []byte("lost"))
 		start := time.Now()
 		stop()
@@ -157,16 +157,16 @@ func (c *stuckConn) Close() error {
 // TestClientSharedID: two services with one client identifier throw each other out.
 func TestClientSharedID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newMQTTNet(t)
+		network := newNetwork(t)
 		defer network.stopBroker()
-		var logs [2]mqttLog
+		var logs [2]logLines
 		var stops []func()
 		var clients []*mqttclient.Client
 		for i := range 2 {
-			c := newMQTTClient(t, mqttclient.Options{OpenConnection: network.open(fmt.Sprint("service", i)), Logger: logs[i].logger()})
+			c := newClient(t, mqttclient.Options{OpenConnection: network.open(fmt.Sprint("service", i)), Logger: logs[i].logger()})
 			clients = append(clients, c)
-			stops = append(stops, mqttRun(t, c))
-			mqttAfter(time.Hour)
+			stops = append(stops, runClient(t, c))
+			sleepPast(time.Hour)
 			if c.Health() != nil && i == 0 {
 				t.Errorf("alone: %v", c.Health())
 			}
@@ -193,7 +193,7 @@ func TestClientSharedID(t *testing.T) {
 			t.Errorf("%d connections in an hour", dials)
 		}
 		stops[1]()
-		mqttAfter(10 * time.Minute)
+		sleepPast(10 * time.Minute)
 		if err := clients[0].Health(); err != nil {
 			t.Errorf("alone again: %v", err)
 		}
@@ -206,9 +206,9 @@ func TestClientRefused(t *testing.T) {
 		t.Run(packets.ConnackReturnCodes[code], func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
-				var log mqttLog
-				c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Username: "user", Password: "secret"})
-				stop := mqttRun(t, c)
+				var log logLines
+				c := newClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Username: "user", Password: "secret"})
+				stop := runClient(t, c)
 				const attempts = 5
 				for range attempts {
 					conn, connect := s.accept(code)
@@ -235,7 +235,7 @@ func TestClientRefused(t *testing.T) {
 				conn, _ := s.accept(packets.Accepted)
 				s.subscribed(conn, "")
 				go s.serve(conn)
-				mqttAfter(time.Second)
+				sleepPast(time.Second)
 				if err := c.Health(); err != nil {
 					t.Errorf("Health = %v", err)
 				}
@@ -254,9 +254,9 @@ func TestClientSubscriptionDenied(t *testing.T) {
 	t.Run("needed", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
-			var log mqttLog
-			c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Subscriptions: subscriptions, Username: "user"})
-			stop := mqttRun(t, c)
+			var log logLines
+			c := newClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Subscriptions: subscriptions, Username: "user"})
+			stop := runClient(t, c)
 			c.Publish("base/event/a", nil)
 			for range 3 {
 				conn, _ := s.accept(packets.Accepted)
@@ -284,13 +284,13 @@ func TestClientSubscriptionDenied(t *testing.T) {
 	t.Run("only because the packet identifier is in use", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
-			c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open, Subscriptions: subscriptions})
-			stop := mqttRun(t, c)
+			c := newClient(t, mqttclient.Options{OpenConnection: s.open, Subscriptions: subscriptions})
+			stop := runClient(t, c)
 			conn, _ := s.accept(packets.Accepted)
 			s.subscribed(conn, "base/")
 			s.subscribed(conn, "")
 			go s.serve(conn)
-			mqttAfter(time.Second)
+			sleepPast(time.Second)
 			if err := c.Health(); err != nil {
 				t.Errorf("Health = %v", err)
 			}
@@ -300,13 +300,13 @@ func TestClientSubscriptionDenied(t *testing.T) {
 	t.Run("not needed", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
-			var log mqttLog
-			c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Subscriptions: subscriptions})
-			stop := mqttRun(t, c)
+			var log logLines
+			c := newClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Subscriptions: subscriptions})
+			stop := runClient(t, c)
 			conn, _ := s.accept(packets.Accepted)
 			s.subscribed(conn, "ha/")
 			go s.serve(conn)
-			mqttAfter(time.Second)
+			sleepPast(time.Second)
 			if err := c.Health(); err != nil {
 				t.Errorf("Health = %v", err)
 			}
@@ -325,9 +325,9 @@ func TestClientPublishDenied(t *testing.T) {
 		t.Run(fmt.Sprintf("status readable %v", readable), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
-				var log mqttLog
-				c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Username: "user", Password: "secret"})
-				stop := mqttRun(t, c)
+				var log logLines
+				c := newClient(t, mqttclient.Options{OpenConnection: s.open, Logger: log.logger(), Username: "user", Password: "secret"})
+				stop := runClient(t, c)
 				conn, _ := s.accept(packets.Accepted)
 				deny := ""
 				if !readable {
@@ -340,11 +340,11 @@ func TestClientPublishDenied(t *testing.T) {
 					defer close(ended)
 					published = s.serve(conn)
 				}()
-				mqttAfter(9 * time.Second)
+				sleepPast(9 * time.Second)
 				if err := c.Health(); err != nil {
 					t.Errorf("Health at first = %v", err)
 				}
-				mqttAfter(10 * time.Minute)
+				sleepPast(10 * time.Minute)
 				switch err := c.Health(); {
 				case readable && (!errors.Is(err, mqttclient.ErrBrokerRefused) || !strings.Contains(err.Error(), `"user"`)):
 					t.Errorf("Health = %v", err)
@@ -361,7 +361,7 @@ func TestClientPublishDenied(t *testing.T) {
 					echo := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
 					echo.TopicName, echo.Payload = "base/status", []byte("online")
 					s.write(conn, echo)
-					mqttAfter(time.Second)
+					sleepPast(time.Second)
 					if err := c.Health(); err != nil {
 						t.Errorf("Health after the change = %v", err)
 					}
@@ -380,12 +380,12 @@ func TestClientPublishDenied(t *testing.T) {
 func TestClientQoS2Once(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
-		var inbox mqttInbox
-		c := newMQTTClient(t, mqttclient.Options{
+		var inbox messageInbox
+		c := newClient(t, mqttclient.Options{
 			OpenConnection: s.open,
 			Subscriptions:  []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle}},
 		})
-		stop := mqttRun(t, c)
+		stop := runClient(t, c)
 		deliver := func(conn net.Conn, id uint16, payload string, duplicate bool) {
 			p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
 			p.TopicName, p.Payload, p.Qos, p.MessageID, p.Dup = "base/request/a", []byte(payload), 2, id, duplicate
@@ -399,7 +399,7 @@ func TestClientQoS2Once(t *testing.T) {
 		conn, _ := s.accept(packets.Accepted)
 		s.subscribed(conn, "")
 		deliver(conn, 7, "one", false)
-		mqttAfter(time.Second)
+		sleepPast(time.Second)
 		conn.Close() // the PUBREC is lost
 
 		conn, _ = s.accept(packets.Accepted)
@@ -407,15 +407,15 @@ func TestClientQoS2Once(t *testing.T) {
 		deliver(conn, 8, "waited", true)
 		s.subscribed(conn, "")
 		go s.serve(conn)
-		mqttAfter(time.Second)
+		sleepPast(time.Second)
 		release(conn, 7)
-		mqttAfter(time.Second)
+		sleepPast(time.Second)
 		deliver(conn, 7, "two", false)
-		mqttAfter(time.Second)
+		sleepPast(time.Second)
 		release(conn, 7)
-		mqttAfter(time.Second)
+		sleepPast(time.Second)
 		deliver(conn, 7, "three", true) // a broker that says so of every message
-		mqttAfter(time.Second)
+		sleepPast(time.Second)
 		wantMQTT(t, "commands", []string{"base/request/a=one", "base/request/a=waited", "base/request/a=two", "base/request/a=three"}, inbox.take())
 		stop()
 	})
@@ -426,8 +426,8 @@ func TestClientQoS2Once(t *testing.T) {
 func TestClientUnacknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scriptedBroker{t: t, conns: make(chan net.Conn)}
-		c := newMQTTClient(t, mqttclient.Options{OpenConnection: s.open})
-		stop := mqttRun(t, c)
+		c := newClient(t, mqttclient.Options{OpenConnection: s.open})
+		stop := runClient(t, c)
 		conn, _ := s.accept(packets.Accepted)
 		s.subscribed(conn, "")
 		c.Retain("base/info", []byte("old"))
@@ -448,7 +448,7 @@ func TestClientUnacknowledged(t *testing.T) {
 			want = append(want, fmt.Sprintf("base/event/a=%d", i))
 		}
 		go func() {
-			mqttAfter(time.Second)
+			sleepPast(time.Second)
 			stop()
 		}()
 		got := s.serve(conn)

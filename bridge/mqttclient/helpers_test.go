@@ -22,8 +22,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 )
 
-// mqttNet is a network with at most one broker in it.
-type mqttNet struct {
+// fakeNetwork is a network with at most one broker in it.
+type fakeNetwork struct {
 	t *testing.T
 
 	mu     sync.Mutex
@@ -34,14 +34,14 @@ type mqttNet struct {
 	dials  []time.Time
 }
 
-func newMQTTNet(t *testing.T) *mqttNet {
-	n := &mqttNet{t: t, conns: map[string][]net.Conn{}, barred: map[string]bool{}}
+func newNetwork(t *testing.T) *fakeNetwork {
+	n := &fakeNetwork{t: t, conns: map[string][]net.Conn{}, barred: map[string]bool{}}
 	n.startBroker()
 	return n
 }
 
 // startBroker starts a broker that knows nothing.
-func (n *mqttNet) startBroker() {
+func (n *fakeNetwork) startBroker() {
 	n.t.Helper()
 	b := broker.New(broker.Options{})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -59,7 +59,7 @@ func (n *mqttNet) startBroker() {
 	n.stop = func() { cancel(); <-done }
 }
 
-func (n *mqttNet) stopBroker() {
+func (n *fakeNetwork) stopBroker() {
 	n.mu.Lock()
 	stop := n.stop
 	n.broker, n.stop = nil, nil
@@ -70,7 +70,7 @@ func (n *mqttNet) stopBroker() {
 }
 
 // open is the way of one client to the broker.
-func (n *mqttNet) open(client string) func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+func (n *fakeNetwork) open(client string) func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 	return func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -87,7 +87,7 @@ func (n *mqttNet) open(client string) func(*url.URL, mqtt.ClientOptions) (net.Co
 }
 
 // cut ends a client's connections as a pulled plug does; where barred, it cannot come back.
-func (n *mqttNet) cut(client string, barred bool) {
+func (n *fakeNetwork) cut(client string, barred bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.barred[client] = barred
@@ -97,22 +97,22 @@ func (n *mqttNet) cut(client string, barred bool) {
 	n.conns[client] = nil
 }
 
-// mqttMessage is what a watcher saw.
-type mqttMessage struct {
+// seenMessage is what a watcher saw.
+type seenMessage struct {
 	Topic, Payload string
 	Retained       bool
 }
 
-// mqttWatcher is another client of the broker, which sees everything.
-type mqttWatcher struct {
+// brokerWatcher is another client of the broker, which sees everything.
+type brokerWatcher struct {
 	client mqtt.Client
 	mu     sync.Mutex
-	seen   []mqttMessage
+	seen   []seenMessage
 }
 
-func watchMQTT(t *testing.T, open mqtt.OpenConnectionFunc, filter string) *mqttWatcher {
+func watchBroker(t *testing.T, open mqtt.OpenConnectionFunc, filter string) *brokerWatcher {
 	t.Helper()
-	w := &mqttWatcher{}
+	w := &brokerWatcher{}
 	o := mqtt.NewClientOptions().AddBroker("tcp://test").SetClientID("watcher " + t.Name()).SetAutoReconnect(false).
 		SetProtocolVersion(4).SetCustomOpenConnectionFn(open)
 	w.client = mqtt.NewClient(o)
@@ -122,7 +122,7 @@ func watchMQTT(t *testing.T, open mqtt.OpenConnectionFunc, filter string) *mqttW
 	token := w.client.Subscribe(filter, 1, func(_ mqtt.Client, m mqtt.Message) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.seen = append(w.seen, mqttMessage{m.Topic(), string(m.Payload()), m.Retained()})
+		w.seen = append(w.seen, seenMessage{m.Topic(), string(m.Payload()), m.Retained()})
 	})
 	if token.Wait() && token.Error() != nil {
 		t.Fatalf("watcher: %v", token.Error())
@@ -130,17 +130,17 @@ func watchMQTT(t *testing.T, open mqtt.OpenConnectionFunc, filter string) *mqttW
 	return w
 }
 
-// watchInBubble is watchMQTT in fake time: it returns when the broker has handed out all that it had kept,
+// watchInBubble is watchBroker in fake time: it returns when the broker has handed out all that it had kept,
 // which it does after it has confirmed the subscription.
-func watchInBubble(t *testing.T, open mqtt.OpenConnectionFunc, filter string) *mqttWatcher {
+func watchInBubble(t *testing.T, open mqtt.OpenConnectionFunc, filter string) *brokerWatcher {
 	t.Helper()
-	w := watchMQTT(t, open, filter)
+	w := watchBroker(t, open, filter)
 	synctest.Wait()
 	return w
 }
 
 // take returns what was seen since the last take, as "topic=payload", retained ones marked.
-func (w *mqttWatcher) take() []string {
+func (w *brokerWatcher) take() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var all []string
@@ -155,26 +155,26 @@ func (w *mqttWatcher) take() []string {
 	return all
 }
 
-func (w *mqttWatcher) publish(t *testing.T, topic string, qos byte, retained bool, payload string) {
+func (w *brokerWatcher) publish(t *testing.T, topic string, qos byte, retained bool, payload string) {
 	t.Helper()
 	if token := w.client.Publish(topic, qos, retained, payload); token.Wait() && token.Error() != nil {
 		t.Fatalf("publishing %s: %v", topic, token.Error())
 	}
 }
 
-func (w *mqttWatcher) close() { w.client.Disconnect(1000) }
+func (w *brokerWatcher) close() { w.client.Disconnect(1000) }
 
-// mqttRetained returns the retained messages at the broker.
-func mqttRetained(t *testing.T, open mqtt.OpenConnectionFunc, filter string) []string {
+// retainedAt returns the retained messages at the broker.
+func retainedAt(t *testing.T, open mqtt.OpenConnectionFunc, filter string) []string {
 	t.Helper()
-	w := watchMQTT(t, open, filter)
-	mqttAfter(time.Second)
+	w := watchBroker(t, open, filter)
+	sleepPast(time.Second)
 	defer w.close()
 	return w.take()
 }
 
-// mqttRun runs a client until the returned function is called.
-func mqttRun(t *testing.T, c *mqttclient.Client) (stop func()) {
+// runClient runs a client until the returned function is called.
+func runClient(t *testing.T, c *mqttclient.Client) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -187,7 +187,7 @@ func mqttRun(t *testing.T, c *mqttclient.Client) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-func newMQTTClient(t *testing.T, options mqttclient.Options) *mqttclient.Client {
+func newClient(t *testing.T, options mqttclient.Options) *mqttclient.Client {
 	t.Helper()
 	if options.Base == "" {
 		options.Base = "base"
@@ -199,13 +199,13 @@ func newMQTTClient(t *testing.T, options mqttclient.Options) *mqttclient.Client 
 	return c
 }
 
-// mqttInbox records what a subscription handed over.
-type mqttInbox struct {
+// messageInbox records what a subscription handed over.
+type messageInbox struct {
 	mu  sync.Mutex
 	got []string
 }
 
-func (i *mqttInbox) handle(topic string, payload []byte, retained, _ bool) {
+func (i *messageInbox) handle(topic string, payload []byte, retained, _ bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	s := topic + "=" + string(payload)
@@ -215,7 +215,7 @@ func (i *mqttInbox) handle(topic string, payload []byte, retained, _ bool) {
 	i.got = append(i.got, s)
 }
 
-func (i *mqttInbox) take() []string {
+func (i *messageInbox) take() []string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	got := i.got
@@ -223,23 +223,23 @@ func (i *mqttInbox) take() []string {
 	return got
 }
 
-// mqttLog is a log whose lines can be counted.
-type mqttLog struct {
+// logLines is a log whose lines can be counted.
+type logLines struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
 }
 
-func (l *mqttLog) Write(p []byte) (int, error) {
+func (l *logLines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buffer.Write(p)
 }
 
-func (l *mqttLog) logger() *slog.Logger {
+func (l *logLines) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, nil))
 }
 
-func (l *mqttLog) count(part string) int {
+func (l *logLines) count(part string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
@@ -251,26 +251,26 @@ func (l *mqttLog) count(part string) int {
 	return n
 }
 
-type mqttObserver struct {
+type countingObserver struct {
 	mu      sync.Mutex
 	up      []bool
 	waiting int
 	dropped map[string]int
 }
 
-func (o *mqttObserver) BrokerConnected(up bool) {
+func (o *countingObserver) BrokerConnected(up bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.up = append(o.up, up)
 }
 
-func (o *mqttObserver) OutboxMessages(n int) {
+func (o *countingObserver) OutboxMessages(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.waiting = n
 }
 
-func (o *mqttObserver) OutboxDropped(reason string, n int) {
+func (o *countingObserver) OutboxDropped(reason string, n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.dropped == nil {
@@ -371,13 +371,13 @@ func (s *scriptedBroker) serve(conn net.Conn) (published []string) {
 	}
 }
 
-// mqttAfter lets time pass, and then lets everything that is due happen.
-func mqttAfter(d time.Duration) {
+// sleepPast lets time pass, and then lets everything that is due happen.
+func sleepPast(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-func sortedMQTT(all []string) []string {
+func sorted(all []string) []string {
 	slices.Sort(all)
 	return all
 }

@@ -28,14 +28,14 @@ func TestMosquittoPublishDenied(t *testing.T) {
 	access := m.file("access", "user user\ntopic read base/request/#\ntopic read base/status\n")
 	m.configure("allow_anonymous false", "password_file "+m.users("user", "watcher"), "acl_file "+access)
 	m.start()
-	var log mqttLog
-	c := newMQTTClient(t, mqttclient.Options{
+	var log logLines
+	c := newClient(t, mqttclient.Options{
 		URLs: []string{"tcp://" + m.addr}, Username: "user", Password: "secret", Logger: log.logger(),
-		Subscriptions: []mqttclient.Subscription{{Filter: "base/request/#", Handler: new(mqttInbox).handle}},
+		Subscriptions: []mqttclient.Subscription{{Filter: "base/request/#", Handler: new(messageInbox).handle}},
 	})
-	stop := mqttRun(t, c)
+	stop := runClient(t, c)
 	defer stop()
-	eventuallyMQTT(t, "denied", func() bool { return errors.Is(c.Health(), mqttclient.ErrBrokerRefused) })
+	eventually(t, "denied", func() bool { return errors.Is(c.Health(), mqttclient.ErrBrokerRefused) })
 	for _, part := range []string{`user "user"`, "base/status", "access list"} {
 		if err := c.Health(); !strings.Contains(err.Error(), part) {
 			t.Errorf("Health = %v: %s is missing", err, part)

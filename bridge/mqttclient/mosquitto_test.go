@@ -50,7 +50,7 @@ type mosquitto struct {
 	config  string
 	addr    string
 	process *exec.Cmd
-	output  *mqttLog
+	output  *logLines
 }
 
 // newMosquitto starts a Mosquitto on a free port; more lines of its configuration follow the listener's.
@@ -62,7 +62,7 @@ func newMosquitto(t *testing.T, lines ...string) *mosquitto {
 			neededMosquitto(t, "mosquitto")
 		}
 	}
-	m := &mosquitto{t: t, program: program, dir: t.TempDir(), addr: freePort(t), output: &mqttLog{}}
+	m := &mosquitto{t: t, program: program, dir: t.TempDir(), addr: freePort(t), output: &logLines{}}
 	m.configure(lines...)
 	m.start()
 	t.Cleanup(func() {
@@ -113,7 +113,7 @@ func (m *mosquitto) start() {
 	if err := m.process.Start(); err != nil {
 		m.t.Fatal(err)
 	}
-	eventuallyMQTT(m.t, "mosquitto listens", func() bool {
+	eventually(m.t, "mosquitto listens", func() bool {
 		conn, err := net.Dial("tcp", m.addr)
 		if err == nil {
 			conn.Close()
@@ -136,7 +136,7 @@ func (m *mosquitto) open(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 	return net.Dial("tcp", m.addr)
 }
 
-func eventuallyMQTT(t *testing.T, what string, reached func() bool) {
+func eventually(t *testing.T, what string, reached func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !reached(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -179,13 +179,13 @@ func TestMosquittoPassword(t *testing.T) {
 	m := newMosquitto(t, "allow_anonymous false", "password_file "+passwords)
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 
-	var log mqttLog
-	wrong := newMQTTClient(t, mqttclient.Options{URLs: []string{"tcp://" + m.addr}, Username: "user", Password: "wrong", ClientID: "wrong", Logger: log.logger()})
-	stopWrong := mqttRun(t, wrong)
-	right := newMQTTClient(t, mqttclient.Options{URLs: []string{"tcp://user:secret@" + m.addr}})
-	stopRight := mqttRun(t, right)
-	eventuallyMQTT(t, "connected with the right password", right.Connected)
-	eventuallyMQTT(t, "refused with the wrong one", func() bool { return errors.Is(wrong.Health(), mqttclient.ErrBrokerRefused) })
+	var log logLines
+	wrong := newClient(t, mqttclient.Options{URLs: []string{"tcp://" + m.addr}, Username: "user", Password: "wrong", ClientID: "wrong", Logger: log.logger()})
+	stopWrong := runClient(t, wrong)
+	right := newClient(t, mqttclient.Options{URLs: []string{"tcp://user:secret@" + m.addr}})
+	stopRight := runClient(t, right)
+	eventually(t, "connected with the right password", right.Connected)
+	eventually(t, "refused with the wrong one", func() bool { return errors.Is(wrong.Health(), mqttclient.ErrBrokerRefused) })
 	if err := right.Health(); err != nil {
 		t.Errorf("Health with the right password: %v", err)
 	}
@@ -226,12 +226,12 @@ func TestMosquittoAccessList(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := newMosquitto(t, "allow_anonymous false", "plugin "+plugins[0], "plugin_opt_config_file "+path)
-	c := newMQTTClient(t, mqttclient.Options{
+	c := newClient(t, mqttclient.Options{
 		URLs: []string{"tcp://" + m.addr}, Username: "user", Password: "secret",
-		Subscriptions: []mqttclient.Subscription{{Filter: "base/request/#", Handler: new(mqttInbox).handle}},
+		Subscriptions: []mqttclient.Subscription{{Filter: "base/request/#", Handler: new(messageInbox).handle}},
 	})
-	stop := mqttRun(t, c)
-	eventuallyMQTT(t, "denied", func() bool { return errors.Is(c.Health(), mqttclient.ErrBrokerRefused) })
+	stop := runClient(t, c)
+	eventually(t, "denied", func() bool { return errors.Is(c.Health(), mqttclient.ErrBrokerRefused) })
 	if err := c.Health(); !strings.Contains(err.Error(), "base/request/#") {
 		t.Errorf("Health = %v: does not name the subscription", err)
 	}
@@ -244,20 +244,20 @@ func TestMosquittoAccessList(t *testing.T) {
 // TestMosquittoKilled: the broker is killed and comes back knowing nothing.
 func TestMosquittoKilled(t *testing.T) {
 	m := newMosquitto(t, "allow_anonymous true", "persistence false")
-	var inbox mqttInbox
-	c := newMQTTClient(t, mqttclient.Options{
+	var inbox messageInbox
+	c := newClient(t, mqttclient.Options{
 		URLs:          []string{"tcp://" + m.addr},
 		Subscriptions: []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle}},
 	})
-	stop := mqttRun(t, c)
+	stop := runClient(t, c)
 	c.Retain("base/device/1", []byte("a"))
 	c.Retain("base/device/2", []byte("a"))
 	c.Publish("base/event/a", []byte("0"))
-	watcher := watchMQTT(t, m.open, "base/device/+")
+	watcher := watchBroker(t, m.open, "base/device/+")
 	collects(t, "retained", func() []string { return withoutMark(watcher.take()) }, []string{"base/device/1=a", "base/device/2=a"})
 
 	m.kill()
-	eventuallyMQTT(t, "the loss is seen", func() bool { return !c.Connected() })
+	eventually(t, "the loss is seen", func() bool { return !c.Connected() })
 	want := []string{"base/status=online", "base/device/1=a", "base/device/2=b"}
 	c.Retain("base/device/2", []byte("b"))
 	for i := range 200 {
@@ -265,8 +265,8 @@ func TestMosquittoKilled(t *testing.T) {
 		want = append(want, fmt.Sprintf("base/event/a=%d", i))
 	}
 	m.start()
-	watcher = watchMQTT(t, m.open, "#")
-	eventuallyMQTT(t, "connected again", c.Connected)
+	watcher = watchBroker(t, m.open, "#")
+	eventually(t, "connected again", c.Connected)
 	// Whether the watcher or the service is there first decides what of this is delivered as retained.
 	collects(t, "published again", func() []string { return withoutMark(watcher.take()) }, want)
 	watcher.publish(t, "base/request/a", 2, false, "1")
@@ -283,22 +283,22 @@ func withoutMark(all []string) []string {
 	return all
 }
 
-func (w *mqttWatcher) takeStatus() []string {
+func (w *brokerWatcher) takeStatus() []string {
 	return slices.DeleteFunc(w.take(), func(s string) bool { return !strings.HasPrefix(s, "base/status=") })
 }
 
 // TestMosquittoSession: the Last Will of a service that dies, and the commands that wait for the next one.
 func TestMosquittoSession(t *testing.T) {
 	m := newMosquitto(t, "allow_anonymous true", "persistence false")
-	watcher := watchMQTT(t, m.open, "base/status")
+	watcher := watchBroker(t, m.open, "base/status")
 	var (
 		mu   sync.Mutex
 		dead bool
 		last net.Conn
 	)
-	var inbox mqttInbox
+	var inbox messageInbox
 	subscriptions := []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle}}
-	c := newMQTTClient(t, mqttclient.Options{
+	c := newClient(t, mqttclient.Options{
 		Subscriptions: subscriptions,
 		OpenConnection: func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 			mu.Lock()
@@ -311,7 +311,7 @@ func TestMosquittoSession(t *testing.T) {
 			return last, err
 		},
 	})
-	stop := mqttRun(t, c)
+	stop := runClient(t, c)
 	collects(t, "start", watcher.take, []string{"base/status=online"})
 	mu.Lock()
 	dead = true
@@ -325,22 +325,22 @@ func TestMosquittoSession(t *testing.T) {
 		watcher.publish(t, "base/request/a", byte(1+i%2), false, fmt.Sprint(i))
 		want = append(want, fmt.Sprintf("base/request/a=%d", i))
 	}
-	stop = mqttRun(t, newMQTTClient(t, mqttclient.Options{URLs: []string{"mqtt://" + m.addr}, Subscriptions: subscriptions}))
+	stop = runClient(t, newClient(t, mqttclient.Options{URLs: []string{"mqtt://" + m.addr}, Subscriptions: subscriptions}))
 	collects(t, "commands of the time away", inbox.take, want)
 	stop()
 	collects(t, "status", watcher.take, []string{"base/status=online", "base/status=offline"})
 	watcher.close()
 }
 
-// mqttAuthority is a certificate authority for a test, and a certificate that it signed for clients and
+// certAuthority is a certificate authority for a test, and a certificate that it signed for clients and
 // servers on this machine.
-type mqttAuthority struct {
+type certAuthority struct {
 	pool *x509.CertPool
 	own  []byte // its certificate, PEM
 	cert tls.Certificate
 }
 
-func newMQTTAuthority(t *testing.T, certPath, keyPath string) mqttAuthority {
+func newAuthority(t *testing.T, certPath, keyPath string) certAuthority {
 	t.Helper()
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -390,7 +390,7 @@ func newMQTTAuthority(t *testing.T, certPath, keyPath string) mqttAuthority {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(authority)
-	return mqttAuthority{
+	return certAuthority{
 		pool: pool, own: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}),
 		cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
 	}
@@ -400,7 +400,7 @@ func newMQTTAuthority(t *testing.T, certPath, keyPath string) mqttAuthority {
 func TestMosquittoTransports(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	authority := newMQTTAuthority(t, cert, key)
+	authority := newAuthority(t, cert, key)
 	trusting := &tls.Config{RootCAs: authority.pool}
 	secured := []string{"certfile " + cert, "keyfile " + key}
 	listen := func(protocol string, more ...string) (string, []string) {
@@ -439,15 +439,15 @@ func TestMosquittoTransports(t *testing.T) {
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := newMQTTClient(t, mqttclient.Options{URLs: []string{tt.url}, TLS: tt.tls, ClientID: fmt.Sprint("client", i), Base: fmt.Sprint("base", i)})
+			c := newClient(t, mqttclient.Options{URLs: []string{tt.url}, TLS: tt.tls, ClientID: fmt.Sprint("client", i), Base: fmt.Sprint("base", i)})
 			first := c.Health().Error()
-			stop := mqttRun(t, c)
+			stop := runClient(t, c)
 			defer stop()
 			if tt.want == "" {
-				eventuallyMQTT(t, "connected", c.Connected)
+				eventually(t, "connected", c.Connected)
 				return
 			}
-			eventuallyMQTT(t, "told", func() bool { return c.Health().Error() != first })
+			eventually(t, "told", func() bool { return c.Health().Error() != first })
 			if err := c.Health(); !strings.Contains(err.Error(), tt.want) || !errors.Is(err, mqttclient.ErrBrokerUnreachable) {
 				t.Errorf("Health = %v, want %q in it", err, tt.want)
 			}

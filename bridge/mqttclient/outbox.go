@@ -8,16 +8,19 @@ import (
 	"sync"
 )
 
-// OutboxLimit is how many events and responses wait for the broker before the oldest is dropped.
+// OutboxLimit is the default for the number of events and responses that may wait for the broker before the
+// oldest is dropped.
 const OutboxLimit = 10_000
 
-// DropReason says why a message never reached the broker. The set is closed: it is a metric label.
+// DropReason says why a message did not reach the broker. It is a metric label, so there are no others than
+// those below.
 type DropReason string
 
 const (
-	// DropOverflow: more events and responses than the outbox holds; the oldest went.
+	// DropOverflow means that there were more events and responses than the outbox holds, so the oldest was
+	// dropped.
 	DropOverflow DropReason = "overflow"
-	// DropStopped: the service stopped before the broker had taken them.
+	// DropStopped means that the service stopped before the broker had acknowledged the message.
 	DropStopped DropReason = "stopped"
 )
 
@@ -26,18 +29,18 @@ func DropReasons() []DropReason { return []DropReason{DropOverflow, DropStopped}
 
 // Outbox is the bounded queue between the service and the broker.
 //
-// It holds two kinds of messages. A retained topic keeps only its newest value, however long the
-// broker is away; events and responses are kept in order, and the oldest are dropped when there are
-// more than the limit. Both stand in one line: a retained topic keeps the place it took when its value
-// first changed, and the newest value is what is sent when its turn comes. So an event is never
-// published before the state that was set ahead of it, and neither kind can starve the other.
+// It holds two kinds of messages. A retained topic keeps only its newest value, however long the broker is
+// away. Events and responses are kept in order, and the oldest are dropped when there are more than the
+// limit. Both kinds are in one queue: a retained topic keeps the place that it got when its value first
+// changed, and is published with its newest value. So an event is never published before the state that was
+// set before it, and neither kind can starve the other.
 //
-// A message taken with Next is in flight until Done names it. Restart, called when a connection
-// begins, takes back whatever was in flight, and makes every retained topic due again, ahead of all
-// events: a broker that lost its memory knows everything again.
+// A message taken with Next is in flight until Done is called with its ID. Restart, called when a connection
+// begins, puts the messages in flight back and makes every retained topic due again, ahead of all events, so
+// that a broker without memory gets all values again.
 //
-// Outbox does no input or output. Its methods never block and may be called from any goroutine.
-// Payloads are not copied: the caller must not change them afterwards.
+// Outbox does no input or output. Its methods never block and may be called from any goroutine. Payloads are
+// not copied, so the caller must not change them afterwards.
 type Outbox struct {
 	limit int
 	wake  chan struct{}
@@ -45,47 +48,50 @@ type Outbox struct {
 	mu       sync.Mutex
 	sequence uint64
 	topics   map[string]*retainedTopic
-	due      list.List // of *retainedTopic, by place
-	events   list.List // of *queuedEvent, by place
-	inFlight list.List // of *queuedEvent, in the order they were taken
-	flying   map[uint64]flight
+	due      list.List         // of *retainedTopic, by place
+	events   list.List         // of *queuedEvent, by place
+	inFlight list.List         // of *queuedEvent, in the order in which they were taken
+	flying   map[uint64]flight // the messages in flight, by ID
 	dropped  map[DropReason]uint64
 }
 
 // OutgoingMessage is one message to be published.
 type OutgoingMessage struct {
-	// ID names the message to Done. It is never 0 and never used twice.
+	// ID identifies the message for Done. It is never 0 and never used twice.
 	ID       uint64
 	Topic    string
 	Payload  []byte
 	Retained bool
 }
 
+// retainedTopic is a retained topic with its values.
 type retainedTopic struct {
 	topic   string
-	created uint64 // the order in which Restart goes through the topics
-	place   uint64 // in the line, while due
-	value   []byte
-	sent    []byte // what Next handed out last
-	known   bool   // sent holds something
-	flights int    // messages of this topic in flight
-	element *list.Element
+	created uint64        // the place of the topic in the order of Restart
+	place   uint64        // place in the queue, while the topic is due
+	value   []byte        // the newest value
+	sent    []byte        // the value that Next returned last
+	known   bool          // sent is set
+	flights int           // number of messages of this topic in flight
+	element *list.Element // in due; nil while the topic is not due
 }
 
+// queuedEvent is an event or a response.
 type queuedEvent struct {
-	place   uint64
+	place   uint64 // in the queue
 	topic   string
 	payload []byte
-	id      uint64
+	id      uint64 // set by Next
 }
 
+// flight is a message in flight: a value of a retained topic, or an event.
 type flight struct {
 	retained *retainedTopic
 	event    *list.Element // in inFlight
 }
 
-// NewOutbox returns an empty outbox in which up to limit events and responses wait; those in flight come
-// on top. The number of retained topics is not limited: there is one value of each.
+// NewOutbox returns an empty outbox in which up to limit events and responses can wait, at least 1; those in
+// flight do not count. The number of retained topics is not limited; each has one value.
 func NewOutbox(limit int) *Outbox {
 	return &Outbox{
 		limit:   max(limit, 1),
@@ -96,9 +102,9 @@ func NewOutbox(limit int) *Outbox {
 	}
 }
 
-// Retain sets the value of a retained topic. The same value as was last published is not published
-// again. An empty payload clears the topic at the broker, and forgets it here once that has been
-// acknowledged.
+// Retain sets the value of a retained topic. It does not publish again the value that was published last. An
+// empty payload clears the topic at the broker; the outbox forgets the topic when the broker has acknowledged
+// that.
 func (o *Outbox) Retain(topic string, payload []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -109,9 +115,9 @@ func (o *Outbox) Retain(topic string, payload []byte) {
 	}
 	t.value = payload
 	if t.known && bytes.Equal(t.sent, payload) {
-		// One of two that are alike is enough: a thousand discovery documents stay for long.
+		// Keeping one of two equal values saves memory: a thousand discovery documents stay for long.
 		t.value = t.sent
-		if t.element != nil { // changed and changed back before its turn came
+		if t.element != nil { // it had changed, and changed back before it was published
 			o.due.Remove(t.element)
 			t.element = nil
 		}
@@ -123,8 +129,8 @@ func (o *Outbox) Retain(topic string, payload []byte) {
 // Clear removes a retained topic at the broker: Retain with an empty payload.
 func (o *Outbox) Clear(topic string) { o.Retain(topic, nil) }
 
-// Value returns the newest value of a retained topic, empty where it is to be cleared. It is false for a
-// topic that was never set, or whose clearing the broker has acknowledged.
+// Value returns the newest value of a retained topic, which is empty where the topic is to be cleared. It
+// returns false for a topic that was never set, or whose clearing the broker has acknowledged.
 func (o *Outbox) Value(topic string) ([]byte, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -135,8 +141,7 @@ func (o *Outbox) Value(topic string) ([]byte, bool) {
 	return t.value, true
 }
 
-// Publish appends an event or a response. It reports whether the oldest that waits had to be dropped
-// for it.
+// Publish appends an event or a response. dropped is true when the oldest one that waited was dropped for it.
 func (o *Outbox) Publish(topic string, payload []byte) (dropped bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -155,9 +160,9 @@ func (o *Outbox) RepublishAll() {
 	}
 }
 
-// Restart is called when a connection begins, before the first Next on it: the messages in flight on
-// the one before are taken back in their order, and every retained topic is due, ahead of all events.
-// It returns how many events and responses had to be dropped because there are too many now.
+// Restart must be called when a connection begins, before the first Next. It puts the messages that were in
+// flight on the last connection back in their order, and makes every retained topic due, ahead of all events.
+// It returns how many events and responses it dropped because more than the limit wait now.
 func (o *Outbox) Restart() (dropped int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -178,7 +183,8 @@ func (o *Outbox) Restart() (dropped int) {
 	return dropped
 }
 
-// Next takes the message whose turn it is. It is in flight until Done or Restart.
+// Next takes the first message of the queue. It is in flight until Done or Restart. The result is false where
+// no message waits.
 func (o *Outbox) Next() (OutgoingMessage, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -204,7 +210,7 @@ func (o *Outbox) Next() (OutgoingMessage, bool) {
 	return OutgoingMessage{}, false
 }
 
-// Done says that the broker has acknowledged a message. An id that is not in flight is ignored.
+// Done must be called when the broker has acknowledged a message. It ignores an id that is not in flight.
 func (o *Outbox) Done(id uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -224,8 +230,8 @@ func (o *Outbox) Done(id uint64) {
 	}
 }
 
-// DropAll gives up everything that has not been acknowledged, and returns how many events and
-// responses were lost by it. Retained values are kept.
+// DropAll drops all events and responses that the broker has not acknowledged, and returns how many there
+// were. It keeps retained values.
 func (o *Outbox) DropAll(reason DropReason) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -240,12 +246,12 @@ func (o *Outbox) DropAll(reason DropReason) int {
 	return n
 }
 
-// Wake returns a channel that has a value after something became due. There is one for the whole
-// life of the outbox; one goroutine at a time should wait on it.
+// Wake returns a channel that has a value after a message has become due. It is always the same channel; one
+// goroutine at a time should wait on it.
 func (o *Outbox) Wake() <-chan struct{} { return o.wake }
 
-// Len returns how many messages have not been acknowledged yet: due retained topics, waiting events
-// and responses, and all that is in flight.
+// Len returns how many messages the broker has not acknowledged: retained topics that are due, events and
+// responses that wait, and all messages in flight.
 func (o *Outbox) Len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -263,6 +269,7 @@ func (o *Outbox) Dropped() map[DropReason]uint64 {
 	return counts
 }
 
+// makeDue puts a topic at the end of the queue, unless it is due already.
 func (o *Outbox) makeDue(t *retainedTopic) {
 	if t.element == nil {
 		t.place = o.next()
@@ -271,7 +278,8 @@ func (o *Outbox) makeDue(t *retainedTopic) {
 	o.signal()
 }
 
-// trim drops the oldest events that wait. Those in flight have most likely arrived.
+// trim drops the oldest events that wait where there are more than the limit. It does not drop events in
+// flight: most likely they have arrived.
 func (o *Outbox) trim() (dropped int) {
 	for o.events.Len() > o.limit {
 		o.events.Remove(o.events.Front())
@@ -281,8 +289,8 @@ func (o *Outbox) trim() (dropped int) {
 	return dropped
 }
 
-// inOrder returns the retained topics in the order in which they were first set: what a consumer
-// needs first (a discovery document before the states it names) comes first again.
+// inOrder returns the retained topics in the order in which they were first set: consumers need a discovery
+// document before the states that it names.
 func (o *Outbox) inOrder() []*retainedTopic {
 	all := make([]*retainedTopic, 0, len(o.topics))
 	for _, t := range o.topics {
@@ -292,11 +300,13 @@ func (o *Outbox) inOrder() []*retainedTopic {
 	return all
 }
 
+// next returns the next number for an ID or a place.
 func (o *Outbox) next() uint64 {
 	o.sequence++
 	return o.sequence
 }
 
+// signal puts a value into Wake.
 func (o *Outbox) signal() {
 	select {
 	case o.wake <- struct{}{}:

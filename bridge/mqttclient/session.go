@@ -15,37 +15,39 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-const subackFailure = 0x80 // MQTT 3.1.1, 3.9.3: the return code of a subscription that is denied
+// subackFailure is the return code of a subscription that the broker denies (MQTT 3.1.1, 3.9.3).
+const subackFailure = 0x80
 
-// mqttSession is one connection to a broker, from CONNECT to its end.
-type mqttSession struct {
+// session is one connection to a broker, from CONNECT to its end.
+type session struct {
 	client *Client
-	name   string // of the broker
+	name   string // name of the broker in logs and errors
 	paho   mqtt.Client
-	user   string        // whom the broker knows this service as; may be empty
-	lost   chan error    // has the reason when paho has given the connection up
-	rejoin chan struct{} // someone said "offline" in our name
-	echo   chan struct{} // our "online" came back
+	user   string        // the MQTT user; may be empty
+	lost   chan error    // has the reason after paho has given the connection up
+	rejoin chan struct{} // has a value after "offline" was published on our status topic
+	echo   chan struct{} // has a value after our "online" came back
 
-	window   []awaited // in the order of sending, which is the order of acknowledgement
-	announce bool      // "online" is to be published next
-	echoes   bool      // the broker has granted the subscription of our own status
-	stopping chan struct{}
+	window   []awaited     // unacknowledged messages, in the order of sending and acknowledgement
+	announce bool          // "online" is to be published next
+	echoes   bool          // the broker has granted the subscription of our status topic
+	stopping chan struct{} // closed when the session publishes no more
 
 	mu      sync.Mutex
 	conn    *brokerConn
-	dialErr error
-	aborted error
+	dialErr error // why there is no network connection
+	aborted error // the reason that was given to abort
 }
 
+// awaited is a message whose acknowledgement is awaited.
 type awaited struct {
 	token mqtt.Token
-	id    uint64 // of the outbox; 0 for "online"
+	id    uint64 // ID of the message in the outbox; 0 for "online"
 }
 
-// open connects to one broker.
-func (c *Client) open(ctx context.Context, u *url.URL) (*mqttSession, error) {
-	s := &mqttSession{
+// open connects to one broker. It subscribes to nothing yet.
+func (c *Client) open(ctx context.Context, u *url.URL) (*session, error) {
+	s := &session{
 		client:   c,
 		name:     brokerName(u),
 		user:     c.options.Username,
@@ -59,21 +61,21 @@ func (c *Client) open(ctx context.Context, u *url.URL) (*mqttSession, error) {
 	}
 	o := mqtt.NewClientOptions()
 	o.Servers = []*url.URL{u}
-	o.SetProtocolVersion(4) // MQTT 3.1.1, or paho tries each refused connection again with 3.1
+	o.SetProtocolVersion(4) // MQTT 3.1.1; without a version paho tries a refused connection again with 3.1
 	o.SetClientID(c.options.ClientID)
 	o.SetUsername(c.options.Username)
 	o.SetPassword(c.options.Password)
 	o.SetCleanSession(false) // commands wait at the broker while the service is away
 	o.SetStore(&inboundStore{held: &c.held})
 	o.SetOrderMatters(true)
-	o.SetAutoReconnect(false) // Client.Run does
+	o.SetAutoReconnect(false) // Client.Run connects again
 	o.SetConnectRetry(false)
-	o.SetConnectTimeout(mqttConnectTimeout)
-	o.SetKeepAlive(mqttKeepAlive)
-	o.SetPingTimeout(mqttKeepAlive / 2)
-	o.SetWriteTimeout(mqttWriteTimeout)
-	o.SetBinaryWill(c.statusTopic(), []byte(StatusOffline), 1, true)
-	// Messages that waited may come before the subscription is granted: no route would match yet.
+	o.SetConnectTimeout(connectTimeout)
+	o.SetKeepAlive(keepAlive)
+	o.SetPingTimeout(keepAlive / 2)
+	o.SetWriteTimeout(writeTimeout)
+	o.SetBinaryWill(c.statusTopic(), []byte(statusOffline), 1, true)
+	// Messages that waited at the broker may come before the subscriptions, and so before any route of paho.
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { s.receive(m) })
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { s.lost <- err })
 	o.SetCustomOpenConnectionFn(func(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
@@ -93,12 +95,14 @@ func (c *Client) open(ctx context.Context, u *url.URL) (*mqttSession, error) {
 		return s, nil
 	}
 	if s.dialErr != nil {
-		err = s.dialErr // without paho's wrapping
+		err = s.dialErr // the same error without paho's text
 	}
-	return nil, connectProblem(s.name, c.options.ClientID, err)
+	attempt := Attempt{Scheme: u.Scheme, Username: s.user, ClientID: c.options.ClientID}
+	return nil, attempt.Problem(err).of(s.name)
 }
 
-func (s *mqttSession) dial(ctx context.Context, u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
+// dial opens the network connection for paho.
+func (s *session) dial(ctx context.Context, u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
 	var conn net.Conn
 	var err error
 	if s.client.options.OpenConnection != nil {
@@ -121,7 +125,7 @@ func (s *mqttSession) dial(ctx context.Context, u *url.URL, o mqtt.ClientOptions
 }
 
 // abort ends the connection at once; paho then reports it as lost.
-func (s *mqttSession) abort(reason error) {
+func (s *session) abort(reason error) {
 	s.mu.Lock()
 	s.aborted = reason
 	conn := s.conn
@@ -131,13 +135,13 @@ func (s *mqttSession) abort(reason error) {
 	}
 }
 
-// serve uses the connection until it is lost, which is an error, or ctx ends, which is none.
-func (s *mqttSession) serve(ctx context.Context) error {
-	// Whatever hangs below, it does not hang a stop for ever: at the end the connection is cut.
+// serve subscribes and publishes until the connection is lost or ctx ends. It returns nil where ctx ended.
+func (s *session) serve(ctx context.Context) error {
+	// A call below may hang. It does not hang a stop for ever, because the connection is cut at the end.
 	var last *time.Timer
 	cut := make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() {
-		last = time.AfterFunc(mqttDrainTimeout+mqttFarewell, func() { s.abort(ctx.Err()) })
+		last = time.AfterFunc(drainTimeout+farewellTimeout, func() { s.abort(ctx.Err()) })
 		close(cut)
 	})
 	defer func() {
@@ -167,11 +171,12 @@ func (s *mqttSession) serve(ctx context.Context) error {
 
 var errConnectionLost = errors.New("connection lost")
 
-// subscribe asks for all subscriptions and returns when they are granted.
-func (s *mqttSession) subscribe(ctx context.Context) error {
+// subscribe subscribes to all filters and returns when the broker has granted them, or when ctx ends.
+func (s *session) subscribe(ctx context.Context) error {
 	filters := map[string]byte{}
 	optional := map[string]bool{}
-	// One's own status: see receive. QoS 0, so that nothing of it waits while the service is away.
+	// The client subscribes to its own status topic; see receive. With QoS 0 no message of it waits at the
+	// broker while the service is away.
 	status := s.client.statusTopic()
 	filters[status] = 0
 	optional[status] = true
@@ -184,17 +189,17 @@ func (s *mqttSession) subscribe(ctx context.Context) error {
 	}
 	for attempt := 1; ; attempt++ {
 		token := s.paho.SubscribeMultiple(filters, nil).(*mqtt.SubscribeToken)
-		patience := time.NewTimer(mqttAckTimeout)
+		timeout := time.NewTimer(ackTimeout)
 		select {
 		case <-token.Done():
-			patience.Stop()
+			timeout.Stop()
 		case err := <-s.lost:
-			patience.Stop()
+			timeout.Stop()
 			return fmt.Errorf("%w while subscribing: %w", errConnectionLost, err)
-		case <-patience.C:
+		case <-timeout.C:
 			return s.fail(errors.New("the broker does not answer the subscription"))
 		case <-ctx.Done():
-			patience.Stop()
+			timeout.Stop()
 			return nil
 		}
 		if err := token.Error(); err != nil {
@@ -218,8 +223,8 @@ func (s *mqttSession) subscribe(ctx context.Context) error {
 		if len(denied) == 0 {
 			return nil
 		}
-		// A broker may deny it only because the packet identifier is that of a message which it
-		// delivers at the same moment (seen with mochi): the next attempt has another one.
+		// A broker may deny a subscription only because its packet identifier is that of a message which the
+		// broker delivers at the same moment (seen with mochi). The next attempt has another identifier.
 		if attempt == 3 {
 			return fmt.Errorf("%w: %s: its access list denies the subscription of %s: let user %q read it, "+
 				"and publish below %s/",
@@ -238,9 +243,8 @@ func (s *mqttSession) subscribe(ctx context.Context) error {
 	}
 }
 
-// unsubscribe ends the subscriptions that are about what was kept: all that comes on them now
-// is what we publish.
-func (s *mqttSession) unsubscribe() {
+// unsubscribe ends the KeptOnly subscriptions: all that comes on them now are our own messages.
+func (s *session) unsubscribe() {
 	var filters []string
 	for _, sub := range s.client.options.Subscriptions {
 		if sub.KeptOnly {
@@ -248,18 +252,18 @@ func (s *mqttSession) unsubscribe() {
 		}
 	}
 	if len(filters) > 0 {
-		s.paho.Unsubscribe(filters...) // without it, messages come that nobody looks at
+		s.paho.Unsubscribe(filters...) // a failure does no harm: the handlers get messages that they ignore
 	}
 }
 
-// publish hands the outbox to the broker. It returns nil when ctx has ended and the rest is published
-// or time is up.
-func (s *mqttSession) publish(ctx context.Context) error {
+// publish sends the messages of the outbox to the broker. It returns nil after ctx has ended, when all
+// messages are acknowledged or drainTimeout is over.
+func (s *session) publish(ctx context.Context) error {
 	outbox := s.client.outbox
-	stable := time.NewTimer(mqttStableAfter)
+	stable := time.NewTimer(stableAfter)
 	defer stable.Stop()
-	patience := time.NewTimer(mqttAckTimeout)
-	defer patience.Stop()
+	unacknowledged := time.NewTimer(ackTimeout)
+	defer unacknowledged.Stop()
 	heard := newEchoWatch()
 	defer heard.stop()
 	var drained <-chan time.Time
@@ -276,9 +280,9 @@ func (s *mqttSession) publish(ctx context.Context) error {
 		var overdue <-chan time.Time
 		if len(s.window) > 0 {
 			oldest = s.window[0].token.Done()
-			overdue = patience.C
+			overdue = unacknowledged.C
 			if !waiting {
-				patience.Reset(mqttAckTimeout)
+				unacknowledged.Reset(ackTimeout)
 			}
 		}
 		select {
@@ -292,7 +296,7 @@ func (s *mqttSession) publish(ctx context.Context) error {
 			outbox.Done(s.window[0].id)
 			s.window = s.window[1:]
 			s.client.observeOutbox()
-			patience.Reset(mqttAckTimeout)
+			unacknowledged.Reset(ackTimeout)
 		case <-outbox.Wake():
 		case <-s.rejoin:
 			s.announce = true
@@ -301,20 +305,20 @@ func (s *mqttSession) publish(ctx context.Context) error {
 			s.client.heard()
 		case <-heard.C():
 			if len(s.echo) > 0 {
-				continue // it has come, while filling the window of a slow broker took all the time
+				continue // it came while fill waited for a slow broker
 			}
 			s.client.unheard(s)
-			s.announce = true // until it comes back: somebody may mend the access list
+			s.announce = true // "online" is sent until it comes back: somebody may correct the access list
 		case err := <-s.lost:
 			return fmt.Errorf("%w: %w", errConnectionLost, err)
 		case <-overdue:
-			return s.fail(fmt.Errorf("no acknowledgement for %v", mqttAckTimeout))
+			return s.fail(fmt.Errorf("no acknowledgement for %v", ackTimeout))
 		case <-stable.C:
 			s.client.stable()
 			s.unsubscribe()
 		case <-ended:
 			ended = nil
-			timer := time.NewTimer(mqttDrainTimeout)
+			timer := time.NewTimer(drainTimeout)
 			defer timer.Stop()
 			drained = timer.C
 		case <-drained:
@@ -323,44 +327,46 @@ func (s *mqttSession) publish(ctx context.Context) error {
 	}
 }
 
-// echoWatch waits for our own "online" to come back. A broker acknowledges what its access list denies like
-// anything else (MQTT 3.1.1 has no other answer): that nothing comes back is the only sign.
+// echoWatch is the timer for our own "online" to come back. A broker also acknowledges messages that its
+// access list denies, since MQTT 3.1.1 has no other answer. That "online" does not come back is the only sign
+// of it.
 type echoWatch struct {
 	timer *time.Timer
 	wait  time.Duration
-	done  bool // it came, so publishing is allowed
+	done  bool // "online" came back, so publishing is allowed
 }
 
 func newEchoWatch() *echoWatch {
-	w := &echoWatch{timer: time.NewTimer(mqttEchoTimeout), wait: mqttEchoTimeout}
+	w := &echoWatch{timer: time.NewTimer(echoTimeout), wait: echoTimeout}
 	w.timer.Stop()
 	return w
 }
 
-// expect is called when the broker has taken an "online".
+// expect is called when the broker has acknowledged an "online".
 func (w *echoWatch) expect() {
 	if !w.done {
 		w.timer.Reset(w.wait)
-		w.wait = mqttEchoRetry
+		w.wait = echoInterval
 	}
 }
 
+// came is called when "online" came back.
 func (w *echoWatch) came() {
 	w.done = true
 	w.timer.Stop()
 }
 
-// C has a value when the echo is overdue.
+// C returns a channel that has a value when "online" is overdue.
 func (w *echoWatch) C() <-chan time.Time { return w.timer.C }
 
 func (w *echoWatch) stop() { w.timer.Stop() }
 
-// fill sends until the window is full or nothing is left to send.
-func (s *mqttSession) fill() error {
-	for len(s.window) < mqttWindow {
+// fill sends messages until the window is full or the outbox has no more.
+func (s *session) fill() error {
+	for len(s.window) < windowSize {
 		if s.announce {
 			s.announce = false
-			if err := s.send(0, s.client.statusTopic(), []byte(StatusOnline), true); err != nil {
+			if err := s.send(0, s.client.statusTopic(), []byte(statusOnline), true); err != nil {
 				return err
 			}
 		}
@@ -375,8 +381,9 @@ func (s *mqttSession) fill() error {
 	return nil
 }
 
-// send blocks for as long as the broker takes nothing off the network, mqttWriteTimeout at most.
-func (s *mqttSession) send(id uint64, topic string, payload []byte, retained bool) error {
+// send sends one message and adds it to the window. It blocks while the network takes no bytes, for
+// writeTimeout at most.
+func (s *session) send(id uint64, topic string, payload []byte, retained bool) error {
 	token := s.paho.Publish(topic, 1, retained, payload)
 	select {
 	case <-token.Done():
@@ -389,49 +396,51 @@ func (s *mqttSession) send(id uint64, topic string, payload []byte, retained boo
 	return nil
 }
 
-// fail gives a connection up that has not been lost by itself, and waits until paho is done with it.
-func (s *mqttSession) fail(reason error) error {
+// fail ends a connection for a reason, waits until paho has given it up, and returns the error.
+func (s *session) fail(reason error) error {
 	s.abort(reason)
-	patience := time.NewTimer(mqttFarewell)
-	defer patience.Stop()
+	timeout := time.NewTimer(farewellTimeout)
+	defer timeout.Stop()
 	select {
 	case err := <-s.lost:
 		if !errors.Is(err, reason) && !errors.Is(reason, err) {
 			reason = fmt.Errorf("%w (%w)", reason, err)
 		}
-	case <-patience.C:
-		s.paho.Disconnect(uint(mqttFarewell.Milliseconds()))
+	case <-timeout.C:
+		s.paho.Disconnect(uint(farewellTimeout.Milliseconds()))
 	}
 	return fmt.Errorf("%w: %w", errConnectionLost, reason)
 }
 
-// farewell ends a good connection: "offline", then the disconnect that keeps the Last Will from
-// being published.
-func (s *mqttSession) farewell() {
-	token := s.paho.Publish(s.client.statusTopic(), 1, true, []byte(StatusOffline))
-	patience := time.NewTimer(mqttFarewell)
-	defer patience.Stop()
+// farewell ends a working connection. It publishes "offline" and disconnects, so that the broker does not
+// publish the Last Will.
+func (s *session) farewell() {
+	token := s.paho.Publish(s.client.statusTopic(), 1, true, []byte(statusOffline))
+	timeout := time.NewTimer(farewellTimeout)
+	defer timeout.Stop()
 	select {
 	case <-token.Done():
-	case <-s.lost:
+	case err := <-s.lost:
+		s.client.log.Debug("the connection to the MQTT broker was lost while it was ended", "error", err)
 		return
-	case <-patience.C:
+	case <-timeout.C:
 	}
-	s.paho.Disconnect(uint(mqttFarewell.Milliseconds()))
+	s.paho.Disconnect(uint(farewellTimeout.Milliseconds()))
 	s.abort(net.ErrClosed)
 }
 
-// receive is called by paho for each message, one at a time.
-func (s *mqttSession) receive(m mqtt.Message) {
+// receive hands one message to its handler. Paho calls it for one message at a time.
+func (s *session) receive(m mqtt.Message) {
 	c := s.client
 	if m.Topic() == c.statusTopic() {
-		// The will of a connection of ours that the broker has given up only now (a half-open one,
-		// or that of a service before this) says "offline" after this one has said "online".
+		// A broker can notice late that a connection of ours has ended, such as that of a service that was
+		// killed. The Last Will then says "offline" after this connection has said "online", so it is said
+		// again.
 		if m.Retained() {
 			return
 		}
 		said := s.echo
-		if string(m.Payload()) == StatusOffline {
+		if string(m.Payload()) == statusOffline {
 			said = s.rejoin
 		}
 		select {
@@ -450,10 +459,11 @@ func (s *mqttSession) receive(m mqtt.Message) {
 			return
 		}
 	}
-	// A subscription of an earlier configuration, which the broker still has in the session.
-	c.log.Debug("MQTT message that nobody asked for", "topic", m.Topic())
+	// The broker still has a subscription of an earlier configuration in the session.
+	c.log.Debug("MQTT message without a handler", "topic", m.Topic())
 }
 
+// statusTopic returns the topic that says whether the service is connected.
 func (c *Client) statusTopic() string { return c.options.Base + "/status" }
 
 // FilterMatches reports whether a topic matches a topic filter with + and # (MQTT 3.1.1, 4.7).
@@ -479,14 +489,14 @@ func FilterMatches(filter, topic string) bool {
 }
 
 // heldMessages remembers which QoS 2 messages were handed over but not yet released by the broker. It
-// outlives the connection, as the broker's side of it does: paho itself hands such a message over
+// outlives the connection, as the broker's memory of them does: paho itself would hand such a message over
 // again when the broker delivers it again.
 type heldMessages struct {
 	mu  sync.Mutex
 	ids map[uint16]struct{}
 }
 
-// take reports whether the message is to be handed over.
+// take reports whether the message is to be handed over, and remembers it.
 func (h *heldMessages) take(id uint16, duplicate bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -500,24 +510,36 @@ func (h *heldMessages) take(id uint16, duplicate bool) bool {
 	return true
 }
 
+// release forgets a message that the broker has released.
 func (h *heldMessages) release(id uint16) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.ids, id)
 }
 
-// inboundStore is paho's message store, and stores nothing (see Client). It is where paho says that a
-// QoS 2 message has been released.
+// inboundStore is paho's message store. It stores nothing (see Client): paho uses it to say that a QoS 2
+// message has been released.
 type inboundStore struct{ held *heldMessages }
 
-func (s *inboundStore) Open()                             {}
-func (s *inboundStore) Close()                            {}
-func (s *inboundStore) Reset()                            {}
-func (s *inboundStore) Put(string, packets.ControlPacket) {}
-func (s *inboundStore) Get(string) packets.ControlPacket  { return nil }
-func (s *inboundStore) All() []string                     { return nil }
+// Open does nothing.
+func (s *inboundStore) Open() {}
 
-// Del has keys "i.<id>" for what came in and "o.<id>" for what went out.
+// Close does nothing.
+func (s *inboundStore) Close() {}
+
+// Reset does nothing.
+func (s *inboundStore) Reset() {}
+
+// Put stores nothing.
+func (s *inboundStore) Put(string, packets.ControlPacket) {}
+
+// Get finds nothing.
+func (s *inboundStore) Get(string) packets.ControlPacket { return nil }
+
+// All finds nothing, so paho sends nothing again.
+func (s *inboundStore) All() []string { return nil }
+
+// Del releases a message. Paho's keys are "i.<id>" for received messages and "o.<id>" for sent ones.
 func (s *inboundStore) Del(key string) {
 	if digits, inbound := strings.CutPrefix(key, "i."); inbound {
 		if id, err := strconv.ParseUint(digits, 10, 16); err == nil {

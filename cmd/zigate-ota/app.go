@@ -19,6 +19,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
@@ -35,18 +36,18 @@ const projectURL = "https://github.com/zigate-ota/zigate-ota"
 type app struct {
 	cfg     config.Config
 	log     *slog.Logger
-	home    *sim.Dongle    // nil: a real dongle
-	broker  *broker.Broker // nil: an external one
+	home    *sim.Dongle    // nil with a real dongle
+	broker  *broker.Broker // nil with an external one
 	client  *mqttclient.Client
 	dongle  *zigate.Dongle
-	hub     *share.Hub // nil: the dongle is not shared
+	hub     *share.Hub // nil where the dongle is not shared
 	service *otasvc.Service
 	catalog *library.Catalog
 	bridge  *bridge.Bridge
-	births  *bridge.Births // nil: no discovery
+	births  *bridge.Births // nil without discovery
 	left    *bridge.Leftovers
-	frames  *bridge.Frames // nil: frames are not published
-	trace   *traceFile     // nil: they are not written to a file
+	frames  *bridge.Frames // nil where frames are not published
+	trace   *traceFile     // nil where they are not written to a file
 	http    *httpapi.Server
 	ready   chan struct{}
 	logger  *logger
@@ -354,31 +355,27 @@ func (a *app) httpAddr() string {
 }
 
 // serve runs the service.
-func serve(ctx context.Context, c call) error {
-	trace, err := serveArguments(c.args)
-	if err != nil {
-		return err
-	}
-	cfg, err := loadConfig(c)
+func (p *program) serve(ctx context.Context, s commandline.Serve) error {
+	cfg, err := p.config()
 	if err != nil {
 		return err
 	}
 	defer runtime.KeepAlive(tuneRuntime())
 	go returnMemory(ctx)
-	log := newLogger(c.stderr, cfg.Log)
+	log := newLogger(p.stderr, cfg.Log)
 	log.Info("zigate-ota starts", "version", version, "dongle", cfg.Dongle, "state", cfg.StateDir)
 	a, err := newApp(cfg, log, nil)
 	if err != nil {
 		return err
 	}
-	if trace != "" {
-		file, err := newTraceFile(trace)
+	if s.Trace != "" {
+		file, err := newTraceFile(s.Trace)
 		if err != nil {
 			return err
 		}
 		a.traceTo(file)
 	}
-	a.supervisor = newSupervisor(c.environ)
+	a.supervisor = newSupervisor(p.environ)
 	err = a.Run(ctx)
 	if err == nil {
 		log.Info("stopped")

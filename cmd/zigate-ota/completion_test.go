@@ -7,7 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 )
+
+// bashCompletion is what the completion of bash is built upon, the package bash-completion.
+const bashCompletion = "/usr/share/bash-completion/bash_completion"
 
 // Whole command lines, typed into real shells with the Tab key: what the shell makes of them is carried out,
 // and its output is what the whole names would have given.
@@ -18,14 +23,14 @@ func TestCompletionInShells(t *testing.T) {
 	s.settle()
 	url := s.app.brokerURLs()[0]
 	u := &shellUser{t, []string{"ZIGATE_OTA_MQTT_URL=" + url}}
-	u.run(exitOK, "rename", kitchen, `Kitchen $bulb's "best"`)
-	u.run(exitOK, "rename", plug, "Socket")
+	u.run(commandline.ExitOK, "rename", kitchen, `Kitchen $bulb's "best"`)
+	u.run(commandline.ExitOK, "rename", plug, "Socket")
 
 	shells := map[string]struct {
 		args  []string
 		setup []string
 	}{
-		"bash": {[]string{"--noprofile", "--norc", "-i"}, []string{"bind 'set enable-bracketed-paste off'", "source <(zigate-ota completion bash)"}},
+		"bash": {[]string{"--noprofile", "--norc", "-i"}, []string{"bind 'set enable-bracketed-paste off'", "source " + bashCompletion, "source <(zigate-ota completion bash)"}},
 		"zsh":  {[]string{"-f", "-i"}, []string{"unsetopt zle_bracketed_paste prompt_sp", "autoload -U compinit; compinit -D", "source <(zigate-ota completion zsh)"}},
 		"fish": {[]string{"--no-config", "-i"}, []string{"zigate-ota completion fish | source"}},
 	}
@@ -40,6 +45,9 @@ func TestCompletionInShells(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := tool(t, name)
+			if _, err := os.Stat(bashCompletion); name == "bash" && err != nil {
+				notInstalled(t, "bash-completion")
+			}
 			dir := t.TempDir()
 			if err := os.Symlink(programPath(t), filepath.Join(dir, "zigate-ota")); err != nil {
 				t.Fatal(err)

@@ -90,7 +90,7 @@ func (w *livelyWire) trace(_ message.Direction, f message.Frame) {
 	switch f.Type {
 	case message.TypeImageBlockRequest:
 		w.asked = time.Now()
-	case message.TypeBlockSend:
+	case message.TypeImageBlockResponse:
 		w.mu.Lock()
 		w.within = append(w.within, time.Since(w.asked))
 		w.mu.Unlock()

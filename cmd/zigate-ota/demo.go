@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -19,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
@@ -33,22 +32,11 @@ const onceLimit = 15 * time.Minute
 // demo shows a whole upgrade: the service as it always is, with a simulated dongle and, unless a
 // broker is configured, its own; a server for the images; and a user who publishes commands and
 // watches what comes back.
-func demo(ctx context.Context, c call) (err error) {
-	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	once := flags.Bool("once", false, "end when every device runs its new version")
-	imageSource := flags.String("image", "", "a firmware image, file or URL, for all devices")
-	speed := flags.Float64("speed", 30, "how much quicker than a real radio")
-	if err := flags.Parse(c.args); err != nil {
-		return fmt.Errorf("%w: %v; there are --once, --image FILE|URL and --speed N", errUsage, err)
+func (p *program) demo(ctx context.Context, d commandline.Demo) (err error) {
+	if !(d.Speed > 0) { // nor is it NaN
+		return usageError("--speed must be more than 0, 1 is the pace of a real radio")
 	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("%w: takes no argument, got %q", errUsage, flags.Arg(0))
-	}
-	if !(*speed > 0) { // nor is it NaN
-		return fmt.Errorf("%w: --speed must be more than 0, 1 is the pace of a real radio", errUsage)
-	}
-	cfg, err := loadConfig(c)
+	cfg, err := p.config()
 	if err != nil {
 		return err
 	}
@@ -60,11 +48,11 @@ func demo(ctx context.Context, c call) (err error) {
 	demoConfig(&cfg, work)
 
 	devices := simulatedDevices()
-	images, err := demoImages(ctx, cfg, *imageSource, filepath.Join(work, "fetched"), devices)
+	images, err := demoImages(ctx, cfg, d.Image, filepath.Join(work, "fetched"), devices)
 	if err != nil {
 		return err
 	}
-	server, err := serveImages(images)
+	server, err := serveImages(ctx, images)
 	if err != nil {
 		return err
 	}
@@ -74,8 +62,8 @@ func demo(ctx context.Context, c call) (err error) {
 		// What the service has to say comes over MQTT; only trouble is worth a line here.
 		cfg.Log.Level = slog.LevelError
 	}
-	log := newLogger(c.stderr, cfg.Log)
-	home := newSimulation(devices, *speed, sim.V1_323)
+	log := newLogger(p.stderr, cfg.Log)
+	home := newSimulation(devices, d.Speed, sim.V1_323)
 	a, err := newApp(cfg, log, home)
 	if err != nil {
 		return err
@@ -99,30 +87,31 @@ func demo(ctx context.Context, c call) (err error) {
 		ended <- nil
 		return err
 	case <-ctx.Done():
-		return interrupted(*once)
+		return interrupted(d.Once)
 	}
 
 	limit := ctx
-	if *once {
+	if d.Once {
 		var cancel context.CancelFunc
 		limit, cancel = context.WithTimeout(ctx, onceLimit)
 		defer cancel()
 	}
 	u := &demoUser{
+		base:    cfg.MQTT.BaseTopic,
 		cfg:     cfg,
 		home:    home,
 		devices: devices,
 		images:  images,
 		url:     server.url,
-		screen:  terminal.NewScreen(terminal.New(c.stdout, c.environ)),
+		screen:  terminal.NewScreen(terminal.New(p.stdout, p.environ)),
 		broker:  a.brokerURLs(),
 		page:    "http://" + a.httpAddr(),
 	}
 	err = u.run(limit)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return interrupted(*once)
-	case err != nil || *once:
+		return interrupted(d.Once)
+	case err != nil || d.Once:
 		return err
 	}
 	u.screen.Print("Everything is still running; stop it with Ctrl-C.")
@@ -267,8 +256,8 @@ type imageServer struct {
 	done     chan struct{}
 }
 
-func serveImages(images map[message.IEEE]demoImage) (*imageServer, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func serveImages(ctx context.Context, images map[message.IEEE]demoImage) (*imageServer, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("starting the demo's image server: %w", err)
 	}

@@ -20,6 +20,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"go.uber.org/goleak"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
@@ -52,7 +53,7 @@ func demoEnviron(more ...string) []string {
 func demoed(t *testing.T, environ []string, args ...string) string {
 	t.Helper()
 	code, stdout, stderr := ran(t, environ, append([]string{"demo", "--once", "--speed", "10000"}, args...)...)
-	if code != exitOK || !strings.HasSuffix(stdout, demoEnd) {
+	if code != commandline.ExitOK || !strings.HasSuffix(stdout, demoEnd) {
 		t.Errorf("exit code %d, want 0 and %q in the end:\n%s", code, demoEnd, stdout)
 	}
 	if stderr != "" {
@@ -253,7 +254,7 @@ func TestDemoImageFromURL(t *testing.T) {
 		demoed(t, demoEnviron(), "--image", server.URL+path)
 	}
 	code, _, stderr := ran(t, demoEnviron("ZIGATE_OTA_IMAGE_MAX_BYTES=1024"), "demo", "--once", "--image", server.URL+"/image.zip")
-	if code != exitFailure || !strings.Contains(stderr, "1024") {
+	if code != commandline.ExitFailed || !strings.Contains(stderr, "1024") {
 		t.Errorf("exit code %d, want 1 and 1024 in: %s", code, stderr)
 	}
 }
@@ -287,7 +288,7 @@ func TestDemoFails(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			code, _, stderr := ran(t, demoEnviron(tt.environ...), append([]string{"demo", "--once"}, tt.args...)...)
-			if code != exitFailure || !strings.HasPrefix(stderr, "zigate-ota demo: ") || !strings.Contains(stderr, tt.want) {
+			if code != commandline.ExitFailed || !strings.HasPrefix(stderr, "zigate-ota demo: ") || !strings.Contains(stderr, tt.want) {
 				t.Errorf("exit code %d, want 1 and %q in: %s", code, tt.want, stderr)
 			}
 		})
@@ -322,7 +323,7 @@ func TestDemoGoesOn(t *testing.T) {
 	}
 	client.Disconnect(0)
 	stop()
-	if code := <-ended; code != exitOK {
+	if code := <-ended; code != commandline.ExitOK {
 		t.Errorf("exit code %d after a stop, want 0: %s", code, stderr)
 	}
 }
@@ -334,7 +335,7 @@ func TestDemoInterrupted(t *testing.T) {
 	for _, tt := range []struct {
 		args []string
 		code int
-	}{{[]string{"demo"}, exitOK}, {[]string{"demo", "--once"}, exitFailure}} {
+	}{{[]string{"demo"}, commandline.ExitOK}, {[]string{"demo", "--once"}, commandline.ExitFailed}} {
 		ctx, stop := context.WithCancel(t.Context())
 		stdout, stderr := newLines(), newLines()
 		ended := make(chan int, 1)

@@ -22,6 +22,8 @@ import (
 // the service only over MQTT. The simulated home is looked at in the end, to see whether the devices
 // hold what they should.
 type demoUser struct {
+	base    string // of the service's topics
+	client  mqtt.Client
 	cfg     config.Config
 	home    *sim.Dongle
 	devices []sim.DeviceConfig
@@ -39,70 +41,31 @@ type mqttMessage struct {
 }
 
 func (u *demoUser) run(ctx context.Context) error {
-	base := u.cfg.MQTT.BaseTopic
+	base := u.base
 	inbox := make(chan mqttMessage, 4096)
 	client, err := u.connect(ctx, base, inbox)
 	if err != nil {
 		return err
 	}
 	defer client.Disconnect(250)
+	u.client = client
 
 	u.screen.Print(fmt.Sprintf("A simulated ZiGate with %d devices. MQTT: %s  topics: %s/#  page: %s/",
 		len(u.devices), strings.Join(u.broker, ","), base, u.page))
 	u.screen.Print(fmt.Sprintf("Look with: mosquitto_sub -h %s -v -t '%s/#'", hostAndPort(u.broker[0]), base))
-	publish := func(operation string, request map[string]any) {
-		payload, _ := json.Marshal(request) // strings only
-		u.screen.Print(fmt.Sprintf("> %s/request/%s %s", base, operation, payload))
-		client.Publish(base+"/request/"+operation, 1, false, payload)
-	}
 	if err := u.awaitOnline(ctx, base, inbox); err != nil {
 		return err
 	}
 	for _, d := range u.devices {
 		u.bar(d.IEEE.String(), d.ModelID, 0, "waits", "")
-		publish("add_image", map[string]any{
+		u.publish("add_image", map[string]any{
 			"transaction": d.IEEE.String(), "deviceId": d.IEEE.String(), "url": u.url(u.images[d.IEEE].name),
 		})
 	}
 
-	open := len(u.devices)
-	var failed []string
-	for open > 0 {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the demo did not end in time: %w", ctx.Err())
-		case m := <-inbox:
-			topic := strings.TrimPrefix(m.topic, base+"/")
-			switch {
-			case topic == "response/add_image":
-				r := u.response(topic, m.payload)
-				switch r.Status {
-				case contract.StatusInProgress:
-				case contract.StatusSuccess:
-					publish("upgrade", map[string]any{"transaction": r.EUID, "deviceId": r.EUID})
-				default:
-					open--
-					failed = append(failed,
-						fmt.Sprintf("add_image for %s: %s: %s", r.Transaction, r.Status, r.Error))
-				}
-			case topic == "response/upgrade":
-				r := u.response(topic, m.payload)
-				if r.Status == contract.StatusInProgress {
-					continue
-				}
-				open--
-				if r.Status != contract.StatusSuccess {
-					failed = append(failed,
-						fmt.Sprintf("upgrade of %s: %s: %s", r.Transaction, r.Reason, r.Error))
-				}
-			case strings.HasPrefix(topic, "event/"):
-				if name := strings.TrimPrefix(topic, "event/"); name != "downloadProgress" {
-					u.screen.Print(fmt.Sprintf("< %s %s", topic, m.payload))
-				}
-			case strings.HasPrefix(topic, "device/") && strings.Count(topic, "/") == 1:
-				u.showDevice(m.payload)
-			}
-		}
+	failed, err := u.awaitUpgrades(ctx, inbox)
+	if err != nil {
+		return err
 	}
 	failed = append(failed, unfinished(u.home, u.images)...)
 	u.screen.Finish()
@@ -111,6 +74,68 @@ func (u *demoUser) run(ctx context.Context) error {
 	}
 	u.screen.Print(fmt.Sprintf("All %d devices run their new version, byte for byte.", len(u.devices)))
 	return nil
+}
+
+// publish asks the service for an operation.
+func (u *demoUser) publish(operation string, request map[string]any) {
+	payload, _ := json.Marshal(request) // strings only
+	u.screen.Print(fmt.Sprintf("> %s/request/%s %s", u.base, operation, payload))
+	u.client.Publish(u.base+"/request/"+operation, 1, false, payload)
+}
+
+// awaitUpgrades asks for the upgrade of each device whose image is there, and returns when all have ended,
+// with what went wrong.
+func (u *demoUser) awaitUpgrades(ctx context.Context, inbox <-chan mqttMessage) (failed []string, err error) {
+	for open := len(u.devices); open > 0; {
+		var m mqttMessage
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the demo did not end in time: %w", ctx.Err())
+		case m = <-inbox:
+		}
+		ended, problem := u.take(strings.TrimPrefix(m.topic, u.base+"/"), m.payload)
+		if ended {
+			open--
+		}
+		if problem != "" {
+			failed = append(failed, problem)
+		}
+	}
+	return failed, nil
+}
+
+// take looks at a message, and reports whether it says that a device has come to an end, and what went
+// wrong with it.
+func (u *demoUser) take(topic string, payload []byte) (ended bool, problem string) {
+	event, isEvent := strings.CutPrefix(topic, "event/")
+	switch {
+	case topic == "response/add_image":
+		r := u.response(topic, payload)
+		switch r.Status {
+		case contract.StatusInProgress:
+			return false, ""
+		case contract.StatusSuccess:
+			u.publish("upgrade", map[string]any{"transaction": r.EUID, "deviceId": r.EUID})
+			return false, ""
+		default:
+			return true, fmt.Sprintf("add_image for %s: %s: %s", r.Transaction, r.Status, r.Error)
+		}
+	case topic == "response/upgrade":
+		r := u.response(topic, payload)
+		switch r.Status {
+		case contract.StatusInProgress:
+			return false, ""
+		case contract.StatusSuccess:
+			return true, ""
+		default:
+			return true, fmt.Sprintf("upgrade of %s: %s: %s", r.Transaction, r.Reason, r.Error)
+		}
+	case isEvent && event != string(contract.EventDownloadProgress):
+		u.screen.Print(fmt.Sprintf("< %s %s", topic, payload))
+	case strings.HasPrefix(topic, "device/") && strings.Count(topic, "/") == 1:
+		u.showDevice(payload)
+	}
+	return false, ""
 }
 
 // awaitOnline waits until the service has said that it listens.

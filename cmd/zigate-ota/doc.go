@@ -5,3 +5,4 @@
 package main
 
 //go:generate go test -run "TestExampleIsCurrent|TestConfigurationDocument" ./internal/config -update
+//go:generate go run ./internal/manpage ../../deploy/package/zigate-ota.1

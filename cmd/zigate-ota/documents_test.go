@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 )
 
@@ -105,13 +106,12 @@ func TestDocumentsNameVariables(t *testing.T) {
 // Subcommands that the README runs or names are all that there are, and none is kept from the reader.
 func TestReadmeNamesCommands(t *testing.T) {
 	text := document(t, "README.md")
-	for _, c := range commands() {
-		// For programs, the default, and what needs no word.
-		if c.hidden || c.name == "serve" || c.name == "version" {
+	for _, c := range commandline.Commands() {
+		if c.Name == "serve" || c.Name == "version" { // the default, and what needs no word
 			continue
 		}
-		if !regexp.MustCompile("(zigate-ota " + c.name + "\\b|`" + c.name + "`)").MatchString(text) {
-			t.Errorf("says nothing of the command %s", c.name)
+		if !regexp.MustCompile("(zigate-ota " + c.Name + "\\b|`" + c.Name + "`)").MatchString(text) {
+			t.Errorf("says nothing of the command %s", c.Name)
 		}
 	}
 }

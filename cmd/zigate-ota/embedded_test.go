@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 )
 
 // The embedded broker asks for the password that the configuration names, and keeps over a kill what
@@ -73,7 +75,7 @@ func TestEmbeddedBrokerPortTaken(t *testing.T) {
 	}
 	defer taken.Close()
 	code, _, stderr := ran(t, environ(t.TempDir(), "ZIGATE_OTA_BROKER_ADDR="+taken.Addr().String(), "ZIGATE_OTA_DONGLE=sim"), "serve")
-	if code == exitOK || !strings.Contains(stderr, "another MQTT broker") || !strings.Contains(stderr, "ZIGATE_OTA_BROKER_ADDR") {
+	if code == commandline.ExitOK || !strings.Contains(stderr, "another MQTT broker") || !strings.Contains(stderr, "ZIGATE_OTA_BROKER_ADDR") {
 		t.Errorf("exit status %d: %s", code, stderr)
 	}
 }

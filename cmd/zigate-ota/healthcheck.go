@@ -11,11 +11,8 @@ import (
 )
 
 // healthcheck asks the service that runs with the same configuration whether it is well.
-func healthcheck(ctx context.Context, c call) error {
-	if err := noArguments(c); err != nil {
-		return err
-	}
-	cfg, err := loadConfig(c)
+func (p *program) healthcheck(ctx context.Context) error {
+	cfg, err := p.config()
 	if err != nil {
 		return err
 	}
@@ -23,7 +20,7 @@ func healthcheck(ctx context.Context, c call) error {
 	defer cancel()
 	answer, err := askHealth(ctx, reachable(string(cfg.HTTP.Addr)), "/readyz")
 	if answer != "" {
-		fmt.Fprintln(c.stdout, answer)
+		fmt.Fprintln(p.stdout, answer)
 	}
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
@@ -24,66 +25,40 @@ const maxInspected = 64 << 20
 
 // inspect tells what images are, and what of them was verified, and traces of frames in words. It fails when
 // something is wrong with one of them.
-func inspect(ctx context.Context, c call) error {
-	asJSON, names, err := inspectArguments(c.args)
-	if err != nil {
-		return fmt.Errorf("%w: %v; there are FILE or URL, one or more, and --json", errUsage, err)
-	}
+func (p *program) inspect(ctx context.Context, i commandline.Inspect) error {
 	wrong := 0
 	reason := ""
-	for i, name := range names {
-		r := inspectOne(ctx, c.environ, name)
-		if errors.Is(r.err, errUsage) {
+	for n, name := range i.Names {
+		r := inspectOne(ctx, p.environ, name)
+		var usage *commandline.UsageError
+		if errors.As(r.err, &usage) {
 			return r.err
 		}
 		if !r.OK {
 			wrong++
 			reason = r.Name + ": " + r.wrong()
 		}
-		if asJSON {
-			encoder := json.NewEncoder(c.stdout)
+		if i.JSON {
+			encoder := json.NewEncoder(p.stdout)
 			encoder.SetEscapeHTML(false)
 			if err := encoder.Encode(r); err != nil {
 				return err
 			}
 			continue
 		}
-		if i > 0 {
-			fmt.Fprintln(c.stdout)
+		if n > 0 {
+			fmt.Fprintln(p.stdout)
 		}
-		r.print(c.stdout)
+		r.print(p.stdout)
 	}
-	switch {
-	case wrong == 0:
+	switch wrong {
+	case 0:
 		return nil
-	case wrong == 1:
+	case 1:
 		return errors.New(reason)
 	default:
-		return fmt.Errorf("something is wrong with %d of %d files", wrong, len(names))
+		return fmt.Errorf("something is wrong with %d of %d files", wrong, len(i.Names))
 	}
-}
-
-// inspectArguments takes the arguments apart; flags may stand anywhere before "--".
-func inspectArguments(args []string) (asJSON bool, names []string, err error) {
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		switch {
-		case arg == "--":
-			names = append(names, args...)
-			args = nil
-		case arg == "--json" || arg == "-json":
-			asJSON = true
-		case strings.HasPrefix(arg, "-"):
-			return false, nil, fmt.Errorf("flag provided but not defined: -%s", strings.TrimLeft(arg, "-"))
-		default:
-			names = append(names, arg)
-		}
-	}
-	if len(names) == 0 {
-		return false, nil, errors.New("say which file")
-	}
-	return asJSON, names, nil
 }
 
 // inspection is what there is to tell about one file; the JSON form is for scripts.
@@ -202,7 +177,7 @@ func (r inspection) failed(err error) inspection {
 // within the same limits, but nothing is kept.
 func inspected(ctx context.Context, environ []string, name string) ([]byte, error) {
 	if strings.Contains(name, "://") {
-		cfg, err := loadConfig(call{environ: environ})
+		cfg, err := loadConfig(environ)
 		if err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
@@ -50,9 +51,13 @@ func inspectionImages(t *testing.T) map[string][]byte {
 
 	gbl := binary.LittleEndian.AppendUint32([]byte{0xEB, 0x17, 0xA6, 0x03, 0, 0, 0, 0, 0xFC, 0x04, 0x04, 0xFC}, 4)
 	gbl = binary.LittleEndian.AppendUint32(gbl, crc32.ChecksumIEEE(gbl))
-	var many []otafile.BuildOption
+	var many []builtElement
 	for i := range 20 {
-		many = append(many, otafile.WithElement(0xF000+uint16(i), []byte{byte(i)}))
+		many = append(many, builtElement{0xF000 + uint16(i), []byte{byte(i)}})
+	}
+	signed := []builtElement{
+		{otafile.TagSignature, make([]byte, 50)}, {otafile.TagCertificate, make([]byte, 48)},
+		{otafile.TagIntegrityCode, nil},
 	}
 	odd := h
 	odd.FileVersion, odd.ImageType = 0xFFFFFFFF, 0xFFC3
@@ -60,13 +65,41 @@ func inspectionImages(t *testing.T) map[string][]byte {
 		"plain.ota":    plain,
 		"coded.ota":    coded,
 		"damaged.ota":  append(coded[:len(coded)-1:len(coded)-1], coded[len(coded)-1]^1),
-		"full.ota":     otafile.Build(full, gbl, otafile.WithElement(otafile.TagSignature, make([]byte, 50)), otafile.WithElement(otafile.TagCertificate, make([]byte, 48)), otafile.WithIntegrityCode()),
+		"full.ota":     builtImage(full, gbl, signed...),
 		"packed.gz":    packed.Bytes(),
-		"many.ota":     otafile.Build(h, payload, many...),
-		"wildcard.ota": otafile.Build(odd, payload, otafile.WithElement(otafile.TagPicture, []byte{1}), otafile.WithElement(7, nil)),
+		"many.ota":     builtImage(h, payload, many...),
+		"wildcard.ota": builtImage(odd, payload, builtElement{otafile.TagPicture, []byte{1}}, builtElement{7, nil}),
 		"cut.ota":      coded[:100],
 		"page.ota":     []byte("<!doctype html><title>Sign in</title>"),
 	}
+}
+
+// builtElement is an element of an image. An integrity code has no data yet.
+type builtElement struct {
+	tag  uint16
+	data []byte
+}
+
+// builtImage is an image with elements behind the payload.
+func builtImage(h otafile.Header, payload []byte, elements ...builtElement) []byte {
+	image := otafile.Build(h, payload)
+	total := len(image)
+	for _, e := range elements {
+		if total += 6 + len(e.data); e.tag == otafile.TagIntegrityCode {
+			total += 16
+		}
+	}
+	binary.LittleEndian.PutUint32(image[52:], uint32(total)) // total image size
+	for _, e := range elements {
+		if e.tag == otafile.TagIntegrityCode { // over what stands before it
+			code := otafile.IntegrityCode(image)
+			e.data = code[:]
+		}
+		image = binary.LittleEndian.AppendUint16(image, e.tag)
+		image = binary.LittleEndian.AppendUint32(image, uint32(len(e.data)))
+		image = append(image, e.data...)
+	}
+	return image
 }
 
 // inDir calls a function with the images in the working directory, so that output has no path in it.
@@ -84,7 +117,8 @@ func inDir(t *testing.T) {
 func inspected1(t *testing.T, environ []string, args ...string) (stdout string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	err = inspect(t.Context(), call{args: args, environ: environ, stdout: &out, stderr: &errs})
+	p := &program{environ: environ, stdout: &out, stderr: &errs}
+	_, err = commandline.Execute(t.Context(), p.commands(), append([]string{"inspect"}, args...))
 	if errs.Len() > 0 {
 		t.Errorf("stderr: %s", &errs)
 	}
@@ -131,9 +165,12 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// isUsage reports whether the command line or the configuration is what is wrong.
+func isUsage(err error) bool { return commandline.ExitCode(err) == commandline.ExitUsage }
+
 func checkInspected(t *testing.T, err error, says string) {
 	t.Helper()
-	if errors.Is(err, errUsage) || (err == nil) != (says == "") || err != nil && err.Error() != says {
+	if isUsage(err) || (err == nil) != (says == "") || err != nil && err.Error() != says {
 		t.Errorf("%v, want %q", err, says)
 	}
 }
@@ -231,14 +268,14 @@ func TestInspectUsage(t *testing.T) {
 		environ []string
 		says    string
 	}{
-		{nil, nil, "say which file; there are FILE or URL, one or more, and --json"},
-		{[]string{"--json"}, nil, "say which file"},
-		{[]string{"--yaml", "plain.ota"}, nil, "flag provided but not defined: -yaml"},
+		{nil, nil, "wants [--json] FILE|URL...; see zigate-ota help inspect"},
+		{[]string{"--json"}, nil, "wants [--json] FILE|URL..."},
+		{[]string{"--yaml", "plain.ota"}, nil, "there is no flag --yaml"},
 		{[]string{"--", "--json"}, nil, ""},
 		{[]string{"https://example.org/x"}, []string{"ZIGATE_OTA_LOG_LEVEL=loud"}, "the configuration has mistakes"},
 	} {
 		_, err := inspected1(t, c.environ, c.args...)
-		if errors.Is(err, errUsage) != (c.says != "") || !strings.Contains(err.Error(), c.says) {
+		if isUsage(err) != (c.says != "") || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q: %v, want %q", c.args, err, c.says)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -377,7 +378,7 @@ func TestNoDongle(t *testing.T) {
 		t.Errorf("info: %s", info)
 	}
 	code, stdout, _ := ran(t, environ(t.TempDir(), "ZIGATE_OTA_HTTP_ADDR="+s.app.httpAddr()), "healthcheck")
-	if code != exitFailure || !strings.Contains(stdout, `"dongle":{"ok":false,"error":"the dongle is not connected`) || !strings.Contains(stdout, `"mqtt":{"ok":true}`) {
+	if code != commandline.ExitFailed || !strings.Contains(stdout, `"dongle":{"ok":false,"error":"the dongle is not connected`) || !strings.Contains(stdout, `"mqtt":{"ok":true}`) {
 		t.Errorf("healthcheck: %d %s", code, stdout)
 	}
 }

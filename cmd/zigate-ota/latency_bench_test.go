@@ -40,7 +40,7 @@ const (
 
 func (w *wireDongle) write(m message.Message) {
 	w.out = w.out[:0]
-	payload := append(m.AppendPayload(nil), 0) // link quality
+	payload := append(message.AppendPayload(nil, m), 0) // link quality
 	// At the end of a benchmark it is closed while commands are still being answered.
 	if _, err := w.conn.Write(message.AppendFrame(w.out, m.Type(), payload)); err != nil && !errors.Is(err, net.ErrClosed) {
 		w.tb.Error(err)
@@ -77,7 +77,7 @@ func (w *wireDongle) read() (message.Frame, error) {
 func (w *wireDongle) until(t message.MsgType) message.Frame {
 	for {
 		f := w.next()
-		if f.Type == message.TypeBlockSend && t == f.Type {
+		if f.Type == message.TypeImageBlockResponse && t == f.Type {
 			return f
 		}
 		w.answer(f)
@@ -200,7 +200,7 @@ func (w *wiredService) play(b *testing.B, begin func()) <-chan time.Time {
 			if err != nil {
 				return
 			}
-			if f.Type == message.TypeBlockSend {
+			if f.Type == message.TypeImageBlockResponse {
 				blocks <- time.Now()
 				_, _ = w.conn.Write(blockStatus)
 				continue
@@ -213,9 +213,9 @@ func (w *wiredService) play(b *testing.B, begin func()) <-chan time.Time {
 }
 
 // wireRequest is an image block request of one of the devices, for the block at an offset.
-func wireRequest(device int, offset uint32, size uint8) message.BlockRequest {
-	return message.BlockRequest{
-		Sequence: uint8(offset / uint32(size)), Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort,
+func wireRequest(device int, offset uint32, size uint8) message.ImageBlockRequest {
+	return message.ImageBlockRequest{
+		Sequence: uint8(offset / uint32(size)), Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeNetwork,
 		Addr: wireAddr + uint16(device), Offset: offset, FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C,
 		BlockRequestDelay: message.NoBlockRequestDelay, MaxDataSize: size,
 	}
@@ -223,7 +223,7 @@ func wireRequest(device int, offset uint32, size uint8) message.BlockRequest {
 
 // wireFrame is a message of the dongle as it stands on the wire.
 func wireFrame(m message.Message) []byte {
-	return message.AppendFrame(nil, m.Type(), append(m.AppendPayload(nil), 100)) // link quality
+	return message.AppendFrame(nil, m.Type(), append(message.AppendPayload(nil, m), 100)) // link quality
 }
 
 // BenchmarkServedBlock measures the whole service as it runs in a home, with its broker, metrics and
@@ -232,7 +232,7 @@ func wireFrame(m message.Message) []byte {
 func BenchmarkServedBlock(b *testing.B) {
 	w := newWiredService(b, 1).wireDongle
 	w.write(wireRequest(0, 0, 64))
-	ready := w.until(message.TypeBlockSend)
+	ready := w.until(message.TypeImageBlockResponse)
 	bare := &wireDongle{tb: b, conn: bareResponder(b, message.AppendFrame(nil, ready.Type, ready.Payload)), buf: make([]byte, 4096), out: make([]byte, 0, 512)}
 
 	round := func(w *wireDongle, frame []byte) time.Duration {
@@ -240,7 +240,7 @@ func BenchmarkServedBlock(b *testing.B) {
 		if _, err := w.conn.Write(frame); err != nil {
 			b.Fatal(err)
 		}
-		w.until(message.TypeBlockSend)
+		w.until(message.TypeImageBlockResponse)
 		return time.Since(start)
 	}
 	var ours, theirs []time.Duration

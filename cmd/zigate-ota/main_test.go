@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 )
 
 func TestCommandLine(t *testing.T) {
@@ -24,42 +26,48 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{name: "help", args: []string{"help"}, stdout: usageText},
 		{name: "--help", args: []string{"--help"}, stdout: usageText},
-		{name: "help of a command", args: []string{"help", "demo"}, stdout: `^zigate-ota demo: a whole upgrade .*\n\nUsage: zigate-ota demo \[--once\] .*\n$`},
+		{name: "help of a command", args: []string{"help", "demo"}, stdout: `(?s)^zigate-ota demo: a whole upgrade .*\n\nUsage: zigate-ota demo \[--once\] .*\nFlags:\n.*\n  --speed N  .* \(default 30\)\n$`},
+		{name: "help of the default command", args: []string{"serve", "--help"}, stdout: `^zigate-ota serve: run the service `},
+		{name: "help of help", args: []string{"help", "--help"}, stdout: usageText},
+		{name: "one dash", args: []string{"demo", "-help"}, stdout: `^zigate-ota demo: `},
 		{name: "a command with --help", args: []string{"demo", "--help"}, stdout: `^zigate-ota demo: `},
 		{name: "help behind other flags", args: []string{"demo", "--once", "-h"}, stdout: `^zigate-ota demo: `},
 		{name: "help of a command of the shell", args: []string{"help", "upgrade"}, stdout: `(?s)^zigate-ota upgrade: .*Usage: zigate-ota upgrade DEVICE\.\.\. \| all \[flags\]\n.*\n  --no-wait  .*Exit codes: 0 `},
 		{name: "--help behind arguments of the shell", args: []string{"rename", "a", "b", "--help"}, stdout: `^zigate-ota rename: `},
-		{name: "help of no command", args: []string{"help", "upgarde"}, code: 2, stderr: `^zigate-ota: there is no command "upgarde"\n`},
+		{name: "help of no command", args: []string{"help", "upgarde"}, code: 2, stderr: `^zigate-ota: there is no command "upgarde"; did you mean upgrade\?\n`},
+		{name: "--version", args: []string{"--version"}, stdout: `^zigate-ota dev( \([0-9a-f]{1,12}\))? go1\.\S+ \w+/\w+\n$`},
 		{name: "version", args: []string{"version"}, stdout: `^zigate-ota dev( \([0-9a-f]{1,12}\))? go1\.\S+ \w+/\w+\n$`},
 		{name: "config", args: []string{"config"}, stdout: `(?m)^ZIGATE_OTA_DONGLE=auto  # default$`},
 		{name: "config --example", args: []string{"config", "--example"}, stdout: `(?m)^#ZIGATE_OTA_DONGLE=auto$`},
 
-		{name: "unknown command", args: []string{"upgarde"}, code: 2, stderr: `^zigate-ota: there is no command "upgarde"\n\n(?s).*` + usageText},
-		{name: "serve with an argument", args: []string{"serve", "now"}, code: 2, stderr: `^zigate-ota serve: takes no argument, got "now"\n$`},
-		{name: "an unknown flag alone", args: []string{"--verbose"}, code: 2, stderr: `^zigate-ota serve: flag provided but not defined: -verbose; there is --trace FILE\n$`},
-		{name: "version with an argument", args: []string{"version", "x"}, code: 2, stderr: `^zigate-ota version: takes no argument, got "x"\n$`},
-		{name: "config with an argument", args: []string{"config", "x"}, code: 2, stderr: `^zigate-ota config: takes no argument, got "x"\n$`},
-		{name: "healthcheck with an argument", args: []string{"healthcheck", "x"}, code: 2, stderr: `^zigate-ota healthcheck: takes no argument, got "x"\n$`},
+		{name: "unknown command", args: []string{"upgarde"}, code: 2, stderr: `^zigate-ota: there is no command "upgarde"; did you mean upgrade\?\n\n(?s).*` + usageText},
+		{name: "unknown command with flags", args: []string{"upgarde", "all", "--no-wait"}, code: 2, stderr: `^zigate-ota: there is no command "upgarde"; did you mean upgrade\?\n`},
+		{name: "unknown command like no other", args: []string{"xyzzy"}, code: 2, stderr: `^zigate-ota: there is no command "xyzzy"\n\n(?s).*` + usageText},
+		{name: "serve with an argument", args: []string{"serve", "now"}, code: 2, stderr: `^zigate-ota serve: takes no argument, got "now"; see zigate-ota help serve\n$`},
+		{name: "an unknown flag alone", args: []string{"--verbose"}, code: 2, stderr: `^zigate-ota serve: there is no flag --verbose; see zigate-ota help serve\n$`},
+		{name: "version with an argument", args: []string{"version", "x"}, code: 2, stderr: `^zigate-ota version: takes no argument, got "x"; see zigate-ota help version\n$`},
+		{name: "config with an argument", args: []string{"config", "x"}, code: 2, stderr: `^zigate-ota config: takes no argument, got "x"; see zigate-ota help config\n$`},
+		{name: "healthcheck with an argument", args: []string{"healthcheck", "x"}, code: 2, stderr: `^zigate-ota healthcheck: takes no argument, got "x"; see zigate-ota help healthcheck\n$`},
 
-		{name: "demo with an unknown flag", args: []string{"demo", "--twice"}, code: 2, stderr: `^zigate-ota demo: flag provided but not defined: -twice; there are --once, --image FILE\|URL and --speed N\n$`},
-		{name: "demo with an argument", args: []string{"demo", "x"}, code: 2, stderr: `^zigate-ota demo: takes no argument, got "x"\n$`},
+		{name: "demo with an unknown flag", args: []string{"demo", "--twice"}, code: 2, stderr: `^zigate-ota demo: there is no flag --twice; see zigate-ota help demo\n$`},
+		{name: "demo with an argument", args: []string{"demo", "x"}, code: 2, stderr: `^zigate-ota demo: takes no argument, got "x"; see zigate-ota help demo\n$`},
 		{name: "demo at no speed", args: []string{"demo", "--speed", "0"}, code: 2, stderr: `^zigate-ota demo: --speed must be more than 0, 1 is the pace of a real radio\n$`},
 		{name: "demo at no number", args: []string{"demo", "--speed", "NaN"}, code: 2, stderr: `^zigate-ota demo: --speed must be more than 0, 1 is the pace of a real radio\n$`},
-		{name: "demo at a word", args: []string{"demo", "--speed", "fast"}, code: 2, stderr: `^zigate-ota demo: invalid value "fast" for flag -speed: parse error; there are --once, --image FILE\|URL and --speed N\n$`},
+		{name: "demo at a word", args: []string{"demo", "--speed", "fast"}, code: 2, stderr: `^zigate-ota demo: --speed "fast": not a number; see zigate-ota help demo\n$`},
 		{name: "demo with a mistake in the configuration", args: []string{"demo"}, environ: []string{"ZIGATE_OTA_LOG_LEVEL=loud"}, code: 2, stderr: `^zigate-ota demo: the configuration has mistakes:\nZIGATE_OTA_LOG_LEVEL: `},
 		{name: "demo of a file that is not there", args: []string{"demo", "--image", filepath.Join(dir, "none.ota")}, code: 1, stderr: `^zigate-ota demo: reading the image: open .*none\.ota: no such file or directory\n$`},
 		{name: "demo of a file that is no image", args: []string{"demo", "--image", "main.go"}, code: 1, stderr: `^zigate-ota demo: main\.go: .+\n$`},
 
-		{name: "sim nowhere", args: []string{"sim"}, code: 2, stderr: `^zigate-ota sim: say where: --tcp 127\.0\.0\.1:9999 or --pty /tmp/zigate; see zigate-ota sim --help\n$`},
-		{name: "sim with an argument", args: []string{"sim", "--tcp", "127.0.0.1:0", "x"}, code: 2, stderr: `^zigate-ota sim: takes no argument, got "x"; see zigate-ota sim --help\n$`},
-		{name: "sim at no speed", args: []string{"sim", "--tcp", "127.0.0.1:0", "--speed", "-1"}, code: 2, stderr: `^zigate-ota sim: --speed must be more than 0, 1 is the pace of a real radio; see zigate-ota sim --help\n$`},
-		{name: "sim at no number", args: []string{"sim", "--tcp", "127.0.0.1:0", "--speed", "NaN"}, code: 2, stderr: `^zigate-ota sim: --speed must be more than 0, 1 is the pace of a real radio; see zigate-ota sim --help\n$`},
-		{name: "sim of no device", args: []string{"sim", "--tcp", "127.0.0.1:0", "--devices", "0"}, code: 2, stderr: `^zigate-ota sim: --devices must be from 1 to 10000; see zigate-ota sim --help\n$`},
-		{name: "sim of unknown firmware", args: []string{"sim", "--tcp", "127.0.0.1:0", "--firmware", "3.0f"}, code: 2, stderr: `^zigate-ota sim: --firmware "3\.0f": there are 3\.1c, 3\.1d, 3\.1e, 3\.23, v2; see zigate-ota sim --help\n$`},
+		{name: "sim nowhere", args: []string{"sim"}, code: 2, stderr: `^zigate-ota sim: say where: --tcp 127\.0\.0\.1:9999 or --pty /tmp/zigate; see zigate-ota help sim\n$`},
+		{name: "sim with an argument", args: []string{"sim", "--tcp", "127.0.0.1:0", "x"}, code: 2, stderr: `^zigate-ota sim: takes no argument, got "x"; see zigate-ota help sim\n$`},
+		{name: "sim at no speed", args: []string{"sim", "--tcp", "127.0.0.1:0", "--speed", "-1"}, code: 2, stderr: `^zigate-ota sim: --speed must be more than 0, 1 is the pace of a real radio; see zigate-ota help sim\n$`},
+		{name: "sim at no number", args: []string{"sim", "--tcp", "127.0.0.1:0", "--speed", "NaN"}, code: 2, stderr: `^zigate-ota sim: --speed must be more than 0, 1 is the pace of a real radio; see zigate-ota help sim\n$`},
+		{name: "sim of no device", args: []string{"sim", "--tcp", "127.0.0.1:0", "--devices", "0"}, code: 2, stderr: `^zigate-ota sim: --devices must be from 1 to 10000; see zigate-ota help sim\n$`},
+		{name: "sim of unknown firmware", args: []string{"sim", "--tcp", "127.0.0.1:0", "--firmware", "3.0f"}, code: 2, stderr: `^zigate-ota sim: --firmware "3\.0f": there are 3\.1c, 3\.1d, 3\.1e, 3\.23, v2; see zigate-ota help sim\n$`},
 		{name: "sim with an impossible fault", args: []string{"sim", "--tcp", "127.0.0.1:0", "--corrupt", "2"}, code: 2, stderr: `^zigate-ota sim: --corrupt is a probability, from 0 to 1; see `},
-		{name: "sim of a device that is none", args: []string{"sim", "--tcp", "127.0.0.1:0", "--device", "{}{}"}, code: 2, stderr: `^zigate-ota sim: invalid value "\{\}\{\}" for flag -device: not a scenario: there is more behind the object; see `},
+		{name: "sim of a device that is none", args: []string{"sim", "--tcp", "127.0.0.1:0", "--device", "{}{}"}, code: 2, stderr: `^zigate-ota sim: --device "\{\}\{\}": not a scenario: there is more behind the object; see `},
 		{name: "sim of no scenario", args: []string{"sim", "--tcp", "127.0.0.1:0", "--scenario", "main.go"}, code: 1, stderr: `^zigate-ota sim: main\.go: not a scenario: `},
-		{name: "serve with a trace that cannot be", args: []string{"serve", "--trace"}, code: 2, stderr: `^zigate-ota serve: flag needs an argument: -trace; there is --trace FILE\n$`},
+		{name: "serve with a trace that cannot be", args: []string{"serve", "--trace"}, code: 2, stderr: `^zigate-ota serve: --trace wants FILE; see zigate-ota help serve\n$`},
 		{name: "sim at an address of another machine", args: []string{"sim", "--tcp", "192.0.2.1:9999"}, code: 1, stderr: `^zigate-ota sim: opening the dongle's port: listen tcp 192\.0\.2\.1:9999: .*; choose another with --tcp\n$`},
 		{name: "sim in the place of a file", args: []string{"sim", "--pty", "main.go"}, code: 1, stdout: `^device `, stderr: `^zigate-ota sim: .*main\.go is a file of another kind; remove it or choose another name\n$`},
 
@@ -86,18 +94,12 @@ func TestCommandLine(t *testing.T) {
 // The help names every command, in one line each with its flags below.
 func TestHelpNamesEveryCommand(t *testing.T) {
 	_, stdout, _ := ran(t, nil, "help")
-	for _, c := range commands() {
-		if c.hidden {
-			if strings.Contains(stdout, c.name) {
-				t.Errorf("%s is hidden, and stands in the help", c.name)
-			}
-			continue
+	for _, c := range commandline.Commands() {
+		if !regexp.MustCompile(`(?m)^  ` + c.Name + ` +` + regexp.QuoteMeta(c.Summary) + `$`).MatchString(stdout) {
+			t.Errorf("%s is missing in:\n%s", c.Name, stdout)
 		}
-		if !regexp.MustCompile(`(?m)^  ` + c.name + ` +` + regexp.QuoteMeta(c.summary) + `$`).MatchString(stdout) {
-			t.Errorf("%s is missing in:\n%s", c.name, stdout)
-		}
-		if c.arguments != "" && !strings.Contains(stdout, c.arguments) {
-			t.Errorf("the arguments of %s are missing", c.name)
+		if c.Arguments != "" && !strings.Contains(stdout, c.Arguments) {
+			t.Errorf("the arguments of %s are missing", c.Name)
 		}
 	}
 	for line := range strings.Lines(stdout) {
@@ -207,8 +209,8 @@ func TestBinary(t *testing.T) {
 	}
 	wrong := start(t, []string{"HOME=/", "ZIGATE_OTA_DONGEL=sim"}, programPath(t))
 	<-wrong.done
-	if code := wrong.cmd.ProcessState.ExitCode(); code != exitUsage {
-		t.Errorf("exit code %d for a mistake in the configuration, want %d", code, exitUsage)
+	if code := wrong.cmd.ProcessState.ExitCode(); code != commandline.ExitUsage {
+		t.Errorf("exit code %d for a mistake in the configuration, want %d", code, commandline.ExitUsage)
 	}
 
 	dir := t.TempDir()
@@ -225,11 +227,11 @@ func TestBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-service.done
-	if code := service.cmd.ProcessState.ExitCode(); code != exitOK {
+	if code := service.cmd.ProcessState.ExitCode(); code != commandline.ExitOK {
 		t.Errorf("exit code %d after a stop, want 0", code)
 	}
 	service.stderr.await(t, "stopped", func(line string) bool { return strings.Contains(line, `"msg":"stopped"`) })
-	if code, _, _ := ran(t, health, "healthcheck"); code != exitFailure {
+	if code, _, _ := ran(t, health, "healthcheck"); code != commandline.ExitFailed {
 		t.Errorf("healthcheck of a service that was stopped: exit code %d, want 1", code)
 	}
 }
@@ -240,7 +242,7 @@ func awaitHealthy(t *testing.T, environ []string) {
 	var stdout, stderr string
 	for range 300 {
 		var code int
-		if code, stdout, stderr = ran(t, environ, "healthcheck"); code == exitOK {
+		if code, stdout, stderr = ran(t, environ, "healthcheck"); code == commandline.ExitOK {
 			return
 		}
 		awaitTick(t)

@@ -20,11 +20,17 @@ func tool(t *testing.T, name string) string {
 			return path
 		}
 	}
+	notInstalled(t, name)
+	return ""
+}
+
+// notInstalled skips a test for want of something, but not in CI.
+func notInstalled(t *testing.T, name string) {
+	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s is not installed, and CI has to have it", name)
 	}
 	t.Skipf("%s is not installed", name)
-	return ""
 }
 
 // onLinux skips a test of what only Linux has: pseudo-terminals as the simulation makes them, systemd.

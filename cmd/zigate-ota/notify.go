@@ -19,10 +19,10 @@ import (
 // The protocol is one datagram a message and is spoken here rather than by a library, which would
 // be the larger part.
 type supervisor struct {
-	socket string // empty: nobody listens
-	// Systemd restarts a service that it has not heard from for so long; 0: it does not watch.
+	socket string // empty where nobody listens
+	// Systemd restarts a service that it has not heard from for so long; with 0 it does not watch.
 	watchdog time.Duration
-	pid      int // the process that is watched; 0: whichever has these variables
+	pid      int // the process that is watched; 0 stands for whichever has these variables
 	// alive returns nil while the service can do its work as far as that is its own doing: neither a dongle
 	// nor a broker that is away is a reason to be restarted. It must come back before the context ends.
 	alive func(context.Context) error
@@ -73,7 +73,7 @@ func (s supervisor) Run(ctx context.Context) error {
 		return nil
 	}
 	// An abstract one begins with "@" for systemd as for package net.
-	conn, err := net.Dial("unixgram", s.socket)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unixgram", s.socket)
 	if err != nil {
 		return fmt.Errorf("systemd cannot be told that the service is ready (NOTIFY_SOCKET): %w", err)
 	}

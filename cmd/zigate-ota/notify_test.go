@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 )
 
 // systemd is the socket that a service is watched over.
@@ -158,7 +160,7 @@ func TestSupervisedProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-service.done
-	if code := service.cmd.ProcessState.ExitCode(); code != exitOK {
+	if code := service.cmd.ProcessState.ExitCode(); code != commandline.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 	heard, _ := manager.heard.all()

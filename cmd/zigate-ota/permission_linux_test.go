@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 )
 
 // A state folder that the service's user may not write, with a state file that it may not read, from an
@@ -61,7 +63,7 @@ func TestPermissionDenied(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-service.done
-	if code := service.cmd.ProcessState.ExitCode(); code != exitOK {
+	if code := service.cmd.ProcessState.ExitCode(); code != commandline.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 	if content, err := os.ReadFile(file); err != nil || string(content) != `{"version":1,"devices":[]}` {

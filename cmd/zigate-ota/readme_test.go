@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
@@ -111,7 +112,7 @@ func TestReadmeDemo(t *testing.T) {
 	go func() { ended <- run(ctx, []string{"demo", "--speed", "100"}, demoEnviron(), stdout, stderr) }()
 	awaitShown(t, commands[at].line, commands[at].output, stdout.journal, 0, same)
 	stop()
-	if code := <-ended; code != exitOK {
+	if code := <-ended; code != commandline.ExitOK {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }

@@ -56,7 +56,7 @@ func shareOver(t *testing.T, line interface {
 
 func (s *sharer) says(m message.Message) {
 	s.t.Helper()
-	if _, err := s.line.Write(message.AppendFrame(nil, m.Type(), m.AppendPayload(nil))); err != nil {
+	if _, err := s.line.Write(message.AppendFrame(nil, m.Type(), message.AppendPayload(nil, m))); err != nil {
 		s.t.Error(err)
 	}
 }
@@ -95,7 +95,7 @@ func TestShared(t *testing.T) {
 	s.ask("add_image", `{"deviceId":"`+kitchen+`","url":"`+base+`/newer.ota"}`)
 	upgrade := s.send("upgrade", `{"deviceId":"`+kitchen+`"}`)
 	s.heard.await(t, "start", onTopic("zigate-ota/event/downloadStarted", nil))
-	a.says(message.ReadAttributes{Target: message.Target{AddrMode: message.AddrModeShort, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{5}})
+	a.says(message.ReadAttributes{Target: message.Target{AddrMode: message.AddrModeNetwork, Addr: 0x4f4f, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{5}})
 	a.hears(message.TypeDataIndication) // in raw mode
 	b.says(message.Reset{})
 	a.hears(message.TypeRestart)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,49 +9,6 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
 )
-
-// shellCommands are the commands that ask a running service, in terms of this program.
-func shellCommands() []command {
-	var list []command
-	for _, sc := range shell.Commands() {
-		list = append(list, command{
-			name: sc.Name, arguments: sc.Arguments, summary: sc.Summary, hidden: sc.Hidden, help: sc.Help,
-			run: func(ctx context.Context, c call) error {
-				return sc.Run(ctx, shell.Call{
-					Args:     c.args,
-					Environ:  c.environ,
-					Stdout:   c.stdout,
-					Stderr:   c.stderr,
-					Commands: described(),
-					Configure: func(broker, topic string) (shell.Broker, error) {
-						return shellBroker(c.environ, broker, topic)
-					},
-				})
-			},
-		})
-	}
-	return list
-}
-
-// described are all commands, for completion.
-func described() []shell.Described {
-	var list []shell.Described
-	for _, c := range commands() {
-		if c.hidden {
-			continue
-		}
-		d := shell.Described{Name: c.name, Summary: c.summary}
-		for _, word := range strings.FieldsFunc(c.arguments, func(r rune) bool {
-			return strings.ContainsRune(" []|", r)
-		}) {
-			if strings.HasPrefix(word, "--") {
-				d.Flags = append(d.Flags, word)
-			}
-		}
-		list = append(list, d)
-	}
-	return list
-}
 
 // shellBroker is where the service is talked to, by its own configuration. broker and topic, from the command
 // line, go before the environment. Variables that are about other things are not looked at: their files may
@@ -64,6 +20,8 @@ func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 			others = append(others, name)
 		}
 	}
+	// The completion of fish sets it, to get candidates and nothing else.
+	others = append(others, "ZIGATE_OTA_ACTIVE_HELP")
 	// The first entry of a name counts; the state folder, which is not used, must not be asked for.
 	own := []string{"ZIGATE_OTA_STATE_DIR=/nonexistent"}
 	if broker != "" {

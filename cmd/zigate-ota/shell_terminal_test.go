@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 )
 
 // onTerminal starts a program at a terminal of 100 columns. typed takes keys; shown is all
@@ -62,7 +64,7 @@ func TestShellAtTerminal(t *testing.T) {
 	u := &shellUser{t, []string{"ZIGATE_OTA_MQTT_URL=" + s.app.brokerURLs()[0], "TERM=xterm", "PATH=" + os.Getenv("PATH")}}
 	file := imageFile(t, "bulb.ota", bulbImage(newerVersion, 100_000))
 	for _, euid := range []string{kitchen, hall} {
-		u.run(exitOK, "add-image", euid, file)
+		u.run(commandline.ExitOK, "add-image", euid, file)
 	}
 	cmd := exec.Command(programPath(t), "upgrade", kitchen, hall)
 	cmd.Env = u.environ

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 )
 
 // shellUser runs commands of the shell in this process against a broker.
@@ -33,7 +35,7 @@ func (u *shellUser) run(code int, args ...string) (stdout, stderr string) {
 // shows runs a command that has to go well, and holds what it prints against a pattern.
 func (u *shellUser) shows(pattern string, args ...string) string {
 	u.t.Helper()
-	stdout, stderr := u.run(exitOK, args...)
+	stdout, stderr := u.run(commandline.ExitOK, args...)
 	if !regexp.MustCompile(pattern).MatchString(stdout) || stderr != "" {
 		u.t.Errorf("zigate-ota %q: want %s, got\n%s%s", args, pattern, stdout, stderr)
 	}
@@ -71,7 +73,7 @@ func TestShell(t *testing.T) {
 	u.shows(`(?m)^NAME +MODEL +VERSION +NEWER +UPGRADE +LQI +SEEN$`, "devices")
 	u.shows(`^no images are registered`, "images")
 	u.shows("^"+kitchen+" is called Kitchen bulb\n$", "rename", "0x4f4f", "Kitchen bulb")
-	_, stderr := u.run(exitFailure, "upgrade", "Kitchen bulb")
+	_, stderr := u.run(commandline.ExitFailed, "upgrade", "Kitchen bulb")
 	if !strings.Contains(stderr, "(imageInfoNotFound)") {
 		t.Errorf("without an image: %s", stderr)
 	}
@@ -86,7 +88,7 @@ func TestShell(t *testing.T) {
 		t.Errorf("no progress:\n%s", out)
 	}
 	u.shows(`(?m)^Kitchen bulb +TRADFRI bulb E27 +0x22010731 +- +succeeded `, "devices")
-	_, stderr = u.run(exitFailure, "upgrade", "Kitchen bulb")
+	_, stderr = u.run(commandline.ExitFailed, "upgrade", "Kitchen bulb")
 	if !strings.HasSuffix(stderr, "(upToDate)\n") {
 		t.Errorf("again: %s", stderr)
 	}
@@ -151,7 +153,7 @@ func TestShellWaitsOverARestart(t *testing.T) {
 	waiting.stderr.await(t, "the loss", func(line string) bool { return strings.Contains(line, "the connection to the broker is lost") })
 	serve()
 	<-waiting.done
-	if code := waiting.cmd.ProcessState.ExitCode(); code != exitOK {
+	if code := waiting.cmd.ProcessState.ExitCode(); code != commandline.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 	if out := waiting.stdout.String(); !regexp.MustCompile(`(?m)^` + kitchen + `: runs 0x22010731, after .+ s$`).MatchString(out) {

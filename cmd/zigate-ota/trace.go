@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -32,17 +31,6 @@ func newTraceFile(path string) (*traceFile, error) {
 // Run writes until ctx is done, and closes the file.
 func (t *traceFile) Run(ctx context.Context) error {
 	return errors.Join(t.TraceWriter.Run(ctx), t.file.Close())
-}
-
-// serveArguments are the arguments of serve: the file for the trace, or nothing.
-func serveArguments(args []string) (trace string, err error) {
-	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.StringVar(&trace, "trace", "", "file to write the dongle's frames to")
-	if err := flags.Parse(args); err != nil {
-		return "", fmt.Errorf("%w: %v; there is --trace FILE", errUsage, err)
-	}
-	return trace, noArguments(call{args: flags.Args()})
 }
 
 // inspectedFrame is a frame of a trace.

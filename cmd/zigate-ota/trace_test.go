@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -35,7 +36,7 @@ func writeTrace(t *testing.T, broken bool) string {
 
 func TestInspectTrace(t *testing.T) {
 	var stdout, stderr strings.Builder
-	if code := run(t.Context(), []string{"inspect", writeTrace(t, false)}, nil, &stdout, &stderr); code != exitOK {
+	if code := run(t.Context(), []string{"inspect", writeTrace(t, false)}, nil, &stdout, &stderr); code != commandline.ExitOK {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
 	for _, line := range []string{
@@ -50,7 +51,7 @@ func TestInspectTrace(t *testing.T) {
 func TestInspectBrokenTrace(t *testing.T) {
 	var stdout, stderr strings.Builder
 	code := run(t.Context(), []string{"inspect", "--json", writeTrace(t, true)}, nil, &stdout, &stderr)
-	if code != exitFailure || !strings.Contains(stderr.String(), "line 4") {
+	if code != commandline.ExitFailed || !strings.Contains(stderr.String(), "line 4") {
 		t.Errorf("exit code %d: %s", code, stderr.String())
 	}
 	var shown inspection

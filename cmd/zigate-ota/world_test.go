@@ -35,12 +35,12 @@ type built struct {
 	err  error
 }
 
-var program built
+var builtProgram built
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if program.path != "" {
-		os.RemoveAll(filepath.Dir(program.path))
+	if builtProgram.path != "" {
+		os.RemoveAll(filepath.Dir(builtProgram.path))
 	}
 	os.Exit(code)
 }
@@ -48,22 +48,22 @@ func TestMain(m *testing.M) {
 // programPath is the path of the program; it is built when the first test asks for it.
 func programPath(t *testing.T) string {
 	t.Helper()
-	program.once.Do(func() {
+	builtProgram.once.Do(func() {
 		dir, err := os.MkdirTemp("", "zigate-ota-test-")
 		if err != nil {
-			program.err = err
+			builtProgram.err = err
 			return
 		}
-		program.path = filepath.Join(dir, "zigate-ota")
-		build := exec.Command("go", "build", "-race=false", "-ldflags", "-X main.version=test", "-o", program.path, ".")
+		builtProgram.path = filepath.Join(dir, "zigate-ota")
+		build := exec.Command("go", "build", "-race=false", "-ldflags", "-X main.version=test", "-o", builtProgram.path, ".")
 		if out, err := build.CombinedOutput(); err != nil {
-			program.err = fmt.Errorf("%w\n%s", err, out)
+			builtProgram.err = fmt.Errorf("%w\n%s", err, out)
 		}
 	})
-	if program.err != nil {
-		t.Fatalf("building the program: %v", program.err)
+	if builtProgram.err != nil {
+		t.Fatalf("building the program: %v", builtProgram.err)
 	}
-	return program.path
+	return builtProgram.path
 }
 
 // journal is what came in, in order. Tests wait for what they expect of it instead of sleeping.

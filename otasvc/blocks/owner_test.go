@@ -16,7 +16,7 @@ import (
 // sentBlocks are the offsets and lengths of the blocks that were sent through the owner.
 func (h *home) sentBlocks() (offsets [][2]int) {
 	for _, m := range h.sent {
-		if b, ok := m.(message.BlockSend); ok {
+		if b, ok := m.(message.ImageBlockResponse); ok {
 			offsets = append(offsets, [2]int{int(b.Offset), len(b.Data)})
 		}
 	}
@@ -24,7 +24,7 @@ func (h *home) sentBlocks() (offsets [][2]int) {
 }
 
 // pageRequest is an image page request as firmware v1 garbles it.
-func pageRequest(offset uint32, bytes, spacing uint16) message.BlockRequest {
+func pageRequest(offset uint32, bytes, spacing uint16) message.ImageBlockRequest {
 	req := blockRequest(offset, 0x11)
 	req.FieldControl = 0x7C
 	req.BlockRequestDelay = 0x2201

@@ -35,7 +35,7 @@ type pageFields struct {
 
 // pageRequest recognises an image page request of the transfer's device. What tells is that the image type
 // stands in the delay's place and the manufacturer code in those of size and field control.
-func (tr *Transfer) pageRequest(req *message.BlockRequest) (pageFields, bool) {
+func (tr *Transfer) pageRequest(req *message.ImageBlockRequest) (pageFields, bool) {
 	high := uint8(tr.image.ManufacturerCode >> 8)
 	low := uint8(tr.image.ManufacturerCode)
 	v1 := req.MaxDataSize == high && req.FieldControl == low
@@ -60,7 +60,7 @@ type page struct {
 }
 
 // askPage has the owner's goroutine send a page.
-func (s *Server) askPage(tr *Transfer, req *message.BlockRequest, asked pageFields) {
+func (s *Server) askPage(tr *Transfer, req *message.ImageBlockRequest, asked pageFields) {
 	p := &page{
 		tr:       tr,
 		target:   targetOf(req),
@@ -92,8 +92,8 @@ func (s *Server) beginPage(p *page, now time.Time) {
 }
 
 // request is what the device would ask for the next block with.
-func (p *page) request(maxDataSize uint8) message.BlockRequest {
-	return message.BlockRequest{
+func (p *page) request(maxDataSize uint8) message.ImageBlockRequest {
+	return message.ImageBlockRequest{
 		Sequence:         p.sequence,
 		Endpoint:         p.target.DstEndpoint,
 		Addr:             p.target.Addr,

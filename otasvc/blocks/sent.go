@@ -16,7 +16,7 @@ const worthFor = 2 * time.Second
 // Sent is an answer of a transfer that was written to the dongle.
 type Sent struct {
 	tr       *Transfer
-	req      message.BlockRequest
+	req      message.ImageBlockRequest
 	requests uint64 // of the transfer, when it was written: a later one is the device asking anew
 	at       time.Time
 }
@@ -30,7 +30,7 @@ type sentAnswers struct {
 	head, size int
 }
 
-func (q *sentAnswers) push(tr *Transfer, req *message.BlockRequest, now time.Time) {
+func (q *sentAnswers) push(tr *Transfer, req *message.ImageBlockRequest, now time.Time) {
 	if q.size == len(q.ring) {
 		q.head = (q.head + 1) % len(q.ring)
 		q.size--
@@ -72,15 +72,15 @@ func (s *Server) Reconnected() {
 // Again returns the block of an answer that the dongle did not take. It is false when sending it again makes
 // no sense: the device has asked anew, may not have the block any more, or will ask anew any moment. The
 // owner calls it.
-func (s *Server) Again(sent Sent, now time.Time) (message.BlockSend, bool) {
+func (s *Server) Again(sent Sent, now time.Time) (message.ImageBlockResponse, bool) {
 	tr := sent.tr
 	switch {
 	case tr.requests.Load() != sent.requests, tr.lastAsked.Load() != askedKey(&sent.req):
-		return message.BlockSend{}, false // it has asked anew
+		return message.ImageBlockResponse{}, false // it has asked anew
 	case s.table.Load().ByAddr[sent.req.Addr] != tr, !tr.serves():
-		return message.BlockSend{}, false // it may not have the block any more
+		return message.ImageBlockResponse{}, false // it may not have the block any more
 	case now.Sub(sent.at) > worthFor:
-		return message.BlockSend{}, false
+		return message.ImageBlockResponse{}, false
 	}
 	n := tr.blockSize(sent.req.MaxDataSize, s.maxBlock, sent.req.Offset)
 	return tr.block(targetOf(&sent.req), sent.req.Sequence, sent.req.Offset, n), true

@@ -47,12 +47,12 @@ type Owner interface {
 	Send(m message.Message)
 	// Stray hands over a request that no transfer fits, with the answer that it got. With [Served] its device
 	// was found by its IEEE address, and has another network address than the table says.
-	Stray(req message.BlockRequest, result Result)
+	Stray(req message.ImageBlockRequest, result Result)
 	// PageAsked tells that a device asks for whole pages.
 	PageAsked(p Page)
 	// LastBlock hands over a request for the last block of a transfer with KeepLast. The owner sends the
 	// block, see [Server.Block], when the installation may follow or is provided against.
-	LastBlock(tr *Transfer, req message.BlockRequest)
+	LastBlock(tr *Transfer, req message.ImageBlockRequest)
 }
 
 // Options are what a Server is made of.
@@ -96,7 +96,7 @@ func (s *Server) SetTable(t Table) { s.table.Store(&t) }
 
 // Answer appends the whole frame of the answer to dst, or nothing where the request gets none or gets it
 // later. The reader calls it. It allocates nothing unless the request needs the owner.
-func (s *Server) Answer(req *message.BlockRequest, now time.Time, dst []byte) []byte {
+func (s *Server) Answer(req *message.ImageBlockRequest, now time.Time, dst []byte) []byte {
 	if s.shown.take(req) {
 		return dst // it came as a data indication first, and has got its answer
 	}
@@ -104,7 +104,7 @@ func (s *Server) Answer(req *message.BlockRequest, now time.Time, dst []byte) []
 	tr := s.decide(req, now, byReader, &a)
 	switch a.kind {
 	case answerBlock:
-		dst = message.AppendBlockSend(dst, &a.block)
+		dst = message.AppendImageBlockResponse(dst, &a.block)
 	case answerWait:
 		dst = message.AppendWaitForData(dst, &a.wait)
 	default:
@@ -116,14 +116,14 @@ func (s *Server) Answer(req *message.BlockRequest, now time.Time, dst []byte) []
 
 // Block returns the block for a request that was handed to the owner, and counts it as served. The request
 // must be one that [Owner] got with the transfer. The owner calls it.
-func (s *Server) Block(tr *Transfer, req *message.BlockRequest) message.BlockSend {
+func (s *Server) Block(tr *Transfer, req *message.ImageBlockRequest) message.ImageBlockResponse {
 	n := tr.blockSize(req.MaxDataSize, s.maxBlock, req.Offset)
 	s.observer.BlockRequest(Served, int(n))
 	return tr.block(targetOf(req), req.Sequence, req.Offset, n)
 }
 
 // decide says what a request gets. tr is the transfer that it belongs to, or nil.
-func (s *Server) decide(req *message.BlockRequest, now time.Time, by asker, a *answer) (tr *Transfer) {
+func (s *Server) decide(req *message.ImageBlockRequest, now time.Time, by asker, a *answer) (tr *Transfer) {
 	table := s.table.Load()
 	tr = table.ByAddr[req.Addr]
 	asksForPage := false
@@ -156,7 +156,7 @@ func (s *Server) decide(req *message.BlockRequest, now time.Time, by asker, a *a
 
 // decideTransfer says what a request of a transfer's device gets.
 func (s *Server) decideTransfer(
-	tr *Transfer, req *message.BlockRequest, now time.Time, by asker, a *answer,
+	tr *Transfer, req *message.ImageBlockRequest, now time.Time, by asker, a *answer,
 ) {
 	if !tr.fits(req) {
 		s.otherImage(tr, req, a)
@@ -203,7 +203,7 @@ func (s *Server) decideTransfer(
 
 // otherImage acts on a request whose fields are not those of the transfer's image: a garbled page request, or
 // one that is refused.
-func (s *Server) otherImage(tr *Transfer, req *message.BlockRequest, a *answer) {
+func (s *Server) otherImage(tr *Transfer, req *message.ImageBlockRequest, a *answer) {
 	if asked, ok := tr.pageRequest(req); ok {
 		s.askPage(tr, req, asked)
 		return
@@ -229,7 +229,7 @@ func (s *Server) early(tr *Transfer, now time.Time, by asker) time.Duration {
 // pace answers a device that asks too early: a little later, or, where that would be taken for silence, with
 // wait-for-data.
 func (s *Server) pace(
-	tr *Transfer, req *message.BlockRequest, n uint32, early time.Duration, now time.Time, a *answer,
+	tr *Transfer, req *message.ImageBlockRequest, n uint32, early time.Duration, now time.Time, a *answer,
 ) {
 	s.note(tr, req, n, now, byReader)
 	if early <= longestDelay {
@@ -241,7 +241,7 @@ func (s *Server) pace(
 }
 
 // answerLater answers a request after a delay, unless the device has asked anew by then.
-func (s *Server) answerLater(tr *Transfer, req *message.BlockRequest, delay time.Duration) {
+func (s *Server) answerLater(tr *Transfer, req *message.ImageBlockRequest, delay time.Duration) {
 	asked := *req
 	requests := tr.requests.Load()
 	s.after(delay, func() {
@@ -262,20 +262,20 @@ func (s *Server) after(d time.Duration, f func()) {
 }
 
 // note keeps the progress of a transfer, and wakes the owner where it should look at it.
-func (s *Server) note(tr *Transfer, req *message.BlockRequest, n uint32, now time.Time, by asker) {
+func (s *Server) note(tr *Transfer, req *message.ImageBlockRequest, n uint32, now time.Time, by asker) {
 	if tr.note(req, n, now, by) {
 		s.owner.Wake()
 	}
 }
 
 // stray posts a request that no transfer fits.
-func (s *Server) stray(req *message.BlockRequest, result Result) {
+func (s *Server) stray(req *message.ImageBlockRequest, result Result) {
 	asked := *req
 	s.owner.Post(func() { s.owner.Stray(asked, result) })
 }
 
 // last posts a request for a last block that is the owner's to send.
-func (s *Server) last(tr *Transfer, req *message.BlockRequest) {
+func (s *Server) last(tr *Transfer, req *message.ImageBlockRequest) {
 	asked := *req
 	s.owner.Post(func() { s.owner.LastBlock(tr, asked) })
 }
@@ -294,7 +294,7 @@ func (s *Server) send(a *answer) {
 // the block path allocates nothing.
 type answer struct {
 	kind  answerKind
-	block message.BlockSend
+	block message.ImageBlockResponse
 	wait  message.WaitForData
 }
 
@@ -308,9 +308,9 @@ const (
 
 // refuse answers with a status alone. It must not be 0x97 (wait for data), which the firmware sends right
 // through 0x0506 only.
-func (a *answer) refuse(req *message.BlockRequest, status uint8) {
+func (a *answer) refuse(req *message.ImageBlockRequest, status uint8) {
 	a.kind = answerBlock
-	a.block = message.BlockSend{
+	a.block = message.ImageBlockResponse{
 		Target:           targetOf(req),
 		Sequence:         req.Sequence,
 		Status:           status,
@@ -322,7 +322,7 @@ func (a *answer) refuse(req *message.BlockRequest, status uint8) {
 }
 
 // waitForData tells the device to ask again after some seconds.
-func (a *answer) waitForData(req *message.BlockRequest, seconds uint32) {
+func (a *answer) waitForData(req *message.ImageBlockRequest, seconds uint32) {
 	a.kind = answerWait
 	a.wait = message.WaitForData{
 		Target:      targetOf(req),
@@ -334,8 +334,8 @@ func (a *answer) waitForData(req *message.BlockRequest, seconds uint32) {
 
 // targetOf is where the answer to a request goes. The dongle's OTA server lives on its endpoint 1;
 // acknowledged unicasts (mode 2) let the dongle report a delivery that failed.
-func targetOf(req *message.BlockRequest) message.Target {
+func targetOf(req *message.ImageBlockRequest) message.Target {
 	return message.Target{
-		AddrMode: message.AddrModeShort, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint,
+		AddrMode: message.AddrModeNetwork, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint,
 	}
 }

@@ -21,17 +21,19 @@ type home struct {
 	woken   int
 	sent    []message.Message
 	pages   []blocks.Page
-	last    []message.BlockRequest
+	last    []message.ImageBlockRequest
 	stopped bool
 	posted  chan func()
 }
 
-func (h *home) BlockRequest(r blocks.Result, _ int)                    { h.results[r]++ }
-func (h *home) Wake()                                                  { h.woken++ }
-func (h *home) Send(m message.Message)                                 { h.sent = append(h.sent, m) }
-func (h *home) Stray(_ message.BlockRequest, r blocks.Result)          { h.strays = append(h.strays, r) }
-func (h *home) PageAsked(p blocks.Page)                                { h.pages = append(h.pages, p) }
-func (h *home) LastBlock(_ *blocks.Transfer, req message.BlockRequest) { h.last = append(h.last, req) }
+func (h *home) BlockRequest(r blocks.Result, _ int)                { h.results[r]++ }
+func (h *home) Wake()                                              { h.woken++ }
+func (h *home) Send(m message.Message)                             { h.sent = append(h.sent, m) }
+func (h *home) Stray(_ message.ImageBlockRequest, r blocks.Result) { h.strays = append(h.strays, r) }
+func (h *home) PageAsked(p blocks.Page)                            { h.pages = append(h.pages, p) }
+func (h *home) LastBlock(_ *blocks.Transfer, req message.ImageBlockRequest) {
+	h.last = append(h.last, req)
+}
 
 func (h *home) Post(f func()) { h.posted <- f }
 
@@ -51,7 +53,7 @@ func (h *home) wait(d time.Duration) {
 }
 
 // answer is the server's answer to a request, after which what it posted was done.
-func (h *home) answer(req *message.BlockRequest, now time.Time) []byte {
+func (h *home) answer(req *message.ImageBlockRequest, now time.Time) []byte {
 	frame := h.server.Answer(req, now, nil)
 	for len(h.posted) > 0 {
 		(<-h.posted)()
@@ -86,9 +88,9 @@ func newHome(image []byte, change ...func(*blocks.Options)) *home {
 	return h
 }
 
-func blockRequest(offset uint32, size uint8) message.BlockRequest {
-	return message.BlockRequest{
-		Sequence: 0x42, Endpoint: 1, Cluster: 0x0019, AddrMode: message.AddrModeShort, Addr: testAddr, Offset: offset,
+func blockRequest(offset uint32, size uint8) message.ImageBlockRequest {
+	return message.ImageBlockRequest{
+		Sequence: 0x42, Endpoint: 1, Cluster: 0x0019, AddrMode: message.AddrModeNetwork, Addr: testAddr, Offset: offset,
 		FileVersion: testVersion, ImageType: 0x2201, ManufacturerCode: 0x117C, BlockRequestDelay: 0xFFFF, MaxDataSize: size,
 	}
 }
@@ -115,7 +117,7 @@ func TestBlockAnswers(t *testing.T) {
 	}
 	future := time.Now().Add(time.Hour)
 	tests := map[string]struct {
-		change  func(*message.BlockRequest, *blocks.Transfer)
+		change  func(*message.ImageBlockRequest, *blocks.Transfer)
 		offset  uint32
 		size    uint8
 		bytes   []byte // of the image; nil: none
@@ -133,27 +135,29 @@ func TestBlockAnswers(t *testing.T) {
 		"at the end":                  {offset: 1000, size: 64, status: message.OTAAbort, result: blocks.OutOfRange},
 		"far past the end":            {offset: 0xFFFFFFFF, size: 64, status: message.OTAAbort, result: blocks.OutOfRange},
 		"no bytes asked for":          {offset: 0, size: 0, status: 0x80, result: blocks.OutOfRange},
-		"another version":             {change: func(r *message.BlockRequest, _ *blocks.Transfer) { r.FileVersion-- }, size: 64, status: message.OTAAbort, result: blocks.WrongImage, stray: true},
-		"another type":                {change: func(r *message.BlockRequest, _ *blocks.Transfer) { r.ImageType = 1 }, size: 64, status: message.OTAAbort, result: blocks.WrongImage, stray: true},
-		"another manufacturer":        {change: func(r *message.BlockRequest, _ *blocks.Transfer) { r.ManufacturerCode = 1 }, size: 64, status: message.OTAAbort, result: blocks.WrongImage, stray: true},
-		"a device without an upgrade": {change: func(r *message.BlockRequest, _ *blocks.Transfer) { r.Addr = 0x1111 }, size: 64, status: message.OTAAbort, result: blocks.Unsolicited, stray: true},
-		"an unknown address":          {change: func(r *message.BlockRequest, _ *blocks.Transfer) { r.Addr = 0x2222 }, size: 64, nothing: true, result: blocks.Unknown, stray: true},
+		"another version":             {change: func(r *message.ImageBlockRequest, _ *blocks.Transfer) { r.FileVersion-- }, size: 64, status: message.OTAAbort, result: blocks.WrongImage, stray: true},
+		"another type":                {change: func(r *message.ImageBlockRequest, _ *blocks.Transfer) { r.ImageType = 1 }, size: 64, status: message.OTAAbort, result: blocks.WrongImage, stray: true},
+		"another manufacturer":        {change: func(r *message.ImageBlockRequest, _ *blocks.Transfer) { r.ManufacturerCode = 1 }, size: 64, status: message.OTAAbort, result: blocks.WrongImage, stray: true},
+		"a device without an upgrade": {change: func(r *message.ImageBlockRequest, _ *blocks.Transfer) { r.Addr = 0x1111 }, size: 64, status: message.OTAAbort, result: blocks.Unsolicited, stray: true},
+		"an unknown address":          {change: func(r *message.ImageBlockRequest, _ *blocks.Transfer) { r.Addr = 0x2222 }, size: 64, nothing: true, result: blocks.Unknown, stray: true},
 		"a new address, but its EUID": {
-			change: func(r *message.BlockRequest, _ *blocks.Transfer) {
+			change: func(r *message.ImageBlockRequest, _ *blocks.Transfer) {
 				r.Addr, r.FieldControl, r.NodeAddress = 0x2222, message.BlockHasNodeAddress, 0x000b57fffec6a5b2
 			},
 			size: 10, bytes: image[:10], result: blocks.Served, stray: true,
 		},
 		"leftovers in the EUID's place": {
-			change: func(r *message.BlockRequest, _ *blocks.Transfer) { r.Addr, r.NodeAddress = 0x2222, 0x000b57fffec6a5b2 },
-			size:   10, nothing: true, result: blocks.Unknown, stray: true,
+			change: func(r *message.ImageBlockRequest, _ *blocks.Transfer) {
+				r.Addr, r.NodeAddress = 0x2222, 0x000b57fffec6a5b2
+			},
+			size: 10, nothing: true, result: blocks.Unknown, stray: true,
 		},
-		"cancelled":           {change: func(_ *message.BlockRequest, tr *blocks.Transfer) { tr.Abort() }, size: 64, status: message.OTAAbort, result: blocks.Aborted},
-		"held":                {change: func(_ *message.BlockRequest, tr *blocks.Transfer) { tr.Hold(time.Time{}) }, size: 64, wait: blocks.MaxHold, result: blocks.Held},
-		"held for 7.5 s more": {change: func(_ *message.BlockRequest, tr *blocks.Transfer) { tr.Hold(future.Add(7500 * time.Millisecond)) }, size: 64, wait: 8, result: blocks.Held},
-		"held for long":       {change: func(_ *message.BlockRequest, tr *blocks.Transfer) { tr.Hold(future.Add(time.Hour)) }, size: 64, wait: blocks.MaxHold, result: blocks.Held},
-		"held until now":      {change: func(_ *message.BlockRequest, tr *blocks.Transfer) { tr.Hold(future) }, size: 64, bytes: image[:64], result: blocks.Served},
-		"a narrow route":      {change: func(_ *message.BlockRequest, tr *blocks.Transfer) { tr.LimitBlock(53) }, size: 64, bytes: image[:53], result: blocks.Served},
+		"cancelled":           {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Abort() }, size: 64, status: message.OTAAbort, result: blocks.Aborted},
+		"held":                {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Hold(time.Time{}) }, size: 64, wait: blocks.MaxHold, result: blocks.Held},
+		"held for 7.5 s more": {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Hold(future.Add(7500 * time.Millisecond)) }, size: 64, wait: 8, result: blocks.Held},
+		"held for long":       {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Hold(future.Add(time.Hour)) }, size: 64, wait: blocks.MaxHold, result: blocks.Held},
+		"held until now":      {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Hold(future) }, size: 64, bytes: image[:64], result: blocks.Served},
+		"a narrow route":      {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.LimitBlock(53) }, size: 64, bytes: image[:53], result: blocks.Served},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -172,13 +176,13 @@ func TestBlockAnswers(t *testing.T) {
 				}
 				return
 			}
-			target := message.Target{AddrMode: message.AddrModeShort, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint}
+			target := message.Target{AddrMode: message.AddrModeNetwork, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint}
 			switch m := parsed(t, frame).(type) {
 			case message.WaitForData:
 				if m.Status != message.OTAWaitForData || m.RequestTime-m.CurrentTime != tt.wait || m.Sequence != req.Sequence || m.Target != target {
 					t.Errorf("got %+v, want %d s", m, tt.wait)
 				}
-			case message.BlockSend:
+			case message.ImageBlockResponse:
 				if m.Status != tt.status || m.Sequence != req.Sequence || m.Target != target || !bytes.Equal(m.Data, tt.bytes) {
 					t.Errorf("got %+v, want status 0x%02x and % x", m, tt.status, tt.bytes)
 				}
@@ -239,13 +243,13 @@ func TestBlockPathAllocs(t *testing.T) {
 	now := time.Now()
 	buf := make([]byte, 0, 512)
 	var offset uint32
-	for name, prepare := range map[string]func(*message.BlockRequest){
-		"a block":         func(*message.BlockRequest) {},
-		"a held download": func(*message.BlockRequest) { tr.Hold(time.Time{}) },
-		"out of range":    func(r *message.BlockRequest) { r.Offset = 1 << 20 },
+	for name, prepare := range map[string]func(*message.ImageBlockRequest){
+		"a block":         func(*message.ImageBlockRequest) {},
+		"a held download": func(*message.ImageBlockRequest) { tr.Hold(time.Time{}) },
+		"out of range":    func(r *message.ImageBlockRequest) { r.Offset = 1 << 20 },
 	} {
 		tr.Serve()
-		var req message.BlockRequest
+		var req message.ImageBlockRequest
 		if n := testing.AllocsPerRun(1000, func() {
 			req = blockRequest(offset, 64)
 			prepare(&req)

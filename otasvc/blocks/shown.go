@@ -17,7 +17,7 @@ const onceWithin = time.Second
 
 // Indicated answers a block request that comes as data indication only; one that comes both ways is left to
 // Answer. The reader calls it.
-func (s *Server) Indicated(req message.BlockRequest) {
+func (s *Server) Indicated(req message.ImageBlockRequest) {
 	tr := s.table.Load().ByAddr[req.Addr]
 	if tr == nil {
 		return // the owner finds out who it is
@@ -47,11 +47,11 @@ type shownRequests struct {
 }
 
 // shownKey is made of address, offset and sequence number. It is never 0.
-func shownKey(req *message.BlockRequest) uint64 {
+func shownKey(req *message.ImageBlockRequest) uint64 {
 	return uint64(req.Addr)<<48 | askedKey(req) | 1<<47
 }
 
-func (r *shownRequests) put(req *message.BlockRequest) {
+func (r *shownRequests) put(req *message.ImageBlockRequest) {
 	key := shownKey(req)
 	for i := range r.ring {
 		if !r.ring[i].CompareAndSwap(0, key) {
@@ -68,7 +68,7 @@ func (r *shownRequests) put(req *message.BlockRequest) {
 }
 
 // take reports whether a request was answered already, once.
-func (r *shownRequests) take(req *message.BlockRequest) bool {
+func (r *shownRequests) take(req *message.ImageBlockRequest) bool {
 	if r.count.Load() == 0 {
 		return false
 	}

@@ -141,7 +141,7 @@ func (tr *Transfer) LastSequence() uint8 { return uint8(tr.lastAsked.Load()) }
 
 // askedKey tells requests of one device apart: a device that asks anew uses another sequence number or
 // offset. The sequence number is the low byte.
-func askedKey(req *message.BlockRequest) uint64 {
+func askedKey(req *message.ImageBlockRequest) uint64 {
 	return uint64(req.Offset)<<8 | uint64(req.Sequence)
 }
 
@@ -152,7 +152,7 @@ func (tr *Transfer) serves() bool { return verdict(tr.verdict.Load()) == serve }
 func (tr *Transfer) size() uint32 { return uint32(len(tr.image.Bytes)) }
 
 // fits reports whether a request names the transfer's image.
-func (tr *Transfer) fits(req *message.BlockRequest) bool {
+func (tr *Transfer) fits(req *message.ImageBlockRequest) bool {
 	return req.ManufacturerCode == tr.image.ManufacturerCode && req.ImageType == tr.image.ImageType &&
 		req.FileVersion == tr.image.FileVersion
 }
@@ -168,8 +168,10 @@ func (tr *Transfer) blockSize(asked, allowed uint8, offset uint32) uint32 {
 }
 
 // block is n bytes of the image; offset and n must lie inside it.
-func (tr *Transfer) block(target message.Target, sequence uint8, offset, n uint32) message.BlockSend {
-	return message.BlockSend{
+func (tr *Transfer) block(
+	target message.Target, sequence uint8, offset, n uint32,
+) message.ImageBlockResponse {
+	return message.ImageBlockResponse{
 		Target:           target,
 		Sequence:         sequence,
 		Status:           message.OTASuccess,
@@ -213,7 +215,7 @@ const (
 
 // note keeps the progress: the device asks for n bytes at the request's offset, so it has what is before. It
 // reports whether the owner should look: at a first or last block, at a restart, and where no block is sent.
-func (tr *Transfer) note(req *message.BlockRequest, n uint32, now time.Time, by asker) (wake bool) {
+func (tr *Transfer) note(req *message.ImageBlockRequest, n uint32, now time.Time, by asker) (wake bool) {
 	at := tr.instant(now)
 	tr.lastRequest.Store(at)
 	if n > 0 {

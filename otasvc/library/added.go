@@ -14,41 +14,42 @@ import (
 	"unicode"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
 const (
 	// addedDir is the subfolder of the image folder that added images lie in.
 	addedDir = "added"
-	// maxAdded bounds the files in it: adding must not fill the disk.
+	// maxAdded is the largest number of files in it. Without a limit, adding could fill the disk.
 	maxAdded = 500
 	// maxAddedName is the longest name of an added file, in characters.
 	maxAddedName = 100
 )
 
-// What adding and removing files fails with besides what Fetch does.
+// The errors of adding and removing files, besides those of Fetch.
 var (
-	// ErrFolderFull: there are too many added files.
+	// ErrFolderFull means that there are too many added files.
 	ErrFolderFull = errors.New("too many images were added")
-	// ErrNotAdded: there is no added file of this name.
+	// ErrNotAdded means that there is no added file of this name.
 	ErrNotAdded = errors.New("no image was added under this name")
 )
 
-// Added is an image that a person adds: by its bytes, or by where they are.
+// Added is an image that a person adds, given by its bytes or its URL.
 type Added struct {
-	// Name is that of the file, for people; what no file name may have is replaced. With a
-	// URL it may be empty.
+	// Name becomes the name of the file. Characters that file names must not have are replaced. It may be
+	// empty where there is a URL.
 	Name           string
-	Data           []byte // nil: it is fetched from the URL
+	Data           []byte // the file; nil when it is to be fetched from the URL
 	URL            string // as in Request
 	SHA256, SHA512 string // as in Request
 }
 
-// Add checks a file as any other and puts it into the image folder, below "added", from where it is offered
-// to the devices that it fits by the time Add returns. An image that is in the folder already is not put
-// there again. The catalog must be running.
+// Add checks a file and puts it into the image folder, below "added". By the time Add returns, Best and All
+// offer it to the devices that it fits. An image that is in the folder already is not written again; isNew is
+// false then. The catalog must be running.
 //
-// Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy]; [ErrValidation]; [ErrFolderFull]; what the disk
-// fails with; the context's error, where it ended.
+// Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy]; [ErrValidation]; [ErrFolderFull]; errors of the
+// disk; the context's error, where it ended.
 func (k *Catalog) Add(ctx context.Context, added Added) (image FolderImage, isNew bool, err error) {
 	l := k.library
 	name := added.Name
@@ -63,7 +64,7 @@ func (k *Catalog) Add(ctx context.Context, added Added) (image FolderImage, isNe
 		if err != nil {
 			return FolderImage{}, false, err
 		}
-		added.Data = got.meant(&request)
+		added.Data = got.choose(&request)
 		shownName = shown(u)
 		if name == "" {
 			name = path.Base(u.Path)
@@ -85,10 +86,11 @@ func (k *Catalog) Add(ctx context.Context, added Added) (image FolderImage, isNe
 	if err := k.place(read, fileName(name), added.Data); err != nil {
 		return FolderImage{}, false, err
 	}
-	return *read, true, k.folder.tell(ctx, read.Name, read)
+	return *read, true, k.folder.announce(ctx, read.Name, read)
 }
 
-// place writes an added file under its name, or another where that is taken.
+// place writes an added file under its name. Where another file has that name, a part of the SHA-256 is
+// added.
 func (k *Catalog) place(image *FolderImage, name string, data []byte) error {
 	l := k.library
 	l.storing.Lock()
@@ -109,28 +111,25 @@ func (k *Catalog) place(image *FolderImage, name string, data []byte) error {
 		ext := path.Ext(name)
 		name = strings.TrimSuffix(name, ext) + "-" + image.SHA256[:8] + ext
 	}
-	if err := l.write(filepath.Join(dir, name), data); err != nil {
-		return fmt.Errorf("add an image: %w", err)
-	}
-	if err := syncDir(dir); err != nil {
+	if err := wholefile.Write(filepath.Join(dir, name), data); err != nil {
 		return fmt.Errorf("add an image: %w", err)
 	}
 	image.Name = addedDir + "/" + name
 	return nil
 }
 
-// AddedName is the name that an added file has below the image folder.
+// AddedName returns the name that an added file has below the image folder.
 func AddedName(name string) string { return addedDir + "/" + name }
 
-// Added reports whether the image was put there by [Catalog.Add], and can be taken away by
-// [Catalog.RemoveAdded].
+// Added reports whether the image was added by [Catalog.Add], so that [Catalog.RemoveAdded] can remove it.
 func (i *FolderImage) Added() bool {
 	below, ok := strings.CutPrefix(i.Name, addedDir+"/")
 	return ok && !strings.Contains(below, "/")
 }
 
-// RemoveAdded removes a file that was added; the name is as Add returned it. Upgrades under way are not
-// touched: they have their image from the store. The catalog must be running.
+// RemoveAdded removes a file that was added; the name is as Add returned it. Upgrades that run are not
+// affected: their images are in the store. The catalog must be running. Errors: [ErrNotAdded]; errors of the
+// disk; the context's error, where it ended.
 func (k *Catalog) RemoveAdded(ctx context.Context, name string) error {
 	below, ok := strings.CutPrefix(name, addedDir+"/")
 	if !ok || strings.ContainsAny(below, `/\`) || !filepath.IsLocal(below) {
@@ -143,10 +142,10 @@ func (k *Catalog) RemoveAdded(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("remove an added image: %w", err)
 	}
-	return k.folder.tell(ctx, name, nil)
+	return k.folder.announce(ctx, name, nil)
 }
 
-// fileName makes a name for a file of what somebody calls it.
+// fileName makes a valid file name from the name that a person gave.
 func fileName(name string) string {
 	name = name[strings.LastIndexAny(name, `/\`)+1:]
 	name = strings.Map(func(r rune) rune {
@@ -169,15 +168,16 @@ func fileName(name string) string {
 	return name
 }
 
-// folderNews is a file that was put into the folder, or taken from it, by ourselves.
+// folderNews is a file that the catalog itself has put into the folder or removed.
 type folderNews struct {
 	name  string
-	image *FolderImage // nil: it was taken away
-	known chan struct{}
+	image *FolderImage  // nil when the file was removed
+	known chan struct{} // closed when the folder's state shows it
 }
 
-// tell has Run know at once what it would find by itself in a few seconds.
-func (f *Folder) tell(ctx context.Context, name string, image *FolderImage) error {
+// announce tells run about a file that it would find by itself in a few seconds, and waits until the state
+// shows it.
+func (f *folder) announce(ctx context.Context, name string, image *FolderImage) error {
 	news := folderNews{name: name, image: image, known: make(chan struct{})}
 	select {
 	case f.news <- news:
@@ -188,7 +188,8 @@ func (f *Folder) tell(ctx context.Context, name string, image *FolderImage) erro
 	}
 }
 
-func (f *Folder) learn(news folderNews) {
+// learn takes news into the state.
+func (f *folder) learn(news folderNews) {
 	defer close(news.known)
 	if news.image == nil {
 		delete(f.files, news.name)
@@ -197,7 +198,7 @@ func (f *Folder) learn(news folderNews) {
 	}
 	info, err := os.Stat(filepath.Join(f.library.options.Dir, filepath.FromSlash(news.name)))
 	if err != nil {
-		return // it is gone already
+		return // somebody has removed it already
 	}
 	f.files[news.name] = &folderFile{
 		size: info.Size(), modified: info.ModTime(), since: time.Now(), image: news.image,
@@ -205,14 +206,14 @@ func (f *Folder) learn(news folderNews) {
 	f.publish()
 }
 
-// readFolderImage checks a file for the image folder. The name is not filled in.
+// readFolderImage checks a file of the image folder. It leaves the name empty.
 func (l *Library) readFolderImage(b []byte, request *Request) (*FolderImage, error) {
 	parsed, err := l.validate(b, request)
 	switch {
 	case err != nil:
 		return nil, err
 	case parsed.Header.Wildcard():
-		return nil, errors.New("its header is a wildcard: it says not which devices it is for")
+		return nil, errors.New("its header is a wildcard: it does not say which devices it is for")
 	case parsed.Header.HeaderVersion == otafile.HeaderVersionThread:
 		return nil, errors.New("it is made for Thread devices, not Zigbee ones")
 	}

@@ -2,29 +2,31 @@ package library
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 )
 
-// usualSize is what there is room for at first, in bytes, where nobody told how much comes.
+// usualSize is how much room a body starts with, in bytes, when the length of the download is not known.
 const usualSize = 256 << 10
 
-// body is the bytes of a download as they come in.
+// body collects the bytes of a download.
 type body struct {
-	name     string // for errors
-	max      int64
-	total    int64 // how many there should be; -1 while that is unknown
+	name     string // of the download, for errors
+	max      int64  // most bytes that are taken
+	total    int64  // how many bytes there should be; -1 while that is not known
 	progress func(done, total int64)
 	data     []byte
 }
 
+// restart drops what came so far.
 func (b *body) restart() {
 	b.data = b.data[:0]
 	b.total = -1
 }
 
-// checkTotal refuses a body that will be too large.
+// checkTotal returns an [ErrTooLarge] where the body will be too large.
 func (b *body) checkTotal() error {
 	if b.total > b.max {
 		return fmt.Errorf("%w: %s has %d bytes, at most %d are taken", ErrTooLarge, b.name, b.total, b.max)
@@ -32,7 +34,7 @@ func (b *body) checkTotal() error {
 	return nil
 }
 
-// checkWhole compares what came with what should have come.
+// checkWhole returns an error where more or fewer bytes came than were announced.
 func (b *body) checkWhole() error {
 	switch got := int64(len(b.data)); {
 	case b.total < 0 || got == b.total:
@@ -44,7 +46,7 @@ func (b *body) checkWhole() error {
 	}
 }
 
-// readFrom appends what r has. It fails with ErrTooLarge, with the context's error or with what r fails with.
+// readFrom appends the bytes of r up to its end. Errors: ErrTooLarge, the context's error, the errors of r.
 func (b *body) readFrom(ctx context.Context, r io.Reader) error {
 	if b.data == nil {
 		size := b.total
@@ -63,7 +65,7 @@ func (b *body) readFrom(ctx context.Context, r io.Reader) error {
 			return fmt.Errorf("%w: %s: there are more than %d bytes", ErrTooLarge, b.name, b.max)
 		}
 		if len(b.data)+n > cap(b.data) {
-			// Twice as much: append's steps leave more behind.
+			// The room doubles: append would grow in smaller steps and leave more garbage.
 			b.data = slices.Grow(b.data, max(n, len(b.data)))
 		}
 		b.data = append(b.data, chunk[:n]...)
@@ -71,7 +73,7 @@ func (b *body) readFrom(ctx context.Context, r io.Reader) error {
 			b.progress(int64(len(b.data)), b.total)
 		}
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err

@@ -16,28 +16,30 @@ import (
 
 // CatalogOptions say where a Catalog looks besides the image folder.
 type CatalogOptions struct {
-	// Indexes are the URLs (http, https) and paths of index files; the first that has an image
-	// for a device wins.
+	// Indexes are the URLs (http, https) and paths of index files. The first one that has an image for a
+	// device wins.
 	Indexes []string
-	// Interval is how often a URL is asked for a newer index; 24 hours where zero. A path is
-	// looked at all the time.
+	// Interval is the time between two requests for an index at a URL; 0 stands for 24 hours. Index files on
+	// the disk are looked at every few seconds.
 	Interval time.Duration
 }
 
 // Catalog finds images for devices in the image folder and in indexes. Its methods may be called from several
-// goroutines. None but Run and Ensure waits for a disk or the network: they answer from what was known last.
+// goroutines. Only Run, Ensure, Add and RemoveAdded wait for a disk or the network; the others answer from
+// what was known last.
 type Catalog struct {
 	library *Library
-	folder  *Folder
+	folder  *folder
 	indexes []*indexSource
 	changed chan struct{}
 
 	mu      sync.Mutex // held for a moment only
 	flights map[string]*flight
-	fetched map[string]string // SHA-256 by location, of what was fetched without a digest to know it by
+	fetched map[string]string // SHA-256 by location, for images whose index names no digest
 }
 
-// NewCatalog makes a catalog over the library's image folder and the indexes. It knows nothing before Run.
+// NewCatalog makes a catalog of the library's image folder and the indexes. It is empty until Run has read
+// them. The error names an index whose URL or path is wrong.
 func NewCatalog(l *Library, options CatalogOptions) (*Catalog, error) {
 	k := &Catalog{
 		library: l,
@@ -45,7 +47,7 @@ func NewCatalog(l *Library, options CatalogOptions) (*Catalog, error) {
 		flights: map[string]*flight{},
 		fetched: map[string]string{},
 	}
-	k.folder = NewFolder(l, k.notify)
+	k.folder = newFolder(l, k.notify)
 	seen := map[string]bool{}
 	for _, raw := range options.Indexes {
 		at, err := parseLocation(raw)
@@ -68,30 +70,33 @@ func (k *Catalog) Run(ctx context.Context) error {
 	for _, s := range k.indexes {
 		wait.Go(func() { s.run(ctx) })
 	}
-	err := k.folder.Run(ctx)
+	err := k.folder.run(ctx)
 	wait.Wait()
 	return err
 }
 
-// Changed receives after what the catalog answers may have become another. Several changes may be one
-// receipt. It is for one receiver, and never closed.
+// Changed returns a channel that has a value after the catalog's answers may have changed. One value may
+// stand for several changes. The channel is for one receiver and is never closed.
 func (k *Catalog) Changed() <-chan struct{} { return k.changed }
 
+// notify puts a value into Changed.
 func (k *Catalog) notify() {
 	select {
 	case k.changed <- struct{}{}:
-	default: // the receiver has not heard of the last one yet
+	default: // the receiver has not taken the last one yet
 	}
 }
 
+// indexChanged is called when an index has changed.
 func (k *Catalog) indexChanged() {
 	k.mu.Lock()
-	clear(k.fetched) // another file may be there now
+	clear(k.fetched) // another file may be at the same location now
 	k.mu.Unlock()
 	k.notify()
 }
 
-// Refresh has all indexes looked at soon. A server that was asked less than a minute ago is not asked again.
+// Refresh makes Run read all indexes soon, and does not wait for that. A server that was asked less than a
+// minute ago is not asked again.
 func (k *Catalog) Refresh() {
 	for _, s := range k.indexes {
 		s.refresh()
@@ -99,9 +104,9 @@ func (k *Catalog) Refresh() {
 }
 
 // Folder returns what is in the image folder.
-func (k *Catalog) Folder() *FolderState { return k.folder.State() }
+func (k *Catalog) Folder() *FolderState { return k.folder.current() }
 
-// Indexes returns how the indexes are doing, in their order.
+// Indexes returns the status of each index, in the order of the options.
 func (k *Catalog) Indexes() []IndexStatus {
 	var all []IndexStatus
 	for _, s := range k.indexes {
@@ -110,37 +115,43 @@ func (k *Catalog) Indexes() []IndexStatus {
 	return all
 }
 
-// Best returns the image for a device: what the image folder has, or what the first index has that has
-// anything for the device, whichever is newer; the folder's where they are equally new. See
-// [Matcher.Match] for the choice in each. It may be the one that runs, or an older one. ok is false where
-// there is none: ask Explain why.
+// Best returns the image for a device: that of the image folder, or that of the first index that has one for
+// the device, whichever has the higher file version. Where both are equal it is the folder's. In each place
+// the most specific image wins (see [Limits]), then the highest file version. The image may be older than the
+// one that runs, or the same. ok is false where there is none; Explain tells why.
 func (k *Catalog) Best(d Device) (best Candidate, ok bool) {
 	best, err := k.match(d)
 	return best, err == nil
 }
 
+// match does what Best does, with the error that Explain is about.
 func (k *Catalog) match(d Device) (Candidate, error) {
-	own, ownErr := k.folder.State().matcher.match(d, k.learn)
+	own, ownErr := k.folder.current().matcher.match(d, k.learn)
 	if errors.Is(ownErr, ErrAmbiguous) {
 		return Candidate{}, ownErr
 	}
 	listed := Candidate{}
 	listedErr := ErrNoMatch
 	for _, s := range k.indexes {
-		if listed, listedErr = s.state.Load().matcher.match(d, k.learn); listedErr != ErrNoMatch {
+		listed, listedErr = s.state.Load().matcher.match(d, k.learn)
+		if !errors.Is(listedErr, ErrNoMatch) {
 			break
 		}
 	}
-	if ownErr == nil && (listedErr != nil || own.FileVersion >= listed.FileVersion) {
-		return own, nil
+	switch {
+	case ownErr != nil:
+		return listed, listedErr
+	case listedErr == nil && listed.FileVersion > own.FileVersion:
+		return listed, nil
 	}
-	return listed, listedErr
+	return own, nil
 }
 
-// All returns the images that fit a device, one of each version, newest first. Where several places have a
-// version, the image folder comes before the indexes, and an index before those behind it.
+// All returns the images that fit a device, one of each file version, the highest version first. Where
+// several places have a version, the image folder comes before the indexes, and an index before those that
+// follow it.
 func (k *Catalog) All(d Device) []Candidate {
-	all := k.folder.State().matcher.all(d, k.learn)
+	all := k.folder.current().matcher.all(d, k.learn)
 	for _, s := range k.indexes {
 		all = append(all, s.state.Load().matcher.all(d, k.learn)...)
 	}
@@ -148,14 +159,14 @@ func (k *Catalog) All(d Device) []Candidate {
 	return slices.CompactFunc(all, func(a, b Candidate) bool { return a.FileVersion == b.FileVersion })
 }
 
-// Explain tells why Best finds nothing for a device, as an [ErrNoMatch] or [ErrAmbiguous] whose text is for
-// people; nil where it finds something.
+// Explain returns why Best finds nothing for a device: an [ErrNoMatch] or [ErrAmbiguous] with a text for
+// people. It returns nil where Best finds an image.
 func (k *Catalog) Explain(d Device) error {
 	_, err := k.match(d)
-	if err != ErrNoMatch {
+	if !errors.Is(err, ErrNoMatch) {
 		return err
 	}
-	why := k.folder.State().matcher.explain(d, k.learn)
+	why := k.folder.current().matcher.explain(d, k.learn)
 	for _, s := range k.indexes {
 		state := s.state.Load()
 		if why == "" {
@@ -179,7 +190,7 @@ func (k *Catalog) Explain(d Device) error {
 	return err
 }
 
-// stored returns the image of a candidate if it is in the store.
+// stored returns the image of a candidate from the store; the result is false where it is not there.
 func (k *Catalog) stored(c *Candidate) (Image, bool) {
 	switch {
 	case c.Source == SourceFolder:
@@ -193,8 +204,9 @@ func (k *Catalog) stored(c *Candidate) (Image, bool) {
 	return k.library.Image(sha256)
 }
 
-// learn completes a candidate with what is known of its image once that has been fetched: only then are the
-// limits in its header known. One whose image is not what its index says is for no device.
+// learn completes a candidate whose image has been fetched with what the image says: the limits in its header
+// are not known before. The result is false for a candidate whose image is not what its index says; it fits
+// no device then.
 func (k *Catalog) learn(c Candidate) (Candidate, bool) {
 	image, stored := k.stored(&c)
 	if !stored {
@@ -220,6 +232,7 @@ func (k *Catalog) learn(c Candidate) (Candidate, bool) {
 	return c, true
 }
 
+// stricter returns the stricter of two limits, nil standing for no limit.
 func stricter(a, b *uint16, of func(a, b uint16) uint16) *uint16 {
 	if a == nil || b == nil {
 		return cmp.Or(a, b)
@@ -228,13 +241,13 @@ func stricter(a, b *uint16, of func(a, b uint16) uint16) *uint16 {
 	return &strict
 }
 
-// contradicts tells what is wrong about an image as this candidate's.
+// contradicts returns why the image cannot be taken for this candidate, or nil.
 func (c *Candidate) contradicts(image *Image) error {
 	if err := c.mismatches(image); err != nil || c.request.Force {
 		return err
 	}
-	// It may have been taken by force from elsewhere, with checks that failed. Those of the download are of
-	// no interest: they were about what was asked for then.
+	// The image may have been stored by force for another request, with checks that failed. The checks of the
+	// download's digests do not count: they compared it with what that request wanted.
 	for _, check := range image.Checks {
 		if check.Status == otafile.Failed && !strings.HasSuffix(check.Name, ofTheDownload) {
 			return errors.New(check.String())
@@ -243,7 +256,8 @@ func (c *Candidate) contradicts(image *Image) error {
 	return nil
 }
 
-// mismatches tells what keeps an image from being this candidate's, whatever its checks say.
+// mismatches returns in what the image differs from what the candidate says, or nil. It does not look at
+// checks.
 func (c *Candidate) mismatches(image *Image) error {
 	h := &image.Header
 	switch {
@@ -258,16 +272,16 @@ func (c *Candidate) mismatches(image *Image) error {
 	return nil
 }
 
-// With returns the candidate, to be fetched by Ensure in another way: with force a failed check of the
-// image or its digest is no obstacle, as in [Request]; progress, where it is not nil, is told how the
-// download goes, as there.
+// With returns a copy of the candidate for Ensure. With force, Ensure takes the image although one of its
+// checks or digests fails. progress, which may be nil, is called as bytes arrive. See [Request] for both.
 func (c Candidate) With(force bool, progress func(done, total int64)) Candidate {
 	c.request.Force = force
 	c.request.Progress = progress
 	return c
 }
 
-// flight names what is fetched by Ensure for a candidate: who forces it gets what others do not.
+// flight returns the key of Catalog.flights. A fetch by force has a key of its own, since it takes images
+// that others refuse.
 func (c *Candidate) flight() string {
 	if c.request.Force {
 		return c.Key() + " by force"
@@ -275,11 +289,12 @@ func (c *Candidate) flight() string {
 	return c.Key()
 }
 
-// Ensure returns the image of a candidate from the store, where it gets it first if it is not there: from the
-// image folder, or from where its index says. The candidate must be as Best or All returned it. What several
-// callers want at the same time is fetched once. Errors are those of [Library.Fetch].
+// Ensure returns the image of a candidate from the store. It first gets an image that is not there: from the
+// image folder, or from where its index says. The candidate must be as Best or All returned it. When several
+// callers want the same image at the same time, it is fetched once. Errors are those of [Library.Fetch].
 //
-// An image that turns out, by its header, not to be for a device is no error here: ask Best again.
+// The header of the image may show that it is not for the device after all. That is no error here; Best
+// leaves the image out from then on.
 func (k *Catalog) Ensure(ctx context.Context, c Candidate) (Image, error) {
 	for {
 		k.mu.Lock()
@@ -303,20 +318,21 @@ func (k *Catalog) Ensure(ctx context.Context, c Candidate) (Image, error) {
 			return Image{}, fmt.Errorf("%w: %s: %w", ErrAccess, c.URL, context.Cause(ctx))
 		case <-f.done:
 		}
-		// Who led may have given up for a reason of its own.
+		// The caller that fetched may have stopped because its own context ended; then this one tries.
 		if !errors.Is(f.err, context.Canceled) && !errors.Is(f.err, context.DeadlineExceeded) {
 			return f.image, f.err
 		}
 	}
 }
 
-// flight is an Ensure under way.
+// flight is a fetch by Ensure that others may wait for.
 type flight struct {
 	done  chan struct{}
 	image Image
 	err   error
 }
 
+// ensure does what Ensure does, for one caller.
 func (k *Catalog) ensure(ctx context.Context, c *Candidate) (Image, error) {
 	if image, known := k.stored(c); known {
 		if _, err := k.library.Load(image.SHA256); err == nil {
@@ -338,6 +354,7 @@ func (k *Catalog) ensure(ctx context.Context, c *Candidate) (Image, error) {
 	return k.accept(c, image)
 }
 
+// accept returns the image, or an [ErrValidation] where it is not the candidate's.
 func (k *Catalog) accept(c *Candidate, image Image) (Image, error) {
 	if err := c.contradicts(&image); err != nil {
 		return Image{}, fmt.Errorf("%w: %s: %w", ErrValidation, c.URL, err)
@@ -345,7 +362,7 @@ func (k *Catalog) accept(c *Candidate, image Image) (Image, error) {
 	return image, nil
 }
 
-// fetch gets the image of a candidate into the store.
+// fetch gets the image of a candidate, puts it into the store and returns it.
 func (k *Catalog) fetch(ctx context.Context, c *Candidate) (Image, error) {
 	l := k.library
 	if c.Source == SourceIndex && c.dir == "" {

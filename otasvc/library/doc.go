@@ -4,6 +4,6 @@
 // holds those that were registered for devices by name.
 //
 // It knows of devices only what images are matched with ([Device]), and nothing of how images are served to
-// them. Who must not wait asks the Catalog, the Registry and [Library.Image]: these answer from memory.
-// Fetch, Ensure, Load, Sweep and Remove wait for a disk or the network.
+// them. The queries of Catalog and Registry and [Library.Image] answer from memory. Fetch, Ensure, Load,
+// Sweep and [Catalog.Add] wait for a disk or the network.
 package library

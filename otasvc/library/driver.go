@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	// packageExt ends the name of a driver package: a zip file, with what a controller serves for the
-	// driver below www/.
+	// packageExt ends the name of a driver package: a zip file with the files that a controller serves for
+	// the driver, below www/.
 	packageExt = ".c4z"
-	// maxPackageFiles bounds what the directory of a driver package may cost; they have a few hundred files.
+	// maxPackageFiles is the largest number of files in a driver package. Real ones have a few hundred.
 	maxPackageFiles = 10_000
 	// driverTimeout is how long the answer to one request for a driver's file may take.
 	driverTimeout = 10 * time.Minute
@@ -29,12 +29,11 @@ const (
 
 var errNotRegular = errors.New("it is no regular file")
 
-// driverDir is the driver folder. What is in it is <name>/<file>, or <file> below www/ in the
-// package <name>.c4z.
+// driverDir returns the driver folder. It holds <name>/<file>, or <name>.c4z with <file> below www/.
 func (l *Library) driverDir() string { return filepath.Join(l.options.Dir, "driver") }
 
-// parseDriverPath checks <name>/<file>, where the file may be in folders. It returns the
-// path for this system.
+// parseDriverPath checks a path <name>/<file>, where the file may be in folders, and returns it with the
+// separators of this system. ok is false for any other path.
 func parseDriverPath(path string) (name string, ok bool) {
 	name = filepath.FromSlash(path)
 	driver, file, _ := strings.Cut(path, "/")
@@ -44,7 +43,7 @@ func parseDriverPath(path string) (name string, ok bool) {
 	return name, true
 }
 
-// readDriver reads a file of a driver: from the driver's folder, else from its package.
+// readDriver reads a file of a driver from the driver's folder or, where it is not there, from its package.
 func (l *Library) readDriver(
 	ctx context.Context, name string, progress func(done, total int64),
 ) ([]byte, error) {
@@ -59,14 +58,14 @@ func (l *Library) readDriver(
 	return b, err
 }
 
-// isMissing reports whether there is no such file; something on the way to it may be a file,
-// which a package is.
+// isMissing reports whether an error says that there is no such file. ENOTDIR says so too: a part of the path
+// may be a file, such as a package.
 func isMissing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// readPackaged reads a file of a driver from its package. The driver may be named as its package is, or
-// without the extension.
+// readPackaged reads a file of a driver from its package. name begins with the name of the package, with or
+// without its extension.
 func (l *Library) readPackaged(
 	ctx context.Context, name string,
 ) (content []byte, modified time.Time, err error) {
@@ -81,9 +80,11 @@ func (l *Library) readPackaged(
 	return fromPackage(b, driver, file, l.options.MaxBytes)
 }
 
-// fromPackage unpacks a file of a driver from its package, if it has at most so many bytes.
+// fromPackage unpacks a file of a driver from its package b. A file of more than most bytes is an
+// [ErrTooLarge].
 func fromPackage(b []byte, driver, file string, most int64) (content []byte, modified time.Time, err error) {
-	// Each file has this signature in the directory, which is not read before it is known to be bearable.
+	// Each file of the archive has this signature in the directory. They are counted first, because reading a
+	// large directory takes much memory.
 	if bytes.Count(b, []byte("PK\x01\x02")) > maxPackageFiles {
 		return nil, time.Time{}, fmt.Errorf("the driver package %s has more than %d files",
 			driver, maxPackageFiles)
@@ -114,10 +115,10 @@ func fromPackage(b []byte, driver, file string, most int64) (content []byte, mod
 	return content, r.File[at].Modified, nil
 }
 
-// DriverHandler serves the files of the driver folder, at /driver/<name>/<file>, as a controller does: what
-// others may get as controller://driver/<name>/<file> from this service. It is read-only and lists nothing,
-// takes GET and HEAD, with ranges, and follows no link that leads out of the driver folder; hidden files are
-// not there. The file of a driver that is in its package <name>.c4z, below www/, is served out of that.
+// DriverHandler returns a handler that serves the files of the driver folder at /driver/<name>/<file>, as a
+// controller does: other programs find there what controller://driver/<name>/<file> stands for. It answers
+// GET and HEAD, with ranges, and lists no folders. It follows no link that leads out of the driver folder and
+// does not serve hidden files. A file that is below www/ in the package <name>.c4z is served from there.
 func (l *Library) DriverHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -133,24 +134,25 @@ func (l *Library) DriverHandler() http.Handler {
 		}
 		content, modified, err := l.openDriver(r.Context(), name)
 		if err != nil {
-			l.log.Debug("a file of a driver was asked for and cannot be served", "file", path, "error", err)
+			l.log.Debug("a file of a driver cannot be served", "file", path, "error", err)
 			http.NotFound(w, r)
 			return
 		}
 		defer content.Close() // it was only read
 		w.Header().Set("Content-Type", "application/octet-stream")
-		// It fails only where deadlines are not supported; then there is none to lift.
+		// An error means that deadlines are not supported; then there is none to extend.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(driverTimeout))
 		http.ServeContent(w, r, "", modified, content)
 	})
 }
 
+// readSeekCloser gives the bytes of a packed file a Close method.
 type readSeekCloser struct {
 	io.ReadSeeker
 	io.Closer
 }
 
-// openDriver opens a file of a driver.
+// openDriver opens a file of a driver, from the driver's folder or its package.
 func (l *Library) openDriver(
 	ctx context.Context, name string,
 ) (content io.ReadSeekCloser, modified time.Time, err error) {
@@ -168,14 +170,14 @@ func (l *Library) openDriver(
 	return readSeekCloser{bytes.NewReader(b), io.NopCloser(nil)}, modified, nil
 }
 
-// openBelow opens a regular file below a folder; neither ".." nor a link gets out.
+// openBelow opens a regular file below a folder. It fails where ".." or a link leads out of the folder.
 func openBelow(dir, name string) (*os.File, time.Time, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
 	defer root.Close() // it was only read
-	// Opening a device may do something, so it is not even tried.
+	// A device is not opened at all: opening one can have effects.
 	info, err := root.Stat(name)
 	if err != nil {
 		return nil, time.Time{}, err
@@ -183,7 +185,7 @@ func openBelow(dir, name string) (*os.File, time.Time, error) {
 	if !info.Mode().IsRegular() {
 		return nil, time.Time{}, errNotRegular
 	}
-	// What is there now may be something else: a named pipe, for one, would wait for somebody to write to it.
+	// The file may be replaced between the two calls. O_NONBLOCK keeps a named pipe from blocking the open.
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, time.Time{}, err

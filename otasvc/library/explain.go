@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// explain tells why no candidate fits a device, by the one that comes closest to being taken.
-func (m *Matcher) explain(d Device, learn learner) string {
+// explain returns why no candidate fits a device. It names the candidate that Match would take first. It
+// returns an empty text where there is no candidate of this manufacturer code and image type.
+func (m *matcher) explain(d Device, learn learner) string {
 	all := m.byKind[kind{d.ManufacturerCode, d.ImageType}]
 	listed := 0
 	why := ""
@@ -29,7 +30,7 @@ func (m *Matcher) explain(d Device, learn learner) string {
 	return fmt.Sprintf("%s, and %d more do not fit either", why, listed-1)
 }
 
-// explain tells what is in the way of giving an image to a device.
+// explain returns which limit keeps an image from a device, as the end of a sentence about the image.
 func (l *Limits) explain(d *Device) string {
 	switch l.misfit(d) {
 	case wrongDestination:
@@ -55,18 +56,20 @@ func (l *Limits) explain(d *Device) string {
 	return "fits"
 }
 
+// names returns the first names of a list, quoted, and how many more there are.
 func names(list []string) string {
-	const told = 3
-	quoted := make([]string, 0, told+1)
-	for _, name := range list[:min(told, len(list))] {
+	const most = 3
+	quoted := make([]string, 0, most+1)
+	for _, name := range list[:min(most, len(list))] {
 		quoted = append(quoted, fmt.Sprintf("%q", name))
 	}
-	if more := len(list) - told; more > 0 {
+	if more := len(list) - most; more > 0 {
 		quoted = append(quoted, fmt.Sprintf("%d more", more))
 	}
 	return strings.Join(quoted, " or ")
 }
 
+// reported returns the name that a device reported, quoted, or says that none is known.
 func reported(name string) string {
 	if name == "" {
 		return "one that is not known"
@@ -74,6 +77,7 @@ func reported(name string) string {
 	return fmt.Sprintf("%q", name)
 }
 
+// span describes a range of which one end may be open, but not both. verb formats the numbers.
 func span[T cmp.Ordered](least, most *T, verb string) string {
 	switch {
 	case least == nil:

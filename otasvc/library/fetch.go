@@ -15,7 +15,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// Names of the checks of a download's digest.
+// Names of the checks that compare a download's digest.
 const (
 	CheckSHA256 = "SHA-256" + ofTheDownload
 	CheckSHA512 = "SHA-512" + ofTheDownload
@@ -28,31 +28,29 @@ const (
 type Request struct {
 	// URL is http, https, file (below Options.Dir), or controller://driver/<name>/<file>.
 	URL string
-	// SHA256, SHA512 and SHA3 (SHA3-256) are of the whole download, before it is unwrapped, in hex of any
-	// case; empty for no check.
+	// SHA256, SHA512 and SHA3 (SHA3-256) are the expected digests of the whole download, before its container
+	// is taken off, in hex of any case. An empty one is not checked.
 	SHA256, SHA512, SHA3 string
-	// ManufacturerCode, ImageType and FileVersion must equal the file's where they are
-	// given, with Force, too.
+	// ManufacturerCode, ImageType and FileVersion must equal those of the file's header. A nil one is not
+	// checked. Force does not change that.
 	ManufacturerCode, ImageType *uint16
 	FileVersion                 *uint32
-	// Size, in bytes, must be that of the image or of the whole download; 0 for no check. Both are
-	// called the size of the file by those who list images. It is not looked at where there is a
-	// digest, which says more.
+	// Size is the expected number of bytes of the image or of the whole download: indexes give either. It is
+	// not checked when it is 0 or when there is a digest.
 	Size uint32
-	// Force takes the image although a digest or one of its own checks fails. The image's Checks tell which.
+	// Force takes the image although a digest or one of its own checks fails. The image's Checks say which.
 	Force bool
-	// Progress, where it is not nil, is called as bytes arrive, from Fetch's goroutine. Total is -1 while it
-	// is unknown; done falls back to zero when a broken download has to start again.
+	// Progress is called from Fetch's goroutine as bytes arrive; it may be nil. Both numbers are bytes. total
+	// is -1 while it is not known. done goes back to 0 when a broken download has to start again.
 	Progress func(done, total int64)
 }
 
 // Fetch fetches an image, takes its containers off, checks it and puts it into the store. An image that is
-// there already is not stored again.
+// there already is not stored again. A few images are fetched at a time; further calls wait, but at most 10
+// seconds.
 //
-// More than a few at a time wait for each other, but never long; see [Library.await].
-//
-// Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy]; [ErrValidation]; what the disk fails with; the
-// context's error, where it ended. They tell the URL, but never a user and password in it.
+// Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy]; [ErrValidation]; errors of the disk; the context's
+// error, where it ended. Their texts show the URL without user and password.
 func (l *Library) Fetch(ctx context.Context, request Request) (Image, error) {
 	u, err := parseURL(request.URL)
 	if err != nil {
@@ -64,51 +62,52 @@ func (l *Library) Fetch(ctx context.Context, request Request) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	return l.take(got.meant(&request), shown(u), &request)
+	return l.take(got.choose(&request), shown(u), &request)
 }
 
 const (
-	fetchesAtOnce = 4
-	fetchTurn     = 10 * time.Second
+	fetchesAtOnce = 4                // images that are fetched at the same time
+	awaitTimeout  = 10 * time.Second // longest wait for another fetch to end
 )
 
-// await waits until fewer than fetchesAtOnce images are being fetched, and returns how to say that this
-// one has been: a hundred images that are asked for at once are not to be in memory at once. It does not
-// wait longer than fetchTurn: who is ahead may hang on a server that sends nothing, and what sends
-// nothing takes no memory.
+// await waits until fewer than fetchesAtOnce images are being fetched. This bounds the memory that a hundred
+// fetches at once take. The caller calls done after its own fetch. await does not wait longer than
+// awaitTimeout: the other fetches may hang on servers that send nothing, and then they take no memory.
 func (l *Library) await(ctx context.Context) (done func()) {
-	turn := time.NewTimer(fetchTurn)
-	defer turn.Stop()
+	timeout := time.NewTimer(awaitTimeout)
+	defer timeout.Stop()
 	select {
 	case l.fetching <- struct{}{}:
 		return func() { <-l.fetching }
-	case <-turn.C:
+	case <-timeout.C:
 	case <-ctx.Done():
 	}
 	return func() {}
 }
 
-// fetched is what was got from a URL.
+// fetched holds the bytes that came from a URL.
 type fetched struct {
 	bytes    []byte
-	unpacked []byte // nil, or the same without a packing that a server put around it on the way
+	unpacked []byte // the same without the gzip encoding that the server says it added; nil without one
 }
 
-// meant is the download that a request means: of the two the packed one counts, unless a
-// digest is of the other.
-func (f *fetched) meant(request *Request) []byte {
+// choose returns the bytes that a request is about: those that came, unless its digests are those of the
+// unpacked ones.
+func (f *fetched) choose(request *Request) []byte {
 	if f.unpacked != nil && !digestsPass(f.bytes, request) && digestsPass(f.unpacked, request) {
 		return f.unpacked
 	}
 	return f.bytes
 }
 
+// digestsPass reports whether a download has all digests that the request gives.
 func digestsPass(download []byte, request *Request) bool {
 	checks, err := checkDigests(download, request)
 	return err == nil && refuse(checks, false) == nil
 }
 
-// take checks a download and puts the image in it into the store. The URL is for people.
+// take checks a download and puts the image in it into the store. url is kept with the image and shown in
+// errors.
 func (l *Library) take(download []byte, url string, request *Request) (Image, error) {
 	f, err := l.validate(download, request)
 	if err != nil {
@@ -117,8 +116,8 @@ func (l *Library) take(download []byte, url string, request *Request) (Image, er
 	return l.keep(f, url, download)
 }
 
-// validate is the function of that name, one file at a time: unpacking a container may take much memory, and
-// the service has something better to do with its second processor.
+// validate calls the function of that name for one file at a time: unpacking a container can take much memory
+// and a whole processor, which the service needs for other things.
 func (l *Library) validate(download []byte, request *Request) (*otafile.File, error) {
 	l.validating.Lock()
 	defer l.validating.Unlock()
@@ -134,8 +133,8 @@ func (l *Library) keep(f *otafile.File, url string, download []byte) (Image, err
 	return image, nil
 }
 
-// Download returns the bytes that are at the URL (see [Request]) and keeps none of them. Of the options, Dir
-// is only read, and need not exist. Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy].
+// Download returns the bytes at the URL (see [Request]) and stores nothing. Options.Dir is only read, and
+// need not exist. Errors: [ErrAccess], with [ErrTooLarge] and [ErrPolicy].
 func Download(ctx context.Context, options Options, url string) ([]byte, error) {
 	l, err := newLibrary(options)
 	if err != nil {
@@ -149,7 +148,7 @@ func Download(ctx context.Context, options Options, url string) ([]byte, error) 
 	return got.bytes, err
 }
 
-// get returns the bytes that are at the URL.
+// get returns the bytes at the URL. progress may be nil.
 func (l *Library) get(ctx context.Context, u *url.URL, progress func(done, total int64)) (fetched, error) {
 	if progress == nil {
 		progress = func(done, total int64) {}
@@ -177,8 +176,7 @@ func validate(download []byte, request *Request) (*otafile.File, error) {
 		return nil, err
 	}
 	if err := refuse(digests, request.Force); err != nil {
-		// Before the file is parsed: with a wrong digest, whatever is wrong with the file
-		// is beside the point.
+		// A wrong digest comes before anything that is wrong with the file, which is another file then.
 		return nil, err
 	}
 	f, err := otafile.Parse(download)
@@ -208,16 +206,16 @@ func validate(download []byte, request *Request) (*otafile.File, error) {
 	return f, nil
 }
 
-// digest is one way to take the digest of a download.
+// digest describes one kind of digest of a download.
 type digest struct {
 	check  string // the name of the check
-	prefix string // what stands before the hex where the kind is not clear otherwise
+	prefix string // names the kind in Image.Downloads, before the hex
 	size   int    // bytes
 	sum    func(b []byte) []byte
-	wanted func(*Request) string
+	wanted func(*Request) string // the digest that a request gives; empty where it gives none
 }
 
-// digests are the ways, by which indexes and requests say what a download must be.
+// digests returns the kinds of digests that indexes and requests give.
 func digests() []digest {
 	return []digest{
 		{
@@ -235,7 +233,7 @@ func digests() []digest {
 	}
 }
 
-// downloadDigests are all digests of a download, as in Image.Downloads.
+// downloadDigests returns all digests of a download, as in Image.Downloads.
 func downloadDigests(download []byte) []string {
 	var all []string
 	for _, d := range digests() {
@@ -244,7 +242,7 @@ func downloadDigests(download []byte) []string {
 	return all
 }
 
-// downloads are the digests that the request gives, as in Image.Downloads.
+// downloads returns the digests that the request gives, as in Image.Downloads.
 func (r *Request) downloads() []string {
 	var given []string
 	for _, d := range digests() {
@@ -255,6 +253,8 @@ func (r *Request) downloads() []string {
 	return given
 }
 
+// checkDigests compares a download with the digests that the request gives. The error is about a digest in
+// the request that is malformed.
 func checkDigests(download []byte, request *Request) ([]otafile.Check, error) {
 	var checks []otafile.Check
 	for _, digest := range digests() {
@@ -281,7 +281,8 @@ func checkDigests(download []byte, request *Request) ([]otafile.Check, error) {
 	return checks, nil
 }
 
-// refuse makes an error of failed checks.
+// refuse returns an error that lists the checks that failed. It returns nil where none failed, and with
+// force.
 func refuse(checks []otafile.Check, force bool) error {
 	if force {
 		return nil
@@ -292,9 +293,9 @@ func refuse(checks []otafile.Check, force bool) error {
 			failed = append(failed, check.String())
 		}
 	}
-	const told = 3
-	if len(failed) > told {
-		failed = append(failed[:told], fmt.Sprintf("and %d more", len(failed)-told))
+	const most = 3
+	if len(failed) > most {
+		failed = append(failed[:most], fmt.Sprintf("and %d more", len(failed)-most))
 	}
 	if len(failed) == 0 {
 		return nil

@@ -19,104 +19,104 @@ import (
 )
 
 const (
-	// folderRescan is where the system tells of changes: those of network folders are not told.
+	// folderRescan is the time between two scans where the system notifies of changes. They are needed all
+	// the same: changes that other machines make in a network folder are not notified.
 	folderRescan = time.Minute
-	folderPoll   = 15 * time.Second // where it does not
-	// Between a change that was told and the look at it: more will follow.
-	folderNotice = 500 * time.Millisecond
-	folderSettle = 2 * time.Second // a file that has not changed for so long is taken to be whole
-	// folderPatience is what may be half a file is not called broken before: a copy may have stalled.
-	folderPatience = 15 * time.Second
-	maxFolderFiles = 10_000
-	maxFolderDepth = 16
+	folderPoll   = 15 * time.Second // time between two scans where the system does not notify
+	// folderDelay is the time between a notification and the scan: usually more changes follow.
+	folderDelay = 500 * time.Millisecond
+	// folderSettle is how long a file must stay unchanged before it is read: it may still be written.
+	folderSettle = 2 * time.Second
+	// copyTimeout is how long a file that may be incomplete must stay unchanged before it is reported as
+	// unusable: a slow copy can pause.
+	copyTimeout    = 15 * time.Second
+	maxFolderFiles = 10_000 // files that are looked at
+	maxFolderDepth = 16     // folders below each other
 )
 
-// Folder watches the image folder: a file dropped there is a candidate as soon as it is whole, until it is
-// removed. Subfolders belong to it, but neither the store nor the driver folder, nor anything whose name
-// begins with a dot.
+// folder watches the image folder: a file dropped there is a candidate as soon as it is complete, until it is
+// removed. Files in subfolders count too, except those in the store, in the driver folder and below names
+// that begin with a dot.
 //
-// Files are only looked at, and read again when their image is needed: see [Catalog.Ensure], by which it
-// gets into the store.
-type Folder struct {
+// It keeps what a file's header and checks say, but not its bytes. [Catalog.Ensure] reads the file again and
+// puts the image into the store.
+type folder struct {
 	library *Library
 	changed func()
 	state   atomic.Pointer[FolderState]
 	news    chan folderNews
 
-	// What follows belongs to Run.
+	// The fields below belong to the goroutine of run.
 	files     map[string]*folderFile // by name
-	away      bool                   // the folder cannot be read, and that was told
-	overflow  bool                   // there are too many files, and that was told
-	first     bool                   // this is the first scan
-	unwatched bool                   // changes are only found by looking
+	away      bool                   // the folder could not be read at the last scan, which was logged
+	overflow  bool                   // there were too many files at the last scan, which was logged
+	first     bool                   // there was no scan yet
+	unwatched bool                   // notifications are not used
 }
 
-// FolderState is what was in the folder at one moment. It does not change.
+// FolderState is the content of the image folder at one moment. It does not change.
 type FolderState struct {
 	Images []FolderImage // by name
-	Faults []FolderFault // by name: what is no image that could be given to a device
+	Faults []FolderFault // the files that cannot be used, by name
 
-	matcher *Matcher
+	matcher *matcher
 }
 
 // FolderImage is an image in the image folder.
 type FolderImage struct {
-	Name     string // below the folder, with slashes
-	SHA256   string // of the image as devices get it, lower-case hex
-	Size     uint32 // of the same, in bytes
+	Name     string // path below the folder, with slashes
+	SHA256   string // digest of the bytes that devices get, in lower-case hex
+	Size     uint32 // number of the same bytes
 	Header   otafile.Header
-	Wrapper  string // see otafile.File
+	Wrapper  string // the container that the image is in, as in otafile.File
 	Warnings []string
 	Checks   []otafile.Check
 }
 
 // FolderFault is a file in the image folder that cannot be used.
 type FolderFault struct {
-	Name string // below the folder, with slashes
-	Err  string // why, for people
+	Name string // path below the folder, with slashes
+	Err  string // why it cannot be used, for people
 }
 
-// folderFile is what is known of one file.
+// folderFile holds what is known of one file.
 type folderFile struct {
 	size     int64
 	modified time.Time
-	since    time.Time // since when it has been as it is, as far as was seen
-	next     time.Time // when to look into it (again); zero: not before it changes
+	since    time.Time // when this size and time of modification were first seen
+	next     time.Time // when to read it next; zero when it is read after its next change
 	image    *FolderImage
-	err      error // why it cannot be used; told
+	err      error // why it cannot be used, which was logged
 }
 
-// NewFolder makes a watcher of the library's image folder. changed is called from Run whenever the state is
-// another one; it must not block, and may be nil.
-func NewFolder(l *Library, changed func()) *Folder {
-	if changed == nil {
-		changed = func() {}
-	}
-	f := &Folder{
+// newFolder makes a watcher of the library's image folder. Run calls changed whenever the state has changed;
+// changed must not block.
+func newFolder(l *Library, changed func()) *folder {
+	f := &folder{
 		library: l,
 		changed: changed,
 		news:    make(chan folderNews),
 		files:   map[string]*folderFile{},
 		first:   true,
 	}
-	f.state.Store(&FolderState{matcher: NewMatcher(nil)})
+	f.state.Store(&FolderState{matcher: newMatcher(nil)})
 	return f
 }
 
-// State returns what is in the folder. Before Run has looked it is empty.
-func (f *Folder) State() *FolderState { return f.state.Load() }
+// current returns what is in the folder. It is empty before Run has read the folder.
+func (f *folder) current() *FolderState { return f.state.Load() }
 
-// Run watches the folder until ctx is done. It must be called once.
-func (f *Folder) Run(ctx context.Context) error {
+// run watches the folder until ctx is done. It must be called once.
+func (f *folder) run(ctx context.Context) error {
 	w := newFolderWatch(f.library, f.unwatched)
 	defer w.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	due := time.Now()
 	soon := func() {
-		if at := time.Now().Add(folderNotice); at.Before(due) {
+		if at := time.Now().Add(folderDelay); at.Before(due) {
 			due = at
-			timer.Reset(folderNotice)
+			timer.Reset(folderDelay)
 		}
 	}
 	for {
@@ -127,24 +127,25 @@ func (f *Folder) Run(ctx context.Context) error {
 			if event.Op != fsnotify.Chmod {
 				soon()
 			}
-		case <-w.errors: // events were lost
+		case err := <-w.errors: // events were lost
+			f.library.log.Debug("changes in the image folder were missed; it is scanned again", "error", err)
 			soon()
 		case news := <-f.news:
 			f.learn(news)
 		case <-timer.C:
 			dirs := f.scan(ctx)
 			added := w.watch(dirs)
-			due = f.nextLook(w.complete)
+			due = f.nextScan(w.complete)
 			timer.Reset(time.Until(due))
 			if added {
-				soon() // what changed in the new folders before they were watched was not told
+				soon() // files may have come into the new folders before they were watched
 			}
 		}
 	}
 }
 
-// nextLook is when something has to be looked at again, changes apart.
-func (f *Folder) nextLook(watched bool) time.Time {
+// nextScan returns when the next scan is due if no change is notified before.
+func (f *folder) nextScan(watched bool) time.Time {
 	next := time.Now().Add(folderPoll)
 	if watched {
 		next = time.Now().Add(folderRescan)
@@ -157,8 +158,8 @@ func (f *Folder) nextLook(watched bool) time.Time {
 	return next
 }
 
-// scan looks at all files, and into those that are due. It returns the folders that there are.
-func (f *Folder) scan(ctx context.Context) (dirs []string) {
+// scan lists all files and reads those that are due. It returns the folders to watch.
+func (f *folder) scan(ctx context.Context) (dirs []string) {
 	dirs, found, err := f.list(ctx)
 	if err != nil {
 		if ctx.Err() == nil && !f.away {
@@ -176,7 +177,7 @@ func (f *Folder) scan(ctx context.Context) (dirs []string) {
 	for _, name := range slices.Sorted(maps.Keys(f.files)) {
 		file := f.files[name]
 		if now := time.Now(); ctx.Err() == nil && !file.next.IsZero() && !file.next.After(now) {
-			changed = f.look(ctx, name, file, now) || changed
+			changed = f.inspect(ctx, name, file, now) || changed
 		}
 	}
 	f.first = false
@@ -186,8 +187,8 @@ func (f *Folder) scan(ctx context.Context) (dirs []string) {
 	return dirs
 }
 
-// note compares what is there with what was known.
-func (f *Folder) note(found map[string]fs.FileInfo) (changed bool) {
+// note updates files to those that were found. changed is true when an image or a fault has gone.
+func (f *folder) note(found map[string]fs.FileInfo) (changed bool) {
 	for name, file := range f.files {
 		if _, there := found[name]; !there {
 			delete(f.files, name)
@@ -205,15 +206,15 @@ func (f *Folder) note(found map[string]fs.FileInfo) (changed bool) {
 			size: info.Size(), modified: info.ModTime(), since: now, next: now.Add(folderSettle),
 		}
 		if f.first && now.Sub(file.modified) > folderSettle {
-			file.next = now // it was there before, and nobody is writing it
+			file.next = now // the file is old, so nobody is writing it
 		}
 		f.files[name] = file
 	}
 	return changed
 }
 
-// look looks into a file that has not changed for a while.
-func (f *Folder) look(ctx context.Context, name string, file *folderFile, now time.Time) (changed bool) {
+// inspect reads a file that has not changed for a while. changed is true when there is a new image or fault.
+func (f *folder) inspect(ctx context.Context, name string, file *folderFile, now time.Time) (changed bool) {
 	file.next = time.Time{}
 	image, transient, err := f.read(ctx, name, file)
 	switch {
@@ -225,29 +226,30 @@ func (f *Folder) look(ctx context.Context, name string, file *folderFile, now ti
 		return true
 	case errors.Is(err, otafile.ErrNotOTA) && isDocument(name):
 		return false
-	case now.Sub(file.since) < folderPatience && mayBeHalf(file, err):
-		// Nobody is told, and it is looked at again if it stays as it is.
-		file.next = file.since.Add(folderPatience)
+	case now.Sub(file.since) < copyTimeout && mayBeIncomplete(file, err):
+		// It is read again if it does not change before.
+		file.next = file.since.Add(copyTimeout)
 		return false
 	}
 	if transient {
 		file.next = now.Add(folderRescan)
 	}
 	if file.err != nil {
-		return false // it was told
+		return false // it was logged already
 	}
 	file.err = err
 	f.library.log.Warn("a file in the image folder cannot be used", "file", name, "error", err)
 	return true
 }
 
-// mayBeHalf reports whether a file that cannot be used may be one that is still being copied.
-func mayBeHalf(file *folderFile, err error) bool {
+// mayBeIncomplete reports whether a file that cannot be used may still be written.
+func mayBeIncomplete(file *folderFile, err error) bool {
 	return file.size == 0 || errors.Is(err, otafile.ErrTruncated) || errors.Is(err, otafile.ErrWrapper)
 }
 
-// read reads a file and the image in it. An error that is transient may go away without a change of the file.
-func (f *Folder) read(
+// read reads a file and the image in it. transient is true for an error that may go away without a change of
+// the file.
+func (f *folder) read(
 	ctx context.Context, name string, file *folderFile,
 ) (image *FolderImage, transient bool, err error) {
 	b, err := f.library.readBelow(ctx, f.library.options.Dir,
@@ -265,8 +267,8 @@ func (f *Folder) read(
 	return image, false, nil
 }
 
-// publish makes what is known the state.
-func (f *Folder) publish() {
+// publish makes a state of what is known of the files, and tells that it has changed.
+func (f *folder) publish() {
 	state := &FolderState{}
 	var candidates []Candidate
 	for _, name := range slices.Sorted(maps.Keys(f.files)) {
@@ -279,12 +281,13 @@ func (f *Folder) publish() {
 			state.Faults = append(state.Faults, FolderFault{name, file.err.Error()})
 		}
 	}
-	state.matcher = NewMatcher(candidates)
+	state.matcher = newMatcher(candidates)
 	f.state.Store(state)
 	f.changed()
 }
 
-func (f *Folder) candidate(image *FolderImage) Candidate {
+// candidate makes a candidate of an image in the folder.
+func (f *folder) candidate(image *FolderImage) Candidate {
 	h := &image.Header
 	return Candidate{
 		Source:           SourceFolder,
@@ -303,7 +306,7 @@ func (f *Folder) candidate(image *FolderImage) Candidate {
 	}
 }
 
-// isDocument reports whether a file's name says that it is something that people put beside images.
+// isDocument reports whether the extension is that of a text, picture or list that people put beside images.
 func isDocument(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".txt", ".md", ".rst", ".pdf", ".rtf", ".html", ".htm", ".xml", ".json", ".yaml", ".yml",
@@ -314,6 +317,7 @@ func isDocument(name string) bool {
 	return false
 }
 
+// fileURL returns the file URL of an absolute path.
 func fileURL(path string) string {
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
 	if !strings.HasPrefix(u.Path, "/") {

@@ -10,8 +10,9 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// list lists the folders to watch, as paths, and the files to look at, by their names below the image folder.
-func (f *Folder) list(ctx context.Context) (dirs []string, files map[string]fs.FileInfo, err error) {
+// list returns the paths of the folders to watch, and the files to look at by their names below the image
+// folder.
+func (f *folder) list(ctx context.Context) (dirs []string, files map[string]fs.FileInfo, err error) {
 	root, err := os.OpenRoot(f.library.options.Dir)
 	if err != nil {
 		return nil, nil, err
@@ -26,7 +27,9 @@ func (f *Folder) list(ctx context.Context) (dirs []string, files map[string]fs.F
 		case err != nil && name == ".":
 			return err
 		case err != nil:
-			return nil // a subfolder that cannot be read, or is gone: the others are as good as before
+			// A subfolder cannot be read or is gone; the others are listed all the same.
+			f.library.log.Debug("a part of the image folder cannot be read", "name", name, "error", err)
+			return nil
 		case entry.IsDir():
 			if name != "." && (isForeign(name) || strings.Count(name, "/") >= maxFolderDepth) {
 				return fs.SkipDir
@@ -52,12 +55,12 @@ func (f *Folder) list(ctx context.Context) (dirs []string, files map[string]fs.F
 	return dirs, files, err
 }
 
-// infoOf returns what there is to know about a file that may be an image; nil for what is none. A link that
-// leads nowhere, or out of the folder, is told to be there, so that reading it tells what is wrong.
+// infoOf returns size and time of a file that may be an image. It returns nil for anything that is no file. A
+// link that leads nowhere, or out of the folder, counts as a file, so that reading it shows what is wrong.
 func infoOf(root *os.Root, name string, entry fs.DirEntry) fs.FileInfo {
 	info, err := entry.Info()
 	if err != nil {
-		return nil // it is gone
+		return nil // it was removed meanwhile
 	}
 	if info.Mode()&fs.ModeSymlink != 0 {
 		if target, err := root.Stat(filepath.FromSlash(name)); err == nil {
@@ -70,8 +73,8 @@ func infoOf(root *os.Root, name string, entry fs.DirEntry) fs.FileInfo {
 	return info
 }
 
-// isForeign reports whether a file or folder is not for images that are dropped: the store, the driver
-// folder, hidden ones, and those whose name says that they are being written.
+// isForeign reports whether a file or folder does not belong to the image folder: the store, the driver
+// folder, hidden ones, and files whose name says that they are still written.
 func isForeign(name string) bool {
 	if name == "store" || name == "driver" {
 		return true
@@ -87,21 +90,22 @@ func isForeign(name string) bool {
 	return false
 }
 
-// maxWatched bounds the folders that are watched; the rest is looked at now and then. The system has a limit
-// for all programs together.
+// maxWatched is the largest number of folders that are watched; the others are found by scans. The system has
+// a limit for all programs together.
 const maxWatched = 1024
 
-// folderWatch is told of changes in folders by the system, where it can.
+// folderWatch receives the system's notifications of changes in folders, where the system has them.
 type folderWatch struct {
-	watcher  *fsnotify.Watcher   // nil: it cannot
-	events   chan fsnotify.Event // nil likewise
-	errors   chan error          // nil likewise
-	watched  map[string]struct{} // as of the last look
-	complete bool                // the system tells of changes in all folders
+	watcher  *fsnotify.Watcher   // nil where the system has no notifications; so are the channels
+	events   chan fsnotify.Event // notifications
+	errors   chan error          // tells that notifications were lost
+	watched  map[string]struct{} // the folders that were watched after the last scan
+	complete bool                // all folders are watched
 	library  *Library
-	told     bool // that a folder cannot be watched
+	warned   bool // that a folder cannot be watched was logged
 }
 
+// newFolderWatch starts to listen for notifications, unless unwatched is true.
 func newFolderWatch(l *Library, unwatched bool) *folderWatch {
 	w := &folderWatch{library: l}
 	if unwatched {
@@ -109,7 +113,7 @@ func newFolderWatch(l *Library, unwatched bool) *folderWatch {
 	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		l.log.Info("the system does not tell of changes in the image folder; it is looked at every so often",
+		l.log.Info("the system does not notify of changes in the image folder; it is scanned instead",
 			"every", folderPoll, "error", err)
 		return w
 	}
@@ -121,24 +125,24 @@ func newFolderWatch(l *Library, unwatched bool) *folderWatch {
 
 func (w *folderWatch) close() {
 	if w.watcher != nil {
-		w.watcher.Close() // what it could fail with matters no more
+		_ = w.watcher.Close() // an error changes nothing any more
 	}
 }
 
-// watch watches these folders; those that are gone are forgotten by the system. It reports
-// whether one is new.
+// watch watches these folders. The system forgets folders that are gone by itself. added is true when one of
+// them was not watched before.
 func (w *folderWatch) watch(dirs []string) (added bool) {
 	if w.watcher == nil {
 		return false
 	}
 	watched := make(map[string]struct{}, len(dirs))
 	for _, dir := range dirs[:min(len(dirs), maxWatched)] {
-		// Also those that are watched: one may have been removed and made again.
+		// Folders that are watched are added again: one may have been removed and made anew.
 		if err := w.watcher.Add(dir); err != nil {
-			if !w.told {
-				w.told = true
-				w.library.log.Info("the system does not tell of changes in a folder of images; "+
-					"it is looked at every so often", "folder", dir, "every", folderPoll, "error", err)
+			if !w.warned {
+				w.warned = true
+				w.library.log.Info("the system does not notify of changes in a folder of images; "+
+					"it is scanned instead", "folder", dir, "every", folderPoll, "error", err)
 			}
 			continue
 		}

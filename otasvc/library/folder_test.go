@@ -54,7 +54,7 @@ func checkFolder(t *testing.T, state *library.FolderState, want ...string) {
 }
 
 // inFolder runs a folder without a watcher in fake time.
-func inFolder(t *testing.T, options library.Options, before func(dir string), test func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder)) {
+func inFolder(t *testing.T, options library.Options, before func(dir string), test func(t *testing.T, dir string, f library.Folder, changes *atomic.Int32, log *recorder)) {
 	t.Helper()
 	dir := t.TempDir()
 	if before != nil {
@@ -122,7 +122,7 @@ func TestFolder(t *testing.T) {
 					writeFile(t, content, dir, name)
 				}
 			}
-			inFolder(t, library.Options{MaxBytes: 50_000}, write, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
+			inFolder(t, library.Options{MaxBytes: 50_000}, write, func(t *testing.T, dir string, f library.Folder, changes *atomic.Int32, log *recorder) {
 				pass(settle)
 				pass(time.Hour) // what is wrong is told after a while, and once
 				checkFolder(t, f.State(), c.want...)
@@ -137,7 +137,7 @@ func TestFolder(t *testing.T) {
 
 func TestFolderImages(t *testing.T) {
 	b := headed(1, func(h *otafile.Header) { h.MinHardwareVersion, h.MaxHardwareVersion = ptr(uint16(1)), ptr(uint16(2)) })
-	inFolder(t, library.Options{}, func(dir string) { writeFile(t, gzipOf(t, b), dir, "a.gz") }, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
+	inFolder(t, library.Options{}, func(dir string) { writeFile(t, gzipOf(t, b), dir, "a.gz") }, func(t *testing.T, dir string, f library.Folder, changes *atomic.Int32, log *recorder) {
 		pass(settle)
 		checkFolder(t, f.State(), "a.gz")
 		image := f.State().Images[0]
@@ -153,7 +153,7 @@ func TestFolderImages(t *testing.T) {
 // Files come, change and go.
 func TestFolderChanges(t *testing.T) {
 	one, two := headed(1, nil), headed(2, nil)
-	inFolder(t, library.Options{}, nil, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
+	inFolder(t, library.Options{}, nil, func(t *testing.T, dir string, f library.Folder, changes *atomic.Int32, log *recorder) {
 		pass(settle)
 		checkFolder(t, f.State())
 
@@ -189,7 +189,7 @@ func TestFolderChanges(t *testing.T) {
 // A copy that takes its time, with pauses, is no fault at any time; it is there when it is whole.
 func TestFolderSlowCopy(t *testing.T) {
 	b := testImage(3000, 1)
-	inFolder(t, library.Options{}, nil, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
+	inFolder(t, library.Options{}, nil, func(t *testing.T, dir string, f library.Folder, changes *atomic.Int32, log *recorder) {
 		path := filepath.Join(dir, "a.ota")
 		for at := 500; at < len(b); at += 500 {
 			writeFile(t, b[:at], path)
@@ -210,7 +210,7 @@ func TestFolderSlowCopy(t *testing.T) {
 // A broken file is told after a while, once; mended, it is an image; removed, it is forgotten.
 func TestFolderBrokenFile(t *testing.T) {
 	b := testImage(3000, 1)
-	inFolder(t, library.Options{}, func(dir string) { writeFile(t, b[:1000], dir, "a.ota") }, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
+	inFolder(t, library.Options{}, func(dir string) { writeFile(t, b[:1000], dir, "a.ota") }, func(t *testing.T, dir string, f library.Folder, changes *atomic.Int32, log *recorder) {
 		pass(14 * time.Second)
 		checkFolder(t, f.State())
 		pass(2 * time.Second)
@@ -236,7 +236,7 @@ func TestFolderBrokenFile(t *testing.T) {
 // What cannot become an image by more bytes is told as soon as it has settled.
 func TestFolderTellsSoon(t *testing.T) {
 	b := testImage(3000, 1)
-	inFolder(t, library.Options{}, nil, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
+	inFolder(t, library.Options{}, nil, func(t *testing.T, dir string, f library.Folder, changes *atomic.Int32, log *recorder) {
 		pass(settle)
 		writeFile(t, []byte("hello"), dir, "a.ota")
 		writeFile(t, append(b[:len(b)-1:len(b)-1], b[len(b)-1]^1), dir, "b.ota")
@@ -263,7 +263,7 @@ func TestFolderAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		writeFile(t, testImage(3000, 2), dir, "new.ota")
-	}, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
+	}, func(t *testing.T, dir string, f library.Folder, changes *atomic.Int32, log *recorder) {
 		synctest.Wait()
 		checkFolder(t, f.State(), "a.ota")
 		pass(settle)
@@ -295,7 +295,7 @@ func TestFolderLinks(t *testing.T) {
 		if err := os.Symlink("pipe.ota", filepath.Join(dir, "to the pipe.ota")); err != nil {
 			t.Fatal(err)
 		}
-	}, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
+	}, func(t *testing.T, dir string, f library.Folder, changes *atomic.Int32, log *recorder) {
 		pass(time.Hour)
 		checkFolder(t, f.State(), "a.ota", "inside.ota", "dangling.ota: no such file", "folder: escapes", "outside.ota: escapes")
 	})
@@ -303,7 +303,7 @@ func TestFolderLinks(t *testing.T) {
 
 // When the folder is away nothing is forgotten, and that is told once; so is its return.
 func TestFolderAway(t *testing.T) {
-	inFolder(t, library.Options{}, func(dir string) { writeFile(t, testImage(3000, 1), dir, "a.ota") }, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
+	inFolder(t, library.Options{}, func(dir string) { writeFile(t, testImage(3000, 1), dir, "a.ota") }, func(t *testing.T, dir string, f library.Folder, changes *atomic.Int32, log *recorder) {
 		pass(settle)
 		if err := os.Rename(dir, dir+".away"); err != nil {
 			t.Fatal(err)
@@ -330,7 +330,7 @@ func TestFolderBounds(t *testing.T) {
 		for _, name := range []string{deep + "a.ota", deep + "d/d/b.ota"} {
 			writeFile(t, testImage(3000, 1), dir, filepath.FromSlash(name))
 		}
-	}, func(t *testing.T, dir string, f *library.Folder, changes *atomic.Int32, log *recorder) {
+	}, func(t *testing.T, dir string, f library.Folder, changes *atomic.Int32, log *recorder) {
 		pass(settle)
 		checkFolder(t, f.State(), deep+"a.ota")
 	})

@@ -19,10 +19,12 @@ import (
 
 const (
 	maxRedirects = 10
-	maxResumes   = 8 // attempts after the first
-	// Before the second resume; it doubles with each, the first is at once.
-	resumeDelay   = 250 * time.Millisecond
-	fetchTimeouts = 30 // a whole download may take so many times Options.FetchTimeout
+	maxResumes   = 8 // attempts after the first one
+	// resumeDelay is the time before the second resume. It doubles with each further one; the first resume
+	// begins at once.
+	resumeDelay = 250 * time.Millisecond
+	// fetchTimeouts is how many times Options.FetchTimeout a whole download may take.
+	fetchTimeouts = 30
 	userAgent     = "zigate-ota"
 )
 
@@ -30,12 +32,12 @@ var (
 	errNoByte  = errors.New("no byte came in time")
 	errTooSlow = errors.New("the download is too slow")
 
-	// errNotModified: what is at the URL is what the condition of the download names.
+	// errNotModified means that the file at the URL is the one that the condition of the download names.
 	errNotModified = errors.New("it has not changed")
 )
 
-// newTransport makes the library's own transport. Downloads are rare and from all kinds of places, so
-// connections are not kept.
+// newTransport makes the library's own transport. It keeps no connections: downloads are rare and come from
+// many servers.
 func newTransport(authorities *x509.CertPool) http.RoundTripper {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -45,27 +47,29 @@ func newTransport(authorities *x509.CertPool) http.RoundTripper {
 		TLSClientConfig:       &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12},
 		ExpectContinueTimeout: time.Second,
 		DisableKeepAlives:     true,
-		DisableCompression:    true, // a digest is of the bytes that lie on the server
+		DisableCompression:    true, // digests are those of the bytes on the server
 	}
 }
 
-// download is one download over HTTP, over as many connections as it takes.
+// download is one download over HTTP. It may use several connections, one after the other.
 type download struct {
 	client  *http.Client
 	url     *url.URL
-	idle    *time.Timer // ends the download's context
-	timeout time.Duration
+	idle    *time.Timer   // cancels the download when it fires
+	timeout time.Duration // longest time without a byte
 	body    *body
 
-	// validator is what If-Range takes: a strong entity tag or a date; empty when a resume would not be safe.
+	// validator is the value for If-Range: a strong entity tag or a date. It is empty when a resume is not
+	// safe.
 	validator string
-	condition revision
-	revision  revision // of what came
-	gzipped   bool     // the server says that it packed what came, although it was asked not to
+	condition revision // the revision that is known already; zero to download in any case
+	revision  revision // of the file that came
+	gzipped   bool     // the server says that it added a gzip encoding, although it was asked not to
 }
 
-// unpacked is what came, without the packing that the server says it put around it; ok is false where there
-// is none. Some say so of files that lie there packed, so it is not known which of the two is meant.
+// unpacked returns the bytes that came without the gzip encoding that the server says it added. ok is false
+// where there is none. Some servers say so of files that were packed before, so the caller decides which of
+// the two is meant.
 func (d *download) unpacked() (b []byte, ok bool) {
 	if !d.gzipped {
 		return nil, false
@@ -78,24 +82,27 @@ func (d *download) unpacked() (b []byte, ok bool) {
 	return b, err == nil && int64(len(b)) <= d.body.max
 }
 
-// revision is what a server says about the state of a file, to ask later whether there is another
-// one (RFC 9110, 13.1).
+// revision names the state of a file on a server, for conditional requests (RFC 9110, 13.1).
 type revision struct {
 	ETag         string `json:"etag,omitempty"`
 	LastModified string `json:"lastModified,omitempty"`
 }
 
+// revisionOf returns the revision that a response names.
 func revisionOf(response *http.Response) revision {
 	return revision{ETag: response.Header.Get("ETag"), LastModified: response.Header.Get("Last-Modified")}
 }
 
-// brokenError is an error after which the download can go on with another connection.
+// brokenError is an error after which the download can be resumed over another connection.
 type brokenError struct{ err error }
 
+// Error returns the text of the error.
 func (e *brokenError) Error() string { return e.err.Error() }
+
+// Unwrap returns the error itself.
 func (e *brokenError) Unwrap() error { return e.err }
 
-// download gets what is at an http or https URL; see allow for trusted.
+// download gets the bytes at an http or https URL; see allow for trusted.
 func (l *Library) download(
 	ctx context.Context, u *url.URL, trusted string, progress func(done, total int64),
 ) (fetched, error) {
@@ -112,7 +119,7 @@ func (l *Library) download(
 	return got, nil
 }
 
-// run runs a download that has a URL, a body and perhaps a condition.
+// run carries out a download whose URL, body and condition are set; see allow for trusted.
 func (l *Library) run(ctx context.Context, d *download, trusted string) error {
 	if err := l.allow(d.url, trusted); err != nil {
 		return err
@@ -137,7 +144,7 @@ func (l *Library) run(ctx context.Context, d *download, trusted string) error {
 	defer d.idle.Stop()
 	for resumes := 0; ; resumes++ {
 		err := d.attempt(ctx, resumes > 0)
-		if err == nil || err == errNotModified {
+		if err == nil || errors.Is(err, errNotModified) {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -162,25 +169,25 @@ func (l *Library) run(ctx context.Context, d *download, trusted string) error {
 	}
 }
 
-// cause tells why the context ended.
+// cause returns why the context ended, as an ErrAccess.
 func (d *download) cause(ctx context.Context) error {
-	switch cause := context.Cause(ctx); cause {
-	case errNoByte:
+	cause := context.Cause(ctx)
+	if errors.Is(cause, errNoByte) {
 		return fmt.Errorf("%w: %s: no byte came for %s, after %d",
 			ErrAccess, d.body.name, d.timeout, len(d.body.data))
-	default:
-		return fmt.Errorf("%w: %s: %w", ErrAccess, d.body.name, cause)
 	}
+	return fmt.Errorf("%w: %s: %w", ErrAccess, d.body.name, cause)
 }
 
-// attempt gets the download, or what is missing of it, over one connection.
+// attempt gets the download, or the missing rest of it, over one connection. again is true after the first
+// attempt.
 func (d *download) attempt(ctx context.Context, again bool) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url.String(), nil)
 	if err != nil {
 		return fmt.Errorf("%w: %s: the URL is malformed", ErrAccess, d.body.name)
 	}
 	request.Header.Set("User-Agent", userAgent)
-	request.Header.Set("Accept-Encoding", "identity") // a transport that was handed in might unpack otherwise
+	request.Header.Set("Accept-Encoding", "identity") // another transport could unpack otherwise
 	if d.validator == "" {
 		d.body.restart()
 	}
@@ -197,7 +204,7 @@ func (d *download) attempt(ctx context.Context, again bool) error {
 	if err != nil {
 		return d.doError(err, again)
 	}
-	defer response.Body.Close() // what is not read is not wanted
+	defer response.Body.Close()
 	if err := d.begin(response, from, again); err != nil {
 		return err
 	}
@@ -214,18 +221,20 @@ func (d *download) attempt(ctx context.Context, again bool) error {
 	return d.body.checkWhole()
 }
 
+// setIf sets a header field unless the value is empty.
 func setIf(h http.Header, name, value string) {
 	if value != "" {
 		h.Set(name, value)
 	}
 }
 
-// doError sorts what a request fails with. The first one's failure is final: most likely the URL is wrong,
-// and who asked wants to know at once.
+// doError returns the error of a request that got no response. After the first attempt the download may be
+// resumed; a failure of the first one is final: most likely the URL is wrong, and the caller should know at
+// once.
 func (d *download) doError(err error, again bool) error {
 	var about *url.Error
 	if errors.As(err, &about) {
-		err = about.Err // without the URL, whose user it shows
+		err = about.Err // the text of url.Error shows the URL with its user
 	}
 	if errors.Is(err, ErrAccess) {
 		return err
@@ -243,11 +252,13 @@ func (d *download) doError(err error, again bool) error {
 	return fmt.Errorf("%w: %s: %w", ErrAccess, d.body.name, err)
 }
 
-// begin decides by a response's head how its body continues what is there.
+// begin decides by the status and header of a response how its body continues the bytes that are there, from
+// in number.
 func (d *download) begin(response *http.Response, from int64, again bool) error {
 	switch {
 	case response.StatusCode == http.StatusOK:
-		// With a range asked for: the server knows none, or the file is another one now.
+		// After a request for a range this means that the server knows no ranges or that the file has
+		// changed.
 		d.body.restart()
 		d.body.total = response.ContentLength
 		d.validator = validatorOf(response)
@@ -275,25 +286,25 @@ func (d *download) begin(response *http.Response, from int64, again bool) error 
 	}
 	answered := fmt.Errorf("the server answered %d %s",
 		response.StatusCode, http.StatusText(response.StatusCode))
-	if again && isPassing(response.StatusCode) {
+	if again && isTemporary(response.StatusCode) {
 		return &brokenError{answered}
 	}
 	return fmt.Errorf("%w: %s: %w", ErrAccess, d.body.name, answered)
 }
 
-// isPassing reports whether a status says that the server may do better in a while.
-func isPassing(status int) bool {
+// isTemporary reports whether a later request may get another status.
+func isTemporary(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway,
-		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		http.StatusBadGateway, http.StatusServiceUnavailable,
+		http.StatusGatewayTimeout:
 		return true
 	}
 	return false
 }
 
-// validatorOf returns what a later If-Range may say of the response (RFC 9110, 13.1.5): a weak
-// entity tag will not do.
+// validatorOf returns the value for a later If-Range (RFC 9110, 13.1.5). It is empty where the response has
+// only a weak entity tag, which If-Range must not have.
 func validatorOf(response *http.Response) string {
 	if tag := response.Header.Get("ETag"); tag != "" {
 		if strings.HasPrefix(tag, "W/") {
@@ -304,7 +315,8 @@ func validatorOf(response *http.Response) string {
 	return response.Header.Get("Last-Modified")
 }
 
-// parseContentRange parses "bytes 100-199/200"; total is -1 where the server does not know it.
+// parseContentRange parses a Content-Range such as "bytes 100-199/200". total is -1 where the server does not
+// give it. ok is false where the field is malformed.
 func parseContentRange(s string) (start, total int64, ok bool) {
 	s, isBytes := strings.CutPrefix(s, "bytes ")
 	span, size, hasSize := strings.Cut(s, "/")
@@ -320,12 +332,13 @@ func parseContentRange(s string) (start, total int64, ok bool) {
 	return start, total, err == nil && total >= 0
 }
 
-// idleReader winds the download's timer up for each read.
+// idleReader restarts the idle timer of the download for each read.
 type idleReader struct {
 	r io.Reader
 	d *download
 }
 
+// Read reads from the response. The idle timer runs only while Read waits.
 func (r *idleReader) Read(p []byte) (int, error) {
 	r.d.idle.Reset(r.d.timeout)
 	n, err := r.r.Read(p)

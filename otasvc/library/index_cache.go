@@ -9,22 +9,25 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
-// An index from a URL is kept on the disk, so that it is there after a restart without the network. The
-// file has one line of JSON, the revision, and then the index as it came. Its time is when the server
-// last confirmed it.
+// An index from a URL is kept on the disk, so that it is there after a restart without the network. The first
+// line of the file is the revision in JSON; the index follows as it came. The file's time of modification is
+// when the server last confirmed the index.
 
 func (l *Library) cacheDir() string { return filepath.Join(l.storeDir, "indexes") }
 
-// cacheName is made of the URL without showing it: there may be a password in it.
+// cacheName returns a file name derived from the URL. It does not show the URL, which may hold a password.
 func (at *location) cacheName() string { return digestOf([]byte(at.url.String()))[:32] + ".index" }
 
 func (s *indexSource) cachePath() string {
 	return filepath.Join(s.library.cacheDir(), s.at.cacheName())
 }
 
-// loadCache takes the index that was kept, and returns how long it will do.
+// loadCache takes the index that was kept, and returns how long it is before the server has to be asked
+// again.
 func (s *indexSource) loadCache() time.Duration {
 	content, kept, err := s.readCache()
 	if err == nil {
@@ -42,12 +45,13 @@ func (s *indexSource) loadCache() time.Duration {
 	state.status.ReadAt = kept
 	s.state.Store(&state)
 	age := time.Since(kept)
-	if age < 0 { // the clock was wrong then or is now
+	if age < 0 { // the clock was wrong then, or is wrong now
 		return 0
 	}
 	return max(0, s.interval-age)
 }
 
+// readCache returns the index that was kept and when the server last confirmed it, and sets the revision.
 func (s *indexSource) readCache() (content []byte, kept time.Time, err error) {
 	info, err := os.Stat(s.cachePath())
 	if err != nil {
@@ -64,24 +68,26 @@ func (s *indexSource) readCache() (content []byte, kept time.Time, err error) {
 	return content, info.ModTime(), nil
 }
 
-// writeCache keeps an index. Without it the index is only asked for again after a restart.
+// writeCache keeps an index on the disk. A failure is only logged: after a restart the index is downloaded
+// again.
 func (s *indexSource) writeCache(content []byte) {
 	head, err := json.Marshal(s.revision)
 	if err == nil {
 		err = os.MkdirAll(s.library.cacheDir(), 0o755)
 	}
 	if err == nil {
-		err = s.library.write(s.cachePath(), append(append(head, '\n'), content...))
+		err = wholefile.Write(s.cachePath(), append(append(head, '\n'), content...))
 	}
 	if err != nil {
-		s.library.log.Warn("an index of images cannot be kept for when the network is away",
+		s.library.log.Warn("an index of images cannot be kept on the disk; "+
+			"without the network it is missing after a restart",
 			"index", s.at.name, "error", err)
 		return
 	}
 	s.touchCache()
 }
 
-// touchCache notes on the disk that the index is still as it is.
+// touchCache notes on the disk that the server has just confirmed the index.
 func (s *indexSource) touchCache() {
 	now := time.Now()
 	if err := os.Chtimes(s.cachePath(), now, now); err != nil {
@@ -89,12 +95,12 @@ func (s *indexSource) touchCache() {
 	}
 }
 
-// tidyCache removes what was kept of indexes that are no longer configured, and what an
+// tidyCache removes the files of indexes that are no longer configured, and temporary files that an
 // interruption left behind.
 func (l *Library) tidyCache(indexes []*indexSource) {
 	entries, err := os.ReadDir(l.cacheDir())
 	if err != nil {
-		return // there is nothing
+		return // no index was kept yet
 	}
 	used := map[string]bool{}
 	for _, s := range indexes {

@@ -15,46 +15,34 @@ import (
 	"unicode/utf8"
 )
 
-// ErrIndex: a file is no index of images.
+// ErrIndex means that a file is no index of images.
 var ErrIndex = errors.New("it is no index of images")
 
-// Bounds on what an index may cost. The largest known one has 1.6 MB and 1,500 entries.
+// Limits on the size of an index. The largest known one has 1.6 MB and 1,500 entries.
 const (
 	maxIndexBytes   = 32 << 20
 	maxIndexEntries = 50_000
 	maxEntryBytes   = 64 << 10
-	maxNames        = 256  // models or manufacturers of an entry
+	maxNames        = 256  // model or manufacturer names of an entry
 	maxNotes        = 4096 // bytes of release notes
 )
 
-// Index is what an index file lists.
+// Index holds the entries of an index file.
 type Index struct {
 	Format  string      // "Zigbee2MQTT" or "zigpy"
 	Entries []Candidate // in the order of the file
-	Skipped int         // entries that cannot be used
-	Problem string      // what is wrong with the first of them, for people; empty where there is none
+	Skipped int         // number of entries that cannot be used
+	Problem string      // what is wrong with the first of them, for people; empty when Skipped is 0
 }
 
-// ParseIndex reads an index, Zigbee2MQTT's (an array) or zigpy's (an object with "firmwares"). The location
-// is the URL or the path of the file; relative URLs and paths in it are relative to that.
-//
-// An entry that lacks something, has it in a wrong type or points to nowhere is skipped and counted. Errors:
-// [ErrIndex], for what is no index, is too large or cut short, or has no usable entry although it has some.
-func ParseIndex(b []byte, location string) (*Index, error) {
-	base, err := parseLocation(location)
-	if err != nil {
-		return nil, err
-	}
-	return base.parse(b)
-}
-
-// location is where an index is: at a URL, or in a folder.
+// location is where an index is: at a URL, or on the disk.
 type location struct {
-	name string   // for people and logs: without user, password and query
-	url  *url.URL // nil: it is a file
-	path string   // of the file, absolute
+	name string   // for people and logs, without user, password and query
+	url  *url.URL // nil for a file
+	path string   // absolute path of the file
 }
 
+// parseLocation reads the URL or path of an index.
 func parseLocation(raw string) (location, error) {
 	scheme, _, isURL := strings.Cut(raw, "://")
 	if !isURL {
@@ -79,7 +67,7 @@ func parseLocation(raw string) (location, error) {
 	return location{name: bare.String(), url: u}, nil
 }
 
-// parse reads an index that is there.
+// parse reads the bytes of the index.
 func (at *location) parse(b []byte) (*Index, error) {
 	if len(b) > maxIndexBytes {
 		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrIndex, maxIndexBytes)
@@ -130,7 +118,7 @@ func (at *location) parse(b []byte) (*Index, error) {
 	return index, nil
 }
 
-// skipTo reads on to the array that an object has under a key.
+// skipTo reads to the start of the array that the object has under key. The error is an [ErrIndex].
 func skipTo(d *json.Decoder, key string) error {
 	for d.More() {
 		name, err := d.Token()
@@ -151,7 +139,8 @@ func skipTo(d *json.Decoder, key string) error {
 	return fmt.Errorf("%w: it is an object without %q", ErrIndex, key)
 }
 
-// cut says that a file is cut short in words.
+// cut returns an error that says in words that a file is cut short, where err means that. It returns other
+// errors as they are.
 func cut(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("it is cut short")
@@ -159,7 +148,7 @@ func cut(err error) error {
 	return err
 }
 
-// listedEntry is what both formats say of an image.
+// listedEntry holds the fields of an entry that both formats have.
 type listedEntry struct {
 	manufacturerCode, imageType *uint16
 	fileVersion                 *uint32
@@ -170,6 +159,7 @@ type listedEntry struct {
 	limits                      Limits
 }
 
+// zigbee2mqttEntry reads an entry of Zigbee2MQTT's format.
 func zigbee2mqttEntry(at *location, raw []byte) (Candidate, error) {
 	var e struct {
 		FileVersion        *uint32 `json:"fileVersion"`
@@ -209,6 +199,7 @@ func zigbee2mqttEntry(at *location, raw []byte) (Candidate, error) {
 	})
 }
 
+// zigpyEntry reads an entry of zigpy's format.
 func zigpyEntry(at *location, raw []byte) (Candidate, error) {
 	var e struct {
 		BinaryURL             string  `json:"binary_url"`
@@ -263,7 +254,7 @@ func zigpyEntry(at *location, raw []byte) (Candidate, error) {
 	return at.candidate(listed)
 }
 
-// unmarshalEntry reads an entry into a struct.
+// unmarshalEntry reads an entry into a struct, to which entry points.
 func unmarshalEntry(raw []byte, entry any) error {
 	if len(raw) > maxEntryBytes {
 		return fmt.Errorf("it has %d bytes, at most %d are read", len(raw), maxEntryBytes)
@@ -274,17 +265,17 @@ func unmarshalEntry(raw []byte, entry any) error {
 	if err := json.Unmarshal(raw, entry); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) {
-			return fmt.Errorf("its %s is a %s that does not go there", wrong.Field, wrong.Value)
+			return fmt.Errorf("its %s must not be a %s", wrong.Field, wrong.Value)
 		}
 		return err
 	}
 	return nil
 }
 
-// texts is one text or several.
+// texts is a list that an index may give as one text.
 type texts []string
 
-// UnmarshalJSON takes a string, an array of strings or null. Empty strings say nothing and are left out.
+// UnmarshalJSON takes a string, an array of strings or null. It leaves out empty strings, which are no limit.
 func (t *texts) UnmarshalJSON(b []byte) error {
 	var many []string
 	if bytes.HasPrefix(b, []byte(`"`)) {
@@ -293,7 +284,7 @@ func (t *texts) UnmarshalJSON(b []byte) error {
 			return err
 		}
 	} else if json.Unmarshal(b, &many) != nil {
-		return errors.New("one of its lists of names has something else in it")
+		return errors.New("one of its lists of names has an entry that is no text")
 	}
 	if len(many) > maxNames {
 		return fmt.Errorf("it lists more than %d names", maxNames)
@@ -302,7 +293,7 @@ func (t *texts) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// candidate makes a candidate of an entry.
+// candidate makes a candidate of an entry. The error says which field is missing or wrong.
 func (at *location) candidate(e listedEntry) (Candidate, error) {
 	for _, missing := range []struct {
 		is   bool
@@ -348,13 +339,13 @@ func (at *location) candidate(e listedEntry) (Candidate, error) {
 	return c, at.locate(&c, e.url, e.path)
 }
 
-// locate sets where the image of an entry is.
+// locate sets where the image of an entry is, from its URL or path.
 func (at *location) locate(c *Candidate, ref, path string) error {
 	if at.url == nil && path == "" && !strings.Contains(ref, "://") {
 		path = ref
 	}
 	if at.url == nil && path != "" {
-		ref = "" // a copy that lies beside the index comes first
+		ref = "" // a copy beside the index is preferred
 	}
 	if ref != "" {
 		u, err := url.Parse(ref)
@@ -380,18 +371,19 @@ func (at *location) locate(c *Candidate, ref, path string) error {
 	return c.below(filepath.Dir(at.path), filepath.FromSlash(path))
 }
 
+// at sets the URL of the image.
 func (c *Candidate) at(u *url.URL) {
 	u.Fragment = ""
 	c.request.URL = u.String()
 	c.URL = shown(u)
 }
 
-// below sets that the image is a file below the folder of its index. A path that leads elsewhere is only good
-// for a file that is below the image folder, which is for Fetch to decide.
+// below sets the path of the image below the folder of its index. An absolute path that leads elsewhere
+// becomes a file URL; Fetch refuses it unless it is below the image folder.
 func (c *Candidate) below(dir, path string) error {
 	if filepath.IsAbs(path) {
-		name, err := filepath.Rel(dir, path)
-		if err != nil || !filepath.IsLocal(name) {
+		name, below := relativeTo(dir, path)
+		if !below {
 			c.URL = fileURL(path)
 			c.request.URL = c.URL
 			return nil
@@ -407,7 +399,7 @@ func (c *Candidate) below(dir, path string) error {
 	return nil
 }
 
-// printable is a text without what does not print.
+// printable returns a text without the characters that do not print.
 func printable(text string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
@@ -417,7 +409,7 @@ func printable(text string) string {
 	}, text))
 }
 
-// shorten cuts a text to a number of bytes, between two characters.
+// shorten cuts a text to at most most bytes, between two characters.
 func shorten(text string, most int) string {
 	if len(text) <= most {
 		return text

@@ -14,30 +14,32 @@ import (
 )
 
 const (
-	indexInterval = 24 * time.Hour   // between two looks at a URL
-	indexFirstTry = time.Minute      // before a look that failed is tried again; it doubles with each
-	indexLastTry  = time.Hour        // but is no longer than this
-	indexFilePoll = 10 * time.Second // between two looks at a file's size and time
-	indexForbear  = time.Minute      // a server is not asked again sooner, whoever wants it
-	indexJitter   = 0.1              // of the interval: not everybody's service has to ask at the same time
+	indexInterval    = 24 * time.Hour // time between two requests to a server
+	indexMinInterval = time.Minute    // shortest time between two requests, also when Refresh is called
+	indexBackoffMin  = time.Minute    // time before the first request after a failure; it doubles with each
+	indexBackoffMax  = time.Hour
+	indexFilePoll    = 10 * time.Second // time between two looks at the size and time of an index file
+	// indexJitter is the part of the interval by which it varies, so that services that started at the same
+	// time do not send their requests at the same time.
+	indexJitter = 0.1
 )
 
-// IndexStatus is how an index is doing, for people.
+// IndexStatus describes an index for people.
 type IndexStatus struct {
 	Name    string    // URL without user, password and query, or path
-	Format  string    // see Index; empty: it was never read
-	Images  int       // that it lists
-	Skipped int       // entries that cannot be used
-	Problem string    // what is wrong with the first of those
-	ReadAt  time.Time // when it was last seen to be as it is known; zero: never
-	// Error tells why it could not be read the last time, when what was known before stays in force; it is
-	// empty when it could be read.
+	Format  string    // as in Index; empty before the index was read for the first time
+	Images  int       // number of images that it lists
+	Skipped int       // number of entries that cannot be used
+	Problem string    // what is wrong with the first of those; empty when Skipped is 0
+	ReadAt  time.Time // when it was last read or confirmed; zero before the first time
+	// Error tells why the last attempt to read it failed; the entries of the last good one stay in use. It is
+	// empty when the last attempt succeeded.
 	Error string
 }
 
-// indexState is an index at one moment. It does not change.
+// indexState is the content of an index at one moment. It does not change.
 type indexState struct {
-	matcher *Matcher
+	matcher *matcher
 	status  IndexStatus
 }
 
@@ -47,27 +49,29 @@ type indexSource struct {
 	at       location
 	interval time.Duration
 	changed  func()
-	wanted   chan struct{} // somebody wants it read now
+	wanted   chan struct{} // has a value after refresh was called
 	state    atomic.Pointer[indexState]
 
-	// What follows belongs to run.
+	// The fields below belong to the goroutine of run.
 	revision revision
-	digest   string // SHA-256 of the file that is known; empty: none is
+	digest   string // SHA-256 of the index in use, in hex; empty before the first
 }
 
+// newIndexSource makes the source of the index at a location. run calls changed whenever the index has
+// changed.
 func newIndexSource(l *Library, at location, interval time.Duration, changed func()) *indexSource {
 	s := &indexSource{
 		library: l, at: at, interval: interval, changed: changed, wanted: make(chan struct{}, 1),
 	}
-	s.state.Store(&indexState{matcher: NewMatcher(nil), status: IndexStatus{Name: at.name}})
+	s.state.Store(&indexState{matcher: newMatcher(nil), status: IndexStatus{Name: at.name}})
 	return s
 }
 
-// refresh has the index read soon. It does not wait for that.
+// refresh makes run read the index soon. It does not wait for that.
 func (s *indexSource) refresh() {
 	select {
 	case s.wanted <- struct{}{}:
-	default: // it is wanted already
+	default: // refresh was called already
 	}
 }
 
@@ -91,7 +95,7 @@ func (s *indexSource) run(ctx context.Context) {
 			return
 		case err != nil:
 			s.failed(err)
-			wait = min(s.interval, indexLastTry, indexFirstTry<<min(failures, 10))
+			wait = min(s.interval, indexBackoffMax, indexBackoffMin<<min(failures, 10))
 			failures++
 		default:
 			wait = spread(s.interval)
@@ -100,7 +104,8 @@ func (s *indexSource) run(ctx context.Context) {
 	}
 }
 
-// pause waits, or until somebody wants the index; it reports whether to go on.
+// pause waits for the given time, or until refresh is called. It ignores refresh within indexMinInterval of
+// tried, the time of the last request. It returns false when ctx is done.
 func (s *indexSource) pause(ctx context.Context, wait time.Duration, tried time.Time) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -111,18 +116,19 @@ func (s *indexSource) pause(ctx context.Context, wait time.Duration, tried time.
 		case <-timer.C:
 			return true
 		case <-s.wanted:
-			if time.Since(tried) >= indexForbear {
+			if time.Since(tried) >= indexMinInterval {
 				return true
 			}
 		}
 	}
 }
 
+// spread varies a duration by indexJitter, up or down.
 func spread(d time.Duration) time.Duration {
 	return d + time.Duration((rand.Float64()*2-1)*indexJitter*float64(d))
 }
 
-// ask asks the server whether there is a newer index, and takes it.
+// ask asks the server for a newer index, and takes it where there is one.
 func (s *indexSource) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeouts*s.library.options.FetchTimeout, errTooSlow)
 	defer cancel()
@@ -133,7 +139,7 @@ func (s *indexSource) ask(ctx context.Context) error {
 		},
 		condition: s.revision,
 	}
-	// The index is where the user said it is, so its host is not asked for in the list of allowed ones.
+	// The user has configured this URL, so its host is allowed without being in the list of allowed hosts.
 	err := s.library.run(ctx, d, hostName(s.at.url))
 	switch {
 	case errors.Is(err, errNotModified):
@@ -141,7 +147,7 @@ func (s *indexSource) ask(ctx context.Context) error {
 		s.touchCache()
 		return nil
 	case err != nil:
-		// Which says that it is about an image.
+		// The text of ErrAccess is about an image, and this is an index.
 		return errors.New(strings.TrimPrefix(err.Error(), ErrAccess.Error()+": "))
 	}
 	content := d.body.data
@@ -156,7 +162,7 @@ func (s *indexSource) ask(ctx context.Context) error {
 	return nil
 }
 
-// take makes the content of an index file the known one. One that is broken leaves everything as it was.
+// take puts the content of an index file into use. A broken one is an error and changes nothing.
 func (s *indexSource) take(content []byte) error {
 	digest := digestOf(content)
 	if digest == s.digest {
@@ -169,7 +175,7 @@ func (s *indexSource) take(content []byte) error {
 	}
 	s.digest = digest
 	s.state.Store(&indexState{
-		matcher: NewMatcher(index.Entries),
+		matcher: newMatcher(index.Entries),
 		status: IndexStatus{
 			Name: s.at.name, Format: index.Format, Images: len(index.Entries), Skipped: index.Skipped,
 			Problem: index.Problem, ReadAt: time.Now(),
@@ -185,7 +191,7 @@ func (s *indexSource) take(content []byte) error {
 	return nil
 }
 
-// confirmed notes that the index is as it is known.
+// confirmed notes that the index in use is still the current one.
 func (s *indexSource) confirmed() {
 	state := *s.state.Load()
 	if state.status.Error != "" {
@@ -196,7 +202,7 @@ func (s *indexSource) confirmed() {
 	s.state.Store(&state)
 }
 
-// failed notes that the index could not be read. The first time in a row is told.
+// failed notes that the index could not be read. The first failure in a row is logged as a warning.
 func (s *indexSource) failed(err error) {
 	state := *s.state.Load()
 	if state.status.Error == "" {
@@ -209,7 +215,7 @@ func (s *indexSource) failed(err error) {
 	s.state.Store(&state)
 }
 
-// runFile keeps an index up to date that is a file.
+// runFile keeps an index on the disk up to date until ctx is done.
 func (s *indexSource) runFile(ctx context.Context) {
 	var seen, taken fs.FileInfo
 	for {
@@ -220,7 +226,7 @@ func (s *indexSource) runFile(ctx context.Context) {
 			taken = nil
 		case same(info, taken):
 		case seen == nil || same(info, seen):
-			// Not in the middle of a change: it is as it was at the last look, or this is the first one.
+			// Nobody is writing the file: it has not changed since the last look, or this is the first one.
 			if err := s.readFile(info); err != nil {
 				s.failed(err)
 			}
@@ -233,10 +239,12 @@ func (s *indexSource) runFile(ctx context.Context) {
 	}
 }
 
+// same reports whether both are the same state of a file, by size and time of modification.
 func same(a, b fs.FileInfo) bool {
 	return a != nil && b != nil && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
+// readFile takes the index from its file.
 func (s *indexSource) readFile(info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return errNotRegular

@@ -19,23 +19,24 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// What this package's methods fail with; ask with errors.Is. An error that is none of them is a fault of the
-// machine, such as a full disk.
+// The errors of this package; test for them with errors.Is. Any other error is a fault of the machine, such
+// as a full disk.
 var (
-	// ErrAccess: the image could not be had from its URL.
+	// ErrAccess means that the image could not be read or downloaded from its URL.
 	ErrAccess = errors.New("cannot get the image")
-	// ErrTooLarge: the download is larger than Options.MaxBytes. It is an ErrAccess.
+	// ErrTooLarge means that the download is larger than Options.MaxBytes. It is an ErrAccess.
 	ErrTooLarge = fmt.Errorf("%w: it is too large", ErrAccess)
-	// ErrPolicy: the URL, or one that it redirects to, is not allowed. It is an ErrAccess.
+	// ErrPolicy means that the URL, or one that it redirects to, is not allowed. It is an ErrAccess.
 	ErrPolicy = fmt.Errorf("%w: its URL is not allowed", ErrAccess)
-	// ErrValidation: what was downloaded is not the image it should be, or is damaged.
+	// ErrValidation means that the download is damaged, is no OTA file or is another image than was asked
+	// for.
 	ErrValidation = errors.New("the image is not valid")
-	// ErrNotStored: there is no image with this SHA-256 in the store.
+	// ErrNotStored means that there is no image with this SHA-256 in the store.
 	ErrNotStored = errors.New("the image is not in the store")
-	// ErrCorrupt: the stored image is damaged. It was set aside and is no longer in the store: it
-	// is an ErrNotStored.
+	// ErrCorrupt means that the stored image is damaged. It was set aside and is no longer in the store, so
+	// this is an ErrNotStored.
 	ErrCorrupt = fmt.Errorf("%w: its file was damaged and has been set aside", ErrNotStored)
-	// ErrIncompatibleDriverVersion: a newer driver has registered its image already.
+	// ErrIncompatibleDriverVersion means that a newer version of the driver has registered its image already.
 	ErrIncompatibleDriverVersion = errors.New("a newer driver version is registered")
 )
 
@@ -47,22 +48,22 @@ const (
 
 // Options say where a Library keeps its files and what it may fetch.
 type Options struct {
-	// Dir is the image folder, which is made where it is missing: file URLs reach below it, driver/ below it
-	// serves controller URLs, and the store is in it.
+	// Dir is the image folder. Open makes it where it is missing. File URLs lead to files below it, the
+	// folder driver below it serves controller URLs, and the store is in it.
 	Dir      string
-	MaxBytes int64 // largest download; 16 MiB where zero
+	MaxBytes int64 // largest download in bytes; 0 stands for 16 MiB
 	// AllowedHosts are the hosts that images may come from, such as "ota.example.com", "*.example.com" or
 	// "10.0.0.5:8080"; an empty list allows all.
 	AllowedHosts []string
-	// FetchTimeout is the longest time without a byte, 2 minutes where it is zero; a whole download may
-	// take 30 times that.
+	// FetchTimeout is the longest time without a byte; 0 stands for 2 minutes. A whole download may take 30
+	// times as long.
 	FetchTimeout time.Duration
-	// DirectorURL is what controller:// stands for when the file is not in the driver folder; where it is
-	// empty, that is "http://director".
+	// DirectorURL replaces "controller:/" in the URL of a file that is not in the driver folder. An empty one
+	// stands for "http://director".
 	DirectorURL string
-	Authorities *x509.CertPool    // whose certificates https servers must have; nil for the system's
-	Transport   http.RoundTripper // nil for one of the library's own, which alone heeds Authorities
-	Logger      *slog.Logger      // nil to stay silent
+	Authorities *x509.CertPool    // signers of https servers' certificates; nil for those of the system
+	Transport   http.RoundTripper // nil for the library's own; only that one uses Authorities
+	Logger      *slog.Logger      // may be nil
 }
 
 // Library fetches images and keeps them. Its methods may be called from several goroutines.
@@ -73,23 +74,23 @@ type Library struct {
 	log       *slog.Logger
 	storeDir  string
 
-	fetching   chan struct{}     // has one for each of the images that are being fetched; see await
+	fetching   chan struct{}     // holds one value for each image that is being fetched; see await
 	validating sync.Mutex        // held while a file is unpacked and verified
 	storing    sync.Mutex        // held while files of the store are written or removed
-	mu         sync.RWMutex      // never held while a disk or the network is waited for
+	mu         sync.RWMutex      // guards images and downloads; not held during input or output
 	images     map[string]Image  // by SHA-256
 	downloads  map[string]string // the SHA-256 of the image in a download, by each of Image.Downloads
 }
 
-// Image is an image in the store. What it refers to is shared: do not change it.
+// Image is an image in the store. Its slices are shared, so callers must not change them.
 type Image struct {
-	SHA256 string // of the bytes that devices get, in lower-case hex: the key of the store
-	Size   uint32 // of the same, in bytes
+	SHA256 string // digest of the bytes that devices get, in lower-case hex; the key of the store
+	Size   uint32 // number of the same bytes
 	Header otafile.Header
-	// URL is where it was fetched from last, without user and password; it is empty when that
-	// is no longer known.
+	// URL is where the image was fetched from last, without user and password. It is empty when that is no
+	// longer known.
 	URL      string
-	Wrapper  string // see otafile.File
+	Wrapper  string // the container that the image came in, as in otafile.File
 	Warnings []string
 	Checks   []otafile.Check // those of the download's digests first
 	StoredAt time.Time
@@ -97,13 +98,12 @@ type Image struct {
 	// Downloads are the digests of the downloads that held this image, such as "sha512:" and hex: the image
 	// may have come in several containers.
 	Downloads []string
-	// UnusedSince is since when nobody has referred to the image, as far as Sweep has seen; zero
-	// while it is in use.
+	// UnusedSince is when Sweep first found the image unused. It is zero while the image is in use.
 	UnusedSince time.Time
 }
 
-// Open opens the library in Options.Dir, which must have no other one open. It removes what an interrupted
-// Fetch left behind, and sets stored files aside that are damaged; the logger is told.
+// Open opens the library in Options.Dir, where no other library may be open. It removes what an interrupted
+// Fetch left behind and sets damaged files of the store aside; it logs both.
 func Open(options Options) (*Library, error) {
 	l, err := newLibrary(options)
 	if err != nil {
@@ -118,7 +118,7 @@ func Open(options Options) (*Library, error) {
 	return l, nil
 }
 
-// newLibrary makes a library without a look at the disk.
+// newLibrary makes a library and reads nothing from the disk.
 func newLibrary(options Options) (*Library, error) {
 	if options.Dir == "" {
 		return nil, errors.New("no folder is given")
@@ -168,7 +168,8 @@ func (l *Library) Image(sha256 string) (Image, bool) {
 	return image, ok
 }
 
-// imageOf returns the stored image that one of these downloads held; the digests are as in Image.Downloads.
+// imageOf returns the stored image that came in one of these downloads, given by their digests as in
+// Image.Downloads.
 func (l *Library) imageOf(downloads ...string) (Image, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -180,7 +181,7 @@ func (l *Library) imageOf(downloads ...string) (Image, bool) {
 	return Image{}, false
 }
 
-// learn makes an image known, or known anew.
+// learn adds an image to those that are known, or replaces what was known of it.
 func (l *Library) learn(image Image) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -190,7 +191,7 @@ func (l *Library) learn(image Image) {
 	}
 }
 
-// drop makes an image unknown.
+// drop forgets an image. Its file stays.
 func (l *Library) drop(sha256 string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -200,7 +201,7 @@ func (l *Library) drop(sha256 string) {
 	delete(l.images, sha256)
 }
 
-// Images returns all stored images, by manufacturer code, image type, file version and SHA-256.
+// Images returns all stored images, sorted by manufacturer code, image type, file version and SHA-256.
 func (l *Library) Images() []Image {
 	l.mu.RLock()
 	defer l.mu.RUnlock()

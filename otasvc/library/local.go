@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// readFile reads what a file URL names. The path must be below the image folder; neither ".."
-// nor a link gets out.
+// readFile reads the file of a file URL. The path must be below the image folder, and neither ".." nor a link
+// may lead out of it. Errors are [ErrAccess], among them [ErrPolicy].
 func (l *Library) readFile(
 	ctx context.Context, u *url.URL, progress func(done, total int64),
 ) ([]byte, error) {
@@ -31,24 +31,30 @@ func (l *Library) readFile(
 	return b, nil
 }
 
-// belowDir returns the part of an absolute path that is below the image folder, as it was configured
-// or as it really is.
+// belowDir returns the part of an absolute path that is below the image folder. The path may go through the
+// links that lead to the folder, or not.
 func (l *Library) belowDir(path string) (name string, below bool) {
 	path = filepath.FromSlash(path)
 	dirs := []string{l.options.Dir}
-	if real, err := filepath.EvalSymlinks(l.options.Dir); err == nil {
-		dirs = append(dirs, real)
+	if resolved, err := filepath.EvalSymlinks(l.options.Dir); err == nil {
+		dirs = append(dirs, resolved)
 	}
 	for _, dir := range dirs {
-		name, err := filepath.Rel(dir, path)
-		if err == nil && filepath.IsLocal(name) {
+		if name, below := relativeTo(dir, path); below {
 			return name, true
 		}
 	}
 	return "", false
 }
 
-// readDriverFile reads what a controller URL names: from the driver folder, else from the director.
+// relativeTo returns the part of a path that is below a folder. below is false for a path outside of it.
+func relativeTo(dir, path string) (name string, below bool) {
+	name, err := filepath.Rel(dir, path)
+	return name, err == nil && filepath.IsLocal(name)
+}
+
+// readDriverFile reads the file of a controller URL from the driver folder or, where it is not there, from
+// the director. Errors are [ErrAccess], among them [ErrPolicy].
 func (l *Library) readDriverFile(
 	ctx context.Context, u *url.URL, progress func(done, total int64),
 ) (fetched, error) {
@@ -68,7 +74,8 @@ func (l *Library) readDriverFile(
 	return l.download(ctx, there, hostName(l.director), progress)
 }
 
-// readBelow reads a file below a folder; neither ".." nor a link gets out.
+// readBelow reads a file below a folder. It fails where ".." or a link leads out of the folder. A file of
+// more than Options.MaxBytes is an [ErrTooLarge].
 func (l *Library) readBelow(
 	ctx context.Context, dir, name string, progress func(done, total int64),
 ) ([]byte, error) {
@@ -91,8 +98,8 @@ func (l *Library) readBelow(
 	return body.data, nil
 }
 
-// accessError makes an ErrAccess of an error about a local file. Its text names no path, which
-// the URL does already.
+// accessError returns an ErrAccess for an error about a local file. The text shows the URL and leaves out the
+// path.
 func accessError(u *url.URL, err error) error {
 	if errors.Is(err, ErrAccess) {
 		return err
@@ -100,7 +107,7 @@ func accessError(u *url.URL, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrAccess, shown(u), withoutPath(err))
 }
 
-// withoutPath takes the path out of an error about a file whose name is told anyway.
+// withoutPath returns an error about a file without the file's path, for texts that name the file themselves.
 func withoutPath(err error) error {
 	var about *fs.PathError
 	if errors.As(err, &about) {

@@ -84,14 +84,14 @@ func TestFetchFile(t *testing.T) {
 
 func TestFetchFileBelowALinkedFolder(t *testing.T) {
 	image := testImage(3000, 1)
-	real := t.TempDir()
-	writeFile(t, image, real, "plain.ota")
+	target := t.TempDir()
+	writeFile(t, image, target, "plain.ota")
 	link := filepath.Join(t.TempDir(), "images")
-	if err := os.Symlink(real, link); err != nil {
+	if err := os.Symlink(target, link); err != nil {
 		t.Fatal(err)
 	}
 	l := open(t, library.Options{Dir: link})
-	for _, dir := range []string{link, real} {
+	for _, dir := range []string{link, target} {
 		got, err := l.Fetch(t.Context(), library.Request{URL: fileURL(dir) + "/plain.ota"})
 		checkFetched(t, l, got, err, image)
 	}

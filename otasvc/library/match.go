@@ -8,12 +8,13 @@ import (
 	"strings"
 )
 
-// Why there is no image for a device; ask with errors.Is. The error's text tells more, for people.
+// The errors that say why there is no image for a device; test for them with errors.Is. Their texts tell
+// people more.
 var (
-	// ErrNoMatch: no image fits the device.
+	// ErrNoMatch means that no image fits the device.
 	ErrNoMatch = errors.New("no image fits the device")
-	// ErrAmbiguous: of the images that fit the device best there are several with different
-	// bytes, so none is taken.
+	// ErrAmbiguous means that several images with different bytes fit the device equally well, so none is
+	// taken.
 	ErrAmbiguous = errors.New("several images fit the device equally well")
 )
 
@@ -26,64 +27,70 @@ const (
 	SourceIndex  Source = "index"
 )
 
-// Device is what images are matched with.
+// Device holds what is known of a device to find images for it.
 type Device struct {
 	// ManufacturerCode and ImageType are those of the device's OTA client, not of its node descriptor.
 	ManufacturerCode, ImageType uint16
-	HardwareVersion             *uint16 // nil: it reports none
-	CurrentVersion              *uint32 // the running file version; nil: it is not known
-	ModelID, ManufacturerName   string  // as the Basic cluster has them; empty: not known
-	EUI64                       uint64  // 0: not known
+	HardwareVersion             *uint16 // nil where the device reports none
+	CurrentVersion              *uint32 // the running file version; nil while it is not known
+	ModelID, ManufacturerName   string  // from the Basic cluster; empty while they are not known
+	EUI64                       uint64  // 0 while it is not known
 }
 
-// Candidate is an image that may fit devices: one in the image folder, or one that an index lists, which need
-// not have been fetched. What it refers to is shared: do not change it.
+// Candidate is an image that may fit devices: one in the image folder, or one that an index lists and that
+// may not have been fetched yet. Its slices and pointers are shared, so callers must not change what they
+// refer to.
 type Candidate struct {
 	Source           Source
-	Origin           string // the file in the image folder, or the index, for people
+	Origin           string // the name of the file in the image folder, or of the index, for people
 	ManufacturerCode uint16
 	ImageType        uint16
 	FileVersion      uint32
-	// Size is the number of bytes of the image; of one that is not stored, it is what its index says, and 0
-	// where that is silent.
+	// Size is the number of bytes of the image. For an image that is not stored it is the size in the index,
+	// and 0 where the index gives none.
 	Size uint32
 	URL  string // where the image is, without user and password
-	// SHA256 is of the image as devices get it, in lower-case hex; it is empty where it is not known before
-	// the image is fetched.
+	// SHA256 is the digest of the bytes that devices get, in lower-case hex. It is empty while it is not
+	// known, which can be before the image is fetched.
 	SHA256       string
 	Stored       bool   // the image is in the store, under SHA256
-	Title        string // the header string, as far as it prints; empty where there is none
-	ReleaseNotes string // empty: none are known
+	Title        string // the printable characters of the header string; may be empty
+	ReleaseNotes string // empty where the index has none
 	Limits
 
-	request   Request  // how an index's image is fetched; URL may have a user and password
+	request   Request  // how the image of an index is fetched; its URL may have a user and password
 	downloads []string // the digests that the request gives, as in Image.Downloads
-	// dir is the folder of a local index; where it is set, path counts instead of the request's URL.
+	// dir is the folder of an index on the disk. Where it is set, the image is read from path and not from
+	// the request's URL.
 	dir  string
-	path string // the image below dir, or below the image folder
+	path string // path of the image below dir, or below the image folder
 }
 
-// Limits say which devices of its manufacturer code and image type an image is for. What is nil or
+// Limits say which devices of its manufacturer code and image type an image is for. A field that is nil or
 // empty is no limit.
+//
+// Of several images that fit a device, the most specific one is taken: the one whose limits weigh most. Names
+// weigh most, then running versions, then hardware versions.
 type Limits struct {
-	// MinHardware and MaxHardware are the strictest of an index and the file's header. A device that reports
-	// no hardware version fits only an image without these limits.
+	// MinHardware and MaxHardware are the lowest and highest hardware version that fit: the stricter ones of
+	// the index and the file's header. A device that reports no hardware version fits only images without
+	// these.
 	MinHardware, MaxHardware *uint16
-	// MinCurrent and MaxCurrent are which running versions the image may follow on. Vendors chain images with
-	// them, and devices that skip a link break; one whose version is not known does not fit.
+	// MinCurrent and MaxCurrent are the lowest and highest running file version that the image may replace.
+	// Vendors make chains of images with them, and devices that leave out a step break. A device whose
+	// version is not known does not fit.
 	MinCurrent, MaxCurrent *uint32
-	// ModelIDs and ManufacturerNames contain what the device must report, exactly.
+	// ModelIDs and ManufacturerNames list the names of which the device must report one, exactly.
 	ModelIDs, ManufacturerNames []string
-	// Destination is the EUI-64 of the only device that the file is for, by its header.
+	// Destination is the EUI-64 of the only device that the file is for, from its header.
 	Destination *uint64
-	// Specificity is what an index adds to the weight of the limits above: see Weight.
+	// Specificity is added to the weight of the limits; it comes from the index.
 	Specificity int
 }
 
-// Weight is how specific the limits are: of several images that fit a device, the one with the highest weight
-// is taken. Names count most, then running versions, then hardware versions, as zigpy has it: its indexes are
-// made for these weights, and a Specificity in them is a correction of their sum.
-func (l *Limits) Weight() int {
+// weigh returns how specific the limits are. The numbers are those of zigpy: its indexes are made for them,
+// and a Specificity in them corrects their sum.
+func (l *Limits) weigh() int {
 	weight := l.Specificity
 	for _, limit := range []struct {
 		is     bool
@@ -104,7 +111,8 @@ func (l *Limits) Weight() int {
 	return weight
 }
 
-// Key tells candidates apart whose SHA256 is not known yet. It stays the same when the image is fetched.
+// Key returns a text that identifies the candidate, also while its SHA256 is not known. It stays the same
+// when the image is fetched.
 func (c *Candidate) Key() string {
 	if c.Source == SourceFolder {
 		return c.SHA256
@@ -115,7 +123,7 @@ func (c *Candidate) Key() string {
 	return c.location()
 }
 
-// location is where the image is, without ambiguity.
+// location returns where the image is, in a form that is different for each place. It may hold a password.
 func (c *Candidate) location() string {
 	if c.dir != "" {
 		return c.dir + "\x00" + c.path
@@ -123,7 +131,7 @@ func (c *Candidate) location() string {
 	return cmp.Or(c.request.URL, c.path, c.URL)
 }
 
-// sameBytes reports whether two candidates have the same image, as far as can be told without fetching them.
+// sameBytes reports whether two candidates are known to have the same image, without fetching them.
 func (c *Candidate) sameBytes(other *Candidate) bool {
 	if c.SHA256 != "" && other.SHA256 != "" {
 		return c.SHA256 == other.SHA256
@@ -139,36 +147,37 @@ func (c *Candidate) sameBytes(other *Candidate) bool {
 	return c.location() == other.location()
 }
 
-// Matcher finds the images that fit devices. It does not change, and may be used by several goroutines.
-type Matcher struct {
-	byKind map[kind][]weighed
+// matcher finds the images that fit devices. It does not change, and may be used by several goroutines.
+type matcher struct {
+	byKind map[kind][]weighed // the highest weight first, then the highest file version
 }
 
-// kind is what an image and a device must have in common at least.
+// kind is what an image and a device must have in common in any case.
 type kind struct{ manufacturerCode, imageType uint16 }
 
+// weighed is a candidate and how specific its limits are.
 type weighed struct {
 	*Candidate
 	weight int
 }
 
-// The values that stand for "any" in a header or an index. An image that has one is for no device in
-// particular, so it is never given to one.
+// The values that stand for "any" in a header or an index. An image that has one does not say which device it
+// is for, so no device gets it.
 const (
 	anyCode    = 1<<16 - 1
 	anyVersion = 1<<32 - 1
 )
 
-// NewMatcher makes a matcher of candidates, which must not change any more.
-func NewMatcher(candidates []Candidate) *Matcher {
-	m := &Matcher{byKind: map[kind][]weighed{}}
+// newMatcher makes a matcher of candidates, which must not change any more.
+func newMatcher(candidates []Candidate) *matcher {
+	m := &matcher{byKind: map[kind][]weighed{}}
 	for i := range candidates {
 		c := &candidates[i]
 		if c.ManufacturerCode == anyCode || c.ImageType == anyCode || c.FileVersion == anyVersion {
 			continue
 		}
 		k := kind{c.ManufacturerCode, c.ImageType}
-		m.byKind[k] = append(m.byKind[k], weighed{c, c.Weight()})
+		m.byKind[k] = append(m.byKind[k], weighed{c, c.weigh()})
 	}
 	for _, all := range m.byKind {
 		slices.SortStableFunc(all, func(a, b weighed) int {
@@ -178,22 +187,14 @@ func NewMatcher(candidates []Candidate) *Matcher {
 	return m
 }
 
-// Match returns the image for a device: of those that fit, the most specific ones (see [Limits.Weight]); of
-// these the one with the highest version. Whether it is newer than what runs is not asked. Errors:
-// [ErrNoMatch]; [ErrAmbiguous] when the best are several with different bytes.
-func (m *Matcher) Match(d Device) (Candidate, error) { return m.match(d, asListed) }
-
-// All returns every image that fits a device, best first; those of the same weight and version with different
-// bytes are left out, since none can be chosen.
-func (m *Matcher) All(d Device) []Candidate { return m.all(d, asListed) }
-
-// learner completes a candidate with what is known of its image besides; not ok means that
-// it is for no device.
+// learner completes a candidate with what else is known of its image. ok is false for a candidate that fits
+// no device.
 type learner func(Candidate) (completed Candidate, ok bool)
 
-func asListed(c Candidate) (Candidate, bool) { return c, true }
-
-func (m *Matcher) match(d Device, learn learner) (Candidate, error) {
+// match returns the image for a device: of those that fit the most specific one, and of equally specific ones
+// the one with the highest file version. It does not ask whether that is newer than the running version.
+// Errors: [ErrNoMatch]; [ErrAmbiguous], where several images with different bytes are best.
+func (m *matcher) match(d Device, learn learner) (Candidate, error) {
 	for group := range m.groups(d, learn) {
 		if other := group.other; other != nil {
 			return Candidate{}, fmt.Errorf("%w: file version 0x%08X of manufacturer code 0x%04X, "+
@@ -206,7 +207,9 @@ func (m *Matcher) match(d Device, learn learner) (Candidate, error) {
 	return Candidate{}, ErrNoMatch
 }
 
-func (m *Matcher) all(d Device, learn learner) []Candidate {
+// all returns every image that fits a device, best first. It leaves out those of the same weight and version
+// with different bytes, since none of them can be chosen.
+func (m *matcher) all(d Device, learn learner) []Candidate {
 	var all []Candidate
 	for group := range m.groups(d, learn) {
 		if group.other == nil {
@@ -216,14 +219,14 @@ func (m *Matcher) all(d Device, learn learner) []Candidate {
 	return all
 }
 
-// group is the candidates of one weight and version that fit a device.
+// group stands for the candidates of one weight and version that fit a device.
 type group struct {
 	first Candidate
-	other *Candidate // one with different bytes; nil where there is none
+	other *Candidate // a candidate with different bytes; nil where all have the same
 }
 
-// groups yields the candidates that fit a device, best first.
-func (m *Matcher) groups(d Device, learn learner) func(yield func(group) bool) {
+// groups yields the groups of candidates that fit a device, best first.
+func (m *matcher) groups(d Device, learn learner) func(yield func(group) bool) {
 	return func(yield func(group) bool) {
 		all := m.byKind[kind{d.ManufacturerCode, d.ImageType}]
 		for at := 0; at < len(all); {
@@ -253,7 +256,7 @@ func (m *Matcher) groups(d Device, learn learner) func(yield func(group) bool) {
 	}
 }
 
-// misfit is why an image is not for a device.
+// misfit is the limit that keeps an image from a device.
 type misfit int
 
 const (
@@ -267,7 +270,8 @@ const (
 	wrongVersion
 )
 
-// misfit compares the limits with a device; manufacturer code and image type are the matcher's business.
+// misfit returns the first limit that the device does not meet, or fits. It does not look at manufacturer
+// code and image type.
 func (l *Limits) misfit(d *Device) misfit {
 	switch {
 	case l.Destination != nil && (d.EUI64 == 0 || *l.Destination != d.EUI64):
@@ -288,7 +292,8 @@ func (l *Limits) misfit(d *Device) misfit {
 	return fits
 }
 
-// within reports whether a value is inside limits, of which nil ones are none; so is a value that is nil.
+// within reports whether a value is inside limits. A limit that is nil is none. A value that is nil is
+// inside.
 func within[T cmp.Ordered](least, value, most *T) bool {
 	return value == nil || (least == nil || *value >= *least) && (most == nil || *value <= *most)
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// parseURL parses the URL of a request. What the standard library says about a malformed one repeats the URL,
-// password and all, so it is not passed on.
+// parseURL parses the URL of a request. It does not return the error of the standard library, which repeats
+// the URL with its password.
 func parseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(raw))
 	switch {
@@ -22,7 +22,7 @@ func parseURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// shown is the URL for people and records: without user and password.
+// shown returns a URL for people and records, without user and password.
 func shown(u *url.URL) string {
 	if u.User == nil {
 		return u.String()
@@ -32,20 +32,20 @@ func shown(u *url.URL) string {
 	return bare.String()
 }
 
-// userInfo is the user and password of a URL anywhere in a text.
+// userInfo matches the start of a URL with a user or password, anywhere in a text.
 var userInfo = regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*:)?//[^/?#\s"]*@`)
 
-// scrub takes users and passwords of URLs out of a text that was made elsewhere.
+// scrub removes users and passwords of URLs from a text, such as an error of another package.
 func scrub(text string) string {
 	return userInfo.ReplaceAllString(text, "${1}//")
 }
 
 func isHTTP(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" }
 
-// allow tells whether the policy lets a download go to this URL. The host of trusted, which is given without
-// a port, is allowed besides those of the options: the director is where the user said it is.
+// allow returns nil where a download from this URL is allowed, else an [ErrPolicy] or [ErrAccess]. trusted is
+// a host without a port that is allowed besides those of the options: the user has configured it elsewhere.
 func (l *Library) allow(u *url.URL, trusted string) error {
-	// What is neither may have anything in any place, so it is not shown.
+	// The URL is not shown: with another scheme, a password can be anywhere in it.
 	if !isHTTP(u) {
 		return fmt.Errorf("%w: its scheme is %q; it must be http or https", ErrPolicy, u.Scheme)
 	}
@@ -68,6 +68,7 @@ func (l *Library) allow(u *url.URL, trusted string) error {
 		ErrPolicy, shown(u), host, strings.Join(l.options.AllowedHosts, ", "))
 }
 
+// hostName returns the host of a URL in lower case, without port and final dot.
 func hostName(u *url.URL) string {
 	return strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
 }

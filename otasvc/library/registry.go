@@ -8,36 +8,37 @@ import (
 	"time"
 )
 
-// Registration is an image that a driver, or a person, has registered for devices.
+// Registration is an image that a driver or a person has registered for devices.
 type Registration struct {
-	DriverTypeID     string    `json:"driverTypeId"` // empty: for the one device alone
+	DriverTypeID     string    `json:"driverTypeId"` // empty for an image of one device alone
 	DriverVersion    uint32    `json:"driverVersion"`
 	ManufacturerCode uint16    `json:"mfgId"`
 	ImageType        uint16    `json:"imageTypeId"`
 	ImageVersion     uint32    `json:"imageVersion"`
-	SHA256           string    `json:"sha256"` // the image in the store
+	SHA256           string    `json:"sha256"` // key of the image in the store
 	Size             uint32    `json:"size"`   // bytes
 	URL              string    `json:"url"`
-	Devices          []string  `json:"devices"` // euids, sorted, never empty; set by the registry
+	Devices          []string  `json:"devices"` // EUIDs, sorted, never empty; the registry sets them
 	AddedAt          time.Time `json:"addedAt"`
 }
 
-// Registry is the registered images. For a driver type there is one version of an image (manufacturer code
-// and image type), shared by the devices that added it; an image registered without a driver type belongs
-// to one device alone.
+// Registry holds the registered images. Each driver type has one image for a manufacturer code and image
+// type, which the devices that added it share. An image registered without a driver type belongs to one
+// device alone.
 //
-// The zero value is empty and ready. It has no lock: one goroutine owns it. What it hands out are copies.
+// The zero value is empty and ready for use. A Registry has no lock: one goroutine must own it. It returns
+// copies.
 type Registry struct {
 	registrations []Registration // oldest addition or replacement first
 }
 
 // Add registers an image for a device; r.Devices is ignored.
 //
-// Where the driver type (or, without one, the device) has an image of this manufacturer code and image
-// type already, the new one replaces it for all its devices, and replaced tells what it was. Adding the
-// same again changes nothing, whatever its AddedAt; a further device for the same image is a change but
-// replaces nothing. A lower driver version than the registered one is [ErrIncompatibleDriverVersion]
-// and changes nothing.
+// Where the driver type (or, without one, the device) has an image of this manufacturer code and image type
+// already, the new one replaces it for all its devices, and replaced is the old one. Adding the same image
+// again changes nothing, whatever its AddedAt. Adding it for a further device is a change, but replaces
+// nothing. A lower driver version than the registered one is an [ErrIncompatibleDriverVersion] and changes
+// nothing.
 func (r *Registry) Add(device string, add Registration) (changed bool, replaced *Registration, err error) {
 	add.Devices = []string{device}
 	i := slices.IndexFunc(r.registrations, func(old Registration) bool { return sharesPlace(&old, &add) })
@@ -70,8 +71,8 @@ func (r *Registry) Add(device string, add Registration) (changed bool, replaced 
 }
 
 // Remove removes the registration that the device has for the image type, for all devices that share it, and
-// returns it. Where there are several (of different driver types or manufacturer codes) it is the one added
-// last; ok is false when there is none.
+// returns it. Where there are several (of different driver types or manufacturer codes) it removes the one
+// added last. ok is false where there is none.
 func (r *Registry) Remove(device string, imageType uint16) (removed Registration, ok bool) {
 	for i, registration := range slices.Backward(r.registrations) {
 		if registration.ImageType == imageType && registration.has(device) {
@@ -93,8 +94,7 @@ func (r *Registry) For(device string) []Registration {
 	return found
 }
 
-// All returns every registration, in an order that depends on nothing but what is registered: by manufacturer
-// code, image type, driver type and devices.
+// All returns every registration, sorted by manufacturer code, image type, driver type and devices.
 func (r *Registry) All() []Registration {
 	all := make([]Registration, len(r.registrations))
 	for i := range r.registrations {
@@ -111,18 +111,11 @@ func (r *Registry) All() []Registration {
 	return all
 }
 
-// Len is the number of registrations.
+// Len returns the number of registrations.
 func (r *Registry) Len() int { return len(r.registrations) }
 
-// References reports whether a registration needs the image with this SHA-256.
-func (r *Registry) References(sha256 string) bool {
-	return slices.ContainsFunc(r.registrations, func(registration Registration) bool {
-		return registration.SHA256 == sha256
-	})
-}
-
-// Forget takes a device that is gone out of every registration, and returns those that it had alone:
-// they are gone with it.
+// Forget removes a device from every registration. It removes the registrations that had no other device, and
+// returns them.
 func (r *Registry) Forget(device string) (removed []Registration) {
 	r.registrations = slices.DeleteFunc(r.registrations, func(registration Registration) bool {
 		if len(registration.Devices) > 1 || !registration.has(device) {
@@ -148,8 +141,8 @@ func (r Registry) MarshalJSON() ([]byte, error) {
 	return json.Marshal(r.registrations)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. It refuses registrations without a device and two for one
-// place, which it never wrote itself.
+// UnmarshalJSON reads what MarshalJSON wrote. It returns an error for a registration without a device and for
+// two registrations that would replace each other, which MarshalJSON does not write.
 func (r *Registry) UnmarshalJSON(b []byte) error {
 	var registrations []Registration
 	if err := json.Unmarshal(b, &registrations); err != nil {
@@ -177,31 +170,35 @@ func (r *Registry) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// sharesPlace reports whether there can be only one of the two: same driver type, or without one same device,
-// and same manufacturer code and image type. A registration without a driver type has exactly one device.
+// sharesPlace reports whether one of the two registrations replaces the other: both have the same driver type
+// (or, without one, the same device), manufacturer code and image type. A registration without a driver type
+// has exactly one device.
 func sharesPlace(a, b *Registration) bool {
 	return a.DriverTypeID == b.DriverTypeID && a.ManufacturerCode == b.ManufacturerCode &&
 		a.ImageType == b.ImageType &&
 		(a.DriverTypeID != "" || slices.Equal(a.Devices, b.Devices))
 }
 
-// sameImage reports whether two registrations in the same place are the same but for their devices and time.
+// sameImage reports whether two registrations that share a place differ only in their devices and time.
 func sameImage(a, b *Registration) bool {
 	return a.DriverVersion == b.DriverVersion && a.ImageVersion == b.ImageVersion &&
 		a.SHA256 == b.SHA256 && a.Size == b.Size && a.URL == b.URL
 }
 
+// has reports whether the registration is for the device.
 func (r *Registration) has(device string) bool {
 	_, found := slices.BinarySearch(r.Devices, device)
 	return found
 }
 
+// clone returns a copy that shares nothing with the registration.
 func (r *Registration) clone() Registration {
 	c := *r
 	c.Devices = slices.Clone(r.Devices)
 	return c
 }
 
+// ofDriver returns the end of a sentence that names the driver type; it is empty where there is none.
 func ofDriver(driverTypeID string) string {
 	if driverTypeID == "" {
 		return ""

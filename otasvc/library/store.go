@@ -11,24 +11,23 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
-// The store's files are named by the SHA-256 of the image. The image file is what counts; what stands beside
-// it could be lost without harm to anything but the memory of where the image came from.
+// The store's files are named by the SHA-256 of the image. The report beside an image file says where the
+// image came from; without it, the image is still served.
 const (
-	imageExt     = ".ota"
-	reportExt    = ".json"
-	corruptExt   = ".corrupt" // behind a damaged file's whole name
-	temporaryExt = ".tmp"
+	imageExt   = ".ota"
+	reportExt  = ".json"
+	corruptExt = ".corrupt" // added to the whole name of a damaged file
 )
 
-// report is what the side file says: what the image itself cannot tell.
+// report is the content of the file beside an image: what the image itself does not say.
 type report struct {
 	URL      string          `json:"url"`
 	Wrapper  string          `json:"wrapper,omitempty"`
@@ -40,8 +39,8 @@ type report struct {
 	UnusedSince time.Time `json:"unusedSince,omitzero"`
 }
 
-// Load returns the bytes to serve, after another look at whether they are still what they were. It fails with
-// [ErrNotStored], and with [ErrCorrupt] when they are not.
+// Load returns the bytes of an image after it has compared them with their SHA-256. Errors: [ErrNotStored],
+// with [ErrCorrupt]; errors of the disk.
 func (l *Library) Load(sha256 string) ([]byte, error) {
 	if _, known := l.Image(sha256); !known {
 		return nil, fmt.Errorf("%w: %s", ErrNotStored, sha256)
@@ -56,7 +55,7 @@ func (l *Library) Load(sha256 string) ([]byte, error) {
 	case digestOf(b) != sha256:
 		l.storing.Lock()
 		defer l.storing.Unlock()
-		// Meanwhile a Fetch may have put it right, or another Load aside.
+		// Before the lock was taken, a Fetch may have repaired the file, or another Load have set it aside.
 		if b, err = os.ReadFile(l.path(sha256, imageExt)); err == nil && digestOf(b) == sha256 {
 			return b, nil
 		}
@@ -69,20 +68,7 @@ func (l *Library) Load(sha256 string) ([]byte, error) {
 	return b, nil
 }
 
-// Remove removes an image from the store; one that is not there is an [ErrNotStored].
-func (l *Library) Remove(sha256 string) error {
-	l.storing.Lock()
-	defer l.storing.Unlock()
-	if _, known := l.Image(sha256); !known {
-		return fmt.Errorf("%w: %s", ErrNotStored, sha256)
-	}
-	if err := l.remove(sha256); err != nil {
-		return fmt.Errorf("remove image %s: %w", sha256, err)
-	}
-	return nil
-}
-
-// remove removes an image that is there; storing is locked.
+// remove removes an image from the store. The caller holds the lock storing.
 func (l *Library) remove(sha256 string) error {
 	for _, ext := range []string{imageExt, reportExt} {
 		if err := os.Remove(l.path(sha256, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -90,11 +76,11 @@ func (l *Library) remove(sha256 string) error {
 		}
 		l.drop(sha256)
 	}
-	return syncDir(l.storeDir)
+	return wholefile.SyncFolder(l.storeDir)
 }
 
-// store puts an image into the store. One that is there already only gets its report renewed. The downloads
-// are digests of what it came in.
+// store puts an image into the store. For an image that is there already it only renews the report. downloads
+// are the digests of the download that the image came in.
 func (l *Library) store(f *otafile.File, url string, downloads []string) (Image, error) {
 	l.storing.Lock()
 	defer l.storing.Unlock()
@@ -117,28 +103,25 @@ func (l *Library) store(f *otafile.File, url string, downloads []string) (Image,
 		image.StoredAt = before.StoredAt
 		image.Downloads = addDownloads(before.Downloads, downloads)
 	}
-	// The report first: without an image it means nothing, so a stop between the two leaves
-	// the store as it was.
+	// The report is written first: a report without an image is removed by Open, so a stop between the two
+	// leaves the store as it was.
 	if err := l.writeReport(image); err != nil {
 		return Image{}, err
 	}
 	if !intact {
-		if err := l.write(path, f.Image); err != nil {
+		if err := wholefile.Write(path, f.Image); err != nil {
 			if !known {
 				os.Remove(l.path(image.SHA256, reportExt)) // Open removes it else
 			}
 			return Image{}, err
 		}
 	}
-	if err := syncDir(l.storeDir); err != nil {
-		return Image{}, err
-	}
 	l.learn(image)
 	return image, nil
 }
 
-// holds reports whether a file has just these bytes. It reads them piece by piece: an image may
-// have many megabytes.
+// holds reports whether a file has exactly these bytes. It reads them piece by piece: an image may have many
+// megabytes.
 func holds(path string, data []byte) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -153,16 +136,16 @@ func holds(path string, data []byte) bool {
 		}
 		data = data[n:]
 		if err != nil {
-			return err == io.EOF && len(data) == 0
+			return errors.Is(err, io.EOF) && len(data) == 0
 		}
 	}
 }
 
-// maxDownloads bounds what is kept of the downloads that an image came in: a few containers, with
-// a few digests each.
+// maxDownloads is how many digests of downloads are kept for an image: those of a few containers, a few
+// digests each.
 const maxDownloads = 12
 
-// addDownloads adds digests to those that are known; the oldest go when there are too many.
+// addDownloads adds digests to those that are known, and drops the oldest when there are too many.
 func addDownloads(known, add []string) []string {
 	all := slices.DeleteFunc(slices.Clone(known), func(digest string) bool {
 		return slices.Contains(add, digest)
@@ -171,53 +154,17 @@ func addDownloads(known, add []string) []string {
 	return all[max(0, len(all)-maxDownloads):]
 }
 
+// writeReport writes the report of an image.
 func (l *Library) writeReport(image Image) error {
 	side, err := json.MarshalIndent(image.report(), "", "  ")
 	if err != nil {
 		return err
 	}
-	return l.write(l.path(image.SHA256, reportExt), append(side, '\n'))
+	return wholefile.Write(l.path(image.SHA256, reportExt), append(side, '\n'))
 }
 
-// write writes a file beside its place and moves it there, so that it is there whole or not at all.
-func (l *Library) write(path string, b []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "*"+temporaryExt)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()           // it may be closed already
-			os.Remove(f.Name()) // Open removes it else
-		}
-	}()
-	if _, err := f.Write(b); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-// syncDir makes renames in a directory last.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // there a directory cannot be synced, and need not be
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close() // Sync has told what there is to tell
-	return d.Sync()
-}
-
-// scanStore learns what is in the store, and tidies it up. A file that it cannot handle is left and told: the
-// others are as good as before.
+// scanStore reads the store and removes what interrupted downloads left in it. It leaves files that it cannot
+// read or remove, and logs them.
 func (l *Library) scanStore() error {
 	entries, err := os.ReadDir(l.storeDir)
 	if err != nil {
@@ -228,7 +175,7 @@ func (l *Library) scanStore() error {
 		if digest, isImage := strings.CutSuffix(name, imageExt); isImage && isDigest(digest) {
 			l.scanImage(digest)
 		}
-		if filepath.Ext(name) == temporaryExt {
+		if filepath.Ext(name) == wholefile.Suffix {
 			l.tidy(name)
 		}
 	}
@@ -241,7 +188,7 @@ func (l *Library) scanStore() error {
 	return nil
 }
 
-// tidy removes what a download that was interrupted while it was stored has left.
+// tidy removes a file that was left when storing an image was interrupted.
 func (l *Library) tidy(name string) {
 	if err := os.Remove(filepath.Join(l.storeDir, name)); err != nil {
 		l.log.Warn("cannot remove a file that an interrupted download left behind", "file", name,
@@ -251,7 +198,7 @@ func (l *Library) tidy(name string) {
 	l.log.Info("removed a file that an interrupted download left behind", "file", name)
 }
 
-// scanImage adds a stored image, or sets it aside when it is damaged.
+// scanImage adds an image of the store to those that are known, or sets it aside when it is damaged.
 func (l *Library) scanImage(digest string) {
 	path := l.path(digest, imageExt)
 	b, err := os.ReadFile(path)
@@ -287,6 +234,7 @@ func (l *Library) scanImage(digest string) {
 	l.learn(image)
 }
 
+// readReport reads the report of an image.
 func (l *Library) readReport(digest string) (r report, err error) {
 	b, err := os.ReadFile(l.path(digest, reportExt))
 	if err != nil {
@@ -296,6 +244,7 @@ func (l *Library) readReport(digest string) (r report, err error) {
 	return r, err
 }
 
+// report returns the image's report.
 func (i *Image) report() report {
 	return report{
 		URL: i.URL, Wrapper: i.Wrapper, Warnings: i.Warnings, Checks: i.Checks, StoredAt: i.StoredAt,
@@ -303,7 +252,8 @@ func (i *Image) report() report {
 	}
 }
 
-// setAside gives a damaged image another name, under which a person may look at it and nothing here does.
+// setAside renames the file of a damaged image. The store does not use it under the new name; a person can
+// look at it.
 func (l *Library) setAside(digest, why string) {
 	path := l.path(digest, imageExt)
 	if err := os.Rename(path, path+corruptExt); err != nil {
@@ -315,14 +265,16 @@ func (l *Library) setAside(digest, why string) {
 		"why", why)
 }
 
+// path returns the path of a file of the store.
 func (l *Library) path(digest, ext string) string { return filepath.Join(l.storeDir, digest+ext) }
 
+// digestOf returns the SHA-256 of b in lower-case hex.
 func digestOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }
 
-// isDigest reports whether s is a SHA-256 as the store writes it.
+// isDigest reports whether s is a SHA-256 in lower-case hex.
 func isDigest(s string) bool {
 	return len(s) == 2*sha256.Size && !slices.ContainsFunc([]byte(s), func(c byte) bool {
 		return (c < '0' || c > '9') && (c < 'a' || c > 'f')

@@ -204,14 +204,17 @@ func TestFetchRepairs(t *testing.T) {
 	checkFetched(t, l, fetchFile(t, l, dir, image), nil, image)
 }
 
-func TestRemove(t *testing.T) {
+func TestRemovedImage(t *testing.T) {
 	dir := t.TempDir()
 	one, two := testImage(3000, 1), testImage(3000, 2)
 	l := open(t, library.Options{Dir: dir})
 	fetchFile(t, l, dir, one)
 	fetchFile(t, l, dir, two)
-	if err := l.Remove(digestOf(one)); err != nil {
-		t.Fatal(err)
+	keep := func(sha256 string) bool { return sha256 != digestOf(one) }
+	for range 2 { // the first one only notes that the image is unused
+		if _, err := l.Sweep(time.Now(), keep, 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if d := cmp.Diff([]string{digestOf(two) + ".json", digestOf(two) + ".ota"}, stored(t, dir)); d != "" {
 		t.Errorf("store (-want +got):\n%s", d)
@@ -220,9 +223,6 @@ func TestRemove(t *testing.T) {
 		t.Error("the image is still known")
 	}
 	for _, unknown := range []string{digestOf(one), "", "../../etc/passwd", strings.ToUpper(digestOf(two))} {
-		if err := l.Remove(unknown); !errors.Is(err, library.ErrNotStored) {
-			t.Errorf("Remove(%q): %v", unknown, err)
-		}
 		if _, err := l.Load(unknown); !errors.Is(err, library.ErrNotStored) {
 			t.Errorf("Load(%q): %v", unknown, err)
 		}

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Sweep removes the stored images that nobody has referred to for a while, and returns them. The first Sweep
-// that finds an image unreferenced only notes the time; one that comes unusedFor or more later removes it,
-// unless it was referred to or fetched again meanwhile. What was noted survives a restart.
+// Sweep removes the images that have been unused for unusedFor or longer from the store, and returns them.
+// The first Sweep that finds an image unused notes the time, which survives a restart. A later one removes
+// the image, unless it was used or fetched again before.
 //
-// keep is asked for every image; it names what registrations, upgrades and downloads need, and may be called
-// from any goroutine. An image that comes into use after keep was asked has been through Fetch or
-// [Catalog.Ensure], which take the note back, so that it stays. Images that an index or the image folder
-// offers need not be kept: they can be had again. Sweep waits for the disk.
+// keep is called for every image, from the goroutine of Sweep. It reports whether a registration, an upgrade
+// or a download needs the image. An image that comes into use after that call has been through Fetch or
+// [Catalog.Ensure], which clear the note, so that it stays. Images that an index or the image folder offers
+// need not be kept: they can be fetched again. Sweep waits for the disk.
 func (l *Library) Sweep(
 	now time.Time, keep func(sha256 string) bool, unusedFor time.Duration,
 ) (removed []Image, err error) {
@@ -40,21 +40,22 @@ func (l *Library) Sweep(
 	return removed, errors.Join(errs...)
 }
 
-// touch returns a stored image, which is going to be used.
+// touch clears the note that an image is unused, and returns the image. The result is false where it is not
+// stored.
 func (l *Library) touch(sha256 string) (Image, bool) {
 	image, known := l.Image(sha256)
 	if !known {
 		return Image{}, false
 	}
 	if err := l.note(sha256, image.UnusedSince, time.Time{}); err != nil {
-		// The note stays on the disk alone. It counts only if nobody names the image to
-		// Sweep after a restart.
+		// The old note stays on the disk. It has an effect only if the image is unused after a restart.
 		l.log.Warn("cannot note that a stored image is in use", "image", sha256, "error", err)
 	}
-	return l.Image(sha256) // it may have been removed just before
+	return l.Image(sha256) // another Sweep may have removed it just before
 }
 
-// note notes since when an image has been unused, if what was noted before is still so.
+// note sets since when an image has been unused; zero stands for an image in use. It changes nothing where
+// the note is no longer before.
 func (l *Library) note(sha256 string, before, since time.Time) error {
 	if before.Equal(since) {
 		return nil
@@ -70,7 +71,7 @@ func (l *Library) note(sha256 string, before, since time.Time) error {
 	return l.writeReport(image)
 }
 
-// removeUnused removes an image, if what was noted of it is still so.
+// removeUnused removes an image that is still noted as unused since the given time.
 func (l *Library) removeUnused(sha256 string, since time.Time) (bool, error) {
 	l.storing.Lock()
 	defer l.storing.Unlock()

@@ -18,21 +18,23 @@ import (
 )
 
 const (
-	salusInfo    = "networkinfo.json" // what names the image in a Salus archive
-	maxSalusInfo = 64 << 10
-	tarBlock     = 512
+	salusInfo    = "networkinfo.json" // the file of a Salus archive that names the image
+	maxSalusInfo = 64 << 10           // bytes
+	tarBlock     = 512                // bytes
 )
 
+// isGzip reports whether b starts like a gzip stream.
 func isGzip(b []byte) bool { return bytes.HasPrefix(b, []byte{0x1F, 0x8B, 0x08}) }
 
+// isZip reports whether b starts like a zip archive.
 func isZip(b []byte) bool { return bytes.HasPrefix(b, []byte("PK\x03\x04")) }
 
-// isTar asks the first header's checksum, which even those old archives have that lack the word "ustar".
+// isTar checks the checksum of the first header: old archives have it too, but not always the text "ustar".
 func isTar(b []byte) bool {
 	if len(b) < tarBlock || b[0] == 0 {
 		return false
 	}
-	var sum, said int64
+	var sum, want int64
 	for i, c := range b[:tarBlock] {
 		if i >= 148 && i < 156 {
 			c = ' '
@@ -43,12 +45,12 @@ func isTar(b []byte) bool {
 		if c < '0' || c > '7' {
 			return false
 		}
-		said = said<<3 | int64(c-'0')
+		want = want<<3 | int64(c-'0')
 	}
-	return sum == said
+	return sum == want
 }
 
-// gzip opens what is compressed, which is usually a tar.
+// gzip opens a compressed file, most often a tar archive.
 func (u *unwrapper) gzip(b []byte, depth int) (*File, error) {
 	unpacked, err := u.gunzip(b)
 	if err != nil {
@@ -69,8 +71,8 @@ func (u *unwrapper) gzip(b []byte, depth int) (*File, error) {
 	return f, nil
 }
 
-// gunzip unpacks what gzip makes: one stream or several in a row, which belong together. What follows them
-// and does not start like one is no part of it.
+// gunzip unpacks one gzip stream, or several in a row, which belong together. It ignores bytes behind them
+// that do not start like a stream.
 func (u *unwrapper) gunzip(b []byte) (unpacked []byte, err error) {
 	rest := bytes.NewReader(b)
 	r, err := gzip.NewReader(rest)
@@ -88,22 +90,22 @@ func (u *unwrapper) gunzip(b []byte) (unpacked []byte, err error) {
 		if !isGzip(b[len(b)-rest.Len():]) {
 			return unpacked, nil
 		}
-		if err := u.countEntry(); err != nil { // each may be empty
+		if err := u.countEntry(); err != nil { // empty streams cost no bytes, but time
 			return nil, err
 		}
 	}
 	return nil, err
 }
 
-// tar opens a tar archive with an image in it. Salus puts a networkinfo.json beside it,
-// with its name and MD5.
+// tar opens a tar archive with an image in it. Salus puts a networkinfo.json beside the image, with the
+// image's name and MD5.
 func (u *unwrapper) tar(b []byte, depth int) (*File, error) {
 	var found candidates
 	var info []byte
 	r := tar.NewReader(bytes.NewReader(b))
 	for {
 		entry, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -146,9 +148,9 @@ func (u *unwrapper) tar(b []byte, depth int) (*File, error) {
 	return f, nil
 }
 
-// readSalusInfo returns the MD5 (hex) of each file that a networkinfo.json names; none of one that cannot be
-// read. Salus writes {"upgrade":[{"filename":…,"checksum":…}]}; any object that has a text beside a text that
-// is an MD5 will do, since a file that is not in the archive does no harm.
+// readSalusInfo returns the MD5, in lower-case hex, of each file that a networkinfo.json names. It returns
+// nothing where b is not JSON. Salus writes {"upgrade":[{"filename":…,"checksum":…}]}. Any object that has
+// a text beside a text that is an MD5 will do, since names that are not in the archive do no harm.
 func readSalusInfo(b []byte) map[string]string {
 	var info any
 	if json.Unmarshal(b, &info) != nil {
@@ -159,6 +161,7 @@ func readSalusInfo(b []byte) map[string]string {
 	return listed
 }
 
+// collectDigests adds to listed the files and digests in a JSON value and what is below it.
 func collectDigests(value any, listed map[string]string) {
 	switch value := value.(type) {
 	case []any:
@@ -179,7 +182,7 @@ func collectDigests(value any, listed map[string]string) {
 				names = append(names, text)
 			}
 		}
-		if len(sums) == 1 { // whose else it would be is not clear
+		if len(sums) == 1 { // with several it is not clear which file each belongs to
 			for _, name := range names {
 				listed[path.Base(strings.ReplaceAll(name, `\`, "/"))] = strings.ToLower(sums[0])
 			}
@@ -187,15 +190,17 @@ func collectDigests(value any, listed map[string]string) {
 	}
 }
 
+// isMD5 reports whether text is an MD5 in hex.
 func isMD5(text string) bool {
 	sum, err := hex.DecodeString(text)
 	return err == nil && len(sum) == md5.Size
 }
 
-// zip opens a zip archive with an image in it: a driver package has it under www/, beside much else.
+// zip opens a zip archive with an image in it. A driver package has the image under www/, among many other
+// files.
 func (u *unwrapper) zip(b []byte, depth int) (*File, error) {
-	// Each file has this signature in the directory, so the directory is not read, into much more memory than
-	// it takes here, before it is known to be bearable.
+	// Each file of the archive has this signature in the directory. They are counted first, because reading
+	// the directory takes much more memory than its bytes.
 	if bytes.Count(b, []byte("PK\x01\x02")) > u.entriesLeft {
 		return nil, fmt.Errorf("%s container: %w", wrapperZip, errTooManyEntries)
 	}
@@ -235,20 +240,21 @@ func (u *unwrapper) zip(b []byte, depth int) (*File, error) {
 // candidates are the OTA files that an archive holds.
 type candidates struct {
 	files []candidate
-	err   error // of the first that looked like one and was none
+	err   error // why the first entry that looked like an OTA file is none
 }
 
+// candidate is one of them.
 type candidate struct {
 	name     string
 	contents []byte
 	file     *File
 }
 
-// consider adds an archive's entry to the candidates when there is an OTA file in it. It fails only when the
-// limits are exceeded.
+// consider adds an archive's entry to the candidates when there is an OTA file in it. It returns an error
+// only when the limits are exceeded, an [ErrTooLarge].
 func (u *unwrapper) consider(found *candidates, container, name string, r io.Reader, depth int) error {
 	buffered := bufio.NewReaderSize(r, tarBlock)
-	start, _ := buffered.Peek(tarBlock) // reading on tells the error again
+	start, _ := buffered.Peek(tarBlock) // the next read returns the error again
 	if u.containerOf(start) == nil && !bytes.HasPrefix(start, magicBytes) && !startsLegrand(start) {
 		return nil
 	}
@@ -268,13 +274,15 @@ func (u *unwrapper) consider(found *candidates, container, name string, r io.Rea
 	return nil
 }
 
+// failed notes why an entry is no candidate. The first reason counts.
 func (c *candidates) failed(err error) {
 	if c.err == nil {
 		c.err = err
 	}
 }
 
-// prefer drops the candidates whose name is not wanted, unless none is.
+// prefer drops the candidates whose name is not wanted. It drops none, and returns false, where no name is
+// wanted.
 func (c *candidates) prefer(wanted func(name string) bool) bool {
 	if !slices.ContainsFunc(c.files, func(f candidate) bool { return wanted(f.name) }) {
 		return false
@@ -283,7 +291,7 @@ func (c *candidates) prefer(wanted func(name string) bool) bool {
 	return true
 }
 
-// pick returns the one OTA file of an archive.
+// pick returns the one OTA file of an archive. Several files with the same image are one.
 func (c *candidates) pick(container string) (*File, error) {
 	if len(c.files) == 0 {
 		if c.err != nil {
@@ -303,7 +311,7 @@ func (c *candidates) pick(container string) (*File, error) {
 	return first.file, nil
 }
 
-// readAll reads what a container unpacks to, as long as the limit allows.
+// readAll reads what a container unpacks to. It fails with [ErrTooLarge] when the limit is exceeded.
 func (u *unwrapper) readAll(r io.Reader) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, u.bytesLeft+1))
 	if int64(len(b)) > u.bytesLeft {
@@ -313,6 +321,7 @@ func (u *unwrapper) readAll(r io.Reader) ([]byte, error) {
 	return b, err
 }
 
+// countEntry counts one entry of an archive. It fails with [ErrTooLarge] when there are too many.
 func (u *unwrapper) countEntry() error {
 	if u.entriesLeft == 0 {
 		return errTooManyEntries
@@ -323,7 +332,7 @@ func (u *unwrapper) countEntry() error {
 
 var errTooManyEntries = fmt.Errorf("%w: more than %d files", ErrTooLarge, maxEntries)
 
-// sentinel makes one of this package's errors of one of an archive's.
+// sentinel wraps an error of an archive in one of this package's errors, unless it is one already.
 func sentinel(err error) error {
 	switch {
 	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrNotOTA), errors.Is(err, ErrTruncated),

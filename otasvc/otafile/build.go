@@ -3,8 +3,8 @@ package otafile
 import "encoding/binary"
 
 // Build makes an OTA file out of a header and a payload, which becomes its one upgrade image element. It is
-// for demonstrations and tests; real files are never put together again. HeaderVersion is 0x0100 unless h
-// says otherwise; field control, header length and total size are set from what is there.
+// for demonstrations and tests; real files are never put together again. A HeaderVersion of 0 becomes 0x0100.
+// Build sets the field control, the header length and the total image size from what is there.
 func Build(h Header, payload []byte, options ...BuildOption) []byte {
 	b := builder{elements: []builtElement{{TagUpgradeImage, payload}}}
 	for _, option := range options {
@@ -16,26 +16,24 @@ func Build(h Header, payload []byte, options ...BuildOption) []byte {
 // BuildOption changes what Build makes.
 type BuildOption func(*builder)
 
-// WithElement adds an element behind those that are there.
-func WithElement(tag uint16, data []byte) BuildOption {
-	return func(b *builder) { b.elements = append(b.elements, builtElement{tag, data}) }
-}
-
-// WithIntegrityCode ends the file with an integrity code element over everything before it.
+// WithIntegrityCode adds, as the last element, the integrity code of everything before it.
 func WithIntegrityCode() BuildOption {
 	return func(b *builder) { b.integrityCode = true }
 }
 
+// builtElement is an element that is to be written.
 type builtElement struct {
 	tag  uint16
 	data []byte
 }
 
+// builder collects what Build is to write.
 type builder struct {
 	elements      []builtElement
 	integrityCode bool
 }
 
+// build writes the file.
 func (b *builder) build(h Header) []byte {
 	if h.HeaderVersion == 0 {
 		h.HeaderVersion = HeaderVersionZigbee
@@ -57,7 +55,7 @@ func (b *builder) build(h Header) []byte {
 		out = append(out, e.data...)
 	}
 	if b.integrityCode {
-		// Dialect A: over what stands before the element's tag. Most files that have a code do it like this.
+		// This is dialect A, over what stands before the element: most files that have a code use it.
 		code := IntegrityCode(out)
 		out = appendElementHeader(out, TagIntegrityCode, mmoSize)
 		out = append(out, code[:]...)
@@ -65,6 +63,7 @@ func (b *builder) build(h Header) []byte {
 	return out
 }
 
+// appendElementHeader appends tag and length of an element.
 func appendElementHeader(dst []byte, tag uint16, length int) []byte {
 	dst = binary.LittleEndian.AppendUint16(dst, tag)
 	return binary.LittleEndian.AppendUint32(dst, uint32(length))

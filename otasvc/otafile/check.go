@@ -10,8 +10,8 @@ const (
 	// NotVerifiable means that there is something to check, but no way to do it, such as a signature whose
 	// key only the vendor has.
 	NotVerifiable Status = iota
-	Passed
-	Failed
+	Passed               // what the file says and what was computed are equal
+	Failed               // they differ, or the firmware is cut short
 )
 
 var statusNames = [...]string{NotVerifiable: "notVerifiable", Passed: "passed", Failed: "failed"}
@@ -27,7 +27,7 @@ func (s Status) String() string {
 // MarshalText returns what String does.
 func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote, and fails for anything else.
+// UnmarshalText reads what MarshalText wrote, and returns an error for any other text.
 func (s *Status) UnmarshalText(text []byte) error {
 	for i, name := range statusNames {
 		if name == string(text) {
@@ -60,7 +60,7 @@ func (c Check) String() string {
 	return s
 }
 
-// Names of checks.
+// Names of checks. They are shown to people and kept in the store, so they do not change.
 const (
 	CheckIntegrityCode = "AES-MMO integrity code"
 	CheckGBL           = "Silicon Labs GBL CRC-32"
@@ -76,7 +76,7 @@ const (
 	CheckSignature     = "ECDSA signature"
 )
 
-// compare is a check that passes when both are equal.
+// compare returns a check that passes when both texts are equal.
 func compare(name, expected, found string) Check {
 	c := Check{Name: name, Status: Failed, Expected: expected, Found: found}
 	if expected == found {
@@ -85,8 +85,8 @@ func compare(name, expected, found string) Check {
 	return c
 }
 
-// merge makes one of the checks that have name and outcome in common: some files have 175 elements with a
-// checksum each. The first stays, and says how many there are.
+// merge joins the checks that have name and outcome in common into one: some files have 175 elements with a
+// checksum each. The first stays and says how many elements it stands for.
 func merge(checks []Check) []Check {
 	type kind struct {
 		name   string

@@ -6,8 +6,8 @@
 // files come from or of how they are served; it imports nothing of the project.
 //
 // What goes to a device is [File.Image]: exactly the header's total image size, from the header's first byte,
-// as it was in the file. The package takes files apart but never puts one together again, with the one
-// exception of [Build], which makes files for demonstrations and tests.
+// as it was in the file. The package takes files apart and does not put them together again; [Build] makes
+// new files, for demonstrations and tests alone.
 //
 // Numbers in OTA files are little-endian unless a comment says otherwise.
 package otafile

@@ -20,34 +20,34 @@ const (
 )
 
 const (
-	elementHeader = 6 // bytes of tag and length
+	elementHeader = 6 // bytes: a tag of 2 and a length of 4
 
 	// maxElements bounds what a file of nothing but empty elements costs. Real files have up to 175.
 	maxElements = 4096
 
-	// telinkExtra is the bytes between the length and the data of the one element of some Telink files, which
-	// the length does not count (01 0C in all that were seen).
+	// telinkExtra is the number of bytes between the length and the data of the one element of some Telink
+	// files. The length does not count them; they are 01 0C in all files that were seen.
 	telinkExtra = 2
 )
 
-// Element is one tagged piece of the file behind the header. In the wild the upgrade image may be absent,
-// there twice, or not first.
+// Element is one tagged piece of the file behind the header. In real files the upgrade image may be absent,
+// be there twice, or not come first.
 type Element struct {
 	Tag    uint16
 	Offset uint32 // of the data from the header's first byte, in bytes
 	Length uint32 // of the data, in bytes
 }
 
-// walk is what was found on the way through the elements of an image.
+// walk holds what was found on the way through the elements of an image.
 type walk struct {
 	elements []Element
 	warning  string // why the elements do not add up; empty where they do
 	stopped  int    // offset of the first byte that belongs to no element; the image's size where all do
 }
 
-// parseElements walks the elements of an image from its header length on. What does not add up is a warning:
-// there are files in the field that devices take although it does not. More elements than any real file has
-// are an [ErrElements].
+// parseElements walks the elements of an image from at, its header length, to its end. Elements that do not
+// add up to the total image size are a warning, as devices accept such files. More elements than any real
+// file has are an [ErrElements].
 func parseElements(image []byte, at int) (w walk, err error) {
 	for len(image)-at >= elementHeader {
 		e := Element{
@@ -71,7 +71,7 @@ func parseElements(image []byte, at int) (w walk, err error) {
 			if len(bytes.Trim(image[at:], "\x00")) != 0 {
 				return walk{}, fmt.Errorf("%w: more than %d", ErrElements, maxElements)
 			}
-			break // each six of these zeros look like one more
+			break // the rest is padding: six zeros look like an empty element
 		}
 		w.elements = append(w.elements, e)
 		at += elementHeader + int(e.Length)
@@ -84,7 +84,7 @@ func parseElements(image []byte, at int) (w walk, err error) {
 	return w, nil
 }
 
-// data returns the element's data.
+// data returns the element's data, a part of image.
 func (e Element) data(image []byte) []byte {
 	return image[e.Offset:][:e.Length:e.Length]
 }

@@ -5,19 +5,20 @@ import (
 	"fmt"
 )
 
-// What Parse and ParseHeader fail with; ask with errors.Is.
+// The errors of Parse and ParseHeader; test for them with errors.Is.
 var (
-	// ErrNotOTA: there is no OTA header in the input, bare or in any known container.
+	// ErrNotOTA means that there is no OTA header in the input, neither bare nor in a known container.
 	ErrNotOTA = errors.New("not a Zigbee OTA file")
-	// ErrTruncated: the input ends before what its header or container announces.
+	// ErrTruncated means that the input is shorter than its header or container says.
 	ErrTruncated = errors.New("the file is cut short")
-	// ErrHeader: there is an OTA header, but its fields contradict each other or its version is unknown.
+	// ErrHeader means that the fields of the OTA header contradict each other, or that its version is
+	// unknown.
 	ErrHeader = errors.New("the OTA header is malformed")
-	// ErrWrapper: a container was recognised, but it is damaged or holds no OTA file.
+	// ErrWrapper means that a container was recognised, but is damaged or holds no OTA file.
 	ErrWrapper = errors.New("the container around the OTA file is unusable")
-	// ErrElements: there are so many elements that the file can only be an attack or garbage.
+	// ErrElements means that there are so many elements that the file is garbage or an attack.
 	ErrElements = errors.New("the file has too many elements")
-	// ErrTooLarge: a container unpacks to more than the limits allow.
+	// ErrTooLarge means that a container unpacks to more than the limits allow.
 	ErrTooLarge = errors.New("the container unpacks to too much")
 )
 
@@ -26,31 +27,31 @@ var (
 type File struct {
 	Header   Header
 	Elements []Element
-	Wrapper  string // what was around the OTA file, for people; empty when nothing was
-	Image    []byte // what a device gets: Header.TotalSize bytes from the header's first, untouched
-	Trailing int    // bytes behind the image that its container does not account for
-	Warnings []string
-	Checks   []Check // what Verify found; nil before
+	Wrapper  string   // the container that the OTA file came in, in words; empty when it came in none
+	Image    []byte   // what a device gets: Header.TotalSize bytes from the header's first, untouched
+	Trailing int      // number of bytes behind the image that its container does not account for
+	Warnings []string // what is odd about the file, in sentences for people
+	Checks   []Check  // the results of Verify; nil before Verify was called
 
-	contents      []byte         // the image and what trails it
+	contents      []byte         // the image and the bytes that follow it
 	behind        []byte         // the end of the image that belongs to no element
-	wrapperChecks []func() Check // what the containers have to check
+	wrapperChecks []func() Check // the checks of the containers, which Verify runs
 }
 
 // Parse takes the container off b, where there is one, and reads header and elements of the OTA file in it.
-// It verifies nothing: see [File.Verify].
+// It verifies no checksum: [File.Verify] does.
 //
-// Known containers and a header at the first byte come first, and only then a search for a header that
-// could be one: almost half of all real files contain the magic again somewhere inside, many with a
-// header that looks right.
+// Parse tries known containers and a header at the first byte, and only then searches b for a plausible
+// header: almost half of all real files contain the magic again somewhere inside, many with a header that
+// looks right.
 //
-// Errors: [ErrNotOTA], [ErrTruncated], [ErrHeader], [ErrElements], [ErrWrapper], [ErrTooLarge]. They tell
-// what was found and where.
+// Errors: [ErrNotOTA], [ErrTruncated], [ErrHeader], [ErrElements], [ErrWrapper], [ErrTooLarge]. Their text
+// says what was found and where.
 func Parse(b []byte) (*File, error) {
 	return newUnwrapper().openOrSearch(b, 0)
 }
 
-// parseBare reads an OTA file that starts at the first byte of b and may have bytes trailing it.
+// parseBare reads an OTA file that starts at the first byte of b. Bytes may follow it.
 func parseBare(b []byte) (*File, error) {
 	h, err := ParseHeader(b)
 	if err != nil {
@@ -84,7 +85,7 @@ func parseBare(b []byte) (*File, error) {
 	return f, nil
 }
 
-// Failed returns those of Checks that failed.
+// Failed returns the checks that failed. It is empty before [File.Verify].
 func (f *File) Failed() []Check {
 	var failed []Check
 	for _, c := range f.Checks {

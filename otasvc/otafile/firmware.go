@@ -7,9 +7,9 @@ import (
 	"hash/crc32"
 )
 
-// checkFirmware checks the firmware formats that carry a checksum of their own, in every element, and where
-// the elements do not add up, at the beginning of what is behind them: as it is, or with a tag and a length
-// before it that do not fit.
+// checkFirmware checks the firmware in every element whose format has a checksum of its own. Where the
+// elements do not add up to the total image size, it also checks the bytes that belong to no element: the
+// firmware stands at their beginning, or behind a tag and a length that are wrong.
 func (f *File) checkFirmware() []Check {
 	var checks []Check
 	for _, e := range f.Elements {
@@ -28,6 +28,7 @@ func (f *File) checkFirmware() []Check {
 	return checks
 }
 
+// checkFirmware checks the firmware that data starts with; known is false for formats without a checksum.
 func checkFirmware(data []byte) (c Check, known bool) {
 	switch {
 	case bytes.HasPrefix(data, []byte{0xEB, 0x17, 0xA6, 0x03}):
@@ -42,11 +43,11 @@ func checkFirmware(data []byte) (c Check, known bool) {
 	return Check{}, false
 }
 
-// tagFormat is how a Silicon Labs bootloader file writes tag and length of its pieces.
+// tagFormat describes how a Silicon Labs bootloader file writes tag and length of its pieces.
 type tagFormat struct {
 	header int // bytes of tag and length
 	parse  func(b []byte) (tag, length uint32)
-	end    uint32 // the tag of the last piece: CRC-32 over everything before its data, little-endian
+	end    uint32 // tag of the piece with the CRC-32, little-endian, of everything before its data
 }
 
 var (
@@ -58,8 +59,8 @@ var (
 	}, 0xFC04}
 )
 
-// checkTagged walks the pieces of a Silicon Labs bootloader file to the one with the checksum.
-// More may follow it.
+// checkTagged walks the pieces of a Silicon Labs bootloader file to the one with the checksum, and checks
+// that. More bytes may follow.
 func checkTagged(name string, data []byte, format tagFormat) Check {
 	at := 0
 	for len(data)-at >= format.header {
@@ -93,10 +94,12 @@ func checkTagged(name string, data []byte, format tagFormat) Check {
 	}
 }
 
-// telinkSizeAt is where Telink firmware, which has "KNLT" at 8, has its size. Its last four bytes are the
-// complement of the CRC-32 of what is before.
+// telinkSizeAt is the offset of the size in Telink firmware, which has "KNLT" at offset 8. The size is a
+// little-endian 32-bit number of bytes.
 const telinkSizeAt = 0x18
 
+// checkTelink checks the last four bytes of Telink firmware: the complement of the CRC-32 of what stands
+// before them.
 func checkTelink(data []byte) Check {
 	size := uint64(binary.LittleEndian.Uint32(data[telinkSizeAt:]))
 	if size < telinkSizeAt+8 {

@@ -7,16 +7,17 @@ import (
 	"unicode"
 )
 
-// Magic is the upgrade file identifier that every OTA header starts with; on disk it reads 1E F1 EE 0B.
-const Magic = 0x0BEEF11E
+// magic is the upgrade file identifier that every OTA header starts with; on disk it reads 1E F1 EE 0B.
+const magic = 0x0BEEF11E
 
 // Header versions (Zigbee Cluster Library, OTA upgrade cluster).
 const (
-	HeaderVersionZigbee = 0x0100 // what Zigbee devices take
+	HeaderVersionZigbee = 0x0100 // the version that Zigbee devices accept
 	HeaderVersionThread = 0x0200 // Thread: the destination field is 32 bytes instead of 8
 )
 
-// Bits of the header's field control: which optional fields follow the total image size, in this order.
+// Bits of the header's field control. They announce the optional fields that follow the total image size, in
+// this order.
 const (
 	FieldCredentialVersion = 1 << 0 // security credential version, 1 byte
 	FieldDestination       = 1 << 1 // the only device that the file is for, 8 bytes (32 in a Thread header)
@@ -40,7 +41,7 @@ type Header struct {
 	FieldControl     uint16
 	ManufacturerCode uint16
 	ImageType        uint16 // 0 is valid; 0xFFC0 to 0xFFC3 are credentials, configuration, log and picture
-	FileVersion      uint32 // ordered as an unsigned number, whatever the vendor reads into its digits
+	FileVersion      uint32 // compares as an unsigned number, whatever its digits mean to the vendor
 	StackVersion     uint16 // 0 Zigbee 2006, 1 Zigbee 2007, 2 Zigbee Pro, 3 Zigbee IP, 4 Thread
 	HeaderString     [32]byte
 	TotalSize        uint32 // bytes, header and all elements
@@ -48,16 +49,16 @@ type Header struct {
 	CredentialVersion  *uint8
 	Destination        *uint64   // EUI-64 of the only device that the file is for
 	ThreadDestination  *[32]byte // the same in a header of version 0x0200, raw
-	MinHardwareVersion *uint16   // both hardware versions are there or neither
+	MinHardwareVersion *uint16   // set if and only if MaxHardwareVersion is set
 	MaxHardwareVersion *uint16
 }
 
-// ParseHeader reads the header that b starts with; b may go on behind it.
+// ParseHeader reads the header that b starts with; b may be longer than the header.
 //
 // Errors: [ErrNotOTA] when b does not start with the magic, [ErrTruncated] when b ends inside the header,
 // [ErrHeader] when the header contradicts itself or has an unknown version.
 func ParseHeader(b []byte) (Header, error) {
-	if len(b) < 4 || binary.LittleEndian.Uint32(b) != Magic {
+	if len(b) < 4 || binary.LittleEndian.Uint32(b) != magic {
 		return Header{}, fmt.Errorf("%w: it starts with % X and not with 1E F1 EE 0B",
 			ErrNotOTA, b[:min(4, len(b))])
 	}
@@ -97,6 +98,8 @@ func ParseHeader(b []byte) (Header, error) {
 	return h, nil
 }
 
+// parseOptional sets the optional fields that the field control announces. They stand at the start of b,
+// which is long enough for them.
 func (h *Header) parseOptional(b []byte) {
 	if h.FieldControl&FieldCredentialVersion != 0 {
 		v := b[0]
@@ -122,7 +125,7 @@ func (h *Header) parseOptional(b []byte) {
 	}
 }
 
-// fieldsLength is how many bytes the fixed fields and those that the field control announces take.
+// fieldsLength returns how many bytes the fixed fields and those that the field control announces take.
 func (h *Header) fieldsLength() int {
 	n := fixedHeader
 	if h.FieldControl&FieldCredentialVersion != 0 {
@@ -141,13 +144,13 @@ func (h *Header) fieldsLength() int {
 	return n
 }
 
-// Append appends the header as it stands in a file. Every field is written as it is, except that the field
-// control's three known bits follow the optional fields that are set; HeaderLength and TotalSize are the
-// caller's business. Bytes that a vendor put between the last field and the header length are not known
-// here and not written.
+// Append appends the header to dst as it stands in a file. It writes every field as it is, except that it
+// sets the three known bits of the field control for the optional fields that are there. The caller sets
+// HeaderLength and TotalSize. A Header does not hold the bytes that some vendors put between the last field
+// and the header length, so Append does not write them.
 func (h Header) Append(dst []byte) []byte {
 	h.FieldControl = h.presentFields()
-	dst = binary.LittleEndian.AppendUint32(dst, Magic)
+	dst = binary.LittleEndian.AppendUint32(dst, magic)
 	dst = binary.LittleEndian.AppendUint16(dst, h.HeaderVersion)
 	dst = binary.LittleEndian.AppendUint16(dst, h.HeaderLength)
 	dst = binary.LittleEndian.AppendUint16(dst, h.FieldControl)
@@ -173,7 +176,7 @@ func (h Header) Append(dst []byte) []byte {
 	return dst
 }
 
-// presentFields is the field control with its known bits as the optional fields are.
+// presentFields returns the field control with its known bits set for the optional fields that are there.
 func (h *Header) presentFields() uint16 {
 	fields := h.FieldControl &^ knownFields
 	if h.CredentialVersion != nil {
@@ -196,12 +199,12 @@ func (h Header) Wildcard() bool {
 	return h.FileVersion == anyVersion || h.ManufacturerCode == anyCode || h.ImageType == anyCode
 }
 
-// warnings tells what is odd about a header that is well formed.
+// warnings returns what is odd about a header that is well formed, one sentence each.
 func (h *Header) warnings() []string {
 	var w []string
 	if h.Wildcard() {
 		w = append(w, fmt.Sprintf("the header is a wildcard (manufacturer code 0x%04X, image type 0x%04X, "+
-			"file version 0x%08X): it says not which device it is for",
+			"file version 0x%08X): it does not say which device it is for",
 			h.ManufacturerCode, h.ImageType, h.FileVersion))
 	}
 	if h.HeaderVersion == HeaderVersionThread {
@@ -223,7 +226,8 @@ func (h *Header) warnings() []string {
 	return w
 }
 
-// specialImageType names what the image types that the OTA upgrade cluster reserves are for.
+// specialImageType returns what an image type that the OTA upgrade cluster reserves is for. It returns an
+// empty text for all other image types.
 func specialImageType(imageType uint16) string {
 	switch imageType {
 	case 0xFFC0:

@@ -23,7 +23,7 @@ type malformedCase struct {
 func malformed(t testing.TB) []malformedCase {
 	image := testImage(40_000)
 	signed := ikea(image)
-	real := thirdReality(image)
+	genuine := thirdReality(image)
 	zipped := zipOf(t, archived{"www/image.zigbee", image})
 	tarred := tarOf(t, archived{"image.ota", image})
 	gzipped := gzipOf(t, image)
@@ -63,9 +63,9 @@ func malformed(t testing.TB) []malformedCase {
 		{"IKEA: no OTA file in it", ikea(pattern(1000)), otafile.ErrNotOTA, "IKEA signed container, at offset 72"},
 		{"IKEA: image cut inside", ikea(image[:30_000]), otafile.ErrTruncated, "IKEA signed container, at offset 104"},
 		{"Legrand: image longer than its container", legrand(edit(image, 54, 1)), otafile.ErrTruncated, "Legrand container, at offset 4"},
-		{"ThirdReality: cut", real[:30_000], otafile.ErrTruncated, "says that it has 40214 bytes, there are 30000"},
-		{"ThirdReality: shorter than its own header", edit(real, 68, 10, 0, 0, 0), otafile.ErrWrapper, "says that it has 74 bytes"},
-		{"ThirdReality: length at the limit", edit(real, 68, 0xFF, 0xFF, 0xFF, 0xFF), otafile.ErrTruncated, "says that it has 4294967359 bytes"},
+		{"ThirdReality: cut", genuine[:30_000], otafile.ErrTruncated, "says that it has 40214 bytes, there are 30000"},
+		{"ThirdReality: shorter than its own header", edit(genuine, 68, 10, 0, 0, 0), otafile.ErrWrapper, "says that it has 74 bytes"},
+		{"ThirdReality: length at the limit", edit(genuine, 68, 0xFF, 0xFF, 0xFF, 0xFF), otafile.ErrTruncated, "says that it has 4294967359 bytes"},
 		{"ThirdReality: no OTA file in it", thirdReality(pattern(50)), otafile.ErrNotOTA, "at offset 152"},
 
 		{"gzip: nothing but its start", gzipped[:5], otafile.ErrTruncated, "gzip"},

@@ -8,34 +8,35 @@ import (
 
 const mmoSize = aes.BlockSize // bytes of an integrity code, and of the blocks that are hashed
 
-// IntegrityCode is the Matyas-Meyer-Oseas hash over AES-128 that Zigbee uses (Zigbee specification, annex B):
-// it starts from zeros, and each block is encrypted under the hash so far and added to it. The message is
-// padded with 0x80, zeros and its length in bits as a big-endian 16-bit number; from 2^16 bits on as a 32-bit
-// one and two zero bytes.
+// IntegrityCode returns the Matyas-Meyer-Oseas hash of a message over AES-128, as Zigbee defines it (Zigbee
+// specification, annex B). The hash starts from zeros; each block is encrypted with the hash so far as the
+// key, and the block itself is added (XOR). The message is padded with 0x80, zeros and its length in bits as
+// a big-endian 16-bit number; from 2^16 bits on, as a 32-bit number and two zero bytes.
 func IntegrityCode(message []byte) [16]byte {
 	var hash mmoHash
 	hash.advance(message)
 	return hash.sum(message, isLong(len(message)))
 }
 
-// isLong reports whether a message of n bytes has its length in the long form.
+// isLong reports whether the padding of a message of n bytes has the length in 32 bits.
 func isLong(n int) bool { return n >= 1<<16/8 }
 
-// mmoHash is the hash of the whole blocks of a message up to some offset. The zero value is at the start.
+// mmoHash is the hash of the whole blocks of a message up to the offset at. The zero value is the start of a
+// message.
 type mmoHash struct {
 	hash [mmoSize]byte
 	at   int
 }
 
-// advance hashes the whole blocks of the message from where the hash has come to.
+// advance hashes the whole blocks of the message that are not hashed yet.
 func (h *mmoHash) advance(message []byte) {
 	for ; len(message)-h.at >= mmoSize; h.at += mmoSize {
 		h.block(message[h.at : h.at+mmoSize])
 	}
 }
 
-// sum returns the hash of the whole message, whose start h has hashed already; h stays as it is. With long
-// false the length is always written in 16 bits, cut off where it does not fit.
+// sum returns the hash of the whole message, the start of which h has hashed already. It works on a copy of
+// h. With long false the length is always written in 16 bits, cut off where it does not fit.
 func (h mmoHash) sum(message []byte, long bool) [mmoSize]byte {
 	h.advance(message)
 	var tail [2 * mmoSize]byte
@@ -61,10 +62,11 @@ func (h mmoHash) sum(message []byte, long bool) [mmoSize]byte {
 	return h.hash
 }
 
+// block adds one block to the hash.
 func (h *mmoHash) block(block []byte) {
 	cipher, err := aes.NewCipher(h.hash[:])
 	if err != nil {
-		panic("aes: " + err.Error()) // it only minds the key's length, which is right
+		panic("aes: " + err.Error()) // NewCipher fails for a wrong key length only, and this one is right
 	}
 	cipher.Encrypt(h.hash[:], block)
 	subtle.XORBytes(h.hash[:], h.hash[:], block)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// What File.Wrapper says. For containers in containers it is the inner one, " in ", the outer one.
+// Values of File.Wrapper. For a container in a container it is the inner one, " in " and the outer one.
 const (
 	wrapperIKEA         = "IKEA signed"
 	wrapperLegrand      = "Legrand"
@@ -22,17 +22,18 @@ const (
 	wrapperUnknown      = "unknown container"
 )
 
-// Limits on what containers may unpack to, over all of an input's containers together. The largest real image
-// has 2.1 MB; a driver package has a few hundred files.
+// Limits on what the containers of one input may unpack to, all together. The largest real image has 2.1 MB;
+// a driver package has a few hundred files.
 const (
-	maxUnpacked = 32 << 20
-	maxEntries  = 10_000
-	maxNesting  = 3
+	maxUnpacked = 32 << 20 // bytes
+	maxEntries  = 10_000   // files in archives
+	maxNesting  = 3        // containers in containers
 )
 
+// magicBytes is the magic as it stands in a file.
 var magicBytes = []byte{0x1E, 0xF1, 0xEE, 0x0B}
 
-// unwrapper takes containers off and counts what that costs.
+// unwrapper takes containers off, and counts down what the limits still allow.
 type unwrapper struct {
 	bytesLeft   int64
 	entriesLeft int
@@ -42,7 +43,8 @@ func newUnwrapper() *unwrapper {
 	return &unwrapper{bytesLeft: maxUnpacked, entriesLeft: maxEntries}
 }
 
-// open takes the containers off b, and parses the file in it.
+// open takes the containers off b and parses the OTA file in them. depth is the number of containers around
+// b.
 func (u *unwrapper) open(b []byte, depth int) (*File, error) {
 	unwrap := u.containerOf(b)
 	if unwrap == nil {
@@ -57,8 +59,8 @@ func (u *unwrapper) open(b []byte, depth int) (*File, error) {
 	return unwrap(b, depth)
 }
 
-// openOrSearch is open for a whole file: one that is no known container and no OTA file may be an
-// unknown container.
+// openOrSearch does what open does, for a whole file: where that is neither a known container nor an OTA
+// file, it may be an unknown container, so it is searched for a header.
 func (u *unwrapper) openOrSearch(b []byte, depth int) (*File, error) {
 	if u.containerOf(b) == nil && !bytes.HasPrefix(b, magicBytes) {
 		return search(b)
@@ -66,8 +68,8 @@ func (u *unwrapper) openOrSearch(b []byte, depth int) (*File, error) {
 	return u.open(b, depth)
 }
 
-// containerOf recognises the container that b is. No container starts like an OTA file, so what does is none,
-// whatever its header string or firmware look like.
+// containerOf returns the function that opens the container b, or nil where b is no known container. What
+// starts like an OTA file is no container, whatever its header string or firmware look like.
 func (u *unwrapper) containerOf(b []byte) func(b []byte, depth int) (*File, error) {
 	switch {
 	case bytes.HasPrefix(b, magicBytes):
@@ -98,6 +100,7 @@ func (u *unwrapper) inner(container string, offset int, b []byte, depth int) (*F
 	return f, nil
 }
 
+// wrapIn notes that the file came in a container, which is around those noted before.
 func (f *File) wrapIn(container string) {
 	if f.Wrapper == "" {
 		f.Wrapper = container
@@ -106,9 +109,9 @@ func (f *File) wrapIn(container string) {
 	f.Wrapper += " in " + container
 }
 
-// ikea opens IKEA's signed files: "NGIS", then 32-bit words; at 16 the offset of the image, at 20 its size,
-// at 32 the block size, at 36 the number of blocks, from 40 on a SHA-256 digest of each block; then the
-// image, then a tail of 512 bytes with a signature.
+// ikea opens IKEA's signed files. They start with "NGIS" and 32-bit words: at offset 16 the offset of the
+// image, at 20 its size, at 32 the block size, at 36 the number of blocks, from 40 on a SHA-256 digest of
+// each block. The image follows, then a tail of 512 bytes with a signature.
 func (u *unwrapper) ikea(b []byte, depth int) (*File, error) {
 	const fixed = 40
 	const ikeaTail = 512
@@ -150,34 +153,40 @@ func (u *unwrapper) ikea(b []byte, depth int) (*File, error) {
 	return f, nil
 }
 
-// legrandAround is what a Legrand container has around the image: the length before it, 17 bytes behind it.
+// legrandAround is the number of bytes that a Legrand container has around the image: its length before it
+// and 17 bytes behind it.
 const legrandAround = 4 + 17
 
+// startsLegrand reports whether b starts like a Legrand container: a length, then an OTA header.
 func startsLegrand(b []byte) bool {
 	return len(b) > 4 && bytes.HasPrefix(b[4:], magicBytes)
 }
 
+// isLegrand reports whether b is a Legrand container: its length is right, too.
 func isLegrand(b []byte) bool {
 	return startsLegrand(b) && uint64(binary.LittleEndian.Uint32(b))+legrandAround == uint64(len(b))
 }
 
+// legrand opens a Legrand container.
 func (u *unwrapper) legrand(b []byte, depth int) (*File, error) {
 	return u.inner(wrapperLegrand, 4, b[4:len(b)-17], depth)
 }
 
-// ThirdReality's container: 64 bytes SHA-512 of the rest; 32-bit words: at 64 16, at 68 the length of the
-// rest, at 72 152, where the image starts.
+// ThirdReality's container starts with the SHA-512 of the rest. 32-bit words follow: 16 at offset 64, the
+// length of the rest at 68, and at 72 the offset of the image, 152.
 const (
-	thirdRealityDigest = 64
-	thirdRealityStart  = 152
+	thirdRealityDigest = 64  // bytes
+	thirdRealityStart  = 152 // offset of the image
 )
 
+// isThirdReality reports whether b starts like a ThirdReality container.
 func isThirdReality(b []byte) bool {
 	return len(b) >= thirdRealityStart &&
 		binary.LittleEndian.Uint32(b[thirdRealityDigest:]) == 16 &&
 		binary.LittleEndian.Uint32(b[thirdRealityDigest+8:]) == thirdRealityStart
 }
 
+// thirdReality opens a ThirdReality container.
 func (u *unwrapper) thirdReality(b []byte, depth int) (*File, error) {
 	rest := uint64(binary.LittleEndian.Uint32(b[thirdRealityDigest+4:]))
 	if rest < thirdRealityStart-thirdRealityDigest {
@@ -198,14 +207,14 @@ func (u *unwrapper) thirdReality(b []byte, depth int) (*File, error) {
 	return f, nil
 }
 
-// isHueLight recognises what follows the header in the .sbl-ota files of older Hue lights: no elements but a
-// format of their own, in which 2A 00 would be a tag that nobody uses.
+// isHueLight recognises what follows the header in the .sbl-ota files of older Hue lights: a format of their
+// own instead of elements. It starts with 2A 00, a tag that no other vendor uses.
 func isHueLight(behindHeader []byte) bool {
 	return bytes.HasPrefix(behindHeader, []byte{0x2A, 0x00, 0x01})
 }
 
-// search looks for a header in a container that is not known. When there is none whose image is all there,
-// the first that would do if more followed is told.
+// search looks for a header in a container that is not known. It takes the first one whose image is all
+// there. Where there is none, the error names the first header whose image is cut short.
 func search(b []byte) (*File, error) {
 	truncatedAt := -1
 	for at := 0; ; at++ {
@@ -236,9 +245,9 @@ func search(b []byte) (*File, error) {
 	return nil, fmt.Errorf("%w: %s", ErrNotOTA, describe(b))
 }
 
-// plausibleHeader reports whether b, which starts with the magic, could start with a header, and whether
-// the image that it announces is there too. It is stricter than ParseHeader, which is asked where a
-// header is expected.
+// plausibleHeader reports whether b, which starts with the magic, could start with a header, and whether the
+// whole image that it announces is there. It is stricter than ParseHeader, which reads headers where they are
+// expected.
 func plausibleHeader(b []byte) (plausible, whole bool) {
 	if len(b) < fixedHeader {
 		return false, false
@@ -255,7 +264,7 @@ func plausibleHeader(b []byte) (plausible, whole bool) {
 	return plausible, plausible && uint64(h.TotalSize) <= uint64(len(b))
 }
 
-// describe tells what a file that is no OTA file is instead: most often something that a wrong URL led to.
+// describe says what a file that is no OTA file is instead: most often something that a wrong URL led to.
 func describe(b []byte) string {
 	if len(b) == 0 {
 		return "it is empty"

@@ -11,9 +11,9 @@ import (
 	"hash/crc32"
 )
 
-// Verify runs every check that exists for the file, keeps the results in Checks and returns them; where
-// several elements have the same, there is one result for those that passed and one for those that failed. No
-// check at all is common: then nothing but the transport and a digest from elsewhere vouches for the file.
+// Verify runs every check that exists for the file, keeps the results in Checks and returns them. Where
+// several elements have the same check, there is one result for those that passed and one for those that
+// failed. Many files have no check at all: then only a digest from elsewhere can show that the file is whole.
 func (f *File) Verify() []Check {
 	f.Checks = nil
 	for _, check := range f.wrapperChecks {
@@ -32,6 +32,7 @@ func (f *File) Verify() []Check {
 	return f.Checks
 }
 
+// has reports whether the file has an element with this tag.
 func (f *File) has(tag uint16) bool {
 	for _, e := range f.Elements {
 		if e.Tag == tag {
@@ -41,8 +42,8 @@ func (f *File) has(tag uint16) bool {
 	return false
 }
 
-// checkIntegrityCodes compares the integrity codes with the hash of what is before them. The image is hashed
-// once, however many there are.
+// checkIntegrityCodes compares each integrity code with the hash of what stands before it. It hashes the
+// image once, however many codes there are.
 func (f *File) checkIntegrityCodes() []Check {
 	var checks []Check
 	var hash mmoHash
@@ -63,9 +64,9 @@ func (f *File) checkIntegrityCodes() []Check {
 	return checks
 }
 
-// checkIntegrityCode accepts any of the three ways in which vendors compute the code of the element at the
-// given offset: over what is before the element; over that and the element's tag and length; or as the first,
-// but with the message length in 16 bits although it does not fit.
+// checkIntegrityCode checks the integrity code of the element at an offset of the image. It accepts the three
+// dialects that vendors use: A is computed over what stands before the element; B also over the element's tag
+// and length; C as A, but with the message length cut to 16 bits where it does not fit.
 func checkIntegrityCode(hash *mmoHash, image []byte, at int, expected [mmoSize]byte) Check {
 	hash.advance(image[:at])
 	standard := hash.sum(image[:at], isLong(at))
@@ -73,7 +74,7 @@ func checkIntegrityCode(hash *mmoHash, image []byte, at int, expected [mmoSize]b
 	if c.Status == Passed {
 		return c
 	}
-	dialect := ""
+	var dialect string
 	switch {
 	case hash.sum(image[:at+elementHeader], isLong(at+elementHeader)) == expected:
 		dialect = "computed over the code's own tag and length, too"
@@ -87,9 +88,9 @@ func checkIntegrityCode(hash *mmoHash, image []byte, at int, expected [mmoSize]b
 	}
 }
 
-// checkTrailer checks the four bytes that some vendors put behind the image, at the end of the file: CRC-32
-// of everything before it. Salus, who is not alone in it, puts it right behind the image; SDevices puts its
-// complement there, after 0xFF up to a multiple of some block size.
+// checkTrailer checks the four bytes that some vendors put at the end of the file: the CRC-32 of everything
+// before them. Salus and others put it right behind the image; SDevices puts its complement there, after 0xFF
+// bytes up to a multiple of some block size. exists is false where there is no such trailer.
 func (f *File) checkTrailer() (c Check, exists bool) {
 	at := len(f.contents) - 4
 	if at < len(f.Image) {
@@ -101,7 +102,7 @@ func (f *File) checkTrailer() (c Check, exists bool) {
 	}
 	expected := binary.LittleEndian.Uint32(f.contents[at:])
 	found := crc32.ChecksumIEEE(f.contents[:at])
-	// The manufacturers whose trailer must be right; that of others may be anything.
+	// A wrong trailer is a failure only in files of these manufacturers: other trailers mean something else.
 	const salus = 0x1078
 	const sdevices = 0x152F
 	switch {
@@ -113,10 +114,13 @@ func (f *File) checkTrailer() (c Check, exists bool) {
 	return Check{}, false
 }
 
+// compareCRC returns a check that passes when both CRC-32 values are equal.
 func compareCRC(name string, expected, found uint32) Check {
 	return compare(name, fmt.Sprintf("%08x", expected), fmt.Sprintf("%08x", found))
 }
 
+// checkIKEA compares the SHA-256 of each block of the image with the digests of the container, 32 bytes each.
+// Only the last block may be shorter than blockSize.
 func checkIKEA(digests, image []byte, blockSize int) Check {
 	for i := 0; len(image) > 0; i++ {
 		block := image[:min(blockSize, len(image))]
@@ -131,12 +135,15 @@ func checkIKEA(digests, image []byte, blockSize int) Check {
 	return Check{Name: CheckIKEA, Status: Passed, Detail: fmt.Sprintf("%d blocks", len(digests)/sha256.Size)}
 }
 
+// checkThirdReality compares the SHA-512 at the start of the container with that of the rest.
 func checkThirdReality(container []byte) Check {
 	found := sha512.Sum512(container[sha512.Size:])
 	return compare(CheckThirdReality, hex.EncodeToString(container[:sha512.Size]),
 		hex.EncodeToString(found[:]))
 }
 
+// checkSalusArchive compares the MD5 that the archive names for the image file, in hex, with that of the
+// file.
 func checkSalusArchive(expected string, contents []byte) Check {
 	found := md5.Sum(contents)
 	return compare(CheckSalusArchive, expected, hex.EncodeToString(found[:]))

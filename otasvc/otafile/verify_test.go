@@ -99,7 +99,7 @@ func TestVerify(t *testing.T) {
 	before := func(b, _ []byte) []byte { return code(b) }
 	file := func(firmware []byte) []byte { return otafile.Build(h, firmware) }
 	image := plain(h, 40_000)
-	real := thirdReality(image)
+	genuine := thirdReality(image)
 	signed := ikea(image)
 
 	for _, c := range []struct {
@@ -162,8 +162,8 @@ func TestVerify(t *testing.T) {
 		{"IKEA, first block changed", edit(signed, 1000, 0, 0, 0), []string{"IKEA block digests failed", "IKEA signature notVerifiable"}, "block 1 of 3"},
 		{"IKEA, last block changed", edit(signed, -600, 0, 0, 0), []string{"IKEA block digests failed", "IKEA signature notVerifiable"}, "block 3 of 3"},
 		{"IKEA with EBL", ikea(file(ebl(pattern(100)))), []string{"IKEA block digests passed", "IKEA signature notVerifiable", "Silicon Labs EBL CRC-32 passed"}, ""},
-		{"ThirdReality", real, []string{"ThirdReality SHA-512 passed"}, ""},
-		{"ThirdReality, header changed", edit(real, 100, 0xAA), []string{"ThirdReality SHA-512 failed"}, "expected "},
+		{"ThirdReality", genuine, []string{"ThirdReality SHA-512 passed"}, ""},
+		{"ThirdReality, header changed", edit(genuine, 100, 0xAA), []string{"ThirdReality SHA-512 failed"}, "expected "},
 		{"Salus archive", tarOf(t, salusInfo("a.ota", image), archived{"a.ota", image}), []string{"Salus archive MD5 passed"}, ""},
 		{"Salus archive, wrong digest", tarOf(t, salusInfo("a.ota", image[1:]), archived{"a.ota", image}), []string{"Salus archive MD5 failed"}, "expected "},
 

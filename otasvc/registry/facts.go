@@ -109,7 +109,7 @@ func (f *Facts) target(endpoint uint8) (message.Target, error) {
 		endpoint = max(f.Endpoint, 1)
 	}
 	return message.Target{
-		AddrMode:    message.AddrModeShort,
+		AddrMode:    message.AddrModeNetwork,
 		Addr:        *f.NetworkAddress,
 		SrcEndpoint: message.OTAEndpoint,
 		DstEndpoint: endpoint,

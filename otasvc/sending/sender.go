@@ -107,17 +107,19 @@ func (s *Sender) Submit(cmd message.Message, done func(message.Status, error)) {
 // Resend sends a block that the dongle did not take when its buffers have fallen, a bounded number of times.
 // Each time fresh makes it anew, on the owner's goroutine, and ends it by returning false: fresh must do so
 // when the device has asked anew, or after a while.
-func (s *Sender) Resend(fresh func(now time.Time) (message.BlockSend, bool)) {
+func (s *Sender) Resend(fresh func(now time.Time) (message.ImageBlockResponse, bool)) {
 	s.resendAfter(1, fresh)
 }
 
-func (s *Sender) resendAfter(attempt int, fresh func(now time.Time) (message.BlockSend, bool)) {
+func (s *Sender) resendAfter(attempt int, fresh func(now time.Time) (message.ImageBlockResponse, bool)) {
 	time.AfterFunc(time.Duration(attempt)*resendAfter, func() {
 		s.inbox.Post(func() { s.resend(attempt, fresh, time.Now()) })
 	})
 }
 
-func (s *Sender) resend(attempt int, fresh func(now time.Time) (message.BlockSend, bool), now time.Time) {
+func (s *Sender) resend(
+	attempt int, fresh func(now time.Time) (message.ImageBlockResponse, bool), now time.Time,
+) {
 	block, ok := fresh(now)
 	if !ok || s.ctx.Err() != nil {
 		return

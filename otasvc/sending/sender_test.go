@@ -73,7 +73,7 @@ func TestSend(t *testing.T) {
 	crowded := buffers(message.StatusOK, 6)
 	broken := message.Status{Status: message.StatusEndpointRange}
 	notify := message.ImageNotify{}
-	block := message.BlockSend{}
+	block := message.ImageBlockResponse{}
 	tests := map[string]struct {
 		cmd      message.Message
 		noted    *message.Status // before
@@ -167,9 +167,9 @@ func TestResend(t *testing.T) {
 					s.NoteStatus(&st, time.Now())
 				}
 				asked := 0
-				s.Resend(func(time.Time) (message.BlockSend, bool) {
+				s.Resend(func(time.Time) (message.ImageBlockResponse, bool) {
 					asked++
-					return message.BlockSend{}, asked <= tt.fresh
+					return message.ImageBlockResponse{}, asked <= tt.fresh
 				})
 				time.Sleep(time.Minute)
 				synctest.Wait()

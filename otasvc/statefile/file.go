@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
 // File is the state file. Its methods may be called by any goroutine.
@@ -153,7 +155,7 @@ func (f *File) write(data []byte) error {
 		return err
 	}
 	f.onDisk = nil // from here on it may be the old or the new one
-	if err := writeSynced(f.path, data); err != nil {
+	if err := wholefile.Write(f.path, data); err != nil {
 		return err
 	}
 	f.onDisk = data
@@ -201,38 +203,4 @@ func (f *File) Close(snapshot []byte) {
 	case f.wake <- struct{}{}:
 	default:
 	}
-}
-
-// writeSynced replaces a file such that a power cut leaves the old or the new one, whole. What a power cut
-// leaves beside it is overwritten the next time.
-func writeSynced(path string, data []byte) (err error) {
-	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(file.Name())
-		}
-	}()
-	if _, err = file.Write(data); err != nil {
-		file.Close()
-		return err
-	}
-	if err = file.Sync(); err != nil {
-		file.Close()
-		return err
-	}
-	if err = file.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -40,7 +40,9 @@ func dongleCases() []messageCase {
 			"68656c6c6f", // text
 		), message.Log{Level: 6, Text: "hello"}},
 		{"permit join state", bytesOf("01"), message.PermitJoinState{Enabled: 1}},
-		{"cluster list", bytesOf("0101040000"), message.Opaque{Kind: message.TypeClusterList, Payload: bytesOf("0101040000")}},
+		{"cluster list", bytesOf("0101040000"), message.Opaque{Kind: 0x8003, Payload: bytesOf("0101040000")}},
+		{"attribute list", bytesOf("01010400000000"), message.Opaque{Kind: 0x8004, Payload: bytesOf("01010400000000")}},
+		{"command list", bytesOf("010104000000"), message.Opaque{Kind: 0x8005, Payload: bytesOf("010104000000")}},
 		{"management LQI", bytesOf("1200"), message.Opaque{Kind: message.TypeManagementLQI, Payload: bytesOf("1200")}},
 		{"device list", bytesOf(
 			"00",               // index
@@ -69,6 +71,10 @@ func dongleCases() []messageCase {
 			"80",               // MAC capability
 			"01",               // rejoin
 		), message.DeviceAnnounce{Addr: 0x9021, IEEE: deviceIEEE, Capability: 0x80, HasRejoin: true, Rejoin: 1}},
+		{"management leave response", bytesOf(
+			"3c", // sequence
+			"84", // status
+		), message.ManagementLeave{Sequence: 0x3C, Status: 0x84}},
 		{"leave", bytesOf(
 			"000b57fffe2c8904", // IEEE address
 			"01",               // rejoin
@@ -175,7 +181,7 @@ func dongleCases() []messageCase {
 			"0000", // size
 		), message.Attribute{
 			Kind: message.TypeReadAttribute, Sequence: 0x23, Addr: 0x9021, Endpoint: 1, Cluster: message.ClusterOTA,
-			ID: message.AttrOTADownloadedVersion, Status: message.StatusUnsupportedAttribute, DataType: 0xFF,
+			ID: message.AttrOTADownloadedVersion, Status: 0x86, DataType: 0xFF,
 		}},
 		{"attribute report", bytesOf(
 			"62",   // sequence
@@ -252,7 +258,7 @@ func dongleCases() []messageCase {
 			"012a01007c11011130560120", // ZCL
 		), message.DataIndication{
 			Profile: message.ProfileHomeAutomation, Cluster: message.ClusterOTA, SrcEndpoint: 1, DstEndpoint: 0x0B,
-			SrcAddrMode: message.AddrModeShort, SrcAddr: 0x9021, DstAddrMode: message.AddrModeShort,
+			SrcAddrMode: message.AddrModeNetwork, SrcAddr: 0x9021, DstAddrMode: message.AddrModeNetwork,
 			Payload: bytesOf("012a01007c11011130560120"),
 		}},
 		{"data indication from an IEEE address", bytesOf(
@@ -284,8 +290,8 @@ func dongleCases() []messageCase {
 			"00fa",             // block request delay
 			"40",               // maximum data size
 			"03",               // field control
-		), message.BlockRequest{
-			Sequence: 0x2C, Endpoint: 0x0B, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x9021,
+		), message.ImageBlockRequest{
+			Sequence: 0x2C, Endpoint: 0x0B, Cluster: message.ClusterOTA, AddrMode: message.AddrModeNetwork, Addr: 0x9021,
 			NodeAddress: deviceIEEE, Offset: 0x1234, FileVersion: 0x20016630, ImageType: 0x1101,
 			ManufacturerCode: 0x117C, BlockRequestDelay: 250, MaxDataSize: 64,
 			FieldControl: message.BlockHasNodeAddress | message.BlockHasDelay,
@@ -301,7 +307,7 @@ func dongleCases() []messageCase {
 			"117c",     // manufacturer code
 			"96",       // status
 		), message.UpgradeEndRequest{
-			Sequence: 0x99, Endpoint: 0x0B, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: 0x9021,
+			Sequence: 0x99, Endpoint: 0x0B, Cluster: message.ClusterOTA, AddrMode: message.AddrModeNetwork, Addr: 0x9021,
 			FileVersion: 0x20016630, ImageType: 0x1101, ManufacturerCode: 0x117C, Status: message.OTAInvalidImage,
 		}},
 		{"status of up to 3.1c", bytesOf(
@@ -316,7 +322,7 @@ func dongleCases() []messageCase {
 			"01",   // request sent
 			"45",   // APS sequence
 		), message.Status{
-			Sequence: 0x0B, Request: message.TypeOnOff, RequestSent: message.RequestSentZCL, APSSequence: 0x45,
+			Sequence: 0x0B, Request: message.OnOff{}.Type(), RequestSent: message.RequestSentZCL, APSSequence: 0x45,
 			Form: message.StatusFormAPS,
 		}},
 		{"status", bytesOf(
@@ -328,7 +334,7 @@ func dongleCases() []messageCase {
 			"09",   // NPDUs
 			"0e",   // APDUs
 		), message.Status{
-			Status: message.StatusNoBuffer, Request: message.TypeBlockSend, APSSequence: 0x7C, NPDUUsed: 9, APDUUsed: 14,
+			Status: message.StatusNoBuffer, Request: message.TypeImageBlockResponse, APSSequence: 0x7C, NPDUUsed: 9, APDUUsed: 14,
 			Form: message.StatusFormBuffers,
 		}},
 		{"confirm", bytesOf(
@@ -341,7 +347,7 @@ func dongleCases() []messageCase {
 			"01",   // NPDUs
 			"02",   // APDUs
 		), message.Confirm{
-			Kind: message.TypeConfirm, SrcEndpoint: 1, DstEndpoint: 0x0B, DstAddrMode: message.AddrModeShort, Addr: 0x9021,
+			Kind: message.TypeConfirm, SrcEndpoint: 1, DstEndpoint: 0x0B, DstAddrMode: message.AddrModeNetwork, Addr: 0x9021,
 			APSSequence: 0x7C, HasBuffers: true, NPDUUsed: 1, APDUUsed: 2,
 		}},
 		{"confirm to an IEEE address", bytesOf(
@@ -365,8 +371,8 @@ func dongleCases() []messageCase {
 			"320d", // destination
 			"1f",   // APS sequence
 		), message.Confirm{
-			Kind: message.TypeConfirmFailed, Status: message.RadioFrameBuffered, SrcEndpoint: 1, DstEndpoint: 0x0B,
-			DstAddrMode: message.AddrModeShort, Addr: 0x320D, APSSequence: 0x1F,
+			Kind: message.TypeConfirmFailed, Status: 0xD4, SrcEndpoint: 1, DstEndpoint: 0x0B,
+			DstAddrMode: message.AddrModeNetwork, Addr: 0x320D, APSSequence: 0x1F,
 		}},
 		{"confirm failed, up to 3.1a", bytesOf(
 			"a7",               // status
@@ -376,8 +382,8 @@ func dongleCases() []messageCase {
 			"320d000000000000", // destination
 			"1f",               // APS sequence
 		), message.Confirm{
-			Kind: message.TypeConfirmFailed, Status: message.RadioNoAPSAck, SrcEndpoint: 1, DstEndpoint: 0x0B,
-			DstAddrMode: message.AddrModeShort, LongAddr: true, IEEE: 0x320D000000000000, APSSequence: 0x1F,
+			Kind: message.TypeConfirmFailed, Status: 0xA7, SrcEndpoint: 1, DstEndpoint: 0x0B,
+			DstAddrMode: message.AddrModeNetwork, LongAddr: true, IEEE: 0x320D000000000000, APSSequence: 0x1F,
 		}},
 		{"APS acknowledgement", bytesOf(
 			"00",   // status

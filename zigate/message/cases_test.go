@@ -24,7 +24,7 @@ func bytesOf(fields ...string) []byte {
 	return b
 }
 
-var target = message.Target{AddrMode: message.AddrModeShort, Addr: 0x9021, SrcEndpoint: 1, DstEndpoint: 0x0B}
+var target = message.Target{AddrMode: message.AddrModeNetwork, Addr: 0x9021, SrcEndpoint: 1, DstEndpoint: 0x0B}
 
 const deviceIEEE message.IEEE = 0x000B57FFFE2C8904
 
@@ -51,6 +51,27 @@ func commandCases() []messageCase {
 		{"set device type", bytesOf("00"), message.SetDeviceType{}},
 		{"start network", nil, message.StartNetwork{}},
 		{"set flow control", bytesOf("01"), message.SetFlowControl{Enable: 1}},
+		{"bind", bytesOf(
+			"000b57fffe2c8904", // IEEE address
+			"0b",               // endpoint
+			"0006",             // cluster
+			"03",               // destination address mode
+			"00158d0001ed3395", // destination
+			"01",               // destination endpoint
+		), message.Bind{
+			IEEE: deviceIEEE, Endpoint: 0x0B, Cluster: 0x0006, DstAddrMode: message.AddrModeIEEE,
+			DstIEEE: 0x00158D0001ED3395, DstEndpoint: 1,
+		}},
+		{"bind to a group", bytesOf(
+			"000b57fffe2c8904", // IEEE address
+			"0b",               // endpoint
+			"0006",             // cluster
+			"01",               // destination address mode
+			"0004",             // destination
+			"00",               // destination endpoint
+		), message.Bind{
+			IEEE: deviceIEEE, Endpoint: 0x0B, Cluster: 0x0006, DstAddrMode: message.AddrModeGroup, DstAddr: 4,
+		}},
 		{"network address request", bytesOf(
 			"fffd",             // target
 			"000b57fffe2c8904", // IEEE address
@@ -81,6 +102,12 @@ func commandCases() []messageCase {
 			Target: 0xFFFD, Profile: message.ProfileHomeAutomation,
 			InClusters: []uint16{0x0006}, OutClusters: []uint16{message.ClusterOTA, 0x0020},
 		}},
+		{"management leave request", bytesOf(
+			"9021",             // network address
+			"000b57fffe2c8904", // IEEE address
+			"01",               // rejoin
+			"00",               // remove children
+		), message.ManagementLeaveRequest{Addr: 0x9021, IEEE: deviceIEEE, Rejoin: 1}},
 		{"permit join", bytesOf(
 			"fffc", // address
 			"fe",   // seconds
@@ -127,7 +154,7 @@ func commandCases() []messageCase {
 			"0001",             // minimum hardware version
 			"0102",             // maximum hardware version
 		), message.LoadImage{
-			AddrMode: message.AddrModeShort, FileIdentifier: message.FileIdentifier, HeaderVersion: 0x0100,
+			AddrMode: message.AddrModeNetwork, FileIdentifier: message.FileIdentifier, HeaderVersion: 0x0100,
 			HeaderLength: message.MaxHeaderLength, FieldControl: 7, ManufacturerCode: 0x1021, ImageType: 0x0011,
 			FileVersion: 0x00430024, StackVersion: 2, HeaderString: headerString("Legrand NLPT"), TotalSize: 0x00038001,
 			CredentialVersion: 2, Destination: 0x0004740000123456, MinHardwareVersion: 1, MaxHardwareVersion: 0x0102,
@@ -145,8 +172,8 @@ func commandCases() []messageCase {
 			"117c",       // manufacturer code
 			"05",         // data size
 			"0001020310", // data
-		), message.BlockSend{
-			Target:   message.Target{AddrMode: message.AddrModeShortNoAck, Addr: 0x9021, SrcEndpoint: 1, DstEndpoint: 0x0B},
+		), message.ImageBlockResponse{
+			Target:   message.Target{AddrMode: message.AddrModeNetworkNoAck, Addr: 0x9021, SrcEndpoint: 1, DstEndpoint: 0x0B},
 			Sequence: 0x42, Offset: 0x3F, FileVersion: 0x20016630, ImageType: 0x1101, ManufacturerCode: 0x117C,
 			Data: []byte{0, 1, 2, 3, 0x10},
 		}},
@@ -162,7 +189,7 @@ func commandCases() []messageCase {
 			"1101",     // image type
 			"117c",     // manufacturer code
 			"00",       // data size
-		), message.BlockSend{
+		), message.ImageBlockResponse{
 			Target: target, Sequence: 0x42, Status: message.OTAAbort, FileVersion: 0x20016630, ImageType: 0x1101,
 			ManufacturerCode: 0x117C,
 		}},
@@ -221,7 +248,7 @@ func commandCases() []messageCase {
 			"05",         // length
 			"1945000064", // data
 		), message.RawAPS{
-			AddrMode: message.AddrModeShort, Addr: 0x9021, SrcEndpoint: 1, DstEndpoint: 0x0B, Cluster: message.ClusterOTA,
+			AddrMode: message.AddrModeNetwork, Addr: 0x9021, SrcEndpoint: 1, DstEndpoint: 0x0B, Cluster: message.ClusterOTA,
 			Profile: message.ProfileHomeAutomation, Security: 2, Radius: 30, Data: []byte{0x19, 0x45, 0, 0, 0x64},
 		}},
 		{"raw APS data to an IEEE address", bytesOf(

@@ -1,9 +1,6 @@
 package message
 
-import (
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // Family is what of the hardware makes a difference to a host.
 type Family uint8
@@ -53,36 +50,4 @@ func (m Version) MaxCommandPayload() int {
 		return 255
 	}
 	return MaxCommandPayload
-}
-
-// BroadcastClass says who receives a broadcast.
-type BroadcastClass uint8
-
-// Broadcast classes.
-const (
-	BroadcastAll     BroadcastClass = 0
-	BroadcastRxOn    BroadcastClass = 1 // receiver on when idle
-	BroadcastRouters BroadcastClass = 2
-)
-
-// BroadcastAddr is the address of an OTA command with AddrModeBroadcast. Firmware takes the class from one
-// byte of the address: the high one on v1, the low one on v2. Network addresses like 0xFFFD do not work.
-func BroadcastAddr(f Family, class BroadcastClass) uint16 {
-	if f == FamilyV2 {
-		return uint16(class)
-	}
-	return uint16(class) << 8
-}
-
-// clockEpoch is second 0 of Zigbee's UTC time, 2000-01-01, as Unix time.
-const clockEpoch = 946684800
-
-// ClockSeconds is a time as the dongle's clock counts it: seconds since 2000-01-01 UTC, 0 for times before.
-func ClockSeconds(t time.Time) uint32 {
-	return uint32(min(max(t.Unix()-clockEpoch, 0), 0xFFFFFFFF))
-}
-
-// ClockTime is the time of a dongle's clock value.
-func ClockTime(seconds uint32) time.Time {
-	return time.Unix(clockEpoch+int64(seconds), 0).UTC()
 }

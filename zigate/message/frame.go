@@ -114,11 +114,6 @@ type FrameErrors struct {
 	Overlong  uint64 // a length field above MaxPayload
 }
 
-// Total is the sum over all reasons.
-func (e FrameErrors) Total() uint64 {
-	return e.Garbage + e.Truncated + e.Checksum + e.Length + e.Escape + e.Overlong
-}
-
 type decoderState uint8
 
 const (

@@ -61,7 +61,7 @@ func TestFrameMessage(t *testing.T) {
 		err     error
 	}{
 		{"link quality", message.Frame{Type: message.TypeRestart, Payload: []byte{1, 0x9C}}, []byte{1}, 0x9C, nil},
-		{"link quality only", message.Frame{Type: message.TypeDeviceList, Payload: []byte{0x9C}}, []byte{}, 0x9C, nil},
+		{"link quality only", message.Frame{Type: message.DeviceList{}.Type(), Payload: []byte{0x9C}}, []byte{}, 0x9C, nil},
 		{"log", message.Frame{Type: message.TypeLog, Payload: []byte{6, 'h'}}, []byte{6, 'h'}, 0, nil},
 		{"nothing", message.Frame{Type: message.TypeRestart}, nil, 0, message.ErrNoLinkQuality},
 	}
@@ -139,11 +139,11 @@ func TestDecoderLongestFrame(t *testing.T) {
 		payload[i] = byte(i)
 	}
 	var d message.Decoder
-	frames := decode(&d, message.AppendFrame(nil, message.TypeDeviceList, payload), 7)
+	frames := decode(&d, message.AppendFrame(nil, message.DeviceList{}.Type(), payload), 7)
 	if len(frames) != 1 || !bytes.Equal(frames[0].Payload, payload) {
 		t.Fatalf("%d frames, errors %+v", len(frames), d.Errors())
 	}
-	frames = decode(&d, message.AppendFrame(nil, message.TypeDeviceList, append(payload, 0)))
+	frames = decode(&d, message.AppendFrame(nil, message.DeviceList{}.Type(), append(payload, 0)))
 	if len(frames) != 0 || d.Errors().Overlong != 1 {
 		t.Errorf("one byte more: %d frames, errors %+v", len(frames), d.Errors())
 	}
@@ -167,7 +167,7 @@ func FuzzAppendFrame(f *testing.F) {
 		if len(got) != 1 || got[0].Type != want[0].Type || !bytes.Equal(got[0].Payload, payload) {
 			t.Fatalf("%x decodes to %v, want %v", wire, got, want)
 		}
-		if d.Errors().Total() != 0 {
+		if d.Errors() != (message.FrameErrors{}) {
 			t.Fatalf("errors %+v", d.Errors())
 		}
 	})

@@ -9,7 +9,7 @@ import (
 var ErrInvalidIEEE = errors.New("not an IEEE address: 16 hexadecimal digits expected, " +
 	"optionally with 0x in front and colons or dashes between")
 
-// IEEE is the 64-bit address of a device, which, unlike its short address, never changes.
+// IEEE is the 64-bit address of a device, which, unlike its network address, never changes.
 type IEEE uint64
 
 const ieeeDigits = 16

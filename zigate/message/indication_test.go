@@ -12,7 +12,7 @@ import (
 func shownFrame(profile, cluster uint16, src, dst uint8, payload []byte) message.DataIndication {
 	return message.DataIndication{
 		Profile: profile, Cluster: cluster, SrcEndpoint: src, DstEndpoint: dst,
-		SrcAddrMode: message.AddrModeShort, SrcAddr: 0x9021, DstAddrMode: message.AddrModeShort, Payload: payload,
+		SrcAddrMode: message.AddrModeNetwork, SrcAddr: 0x9021, DstAddrMode: message.AddrModeNetwork, Payload: payload,
 	}
 }
 
@@ -105,7 +105,7 @@ func FuzzIndicationMessages(f *testing.F) {
 	f.Fuzz(func(t *testing.T, profile, cluster uint16, dst uint8, payload []byte) {
 		size := 0
 		for _, m := range shownFrame(profile, cluster, 1, dst, payload).Messages() {
-			written := m.AppendPayload(nil)
+			written := message.AppendPayload(nil, m)
 			if _, err := message.ParseMessage(m.Type(), written); err != nil {
 				t.Errorf("%+v does not parse when written: %v", m, err)
 			}

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -16,7 +17,7 @@ const StatusUnsupportedAttribute uint8 = 0x86
 //
 // Firmware has oddities: 24-bit integers come as 4 bytes; 40-bit integers announce 5 bytes and bring none;
 // long strings announce twice their length; 24- and 64-bit bitmaps, arrays and unknown types announce 0. So
-// Data is what is really there, up to the announced size.
+// Data is what is really there, up to the announced size, in bytes.
 type Attribute struct {
 	Kind      MsgType // TypeReadAttribute, TypeReportAttribute, TypeWriteAttribute
 	Sequence  uint8
@@ -28,45 +29,41 @@ type Attribute struct {
 	Status    uint8  // 0, or for example StatusUnsupportedAttribute
 	DataType  uint8  // of ZCL; 0xFF with StatusUnsupportedAttribute
 	Announced uint16 // the size field where it differs from len(Data), else 0
-	Data      []byte // numbers big-endian; strings without length byte
+	Data      []byte // numbers are big-endian; strings have no length byte
 }
 
 // Type is Kind.
 func (m Attribute) Type() MsgType { return m.Kind }
 
-// AppendPayload appends 12 bytes (11 with NoStatus) and the data.
-func (m Attribute) AppendPayload(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint16(append(dst, m.Sequence), m.Addr)
-	dst = binary.BigEndian.AppendUint16(append(dst, m.Endpoint), m.Cluster)
-	dst = binary.BigEndian.AppendUint16(dst, m.ID)
-	if !m.NoStatus {
-		dst = append(dst, m.Status)
+func (m Attribute) fields(c *codec) Message {
+	c.u8(&m.Sequence)
+	c.u16(&m.Addr)
+	c.u8(&m.Endpoint)
+	c.u16(&m.Cluster)
+	c.u16(&m.ID)
+
+	if c.parsing {
+		m.NoStatus = m.Kind == TypeReportAttribute && lacksStatus(c.b)
 	}
+	if !m.NoStatus {
+		c.u8(&m.Status)
+	}
+
+	c.u8(&m.DataType)
 	size := m.Announced
 	if size == 0 {
 		size = uint16(min(len(m.Data), 0xFFFF))
 	}
-	dst = binary.BigEndian.AppendUint16(append(dst, m.DataType), size)
-	return append(dst, m.Data...)
-}
-
-func parseAttribute(t MsgType, r *reader) Attribute {
-	m := Attribute{Kind: t, Sequence: r.u8(), Addr: r.u16(), Endpoint: r.u8(), Cluster: r.u16(), ID: r.u16()}
-	m.NoStatus = t == TypeReportAttribute && lacksStatus(r.b)
-	if !m.NoStatus {
-		m.Status = r.u8()
-	}
-	m.DataType = r.u8()
-	size := r.u16()
-	m.Data = r.bytes(min(int(size), len(r.b)))
-	if int(size) != len(m.Data) {
+	c.u16(&size)
+	c.bytes(&m.Data, min(int(size), c.left()))
+	if c.parsing && int(size) != len(m.Data) {
 		m.Announced = size
 	}
 	return m
 }
 
-// lacksStatus looks at the bytes after the attribute's id: type 1, size 2, data instead of status 1, type 1,
-// size 2, data. The one whose size fits is right; if both do or none, the usual layout.
+// lacksStatus looks at the bytes after the attribute's id. They are status 1, type 1, size 2, data, or the
+// same without the status. The layout whose size fits is the right one; if both fit or none, it is the first.
 func lacksStatus(b []byte) bool {
 	const without = 3
 	const with = 4
@@ -80,7 +77,16 @@ func lacksStatus(b []byte) bool {
 // enumeration, UTC time, cluster or attribute id, IEEE address. It is false for other types, a status other
 // than 0, and without data.
 func (m Attribute) Uint() (uint64, bool) {
-	if m.Status != 0 || len(m.Data) == 0 || len(m.Data) > 8 || !unsigned(m.DataType) {
+	if !isUnsigned(m.DataType) {
+		return 0, false
+	}
+	return m.number()
+}
+
+// number reads the data as a big-endian number of 1 to 8 bytes. It is false for other data, and for a status
+// other than 0.
+func (m Attribute) number() (uint64, bool) {
+	if m.Status != 0 || len(m.Data) == 0 || len(m.Data) > 8 {
 		return 0, false
 	}
 	var v uint64
@@ -90,39 +96,18 @@ func (m Attribute) Uint() (uint64, bool) {
 	return v, true
 }
 
-// ieeeType is the data type of an IEEE address.
-const ieeeType = 0xF0
-
-func unsigned(dataType uint8) bool {
-	switch {
-	case dataType >= 0x08 && dataType <= 0x0F, // data
-		dataType == 0x10,                     // boolean
-		dataType >= 0x18 && dataType <= 0x1F, // bitmaps
-		dataType >= 0x20 && dataType <= 0x27, // unsigned integers
-		dataType == 0x30, dataType == 0x31,   // enumerations
-		dataType == 0xE2,                   // UTC time
-		dataType == 0xE8, dataType == 0xE9, // cluster and attribute ids
-		dataType == ieeeType:
-		return true
-	}
-	return false
-}
-
 // Int is the value of an attribute that is a signed integer; it is false for other types, a status other than
 // 0, and without data.
 func (m Attribute) Int() (int64, bool) {
-	const int8Type = 0x28
-	const int64Type = 0x2F
-	if m.Status != 0 || len(m.Data) == 0 || len(m.Data) > 8 || m.DataType < int8Type ||
-		m.DataType > int64Type {
+	if m.DataType < firstSigned || m.DataType > lastSigned {
 		return 0, false
 	}
-	var v uint64
-	for _, b := range m.Data {
-		v = v<<8 | uint64(b)
+	v, ok := m.number()
+	if !ok {
+		return 0, false
 	}
 	// The sign is where the type has it: 24 bits come in four bytes, the first of them zero.
-	unused := 64 - 8*min(len(m.Data), int(m.DataType-int8Type)+1)
+	unused := 64 - 8*min(len(m.Data), int(m.DataType-firstSigned)+1)
 	return int64(v<<unused) >> unused, true
 }
 
@@ -133,11 +118,11 @@ func (m Attribute) Float() (float64, bool) {
 		return 0, false
 	}
 	switch {
-	case m.DataType == 0x38 && len(m.Data) == 2:
+	case m.DataType == dataFloat16 && len(m.Data) == 2:
 		return half(binary.BigEndian.Uint16(m.Data)), true
-	case m.DataType == 0x39 && len(m.Data) == 4:
+	case m.DataType == dataFloat32 && len(m.Data) == 4:
 		return float64(math.Float32frombits(binary.BigEndian.Uint32(m.Data))), true
-	case m.DataType == 0x3A && len(m.Data) == 8:
+	case m.DataType == dataFloat64 && len(m.Data) == 8:
 		return math.Float64frombits(binary.BigEndian.Uint64(m.Data)), true
 	}
 	return 0, false
@@ -165,8 +150,8 @@ func half(b uint16) float64 {
 	return v
 }
 
-// Value is the attribute in words, for people: a number, a quoted text, bytes in hexadecimal, or
-// why there is none.
+// Value says the attribute's value in words, for people: a number, a quoted text, bytes in hexadecimal, or
+// why there is no value.
 func (m Attribute) Value() string {
 	if m.Status != 0 {
 		if m.Status == StatusUnsupportedAttribute {
@@ -175,7 +160,7 @@ func (m Attribute) Value() string {
 		return fmt.Sprintf("status 0x%02x", m.Status)
 	}
 	if v, ok := m.Uint(); ok {
-		if m.DataType == ieeeType {
+		if m.DataType == dataIEEE {
 			return IEEE(v).String()
 		}
 		return strconv.FormatUint(v, 10)
@@ -186,7 +171,7 @@ func (m Attribute) Value() string {
 	if v, ok := m.Float(); ok {
 		return strconv.FormatFloat(v, 'g', -1, 64)
 	}
-	if m.DataType == 0x42 || m.DataType == 0x44 {
+	if m.DataType == dataText || m.DataType == dataLongText {
 		return strconv.Quote(m.Text())
 	}
 	if len(m.Data) == 0 {
@@ -196,20 +181,11 @@ func (m Attribute) Value() string {
 }
 
 // Text is the value of an attribute that is a string, up to the first zero byte and without trailing
-// blanks; else empty.
+// blanks. It is empty for other types and for a status other than 0.
 func (m Attribute) Text() string {
-	if m.Status != 0 || m.DataType < 0x41 || m.DataType > 0x44 {
+	if m.Status != 0 || m.DataType < dataOctets || m.DataType > dataLongText {
 		return ""
 	}
-	text := m.Data
-	for i, b := range text {
-		if b == 0 {
-			text = text[:i]
-			break
-		}
-	}
-	for len(text) > 0 && text[len(text)-1] == ' ' {
-		text = text[:len(text)-1]
-	}
-	return string(text)
+	text, _, _ := bytes.Cut(m.Data, []byte{0})
+	return string(bytes.TrimRight(text, " "))
 }

@@ -6,33 +6,33 @@ import (
 )
 
 const (
-	blockRequestSize = 31
-	blockSendSize    = 20 // without data
-	waitForDataSize  = 17
+	blockRequestSize  = 31
+	blockResponseSize = 20 // without data
+	waitForDataSize   = 17
 )
 
-// MaxBlockSendFrame is the size in bytes of the longest frame that AppendBlockSend makes: 255 bytes of data,
-// every byte escaped.
-const MaxBlockSendFrame = 2 * (headerSize + blockSendSize + 0xFF + 1)
+// MaxImageBlockResponseFrame is the size in bytes of the longest frame that AppendImageBlockResponse makes:
+// 255 bytes of data, every byte escaped.
+const MaxImageBlockResponseFrame = 2 * (headerSize + blockResponseSize + 0xFF + 1)
 
-// Bits of BlockRequest.FieldControl.
+// Bits of ImageBlockRequest.FieldControl.
 const (
 	BlockHasNodeAddress uint8 = 1 << 0
 	BlockHasDelay       uint8 = 1 << 1
 )
 
-// NoBlockRequestDelay is what BlockRequest.BlockRequestDelay is when the device sent none.
+// NoBlockRequestDelay is what ImageBlockRequest.BlockRequestDelay is when the device sent none.
 const NoBlockRequestDelay uint16 = 0xFFFF
 
-// BlockRequest (0x8501) is a device's request for a piece of its image. The dongle reports every one, whether
-// or not it fits the loaded header, and again when the device repeats it. Where it does not fit, the dongle
-// has also refused it to the device (default response 0x98).
+// ImageBlockRequest (0x8501) is a device's request for a piece of its image. The dongle reports every one,
+// whether or not it fits the loaded header, and again when the device repeats it. Where it does not fit, the
+// dongle has also refused it to the device (default response 0x98).
 //
 // Truncated requests: v1 from 3.1d on and openLumi report them with the missing fields all ones (MaxDataSize
 // 0xFF), others not at all. A page request appears as a garbled block request (v1 from 3.1d on, openLumi,
 // v2): ImageType is the page size, ManufacturerCode the response spacing, BlockRequestDelay the image type,
 // and MaxDataSize and FieldControl together the manufacturer code (v1 high byte first, v2 low byte first).
-type BlockRequest struct {
+type ImageBlockRequest struct {
 	Sequence         uint8 // ZCL sequence number, to be repeated in the answer
 	Endpoint         uint8 // of the device
 	Cluster          uint16
@@ -51,11 +51,11 @@ type BlockRequest struct {
 }
 
 // Type is 0x8501.
-func (BlockRequest) Type() MsgType { return TypeImageBlockRequest }
+func (ImageBlockRequest) Type() MsgType { return TypeImageBlockRequest }
 
 // Parse fills the request from a payload without its link-quality byte, without allocating. Bytes after the
 // last field are ignored. The error is ErrShort; the request is then unchanged.
-func (r *BlockRequest) Parse(payload []byte) error {
+func (r *ImageBlockRequest) Parse(payload []byte) error {
 	if len(payload) < blockRequestSize {
 		return fmt.Errorf("image block request of %d bytes instead of %d: %w",
 			len(payload), blockRequestSize, ErrShort)
@@ -77,33 +77,27 @@ func (r *BlockRequest) Parse(payload []byte) error {
 	return nil
 }
 
-func parseBlockRequest(r *reader) BlockRequest {
-	var m BlockRequest
-	if p := r.take(blockRequestSize); p != nil {
-		_ = m.Parse(p) // cannot fail: the size is right
-	}
-	return m
+func (r ImageBlockRequest) fields(c *codec) Message {
+	c.u8(&r.Sequence)
+	c.u8(&r.Endpoint)
+	c.u16(&r.Cluster)
+	number(c, &r.AddrMode, 1)
+	c.u16(&r.Addr)
+	c.ieee(&r.NodeAddress)
+	c.u32(&r.Offset)
+	c.u32(&r.FileVersion)
+	c.u16(&r.ImageType)
+	c.u16(&r.ManufacturerCode)
+	c.u16(&r.BlockRequestDelay)
+	c.u8(&r.MaxDataSize)
+	c.u8(&r.FieldControl)
+	return r
 }
 
-// AppendPayload appends the 31 bytes.
-func (r BlockRequest) AppendPayload(dst []byte) []byte {
-	dst = append(dst, r.Sequence, r.Endpoint)
-	dst = binary.BigEndian.AppendUint16(dst, r.Cluster)
-	dst = append(dst, byte(r.AddrMode))
-	dst = binary.BigEndian.AppendUint16(dst, r.Addr)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(r.NodeAddress))
-	dst = binary.BigEndian.AppendUint32(dst, r.Offset)
-	dst = binary.BigEndian.AppendUint32(dst, r.FileVersion)
-	dst = binary.BigEndian.AppendUint16(dst, r.ImageType)
-	dst = binary.BigEndian.AppendUint16(dst, r.ManufacturerCode)
-	dst = binary.BigEndian.AppendUint16(dst, r.BlockRequestDelay)
-	return append(dst, r.MaxDataSize, r.FieldControl)
-}
-
-// BlockSend (0x0502) answers a BlockRequest. The dongle compares nothing with the request or the loaded
-// header, stores nothing, and transmits duplicates as well. Its own limit is 83 bytes of data on v1 and 183
-// on v2 (status 0x14 above); what fits into one radio frame is about 64.
-type BlockSend struct {
+// ImageBlockResponse (0x0502) answers an ImageBlockRequest. The dongle compares nothing with the request or
+// the loaded header, stores nothing, and transmits duplicates as well. Its own limit is 83 bytes of data on
+// v1 and 183 on v2 (status 0x14 above); what fits into one radio frame is about 64.
+type ImageBlockResponse struct {
 	Target
 	Sequence uint8 // of the request; clients drop answers with another one
 	// Status is OTASuccess with data, or for example OTAAbort or OTANoImageAvailable, of which only the
@@ -118,18 +112,26 @@ type BlockSend struct {
 }
 
 // Type is 0x0502.
-func (BlockSend) Type() MsgType { return TypeBlockSend }
+func (ImageBlockResponse) Type() MsgType { return TypeImageBlockResponse }
 
-// AppendPayload appends 20 bytes and the data.
-func (m BlockSend) AppendPayload(dst []byte) []byte {
-	data := counted(m.Data)
-	var fixed [blockSendSize]byte
-	m.putFixed(&fixed, len(data))
-	return append(append(dst, fixed[:]...), data...)
+func (m ImageBlockResponse) fields(c *codec) Message {
+	c.target(&m.Target)
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	c.u32(&m.Offset)
+	c.u32(&m.FileVersion)
+	c.u16(&m.ImageType)
+	c.u16(&m.ManufacturerCode)
+	c.countedBytes(&m.Data)
+	return m
 }
 
-func (m *BlockSend) putFixed(p *[blockSendSize]byte, size int) {
-	m.Target.put((*[5]byte)(p[:]))
+// putFixed writes what is in front of the data, by hand: it is on the way of every block.
+func (m *ImageBlockResponse) putFixed(p *[blockResponseSize]byte, size int) {
+	p[0] = byte(m.AddrMode)
+	binary.BigEndian.PutUint16(p[1:], m.Addr)
+	p[3] = m.SrcEndpoint
+	p[4] = m.DstEndpoint
 	p[5] = m.Sequence
 	p[6] = m.Status
 	binary.BigEndian.PutUint32(p[7:], m.Offset)
@@ -139,32 +141,18 @@ func (m *BlockSend) putFixed(p *[blockSendSize]byte, size int) {
 	p[19] = byte(size)
 }
 
-// AppendBlockSend appends the whole escaped frame, like AppendFrame with the payload of m but without needing
-// that payload, and without allocating when dst has room for 2*(27+len(m.Data)) more bytes.
-func AppendBlockSend(dst []byte, m *BlockSend) []byte {
-	var p [blockSendSize + 0xFF]byte
+// AppendImageBlockResponse appends the whole escaped frame, like AppendFrame with the payload of m but
+// without needing that payload, and without allocating when dst has room for 2*(27+len(m.Data)) more bytes.
+func AppendImageBlockResponse(dst []byte, m *ImageBlockResponse) []byte {
+	var p [blockResponseSize + 0xFF]byte
 	data := counted(m.Data)
-	m.putFixed((*[blockSendSize]byte)(p[:]), len(data))
-	n := blockSendSize + copy(p[blockSendSize:], data)
-	return AppendFrame(dst, TypeBlockSend, p[:n])
+	m.putFixed((*[blockResponseSize]byte)(p[:]), len(data))
+	n := blockResponseSize + copy(p[blockResponseSize:], data)
+	return AppendFrame(dst, TypeImageBlockResponse, p[:n])
 }
 
-func parseBlockSend(r *reader) BlockSend {
-	m := BlockSend{
-		Target:           r.target(),
-		Sequence:         r.u8(),
-		Status:           r.u8(),
-		Offset:           r.u32(),
-		FileVersion:      r.u32(),
-		ImageType:        r.u16(),
-		ManufacturerCode: r.u16(),
-	}
-	m.Data = r.bytes(int(r.u8()))
-	return m
-}
-
-// WaitForData (0x0506) answers one BlockRequest with "ask again after RequestTime - CurrentTime seconds". It
-// goes out at once and arms nothing in the dongle.
+// WaitForData (0x0506) answers one ImageBlockRequest with "ask again after RequestTime - CurrentTime
+// seconds". It goes out at once and arms nothing in the dongle.
 type WaitForData struct {
 	Target
 	Sequence          uint8  // of the request; clients drop answers with another one
@@ -177,43 +165,27 @@ type WaitForData struct {
 // Type is 0x0506.
 func (WaitForData) Type() MsgType { return TypeWaitForData }
 
-// AppendPayload appends the 17 bytes.
-func (m WaitForData) AppendPayload(dst []byte) []byte {
-	var p [waitForDataSize]byte
-	m.put(&p)
-	return append(dst, p[:]...)
+func (m WaitForData) fields(c *codec) Message {
+	m.visit(c)
+	return m
 }
 
-func (m *WaitForData) put(p *[waitForDataSize]byte) {
-	m.Target.put((*[5]byte)(p[:]))
-	p[5] = m.Sequence
-	p[6] = m.Status
-	binary.BigEndian.PutUint32(p[7:], m.CurrentTime)
-	binary.BigEndian.PutUint32(p[11:], m.RequestTime)
-	binary.BigEndian.PutUint16(p[15:], m.BlockRequestDelay)
+// visit is fields without a copy of the message, for AppendWaitForData.
+func (m *WaitForData) visit(c *codec) {
+	c.target(&m.Target)
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	c.u32(&m.CurrentTime)
+	c.u32(&m.RequestTime)
+	c.u16(&m.BlockRequestDelay)
 }
 
 // AppendWaitForData appends the whole escaped frame, without allocating when dst has room for 48 more bytes.
 func AppendWaitForData(dst []byte, m *WaitForData) []byte {
+	// What a codec appends to must not be on the stack, so dst has the payload first.
+	c := codec{b: dst}
+	m.visit(&c)
 	var p [waitForDataSize]byte
-	m.put(&p)
+	copy(p[:], c.b[len(dst):])
 	return AppendFrame(dst, TypeWaitForData, p[:])
-}
-
-func parseWaitForData(r *reader) WaitForData {
-	return WaitForData{
-		Target:            r.target(),
-		Sequence:          r.u8(),
-		Status:            r.u8(),
-		CurrentTime:       r.u32(),
-		RequestTime:       r.u32(),
-		BlockRequestDelay: r.u16(),
-	}
-}
-
-func (t Target) put(p *[5]byte) {
-	p[0] = byte(t.AddrMode)
-	binary.BigEndian.PutUint16(p[1:], t.Addr)
-	p[3] = t.SrcEndpoint
-	p[4] = t.DstEndpoint
 }

@@ -1,7 +1,5 @@
 package message
 
-import "encoding/binary"
-
 // StatusForm says how much of a Status a dongle sends, as its size in bytes without link quality.
 type StatusForm uint8
 
@@ -13,16 +11,16 @@ const (
 
 // Values of Status.RequestSent.
 const (
-	RequestSentNone uint8 = 0 // nothing, or unknown: OTA commands have this
+	RequestSentNone uint8 = 0 // nothing was sent, or the firmware does not say what: so after OTA commands
 	RequestSentZCL  uint8 = 1
 	RequestSentZDP  uint8 = 2
 )
 
-// Status (0x8000) is the dongle's answer to every command that it executes: it was done, or queued for
-// transmission. The type of the command is the only thing that links it to one. Frames that a dongle cannot
-// read get no answer.
+// Status (0x8000) is the dongle's answer to every command that it executes. It says that the command was done
+// or queued for transmission, or why not. The type of the command is the only thing that links it to one.
+// Frames that a dongle cannot read get no answer.
 type Status struct {
-	Status uint8 // see StatusText
+	Status uint8 // see Text
 	// Sequence is that of ZCL or ZDP commands, and the APS counter for RawAPS; it is 0 otherwise, OTA
 	// commands included.
 	Sequence    uint8
@@ -39,46 +37,57 @@ type Status struct {
 // Type is 0x8000.
 func (Status) Type() MsgType { return TypeStatus }
 
-// AppendPayload appends 4, 6 or 8 bytes as Form says; 8 for a form of 0.
-func (m Status) AppendPayload(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint16(append(dst, m.Status, m.Sequence), uint16(m.Request))
+func (m Status) fields(c *codec) Message {
+	m.visit(c)
+	return m
+}
+
+// visit is fields without a copy of the status, for Parse.
+func (m *Status) visit(c *codec) {
+	c.u8(&m.Status)
+	c.u8(&m.Sequence)
+	number(c, &m.Request, 2)
+	if c.parsing {
+		m.Form = statusForm(c.left())
+	}
 	if m.Form == StatusFormShort {
-		return dst
+		return
 	}
-	dst = append(dst, m.RequestSent, m.APSSequence)
+
+	c.u8(&m.RequestSent)
+	c.u8(&m.APSSequence)
 	if m.Form == StatusFormAPS {
-		return dst
+		return
 	}
-	return append(dst, m.NPDUUsed, m.APDUUsed)
+
+	c.u8(&m.NPDUUsed)
+	c.u8(&m.APDUUsed)
+}
+
+// statusForm tells the form of a Status by the number of bytes behind the request.
+func statusForm(left int) StatusForm {
+	switch {
+	case left >= 4:
+		return StatusFormBuffers
+	case left >= 2:
+		return StatusFormAPS
+	}
+	return StatusFormShort
 }
 
 // Parse fills the status from a payload without its link-quality byte, without allocating for a good one. The
 // error is ErrShort.
 func (m *Status) Parse(payload []byte) error {
-	r := reader{b: payload}
-	*m = parseStatus(&r)
-	if r.short {
+	c := codec{parsing: true, b: payload}
+	*m = Status{}
+	m.visit(&c)
+	if c.short {
 		return shortError(TypeStatus, len(payload))
 	}
 	return nil
 }
 
-func parseStatus(r *reader) Status {
-	m := Status{Status: r.u8(), Sequence: r.u8(), Request: MsgType(r.u16()), Form: StatusFormShort}
-	if len(r.b) >= 2 {
-		m.Form = StatusFormAPS
-		m.RequestSent = r.u8()
-		m.APSSequence = r.u8()
-	}
-	if len(r.b) >= 2 {
-		m.Form = StatusFormBuffers
-		m.NPDUUsed = r.u8()
-		m.APDUUsed = r.u8()
-	}
-	return m
-}
-
-// Confirm (0x8012, 0x8702) says that a frame was sent to, or could not be sent to, the first hop; with an
+// Confirm (0x8012, 0x8702) says that a frame was sent to, or could not be sent to, the first hop. With an
 // acknowledged address mode a 0x8702 with status 0xA7 means that no APS acknowledgement came. Every frame of
 // the dongle gets one, its own answers included. 0x8012 exists from v1 3.1e on and on v2.
 type Confirm struct {
@@ -87,9 +96,9 @@ type Confirm struct {
 	SrcEndpoint uint8
 	DstEndpoint uint8
 	DstAddrMode AddrMode
-	LongAddr    bool   // 8 address bytes: for 64-bit modes, and for all modes up to firmware 3.1a
+	LongAddr    bool   // the address has 8 bytes: always up to firmware 3.1a, later for IEEE addresses
 	Addr        uint16 // unless LongAddr
-	IEEE        IEEE   // if LongAddr; an address only if DstAddrMode is a 64-bit mode
+	IEEE        IEEE   // if LongAddr; it is an IEEE address only if DstAddrMode says so
 	APSSequence uint8
 	HasBuffers  bool // from 3.1e on
 	NPDUUsed    uint8
@@ -99,40 +108,31 @@ type Confirm struct {
 // Type is Kind.
 func (m Confirm) Type() MsgType { return m.Kind }
 
-// AppendPayload appends 7, 9, 13 or 15 bytes, as LongAddr and HasBuffers say.
-func (m Confirm) AppendPayload(dst []byte) []byte {
-	dst = append(dst, m.Status, m.SrcEndpoint, m.DstEndpoint, byte(m.DstAddrMode))
-	if m.LongAddr {
-		dst = binary.BigEndian.AppendUint64(dst, uint64(m.IEEE))
-	} else {
-		dst = binary.BigEndian.AppendUint16(dst, m.Addr)
-	}
-	dst = append(dst, m.APSSequence)
-	if m.HasBuffers {
-		dst = append(dst, m.NPDUUsed, m.APDUUsed)
-	}
-	return dst
-}
-
-// parseConfirm decides by length: the sizes are 7 (short address), 9 (and buffers), 13 (long
-// address), 15 (and buffers).
-func parseConfirm(t MsgType, r *reader) Confirm {
+// fields tells the layouts apart by their lengths: 7 bytes with a network address, 9 with buffers, too, 13
+// with 8 bytes of address, 15 with buffers, too.
+func (m Confirm) fields(c *codec) Message {
 	const withLongAddr = 13
-	long := len(r.b) >= withLongAddr
-	m := Confirm{
-		Kind: t, Status: r.u8(), SrcEndpoint: r.u8(), DstEndpoint: r.u8(), DstAddrMode: AddrMode(r.u8()),
+	if c.parsing {
+		m.LongAddr = c.left() >= withLongAddr
 	}
-	m.LongAddr = long || m.DstAddrMode.long()
+	c.u8(&m.Status)
+	c.u8(&m.SrcEndpoint)
+	c.u8(&m.DstEndpoint)
+	number(c, &m.DstAddrMode, 1)
+
+	if c.parsing && m.DstAddrMode.long() {
+		m.LongAddr = true
+	}
 	if m.LongAddr {
-		m.IEEE = IEEE(r.u64())
+		c.ieee(&m.IEEE)
 	} else {
-		m.Addr = r.u16()
+		c.u16(&m.Addr)
 	}
-	m.APSSequence = r.u8()
-	if len(r.b) >= 2 {
-		m.HasBuffers = true
-		m.NPDUUsed = r.u8()
-		m.APDUUsed = r.u8()
+
+	c.u8(&m.APSSequence)
+	if c.tail(&m.HasBuffers, 2) {
+		c.u8(&m.NPDUUsed)
+		c.u8(&m.APDUUsed)
 	}
 	return m
 }
@@ -150,21 +150,13 @@ type APSAck struct {
 // Type is 0x8011.
 func (APSAck) Type() MsgType { return TypeAPSAck }
 
-// AppendPayload appends 7 bytes, 6 without HasAPSSequence.
-func (m APSAck) AppendPayload(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint16(append(dst, m.Status), m.Addr)
-	dst = binary.BigEndian.AppendUint16(append(dst, m.DstEndpoint), m.Cluster)
-	if m.HasAPSSequence {
-		dst = append(dst, m.APSSequence)
-	}
-	return dst
-}
-
-func parseAPSAck(r *reader) APSAck {
-	m := APSAck{Status: r.u8(), Addr: r.u16(), DstEndpoint: r.u8(), Cluster: r.u16()}
-	if len(r.b) > 0 {
-		m.HasAPSSequence = true
-		m.APSSequence = r.u8()
+func (m APSAck) fields(c *codec) Message {
+	c.u8(&m.Status)
+	c.u16(&m.Addr)
+	c.u8(&m.DstEndpoint)
+	c.u16(&m.Cluster)
+	if c.tail(&m.HasAPSSequence, 1) {
+		c.u8(&m.APSSequence)
 	}
 	return m
 }
@@ -172,28 +164,19 @@ func parseAPSAck(r *reader) APSAck {
 // RouteDiscovery (0x8701) is the result of a search for a route.
 type RouteDiscovery struct {
 	Status         uint8 // see RadioStatusText
-	NetworkStatus  uint8 // see NetworkStatusText
+	NetworkStatus  uint8 // as in NetworkStatus.Status
 	HasDestination bool  // after 3.0f
 	Destination    uint16
 }
 
 // Type is 0x8701.
-func (RouteDiscovery) Type() MsgType { return TypeRouteDiscovery }
+func (RouteDiscovery) Type() MsgType { return typeRouteDiscovery }
 
-// AppendPayload appends 4 bytes, 2 without HasDestination.
-func (m RouteDiscovery) AppendPayload(dst []byte) []byte {
-	dst = append(dst, m.Status, m.NetworkStatus)
-	if m.HasDestination {
-		dst = binary.BigEndian.AppendUint16(dst, m.Destination)
-	}
-	return dst
-}
-
-func parseRouteDiscovery(r *reader) RouteDiscovery {
-	m := RouteDiscovery{Status: r.u8(), NetworkStatus: r.u8()}
-	if len(r.b) >= 2 {
-		m.HasDestination = true
-		m.Destination = r.u16()
+func (m RouteDiscovery) fields(c *codec) Message {
+	c.u8(&m.Status)
+	c.u8(&m.NetworkStatus)
+	if c.tail(&m.HasDestination, 2) {
+		c.u16(&m.Destination)
 	}
 	return m
 }
@@ -201,19 +184,16 @@ func parseRouteDiscovery(r *reader) RouteDiscovery {
 // NetworkStatus (0x8703) is a network status command about a device, from v2 dongles only.
 type NetworkStatus struct {
 	Addr   uint16
-	Status uint8 // see NetworkStatusText
+	Status uint8 // of the Zigbee network layer: for example 0x02 link failure, 0x0D address conflict
 }
 
 // Type is 0x8703.
-func (NetworkStatus) Type() MsgType { return TypeNetworkStatus }
+func (NetworkStatus) Type() MsgType { return typeNetworkStatus }
 
-// AppendPayload appends the 3 bytes.
-func (m NetworkStatus) AppendPayload(dst []byte) []byte {
-	return append(binary.BigEndian.AppendUint16(dst, m.Addr), m.Status)
-}
-
-func parseNetworkStatus(r *reader) NetworkStatus {
-	return NetworkStatus{Addr: r.u16(), Status: r.u8()}
+func (m NetworkStatus) fields(c *codec) Message {
+	c.u16(&m.Addr)
+	c.u8(&m.Status)
+	return m
 }
 
 // ExtendedStatus (0x9999) is an error of the dongle's stack.
@@ -222,10 +202,12 @@ type ExtendedStatus struct {
 }
 
 // Type is 0x9999.
-func (ExtendedStatus) Type() MsgType { return TypeExtendedStatus }
+func (ExtendedStatus) Type() MsgType { return typeExtendedStatus }
 
-// AppendPayload appends the byte.
-func (m ExtendedStatus) AppendPayload(dst []byte) []byte { return append(dst, m.Code) }
+func (m ExtendedStatus) fields(c *codec) Message {
+	c.u8(&m.Code)
+	return m
+}
 
 // Busy tells whether the code means that the host sends faster than the radio can (0x80 to 0x85).
 func (m ExtendedStatus) Busy() bool { return m.Code >= 0x80 && m.Code <= 0x85 }

@@ -1,7 +1,5 @@
 package message
 
-import "encoding/binary"
-
 // GetVersion (0x0010) asks for the Version, which follows the Status. It is harmless and answered
 // by every firmware.
 type GetVersion struct{}
@@ -9,22 +7,21 @@ type GetVersion struct{}
 // Type is 0x0010.
 func (GetVersion) Type() MsgType { return TypeGetVersion }
 
-// AppendPayload appends nothing.
-func (GetVersion) AppendPayload(dst []byte) []byte { return dst }
+func (m GetVersion) fields(*codec) Message { return m }
 
 // Version (0x8010) is the firmware's version.
 type Version struct {
-	Major uint16 // the hardware and firmware line, see Family
-	Minor uint16 // read as hexadecimal digits: 0x031E is 3.1e. 3.1a says 0x030F, like 3.0f
+	Major uint16 // tells the hardware, see Family
+	Minor uint16 // is read as hexadecimal digits: 0x031E is 3.1e. Firmware 3.1a says 0x030F, like 3.0f
 }
 
 // Type is 0x8010.
 func (Version) Type() MsgType { return TypeVersion }
 
-// AppendPayload appends the 4 bytes.
-func (m Version) AppendPayload(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, m.Major)
-	return binary.BigEndian.AppendUint16(dst, m.Minor)
+func (m Version) fields(c *codec) Message {
+	c.u16(&m.Major)
+	c.u16(&m.Minor)
+	return m
 }
 
 // RawMode says what the dongle tells about received frames. It is kept over resets and cannot be read back.
@@ -33,11 +30,11 @@ type RawMode uint8
 const (
 	// RawModeOff gives decoded messages; a DataIndication only for frames that no handler wants.
 	RawModeOff RawMode = 0
-	// RawModeRaw gives a DataIndication instead of decoded ZCL messages: no BlockRequest, no
+	// RawModeRaw gives a DataIndication instead of decoded ZCL messages: no ImageBlockRequest, no
 	// UpgradeEndRequest.
 	RawModeRaw RawMode = 1
 	// RawModeHybrid gives a DataIndication for every frame and then the decoded message. The dongle then also
-	// sends a default response for every frame that does not forbid it: more traffic on the radio.
+	// sends a default response for every frame that does not forbid it, which is more traffic on the radio.
 	RawModeHybrid RawMode = 2
 )
 
@@ -49,8 +46,10 @@ type SetRawMode struct {
 // Type is 0x0002.
 func (SetRawMode) Type() MsgType { return TypeSetRawMode }
 
-// AppendPayload appends the byte.
-func (m SetRawMode) AppendPayload(dst []byte) []byte { return append(dst, byte(m.Mode)) }
+func (m SetRawMode) fields(c *codec) Message {
+	number(c, &m.Mode, 1)
+	return m
+}
 
 // Reset (0x0011) restarts the dongle about 20 ms after its Status. The network is kept, the
 // loaded header is lost.
@@ -59,8 +58,7 @@ type Reset struct{}
 // Type is 0x0011.
 func (Reset) Type() MsgType { return TypeReset }
 
-// AppendPayload appends nothing.
-func (Reset) AppendPayload(dst []byte) []byte { return dst }
+func (m Reset) fields(*codec) Message { return m }
 
 // ErasePersistentData (0x0012) makes the dongle forget its network, for good, and restart.
 type ErasePersistentData struct{}
@@ -68,33 +66,34 @@ type ErasePersistentData struct{}
 // Type is 0x0012.
 func (ErasePersistentData) Type() MsgType { return TypeErasePersistentData }
 
-// AppendPayload appends nothing.
-func (ErasePersistentData) AppendPayload(dst []byte) []byte { return dst }
+func (m ErasePersistentData) fields(*codec) Message { return m }
 
 // RestartNotice (0x8006, 0x8007) says that the dongle has just started: the header slot is empty,
 // its clock is at 0.
 type RestartNotice struct {
-	Kind   MsgType // TypeRestart: with its network; TypeFactoryNewRestart: without one
+	Kind   MsgType // TypeRestart with a network, TypeFactoryNewRestart without one
 	Status uint8   // 1 with TypeRestart, 0 with TypeFactoryNewRestart
 }
 
 // Type is Kind.
 func (m RestartNotice) Type() MsgType { return m.Kind }
 
-// AppendPayload appends the byte.
-func (m RestartNotice) AppendPayload(dst []byte) []byte { return append(dst, m.Status) }
+func (m RestartNotice) fields(c *codec) Message {
+	c.u8(&m.Status)
+	return m
+}
 
-// SetTime (0x0016) sets the dongle's clock, which starts at 0 after a reset. See ClockSeconds.
+// SetTime (0x0016) sets the dongle's clock, which starts at 0 after a reset.
 type SetTime struct {
 	Seconds uint32 // since 2000-01-01 UTC
 }
 
 // Type is 0x0016.
-func (SetTime) Type() MsgType { return TypeSetTime }
+func (SetTime) Type() MsgType { return typeSetTime }
 
-// AppendPayload appends the 4 bytes.
-func (m SetTime) AppendPayload(dst []byte) []byte {
-	return binary.BigEndian.AppendUint32(dst, m.Seconds)
+func (m SetTime) fields(c *codec) Message {
+	c.u32(&m.Seconds)
+	return m
 }
 
 // GetTime (0x0017) asks for the Time, which follows the Status.
@@ -103,8 +102,7 @@ type GetTime struct{}
 // Type is 0x0017.
 func (GetTime) Type() MsgType { return TypeGetTime }
 
-// AppendPayload appends nothing.
-func (GetTime) AppendPayload(dst []byte) []byte { return dst }
+func (m GetTime) fields(*codec) Message { return m }
 
 // Time (0x8017) is the dongle's clock.
 type Time struct {
@@ -112,11 +110,11 @@ type Time struct {
 }
 
 // Type is 0x8017.
-func (Time) Type() MsgType { return TypeTime }
+func (Time) Type() MsgType { return typeTime }
 
-// AppendPayload appends the 4 bytes.
-func (m Time) AppendPayload(dst []byte) []byte {
-	return binary.BigEndian.AppendUint32(dst, m.Seconds)
+func (m Time) fields(c *codec) Message {
+	c.u32(&m.Seconds)
+	return m
 }
 
 // SetLogLevel (0x0001) makes a v2 dongle, or a debug build of v1, send Log messages up to a level.
@@ -125,10 +123,12 @@ type SetLogLevel struct {
 }
 
 // Type is 0x0001.
-func (SetLogLevel) Type() MsgType { return TypeSetLogLevel }
+func (SetLogLevel) Type() MsgType { return typeSetLogLevel }
 
-// AppendPayload appends the byte.
-func (m SetLogLevel) AppendPayload(dst []byte) []byte { return append(dst, m.Level) }
+func (m SetLogLevel) fields(c *codec) Message {
+	c.u8(&m.Level)
+	return m
+}
 
 // Log (0x8001) is a line of the firmware's log. It is the only message whose frame ends without a
 // link-quality byte.
@@ -140,8 +140,15 @@ type Log struct {
 // Type is 0x8001.
 func (Log) Type() MsgType { return TypeLog }
 
-// AppendPayload appends the level and the text.
-func (m Log) AppendPayload(dst []byte) []byte { return append(append(dst, m.Level), m.Text...) }
+func (m Log) fields(c *codec) Message {
+	c.u8(&m.Level)
+	text := []byte(m.Text)
+	c.rest(&text)
+	if c.parsing {
+		m.Text = string(text)
+	}
+	return m
+}
 
 // SetHeartbeat (0x0008) switches the Heartbeat of v2 dongles.
 type SetHeartbeat struct {
@@ -151,8 +158,10 @@ type SetHeartbeat struct {
 // Type is 0x0008.
 func (SetHeartbeat) Type() MsgType { return TypeSetHeartbeat }
 
-// AppendPayload appends the byte.
-func (m SetHeartbeat) AppendPayload(dst []byte) []byte { return append(dst, m.Enable) }
+func (m SetHeartbeat) fields(c *codec) Message {
+	c.u8(&m.Enable)
+	return m
+}
 
 // Heartbeat (0x8008) comes from v2 dongles every 60 s, if switched on or while the raw mode is RawModeRaw.
 type Heartbeat struct {
@@ -162,9 +171,9 @@ type Heartbeat struct {
 // Type is 0x8008.
 func (Heartbeat) Type() MsgType { return TypeHeartbeat }
 
-// AppendPayload appends the 4 bytes.
-func (m Heartbeat) AppendPayload(dst []byte) []byte {
-	return binary.BigEndian.AppendUint32(dst, m.Seconds)
+func (m Heartbeat) fields(c *codec) Message {
+	c.u32(&m.Seconds)
+	return m
 }
 
 // SetFlowControl (0x002F) switches the RTS/CTS logic of a v1 UART and resets its FIFOs, so that bytes in
@@ -174,12 +183,14 @@ type SetFlowControl struct {
 }
 
 // Type is 0x002F.
-func (SetFlowControl) Type() MsgType { return TypeSetFlowControl }
+func (SetFlowControl) Type() MsgType { return typeSetFlowControl }
 
-// AppendPayload appends the byte.
-func (m SetFlowControl) AppendPayload(dst []byte) []byte { return append(dst, m.Enable) }
+func (m SetFlowControl) fields(c *codec) Message {
+	c.u8(&m.Enable)
+	return m
+}
 
-// PDMLoaded (0x0302) is the first message after a start: the persistent data is there.
+// PDMLoaded (0x0302) is the first message after a start. It says that the persistent data is there.
 type PDMLoaded struct {
 	Status uint8 // 0
 }
@@ -187,41 +198,42 @@ type PDMLoaded struct {
 // Type is 0x0302.
 func (PDMLoaded) Type() MsgType { return TypePDMLoaded }
 
-// AppendPayload appends the byte.
-func (m PDMLoaded) AppendPayload(dst []byte) []byte { return append(dst, m.Status) }
+func (m PDMLoaded) fields(c *codec) Message {
+	c.u8(&m.Status)
+	return m
+}
 
 // Events of a PDMEvent.
 const (
-	PDMWearCount      uint8 = 0
-	PDMSaveFailed     uint8 = 1
-	PDMNoSpace        uint8 = 2
+	// PDMRecordTooLarge means that there is no room for the largest record. A dongle that repeats it has a
+	// storage that fails.
 	PDMRecordTooLarge uint8 = 3
-	PDMChecksumFailed uint8 = 4
-	PDMSaved          uint8 = 5
-	PDMHeaderRepaired uint8 = 6
-	PDMSwap           uint8 = 7
-	PDMDuplicate      uint8 = 8
-	PDMError          uint8 = 9
+	// PDMSaved means that a record was saved.
+	PDMSaved uint8 = 5
 )
 
 // PDMEvent (0x8035) is an event of the dongle's persistent storage.
 type PDMEvent struct {
-	Event  uint8 // PDMWearCount to PDMError, 10 to 15 internal progress
+	// Event is 0 for the wear count, 1 for a record that was not saved, 2 for a lack of room,
+	// PDMRecordTooLarge, 4 for a wrong checksum, PDMSaved, 6 for a repaired header, 7 for a change of
+	// segments, 8 for a segment that is there twice, 9 for another error, 10 to 15 for internal progress.
+	Event  uint8
 	Record uint32
 }
 
 // Type is 0x8035.
-func (PDMEvent) Type() MsgType { return TypePDMEvent }
+func (PDMEvent) Type() MsgType { return typePDMEvent }
 
-// AppendPayload appends the 5 bytes.
-func (m PDMEvent) AppendPayload(dst []byte) []byte {
-	return binary.BigEndian.AppendUint32(append(dst, m.Event), m.Record)
+func (m PDMEvent) fields(c *codec) Message {
+	c.u8(&m.Event)
+	c.u32(&m.Record)
+	return m
 }
 
 // Problem tells whether the event means that the storage is failing and the network should be
 // backed up (1 to 4, 9).
 func (m PDMEvent) Problem() bool {
-	return m.Event >= PDMSaveFailed && m.Event <= PDMChecksumFailed || m.Event == PDMError
+	return m.Event >= 1 && m.Event <= 4 || m.Event == 9
 }
 
 // Opaque is a message that is known by type but not decoded: the lists of clusters, attributes and commands
@@ -235,5 +247,7 @@ type Opaque struct {
 // Type is Kind.
 func (m Opaque) Type() MsgType { return m.Kind }
 
-// AppendPayload appends the payload as it is.
-func (m Opaque) AppendPayload(dst []byte) []byte { return append(dst, m.Payload...) }
+func (m Opaque) fields(c *codec) Message {
+	c.rest(&m.Payload)
+	return m
+}

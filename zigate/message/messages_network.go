@@ -1,15 +1,12 @@
 package message
 
-import "encoding/binary"
-
 // GetNetworkState (0x0009) asks for the NetworkState, which comes after the Status.
 type GetNetworkState struct{}
 
 // Type is 0x0009.
 func (GetNetworkState) Type() MsgType { return TypeGetNetworkState }
 
-// AppendPayload appends nothing.
-func (GetNetworkState) AppendPayload(dst []byte) []byte { return dst }
+func (m GetNetworkState) fields(*codec) Message { return m }
 
 // NetworkState (0x8009) is the dongle's own place in its network.
 type NetworkState struct {
@@ -23,28 +20,18 @@ type NetworkState struct {
 // Type is 0x8009.
 func (NetworkState) Type() MsgType { return TypeNetworkState }
 
-// AppendPayload appends the 21 bytes.
-func (m NetworkState) AppendPayload(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(m.IEEE))
-	dst = binary.BigEndian.AppendUint16(dst, m.PANID)
-	dst = binary.BigEndian.AppendUint64(dst, m.ExtendedPANID)
-	return append(dst, m.Channel)
+func (m NetworkState) fields(c *codec) Message {
+	c.u16(&m.Addr)
+	c.ieee(&m.IEEE)
+	c.u16(&m.PANID)
+	c.u64(&m.ExtendedPANID)
+	c.u8(&m.Channel)
+	return m
 }
 
 // Up tells whether there is a network.
 func (m NetworkState) Up() bool {
 	return m.Addr != 0xFFFF && m.Channel != 0
-}
-
-func parseNetworkState(r *reader) NetworkState {
-	return NetworkState{
-		Addr:          r.u16(),
-		IEEE:          IEEE(r.u64()),
-		PANID:         r.u16(),
-		ExtendedPANID: r.u64(),
-		Channel:       r.u8(),
-	}
 }
 
 // StartNetwork (0x0024) forms a network or resumes the stored one; NetworkJoined follows.
@@ -53,8 +40,7 @@ type StartNetwork struct{}
 // Type is 0x0024.
 func (StartNetwork) Type() MsgType { return TypeStartNetwork }
 
-// AppendPayload appends nothing.
-func (StartNetwork) AppendPayload(dst []byte) []byte { return dst }
+func (m StartNetwork) fields(*codec) Message { return m }
 
 // Values of NetworkJoined.Status; others are failures.
 const (
@@ -67,7 +53,7 @@ const (
 // with status NetworkAlreadyUp. Failures and NetworkAlreadyUp carry only the status.
 type NetworkJoined struct {
 	Status     uint8
-	HasAddress bool // the following fields are there
+	HasAddress bool // tells that the fields below are there
 	Addr       uint16
 	IEEE       IEEE
 	Channel    uint8
@@ -76,39 +62,27 @@ type NetworkJoined struct {
 // Type is 0x8024.
 func (NetworkJoined) Type() MsgType { return TypeNetworkJoined }
 
-// AppendPayload appends 12 bytes, or 1 without HasAddress.
-func (m NetworkJoined) AppendPayload(dst []byte) []byte {
-	dst = append(dst, m.Status)
-	if !m.HasAddress {
-		return dst
-	}
-	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(m.IEEE))
-	return append(dst, m.Channel)
-}
-
-func parseNetworkJoined(r *reader) NetworkJoined {
-	m := NetworkJoined{Status: r.u8()}
-	if len(r.b) >= 11 {
-		m.HasAddress = true
-		m.Addr = r.u16()
-		m.IEEE = IEEE(r.u64())
-		m.Channel = r.u8()
+func (m NetworkJoined) fields(c *codec) Message {
+	c.u8(&m.Status)
+	if c.tail(&m.HasAddress, 11) {
+		c.u16(&m.Addr)
+		c.ieee(&m.IEEE)
+		c.u8(&m.Channel)
 	}
 	return m
 }
 
 // SetChannelMask (0x0021) says on which channels a network may be formed.
 type SetChannelMask struct {
-	Mask uint32 // bit n for channel n, 11 to 26; a value up to 26 is one channel's number
+	Mask uint32 // has bit n set for channel n, 11 to 26; a value up to 26 is the number of the only channel
 }
 
 // Type is 0x0021.
-func (SetChannelMask) Type() MsgType { return TypeSetChannelMask }
+func (SetChannelMask) Type() MsgType { return typeSetChannelMask }
 
-// AppendPayload appends the 4 bytes.
-func (m SetChannelMask) AppendPayload(dst []byte) []byte {
-	return binary.BigEndian.AppendUint32(dst, m.Mask)
+func (m SetChannelMask) fields(c *codec) Message {
+	c.u32(&m.Mask)
+	return m
 }
 
 // SetDeviceType (0x0023) says what the dongle is to be in its network.
@@ -117,34 +91,37 @@ type SetDeviceType struct {
 }
 
 // Type is 0x0023.
-func (SetDeviceType) Type() MsgType { return TypeSetDeviceType }
+func (SetDeviceType) Type() MsgType { return typeSetDeviceType }
 
-// AppendPayload appends the byte.
-func (m SetDeviceType) AppendPayload(dst []byte) []byte { return append(dst, m.DeviceType) }
+func (m SetDeviceType) fields(c *codec) Message {
+	c.u8(&m.DeviceType)
+	return m
+}
 
 // PermitJoin (0x0049) opens or closes the network for new devices.
 type PermitJoin struct {
-	Addr         uint16 // 0xFFFC: every router
+	Addr         uint16 // network address of a router, or 0xFFFC for all of them
 	Seconds      uint8  // 0 closes, 255 opens until closed
 	Significance uint8  // 0
 }
 
 // Type is 0x0049.
-func (PermitJoin) Type() MsgType { return TypePermitJoin }
+func (PermitJoin) Type() MsgType { return typePermitJoin }
 
-// AppendPayload appends the 4 bytes.
-func (m PermitJoin) AppendPayload(dst []byte) []byte {
-	return append(binary.BigEndian.AppendUint16(dst, m.Addr), m.Seconds, m.Significance)
+func (m PermitJoin) fields(c *codec) Message {
+	c.u16(&m.Addr)
+	c.u8(&m.Seconds)
+	c.u8(&m.Significance)
+	return m
 }
 
 // GetPermitJoin (0x0014) asks for the PermitJoinState, which comes after the Status.
 type GetPermitJoin struct{}
 
 // Type is 0x0014.
-func (GetPermitJoin) Type() MsgType { return TypeGetPermitJoin }
+func (GetPermitJoin) Type() MsgType { return typeGetPermitJoin }
 
-// AppendPayload appends nothing.
-func (GetPermitJoin) AppendPayload(dst []byte) []byte { return dst }
+func (m GetPermitJoin) fields(*codec) Message { return m }
 
 // PermitJoinState (0x8014) says whether new devices may join through the dongle.
 type PermitJoinState struct {
@@ -152,10 +129,12 @@ type PermitJoinState struct {
 }
 
 // Type is 0x8014.
-func (PermitJoinState) Type() MsgType { return TypePermitJoinState }
+func (PermitJoinState) Type() MsgType { return typePermitJoinState }
 
-// AppendPayload appends the byte.
-func (m PermitJoinState) AppendPayload(dst []byte) []byte { return append(dst, m.Enabled) }
+func (m PermitJoinState) fields(c *codec) Message {
+	c.u8(&m.Enabled)
+	return m
+}
 
 // GetDevices (0x0015) asks for the DeviceList, which follows the Status.
 type GetDevices struct{}
@@ -163,8 +142,7 @@ type GetDevices struct{}
 // Type is 0x0015.
 func (GetDevices) Type() MsgType { return TypeGetDevices }
 
-// AppendPayload appends nothing.
-func (GetDevices) AppendPayload(dst []byte) []byte { return dst }
+func (m GetDevices) fields(*codec) Message { return m }
 
 // DeviceList (0x8015) holds the dongle's neighbours only, not every device of the network. A long list of a
 // v1 dongle, which discards what its transmit queue cannot hold, may never arrive.
@@ -178,31 +156,25 @@ type ListedDevice struct {
 	Addr        uint16
 	IEEE        IEEE
 	PowerSource uint8 // 0 battery, 1 mains
-	LQI         uint8
+	LQI         uint8 // link quality, 0 to 255
 }
 
 const listedDeviceSize = 13
 
 // Type is 0x8015.
-func (DeviceList) Type() MsgType { return TypeDeviceList }
+func (DeviceList) Type() MsgType { return typeDeviceList }
 
-// AppendPayload appends 13 bytes a device.
-func (m DeviceList) AppendPayload(dst []byte) []byte {
-	for _, d := range m.Devices {
-		dst = append(dst, d.Index)
-		dst = binary.BigEndian.AppendUint16(dst, d.Addr)
-		dst = binary.BigEndian.AppendUint64(dst, uint64(d.IEEE))
-		dst = append(dst, d.PowerSource, d.LQI)
+func (m DeviceList) fields(c *codec) Message {
+	if c.parsing {
+		m.Devices = append(m.Devices, make([]ListedDevice, c.left()/listedDeviceSize)...)
 	}
-	return dst
-}
-
-func parseDeviceList(r *reader) DeviceList {
-	var m DeviceList
-	for len(r.b) >= listedDeviceSize {
-		m.Devices = append(m.Devices, ListedDevice{
-			Index: r.u8(), Addr: r.u16(), IEEE: IEEE(r.u64()), PowerSource: r.u8(), LQI: r.u8(),
-		})
+	for i := range m.Devices {
+		d := &m.Devices[i]
+		c.u8(&d.Index)
+		c.u16(&d.Addr)
+		c.ieee(&d.IEEE)
+		c.u8(&d.PowerSource)
+		c.u8(&d.LQI)
 	}
 	return m
 }
@@ -211,10 +183,10 @@ func parseDeviceList(r *reader) DeviceList {
 const (
 	CapabilityRouter       uint8 = 1 << 1
 	CapabilityMains        uint8 = 1 << 2
-	CapabilityRxOnWhenIdle uint8 = 1 << 3 // clear: the device sleeps
+	CapabilityRxOnWhenIdle uint8 = 1 << 3 // a device without it sleeps
 )
 
-// DeviceAnnounce (0x004D) says that a device has joined or come back, with its present short address.
+// DeviceAnnounce (0x004D) says that a device has joined or come back, with its present network address.
 // From firmware 3.1b on a join gives two: one with Rejoin from the join itself, one without from the
 // device's announcement.
 type DeviceAnnounce struct {
@@ -228,22 +200,12 @@ type DeviceAnnounce struct {
 // Type is 0x004D.
 func (DeviceAnnounce) Type() MsgType { return TypeDeviceAnnounce }
 
-// AppendPayload appends 11 bytes, 12 with HasRejoin.
-func (m DeviceAnnounce) AppendPayload(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(m.IEEE))
-	dst = append(dst, m.Capability)
-	if m.HasRejoin {
-		dst = append(dst, m.Rejoin)
-	}
-	return dst
-}
-
-func parseDeviceAnnounce(r *reader) DeviceAnnounce {
-	m := DeviceAnnounce{Addr: r.u16(), IEEE: IEEE(r.u64()), Capability: r.u8()}
-	if len(r.b) > 0 {
-		m.HasRejoin = true
-		m.Rejoin = r.u8()
+func (m DeviceAnnounce) fields(c *codec) Message {
+	c.u16(&m.Addr)
+	c.ieee(&m.IEEE)
+	c.u8(&m.Capability)
+	if c.tail(&m.HasRejoin, 1) {
+		c.u8(&m.Rejoin)
 	}
 	return m
 }
@@ -251,13 +213,14 @@ func parseDeviceAnnounce(r *reader) DeviceAnnounce {
 // Leave (0x8048) says that a device has left the network.
 type Leave struct {
 	IEEE   IEEE
-	Rejoin uint8 // 1: it means to come back
+	Rejoin uint8 // 1 if it means to come back
 }
 
 // Type is 0x8048.
-func (Leave) Type() MsgType { return TypeLeave }
+func (Leave) Type() MsgType { return typeLeave }
 
-// AppendPayload appends the 9 bytes.
-func (m Leave) AppendPayload(dst []byte) []byte {
-	return append(binary.BigEndian.AppendUint64(dst, uint64(m.IEEE)), m.Rejoin)
+func (m Leave) fields(c *codec) Message {
+	c.ieee(&m.IEEE)
+	c.u8(&m.Rejoin)
+	return m
 }

@@ -1,7 +1,5 @@
 package message
 
-import "encoding/binary"
-
 // FileIdentifier is the number that starts every Zigbee OTA file and every LoadImage.
 const FileIdentifier uint32 = 0x0BEEF11E
 
@@ -23,7 +21,7 @@ const UpgradeTimeWait uint32 = 0xFFFFFFFF
 // The payload is 72 bytes. The fields stand at fixed places whatever the field control says: parts that the
 // file's header lacks are zero.
 type LoadImage struct {
-	AddrMode           AddrMode // ignored by firmware; AddrModeShort
+	AddrMode           AddrMode // ignored by firmware; AddrModeNetwork
 	Addr               uint16   // ignored by firmware; 0
 	FileIdentifier     uint32   // FileIdentifier
 	HeaderVersion      uint16
@@ -44,45 +42,23 @@ type LoadImage struct {
 // Type is 0x0500.
 func (LoadImage) Type() MsgType { return TypeLoadImage }
 
-// AppendPayload appends the 72 bytes.
-func (m LoadImage) AppendPayload(dst []byte) []byte {
-	dst = append(dst, byte(m.AddrMode))
-	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
-	dst = binary.BigEndian.AppendUint32(dst, m.FileIdentifier)
-	dst = binary.BigEndian.AppendUint16(dst, m.HeaderVersion)
-	dst = binary.BigEndian.AppendUint16(dst, m.HeaderLength)
-	dst = binary.BigEndian.AppendUint16(dst, m.FieldControl)
-	dst = binary.BigEndian.AppendUint16(dst, m.ManufacturerCode)
-	dst = binary.BigEndian.AppendUint16(dst, m.ImageType)
-	dst = binary.BigEndian.AppendUint32(dst, m.FileVersion)
-	dst = binary.BigEndian.AppendUint16(dst, m.StackVersion)
-	dst = append(dst, m.HeaderString[:]...)
-	dst = binary.BigEndian.AppendUint32(dst, m.TotalSize)
-	dst = append(dst, m.CredentialVersion)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(m.Destination))
-	dst = binary.BigEndian.AppendUint16(dst, m.MinHardwareVersion)
-	return binary.BigEndian.AppendUint16(dst, m.MaxHardwareVersion)
-}
-
-func parseLoadImage(r *reader) LoadImage {
-	m := LoadImage{
-		AddrMode:         AddrMode(r.u8()),
-		Addr:             r.u16(),
-		FileIdentifier:   r.u32(),
-		HeaderVersion:    r.u16(),
-		HeaderLength:     r.u16(),
-		FieldControl:     r.u16(),
-		ManufacturerCode: r.u16(),
-		ImageType:        r.u16(),
-		FileVersion:      r.u32(),
-		StackVersion:     r.u16(),
-	}
-	copy(m.HeaderString[:], r.take(len(m.HeaderString)))
-	m.TotalSize = r.u32()
-	m.CredentialVersion = r.u8()
-	m.Destination = IEEE(r.u64())
-	m.MinHardwareVersion = r.u16()
-	m.MaxHardwareVersion = r.u16()
+func (m LoadImage) fields(c *codec) Message {
+	number(c, &m.AddrMode, 1)
+	c.u16(&m.Addr)
+	c.u32(&m.FileIdentifier)
+	c.u16(&m.HeaderVersion)
+	c.u16(&m.HeaderLength)
+	c.u16(&m.FieldControl)
+	c.u16(&m.ManufacturerCode)
+	c.u16(&m.ImageType)
+	c.u32(&m.FileVersion)
+	c.u16(&m.StackVersion)
+	c.array(m.HeaderString[:])
+	c.u32(&m.TotalSize)
+	c.u8(&m.CredentialVersion)
+	c.ieee(&m.Destination)
+	c.u16(&m.MinHardwareVersion)
+	c.u16(&m.MaxHardwareVersion)
 	return m
 }
 
@@ -104,30 +80,17 @@ type UpgradeEndRequest struct {
 // Type is 0x8503.
 func (UpgradeEndRequest) Type() MsgType { return TypeUpgradeEndRequest }
 
-// AppendPayload appends the 16 bytes.
-func (m UpgradeEndRequest) AppendPayload(dst []byte) []byte {
-	dst = append(dst, m.Sequence, m.Endpoint)
-	dst = binary.BigEndian.AppendUint16(dst, m.Cluster)
-	dst = append(dst, byte(m.AddrMode))
-	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
-	dst = binary.BigEndian.AppendUint32(dst, m.FileVersion)
-	dst = binary.BigEndian.AppendUint16(dst, m.ImageType)
-	dst = binary.BigEndian.AppendUint16(dst, m.ManufacturerCode)
-	return append(dst, m.Status)
-}
-
-func parseUpgradeEndRequest(r *reader) UpgradeEndRequest {
-	return UpgradeEndRequest{
-		Sequence:         r.u8(),
-		Endpoint:         r.u8(),
-		Cluster:          r.u16(),
-		AddrMode:         AddrMode(r.u8()),
-		Addr:             r.u16(),
-		FileVersion:      r.u32(),
-		ImageType:        r.u16(),
-		ManufacturerCode: r.u16(),
-		Status:           r.u8(),
-	}
+func (m UpgradeEndRequest) fields(c *codec) Message {
+	c.u8(&m.Sequence)
+	c.u8(&m.Endpoint)
+	c.u16(&m.Cluster)
+	number(c, &m.AddrMode, 1)
+	c.u16(&m.Addr)
+	c.u32(&m.FileVersion)
+	c.u16(&m.ImageType)
+	c.u16(&m.ManufacturerCode)
+	c.u8(&m.Status)
+	return m
 }
 
 // UpgradeEndResponse (0x0504) tells a device when to install. It does not replace the dongle's automatic
@@ -145,27 +108,15 @@ type UpgradeEndResponse struct {
 // Type is 0x0504.
 func (UpgradeEndResponse) Type() MsgType { return TypeUpgradeEndResponse }
 
-// AppendPayload appends the 22 bytes. Upgrade time precedes current time here; on the radio it is
-// the other way round.
-func (m UpgradeEndResponse) AppendPayload(dst []byte) []byte {
-	dst = append(m.Target.append(dst), m.Sequence)
-	dst = binary.BigEndian.AppendUint32(dst, m.UpgradeTime)
-	dst = binary.BigEndian.AppendUint32(dst, m.CurrentTime)
-	dst = binary.BigEndian.AppendUint32(dst, m.FileVersion)
-	dst = binary.BigEndian.AppendUint16(dst, m.ImageType)
-	return binary.BigEndian.AppendUint16(dst, m.ManufacturerCode)
-}
-
-func parseUpgradeEndResponse(r *reader) UpgradeEndResponse {
-	return UpgradeEndResponse{
-		Target:           r.target(),
-		Sequence:         r.u8(),
-		UpgradeTime:      r.u32(),
-		CurrentTime:      r.u32(),
-		FileVersion:      r.u32(),
-		ImageType:        r.u16(),
-		ManufacturerCode: r.u16(),
-	}
+func (m UpgradeEndResponse) fields(c *codec) Message {
+	c.target(&m.Target)
+	c.u8(&m.Sequence)
+	c.u32(&m.UpgradeTime)
+	c.u32(&m.CurrentTime)
+	c.u32(&m.FileVersion)
+	c.u16(&m.ImageType)
+	c.u16(&m.ManufacturerCode)
+	return m
 }
 
 // Payload types of ImageNotify: how much the device is told.
@@ -191,22 +142,12 @@ type ImageNotify struct {
 // Type is 0x0505.
 func (ImageNotify) Type() MsgType { return TypeImageNotify }
 
-// AppendPayload appends the 15 bytes.
-func (m ImageNotify) AppendPayload(dst []byte) []byte {
-	dst = append(m.Target.append(dst), m.PayloadType)
-	dst = binary.BigEndian.AppendUint32(dst, m.FileVersion)
-	dst = binary.BigEndian.AppendUint16(dst, m.ImageType)
-	dst = binary.BigEndian.AppendUint16(dst, m.ManufacturerCode)
-	return append(dst, m.QueryJitter)
-}
-
-func parseImageNotify(r *reader) ImageNotify {
-	return ImageNotify{
-		Target:           r.target(),
-		PayloadType:      r.u8(),
-		FileVersion:      r.u32(),
-		ImageType:        r.u16(),
-		ManufacturerCode: r.u16(),
-		QueryJitter:      r.u8(),
-	}
+func (m ImageNotify) fields(c *codec) Message {
+	c.target(&m.Target)
+	c.u8(&m.PayloadType)
+	c.u32(&m.FileVersion)
+	c.u16(&m.ImageType)
+	c.u16(&m.ManufacturerCode)
+	c.u8(&m.QueryJitter)
+	return m
 }

@@ -3,6 +3,8 @@ package message_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,10 +12,13 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-type parser func(message.MsgType, []byte) (message.Message, error)
+// typeName is the name of a message's struct.
+func typeName(m message.Message) string { return fmt.Sprintf("%T", m) }
+
+type parseFunc func(message.MsgType, []byte) (message.Message, error)
 
 // forEachCase runs the cases of both directions, each with its own parser.
-func forEachCase(t *testing.T, check func(t *testing.T, tc messageCase, parse parser)) {
+func forEachCase(t *testing.T, check func(t *testing.T, tc messageCase, parse parseFunc)) {
 	for _, tc := range commandCases() {
 		t.Run("command/"+tc.name, func(t *testing.T) { check(t, tc, message.ParseCommand) })
 	}
@@ -23,9 +28,9 @@ func forEachCase(t *testing.T, check func(t *testing.T, tc messageCase, parse pa
 }
 
 func TestMessageAppendPayload(t *testing.T) {
-	forEachCase(t, func(t *testing.T, tc messageCase, _ parser) {
+	forEachCase(t, func(t *testing.T, tc messageCase, _ parseFunc) {
 		before := []byte{0xAA}
-		got := tc.msg.AppendPayload(before)
+		got := message.AppendPayload(before, tc.msg)
 		if want := append([]byte{0xAA}, tc.payload...); !bytes.Equal(got, want) {
 			t.Errorf("AppendPayload = %x, want %x", got, want)
 		}
@@ -33,7 +38,7 @@ func TestMessageAppendPayload(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	forEachCase(t, func(t *testing.T, tc messageCase, parse parser) {
+	forEachCase(t, func(t *testing.T, tc messageCase, parse parseFunc) {
 		got, err := parse(tc.msg.Type(), tc.payload)
 		if err != nil {
 			t.Fatal(err)
@@ -46,7 +51,7 @@ func TestParse(t *testing.T) {
 
 // TestParseCopies changes the payload after it was parsed: it is the decoder's buffer.
 func TestParseCopies(t *testing.T) {
-	forEachCase(t, func(t *testing.T, tc messageCase, parse parser) {
+	forEachCase(t, func(t *testing.T, tc messageCase, parse parseFunc) {
 		payload := bytes.Clone(tc.payload)
 		got, err := parse(tc.msg.Type(), payload)
 		if err != nil {
@@ -64,7 +69,7 @@ func TestParseCopies(t *testing.T) {
 // TestParseShort cuts every payload at every length. What is left is another form of the
 // message, or ErrShort.
 func TestParseShort(t *testing.T) {
-	forEachCase(t, func(t *testing.T, tc messageCase, parse parser) {
+	forEachCase(t, func(t *testing.T, tc messageCase, parse parseFunc) {
 		for n := range tc.payload {
 			m, err := parse(tc.msg.Type(), tc.payload[:n:n])
 			if err != nil {
@@ -73,7 +78,7 @@ func TestParseShort(t *testing.T) {
 				}
 				continue
 			}
-			if again := m.AppendPayload(nil); len(again) > n {
+			if again := message.AppendPayload(nil, m); len(again) > n {
 				t.Errorf("%d bytes: parsed to a message of %d bytes: %+v", n, len(again), m)
 			}
 		}
@@ -86,16 +91,16 @@ func TestParseSurplus(t *testing.T) {
 	for _, m := range []message.Message{
 		message.SetTime{Seconds: 1}, message.LoadImage{TotalSize: 1}, message.WaitForData{Target: target}, message.GetVersion{},
 	} {
-		got, err := message.ParseCommand(m.Type(), append(m.AppendPayload(nil), 0xEE, 0xEE))
+		got, err := message.ParseCommand(m.Type(), append(message.AppendPayload(nil, m), 0xEE, 0xEE))
 		if diff := cmp.Diff(m, got); err != nil || diff != "" {
 			t.Errorf("%T: %v, -want +got:\n%s", m, err, diff)
 		}
 	}
 	for _, m := range []message.Message{
-		message.Version{Major: 5}, message.NetworkState{Channel: 11}, message.BlockRequest{Offset: 1},
+		message.Version{Major: 5}, message.NetworkState{Channel: 11}, message.ImageBlockRequest{Offset: 1},
 		message.UpgradeEndRequest{Sequence: 1}, message.Status{Form: message.StatusFormBuffers},
 	} {
-		got, err := message.ParseMessage(m.Type(), append(m.AppendPayload(nil), 0xEE, 0xEE))
+		got, err := message.ParseMessage(m.Type(), append(message.AppendPayload(nil, m), 0xEE, 0xEE))
 		if diff := cmp.Diff(m, got); err != nil || diff != "" {
 			t.Errorf("%T: %v, -want +got:\n%s", m, err, diff)
 		}
@@ -139,23 +144,24 @@ func TestParseUnknownType(t *testing.T) {
 	}
 }
 
-// TestWholeFrames compares the functions of the block path with the ordinary way.
-func TestWholeFrames(t *testing.T) {
-	for _, tc := range commandCases() {
-		want := message.AppendFrame([]byte{0xAA}, tc.msg.Type(), tc.payload)
-		var got []byte
-		switch m := tc.msg.(type) {
-		case message.BlockSend:
-			got = message.AppendBlockSend([]byte{0xAA}, &m)
-		case message.WaitForData:
-			got = message.AppendWaitForData([]byte{0xAA}, &m)
-		default:
-			continue
+// TestByHand compares the functions of the block path with the descriptions.
+func TestByHand(t *testing.T) {
+	forEachCase(t, func(t *testing.T, tc messageCase, _ parseFunc) { checkByHand(t, tc.msg, tc.payload) })
+}
+
+// TestAppendChangesNothing appends a message in two goroutines at once: its lists belong to whoever made it.
+func TestAppendChangesNothing(t *testing.T) {
+	forEachCase(t, func(t *testing.T, tc messageCase, _ parseFunc) {
+		var writers sync.WaitGroup
+		for range 2 {
+			writers.Go(func() {
+				if got := message.AppendPayload(nil, tc.msg); !bytes.Equal(got, tc.payload) {
+					t.Errorf("AppendPayload = %x, want %x", got, tc.payload)
+				}
+			})
 		}
-		if !bytes.Equal(got, want) {
-			t.Errorf("%s: %x, want %x", tc.name, got, want)
-		}
-	}
+		writers.Wait()
+	})
 }
 
 // TestOversizedLists cuts what a count of one byte cannot tell.
@@ -165,25 +171,25 @@ func TestOversizedLists(t *testing.T) {
 		msg  message.Message
 		want int
 	}{
-		{message.BlockSend{Data: long}, 20 + 255},
+		{message.ImageBlockResponse{Data: long}, 20 + 255},
 		{message.RawAPS{Data: long}, 12 + 255},
 		{message.ReadAttributes{IDs: words}, 12 + 2*255},
 		{message.MatchDescriptorRequest{InClusters: words, OutClusters: words}, 6 + 4*255},
 		{message.ActiveEndpoints{Endpoints: long}, 5 + 255},
 	}
 	for _, tc := range tests {
-		if got := len(tc.msg.AppendPayload(nil)); got != tc.want {
+		if got := len(message.AppendPayload(nil, tc.msg)); got != tc.want {
 			t.Errorf("%T: %d bytes, want %d", tc.msg, got, tc.want)
 		}
 	}
-	block := message.BlockSend{Data: long}
-	if got, want := message.AppendBlockSend(nil, &block), message.AppendFrame(nil, block.Type(), block.AppendPayload(nil)); !bytes.Equal(got, want) {
-		t.Errorf("AppendBlockSend = %x, want %x", got, want)
+	block := message.ImageBlockResponse{Data: long}
+	if got, want := message.AppendImageBlockResponse(nil, &block), message.AppendFrame(nil, block.Type(), message.AppendPayload(nil, block)); !bytes.Equal(got, want) {
+		t.Errorf("AppendImageBlockResponse = %x, want %x", got, want)
 	}
 }
 
 func TestBlockRequestParseShort(t *testing.T) {
-	r := message.BlockRequest{Sequence: 7}
+	r := message.ImageBlockRequest{Sequence: 7}
 	if err := r.Parse(make([]byte, 30)); !errors.Is(err, message.ErrShort) {
 		t.Errorf("Parse: %v, want ErrShort", err)
 	}
@@ -267,7 +273,7 @@ func TestAttributeTypes(t *testing.T) {
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.attr.Kind = message.TypeReadAttribute
-			parsed, err := message.ParseMessage(tc.attr.Kind, tc.attr.AppendPayload(nil))
+			parsed, err := message.ParseMessage(tc.attr.Kind, message.AppendPayload(nil, tc.attr))
 			if diff := cmp.Diff(message.Message(tc.attr), parsed); err != nil || diff != "" {
 				t.Fatalf("%v, -want +got:\n%s", err, diff)
 			}
@@ -278,7 +284,7 @@ func TestAttributeTypes(t *testing.T) {
 	}
 }
 
-func fuzzParse(f *testing.F, cases []messageCase, parse parser) {
+func fuzzParse(f *testing.F, cases []messageCase, parse parseFunc) {
 	for _, tc := range cases {
 		f.Add(uint16(tc.msg.Type()), tc.payload)
 	}
@@ -290,16 +296,18 @@ func fuzzParse(f *testing.F, cases []messageCase, parse parser) {
 		if m.Type() != message.MsgType(typ) {
 			t.Fatalf("type %s parsed to one of type %s", message.MsgType(typ), m.Type())
 		}
-		if size, most := len(m.AppendPayload(nil)), len(payload)+16; size > most {
+		if size, most := len(message.AppendPayload(nil, m)), len(payload)+16; size > most {
 			t.Fatalf("%d bytes of message in a payload of %d", size, len(payload))
 		}
-		again, err := parse(m.Type(), m.AppendPayload(nil))
+		again, err := parse(m.Type(), message.AppendPayload(nil, m))
 		if err != nil {
 			t.Fatalf("%+v does not parse when written: %v", m, err)
 		}
 		if diff := cmp.Diff(m, again); diff != "" {
 			t.Fatalf("-parsed +written and parsed again:\n%s", diff)
 		}
+		checkWritten(t, m, payload)
+		checkByHand(t, m, payload)
 	})
 }
 

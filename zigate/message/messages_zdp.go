@@ -1,44 +1,45 @@
 package message
 
-import "encoding/binary"
+// The answer to a ZDP request carries the sequence number that the request's Status told. A sleeping device
+// answers when it is awake, an absent one never. An answer with a status other than 0 may end after the
+// network address.
 
-// Answers to ZDP requests carry the sequence number that the request's Status told; a sleeping device answers
-// when it is awake, an absent one never. Answers with a status other than 0 may end after the short address.
-
-// NwkAddrRequest (0x0040) asks who has an IEEE address, to learn the short one.
+// NwkAddrRequest (0x0040) asks which network address the device with an IEEE address has.
 type NwkAddrRequest struct {
-	Target      uint16 // 0xFFFD, or a router
-	IEEE        IEEE
-	RequestType uint8 // 0 this device, 1 with its children
-	StartIndex  uint8
+	Target      uint16 // who is asked: a router, or 0xFFFD for all that listen
+	IEEE        IEEE   // of the device
+	RequestType uint8  // 0 asks for the device alone, 1 for its children, too
+	StartIndex  uint8  // of the first child to be told
 }
 
 // Type is 0x0040.
-func (NwkAddrRequest) Type() MsgType { return TypeNwkAddrRequest }
+func (NwkAddrRequest) Type() MsgType { return typeNwkAddrRequest }
 
-// AppendPayload appends the 12 bytes.
-func (m NwkAddrRequest) AppendPayload(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, m.Target)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(m.IEEE))
-	return append(dst, m.RequestType, m.StartIndex)
+func (m NwkAddrRequest) fields(c *codec) Message {
+	c.u16(&m.Target)
+	c.ieee(&m.IEEE)
+	c.u8(&m.RequestType)
+	c.u8(&m.StartIndex)
+	return m
 }
 
 // IEEEAddrRequest (0x0041) asks a device for its IEEE address.
 type IEEEAddrRequest struct {
-	Target      uint16 // who is asked
-	Addr        uint16 // about whom; usually the same
-	RequestType uint8  // 0 this device, 1 with its children
-	StartIndex  uint8
+	Target      uint16 // network address of the device that is asked
+	Addr        uint16 // network address of the device in question, usually the same
+	RequestType uint8  // 0 asks for the device alone, 1 for its children, too
+	StartIndex  uint8  // of the first child to be told
 }
 
 // Type is 0x0041.
 func (IEEEAddrRequest) Type() MsgType { return TypeIEEEAddrRequest }
 
-// AppendPayload appends the 6 bytes.
-func (m IEEEAddrRequest) AppendPayload(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, m.Target)
-	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
-	return append(dst, m.RequestType, m.StartIndex)
+func (m IEEEAddrRequest) fields(c *codec) Message {
+	c.u16(&m.Target)
+	c.u16(&m.Addr)
+	c.u8(&m.RequestType)
+	c.u8(&m.StartIndex)
+	return m
 }
 
 // NwkAddrResponse (0x8040) answers a NwkAddrRequest.
@@ -48,43 +49,41 @@ type NwkAddrResponse struct {
 	IEEE            IEEE
 	Addr            uint16
 	AssociatedCount uint8    // as the device says; Associated may hold fewer
-	StartIndex      uint16   // one byte in ZDP, two here
-	Associated      []uint16 // the device's children
+	StartIndex      uint16   // of the first child; one byte on air, two on the serial link
+	Associated      []uint16 // network addresses of the device's children
 }
 
 // IEEEAddrResponse (0x8041) answers an IEEEAddrRequest, in the same layout.
 type IEEEAddrResponse NwkAddrResponse
 
 // Type is 0x8040.
-func (NwkAddrResponse) Type() MsgType { return TypeNwkAddrResponse }
+func (NwkAddrResponse) Type() MsgType { return typeNwkAddrResponse }
 
 // Type is 0x8041.
-func (IEEEAddrResponse) Type() MsgType { return TypeIEEEAddrResponse }
+func (IEEEAddrResponse) Type() MsgType { return typeIEEEAddrResponse }
 
-// AppendPayload appends 15 bytes and the list.
-func (m NwkAddrResponse) AppendPayload(dst []byte) []byte {
-	dst = append(dst, m.Sequence, m.Status)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(m.IEEE))
-	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
-	dst = append(dst, m.AssociatedCount)
-	dst = binary.BigEndian.AppendUint16(dst, m.StartIndex)
-	return appendU16s(dst, m.Associated)
-}
-
-// AppendPayload appends 15 bytes and the list.
-func (m IEEEAddrResponse) AppendPayload(dst []byte) []byte {
-	return NwkAddrResponse(m).AppendPayload(dst)
-}
-
-func parseNwkAddrResponse(r *reader) NwkAddrResponse {
-	m := NwkAddrResponse{Sequence: r.u8(), Status: r.u8(), IEEE: IEEE(r.u64()), Addr: r.u16()}
-	if m.Status != 0 && len(r.b) < 3 {
-		return m
-	}
-	m.AssociatedCount = r.u8()
-	m.StartIndex = r.u16()
-	m.Associated = r.u16s(min(int(m.AssociatedCount), len(r.b)/2))
+func (m NwkAddrResponse) fields(c *codec) Message {
+	m.visit(c)
 	return m
+}
+
+func (m IEEEAddrResponse) fields(c *codec) Message {
+	(*NwkAddrResponse)(&m).visit(c)
+	return m
+}
+
+func (m *NwkAddrResponse) visit(c *codec) {
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	c.ieee(&m.IEEE)
+	c.u16(&m.Addr)
+	if c.ended(m.Status, 3) {
+		return
+	}
+
+	c.u8(&m.AssociatedCount)
+	c.u16(&m.StartIndex)
+	c.u16s(&m.Associated, min(int(m.AssociatedCount), c.left()/2))
 }
 
 // NodeDescriptorRequest (0x0042) asks a device for its NodeDescriptor.
@@ -95,9 +94,9 @@ type NodeDescriptorRequest struct {
 // Type is 0x0042.
 func (NodeDescriptorRequest) Type() MsgType { return TypeNodeDescriptorRequest }
 
-// AppendPayload appends the 2 bytes.
-func (m NodeDescriptorRequest) AppendPayload(dst []byte) []byte {
-	return binary.BigEndian.AppendUint16(dst, m.Addr)
+func (m NodeDescriptorRequest) fields(c *codec) Message {
+	c.u16(&m.Addr)
+	return m
 }
 
 // NodeDescriptor (0x8042) answers a NodeDescriptorRequest.
@@ -106,43 +105,33 @@ type NodeDescriptor struct {
 	Status               uint8
 	Addr                 uint16
 	ManufacturerCode     uint16 // often, not always, the one of the device's OTA images
-	MaxRx                uint16
-	MaxTx                uint16
+	MaxRx                uint16 // longest incoming transfer, in bytes
+	MaxTx                uint16 // longest outgoing transfer, in bytes
 	ServerMask           uint16
 	DescriptorCapability uint8
-	MACFlags             uint8 // see CapabilityRouter and others
-	MaxBuffer            uint8
-	BitFields            uint16
+	MACFlags             uint8  // MAC capability, see CapabilityRouter and others
+	MaxBuffer            uint8  // longest frame, in bytes
+	BitFields            uint16 // bits 0 to 2 logical type, the others features and bands
 }
 
 // Type is 0x8042.
 func (NodeDescriptor) Type() MsgType { return TypeNodeDescriptor }
 
-// AppendPayload appends the 17 bytes.
-func (m NodeDescriptor) AppendPayload(dst []byte) []byte {
-	dst = append(dst, m.Sequence, m.Status)
-	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
-	dst = binary.BigEndian.AppendUint16(dst, m.ManufacturerCode)
-	dst = binary.BigEndian.AppendUint16(dst, m.MaxRx)
-	dst = binary.BigEndian.AppendUint16(dst, m.MaxTx)
-	dst = binary.BigEndian.AppendUint16(dst, m.ServerMask)
-	dst = append(dst, m.DescriptorCapability, m.MACFlags, m.MaxBuffer)
-	return binary.BigEndian.AppendUint16(dst, m.BitFields)
-}
-
-func parseNodeDescriptor(r *reader) NodeDescriptor {
-	m := NodeDescriptor{Sequence: r.u8(), Status: r.u8(), Addr: r.u16()}
-	if m.Status != 0 && len(r.b) < 13 {
+func (m NodeDescriptor) fields(c *codec) Message {
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	c.u16(&m.Addr)
+	if c.ended(m.Status, 13) {
 		return m
 	}
-	m.ManufacturerCode = r.u16()
-	m.MaxRx = r.u16()
-	m.MaxTx = r.u16()
-	m.ServerMask = r.u16()
-	m.DescriptorCapability = r.u8()
-	m.MACFlags = r.u8()
-	m.MaxBuffer = r.u8()
-	m.BitFields = r.u16()
+	c.u16(&m.ManufacturerCode)
+	c.u16(&m.MaxRx)
+	c.u16(&m.MaxTx)
+	c.u16(&m.ServerMask)
+	c.u8(&m.DescriptorCapability)
+	c.u8(&m.MACFlags)
+	c.u8(&m.MaxBuffer)
+	c.u16(&m.BitFields)
 	return m
 }
 
@@ -154,9 +143,9 @@ type ActiveEndpointsRequest struct {
 // Type is 0x0045.
 func (ActiveEndpointsRequest) Type() MsgType { return TypeActiveEndpointsRequest }
 
-// AppendPayload appends the 2 bytes.
-func (m ActiveEndpointsRequest) AppendPayload(dst []byte) []byte {
-	return binary.BigEndian.AppendUint16(dst, m.Addr)
+func (m ActiveEndpointsRequest) fields(c *codec) Message {
+	c.u16(&m.Addr)
+	return m
 }
 
 // MatchDescriptor (0x8046) answers a MatchDescriptorRequest.
@@ -164,39 +153,35 @@ type MatchDescriptor struct {
 	Sequence  uint8
 	Status    uint8
 	Addr      uint16
-	Endpoints []uint8 // that match; at most 255
+	Endpoints []uint8 // those that match, at most 255
 }
 
 // ActiveEndpoints (0x8045) answers an ActiveEndpointsRequest, in the same layout.
 type ActiveEndpoints MatchDescriptor
 
 // Type is 0x8046.
-func (MatchDescriptor) Type() MsgType { return TypeMatchDescriptor }
+func (MatchDescriptor) Type() MsgType { return typeMatchDescriptor }
 
 // Type is 0x8045.
 func (ActiveEndpoints) Type() MsgType { return TypeActiveEndpoints }
 
-// AppendPayload appends 5 bytes and the endpoints.
-func (m MatchDescriptor) AppendPayload(dst []byte) []byte {
-	endpoints := counted(m.Endpoints)
-	dst = append(dst, m.Sequence, m.Status)
-	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
-	dst = append(dst, byte(len(endpoints)))
-	return append(dst, endpoints...)
-}
-
-// AppendPayload appends 5 bytes and the endpoints.
-func (m ActiveEndpoints) AppendPayload(dst []byte) []byte {
-	return MatchDescriptor(m).AppendPayload(dst)
-}
-
-func parseMatchDescriptor(r *reader) MatchDescriptor {
-	m := MatchDescriptor{Sequence: r.u8(), Status: r.u8(), Addr: r.u16()}
-	if m.Status != 0 && len(r.b) == 0 {
-		return m
-	}
-	m.Endpoints = r.bytes(int(r.u8()))
+func (m MatchDescriptor) fields(c *codec) Message {
+	m.visit(c)
 	return m
+}
+
+func (m ActiveEndpoints) fields(c *codec) Message {
+	(*MatchDescriptor)(&m).visit(c)
+	return m
+}
+
+func (m *MatchDescriptor) visit(c *codec) {
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	c.u16(&m.Addr)
+	if !c.ended(m.Status, 1) {
+		c.countedBytes(&m.Endpoints)
+	}
 }
 
 // SimpleDescriptorRequest (0x0043) asks what is on an endpoint of a device.
@@ -208,13 +193,14 @@ type SimpleDescriptorRequest struct {
 // Type is 0x0043.
 func (SimpleDescriptorRequest) Type() MsgType { return TypeSimpleDescriptorRequest }
 
-// AppendPayload appends the 3 bytes.
-func (m SimpleDescriptorRequest) AppendPayload(dst []byte) []byte {
-	return append(binary.BigEndian.AppendUint16(dst, m.Addr), m.Endpoint)
+func (m SimpleDescriptorRequest) fields(c *codec) Message {
+	c.u16(&m.Addr)
+	c.u8(&m.Endpoint)
+	return m
 }
 
-// SimpleDescriptor (0x8043) answers a SimpleDescriptorRequest. ClusterOTA in OutClusters: the
-// device is an OTA client.
+// SimpleDescriptor (0x8043) answers a SimpleDescriptorRequest. A device with ClusterOTA in OutClusters is an
+// OTA client.
 type SimpleDescriptor struct {
 	Sequence    uint8
 	Status      uint8
@@ -231,29 +217,20 @@ type SimpleDescriptor struct {
 // Type is 0x8043.
 func (SimpleDescriptor) Type() MsgType { return TypeSimpleDescriptor }
 
-// AppendPayload appends 13 bytes and the two lists.
-func (m SimpleDescriptor) AppendPayload(dst []byte) []byte {
-	dst = append(dst, m.Sequence, m.Status)
-	dst = binary.BigEndian.AppendUint16(dst, m.Addr)
-	dst = append(dst, m.Length, m.Endpoint)
-	dst = binary.BigEndian.AppendUint16(dst, m.Profile)
-	dst = binary.BigEndian.AppendUint16(dst, m.DeviceID)
-	dst = append(dst, m.VersionBits)
-	return appendClusters(dst, m.InClusters, m.OutClusters)
-}
-
-func parseSimpleDescriptor(r *reader) SimpleDescriptor {
-	m := SimpleDescriptor{Sequence: r.u8(), Status: r.u8(), Addr: r.u16()}
-	if m.Status != 0 && len(r.b) < 9 {
+func (m SimpleDescriptor) fields(c *codec) Message {
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	c.u16(&m.Addr)
+	if c.ended(m.Status, 9) {
 		return m
 	}
-	m.Length = r.u8()
-	m.Endpoint = r.u8()
-	m.Profile = r.u16()
-	m.DeviceID = r.u16()
-	m.VersionBits = r.u8()
-	m.InClusters = r.u16s(int(r.u8()))
-	m.OutClusters = r.u16s(int(r.u8()))
+	c.u8(&m.Length)
+	c.u8(&m.Endpoint)
+	c.u16(&m.Profile)
+	c.u16(&m.DeviceID)
+	c.u8(&m.VersionBits)
+	c.countedU16s(&m.InClusters)
+	c.countedU16s(&m.OutClusters)
 	return m
 }
 
@@ -265,13 +242,13 @@ type PowerDescriptorRequest struct {
 // Type is 0x0044.
 func (PowerDescriptorRequest) Type() MsgType { return TypePowerDescriptorRequest }
 
-// AppendPayload appends the 2 bytes.
-func (m PowerDescriptorRequest) AppendPayload(dst []byte) []byte {
-	return binary.BigEndian.AppendUint16(dst, m.Addr)
+func (m PowerDescriptorRequest) fields(c *codec) Message {
+	c.u16(&m.Addr)
+	return m
 }
 
 // PowerDescriptor (0x8044) answers a PowerDescriptorRequest. Unlike the other descriptors it does not say
-// which device it is of: only Sequence tells, which the Status of the request had, too.
+// which device it is of. Only the sequence number tells, which the Status of the request had, too.
 type PowerDescriptor struct {
 	Sequence  uint8
 	Status    uint8
@@ -280,20 +257,25 @@ type PowerDescriptor struct {
 
 // Power sources, one bit each, in PowerDescriptor.
 const (
-	PowerMains        uint8 = 1 << 0
-	PowerRechargeable uint8 = 1 << 1
-	PowerDisposable   uint8 = 1 << 2
+	PowerMains      uint8 = 1 << 0
+	PowerDisposable uint8 = 1 << 2 // a battery that is thrown away; 1 << 1 is a rechargeable one
 )
 
 // Type is 0x8044.
-func (PowerDescriptor) Type() MsgType { return TypePowerDescriptor }
+func (PowerDescriptor) Type() MsgType { return typePowerDescriptor }
 
-// AppendPayload appends the 4 bytes.
-func (m PowerDescriptor) AppendPayload(dst []byte) []byte {
-	return binary.BigEndian.AppendUint16(append(dst, m.Sequence, m.Status), m.BitFields)
+func (m PowerDescriptor) fields(c *codec) Message {
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	if c.ended(m.Status, 2) {
+		return m
+	}
+	c.u16(&m.BitFields)
+	return m
 }
 
-// Source is what powers the device now, PowerMains to PowerDisposable; 0: it does not say.
+// Source is what powers the device now, one of PowerMains to PowerDisposable. It is 0 if the device does not
+// say.
 func (m PowerDescriptor) Source() uint8 { return uint8(m.BitFields>>8) & 0x0F }
 
 // Level is the charge of the present source in percent: the descriptor knows 0 (critical), 33, 66 and 100.
@@ -302,57 +284,97 @@ func (m PowerDescriptor) Level() uint8 {
 	return uint8(m.BitFields>>12)/steps*33 + uint8(m.BitFields>>12)/12
 }
 
-func parsePowerDescriptor(r *reader) PowerDescriptor {
-	m := PowerDescriptor{Sequence: r.u8(), Status: r.u8()}
-	if m.Status != 0 && len(r.b) < 2 {
-		return m
-	}
-	m.BitFields = r.u16()
-	return m
-}
-
-// MatchDescriptorRequest (0x0046) asks who has any of the clusters. OTA clients answer to
+// MatchDescriptorRequest (0x0046) asks which devices have any of the clusters. OTA clients answer to
 // ClusterOTA in OutClusters.
 type MatchDescriptorRequest struct {
-	Target      uint16 // 0xFFFD: everybody that listens
+	Target      uint16 // network address, or 0xFFFD for all that listen
 	Profile     uint16
 	InClusters  []uint16 // at most 10
 	OutClusters []uint16 // at most 10
 }
 
 // Type is 0x0046.
-func (MatchDescriptorRequest) Type() MsgType { return TypeMatchDescriptorRequest }
+func (MatchDescriptorRequest) Type() MsgType { return typeMatchDescriptorRequest }
 
-// AppendPayload appends 6 bytes and the two lists.
-func (m MatchDescriptorRequest) AppendPayload(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, m.Target)
-	dst = binary.BigEndian.AppendUint16(dst, m.Profile)
-	return appendClusters(dst, m.InClusters, m.OutClusters)
-}
-
-func parseMatchDescriptorRequest(r *reader) MatchDescriptorRequest {
-	m := MatchDescriptorRequest{Target: r.u16(), Profile: r.u16()}
-	m.InClusters = r.u16s(int(r.u8()))
-	m.OutClusters = r.u16s(int(r.u8()))
+func (m MatchDescriptorRequest) fields(c *codec) Message {
+	c.u16(&m.Target)
+	c.u16(&m.Profile)
+	c.countedU16s(&m.InClusters)
+	c.countedU16s(&m.OutClusters)
 	return m
 }
 
-func appendClusters(dst []byte, in, out []uint16) []byte {
-	in = counted(in)
-	out = counted(out)
-	dst = appendU16s(append(dst, byte(len(in))), in)
-	return appendU16s(append(dst, byte(len(out))), out)
+// Bind (0x0030) gives a device an entry in its binding table, so that it sends what one of its clusters
+// reports to a destination. The dongle answers status 0xA9 if it does not know the device's network address.
+type Bind struct {
+	IEEE        IEEE // of the device
+	Endpoint    uint8
+	Cluster     uint16
+	DstAddrMode AddrMode // AddrModeIEEE, or AddrModeGroup
+	DstAddr     uint16   // of a group
+	DstIEEE     IEEE     // if DstAddrMode is AddrModeIEEE
+	DstEndpoint uint8    // ignored for a group
 }
 
-// BindResponse (0x8030) answers a bind request. Newer firmware appends the device's address,
-// which is not read here.
+// Type is 0x0030.
+func (Bind) Type() MsgType { return TypeBind }
+
+func (m Bind) fields(c *codec) Message {
+	c.ieee(&m.IEEE)
+	c.u8(&m.Endpoint)
+	c.u16(&m.Cluster)
+	c.address(&m.DstAddrMode, &m.DstAddr, &m.DstIEEE)
+	c.u8(&m.DstEndpoint)
+	return m
+}
+
+// BindResponse (0x8030) answers a Bind. Newer firmware appends the device's network address, which is not
+// read here.
 type BindResponse struct {
 	Sequence uint8
 	Status   uint8
 }
 
 // Type is 0x8030.
-func (BindResponse) Type() MsgType { return TypeBindResponse }
+func (BindResponse) Type() MsgType { return typeBindResponse }
 
-// AppendPayload appends the 2 bytes.
-func (m BindResponse) AppendPayload(dst []byte) []byte { return append(dst, m.Sequence, m.Status) }
+func (m BindResponse) fields(c *codec) Message {
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	return m
+}
+
+// ManagementLeaveRequest (0x0047) asks a device to leave the network, or to make another one leave. A Leave
+// follows the answer when the device has gone.
+type ManagementLeaveRequest struct {
+	Addr           uint16 // of the device that is asked
+	IEEE           IEEE   // of the device that is to leave; 0 stands for the one that is asked
+	Rejoin         uint8  // 1: it joins again
+	RemoveChildren uint8  // 1: its children leave, too
+}
+
+// Type is 0x0047.
+func (ManagementLeaveRequest) Type() MsgType { return typeManagementLeaveRequest }
+
+func (m ManagementLeaveRequest) fields(c *codec) Message {
+	c.u16(&m.Addr)
+	c.ieee(&m.IEEE)
+	c.u8(&m.Rejoin)
+	c.u8(&m.RemoveChildren)
+	return m
+}
+
+// ManagementLeave (0x8047) answers a ManagementLeaveRequest.
+type ManagementLeave struct {
+	Sequence uint8
+	Status   uint8
+}
+
+// Type is 0x8047.
+func (ManagementLeave) Type() MsgType { return typeManagementLeave }
+
+func (m ManagementLeave) fields(c *codec) Message {
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	return m
+}

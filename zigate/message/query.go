@@ -1,23 +1,20 @@
 package message
 
-import "encoding/binary"
-
+// Parts of a ZCL frame: frame control, sequence number and command, one byte each, then the command's fields.
 const (
+	zclHeaderSize = 3
+
 	zclFrameTypeMask        = 0x03
 	zclClusterCommand       = 0x01
 	zclManufacturerSpecific = 0x04
 	zclServerToClient       = 0x08
 	zclNoDefaultResponse    = 0x10
 
-	queryNextImageCommand  = 0x01
-	queryHasHardware       = 0x01
-	queryNextImageSize     = 12 // with the ZCL header
-	queryHardwareFieldSize = 2
-
+	queryNextImageCommand    = 0x01
 	imageBlockRequestCommand = 0x03
-	imageBlockRequestSize    = 17 // with the ZCL header, without the optional fields
 	upgradeEndRequestCommand = 0x06
-	upgradeEndRequestSize    = 12 // with the ZCL header
+
+	queryHasHardware = 0x01 // in the field control of a query
 )
 
 // QueryNextImage is a device's question for an image: what it is, what it runs, and often its hardware
@@ -33,26 +30,18 @@ type QueryNextImage struct {
 	HardwareVersion    uint16
 }
 
-// ParseQueryNextImage reads the payload of a DataIndication on ClusterOTA: frame control, sequence, command
-// 0x01, field control, then manufacturer, image type, version and, with field control bit 0, hardware
-// version, little-endian. It is false for any other ZCL frame and for a truncated one.
+// ParseQueryNextImage reads the payload of a DataIndication on ClusterOTA: the ZCL header with command 0x01,
+// field control, then manufacturer, image type, version and, with field control bit 0, hardware version,
+// little-endian. It is false for any other ZCL frame and for a truncated one.
 func ParseQueryNextImage(zcl []byte) (QueryNextImage, bool) {
-	if !isClientCommand(zcl, queryNextImageCommand, queryNextImageSize) {
+	c, ok := clientCommand(zcl, queryNextImageCommand)
+	if !ok {
 		return QueryNextImage{}, false
 	}
-	q := QueryNextImage{
-		Sequence:          zcl[1],
-		NoDefaultResponse: zcl[0]&zclNoDefaultResponse != 0,
-		ManufacturerCode:  binary.LittleEndian.Uint16(zcl[4:]),
-		ImageType:         binary.LittleEndian.Uint16(zcl[6:]),
-		FileVersion:       binary.LittleEndian.Uint32(zcl[8:]),
-	}
-	if zcl[3]&queryHasHardware != 0 {
-		if len(zcl) < queryNextImageSize+queryHardwareFieldSize {
-			return QueryNextImage{}, false
-		}
-		q.HasHardwareVersion = true
-		q.HardwareVersion = binary.LittleEndian.Uint16(zcl[queryNextImageSize:])
+	q := QueryNextImage{Sequence: zcl[1], NoDefaultResponse: zcl[0]&zclNoDefaultResponse != 0}
+	q.visit(&c)
+	if c.short {
+		return QueryNextImage{}, false
 	}
 	return q, true
 }
@@ -60,78 +49,88 @@ func ParseQueryNextImage(zcl []byte) (QueryNextImage, bool) {
 // AppendZCL appends the ZCL frame that ParseQueryNextImage reads.
 func (q QueryNextImage) AppendZCL(dst []byte) []byte {
 	control := byte(zclClusterCommand)
-	fields := byte(0)
 	if q.NoDefaultResponse {
 		control |= zclNoDefaultResponse
 	}
+	c := codec{little: true, b: append(dst, control, q.Sequence, queryNextImageCommand)}
+	q.visit(&c)
+	return c.b
+}
+
+// visit describes the fields behind the ZCL header.
+func (q *QueryNextImage) visit(c *codec) {
+	var control uint8
 	if q.HasHardwareVersion {
-		fields |= queryHasHardware
+		control = queryHasHardware
 	}
-	dst = append(dst, control, q.Sequence, queryNextImageCommand, fields)
-	dst = binary.LittleEndian.AppendUint16(dst, q.ManufacturerCode)
-	dst = binary.LittleEndian.AppendUint16(dst, q.ImageType)
-	dst = binary.LittleEndian.AppendUint32(dst, q.FileVersion)
+	c.u8(&control)
+	c.u16(&q.ManufacturerCode)
+	c.u16(&q.ImageType)
+	c.u32(&q.FileVersion)
+
+	if c.parsing {
+		q.HasHardwareVersion = control&queryHasHardware != 0
+	}
 	if q.HasHardwareVersion {
-		dst = binary.LittleEndian.AppendUint16(dst, q.HardwareVersion)
+		c.u16(&q.HardwareVersion)
 	}
-	return dst
 }
 
 // ParseImageBlockRequest reads an image block request from the payload of a DataIndication on ClusterOTA, for
-// firmware that shows it in no other way (RawModeRaw): frame control, sequence, command 0x03, field control,
+// firmware that shows it in no other way (RawModeRaw): the ZCL header with command 0x03, field control,
 // manufacturer, image type, version, offset, largest size, then the node address (field control bit 0) and
 // the delay (bit 1), little-endian. Endpoint, cluster and address are the indication's: the caller sets them.
 // It is false for any other ZCL frame and for a truncated one.
-func ParseImageBlockRequest(zcl []byte) (BlockRequest, bool) {
-	if !isClientCommand(zcl, imageBlockRequestCommand, imageBlockRequestSize) {
-		return BlockRequest{}, false
+func ParseImageBlockRequest(zcl []byte) (ImageBlockRequest, bool) {
+	c, ok := clientCommand(zcl, imageBlockRequestCommand)
+	if !ok {
+		return ImageBlockRequest{}, false
 	}
-	r := BlockRequest{
-		Sequence:          zcl[1],
-		FieldControl:      zcl[3],
-		ManufacturerCode:  binary.LittleEndian.Uint16(zcl[4:]),
-		ImageType:         binary.LittleEndian.Uint16(zcl[6:]),
-		FileVersion:       binary.LittleEndian.Uint32(zcl[8:]),
-		Offset:            binary.LittleEndian.Uint32(zcl[12:]),
-		MaxDataSize:       zcl[16],
-		BlockRequestDelay: NoBlockRequestDelay,
-	}
-	rest := zcl[imageBlockRequestSize:]
+	r := ImageBlockRequest{Sequence: zcl[1], BlockRequestDelay: NoBlockRequestDelay}
+	c.u8(&r.FieldControl)
+	c.u16(&r.ManufacturerCode)
+	c.u16(&r.ImageType)
+	c.u32(&r.FileVersion)
+	c.u32(&r.Offset)
+	c.u8(&r.MaxDataSize)
 	if r.FieldControl&BlockHasNodeAddress != 0 {
-		if len(rest) < 8 {
-			return BlockRequest{}, false
-		}
-		r.NodeAddress = IEEE(binary.LittleEndian.Uint64(rest))
-		rest = rest[8:]
+		c.ieee(&r.NodeAddress)
 	}
 	if r.FieldControl&BlockHasDelay != 0 {
-		if len(rest) < 2 {
-			return BlockRequest{}, false
-		}
-		r.BlockRequestDelay = binary.LittleEndian.Uint16(rest)
+		c.u16(&r.BlockRequestDelay)
+	}
+	if c.short {
+		return ImageBlockRequest{}, false
 	}
 	return r, true
 }
 
-// ParseUpgradeEndRequest reads an upgrade end request from the payload of a DataIndication on ClusterOTA:
-// frame control, sequence, command 0x06, status, manufacturer, image type, version, little-endian. Endpoint,
-// cluster and address are the indication's: the caller sets them. It is false for any other ZCL frame and
-// for a truncated one.
+// ParseUpgradeEndRequest reads an upgrade end request from the payload of a DataIndication on ClusterOTA: the
+// ZCL header with command 0x06, status, manufacturer, image type, version, little-endian. Endpoint, cluster
+// and address are the indication's: the caller sets them. It is false for any other ZCL frame and for a
+// truncated one.
 func ParseUpgradeEndRequest(zcl []byte) (UpgradeEndRequest, bool) {
-	if !isClientCommand(zcl, upgradeEndRequestCommand, upgradeEndRequestSize) {
+	c, ok := clientCommand(zcl, upgradeEndRequestCommand)
+	if !ok {
 		return UpgradeEndRequest{}, false
 	}
-	return UpgradeEndRequest{
-		Sequence:         zcl[1],
-		Status:           zcl[3],
-		ManufacturerCode: binary.LittleEndian.Uint16(zcl[4:]),
-		ImageType:        binary.LittleEndian.Uint16(zcl[6:]),
-		FileVersion:      binary.LittleEndian.Uint32(zcl[8:]),
-	}, true
+	r := UpgradeEndRequest{Sequence: zcl[1]}
+	c.u8(&r.Status)
+	c.u16(&r.ManufacturerCode)
+	c.u16(&r.ImageType)
+	c.u32(&r.FileVersion)
+	if c.short {
+		return UpgradeEndRequest{}, false
+	}
+	return r, true
 }
 
-// isClientCommand tells whether a ZCL frame is this cluster command of a client, with at least size bytes.
-func isClientCommand(zcl []byte, command byte, size int) bool {
-	return len(zcl) >= size && zcl[2] == command &&
-		zcl[0]&(zclFrameTypeMask|zclManufacturerSpecific|zclServerToClient) == zclClusterCommand
+// clientCommand tells whether a ZCL frame is this command of a cluster's client, with a whole header, and is
+// ready to parse the fields behind it.
+func clientCommand(zcl []byte, command byte) (codec, bool) {
+	const mask = zclFrameTypeMask | zclManufacturerSpecific | zclServerToClient
+	if len(zcl) < zclHeaderSize || zcl[2] != command || zcl[0]&mask != zclClusterCommand {
+		return codec{}, false
+	}
+	return codec{parsing: true, little: true, b: zcl[zclHeaderSize:]}, true
 }

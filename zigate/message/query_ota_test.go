@@ -12,20 +12,20 @@ import (
 // otaRequests are OTA requests of devices as they stand in data indications.
 var otaRequests = map[string]struct {
 	zcl   string
-	block *message.BlockRequest
+	block *message.ImageBlockRequest
 	end   *message.UpgradeEndRequest
 }{
 	"block": {
 		// control, seq, command, field control, manufacturer, type, version, offset, size
 		zcl: "01" + "42" + "03" + "00" + "7c11" + "0122" + "31560923" + "80080000" + "3f",
-		block: &message.BlockRequest{
+		block: &message.ImageBlockRequest{
 			Sequence: 0x42, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 0x23095631, Offset: 0x880, MaxDataSize: 63,
 			BlockRequestDelay: message.NoBlockRequestDelay,
 		},
 	},
 	"block with node address and delay": {
 		zcl: "11" + "01" + "03" + "03" + "7c11" + "0122" + "31560923" + "00000000" + "30" + "b2a5c6feff570b00" + "c800",
-		block: &message.BlockRequest{
+		block: &message.ImageBlockRequest{
 			Sequence: 1, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 0x23095631, MaxDataSize: 48, FieldControl: 3,
 			NodeAddress: 0x000b57fffec6a5b2, BlockRequestDelay: 200,
 		},

@@ -2,31 +2,31 @@ package message
 
 import "fmt"
 
-// Values of Status.Status. Two number spaces share the byte: generic ones of the firmware's command
-// interpreter, and those of its ZCL library. Values from 0xA0 on come from the stack, for ZDP commands.
+// Values of Status.Status that other packages tell apart. Two number spaces share the byte: that of the
+// firmware's command interpreter, and that of its ZCL library. Values from 0xA0 on come from the stack, for
+// ZDP commands.
 const (
 	StatusOK uint8 = 0x00
-	// StatusIncorrectParameter is generic; in ZCL it is fail. From LoadImage it means a wrong file identifier
-	// or a header that is too long.
+	// StatusIncorrectParameter is of the interpreter. From LoadImage it means a wrong file identifier or a
+	// header that is too long.
 	StatusIncorrectParameter uint8 = 0x01
-	StatusUnhandled          uint8 = 0x02 // generic; ZCL: null parameter
-	// StatusBusy is generic; in ZCL it is a parameter out of range, for example ImageNotify.PayloadType.
-	StatusBusy            uint8 = 0x03
-	StatusStackStarted    uint8 = 0x04 // generic; ZCL: heap
+	// StatusUnhandled is of the interpreter: the firmware does not know the command.
+	StatusUnhandled uint8 = 0x02
+	// StatusBusy is of the interpreter. From the ZCL library it means a parameter out of range, for example
+	// ImageNotify.PayloadType.
+	StatusBusy uint8 = 0x03
+	// StatusEndpointRange and StatusEndpointUnknown are of the ZCL library.
 	StatusEndpointRange   uint8 = 0x05
 	StatusEndpointUnknown uint8 = 0x06
-	StatusClusterNotFound uint8 = 0x0A
-	StatusNoAttributes    uint8 = 0x0D
 	// StatusNoBuffer means that there is no APDU buffer, or that the frame is larger than one: back off, then
 	// answer the next request.
 	StatusNoBuffer uint8 = 0x14
-	// StatusTransmitFailed means refused by the stack: network down, unknown address, bad
-	// mode, or queue full.
+	// StatusTransmitFailed means that the stack refused the frame: the network is down, the address is not
+	// known, the mode is bad, or the queue is full.
 	StatusTransmitFailed uint8 = 0x15
-	StatusInvalidValue   uint8 = 0x25
 )
 
-// OTA statuses, in BlockSend, WaitForData and UpgradeEndRequest.
+// ZCL's statuses of the OTA cluster, in ImageBlockResponse, WaitForData and UpgradeEndRequest.
 const (
 	OTASuccess          uint8 = 0x00
 	OTAAbort            uint8 = 0x95
@@ -35,6 +35,10 @@ const (
 	OTANoImageAvailable uint8 = 0x98
 	OTARequireMoreImage uint8 = 0x99
 )
+
+// RadioFrameTooLong is the status of a Confirm of a frame that was too long for the radio: use smaller
+// blocks.
+const RadioFrameTooLong uint8 = 0xE5
 
 // StatusError is a Status other than 0.
 type StatusError struct {
@@ -48,280 +52,140 @@ func (e *StatusError) Error() string {
 		s.Request, s.Request.Name(), s.Status, s.Text())
 }
 
-// Busy tells whether the dongle ran out of buffers or could not queue the frame: worth trying again after a
-// while (50 ms or more), unlike a wrong parameter.
+// Busy tells whether the dongle ran out of buffers or could not queue the frame, so that it is worth trying
+// again after 50 ms or more, unlike after a wrong parameter.
 func (e *StatusError) Busy() bool {
 	return e.Status.Busy()
 }
 
 // Busy tells whether the status is StatusNoBuffer or StatusTransmitFailed, StatusBusy of a command that is
 // not ZCL, StatusEndpointUnknown of one that is (a v2 dongle that has just started does not have its endpoint
-// yet), or the stack's word that it has no buffer for a ZDP request.
+// yet), or that of a stack that has no buffer for a ZDP request.
 func (m Status) Busy() bool {
 	const zdpNoBuffer = 0xA6 // also: invalid parameter
 	switch m.Status {
 	case StatusNoBuffer, StatusTransmitFailed:
 		return true
 	case StatusBusy:
-		return !m.Request.zcl()
+		return !m.Request.usesZCLStatus()
 	case StatusEndpointUnknown:
-		return m.Request.zcl()
+		return m.Request.usesZCLStatus()
 	case zdpNoBuffer:
-		return m.Request >= TypeBind && m.Request <= TypePermitJoin
+		return m.Request >= TypeBind && m.Request <= typePermitJoin
 	}
 	return false
 }
 
+// usesZCLStatus tells whether the dongle answers the command with statuses of its ZCL library. LoadImage is
+// answered with one value (1) that means the same in both number spaces.
+func (t MsgType) usesZCLStatus() bool { return t.IsZCL() || t.IsOTA() && t.Known() }
+
 // Text says in words what the status means for the command that it answers.
 func (m Status) Text() string {
-	return StatusText(m.Request, m.Status)
-}
-
-// zcl tells whether the dongle answers the command with statuses of its ZCL library. LoadImage is answered
-// with one value (1) that means the same in both number spaces.
-func (t MsgType) zcl() bool {
-	switch t {
-	case TypeBlockSend, TypeUpgradeEndResponse, TypeImageNotify, TypeWaitForData, TypeLoadImage:
-		return true
-	}
-	return t >= 0x0060 && t < 0x0500
-}
-
-// StatusText says in words what a Status with this value means as the answer to a command.
-func StatusText(request MsgType, status uint8) string {
-	if request == TypeLoadImage && status == StatusIncorrectParameter {
+	if m.Request == TypeLoadImage && m.Status == StatusIncorrectParameter {
 		return "wrong file identifier, or header too long"
 	}
-	if request.zcl() {
-		if text := zclLibraryText(status); text != "" {
-			return text
-		}
+	if m.Request.usesZCLStatus() {
+		return textOf(m.Status, zclLibraryTexts, interpreterTexts, apsTexts, radioTexts)
 	}
-	switch status {
-	case StatusOK:
-		return "ok"
-	case StatusIncorrectParameter:
-		return "incorrect parameters"
-	case StatusUnhandled:
-		return "unhandled command"
-	case StatusBusy:
-		return "busy"
-	case StatusStackStarted:
-		return "stack already started"
-	case 0xC2:
-		return "invalid request: the network is not up"
-	}
-	if text := zclLibraryText(status); text != "" {
-		return text
-	}
-	if text := apsText(status); text != "" {
-		return text
-	}
-	if text := RadioStatusText(status); text != unknownText {
-		return text
-	}
-	return unknownText
-}
-
-const unknownText = "unknown"
-
-func zclLibraryText(status uint8) string {
-	switch status {
-	case StatusOK:
-		return "ok"
-	case 0x01:
-		return "failed"
-	case 0x02:
-		return "null parameter"
-	case 0x03:
-		return "parameter out of range"
-	case 0x04:
-		return "out of heap"
-	case StatusEndpointRange:
-		return "endpoint out of range"
-	case StatusEndpointUnknown:
-		return "unknown endpoint"
-	case StatusClusterNotFound:
-		return "cluster not found"
-	case StatusNoAttributes:
-		return "no attributes"
-	case StatusNoBuffer:
-		return "no APDU buffer, or frame too large"
-	case StatusTransmitFailed:
-		return "transmission refused by the stack"
-	case StatusInvalidValue:
-		return "invalid value"
-	}
-	return ""
-}
-
-func apsText(status uint8) string {
-	switch status {
-	case 0xA0:
-		return "payload too long"
-	case 0xA3:
-		return "illegal request"
-	case 0xA6:
-		return "invalid parameter, or no buffer"
-	case 0xA7:
-		return "no APS acknowledgement"
-	case 0xA9:
-		return "no short address"
-	case 0xAA:
-		return "not supported"
-	case 0xAE:
-		return "table full"
-	}
-	return ""
+	return textOf(m.Status, interpreterTexts, zclLibraryTexts, apsTexts, radioTexts)
 }
 
 // RadioStatusText says in words what a status of Confirm or RouteDiscovery means.
 func RadioStatusText(status uint8) string {
-	switch status {
-	case 0x00:
-		return "sent"
-	case 0xC2:
-		return "invalid request"
-	case 0xCD:
-		return "no key"
-	case 0xCF:
-		return "no routing capacity"
-	case 0xD0:
-		return "route discovery failed"
-	case 0xD1:
-		return "route error"
-	case 0xD2:
-		return "broadcast table full"
-	case 0xD3:
-		return "frame not buffered: device or parent unreachable"
-	case 0xD4:
-		return "frame buffered by the parent of a sleeping device"
-	case 0xE1:
-		return "channel access failure: the radio channel is busy"
-	case 0xE5:
-		return "frame too long"
-	case 0xE9:
-		return "no MAC acknowledgement: the next hop is gone"
-	case 0xF0:
-		return "transaction expired: the sleeping device did not poll"
-	case 0xF1:
-		return "transaction overflow: too much waits for sleeping devices"
-	}
-	if text := apsText(status); text != "" {
-		return text
-	}
-	return unknownText
-}
-
-// Codes of Confirm that call for different reactions.
-const (
-	RadioNoAPSAck      uint8 = 0xA7 // device asleep or gone: wait for its next request
-	RadioFrameBuffered uint8 = 0xD4 // a parent holds it: not an error as such
-	RadioFrameTooLong  uint8 = 0xE5 // use smaller blocks
-)
-
-// NetworkStatusText says in words what NetworkStatus.Status and RouteDiscovery.NetworkStatus mean.
-func NetworkStatusText(status uint8) string {
-	switch status {
-	case 0x00:
-		return "no route available"
-	case 0x01:
-		return "tree link failure"
-	case 0x02:
-		return "link failure"
-	case 0x03:
-		return "low battery"
-	case 0x04:
-		return "no routing capacity"
-	case 0x05:
-		return "no indirect capacity"
-	case 0x06:
-		return "indirect transaction expired"
-	case 0x07:
-		return "target unavailable"
-	case 0x08:
-		return "target unallocated"
-	case 0x09:
-		return "parent link failure"
-	case 0x0A:
-		return "validate route"
-	case 0x0B:
-		return "source route failure"
-	case 0x0C:
-		return "many-to-one route failure"
-	case 0x0D:
-		return "address conflict"
-	case 0x0E:
-		return "verify addresses"
-	case 0x0F:
-		return "PAN id update"
-	case 0x10:
-		return "address update"
-	case 0x11:
-		return "bad frame counter"
-	case 0x12:
-		return "bad key sequence number"
-	}
-	return unknownText
+	return textOf(status, radioTexts, apsTexts)
 }
 
 // ExtendedStatusText says in words what ExtendedStatus.Code means.
 func ExtendedStatusText(code uint8) string {
-	switch code {
-	case 0x80:
-		return "no NPDU buffer"
-	case 0x81:
-		return "no APDU buffer"
-	case 0x82:
-		return "no slot for another data request"
-	case 0x83:
-		return "no slot for another APS acknowledgement"
-	case 0x84:
-		return "no slot for another fragmented transfer"
-	case 0x85:
-		return "no slot for another MAC request"
-	case 0x86:
-		return "loopback busy"
-	case 0x87:
-		return "address table full"
-	case 0x88:
-		return "no simple descriptor"
-	case 0x89:
-		return "bad parameter"
-	case 0x8A:
-		return "no routing entry"
-	case 0x8B:
-		return "broadcast table full"
-	}
-	if code >= 0x01 && code <= 0x06 {
-		return "loopback or parameter error"
-	}
-	return unknownText
+	return textOf(code, extendedTexts)
 }
 
-// OTAStatusText says in words what an OTA status means.
-func OTAStatusText(status uint8) string {
-	switch status {
-	case OTASuccess:
-		return "success"
-	case OTAAbort:
-		return "abort"
-	case OTAInvalidImage:
-		return "invalid image"
-	case OTAWaitForData:
-		return "wait for data"
-	case OTANoImageAvailable:
-		return "no image available"
-	case OTARequireMoreImage:
-		return "require more image"
-	case 0x7E:
-		return "not authorised"
-	case 0x80:
-		return "malformed command"
-	case 0x81:
-		return "unsupported command"
-	case 0xC1:
-		return "software failure"
+// textOf is the text of a code in the first table that has it, "unknown" for a code that none has.
+func textOf(code uint8, tables ...map[uint8]string) string {
+	for _, table := range tables {
+		if text, ok := table[code]; ok {
+			return text
+		}
 	}
-	return unknownText
+	return "unknown"
 }
+
+// interpreterTexts are the statuses of the firmware's command interpreter.
+var interpreterTexts = map[uint8]string{
+	StatusOK:                 "ok",
+	StatusIncorrectParameter: "incorrect parameters",
+	StatusUnhandled:          "unhandled command",
+	StatusBusy:               "busy",
+	0x04:                     "stack already started",
+	0xC2:                     "invalid request: the network is not up",
+}
+
+// zclLibraryTexts are the statuses of the firmware's ZCL library.
+var zclLibraryTexts = map[uint8]string{
+	StatusOK:              "ok",
+	0x01:                  "failed",
+	0x02:                  "null parameter",
+	0x03:                  "parameter out of range",
+	0x04:                  "out of heap",
+	StatusEndpointRange:   "endpoint out of range",
+	StatusEndpointUnknown: "unknown endpoint",
+	0x0A:                  "cluster not found",
+	0x0D:                  "no attributes",
+	StatusNoBuffer:        "no APDU buffer, or frame too large",
+	StatusTransmitFailed:  "transmission refused by the stack",
+	0x25:                  "invalid value",
+}
+
+// apsTexts are the statuses of the stack's APS layer.
+var apsTexts = map[uint8]string{
+	0xA0: "payload too long",
+	0xA3: "illegal request",
+	0xA6: "invalid parameter, or no buffer",
+	0xA7: "no APS acknowledgement",
+	0xA9: "no short address",
+	0xAA: "not supported",
+	0xAE: "table full",
+}
+
+// radioTexts are the statuses of the stack's network and MAC layers.
+var radioTexts = map[uint8]string{
+	0x00:              "sent",
+	0xC2:              "invalid request",
+	0xCD:              "no key",
+	0xCF:              "no routing capacity",
+	0xD0:              "route discovery failed",
+	0xD1:              "route error",
+	0xD2:              "broadcast table full",
+	0xD3:              "frame not buffered: device or parent unreachable",
+	0xD4:              "frame buffered by the parent of a sleeping device",
+	0xE1:              "channel access failure: the radio channel is busy",
+	RadioFrameTooLong: "frame too long",
+	0xE9:              "no MAC acknowledgement: the next hop is gone",
+	0xF0:              "transaction expired: the sleeping device did not poll",
+	0xF1:              "transaction overflow: too much waits for sleeping devices",
+}
+
+// extendedTexts are the errors of the stack that come by themselves.
+var extendedTexts = map[uint8]string{
+	0x01: loopbackText,
+	0x02: loopbackText,
+	0x03: loopbackText,
+	0x04: loopbackText,
+	0x05: loopbackText,
+	0x06: loopbackText,
+	0x80: "no NPDU buffer",
+	0x81: "no APDU buffer",
+	0x82: "no slot for another data request",
+	0x83: "no slot for another APS acknowledgement",
+	0x84: "no slot for another fragmented transfer",
+	0x85: "no slot for another MAC request",
+	0x86: "loopback busy",
+	0x87: "address table full",
+	0x88: "no simple descriptor",
+	0x89: "bad parameter",
+	0x8A: "no routing entry",
+	0x8B: "broadcast table full",
+}
+
+const loopbackText = "loopback or parameter error"

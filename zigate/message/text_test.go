@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -86,9 +85,6 @@ func TestNames(t *testing.T) {
 		_, messageErr := message.ParseMessage(typ, nil)
 		_, commandErr := message.ParseCommand(typ, nil)
 		parses := !errors.Is(messageErr, message.ErrUnknownType) || !errors.Is(commandErr, message.ErrUnknownType)
-		if typ == message.TypeBind { // known from its answers only
-			continue
-		}
 		if parses != typ.Known() || parses != (typ.Name() != "unknown") {
 			t.Errorf("%s: parsed %t, name %q", typ, parses, typ.Name())
 		}
@@ -105,7 +101,7 @@ func TestStatusText(t *testing.T) {
 		want    string
 		busy    bool
 	}{
-		{message.TypeBlockSend, 0x00, "ok", false},
+		{message.TypeImageBlockResponse, 0x00, "ok", false},
 		{message.TypeGetVersion, 0x01, "incorrect parameters", false},
 		{message.TypeLoadImage, 0x01, "wrong file identifier, or header too long", false},
 		{0x0B99, 0x02, "unhandled command", false},
@@ -115,12 +111,12 @@ func TestStatusText(t *testing.T) {
 		{message.TypeImageNotify, 0x05, "endpoint out of range", false},
 		{message.TypeReadAttributes, 0x06, "unknown endpoint", true},
 		{message.TypeStartNetwork, 0x06, "unknown endpoint", false},
-		{message.TypeBlockSend, 0x14, "no APDU buffer, or frame too large", true},
-		{message.TypeBlockSend, 0x15, "transmission refused by the stack", true},
+		{message.TypeImageBlockResponse, 0x14, "no APDU buffer, or frame too large", true},
+		{message.TypeImageBlockResponse, 0x15, "transmission refused by the stack", true},
 		{message.TypeActiveEndpointsRequest, 0xA6, "invalid parameter, or no buffer", true},
 		{message.TypeReadAttributes, 0xA6, "invalid parameter, or no buffer", false},
 		{message.TypeActiveEndpointsRequest, 0xC2, "invalid request: the network is not up", false},
-		{message.TypeBlockSend, 0x77, "unknown", false},
+		{message.TypeImageBlockResponse, 0x77, "unknown", false},
 	}
 	for _, tc := range tests {
 		s := message.Status{Request: tc.request, Status: tc.status}
@@ -141,10 +137,12 @@ func TestStatusText(t *testing.T) {
 	}
 }
 
-func zclText(status uint8) string { return message.StatusText(message.TypeBlockSend, status) }
+func zclText(status uint8) string {
+	return message.Status{Request: message.TypeImageBlockResponse, Status: status}.Text()
+}
 
 func zdpText(status uint8) string {
-	return message.StatusText(message.TypeNodeDescriptorRequest, status)
+	return message.Status{Request: message.TypeNodeDescriptorRequest, Status: status}.Text()
 }
 
 // TestProblems picks the codes that call for a reaction.
@@ -175,11 +173,9 @@ func TestTexts(t *testing.T) {
 		codes []uint8
 	}{
 		{"radio", message.RadioStatusText, codes(0x00, 0xA7, 0xCD, 0xCF, 0xD0, 0xD1, 0xD2, 0xD3, 0xD4, 0xE1, 0xE5, 0xE9, 0xF0, 0xF1)},
-		{"network", message.NetworkStatusText, codes(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)},
 		{"extended", message.ExtendedStatusText, codes(0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B)},
 		{"ZCL command", zclText, codes(0, 1, 2, 3, 4, 5, 6, 0x0A, 0x0D, 0x14, 0x15, 0x25)},
 		{"ZDP command", zdpText, codes(0, 1, 2, 3, 4, 0xA0, 0xA3, 0xA6, 0xA7, 0xA9, 0xAA, 0xAE, 0xC2)},
-		{"OTA", message.OTAStatusText, codes(0, 0x7E, 0x80, 0x81, 0x95, 0x96, 0x97, 0x98, 0x99, 0xC1)},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
@@ -233,28 +229,6 @@ func TestFirmware(t *testing.T) {
 				t.Errorf("MaxCommandPayload = %d", got)
 			}
 		})
-	}
-}
-
-func TestBroadcastAddr(t *testing.T) {
-	if got := message.BroadcastAddr(message.FamilyV1, message.BroadcastRxOn); got != 0x0100 {
-		t.Errorf("v1: %#04x", got)
-	}
-	if got := message.BroadcastAddr(message.FamilyV2, message.BroadcastRxOn); got != 0x0001 {
-		t.Errorf("v2: %#04x", got)
-	}
-}
-
-func TestClock(t *testing.T) {
-	at := time.Date(2020, 5, 7, 12, 0, 0, 0, time.UTC)
-	if got := message.ClockTime(message.ClockSeconds(at)); !got.Equal(at) {
-		t.Errorf("%s became %s", at, got)
-	}
-	if got := message.ClockSeconds(time.Date(2000, 1, 1, 0, 0, 1, 0, time.UTC)); got != 1 {
-		t.Errorf("second 1 is %d", got)
-	}
-	if got := message.ClockSeconds(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)); got != 0 {
-		t.Errorf("1999 is %d", got)
 	}
 }
 

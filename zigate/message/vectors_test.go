@@ -124,7 +124,7 @@ func checkVectorMessage(t *testing.T, v vector, f message.Frame) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := m.AppendPayload(nil); !bytes.Equal(got, payload) {
+	if got := message.AppendPayload(nil, m); !bytes.Equal(got, payload) {
 		t.Errorf("%+v is written as %x, want %x", m, got, payload)
 	}
 	addFields(t, fields, m)
@@ -341,7 +341,7 @@ func addDeviceFields(t *testing.T, f map[string]string, m message.Message) {
 		f["header_string"], f["total_image_size"] = raw(m.HeaderString[:]), number(m.TotalSize)
 		f["security_credential_version"], f["upgrade_file_destination"] = number(m.CredentialVersion), number(m.Destination)
 		f["min_hw_version"], f["max_hw_version"] = number(m.MinHardwareVersion), number(m.MaxHardwareVersion)
-	case message.BlockSend:
+	case message.ImageBlockResponse:
 		addTarget(m.Target)
 		addImage(m.FileVersion, m.ImageType, m.ManufacturerCode)
 		f["seq"], f["status"], f["file_offset"] = number(m.Sequence), number(m.Status), number(m.Offset)
@@ -359,7 +359,7 @@ func addDeviceFields(t *testing.T, f map[string]string, m message.Message) {
 		f["seq"], f["status"] = number(m.Sequence), number(m.Status)
 		f["current_time"], f["request_time"] = number(m.CurrentTime), number(m.RequestTime)
 		f["block_request_delay_ms"] = number(m.BlockRequestDelay)
-	case message.BlockRequest:
+	case message.ImageBlockRequest:
 		f["seq"], f["src_ep"], f["cluster"] = number(m.Sequence), number(m.Endpoint), number(m.Cluster)
 		f["src_addr_mode"], f["src_addr"] = number(m.AddrMode), number(m.Addr)
 		f["request_node_address"], f["file_offset"] = number(m.NodeAddress), number(m.Offset)

@@ -63,7 +63,7 @@ func (h *Hub) needsHeartbeat() bool {
 // modeAsk is a raw mode on its way to the dongle.
 type modeAsk struct {
 	mode   message.RawMode
-	client *client // who has asked, nil: ourselves
+	client *client // who has asked; nil stands for this program
 	wanted message.RawMode
 }
 
@@ -75,7 +75,7 @@ func (h *Hub) setRawMode(a *ask, done func(message.Status, error)) {
 	h.dongle.SubmitFor(a, message.SetRawMode{Mode: mode}, done)
 }
 
-// executed: the dongle has carried out a command that changes what clients see of it.
+// executed is called when the dongle has carried out a command that changes what clients see of it.
 func (h *Hub) executed(a *ask) {
 	if a.typ == message.TypeErasePersistentData {
 		h.erased = true

@@ -23,7 +23,7 @@ func newAsk(owner int, t message.MsgType, payload []byte) *ask {
 	m, err := message.ParseCommand(t, payload)
 	if err == nil {
 		a.read(m)
-	} else if len(payload) >= 3 && t >= firstZCLCommand && t <= lastZCLCommand {
+	} else if len(payload) >= 3 && t.IsZCL() {
 		a.setAddr(message.AddrMode(payload[0]), uint16(payload[1])<<8|uint16(payload[2]))
 	}
 	return a
@@ -48,20 +48,20 @@ func (a *ask) read(m message.Message) {
 	case message.OnOff:
 		a.setAddr(m.AddrMode, m.Addr)
 	case message.NwkAddrRequest:
-		a.setAddr(message.AddrModeShort, m.Target)
+		a.setAddr(message.AddrModeNetwork, m.Target)
 	case message.IEEEAddrRequest:
-		a.setAddr(message.AddrModeShort, m.Target)
+		a.setAddr(message.AddrModeNetwork, m.Target)
 	case message.NodeDescriptorRequest:
-		a.setAddr(message.AddrModeShort, m.Addr)
+		a.setAddr(message.AddrModeNetwork, m.Addr)
 	case message.PowerDescriptorRequest:
-		a.setAddr(message.AddrModeShort, m.Addr)
+		a.setAddr(message.AddrModeNetwork, m.Addr)
 	case message.ActiveEndpointsRequest:
-		a.setAddr(message.AddrModeShort, m.Addr)
+		a.setAddr(message.AddrModeNetwork, m.Addr)
 	case message.SimpleDescriptorRequest:
-		a.setAddr(message.AddrModeShort, m.Addr)
+		a.setAddr(message.AddrModeNetwork, m.Addr)
 	case message.MatchDescriptorRequest:
-		a.setAddr(message.AddrModeShort, m.Target)
-	case message.BlockSend:
+		a.setAddr(message.AddrModeNetwork, m.Target)
+	case message.ImageBlockResponse:
 		a.setAddr(m.AddrMode, m.Addr)
 	case message.WaitForData:
 		a.setAddr(m.AddrMode, m.Addr)
@@ -73,7 +73,7 @@ func (a *ask) read(m message.Message) {
 }
 
 func (a *ask) setAddr(mode message.AddrMode, addr uint16) {
-	if mode == message.AddrModeShort || mode == message.AddrModeShortNoAck {
+	if mode == message.AddrModeNetwork || mode == message.AddrModeNetworkNoAck {
 		a.addr = addr
 		a.hasAddr = addr < firstBroadcastAddr
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// maxWaiting is how many commands of a client may wait for their turn. While there are more,
+	// maxWaiting is how many commands of a client may wait to be executed. While there are more,
 	// nothing is read from it.
 	maxWaiting = 64
 	// maxUnread is how many bytes may wait for a client. A dongle sends no more in half a minute.
@@ -25,7 +25,7 @@ type client struct {
 	id   int
 	name string
 	conn io.ReadWriteCloser
-	// lossy: who is there is not known, as on a serial line, and what nobody reads is lost.
+	// lossy tells that it is not known who is there, as on a serial line, and that what nobody reads is lost.
 	// Others are cut off.
 	lossy bool
 
@@ -72,7 +72,7 @@ func (c *client) close() {
 	})
 }
 
-// put queues bytes for the client; false: it does not read.
+// put queues bytes for the client. It is false for a client that does not read.
 func (c *client) put(wire []byte) bool {
 	c.outMu.Lock()
 	defer c.outMu.Unlock()
@@ -187,7 +187,8 @@ func (e *ear) hear(b byte) *command {
 }
 
 // complete is the payload of a command that lacks fields: firmware reads them all the same, from what earlier
-// commands have left in its buffer, and what that was for this client is here. nil: nothing is missing.
+// commands have left in its buffer, and what that was for this client is here. It is nil for a command that
+// lacks nothing.
 func (e *ear) complete(r *command) []byte {
 	if _, err := message.ParseCommand(r.typ, r.payload); !isShort(err) {
 		return nil
@@ -196,7 +197,7 @@ func (e *ear) complete(r *command) []byte {
 	if err != nil {
 		return nil
 	}
-	size := len(m.AppendPayload(nil))
+	size := len(message.AppendPayload(nil, m))
 	if size > message.MaxCommandPayload {
 		return nil
 	}

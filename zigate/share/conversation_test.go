@@ -57,7 +57,7 @@ type frames struct {
 	mu      sync.Mutex
 	decoder message.Decoder
 	got     []string
-	bad     uint64
+	bad     message.FrameErrors
 }
 
 func (f *frames) read(r interface{ Read([]byte) (int, error) }) {
@@ -68,11 +68,11 @@ func (f *frames) read(r interface{ Read([]byte) (int, error) }) {
 		for in := buf[:n]; len(in) > 0; {
 			frame, rest, ok := f.decoder.Feed(in)
 			// Storage events tell of the dongle's own raw mode.
-			if in = rest; ok && frame.Type != message.TypePDMEvent {
+			if in = rest; ok && frame.Type != (message.PDMEvent{}).Type() {
 				f.got = append(f.got, normal(frame))
 			}
 		}
-		f.bad = f.decoder.Errors().Total()
+		f.bad = f.decoder.Errors()
 		f.mu.Unlock()
 		if err != nil {
 			return
@@ -203,8 +203,8 @@ func shared(t *testing.T, firmware sim.Firmware, script []step) (heard [3][][]st
 		users.Wait()
 		for who := 1; who <= 2; who++ {
 			lines[who].Close()
-			if got[who].bad > 0 {
-				t.Errorf("client %d was sent %d damaged frames", who, got[who].bad)
+			if got[who].bad != (message.FrameErrors{}) {
+				t.Errorf("client %d was sent damaged frames: %+v", who, got[who].bad)
 			}
 		}
 	})
@@ -214,11 +214,11 @@ func shared(t *testing.T, firmware sim.Firmware, script []step) (heard [3][][]st
 // silent is a program that has nothing to do with the dongle itself.
 type silent struct{}
 
-func (silent) HandleBlockRequest(_ *message.BlockRequest, dst []byte) []byte { return dst }
-func (silent) HandleBlockStatus(*message.Status)                             {}
-func (silent) HandleMessage(message.Message, uint8)                          {}
-func (silent) HandleConnected(zigate.Info)                                   {}
-func (silent) HandleDisconnected(error)                                      {}
+func (silent) HandleBlockRequest(_ *message.ImageBlockRequest, dst []byte) []byte { return dst }
+func (silent) HandleBlockStatus(*message.Status)                                  {}
+func (silent) HandleMessage(message.Message, uint8)                               {}
+func (silent) HandleConnected(zigate.Info)                                        {}
+func (silent) HandleDisconnected(error)                                           {}
 
 // compare holds a conversation both ways.
 func compare(t *testing.T, firmware sim.Firmware, script []step) {

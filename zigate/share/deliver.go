@@ -109,7 +109,8 @@ func (h *Hub) send(c *client, wire []byte) {
 	}
 }
 
-// restarted: the dongle says that it starts. What it kept in RAM is gone, for the clients as well.
+// restarted is called when the dongle says that it starts. What it kept in RAM is gone, for the clients as
+// well.
 func (h *Hub) restarted(t message.MsgType) {
 	for _, c := range h.clients {
 		c.heartbeat = false
@@ -127,7 +128,7 @@ func (h *Hub) restarted(t message.MsgType) {
 	}
 }
 
-// takeUp: the dongle is connected, in mode off.
+// takeUp is called when the dongle is connected, in mode off.
 func (h *Hub) takeUp(v message.Version) {
 	h.connected = true
 	h.lens = lensOf(v)

@@ -43,7 +43,7 @@ func (r *router) sentTo(addr uint16, u unnamed) {
 // it have lost theirs.
 func (r *router) reported(addr uint16, ack bool, now time.Time) int {
 	list := r.unnamed[addr]
-	for len(list) > 0 && (now.Sub(list[0].at) > confirmPatience || list[0].confirmed && list[0].acked) {
+	for len(list) > 0 && (now.Sub(list[0].at) > confirmTimeout || list[0].confirmed && list[0].acked) {
 		list = append(list[:0], list[1:]...)
 		r.unnamed[addr] = list
 	}
@@ -67,8 +67,9 @@ func (r *router) sent(s *message.Status, a *ask, now time.Time) {
 	if a.raw {
 		r.aps[s.Sequence] = onAir{ask: a, at: now} // its sequence is the APS counter
 	}
-	switch _, numbers := answerTo(a.typ); {
-	case s.Form == message.StatusFormShort && a.hasAddr && numbers != inOrder:
+	answer := message.AnswerOf(a.typ)
+	switch {
+	case s.Form == message.StatusFormShort && a.hasAddr && answer.Numbering != message.InOrder:
 		r.sentTo(a.addr, unnamed{owner: a.owner, at: now})
 	case s.Form == message.StatusFormShort && a.typ == message.TypeBind:
 		r.sentTo(nowhere, unnamed{owner: a.owner, at: now, cluster: zdpBind})
@@ -76,9 +77,9 @@ func (r *router) sent(s *message.Status, a *ask, now time.Time) {
 		r.sentTo(nowhere, unnamed{owner: a.owner, at: now, cluster: a.cluster})
 	case s.Form == message.StatusFormShort:
 	case s.RequestSent != message.RequestSentNone,
-		r.v2 && isOTACommand(a.typ) && a.typ != message.TypeLoadImage:
+		r.v2 && a.typ.IsOTA() && a.typ != message.TypeLoadImage:
 		r.aps[s.APSSequence] = onAir{ask: a, at: now}
-	case isOTACommand(a.typ) && a.hasAddr && a.owner == ourselves:
+	case a.typ.IsOTA() && a.hasAddr && a.owner == ourselves:
 		r.answered(a.addr, now)
 		if a.typ == message.TypeImageNotify {
 			r.answered(a.addr, now) // the dongle's answer to what the device will ask for
@@ -122,7 +123,7 @@ func (r *router) confirm(t message.MsgType, payload []byte, now time.Time) int {
 }
 
 func (o *onAir) fits(addr uint16, known bool, now time.Time) bool {
-	return o.ask != nil && now.Sub(o.at) < confirmPatience && (!known || !o.ask.hasAddr || o.ask.addr == addr)
+	return o.ask != nil && now.Sub(o.at) < confirmTimeout && (!known || !o.ask.hasAddr || o.ask.addr == addr)
 }
 
 func (r *router) ack(payload []byte, now time.Time) int {

@@ -73,7 +73,7 @@ func (h *Hub) attach(c *client) {
 // executed. Without an end, who connects again and again would fill the memory and keep the others waiting.
 const maxLeftBehind = 16
 
-// join adds a client; false: there are too many.
+// join adds a client. It is false if there are too many.
 func (h *Hub) join(c *client) bool {
 	connected := h.connections()
 	if h.stopping {
@@ -101,7 +101,7 @@ func (h *Hub) join(c *client) bool {
 	return true
 }
 
-// leave: a client has gone. The commands that it has sent are still executed, as a dongle does.
+// leave is called when a client has gone. The commands that it has sent are still executed, as a dongle does.
 func (h *Hub) leave(c *client) {
 	c.gone = true
 	h.drop(c)

@@ -20,8 +20,8 @@ const (
 	busyWait = 20 * time.Millisecond
 )
 
-// feed has the clients' commands executed, one at a time, the clients in turn. At most one of them is in the
-// dongle's queue, so that commands of this program never wait for more.
+// feed has the clients' commands executed, one at a time, the clients one after the other. At most one of
+// them is in the dongle's queue, so that commands of this program never wait for more.
 func (h *Hub) feed() {
 	for !h.inFlight {
 		c := h.nextClient()
@@ -41,7 +41,7 @@ func (h *Hub) feed() {
 			continue
 		}
 		if wait := h.pause(); wait > 0 {
-			h.turn-- // it stays this client's
+			h.next-- // it stays this client's
 			h.retry.Reset(wait)
 			return
 		}
@@ -73,12 +73,12 @@ func (h *Hub) pause() time.Duration {
 	return h.begun + downloadGap - now
 }
 
-// nextClient is the one whose turn it is of those who have a command.
+// nextClient is the next one of those who have a command.
 func (h *Hub) nextClient() *client {
 	for i := range h.clients {
-		at := (h.turn + i) % len(h.clients)
+		at := (h.next + i) % len(h.clients)
 		if c := h.clients[at]; len(c.waiting) > 0 {
-			h.turn = at + 1
+			h.next = at + 1
 			return c
 		}
 	}
@@ -102,7 +102,7 @@ func (r *command) isOTA() bool {
 		cluster, ok := rawCluster(r.payload)
 		return ok && cluster == message.ClusterOTA
 	}
-	return isOTACommand(r.typ)
+	return r.typ.IsOTA()
 }
 
 // refuse answers as the dongle does when it does not know a command.

@@ -63,9 +63,9 @@ type Observer interface {
 
 // Options are what a Hub needs besides what a Dongle needs.
 type Options struct {
-	// Listen is where clients connect, as to a WiFi ZiGate, host:port; empty: nowhere.
+	// Listen is where clients connect, as to a WiFi ZiGate, host:port. It is empty for no such place.
 	Listen string
-	// PTY is where a pseudo-terminal is linked, as a serial ZiGate; empty: nowhere.
+	// PTY is where a pseudo-terminal is linked, as a serial ZiGate. It is empty for no such place.
 	PTY string
 	OTA OTA
 	// Allow are the networks that clients may come from besides this machine.
@@ -103,7 +103,7 @@ type Hub struct {
 	clients   []*client
 	stopping  bool
 	lastID    int
-	turn      int           // index of the client whose command is next
+	next      int           // index of the client whose command is next
 	inFlight  bool          // a client's command is
 	begun     time.Duration // when the last one was sent, since start
 	connected bool
@@ -255,7 +255,7 @@ func (h *Hub) restore() {
 }
 
 // HandleBlockRequest is part of zigate.Handler; this is the hot path.
-func (h *Hub) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
+func (h *Hub) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []byte {
 	if h.opts.OTA == OTATheirs {
 		return dst
 	}
@@ -362,7 +362,7 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 		}
 		return
 	}
-	if h.opts.OTA == OTATheirs && isOTACommand(t) {
+	if h.opts.OTA == OTATheirs && t.IsOTA() {
 		h.inbox.Post(func() {
 			watched(message.Status{}, fmt.Errorf("%s (%s): %w", t, t.Name(), ErrOTATheirs))
 		})
@@ -398,7 +398,7 @@ func (h *Hub) refusal(t message.MsgType) []byte {
 	if h.v2 {
 		s.APSSequence = uint8(seen >> 16)
 	}
-	return append(s.AppendPayload(nil), 0)
+	return append(message.AppendPayload(nil, s), 0)
 }
 
 type noObserver struct{}

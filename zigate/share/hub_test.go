@@ -359,7 +359,7 @@ func TestDongleAway(t *testing.T) {
 		h.tap.refuse = false
 		h.tap.mu.Unlock()
 		time.Sleep(time.Minute)
-		if got := ofTypes(h.tap.take(), message.TypeOnOff); got != 0 {
+		if got := ofTypes(h.tap.take(), message.OnOff{}.Type()); got != 0 {
 			t.Errorf("a command of a minute ago was sent %d times", got)
 		}
 		if got := h.reports.take(); !slices.Equal(got, []share.Report{share.ReportDropped}) {
@@ -466,7 +466,7 @@ func TestJoining(t *testing.T) {
 		a.Close()
 		b.Close()
 		time.Sleep(time.Second)
-		if got := ofTypes(h.tap.take(), message.TypeGetVersion, message.TypeOnOff); got != 3 {
+		if got := ofTypes(h.tap.take(), message.TypeGetVersion, message.OnOff{}.Type()); got != 3 {
 			t.Errorf("of the last 3 commands %d were sent", got)
 		}
 		d := h.join("d")

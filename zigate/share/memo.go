@@ -50,7 +50,7 @@ func newMemo() memo {
 	}
 }
 
-// prune forgets what is of no use any more.
+// prune forgets what is too old to serve for an answer.
 func (m *memo) prune(now time.Time) {
 	if now.Sub(m.prunedAt) < fresh {
 		return
@@ -73,7 +73,7 @@ func (m *memo) prune(now time.Time) {
 	}
 }
 
-// questions are what a command asks; nil: nothing that everybody is told the same.
+// questions are what a command asks, as far as everybody is told the same.
 func questions(m message.Message) []question {
 	switch m := m.(type) {
 	case message.NodeDescriptorRequest:
@@ -102,7 +102,7 @@ func attributes(addr uint16, endpoint uint8, ids []uint16) (list []question) {
 	return list
 }
 
-// rawQuestions reads the same questions from raw data: ZDP requests (sequence number, short address,
+// rawQuestions reads the same questions from raw data: ZDP requests (sequence number, network address,
 // endpoint), and reads of attributes (a ZCL header without a manufacturer code, ids), little-endian.
 func rawQuestions(m message.RawAPS) []question {
 	const nodeDescriptor = 0x0002

@@ -4,42 +4,13 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// kind is what a message is to the raw modes.
-type kind uint8
-
-const (
-	plain      kind = iota // there in every mode
-	fromZCL                // made of a ZCL frame
-	fromZDP                // made of a ZDP frame
-	indication             // a frame as it came from the air
-)
-
-func kindOf(t message.MsgType) kind {
-	switch {
-	case t == message.TypeDataIndication:
-		return indication
-	case t == message.TypeDeviceAnnounce:
-		return fromZDP
-	case t == typeLeaveIndication|answerBit:
-		return plain // the stack's own
-	case t >= message.TypeBind|answerBit && t <= message.TypeManagementLQI:
-		if t == message.TypePDMEvent {
-			return plain
-		}
-		return fromZDP
-	case t >= firstZCLCommand|answerBit && t < message.TypeRouteDiscovery:
-		return fromZCL
-	}
-	return plain
-}
-
 // verdict is whether a client sees a message.
 type verdict uint8
 
 const (
 	show verdict = iota
 	hide
-	// showAlone: only if the dongle makes nothing else of the frame, which the next message tells.
+	// showAlone shows a frame only if the dongle makes nothing else of it, which the next message tells.
 	showAlone
 )
 
@@ -77,27 +48,28 @@ func lensOf(v message.Version) lens {
 
 // examined is what a client's view of one message depends on.
 type examined struct {
-	typ  message.MsgType
-	kind kind
-	ind  message.DataIndication // of an indication
-	zdp  bool                   // it is a ZDP frame
-	zcl  zclHeader
-	toUs bool // it is a ZCL frame for the firmware's ZCL library
+	typ message.MsgType
+	// origin is what the dongle makes the message of, which tells what it is to the raw modes.
+	origin message.Origin
+	ind    message.DataIndication // of an indication
+	zdp    bool                   // it is a ZDP frame
+	zcl    zclHeader
+	toUs   bool // it is a ZCL frame for the firmware's ZCL library
 }
 
 // examine reads what the raw modes need of a message; payload is with the link quality.
 func (l lens) examine(t message.MsgType, payload []byte) examined {
-	m := examined{typ: t, kind: kindOf(t)}
+	m := examined{typ: t, origin: t.Origin()}
 	if t == message.TypeDeviceAnnounce && len(payload) > announceSize {
-		m.kind = plain // with a rejoin flag: it comes from the join itself
+		m.origin = message.OriginDongle // with a rejoin flag: it comes from the join itself
 	}
-	if m.kind != indication {
+	if m.origin != message.OriginIndication {
 		return m
 	}
 	parsed, err := message.ParseMessage(t, payload[:max(len(payload)-1, 0)])
 	ind, ok := parsed.(message.DataIndication)
 	if err != nil || !ok {
-		m.kind = plain
+		m.origin = message.OriginDongle
 		return m
 	}
 	m.ind = ind
@@ -109,7 +81,7 @@ func (l lens) examine(t message.MsgType, payload []byte) examined {
 	return m
 }
 
-// announceSize is a device announce with its link quality: short address 2, IEEE address 8, capability 1.
+// announceSize is a device announce with its link quality: network address 2, IEEE address 8, capability 1.
 const announceSize = 2 + 8 + 1 + 1
 
 func (l lens) has(endpoint uint8) bool {
@@ -135,7 +107,7 @@ func (l lens) view(m examined, wanted, real message.RawMode, sum *int) verdict {
 	if wanted == message.RawModeRaw {
 		return l.viewRaw(m, sum)
 	}
-	if m.kind != indication {
+	if m.origin != message.OriginIndication {
 		return show
 	}
 	return m.viewOff()
@@ -143,15 +115,15 @@ func (l lens) view(m examined, wanted, real message.RawMode, sum *int) verdict {
 
 // viewRaw is mode 1: ZCL frames for the firmware's own endpoints as they came, and not as messages.
 func (l lens) viewRaw(m examined, sum *int) verdict {
-	switch m.kind {
-	case fromZCL:
+	switch m.origin {
+	case message.OriginZCL:
 		return hide
-	case fromZDP:
+	case message.OriginZDP:
 		if l.hidesZDP && (m.typ != message.TypeDeviceAnnounce || l.hidesAnnounce) {
 			return hide
 		}
 		return show
-	case indication:
+	case message.OriginIndication:
 	default:
 		return show
 	}
@@ -172,7 +144,7 @@ func (l lens) viewRaw(m examined, sum *int) verdict {
 // viewOff is mode 0 for a frame as it came: only what no handler of the firmware wants.
 func (m examined) viewOff() verdict {
 	if m.zdp {
-		_, known := zdpMessage(m.ind.Cluster)
+		_, known := message.MadeOfZDP(m.ind.Cluster)
 		if known && m.ind.Cluster != unbindResponse && m.ind.Cluster != leaveResponse {
 			return hide
 		}
@@ -223,12 +195,12 @@ func (m examined) hasInstance() bool {
 
 // madeOf tells whether a message is what the firmware made of the frame that it showed right before.
 func madeOf(t message.MsgType, payload []byte, frame examined) bool {
-	k := kindOf(t)
-	if len(payload) == 0 || k != fromZCL && k != fromZDP {
+	origin := t.Origin()
+	if len(payload) == 0 || origin != message.OriginZCL && origin != message.OriginZDP {
 		return false
 	}
 	if frame.zdp {
-		return k == fromZDP && len(frame.ind.Payload) > 0 && payload[0] == frame.ind.Payload[0]
+		return origin == message.OriginZDP && len(frame.ind.Payload) > 0 && payload[0] == frame.ind.Payload[0]
 	}
-	return k == fromZCL && payload[0] == frame.zcl.sequence
+	return origin == message.OriginZCL && payload[0] == frame.zcl.sequence
 }

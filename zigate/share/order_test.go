@@ -51,7 +51,7 @@ func (c *counter) serve(line net.Conn) {
 				out = appendMessage(out, message.Version{Major: 4, Minor: 0x0323})
 			case message.TypeGetNetworkState:
 				out = appendMessage(out, message.NetworkState{Channel: 15})
-			case message.TypeSetTime:
+			case message.SetTime{}.Type():
 				m, _ := message.ParseCommand(f.Type, f.Payload)
 				c.count(m.(message.SetTime).Seconds)
 			}
@@ -73,7 +73,7 @@ func (c *counter) count(seconds uint32) {
 }
 
 func appendMessage(dst []byte, m message.Message) []byte {
-	return message.AppendFrame(dst, m.Type(), append(m.AppendPayload(nil), 0))
+	return message.AppendFrame(dst, m.Type(), append(message.AppendPayload(nil, m), 0))
 }
 
 // passFrames sends so many commands of two clients at once, as fast as they are taken, and counts

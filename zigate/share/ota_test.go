@@ -33,7 +33,7 @@ func TestOTAIsOurs(t *testing.T) {
 				a.hearsTypes()
 				h.tap.take()
 				for _, frame := range [][]byte{
-					wire(header), wire(message.BlockSend{Target: to(lamp)}), wire(message.UpgradeEndResponse{Target: to(lamp)}),
+					wire(header), wire(message.ImageBlockResponse{Target: to(lamp)}), wire(message.UpgradeEndResponse{Target: to(lamp)}),
 					wire(message.ImageNotify{Target: to(lamp)}), wire(message.WaitForData{Target: to(lamp)}),
 					message.AppendFrame(nil, 0x0501, nil), message.AppendFrame(nil, 0x0503, []byte{1}),
 					wire(raw(lamp, 0x0019, 0x19, 1, 2, 0x98)),
@@ -73,8 +73,8 @@ func ofTypes(wires [][]byte, types ...message.MsgType) (n int) {
 // blocks is a program that answers every block request.
 type blocks struct{ silent }
 
-func (*blocks) HandleBlockRequest(req *message.BlockRequest, dst []byte) []byte {
-	return message.AppendBlockSend(dst, &message.BlockSend{
+func (*blocks) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []byte {
+	return message.AppendImageBlockResponse(dst, &message.ImageBlockResponse{
 		Target: to(req.Addr), Sequence: req.Sequence, Offset: req.Offset, FileVersion: req.FileVersion,
 		ImageType: req.ImageType, ManufacturerCode: req.ManufacturerCode, Data: make([]byte, req.MaxDataSize),
 	})
@@ -98,7 +98,7 @@ func TestOTAIsTheirs(t *testing.T) {
 			t.Errorf("the device asked for %d blocks and got %d", got.BlocksAsked, got.BlocksReceived)
 		}
 		a.has("0x8501")
-		a.says(wire(message.BlockSend{Target: to(lamp), Status: message.OTAAbort}))
+		a.says(wire(message.ImageBlockResponse{Target: to(lamp), Status: message.OTAAbort}))
 		a.has("0x8000 00000502")
 	})
 }
@@ -106,7 +106,7 @@ func TestOTAIsTheirs(t *testing.T) {
 // A block costs no allocation for the dongle's being shared.
 func TestBlocksDoNotAllocate(t *testing.T) {
 	hub := share.New(zigate.Options{Dialer: &counter{}, Handler: fixedReply("frame")}, share.Options{})
-	requests := []*message.BlockRequest{{Addr: lamp}, {Addr: sensor}}
+	requests := []*message.ImageBlockRequest{{Addr: lamp}, {Addr: sensor}}
 	dst := make([]byte, 0, 512)
 	for range 100 {
 		for _, r := range requests {
@@ -125,7 +125,7 @@ func TestBlocksDoNotAllocate(t *testing.T) {
 // fixedReply is a program that answers every block request with the same bytes.
 type fixedReply string
 
-func (r fixedReply) HandleBlockRequest(_ *message.BlockRequest, dst []byte) []byte {
+func (r fixedReply) HandleBlockRequest(_ *message.ImageBlockRequest, dst []byte) []byte {
 	return append(dst, r...)
 }
 func (fixedReply) HandleBlockStatus(*message.Status)    {}

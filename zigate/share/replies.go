@@ -1,7 +1,6 @@
 package share
 
 import (
-	"encoding/binary"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -9,9 +8,9 @@ import (
 
 // How long an answer may take.
 const (
-	localPatience   = 2 * time.Second  // of the dongle itself
-	devicePatience  = 30 * time.Second // sleeping devices answer when they wake
-	confirmPatience = 12 * time.Second // four tries with acknowledgement, and a parent that keeps the frame
+	localTimeout   = 2 * time.Second  // of the dongle itself
+	deviceTimeout  = 30 * time.Second // sleeping devices answer when they wake
+	confirmTimeout = 12 * time.Second // four tries with acknowledgement, and a parent that keeps the frame
 )
 
 // localAsk is a question that the dongle answers itself.
@@ -27,7 +26,7 @@ type deviceAsk struct {
 	at         time.Time
 	zdp        bool // else ZCL
 	sequence   uint8
-	answer     message.MsgType // 0: whatever the cluster has
+	answer     message.MsgType // 0 stands for whatever the cluster has
 	cluster    uint16
 	hasCluster bool
 	// What has come. In the hybrid raw mode an answer comes as a frame from the air and as a message.
@@ -37,7 +36,7 @@ type deviceAsk struct {
 func rawAsk(a *ask, now time.Time) deviceAsk {
 	d := deviceAsk{ask: a, at: now, zdp: a.zdp, sequence: a.sequence, cluster: a.cluster, hasCluster: true}
 	if a.zdp {
-		d.answer, _ = zdpMessage(a.cluster | zdpResponse)
+		d.answer, _ = message.MadeOfZDP(a.cluster | zdpResponse)
 	}
 	return d
 }
@@ -66,7 +65,7 @@ func (r *router) expect(d deviceAsk) {
 type reply struct {
 	zdp        bool // else ZCL
 	sequence   uint8
-	typ        message.MsgType // of the message, or of the one that the frame becomes; 0: not known
+	typ        message.MsgType // of the message, or of the one that the frame becomes; 0 if that is not known
 	addr       uint16
 	hasAddr    bool
 	cluster    uint16 // of the request
@@ -74,25 +73,21 @@ type reply struct {
 	indication bool // a frame from the air, else a message
 }
 
-// zclReply reads a message that begins with a ZCL sequence number; those about attributes go on with address
-// 2, endpoint 1, cluster 2.
+// zclReply reads a message that begins with a ZCL sequence number.
 func zclReply(t message.MsgType, payload []byte) reply {
 	p := reply{sequence: payload[0], typ: t}
-	switch t {
-	case message.TypeReadAttribute, message.TypeWriteAttribute, typeReportingSet, typeReportingRead:
-		if len(payload) >= 6 {
-			p.addr = binary.BigEndian.Uint16(payload[1:])
-			p.hasAddr = true
-			p.cluster = binary.BigEndian.Uint16(payload[4:])
-			p.hasCluster = true
-		}
+	if addr, cluster, ok := message.Sender(t, payload); ok {
+		p.addr = addr
+		p.hasAddr = true
+		p.cluster = cluster
+		p.hasCluster = true
 	}
 	return p
 }
 
 func (d *deviceAsk) fits(p *reply, now time.Time) bool {
 	switch {
-	case now.Sub(d.at) >= devicePatience, d.zdp != p.zdp, d.sequence != p.sequence:
+	case now.Sub(d.at) >= deviceTimeout, d.zdp != p.zdp, d.sequence != p.sequence:
 		return false
 	case p.hasAddr && d.ask.hasAddr && p.addr != d.ask.addr:
 		return false
@@ -103,16 +98,10 @@ func (d *deviceAsk) fits(p *reply, now time.Time) bool {
 	case p.typ == message.TypeDefaultResponse:
 		return !p.zdp
 	case p.typ == 0: // a command of a cluster
-		return d.answer >= firstGroupAnswer && d.answer <= lastSceneAnswer
+		return message.AsAnswer(d.answer).ClusterCommand
 	}
 	return p.typ == d.answer
 }
-
-// Answers that come as commands of their cluster: those of groups and scenes.
-const (
-	firstGroupAnswer message.MsgType = 0x8060
-	lastSceneAnswer  message.MsgType = 0x80AF
-)
 
 // whose finds the request that is answered. Numbers that hosts make up may be the same as the dongle's, so
 // that several requests can fit: the oldest that has got nothing yet has it, clients' before ours, since we
@@ -181,7 +170,7 @@ func (r *router) indication(payload []byte, now time.Time) int {
 	if err != nil || !ok || len(ind.Payload) == 0 {
 		return everybody
 	}
-	short := ind.SrcAddrMode == message.AddrModeShort
+	short := ind.SrcAddrMode == message.AddrModeNetwork
 	owner := r.shown(&ind, short, now)
 	zdp := ind.Profile == profileZDP && ind.DstEndpoint == 0
 	if r.real == message.RawModeHybrid && short && (!zdp || r.answersZDP) && len(ind.Payload) >= 3 &&
@@ -206,7 +195,7 @@ func (r *router) shown(ind *message.DataIndication, short bool, now time.Time) i
 		p.zdp = true
 		p.sequence = ind.Payload[0]
 		p.cluster = ind.Cluster &^ zdpResponse
-		p.typ, _ = zdpMessage(ind.Cluster)
+		p.typ, _ = message.MadeOfZDP(ind.Cluster)
 		if owner, ok := r.whose(p, now); ok && ind.Cluster&zdpResponse != 0 {
 			return owner
 		}

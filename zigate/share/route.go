@@ -18,15 +18,15 @@ const (
 // router finds out for whom a message is. It belongs to the goroutine that reads the dongle's
 // port: there is no lock.
 type router struct {
-	// hideOTA: OTA is this program's, and not shown to clients.
+	// hideOTA tells that OTA is this program's, and not shown to clients.
 	hideOTA bool
 	v2      bool
-	// answersZDP: in the hybrid raw mode the firmware takes ZDP frames for ZCL, and sends default
+	// answersZDP tells that in the hybrid raw mode the firmware takes ZDP frames for ZCL, and sends default
 	// responses for them.
 	answersZDP bool
 	real       message.RawMode // that the dongle runs in
 	// current is the client's command whose status has not come, and overdue the last one whose status did
-	// not come in time; nil: none.
+	// not come in time. Both are nil if there is none.
 	current, overdue func() *ask
 
 	local    map[message.MsgType][]localAsk // without a number, in order
@@ -56,7 +56,7 @@ func (r *router) status(s *message.Status, a *ask, waited bool, now time.Time) (
 		a = &ask{owner: ourselves, typ: s.Request}
 	}
 	for t := range r.local {
-		if atOnce(t) {
+		if message.AsAnswer(t).AtOnce {
 			delete(r.local, t) // the dongle has gone on: what has not come is lost
 		}
 	}
@@ -66,13 +66,13 @@ func (r *router) status(s *message.Status, a *ask, waited bool, now time.Time) (
 	if a.mode != nil {
 		r.real = a.mode.mode
 	}
-	switch answer, numbers := answerTo(a.typ); {
-	case numbers == inOrder:
-		r.local[answer] = append(r.local[answer], localAsk{ask: a, at: now})
-	case numbers == byZDP:
-		r.expect(deviceAsk{ask: a, zdp: true, sequence: s.Sequence, answer: answer, at: now})
-	case numbers == byZCL:
-		r.expect(deviceAsk{ask: a, sequence: s.Sequence, answer: answer, at: now})
+	switch answer := message.AnswerOf(a.typ); {
+	case answer.Numbering == message.InOrder:
+		r.local[answer.Type] = append(r.local[answer.Type], localAsk{ask: a, at: now})
+	case answer.Numbering == message.ByZDP:
+		r.expect(deviceAsk{ask: a, zdp: true, sequence: s.Sequence, answer: answer.Type, at: now})
+	case answer.Numbering == message.ByZCL:
+		r.expect(deviceAsk{ask: a, sequence: s.Sequence, answer: answer.Type, at: now})
 	case a.raw:
 		r.expect(rawAsk(a, now))
 	}
@@ -103,15 +103,15 @@ func (r *router) frame(t message.MsgType, payload []byte, now time.Time) (owner 
 		}
 		return r.inOrder(t, now)
 	}
-	_, numbers := answerTo(t &^ answerBit)
-	switch {
-	case t < answerBit || len(payload) == 0:
+	if len(payload) == 0 {
 		return everybody
-	case numbers == inOrder:
+	}
+	switch message.AsAnswer(t).Numbering {
+	case message.InOrder:
 		return r.inOrder(t, now)
-	case numbers == byZDP:
+	case message.ByZDP:
 		return r.message(reply{zdp: true, sequence: payload[0], typ: t}, now)
-	case numbers == byZCL:
+	case message.ByZCL:
 		return r.message(zclReply(t, payload), now)
 	}
 	return everybody
@@ -128,7 +128,7 @@ func (r *router) ota() int {
 // inOrder finds who asked first.
 func (r *router) inOrder(t message.MsgType, now time.Time) int {
 	waiting := r.local[t]
-	for len(waiting) > 0 && now.Sub(waiting[0].at) > localPatience {
+	for len(waiting) > 0 && now.Sub(waiting[0].at) > localTimeout {
 		waiting = waiting[1:]
 	}
 	if len(waiting) == 0 {
@@ -136,7 +136,7 @@ func (r *router) inOrder(t message.MsgType, now time.Time) int {
 		return r.unexpected(t)
 	}
 	first := waiting[0].ask
-	if t != typeAttributeDiscovery|answerBit { // one message an attribute
+	if !message.AsAnswer(t).Several {
 		waiting = waiting[1:]
 	}
 	r.local[t] = waiting
@@ -146,7 +146,7 @@ func (r *router) inOrder(t message.MsgType, now time.Time) int {
 // unexpected is for an answer that no status has told of: the status may have been lost.
 func (r *router) unexpected(t message.MsgType) int {
 	if a := r.current(); a != nil {
-		if answer, _ := answerTo(a.typ); answer == t {
+		if message.AnswerOf(a.typ).Type == t {
 			return a.owner
 		}
 	}

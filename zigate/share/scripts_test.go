@@ -11,7 +11,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-func wire(m message.Message) []byte { return message.AppendFrame(nil, m.Type(), m.AppendPayload(nil)) }
+func wire(m message.Message) []byte {
+	return message.AppendFrame(nil, m.Type(), message.AppendPayload(nil, m))
+}
 
 func burst(messages ...message.Message) (b []byte) {
 	for _, m := range messages {
@@ -49,7 +51,7 @@ func transmits(addr, cluster uint16, zcl ...byte) step {
 }
 
 func to(addr uint16) message.Target {
-	return message.Target{AddrMode: message.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1}
+	return message.Target{AddrMode: message.AddrModeNetwork, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1}
 }
 
 func reads(addr uint16, ids ...uint16) message.ReadAttributes {
@@ -58,7 +60,7 @@ func reads(addr uint16, ids ...uint16) message.ReadAttributes {
 
 func raw(addr uint16, cluster uint16, data ...byte) message.RawAPS {
 	return message.RawAPS{
-		AddrMode: message.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1, Cluster: cluster,
+		AddrMode: message.AddrModeNetwork, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1, Cluster: cluster,
 		Profile: message.ProfileHomeAutomation, Security: 2, Radius: 30, Data: data,
 	}
 }
@@ -139,7 +141,7 @@ func scripts() map[string][]step {
 		"every byte escaped":      {says(1, escaped(wire(getVersion))...)},
 		"low bytes not escaped":   {says(1, 1, 0, 0x10, 0, 0, 0x10, 3)},
 		"too long":                {bare(1, message.TypeRawAPS, make([]byte, 271)...), asks(1, getVersion)},
-		"too short":               {bare(1, message.TypePermitJoin, 0xFF, 0xFC, 20), asks(1, getPermit)},
+		"too short":               {bare(1, message.PermitJoin{}.Type(), 0xFF, 0xFC, 20), asks(1, getPermit)},
 		"too short after another": {asks(1, message.NodeDescriptorRequest{Addr: lamp}), bare(1, message.TypeActiveEndpointsRequest, 0x4f)},
 		"surplus payload":         {bare(1, message.TypeNodeDescriptorRequest, 0x4f, 0x4f, 1, 2, 3)},
 		"reset":                   {{who: 1, send: wire(message.Reset{}), shared: true}, asks(1, getVersion), asks(2, getState), transmits(lamp, 6, 0x08, 0x21, 0x0A, 0, 0, 0x10, 1)},

@@ -27,6 +27,9 @@ const (
 const (
 	profileZDP uint16 = 0x0000
 	profileAny uint16 = 0xFFFF
+
+	// zdpResponse is the bit that tells the cluster of a ZDP response from its request's.
+	zdpResponse uint16 = 0x8000
 )
 
 // zclHeader is the header of a ZCL frame.
@@ -72,24 +75,27 @@ func (h zclHeader) response() bool {
 	return false
 }
 
-// examined is what the firmware makes of a response; 0: nothing that is known.
+// message is the type of the message that the firmware makes of a response; 0 stands for none that is known.
 func (h zclHeader) message() message.MsgType {
 	if !h.global() {
 		return 0
 	}
-	switch h.command {
-	case zclReadResponse:
-		return message.TypeReadAttribute
-	case zclWriteResponse:
-		return message.TypeWriteAttribute
-	case zclReportRspd:
-		return typeReportingSet
-	case zclReadReportRspd:
-		return typeReportingRead
-	case zclReportAttributes:
-		return message.TypeReportAttribute
-	case zclDefaultResponse:
-		return message.TypeDefaultResponse
+	t, _ := message.MadeOfZCL(h.command)
+	return t
+}
+
+// rawCluster is the cluster of raw APS data (0x0530); ok is false where the payload does not reach that far.
+// Address modes 3 and 8 take 8 bytes for the address, all others 2.
+func rawCluster(payload []byte) (cluster uint16, ok bool) {
+	if len(payload) == 0 {
+		return 0, false
 	}
-	return 0
+	at := 5
+	if m := message.AddrMode(payload[0]); m == message.AddrModeIEEE || m == message.AddrModeIEEENoAck {
+		at += 6
+	}
+	if len(payload) < at+2 {
+		return 0, false
+	}
+	return uint16(payload[at])<<8 | uint16(payload[at+1]), true
 }

@@ -10,7 +10,7 @@ import (
 // Times of the radio.
 const (
 	airDelay       = 8 * time.Millisecond    // from one end to the other
-	confirmDelay   = 5 * time.Millisecond    // until the first hop has it
+	confirmDelay   = 5 * time.Millisecond    // until the frame is at the first hop
 	ackTimeout     = 1600 * time.Millisecond // of one try with acknowledgement
 	ackTries       = 4
 	routeTimeout   = 1500 * time.Millisecond // until a route discovery has failed
@@ -68,7 +68,7 @@ type outgoing struct {
 	ack   bool
 	aps   uint8
 	tries int
-	sent  bool // the first hop has it, and the host knows
+	sent  bool // it is at the first hop, and the host knows
 	heard bool // by the device, whose stack drops it when it comes again
 }
 
@@ -83,11 +83,11 @@ func (d *Dongle) transmit(mode message.AddrMode, addr uint16, frame AirFrame) ui
 	switch mode {
 	case message.AddrModeNone:
 		return message.StatusOK
-	case message.AddrModeShort, message.AddrModeShortNoAck:
+	case message.AddrModeNetwork, message.AddrModeNetworkNoAck:
 		if addr >= firstBroadcastAddr {
 			return d.broadcast(addr, frame)
 		}
-		return d.unicast(addr, mode == message.AddrModeShort, frame)
+		return d.unicast(addr, mode == message.AddrModeNetwork, frame)
 	case message.AddrModeGroup: // no device is in a group
 		d.countAPS()
 		return message.StatusOK
@@ -107,7 +107,7 @@ func (d *Dongle) transmit(mode message.AddrMode, addr uint16, frame AirFrame) ui
 			return d.broadcast(addrRouters, frame)
 		}
 	}
-	// Nothing is bound, and 64-bit addresses would come from memory that nobody wrote.
+	// Nothing is bound, and IEEE addresses would come from memory that nobody wrote.
 	return message.StatusTransmitFailed
 }
 
@@ -159,7 +159,7 @@ func (d *Dongle) unicast(addr uint16, ack bool, frame AirFrame) uint8 {
 	if !d.reserve(ack) {
 		return message.StatusTransmitFailed
 	}
-	o := &outgoing{frame: frame, mode: message.AddrModeShort, ack: ack, aps: d.countAPS()}
+	o := &outgoing{frame: frame, mode: message.AddrModeNetwork, ack: ack, aps: d.countAPS()}
 	d.tap(frame)
 	switch {
 	case v == nil || !v.joined:
@@ -287,7 +287,7 @@ func (d *Dongle) broadcast(addr uint16, frame AirFrame) uint8 {
 	}
 	frame.Addr = addr
 	frame.Broadcast = true
-	o := &outgoing{frame: frame, mode: message.AddrModeShort, aps: d.countAPS()}
+	o := &outgoing{frame: frame, mode: message.AddrModeNetwork, aps: d.countAPS()}
 	d.tap(frame)
 	for _, v := range d.devices {
 		if !v.joined || v.away || v.cfg.Sleepy && addr != addrEverybody {

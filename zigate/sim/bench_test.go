@@ -27,14 +27,14 @@ func BenchmarkBlock(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	write(message.AppendFrame(nil, header.Type(), header.AppendPayload(nil)))
-	start := message.AppendFrame(nil, message.TypeImageNotify, notify(lampAddr).AppendPayload(nil))
+	write(message.AppendFrame(nil, header.Type(), message.AppendPayload(nil, header)))
+	start := message.AppendFrame(nil, message.TypeImageNotify, message.AppendPayload(nil, notify(lampAddr)))
 	write(start)
 
 	b.ReportAllocs()
 	var (
 		decoder message.Decoder
-		request message.BlockRequest
+		request message.ImageBlockRequest
 		reply   []byte
 		buffer  = make([]byte, 4096)
 	)
@@ -57,7 +57,7 @@ func BenchmarkBlock(b *testing.B) {
 					b.Fatal(err)
 				}
 				end := min(int(request.Offset)+int(request.MaxDataSize), len(file))
-				reply = message.AppendBlockSend(reply[:0], &message.BlockSend{
+				reply = message.AppendImageBlockResponse(reply[:0], &message.ImageBlockResponse{
 					Target: target(request.Addr), Sequence: request.Sequence, Offset: request.Offset,
 					FileVersion: request.FileVersion, ImageType: request.ImageType, ManufacturerCode: request.ManufacturerCode,
 					Data: file[request.Offset:end],

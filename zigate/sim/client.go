@@ -146,7 +146,7 @@ func (c *client) end(state State) {
 // retryIn does something again when no answer comes, so often, and then gives up.
 func (c *client) retryIn(again func(), giveUp func()) {
 	v := c.device
-	c.wakeIn(v.dongle.pace.patience(v.cfg.RetryInterval), func() {
+	c.wakeIn(v.dongle.pace.deviceTimeout(v.cfg.RetryInterval), func() {
 		if c.triesLeft == 0 {
 			c.givenUp++
 			giveUp()
@@ -332,7 +332,8 @@ func (c *client) hold() {
 	c.state = WaitingToUpgrade
 	c.held = true
 	c.triesLeft = 0
-	c.wakeIn(c.device.dongle.pace.patience(askAgainInterval), func() { c.sendUpgradeEnd(message.OTASuccess) })
+	wait := c.device.dongle.pace.deviceTimeout(askAgainInterval)
+	c.wakeIn(wait, func() { c.sendUpgradeEnd(message.OTASuccess) })
 }
 
 // askAgainInterval is how often a device that was told to wait asks whether it may install now.

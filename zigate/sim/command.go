@@ -16,18 +16,6 @@ const (
 	rawHybrid uint8 = 2
 )
 
-// The range of I/O commands, which no firmware calls unknown.
-const (
-	firstIOCommand message.MsgType = 0x0800
-	lastIOCommand  message.MsgType = 0x0A00
-)
-
-// Answers of a host that keeps the dongle's storage: they get no status.
-const (
-	firstStorageAnswer message.MsgType = 0x8200
-	lastStorageAnswer  message.MsgType = 0x8300
-)
-
 // outcome is what a handler has to say in the 0x8000.
 type outcome struct {
 	status   uint8
@@ -46,7 +34,7 @@ func (d *Dongle) execute() {
 	if d.cfg.OnFrame != nil {
 		d.cfg.OnFrame(message.ToDongle, message.Frame{Type: t, Payload: d.receiver.Payload()})
 	}
-	if t >= firstStorageAnswer && t <= lastStorageAnswer {
+	if t.IsStorageAnswer() {
 		return
 	}
 	m, err := message.ParseCommand(t, d.receiver.Buffer())
@@ -54,9 +42,7 @@ func (d *Dongle) execute() {
 	switch {
 	case err == nil:
 		o = d.handle(m)
-	case t == message.TypeBind:
-		o = d.bind(d.receiver.Buffer())
-	case t >= firstIOCommand && t <= lastIOCommand:
+	case t.IsIO():
 	case errors.Is(err, message.ErrShort): // counts that lead out of the receive buffer
 		o = done(message.StatusIncorrectParameter)
 	default:
@@ -103,7 +89,7 @@ func (d *Dongle) handle(m message.Message) outcome {
 	switch m := m.(type) {
 	case message.LoadImage:
 		return done(d.loadImage(m))
-	case message.BlockSend:
+	case message.ImageBlockResponse:
 		return done(d.sendBlock(m))
 	case message.WaitForData:
 		return done(d.sendWait(m))

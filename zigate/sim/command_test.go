@@ -27,19 +27,19 @@ func TestStatusForms(t *testing.T) {
 		block, read, raw message.Status
 	}{
 		sim.V1_31C: {
-			block: message.Status{Request: message.TypeBlockSend, Form: message.StatusFormShort},
+			block: message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormShort},
 			read:  message.Status{Request: message.TypeReadAttributes, Sequence: 1, Form: message.StatusFormShort},
 			raw:   message.Status{Request: message.TypeRawAPS, Sequence: 3, Form: message.StatusFormShort},
 		},
 		sim.V1_31D: {
-			block: message.Status{Request: message.TypeBlockSend, Form: message.StatusFormAPS},
+			block: message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormAPS},
 			read: message.Status{
 				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormAPS,
 			},
 			raw: message.Status{Request: message.TypeRawAPS, Sequence: 3, Form: message.StatusFormAPS},
 		},
 		sim.V1_31E: {
-			block: message.Status{Request: message.TypeBlockSend, Form: message.StatusFormBuffers},
+			block: message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormBuffers},
 			read: message.Status{
 				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormBuffers,
 			},
@@ -48,7 +48,7 @@ func TestStatusForms(t *testing.T) {
 			},
 		},
 		sim.V2_324: {
-			block: message.Status{Request: message.TypeBlockSend, APSSequence: 1, Form: message.StatusFormBuffers},
+			block: message.Status{Request: message.TypeImageBlockResponse, APSSequence: 1, Form: message.StatusFormBuffers},
 			read: message.Status{
 				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormBuffers,
 			},
@@ -67,7 +67,7 @@ func TestStatusForms(t *testing.T) {
 					send message.Message
 					want message.Status
 				}{
-					{message.BlockSend{Target: target(lampAddr), Data: []byte{1}}, want.block},
+					{message.ImageBlockResponse{Target: target(lampAddr), Data: []byte{1}}, want.block},
 					{message.ReadAttributes{Target: target(lampAddr), IDs: []uint16{5}}, want.read},
 					{message.RawAPS{AddrMode: 2, Addr: lampAddr, SrcEndpoint: 1, DstEndpoint: 1, Data: []byte{1, 2, 3}}, want.raw},
 				} {
@@ -104,8 +104,8 @@ func TestStatusValues(t *testing.T) {
 		to.AddrMode = mode
 		return to
 	}
-	data := func(n int) message.BlockSend {
-		return message.BlockSend{Target: target(lampAddr), Data: make([]byte, n)}
+	data := func(n int) message.ImageBlockResponse {
+		return message.ImageBlockResponse{Target: target(lampAddr), Data: make([]byte, n)}
 	}
 	always := func(status uint8) func(sim.Firmware) uint8 { return func(sim.Firmware) uint8 { return status } }
 	byFamily := func(v1, v2 uint8) func(sim.Firmware) uint8 {
@@ -199,16 +199,16 @@ func TestCommandsOnAir(t *testing.T) {
 	}{
 		{
 			"block",
-			message.BlockSend{
+			message.ImageBlockResponse{
 				Target: to, Sequence: 0x2C, Offset: 63, FileVersion: newVersion, ImageType: imageType,
 				ManufacturerCode: manufacturer, Data: []byte{0xAA, 0xBB},
 			},
 			answer(0x05, uint8(0), identity(newVersion), uint32(63), uint8(2), uint8(0xAA), uint8(0xBB)),
 		},
-		{"abort", message.BlockSend{Target: to, Sequence: 0x2C, Status: 0x95, Data: []byte{1}}, answer(0x05, uint8(0x95))},
+		{"abort", message.ImageBlockResponse{Target: to, Sequence: 0x2C, Status: 0x95, Data: []byte{1}}, answer(0x05, uint8(0x95))},
 		{
 			"wait as a block: fields from the wrong memory",
-			message.BlockSend{Target: to, Sequence: 0x2C, Status: 0x97, Offset: 63, FileVersion: newVersion},
+			message.ImageBlockResponse{Target: to, Sequence: 0x2C, Status: 0x97, Offset: 63, FileVersion: newVersion},
 			answer(0x05, uint8(0x97), uint32(0x04001F40), uint32(63), uint16(newVersion>>16)),
 		},
 		{

@@ -58,7 +58,7 @@ type AirFrame struct {
 // DeviceConfig describes one device: a client of the OTA upgrade cluster.
 type DeviceConfig struct {
 	IEEE     message.IEEE // must differ from all others
-	Addr     uint16       // short address; 0 = made from the IEEE address
+	Addr     uint16       // network address; 0 if it is to be made from the IEEE address
 	Endpoint uint8        // of the OTA client, 1 to 240; 0 = 1
 	// OtherEndpoints are listed before Endpoint and have nothing to do with upgrades.
 	OtherEndpoints []uint8

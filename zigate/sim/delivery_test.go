@@ -24,7 +24,7 @@ func TestDeliveryReports(t *testing.T) {
 
 	confirm := func(kind message.MsgType, status uint8, addr uint16) message.Confirm {
 		return message.Confirm{
-			Kind: kind, Status: status, SrcEndpoint: 1, DstEndpoint: 1, DstAddrMode: message.AddrModeShort, Addr: addr,
+			Kind: kind, Status: status, SrcEndpoint: 1, DstEndpoint: 1, DstAddrMode: message.AddrModeNetwork, Addr: addr,
 			APSSequence: 1, HasBuffers: true,
 		}
 	}
@@ -95,9 +95,9 @@ func TestDeliveryReports(t *testing.T) {
 				time.Sleep(3 * time.Second)
 				synctest.Wait()
 				l.take()
-				m := message.BlockSend{Target: target(test.addr), Data: make([]byte, test.size)}
+				m := message.ImageBlockResponse{Target: target(test.addr), Data: make([]byte, test.size)}
 				if test.noAck {
-					m.AddrMode = message.AddrModeShortNoAck
+					m.AddrMode = message.AddrModeNetworkNoAck
 				}
 				l.send(m)
 				time.Sleep(30 * time.Second)
@@ -159,17 +159,17 @@ func TestBuffersRunOut(t *testing.T) {
 					}
 					return accepted, codes
 				}
-				accepted, codes := count(message.AddrModeShort)
+				accepted, codes := count(message.AddrModeNetwork)
 				if accepted != limit.acked || len(codes) != 12-accepted || codes[0] != 0x83 {
 					t.Errorf("%d with acknowledgement accepted, extended status %x", accepted, codes)
 				}
-				accepted, codes = count(message.AddrModeShortNoAck)
+				accepted, codes = count(message.AddrModeNetworkNoAck)
 				if accepted != limit.all-limit.acked || len(codes) != 12-accepted || codes[0] != 0x82 {
 					t.Errorf("%d more without acknowledgement accepted, extended status %x", accepted, codes)
 				}
 				time.Sleep(time.Minute)
 				l.take()
-				if accepted, _ := count(message.AddrModeShort); accepted != limit.acked {
+				if accepted, _ := count(message.AddrModeNetwork); accepted != limit.acked {
 					t.Errorf("%d accepted after a pause: places are not given back", accepted)
 				}
 			})

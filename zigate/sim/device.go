@@ -41,7 +41,7 @@ func (d *Dongle) addDevice(cfg DeviceConfig) error {
 		addr = d.freeAddr(uint16(cfg.IEEE))
 	}
 	if addr >= firstBroadcastAddr || d.byAddr[addr] != nil {
-		return fmt.Errorf("%w: device %s: short address 0x%04x is not free", ErrConfig, cfg.IEEE, addr)
+		return fmt.Errorf("%w: device %s: network address 0x%04x is not free", ErrConfig, cfg.IEEE, addr)
 	}
 	v := &Device{
 		dongle: d, cfg: cfg, addr: addr, lqi: cfg.LQI, joined: !cfg.Unjoined && d.network,
@@ -63,7 +63,7 @@ func (d *Dongle) addDevice(cfg DeviceConfig) error {
 	return nil
 }
 
-// freeAddr finds a short address near a wish.
+// freeAddr finds a network address near a wish.
 func (d *Dongle) freeAddr(wish uint16) uint16 {
 	for addr := wish; ; addr++ {
 		if addr != 0 && addr < firstBroadcastAddr && d.byAddr[addr] == nil {
@@ -113,7 +113,7 @@ func (v *Device) start() {
 
 func (v *Device) scheduleQuery(wait time.Duration) {
 	d := v.dongle
-	d.schedule.set(&v.queryTimer, d.now.Add(d.pace.patience(wait)))
+	d.schedule.set(&v.queryTimer, d.now.Add(d.pace.deviceTimeout(wait)))
 }
 
 func (v *Device) periodicQuery() {
@@ -143,7 +143,7 @@ func (v *Device) transmit(f AirFrame) {
 		return
 	}
 	f.Addr = v.addr
-	v.awakeUntil = d.now.Add(d.pace.patience(awakeTime))
+	v.awakeUntil = d.now.Add(d.pace.deviceTimeout(awakeTime))
 	d.tap(f)
 	if chance(d.airRandom, d.cfg.Faults.LoseAir) {
 		d.stats.AirLost++

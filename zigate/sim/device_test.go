@@ -79,7 +79,7 @@ func TestBehaviour(t *testing.T) {
 			name: "pages served whole", want: installed,
 			device: func(c *sim.DeviceConfig) { c.PageRequests, c.PageSize, c.RetryInterval = true, 1000, time.Hour },
 			host: func(h *host) {
-				h.onRequest = func(r message.BlockRequest) message.Message {
+				h.onRequest = func(r message.ImageBlockRequest) message.Message {
 					end := min(int(r.Offset)+int(r.ImageType), len(h.image))
 					r.ImageType, r.ManufacturerCode, r.MaxDataSize = imageType, manufacturer, 50
 					for ; int(r.Offset) < end; r.Offset += 50 {
@@ -171,7 +171,7 @@ func TestBehaviour(t *testing.T) {
 		},
 		{
 			name: "gives up without answers", notices: 1,
-			host: func(h *host) { h.onRequest = func(message.BlockRequest) message.Message { return nil } },
+			host: func(h *host) { h.onRequest = func(message.ImageBlockRequest) message.Message { return nil } },
 			want: end{version: oldVersion, givenUp: 1},
 			check: func(t *testing.T, d sim.DeviceSnapshot, s sim.Stats) {
 				if d.BlocksAsked != tries+1 {
@@ -183,21 +183,21 @@ func TestBehaviour(t *testing.T) {
 			name: "drops wrong answers",
 			host: func(h *host) {
 				n := 0
-				h.onRequest = func(r message.BlockRequest) message.Message {
-					m := h.block(r).(message.BlockSend)
-					wrong := []func(*message.BlockSend){
-						func(m *message.BlockSend) { m.Sequence++ },
-						func(m *message.BlockSend) { m.Offset++ },
-						func(m *message.BlockSend) { m.FileVersion++ },
-						func(m *message.BlockSend) { m.ImageType++ },
-						func(m *message.BlockSend) { m.ManufacturerCode++ },
-						func(m *message.BlockSend) { m.Data = nil },
-						func(m *message.BlockSend) { m.Data = append(bytes.Clone(m.Data), 0) },
+				h.onRequest = func(r message.ImageBlockRequest) message.Message {
+					m := h.block(r).(message.ImageBlockResponse)
+					wrong := []func(*message.ImageBlockResponse){
+						func(m *message.ImageBlockResponse) { m.Sequence++ },
+						func(m *message.ImageBlockResponse) { m.Offset++ },
+						func(m *message.ImageBlockResponse) { m.FileVersion++ },
+						func(m *message.ImageBlockResponse) { m.ImageType++ },
+						func(m *message.ImageBlockResponse) { m.ManufacturerCode++ },
+						func(m *message.ImageBlockResponse) { m.Data = nil },
+						func(m *message.ImageBlockResponse) { m.Data = append(bytes.Clone(m.Data), 0) },
 					}
 					if n < len(wrong) {
 						wrong[n](&m)
 						h.send(m)
-						m = h.block(r).(message.BlockSend)
+						m = h.block(r).(message.ImageBlockResponse)
 						n++
 					}
 					return m
@@ -214,7 +214,7 @@ func TestBehaviour(t *testing.T) {
 			name: "obeys a wait",
 			host: func(h *host) {
 				waits := 0
-				h.onRequest = func(r message.BlockRequest) message.Message {
+				h.onRequest = func(r message.ImageBlockRequest) message.Message {
 					if waits < 10 {
 						waits++
 						return message.WaitForData{
@@ -231,7 +231,7 @@ func TestBehaviour(t *testing.T) {
 			name: "obeys a minimum block period", device: func(c *sim.DeviceConfig) { c.MinimumBlockPeriod = true },
 			host: func(h *host) {
 				first := true
-				h.onRequest = func(r message.BlockRequest) message.Message {
+				h.onRequest = func(r message.ImageBlockRequest) message.Message {
 					if first {
 						first = false
 						return message.WaitForData{
@@ -249,8 +249,8 @@ func TestBehaviour(t *testing.T) {
 		{
 			name: "ends with an abort",
 			host: func(h *host) {
-				h.onRequest = func(r message.BlockRequest) message.Message {
-					return message.BlockSend{Target: target(r.Addr), Sequence: r.Sequence, Status: message.OTAAbort}
+				h.onRequest = func(r message.ImageBlockRequest) message.Message {
+					return message.ImageBlockResponse{Target: target(r.Addr), Sequence: r.Sequence, Status: message.OTAAbort}
 				}
 			},
 			want: end{version: oldVersion},
@@ -334,7 +334,7 @@ func withHardware(file []byte, lowest, highest uint8) []byte {
 
 // pageHost answers garbled page requests with the first block of the page.
 func pageHost(h *host) {
-	h.onRequest = func(r message.BlockRequest) message.Message {
+	h.onRequest = func(r message.ImageBlockRequest) message.Message {
 		if r.BlockRequestDelay == imageType { // a page
 			r.ImageType, r.ManufacturerCode, r.MaxDataSize = imageType, manufacturer, 50
 		}
@@ -366,8 +366,8 @@ func TestUpgradeEndTimes(t *testing.T) {
 		time.Sleep(time.Second)
 		expect("the slot differs", sim.Idle) // its block requests were refused
 
-		l.host.answerWith(func(r message.BlockRequest) message.Message {
-			m := l.host.block(r).(message.BlockSend)
+		l.host.answerWith(func(r message.ImageBlockRequest) message.Message {
+			m := l.host.block(r).(message.ImageBlockResponse)
 			if int(m.Offset)+len(m.Data) == len(file) {
 				l.host.send(other) // in time for the upgrade end request
 			}

@@ -82,7 +82,7 @@ func (v *Device) Leave() {
 	})
 }
 
-// ChangeAddress makes the device rejoin with another short address: the next free one from addr on.
+// ChangeAddress makes the device rejoin with another network address: the next free one from addr on.
 func (v *Device) ChangeAddress(addr uint16) {
 	d := v.dongle
 	d.post(func() {
@@ -139,7 +139,7 @@ func (v *Device) Query() {
 	v.dongle.post(v.client.query)
 }
 
-// Transmit sends any frame from the device; its short address is filled in.
+// Transmit sends any frame from the device; its network address is filled in.
 func (v *Device) Transmit(f AirFrame) {
 	f.Payload = slices.Clone(f.Payload)
 	v.dongle.post(func() { v.transmit(f) })

@@ -68,6 +68,14 @@ func TestDescriptors(t *testing.T) {
 			messages(message.BindResponse{Sequence: 1}),
 		},
 		{
+			"leave", message.ManagementLeaveRequest{Addr: lampAddr, IEEE: lamp},
+			messages(message.ManagementLeave{Sequence: 1}, message.Leave{IEEE: lamp}),
+		},
+		{
+			"leave, said to somebody else", message.ManagementLeaveRequest{Addr: lampAddr, IEEE: lamp + 1},
+			nil,
+		},
+		{
 			"raw active endpoints request",
 			message.RawAPS{AddrMode: 2, Addr: lampAddr, Cluster: 0x0005, Data: []byte{1, 0x21, 0x90}},
 			messages(message.ActiveEndpoints{Sequence: 1, Addr: lampAddr, Endpoints: []uint8{1}}),

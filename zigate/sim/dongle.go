@@ -119,7 +119,7 @@ func (d *Dongle) Run(ctx context.Context) error {
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
 	for ctx.Err() == nil {
-		next, any := d.turn()
+		next, any := d.round()
 		if any {
 			wait := time.Until(next)
 			if wait <= 0 {
@@ -150,11 +150,11 @@ func (d *Dongle) start() {
 	d.scheduleOwnTraffic()
 }
 
-// turnLimit is how many events one turn handles before it lets others have a look at the state.
-const turnLimit = 256
+// roundLimit is how many events one round handles before it lets others have a look at the state.
+const roundLimit = 256
 
-// turn handles what is there to be handled and tells when the next timer is due.
-func (d *Dongle) turn() (next time.Time, any bool) {
+// round handles what is there to be handled and tells when the next timer is due.
+func (d *Dongle) round() (next time.Time, any bool) {
 	actions := d.actions.Take() // first: what a host wrote before it asked for an action comes before it
 	in := d.bytes.Take()
 
@@ -165,7 +165,7 @@ func (d *Dongle) turn() (next time.Time, any bool) {
 	for _, act := range actions {
 		act()
 	}
-	for range turnLimit {
+	for range roundLimit {
 		t, ok := d.schedule.due(d.now)
 		if !ok {
 			break

@@ -112,7 +112,7 @@ func (c *client) hearWait(r fields) {
 	}
 	c.answered = true
 	c.triesLeft = v.cfg.Retries
-	c.wakeIn(v.dongle.pace.patience(max(wait, c.minimumPeriod)), c.requestBlock)
+	c.wakeIn(v.dongle.pace.deviceTimeout(max(wait, c.minimumPeriod)), c.requestBlock)
 }
 
 func (c *client) hearData(r fields) {
@@ -171,7 +171,7 @@ func (c *client) requestNext() {
 	v := c.device
 	pace := v.dongle.pace
 	c.answered = true
-	wait := max(pace.wait(v.cfg.BlockInterval), pace.patience(c.minimumPeriod))
+	wait := max(pace.wait(v.cfg.BlockInterval), pace.deviceTimeout(c.minimumPeriod))
 	if wait == 0 {
 		c.requestBlock()
 		return

@@ -39,7 +39,7 @@ func FuzzLine(f *testing.F) {
 	for _, m := range []message.Message{
 		message.LoadImage{FileIdentifier: message.FileIdentifier, ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 2},
 		message.ImageNotify{Target: message.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}},
-		message.BlockSend{Target: message.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}, Data: []byte{1}},
+		message.ImageBlockResponse{Target: message.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}, Data: []byte{1}},
 		message.ReadAttributes{Target: message.Target{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1}, IDs: []uint16{4, 5}},
 		message.MatchDescriptorRequest{Target: 0xFFFD, Profile: 0x0104, OutClusters: []uint16{0x19}},
 		message.RawAPS{AddrMode: 2, Addr: 1, SrcEndpoint: 1, DstEndpoint: 1, Cluster: 0x19, Data: []byte{0x19, 1, 5, 0}},
@@ -47,7 +47,7 @@ func FuzzLine(f *testing.F) {
 		message.Reset{},
 	} {
 		for firmware := range uint8(5) {
-			f.Add(firmware, message.AppendFrame(nil, m.Type(), m.AppendPayload(nil)))
+			f.Add(firmware, message.AppendFrame(nil, m.Type(), message.AppendPayload(nil, m)))
 		}
 	}
 	f.Fuzz(func(_ *testing.T, firmware uint8, in []byte) {

@@ -113,9 +113,9 @@ func (d *Dongle) showRaw(v *Device, f AirFrame) {
 		Cluster:     f.Cluster,
 		SrcEndpoint: f.SourceEndpoint,
 		DstEndpoint: f.DestinationEndpoint,
-		SrcAddrMode: message.AddrModeShort,
+		SrcAddrMode: message.AddrModeNetwork,
 		SrcAddr:     f.Addr,
-		DstAddrMode: message.AddrModeShort,
+		DstAddrMode: message.AddrModeNetwork,
 		Payload:     f.Payload,
 	}, v.lqi)
 }
@@ -130,7 +130,7 @@ func (d *Dongle) answerHybrid(f AirFrame) {
 	if f.Cluster == clusterOTA {
 		d.stats.DefaultResponses[DefaultResponse{Command: f.Payload[2], Status: zclSuccess}]++
 	}
-	d.transmit(message.AddrModeShort, f.Addr, AirFrame{
+	d.transmit(message.AddrModeNetwork, f.Addr, AirFrame{
 		Profile: f.Profile, Cluster: f.Cluster,
 		SourceEndpoint: f.DestinationEndpoint, DestinationEndpoint: f.SourceEndpoint,
 		Payload: []byte{control, f.Payload[1], zclDefaultResponse, f.Payload[2], zclSuccess},

@@ -43,7 +43,7 @@ func image(version uint32, size int) []byte {
 
 func loadImage(b []byte) message.LoadImage {
 	m := message.LoadImage{
-		AddrMode: message.AddrModeShort, FileIdentifier: message.FileIdentifier, HeaderVersion: 0x0100, HeaderLength: 56,
+		AddrMode: message.AddrModeNetwork, FileIdentifier: message.FileIdentifier, HeaderVersion: 0x0100, HeaderLength: 56,
 		ManufacturerCode: binary.LittleEndian.Uint16(b[10:]), ImageType: binary.LittleEndian.Uint16(b[12:]),
 		FileVersion: binary.LittleEndian.Uint32(b[14:]), StackVersion: 2, TotalSize: binary.LittleEndian.Uint32(b[52:]),
 	}
@@ -52,7 +52,7 @@ func loadImage(b []byte) message.LoadImage {
 }
 
 func target(addr uint16) message.Target {
-	return message.Target{AddrMode: message.AddrModeShort, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1}
+	return message.Target{AddrMode: message.AddrModeNetwork, Addr: addr, SrcEndpoint: 1, DstEndpoint: 1}
 }
 
 func notify(addr uint16) message.ImageNotify {
@@ -78,7 +78,7 @@ type host struct {
 	port  zigate.Port
 	image []byte
 	// onRequest, where set, answers block requests instead.
-	onRequest func(message.BlockRequest) message.Message
+	onRequest func(message.ImageBlockRequest) message.Message
 
 	mu       sync.Mutex
 	messages []received
@@ -125,20 +125,20 @@ func (h *host) hear(frame message.Frame) {
 		h.t.Error(err)
 		return
 	}
-	if again := m.AppendPayload(nil); !bytes.Equal(again, payload) {
+	if again := message.AppendPayload(nil, m); !bytes.Equal(again, payload) {
 		h.t.Errorf("%s %x is written again as %x", frame.Type, payload, again)
 	}
 	h.mu.Lock()
 	h.messages = append(h.messages, received{m, lqi})
 	h.mu.Unlock()
-	if r, ok := m.(message.BlockRequest); ok {
+	if r, ok := m.(message.ImageBlockRequest); ok {
 		if answer := h.answer(r); answer != nil {
 			h.send(answer)
 		}
 	}
 }
 
-func (h *host) answer(r message.BlockRequest) message.Message {
+func (h *host) answer(r message.ImageBlockRequest) message.Message {
 	h.mu.Lock()
 	answer := h.onRequest
 	h.mu.Unlock()
@@ -149,18 +149,18 @@ func (h *host) answer(r message.BlockRequest) message.Message {
 }
 
 // answerWith sets how block requests are answered from now on.
-func (h *host) answerWith(answer func(message.BlockRequest) message.Message) {
+func (h *host) answerWith(answer func(message.ImageBlockRequest) message.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.onRequest = answer
 }
 
 // block is the right answer to a block request.
-func (h *host) block(r message.BlockRequest) message.Message {
+func (h *host) block(r message.ImageBlockRequest) message.Message {
 	if h.image == nil {
 		return nil
 	}
-	m := message.BlockSend{
+	m := message.ImageBlockResponse{
 		Target: target(r.Addr), Sequence: r.Sequence, Offset: r.Offset, FileVersion: r.FileVersion,
 		ImageType: r.ImageType, ManufacturerCode: r.ManufacturerCode,
 	}
@@ -175,7 +175,7 @@ func (h *host) block(r message.BlockRequest) message.Message {
 
 // send writes a command; a port that is closed meanwhile is no mistake of the test.
 func (h *host) send(m message.Message) {
-	_, err := h.port.Write(message.AppendFrame(nil, m.Type(), m.AppendPayload(nil)))
+	_, err := h.port.Write(message.AppendFrame(nil, m.Type(), message.AppendPayload(nil, m)))
 	if err != nil && err != io.ErrClosedPipe {
 		h.t.Logf("%s not sent: %v", m.Type(), err)
 	}
@@ -201,7 +201,7 @@ func (h *host) takeTypes() []message.Message {
 	var list []message.Message
 	for _, m := range h.take() {
 		switch m.Type() {
-		case message.TypeConfirm, message.TypeAPSAck, message.TypeStatus, message.TypePDMEvent:
+		case message.TypeConfirm, message.TypeAPSAck, message.TypeStatus, message.PDMEvent{}.Type():
 		default:
 			list = append(list, m.Message)
 		}

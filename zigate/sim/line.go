@@ -205,7 +205,7 @@ func (d *Dongle) feed(piece []byte, damaged bool) {
 // send writes a message to the host, with the link quality behind it.
 func (d *Dongle) send(m message.Message, lqi uint8) {
 	t := m.Type()
-	d.payload = m.AppendPayload(d.payload[:0])
+	d.payload = message.AppendPayload(d.payload[:0], m)
 	if t != message.TypeLog {
 		d.payload = append(d.payload, lqi)
 	}

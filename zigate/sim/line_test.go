@@ -63,7 +63,7 @@ func download(t *testing.T, dongle *sim.Dongle, port zigate.Port, version uint32
 	if !bytes.Equal(dongle.Device(lamp).Snapshot().Installed, file) {
 		t.Error("the device has other bytes")
 	}
-	if h.errors.Total() > 0 {
+	if h.errors != (message.FrameErrors{}) {
 		t.Errorf("damaged frames: %+v", h.errors)
 	}
 }
@@ -332,7 +332,7 @@ func TestFaults(t *testing.T) {
 		}
 		s := day.Stats
 		if s.LineFaults == 0 || s.AirLost == 0 || s.Resets == 0 || s.FramesRejected == 0 ||
-			s.Refused[sim.Refusal{Type: message.TypeBlockSend, Status: message.StatusNoBuffer}] == 0 {
+			s.Refused[sim.Refusal{Type: message.TypeImageBlockResponse, Status: message.StatusNoBuffer}] == 0 {
 			t.Errorf("seed %d: too little went wrong: %+v", seed, s)
 		}
 	}

@@ -26,7 +26,7 @@ func (d *Dongle) sendOTA(to message.Target, zcl []byte) uint8 {
 }
 
 // sendBlock is 0x0502.
-func (d *Dongle) sendBlock(m message.BlockSend) uint8 {
+func (d *Dongle) sendBlock(m message.ImageBlockResponse) uint8 {
 	d.noDefaultResponse = true
 	b := append(make([]byte, 0, 17+len(m.Data)), otaAnswerControl, m.Sequence, otaBlockResponse, m.Status)
 	switch m.Status {
@@ -92,7 +92,7 @@ func (d *Dongle) sendNotify(m message.ImageNotify) uint8 {
 	if m.PayloadType > message.NotifyFileVersion {
 		return 0x03 // parameter out of range
 	}
-	if m.AddrMode != message.AddrModeShort && m.AddrMode != message.AddrModeShortNoAck {
+	if m.AddrMode != message.AddrModeNetwork && m.AddrMode != message.AddrModeNetworkNoAck {
 		d.noDefaultResponse = true
 	}
 	control := zclClusterFrame | zclToClientBit

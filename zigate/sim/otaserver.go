@@ -160,11 +160,11 @@ func (d *Dongle) hearQuerySpecific(r otaRequest, f fields) {
 }
 
 func (d *Dongle) hearBlockRequest(r otaRequest, f fields, tell bool) {
-	m := message.BlockRequest{
+	m := message.ImageBlockRequest{
 		Sequence:          r.sequence,
 		Endpoint:          r.endpoint,
 		Cluster:           clusterOTA,
-		AddrMode:          message.AddrModeShort,
+		AddrMode:          message.AddrModeNetwork,
 		Addr:              r.addr,
 		BlockRequestDelay: message.NoBlockRequestDelay,
 	}
@@ -227,11 +227,11 @@ func (d *Dongle) hearPageRequest(r otaRequest, f fields, tell bool) {
 		return
 	}
 	d.server.leftovers = node
-	m := message.BlockRequest{
+	m := message.ImageBlockRequest{
 		Sequence:          r.sequence,
 		Endpoint:          r.endpoint,
 		Cluster:           clusterOTA,
-		AddrMode:          message.AddrModeShort,
+		AddrMode:          message.AddrModeNetwork,
 		Addr:              r.addr,
 		NodeAddress:       message.IEEE(node),
 		Offset:            offset,
@@ -291,7 +291,7 @@ func (d *Dongle) hearUpgradeEnd(r otaRequest, f fields, tell bool) {
 			Sequence:         r.sequence,
 			Endpoint:         r.endpoint,
 			Cluster:          clusterOTA,
-			AddrMode:         message.AddrModeShort,
+			AddrMode:         message.AddrModeNetwork,
 			Addr:             r.addr,
 			FileVersion:      r.version,
 			ImageType:        r.imageType,
@@ -330,7 +330,7 @@ func (d *Dongle) defaultResponse(r otaRequest, command, status byte) {
 }
 
 func (d *Dongle) reply(r otaRequest, zcl []byte) {
-	d.transmit(message.AddrModeShort, r.addr, AirFrame{
+	d.transmit(message.AddrModeNetwork, r.addr, AirFrame{
 		Profile:             profileHA,
 		Cluster:             clusterOTA,
 		SourceEndpoint:      r.serverEndpoint,

@@ -13,7 +13,7 @@ import (
 func shown(zcl []byte) message.DataIndication {
 	return message.DataIndication{
 		Profile: message.ProfileHomeAutomation, Cluster: message.ClusterOTA, SrcEndpoint: 1, DstEndpoint: 1,
-		SrcAddrMode: message.AddrModeShort, SrcAddr: lampAddr, DstAddrMode: message.AddrModeShort, Payload: zcl,
+		SrcAddrMode: message.AddrModeNetwork, SrcAddr: lampAddr, DstAddrMode: message.AddrModeNetwork, Payload: zcl,
 	}
 }
 

@@ -79,9 +79,9 @@ func answer(command byte, parts ...any) []byte {
 	return request(0x19, command, fields(parts...)...)
 }
 
-func block(version, offset uint32) message.BlockRequest {
-	return message.BlockRequest{
-		Sequence: sequence, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: lampAddr,
+func block(version, offset uint32) message.ImageBlockRequest {
+	return message.ImageBlockRequest{
+		Sequence: sequence, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeNetwork, Addr: lampAddr,
 		Offset: offset, FileVersion: version, ImageType: imageType, ManufacturerCode: manufacturer,
 		BlockRequestDelay: message.NoBlockRequestDelay, MaxDataSize: 63,
 	}
@@ -89,7 +89,7 @@ func block(version, offset uint32) message.BlockRequest {
 
 func ended(status uint8, version uint32) message.UpgradeEndRequest {
 	return message.UpgradeEndRequest{
-		Sequence: sequence, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeShort, Addr: lampAddr,
+		Sequence: sequence, Endpoint: 1, Cluster: message.ClusterOTA, AddrMode: message.AddrModeNetwork, Addr: lampAddr,
 		FileVersion: version, ImageType: imageType, ManufacturerCode: manufacturer, Status: status,
 	}
 }
@@ -375,7 +375,7 @@ func TestNodeAddressLeftovers(t *testing.T) {
 					if firmware.V2() {
 						want = test.v2
 					}
-					requests := of[message.BlockRequest](l.take())
+					requests := of[message.ImageBlockRequest](l.take())
 					if len(requests) != 1 || requests[0].NodeAddress != want {
 						t.Errorf("%+v, want node address %s", requests, want)
 					}
@@ -412,7 +412,7 @@ func TestServerEndpoints(t *testing.T) {
 						says = append(says, endpoint)
 					}
 					l.transmitTo(endpoint, blockRequest(newVersion, 0))
-					if len(of[message.BlockRequest](l.take())) > 0 {
+					if len(of[message.ImageBlockRequest](l.take())) > 0 {
 						hears = append(hears, endpoint)
 					}
 					if len(l.air.fromDongle()) > 0 { // the default response

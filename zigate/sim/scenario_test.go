@@ -115,7 +115,7 @@ func TestScenarioHappens(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		st := d.Stats()
-		if st.QueriesRefused != 1 || st.Sent[message.TypeDeviceAnnounce] < 3 || st.Sent[message.TypeLeave] != 1 || st.Resets != 2 || st.Sent[message.TypeRestart] != 1 {
+		if st.QueriesRefused != 1 || st.Sent[message.TypeDeviceAnnounce] < 3 || st.Sent[message.Leave{}.Type()] != 1 || st.Resets != 2 || st.Sent[message.TypeRestart] != 1 {
 			t.Errorf("happened: %+v", st)
 		}
 		buf := make([]byte, 4096)

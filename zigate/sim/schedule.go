@@ -108,17 +108,17 @@ func (p pace) wait(d time.Duration) time.Duration {
 	return time.Duration(float64(d) / p.speed)
 }
 
-// patienceFloor is the least time that a quicker simulation leaves a host for its answer.
-const patienceFloor = time.Second
+// timeoutFloor is the least time that a quicker simulation leaves a host for its answer.
+const timeoutFloor = time.Second
 
-// patience is for the time that a device gives its host, and for waits that the host asked for. The host
+// deviceTimeout is for the time that a device gives its host, and for waits that the host asked for. The host
 // does not run quicker only because the simulation does: these are never cut below a second, and not at
 // all without waiting.
-func (p pace) patience(d time.Duration) time.Duration {
+func (p pace) deviceTimeout(d time.Duration) time.Duration {
 	if p.speed == 0 || d <= 0 {
 		return max(d, 0)
 	}
-	return max(p.wait(d), min(d, patienceFloor))
+	return max(p.wait(d), min(d, timeoutFloor))
 }
 
 // model is a span of real time as the radio and the devices see it.

@@ -173,22 +173,22 @@ func (d *Dongle) sendRaw(m message.RawAPS) outcome {
 	addr := m.Addr
 	mode := m.AddrMode
 	switch mode {
-	case message.AddrModeShort, message.AddrModeShortNoAck:
+	case message.AddrModeNetwork, message.AddrModeNetworkNoAck:
 	case message.AddrModeIEEE, message.AddrModeIEEENoAck:
 		v := d.byIEEE[m.IEEE]
 		if v == nil {
 			return done(message.StatusTransmitFailed)
 		}
 		addr = v.addr
-		mode = message.AddrModeShort
+		mode = message.AddrModeNetwork
 		if m.AddrMode == message.AddrModeIEEENoAck {
-			mode = message.AddrModeShortNoAck
+			mode = message.AddrModeNetworkNoAck
 		}
 	default:
 		if !d.traits.v2 {
 			return done(message.StatusOK) // nothing is sent
 		}
-		mode = message.AddrModeShort
+		mode = message.AddrModeNetwork
 	}
 	if len(m.Data) > d.traits.apdu {
 		return done(message.StatusNoBuffer)

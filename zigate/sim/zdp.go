@@ -19,6 +19,7 @@ const (
 	zdpDeviceAnnounce uint16 = 0x0013
 	zdpBind           uint16 = 0x0021
 	zdpManagementLQI  uint16 = 0x0031
+	zdpLeave          uint16 = 0x0034
 	zdpResponse       uint16 = 0x8000
 )
 
@@ -42,7 +43,7 @@ func (d *Dongle) transmitZDP(addr uint16, cluster uint16, fields []byte) outcome
 	if !d.network {
 		return done(zdpInvalidRequest)
 	}
-	status := d.transmit(message.AddrModeShort, addr, AirFrame{
+	status := d.transmit(message.AddrModeNetwork, addr, AirFrame{
 		Profile: profileZDP, Cluster: cluster, Payload: append([]byte{sequence}, fields...),
 	})
 	if status != message.StatusOK {
@@ -73,6 +74,11 @@ func (d *Dongle) handleZDP(m message.Message) (outcome, bool) {
 		b = binary.LittleEndian.AppendUint16(b, m.Profile)
 		b = appendClusters(appendClusters(b, m.InClusters), m.OutClusters)
 		return d.transmitZDP(m.Target, zdpMatch, b), true
+	case message.Bind:
+		return d.bind(m), true
+	case message.ManagementLeaveRequest:
+		b := binary.LittleEndian.AppendUint64(nil, uint64(m.IEEE))
+		return d.transmitZDP(m.Addr, zdpLeave, append(b, m.Rejoin<<7|m.RemoveChildren<<6)), true
 	}
 	return outcome{}, false
 }
@@ -85,15 +91,22 @@ func appendClusters(b []byte, clusters []uint16) []byte {
 	return b
 }
 
-// bind is 0x0030: target IEEE address 8, endpoint 1, cluster 2, address mode 1, destination. The
-// device accepts it.
-func (d *Dongle) bind(payload []byte) outcome {
-	v := d.byIEEE[message.IEEE(binary.BigEndian.Uint64(payload))]
+// bind asks a device that the dongle knows to bind; the device accepts it.
+func (d *Dongle) bind(m message.Bind) outcome {
+	v := d.byIEEE[m.IEEE]
 	if v == nil {
 		const noShortAddress = 0xA9
 		return done(noShortAddress)
 	}
-	return d.transmitZDP(v.addr, zdpBind, payload[:8])
+	b := binary.LittleEndian.AppendUint64(nil, uint64(m.IEEE))
+	b = binary.LittleEndian.AppendUint16(append(b, m.Endpoint), m.Cluster)
+	b = append(b, uint8(m.DstAddrMode))
+	if m.DstAddrMode == message.AddrModeGroup {
+		b = binary.LittleEndian.AppendUint16(b, m.DstAddr)
+	} else {
+		b = append(binary.LittleEndian.AppendUint64(b, uint64(m.DstIEEE)), m.DstEndpoint)
+	}
+	return d.transmitZDP(v.addr, zdpBind, b)
 }
 
 // hearZDP turns an answer or an announcement into a message.
@@ -125,6 +138,8 @@ func (d *Dongle) hearZDP(v *Device, f AirFrame) {
 		m = r.endpoints(sequence)
 	case zdpBind | zdpResponse:
 		m = message.BindResponse{Sequence: sequence, Status: r.u8()}
+	case zdpLeave | zdpResponse:
+		m = message.ManagementLeave{Sequence: sequence, Status: r.u8()}
 	case zdpManagementLQI | zdpResponse:
 		payload := append([]byte{sequence}, r.b...)
 		payload = binary.BigEndian.AppendUint16(payload, f.Addr)
@@ -231,6 +246,12 @@ func (v *Device) hearZDP(f AirFrame) {
 		answer = binary.LittleEndian.AppendUint16(answer, v.addr)
 		answer = append(answer, 1, v.cfg.Endpoint)
 	case zdpBind:
+	case zdpLeave:
+		who := message.IEEE(r.u64())
+		if r.malformed || who != 0 && who != v.cfg.IEEE {
+			return
+		}
+		defer v.Leave() // once it has answered; simulated devices do not rejoin by themselves
 	case zdpManagementLQI:
 		answer = append(answer, 0, 0, 0) // no neighbours, none listed, from the first
 	default:
@@ -272,8 +293,8 @@ func (v *Device) appendNodeDescriptor(b []byte) []byte {
 	return append(b, stackFields)
 }
 
-// powerDescriptor has the mode (0: receiver as the node descriptor says), the available and the present
-// source, and the level in steps of a third.
+// powerDescriptor has the mode (0 if the receiver is as the node descriptor says), the available and the
+// present source, and the level in steps of a third.
 func (v *Device) powerDescriptor() uint16 {
 	source := uint16(message.PowerMains)
 	level := uint16(0xC)

@@ -44,22 +44,22 @@ What is in force, and where each value comes from, is told without starting anyt
 [config.example.env](../config.example.env) is a file with all of them commented out, for systemd's `+"`EnvironmentFile`"+`
 and Docker's `+"`env_file`"+`. Both are made from the program by `+"`go generate ./cmd/zigate-ota`"+`, and compared with it by a test.
 `)
-	for _, s := range settingsOf(&Config{}) {
-		if heading := s.tags.Get("heading"); heading != "" {
-			fmt.Fprintf(&b, "\n## %s\n", heading)
+	for _, v := range Describe() {
+		if v.Heading != "" {
+			fmt.Fprintf(&b, "\n## %s\n", v.Heading)
 		}
-		fmt.Fprintf(&b, "\n### `%s`\n\n%s\n\n", s.name, markdown(s.tags.Get("desc")))
-		switch value, fallback := s.tags.Get("default"), s.tags.Get("fallback"); {
-		case fallback != "":
-			fmt.Fprintf(&b, "- default: %s\n", markdown(fallback))
-		case value == "":
+		fmt.Fprintf(&b, "\n### `%s`\n\n%s\n\n", v.Name, markdown(v.Meaning))
+		switch {
+		case v.Fallback != "":
+			fmt.Fprintf(&b, "- default: %s\n", markdown(v.Fallback))
+		case v.Default == "":
 			fmt.Fprint(&b, "- default: empty\n")
 		default:
-			fmt.Fprintf(&b, "- default: `%s`\n", value)
+			fmt.Fprintf(&b, "- default: `%s`\n", v.Default)
 		}
-		fmt.Fprintf(&b, "- allowed: %s\n", markdown(s.allowed()))
-		if s.hasFile() {
-			fmt.Fprintf(&b, "- or `%s`: a file that holds it, such as a Docker secret or a systemd credential\n", s.name+fileSuffix)
+		fmt.Fprintf(&b, "- allowed: %s\n", markdown(v.Allowed))
+		if v.File {
+			fmt.Fprintf(&b, "- or `%s`: a file that holds it, such as a Docker secret or a systemd credential\n", v.Name+fileSuffix)
 		}
 	}
 	return b.Bytes()

@@ -75,6 +75,36 @@ func shortDuration(d time.Duration) string {
 	return text
 }
 
+// Variable describes an environment variable for people.
+type Variable struct {
+	Name    string
+	Heading string // begins a group of variables; "" within a group
+	Meaning string // in sentences
+	Allowed string // which values are allowed
+	Default string // may be empty
+	// Fallback describes in words a default that is found out at run time; "" where Default is the default.
+	Fallback string
+	// File says that there is a twin with the suffix _FILE, which names a file with the value.
+	File bool
+}
+
+// Describe lists all variables in the order in which they are documented.
+func Describe() []Variable {
+	var all []Variable
+	for _, s := range settingsOf(&Config{}) {
+		all = append(all, Variable{
+			Name:     s.name,
+			Heading:  s.tags.Get("heading"),
+			Meaning:  s.tags.Get("desc"),
+			Allowed:  s.allowed(),
+			Default:  s.tags.Get("default"),
+			Fallback: s.tags.Get("fallback"),
+			File:     s.hasFile(),
+		})
+	}
+	return all
+}
+
 // exampleWidth is where comments of the example are broken, in bytes.
 const exampleWidth = 100
 
@@ -86,20 +116,20 @@ func WriteExample(w io.Writer) error {
 		"defaults. An empty "+
 		"value is no value. What is in force, and where it comes from: zigate-ota config")
 	comment(&b, "This file is generated (go generate ./cmd/zigate-ota); a test compares it with the program.")
-	for _, s := range settingsOf(&Config{}) {
+	for _, v := range Describe() {
 		b.WriteByte('\n')
-		if heading := s.tags.Get("heading"); heading != "" {
-			fmt.Fprintf(&b, "## %s\n\n", heading)
+		if v.Heading != "" {
+			fmt.Fprintf(&b, "## %s\n\n", v.Heading)
 		}
-		comment(&b, s.tags.Get("desc"))
-		comment(&b, "Allowed: "+s.allowed())
-		if fallback := s.tags.Get("fallback"); fallback != "" {
-			comment(&b, "Default: "+fallback)
+		comment(&b, v.Meaning)
+		comment(&b, "Allowed: "+v.Allowed)
+		if v.Fallback != "" {
+			comment(&b, "Default: "+v.Fallback)
 		}
-		fmt.Fprintf(&b, "#%s=%s\n", s.name, s.tags.Get("default"))
-		if s.hasFile() {
+		fmt.Fprintf(&b, "#%s=%s\n", v.Name, v.Default)
+		if v.File {
 			comment(&b, "Or a file that holds it, such as a Docker secret or a systemd credential:")
-			fmt.Fprintf(&b, "#%s=\n", s.name+fileSuffix)
+			fmt.Fprintf(&b, "#%s=\n", v.Name+fileSuffix)
 		}
 	}
 	_, err := w.Write(b.Bytes())

@@ -22,31 +22,53 @@ import (
 // maxFile is the largest file that is served, in bytes: far more than any image.
 const maxFile = 64 << 20
 
-// addImage has an image fetched, checked and registered for a device, and where it is wanted
-// upgrades the device.
-func addImage(ctx context.Context, c *invocation) error {
-	device := c.args[0]
-	source := c.args[1]
-	request := map[string]any{"deviceId": device}
+// AddImage is what [Shell.AddImage] is told. Texts go to the service as they are; "" leaves a key out.
+type AddImage struct {
+	Device        string
+	Source        string // a URL, or the name of a file of this machine
+	SHA256        string // in hexadecimal digits
+	SHA512        string // likewise
+	Manufacturer  string // the code that the image must have
+	ImageType     string
+	DriverType    string
+	DriverVersion string
+	// Serve is the address of this machine, host or host:port, under which the service can fetch the file.
+	Serve string
+
+	// Upgrade has the device upgraded then; NoWait and Quiet are as in [Upgrade].
+	Upgrade bool
+	NoWait  bool
+	Quiet   bool
+}
+
+// request is the request as far as the flags tell it, without the URL.
+func (a *AddImage) request() map[string]any {
+	request := map[string]any{"deviceId": a.Device}
 	for key, value := range map[string]string{
-		"sha256": c.flags.sha256, "sha512": c.flags.sha512, "mfgId": c.flags.manufacturer,
-		"imageTypeId": c.flags.imageType, "driverTypeId": c.flags.driverType,
-		"version": c.flags.driverVersion,
+		"sha256": a.SHA256, "sha512": a.SHA512, "mfgId": a.Manufacturer, "imageTypeId": a.ImageType,
+		"driverTypeId": a.DriverType, "version": a.DriverVersion,
 	} {
 		if value != "" {
 			request[key] = value
 		}
 	}
-	isFile := !strings.Contains(source, "://")
+	return request
+}
+
+// AddImage has an image fetched, checked and registered for a device, and where it is wanted upgrades the
+// device.
+func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
+	request := a.request()
+	isFile := !strings.Contains(a.Source, "://")
 	var content []byte
 	switch {
 	case isFile:
 		var err error
-		if content, err = readFile(source); err != nil {
+		if content, err = readFile(a.Source); err != nil {
 			return err
 		}
-	case c.flags.serve != "":
-		return failed(ExitUsage, "--serve goes with a FILE, and %s is a URL", terminal.Clean(source))
+	case a.Serve != "":
+		return failed(ExitUsage, "--serve goes with a FILE, and %s is a URL", terminal.Clean(a.Source))
 	}
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
@@ -56,16 +78,16 @@ func addImage(ctx context.Context, c *invocation) error {
 	if err := s.gather(ctx); err != nil {
 		return err
 	}
-	request["url"] = source
+	request["url"] = a.Source
 	hint := ""
 	if isFile {
-		server, err := serveFile(ctx, filepath.Base(source), content, c.flags.serve, s.localAddress())
+		server, err := serveFile(ctx, filepath.Base(a.Source), content, a.Serve, s.localAddress(ctx))
 		if err != nil {
 			return err
 		}
 		defer server.close()
 		request["url"] = server.url
-		if c.flags.sha256 == "" && c.flags.sha512 == "" {
+		if a.SHA256 == "" && a.SHA512 == "" {
 			digest := sha256.Sum256(content)
 			request["sha256"] = hex.EncodeToString(digest[:])
 		}
@@ -80,19 +102,28 @@ func addImage(ctx context.Context, c *invocation) error {
 	if err != nil {
 		return err
 	}
-	if c.flags.json {
+	if final.Status != contract.StatusImageAccessFailed {
+		hint = ""
+	}
+	if err := c.tellAdded(s, &a, final, hint); err != nil || !a.Upgrade {
+		return err
+	}
+	u := Upgrade{Devices: []string{text(final.EUID)}, NoWait: a.NoWait, Quiet: a.Quiet}
+	return c.upgradeAndWait(ctx, s, u, nil)
+}
+
+// tellAdded shows what has become of the image; hint is what may be done where it was not added.
+func (c *Shell) tellAdded(s *session, a *AddImage, final *response, hint string) error {
+	if c.options.JSON {
 		if err := printJSON(c.term, final.raw); err != nil {
 			return err
 		}
 	}
 	if !final.succeeded() {
-		if final.Status != contract.StatusImageAccessFailed {
-			hint = ""
-		}
-		return &Error{Code: ExitFailed, Err: errors.New(terminal.Clean(device + ": " + final.why() + hint))}
+		return &Error{Code: ExitFailed, Err: errors.New(terminal.Clean(a.Device + ": " + final.why() + hint))}
 	}
 	euid := contract.EUID(text(final.EUID))
-	if !c.flags.json {
+	if !c.options.JSON {
 		fmt.Fprintf(c.term, "%s: image %s is registered; it runs %s\n",
 			terminal.Clean(s.devices.name(euid)), version(final.ImageVersion), version(final.OldImageVersion))
 	}
@@ -102,10 +133,7 @@ func addImage(ctx context.Context, c *invocation) error {
 			terminal.Clean(d.Name), hex16(final.ManufacturerCode), hex16(final.ImageType),
 			hex16(d.ManufacturerCode), hex16(d.ImageType))
 	}
-	if !c.flags.upgrade {
-		return nil
-	}
-	return c.upgradeAndWait(ctx, s, []string{string(euid)}, nil)
+	return nil
 }
 
 // readFile reads a file that is to be served.

@@ -4,28 +4,25 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"strings"
-	"syscall"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-	"github.com/eclipse/paho.mqtt.golang/packets"
 
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 )
 
 // Broker is where the service is talked to.
 type Broker struct {
-	URLs               []string // tried in turn: tcp, ssl, ws, wss
+	URLs               []string // tried one after another; their schemes are tcp, ssl, ws and wss
 	Username, Password string
-	TLS                *tls.Config // nil: the system's authorities
+	TLS                *tls.Config // nil stands for the system's authorities
 	Base               string      // base topic of the service
 	// Embedded: it is the service's own, which is there only while the service runs.
 	Embedded bool
@@ -85,12 +82,13 @@ func connect(ctx context.Context, b Broker, filters map[string]byte) (*connectio
 	for filter, qos := range filters {
 		wanted[b.Base+"/"+filter] = qos
 	}
+	// An identifier of its own: with the service's it would throw the service out.
+	clientID := "zigate-ota-" + randomHex(6)
 	o := mqtt.NewClientOptions()
 	for _, u := range b.URLs {
 		o.AddBroker(u)
 	}
-	// An identifier of its own: with the service's it would throw the service out.
-	o.SetClientID("zigate-ota-" + randomHex(6)).SetCleanSession(true).SetProtocolVersion(4)
+	o.SetClientID(clientID).SetCleanSession(true).SetProtocolVersion(4)
 	o.SetUsername(b.Username).SetPassword(b.Password)
 	if b.TLS != nil {
 		o.SetTLSConfig(b.TLS)
@@ -132,15 +130,15 @@ func connect(ctx context.Context, b Broker, filters map[string]byte) (*connectio
 		return nil, ended(ctx, "")
 	}
 	if err := token.Error(); err != nil {
-		return nil, connectProblem(b, err)
+		return nil, connectProblem(b, clientID, err)
 	}
 	return c, nil
 }
 
 func (c *connection) close() { c.client.Disconnect(farewell) }
 
-// localAddress is this machine's address on the way to the broker, "" where it has none.
-func (c *connection) localAddress() string {
+// localAddress is this machine's address on the way to the broker; it is "" where there is none.
+func (c *connection) localAddress(ctx context.Context) string {
 	for _, text := range c.broker.URLs {
 		u, err := url.Parse(text)
 		if err != nil || u.Hostname() == "" {
@@ -150,7 +148,7 @@ func (c *connection) localAddress() string {
 		if port == "" {
 			port = "1883" // nothing is sent: any will do
 		}
-		conn, err := net.Dial("udp", net.JoinHostPort(u.Hostname(), port))
+		conn, err := (&net.Dialer{}).DialContext(ctx, "udp", net.JoinHostPort(u.Hostname(), port))
 		if err != nil {
 			continue
 		}
@@ -179,40 +177,14 @@ func (c *connection) publish(ctx context.Context, topic string, payload []byte) 
 }
 
 // connectProblem says why there is no connection and what to do about it.
-func connectProblem(b Broker, err error) error {
-	var (
-		authority x509.UnknownAuthorityError
-		hostname  x509.HostnameError
-		notTLS    tls.RecordHeaderError
-		network   *net.OpError
-	)
-	name := b.name()
-	closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
-	switch {
-	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword),
-		errors.Is(err, packets.ErrorRefusedNotAuthorised):
-		if b.Username == "" {
-			return failed(ExitUnreachable, "the broker at %s wants a user name and a password: "+
-				"set ZIGATE_OTA_MQTT_USERNAME and ZIGATE_OTA_MQTT_PASSWORD (or ..._FILE)", name)
-		}
-		return failed(ExitUnreachable, "the broker at %s refuses the user: check ZIGATE_OTA_MQTT_USERNAME "+
-			"and ZIGATE_OTA_MQTT_PASSWORD", name)
-	case errors.As(err, &authority):
-		return failed(ExitUnreachable, "the certificate of the broker at %s is signed by an unknown "+
-			"authority: set ZIGATE_OTA_MQTT_CA_FILE to the certificate of that one", name)
-	case errors.As(err, &hostname):
-		return failed(ExitUnreachable, "the broker at %s: %v: use a name that is in its certificate", name,
-			hostname)
-	case errors.As(err, &notTLS):
-		return failed(ExitUnreachable, "the broker at %s does not speak TLS on this port: "+
-			"tcp:// instead of ssl://, or another port", name)
-	case closed && strings.HasPrefix(name, "ssl://"):
-		return failed(ExitUnreachable, "the broker at %s closes the connection instead of answering; "+
-			"a port without TLS needs tcp://", name)
-	case closed:
-		return failed(ExitUnreachable,
-			"the broker at %s closes the connection instead of answering; a port for TLS needs ssl://", name)
-	case errors.As(err, &network):
+func connectProblem(b Broker, clientID string, err error) error {
+	scheme, _, _ := strings.Cut(b.URLs[len(b.URLs)-1], "://") // the error is that of the last one
+	attempt := mqttclient.Attempt{Scheme: scheme, Username: b.Username, ClientID: clientID}
+	if problem := attempt.Problem(err); problem.Text != "" {
+		return failed(ExitUnreachable, "the broker at %s %s", b.name(), problem.Text)
+	}
+	var network *net.OpError
+	if errors.As(err, &network) { // without paho's words around it
 		err = network
 	}
 	hint := "another broker is named with --broker or ZIGATE_OTA_MQTT_URL"
@@ -220,7 +192,7 @@ func connectProblem(b Broker, err error) error {
 		hint = "is the service running here? (zigate-ota serve); where it uses another broker, " +
 			"name that with --broker or ZIGATE_OTA_MQTT_URL"
 	}
-	return failed(ExitUnreachable, "the broker at %s cannot be reached: %w; %s", name, err, hint)
+	return failed(ExitUnreachable, "the broker at %s cannot be reached: %w; %s", b.name(), err, hint)
 }
 
 func randomHex(n int) string {

@@ -61,10 +61,10 @@ var sentences = map[contract.EventName]func(e *eventRecord) string{
 	},
 }
 
-// eventNames lists the names of all events, sorted.
-func eventNames() []string {
+// EventNames lists the names of all events, sorted.
+func EventNames() []string {
 	var names []string
-	for name := range sentences {
+	for _, name := range contract.EventNames() {
 		names = append(names, string(name))
 	}
 	slices.Sort(names)
@@ -112,20 +112,34 @@ func (e *eventRecord) line(name string, devices directory) (who, what string) {
 	return terminal.Clean(who), terminal.Clean(what)
 }
 
-// events shows what happens from now on.
-func events(ctx context.Context, c *invocation) error {
-	var names []string
-	if c.flags.name != "" {
-		names = strings.Split(c.flags.name, ",")
-	}
-	for _, name := range names {
+// Events is what [Shell.Events] is told.
+type Events struct {
+	Device string   // only events of this device; "" for all
+	Names  []string // only events of these names; none for all
+	Count  int      // ends after this number of events; 0 does not
+}
+
+// named reports whether events of this name are asked for.
+func (e *Events) named(name string) bool { return len(e.Names) == 0 || slices.Contains(e.Names, name) }
+
+// check finds mistakes in what is asked for.
+func (e *Events) check() error {
+	for _, name := range e.Names {
 		if sentences[contract.EventName(name)] == nil {
-			return failed(ExitUsage, "there is no event %q; there are %s", name,
-				oneOf(eventNames()))
+			return failed(ExitUsage, "there is no event %q; there are %s", name, oneOf(EventNames()))
 		}
 	}
-	if c.flags.count < 0 {
+	if e.Count < 0 {
 		return failed(ExitUsage, "--count must be more than 0")
+	}
+	return nil
+}
+
+// Events shows what happens from now on. With a timeout it succeeds when that is over, unless there is a
+// count.
+func (c *Shell) Events(ctx context.Context, wanted Events) error {
+	if err := wanted.check(); err != nil {
+		return err
 	}
 	s, err := c.open(ctx, wantsDevices, wantsEvents)
 	if err != nil {
@@ -133,38 +147,29 @@ func events(ctx context.Context, c *invocation) error {
 	}
 	defer s.close()
 	var only contract.EUID
-	if c.flags.device != "" {
-		if only, err = s.resolve(ctx, c.flags.device); err != nil {
+	if wanted.Device != "" {
+		if only, err = s.resolve(ctx, wanted.Device); err != nil {
 			return err
 		}
 	}
 	if c.term.Interactive() {
 		fmt.Fprintf(c.stderr, "what happens on %s at %s; Ctrl-C ends it\n", s.broker.Base, s.broker.name())
 	}
-	for n := 0; c.flags.count == 0 || n < c.flags.count; {
+	for n := 0; wanted.Count == 0 || n < wanted.Count; {
 		u, err := s.next(ctx, nil)
-		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-			if c.flags.count > 0 {
-				return failed(ExitTimeout, "%d of %d events came in time", n, c.flags.count)
-			}
+		switch {
+		case !errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		case wanted.Count > 0:
+			return failed(ExitTimeout, "%d of %d events came in time", n, wanted.Count)
+		default:
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		switch {
-		case u.kind == isLost:
-			fmt.Fprintln(c.stderr,
-				"the connection to the broker is lost; what happens until it is back is not shown")
-		case u.kind == isMessage && u.topic == "status" && !s.online:
-			fmt.Fprintln(c.stderr, "the service has stopped; this goes on when it is back")
-		}
-		name, isEvent := strings.CutPrefix(u.topic, "event/")
-		if !isEvent || u.kind != isMessage || u.retained || names != nil && !slices.Contains(names, name) {
-			continue
-		}
-		e, ok := decode[eventRecord](u.payload)
-		if !ok || only != "" && (e.EUID == nil || *e.EUID != only) {
+		c.tellGap(s, u)
+		name, e, ok := wanted.event(u, only)
+		if !ok {
 			continue
 		}
 		n++
@@ -175,9 +180,33 @@ func events(ctx context.Context, c *invocation) error {
 	return nil
 }
 
+// event takes an update if it is an event that is asked for; only is the device's EUID, "" for all devices.
+func (e *Events) event(u update, only contract.EUID) (name string, event eventRecord, ok bool) {
+	name, ok = strings.CutPrefix(u.topic, "event/")
+	if !ok || u.kind != isMessage || u.retained || !e.named(name) {
+		return "", eventRecord{}, false
+	}
+	event, ok = decode[eventRecord](u.payload)
+	if only != "" && (event.EUID == nil || *event.EUID != only) {
+		return "", eventRecord{}, false
+	}
+	return name, event, ok
+}
+
+// tellGap tells where events may be missing from now on.
+func (c *Shell) tellGap(s *session, u update) {
+	switch {
+	case u.kind == isLost:
+		fmt.Fprintln(c.stderr,
+			"the connection to the broker is lost; what happens until it is back is not shown")
+	case u.kind == isMessage && u.topic == "status" && !s.online:
+		fmt.Fprintln(c.stderr, "the service has stopped; this goes on when it is back")
+	}
+}
+
 // printEvent writes one event in one line. JSON has the payload's keys, and the event's name before them.
-func (c *invocation) printEvent(s *session, name string, e *eventRecord, payload []byte) error {
-	if c.flags.json {
+func (c *Shell) printEvent(s *session, name string, e *eventRecord, payload []byte) error {
+	if c.options.JSON {
 		rest := strings.TrimPrefix(strings.TrimSpace(string(payload)), "{")
 		if rest != "}" {
 			rest = "," + rest
@@ -195,7 +224,7 @@ func (c *invocation) printEvent(s *session, name string, e *eventRecord, payload
 }
 
 // fits is the width of a line that begins with a styled text: what styles it takes no room.
-func (c *invocation) fits(styled string) int {
+func (c *Shell) fits(styled string) int {
 	width := c.term.Width()
 	if width == terminal.Unlimited {
 		return width

@@ -24,8 +24,8 @@ func printJSON(w io.Writer, v any) error {
 	return nil
 }
 
-// listDevices shows all devices in a table, or all there is about some.
-func listDevices(ctx context.Context, c *invocation) error {
+// Devices shows all devices in a table, or all there is about those that are named.
+func (c *Shell) Devices(ctx context.Context, names []string) error {
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
 		return err
@@ -35,9 +35,9 @@ func listDevices(ctx context.Context, c *invocation) error {
 		return err
 	}
 	list := s.devices.sorted()
-	if len(c.args) > 0 {
+	if len(names) > 0 {
 		list = nil
-		for _, name := range c.args {
+		for _, name := range names {
 			d := s.devices.find(name)
 			if d == nil {
 				return failed(ExitFailed, "there is no device %q; \"zigate-ota devices\" lists them", name)
@@ -46,13 +46,13 @@ func listDevices(ctx context.Context, c *invocation) error {
 		}
 	}
 	switch {
-	case c.flags.json:
+	case c.options.JSON:
 		raw := make([]json.RawMessage, len(list))
 		for i, d := range list {
 			raw[i] = d.raw
 		}
 		return printJSON(c.term, map[string]any{"devices": raw})
-	case len(c.args) > 0:
+	case len(names) > 0:
 		for i, d := range list {
 			if i > 0 {
 				fmt.Fprintln(c.term)
@@ -148,28 +148,7 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 	}
 	r.row("last seen", "%s", seen(d.LastSeen, now))
 	r.row("running version", "%s", version(d.CurrentVersion))
-	switch image := d.Image; {
-	case image == nil:
-		r.row("image", "none; \"zigate-ota add-image\" gives it one")
-	default:
-		newer := "not newer"
-		if d.UpdateAvailable {
-			newer = "newer"
-		}
-		r.row("image", "%s, %s, %s", version(&image.ImageVersion), newer, image.Source)
-		if image.Size != nil {
-			r.row("image size", "%d bytes", *image.Size)
-		}
-		if image.SHA256 != nil {
-			r.row("image SHA-256", "%s", *image.SHA256)
-		}
-		if image.URL != nil {
-			r.row("image from", "%s", *image.URL)
-		}
-		if image.ReleaseNotes != nil {
-			r.row("release notes", "%s", *image.ReleaseNotes)
-		}
-	}
+	d.printImage(r)
 	if u := d.Upgrade; u != nil {
 		r.row("upgrade", "%s", upgradeCell(u).Text)
 		r.row("upgrade from", "%s to %s", version(u.OldImageVersion), version(&u.ImageVersion))
@@ -182,6 +161,32 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 	}
 }
 
+// printImage writes what is known of the device's image.
+func (d *deviceRecord) printImage(r rows) {
+	image := d.Image
+	if image == nil {
+		r.row("image", "none; \"zigate-ota add-image\" gives it one")
+		return
+	}
+	newer := "not newer"
+	if d.UpdateAvailable {
+		newer = "newer"
+	}
+	r.row("image", "%s, %s, %s", version(&image.ImageVersion), newer, image.Source)
+	if image.Size != nil {
+		r.row("image size", "%d bytes", *image.Size)
+	}
+	if image.SHA256 != nil {
+		r.row("image SHA-256", "%s", *image.SHA256)
+	}
+	if image.URL != nil {
+		r.row("image from", "%s", *image.URL)
+	}
+	if image.ReleaseNotes != nil {
+		r.row("release notes", "%s", *image.ReleaseNotes)
+	}
+}
+
 func seen(t *time.Time, now time.Time) string {
 	switch a := ago(t, now); a {
 	case "now", "never":
@@ -191,7 +196,7 @@ func seen(t *time.Time, now time.Time) string {
 	}
 }
 
-// pace is rate and time left of a download, "" where neither is known.
+// pace is rate and time left of a download; it is "" where neither is known.
 func pace(u *contract.Upgrade) string {
 	var parts []string
 	if u.BytesPerSecond > 0 {
@@ -203,8 +208,8 @@ func pace(u *contract.Upgrade) string {
 	return strings.Join(parts, ", ")
 }
 
-// listImages shows the registered images.
-func listImages(ctx context.Context, c *invocation) error {
+// Images shows the registered images.
+func (c *Shell) Images(ctx context.Context) error {
 	s, err := c.open(ctx, wantsDevices, wantsImages)
 	if err != nil {
 		return err
@@ -217,7 +222,7 @@ func listImages(ctx context.Context, c *invocation) error {
 	if !ok {
 		return failed(ExitFailed, "the service has not said which images it has")
 	}
-	if c.flags.json {
+	if c.options.JSON {
 		return printJSON(c.term, s.images)
 	}
 	if len(record.Images) == 0 {
@@ -277,8 +282,8 @@ func checksCell(im *contract.RegisteredImage) terminal.Cell {
 	}
 }
 
-// status shows the service and its dongle.
-func status(ctx context.Context, c *invocation) error {
+// Status shows the service and its dongle.
+func (c *Shell) Status(ctx context.Context) error {
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
 		return err
@@ -290,7 +295,7 @@ func status(ctx context.Context, c *invocation) error {
 	if s.info == nil {
 		return failed(ExitFailed, "the service has not told anything about itself")
 	}
-	if c.flags.json {
+	if c.options.JSON {
 		return printJSON(c.term, s.info.raw)
 	}
 	i := s.info

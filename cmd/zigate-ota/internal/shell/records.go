@@ -123,7 +123,7 @@ func (d directory) sorted() []*deviceRecord {
 }
 
 // named reports whether somebody gave the device a name.
-func (r *deviceRecord) named() bool { return r.Name != "" && r.Name != string(r.EUID) }
+func (d *deviceRecord) named() bool { return d.Name != "" && d.Name != string(d.EUID) }
 
 // name is what the device is called.
 func (d directory) name(euid contract.EUID) string {
@@ -154,7 +154,7 @@ func (d directory) find(text string) *deviceRecord {
 	return nil
 }
 
-// euidOf is an EUID as topics have it, "" for what is none.
+// euidOf is an EUID as topics have it; it is "" for a text that is none.
 func euidOf(text string) contract.EUID {
 	digits := strings.NewReplacer(":", "", "-", "").Replace(strings.ToLower(text))
 	digits = strings.TrimPrefix(digits, "0x")

@@ -4,64 +4,99 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// all is the device that means every one.
-const all = "all"
+// All is the device that means every one.
+const All = "all"
 
-// devices are the devices named on the command line, each once. "all" stands alone.
-func (c *invocation) devices() ([]string, error) {
+// eachOnce are the devices that are named, each once. "all" stands alone.
+func eachOnce(names []string) ([]string, error) {
 	var list []string
-	for _, name := range c.args {
+	for _, name := range names {
 		if !slices.Contains(list, name) {
 			list = append(list, name)
 		}
 	}
-	if len(list) > 1 && slices.Contains(list, all) {
+	if len(list) > 1 && slices.Contains(list, All) {
 		return nil, failed(ExitUsage, "\"all\" stands alone, got %s", oneOf(list))
 	}
 	return list, nil
 }
 
-// simply makes a command that asks for an operation for each of its devices; done says what has
-// become of a device.
-func simply(operation, done string) func(ctx context.Context, c *invocation) error {
-	return func(ctx context.Context, c *invocation) error {
-		devices, err := c.devices()
-		if err != nil {
-			return err
-		}
-		s, err := c.open(ctx, wantsDevices)
-		if err != nil {
-			return err
-		}
-		defer s.close()
-		var questions []*question
-		for _, device := range devices {
-			request := map[string]any{"deviceId": device}
-			if c.flags.hold > 0 {
-				request["seconds"] = max(1, int(c.flags.hold.Seconds()))
-			}
-			q, err := s.send(ctx, operation, request)
-			if err != nil {
-				return err
-			}
-			questions = append(questions, q)
-		}
-		if err := s.await(ctx, questions, "the service goes on with what was asked for", nil); err != nil {
-			return err
-		}
-		return c.outcomes(s, questions, func(q *question) string {
-			if q.subject == all {
-				return "all: " + done
-			}
-			return s.called(q) + ": " + done
-		})
+// Cancel ends queued and running upgrades of devices, or of all.
+func (c *Shell) Cancel(ctx context.Context, devices []string) error {
+	return c.forEach(ctx, "cancel", devices, nil, "cancelled")
+}
+
+// Pause is what [Shell.Pause] is told.
+type Pause struct {
+	Devices []string
+	// For is how long the downloads are held, in whole seconds, at least one; 0 is until they are resumed.
+	For time.Duration
+}
+
+// Pause holds the downloads of devices.
+func (c *Shell) Pause(ctx context.Context, p Pause) error {
+	var more map[string]any
+	if p.For > 0 {
+		more = map[string]any{"seconds": max(1, int(p.For.Seconds()))}
 	}
+	return c.forEach(ctx, "pause", p.Devices, more, "paused")
+}
+
+// Resume lets the downloads of devices go on.
+func (c *Shell) Resume(ctx context.Context, devices []string) error {
+	return c.forEach(ctx, "resume", devices, nil, "goes on")
+}
+
+// Interview asks devices again who they are.
+func (c *Shell) Interview(ctx context.Context, devices []string) error {
+	return c.forEach(ctx, "interview", devices, nil, "has told who it is")
+}
+
+// Forget drops devices that are gone.
+func (c *Shell) Forget(ctx context.Context, devices []string) error {
+	return c.forEach(ctx, "forget", devices, nil, "forgotten")
+}
+
+// forEach asks for an operation for each of the devices; done says what has become of a device.
+func (c *Shell) forEach(
+	ctx context.Context, operation string, named []string, more map[string]any, done string,
+) error {
+	devices, err := eachOnce(named)
+	if err != nil {
+		return err
+	}
+	s, err := c.open(ctx, wantsDevices)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var questions []*question
+	for _, device := range devices {
+		request := map[string]any{"deviceId": device}
+		maps.Copy(request, more)
+		q, err := s.send(ctx, operation, request)
+		if err != nil {
+			return err
+		}
+		questions = append(questions, q)
+	}
+	if err := s.await(ctx, questions, "the service goes on with what was asked for", nil); err != nil {
+		return err
+	}
+	return c.outcomes(s, questions, func(q *question) string {
+		if q.subject == All {
+			return "all: " + done
+		}
+		return s.called(q) + ": " + done
+	})
 }
 
 // called is what the device of an answered question is called.
@@ -73,12 +108,12 @@ func (s *session) called(q *question) string {
 }
 
 // outcomes shows what became of each question, and fails where one did not go well.
-func (c *invocation) outcomes(s *session, questions []*question, told func(*question) string) error {
+func (c *Shell) outcomes(s *session, questions []*question, told func(*question) string) error {
 	wrong := 0
 	var last string
 	for _, q := range questions {
 		switch {
-		case c.flags.json:
+		case c.options.JSON:
 			if err := printJSON(c.term, q.final.raw); err != nil {
 				return err
 			}
@@ -91,7 +126,7 @@ func (c *invocation) outcomes(s *session, questions []*question, told func(*ques
 			if q.subject != "" {
 				last = s.called(q) + ": " + last
 			}
-			if len(questions) > 1 && !c.flags.json {
+			if len(questions) > 1 && !c.options.JSON {
 				fmt.Fprintln(c.stderr, last)
 			}
 		}
@@ -107,7 +142,7 @@ func (c *invocation) outcomes(s *session, questions []*question, told func(*ques
 }
 
 // one asks for one operation and shows what became of it.
-func (c *invocation) one(
+func (c *Shell) one(
 	ctx context.Context, operation string, request map[string]any, told func(s *session, q *question) string,
 ) error {
 	s, err := c.open(ctx, wantsDevices)
@@ -125,25 +160,26 @@ func (c *invocation) one(
 	return c.outcomes(s, []*question{q}, func(q *question) string { return told(s, q) })
 }
 
-func rename(ctx context.Context, c *invocation) error {
-	name := c.args[1]
+// Rename gives a device a name.
+func (c *Shell) Rename(ctx context.Context, device, name string) error {
 	return c.one(ctx, "rename",
-		map[string]any{"deviceId": c.args[0], "name": name}, func(_ *session, q *question) string {
+		map[string]any{"deviceId": device, "name": name}, func(_ *session, q *question) string {
 			return fmt.Sprintf("%s is called %s", text(q.final.EUID), terminal.Clean(name))
 		})
 }
 
-func removeImage(ctx context.Context, c *invocation) error {
+// RemoveImage takes the image of a type back from a device.
+func (c *Shell) RemoveImage(ctx context.Context, device, imageType string) error {
 	return c.one(ctx, "remove_image", map[string]any{
-		"deviceId": c.args[0], "imageTypeId": c.args[1],
+		"deviceId": device, "imageTypeId": imageType,
 	}, func(s *session, q *question) string {
 		return s.called(q) + ": the image is removed"
 	})
 }
 
-// check reads versions again and shows what is newer.
-func check(ctx context.Context, c *invocation) error {
-	devices, err := c.devices()
+// Check has the running versions of devices read again, or of all, and shows what is newer.
+func (c *Shell) Check(ctx context.Context, named []string) error {
+	devices, err := eachOnce(named)
 	if err != nil {
 		return err
 	}
@@ -152,7 +188,7 @@ func check(ctx context.Context, c *invocation) error {
 		return err
 	}
 	defer s.close()
-	if len(devices) == 0 || devices[0] == all {
+	if len(devices) == 0 || devices[0] == All {
 		return c.checkAll(ctx, s)
 	}
 	var questions []*question
@@ -176,18 +212,21 @@ func check(ctx context.Context, c *invocation) error {
 }
 
 // checkAll is one request for all devices, and a table of what came of it.
-func (c *invocation) checkAll(ctx context.Context, s *session) error {
+func (c *Shell) checkAll(ctx context.Context, s *session) error {
 	final, err := s.ask(ctx, "check", nil, "the service goes on with the check")
 	if err != nil {
 		return err
 	}
-	if c.flags.json {
+	if c.options.JSON {
 		if err := printJSON(c.term, final.raw); err != nil {
 			return err
 		}
 	}
 	if !final.succeeded() {
 		return failed(ExitFailed, "%s", terminal.Clean(final.why()))
+	}
+	if c.options.JSON {
+		return nil
 	}
 	silent := 0
 	newer := 0
@@ -200,25 +239,14 @@ func (c *invocation) checkAll(ctx context.Context, s *session) error {
 			if r.EUID != d.EUID {
 				continue
 			}
-			row := []terminal.Cell{
-				{Text: d.Name}, {Text: version(d.CurrentVersion)}, {Text: "-"}, {Text: "asked"},
-			}
 			if r.UpdateAvailable {
 				newer++
-				row[2] = terminal.Cell{Text: "yes", Style: terminal.Bold}
-				if d.Image != nil {
-					row[2].Text = version(&d.Image.ImageVersion)
-				}
 			}
 			if r.Status != contract.StatusSuccess {
 				silent++
-				row[3] = terminal.Cell{Text: "no answer", Style: terminal.Red}
 			}
-			t.Rows = append(t.Rows, row)
+			t.Rows = append(t.Rows, checkRow(d, r.UpdateAvailable, r.Status == contract.StatusSuccess))
 		}
-	}
-	if c.flags.json {
-		return nil
 	}
 	if err := t.Print(c.term); err != nil {
 		return err
@@ -226,4 +254,21 @@ func (c *invocation) checkAll(ctx context.Context, s *session) error {
 	fmt.Fprintf(c.term, "%d devices, %d with a newer image, %d without an answer\n",
 		len(final.Results.Checks), newer, silent)
 	return nil
+}
+
+// checkRow is what a check has found out about a device.
+func checkRow(d *deviceRecord, newer, answered bool) []terminal.Cell {
+	row := []terminal.Cell{
+		{Text: d.Name}, {Text: version(d.CurrentVersion)}, {Text: "-"}, {Text: "asked"},
+	}
+	if newer {
+		row[2] = terminal.Cell{Text: "yes", Style: terminal.Bold}
+		if d.Image != nil {
+			row[2].Text = version(&d.Image.ImageVersion)
+		}
+	}
+	if !answered {
+		row[3] = terminal.Cell{Text: "no answer", Style: terminal.Red}
+	}
+	return row
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/zigate-ota/zigate-ota/bridge/broker"
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
 )
 
@@ -160,22 +160,22 @@ func start(t *testing.T, b shell.Broker, environ []string, args ...string) *runn
 	if b.Base == "" {
 		b.Base = "zigate-ota"
 	}
-	for _, c := range shell.Commands() {
-		if c.Name != args[0] {
-			continue
-		}
-		go func() {
-			r.ended <- c.Run(ctx, shell.Call{
-				Args: args[1:], Environ: environ, Stdout: &r.stdout, Stderr: &r.stderr,
-				Configure: func(string, string) (shell.Broker, error) { return b, nil },
-				Commands:  []shell.Described{{Name: "serve", Summary: "run the service"}, {Name: "demo", Flags: []string{"--once"}}, {Name: "upgrade", Summary: "upgrade devices"}},
-			})
-		}()
-		t.Cleanup(cancel)
-		return r
+	program := commandline.Program{
+		Stdout: &r.stdout,
+		Stderr: &r.stderr,
+		Shell: shell.Call{
+			Environ:   environ,
+			Stdout:    &r.stdout,
+			Stderr:    &r.stderr,
+			Configure: func(string, string) (shell.Broker, error) { return b, nil },
+		},
 	}
-	t.Fatalf("there is no command %q", args[0])
-	return nil
+	go func() {
+		_, err := commandline.Execute(ctx, program, args)
+		r.ended <- err
+	}()
+	t.Cleanup(cancel)
+	return r
 }
 
 // code waits until the command has ended and returns its exit code and what it says is wrong.
@@ -183,15 +183,10 @@ func (r *running) code() (int, string) {
 	r.t.Helper()
 	select {
 	case err := <-r.ended:
-		var coded *shell.Error
-		switch {
-		case err == nil:
+		if err == nil {
 			return 0, ""
-		case errors.As(err, &coded):
-			return coded.Code, err.Error()
-		default:
-			return shell.ExitFailed, err.Error()
 		}
+		return commandline.ExitCode(err), err.Error()
 	case <-time.After(patience):
 		r.t.Fatalf("the command does not end; it wrote\n%s\n%s", &r.stdout, &r.stderr)
 		return 0, ""

@@ -38,15 +38,15 @@ type session struct {
 
 	online  bool
 	devices directory
-	images  json.RawMessage // nil: not heard of
+	images  json.RawMessage // nil until the record has come
 	info    *infoRecord
 	count   int // of transactions
 	prefix  string
 }
 
 // open connects, and returns when the service has said that it is there.
-func (c *invocation) open(ctx context.Context, wants ...map[string]byte) (*session, error) {
-	broker, err := c.configure(c.flags.broker, c.flags.topic)
+func (c *Shell) open(ctx context.Context, wants ...map[string]byte) (*session, error) {
+	broker, err := c.configure(c.options.Broker, c.options.Topic)
 	if err != nil {
 		return nil, &Error{Code: ExitUsage, Err: err}
 	}
@@ -81,12 +81,12 @@ func (s *session) close() {
 }
 
 func (s *session) awaitOnline(ctx context.Context) error {
-	var patience <-chan time.Time
+	var timeout <-chan time.Time
 	offline := false
 	for !s.online {
-		u, err := s.next(ctx, patience)
+		u, err := s.next(ctx, timeout)
 		switch {
-		case errors.Is(err, errPatience):
+		case errors.Is(err, errTimeout):
 			if offline {
 				return failed(ExitUnreachable, "the service on %s at %s is offline; "+
 					"start it (zigate-ota serve)", s.broker.Base, s.broker.name())
@@ -99,7 +99,7 @@ func (s *session) awaitOnline(ctx context.Context) error {
 		case err != nil:
 			return err
 		case u.kind == isSubscribed:
-			patience = time.After(onlineTimeout)
+			timeout = time.After(onlineTimeout)
 		case u.kind == isMessage && u.topic == "status":
 			offline = !s.online
 		}
@@ -107,11 +107,11 @@ func (s *session) awaitOnline(ctx context.Context) error {
 	return nil
 }
 
-// errPatience: nothing came in time.
-var errPatience = errors.New("nothing came in time")
+// errTimeout says that nothing came in time.
+var errTimeout = errors.New("nothing came in time")
 
 // next is the next thing that comes in; the session's own picture is up to date with it.
-func (s *session) next(ctx context.Context, patience <-chan time.Time) (update, error) {
+func (s *session) next(ctx context.Context, timeout <-chan time.Time) (update, error) {
 	for {
 		if len(s.waiting) == 0 {
 			s.waiting = s.inbox.Take()
@@ -125,8 +125,8 @@ func (s *session) next(ctx context.Context, patience <-chan time.Time) (update, 
 		case <-s.inbox.Wake():
 		case <-s.ticker.C:
 			return update{kind: isTick}, nil
-		case <-patience:
-			return update{}, errPatience
+		case <-timeout:
+			return update{}, errTimeout
 		case <-ctx.Done():
 			return update{}, ended(ctx, "")
 		}
@@ -163,11 +163,11 @@ func (s *session) note(u update) error {
 // question is a request and what became of it.
 type question struct {
 	operation   string
-	subject     string // the device as it was named, "" for none
+	subject     string // the device as it was named; "" where there is none
 	transaction string
 	sent        time.Time
 	heard       bool      // there was an answer, if only inProgress
-	final       *response // nil: not yet
+	final       *response // nil until it has come
 	ended       time.Time // when final came
 }
 
@@ -279,9 +279,9 @@ func (s *session) gather(ctx context.Context) error {
 	if _, err := s.ask(ctx, "service_status", nil, ""); err != nil {
 		return err
 	}
-	patience := time.After(recordsExtra)
+	timeout := time.After(recordsExtra)
 	for s.info != nil && len(s.devices) < s.info.Devices {
-		if _, err := s.next(ctx, patience); errors.Is(err, errPatience) {
+		if _, err := s.next(ctx, timeout); errors.Is(err, errTimeout) {
 			return nil // a device that was only just found has no record yet
 		} else if err != nil {
 			return err

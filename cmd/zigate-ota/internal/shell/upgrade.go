@@ -21,13 +21,33 @@ const (
 	queuedWithin = 60 * time.Second
 )
 
-// upgrade asks for upgrades and shows how they go until they have ended.
-func upgrade(ctx context.Context, c *invocation) error {
-	devices, err := c.devices()
-	if err != nil {
+// Upgrade is what [Shell.Upgrade] is told. Texts go to the service as they are; "" leaves a key out.
+type Upgrade struct {
+	Devices        []string // names; or "all", alone
+	URL            string   // of the image; "" for the newest that fits
+	SHA256         string   // of what is at the URL, in hexadecimal digits
+	SHA512         string   // likewise
+	ImageVersion   string
+	AllowDowngrade bool
+	Force          bool
+	// When and Apply are when to begin and when to install: words that the service knows, a time of day
+	// (15:04) on this machine's clock, or a time as in RFC 3339.
+	When  string
+	Apply string
+
+	// NoWait ends the command as soon as the upgrades are queued.
+	NoWait bool
+	// Quiet shows the outcome only.
+	Quiet bool
+}
+
+// Upgrade asks for upgrades and shows how they go until they have ended.
+func (c *Shell) Upgrade(ctx context.Context, u Upgrade) error {
+	var err error
+	if u.Devices, err = eachOnce(u.Devices); err != nil {
 		return err
 	}
-	request, err := c.upgradeRequest(time.Now())
+	request, err := u.request(time.Now())
 	if err != nil {
 		return err
 	}
@@ -39,30 +59,29 @@ func upgrade(ctx context.Context, c *invocation) error {
 	if err := s.gather(ctx); err != nil { // for their names, and to know what was there before
 		return err
 	}
-	return c.upgradeAndWait(ctx, s, devices, request)
+	return c.upgradeAndWait(ctx, s, u, request)
 }
 
-// upgradeRequest is what the flags ask for.
-func (c *invocation) upgradeRequest(now time.Time) (map[string]any, error) {
-	f := &c.flags
+// request is the request for each device, without the device.
+func (u *Upgrade) request(now time.Time) (map[string]any, error) {
 	request := map[string]any{}
 	for key, value := range map[string]string{
-		"url": f.url, "sha256": f.sha256, "sha512": f.sha512, "imageVersion": f.imageVersion,
+		"url": u.URL, "sha256": u.SHA256, "sha512": u.SHA512, "imageVersion": u.ImageVersion,
 	} {
 		if value != "" {
 			request[key] = value
 		}
 	}
-	if f.url == "" && (f.sha256 != "" || f.sha512 != "") {
+	if u.URL == "" && (u.SHA256 != "" || u.SHA512 != "") {
 		return nil, failed(ExitUsage, "--sha256 and --sha512 go with --url")
 	}
-	if f.allowDowngrade {
+	if u.AllowDowngrade {
 		request["allowDowngrade"] = true
 	}
-	if f.force {
+	if u.Force {
 		request["force"] = true
 	}
-	for key, value := range map[string]string{"when": f.when, "apply": f.apply} {
+	for key, value := range map[string]string{"when": u.When, "apply": u.Apply} {
 		if value == "" {
 			continue
 		}
@@ -105,8 +124,9 @@ type waited struct {
 
 // watch shows upgrades while they are waited for.
 type watch struct {
-	c       *invocation
+	c       *Shell
 	s       *session
+	asked   Upgrade
 	screen  *terminal.Screen
 	all     bool
 	upgrade []*waited
@@ -117,11 +137,11 @@ type watch struct {
 }
 
 // upgradeAndWait queues upgrades of devices and waits for their end, unless it is not to.
-func (c *invocation) upgradeAndWait(
-	ctx context.Context, s *session, devices []string, request map[string]any,
+func (c *Shell) upgradeAndWait(
+	ctx context.Context, s *session, u Upgrade, request map[string]any,
 ) error {
 	w := &watch{
-		c: c, s: s, screen: terminal.NewScreen(c.term), all: devices[0] == all,
+		c: c, s: s, asked: u, screen: terminal.NewScreen(c.term), all: u.Devices[0] == All,
 		before: map[contract.EUID]time.Time{}, shown: map[contract.EUID]bool{},
 	}
 	for euid, d := range s.devices {
@@ -130,7 +150,7 @@ func (c *invocation) upgradeAndWait(
 		}
 	}
 	var questions []*question
-	for _, device := range devices {
+	for _, device := range u.Devices {
 		own := map[string]any{"deviceId": device}
 		for key, value := range request {
 			own[key] = value
@@ -148,10 +168,10 @@ func (c *invocation) upgradeAndWait(
 		questions = append(questions, q)
 	}
 	goesOn := "the upgrade goes on; \"zigate-ota devices\" shows it, \"zigate-ota cancel\" ends it"
-	if len(devices) > 1 || w.all {
+	if len(u.Devices) > 1 || w.all {
 		goesOn = "the upgrades go on; \"zigate-ota devices\" shows them, \"zigate-ota cancel\" ends them"
 	}
-	if c.flags.noWait {
+	if u.NoWait {
 		goesOn = "the service goes on with the request"
 	}
 	err := s.await(ctx, questions, goesOn, w.take)
@@ -163,7 +183,7 @@ func (c *invocation) upgradeAndWait(
 }
 
 // quiet reports whether only the outcome is shown.
-func (w *watch) quiet() bool { return w.c.flags.quiet || w.c.flags.noWait }
+func (w *watch) quiet() bool { return w.asked.Quiet || w.asked.NoWait }
 
 // take looks at everything that comes in meanwhile.
 func (w *watch) take(u update, q *question, r *response) {
@@ -192,7 +212,7 @@ func (w *watch) take(u update, q *question, r *response) {
 
 // note tells of something besides, above the bars where they are on the same terminal.
 func (w *watch) note(line string) {
-	if w.c.term.Interactive() && !w.quiet() && !w.c.flags.json {
+	if w.c.term.Interactive() && !w.quiet() && !w.c.options.JSON {
 		w.screen.Print(line)
 		return
 	}
@@ -230,13 +250,13 @@ func (w *watch) moved(d *deviceRecord) {
 	u := d.Upgrade
 	var mine *waited
 	for _, one := range w.upgrade {
-		if one.euid == d.EUID || w.all && one.subject == all && one.heard {
+		if one.euid == d.EUID || w.all && one.subject == All && one.heard {
 			mine = one
 		}
 	}
 	before, had := w.before[d.EUID]
 	fresh := !had || !u.QueuedAt.Equal(before)
-	// One that was there before is this one where it was waiting on the device for the word to install it.
+	// One that was there before is this one where it was waiting on the device to be installed.
 	revived := mine != nil && mine.heard && !w.all && !u.State.Ended()
 	if mine == nil || !fresh && !revived {
 		return
@@ -246,7 +266,7 @@ func (w *watch) moved(d *deviceRecord) {
 		if u.State.Ended() && mine.overAt.IsZero() {
 			mine.overAt = time.Now()
 		}
-		mine.held = u.State == contract.StateDownloaded && w.c.flags.apply == "hold"
+		mine.held = u.State == contract.StateDownloaded && w.asked.Apply == "hold"
 	}
 	w.show(d)
 }
@@ -257,7 +277,7 @@ func (w *watch) show(d *deviceRecord) {
 	if w.quiet() {
 		return
 	}
-	if w.c.flags.json {
+	if w.c.options.JSON {
 		line := struct {
 			EUID    contract.EUID   `json:"euid"`
 			Name    string          `json:"name"`
@@ -294,7 +314,7 @@ func (w *watch) show(d *deviceRecord) {
 func (w *watch) settle(one *waited) {
 	switch {
 	case one.final != nil || !one.heard:
-	case w.c.flags.noWait && (w.all || one.queued || time.Since(one.heardAt) > queuedWithin):
+	case w.asked.NoWait && (w.all || one.queued || time.Since(one.heardAt) > queuedWithin):
 		one.settle(w.made(one, contract.StatusInProgress, nil))
 	case one.held:
 		one.settle(w.made(one, contract.StatusInProgress, nil))
@@ -351,7 +371,7 @@ func (w *watch) outcome() error {
 	}
 	return c.outcomes(s, questions, func(q *question) string {
 		switch {
-		case q.final.Status == contract.StatusInProgress && c.flags.noWait:
+		case q.final.Status == contract.StatusInProgress && w.asked.NoWait:
 			return s.called(q) + ": queued"
 		case q.final.Status == contract.StatusInProgress:
 			return fmt.Sprintf("%s: downloaded and held; \"zigate-ota upgrade %s\" installs it",
@@ -366,7 +386,7 @@ func (w *watch) outcome() error {
 // outcomeOfAll shows what became of each device of an upgrade of all.
 func (w *watch) outcomeOfAll(final *response) error {
 	c := w.c
-	if c.flags.json {
+	if c.options.JSON {
 		if err := printJSON(c.term, final.raw); err != nil {
 			return err
 		}
@@ -383,7 +403,7 @@ func (w *watch) outcomeOfAll(final *response) error {
 				line += " (" + string(*r.Reason) + ")"
 			}
 		}
-		if !c.flags.json {
+		if !c.options.JSON {
 			_, _ = out([]byte(line + "\n"))
 		}
 	}
@@ -392,7 +412,7 @@ func (w *watch) outcomeOfAll(final *response) error {
 		return failed(ExitFailed, "%d of %d upgrades did not succeed", wrong, len(final.Results.Upgrades))
 	case !final.succeeded():
 		return failed(ExitFailed, "%s", terminal.Clean(final.why()))
-	case len(final.Results.Upgrades) == 0 && !c.flags.json:
+	case len(final.Results.Upgrades) == 0 && !c.options.JSON:
 		fmt.Fprintln(c.term, "no device has a newer image")
 	}
 	return nil

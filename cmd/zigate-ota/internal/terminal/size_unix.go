@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// size asks the terminal behind f for its columns and lines; zeros where there is none.
+// size returns the columns and lines of the terminal f, or zeros where f is no terminal.
 func size(f *os.File) (columns, lines int) {
 	ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {

@@ -7,33 +7,34 @@ import (
 	"strings"
 )
 
-// gap is the space between two columns.
+// gap is the number of spaces between two columns.
 const gap = 2
 
 // Column is one column of a table.
 type Column struct {
 	Heading string
-	Right   bool // numbers stand to the right
-	// Least is the width below which cells are not cut; 0: they are never cut.
+	Right   bool // cells are aligned to the right, as numbers are
+	// Least is the smallest width in columns to which cells are cut. With 0 they are not cut.
 	Least int
-	// Spare says which column is left out first where there is no room: the one with the highest. 0: never.
+	// Spare says which column is left out first where there is no room: the one with the highest Spare. A
+	// column with 0 is not left out.
 	Spare int
 }
 
-// Cell is one cell.
+// Cell is one cell of a table.
 type Cell struct {
 	Text  string
 	Style Style
 }
 
-// Table is rows under headings.
+// Table holds rows under headings.
 type Table struct {
 	Columns []Column
 	Rows    [][]Cell // each as long as Columns
 }
 
-// Print writes the table so that its lines fit the terminal: first columns are made narrower as far as they
-// allow, then left out. Cells are cleaned.
+// Print writes the table so that its lines fit the terminal. It first makes columns narrower as far as Least
+// allows, then leaves columns out. It writes cells as Clean returns them. The error is that of the output.
 func (t *Table) Print(term *Terminal) error {
 	rows := make([][]Cell, 0, len(t.Rows)+1)
 	heading := make([]Cell, len(t.Columns))
@@ -51,7 +52,7 @@ func (t *Table) Print(term *Terminal) error {
 	natural := make([]int, len(t.Columns))
 	for _, row := range rows {
 		for i, cell := range row {
-			natural[i] = max(natural[i], Width(cell.Text))
+			natural[i] = max(natural[i], textWidth(cell.Text))
 		}
 	}
 	shown, widths := t.layout(natural, term.Width())
@@ -63,8 +64,9 @@ func (t *Table) Print(term *Terminal) error {
 	return nil
 }
 
-// layout chooses the columns that are shown and their widths. Each column that may be cut starts at its least
-// width; what is left of the line goes to them from left to right.
+// layout returns the columns that are shown, and the widths of all. natural has the widths of the columns
+// without cutting. A column that may be cut starts at its least width; the rest of the line is given to
+// columns from left to right.
 func (t *Table) layout(natural []int, room int) (shown, widths []int) {
 	for i := range t.Columns {
 		shown = append(shown, i)
@@ -101,7 +103,7 @@ func (t *Table) layout(natural []int, room int) (shown, widths []int) {
 			left -= more
 		}
 	}
-	// Nothing more can be left out: what does not fit the line is cut at its end.
+	// No more columns can be left out, so the last ones are cut until the line fits.
 	over := needed(func(i int) int { return widths[i] }) - room
 	for _, i := range slices.Backward(shown) {
 		if over <= 0 {
@@ -114,6 +116,7 @@ func (t *Table) layout(natural []int, room int) (shown, widths []int) {
 	return shown, widths
 }
 
+// line returns one line of the table.
 func line(term *Terminal, columns []Column, row []Cell, shown, widths []int) string {
 	var b strings.Builder
 	for n, i := range shown {
@@ -121,7 +124,7 @@ func line(term *Terminal, columns []Column, row []Cell, shown, widths []int) str
 			b.WriteString(strings.Repeat(" ", gap))
 		}
 		text := Fit(row[i].Text, widths[i])
-		space := strings.Repeat(" ", max(0, widths[i]-Width(text)))
+		space := strings.Repeat(" ", max(0, widths[i]-textWidth(text)))
 		switch {
 		case columns[i].Right:
 			b.WriteString(space + term.Styled(row[i].Style, text))

@@ -1,5 +1,6 @@
-// Package terminal writes for people: tables that fit, progress bars that redraw in place, text from the
-// network that cannot steer the terminal. It knows nothing of devices, upgrades or MQTT.
+// Package terminal writes output for people: tables that fit the width, progress bars that are drawn again in
+// place, and text from the network without its control characters. It knows nothing of devices, upgrades or
+// MQTT.
 package terminal
 
 import (
@@ -8,20 +9,20 @@ import (
 	"strconv"
 )
 
-// Unlimited is the width of an output that no terminal shows: a file or a pipe gets every line in whole.
+// Unlimited is the width of an output that is no terminal: lines in a file or a pipe are not cut.
 const Unlimited = 0
 
-// Terminal is an output and what it can do.
+// Terminal is an output, and knows what the output can show.
 type Terminal struct {
 	w      io.Writer
-	file   *os.File // nil: not a file, so no terminal
+	file   *os.File // the terminal; nil where the output is none
 	live   bool     // lines can be drawn again in place
 	colour bool
-	fixed  int // the width that the environment gives; 0: none
+	fixed  int // the width from the environment in columns; 0 where that has none
 }
 
-// New looks at an output and at the environment ("NAME=value"): COLUMNS sets the width, NO_COLOR with any
-// text (see no-color.org) and TERM=dumb keep colours away.
+// New makes a Terminal for an output. environ has entries "NAME=value": COLUMNS sets the width; NO_COLOR with
+// any text (see no-color.org) and TERM=dumb turn colours off.
 func New(w io.Writer, environ []string) *Terminal {
 	t := &Terminal{w: w}
 	value := func(name string) string {
@@ -48,14 +49,14 @@ func New(w io.Writer, environ []string) *Terminal {
 	return t
 }
 
-// Write writes to the output.
+// Write writes p to the output as it is.
 func (t *Terminal) Write(p []byte) (int, error) { return t.w.Write(p) }
 
 // Interactive reports whether lines can be drawn again in place.
 func (t *Terminal) Interactive() bool { return t.live }
 
-// Width is how many columns a line may have; Unlimited where nothing says. A terminal may have been resized
-// since the last call.
+// Width returns how many columns a line may have, or Unlimited. The result changes when a terminal is
+// resized.
 func (t *Terminal) Width() int {
 	if t.fixed > 0 {
 		return t.fixed
@@ -67,7 +68,7 @@ func (t *Terminal) Width() int {
 	return columns
 }
 
-// height is how many lines there are, 0 where nothing says.
+// height returns how many lines the terminal has, or 0 where that is not known.
 func (t *Terminal) height() int {
 	if t.file == nil {
 		return 0
@@ -76,7 +77,7 @@ func (t *Terminal) height() int {
 	return lines
 }
 
-// Style is how text stands out on a terminal that has colours.
+// Style is how text looks on a terminal that has colours.
 type Style string
 
 // The styles, as the parameters of ECMA-48's SGR.
@@ -88,7 +89,7 @@ const (
 	Faint Style = "2"
 )
 
-// Styled is the text in a style where the output shows one, the text alone elsewhere.
+// Styled returns the text in a style where the output has colours, else the text alone.
 func (t *Terminal) Styled(s Style, text string) string {
 	if !t.colour || s == Plain || text == "" {
 		return text

@@ -6,11 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// Ellipsis stands where text was cut off.
-const Ellipsis = "…"
+// ellipsis stands where text was cut off.
+const ellipsis = "…"
 
-// wide are the ranges of characters that take two columns: East Asian Width W and F of Unicode 15, neighbours
-// joined over what is not assigned.
+// wide has the ranges of characters that take two columns: East Asian Width W and F of Unicode 15. Ranges
+// with only unassigned characters between them are joined.
 var wide = [][2]rune{
 	{0x1100, 0x115F}, {0x231A, 0x231B}, {0x2329, 0x232A}, {0x23E9, 0x23EC}, {0x23F0, 0x23F0},
 	{0x23F3, 0x23F3}, {0x25FD, 0x25FE}, {0x2614, 0x2615}, {0x2648, 0x2653}, {0x267F, 0x267F},
@@ -31,7 +31,7 @@ var wide = [][2]rune{
 	{0x20000, 0x3FFFD},
 }
 
-// runeWidth is how many columns a character takes: 0 for what combines with the one before it.
+// runeWidth returns how many columns a character takes: 0 for one that combines with the character before it.
 func runeWidth(r rune) int {
 	switch {
 	case r < 0x300:
@@ -50,8 +50,9 @@ func runeWidth(r rune) int {
 	return 1
 }
 
-// Width is how many columns a text takes. Sequences that some terminals join into one picture count in full.
-func Width(text string) int {
+// textWidth returns how many columns a text takes. It counts each part of a sequence that some terminals join
+// into one picture.
+func textWidth(text string) int {
 	n := 0
 	for _, r := range text {
 		n += runeWidth(r)
@@ -59,10 +60,10 @@ func Width(text string) int {
 	return n
 }
 
-// Fit cuts a text to a width, with an ellipsis where something was cut. Unlimited, or less,
-// leaves it as it is.
+// Fit cuts a text to a width in columns, with an ellipsis where something was cut. With a width of Unlimited
+// or less it returns the text as it is.
 func Fit(text string, width int) string {
-	if width <= Unlimited || Width(text) <= width {
+	if width <= Unlimited || textWidth(text) <= width {
 		return text
 	}
 	used := 0
@@ -74,17 +75,17 @@ func Fit(text string, width int) string {
 		used += runeWidth(r)
 		end = i + utf8.RuneLen(r)
 	}
-	return strings.TrimRight(text[:end], " ") + Ellipsis
+	return strings.TrimRight(text[:end], " ") + ellipsis
 }
 
-// Pad fits a text to a width and fills what is left with spaces.
-func Pad(text string, width int) string {
+// pad cuts a text to a width or fills it up with spaces.
+func pad(text string, width int) string {
 	text = Fit(text, width)
-	return text + strings.Repeat(" ", max(0, width-Width(text)))
+	return text + strings.Repeat(" ", max(0, width-textWidth(text)))
 }
 
-// Clean makes text from elsewhere fit for one line of a terminal: control characters, which steer it, and
-// marks that turn the direction of what follows are left out, line ends and tabs become spaces.
+// Clean returns a text from elsewhere in a form that is safe on one line of a terminal. It leaves out control
+// characters and marks that change the direction of text, and replaces line ends and tabs with spaces.
 func Clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -1,8 +1,9 @@
-package sim
+package otasvc_test
 
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"sync"
@@ -12,31 +13,30 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Replay plays the dongle's part of a trace: it says what the dongle said, with the pauses that there
+// replay plays the dongle's part of a trace: it says what the dongle said, with the pauses that there
 // were, and waits for the host where the host had said something in between. It answers nothing that
 // is not in the trace.
-type Replay struct {
+type replay struct {
 	frames []zigate.TracedFrame
-	// Patience is how long the host may take for a command that the trace has; then the trace goes on
-	// without it. 0 = 10 s.
-	Patience time.Duration
 
 	mu    sync.Mutex
 	heard []message.Frame
-	ended chan struct{}
-	once  sync.Once
 }
 
-// NewReplay prepares a replay of a trace, as zigate.ReadTrace gives it.
-func NewReplay(frames []zigate.TracedFrame) *Replay {
-	return &Replay{frames: frames, ended: make(chan struct{})}
+// hostTimeout is how long the host may take for a command that the trace has; then the trace goes on without
+// it.
+const hostTimeout = 10 * time.Second
+
+// newReplay prepares a replay of a trace, as readTrace gives it.
+func newReplay(frames []zigate.TracedFrame) *replay {
+	return &replay{frames: frames}
 }
 
 // String names the replay as a port.
-func (r *Replay) String() string { return "trace" }
+func (r *replay) String() string { return "trace" }
 
 // Dial begins to play, each time from the beginning.
-func (r *Replay) Dial(context.Context) (zigate.Port, error) {
+func (r *replay) Dial(context.Context) (zigate.Port, error) {
 	host, dongle := net.Pipe()
 	commands := make(chan message.MsgType, 4096)
 	go r.listen(dongle, commands)
@@ -45,17 +45,14 @@ func (r *Replay) Dial(context.Context) (zigate.Port, error) {
 }
 
 // Heard are the commands of the host so far, in order.
-func (r *Replay) Heard() []message.Frame {
+func (r *replay) Heard() []message.Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.heard)
 }
 
-// Ended is closed when everything was said for the first time. The port stays open.
-func (r *Replay) Ended() <-chan struct{} { return r.ended }
-
 // listen takes what the host sends, until the host closes the port.
-func (r *Replay) listen(dongle net.Conn, commands chan<- message.MsgType) {
+func (r *replay) listen(dongle net.Conn, commands chan<- message.MsgType) {
 	defer close(commands)
 	defer dongle.Close()
 	var decoder message.Decoder
@@ -83,7 +80,7 @@ func (r *Replay) listen(dongle net.Conn, commands chan<- message.MsgType) {
 
 var errHostGone = errors.New("the host has closed the port")
 
-func (r *Replay) play(dongle net.Conn, commands <-chan message.MsgType) {
+func (r *replay) play(dongle net.Conn, commands <-chan message.MsgType) {
 	waiting := map[message.MsgType]int{} // commands that came before the trace has them
 	var last time.Time
 	for _, f := range r.frames {
@@ -101,18 +98,13 @@ func (r *Replay) play(dongle net.Conn, commands <-chan message.MsgType) {
 			return
 		}
 	}
-	r.once.Do(func() { close(r.ended) })
 }
 
 // await waits for a command of this type.
-func (r *Replay) await(
+func (r *replay) await(
 	t message.MsgType, waiting map[message.MsgType]int, commands <-chan message.MsgType,
 ) error {
-	patience := r.Patience
-	if patience == 0 {
-		patience = 10 * time.Second
-	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(hostTimeout)
 	defer timer.Stop()
 	for waiting[t] == 0 {
 		select {
@@ -127,4 +119,23 @@ func (r *Replay) await(
 	}
 	waiting[t]--
 	return nil
+}
+
+// readTrace reads all frames of a trace. The error is the first that there is.
+func readTrace(r io.Reader) ([]zigate.TracedFrame, error) {
+	t, err := zigate.NewTraceReader(r)
+	if err != nil {
+		return nil, err
+	}
+	var frames []zigate.TracedFrame
+	for {
+		f, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return frames, nil
+		}
+		if err != nil {
+			return frames, err
+		}
+		frames = append(frames, f)
+	}
 }

@@ -1,0 +1,188 @@
+package commandline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
+)
+
+// programName is what the program is called in messages, in the help and in the manual page.
+const programName = "zigate-ota"
+
+// Exit codes of all commands. Those that ask a running service have more: see the package shell.
+const (
+	ExitOK     = 0
+	ExitFailed = shell.ExitFailed // it did not work
+	ExitUsage  = shell.ExitUsage  // the command line or the configuration is wrong
+)
+
+// Program is what the commands do: a function for each command that is not one of the shell's.
+type Program struct {
+	// Stdout takes help and completion, Stderr what is wrong.
+	Stdout io.Writer
+	Stderr io.Writer
+
+	Serve       func(ctx context.Context, s Serve) error
+	Demo        func(ctx context.Context, d Demo) error
+	Inspect     func(ctx context.Context, i Inspect) error
+	Simulate    func(ctx context.Context, s Simulation) error
+	Healthcheck func(ctx context.Context) error
+	// PrintConfig prints the configuration in force, or the example of all variables.
+	PrintConfig  func(ctx context.Context, example bool) error
+	PrintVersion func() error
+
+	// Shell is what the commands run with that ask a running service.
+	Shell shell.Call
+}
+
+// Serve is what "serve" is told.
+type Serve struct {
+	// Trace names the file that the dongle's frames are written to; "" writes none.
+	Trace string
+}
+
+// Demo is what "demo" is told.
+type Demo struct {
+	// Once ends the demo when every device runs its new version.
+	Once bool
+	// Image is the file or URL of an image for all devices; "" has images made.
+	Image string
+	// Speed is how much quicker than a real radio the simulation runs.
+	Speed float64
+}
+
+// Inspect is what "inspect" is told.
+type Inspect struct {
+	JSON bool
+	// Names are files and URLs, at least one.
+	Names []string
+}
+
+// Simulation is what "sim" is told. Its numbers are not checked yet.
+type Simulation struct {
+	TCP      string // address to listen on
+	PTY      string // path to link a pseudo-terminal at
+	Scenario string // file
+	Firmware string
+	Trace    string // file
+	Images   string // folder
+
+	// Devices are JSON objects, one a device.
+	Devices []string
+	// Count is the number of devices of the usual home.
+	Count int
+	Speed float64
+	Seed  uint64
+
+	// Probabilities, from 0 to 1. Lose is about either direction of the line.
+	Lose      float64
+	Corrupt   float64
+	Duplicate float64
+	Late      float64
+	Refuse    float64
+	LoseAir   float64
+
+	ResetEvery   time.Duration
+	SilentResets bool
+
+	// Given has the names of the flags that were on the command line: they go before what a scenario says.
+	Given map[string]bool
+}
+
+// UsageError says that the command line or the configuration is wrong.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error itself.
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// unknownCommandError says that there is no command of a name.
+type unknownCommandError struct {
+	name    string
+	nearest []string // commands that may have been meant
+}
+
+func (e *unknownCommandError) Error() string {
+	text := fmt.Sprintf("there is no command %q", e.name)
+	if len(e.nearest) > 0 {
+		text += "; did you mean " + strings.Join(e.nearest, " or ") + "?"
+	}
+	return text
+}
+
+// Run carries out a command line (without the program's name), tells on Stderr what went wrong, and returns
+// the exit code.
+func Run(ctx context.Context, p Program, args []string) int {
+	command, err := Execute(ctx, p, args)
+	if err == nil {
+		return ExitOK
+	}
+	fmt.Fprintf(p.Stderr, "%s: %v\n", command, err)
+
+	var unknown *unknownCommandError
+	if errors.As(err, &unknown) {
+		fmt.Fprintln(p.Stderr)
+		newGrammar(p).overview(p.Stderr)
+	}
+	return ExitCode(err)
+}
+
+// Execute carries out a command line. It returns the program's name with that of the command, and why it
+// failed.
+func Execute(ctx context.Context, p Program, args []string) (command string, err error) {
+	g := newGrammar(p)
+	g.root.SetArgs(completed(args))
+	cmd, err := g.root.ExecuteContextC(ctx)
+	if _, unknown := errors.AsType[*unknownCommandError](err); unknown {
+		return programName, err
+	}
+	return cmd.CommandPath(), err
+}
+
+// ExitCode is the exit code for what Execute returned.
+func ExitCode(err error) int {
+	var coded *shell.Error
+	var usage *UsageError
+	var unknown *unknownCommandError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &coded):
+		return coded.Code
+	case errors.As(err, &usage), errors.As(err, &unknown):
+		return ExitUsage
+	default:
+		return ExitFailed
+	}
+}
+
+// completed adds to a command line what may be left out: "serve", which is the default, and the second dash
+// of a flag, which the program's first releases did not ask for.
+func completed(args []string) []string {
+	full := make([]string, 0, len(args)+1)
+	for i, arg := range args {
+		if arg == "--" {
+			full = append(full, args[i:]...)
+			break
+		}
+		if len(arg) > 2 && arg[0] == '-' && 'a' <= arg[1] && arg[1] <= 'z' {
+			arg = "-" + arg
+		}
+		full = append(full, arg)
+	}
+	if len(full) == 0 {
+		return []string{"serve"}
+	}
+	switch first := full[0]; {
+	case first == "-h", first == "--help", first == "--version", !strings.HasPrefix(first, "-"):
+		return full
+	default:
+		return append([]string{"serve"}, full...)
+	}
+}

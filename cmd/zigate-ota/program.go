@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
+)
+
+// version and commit are stamped by the linker: -X main.version=1.2.0 -X main.commit=abc123.
+var (
+	version = "dev"
+	commit  = ""
+)
+
+// program is what every command runs with.
+type program struct {
+	environ []string
+	stdout  io.Writer
+	stderr  io.Writer
+}
+
+// commands are the functions for what the grammar of the command line knows.
+func (p *program) commands() commandline.Program {
+	return commandline.Program{
+		Stdout:       p.stdout,
+		Stderr:       p.stderr,
+		Serve:        p.serve,
+		Demo:         p.demo,
+		Inspect:      p.inspect,
+		Simulate:     p.simulate,
+		Healthcheck:  p.healthcheck,
+		PrintConfig:  p.printConfig,
+		PrintVersion: p.printVersion,
+		Shell: shell.Call{
+			Environ: p.environ,
+			Stdout:  p.stdout,
+			Stderr:  p.stderr,
+			Configure: func(broker, topic string) (shell.Broker, error) {
+				return shellBroker(p.environ, broker, topic)
+			},
+		},
+	}
+}
+
+// config reads the configuration. All its mistakes are one error, one a line.
+func (p *program) config() (config.Config, error) { return loadConfig(p.environ) }
+
+// loadConfig is config for an environment.
+func loadConfig(environ []string) (config.Config, error) {
+	cfg, err := config.Load(environ)
+	if err != nil {
+		return config.Config{}, usageError("the configuration has mistakes:\n%v", err)
+	}
+	return cfg, nil
+}
+
+// usageError says that the command line or the configuration is wrong.
+func usageError(format string, args ...any) error {
+	return &commandline.UsageError{Err: fmt.Errorf(format, args...)}
+}
+
+func (p *program) printConfig(_ context.Context, example bool) error {
+	if example {
+		return config.WriteExample(p.stdout)
+	}
+	cfg, err := p.config()
+	if err != nil {
+		return err
+	}
+	return cfg.Print(p.stdout)
+}
+
+func (p *program) printVersion() error {
+	_, err := fmt.Fprintf(p.stdout, "zigate-ota %s%s %s %s/%s\n",
+		version, commitSuffix(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}
+
+// commitSuffix is the commit that the program was built from, as it stands behind the version; "" where it
+// is not known.
+func commitSuffix() string {
+	c := commit
+	if c == "" {
+		if info, ok := debug.ReadBuildInfo(); ok {
+			for _, s := range info.Settings {
+				if s.Key == "vcs.revision" {
+					c = s.Value
+				}
+			}
+		}
+	}
+	if c == "" {
+		return ""
+	}
+	return " (" + c[:min(12, len(c))] + ")"
+}
