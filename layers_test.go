@@ -24,14 +24,17 @@ var layers = []string{"cmd", "bridge", "otasvc", "zigate"}
 // rooms are folders inside a layer whose packages import nothing of the project but what stands here, so that they
 // can be read, tested and used by themselves.
 var rooms = map[string][]string{
-	"bridge/contract": nil,
-	"otasvc/blocks":   {"zigate/message"},
-	"otasvc/otafile":  nil,
-	"otasvc/sending":  {"zigate/mailbox", "zigate/message"},
-	"otasvc/slot":     {"zigate/message"},
-	"otasvc/upgrade":  {"zigate/message"},
-	"zigate/mailbox":  nil,
-	"zigate/message":  nil,
+	"bridge/contract":   nil,
+	"otasvc/background": nil,
+	"otasvc/blocks":     {"zigate/message"},
+	"otasvc/otafile":    nil,
+	"otasvc/registry":   {"otasvc/library", "zigate/message"},
+	"otasvc/sending":    {"zigate/mailbox", "zigate/message"},
+	"otasvc/slot":       {"zigate/message"},
+	"otasvc/statefile":  {"otasvc/wholefile"},
+	"otasvc/upgrade":    {"zigate/message"},
+	"zigate/mailbox":    nil,
+	"zigate/message":    nil,
 }
 
 // forTests are packages that test files alone may import: what they do is in no program.

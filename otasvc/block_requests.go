@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
@@ -48,19 +49,57 @@ func (o blockOwner) Send(m message.Message) { o.sender.Send(m, nil) }
 
 // Stray acts on a request that no transfer fits.
 func (o blockOwner) Stray(req message.ImageBlockRequest, result blocks.Result) {
-	o.strayRequest(req, result, o.now())
+	hearing{o.Service}.strayRequest(req, result, o.now())
 }
 
 // PageAsked remembers that a dongle of firmware v2 is in the state in which page requests leave it.
 func (o blockOwner) PageAsked(p blocks.Page) {
 	o.slot.pageAsked()
-	if d := o.byAddr[p.Addr]; d != nil && p.First {
+	if d := o.home.at(p.Addr); d != nil && p.First {
 		o.log.Info("a device asks for whole pages; the dongle garbles such requests, and they are put right",
-			"euid", d.EUID, "bytes", p.Bytes, "spacing", p.Spacing)
+			"euid", d.EUID(), "bytes", p.Bytes, "spacing", p.Spacing)
 	}
 }
 
 // LastBlock sends a last block after which the installation is to wait.
 func (o blockOwner) LastBlock(tr *blocks.Transfer, req message.ImageBlockRequest) {
 	o.upgrades.lastBlock(tr, req, time.Now())
+}
+
+// tableInputs are the revisions of what the block server's table is made of.
+type tableInputs struct{ addresses, strangers, rights uint64 }
+
+// refreshTable puts a new table before the block server where what it is made of has changed.
+func (us *upgrades) refreshTable() {
+	s := us.s
+	inputs := tableInputs{
+		addresses: s.home.registry.Addresses(),
+		strangers: s.strangers.Revision(),
+		rights:    us.rights,
+	}
+	if inputs == us.inTable {
+		return
+	}
+	us.inTable = inputs
+	t := blocks.Table{
+		ByAddr: make(map[uint16]*blocks.Transfer, len(us.active)),
+		ByNode: make(map[message.IEEE]*blocks.Transfer, len(us.active)),
+		Known:  make(map[uint16]struct{}, s.home.registry.Len()),
+	}
+	for addr, known := range s.home.registry.ByAddr() {
+		t.Known[addr] = struct{}{}
+		d := s.home.of(known)
+		if tr := cmp.Or(d.transfer, d.aborting); tr != nil {
+			t.ByAddr[addr] = tr
+		}
+	}
+	for addr := range s.strangers.Refused() {
+		t.Known[addr] = struct{}{}
+	}
+	for _, d := range us.active {
+		if d.transfer != nil {
+			t.ByNode[d.EUID()] = d.transfer
+		}
+	}
+	s.blocks.SetTable(t)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -30,7 +31,7 @@ type ImageKey struct {
 type ImageNotify struct {
 	Device      DeviceRef
 	PayloadType uint8 // message.NotifyJitter to message.NotifyFileVersion: how much of Image is told
-	QueryJitter uint8 // 1 to 100; 0: 100
+	QueryJitter uint8 // 1 to 100; 0 stands for 100
 	Image       ImageKey
 }
 
@@ -40,24 +41,27 @@ type UpgradeEnd struct {
 	// UpgradeTime is in seconds. Nil stands for 5 s after CurrentTime, which is what the dongle says, and
 	// zigate.UpgradeTimeWait tells the device to wait.
 	UpgradeTime *uint32
-	CurrentTime uint32 // seconds; 0: UpgradeTime counts from now
+	CurrentTime uint32 // seconds; with 0, UpgradeTime counts from now
 	Image       ImageKey
 }
 
 // WaitForData is a wait for data (0x0506) by hand, to the device's last block request that got a block.
 type WaitForData struct {
 	Device            DeviceRef
-	RequestTime       *uint32 // seconds; nil: 30 s after CurrentTime
-	CurrentTime       uint32  // seconds; 0: RequestTime counts from now
+	RequestTime       *uint32 // seconds; nil stands for 30 s after CurrentTime
+	CurrentTime       uint32  // seconds; with 0, RequestTime counts from now
 	BlockRequestDelay uint16  // milliseconds
 }
+
+// byHand is the Service as it sends frames for people.
+type byHand struct{ *Service }
 
 // ImageNotify tells a device that there is an image.
 func (s *Service) ImageNotify(req ImageNotify, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(req.Device, respond, func(d *device) {
-			key := s.complete(req.Image, d, d.active())
-			about := func() *Operation { return s.operationAbout(d, key) }
+			key := byHand{s}.complete(req.Image, d, d.active())
+			about := func() *Operation { return byHand{s}.operationAbout(d, key) }
 			// What the payload type leaves out does not go on air.
 			if !key.known(int(req.PayloadType), d, about, respond) {
 				return
@@ -73,15 +77,15 @@ func (s *Service) ImageNotify(req ImageNotify, respond Respond) {
 				cmd.QueryJitter = 100
 			}
 			toDevice := func(to message.Target) message.Message { cmd.Target = to; return cmd }
-			s.sendByHand(d, toDevice, about, func(a Answer) {
+			byHand{s}.send(d, toDevice, about, func(a Answer) {
 				if a.Status == Success {
 					s.happened(Event{
 						Name:             EventImageNotified,
-						EUID:             d.EUID,
+						EUID:             d.EUID(),
 						ManufacturerCode: key.ManufacturerCode,
 						ImageType:        key.ImageType,
 						ImageVersion:     key.ImageVersion,
-						OldImageVersion:  d.CurrentVersion,
+						OldImageVersion:  d.CurrentVersion(),
 					})
 				}
 				respond(a)
@@ -95,8 +99,8 @@ func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(req.Device, respond, func(d *device) {
 			// One that has ended counts, too: its device may be asking still.
-			key := s.complete(req.Image, d, d.Upgrade)
-			about := func() *Operation { return s.operationAbout(d, key) }
+			key := byHand{s}.complete(req.Image, d, d.Upgrade)
+			about := func() *Operation { return byHand{s}.operationAbout(d, key) }
 			if !key.known(keyParts, d, about, respond) {
 				return
 			}
@@ -110,12 +114,12 @@ func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
 			if d.Upgrade != nil {
 				cmd.Sequence = d.Upgrade.EndSequence()
 			}
-			s.sendByHand(d, func(to message.Target) message.Message {
+			byHand{s}.send(d, func(to message.Target) message.Message {
 				cmd.Target = to
 				return cmd
 			}, about, func(a Answer) {
 				if a.Status == Success {
-					s.installsByHand(d, cmd, time.Now())
+					byHand{s}.installs(d, cmd, time.Now())
 				}
 				respond(a)
 			})
@@ -123,15 +127,15 @@ func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
 	})
 }
 
-// installsByHand: a device that waited with its image has been told when to install it.
-func (s *Service) installsByHand(d *device, m message.UpgradeEndResponse, now time.Time) {
+// installs: a device that waited with its image has been told when to install it.
+func (h byHand) installs(d *device, m message.UpgradeEndResponse, now time.Time) {
 	u := d.active()
 	if u == nil || m.UpgradeTime == message.UpgradeTimeWait || m.FileVersion != u.OfferedVersion() ||
 		!u.IsAbout(m.ManufacturerCode, m.ImageType, m.FileVersion) {
 		return
 	}
 	seconds := m.UpgradeTime - min(m.CurrentTime, m.UpgradeTime)
-	s.upgrades.step(d, upgrade.ReleasedByHand{In: time.Duration(seconds) * time.Second}, now)
+	h.upgrades.step(d, upgrade.ReleasedByHand{In: time.Duration(seconds) * time.Second}, now)
 }
 
 // WaitForData tells a device to ask for its block again later. It pauses nothing: the next
@@ -149,7 +153,7 @@ func (s *Service) WaitForData(req WaitForData, respond Respond) {
 				cmd.Sequence = tr.LastSequence()
 			}
 			about := func() *Operation { return s.upgradeOperation(d) }
-			s.sendByHand(d, func(to message.Target) message.Message {
+			byHand{s}.send(d, func(to message.Target) message.Message {
 				cmd.Target = to
 				return cmd
 			}, about, respond)
@@ -157,44 +161,36 @@ func (s *Service) WaitForData(req WaitForData, respond Respond) {
 	})
 }
 
-// sendByHand sends a frame to a device, once. about is the record of the answer, as it is by then.
-func (s *Service) sendByHand(
+// send sends a frame to a device, once. about is the record of the answer, as it is by then.
+func (h byHand) send(
 	d *device, frame func(message.Target) message.Message, about func() *Operation, respond Respond,
 ) {
-	if why, ok := s.dongle.usable(); !ok {
+	if why, ok := h.dongle.usable(); !ok {
 		respond(fail(ServiceNotAvailable, about(), "%s", why))
 		return
 	}
-	if d.NetworkAddress == nil {
-		respond(fail(Failure, about(), "nothing can be sent to %s: %v", d.name(), errNoAddress))
+	if !d.Reachable() {
+		respond(fail(Failure, about(), "nothing can be sent to %s: %v", d.Name(), registry.ErrNoAddress))
 		return
 	}
-	s.submitByHand(frame(d.target()), func(err error) { respond(dongleAnswer(err, about())) })
+	h.submit(frame(d.target()), func(err error) { respond(dongleAnswer(err, about())) })
 }
 
 // statusAtMost is how long a frame may wait for its status. The dongle's connection says sooner
 // that there was none.
 const statusAtMost = time.Hour
 
-// submitByHand hands a frame to the dongle, once; done runs on the owner goroutine, at the service's
+// submit hands a frame to the dongle, once; done runs on the owner goroutine, at the service's
 // stop at the latest.
-func (s *Service) submitByHand(cmd message.Message, done func(error)) {
-	a := s.await(statusAtMost, done)
-	s.sender.Submit(cmd, func(_ message.Status, err error) {
-		s.inbox.Post(func() {
-			if s.endAsk(a) {
+func (h byHand) submit(cmd message.Message, done func(error)) {
+	a := h.questions.Wait(time.Now().Add(statusAtMost), done)
+	h.sender.Submit(cmd, func(_ message.Status, err error) {
+		h.inbox.Post(func() {
+			if h.questions.End(a) {
 				done(err)
 			}
 		})
 	})
-}
-
-// await is a question that no message answers: done runs when the time is over, the dongle goes or
-// the service stops.
-func (s *Service) await(d time.Duration, done func(error)) *ask {
-	a := &ask{deadline: time.Now().Add(d), match: func(message.Message) bool { return false }, done: done}
-	s.asks = append(s.asks, a)
-	return a
 }
 
 // dongleAnswer is the final answer that says what the dongle said to a frame.
@@ -217,13 +213,13 @@ func dongleAnswer(err error, op *Operation) Answer {
 }
 
 // complete fills in what was not given. It is taken from u, the upgrade of the device, unless that is nil.
-func (s *Service) complete(key ImageKey, d *device, u *upgrade.Upgrade) ImageKey {
-	from := ImageKey{ManufacturerCode: d.ManufacturerCode, ImageType: d.ImageType}
+func (h byHand) complete(key ImageKey, d *device, u *upgrade.Upgrade) ImageKey {
+	from := ImageKey{ManufacturerCode: d.Facts().ManufacturerCode, ImageType: d.Facts().ImageType}
 	if u != nil {
 		// The device knows its image under the version that it was offered as.
 		image := u.Image()
-		from = ImageKey{&image.ManufacturerCode, &image.ImageType, ptr(s.slot.keyOf(d).Version)}
-	} else if o := s.offer(d); o != nil {
+		from = ImageKey{&image.ManufacturerCode, &image.ImageType, ptr(h.slot.keyOf(d).Version)}
+	} else if o := h.offers.best(d.Device); o != nil {
 		from = ImageKey{&o.ManufacturerCode, &o.ImageType, &o.ImageVersion}
 	}
 	if key.ManufacturerCode == nil {
@@ -258,14 +254,14 @@ func (k ImageKey) known(n int, d *device, about func() *Operation, respond Respo
 	}
 	if len(missing) > 0 {
 		respond(fail(InvalidData, about(), "%s: must be given, as %s has no image to take it from",
-			strings.Join(missing, ", "), d.name()))
+			strings.Join(missing, ", "), d.Name()))
 	}
 	return len(missing) == 0
 }
 
 // operationAbout is the operation record of an answer about an image of a device.
-func (s *Service) operationAbout(d *device, key ImageKey) *Operation {
-	op := s.upgradeOperation(d)
+func (h byHand) operationAbout(d *device, key ImageKey) *Operation {
+	op := h.upgradeOperation(d)
 	if differs(op.ManufacturerCode, key.ManufacturerCode) || differs(op.ImageType, key.ImageType) ||
 		differs(op.ImageVersion, key.ImageVersion) {
 		op = d.operation(nil) // not the image whose address and driver are known
@@ -314,12 +310,12 @@ func (s *Service) LoadImage(ref DeviceRef, respond Respond) {
 			load := func(o Offer) {
 				s.slot.loadByHand(slot.Key{SHA256: o.SHA256, Version: o.ImageVersion}, about, respond)
 			}
-			switch o := s.offer(d); {
+			switch o := s.offers.best(d.Device); {
 			case o == nil:
-				respond(fail(ImageInfoNotFound, about(), "%s", s.noImage(d)))
+				respond(fail(ImageInfoNotFound, about(), "%s", s.offers.noImage(d.Device)))
 			case o.candidate != nil && !o.candidate.Stored:
 				respond(Answer{Status: InProgress, Operation: about()})
-				s.ensure(d, *o, false, about(), respond, load)
+				s.offers.ensure(d.Device, *o, false, about(), respond, load)
 			default:
 				load(*o)
 			}
@@ -338,7 +334,7 @@ func (s *Service) LoadImageFrom(url string, respond Respond) {
 		}
 		respond(Answer{Status: InProgress, Operation: &op})
 		s.async(func(ctx context.Context) func() {
-			image, err := s.images.Fetch(ctx, library.Request{URL: url})
+			image, err := s.offers.images.Fetch(ctx, library.Request{URL: url})
 			return func() {
 				s.observer.ImageFetched(fetchStatus(err))
 				if err != nil {

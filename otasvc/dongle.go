@@ -1,30 +1,16 @@
 package otasvc
 
 import (
-	"context"
+	"cmp"
 	"errors"
-	"log/slog"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
-	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Network addresses that stand for more than one device.
-const (
-	broadcastRxOnWhenIdle uint16 = 0xFFFD
-	firstBroadcastAddr    uint16 = 0xFFF8
-	coordinatorAddr       uint16 = 0x0000
-)
-
-// nobody is the manufacturer code and image type of a header that fits no device: the dongle has no way to
-// unload a header, and some firmware offers the loaded image to devices that run it already, again and again.
-const nobody = 0xFFFE
-
-// dongleState is what the owner knows of the dongle.
-type dongleState struct {
+// dongle is what is known of the dongle and of its network.
+type dongle struct {
 	connected   bool
 	noOTA       bool // the firmware does not know the OTA commands
 	watchOnly   bool // another program upgrades
@@ -32,21 +18,29 @@ type dongleState struct {
 	info        zigate.Info
 	lastError   string // why it is not connected
 	connectedAt time.Time
-	goneAt      time.Time // when it was lost; before it was first there, when the service started
+	// goneAt is when the dongle was lost; before it was first there, when the service started.
+	goneAt time.Time
 	// session counts connections, so that an answer to an earlier one is told apart.
 	session int
+
+	// network and away are kept in the state file; revision counts their changes.
+	network  network
+	away     time.Duration // how long upgrades have not been possible
+	lookedAt time.Time     // when away was last counted on
+	revision uint64
 }
 
 // usable reports whether upgrades can be done now, and if not, why.
-func (ds *dongleState) usable() (string, bool) {
+func (g *dongle) usable() (string, bool) {
 	switch {
-	case !ds.connected:
-		return "the dongle is not connected" + because(ds.lastError), false
-	case ds.noOTA:
-		return "the dongle's firmware " + ds.info.Firmware +
+	case !g.connected:
+		return "the dongle is not connected" + because(g.lastError), false
+	case g.noOTA:
+		return "the dongle's firmware " + g.info.Firmware +
 			" has no OTA server; update the dongle's firmware", false
-	case ds.watchOnly:
-		return "upgrades are left to the software that shares the dongle (ZIGATE_OTA_SHARE_OTA=client)", false
+	case g.watchOnly:
+		return "upgrades are left to the software that shares the dongle" +
+			" (ZIGATE_OTA_SHARE_OTA=client)", false
 	}
 	return "", true
 }
@@ -57,16 +51,16 @@ const (
 	noNetwork = "the dongle has no network, so no device can reach it; start or restore its network"
 )
 
-// trouble is what is wrong with the dongle, in one sentence; empty: nothing.
-func (ds *dongleState) trouble() string {
-	switch why, ok := ds.usable(); {
-	case !ds.connected:
-		return ds.lastError
+// trouble is what is wrong with the dongle, in one sentence; it is empty where nothing is.
+func (g *dongle) trouble() string {
+	switch why, ok := g.usable(); {
+	case !g.connected:
+		return g.lastError
 	case !ok:
 		return why
-	case ds.badFlash:
+	case g.badFlash:
 		return flashTrouble
-	case !ds.info.NetworkUp:
+	case !g.info.NetworkUp:
 		return noNetwork
 	}
 	return ""
@@ -79,441 +73,119 @@ func because(err string) string {
 	return ": " + err
 }
 
-// connected takes the dongle into use: what its slot holds is not known, and it lists its neighbours.
-func (s *Service) connected(info zigate.Info) {
-	s.dongle.connected = true
-	s.dongle.noOTA = false
-	s.dongle.badFlash = false
-	s.dongle.info = info
-	s.dongle.lastError = ""
-	s.dongle.session++
-	s.infoDirty = true
-	s.log.Info("the dongle is connected", "port", info.Port, "firmware", info.Firmware, "family", info.Family,
-		"euid", info.IEEE)
-	if !info.NetworkUp {
-		s.log.Warn(noNetwork)
-	}
-	s.happened(Event{Name: EventDongleConnected})
-	now := s.now()
-	s.dongle.connectedAt = now
-	s.networkFound(info, now)
-	s.upgrades.stepAll(upgrade.DongleBack{Away: now.Sub(s.dongle.goneAt)}, now)
-	s.slot.lost()
-	s.watch = watch{} // the handshake has set it
-	s.listDevices()
+// connect notes that the dongle is there. What an earlier connection was told does not hold any more.
+func (g *dongle) connect(info zigate.Info, now time.Time) {
+	g.connected = true
+	g.noOTA = false
+	g.badFlash = false
+	g.info = info
+	g.lastError = ""
+	g.connectedAt = now
+	g.session++
 }
 
-func (s *Service) disconnected(err error) {
-	if !s.dongle.connected {
-		// Only the error is new: the dongle was away before.
-		if err != nil && err.Error() != s.dongle.lastError {
-			s.dongle.lastError = err.Error()
-			s.infoDirty = true
-			s.log.Warn("the dongle cannot be reached; it is tried again and again", "err", err)
-		}
-		return
-	}
-	s.dongle.connected = false
-	s.dongle.goneAt = s.now()
-	s.dongle.session++
+// disconnect notes that the dongle is gone. It reports whether it was there before.
+func (g *dongle) disconnect(err error, now time.Time) (lost bool) {
 	if err != nil {
-		s.dongle.lastError = err.Error()
+		g.lastError = err.Error()
 	}
-	s.infoDirty = true
-	if s.ctx.Err() == nil {
-		s.log.Warn("the dongle is gone", "err", err)
+	if !g.connected {
+		return false
 	}
-	ev := Event{Name: EventDongleDisconnected}
-	if err != nil {
-		ev.Error = err.Error()
-	}
-	s.happened(ev)
-	s.slot.lost()
-	s.dropAsks(errDongleAway)
-	for _, d := range s.sortedDevices() {
-		s.endInterviewRequests(d, errDongleAway)
-	}
+	g.connected = false
+	g.goneAt = now
+	g.session++
+	return true
 }
 
+// errDongleAway ends what waits for an answer of the dongle.
 var errDongleAway = errors.New("the dongle is not connected")
 
-// storageEvent warns of trouble with the dongle's flash memory, which holds its network. It is over when the
-// dongle says that it has saved something.
-func (s *Service) storageEvent(m message.PDMEvent) {
+// noteStorage notes what the dongle says of its flash memory, which holds its network. Trouble is over when
+// it says that it has saved something. It reports whether that is news.
+func (g *dongle) noteStorage(m message.PDMEvent) (news bool) {
 	switch {
-	case m.Problem() && !s.dongle.badFlash:
-		s.dongle.badFlash = true
-		s.infoDirty = true
-		s.log.Error(flashTrouble, "event", m.Event, "record", m.Record)
-	case m.Event == message.PDMSaved && s.dongle.badFlash:
-		s.dongle.badFlash = false
-		s.infoDirty = true
-		s.log.Info("the dongle has saved to its flash memory again; upgrades begin again")
+	case m.Problem() && !g.badFlash:
+		g.badFlash = true
+		return true
+	case m.Event == message.PDMSaved && g.badFlash:
+		g.badFlash = false
+		return true
 	}
+	return false
 }
 
-// listDevices asks the dongle for its neighbours. Others are met when they announce themselves or
-// ask for something.
-func (s *Service) listDevices() {
-	s.sender.Send(message.GetDevices{}, func(_ message.Status, err error) {
-		if err != nil && s.dongle.connected {
-			s.log.Warn("the dongle did not list its devices; they are met when they are heard from",
-				"err", err)
-		}
-	})
+// noteNetwork notes which network the dongle says that it has.
+func (g *dongle) noteNetwork(m message.NetworkState) {
+	g.info.IEEE = m.IEEE
+	g.info.NetworkAddr = m.Addr
+	g.info.PANID = m.PANID
+	g.info.Channel = m.Channel
+	g.info.NetworkUp = m.Up()
 }
 
-// message acts on what the dongle says.
-func (s *Service) message(m message.Message, lqi uint8, now time.Time) {
-	if s.log.Enabled(context.Background(), slog.LevelDebug) {
-		s.log.Debug("message", "type", m.Type(), "fields", m)
-	}
-	switch m := m.(type) {
-	case message.RestartNotice:
-		s.dongleRestarted(m)
-		s.networkUp(m.Kind == message.TypeRestart)
-	case message.PDMLoaded:
-		s.dongleRestarted(m)
-	case message.NetworkJoined:
-		// Sent at every start, but with status 4 (already on a network) also without one.
-		if m.Status != message.NetworkAlreadyUp {
-			s.dongleRestarted(m)
-		}
-		s.networkUp(m.Status == message.NetworkJoinedExisting || m.Status == message.NetworkFormed ||
-			m.Status == message.NetworkAlreadyUp)
-	case message.NetworkState:
-		s.networkState(m, now)
-	case message.ExtendedStatus:
-		s.stackError(m, now)
-	case message.DeviceList:
-		for _, l := range m.Devices {
-			if l.IEEE == 0 || l.Addr == coordinatorAddr {
-				continue
-			}
-			d := s.meet(l.IEEE)
-			s.setAddr(d, l.Addr)
-			if !d.Interviewed {
-				d.setSleepy(s, l.PowerSource == 0) // its node descriptor knows better
-			}
-			if l.LQI != 0 {
-				lqi := l.LQI
-				d.lqi = &lqi
-				d.dirty = true
-			}
-			if !d.Interviewed || !d.versionFresh {
-				s.wantInterview(d)
-			}
-		}
-	case message.DeviceAnnounce:
-		s.announced(m, lqi, now)
-	case message.Leave:
-		s.left(m)
-	case message.DataIndication:
-		s.indication(m, lqi, now)
-	case message.PDMEvent:
-		s.storageEvent(m)
-	case message.UpgradeEndRequest:
-		s.upgrades.endRequested(m, lqi, now)
-	case message.Confirm:
-		s.sender.NoteConfirm(m, s.dongle.info.Family, now)
-		s.deliveryReport(m, now)
-	case message.NwkAddrResponse:
-		if m.Status == 0 && m.IEEE != 0 {
-			s.addressFound(m.IEEE, m.Addr, lqi, now)
-		}
-	case message.IEEEAddrResponse:
-		if m.Status == 0 && m.IEEE != 0 {
-			s.addressFound(m.IEEE, m.Addr, lqi, now)
-		}
-	case message.Attribute:
-		if d := s.byAddr[m.Addr]; d != nil {
-			s.seen(d, lqi, now)
-			s.attribute(d, m, now)
-		} else {
-			s.strangerHeard(m.Addr, false, now)
-		}
-	case message.NodeDescriptor:
-		if d := s.byAddr[m.Addr]; d != nil && m.Status == 0 {
-			s.seen(d, lqi, now)
-			d.setSleepy(s, m.MACFlags&message.CapabilityRxOnWhenIdle == 0)
-		}
-	case message.SimpleDescriptor:
-		if d := s.byAddr[m.Addr]; d != nil {
-			s.seen(d, lqi, now)
-		}
-	case message.ActiveEndpoints:
-		if d := s.byAddr[m.Addr]; d != nil {
-			s.seen(d, lqi, now)
-		}
-	}
-	s.answered(m)
+// network is what tells one Zigbee network from another: whose coordinator it is, and its PAN.
+type network struct {
+	Coordinator message.IEEE `json:"coordinator"`
+	PANID       uint16       `json:"panId"`
 }
 
-func (d *device) setSleepy(s *Service, sleepy bool) {
-	if d.Sleepy != sleepy {
-		d.Sleepy = sleepy
-		d.dirty = true
-		s.stateDirty = true
-	}
+// replaces reports whether a network is another one than that of before. A coordinator keeps its address; it
+// gets another PAN id when its network is formed anew. What is not known (0) decides nothing.
+func (n network) replaces(before network) bool {
+	differ := func(a, b uint64) bool { return a != 0 && b != 0 && a != b }
+	return differ(uint64(n.Coordinator), uint64(before.Coordinator)) ||
+		differ(uint64(n.PANID), uint64(before.PANID))
 }
 
-// networkUp follows whether the dongle has a network. One that has just got it says which.
-func (s *Service) networkUp(up bool) {
-	if s.dongle.info.NetworkUp == up || !s.dongle.connected {
+// compareNetwork compares the dongle's network with the one that was known before, and keeps it. It reports
+// whether it is another one. A dongle that does not tell one of the two numbers is no other.
+func (g *dongle) compareNetwork() (before network, replaced bool) {
+	found := network{Coordinator: g.info.IEEE, PANID: g.info.PANID}
+	if !g.info.NetworkUp {
+		found.PANID = 0
+	}
+	before = g.network
+	replaced = found.replaces(before)
+	if !replaced {
+		found.Coordinator = cmp.Or(found.Coordinator, before.Coordinator)
+		found.PANID = cmp.Or(found.PANID, before.PANID)
+	}
+	if found != before {
+		g.network = found
+		g.revision++
+	}
+	return before, replaced
+}
+
+// A dongle that is away for seconds or hours costs an upgrade nothing: it goes on where the device asks. One
+// that does not come back must not keep upgrades open for ever, though, and with another dongle comes another
+// network, in which the devices are not.
+
+// awayStep is the longest that counts between two looks at the clock: a clock that is set does not make time
+// pass.
+const awayStep = time.Minute
+
+// countAway adds up how long upgrades have not been possible, over restarts of the service too. hindered says
+// that no upgrade can be done with the dongle now.
+func (g *dongle) countAway(hindered bool, now time.Time) {
+	passed := now.Sub(g.lookedAt)
+	g.lookedAt = now
+	// One that comes and goes within a minute is as good as away.
+	if !hindered && !g.badFlash && now.Sub(g.connectedAt) >= awayStep {
+		g.away = 0
 		return
 	}
-	s.dongle.info.NetworkUp = up
-	s.infoDirty = true
-	if !up {
-		s.log.Warn(noNetwork)
-		return
-	}
-	s.log.Info("the dongle has a network now")
-	s.sender.Send(message.GetNetworkState{}, nil) // its answer is a message
-	s.listDevices()
-}
-
-func (s *Service) networkState(m message.NetworkState, now time.Time) {
-	i := &s.dongle.info
-	i.IEEE = m.IEEE
-	i.NetworkAddr = m.Addr
-	i.PANID = m.PANID
-	i.Channel = m.Channel
-	i.NetworkUp = m.Up()
-	s.infoDirty = true
-	s.networkFound(*i, now) // it may have been formed anew meanwhile
-}
-
-// dongleRestarted: a reset has emptied the header slot. Every kind of start-up message means it;
-// several come in a row.
-func (s *Service) dongleRestarted(m message.Message) {
-	if !s.slot.restarted() {
-		return // told already, or nothing was loaded
-	}
-	s.log.Warn("the dongle has restarted; its image header is loaded again", "message", m.Type())
-}
-
-func (s *Service) announced(m message.DeviceAnnounce, lqi uint8, now time.Time) {
-	d := s.meet(m.IEEE)
-	s.setAddr(d, m.Addr)
-	d.setSleepy(s, m.Capability&message.CapabilityRxOnWhenIdle == 0)
-	addr := m.Addr
-	s.happened(Event{Name: EventDeviceAnnounced, EUID: d.EUID, NetworkAddress: &addr})
-	s.upgrades.step(d, upgrade.Announced{}, now)
-	s.seen(d, lqi, now)
-	if !d.Interviewed {
-		s.wantInterview(d)
+	before := g.away
+	g.away += min(max(passed, 0), awayStep)
+	if before/time.Hour != g.away/time.Hour {
+		g.revision++ // a restart forgets an hour at most
 	}
 }
 
-// left: the device said that it leaves. One that comes back (rejoin) keeps everything; one that leaves for
-// good is forgotten.
-func (s *Service) left(m message.Leave) {
-	d := s.devices[m.IEEE]
-	if d == nil {
-		return
-	}
-	s.happened(Event{Name: EventDeviceLeft, EUID: d.EUID})
-	if m.Rejoin == 1 {
-		return
-	}
-	s.drop(d)
-}
-
-// drop forgets a device and clears what was told of it.
-func (s *Service) drop(d *device) {
-	s.upgrades.step(d, upgrade.Cancel{}, time.Now())
-	delete(s.devices, d.EUID)
-	if d.NetworkAddress != nil && s.byAddr[*d.NetworkAddress] == d {
-		delete(s.byAddr, *d.NetworkAddress)
-	}
-	s.registry.Forget(d.EUID.String())
-	s.dropInterview(d)
-	s.imagesDirty = true
-	s.infoDirty = true
-	s.stateDirty = true
-	s.tableDirty = true
-	s.sink.DeviceGone(d.EUID)
-}
-
-// addressFound: the network told which address an EUID has.
-func (s *Service) addressFound(euid message.IEEE, addr uint16, lqi uint8, now time.Time) {
-	if addr == coordinatorAddr || euid == s.dongle.info.IEEE {
-		return
-	}
-	d := s.meet(euid)
-	s.setAddr(d, addr)
-	s.seen(d, lqi, now)
-	if !d.Interviewed {
-		s.wantInterview(d)
-	}
-}
-
-// deliveryEventInterval is how often the same device's failed deliveries are told as an event.
-const deliveryEventInterval = time.Minute
-
-// deliveryReport counts what did not arrive. Nothing is ever sent again because of it: the device asks again.
-func (s *Service) deliveryReport(m message.Confirm, now time.Time) {
-	if m.Kind != message.TypeConfirmFailed {
-		return
-	}
-	var d *device
-	if m.LongAddr {
-		d = s.devices[m.IEEE]
-	} else {
-		d = s.byAddr[m.Addr]
-	}
-	s.observer.DeliveryFailed()
-	if d != nil && m.Status == message.RadioFrameTooLong {
-		s.shrinkBlocks(d)
-	}
-	if d == nil || now.Sub(d.failedAt) < deliveryEventInterval {
-		return
-	}
-	d.failedAt = now
-	s.happened(Event{Name: EventDeliveryFailed, EUID: d.EUID, Error: message.RadioStatusText(m.Status)})
-}
-
-// routeBlocks are the block sizes that fit one Zigbee frame behind ever more relays of a source route.
-var routeBlocks = []uint8{61, 57, 53, 48, 40, 32, 16}
-
-// shrinkBlocks: a frame for the device did not fit its route. The device asks for the block again and
-// gets a smaller one.
-func (s *Service) shrinkBlocks(d *device) {
-	if d.transfer == nil {
-		return
-	}
-	for _, size := range routeBlocks {
-		if size < s.policy.BlockSize && (d.largestBlock == 0 || size < d.largestBlock) {
-			d.largestBlock = size
-			d.transfer.LimitBlock(size)
-			s.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID, "bytes", size)
-			return
-		}
-	}
-}
-
-// strayRequest acts on an image block request that no transfer fits.
-func (s *Service) strayRequest(req message.ImageBlockRequest, result blocks.Result, now time.Time) {
-	if req.FieldControl&message.BlockHasNodeAddress != 0 && req.NodeAddress != 0 {
-		if d := s.devices[req.NodeAddress]; d != nil {
-			s.setAddr(d, req.Addr)
-		}
-	}
-	d := s.byAddr[req.Addr]
-	if d == nil {
-		s.strayAddress(req.Addr, now)
-		return
-	}
-	s.seen(d, 0, now)
-	if result == blocks.Served {
-		return
-	}
-	if im := s.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
-		req.ImageType == im.header.ImageType {
-		s.learnIdentity(d, req.ManufacturerCode, req.ImageType)
-	}
-	if d.transfer != nil && result != blocks.WrongImage {
-		return // its transfer was put in place meanwhile: the next request is served
-	}
-	if s.policy.ServeUnsolicited && result == blocks.Unsolicited && s.upgrades.serveUnsolicited(d, req, now) {
-		return
-	}
-	if now.Sub(d.strayAt) < time.Minute {
-		return
-	}
-	d.strayAt = now
-	offset := req.Offset
-	version := req.FileVersion
-	s.happened(Event{
-		Name:             EventUnsolicitedRequest,
-		EUID:             d.EUID,
-		ManufacturerCode: &req.ManufacturerCode,
-		ImageType:        &req.ImageType,
-		ImageVersion:     &version,
-		OldImageVersion:  d.CurrentVersion,
-		Offset:           &offset,
-	})
-}
-
-// stray is an address that asked for blocks and belongs to no known device.
-type stray struct {
-	askedAt time.Time
-	refused bool
-}
-
-// strayPatience is how long an unknown address gets no answer while its EUID is looked for;
-// then it is refused.
-const strayPatience = 15 * time.Second
-
-// straysAtOnce bounds how many unknown addresses are looked into at a time.
-const straysAtOnce = 256
-
-// strayAddress finds out whose address it is. An upgrade whose device has changed its address goes on when
-// the answer is there.
-func (s *Service) strayAddress(addr uint16, now time.Time) {
-	if s.strays[addr] != nil || len(s.strays) >= straysAtOnce {
-		return
-	}
-	s.strays[addr] = &stray{askedAt: now}
-	s.sender.Send(message.IEEEAddrRequest{Target: addr, Addr: addr}, nil)
-}
-
-func (s *Service) expireStrays(now time.Time) {
-	for addr, st := range s.strays {
-		switch age := now.Sub(st.askedAt); {
-		case s.byAddr[addr] != nil:
-			delete(s.strays, addr)
-			s.tableDirty = true
-		case age > strayPatience && !st.refused:
-			st.refused = true
-			s.tableDirty = true
-		case age > time.Minute:
-			delete(s.strays, addr)
-			s.tableDirty = true
-		}
-	}
-}
-
-// happened hands an event to the sink.
-func (s *Service) happened(e Event) {
-	if e.Time.IsZero() {
-		e.Time = time.Now()
-	}
-	s.sink.Happened(e)
-}
-
-// info is the service as others see it.
-func (s *Service) info() InfoRecord {
-	r := InfoRecord{
-		StartedAt: s.startedAt, Devices: len(s.devices), Images: len(s.registry.All()),
-		Dongle: DongleInfo{
-			Connected: s.dongle.connected,
-			Port:      s.dongle.info.Port,
-			Firmware:  s.dongle.info.Firmware,
-			EUID:      s.dongle.info.IEEE,
-			PANID:     s.dongle.info.PANID,
-			Channel:   s.dongle.info.Channel,
-			Error:     s.dongle.trouble(),
-		},
-		Slot: s.slot.shown(),
-	}
-	for _, d := range s.devices {
-		u := d.active()
-		switch {
-		case u == nil:
-		case u.State() == Queued || u.State() == Scheduled:
-			r.Queued++
-		default:
-			r.Active++
-		}
-	}
-	return r
-}
-
-// stackError acts on an error of the dongle's stack.
-func (s *Service) stackError(m message.ExtendedStatus, now time.Time) {
-	s.log.Debug("an error of the dongle's stack", "code", m.Code,
-		"meaning", message.ExtendedStatusText(m.Code))
-	s.sender.NoteStackError(m, now)
+// hindered reports whether no upgrade can be done with the dongle now: it is away, or does not take the image
+// header.
+func (s *Service) hindered() bool {
+	_, ok := s.dongle.usable()
+	return !ok || s.slot.state.Refusals() > 0
 }

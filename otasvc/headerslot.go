@@ -23,14 +23,13 @@ type headerSlot struct {
 func newHeaderSlot(s *Service) headerSlot {
 	return headerSlot{
 		s:      s,
-		memory: imageMemory{store: s.images, async: s.async, images: map[string]*cachedImage{}},
+		memory: imageMemory{store: s.offers.images, async: s.async, images: map[string]*cachedImage{}},
 	}
 }
 
 // move changes what the slot holds, and has that told.
 func (h *headerSlot) move(to slot.State) {
 	h.state = to
-	h.s.infoDirty = true
 }
 
 // image is the image in the slot, or on its way there; nil where there is none.
@@ -83,7 +82,6 @@ func (h *headerSlot) restarted() bool {
 	if empty {
 		return false
 	}
-	h.s.infoDirty = true
 	return true
 }
 
@@ -202,6 +200,10 @@ func (h *headerSlot) dropUnusedImages() {
 		return sha256 == h.state.Key().SHA256 || h.s.upgrades.uses(sha256)
 	})
 }
+
+// nobody is the manufacturer code and image type of a header that fits no device: the dongle has no way to
+// unload a header, and some firmware offers the loaded image to devices that run it already, again and again.
+const nobody = 0xFFFE
 
 // nobodysHeader fits no device: manufacturer code and image type are not in use, and no version is below 0.
 var nobodysHeader = otafile.Header{

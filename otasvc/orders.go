@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // UpgradeRequest is a request to bring a device, or all of them, to an image.
@@ -17,7 +19,7 @@ type UpgradeRequest struct {
 	All            bool
 	URL            string  // fetched and registered for the device first
 	SHA256, SHA512 string  // hex; where given, must be the download's
-	ImageVersion   *uint32 // nil: the newest that fits
+	ImageVersion   *uint32 // nil stands for the newest that fits
 	AllowDowngrade bool    // take an image that is older than what runs
 	// Force takes an image of the version that runs, that failed a check, or that the device called invalid.
 	Force     bool
@@ -85,16 +87,16 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 		return
 	}
 	if why, ok := s.dongle.usable(); !ok && req.At.IsZero() {
-		respond(fail(ServiceNotAvailable, d.operation(s.offer(d)), "%s", why))
+		respond(fail(ServiceNotAvailable, s.offerOperation(d), "%s", why))
 		return
 	}
 	if req.URL != "" {
 		o.takeFromURL(d, req, respond)
 		return
 	}
-	offered := s.offer(d)
+	offered := s.offers.best(d.Device)
 	if req.ImageVersion != nil {
-		offered = s.offerOfVersion(d, *req.ImageVersion)
+		offered = s.offers.ofVersion(d.Device, *req.ImageVersion)
 	}
 	o.takeOffer(d, req, offered, respond)
 }
@@ -103,7 +105,7 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 // upgrade asks for. Any other request comes too early.
 func (o *orders) release(d *device, u *upgrade.Upgrade, req UpgradeRequest, respond Respond) {
 	s := o.s
-	op := operationOf(u, d.EUID, d.CurrentVersion)
+	op := operationOf(u, d.EUID(), d.CurrentVersion())
 	if u.Stage() != upgrade.StageDownloaded || !req.installsHeld(u) {
 		respond(failReason(ReasonAlreadyQueued, op))
 		return
@@ -123,10 +125,10 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 	op.URL = ptr(publicURL(req.URL))
 	respond(Answer{Status: InProgress, Operation: op})
 	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
-	s.fetch(d, fetch, op, respond, func(image library.Image) {
-		r := registration(image, publicURL(req.URL), "", s.ownDriverVersion(d, image))
+	s.fetchFor(d, fetch, op, respond, func(image library.Image) {
+		r := registration(image, publicURL(req.URL), "", s.offers.ownDriverVersion(d.Device, image))
 		offered := offerOf(r, image)
-		why := misfit(d, image)
+		why := misfit(d.Device, image)
 		switch {
 		case why != "":
 			respond(fail(ImageValidationFailed, op, "%s", why))
@@ -136,13 +138,13 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 				"the image at the url has version 0x%08x, not the 0x%08x asked for",
 				offered.ImageVersion, *req.ImageVersion))
 			return
-		case !fits(d, offered):
+		case !fits(d.Device, offered):
 			respond(fail(ImageValidationFailed, d.operation(&offered),
 				"the image at the url is for manufacturer 0x%04x and image type 0x%04x and does not fit %s",
-				offered.ManufacturerCode, offered.ImageType, d.name()))
+				offered.ManufacturerCode, offered.ImageType, d.Name()))
 			return
 		}
-		if err := s.addRegistration(d, r); err != nil {
+		if err := s.offers.add(d.Device, r); err != nil {
 			respond(fail(Failure, d.operation(&offered), "%v", err))
 			return
 		}
@@ -158,18 +160,18 @@ func (o *orders) takeOffer(d *device, req UpgradeRequest, offered *Offer, respon
 	s := o.s
 	if offered == nil {
 		a := failReason(ReasonImageInfoNotFound, d.operation(nil))
-		a.Error = s.noImage(d)
-		if req.ImageVersion != nil && s.offer(d) != nil {
+		a.Error = s.offers.noImage(d.Device)
+		if req.ImageVersion != nil && s.offers.best(d.Device) != nil {
 			a.Error = fmt.Sprintf("no image of version 0x%08x is registered for this device",
 				*req.ImageVersion)
 		}
 		respond(a)
 		return
 	}
-	refused := d.CurrentVersion != nil && *d.CurrentVersion >= offered.ImageVersion && !req.Force
-	if !d.versionFresh && s.dongle.connected && (!d.Sleepy || refused) {
+	refused := d.CurrentVersion() != nil && *d.CurrentVersion() >= offered.ImageVersion && !req.Force
+	if !d.VersionFresh() && s.dongle.connected && (!d.Sleepy() || refused) {
 		respond(Answer{Status: InProgress, Operation: d.operation(offered)})
-		s.checkDevice(d, func(error) { o.queue(d, req, *offered, respond) })
+		s.interviews.check(d, func(error) { o.queue(d, req, *offered, respond) })
 		return
 	}
 	o.queue(d, req, *offered, respond)
@@ -180,24 +182,26 @@ func (o *orders) queue(d *device, req UpgradeRequest, offered Offer, respond Res
 	s := o.s
 	op := d.operation(&offered)
 	refuse := func(r Reason) { respond(failReason(r, op)) }
-	switch running := d.CurrentVersion; {
-	case s.devices[d.EUID] != d:
+	switch running := d.CurrentVersion(); {
+	case !s.home.knows(d):
 		respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
 	case d.active() != nil:
 		refuse(ReasonAlreadyQueued)
-	case !fits(d, offered):
+	case !fits(d.Device, offered):
 		a := failReason(ReasonImageInfoNotFound, op)
-		a.Error = s.noImage(d)
+		a.Error = s.offers.noImage(d.Device)
 		respond(a)
 	case running != nil && *running == offered.ImageVersion && !req.Force:
 		refuse(ReasonUpToDate)
 	case running != nil && *running > offered.ImageVersion && !req.AllowDowngrade:
 		refuse(ReasonDowngradeRefused)
-	case slices.Contains(d.Invalid, offered.SHA256) && !req.Force:
+	case d.CalledInvalid(offered.SHA256) && !req.Force:
 		refuse(ReasonInvalidImage)
 	case offered.candidate != nil: // fetched where needed; and it is not cleaned away now
 		respond(Answer{Status: InProgress, Operation: op})
-		s.ensure(d, offered, req.Force, op, respond, func(had Offer) { o.queue(d, req, had, respond) })
+		s.offers.ensure(d.Device, offered, req.Force, op, respond, func(had Offer) {
+			o.queue(d, req, had, respond)
+		})
 	default:
 		u := s.upgrades.begin(d, &offered, req.order(), time.Now())
 		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(d, u)}
@@ -209,7 +213,7 @@ func (o *orders) queue(d *device, req UpgradeRequest, offered Offer, respond Res
 func (o *orders) warning(d *device, u *upgrade.Upgrade) string {
 	if holder := o.s.slot.withheldBy(d, time.Now()); holder != nil {
 		return fmt.Sprintf("it waits until %s, which holds the same image back, has installed it",
-			holder.name())
+			holder.Name())
 	}
 	if o.s.versionToOffer(d, u) != u.Image().ImageVersion {
 		return "the outcome is uncertain: the dongle's firmware compares versions, " +
@@ -225,13 +229,27 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 		respond(fail(ServiceNotAvailable, nil, "%s", why))
 		return
 	}
-	wanted := func(d *device, offered *Offer) bool { return updateAvailable(d, offered) && d.active() == nil }
+	wanted := func(d *device, offered *Offer) bool {
+		return updateAvailable(d.Device, offered) && d.active() == nil
+	}
 	respond(Answer{Status: InProgress})
-	s.ensureAll(wanted, func() {
+	o.ensureAll(wanted, func() {
 		s.upgrades.save(true)
 		g := o.queueGroup(req, wanted, time.Now())
 		s.upgrades.finishGroup(g) // it ends at once where there is nothing to do
 	})
+}
+
+// ensureAll fetches the images that indexes have for the devices that wanted picks; then runs
+// when each was tried.
+func (o *orders) ensureAll(wanted func(*device, *Offer) bool, then func()) {
+	missing := map[string]library.Candidate{}
+	for _, d := range o.s.home.sorted() {
+		if best := o.s.offers.best(d.Device); wanted(d, best) && best.candidate != nil {
+			missing[best.candidate.Key()] = *best.candidate
+		}
+	}
+	o.s.offers.ensureAll(missing, then)
 }
 
 // queueGroup queues the devices that wanted picks. With a canary the first device of each image goes ahead of
@@ -240,15 +258,15 @@ func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) boo
 	s := o.s
 	g := s.upgrades.beginGroup(req.Ticket)
 	canaries := map[string]*device{}
-	for _, d := range s.sortedDevices() {
-		offered := s.offer(d)
+	for _, d := range s.home.sorted() {
+		offered := s.offers.best(d.Device)
 		if !wanted(d, offered) {
 			continue
 		}
 		if offered.SHA256 == "" {
 			// Its image could not be fetched.
 			g.Members = append(g.Members, UpgradeResult{
-				EUID: d.EUID, State: Failed, Reason: ReasonImageInfoNotFound,
+				EUID: d.EUID(), State: Failed, Reason: ReasonImageInfoNotFound,
 			})
 			continue
 		}
@@ -256,12 +274,12 @@ func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) boo
 		order.Tickets = nil // the answer is the group's
 		order.Group = g.ID
 		if first := canaries[offered.SHA256]; first != nil && s.policy.Canary {
-			order.Canary = first.EUID
+			order.Canary = first.EUID()
 		} else if first == nil {
 			canaries[offered.SHA256] = d
 		}
 		u := s.upgrades.begin(d, offered, order, now)
-		g.Members = append(g.Members, UpgradeResult{EUID: d.EUID, State: u.State()})
+		g.Members = append(g.Members, UpgradeResult{EUID: d.EUID(), State: u.State()})
 	}
 	return g
 }
@@ -284,22 +302,58 @@ func (o *orders) byPolicy(now time.Time) {
 		return
 	}
 	wanted := func(d *device, offered *Offer) bool { return o.wantedByPolicy(d, offered, now) }
-	if !slices.ContainsFunc(s.sortedDevices(), func(d *device) bool { return wanted(d, s.offer(d)) }) {
+	wantedNow := func(d *device) bool { return wanted(d, s.offers.best(d.Device)) }
+	if !slices.ContainsFunc(s.home.sorted(), wantedNow) {
 		return
 	}
-	s.ensureAll(wanted, func() {
+	o.ensureAll(wanted, func() {
 		s.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, wanted, time.Now()))
 	})
 }
 
 // wantedByPolicy reports whether a device is to be upgraded without anybody having asked for it.
 func (o *orders) wantedByPolicy(d *device, offered *Offer, now time.Time) bool {
-	if offered == nil || d.CurrentVersion == nil || !updateAvailable(d, offered) {
+	if offered == nil || d.CurrentVersion() == nil || !updateAvailable(d.Device, offered) {
 		return false
 	}
-	if c := offered.candidate; c != nil && now.Sub(o.s.unavailable[c.Key()]) < unavailableFor {
+	if o.s.offers.isUnavailable(offered, now) {
 		return false
 	}
 	u := d.Upgrade
 	return u == nil || u.Ended() && u.Image().SHA256 != offered.SHA256
+}
+
+// QueuedUpgrade is an upgrade that waits, at its place.
+type QueuedUpgrade struct {
+	EUID         message.IEEE
+	State        State
+	ImageVersion uint32
+	QueuedAt     time.Time
+	DueAt        time.Time    // zero stands for as soon as possible
+	Canary       message.IEEE // the device that goes first with the same image; 0 where there is none
+	Paused       bool         // a person holds it
+}
+
+// Queue tells which upgrades wait, in the order in which they are to begin as things are now;
+// those that wait for a time come last. then is called on the owner goroutine and must not block; after a
+// stop it is not called.
+func (s *Service) Queue(then func([]QueuedUpgrade)) {
+	s.inbox.Post(func() { then(s.queue(s.now())) })
+}
+
+func (s *Service) queue(now time.Time) []QueuedUpgrade {
+	list := []QueuedUpgrade{}
+	for _, euid := range slot.Queue(s.slot.view(now), now) {
+		u := s.home.get(euid).Upgrade
+		list = append(list, QueuedUpgrade{
+			EUID:         euid,
+			State:        u.State(),
+			ImageVersion: u.Image().ImageVersion,
+			QueuedAt:     u.QueuedAt(),
+			DueAt:        u.DueAt(),
+			Canary:       u.Canary(),
+			Paused:       u.Stage().PausedByPerson(),
+		})
+	}
+	return list
 }

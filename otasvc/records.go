@@ -31,11 +31,12 @@ type Offer struct {
 	DriverTypeID  string
 	DriverVersion uint32
 	Title         string // the header string, printable
-	ReleaseNotes  string // empty: none known
+	ReleaseNotes  string // empty where none are known
 	MinHardware   *uint16
 	MaxHardware   *uint16
 
-	// destination is the EUI-64 of the only device that the file is for, by its header; nil: it is for any.
+	// destination is the EUI-64 of the only device that the file is for, by its header; it is nil where the
+	// file is for any.
 	destination *uint64
 	// candidate is where an image that is not registered comes from; it may have to be fetched first.
 	candidate *library.Candidate
@@ -45,21 +46,21 @@ type Offer struct {
 // it was handed out.
 type DeviceRecord struct {
 	EUID             message.IEEE
-	NetworkAddress   *uint16 // nil: not known since the last change
+	NetworkAddress   *uint16 // nil where it is not known since the last change
 	Name             string  // shown to people; the EUID where none was given
 	ManufacturerName string
 	ModelID          string
 	ManufacturerCode *uint16 // of the OTA cluster: what image headers are compared with
 	ImageType        *uint16
 	HardwareVersion  *uint16
-	Endpoint         uint8 // of the OTA client; 0: not known
+	Endpoint         uint8 // of the OTA client; 0 where it is not known
 	Sleepy           bool
 	CurrentVersion   *uint32 // running file version
 	LQI              *uint8
-	LastSeen         time.Time // zero: never since it became known
+	LastSeen         time.Time // zero where it was never seen
 	UpdateAvailable  bool
 	Offer            *Offer
-	Upgrade          *UpgradeRecord // nil: never had one
+	Upgrade          *UpgradeRecord // nil where there never was one
 	History          []PastUpgrade  // upgrades that have ended, the newest first, at most 10
 }
 
@@ -68,10 +69,10 @@ type DongleInfo struct {
 	Connected bool
 	Port      string
 	Firmware  string
-	EUID      message.IEEE // 0: not known
+	EUID      message.IEEE // 0 where it is not known
 	PANID     uint16
 	Channel   uint8
-	Error     string // empty: none
+	Error     string // empty where there is none
 }
 
 // Slot is the header that the dongle holds and answers Query Next Image requests from.
@@ -84,7 +85,7 @@ type Slot struct {
 type InfoRecord struct {
 	StartedAt       time.Time
 	Dongle          DongleInfo
-	Slot            *Slot // nil: holds no image
+	Slot            *Slot // nil where it holds no image
 	Devices, Images int
 	Queued, Active  int // upgrades
 }
@@ -92,7 +93,7 @@ type InfoRecord struct {
 // Operation is the reference's operation record: what every answer about a device carries. Pointers are nil
 // where the value is not known.
 type Operation struct {
-	EUID             message.IEEE // 0: no device
+	EUID             message.IEEE // 0 where no device is meant
 	ManufacturerCode *uint16
 	ImageType        *uint16
 	URL              *string
@@ -120,7 +121,7 @@ type UpgradeResult struct {
 type Answer struct {
 	Status          Status
 	Error           string     // one sentence for a person; set whenever the status is not a success
-	Operation       *Operation // nil: the request is about no device
+	Operation       *Operation // nil where the request is about no device
 	Reason          Reason
 	UpdateAvailable *bool
 	Upgrade         *UpgradeRecord
@@ -165,7 +166,7 @@ const (
 type Event struct {
 	Name             EventName
 	Time             time.Time
-	EUID             message.IEEE // 0: no device is meant
+	EUID             message.IEEE // 0 where no device is meant
 	ManufacturerCode *uint16
 	ImageType        *uint16
 	ImageVersion     *uint32

@@ -1,13 +1,11 @@
 package otasvc
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -22,26 +20,34 @@ const settleTimeout = 10 * time.Second
 // request carries a request out on the owner goroutine. Right after a start the dongle is still being opened,
 // while commands that the broker had kept come at once: they wait instead of being refused.
 func (s *Service) request(respond Respond, f func()) {
-	taken := s.inbox.Post(func() {
-		if !s.settled {
-			s.unsettled = append(s.unsettled, f)
-			return
-		}
-		f()
-	})
-	if !taken {
+	if !s.inbox.Post(func() { s.gate.pass(f) }) {
 		respond(fail(ServiceNotAvailable, nil, "%v", errStopping))
 	}
 }
 
-// settle carries out the requests that waited for the dongle.
-func (s *Service) settle() {
-	if s.settled {
+// requestGate holds requests back until it is known whether the dongle is there.
+type requestGate struct {
+	opened  bool
+	waiting []func()
+}
+
+// pass carries a request out, now or when the gate is opened.
+func (g *requestGate) pass(f func()) {
+	if !g.opened {
+		g.waiting = append(g.waiting, f)
 		return
 	}
-	s.settled = true
-	waiting := s.unsettled
-	s.unsettled = nil
+	f()
+}
+
+// open carries out the requests that waited.
+func (g *requestGate) open() {
+	if g.opened {
+		return
+	}
+	g.opened = true
+	waiting := g.waiting
+	g.waiting = nil
 	for _, f := range waiting {
 		f()
 	}
@@ -63,35 +69,38 @@ func failReason(reason Reason, op *Operation) Answer {
 // withDevice finds the device that a request names and goes on with it. One that is not known yet is looked
 // for on the network first, if it was named by its EUID: the dongle itself lists its neighbours only.
 func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device)) {
-	if d := s.lookup(ref); d != nil {
+	if d := s.home.find(ref); d != nil {
 		then(d)
 		return
 	}
-	if ref.kind != refEUID {
+	euid, named := ref.EUID()
+	if !named {
 		respond(fail(DeviceNotFound, &Operation{}, "no device is known as %q; name it by its euid, "+
 			"its network address or the name you gave it", ref))
 		return
 	}
-	op := &Operation{EUID: ref.euid}
+	op := &Operation{EUID: euid}
 	if why, ok := s.dongle.usable(); !ok {
 		respond(fail(ServiceNotAvailable, op, "device %s is not known yet and cannot be looked for: %s",
-			ref.euid, why))
+			euid, why))
 		return
 	}
 	respond(Answer{Status: InProgress, Operation: op})
-	s.findDevice(ref.euid, func(d *device) {
-		if d == nil && s.ctx.Err() != nil {
+	s.searches.Find(euid, func(found *registry.Device) {
+		switch {
+		case found != nil:
+			then(s.home.of(found))
+		case s.stopping():
 			respond(fail(ServiceNotAvailable, op, "%v", errStopping))
-			return
-		}
-		if d == nil {
+		default:
 			respond(fail(DeviceNotFound, op, "device %s does not answer on the network; "+
-				"check that it has joined, is powered and, if it sleeps, awake", ref.euid))
-			return
+				"check that it has joined, is powered and, if it sleeps, awake", euid))
 		}
-		then(d)
 	})
 }
+
+// offerOperation is the operation record of the image that a device would get.
+func (s *Service) offerOperation(d *device) *Operation { return d.operation(s.offers.best(d.Device)) }
 
 // ServiceStatus tells whether upgrades can be done. ref may be nil; a device that is named must be known.
 func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
@@ -108,11 +117,12 @@ func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
 			return
 		}
 		// With the dongle away the answer is that, whichever device is meant.
-		if d := s.lookup(*ref); d == nil && !s.dongle.connected {
-			status(&Operation{EUID: ref.euid})
+		if d := s.home.find(*ref); d == nil && !s.dongle.connected {
+			euid, _ := ref.EUID()
+			status(&Operation{EUID: euid})
 			return
 		}
-		s.withDevice(*ref, respond, func(d *device) { status(d.operation(s.offer(d))) })
+		s.withDevice(*ref, respond, func(d *device) { status(s.offerOperation(d)) })
 	})
 }
 
@@ -120,15 +130,15 @@ func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
 func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			o := s.offer(d)
+			o := s.offers.best(d.Device)
 			if o == nil {
-				a := fail(ImageInfoNotFound, d.operation(nil), "%s", s.noImage(d))
+				a := fail(ImageInfoNotFound, d.operation(nil), "%s", s.offers.noImage(d.Device))
 				a.Upgrade = recordOf(d.Upgrade, time.Now())
 				a.HasUpgrade = true
 				respond(a)
 				return
 			}
-			available := updateAvailable(d, o)
+			available := updateAvailable(d.Device, o)
 			respond(Answer{
 				Status: Success, Operation: d.operation(o), UpdateAvailable: &available, Source: o.Source,
 				Upgrade: recordOf(d.Upgrade, time.Now()), HasUpgrade: true,
@@ -137,42 +147,13 @@ func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
 	})
 }
 
-// noImage says why no image fits a device.
-func (s *Service) noImage(d *device) string {
-	for _, r := range s.registry.For(d.EUID.String()) {
-		image, ok := s.images.Image(r.SHA256)
-		if !ok {
-			return "the registered image is missing from the store; add it again"
-		}
-		o := offerOf(r, image)
-		if fits(d, o) {
-			continue
-		}
-		if d.HardwareVersion != nil && d.ManufacturerCode != nil &&
-			*d.ManufacturerCode == o.ManufacturerCode &&
-			d.ImageType != nil && *d.ImageType == o.ImageType {
-			return fmt.Sprintf("the registered image is for other hardware versions than the device's %d",
-				*d.HardwareVersion)
-		}
-		return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, "+
-			"the device asks for others",
-			o.ManufacturerCode, o.ImageType)
-	}
-	if dev, ok := catalogDevice(d); ok && s.catalog != nil {
-		if err := s.catalog.Explain(dev); err != nil {
-			return "no image is registered for this device, and " + err.Error() + "; add one with add_image"
-		}
-	}
-	return "no image is registered for this device; add one with add_image"
-}
-
 // Cancel ends a device's upgrade.
 func (s *Service) Cancel(ref DeviceRef, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.upgradeOperation(d)
 			if !s.upgrades.step(d, upgrade.Cancel{}, time.Now()) {
-				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.name()))
+				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.Name()))
 				return
 			}
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
@@ -184,7 +165,7 @@ func (s *Service) Cancel(ref DeviceRef, respond Respond) {
 func (s *Service) CancelAll(respond Respond) {
 	s.request(respond, func() {
 		now := time.Now()
-		for _, d := range s.sortedDevices() {
+		for _, d := range s.home.sorted() {
 			s.upgrades.step(d, upgrade.Cancel{}, now)
 		}
 		s.whenSaved(func() { respond(Answer{Status: Success}) })
@@ -194,128 +175,9 @@ func (s *Service) CancelAll(respond Respond) {
 // upgradeOperation is the operation record of the upgrade under way, or of the image the device would get.
 func (s *Service) upgradeOperation(d *device) *Operation {
 	if u := d.active(); u != nil {
-		return operationOf(u, d.EUID, d.CurrentVersion)
+		return operationOf(u, d.EUID(), d.CurrentVersion())
 	}
-	return d.operation(s.offer(d))
-}
-
-// Check reads a device's running version again and tells whether there is a newer image.
-func (s *Service) Check(ref DeviceRef, respond Respond) {
-	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) {
-			if why, ok := s.dongle.usable(); !ok {
-				respond(fail(ServiceNotAvailable, d.operation(s.offer(d)), "%s", why))
-				return
-			}
-			respond(Answer{Status: InProgress, Operation: d.operation(s.offer(d))})
-			s.checkDevice(d, func(err error) {
-				o := s.offer(d)
-				available := updateAvailable(d, o)
-				a := Answer{Status: Success, Operation: d.operation(o), UpdateAvailable: &available}
-				if err != nil {
-					a.Status = Failure
-					a.Reason = ReasonNoResponse
-					a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be "+
-						"woken, others to be powered and in reach", d.name(), err)
-				}
-				respond(a)
-			})
-		})
-	})
-}
-
-// checkDevice reads the version. A device whose OTA endpoint is not known yet is asked at endpoint 1, where
-// most have it, and interviewed if that does not help.
-func (s *Service) checkDevice(d *device, done func(error)) {
-	s.readVersion(d, func(err error) {
-		if err == nil && !d.mute || d.Endpoint != 0 || d.NetworkAddress == nil || s.ctx.Err() != nil {
-			done(err)
-			return
-		}
-		s.wantInterview(d)
-		d.interview.next = time.Time{}
-		d.interview.done = append(d.interview.done, done)
-	})
-}
-
-// checksAtOnce is how many devices are asked at the same time by a check of all.
-const checksAtOnce = 4
-
-// CheckAll reads the running version of every device.
-func (s *Service) CheckAll(respond Respond) {
-	s.request(respond, func() {
-		if why, ok := s.dongle.usable(); !ok {
-			respond(fail(ServiceNotAvailable, nil, "%s", why))
-			return
-		}
-		respond(Answer{Status: InProgress})
-		s.listDevices()
-		if s.catalog != nil {
-			s.catalog.Refresh()
-		}
-		devices := s.sortedDevices()
-		results := make([]CheckResult, len(devices))
-		open := len(devices)
-		next := 0
-		if open == 0 {
-			respond(Answer{Status: Success, CheckResults: results})
-			return
-		}
-		var begin func()
-		begin = func() {
-			if next == len(devices) {
-				return
-			}
-			i := next
-			d := devices[next]
-			next++
-			s.checkDevice(d, func(err error) {
-				status := Success
-				if err != nil {
-					status = Failure
-				}
-				results[i] = CheckResult{
-					EUID: d.EUID, Status: status, UpdateAvailable: updateAvailable(d, s.offer(d)),
-				}
-				if open--; open == 0 {
-					respond(Answer{Status: Success, CheckResults: results})
-					return
-				}
-				begin()
-			})
-		}
-		for range min(checksAtOnce, len(devices)) {
-			begin()
-		}
-	})
-}
-
-// Interview asks a device again who it is.
-func (s *Service) Interview(ref DeviceRef, respond Respond) {
-	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) {
-			op := d.operation(s.offer(d))
-			if why, ok := s.dongle.usable(); !ok {
-				respond(fail(ServiceNotAvailable, op, "%s", why))
-				return
-			}
-			if d.NetworkAddress == nil {
-				respond(fail(Failure, op, "%s cannot be asked: %v", d.name(), errNoAddress))
-				return
-			}
-			respond(Answer{Status: InProgress, Operation: op})
-			s.wantInterview(d)
-			d.interview.next = time.Time{}
-			d.interview.done = append(d.interview.done, func(err error) {
-				if err != nil {
-					respond(fail(Failure, d.operation(s.offer(d)), "%s did not answer all "+
-						"questions: %v", d.name(), err))
-					return
-				}
-				respond(Answer{Status: Success, Operation: d.operation(s.offer(d))})
-			})
-		})
-	})
+	return s.offerOperation(d)
 }
 
 // Pause holds a device's download with wait-for-data, until Resume or, if not 0, for d.
@@ -324,7 +186,7 @@ func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 		s.withDevice(ref, respond, func(dev *device) {
 			op := s.upgradeOperation(dev)
 			if !s.upgrades.step(dev, upgrade.Pause{For: d}, time.Now()) {
-				respond(fail(Failure, op, "%s has no download that could be paused", dev.name()))
+				respond(fail(Failure, op, "%s has no download that could be paused", dev.Name()))
 				return
 			}
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
@@ -338,7 +200,7 @@ func (s *Service) Resume(ref DeviceRef, respond Respond) {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.upgradeOperation(d)
 			if !s.upgrades.step(d, upgrade.Resume{}, time.Now()) {
-				respond(fail(Failure, op, "%s has no paused download", d.name()))
+				respond(fail(Failure, op, "%s has no paused download", d.Name()))
 				return
 			}
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
@@ -350,16 +212,11 @@ func (s *Service) Resume(ref DeviceRef, respond Respond) {
 func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			op := d.operation(s.offer(d))
-			for _, other := range s.devices {
-				if other != d && other.GivenName == name {
-					respond(fail(InvalidData, op, "name: %q is the name of device %s already; "+
-						"names are unique", name, other.EUID))
-					return
-				}
+			op := s.offerOperation(d)
+			if err := s.home.registry.Rename(d.Device, name); err != nil {
+				respond(fail(InvalidData, op, "name: %v", err))
+				return
 			}
-			d.GivenName = name
-			d.dirty = true
 			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
@@ -368,36 +225,36 @@ func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
 // Forget drops a device that is gone.
 func (s *Service) Forget(ref DeviceRef, respond Respond) {
 	s.request(respond, func() {
-		d := s.lookup(ref)
+		d := s.home.find(ref)
 		if d == nil {
-			respond(fail(DeviceNotFound, &Operation{EUID: ref.euid}, "no device is known as %q", ref))
+			euid, _ := ref.EUID()
+			respond(fail(DeviceNotFound, &Operation{EUID: euid}, "no device is known as %q", ref))
 			return
 		}
-		op := d.operation(s.offer(d))
-		s.drop(d)
+		op := s.offerOperation(d)
+		s.forget(d)
 		s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 	})
 }
 
-// sortedDevices lists the devices by EUID.
-func (s *Service) sortedDevices() []*device { return sorted(s.devices) }
-
-func sorted(devices map[message.IEEE]*device) []*device {
-	return slices.SortedFunc(maps.Values(devices), func(a, b *device) int {
-		return cmp.Compare(a.EUID, b.EUID)
+// listDevices asks the dongle for its neighbours. Others are met when they announce themselves or
+// ask for something.
+func (s *Service) listDevices() {
+	s.sender.Send(message.GetDevices{}, func(_ message.Status, err error) {
+		if err != nil && s.dongle.connected {
+			s.log.Warn("the dongle did not list its devices; they are met when they are heard from",
+				"err", err)
+		}
 	})
 }
 
-// ValidName reports why a name cannot be given to a device; empty: it can. Names that look like an address
-// would make requests ambiguous.
-func ValidName(name string) string {
-	if n := len([]rune(name)); n < 1 || n > 64 {
-		return "must have 1 to 64 characters"
-	}
-	if name == "all" || ParseDeviceRef(name).kind != refName {
-		return "must not be \"all\" nor look like an euid or a network address"
-	}
-	return ""
+// forget drops a device and clears what was told of it.
+func (s *Service) forget(d *device) {
+	s.upgrades.step(d, upgrade.Cancel{}, time.Now())
+	s.home.forget(d)
+	s.offers.forget(d.Device)
+	s.interviews.forget(d)
+	s.teller.sink.DeviceGone(d.EUID())
 }
 
 var _ zigate.Handler = (*Service)(nil)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
@@ -58,7 +57,7 @@ type Catalog interface {
 type Policy struct {
 	Concurrency    int           // downloads at once, at least 1
 	BlockSize      uint8         // largest block in bytes, 1 to 64
-	BlockInterval  time.Duration // shortest time between two blocks of a device; 0: as fast as it asks
+	BlockInterval  time.Duration // shortest time between two blocks of a device; 0 where there is none
 	MinBattery     int           // percent; a battery device below it is not upgraded
 	Auto           bool          // every device for which an update is available is upgraded, in the window
 	NotifyInterval time.Duration // between two image notifications
@@ -69,7 +68,7 @@ type Policy struct {
 	Retries          int           // further attempts
 	Slice            time.Duration // how long an image keeps the slot while another waits
 	Canary           bool          // with all devices: one of each image first
-	Window           *Window       // nil: none is configured
+	Window           *Window       // nil where none is configured
 	QueryWatch       QueryWatch    // when the dongle shows what devices ask for
 	WatchOnly        bool          // another program upgrades: nothing is done, only told
 	ServeUnsolicited bool          // devices that ask without an upgrade are served
@@ -78,62 +77,40 @@ type Policy struct {
 // Options are what a Service is made of.
 type Options struct {
 	Images   ImageStore
-	Catalog  Catalog // nil: only what is registered is known
+	Catalog  Catalog // nil where only registered images are known
 	Observer Observer
 	Logger   *slog.Logger
-	StateDir string // holds state.json; empty: nothing is kept (tests)
+	StateDir string // holds state.json; empty where nothing is kept (tests)
 	Policy   Policy
-	// Now is the clock; nil: time.Now. Only what sets the clock on the wall, which fake time
+	// Now is the clock; nil stands for time.Now. Only what sets the clock on the wall, which fake time
 	// cannot, brings another.
 	Now func() time.Time
 }
 
 // Service owns devices, registered images and upgrades. It is a zigate.Handler: give it to the dongle.
 type Service struct {
+	owner
+	keeper
+	health
 	now      func() time.Time
-	images   ImageStore
-	catalog  Catalog
 	log      *slog.Logger
 	policy   Policy
 	observer Observer
-	store    *store
-	inbox    *mailbox.Mailbox[func()]
 	blocks   *blocks.Server
 	sender   *sending.Sender
-	health   health
 
 	// All below belongs to the owner goroutine.
-	ctx        context.Context
-	sink       Sink
-	background sync.WaitGroup
-	startedAt  time.Time
-	devices    map[message.IEEE]*device
-	byAddr     map[uint16]*device
-	upgrades   upgrades
-	orders     orders
-	registry   library.Registry
-	// unavailable is when images that indexes list could not be had, by candidate.
-	unavailable map[string]time.Time
-	dongle      dongleState
-	network     network       // the dongle's
-	away        time.Duration // how long upgrades have not been possible
-	lookedAt    time.Time     // at the clock
-	slot        headerSlot
-	watch       watch
-	asks        []*ask
-	searches    []search // devices that are to be looked for
-	searching   int
-	interview   interviewQueue
-	strays      map[uint16]*stray // by network address
-	sweepAt     time.Time         // next clean-up of the image store
-	settled     bool              // it is known whether the dongle is there
-	unsettled   []func()          // requests that wait to know
+	teller teller
+	gate   requestGate
+	home   home
+	offers offers
+	dongle dongle
+	watch  watch
+	asking
 
-	// What the end of a turn has to tell, to keep, to put before the block server.
-	infoDirty, imagesDirty bool
-	stateDirty, tableDirty bool
-	afterSave              []func()
-	savedAt                time.Time
+	upgrades upgrades
+	orders   orders
+	slot     headerSlot
 }
 
 // New reads the state and prepares everything that serving blocks needs, so that a device that goes on asking
@@ -141,27 +118,20 @@ type Service struct {
 // the service starts empty: the error is only for a state folder that cannot be used at all.
 func New(o Options) (*Service, error) {
 	s := &Service{
-		images:      o.Images,
-		catalog:     o.Catalog,
-		log:         o.Logger,
-		policy:      o.Policy,
-		observer:    o.Observer,
-		startedAt:   time.Now(),
-		devices:     map[message.IEEE]*device{},
-		byAddr:      map[uint16]*device{},
-		unavailable: map[string]time.Time{},
-		strays:      map[uint16]*stray{},
-		inbox:       mailbox.New[func()](),
+		log:      o.Logger,
+		policy:   o.Policy,
+		observer: o.Observer,
+		health:   health{startedAt: time.Now()},
+		home:     newHome(),
+		watch:    watch{policy: o.Policy.QueryWatch},
 	}
 	if s.now = o.Now; s.now == nil {
 		s.now = time.Now
 	}
 	s.dongle.watchOnly = o.Policy.WatchOnly
 	s.dongle.goneAt = s.now()
-	s.lookedAt = s.now()
-	s.slot = newHeaderSlot(s)
-	s.upgrades = newUpgrades(s)
-	s.orders = orders{s: s}
+	s.dongle.lookedAt = s.now()
+	s.inbox = mailbox.New[func()]()
 	s.sender = sending.New(s.inbox)
 	s.blocks = blocks.New(blocks.Options{
 		MaxBlock: o.Policy.BlockSize,
@@ -169,13 +139,26 @@ func New(o Options) (*Service, error) {
 		Observer: o.Observer,
 		Owner:    blockOwner{s},
 	})
-	s.noteHealth()
+	s.asking = newAsking(s)
+	s.offers = offers{
+		owner:       &s.owner,
+		images:      o.Images,
+		catalog:     o.Catalog,
+		observer:    o.Observer,
+		happened:    s.happened,
+		log:         o.Logger,
+		unavailable: map[string]time.Time{},
+	}
+	s.slot = newHeaderSlot(s)
+	s.upgrades = newUpgrades(s)
+	s.orders = orders{s: s}
+	s.noteDongle(&s.dongle)
+	s.keeper.snapshot = s.snapshot
+	s.keeper.post = func(f func()) { s.inbox.Post(f) }
 	if o.StateDir != "" {
-		var err error
-		if s.store, err = openStore(filepath.Join(o.StateDir, "state.json"), o.Logger); err != nil {
+		if err := s.openState(filepath.Join(o.StateDir, "state.json")); err != nil {
 			return nil, fmt.Errorf("opening the state: %w", err)
 		}
-		s.restore(s.store.loaded)
 	}
 	return s, nil
 }
@@ -185,29 +168,20 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 	background, stop := context.WithCancel(ctx)
 	s.ctx = background
 	s.sender.Begin(background, radio)
-	s.sink = sink
-	saved := make(chan struct{})
-	if s.store != nil {
-		go func() { defer close(saved); s.store.run() }()
-	} else {
-		close(saved)
-	}
+	s.teller.sink = sink
+	end := s.keeper.begin()
 	defer func() {
 		s.restoreRawMode()
 		stop()
 		s.farewell()
-		if s.store != nil {
-			s.store.close(s.snapshot())
-		}
-		<-saved
+		end()
 	}()
 
-	s.publishAll()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var offersChanged <-chan struct{}
-	if s.catalog != nil {
-		offersChanged = s.catalog.Changed()
+	if s.offers.catalog != nil {
+		offersChanged = s.offers.catalog.Changed()
 	}
 	for {
 		select {
@@ -216,13 +190,13 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 		case <-s.inbox.Wake():
 		case <-timer.C:
 		case <-offersChanged:
-			s.offersChanged()
+			s.offers.changed()
 		}
 		for _, f := range s.inbox.Take() {
 			f()
 		}
-		s.turn(s.now())
-		timer.Reset(s.pause(s.now()))
+		s.tick(s.now())
+		timer.Reset(s.sleep(s.now()))
 	}
 }
 
@@ -232,27 +206,18 @@ var errStopping = errors.New("the service is stopping")
 // farewell gives every request that is still open its answer, and saves what they wait for. Upgrades go on in
 // the next life of the service.
 func (s *Service) farewell() {
-	s.settle()
+	s.gate.open()
 	for quiet := false; !quiet; {
 		s.background.Wait()
 		quiet = !s.drain()
-		if len(s.asks) > 0 {
-			s.dropAsks(errStopping)
+		if s.questions.Any() {
+			s.questions.Drop(errStopping)
 			quiet = false
 		}
-		s.nextSearch() // what still stands in line finds nothing
-		for _, d := range s.sortedDevices() {
-			s.endInterviewRequests(d, errStopping)
-		}
-		if after := s.afterSave; len(after) > 0 {
-			s.afterSave = nil
+		s.searches.Next() // what still stands in line finds nothing
+		s.interviews.endAll(errStopping)
+		if s.saveNow() {
 			quiet = false
-			if s.store != nil {
-				s.store.saveNow(s.snapshot())
-			}
-			for _, f := range after {
-				f()
-			}
 		}
 	}
 	s.upgrades.sync(s.now())
@@ -272,99 +237,77 @@ func (s *Service) drain() (worked bool) {
 	return worked
 }
 
-// turn is what the owner does after whatever woke it: look at the clock, at the downloads, at
+// tick is what the owner does after whatever woke it: look at the clock, at the downloads, at
 // the queue, and tell.
-func (s *Service) turn(now time.Time) {
-	s.health.turn.Store(&now)
-	if !s.settled && now.Sub(s.startedAt) > settleTimeout {
-		s.settle()
+func (s *Service) tick(now time.Time) {
+	s.health.tick.Store(&now)
+	if now.Sub(s.startedAt) > settleTimeout {
+		s.gate.open()
 	}
-	s.countAway(now)
+	s.dongle.countAway(s.hindered(), now)
 	s.upgrades.sync(now)
-	s.expireAsks(now)
+	s.questions.Expire(now)
 	s.upgrades.tick(now)
-	s.expireStrays(now)
-	s.runInterviews(now)
+	s.strangers.Expire(now, func(addr uint16) bool { return s.home.at(addr) != nil })
+	if s.dongle.connected {
+		s.interviews.run(now)
+	}
 	s.orders.byPolicy(now)
 	s.sweep(now)
 	s.slot.follow(now)
 	s.watchQueries(now)
-	s.refreshTable()
-	s.noteHealth()
-	s.flush(now)
+	s.upgrades.refreshTable()
+	s.noteDongle(&s.dongle)
+	s.tell(now)
+	s.save(s.revisions(), now)
 }
 
-// async runs work on a goroutine of its own and then, on the owner goroutine, what work returned.
-func (s *Service) async(work func(ctx context.Context) func()) {
-	s.background.Go(func() {
-		giveWay()
-		if then := work(s.ctx); then != nil {
-			s.inbox.Post(then)
-		}
-	})
-}
-
-// flush tells the sink what changed and hands the state to the store.
-func (s *Service) flush(now time.Time) {
-	for _, d := range s.devices {
-		if !d.dirty && d.seenDirty && now.Sub(d.publishedAt) >= seenInterval {
-			d.dirty = true
-		}
-		if d.dirty && !(d.Upgrade != nil && d.Upgrade.Resuming(now)) {
-			d.dirty = false
-			d.seenDirty = false
-			d.publishedAt = now
-			s.sink.DeviceChanged(s.upgrades.told(d, now))
-		}
-	}
-	if s.imagesDirty {
-		s.imagesDirty = false
-		s.sink.ImagesChanged(s.registeredImages())
-	}
-	if s.infoDirty {
-		s.infoDirty = false
-		s.sink.InfoChanged(s.info())
-	}
-	if s.stateDirty && (len(s.afterSave) > 0 || now.Sub(s.savedAt) >= saveInterval) {
-		s.stateDirty = false
-		s.savedAt = now
-		after := s.afterSave
-		s.afterSave = nil
-		if s.store == nil {
-			for _, f := range after {
-				f()
-			}
-			return
-		}
-		s.store.save(s.snapshot(), func() {
-			s.inbox.Post(func() {
-				for _, f := range after {
-					f()
-				}
-			})
-		})
+// revisions are the revisions of everything that is kept.
+func (s *Service) revisions() revisions {
+	return revisions{
+		devices:       s.home.registry.Revision(),
+		registrations: s.offers.registered,
+		dongle:        s.dongle.revision,
+		upgrades:      s.upgrades.kept,
+		asked:         s.keeper.asked,
 	}
 }
 
-// saveInterval is how often the state is written when no answer waits for it. What is lost by a crash in
-// between is learnt again from the devices; memory cards wear out with each write.
-const saveInterval = 5 * time.Second
-
-// whenSaved runs f once the state as it is now is on the disk: an answer must not promise what a
-// power cut takes back.
-func (s *Service) whenSaved(f func()) {
-	s.stateDirty = true
-	s.afterSave = append(s.afterSave, f)
+// sweep has images removed that nobody has needed for a while.
+func (s *Service) sweep(now time.Time) {
+	if !s.offers.sweepDue(now) {
+		return
+	}
+	used := map[string]bool{}
+	for _, d := range s.upgrades.active {
+		used[d.Upgrade.Image().SHA256] = true
+	}
+	for sha256 := range s.slot.memory.images {
+		used[sha256] = true
+	}
+	s.offers.sweep(used, now)
 }
 
-// publishAll tells the sink everything, as after a start.
-func (s *Service) publishAll() {
-	for _, d := range s.devices {
-		d.dirty = true
+// How long the owner sleeps when no message wakes it.
+const (
+	pauseBusy = 250 * time.Millisecond // answers are due, or blocks are being served
+	pauseSoon = time.Second            // something is to be done before long
+	pauseIdle = 10 * time.Second
+)
+
+// sleep is how long the owner may sleep when nothing happens: until the next thing that it has to do by the
+// clock.
+func (s *Service) sleep(now time.Time) time.Duration {
+	if s.questions.Any() || s.strangers.Any() || s.slot.state.IsBusy() || s.slot.state.Switching() {
+		return pauseBusy
 	}
-	s.infoDirty = true
-	s.imagesDirty = true
-	s.tableDirty = true
+	interviews := s.dongle.connected && s.interviews.schedule.Before(now.Add(pauseIdle))
+	slotDue := now.Before(s.slot.state.KeptUntil()) || s.slot.state.Refusals() > 0
+	pause := s.upgrades.nextLook(now)
+	if !s.gate.opened || s.revisions() != s.saved || interviews || slotDue {
+		pause = min(pause, pauseSoon)
+	}
+	return pause
 }
 
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
@@ -379,23 +322,23 @@ func (s *Service) HandleMessage(m message.Message, lqi uint8) {
 			s.blocks.Indicated(req)
 		}
 	}
-	s.inbox.PostUpTo(inboxLimit, func() { s.message(m, lqi, s.now()) })
+	s.inbox.PostUpTo(inboxLimit, func() { hearing{s}.message(m, lqi, s.now()) })
 }
 
 // HandleConnected learns that the dongle is there. Part of zigate.Handler.
 func (s *Service) HandleConnected(info zigate.Info) {
 	s.blocks.Reconnected()
 	s.inbox.Post(func() {
-		s.connected(info)
-		s.settle()
+		hearing{s}.connected(info)
+		s.gate.open()
 	})
 }
 
 // HandleDisconnected learns that the dongle is gone. Part of zigate.Handler.
 func (s *Service) HandleDisconnected(err error) {
 	s.inbox.Post(func() {
-		s.disconnected(err)
-		s.settle()
+		hearing{s}.disconnected(err)
+		s.gate.open()
 	})
 }
 

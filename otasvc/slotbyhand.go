@@ -22,7 +22,7 @@ const (
 // loadByHand reads an image from the store and loads its header for a person. about is the record of the
 // answer, as it is by then.
 func (h *headerSlot) loadByHand(key slot.Key, about func() *Operation, respond Respond) {
-	if h.s.ctx.Err() != nil {
+	if h.s.stopping() {
 		respond(dongleAnswer(errStopping, about()))
 		return
 	}
@@ -47,12 +47,12 @@ func (h *headerSlot) loadHeader(im *cachedImage, key slot.Key, about func() *Ope
 		return
 	}
 	if h.state.IsBusy() {
-		h.s.await(slotPoll, func(error) { h.loadHeader(im, key, about, respond) })
+		h.s.questions.Wait(time.Now().Add(slotPoll), func(error) { h.loadHeader(im, key, about, respond) })
 		return
 	}
 	h.state = h.state.LoadingByHand()
 	generation := h.state.Generation()
-	h.s.submitByHand(loadImage(im.headerAs(key.Version)), func(err error) {
+	byHand{h.s}.submit(loadImage(im.headerAs(key.Version)), func(err error) {
 		if h.state.Generation() == generation {
 			h.loadedByHand(im, key, err, time.Now())
 		}
@@ -65,21 +65,21 @@ func (h *headerSlot) refusal(key slot.Key, now time.Time) (Status, string) {
 	if why, ok := h.s.dongle.usable(); !ok {
 		return ServiceNotAvailable, why
 	}
-	if h.s.ctx.Err() != nil {
+	if h.s.stopping() {
 		return ServiceNotAvailable, errStopping.Error()
 	}
 	obstacle, euid := slot.Conflict(h.view(now), key)
-	d := h.s.devices[euid]
+	d := h.s.home.get(euid)
 	switch obstacle {
 	case slot.SlotInUse:
 		return Failure, "an upgrade needs the dongle's header slot as it is for the next moments; " +
 			"try again in a minute"
 	case slot.OtherDownload:
 		return Failure, fmt.Sprintf("%s is being upgraded to another image, 0x%08x, whose download would "+
-			"break off; cancel it or wait for its end", d.name(), d.Upgrade.Image().ImageVersion)
+			"break off; cancel it or wait for its end", d.Name(), d.Upgrade.Image().ImageVersion)
 	case slot.InstallWaits:
 		return Failure, fmt.Sprintf("%s has this image and waits to be told to install it; "+
-			"with the header loaded the dongle would tell it so by itself", d.name())
+			"with the header loaded the dongle would tell it so by itself", d.Name())
 	}
 	return Success, ""
 }

@@ -39,11 +39,11 @@ func (h *headerSlot) carryOut(decision slot.Decision, now time.Time) {
 		}
 	case slot.Offer:
 		h.state = h.state.Offered(h.s.sender.Crowded(now), now)
-		h.s.upgrades.step(h.s.devices[dec.Device], upgrade.Offered{Version: dec.Key.Version}, now)
+		h.s.upgrades.step(h.s.home.get(dec.Device), upgrade.Offered{Version: dec.Key.Version}, now)
 	case slot.Defer:
 		h.state = h.state.Deferred(now)
 	case slot.EndForBattery:
-		h.s.upgrades.step(h.s.devices[dec.Device], upgrade.BatteryLow{}, now)
+		h.s.upgrades.step(h.s.home.get(dec.Device), upgrade.BatteryLow{}, now)
 	case slot.GiveUp:
 		h.giveUp(dec.Devices, now)
 	case slot.BeginSwitch:
@@ -61,7 +61,7 @@ func (h *headerSlot) carryOut(decision slot.Decision, now time.Time) {
 func (h *headerSlot) devices(of []message.IEEE) []*device {
 	devices := make([]*device, len(of))
 	for i, euid := range of {
-		devices[i] = h.s.devices[euid]
+		devices[i] = h.s.home.get(euid)
 	}
 	return devices
 }

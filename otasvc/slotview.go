@@ -41,7 +41,7 @@ func (h *headerSlot) policy() slot.Policy {
 func (h *headerSlot) candidate(d *device, now time.Time) slot.Candidate {
 	u := d.Upgrade
 	return slot.Candidate{
-		Device:       d.EUID,
+		Device:       d.EUID(),
 		Key:          h.keyOf(d),
 		Stage:        slotStage(u, now),
 		Image:        h.memory.state(u.Image().SHA256),
@@ -50,10 +50,10 @@ func (h *headerSlot) candidate(d *device, now time.Time) slot.Candidate {
 		DueAt:        u.DueAt(),
 		NotBefore:    u.NotBefore(),
 		Canary:       u.Canary(),
-		Located:      d.NetworkAddress != nil,
-		BatteryLow:   d.Battery != nil && int(*d.Battery) < h.s.policy.MinBattery,
+		Located:      d.Reachable(),
+		BatteryLow:   d.Battery() != nil && int(*d.Battery()) < h.s.policy.MinBattery,
 		InstallLater: u.KeepsLastBlock(),
-		Sleepy:       d.Sleepy,
+		Sleepy:       d.Sleepy(),
 		AwakeUntil:   u.AwakeUntil(),
 		Served:       d.transfer != nil,
 		Begun:        u.Begun(),
@@ -105,14 +105,15 @@ func (h *headerSlot) keyOf(d *device) slot.Key {
 // in the end, which shows in how the upgrade ends.
 func (s *Service) versionToOffer(d *device, u *upgrade.Upgrade) uint32 {
 	version := u.Image().ImageVersion
-	if d.CurrentVersion == nil || *d.CurrentVersion < version || !s.dongle.info.Version().ChecksVersion() {
+	running := d.CurrentVersion()
+	if running == nil || *running < version || !s.dongle.info.Version().ChecksVersion() {
 		return version
 	}
-	return min(*d.CurrentVersion, wildcard32-2) + 1
+	return min(*running, wildcard32-2) + 1
 }
 
 // withheldBy is the device that has the image of another one's upgrade and waits to be told to install it, so
 // that the other one has to wait; nil where there is none.
 func (h *headerSlot) withheldBy(d *device, now time.Time) *device {
-	return h.s.devices[slot.WithheldBy(h.view(now), h.keyOf(d))]
+	return h.s.home.get(slot.WithheldBy(h.view(now), h.keyOf(d)))
 }

@@ -2,7 +2,6 @@ package otasvc
 
 import (
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
@@ -34,7 +33,7 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 	switch e := effect.(type) {
 	case upgrade.Admit:
 		us.admit(d, us.s.slot.image())
-		us.s.refreshTable() // before the device can have heard of it
+		us.refreshTable() // before the device can have heard of it
 	case upgrade.Withdraw:
 		us.withdraw(d)
 	case upgrade.Abort:
@@ -52,24 +51,22 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 	case upgrade.SendLastBlock:
 		us.sendLastBlock(d)
 	case upgrade.LookFor:
-		us.s.search(d.EUID, 1, func(*device) {})
+		us.s.searches.Call(d.EUID())
 	case upgrade.DistrustSlot:
 		us.s.slot.distrust()
 	case upgrade.DistrustImage:
-		if sha256 := u.Image().SHA256; !slices.Contains(d.Invalid, sha256) {
-			d.Invalid = append(d.Invalid, sha256)
-		}
+		d.SetInvalid(u.Image().SHA256)
 	case upgrade.Begun:
 		us.begun(d, u, e.GoesOn)
 	}
 }
 
 // changed has a device's record told anew.
-func (us *upgrades) changed(d *device) { d.dirty = true }
+func (us *upgrades) changed(d *device) { d.upgradeRevision++ }
 
 // save has the state written, at once where it must not be lost by a crash.
 func (us *upgrades) save(atOnce bool) {
-	us.s.stateDirty = true
+	us.kept++
 	if atOnce {
 		us.s.whenSaved(func() {})
 	}
@@ -80,7 +77,7 @@ func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade) Event {
 	image := u.Image()
 	e := Event{
 		Name:             name,
-		EUID:             d.EUID,
+		EUID:             d.EUID(),
 		ManufacturerCode: &image.ManufacturerCode,
 		ImageType:        &image.ImageType,
 		ImageVersion:     &image.ImageVersion,
@@ -123,16 +120,16 @@ var remarks = map[upgrade.Remarkable]remark{
 // remark writes into the log.
 func (us *upgrades) remark(d *device, u *upgrade.Upgrade, what upgrade.Remarkable) {
 	r := remarks[what]
-	us.s.log.Log(us.s.ctx, r.level, r.text, "euid", d.EUID, "offset", u.Offset(), "attempt", u.Attempt(),
+	us.s.log.Log(us.s.ctx, r.level, r.text, "euid", d.EUID(), "offset", u.Offset(), "attempt", u.Attempt(),
 		"of", us.s.policy.Retries+1)
 }
 
 // begun notes that a device asks for its image, which says what its OTA client is.
 func (us *upgrades) begun(d *device, u *upgrade.Upgrade, goesOn bool) {
 	image := u.Image()
-	us.s.learnIdentity(d, image.ManufacturerCode, image.ImageType)
+	d.SetIdentity(image.ManufacturerCode, image.ImageType)
 	if !goesOn {
-		us.s.log.Info("download started", "euid", d.EUID, "fileVersion", image.ImageVersion,
+		us.s.log.Info("download started", "euid", d.EUID(), "fileVersion", image.ImageVersion,
 			"offset", u.Offset(), "attempt", u.Attempt())
 	}
 }
@@ -150,11 +147,11 @@ func (us *upgrades) admit(d *device, im *cachedImage) {
 	if u.KeepsLastBlock() {
 		tr.KeepLast()
 	}
-	tr.LimitBlock(d.largestBlock)
+	tr.LimitBlock(d.LargestBlock())
 	d.transfer = tr
 	d.aborting = nil
 	us.judge(d)
-	us.s.tableDirty = true
+	us.rights++
 }
 
 // withdraw takes a device's right to blocks away.
@@ -164,7 +161,7 @@ func (us *upgrades) withdraw(d *device) {
 	}
 	us.s.blocks.EndPage(d.transfer)
 	d.transfer = nil
-	us.s.tableDirty = true
+	us.rights++
 }
 
 // abort has the requests of a download that was ended met with ABORT for a while.
@@ -182,7 +179,7 @@ func (us *upgrades) abort(d *device, now time.Time) {
 // wait for another image is left to that.
 func (us *upgrades) judge(d *device) {
 	tr := d.transfer
-	if tr == nil || us.s.slot.state.TellsToWait(d.EUID) {
+	if tr == nil || us.s.slot.state.TellsToWait(d.EUID()) {
 		return
 	}
 	switch v := d.Upgrade.Verdict(); v.Kind {
@@ -205,7 +202,8 @@ func (us *upgrades) notify(d *device, u *upgrade.Upgrade, first bool) {
 		case sending.Busy(err):
 			us.stepIf(d, u, upgrade.NotifyBusy{Again: now.Add(jitter(notifyBusy))}, now)
 		case err != nil:
-			us.s.log.Warn("an image notification was not sent; it is tried again", "euid", d.EUID, "err", err)
+			us.s.log.Warn("an image notification was not sent; it is tried again",
+				"euid", d.EUID(), "err", err)
 		default:
 			us.stepIf(d, u, upgrade.NotifySent{First: first}, now)
 		}
@@ -215,7 +213,7 @@ func (us *upgrades) notify(d *device, u *upgrade.Upgrade, first bool) {
 // sendNotify sends an image notify, where the device's network address is known. Payload type 0 is what most
 // devices understand: with type 3 many ask only if the version differs from one that they remember.
 func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) {
-	if d.NetworkAddress == nil {
+	if !d.Reachable() {
 		return
 	}
 	image := u.Image()
@@ -231,20 +229,20 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 
 // readVersion asks a device what it runs; what it says is taken in wherever it comes from.
 func (us *upgrades) readVersion(d *device, u *upgrade.Upgrade, awaited bool) {
-	us.s.readVersion(d, func(err error) {
+	us.s.interviews.readVersion(d, func(err error) {
 		if !awaited {
 			return
 		}
 		us.stepIf(d, u, upgrade.ReadingDone{}, time.Now())
 		if err != nil {
-			us.s.log.Debug("the version was not read", "euid", d.EUID, "err", err)
+			us.s.log.Debug("the version was not read", "euid", d.EUID(), "err", err)
 		}
 	})
 }
 
 // answerEnd answers a device's upgrade end request, at the endpoint from which it came where that is known.
 func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd) {
-	if d.NetworkAddress == nil {
+	if !d.Reachable() {
 		return
 	}
 	target := d.target()
@@ -263,7 +261,7 @@ func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd
 	}, func(_ message.Status, err error) {
 		if err != nil {
 			us.s.log.Warn("the answer to an upgrade end request was not sent; the device asks again",
-				"euid", d.EUID, "err", err)
+				"euid", d.EUID(), "err", err)
 		}
 	})
 }
@@ -275,7 +273,7 @@ func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd
 // lastBlock takes a device's request for its last block. Where nothing can be done about it now, the device
 // asks again.
 func (us *upgrades) lastBlock(tr *blocks.Transfer, req message.ImageBlockRequest, now time.Time) {
-	d := us.s.byAddr[req.Addr]
+	d := us.s.home.at(req.Addr)
 	if d == nil || d.active() == nil || d.transfer != tr || us.s.slot.state.IsBusy() {
 		return
 	}
@@ -298,24 +296,18 @@ func (us *upgrades) sendLastBlock(d *device) {
 }
 
 // endRequested acts on the device's message that its download has ended.
-func (us *upgrades) endRequested(m message.UpgradeEndRequest, lqi uint8, now time.Time) {
+func (us *upgrades) endRequested(d *device, m message.UpgradeEndRequest, now time.Time) {
 	s := us.s
-	d := s.byAddr[m.Addr]
-	if d == nil {
-		s.strayAddress(m.Addr, now)
-		return
-	}
-	s.seen(d, lqi, now)
 	u := d.active()
 	if u == nil || !u.IsAbout(m.ManufacturerCode, m.ImageType, m.FileVersion) {
-		s.log.Warn("a device ended a download that it was not given", "euid", d.EUID, "status", m.Status,
+		s.log.Warn("a device ended a download that it was not given", "euid", d.EUID(), "status", m.Status,
 			"fileVersion", m.FileVersion)
 		return
 	}
 	us.syncDevice(d, now)
 	if d.transfer != nil && m.Status == message.OTASuccess {
 		p := d.transfer.Progress(now)
-		s.log.Info("a device has its whole image", "euid", d.EUID, "requests", p.Requests,
+		s.log.Info("a device has its whole image", "euid", d.EUID(), "requests", p.Requests,
 			"askedAgain", p.Again, "restarts", p.Restarts)
 	}
 	d.endEndpoint = m.Endpoint

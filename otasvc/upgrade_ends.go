@@ -26,18 +26,18 @@ var endEvents = map[State]EventName{
 // ended tells everybody how an upgrade ended.
 func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	s := us.s
-	delete(us.active, d.EUID)
+	delete(us.active, d.EUID())
 	d.remember(u)
 	event := us.event(endEvents[u.State()], d, u)
 	if u.Reason() == ReasonNoResponse {
-		event.Error = d.unanswered()
+		event.Error = d.Unanswered()
 	}
 	s.happened(event)
 	if u.State() == Succeeded {
-		s.log.Info("upgrade succeeded", "euid", d.EUID, "name", d.name(),
+		s.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
 			"fileVersion", u.Image().ImageVersion)
 	} else {
-		s.log.Warn("upgrade ended", "euid", d.EUID, "name", d.name(),
+		s.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(),
 			"state", u.State(), "reason", u.Reason())
 	}
 	s.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
@@ -52,7 +52,7 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 	if len(u.Tickets()) == 0 {
 		return
 	}
-	answer := Answer{Status: Success, Operation: operationOf(u, d.EUID, d.CurrentVersion)}
+	answer := Answer{Status: Success, Operation: operationOf(u, d.EUID(), d.CurrentVersion())}
 	if u.State() != Succeeded {
 		answer.Status = Failure
 		answer.Reason = u.Reason()
@@ -60,7 +60,7 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 	}
 	us.s.whenSaved(func() {
 		for _, ticket := range u.Tickets() {
-			us.s.sink.UpgradeEnded(ticket, answer)
+			us.s.teller.sink.UpgradeEnded(ticket, answer)
 		}
 		u.Step(upgrade.Answered{}, us.policy(d), time.Now())
 		us.save(true) // a crash before it would have the answer given again
@@ -70,7 +70,7 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 // explainEnd says for a person why an upgrade did not succeed.
 func explainEnd(d *device, u *upgrade.Upgrade) string {
 	text := u.Reason().Explain()
-	if why := d.unanswered(); why != "" && u.Reason() == ReasonNoResponse {
+	if why := d.Unanswered(); why != "" && u.Reason() == ReasonNoResponse {
 		text += "; " + why
 	}
 	return text
@@ -103,7 +103,7 @@ func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
 		return
 	}
 	for i := range g.Members {
-		if g.Members[i].EUID == d.EUID {
+		if g.Members[i].EUID == d.EUID() {
 			g.Members[i].State = u.State()
 			g.Members[i].Reason = u.Reason()
 		}
@@ -111,7 +111,7 @@ func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
 	for _, other := range us.sorted() {
 		waiting := other.Upgrade
 		switch {
-		case waiting.Group() != g.ID || waiting.Canary() != d.EUID:
+		case waiting.Group() != g.ID || waiting.Canary() != d.EUID():
 		case u.State() == Succeeded:
 			us.step(other, upgrade.CanaryPassed{}, now)
 		default:
@@ -141,7 +141,7 @@ func (us *upgrades) finishGroup(g *group) {
 		delete(us.groups, g.ID)
 		us.save(false)
 		if len(g.Ticket) > 0 {
-			us.s.sink.UpgradeEnded(g.Ticket, answer)
+			us.s.teller.sink.UpgradeEnded(g.Ticket, answer)
 			us.save(true) // a crash before it would have the answer given again
 		}
 	})

@@ -14,6 +14,12 @@ type upgrades struct {
 	active    map[message.IEEE]*device // those whose upgrade has not ended
 	groups    map[uint64]*group
 	nextGroup uint64
+
+	// kept counts changes of what the state file has of upgrades and groups; rights counts changes of who
+	// may have blocks.
+	kept    uint64
+	rights  uint64
+	inTable tableInputs // of the block server's table as it is
 }
 
 func newUpgrades(s *Service) upgrades {
@@ -45,14 +51,13 @@ func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Tim
 		DriverTypeID:     o.DriverTypeID,
 		DriverVersion:    o.DriverVersion,
 	}
-	order.OldVersion = d.CurrentVersion
+	order.OldVersion = d.CurrentVersion()
 	u := upgrade.New(order, now)
 	d.Upgrade = u
-	us.active[d.EUID] = d
+	us.active[d.EUID()] = d
 	us.changed(d)
-	us.s.stateDirty = true
-	us.s.infoDirty = true
-	us.s.log.Info("upgrade queued", "euid", d.EUID, "name", d.name(), "fileVersion", o.ImageVersion,
+	us.kept++
+	us.s.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(), "fileVersion", o.ImageVersion,
 		"state", u.State())
 	return u
 }
@@ -67,8 +72,7 @@ func (us *upgrades) step(d *device, e upgrade.Event, now time.Time) bool {
 	from := u.State()
 	effects := u.Step(e, us.policy(d), now)
 	if to := u.State(); to != from {
-		us.s.infoDirty = true
-		us.s.log.Debug("upgrade", "euid", d.EUID, "from", from, "to", to, "reason", u.Reason())
+		us.s.log.Debug("upgrade", "euid", d.EUID(), "from", from, "to", to, "reason", u.Reason())
 	}
 	for _, effect := range effects {
 		us.carryOut(d, u, effect, now)
@@ -101,7 +105,7 @@ func (us *upgrades) policy(d *device) upgrade.Policy {
 		BlockInterval:  p.BlockInterval,
 		Retries:        p.Retries,
 		Slice:          p.Slice,
-		Sleepy:         d.Sleepy,
+		Sleepy:         d.Sleepy(),
 	}
 }
 
@@ -111,10 +115,10 @@ func (us *upgrades) facts(d *device) upgrade.Facts {
 	return upgrade.Facts{
 		Connected: s.dongle.connected,
 		Hindered:  s.hindered(),
-		Away:      s.away,
-		Addressed: d.NetworkAddress != nil,
+		Away:      s.dongle.away,
+		Addressed: d.Reachable(),
 		Slot:      us.slotFor(d),
-		QueryOnly: d.mute && s.watch.mode == message.RawModeHybrid,
+		QueryOnly: d.Mute() && s.watch.mode == message.RawModeHybrid,
 	}
 }
 
@@ -142,10 +146,10 @@ func (us *upgrades) tick(now time.Time) {
 	for _, d := range us.sorted() {
 		us.step(d, upgrade.Tick{Facts: us.facts(d)}, now)
 	}
-	for _, d := range us.s.devices {
+	for _, d := range us.s.home.devices {
 		if d.aborting != nil && now.After(d.abortUntil) {
 			d.aborting = nil
-			us.s.tableDirty = true
+			us.rights++
 		}
 	}
 }
@@ -165,10 +169,7 @@ func (us *upgrades) syncDevice(d *device, now time.Time) {
 	if p.Requests == 0 {
 		return
 	}
-	if p.Last.After(d.LastSeen) {
-		d.LastSeen = p.Last
-		d.seenDirty = true
-	}
+	d.SeenAt(p.Last)
 	us.step(d, upgrade.Progress{
 		Position:    p.Position,
 		First:       p.First,
@@ -205,14 +206,14 @@ func (us *upgrades) restore(d *device, now time.Time) {
 		us.answerTickets(d, u) // it ended, but its answer was not given any more
 		return
 	}
-	us.active[d.EUID] = d
+	us.active[d.EUID()] = d
 	us.step(d, upgrade.Restored{LongestPutOff: us.s.slot.policy().LongestPutOff()}, now)
 	if !u.Stage().UsesSlot() && !u.Stage().IsPutOff() {
 		return
 	}
 	im, err := us.s.slot.memory.load(u.Image().SHA256)
 	if err != nil {
-		us.s.log.Error("the image of a running upgrade cannot be read", "euid", d.EUID, "err", err)
+		us.s.log.Error("the image of a running upgrade cannot be read", "euid", d.EUID(), "err", err)
 		return // the planner has it read again, and the upgrade ends if it stays so
 	}
 	us.admit(d, im)
@@ -231,14 +232,10 @@ func (us *upgrades) serveUnsolicited(d *device, req message.ImageBlockRequest, n
 		h.FileVersion != req.FileVersion {
 		return false
 	}
-	for _, r := range s.registry.All() {
-		image, ok := s.images.Image(r.SHA256)
-		o := offerOf(r, image)
-		if ok && o.SHA256 == im.sha256 && fits(d, o) && updateAvailable(d, &o) {
-			us.begin(d, &o, upgrade.Order{}, now)
-			us.admit(d, im)
-			return true
-		}
+	if o := s.offers.registeredAs(im.sha256, d.Device); o != nil {
+		us.begin(d, o, upgrade.Order{}, now)
+		us.admit(d, im)
+		return true
 	}
 	return false
 }

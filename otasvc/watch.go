@@ -1,12 +1,8 @@
 package otasvc
 
 import (
-	"fmt"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
-	"github.com/zigate-ota/zigate-ota/otasvc/slot"
-	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -28,10 +24,14 @@ const (
 // to its flash memory.
 const watchAfter = time.Minute
 
-// watch is the dongle's raw mode as far as the owner knows it.
+// watchRetry is how long the owner waits after the dongle did not take a mode.
+const watchRetry = 2 * time.Second
+
+// watch is the dongle's raw mode as far as the owner knows it, and what it is to be.
 type watch struct {
-	mode message.RawMode
-	busy bool
+	policy QueryWatch
+	mode   message.RawMode
+	busy   bool
 	// touched: the dongle may have another mode than off. What became of a command whose status was
 	// lost is not known.
 	touched bool
@@ -40,57 +40,77 @@ type watch struct {
 	retryAt   time.Time
 }
 
-// watchQueries sets the dongle's raw mode. Off comes at once, before anything downloads; hybrid
-// comes after a while.
-func (s *Service) watchQueries(now time.Time) {
-	if !s.dongle.connected || s.watch.busy || now.Before(s.watch.retryAt) {
-		return
-	}
-	working := s.slot.working(now)
-	after := watchAfter
-	for _, d := range s.upgrades.active {
-		if d.mute && d.Upgrade.State() == Applying {
-			after = 0 // the only way to learn how its upgrade went
-		}
+// reset notes that the dongle's mode is off, as it is after a handshake.
+func (w *watch) reset() { *w = watch{policy: w.policy} }
+
+// off reports whether nobody has set another mode.
+func (w *watch) off() bool { return w.mode == message.RawModeOff && !w.busy }
+
+// next decides which mode the dongle is to get now, and false where that stays as it is. Off comes at once,
+// before anything downloads; hybrid comes after nothing has been going on for a while, or at once where it is
+// urgent.
+func (w *watch) next(working, urgent bool, now time.Time) (message.RawMode, bool) {
+	if w.busy || now.Before(w.retryAt) {
+		return w.mode, false
 	}
 	if working {
-		s.watch.idleSince = time.Time{}
-	} else if s.watch.idleSince.IsZero() {
-		s.watch.idleSince = now
+		w.idleSince = time.Time{}
+	} else if w.idleSince.IsZero() {
+		w.idleSince = now
 	}
 	mode := message.RawModeOff
 	switch {
-	case s.policy.QueryWatch == WatchAlways:
+	case w.policy == WatchAlways:
 		mode = message.RawModeHybrid
-	case s.policy.QueryWatch == WatchIdle && !working && s.watch.mode == message.RawModeHybrid:
-		mode = message.RawModeHybrid
-	case s.policy.QueryWatch == WatchIdle && !working && now.Sub(s.watch.idleSince) >= after:
+	case w.policy != WatchIdle || working:
+	case w.mode == message.RawModeHybrid || urgent || now.Sub(w.idleSince) >= watchAfter:
 		mode = message.RawModeHybrid
 	}
-	if mode != s.watch.mode {
-		s.setRawMode(mode)
-	}
+	return mode, mode != w.mode
 }
 
-// rawModeRetry is the pause after which a raw mode is set that the dongle did not take.
-const rawModeRetry = 2 * time.Second
+// setting notes that a command is under way.
+func (w *watch) setting(mode message.RawMode) {
+	w.busy = true
+	w.touched = w.touched || mode != message.RawModeOff
+}
 
-func (s *Service) setRawMode(mode message.RawMode) {
-	s.watch.busy = true
-	s.watch.touched = s.watch.touched || mode != message.RawModeOff
+// set notes what came of the command.
+func (w *watch) set(mode message.RawMode, err error, now time.Time) {
+	w.busy = false
+	if err != nil {
+		w.retryAt = now.Add(watchRetry)
+		return
+	}
+	w.mode = mode
+	w.touched = mode != message.RawModeOff
+}
+
+// watchQueries sets the dongle's raw mode.
+func (s *Service) watchQueries(now time.Time) {
+	if !s.dongle.connected {
+		return
+	}
+	working := s.slot.working(now)
+	urgent := false
+	for _, d := range s.upgrades.active {
+		// There is no other way to learn how its upgrade went.
+		urgent = urgent || d.Mute() && d.Upgrade.State() == Applying
+	}
+	mode, change := s.watch.next(working, urgent, now)
+	if !change {
+		return
+	}
+	s.watch.setting(mode)
 	session := s.dongle.session
 	s.sender.Send(message.SetRawMode{Mode: mode}, func(_ message.Status, err error) {
 		if s.dongle.session != session {
 			return
 		}
-		s.watch.busy = false
+		s.watch.set(mode, err, time.Now())
 		if err != nil {
-			s.watch.retryAt = time.Now().Add(rawModeRetry)
 			s.log.Warn("the dongle's raw mode was not set; it is tried again", "mode", mode, "err", err)
-			return
 		}
-		s.watch.mode = mode
-		s.watch.touched = mode != message.RawModeOff
 	})
 }
 
@@ -122,140 +142,4 @@ func (s *Service) restoreRawMode() {
 			return
 		}
 	}
-}
-
-// indication acts on a frame that the dongle shows as it came from the air.
-func (s *Service) indication(m message.DataIndication, lqi uint8, now time.Time) {
-	d := s.indicated(m)
-	if d == nil {
-		s.strangerIndicated(m, now)
-	} else {
-		s.seen(d, lqi, now)
-	}
-	if s.watch.mode == message.RawModeOff && !s.watch.busy {
-		// Nobody asked for it: either no handler of the firmware wants the frame, or the dongle is in the
-		// pure raw mode, and nothing else will tell what is in it.
-		for _, decoded := range m.Messages() {
-			s.message(decoded, lqi, now)
-		}
-	}
-	if m.Cluster != message.ClusterOTA || d == nil {
-		return
-	}
-	if q, ok := message.ParseQueryNextImage(m.Payload); ok {
-		s.askedAt(d, m)
-		s.queried(d, q, now)
-		return
-	}
-	if end, ok := message.ParseUpgradeEndRequest(m.Payload); ok {
-		end.Endpoint = m.SrcEndpoint
-		end.Cluster = m.Cluster
-		end.AddrMode = m.SrcAddrMode
-		end.Addr = m.SrcAddr
-		s.indicatedEnd(d, end, lqi)
-	}
-}
-
-// indicated is the device that a frame came from, or nil.
-func (s *Service) indicated(m message.DataIndication) *device {
-	if m.SrcAddrMode == message.AddrModeIEEE {
-		return s.devices[m.SrcIEEE]
-	}
-	return s.byAddr[m.SrcAddr]
-}
-
-// strangersAtOnce is how many senders of frames are looked into at a time, unless they ask for an image: a
-// network may have hundreds.
-const strangersAtOnce = 8
-
-// strangerIndicated: a frame came from nobody who is known yet.
-func (s *Service) strangerIndicated(m message.DataIndication, now time.Time) {
-	switch {
-	case m.SrcAddrMode == message.AddrModeIEEE && m.SrcIEEE != 0 && m.SrcIEEE != s.dongle.info.IEEE:
-		s.findDevice(m.SrcIEEE, func(*device) {})
-	case m.SrcAddrMode == message.AddrModeNetwork:
-		s.strangerHeard(m.SrcAddr, m.Cluster == message.ClusterOTA, now)
-	}
-}
-
-// strangerHeard finds out who has a network address that something was heard from.
-func (s *Service) strangerHeard(addr uint16, urgent bool, now time.Time) {
-	if addr != coordinatorAddr && addr < firstBroadcastAddr && (urgent || len(s.strays) < strangersAtOnce) {
-		s.strayAddress(addr, now)
-	}
-}
-
-// The endpoints that the firmware's ZCL library can send from are 1 to this. Requests are heard on some more,
-// which the dongle itself advertises as OTA servers: 11 (v1 from 3.1d on, v2) and 3 (v2).
-const (
-	lastEndpointV1 = 6
-	lastEndpointV2 = 2
-)
-
-// askedAt notes where on the dongle a device looks for images, and on which endpoint its OTA client is.
-func (s *Service) askedAt(d *device, m message.DataIndication) {
-	if m.SrcEndpoint != 0 && d.Endpoint != m.SrcEndpoint {
-		d.Endpoint = m.SrcEndpoint
-		d.dirty = true
-		s.stateDirty = true
-	}
-	last := uint8(lastEndpointV1)
-	if s.dongle.info.Family == message.FamilyV2 {
-		last = lastEndpointV2
-	}
-	deaf := uint8(0)
-	if m.DstEndpoint > last {
-		deaf = m.DstEndpoint
-	}
-	if d.DeafEndpoint == deaf {
-		return
-	}
-	d.DeafEndpoint = deaf
-	s.stateDirty = true
-	if deaf != 0 {
-		s.log.Warn(d.unanswered(), "euid", d.EUID, "name", d.name(), "dongleEndpoint", deaf)
-	}
-}
-
-// unanswered says that the dongle will never answer a device, and what to do; empty where that is not so.
-func (d *device) unanswered() string {
-	if d.DeafEndpoint == 0 {
-		return ""
-	}
-	return fmt.Sprintf("the device looks for images at endpoint %d of the dongle, "+
-		"where the firmware hears requests and cannot answer them; "+
-		"bind its OTA cluster to endpoint 1, or let it join again", d.DeafEndpoint)
-}
-
-// queried: a device asked for an image. It says who it is, and it listens now.
-func (s *Service) queried(d *device, q message.QueryNextImage, now time.Time) {
-	s.learnIdentity(d, q.ManufacturerCode, q.ImageType)
-	if q.HasHardwareVersion && setIfNew(&d.HardwareVersion, q.HardwareVersion) {
-		d.dirty = true
-		s.stateDirty = true
-	}
-	s.setVersion(d, q.FileVersion, now)
-	if d.active() != nil {
-		s.upgrades.step(d, upgrade.Queried{SlotHolds: s.slot.holds(d)}, now)
-	}
-}
-
-// awakeFor is how long a sleeping device that was heard is taken to listen.
-const awakeFor = slot.ListensFor
-
-// indicatedEnd acts on an upgrade end request that comes as data indication only. In the pure raw mode the
-// dongle tells the device to wait, so the answer is ours.
-func (s *Service) indicatedEnd(d *device, m message.UpgradeEndRequest, lqi uint8) {
-	u := d.active()
-	if u == nil || !u.Stage().Downloads() {
-		return
-	}
-	time.AfterFunc(blocks.BothWays, func() {
-		s.inbox.PostUpTo(inboxLimit, func() {
-			if d.active() == u && u.Stage().Downloads() {
-				s.slot.distrust() // whatever it holds, the dongle has not told the device to install
-				s.upgrades.endRequested(m, lqi, time.Now())
-			}
-		})
-	})
 }

@@ -111,6 +111,9 @@ func (r *Registry) All() []Registration {
 	return all
 }
 
+// Len returns the number of registrations.
+func (r *Registry) Len() int { return len(r.registrations) }
+
 // Forget removes a device from every registration. It removes the registrations that had no other device, and
 // returns them.
 func (r *Registry) Forget(device string) (removed []Registration) {

@@ -1,0 +1,243 @@
+package otasvc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// asking is everything that asks devices something and waits for what they say.
+type asking struct {
+	questions  *registry.Questions
+	searches   *registry.Searches
+	strangers  registry.Strangers
+	interviews interviews
+}
+
+func newAsking(s *Service) asking {
+	questions := registry.NewQuestions(questionSender{s})
+	possible := func() bool { return s.dongle.connected && !s.stopping() }
+	return asking{
+		questions: questions,
+		searches:  registry.NewSearches(questions, s.home.registry, possible, time.Now, s.log),
+		interviews: interviews{
+			owner:     &s.owner,
+			home:      &s.home,
+			questions: questions,
+			schedule:  registry.NewSchedule(jitter),
+			awaited:   map[message.IEEE][]func(error){},
+			sender:    s.sender,
+			log:       s.log,
+		},
+	}
+}
+
+// questionSender sends questions. It is a [registry.Sender].
+type questionSender struct{ service *Service }
+
+// Send sends a question as any other command.
+func (q questionSender) Send(cmd message.Message, done func(error)) {
+	if q.service.stopping() {
+		q.service.inbox.Post(func() { done(errStopping) })
+		return
+	}
+	q.service.sender.Send(cmd, func(_ message.Status, err error) {
+		if errors.Is(err, zigate.ErrNoAnswer) {
+			err = nil // a status that was lost does not mean that the question was
+		}
+		done(err)
+	})
+}
+
+// interviews asks devices who they are and what they run. It carries out what the schedule of interviews
+// decides: each runs on a goroutine of its own, and asks through the owner.
+type interviews struct {
+	owner     *owner
+	home      *home
+	questions *registry.Questions
+	schedule  *registry.Schedule
+	// awaited has, by EUID, what is to be called when the next interview of a device has ended.
+	awaited map[message.IEEE][]func(error)
+	sender  *sending.Sender
+	gate    sending.Gate
+	log     *slog.Logger
+}
+
+// want has a device interviewed when the schedule finds it due.
+func (v *interviews) want(d *device) { v.schedule.Want(d.EUID()) }
+
+// await has a device interviewed as soon as possible; done is called when that has ended.
+func (v *interviews) await(d *device, done func(error)) {
+	v.schedule.WantNow(d.EUID())
+	v.awaited[d.EUID()] = append(v.awaited[d.EUID()], done)
+}
+
+// heard takes a sign of life of a device, which is awake now.
+func (v *interviews) heard(d *device, now time.Time) { v.schedule.Heard(v.standing(d), now) }
+
+func (v *interviews) standing(d *device) registry.Standing {
+	return d.Standing(len(v.awaited[d.EUID()]) > 0)
+}
+
+// run begins the interviews that are due.
+func (v *interviews) run(now time.Time) {
+	for euid := range v.awaited {
+		if v.schedule.Waits(euid) && !v.home.get(euid).Reachable() {
+			v.end(euid, registry.ErrNoAddress) // nobody knows when it is heard again
+		}
+	}
+	standing := func(euid message.IEEE) registry.Standing { return v.standing(v.home.get(euid)) }
+	room := func() bool { return v.gate.Allows(v.sender.Crowded(now), now) }
+	for {
+		a := v.schedule.Next(now, standing, room)
+		if a == nil {
+			return
+		}
+		v.gate.Begun(now)
+		v.begin(v.home.get(a.EUID()), a)
+	}
+}
+
+// begin interviews a device. One that was interviewed before is only asked what it runs, unless somebody
+// wants to know more.
+func (v *interviews) begin(d *device, a *registry.Appointment) {
+	interview := registry.Interview
+	if d.Interviewed() && !v.standing(d).Awaited {
+		interview = registry.ReadIdentity
+	}
+	v.owner.beside(func(ctx context.Context) func() {
+		err := interview(ctx, &conversation{owner: v.owner, questions: v.questions, device: d.Device})
+		return func() { v.ended(d, a, err) }
+	})
+}
+
+func (v *interviews) ended(d *device, a *registry.Appointment, err error) {
+	known := v.home.knows(d)
+	if known && err == nil {
+		v.succeeded(d)
+	}
+	v.schedule.Ended(a, v.standing(d), err == nil, time.Now())
+	if !known {
+		return
+	}
+	v.end(d.EUID(), err)
+	if err == nil {
+		return
+	}
+	v.log.Debug("an interview did not succeed", "euid", d.EUID(), "attempt", a.Attempts(), "err", err)
+	if a.Spent() {
+		v.log.Info("a device did not answer its interview; it is asked again when it is heard from, "+
+			"and now and then", "euid", d.EUID(), "err", err)
+	}
+}
+
+func (v *interviews) succeeded(d *device) {
+	if f := d.Facts(); !f.Interviewed {
+		v.log.Info("a device was interviewed", "euid", f.EUID, "manufacturer", f.ManufacturerName,
+			"model", f.ModelID, "endpoint", f.Endpoint, "sleepy", f.Sleepy, "powerSource", f.PowerSource)
+	}
+	d.SetInterviewed()
+}
+
+// end tells those who wait for a device's interview how it ended.
+func (v *interviews) end(euid message.IEEE, err error) {
+	done := v.awaited[euid]
+	delete(v.awaited, euid)
+	for _, f := range done {
+		f(err)
+	}
+}
+
+// endAll tells everybody who waits for an interview why there is none.
+func (v *interviews) endAll(err error) {
+	for _, d := range v.home.sorted() {
+		v.end(d.EUID(), err)
+	}
+}
+
+// forget drops a device from the schedule.
+func (v *interviews) forget(d *device) {
+	v.schedule.Forget(d.EUID())
+	v.end(d.EUID(), errDeviceForgotten)
+}
+
+// check reads a device's version and calls done when that has ended. A device whose OTA endpoint is not known
+// yet is asked at endpoint 1, where most have it, and interviewed if that does not help.
+func (v *interviews) check(d *device, done func(error)) {
+	v.readVersion(d, func(err error) {
+		told := err == nil && !d.Mute()
+		if told || d.Endpoint() != 0 || !d.Reachable() || v.owner.stopping() {
+			done(err)
+			return
+		}
+		v.await(d, done)
+	})
+}
+
+// readVersion reads a device's running file version, which is taken in wherever it comes from, and calls done
+// when the device has answered, or not.
+func (v *interviews) readVersion(d *device, done func(error)) {
+	question, err := registry.AskVersion(d.Facts())
+	if err != nil {
+		done(err)
+		return
+	}
+	v.questions.Ask(question, time.Now(), func(_ []message.Message, err error) { done(err) })
+}
+
+// conversation is a [registry.Asker] on the goroutine of an interview.
+type conversation struct {
+	owner     *owner
+	questions *registry.Questions
+	device    *registry.Device
+}
+
+// Ask puts a question through the owner and waits for the answer.
+func (c *conversation) Ask(ctx context.Context, q registry.Question) ([]message.Message, error) {
+	type answer struct {
+		parts []message.Message
+		err   error
+	}
+	answered := make(chan answer, 1)
+	c.owner.inbox.Post(func() {
+		c.questions.Ask(q, time.Now(), func(parts []message.Message, err error) {
+			answered <- answer{parts: parts, err: err}
+		})
+	})
+	select {
+	case a := <-answered:
+		return a.parts, a.err
+	case <-ctx.Done():
+		return nil, errStopping
+	}
+}
+
+// Send puts a question through the owner whose answer is not waited for.
+func (c *conversation) Send(q registry.Question) {
+	c.owner.inbox.Post(func() {
+		c.questions.Ask(q, time.Now(), func([]message.Message, error) {})
+	})
+}
+
+// Facts asks the owner what is known of the device.
+func (c *conversation) Facts() registry.Facts {
+	facts := make(chan registry.Facts, 1)
+	c.owner.inbox.Post(func() { facts <- c.device.Facts() })
+	select {
+	case f := <-facts:
+		return f
+	case <-c.owner.ctx.Done():
+		return registry.Facts{EUID: c.device.EUID()}
+	}
+}
+
+// Change has the owner change the device.
+func (c *conversation) Change(change func(*registry.Device)) {
+	c.owner.inbox.Post(func() { change(c.device) })
+}

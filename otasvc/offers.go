@@ -1,0 +1,529 @@
+package otasvc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// offers knows which images there are for a device: those registered for it, and those that the image folder
+// and the indexes have.
+type offers struct {
+	owner    *owner
+	images   ImageStore
+	catalog  Catalog // nil where only registered images are known
+	observer Observer
+	happened func(Event)
+	log      *slog.Logger
+
+	registrations library.Registry
+	// revision counts changes of what devices would get; registered counts changes of the registrations
+	// alone.
+	revision   uint64
+	registered uint64
+	// unavailable is when images that indexes list could not be had, by the candidate's key.
+	unavailable map[string]time.Time
+	sweepAt     time.Time // next clean-up of the image store
+}
+
+// changed notes that what the devices would get may be another image now.
+func (o *offers) changed() { o.revision++ }
+
+// registrationsChanged notes that other images are registered.
+func (o *offers) registrationsChanged() {
+	o.registered++
+	o.changed()
+}
+
+// forDevice lists the images registered for a device that fit it, highest version first. A device whose
+// identity is not known yet fits the images that were registered for it by name.
+func (o *offers) forDevice(d *registry.Device) []Offer {
+	var fit []Offer
+	for _, r := range o.registrations.For(d.EUID().String()) {
+		image, ok := o.images.Image(r.SHA256)
+		if !ok {
+			continue
+		}
+		if offer := offerOf(r, image); fits(d, offer) {
+			fit = append(fit, offer)
+		}
+	}
+	slices.SortStableFunc(fit, func(a, b Offer) int { return -cmp.Compare(a.ImageVersion, b.ImageVersion) })
+	return fit
+}
+
+// best is the image that a device would get now, or nil: the newest of those registered for it and of the one
+// that the image folder and the indexes have for it; the registered one where they are equally new.
+func (o *offers) best(d *registry.Device) *Offer {
+	var best *Offer
+	if list := o.forDevice(d); len(list) > 0 {
+		best = &list[0]
+	}
+	if dev, ok := o.catalogued(d); ok {
+		if c, ok := o.catalog.Best(dev); ok && (best == nil || c.FileVersion > best.ImageVersion) {
+			found := offerFrom(c)
+			best = &found
+		}
+	}
+	return best
+}
+
+// ofVersion is the image of one version for a device, or nil.
+func (o *offers) ofVersion(d *registry.Device, version uint32) *Offer {
+	for _, offer := range o.forDevice(d) {
+		if offer.ImageVersion == version {
+			return &offer
+		}
+	}
+	if dev, ok := o.catalogued(d); ok {
+		for _, c := range o.catalog.All(dev) {
+			if c.FileVersion == version {
+				offer := offerFrom(c)
+				return &offer
+			}
+		}
+	}
+	return nil
+}
+
+// catalogued is what the catalog matches a device with. It is false where there is no catalog, and while the
+// device has not told what its OTA client is.
+func (o *offers) catalogued(d *registry.Device) (library.Device, bool) {
+	if o.catalog == nil {
+		return library.Device{}, false
+	}
+	return d.Catalogued()
+}
+
+// noImage says why no image fits a device.
+func (o *offers) noImage(d *registry.Device) string {
+	f := d.Facts()
+	for _, r := range o.registrations.For(d.EUID().String()) {
+		image, ok := o.images.Image(r.SHA256)
+		if !ok {
+			return "the registered image is missing from the store; add it again"
+		}
+		offer := offerOf(r, image)
+		if fits(d, offer) {
+			continue
+		}
+		itsKind := is(f.ManufacturerCode, offer.ManufacturerCode) && is(f.ImageType, offer.ImageType)
+		if f.HardwareVersion != nil && itsKind {
+			return fmt.Sprintf("the registered image is for other hardware versions than the device's %d",
+				*f.HardwareVersion)
+		}
+		return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, "+
+			"the device asks for others", offer.ManufacturerCode, offer.ImageType)
+	}
+	if dev, ok := o.catalogued(d); ok {
+		if err := o.catalog.Explain(dev); err != nil {
+			return "no image is registered for this device, and " + err.Error() + "; add one with add_image"
+		}
+	}
+	return "no image is registered for this device; add one with add_image"
+}
+
+// add enters an image for a device. Upgrades that have begun keep the image they began with.
+func (o *offers) add(d *registry.Device, r library.Registration) error {
+	changed, _, err := o.registrations.Add(d.EUID().String(), r)
+	if err != nil || !changed {
+		return err
+	}
+	o.registrationsChanged()
+	event := eventOf(EventImageAdded, d, r)
+	event.Size = &r.Size
+	o.happened(event)
+	return nil
+}
+
+// remove takes back the images of a type that are registered for a device, and returns them: it may have some
+// from more than one driver. The one that was added last comes first.
+func (o *offers) remove(d *registry.Device, imageType uint16) (removed []library.Registration) {
+	for {
+		r, ok := o.registrations.Remove(d.EUID().String(), imageType)
+		if !ok {
+			return removed
+		}
+		removed = append(removed, r)
+		o.registrationsChanged()
+	}
+}
+
+// eventOf is an event about a registration of a device.
+func eventOf(name EventName, d *registry.Device, r library.Registration) Event {
+	return Event{
+		Name:             name,
+		EUID:             d.EUID(),
+		ManufacturerCode: &r.ManufacturerCode,
+		ImageType:        &r.ImageType,
+		ImageVersion:     &r.ImageVersion,
+		OldImageVersion:  d.CurrentVersion(),
+	}
+}
+
+// forget drops a device from all registrations.
+func (o *offers) forget(d *registry.Device) {
+	o.registrations.Forget(d.EUID().String())
+	o.registered++
+}
+
+// ownDriverVersion is the driver version of the image that is registered in the place of this one, for the
+// device alone; 0 where none is. Who names a URL for an upgrade has no driver whose version could be too low.
+func (o *offers) ownDriverVersion(d *registry.Device, image library.Image) uint32 {
+	h := &image.Header
+	for _, r := range o.registrations.For(d.EUID().String()) {
+		if r.DriverTypeID == "" && r.ManufacturerCode == h.ManufacturerCode && r.ImageType == h.ImageType {
+			return r.DriverVersion
+		}
+	}
+	return 0
+}
+
+// registeredAs is the registered image with a digest that is an update for a device, or nil.
+func (o *offers) registeredAs(sha256 string, d *registry.Device) *Offer {
+	for _, r := range o.registrations.All() {
+		image, ok := o.images.Image(r.SHA256)
+		offer := offerOf(r, image)
+		if ok && offer.SHA256 == sha256 && fits(d, offer) && updateAvailable(d, &offer) {
+			return &offer
+		}
+	}
+	return nil
+}
+
+// list is the registered images by key.
+func (o *offers) list() []RegisteredImage {
+	var list []RegisteredImage
+	for _, r := range o.registrations.All() {
+		image, stored := o.images.Image(r.SHA256)
+		ri := RegisteredImage{Offer: offerOf(r, image), AddedAt: r.AddedAt}
+		if stored {
+			ri.Stored = &image
+		}
+		for _, euid := range r.Devices {
+			if e, err := message.ParseIEEE(euid); err == nil {
+				ri.Devices = append(ri.Devices, e)
+			}
+		}
+		list = append(list, ri)
+	}
+	slices.SortStableFunc(list, func(a, b RegisteredImage) int {
+		return cmp.Or(
+			cmp.Compare(a.DriverTypeID, b.DriverTypeID), cmp.Compare(a.ManufacturerCode, b.ManufacturerCode),
+			cmp.Compare(a.ImageType, b.ImageType), cmp.Compare(a.ImageVersion, b.ImageVersion),
+			cmp.Compare(a.SHA256, b.SHA256),
+		)
+	})
+	return list
+}
+
+// fetch gets an image; then runs on the owner goroutine if it was had, and respond gets the final answer if
+// not.
+func (o *offers) fetch(
+	req library.Request, op *Operation, respond Respond, then func(library.Image),
+) {
+	req.Progress = o.fetchProgress(publicURL(req.URL), op, respond)
+	o.owner.async(func(ctx context.Context) func() {
+		image, err := o.images.Fetch(ctx, req)
+		return func() {
+			o.observer.ImageFetched(fetchStatus(err))
+			if err != nil {
+				respond(fail(fetchStatus(err), op, "%v", err))
+				return
+			}
+			then(image)
+		}
+	})
+}
+
+// fetchNotice is how long a download goes on before who asked for it is told how it goes, and how long until
+// the next time.
+const fetchNotice = 5 * time.Second
+
+// fetchProgress tells who asked for a download how it goes, if it takes longer than one would wait without
+// being told.
+func (o *offers) fetchProgress(url string, op *Operation, respond Respond) func(done, total int64) {
+	next := time.Now().Add(fetchNotice)
+	return func(done, total int64) {
+		now := time.Now()
+		if now.Before(next) {
+			return
+		}
+		next = now.Add(fetchNotice)
+		o.log.Info("an image is being fetched", "url", url, "bytes", done, "of", total)
+		how := fmt.Sprintf("the image is being fetched: %d bytes so far", done)
+		if total > 0 {
+			how = fmt.Sprintf("the image is being fetched: %d of %d bytes (%d %%)",
+				done, total, done*100/total)
+		}
+		o.owner.inbox.Post(func() { respond(Answer{Status: InProgress, Operation: op, Error: how}) })
+	}
+}
+
+// ensure gets the image of an offer that an index lists; then runs with the offer completed, or respond gets
+// the final answer. The header may show only now that the image is not for the device. With force a failed
+// check is no obstacle.
+func (o *offers) ensure(
+	d *registry.Device, offer Offer, force bool, op *Operation, respond Respond, then func(Offer),
+) {
+	candidate := offer.candidate.With(force, o.fetchProgress(offer.URL, op, respond))
+	o.owner.async(func(ctx context.Context) func() {
+		image, err := o.catalog.Ensure(ctx, candidate)
+		return func() {
+			o.observer.ImageFetched(fetchStatus(err))
+			if err != nil {
+				respond(fail(fetchStatus(err), op, "%v", err))
+				return
+			}
+			if force { // the catalog may not offer it any more, for what was found wrong with it
+				then(offer.had(image))
+				return
+			}
+			// Its header, which may limit it further, is known only now.
+			found := o.ofVersion(d, offer.ImageVersion)
+			if found == nil || found.SHA256 != image.SHA256 {
+				a := failReason(ReasonImageInfoNotFound, op)
+				a.Error = o.noImage(d)
+				respond(a)
+				return
+			}
+			found.candidate = nil // it is there
+			then(*found)
+		}
+	})
+}
+
+// unavailableFor is how long the policy leaves an image alone that could not be fetched, or was not what its
+// index says.
+const unavailableFor = 6 * time.Hour
+
+// isUnavailable reports whether an offer's image could not be had a while ago.
+func (o *offers) isUnavailable(offer *Offer, now time.Time) bool {
+	return offer.candidate != nil && now.Sub(o.unavailable[offer.candidate.Key()]) < unavailableFor
+}
+
+// ensureAll fetches images that indexes list; then runs when each was tried.
+func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
+	if len(missing) == 0 {
+		then()
+		return
+	}
+	o.owner.async(func(ctx context.Context) func() {
+		outcomes := map[string]error{}
+		for key, c := range missing {
+			_, outcomes[key] = o.catalog.Ensure(ctx, c)
+		}
+		return func() {
+			for key, err := range outcomes {
+				o.observer.ImageFetched(fetchStatus(err))
+				if err != nil {
+					o.log.Error("an image that an index lists cannot be had",
+						"url", missing[key].URL, "err", err)
+					o.setUnavailable(key)
+				}
+			}
+			then()
+		}
+	})
+}
+
+func (o *offers) setUnavailable(key string) {
+	maps.DeleteFunc(o.unavailable, func(_ string, at time.Time) bool {
+		return time.Since(at) > unavailableFor
+	})
+	o.unavailable[key] = time.Now()
+}
+
+// How often the image store is cleaned up, and how long what nobody refers to is kept.
+const (
+	sweepInterval = time.Hour
+	unusedFor     = 7 * 24 * time.Hour
+)
+
+// sweepDue reports whether the image store is to be cleaned up now; the first time is an interval after the
+// start.
+func (o *offers) sweepDue(now time.Time) bool {
+	if o.sweepAt.IsZero() {
+		o.sweepAt = now.Add(sweepInterval)
+	}
+	if now.Before(o.sweepAt) {
+		return false
+	}
+	o.sweepAt = now.Add(sweepInterval)
+	return true
+}
+
+// sweep has images removed that nobody has needed for a while. used are the images (SHA-256) that are needed
+// besides the registered ones.
+func (o *offers) sweep(used map[string]bool, now time.Time) {
+	for _, r := range o.registrations.All() {
+		used[r.SHA256] = true
+	}
+	o.owner.async(func(context.Context) func() {
+		removed, err := o.images.Sweep(now, func(sha256 string) bool { return used[sha256] }, unusedFor)
+		if err != nil {
+			o.log.Warn("the image store was not cleaned up", "err", err)
+		}
+		for _, image := range removed {
+			o.log.Info("an image that nobody needs any more was removed from the store",
+				"sha256", image.SHA256, "url", image.URL)
+		}
+		return nil
+	})
+}
+
+func offerFrom(c library.Candidate) Offer {
+	return Offer{
+		ManufacturerCode: c.ManufacturerCode,
+		ImageType:        c.ImageType,
+		ImageVersion:     c.FileVersion,
+		Size:             c.Size,
+		SHA256:           c.SHA256,
+		URL:              c.URL,
+		Source:           Source(c.Source),
+		Title:            c.Title,
+		ReleaseNotes:     c.ReleaseNotes,
+		MinHardware:      c.MinHardware,
+		MaxHardware:      c.MaxHardware,
+		candidate:        &c,
+		destination:      c.Destination,
+	}
+}
+
+func offerOf(r library.Registration, image library.Image) Offer {
+	return Offer{
+		ManufacturerCode: r.ManufacturerCode,
+		ImageType:        r.ImageType,
+		ImageVersion:     r.ImageVersion,
+		Size:             r.Size,
+		SHA256:           r.SHA256,
+		URL:              r.URL,
+		Source:           SourceRegistered,
+		DriverTypeID:     r.DriverTypeID,
+		DriverVersion:    r.DriverVersion,
+		Title:            image.Header.Title(),
+		MinHardware:      image.Header.MinHardwareVersion,
+		MaxHardware:      image.Header.MaxHardwareVersion,
+		destination:      image.Header.Destination,
+	}
+}
+
+// had is the offer with what is known of its image now that it is there.
+func (o Offer) had(image library.Image) Offer {
+	h := &image.Header
+	o.SHA256 = image.SHA256
+	o.Size = image.Size
+	o.Title = cmp.Or(o.Title, h.Title())
+	o.candidate = nil
+	o.destination = h.Destination
+	if h.MinHardwareVersion != nil { // the index's own limits were asked before
+		o.MinHardware = h.MinHardwareVersion
+		o.MaxHardware = h.MaxHardwareVersion
+	}
+	return o
+}
+
+// The values that stand for "any" in an image header.
+const (
+	wildcard16 = 0xFFFF
+	wildcard32 = 0xFFFFFFFF
+)
+
+// fits reports whether an image may be given to a device: manufacturer code and image type equal, hardware
+// version inside the header's limits. The dongle's OTA server checks no hardware version, so it has to be
+// done here. What the device has not told is no obstacle for an image that a person chose for it.
+func fits(d *registry.Device, o Offer) bool {
+	if o.ManufacturerCode == wildcard16 || o.ImageType == wildcard16 || o.ImageVersion == wildcard32 {
+		return false // a header with a wildcard would fit every device: it is for none in particular
+	}
+	if o.destination != nil && *o.destination != uint64(d.EUID()) {
+		return false
+	}
+	f := d.Facts()
+	if f.ManufacturerCode != nil && *f.ManufacturerCode != o.ManufacturerCode {
+		return false
+	}
+	if f.ImageType != nil && *f.ImageType != o.ImageType {
+		return false
+	}
+	hardware := f.HardwareVersion
+	if hardware == nil {
+		return true
+	}
+	tooOld := o.MinHardware != nil && *hardware < *o.MinHardware
+	tooNew := o.MaxHardware != nil && *hardware > *o.MaxHardware
+	return !tooOld && !tooNew
+}
+
+// is reports whether a value is known and equal to another.
+func is[T comparable](known *T, v T) bool { return known != nil && *known == v }
+
+// updateAvailable reports whether an offer is newer than what the device runs. A version that is not known
+// counts as older: the device itself decides in the end.
+func updateAvailable(d *registry.Device, o *Offer) bool {
+	if o == nil || d.CalledInvalid(o.SHA256) {
+		return false
+	}
+	running := d.CurrentVersion()
+	return running == nil || o.ImageVersion > *running
+}
+
+// misfit tells what makes an image one that the device must not get, whatever a person says; empty where
+// nothing does.
+func misfit(d *registry.Device, image library.Image) string {
+	h := &image.Header
+	switch {
+	case h.HeaderVersion == otafile.HeaderVersionThread:
+		return "the image is made for Thread devices, not Zigbee ones"
+	case h.Destination != nil && *h.Destination != uint64(d.EUID()):
+		return fmt.Sprintf("the image is made for the device 0x%016x alone, as its header says",
+			*h.Destination)
+	}
+	return ""
+}
+
+// fetchStatus is the status that says how a fetch went.
+func fetchStatus(err error) Status {
+	switch {
+	case err == nil:
+		return Success
+	case errors.Is(err, library.ErrAccess):
+		return ImageAccessFailed
+	case errors.Is(err, library.ErrValidation):
+		return ImageValidationFailed
+	default:
+		return Failure
+	}
+}
+
+func registration(image library.Image, url, driverTypeID string, driverVersion uint32) library.Registration {
+	h := image.Header
+	return library.Registration{
+		DriverTypeID:     driverTypeID,
+		DriverVersion:    driverVersion,
+		ManufacturerCode: h.ManufacturerCode,
+		ImageType:        h.ImageType,
+		ImageVersion:     h.FileVersion,
+		SHA256:           image.SHA256,
+		Size:             image.Size,
+		URL:              url,
+		AddedAt:          time.Now(),
+	}
+}
+
+// refresh has the catalog look for newer indexes.
+func (o *offers) refresh() {
+	if o.catalog != nil {
+		o.catalog.Refresh()
+	}
+}

@@ -1,0 +1,73 @@
+package otasvc
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// The raw mode is decided from values: off at once when something begins, hybrid after a minute of quiet, or at
+// once where there is no other way to learn what a device runs.
+func TestWatchDecides(t *testing.T) {
+	const off, hybrid = message.RawModeOff, message.RawModeHybrid
+	tests := map[string]struct {
+		policy  QueryWatch
+		mode    message.RawMode
+		quiet   time.Duration // since nothing is going on
+		working bool
+		urgent  bool
+		want    message.RawMode
+	}{
+		"never":                        {policy: WatchNever, mode: off, quiet: time.Hour, want: off},
+		"never, but it is on":          {policy: WatchNever, mode: hybrid, quiet: time.Hour, want: off},
+		"never, though it is urgent":   {policy: WatchNever, mode: off, urgent: true, want: off},
+		"always":                       {policy: WatchAlways, mode: off, want: hybrid},
+		"always, during a download":    {policy: WatchAlways, mode: off, working: true, want: hybrid},
+		"idle, just now":               {policy: WatchIdle, mode: off, want: off},
+		"idle, for less than a minute": {policy: WatchIdle, mode: off, quiet: time.Minute - 1, want: off},
+		"idle, for a minute":           {policy: WatchIdle, mode: off, quiet: time.Minute, want: hybrid},
+		"idle, just now, and urgent":   {policy: WatchIdle, mode: off, urgent: true, want: hybrid},
+		"idle, and on already":         {policy: WatchIdle, mode: hybrid, want: hybrid},
+		"idle, and a download begins":  {policy: WatchIdle, mode: hybrid, quiet: time.Hour, working: true, want: off},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			now := time.Now()
+			w := watch{policy: tc.policy, mode: tc.mode, idleSince: now.Add(-tc.quiet)}
+			mode, change := w.next(tc.working, tc.urgent, now)
+			if mode != tc.want || change != (tc.want != tc.mode) {
+				t.Errorf("mode %v, to be changed %v", mode, change)
+			}
+		})
+	}
+}
+
+// One command at a time; one that the dongle did not take is tried again a little later, and its mode is doubtful
+// until it has taken one.
+func TestWatchTriesAgain(t *testing.T) {
+	now := time.Now()
+	w := watch{policy: WatchAlways}
+	w.setting(message.RawModeHybrid)
+	if _, change := w.next(false, false, now); change || w.off() {
+		t.Error("a second command while the first is under way")
+	}
+	w.set(message.RawModeHybrid, errors.New("refused"), now)
+	if _, change := w.next(false, false, now.Add(watchRetry-1)); change || !w.touched {
+		t.Error("a second command right after the first, or the dongle's mode is not doubted")
+	}
+	mode, change := w.next(false, false, now.Add(watchRetry))
+	if mode != message.RawModeHybrid || !change {
+		t.Error("it is not tried again")
+	}
+	w.setting(mode)
+	w.set(mode, nil, now)
+	if w.mode != message.RawModeHybrid || !w.touched {
+		t.Errorf("set to %v, doubted %v", w.mode, w.touched)
+	}
+	w.reset()
+	if !w.off() || w.touched || w.policy != WatchAlways {
+		t.Errorf("after a handshake: %+v", w)
+	}
+}

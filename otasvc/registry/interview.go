@@ -1,0 +1,165 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// Asker is what an interview asks a device through. The interview runs on a goroutine of its own; whoever
+// owns the device takes in what its answers tell, in the same way as what it says of its own accord.
+type Asker interface {
+	// Ask sends a question and waits for the answer. The messages are all that came of it, also with an
+	// error, which is ErrNoReply where the device did not answer.
+	Ask(ctx context.Context, q Question) ([]message.Message, error)
+	// Send sends a question and does not wait: its answer has no say in the interview.
+	Send(q Question)
+	// Facts is what is known of the device now, what its answers have told included.
+	Facts() Facts
+	// Change has the owner change the device, before any later Facts.
+	Change(change func(*Device))
+}
+
+// Interview asks a device who it is: its node descriptor, its endpoints and on which of them its OTA client
+// is, what it calls itself, what powers it, and what its OTA client is and runs. One question is asked at a
+// time. The error says that the device did not answer one that matters, or that ctx is done.
+func Interview(ctx context.Context, a Asker) error {
+	addr := a.Facts().NetworkAddress
+	if addr == nil {
+		return ErrNoAddress
+	}
+	q := interview{ctx: ctx, asker: a, addr: *addr}
+
+	_, nodeErr := a.Ask(ctx, askNodeDescriptor(q.addr))
+	endpoints, err := q.endpoints()
+	if err != nil && nodeErr != nil {
+		return err // it does not hear; without the one or the other alone the interview goes on
+	}
+
+	basic, lost := q.findOTAClient(endpoints)
+	if lost != nil && a.Facts().Endpoint == 0 {
+		return lost // the OTA client may be on the endpoint that was not heard of
+	}
+
+	err = q.readNames(basic)
+	if errors.Is(err, ErrNoReply) && a.Facts().ModelID == "" {
+		lost = err
+	}
+
+	q.askPower()
+	q.askBattery(basic)
+	if err := ReadIdentity(ctx, a); err != nil {
+		return err
+	}
+	return lost
+}
+
+// interview is one under way.
+type interview struct {
+	ctx   context.Context
+	asker Asker
+	addr  uint16
+}
+
+// endpoints asks for the device's endpoints.
+func (q *interview) endpoints() ([]uint8, error) {
+	answer, err := q.asker.Ask(q.ctx, askActiveEndpoints(q.addr))
+	if err != nil {
+		return nil, err
+	}
+	return answer[0].(message.ActiveEndpoints).Endpoints, nil
+}
+
+// findOTAClient asks the endpoints, one after the other, for the one whose output clusters have the OTA
+// cluster. basic is the first that was seen to have the Basic cluster, or 0. The error says that one of them
+// was not heard of.
+func (q *interview) findOTAClient(endpoints []uint8) (basic uint8, lost error) {
+	for _, endpoint := range endpoints {
+		answer, err := q.asker.Ask(q.ctx, askSimpleDescriptor(q.addr, endpoint))
+		if err != nil {
+			lost = err
+			continue
+		}
+		descriptor := answer[0].(message.SimpleDescriptor)
+		if basic == 0 && slices.Contains(descriptor.InClusters, message.ClusterBasic) {
+			basic = endpoint
+		}
+		if slices.Contains(descriptor.OutClusters, message.ClusterOTA) {
+			q.asker.Change(func(d *Device) { d.SetEndpoint(endpoint) })
+			return basic, lost
+		}
+	}
+	return basic, lost
+}
+
+// readNames reads what the device calls itself and what powers it.
+func (q *interview) readNames(basic uint8) error {
+	_, err := read(q.ctx, q.asker, attributes{
+		endpoint:  basic,
+		cluster:   message.ClusterBasic,
+		direction: message.DirectionToServer,
+		ids:       []uint16{message.AttrManufacturerName, message.AttrModel, attrPowerSource},
+	})
+	return err
+}
+
+// askPower asks a device that did not tell its power source for its power descriptor.
+func (q *interview) askPower() {
+	if q.asker.Facts().PowerSource != PowerUnknown {
+		return
+	}
+	answer, err := q.asker.Ask(q.ctx, askPowerDescriptor(q.addr))
+	if err != nil {
+		return
+	}
+	if descriptor := answer[0].(message.PowerDescriptor); descriptor.Status == 0 {
+		q.asker.Change(func(d *Device) { d.LearnPower(descriptor) })
+	}
+}
+
+// askBattery asks a device on batteries for their charge, without waiting for it.
+func (q *interview) askBattery(basic uint8) {
+	f := q.asker.Facts()
+	if !f.Sleepy && f.PowerSource != PowerBattery {
+		return
+	}
+	question, err := askAttributes(f, attributes{
+		endpoint:  basic,
+		cluster:   clusterPower,
+		direction: message.DirectionToServer,
+		ids:       []uint16{attrBatteryPercent},
+	})
+	if err == nil {
+		q.asker.Send(question)
+	}
+}
+
+// ReadIdentity asks a device what its OTA client is and runs. Many devices pass over attributes that they do
+// not have, so no answer is no error where the version was told, or the device is known not to tell it.
+func ReadIdentity(ctx context.Context, a Asker) error {
+	_, err := read(ctx, a, attributes{
+		cluster:   message.ClusterOTA,
+		direction: message.DirectionToClient,
+		ids: []uint16{
+			message.AttrOTAFileVersion, message.AttrOTAManufacturer, message.AttrOTAImageType,
+		},
+	})
+	if !errors.Is(err, ErrNoReply) {
+		return err
+	}
+	if f := a.Facts(); f.VersionFresh || f.Mute {
+		return nil
+	}
+	return err
+}
+
+// read reads attributes of the device at the address that it has now.
+func read(ctx context.Context, a Asker, what attributes) ([]message.Message, error) {
+	question, err := askAttributes(a.Facts(), what)
+	if err != nil {
+		return nil, err
+	}
+	return a.Ask(ctx, question)
+}

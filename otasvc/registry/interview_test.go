@@ -1,0 +1,272 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+const bulbAddr uint16 = 0x4f4f
+
+// asker is a device that answers at once what a test has it answer, and takes in what it told as the service
+// does.
+type asker struct {
+	device *registry.Device
+	answer func(message.Message) []message.Message
+	asked  []string
+	got    []message.Message
+}
+
+func newAsker() *asker {
+	devices := registry.NewDevices()
+	d, _ := devices.Meet(bulb)
+	devices.Move(d, bulbAddr)
+	return &asker{device: d}
+}
+
+// put is a question as tests name it.
+func put(cmd message.Message) string {
+	switch m := cmd.(type) {
+	case message.NodeDescriptorRequest:
+		return "node"
+	case message.ActiveEndpointsRequest:
+		return "endpoints"
+	case message.SimpleDescriptorRequest:
+		return fmt.Sprintf("endpoint %d", m.Endpoint)
+	case message.PowerDescriptorRequest:
+		return "power"
+	case message.ReadAttributes:
+		return fmt.Sprintf("cluster %d at %d", m.Cluster, m.DstEndpoint)
+	}
+	return fmt.Sprintf("%T", cmd)
+}
+
+func (a *asker) Ask(ctx context.Context, q registry.Question) ([]message.Message, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	a.asked = append(a.asked, put(q.Command))
+	a.got = nil
+	for _, m := range a.answer(q.Command) {
+		if at, ok := m.(message.Attribute); ok {
+			at.Addr = bulbAddr
+			a.device.Learn(at)
+			m = at
+		}
+		part, whole := q.Match(m)
+		if part {
+			a.got = append(a.got, m)
+		}
+		if whole {
+			return a.got, nil
+		}
+	}
+	return a.got, registry.ErrNoReply
+}
+
+func (a *asker) Send(q registry.Question)             { a.asked = append(a.asked, put(q.Command)+", not awaited") }
+func (a *asker) Facts() registry.Facts                { return a.device.Facts() }
+func (a *asker) Change(change func(*registry.Device)) { change(a.device) }
+
+// home is a device with endpoints 1 and 11, the second with the OTA client. It does not answer what lost
+// names.
+func home(power any, lost ...string) func(message.Message) []message.Message {
+	return func(cmd message.Message) []message.Message {
+		if slices.Contains(lost, put(cmd)) {
+			return nil
+		}
+		switch m := cmd.(type) {
+		case message.NodeDescriptorRequest:
+			return []message.Message{message.NodeDescriptor{Addr: 1}, message.NodeDescriptor{Addr: bulbAddr}}
+		case message.ActiveEndpointsRequest:
+			return []message.Message{message.ActiveEndpoints{Addr: bulbAddr, Endpoints: []uint8{1, 11, 12}}}
+		case message.SimpleDescriptorRequest:
+			d := message.SimpleDescriptor{Addr: bulbAddr, Endpoint: m.Endpoint, InClusters: []uint16{message.ClusterBasic}}
+			if m.Endpoint == 11 {
+				d.OutClusters = []uint16{message.ClusterOTA}
+			}
+			return []message.Message{message.SimpleDescriptor{Addr: bulbAddr, Endpoint: 99}, d}
+		case message.PowerDescriptorRequest:
+			return []message.Message{message.PowerDescriptor{BitFields: uint16(message.PowerDisposable) << 8}}
+		case message.ReadAttributes:
+			return values(m, power)
+		}
+		return nil
+	}
+}
+
+// values are the attributes that the device has. A power source of nil is unsupported.
+func values(m message.ReadAttributes, power any) []message.Message {
+	known := map[[2]uint16]any{
+		{message.ClusterBasic, message.AttrManufacturerName}: "IKEA",
+		{message.ClusterBasic, message.AttrModel}:            "E1",
+		{message.ClusterBasic, 7}:                            power,
+		{message.ClusterOTA, message.AttrOTAFileVersion}:     uint32(7),
+		{message.ClusterOTA, message.AttrOTAManufacturer}:    uint16(0x117c),
+		{message.ClusterOTA, message.AttrOTAImageType}:       uint16(0x2201),
+	}
+	var list []message.Message
+	for _, id := range m.IDs {
+		if value := known[[2]uint16{m.Cluster, id}]; value != nil {
+			list = append(list, attribute(m.Cluster, id, value))
+		} else {
+			list = append(list, unsupported(m.Cluster, id))
+		}
+	}
+	return list
+}
+
+const (
+	mains   = uint8(1)
+	battery = uint8(3)
+)
+
+func TestInterview(t *testing.T) {
+	whole := []string{"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "cluster 25 at 11"}
+	tests := map[string]struct {
+		answer func(message.Message) []message.Message
+		before func(*registry.Device)
+		asked  []string
+		err    error
+	}{
+		"mains": {answer: home(mains), asked: whole},
+		"battery": {
+			answer: home(battery),
+			asked: []string{
+				"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "cluster 1 at 1, not awaited",
+				"cluster 25 at 11",
+			},
+		},
+		"no power source": {
+			answer: home(nil),
+			asked: []string{
+				"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "power",
+				"cluster 1 at 1, not awaited", "cluster 25 at 11",
+			},
+		},
+		"it does not hear": {
+			answer: home(mains, "node", "endpoints"),
+			asked:  []string{"node", "endpoints"},
+			err:    registry.ErrNoReply,
+		},
+		"the node descriptor is lost": {answer: home(mains, "node"), asked: whole},
+		"the endpoints are lost": {
+			answer: home(mains, "endpoints"),
+			asked:  []string{"node", "endpoints", "cluster 0 at 1", "cluster 25 at 1"},
+		},
+		"an endpoint without the OTA client is lost": {
+			answer: home(mains, "endpoint 1"),
+			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 11", "cluster 25 at 11"},
+			err:    registry.ErrNoReply,
+		},
+		"the endpoint with the OTA client is lost": {
+			answer: home(mains, "endpoint 11"),
+			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12"},
+			err:    registry.ErrNoReply,
+		},
+		"it is lost, and was known before": {
+			answer: home(mains, "endpoint 11"),
+			before: func(d *registry.Device) { d.SetEndpoint(11) },
+			asked: []string{
+				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11",
+			},
+			err: registry.ErrNoReply,
+		},
+		"the names are lost": {
+			answer: home(mains, "cluster 0 at 1"),
+			asked: []string{
+				"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "power",
+				"cluster 1 at 1, not awaited", "cluster 25 at 11",
+			},
+			err: registry.ErrNoReply,
+		},
+		"the names are lost, and were known before": {
+			answer: home(mains, "cluster 0 at 1"),
+			before: func(d *registry.Device) {
+				d.Learn(attribute(message.ClusterBasic, message.AttrModel, "E1"))
+				d.Learn(attribute(message.ClusterBasic, 7, mains))
+			},
+			asked: whole,
+		},
+		"the identity is lost": {answer: home(mains, "cluster 25 at 11"), asked: whole, err: registry.ErrNoReply},
+		"the identity is lost, and the version was told": {
+			answer: home(mains, "cluster 25 at 11"),
+			before: func(d *registry.Device) { d.SetVersion(7) },
+			asked:  whole,
+		},
+		"the identity is lost, and it never tells its version": {
+			answer: home(mains, "cluster 25 at 11"),
+			before: func(d *registry.Device) {
+				d.Learn(unsupported(message.ClusterOTA, message.AttrOTAFileVersion))
+			},
+			asked: whole,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			a := newAsker()
+			a.answer = tc.answer
+			if tc.before != nil {
+				tc.before(a.device)
+			}
+			if err := registry.Interview(t.Context(), a); !errors.Is(err, tc.err) {
+				t.Errorf("ended with %v, want %v", err, tc.err)
+			}
+			if diff := cmp.Diff(tc.asked, a.asked); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// An interview tells everything that a device can say.
+func TestInterviewLearns(t *testing.T) {
+	a := newAsker()
+	a.answer = home(nil)
+	if err := registry.Interview(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	want := registry.Facts{
+		EUID: bulb, NetworkAddress: ptr(bulbAddr), ManufacturerName: "IKEA", ModelID: "E1",
+		ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0x2201)), Endpoint: 11,
+		PowerSource: registry.PowerBattery, Battery: ptr(uint8(0)), CurrentVersion: ptr(uint32(7)), VersionFresh: true,
+	}
+	if diff := cmp.Diff(want, a.Facts()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// An interview that is stopped asks nothing more.
+func TestInterviewStops(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	a := newAsker()
+	all := home(battery)
+	a.answer = func(cmd message.Message) []message.Message {
+		if put(cmd) == "endpoint 1" {
+			stop()
+			return nil
+		}
+		return all(cmd)
+	}
+	if err := registry.Interview(ctx, a); err == nil {
+		t.Error("it ended well")
+	}
+	if want := []string{"node", "endpoints", "endpoint 1"}; !slices.Equal(a.asked, want) {
+		t.Errorf("asked %v", a.asked)
+	}
+}
+
+func TestInterviewOfNowhere(t *testing.T) {
+	d, _ := registry.NewDevices().Meet(bulb)
+	a := &asker{device: d}
+	if err := registry.Interview(t.Context(), a); !errors.Is(err, registry.ErrNoAddress) {
+		t.Errorf("a device without an address: %v", err)
+	}
+}

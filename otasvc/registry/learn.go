@@ -1,0 +1,131 @@
+package registry
+
+import (
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// The Power Configuration cluster and its BatteryPercentageRemaining, in half percents, 255 if unknown (ZCL
+// 3.3).
+const (
+	clusterPower       uint16 = 0x0001
+	attrBatteryPercent uint16 = 0x0021
+	batteryFull               = 200
+)
+
+// attrPowerSource is the PowerSource of the Basic cluster (ZCL 3.2).
+const attrPowerSource uint16 = 0x0007
+
+// The values that stand for "not known" in the attributes of the OTA cluster.
+const (
+	unknown16 = 0xFFFF
+	unknown32 = 0xFFFFFFFF
+)
+
+// Learn takes in what an attribute tells of the device, read or reported. Where it tells the running file
+// version, that is returned and true.
+func (d *Device) Learn(at message.Attribute) (version uint32, told bool) {
+	if at.Cluster == message.ClusterOTA && at.ID == message.AttrOTAFileVersion {
+		d.facts.Mute = at.Status != 0
+	}
+	if at.Status != 0 {
+		return 0, false
+	}
+	switch at.Cluster {
+	case message.ClusterBasic:
+		d.learnBasic(at)
+	case clusterPower:
+		if v, ok := at.Uint(); ok && at.ID == attrBatteryPercent && v <= batteryFull {
+			d.setBattery(uint8(v / 2))
+		}
+	case message.ClusterOTA:
+		return d.learnOTA(at)
+	}
+	return 0, false
+}
+
+func (d *Device) learnBasic(at message.Attribute) {
+	switch at.ID {
+	case message.AttrManufacturerName:
+		d.setText(&d.facts.ManufacturerName, at.Text())
+	case message.AttrModel:
+		d.setText(&d.facts.ModelID, at.Text())
+	case attrPowerSource:
+		if v, ok := at.Uint(); ok {
+			d.setPowerSource(powerSource(v))
+		}
+	}
+}
+
+func (d *Device) learnOTA(at message.Attribute) (version uint32, told bool) {
+	v, ok := at.Uint()
+	if !ok {
+		return 0, false
+	}
+	switch at.ID {
+	case message.AttrOTAFileVersion:
+		if v == unknown32 { // said by devices that have never been upgraded
+			return 0, false
+		}
+		d.SetVersion(uint32(v))
+		return uint32(v), true
+	case message.AttrOTAManufacturer:
+		if v != unknown16 {
+			d.setManufacturerCode(uint16(v))
+		}
+	case message.AttrOTAImageType:
+		if v != unknown16 {
+			d.setImageType(uint16(v))
+		}
+	}
+	return 0, false
+}
+
+// LearnQuery takes in what a device tells of itself when it asks for an image.
+func (d *Device) LearnQuery(q message.QueryNextImage) {
+	d.SetIdentity(q.ManufacturerCode, q.ImageType)
+	if q.HasHardwareVersion {
+		d.SetHardwareVersion(q.HardwareVersion)
+	}
+	d.SetVersion(q.FileVersion)
+}
+
+// LearnPower takes in a power descriptor. It knows the charge in steps of a third, so it does not replace one
+// that the device has told more exactly.
+func (d *Device) LearnPower(m message.PowerDescriptor) {
+	switch source := m.Source(); {
+	case source&message.PowerMains != 0:
+		d.setPowerSource(PowerMains)
+	case source != 0:
+		d.setPowerSource(PowerBattery)
+		if d.facts.Battery == nil {
+			d.setBattery(m.Level())
+		}
+	}
+}
+
+func (d *Device) setPowerSource(source PowerSource) {
+	if source != PowerUnknown && d.facts.PowerSource != source {
+		d.facts.PowerSource = source
+		d.changed()
+	}
+}
+
+// setBattery notes the charge in percent. It is not told to others.
+func (d *Device) setBattery(percent uint8) {
+	if set(&d.facts.Battery, percent) {
+		*d.kept++
+	}
+}
+
+// powerSource reads the Basic cluster's PowerSource, whose highest bit tells of a second one.
+func powerSource(v uint64) PowerSource {
+	switch v & 0x7F {
+	case 1, 2, 5, 6: // single and three phase, and emergency supplies
+		return PowerMains
+	case 3:
+		return PowerBattery
+	case 4:
+		return PowerDC
+	}
+	return PowerUnknown
+}
