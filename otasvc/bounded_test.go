@@ -200,7 +200,7 @@ func TestSleepersThatAreGoneEnd(t *testing.T) {
 }
 
 func TestHistory(t *testing.T) {
-	inWorld(t, sim.Config{Firmware: sim.V2_324, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+	inWorld(t, sim.Config{Firmware: sim.V2324, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		begun := time.Now()
 		data := upgraded(w, 12_000)
 		w.ended(time.Hour, bulb)

@@ -22,7 +22,7 @@ func (w *world) trouble() string {
 // TestSilentResetInMidDownload has a dongle that restarts without a word: it refuses the next block, the
 // device stops asking, and nothing else tells.
 func TestSilentResetInMidDownload(t *testing.T) {
-	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V1_31C, "3.23": sim.V1_323, "v2": sim.V2_324} {
+	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V131C, "3.23": sim.V1323, "v2": sim.V2324} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 				data := upgraded(w, 30_000)

@@ -12,7 +12,7 @@ import (
 func TestPagesOnV2(t *testing.T) {
 	cfg := bulbConfig(bulb)
 	cfg.PageRequests, cfg.PageSize = true, 1024
-	inWorld(t, sim.Config{Firmware: sim.V2_324, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+	inWorld(t, sim.Config{Firmware: sim.V2324, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 		upgraded(w, 10_000)
 		u := w.ended(2*time.Hour, bulb)
 		if u.State != otasvc.Succeeded {

@@ -222,7 +222,7 @@ func TestDeviceWhoseAddressIsTakenIsLookedFor(t *testing.T) {
 
 // hold with page requests.
 func TestInstallationIsHeldForPages(t *testing.T) {
-	for name, fw := range map[string]sim.Firmware{"v1": sim.V1_323, "v2": sim.V2_324} {
+	for name, fw := range map[string]sim.Firmware{"v1": sim.V1323, "v2": sim.V2324} {
 		t.Run(name, func(t *testing.T) {
 			cfg := bulbConfig(bulb)
 			cfg.PageRequests, cfg.PageSize = true, 1024
@@ -247,7 +247,7 @@ func TestInstallationIsHeldForPages(t *testing.T) {
 func TestUnsolicitedGetsNothingOlder(t *testing.T) {
 	newer := bulbConfig(bulb2)
 	newer.FileVersion = 3
-	inWorld(t, sim.Config{Firmware: sim.V2_324, Devices: []sim.DeviceConfig{bulbConfig(bulb), newer}}, func(w *world) {
+	inWorld(t, sim.Config{Firmware: sim.V2324, Devices: []sim.DeviceConfig{bulbConfig(bulb), newer}}, func(w *world) {
 		w.policy.ServeUnsolicited = true
 		w.restart()
 		w.met(bulb2)
@@ -340,7 +340,7 @@ func TestPageRequestNamesNoNode(t *testing.T) {
 	pages, node := bulbConfig(bulb), bulbConfig(bulb2)
 	pages.PageRequests = true
 	node.NodeAddressInRequests = true
-	inWorld(t, sim.Config{Firmware: sim.V2_324, Devices: []sim.DeviceConfig{pages, node}}, func(w *world) {
+	inWorld(t, sim.Config{Firmware: sim.V2324, Devices: []sim.DeviceConfig{pages, node}}, func(w *world) {
 		w.met(bulb)
 		w.met(bulb2)
 		a1, a2 := *w.sink.device(bulb).NetworkAddress, *w.sink.device(bulb2).NetworkAddress

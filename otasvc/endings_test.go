@@ -324,7 +324,7 @@ func TestFaultsOnLineAndAir(t *testing.T) {
 	}
 	for name, faults := range tests {
 		t.Run(name, func(t *testing.T) {
-			for _, firmware := range []sim.Firmware{sim.V1_323, sim.V2_324} {
+			for _, firmware := range []sim.Firmware{sim.V1323, sim.V2324} {
 				cfg := bulbConfig(bulb)
 				cfg.RetryInterval, cfg.Retries = 5*time.Second, 10
 				inWorld(t, sim.Config{Firmware: firmware, Seed: 7, Faults: faults, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {

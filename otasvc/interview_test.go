@@ -181,7 +181,7 @@ func TestDevicesAreMetWhenHeard(t *testing.T) {
 		},
 	}
 	for name, say := range tests {
-		for _, firmware := range []sim.Firmware{sim.V1_31E, sim.V1_323, sim.V2_324} {
+		for _, firmware := range []sim.Firmware{sim.V131E, sim.V1323, sim.V2324} {
 			t.Run(fmt.Sprint(name, " ", firmware), func(t *testing.T) {
 				cfg := bulbConfig(bulb)
 				cfg.Relays = 1 // no neighbour, so it is not listed

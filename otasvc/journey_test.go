@@ -33,7 +33,7 @@ func plugConfig() sim.DeviceConfig {
 
 func TestUpgradeFromEndToEnd(t *testing.T) {
 	for name, firmware := range map[string]sim.Firmware{
-		"3.1c": sim.V1_31C, "3.1d": sim.V1_31D, "3.1e": sim.V1_31E, "3.23": sim.V1_323, "v2 3.24": sim.V2_324,
+		"3.1c": sim.V131C, "3.1d": sim.V131D, "3.1e": sim.V131E, "3.23": sim.V1323, "v2 3.24": sim.V2324,
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {

@@ -124,7 +124,7 @@ type openRequest struct {
 
 func randomRun(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 2026))
-	firmwares := []sim.Firmware{sim.V1_31C, sim.V1_31D, sim.V1_31E, sim.V1_323, sim.V2_324}
+	firmwares := []sim.Firmware{sim.V131C, sim.V131D, sim.V131E, sim.V1323, sim.V2324}
 	types := 1 + r.IntN(3)
 	devices := randomDevices(r, types)
 	cfg := sim.Config{Firmware: firmwares[r.IntN(len(firmwares))], Seed: seed, Faults: randomFaults(r), Devices: devices}

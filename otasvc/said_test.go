@@ -84,7 +84,7 @@ func TestWhatHappenedIsSaid(t *testing.T) {
 		},
 	}
 	for name, tc := range tests {
-		for _, firmware := range []sim.Firmware{sim.V1_323, sim.V2_324} {
+		for _, firmware := range []sim.Firmware{sim.V1323, sim.V2324} {
 			t.Run(name+" "+firmware.String(), func(t *testing.T) {
 				cfg := bulbConfig(bulb)
 				cfg.Retries = 10

@@ -87,7 +87,7 @@ func TestFiftyDevicesOfFiveImages(t *testing.T) {
 }
 
 func TestInstallationIsHeld(t *testing.T) {
-	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V1_31C, "3.23": sim.V1_323, "v2": sim.V2_324} {
+	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V131C, "3.23": sim.V1323, "v2": sim.V2324} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 				w.met(bulb)
@@ -135,7 +135,7 @@ func TestInstallationAtATime(t *testing.T) {
 func TestDowngradeAndTheSameVersionAgain(t *testing.T) {
 	// Firmware that compares versions gets the image under a newer one. The simulated device looks into the
 	// file's header and refuses it, as many do: the user was told, and nothing else happens.
-	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V1_31C, "3.23, which compares versions": sim.V1_323, "v2": sim.V2_324} {
+	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V131C, "3.23, which compares versions": sim.V1323, "v2": sim.V2324} {
 		for _, version := range []uint32{1, 5} { // the device runs 5
 			t.Run(fmt.Sprintf("%s to %d", name, version), func(t *testing.T) {
 				cfg := bulbConfig(bulb)
@@ -148,7 +148,7 @@ func TestDowngradeAndTheSameVersionAgain(t *testing.T) {
 					if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.Failure || a.Reason != refused {
 						t.Fatalf("%+v, want %s", a, refused)
 					}
-					compares := firmware == sim.V1_323
+					compares := firmware == sim.V1323
 					a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Force: true, AllowDowngrade: true})
 					if a.Status != otasvc.InProgress || (a.Error != "") != compares {
 						t.Fatalf("%+v", a)

@@ -60,7 +60,7 @@ func TestRawModeIsOffDuringDownloadsAndAfterAStop(t *testing.T) {
 }
 
 func TestDownloadInHybridAndInRawMode(t *testing.T) {
-	for name, firmware := range map[string]sim.Firmware{"3.23": sim.V1_323, "v2": sim.V2_324} {
+	for name, firmware := range map[string]sim.Firmware{"3.23": sim.V1323, "v2": sim.V2324} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 				w.policy.QueryWatch = otasvc.WatchAlways
@@ -216,7 +216,7 @@ func TestUnansweredEndpoint(t *testing.T) {
 		endpoint uint8
 		deaf     bool
 	}{
-		{sim.V1_323, 1, false}, {sim.V1_323, 3, false}, {sim.V1_323, 11, true}, {sim.V2_324, 3, true}, {sim.V2_324, 11, true},
+		{sim.V1323, 1, false}, {sim.V1323, 3, false}, {sim.V1323, 11, true}, {sim.V2324, 3, true}, {sim.V2324, 11, true},
 	}
 	for _, tc := range tests {
 		t.Run(fmt.Sprintf("%v endpoint %d", tc.firmware, tc.endpoint), func(t *testing.T) {

@@ -53,7 +53,7 @@ func TestPageScreenshots(t *testing.T) {
 		t.Fatal(err)
 	}
 	devices, names := shownHome()
-	s := serveHome(t, sim.New(sim.Config{Firmware: sim.V1_323, IEEE: 0x00158d0001020304, PANID: 0x1234, Channel: 15, Seed: 1, Speed: 4, Devices: devices}))
+	s := serveHome(t, sim.New(sim.Config{Firmware: sim.V1323, IEEE: 0x00158d0001020304, PANID: 0x1234, Channel: 15, Seed: 1, Speed: 4, Devices: devices}))
 	for _, d := range devices {
 		euid := d.IEEE.String()
 		s.heard.await(t, "record of "+euid, onTopic("zigate-ota/device/"+euid, func(r map[string]any) bool {

@@ -114,7 +114,7 @@ func pageUpgrade(t *testing.T, b *browser) {
 func pageFailure(t *testing.T, b *browser) {
 	devices := simulatedDevices()
 	devices[0].InvalidAtEnd = true
-	s := serveHome(t, newSimulation(devices, 100, sim.V1_323))
+	s := serveHome(t, newSimulation(devices, 100, sim.V1323))
 	s.settle()
 	p := b.open(t, s.url())
 	p.drop(writeImage(t, "bulb.ota", bulbImage(newerVersion, 4_000)))
@@ -229,7 +229,7 @@ func pageMarkup(t *testing.T, b *browser) {
 	const evil = `<script>pwned()</script>`
 	devices := simulatedDevices()
 	devices[0].ModelID, devices[0].ManufacturerName = `<img src=x onerror=pwned()>`, `"><svg onload=pwned()>`
-	s := serveHome(t, newSimulation(devices, 100, sim.V1_323))
+	s := serveHome(t, newSimulation(devices, 100, sim.V1323))
 	s.settle()
 	s.ask("rename", fmt.Sprintf(`{"deviceId":%q,"name":%q}`, kitchen, evil))
 	h := otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: newerVersion, StackVersion: 2}

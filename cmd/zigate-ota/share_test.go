@@ -215,7 +215,7 @@ func simulatedPort(t *testing.T) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := newSimulation(simulatedDevices(), 1, sim.V1_323)
+	home := newSimulation(simulatedDevices(), 1, sim.V1323)
 	ctx, stop := context.WithCancel(context.Background())
 	var users sync.WaitGroup
 	users.Go(func() { _ = home.Run(ctx) })

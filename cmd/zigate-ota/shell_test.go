@@ -136,8 +136,8 @@ func TestShell(t *testing.T) {
 // wait goes on when it is back, and its end comes.
 func TestShellWaitsOverARestart(t *testing.T) {
 	t.Parallel()
-	broker := freePort(t)
 	dongle := simulation(t, "--tcp", "127.0.0.1:0", "--speed", "60")
+	broker := freePort(t) // behind the dongle, which would get the same one
 	dir := t.TempDir()
 	serve := func() *process {
 		return start(t, environ(dir, "ZIGATE_OTA_DONGLE="+dongle, "ZIGATE_OTA_BROKER_ADDR="+broker), programPath(t), "serve")

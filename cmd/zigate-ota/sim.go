@@ -18,7 +18,7 @@ import (
 
 // firmwares are the firmware versions that can be simulated, by the name that users give them.
 var firmwares = map[string]sim.Firmware{
-	"3.1c": sim.V1_31C, "3.1d": sim.V1_31D, "3.1e": sim.V1_31E, "3.23": sim.V1_323, "v2": sim.V2_324,
+	"3.1c": sim.V131C, "3.1d": sim.V131D, "3.1e": sim.V131E, "3.23": sim.V1323, "v2": sim.V2324,
 }
 
 // simulate runs a simulated dongle with simulated devices on a TCP port or a pseudo-terminal, for developing
@@ -130,7 +130,7 @@ func givenDevices(texts []string) ([]sim.DeviceConfig, error) {
 // simulatedScenario is the simulation that is asked for: the scenario's, where there is one, with what the
 // command line says on top.
 func simulatedScenario(s *commandline.Simulation, devices []sim.DeviceConfig) (sim.Scenario, error) {
-	scenario := sim.Scenario{Config: simulationConfig(nil, s.Speed, sim.V1_323)}
+	scenario := sim.Scenario{Config: simulationConfig(nil, s.Speed, sim.V1323)}
 	if s.Scenario != "" {
 		file, err := os.Open(s.Scenario)
 		if err != nil {

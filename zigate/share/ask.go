@@ -4,20 +4,20 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// ask is a command as far as its answers depend on it. It is not changed once it was submitted.
+// ask is what the answers to a command are told by. It does not change once the command was submitted.
 type ask struct {
 	owner    int
 	typ      message.MsgType
-	addr     uint16 // of the device, if known
-	hasAddr  bool
-	raw      bool // raw APS data, with:
-	zdp      bool
+	addr     uint16 // network address of the device
+	hasAddr  bool   // addr is known
+	raw      bool   // the command is raw APS data, which the next three describe
+	zdp      bool   // it is a ZDP frame, else a ZCL frame
 	cluster  uint16
 	sequence uint8    // that the client has put into its frame
-	mode     *modeAsk // of a raw mode
+	mode     *modeAsk // of a command that sets the raw mode, else nil
 }
 
-// newAsk reads what a command's answers will be told by.
+// newAsk reads a command of a client.
 func newAsk(owner int, t message.MsgType, payload []byte) *ask {
 	a := &ask{owner: owner, typ: t}
 	m, err := message.ParseCommand(t, payload)
@@ -29,6 +29,7 @@ func newAsk(owner int, t message.MsgType, payload []byte) *ask {
 	return a
 }
 
+// read takes the device's address from a command, and of raw data what is in its frame.
 func (a *ask) read(m message.Message) {
 	switch m := m.(type) {
 	case message.RawAPS:
@@ -72,6 +73,7 @@ func (a *ask) read(m message.Message) {
 	}
 }
 
+// setAddr keeps a network address; other kinds of addresses leave it unknown.
 func (a *ask) setAddr(mode message.AddrMode, addr uint16) {
 	if mode == message.AddrModeNetwork || mode == message.AddrModeNetworkNoAck {
 		a.addr = addr

@@ -11,12 +11,11 @@ import (
 )
 
 const (
-	// maxWaiting is how many commands of a client may wait to be executed. While there are more,
-	// nothing is read from it.
+	// maxWaiting is how many commands of a client may wait. While there are more, nothing is read from it.
 	maxWaiting = 64
-	// maxUnread is how many bytes may wait for a client. A dongle sends no more in half a minute.
+	// maxUnread is how many bytes may wait for a client. A dongle's line carries no more in 20 s.
 	maxUnread = 256 << 10
-	// maxFrame is the longest frame of a host, every byte of it escaped.
+	// maxFrame is the longest frame of a host in bytes, every one of them escaped.
 	maxFrame = 2 * (2 + 5 + message.MaxCommandPayload)
 )
 
@@ -25,36 +24,36 @@ type client struct {
 	id   int
 	name string
 	conn io.ReadWriteCloser
-	// lossy tells that it is not known who is there, as on a serial line, and that what nobody reads is lost.
-	// Others are cut off.
+	// lossy clients lose what they do not read, as on a serial line, where nobody knows whether a program
+	// listens. Others are cut off.
 	lossy bool
 
-	slots     chan struct{} // one for each command that waits
-	done      chan struct{}
+	slots     chan struct{} // holds one value for each command that waits
+	done      chan struct{} // is closed when the connection ends
 	once      sync.Once
-	restarted atomic.Bool // the dongle has: so has the receiver that the client sees
+	restarted atomic.Bool // the dongle has restarted, and with it the receiver that the client sees
 
 	outMu  sync.Mutex
 	out    []byte
-	unsent chan struct{} // there is something in out
+	unsent chan struct{} // has a value when there is something in out
 
 	// Of the hub's goroutine.
 	waiting   []*command
-	extra     int // of those that wait, how many have no slot
-	mode      message.RawMode
-	sum       int // see lens.view
-	heartbeat bool
-	cut       bool
-	gone      bool
-	warned    bool // that its OTA commands are not passed on
+	extra     int             // how many of the waiting commands have no value in slots
+	mode      message.RawMode // that the client has asked for
+	sum       int             // of the last frame that raw mode 1 has shown, see lens.view
+	heartbeat bool            // the client has asked for it
+	cut       bool            // the client was cut off
+	gone      bool            // the connection has ended
+	warned    bool            // the log has said that its OTA commands are not passed on
 }
 
-// command is one of a client's.
+// command is a command of a client.
 type command struct {
 	typ     message.MsgType
-	wire    []byte // as the client has sent it, unless it needs completion
+	wire    []byte // the frame as the client has sent it, unless it had to be completed
 	payload []byte
-	at      time.Time
+	at      time.Time // when it was received
 }
 
 func newClient(conn io.ReadWriteCloser, name string, lossy bool) *client {
@@ -72,7 +71,7 @@ func (c *client) close() {
 	})
 }
 
-// put queues bytes for the client. It is false for a client that does not read.
+// put queues bytes for the client. It reports false if the client does not read.
 func (c *client) put(wire []byte) bool {
 	c.outMu.Lock()
 	defer c.outMu.Unlock()
@@ -115,7 +114,7 @@ func (c *client) write() {
 
 // read takes commands until the client has gone.
 func (c *client) read(h *Hub) {
-	ear := newEar(int(h.maxPayload.Load()))
+	receiver := newReceiver(int(h.maxPayload.Load()))
 	buf := make([]byte, 4096)
 	begin := make([]byte, 0, longestMethod)
 	for {
@@ -127,11 +126,11 @@ func (c *client) read(h *Hub) {
 			}
 		}
 		if c.restarted.Swap(false) {
-			ear = newEar(int(h.maxPayload.Load()))
+			receiver = newReceiver(int(h.maxPayload.Load()))
 		}
 		for _, b := range buf[:n] {
-			r := ear.hear(b)
-			if r == nil {
+			cmd := receiver.feed(b)
+			if cmd == nil {
 				continue
 			}
 			select {
@@ -139,8 +138,8 @@ func (c *client) read(h *Hub) {
 			case <-c.done:
 				return
 			}
-			r.at = time.Now()
-			h.inbox.Post(func() { c.waiting = append(c.waiting, r) })
+			cmd.at = time.Now()
+			h.inbox.Post(func() { c.waiting = append(c.waiting, cmd) })
 		}
 		if err != nil {
 			return
@@ -148,52 +147,53 @@ func (c *client) read(h *Hub) {
 	}
 }
 
-// ear is the dongle's receiver as one client has it to itself. It hears what a dongle would, stray bytes and
-// cut frames included, and makes whole frames of it, so that nothing of one client's bytes can meet what
-// others have left in the real receiver.
-type ear struct {
-	receiver message.Receiver
-	raw      []byte // since the last START
+// receiver plays the dongle's receiver for one client. It takes what a dongle would, stray bytes and cut
+// frames included, and makes whole frames of it, so that nothing of one client's bytes can meet what others
+// have left in the real receiver.
+type receiver struct {
+	frames message.Receiver
+	raw    []byte // since the last START
 }
 
-func newEar(maxPayload int) *ear {
-	return &ear{receiver: message.NewReceiver(maxPayload), raw: make([]byte, 0, maxFrame)}
+func newReceiver(maxPayload int) *receiver {
+	return &receiver{frames: message.NewReceiver(maxPayload), raw: make([]byte, 0, maxFrame)}
 }
 
 const startByte = 0x01
 
-// hear takes one byte and returns a command when one is to be executed.
-func (e *ear) hear(b byte) *command {
+// feed takes one byte and returns the command that it completes, or nil.
+func (r *receiver) feed(b byte) *command {
 	if b == startByte {
-		e.raw = e.raw[:0]
+		r.raw = r.raw[:0]
 	}
-	if len(e.raw) < cap(e.raw) {
-		e.raw = append(e.raw, b)
+	if len(r.raw) < cap(r.raw) {
+		r.raw = append(r.raw, b)
 	}
-	execute, _ := e.receiver.Feed(b)
+	execute, _ := r.frames.Feed(b)
 	if !execute {
 		return nil
 	}
-	r := &command{typ: e.receiver.Type(), payload: slices.Clone(e.receiver.Payload())}
-	if full := e.complete(r); full == nil && e.receiver.Whole() && e.raw[len(e.raw)-1] == b {
-		r.wire = slices.Clone(e.raw)
-	} else {
-		if full != nil {
-			r.payload = full
-		}
-		r.wire = message.AppendFrame(nil, r.typ, r.payload)
+	cmd := &command{typ: r.frames.Type(), payload: slices.Clone(r.frames.Payload())}
+	full := r.complete(cmd)
+	if full == nil && r.frames.Whole() && r.raw[len(r.raw)-1] == b {
+		cmd.wire = slices.Clone(r.raw)
+		return cmd
 	}
-	return r
+	if full != nil {
+		cmd.payload = full
+	}
+	cmd.wire = message.AppendFrame(nil, cmd.typ, cmd.payload)
+	return cmd
 }
 
-// complete is the payload of a command that lacks fields: firmware reads them all the same, from what earlier
-// commands have left in its buffer, and what that was for this client is here. It is nil for a command that
-// lacks nothing.
-func (e *ear) complete(r *command) []byte {
-	if _, err := message.ParseCommand(r.typ, r.payload); !isShort(err) {
+// complete returns the payload of a command that lacks fields. Firmware reads them all the same, from what
+// earlier commands have left in its buffer; the receiver knows what that was for this client. It returns nil
+// if nothing is missing.
+func (r *receiver) complete(cmd *command) []byte {
+	if _, err := message.ParseCommand(cmd.typ, cmd.payload); !isShort(err) {
 		return nil
 	}
-	m, err := message.ParseCommand(r.typ, e.receiver.Buffer())
+	m, err := message.ParseCommand(cmd.typ, r.frames.Buffer())
 	if err != nil {
 		return nil
 	}
@@ -201,5 +201,5 @@ func (e *ear) complete(r *command) []byte {
 	if size > message.MaxCommandPayload {
 		return nil
 	}
-	return slices.Clone(e.receiver.Buffer()[:size])
+	return slices.Clone(r.frames.Buffer()[:size])
 }

@@ -10,21 +10,41 @@ import (
 type held struct {
 	message examined
 	wire    []byte
-	clients []*client
+	clients []*client // that see it then
 }
 
-// holdTime is how long the message that a frame becomes may take after the frame itself: the dongle
-// writes the two in a row.
-const holdTime = 50 * time.Millisecond
+// holder keeps such a frame until the next message tells what the dongle makes of it.
+type holder struct {
+	frame *held // nil if there is none
+	timer *time.Timer
+}
 
-// deliver gives a message to whom it is for, as far as their raw mode shows it.
+// holdTimeout is how long the message that a frame becomes may take after the frame itself: the dongle
+// writes the two in a row.
+const holdTimeout = 50 * time.Millisecond
+
+func (k *holder) hold(frame *held) {
+	k.frame = frame
+	k.timer.Reset(holdTimeout)
+}
+
+// take returns the frame that was held, if there is one, and holds it no longer.
+func (k *holder) take() *held {
+	frame := k.frame
+	if frame != nil {
+		k.frame = nil
+		k.timer.Stop()
+	}
+	return frame
+}
+
+// deliver gives a message to the clients that it is for, as far as their raw mode shows it.
 func (h *Hub) deliver(t message.MsgType, payload []byte, owner int) {
 	if owner == ourselves {
 		return
 	}
-	if before := h.held; before != nil && madeOf(t, payload, before.message) {
-		h.held = nil
-		h.holdTimer.Stop()
+	if before := h.holder.frame; before != nil && madeOf(t, payload, before.message) {
+		h.holder.take() // the clients get this message instead
 	}
 	h.release()
 	m := h.lens.examine(t, payload)
@@ -34,11 +54,11 @@ func (h *Hub) deliver(t message.MsgType, payload []byte, owner int) {
 	}
 	var wire []byte
 	var waiting []*client
-	for _, c := range h.clients {
+	for _, c := range h.clients.list {
 		if c.gone || !c.among(owner) {
 			continue
 		}
-		v := h.lens.view(m, c.mode, h.real, &c.sum)
+		v := h.lens.view(m, c.mode, h.settings.running, &c.sum)
 		if v == hide {
 			continue
 		}
@@ -52,12 +72,11 @@ func (h *Hub) deliver(t message.MsgType, payload []byte, owner int) {
 		h.send(c, wire)
 	}
 	if waiting != nil {
-		h.held = &held{message: m, wire: wire, clients: waiting}
-		h.holdTimer.Reset(holdTime)
+		h.holder.hold(&held{message: m, wire: wire, clients: waiting})
 	}
 }
 
-// among tells whether a message for owner is for the client.
+// among tells whether the client is an owner of a message, see everybody.
 func (c *client) among(owner int) bool {
 	if owner&onlyHybrid != 0 {
 		if c.mode != message.RawModeHybrid {
@@ -68,83 +87,74 @@ func (c *client) among(owner int) bool {
 	return owner == everybody || owner == c.id
 }
 
-// release gives out what was held.
+// release gives the frame that was held to the clients that see it.
 func (h *Hub) release() {
-	was := h.held
-	if was == nil {
+	frame := h.holder.take()
+	if frame == nil {
 		return
 	}
-	h.held = nil
-	h.holdTimer.Stop()
-	for _, c := range was.clients {
-		h.send(c, was.wire)
+	for _, c := range frame.clients {
+		h.send(c, frame.wire)
 	}
 }
 
-// heartbeat goes to those who have asked for it, and on v2 to those in raw mode 1.
+// heartbeat gives the dongle's heartbeat to the clients that get it.
 func (h *Hub) heartbeat(t message.MsgType, payload []byte) {
 	wire := message.AppendFrame(nil, t, payload)
-	for _, c := range h.clients {
-		if !c.gone && h.wantsHeartbeat(c) {
+	for _, c := range h.clients.list {
+		if !c.gone && c.wantsHeartbeat(h.lens.v2) {
 			h.send(c, wire)
 		}
 	}
 }
 
-func (h *Hub) wantsHeartbeat(c *client) bool {
-	return c.heartbeat || h.v2 && c.mode == message.RawModeRaw
+// wantsHeartbeat tells whether a client gets the heartbeat: where it has asked for it, and on v2 in raw mode
+// 1.
+func (c *client) wantsHeartbeat(v2 bool) bool {
+	return c.heartbeat || v2 && c.mode == message.RawModeRaw
 }
 
+// send gives bytes to a client, or cuts it off where it does not read.
 func (h *Hub) send(c *client, wire []byte) {
 	if c.put(wire) {
-		h.observer.FrameToClient()
+		h.opts.Observer.FrameToClient()
 		return
 	}
 	if !c.cut {
 		c.cut = true
 		h.log.Warn("a program that shares the dongle does not read what the dongle says, and is cut off",
 			"client", c.name)
-		h.observer.ShareReport(ReportCutOff)
+		h.opts.Observer.ShareReport(ReportCutOff)
 		c.close()
 	}
 }
 
-// restarted is called when the dongle says that it starts. What it kept in RAM is gone, for the clients as
-// well.
+// restarted notes that the dongle says it starts. What it kept in RAM is gone, for the clients as well.
 func (h *Hub) restarted(t message.MsgType) {
-	for _, c := range h.clients {
+	for _, c := range h.clients.list {
 		c.heartbeat = false
 		c.sum = noSum
 		c.restarted.Store(true)
 	}
-	if h.erased {
-		h.erased = false
-		h.real = message.RawModeOff
-		h.asked = message.RawModeOff
-	}
-	h.beating = false
-	if t != message.TypePDMLoaded { // it is up
+	h.settings.restart()
+	if t != message.TypePDMLoaded { // else it is not up yet
 		h.arrange()
 	}
 }
 
-// takeUp is called when the dongle is connected, in mode off.
-func (h *Hub) takeUp(v message.Version) {
+// connect notes that the dongle is connected, in raw mode off.
+func (h *Hub) connect(v message.Version) {
 	h.connected = true
 	h.lens = lensOf(v)
-	h.v2 = v.Family() == message.FamilyV2
-	h.real = message.RawModeOff
-	h.asked = message.RawModeOff
-	h.wish = message.RawModeOff
-	h.beating = false
-	h.erased = false
-	for _, c := range h.clients {
+	h.settings.connect()
+	for _, c := range h.clients.list {
 		c.restarted.Store(true) // the firmware, and with it the receiver, may be another
 	}
 	h.arrange()
 }
 
-func (h *Hub) lose() {
+// disconnect notes that the dongle is gone.
+func (h *Hub) disconnect() {
 	h.connected = false
 	h.release()
 }

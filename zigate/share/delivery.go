@@ -6,11 +6,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// onAir is a radio frame that was sent for a command, and what has come of it.
+// onAir is a radio frame that was sent for a command. Its number, the APS counter, is known.
 type onAir struct {
 	ask              *ask
 	at               time.Time
-	confirmed, acked bool
+	confirmed, acked bool // the delivery report of that kind has come
 }
 
 // unnamed is a frame on its way to a device whose APS counter no status has told, so that its delivery
@@ -19,18 +19,18 @@ type onAir struct {
 type unnamed struct {
 	owner            int
 	at               time.Time
-	confirmed, acked bool
-	cluster          uint16 // where the address is not known, see nowhere
+	confirmed, acked bool   // the delivery report of that kind has come
+	cluster          uint16 // if the address is not known, see nowhere
 }
 
-// nowhere stands for the address of a device that was named by its IEEE address. Only acknowledgements, which
-// name their cluster, are told for them.
+// nowhere stands for the network address of a device that was named by its IEEE address. Of such frames only
+// the acknowledgements, which name their cluster, can be told.
 const nowhere = 0xFFFF
 
 // maxUnnamed bounds how many frames to one device wait for their delivery reports.
 const maxUnnamed = 8
 
-// sentTo notes a frame without a number.
+// sentTo notes a frame without a number to a network address.
 func (r *router) sentTo(addr uint16, u unnamed) {
 	list := r.unnamed[addr]
 	if len(list) >= maxUnnamed {
@@ -39,8 +39,8 @@ func (r *router) sentTo(addr uint16, u unnamed) {
 	r.unnamed[addr] = append(list, u)
 }
 
-// reported finds the oldest frame without a number that a delivery report can be for. Those before
-// it have lost theirs.
+// reported finds the owner of the oldest frame without a number that a delivery report (ack: an
+// acknowledgement) can be for. The reports of older ones are lost.
 func (r *router) reported(addr uint16, ack bool, now time.Time) int {
 	list := r.unnamed[addr]
 	for len(list) > 0 && (now.Sub(list[0].at) > confirmTimeout || list[0].confirmed && list[0].acked) {
@@ -87,8 +87,8 @@ func (r *router) sent(s *message.Status, a *ask, now time.Time) {
 	}
 }
 
-// ended notes that the dongle answers a successful upgrade end request (status 0 at 15, short
-// address at 5) itself.
+// ended notes that the dongle answers a successful upgrade end request (status at 15, network address at 5)
+// itself.
 func (r *router) ended(payload []byte, now time.Time) {
 	if len(payload) > 15 && payload[15] == message.OTASuccess {
 		r.answered(uint16(payload[5])<<8|uint16(payload[6]), now)
@@ -100,6 +100,7 @@ func (r *router) answered(addr uint16, now time.Time) {
 	r.sentTo(addr, unnamed{owner: r.ota(), at: now, acked: true})
 }
 
+// confirm finds the owner of a 0x8012 or a 0x8702.
 func (r *router) confirm(t message.MsgType, payload []byte, now time.Time) int {
 	m, err := message.ParseMessage(t, payload[:max(len(payload)-1, 0)])
 	c, ok := m.(message.Confirm)
@@ -122,10 +123,13 @@ func (r *router) confirm(t message.MsgType, payload []byte, now time.Time) int {
 	return r.reported(c.Addr, false, now)
 }
 
+// fits tells whether a delivery report can be for the frame; known is false if the report names no network
+// address.
 func (o *onAir) fits(addr uint16, known bool, now time.Time) bool {
 	return o.ask != nil && now.Sub(o.at) < confirmTimeout && (!known || !o.ask.hasAddr || o.ask.addr == addr)
 }
 
+// ack finds the owner of a 0x8011.
 func (r *router) ack(payload []byte, now time.Time) int {
 	m, err := message.ParseMessage(message.TypeAPSAck, payload[:max(len(payload)-1, 0)])
 	a, ok := m.(message.APSAck)

@@ -1,10 +1,10 @@
 package share
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,13 +13,14 @@ import (
 
 // door is a way in for clients.
 type door interface {
-	// serve lets clients in until close. What it starts is known to users.
+	// serve lets clients in until close. The goroutines that it starts belong to users.
 	serve(h *Hub, users *sync.WaitGroup)
+	// close ends serve. It does not end the connections of clients.
 	close()
 }
 
 // open makes the ways in that the options ask for.
-func (h *Hub) open() (doors []door, err error) {
+func (h *Hub) open(ctx context.Context) (doors []door, err error) {
 	defer func() {
 		if err != nil {
 			for _, d := range doors {
@@ -29,7 +30,8 @@ func (h *Hub) open() (doors []door, err error) {
 		}
 	}()
 	if h.opts.Listen != "" {
-		l, err := net.Listen("tcp", h.opts.Listen)
+		var config net.ListenConfig
+		l, err := config.Listen(ctx, "tcp", h.opts.Listen)
 		if err != nil {
 			return doors, fmt.Errorf("opening the port for programs that share the dongle: %w", err)
 		}
@@ -70,72 +72,41 @@ func (h *Hub) attach(c *client) {
 }
 
 // maxLeftBehind is how many clients that have gone may have left commands behind, which are still to be
-// executed. Without an end, who connects again and again would fill the memory and keep the others waiting.
+// executed. Without a bound, a program that connects again and again would fill the memory and keep the
+// others waiting.
 const maxLeftBehind = 16
 
-// join adds a client. It is false if there are too many.
+// join adds a client. It reports false if there are too many.
 func (h *Hub) join(c *client) bool {
-	connected := h.connections()
-	if h.stopping {
+	if h.clients.stopping {
 		return false
 	}
-	if !c.lossy && (connected >= h.opts.MaxClients || h.gone() >= maxLeftBehind) {
+	connected := h.clients.connections()
+	if !c.lossy && (connected >= h.opts.MaxClients || h.clients.gone() >= maxLeftBehind) {
 		h.log.Warn("a program was not let in to share the dongle: too many are; see ZIGATE_OTA_SHARE_CLIENTS",
 			"client", c.name, "limit", h.opts.MaxClients)
-		h.observer.ShareReport(ReportTurnedAway)
+		h.opts.Observer.ShareReport(ReportTurnedAway)
 		return false
 	}
-	// Alone it finds the dongle as the one before has left it.
-	if !slices.ContainsFunc(h.clients, func(other *client) bool { return !other.gone }) {
-		c.mode = h.stored
+	if h.clients.alone() { // it finds the dongle as the one before has left it
+		c.mode = h.settings.stored
 	}
-	h.lastID++
-	c.id = h.lastID
-	h.clients = append(h.clients, c)
-	h.number.Store(int64(len(h.clients)))
+	h.clients.add(c)
 	if !c.lossy {
 		h.log.Info("a program shares the dongle", "client", c.name)
-		h.observer.ShareClients(connected + 1)
+		h.opts.Observer.ShareClients(connected + 1)
 	}
 	h.arrange()
 	return true
 }
 
-// leave is called when a client has gone. The commands that it has sent are still executed, as a dongle does.
+// leave notes that a client has gone. The commands that it has sent are still executed, as a dongle does.
 func (h *Hub) leave(c *client) {
 	c.gone = true
-	h.drop(c)
+	h.clients.drop(c)
 	h.log.Info("a program does not share the dongle any more", "client", c.name)
-	h.observer.ShareClients(h.connections())
+	h.opts.Observer.ShareClients(h.clients.connections())
 	h.arrange()
-}
-
-// drop takes a client that has gone off the list once it has nothing to be done any more.
-func (h *Hub) drop(c *client) {
-	if c.gone && len(c.waiting) == 0 {
-		h.clients = slices.DeleteFunc(h.clients, func(other *client) bool { return other == c })
-		h.number.Store(int64(len(h.clients)))
-	}
-}
-
-// connections are the clients but the one of the pseudo-terminal.
-func (h *Hub) connections() (n int) {
-	for _, c := range h.clients {
-		if !c.lossy && !c.gone {
-			n++
-		}
-	}
-	return n
-}
-
-// gone are the clients that have left commands behind.
-func (h *Hub) gone() (n int) {
-	for _, c := range h.clients {
-		if c.gone {
-			n++
-		}
-	}
-	return n
 }
 
 // tcpDoor is a port, as a WiFi ZiGate has.
@@ -143,8 +114,8 @@ type tcpDoor struct{ net.Listener }
 
 func (d tcpDoor) close() { d.Close() }
 
-// acceptPause is how long a listener that fails is left alone.
-const acceptPause = 100 * time.Millisecond
+// acceptBackoff is how long a listener that fails is left alone.
+const acceptBackoff = 100 * time.Millisecond
 
 func (d tcpDoor) serve(h *Hub, users *sync.WaitGroup) {
 	for {
@@ -154,13 +125,13 @@ func (d tcpDoor) serve(h *Hub, users *sync.WaitGroup) {
 		}
 		if err != nil {
 			h.log.Warn("a program that wants to share the dongle could not be let in", "err", err)
-			time.Sleep(acceptPause)
+			time.Sleep(acceptBackoff)
 			continue
 		}
 		if !h.allowed(conn.RemoteAddr()) {
 			h.log.Warn("a program was not let in to share the dongle: "+
 				"its address is not in ZIGATE_OTA_SHARE_ALLOW", "client", conn.RemoteAddr())
-			h.observer.ShareReport(ReportTurnedAway)
+			h.opts.Observer.ShareReport(ReportTurnedAway)
 			conn.Close()
 			continue
 		}
@@ -186,7 +157,7 @@ func (h *Hub) allowed(from net.Addr) bool {
 	return false
 }
 
-// writeTimeout is how long a client may take nothing of what is written to it.
+// writeTimeout is how long a write to a client may take; after it the client is cut off.
 const writeTimeout = 10 * time.Second
 
 // tcpConn is a connection whose writes do not hang when the other side has stopped reading.
@@ -199,11 +170,11 @@ func (c tcpConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// ptyDoor is a serial port. It has one client, who is always there: nobody can tell whether a
-// program has it open.
+// ptyDoor is a serial port. It has one client, which is always there: nobody can tell whether a
+// program has the port open.
 type ptyDoor struct{ *terminal.Terminal }
 
-func (d *ptyDoor) close() { d.Close() }
+func (d *ptyDoor) close() { _ = d.Close() } // the terminal is given up in any case
 
 func (d *ptyDoor) serve(h *Hub, _ *sync.WaitGroup) {
 	h.attach(newClient(d.Terminal, d.Path(), true))

@@ -10,39 +10,47 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
+// isShort tells whether a command lacks fields.
 func isShort(err error) bool { return errors.Is(err, message.ErrShort) }
 
 const (
-	// dongleWait is how long a command waits for a dongle that is not connected. A light that is switched
+	// dongleTimeout is how long a command waits for a dongle that is not connected. A light that is switched
 	// minutes later is worse than one that is not.
-	dongleWait = 3 * time.Second
-	// busyWait is how long the next try waits when too many commands of this program are in line.
-	busyWait = 20 * time.Millisecond
+	dongleTimeout = 3 * time.Second
+	// busyBackoff is how long the next try waits when the dongle's queue is full of commands of this program.
+	busyBackoff = 20 * time.Millisecond
 )
 
-// feed has the clients' commands executed, one at a time, the clients one after the other. At most one of
-// them is in the dongle's queue, so that commands of this program never wait for more.
+// feeder is the clients' one place in the dongle's queue: at most one of their commands is in it, so that
+// commands of this program never wait for more.
+type feeder struct {
+	busy  bool        // the place is taken, or is to be left free for a while
+	begun time.Time   // when a command was sent last
+	retry *time.Timer // fires when a command that has to wait may go
+}
+
+// feed has the clients' commands executed, one at a time, one client after the other.
 func (h *Hub) feed() {
-	for !h.inFlight {
-		c := h.nextClient()
+	for !h.feeder.busy {
+		c := h.clients.nextWaiting()
 		if c == nil {
 			return
 		}
 		r := c.waiting[0]
 		if !h.connected {
-			wait := dongleWait - time.Since(r.at)
+			wait := dongleTimeout - time.Since(r.at)
 			if wait > 0 {
-				h.retry.Reset(wait)
+				h.feeder.retry.Reset(wait)
 				return
 			}
-			h.observer.ShareReport(ReportDropped)
+			h.opts.Observer.ShareReport(ReportDropped)
 			c.pop()
-			h.drop(c)
+			h.clients.drop(c)
 			continue
 		}
-		if wait := h.pause(); wait > 0 {
-			h.next-- // it stays this client's
-			h.retry.Reset(wait)
+		if wait := h.pause(time.Now()); wait > 0 {
+			h.clients.putBack()
+			h.feeder.retry.Reset(wait)
 			return
 		}
 		c.pop()
@@ -51,38 +59,20 @@ func (h *Hub) feed() {
 		} else {
 			h.begin(c, r)
 		}
-		h.drop(c)
+		h.clients.drop(c)
 	}
 }
 
-const (
-	// downloading is how long after a block request a device counts as downloading.
-	downloading = 250 * time.Millisecond
-	// downloadGap is the shortest time between two commands of clients while devices download. A
-	// dongle's serial line takes longer for a command and its answer; without one, clients could keep
-	// all of this machine busy.
-	downloadGap = 2 * time.Millisecond
-)
+// downloadGap is the shortest time between two commands of clients while devices download. A dongle's serial
+// line takes longer for a command and its answer; without one, clients could keep all of this machine busy.
+const downloadGap = 2 * time.Millisecond
 
 // pause is how long the next command has to wait, so that blocks find the machine free.
-func (h *Hub) pause() time.Duration {
-	now := time.Since(h.start)
-	if block := time.Duration(h.lastBlock.Load()); block == 0 || now-block > downloading {
+func (h *Hub) pause(now time.Time) time.Duration {
+	if !h.downloads.underWay(now) {
 		return 0
 	}
-	return h.begun + downloadGap - now
-}
-
-// nextClient is the next one of those who have a command.
-func (h *Hub) nextClient() *client {
-	for i := range h.clients {
-		at := (h.next + i) % len(h.clients)
-		if c := h.clients[at]; len(c.waiting) > 0 {
-			h.next = at + 1
-			return c
-		}
-	}
-	return nil
+	return h.feeder.begun.Add(downloadGap).Sub(now)
 }
 
 // pop takes the client's oldest command off its list.
@@ -107,7 +97,7 @@ func (r *command) isOTA() bool {
 
 // refuse answers as the dongle does when it does not know a command.
 func (h *Hub) refuse(c *client, r *command) {
-	level := slog.LevelDebug // some ask every device for its version so
+	level := slog.LevelDebug // some programs ask every device for its version in this way
 	if !c.warned {
 		c.warned = true
 		level = slog.LevelWarn
@@ -115,17 +105,17 @@ func (h *Hub) refuse(c *client, r *command) {
 	h.log.Log(context.Background(), level, "a program that shares the dongle has sent an OTA command, "+
 		"which is not passed on: upgrades are done here",
 		"client", c.name, "command", r.typ, "name", r.typ.Name())
-	h.observer.ShareReport(ReportOTACommand)
-	h.deliver(message.TypeStatus, h.refusal(r.typ), c.id)
+	h.opts.Observer.ShareReport(ReportOTACommand)
+	h.deliver(message.TypeStatus, h.lastStatus.refusal(r.typ, h.lens.v2), c.id)
 }
 
-// begin sends a command.
+// begin sends a command to the dongle.
 func (h *Hub) begin(c *client, r *command) {
 	a := newAsk(c.id, r.typ, r.payload)
-	h.inFlight = true
-	h.begun = time.Since(h.start)
-	h.current.Store(a)
-	h.observer.FrameFromClient()
+	h.feeder.busy = true
+	h.feeder.begun = time.Now()
+	h.pending.current.Store(a)
+	h.opts.Observer.FrameFromClient()
 	h.noteAsked(r)
 	done := func(_ message.Status, err error) {
 		h.inbox.Post(func() { h.ended(c, r, a, err) })
@@ -136,17 +126,17 @@ func (h *Hub) begin(c *client, r *command) {
 		return
 	case message.TypeSetHeartbeat:
 		c.heartbeat = len(r.payload) > 0 && r.payload[0] != 0
-		h.beating = h.needsHeartbeat()
-		if h.beating != c.heartbeat { // another client, or this one's raw mode, needs it
+		h.settings.beating = h.clients.wantHeartbeat(h.lens.v2)
+		if h.settings.beating != c.heartbeat { // another client, or this one's raw mode, needs it
 			h.dongle.SubmitFor(a, message.SetHeartbeat{Enable: 1}, done)
 			return
 		}
 	case message.TypeReset:
 		h.log.Warn("a program that shares the dongle restarts it", "client", c.name)
-		h.observer.ShareReport(ReportReset)
+		h.opts.Observer.ShareReport(ReportReset)
 	case message.TypeErasePersistentData:
 		h.log.Warn("a program that shares the dongle has it forget its network", "client", c.name)
-		h.observer.ShareReport(ReportErase)
+		h.opts.Observer.ShareReport(ReportErase)
 	}
 	h.dongle.SubmitFrame(a, r.typ, r.wire, done)
 }
@@ -160,10 +150,10 @@ func (h *Hub) beginRawMode(c *client, r *command, a *ask, done func(message.Stat
 	}
 	was := c.mode
 	c.mode = wanted
-	mode := h.needed()
+	mode := h.settings.neededMode(&h.clients)
 	c.mode = was
 	a.mode = &modeAsk{mode: mode, client: c, wanted: wanted}
-	h.asked = mode
+	h.settings.asked = mode
 	if mode == wanted {
 		h.dongle.SubmitFrame(a, r.typ, r.wire, done)
 		return
@@ -173,29 +163,28 @@ func (h *Hub) beginRawMode(c *client, r *command, a *ask, done func(message.Stat
 
 // ended is called when a command has got its status, or will get none.
 func (h *Hub) ended(c *client, r *command, a *ask, err error) {
-	h.inFlight = false
-	h.current.CompareAndSwap(a, nil)
+	h.feeder.busy = false
+	h.pending.current.CompareAndSwap(a, nil)
 	switch {
 	case errors.Is(err, zigate.ErrNoAnswer):
-		h.overdue.Store(a)
+		h.pending.overdue.Store(a)
 		if a.mode != nil { // it may have been executed or not
 			a.mode.client.mode = a.mode.wanted
-			h.asked = h.real
-			h.arrange()
+			h.rearrange()
 		}
 	case errors.Is(err, zigate.ErrQueueFull):
 		h.again(c, r)
 	}
 }
 
-// again puts a command back in its place.
+// again puts a command that found the dongle's queue full back in its place, for a while.
 func (h *Hub) again(c *client, r *command) {
 	select {
 	case c.slots <- struct{}{}:
-	default: // it was given to the client's next command, which the list has room for all the same
+	default: // the client's next command has it by now; the list has room for both
 		c.extra++
 	}
 	c.waiting = append([]*command{r}, c.waiting...)
-	h.inFlight = true // until the time has come
-	time.AfterFunc(busyWait, func() { h.inbox.Post(func() { h.inFlight = false }) })
+	h.feeder.busy = true
+	time.AfterFunc(busyBackoff, func() { h.inbox.Post(func() { h.feeder.busy = false }) })
 }

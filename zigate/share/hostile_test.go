@@ -21,7 +21,7 @@ func TestBrowser(t *testing.T) {
 		{"DELETE / HTTP/1.1\r\n"}, {"PATCH / HTTP/1.1\r\n"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
+			h := newHome(t, lab(sim.V1323), silent{}, share.Options{})
 			defer h.stop()
 			browser := h.join("browser")
 			for _, part := range append(request, string(wire(message.ErasePersistentData{}))) {
@@ -45,7 +45,7 @@ func TestBrowser(t *testing.T) {
 // Who connects again and again and leaves commands behind finds an end of that, and others do not wait long.
 func TestLeftBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
+		h := newHome(t, lab(sim.V1323), silent{}, share.Options{})
 		defer h.stop()
 		h.tap.mu.Lock()
 		h.tap.refuse = true
@@ -86,7 +86,7 @@ func TestLeftBehind(t *testing.T) {
 // others are served.
 func TestGoneWhileFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		slow := lab(sim.V1_323)
+		slow := lab(sim.V1323)
 		slow.LineRate = 2000
 		h := newHome(t, slow, silent{}, share.Options{})
 		defer h.stop()

@@ -17,11 +17,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// OTA is whose business OTA upgrades are.
+// OTA says which side upgrades devices.
 type OTA uint8
 
 const (
-	// OTAOurs is the rule: this program upgrades. Clients see no OTA messages and no frames of the OTA
+	// OTAOurs is the default: this program upgrades. Clients see no OTA messages and no frames of the OTA
 	// cluster, and what they send of it is answered like a command that the dongle does not know.
 	OTAOurs OTA = iota
 	// OTATheirs leaves it to the clients: this program answers no device and sends no OTA command.
@@ -49,13 +49,14 @@ func Reports() []Report {
 	return []Report{ReportOTACommand, ReportReset, ReportErase, ReportCutOff, ReportTurnedAway, ReportDropped}
 }
 
-// Observer counts. Its methods are called from several goroutines and must be quick.
+// Observer counts what happens, for metrics. Its methods are called from several goroutines and must be
+// quick.
 type Observer interface {
 	// ShareClients tells how many clients are connected, the pseudo-terminal not among them.
 	ShareClients(n int)
-	// FrameFromClient counts a command of a client that went to the dongle, FrameToClient a frame
-	// that went to a client.
+	// FrameFromClient counts a command of a client that went to the dongle.
 	FrameFromClient()
+	// FrameToClient counts a frame that went to a client.
 	FrameToClient()
 	// ShareReport counts a report.
 	ShareReport(r Report)
@@ -63,62 +64,48 @@ type Observer interface {
 
 // Options are what a Hub needs besides what a Dongle needs.
 type Options struct {
-	// Listen is where clients connect, as to a WiFi ZiGate, host:port. It is empty for no such place.
+	// Listen is the address (host:port) where clients connect, as to a WiFi ZiGate. If it is empty they
+	// cannot.
 	Listen string
-	// PTY is where a pseudo-terminal is linked, as a serial ZiGate. It is empty for no such place.
+	// PTY is the path of a link to a pseudo-terminal, as a serial ZiGate. If it is empty there is none.
 	PTY string
 	OTA OTA
 	// Allow are the networks that clients may come from besides this machine.
 	Allow []netip.Prefix
-	// MaxClients bounds the connections at a time; at least 1.
+	// MaxClients bounds the TCP connections at a time; it is at least 1.
 	MaxClients int
-	Observer   Observer // may be nil
+	// Observer may be nil.
+	Observer Observer
 }
 
-// Hub shares a dongle. It is the Handler and the Monitor of its Dongle, and in the place of the dongle for
-// whoever is its own Handler: commands go through Submit.
+// Hub shares a dongle. It is the Handler and the Monitor of its Dongle. To this program it stands for the
+// dongle: commands go through Submit, and what the dongle says comes to the Handler that New was given.
 type Hub struct {
-	dongle   *zigate.Dongle
-	handler  zigate.Handler
-	opts     Options
-	observer Observer
-	log      *slog.Logger
-	ready    chan struct{}
-	addr     atomic.Pointer[net.TCPAddr]
+	dongle  *zigate.Dongle
+	handler zigate.Handler
+	opts    Options
+	log     *slog.Logger
+	ready   chan struct{}
+	addr    atomic.Pointer[net.TCPAddr]
 
-	inbox  *mailbox.Mailbox[func()]
-	number atomic.Int64 // of clients that are attached
+	// For every goroutine.
+	inbox      *mailbox.Mailbox[func()] // for the goroutine of Run to call
+	pending    pending
+	downloads  downloads
+	lastStatus lastStatus
+	maxPayload atomic.Int32 // bytes of a command, which the firmware decides
 
 	// Of the goroutine that reads the dongle's port.
 	router router
 
-	current    atomic.Pointer[ask] // a client's command whose status has not come
-	overdue    atomic.Pointer[ask] // the last command that got none in time
-	maxPayload atomic.Int32        // of a command, which the firmware decides
-	start      time.Time
-	lastBlock  atomic.Int64  // when a block was asked for last, since start
-	seen       atomic.Uint64 // what the last status said besides, see seenStatus
-
-	// Of the goroutine of Run.
-	clients   []*client
-	stopping  bool
-	lastID    int
-	next      int           // index of the client whose command is next
-	inFlight  bool          // a client's command is
-	begun     time.Duration // when the last one was sent, since start
+	// Of the goroutine of Run, but for the clients' number.
+	clients   clientList
+	feeder    feeder
 	connected bool
 	lens      lens
-	v2        bool
-	real      message.RawMode // that the dongle runs in
-	asked     message.RawMode // that it was told last to run in
-	wish      message.RawMode // of this program
-	stored    message.RawMode // as a dongle of its own would have kept it for the clients
-	beating   bool            // the dongle was told to send its heartbeat
-	erased    bool            // the dongle has forgotten its raw mode, too
+	settings  settings
 	memo      memo
-	held      *held
-	holdTimer *time.Timer
-	retry     *time.Timer
+	holder    holder
 }
 
 // New prepares a Hub and its Dongle. The options' Handler is told everything that it would be told without
@@ -127,23 +114,22 @@ type Hub struct {
 // Run and the Hub's.
 func New(dongle zigate.Options, o Options) *Hub {
 	h := &Hub{
-		handler:  dongle.Handler,
-		opts:     o,
-		observer: o.Observer,
-		log:      dongle.Logger,
-		start:    time.Now(),
-		ready:    make(chan struct{}),
-		inbox:    mailbox.New[func()](),
+		handler:   dongle.Handler,
+		opts:      o,
+		log:       dongle.Logger,
+		ready:     make(chan struct{}),
+		inbox:     mailbox.New[func()](),
+		downloads: downloads{start: time.Now()},
+		memo:      newMemo(),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
-	if h.observer == nil {
-		h.observer = noObserver{}
+	if h.opts.Observer == nil {
+		h.opts.Observer = noObserver{}
 	}
-	h.memo = newMemo()
 	h.maxPayload.Store(message.MaxCommandPayload)
-	h.router = router{hideOTA: o.OTA == OTAOurs, current: h.current.Load, overdue: h.overdue.Load}
+	h.router = router{hideOTA: o.OTA == OTAOurs, pending: &h.pending}
 	h.router.reset(message.Version{})
 	dongle.Handler = h
 	dongle.Monitor = h
@@ -157,7 +143,7 @@ func (h *Hub) Dongle() *zigate.Dongle { return h.dongle }
 // Ready is closed when clients can connect.
 func (h *Hub) Ready() <-chan struct{} { return h.ready }
 
-// Addr is where clients connect; nil before Ready, or if they cannot over TCP.
+// Addr is the address where clients connect. It is nil before Ready, and if there is no TCP port.
 func (h *Hub) Addr() net.Addr {
 	if a := h.addr.Load(); a != nil {
 		return a
@@ -168,16 +154,14 @@ func (h *Hub) Addr() net.Addr {
 // Run serves clients until ctx is done. It must end before the Dongle's Run, so that the dongle can
 // be left as it was.
 func (h *Hub) Run(ctx context.Context) error {
-	doors, err := h.open()
+	doors, err := h.open(ctx)
 	if err != nil {
 		return err
 	}
-	h.holdTimer = time.NewTimer(time.Hour)
-	h.retry = time.NewTimer(time.Hour)
-	h.holdTimer.Stop()
-	h.retry.Stop()
-	defer h.holdTimer.Stop()
-	defer h.retry.Stop()
+	h.holder.timer = stoppedTimer()
+	h.feeder.retry = stoppedTimer()
+	defer h.holder.timer.Stop()
+	defer h.feeder.retry.Stop()
 	var users sync.WaitGroup
 	for _, d := range doors {
 		users.Go(func() { d.serve(h, &users) })
@@ -187,18 +171,25 @@ func (h *Hub) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-h.inbox.Wake():
-		case <-h.holdTimer.C:
+		case <-h.holder.timer.C:
 			h.release()
-		case <-h.retry.C:
+		case <-h.feeder.retry.C:
 		}
 		h.work()
 	}
 	h.stop(doors, &users)
 	h.restore()
-	for _, f := range h.inbox.Close() { // whoever waits for an answer gets one
+	for _, f := range h.inbox.Close() { // so that nobody waits for an answer in vain
 		f()
 	}
 	return nil
+}
+
+// stoppedTimer is a timer that fires when it was reset.
+func stoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
 }
 
 // work does what was posted.
@@ -209,16 +200,16 @@ func (h *Hub) work() {
 	h.feed()
 }
 
-// stop sends everybody away.
+// stop lets nobody in any more, and ends all connections.
 func (h *Hub) stop(doors []door, users *sync.WaitGroup) {
-	h.stopping = true
+	h.clients.stopping = true
 	for _, d := range doors {
 		d.close()
 	}
 	gone := make(chan struct{})
 	go func() { users.Wait(); close(gone) }()
 	for {
-		for _, c := range h.clients {
+		for _, c := range h.clients.list {
 			c.close()
 		}
 		select {
@@ -233,7 +224,7 @@ func (h *Hub) stop(doors []door, users *sync.WaitGroup) {
 }
 
 // Attach serves a client over a connection of the caller's until it ends, and closes it. name is for the log.
-// Run must be running.
+// It must be called while Run runs.
 func (h *Hub) Attach(conn io.ReadWriteCloser, name string) {
 	h.attach(newClient(conn, name, false))
 }
@@ -243,18 +234,18 @@ const restoreTimeout = 2 * time.Second
 
 // restore leaves the dongle in the mode that this program wants, which is off once it has stopped.
 func (h *Hub) restore() {
-	if !h.connected || h.real == h.wish {
+	if !h.connected || h.settings.running == h.settings.wish {
 		return
 	}
 	done := make(chan struct{})
-	h.dongle.Submit(message.SetRawMode{Mode: h.wish}, func(message.Status, error) { close(done) })
+	h.dongle.Submit(message.SetRawMode{Mode: h.settings.wish}, func(message.Status, error) { close(done) })
 	select {
 	case <-done:
 	case <-time.After(restoreTimeout):
 	}
 }
 
-// HandleBlockRequest is part of zigate.Handler; this is the hot path.
+// HandleBlockRequest is part of zigate.Handler. It is on the hot path and does not allocate.
 func (h *Hub) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []byte {
 	if h.opts.OTA == OTATheirs {
 		return dst
@@ -264,14 +255,14 @@ func (h *Hub) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []b
 	if len(dst) > before {
 		now := time.Now()
 		h.router.answered(req.Addr, now)
-		h.lastBlock.Store(int64(now.Sub(h.start)))
+		h.downloads.note(now)
 	}
 	return dst
 }
 
 // HandleBlockStatus is part of zigate.Handler.
 func (h *Hub) HandleBlockStatus(s *message.Status) {
-	h.seen.Store(seenStatus(s))
+	h.lastStatus.note(s)
 	h.handler.HandleBlockStatus(s)
 }
 
@@ -286,19 +277,19 @@ func (h *Hub) HandleConnected(info zigate.Info) {
 	v := info.Version()
 	h.maxPayload.Store(int32(v.MaxCommandPayload()))
 	h.router.reset(v)
-	h.inbox.Post(func() { h.takeUp(v) })
+	h.inbox.Post(func() { h.connect(v) })
 	h.handler.HandleConnected(info)
 }
 
 // HandleDisconnected is part of zigate.Handler.
 func (h *Hub) HandleDisconnected(err error) {
-	h.inbox.Post(h.lose)
+	h.inbox.Post(h.disconnect)
 	h.handler.HandleDisconnected(err)
 }
 
 // HandleStatus is part of zigate.Monitor.
 func (h *Hub) HandleStatus(f message.Frame, s *message.Status, asker any, waited bool) {
-	h.seen.Store(seenStatus(s))
+	h.lastStatus.note(s)
 	a, _ := asker.(*ask)
 	owner := h.router.status(s, a, waited, time.Now())
 	ok := s.Status == message.StatusOK
@@ -317,10 +308,10 @@ func (h *Hub) HandleFrame(f message.Frame) {
 	h.pass(f, h.router.frame(f.Type, f.Payload, time.Now()))
 }
 
-// pass hands a frame to the clients.
+// pass hands a frame to the goroutine that delivers it to the clients.
 func (h *Hub) pass(f message.Frame, owner int) {
 	boot := isBoot(f.Type)
-	if !boot && (owner == ourselves || h.number.Load() == 0) {
+	if !boot && (owner == ourselves || h.clients.number.Load() == 0) {
 		return
 	}
 	t := f.Type
@@ -333,20 +324,21 @@ func (h *Hub) pass(f message.Frame, owner int) {
 	})
 }
 
-// isBoot tells whether a message says that the dongle starts.
+// isBoot tells whether the dongle sends a message when it starts.
 func isBoot(t message.MsgType) bool {
 	return t == message.TypePDMLoaded || t == message.TypeRestart || t == message.TypeFactoryNewRestart
 }
 
-// Submit sends a command of this program, see zigate.Dongle.Submit. Its raw mode is a wish: the dongle runs
-// in the mode that shows what this program and all clients want to see.
+// Submit sends a command of this program, see zigate.Dongle.Submit. A raw mode is only a wish: the dongle
+// runs in the mode that shows what this program and all clients want to see. An OTA command while OTA is the
+// clients' ends with ErrOTATheirs.
 func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 	t := cmd.Type()
 	a := &ask{owner: ourselves, typ: t}
 	a.read(cmd)
 	watched := func(s message.Status, err error) {
 		if errors.Is(err, zigate.ErrNoAnswer) {
-			h.overdue.Store(a)
+			h.pending.overdue.Store(a)
 		}
 		if done != nil {
 			done(s, err)
@@ -355,7 +347,7 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 	switch m := cmd.(type) {
 	case message.SetRawMode:
 		if !h.inbox.Post(func() {
-			h.wish = m.Mode
+			h.settings.wish = m.Mode
 			h.setRawMode(a, watched)
 		}) {
 			h.dongle.SubmitFor(a, m, watched)
@@ -369,7 +361,7 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 		return
 	}
 	send := func() { h.dongle.SubmitFor(a, cmd, watched) }
-	if list := questions(cmd); len(list) > 0 && h.number.Load() > 0 {
+	if list := questions(cmd); len(list) > 0 && h.clients.number.Load() > 0 {
 		if h.inbox.Post(func() {
 			h.ask(list, true, send, func() { watched(message.Status{Request: t}, nil) })
 		}) {
@@ -377,28 +369,6 @@ func (h *Hub) Submit(cmd message.Message, done func(message.Status, error)) {
 		}
 	}
 	send()
-}
-
-// seenStatus keeps what statuses say about the dongle: their form, the buffers in use and
-// the last APS counter.
-func seenStatus(s *message.Status) uint64 {
-	return uint64(s.Form)<<24 | uint64(s.APSSequence)<<16 | uint64(s.NPDUUsed)<<8 | uint64(s.APDUUsed)
-}
-
-// refusal is the status with which the dongle would answer a command that it does not know.
-func (h *Hub) refusal(t message.MsgType) []byte {
-	seen := h.seen.Load()
-	s := message.Status{
-		Status:   message.StatusUnhandled,
-		Request:  t,
-		Form:     message.StatusForm(seen >> 24),
-		NPDUUsed: uint8(seen >> 8),
-		APDUUsed: uint8(seen),
-	}
-	if h.v2 {
-		s.APSSequence = uint8(seen >> 16)
-	}
-	return append(message.AppendPayload(nil, s), 0)
 }
 
 type noObserver struct{}

@@ -185,7 +185,7 @@ const (
 // they get their own.
 func TestOwnCommandsAreNotHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
+		h := newHome(t, lab(sim.V1323), silent{}, share.Options{})
 		defer h.stop()
 		a := h.join("a")
 		a.says(wire(message.SetRawMode{Mode: 1}))
@@ -212,7 +212,7 @@ func TestOwnCommandsAreNotHeard(t *testing.T) {
 // pieces and noise do not.
 func TestFramesAreUnchanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
+		h := newHome(t, lab(sim.V1323), silent{}, share.Options{})
 		defer h.stop()
 		a, b := h.join("a"), h.join("b")
 		lenient := []byte{1, 0, 0x10, 0, 0, 0x10, 3} // nothing escaped
@@ -243,7 +243,7 @@ func TestFramesAreUnchanged(t *testing.T) {
 // A client that does not read is cut off; the other does not notice.
 func TestCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
+		h := newHome(t, lab(sim.V1323), silent{}, share.Options{})
 		defer h.stop()
 		a := h.join("a")
 		near, far := net.Pipe()
@@ -276,7 +276,7 @@ func TestCutOff(t *testing.T) {
 func TestGarbage(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
+			h := newHome(t, lab(sim.V1323), silent{}, share.Options{})
 			defer h.stop()
 			a, b := h.join("a"), h.join("b")
 			random := rand.New(rand.NewPCG(seed, 0))
@@ -312,7 +312,7 @@ func TestGarbage(t *testing.T) {
 // A reset by one client passes, is reported, and what it took with it does not keep the others waiting.
 func TestReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
+		h := newHome(t, lab(sim.V1323), silent{}, share.Options{})
 		defer h.stop()
 		a, b := h.join("a"), h.join("b")
 		b.says(wire(message.SetRawMode{Mode: 2}))
@@ -344,7 +344,7 @@ func TestReset(t *testing.T) {
 // switched minutes later.
 func TestDongleAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
+		h := newHome(t, lab(sim.V1323), silent{}, share.Options{})
 		defer h.stop()
 		a := h.join("a")
 		h.tap.mu.Lock()
@@ -377,7 +377,7 @@ func TestDongleAway(t *testing.T) {
 // is left in mode off.
 func TestRawModeOfTheDongle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
+		h := newHome(t, lab(sim.V1323), silent{}, share.Options{})
 		mode := func() (last int) {
 			last = -1
 			for _, w := range h.tap.take() {
@@ -421,7 +421,7 @@ func TestRawModeOfTheDongle(t *testing.T) {
 // A heartbeat is for those who have asked for it, and on v2 for those in mode 1, whatever the dongle runs in.
 func TestHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHome(t, lab(sim.V2_324), silent{}, share.Options{MaxClients: 3})
+		h := newHome(t, lab(sim.V2324), silent{}, share.Options{MaxClients: 3})
 		defer h.stop()
 		a, b, c := h.join("a"), h.join("b"), h.join("c")
 		a.says(wire(message.SetRawMode{Mode: 1}))
@@ -447,7 +447,7 @@ func TestHeartbeat(t *testing.T) {
 // There is room for so many; who is alone finds the mode that was left.
 func TestJoining(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHome(t, lab(sim.V1_323), silent{}, share.Options{})
+		h := newHome(t, lab(sim.V1323), silent{}, share.Options{})
 		defer h.stop()
 		a := h.join("a")
 		a.says(wire(message.SetRawMode{Mode: 2}))

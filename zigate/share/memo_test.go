@@ -55,7 +55,7 @@ func TestDevicesAreNotAskedTwice(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, mode %d", name, mode), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					us := &listener{}
-					h := newHome(t, lab(sim.V1_323), us, share.Options{})
+					h := newHome(t, lab(sim.V1323), us, share.Options{})
 					defer h.stop()
 					a := h.join("a")
 					a.says(wire(message.SetRawMode{Mode: mode}))

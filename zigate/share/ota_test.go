@@ -19,7 +19,7 @@ func TestOTAIsOurs(t *testing.T) {
 	for mode := message.RawModeOff; mode <= message.RawModeHybrid; mode++ {
 		t.Run(fmt.Sprint("mode ", mode), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHome(t, lab(sim.V1_323), &blocks{}, share.Options{})
+				h := newHome(t, lab(sim.V1323), &blocks{}, share.Options{})
 				defer h.stop()
 				a := h.join("a")
 				a.says(wire(message.SetRawMode{Mode: mode}))
@@ -83,7 +83,7 @@ func (*blocks) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []
 // OTA is the clients': they see and send all of it, and this program answers no device.
 func TestOTAIsTheirs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHome(t, lab(sim.V1_323), &blocks{}, share.Options{OTA: share.OTATheirs})
+		h := newHome(t, lab(sim.V1323), &blocks{}, share.Options{OTA: share.OTATheirs})
 		defer h.stop()
 		var refused error
 		h.hub.Submit(header, func(_ message.Status, err error) { refused = err })

@@ -6,11 +6,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// How long an answer may take.
+// How long an answer is expected.
 const (
 	localTimeout   = 2 * time.Second  // of the dongle itself
-	deviceTimeout  = 30 * time.Second // sleeping devices answer when they wake
-	confirmTimeout = 12 * time.Second // four tries with acknowledgement, and a parent that keeps the frame
+	deviceTimeout  = 30 * time.Second // of a device; sleeping devices answer when they wake
+	confirmTimeout = 12 * time.Second // of a delivery: four tries, and a parent that keeps the frame
 )
 
 // localAsk is a question that the dongle answers itself.
@@ -19,19 +19,21 @@ type localAsk struct {
 	at  time.Time
 }
 
-// deviceAsk is a request to a device, whose answers carry its number: the dongle's, or, of raw data, one that
-// the host has made up.
+// deviceAsk is a request to a device, whose answers carry its sequence number: one of the dongle, or, in raw
+// data, one that the host has made up.
 type deviceAsk struct {
 	ask        *ask
 	at         time.Time
-	zdp        bool // else ZCL
+	zdp        bool // it is a ZDP request, else a ZCL request
 	sequence   uint8
-	answer     message.MsgType // 0 stands for whatever the cluster has
+	answer     message.MsgType // 0 if it may be any that the cluster has
 	cluster    uint16
-	hasCluster bool
-	// What has come. In the hybrid raw mode an answer comes as a frame from the air and as a message.
+	hasCluster bool // cluster is known
+	// In the hybrid raw mode an answer comes twice: indicated notes the frame from the air, told the message.
 	indicated, told bool
 }
+
+// rawAsk is the request in raw data.
 
 func rawAsk(a *ask, now time.Time) deviceAsk {
 	d := deviceAsk{ask: a, at: now, zdp: a.zdp, sequence: a.sequence, cluster: a.cluster, hasCluster: true}
@@ -47,7 +49,7 @@ const maxRequests = 128
 // expect remembers a request.
 func (r *router) expect(d deviceAsk) {
 	for i := range r.requests {
-		// The dongle's own numbers come round after 256 requests: what still waits under this
+		// The dongle's own numbers come round after 256 requests: a request that still waits under this
 		// one waits in vain.
 		old := &r.requests[i]
 		if !d.ask.raw && !old.ask.raw && old.zdp == d.zdp && old.sequence == d.sequence {
@@ -61,16 +63,16 @@ func (r *router) expect(d deviceAsk) {
 	r.requests = append(r.requests, d)
 }
 
-// reply is what a device has answered, as far as it tells whom.
+// reply is what a device has answered, as far as it tells which request it answers.
 type reply struct {
-	zdp        bool // else ZCL
+	zdp        bool // it is a ZDP response, else a ZCL frame
 	sequence   uint8
 	typ        message.MsgType // of the message, or of the one that the frame becomes; 0 if that is not known
-	addr       uint16
-	hasAddr    bool
-	cluster    uint16 // of the request
-	hasCluster bool
-	indication bool // a frame from the air, else a message
+	addr       uint16          // network address of the device
+	hasAddr    bool            // addr is known
+	cluster    uint16          // of the request
+	hasCluster bool            // cluster is known
+	indication bool            // it is a frame from the air, else a message
 }
 
 // zclReply reads a message that begins with a ZCL sequence number.
@@ -85,6 +87,7 @@ func zclReply(t message.MsgType, payload []byte) reply {
 	return p
 }
 
+// fits tells whether a reply can be the answer to a request.
 func (d *deviceAsk) fits(p *reply, now time.Time) bool {
 	switch {
 	case now.Sub(d.at) >= deviceTimeout, d.zdp != p.zdp, d.sequence != p.sequence:
@@ -97,15 +100,16 @@ func (d *deviceAsk) fits(p *reply, now time.Time) bool {
 		return !p.zdp || p.indication
 	case p.typ == message.TypeDefaultResponse:
 		return !p.zdp
-	case p.typ == 0: // a command of a cluster
+	case p.typ == 0: // it is a command of a cluster
 		return message.AsAnswer(d.answer).ClusterCommand
 	}
 	return p.typ == d.answer
 }
 
-// whose finds the request that is answered. Numbers that hosts make up may be the same as the dongle's, so
-// that several requests can fit: the oldest that has got nothing yet has it, clients' before ours, since we
-// see everything anyway. ZCL answers may come in several messages.
+// whose finds the owner of the request that is answered. Numbers that hosts make up may be the same as the
+// dongle's, so that several requests can fit: the oldest that has got no answer yet is taken, and one of a
+// client before one of this program, which sees everything anyway. ZCL answers may come in several messages:
+// the last request that has got one gets the next as well.
 func (r *router) whose(p reply, now time.Time) (owner int, ok bool) {
 	var first, again *deviceAsk
 	better := func(d, than *deviceAsk) bool {
@@ -117,7 +121,7 @@ func (r *router) whose(p reply, now time.Time) (owner int, ok bool) {
 		case !d.fits(&p, now):
 		case p.indication && d.indicated || !p.indication && d.told:
 			if !p.zdp && (again == nil || !better(again, d)) {
-				again = d // the latest
+				again = d // at the end it is the latest one
 			}
 		case better(d, first):
 			first = d
@@ -137,7 +141,7 @@ func (r *router) whose(p reply, now time.Time) (owner int, ok bool) {
 	return first.ask.owner, true
 }
 
-// examined finds whom a message of a device answers.
+// message finds the owner of a message of a device.
 func (r *router) message(p reply, now time.Time) int {
 	if owner, ok := r.whose(p, now); ok {
 		return owner
@@ -145,6 +149,7 @@ func (r *router) message(p reply, now time.Time) int {
 	return r.unexpected(p.typ)
 }
 
+// defaultResponse finds the owner of a default response.
 func (r *router) defaultResponse(payload []byte, now time.Time) int {
 	m, err := message.ParseMessage(message.TypeDefaultResponse, payload[:max(len(payload)-1, 0)])
 	d, ok := m.(message.DefaultResponse)
@@ -163,7 +168,8 @@ func (r *router) defaultResponse(payload []byte, now time.Time) int {
 	return everybody
 }
 
-// indication tells whom a frame from the air is for.
+// indication finds the owner of a frame from the air, and notes the default response that the dongle sends
+// for it in the hybrid raw mode.
 func (r *router) indication(payload []byte, now time.Time) int {
 	m, err := message.ParseMessage(message.TypeDataIndication, payload[:max(len(payload)-1, 0)])
 	ind, ok := m.(message.DataIndication)
@@ -173,9 +179,9 @@ func (r *router) indication(payload []byte, now time.Time) int {
 	short := ind.SrcAddrMode == message.AddrModeNetwork
 	owner := r.shown(&ind, short, now)
 	zdp := ind.Profile == profileZDP && ind.DstEndpoint == 0
-	if r.real == message.RawModeHybrid && short && (!zdp || r.answersZDP) && len(ind.Payload) >= 3 &&
+	if r.running == message.RawModeHybrid && short && (!zdp || r.answersZDP) && len(ind.Payload) >= 3 &&
 		ind.Payload[0]&zclNoDefaultResponse == 0 {
-		r.sentTo(ind.SrcAddr, unnamed{owner: hybrid(owner), at: now}) // the default response
+		r.sentTo(ind.SrcAddr, unnamed{owner: hybrid(owner), at: now})
 	}
 	return owner
 }
@@ -188,7 +194,7 @@ func hybrid(owner int) int {
 	return owner | onlyHybrid
 }
 
-// shown tells for whom a frame from the air is.
+// shown finds the owner of a frame from the air; short is true if its source is a network address.
 func (r *router) shown(ind *message.DataIndication, short bool, now time.Time) int {
 	p := reply{addr: ind.SrcAddr, hasAddr: short, cluster: ind.Cluster, hasCluster: true, indication: true}
 	if ind.Profile == profileZDP && ind.DstEndpoint == 0 {

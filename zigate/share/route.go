@@ -6,10 +6,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Owners of commands and their answers. Clients have numbers from 1 on.
+// Owners of commands and their answers: a client is an owner by its number, which is 1 or more.
 const (
 	everybody = 0
-	ourselves = -1 // this program: no client sees it
+	ourselves = -1 // is this program, of whose commands clients see nothing
 	// onlyHybrid is added to a client's number, or to everybody, for what the dongle does in the hybrid raw
 	// mode only: clients that have asked for another mode do not see it.
 	onlyHybrid = 1 << 30
@@ -18,36 +18,34 @@ const (
 // router finds out for whom a message is. It belongs to the goroutine that reads the dongle's
 // port: there is no lock.
 type router struct {
-	// hideOTA tells that OTA is this program's, and not shown to clients.
-	hideOTA bool
-	v2      bool
-	// answersZDP tells that in the hybrid raw mode the firmware takes ZDP frames for ZCL, and sends default
+	hideOTA bool // OTA messages are for this program only
+	v2      bool // the firmware is that of a ZiGate+
+	// answersZDP is set for firmware that takes ZDP frames for ZCL in the hybrid raw mode, and sends default
 	// responses for them.
 	answersZDP bool
-	real       message.RawMode // that the dongle runs in
-	// current is the client's command whose status has not come, and overdue the last one whose status did
-	// not come in time. Both are nil if there is none.
-	current, overdue func() *ask
+	running    message.RawMode // in which the dongle runs
+	pending    *pending
 
-	local    map[message.MsgType][]localAsk // without a number, in order
-	requests []deviceAsk                    // with one, in order
-	aps      [256]onAir
-	unnamed  map[uint16][]unnamed // by address, in order
+	local    map[message.MsgType][]localAsk // by type of the answer, the oldest first
+	requests []deviceAsk                    // the oldest first
+	aps      [256]onAir                     // by APS counter
+	unnamed  map[uint16][]unnamed           // by network address, the oldest first
 }
 
-// reset forgets everything: a connection to a dongle begins, in raw mode off.
+// reset forgets everything, for a new connection to a dongle, which is in raw mode off.
 func (r *router) reset(v message.Version) {
 	*r = router{
-		hideOTA: r.hideOTA, current: r.current, overdue: r.overdue,
+		hideOTA: r.hideOTA, pending: r.pending,
 		v2: v.Family() == message.FamilyV2, answersZDP: v.Family() == message.FamilyV1 && v.Minor == minor31e,
 		local: map[message.MsgType][]localAsk{}, unnamed: map[uint16][]unnamed{},
 	}
 }
 
-// status notes what is to be expected after the status of a command, and tells whose it is.
+// status notes what is to be expected after the status of a command, and finds the status's owner. a is the
+// command, or nil for one of this program; waited is false if no command is known that waits for the status.
 func (r *router) status(s *message.Status, a *ask, waited bool, now time.Time) (owner int) {
 	if !waited {
-		if late := r.overdue(); late != nil && late.typ == s.Request {
+		if late := r.pending.overdue.Load(); late != nil && late.typ == s.Request {
 			return late.owner
 		}
 		return everybody
@@ -57,14 +55,14 @@ func (r *router) status(s *message.Status, a *ask, waited bool, now time.Time) (
 	}
 	for t := range r.local {
 		if message.AsAnswer(t).AtOnce {
-			delete(r.local, t) // the dongle has gone on: what has not come is lost
+			delete(r.local, t) // the dongle has gone on, and an answer that has not come is lost
 		}
 	}
 	if s.Status != message.StatusOK && !(a.typ == message.TypeStartNetwork) {
 		return a.owner
 	}
 	if a.mode != nil {
-		r.real = a.mode.mode
+		r.running = a.mode.mode
 	}
 	switch answer := message.AnswerOf(a.typ); {
 	case answer.Numbering == message.InOrder:
@@ -80,7 +78,7 @@ func (r *router) status(s *message.Status, a *ask, waited bool, now time.Time) (
 	return a.owner
 }
 
-// frame tells whom a message is for that is no status.
+// frame finds the owner of a message other than a status.
 func (r *router) frame(t message.MsgType, payload []byte, now time.Time) (owner int) {
 	switch t {
 	case message.TypeUpgradeEndRequest:
@@ -117,7 +115,7 @@ func (r *router) frame(t message.MsgType, payload []byte, now time.Time) (owner 
 	return everybody
 }
 
-// ota is for whom OTA messages are.
+// ota is the owner of OTA messages.
 func (r *router) ota() int {
 	if r.hideOTA {
 		return ourselves
@@ -125,7 +123,7 @@ func (r *router) ota() int {
 	return everybody
 }
 
-// inOrder finds who asked first.
+// inOrder finds the owner of the oldest command that is answered by this type.
 func (r *router) inOrder(t message.MsgType, now time.Time) int {
 	waiting := r.local[t]
 	for len(waiting) > 0 && now.Sub(waiting[0].at) > localTimeout {
@@ -143,9 +141,9 @@ func (r *router) inOrder(t message.MsgType, now time.Time) int {
 	return first.owner
 }
 
-// unexpected is for an answer that no status has told of: the status may have been lost.
+// unexpected finds the owner of an answer that no status has announced: the status may have been lost.
 func (r *router) unexpected(t message.MsgType) int {
-	if a := r.current(); a != nil {
+	if a := r.pending.current.Load(); a != nil {
 		if message.AnswerOf(a.typ).Type == t {
 			return a.owner
 		}

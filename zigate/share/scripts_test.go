@@ -190,7 +190,7 @@ func TestConversations(t *testing.T) {
 	}
 	for _, firmware := range sim.Firmwares() {
 		modes := [][2]message.RawMode{{1, 2}, {0, 1}, {0, 0}, {1, 1}, {2, 2}, {2, 0}}
-		if firmware != sim.V1_323 {
+		if firmware != sim.V1323 {
 			modes = modes[:2] // each mode once
 		}
 		for _, mode := range modes {

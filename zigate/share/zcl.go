@@ -4,7 +4,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// The ZCL header: frame control, manufacturer code 2 if a bit says so, sequence number, command.
+// The ZCL header: frame control, manufacturer code (2 bytes, if a bit says so), sequence number, command.
 const (
 	zclTypeMask        byte = 0x03
 	zclGlobal          byte = 0x00
@@ -39,11 +39,12 @@ type zclHeader struct {
 	command  byte
 }
 
-func parseZCL(b []byte) (zclHeader, bool) {
+// parseZCL reads the header of a ZCL frame. ok is false if it is not complete.
+func parseZCL(b []byte) (h zclHeader, ok bool) {
 	if len(b) == 0 {
 		return zclHeader{}, false
 	}
-	h := zclHeader{control: b[0]}
+	h.control = b[0]
 	b = b[1:]
 	if h.control&zclManufacturerBit != 0 {
 		b = b[min(2, len(b)):]
@@ -60,8 +61,8 @@ func (h zclHeader) global() bool          { return h.control&zclTypeMask == zclG
 func (h zclHeader) clusterSpecific() bool { return h.control&zclTypeMask == zclClusterSpecific }
 func (h zclHeader) toClient() bool        { return h.control&zclToClientBit != 0 }
 
-// response tells whether the frame is one that a device sends because it was asked. Of cluster specific ones
-// the header tells only the direction: a server's may be an answer or not.
+// response tells whether a device sends such a frame because it was asked. Of cluster specific ones the
+// header tells only the direction: those of a server may be answers or not.
 func (h zclHeader) response() bool {
 	if !h.global() {
 		return h.toClient()
@@ -75,7 +76,7 @@ func (h zclHeader) response() bool {
 	return false
 }
 
-// message is the type of the message that the firmware makes of a response; 0 stands for none that is known.
+// message is the type of the message that the firmware makes of a response; 0 if that is not known.
 func (h zclHeader) message() message.MsgType {
 	if !h.global() {
 		return 0

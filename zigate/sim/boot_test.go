@@ -111,7 +111,7 @@ func TestResetLosesMemory(t *testing.T) {
 // A ZiGate+ talks without being asked.
 func TestOwnTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, sim.Config{Firmware: sim.V2_324, Speed: 1, Devices: []sim.DeviceConfig{lampConfig()}}, nil)
+		l := newLab(t, sim.Config{Firmware: sim.V2324, Speed: 1, Devices: []sim.DeviceConfig{lampConfig()}}, nil)
 		defer l.stop()
 		time.Sleep(10 * time.Minute)
 		got := l.take()

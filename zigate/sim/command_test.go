@@ -26,19 +26,19 @@ func TestStatusForms(t *testing.T) {
 	tests := map[sim.Firmware]struct {
 		block, read, raw message.Status
 	}{
-		sim.V1_31C: {
+		sim.V131C: {
 			block: message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormShort},
 			read:  message.Status{Request: message.TypeReadAttributes, Sequence: 1, Form: message.StatusFormShort},
 			raw:   message.Status{Request: message.TypeRawAPS, Sequence: 3, Form: message.StatusFormShort},
 		},
-		sim.V1_31D: {
+		sim.V131D: {
 			block: message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormAPS},
 			read: message.Status{
 				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormAPS,
 			},
 			raw: message.Status{Request: message.TypeRawAPS, Sequence: 3, Form: message.StatusFormAPS},
 		},
-		sim.V1_31E: {
+		sim.V131E: {
 			block: message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormBuffers},
 			read: message.Status{
 				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormBuffers,
@@ -47,7 +47,7 @@ func TestStatusForms(t *testing.T) {
 				Request: message.TypeRawAPS, Sequence: 3, RequestSent: 1, APSSequence: 3, Form: message.StatusFormBuffers,
 			},
 		},
-		sim.V2_324: {
+		sim.V2324: {
 			block: message.Status{Request: message.TypeImageBlockResponse, APSSequence: 1, Form: message.StatusFormBuffers},
 			read: message.Status{
 				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormBuffers,
@@ -57,7 +57,7 @@ func TestStatusForms(t *testing.T) {
 			},
 		},
 	}
-	tests[sim.V1_323] = tests[sim.V1_31E]
+	tests[sim.V1323] = tests[sim.V131E]
 	for firmware, want := range tests {
 		t.Run(firmware.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestStatusValues(t *testing.T) {
 		{"notify of an unknown type", message.ImageNotify{Target: target(lampAddr), PayloadType: 4}, always(3)},
 		{"source endpoint 2", message.ImageNotify{Target: from(2)}, always(5)},
 		{"source endpoint 3", message.WaitForData{Target: from(3), Status: 0x97}, func(f sim.Firmware) uint8 {
-			if f == sim.V1_31E || f == sim.V1_323 {
+			if f == sim.V131E || f == sim.V1323 {
 				return 0
 			}
 			return 5
@@ -286,13 +286,13 @@ func TestBroadcastClass(t *testing.T) {
 		addr     uint16
 		want     uint16 // the radio's broadcast address
 	}{
-		{sim.V1_323, 0x0100, 0xFFFD},
-		{sim.V1_323, 0x0000, 0xFFFF},
-		{sim.V1_323, 0x0001, 0xFFFF},
-		{sim.V1_323, 0x0200, 0xFFFC},
-		{sim.V2_324, 0x0001, 0xFFFD},
-		{sim.V2_324, 0x0100, 0xFFFF},
-		{sim.V2_324, 0x0002, 0xFFFC},
+		{sim.V1323, 0x0100, 0xFFFD},
+		{sim.V1323, 0x0000, 0xFFFF},
+		{sim.V1323, 0x0001, 0xFFFF},
+		{sim.V1323, 0x0200, 0xFFFC},
+		{sim.V2324, 0x0001, 0xFFFD},
+		{sim.V2324, 0x0100, 0xFFFF},
+		{sim.V2324, 0x0002, 0xFFFC},
 	} {
 		t.Run(fmt.Sprintf("%s/%#04x", test.firmware, test.addr), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -333,8 +333,8 @@ func TestShortCommandUsesOldBytes(t *testing.T) {
 // Some answers follow the status at once, others come from a queue, and a second END asks again.
 func TestLocalAnswers(t *testing.T) {
 	versions := map[sim.Firmware]message.Version{
-		sim.V1_31C: {Major: 3, Minor: 0x031C}, sim.V1_31D: {Major: 3, Minor: 0x031D}, sim.V1_31E: {Major: 3, Minor: 0x031E},
-		sim.V1_323: {Major: 4, Minor: 0x0323}, sim.V2_324: {Major: 5, Minor: 0x0324},
+		sim.V131C: {Major: 3, Minor: 0x031C}, sim.V131D: {Major: 3, Minor: 0x031D}, sim.V131E: {Major: 3, Minor: 0x031E},
+		sim.V1323: {Major: 4, Minor: 0x0323}, sim.V2324: {Major: 5, Minor: 0x0324},
 	}
 	for _, firmware := range sim.Firmwares() {
 		t.Run(firmware.String(), func(t *testing.T) {

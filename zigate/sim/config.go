@@ -13,53 +13,60 @@ import (
 // network without devices, with an unlimited line and no waiting.
 type Config struct {
 	Firmware Firmware
-	IEEE     message.IEEE // of the dongle; 0 = 0x00158d0001ed3395
-	PANID    uint16       // 0 = 0x1a62
-	Channel  uint8        // 11 to 26; 0 = 15
+	// IEEE is the dongle's own address; 0 means 0x00158d0001ed3395.
+	IEEE message.IEEE
+	// PANID names the network; 0 means 0x1a62.
+	PANID uint16
+	// Channel is from 11 to 26; 0 means 15.
+	Channel uint8
 	// FactoryNew dongles have no network until the host starts one; their devices have to join.
 	FactoryNew bool
 
-	// Seed is where everything random comes from.
+	// Seed decides everything random.
 	Seed uint64
 	// Speed is the pace of radio and devices: 1 is real, N is N times quicker, 0 and infinity do not wait at
-	// all. What a host decides on (the wait it asked for, the time that a device waits for its answers) is
-	// shortened to a second at least, and without waiting not at all, so that a quick simulation does not run
-	// away from its host.
+	// all. The times that a host depends on (the wait it asked for, how long a device waits for its answers)
+	// are shortened to a second at least, and without waiting not at all, so that a quick simulation does not
+	// run away from its host.
 	Speed float64
 	// LineRate is the bytes per second on the serial line in each direction, 11520 for 115200 baud;
-	// 0 = unlimited. With a rate, firmware v1 loses output that does not fit its transmit queue, as
+	// 0 means unlimited. With a rate, firmware v1 loses output that does not fit its transmit queue, as
 	// it does in reality.
 	LineRate int
 
 	Devices []DeviceConfig
 	Faults  Faults
 
-	// OnAir, where set, sees every radio frame when it is sent. It is called by the goroutine of Run and must
-	// neither block nor call back into the Dongle.
+	// OnAir, where it is set, is called with every radio frame when it is sent. The goroutine of Run calls
+	// it; it must neither block nor call back into the Dongle.
 	OnAir func(AirFrame)
-	// OnFrame, where set, sees every frame on the line, in the same way: those to the host as they are sent,
-	// before Faults, and the commands that were executed.
+	// OnFrame, where it is set, is called in the same way with every frame on the line: those to the host as
+	// they are sent, before Faults, and the commands that were executed.
 	OnFrame func(message.Direction, message.Frame)
-	Logger  *slog.Logger // nil = silent
+	// Logger may be nil, which discards the log.
+	Logger *slog.Logger
 }
 
-// AirFrame is one radio frame between the dongle and a device: the APS layer's view, with the ZCL or ZDP
-// frame as payload, little-endian as on the air.
+// AirFrame is one radio frame between the dongle and a device, as the APS layer sees it. The payload is a ZCL
+// or ZDP frame, little-endian as on the air.
 type AirFrame struct {
 	FromDongle          bool
 	Broadcast           bool   // from the dongle to everybody that listens
-	Addr                uint16 // the device: destination of a frame from the dongle, else source
+	Addr                uint16 // network address: destination of a frame from the dongle, source of others
 	Profile, Cluster    uint16
 	SourceEndpoint      uint8
 	DestinationEndpoint uint8
 	Payload             []byte
 }
 
+// isZDP tells whether the frame is for the ZDP endpoint of a node.
+func (f AirFrame) isZDP() bool { return f.Profile == profileZDP && f.DestinationEndpoint == 0 }
+
 // DeviceConfig describes one device: a client of the OTA upgrade cluster.
 type DeviceConfig struct {
 	IEEE     message.IEEE // must differ from all others
-	Addr     uint16       // network address; 0 if it is to be made from the IEEE address
-	Endpoint uint8        // of the OTA client, 1 to 240; 0 = 1
+	Addr     uint16       // network address; 0 takes one that is made of the IEEE address
+	Endpoint uint8        // of the OTA client, 1 to 240; 0 means 1
 	// OtherEndpoints are listed before Endpoint and have nothing to do with upgrades.
 	OtherEndpoints []uint8
 	// Unjoined devices are not part of the network at first: Announce lets them join while the
@@ -68,43 +75,48 @@ type DeviceConfig struct {
 
 	ManufacturerCode, ImageType uint16
 	FileVersion                 uint32
-	HardwareVersion             *uint16 // nil = the device does not tell one
+	HardwareVersion             *uint16 // nil if the device does not tell one
 	ManufacturerName, ModelID   string  // of the Basic cluster
-	BatteryPercent              *uint8  // 0 to 100; nil = no power configuration cluster
+	BatteryPercent              *uint8  // 0 to 100; nil if the device lacks the power configuration cluster
 
-	// MaxDataSize is the largest block that the device asks for and takes; 0 = between 50
+	// MaxDataSize is the largest block, in bytes, that the device asks for and takes; 0 means between 50
 	// and 63, by the seed.
 	MaxDataSize uint8
 	// BlockInterval is the time between the arrival of a block and the next request.
 	BlockInterval time.Duration
-	// RetryInterval is how long the device waits for an answer; 0 = 5 s. Retries is how often it then asks
-	// again before it gives up; 0 = 5, negative = never.
+	// RetryInterval is how long the device waits for an answer; 0 means 5 s.
 	RetryInterval time.Duration
-	Retries       int
-	// RebootTime is how long the device is away to install an image; 0 = 10 s.
+	// Retries is how often the device asks again before it gives up; 0 means 5 times, a negative number
+	// never.
+	Retries int
+	// RebootTime is how long the device is away to install an image; 0 means 10 s.
 	RebootTime time.Duration
-	// QueryInterval is how often the device asks for an image by itself; 0 = only when it is notified.
+	// QueryInterval is how often the device asks for an image by itself; with 0 it does when it is notified.
 	QueryInterval time.Duration
 
-	// Sleepy devices listen only after a transmission of their own and when they poll their parent, every
-	// PollInterval (0 = 5 s). Their parent keeps a message for about 7 s.
-	Sleepy       bool
+	// Sleepy devices listen only after a transmission of their own and when they poll their parent. Their
+	// parent keeps a message for about 7 s.
+	Sleepy bool
+	// PollInterval is the time between two polls; 0 means 5 s.
 	PollInterval time.Duration
 	// Relays is the number of routers between dongle and device. Each takes two bytes of the largest block.
 	Relays int
-	LQI    uint8 // link quality; 0 = by the seed
+	// LQI is the link quality at the dongle; 0 takes one by the seed.
+	LQI uint8
 
 	// MinimumBlockPeriod devices report their block request delay and obey the one that they are given.
 	MinimumBlockPeriod bool
 	// NodeAddressInRequests puts the device's own address into block requests.
 	NodeAddressInRequests bool
-	// PageRequests asks for pages of PageSize bytes (0 = 1024) spaced by ResponseSpacing (0 = 200 ms).
-	PageRequests    bool
-	PageSize        uint16
+	// PageRequests asks for pages of blocks.
+	PageRequests bool
+	// PageSize is the size of a page in bytes; 0 means 1024.
+	PageSize uint16
+	// ResponseSpacing is the time that the device wants between two blocks of a page; 0 means 200 ms.
 	ResponseSpacing time.Duration
 	// HeaderFirst asks for the first 16 bytes of the image, looks at them, and starts again.
 	HeaderFirst bool
-	// AsksAgain drops every n-th block and asks for it again; 0 = never.
+	// AsksAgain drops every n-th block and asks for it again; 0 drops none.
 	AsksAgain int
 	// FullBlocksOnly aborts when a block before the last is shorter than it asked for.
 	FullBlocksOnly bool
@@ -114,7 +126,7 @@ type DeviceConfig struct {
 	OnlyNewer bool
 	// DisableDefaultResponse sets that bit in the device's own requests.
 	DisableDefaultResponse bool
-	// ServerEndpoint is the dongle's endpoint that the device talks to; 0 = 1.
+	// ServerEndpoint is the dongle's endpoint that the device talks to; 0 means 1.
 	ServerEndpoint uint8
 	// UnsupportedAttributes of the OTA cluster are answered with "unsupported". The image stamp
 	// never is supported.
@@ -123,12 +135,12 @@ type DeviceConfig struct {
 	NoPowerSource bool
 
 	// What goes wrong. FailFirst limits these to so many sessions, after which the device
-	// behaves; 0 = for ever.
+	// behaves; with 0 it never does.
 	FailFirst       int
-	AbortAt         uint32 // ends the download with "abort" once it has so many bytes; 0 = never
+	AbortAt         uint32 // ends the download with "abort" once it has so many bytes, unless it is 0
 	InvalidAtEnd    bool   // ends a complete download with "invalid image"
 	RequireMore     bool   // ends a complete download with "require more image"
-	StopsAt         uint32 // falls silent in the middle of the download; 0 = never
+	StopsAt         uint32 // falls silent in the download once it has so many bytes, unless it is 0
 	KeepsOldVersion bool   // reboots and still runs the version that it had
 
 	SilentToNotify       bool // does not react to an image notify
@@ -137,7 +149,7 @@ type DeviceConfig struct {
 	InstallsWithoutReply bool // installs even when nobody answers its upgrade end request
 }
 
-// Faults are what goes wrong with the line, the air and the dongle, by the seed. Probabilities
+// Faults is what goes wrong with the line, the air and the dongle, by the seed. Probabilities
 // are between 0 and 1.
 type Faults struct {
 	LoseFromDongle float64 // a frame to the host is lost
@@ -145,7 +157,8 @@ type Faults struct {
 	Corrupt        float64 // a frame in either direction has a byte changed, missing or too many
 	Duplicate      float64 // a frame to the host comes twice
 	Late           float64 // a frame to the host comes later, behind others
-	LateBy         time.Duration
+	// LateBy is how much later it comes at most; 0 means 2 s.
+	LateBy time.Duration
 	// LoseAir is the probability that a radio frame does not arrive, for each try. Frames with
 	// acknowledgement are tried four times.
 	LoseAir float64
@@ -153,13 +166,13 @@ type Faults struct {
 	LoseAck float64
 	// Refuse is the probability that the dongle has no buffer for an OTA command (status 0x14).
 	Refuse float64
-	// ResetEvery is the mean time between resets of the dongle, at random moments; 0 = never. SilentResets go
-	// without the notices at start.
-	ResetEvery   time.Duration
+	// ResetEvery is the mean time between resets of the dongle, at random moments; with 0 there are none.
+	ResetEvery time.Duration
+	// SilentResets has these resets go without the notices at start.
 	SilentResets bool
 }
 
-// onLine tells whether frames on the line can suffer.
+// onLine tells whether anything goes wrong on the line.
 func (f Faults) onLine() bool {
 	return f.LoseFromDongle > 0 || f.LoseToDongle > 0 || f.Corrupt > 0 || f.Duplicate > 0 || f.Late > 0
 }
@@ -225,7 +238,7 @@ func (c DeviceConfig) withDefaults() DeviceConfig {
 	return c
 }
 
-// ErrConfig is the reason why a Dongle was not made, or a device not added.
+// ErrConfig is the error of Run and of AddDevice for devices that cannot be simulated together.
 var ErrConfig = errors.New("simulated devices do not fit together")
 
 func (c DeviceConfig) validate() error {

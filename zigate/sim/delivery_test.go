@@ -44,19 +44,19 @@ func TestDeliveryReports(t *testing.T) {
 		{name: "acknowledged", addr: lampAddr, want: messages(confirm(ok, 0, lampAddr), ack(lampAddr))},
 		{name: "without acknowledgement", addr: lampAddr, noAck: true, want: messages(confirm(ok, 0, lampAddr))},
 		{
-			name: "3.1c", firmware: sim.V1_31C, addr: lampAddr,
+			name: "3.1c", firmware: sim.V131C, addr: lampAddr,
 			want: messages(message.APSAck{Addr: lampAddr, DstEndpoint: 1, Cluster: message.ClusterOTA}),
 		},
-		{name: "3.1d", firmware: sim.V1_31D, addr: lampAddr, want: messages(ack(lampAddr))},
-		{name: "v2", firmware: sim.V2_324, addr: lampAddr, want: messages(confirm(ok, 0, lampAddr), ack(lampAddr))},
+		{name: "3.1d", firmware: sim.V131D, addr: lampAddr, want: messages(ack(lampAddr))},
+		{name: "v2", firmware: sim.V2324, addr: lampAddr, want: messages(confirm(ok, 0, lampAddr), ack(lampAddr))},
 		{name: "unknown device", addr: 0x7777, want: messages(confirm(failed, 0xD0, 0x7777))},
 		{
-			name: "unknown device, 3.1d", firmware: sim.V1_31D, addr: 0x7777, want: messages(message.Confirm{
+			name: "unknown device, 3.1d", firmware: sim.V131D, addr: 0x7777, want: messages(message.Confirm{
 				Kind: failed, Status: 0xD0, SrcEndpoint: 1, DstEndpoint: 1, DstAddrMode: 2, Addr: 0x7777, APSSequence: 1,
 			}),
 		},
 		{
-			name: "unknown device, v2", firmware: sim.V2_324, addr: 0x7777, want: messages(
+			name: "unknown device, v2", firmware: sim.V2324, addr: 0x7777, want: messages(
 				confirm(failed, 0xD0, 0x7777),
 				message.RouteDiscovery{Status: 0xD0, HasDestination: true, Destination: 0x7777},
 			),
@@ -79,7 +79,7 @@ func TestDeliveryReports(t *testing.T) {
 		{name: "too long for the route", addr: 0x0004, size: 54, want: messages(confirm(failed, 0xE5, 0x0004))},
 		{name: "fits the route", addr: 0x0004, size: 53, want: messages(confirm(ok, 0, 0x0004), ack(0x0004))},
 		{
-			name: "fragments", firmware: sim.V2_324, addr: lampAddr, size: 66,
+			name: "fragments", firmware: sim.V2324, addr: lampAddr, size: 66,
 			want: messages(confirm(ok, 0, lampAddr), confirm(failed, 0xA7, lampAddr)),
 		},
 	}
@@ -130,7 +130,7 @@ func TestDeliveryReports(t *testing.T) {
 // The stack has few places for frames under way; one too many is refused and reported.
 func TestBuffersRunOut(t *testing.T) {
 	limits := map[sim.Firmware]struct{ acked, all int }{
-		sim.V1_31C: {3, 5}, sim.V1_31D: {3, 5}, sim.V1_31E: {7, 9}, sim.V1_323: {7, 9}, sim.V2_324: {8, 10},
+		sim.V131C: {3, 5}, sim.V131D: {3, 5}, sim.V131E: {7, 9}, sim.V1323: {7, 9}, sim.V2324: {8, 10},
 	}
 	for firmware, limit := range limits {
 		t.Run(firmware.String(), func(t *testing.T) {

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -16,35 +15,26 @@ type Device struct {
 	// The mutex of the dongle guards everything below.
 	cfg        DeviceConfig
 	random     *rand.Rand
-	addr       uint16
-	lqi        uint8
-	joined     bool
-	away       bool // rebooting, gone or switched off
+	addr       uint16 // network address
+	lqi        uint8  // link quality at the dongle
+	joined     bool   // it is in the network
+	away       bool   // it reboots, is gone or is switched off
 	started    time.Time
-	awakeUntil time.Time
-	sequence   uint8
-	client     client
+	awakeUntil time.Time // if it is sleepy
+	sequence   uint8     // of its last ZCL or ZDP frame
+	client     otaClient
 	queryTimer timer
 }
 
-// addDevice is for New and for Run's goroutine.
-func (d *Dongle) addDevice(cfg DeviceConfig) error {
-	cfg = cfg.withDefaults()
-	if err := cfg.validate(); err != nil {
-		return err
-	}
-	if d.byIEEE[cfg.IEEE] != nil {
-		return fmt.Errorf("%w: IEEE address %s is used twice", ErrConfig, cfg.IEEE)
-	}
-	addr := cfg.Addr
-	if addr == 0 {
-		addr = d.freeAddr(uint16(cfg.IEEE))
-	}
-	if addr >= firstBroadcastAddr || d.byAddr[addr] != nil {
-		return fmt.Errorf("%w: device %s: network address 0x%04x is not free", ErrConfig, cfg.IEEE, addr)
-	}
+// newDevice makes a device with a network address that is free. It is inside the network where there is one
+// and the configuration does not say otherwise.
+func newDevice(d *Dongle, cfg DeviceConfig, addr uint16) *Device {
 	v := &Device{
-		dongle: d, cfg: cfg, addr: addr, lqi: cfg.LQI, joined: !cfg.Unjoined && d.network,
+		dongle: d,
+		cfg:    cfg,
+		addr:   addr,
+		lqi:    cfg.LQI,
+		joined: !cfg.Unjoined && d.chip.coordinator.formed,
 		random: rand.New(rand.NewPCG(d.cfg.Seed, uint64(cfg.IEEE))),
 	}
 	if v.lqi == 0 {
@@ -54,66 +44,25 @@ func (d *Dongle) addDevice(cfg DeviceConfig) error {
 		v.cfg.MaxDataSize = uint8(50 + v.random.UintN(14))
 	}
 	v.sequence = uint8(v.random.UintN(256))
-	v.client = client{device: v, version: cfg.FileVersion, image: imageID{version: noVersion}}
+	v.client = newOTAClient(v, cfg.FileVersion)
 	v.client.timer.fire = v.client.wake
 	v.queryTimer.fire = v.periodicQuery
-	d.devices = append(d.devices, v)
-	d.byIEEE[cfg.IEEE] = v
-	d.byAddr[addr] = v
-	return nil
+	return v
 }
 
-// freeAddr finds a network address near a wish.
-func (d *Dongle) freeAddr(wish uint16) uint16 {
-	for addr := wish; ; addr++ {
-		if addr != 0 && addr < firstBroadcastAddr && d.byAddr[addr] == nil {
-			return addr
-		}
-	}
-}
-
-// AddDevice puts another device into the network while the dongle exists. The error is ErrConfig.
-func (d *Dongle) AddDevice(cfg DeviceConfig) (*Device, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.addDevice(cfg); err != nil {
-		return nil, err
-	}
-	v := d.byIEEE[cfg.IEEE]
-	if !d.now.IsZero() { // else Run starts it
-		d.now = time.Now()
-		v.start()
-		d.actions.Signal()
-	}
-	return v, nil
-}
-
-// Device finds a device by its IEEE address; nil if there is none.
-func (d *Dongle) Device(ieee message.IEEE) *Device {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.byIEEE[ieee]
-}
-
-// Devices lists all devices in the order in which they were configured.
-func (d *Dongle) Devices() []*Device {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.devices)
-}
-
-// start is when the device gets power.
+// start sets the timers that a device under power has.
 func (v *Device) start() {
-	v.started = v.dongle.now
+	v.started = v.dongle.timeline.now
 	if v.cfg.QueryInterval > 0 {
 		first := time.Duration(v.random.Float64() * float64(v.cfg.QueryInterval))
 		v.scheduleQuery(first)
 	}
 }
 
+// scheduleQuery has the device ask for an image by itself.
 func (v *Device) scheduleQuery(wait time.Duration) {
-	d := v.dongle
-	d.schedule.set(&v.queryTimer, d.now.Add(d.pace.deviceTimeout(wait)))
+	t := v.dongle.timeline
+	t.set(&v.queryTimer, t.pace.timeout(wait))
 }
 
 func (v *Device) periodicQuery() {
@@ -124,32 +73,27 @@ func (v *Device) periodicQuery() {
 // awakeTime is how long a sleepy device listens after a transmission.
 const awakeTime = 2 * time.Second
 
-// pollWait is how long the parent has to keep a message until the device fetches it: nothing
-// while it is awake.
+// pollWait is how long the parent has to keep a message until the device fetches it. It is 0 while the device
+// is awake.
 func (v *Device) pollWait() time.Duration {
-	d := v.dongle
-	if !v.cfg.Sleepy || v.client.awaits() || !d.now.After(v.awakeUntil) {
+	now := v.dongle.timeline.now
+	if !v.cfg.Sleepy || v.client.awaits() || !now.After(v.awakeUntil) {
 		return 0
 	}
-	passed := d.pace.model(d.now.Sub(v.started))
+	passed := v.dongle.timeline.pace.passed(now.Sub(v.started))
 	return v.cfg.PollInterval - passed%v.cfg.PollInterval
 }
 
 // transmit sends a frame to the dongle. Devices send without acknowledgement: they repeat
 // what gets no answer.
 func (v *Device) transmit(f AirFrame) {
-	d := v.dongle
 	if v.away || !v.joined {
 		return
 	}
 	f.Addr = v.addr
-	v.awakeUntil = d.now.Add(d.pace.deviceTimeout(awakeTime))
-	d.tap(f)
-	if chance(d.airRandom, d.cfg.Faults.LoseAir) {
-		d.stats.AirLost++
-		return
-	}
-	d.later(d.pace.wait(airDelay), func() { d.hear(v, f) })
+	t := v.dongle.timeline
+	v.awakeUntil = t.now.Add(t.pace.timeout(awakeTime))
+	v.dongle.air.carry(f, v.lqi)
 }
 
 // transmitZCL sends a frame of one of the device's clusters.
@@ -168,14 +112,14 @@ func (v *Device) nextSequence() uint8 {
 	return v.sequence
 }
 
-// hear is a frame from the dongle that has arrived.
+// hear handles a frame of the dongle that has arrived.
 func (v *Device) hear(f AirFrame) {
 	if v.away || !v.joined {
 		return
 	}
 	const everyEndpoint = 0xFF
 	switch {
-	case f.Profile == profileZDP && f.DestinationEndpoint == 0:
+	case f.isZDP():
 		v.hearZDP(f)
 		return
 	case f.DestinationEndpoint != v.cfg.Endpoint && f.DestinationEndpoint != everyEndpoint:
@@ -186,9 +130,9 @@ func (v *Device) hear(f AirFrame) {
 		return
 	}
 	switch {
-	case z.cluster() && f.Cluster == clusterOTA && z.toClient():
+	case z.clusterSpecific() && f.Cluster == clusterOTA && z.toClient():
 		v.client.hear(f, z)
-	case z.cluster():
+	case z.clusterSpecific():
 		status := zclSuccess
 		if !slices.Contains(v.serverClusters(), f.Cluster) {
 			status = zclUnsupportedCmd
@@ -205,8 +149,8 @@ func (v *Device) hear(f AirFrame) {
 	}
 }
 
-// defaultResponse answers what has no answer of its own. Success is not said where the frame forbids it,
-// nor to a broadcast.
+// defaultResponse answers a frame that has no answer of its own. It does not answer a broadcast, and tells no
+// success where the frame forbids it.
 func (v *Device) defaultResponse(f AirFrame, z zclFrame, status byte) {
 	if f.Broadcast || status == zclSuccess && z.defaultResponseOff() {
 		return
@@ -215,20 +159,63 @@ func (v *Device) defaultResponse(f AirFrame, z zclFrame, status byte) {
 	v.transmitZCL(f.Cluster, []byte{control, z.sequence, zclDefaultResponse, z.command, status})
 }
 
-// announce tells the network that the device is there. A rejoin is also seen by the dongle's
-// own network layer.
+// serverClusters lists the clusters that the device is a server of.
+func (v *Device) serverClusters() []uint16 {
+	list := []uint16{clusterBasic, clusterIdentify, clusterOnOff}
+	if v.cfg.BatteryPercent != nil {
+		list = append(list, clusterPower)
+	}
+	return list
+}
+
+// node is what ZDP tells of the device.
+func (v *Device) node() node {
+	n := node{
+		addr:             v.addr,
+		ieee:             v.cfg.IEEE,
+		sleepy:           v.cfg.Sleepy,
+		manufacturerCode: v.cfg.ManufacturerCode,
+		batteryPercent:   v.cfg.BatteryPercent,
+	}
+	for _, number := range v.cfg.OtherEndpoints {
+		other := endpoint{number: number, servers: []uint16{clusterOnOff}, unlisted: true}
+		n.endpoints = append(n.endpoints, other)
+	}
+	n.endpoints = append(n.endpoints, endpoint{
+		number: v.cfg.Endpoint, servers: v.serverClusters(), clients: []uint16{clusterOTA},
+	})
+	return n
+}
+
+// hearZDP answers a ZDP request, and leaves the network when it was asked to. Simulated devices do not join
+// again by themselves.
+func (v *Device) hearZDP(f AirFrame) {
+	answer := v.node().answerZDP(f.Cluster, f.Payload)
+	if answer == nil {
+		return
+	}
+	v.transmit(AirFrame{Profile: profileZDP, Cluster: f.Cluster | zdpResponse, Payload: answer})
+	if f.Cluster == zdpLeave {
+		v.Leave()
+	}
+}
+
+// announce tells the network that the device is there. The dongle's own network layer sees it, too, where the
+// device has joined just now (rejoin is 0) or again (1).
 func (v *Device) announce(joins bool, rejoin uint8) {
-	d := v.dongle
+	n := v.node()
 	if joins {
 		m := message.DeviceAnnounce{
-			Addr: v.addr, IEEE: v.cfg.IEEE, Capability: v.capability(), HasRejoin: true, Rejoin: rejoin,
+			Addr: n.addr, IEEE: n.ieee, Capability: n.capability(), HasRejoin: true, Rejoin: rejoin,
 		}
-		d.later(d.pace.wait(airDelay), func() {
-			if d.up && d.network {
-				d.send(m, v.lqi)
-			}
-		})
+		v.notice(m, v.lqi)
 	}
-	b := appendAnnounce([]byte{v.nextSequence()}, v)
+	b := n.appendAnnounce([]byte{v.nextSequence()})
 	v.transmit(AirFrame{Profile: profileZDP, Cluster: zdpDeviceAnnounce, Payload: b})
+}
+
+// notice lets the dongle's network layer see something of the device, and tell its host.
+func (v *Device) notice(m message.Message, lqi uint8) {
+	t := v.dongle.timeline
+	t.later(t.pace.wait(airDelay), func() { v.dongle.chip.notice(m, lqi) })
 }

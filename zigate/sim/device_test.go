@@ -57,7 +57,7 @@ func TestBehaviour(t *testing.T) {
 		{
 			name: "pages on firmware without them", want: installed,
 			device: func(c *sim.DeviceConfig) { c.PageRequests = true },
-			cfg:    func(c *sim.Config) { c.Firmware = sim.V1_31C },
+			cfg:    func(c *sim.Config) { c.Firmware = sim.V131C },
 			check: func(t *testing.T, d sim.DeviceSnapshot, s sim.Stats) {
 				if n := s.DefaultResponses[sim.DefaultResponse{Command: 4, Status: 0x81}]; n != 1 {
 					t.Errorf("%d page requests refused", n)
@@ -100,7 +100,7 @@ func TestBehaviour(t *testing.T) {
 			name: "offered what it runs", notices: 3, want: installed,
 		},
 		{
-			name: "offered what it runs, v2", notices: 3, cfg: func(c *sim.Config) { c.Firmware = sim.V2_324 },
+			name: "offered what it runs, v2", notices: 3, cfg: func(c *sim.Config) { c.Firmware = sim.V2324 },
 			want: end{version: newVersion, installs: 3, ends: 3, complete: true}, // over and over
 		},
 		{
@@ -166,7 +166,7 @@ func TestBehaviour(t *testing.T) {
 		{
 			name: "only newer, and older is loaded", notices: 1,
 			device: func(c *sim.DeviceConfig) { c.OnlyNewer, c.FileVersion = true, newVersion+1 },
-			cfg:    func(c *sim.Config) { c.Firmware = sim.V2_324 },
+			cfg:    func(c *sim.Config) { c.Firmware = sim.V2324 },
 			want:   end{version: newVersion + 1},
 		},
 		{

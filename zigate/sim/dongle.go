@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,81 +22,51 @@ var (
 	ErrPortInUse      = errors.New("the simulated dongle's line is in use")
 )
 
-// Dongle is a simulated ZiGate. Its methods may be called from any goroutine, before, during and after Run;
-// what they ask for happens while Run runs, and soon instead of at once.
+// Dongle is a simulated ZiGate with its devices. Its methods may be called from any goroutine, before, during
+// and after Run; what they ask for happens while Run runs, and soon instead of at once.
+//
+// It is the frame around the simulation: it takes in what comes from outside and lets time pass. What the
+// dongle does is in chip, what a device does in Device.
 type Dongle struct {
-	cfg    Config
-	traits traits
-	pace   pace
-	log    *slog.Logger
-
-	line    serialLine
+	cfg     Config
+	log     *slog.Logger
 	running atomic.Bool
-	bytes   *mailbox.Mailbox[byte]   // from the host; they wake Run
+	bytes   *mailbox.Mailbox[byte]   // from hosts
 	actions *mailbox.Mailbox[func()] // for Run to do
+	line    hostLine
 
 	// mu guards everything below. Only Run changes it; others take copies.
-	mu  sync.Mutex
-	err error // why the Dongle cannot run
-	now time.Time
-	schedule
-	lineRandom, airRandom *rand.Rand
-	receiver              message.Receiver
-	input                 []byte // received, without the END that would complete a command
-	damaged               bool   // what the receiver reads now was damaged on the line
-	receiveFree, sendFree time.Time
-	payload, frame        []byte // reused for what goes to the host
-	stats                 Stats
-
-	network bool  // persistent: there is one
-	rawMode uint8 // persistent
-
-	up    bool
-	epoch uint64 // counts resets: what a reset wipes out belongs to an epoch
-	memory
-
-	devices []*Device
-	byIEEE  map[message.IEEE]*Device
-	byAddr  map[uint16]*Device
-}
-
-// lineLimit is how many bytes the line holds for a dongle that does not run.
-const lineLimit = 1 << 16
-
-// memory is the dongle's RAM: all of it is lost at a reset.
-type memory struct {
-	server                     otaServer
-	clockAt                    time.Time // when the clock showed clockSeconds
-	clockSeconds               uint32    // since 2000-01-01 UTC
-	apsCounter, zclSeq, zdpSeq uint8
-	dataRequests               int // on their way
-	ackedRequests              int // those of them that wait for an acknowledgement
-	noDefaultResponse          bool
-	permitUntil                time.Time
-	heartbeat                  bool
-	rawSum                     int // of the last frame shown in raw mode
-	joinReported               bool
+	mu       sync.Mutex
+	err      error // why the Dongle cannot run
+	timeline *timeline
+	stats    *Stats
+	air      *air
+	devices  *deviceSet
+	chip     *chip
 }
 
 // New makes a dongle with its devices. Mistakes in the configuration are reported by Run.
 func New(cfg Config) *Dongle {
 	cfg = cfg.withDefaults()
 	d := &Dongle{
-		cfg:        cfg,
-		traits:     cfg.Firmware.traits(),
-		pace:       newPace(cfg.Speed),
-		log:        cfg.Logger,
-		bytes:      mailbox.New[byte](),
-		actions:    mailbox.New[func()](),
-		lineRandom: rand.New(rand.NewPCG(cfg.Seed, 1)),
-		airRandom:  rand.New(rand.NewPCG(cfg.Seed, 2)),
-		network:    !cfg.FactoryNew,
-		byIEEE:     map[message.IEEE]*Device{},
-		byAddr:     map[uint16]*Device{},
+		cfg:      cfg,
+		log:      cfg.Logger,
+		bytes:    mailbox.New[byte](),
+		actions:  mailbox.New[func()](),
+		timeline: &timeline{pace: newPace(cfg.Speed)},
+		stats:    newStats(),
+		devices:  newDeviceSet(),
 	}
-	d.stats.init()
-	d.powerUp()
-	d.up = true
+	d.air = &air{
+		timeline: d.timeline,
+		stats:    d.stats,
+		random:   rand.New(rand.NewPCG(cfg.Seed, 2)),
+		faults:   cfg.Faults,
+		onAir:    cfg.OnAir,
+	}
+	d.chip = newChip(cfg, d.timeline, d.stats, d.air, d.devices, d.line.deliver)
+	d.air.toDongle = d.chip.hear
+
 	for _, c := range cfg.Devices {
 		if err := d.addDevice(c); err != nil && d.err == nil {
 			d.err = err
@@ -119,8 +90,8 @@ func (d *Dongle) Run(ctx context.Context) error {
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
 	for ctx.Err() == nil {
-		next, any := d.round()
-		if any {
+		next, pending := d.tick()
+		if pending {
 			wait := time.Until(next)
 			if wait <= 0 {
 				continue
@@ -141,67 +112,56 @@ func (d *Dongle) Run(ctx context.Context) error {
 func (d *Dongle) start() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.now = time.Now()
-	d.clockAt = d.now
-	for _, v := range d.devices {
+	d.timeline.now = time.Now()
+	d.chip.clock = clock{setAt: d.timeline.now}
+	for _, v := range d.devices.all {
 		v.start()
 	}
-	d.scheduleFault()
-	d.scheduleOwnTraffic()
+	d.chip.scheduleFault()
+	d.chip.scheduleOwnTraffic()
 }
 
-// roundLimit is how many events one round handles before it lets others have a look at the state.
-const roundLimit = 256
+// tickLimit is how many events one tick handles before it lets others have a look at the state.
+const tickLimit = 256
 
-// round handles what is there to be handled and tells when the next timer is due.
-func (d *Dongle) round() (next time.Time, any bool) {
+// tick handles what has come from outside and what is due. It returns when the next event is due; pending is
+// false if there is none.
+func (d *Dongle) tick() (next time.Time, pending bool) {
 	actions := d.actions.Take() // first: what a host wrote before it asked for an action comes before it
 	in := d.bytes.Take()
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.now = time.Now()
-	d.receive(in)
+	d.timeline.now = time.Now()
+	d.chip.receiver.receive(in)
 	for _, act := range actions {
 		act()
 	}
-	for range roundLimit {
-		t, ok := d.schedule.due(d.now)
-		if !ok {
+	for range tickLimit {
+		if !d.timeline.fireNext() {
 			break
 		}
-		t.fire()
 	}
-	return d.schedule.next()
+	return d.timeline.schedule.next()
 }
 
+// lineLimit is how many bytes the line holds for a dongle that does not run; more are lost.
+const lineLimit = 1 << 16
+
+// write takes bytes from a host. It never blocks: the UART always reads, and a line that nobody
+// empties loses bytes. The error is ErrStopped.
+func (d *Dongle) write(p []byte) error {
+	if !d.bytes.PostUpTo(lineLimit, p...) {
+		return ErrStopped
+	}
+	return nil
+}
+
+// stop lets nothing happen any more.
 func (d *Dongle) stop() {
 	d.bytes.Close()
 	d.actions.Close()
 	d.line.close()
-}
-
-// post has Run do something. After Run nothing is done any more.
-func (d *Dongle) post(action func()) { d.actions.Post(action) }
-
-// later fires once, after a real time.
-func (d *Dongle) later(wait time.Duration, fire func()) {
-	d.schedule.set(&timer{fire: fire}, d.now.Add(wait))
-}
-
-// after is later for what lives in the dongle's RAM: a reset in between cancels it.
-func (d *Dongle) after(wait time.Duration, fire func()) {
-	epoch := d.epoch
-	d.later(wait, func() {
-		if d.up && d.epoch == epoch {
-			fire()
-		}
-	})
-}
-
-// chance draws against a probability; it draws nothing for one that is 0.
-func chance(random *rand.Rand, probability float64) bool {
-	return probability > 0 && random.Float64() < probability
 }
 
 // Firmware is what the dongle runs.
@@ -213,4 +173,66 @@ func (d *Dongle) IEEE() message.IEEE { return d.cfg.IEEE }
 // String names the dongle for logs.
 func (d *Dongle) String() string {
 	return fmt.Sprintf("simulated ZiGate %s with firmware %s", d.cfg.IEEE, d.cfg.Firmware)
+}
+
+// Reset restarts the dongle as its button or a power glitch does: what was in RAM is lost, the header slot
+// first of all, and the boot messages follow. Network and raw mode are kept.
+func (d *Dongle) Reset() {
+	d.actions.Post(func() { d.chip.restart(true) })
+}
+
+// SilentReset is Reset without boot messages, as when the host's side of the line missed them.
+func (d *Dongle) SilentReset() {
+	d.actions.Post(func() { d.chip.restart(false) })
+}
+
+// Stats is a copy of the counts.
+func (d *Dongle) Stats() Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stats.clone()
+}
+
+// AddDevice puts another device into the network while the dongle exists. The error is ErrConfig.
+func (d *Dongle) AddDevice(cfg DeviceConfig) (*Device, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.addDevice(cfg); err != nil {
+		return nil, err
+	}
+	v := d.devices.byIEEE[cfg.IEEE]
+	if !d.timeline.now.IsZero() { // else Run starts it
+		d.timeline.now = time.Now()
+		v.start()
+		d.actions.Signal()
+	}
+	return v, nil
+}
+
+// addDevice is for New, and for others under the lock.
+func (d *Dongle) addDevice(cfg DeviceConfig) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	addr, err := d.devices.reserve(cfg.IEEE, cfg.Addr)
+	if err != nil {
+		return err
+	}
+	d.devices.add(newDevice(d, cfg, addr))
+	return nil
+}
+
+// Device finds a device by its IEEE address; nil if there is none.
+func (d *Dongle) Device(ieee message.IEEE) *Device {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.devices.byIEEE[ieee]
+}
+
+// Devices lists all devices in the order in which they were configured.
+func (d *Dongle) Devices() []*Device {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.devices.all)
 }

@@ -15,21 +15,19 @@ func fuzzDongle(firmware uint8) *Dongle {
 			IEEE: 1, Addr: 1, ManufacturerCode: 0x117C, ImageType: 0x1101, ModelID: "model", BatteryPercent: &percent,
 		}},
 	})
-	d.now = time.Unix(1_000_000_000, 0)
+	d.timeline.now = time.Unix(1_000_000_000, 0)
 	return d
 }
 
 // settle lets the first events happen.
 func (d *Dongle) settle() {
 	for range 200 {
-		next, any := d.schedule.next()
-		if !any {
+		next, pending := d.timeline.schedule.next()
+		if !pending {
 			return
 		}
-		d.now = next
-		if t, ok := d.schedule.due(d.now); ok {
-			t.fire()
-		}
+		d.timeline.now = next
+		d.timeline.fireNext()
 	}
 }
 
@@ -52,7 +50,7 @@ func FuzzLine(f *testing.F) {
 	}
 	f.Fuzz(func(_ *testing.T, firmware uint8, in []byte) {
 		d := fuzzDongle(firmware)
-		d.receive(in)
+		d.chip.receiver.receive(in)
 		d.settle()
 	})
 }
@@ -61,29 +59,29 @@ func FuzzLine(f *testing.F) {
 func FuzzAir(f *testing.F) {
 	for firmware := range uint8(5) {
 		for mode := range uint8(3) {
-			f.Add(firmware, mode, uint16(clusterOTA), uint16(profileHA), uint8(1), []byte{0x01, 1, 1, 1, 0x7C, 0x11, 1, 0x11, 1, 0, 0, 0, 5, 0})
-			f.Add(firmware, mode, uint16(clusterOTA), uint16(profileHA), uint8(1), []byte{0x19, 1, 5, 0x97, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0})
-			f.Add(firmware, mode, uint16(clusterBasic), uint16(profileHA), uint8(1), []byte{0x18, 1, 1, 4, 0, 0, 0x42, 2, 'a', 'b'})
-			f.Add(firmware, mode, uint16(zdpSimple|zdpResponse), uint16(profileZDP), uint8(0), []byte{1, 0, 1, 0, 8, 1, 4, 1, 0, 1, 1, 0, 0})
-			f.Add(firmware, mode, uint16(zdpMatch), uint16(profileZDP), uint8(0), []byte{1, 1, 0, 4, 1, 0, 1, 0x19, 0})
+			f.Add(firmware, mode, clusterOTA, profileHA, uint8(1), []byte{0x01, 1, 1, 1, 0x7C, 0x11, 1, 0x11, 1, 0, 0, 0, 5, 0})
+			f.Add(firmware, mode, clusterOTA, profileHA, uint8(1), []byte{0x19, 1, 5, 0x97, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0})
+			f.Add(firmware, mode, clusterBasic, profileHA, uint8(1), []byte{0x18, 1, 1, 4, 0, 0, 0x42, 2, 'a', 'b'})
+			f.Add(firmware, mode, zdpSimple|zdpResponse, profileZDP, uint8(0), []byte{1, 0, 1, 0, 8, 1, 4, 1, 0, 1, 1, 0, 0})
+			f.Add(firmware, mode, zdpMatch, profileZDP, uint8(0), []byte{1, 1, 0, 4, 1, 0, 1, 0x19, 0})
 		}
 	}
 	f.Fuzz(func(_ *testing.T, firmware, mode uint8, cluster, profile uint16, endpoint uint8, payload []byte) {
 		d := fuzzDongle(firmware)
-		d.rawMode = mode % 3
-		v := d.devices[0]
+		d.chip.raw.mode = message.RawMode(mode % 3)
+		v := d.devices.all[0]
 		frame := AirFrame{
 			Addr: v.addr, Profile: profile, Cluster: cluster, SourceEndpoint: 1, DestinationEndpoint: endpoint, Payload: payload,
 		}
-		d.hear(v, frame)
+		d.chip.hear(frame, v.lqi)
 		v.hear(frame)
 		d.settle()
-		d.server.slot = message.LoadImage{ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 9, TotalSize: 100}
+		d.chip.server.slot = message.LoadImage{ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 9, TotalSize: 100}
 		v.client.query()
 		for range 5 {
 			d.settle()
 			v.hear(frame)
-			d.hear(v, frame)
+			d.chip.hear(frame, v.lqi)
 		}
 	})
 }

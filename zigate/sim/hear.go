@@ -6,90 +6,104 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// hear is a radio frame from a device that has arrived at the dongle. Everything is judged by the network
-// layer's source address, like in a stack; the device itself is only needed for its link quality.
-func (d *Dongle) hear(v *Device, f AirFrame) {
-	if !d.up || !d.network {
+// rawMode is what the host has asked to see of the devices' frames as they came.
+type rawMode struct {
+	mode    message.RawMode // a reset keeps it
+	lastSum int             // of the last ZCL frame that mode 1 has shown, see isNew
+}
+
+// noSum is no sum of a sequence number and an address.
+const noSum = -1
+
+// powerUp is the state after the start.
+func (r *rawMode) powerUp() {
+	r.lastSum = noSum
+}
+
+// isNew tells whether mode 1 shows a ZCL frame. It recognises repeats by the sum of sequence number and
+// address.
+func (r *rawMode) isNew(sequence uint8, addr uint16) bool {
+	sum := int(sequence) + int(addr)
+	if sum == r.lastSum {
+		return false
+	}
+	r.lastSum = sum
+	return true
+}
+
+// hear is a radio frame from a device that has arrived at the dongle, with its link quality. Everything is
+// judged by the network layer's source address, like in a stack.
+func (c *chip) hear(f AirFrame, lqi uint8) {
+	if !c.power.up || !c.coordinator.formed {
 		return
 	}
-	zdp := f.Profile == profileZDP && f.DestinationEndpoint == 0
-	if d.rawMode == rawHybrid {
-		d.showRaw(v, f)
-		if !zdp || d.traits.hybridAnswersZDP {
-			d.answerHybrid(f)
+	if c.raw.mode == message.RawModeHybrid {
+		c.showRaw(f, lqi)
+		if !f.isZDP() || c.traits.hybridAnswersZDP {
+			c.answerHybrid(f)
 		}
 	}
-	if zdp {
-		if d.rawMode == rawOnly && d.traits.rawHidesZDP {
-			d.showRaw(v, f)
-			if f.Cluster != zdpDeviceAnnounce || d.traits.rawHidesAnnounce {
-				return
-			}
+	switch {
+	case f.isZDP():
+		c.hearZDP(f, lqi)
+	case f.Profile != profileHA && f.Profile != profileAny:
+	case f.DestinationEndpoint == dongleEndpoint || contains(c.traits.aliases, f.DestinationEndpoint):
+		c.hearZCL(f, lqi)
+	}
+}
+
+// hearZDP handles a frame for the dongle's ZDP endpoint 0.
+func (c *chip) hearZDP(f AirFrame, lqi uint8) {
+	if c.raw.mode == message.RawModeRaw && c.traits.rawHidesZDP {
+		c.showRaw(f, lqi)
+		if f.Cluster != zdpDeviceAnnounce || c.traits.rawHidesAnnounce {
+			return
 		}
-		d.hearZDP(v, f)
-		return
 	}
-	if f.Profile != profileHA && f.Profile != profileAny {
-		return
+	m, known := zdpMessage(f)
+	switch {
+	case !known:
+		c.showUnwanted(f, lqi)
+	case m != nil:
+		c.sender.send(m, lqi)
 	}
-	if f.DestinationEndpoint != dongleEndpoint && !contains(d.traits.aliases, f.DestinationEndpoint) {
-		return
-	}
-	d.hearZCL(v, f)
 }
 
 // hearZCL handles a frame for endpoint 1.
-func (d *Dongle) hearZCL(v *Device, f AirFrame) {
+func (c *chip) hearZCL(f AirFrame, lqi uint8) {
 	z, ok := parseZCL(f.Payload)
 	if !ok {
 		return
 	}
-	if d.rawMode == rawOnly {
-		// Repeats are recognised by the sum of sequence number and address.
-		if sum := int(z.sequence) + int(f.Addr); sum != d.rawSum {
-			d.rawSum = sum
-			d.showRaw(v, f)
-		}
+	shown := c.raw.mode != message.RawModeRaw
+	if !shown && c.raw.isNew(z.sequence, f.Addr) {
+		c.showRaw(f, lqi)
 	}
-	tell := d.rawMode != rawOnly
-	if z.cluster() {
-		if f.Cluster == clusterOTA && !z.toClient() {
-			d.hearOTA(otaRequest{
-				addr: f.Addr, endpoint: f.SourceEndpoint, serverEndpoint: f.DestinationEndpoint,
-				sequence: z.sequence, lqi: v.lqi, noResponse: z.defaultResponseOff(),
-			}, z.command, z.payload, tell)
-			return
-		}
-		d.unwanted(v, f)
+	switch {
+	case z.clusterSpecific() && f.Cluster == clusterOTA && !z.toClient():
+		c.hearOTA(otaRequest{
+			addr: f.Addr, endpoint: f.SourceEndpoint, serverEndpoint: f.DestinationEndpoint,
+			sequence: z.sequence, lqi: lqi, noResponse: z.defaultResponseOff(), shown: shown,
+		}, z)
+		return
+	case !shown:
+		return
+	case z.clusterSpecific(), !hasInstance(f.Cluster, z.toClient()):
+		c.showUnwanted(f, lqi)
 		return
 	}
-	if !tell {
-		return
+	messages, known := zclMessages(f, z)
+	if !known {
+		c.showUnwanted(f, lqi)
 	}
-	if !d.hasCluster(f.Cluster, z.toClient()) || z.command == zclReadAttributes {
-		d.unwanted(v, f)
-		return
-	}
-	switch z.command {
-	case zclReadResponse:
-		d.tellAttributes(v, f, z, message.TypeReadAttribute, true)
-	case zclReportAttributes:
-		d.tellAttributes(v, f, z, message.TypeReportAttribute, false)
-	case zclDefaultResponse:
-		if len(z.payload) >= 2 {
-			d.send(message.DefaultResponse{
-				Sequence: z.sequence, SrcEndpoint: f.SourceEndpoint, Cluster: f.Cluster,
-				Command: z.payload[0], Status: z.payload[1],
-			}, v.lqi)
-		}
-	default:
-		d.unwanted(v, f)
+	for _, m := range messages {
+		c.sender.send(m, lqi)
 	}
 }
 
-// hasCluster tells whether endpoint 1 has an instance for frames of this direction: it is client of the usual
-// clusters, and server of few.
-func (d *Dongle) hasCluster(cluster uint16, toClient bool) bool {
+// hasInstance tells whether endpoint 1 has an instance for frames of this direction: it is client of the
+// usual clusters, and server of few.
+func hasInstance(cluster uint16, toClient bool) bool {
 	if toClient {
 		return cluster != clusterOTA
 	}
@@ -100,15 +114,15 @@ func (d *Dongle) hasCluster(cluster uint16, toClient bool) bool {
 	return false
 }
 
-// unwanted shows a frame that no handler wants; in the other raw modes it was shown already.
-func (d *Dongle) unwanted(v *Device, f AirFrame) {
-	if d.rawMode == rawOff {
-		d.showRaw(v, f)
+// showUnwanted shows a frame that no handler wants; in the other raw modes it was shown already.
+func (c *chip) showUnwanted(f AirFrame, lqi uint8) {
+	if c.raw.mode == message.RawModeOff {
+		c.showRaw(f, lqi)
 	}
 }
 
-func (d *Dongle) showRaw(v *Device, f AirFrame) {
-	d.send(message.DataIndication{
+func (c *chip) showRaw(f AirFrame, lqi uint8) {
+	c.sender.send(message.DataIndication{
 		Profile:     f.Profile,
 		Cluster:     f.Cluster,
 		SrcEndpoint: f.SourceEndpoint,
@@ -117,28 +131,100 @@ func (d *Dongle) showRaw(v *Device, f AirFrame) {
 		SrcAddr:     f.Addr,
 		DstAddrMode: message.AddrModeNetwork,
 		Payload:     f.Payload,
-	}, v.lqi)
+	}, lqi)
 }
 
-// answerHybrid is the default response that hybrid mode sends for every frame that does not forbid it. ZDP
+// answerHybrid sends the default response that hybrid mode has for every frame that does not forbid it. ZDP
 // frames are taken for ZCL.
-func (d *Dongle) answerHybrid(f AirFrame) {
+func (c *chip) answerHybrid(f AirFrame) {
 	if len(f.Payload) < 3 || f.Payload[0]&zclNoDefaultResponse != 0 {
 		return
 	}
 	control := zclGlobalFrame | zclNoDefaultResponse | ^f.Payload[0]&zclToClientBit
 	if f.Cluster == clusterOTA {
-		d.stats.DefaultResponses[DefaultResponse{Command: f.Payload[2], Status: zclSuccess}]++
+		c.stats.DefaultResponses[DefaultResponse{Command: f.Payload[2], Status: zclSuccess}]++
 	}
-	d.transmit(message.AddrModeNetwork, f.Addr, AirFrame{
+	c.radio.transmit(message.AddrModeNetwork, f.Addr, AirFrame{
 		Profile: f.Profile, Cluster: f.Cluster,
 		SourceEndpoint: f.DestinationEndpoint, DestinationEndpoint: f.SourceEndpoint,
 		Payload: []byte{control, f.Payload[1], zclDefaultResponse, f.Payload[2], zclSuccess},
 	})
 }
 
-// tellAttributes sends one message for each attribute of a read response or a report.
-func (d *Dongle) tellAttributes(v *Device, f AirFrame, z zclFrame, kind message.MsgType, withStatus bool) {
+// hearOTA has the OTA server handle a command of a client, and carries out what the server wants. Whatever is
+// told to the host is told before the server answers.
+func (c *chip) hearOTA(r otaRequest, z zclFrame) {
+	reaction := c.server.hear(r, z.command, z.payload)
+	if reaction.tell != nil && r.shown {
+		c.sender.send(reaction.tell, r.lqi)
+	}
+	for _, a := range reaction.answers {
+		c.answerOTA(reaction.request, a)
+	}
+	if reaction.storesPage && !c.pageTick.isSet() {
+		c.timeline.set(&c.pageTick, pageTickInterval)
+	}
+}
+
+// tickPage has the OTA server look at its stored page request again.
+func (c *chip) tickPage() {
+	if !c.power.up {
+		return
+	}
+	if page, refuse := c.server.refusesPage(); refuse {
+		c.answerOTA(page, otaAnswer{command: otaPageRequest, refusal: message.OTANoImageAvailable})
+	}
+	c.timeline.set(&c.pageTick, pageTickInterval)
+}
+
+// answerOTA sends a frame of the OTA server. The ZCL library cannot send answers of the cluster from an
+// endpoint that it does not have, even though it heard the request there.
+func (c *chip) answerOTA(r otaRequest, a otaAnswer) {
+	var zcl []byte
+	switch {
+	case a.payload == nil:
+		c.stats.DefaultResponses[DefaultResponse{Command: a.command, Status: a.refusal}]++
+		control := zclGlobalFrame | zclToClientBit | zclNoDefaultResponse
+		zcl = []byte{control, r.sequence, zclDefaultResponse, a.command, a.refusal}
+	case r.serverEndpoint > c.traits.maxZCLEndpt:
+		return
+	default:
+		c.zcl.noDefaultResponse = true
+		zcl = append([]byte{otaAnswerControl, r.sequence, a.command}, a.payload...)
+	}
+	c.radio.transmit(message.AddrModeNetwork, r.addr, AirFrame{
+		Profile:             profileHA,
+		Cluster:             clusterOTA,
+		SourceEndpoint:      r.serverEndpoint,
+		DestinationEndpoint: r.endpoint,
+		Payload:             zcl,
+	})
+}
+
+// zclMessages is what the firmware makes of a ZCL frame for a cluster that it has an instance of: one message
+// for each attribute of a read response or a report. known is false for frames that no handler wants.
+func zclMessages(f AirFrame, z zclFrame) (messages []message.Message, known bool) {
+	switch z.command {
+	case zclReadResponse:
+		return attributeMessages(f, z, message.TypeReadAttribute, true), true
+	case zclReportAttributes:
+		return attributeMessages(f, z, message.TypeReportAttribute, false), true
+	case zclDefaultResponse:
+		if len(z.payload) < 2 {
+			return nil, true
+		}
+		return []message.Message{message.DefaultResponse{
+			Sequence: z.sequence, SrcEndpoint: f.SourceEndpoint, Cluster: f.Cluster,
+			Command: z.payload[0], Status: z.payload[1],
+		}}, true
+	}
+	return nil, false
+}
+
+// attributeMessages reads the records of a read response (with a status each) or of a report (without).
+func attributeMessages(
+	f AirFrame, z zclFrame, kind message.MsgType, withStatus bool,
+) (messages []message.Message) {
 	b := z.payload
 	for len(b) >= 3 {
 		m := message.Attribute{
@@ -152,85 +238,17 @@ func (d *Dongle) tellAttributes(v *Device, f AirFrame, z zclFrame, kind message.
 		}
 		if m.Status != zclSuccess {
 			m.DataType = 0xFF
-			d.send(m, v.lqi)
+			messages = append(messages, m)
 			continue
 		}
 		value, rest, ok := takeValue(b)
 		if !ok {
-			return
+			break
 		}
 		m.DataType = b[0]
 		m.Data = value
 		b = rest
-		d.send(m, v.lqi)
+		messages = append(messages, m)
 	}
-}
-
-// takeValue takes a type and a value off a ZCL payload; numbers are turned to big-endian, 24-bit ones grow to
-// four bytes as they do in firmware, strings lose their length byte.
-func takeValue(b []byte) (value, rest []byte, ok bool) {
-	if len(b) < 2 {
-		return nil, nil, false
-	}
-	kind := b[0]
-	b = b[1:]
-	if kind == typeOctets || kind == typeText {
-		n := int(b[0])
-		if len(b) < 1+n {
-			return nil, nil, false
-		}
-		return b[1 : 1+n], b[1+n:], true
-	}
-	n := sizeOf(kind)
-	if n == 0 || len(b) < n {
-		return nil, nil, false
-	}
-	width := n
-	if n == 3 {
-		width = 4
-	}
-	value = make([]byte, width)
-	for i := range n {
-		value[width-1-i] = b[i]
-	}
-	return value, b[n:], true
-}
-
-// ZCL data types.
-const (
-	typeBool     byte = 0x10
-	typeBitmap8  byte = 0x18
-	typeUint8    byte = 0x20
-	typeUint16   byte = 0x21
-	typeUint24   byte = 0x22
-	typeUint32   byte = 0x23
-	typeUint48   byte = 0x25
-	typeUint64   byte = 0x27
-	typeInt8     byte = 0x28
-	typeInt16    byte = 0x29
-	typeEnum8    byte = 0x30
-	typeEnum16   byte = 0x31
-	typeFloat    byte = 0x39
-	typeOctets   byte = 0x41
-	typeText     byte = 0x42
-	typeUTC      byte = 0xE2
-	typeIEEEAddr byte = 0xF0
-)
-
-func sizeOf(kind byte) int {
-	switch kind {
-	case typeBool, typeBitmap8, typeUint8, typeInt8, typeEnum8:
-		return 1
-	case typeUint16, typeInt16, typeEnum16:
-		return 2
-	case typeUint24:
-		return 3
-	case typeUint32, typeFloat, typeUTC:
-		return 4
-	case typeUint48:
-		return 6
-	case typeUint64, typeIEEEAddr:
-		return 8
-	}
-	return 0
+	return messages
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"sync"
 	"testing"
@@ -176,7 +177,7 @@ func (h *host) block(r message.ImageBlockRequest) message.Message {
 // send writes a command; a port that is closed meanwhile is no mistake of the test.
 func (h *host) send(m message.Message) {
 	_, err := h.port.Write(message.AppendFrame(nil, m.Type(), message.AppendPayload(nil, m)))
-	if err != nil && err != io.ErrClosedPipe {
+	if err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		h.t.Logf("%s not sent: %v", m.Type(), err)
 	}
 }

@@ -93,7 +93,7 @@ func TestMemoryPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	dongle.Disconnect()
-	if _, err := port.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := port.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("read after the line was cut: %v", err)
 	}
 	port.Close()
@@ -377,7 +377,7 @@ func TestParseFirmware(t *testing.T) {
 			t.Errorf("%s: %s, %v", firmware, got, err)
 		}
 	}
-	for name, want := range map[string]sim.Firmware{"": sim.V1_323, "v1": sim.V1_323, "V2": sim.V2_324, "3.1E": sim.V1_31E, " 3.24 ": sim.V2_324} {
+	for name, want := range map[string]sim.Firmware{"": sim.V1323, "v1": sim.V1323, "V2": sim.V2324, "3.1E": sim.V131E, " 3.24 ": sim.V2324} {
 		if got, err := sim.ParseFirmware(name); err != nil || got != want {
 			t.Errorf("%q: %s, %v", name, got, err)
 		}

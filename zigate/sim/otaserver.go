@@ -27,39 +27,71 @@ const otaAnswerControl = zclClusterFrame | zclToClientBit | zclNoDefaultResponse
 // automaticUpgradeDelay is what the server tells a device that has finished: install in so many seconds.
 const automaticUpgradeDelay = 5
 
-// otaServer is the RAM of the OTA server that is built into the firmware. It has one image header and
-// nothing about any device.
+// otaServer is the OTA server that is built into the firmware. It has one image header, the slot, and nothing
+// about any device. What it does about a command of a device comes out as a value: it sends nothing itself.
 type otaServer struct {
+	traits *traits
+	stats  *Stats
+
+	// All of this is in RAM.
 	slot                     message.LoadImage
-	currentTime, upgradeTime uint32
+	currentTime, upgradeTime uint32 // of the Upgrade End Response that the server sends itself, in seconds
 	// leftovers is what a block request without a node address shows in its place: memory that
 	// other messages use.
 	leftovers uint64
-	page      *otaRequest // the last page request
-	pageTick  timer
+	page      *otaRequest // the last page request, where the firmware works on one
+}
+
+// powerUp is the state after the start.
+func (s *otaServer) powerUp() {
+	*s = otaServer{traits: s.traits, stats: s.stats}
 }
 
 // otaRequest is what an answer needs to know of the request.
 type otaRequest struct {
-	addr           uint16
-	endpoint       uint8 // of the device
-	serverEndpoint uint8 // of the dongle, as the device sees it
+	addr           uint16 // network address of the device
+	endpoint       uint8  // of the device
+	serverEndpoint uint8  // of the dongle, as the device sees it
 	sequence       uint8
 	lqi            uint8
-	noResponse     bool
+	noResponse     bool // the device wants no default response for a success
+	shown          bool // the raw mode lets the host have messages about it
 	manufacturer   uint16
 	imageType      uint16
 	version        uint32
 }
 
-// loadImage is 0x0500: the only two checks are those of the firmware.
-func (d *Dongle) loadImage(m message.LoadImage) uint8 {
+// readImage reads the fields that name an image.
+func (r *otaRequest) readImage(f *fields) {
+	r.manufacturer = f.u16()
+	r.imageType = f.u16()
+	r.version = f.u32()
+}
+
+// otaReaction is what the server does about a command of a device: tell the host first, then send the
+// answers.
+type otaReaction struct {
+	request    otaRequest // with the image that it names
+	tell       message.Message
+	answers    []otaAnswer
+	storesPage bool
+}
+
+// otaAnswer is a frame to the device: an answer of the cluster, or a default response.
+type otaAnswer struct {
+	command byte
+	payload []byte // of an answer of the cluster
+	refusal byte   // the status of a default response, if there is no payload
+}
+
+// load is 0x0500: the only two checks are those of the firmware. clock is the dongle's time in seconds.
+func (s *otaServer) load(m message.LoadImage, clock uint32) (status uint8) {
 	if m.FileIdentifier != message.FileIdentifier || m.HeaderLength > message.MaxHeaderLength {
 		return message.StatusIncorrectParameter
 	}
-	d.server.slot = m
-	d.server.upgradeTime = message.UpgradeTimeWait
-	d.server.currentTime = d.clock()
+	s.slot = m
+	s.upgradeTime = message.UpgradeTimeWait
+	s.currentTime = clock
 	return message.StatusOK
 }
 
@@ -71,65 +103,75 @@ func (s *otaServer) fitsVersion(r otaRequest) bool {
 	return s.fits(r) && s.slot.FileVersion == r.version
 }
 
-// hearOTA handles a command of a client. Whatever is told to the host is told before the server acts on it.
-func (d *Dongle) hearOTA(r otaRequest, command byte, payload []byte, tell bool) {
-	f := fields{b: payload, tolerant: d.traits.truncatedRequests}
+// hear handles a command of a client.
+func (s *otaServer) hear(r otaRequest, command byte, payload []byte) otaReaction {
+	f := &fields{b: payload, tolerant: s.traits.truncatedRequests}
+	reaction := otaReaction{request: r}
 	switch command {
 	case otaQueryNextImage:
-		d.hearQuery(r, f)
+		s.hearQuery(&reaction, f)
 	case otaBlockRequest:
-		d.hearBlockRequest(r, f, tell)
+		s.hearBlockRequest(&reaction, f)
 	case otaPageRequest:
-		d.hearPageRequest(r, f, tell)
+		s.hearPageRequest(&reaction, f)
 	case otaUpgradeEnd:
-		d.hearUpgradeEnd(r, f, tell)
+		s.hearUpgradeEnd(&reaction, f)
 	case otaQuerySpecific:
-		d.hearQuerySpecific(r, f)
+		s.hearQuerySpecific(&reaction, f)
 	default:
-		d.defaultResponse(r, command, zclSoftwareFailure)
+		reaction.refuse(command, zclSoftwareFailure)
 	}
+	return reaction
+}
+
+func (a *otaReaction) answer(command byte, payload []byte) {
+	a.answers = append(a.answers, otaAnswer{command: command, payload: payload})
+}
+
+// refuse answers with a default response. Its status may be a success.
+func (a *otaReaction) refuse(command, status byte) {
+	a.answers = append(a.answers, otaAnswer{command: command, refusal: status})
 }
 
 // malformed is the firmware's answer to a request that it cannot read: three of its layers complain.
-func (d *Dongle) malformed(r otaRequest, command byte) {
-	d.defaultResponse(r, command, zclMalformed)
-	d.defaultResponse(r, command, zclMalformed)
-	d.defaultResponse(r, command, zclSoftwareFailure)
+func (a *otaReaction) malformed(command byte) {
+	a.refuse(command, zclMalformed)
+	a.refuse(command, zclMalformed)
+	a.refuse(command, zclSoftwareFailure)
 }
 
-func (d *Dongle) hearQuery(r otaRequest, f fields) {
+func (s *otaServer) hearQuery(a *otaReaction, f *fields) {
 	const hasHardwareVersion = 1 << 0
+	r := &a.request
 	control := f.u8()
-	r.manufacturer = f.u16()
-	r.imageType = f.u16()
-	r.version = f.u32()
+	r.readImage(f)
 	var hardware uint16
 	if control&hasHardwareVersion != 0 {
 		hardware = f.u16()
 	}
 	if f.malformed {
-		d.malformed(r, otaQueryNextImage)
+		a.malformed(otaQueryNextImage)
 		return
 	}
-	if d.traits.v2 {
-		d.server.leftovers = uint64(r.imageType)<<48 | uint64(hardware)<<32 | uint64(r.version)
+	if s.traits.v2 {
+		s.leftovers = uint64(r.imageType)<<48 | uint64(hardware)<<32 | uint64(r.version)
 	} else {
-		d.server.leftovers = uint64(r.version)<<32 | uint64(hardware)<<16 | uint64(r.imageType)
+		s.leftovers = uint64(r.version)<<32 | uint64(hardware)<<16 | uint64(r.imageType)
 	}
-	slot := d.server.slot
-	if !d.server.fits(r) || d.traits.queryChecksVersion && r.version >= slot.FileVersion {
-		d.stats.QueriesRefused++
-		d.answer(r, otaQueryNextImageRsp, []byte{message.OTANoImageAvailable})
+	if !s.fits(*r) || s.traits.queryChecksVersion && r.version >= s.slot.FileVersion {
+		s.stats.QueriesRefused++
+		a.answer(otaQueryNextImageRsp, []byte{message.OTANoImageAvailable})
 		return
 	}
-	d.stats.QueriesAnswered++
-	d.answer(r, otaQueryNextImageRsp, d.offer(slot))
+	s.stats.QueriesAnswered++
+	a.answer(otaQueryNextImageRsp, s.offer())
 }
 
-func (d *Dongle) offer(slot message.LoadImage) []byte {
+// offer is the image in the slot, as the answers to queries tell it.
+func (s *otaServer) offer() []byte {
 	b := append(make([]byte, 0, 13), message.OTASuccess)
-	b = appendImage(b, slot.ManufacturerCode, slot.ImageType, slot.FileVersion)
-	return binary.LittleEndian.AppendUint32(b, slot.TotalSize)
+	b = appendImage(b, s.slot.ManufacturerCode, s.slot.ImageType, s.slot.FileVersion)
+	return binary.LittleEndian.AppendUint32(b, s.slot.TotalSize)
 }
 
 func appendImage(b []byte, manufacturer, imageType uint16, version uint32) []byte {
@@ -138,64 +180,65 @@ func appendImage(b []byte, manufacturer, imageType uint16, version uint32) []byt
 	return binary.LittleEndian.AppendUint32(b, version)
 }
 
-func (d *Dongle) hearQuerySpecific(r otaRequest, f fields) {
+func (s *otaServer) hearQuerySpecific(a *otaReaction, f *fields) {
 	const deviceSpecific = 1 << 1
 	node := f.u64()
-	r.manufacturer = f.u16()
-	r.imageType = f.u16()
-	r.version = f.u32()
+	a.request.readImage(f)
 	stack := f.u16()
 	if f.malformed {
-		d.malformed(r, otaQuerySpecific)
+		a.malformed(otaQuerySpecific)
 		return
 	}
-	d.server.leftovers = node
-	slot := d.server.slot
-	if d.server.fitsVersion(r) && slot.StackVersion == stack && slot.FieldControl&deviceSpecific != 0 &&
-		uint64(slot.Destination) == node {
-		d.answer(r, otaQuerySpecificRsp, d.offer(slot))
+	s.leftovers = node
+	if s.fitsVersion(a.request) && s.slot.StackVersion == stack &&
+		s.slot.FieldControl&deviceSpecific != 0 && uint64(s.slot.Destination) == node {
+		a.answer(otaQuerySpecificRsp, s.offer())
 		return
 	}
-	d.answer(r, otaQuerySpecificRsp, []byte{message.OTANoImageAvailable})
+	a.answer(otaQuerySpecificRsp, []byte{message.OTANoImageAvailable})
 }
 
-func (d *Dongle) hearBlockRequest(r otaRequest, f fields, tell bool) {
+// nodeAddress reads the node address of a block or page request; without one the firmware takes whatever is
+// in its memory there.
+func (s *otaServer) nodeAddress(control byte, f *fields) uint64 {
+	if control&message.BlockHasNodeAddress != 0 {
+		return f.u64()
+	}
+	return s.leftovers
+}
+
+func (s *otaServer) hearBlockRequest(a *otaReaction, f *fields) {
+	r := &a.request
+	control := f.u8()
+	r.readImage(f)
 	m := message.ImageBlockRequest{
 		Sequence:          r.sequence,
 		Endpoint:          r.endpoint,
 		Cluster:           clusterOTA,
 		AddrMode:          message.AddrModeNetwork,
 		Addr:              r.addr,
+		FieldControl:      control,
+		ManufacturerCode:  r.manufacturer,
+		ImageType:         r.imageType,
+		FileVersion:       r.version,
+		Offset:            f.u32(),
+		MaxDataSize:       f.u8(),
 		BlockRequestDelay: message.NoBlockRequestDelay,
 	}
-	m.FieldControl = f.u8()
-	r.manufacturer = f.u16()
-	r.imageType = f.u16()
-	r.version = f.u32()
-	m.ManufacturerCode = r.manufacturer
-	m.ImageType = r.imageType
-	m.FileVersion = r.version
-	m.Offset = f.u32()
-	m.MaxDataSize = f.u8()
-	node := d.server.leftovers
-	if m.FieldControl&message.BlockHasNodeAddress != 0 {
-		node = f.u64()
-	}
-	if m.FieldControl&message.BlockHasDelay != 0 {
+	node := s.nodeAddress(control, f)
+	if control&message.BlockHasDelay != 0 {
 		m.BlockRequestDelay = f.u16()
 	}
 	if f.malformed {
-		d.malformed(r, otaBlockRequest)
+		a.malformed(otaBlockRequest)
 		return
 	}
-	d.server.leftovers = node
+	s.leftovers = node
 	m.NodeAddress = message.IEEE(node)
-	d.stats.BlocksAsked++
-	if tell {
-		d.send(m, r.lqi)
-	}
-	if !d.server.fitsVersion(r) {
-		d.defaultResponse(r, otaBlockRequest, message.OTANoImageAvailable)
+	s.stats.BlocksAsked++
+	a.tell = m
+	if !s.fitsVersion(*r) {
+		a.refuse(otaBlockRequest, message.OTANoImageAvailable)
 	}
 }
 
@@ -205,28 +248,24 @@ const pageTickInterval = time.Millisecond
 
 // hearPageRequest reports a page request as the block request that firmware takes it for: the fields lie
 // elsewhere in its memory.
-func (d *Dongle) hearPageRequest(r otaRequest, f fields, tell bool) {
-	if !d.traits.pageRequests {
-		d.defaultResponse(r, otaPageRequest, zclUnsupportedCmd)
+func (s *otaServer) hearPageRequest(a *otaReaction, f *fields) {
+	if !s.traits.pageRequests {
+		a.refuse(otaPageRequest, zclUnsupportedCmd)
 		return
 	}
+	r := &a.request
 	control := f.u8()
-	r.manufacturer = f.u16()
-	r.imageType = f.u16()
-	r.version = f.u32()
+	r.readImage(f)
 	offset := f.u32()
 	f.u8() // the largest data size has no place in the other record
 	pageSize := f.u16()
 	spacing := f.u16()
-	node := d.server.leftovers
-	if control&message.BlockHasNodeAddress != 0 {
-		node = f.u64()
-	}
+	node := s.nodeAddress(control, f)
 	if f.malformed {
-		d.malformed(r, otaPageRequest)
+		a.malformed(otaPageRequest)
 		return
 	}
-	d.server.leftovers = node
+	s.leftovers = node
 	m := message.ImageBlockRequest{
 		Sequence:          r.sequence,
 		Endpoint:          r.endpoint,
@@ -242,99 +281,65 @@ func (d *Dongle) hearPageRequest(r otaRequest, f fields, tell bool) {
 		MaxDataSize:       uint8(r.manufacturer >> 8),
 		FieldControl:      uint8(r.manufacturer),
 	}
-	if d.traits.v2 {
+	if s.traits.v2 {
 		m.MaxDataSize, m.FieldControl = m.FieldControl, m.MaxDataSize
 	}
-	d.stats.BlocksAsked++
-	if tell {
-		d.send(m, r.lqi)
-	}
-	if d.traits.pageTick {
-		d.server.page = &r
-		if d.server.pageTick.place == 0 {
-			d.server.pageTick.fire = d.tickPage
-			d.schedule.set(&d.server.pageTick, d.now.Add(pageTickInterval))
-		}
+	s.stats.BlocksAsked++
+	a.tell = m
+	if s.traits.pageTick {
+		stored := *r
+		s.page = &stored
+		a.storesPage = true
 	}
 }
 
-// tickPage refuses the stored page request again and again while the slot does not fit.
-func (d *Dongle) tickPage() {
-	page := d.server.page
-	if page == nil || !d.up {
-		return
+// refusesPage tells whether the stored page request is to be refused: it is, at every tick, while the slot
+// does not fit.
+func (s *otaServer) refusesPage() (page otaRequest, refuse bool) {
+	if s.page == nil {
+		return otaRequest{}, false
 	}
-	if !d.server.fitsVersion(*page) {
-		d.defaultResponse(*page, otaPageRequest, message.OTANoImageAvailable)
-	}
-	d.schedule.set(&d.server.pageTick, d.now.Add(pageTickInterval))
+	return *s.page, !s.fitsVersion(*s.page)
 }
 
-func (d *Dongle) hearUpgradeEnd(r otaRequest, f fields, tell bool) {
+func (s *otaServer) hearUpgradeEnd(a *otaReaction, f *fields) {
+	r := &a.request
 	status := f.u8()
-	r.manufacturer = f.u16()
-	r.imageType = f.u16()
-	r.version = f.u32()
+	r.readImage(f)
 	if f.malformed {
-		d.malformed(r, otaUpgradeEnd)
+		a.malformed(otaUpgradeEnd)
 		return
 	}
-	if d.traits.v2 {
-		d.server.leftovers = uint64(r.manufacturer)<<48 | uint64(r.imageType)<<32 | uint64(r.version)
+	if s.traits.v2 {
+		s.leftovers = uint64(r.manufacturer)<<48 | uint64(r.imageType)<<32 | uint64(r.version)
 	} else {
-		d.server.leftovers = uint64(r.version)<<32 | uint64(r.imageType)<<16 | uint64(r.manufacturer)
+		s.leftovers = uint64(r.version)<<32 | uint64(r.imageType)<<16 | uint64(r.manufacturer)
 	}
-	if tell {
-		d.server.currentTime = 0
-		d.server.upgradeTime = automaticUpgradeDelay
-		d.send(message.UpgradeEndRequest{
-			Sequence:         r.sequence,
-			Endpoint:         r.endpoint,
-			Cluster:          clusterOTA,
-			AddrMode:         message.AddrModeNetwork,
-			Addr:             r.addr,
-			FileVersion:      r.version,
-			ImageType:        r.imageType,
-			ManufacturerCode: r.manufacturer,
-			Status:           status,
-		}, r.lqi)
+	if r.shown {
+		s.currentTime = 0
+		s.upgradeTime = automaticUpgradeDelay
+	}
+	a.tell = message.UpgradeEndRequest{
+		Sequence:         r.sequence,
+		Endpoint:         r.endpoint,
+		Cluster:          clusterOTA,
+		AddrMode:         message.AddrModeNetwork,
+		Addr:             r.addr,
+		FileVersion:      r.version,
+		ImageType:        r.imageType,
+		ManufacturerCode: r.manufacturer,
+		Status:           status,
 	}
 	if status != message.OTASuccess {
 		if !r.noResponse {
-			d.defaultResponse(r, otaUpgradeEnd, zclSuccess)
+			a.refuse(otaUpgradeEnd, zclSuccess)
 		}
 		return
 	}
-	if d.server.fitsVersion(r) {
+	if s.fitsVersion(*r) {
 		b := appendImage(make([]byte, 0, 16), r.manufacturer, r.imageType, r.version)
-		b = binary.LittleEndian.AppendUint32(b, d.server.currentTime)
-		b = binary.LittleEndian.AppendUint32(b, d.server.upgradeTime)
-		d.answer(r, otaUpgradeEndResponse, b)
+		b = binary.LittleEndian.AppendUint32(b, s.currentTime)
+		b = binary.LittleEndian.AppendUint32(b, s.upgradeTime)
+		a.answer(otaUpgradeEndResponse, b)
 	}
-}
-
-// answer sends what the server itself has to say. The ZCL library cannot send from an endpoint that it does
-// not have, even though it heard the request there.
-func (d *Dongle) answer(r otaRequest, command byte, payload []byte) {
-	if r.serverEndpoint > d.traits.maxZCLEndpt {
-		return
-	}
-	d.noDefaultResponse = true
-	d.reply(r, append([]byte{otaAnswerControl, r.sequence, command}, payload...))
-}
-
-func (d *Dongle) defaultResponse(r otaRequest, command, status byte) {
-	d.stats.DefaultResponses[DefaultResponse{Command: command, Status: status}]++
-	control := zclGlobalFrame | zclToClientBit | zclNoDefaultResponse
-	d.reply(r, []byte{control, r.sequence, zclDefaultResponse, command, status})
-}
-
-func (d *Dongle) reply(r otaRequest, zcl []byte) {
-	d.transmit(message.AddrModeNetwork, r.addr, AirFrame{
-		Profile:             profileHA,
-		Cluster:             clusterOTA,
-		SourceEndpoint:      r.serverEndpoint,
-		DestinationEndpoint: r.endpoint,
-		Payload:             zcl,
-	})
 }

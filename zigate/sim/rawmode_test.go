@@ -98,11 +98,11 @@ func TestRawModeSuppressesRepeats(t *testing.T) {
 func TestRawModesAndZDP(t *testing.T) {
 	const raw, decoded = message.TypeDataIndication, message.TypeDeviceAnnounce
 	tests := map[sim.Firmware][3][]message.MsgType{
-		sim.V1_31C: {{decoded}, {decoded}, {raw, decoded}},
-		sim.V1_31D: {{decoded}, {decoded}, {raw, decoded}},
-		sim.V1_31E: {{decoded}, {raw}, {raw, decoded}},
-		sim.V1_323: {{decoded}, {raw, decoded}, {raw, decoded}},
-		sim.V2_324: {{decoded}, {raw, decoded}, {raw, decoded}},
+		sim.V131C: {{decoded}, {decoded}, {raw, decoded}},
+		sim.V131D: {{decoded}, {decoded}, {raw, decoded}},
+		sim.V131E: {{decoded}, {raw}, {raw, decoded}},
+		sim.V1323: {{decoded}, {raw, decoded}, {raw, decoded}},
+		sim.V2324: {{decoded}, {raw, decoded}, {raw, decoded}},
 	}
 	for firmware, modes := range tests {
 		for mode, want := range modes {
@@ -123,9 +123,8 @@ func TestRawModesAndZDP(t *testing.T) {
 						t.Errorf("mode %d:\n%s", mode, diff)
 					}
 					// 3.1e answers even ZDP.
-					answers := 0
-					if mode == 2 && firmware == sim.V1_31E && l.dongle.Device(lamp).Snapshot().Joined {
-						answers = len(l.air.fromDongle())
+					if mode == 2 && firmware == sim.V131E && l.dongle.Device(lamp).Snapshot().Joined {
+						answers := len(l.air.fromDongle())
 						if answers > 1 {
 							t.Errorf("%d answers to ZDP", answers)
 						}

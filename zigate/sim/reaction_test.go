@@ -138,15 +138,15 @@ func TestReaction(t *testing.T) {
 		{name: "query with hardware version", zcl: queryHardware(oldVersion, 7), want: air(offer)},
 		{
 			name: "query, same version", zcl: query(newVersion), want: air(noImage),
-			by: map[sim.Firmware]reaction{sim.V1_31C: air(offer), sim.V2_324: air(offer)},
+			by: map[sim.Firmware]reaction{sim.V131C: air(offer), sim.V2324: air(offer)},
 		},
 		{
 			name: "query, newer", zcl: query(newVersion + 1), want: air(noImage),
-			by: map[sim.Firmware]reaction{sim.V1_31C: air(offer), sim.V2_324: air(offer)},
+			by: map[sim.Firmware]reaction{sim.V131C: air(offer), sim.V2324: air(offer)},
 		},
 		{
 			name: "query, highest version", zcl: query(0xFFFFFFFF), want: air(noImage),
-			by: map[sim.Firmware]reaction{sim.V1_31C: air(offer), sim.V2_324: air(offer)},
+			by: map[sim.Firmware]reaction{sim.V131C: air(offer), sim.V2324: air(offer)},
 		},
 		{
 			name: "query, another type", want: air(noImage),
@@ -160,7 +160,7 @@ func TestReaction(t *testing.T) {
 			name: "query without version", want: air(noImage), // missing fields are all ones
 			zcl: request(0x01, 0x01, uint8(0), uint16(manufacturer), uint16(imageType)),
 			by: map[sim.Firmware]reaction{
-				sim.V1_31C: {air: refusedThrice(1)}, sim.V2_324: {air: refusedThrice(1)},
+				sim.V131C: {air: refusedThrice(1)}, sim.V2324: {air: refusedThrice(1)},
 			},
 		},
 		{
@@ -192,14 +192,14 @@ func TestReaction(t *testing.T) {
 			name: "block request without size", want: reaction{host: messages(cut)},
 			zcl: request(0x01, 0x03, fields(uint8(0), identity(newVersion), uint32(0))...),
 			by: map[sim.Firmware]reaction{
-				sim.V1_31C: {air: refusedThrice(3)}, sim.V2_324: {air: refusedThrice(3)},
+				sim.V131C: {air: refusedThrice(3)}, sim.V2324: {air: refusedThrice(3)},
 			},
 		},
 		{
 			name: "block request without offset and size", want: reaction{host: messages(cutMore)},
 			zcl: request(0x01, 0x03, fields(uint8(0), identity(newVersion))...),
 			by: map[sim.Firmware]reaction{
-				sim.V1_31C: {air: refusedThrice(3)}, sim.V2_324: {air: refusedThrice(3)},
+				sim.V131C: {air: refusedThrice(3)}, sim.V2324: {air: refusedThrice(3)},
 			},
 		},
 		{
@@ -213,8 +213,8 @@ func TestReaction(t *testing.T) {
 		{
 			name: "page request", zcl: pageRequest(newVersion), want: reaction{host: messages(garbled)},
 			by: map[sim.Firmware]reaction{
-				sim.V1_31C: air(defaultResponse(0x04, 0x81)),
-				sim.V2_324: {host: messages(garbledV2)},
+				sim.V131C: air(defaultResponse(0x04, 0x81)),
+				sim.V2324: {host: messages(garbledV2)},
 			},
 		},
 		{
@@ -307,6 +307,32 @@ func TestQuerySpecificFile(t *testing.T) {
 	})
 }
 
+// A reset ends the tick that works on the stored page request, even when the dongle is up again before the
+// tick: a simulation that does not wait boots at once.
+func TestResetEndsPageTick(t *testing.T) {
+	for _, speed := range []float64{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := lampConfig()
+			cfg.PageRequests = true
+			l := newLab(t, sim.Config{Firmware: sim.V2324, Speed: speed, Devices: []sim.DeviceConfig{cfg}}, nil)
+			defer l.stop()
+			l.send(loadImage(image(newVersion, 2000)))
+			l.send(notify(lampAddr))
+			time.Sleep(100 * time.Millisecond)
+			l.dongle.Device(lamp).PowerOff()
+			l.dongle.Reset()
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			l.air.fromDongle()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if got := l.air.fromDongle(); len(got) > 0 {
+				t.Errorf("speed %v: %d frames after the reset", speed, len(got))
+			}
+		})
+	}
+}
+
 // A page request that does not fit the slot is refused over and over by firmware with the tick,
 // and by nobody else.
 func TestPageRequestStorm(t *testing.T) {
@@ -389,14 +415,14 @@ func TestNodeAddressLeftovers(t *testing.T) {
 // that the ZCL library has.
 func TestServerEndpoints(t *testing.T) {
 	heard := map[sim.Firmware][]uint8{
-		sim.V1_31C: {1, 8, 10, 21, 110},
-		sim.V1_31D: {1, 8, 10, 11, 21, 110},
-		sim.V1_31E: {1, 3, 8, 10, 11, 21, 110},
-		sim.V1_323: {1, 3, 8, 10, 11, 21, 110},
-		sim.V2_324: {1, 3, 8, 10, 11, 21, 34, 35, 38, 39, 40, 41, 110},
+		sim.V131C: {1, 8, 10, 21, 110},
+		sim.V131D: {1, 8, 10, 11, 21, 110},
+		sim.V131E: {1, 3, 8, 10, 11, 21, 110},
+		sim.V1323: {1, 3, 8, 10, 11, 21, 110},
+		sim.V2324: {1, 3, 8, 10, 11, 21, 34, 35, 38, 39, 40, 41, 110},
 	}
 	answers := map[sim.Firmware][]uint8{
-		sim.V1_31C: {1}, sim.V1_31D: {1}, sim.V1_31E: {1, 3}, sim.V1_323: {1, 3}, sim.V2_324: {1},
+		sim.V131C: {1}, sim.V131D: {1}, sim.V131E: {1, 3}, sim.V1323: {1, 3}, sim.V2324: {1},
 	}
 	for _, firmware := range sim.Firmwares() {
 		t.Run(firmware.String(), func(t *testing.T) {

@@ -42,7 +42,7 @@ const (
 	actionChangeAddress = "changeAddress"
 )
 
-// ScenarioActions are the words for what can happen.
+// ScenarioActions lists what an event can do, as scenario files write it.
 func ScenarioActions() []string {
 	return []string{
 		actionReset, actionSilentReset, actionDisconnect,
@@ -50,7 +50,7 @@ func ScenarioActions() []string {
 	}
 }
 
-// ErrScenario is the error of a file that describes no home.
+// ErrScenario is the error of a file that is not a scenario.
 var ErrScenario = errors.New("not a scenario")
 
 const (
@@ -60,8 +60,8 @@ const (
 )
 
 // ParseScenario reads a scenario: one JSON object with the keys of the scenarioFile type. Numbers may be
-// written as strings, in hexadecimal too ("0x117c"), times as "1.5s". A key that is not known is an error,
-// which is ErrScenario.
+// written as strings, in hexadecimal too ("0x117c"); times are written as "1.5s". The error is ErrScenario
+// for anything else, keys that are not known included.
 func ParseScenario(r io.Reader) (Scenario, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxScenario+1))
 	switch {
@@ -77,7 +77,7 @@ func ParseScenario(r io.Reader) (Scenario, error) {
 	return f.scenario()
 }
 
-// ParseDevice reads one device of a scenario by itself, with the same keys.
+// ParseDevice reads one device by itself, with the keys that it has in a scenario. The error is ErrScenario.
 func ParseDevice(text string) (DeviceConfig, error) {
 	var d scenarioDevice
 	if err := decodeStrictly([]byte(text), &d); err != nil {
@@ -86,11 +86,12 @@ func ParseDevice(text string) (DeviceConfig, error) {
 	return d.config(), nil
 }
 
+// decodeStrictly reads one JSON object and nothing else. The error is ErrScenario.
 func decodeStrictly(b []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("%w: %v", ErrScenario, err)
+		return fmt.Errorf("%w: %w", ErrScenario, err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: there is more behind the object", ErrScenario)
@@ -190,7 +191,7 @@ type scenarioEvent struct {
 // number is a whole number, written as such or as a string in decimal or hexadecimal.
 type number uint64
 
-// UnmarshalJSON reads both forms.
+// UnmarshalJSON reads a number in any of these forms.
 func (n *number) UnmarshalJSON(b []byte) error {
 	text := string(b)
 	if len(b) > 0 && b[0] == '"' {
@@ -206,10 +207,10 @@ func (n *number) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// period is a time, written as in "1.5s".
+// period is a time, written as "1.5s".
 type period time.Duration
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON reads a time that is not negative.
 func (p *period) UnmarshalJSON(b []byte) error {
 	var text string
 	if err := json.Unmarshal(b, &text); err != nil {
@@ -223,13 +224,14 @@ func (p *period) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// narrow is a number as a smaller type, at most its largest value: what is too large is a mistake that shows.
+// narrow is a number as a smaller type; one that is too large becomes the largest value of that type, so that
+// the mistake shows.
 func narrow[T uint8 | uint16 | uint32](n number) T { return T(min(n, number(^T(0)))) }
 
 func (f scenarioFile) scenario() (Scenario, error) {
 	firmware, err := ParseFirmware(f.Firmware)
 	if err != nil {
-		return Scenario{}, fmt.Errorf("%w: %v", ErrScenario, err)
+		return Scenario{}, fmt.Errorf("%w: %w", ErrScenario, err)
 	}
 	if f.Speed < 0 || math.IsNaN(f.Speed) {
 		return Scenario{}, fmt.Errorf("%w: speed %v", ErrScenario, f.Speed)
@@ -384,7 +386,7 @@ func (d scenarioDevice) config() DeviceConfig {
 	return c
 }
 
-// Play lets the events happen, from now on, until ctx is done or all have happened.
+// Play lets the events happen, from now on, until ctx is done or all have happened. It always returns nil.
 func (s Scenario) Play(ctx context.Context, d *Dongle) error {
 	began := time.Now()
 	for _, e := range s.Events {

@@ -41,7 +41,7 @@ func TestScenario(t *testing.T) {
 	second.IEEE, second.Addr = 0x000b57fffe000002, 0x1002
 	want := sim.Scenario{
 		Config: sim.Config{
-			Firmware: sim.V2_324, IEEE: 0x00158d0000000001, PANID: 0x1234, Channel: 20, Seed: 7, Speed: 10, LineRate: 11520,
+			Firmware: sim.V2324, IEEE: 0x00158d0000000001, PANID: 0x1234, Channel: 20, Seed: 7, Speed: 10, LineRate: 11520,
 			Faults: sim.Faults{LoseFromDongle: 0.01, Late: 0.5, LateBy: 300 * time.Millisecond, ResetEvery: 10 * time.Minute, SilentResets: true},
 			Devices: []sim.DeviceConfig{bulb, second, {
 				IEEE: 0x000b57fffe000010, Sleepy: true, BatteryPercent: &battery, PollInterval: 4 * time.Second,

@@ -12,8 +12,10 @@ type timer struct {
 	fire  func()
 	at    time.Time
 	order uint64
-	place int // in the heap, from 1; 0 = not set
+	place int // in the heap, from 1; 0 means that the timer is not set
 }
+
+func (t *timer) isSet() bool { return t.place > 0 }
 
 // schedule is the heap of everything that is to happen.
 type schedule struct {
@@ -25,7 +27,7 @@ func (s *schedule) set(t *timer, at time.Time) {
 	s.order++
 	t.at = at
 	t.order = s.order
-	if t.place > 0 {
+	if t.isSet() {
 		heap.Fix(s, t.place-1)
 		return
 	}
@@ -33,7 +35,7 @@ func (s *schedule) set(t *timer, at time.Time) {
 }
 
 func (s *schedule) stop(t *timer) {
-	if t.place > 0 {
+	if t.isSet() {
 		heap.Remove(s, t.place-1)
 	}
 }
@@ -88,9 +90,38 @@ func (s *schedule) Pop() any {
 	return t
 }
 
+// timeline is the simulation's time: what time it is, what is still to happen, and how quickly radio and
+// devices pass it.
+type timeline struct {
+	now      time.Time
+	schedule schedule
+	pace     pace
+}
+
+// later fires once, after a real time.
+func (t *timeline) later(wait time.Duration, fire func()) {
+	t.schedule.set(&timer{fire: fire}, t.now.Add(wait))
+}
+
+// set makes a timer fire after a real time, and not when it was set to before.
+func (t *timeline) set(timer *timer, wait time.Duration) {
+	t.schedule.set(timer, t.now.Add(wait))
+}
+
+func (t *timeline) stop(timer *timer) { t.schedule.stop(timer) }
+
+// fireNext fires the earliest timer that is due, and reports whether there was one.
+func (t *timeline) fireNext() bool {
+	next, ok := t.schedule.due(t.now)
+	if ok {
+		next.fire()
+	}
+	return ok
+}
+
 // pace turns the times of radio and devices into times to wait here.
 type pace struct {
-	speed float64 // 0 = no waiting
+	speed float64 // times quicker than real; 0 does not wait at all
 }
 
 func newPace(speed float64) pace {
@@ -111,18 +142,18 @@ func (p pace) wait(d time.Duration) time.Duration {
 // timeoutFloor is the least time that a quicker simulation leaves a host for its answer.
 const timeoutFloor = time.Second
 
-// deviceTimeout is for the time that a device gives its host, and for waits that the host asked for. The host
+// timeout is for the time that a device gives its host, and for waits that the host asked for. The host
 // does not run quicker only because the simulation does: these are never cut below a second, and not at
 // all without waiting.
-func (p pace) deviceTimeout(d time.Duration) time.Duration {
+func (p pace) timeout(d time.Duration) time.Duration {
 	if p.speed == 0 || d <= 0 {
 		return max(d, 0)
 	}
 	return max(p.wait(d), min(d, timeoutFloor))
 }
 
-// model is a span of real time as the radio and the devices see it.
-func (p pace) model(d time.Duration) time.Duration {
+// passed is a span of real time as the radio and the devices see it.
+func (p pace) passed(d time.Duration) time.Duration {
 	if p.speed == 0 {
 		return d
 	}

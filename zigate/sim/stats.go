@@ -7,37 +7,38 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Stats is what has happened since the dongle was made; resets do not clear it.
+// Stats counts what has happened since the dongle was made; resets do not clear it.
 type Stats struct {
 	// Received counts the commands that were executed, Sent the messages to the host. Frames lost on the way
 	// to the dongle are in neither, frames lost on the way to the host are in Sent.
 	Received, Sent map[message.MsgType]uint64
-	// FramesRejected are the frames of the host that the receiver dropped, silently.
+	// FramesRejected counts the frames of the host that the receiver dropped, which nobody is told.
 	FramesRejected uint64
-	// LineFaults are the frames that Faults lost, damaged, doubled or held back.
+	// LineFaults counts the frames that Faults lost, damaged, doubled or held back.
 	LineFaults uint64
-	// DamagedBlocks are the image blocks that a damaged frame brought and that went on air all the same: the
-	// receiver's checksum is an XOR, and it takes bytes that are missing from the frame before. A host can do
-	// nothing about them.
+	// DamagedBlocks lists the image blocks that a damaged frame brought and that went on air all the same:
+	// the receiver's checksum is an XOR, and it takes bytes that are missing from the frame before. A host
+	// cannot prevent them.
 	DamagedBlocks []DamagedBlock
-	// OutputLost are the bytes that did not fit the transmit queue of firmware v1.
+	// OutputLost counts the bytes that did not fit the transmit queue of firmware v1.
 	OutputLost uint64
 
-	// BlocksAsked are the block requests of devices that reached the dongle; BlocksAnswered the image blocks
-	// of the host that the dongle put on air.
+	// BlocksAsked counts the block requests of devices that reached the dongle, BlocksAnswered the image
+	// blocks of the host that the dongle put on air.
 	BlocksAsked, BlocksAnswered uint64
-	// QueriesAnswered and QueriesRefused are the Query Next Image Requests that the dongle answered with an
+	// QueriesAnswered and QueriesRefused count the Query Next Image Requests that the dongle answered with an
 	// image and without.
 	QueriesAnswered, QueriesRefused uint64
-	// DefaultResponses are those that the dongle sent.
+	// DefaultResponses counts those that the dongle sent.
 	DefaultResponses map[DefaultResponse]uint64
-	// Refused are the commands that the dongle answered with a status other than 0.
+	// Refused counts the commands that the dongle answered with a status other than 0.
 	Refused map[Refusal]uint64
-	// AirLost are the radio frames that did not arrive, or whose acknowledgement did not.
+	// AirLost counts the radio frames that did not arrive, or whose acknowledgement did not.
 	AirLost uint64
-	// Undelivered are the frames of the dongle that it reported as failed.
+	// Undelivered counts the frames of the dongle that it reported as failed.
 	Undelivered uint64
-	Resets      uint64
+	// Resets counts the resets, by command or not.
+	Resets uint64
 }
 
 // DefaultResponse is a ZCL default response of the dongle on the OTA cluster: command 0x03 with status 0x98
@@ -46,13 +47,13 @@ type DefaultResponse struct {
 	Command, Status uint8
 }
 
-// DamagedBlock is the part of an image that a block claimed to be.
+// DamagedBlock is the part of an image that a damaged block claimed to be.
 type DamagedBlock struct {
-	Offset uint32
-	Size   int // bytes
+	Offset uint32 // in bytes
+	Size   int    // in bytes
 }
 
-// Refusal is a command with the status that refused it.
+// Refusal is a type of command with the status of 0x8000 that refused it.
 type Refusal struct {
 	Type   message.MsgType
 	Status uint8
@@ -69,6 +70,7 @@ func (s Stats) FramesReceived() uint64 { return sum(s.Received) }
 // FramesSent is the number of messages to the host.
 func (s Stats) FramesSent() uint64 { return sum(s.Sent) }
 
+// sum adds all counts.
 func sum[K comparable](counts map[K]uint64) uint64 {
 	var total uint64
 	for _, n := range counts {
@@ -77,22 +79,22 @@ func sum[K comparable](counts map[K]uint64) uint64 {
 	return total
 }
 
-func (s *Stats) init() {
-	s.Received = map[message.MsgType]uint64{}
-	s.Sent = map[message.MsgType]uint64{}
-	s.DefaultResponses = map[DefaultResponse]uint64{}
-	s.Refused = map[Refusal]uint64{}
+func newStats() *Stats {
+	return &Stats{
+		Received:         map[message.MsgType]uint64{},
+		Sent:             map[message.MsgType]uint64{},
+		DefaultResponses: map[DefaultResponse]uint64{},
+		Refused:          map[Refusal]uint64{},
+	}
 }
 
-// Stats is a copy of the counts.
-func (d *Dongle) Stats() Stats {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s := d.stats
-	s.Received = maps.Clone(s.Received)
-	s.Sent = maps.Clone(s.Sent)
-	s.DefaultResponses = maps.Clone(s.DefaultResponses)
-	s.Refused = maps.Clone(s.Refused)
-	s.DamagedBlocks = slices.Clone(s.DamagedBlocks)
-	return s
+// clone is a copy that does not change any more.
+func (s *Stats) clone() Stats {
+	c := *s
+	c.Received = maps.Clone(s.Received)
+	c.Sent = maps.Clone(s.Sent)
+	c.DefaultResponses = maps.Clone(s.DefaultResponses)
+	c.Refused = maps.Clone(s.Refused)
+	c.DamagedBlocks = slices.Clone(s.DamagedBlocks)
+	return c
 }

@@ -20,10 +20,6 @@ const (
 const (
 	zclReadAttributes   byte = 0x00
 	zclReadResponse     byte = 0x01
-	zclWriteAttributes  byte = 0x02
-	zclWriteResponse    byte = 0x04
-	zclConfigureReport  byte = 0x06
-	zclConfigureRspd    byte = 0x07
 	zclReportAttributes byte = 0x0A
 	zclDefaultResponse  byte = 0x0B
 )
@@ -31,7 +27,6 @@ const (
 // Statuses of ZCL.
 const (
 	zclSuccess           byte = 0x00
-	zclFailure           byte = 0x01
 	zclMalformed         byte = 0x80
 	zclUnsupportedCmd    byte = 0x81
 	zclUnsupportedGlobal byte = 0x82
@@ -57,7 +52,7 @@ type zclFrame struct {
 	payload  []byte
 }
 
-func (f zclFrame) cluster() bool            { return f.control&zclTypeMask == zclClusterFrame }
+func (f zclFrame) clusterSpecific() bool    { return f.control&zclTypeMask == zclClusterFrame }
 func (f zclFrame) toClient() bool           { return f.control&zclToClientBit != 0 }
 func (f zclFrame) defaultResponseOff() bool { return f.control&zclNoDefaultResponse != 0 }
 
@@ -110,16 +105,7 @@ func (f *fields) u16() uint16 { return uint16(f.take(2)) }
 func (f *fields) u32() uint32 { return uint32(f.take(4)) }
 func (f *fields) u64() uint64 { return f.take(8) }
 
-func (d *Dongle) nextZCL() uint8 {
-	d.zclSeq++
-	return d.zclSeq
-}
-
-// validSource tells whether a command may name this endpoint of the dongle as its source.
-func (d *Dongle) validSource(endpoint uint8) bool {
-	return endpoint == dongleEndpoint || contains(d.traits.sourceAliases, endpoint)
-}
-
+// contains tells whether a set has an endpoint, one a byte.
 func contains(set string, endpoint uint8) bool {
 	for i := range len(set) {
 		if set[i] == endpoint {
@@ -129,84 +115,71 @@ func contains(set string, endpoint uint8) bool {
 	return false
 }
 
-// zclCommand sends a frame that the dongle makes for one of the host's ZCL commands.
-func (d *Dongle) zclCommand(
-	to message.Target, cluster uint16, toClient bool, kind byte, command byte, payload []byte,
-) outcome {
-	if !d.validSource(to.SrcEndpoint) {
-		return done(message.StatusEndpointUnknown)
+// takeValue takes a type and a value off a ZCL payload; numbers are turned to big-endian, 24-bit ones grow to
+// four bytes as they do in firmware, strings lose their length byte.
+func takeValue(b []byte) (value, rest []byte, ok bool) {
+	if len(b) < 2 {
+		return nil, nil, false
 	}
-	control := kind
-	if toClient {
-		control |= zclToClientBit
+	kind := b[0]
+	b = b[1:]
+	if kind == typeOctets || kind == typeText {
+		n := int(b[0])
+		if len(b) < 1+n {
+			return nil, nil, false
+		}
+		return b[1 : 1+n], b[1+n:], true
 	}
-	if d.noDefaultResponse {
-		control |= zclNoDefaultResponse
+	n := sizeOf(kind)
+	if n == 0 || len(b) < n {
+		return nil, nil, false
 	}
-	sequence := d.nextZCL()
-	status := d.transmit(to.AddrMode, to.Addr, AirFrame{
-		Profile:             profileHA,
-		Cluster:             cluster,
-		SourceEndpoint:      to.SrcEndpoint,
-		DestinationEndpoint: to.DstEndpoint,
-		Payload:             append([]byte{control, sequence, command}, payload...),
-	})
-	if status != message.StatusOK {
-		return outcome{status: status, sequence: sequence}
+	width := n
+	if n == 3 {
+		width = 4
 	}
-	return outcome{sequence: sequence, sent: message.RequestSentZCL}
+	value = make([]byte, width)
+	for i := range n {
+		value[width-1-i] = b[i]
+	}
+	return value, b[n:], true
 }
 
-func (d *Dongle) readAttributes(m message.ReadAttributes) outcome {
-	var payload []byte
-	for i, id := range m.IDs {
-		if i >= message.MaxReadAttributes { // firmware reads them from behind its own array
-			id = uint16(d.airRandom.UintN(0x10000))
-		}
-		payload = binary.LittleEndian.AppendUint16(payload, id)
-	}
-	return d.zclCommand(m.Target, m.Cluster, m.Direction != 0, zclGlobalFrame, zclReadAttributes, payload)
-}
+// ZCL data types.
+const (
+	typeBool     byte = 0x10
+	typeBitmap8  byte = 0x18
+	typeUint8    byte = 0x20
+	typeUint16   byte = 0x21
+	typeUint24   byte = 0x22
+	typeUint32   byte = 0x23
+	typeUint48   byte = 0x25
+	typeUint64   byte = 0x27
+	typeInt8     byte = 0x28
+	typeInt16    byte = 0x29
+	typeEnum8    byte = 0x30
+	typeEnum16   byte = 0x31
+	typeFloat    byte = 0x39
+	typeOctets   byte = 0x41
+	typeText     byte = 0x42
+	typeUTC      byte = 0xE2
+	typeIEEEAddr byte = 0xF0
+)
 
-// sendRaw is 0x0530.
-func (d *Dongle) sendRaw(m message.RawAPS) outcome {
-	addr := m.Addr
-	mode := m.AddrMode
-	switch mode {
-	case message.AddrModeNetwork, message.AddrModeNetworkNoAck:
-	case message.AddrModeIEEE, message.AddrModeIEEENoAck:
-		v := d.byIEEE[m.IEEE]
-		if v == nil {
-			return done(message.StatusTransmitFailed)
-		}
-		addr = v.addr
-		mode = message.AddrModeNetwork
-		if m.AddrMode == message.AddrModeIEEENoAck {
-			mode = message.AddrModeNetworkNoAck
-		}
-	default:
-		if !d.traits.v2 {
-			return done(message.StatusOK) // nothing is sent
-		}
-		mode = message.AddrModeNetwork
+func sizeOf(kind byte) int {
+	switch kind {
+	case typeBool, typeBitmap8, typeUint8, typeInt8, typeEnum8:
+		return 1
+	case typeUint16, typeInt16, typeEnum16:
+		return 2
+	case typeUint24:
+		return 3
+	case typeUint32, typeFloat, typeUTC:
+		return 4
+	case typeUint48:
+		return 6
+	case typeUint64, typeIEEEAddr:
+		return 8
 	}
-	if len(m.Data) > d.traits.apdu {
-		return done(message.StatusNoBuffer)
-	}
-	profile := m.Profile
-	if d.cfg.Firmware == V1_31E && addr < firstBroadcastAddr {
-		profile = profileHA
-	}
-	status := d.transmit(mode, addr, AirFrame{
-		Profile:             profile,
-		Cluster:             m.Cluster,
-		SourceEndpoint:      m.SrcEndpoint,
-		DestinationEndpoint: m.DstEndpoint,
-		Payload:             m.Data,
-	})
-	o := outcome{status: status, sequence: d.apsCounter}
-	if status == message.StatusOK && d.traits.rawAPSIsRequest {
-		o.sent = message.RequestSentZCL
-	}
-	return o
+	return 0
 }

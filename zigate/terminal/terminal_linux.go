@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// staleAfter is how long the pseudo-terminal keeps what nobody reads. A serial line keeps nothing for a
+// staleAfter is how long the pseudo-terminal keeps bytes that nobody reads. A serial line keeps nothing for a
 // port that is not open.
 const staleAfter = 2 * time.Second
 
@@ -21,12 +21,13 @@ const staleAfter = 2 * time.Second
 // while programs open and close the other side.
 type Terminal struct {
 	master, slave *os.File
-	path, link    string
+	path, link    string // what a program opens, and the link if there is one
 	staleAfter    time.Duration
 	once          sync.Once
 	slaveMu       sync.Mutex // keeps the slave open while it is asked
+
 	// For Write.
-	unread int
+	unread int       // bytes that wait for a program
 	since  time.Time // when a program last read something, or had nothing to read
 	absent bool      // nobody reads
 }
@@ -51,14 +52,14 @@ func Open(link string) (*Terminal, error) {
 	return t, nil
 }
 
-// Path is what a program opens: the link, or the terminal itself.
+// Path is the path that a program opens: the link, or the terminal itself.
 func (t *Terminal) Path() string { return t.path }
 
 // Read blocks until the program has written something, or Close.
 func (t *Terminal) Read(p []byte) (int, error) { return t.master.Read(p) }
 
-// Write throws away what no program has read for a while, so that the next one does not find it, and what
-// does not fit: bytes on a line that nobody reads are lost. It is for one goroutine.
+// Write throws away bytes that no program has read for 2 s, so that the next one does not find them, and
+// bytes that do not fit: on a line that nobody reads they are lost, too. One goroutine may call it at a time.
 func (t *Terminal) Write(p []byte) (int, error) {
 	now := time.Now()
 	if unread, ok := t.waiting(); ok {
@@ -75,12 +76,12 @@ func (t *Terminal) Write(p []byte) (int, error) {
 		t.forget()
 	}
 	n, err := t.writeInTime(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) { // full, and nobody reads
+	if errors.Is(err, os.ErrDeadlineExceeded) { // it is full, and nobody reads
 		t.absent = true
 		t.forget()
 		n, err = t.writeInTime(p)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			// Lost, as on a line.
+			// The bytes are lost, as on a line.
 			n = len(p)
 			err = nil
 		}
@@ -89,7 +90,7 @@ func (t *Terminal) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// waiting is how many bytes wait for a program.
+// waiting is how many bytes wait for a program. ok is false if the terminal does not tell.
 func (t *Terminal) waiting() (n int, ok bool) {
 	t.slaveMu.Lock()
 	defer t.slaveMu.Unlock()
@@ -97,6 +98,7 @@ func (t *Terminal) waiting() (n int, ok bool) {
 	return n, err == nil
 }
 
+// writeInTime writes, and ends with os.ErrDeadlineExceeded when nobody makes room.
 func (t *Terminal) writeInTime(p []byte) (int, error) {
 	if err := t.master.SetWriteDeadline(time.Now().Add(t.staleAfter)); err != nil {
 		return 0, err
@@ -104,7 +106,7 @@ func (t *Terminal) writeInTime(p []byte) (int, error) {
 	return t.master.Write(p)
 }
 
-// forget throws away what waits for a host. An error only means that it stays.
+// forget throws away the bytes that wait for a program. After an error they stay, which does no harm.
 func (t *Terminal) forget() {
 	t.slaveMu.Lock()
 	_ = unix.IoctlSetInt(int(t.slave.Fd()), unix.TCFLSH, unix.TCIFLUSH)
@@ -113,7 +115,7 @@ func (t *Terminal) forget() {
 }
 
 // Close unblocks Read and Write, and removes the link if it still leads here. A second call
-// gets os.ErrClosed.
+// returns os.ErrClosed.
 func (t *Terminal) Close() error {
 	err := os.ErrClosed
 	t.once.Do(func() {
@@ -150,12 +152,12 @@ func openTerminal() (master, slave *os.File, err error) {
 		return nil, nil, err
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, nil, err
+		return nil, nil, errors.Join(err, unix.Close(fd))
 	}
 	return os.NewFile(uintptr(fd), blocking.Name()), slave, nil
 }
 
+// makeRaw has the terminal pass all bytes as they are.
 func makeRaw(f *os.File) error {
 	fd := int(f.Fd())
 	mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)
@@ -172,8 +174,8 @@ func makeRaw(f *os.File) error {
 	return unix.IoctlSetTermios(fd, unix.TCSETS, mode)
 }
 
-// replaceLink makes link point to path. It replaces a link to a pseudo-terminal or to nothing, and nothing
-// else: one that leads to a real dongle is udev's.
+// replaceLink makes link point to path. It replaces a link that leads to a pseudo-terminal or to nothing, and
+// nothing else: a link that leads to a real dongle belongs to udev.
 func replaceLink(path, link string) error {
 	if info, err := os.Lstat(link); err == nil {
 		if info.Mode()&os.ModeSymlink == 0 {

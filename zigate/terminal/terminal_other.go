@@ -8,10 +8,10 @@ import (
 	"io"
 )
 
-// Terminal is there on Linux only.
+// Terminal exists on Linux only.
 type Terminal struct{ io.ReadWriteCloser }
 
-// Open is there on Linux only; elsewhere the error is errors.ErrUnsupported, and TCP is the way.
+// Open works on Linux only; elsewhere the error is errors.ErrUnsupported, and programs have to use TCP.
 func Open(string) (*Terminal, error) {
 	return nil, fmt.Errorf("open a pseudo-terminal: %w", errors.ErrUnsupported)
 }

@@ -8,15 +8,24 @@ import (
 
 // The OTA commands of the host. Nothing in them is compared with a request or with the loaded header.
 
-// sendOTA puts a ZCL frame of the OTA server on air for one of the host's commands.
-func (d *Dongle) sendOTA(to message.Target, zcl []byte) uint8 {
-	if !d.validSource(to.SrcEndpoint) {
+// otaCommand sends an answer of the OTA server, which build makes of the command.
+func otaCommand[M message.Message](build func(*chip, M) (message.Target, []byte)) command {
+	return withFields(func(c *chip, m M) outcome {
+		to, zcl := build(c, m)
+		c.zcl.noDefaultResponse = true
+		return done(c.sendOTA(to, zcl))
+	})
+}
+
+// sendOTA puts a ZCL frame of the OTA cluster on air for a command of the host.
+func (c *chip) sendOTA(to message.Target, zcl []byte) (status uint8) {
+	if !c.zcl.validSource(to.SrcEndpoint) {
 		return message.StatusEndpointRange
 	}
-	if len(zcl) > d.traits.apdu || chance(d.airRandom, d.cfg.Faults.Refuse) {
+	if len(zcl) > c.traits.apdu || chance(c.air.random, c.cfg.Faults.Refuse) {
 		return message.StatusNoBuffer
 	}
-	return d.transmit(to.AddrMode, to.Addr, AirFrame{
+	return c.radio.transmit(to.AddrMode, to.Addr, AirFrame{
 		Profile:             profileHA,
 		Cluster:             clusterOTA,
 		SourceEndpoint:      to.SrcEndpoint,
@@ -25,9 +34,28 @@ func (d *Dongle) sendOTA(to message.Target, zcl []byte) uint8 {
 	})
 }
 
+// loadImage is 0x0500.
+func loadImage(c *chip, m message.LoadImage) outcome {
+	return done(c.server.load(m, c.clock.reading(c.timeline.now)))
+}
+
 // sendBlock is 0x0502.
-func (d *Dongle) sendBlock(m message.ImageBlockResponse) uint8 {
-	d.noDefaultResponse = true
+func sendBlock(c *chip, m message.ImageBlockResponse) outcome {
+	c.zcl.noDefaultResponse = true
+	status := c.sendOTA(m.Target, blockResponse(m, c.traits.v2))
+	if status == message.StatusOK {
+		c.stats.BlocksAnswered++
+		if c.receiver.damaged {
+			c.stats.DamagedBlocks = append(c.stats.DamagedBlocks, DamagedBlock{
+				Offset: m.Offset, Size: len(m.Data),
+			})
+		}
+	}
+	return done(status)
+}
+
+// blockResponse is the Image Block Response for 0x0502.
+func blockResponse(m message.ImageBlockResponse, v2 bool) []byte {
 	b := append(make([]byte, 0, 17+len(m.Data)), otaAnswerControl, m.Sequence, otaBlockResponse, m.Status)
 	switch m.Status {
 	case message.OTASuccess:
@@ -39,67 +67,67 @@ func (d *Dongle) sendBlock(m message.ImageBlockResponse) uint8 {
 		// time, the offset for the request time, half of the version for the delay.
 		const dataPointer = 0x04001F40
 		delay := uint16(m.FileVersion >> 16)
-		if d.traits.v2 {
+		if v2 {
 			delay = uint16(m.FileVersion)
 		}
 		b = appendWait(b, dataPointer, m.Offset, delay)
 	}
-	status := d.sendOTA(m.Target, b)
-	if status == message.StatusOK {
-		d.stats.BlocksAnswered++
-		if d.damaged {
-			d.stats.DamagedBlocks = append(d.stats.DamagedBlocks, DamagedBlock{
-				Offset: m.Offset, Size: len(m.Data),
-			})
-		}
-	}
-	return status
+	return b
 }
 
+// appendWait appends the two times, in seconds, and the block request delay of an Image Block Response that
+// tells a device to wait.
 func appendWait(b []byte, current, request uint32, delay uint16) []byte {
 	b = binary.LittleEndian.AppendUint32(b, current)
 	b = binary.LittleEndian.AppendUint32(b, request)
 	return binary.LittleEndian.AppendUint16(b, delay)
 }
 
-// sendWait is 0x0506.
-func (d *Dongle) sendWait(m message.WaitForData) uint8 {
-	d.noDefaultResponse = true
+// waitForData makes the Image Block Response for 0x0506.
+func waitForData(c *chip, m message.WaitForData) (message.Target, []byte) {
 	b := []byte{otaAnswerControl, m.Sequence, otaBlockResponse, m.Status}
 	switch m.Status {
 	case message.OTAWaitForData:
 		b = appendWait(b, m.CurrentTime, m.RequestTime, m.BlockRequestDelay)
 	case message.OTASuccess: // a block made of memory that was meant for something else, without data
-		b = appendImage(b, uint16(d.airRandom.Uint32()), uint16(d.airRandom.Uint32()), d.airRandom.Uint32())
+		random := c.air.random
+		b = appendImage(b, uint16(random.Uint32()), uint16(random.Uint32()), random.Uint32())
 		b = binary.LittleEndian.AppendUint32(b, m.RequestTime)
 		b = append(b, 0)
 	}
-	return d.sendOTA(m.Target, b)
+	return m.Target, b
 }
 
-// sendUpgradeEnd is 0x0504. On air the two times stand the other way round.
-func (d *Dongle) sendUpgradeEnd(m message.UpgradeEndResponse) uint8 {
-	d.noDefaultResponse = true
+// upgradeEndResponse makes the Upgrade End Response for 0x0504. On air the two times stand the other way
+// round.
+func upgradeEndResponse(_ *chip, m message.UpgradeEndResponse) (message.Target, []byte) {
 	b := []byte{otaAnswerControl, m.Sequence, otaUpgradeEndResponse}
 	b = appendImage(b, m.ManufacturerCode, m.ImageType, m.FileVersion)
 	b = binary.LittleEndian.AppendUint32(b, m.CurrentTime)
 	b = binary.LittleEndian.AppendUint32(b, m.UpgradeTime)
-	return d.sendOTA(m.Target, b)
+	return m.Target, b
 }
 
-// sendNotify is 0x0505. Its sequence number is a byte that nobody wrote.
-func (d *Dongle) sendNotify(m message.ImageNotify) uint8 {
+// sendNotify is 0x0505.
+func sendNotify(c *chip, m message.ImageNotify) outcome {
+	const parameterOutOfRange = 0x03
 	if m.PayloadType > message.NotifyFileVersion {
-		return 0x03 // parameter out of range
+		return done(parameterOutOfRange)
 	}
 	if m.AddrMode != message.AddrModeNetwork && m.AddrMode != message.AddrModeNetworkNoAck {
-		d.noDefaultResponse = true
+		c.zcl.noDefaultResponse = true
 	}
+	sequence := c.air.noise() // a byte that nobody wrote
+	return done(c.sendOTA(m.Target, imageNotify(m, sequence, c.zcl.noDefaultResponse)))
+}
+
+// imageNotify is the Image Notify for 0x0505.
+func imageNotify(m message.ImageNotify, sequence uint8, noDefaultResponse bool) []byte {
 	control := zclClusterFrame | zclToClientBit
-	if d.noDefaultResponse {
+	if noDefaultResponse {
 		control |= zclNoDefaultResponse
 	}
-	b := []byte{control, d.noise(), otaImageNotify, m.PayloadType, m.QueryJitter}
+	b := []byte{control, sequence, otaImageNotify, m.PayloadType, m.QueryJitter}
 	if m.PayloadType >= message.NotifyManufacturer {
 		b = binary.LittleEndian.AppendUint16(b, m.ManufacturerCode)
 	}
@@ -109,5 +137,5 @@ func (d *Dongle) sendNotify(m message.ImageNotify) uint8 {
 	if m.PayloadType >= message.NotifyFileVersion {
 		b = binary.LittleEndian.AppendUint32(b, m.FileVersion)
 	}
-	return d.sendOTA(m.Target, b)
+	return b
 }

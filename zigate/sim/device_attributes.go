@@ -9,14 +9,15 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Attributes besides those that package zigate names.
+// Attributes besides those that package message names.
 const (
 	attrZCLVersion        uint16 = 0x0000
 	attrPowerSource       uint16 = 0x0007
 	attrBatteryPercentage uint16 = 0x0021
 )
 
-// largestReadResponse keeps an answer within one radio frame; what does not fit is left out.
+// largestReadResponse, in bytes, keeps an answer within one radio frame; records that do not fit are left
+// out.
 const largestReadResponse = 80
 
 // answerRead answers Read Attributes. OTA attributes are on the client's side, all others on the server's.
@@ -39,7 +40,7 @@ func (v *Device) answerRead(f AirFrame, z zclFrame) {
 	v.transmitZCL(f.Cluster, b)
 }
 
-// attribute is type and value as they go on air, nil for an attribute that the device lacks.
+// attribute returns type and value as they go on air, or nil for an attribute that the device lacks.
 func (v *Device) attribute(cluster uint16, onClient bool, id uint16) []byte {
 	switch {
 	case cluster == clusterOTA && onClient:
@@ -55,6 +56,7 @@ func (v *Device) attribute(cluster uint16, onClient bool, id uint16) []byte {
 	return nil
 }
 
+// basicAttribute is attribute for the Basic cluster.
 func (v *Device) basicAttribute(id uint16) []byte {
 	switch id {
 	case attrZCLVersion:
@@ -80,6 +82,7 @@ func (v *Device) basicAttribute(id uint16) []byte {
 	return nil
 }
 
+// text is a character string attribute of at most 32 bytes; nil for an empty one.
 func text(s string) []byte {
 	if s == "" {
 		return nil
@@ -91,8 +94,8 @@ func text(s string) []byte {
 func number16(n uint16) []byte { return binary.LittleEndian.AppendUint16([]byte{typeUint16}, n) }
 func number32(n uint32) []byte { return binary.LittleEndian.AppendUint32([]byte{typeUint32}, n) }
 
-// attribute is one of the OTA upgrade cluster's.
-func (c *client) attribute(id uint16) []byte {
+// attribute is Device.attribute for the OTA upgrade cluster.
+func (c *otaClient) attribute(id uint16) []byte {
 	v := c.device
 	switch id {
 	case message.AttrOTAServer:
@@ -123,10 +126,4 @@ func (c *client) attribute(id uint16) []byte {
 		return number16(uint16(c.minimumPeriod / time.Millisecond))
 	}
 	return nil
-}
-
-func appendAnnounce(b []byte, v *Device) []byte {
-	b = binary.LittleEndian.AppendUint16(b, v.addr)
-	b = binary.LittleEndian.AppendUint64(b, uint64(v.cfg.IEEE))
-	return append(b, v.capability())
 }

@@ -14,10 +14,12 @@ const (
 	showAlone
 )
 
-// lens is what the raw modes of a firmware depend on.
+// lens shows a client the messages of the raw mode that it has asked for, of what the dongle sends in another
+// mode. Its fields are the differences between firmware versions.
 type lens struct {
-	hidesZDP      bool   // in raw mode 1 ZDP frames are shown as they came, and not as messages,
-	hidesAnnounce bool   // the device announce included
+	v2            bool   // the firmware is that of a ZiGate+
+	hidesZDP      bool   // in raw mode 1 ZDP frames are shown as they came, and not as messages
+	hidesAnnounce bool   // and the device announce as well
 	endpoints     string // that count as endpoint 1, one a byte
 }
 
@@ -27,11 +29,14 @@ const (
 	minor31e = 0x031E
 )
 
-// lensOf knows the firmware: ZDP in raw mode 1 is raw from 3.1e on and on v2, with the announce shown both
-// ways from 3.20 on; and each release took further endpoints for endpoint 1.
+// lensOf returns the lens of a firmware, as seen in its releases: in raw mode 1 ZDP is shown raw from 3.1e on
+// and on v2, with the announce shown both ways from 3.20 on; and each release took further endpoints for
+// endpoint 1.
 func lensOf(v message.Version) lens {
 	if v.Family() == message.FamilyV2 {
-		return lens{hidesZDP: true, endpoints: "\x01\x03\x08\x0A\x0B\x15\x22\x23\x26\x27\x28\x29\x6E"}
+		return lens{
+			v2: true, hidesZDP: true, endpoints: "\x01\x03\x08\x0A\x0B\x15\x22\x23\x26\x27\x28\x29\x6E",
+		}
 	}
 	switch {
 	case v.Minor >= minor31e:
@@ -48,16 +53,15 @@ func lensOf(v message.Version) lens {
 
 // examined is what a client's view of one message depends on.
 type examined struct {
-	typ message.MsgType
-	// origin is what the dongle makes the message of, which tells what it is to the raw modes.
-	origin message.Origin
-	ind    message.DataIndication // of an indication
+	typ    message.MsgType
+	origin message.Origin         // what the dongle makes the message of
+	ind    message.DataIndication // if that is an indication, which the next three describe
 	zdp    bool                   // it is a ZDP frame
 	zcl    zclHeader
 	toUs   bool // it is a ZCL frame for the firmware's ZCL library
 }
 
-// examine reads what the raw modes need of a message; payload is with the link quality.
+// examine reads what the raw modes need of a message; payload ends with the link quality.
 func (l lens) examine(t message.MsgType, payload []byte) examined {
 	m := examined{typ: t, origin: t.Origin()}
 	if t == message.TypeDeviceAnnounce && len(payload) > announceSize {
@@ -81,9 +85,11 @@ func (l lens) examine(t message.MsgType, payload []byte) examined {
 	return m
 }
 
-// announceSize is a device announce with its link quality: network address 2, IEEE address 8, capability 1.
+// announceSize is the size of a device announce in bytes: network address, IEEE address, capability, link
+// quality.
 const announceSize = 2 + 8 + 1 + 1
 
+// has tells whether a destination endpoint counts as endpoint 1.
 func (l lens) has(endpoint uint8) bool {
 	for i := range len(l.endpoints) {
 		if l.endpoints[i] == endpoint {
@@ -93,15 +99,15 @@ func (l lens) has(endpoint uint8) bool {
 	return false
 }
 
-// noSum is no sum of a sequence number and an address.
+// noSum stands for no frame: a sum of a sequence number and an address is never negative.
 const noSum = -1
 
-// view tells what a client sees of a message when it has asked for mode wanted and the dongle runs in
-// mode real. From mode 2, which shows everything, the others can be made; from any other, nothing can be
-// made that is not there. sum is the client's memory of the last frame that mode 1 showed: the firmware
-// leaves repeats out.
-func (l lens) view(m examined, wanted, real message.RawMode, sum *int) verdict {
-	if real != message.RawModeHybrid || wanted == message.RawModeHybrid {
+// view tells whether a client that has asked for mode wanted sees a message of a dongle that runs in mode
+// running. The messages of every mode are among those of mode 2; from any other mode, the client gets what
+// there is. sum is the sum of sequence number and address of the last frame that mode 1 has shown the client:
+// the firmware leaves repeats out.
+func (l lens) view(m examined, wanted, running message.RawMode, sum *int) verdict {
+	if running != message.RawModeHybrid || wanted == message.RawModeHybrid {
 		return show
 	}
 	if wanted == message.RawModeRaw {
@@ -113,7 +119,8 @@ func (l lens) view(m examined, wanted, real message.RawMode, sum *int) verdict {
 	return m.viewOff()
 }
 
-// viewRaw is mode 1: ZCL frames for the firmware's own endpoints as they came, and not as messages.
+// viewRaw is the view of mode 1: it shows ZCL frames for the firmware's own endpoints as they came, and not
+// as messages.
 func (l lens) viewRaw(m examined, sum *int) verdict {
 	switch m.origin {
 	case message.OriginZCL:
@@ -141,7 +148,8 @@ func (l lens) viewRaw(m examined, sum *int) verdict {
 	return show
 }
 
-// viewOff is mode 0 for a frame as it came: only what no handler of the firmware wants.
+// viewOff is the view of mode 0 of a frame as it came: it shows only frames that no handler of the firmware
+// wants.
 func (m examined) viewOff() verdict {
 	if m.zdp {
 		_, known := message.MadeOfZDP(m.ind.Cluster)
@@ -176,7 +184,7 @@ const (
 	leaveResponse  uint16 = 0x8034
 )
 
-// firstUnusualCluster is behind the clusters that firmware has instances of for certain.
+// firstUnusualCluster is the first cluster that not every firmware may have an instance of.
 const firstUnusualCluster = 0x0B05
 
 // hasInstance tells whether the firmware's endpoint 1 has a cluster instance that the frame is for: it is
@@ -196,7 +204,7 @@ func (m examined) hasInstance() bool {
 // madeOf tells whether a message is what the firmware made of the frame that it showed right before.
 func madeOf(t message.MsgType, payload []byte, frame examined) bool {
 	origin := t.Origin()
-	if len(payload) == 0 || origin != message.OriginZCL && origin != message.OriginZDP {
+	if len(payload) == 0 {
 		return false
 	}
 	if frame.zdp {

@@ -11,8 +11,8 @@ import (
 // DeviceSnapshot is a device at one moment. The byte slices are never written again; do not change them.
 type DeviceSnapshot struct {
 	IEEE   message.IEEE
-	Addr   uint16
-	Joined bool
+	Addr   uint16 // network address
+	Joined bool   // it is in the network
 	// Away devices do not hear: they reboot, are switched off or did not come back.
 	Away        bool
 	FileVersion uint32 // that the device runs
@@ -23,42 +23,43 @@ type DeviceSnapshot struct {
 	Downloaded, Installed []byte
 	Sessions              int // downloads begun
 	Installs              int
-	BlocksAsked           uint64
-	BlocksReceived        uint64 // used
-	BlocksDropped         uint64 // answers that fitted no request, too large or asked for again
-	GivenUp               int    // sessions without an answer
+	BlocksAsked           uint64 // block or page requests
+	BlocksReceived        uint64 // blocks that became part of the image
+	BlocksDropped         uint64 // answers that fitted no request, were too large or are asked for again
+	GivenUp               int    // times that the device gave up because nobody answered
 	LastEndStatus         uint8  // of the last upgrade end request
 	MinimumBlockPeriod    time.Duration
 }
 
 // Snapshot is a copy of the device's state.
 func (v *Device) Snapshot() DeviceSnapshot {
-	d := v.dongle
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	v.dongle.mu.Lock()
+	defer v.dongle.mu.Unlock()
 	c := &v.client
 	return DeviceSnapshot{
 		IEEE: v.cfg.IEEE, Addr: v.addr, Joined: v.joined, Away: v.away,
 		FileVersion: c.version, State: c.state, Offset: uint32(len(c.received)), Total: c.image.size,
 		Downloaded: c.downloaded, Installed: c.installed,
-		Sessions: c.sessions, Installs: c.installs,
-		BlocksAsked: c.blocksAsked, BlocksReceived: c.blocksReceived, BlocksDropped: c.blocksDropped,
-		GivenUp: c.givenUp, LastEndStatus: c.endStatus, MinimumBlockPeriod: c.minimumPeriod,
+		Sessions: c.counts.sessions, Installs: c.counts.installs,
+		BlocksAsked: c.counts.blocksAsked, BlocksReceived: c.counts.blocksReceived,
+		BlocksDropped: c.counts.blocksDropped,
+		GivenUp:       c.counts.givenUp, LastEndStatus: c.endStatus, MinimumBlockPeriod: c.minimumPeriod,
 	}
 }
 
 // IEEE is the device's address that never changes.
 func (v *Device) IEEE() message.IEEE { return v.cfg.IEEE }
 
-// Announce makes a device of the network announce itself. One outside of it joins first, if it is permitted.
+// Announce makes a device in the network announce itself. A device outside of it joins first, if it is
+// permitted.
 func (v *Device) Announce() {
 	d := v.dongle
-	d.post(func() {
+	d.actions.Post(func() {
 		switch {
-		case v.away || !d.network:
+		case v.away || !d.chip.coordinator.formed:
 		case v.joined:
 			v.announce(false, 0)
-		case d.up && d.permitsJoin():
+		case d.chip.power.up && d.chip.coordinator.permitsJoin(d.timeline.now):
 			v.joined = true
 			v.announce(true, 0)
 		}
@@ -67,28 +68,20 @@ func (v *Device) Announce() {
 
 // Leave makes the device leave the network; Announce lets it join again.
 func (v *Device) Leave() {
-	d := v.dongle
-	d.post(func() {
+	v.dongle.actions.Post(func() {
 		if !v.joined {
 			return
 		}
 		v.client.end(Idle)
 		v.joined = false
-		d.later(d.pace.wait(airDelay), func() {
-			if d.up && d.network {
-				d.send(message.Leave{IEEE: v.cfg.IEEE}, 0)
-			}
-		})
+		v.notice(message.Leave{IEEE: v.cfg.IEEE}, 0)
 	})
 }
 
 // ChangeAddress makes the device rejoin with another network address: the next free one from addr on.
 func (v *Device) ChangeAddress(addr uint16) {
-	d := v.dongle
-	d.post(func() {
-		delete(d.byAddr, v.addr)
-		v.addr = d.freeAddr(addr)
-		d.byAddr[v.addr] = v
+	v.dongle.actions.Post(func() {
+		v.dongle.devices.move(v, addr)
 		if v.joined && !v.away {
 			v.announce(true, 1)
 		}
@@ -97,15 +90,15 @@ func (v *Device) ChangeAddress(addr uint16) {
 
 // PowerOff makes the device deaf and forget its download; PowerOn brings it back with an announcement.
 func (v *Device) PowerOff() {
-	v.dongle.post(func() {
+	v.dongle.actions.Post(func() {
 		v.client.end(Idle)
 		v.away = true
 	})
 }
 
-// PowerOn is the end of PowerOff, and of the absence of a device that did not come back.
+// PowerOn ends PowerOff, and the absence of a device that did not come back.
 func (v *Device) PowerOn() {
-	v.dongle.post(func() {
+	v.dongle.actions.Post(func() {
 		if v.away {
 			v.client.end(Idle)
 			v.away = false
@@ -116,16 +109,16 @@ func (v *Device) PowerOn() {
 
 // SetPoll changes how often a sleepy device asks its parent for messages.
 func (v *Device) SetPoll(interval time.Duration) {
-	v.dongle.post(func() {
+	v.dongle.actions.Post(func() {
 		if interval > 0 {
 			v.cfg.PollInterval = interval
 		}
 	})
 }
 
-// SetBattery changes the charge in percent, and reports it.
+// SetBattery changes the charge, 0 to 100 percent, and has the device report it.
 func (v *Device) SetBattery(percent uint8) {
-	v.dongle.post(func() {
+	v.dongle.actions.Post(func() {
 		v.cfg.BatteryPercent = &percent
 		control := zclGlobalFrame | zclToClientBit | zclNoDefaultResponse
 		b := []byte{control, v.nextSequence(), zclReportAttributes}
@@ -136,11 +129,11 @@ func (v *Device) SetBattery(percent uint8) {
 
 // Query makes the device ask for an image now, unless it is busy with one.
 func (v *Device) Query() {
-	v.dongle.post(v.client.query)
+	v.dongle.actions.Post(v.client.query)
 }
 
 // Transmit sends any frame from the device; its network address is filled in.
 func (v *Device) Transmit(f AirFrame) {
 	f.Payload = slices.Clone(f.Payload)
-	v.dongle.post(func() { v.transmit(f) })
+	v.dongle.actions.Post(func() { v.transmit(f) })
 }

@@ -7,13 +7,13 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// headerLook is how many bytes a HeaderFirst device asks for at first.
+// headerLook is how many bytes a HeaderFirst device asks for in its first request.
 const headerLook = 16
 
-// requestBlock asks for what follows, unless the device is made to stop here.
-func (c *client) requestBlock() {
+// requestBlock asks for the next block or page, unless the device is configured to stop here.
+func (c *otaClient) requestBlock() {
 	v := c.device
-	c.answered = false
+	c.asked.answered = false
 	have := uint32(len(c.received))
 	if c.misbehaves() {
 		if v.cfg.AbortAt > 0 && have >= v.cfg.AbortAt {
@@ -25,17 +25,17 @@ func (c *client) requestBlock() {
 			return
 		}
 	}
-	c.blocksAsked++
-	if v.cfg.PageRequests && !c.noPages && !c.inHeader {
+	c.counts.blocksAsked++
+	if v.cfg.PageRequests && !c.page.unsupported && !c.inHeader {
 		c.requestPage(have)
 		return
 	}
-	c.inPage = false
+	c.page.active = false
 	size := min(uint32(v.cfg.MaxDataSize), c.image.size-have)
 	if c.inHeader {
 		size = min(headerLook, c.image.size)
 	}
-	c.requested = int(size)
+	c.asked.size = int(size)
 	var control byte
 	b := []byte{0}
 	b = appendImage(b, c.image.manufacturer, c.image.imageType, c.image.version)
@@ -58,10 +58,11 @@ func (c *client) requestBlock() {
 	c.retryIn(c.requestBlock, c.stop)
 }
 
-func (c *client) requestPage(offset uint32) {
+// requestPage asks for a page of blocks.
+func (c *otaClient) requestPage(offset uint32) {
 	v := c.device
-	c.inPage = true
-	c.pageEnd = int(min(offset+uint32(v.cfg.PageSize), c.image.size))
+	c.page.active = true
+	c.page.end = int(min(offset+uint32(v.cfg.PageSize), c.image.size))
 	var control byte
 	b := []byte{0}
 	b = appendImage(b, c.image.manufacturer, c.image.imageType, c.image.version)
@@ -78,11 +79,11 @@ func (c *client) requestPage(offset uint32) {
 	c.retryIn(c.requestBlock, c.stop)
 }
 
-// hearBlock is an Image Block Response. One that does not fit the request that waits is dropped: a late
-// answer, one to somebody else's taste, or a duplicate.
-func (c *client) hearBlock(sequence uint8, r fields) {
-	if c.state != Downloading || c.answered || !c.inPage && sequence != c.sequence {
-		c.blocksDropped++
+// hearBlock handles an Image Block Response. It drops one that does not fit the last request: a late answer,
+// or one that came twice.
+func (c *otaClient) hearBlock(sequence uint8, r fields) {
+	if c.state != Downloading || c.asked.answered || !c.page.active && sequence != c.asked.sequence {
+		c.counts.blocksDropped++
 		return
 	}
 	switch status := r.u8(); status {
@@ -95,7 +96,8 @@ func (c *client) hearBlock(sequence uint8, r fields) {
 	}
 }
 
-func (c *client) hearWait(r fields) {
+// hearWait handles an answer that tells the device to wait.
+func (c *otaClient) hearWait(r fields) {
 	current := r.u32()
 	request := r.u32()
 	delay := r.u16()
@@ -110,12 +112,13 @@ func (c *client) hearWait(r fields) {
 	if request > current {
 		wait = time.Duration(request-current) * time.Second
 	}
-	c.answered = true
-	c.triesLeft = v.cfg.Retries
-	c.wakeIn(v.dongle.pace.deviceTimeout(max(wait, c.minimumPeriod)), c.requestBlock)
+	c.asked.answered = true
+	c.asked.triesLeft = v.cfg.Retries
+	c.wakeIn(v.dongle.timeline.pace.timeout(max(wait, c.minimumPeriod)), c.requestBlock)
 }
 
-func (c *client) hearData(r fields) {
+// hearData handles an answer with a block, little-endian: image, offset, size and data.
+func (c *otaClient) hearData(r fields) {
 	v := c.device
 	image := imageID{manufacturer: r.u16(), imageType: r.u16(), version: r.u32(), size: c.image.size}
 	offset := r.u32()
@@ -123,30 +126,29 @@ func (c *client) hearData(r fields) {
 	data := r.b
 	have := len(c.received)
 	limit := int(v.cfg.MaxDataSize)
-	if !c.inPage {
-		limit = c.requested
+	if !c.page.active {
+		limit = c.asked.size
 	}
-	if r.malformed || image != c.image || int(offset) != have || size == 0 || size > limit ||
-		size != len(data) ||
-		have+size > int(c.image.size) {
-		c.blocksDropped++
+	if r.malformed || image != c.image || int(offset) != have ||
+		size == 0 || size > limit || size != len(data) || have+size > int(c.image.size) {
+		c.counts.blocksDropped++
 		return
 	}
-	c.triesLeft = v.cfg.Retries
-	if c.inHeader { // seen; the download starts again
+	c.asked.triesLeft = v.cfg.Retries
+	if c.inHeader { // it has seen the header, and the download starts again
 		c.inHeader = false
 		c.requestNext()
 		return
 	}
 	if v.cfg.AsksAgain > 0 {
-		if c.askAgain++; c.askAgain >= v.cfg.AsksAgain {
-			c.askAgain = 0
-			c.blocksDropped++
+		if c.sinceRepeat++; c.sinceRepeat >= v.cfg.AsksAgain {
+			c.sinceRepeat = 0
+			c.counts.blocksDropped++
 			c.requestNext()
 			return
 		}
 	}
-	if v.cfg.FullBlocksOnly && !c.inPage && size < c.requested {
+	if v.cfg.FullBlocksOnly && !c.page.active && size < c.asked.size {
 		c.sendUpgradeEnd(message.OTAAbort)
 		return
 	}
@@ -154,24 +156,24 @@ func (c *client) hearData(r fields) {
 		c.received = make([]byte, 0, min(c.image.size, 1<<20))
 	}
 	c.received = append(c.received, data...)
-	c.blocksReceived++
+	c.counts.blocksReceived++
 	have = len(c.received)
 	switch {
 	case have == int(c.image.size):
 		c.finish()
-	case c.inPage && have < c.pageEnd:
+	case c.page.active && have < c.page.end:
 		c.retryIn(c.requestBlock, c.stop) // the next block comes unasked
 	default:
 		c.requestNext()
 	}
 }
 
-// requestNext waits as long as the device takes for a block, or has to, and asks for the next one.
-func (c *client) requestNext() {
+// requestNext asks for the next block after the time that the device needs for one, or has to wait.
+func (c *otaClient) requestNext() {
 	v := c.device
-	pace := v.dongle.pace
-	c.answered = true
-	wait := max(pace.wait(v.cfg.BlockInterval), pace.deviceTimeout(c.minimumPeriod))
+	pace := v.dongle.timeline.pace
+	c.asked.answered = true
+	wait := max(pace.wait(v.cfg.BlockInterval), pace.timeout(c.minimumPeriod))
 	if wait == 0 {
 		c.requestBlock()
 		return
@@ -179,8 +181,8 @@ func (c *client) requestNext() {
 	c.wakeIn(wait, c.requestBlock)
 }
 
-// finish judges the image and tells the server.
-func (c *client) finish() {
+// finish checks the image and tells the server the result.
+func (c *otaClient) finish() {
 	v := c.device
 	c.downloaded = c.received
 	status := message.OTASuccess
@@ -190,11 +192,11 @@ func (c *client) finish() {
 	case c.misbehaves() && v.cfg.RequireMore:
 		status = message.OTARequireMoreImage
 	}
-	c.triesLeft = v.cfg.Retries
+	c.asked.triesLeft = v.cfg.Retries
 	c.sendUpgradeEnd(status)
 }
 
-// Places in the OTA header.
+// Offsets in the OTA header, and bits of its field control.
 const (
 	headerFieldControl  = 8
 	headerManufacturer  = 10
@@ -207,9 +209,9 @@ const (
 	hasHardwareVersions = 1 << 2
 )
 
-// valid tells whether what was received is an OTA file of the announced size, for this device and of the
+// valid tells whether the received bytes are an OTA file of the announced size, for this device and of the
 // version that was offered.
-func (c *client) valid() bool {
+func (c *otaClient) valid() bool {
 	b := c.received
 	if len(b) < headerOptional || len(b) != int(c.image.size) {
 		return false
@@ -239,8 +241,9 @@ func (c *client) valid() bool {
 	return !r.malformed
 }
 
-// sendUpgradeEnd ends the session. Only a success waits for an answer.
-func (c *client) sendUpgradeEnd(status uint8) {
+// sendUpgradeEnd sends an Upgrade End Request, which ends the session. Only after a success the device waits
+// for an answer.
+func (c *otaClient) sendUpgradeEnd(status uint8) {
 	v := c.device
 	c.endStatus = status
 	b := appendImage([]byte{status}, c.image.manufacturer, c.image.imageType, c.image.version)
