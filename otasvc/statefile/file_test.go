@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/statefile"
+	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
 // disk is a folder with a state file, and what was logged of it.
@@ -130,8 +131,9 @@ func TestRefusedStateIsWrittenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
 		f, _ := d.open()
-		inTheWay := d.path + ".new/full"
-		if err := os.MkdirAll(inTheWay, 0o700); err != nil {
+		// The name is taken, by what is no file.
+		beside := d.path + wholefile.Suffix
+		if err := os.MkdirAll(filepath.Join(beside, "full"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		d.running(f, "second", func() {
@@ -139,7 +141,7 @@ func TestRefusedStateIsWrittenAgain(t *testing.T) {
 			if f.Health() == nil {
 				t.Error("a disk that refuses a write is well")
 			}
-			if err := os.RemoveAll(d.path + ".new"); err != nil {
+			if err := os.RemoveAll(beside); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(6 * time.Second)
