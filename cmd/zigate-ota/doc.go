@@ -4,5 +4,5 @@
 // HTTP. The demo is the same assembly as the service, with a simulated dongle and an embedded broker.
 package main
 
-//go:generate go test -run "TestExampleIsCurrent|TestConfigurationDocument" ./internal/config -update
+//go:generate go test -run "TestExampleIsCurrent|TestConfigurationDocument|TestPrint" ./internal/config -update
 //go:generate go run ./internal/manpage ../../deploy/package/zigate-ota.1
