@@ -24,7 +24,7 @@ type portLock struct {
 func lockPort(path string) (portLock, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.EBUSY) {
-		return portLock{}, fmt.Errorf("%w: %v", errPortLocked, err)
+		return portLock{}, fmt.Errorf("%w: %w", errPortLocked, err)
 	}
 	if err != nil {
 		return portLock{}, err
@@ -32,10 +32,10 @@ func lockPort(path string) (portLock, error) {
 	switch err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		file.Close()
-		return portLock{}, fmt.Errorf("%w: %v", errPortLocked, err)
-	case err != nil: // not every kind of port can be locked
+		return portLock{}, fmt.Errorf("%w: %w", errPortLocked, err)
+	case err != nil:
 		file.Close()
-		return portLock{}, nil
+		return portLock{}, nil //nolint:nilerr // not every kind of port can be locked; those go without
 	}
 	return portLock{file: file}, nil
 }

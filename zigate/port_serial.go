@@ -40,7 +40,7 @@ func (d serialDialer) Dial(context.Context) (Port, error) {
 		return nil, explainOpen(d.path, err)
 	}
 	if err := port.SetReadTimeout(serialReadTimeout); err != nil {
-		port.Close()
+		_ = port.Close()
 		lock.release()
 		return nil, fmt.Errorf("setting the read time-out: %w", err)
 	}

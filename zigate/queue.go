@@ -173,7 +173,7 @@ func (d *Dongle) disconnected(err error) {
 	d.inFlight = nil
 	d.mu.Unlock()
 	for _, c := range ended {
-		c.finish(message.Status{}, fmt.Errorf("%s (%s): %w: %v", c.typ, c.typ.Name(), ErrNotConnected, err))
+		c.finish(message.Status{}, fmt.Errorf("%s (%s): %w: %w", c.typ, c.typ.Name(), ErrNotConnected, err))
 	}
 }
 

@@ -83,14 +83,14 @@ func (t *TraceReader) Next() (TracedFrame, error) {
 		}
 		f, err := parseTraceLine(line)
 		if err != nil {
-			return TracedFrame{}, fmt.Errorf("%w: line %d: %v", ErrTrace, t.line, err)
+			return TracedFrame{}, fmt.Errorf("%w: line %d: %w", ErrTrace, t.line, err)
 		}
 		return f, nil
 	}
 	if t.ended == nil {
 		t.ended = io.EOF
 		if err := t.lines.Err(); err != nil {
-			return TracedFrame{}, fmt.Errorf("%w: line %d: %v", ErrTrace, t.line+1, err)
+			return TracedFrame{}, fmt.Errorf("%w: line %d: %w", ErrTrace, t.line+1, err)
 		}
 	}
 	return TracedFrame{}, t.ended

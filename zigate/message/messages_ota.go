@@ -7,8 +7,8 @@ const FileIdentifier uint32 = 0x0BEEF11E
 // status 1 to a longer one and keeps the header loaded before.
 const MaxHeaderLength = 69
 
-// UpgradeTimeWait, as the upgrade time of an UpgradeEndResponse, tells the device to wait
-// for another response.
+// UpgradeTimeWait is the upgrade time of an UpgradeEndResponse that tells the device to wait for another
+// response.
 const UpgradeTimeWait uint32 = 0xFFFFFFFF
 
 // LoadImage (0x0500) loads an OTA header into the dongle's only slot, from which it answers Query
