@@ -225,8 +225,10 @@ func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) {
 		}
 		limit = n
 	}
-	// An id of an earlier run of the service is not valid any more; after is 0 then, and every event is new.
-	after, _ := s.parseEventID(query.Get("after"))
+	after := uint64(0) // stays so for an identifier of an earlier run of the service: every event is new
+	if seq, ok := s.parseEventID(query.Get("after")); ok {
+		after = seq
+	}
 	entries, next := s.options.Feed.All()
 	entries = slices.DeleteFunc(entries, func(e bridge.FeedEntry) bool {
 		return e.Kind != bridge.FeedEvent || e.Seq <= after
