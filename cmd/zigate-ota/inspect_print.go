@@ -8,7 +8,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// mostElements is how many elements of a file are told one by one; there are files with 175.
+// mostElements is how many elements of a file are shown one by one; there are files with 175.
 const mostElements = 12
 
 // print writes the inspection for people.
@@ -113,7 +113,7 @@ func (h *inspectedHeader) fields() string {
 	return strings.Join(names, ", ")
 }
 
-// stackName is the Zigbee version that a header's stack version stands for.
+// stackName returns the Zigbee version that a header's stack version stands for.
 func stackName(version uint16) string {
 	switch version {
 	case 0:

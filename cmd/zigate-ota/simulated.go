@@ -63,12 +63,12 @@ func simulatedDevices() []sim.DeviceConfig {
 	return []sim.DeviceConfig{kitchen, hall, plug, sensor}
 }
 
-// manyDevices are n devices: those of simulatedDevices, and bulbs where that is not enough.
+// manyDevices returns n devices: those of simulatedDevices, and bulbs where those are not enough.
 func manyDevices(n int) []sim.DeviceConfig {
 	devices := simulatedDevices()
 	for i := len(devices); i < n; i++ {
 		bulb := devices[0]
-		// An address is made from it.
+		// The simulation derives the network address from the IEEE address.
 		bulb.IEEE = message.IEEE(0x000b57fffe000000 + uint64(i))
 		bulb.Addr = 0
 		devices = append(devices, bulb)
@@ -76,12 +76,12 @@ func manyDevices(n int) []sim.DeviceConfig {
 	return devices[:n]
 }
 
-// newSimulation is a simulated dongle with these devices; speed 1 is the real radio's pace.
+// newSimulation returns a simulated dongle with these devices; speed 1 is the pace of a real radio.
 func newSimulation(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) *sim.Dongle {
 	return sim.New(simulationConfig(devices, speed, firmware))
 }
 
-// simulationConfig is the configuration of newSimulation's dongle.
+// simulationConfig returns the configuration of newSimulation's dongle.
 func simulationConfig(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) sim.Config {
 	return sim.Config{
 		Firmware: firmware,

@@ -9,11 +9,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
 )
 
-// request is what a command asks a running service for.
+// request asks a running service for what a command stands for.
 type request func(ctx context.Context, sh *shell.Shell, args []string) error
 
-// ask completes a command that asks a running service: it gets the flags that all of those have, and run to
-// be run.
+// ask completes a command that asks a running service: it adds the flags that all of those have, and run as
+// its action.
 func (g *grammar) ask(cmd *cobra.Command, o *shell.Options, run request) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.Broker, "broker", "", "the broker's `URL`, instead of ZIGATE_OTA_MQTT_URL")

@@ -34,7 +34,8 @@ const (
 	stallTimeoutVariable  = envPrefix + "_UPGRADE_STALL_TIMEOUT"
 )
 
-// mistakes are what is wrong, by variable; of one variable the first counts, since others may follow from it.
+// mistakes has what is wrong, by variable. Of each variable the first mistake counts, because others may
+// follow from it.
 type mistakes map[string]error
 
 func (m mistakes) add(variable string, err error) {
@@ -47,7 +48,7 @@ func (m mistakes) addf(variable, format string, args ...any) {
 	m.add(variable, fmt.Errorf(format, args...))
 }
 
-// none reports whether the variables are all right, so that it makes sense to hold them against each other.
+// none reports whether no mistake was found in the variables, so that they can be compared with each other.
 func (m mistakes) none(variables ...string) bool {
 	for _, v := range variables {
 		if m[v] != nil {
@@ -68,7 +69,8 @@ func (m mistakes) inOrder(settings []setting) []error {
 	return errs
 }
 
-// check finds what envconfig cannot: the form of plain strings, and settings that need or exclude each other.
+// check finds the mistakes that envconfig cannot find: in the form of plain strings, and in settings that
+// need or exclude each other.
 func (c *Config) check(found mistakes) {
 	c.MQTT.check(found)
 	if err := checkTopic(c.HomeAssistant.Prefix); err != nil {
@@ -159,7 +161,7 @@ func (c *MQTTConfig) check(found mistakes) {
 // checkTopic finds what keeps a text from being the first levels of a topic.
 func checkTopic(topic string) error {
 	switch {
-	case topic == "": // its own mistake was found before
+	case topic == "": // the mistake was found before
 		return nil
 	case len(topic) > 200:
 		return fmt.Errorf("has %d bytes", len(topic))

@@ -13,8 +13,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// printJSON writes one JSON document in one line. Text of devices and URLs stays readable:
-// nothing here is HTML.
+// printJSON writes one JSON document in one line. It does not escape <, > and &, which need that in HTML
+// only.
 func printJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -24,7 +24,7 @@ func printJSON(w io.Writer, v any) error {
 	return nil
 }
 
-// Devices shows all devices in a table, or all there is about those that are named.
+// Devices shows all devices in a table, or everything about those that are named.
 func (c *Shell) Devices(ctx context.Context, names []string) error {
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
@@ -89,9 +89,9 @@ func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 		})
 	}
 	if slices.ContainsFunc(list, func(d *deviceRecord) bool { return !d.named() }) {
-		t.Columns[0].Least = len("0x000b57fffec6a5b2") // an EUID that is cut names nothing
+		t.Columns[0].Least = len("0x000b57fffec6a5b2") // an EUID must not be cut
 	}
-	if !slices.ContainsFunc(list, (*deviceRecord).named) { // then the first column has the EUIDs already
+	if !slices.ContainsFunc(list, (*deviceRecord).named) { // the first column has the EUIDs already
 		last := len(t.Columns) - 1
 		t.Columns = t.Columns[:last]
 		for i := range t.Rows {
@@ -101,7 +101,7 @@ func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 	return t
 }
 
-// upgradeCell is an upgrade in a few words.
+// upgradeCell returns the state of an upgrade in a few words.
 func upgradeCell(u *contract.Upgrade) terminal.Cell {
 	switch {
 	case u == nil:
@@ -117,7 +117,7 @@ func upgradeCell(u *contract.Upgrade) terminal.Cell {
 	}
 }
 
-// rows writes names and values below each other, cut to the terminal.
+// rows writes names and values below each other, cut to the terminal's width.
 type rows struct{ term *terminal.Terminal }
 
 func (r rows) row(name, format string, args ...any) {
@@ -196,7 +196,7 @@ func seen(t *time.Time, now time.Time) string {
 	}
 }
 
-// pace is rate and time left of a download; it is "" where neither is known.
+// pace returns the rate and the remaining time of a download. It is empty where neither is known.
 func pace(u *contract.Upgrade) string {
 	var parts []string
 	if u.BytesPerSecond > 0 {
@@ -256,11 +256,12 @@ func (c *Shell) Images(ctx context.Context) error {
 	return t.Print(c.term)
 }
 
-// checksCell is what the image's report comes to: how many of the checks that exist for it have passed.
-// "zigate-ota inspect" and --json tell which.
+// checksCell sums up the image's report: how many of its checks have passed or failed. "zigate-ota inspect"
+// and --json show which.
 func checksCell(im *contract.RegisteredImage) terminal.Cell {
 	if im.Report == nil {
-		return terminal.Cell{Text: "missing", Style: terminal.Red} // from the store; it has to be added again
+		// The store has lost the file, which has to be added again.
+		return terminal.Cell{Text: "missing", Style: terminal.Red}
 	}
 	passed := 0
 	broken := 0
@@ -268,7 +269,7 @@ func checksCell(im *contract.RegisteredImage) terminal.Cell {
 		switch check.Status {
 		case contract.CheckPassed:
 			passed++
-		case contract.CheckFailed: // it was registered by force
+		case contract.CheckFailed: // it was registered with force
 			broken++
 		}
 	}
