@@ -13,14 +13,14 @@ import (
 var errPortLocked = errors.New("serial port in use")
 
 // portLock keeps other processes off a serial port. The exclusive mode that the serial library asks the
-// terminal for does not stop a privileged process, which services in containers often are; this lock does, as
-// far as the other program asks for it, too.
+// terminal for does not stop a privileged process, which services in containers often are; this lock does,
+// where the other program uses it too.
 type portLock struct {
 	file *os.File
 }
 
-// lockPort fails with errPortLocked where another process has the port, and with the error of opening it
-// where it cannot be opened.
+// lockPort locks a port. The error is errPortLocked where another process has the port, or that of opening
+// it.
 func lockPort(path string) (portLock, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.EBUSY) {
@@ -40,7 +40,7 @@ func lockPort(path string) (portLock, error) {
 	return portLock{file: file}, nil
 }
 
-// release lets other processes have the port.
+// release allows other processes to use the port.
 func (l portLock) release() {
 	if l.file != nil {
 		l.file.Close()
