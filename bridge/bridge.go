@@ -127,7 +127,7 @@ func (b *Bridge) Happened(e otasvc.Event) {
 func (b *Bridge) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
 	var asked ticket
 	if err := json.Unmarshal(t, &asked); err != nil {
-		b.log.Error("the final answer of an upgrade cannot be given: its request is not known any more",
+		b.log.Error("the final answer of an upgrade cannot be given: its stored request cannot be read",
 			"err", err)
 		return
 	}

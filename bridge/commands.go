@@ -234,7 +234,7 @@ func (b *Bridge) respondTo(who asker) otasvc.Respond {
 	var done atomic.Bool
 	return func(a otasvc.Answer) {
 		if a.Status.Final() && done.Swap(true) {
-			b.log.Error("a second final answer was held back", "operation", who.name, "status", a.Status)
+			b.log.Error("a second final answer was dropped", "operation", who.name, "status", a.Status)
 			return
 		}
 		b.answer(who, a)

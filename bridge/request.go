@@ -144,7 +144,7 @@ func object(payload []byte) ([]member, error) {
 		return nil, syntax(err)
 	}
 	if t != json.Delim('{') {
-		return nil, errors.New("it is something else")
+		return nil, errors.New("it is no object")
 	}
 	var members []member
 	for dec.More() {

@@ -38,7 +38,7 @@ func (a Attempt) Problem(err error) Problem {
 		errors.Is(err, packets.ErrorRefusedNotAuthorised):
 		return Problem{Refused: true, Text: a.credentials(), Err: err}
 	case errors.Is(err, packets.ErrorRefusedIDRejected):
-		text := fmt.Sprintf("does not like the client identifier %q: set ZIGATE_OTA_MQTT_CLIENT_ID",
+		text := fmt.Sprintf("refuses the client identifier %q: set ZIGATE_OTA_MQTT_CLIENT_ID",
 			a.ClientID)
 		return Problem{Refused: true, Text: text, Err: err}
 	case errors.Is(err, packets.ErrorRefusedBadProtocolVersion):
@@ -90,7 +90,7 @@ func tlsProblem(err error) string {
 		return fmt.Sprintf("has a certificate for other names (%v): use one of those in ZIGATE_OTA_MQTT_URL",
 			hostname)
 	case errors.As(err, &noTLS):
-		return "does not speak TLS on this port: tcp:// instead of ssl://, or another port"
+		return "does not speak TLS on this port: use tcp:// instead of ssl://, or another port"
 	case strings.Contains(err.Error(), "remote error: tls: ") && strings.Contains(err.Error(), "certificate"):
 		// The tls package has no error type for an alert of the other side.
 		return fmt.Sprintf("asks for a client certificate that its authority signed (%v): "+

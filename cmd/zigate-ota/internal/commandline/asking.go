@@ -99,7 +99,7 @@ func (g *grammar) removeImage() *cobra.Command {
 	var o shell.Options
 	return g.ask(&cobra.Command{
 		Use:               "remove-image DEVICE TYPE",
-		Short:             "take an image back; an upgrade that uses it ends",
+		Short:             "remove a registered image; an upgrade that uses it ends",
 		Example:           "remove-image 'Kitchen bulb' 0x2201",
 		Args:              arguments(2, 2),
 		ValidArgsFunction: g.completesDevices(&o, oneDevice),
@@ -195,7 +195,7 @@ func (g *grammar) interview() *cobra.Command {
 	var o shell.Options
 	return g.ask(&cobra.Command{
 		Use:               "interview DEVICE...",
-		Short:             "ask devices again who they are",
+		Short:             "ask devices again what they are and run",
 		Args:              arguments(1, -1),
 		ValidArgsFunction: g.completesDevices(&o, anyDevices),
 	}, &o, func(ctx context.Context, sh *shell.Shell, args []string) error { return sh.Interview(ctx, args) })

@@ -32,7 +32,7 @@ type Config struct {
 	HomeAssistant HomeAssistantConfig
 	HTTP          HTTPConfig
 
-	StateDir string `split_words:"true" heading:"Where things are kept" fallback:"$STATE_DIRECTORY (systemd sets it), else $XDG_STATE_HOME/zigate-ota, else ~/.local/state/zigate-ota" desc:"Folder for what has to survive a restart: devices, names, queue, registered images." allowed:"a folder"`
+	StateDir string `split_words:"true" heading:"State" fallback:"$STATE_DIRECTORY (systemd sets it), else $XDG_STATE_HOME/zigate-ota, else ~/.local/state/zigate-ota" desc:"Folder for what has to survive a restart: devices, names, queue, registered images." allowed:"a folder"`
 
 	Image   ImageConfig
 	Upgrade UpgradeConfig
@@ -43,7 +43,7 @@ type Config struct {
 
 // MQTTConfig is the connection to the broker, and what is published there.
 type MQTTConfig struct {
-	URL       BrokerURLs `heading:"MQTT" desc:"The broker. Several, separated by commas, are tried in turn. Empty: the service brings its own, see ZIGATE_OTA_BROKER_ADDR." allowed:"tcp://, mqtt://, ssl://, mqtts://, tls://, ws:// or wss://, each with host and optional port, separated by commas"`
+	URL       BrokerURLs `heading:"MQTT" desc:"The broker. Several, separated by commas, are tried one after the other. Empty: the service runs its own, see ZIGATE_OTA_BROKER_ADDR." allowed:"tcp://, mqtt://, ssl://, mqtts://, tls://, ws:// or wss://, each with host and optional port, separated by commas"`
 	Username  Secret     `file:"true" desc:"User name at the broker." allowed:"any text"`
 	Password  Secret     `file:"true" desc:"Password at the broker." allowed:"any text, together with ZIGATE_OTA_MQTT_USERNAME"`
 	ClientID  string     `split_words:"true" fallback:"the base topic, or its beginning and a digest where it has more than letters, digits, - and _" desc:"Client identifier at the broker; no two clients of a broker may share one." allowed:"1 to 128 printable characters"`
@@ -76,7 +76,7 @@ type HTTPConfig struct {
 
 // ImageConfig says where images come from.
 type ImageConfig struct {
-	Dir           string        `heading:"Images" fallback:"the folder images below the state folder" desc:"Folder of the images. It is watched: a file dropped here is known. Files in driver/<name>/ below it are served as controller://driver/<name>/<file>." allowed:"a folder other than the state folder itself"`
+	Dir           string        `heading:"Images" fallback:"the folder images below the state folder" desc:"Folder of the images. It is watched: a file that is put here is found at once. Files in driver/<name>/ below it are served as controller://driver/<name>/<file>." allowed:"a folder other than the state folder itself"`
 	Indexes       ImageIndexes  `desc:"Index files that list images, as URLs or paths, separated by commas; the first that has an image wins." allowed:"http:// or https:// URLs and paths, separated by commas"`
 	IndexInterval time.Duration `split_words:"true" default:"24h" desc:"How often the index files are read again." min:"1m" max:"8760h"`
 	MaxBytes      int64         `split_words:"true" default:"16777216" desc:"Largest image that is fetched, in bytes." min:"1024" max:"4294967295"`
@@ -101,7 +101,7 @@ type UpgradeConfig struct {
 	MinBattery     int           `split_words:"true" default:"0" desc:"Battery level, in percent, below which a battery device is not upgraded (batteryLow)." min:"0" max:"100"`
 	Window         Window        `desc:"Time of day, local time, for upgrades that wait for the window. It may span midnight. Empty: always open." allowed:"HH:MM-HH:MM, such as 02:00-05:00"`
 	Policy         Policy        `default:"manual" desc:"manual: upgrades are asked for. auto: every device with a newer image is upgraded, in the window." oneof:"manual,auto"`
-	Unsolicited    Unsolicited   `default:"refuse" desc:"What a device gets that asks for the loaded image without an upgrade of its own: the dongle offers it to every device of that type." oneof:"refuse,serve"`
+	Unsolicited    Unsolicited   `default:"refuse" desc:"Whether a device is refused or served that asks for the loaded image without having an upgrade: the dongle offers the image to every device of that type." oneof:"refuse,serve"`
 }
 
 // LogConfig says what is written to standard error.

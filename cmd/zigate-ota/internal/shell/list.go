@@ -294,7 +294,7 @@ func (c *Shell) Status(ctx context.Context) error {
 		return err
 	}
 	if s.info == nil {
-		return failed(ExitFailed, "the service has not told anything about itself")
+		return failed(ExitFailed, "the service has not published its info record")
 	}
 	if c.options.JSON {
 		return printJSON(c.term, s.info.raw)
