@@ -210,6 +210,7 @@ func (b *Bridge) request(who asker, payload []byte, refusal error) {
 		})
 		return
 	}
+
 	r := request{id: who.id}
 	err := decode(payload, op.Operation, &r)
 	who.response = op.Response
@@ -218,6 +219,7 @@ func (b *Bridge) request(who asker, payload []byte, refusal error) {
 	if refusal != nil {
 		err = refusal
 	}
+
 	if err != nil {
 		answer := otasvc.Answer{Status: otasvc.InvalidData, Error: err.Error()}
 		if op.OfDevice {

@@ -143,6 +143,7 @@ func object(payload []byte) ([]member, error) {
 	if err != nil {
 		return nil, syntax(err)
 	}
+
 	if t != json.Delim('{') {
 		return nil, errors.New("it is no object")
 	}
@@ -164,6 +165,7 @@ func object(payload []byte) ([]member, error) {
 			return members, errors.New("it has more than 64 keys")
 		}
 	}
+
 	if _, err := dec.Token(); err != nil {
 		return members, syntax(err)
 	}

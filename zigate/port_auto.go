@@ -110,6 +110,7 @@ func (d *autoDialer) ask(
 		}
 		found = probed
 	}
+
 	switch {
 	case len(answered) == 1:
 		d.known = answered[0]
@@ -119,6 +120,7 @@ func (d *autoDialer) ask(
 		return nil, fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to one of them",
 			ErrManyDongles, strings.Join(answered, ", "))
 	}
+
 	return nil, fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to the path of the dongle's port or to "+
 		"tcp://host:port",
 		ErrNoDongle, strings.Join(failures, "; "))

@@ -68,6 +68,7 @@ func (c *conn) receive(f message.Frame) error {
 	if tracer := c.d.tracer.Load(); tracer != nil {
 		(*tracer)(message.FromDongle, f)
 	}
+
 	monitor := c.d.opts.Monitor
 	if monitor != nil && f.Type != message.TypeStatus && f.Type != message.TypeImageBlockRequest {
 		monitor.HandleFrame(f)
@@ -77,6 +78,7 @@ func (c *conn) receive(f message.Frame) error {
 		c.unusable(ReasonNoLQI, f, err)
 		return nil
 	}
+
 	switch f.Type {
 	case message.TypeImageBlockRequest:
 		if err := c.request.Parse(payload); err != nil {
@@ -98,6 +100,7 @@ func (c *conn) receive(f message.Frame) error {
 	case message.TypePDMLoaded, message.TypeRestart, message.TypeFactoryNewRestart:
 		c.restarted()
 	}
+
 	m, err := message.ParseMessage(f.Type, payload)
 	switch {
 	case errors.Is(err, message.ErrUnknownType):
@@ -110,6 +113,7 @@ func (c *conn) receive(f message.Frame) error {
 		c.unusable(ReasonShort, f, err)
 		return nil
 	}
+
 	if c.enabled() {
 		c.d.log.Debug("received", "type", f.Type, "name", f.Type.Name(), "lqi", lqi, "fields", m)
 	}

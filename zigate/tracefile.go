@@ -106,6 +106,7 @@ func parseTraceLine(line []byte) (TracedFrame, error) {
 	if f.Time, err = time.Parse(time.RFC3339Nano, string(fields[0])); err != nil {
 		return TracedFrame{}, err
 	}
+
 	switch string(fields[1]) {
 	case message.FromDongle.String():
 		f.Direction = message.FromDongle
@@ -115,6 +116,7 @@ func parseTraceLine(line []byte) (TracedFrame, error) {
 		return TracedFrame{}, fmt.Errorf("direction %q, want %q or %q",
 			fields[1], message.FromDongle, message.ToDongle)
 	}
+
 	t, err := strconv.ParseUint(string(fields[2]), 0, 16)
 	if err != nil {
 		return TracedFrame{}, fmt.Errorf("type: %w", err)
@@ -123,6 +125,7 @@ func parseTraceLine(line []byte) (TracedFrame, error) {
 	if string(fields[3]) == "-" {
 		return f, nil
 	}
+
 	if f.Frame.Payload, err = hex.DecodeString(string(fields[3])); err != nil {
 		return TracedFrame{}, fmt.Errorf("payload: %w", err)
 	}

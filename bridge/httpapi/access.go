@@ -57,6 +57,7 @@ func (s *Server) mayChange(r *http.Request) *refusal {
 			"the request comes from a page of another origin (%q), which may change nothing here; "+
 				"behind a proxy, let it pass on the Host header", r.Header.Get("Origin"))}
 	}
+
 	if s.options.Token == "" {
 		return localOnly(r)
 	}
@@ -69,6 +70,7 @@ func (s *Server) mayChange(r *http.Request) *refusal {
 			after:  wait,
 		}
 	}
+
 	given, ok := bearer(r)
 	if !ok {
 		return &refusal{
@@ -77,6 +79,7 @@ func (s *Server) mayChange(r *http.Request) *refusal {
 				"as the header \"Authorization: Bearer <token>\"",
 		}
 	}
+
 	// The digests have one length, so that the comparison takes the same time whatever is given.
 	want := sha256.Sum256([]byte(s.options.Token))
 	got := sha256.Sum256([]byte(given))

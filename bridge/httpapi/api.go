@@ -122,6 +122,7 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) {
 		refuse(w, no)
 		return
 	}
+
 	body := queue{Active: []queued{}, Queued: []queued{}}
 	devices := slices.DeleteFunc(s.devices(), func(e bridge.FeedEntry) bool {
 		return e.Device.Upgrade == nil || e.Device.Upgrade.State.Ended()

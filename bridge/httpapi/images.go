@@ -124,16 +124,19 @@ func (s *Server) postImage(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+
 	control := http.NewResponseController(w)
 	if err := control.SetReadDeadline(time.Now().Add(uploadTimeout)); err != nil {
 		refuse(w, &refusal{status: http.StatusInternalServerError, text: err.Error()})
 		return
 	}
+
 	added, no := s.readAddition(w, r)
 	if no != nil {
 		refuse(w, no)
 		return
 	}
+
 	// What follows may take as long as a download does.
 	err := control.SetReadDeadline(time.Time{})
 	err = errors.Join(err, control.SetWriteDeadline(time.Now().Add(addTimeout+answerTimeout)))
@@ -141,6 +144,7 @@ func (s *Server) postImage(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &refusal{status: http.StatusInternalServerError, text: err.Error()})
 		return
 	}
+
 	ctx, cancel := context.WithTimeout(r.Context(), addTimeout)
 	defer cancel()
 	image, isNew, err := s.options.Images.Add(ctx, added)
@@ -157,6 +161,7 @@ func (s *Server) postImage(w http.ResponseWriter, r *http.Request) {
 		answerJSON(w, code, addition{Status: status, Error: err.Error()})
 		return
 	}
+
 	code := http.StatusOK
 	if isNew {
 		code = http.StatusCreated
@@ -193,11 +198,13 @@ func (s *Server) readAddition(w http.ResponseWriter, r *http.Request) (library.A
 				"application/octet-stream\", not a form",
 		}
 	}
+
 	if r.ContentLength > s.options.MaxImageBytes {
 		return library.Added{}, &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf(
 			"the file has %d bytes; at most %d are allowed (ZIGATE_OTA_IMAGE_MAX_BYTES)",
 			r.ContentLength, s.options.MaxImageBytes)}
 	}
+
 	data, no := readBody(w, r, s.options.MaxImageBytes)
 	if no == nil && len(data) == 0 {
 		no = &refusal{status: http.StatusBadRequest, text: "the body is empty; it must be the file itself"}

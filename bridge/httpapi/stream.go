@@ -47,6 +47,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+
 	control := http.NewResponseController(w)
 	// Without this the request would end at the read timeout.
 	if err := control.SetReadDeadline(time.Time{}); err != nil {
@@ -56,6 +57,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+
 	w.Header().Set("Content-Type", streamType)
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not wait for the end
 	w.WriteHeader(http.StatusOK)
@@ -165,6 +167,7 @@ func (e *eventStream) next() []byte {
 			return b.Bytes()
 		}
 	}
+
 	entries, next := feed.All()
 	b.WriteString("retry: 2000\n")
 	writeEvent(&b, "reset", "", []byte("{}"))
@@ -175,11 +178,13 @@ func (e *eventStream) next() []byte {
 			left--
 		}
 	}
+
 	for i, entry := range entries {
 		if entry.Kind != bridge.FeedEvent || i >= past {
 			writeEvent(&b, string(entry.Kind), "", entry.Payload)
 		}
 	}
+
 	writeEvent(&b, "ready", e.server.eventID(next), timeBody())
 	e.seq = &next
 	return b.Bytes()

@@ -71,6 +71,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	images, err := library.Open(imageOptions)
 	if err != nil {
 		return nil, fmt.Errorf("%w (ZIGATE_OTA_IMAGE_DIR)", err)
@@ -81,6 +82,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ZIGATE_OTA_IMAGE_INDEXES: %w", err)
 	}
+
 	policy := upgradePolicy(cfg.Upgrade, queryWatch(cfg.DongleQueryWatch))
 	policy.WatchOnly = cfg.Share.OTA == config.ShareOTAClient
 	a.service, err = otasvc.New(otasvc.Options{
@@ -94,6 +96,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	dongleOptions := zigate.Options{Dialer: dialer, Handler: a.service, Observer: meters, Logger: log}
 	if cfg.Share.Enabled() {
 		a.hub = share.New(dongleOptions, shareOptions(cfg.Share, meters))
@@ -107,6 +110,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	options := mqttclient.Options{
 		URLs: cfg.MQTT.URL, Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(),
 		ClientID: cfg.MQTT.ClientID, TLS: tlsConfig, Base: cfg.MQTT.BaseTopic, Logger: log, Observer: meters,
@@ -117,6 +121,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 			},
 		}},
 	}
+
 	if cfg.HomeAssistant.Discovery {
 		a.births = bridge.NewBirths(func() { a.client.RepublishAll() })
 		options.Subscriptions = append(options.Subscriptions, mqttclient.Subscription{
@@ -125,6 +130,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 			Optional: true,
 		})
 	}
+
 	discovered := "" // the prefix below which an earlier run may have left discovery documents
 	if cfg.HomeAssistant.Discovery {
 		discovered = cfg.HomeAssistant.Prefix
@@ -149,17 +155,20 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 			return a.broker.Dial()
 		}
 	}
+
 	if cfg.MQTT.Frames {
 		options.OutboxLimit = mqttclient.OutboxLimit + bridge.FramesInOutbox
 	}
 	if a.client, err = mqttclient.New(options); err != nil {
 		return nil, err
 	}
+
 	a.left = bridge.NewLeftovers(topics, discovered, a.client)
 	if cfg.MQTT.Frames {
 		a.frames = bridge.NewFrames(topics, a.client, log)
 		a.traceTo(nil)
 	}
+
 	feed := bridge.NewFeed()
 	bridgeOptions := bridge.Options{
 		Topics:   topics,
@@ -170,6 +179,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 		Logger:   log,
 		Feed:     feed,
 	}
+
 	if cfg.HomeAssistant.Discovery {
 		bridgeOptions.Discovery = &homeassistant.Options{
 			Prefix:     cfg.HomeAssistant.Prefix,
@@ -178,6 +188,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 			ProjectURL: projectURL,
 		}
 	}
+
 	a.bridge = bridge.New(bridgeOptions)
 	a.http = httpapi.New(httpapi.Options{
 		Addr:          string(cfg.HTTP.Addr),
@@ -287,6 +298,7 @@ func (a *app) Run(ctx context.Context) error {
 			return a.broker.Run(ctx)
 		}))
 	}
+
 	if a.home != nil {
 		base = append(base, a.home)
 	}
@@ -296,11 +308,13 @@ func (a *app) Run(ctx context.Context) error {
 		radio = a.hub
 		dongle = append(dongle, []task{a.hub})
 	}
+
 	service := taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, radio, a.bridge) })
 	work := []task{service, a.left, a.catalog, a.http, taskFunc(a.announceReady), taskFunc(a.supervise)}
 	if a.births != nil {
 		work = append(work, a.births)
 	}
+
 	stages := [][]task{base, {a.client}}
 	if a.frames != nil {
 		stages = append(stages, []task{a.frames})

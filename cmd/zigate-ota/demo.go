@@ -166,6 +166,7 @@ func demoImages(
 		}
 		return images, nil
 	}
+
 	given, err := givenImage(ctx, cfg, source, dir)
 	if err != nil {
 		return nil, err
@@ -228,12 +229,14 @@ func givenImage(ctx context.Context, cfg config.Config, source, dir string) (dem
 			name: filepath.Base(source), file: file, served: parsed.Image, header: parsed.Header,
 		}, nil
 	}
+
 	lib, err := library.Open(library.Options{
 		Dir: dir, MaxBytes: cfg.Image.MaxBytes, FetchTimeout: cfg.Image.FetchTimeout,
 	})
 	if err != nil {
 		return demoImage{}, err
 	}
+
 	image, err := lib.Fetch(ctx, library.Request{URL: source})
 	if err != nil {
 		return demoImage{}, err
@@ -242,6 +245,7 @@ func givenImage(ctx context.Context, cfg config.Config, source, dir string) (dem
 	if err != nil {
 		return demoImage{}, err
 	}
+
 	name := "image.ota"
 	if u, err := url.Parse(source); err == nil && path.Base(u.Path) != "/" && path.Base(u.Path) != "." {
 		name = path.Base(u.Path)

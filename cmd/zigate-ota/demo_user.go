@@ -193,12 +193,14 @@ func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMe
 	for _, url := range u.broker {
 		o.AddBroker(url)
 	}
+
 	o.SetUsername(u.cfg.MQTT.Username.Reveal()).SetPassword(u.cfg.MQTT.Password.Reveal())
 	if t, err := u.cfg.MQTT.TLS(); err != nil {
 		return nil, err
 	} else if t != nil {
 		o.SetTLSConfig(t)
 	}
+
 	subscribed := make(chan error, 1)
 	o.SetOnConnectHandler(func(c mqtt.Client) {
 		token := c.Subscribe(base+"/#", 1, func(_ mqtt.Client, m mqtt.Message) {
@@ -222,6 +224,7 @@ func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMe
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+
 	if err := token.Error(); err != nil {
 		return nil, fmt.Errorf("the demo's user cannot reach the broker at %s: %w",
 			strings.Join(u.broker, ","), err)

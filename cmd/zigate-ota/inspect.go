@@ -50,6 +50,7 @@ func (p *program) inspect(ctx context.Context, i commandline.Inspect) error {
 		}
 		r.print(p.stdout)
 	}
+
 	switch wrong {
 	case 0:
 		return nil
@@ -125,6 +126,7 @@ func inspectOne(ctx context.Context, environ []string, name string) inspection {
 		Warnings: []string{},
 		Checks:   []otafile.Check{},
 	}
+
 	b, err := inspected(ctx, environ, name)
 	if err != nil {
 		return r.failed(err)
@@ -133,6 +135,7 @@ func inspectOne(ctx context.Context, environ []string, name string) inspection {
 	if isTrace(b) {
 		return r.readTrace(b)
 	}
+
 	f, err := otafile.Parse(b)
 	if err != nil {
 		return r.failed(err)
@@ -147,6 +150,7 @@ func inspectOne(ctx context.Context, environ []string, name string) inspection {
 			Tag: e.Tag, Name: elementName(e.Tag), Offset: e.Offset, Length: e.Length,
 		})
 	}
+
 	r.Warnings = append(r.Warnings, f.Warnings...)
 	r.Checks = append(r.Checks, f.Checks...)
 	r.OK = len(f.Failed()) == 0

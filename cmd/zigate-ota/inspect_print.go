@@ -20,6 +20,7 @@ func (r *inspection) print(w io.Writer) {
 	if d := r.Download; d != nil {
 		row("file", "%d bytes, SHA-256 %s", d.Size, d.SHA256)
 	}
+
 	if r.Frames != nil {
 		r.printTrace(w)
 		return
@@ -28,6 +29,7 @@ func (r *inspection) print(w io.Writer) {
 		row("result", "%s", r.Error)
 		return
 	}
+
 	if r.Download.Wrapper != "" {
 		row("container", "%s", r.Download.Wrapper)
 	}
@@ -36,6 +38,7 @@ func (r *inspection) print(w io.Writer) {
 	} else {
 		row("image", "%d bytes, SHA-256 %s", r.Image.Size, r.Image.SHA256)
 	}
+
 	if r.Image.Trailing > 0 {
 		row("behind it", "%s", counted(r.Image.Trailing, "byte", "bytes"))
 	}
@@ -48,6 +51,7 @@ func (r *inspection) print(w io.Writer) {
 		row("element", "0x%04X %s, %s at offset %d", e.Tag, e.Name, counted(int(e.Length), "byte", "bytes"),
 			e.Offset)
 	}
+
 	for _, warning := range r.Warnings {
 		row("warning", "%s", warning)
 	}
@@ -58,6 +62,7 @@ func (r *inspection) print(w io.Writer) {
 			passed++
 		}
 	}
+
 	switch {
 	case !r.OK:
 		row("result", "%s; a device may break with it", r.wrong())

@@ -20,6 +20,7 @@ func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 			others = append(others, name)
 		}
 	}
+
 	// The completion of fish sets this variable.
 	others = append(others, "ZIGATE_OTA_ACTIVE_HELP")
 	// The first entry of a name counts. The state folder is not used, but it has to be set.
@@ -27,6 +28,7 @@ func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 	if broker != "" {
 		own = append(own, "ZIGATE_OTA_MQTT_URL="+broker)
 	}
+
 	if topic != "" {
 		own = append(own, "ZIGATE_OTA_MQTT_BASE_TOPIC="+topic)
 	}
@@ -35,6 +37,7 @@ func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 			own = append(own, entry)
 		}
 	}
+
 	cfg, err := config.Load(own)
 	if err != nil {
 		from := ""
@@ -43,12 +46,14 @@ func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 		}
 		return shell.Broker{}, fmt.Errorf("the configuration has mistakes%s:\n%w", from, err)
 	}
+
 	b := shell.Broker{
 		URLs:     cfg.MQTT.URL,
 		Username: cfg.MQTT.Username.Reveal(),
 		Password: cfg.MQTT.Password.Reveal(),
 		Base:     cfg.MQTT.BaseTopic,
 	}
+
 	if b.TLS, err = cfg.MQTT.TLS(); err != nil {
 		return shell.Broker{}, err
 	}

@@ -52,6 +52,7 @@ func (p *program) runSimulation(ctx context.Context, s *commandline.Simulation, 
 			return fmt.Errorf("opening the dongle's port: %w; choose another with --tcp", err)
 		}
 	}
+
 	tasks, ctx := errgroup.WithContext(ctx)
 	if s.Trace != "" {
 		trace, err := newTraceFile(s.Trace)
@@ -61,18 +62,21 @@ func (p *program) runSimulation(ctx context.Context, s *commandline.Simulation, 
 		scenario.Config.OnFrame = trace.Trace
 		tasks.Go(func() error { return trace.Run(ctx) })
 	}
+
 	home := sim.New(scenario.Config)
 	for _, d := range home.Devices() {
 		device := d.Snapshot()
 		fmt.Fprintf(p.stdout, "device %v network address 0x%04x file version 0x%08x\n",
 			device.IEEE, device.Addr, device.FileVersion)
 	}
+
 	tasks.Go(func() error { return home.Run(ctx) })
 	tasks.Go(func() error { return scenario.Play(ctx, home) })
 	if listener != nil {
 		fmt.Fprintf(p.stdout, "ZIGATE_OTA_DONGLE=tcp://%s\n", listener.Addr())
 		tasks.Go(func() error { return home.ServeTCP(ctx, listener) })
 	}
+
 	if s.PTY != "" {
 		tasks.Go(func() error {
 			return home.ServePTY(ctx, s.PTY, func(path string) {

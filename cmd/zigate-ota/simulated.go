@@ -20,6 +20,7 @@ func simulatedDevices() []sim.DeviceConfig {
 		BlockInterval:    100 * time.Millisecond,
 		RebootTime:       8 * time.Second,
 	}
+
 	kitchen := bulb
 	hall := bulb
 	kitchen.IEEE = 0x000b57fffec6a5b2
@@ -43,6 +44,7 @@ func simulatedDevices() []sim.DeviceConfig {
 		RebootTime:       12 * time.Second,
 		LQI:              201,
 	}
+
 	battery := uint8(87)
 	sensor := sim.DeviceConfig{
 		IEEE:             0x00124b0022334455,

@@ -77,11 +77,13 @@ func (c *codec) value(dataType uint8) []byte {
 		c.bytes(&text, int(size))
 		return text
 	}
+
 	n := valueSize(dataType)
 	if n == 0 {
 		c.short = true
 		return nil
 	}
+
 	b := c.take(n)
 	if b == nil {
 		return nil
@@ -90,6 +92,7 @@ func (c *codec) value(dataType uint8) []byte {
 	if n == 3 {
 		width = 4
 	}
+
 	value := make([]byte, width)
 	for i, v := range b {
 		value[width-1-i] = v

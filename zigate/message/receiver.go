@@ -55,6 +55,7 @@ func (r *Receiver) Feed(b byte) (execute, rejected bool) {
 		execute = r.length < r.maximum && r.checksum == r.sum()
 		return execute, !execute
 	}
+
 	if r.escaped {
 		b ^= escapeMask
 		r.escaped = false

@@ -141,6 +141,7 @@ func valueWords(name string, v reflect.Value) string {
 	case MsgType:
 		return " " + value.String()
 	}
+
 	switch v.Kind() {
 	case reflect.Bool:
 		return ""

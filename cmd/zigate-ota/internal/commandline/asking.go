@@ -76,6 +76,7 @@ func (g *grammar) addImage() *cobra.Command {
 		Args:              arguments(2, 2),
 		ValidArgsFunction: g.completesDevices(&o, oneDeviceAndFile),
 	}
+
 	flags := cmd.Flags()
 	flags.BoolVar(&a.Upgrade, "upgrade", false, "then upgrade the device, and wait for it")
 	flags.BoolVar(&a.NoWait, "no-wait", false, "with --upgrade: return as soon as the upgrade is queued")
@@ -122,6 +123,7 @@ func (g *grammar) upgrade() *cobra.Command {
 		Args:              arguments(1, -1),
 		ValidArgsFunction: g.completesDevices(&o, anyDevicesOrAll),
 	}
+
 	flags := cmd.Flags()
 	flags.BoolVar(&u.NoWait, "no-wait", false, "return as soon as the upgrades are queued")
 	flags.BoolVar(&u.Quiet, "quiet", false, "show the outcome only")

@@ -80,11 +80,13 @@ func (c *Config) check(found mistakes) {
 		found.none(mqttBaseTopicVariable) {
 		found.addf(haPrefixVariable, "the same as %s", mqttBaseTopicVariable)
 	}
+
 	if c.MQTT.Embedded() && found.none(mqttURLVariable, brokerAddrVariable, httpAddrVariable) {
 		if port := c.Broker.Addr.Port(); port != 0 && port == c.HTTP.Addr.Port() {
 			found.addf(brokerAddrVariable, "has the port of %s", httpAddrVariable)
 		}
 	}
+
 	var embedded *Address
 	if c.MQTT.Embedded() {
 		embedded = &c.Broker.Addr
@@ -93,6 +95,7 @@ func (c *Config) check(found mistakes) {
 	if strings.ContainsFunc(c.HTTP.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		found.addf(httpTokenVariable, "holds characters that do not fit into an HTTP header")
 	}
+
 	for variable, path := range map[string]string{
 		stateDirVariable: c.StateDir, imageDirVariable: c.Image.Dir,
 	} {
@@ -100,12 +103,14 @@ func (c *Config) check(found mistakes) {
 			found.addf(variable, "%q holds characters that no folder should have", path)
 		}
 	}
+
 	if _, err := c.Image.Authorities(); err != nil {
 		found.add(imageCAFileVariable, err)
 	}
 	if c.Image.Dir == c.StateDir && found.none(stateDirVariable) {
 		found.addf(imageDirVariable, "the same as %s", stateDirVariable)
 	}
+
 	if found.none(blockIntervalVariable, stallTimeoutVariable) &&
 		c.Upgrade.BlockInterval >= c.Upgrade.StallTimeout {
 		found.addf(stallTimeoutVariable, "not longer than %s, so that every download would count as stalled",
@@ -120,12 +125,14 @@ func (c *MQTTConfig) check(found mistakes) {
 		utf8.RuneCountInString(id) > 128 && id != strings.ReplaceAll(c.BaseTopic, "/", "-") {
 		found.addf(mqttClientIDVariable, "is too long or holds control characters")
 	}
+
 	if c.Password.Reveal() != "" && c.Username.Reveal() == "" && found.none(mqttUsernameVariable) {
 		found.addf(mqttPasswordVariable, "set without %s", mqttUsernameVariable)
 	}
 	files := []struct{ variable, path string }{
 		{mqttCAFileVariable, c.CAFile}, {mqttCertFileVariable, c.CertFile}, {mqttKeyFileVariable, c.KeyFile},
 	}
+
 	content := make(map[string][]byte)
 	for _, f := range files {
 		if f.path == "" {
@@ -140,12 +147,14 @@ func (c *MQTTConfig) check(found mistakes) {
 			found.addf(f.variable, "cannot be read: %w", err)
 		}
 	}
+
 	if c.CertFile != "" && c.KeyFile == "" {
 		found.addf(mqttCertFileVariable, "set without %s", mqttKeyFileVariable)
 	}
 	if c.KeyFile != "" && c.CertFile == "" {
 		found.addf(mqttKeyFileVariable, "set without %s", mqttCertFileVariable)
 	}
+
 	if ca, ok := content[mqttCAFileVariable]; ok && !x509.NewCertPool().AppendCertsFromPEM(ca) {
 		found.addf(mqttCAFileVariable, "%s holds no certificate in PEM form", c.CAFile)
 	}

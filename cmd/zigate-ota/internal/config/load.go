@@ -82,12 +82,14 @@ func (s setting) set(text string) error {
 			return fmt.Errorf("%q is not a known value", text)
 		}
 	}
+
 	if s.field.CanInt() && s.field.Type() != reflect.TypeFor[time.Duration]() {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if (err != nil || strconv.FormatInt(n, 10) != text) && s.words() == nil {
 			return fmt.Errorf("%q is not a whole number", text) // envconfig would take 010 for 8
 		}
 	}
+
 	one := reflect.New(reflect.StructOf([]reflect.StructField{{
 		Name: "Value",
 		Type: s.field.Type(),
@@ -97,6 +99,7 @@ func (s setting) set(text string) error {
 	if err := envconfig.Process("=", one.Interface()); err != nil {
 		return s.explain(text, err)
 	}
+
 	value := one.Elem().Field(0)
 	if err := s.checkRange(text, value); err != nil {
 		return err

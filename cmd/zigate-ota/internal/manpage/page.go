@@ -81,6 +81,7 @@ func page() string {
 	} {
 		r.item(status[0], status[1])
 	}
+
 	r.environment()
 	r.macro("SH", "SEE ALSO")
 	r.text("mosquitto_pub(1), mosquitto_sub(1), systemd.exec(5)")

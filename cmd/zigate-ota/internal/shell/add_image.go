@@ -71,6 +71,7 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 	case a.Serve != "":
 		return failed(ExitUsage, "--serve goes with a FILE, and %s is a URL", terminal.Clean(a.Source))
 	}
+
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
 		return err
@@ -79,6 +80,7 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 	if err := s.gather(ctx); err != nil {
 		return err
 	}
+
 	request["url"] = a.Source
 	hint := ""
 	if isFile {
@@ -99,6 +101,7 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 			server.host,
 		)
 	}
+
 	final, err := s.ask(ctx, "add_image", request, "the service may go on with the image")
 	if err != nil {
 		return err
@@ -106,6 +109,7 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 	if final.Status != contract.StatusImageAccessFailed {
 		hint = ""
 	}
+
 	if err := c.tellAdded(s, &a, final, hint); err != nil || !a.Upgrade {
 		return err
 	}
@@ -176,6 +180,7 @@ func serveFile(ctx context.Context, name string, content []byte, given, local st
 		}
 		host = strings.Trim(host, "[]")
 	}
+
 	if host == "" {
 		host = "127.0.0.1"
 	}
@@ -185,6 +190,7 @@ func serveFile(ctx context.Context, name string, content []byte, given, local st
 	if err != nil && given != "" {
 		listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", port))
 	}
+
 	if err != nil {
 		return nil, failed(ExitFailed,
 			"serving the file to the service: %w; name another address of this machine with --serve", err)
@@ -204,6 +210,7 @@ func serveFile(ctx context.Context, name string, content []byte, given, local st
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 		}),
 	}
+
 	go func() {
 		defer close(f.done)
 		_ = f.server.Serve(listener) // it ends with close; the service reports where it cannot fetch the file

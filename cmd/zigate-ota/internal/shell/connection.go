@@ -81,17 +81,20 @@ func connect(ctx context.Context, b Broker, filters map[string]byte) (*connectio
 	for filter, qos := range filters {
 		wanted[b.Base+"/"+filter] = qos
 	}
+
 	// With the service's own identifier the broker would disconnect the service.
 	clientID := "zigate-ota-" + randomHex(6)
 	o := mqtt.NewClientOptions()
 	for _, u := range b.URLs {
 		o.AddBroker(u)
 	}
+
 	o.SetClientID(clientID).SetCleanSession(true).SetProtocolVersion(4)
 	o.SetUsername(b.Username).SetPassword(b.Password)
 	if b.TLS != nil {
 		o.SetTLSConfig(b.TLS)
 	}
+
 	o.SetConnectTimeout(connectTimeout).SetAutoReconnect(true).SetMaxReconnectInterval(reconnectDelay)
 	o.SetOrderMatters(true)
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
@@ -128,6 +131,7 @@ func connect(ctx context.Context, b Broker, filters map[string]byte) (*connectio
 		c.close()
 		return nil, ended(ctx, "")
 	}
+
 	if err := token.Error(); err != nil {
 		return nil, connectProblem(b, clientID, err)
 	}

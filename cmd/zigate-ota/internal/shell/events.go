@@ -152,6 +152,7 @@ func (c *Shell) Events(ctx context.Context, wanted Events) error {
 			return err
 		}
 	}
+
 	if c.term.Interactive() {
 		fmt.Fprintf(c.stderr, "what happens on %s at %s; Ctrl-C ends it\n", s.broker.Base, s.broker.name())
 	}

@@ -34,6 +34,7 @@ func (c *Shell) Devices(ctx context.Context, names []string) error {
 	if err := s.gather(ctx); err != nil {
 		return err
 	}
+
 	list := s.devices.sorted()
 	if len(names) > 0 {
 		list = nil
@@ -45,6 +46,7 @@ func (c *Shell) Devices(ctx context.Context, names []string) error {
 			list = append(list, d)
 		}
 	}
+
 	switch {
 	case c.options.JSON:
 		raw := make([]json.RawMessage, len(list))
@@ -137,12 +139,14 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 	if d.HardwareVersion != nil {
 		r.row("hardware version", "%d", *d.HardwareVersion)
 	}
+
 	if d.Endpoint != nil {
 		r.row("endpoint", "%d", *d.Endpoint)
 	}
 	if d.Sleepy {
 		r.row("power", "sleeps; it is upgraded when it wakes")
 	}
+
 	if d.LQI != nil {
 		r.row("link quality", "%d of 255", *d.LQI)
 	}
@@ -218,6 +222,7 @@ func (c *Shell) Images(ctx context.Context) error {
 	if err := s.gather(ctx); err != nil {
 		return err
 	}
+
 	record, ok := decode[contract.Images](s.images)
 	if !ok {
 		return failed(ExitFailed, "the service has not said which images it has")
@@ -225,6 +230,7 @@ func (c *Shell) Images(ctx context.Context) error {
 	if c.options.JSON {
 		return printJSON(c.term, s.images)
 	}
+
 	if len(record.Images) == 0 {
 		fmt.Fprintln(c.term, "no images are registered; \"zigate-ota add-image\" adds one")
 		return nil
@@ -293,12 +299,14 @@ func (c *Shell) Status(ctx context.Context) error {
 	if err := s.gather(ctx); err != nil {
 		return err
 	}
+
 	if s.info == nil {
 		return failed(ExitFailed, "the service has not published its info record")
 	}
 	if c.options.JSON {
 		return printJSON(c.term, s.info.raw)
 	}
+
 	i := s.info
 	r := rows{c.term}
 	fmt.Fprintln(c.term, c.term.Styled(terminal.Bold, "zigate-ota "+terminal.Clean(i.Version)))
@@ -311,6 +319,7 @@ func (c *Shell) Status(ctx context.Context) error {
 	} else {
 		r.row("dongle", "not connected: %s", text(d.Error))
 	}
+
 	if i.Slot != nil {
 		r.row("offered image", "%s, manufacturer %s, type %s", version(&i.Slot.ImageVersion),
 			hex16(&i.Slot.ManufacturerCode), hex16(&i.Slot.ImageType))
@@ -321,6 +330,7 @@ func (c *Shell) Status(ctx context.Context) error {
 			newer++
 		}
 	}
+
 	r.row("devices", "%d, %d with a newer image", i.Devices, newer)
 	r.row("images", "%d", i.Images)
 	r.row("upgrades", "%d running, %d waiting", i.Upgrades.Active, i.Upgrades.Queued)

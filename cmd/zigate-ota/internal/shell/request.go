@@ -74,6 +74,7 @@ func (c *Shell) forEach(
 	if err != nil {
 		return err
 	}
+
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
 		return err
@@ -89,6 +90,7 @@ func (c *Shell) forEach(
 		}
 		questions = append(questions, q)
 	}
+
 	if err := s.await(ctx, questions, "the service goes on with what was asked for", nil); err != nil {
 		return err
 	}
@@ -132,6 +134,7 @@ func (c *Shell) outcomes(s *session, questions []*question, told func(*question)
 			}
 		}
 	}
+
 	switch {
 	case wrong == 0:
 		return nil
@@ -193,6 +196,7 @@ func (c *Shell) Check(ctx context.Context, named []string) error {
 	if len(devices) == 0 || devices[0] == All {
 		return c.checkAll(ctx, s)
 	}
+
 	var questions []*question
 	for _, device := range devices {
 		q, err := s.send(ctx, "check", map[string]any{"deviceId": device})
@@ -201,6 +205,7 @@ func (c *Shell) Check(ctx context.Context, named []string) error {
 		}
 		questions = append(questions, q)
 	}
+
 	if err := s.await(ctx, questions, "the service goes on with the check", nil); err != nil {
 		return err
 	}
@@ -224,12 +229,14 @@ func (c *Shell) checkAll(ctx context.Context, s *session) error {
 			return err
 		}
 	}
+
 	if !final.succeeded() {
 		return failed(ExitFailed, "%s", terminal.Clean(final.why()))
 	}
 	if c.options.JSON {
 		return nil
 	}
+
 	silent := 0
 	newer := 0
 	t := &terminal.Table{Columns: []terminal.Column{
@@ -250,6 +257,7 @@ func (c *Shell) checkAll(ctx context.Context, s *session) error {
 			t.Rows = append(t.Rows, checkRow(d, r.UpdateAvailable, r.Status == contract.StatusSuccess))
 		}
 	}
+
 	if err := t.Print(c.term); err != nil {
 		return err
 	}

@@ -225,6 +225,7 @@ func (s *session) await(
 	if each == nil {
 		each = func(update, *question, *response) {}
 	}
+
 	for {
 		open := false
 		for _, q := range questions {

@@ -145,11 +145,13 @@ func (c *Shell) upgradeAndWait(
 		c: c, s: s, asked: u, screen: terminal.NewScreen(c.term), all: u.Devices[0] == All,
 		before: map[contract.EUID]time.Time{}, shown: map[contract.EUID]bool{},
 	}
+
 	for euid, d := range s.devices {
 		if d.Upgrade != nil {
 			w.before[euid] = d.Upgrade.QueuedAt
 		}
 	}
+
 	var questions []*question
 	for _, device := range u.Devices {
 		own := map[string]any{"deviceId": device}
@@ -168,6 +170,7 @@ func (c *Shell) upgradeAndWait(
 		w.upgrade = append(w.upgrade, one)
 		questions = append(questions, q)
 	}
+
 	goesOn := "the upgrade goes on; \"zigate-ota devices\" shows it, \"zigate-ota cancel\" ends it"
 	if len(u.Devices) > 1 || w.all {
 		goesOn = "the upgrades go on; \"zigate-ota devices\" shows them, \"zigate-ota cancel\" ends them"
@@ -175,6 +178,7 @@ func (c *Shell) upgradeAndWait(
 	if u.NoWait {
 		goesOn = "the service goes on with the request"
 	}
+
 	err := s.await(ctx, questions, goesOn, w.take)
 	w.screen.Finish()
 	if err != nil {
@@ -293,6 +297,7 @@ func (w *watch) show(d *deviceRecord) {
 		}
 		return
 	}
+
 	if u.State.Ended() && !w.shown[d.EUID] {
 		return // it had ended before the first record came
 	}
@@ -304,6 +309,7 @@ func (w *watch) show(d *deviceRecord) {
 	case u.State.Ended():
 		more = ""
 	}
+
 	w.screen.Bar(string(d.EUID), w.s.devices.name(d.EUID), float64(u.Progress), string(u.State), more)
 	if u.State.Ended() {
 		w.screen.End(string(d.EUID))
@@ -392,6 +398,7 @@ func (w *watch) outcomeOfAll(final *response) error {
 			return err
 		}
 	}
+
 	wrong := 0
 	for _, r := range final.Results.Upgrades {
 		name := terminal.Clean(w.s.devices.name(r.EUID))
@@ -408,6 +415,7 @@ func (w *watch) outcomeOfAll(final *response) error {
 			_, _ = out([]byte(line + "\n"))
 		}
 	}
+
 	switch {
 	case len(final.Results.Upgrades) > 0 && !final.succeeded():
 		return failed(ExitFailed, "%d of %d upgrades did not succeed", wrong, len(final.Results.Upgrades))
