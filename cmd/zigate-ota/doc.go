@@ -5,5 +5,5 @@
 // does not know how a part works.
 package main
 
-//go:generate go test -run "TestExampleIsCurrent|TestConfigurationDocument" ./internal/config -update
+//go:generate go test -run "TestExampleIsCurrent|TestConfigurationDocument|TestPrint" ./internal/config -update
 //go:generate go run ./internal/manpage ../../deploy/package/zigate-ota.1
