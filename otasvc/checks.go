@@ -11,11 +11,11 @@ func (s *Service) Check(ref DeviceRef, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			if why, ok := s.dongle.usable(); !ok {
-				respond(fail(ServiceNotAvailable, s.offerOperation(d), "%s", why))
+				respond(fail(ServiceNotAvailable, s.offers.operation(d), "%s", why))
 				return
 			}
-			respond(Answer{Status: InProgress, Operation: s.offerOperation(d)})
-			s.interviews.check(d, func(err error) {
+			respond(Answer{Status: InProgress, Operation: s.offers.operation(d)})
+			s.asking.interviews.check(d, func(err error) {
 				o := s.offers.best(d.Device)
 				available := updateAvailable(d.Device, o)
 				a := Answer{Status: Success, Operation: d.operation(o), UpdateAvailable: &available}
@@ -42,15 +42,16 @@ func (s *Service) CheckAll(respond Respond) {
 			return
 		}
 		respond(Answer{Status: InProgress})
-		s.listDevices()
+		s.hearing.ofDongle.listDevices()
 		s.offers.refresh()
 		devices := s.home.sorted()
 		c := &checkOfAll{
-			service: s,
-			devices: devices,
-			results: make([]CheckResult, len(devices)),
-			open:    len(devices),
-			respond: respond,
+			interviews: s.asking.interviews,
+			offers:     s.offers,
+			devices:    devices,
+			results:    make([]CheckResult, len(devices)),
+			open:       len(devices),
+			respond:    respond,
 		}
 		if len(devices) == 0 {
 			c.end()
@@ -62,9 +63,11 @@ func (s *Service) CheckAll(respond Respond) {
 	})
 }
 
-// checkOfAll is a check of all devices under way.
+// checkOfAll is a check of all devices under way. It does not know how a device is asked.
 type checkOfAll struct {
-	service *Service
+	interviews *interviews
+	offers     *offers
+
 	devices []*device
 	results []CheckResult // in the order of devices
 	begun   int
@@ -80,11 +83,11 @@ func (c *checkOfAll) next() {
 	i := c.begun
 	c.begun++
 	d := c.devices[i]
-	c.service.interviews.check(d, func(err error) {
+	c.interviews.check(d, func(err error) {
 		c.results[i] = CheckResult{
 			EUID:            d.EUID(),
 			Status:          Success,
-			UpdateAvailable: updateAvailable(d.Device, c.service.offers.best(d.Device)),
+			UpdateAvailable: updateAvailable(d.Device, c.offers.best(d.Device)),
 		}
 		if err != nil {
 			c.results[i].Status = Failure
@@ -97,13 +100,14 @@ func (c *checkOfAll) next() {
 	})
 }
 
+// end gives the answer.
 func (c *checkOfAll) end() { c.respond(Answer{Status: Success, CheckResults: c.results}) }
 
 // Interview asks a device again who it is.
 func (s *Service) Interview(ref DeviceRef, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			op := s.offerOperation(d)
+			op := s.offers.operation(d)
 			if why, ok := s.dongle.usable(); !ok {
 				respond(fail(ServiceNotAvailable, op, "%s", why))
 				return
@@ -113,13 +117,13 @@ func (s *Service) Interview(ref DeviceRef, respond Respond) {
 				return
 			}
 			respond(Answer{Status: InProgress, Operation: op})
-			s.interviews.await(d, func(err error) {
+			s.asking.interviews.await(d, func(err error) {
 				if err != nil {
-					respond(fail(Failure, s.offerOperation(d), "%s did not answer all questions: %v",
+					respond(fail(Failure, s.offers.operation(d), "%s did not answer all questions: %v",
 						d.Name(), err))
 					return
 				}
-				respond(Answer{Status: Success, Operation: s.offerOperation(d)})
+				respond(Answer{Status: Success, Operation: s.offers.operation(d)})
 			})
 		})
 	})

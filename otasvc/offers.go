@@ -17,13 +17,13 @@ import (
 )
 
 // offers knows which images there are for a device: those registered for it, and those that the image folder
-// and the indexes have.
+// and the indexes have. It does not know what is done with them.
 type offers struct {
 	owner    *owner
 	images   ImageStore
 	catalog  Catalog // nil where only registered images are known
 	observer Observer
-	happened func(Event)
+	outlet   *outlet
 	log      *slog.Logger
 
 	registrations library.Registry
@@ -105,6 +105,17 @@ func (o *offers) catalogued(d *registry.Device) (library.Device, bool) {
 	return d.Catalogued()
 }
 
+// operation is the operation record of the image that a device would get.
+func (o *offers) operation(d *device) *Operation { return d.operation(o.best(d.Device)) }
+
+// upgradeOperation is the operation record of the upgrade under way, or of the image the device would get.
+func (o *offers) upgradeOperation(d *device) *Operation {
+	if u := d.active(); u != nil {
+		return operationOf(u, d.EUID(), d.CurrentVersion())
+	}
+	return o.operation(d)
+}
+
 // noImage says why no image fits a device.
 func (o *offers) noImage(d *registry.Device) string {
 	f := d.Facts()
@@ -142,7 +153,7 @@ func (o *offers) add(d *registry.Device, r library.Registration) error {
 	o.registrationsChanged()
 	event := eventOf(EventImageAdded, d, r)
 	event.Size = &r.Size
-	o.happened(event)
+	o.outlet.happened(event)
 	return nil
 }
 
@@ -233,6 +244,13 @@ func (o *offers) fetch(
 	req library.Request, op *Operation, respond Respond, then func(library.Image),
 ) {
 	req.Progress = o.fetchProgress(publicURL(req.URL), op, respond)
+	o.fetchQuietly(req, op, respond, then)
+}
+
+// fetchQuietly is fetch without telling how it goes.
+func (o *offers) fetchQuietly(
+	req library.Request, op *Operation, respond Respond, then func(library.Image),
+) {
 	o.owner.async(func(ctx context.Context) func() {
 		image, err := o.images.Fetch(ctx, req)
 		return func() {
@@ -337,6 +355,7 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 	})
 }
 
+// setUnavailable notes that the image of a candidate with a key could not be had now.
 func (o *offers) setUnavailable(key string) {
 	maps.DeleteFunc(o.unavailable, func(_ string, at time.Time) bool {
 		return time.Since(at) > unavailableFor

@@ -8,7 +8,6 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Requests come from any goroutine. They never block: each is carried out on the owner goroutine, and its
@@ -20,15 +19,17 @@ const settleTimeout = 10 * time.Second
 // request carries a request out on the owner goroutine. Right after a start the dongle is still being opened,
 // while commands that the broker had kept come at once: they wait instead of being refused.
 func (s *Service) request(respond Respond, f func()) {
-	if !s.inbox.Post(func() { s.gate.pass(f) }) {
+	if !s.owner.inbox.Post(func() { s.gate.pass(f) }) {
 		respond(fail(ServiceNotAvailable, nil, "%v", errStopping))
 	}
 }
 
-// requestGate holds requests back until it is known whether the dongle is there.
+// requestGate holds requests back until it is known whether the dongle is there, or that took too long. It
+// does not know what they ask for.
 type requestGate struct {
-	opened  bool
-	waiting []func()
+	deadline time.Time // from then on it is open
+	opened   bool
+	waiting  []func()
 }
 
 // pass carries a request out, now or when the gate is opened.
@@ -86,11 +87,11 @@ func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device))
 		return
 	}
 	respond(Answer{Status: InProgress, Operation: op})
-	s.searches.Find(euid, func(found *registry.Device) {
+	s.asking.searches.Find(euid, func(found *registry.Device) {
 		switch {
 		case found != nil:
 			then(s.home.of(found))
-		case s.stopping():
+		case s.owner.stopping():
 			respond(fail(ServiceNotAvailable, op, "%v", errStopping))
 		default:
 			respond(fail(DeviceNotFound, op, "device %s does not answer on the network; "+
@@ -98,9 +99,6 @@ func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device))
 		}
 	})
 }
-
-// offerOperation is the operation record of the image that a device would get.
-func (s *Service) offerOperation(d *device) *Operation { return d.operation(s.offers.best(d.Device)) }
 
 // ServiceStatus tells whether upgrades can be done. ref may be nil; a device that is named must be known.
 func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
@@ -122,7 +120,7 @@ func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
 			status(&Operation{EUID: euid})
 			return
 		}
-		s.withDevice(*ref, respond, func(d *device) { status(s.offerOperation(d)) })
+		s.withDevice(*ref, respond, func(d *device) { status(s.offers.operation(d)) })
 	})
 }
 
@@ -133,7 +131,7 @@ func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
 			o := s.offers.best(d.Device)
 			if o == nil {
 				a := fail(ImageInfoNotFound, d.operation(nil), "%s", s.offers.noImage(d.Device))
-				a.Upgrade = recordOf(d.Upgrade, time.Now())
+				a.Upgrade = recordOf(d.upgrade, time.Now())
 				a.HasUpgrade = true
 				respond(a)
 				return
@@ -141,7 +139,7 @@ func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
 			available := updateAvailable(d.Device, o)
 			respond(Answer{
 				Status: Success, Operation: d.operation(o), UpdateAvailable: &available, Source: o.Source,
-				Upgrade: recordOf(d.Upgrade, time.Now()), HasUpgrade: true,
+				Upgrade: recordOf(d.upgrade, time.Now()), HasUpgrade: true,
 			})
 		})
 	})
@@ -151,12 +149,12 @@ func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
 func (s *Service) Cancel(ref DeviceRef, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			op := s.upgradeOperation(d)
+			op := s.offers.upgradeOperation(d)
 			if !s.upgrades.step(d, upgrade.Cancel{}, time.Now()) {
 				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.Name()))
 				return
 			}
-			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
 }
@@ -168,28 +166,20 @@ func (s *Service) CancelAll(respond Respond) {
 		for _, d := range s.home.sorted() {
 			s.upgrades.step(d, upgrade.Cancel{}, now)
 		}
-		s.whenSaved(func() { respond(Answer{Status: Success}) })
+		s.keeper.whenSaved(func() { respond(Answer{Status: Success}) })
 	})
-}
-
-// upgradeOperation is the operation record of the upgrade under way, or of the image the device would get.
-func (s *Service) upgradeOperation(d *device) *Operation {
-	if u := d.active(); u != nil {
-		return operationOf(u, d.EUID(), d.CurrentVersion())
-	}
-	return s.offerOperation(d)
 }
 
 // Pause holds a device's download with wait-for-data, until Resume or, if not 0, for d.
 func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(dev *device) {
-			op := s.upgradeOperation(dev)
+			op := s.offers.upgradeOperation(dev)
 			if !s.upgrades.step(dev, upgrade.Pause{For: d}, time.Now()) {
 				respond(fail(Failure, op, "%s has no download that could be paused", dev.Name()))
 				return
 			}
-			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
 }
@@ -198,12 +188,12 @@ func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 func (s *Service) Resume(ref DeviceRef, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			op := s.upgradeOperation(d)
+			op := s.offers.upgradeOperation(d)
 			if !s.upgrades.step(d, upgrade.Resume{}, time.Now()) {
 				respond(fail(Failure, op, "%s has no paused download", d.Name()))
 				return
 			}
-			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
 }
@@ -212,12 +202,12 @@ func (s *Service) Resume(ref DeviceRef, respond Respond) {
 func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			op := s.offerOperation(d)
+			op := s.offers.operation(d)
 			if err := s.home.registry.Rename(d.Device, name); err != nil {
 				respond(fail(InvalidData, op, "name: %v", err))
 				return
 			}
-			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
 }
@@ -231,30 +221,10 @@ func (s *Service) Forget(ref DeviceRef, respond Respond) {
 			respond(fail(DeviceNotFound, &Operation{EUID: euid}, "no device is known as %q", ref))
 			return
 		}
-		op := s.offerOperation(d)
-		s.forget(d)
-		s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+		op := s.offers.operation(d)
+		s.hearing.devices.forget(d)
+		s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 	})
-}
-
-// listDevices asks the dongle for its neighbours. Others are met when they announce themselves or
-// ask for something.
-func (s *Service) listDevices() {
-	s.sender.Send(message.GetDevices{}, func(_ message.Status, err error) {
-		if err != nil && s.dongle.connected {
-			s.log.Warn("the dongle did not list its devices; they are met when they are heard from",
-				"err", err)
-		}
-	})
-}
-
-// forget drops a device and clears what was told of it.
-func (s *Service) forget(d *device) {
-	s.upgrades.step(d, upgrade.Cancel{}, time.Now())
-	s.home.forget(d)
-	s.offers.forget(d.Device)
-	s.interviews.forget(d)
-	s.teller.sink.DeviceGone(d.EUID())
 }
 
 var _ zigate.Handler = (*Service)(nil)

@@ -1,20 +1,10 @@
 package otasvc
 
 import (
-	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
-
-// historyLength is how many ended upgrades of a device are kept.
-const historyLength = 10
-
-// remember puts an upgrade that has ended into its device's history, the newest first.
-func (d *device) remember(u *upgrade.Upgrade) {
-	d.History = slices.Insert(d.History, 0, u.Past())
-	d.History = d.History[:min(len(d.History), historyLength)]
-}
 
 // endEvents are the events that tell of an end.
 var endEvents = map[State]EventName{
@@ -25,23 +15,21 @@ var endEvents = map[State]EventName{
 
 // ended tells everybody how an upgrade ended.
 func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
-	s := us.s
-	delete(us.active, d.EUID())
-	d.remember(u)
+	us.home.ended(d)
 	event := us.event(endEvents[u.State()], d, u)
 	if u.Reason() == ReasonNoResponse {
 		event.Error = d.Unanswered()
 	}
-	s.happened(event)
+	us.outlet.happened(event)
 	if u.State() == Succeeded {
-		s.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
+		us.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
 			"fileVersion", u.Image().ImageVersion)
 	} else {
-		s.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(),
+		us.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(),
 			"state", u.State(), "reason", u.Reason())
 	}
-	s.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
-	s.slot.dropUnusedImages()
+	us.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
+	us.slot.dropUnusedImages()
 	us.answerTickets(d, u)
 	us.memberEnded(d, u, now)
 }
@@ -58,11 +46,11 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 		answer.Reason = u.Reason()
 		answer.Error = explainEnd(d, u)
 	}
-	us.s.whenSaved(func() {
+	us.keeper.whenSaved(func() {
 		for _, ticket := range u.Tickets() {
-			us.s.teller.sink.UpgradeEnded(ticket, answer)
+			us.outlet.sink.UpgradeEnded(ticket, answer)
 		}
-		u.Step(upgrade.Answered{}, us.policy(d), time.Now())
+		u.Step(upgrade.Answered{}, us.policyFor(d), time.Now())
 		us.save(true) // a crash before it would have the answer given again
 	})
 }
@@ -108,8 +96,8 @@ func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
 			g.Members[i].Reason = u.Reason()
 		}
 	}
-	for _, other := range us.sorted() {
-		waiting := other.Upgrade
+	for _, other := range us.home.upgrading() {
+		waiting := other.upgrade
 		switch {
 		case waiting.Group() != g.ID || waiting.Canary() != d.EUID():
 		case u.State() == Succeeded:
@@ -137,11 +125,11 @@ func (us *upgrades) finishGroup(g *group) {
 		return
 	}
 	g.answering = true
-	us.s.whenSaved(func() {
+	us.keeper.whenSaved(func() {
 		delete(us.groups, g.ID)
 		us.save(false)
 		if len(g.Ticket) > 0 {
-			us.s.teller.sink.UpgradeEnded(g.Ticket, answer)
+			us.outlet.sink.UpgradeEnded(g.Ticket, answer)
 			us.save(true) // a crash before it would have the answer given again
 		}
 	})
