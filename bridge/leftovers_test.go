@@ -71,14 +71,15 @@ func TestLeftovers(t *testing.T) {
 				stopBefore()
 
 				var left *bridge.Leftovers
-				c, stop := runClient(t, b, "base", bridge.LeftoverSubscriptions("base", "ha",
+				c := newClient(t, b, "base", bridge.LeftoverSubscriptions("base", "ha",
 					func(topic string, payload []byte, retained, duplicate bool) {
 						left.Handle(topic, payload, retained, duplicate)
 					})...)
-				left = bridge.NewLeftovers("base", "ha", c)
+				left = bridge.NewLeftovers("base", "ha", c) // before its first message can come
+				stop := running(t, c)
 				ctx, cancel := context.WithCancel(context.Background())
-				var running sync.WaitGroup
-				running.Go(func() { _ = left.Run(ctx) })
+				var looking sync.WaitGroup
+				looking.Go(func() { _ = left.Run(ctx) })
 				after(10 * time.Second)
 				info := `{"dongle":{"euid":null}}`
 				if tt.dongle != 0 {
@@ -107,7 +108,7 @@ func TestLeftovers(t *testing.T) {
 					t.Errorf("a new device: %q", got)
 				}
 				cancel()
-				running.Wait()
+				looking.Wait()
 				stop()
 			})
 		})
@@ -132,6 +133,13 @@ func runBroker(t *testing.T) (b *broker.Broker, stop func()) {
 // runClient runs a client of the broker, named like its base topic, until the returned function is called.
 func runClient(t *testing.T, b *broker.Broker, base string, all ...mqttclient.Subscription) (c *mqttclient.Client, stop func()) {
 	t.Helper()
+	c = newClient(t, b, base, all...)
+	return c, running(t, c)
+}
+
+// newClient makes a client of the broker, which does not run yet.
+func newClient(t *testing.T, b *broker.Broker, base string, all ...mqttclient.Subscription) *mqttclient.Client {
+	t.Helper()
 	c, err := mqttclient.New(mqttclient.Options{
 		Base: base, Subscriptions: all,
 		OpenConnection: func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return b.Dial() },
@@ -139,14 +147,19 @@ func runClient(t *testing.T, b *broker.Broker, base string, all ...mqttclient.Su
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// running runs a client until stop is called.
+func running(t *testing.T, c *mqttclient.Client) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
+	var done sync.WaitGroup
+	done.Go(func() {
 		if err := c.Run(ctx); err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return c, func() { cancel(); running.Wait() }
+	return func() { cancel(); done.Wait() }
 }
 
 // retained lists the retained messages at the broker, as "topic=payload". Each name of a client is good for
