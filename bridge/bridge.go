@@ -7,6 +7,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -123,7 +124,7 @@ func (b *Bridge) Happened(e otasvc.Event) {
 
 // UpgradeEnded publishes the final answer to a request for an upgrade, which an earlier life of the
 // service may have taken.
-func (b *Bridge) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
+func (b *Bridge) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer) {
 	var asked ticket
 	if err := json.Unmarshal(t, &asked); err != nil {
 		b.log.Error("the final answer of an upgrade cannot be given: its request is not known any more",

@@ -28,7 +28,7 @@ type ImageKey struct {
 
 // ImageNotify is an image notify (0x0505) by hand.
 type ImageNotify struct {
-	Device      DeviceRef
+	Device      registry.Ref
 	PayloadType uint8 // message.NotifyJitter to message.NotifyFileVersion: how much of Image is told
 	QueryJitter uint8 // 1 to 100; 0 stands for 100
 	Image       ImageKey
@@ -36,7 +36,7 @@ type ImageNotify struct {
 
 // UpgradeEnd is an upgrade end response (0x0504) by hand, to the device's last upgrade end request.
 type UpgradeEnd struct {
-	Device DeviceRef
+	Device registry.Ref
 	// UpgradeTime is in seconds. Nil stands for 5 s after CurrentTime, which is what the dongle says, and
 	// zigate.UpgradeTimeWait tells the device to wait.
 	UpgradeTime *uint32
@@ -46,7 +46,7 @@ type UpgradeEnd struct {
 
 // WaitForData is a wait for data (0x0506) by hand, to the device's last block request that got a block.
 type WaitForData struct {
-	Device            DeviceRef
+	Device            registry.Ref
 	RequestTime       *uint32 // seconds; nil stands for 30 s after CurrentTime
 	CurrentTime       uint32  // seconds; with 0, RequestTime counts from now
 	BlockRequestDelay uint16  // milliseconds

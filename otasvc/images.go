@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // AddImage is a request to fetch an image and to register it for a device.
 type AddImage struct {
-	Device           DeviceRef
+	Device           registry.Ref
 	URL              string
 	ManufacturerCode *uint16 // where given, must be the file's
 	ImageType        *uint16 // likewise
@@ -133,7 +134,7 @@ func publicURL(s string) string {
 }
 
 // RemoveImage takes back the image registered for a device and image type. Upgrades that use it end first.
-func (s *Service) RemoveImage(ref DeviceRef, imageType uint16, respond Respond) {
+func (s *Service) RemoveImage(ref registry.Ref, imageType uint16, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) { s.orders.removeImage(d, imageType, respond) })
 	})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -270,7 +271,7 @@ func TestAddressIsFollowedWithoutAnAnnounce(t *testing.T) {
 		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
 		w.losing(func(m message.Message) bool { _, ok := m.(message.DeviceAnnounce); return ok })
 		w.sim.Device(bulb).ChangeAddress(0x7777)
-		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
 			t.Fatalf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)

@@ -13,6 +13,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -310,7 +311,7 @@ func (o *offers) ensure(
 			// Its header, which may limit it further, is known only now.
 			found := o.ofVersion(d, offer.ImageVersion)
 			if found == nil || found.SHA256 != image.SHA256 {
-				a := failReason(ReasonImageInfoNotFound, op)
+				a := failReason(upgrade.ReasonImageInfoNotFound, op)
 				a.Error = o.noImage(d)
 				respond(a)
 				return

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // UpgradeRequest is a request to bring a device, or all of them, to an image.
 type UpgradeRequest struct {
-	Device DeviceRef
+	Device registry.Ref
 	// All means every device for which an update is available; Device, URL and ImageVersion
 	// are not looked at.
 	All            bool
@@ -22,12 +23,12 @@ type UpgradeRequest struct {
 	AllowDowngrade bool    // take an image that is older than what runs
 	// Force takes an image of the version that runs, that failed a check, or that the device called invalid.
 	Force     bool
-	At        time.Time // zero or past: now
-	Install   Install   // when it is to be installed once it is downloaded
-	InstallAt time.Time // with Install "at"
-	Window    bool      // wait for the configured window to open; At is not looked at
+	At        time.Time       // zero or past: now
+	Install   upgrade.Install // when it is to be installed once it is downloaded
+	InstallAt time.Time       // with Install "at"
+	Window    bool            // wait for the configured window to open; At is not looked at
 	// Ticket comes back with the final answer of an upgrade that was queued.
-	Ticket Ticket
+	Ticket upgrade.Ticket
 }
 
 // Upgrade queues an upgrade. What is wrong with the request comes as a final answer through
@@ -54,7 +55,7 @@ func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
 func (r *UpgradeRequest) order() upgrade.Order {
 	order := upgrade.Order{DueAt: r.At, Install: r.Install, InstallAt: r.InstallAt}
 	if len(r.Ticket) > 0 {
-		order.Tickets = []Ticket{r.Ticket}
+		order.Tickets = []upgrade.Ticket{r.Ticket}
 	}
 	return order
 }
@@ -62,7 +63,7 @@ func (r *UpgradeRequest) order() upgrade.Order {
 // installsHeld reports whether a request asks for nothing else than that the image which a device has is
 // installed now.
 func (r *UpgradeRequest) installsHeld(u *upgrade.Upgrade) bool {
-	return r.Install == InstallNow && r.At.IsZero() && r.URL == "" &&
+	return r.Install == upgrade.InstallNow && r.At.IsZero() && r.URL == "" &&
 		(r.ImageVersion == nil || *r.ImageVersion == u.Image().ImageVersion)
 }
 
@@ -127,7 +128,7 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 func (o *orders) release(d *device, u *upgrade.Upgrade, req UpgradeRequest, respond Respond) {
 	op := operationOf(u, d.EUID(), d.CurrentVersion())
 	if u.Stage() != upgrade.StageDownloaded || !req.installsHeld(u) {
-		respond(failReason(ReasonAlreadyQueued, op))
+		respond(failReason(upgrade.ReasonAlreadyQueued, op))
 		return
 	}
 	if why, ok := o.dongle.usable(); !ok {
@@ -177,7 +178,7 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 // version when it wakes.
 func (o *orders) takeOffer(d *device, req UpgradeRequest, offered *Offer, respond Respond) {
 	if offered == nil {
-		a := failReason(ReasonImageInfoNotFound, d.operation(nil))
+		a := failReason(upgrade.ReasonImageInfoNotFound, d.operation(nil))
 		a.Error = o.offers.noImage(d.Device)
 		if req.ImageVersion != nil && o.offers.best(d.Device) != nil {
 			a.Error = fmt.Sprintf("no image of version 0x%08x is registered for this device",
@@ -198,22 +199,22 @@ func (o *orders) takeOffer(d *device, req UpgradeRequest, offered *Offer, respon
 // queue queues the upgrade to an image, unless something speaks against it.
 func (o *orders) queue(d *device, req UpgradeRequest, offered Offer, respond Respond) {
 	op := d.operation(&offered)
-	refuse := func(r Reason) { respond(failReason(r, op)) }
+	refuse := func(r upgrade.Reason) { respond(failReason(r, op)) }
 	switch running := d.CurrentVersion(); {
 	case !o.home.knows(d):
 		respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
 	case d.active() != nil:
-		refuse(ReasonAlreadyQueued)
+		refuse(upgrade.ReasonAlreadyQueued)
 	case !fits(d.Device, offered):
-		a := failReason(ReasonImageInfoNotFound, op)
+		a := failReason(upgrade.ReasonImageInfoNotFound, op)
 		a.Error = o.offers.noImage(d.Device)
 		respond(a)
 	case running != nil && *running == offered.ImageVersion && !req.Force:
-		refuse(ReasonUpToDate)
+		refuse(upgrade.ReasonUpToDate)
 	case running != nil && *running > offered.ImageVersion && !req.AllowDowngrade:
-		refuse(ReasonDowngradeRefused)
+		refuse(upgrade.ReasonDowngradeRefused)
 	case d.CalledInvalid(offered.SHA256) && !req.Force:
-		refuse(ReasonInvalidImage)
+		refuse(upgrade.ReasonInvalidImage)
 	case offered.candidate != nil: // fetched where needed; and it is not cleaned away now
 		respond(Answer{Status: InProgress, Operation: op})
 		o.offers.ensure(d.Device, offered, req.Force, op, respond, func(had Offer) {
@@ -281,7 +282,7 @@ func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) boo
 		if offered.SHA256 == "" {
 			// Its image could not be fetched.
 			g.Members = append(g.Members, UpgradeResult{
-				EUID: d.EUID(), State: Failed, Reason: ReasonImageInfoNotFound,
+				EUID: d.EUID(), State: upgrade.Failed, Reason: upgrade.ReasonImageInfoNotFound,
 			})
 			continue
 		}
@@ -361,7 +362,7 @@ func (o *orders) serveUnsolicited(d *device, req message.ImageBlockRequest, now 
 // QueuedUpgrade is an upgrade that waits, at its place.
 type QueuedUpgrade struct {
 	EUID         message.IEEE
-	State        State
+	State        upgrade.State
 	ImageVersion uint32
 	QueuedAt     time.Time
 	DueAt        time.Time    // zero stands for as soon as possible

@@ -63,13 +63,13 @@ func fail(status Status, op *Operation, format string, args ...any) Answer {
 }
 
 // failReason is a final answer that tells the reason why an upgrade is not done.
-func failReason(reason Reason, op *Operation) Answer {
+func failReason(reason upgrade.Reason, op *Operation) Answer {
 	return Answer{Status: Failure, Reason: reason, Operation: op, Error: reason.Explain()}
 }
 
 // withDevice finds the device that a request names and goes on with it. One that is not known yet is looked
 // for on the network first, if it was named by its EUID: the dongle itself lists its neighbours only.
-func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device)) {
+func (s *Service) withDevice(ref registry.Ref, respond Respond, then func(*device)) {
 	if d := s.home.find(ref); d != nil {
 		then(d)
 		return
@@ -101,7 +101,7 @@ func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device))
 }
 
 // ServiceStatus tells whether upgrades can be done. ref may be nil; a device that is named must be known.
-func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
+func (s *Service) ServiceStatus(ref *registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		status := func(op *Operation) {
 			if why, ok := s.dongle.usable(); !ok {
@@ -125,7 +125,7 @@ func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
 }
 
 // ImageInfo tells which image a device would get now.
-func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
+func (s *Service) ImageInfo(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			o := s.offers.best(d.Device)
@@ -146,7 +146,7 @@ func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
 }
 
 // Cancel ends a device's upgrade.
-func (s *Service) Cancel(ref DeviceRef, respond Respond) {
+func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.offers.upgradeOperation(d)
@@ -171,7 +171,7 @@ func (s *Service) CancelAll(respond Respond) {
 }
 
 // Pause holds a device's download with wait-for-data, until Resume or, if not 0, for d.
-func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
+func (s *Service) Pause(ref registry.Ref, d time.Duration, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(dev *device) {
 			op := s.offers.upgradeOperation(dev)
@@ -185,7 +185,7 @@ func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
 }
 
 // Resume lets a held download go on.
-func (s *Service) Resume(ref DeviceRef, respond Respond) {
+func (s *Service) Resume(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.offers.upgradeOperation(d)
@@ -199,7 +199,7 @@ func (s *Service) Resume(ref DeviceRef, respond Respond) {
 }
 
 // Rename gives a device the name that is shown to people. The name must have been checked by ValidName.
-func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
+func (s *Service) Rename(ref registry.Ref, name string, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.offers.operation(d)
@@ -213,7 +213,7 @@ func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
 }
 
 // Forget drops a device that is gone.
-func (s *Service) Forget(ref DeviceRef, respond Respond) {
+func (s *Service) Forget(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		d := s.home.find(ref)
 		if d == nil {
@@ -228,7 +228,7 @@ func (s *Service) Forget(ref DeviceRef, respond Respond) {
 }
 
 // Check reads a device's running version again and tells whether there is a newer image.
-func (s *Service) Check(ref DeviceRef, respond Respond) {
+func (s *Service) Check(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			if why, ok := s.dongle.usable(); !ok {
@@ -242,7 +242,7 @@ func (s *Service) Check(ref DeviceRef, respond Respond) {
 				a := Answer{Status: Success, Operation: d.operation(o), UpdateAvailable: &available}
 				if err != nil {
 					a.Status = Failure
-					a.Reason = ReasonNoResponse
+					a.Reason = upgrade.ReasonNoResponse
 					a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be "+
 						"woken, others to be powered and in reach", d.Name(), err)
 				}
@@ -325,7 +325,7 @@ func (c *checkOfAll) next() {
 func (c *checkOfAll) end() { c.respond(Answer{Status: Success, CheckResults: c.results}) }
 
 // Interview asks a device again who it is.
-func (s *Service) Interview(ref DeviceRef, respond Respond) {
+func (s *Service) Interview(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.offers.operation(d)

@@ -11,6 +11,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -19,7 +20,7 @@ import (
 type Observer interface {
 	blocks.Observer
 	// UpgradeFinished counts an upgrade that reached a final state, with the time since it was queued.
-	UpgradeFinished(state State, reason Reason, d time.Duration)
+	UpgradeFinished(state upgrade.State, reason upgrade.Reason, d time.Duration)
 	// DeliveryFailed counts a frame that did not reach its device.
 	DeliveryFailed()
 	// ImageFetched counts a fetch by its outcome.
@@ -58,15 +59,15 @@ type Policy struct {
 	NotifyInterval time.Duration // between two image notifications
 	// NotifyAttempts is how many notifications without a block request end an attempt with noResponse.
 	NotifyAttempts   int
-	StallTimeout     time.Duration // without a block request before an attempt ends with stalled
-	RejoinTimeout    time.Duration // from the end of the download to the new version seen
-	Retries          int           // further attempts
-	Slice            time.Duration // how long an image keeps the slot while another waits
-	Canary           bool          // with all devices: one of each image first
-	Window           *Window       // nil where none is configured
-	QueryWatch       QueryWatch    // when the dongle shows what devices ask for
-	WatchOnly        bool          // another program upgrades: nothing is done, only told
-	ServeUnsolicited bool          // devices that ask without an upgrade are served
+	StallTimeout     time.Duration   // without a block request before an attempt ends with stalled
+	RejoinTimeout    time.Duration   // from the end of the download to the new version seen
+	Retries          int             // further attempts
+	Slice            time.Duration   // how long an image keeps the slot while another waits
+	Canary           bool            // with all devices: one of each image first
+	Window           *upgrade.Window // nil where none is configured
+	QueryWatch       QueryWatch      // when the dongle shows what devices ask for
+	WatchOnly        bool            // another program upgrades: nothing is done, only told
+	ServeUnsolicited bool            // devices that ask without an upgrade are served
 }
 
 // Options are what a Service is made of.

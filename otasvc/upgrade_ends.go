@@ -7,21 +7,21 @@ import (
 )
 
 // endEvents are the events that tell of an end.
-var endEvents = map[State]EventName{
-	Succeeded: EventUpgradeSucceeded,
-	Failed:    EventUpgradeFailed,
-	Cancelled: EventUpgradeCancelled,
+var endEvents = map[upgrade.State]EventName{
+	upgrade.Succeeded: EventUpgradeSucceeded,
+	upgrade.Failed:    EventUpgradeFailed,
+	upgrade.Cancelled: EventUpgradeCancelled,
 }
 
 // ended tells everybody how an upgrade ended.
 func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	us.home.ended(d)
 	event := us.event(endEvents[u.State()], d, u)
-	if u.Reason() == ReasonNoResponse {
+	if u.Reason() == upgrade.ReasonNoResponse {
 		event.Error = d.Unanswered()
 	}
 	us.outlet.happened(event)
-	if u.State() == Succeeded {
+	if u.State() == upgrade.Succeeded {
 		us.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
 			"fileVersion", u.Image().ImageVersion)
 	} else {
@@ -41,7 +41,7 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 		return
 	}
 	answer := Answer{Status: Success, Operation: operationOf(u, d.EUID(), d.CurrentVersion())}
-	if u.State() != Succeeded {
+	if u.State() != upgrade.Succeeded {
 		answer.Status = Failure
 		answer.Reason = u.Reason()
 		answer.Error = explainEnd(d, u)
@@ -58,7 +58,7 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 // explainEnd says for a person why an upgrade did not succeed.
 func explainEnd(d *device, u *upgrade.Upgrade) string {
 	text := u.Reason().Explain()
-	if why := d.Unanswered(); why != "" && u.Reason() == ReasonNoResponse {
+	if why := d.Unanswered(); why != "" && u.Reason() == upgrade.ReasonNoResponse {
 		text += "; " + why
 	}
 	return text
@@ -67,7 +67,7 @@ func explainEnd(d *device, u *upgrade.Upgrade) string {
 // group is the upgrades that one request for all devices began.
 type group struct {
 	ID      uint64          `json:"id"`
-	Ticket  Ticket          `json:"ticket,omitempty"`
+	Ticket  upgrade.Ticket  `json:"ticket,omitempty"`
 	Members []UpgradeResult `json:"members"`
 	// answering says that all have ended. The group is kept until that is on the disk and its answer was
 	// given.
@@ -76,7 +76,7 @@ type group struct {
 
 // beginGroup makes a group without members yet. The ticket is for its final answer; it is empty where nobody
 // waits.
-func (us *upgrades) beginGroup(ticket Ticket) *group {
+func (us *upgrades) beginGroup(ticket upgrade.Ticket) *group {
 	us.nextGroup++
 	g := &group{ID: us.nextGroup, Ticket: ticket, Members: []UpgradeResult{}}
 	us.groups[g.ID] = g
@@ -100,7 +100,7 @@ func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
 		waiting := other.upgrade
 		switch {
 		case waiting.Group() != g.ID || waiting.Canary() != d.EUID():
-		case u.State() == Succeeded:
+		case u.State() == upgrade.Succeeded:
 			us.step(other, upgrade.CanaryPassed{}, now)
 		default:
 			us.step(other, upgrade.CanaryFailed{}, now)
@@ -116,7 +116,7 @@ func (us *upgrades) finishGroup(g *group) {
 		if !m.State.Ended() {
 			return
 		}
-		if m.State != Succeeded {
+		if m.State != upgrade.Succeeded {
 			answer.Status = Failure
 			answer.Error = "not every device was upgraded; see results"
 		}
