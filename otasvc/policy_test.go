@@ -19,9 +19,11 @@ func TestBlockInterval(t *testing.T) {
 			w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 0 })
 			begun := time.Now()
 			w.within(time.Hour, "the download ends", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Applying })
-			blocks := time.Duration(len(data)/63 - 1)
-			if took := time.Since(begun); took < blocks*interval || took > blocks*(interval+time.Second)+time.Minute {
-				t.Errorf("%d blocks %v apart took %v", blocks, interval, took)
+			blocks := len(data)/63 - 1
+			took := time.Since(begun).Seconds()
+			least := float64(blocks) * interval.Seconds()
+			if most := least + float64(blocks) + 60; took < least || took > most {
+				t.Errorf("%d blocks %v apart took %.1f s", blocks, interval, took)
 			}
 			if u := w.ended(10*time.Minute, bulb); u.State != upgrade.Succeeded {
 				t.Fatalf("ended %+v", u)
