@@ -67,6 +67,7 @@ func (g *dongle) trouble() string {
 	return ""
 }
 
+// because continues a sentence with an error, where there is one.
 func because(err string) string {
 	if err == "" {
 		return ""

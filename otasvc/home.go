@@ -110,6 +110,7 @@ type home struct {
 	active   map[message.IEEE]*device // those whose upgrade has not ended
 }
 
+// newHome returns a home without devices.
 func newHome() *home {
 	return &home{
 		registry: registry.NewDevices(),
@@ -191,6 +192,7 @@ func (h *home) sorted() []*device { return sorted(h.devices) }
 // upgrading lists the devices whose upgrade has not ended, by EUID.
 func (h *home) upgrading() []*device { return sorted(h.active) }
 
+// sorted lists devices by EUID.
 func sorted(devices map[message.IEEE]*device) []*device {
 	return slices.SortedFunc(maps.Values(devices), func(a, b *device) int {
 		return cmp.Compare(a.EUID(), b.EUID())

@@ -121,6 +121,7 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 	})
 }
 
+// ptr is a pointer to a copy of a value.
 func ptr[T any](v T) *T { return &v }
 
 // publicURL is a URL without user and password: records and answers are read by everybody on the broker.

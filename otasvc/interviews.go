@@ -21,6 +21,7 @@ type asking struct {
 	interviews *interviews
 }
 
+// newAsking returns what asks devices, with nothing asked yet.
 func newAsking(o *owner, h *home, g *dongle, sender *sending.Sender, log *slog.Logger) *asking {
 	questions := registry.NewQuestions(&questionSender{owner: o, sender: sender})
 	possible := func() bool { return g.connected && !o.stopping() }
@@ -135,6 +136,7 @@ func (v *interviews) begin(d *device, a *registry.Appointment) {
 	})
 }
 
+// ended notes how an interview of a device ended, and tells who waits for that.
 func (v *interviews) ended(d *device, a *registry.Appointment, err error) {
 	known := v.home.knows(d)
 	if known && err == nil {
@@ -155,6 +157,7 @@ func (v *interviews) ended(d *device, a *registry.Appointment, err error) {
 	}
 }
 
+// succeeded notes that a device has told all.
 func (v *interviews) succeeded(d *device) {
 	if f := d.Facts(); !f.Interviewed {
 		v.log.Info("a device was interviewed", "euid", f.EUID, "manufacturer", f.ManufacturerName,

@@ -402,6 +402,7 @@ func (o *offers) sweep(used map[string]bool, now time.Time) {
 	})
 }
 
+// offerFrom is the offer of an image that the catalog has.
 func offerFrom(c library.Candidate) Offer {
 	return Offer{
 		ManufacturerCode: c.ManufacturerCode,
@@ -420,6 +421,7 @@ func offerFrom(c library.Candidate) Offer {
 	}
 }
 
+// offerOf is the offer of a registered image.
 func offerOf(r library.Registration, image library.Image) Offer {
 	return Offer{
 		ManufacturerCode: r.ManufacturerCode,
@@ -526,6 +528,7 @@ func fetchStatus(err error) Status {
 	}
 }
 
+// registration is how an image is registered that was fetched now.
 func registration(image library.Image, url, driverTypeID string, driverVersion uint32) library.Registration {
 	h := image.Header
 	return library.Registration{

@@ -31,7 +31,7 @@ func newOwner(now func() time.Time) *owner {
 }
 
 // errStopping ends what was asked for and cannot be finished any more.
-var errStopping = errors.New("the service is stopping")
+var errStopping = errors.New("the service is stopping; ask again when it has started")
 
 // inboxLimit bounds the messages that wait for the owner. It is never reached in normal operation: the owner
 // needs microseconds for a message and the wire milliseconds.

@@ -8,34 +8,35 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Status is the outcome of an operation in the vocabulary of the reference's ZigbeeOtaUpgradeOperation. The
+// Status is the outcome of an operation, in the vocabulary of the reference's ZigbeeOtaUpgradeOperation. The
 // strings are part of the MQTT contract.
 type Status string
 
-// Every status that an answer can have.
+// These are all the statuses that an answer can have.
 const (
-	// ServiceAvailable: the dongle is connected and its firmware has the OTA server.
+	// ServiceAvailable says that the dongle is connected and its firmware has the OTA server.
 	ServiceAvailable Status = "serviceAvailable"
-	// ServiceNotAvailable: the operation needs the dongle, and the dongle is away or its firmware
-	// has no OTA server.
+	// ServiceNotAvailable says that the operation needs the dongle, and that the dongle is away or its
+	// firmware has no OTA server.
 	ServiceNotAvailable Status = "serviceNotAvailable"
-	// InProgress: accepted; exactly one further answer with another status follows.
+	// InProgress says that the request was accepted; exactly one further answer with another status follows.
 	InProgress Status = "inProgress"
-	// Success: completed.
+	// Success says that the operation is completed.
 	Success Status = "success"
-	// Failure: not completed; a Reason or an error text says why.
+	// Failure says that the operation was not completed; a Reason or an error text says why.
 	Failure Status = "failure"
-	// ImageAccessFailed: the URL could not be fetched, was refused by policy, or the file was too large.
+	// ImageAccessFailed says that the URL could not be fetched, was refused by policy, or the file was too
+	// large.
 	ImageAccessFailed Status = "imageAccessFailed"
-	// ImageValidationFailed: what was fetched is not the image that was meant, or is damaged.
+	// ImageValidationFailed says that what was fetched is not the image that was meant, or is damaged.
 	ImageValidationFailed Status = "imageValidationFailed"
-	// DeviceNotFound: no device is known, or answers, by that name or address.
+	// DeviceNotFound says that no device is known, or answers, by that name or address.
 	DeviceNotFound Status = "deviceNotFound"
-	// InvalidData: the request itself is wrong.
+	// InvalidData says that the request itself is wrong.
 	InvalidData Status = "invalidData"
-	// IncompatibleDriverVersion: a newer driver version has registered an image already.
+	// IncompatibleDriverVersion says that a newer driver version has registered an image already.
 	IncompatibleDriverVersion Status = "incompatibleDriverVersion"
-	// ImageInfoNotFound: no image fits the device.
+	// ImageInfoNotFound says that no image fits the device.
 	ImageInfoNotFound Status = "imageInfoNotFound"
 )
 
@@ -48,7 +49,7 @@ func (s Status) OK() bool { return s == Success || s == ServiceAvailable || s ==
 // Source says where an image that a device would get comes from. The strings are part of the MQTT contract.
 type Source string
 
-// The places that images come from.
+// These are all the places that images come from.
 const (
 	SourceRegistered Source = "registered"
 	SourceIndex      Source = "index"
@@ -177,7 +178,7 @@ type Respond func(Answer)
 // EventName names a thing that happened. The strings are part of the MQTT contract.
 type EventName string
 
-// Every event.
+// These are all the events.
 const (
 	EventDongleConnected    EventName = "dongleConnected"
 	EventDongleDisconnected EventName = "dongleDisconnected"
@@ -221,10 +222,15 @@ type Event struct {
 // Sink takes what changed and what happened. All methods are called on the owner goroutine, in order,
 // and must not block.
 type Sink interface {
+	// DeviceChanged takes the record of a device that is new or has changed.
 	DeviceChanged(DeviceRecord)
+	// DeviceGone says that a device was forgotten.
 	DeviceGone(message.IEEE)
+	// InfoChanged takes the record of the service, at the start and when it has changed.
 	InfoChanged(InfoRecord)
+	// ImagesChanged takes the list of all registered images, at the start and when it has changed.
 	ImagesChanged([]RegisteredImage)
+	// Happened takes an event.
 	Happened(Event)
 	// UpgradeEnded delivers the final answer of an upgrade whose ticket is not empty, possibly in a later
 	// life of the service than the one that took the request.

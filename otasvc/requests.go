@@ -13,7 +13,7 @@ import (
 // Requests come from any goroutine. They never block: each is carried out on the owner goroutine, and its
 // answers come through respond.
 
-// settleTimeout is how long requests wait, after a start, for the first word on whether the dongle is there.
+// settleTimeout is how long requests wait, after a start, until it is known whether the dongle is there.
 const settleTimeout = 10 * time.Second
 
 // request carries a request out on the owner goroutine. Right after a start the dongle is still being opened,
@@ -55,7 +55,8 @@ func (g *requestGate) open() {
 }
 
 // errDeviceForgotten ends what was asked of a device that has been forgotten meanwhile.
-var errDeviceForgotten = errors.New("the device was forgotten")
+var errDeviceForgotten = errors.New("the device was forgotten meanwhile; " +
+	"it is known again once it is heard from")
 
 // fail is a final answer that tells an error.
 func fail(status Status, op *Operation, format string, args ...any) Answer {

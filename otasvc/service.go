@@ -27,25 +27,35 @@ type Observer interface {
 	ImageFetched(outcome Status)
 }
 
-// ImageStore gets images and keeps their bytes. Fetch is called on a goroutine of its own;
-// the others are quick.
+// ImageStore gets images and keeps their bytes, by the SHA-256 of what is served, in lower-case hex. Any
+// goroutine may call its methods.
 type ImageStore interface {
+	// Fetch gets an image and keeps it. It waits for the network and the disk. The error says what went
+	// wrong, see [library.ErrAccess] and [library.ErrValidation].
 	Fetch(context.Context, library.Request) (library.Image, error)
+	// Load returns the bytes of an image. It waits for the disk.
 	Load(sha256 string) ([]byte, error)
+	// Image tells from memory what is known of an image. It is false where the image is not kept.
 	Image(sha256 string) (library.Image, bool)
-	// Sweep removes images that keep does not name and that nobody has needed for a while. It
-	// waits for the disk.
+	// Sweep removes the images that keep does not name and that nobody has needed for the time unusedFor, and
+	// returns them. It waits for the disk.
 	Sweep(now time.Time, keep func(sha256 string) bool, unusedFor time.Duration) ([]library.Image, error)
 }
 
-// Catalog finds images that nobody registered, in the image folder and in indexes. Ensure is called on a
-// goroutine of its own; the others answer from memory.
+// Catalog finds images that nobody registered, in the image folder and in indexes. All but Ensure answer from
+// memory.
 type Catalog interface {
+	// Best returns the newest image that fits a device. It is false where there is none.
 	Best(library.Device) (library.Candidate, bool)
+	// All lists the images that fit a device.
 	All(library.Device) []library.Candidate
+	// Explain says why no image fits a device.
 	Explain(library.Device) error
+	// Ensure has the bytes of an image in the ImageStore. It may wait for the network and the disk.
 	Ensure(context.Context, library.Candidate) (library.Image, error)
+	// Refresh has indexes looked at anew soon.
 	Refresh()
+	// Changed has a value whenever the answers may be others than before.
 	Changed() <-chan struct{}
 }
 
@@ -78,8 +88,7 @@ type Options struct {
 	Logger   *slog.Logger
 	StateDir string // holds state.json; empty where nothing is kept (tests)
 	Policy   Policy
-	// Now is the clock; nil stands for time.Now. Only what sets the clock on the wall, which fake time
-	// cannot, brings another.
+	// Now is the clock; nil stands for time.Now. Tests bring another where the clock on the wall is set.
 	Now func() time.Time
 }
 
@@ -195,8 +204,8 @@ func (s *Service) farewell() {
 	}
 }
 
-// tick is what the owner does after whatever woke it: look at the clock, at the downloads, at
-// the queue, and tell.
+// tick is what the owner does after whatever woke it: it lets time pass for all that goes by the clock, has
+// the slot's planner followed, tells what changed, and has that kept.
 func (s *Service) tick(now time.Time) {
 	s.health.tick.Store(&now)
 	if now.After(s.gate.deadline) {

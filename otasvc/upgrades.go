@@ -141,6 +141,7 @@ func (us *upgrades) sync(now time.Time) {
 	}
 }
 
+// syncDevice is sync for one device.
 func (us *upgrades) syncDevice(d *device, now time.Time) {
 	if d.rights.transfer == nil {
 		return

@@ -15,11 +15,11 @@ import (
 // nothing downloads.
 type QueryWatch uint8
 
-// When queries are watched.
+// These are the times at which queries can be watched.
 const (
-	WatchNever  QueryWatch = iota
-	WatchIdle              // while nothing downloads
-	WatchAlways            // during downloads too
+	WatchNever  QueryWatch = iota // not at all
+	WatchIdle                     // while nothing downloads
+	WatchAlways                   // during downloads too
 )
 
 // watchAfter is how long nothing has to be going on before the mode changes. The dongle writes each change
