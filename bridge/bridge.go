@@ -7,6 +7,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -124,7 +125,7 @@ func (b *Bridge) Happened(e otasvc.Event) {
 
 // UpgradeEnded publishes the final answer to a request for an upgrade, which may have come before the
 // service restarted.
-func (b *Bridge) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
+func (b *Bridge) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer) {
 	var asked ticket
 	if err := json.Unmarshal(t, &asked); err != nil {
 		b.log.Error("the final answer of an upgrade cannot be given: its stored request cannot be read",

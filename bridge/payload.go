@@ -7,6 +7,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -143,7 +144,7 @@ func newOffer(o *otasvc.Offer) *contract.Offer {
 	}
 }
 
-func newUpgrade(u *otasvc.UpgradeRecord) *contract.Upgrade {
+func newUpgrade(u *upgrade.Record) *contract.Upgrade {
 	if u == nil {
 		return nil
 	}
@@ -163,7 +164,7 @@ func newUpgrade(u *otasvc.UpgradeRecord) *contract.Upgrade {
 	}
 }
 
-func newPastUpgrade(u otasvc.PastUpgrade) contract.PastUpgrade {
+func newPastUpgrade(u upgrade.Past) contract.PastUpgrade {
 	return contract.PastUpgrade{
 		State:           contract.State(u.State),
 		Reason:          known(contract.Reason(u.Reason)),

@@ -12,14 +12,15 @@ import (
 	"unicode/utf8"
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
-	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
 // request is a decoded request. Which fields are set depends on the keys that were there.
 type request struct {
 	id               string // see asker
 	transaction      json.RawMessage
-	device           otasvc.DeviceRef
+	device           registry.Ref
 	hasDevice        bool
 	all              bool
 	url              string
@@ -34,7 +35,7 @@ type request struct {
 	force            bool
 	at               time.Time
 	window           bool
-	install          otasvc.Install
+	install          upgrade.Install
 	installAt        time.Time
 	seconds          time.Duration
 	name             string

@@ -12,42 +12,60 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// asking is everything that asks devices something and waits for what they say.
+// asking is everything that asks devices something and waits for what they say. It does not know what that is
+// good for.
 type asking struct {
 	questions  *registry.Questions
 	searches   *registry.Searches
-	strangers  registry.Strangers
-	interviews interviews
+	strangers  *registry.Strangers
+	interviews *interviews
 }
 
-func newAsking(s *Service) asking {
-	questions := registry.NewQuestions(questionSender{s})
-	possible := func() bool { return s.dongle.connected && !s.stopping() }
-	return asking{
+// newAsking returns what asks devices, with nothing asked yet.
+func newAsking(o *owner, h *home, g *dongle, sender *sending.Sender, log *slog.Logger) *asking {
+	questions := registry.NewQuestions(&questionSender{owner: o, sender: sender})
+	possible := func() bool { return g.connected && !o.stopping() }
+	return &asking{
 		questions: questions,
-		searches:  registry.NewSearches(questions, s.home.registry, possible, time.Now, s.log),
-		interviews: interviews{
-			owner:     &s.owner,
-			home:      &s.home,
+		searches:  registry.NewSearches(questions, h.registry, possible, time.Now, log),
+		strangers: &registry.Strangers{},
+		interviews: &interviews{
+			owner:     o,
+			home:      h,
 			questions: questions,
 			schedule:  registry.NewSchedule(jitter),
 			awaited:   map[message.IEEE][]func(error){},
-			sender:    s.sender,
-			log:       s.log,
+			sender:    sender,
+			log:       log,
 		},
 	}
 }
 
+// end drops everything that was asked, and tells those who wait for it why. It reports whether a question was
+// open.
+func (a *asking) end(err error) (open bool) {
+	open = a.questions.Any()
+	if open {
+		a.questions.Drop(err)
+	}
+	a.searches.Next() // what still stands in line finds nothing
+	a.interviews.endAll(err)
+	return open
+}
+
 // questionSender sends questions. It is a [registry.Sender].
-type questionSender struct{ service *Service }
+type questionSender struct {
+	owner  *owner
+	sender *sending.Sender
+}
 
 // Send sends a question as any other command.
-func (q questionSender) Send(cmd message.Message, done func(error)) {
-	if q.service.stopping() {
-		q.service.inbox.Post(func() { done(errStopping) })
+func (q *questionSender) Send(cmd message.Message, done func(error)) {
+	if q.owner.stopping() {
+		q.owner.inbox.Post(func() { done(errStopping) })
 		return
 	}
-	q.service.sender.Send(cmd, func(_ message.Status, err error) {
+	q.sender.Send(cmd, func(_ message.Status, err error) {
 		if errors.Is(err, zigate.ErrNoAnswer) {
 			err = nil // a status that was lost does not mean that the question was
 		}
@@ -56,7 +74,7 @@ func (q questionSender) Send(cmd message.Message, done func(error)) {
 }
 
 // interviews asks devices who they are and what they run. It carries out what the schedule of interviews
-// decides: each runs on a goroutine of its own, and asks through the owner.
+// decides: each runs on a goroutine of its own, and asks through the owner. It knows no upgrade.
 type interviews struct {
 	owner     *owner
 	home      *home
@@ -81,6 +99,7 @@ func (v *interviews) await(d *device, done func(error)) {
 // heard takes a sign of life of a device, which is awake now.
 func (v *interviews) heard(d *device, now time.Time) { v.schedule.Heard(v.standing(d), now) }
 
+// standing is what the schedule has to know of a device.
 func (v *interviews) standing(d *device) registry.Standing {
 	return d.Standing(len(v.awaited[d.EUID()]) > 0)
 }
@@ -117,6 +136,7 @@ func (v *interviews) begin(d *device, a *registry.Appointment) {
 	})
 }
 
+// ended notes how an interview of a device ended, and tells who waits for that.
 func (v *interviews) ended(d *device, a *registry.Appointment, err error) {
 	known := v.home.knows(d)
 	if known && err == nil {
@@ -137,6 +157,7 @@ func (v *interviews) ended(d *device, a *registry.Appointment, err error) {
 	}
 }
 
+// succeeded notes that a device has told all.
 func (v *interviews) succeeded(d *device) {
 	if f := d.Facts(); !f.Interviewed {
 		v.log.Info("a device was interviewed", "euid", f.EUID, "manufacturer", f.ManufacturerName,

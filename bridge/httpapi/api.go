@@ -17,6 +17,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -142,7 +143,7 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		line := &body.Active
-		if state := d.Device.Upgrade.State; state == otasvc.Scheduled || state == otasvc.Queued {
+		if state := d.Device.Upgrade.State; state == upgrade.Scheduled || state == upgrade.Queued {
 			line = &body.Queued
 		}
 		*line = append(*line, queued{EUID: d.Device.EUID, Name: d.Device.Name, Upgrade: record.Upgrade})

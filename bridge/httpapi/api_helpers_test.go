@@ -19,6 +19,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -118,15 +119,15 @@ func (a *api) known() {
 		Offer:   otasvc.Offer{ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 2, Size: 100, SHA256: digest, URL: "http://x/y", Title: "<b>"},
 		Devices: []message.IEEE{kitchen}, AddedAt: time.Now(),
 	}})
-	a.bridge.DeviceChanged(device(kitchen, otasvc.Downloading, 40))
-	a.bridge.DeviceChanged(device(hall, otasvc.Queued, 0))
+	a.bridge.DeviceChanged(device(kitchen, upgrade.Downloading, 40))
+	a.bridge.DeviceChanged(device(hall, upgrade.Queued, 0))
 }
 
 // device is a record of a device with an upgrade in some state.
-func device(euid message.IEEE, state otasvc.State, progress float64) otasvc.DeviceRecord {
+func device(euid message.IEEE, state upgrade.State, progress float64) otasvc.DeviceRecord {
 	d := otasvc.DeviceRecord{EUID: euid, Name: "Bulb " + euid.String(), LQI: ptr(uint8(100)), LastSeen: time.Now(), CurrentVersion: ptr(uint32(1))}
 	if state != "" {
-		d.Upgrade = &otasvc.UpgradeRecord{State: state, ImageVersion: 2, Size: 100, Offset: uint32(progress), Progress: progress, Attempt: 1, QueuedAt: time.Now()}
+		d.Upgrade = &upgrade.Record{State: state, ImageVersion: 2, Size: 100, Offset: uint32(progress), Progress: progress, Attempt: 1, QueuedAt: time.Now()}
 	}
 	return d
 }

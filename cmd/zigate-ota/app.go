@@ -23,6 +23,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
@@ -302,7 +303,7 @@ func (a *app) Run(ctx context.Context) error {
 	if a.home != nil {
 		base = append(base, a.home)
 	}
-	var radio otasvc.Radio = a.dongle
+	var radio sending.Radio = a.dongle
 	dongle := [][]task{{a.dongle}}
 	if a.hub != nil {
 		radio = a.hub

@@ -7,6 +7,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
@@ -65,7 +66,7 @@ func upgradePolicy(c config.UpgradeConfig, watch otasvc.QueryWatch) otasvc.Polic
 		ServeUnsolicited: c.Unsolicited == config.UnsolicitedServe,
 	}
 	if !c.Window.IsZero() {
-		p.Window = &otasvc.Window{Begin: c.Window.Start, End: c.Window.End}
+		p.Window = &upgrade.Window{Begin: c.Window.Start, End: c.Window.End}
 	}
 	return p
 }
