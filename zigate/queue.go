@@ -173,8 +173,8 @@ func (d *Dongle) disconnected(err error) {
 	d.mu.Unlock()
 	for _, c := range ended {
 		// The error must not match what ended the connection, such as ErrNoAnswer, which is not about c.
-		c.finish(message.Status{}, fmt.Errorf("%s (%s): %w: %v", //nolint:errorlint // see above
-			c.typ, c.typ.Name(), ErrNotConnected, err))
+		c.finish(message.Status{}, fmt.Errorf("%s (%s): %w: %v",
+			c.typ, c.typ.Name(), ErrNotConnected, err)) //nolint:errorlint // see above
 	}
 }
 

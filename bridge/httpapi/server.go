@@ -175,7 +175,9 @@ func (s *Server) Run(ctx context.Context) error {
 		s.log.Debug("HTTP server: cutting connections that do not end", "error", err)
 		_ = server.Close()
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		s.log.Debug("HTTP server: its listener failed while it was stopped", "error", err)
+	}
 	return nil
 }
 

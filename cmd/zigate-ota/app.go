@@ -228,7 +228,7 @@ type imageFiles struct {
 func (a *app) dialer(home *sim.Dongle) (zigate.Dialer, error) {
 	if a.cfg.Dongle == config.DongleSimulated {
 		if home == nil {
-			home = newSimulation(simulatedDevices(), 1, sim.V1323)
+			home = newSimulation(simulatedDevices(), 1)
 		}
 		a.home = home
 		return home.Dialer("sim"), nil

@@ -63,7 +63,7 @@ func (p *program) demo(ctx context.Context, d commandline.Demo) (err error) {
 		cfg.Log.Level = slog.LevelError
 	}
 	log := newLogger(p.stderr, cfg.Log)
-	home := newSimulation(devices, d.Speed, sim.V1323)
+	home := newSimulation(devices, d.Speed)
 	a, err := newApp(cfg, log, home)
 	if err != nil {
 		return err

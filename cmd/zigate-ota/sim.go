@@ -134,7 +134,7 @@ func givenDevices(texts []string) ([]sim.DeviceConfig, error) {
 // simulatedScenario returns the simulation to run: the scenario of the file, where one is named, changed by
 // the other flags.
 func simulatedScenario(s *commandline.Simulation, devices []sim.DeviceConfig) (sim.Scenario, error) {
-	scenario := sim.Scenario{Config: simulationConfig(nil, s.Speed, sim.V1323)}
+	scenario := sim.Scenario{Config: simulationConfig(nil, s.Speed)}
 	if s.Scenario != "" {
 		file, err := os.Open(s.Scenario)
 		if err != nil {

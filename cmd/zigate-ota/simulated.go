@@ -79,14 +79,14 @@ func manyDevices(n int) []sim.DeviceConfig {
 }
 
 // newSimulation returns a simulated dongle with these devices; speed 1 is the pace of a real radio.
-func newSimulation(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) *sim.Dongle {
-	return sim.New(simulationConfig(devices, speed, firmware))
+func newSimulation(devices []sim.DeviceConfig, speed float64) *sim.Dongle {
+	return sim.New(simulationConfig(devices, speed))
 }
 
 // simulationConfig returns the configuration of newSimulation's dongle.
-func simulationConfig(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) sim.Config {
+func simulationConfig(devices []sim.DeviceConfig, speed float64) sim.Config {
 	return sim.Config{
-		Firmware: firmware,
+		Firmware: sim.V1323,
 		IEEE:     message.IEEE(0x00158d0001020304),
 		PANID:    0x1234,
 		Channel:  15,
