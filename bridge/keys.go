@@ -15,7 +15,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
-// reader reads the value of a key into a request. The error is what is allowed there.
+// reader reads the value of a key into a request. The error says what is allowed there.
 type reader func(raw json.RawMessage, key contract.Key, r *request) error
 
 // readers has a reader for each key of the contract, by its name, which means the same in all operations.

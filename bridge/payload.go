@@ -10,8 +10,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// What the service tells becomes what the contract says, value by value. Words are the same on both sides,
-// which a test of the contract proves.
+// The functions below turn the service's records into the contract's, field by field. States, reasons and
+// other words are spelled the same on both sides, which a test of the contract proves.
 
 func newInfo(version string, r otasvc.InfoRecord) contract.Info {
 	p := contract.Info{
@@ -235,8 +235,8 @@ func newOperationRecord(op *otasvc.Operation) *contract.OperationRecord {
 	}
 }
 
-// newResults tells the results of a request for all devices; those of no device are an empty list, which is
-// not the same as none.
+// newResults returns the results of a request for all devices. The list is empty where no device was found;
+// there is no list where the request was for one device.
 func newResults(a otasvc.Answer) contract.Results {
 	var p contract.Results
 	if a.CheckResults != nil {

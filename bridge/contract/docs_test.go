@@ -299,16 +299,17 @@ func TestDocumentCheckFindsFaults(t *testing.T) {
 	d := readDocument(t)
 	type event struct {
 		contract.Event
-		LinkQuality *uint8 `json:"linkQuality,omitempty"`
+		Undescribed *uint8 `json:"undescribed,omitempty"`
 	}
 	want := payloadRows(reflect.TypeFor[event]())
 	problems := d.tableProblems("An event", want)
-	expectProblem(t, problems, "`linkQuality` is missing; add the row \"| `linkQuality` | 0 to 255 or absent |")
+	expectProblem(t, problems, "`undescribed` is missing; add the row \"| `undescribed` | 0 to 255 or absent |")
 	problems = d.tableProblems("An event", want[1:])
 	expectProblem(t, problems, "`euid` is in the table, but there is no such thing")
 	expectProblem(t, d.tableProblems("A response", want), "`time` is missing")
 	slices.Reverse(want)
-	expectProblem(t, d.tableProblems("An event", want), "must come in the order `error`, `zclStatus`")
+	order := fmt.Sprintf("must come in the order %s, %s", want[1][0], want[2][0]) // after the one that is missing
+	expectProblem(t, d.tableProblems("An event", want), order)
 	expectProblem(t, d.tableProblems("No such heading", want), "there is no table")
 
 	words := append(texts(contract.States()), "dreaming")

@@ -291,7 +291,7 @@ func keySchema(key contract.Key) object {
 func TestOpenAPICheckFindsFaults(t *testing.T) {
 	d := readOpenAPI(t)
 	problems := d.problems("Event", d.schema("Event"), reflect.TypeFor[doctored]())
-	expectProblem(t, problems, `"linkQuality" is not described`)
+	expectProblem(t, problems, `"undescribed" is not described`)
 	problems = d.problems("Slot", d.schema("Dongle"), reflect.TypeFor[contract.Slot]())
 	expectProblem(t, problems, `"firmware" is described, but`)
 

@@ -81,7 +81,7 @@ func eventKeys(t reflect.Type) []string {
 func TestPageCheckFindsFaults(t *testing.T) {
 	words := readScript(t, "words.js")
 	problems := words.problems("eventKeys", eventKeys(reflect.TypeFor[doctored]()))
-	expectProblem(t, problems, "eventKeys has no words for linkQuality")
+	expectProblem(t, problems, "eventKeys has no words for undescribed")
 	problems = words.problems("stateWords", append(texts(contract.States()), "dreaming"))
 	expectProblem(t, problems, "has no words for dreaming")
 	problems = words.problems("statusWords", texts(contract.Statuses())[1:])

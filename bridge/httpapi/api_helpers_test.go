@@ -147,7 +147,9 @@ func folderImage(name string) library.FolderImage {
 	return library.FolderImage{Name: name, SHA256: i.SHA256, Size: i.Size, Header: i.Header, Wrapper: i.Wrapper, Warnings: i.Warnings, Checks: i.Checks}
 }
 
-// call sends a request; headers are "Name: value". "Host" is one of them, too.
+func asList(v any) []any { list, _ := v.([]any); return list }
+
+// call sends a request, and checks that the answer is as openapi.json says; headers are "Name: value". "Host" is one of them, too.
 func (a *api) call(method, path, body string, headers ...string) reply {
 	a.t.Helper()
 	req, err := http.NewRequestWithContext(a.t.Context(), method, a.base+path, strings.NewReader(body))
@@ -172,7 +174,15 @@ func (a *api) call(method, path, body string, headers ...string) reply {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return reply{res.StatusCode, res.Header, string(b)}
+	got := reply{res.StatusCode, res.Header, string(b)}
+	d, err := sharedDocument()
+	if err == nil {
+		err = d.checkResponse(req, got)
+	}
+	if err != nil {
+		a.t.Errorf("%s %s: status %d: %v", method, path, got.status, err)
+	}
+	return got
 }
 
 // sent is one server-sent event.

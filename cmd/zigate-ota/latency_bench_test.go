@@ -277,7 +277,7 @@ func bareResponder(b *testing.B, answer []byte) net.Conn {
 		for {
 			n, err := conn.Read(buf)
 			if err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					fmt.Fprintln(os.Stderr, "bare responder:", err)
 				}
 				return

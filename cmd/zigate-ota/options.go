@@ -10,8 +10,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
-// libraryOptions is the configuration in the library's terms. The file of authorities was read when the
-// configuration was checked, and may be another one by now.
+// libraryOptions returns the library's options for a configuration. It reads the file of authorities again,
+// which may have changed since the configuration was checked.
 func libraryOptions(c config.ImageConfig, log *slog.Logger) (library.Options, error) {
 	authorities, err := c.Authorities()
 	if err != nil {
@@ -23,7 +23,7 @@ func libraryOptions(c config.ImageConfig, log *slog.Logger) (library.Options, er
 	}, nil
 }
 
-// shareOptions is the configuration in the terms of the package share.
+// shareOptions returns the options of the package share for a configuration.
 func shareOptions(c config.ShareConfig, observer share.Observer) share.Options {
 	o := share.Options{
 		Listen: string(c.Addr), PTY: c.PTY, Allow: c.Allow, MaxClients: c.Clients, Observer: observer,
@@ -34,7 +34,7 @@ func shareOptions(c config.ShareConfig, observer share.Observer) share.Options {
 	return o
 }
 
-// queryWatch is ZIGATE_OTA_DONGLE_QUERY_WATCH in the service's terms.
+// queryWatch returns the service's value for ZIGATE_OTA_DONGLE_QUERY_WATCH.
 func queryWatch(w config.QueryWatch) otasvc.QueryWatch {
 	switch w {
 	case config.QueryWatchAlways:
@@ -46,7 +46,7 @@ func queryWatch(w config.QueryWatch) otasvc.QueryWatch {
 	}
 }
 
-// upgradePolicy is the configuration in the service's terms.
+// upgradePolicy returns the service's policy for a configuration.
 func upgradePolicy(c config.UpgradeConfig, watch otasvc.QueryWatch) otasvc.Policy {
 	p := otasvc.Policy{
 		Concurrency:      c.Concurrency,

@@ -122,7 +122,10 @@ func (l *life) ends(status uint8, slotHolds bool) []upgrade.Effect {
 }
 
 // in is an upgrade in a stage, come there by what usually leads to it.
-func in(stage upgrade.Stage) *life {
+func in(stage upgrade.Stage) *life { return under(policy(), stage) }
+
+// under is an upgrade in a stage, come there under a policy.
+func under(p upgrade.Policy, stage upgrade.Stage) *life {
 	o := order()
 	switch stage {
 	case upgrade.StageScheduled:
@@ -131,6 +134,7 @@ func in(stage upgrade.Stage) *life {
 		o.Install = upgrade.InstallHold
 	}
 	l := begin(o)
+	l.p = p
 	for _, e := range ways[stage] {
 		l.step(e)
 	}
