@@ -3,6 +3,7 @@ package otasvc
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -74,7 +75,8 @@ func (q *questionSender) Send(cmd message.Message, done func(error)) {
 }
 
 // interviews asks devices who they are and what they run. It carries out what the schedule of interviews
-// decides: each runs on a goroutine of its own, and asks through the owner. It knows no upgrade.
+// decides. Each interview is a coroutine of the owner, so that what it asks comes in the same order each
+// time and it needs no lock. It knows no upgrade.
 type interviews struct {
 	owner     *owner
 	home      *home
@@ -130,10 +132,26 @@ func (v *interviews) begin(d *device, a *registry.Appointment) {
 	if d.Interviewed() && !v.standing(d).Awaited {
 		interview = registry.ReadIdentity
 	}
-	v.owner.beside(func(ctx context.Context) func() {
-		err := interview(ctx, &conversation{owner: v.owner, questions: v.questions, device: d.Device})
-		return func() { v.ended(d, a, err) }
+	c := &conversation{questions: v.questions, device: d.Device}
+	var err error
+	next, _ := iter.Pull(func(ask func(registry.Question) bool) {
+		c.ask = ask
+		err = interview(v.owner.ctx, c)
 	})
+	var goOn func()
+	goOn = func() {
+		question, asks := next()
+		if !asks {
+			v.ended(d, a, err)
+			return
+		}
+		v.questions.Ask(question, time.Now(), func(answer []message.Message, err error) {
+			c.answer = answer
+			c.err = err
+			goOn()
+		})
+	}
+	goOn()
 }
 
 // ended notes how an interview of a device ended, and tells who waits for that.
@@ -212,53 +230,33 @@ func (v *interviews) readVersion(d *device, done func(error)) {
 	v.questions.Ask(question, time.Now(), func(_ []message.Message, err error) { done(err) })
 }
 
-// conversation is a [registry.Asker] on the goroutine of an interview.
+// conversation is a [registry.Asker]. The interview is a coroutine of the owner: it runs only while the owner
+// waits for its next question, and waits itself while that is open. So it needs no lock, and what it asks
+// comes in the same order each time. Every question ends, by its deadline at the latest, and so does the
+// interview.
 type conversation struct {
-	owner     *owner
 	questions *registry.Questions
 	device    *registry.Device
+	ask       func(registry.Question) bool // hands a question to the owner; it returns when that has ended
+	answer    []message.Message
+	err       error
 }
 
 // Ask puts a question through the owner and waits for the answer.
 func (c *conversation) Ask(ctx context.Context, q registry.Question) ([]message.Message, error) {
-	type answer struct {
-		parts []message.Message
-		err   error
-	}
-	answered := make(chan answer, 1)
-	c.owner.inbox.Post(func() {
-		c.questions.Ask(q, time.Now(), func(parts []message.Message, err error) {
-			answered <- answer{parts: parts, err: err}
-		})
-	})
-	select {
-	case a := <-answered:
-		return a.parts, a.err
-	case <-ctx.Done():
+	if ctx.Err() != nil || !c.ask(q) {
 		return nil, errStopping
 	}
+	return c.answer, c.err
 }
 
-// Send puts a question through the owner whose answer is not waited for.
+// Send puts a question whose answer is not waited for.
 func (c *conversation) Send(q registry.Question) {
-	c.owner.inbox.Post(func() {
-		c.questions.Ask(q, time.Now(), func([]message.Message, error) {})
-	})
+	c.questions.Ask(q, time.Now(), func([]message.Message, error) {})
 }
 
-// Facts asks the owner what is known of the device.
-func (c *conversation) Facts() registry.Facts {
-	facts := make(chan registry.Facts, 1)
-	c.owner.inbox.Post(func() { facts <- c.device.Facts() })
-	select {
-	case f := <-facts:
-		return f
-	case <-c.owner.ctx.Done():
-		return registry.Facts{EUID: c.device.EUID()}
-	}
-}
+// Facts returns what is known of the device.
+func (c *conversation) Facts() registry.Facts { return c.device.Facts() }
 
-// Change has the owner change the device.
-func (c *conversation) Change(change func(*registry.Device)) {
-	c.owner.inbox.Post(func() { change(c.device) })
-}
+// Change changes the device.
+func (c *conversation) Change(change func(*registry.Device)) { change(c.device) }

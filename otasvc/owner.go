@@ -64,16 +64,8 @@ func (o *owner) drain() (worked bool) {
 // async runs work that takes long on a goroutine of its own, which gives way to everything else, and then, on
 // the owner goroutine, what work returned.
 func (o *owner) async(work func(ctx context.Context) func()) {
-	o.beside(func(ctx context.Context) func() {
-		background.GiveWay()
-		return work(ctx)
-	})
-}
-
-// beside runs work that waits for messages on a goroutine of its own and then, on the owner goroutine, what
-// work returned.
-func (o *owner) beside(work func(ctx context.Context) func()) {
 	o.background.Go(func() {
+		background.GiveWay()
 		if then := work(o.ctx); then != nil {
 			o.inbox.Post(then)
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Asker is what an interview asks a device through. The interview runs on a goroutine of its own; whoever
-// owns the device takes in what its answers tell, in the same way as what it says of its own accord.
+// Asker is what an interview asks a device through. The interview waits nowhere but in Ask. Whoever owns the
+// device takes in what its answers tell, in the same way as what it says of its own accord.
 type Asker interface {
 	// Ask sends a question and waits for the answer. The messages are all that came of it, also with an
 	// error, which is ErrNoReply where the device did not answer.
