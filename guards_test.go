@@ -60,42 +60,51 @@ func boundOf(name string) int {
 	}
 }
 
-// counts has the number of files of each folder, of methods of each type, and of fields of the service.
+// counts has the number of files of each folder, of methods of each type, and of fields of the service. What is
+// embedded counts with the type that has it: embedding is no division.
 func (p *project) counts() map[string]int {
 	n := map[string]int{}
-	if object := p.lookup(service); object != nil {
-		if structure, ok := object.Type().Underlying().(*types.Struct); ok {
-			n["fields of "+service] = structure.NumFields()
-		}
-	}
 	for _, f := range p.packages {
 		n["folder "+f.path] = f.all
-		for _, file := range f.files {
-			for _, declaration := range file.Decls {
-				function, ok := declaration.(*ast.FuncDecl)
-				if ok && function.Recv != nil {
-					n["methods of "+f.path+"."+receiver(function.Recv.List[0].Type)]++
-				}
+		for _, name := range f.types.Scope().Names() {
+			declared, ok := f.types.Scope().Lookup(name).(*types.TypeName)
+			if !ok || declared.IsAlias() {
+				continue
+			}
+			methods, fields := size(declared.Type())
+			n["methods of "+f.path+"."+name] = methods
+			if f.path+"."+name == service {
+				n["fields of "+service] = fields
 			}
 		}
 	}
 	return n
 }
 
-// receiver is the name of a method's type.
-func receiver(e ast.Expr) string {
-	switch e := e.(type) {
-	case *ast.StarExpr:
-		return receiver(e.X)
-	case *ast.IndexExpr:
-		return receiver(e.X)
-	case *ast.IndexListExpr:
-		return receiver(e.X)
-	case *ast.Ident:
-		return e.Name
-	default:
-		return "?"
+// size is the number of methods and fields of a type of the project, those of the structs that are embedded in
+// it included.
+func size(t types.Type) (methods, fields int) {
+	if pointer, ok := t.(*types.Pointer); ok {
+		t = pointer.Elem()
 	}
+	named, ok := t.(*types.Named)
+	if !ok || named.Obj().Pkg() == nil || !strings.HasPrefix(named.Obj().Pkg().Path(), module) {
+		return 0, 0
+	}
+	methods = named.NumMethods()
+	structure, ok := named.Underlying().(*types.Struct)
+	if !ok {
+		return methods, 0
+	}
+	for field := range structure.Fields() {
+		fields++
+		if field.Embedded() {
+			m, f := size(field.Type())
+			methods += m
+			fields += f
+		}
+	}
+	return methods, fields
 }
 
 // settings are the structs of what can be set, each with the package whose reading of them does not count:
@@ -375,11 +384,20 @@ func TestBoundsCheckFindsFaults(t *testing.T) {
 		methods += fmt.Sprintf("func (l *List[T]) m%d() {}\n", i)
 	}
 	files["bridge/list.go"] = &fstest.MapFile{Data: []byte(methods)}
+	files["bridge/user.go"] = &fstest.MapFile{Data: []byte("package bridge\ntype User struct{ *List[int] }\n")}
+	files["otasvc/f00.go"] = &fstest.MapFile{Data: []byte(
+		"package otasvc\ntype Service struct { all }\ntype all struct { " + strings.Repeat("_ int; ", maxFields) + "}\n",
+	)}
 	p, err := readProject(files)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]int{"folder otasvc": maxFiles + 1, "methods of bridge.List": maxMethods + 1}
+	want := map[string]int{
+		"folder otasvc":            maxFiles + 1,
+		"methods of bridge.List":   maxMethods + 1,
+		"methods of bridge.User":   maxMethods + 1,
+		"fields of otasvc.Service": maxFields + 1,
+	}
 	if got := p.crowds(nil); !maps.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
 	}

@@ -23,15 +23,15 @@ func NewBirths(republish func()) *Births {
 	return &Births{republish: republish, born: make(chan struct{}, 1)}
 }
 
-// Handle takes a message of Home Assistant's status topic. A retained one was said before we came: everything
-// has just been published.
+// Handle takes a message of Home Assistant's status topic. It ignores a retained one: Home Assistant
+// published that before the service connected, and everything has been published since.
 func (b *Births) Handle(_ string, payload []byte, retained, _ bool) {
 	if retained || string(payload) != homeassistant.Birth {
 		return
 	}
 	select {
 	case b.born <- struct{}{}:
-	default: // one is being waited for already
+	default: // a republication is due already
 	}
 }
 

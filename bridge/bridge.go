@@ -7,6 +7,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -20,32 +21,33 @@ type Publisher interface {
 	Publish(topic string, payload []byte)
 }
 
-// Observer counts what passes, for metrics.
+// Observer counts requests and records, for metrics.
 type Observer interface {
 	// Command counts the final answer to a request.
 	Command(operation, status string)
-	// DeviceChanged and DeviceGone keep the series of a device.
+	// DeviceChanged updates the metrics of a device, and DeviceGone removes them.
 	DeviceChanged(otasvc.DeviceRecord)
 	DeviceGone(message.IEEE)
-	// InfoChanged keeps the counts of the service.
+	// InfoChanged updates the metrics of the service.
 	InfoChanged(otasvc.InfoRecord)
 }
 
 // Options are what a Bridge is made of.
 type Options struct {
 	Topics   contract.Topics
-	Version  string // of the program, told in <base>/info
+	Version  string // the program's version, published in <base>/info
 	Service  *otasvc.Service
 	Out      Publisher
 	Observer Observer
 	Logger   *slog.Logger
-	// Discovery is how Home Assistant is told of the devices; nil turns discovery off. DongleID is filled in.
+	// Discovery says how the devices are described to Home Assistant; nil turns discovery off. DongleID is
+	// filled in when the dongle is known.
 	Discovery *homeassistant.Options
-	// Feed is told what MQTT is told; it may be nil.
+	// Feed gets what is published over MQTT; it may be nil.
 	Feed *Feed
 }
 
-// Bridge turns requests from MQTT into calls of the service, and what the service tells into messages. It
+// Bridge turns requests from MQTT into calls of the service, and what the service reports into messages. It
 // is an otasvc.Sink.
 type Bridge struct {
 	topics   contract.Topics
@@ -58,7 +60,7 @@ type Bridge struct {
 	feed     *Feed      // nil without HTTP
 }
 
-// New makes a Bridge; it needs no running.
+// New makes a Bridge. It has nothing to run: the service and the MQTT client call it.
 func New(o Options) *Bridge {
 	b := &Bridge{
 		topics:   o.Topics,
@@ -121,12 +123,12 @@ func (b *Bridge) Happened(e otasvc.Event) {
 	b.feed.event(name, event)
 }
 
-// UpgradeEnded publishes the final answer to a request for an upgrade, which an earlier life of the
-// service may have taken.
-func (b *Bridge) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
+// UpgradeEnded publishes the final answer to a request for an upgrade, which may have come before the
+// service restarted.
+func (b *Bridge) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer) {
 	var asked ticket
 	if err := json.Unmarshal(t, &asked); err != nil {
-		b.log.Error("the final answer of an upgrade cannot be given: its request is not known any more",
+		b.log.Error("the final answer of an upgrade cannot be given: its stored request cannot be read",
 			"err", err)
 		return
 	}

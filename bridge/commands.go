@@ -151,14 +151,14 @@ var runs = map[string]run{
 	},
 }
 
-// image is the image that a frame by hand names.
+// image is the image that a request for a single frame names.
 func (r *request) image() otasvc.ImageKey {
 	return otasvc.ImageKey{
 		ManufacturerCode: r.manufacturerCode, ImageType: r.imageType, ImageVersion: r.imageVersion,
 	}
 }
 
-// ticket is what an upgrade carries to its end, over restarts: what is needed for its final answer.
+// ticket is stored with an upgrade, so that its final answer can be given after a restart.
 type ticket struct {
 	Operation   string          `json:"operation"`
 	Transaction json.RawMessage `json:"transaction,omitempty"`
@@ -188,9 +188,9 @@ func (b *Bridge) Ask(id, operation string, payload []byte) {
 // Operations names everything that can be asked for, in order.
 func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
 
-// asker is who gets the answers to a request, and as what.
+// asker says who gets the answers to a request.
 type asker struct {
-	name, response string // of the operation
+	name, response string // the operation's names in topics and in responses
 	transaction    json.RawMessage
 	id             string // in the feed; empty where the request came over MQTT
 }
@@ -200,7 +200,7 @@ func (b *Bridge) request(who asker, payload []byte, refusal error) {
 	op, known := operations[who.name]
 	if !known {
 		var r request
-		_ = decode(payload, contract.Operation{}, &r) // for its transaction
+		_ = decode(payload, contract.Operation{}, &r) // only the transaction is needed
 		who.response = contract.UnknownOperation
 		who.transaction = r.transaction
 		b.respondTo(who)(otasvc.Answer{
@@ -210,6 +210,7 @@ func (b *Bridge) request(who asker, payload []byte, refusal error) {
 		})
 		return
 	}
+
 	r := request{id: who.id}
 	err := decode(payload, op.Operation, &r)
 	who.response = op.Response
@@ -218,6 +219,7 @@ func (b *Bridge) request(who asker, payload []byte, refusal error) {
 	if refusal != nil {
 		err = refusal
 	}
+
 	if err != nil {
 		answer := otasvc.Answer{Status: otasvc.InvalidData, Error: err.Error()}
 		if op.OfDevice {
@@ -229,12 +231,12 @@ func (b *Bridge) request(who asker, payload []byte, refusal error) {
 	op.run(b.service, &r, respond)
 }
 
-// respondTo gives the answers to one request, and sees to it that there is one final answer only.
+// respondTo returns the function that answers one request. It drops every final answer after the first.
 func (b *Bridge) respondTo(who asker) otasvc.Respond {
 	var done atomic.Bool
 	return func(a otasvc.Answer) {
 		if a.Status.Final() && done.Swap(true) {
-			b.log.Error("a second final answer was held back", "operation", who.name, "status", a.Status)
+			b.log.Error("a second final answer was dropped", "operation", who.name, "status", a.Status)
 			return
 		}
 		b.answer(who, a)

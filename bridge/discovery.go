@@ -9,12 +9,12 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// discovery tells Home Assistant of the dongle and its devices. It belongs to the goroutine that feeds the
-// Bridge. A nil discovery does nothing.
+// discovery describes the dongle and its devices to Home Assistant. Only the goroutine that reports to the
+// Bridge uses it. A nil discovery does nothing.
 type discovery struct {
 	options homeassistant.Options
 	out     Publisher
-	dongle  message.IEEE // 0: not known yet
+	dongle  message.IEEE // 0 while it is not known
 	devices map[message.IEEE]otasvc.DeviceRecord
 }
 
@@ -38,8 +38,8 @@ func (h *discovery) deviceGone(euid message.IEEE) {
 	h.publish(homeassistant.Gone(h.options, euid))
 }
 
-// infoChanged publishes the dongle. When it is another one than before, the devices are told
-// what they hang on now.
+// infoChanged publishes the dongle. When the dongle is another one than before, the devices' documents are
+// published again, because they name it.
 func (h *discovery) infoChanged(r otasvc.InfoRecord) {
 	if h == nil || r.Dongle.EUID == 0 {
 		return

@@ -19,16 +19,16 @@ const (
 	FeedInfo       FeedKind = "info"       // as on <base>/info
 	FeedImages     FeedKind = "images"     // as on <base>/images
 	FeedDevice     FeedKind = "device"     // as on <base>/device/<euid>
-	FeedDeviceGone FeedKind = "deviceGone" // {"euid":…}: its retained topics were cleared
+	FeedDeviceGone FeedKind = "deviceGone" // {"euid":…}; the device's retained topics were cleared
 	FeedEvent      FeedKind = "event"      // as on <base>/event/<name>, and "name"
-	// FeedFiles has {"time":…}: other files were added to the image folder, or removed.
+	// FeedFiles says that files were added to the image folder or removed; its payload is {"time":…}.
 	FeedFiles FeedKind = "files"
-	// FeedResponse has what is published on <base>/response/<operation>, and "id"; only what
-	// was asked for by Ask.
+	// FeedResponse is what would be published on <base>/response/<operation>, and "id". Only requests made
+	// with Bridge.Ask have one.
 	FeedResponse FeedKind = "response"
 )
 
-// FeedEntry is one entry of a Feed. It is a value; nobody changes its payload.
+// FeedEntry is one entry of a Feed. Its payload must not be changed.
 type FeedEntry struct {
 	// Seq counts entries from 1. An entry that takes the place of an older one has a new number.
 	Seq  uint64
@@ -36,7 +36,7 @@ type FeedEntry struct {
 	// Key is a device's EUID as in payloads, an event's name, the id of a request; empty for the others.
 	Key     string
 	Payload []byte // a JSON object
-	// Device is the record that the payload tells; of a device.
+	// Device is the record that the payload was made from; nil for other kinds than FeedDevice.
 	Device *otasvc.DeviceRecord
 	// Status and Final are those of a response.
 	Status contract.Status
@@ -50,8 +50,8 @@ const (
 	feedGone      = 256
 )
 
-// Feed remembers what was said on MQTT, for those who are told another way: the newest value of each record,
-// the last events, the last answers. A reader keeps the number of the last entry that it knows and asks for
+// Feed remembers what was published over MQTT, for readers over HTTP: the newest value of each record, the
+// last events, the last answers. A reader keeps the number of the last entry that it knows and asks for
 // what came since: records that changed meanwhile, with their newest value only, and events, in order. So a
 // reader that is slow, or was away, costs nothing. A nil Feed remembers nothing. Its methods may be called
 // from any goroutine and do not block.
@@ -60,7 +60,7 @@ type Feed struct {
 	seq     uint64
 	entries *list.List               // of *FeedEntry, by Seq
 	current map[string]*list.Element // by kind and key, where a newer entry takes an older one's place
-	// Of elements of entries, oldest first: the kinds that are limited in number.
+	// limited has the elements of entries of each kind that is limited in number, the oldest first.
 	limited map[FeedKind]*list.List
 	// forgotten is the highest number of an entry that was dropped because there were too many.
 	forgotten uint64
@@ -77,7 +77,7 @@ func NewFeed() *Feed {
 	}
 }
 
-// limitOf is how many entries of a kind are kept; 0: as many as there are.
+// limitOf returns how many entries of a kind are kept; 0 means all.
 func limitOf(kind FeedKind) int {
 	switch kind {
 	case FeedEvent:
@@ -104,8 +104,8 @@ func (e *FeedEntry) place() string {
 	}
 }
 
-// add appends an entry, which takes the place of an older one of the same thing. The same
-// record again is none.
+// add appends an entry, which takes the place of an older one of the same thing. It ignores a record that
+// has not changed.
 func (f *Feed) add(e FeedEntry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -20,7 +20,7 @@ const (
 	FramesInOutbox = 64
 	// framesPoll is how soon an outbox that was behind is looked at again.
 	framesPoll = 50 * time.Millisecond
-	// framesReport is how often it is told that frames were dropped.
+	// framesReport is how often it is logged that frames were dropped.
 	framesReport = time.Minute
 )
 
@@ -42,7 +42,7 @@ type Frames struct {
 	out    FrameSink
 	log    *slog.Logger
 	wake   chan struct{}
-	taken  tracedFrame // by Run
+	taken  tracedFrame // the frame that next took last, with its buffer; only Run uses it
 
 	mu      sync.Mutex
 	ring    []tracedFrame // framesLimit of them, used again and again, so that tracing soon allocates nothing
@@ -136,8 +136,10 @@ func (f *Frames) next() (topic string, payload []byte) {
 	t := &f.taken
 	f.mu.Lock()
 	slot := &f.ring[f.first]
-	// The frame is written down without the lock, and its place gets another buffer.
-	*t, slot.payload = *slot, t.payload
+	// The two exchange their buffers, so that the frame can be encoded without the lock.
+	spare := t.payload
+	*t = *slot
+	slot.payload = spare
 	f.first = (f.first + 1) % len(f.ring)
 	f.n--
 	f.mu.Unlock()
@@ -149,7 +151,8 @@ func (f *Frames) next() (topic string, payload []byte) {
 		return f.topics.FrameSent(), contract.Marshal(p)
 	}
 	frame := message.Frame{Type: t.typ, Payload: t.payload}
-	if rest, lqi, err := frame.Message(); err == nil && len(rest) < len(t.payload) { // log messages have none
+	// Log messages carry no LQI.
+	if rest, lqi, err := frame.Message(); err == nil && len(rest) < len(t.payload) {
 		p.LQI = &lqi
 	}
 	return f.topics.FrameReceived(), contract.Marshal(p)

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
 func goldenOperation() *otasvc.Operation {
@@ -19,10 +20,10 @@ func TestResponseGolden(t *testing.T) {
 	g := newGolden(t, "response")
 	whole := goldenOperation()
 	bare := &otasvc.Operation{EUID: bulb, ManufacturerCode: ptr(uint16(4476)), ImageType: ptr(uint16(8705)), OldImageVersion: ptr(uint32(570492465))}
-	upgrade := withUpgrade(otasvc.Succeeded, func(u *otasvc.UpgradeRecord) {
+	ended := withUpgrade(upgrade.Succeeded, func(u *upgrade.Record) {
 		u.Offset, u.Progress, u.StartedAt = 205488, 100, at("15:51:00")
 	}).Upgrade
-	failed := withUpgrade(otasvc.Failed, func(u *otasvc.UpgradeRecord) { u.Reason, u.Attempt = otasvc.ReasonNoResponse, 3 }).Upgrade
+	failed := withUpgrade(upgrade.Failed, func(u *upgrade.Record) { u.Reason, u.Attempt = upgrade.ReasonNoResponse, 3 }).Upgrade
 	for _, c := range []struct {
 		name, operation, transaction string
 		answer                       otasvc.Answer
@@ -41,19 +42,19 @@ func TestResponseGolden(t *testing.T) {
 			Status: otasvc.Success, Operation: whole, UpdateAvailable: ptr(true), Source: otasvc.SourceFolder, HasUpgrade: true,
 		}},
 		{"image and upgrade", "image_info", "", otasvc.Answer{
-			Status: otasvc.Success, Operation: whole, UpdateAvailable: ptr(false), Source: otasvc.SourceIndex, HasUpgrade: true, Upgrade: upgrade,
+			Status: otasvc.Success, Operation: whole, UpdateAvailable: ptr(false), Source: otasvc.SourceIndex, HasUpgrade: true, Upgrade: ended,
 		}},
 		{"no image", "image_info", "", otasvc.Answer{Status: otasvc.ImageInfoNotFound, Operation: bare, HasUpgrade: true, Error: "no image is registered"}},
 		{"queued, with a warning", "upgrade", "", otasvc.Answer{Status: otasvc.InProgress, Operation: whole, Error: "the outcome is uncertain"}},
-		{"upgraded", "upgrade", "", otasvc.Answer{Status: otasvc.Success, Operation: whole, HasUpgrade: true, Upgrade: upgrade}},
+		{"upgraded", "upgrade", "", otasvc.Answer{Status: otasvc.Success, Operation: whole, HasUpgrade: true, Upgrade: ended}},
 		{"not upgraded", "upgrade", "", otasvc.Answer{
-			Status: otasvc.Failure, Operation: whole, Reason: otasvc.ReasonNoResponse, HasUpgrade: true, Upgrade: failed,
-			Error: otasvc.ReasonNoResponse.Explain(),
+			Status: otasvc.Failure, Operation: whole, Reason: upgrade.ReasonNoResponse, HasUpgrade: true, Upgrade: failed,
+			Error: upgrade.ReasonNoResponse.Explain(),
 		}},
-		{"refused", "upgrade", "", otasvc.Answer{Status: otasvc.Failure, Operation: whole, Reason: otasvc.ReasonUpToDate, Error: otasvc.ReasonUpToDate.Explain()}},
+		{"refused", "upgrade", "", otasvc.Answer{Status: otasvc.Failure, Operation: whole, Reason: upgrade.ReasonUpToDate, Error: upgrade.ReasonUpToDate.Explain()}},
 		{"all upgraded", "upgrade", "", otasvc.Answer{Status: otasvc.Success, UpgradeResults: []otasvc.UpgradeResult{}}},
 		{"not all upgraded", "upgrade", "", otasvc.Answer{Status: otasvc.Failure, Error: "not every device was upgraded; see results", UpgradeResults: []otasvc.UpgradeResult{
-			{EUID: bulb, State: otasvc.Succeeded}, {EUID: 0x00178801aabbccdd, State: otasvc.Failed, Reason: otasvc.ReasonCanaryFailed},
+			{EUID: bulb, State: upgrade.Succeeded}, {EUID: 0x00178801aabbccdd, State: upgrade.Failed, Reason: upgrade.ReasonCanaryFailed},
 		}}},
 		{"checked", "check", "", otasvc.Answer{Status: otasvc.Success, Operation: whole, UpdateAvailable: ptr(true)}},
 		{"all checked", "check", "", otasvc.Answer{Status: otasvc.Success, CheckResults: []otasvc.CheckResult{
@@ -82,7 +83,7 @@ func TestResponseGolden(t *testing.T) {
 // TestEventGolden: every event as the service makes it.
 func TestEventGolden(t *testing.T) {
 	g := newGolden(t, "event")
-	upgrade := func(name otasvc.EventName, change func(*otasvc.Event)) otasvc.Event {
+	ofUpgrade := func(name otasvc.EventName, change func(*otasvc.Event)) otasvc.Event {
 		e := otasvc.Event{
 			Name: name, EUID: bulb, ManufacturerCode: ptr(uint16(4476)), ImageType: ptr(uint16(8705)), ImageVersion: ptr(uint32(587814449)),
 			OldImageVersion: ptr(uint32(570492465)),
@@ -103,27 +104,27 @@ func TestEventGolden(t *testing.T) {
 		{"", otasvc.Event{Name: otasvc.EventDongleDisconnected, Error: "the dongle does not answer"}},
 		{"", otasvc.Event{Name: otasvc.EventDeviceAnnounced, EUID: bulb, NetworkAddress: ptr(uint16(20303))}},
 		{"", otasvc.Event{Name: otasvc.EventDeviceLeft, EUID: bulb}},
-		{"", upgrade(otasvc.EventImageAdded, func(e *otasvc.Event) { e.Size = ptr(uint32(205488)) })},
-		{"of a device whose version is not known", upgrade(otasvc.EventImageRemoved, func(e *otasvc.Event) { e.OldImageVersion = nil })},
+		{"", ofUpgrade(otasvc.EventImageAdded, func(e *otasvc.Event) { e.Size = ptr(uint32(205488)) })},
+		{"of a device whose version is not known", ofUpgrade(otasvc.EventImageRemoved, func(e *otasvc.Event) { e.OldImageVersion = nil })},
 		{"", otasvc.Event{
 			Name: otasvc.EventImageLoaded, ManufacturerCode: ptr(uint16(4476)), ImageType: ptr(uint16(8705)),
 			ImageVersion: ptr(uint32(587814449)), Size: ptr(uint32(205488)),
 		}},
-		{"", upgrade(otasvc.EventImageNotified, nil)},
-		{"", upgrade(otasvc.EventDownloadStarted, moving(0, 0))},
-		{"", upgrade(otasvc.EventDownloadProgress, moving(36224, 17.6))},
-		{"", upgrade(otasvc.EventDownloadPaused, moving(36224, 17.6))},
-		{"", upgrade(otasvc.EventDownloadResumed, moving(36224, 17.6))},
-		{"", upgrade(otasvc.EventDownloadFinished, func(e *otasvc.Event) { moving(205488, 100)(e); e.ZCLStatus = ptr(uint8(0)) })},
-		{"", upgrade(otasvc.EventUpgradeApplying, func(e *otasvc.Event) { e.ZCLStatus = ptr(uint8(0)) })},
-		{"", upgrade(otasvc.EventUpgradeSucceeded, func(e *otasvc.Event) { e.ZCLStatus = ptr(uint8(0)) })},
-		{"", upgrade(otasvc.EventUpgradeFailed, func(e *otasvc.Event) {
+		{"", ofUpgrade(otasvc.EventImageNotified, nil)},
+		{"", ofUpgrade(otasvc.EventDownloadStarted, moving(0, 0))},
+		{"", ofUpgrade(otasvc.EventDownloadProgress, moving(36224, 17.6))},
+		{"", ofUpgrade(otasvc.EventDownloadPaused, moving(36224, 17.6))},
+		{"", ofUpgrade(otasvc.EventDownloadResumed, moving(36224, 17.6))},
+		{"", ofUpgrade(otasvc.EventDownloadFinished, func(e *otasvc.Event) { moving(205488, 100)(e); e.ZCLStatus = ptr(uint8(0)) })},
+		{"", ofUpgrade(otasvc.EventUpgradeApplying, func(e *otasvc.Event) { e.ZCLStatus = ptr(uint8(0)) })},
+		{"", ofUpgrade(otasvc.EventUpgradeSucceeded, func(e *otasvc.Event) { e.ZCLStatus = ptr(uint8(0)) })},
+		{"", ofUpgrade(otasvc.EventUpgradeFailed, func(e *otasvc.Event) {
 			moving(205488, 100)(e)
-			e.Reason, e.ZCLStatus = otasvc.ReasonInvalidImage, ptr(uint8(0x96))
+			e.Reason, e.ZCLStatus = upgrade.ReasonInvalidImage, ptr(uint8(0x96))
 		})},
-		{"", upgrade(otasvc.EventUpgradeCancelled, func(e *otasvc.Event) { moving(36224, 17.6)(e); e.Reason = otasvc.ReasonCancelled })},
+		{"", ofUpgrade(otasvc.EventUpgradeCancelled, func(e *otasvc.Event) { moving(36224, 17.6)(e); e.Reason = upgrade.ReasonCancelled })},
 		{"", otasvc.Event{Name: otasvc.EventDeliveryFailed, EUID: bulb, Error: "no acknowledgement"}},
-		{"", upgrade(otasvc.EventUnsolicitedRequest, func(e *otasvc.Event) { e.Offset = ptr(uint32(0)) })},
+		{"", ofUpgrade(otasvc.EventUnsolicitedRequest, func(e *otasvc.Event) { e.Offset = ptr(uint32(0)) })},
 	} {
 		c.event.Time = at("16:02:11.987654321")
 		g.b.Happened(c.event)
@@ -155,7 +156,7 @@ func TestRetainedExamples(t *testing.T) {
 	)
 	g := newGolden(t, "")
 	g.b.InfoChanged(goldenInfo())
-	g.b.DeviceChanged(withUpgrade(otasvc.Downloading, func(u *otasvc.UpgradeRecord) {
+	g.b.DeviceChanged(withUpgrade(upgrade.Downloading, func(u *upgrade.Record) {
 		u.Offset, u.Progress, u.StartedAt = 36224, 17.6, at("15:51:00")
 		u.BytesPerSecond, u.RemainingSeconds = 412, ptr(411)
 	}))

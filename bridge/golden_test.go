@@ -18,6 +18,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -160,10 +161,10 @@ func goldenDevice() otasvc.DeviceRecord {
 }
 
 // withUpgrade is the device with an image and an upgrade to it in some state.
-func withUpgrade(state otasvc.State, change func(*otasvc.UpgradeRecord)) otasvc.DeviceRecord {
+func withUpgrade(state upgrade.State, change func(*upgrade.Record)) otasvc.DeviceRecord {
 	d := goldenDevice()
 	d.Offer, d.UpdateAvailable = goldenOffer(), true
-	d.Upgrade = &otasvc.UpgradeRecord{
+	d.Upgrade = &upgrade.Record{
 		State: state, ImageVersion: 587814449, OldImageVersion: d.CurrentVersion, Size: 205488, QueuedAt: at("15:50:00"), Attempt: 1,
 	}
 	if change != nil {
@@ -174,16 +175,16 @@ func withUpgrade(state otasvc.State, change func(*otasvc.UpgradeRecord)) otasvc.
 
 // withHistory is the device after an upgrade that failed and another that succeeded.
 func withHistory() otasvc.DeviceRecord {
-	d := withUpgrade(otasvc.Succeeded, nil)
-	past := otasvc.PastUpgrade{
-		State: otasvc.Succeeded, ImageVersion: 587814449, OldImageVersion: ptr(uint32(570492465)), QueuedAt: at("15:50:00"),
+	d := withUpgrade(upgrade.Succeeded, nil)
+	past := upgrade.Past{
+		State: upgrade.Succeeded, ImageVersion: 587814449, OldImageVersion: ptr(uint32(570492465)), QueuedAt: at("15:50:00"),
 		StartedAt: at("15:51:00.25"), EndedAt: at("16:01:00"), Attempts: 1, Size: 205488, Bytes: 205488, BytesPerSecond: 412,
 	}
-	failed := otasvc.PastUpgrade{
-		State: otasvc.Failed, Reason: otasvc.ReasonNoResponse, ImageVersion: 587814449, QueuedAt: at("14:50:00"), EndedAt: at("15:05:00"),
+	failed := upgrade.Past{
+		State: upgrade.Failed, Reason: upgrade.ReasonNoResponse, ImageVersion: 587814449, QueuedAt: at("14:50:00"), EndedAt: at("15:05:00"),
 		Attempts: 3, Size: 205488,
 	}
-	d.History = []otasvc.PastUpgrade{past, failed}
+	d.History = []upgrade.Past{past, failed}
 	return d
 }
 
@@ -201,14 +202,14 @@ func deviceCases() []deviceCase {
 	downgrade.Offer.ImageVersion = 1
 	fresh.Offer, fresh.UpdateAvailable = &otasvc.Offer{ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 587814449, Source: otasvc.SourceIndex}, true
 	fresh.CurrentVersion, fresh.Sleepy = nil, true
-	from := func(offset uint32, progress float64) func(*otasvc.UpgradeRecord) {
-		return func(u *otasvc.UpgradeRecord) { u.Offset, u.Progress, u.StartedAt = offset, progress, at("15:51:00") }
+	from := func(offset uint32, progress float64) func(*upgrade.Record) {
+		return func(u *upgrade.Record) { u.Offset, u.Progress, u.StartedAt = offset, progress, at("15:51:00") }
 	}
-	whole := func(u *otasvc.UpgradeRecord) {
+	whole := func(u *upgrade.Record) {
 		from(205488, 100)(u)
 		u.RemainingSeconds = ptr(0)
 	}
-	succeeded := withUpgrade(otasvc.Succeeded, from(205488, 100))
+	succeeded := withUpgrade(upgrade.Succeeded, from(205488, 100))
 	succeeded.CurrentVersion, succeeded.UpdateAvailable = ptr(uint32(587814449)), false
 	return []deviceCase{
 		{"unknown but for its euid", otasvc.DeviceRecord{EUID: bulb, Name: bulb.String()}},
@@ -216,25 +217,25 @@ func deviceCases() []deviceCase {
 		{"newer image from an index, by a driver", newer},
 		{"older image", downgrade},
 		{"version unknown, image of an index that was not fetched, asleep", fresh},
-		{"scheduled", withUpgrade(otasvc.Scheduled, nil)},
-		{"queued", withUpgrade(otasvc.Queued, nil)},
+		{"scheduled", withUpgrade(upgrade.Scheduled, nil)},
+		{"queued", withUpgrade(upgrade.Queued, nil)},
 		{"after two upgrades", withHistory()},
-		{"queued again", withUpgrade(otasvc.Queued, func(u *otasvc.UpgradeRecord) { u.Attempt = 2 })},
-		{"notified", withUpgrade(otasvc.Notified, nil)},
-		{"downloading", withUpgrade(otasvc.Downloading, func(u *otasvc.UpgradeRecord) {
+		{"queued again", withUpgrade(upgrade.Queued, func(u *upgrade.Record) { u.Attempt = 2 })},
+		{"notified", withUpgrade(upgrade.Notified, nil)},
+		{"downloading", withUpgrade(upgrade.Downloading, func(u *upgrade.Record) {
 			from(36224, 17.6)(u)
 			u.BytesPerSecond, u.RemainingSeconds = 412, ptr(411)
 		})},
-		{"downloading, no rate yet", withUpgrade(otasvc.Downloading, from(0, 0))},
-		{"paused", withUpgrade(otasvc.Paused, from(36224, 17.6))},
-		{"downloaded", withUpgrade(otasvc.Downloaded, whole)},
-		{"applying", withUpgrade(otasvc.Applying, whole)},
+		{"downloading, no rate yet", withUpgrade(upgrade.Downloading, from(0, 0))},
+		{"paused", withUpgrade(upgrade.Paused, from(36224, 17.6))},
+		{"downloaded", withUpgrade(upgrade.Downloaded, whole)},
+		{"applying", withUpgrade(upgrade.Applying, whole)},
 		{"succeeded", succeeded},
-		{"failed", withUpgrade(otasvc.Failed, func(u *otasvc.UpgradeRecord) {
+		{"failed", withUpgrade(upgrade.Failed, func(u *upgrade.Record) {
 			from(36224, 17.6)(u)
-			u.Reason, u.Attempt = otasvc.ReasonStalled, 3
+			u.Reason, u.Attempt = upgrade.ReasonStalled, 3
 		})},
-		{"cancelled", withUpgrade(otasvc.Cancelled, func(u *otasvc.UpgradeRecord) { u.Reason = otasvc.ReasonCancelled })},
+		{"cancelled", withUpgrade(upgrade.Cancelled, func(u *upgrade.Record) { u.Reason = upgrade.ReasonCancelled })},
 	}
 }
 

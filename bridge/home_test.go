@@ -19,6 +19,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -120,14 +121,14 @@ func (p *paper) all(prefix string) []published {
 
 type noObserver struct{}
 
-func (noObserver) BlockRequest(blocks.Result, int)                            {}
-func (noObserver) UpgradeFinished(otasvc.State, otasvc.Reason, time.Duration) {}
-func (noObserver) DeliveryFailed()                                            {}
-func (noObserver) ImageFetched(otasvc.Status)                                 {}
-func (noObserver) Command(string, string)                                     {}
-func (noObserver) DeviceChanged(otasvc.DeviceRecord)                          {}
-func (noObserver) DeviceGone(message.IEEE)                                    {}
-func (noObserver) InfoChanged(otasvc.InfoRecord)                              {}
+func (noObserver) BlockRequest(blocks.Result, int)                              {}
+func (noObserver) UpgradeFinished(upgrade.State, upgrade.Reason, time.Duration) {}
+func (noObserver) DeliveryFailed()                                              {}
+func (noObserver) ImageFetched(otasvc.Status)                                   {}
+func (noObserver) Command(string, string)                                       {}
+func (noObserver) DeviceChanged(otasvc.DeviceRecord)                            {}
+func (noObserver) DeviceGone(message.IEEE)                                      {}
+func (noObserver) InfoChanged(otasvc.InfoRecord)                                {}
 
 const (
 	bulb   message.IEEE = 0x000b57fffec6a5b2

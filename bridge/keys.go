@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
-	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
-// reader reads the value of a key into a request. The error is what is allowed there.
+// reader reads the value of a key into a request. The error says what is allowed there.
 type reader func(raw json.RawMessage, key contract.Key, r *request) error
 
 // readers has a reader for each key of the contract, by its name, which means the same in all operations.
@@ -143,9 +144,9 @@ func readInstall(raw json.RawMessage, _ contract.Key, r *request) error {
 	switch {
 	case err != nil || word == "now":
 	case word == "hold":
-		r.install = otasvc.InstallHold
+		r.install = upgrade.InstallHold
 	default:
-		r.install = otasvc.InstallAt
+		r.install = upgrade.InstallAt
 		r.installAt = at
 	}
 	return err
@@ -166,7 +167,7 @@ func readName(raw json.RawMessage, _ contract.Key, r *request) error {
 	if err != nil {
 		return err
 	}
-	if why := otasvc.ValidName(s); why != "" {
+	if why := registry.ValidName(s); why != "" {
 		return errors.New(why)
 	}
 	r.name = s
@@ -177,20 +178,20 @@ func readName(raw json.RawMessage, _ contract.Key, r *request) error {
 const maxReference = 256
 
 // parseDeviceRef reads how a request names a device.
-func parseDeviceRef(raw json.RawMessage) (otasvc.DeviceRef, error) {
+func parseDeviceRef(raw json.RawMessage) (registry.Ref, error) {
 	wrong := errors.New("must be an euid, a network address (0 to 65535) or a name")
 	if raw[0] != '"' {
 		n, err := parseNumber(raw, 0, 0xFFFF)
 		if err != nil {
-			return otasvc.DeviceRef{}, wrong
+			return registry.Ref{}, wrong
 		}
-		return otasvc.RefAddr(uint16(n)), nil
+		return registry.RefAddr(uint16(n)), nil
 	}
 	s, err := parseText(raw, 1, maxReference)
 	if err != nil {
-		return otasvc.DeviceRef{}, wrong
+		return registry.Ref{}, wrong
 	}
-	return otasvc.ParseDeviceRef(s), nil
+	return registry.ParseRef(s), nil
 }
 
 // maxMoment is the length of the longest text that is looked at as a time, in bytes.

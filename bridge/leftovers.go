@@ -15,24 +15,24 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// leftoversDelay is how long after the broker has told of what it kept it is decided what of it is left over.
-// By then the service has published what it knows from its state, and what the dongle lists.
+// leftoversDelay is the time between the broker's retained messages and the decision which of them are left
+// over. By then the service has published what it knows from its state, and what the dongle lists.
 const leftoversDelay = time.Minute
 
 // RetainedValues is the way to the broker for Leftovers.
 type RetainedValues interface {
-	// Value is what is retained, or about to be; false where nothing ever was.
+	// Value returns the value that is retained or about to be; false where there never was one.
 	Value(topic string) ([]byte, bool)
 	Retain(topic string, payload []byte)
 	Clear(topic string)
 }
 
-// Leftovers clears what an earlier life of the service had retained at the broker and nobody would clear
-// otherwise: devices that were forgotten while the broker was away, or with the state file, and components of
-// discovery documents that this version has no more. It never touches another service's topics.
+// Leftovers clears what an earlier run of the service had retained at the broker and nobody would clear
+// otherwise: devices that were forgotten while the broker was away, or with the state file, and components
+// of discovery documents that this version has no more. It never touches another service's topics.
 type Leftovers struct {
 	topics contract.Topics
-	prefix string // of discovery; empty without it
+	prefix string // of Home Assistant's discovery; empty while that is off
 	out    RetainedValues
 	found  chan struct{}
 
@@ -40,15 +40,15 @@ type Leftovers struct {
 	kept map[string][]byte // by topic
 }
 
-// NewLeftovers makes a task that is fed by Handle. prefix is that of Home Assistant's
-// discovery, empty without it.
+// NewLeftovers makes a task that gets messages through Handle. prefix is that of Home Assistant's
+// discovery, empty while that is off.
 func NewLeftovers(topics contract.Topics, prefix string, out RetainedValues) *Leftovers {
 	return &Leftovers{
 		topics: topics, prefix: prefix, out: out, found: make(chan struct{}, 1), kept: map[string][]byte{},
 	}
 }
 
-// LeftoverSubscriptions are those whose messages Handle has to be fed with.
+// LeftoverSubscriptions returns the subscriptions whose messages have to go to Handle.
 func LeftoverSubscriptions(
 	topics contract.Topics, prefix string, handle mqttclient.MessageHandler,
 ) []mqttclient.Subscription {
@@ -63,13 +63,20 @@ func LeftoverSubscriptions(
 	return all
 }
 
-// Handle takes a message that the broker had kept; what was published just now is our own, and not looked at.
+// Handle takes a message that the broker had kept. It ignores what was published just now: that is the
+// service's own.
 func (l *Leftovers) Handle(topic string, payload []byte, retained, _ bool) {
-	ofDevice := strings.HasPrefix(topic, string(l.topics)+"/")
-	if !retained || len(payload) == 0 || ofDevice && !l.topics.IsOfDevice(topic) || !ofDevice &&
-		!l.ours(payload) {
+	if !retained || len(payload) == 0 {
 		return
 	}
+	ours := l.topics.IsOfDevice(topic)
+	if !strings.HasPrefix(topic, string(l.topics)+"/") {
+		ours = l.isOurs(payload)
+	}
+	if !ours {
+		return
+	}
+
 	l.mu.Lock()
 	l.kept[topic] = payload
 	l.mu.Unlock()
@@ -79,7 +86,7 @@ func (l *Leftovers) Handle(topic string, payload []byte, retained, _ bool) {
 	}
 }
 
-// Run clears until ctx is done.
+// Run waits for messages that the broker had kept and clears those that are left over, until ctx is done.
 func (l *Leftovers) Run(ctx context.Context) error {
 	for {
 		select {
@@ -119,9 +126,9 @@ func (l *Leftovers) clear() {
 	}
 }
 
-// ours reports whether a discovery document is of this service: its entities are available
-// while this service is.
-func (l *Leftovers) ours(document []byte) bool {
+// isOurs reports whether a discovery document is of this service: its entities are available while this
+// service is.
+func (l *Leftovers) isOurs(document []byte) bool {
 	var d struct {
 		Availability []struct {
 			Topic string `json:"topic"`
@@ -138,8 +145,8 @@ func (l *Leftovers) ours(document []byte) bool {
 	return false
 }
 
-// gone reports whether a document that nobody published in this life is of a device, or of a dongle, that is
-// there no more. A dongle that has not been connected yet is not gone.
+// gone reports whether a document that was not published since the start is of a device, or of a dongle,
+// that is there no more. A dongle that has not been connected yet is not gone.
 func (l *Leftovers) gone(topic string, document []byte) bool {
 	if !homeassistant.IsDongle(document) {
 		return true

@@ -7,11 +7,12 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// What the service tells becomes what the contract says, value by value. Words are the same on both sides,
-// which a test of the contract proves.
+// The functions below turn the service's records into the contract's, field by field. States, reasons and
+// other words are spelled the same on both sides, which a test of the contract proves.
 
 func newInfo(version string, r otasvc.InfoRecord) contract.Info {
 	p := contract.Info{
@@ -143,7 +144,7 @@ func newOffer(o *otasvc.Offer) *contract.Offer {
 	}
 }
 
-func newUpgrade(u *otasvc.UpgradeRecord) *contract.Upgrade {
+func newUpgrade(u *upgrade.Record) *contract.Upgrade {
 	if u == nil {
 		return nil
 	}
@@ -163,7 +164,7 @@ func newUpgrade(u *otasvc.UpgradeRecord) *contract.Upgrade {
 	}
 }
 
-func newPastUpgrade(u otasvc.PastUpgrade) contract.PastUpgrade {
+func newPastUpgrade(u upgrade.Past) contract.PastUpgrade {
 	return contract.PastUpgrade{
 		State:           contract.State(u.State),
 		Reason:          known(contract.Reason(u.Reason)),
@@ -235,8 +236,8 @@ func newOperationRecord(op *otasvc.Operation) *contract.OperationRecord {
 	}
 }
 
-// newResults tells the results of a request for all devices; those of no device are an empty list, which is
-// not the same as none.
+// newResults returns the results of a request for all devices. The list is empty where no device was found;
+// there is no list where the request was for one device.
 func newResults(a otasvc.Answer) contract.Results {
 	var p contract.Results
 	if a.CheckResults != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
 // filled is a value of which every exported part is known: no number is 0, no text empty, no list without an
@@ -66,8 +67,8 @@ func TestEverythingIsTold(t *testing.T) {
 	told(t, func(r otasvc.DeviceRecord) any { return newDevice(r) })
 	told(t, func(r otasvc.Offer) any { return newOffer(&r) },
 		"ManufacturerCode", "ImageType", "Title", "MinHardware", "MaxHardware") // those of the device
-	told(t, func(r otasvc.UpgradeRecord) any { return newUpgrade(&r) })
-	told(t, func(r otasvc.PastUpgrade) any { return newPastUpgrade(r) })
+	told(t, func(r upgrade.Record) any { return newUpgrade(&r) })
+	told(t, func(r upgrade.Past) any { return newPastUpgrade(r) })
 	told(t, func(r otasvc.Event) any { return newEvent(r) }, "Name") // by the topic
 	told(t, func(r otasvc.Operation) any { return newOperationRecord(&r) })
 	told(t, func(r otasvc.Answer) any { return newResponse("x", json.RawMessage(`"t"`), r) },

@@ -12,14 +12,15 @@ import (
 	"unicode/utf8"
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
-	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
 // request is a decoded request. Which fields are set depends on the keys that were there.
 type request struct {
 	id               string // see asker
 	transaction      json.RawMessage
-	device           otasvc.DeviceRef
+	device           registry.Ref
 	hasDevice        bool
 	all              bool
 	url              string
@@ -34,12 +35,12 @@ type request struct {
 	force            bool
 	at               time.Time
 	window           bool
-	install          otasvc.Install
+	install          upgrade.Install
 	installAt        time.Time
 	seconds          time.Duration
 	name             string
 
-	// Frames by hand.
+	// These are keys of requests for a single frame.
 	payloadType, queryJitter uint8
 	currentTime              uint32
 	upgradeTime, requestTime *uint32
@@ -126,13 +127,13 @@ func (m member) read(o contract.Operation, r *request) error {
 func takeTransaction(members []member, r *request) {
 	for _, m := range members {
 		if m.name == contract.KeyTransaction {
-			_ = transaction(m.value, r) // it has an error already
+			_ = transaction(m.value, r) // the request is refused already
 		}
 	}
 }
 
-// object reads a JSON object with its members in order. A key that comes twice is an error: which one is
-// meant? With an error come the members before it.
+// object reads a JSON object with its members in order. A key that comes twice is an error, because nobody
+// can tell which value is meant. With an error, object returns the members before it.
 func object(payload []byte) ([]member, error) {
 	if !utf8.Valid(payload) {
 		return nil, errors.New("it is not UTF-8")
@@ -143,8 +144,9 @@ func object(payload []byte) ([]member, error) {
 	if err != nil {
 		return nil, syntax(err)
 	}
+
 	if t != json.Delim('{') {
-		return nil, errors.New("it is something else")
+		return nil, errors.New("it is no object")
 	}
 	var members []member
 	for dec.More() {
@@ -164,6 +166,7 @@ func object(payload []byte) ([]member, error) {
 			return members, errors.New("it has more than 64 keys")
 		}
 	}
+
 	if _, err := dec.Token(); err != nil {
 		return members, syntax(err)
 	}
@@ -173,7 +176,7 @@ func object(payload []byte) ([]member, error) {
 	return members, nil
 }
 
-// syntax puts a decoder's error for people who do not know Go.
+// syntax rewords a decoder's error for people who do not know Go.
 func syntax(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("it ends too early")
@@ -181,7 +184,7 @@ func syntax(err error) error {
 	return err
 }
 
-// transaction reads what is to come back in the responses.
+// transaction reads the value that is to come back in the responses.
 func transaction(raw json.RawMessage, r *request) error {
 	isText := raw[0] == '"'
 	isNumber := raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9'

@@ -1,16 +1,17 @@
 package otasvc
 
 import (
-	"cmp"
+	"log/slog"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // HandleBlockRequest answers an image block request. Part of zigate.Handler; this is the hot path.
 func (s *Service) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte) []byte {
-	return s.blocks.Answer(req, s.now(), dst)
+	return s.blocks.Answer(req, s.owner.now(), dst)
 }
 
 // HandleBlockStatus takes the dongle's acknowledgement of a block. A block that it did not take is sent again
@@ -27,79 +28,118 @@ func (s *Service) HandleBlockStatus(st *message.Status) {
 	})
 }
 
-// blockOwner is the Service as the block server sees it.
-type blockOwner struct{ *Service }
+// blockOwner is the owner goroutine as the block server sees it. It knows no devices: what a request means is
+// for others to say.
+type blockOwner struct {
+	owner  *owner
+	sender *sending.Sender
+	// others take the requests that are more than a block. New sets them last, as they need the block server
+	// themselves; nothing comes before Run.
+	others requestTaker
+}
 
-var _ blocks.Owner = blockOwner{}
+// requestTaker takes the block requests that the block server does not finish by itself.
+type requestTaker interface {
+	// stray acts on a request that no transfer fits.
+	stray(req message.ImageBlockRequest, result blocks.Result, now time.Time)
+	// pageAsked acts on a request for whole pages.
+	pageAsked(p blocks.Page)
+	// lastBlock acts on a request for a last block after which the installation is to wait.
+	lastBlock(tr *blocks.Transfer, req message.ImageBlockRequest, now time.Time)
+}
+
+var _ blocks.Owner = (*blockOwner)(nil)
 
 // Wake makes the owner goroutine look at the transfers.
-func (o blockOwner) Wake() { o.inbox.Signal() }
+func (o *blockOwner) Wake() { o.owner.inbox.Signal() }
 
 // Post runs f on the owner goroutine, unless the service stops before.
-func (o blockOwner) Post(f func()) {
-	o.inbox.PostUpTo(inboxLimit, func() {
-		if o.ctx.Err() == nil {
+func (o *blockOwner) Post(f func()) {
+	o.owner.postMessage(func() {
+		if !o.owner.stopping() {
 			f()
 		}
 	})
 }
 
 // Send sends an answer through the queue of commands.
-func (o blockOwner) Send(m message.Message) { o.sender.Send(m, nil) }
+func (o *blockOwner) Send(m message.Message) { o.sender.Send(m, nil) }
 
-// Stray acts on a request that no transfer fits.
-func (o blockOwner) Stray(req message.ImageBlockRequest, result blocks.Result) {
-	hearing{o.Service}.strayRequest(req, result, o.now())
+// Stray hands over a request that no transfer fits.
+func (o *blockOwner) Stray(req message.ImageBlockRequest, result blocks.Result) {
+	o.others.stray(req, result, o.owner.now())
 }
 
-// PageAsked remembers that a dongle of firmware v2 is in the state in which page requests leave it.
-func (o blockOwner) PageAsked(p blocks.Page) {
-	o.slot.pageAsked()
-	if d := o.home.at(p.Addr); d != nil && p.First {
-		o.log.Info("a device asks for whole pages; the dongle garbles such requests, and they are put right",
+// PageAsked hands over a request for whole pages.
+func (o *blockOwner) PageAsked(p blocks.Page) { o.others.pageAsked(p) }
+
+// LastBlock hands over a request for a last block after which the installation is to wait.
+func (o *blockOwner) LastBlock(tr *blocks.Transfer, req message.ImageBlockRequest) {
+	o.others.lastBlock(tr, req, time.Now())
+}
+
+// strays is the [requestTaker] of the service: it says whose requests they are and what is to be done about
+// them. It does not know how blocks are served.
+type strays struct {
+	home     *home
+	slot     *headerSlot
+	upgrades *upgrades
+	orders   *orders
+	hearing  *deviceHearing
+	outlet   *outlet
+	log      *slog.Logger
+}
+
+// pageAsked remembers that a dongle of firmware v2 is in the state in which page requests leave it.
+func (s *strays) pageAsked(p blocks.Page) {
+	s.slot.pageAsked()
+	if d := s.home.at(p.Addr); d != nil && p.First {
+		s.log.Info("a device asks for whole pages; the dongle garbles such requests, and they are put right",
 			"euid", d.EUID(), "bytes", p.Bytes, "spacing", p.Spacing)
 	}
 }
 
-// LastBlock sends a last block after which the installation is to wait.
-func (o blockOwner) LastBlock(tr *blocks.Transfer, req message.ImageBlockRequest) {
-	o.upgrades.lastBlock(tr, req, time.Now())
+// lastBlock has a device's upgrade decide on its last block.
+func (s *strays) lastBlock(tr *blocks.Transfer, req message.ImageBlockRequest, now time.Time) {
+	s.upgrades.lastBlock(tr, req, now)
 }
 
-// tableInputs are the revisions of what the block server's table is made of.
-type tableInputs struct{ addresses, strangers, rights uint64 }
-
-// refreshTable puts a new table before the block server where what it is made of has changed.
-func (us *upgrades) refreshTable() {
-	s := us.s
-	inputs := tableInputs{
-		addresses: s.home.registry.Addresses(),
-		strangers: s.strangers.Revision(),
-		rights:    us.rights,
+// stray acts on an image block request that no transfer fits.
+func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now time.Time) {
+	if req.FieldControl&message.BlockHasNodeAddress != 0 && req.NodeAddress != 0 {
+		if d := s.home.get(req.NodeAddress); d != nil {
+			s.hearing.move(d, req.Addr)
+		}
 	}
-	if inputs == us.inTable {
+	d := s.home.at(req.Addr)
+	if d == nil {
+		s.hearing.strangerRequested(req.Addr, now)
 		return
 	}
-	us.inTable = inputs
-	t := blocks.Table{
-		ByAddr: make(map[uint16]*blocks.Transfer, len(us.active)),
-		ByNode: make(map[message.IEEE]*blocks.Transfer, len(us.active)),
-		Known:  make(map[uint16]struct{}, s.home.registry.Len()),
+	s.hearing.seen(d, 0, now)
+	if result == blocks.Served {
+		return
 	}
-	for addr, known := range s.home.registry.ByAddr() {
-		t.Known[addr] = struct{}{}
-		d := s.home.of(known)
-		if tr := cmp.Or(d.transfer, d.aborting); tr != nil {
-			t.ByAddr[addr] = tr
-		}
+	if im := s.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
+		req.ImageType == im.header.ImageType {
+		d.SetIdentity(req.ManufacturerCode, req.ImageType)
 	}
-	for addr := range s.strangers.Refused() {
-		t.Known[addr] = struct{}{}
+	if d.rights.transfer != nil && result != blocks.WrongImage {
+		return // its transfer was put in place meanwhile: the next request is served
 	}
-	for _, d := range us.active {
-		if d.transfer != nil {
-			t.ByNode[d.EUID()] = d.transfer
-		}
+	if result == blocks.Unsolicited && s.orders.serveUnsolicited(d, req, now) {
+		return
 	}
-	s.blocks.SetTable(t)
+	if !d.askedUnsolicited(now) {
+		return
+	}
+	s.outlet.happened(Event{
+		Name:             EventUnsolicitedRequest,
+		EUID:             d.EUID(),
+		ManufacturerCode: &req.ManufacturerCode,
+		ImageType:        &req.ImageType,
+		ImageVersion:     &req.FileVersion,
+		OldImageVersion:  d.CurrentVersion(),
+		Offset:           &req.Offset,
+	})
 }

@@ -6,20 +6,21 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 // reached brings the bulb's upgrade into a state, and gives the request that does it.
-var reached = map[otasvc.State]func(*otasvc.UpgradeRequest, *world){
-	otasvc.Scheduled:   func(r *otasvc.UpgradeRequest, _ *world) { r.At = time.Now().Add(3 * time.Hour) },
-	otasvc.Queued:      func(_ *otasvc.UpgradeRequest, w *world) { w.sim.Device(plug).SetPoll(time.Second) },
-	otasvc.Notified:    nil,
-	otasvc.Downloading: nil,
-	otasvc.Paused:      nil,
-	otasvc.Downloaded:  func(r *otasvc.UpgradeRequest, _ *world) { r.Install = otasvc.InstallHold },
-	otasvc.Applying:    nil,
+var reached = map[upgrade.State]func(*otasvc.UpgradeRequest, *world){
+	upgrade.Scheduled:   func(r *otasvc.UpgradeRequest, _ *world) { r.At = time.Now().Add(3 * time.Hour) },
+	upgrade.Queued:      func(_ *otasvc.UpgradeRequest, w *world) { w.sim.Device(plug).SetPoll(time.Second) },
+	upgrade.Notified:    nil,
+	upgrade.Downloading: nil,
+	upgrade.Paused:      nil,
+	upgrade.Downloaded:  func(r *otasvc.UpgradeRequest, _ *world) { r.Install = upgrade.InstallHold },
+	upgrade.Applying:    nil,
 }
 
 // TestEveryStateHasAWayOut brings an upgrade into each state, has each calamity befall it, and waits
@@ -29,22 +30,22 @@ func TestEveryStateHasAWayOut(t *testing.T) {
 		name   string
 		befall func(*world)
 		// The reason that a state ends with, where it is not the general one.
-		reason otasvc.Reason
-		but    map[otasvc.State]otasvc.Reason
+		reason upgrade.Reason
+		but    map[upgrade.State]upgrade.Reason
 		within time.Duration
 	}{
 		{
-			name: "the dongle is gone for ever", befall: (*world).unplug, within: 32 * 24 * time.Hour, reason: otasvc.ReasonDongleLost,
+			name: "the dongle is gone for ever", befall: (*world).unplug, within: 32 * 24 * time.Hour, reason: upgrade.ReasonDongleLost,
 		},
 		{
 			name:   "the dongle is gone for ever, and the service is started again each day",
-			befall: func(w *world) { w.unplug(); w.daily() }, within: 34 * 24 * time.Hour, reason: otasvc.ReasonDongleLost,
+			befall: func(w *world) { w.unplug(); w.daily() }, within: 34 * 24 * time.Hour, reason: upgrade.ReasonDongleLost,
 		},
 		{
 			name: "the device is gone for ever", befall: func(w *world) { w.sim.Device(bulb).PowerOff() },
-			within: 32 * 24 * time.Hour, reason: otasvc.ReasonNoResponse,
-			but: map[otasvc.State]otasvc.Reason{
-				otasvc.Applying: otasvc.ReasonNotRejoined, otasvc.Downloaded: otasvc.ReasonCancelled,
+			within: 32 * 24 * time.Hour, reason: upgrade.ReasonNoResponse,
+			but: map[upgrade.State]upgrade.Reason{
+				upgrade.Applying: upgrade.ReasonNotRejoined, upgrade.Downloaded: upgrade.ReasonCancelled,
 			},
 		},
 		{
@@ -53,22 +54,22 @@ func TestEveryStateHasAWayOut(t *testing.T) {
 				w.service.HandleConnected(zigate.Info{Major: 3, Minor: 0x323, Firmware: "3.23", IEEE: 0x00158d0009999999, PANID: 0x7777, NetworkUp: true})
 				w.sim.Device(bulb).PowerOff()
 			},
-			within: time.Hour * 32 * 24, reason: otasvc.ReasonDongleLost,
-			but: map[otasvc.State]otasvc.Reason{otasvc.Scheduled: otasvc.ReasonNoResponse, otasvc.Queued: otasvc.ReasonNoResponse},
+			within: time.Hour * 32 * 24, reason: upgrade.ReasonDongleLost,
+			but: map[upgrade.State]upgrade.Reason{upgrade.Scheduled: upgrade.ReasonNoResponse, upgrade.Queued: upgrade.ReasonNoResponse},
 		},
 	}
 	for _, calamity := range forGood {
 		for state, prepare := range reached {
 			t.Run(calamity.name+", "+string(state), func(t *testing.T) {
-				takesAMonth := state == otasvc.Queued || state == otasvc.Scheduled ||
-					calamity.reason == otasvc.ReasonNoResponse && (state == otasvc.Paused || state == otasvc.Downloaded)
+				takesAMonth := state == upgrade.Queued || state == upgrade.Scheduled ||
+					calamity.reason == upgrade.ReasonNoResponse && (state == upgrade.Paused || state == upgrade.Downloaded)
 				if takesAMonth {
 					long(t)
 				}
 				t.Parallel()
 				cfg := bulbConfig(bulb)
-				cfg.NeverReturns = state == otasvc.Applying
-				cfg.SilentToNotify = state == otasvc.Notified
+				cfg.NeverReturns = state == upgrade.Applying
+				cfg.SilentToNotify = state == upgrade.Notified
 				inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg, plugConfig()}}, func(w *world) {
 					w.reach(state, prepare)
 					calamity.befall(w)
@@ -106,17 +107,17 @@ func (w *world) daily() {
 	}
 }
 
-func (w *world) reach(state otasvc.State, prepare func(*otasvc.UpgradeRequest, *world)) {
+func (w *world) reach(state upgrade.State, prepare func(*otasvc.UpgradeRequest, *world)) {
 	w.t.Helper()
 	w.met(bulb)
 	w.met(plug)
 	url, _ := w.image(0x117C, 0x2201, 2, 12_000)
 	w.add(bulb, url)
-	if state == otasvc.Queued {
+	if state == upgrade.Queued {
 		other, _ := w.image(0x100B, 0x0112, 11, 12_000)
 		w.add(plug, other)
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
-		w.within(time.Minute, "the plug downloads", func() bool { return w.sink.device(plug).Upgrade.State == otasvc.Downloading })
+		w.within(time.Minute, "the plug downloads", func() bool { return w.sink.device(plug).Upgrade.State == upgrade.Downloading })
 	}
 	req := otasvc.UpgradeRequest{Device: ref(bulb)}
 	if prepare != nil {
@@ -125,8 +126,8 @@ func (w *world) reach(state otasvc.State, prepare func(*otasvc.UpgradeRequest, *
 	if a := w.queue(req); a.Status != otasvc.InProgress {
 		w.t.Fatalf("%+v", a)
 	}
-	if state == otasvc.Paused {
-		w.within(time.Minute, "it downloads", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
+	if state == upgrade.Paused {
+		w.within(time.Minute, "it downloads", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
 		w.ask(func(r otasvc.Respond) { w.service.Pause(ref(bulb), 0, r) })
 	}
 	w.within(10*time.Minute, "it is "+string(state), func() bool { return w.sink.device(bulb).Upgrade.State == state })
@@ -152,12 +153,12 @@ func TestDongleAwayForHours(t *testing.T) {
 				w.plug()
 				time.Sleep(2 * time.Minute)
 				switch state {
-				case otasvc.Paused:
+				case upgrade.Paused:
 					w.ask(func(r otasvc.Respond) { w.service.Resume(ref(bulb), r) })
-				case otasvc.Downloaded:
+				case upgrade.Downloaded:
 					w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
 				}
-				if u := w.ended(5*time.Hour, bulb); u.State != otasvc.Succeeded {
+				if u := w.ended(5*time.Hour, bulb); u.State != upgrade.Succeeded {
 					t.Errorf("ended %s, %q, attempt %d", u.State, u.Reason, u.Attempt)
 				}
 			})
@@ -192,7 +193,7 @@ func TestSleepersThatAreGoneEnd(t *testing.T) {
 			w.queue(otasvc.UpgradeRequest{Device: ref(e)})
 		}
 		for _, e := range []message.IEEE{bulb, plug} {
-			if u := w.ended(33*24*time.Hour, e); u.Reason != otasvc.ReasonNoResponse {
+			if u := w.ended(33*24*time.Hour, e); u.Reason != upgrade.ReasonNoResponse {
 				t.Errorf("%v ended %s, %q", e, u.State, u.Reason)
 			}
 		}
@@ -214,11 +215,11 @@ func TestHistory(t *testing.T) {
 			}
 		}
 		h := w.sink.device(bulb).History
-		if len(h) != 10 || h[0].State != otasvc.Cancelled || h[0].Reason != otasvc.ReasonCancelled {
+		if len(h) != 10 || h[0].State != upgrade.Cancelled || h[0].Reason != upgrade.ReasonCancelled {
 			t.Fatalf("%d entries, the newest %+v", len(h), h[0])
 		}
 		first := h[9]
-		if first.State != otasvc.Succeeded || first.ImageVersion != 2 || *first.OldImageVersion != 1 ||
+		if first.State != upgrade.Succeeded || first.ImageVersion != 2 || *first.OldImageVersion != 1 ||
 			int(first.Bytes) != len(data) || int(first.Size) != len(data) || first.Attempts != 1 {
 			t.Errorf("the first: %+v", first)
 		}
@@ -233,7 +234,7 @@ func TestHistory(t *testing.T) {
 		w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(bulb), r) })
 		w.restart()
 		w.within(time.Minute, "it is known again", func() bool { return w.sink.device(bulb).History != nil })
-		if h := w.sink.device(bulb).History; len(h) != 10 || h[9].State != otasvc.Cancelled {
+		if h := w.sink.device(bulb).History; len(h) != 10 || h[9].State != upgrade.Cancelled {
 			t.Errorf("after an eleventh and a restart: %d entries, the oldest %+v", len(h), h[len(h)-1])
 		}
 	})
@@ -264,7 +265,7 @@ func TestQueueIsFairAndShown(t *testing.T) {
 		// fourth that came later.
 		w.queueIs(devices[1].IEEE, devices[0].IEEE)
 		for _, d := range devices {
-			if u := w.ended(3*time.Hour, d.IEEE); u.State != otasvc.Succeeded {
+			if u := w.ended(3*time.Hour, d.IEEE); u.State != upgrade.Succeeded {
 				t.Errorf("%v ended %+v", d.IEEE, u)
 			}
 		}

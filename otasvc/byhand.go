@@ -2,16 +2,15 @@ package otasvc
 
 import (
 	"cmp"
-	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"strings"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
-	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
-	"github.com/zigate-ota/zigate-ota/otasvc/slot"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -29,7 +28,7 @@ type ImageKey struct {
 
 // ImageNotify is an image notify (0x0505) by hand.
 type ImageNotify struct {
-	Device      DeviceRef
+	Device      registry.Ref
 	PayloadType uint8 // message.NotifyJitter to message.NotifyFileVersion: how much of Image is told
 	QueryJitter uint8 // 1 to 100; 0 stands for 100
 	Image       ImageKey
@@ -37,7 +36,7 @@ type ImageNotify struct {
 
 // UpgradeEnd is an upgrade end response (0x0504) by hand, to the device's last upgrade end request.
 type UpgradeEnd struct {
-	Device DeviceRef
+	Device registry.Ref
 	// UpgradeTime is in seconds. Nil stands for 5 s after CurrentTime, which is what the dongle says, and
 	// zigate.UpgradeTimeWait tells the device to wait.
 	UpgradeTime *uint32
@@ -47,88 +46,102 @@ type UpgradeEnd struct {
 
 // WaitForData is a wait for data (0x0506) by hand, to the device's last block request that got a block.
 type WaitForData struct {
-	Device            DeviceRef
+	Device            registry.Ref
 	RequestTime       *uint32 // seconds; nil stands for 30 s after CurrentTime
 	CurrentTime       uint32  // seconds; with 0, RequestTime counts from now
 	BlockRequestDelay uint16  // milliseconds
 }
 
-// byHand is the Service as it sends frames for people.
-type byHand struct{ *Service }
+// byHand sends frames for people, and loads headers where no upgrade is disturbed by it. It does not know who
+// asks. It belongs to the owner goroutine.
+type byHand struct {
+	owner     *owner
+	home      *home
+	dongle    *dongle
+	slot      *headerSlot
+	planner   *planner
+	offers    *offers
+	upgrades  *upgrades
+	questions *registry.Questions
+	sender    *sending.Sender
+	outlet    *outlet
+	log       *slog.Logger
+}
 
 // ImageNotify tells a device that there is an image.
 func (s *Service) ImageNotify(req ImageNotify, respond Respond) {
 	s.request(respond, func() {
-		s.withDevice(req.Device, respond, func(d *device) {
-			key := byHand{s}.complete(req.Image, d, d.active())
-			about := func() *Operation { return byHand{s}.operationAbout(d, key) }
-			// What the payload type leaves out does not go on air.
-			if !key.known(int(req.PayloadType), d, about, respond) {
-				return
-			}
-			cmd := message.ImageNotify{
-				PayloadType:      req.PayloadType,
-				QueryJitter:      req.QueryJitter,
-				FileVersion:      valueOr(key.ImageVersion, wildcard32),
-				ImageType:        valueOr(key.ImageType, wildcard16),
-				ManufacturerCode: valueOr(key.ManufacturerCode, wildcard16),
-			}
-			if cmd.QueryJitter == 0 {
-				cmd.QueryJitter = 100
-			}
-			toDevice := func(to message.Target) message.Message { cmd.Target = to; return cmd }
-			byHand{s}.send(d, toDevice, about, func(a Answer) {
-				if a.Status == Success {
-					s.happened(Event{
-						Name:             EventImageNotified,
-						EUID:             d.EUID(),
-						ManufacturerCode: key.ManufacturerCode,
-						ImageType:        key.ImageType,
-						ImageVersion:     key.ImageVersion,
-						OldImageVersion:  d.CurrentVersion(),
-					})
-				}
-				respond(a)
+		s.withDevice(req.Device, respond, func(d *device) { s.byHand.imageNotify(d, req, respond) })
+	})
+}
+
+// imageNotify tells a device that there is an image.
+func (h *byHand) imageNotify(d *device, req ImageNotify, respond Respond) {
+	key := h.complete(req.Image, d, d.active())
+	about := func() *Operation { return h.operationAbout(d, key) }
+	// What the payload type leaves out does not go on air.
+	if !key.known(int(req.PayloadType), d, about, respond) {
+		return
+	}
+	cmd := message.ImageNotify{
+		PayloadType:      req.PayloadType,
+		QueryJitter:      cmp.Or(req.QueryJitter, 100),
+		FileVersion:      valueOr(key.ImageVersion, wildcard32),
+		ImageType:        valueOr(key.ImageType, wildcard16),
+		ManufacturerCode: valueOr(key.ManufacturerCode, wildcard16),
+	}
+	toDevice := func(to message.Target) message.Message { cmd.Target = to; return cmd }
+	h.send(d, toDevice, about, func(a Answer) {
+		if a.Status == Success {
+			h.outlet.happened(Event{
+				Name:             EventImageNotified,
+				EUID:             d.EUID(),
+				ManufacturerCode: key.ManufacturerCode,
+				ImageType:        key.ImageType,
+				ImageVersion:     key.ImageVersion,
+				OldImageVersion:  d.CurrentVersion(),
 			})
-		})
+		}
+		respond(a)
 	})
 }
 
 // UpgradeEnd tells a device when to install what it has downloaded.
 func (s *Service) UpgradeEnd(req UpgradeEnd, respond Respond) {
 	s.request(respond, func() {
-		s.withDevice(req.Device, respond, func(d *device) {
-			// One that has ended counts, too: its device may be asking still.
-			key := byHand{s}.complete(req.Image, d, d.Upgrade)
-			about := func() *Operation { return byHand{s}.operationAbout(d, key) }
-			if !key.known(keyParts, d, about, respond) {
-				return
-			}
-			cmd := message.UpgradeEndResponse{
-				UpgradeTime:      valueOr(req.UpgradeTime, after(req.CurrentTime, upgrade.InstallIn)),
-				CurrentTime:      req.CurrentTime,
-				FileVersion:      *key.ImageVersion,
-				ImageType:        *key.ImageType,
-				ManufacturerCode: *key.ManufacturerCode,
-			}
-			if d.Upgrade != nil {
-				cmd.Sequence = d.Upgrade.EndSequence()
-			}
-			byHand{s}.send(d, func(to message.Target) message.Message {
-				cmd.Target = to
-				return cmd
-			}, about, func(a Answer) {
-				if a.Status == Success {
-					byHand{s}.installs(d, cmd, time.Now())
-				}
-				respond(a)
-			})
-		})
+		s.withDevice(req.Device, respond, func(d *device) { s.byHand.upgradeEnd(d, req, respond) })
 	})
 }
 
-// installs: a device that waited with its image has been told when to install it.
-func (h byHand) installs(d *device, m message.UpgradeEndResponse, now time.Time) {
+// upgradeEnd tells a device when to install what it has downloaded.
+func (h *byHand) upgradeEnd(d *device, req UpgradeEnd, respond Respond) {
+	// One that has ended counts, too: its device may be asking still.
+	key := h.complete(req.Image, d, d.upgrade)
+	about := func() *Operation { return h.operationAbout(d, key) }
+	if !key.known(keyParts, d, about, respond) {
+		return
+	}
+	cmd := message.UpgradeEndResponse{
+		UpgradeTime:      valueOr(req.UpgradeTime, after(req.CurrentTime, upgrade.InstallIn)),
+		CurrentTime:      req.CurrentTime,
+		FileVersion:      *key.ImageVersion,
+		ImageType:        *key.ImageType,
+		ManufacturerCode: *key.ManufacturerCode,
+	}
+	if d.upgrade != nil {
+		cmd.Sequence = d.upgrade.EndSequence()
+	}
+	toDevice := func(to message.Target) message.Message { cmd.Target = to; return cmd }
+	h.send(d, toDevice, about, func(a Answer) {
+		if a.Status == Success {
+			h.installs(d, cmd, time.Now())
+		}
+		respond(a)
+	})
+}
+
+// installs notes that a device which waited with its image has been told when to install it.
+func (h *byHand) installs(d *device, m message.UpgradeEndResponse, now time.Time) {
 	u := d.active()
 	if u == nil || m.UpgradeTime == message.UpgradeTimeWait || m.FileVersion != u.OfferedVersion() ||
 		!u.IsAbout(m.ManufacturerCode, m.ImageType, m.FileVersion) {
@@ -142,27 +155,28 @@ func (h byHand) installs(d *device, m message.UpgradeEndResponse, now time.Time)
 // request gets a block.
 func (s *Service) WaitForData(req WaitForData, respond Respond) {
 	s.request(respond, func() {
-		s.withDevice(req.Device, respond, func(d *device) {
-			cmd := message.WaitForData{
-				Status:            message.OTAWaitForData,
-				CurrentTime:       req.CurrentTime,
-				RequestTime:       valueOr(req.RequestTime, after(req.CurrentTime, blocks.MaxHold)),
-				BlockRequestDelay: req.BlockRequestDelay,
-			}
-			if tr := cmp.Or(d.transfer, d.aborting); tr != nil {
-				cmd.Sequence = tr.LastSequence()
-			}
-			about := func() *Operation { return s.upgradeOperation(d) }
-			byHand{s}.send(d, func(to message.Target) message.Message {
-				cmd.Target = to
-				return cmd
-			}, about, respond)
-		})
+		s.withDevice(req.Device, respond, func(d *device) { s.byHand.waitForData(d, req, respond) })
 	})
 }
 
+// waitForData tells a device to ask for its block again later.
+func (h *byHand) waitForData(d *device, req WaitForData, respond Respond) {
+	cmd := message.WaitForData{
+		Status:            message.OTAWaitForData,
+		CurrentTime:       req.CurrentTime,
+		RequestTime:       valueOr(req.RequestTime, after(req.CurrentTime, blocks.MaxHold)),
+		BlockRequestDelay: req.BlockRequestDelay,
+	}
+	if tr := cmp.Or(d.rights.transfer, d.rights.aborting); tr != nil {
+		cmd.Sequence = tr.LastSequence()
+	}
+	about := func() *Operation { return h.offers.upgradeOperation(d) }
+	toDevice := func(to message.Target) message.Message { cmd.Target = to; return cmd }
+	h.send(d, toDevice, about, respond)
+}
+
 // send sends a frame to a device, once. about is the record of the answer, as it is by then.
-func (h byHand) send(
+func (h *byHand) send(
 	d *device, frame func(message.Target) message.Message, about func() *Operation, respond Respond,
 ) {
 	if why, ok := h.dongle.usable(); !ok {
@@ -182,10 +196,10 @@ const statusAtMost = time.Hour
 
 // submit hands a frame to the dongle, once; done runs on the owner goroutine, at the service's
 // stop at the latest.
-func (h byHand) submit(cmd message.Message, done func(error)) {
+func (h *byHand) submit(cmd message.Message, done func(error)) {
 	a := h.questions.Wait(time.Now().Add(statusAtMost), done)
 	h.sender.Submit(cmd, func(_ message.Status, err error) {
-		h.inbox.Post(func() {
+		h.owner.inbox.Post(func() {
 			if h.questions.End(a) {
 				done(err)
 			}
@@ -213,7 +227,7 @@ func dongleAnswer(err error, op *Operation) Answer {
 }
 
 // complete fills in what was not given. It is taken from u, the upgrade of the device, unless that is nil.
-func (h byHand) complete(key ImageKey, d *device, u *upgrade.Upgrade) ImageKey {
+func (h *byHand) complete(key ImageKey, d *device, u *upgrade.Upgrade) ImageKey {
 	from := ImageKey{ManufacturerCode: d.Facts().ManufacturerCode, ImageType: d.Facts().ImageType}
 	if u != nil {
 		// The device knows its image under the version that it was offered as.
@@ -260,8 +274,8 @@ func (k ImageKey) known(n int, d *device, about func() *Operation, respond Respo
 }
 
 // operationAbout is the operation record of an answer about an image of a device.
-func (h byHand) operationAbout(d *device, key ImageKey) *Operation {
-	op := h.upgradeOperation(d)
+func (h *byHand) operationAbout(d *device, key ImageKey) *Operation {
+	op := h.offers.upgradeOperation(d)
 	if differs(op.ManufacturerCode, key.ManufacturerCode) || differs(op.ImageType, key.ImageType) ||
 		differs(op.ImageVersion, key.ImageVersion) {
 		op = d.operation(nil) // not the image whose address and driver are known
@@ -272,8 +286,10 @@ func (h byHand) operationAbout(d *device, key ImageKey) *Operation {
 	return op
 }
 
+// differs reports whether two values, which may not be known, are not the same.
 func differs[T comparable](a, b *T) bool { return a == nil != (b == nil) || a != nil && *a != *b }
 
+// valueOr is a value, or another one where it is not known.
 func valueOr[T any](p *T, otherwise T) T {
 	if p == nil {
 		return otherwise
@@ -281,6 +297,7 @@ func valueOr[T any](p *T, otherwise T) T {
 	return *p
 }
 
+// copied is a copy of a value, which may not be known.
 func copied[T any](p *T) *T {
 	if p == nil {
 		return nil
@@ -291,64 +308,4 @@ func copied[T any](p *T) *T {
 // after is a time in seconds some seconds after another, short of the largest, which means for ever.
 func after(t, seconds uint32) uint32 {
 	return uint32(min(uint64(t)+uint64(seconds), math.MaxUint32-1))
-}
-
-// LoadImage loads a header into the dongle: that of the device's upgrade, else that of the image
-// which it would get.
-func (s *Service) LoadImage(ref DeviceRef, respond Respond) {
-	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) {
-			about := func() *Operation { return s.upgradeOperation(d) }
-			if why, ok := s.dongle.usable(); !ok {
-				respond(fail(ServiceNotAvailable, about(), "%s", why))
-				return
-			}
-			if u := d.active(); u != nil {
-				s.slot.loadByHand(s.slot.keyOf(d), about, respond)
-				return
-			}
-			load := func(o Offer) {
-				s.slot.loadByHand(slot.Key{SHA256: o.SHA256, Version: o.ImageVersion}, about, respond)
-			}
-			switch o := s.offers.best(d.Device); {
-			case o == nil:
-				respond(fail(ImageInfoNotFound, about(), "%s", s.offers.noImage(d.Device)))
-			case o.candidate != nil && !o.candidate.Stored:
-				respond(Answer{Status: InProgress, Operation: about()})
-				s.offers.ensure(d.Device, *o, false, about(), respond, load)
-			default:
-				load(*o)
-			}
-		})
-	})
-}
-
-// LoadImageFrom loads the header of the image at a URL into the dongle. The image is kept, but
-// registered for nobody.
-func (s *Service) LoadImageFrom(url string, respond Respond) {
-	s.request(respond, func() {
-		op := Operation{URL: ptr(publicURL(url))}
-		if why, ok := s.dongle.usable(); !ok {
-			respond(fail(ServiceNotAvailable, &op, "%s", why))
-			return
-		}
-		respond(Answer{Status: InProgress, Operation: &op})
-		s.async(func(ctx context.Context) func() {
-			image, err := s.offers.images.Fetch(ctx, library.Request{URL: url})
-			return func() {
-				s.observer.ImageFetched(fetchStatus(err))
-				if err != nil {
-					respond(fail(fetchStatus(err), &op, "%v", err))
-					return
-				}
-				h := image.Header
-				op := op
-				op.ManufacturerCode = &h.ManufacturerCode
-				op.ImageType = &h.ImageType
-				op.ImageVersion = &h.FileVersion
-				key := slot.Key{SHA256: image.SHA256, Version: h.FileVersion}
-				s.slot.loadByHand(key, func() *Operation { return &op }, respond)
-			}
-		})
-	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -134,7 +135,7 @@ func TestFramesByHand(t *testing.T) {
 			}, ""},
 		})
 
-		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: otasvc.InstallHold})
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold})
 		w.within(time.Minute, "the download is under way", func() bool { return w.sink.device(bulb).Upgrade.Offset > 5000 })
 		l = w.listen(message.TypeImageBlockResponse, message.TypeWaitForData)
 		time.Sleep(time.Second)
@@ -146,14 +147,14 @@ func TestFramesByHand(t *testing.T) {
 			t.Errorf("the wait does not answer the block request before it: %+v", sent[n-2:])
 		}
 
-		w.within(10*time.Minute, "the device waits with its image", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloaded })
+		w.within(10*time.Minute, "the device waits with its image", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloaded })
 		l = w.listen(message.TypeUpgradeEndResponse)
 		a = w.ask(end(otasvc.UpgradeEnd{UpgradeTime: ptr(uint32(1))}))
 		sent = l.take()
 		if a.Status != otasvc.Success || len(sent) != 1 || sent[0].(message.UpgradeEndResponse).Sequence == 0 || sent[0].(message.UpgradeEndResponse).FileVersion != 2 {
 			t.Errorf("%+v, sent %+v", a, sent)
 		}
-		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("installed by hand: %+v", u)
 		}
 		w.holds(bulb, 2, data)
@@ -329,7 +330,7 @@ func TestLoadImageByHand(t *testing.T) {
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
 		w.within(time.Minute, "the download is under way", func() bool {
 			u := w.sink.device(bulb).Upgrade
-			return u.State == otasvc.Downloading && u.Offset > 5000
+			return u.State == upgrade.Downloading && u.Offset > 5000
 		})
 		holds(bulbSlot)
 		for _, a := range []otasvc.Answer{load(plug), from(otherURL)} {
@@ -341,7 +342,7 @@ func TestLoadImageByHand(t *testing.T) {
 		if a := load(bulb); a.Status != otasvc.Success { // the same header again does no harm
 			t.Errorf("%+v", a)
 		}
-		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
 			t.Errorf("%+v", u)
 		}
 		w.holds(bulb, 2, bulbData)
@@ -354,7 +355,7 @@ func TestLoadImageByHand(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
-		if u := w.ended(time.Hour, plug); u.State != otasvc.Succeeded {
+		if u := w.ended(time.Hour, plug); u.State != upgrade.Succeeded {
 			t.Errorf("%+v", u)
 		}
 		w.holds(plug, 11, plugData)
@@ -369,14 +370,14 @@ func TestLoadImageByHandDisturbsNoInstallation(t *testing.T) {
 		w.met(bulb)
 		url, _ := w.image(0x117C, 0x2201, 2, 20_000)
 		w.add(bulb, url)
-		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: otasvc.InstallHold})
-		w.within(10*time.Minute, "the device waits with its image", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloaded })
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold})
+		w.within(10*time.Minute, "the device waits with its image", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloaded })
 		a := w.ask(func(r otasvc.Respond) { w.service.LoadImage(ref(bulb), r) })
 		if a.Status != otasvc.Failure || !strings.Contains(a.Error, "waits to be told to install") {
 			t.Errorf("%+v", a)
 		}
 		time.Sleep(3 * time.Hour) // it asks again each hour
-		if d := w.sink.device(bulb).Upgrade; d.State != otasvc.Downloaded {
+		if d := w.sink.device(bulb).Upgrade; d.State != upgrade.Downloaded {
 			t.Errorf("%+v", d)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -67,7 +68,7 @@ func TestClockIsSet(t *testing.T) {
 					for _, e := range []message.IEEE{first, second} {
 						w.met(e)
 						w.add(e, url)
-						w.queue(otasvc.UpgradeRequest{Device: ref(e), Ticket: otasvc.Ticket(`"` + e.String() + `"`)})
+						w.queue(otasvc.UpgradeRequest{Device: ref(e), Ticket: upgrade.Ticket(`"` + e.String() + `"`)})
 					}
 					set(by)
 					w.progressed(first, 30)
@@ -77,12 +78,12 @@ func TestClockIsSet(t *testing.T) {
 					w.clockSet(by)
 					w.within(time.Minute, "applying", func() bool {
 						u := w.sink.device(first).Upgrade
-						return u != nil && u.State == otasvc.Applying
+						return u != nil && u.State == upgrade.Applying
 					})
 					w.progressed(second, 60)
 					set(-by)
 					for _, e := range []message.IEEE{first, second} {
-						if u := w.ended(time.Minute, e); u.State != otasvc.Succeeded || u.Attempt != 1 {
+						if u := w.ended(time.Minute, e); u.State != upgrade.Succeeded || u.Attempt != 1 {
 							t.Errorf("%v: %s %s in attempt %d", e, u.State, u.Reason, u.Attempt)
 						}
 						w.holds(e, 0x23095631, data)
@@ -121,11 +122,11 @@ func TestScheduleFollowsTheWall(t *testing.T) {
 		w.add(bulb, url)
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), At: time.Now().Add(24 * time.Hour).Round(0)})
 		w.ask(func(r otasvc.Respond) { w.service.ServiceStatus(nil, r) }) // a turn has passed
-		if diff := cmp.Diff(otasvc.Scheduled, w.sink.device(bulb).Upgrade.State); diff != "" {
+		if diff := cmp.Diff(upgrade.Scheduled, w.sink.device(bulb).Upgrade.State); diff != "" {
 			t.Error(diff)
 		}
 		w.clockSet(24 * time.Hour)
-		if u := w.ended(time.Minute, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(time.Minute, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("%s %s", u.State, u.Reason)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -71,12 +72,12 @@ func TestDiskTrouble(t *testing.T) {
 					url, data := w.image(0x117C, 0x2201, 2, 20_000)
 					w.met(bulb)
 					w.add(bulb, url)
-					w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: otasvc.Ticket(`"mine"`)})
-					w.within(time.Minute, "kept", func() bool { state, _ := w.keptUpgrade(bulb); return state == otasvc.Downloading })
+					w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: upgrade.Ticket(`"mine"`)})
+					w.within(time.Minute, "kept", func() bool { state, _ := w.keptUpgrade(bulb); return state == upgrade.Downloading })
 					if err := tt.spoil(filepath.Dir(w.stateFile())); err != nil {
 						t.Fatal(err)
 					}
-					if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+					if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 						t.Errorf("%s %s", u.State, u.Reason)
 					}
 					w.holds(bulb, 2, data)
@@ -85,7 +86,7 @@ func TestDiskTrouble(t *testing.T) {
 					if err := w.service.StoreHealth(); err == nil {
 						t.Error("the disk is well")
 					}
-					if state, version := w.keptUpgrade(bulb); state != otasvc.Downloading || version != 1 {
+					if state, version := w.keptUpgrade(bulb); state != upgrade.Downloading || version != 1 {
 						t.Errorf("the disk has %s, version %d", state, version)
 					}
 					if n := strings.Count(w.said.String(), "the state cannot be written"); n != 1 {
@@ -94,7 +95,7 @@ func TestDiskTrouble(t *testing.T) {
 					if err := tt.mend(filepath.Dir(w.stateFile())); err != nil {
 						t.Fatal(err)
 					}
-					w.within(time.Minute, "kept", func() bool { state, version := w.keptUpgrade(bulb); return state == otasvc.Succeeded && version == 2 })
+					w.within(time.Minute, "kept", func() bool { state, version := w.keptUpgrade(bulb); return state == upgrade.Succeeded && version == 2 })
 					if err := w.service.StoreHealth(); err != nil {
 						t.Error(err)
 					}

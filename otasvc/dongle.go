@@ -9,7 +9,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// dongle is what is known of the dongle and of its network.
+// dongle is what is known of the dongle and of its network. It sends nothing, and does not know what its
+// header slot holds.
 type dongle struct {
 	connected   bool
 	noOTA       bool // the firmware does not know the OTA commands
@@ -66,6 +67,7 @@ func (g *dongle) trouble() string {
 	return ""
 }
 
+// because continues a sentence with an error, where there is one.
 func because(err string) string {
 	if err == "" {
 		return ""
@@ -183,9 +185,15 @@ func (g *dongle) countAway(hindered bool, now time.Time) {
 	}
 }
 
-// hindered reports whether no upgrade can be done with the dongle now: it is away, or does not take the image
-// header.
-func (s *Service) hindered() bool {
-	_, ok := s.dongle.usable()
-	return !ok || s.slot.state.Refusals() > 0
+// versionToOffer is the file version under which a device is offered the image of its upgrade: the image's
+// own, unless the dongle's firmware compares versions and would keep an older or equal one from the device.
+// Then it is offered as one newer than what runs; the image's bytes stay as they are. Many devices refuse
+// such an image in the end, which shows in how the upgrade ends.
+func (g *dongle) versionToOffer(d *device) uint32 {
+	version := d.upgrade.Image().ImageVersion
+	running := d.CurrentVersion()
+	if running == nil || *running < version || !g.info.Version().ChecksVersion() {
+		return version
+	}
+	return min(*running, wildcard32-2) + 1
 }

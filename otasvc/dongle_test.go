@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -29,7 +30,7 @@ func TestSilentResetInMidDownload(t *testing.T) {
 				w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
 				w.sim.SilentReset()
 				w.within(40*time.Second, "it begins anew", func() bool { return w.sim.Device(bulb).Snapshot().Sessions == 2 })
-				if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+				if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
 					t.Fatalf("ended %+v", u)
 				}
 				w.holds(bulb, 2, data)
@@ -67,11 +68,11 @@ func TestFlashTrouble(t *testing.T) {
 		w.service.HandleMessage(message.PDMEvent{Event: message.PDMRecordTooLarge, Record: 7}, 0)
 		upgraded(w, 2_000)
 		time.Sleep(10 * time.Minute)
-		if u := w.sink.device(bulb).Upgrade; u.State != otasvc.Queued || !strings.Contains(w.trouble(), "flash memory") {
+		if u := w.sink.device(bulb).Upgrade; u.State != upgrade.Queued || !strings.Contains(w.trouble(), "flash memory") {
 			t.Errorf("upgrade %s, trouble %q", u.State, w.trouble())
 		}
 		w.service.HandleMessage(message.PDMEvent{Event: message.PDMSaved, Record: 7}, 0)
-		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || w.trouble() != "" {
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded || w.trouble() != "" {
 			t.Errorf("ended %+v, trouble %q", u, w.trouble())
 		}
 	})
@@ -156,20 +157,20 @@ func TestFlashTroubleHoldsNothingUp(t *testing.T) {
 		w.policy.Slice = time.Minute
 		w.restart()
 		upgraded(w, 200_000)
-		w.within(time.Minute, "the download runs", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
+		w.within(time.Minute, "the download runs", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
 		w.service.HandleMessage(message.PDMEvent{Event: message.PDMRecordTooLarge, Record: 7}, 0)
 		w.met(plug)
 		url, _ := w.image(0x100B, 0x0112, 11, 5_000)
 		w.add(plug, url)
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
-		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("ended %+v", u)
 		}
 		if names := w.sink.names(bulb); slices.Contains(names, otasvc.EventDownloadPaused) {
 			t.Errorf("held for an image that may not begin: %v", names)
 		}
 		w.service.HandleMessage(message.PDMEvent{Event: message.PDMSaved, Record: 7}, 0)
-		if u := w.ended(time.Hour, plug); u.State != otasvc.Succeeded {
+		if u := w.ended(time.Hour, plug); u.State != upgrade.Succeeded {
 			t.Errorf("ended %+v", u)
 		}
 	})
@@ -180,9 +181,9 @@ func TestFlashTroubleHoldsNothingUp(t *testing.T) {
 func TestNetworkFormedAnew(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		upgraded(w, 100_000)
-		w.within(time.Minute, "the download runs", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
+		w.within(time.Minute, "the download runs", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
 		w.service.HandleMessage(message.NetworkState{IEEE: w.sim.IEEE(), PANID: 0x2222, Channel: 15}, 0)
-		if u := w.ended(time.Minute, bulb); u.Reason != otasvc.ReasonDongleLost {
+		if u := w.ended(time.Minute, bulb); u.Reason != upgrade.ReasonDongleLost {
 			t.Errorf("ended %+v", u)
 		}
 	})

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -15,7 +15,7 @@ func TestPagesOnV2(t *testing.T) {
 	inWorld(t, sim.Config{Firmware: sim.V2324, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 		upgraded(w, 10_000)
 		u := w.ended(2*time.Hour, bulb)
-		if u.State != otasvc.Succeeded {
+		if u.State != upgrade.Succeeded {
 			t.Errorf("it runs version %d, and the upgrade ended %s, %s", w.sim.Device(bulb).Snapshot().FileVersion, u.State, u.Reason)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -38,7 +39,7 @@ func TestPausedInTheQueueNeverGetsAnotherImage(t *testing.T) {
 			t.Fatalf("resume: %+v", a)
 		}
 		u := w.ended(2*time.Hour, plug)
-		if u.State != otasvc.Succeeded {
+		if u.State != upgrade.Succeeded {
 			t.Errorf("ended %+v", u)
 		}
 		w.holds(plug, 11, plugData)
@@ -67,7 +68,7 @@ func TestPausedInTheQueueLeavesTheSlotAlone(t *testing.T) {
 		if n := w.sim.Stats().BlocksRefused(); n != 0 {
 			t.Errorf("the dongle refused %d blocks", n)
 		}
-		if u := w.ended(2*time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+		if u := w.ended(2*time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
 			t.Errorf("ended %+v", u)
 		}
 		w.holds(bulb, 2, bulbData)
@@ -90,11 +91,11 @@ func TestTimeAwayDoesNotCountWhileApplying(t *testing.T) {
 			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 				upgraded(w, 5_000)
 				w.within(10*time.Minute, "it installs", func() bool {
-					return w.sink.device(bulb).Upgrade != nil && w.sink.device(bulb).Upgrade.State == otasvc.Applying
+					return w.sink.device(bulb).Upgrade != nil && w.sink.device(bulb).Upgrade.State == upgrade.Applying
 				})
 				away(w)
 				u := w.ended(time.Hour, bulb)
-				if u.State != otasvc.Succeeded {
+				if u.State != upgrade.Succeeded {
 					t.Errorf("it runs version %d, and the upgrade ended %s, %s", w.sim.Device(bulb).Snapshot().FileVersion, u.State, u.Reason)
 				}
 			})
@@ -120,7 +121,7 @@ func TestTimeAwayDoesNotCountWhileDownloading(t *testing.T) {
 		w.service.HandleConnected(zigate.Info{Major: 3, Minor: 0x323, Firmware: "3.23"})
 		time.Sleep(5 * time.Second)
 		u := w.sink.device(bulb).Upgrade
-		if u.State != otasvc.Downloading {
+		if u.State != upgrade.Downloading {
 			t.Errorf("5 s after the dongle came back: %s, %s", u.State, u.Reason)
 		}
 	})
@@ -230,9 +231,9 @@ func TestInstallationIsHeldForPages(t *testing.T) {
 				w.met(bulb)
 				url, _ := w.image(0x117C, 0x2201, 2, 10_000)
 				w.add(bulb, url)
-				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: otasvc.InstallHold})
+				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold})
 				// On v2 it cannot be held: better not at all than at the wrong time.
-				want := map[string]otasvc.State{"v1": otasvc.Downloaded, "v2": otasvc.Cancelled}[name]
+				want := map[string]upgrade.State{"v1": upgrade.Downloaded, "v2": upgrade.Cancelled}[name]
 				w.within(20*time.Minute, "it is downloaded or given up", func() bool { return w.sink.device(bulb).Upgrade.State == want })
 				time.Sleep(10 * time.Minute)
 				if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 {
@@ -284,7 +285,7 @@ func TestLostUpgradeEnd(t *testing.T) {
 		w.losing(func(m message.Message) bool { _, ok := m.(message.UpgradeEndRequest); return ok })
 		upgraded(w, 10_000)
 		u := w.ended(24*time.Hour, bulb)
-		if u.State != otasvc.Succeeded {
+		if u.State != upgrade.Succeeded {
 			t.Errorf("it runs version %d, and the upgrade ended %s, %s, attempt %d", w.sim.Device(bulb).Snapshot().FileVersion, u.State, u.Reason, u.Attempt)
 		}
 	})
@@ -351,7 +352,7 @@ func TestPageRequestNamesNoNode(t *testing.T) {
 		}
 		for _, e := range []message.IEEE{bulb, bulb2} {
 			u := w.ended(3*time.Hour, e)
-			if u.State != otasvc.Succeeded || u.Attempt != 1 {
+			if u.State != upgrade.Succeeded || u.Attempt != 1 {
 				t.Errorf("%v ended %+v", e, u)
 			}
 			w.holds(e, 2, data)
@@ -379,15 +380,15 @@ func TestHeldDeviceTakesOnlyTheWordToInstall(t *testing.T) {
 		w.met(bulb)
 		url, _ := w.image(0x117C, 0x2201, 2, 10_000)
 		w.add(bulb, url)
-		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: otasvc.InstallHold})
-		w.within(10*time.Minute, "it is downloaded", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloaded })
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold})
+		w.within(10*time.Minute, "it is downloaded", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloaded })
 		v := uint32(77)
 		a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), At: time.Now().Add(5 * time.Hour), ImageVersion: &v})
 		time.Sleep(10 * time.Minute)
 		if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 {
 			t.Errorf("asked for version 77 in 5 hours: installed version %d at once (%s)", d.FileVersion, a.Status)
 		}
-		if a.Status != otasvc.Failure || a.Reason != otasvc.ReasonAlreadyQueued {
+		if a.Status != otasvc.Failure || a.Reason != upgrade.ReasonAlreadyQueued {
 			t.Errorf("%+v", a)
 		}
 	})
@@ -458,8 +459,8 @@ func TestHeldImageIsNotOfferedToOthers(t *testing.T) {
 		url, _ := w.image(0x117C, 0x2201, 2, 300_000)
 		w.add(bulb, url)
 		w.add(bulb2, url)
-		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: otasvc.InstallHold})
-		w.within(30*time.Minute, "it is downloaded", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloaded })
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold})
+		w.within(30*time.Minute, "it is downloaded", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloaded })
 		a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb2)})
 		if a.Status != otasvc.InProgress || a.Error == "" {
 			t.Errorf("the user is not told that it waits: %+v", a)
@@ -470,7 +471,7 @@ func TestHeldImageIsNotOfferedToOthers(t *testing.T) {
 		}
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
 		for _, e := range []message.IEEE{bulb, bulb2} {
-			if u := w.ended(3*time.Hour, e); u.State != otasvc.Succeeded {
+			if u := w.ended(3*time.Hour, e); u.State != upgrade.Succeeded {
 				t.Errorf("%v ended %+v", e, u)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -27,68 +28,68 @@ func TestHowUpgradesEnd(t *testing.T) {
 		device  func(*sim.DeviceConfig)
 		policy  func(*otasvc.Policy)
 		within  time.Duration
-		state   otasvc.State
-		reason  otasvc.Reason
+		state   upgrade.State
+		reason  upgrade.Reason
 		attempt int
 	}{
-		"well": {state: otasvc.Succeeded, attempt: 1},
+		"well": {state: upgrade.Succeeded, attempt: 1},
 		"well at the second attempt, the first was aborted": {
 			device: func(d *sim.DeviceConfig) { d.AbortAt, d.FailFirst = 4000, 1 },
-			state:  otasvc.Succeeded, attempt: 2,
+			state:  upgrade.Succeeded, attempt: 2,
 		},
 		"aborted each time": {
 			device: func(d *sim.DeviceConfig) { d.AbortAt = 4000 },
-			state:  otasvc.Failed, reason: otasvc.ReasonDeviceAborted, attempt: 3,
+			state:  upgrade.Failed, reason: upgrade.ReasonDeviceAborted, attempt: 3,
 		},
 		"called invalid": {
 			device: func(d *sim.DeviceConfig) { d.InvalidAtEnd = true },
-			state:  otasvc.Failed, reason: otasvc.ReasonInvalidImage, attempt: 1,
+			state:  upgrade.Failed, reason: upgrade.ReasonInvalidImage, attempt: 1,
 		},
 		"wants another image first": {
 			device: func(d *sim.DeviceConfig) { d.RequireMore = true },
-			state:  otasvc.Failed, reason: otasvc.ReasonRequireMoreImages, attempt: 1,
+			state:  upgrade.Failed, reason: upgrade.ReasonRequireMoreImages, attempt: 1,
 		},
 		"never asked": {
 			device: func(d *sim.DeviceConfig) { d.SilentToNotify = true },
 			policy: func(p *otasvc.Policy) { p.NotifyAttempts, p.Retries = 3, 1 },
-			state:  otasvc.Failed, reason: otasvc.ReasonNoResponse, attempt: 2,
+			state:  upgrade.Failed, reason: upgrade.ReasonNoResponse, attempt: 2,
 		},
 		"stopped asking": {
 			device: func(d *sim.DeviceConfig) { d.StopsAt = 4000 },
 			policy: func(p *otasvc.Policy) { p.Retries = 0 },
-			state:  otasvc.Failed, reason: otasvc.ReasonStalled, attempt: 1,
+			state:  upgrade.Failed, reason: upgrade.ReasonStalled, attempt: 1,
 		},
 		"kept the old version": {
 			device: func(d *sim.DeviceConfig) { d.KeepsOldVersion = true },
-			state:  otasvc.Failed, reason: otasvc.ReasonVersionUnchanged, attempt: 1,
+			state:  upgrade.Failed, reason: upgrade.ReasonVersionUnchanged, attempt: 1,
 		},
 		"kept the old version, and its announce was lost": {
 			device: func(d *sim.DeviceConfig) { d.KeepsOldVersion, d.LosesAnnounce = true, true },
-			state:  otasvc.Failed, reason: otasvc.ReasonVersionUnchanged, attempt: 1,
+			state:  upgrade.Failed, reason: upgrade.ReasonVersionUnchanged, attempt: 1,
 		},
 		"well, and its announce was lost": {
 			device: func(d *sim.DeviceConfig) { d.LosesAnnounce = true },
-			state:  otasvc.Succeeded, attempt: 1,
+			state:  upgrade.Succeeded, attempt: 1,
 		},
 		"never came back": {
 			device: func(d *sim.DeviceConfig) { d.NeverReturns = true },
-			state:  otasvc.Failed, reason: otasvc.ReasonNotRejoined, attempt: 1,
+			state:  upgrade.Failed, reason: upgrade.ReasonNotRejoined, attempt: 1,
 		},
 		"well, by a device that does not tell its version": {
 			device: func(d *sim.DeviceConfig) { d.UnsupportedAttributes = []uint16{message.AttrOTAFileVersion} },
-			state:  otasvc.Succeeded, attempt: 1,
+			state:  upgrade.Succeeded, attempt: 1,
 		},
 		"well, by pages": {
 			device: func(d *sim.DeviceConfig) { d.PageRequests, d.PageSize = true, 1024 },
-			state:  otasvc.Succeeded, attempt: 1,
+			state:  upgrade.Succeeded, attempt: 1,
 		},
 		"well, asleep most of the time": {
 			device: func(d *sim.DeviceConfig) { d.Sleepy, d.PollInterval = true, 5*time.Second },
-			state:  otasvc.Succeeded, attempt: 1,
+			state:  upgrade.Succeeded, attempt: 1,
 		},
 		"well, with the header first and blocks asked for again": {
 			device: func(d *sim.DeviceConfig) { d.HeaderFirst, d.AsksAgain = true, 7 },
-			state:  otasvc.Succeeded, attempt: 1,
+			state:  upgrade.Succeeded, attempt: 1,
 		},
 	}
 	for name, tt := range tests {
@@ -109,7 +110,7 @@ func TestHowUpgradesEnd(t *testing.T) {
 				}
 				w.within(10*time.Second, "the final answer", func() bool { return len(w.sink.final("t")) == 1 })
 				a := w.sink.final("t")[0]
-				if tt.state == otasvc.Succeeded {
+				if tt.state == upgrade.Succeeded {
 					w.holds(bulb, 2, data)
 					if a.Status != otasvc.Success || a.Error != "" {
 						t.Errorf("final answer %+v", a)
@@ -134,7 +135,7 @@ func TestCancelRunningDownloadIsAborted(t *testing.T) {
 		if a := w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(bulb), r) }); a.Status != otasvc.Success {
 			t.Fatalf("cancel: %+v", a)
 		}
-		if u := w.ended(time.Second, bulb); u.State != otasvc.Cancelled || u.Reason != otasvc.ReasonCancelled {
+		if u := w.ended(time.Second, bulb); u.State != upgrade.Cancelled || u.Reason != upgrade.ReasonCancelled {
 			t.Errorf("upgrade %+v", u)
 		}
 		w.within(time.Minute, "the device gave up", func() bool { return w.sim.Device(bulb).Snapshot().State == sim.Idle })
@@ -150,7 +151,7 @@ func TestCancelRunningDownloadIsAborted(t *testing.T) {
 		if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.InProgress {
 			t.Fatalf("upgrade after cancel: %+v", a)
 		}
-		if u := w.ended(20*time.Minute, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(20*time.Minute, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("upgrade after cancel ended %+v", u)
 		}
 	})
@@ -164,7 +165,7 @@ func TestServiceRestartInMidDownload(t *testing.T) {
 		before := w.sim.Device(bulb).Snapshot().Offset
 		time.Sleep(7 * time.Second)
 		w.start()
-		if u := w.ended(20*time.Minute, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+		if u := w.ended(20*time.Minute, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
 			t.Fatalf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)
@@ -180,7 +181,7 @@ func TestServiceRestartInMidDownload(t *testing.T) {
 			t.Errorf("the dongle refused %d blocks", n)
 		}
 		for i, r := range w.sink.history[bulb] {
-			if r.Upgrade == nil || r.Upgrade.State != otasvc.Downloading {
+			if r.Upgrade == nil || r.Upgrade.State != upgrade.Downloading {
 				continue
 			}
 			// The device may have got a block that it had not asked behind yet.
@@ -200,7 +201,7 @@ func TestDongleResetInMidDownload(t *testing.T) {
 				data := upgraded(w, 30_000)
 				w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
 				reset(w.sim)
-				if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+				if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 					t.Fatalf("ended %+v", u)
 				}
 				w.holds(bulb, 2, data)
@@ -214,7 +215,7 @@ func TestNewNetworkAddressInMidDownload(t *testing.T) {
 		data := upgraded(w, 30_000)
 		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
 		w.sim.Device(bulb).ChangeAddress(0x7777)
-		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 			t.Fatalf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)
@@ -234,13 +235,13 @@ func TestPauseAndResume(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		at := w.sim.Device(bulb).Snapshot().Offset
 		time.Sleep(20 * time.Minute)
-		if now := w.sim.Device(bulb).Snapshot(); now.Offset != at || w.sink.device(bulb).Upgrade.State != otasvc.Paused {
+		if now := w.sim.Device(bulb).Snapshot(); now.Offset != at || w.sink.device(bulb).Upgrade.State != upgrade.Paused {
 			t.Fatalf("not held: offset %d, then %d, state %s", at, now.Offset, w.sink.device(bulb).Upgrade.State)
 		}
 		if a := w.ask(func(r otasvc.Respond) { w.service.Resume(ref(bulb), r) }); a.Status != otasvc.Success {
 			t.Fatalf("resume: %+v", a)
 		}
-		if u := w.ended(20*time.Minute, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+		if u := w.ended(20*time.Minute, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
 			t.Fatalf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)
@@ -262,7 +263,7 @@ func TestDeviceThatAsksWithoutAnUpgradeIsRefused(t *testing.T) {
 			}
 			return false
 		})
-		if u := w.ended(20*time.Minute, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(20*time.Minute, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)
@@ -282,7 +283,7 @@ func TestUnsolicitedRequestIsServedWhereConfigured(t *testing.T) {
 		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
 		w.sim.Device(bulb2).Query()
 		for _, e := range []message.IEEE{bulb, bulb2} {
-			if u := w.ended(30*time.Minute, e); u.State != otasvc.Succeeded {
+			if u := w.ended(30*time.Minute, e); u.State != upgrade.Succeeded {
 				t.Errorf("%v ended %+v", e, u)
 			}
 			w.holds(e, 2, data)
@@ -297,7 +298,7 @@ func TestDevicesThatAreNotNeighbours(t *testing.T) {
 		url, data := w.image(0x117C, 0x2201, 2, 12_000)
 		w.add(bulb, url) // by its EUID: it is looked for on the network
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
-		if u := w.ended(20*time.Minute, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(20*time.Minute, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)
@@ -340,7 +341,7 @@ func TestFaultsOnLineAndAir(t *testing.T) {
 					url, data := w.image(0x117C, 0x2201, 2, 15_000)
 					w.add(bulb, url)
 					w.accepted(bulb, "t")
-					if u := w.ended(24*time.Hour, bulb); u.State != otasvc.Succeeded {
+					if u := w.ended(24*time.Hour, bulb); u.State != upgrade.Succeeded {
 						w.t.Fatalf("%v: ended %+v", firmware, u)
 					}
 					// A byte lost on the way to the dongle can go unnoticed there; see TestRandomRuns.

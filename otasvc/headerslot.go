@@ -2,34 +2,28 @@ package otasvc
 
 import (
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// headerSlot carries out what is decided about the dongle's one header slot: it loads and clears headers,
-// resets the dongle where it has to, reads images, and lets devices have the image in the slot. What is to be
-// done next is decided by [slot.Plan] alone. It belongs to the owner goroutine.
+// headerSlot is the dongle's one header slot: what it holds, and the commands that change that. It loads and
+// clears headers, and resets the dongle where it has to. It does not know why: what is to be done next is
+// decided by [slot.Plan] and carried out by the [planner]. It belongs to the owner goroutine.
 type headerSlot struct {
-	s        *Service
-	state    slot.State
-	memory   imageMemory
-	upgrades []slot.Candidate // of the last view; the next one takes its place
-}
+	dongle *dongle
+	home   *home // for the images that upgrades use
+	sender *sending.Sender
+	outlet *outlet
+	log    *slog.Logger
 
-func newHeaderSlot(s *Service) headerSlot {
-	return headerSlot{
-		s:      s,
-		memory: imageMemory{store: s.offers.images, async: s.async, images: map[string]*cachedImage{}},
-	}
-}
-
-// move changes what the slot holds, and has that told.
-func (h *headerSlot) move(to slot.State) {
-	h.state = to
+	state  slot.State
+	memory imageMemory
 }
 
 // image is the image in the slot, or on its way there; nil where there is none.
@@ -59,30 +53,32 @@ func (h *headerSlot) shown() *Slot {
 	}
 }
 
-// working reports whether a header is loaded or a device downloads.
-func (h *headerSlot) working(now time.Time) bool {
-	if h.state.Key() != (slot.Key{}) {
-		return true
+// hindered reports whether no upgrade can be done with the dongle now: it is away, or does not take the image
+// header.
+func (h *headerSlot) hindered() bool {
+	_, ok := h.dongle.usable()
+	return !ok || h.state.Refusals() > 0
+}
+
+// keyOf is the image of a device's upgrade with the file version under which the device was offered it.
+// Before that it is the version under which it would be offered now.
+func (h *headerSlot) keyOf(d *device) slot.Key {
+	u := d.upgrade
+	key := slot.Key{SHA256: u.Image().SHA256, Version: u.OfferedVersion()}
+	if st := u.Stage(); st == upgrade.StageQueued || st == upgrade.StagePausedInQueue {
+		key.Version = h.dongle.versionToOffer(d)
 	}
-	for _, d := range h.s.upgrades.active {
-		if c := h.candidate(d, now); c.UsesSlot() {
-			return true
-		}
-	}
-	return false
+	return key
 }
 
 // lost notes that the dongle may not have its header any more.
-func (h *headerSlot) lost() { h.move(h.state.Lost()) }
+func (h *headerSlot) lost() { h.state = h.state.Lost() }
 
 // restarted notes that the dongle has started again, and reports whether that was news.
 func (h *headerSlot) restarted() bool {
 	empty := h.state.IsEmpty()
 	h.state = h.state.Restarted()
-	if empty {
-		return false
-	}
-	return true
+	return !empty
 }
 
 // distrust has the header loaded again.
@@ -93,7 +89,7 @@ func (h *headerSlot) keep(until time.Time) { h.state = h.state.Kept(until) }
 
 // pageAsked notes that the dongle has seen an image page request. Version 2 of its firmware remembers that.
 func (h *headerSlot) pageAsked() {
-	if h.s.dongle.info.Family == message.FamilyV2 {
+	if h.dongle.info.Family == message.FamilyV2 {
 		h.state = h.state.PageAsked()
 	}
 }
@@ -104,11 +100,11 @@ func (h *headerSlot) load(key slot.Key, now time.Time) {
 	if im == nil {
 		return // it was dropped; the planner has it read again
 	}
-	h.move(h.state.Loading(key, now))
+	h.state = h.state.Loading(key, now)
 	header := im.headerAs(key.Version)
 	h.submit(header, "loading the image header", func() {
-		h.move(h.state.Loaded())
-		h.s.log.Info("image header loaded", "manufacturerCode", header.ManufacturerCode,
+		h.state = h.state.Loaded()
+		h.log.Info("image header loaded", "manufacturerCode", header.ManufacturerCode,
 			"imageType", header.ImageType, "fileVersion", header.FileVersion)
 		h.tellLoaded(header)
 	})
@@ -117,9 +113,9 @@ func (h *headerSlot) load(key slot.Key, now time.Time) {
 // clear loads a header that fits nobody; then, which may be nil, runs once the dongle has taken it. It is
 // also how a firmware without the OTA server is found out.
 func (h *headerSlot) clear(then func()) {
-	h.move(h.state.Clearing())
+	h.state = h.state.Clearing()
 	h.submit(nobodysHeader, "clearing the image header", func() {
-		h.move(h.state.Cleared())
+		h.state = h.state.Cleared()
 		h.dropUnusedImages()
 		if then != nil {
 			then()
@@ -130,7 +126,7 @@ func (h *headerSlot) clear(then func()) {
 // submit sends a header; taken runs when the dongle has taken it.
 func (h *headerSlot) submit(header otafile.Header, doing string, taken func()) {
 	generation := h.state.Generation()
-	h.s.sender.Send(loadImage(header), func(_ message.Status, err error) {
+	h.sender.Send(loadImage(header), func(_ message.Status, err error) {
 		switch {
 		case h.state.Generation() != generation: // what it took is lost
 		case err != nil:
@@ -145,27 +141,27 @@ func (h *headerSlot) submit(header otafile.Header, doing string, taken func()) {
 func (h *headerSlot) refused(doing string, err error, now time.Time) {
 	var refused *message.StatusError
 	if errors.As(err, &refused) && refused.Status.Status == message.StatusUnhandled {
-		h.s.dongle.noOTA = true
-		h.move(h.state.Unsupported())
-		h.s.log.Error("the dongle's firmware has no OTA server; update the dongle's firmware",
-			"firmware", h.s.dongle.info.Firmware)
+		h.dongle.noOTA = true
+		h.state = h.state.Unsupported()
+		h.log.Error("the dongle's firmware has no OTA server; update the dongle's firmware",
+			"firmware", h.dongle.info.Firmware)
 		return
 	}
 	h.state = h.state.Refused(now)
-	h.s.log.Warn(doing+" did not succeed; it is tried again", "err", err)
+	h.log.Warn(doing+" did not succeed; it is tried again", "err", err)
 }
 
 // reset has the dongle forget the page requests that it remembers. Nobody downloads then: the slot changes
 // only between downloads.
 func (h *headerSlot) reset(now time.Time) {
-	h.s.log.Info("the dongle is reset, so that it forgets the page requests of the last download")
-	h.s.sender.Send(message.Reset{}, nil)
-	h.move(h.state.Reset(now))
+	h.log.Info("the dongle is reset, so that it forgets the page requests of the last download")
+	h.sender.Send(message.Reset{}, nil)
+	h.state = h.state.Reset(now)
 }
 
 // tellLoaded tells that the dongle offers an image.
 func (h *headerSlot) tellLoaded(header otafile.Header) {
-	h.s.happened(Event{
+	h.outlet.happened(Event{
 		Name:             EventImageLoaded,
 		ManufacturerCode: &header.ManufacturerCode,
 		ImageType:        &header.ImageType,
@@ -174,30 +170,10 @@ func (h *headerSlot) tellLoaded(header otafile.Header) {
 	})
 }
 
-// readImage reads an image from the store, for the upgrades that need it.
-func (h *headerSlot) readImage(sha256 string) {
-	h.memory.read(sha256, func(_ *cachedImage, err error) {
-		if err != nil {
-			h.imageUnavailable(sha256, err, time.Now())
-		}
-	})
-}
-
-// imageUnavailable ends the upgrades whose image cannot be read, because it is damaged or was removed from
-// the store by somebody else.
-func (h *headerSlot) imageUnavailable(sha256 string, err error, now time.Time) {
-	h.s.log.Error("an image cannot be read from the store; add it again", "sha256", sha256, "err", err)
-	for _, d := range h.s.upgrades.sorted() {
-		if d.Upgrade.Image().SHA256 == sha256 {
-			h.s.upgrades.step(d, upgrade.ImageUnavailable{}, now)
-		}
-	}
-}
-
 // dropUnusedImages frees the memory of images that no upgrade uses and that are not in the slot.
 func (h *headerSlot) dropUnusedImages() {
 	h.memory.drop(func(sha256 string) bool {
-		return sha256 == h.state.Key().SHA256 || h.s.upgrades.uses(sha256)
+		return sha256 == h.state.Key().SHA256 || h.home.uses(sha256)
 	})
 }
 

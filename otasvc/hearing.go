@@ -2,7 +2,6 @@ package otasvc
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -12,266 +11,131 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// hearing takes what the dongle says to the parts of the service that it concerns. It belongs to the owner
-// goroutine.
-type hearing struct{ *Service }
+// hearing takes what the dongle says to whom it concerns: what it says of itself, what it says of devices,
+// and who waits for an answer. Frames that the dongle shows as they came from the air it reads itself. It
+// does not know what follows. It belongs to the owner goroutine.
+type hearing struct {
+	ofDongle  *dongleHearing
+	devices   *deviceHearing
+	questions *registry.Questions
+	searches  *registry.Searches
+
+	owner    *owner
+	home     *home
+	dongle   *dongle
+	watch    *watch
+	slot     *headerSlot
+	upgrades *upgrades
+	log      *slog.Logger
+}
 
 // message acts on what the dongle says.
-func (h hearing) message(m message.Message, lqi uint8, now time.Time) {
+func (h *hearing) message(m message.Message, lqi uint8, now time.Time) {
 	if h.log.Enabled(context.Background(), slog.LevelDebug) {
 		h.log.Debug("message", "type", m.Type(), "fields", m)
 	}
-	h.dongleMessage(m, now)
-	h.deviceMessage(m, lqi, now)
+	h.ofDongle.message(m, now)
+	h.devices.message(m, lqi, now)
+	if m, ok := m.(message.DataIndication); ok {
+		h.indication(m, lqi, now)
+	}
 	h.questions.Take(m)
 }
 
-// deviceMessage acts on what a device says, or what the dongle says of one.
-func (h hearing) deviceMessage(m message.Message, lqi uint8, now time.Time) {
-	switch m := m.(type) {
-	case message.DeviceList:
-		h.listed(m)
-	case message.DeviceAnnounce:
-		h.announced(m, lqi, now)
-	case message.Leave:
-		h.left(m)
-	case message.DataIndication:
-		h.indication(m, lqi, now)
-	case message.UpgradeEndRequest:
-		h.downloadEnded(m, lqi, now)
-	case message.Confirm:
-		h.sender.NoteConfirm(m, h.dongle.info.Family, now)
-		h.deliveryReport(m, now)
-	case message.NwkAddrResponse:
-		h.addressFound(m, lqi, now)
-	case message.IEEEAddrResponse:
-		h.addressFound(message.NwkAddrResponse(m), lqi, now)
-	case message.Attribute:
-		h.attribute(m, lqi, now)
-	case message.NodeDescriptor:
-		if d := h.home.at(m.Addr); d != nil && m.Status == 0 {
-			h.seen(d, lqi, now)
-			d.SetSleepy(m.MACFlags&message.CapabilityRxOnWhenIdle == 0)
-		}
-	case message.SimpleDescriptor:
-		h.seenAt(m.Addr, lqi, now)
-	case message.ActiveEndpoints:
-		h.seenAt(m.Addr, lqi, now)
-	}
-}
-
-// seen notes a sign of life of a device.
-func (h hearing) seen(d *device, lqi uint8, now time.Time) {
-	d.Seen(lqi, now)
-	h.interviews.heard(d, now)
-	h.upgrades.step(d, upgrade.Heard{}, now)
-}
-
-// seenAt is seen for whoever has a network address.
-func (h hearing) seenAt(addr uint16, lqi uint8, now time.Time) {
-	if d := h.home.at(addr); d != nil {
-		h.seen(d, lqi, now)
-	}
-}
-
-// meet is the device with an EUID at its network address, which becomes known where it is new.
-func (h hearing) meet(euid message.IEEE, addr uint16) *device {
-	d, isNew := h.home.meet(euid)
-	if isNew {
-		h.log.Info("a new device", "euid", euid)
-	}
-	h.move(d, addr)
-	return d
-}
-
-// move follows a device to its network address.
-func (h hearing) move(d *device, addr uint16) {
-	if before, moved := h.home.registry.Move(d.Device, addr); moved {
-		h.log.Info("a device has another network address",
-			"euid", d.EUID(), "before", shownAddr(before), "now", shownAddr(addr))
-	}
-}
-
-// shownAddr is a network address as people write it.
-func shownAddr(addr uint16) string { return fmt.Sprintf("0x%04x", addr) }
-
-// listed takes the dongle's list of its neighbours.
-func (h hearing) listed(m message.DeviceList) {
-	for _, l := range m.Devices {
-		if l.IEEE == 0 || l.Addr == registry.CoordinatorAddr {
-			continue
-		}
-		d := h.meet(l.IEEE, l.Addr)
-		if !d.Interviewed() {
-			d.SetSleepy(l.PowerSource == 0) // its node descriptor knows better
-		}
-		if l.LQI != 0 {
-			d.SetLinkQuality(l.LQI)
-		}
-		if !d.Interviewed() || !d.VersionFresh() {
-			h.interviews.want(d)
-		}
-	}
-}
-
-func (h hearing) announced(m message.DeviceAnnounce, lqi uint8, now time.Time) {
-	d := h.meet(m.IEEE, m.Addr)
-	d.SetSleepy(m.Capability&message.CapabilityRxOnWhenIdle == 0)
-	addr := m.Addr
-	h.happened(Event{Name: EventDeviceAnnounced, EUID: d.EUID(), NetworkAddress: &addr})
-	h.upgrades.step(d, upgrade.Announced{}, now)
-	h.seen(d, lqi, now)
-	if !d.Interviewed() {
-		h.interviews.want(d)
-	}
-}
-
-// left: the device said that it leaves. One that comes back (rejoin) keeps everything; one that leaves for
-// good is forgotten.
-func (h hearing) left(m message.Leave) {
-	d := h.home.get(m.IEEE)
+// indication acts on a frame that the dongle shows as it came from the air.
+func (h *hearing) indication(m message.DataIndication, lqi uint8, now time.Time) {
+	d := h.indicated(m)
 	if d == nil {
-		return
+		h.strangerIndicated(m, now)
+	} else {
+		h.devices.seen(d, lqi, now)
 	}
-	h.happened(Event{Name: EventDeviceLeft, EUID: d.EUID()})
-	if m.Rejoin == 1 {
-		return
-	}
-	h.forget(d)
-}
-
-// addressFound: the network told which address an EUID has.
-func (h hearing) addressFound(m message.NwkAddrResponse, lqi uint8, now time.Time) {
-	if m.Status != 0 || m.IEEE == 0 || m.Addr == registry.CoordinatorAddr || m.IEEE == h.dongle.info.IEEE {
-		return
-	}
-	d := h.meet(m.IEEE, m.Addr)
-	h.seen(d, lqi, now)
-	if !d.Interviewed() {
-		h.interviews.want(d)
-	}
-}
-
-// attribute: a device told an attribute, asked or of its own accord.
-func (h hearing) attribute(m message.Attribute, lqi uint8, now time.Time) {
-	d := h.home.at(m.Addr)
-	if d == nil {
-		h.strangerHeard(m.Addr, false, now)
-		return
-	}
-	h.seen(d, lqi, now)
-	if version, told := d.Learn(m); told {
-		h.upgrades.step(d, upgrade.VersionRead{Version: version}, now)
-	}
-}
-
-// downloadEnded: a device said that it has ended a download.
-func (h hearing) downloadEnded(m message.UpgradeEndRequest, lqi uint8, now time.Time) {
-	d := h.home.at(m.Addr)
-	if d == nil {
-		h.strangerRequested(m.Addr, now)
-		return
-	}
-	h.seen(d, lqi, now)
-	h.upgrades.endRequested(d, m, now)
-}
-
-// deliveryEventInterval is how often the same device's failed deliveries are told as an event.
-const deliveryEventInterval = time.Minute
-
-// deliveryReport counts what did not arrive. Nothing is ever sent again because of it: the device asks again.
-func (h hearing) deliveryReport(m message.Confirm, now time.Time) {
-	if m.Kind != message.TypeConfirmFailed {
-		return
-	}
-	d := h.home.at(m.Addr)
-	if m.LongAddr {
-		d = h.home.get(m.IEEE)
-	}
-	h.observer.DeliveryFailed()
-	if d != nil && m.Status == message.RadioFrameTooLong {
-		h.shrinkBlocks(d)
-	}
-	if d == nil || now.Sub(d.deliveryFailedAt) < deliveryEventInterval {
-		return
-	}
-	d.deliveryFailedAt = now
-	h.happened(Event{Name: EventDeliveryFailed, EUID: d.EUID(), Error: message.RadioStatusText(m.Status)})
-}
-
-// shrinkBlocks: a frame for the device did not fit its route. The device asks for the block again and
-// gets a smaller one.
-func (h hearing) shrinkBlocks(d *device) {
-	if d.transfer == nil {
-		return
-	}
-	if size, ok := d.ShrinkBlocks(h.policy.BlockSize); ok {
-		d.transfer.LimitBlock(size)
-		h.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID(), "bytes", size)
-	}
-}
-
-// unsolicitedInterval is how often the same device's requests for blocks without an upgrade are told as an
-// event.
-const unsolicitedInterval = time.Minute
-
-// strayRequest acts on an image block request that no transfer fits.
-func (h hearing) strayRequest(req message.ImageBlockRequest, result blocks.Result, now time.Time) {
-	if req.FieldControl&message.BlockHasNodeAddress != 0 && req.NodeAddress != 0 {
-		if d := h.home.get(req.NodeAddress); d != nil {
-			h.move(d, req.Addr)
+	if h.watch.off() {
+		// Nobody asked for it: either no handler of the firmware wants the frame, or the dongle is in the
+		// pure raw mode, and nothing else will tell what is in it.
+		for _, decoded := range m.Messages() {
+			h.message(decoded, lqi, now)
 		}
 	}
-	d := h.home.at(req.Addr)
-	if d == nil {
-		h.strangerRequested(req.Addr, now)
+	if m.Cluster != message.ClusterOTA || d == nil {
 		return
 	}
-	h.seen(d, 0, now)
-	if result == blocks.Served {
+	if q, ok := message.ParseQueryNextImage(m.Payload); ok {
+		h.askedAt(d, m)
+		h.queried(d, q, now)
 		return
 	}
-	if im := h.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
-		req.ImageType == im.header.ImageType {
-		d.SetIdentity(req.ManufacturerCode, req.ImageType)
+	if end, ok := message.ParseUpgradeEndRequest(m.Payload); ok {
+		end.Endpoint = m.SrcEndpoint
+		end.Cluster = m.Cluster
+		end.AddrMode = m.SrcAddrMode
+		end.Addr = m.SrcAddr
+		h.indicatedEnd(d, end, lqi)
 	}
-	if d.transfer != nil && result != blocks.WrongImage {
-		return // its transfer was put in place meanwhile: the next request is served
+}
+
+// indicated is the device that a frame came from, or nil.
+func (h *hearing) indicated(m message.DataIndication) *device {
+	if m.SrcAddrMode == message.AddrModeIEEE {
+		return h.home.get(m.SrcIEEE)
 	}
-	if h.policy.ServeUnsolicited && result == blocks.Unsolicited && h.upgrades.serveUnsolicited(d, req, now) {
+	return h.home.at(m.SrcAddr)
+}
+
+// strangerIndicated looks into who sent a frame, where nobody knows that yet. Who asks for an image is looked
+// into at once.
+func (h *hearing) strangerIndicated(m message.DataIndication, now time.Time) {
+	switch {
+	case m.SrcAddrMode == message.AddrModeIEEE && m.SrcIEEE != 0 && m.SrcIEEE != h.dongle.info.IEEE:
+		h.searches.Find(m.SrcIEEE, func(*registry.Device) {})
+	case m.SrcAddrMode == message.AddrModeNetwork:
+		h.devices.strangerHeard(m.SrcAddr, m.Cluster == message.ClusterOTA, now)
+	}
+}
+
+// The endpoints that the firmware's ZCL library can send from are 1 to this. Requests are heard on some more,
+// which the dongle itself advertises as OTA servers: 11 (v1 from 3.1d on, v2) and 3 (v2).
+const (
+	lastEndpointV1 = 6
+	lastEndpointV2 = 2
+)
+
+// askedAt notes where on the dongle a device looks for images, and on which endpoint its OTA client is.
+func (h *hearing) askedAt(d *device, m message.DataIndication) {
+	if m.SrcEndpoint != 0 {
+		d.SetEndpoint(m.SrcEndpoint)
+	}
+	last := uint8(lastEndpointV1)
+	if h.dongle.info.Family == message.FamilyV2 {
+		last = lastEndpointV2
+	}
+	if d.AsksAt(m.DstEndpoint, last) {
+		h.log.Warn(d.Unanswered(), "euid", d.EUID(), "name", d.Name(), "dongleEndpoint", m.DstEndpoint)
+	}
+}
+
+// queried acts on a device that asked for an image. It says who it is, and it listens now.
+func (h *hearing) queried(d *device, q message.QueryNextImage, now time.Time) {
+	d.LearnQuery(q)
+	h.upgrades.step(d, upgrade.VersionRead{Version: q.FileVersion}, now)
+	if d.active() != nil {
+		h.upgrades.step(d, upgrade.Queried{SlotHolds: h.slot.holds(d)}, now)
+	}
+}
+
+// indicatedEnd acts on an upgrade end request that comes as data indication only. In the pure raw mode the
+// dongle tells the device to wait, so the answer is ours.
+func (h *hearing) indicatedEnd(d *device, m message.UpgradeEndRequest, lqi uint8) {
+	u := d.active()
+	if u == nil || !u.Stage().Downloads() {
 		return
 	}
-	if now.Sub(d.unsolicitedAt) < unsolicitedInterval {
-		return
-	}
-	d.unsolicitedAt = now
-	h.happened(Event{
-		Name:             EventUnsolicitedRequest,
-		EUID:             d.EUID(),
-		ManufacturerCode: &req.ManufacturerCode,
-		ImageType:        &req.ImageType,
-		ImageVersion:     &req.FileVersion,
-		OldImageVersion:  d.CurrentVersion(),
-		Offset:           &req.Offset,
+	time.AfterFunc(blocks.BothWays, func() {
+		h.owner.postMessage(func() {
+			if d.active() == u && u.Stage().Downloads() {
+				h.slot.distrust() // whatever it holds, the dongle has not told the device to install
+				h.devices.downloadEnded(m, lqi, time.Now())
+			}
+		})
 	})
-}
-
-// strangerRequested finds out who has a network address that requested something. An upgrade whose device has
-// changed its address goes on when the answer is there.
-func (h hearing) strangerRequested(addr uint16, now time.Time) {
-	if h.strangers.Requested(addr, now) {
-		h.askWhose(addr)
-	}
-}
-
-// strangerHeard finds out who has a network address that something was heard from.
-func (h hearing) strangerHeard(addr uint16, urgent bool, now time.Time) {
-	if h.strangers.Heard(addr, urgent, now) {
-		h.askWhose(addr)
-	}
-}
-
-// askWhose asks a network address for its EUID. The answer is a message.
-func (h hearing) askWhose(addr uint16) {
-	h.sender.Send(message.IEEEAddrRequest{Target: addr, Addr: addr}, nil)
 }

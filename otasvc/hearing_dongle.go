@@ -1,15 +1,33 @@
 package otasvc
 
 import (
+	"log/slog"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// dongleMessage acts on what the dongle says of itself.
-func (h hearing) dongleMessage(m message.Message, now time.Time) {
+// dongleHearing takes in what the dongle says of itself: that it is there or gone, was reset, has another
+// network, or is in trouble. It knows no single device. It belongs to the owner goroutine.
+type dongleHearing struct {
+	owner      *owner
+	dongle     *dongle
+	slot       *headerSlot
+	watch      *watch
+	upgrades   *upgrades
+	questions  *registry.Questions
+	interviews *interviews
+	sender     *sending.Sender
+	outlet     *outlet
+	log        *slog.Logger
+}
+
+// message acts on what the dongle says of itself.
+func (h *dongleHearing) message(m message.Message, now time.Time) {
 	switch m := m.(type) {
 	case message.RestartNotice:
 		h.restarted(m)
@@ -34,15 +52,14 @@ func (h hearing) dongleMessage(m message.Message, now time.Time) {
 }
 
 // connected takes the dongle into use: what its slot holds is not known, and it lists its neighbours.
-func (h hearing) connected(info zigate.Info) {
-	now := h.now()
+func (h *dongleHearing) connected(info zigate.Info, now time.Time) {
 	h.dongle.connect(info, now)
 	h.log.Info("the dongle is connected", "port", info.Port, "firmware", info.Firmware, "family", info.Family,
 		"euid", info.IEEE)
 	if !info.NetworkUp {
 		h.log.Warn(noNetwork)
 	}
-	h.happened(Event{Name: EventDongleConnected})
+	h.outlet.happened(Event{Name: EventDongleConnected})
 	h.compareNetwork(now)
 	h.upgrades.stepAll(upgrade.DongleBack{Away: now.Sub(h.dongle.goneAt)}, now)
 	h.slot.lost()
@@ -50,36 +67,37 @@ func (h hearing) connected(info zigate.Info) {
 	h.listDevices()
 }
 
-func (h hearing) disconnected(err error) {
+// disconnected notes that the dongle is gone, or why it still is.
+func (h *dongleHearing) disconnected(err error, now time.Time) {
 	before := h.dongle.lastError
-	if !h.dongle.disconnect(err, h.now()) {
+	if !h.dongle.disconnect(err, now) {
 		if h.dongle.lastError != before { // only the error is new
 			h.log.Warn("the dongle cannot be reached; it is tried again and again", "err", err)
 		}
 		return
 	}
-	if !h.stopping() {
+	if !h.owner.stopping() {
 		h.log.Warn("the dongle is gone", "err", err)
 	}
 	event := Event{Name: EventDongleDisconnected}
 	if err != nil {
 		event.Error = err.Error()
 	}
-	h.happened(event)
+	h.outlet.happened(event)
 	h.slot.lost()
 	h.questions.Drop(errDongleAway)
 	h.interviews.endAll(errDongleAway)
 }
 
 // stackError acts on an error of the dongle's stack.
-func (h hearing) stackError(m message.ExtendedStatus, now time.Time) {
+func (h *dongleHearing) stackError(m message.ExtendedStatus, now time.Time) {
 	h.log.Debug("an error of the dongle's stack", "code", m.Code,
 		"meaning", message.ExtendedStatusText(m.Code))
 	h.sender.NoteStackError(m, now)
 }
 
 // storage warns of trouble with the dongle's flash memory.
-func (h hearing) storage(m message.PDMEvent) {
+func (h *dongleHearing) storage(m message.PDMEvent) {
 	switch {
 	case !h.dongle.noteStorage(m):
 	case h.dongle.badFlash:
@@ -90,7 +108,7 @@ func (h hearing) storage(m message.PDMEvent) {
 }
 
 // networkUp follows whether the dongle has a network. One that has just got it says which.
-func (h hearing) networkUp(up bool) {
+func (h *dongleHearing) networkUp(up bool) {
 	if h.dongle.info.NetworkUp == up || !h.dongle.connected {
 		return
 	}
@@ -106,7 +124,7 @@ func (h hearing) networkUp(up bool) {
 
 // compareNetwork ends upgrades that had begun where the dongle has another network than before: their devices
 // are not there.
-func (h hearing) compareNetwork(now time.Time) {
+func (h *dongleHearing) compareNetwork(now time.Time) {
 	before, replaced := h.dongle.compareNetwork()
 	if !replaced {
 		return
@@ -118,11 +136,22 @@ func (h hearing) compareNetwork(now time.Time) {
 	h.upgrades.stepAll(upgrade.DongleReplaced{}, now)
 }
 
-// restarted: a reset has emptied the header slot. Every kind of start-up message means it; several come in a
-// row.
-func (h hearing) restarted(m message.Message) {
+// restarted notes that a reset has emptied the header slot. Every kind of start-up message means it; several
+// come in a row.
+func (h *dongleHearing) restarted(m message.Message) {
 	if !h.slot.restarted() {
 		return // told already, or nothing was loaded
 	}
 	h.log.Warn("the dongle has restarted; its image header is loaded again", "message", m.Type())
+}
+
+// listDevices asks the dongle for its neighbours. Others are met when they announce themselves or
+// ask for something.
+func (h *dongleHearing) listDevices() {
+	h.sender.Send(message.GetDevices{}, func(_ message.Status, err error) {
+		if err != nil && h.dongle.connected {
+			h.log.Warn("the dongle did not list its devices; they are met when they are heard from",
+				"err", err)
+		}
+	})
 }

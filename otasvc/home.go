@@ -12,35 +12,40 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// device is a device of the registry with what the service does for it.
+// device is a device of the registry with what the service does for it. It knows nothing of the dongle and
+// sends nothing. What is told of it is changed by its methods, which mark that it has to be told anew.
 type device struct {
 	*registry.Device
-	Upgrade *upgrade.Upgrade
-	// History has the upgrades that have ended, the newest first.
-	History []PastUpgrade
-	// upgradeRevision counts changes of what is told of Upgrade and History.
+	upgrade *upgrade.Upgrade // nil where there never was one
+	// history has the upgrades that have ended, the newest first.
+	history []upgrade.Past
+	// upgradeRevision counts changes of what is told of upgrade and history.
 	upgradeRevision uint64
 
 	deliveryFailedAt time.Time // when a failed delivery was last told as an event
 	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
 
-	// transfer is the device's right to blocks of its upgrade's image; nil where it has none.
-	transfer *blocks.Transfer
-	// lastBlock is its request for the last block, where the installation is to wait.
+	// lastBlock is the device's request for the last block, where the installation is to wait.
 	lastBlock message.ImageBlockRequest
 	// endEndpoint is where its last upgrade end request came from; 0 where none was heard.
 	endEndpoint uint8
-	// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
-	aborting   *blocks.Transfer
-	abortUntil time.Time
+
+	// rights are changed by [blockRights] alone.
+	rights struct {
+		// transfer is the device's right to blocks of its upgrade's image; nil where it has none.
+		transfer *blocks.Transfer
+		// aborting meets the requests of a download that was ended with ABORT, until abortUntil.
+		aborting   *blocks.Transfer
+		abortUntil time.Time
+	}
 }
 
 // active is the device's upgrade that has not ended, or nil.
 func (d *device) active() *upgrade.Upgrade {
-	if d.Upgrade == nil || d.Upgrade.Ended() {
+	if d.upgrade == nil || d.upgrade.Ended() {
 		return nil
 	}
-	return d.Upgrade
+	return d.upgrade
 }
 
 // target is where a command to the device goes; its network address must be known.
@@ -49,14 +54,69 @@ func (d *device) target() message.Target {
 	return to
 }
 
-// home is the devices of the home. The registry knows who they are; here each has its upgrade beside it.
+// changed has the device's record told anew.
+func (d *device) changed() { d.upgradeRevision++ }
+
+// begin gives the device an upgrade.
+func (d *device) begin(u *upgrade.Upgrade) {
+	d.upgrade = u
+	d.changed()
+}
+
+// historyLength is how many ended upgrades of a device are kept.
+const historyLength = 10
+
+// remember puts the device's upgrade, which has ended, into its history, the newest first.
+func (d *device) remember() {
+	d.history = slices.Insert(d.history, 0, d.upgrade.Past())
+	d.history = d.history[:min(len(d.history), historyLength)]
+	d.changed()
+}
+
+// deliveryEventInterval is how often the same device's failed deliveries are told as an event.
+const deliveryEventInterval = time.Minute
+
+// deliveryFailed notes that a frame did not reach the device, and reports whether an event is to tell of it.
+func (d *device) deliveryFailed(now time.Time) (tell bool) {
+	if now.Sub(d.deliveryFailedAt) < deliveryEventInterval {
+		return false
+	}
+	d.deliveryFailedAt = now
+	return true
+}
+
+// unsolicitedInterval is how often the same device's requests for blocks without an upgrade are told as an
+// event.
+const unsolicitedInterval = time.Minute
+
+// askedUnsolicited notes that the device asked for a block without an upgrade, and reports whether an event
+// is to tell of it.
+func (d *device) askedUnsolicited(now time.Time) (tell bool) {
+	if now.Sub(d.unsolicitedAt) < unsolicitedInterval {
+		return false
+	}
+	d.unsolicitedAt = now
+	return true
+}
+
+// putOffTold reports whether the device has been told to wait for another image.
+func (d *device) putOffTold() bool { return d.rights.transfer != nil && d.rights.transfer.PutOffTold() }
+
+// home is the devices of the home. The registry knows who they are; here each has its upgrade beside it. It
+// knows who is there and decides nothing.
 type home struct {
 	registry *registry.Devices
 	devices  map[message.IEEE]*device
+	active   map[message.IEEE]*device // those whose upgrade has not ended
 }
 
-func newHome() home {
-	return home{registry: registry.NewDevices(), devices: map[message.IEEE]*device{}}
+// newHome returns a home without devices.
+func newHome() *home {
+	return &home{
+		registry: registry.NewDevices(),
+		devices:  map[message.IEEE]*device{},
+		active:   map[message.IEEE]*device{},
+	}
 }
 
 // of is the device that the registry knows as d; nil for nil.
@@ -74,7 +134,7 @@ func (h *home) get(euid message.IEEE) *device { return h.devices[euid] }
 func (h *home) at(addr uint16) *device { return h.of(h.registry.At(addr)) }
 
 // find is the device that a request names, or nil.
-func (h *home) find(ref DeviceRef) *device { return h.of(h.registry.Find(ref)) }
+func (h *home) find(ref registry.Ref) *device { return h.of(h.registry.Find(ref)) }
 
 // knows reports whether a device has not been forgotten.
 func (h *home) knows(d *device) bool { return h.devices[d.EUID()] == d }
@@ -90,8 +150,11 @@ func (h *home) meet(euid message.IEEE) (d *device, isNew bool) {
 
 // restore takes in a device of an earlier life of the service.
 func (h *home) restore(kept keptDevice, now time.Time) *device {
-	d := &device{Device: h.registry.Restore(kept.Facts, now), Upgrade: kept.Upgrade, History: kept.History}
+	d := &device{Device: h.registry.Restore(kept.Facts, now), upgrade: kept.Upgrade, history: kept.History}
 	h.devices[d.EUID()] = d
+	if d.active() != nil {
+		h.active[d.EUID()] = d
+	}
 	return d
 }
 
@@ -101,9 +164,35 @@ func (h *home) forget(d *device) {
 	delete(h.devices, d.EUID())
 }
 
+// begin gives a device an upgrade.
+func (h *home) begin(d *device, u *upgrade.Upgrade) {
+	d.begin(u)
+	h.active[d.EUID()] = d
+}
+
+// ended notes that a device's upgrade has ended.
+func (h *home) ended(d *device) {
+	delete(h.active, d.EUID())
+	d.remember()
+}
+
+// uses reports whether an upgrade that has not ended uses an image.
+func (h *home) uses(sha256 string) bool {
+	for _, d := range h.active {
+		if d.upgrade.Image().SHA256 == sha256 {
+			return true
+		}
+	}
+	return false
+}
+
 // sorted lists the devices by EUID.
 func (h *home) sorted() []*device { return sorted(h.devices) }
 
+// upgrading lists the devices whose upgrade has not ended, by EUID.
+func (h *home) upgrading() []*device { return sorted(h.active) }
+
+// sorted lists devices by EUID.
 func sorted(devices map[message.IEEE]*device) []*device {
 	return slices.SortedFunc(maps.Values(devices), func(a, b *device) int {
 		return cmp.Compare(a.EUID(), b.EUID())

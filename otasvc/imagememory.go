@@ -86,6 +86,7 @@ func (m *imageMemory) drop(used func(sha256 string) bool) {
 	maps.DeleteFunc(m.images, func(sha256 string, im *cachedImage) bool { return im != nil && !used(sha256) })
 }
 
+// readImage reads an image and its header from the store. It waits for the disk.
 func readImage(images ImageStore, sha256 string) (*cachedImage, error) {
 	data, err := images.Load(sha256)
 	if err != nil {

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // AddImage is a request to fetch an image and to register it for a device.
 type AddImage struct {
-	Device           DeviceRef
+	Device           registry.Ref
 	URL              string
 	ManufacturerCode *uint16 // where given, must be the file's
 	ImageType        *uint16 // likewise
@@ -57,29 +58,31 @@ func (s *Service) AddImage(req AddImage, respond Respond) {
 			a.Operation = req.operation(nil)
 			respond(a)
 		}
-		s.withDevice(req.Device, searching, func(d *device) {
-			fetch := library.Request{
-				URL:              req.URL,
-				SHA256:           req.SHA256,
-				SHA512:           req.SHA512,
-				ManufacturerCode: req.ManufacturerCode,
-				ImageType:        req.ImageType,
-			}
-			op := req.operation(d)
-			s.fetchFor(d, fetch, op, respond, func(image library.Image) {
-				s.register(d, req, image, respond)
-			})
-		})
+		s.withDevice(req.Device, searching, func(d *device) { s.orders.addImage(d, req, respond) })
+	})
+}
+
+// addImage fetches an image for a device and registers it.
+func (o *orders) addImage(d *device, req AddImage, respond Respond) {
+	fetch := library.Request{
+		URL:              req.URL,
+		SHA256:           req.SHA256,
+		SHA512:           req.SHA512,
+		ManufacturerCode: req.ManufacturerCode,
+		ImageType:        req.ImageType,
+	}
+	o.fetchFor(d, fetch, req.operation(d), respond, func(image library.Image) {
+		o.register(d, req, image, respond)
 	})
 }
 
 // fetchFor gets an image for a device; then runs if it was had and may be given to the device, and respond
 // gets the final answer if not.
-func (s *Service) fetchFor(
+func (o *orders) fetchFor(
 	d *device, req library.Request, op *Operation, respond Respond, then func(library.Image),
 ) {
-	s.offers.fetch(req, op, respond, func(image library.Image) {
-		if !s.home.knows(d) {
+	o.offers.fetch(req, op, respond, func(image library.Image) {
+		if !o.home.knows(d) {
 			respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
 			return
 		}
@@ -92,10 +95,10 @@ func (s *Service) fetchFor(
 }
 
 // register enters a fetched image and, where asked for, begins the upgrade.
-func (s *Service) register(d *device, req AddImage, image library.Image, respond Respond) {
+func (o *orders) register(d *device, req AddImage, image library.Image, respond Respond) {
 	r := registration(image, publicURL(req.URL), req.DriverTypeID, req.DriverVersion)
 	op := d.operation(ptr(offerOf(r, image)))
-	if err := s.offers.add(d.Device, r); err != nil {
+	if err := o.offers.add(d.Device, r); err != nil {
 		if errors.Is(err, library.ErrIncompatibleDriverVersion) {
 			respond(fail(IncompatibleDriverVersion, op, "%v", err))
 		} else {
@@ -103,8 +106,8 @@ func (s *Service) register(d *device, req AddImage, image library.Image, respond
 		}
 		return
 	}
-	s.whenSaved(func() {
-		if !s.home.knows(d) {
+	o.keeper.whenSaved(func() {
+		if !o.home.knows(d) {
 			respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
 			return
 		}
@@ -112,12 +115,13 @@ func (s *Service) register(d *device, req AddImage, image library.Image, respond
 		if !req.Upgrade || d.active() != nil {
 			return
 		}
-		if o := offerOf(r, image); fits(d.Device, o) && updateAvailable(d.Device, &o) {
-			s.upgrades.begin(d, &o, upgrade.Order{}, time.Now())
+		if offer := offerOf(r, image); fits(d.Device, offer) && updateAvailable(d.Device, &offer) {
+			o.upgrades.begin(d, &offer, upgrade.Order{}, time.Now())
 		}
 	})
 }
 
+// ptr is a pointer to a copy of a value.
 func ptr[T any](v T) *T { return &v }
 
 // publicURL is a URL without user and password: records and answers are read by everybody on the broker.
@@ -131,45 +135,48 @@ func publicURL(s string) string {
 }
 
 // RemoveImage takes back the image registered for a device and image type. Upgrades that use it end first.
-func (s *Service) RemoveImage(ref DeviceRef, imageType uint16, respond Respond) {
+func (s *Service) RemoveImage(ref registry.Ref, imageType uint16, respond Respond) {
 	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) {
-			removed := s.offers.remove(d.Device, imageType)
-			if len(removed) == 0 {
-				op := d.operation(nil)
-				op.ImageType = &imageType
-				respond(fail(ImageInfoNotFound, op, "no image of type 0x%04x is registered for %s",
-					imageType, d.Name()))
-				return
-			}
-			for _, r := range removed {
-				s.imageRemoved(d, r)
-			}
-			r := removed[0]
-			op := d.operation(&Offer{
-				ManufacturerCode: r.ManufacturerCode,
-				ImageType:        r.ImageType,
-				ImageVersion:     r.ImageVersion,
-				URL:              r.URL,
-				DriverTypeID:     r.DriverTypeID,
-				DriverVersion:    r.DriverVersion,
-			})
-			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
-		})
+		s.withDevice(ref, respond, func(d *device) { s.orders.removeImage(d, imageType, respond) })
 	})
 }
 
+// removeImage takes back the images of a type that are registered for a device.
+func (o *orders) removeImage(d *device, imageType uint16, respond Respond) {
+	removed := o.offers.remove(d.Device, imageType)
+	if len(removed) == 0 {
+		op := d.operation(nil)
+		op.ImageType = &imageType
+		respond(fail(ImageInfoNotFound, op, "no image of type 0x%04x is registered for %s",
+			imageType, d.Name()))
+		return
+	}
+	for _, r := range removed {
+		o.imageRemoved(d, r)
+	}
+	r := removed[0]
+	op := d.operation(&Offer{
+		ManufacturerCode: r.ManufacturerCode,
+		ImageType:        r.ImageType,
+		ImageVersion:     r.ImageVersion,
+		URL:              r.URL,
+		DriverTypeID:     r.DriverTypeID,
+		DriverVersion:    r.DriverVersion,
+	})
+	o.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+}
+
 // imageRemoved ends the upgrades that use a registration that was taken back.
-func (s *Service) imageRemoved(d *device, r library.Registration) {
+func (o *orders) imageRemoved(d *device, r library.Registration) {
 	now := time.Now()
-	for _, other := range s.home.sorted() {
+	for _, other := range o.home.sorted() {
 		u := other.active()
 		if u != nil && u.Image().SHA256 == r.SHA256 &&
 			(other == d || slices.Contains(r.Devices, other.EUID().String())) {
-			s.upgrades.step(other, upgrade.ImageRemoved{}, now)
+			o.upgrades.step(other, upgrade.ImageRemoved{}, now)
 		}
 	}
-	s.happened(eventOf(EventImageRemoved, d.Device, r))
+	o.outlet.happened(eventOf(EventImageRemoved, d.Device, r))
 }
 
 // RegisteredImage is a registered image for the list of all of them, with the report of what was found

@@ -20,6 +20,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -176,7 +177,7 @@ func (w *imageWorld) add(a otasvc.AddImage) []otasvc.Answer {
 // upgrade asks for an upgrade and returns the last of the answers that come within a minute.
 func (w *imageWorld) upgrade(req otasvc.UpgradeRequest) (last otasvc.Answer) {
 	w.t.Helper()
-	req.Device, req.Ticket = ref(bulb), otasvc.Ticket(`"x"`)
+	req.Device, req.Ticket = ref(bulb), upgrade.Ticket(`"x"`)
 	var mu sync.Mutex
 	w.service.Upgrade(req, func(a otasvc.Answer) { mu.Lock(); last = a; mu.Unlock() })
 	time.Sleep(time.Minute)
@@ -294,7 +295,7 @@ func TestForceTakesWhatAnIndexLists(t *testing.T) {
 		if a := w.upgrade(otasvc.UpgradeRequest{At: later, Force: true}); a.Status != otasvc.InProgress {
 			t.Errorf("%+v", a)
 		}
-		if u := w.sink.device(bulb).Upgrade; u == nil || u.State != otasvc.Scheduled || u.Size != uint32(len(image)) {
+		if u := w.sink.device(bulb).Upgrade; u == nil || u.State != upgrade.Scheduled || u.Size != uint32(len(image)) {
 			t.Errorf("%+v", u)
 		}
 	})

@@ -3,6 +3,7 @@ package otasvc
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -12,42 +13,60 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// asking is everything that asks devices something and waits for what they say.
+// asking is everything that asks devices something and waits for what they say. It does not know what that is
+// good for.
 type asking struct {
 	questions  *registry.Questions
 	searches   *registry.Searches
-	strangers  registry.Strangers
-	interviews interviews
+	strangers  *registry.Strangers
+	interviews *interviews
 }
 
-func newAsking(s *Service) asking {
-	questions := registry.NewQuestions(questionSender{s})
-	possible := func() bool { return s.dongle.connected && !s.stopping() }
-	return asking{
+// newAsking returns what asks devices, with nothing asked yet.
+func newAsking(o *owner, h *home, g *dongle, sender *sending.Sender, log *slog.Logger) *asking {
+	questions := registry.NewQuestions(&questionSender{owner: o, sender: sender})
+	possible := func() bool { return g.connected && !o.stopping() }
+	return &asking{
 		questions: questions,
-		searches:  registry.NewSearches(questions, s.home.registry, possible, time.Now, s.log),
-		interviews: interviews{
-			owner:     &s.owner,
-			home:      &s.home,
+		searches:  registry.NewSearches(questions, h.registry, possible, time.Now, log),
+		strangers: &registry.Strangers{},
+		interviews: &interviews{
+			owner:     o,
+			home:      h,
 			questions: questions,
 			schedule:  registry.NewSchedule(jitter),
 			awaited:   map[message.IEEE][]func(error){},
-			sender:    s.sender,
-			log:       s.log,
+			sender:    sender,
+			log:       log,
 		},
 	}
 }
 
+// end drops everything that was asked, and tells those who wait for it why. It reports whether a question was
+// open.
+func (a *asking) end(err error) (open bool) {
+	open = a.questions.Any()
+	if open {
+		a.questions.Drop(err)
+	}
+	a.searches.Next() // what still stands in line finds nothing
+	a.interviews.endAll(err)
+	return open
+}
+
 // questionSender sends questions. It is a [registry.Sender].
-type questionSender struct{ service *Service }
+type questionSender struct {
+	owner  *owner
+	sender *sending.Sender
+}
 
 // Send sends a question as any other command.
-func (q questionSender) Send(cmd message.Message, done func(error)) {
-	if q.service.stopping() {
-		q.service.inbox.Post(func() { done(errStopping) })
+func (q *questionSender) Send(cmd message.Message, done func(error)) {
+	if q.owner.stopping() {
+		q.owner.inbox.Post(func() { done(errStopping) })
 		return
 	}
-	q.service.sender.Send(cmd, func(_ message.Status, err error) {
+	q.sender.Send(cmd, func(_ message.Status, err error) {
 		if errors.Is(err, zigate.ErrNoAnswer) {
 			err = nil // a status that was lost does not mean that the question was
 		}
@@ -56,7 +75,8 @@ func (q questionSender) Send(cmd message.Message, done func(error)) {
 }
 
 // interviews asks devices who they are and what they run. It carries out what the schedule of interviews
-// decides: each runs on a goroutine of its own, and asks through the owner.
+// decides. Each interview is a coroutine of the owner, so that what it asks comes in the same order each
+// time and it needs no lock. It knows no upgrade.
 type interviews struct {
 	owner     *owner
 	home      *home
@@ -81,6 +101,7 @@ func (v *interviews) await(d *device, done func(error)) {
 // heard takes a sign of life of a device, which is awake now.
 func (v *interviews) heard(d *device, now time.Time) { v.schedule.Heard(v.standing(d), now) }
 
+// standing is what the schedule has to know of a device.
 func (v *interviews) standing(d *device) registry.Standing {
 	return d.Standing(len(v.awaited[d.EUID()]) > 0)
 }
@@ -111,12 +132,29 @@ func (v *interviews) begin(d *device, a *registry.Appointment) {
 	if d.Interviewed() && !v.standing(d).Awaited {
 		interview = registry.ReadIdentity
 	}
-	v.owner.beside(func(ctx context.Context) func() {
-		err := interview(ctx, &conversation{owner: v.owner, questions: v.questions, device: d.Device})
-		return func() { v.ended(d, a, err) }
+	c := &conversation{questions: v.questions, device: d.Device}
+	var err error
+	next, _ := iter.Pull(func(ask func(registry.Question) bool) {
+		c.ask = ask
+		err = interview(v.owner.ctx, c)
 	})
+	var goOn func()
+	goOn = func() {
+		question, asks := next()
+		if !asks {
+			v.ended(d, a, err)
+			return
+		}
+		v.questions.Ask(question, time.Now(), func(answer []message.Message, err error) {
+			c.answer = answer
+			c.err = err
+			goOn()
+		})
+	}
+	goOn()
 }
 
+// ended notes how an interview of a device ended, and tells who waits for that.
 func (v *interviews) ended(d *device, a *registry.Appointment, err error) {
 	known := v.home.knows(d)
 	if known && err == nil {
@@ -137,6 +175,7 @@ func (v *interviews) ended(d *device, a *registry.Appointment, err error) {
 	}
 }
 
+// succeeded notes that a device has told all.
 func (v *interviews) succeeded(d *device) {
 	if f := d.Facts(); !f.Interviewed {
 		v.log.Info("a device was interviewed", "euid", f.EUID, "manufacturer", f.ManufacturerName,
@@ -191,53 +230,33 @@ func (v *interviews) readVersion(d *device, done func(error)) {
 	v.questions.Ask(question, time.Now(), func(_ []message.Message, err error) { done(err) })
 }
 
-// conversation is a [registry.Asker] on the goroutine of an interview.
+// conversation is a [registry.Asker]. The interview is a coroutine of the owner: it runs only while the owner
+// waits for its next question, and waits itself while that is open. So it needs no lock, and what it asks
+// comes in the same order each time. Every question ends, by its deadline at the latest, and so does the
+// interview.
 type conversation struct {
-	owner     *owner
 	questions *registry.Questions
 	device    *registry.Device
+	ask       func(registry.Question) bool // hands a question to the owner; it returns when that has ended
+	answer    []message.Message
+	err       error
 }
 
 // Ask puts a question through the owner and waits for the answer.
 func (c *conversation) Ask(ctx context.Context, q registry.Question) ([]message.Message, error) {
-	type answer struct {
-		parts []message.Message
-		err   error
-	}
-	answered := make(chan answer, 1)
-	c.owner.inbox.Post(func() {
-		c.questions.Ask(q, time.Now(), func(parts []message.Message, err error) {
-			answered <- answer{parts: parts, err: err}
-		})
-	})
-	select {
-	case a := <-answered:
-		return a.parts, a.err
-	case <-ctx.Done():
+	if ctx.Err() != nil || !c.ask(q) {
 		return nil, errStopping
 	}
+	return c.answer, c.err
 }
 
-// Send puts a question through the owner whose answer is not waited for.
+// Send puts a question whose answer is not waited for.
 func (c *conversation) Send(q registry.Question) {
-	c.owner.inbox.Post(func() {
-		c.questions.Ask(q, time.Now(), func([]message.Message, error) {})
-	})
+	c.questions.Ask(q, time.Now(), func([]message.Message, error) {})
 }
 
-// Facts asks the owner what is known of the device.
-func (c *conversation) Facts() registry.Facts {
-	facts := make(chan registry.Facts, 1)
-	c.owner.inbox.Post(func() { facts <- c.device.Facts() })
-	select {
-	case f := <-facts:
-		return f
-	case <-c.owner.ctx.Done():
-		return registry.Facts{EUID: c.device.EUID()}
-	}
-}
+// Facts returns what is known of the device.
+func (c *conversation) Facts() registry.Facts { return c.device.Facts() }
 
-// Change has the owner change the device.
-func (c *conversation) Change(change func(*registry.Device)) {
-	c.owner.inbox.Post(func() { change(c.device) })
-}
+// Change changes the device.
+func (c *conversation) Change(change func(*registry.Device)) { change(c.device) }

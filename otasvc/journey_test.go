@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -40,11 +41,11 @@ func TestUpgradeFromEndToEnd(t *testing.T) {
 				w.met(bulb)
 				url, data := w.image(0x117C, 0x2201, 2, 20_000)
 				w.add(bulb, url)
-				if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: otasvc.Ticket(`"one"`)}); a.Status != otasvc.InProgress {
+				if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: upgrade.Ticket(`"one"`)}); a.Status != otasvc.InProgress {
 					t.Fatalf("upgrade: %+v", a)
 				}
 				u := w.ended(10*time.Minute, bulb)
-				if u.State != otasvc.Succeeded || u.Progress != 100 {
+				if u.State != upgrade.Succeeded || u.Progress != 100 {
 					t.Fatalf("upgrade ended %+v", u)
 				}
 				w.holds(bulb, 2, data)
@@ -82,10 +83,10 @@ func TestTwoDevicesOfOneImageSideBySide(t *testing.T) {
 		}
 		w.within(time.Minute, "both download", func() bool {
 			a, b := w.sink.device(bulb).Upgrade, w.sink.device(bulb2).Upgrade
-			return a != nil && b != nil && a.State == otasvc.Downloading && b.State == otasvc.Downloading
+			return a != nil && b != nil && a.State == upgrade.Downloading && b.State == upgrade.Downloading
 		})
 		for _, e := range []message.IEEE{bulb, bulb2} {
-			if u := w.ended(20*time.Minute, e); u.State != otasvc.Succeeded {
+			if u := w.ended(20*time.Minute, e); u.State != upgrade.Succeeded {
 				t.Errorf("%v: %+v", e, u)
 			}
 			w.holds(e, 2, data)
@@ -109,10 +110,10 @@ func TestDevicesOfTwoImagesOneAfterTheOther(t *testing.T) {
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
 		w.within(time.Minute, "the first downloads, the second waits", func() bool {
 			a, b := w.sink.device(bulb).Upgrade, w.sink.device(plug).Upgrade
-			return a.State == otasvc.Downloading && b.State == otasvc.Queued
+			return a.State == upgrade.Downloading && b.State == upgrade.Queued
 		})
 		for _, e := range []message.IEEE{bulb, plug} {
-			if u := w.ended(20*time.Minute, e); u.State != otasvc.Succeeded {
+			if u := w.ended(20*time.Minute, e); u.State != upgrade.Succeeded {
 				t.Errorf("%v: %+v", e, u)
 			}
 		}

@@ -13,17 +13,18 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // offers knows which images there are for a device: those registered for it, and those that the image folder
-// and the indexes have.
+// and the indexes have. It does not know what is done with them.
 type offers struct {
 	owner    *owner
 	images   ImageStore
 	catalog  Catalog // nil where only registered images are known
 	observer Observer
-	happened func(Event)
+	outlet   *outlet
 	log      *slog.Logger
 
 	registrations library.Registry
@@ -105,6 +106,17 @@ func (o *offers) catalogued(d *registry.Device) (library.Device, bool) {
 	return d.Catalogued()
 }
 
+// operation is the operation record of the image that a device would get.
+func (o *offers) operation(d *device) *Operation { return d.operation(o.best(d.Device)) }
+
+// upgradeOperation is the operation record of the upgrade under way, or of the image the device would get.
+func (o *offers) upgradeOperation(d *device) *Operation {
+	if u := d.active(); u != nil {
+		return operationOf(u, d.EUID(), d.CurrentVersion())
+	}
+	return o.operation(d)
+}
+
 // noImage says why no image fits a device.
 func (o *offers) noImage(d *registry.Device) string {
 	f := d.Facts()
@@ -142,7 +154,7 @@ func (o *offers) add(d *registry.Device, r library.Registration) error {
 	o.registrationsChanged()
 	event := eventOf(EventImageAdded, d, r)
 	event.Size = &r.Size
-	o.happened(event)
+	o.outlet.happened(event)
 	return nil
 }
 
@@ -233,6 +245,13 @@ func (o *offers) fetch(
 	req library.Request, op *Operation, respond Respond, then func(library.Image),
 ) {
 	req.Progress = o.fetchProgress(publicURL(req.URL), op, respond)
+	o.fetchQuietly(req, op, respond, then)
+}
+
+// fetchQuietly is fetch without telling how it goes.
+func (o *offers) fetchQuietly(
+	req library.Request, op *Operation, respond Respond, then func(library.Image),
+) {
 	o.owner.async(func(ctx context.Context) func() {
 		image, err := o.images.Fetch(ctx, req)
 		return func() {
@@ -292,7 +311,7 @@ func (o *offers) ensure(
 			// Its header, which may limit it further, is known only now.
 			found := o.ofVersion(d, offer.ImageVersion)
 			if found == nil || found.SHA256 != image.SHA256 {
-				a := failReason(ReasonImageInfoNotFound, op)
+				a := failReason(upgrade.ReasonImageInfoNotFound, op)
 				a.Error = o.noImage(d)
 				respond(a)
 				return
@@ -337,6 +356,7 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 	})
 }
 
+// setUnavailable notes that the image of a candidate with a key could not be had now.
 func (o *offers) setUnavailable(key string) {
 	maps.DeleteFunc(o.unavailable, func(_ string, at time.Time) bool {
 		return time.Since(at) > unavailableFor
@@ -382,6 +402,7 @@ func (o *offers) sweep(used map[string]bool, now time.Time) {
 	})
 }
 
+// offerFrom is the offer of an image that the catalog has.
 func offerFrom(c library.Candidate) Offer {
 	return Offer{
 		ManufacturerCode: c.ManufacturerCode,
@@ -400,6 +421,7 @@ func offerFrom(c library.Candidate) Offer {
 	}
 }
 
+// offerOf is the offer of a registered image.
 func offerOf(r library.Registration, image library.Image) Offer {
 	return Offer{
 		ManufacturerCode: r.ManufacturerCode,
@@ -506,6 +528,7 @@ func fetchStatus(err error) Status {
 	}
 }
 
+// registration is how an image is registered that was fetched now.
 func registration(image library.Image, url, driverTypeID string, driverVersion uint32) library.Registration {
 	h := image.Header
 	return library.Registration{

@@ -2,38 +2,113 @@ package otasvc
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/background"
 	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 )
 
 // owner is the goroutine that owns devices and upgrades, as it is seen from elsewhere: what is posted to it
-// is done there, in order. It ends when ctx is done.
+// is done there, in order. It does not know what that is.
 type owner struct {
-	inbox      *mailbox.Mailbox[func()]
+	now   func() time.Time // the clock
+	inbox *mailbox.Mailbox[func()]
+	// ctx is done when the service is being stopped; Run brings it.
 	ctx        context.Context
 	background sync.WaitGroup
 }
 
+// newOwner returns an owner that lives by a clock; nil stands for time.Now.
+func newOwner(now func() time.Time) *owner {
+	if now == nil {
+		now = time.Now
+	}
+	return &owner{now: now, inbox: mailbox.New[func()](), ctx: context.Background()}
+}
+
+// errStopping ends what was asked for and cannot be finished any more.
+var errStopping = errors.New("the service is stopping; ask again when it has started")
+
+// inboxLimit bounds the messages that wait for the owner. It is never reached in normal operation: the owner
+// needs microseconds for a message and the wire milliseconds.
+const inboxLimit = 16384
+
 // stopping reports whether the service is being stopped, so that nothing new is to be begun.
 func (o *owner) stopping() bool { return o.ctx.Err() != nil }
+
+// postMessage has work done on the owner goroutine that is dropped where too much waits: devices repeat
+// themselves.
+func (o *owner) postMessage(f func()) { o.inbox.PostUpTo(inboxLimit, f) }
+
+// take does what was posted by now, and reports whether there was anything.
+func (o *owner) take() (worked bool) {
+	for _, f := range o.inbox.Take() {
+		worked = true
+		f()
+	}
+	return worked
+}
+
+// drain does what was posted, and what is posted meanwhile, and reports whether there was anything.
+func (o *owner) drain() (worked bool) {
+	for o.take() {
+		worked = true
+	}
+	return worked
+}
 
 // async runs work that takes long on a goroutine of its own, which gives way to everything else, and then, on
 // the owner goroutine, what work returned.
 func (o *owner) async(work func(ctx context.Context) func()) {
-	o.beside(func(ctx context.Context) func() {
-		background.GiveWay()
-		return work(ctx)
-	})
-}
-
-// beside runs work that waits for messages on a goroutine of its own and then, on the owner goroutine, what
-// work returned.
-func (o *owner) beside(work func(ctx context.Context) func()) {
 	o.background.Go(func() {
+		background.GiveWay()
 		if then := work(o.ctx); then != nil {
 			o.inbox.Post(then)
 		}
 	})
+}
+
+// health is what others may ask at any moment, from any goroutine. It knows nothing but what was noted here.
+type health struct {
+	dongle atomic.Pointer[string]    // why upgrades cannot be done; nil where they can
+	tick   atomic.Pointer[time.Time] // the owner's last tick; nil before the first
+}
+
+// ownerTimeout is how long the owner may be at one thing. It has a tick every ten seconds at least, and takes
+// part in nothing that waits for a network; reading images from a slow disk may hold it up for a while.
+const ownerTimeout = 30 * time.Second
+
+// alive is nil, or the error says why only a restart can help: the goroutine that owns devices and upgrades
+// has no ticks any more. It is nil before Run.
+func (h *health) alive() error {
+	last := h.tick.Load()
+	if last == nil {
+		return nil
+	}
+	if silent := time.Since(*last); silent > ownerTimeout {
+		return fmt.Errorf("nothing was done about devices and upgrades for %v", silent.Round(time.Second))
+	}
+	return nil
+}
+
+// dongleHealth is nil, or the error says why upgrades cannot be done now.
+func (h *health) dongleHealth() error {
+	if why := h.dongle.Load(); why != nil {
+		return errors.New(*why)
+	}
+	return nil
+}
+
+// noteDongle keeps what dongleHealth tells up to date. That another program upgrades is no illness.
+func (h *health) noteDongle(g *dongle) {
+	why, ok := g.usable()
+	if ok || g.connected && g.watchOnly {
+		h.dongle.Store(nil)
+		return
+	}
+	h.dongle.Store(&why)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -28,13 +29,13 @@ func TestPausedOverTheNextAttempt(t *testing.T) {
 			Addr: *w.sink.device(bulb).NetworkAddress, Endpoint: 1, FileVersion: 2, ImageType: 0x2201, ManufacturerCode: 0x117C, Status: message.OTAAbort,
 		}, 100)
 		time.Sleep(5 * time.Minute)
-		if u := w.sink.device(bulb).Upgrade; u.State != otasvc.Paused || u.Attempt != 2 {
+		if u := w.sink.device(bulb).Upgrade; u.State != upgrade.Paused || u.Attempt != 2 {
 			t.Errorf("%s in attempt %d, want it paused before the second", u.State, u.Attempt)
 		}
 		if a := w.ask(func(r otasvc.Respond) { w.service.Resume(ref(bulb), r) }); a.Status != otasvc.Success {
 			t.Errorf("resume: %+v", a)
 		}
-		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 			t.Fatalf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)
@@ -50,7 +51,7 @@ func TestResumedDeviceIsNotSuspected(t *testing.T) {
 		if a := w.ask(func(r otasvc.Respond) { w.service.Resume(ref(bulb), r) }); a.Status != otasvc.Success {
 			t.Fatalf("resume: %+v", a)
 		}
-		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
 			t.Fatalf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -20,7 +21,7 @@ func offered(w *world) func(sequence uint8, offset uint32) message.ImageBlockReq
 	w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
 	w.within(2*time.Minute, "the bulb is offered its image", func() bool {
 		u := w.sink.device(bulb).Upgrade
-		return u != nil && u.State == otasvc.Notified
+		return u != nil && u.State == upgrade.Notified
 	})
 	return func(sequence uint8, offset uint32) message.ImageBlockRequest {
 		return message.ImageBlockRequest{
@@ -178,7 +179,7 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 		asked := radio.count(message.TypeActiveEndpointsRequest)
 		notified := func() (n int) {
 			for _, e := range others {
-				if u := w.sink.device(e).Upgrade; u != nil && u.State == otasvc.Notified {
+				if u := w.sink.device(e).Upgrade; u != nil && u.State == upgrade.Notified {
 					n++
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -153,12 +154,12 @@ func randomRun(t *testing.T, seed uint64) {
 // begin queues an upgrade for every device, some at a later time, some with the installation held.
 func (w *run) begin() {
 	for _, d := range w.devices {
-		req := otasvc.UpgradeRequest{Device: ref(d.IEEE), URL: w.urls[d.ImageType], Ticket: otasvc.Ticket(fmt.Sprintf("%q", d.IEEE))}
+		req := otasvc.UpgradeRequest{Device: ref(d.IEEE), URL: w.urls[d.ImageType], Ticket: upgrade.Ticket(fmt.Sprintf("%q", d.IEEE))}
 		switch w.r.IntN(8) {
 		case 0:
-			req.Install = otasvc.InstallHold
+			req.Install = upgrade.InstallHold
 		case 1:
-			req.Install, req.InstallAt = otasvc.InstallAt, time.Now().Add(time.Duration(w.r.IntN(180))*time.Minute)
+			req.Install, req.InstallAt = upgrade.InstallAt, time.Now().Add(time.Duration(w.r.IntN(180))*time.Minute)
 		case 2:
 			req.At = time.Now().Add(time.Duration(w.r.IntN(60)) * time.Minute)
 		}
@@ -210,9 +211,9 @@ func (w *run) release() {
 	for _, d := range w.devices {
 		switch u := w.sink.device(d.IEEE).Upgrade; {
 		case u == nil:
-		case u.State == otasvc.Paused:
+		case u.State == upgrade.Paused:
 			w.service.Resume(ref(d.IEEE), w.counted("resume"))
-		case u.State == otasvc.Downloaded:
+		case u.State == upgrade.Downloaded:
 			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(d.IEEE)}, w.counted("install"))
 		}
 	}
@@ -322,10 +323,10 @@ func (w *run) judge(images map[uint16][]byte) {
 		if !w.queued[d.IEEE] {
 			continue
 		}
-		if u.State == otasvc.Succeeded && now.FileVersion != 2 {
+		if u.State == upgrade.Succeeded && now.FileVersion != 2 {
 			w.t.Errorf("%v is said to have succeeded but runs %d", d.IEEE, now.FileVersion)
 		}
-		if u.State != otasvc.Succeeded && u.Reason == otasvc.NoReason {
+		if u.State != upgrade.Succeeded && u.Reason == upgrade.NoReason {
 			w.t.Errorf("%v ended %s without a reason", d.IEEE, u.State)
 		}
 		if n := len(w.finals[fmt.Sprintf("%q", d.IEEE)]); n != 1 {

@@ -35,7 +35,7 @@ func TestWatchDecides(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			now := time.Now()
-			w := watch{policy: tc.policy, mode: tc.mode, idleSince: now.Add(-tc.quiet)}
+			w := watch{policy: tc.policy, rawMode: rawMode{mode: tc.mode, idleSince: now.Add(-tc.quiet)}}
 			mode, change := w.next(tc.working, tc.urgent, now)
 			if mode != tc.want || change != (tc.want != tc.mode) {
 				t.Errorf("mode %v, to be changed %v", mode, change)

@@ -4,13 +4,52 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
+
+// Status is the outcome of an operation, in the vocabulary of the reference's ZigbeeOtaUpgradeOperation. The
+// strings are part of the MQTT contract.
+type Status string
+
+// These are all the statuses that an answer can have.
+const (
+	// ServiceAvailable says that the dongle is connected and its firmware has the OTA server.
+	ServiceAvailable Status = "serviceAvailable"
+	// ServiceNotAvailable says that the operation needs the dongle, and that the dongle is away or its
+	// firmware has no OTA server.
+	ServiceNotAvailable Status = "serviceNotAvailable"
+	// InProgress says that the request was accepted; exactly one further answer with another status follows.
+	InProgress Status = "inProgress"
+	// Success says that the operation is completed.
+	Success Status = "success"
+	// Failure says that the operation was not completed; a Reason or an error text says why.
+	Failure Status = "failure"
+	// ImageAccessFailed says that the URL could not be fetched, was refused by policy, or the file was too
+	// large.
+	ImageAccessFailed Status = "imageAccessFailed"
+	// ImageValidationFailed says that what was fetched is not the image that was meant, or is damaged.
+	ImageValidationFailed Status = "imageValidationFailed"
+	// DeviceNotFound says that no device is known, or answers, by that name or address.
+	DeviceNotFound Status = "deviceNotFound"
+	// InvalidData says that the request itself is wrong.
+	InvalidData Status = "invalidData"
+	// IncompatibleDriverVersion says that a newer driver version has registered an image already.
+	IncompatibleDriverVersion Status = "incompatibleDriverVersion"
+	// ImageInfoNotFound says that no image fits the device.
+	ImageInfoNotFound Status = "imageInfoNotFound"
+)
+
+// Final reports whether no further answer follows this one.
+func (s Status) Final() bool { return s != InProgress }
+
+// OK reports whether the status is a success, that is, needs no error text.
+func (s Status) OK() bool { return s == Success || s == ServiceAvailable || s == InProgress }
 
 // Source says where an image that a device would get comes from. The strings are part of the MQTT contract.
 type Source string
 
-// The places that images come from.
+// These are all the places that images come from.
 const (
 	SourceRegistered Source = "registered"
 	SourceIndex      Source = "index"
@@ -60,8 +99,8 @@ type DeviceRecord struct {
 	LastSeen         time.Time // zero where it was never seen
 	UpdateAvailable  bool
 	Offer            *Offer
-	Upgrade          *UpgradeRecord // nil where there never was one
-	History          []PastUpgrade  // upgrades that have ended, the newest first, at most 10
+	Upgrade          *upgrade.Record // nil where there never was one
+	History          []upgrade.Past  // upgrades that have ended, the newest first, at most 10
 }
 
 // DongleInfo is the state of the dongle for people.
@@ -113,8 +152,8 @@ type CheckResult struct {
 // UpgradeResult is how the upgrade of one device of a group ended.
 type UpgradeResult struct {
 	EUID   message.IEEE
-	State  State
-	Reason Reason
+	State  upgrade.State
+	Reason upgrade.Reason
 }
 
 // Answer is one response to a request. Which of the optional parts are set depends on the operation.
@@ -122,9 +161,9 @@ type Answer struct {
 	Status          Status
 	Error           string     // one sentence for a person; set whenever the status is not a success
 	Operation       *Operation // nil where the request is about no device
-	Reason          Reason
+	Reason          upgrade.Reason
 	UpdateAvailable *bool
-	Upgrade         *UpgradeRecord
+	Upgrade         *upgrade.Record
 	HasUpgrade      bool // the answer tells the upgrade, even where there is none
 	Source          Source
 	CheckResults    []CheckResult
@@ -139,7 +178,7 @@ type Respond func(Answer)
 // EventName names a thing that happened. The strings are part of the MQTT contract.
 type EventName string
 
-// Every event.
+// These are all the events.
 const (
 	EventDongleConnected    EventName = "dongleConnected"
 	EventDongleDisconnected EventName = "dongleDisconnected"
@@ -174,7 +213,7 @@ type Event struct {
 	Offset           *uint32
 	Size             *uint32
 	Progress         *float64
-	Reason           Reason
+	Reason           upgrade.Reason
 	ZCLStatus        *uint8
 	NetworkAddress   *uint16
 	Error            string
@@ -183,12 +222,17 @@ type Event struct {
 // Sink takes what changed and what happened. All methods are called on the owner goroutine, in order,
 // and must not block.
 type Sink interface {
+	// DeviceChanged takes the record of a device that is new or has changed.
 	DeviceChanged(DeviceRecord)
+	// DeviceGone says that a device was forgotten.
 	DeviceGone(message.IEEE)
+	// InfoChanged takes the record of the service, at the start and when it has changed.
 	InfoChanged(InfoRecord)
+	// ImagesChanged takes the list of all registered images, at the start and when it has changed.
 	ImagesChanged([]RegisteredImage)
+	// Happened takes an event.
 	Happened(Event)
 	// UpgradeEnded delivers the final answer of an upgrade whose ticket is not empty, possibly in a later
 	// life of the service than the one that took the request.
-	UpgradeEnded(Ticket, Answer)
+	UpgradeEnded(upgrade.Ticket, Answer)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -21,7 +22,7 @@ func TestInvalidImageIsRememberedOnce(t *testing.T) {
 		for i := range 3 {
 			w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Force: true})
 			w.within(time.Hour, "it ends", func() bool { return len(w.sink.device(bulb).History) == i+1 })
-			if u := w.ended(time.Minute, bulb); u.Reason != otasvc.ReasonInvalidImage {
+			if u := w.ended(time.Minute, bulb); u.Reason != upgrade.ReasonInvalidImage {
 				t.Fatalf("ended %+v", u)
 			}
 		}
@@ -37,12 +38,12 @@ func TestInvalidImageIsRememberedOnce(t *testing.T) {
 func TestRememberedVersion(t *testing.T) {
 	tests := map[string]struct {
 		sleepy, deaf bool
-		want         otasvc.Reason // of the refusal; none: it is upgraded
+		want         upgrade.Reason // of the refusal; none: it is upgraded
 	}{
 		"awake":           {},
 		"sleeping":        {sleepy: true},
-		"does not answer": {deaf: true, want: otasvc.ReasonUpToDate},
-		"sleeps, is deaf": {sleepy: true, deaf: true, want: otasvc.ReasonUpToDate},
+		"does not answer": {deaf: true, want: upgrade.ReasonUpToDate},
+		"sleeps, is deaf": {sleepy: true, deaf: true, want: upgrade.ReasonUpToDate},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -65,15 +66,15 @@ func TestRememberedVersion(t *testing.T) {
 					}
 				})
 				w.within(10*time.Minute, "it is queued or refused", func() bool { return len(answers) > 0 || w.sink.device(bulb).Upgrade != nil })
-				var got otasvc.Reason
+				var got upgrade.Reason
 				if len(answers) > 0 {
 					got = (<-answers).Reason
 				}
 				if got != tt.want {
 					t.Fatalf("refused with %q, want %q", got, tt.want)
 				}
-				if tt.want == otasvc.NoReason {
-					if u := w.ended(3*24*time.Hour, bulb); u.State != otasvc.Succeeded {
+				if tt.want == upgrade.NoReason {
+					if u := w.ended(3*24*time.Hour, bulb); u.State != upgrade.Succeeded {
 						t.Fatalf("ended %+v", u)
 					}
 					w.holds(bulb, 2, data)

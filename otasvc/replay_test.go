@@ -14,6 +14,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -46,7 +47,7 @@ func TestReplayOfATrace(t *testing.T) {
 		u := w.ended(time.Hour, bulb)
 		w.stopService() // its last words belong to it
 		stop()
-		if err := <-recorded; err != nil || u.State != otasvc.Succeeded {
+		if err := <-recorded; err != nil || u.State != upgrade.Succeeded {
 			t.Fatalf("ended %+v, %v", u, err)
 		}
 		frames, err := readTrace(&file)
@@ -81,7 +82,7 @@ func TestReplayOfATrace(t *testing.T) {
 		running.Go(func() { _ = w.service.Run(ctx, dongle, w.sink) })
 		w.stop = func() { cancel(); running.Wait() }
 		upgraded(w, 5_000)
-		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("replayed: ended %+v", u)
 		}
 		again := replay.Heard()

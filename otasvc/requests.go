@@ -8,27 +8,28 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // Requests come from any goroutine. They never block: each is carried out on the owner goroutine, and its
 // answers come through respond.
 
-// settleTimeout is how long requests wait, after a start, for the first word on whether the dongle is there.
+// settleTimeout is how long requests wait, after a start, until it is known whether the dongle is there.
 const settleTimeout = 10 * time.Second
 
 // request carries a request out on the owner goroutine. Right after a start the dongle is still being opened,
 // while commands that the broker had kept come at once: they wait instead of being refused.
 func (s *Service) request(respond Respond, f func()) {
-	if !s.inbox.Post(func() { s.gate.pass(f) }) {
+	if !s.owner.inbox.Post(func() { s.gate.pass(f) }) {
 		respond(fail(ServiceNotAvailable, nil, "%v", errStopping))
 	}
 }
 
-// requestGate holds requests back until it is known whether the dongle is there.
+// requestGate holds requests back until it is known whether the dongle is there, or that took too long. It
+// does not know what they ask for.
 type requestGate struct {
-	opened  bool
-	waiting []func()
+	deadline time.Time // from then on it is open
+	opened   bool
+	waiting  []func()
 }
 
 // pass carries a request out, now or when the gate is opened.
@@ -54,7 +55,8 @@ func (g *requestGate) open() {
 }
 
 // errDeviceForgotten ends what was asked of a device that has been forgotten meanwhile.
-var errDeviceForgotten = errors.New("the device was forgotten")
+var errDeviceForgotten = errors.New("the device was forgotten meanwhile; " +
+	"it is known again once it is heard from")
 
 // fail is a final answer that tells an error.
 func fail(status Status, op *Operation, format string, args ...any) Answer {
@@ -62,13 +64,13 @@ func fail(status Status, op *Operation, format string, args ...any) Answer {
 }
 
 // failReason is a final answer that tells the reason why an upgrade is not done.
-func failReason(reason Reason, op *Operation) Answer {
+func failReason(reason upgrade.Reason, op *Operation) Answer {
 	return Answer{Status: Failure, Reason: reason, Operation: op, Error: reason.Explain()}
 }
 
 // withDevice finds the device that a request names and goes on with it. One that is not known yet is looked
 // for on the network first, if it was named by its EUID: the dongle itself lists its neighbours only.
-func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device)) {
+func (s *Service) withDevice(ref registry.Ref, respond Respond, then func(*device)) {
 	if d := s.home.find(ref); d != nil {
 		then(d)
 		return
@@ -86,11 +88,11 @@ func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device))
 		return
 	}
 	respond(Answer{Status: InProgress, Operation: op})
-	s.searches.Find(euid, func(found *registry.Device) {
+	s.asking.searches.Find(euid, func(found *registry.Device) {
 		switch {
 		case found != nil:
 			then(s.home.of(found))
-		case s.stopping():
+		case s.owner.stopping():
 			respond(fail(ServiceNotAvailable, op, "%v", errStopping))
 		default:
 			respond(fail(DeviceNotFound, op, "device %s does not answer on the network; "+
@@ -99,11 +101,8 @@ func (s *Service) withDevice(ref DeviceRef, respond Respond, then func(*device))
 	})
 }
 
-// offerOperation is the operation record of the image that a device would get.
-func (s *Service) offerOperation(d *device) *Operation { return d.operation(s.offers.best(d.Device)) }
-
 // ServiceStatus tells whether upgrades can be done. ref may be nil; a device that is named must be known.
-func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
+func (s *Service) ServiceStatus(ref *registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		status := func(op *Operation) {
 			if why, ok := s.dongle.usable(); !ok {
@@ -122,18 +121,18 @@ func (s *Service) ServiceStatus(ref *DeviceRef, respond Respond) {
 			status(&Operation{EUID: euid})
 			return
 		}
-		s.withDevice(*ref, respond, func(d *device) { status(s.offerOperation(d)) })
+		s.withDevice(*ref, respond, func(d *device) { status(s.offers.operation(d)) })
 	})
 }
 
 // ImageInfo tells which image a device would get now.
-func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
+func (s *Service) ImageInfo(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			o := s.offers.best(d.Device)
 			if o == nil {
 				a := fail(ImageInfoNotFound, d.operation(nil), "%s", s.offers.noImage(d.Device))
-				a.Upgrade = recordOf(d.Upgrade, time.Now())
+				a.Upgrade = recordOf(d.upgrade, time.Now())
 				a.HasUpgrade = true
 				respond(a)
 				return
@@ -141,22 +140,22 @@ func (s *Service) ImageInfo(ref DeviceRef, respond Respond) {
 			available := updateAvailable(d.Device, o)
 			respond(Answer{
 				Status: Success, Operation: d.operation(o), UpdateAvailable: &available, Source: o.Source,
-				Upgrade: recordOf(d.Upgrade, time.Now()), HasUpgrade: true,
+				Upgrade: recordOf(d.upgrade, time.Now()), HasUpgrade: true,
 			})
 		})
 	})
 }
 
 // Cancel ends a device's upgrade.
-func (s *Service) Cancel(ref DeviceRef, respond Respond) {
+func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			op := s.upgradeOperation(d)
+			op := s.offers.upgradeOperation(d)
 			if !s.upgrades.step(d, upgrade.Cancel{}, time.Now()) {
 				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.Name()))
 				return
 			}
-			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
 }
@@ -168,62 +167,54 @@ func (s *Service) CancelAll(respond Respond) {
 		for _, d := range s.home.sorted() {
 			s.upgrades.step(d, upgrade.Cancel{}, now)
 		}
-		s.whenSaved(func() { respond(Answer{Status: Success}) })
+		s.keeper.whenSaved(func() { respond(Answer{Status: Success}) })
 	})
 }
 
-// upgradeOperation is the operation record of the upgrade under way, or of the image the device would get.
-func (s *Service) upgradeOperation(d *device) *Operation {
-	if u := d.active(); u != nil {
-		return operationOf(u, d.EUID(), d.CurrentVersion())
-	}
-	return s.offerOperation(d)
-}
-
 // Pause holds a device's download with wait-for-data, until Resume or, if not 0, for d.
-func (s *Service) Pause(ref DeviceRef, d time.Duration, respond Respond) {
+func (s *Service) Pause(ref registry.Ref, d time.Duration, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(dev *device) {
-			op := s.upgradeOperation(dev)
+			op := s.offers.upgradeOperation(dev)
 			if !s.upgrades.step(dev, upgrade.Pause{For: d}, time.Now()) {
 				respond(fail(Failure, op, "%s has no download that could be paused", dev.Name()))
 				return
 			}
-			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
 }
 
 // Resume lets a held download go on.
-func (s *Service) Resume(ref DeviceRef, respond Respond) {
+func (s *Service) Resume(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			op := s.upgradeOperation(d)
+			op := s.offers.upgradeOperation(d)
 			if !s.upgrades.step(d, upgrade.Resume{}, time.Now()) {
 				respond(fail(Failure, op, "%s has no paused download", d.Name()))
 				return
 			}
-			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
 }
 
 // Rename gives a device the name that is shown to people. The name must have been checked by ValidName.
-func (s *Service) Rename(ref DeviceRef, name string, respond Respond) {
+func (s *Service) Rename(ref registry.Ref, name string, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			op := s.offerOperation(d)
+			op := s.offers.operation(d)
 			if err := s.home.registry.Rename(d.Device, name); err != nil {
 				respond(fail(InvalidData, op, "name: %v", err))
 				return
 			}
-			s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 		})
 	})
 }
 
 // Forget drops a device that is gone.
-func (s *Service) Forget(ref DeviceRef, respond Respond) {
+func (s *Service) Forget(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		d := s.home.find(ref)
 		if d == nil {
@@ -231,30 +222,133 @@ func (s *Service) Forget(ref DeviceRef, respond Respond) {
 			respond(fail(DeviceNotFound, &Operation{EUID: euid}, "no device is known as %q", ref))
 			return
 		}
-		op := s.offerOperation(d)
-		s.forget(d)
-		s.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+		op := s.offers.operation(d)
+		s.hearing.devices.forget(d)
+		s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 	})
 }
 
-// listDevices asks the dongle for its neighbours. Others are met when they announce themselves or
-// ask for something.
-func (s *Service) listDevices() {
-	s.sender.Send(message.GetDevices{}, func(_ message.Status, err error) {
-		if err != nil && s.dongle.connected {
-			s.log.Warn("the dongle did not list its devices; they are met when they are heard from",
-				"err", err)
+// Check reads a device's running version again and tells whether there is a newer image.
+func (s *Service) Check(ref registry.Ref, respond Respond) {
+	s.request(respond, func() {
+		s.withDevice(ref, respond, func(d *device) {
+			if why, ok := s.dongle.usable(); !ok {
+				respond(fail(ServiceNotAvailable, s.offers.operation(d), "%s", why))
+				return
+			}
+			respond(Answer{Status: InProgress, Operation: s.offers.operation(d)})
+			s.asking.interviews.check(d, func(err error) {
+				o := s.offers.best(d.Device)
+				available := updateAvailable(d.Device, o)
+				a := Answer{Status: Success, Operation: d.operation(o), UpdateAvailable: &available}
+				if err != nil {
+					a.Status = Failure
+					a.Reason = upgrade.ReasonNoResponse
+					a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be "+
+						"woken, others to be powered and in reach", d.Name(), err)
+				}
+				respond(a)
+			})
+		})
+	})
+}
+
+// checksAtOnce is how many devices are asked at the same time by a check of all.
+const checksAtOnce = 4
+
+// CheckAll reads the running version of every device.
+func (s *Service) CheckAll(respond Respond) {
+	s.request(respond, func() {
+		if why, ok := s.dongle.usable(); !ok {
+			respond(fail(ServiceNotAvailable, nil, "%s", why))
+			return
+		}
+		respond(Answer{Status: InProgress})
+		s.hearing.ofDongle.listDevices()
+		s.offers.refresh()
+		devices := s.home.sorted()
+		c := &checkOfAll{
+			interviews: s.asking.interviews,
+			offers:     s.offers,
+			devices:    devices,
+			results:    make([]CheckResult, len(devices)),
+			open:       len(devices),
+			respond:    respond,
+		}
+		if len(devices) == 0 {
+			c.end()
+			return
+		}
+		for range min(checksAtOnce, len(devices)) {
+			c.next()
 		}
 	})
 }
 
-// forget drops a device and clears what was told of it.
-func (s *Service) forget(d *device) {
-	s.upgrades.step(d, upgrade.Cancel{}, time.Now())
-	s.home.forget(d)
-	s.offers.forget(d.Device)
-	s.interviews.forget(d)
-	s.teller.sink.DeviceGone(d.EUID())
+// checkOfAll is a check of all devices under way. It does not know how a device is asked.
+type checkOfAll struct {
+	interviews *interviews
+	offers     *offers
+
+	devices []*device
+	results []CheckResult // in the order of devices
+	begun   int
+	open    int
+	respond Respond
+}
+
+// next checks the next device, and the one after it when that is done.
+func (c *checkOfAll) next() {
+	if c.begun == len(c.devices) {
+		return
+	}
+	i := c.begun
+	c.begun++
+	d := c.devices[i]
+	c.interviews.check(d, func(err error) {
+		c.results[i] = CheckResult{
+			EUID:            d.EUID(),
+			Status:          Success,
+			UpdateAvailable: updateAvailable(d.Device, c.offers.best(d.Device)),
+		}
+		if err != nil {
+			c.results[i].Status = Failure
+		}
+		if c.open--; c.open == 0 {
+			c.end()
+			return
+		}
+		c.next()
+	})
+}
+
+// end gives the answer.
+func (c *checkOfAll) end() { c.respond(Answer{Status: Success, CheckResults: c.results}) }
+
+// Interview asks a device again who it is.
+func (s *Service) Interview(ref registry.Ref, respond Respond) {
+	s.request(respond, func() {
+		s.withDevice(ref, respond, func(d *device) {
+			op := s.offers.operation(d)
+			if why, ok := s.dongle.usable(); !ok {
+				respond(fail(ServiceNotAvailable, op, "%s", why))
+				return
+			}
+			if !d.Reachable() {
+				respond(fail(Failure, op, "%s cannot be asked: %v", d.Name(), registry.ErrNoAddress))
+				return
+			}
+			respond(Answer{Status: InProgress, Operation: op})
+			s.asking.interviews.await(d, func(err error) {
+				if err != nil {
+					respond(fail(Failure, s.offers.operation(d), "%s did not answer all questions: %v",
+						d.Name(), err))
+					return
+				}
+				respond(Answer{Status: Success, Operation: s.offers.operation(d)})
+			})
+		})
+	})
 }
 
 var _ zigate.Handler = (*Service)(nil)

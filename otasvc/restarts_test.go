@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -46,7 +47,7 @@ func TestRestarts(t *testing.T) {
 		for _, e := range bulbs {
 			w.met(e)
 			w.add(e, image(version))
-			w.queue(otasvc.UpgradeRequest{Device: ref(e), Ticket: otasvc.Ticket(`"` + e.String() + `"`)})
+			w.queue(otasvc.UpgradeRequest{Device: ref(e), Ticket: upgrade.Ticket(`"` + e.String() + `"`)})
 		}
 		upgrades := 1
 		for n := range restarts {
@@ -75,12 +76,12 @@ func TestRestarts(t *testing.T) {
 				for _, e := range bulbs {
 					w.met(e)
 					w.add(e, image(version))
-					w.queue(otasvc.UpgradeRequest{Device: ref(e), Ticket: otasvc.Ticket(`"` + e.String() + `"`)})
+					w.queue(otasvc.UpgradeRequest{Device: ref(e), Ticket: upgrade.Ticket(`"` + e.String() + `"`)})
 				}
 			}
 		}
 		for _, e := range bulbs {
-			if u := w.ended(time.Hour, e); u.State != otasvc.Succeeded || u.Attempt != 1 {
+			if u := w.ended(time.Hour, e); u.State != upgrade.Succeeded || u.Attempt != 1 {
 				t.Errorf("%v: %s %s in attempt %d", e, u.State, u.Reason, u.Attempt)
 			}
 			w.holds(e, version, data[version])
@@ -126,7 +127,7 @@ func TestDayIsFlat(t *testing.T) {
 				w.queue(otasvc.UpgradeRequest{Device: ref(e)})
 			}
 			for _, e := range []message.IEEE{bulb, plug} {
-				if u := w.ended(2*time.Hour, e); u.State != otasvc.Succeeded {
+				if u := w.ended(2*time.Hour, e); u.State != upgrade.Succeeded {
 					t.Fatalf("upgrade %d of %v: %s %s", upgrades, e, u.State, u.Reason)
 				}
 			}
@@ -175,7 +176,7 @@ func TestGroupIsKeptUntilItIsAnswered(t *testing.T) {
 		unlock := w.sink.lock()
 		w.sink.onFinal = func() { kept <- waits() }
 		unlock()
-		w.queue(otasvc.UpgradeRequest{All: true, Ticket: otasvc.Ticket(`"everybody"`)})
+		w.queue(otasvc.UpgradeRequest{All: true, Ticket: upgrade.Ticket(`"everybody"`)})
 		w.within(time.Hour, "the answer", func() bool { return len(w.sink.final("everybody")) > 0 })
 		if !<-kept {
 			t.Error("the state file had forgotten it already")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -105,7 +106,7 @@ func TestWhatHappenedIsSaid(t *testing.T) {
 					if tc.act != nil {
 						tc.act(w)
 					}
-					if u := w.ended(24*time.Hour, bulb); u.State != otasvc.Succeeded {
+					if u := w.ended(24*time.Hour, bulb); u.State != upgrade.Succeeded {
 						t.Fatalf("ended %+v", u)
 					}
 					if tc.faults.Corrupt == 0 { // see TestFaultsOnLineAndAir

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -223,7 +223,7 @@ func (sc *scenario) play(w *world, seen *answers, patience time.Duration) {
 		sc.meanwhile(&scene{w: w, answers: seen})
 	}
 	u := w.ended(patience, bulb)
-	if u.State != otasvc.Succeeded || u.Attempt > max(sc.attempts, 1) {
+	if u.State != upgrade.Succeeded || u.Attempt > max(sc.attempts, 1) {
 		w.t.Errorf("ended %s, reason %q, attempt %d", u.State, u.Reason, u.Attempt)
 	}
 	w.holds(bulb, 2, data)

@@ -2,7 +2,6 @@ package otasvc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -12,44 +11,51 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
-	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
-
-// Radio sends frames to the dongle. Submit never blocks; done is called exactly once, from any goroutine.
-type Radio = sending.Radio
 
 // Observer counts what happens, for metrics.
 type Observer interface {
 	blocks.Observer
 	// UpgradeFinished counts an upgrade that reached a final state, with the time since it was queued.
-	UpgradeFinished(state State, reason Reason, d time.Duration)
+	UpgradeFinished(state upgrade.State, reason upgrade.Reason, d time.Duration)
 	// DeliveryFailed counts a frame that did not reach its device.
 	DeliveryFailed()
 	// ImageFetched counts a fetch by its outcome.
 	ImageFetched(outcome Status)
 }
 
-// ImageStore gets images and keeps their bytes. Fetch is called on a goroutine of its own;
-// the others are quick.
+// ImageStore gets images and keeps their bytes, by the SHA-256 of what is served, in lower-case hex. Any
+// goroutine may call its methods.
 type ImageStore interface {
+	// Fetch gets an image and keeps it. It waits for the network and the disk. The error says what went
+	// wrong, see [library.ErrAccess] and [library.ErrValidation].
 	Fetch(context.Context, library.Request) (library.Image, error)
+	// Load returns the bytes of an image. It waits for the disk.
 	Load(sha256 string) ([]byte, error)
+	// Image tells from memory what is known of an image. It is false where the image is not kept.
 	Image(sha256 string) (library.Image, bool)
-	// Sweep removes images that keep does not name and that nobody has needed for a while. It
-	// waits for the disk.
+	// Sweep removes the images that keep does not name and that nobody has needed for the time unusedFor, and
+	// returns them. It waits for the disk.
 	Sweep(now time.Time, keep func(sha256 string) bool, unusedFor time.Duration) ([]library.Image, error)
 }
 
-// Catalog finds images that nobody registered, in the image folder and in indexes. Ensure is called on a
-// goroutine of its own; the others answer from memory.
+// Catalog finds images that nobody registered, in the image folder and in indexes. All but Ensure answer from
+// memory.
 type Catalog interface {
+	// Best returns the newest image that fits a device. It is false where there is none.
 	Best(library.Device) (library.Candidate, bool)
+	// All lists the images that fit a device.
 	All(library.Device) []library.Candidate
+	// Explain says why no image fits a device.
 	Explain(library.Device) error
+	// Ensure has the bytes of an image in the ImageStore. It may wait for the network and the disk.
 	Ensure(context.Context, library.Candidate) (library.Image, error)
+	// Refresh has indexes looked at anew soon.
 	Refresh()
+	// Changed has a value whenever the answers may be others than before.
 	Changed() <-chan struct{}
 }
 
@@ -63,15 +69,15 @@ type Policy struct {
 	NotifyInterval time.Duration // between two image notifications
 	// NotifyAttempts is how many notifications without a block request end an attempt with noResponse.
 	NotifyAttempts   int
-	StallTimeout     time.Duration // without a block request before an attempt ends with stalled
-	RejoinTimeout    time.Duration // from the end of the download to the new version seen
-	Retries          int           // further attempts
-	Slice            time.Duration // how long an image keeps the slot while another waits
-	Canary           bool          // with all devices: one of each image first
-	Window           *Window       // nil where none is configured
-	QueryWatch       QueryWatch    // when the dongle shows what devices ask for
-	WatchOnly        bool          // another program upgrades: nothing is done, only told
-	ServeUnsolicited bool          // devices that ask without an upgrade are served
+	StallTimeout     time.Duration   // without a block request before an attempt ends with stalled
+	RejoinTimeout    time.Duration   // from the end of the download to the new version seen
+	Retries          int             // further attempts
+	Slice            time.Duration   // how long an image keeps the slot while another waits
+	Canary           bool            // with all devices: one of each image first
+	Window           *upgrade.Window // nil where none is configured
+	QueryWatch       QueryWatch      // when the dongle shows what devices ask for
+	WatchOnly        bool            // another program upgrades: nothing is done, only told
+	ServeUnsolicited bool            // devices that ask without an upgrade are served
 }
 
 // Options are what a Service is made of.
@@ -82,81 +88,61 @@ type Options struct {
 	Logger   *slog.Logger
 	StateDir string // holds state.json; empty where nothing is kept (tests)
 	Policy   Policy
-	// Now is the clock; nil stands for time.Now. Only what sets the clock on the wall, which fake time
-	// cannot, brings another.
+	// Now is the clock; nil stands for time.Now. Tests bring another where the clock on the wall is set.
 	Now func() time.Time
 }
 
-// Service owns devices, registered images and upgrades. It is a zigate.Handler: give it to the dongle.
+// Service takes in requests and what the dongle says, has the owner goroutine do what follows, lets time pass
+// for all that goes by the clock, and has the state kept and changes told. What is done about devices and
+// upgrades its parts know; none of them knows the Service. It is a zigate.Handler: give it to the dongle.
 type Service struct {
-	owner
-	keeper
-	health
-	now      func() time.Time
-	log      *slog.Logger
-	policy   Policy
-	observer Observer
-	blocks   *blocks.Server
-	sender   *sending.Sender
-
-	// All below belongs to the owner goroutine.
-	teller teller
+	owner  *owner
 	gate   requestGate
-	home   home
-	offers offers
-	dongle dongle
-	watch  watch
-	asking
+	keeper *keeper
+	outlet *outlet
+	teller *teller
+	health health
 
-	upgrades upgrades
-	orders   orders
-	slot     headerSlot
+	// The way of a block from memory to the dongle.
+	blocks *blocks.Server
+	sender *sending.Sender
+
+	// What follows belongs to the owner goroutine. Each part knows some of those above it, and none below.
+	home     *home
+	dongle   *dongle
+	watch    *watch
+	slot     *headerSlot
+	asking   *asking
+	offers   *offers
+	upgrades *upgrades
+	planner  *planner
+	orders   *orders
+	byHand   *byHand
+	hearing  *hearing
 }
 
 // New reads the state and prepares everything that serving blocks needs, so that a device that goes on asking
 // is answered as soon as the dongle is there. A state file that cannot be read is set aside and reported, and
 // the service starts empty: the error is only for a state folder that cannot be used at all.
 func New(o Options) (*Service, error) {
-	s := &Service{
+	s := &Service{}
+	s.makeGround(&o)
+	fromBlocks := s.makeBlocks(&o)
+	s.makeUpgrades(&o)
+	s.makeRequests(&o)
+	s.makeHearing(&o)
+	fromBlocks.others = &strays{
+		home:     s.home,
+		slot:     s.slot,
+		upgrades: s.upgrades,
+		orders:   s.orders,
+		hearing:  s.hearing.devices,
+		outlet:   s.outlet,
 		log:      o.Logger,
-		policy:   o.Policy,
-		observer: o.Observer,
-		health:   health{startedAt: time.Now()},
-		home:     newHome(),
-		watch:    watch{policy: o.Policy.QueryWatch},
 	}
-	if s.now = o.Now; s.now == nil {
-		s.now = time.Now
-	}
-	s.dongle.watchOnly = o.Policy.WatchOnly
-	s.dongle.goneAt = s.now()
-	s.dongle.lookedAt = s.now()
-	s.inbox = mailbox.New[func()]()
-	s.sender = sending.New(s.inbox)
-	s.blocks = blocks.New(blocks.Options{
-		MaxBlock: o.Policy.BlockSize,
-		Interval: o.Policy.BlockInterval,
-		Observer: o.Observer,
-		Owner:    blockOwner{s},
-	})
-	s.asking = newAsking(s)
-	s.offers = offers{
-		owner:       &s.owner,
-		images:      o.Images,
-		catalog:     o.Catalog,
-		observer:    o.Observer,
-		happened:    s.happened,
-		log:         o.Logger,
-		unavailable: map[string]time.Time{},
-	}
-	s.slot = newHeaderSlot(s)
-	s.upgrades = newUpgrades(s)
-	s.orders = orders{s: s}
-	s.noteDongle(&s.dongle)
-	s.keeper.snapshot = s.snapshot
-	s.keeper.post = func(f func()) { s.inbox.Post(f) }
+	s.health.noteDongle(s.dongle)
 	if o.StateDir != "" {
-		if err := s.openState(filepath.Join(o.StateDir, "state.json")); err != nil {
+		if err := s.openState(filepath.Join(o.StateDir, "state.json"), o.Logger); err != nil {
 			return nil, fmt.Errorf("opening the state: %w", err)
 		}
 	}
@@ -164,14 +150,14 @@ func New(o Options) (*Service, error) {
 }
 
 // Run owns the state until ctx is done. It must be called once.
-func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
+func (s *Service) Run(ctx context.Context, radio sending.Radio, sink Sink) error {
 	background, stop := context.WithCancel(ctx)
-	s.ctx = background
+	s.owner.ctx = background
 	s.sender.Begin(background, radio)
-	s.teller.sink = sink
-	end := s.keeper.begin()
+	s.outlet.sink = sink
+	end := s.keeper.begin(s.snapshot)
 	defer func() {
-		s.restoreRawMode()
+		s.watch.restore()
 		stop()
 		s.farewell()
 		end()
@@ -187,79 +173,60 @@ func (s *Service) Run(ctx context.Context, radio Radio, sink Sink) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.inbox.Wake():
+		case <-s.owner.inbox.Wake():
 		case <-timer.C:
 		case <-offersChanged:
 			s.offers.changed()
 		}
-		for _, f := range s.inbox.Take() {
-			f()
-		}
-		s.tick(s.now())
-		timer.Reset(s.sleep(s.now()))
+		s.owner.take()
+		s.tick(s.owner.now())
+		timer.Reset(s.sleep(s.owner.now()))
 	}
 }
-
-// errStopping ends what was asked for and cannot be finished any more.
-var errStopping = errors.New("the service is stopping")
 
 // farewell gives every request that is still open its answer, and saves what they wait for. Upgrades go on in
 // the next life of the service.
 func (s *Service) farewell() {
 	s.gate.open()
 	for quiet := false; !quiet; {
-		s.background.Wait()
-		quiet = !s.drain()
-		if s.questions.Any() {
-			s.questions.Drop(errStopping)
+		s.owner.background.Wait()
+		quiet = !s.owner.drain()
+		if s.asking.end(errStopping) {
 			quiet = false
 		}
-		s.searches.Next() // what still stands in line finds nothing
-		s.interviews.endAll(errStopping)
-		if s.saveNow() {
+		if s.keeper.saveNow(s.snapshot) {
 			quiet = false
 		}
 	}
-	s.upgrades.sync(s.now())
-	for _, f := range s.inbox.Close() { // what came at the very end
+	s.upgrades.sync(s.owner.now())
+	for _, f := range s.owner.inbox.Close() { // what came at the very end
 		f()
 	}
 }
 
-// drain does what was posted, and reports whether there was anything.
-func (s *Service) drain() (worked bool) {
-	for work := s.inbox.Take(); len(work) > 0; work = s.inbox.Take() {
-		worked = true
-		for _, f := range work {
-			f()
-		}
-	}
-	return worked
-}
-
-// tick is what the owner does after whatever woke it: look at the clock, at the downloads, at
-// the queue, and tell.
+// tick is what the owner does after whatever woke it: it lets time pass for all that goes by the clock, has
+// the slot's planner followed, tells what changed, and has that kept.
 func (s *Service) tick(now time.Time) {
 	s.health.tick.Store(&now)
-	if now.Sub(s.startedAt) > settleTimeout {
+	if now.After(s.gate.deadline) {
 		s.gate.open()
 	}
-	s.dongle.countAway(s.hindered(), now)
+	s.dongle.countAway(s.slot.hindered(), now)
 	s.upgrades.sync(now)
-	s.questions.Expire(now)
+	s.asking.questions.Expire(now)
 	s.upgrades.tick(now)
-	s.strangers.Expire(now, func(addr uint16) bool { return s.home.at(addr) != nil })
+	s.asking.strangers.Expire(now, func(addr uint16) bool { return s.home.at(addr) != nil })
 	if s.dongle.connected {
-		s.interviews.run(now)
+		s.asking.interviews.run(now)
 	}
 	s.orders.byPolicy(now)
 	s.sweep(now)
-	s.slot.follow(now)
-	s.watchQueries(now)
-	s.upgrades.refreshTable()
-	s.noteDongle(&s.dongle)
-	s.tell(now)
-	s.save(s.revisions(), now)
+	s.planner.follow(now)
+	s.watch.follow(s.planner.working(now), s.upgrades.awaitQuery(), now)
+	s.upgrades.rights.refreshTable()
+	s.health.noteDongle(s.dongle)
+	s.teller.tell(now)
+	s.keeper.save(s.revisions(), now, s.snapshot)
 }
 
 // revisions are the revisions of everything that is kept.
@@ -279,8 +246,8 @@ func (s *Service) sweep(now time.Time) {
 		return
 	}
 	used := map[string]bool{}
-	for _, d := range s.upgrades.active {
-		used[d.Upgrade.Image().SHA256] = true
+	for _, d := range s.home.active {
+		used[d.upgrade.Image().SHA256] = true
 	}
 	for sha256 := range s.slot.memory.images {
 		used[sha256] = true
@@ -298,17 +265,28 @@ const (
 // sleep is how long the owner may sleep when nothing happens: until the next thing that it has to do by the
 // clock.
 func (s *Service) sleep(now time.Time) time.Duration {
-	if s.questions.Any() || s.strangers.Any() || s.slot.state.IsBusy() || s.slot.state.Switching() {
+	slot := &s.slot.state
+	if s.asking.questions.Any() || s.asking.strangers.Any() || slot.IsBusy() || slot.Switching() {
 		return pauseBusy
 	}
-	interviews := s.dongle.connected && s.interviews.schedule.Before(now.Add(pauseIdle))
-	slotDue := now.Before(s.slot.state.KeptUntil()) || s.slot.state.Refusals() > 0
+	interviews := s.dongle.connected && s.asking.interviews.schedule.Before(now.Add(pauseIdle))
+	slotDue := now.Before(slot.KeptUntil()) || slot.Refusals() > 0
 	pause := s.upgrades.nextLook(now)
-	if !s.gate.opened || s.revisions() != s.saved || interviews || slotDue {
+	if !s.gate.opened || s.revisions() != s.keeper.saved || interviews || slotDue {
 		pause = min(pause, pauseSoon)
 	}
 	return pause
 }
+
+// Alive is nil, or the error says why only a restart can help: the goroutine that owns devices and upgrades
+// has no ticks any more. It is nil before Run. Any goroutine may call it.
+func (s *Service) Alive() error { return s.health.alive() }
+
+// DongleHealth is nil, or the error says why upgrades cannot be done now. Any goroutine may call it.
+func (s *Service) DongleHealth() error { return s.health.dongleHealth() }
+
+// StoreHealth is nil, or the error says why the state cannot be written. Any goroutine may call it.
+func (s *Service) StoreHealth() error { return s.keeper.health() }
 
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
 func (s *Service) HandleMessage(m message.Message, lqi uint8) {
@@ -322,29 +300,25 @@ func (s *Service) HandleMessage(m message.Message, lqi uint8) {
 			s.blocks.Indicated(req)
 		}
 	}
-	s.inbox.PostUpTo(inboxLimit, func() { hearing{s}.message(m, lqi, s.now()) })
+	s.owner.postMessage(func() { s.hearing.message(m, lqi, s.owner.now()) })
 }
 
 // HandleConnected learns that the dongle is there. Part of zigate.Handler.
 func (s *Service) HandleConnected(info zigate.Info) {
 	s.blocks.Reconnected()
-	s.inbox.Post(func() {
-		hearing{s}.connected(info)
+	s.owner.inbox.Post(func() {
+		s.hearing.ofDongle.connected(info, s.owner.now())
 		s.gate.open()
 	})
 }
 
 // HandleDisconnected learns that the dongle is gone. Part of zigate.Handler.
 func (s *Service) HandleDisconnected(err error) {
-	s.inbox.Post(func() {
-		hearing{s}.disconnected(err)
+	s.owner.inbox.Post(func() {
+		s.hearing.ofDongle.disconnected(err, s.owner.now())
 		s.gate.open()
 	})
 }
-
-// inboxLimit bounds the messages that wait for the owner. It is never reached in normal operation: the owner
-// needs microseconds for a message and the wire milliseconds.
-const inboxLimit = 16384
 
 // jitter spreads d by up to a fifth either way, so that many devices do not act in step.
 func jitter(d time.Duration) time.Duration {

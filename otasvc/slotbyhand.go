@@ -5,9 +5,69 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
+
+// LoadImage loads a header into the dongle: that of the device's upgrade, else that of the image
+// which it would get.
+func (s *Service) LoadImage(ref registry.Ref, respond Respond) {
+	s.request(respond, func() {
+		s.withDevice(ref, respond, func(d *device) { s.byHand.loadImage(d, respond) })
+	})
+}
+
+// loadImage loads the header of a device's upgrade, else that of the image which it would get.
+func (h *byHand) loadImage(d *device, respond Respond) {
+	about := func() *Operation { return h.offers.upgradeOperation(d) }
+	if why, ok := h.dongle.usable(); !ok {
+		respond(fail(ServiceNotAvailable, about(), "%s", why))
+		return
+	}
+	if d.active() != nil {
+		h.load(h.slot.keyOf(d), about, respond)
+		return
+	}
+	load := func(o Offer) {
+		h.load(slot.Key{SHA256: o.SHA256, Version: o.ImageVersion}, about, respond)
+	}
+	switch o := h.offers.best(d.Device); {
+	case o == nil:
+		respond(fail(ImageInfoNotFound, about(), "%s", h.offers.noImage(d.Device)))
+	case o.candidate != nil && !o.candidate.Stored:
+		respond(Answer{Status: InProgress, Operation: about()})
+		h.offers.ensure(d.Device, *o, false, about(), respond, load)
+	default:
+		load(*o)
+	}
+}
+
+// LoadImageFrom loads the header of the image at a URL into the dongle. The image is kept, but
+// registered for nobody.
+func (s *Service) LoadImageFrom(url string, respond Respond) {
+	s.request(respond, func() { s.byHand.loadImageFrom(url, respond) })
+}
+
+// loadImageFrom loads the header of the image at a URL.
+func (h *byHand) loadImageFrom(url string, respond Respond) {
+	op := Operation{URL: ptr(publicURL(url))}
+	if why, ok := h.dongle.usable(); !ok {
+		respond(fail(ServiceNotAvailable, &op, "%s", why))
+		return
+	}
+	respond(Answer{Status: InProgress, Operation: &op})
+	h.offers.fetchQuietly(library.Request{URL: url}, &op, respond, func(image library.Image) {
+		header := image.Header
+		op := op
+		op.ManufacturerCode = &header.ManufacturerCode
+		op.ImageType = &header.ImageType
+		op.ImageVersion = &header.FileVersion
+		key := slot.Key{SHA256: image.SHA256, Version: header.FileVersion}
+		h.load(key, func() *Operation { return &op }, respond)
+	})
+}
 
 const (
 	// slotPoll is how soon the slot is looked at again while the service loads it itself.
@@ -19,18 +79,18 @@ const (
 	handKeepStep = 5 * time.Second
 )
 
-// loadByHand reads an image from the store and loads its header for a person. about is the record of the
+// load reads an image from the store and loads its header for a person. about is the record of the
 // answer, as it is by then.
-func (h *headerSlot) loadByHand(key slot.Key, about func() *Operation, respond Respond) {
-	if h.s.stopping() {
+func (h *byHand) load(key slot.Key, about func() *Operation, respond Respond) {
+	if h.owner.stopping() {
 		respond(dongleAnswer(errStopping, about()))
 		return
 	}
-	if im := h.memory.get(key.SHA256); im != nil {
+	if im := h.slot.memory.get(key.SHA256); im != nil {
 		h.loadHeader(im, key, about, respond)
 		return
 	}
-	h.memory.read(key.SHA256, func(im *cachedImage, err error) {
+	h.slot.memory.read(key.SHA256, func(im *cachedImage, err error) {
 		if err != nil {
 			respond(fail(Failure, about(), "the image cannot be read from the store; add it again: %v", err))
 			return
@@ -40,20 +100,20 @@ func (h *headerSlot) loadByHand(key slot.Key, about func() *Operation, respond R
 }
 
 // loadHeader loads a header for a person, where no upgrade is disturbed by it.
-func (h *headerSlot) loadHeader(im *cachedImage, key slot.Key, about func() *Operation, respond Respond) {
+func (h *byHand) loadHeader(im *cachedImage, key slot.Key, about func() *Operation, respond Respond) {
 	if status, why := h.refusal(key, time.Now()); why != "" {
-		h.dropUnusedImages()
+		h.slot.dropUnusedImages()
 		respond(fail(status, about(), "%s", why))
 		return
 	}
-	if h.state.IsBusy() {
-		h.s.questions.Wait(time.Now().Add(slotPoll), func(error) { h.loadHeader(im, key, about, respond) })
+	if h.slot.state.IsBusy() {
+		h.questions.Wait(time.Now().Add(slotPoll), func(error) { h.loadHeader(im, key, about, respond) })
 		return
 	}
-	h.state = h.state.LoadingByHand()
-	generation := h.state.Generation()
-	byHand{h.s}.submit(loadImage(im.headerAs(key.Version)), func(err error) {
-		if h.state.Generation() == generation {
+	h.slot.state = h.slot.state.LoadingByHand()
+	generation := h.slot.state.Generation()
+	h.submit(loadImage(im.headerAs(key.Version)), func(err error) {
+		if h.slot.state.Generation() == generation {
 			h.loadedByHand(im, key, err, time.Now())
 		}
 		respond(dongleAnswer(err, about()))
@@ -61,22 +121,22 @@ func (h *headerSlot) loadHeader(im *cachedImage, key slot.Key, about func() *Ope
 }
 
 // refusal says why a header must not be loaded by hand now; the reason is empty where it may be.
-func (h *headerSlot) refusal(key slot.Key, now time.Time) (Status, string) {
-	if why, ok := h.s.dongle.usable(); !ok {
+func (h *byHand) refusal(key slot.Key, now time.Time) (Status, string) {
+	if why, ok := h.dongle.usable(); !ok {
 		return ServiceNotAvailable, why
 	}
-	if h.s.stopping() {
+	if h.owner.stopping() {
 		return ServiceNotAvailable, errStopping.Error()
 	}
-	obstacle, euid := slot.Conflict(h.view(now), key)
-	d := h.s.home.get(euid)
+	obstacle, euid := slot.Conflict(h.planner.view(now), key)
+	d := h.home.get(euid)
 	switch obstacle {
 	case slot.SlotInUse:
 		return Failure, "an upgrade needs the dongle's header slot as it is for the next moments; " +
 			"try again in a minute"
 	case slot.OtherDownload:
 		return Failure, fmt.Sprintf("%s is being upgraded to another image, 0x%08x, whose download would "+
-			"break off; cancel it or wait for its end", d.Name(), d.Upgrade.Image().ImageVersion)
+			"break off; cancel it or wait for its end", d.Name(), d.upgrade.Image().ImageVersion)
 	case slot.InstallWaits:
 		return Failure, fmt.Sprintf("%s has this image and waits to be told to install it; "+
 			"with the header loaded the dongle would tell it so by itself", d.Name())
@@ -85,30 +145,30 @@ func (h *headerSlot) refusal(key slot.Key, now time.Time) (Status, string) {
 }
 
 // loadedByHand notes what the slot holds after a header was loaded by hand, and keeps it for a while.
-func (h *headerSlot) loadedByHand(im *cachedImage, key slot.Key, err error, now time.Time) {
+func (h *byHand) loadedByHand(im *cachedImage, key slot.Key, err error, now time.Time) {
 	if err != nil {
 		var refused *message.StatusError
-		h.move(h.state.RefusedByHand(errors.As(err, &refused)))
-		h.dropUnusedImages()
+		h.slot.state = h.slot.state.RefusedByHand(errors.As(err, &refused))
+		h.slot.dropUnusedImages()
 		return
 	}
-	h.memory.put(im) // it may have been dropped while the slot was busy
-	h.move(h.state.LoadedByHand(key, now))
+	h.slot.memory.put(im) // it may have been dropped while the slot was busy
+	h.slot.state = h.slot.state.LoadedByHand(key, now)
 	header := im.headerAs(key.Version)
-	h.s.log.Info("image header loaded by hand", "manufacturerCode", header.ManufacturerCode,
+	h.log.Info("image header loaded by hand", "manufacturerCode", header.ManufacturerCode,
 		"imageType", header.ImageType, "fileVersion", header.FileVersion)
-	h.tellLoaded(header)
-	h.keepByHand(key, h.state.Generation(), now.Add(handKeep))
+	h.slot.tellLoaded(header)
+	h.keepByHand(key, h.slot.state.Generation(), now.Add(handKeep))
 }
 
 // keepByHand keeps a header in the slot for as long as it is the one that was loaded by hand.
-func (h *headerSlot) keepByHand(key slot.Key, generation int, until time.Time) {
+func (h *byHand) keepByHand(key slot.Key, generation int, until time.Time) {
 	now := time.Now()
-	if !h.state.Holds(key) || h.state.Generation() != generation || !now.Before(until) {
+	if !h.slot.state.Holds(key) || h.slot.state.Generation() != generation || !now.Before(until) {
 		return
 	}
-	h.keep(now.Add(2 * handKeepStep))
+	h.slot.keep(now.Add(2 * handKeepStep))
 	time.AfterFunc(handKeepStep, func() {
-		h.s.inbox.Post(func() { h.keepByHand(key, generation, until) })
+		h.owner.inbox.Post(func() { h.keepByHand(key, generation, until) })
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -32,7 +33,7 @@ type state struct {
 type keptDevice struct {
 	registry.Facts
 	Upgrade *upgrade.Upgrade `json:"upgrade,omitempty"`
-	History []PastUpgrade    `json:"history,omitempty"`
+	History []upgrade.Past   `json:"history,omitempty"`
 }
 
 // readState reads a state file of this version or an older one.
@@ -51,16 +52,16 @@ func readState(data []byte) (state, error) {
 }
 
 // openState reads the state file and takes the state of an earlier life of the service.
-func (s *Service) openState(path string) error {
+func (s *Service) openState(path string, log *slog.Logger) error {
 	var kept state
-	file, err := statefile.Open(path, s.log, func(data []byte) (err error) {
+	file, err := statefile.Open(path, log, func(data []byte) (err error) {
 		kept, err = readState(data)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.file = file
+	s.keeper.file = file
 	s.restore(kept)
 	return nil
 }
@@ -75,7 +76,7 @@ func (s *Service) snapshot() []byte {
 		Away:      s.dongle.away,
 	}
 	for _, d := range s.home.sorted() {
-		st.Devices = append(st.Devices, &keptDevice{Facts: d.Facts(), Upgrade: d.Upgrade, History: d.History})
+		st.Devices = append(st.Devices, &keptDevice{Facts: d.Facts(), Upgrade: d.upgrade, History: d.history})
 	}
 	for _, g := range s.upgrades.groups {
 		st.Groups = append(st.Groups, g)
@@ -91,7 +92,7 @@ func (s *Service) snapshot() []byte {
 // restore takes the state of an earlier life. Running upgrades get their images and their right to blocks
 // back before the dongle is even opened: their devices may be asking at this moment.
 func (s *Service) restore(st state) {
-	now := s.now()
+	now := s.owner.now()
 	s.offers.registrations = st.Registry
 	s.upgrades.nextGroup = st.NextGroup
 	s.dongle.network = st.Network
@@ -106,16 +107,14 @@ func (s *Service) restore(st state) {
 	for _, g := range st.Groups {
 		s.upgrades.finishGroup(g)
 	}
-	s.upgrades.refreshTable()
+	s.upgrades.rights.refreshTable()
 }
 
-// keeper decides when the state is written, and who waits for that.
+// keeper decides when the state is written, and who waits for that. It does not know what the state is: who
+// has it written brings snapshot, which returns it as it is now in the form of the state file.
 type keeper struct {
-	file *statefile.File // nil where nothing is kept
-	// snapshot is the state as it is now, in the form of the state file.
-	snapshot func() []byte
-	// post has a function called on the owner goroutine.
-	post func(func())
+	owner *owner
+	file  *statefile.File // nil where nothing is kept
 
 	asked   uint64 // counts who has asked for the state to be written
 	after   []func()
@@ -138,7 +137,7 @@ func (k *keeper) whenSaved(f func()) {
 }
 
 // save hands the state to the file where it is not the one that was handed to it last.
-func (k *keeper) save(now revisions, at time.Time) {
+func (k *keeper) save(now revisions, at time.Time, snapshot func() []byte) {
 	if now == k.saved || len(k.after) == 0 && at.Sub(k.savedAt) < saveInterval {
 		return
 	}
@@ -149,17 +148,17 @@ func (k *keeper) save(now revisions, at time.Time) {
 		done()
 		return
 	}
-	k.file.Save(k.snapshot(), func() { k.post(done) })
+	k.file.Save(snapshot(), func() { k.owner.inbox.Post(done) })
 }
 
 // saveNow writes the state for those who wait for it, and reports whether there were any.
-func (k *keeper) saveNow() bool {
+func (k *keeper) saveNow(snapshot func() []byte) bool {
 	if len(k.after) == 0 {
 		return false
 	}
 	done := k.takeWaiting()
 	if k.file != nil {
-		k.file.SaveNow(k.snapshot())
+		k.file.SaveNow(snapshot())
 	}
 	done()
 	return true
@@ -176,8 +175,8 @@ func (k *keeper) takeWaiting() func() {
 	}
 }
 
-// StoreHealth is nil, or the error says why the state cannot be written.
-func (k *keeper) StoreHealth() error {
+// health is nil, or the error says why the state cannot be written.
+func (k *keeper) health() error {
 	if k.file == nil {
 		return nil
 	}
@@ -185,7 +184,7 @@ func (k *keeper) StoreHealth() error {
 }
 
 // begin has the file written from now on; the returned function writes a last snapshot and waits for it.
-func (k *keeper) begin() (end func()) {
+func (k *keeper) begin(snapshot func() []byte) (end func()) {
 	if k.file == nil {
 		return func() {}
 	}
@@ -195,7 +194,7 @@ func (k *keeper) begin() (end func()) {
 		k.file.Run()
 	}()
 	return func() {
-		k.file.Close(k.snapshot())
+		k.file.Close(snapshot())
 		<-ended
 	}
 }

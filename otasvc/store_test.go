@@ -15,6 +15,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -36,7 +37,7 @@ func TestDiskIsNeverWritable(t *testing.T) {
 		w.met(bulb)
 		w.add(bulb, url)
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
-		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("%s %s", u.State, u.Reason)
 		}
 		w.holds(bulb, 2, data)
@@ -112,7 +113,7 @@ func TestStateOfVersion1(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.start()
-		if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("%s %s", u.State, u.Reason)
 		}
 		w.holds(bulb, 2, data)
@@ -122,7 +123,7 @@ func TestStateOfVersion1(t *testing.T) {
 		if diff := cmp.Diff("Kitchen bulb", w.sink.device(bulb).Name); diff != "" {
 			t.Error(diff)
 		}
-		if u := w.sink.device(plug).Upgrade; u == nil || u.State != otasvc.Scheduled {
+		if u := w.sink.device(plug).Upgrade; u == nil || u.State != upgrade.Scheduled {
 			t.Errorf("the plug: %+v", u)
 		}
 		if diff := cmp.Diff(2, len(w.sink.images)); diff != "" {
@@ -160,7 +161,7 @@ func TestStateIsWrittenRarely(t *testing.T) {
 		if n := writes(time.Hour); n > 30 {
 			t.Errorf("%d writes for an upgrade", n)
 		}
-		if u := w.ended(time.Second, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(time.Second, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("%s %s", u.State, u.Reason)
 		}
 	})

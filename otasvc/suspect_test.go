@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -37,7 +38,7 @@ func TestSilenceInMidDownload(t *testing.T) {
 				})
 				mishap(w)
 				u := w.ended(4*time.Minute, bulb)
-				if u.State != otasvc.Succeeded || u.Attempt != 1 {
+				if u.State != upgrade.Succeeded || u.Attempt != 1 {
 					t.Errorf("%s (%s) in attempt %d", u.State, u.Reason, u.Attempt)
 				}
 				w.holds(bulb, 2, data)
@@ -55,7 +56,7 @@ func TestNobodyHeardThatItIsDone(t *testing.T) {
 				w.policy.Retries, w.policy.QueryWatch = retries, otasvc.WatchNever
 				w.restart()
 				data := upgraded(w, 12_000)
-				w.within(time.Minute, "it downloads", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
+				w.within(time.Minute, "it downloads", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
 				once := retries == 0
 				w.losing(func(m message.Message) bool {
 					switch m := m.(type) {
@@ -66,7 +67,7 @@ func TestNobodyHeardThatItIsDone(t *testing.T) {
 					}
 					return false
 				})
-				if u := w.ended(time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 && once {
+				if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 && once {
 					t.Errorf("ended %s, %q, attempt %d", u.State, u.Reason, u.Attempt)
 				}
 				w.holds(bulb, 2, data)

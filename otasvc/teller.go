@@ -5,47 +5,62 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
-// teller is what was told to the sink.
-type teller struct {
-	sink   Sink
-	begun  bool       // info and images were told once
-	info   InfoRecord // as it was told last
-	images uint64     // revision of the registrations that were told last
+// outlet is the way to the [Sink], which Run brings: nothing happens before. It does not know what it tells.
+type outlet struct{ sink Sink }
+
+// happened hands an event to the sink.
+func (o *outlet) happened(e Event) {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	o.sink.Happened(e)
 }
 
-// tell tells the sink what changed.
-func (s *Service) tell(now time.Time) {
-	for _, known := range s.home.registry.Changed(now, s.besides) {
-		d := s.home.of(known)
-		if d.Upgrade != nil && d.Upgrade.Resuming(now) {
+// teller tells the sink what changed since it was told last. It changes nothing but what it remembers of
+// that.
+type teller struct {
+	outlet   *outlet
+	home     *home
+	offers   *offers
+	upgrades *upgrades
+	dongle   *dongle
+	slot     *headerSlot
+
+	startedAt time.Time
+	begun     bool       // info and images were told once
+	info      InfoRecord // as it was told last
+	images    uint64     // revision of the registrations that were told last
+}
+
+// tell tells what changed of devices, of the service, and of the images that are registered.
+func (t *teller) tell(now time.Time) {
+	for _, known := range t.home.registry.Changed(now, t.besides) {
+		d := t.home.of(known)
+		if d.upgrade != nil && d.upgrade.Resuming(now) {
 			continue
 		}
-		known.Told(s.besides(known), now)
-		s.teller.sink.DeviceChanged(s.upgrades.told(d, now))
+		known.Told(t.besides(known), now)
+		t.outlet.sink.DeviceChanged(t.record(d, now))
+		t.upgrades.step(d, upgrade.RecordTold{}, now)
 	}
-	s.teller.tell(s.info(), &s.offers)
+	if !t.begun || t.images != t.offers.registered {
+		t.images = t.offers.registered
+		t.outlet.sink.ImagesChanged(t.offers.list())
+	}
+	if info := t.infoNow(); !t.begun || !t.info.equal(&info) {
+		t.info = info
+		t.outlet.sink.InfoChanged(info)
+	}
+	t.begun = true
 }
 
 // besides is the revision of what is told with a device and is not the device's own: its upgrade, and the
 // image that it would get.
-func (s *Service) besides(d *registry.Device) uint64 {
-	return s.home.of(d).upgradeRevision + s.offers.revision
-}
-
-// tell tells what is known of the service, and which images are registered, where it is not what was told
-// last.
-func (t *teller) tell(info InfoRecord, o *offers) {
-	if !t.begun || t.images != o.registered {
-		t.images = o.registered
-		t.sink.ImagesChanged(o.list())
-	}
-	if !t.begun || !t.info.equal(&info) {
-		t.info = info
-		t.sink.InfoChanged(info)
-	}
-	t.begun = true
+func (t *teller) besides(d *registry.Device) uint64 {
+	return t.home.of(d).upgradeRevision + t.offers.revision
 }
 
 // equal reports whether a record says the same as another.
@@ -58,33 +73,25 @@ func (r *InfoRecord) equal(other *InfoRecord) bool {
 	return same == *other
 }
 
-// happened hands an event to the sink.
-func (s *Service) happened(e Event) {
-	if e.Time.IsZero() {
-		e.Time = time.Now()
-	}
-	s.teller.sink.Happened(e)
-}
-
-// info is the service as others see it.
-func (s *Service) info() InfoRecord {
+// infoNow is the service as others see it.
+func (t *teller) infoNow() InfoRecord {
 	r := InfoRecord{
-		StartedAt: s.startedAt,
-		Devices:   s.home.registry.Len(),
-		Images:    s.offers.registrations.Len(),
+		StartedAt: t.startedAt,
+		Devices:   t.home.registry.Len(),
+		Images:    t.offers.registrations.Len(),
 		Dongle: DongleInfo{
-			Connected: s.dongle.connected,
-			Port:      s.dongle.info.Port,
-			Firmware:  s.dongle.info.Firmware,
-			EUID:      s.dongle.info.IEEE,
-			PANID:     s.dongle.info.PANID,
-			Channel:   s.dongle.info.Channel,
-			Error:     s.dongle.trouble(),
+			Connected: t.dongle.connected,
+			Port:      t.dongle.info.Port,
+			Firmware:  t.dongle.info.Firmware,
+			EUID:      t.dongle.info.IEEE,
+			PANID:     t.dongle.info.PANID,
+			Channel:   t.dongle.info.Channel,
+			Error:     t.dongle.trouble(),
 		},
-		Slot: s.slot.shown(),
+		Slot: t.slot.shown(),
 	}
-	for _, d := range s.upgrades.active {
-		if st := d.Upgrade.State(); st == Queued || st == Scheduled {
+	for _, d := range t.home.active {
+		if st := d.upgrade.State(); st == upgrade.Queued || st == upgrade.Scheduled {
 			r.Queued++
 		} else {
 			r.Active++
@@ -94,10 +101,10 @@ func (s *Service) info() InfoRecord {
 }
 
 // record is the device as others see it.
-func (s *Service) record(d *device, now time.Time) DeviceRecord {
+func (t *teller) record(d *device, now time.Time) DeviceRecord {
 	f := d.Facts()
-	o := s.offers.best(d.Device)
-	return DeviceRecord{
+	o := t.offers.best(d.Device)
+	r := DeviceRecord{
 		EUID:             f.EUID,
 		NetworkAddress:   f.NetworkAddress,
 		Name:             f.Name(),
@@ -113,9 +120,13 @@ func (s *Service) record(d *device, now time.Time) DeviceRecord {
 		LastSeen:         f.LastSeen,
 		UpdateAvailable:  updateAvailable(d.Device, o),
 		Offer:            o,
-		Upgrade:          recordOf(d.Upgrade, now),
-		History:          slices.Clone(d.History),
+		History:          slices.Clone(d.history),
 	}
+	if d.upgrade != nil {
+		told := d.upgrade.Telling(now)
+		r.Upgrade = &told
+	}
+	return r
 }
 
 // operation is the operation record of an answer about a device; o is the image that the answer is about, or

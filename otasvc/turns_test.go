@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -28,12 +29,12 @@ func TestImagesTakeTurns(t *testing.T) {
 			w.queue(otasvc.UpgradeRequest{Device: ref(e)})
 		}
 		w.within(10*time.Minute, "the plug gets its turn while the bulbs are held", func() bool {
-			return w.sink.device(plug).Upgrade.State == otasvc.Downloading && w.sink.device(bulb).Upgrade.State == otasvc.Paused &&
-				w.sink.device(bulb2).Upgrade.State == otasvc.Paused
+			return w.sink.device(plug).Upgrade.State == upgrade.Downloading && w.sink.device(bulb).Upgrade.State == upgrade.Paused &&
+				w.sink.device(bulb2).Upgrade.State == upgrade.Paused
 		})
-		w.within(15*time.Minute, "the bulbs get the slot back", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloading })
+		w.within(15*time.Minute, "the bulbs get the slot back", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
 		for _, e := range []message.IEEE{bulb, bulb2, plug} {
-			if u := w.ended(3*time.Hour, e); u.State != otasvc.Succeeded || u.Attempt != 1 {
+			if u := w.ended(3*time.Hour, e); u.State != upgrade.Succeeded || u.Attempt != 1 {
 				t.Errorf("%v: %+v", e, u)
 			}
 		}
@@ -66,10 +67,10 @@ func TestFiftyDevicesOfFiveImages(t *testing.T) {
 		for _, d := range devices {
 			w.met(d.IEEE)
 			w.add(d.IEEE, urls[d.ImageType])
-			w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE), Ticket: otasvc.Ticket(fmt.Sprintf("%q", d.IEEE))})
+			w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE), Ticket: upgrade.Ticket(fmt.Sprintf("%q", d.IEEE))})
 		}
 		for _, d := range devices {
-			if u := w.ended(24*time.Hour, d.IEEE); u.State != otasvc.Succeeded {
+			if u := w.ended(24*time.Hour, d.IEEE); u.State != upgrade.Succeeded {
 				t.Errorf("%v: %+v", d.IEEE, u)
 			}
 			w.holds(d.IEEE, 2, images[d.ImageType])
@@ -93,18 +94,18 @@ func TestInstallationIsHeld(t *testing.T) {
 				w.met(bulb)
 				url, data := w.image(0x117C, 0x2201, 2, 10_000)
 				w.add(bulb, url)
-				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: otasvc.InstallHold, Ticket: otasvc.Ticket(`"hold"`)})
-				w.within(10*time.Minute, "it is downloaded", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Downloaded })
+				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold, Ticket: upgrade.Ticket(`"hold"`)})
+				w.within(10*time.Minute, "it is downloaded", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloaded })
 				time.Sleep(3 * time.Hour)
-				if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 || w.sink.device(bulb).Upgrade.State != otasvc.Downloaded {
+				if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 || w.sink.device(bulb).Upgrade.State != upgrade.Downloaded {
 					t.Fatalf("not held: %+v", d)
 				}
 				w.restart() // the hold outlives a restart
 				time.Sleep(time.Minute)
-				if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: otasvc.Ticket(`"now"`)}); a.Status != otasvc.InProgress {
+				if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: upgrade.Ticket(`"now"`)}); a.Status != otasvc.InProgress {
 					t.Fatalf("%+v", a)
 				}
-				if u := w.ended(30*time.Minute, bulb); u.State != otasvc.Succeeded {
+				if u := w.ended(30*time.Minute, bulb); u.State != upgrade.Succeeded {
 					t.Fatalf("ended %+v", u)
 				}
 				w.holds(bulb, 2, data)
@@ -120,12 +121,12 @@ func TestInstallationAtATime(t *testing.T) {
 		url, data := w.image(0x117C, 0x2201, 2, 10_000)
 		w.add(bulb, url)
 		at := time.Now().Add(2 * time.Hour)
-		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: otasvc.InstallAt, InstallAt: at})
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallAt, InstallAt: at})
 		time.Sleep(time.Until(at) - time.Second)
-		if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 || w.sink.device(bulb).Upgrade.State != otasvc.Downloaded {
+		if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 || w.sink.device(bulb).Upgrade.State != upgrade.Downloaded {
 			t.Fatalf("not held: %+v", d)
 		}
-		if u := w.ended(10*time.Minute, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(10*time.Minute, bulb); u.State != upgrade.Succeeded {
 			t.Fatalf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)
@@ -144,7 +145,7 @@ func TestDowngradeAndTheSameVersionAgain(t *testing.T) {
 					w.met(bulb)
 					url, data := w.image(0x117C, 0x2201, version, 10_000)
 					w.add(bulb, url)
-					refused := map[uint32]otasvc.Reason{1: otasvc.ReasonDowngradeRefused, 5: otasvc.ReasonUpToDate}[version]
+					refused := map[uint32]upgrade.Reason{1: upgrade.ReasonDowngradeRefused, 5: upgrade.ReasonUpToDate}[version]
 					if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.Failure || a.Reason != refused {
 						t.Fatalf("%+v, want %s", a, refused)
 					}
@@ -154,7 +155,7 @@ func TestDowngradeAndTheSameVersionAgain(t *testing.T) {
 						t.Fatalf("%+v", a)
 					}
 					if compares {
-						if u := w.ended(2*time.Hour, bulb); u.State != otasvc.Failed || u.Reason != otasvc.ReasonInvalidImage {
+						if u := w.ended(2*time.Hour, bulb); u.State != upgrade.Failed || u.Reason != upgrade.ReasonInvalidImage {
 							t.Fatalf("ended %+v", u)
 						}
 						if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 5 {
@@ -162,7 +163,7 @@ func TestDowngradeAndTheSameVersionAgain(t *testing.T) {
 						}
 						return
 					}
-					if u := w.ended(2*time.Hour, bulb); u.State != otasvc.Succeeded {
+					if u := w.ended(2*time.Hour, bulb); u.State != upgrade.Succeeded {
 						t.Fatalf("ended %+v; the device got %d bytes", u, w.sim.Device(bulb).Snapshot().Offset)
 					}
 					w.holds(bulb, version, data)
@@ -198,7 +199,7 @@ func TestShortSlices(t *testing.T) {
 					w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE)})
 				}
 				for _, d := range devices {
-					if u := w.ended(time.Hour, d.IEEE); u.State != otasvc.Succeeded || u.Attempt != 1 {
+					if u := w.ended(time.Hour, d.IEEE); u.State != upgrade.Succeeded || u.Attempt != 1 {
 						t.Errorf("%v: %+v", d.IEEE, u)
 					}
 					w.holds(d.IEEE, 2, images[d.ImageType])
@@ -230,12 +231,12 @@ func TestDeviceIsGoneWhileAsideOverARestart(t *testing.T) {
 		w.within(time.Minute, "the bulb downloads", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
 		w.sim.Device(bulb).PowerOff()
-		w.within(10*time.Minute, "the bulb is put aside", func() bool { return w.sink.device(bulb).Upgrade.State == otasvc.Paused })
+		w.within(10*time.Minute, "the bulb is put aside", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Paused })
 		w.restart()
-		if u := w.ended(3*time.Hour, bulb); u.Reason != otasvc.ReasonStalled {
+		if u := w.ended(3*time.Hour, bulb); u.Reason != upgrade.ReasonStalled {
 			t.Errorf("the bulb ended %s, %q", u.State, u.Reason)
 		}
-		if u := w.ended(3*time.Hour, plug); u.State != otasvc.Succeeded {
+		if u := w.ended(3*time.Hour, plug); u.State != upgrade.Succeeded {
 			t.Errorf("the plug ended %+v", u)
 		}
 		w.holds(plug, 11, plugData)
@@ -265,7 +266,7 @@ func TestTurnsWithOnePlace(t *testing.T) {
 			}
 			w.sim.Device(devices[2].IEEE).PowerOff() // one of them never comes
 			for i, d := range devices {
-				if u := w.ended(12*time.Hour, d.IEEE); i != 2 && u.State != otasvc.Succeeded {
+				if u := w.ended(12*time.Hour, d.IEEE); i != 2 && u.State != upgrade.Succeeded {
 					t.Errorf("slices of %v: %v ended %+v", slice, d.IEEE, u)
 				}
 			}
@@ -288,13 +289,13 @@ func TestDeviceIsAsideOverARestart(t *testing.T) {
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
 		w.within(20*time.Minute, "the plug has its turn", func() bool {
-			return w.sink.device(bulb).Upgrade.State == otasvc.Paused && w.sink.device(plug).Upgrade.State == otasvc.Downloading
+			return w.sink.device(bulb).Upgrade.State == upgrade.Paused && w.sink.device(plug).Upgrade.State == upgrade.Downloading
 		})
 		w.restart()
 		if a := w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(plug), r) }); a.Status != otasvc.Success {
 			t.Fatalf("cancel: %+v", a)
 		}
-		if u := w.ended(2*time.Hour, bulb); u.State != otasvc.Succeeded || u.Attempt != 1 {
+		if u := w.ended(2*time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
 			t.Errorf("ended %+v", u)
 		}
 		w.holds(bulb, 2, bulbData)
@@ -340,13 +341,13 @@ func TestSleepersChangeTurnsSeldom(t *testing.T) {
 		}
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb + 1)})
 		w.within(90*time.Second, "the one that does not sleep downloads", func() bool {
-			return w.sink.device(bulb+1).Upgrade.State == otasvc.Downloading
+			return w.sink.device(bulb+1).Upgrade.State == upgrade.Downloading
 		})
 		w.ended(time.Hour, bulb+1)
 		for _, e := range []message.IEEE{bulb, plug} { // one of the two is not in the slot
 			w.sim.Device(e).PowerOn()
 			w.within(90*time.Second, "who woke up downloads", func() bool {
-				return w.sink.device(e).Upgrade.State == otasvc.Downloading
+				return w.sink.device(e).Upgrade.State == upgrade.Downloading
 			})
 		}
 	})

@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -14,11 +15,11 @@ import (
 func (us *upgrades) carryOut(d *device, u *upgrade.Upgrade, effect upgrade.Effect, now time.Time) {
 	switch e := effect.(type) {
 	case upgrade.Changed:
-		us.changed(d)
+		d.changed()
 	case upgrade.Save:
 		us.save(e.AtOnce)
 	case upgrade.Tell:
-		us.s.happened(us.event(EventName(e.What), d, u))
+		us.outlet.happened(us.event(EventName(e.What), d, u))
 	case upgrade.Remark:
 		us.remark(d, u, e.What)
 	case upgrade.Ended:
@@ -32,14 +33,14 @@ func (us *upgrades) carryOut(d *device, u *upgrade.Upgrade, effect upgrade.Effec
 func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.Effect, now time.Time) {
 	switch e := effect.(type) {
 	case upgrade.Admit:
-		us.admit(d, us.s.slot.image())
-		us.refreshTable() // before the device can have heard of it
+		us.rights.admit(d, us.slot.image())
+		us.rights.refreshTable() // before the device can have heard of it
 	case upgrade.Withdraw:
-		us.withdraw(d)
+		us.rights.withdraw(d)
 	case upgrade.Abort:
-		us.abort(d, now)
+		us.rights.abort(d, now)
 	case upgrade.Judge:
-		us.judge(d)
+		us.rights.judge(d)
 	case upgrade.Notify:
 		us.notify(d, u, e.First)
 	case upgrade.MakeQuery:
@@ -51,9 +52,9 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 	case upgrade.SendLastBlock:
 		us.sendLastBlock(d)
 	case upgrade.LookFor:
-		us.s.searches.Call(d.EUID())
+		us.searches.Call(d.EUID())
 	case upgrade.DistrustSlot:
-		us.s.slot.distrust()
+		us.slot.distrust()
 	case upgrade.DistrustImage:
 		d.SetInvalid(u.Image().SHA256)
 	case upgrade.Begun:
@@ -61,14 +62,11 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 	}
 }
 
-// changed has a device's record told anew.
-func (us *upgrades) changed(d *device) { d.upgradeRevision++ }
-
 // save has the state written, at once where it must not be lost by a crash.
 func (us *upgrades) save(atOnce bool) {
 	us.kept++
 	if atOnce {
-		us.s.whenSaved(func() {})
+		us.keeper.whenSaved(func() {})
 	}
 }
 
@@ -120,8 +118,8 @@ var remarks = map[upgrade.Remarkable]remark{
 // remark writes into the log.
 func (us *upgrades) remark(d *device, u *upgrade.Upgrade, what upgrade.Remarkable) {
 	r := remarks[what]
-	us.s.log.Log(us.s.ctx, r.level, r.text, "euid", d.EUID(), "offset", u.Offset(), "attempt", u.Attempt(),
-		"of", us.s.policy.Retries+1)
+	us.log.Log(context.Background(), r.level, r.text, "euid", d.EUID(), "offset", u.Offset(),
+		"attempt", u.Attempt(), "of", us.policy.Retries+1)
 }
 
 // begun notes that a device asks for its image, which says what its OTA client is.
@@ -129,66 +127,8 @@ func (us *upgrades) begun(d *device, u *upgrade.Upgrade, goesOn bool) {
 	image := u.Image()
 	d.SetIdentity(image.ManufacturerCode, image.ImageType)
 	if !goesOn {
-		us.s.log.Info("download started", "euid", d.EUID(), "fileVersion", image.ImageVersion,
+		us.log.Info("download started", "euid", d.EUID(), "fileVersion", image.ImageVersion,
 			"offset", u.Offset(), "attempt", u.Attempt())
-	}
-}
-
-// admit makes the transfer that the block server works on.
-func (us *upgrades) admit(d *device, im *cachedImage) {
-	u := d.Upgrade
-	image := u.Image()
-	tr := blocks.NewTransfer(blocks.Image{
-		Bytes:            im.data,
-		ManufacturerCode: image.ManufacturerCode,
-		ImageType:        image.ImageType,
-		FileVersion:      u.OfferedVersion(),
-	})
-	if u.KeepsLastBlock() {
-		tr.KeepLast()
-	}
-	tr.LimitBlock(d.LargestBlock())
-	d.transfer = tr
-	d.aborting = nil
-	us.judge(d)
-	us.rights++
-}
-
-// withdraw takes a device's right to blocks away.
-func (us *upgrades) withdraw(d *device) {
-	if d.transfer == nil {
-		return
-	}
-	us.s.blocks.EndPage(d.transfer)
-	d.transfer = nil
-	us.rights++
-}
-
-// abort has the requests of a download that was ended met with ABORT for a while.
-func (us *upgrades) abort(d *device, now time.Time) {
-	if d.transfer == nil {
-		return
-	}
-	d.transfer.Abort()
-	d.aborting = d.transfer
-	d.abortUntil = now.Add(abortMemory)
-	us.s.slot.keep(now.Add(abortSlot))
-}
-
-// judge tells the block server whether a device gets blocks or is to wait. One that is just being told to
-// wait for another image is left to that.
-func (us *upgrades) judge(d *device) {
-	tr := d.transfer
-	if tr == nil || us.s.slot.state.TellsToWait(d.EUID()) {
-		return
-	}
-	switch v := d.Upgrade.Verdict(); v.Kind {
-	case upgrade.PutThemOff:
-		tr.PutOff(v.Until)
-	case upgrade.HoldThem:
-		tr.Hold(v.Until)
-	default:
-		tr.Serve()
 	}
 }
 
@@ -202,7 +142,7 @@ func (us *upgrades) notify(d *device, u *upgrade.Upgrade, first bool) {
 		case sending.Busy(err):
 			us.stepIf(d, u, upgrade.NotifyBusy{Again: now.Add(jitter(notifyBusy))}, now)
 		case err != nil:
-			us.s.log.Warn("an image notification was not sent; it is tried again",
+			us.log.Warn("an image notification was not sent; it is tried again",
 				"euid", d.EUID(), "err", err)
 		default:
 			us.stepIf(d, u, upgrade.NotifySent{First: first}, now)
@@ -217,7 +157,7 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 		return
 	}
 	image := u.Image()
-	us.s.sender.Send(message.ImageNotify{
+	us.sender.Send(message.ImageNotify{
 		Target:           d.target(),
 		PayloadType:      message.NotifyJitter,
 		FileVersion:      image.ImageVersion,
@@ -229,13 +169,13 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 
 // readVersion asks a device what it runs; what it says is taken in wherever it comes from.
 func (us *upgrades) readVersion(d *device, u *upgrade.Upgrade, awaited bool) {
-	us.s.interviews.readVersion(d, func(err error) {
+	us.interviews.readVersion(d, func(err error) {
 		if !awaited {
 			return
 		}
 		us.stepIf(d, u, upgrade.ReadingDone{}, time.Now())
 		if err != nil {
-			us.s.log.Debug("the version was not read", "euid", d.EUID(), "err", err)
+			us.log.Debug("the version was not read", "euid", d.EUID(), "err", err)
 		}
 	})
 }
@@ -250,7 +190,7 @@ func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd
 		target.DstEndpoint = d.endEndpoint
 	}
 	image := u.Image()
-	us.s.sender.Send(message.UpgradeEndResponse{
+	us.sender.Send(message.UpgradeEndResponse{
 		Target:           target,
 		Sequence:         e.Sequence,
 		CurrentTime:      0,
@@ -260,7 +200,7 @@ func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd
 		ManufacturerCode: image.ManufacturerCode,
 	}, func(_ message.Status, err error) {
 		if err != nil {
-			us.s.log.Warn("the answer to an upgrade end request was not sent; the device asks again",
+			us.log.Warn("the answer to an upgrade end request was not sent; the device asks again",
 				"euid", d.EUID(), "err", err)
 		}
 	})
@@ -273,41 +213,39 @@ func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd
 // lastBlock takes a device's request for its last block. Where nothing can be done about it now, the device
 // asks again.
 func (us *upgrades) lastBlock(tr *blocks.Transfer, req message.ImageBlockRequest, now time.Time) {
-	d := us.s.home.at(req.Addr)
-	if d == nil || d.active() == nil || d.transfer != tr || us.s.slot.state.IsBusy() {
+	d := us.home.at(req.Addr)
+	if d == nil || d.active() == nil || d.rights.transfer != tr || us.slot.state.IsBusy() {
 		return
 	}
 	us.syncDevice(d, now) // it may be its first request, too
 	d.lastBlock = req
-	us.step(d, upgrade.LastBlockAsked{SlotFixed: us.s.slot.state.PagesAsked()}, now)
+	us.step(d, upgrade.LastBlockAsked{SlotFixed: us.slot.state.PagesAsked()}, now)
 }
 
 // sendLastBlock empties the slot and then sends the block.
 func (us *upgrades) sendLastBlock(d *device) {
-	s := us.s
-	tr := d.transfer
+	tr := d.rights.transfer
 	req := d.lastBlock
-	send := func() { s.sender.Send(s.blocks.Block(tr, &req), nil) }
-	if s.slot.state.IsCleared() {
+	send := func() { us.sender.Send(us.rights.server.Block(tr, &req), nil) }
+	if us.slot.state.IsCleared() {
 		send()
 		return
 	}
-	s.slot.clear(send)
+	us.slot.clear(send)
 }
 
 // endRequested acts on the device's message that its download has ended.
 func (us *upgrades) endRequested(d *device, m message.UpgradeEndRequest, now time.Time) {
-	s := us.s
 	u := d.active()
 	if u == nil || !u.IsAbout(m.ManufacturerCode, m.ImageType, m.FileVersion) {
-		s.log.Warn("a device ended a download that it was not given", "euid", d.EUID(), "status", m.Status,
+		us.log.Warn("a device ended a download that it was not given", "euid", d.EUID(), "status", m.Status,
 			"fileVersion", m.FileVersion)
 		return
 	}
 	us.syncDevice(d, now)
-	if d.transfer != nil && m.Status == message.OTASuccess {
-		p := d.transfer.Progress(now)
-		s.log.Info("a device has its whole image", "euid", d.EUID(), "requests", p.Requests,
+	if d.rights.transfer != nil && m.Status == message.OTASuccess {
+		p := d.rights.transfer.Progress(now)
+		us.log.Info("a device has its whole image", "euid", d.EUID(), "requests", p.Requests,
 			"askedAgain", p.Again, "restarts", p.Restarts)
 	}
 	d.endEndpoint = m.Endpoint
@@ -315,6 +253,6 @@ func (us *upgrades) endRequested(d *device, m message.UpgradeEndRequest, now tim
 		Status:      m.Status,
 		Sequence:    m.Sequence,
 		FileVersion: m.FileVersion,
-		SlotHolds:   s.slot.holds(d),
+		SlotHolds:   us.slot.holds(d),
 	}, now)
 }

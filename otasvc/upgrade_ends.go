@@ -1,47 +1,35 @@
 package otasvc
 
 import (
-	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
-// historyLength is how many ended upgrades of a device are kept.
-const historyLength = 10
-
-// remember puts an upgrade that has ended into its device's history, the newest first.
-func (d *device) remember(u *upgrade.Upgrade) {
-	d.History = slices.Insert(d.History, 0, u.Past())
-	d.History = d.History[:min(len(d.History), historyLength)]
-}
-
 // endEvents are the events that tell of an end.
-var endEvents = map[State]EventName{
-	Succeeded: EventUpgradeSucceeded,
-	Failed:    EventUpgradeFailed,
-	Cancelled: EventUpgradeCancelled,
+var endEvents = map[upgrade.State]EventName{
+	upgrade.Succeeded: EventUpgradeSucceeded,
+	upgrade.Failed:    EventUpgradeFailed,
+	upgrade.Cancelled: EventUpgradeCancelled,
 }
 
 // ended tells everybody how an upgrade ended.
 func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
-	s := us.s
-	delete(us.active, d.EUID())
-	d.remember(u)
+	us.home.ended(d)
 	event := us.event(endEvents[u.State()], d, u)
-	if u.Reason() == ReasonNoResponse {
+	if u.Reason() == upgrade.ReasonNoResponse {
 		event.Error = d.Unanswered()
 	}
-	s.happened(event)
-	if u.State() == Succeeded {
-		s.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
+	us.outlet.happened(event)
+	if u.State() == upgrade.Succeeded {
+		us.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
 			"fileVersion", u.Image().ImageVersion)
 	} else {
-		s.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(),
+		us.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(),
 			"state", u.State(), "reason", u.Reason())
 	}
-	s.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
-	s.slot.dropUnusedImages()
+	us.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
+	us.slot.dropUnusedImages()
 	us.answerTickets(d, u)
 	us.memberEnded(d, u, now)
 }
@@ -53,16 +41,16 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 		return
 	}
 	answer := Answer{Status: Success, Operation: operationOf(u, d.EUID(), d.CurrentVersion())}
-	if u.State() != Succeeded {
+	if u.State() != upgrade.Succeeded {
 		answer.Status = Failure
 		answer.Reason = u.Reason()
 		answer.Error = explainEnd(d, u)
 	}
-	us.s.whenSaved(func() {
+	us.keeper.whenSaved(func() {
 		for _, ticket := range u.Tickets() {
-			us.s.teller.sink.UpgradeEnded(ticket, answer)
+			us.outlet.sink.UpgradeEnded(ticket, answer)
 		}
-		u.Step(upgrade.Answered{}, us.policy(d), time.Now())
+		u.Step(upgrade.Answered{}, us.policyFor(d), time.Now())
 		us.save(true) // a crash before it would have the answer given again
 	})
 }
@@ -70,7 +58,7 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 // explainEnd says for a person why an upgrade did not succeed.
 func explainEnd(d *device, u *upgrade.Upgrade) string {
 	text := u.Reason().Explain()
-	if why := d.Unanswered(); why != "" && u.Reason() == ReasonNoResponse {
+	if why := d.Unanswered(); why != "" && u.Reason() == upgrade.ReasonNoResponse {
 		text += "; " + why
 	}
 	return text
@@ -79,7 +67,7 @@ func explainEnd(d *device, u *upgrade.Upgrade) string {
 // group is the upgrades that one request for all devices began.
 type group struct {
 	ID      uint64          `json:"id"`
-	Ticket  Ticket          `json:"ticket,omitempty"`
+	Ticket  upgrade.Ticket  `json:"ticket,omitempty"`
 	Members []UpgradeResult `json:"members"`
 	// answering says that all have ended. The group is kept until that is on the disk and its answer was
 	// given.
@@ -88,7 +76,7 @@ type group struct {
 
 // beginGroup makes a group without members yet. The ticket is for its final answer; it is empty where nobody
 // waits.
-func (us *upgrades) beginGroup(ticket Ticket) *group {
+func (us *upgrades) beginGroup(ticket upgrade.Ticket) *group {
 	us.nextGroup++
 	g := &group{ID: us.nextGroup, Ticket: ticket, Members: []UpgradeResult{}}
 	us.groups[g.ID] = g
@@ -108,11 +96,11 @@ func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
 			g.Members[i].Reason = u.Reason()
 		}
 	}
-	for _, other := range us.sorted() {
-		waiting := other.Upgrade
+	for _, other := range us.home.upgrading() {
+		waiting := other.upgrade
 		switch {
 		case waiting.Group() != g.ID || waiting.Canary() != d.EUID():
-		case u.State() == Succeeded:
+		case u.State() == upgrade.Succeeded:
 			us.step(other, upgrade.CanaryPassed{}, now)
 		default:
 			us.step(other, upgrade.CanaryFailed{}, now)
@@ -128,7 +116,7 @@ func (us *upgrades) finishGroup(g *group) {
 		if !m.State.Ended() {
 			return
 		}
-		if m.State != Succeeded {
+		if m.State != upgrade.Succeeded {
 			answer.Status = Failure
 			answer.Error = "not every device was upgraded; see results"
 		}
@@ -137,11 +125,11 @@ func (us *upgrades) finishGroup(g *group) {
 		return
 	}
 	g.answering = true
-	us.s.whenSaved(func() {
+	us.keeper.whenSaved(func() {
 		delete(us.groups, g.ID)
 		us.save(false)
 		if len(g.Ticket) > 0 {
-			us.s.teller.sink.UpgradeEnded(g.Ticket, answer)
+			us.outlet.sink.UpgradeEnded(g.Ticket, answer)
 			us.save(true) // a crash before it would have the answer given again
 		}
 	})

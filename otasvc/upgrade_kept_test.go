@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -97,7 +98,7 @@ func (w *world) queuedAs(t *testing.T, name string) {
 // final answers have been given.
 func sameUpgrade(t *testing.T, name string, before, after map[string]any) {
 	t.Helper()
-	if otasvc.State(before["state"].(string)).Ended() {
+	if upgrade.State(before["state"].(string)).Ended() {
 		for _, key := range []string{"held", "pausedUntil", "asideUntil", "asideTold", "tickets"} {
 			delete(before, key)
 		}

@@ -1,8 +1,10 @@
 package otasvc
 
 import (
+	"log/slog"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -13,11 +15,11 @@ import (
 // nothing downloads.
 type QueryWatch uint8
 
-// When queries are watched.
+// These are the times at which queries can be watched.
 const (
-	WatchNever  QueryWatch = iota
-	WatchIdle              // while nothing downloads
-	WatchAlways            // during downloads too
+	WatchNever  QueryWatch = iota // not at all
+	WatchIdle                     // while nothing downloads
+	WatchAlways                   // during downloads too
 )
 
 // watchAfter is how long nothing has to be going on before the mode changes. The dongle writes each change
@@ -27,12 +29,22 @@ const watchAfter = time.Minute
 // watchRetry is how long the owner waits after the dongle did not take a mode.
 const watchRetry = 2 * time.Second
 
-// watch is the dongle's raw mode as far as the owner knows it, and what it is to be.
+// watch sets the dongle's raw mode, which it knows as far as it was told. What is going on meanwhile it is
+// told by who asks it to follow.
 type watch struct {
+	dongle *dongle
+	sender *sending.Sender
+	log    *slog.Logger
 	policy QueryWatch
-	mode   message.RawMode
-	busy   bool
-	// touched: the dongle may have another mode than off. What became of a command whose status was
+
+	rawMode
+}
+
+// rawMode is the dongle's raw mode as far as it is known.
+type rawMode struct {
+	mode message.RawMode
+	busy bool
+	// touched says that the dongle may have another mode than off. What became of a command whose status was
 	// lost is not known.
 	touched bool
 	// idleSince is when the last download ended.
@@ -41,7 +53,7 @@ type watch struct {
 }
 
 // reset notes that the dongle's mode is off, as it is after a handshake.
-func (w *watch) reset() { *w = watch{policy: w.policy} }
+func (w *watch) reset() { w.rawMode = rawMode{} }
 
 // off reports whether nobody has set another mode.
 func (w *watch) off() bool { return w.mode == message.RawModeOff && !w.busy }
@@ -86,30 +98,25 @@ func (w *watch) set(mode message.RawMode, err error, now time.Time) {
 	w.touched = mode != message.RawModeOff
 }
 
-// watchQueries sets the dongle's raw mode.
-func (s *Service) watchQueries(now time.Time) {
-	if !s.dongle.connected {
+// follow sets the dongle's raw mode. working says that a header is loaded or a device downloads, urgent that
+// there is no other way to learn how an upgrade went.
+func (w *watch) follow(working, urgent bool, now time.Time) {
+	if !w.dongle.connected {
 		return
 	}
-	working := s.slot.working(now)
-	urgent := false
-	for _, d := range s.upgrades.active {
-		// There is no other way to learn how its upgrade went.
-		urgent = urgent || d.Mute() && d.Upgrade.State() == Applying
-	}
-	mode, change := s.watch.next(working, urgent, now)
+	mode, change := w.next(working, urgent, now)
 	if !change {
 		return
 	}
-	s.watch.setting(mode)
-	session := s.dongle.session
-	s.sender.Send(message.SetRawMode{Mode: mode}, func(_ message.Status, err error) {
-		if s.dongle.session != session {
+	w.setting(mode)
+	session := w.dongle.session
+	w.sender.Send(message.SetRawMode{Mode: mode}, func(_ message.Status, err error) {
+		if w.dongle.session != session {
 			return
 		}
-		s.watch.set(mode, err, time.Now())
+		w.set(mode, err, time.Now())
 		if err != nil {
-			s.log.Warn("the dongle's raw mode was not set; it is tried again", "mode", mode, "err", err)
+			w.log.Warn("the dongle's raw mode was not set; it is tried again", "mode", mode, "err", err)
 		}
 	})
 }
@@ -120,16 +127,16 @@ const (
 	restoreTries   = 3
 )
 
-// restoreRawMode leaves the dongle as other software expects it: it keeps its mode over resets. The mode that
+// restore leaves the dongle as other software expects it: it keeps its mode over resets. The mode that
 // it had before cannot be read; off is what it is sold with, and what it was set to when it was connected.
-func (s *Service) restoreRawMode() {
-	if !s.dongle.connected || !s.watch.touched {
+func (w *watch) restore() {
+	if !w.dongle.connected || !w.touched {
 		return
 	}
 	timeout := time.After(restoreTimeout)
 	for range restoreTries {
 		done := make(chan error, 1)
-		s.sender.Submit(message.SetRawMode{Mode: message.RawModeOff}, func(_ message.Status, err error) {
+		w.sender.Submit(message.SetRawMode{Mode: message.RawModeOff}, func(_ message.Status, err error) {
 			done <- err
 		})
 		select {
@@ -138,7 +145,7 @@ func (s *Service) restoreRawMode() {
 				return
 			}
 		case <-timeout:
-			s.log.Warn("the dongle did not say that it has left its hybrid raw mode")
+			w.log.Warn("the dongle did not say that it has left its hybrid raw mode")
 			return
 		}
 	}

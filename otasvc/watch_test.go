@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -43,7 +44,7 @@ func TestRawModeIsOffDuringDownloadsAndAfterAStop(t *testing.T) {
 		if n := indications() - before; n != 0 {
 			t.Errorf("%d data indications during the download", n)
 		}
-		if u := w.ended(10*time.Minute, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(10*time.Minute, bulb); u.State != upgrade.Succeeded {
 			t.Fatalf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)
@@ -66,7 +67,7 @@ func TestDownloadInHybridAndInRawMode(t *testing.T) {
 				w.policy.QueryWatch = otasvc.WatchAlways
 				w.restart()
 				data := upgraded(w, 8_000)
-				if u := w.ended(10*time.Minute, bulb); u.State != otasvc.Succeeded {
+				if u := w.ended(10*time.Minute, bulb); u.State != upgrade.Succeeded {
 					t.Fatalf("hybrid: ended %+v", u)
 				}
 				w.holds(bulb, 2, data)
@@ -108,7 +109,7 @@ func TestQueryWakesAWaitingUpgrade(t *testing.T) {
 		}
 		w.sim.Device(bulb).Query()
 		w.within(15*time.Second, "it downloads", func() bool { return w.sim.Device(bulb).Snapshot().Sessions == 1 })
-		if u := w.ended(10*time.Minute, bulb); u.State != otasvc.Succeeded {
+		if u := w.ended(10*time.Minute, bulb); u.State != upgrade.Succeeded {
 			t.Fatalf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)
@@ -236,7 +237,7 @@ func TestUnansweredEndpoint(t *testing.T) {
 				upgraded(w, 2_000)
 				u := w.ended(time.Hour, bulb)
 				a := w.sink.final("t")
-				if failed := u.Reason == otasvc.ReasonNoResponse; failed != tc.deaf || len(a) != 1 {
+				if failed := u.Reason == upgrade.ReasonNoResponse; failed != tc.deaf || len(a) != 1 {
 					t.Fatalf("ended %+v, answered %+v", u, a)
 				}
 				if tc.deaf && !strings.Contains(a[0].Error, "cannot answer them") {

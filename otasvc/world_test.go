@@ -20,6 +20,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -101,7 +103,7 @@ func (r *recorder) DeviceGone(e message.IEEE)                { defer r.lock()();
 func (r *recorder) InfoChanged(i otasvc.InfoRecord)          { defer r.lock()(); r.info = i }
 func (r *recorder) ImagesChanged(l []otasvc.RegisteredImage) { defer r.lock()(); r.images = l }
 func (r *recorder) Happened(e otasvc.Event)                  { defer r.lock()(); r.events = append(r.events, e) }
-func (r *recorder) UpgradeEnded(t otasvc.Ticket, a otasvc.Answer) {
+func (r *recorder) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer) {
 	unlock := r.lock()
 	told := r.onFinal
 	unlock()
@@ -157,10 +159,10 @@ func (l *lockedText) has(words string) bool {
 
 type noObserver struct{}
 
-func (noObserver) BlockRequest(blocks.Result, int)                            {}
-func (noObserver) UpgradeFinished(otasvc.State, otasvc.Reason, time.Duration) {}
-func (noObserver) DeliveryFailed()                                            {}
-func (noObserver) ImageFetched(otasvc.Status)                                 {}
+func (noObserver) BlockRequest(blocks.Result, int)                              {}
+func (noObserver) UpgradeFinished(upgrade.State, upgrade.Reason, time.Duration) {}
+func (noObserver) DeliveryFailed()                                              {}
+func (noObserver) ImageFetched(otasvc.Status)                                   {}
 
 func defaultPolicy() otasvc.Policy {
 	return otasvc.Policy{
@@ -263,7 +265,7 @@ func (w *world) plug() { w.unplugged.Store(false) }
 func (w *world) stateFile() string { return filepath.Join(w.dir, "state", "state.json") }
 
 // keptUpgrade is what the state file says of a device's upgrade.
-func (w *world) keptUpgrade(e message.IEEE) (state otasvc.State, version uint32) {
+func (w *world) keptUpgrade(e message.IEEE) (state upgrade.State, version uint32) {
 	w.t.Helper()
 	data, err := os.ReadFile(w.stateFile())
 	if err != nil {
@@ -273,7 +275,7 @@ func (w *world) keptUpgrade(e message.IEEE) (state otasvc.State, version uint32)
 		Devices []struct {
 			EUID           message.IEEE
 			CurrentVersion uint32
-			Upgrade        *struct{ State otasvc.State }
+			Upgrade        *struct{ State upgrade.State }
 		}
 	}
 	if err := json.Unmarshal(data, &file); err != nil {
@@ -339,9 +341,9 @@ func (w *world) within(d time.Duration, what string, cond func() bool) {
 }
 
 // ended waits until a device's upgrade has ended and gives its record.
-func (w *world) ended(d time.Duration, e message.IEEE) otasvc.UpgradeRecord {
+func (w *world) ended(d time.Duration, e message.IEEE) upgrade.Record {
 	w.t.Helper()
-	var u *otasvc.UpgradeRecord
+	var u *upgrade.Record
 	w.within(d, fmt.Sprintf("upgrade of %v ends", e), func() bool {
 		u = w.sink.device(e).Upgrade
 		return u != nil && u.State.Ended()
@@ -386,7 +388,7 @@ func (w *world) accepted(e message.IEEE, ticket string) {
 	w.t.Helper()
 	req := otasvc.UpgradeRequest{Device: ref(e)}
 	if ticket != "" {
-		req.Ticket = otasvc.Ticket(`"` + ticket + `"`)
+		req.Ticket = upgrade.Ticket(`"` + ticket + `"`)
 	}
 	there := func() bool { return w.sink.device(e).Upgrade != nil }
 	w.within(8*time.Minute, "the upgrade is accepted", func() bool {
@@ -394,7 +396,7 @@ func (w *world) accepted(e message.IEEE, ticket string) {
 			return true
 		}
 		switch a := w.queue(req); {
-		case a.Status == otasvc.InProgress, a.Status == otasvc.ServiceNotAvailable, a.Reason == otasvc.ReasonAlreadyQueued:
+		case a.Status == otasvc.InProgress, a.Status == otasvc.ServiceNotAvailable, a.Reason == upgrade.ReasonAlreadyQueued:
 		default:
 			w.t.Fatalf("upgrade: %+v", a)
 		}
@@ -426,7 +428,7 @@ func (w *world) add(e message.IEEE, url string) {
 	}
 }
 
-func ref(e message.IEEE) otasvc.DeviceRef { return otasvc.ParseDeviceRef(e.String()) }
+func ref(e message.IEEE) registry.Ref { return registry.ParseRef(e.String()) }
 
 // met waits until the service has interviewed a device.
 func (w *world) met(e message.IEEE) {

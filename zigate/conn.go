@@ -34,10 +34,11 @@ type conn struct {
 	d     *Dongle
 	port  Port
 	name  string
-	again bool // not the first connection
+	again bool // it is not the first connection
 	start time.Time
 
-	// Held (a value inside) for one frame's write; a channel, so that waiting for it can end.
+	// wlock holds a value while one frame is written. It is a channel, so that waiting for it can be given
+	// up.
 	wlock   chan struct{}
 	closed  chan struct{}
 	waiting outstanding
@@ -46,21 +47,21 @@ type conn struct {
 
 	heard atomic.Int64 // when the last good frame came, on the connection's clock
 
-	// Of the handshake, see handshake.go.
+	// These belong to the handshake, see handshake.go.
 	askedNetwork atomic.Bool
 	gotVersion   chan struct{}
 	ready        chan struct{}
 
-	// Of the reader alone.
+	// Only the reader uses these.
 	version  message.Version
 	knowsVer bool
 	decoder  message.Decoder
-	errors   message.FrameErrors // that were counted
+	errors   message.FrameErrors // those that were reported to the Observer
 	request  message.ImageBlockRequest
 	status   message.Status
 	reply    []byte
 
-	traced message.Decoder // of written frames, under wlock
+	traced message.Decoder // decodes written frames; used under wlock
 }
 
 func newConn(d *Dongle, port Port, again bool) *conn {
@@ -84,12 +85,12 @@ func newConn(d *Dongle, port Port, again bool) *conn {
 	}
 }
 
-// now is the time on the connection's clock, which does not jump.
+// now returns the time on the connection's clock, which does not jump.
 func (c *conn) now() time.Duration {
 	return time.Since(c.start)
 }
 
-// connected tells whether the handshake was completed.
+// connected reports whether the handshake was completed.
 func (c *conn) connected() bool {
 	select {
 	case <-c.ready:
@@ -150,8 +151,8 @@ func (c *conn) pump(ctx context.Context) error {
 	}
 }
 
-// step does what is due: ends a command whose time is over, begins the next one or a probe. It returns when
-// it is to be called again at the latest.
+// step ends a command whose deadline has passed, and begins the next one or a probe. It has to be called
+// again after wait at the latest.
 func (c *conn) step() (wait time.Duration, err error) {
 	d := c.d
 	now := c.now()
@@ -177,7 +178,7 @@ func (c *conn) step() (wait time.Duration, err error) {
 		d.queue[0] = nil
 		d.queue = d.queue[1:]
 		if next.typ == message.TypeGetVersion {
-			d.probe = nil // this version is for somebody
+			d.probe = nil // somebody has asked for this version
 		}
 	case timeouts > 0 || idle >= d.opts.ProbeInterval:
 		next, _ = newCommand(message.GetVersion{}, nil)
@@ -208,8 +209,8 @@ func (c *conn) step() (wait time.Duration, err error) {
 	return wait, nil
 }
 
-// send hands a command to the writer. If a port does not take even what is waiting already, the
-// command's time-out tells.
+// send hands a command to the writer. Where the writer does not keep up, send drops the command, whose
+// timeout then ends it.
 func (c *conn) send(cmd *command) {
 	select {
 	case c.out <- cmd:
@@ -236,8 +237,8 @@ func (c *conn) writeCommands() {
 }
 
 // write writes one command, or the reply to a block request (cmd is nil), which may consist of several
-// frames. What is expected to be acknowledged is noted before, for the answer can be faster than the
-// return from Write.
+// frames. What the dongle will acknowledge is noted before, because the acknowledgement can come before
+// Write returns.
 func (c *conn) write(wire []byte, cmd *command) error {
 	select {
 	case c.wlock <- struct{}{}:
@@ -296,7 +297,7 @@ func (c *conn) trace(tracer Tracer, wire []byte) {
 	}
 }
 
-// enabled tells whether debug messages are wanted; asking first keeps the block path free of allocations.
+// enabled reports whether debug messages are logged. Asking first keeps the block path free of allocations.
 func (c *conn) enabled() bool {
 	return c.d.log.Enabled(context.Background(), slog.LevelDebug)
 }

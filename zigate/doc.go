@@ -1,7 +1,5 @@
-// Package zigate is the connection to a ZiGate dongle: it finds and opens the port, greets the dongle,
-// keeps commands in order, matches answers to them, and keeps itself alive. Frames and messages are those
-// of package message.
-//
-// It knows the dongle and nothing behind it: which device may have which image, when to send what, and where
-// the answers go is for its users to decide.
+// Package zigate connects to a ZiGate dongle: it finds and opens the port, carries out the handshake, keeps
+// commands in order, matches answers to them, and connects again after a failure. Frames and messages are
+// those of package message. It does not know devices, images or upgrades: its users decide what is sent,
+// when, and what follows from an answer.
 package zigate

@@ -29,7 +29,7 @@ var (
 	// before its answer came.
 	ErrNotConnected = errors.New("the dongle is not connected")
 	// ErrNoAnswer says that a command got no status in time. It may have been executed: dongles drop what
-	// they cannot read, but lose answers, too.
+	// they cannot read, and also lose answers.
 	ErrNoAnswer = errors.New("the dongle does not answer")
 	// ErrQueueFull says that too many commands wait already.
 	ErrQueueFull = errors.New("too many commands wait for the dongle")
@@ -41,9 +41,9 @@ var (
 
 // Info is what is known of a dongle once it is connected.
 type Info struct {
-	Port         string // the port that was opened, as a user knows it
+	Port         string // the name of the port that was opened
 	Major, Minor uint16 // of Version
-	Firmware     string // like "3.23", "3.1e"
+	Firmware     string // such as "3.23" or "3.1e"
 	Family       message.Family
 	IEEE         message.IEEE
 	NetworkAddr  uint16
@@ -52,14 +52,14 @@ type Info struct {
 	NetworkUp    bool // a dongle without a network is connected, too
 }
 
-// Version is the dongle's answer from which Firmware and Family were told.
+// Version returns the version that the dongle has told.
 func (i Info) Version() message.Version {
 	return message.Version{Major: i.Major, Minor: i.Minor}
 }
 
-// Handler takes what a dongle says. Its methods are called one at a time, from the goroutine that reads the
-// port (the two about the connection's state: from the one that reads, or when that one has ended), and must
-// not block: nothing is read meanwhile.
+// Handler takes what a dongle sends. Its methods are called one at a time, from the goroutine that reads
+// the port, and must not block, because nothing is read meanwhile. The two about the connection's state may
+// also be called when that goroutine has ended.
 type Handler interface {
 	// HandleBlockRequest answers a device's request: it appends a whole frame to dst, with
 	// message.AppendImageBlockResponse or AppendWaitForData, or nothing. The frame is written at once, ahead
@@ -72,15 +72,15 @@ type Handler interface {
 	// lqi is the link quality, see message.Frame. Messages that arrive while the connection is being set up
 	// come before HandleConnected.
 	HandleMessage(m message.Message, lqi uint8)
-	// HandleConnected comes after each handshake, when commands can be submitted.
+	// HandleConnected is called after each handshake, when commands can be submitted.
 	HandleConnected(info Info)
-	// HandleDisconnected comes when the connection is lost or given up, and also after each failed
-	// attempt to connect.
+	// HandleDisconnected is called when the connection is lost or given up, and after each failed attempt
+	// to connect.
 	HandleDisconnected(err error)
 }
 
-// Observer counts. Its methods are called from several goroutines, on the block path too: they must be quick
-// and must not allocate.
+// Observer counts what happens, for metrics. Its methods are called from several goroutines and on the
+// block path, so they must be quick and must not allocate.
 type Observer interface {
 	// FrameSent counts a frame to the dongle.
 	FrameSent(t message.MsgType)
@@ -89,30 +89,30 @@ type Observer interface {
 	FrameReceived(t message.MsgType)
 	// FrameError counts something received that cannot be used, by reason: one of FrameErrorReasons.
 	FrameError(reason string)
-	// Connected tells whether the dongle is connected and has completed its handshake.
+	// Connected is called with whether the dongle is connected and has completed its handshake.
 	Connected(up bool)
 	// Reconnected counts connections after the first.
 	Reconnected()
-	// Buffers tells how many of its buffers the dongle uses, with every status that says so.
+	// Buffers is called with the number of buffers that the dongle uses, for every status that says so.
 	Buffers(npdu, apdu uint8)
-	// BlockAnswered tells how long an image block request took from its last byte read and decoded to
-	// its answer written.
+	// BlockAnswered is called with the time from the last byte of an image block request, read and decoded,
+	// to its answer written.
 	BlockAnswered(d time.Duration)
 }
 
-// Options are what a Dongle needs. Zero values are the defaults; Dialer and Handler are required.
+// Options configure a Dongle. Zero values stand for the defaults; Dialer and Handler are required.
 type Options struct {
 	Dialer   Dialer
 	Handler  Handler
 	Monitor  Monitor      // may be nil
 	Observer Observer     // may be nil
 	Logger   *slog.Logger // may be nil
-	// CommandTimeout is how long the status of a command may take. Two commands in a row without one: the
-	// connection is dropped and made anew.
+	// CommandTimeout is how long the status of a command may take. After two commands in a row without one
+	// the connection is dropped and made anew.
 	CommandTimeout time.Duration
 	// ProbeInterval is how long a dongle may be silent before it is asked for its version.
 	ProbeInterval time.Duration
-	// BackoffMin and BackoffMax limit the pause between attempts to connect, which doubles each time. A
+	// BackoffMin and BackoffMax limit the backoff between attempts to connect, which doubles each time. A
 	// random part, up to a half, is taken off.
 	BackoffMin time.Duration
 	BackoffMax time.Duration
@@ -134,17 +134,17 @@ type Dongle struct {
 	queue      []*command
 	inFlight   *command
 	deadline   time.Duration // of inFlight, on the connection's clock
-	timeouts   int           // in a row
-	probe      *command      // whose Version nobody else wants
+	timeouts   int           // number of timeouts in a row
+	probe      *command      // the GetVersion whose answer only this package wants
 	failed     []failure     // to be reported by the completer
 
 	wake     chan struct{} // to the goroutine that sends commands
 	wakeFail chan struct{} // to the completer
 
-	revival revival // of the goroutine of Run alone
+	revival revival // only the goroutine of Run uses it
 }
 
-// NewDongle prepares a Dongle. Nothing happens before Run.
+// NewDongle returns a Dongle that connects when Run is called.
 func NewDongle(opts Options) *Dongle {
 	if opts.Observer == nil {
 		opts.Observer = noObserver{}
@@ -171,14 +171,14 @@ func orDefault(d, fallback time.Duration) time.Duration {
 	return d
 }
 
-// String is how a user knows the dongle's port.
+// String returns the name of the dongle's port.
 func (d *Dongle) String() string {
 	return d.opts.Dialer.String()
 }
 
 // Run connects, and connects again after every failure, until ctx is done; then it returns nil. All
-// submitted commands have got their answer by then. It is the only error to run a Dongle twice at the same
-// time (ErrRunning).
+// submitted commands have got their answer by then. Its only error is ErrRunning, for a second Run at the
+// same time.
 func (d *Dongle) Run(ctx context.Context) error {
 	d.mu.Lock()
 	if d.running {
@@ -197,7 +197,7 @@ func (d *Dongle) Run(ctx context.Context) error {
 		d.mu.Lock()
 		d.running = false
 		d.mu.Unlock()
-		d.report() // what came between the completer's end and now
+		d.report() // those that were refused since the completer has ended
 	}()
 
 	d.opts.Observer.Connected(false)
@@ -226,7 +226,7 @@ func (d *Dongle) Run(ctx context.Context) error {
 	}
 }
 
-// connect makes one connection and returns when it is over.
+// connect makes one connection and returns when it has ended.
 func (d *Dongle) connect(ctx context.Context, again bool) (connected bool, err error) {
 	port, err := d.opts.Dialer.Dial(ctx)
 	if err != nil {

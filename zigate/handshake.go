@@ -9,13 +9,13 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// handshakeTries is how often a question of the handshake is asked. Opening the port may have reset the
+// handshakeTries is how often each command of the handshake is sent. Opening the port may have reset the
 // dongle, which then takes a few seconds to boot.
 const handshakeTries = 4
 
-// handshake learns who answers: the firmware's version first, for it tells whether that is a dongle at all;
-// then the raw mode is set, which the dongle keeps over resets and which cannot be read; then its network.
-// When it returns without an error the Handler has been told.
+// handshake asks for the firmware's version first, which shows whether a dongle answers at all. Then it
+// sets the raw mode, which the dongle keeps over resets and which cannot be read. Then it asks for the
+// network. The Handler's HandleConnected has been called when it returns without an error.
 func (c *conn) handshake(ctx context.Context) error {
 	if c.d.revival.due(c.name) {
 		if err := c.revive(ctx); err != nil {
@@ -32,7 +32,7 @@ func (c *conn) handshake(ctx context.Context) error {
 	return c.ask(ctx, message.GetNetworkState{}, c.ready)
 }
 
-// ask repeats a command until its answer comes; without an answer, until its status comes.
+// ask repeats a command until its answer comes. Where answer is nil it waits for the status.
 func (c *conn) ask(ctx context.Context, m message.Message, answer <-chan struct{}) error {
 	for range handshakeTries {
 		err := c.try(ctx, m, answer)
@@ -46,8 +46,8 @@ func (c *conn) ask(ctx context.Context, m message.Message, answer <-chan struct{
 		t, t.Name(), ErrNoAnswer, handshakeTries)
 }
 
-// try sends a command once. A command that the firmware refuses is no error: early firmware lacks some, and a
-// command with an answer gets it or not.
+// try sends a command once. A status other than 0 is no error: early firmware lacks some commands, and
+// where an answer is expected, only that counts.
 func (c *conn) try(ctx context.Context, m message.Message, answer <-chan struct{}) error {
 	status := make(chan struct{}, 1)
 	cmd, _ := newCommand(m, func(s message.Status, err error) {
@@ -70,14 +70,15 @@ func (c *conn) try(ctx context.Context, m message.Message, answer <-chan struct{
 	case err := <-c.failed:
 		return err
 	case <-answer:
-		return nil // if its status is still to come, it is still expected, and then dropped
+		return nil // its status may still come, and is dropped then
 	case <-timer.C:
 		c.waiting.forget(cmd)
 		return noAnswer(cmd.typ, c.d.opts.CommandTimeout)
 	}
 }
 
-// consume takes the answers to questions of the handshake and of probes; other messages are for the Handler.
+// consume takes the answers to the handshake and to probes. It returns false for other messages, which are
+// for the Handler.
 func (c *conn) consume(m message.Message) bool {
 	switch m := m.(type) {
 	case message.Version:

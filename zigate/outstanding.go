@@ -7,8 +7,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// maxOutstanding is how many frames may wait for their status. Only a dongle that answers
-// nothing lets it grow.
+// maxOutstanding is how many frames may wait for their status. So many wait only where a dongle does not
+// answer.
 const maxOutstanding = 64
 
 // expected is a frame whose status has not come yet.
@@ -18,9 +18,9 @@ type expected struct {
 	at  time.Duration
 }
 
-// outstanding are the frames that wait for their status, in the order in which they were written, which is
-// the order in which a dongle executes and answers them. A status says nothing but the type of its
-// command, and may be lost.
+// outstanding has the frames that wait for their status, in the order in which they were written, which is
+// the order in which a dongle executes and answers them. A status says nothing but the type of its command,
+// and may be lost.
 type outstanding struct {
 	mu   sync.Mutex
 	list []expected
@@ -38,9 +38,9 @@ func (o *outstanding) push(e expected) {
 	o.mu.Unlock()
 }
 
-// match finds whose status has come: the oldest frame of that type, except that one older than
-// maxAge, whose status must have been lost, gives way to a younger one. Block answers written before
-// it have lost theirs, too.
+// match finds the frame whose status has come. It is the oldest of that type; but one older than maxAge,
+// whose status must have been lost, is passed over for a younger one. Block answers that were written
+// before that frame have lost their statuses and are removed.
 func (o *outstanding) match(t message.MsgType, now, maxAge time.Duration) (cmd *command, found bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -69,7 +69,7 @@ func (o *outstanding) match(t message.MsgType, now, maxAge time.Duration) (cmd *
 	return cmd, true
 }
 
-// forget removes a command that is not waited for any more.
+// forget removes a command whose status is not expected any more.
 func (o *outstanding) forget(c *command) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

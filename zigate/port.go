@@ -8,24 +8,24 @@ import (
 	"strings"
 )
 
-// Port is the way to a dongle. Close unblocks Read; it need not unblock Write. Reading nothing without an
-// error is allowed. If a Port has a String method, that is how a user knows it.
+// Port carries bytes from and to a dongle. Close unblocks Read; it need not unblock Write. Read may return
+// nothing without an error. Where a Port has a String method, that gives its name in logs.
 type Port interface {
 	io.ReadWriteCloser
 }
 
-// Dialer opens a Port, as often as needed.
+// Dialer opens a Port, again after each failure.
 type Dialer interface {
-	// Dial opens the port. An error tells the user what is wrong with it.
+	// Dial opens the port. The error tells a person what is wrong with it.
 	Dial(ctx context.Context) (Port, error)
-	// String is how a user knows the port: "/dev/ttyUSB0", "tcp://host:9999".
+	// String returns the port's name, such as "/dev/ttyUSB0" or "tcp://host:9999".
 	String() string
 }
 
 // DefaultBaud is the speed of every released firmware, in bit/s, with 8 data bits, no parity and 1 stop bit.
 const DefaultBaud = 115200
 
-// DefaultTCPPort is where a ZiGate WiFi module listens. Some units listen on 23.
+// DefaultTCPPort is the port on which a ZiGate WiFi module listens. Some units listen on 23.
 const DefaultTCPPort = "9999"
 
 // Reasons why a dongle's port cannot be opened, besides those of the operating system.
@@ -38,9 +38,9 @@ var (
 
 const autoSpec = "auto"
 
-// NewDialer understands "auto" (the one USB serial port whose vendor and product a ZiGate may have and that
-// answers like one), the path of a serial port or PTY, and tcp://host:port (port 9999 if left out). The baud
-// rate, DefaultBaud if 0, is for serial ports.
+// NewDialer returns the Dialer for "auto" (the one USB serial port whose vendor and product a ZiGate may
+// have and that answers like one), the path of a serial port or PTY, and tcp://host:port (port 9999 if left
+// out). The baud rate, DefaultBaud if 0, is for serial ports.
 func NewDialer(spec string, baud int) (Dialer, error) {
 	if baud == 0 {
 		baud = DefaultBaud

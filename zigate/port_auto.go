@@ -11,20 +11,22 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// listedPort is a serial port that is there.
+// listedPort is a serial port of this machine.
 type listedPort struct {
 	name            string
 	usb             bool
 	vendor, product string // of USB ports, four hexadecimal digits in any case
-	text            string // what a USB port calls itself, may be empty
+	text            string // the product name of a USB port; may be empty
 }
 
 const (
-	// probeTries is how often a port is asked what it is, and probeWait how long it has to answer each time.
+	// probeTries is how often a port is asked for a version, and probeWait how long it may take to answer
+	// each time.
 	probeTries = 2
 	probeWait  = 1500 * time.Millisecond
 	// leaveAlone is how long a port that did not answer like a ZiGate is not asked again, unless it is
-	// plugged in anew: it belongs to something else, which opening the port and writing to it may disturb.
+	// plugged in anew. It belongs to another device, which may be disturbed when the port is opened and
+	// written to.
 	leaveAlone = 2 * time.Minute
 )
 
@@ -37,8 +39,8 @@ type autoDialer struct {
 	open func(ctx context.Context, path string, baud int) (Port, error)
 
 	mu      sync.Mutex
-	known   string               // that answered last
-	strange map[string]time.Time // those that did not answer, by name: when they were asked
+	known   string               // the name of the port that answered last
+	strange map[string]time.Time // when ports that did not answer were asked, by name
 }
 
 func newAutoDialer(baud int) *autoDialer {
@@ -53,8 +55,8 @@ func newAutoDialer(baud int) *autoDialer {
 
 func (d *autoDialer) String() string { return autoSpec }
 
-// Dial opens the port that answers like a ZiGate. Several that do are an error: which is meant is
-// for the user to say.
+// Dial opens the port that answers like a ZiGate. It is an error where several do, because the user has to
+// choose.
 func (d *autoDialer) Dial(ctx context.Context) (Port, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -69,12 +71,12 @@ func (d *autoDialer) Dial(ctx context.Context) (Port, error) {
 		return nil, err
 	}
 	if _, ok := candidates[d.known]; ok {
-		return d.open(ctx, d.known, d.baud) // the handshake asks it
+		return d.open(ctx, d.known, d.baud) // the handshake finds out whether it is still there
 	}
 	return d.ask(ctx, candidates, ports)
 }
 
-// ask opens each candidate and keeps the one that answers.
+// ask opens each candidate and returns the one that answers.
 func (d *autoDialer) ask(
 	ctx context.Context, candidates map[string]listedPort, ports []listedPort,
 ) (Port, error) {
@@ -108,6 +110,7 @@ func (d *autoDialer) ask(
 		}
 		found = probed
 	}
+
 	switch {
 	case len(answered) == 1:
 		d.known = answered[0]
@@ -117,12 +120,14 @@ func (d *autoDialer) ask(
 		return nil, fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to one of them",
 			ErrManyDongles, strings.Join(answered, ", "))
 	}
+
 	return nil, fmt.Errorf("%w: %s; set ZIGATE_OTA_DONGLE to the path of the dongle's port or to "+
 		"tcp://host:port",
 		ErrNoDongle, strings.Join(failures, "; "))
 }
 
-// forgetUnplugged lets what is plugged in anew be asked anew.
+// forgetUnplugged forgets the ports that are gone, so that they are asked anew when they are plugged in
+// again.
 func (d *autoDialer) forgetUnplugged(candidates map[string]listedPort) {
 	if d.strange == nil {
 		d.strange = map[string]time.Time{}
@@ -137,7 +142,7 @@ func (d *autoDialer) forgetUnplugged(candidates map[string]listedPort) {
 	}
 }
 
-// candidatePorts are the ports that may be a dongle's, by name; none is an error.
+// candidatePorts returns the ports that may be a dongle's, by name. It is an error where there is none.
 func candidatePorts(ports []listedPort) (map[string]listedPort, error) {
 	candidates := map[string]listedPort{}
 	var all []string
@@ -159,8 +164,8 @@ func candidatePorts(ports []listedPort) (map[string]listedPort, error) {
 		ErrNoDongle, strings.Join(all, ", "))
 }
 
-// isDongle tells whether the port has a USB vendor and product that ZiGate dongles have. They are those of
-// the serial chips, which other things have, too.
+// isDongle reports whether the port has a USB vendor and product that ZiGate dongles have. Those belong to
+// the serial chips, which other devices have too.
 func isDongle(p listedPort) bool {
 	if !p.usb {
 		return false
@@ -189,8 +194,8 @@ func describePort(p listedPort) string {
 // errNoZiGate says that a port does not answer like a ZiGate.
 var errNoZiGate = errors.New("it does not answer like a ZiGate")
 
-// probe asks a port for a firmware version and returns the port with what it has said behind the answer.
-// After an error the port must not be used any more.
+// probe asks a port for a firmware version. It returns the port together with the bytes that followed the
+// answer. After an error the port must not be used any more.
 func probe(ctx context.Context, port Port, name string) (Port, error) {
 	silenced := make(chan struct{})
 	asked := make(chan struct{})
@@ -237,7 +242,7 @@ func probe(ctx context.Context, port Port, name string) (Port, error) {
 	return nil, errNoZiGate
 }
 
-// probedPort is a port of which more was read than the answer to the probe.
+// probedPort is a port from which bytes behind the answer to the probe were read.
 type probedPort struct {
 	Port
 	name   string

@@ -4,7 +4,7 @@ package zigate
 
 import "go.bug.st/serial/enumerator"
 
-// listPorts asks the operating system for serial ports and what is behind them.
+// listPorts asks the operating system for serial ports and their USB devices.
 func listPorts() ([]listedPort, error) {
 	details, err := enumerator.GetDetailedPortsList()
 	if err != nil {
@@ -12,7 +12,7 @@ func listPorts() ([]listedPort, error) {
 	}
 	var ports []listedPort
 	for _, d := range details {
-		if d.Name == "" { // the library cannot tell what it is, not even its name
+		if d.Name == "" { // the library has not found out what it is
 			continue
 		}
 		ports = append(ports, listedPort{

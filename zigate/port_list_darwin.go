@@ -4,8 +4,8 @@ package zigate
 
 import "go.bug.st/serial"
 
-// listPorts tells the names only: what is behind them takes cgo on macOS. So no dongle is found there without
-// it, but the error lists what can be configured.
+// listPorts returns the names only: on macOS the USB devices can be listed with cgo only. So no dongle is
+// found there without cgo, but the error lists the ports.
 func listPorts() ([]listedPort, error) {
 	names, err := serial.GetPortsList()
 	if err != nil {

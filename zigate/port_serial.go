@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// serialReadTimeout is how often a reader looks up from its port. The library's Close gives the file
-	// descriptor back under a reader's feet; Close here waits for the reader to look up first.
+	// serialReadTimeout is how long a Read of the library may block. The library's Close closes the file
+	// descriptor while a reader uses it; Close here waits until the reader has returned.
 	serialReadTimeout = 200 * time.Millisecond
-	// serialCloseTimeout is how long Close waits for a writer, which nothing can interrupt.
+	// serialCloseTimeout is how long Close waits for a writer, which cannot be interrupted.
 	serialCloseTimeout = 300 * time.Millisecond
 )
 
@@ -40,11 +40,11 @@ func (d serialDialer) Dial(context.Context) (Port, error) {
 		return nil, explainOpen(d.path, err)
 	}
 	if err := port.SetReadTimeout(serialReadTimeout); err != nil {
-		port.Close()
+		_ = port.Close()
 		lock.release()
-		return nil, fmt.Errorf("setting the read time-out: %w", err)
+		return nil, fmt.Errorf("setting the read timeout: %w", err)
 	}
-	// What arrived before belongs to nobody. Not every kind of port can do this.
+	// What arrived before is stale. Not every kind of port can drop it.
 	_ = port.ResetInputBuffer()
 	return &serialPort{
 		port:    port,
@@ -81,14 +81,14 @@ func explainOpen(path string, err error) error {
 	return err
 }
 
-// serialPort makes the library's port safe to close: a descriptor that is closed while somebody uses it may
-// by then belong to another file.
+// serialPort makes the library's port safe to close. A descriptor that is closed while it is used may
+// already belong to another file.
 type serialPort struct {
 	port   serial.Port
 	lock   portLock
 	name   string
 	closed atomic.Bool
-	// Held (a value inside) while a call of the library runs.
+	// Each holds a value while a call of the library runs.
 	reading, writing chan struct{}
 }
 
@@ -100,7 +100,7 @@ func (p *serialPort) Read(b []byte) (int, error) {
 	if p.closed.Load() {
 		return 0, io.ErrClosedPipe
 	}
-	return p.port.Read(b) // nothing and no error after the time-out
+	return p.port.Read(b) // after the timeout it returns nothing and no error
 }
 
 func (p *serialPort) Write(b []byte) (int, error) {
@@ -121,8 +121,8 @@ func (p *serialPort) Write(b []byte) (int, error) {
 	}
 }
 
-// Close waits for the reader and, for a while, for a writer. A writer that a driver holds for ever keeps a
-// descriptor that nobody else can get, so that it cannot do harm when it wakes.
+// Close waits for the reader and, for a while, for a writer. Where a driver blocks a writer for ever, the
+// descriptor stays open until the writer returns, so that it cannot belong to another file by then.
 func (p *serialPort) Close() error {
 	if p.closed.Swap(true) {
 		return nil
@@ -130,8 +130,8 @@ func (p *serialPort) Close() error {
 	defer p.lock.release()
 	p.reading <- struct{}{}
 	defer func() { <-p.reading }()
-	// Frees a writer that waits for room in the output buffer, and keeps close from waiting
-	// until it has drained.
+	// This ends a write that waits for room in the output buffer, and keeps Close from waiting until the
+	// buffer is empty.
 	_ = p.port.ResetOutputBuffer()
 	timer := time.NewTimer(serialCloseTimeout)
 	defer timer.Stop()

@@ -14,8 +14,8 @@ const (
 	tcpWriteTimeout = 5 * time.Second
 )
 
-// tcpDialer connects to a ZiGate WiFi module, or whatever else forwards bytes to a UART.
-// Modules serve one client.
+// tcpDialer connects to a ZiGate WiFi module, or to another server that forwards bytes to a UART. A module
+// serves one client.
 type tcpDialer struct {
 	address string
 }
@@ -24,7 +24,7 @@ func newTCPDialer(spec, address string) (Dialer, error) {
 	address = strings.TrimSuffix(address, "/")
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		// No port, or no valid one: try again with the default, brackets of a literal IPv6 address kept.
+		// There is no port, or no valid one. The default port may follow the brackets of an IPv6 address.
 		host, port, err = net.SplitHostPort(address + ":" + DefaultTCPPort)
 	}
 	if err == nil && port == "" {
@@ -42,7 +42,8 @@ func (d tcpDialer) String() string { return "tcp://" + d.address }
 func (d tcpDialer) Dial(ctx context.Context) (Port, error) {
 	dialer := net.Dialer{
 		Timeout: tcpDialTimeout,
-		// A module that lost its power says nothing: notice within half a minute even while nothing is sent.
+		// A module that has lost its power sends nothing. This finds out within half a minute, even while
+		// nothing is sent to it.
 		KeepAliveConfig: net.KeepAliveConfig{
 			Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
 		},

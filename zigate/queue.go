@@ -8,11 +8,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// command is one that waits to be sent, or for its status.
+// command is a command that waits to be sent, or that waits for its status.
 type command struct {
 	typ   message.MsgType
 	frame []byte
-	asker any // what the Monitor knows it by
+	asker any // the asker's name for the Monitor; nil for this program
 	done  func(message.Status, error)
 }
 
@@ -29,14 +29,14 @@ func (c *command) finish(s message.Status, err error) {
 	}
 }
 
-// unanswered tells whether no status is to be expected.
+// unanswered reports whether the dongle sends no status for the command.
 func (c *command) unanswered() bool { return c.typ.IsStorageAnswer() }
 
 // byteTime is how long a byte takes on the serial line at DefaultBaud.
 const byteTime = time.Second / (DefaultBaud / 10)
 
-// timeout is how long the command keeps others waiting at most: until its status must have come, or, where
-// none will, until it is over the line.
+// timeout returns how long other commands wait for this one at most: until its status must have come or,
+// where it gets none, until it has passed the line.
 func (c *command) timeout(forStatus time.Duration) time.Duration {
 	if c.unanswered() {
 		return time.Duration(len(c.frame)) * byteTime
@@ -51,26 +51,26 @@ type failure struct {
 }
 
 // Submit queues a command. It never blocks. Commands are sent in the order of their submission, each after
-// the status of the one before or its time-out; answers to image block requests go ahead of them.
+// the status of the one before or its timeout; answers to image block requests go ahead of them.
 //
 // done is called exactly once, with the status and nil for status 0, *StatusError for others, or with
-// ErrNotConnected, ErrNoAnswer, ErrQueueFull or ErrTooLong. It is called from a goroutine of the dongle, or,
-// when Run has not begun or has returned, before Submit returns. It must not block. nil is allowed.
+// ErrNotConnected, ErrNoAnswer, ErrQueueFull or ErrTooLong. It is called from a goroutine of the dongle,
+// or, when Run has not begun or has returned, before Submit returns. It must not block. It may be nil.
 func (d *Dongle) Submit(cmd message.Message, done func(message.Status, error)) {
 	d.SubmitFor(nil, cmd, done)
 }
 
-// SubmitFor is Submit for somebody whom the Monitor is told when the status comes; nil is
-// this program itself.
+// SubmitFor is Submit for another program. The Monitor gets asker with the status; nil stands for this
+// program itself.
 func (d *Dongle) SubmitFor(asker any, cmd message.Message, done func(message.Status, error)) {
 	c, size := newCommand(cmd, done)
 	c.asker = asker
 	d.submit(c, size)
 }
 
-// SubmitFrame is SubmitFor for a frame as it is, START and END included, which is written unchanged. It must
-// be one that a dongle accepts; wire must not be changed any more. Types 0x8200 to 0x8300, which dongles
-// execute without a status, end with a zero Status and nil once they are over the line.
+// SubmitFrame is SubmitFor for a whole frame, START and END included, which is written unchanged. It must
+// be one that a dongle accepts, and wire must not be changed afterwards. Types 0x8200 to 0x8300, which
+// dongles execute without a status, end with a zero Status and nil when they have passed the line.
 func (d *Dongle) SubmitFrame(asker any, t message.MsgType, wire []byte, done func(message.Status, error)) {
 	d.submit(&command{typ: t, frame: wire, asker: asker, done: done}, 0)
 }
@@ -128,8 +128,7 @@ func notify(wake chan struct{}) {
 	}
 }
 
-// complete reports commands that were refused. Submit must not, for it may be called with a
-// caller's lock held.
+// complete reports commands that were refused. Submit cannot do so, because its caller may hold a lock.
 func (d *Dongle) complete(stop <-chan struct{}) {
 	for {
 		select {
@@ -151,7 +150,7 @@ func (d *Dongle) report() {
 	}
 }
 
-// accept lets commands in, for firmware of this version.
+// accept allows commands to be queued, for firmware of this version.
 func (d *Dongle) accept(v message.Version) {
 	d.mu.Lock()
 	d.accepting = true
@@ -173,7 +172,9 @@ func (d *Dongle) disconnected(err error) {
 	d.inFlight = nil
 	d.mu.Unlock()
 	for _, c := range ended {
-		c.finish(message.Status{}, fmt.Errorf("%s (%s): %w: %v", c.typ, c.typ.Name(), ErrNotConnected, err))
+		// The error must not match what ended the connection, such as ErrNoAnswer, which is not about c.
+		c.finish(message.Status{}, fmt.Errorf("%s (%s): %w: %v",
+			c.typ, c.typ.Name(), ErrNotConnected, err)) //nolint:errorlint // see above
 	}
 }
 
@@ -185,7 +186,8 @@ func (d *Dongle) begin(c *command, deadline time.Duration) {
 	d.mu.Unlock()
 }
 
-// end takes a command out of flight and tells whether it was there: whoever gets true reports its result.
+// end takes a command out of flight. It returns false where the command was not in flight; the caller that
+// gets true reports the result.
 func (d *Dongle) end(c *command, answered bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -202,7 +204,7 @@ func (d *Dongle) end(c *command, answered bool) bool {
 // answered reports the status of a command that is in flight.
 func (d *Dongle) answered(c *command, s message.Status) {
 	if !d.end(c, true) {
-		return // it came together with the time-out
+		return // the command has timed out at the same time
 	}
 	var err error
 	if s.Status != message.StatusOK {
@@ -212,11 +214,12 @@ func (d *Dongle) answered(c *command, s message.Status) {
 	notify(d.wake)
 }
 
-// bootTimeout is how long ago a command must have been written to count as lost when the dongle says that it
-// starts: what is written to a dongle that has started is answered within a few milliseconds.
+// bootTimeout is how long ago a command must have been written to count as lost when the dongle says that
+// it starts. A dongle that has started answers within a few milliseconds.
 const bootTimeout = 100 * time.Millisecond
 
-// restarted ends a command that a reset has taken with it, so that others need not wait for its time-out.
+// restarted ends a command that a reset of the dongle has lost, so that others need not wait for its
+// timeout.
 func (c *conn) restarted() {
 	d := c.d
 	d.mu.Lock()
@@ -235,7 +238,7 @@ func (c *conn) restarted() {
 	notify(d.wake)
 }
 
-// probed takes a version for the answer to the last probe, even if the status before it was lost, and tells
+// probed takes a version as the answer to the last probe, even if the status before it was lost. It reports
 // whether there was a probe.
 func (c *conn) probed() bool {
 	d := c.d

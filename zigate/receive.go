@@ -20,7 +20,7 @@ const (
 	ReasonShort     = "short"     // a message that ends before its fields
 )
 
-// FrameErrorReasons are all the reasons that an Observer may be given.
+// FrameErrorReasons returns all reasons with which an Observer may be called.
 func FrameErrorReasons() []string {
 	return []string{
 		ReasonGarbage, ReasonTruncated, ReasonChecksum, ReasonLength, ReasonEscape, ReasonOverlong,
@@ -40,7 +40,7 @@ func (c *conn) read() error {
 				break
 			}
 			select {
-			case <-c.closed: // its Handler is told so, or was
+			case <-c.closed: // the Handler is told that the connection has ended
 				return errClosed
 			default:
 			}
@@ -60,7 +60,7 @@ func (c *conn) read() error {
 	}
 }
 
-// receive acts on one frame. The error is one of writing a reply.
+// receive handles one frame. The error is that of writing a reply.
 func (c *conn) receive(f message.Frame) error {
 	at := time.Now()
 	c.heard.Store(int64(at.Sub(c.start)))
@@ -68,6 +68,7 @@ func (c *conn) receive(f message.Frame) error {
 	if tracer := c.d.tracer.Load(); tracer != nil {
 		(*tracer)(message.FromDongle, f)
 	}
+
 	monitor := c.d.opts.Monitor
 	if monitor != nil && f.Type != message.TypeStatus && f.Type != message.TypeImageBlockRequest {
 		monitor.HandleFrame(f)
@@ -77,6 +78,7 @@ func (c *conn) receive(f message.Frame) error {
 		c.unusable(ReasonNoLQI, f, err)
 		return nil
 	}
+
 	switch f.Type {
 	case message.TypeImageBlockRequest:
 		if err := c.request.Parse(payload); err != nil {
@@ -98,9 +100,11 @@ func (c *conn) receive(f message.Frame) error {
 	case message.TypePDMLoaded, message.TypeRestart, message.TypeFactoryNewRestart:
 		c.restarted()
 	}
+
 	m, err := message.ParseMessage(f.Type, payload)
 	switch {
-	case errors.Is(err, message.ErrUnknownType): // no error: the dongle may be newer than this program
+	case errors.Is(err, message.ErrUnknownType):
+		// This is no error: the firmware may be newer than this program.
 		if c.enabled() {
 			c.d.log.Debug("passed over a message of an unknown type", "frame", f.String())
 		}
@@ -109,6 +113,7 @@ func (c *conn) receive(f message.Frame) error {
 		c.unusable(ReasonShort, f, err)
 		return nil
 	}
+
 	if c.enabled() {
 		c.d.log.Debug("received", "type", f.Type, "name", f.Type.Name(), "lqi", lqi, "fields", m)
 	}
@@ -118,11 +123,12 @@ func (c *conn) receive(f message.Frame) error {
 	return nil
 }
 
-// answerBlock is the hot path: no allocation, no lock but the one of the port, no log unless it is wanted.
+// answerBlock answers an image block request. It must not allocate, takes no lock but that of the port, and
+// logs only where debug messages are wanted.
 func (c *conn) answerBlock(at time.Time) error {
 	reply := c.d.opts.Handler.HandleBlockRequest(&c.request, c.reply[:0])
 	if cap(reply) > cap(c.reply) {
-		c.reply = reply[:0] // it has grown once, and stays so
+		c.reply = reply[:0] // keeps the larger buffer
 	}
 	if len(reply) > 0 {
 		if err := c.write(reply, nil); err != nil {
@@ -136,7 +142,7 @@ func (c *conn) answerBlock(at time.Time) error {
 	return nil
 }
 
-// handleStatus gives c.status to whom it belongs.
+// handleStatus hands c.status to the command, or to the block answer, that it belongs to.
 func (c *conn) handleStatus(f message.Frame, now time.Duration, lqi uint8) {
 	s := &c.status
 	if s.Form == message.StatusFormBuffers {
@@ -164,7 +170,7 @@ func (c *conn) handleStatus(f message.Frame, now time.Duration, lqi uint8) {
 	}
 }
 
-// unusable counts a frame that means nothing: the dongle may have lost bytes of it.
+// unusable counts a frame that cannot be read. Most often bytes of it were lost.
 func (c *conn) unusable(reason string, f message.Frame, err error) {
 	c.d.opts.Observer.FrameError(reason)
 	if c.enabled() {

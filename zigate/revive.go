@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// hangsBeforeReset is how many connections in a row end because the dongle does not answer
-	// before it is reset.
+	// hangsBeforeReset is how many connections in a row must end without an answer before the dongle is
+	// reset.
 	hangsBeforeReset = 3
-	// maxRevivals is how often a dongle is reset before it has been well again. One that stays silent is
+	// maxRevivals is how often a dongle is reset without having worked in between. One that stays silent is
 	// broken, or is no dongle any more.
 	maxRevivals = 3
-	// wellAfter is how long a connection must last for the dongle to count as well.
+	// wellAfter is how long a connection must last until the dongle counts as working.
 	wellAfter = 5 * time.Minute
 )
 
-// revival decides when a dongle that hangs is reset, which is the last resort: its network stays, but all
-// that it holds in memory goes. Only a port that has answered as a ZiGate is sent a reset, so that nothing
-// else ever gets one.
+// revival decides when a dongle that hangs is reset. That is the last resort, because the dongle keeps its
+// network but loses what it holds in memory. A reset is sent only to a port that has answered like a
+// ZiGate, so that no other device gets one.
 type revival struct {
-	port   string // that answered, as conn.name
+	port   string // the port that answered, as conn.name
 	hangs  int
 	resets int
 }
@@ -38,11 +38,11 @@ func (r *revival) ended(port string, connected bool, lasted time.Duration, err e
 	if errors.Is(err, ErrNoAnswer) {
 		r.hangs++
 	} else {
-		r.hangs = 0 // it went, and comes back with a new start
+		r.hangs = 0 // the dongle was unplugged or switched off, and will start anew
 	}
 }
 
-// due tells whether the next connection to a port begins with a reset, which counts as done.
+// due reports whether the next connection to a port begins with a reset, and counts that reset.
 func (r *revival) due(port string) bool {
 	if r.port != port || r.hangs < hangsBeforeReset || r.resets >= maxRevivals {
 		return false
@@ -52,7 +52,7 @@ func (r *revival) due(port string) bool {
 	return true
 }
 
-// revive resets the dongle. Whether it heard that shows in the handshake that follows.
+// revive resets the dongle. The handshake that follows shows whether that has helped.
 func (c *conn) revive(ctx context.Context) error {
 	c.d.log.Warn("the dongle hangs; it is reset", "port", c.name, "attempt", c.d.revival.resets,
 		"of", maxRevivals)

@@ -50,7 +50,7 @@ func AppendTraceLine(dst []byte, f TracedFrame) []byte {
 	return append(hex.AppendEncode(dst, f.Frame.Payload), '\n')
 }
 
-// ErrTrace is the error of a file that is no trace, or of a line in it.
+// ErrTrace says that a file, or a line in it, is no trace.
 var ErrTrace = errors.New("not a trace of ZiGate frames")
 
 // TraceReader reads a trace file.
@@ -60,7 +60,7 @@ type TraceReader struct {
 	ended error
 }
 
-// NewTraceReader reads the header. The error is ErrTrace where it is another.
+// NewTraceReader reads the header. The error is ErrTrace where the file has another first line.
 func NewTraceReader(r io.Reader) (*TraceReader, error) {
 	t := &TraceReader{lines: bufio.NewScanner(r)}
 	t.lines.Buffer(nil, maxTraceLine)
@@ -72,8 +72,8 @@ func NewTraceReader(r io.Reader) (*TraceReader, error) {
 	return t, nil
 }
 
-// Next gives the next frame. The error is io.EOF at the end, and an ErrTrace for a line that is none; the
-// line is passed over then, and Next can be called again.
+// Next returns the next frame. The error is io.EOF at the end, and an ErrTrace for a line that cannot be
+// read; Next can then be called again for the lines behind it.
 func (t *TraceReader) Next() (TracedFrame, error) {
 	for t.ended == nil && t.lines.Scan() {
 		t.line++
@@ -83,14 +83,14 @@ func (t *TraceReader) Next() (TracedFrame, error) {
 		}
 		f, err := parseTraceLine(line)
 		if err != nil {
-			return TracedFrame{}, fmt.Errorf("%w: line %d: %v", ErrTrace, t.line, err)
+			return TracedFrame{}, fmt.Errorf("%w: line %d: %w", ErrTrace, t.line, err)
 		}
 		return f, nil
 	}
 	if t.ended == nil {
 		t.ended = io.EOF
 		if err := t.lines.Err(); err != nil {
-			return TracedFrame{}, fmt.Errorf("%w: line %d: %v", ErrTrace, t.line+1, err)
+			return TracedFrame{}, fmt.Errorf("%w: line %d: %w", ErrTrace, t.line+1, err)
 		}
 	}
 	return TracedFrame{}, t.ended
@@ -106,6 +106,7 @@ func parseTraceLine(line []byte) (TracedFrame, error) {
 	if f.Time, err = time.Parse(time.RFC3339Nano, string(fields[0])); err != nil {
 		return TracedFrame{}, err
 	}
+
 	switch string(fields[1]) {
 	case message.FromDongle.String():
 		f.Direction = message.FromDongle
@@ -115,6 +116,7 @@ func parseTraceLine(line []byte) (TracedFrame, error) {
 		return TracedFrame{}, fmt.Errorf("direction %q, want %q or %q",
 			fields[1], message.FromDongle, message.ToDongle)
 	}
+
 	t, err := strconv.ParseUint(string(fields[2]), 0, 16)
 	if err != nil {
 		return TracedFrame{}, fmt.Errorf("type: %w", err)
@@ -123,6 +125,7 @@ func parseTraceLine(line []byte) (TracedFrame, error) {
 	if string(fields[3]) == "-" {
 		return f, nil
 	}
+
 	if f.Frame.Payload, err = hex.DecodeString(string(fields[3])); err != nil {
 		return TracedFrame{}, fmt.Errorf("payload: %w", err)
 	}
@@ -133,7 +136,7 @@ func parseTraceLine(line []byte) (TracedFrame, error) {
 	return f, nil
 }
 
-// TraceWriter writes frames to a file, beside the goroutines that they come from.
+// TraceWriter writes frames to a file in a goroutine of its own.
 type TraceWriter struct {
 	w    io.Writer
 	wake chan struct{}
@@ -141,7 +144,7 @@ type TraceWriter struct {
 	mu      sync.Mutex
 	waiting []byte
 	dropped int
-	spare   []byte // of Run
+	spare   []byte // the buffer that flush has written; only Run uses it
 }
 
 // NewTraceWriter makes a task that writes what is given to its Trace.

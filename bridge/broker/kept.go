@@ -93,6 +93,7 @@ func (k *keeper) load(now time.Time) error {
 			err = fmt.Errorf("it has version %d, this program reads version %d", file.Version, keptVersion)
 		}
 	}
+
 	if err != nil {
 		aside := k.path + ".unreadable"
 		if rename := os.Rename(k.path, aside); rename != nil {
@@ -103,6 +104,7 @@ func (k *keeper) load(now time.Time) error {
 			"what other clients had retained is lost", "file", aside, "error", err)
 		return nil
 	}
+
 	for _, m := range file.Messages {
 		if m.Expires > 0 && m.Expires <= now.Unix() {
 			continue

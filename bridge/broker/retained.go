@@ -146,6 +146,7 @@ func (h *retained) deliver(client *mochi.Client, f packets.Subscription, kept ma
 			topics = append(topics, topic)
 		}
 	}
+
 	slices.Sort(topics)
 	for _, topic := range topics {
 		message := kept[topic]

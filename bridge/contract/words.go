@@ -170,44 +170,44 @@ type EventName string
 
 // Every event.
 const (
-	// EventDongleConnected is told when the dongle has been connected and answers.
+	// EventDongleConnected is published when the dongle has been connected and answers.
 	EventDongleConnected EventName = "dongleConnected"
-	// EventDongleDisconnected is told when the dongle is lost.
+	// EventDongleDisconnected is published when the dongle is lost.
 	EventDongleDisconnected EventName = "dongleDisconnected"
-	// EventDeviceAnnounced is told when a device announces itself on the network.
+	// EventDeviceAnnounced is published when a device announces itself on the network.
 	EventDeviceAnnounced EventName = "deviceAnnounced"
-	// EventDeviceLeft is told when a device leaves the network.
+	// EventDeviceLeft is published when a device leaves the network.
 	EventDeviceLeft EventName = "deviceLeft"
-	// EventImageAdded is told when an image is registered for a device.
+	// EventImageAdded is published when an image is registered for a device.
 	EventImageAdded EventName = "imageAdded"
-	// EventImageRemoved is told when a registered image is removed.
+	// EventImageRemoved is published when a registered image is removed.
 	EventImageRemoved EventName = "imageRemoved"
-	// EventImageLoaded is told when the dongle has taken an image's header and offers that image.
+	// EventImageLoaded is published when the dongle has taken an image's header and offers that image.
 	EventImageLoaded EventName = "imageLoaded"
-	// EventImageNotified is told when a device was notified of its image.
+	// EventImageNotified is published when a device was notified of its image.
 	EventImageNotified EventName = "imageNotified"
-	// EventDownloadStarted is told at the first block that a device asks for.
+	// EventDownloadStarted is published at the first block that a device asks for.
 	EventDownloadStarted EventName = "downloadStarted"
-	// EventDownloadProgress is told while a download goes on.
+	// EventDownloadProgress is published while a download goes on.
 	EventDownloadProgress EventName = "downloadProgress"
-	// EventDownloadPaused is told when a device was told to wait for data.
+	// EventDownloadPaused is published when a device was told to wait for data.
 	EventDownloadPaused EventName = "downloadPaused"
-	// EventDownloadResumed is told when a download that was paused goes on.
+	// EventDownloadResumed is published when a download that was paused goes on.
 	EventDownloadResumed EventName = "downloadResumed"
-	// EventDownloadFinished is told when a device has the whole image and accepts it.
+	// EventDownloadFinished is published when a device has the whole image and accepts it.
 	EventDownloadFinished EventName = "downloadFinished"
-	// EventUpgradeApplying is told when a device was told to install the image.
+	// EventUpgradeApplying is published when a device was told to install the image.
 	EventUpgradeApplying EventName = "upgradeApplying"
-	// EventUpgradeSucceeded is told when a device runs the image.
+	// EventUpgradeSucceeded is published when a device runs the image.
 	EventUpgradeSucceeded EventName = "upgradeSucceeded"
-	// EventUpgradeFailed is told when an upgrade has ended without success.
+	// EventUpgradeFailed is published when an upgrade has ended without success.
 	EventUpgradeFailed EventName = "upgradeFailed"
-	// EventUpgradeCancelled is told when an upgrade was cancelled.
+	// EventUpgradeCancelled is published when an upgrade was cancelled.
 	EventUpgradeCancelled EventName = "upgradeCancelled"
-	// EventDeliveryFailed is told when a device did not acknowledge what was sent to it, at most once a
+	// EventDeliveryFailed is published when a device did not acknowledge what was sent to it, at most once a
 	// minute a device.
 	EventDeliveryFailed EventName = "deliveryFailed"
-	// EventUnsolicitedRequest is told when a device asks for blocks without having an upgrade.
+	// EventUnsolicitedRequest is published when a device asks for blocks without having an upgrade.
 	EventUnsolicitedRequest EventName = "unsolicitedRequest"
 )
 

@@ -37,6 +37,7 @@ func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 			CommandTopic: o.topics().Request(operation), PayloadPress: payload,
 		})
 	}
+
 	no := false
 	return identified(euid, map[string]component{
 		"update": o.needsDongle(component{

@@ -12,6 +12,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -169,7 +170,7 @@ func TestDocumentChanges(t *testing.T) {
 		want   bool
 	}{
 		{"nothing", func(*homeassistant.Options, *otasvc.DeviceRecord) {}, false},
-		{"upgrade", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { *d = bulbUpgrade(otasvc.Downloading) }, false},
+		{"upgrade", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { *d = bulbUpgrade(upgrade.Downloading) }, false},
 		{"offer", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { d.Offer, d.UpdateAvailable = nil, false }, false},
 		{"radio", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { d.LQI, d.NetworkAddress = nil, nil }, false},
 		{"name", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { d.Name = "Hall bulb" }, true},

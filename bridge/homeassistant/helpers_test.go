@@ -13,6 +13,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -47,9 +48,9 @@ func bulbRecord() otasvc.DeviceRecord {
 }
 
 // bulbUpgrade is the bulb with an upgrade in the given state.
-func bulbUpgrade(s otasvc.State) otasvc.DeviceRecord {
+func bulbUpgrade(s upgrade.State) otasvc.DeviceRecord {
 	d := bulbRecord()
-	d.Upgrade = &otasvc.UpgradeRecord{
+	d.Upgrade = &upgrade.Record{
 		State: s, ImageVersion: 0x23095631, OldImageVersion: d.CurrentVersion, Offset: 36224, Size: 205488, Progress: 17.6,
 		BytesPerSecond: 412, RemainingSeconds: ptr(411), Attempt: 1,
 	}
@@ -63,10 +64,10 @@ func infoRecord() otasvc.InfoRecord {
 	}
 }
 
-func allStates() []otasvc.State {
-	return []otasvc.State{
-		otasvc.Scheduled, otasvc.Queued, otasvc.Notified, otasvc.Downloading, otasvc.Paused, otasvc.Downloaded,
-		otasvc.Applying, otasvc.Succeeded, otasvc.Failed, otasvc.Cancelled,
+func allStates() []upgrade.State {
+	return []upgrade.State{
+		upgrade.Scheduled, upgrade.Queued, upgrade.Notified, upgrade.Downloading, upgrade.Paused, upgrade.Downloaded,
+		upgrade.Applying, upgrade.Succeeded, upgrade.Failed, upgrade.Cancelled,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
 // maxSummary is the largest number of characters that Home Assistant accepts as release_summary.
@@ -33,14 +34,14 @@ func Update(d otasvc.DeviceRecord) contract.UpdateState {
 	}
 	if u := d.Upgrade; u != nil {
 		switch u.State {
-		case otasvc.Queued, otasvc.Notified, otasvc.Applying:
+		case upgrade.Queued, upgrade.Notified, upgrade.Applying:
 			s.InProgress = true
-		case otasvc.Downloading, otasvc.Paused:
+		case upgrade.Downloading, upgrade.Paused:
 			s.InProgress = true
 			s.UpdatePercentage = percentage(u.Progress)
 		}
 		// An installation would install the image that waits on the device.
-		if s.InProgress || u.State == otasvc.Downloaded {
+		if s.InProgress || u.State == upgrade.Downloaded {
 			s.LatestVersion = formatVersion(u.ImageVersion)
 		}
 	}

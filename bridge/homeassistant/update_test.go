@@ -7,10 +7,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
 // The whole state in every state of an upgrade, with an offer and without.
@@ -19,11 +21,11 @@ func TestUpdateStates(t *testing.T) {
 		inProgress bool
 		percentage any
 	}
-	want := map[otasvc.State]progress{
-		otasvc.Scheduled: {false, nil}, otasvc.Queued: {true, nil}, otasvc.Notified: {true, nil},
-		otasvc.Downloading: {true, 17.6}, otasvc.Paused: {true, 17.6},
-		otasvc.Downloaded: {false, nil}, // held: pressing Install lets it go on
-		otasvc.Applying:   {true, nil}, otasvc.Succeeded: {false, nil}, otasvc.Failed: {false, nil}, otasvc.Cancelled: {false, nil},
+	want := map[upgrade.State]progress{
+		upgrade.Scheduled: {false, nil}, upgrade.Queued: {true, nil}, upgrade.Notified: {true, nil},
+		upgrade.Downloading: {true, 17.6}, upgrade.Paused: {true, 17.6},
+		upgrade.Downloaded: {false, nil}, // held: pressing Install lets it go on
+		upgrade.Applying:   {true, nil}, upgrade.Succeeded: {false, nil}, upgrade.Failed: {false, nil}, upgrade.Cancelled: {false, nil},
 	}
 	for _, state := range allStates() {
 		t.Run(string(state), func(t *testing.T) {
@@ -44,7 +46,7 @@ func TestUpdateStates(t *testing.T) {
 				if s["in_progress"] != p.inProgress || s["update_percentage"] != p.percentage {
 					t.Errorf("%s, want in_progress %t and update_percentage %v", payload, p.inProgress, p.percentage)
 				}
-				if (p.inProgress || state == otasvc.Downloaded) && s["latest_version"] != "0x23095631" {
+				if (p.inProgress || state == upgrade.Downloaded) && s["latest_version"] != "0x23095631" {
 					t.Errorf("%s: the version under way is not the latest", payload)
 				}
 			}
@@ -108,7 +110,7 @@ func TestUpdate(t *testing.T) {
 			ReleaseSummary: "https://example.com/notes has more", ReleaseURL: "https://example.com/bulb.ota",
 		}},
 		{"downgrade under way", func() otasvc.DeviceRecord {
-			d := bulbUpgrade(otasvc.Applying)
+			d := bulbUpgrade(upgrade.Applying)
 			d.Offer, d.UpdateAvailable = nil, false
 			d.Upgrade.ImageVersion = 0x21000000
 			return d
@@ -131,13 +133,13 @@ func TestUpdate(t *testing.T) {
 
 // What is not known is left out; only update_percentage may be null.
 func TestUpdateKeys(t *testing.T) {
-	golden(t, "update", encode(t, homeassistant.Update(bulbUpgrade(otasvc.Downloading))))
+	golden(t, "update", encode(t, homeassistant.Update(bulbUpgrade(upgrade.Downloading))))
 	golden(t, "update_unknown", encode(t, homeassistant.Update(otasvc.DeviceRecord{EUID: bulb})))
 }
 
 func TestUpdatePercentage(t *testing.T) {
 	for in, want := range map[float64]any{0: 0.0, 17.6: 17.6, 100: 100.0, 100.1: 100.0, -1: 0.0, math.Inf(1): 100.0, math.NaN(): nil} {
-		d := bulbUpgrade(otasvc.Downloading)
+		d := bulbUpgrade(upgrade.Downloading)
 		d.Upgrade.Progress = in
 		payload := encode(t, homeassistant.Update(d))
 		for _, problem := range schema.Update(payload) {
@@ -234,7 +236,7 @@ func FuzzUpdate(f *testing.F) {
 	f.Add("http://[::1%25eth0]:1/", "https://x", math.NaN())
 	f.Add("https://example.com:65536", strings.Repeat("💡", 300), -1.0)
 	f.Fuzz(func(t *testing.T, address, notes string, progress float64) {
-		d := bulbUpgrade(otasvc.Downloading)
+		d := bulbUpgrade(upgrade.Downloading)
 		d.Offer.URL, d.Offer.ReleaseNotes, d.Upgrade.Progress = address, notes, progress
 		payload, err := json.Marshal(homeassistant.Update(d))
 		if err != nil {

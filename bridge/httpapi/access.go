@@ -15,23 +15,22 @@ import (
 	"time"
 )
 
-// Who may do what: everybody who reaches the address may read, as with /metrics. Changing anything takes
-// the token; or, where none is set, a connection from this machine that shows no sign of having been
-// sent by somebody else's page or passed on by a proxy. What a proxy says of where a request comes from
-// is never believed.
+// Everybody who reaches the address may read, as with /metrics. Changing anything takes the token. Where
+// none is set, it takes a connection from this machine that shows no sign of having been sent by somebody
+// else's page or passed on by a proxy. What a proxy says of where a request comes from is never believed.
 
-// refusal is why a request is not carried out.
+// refusal says why a request is not carried out.
 type refusal struct {
 	status int
 	text   string
-	after  time.Duration // when it may be tried again; 0: it would not help
+	after  time.Duration // when it may be tried again; 0 where that would not help
 }
 
-// client is the address at the other end of the connection.
+// client returns the address at the other end of the connection.
 func client(r *http.Request) netip.Addr {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		return netip.Addr{} // no loopback address
+		return netip.Addr{} // the zero address is no loopback address
 	}
 	return at.Addr().Unmap()
 }
@@ -58,6 +57,7 @@ func (s *Server) mayChange(r *http.Request) *refusal {
 			"the request comes from a page of another origin (%q), which may change nothing here; "+
 				"behind a proxy, let it pass on the Host header", r.Header.Get("Origin"))}
 	}
+
 	if s.options.Token == "" {
 		return localOnly(r)
 	}
@@ -70,6 +70,7 @@ func (s *Server) mayChange(r *http.Request) *refusal {
 			after:  wait,
 		}
 	}
+
 	given, ok := bearer(r)
 	if !ok {
 		return &refusal{
@@ -78,6 +79,7 @@ func (s *Server) mayChange(r *http.Request) *refusal {
 				"as the header \"Authorization: Bearer <token>\"",
 		}
 	}
+
 	// The digests have one length, so that the comparison takes the same time whatever is given.
 	want := sha256.Sum256([]byte(s.options.Token))
 	got := sha256.Sum256([]byte(given))
@@ -91,7 +93,7 @@ func (s *Server) mayChange(r *http.Request) *refusal {
 	return nil
 }
 
-// localOnly says why a request is not one from this machine.
+// localOnly says why a request does not count as one from this machine; it returns nil where it does.
 func localOnly(r *http.Request) *refusal {
 	if !client(r).IsLoopback() {
 		return &refusal{
@@ -101,7 +103,8 @@ func localOnly(r *http.Request) *refusal {
 		}
 	}
 	for header, values := range r.Header {
-		// A proxy may add its own line to an empty one of the client's, so that the first says nothing.
+		// A proxy may add its own line to an empty one of the client's, so looking at the first is not
+		// enough.
 		if ofProxy(header) && slices.ContainsFunc(values, func(value string) bool { return value != "" }) {
 			return &refusal{
 				status: http.StatusForbidden,
@@ -150,14 +153,14 @@ func sameOrigin(r *http.Request) bool {
 	return true
 }
 
-// bearer is the token in a request.
+// bearer returns the token that a request carries.
 func bearer(r *http.Request) (token string, ok bool) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
 	return token, strings.EqualFold(scheme, "Bearer") && token != ""
 }
 
-// reading lets those through who may read, and not too often.
+// reading lets requests through that may read and do not come too often.
 func (s *Server) reading(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		no := s.mayRead(r)
@@ -172,7 +175,7 @@ func (s *Server) reading(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// changing lets those through who may change something, and not too often.
+// changing lets requests through that may change something and do not come too often.
 func (s *Server) changing(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		no := s.mayChange(r)

@@ -17,16 +17,17 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// errorBody is every answer of the API that is an error, but for those to requests, which are
-// responses as on MQTT.
+// errorBody is the body of every error of the API, but for answers to requests, which are responses as on
+// MQTT.
 type errorBody struct {
 	Error string `json:"error"` // one sentence for a person
 }
 
-// access is what whoever asks may do.
+// access says what the client may do.
 type access struct {
 	Change bool   `json:"change"`          // whether this request could change something
 	Token  bool   `json:"token"`           // whether a token is set, and needed
@@ -46,7 +47,7 @@ func (s *Server) getAccess(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, body)
 }
 
-// getRecord answers with a record that there is one of.
+// getRecord answers with a record of a kind that has only one.
 func (s *Server) getRecord(kind bridge.FeedKind) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		e, ok := s.options.Feed.Get(kind, "")
@@ -66,7 +67,7 @@ func errStarting() *refusal {
 	}
 }
 
-// deviceList is all device records, by EUID.
+// deviceList has all device records, by EUID.
 type deviceList struct {
 	Devices []json.RawMessage `json:"devices"`
 }
@@ -102,12 +103,12 @@ func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// queue is the upgrades that have not ended.
+// queue has the upgrades that have not ended.
 type queue struct {
 	// Active has the upgrades that are notified, downloading, paused, downloaded or applying, in the order in
 	// which they were asked for.
 	Active []queued `json:"active"`
-	Queued []queued `json:"queued"` // scheduled or queued; in the order in which they are to have their turn
+	Queued []queued `json:"queued"` // scheduled or queued; the first is to begin next
 }
 
 type queued struct {
@@ -117,18 +118,19 @@ type queued struct {
 }
 
 func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) {
-	turn, no := s.turns(r.Context())
+	place, no := s.places(r.Context())
 	if no != nil {
 		refuse(w, no)
 		return
 	}
+
 	body := queue{Active: []queued{}, Queued: []queued{}}
 	devices := slices.DeleteFunc(s.devices(), func(e bridge.FeedEntry) bool {
 		return e.Device.Upgrade == nil || e.Device.Upgrade.State.Ended()
 	})
 	slices.SortStableFunc(devices, func(a, b bridge.FeedEntry) int {
 		return cmp.Or(
-			cmp.Compare(turn(a.Device.EUID), turn(b.Device.EUID)),
+			cmp.Compare(place(a.Device.EUID), place(b.Device.EUID)),
 			a.Device.Upgrade.QueuedAt.Compare(b.Device.Upgrade.QueuedAt),
 		)
 	})
@@ -141,7 +143,7 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		line := &body.Active
-		if state := d.Device.Upgrade.State; state == otasvc.Scheduled || state == otasvc.Queued {
+		if state := d.Device.Upgrade.State; state == upgrade.Scheduled || state == upgrade.Queued {
 			line = &body.Queued
 		}
 		*line = append(*line, queued{EUID: d.Device.EUID, Name: d.Device.Name, Upgrade: record.Upgrade})
@@ -149,12 +151,12 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, body)
 }
 
-// queueTimeout is how long the service may take to tell its queue: it does so between other
-// things, in milliseconds.
+// queueTimeout is how long the service may take to list its queue; milliseconds are usual.
 const queueTimeout = 5 * time.Second
 
-// turns asks the service for the turn of each upgrade that waits; of others it is the last.
-func (s *Server) turns(ctx context.Context) (func(message.IEEE) int, *refusal) {
+// places asks the service for the place of each waiting upgrade in its queue. The function returns negative
+// numbers, the lowest for the upgrade that begins next, and 0 for devices without a waiting upgrade.
+func (s *Server) places(ctx context.Context) (func(message.IEEE) int, *refusal) {
 	if s.options.Queue == nil {
 		return func(message.IEEE) int { return 0 }, nil
 	}
@@ -164,11 +166,11 @@ func (s *Server) turns(ctx context.Context) (func(message.IEEE) int, *refusal) {
 	defer cancel()
 	select {
 	case list := <-told:
-		turn := map[message.IEEE]int{}
+		place := map[message.IEEE]int{}
 		for i, u := range list {
-			turn[u.EUID] = i - len(list)
+			place[u.EUID] = i - len(list)
 		}
-		return func(e message.IEEE) int { return turn[e] }, nil
+		return func(e message.IEEE) int { return place[e] }, nil
 	case <-ctx.Done():
 		return nil, &refusal{
 			status: http.StatusServiceUnavailable,
@@ -213,10 +215,11 @@ func (s *Server) putLogLevel(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, body)
 }
 
-// maxSmallBody bounds bodies that say a few things, in bytes.
+// maxSmallBody bounds the bodies of everything but requests and images, in bytes.
 const maxSmallBody = 4 << 10
 
-// readJSON reads a body that has to be JSON, if it says what it is, of a length in bytes.
+// readJSON reads a body of at most longest bytes. It refuses one whose Content-Type is not JSON; the header
+// may be absent.
 func readJSON(w http.ResponseWriter, r *http.Request, longest int64) ([]byte, *refusal) {
 	if given := r.Header.Get("Content-Type"); given != "" {
 		if kind, _, err := mime.ParseMediaType(given); err != nil || kind != jsonType {
@@ -231,7 +234,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, longest int64) ([]byte, *r
 	return readBody(w, r, longest)
 }
 
-// readBody reads a body of a length in bytes.
+// readBody reads a body of at most longest bytes.
 func readBody(w http.ResponseWriter, r *http.Request, longest int64) ([]byte, *refusal) {
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, longest))
 	var tooLarge *http.MaxBytesError
@@ -249,7 +252,7 @@ func readBody(w http.ResponseWriter, r *http.Request, longest int64) ([]byte, *r
 	return b, nil
 }
 
-// strict reads one JSON object that has no other keys than v.
+// strict reads one JSON object, which may have no other keys than v.
 func strict(b []byte, v any) error {
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	decoder.DisallowUnknownFields()
@@ -269,11 +272,11 @@ func answerJSON(w http.ResponseWriter, status int, body any) {
 	answer(w, status, jsonType, jsonOf(body))
 }
 
-// jsonOf writes one of our own bodies, which always can be.
+// jsonOf encodes one of the bodies of this package, which never fails.
 func jsonOf(body any) []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false) // for people at a shell; it is no HTML
+	encoder.SetEscapeHTML(false) // people read it at a shell, and it does not stand in HTML
 	if err := encoder.Encode(body); err != nil {
 		panic(fmt.Sprintf("httpapi: %T does not marshal: %v", body, err))
 	}

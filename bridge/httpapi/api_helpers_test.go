@@ -19,6 +19,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -118,15 +119,15 @@ func (a *api) known() {
 		Offer:   otasvc.Offer{ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 2, Size: 100, SHA256: digest, URL: "http://x/y", Title: "<b>"},
 		Devices: []message.IEEE{kitchen}, AddedAt: time.Now(),
 	}})
-	a.bridge.DeviceChanged(device(kitchen, otasvc.Downloading, 40))
-	a.bridge.DeviceChanged(device(hall, otasvc.Queued, 0))
+	a.bridge.DeviceChanged(device(kitchen, upgrade.Downloading, 40))
+	a.bridge.DeviceChanged(device(hall, upgrade.Queued, 0))
 }
 
 // device is a record of a device with an upgrade in some state.
-func device(euid message.IEEE, state otasvc.State, progress float64) otasvc.DeviceRecord {
+func device(euid message.IEEE, state upgrade.State, progress float64) otasvc.DeviceRecord {
 	d := otasvc.DeviceRecord{EUID: euid, Name: "Bulb " + euid.String(), LQI: ptr(uint8(100)), LastSeen: time.Now(), CurrentVersion: ptr(uint32(1))}
 	if state != "" {
-		d.Upgrade = &otasvc.UpgradeRecord{State: state, ImageVersion: 2, Size: 100, Offset: uint32(progress), Progress: progress, Attempt: 1, QueuedAt: time.Now()}
+		d.Upgrade = &upgrade.Record{State: state, ImageVersion: 2, Size: 100, Offset: uint32(progress), Progress: progress, Attempt: 1, QueuedAt: time.Now()}
 	}
 	return d
 }
@@ -147,7 +148,9 @@ func folderImage(name string) library.FolderImage {
 	return library.FolderImage{Name: name, SHA256: i.SHA256, Size: i.Size, Header: i.Header, Wrapper: i.Wrapper, Warnings: i.Warnings, Checks: i.Checks}
 }
 
-// call sends a request; headers are "Name: value". "Host" is one of them, too.
+func asList(v any) []any { list, _ := v.([]any); return list }
+
+// call sends a request, and checks that the answer is as openapi.json says; headers are "Name: value". "Host" is one of them, too.
 func (a *api) call(method, path, body string, headers ...string) reply {
 	a.t.Helper()
 	req, err := http.NewRequestWithContext(a.t.Context(), method, a.base+path, strings.NewReader(body))
@@ -172,7 +175,15 @@ func (a *api) call(method, path, body string, headers ...string) reply {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return reply{res.StatusCode, res.Header, string(b)}
+	got := reply{res.StatusCode, res.Header, string(b)}
+	d, err := sharedDocument()
+	if err == nil {
+		err = d.checkResponse(req, got)
+	}
+	if err != nil {
+		a.t.Errorf("%s %s: status %d: %v", method, path, got.status, err)
+	}
+	return got
 }
 
 // sent is one server-sent event.

@@ -12,6 +12,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -34,7 +35,7 @@ func TestRequest(t *testing.T) {
 	}{
 		{"success", []otasvc.Answer{{Status: otasvc.InProgress}, {Status: otasvc.Success}}, 200},
 		{"service available", []otasvc.Answer{{Status: otasvc.ServiceAvailable}}, 200},
-		{"failure", []otasvc.Answer{{Status: otasvc.Failure, Reason: otasvc.ReasonUpToDate, Error: "x"}}, 409},
+		{"failure", []otasvc.Answer{{Status: otasvc.Failure, Reason: upgrade.ReasonUpToDate, Error: "x"}}, 409},
 		{"older driver", []otasvc.Answer{{Status: otasvc.IncompatibleDriverVersion, Error: "x"}}, 409},
 		{"no device", []otasvc.Answer{{Status: otasvc.DeviceNotFound, Error: "x"}}, 404},
 		{"no image", []otasvc.Answer{{Status: otasvc.ImageInfoNotFound, Error: "x"}}, 404},
@@ -213,7 +214,7 @@ func TestQueue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := startAPI(t, func(o *httpapi.Options) { o.Queue = tt.queue })
 			at := time.Now()
-			for i, state := range []otasvc.State{otasvc.Succeeded, otasvc.Queued, otasvc.Paused, otasvc.Scheduled, otasvc.Queued, otasvc.Downloading, ""} {
+			for i, state := range []upgrade.State{upgrade.Succeeded, upgrade.Queued, upgrade.Paused, upgrade.Scheduled, upgrade.Queued, upgrade.Downloading, ""} {
 				d := device(first-message.IEEE(i), state, 0)
 				if d.Upgrade != nil {
 					d.Upgrade.QueuedAt = at.Add(time.Duration(i) * time.Second)

@@ -18,21 +18,21 @@ import (
 type Images interface {
 	// Folder returns what is in the image folder.
 	Folder() *library.FolderState
-	// Indexes returns how the indexes are doing.
+	// Indexes returns the state of each index.
 	Indexes() []library.IndexStatus
 	// Add puts an image into the image folder, where it is not there yet.
 	Add(context.Context, library.Added) (image library.FolderImage, isNew bool, err error)
-	// RemoveAdded removes what Add put there.
+	// RemoveAdded removes an image that Add put there.
 	RemoveAdded(ctx context.Context, name string) error
 }
 
 const (
-	maxAdditions  = 4               // at once; each may take as many bytes of memory as an image may have
-	addTimeout    = 5 * time.Minute // for fetching it
-	uploadTimeout = 2 * time.Minute // for the body
+	maxAdditions  = 4               // at once; each takes as much memory as its image is large
+	addTimeout    = 5 * time.Minute // for fetching an image
+	uploadTimeout = 2 * time.Minute // for receiving an image in a request's body
 )
 
-// imageList is every image that there is.
+// imageList has all images, and what keeps others from being used.
 type imageList struct {
 	Images  []json.RawMessage `json:"images"` // as on <base>/images
 	Folder  []folderImage     `json:"folder"`
@@ -43,7 +43,7 @@ type imageList struct {
 // folderImage is an image in the image folder.
 type folderImage struct {
 	Name             string           `json:"name"`  // of the file, below the folder
-	Added            bool             `json:"added"` // by this API, which can remove it again
+	Added            bool             `json:"added"` // whether this API added it and can remove it
 	ManufacturerCode uint16           `json:"mfgId"`
 	ImageType        uint16           `json:"imageTypeId"`
 	ImageVersion     uint32           `json:"imageVersion"`
@@ -97,7 +97,7 @@ func (s *Server) getImages(w http.ResponseWriter, _ *http.Request) {
 	answerJSON(w, http.StatusOK, body)
 }
 
-// imageURL is an image to be added that has to be fetched first.
+// imageURL says where an image lies that is to be fetched and added.
 type imageURL struct {
 	URL    string `json:"url"`
 	SHA256 string `json:"sha256"`
@@ -108,7 +108,7 @@ type imageURL struct {
 type addition struct {
 	Status contract.Status `json:"status"`
 	Error  string          `json:"error,omitempty"`
-	Image  *folderImage    `json:"image,omitempty"` // where it was a success
+	Image  *folderImage    `json:"image,omitempty"` // absent where it was not added
 }
 
 // postImage adds an image to the image folder: the body itself, or what is at the URL that a JSON body gives.
@@ -124,16 +124,19 @@ func (s *Server) postImage(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+
 	control := http.NewResponseController(w)
 	if err := control.SetReadDeadline(time.Now().Add(uploadTimeout)); err != nil {
 		refuse(w, &refusal{status: http.StatusInternalServerError, text: err.Error()})
 		return
 	}
+
 	added, no := s.readAddition(w, r)
 	if no != nil {
 		refuse(w, no)
 		return
 	}
+
 	// What follows may take as long as a download does.
 	err := control.SetReadDeadline(time.Time{})
 	err = errors.Join(err, control.SetWriteDeadline(time.Now().Add(addTimeout+answerTimeout)))
@@ -141,6 +144,7 @@ func (s *Server) postImage(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &refusal{status: http.StatusInternalServerError, text: err.Error()})
 		return
 	}
+
 	ctx, cancel := context.WithTimeout(r.Context(), addTimeout)
 	defer cancel()
 	image, isNew, err := s.options.Images.Add(ctx, added)
@@ -157,6 +161,7 @@ func (s *Server) postImage(w http.ResponseWriter, r *http.Request) {
 		answerJSON(w, code, addition{Status: status, Error: err.Error()})
 		return
 	}
+
 	code := http.StatusOK
 	if isNew {
 		code = http.StatusCreated
@@ -167,7 +172,7 @@ func (s *Server) postImage(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, code, addition{Status: contract.StatusSuccess, Image: &shown})
 }
 
-// readAddition reads what is to be added.
+// readAddition reads the image, or the URL of the image, that is to be added.
 func (s *Server) readAddition(w http.ResponseWriter, r *http.Request) (library.Added, *refusal) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	query := r.URL.Query()
@@ -181,8 +186,8 @@ func (s *Server) readAddition(w http.ResponseWriter, r *http.Request) (library.A
 		if err := strict(b, &body); err != nil || body.URL == "" {
 			return library.Added{}, &refusal{
 				status: http.StatusBadRequest,
-
-				text: `url: is required, in an object such as {"url":"https://…"}; sha256 and sha512 may stand beside it`,
+				text: `url: is required, in an object such as {"url":"https://…"}; ` +
+					`sha256 and sha512 may stand beside it`,
 			}
 		}
 		return library.Added{URL: body.URL, SHA256: body.SHA256, SHA512: body.SHA512}, nil
@@ -193,11 +198,13 @@ func (s *Server) readAddition(w http.ResponseWriter, r *http.Request) (library.A
 				"application/octet-stream\", not a form",
 		}
 	}
+
 	if r.ContentLength > s.options.MaxImageBytes {
 		return library.Added{}, &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf(
 			"the file has %d bytes; at most %d are allowed (ZIGATE_OTA_IMAGE_MAX_BYTES)",
 			r.ContentLength, s.options.MaxImageBytes)}
 	}
+
 	data, no := readBody(w, r, s.options.MaxImageBytes)
 	if no == nil && len(data) == 0 {
 		no = &refusal{status: http.StatusBadRequest, text: "the body is empty; it must be the file itself"}
@@ -207,7 +214,7 @@ func (s *Server) readAddition(w http.ResponseWriter, r *http.Request) (library.A
 	}, no
 }
 
-// additionStatus is the status that says why an image was not added.
+// additionStatus returns the status that says why an image was not added.
 func additionStatus(err error) contract.Status {
 	switch {
 	case errors.Is(err, library.ErrAccess):
@@ -219,7 +226,7 @@ func additionStatus(err error) contract.Status {
 	}
 }
 
-// deleteImage takes back an image that was added.
+// deleteImage removes an image that was added over the API.
 func (s *Server) deleteImage(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout/2)
 	defer cancel()
@@ -237,15 +244,15 @@ func (s *Server) deleteImage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// index is how an index of images is doing.
+// index is the state of an index of images.
 type index struct {
 	Name    string     `json:"name"` // URL or path
 	Format  string     `json:"format"`
 	Images  int        `json:"images"`
 	Skipped int        `json:"skipped"` // entries that cannot be used
-	Problem string     `json:"problem"` // with the first of those
-	ReadAt  *time.Time `json:"readAt"`  // null: never
-	Error   string     `json:"error"`   // why it could not be read the last time; empty if it could
+	Problem string     `json:"problem"` // what is wrong with the first of those
+	ReadAt  *time.Time `json:"readAt"`  // null where it was never read
+	Error   string     `json:"error"`   // why it could not be read the last time; empty where it could
 }
 
 func newIndex(s library.IndexStatus) index {

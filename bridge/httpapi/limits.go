@@ -14,11 +14,11 @@ type limiter struct {
 	interval time.Duration
 
 	mu      sync.Mutex
-	clients map[netip.Addr]time.Time // when all will be forgiven
+	clients map[netip.Addr]time.Time // when nothing will count against the client any more
 }
 
-// maxClients bounds what is remembered. When there are more, the ones that did nothing wrong lately
-// are forgotten first.
+// maxClients bounds what is remembered. When there are more, the clients that are free to go on are
+// forgotten first.
 const maxClients = 4096
 
 func newLimiter(burst int, interval time.Duration) *limiter {
@@ -59,7 +59,7 @@ func (l *limiter) count(client netip.Addr, now time.Time, counts bool) time.Dura
 	return 0
 }
 
-// forget makes room for many, so that it is seldom needed.
+// forget halves the number of clients at least, so that it is seldom needed.
 func (l *limiter) forget(now time.Time) {
 	for client, until := range l.clients {
 		if !until.After(now) {

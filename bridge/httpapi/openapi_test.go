@@ -24,15 +24,14 @@ import (
 // that there is has a path.
 func TestOpenAPIRoutes(t *testing.T) {
 	a, d := startAPI(t, nil), readDocument(t)
-	paths := d.at("paths")
 	var requests []string
-	for path := range paths {
+	for path, item := range d.Paths.Map() {
 		if operation, ok := strings.CutPrefix(path, "/api/v1/request/"); ok {
 			requests = append(requests, operation)
 		}
 		var allowed []string
-		for method := range paths[path].(object) {
-			allowed = append(allowed, strings.ToUpper(method))
+		for method := range item.Operations() {
+			allowed = append(allowed, method)
 		}
 		if slices.Contains(allowed, "GET") {
 			allowed = append(allowed, "HEAD")
@@ -67,32 +66,26 @@ func TestOpenAPIServed(t *testing.T) {
 func TestOpenAPIRequestKeys(t *testing.T) {
 	a, d := startAPI(t, nil), readDocument(t)
 	for _, operation := range bridge.Operations() {
-		body := d.at("paths", "/api/v1/request/"+operation, "post", "requestBody")
-		schema := d.at("paths", "/api/v1/request/"+operation, "post", "requestBody", "content", "application/json", "schema")
-		properties, _ := schema["properties"].(object)
+		body := d.Paths.Value("/api/v1/request/" + operation).Post.RequestBody.Value
+		schema := body.Content.Get("application/json").Schema.Value
 		got := a.call("POST", "/api/v1/request/"+operation, `{"noSuchKey":1}`)
 		_, allowed, _ := strings.Cut(jsonObject(t, got.body)["error"].(string), "allowed are ")
 		allowed, _, _ = strings.Cut(allowed, ";")
-		if diff := cmp.Diff(strings.Split(allowed, ", "), slices.Sorted(maps.Keys(properties))); diff != "" {
+		if diff := cmp.Diff(strings.Split(allowed, ", "), slices.Sorted(maps.Keys(schema.Properties))); diff != "" {
 			t.Errorf("%s: keys (-taken +described):\n%s", operation, diff)
 		}
-		var required, described []string
+		var required []string
 		for _, m := range regexp.MustCompile(`(\w+): is required`).FindAllStringSubmatch(got.body, -1) {
 			required = append(required, m[1])
 		}
-		for _, key := range asList(schema["required"]) {
-			described = append(described, key.(string))
-		}
-		if diff := cmp.Diff(required, described); diff != "" {
+		if diff := cmp.Diff(required, schema.Required); diff != "" {
 			t.Errorf("%s: required (-are +described):\n%s", operation, diff)
 		}
-		if must, _ := body["required"].(bool); must != (len(required) > 0) {
-			t.Errorf("%s: the body is described as required: %v", operation, must)
+		if body.Required != (len(required) > 0) {
+			t.Errorf("%s: the body is described as required: %v", operation, body.Required)
 		}
 	}
 }
-
-func asList(v any) []any { list, _ := v.([]any); return list }
 
 func jsonObject(t *testing.T, text string) object {
 	t.Helper()
@@ -186,9 +179,6 @@ func TestOpenAPIFields(t *testing.T) {
 	if missing := d.unseen(); len(missing) > 0 {
 		t.Errorf("described, but nothing has it: %s", strings.Join(missing, ", "))
 	}
-	if err := d.check("Info", []byte(`{"version":1}`)); err == nil {
-		t.Error("the check lets anything pass")
-	}
 }
 
 type goldenCase struct {
@@ -222,9 +212,9 @@ func TestAPIDocument(t *testing.T) {
 	}
 	d, text := readDocument(t), string(b)
 	var described []string // "METHOD path", with what stands for anything as {}
-	for path, methods := range d.at("paths") {
-		for method := range methods.(object) {
-			described = append(described, strings.ToUpper(method)+" "+regexp.MustCompile(`{[^}]*}`).ReplaceAllString(path, "{}"))
+	for path, item := range d.Paths.Map() {
+		for method := range item.Operations() {
+			described = append(described, method+" "+regexp.MustCompile(`{[^}]*}`).ReplaceAllString(path, "{}"))
 		}
 	}
 	shown := regexp.MustCompile("(?:`(GET|POST|PUT|DELETE) (/api/v1[^`?]*)`)").FindAllStringSubmatch(text, -1)

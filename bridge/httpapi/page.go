@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// files are the page, as it is served, and the description of the API.
+// files has the page, as it is served, and the description of the API.
 //
 //go:embed page openapi.json
 var files embed.FS

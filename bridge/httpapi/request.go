@@ -12,15 +12,15 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 )
 
-// Asker carries requests out. The answers come over the feed as responses with the id.
+// Asker carries requests out. Its answers come over the feed, as responses with the id.
 type Asker interface {
 	Ask(id, operation string, payload []byte)
 }
 
 const (
 	maxRequestBody = contract.MaxRequest // bytes, as on MQTT
-	defaultWait    = 10 * time.Second    // for the final answer
-	maxWait        = 25 * time.Second    // shorter than what a server's answer may take
+	defaultWait    = 10 * time.Second    // how long a request waits for the final answer
+	maxWait        = 25 * time.Second    // shorter than answerTimeout
 )
 
 func newID() string { return rand.Text()[:16] }
@@ -45,7 +45,7 @@ func (s *Server) postRequest(w http.ResponseWriter, r *http.Request) {
 	s.answerWith(w, s.await(ctx, id), id)
 }
 
-// waitOf is how long a request's answer may keep whoever asks waiting.
+// waitOf returns how long a client wants to wait for the final answer.
 func waitOf(r *http.Request) (time.Duration, error) {
 	given := r.URL.Query().Get("wait")
 	if given == "" {
@@ -58,8 +58,8 @@ func waitOf(r *http.Request) (time.Duration, error) {
 	return 0, fmt.Errorf("wait: must be a whole number of seconds from 0 to %d", int(maxWait/time.Second))
 }
 
-// await returns the final response to a request, or the latest there is when ctx is done; nil:
-// there is none yet.
+// await returns the final response to a request, or the latest when ctx is done. It returns nil where there
+// is none yet.
 func (s *Server) await(ctx context.Context, id string) *bridge.FeedEntry {
 	for {
 		changed := s.options.Feed.Changed()
@@ -78,7 +78,7 @@ func (s *Server) await(ctx context.Context, id string) *bridge.FeedEntry {
 	}
 }
 
-// getResponse tells the latest response to a request that was answered with 202.
+// getResponse answers with the latest response to a request that was answered with 202.
 func (s *Server) getResponse(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	e, ok := s.options.Feed.Get(bridge.FeedResponse, id)
@@ -115,7 +115,7 @@ func (s *Server) answerWith(w http.ResponseWriter, e *bridge.FeedEntry, id strin
 	answer(w, status, jsonType, e.Payload)
 }
 
-// statusCode is the HTTP status that says what a response's status says.
+// statusCode returns the HTTP status that corresponds to a response's status.
 func statusCode(s contract.Status) int {
 	switch s {
 	case contract.StatusSuccess, contract.StatusServiceAvailable:

@@ -12,13 +12,14 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge"
 )
 
-// route is one thing that is served. A GET pattern takes HEAD, too; other methods get 405, other paths 404.
+// route is a pattern and what serves it. A GET pattern takes HEAD, too; other methods get 405, other paths
+// 404.
 type route struct {
 	pattern string // as for http.ServeMux
 	handler http.HandlerFunc
 }
 
-// apiRoutes is the API, as openapi.json describes it.
+// apiRoutes returns the routes of the API, as openapi.json describes them.
 func (s *Server) apiRoutes() []route {
 	if s.options.Feed == nil {
 		return nil
@@ -50,13 +51,13 @@ func (s *Server) apiRoutes() []route {
 // maxScrapes is how many may read the metrics at once.
 const maxScrapes = 8
 
-// routes is what is served where.
+// routes returns the handler of all routes.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.options.Registry, promhttp.HandlerOpts{
 		ErrorLog:      slog.NewLogLogger(s.log.Handler(), slog.LevelError),
 		ErrorHandling: promhttp.ContinueOnError, // one bad series must not take the others away
-		// Each takes a copy of everything that is measured; who is one too many is told to come again.
+		// Each scrape copies everything that is measured; those above the limit get 503.
 		MaxRequestsInFlight: maxScrapes,
 	}))
 	mux.HandleFunc("GET /healthz", s.health)
@@ -89,7 +90,7 @@ func guard(next http.Handler) http.Handler {
 }
 
 // health answers 200 while the service is alive, else 503 and why not. What comes back by itself, like a
-// dongle that was pulled out, is no reason for a restart and is told by readiness only.
+// dongle that was pulled out, is no reason for a restart; only readiness reports it.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	status := http.StatusOK
 	text := "ok"
@@ -112,7 +113,7 @@ type checkResult struct {
 	Error string `json:"error,omitempty"`
 }
 
-// ready asks all checks.
+// ready runs all checks.
 func (s *Server) ready() readiness {
 	result := readiness{Ready: true, Checks: make(map[string]checkResult, len(s.options.Checks))}
 	for _, c := range s.options.Checks {
@@ -136,7 +137,7 @@ func (s *Server) readiness(w http.ResponseWriter, _ *http.Request) {
 	answerJSON(w, status, result)
 }
 
-// answer writes a whole answer. An error means that the client has gone, which is its own business.
+// answer writes a whole answer. An error means that the client has gone, and is ignored.
 func answer(w http.ResponseWriter, status int, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)

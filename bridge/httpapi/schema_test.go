@@ -1,172 +1,154 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
+	"io"
 	"maps"
-	"math"
+	"net/http"
 	"os"
-	"regexp"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
-	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/legacy"
 )
 
 type object = map[string]any
 
-// document is openapi.json, as far as values are held against its schemas: type, enum, properties, required,
-// additionalProperties, items, oneOf, pattern, minimum, maximum, format date-time and $ref.
+// document is openapi.json, with which answers are compared.
 type document struct {
-	root object
+	*openapi3.T
+	router routers.Router
+
 	// seen are the keys that values had, by the schema of components that says what they are.
 	seen map[string]map[string]bool
 }
 
+// loadDocument reads a document from a file. The error says where it is no valid OpenAPI document.
+func loadDocument(file string) (*document, error) {
+	root, err := openapi3.NewLoader().LoadFromFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := root.Validate(context.Background()); err != nil {
+		return nil, err
+	}
+	router, err := legacy.NewRouter(root)
+	if err != nil {
+		return nil, err
+	}
+	return &document{T: root, router: router, seen: map[string]map[string]bool{}}, nil
+}
+
+// sharedDocument is the document for the tests that only read it.
+var sharedDocument = sync.OnceValues(func() (*document, error) { return loadDocument("openapi.json") })
+
+// readDocument returns a document that has seen no value yet.
 func readDocument(t *testing.T) *document {
 	t.Helper()
-	b, err := os.ReadFile("openapi.json")
+	d, err := loadDocument("openapi.json")
 	if err != nil {
-		t.Fatal(err)
-	}
-	d := &document{seen: map[string]map[string]bool{}}
-	if err := json.Unmarshal(b, &d.root); err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
-// at is what a path of keys leads to; nil where there is nothing.
-func (d *document) at(keys ...string) object {
-	o := d.root
-	for _, key := range keys {
-		o, _ = o[key].(object)
+// checkResponse compares an answer with what the document says of the request's path, method and status. The
+// document need not describe what is refused, nor what lies outside the API.
+func (d *document) checkResponse(req *http.Request, got reply) error {
+	request := req.Clone(req.Context())
+	request.URL.Scheme = "" // the document's server is "/", on any host
+	request.URL.Host = ""
+	if request.Method == http.MethodHead { // the document describes GET alone
+		request.Method = http.MethodGet
 	}
-	return o
+	route, values, err := d.router.FindRoute(request)
+	var undescribed *routers.RouteError
+	inAPI := strings.HasPrefix(request.URL.Path, "/api/v1/")
+	if errors.As(err, &undescribed) && (got.status >= http.StatusBadRequest || !inAPI) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	request.Method = req.Method
+	return openapi3filter.ValidateResponse(req.Context(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{
+			Request: request, PathParams: values, Route: route,
+		},
+		Status:  got.status,
+		Header:  got.header,
+		Body:    io.NopCloser(strings.NewReader(got.body)),
+		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+	})
 }
 
-// resolve follows a reference.
-func (d *document) resolve(o object) object {
-	for {
-		to, ok := o["$ref"].(string)
-		if !ok {
-			return o
-		}
-		o = d.at(strings.Split(strings.TrimPrefix(to, "#/"), "/")...)
-	}
+// schema returns the schema of components with this name.
+func (d *document) schema(name string) *openapi3.SchemaRef {
+	return openapi3.NewSchemaRef("#/components/schemas/"+name, d.Components.Schemas[name].Value)
 }
 
-// check holds a value against the schema of components with this name.
+// check compares a value with the schema of components with this name, and notes which keys it has.
 func (d *document) check(name string, payload []byte) error {
 	var v any
 	if err := json.Unmarshal(payload, &v); err != nil {
 		return err
 	}
-	return d.value(object{"$ref": "#/components/schemas/" + name}, v, name)
+	schema := d.schema(name)
+	if err := schema.Value.VisitJSON(v, openapi3.EnableJSONSchema2020()); err != nil {
+		return err
+	}
+	d.note(schema, v)
+	return nil
 }
 
-func (d *document) value(schema object, v any, at string) error {
-	name := ""
-	if to, ok := schema["$ref"].(string); ok {
-		name, _ = strings.CutPrefix(to, "#/components/schemas/")
-		schema = d.resolve(schema)
+// note remembers the keys of a valid value and of the values in it.
+func (d *document) note(ref *openapi3.SchemaRef, v any) {
+	if ref == nil {
+		return
 	}
-	if schema == nil {
-		return fmt.Errorf("%s: there is no schema %s", at, name)
-	}
-	if choices, ok := schema["oneOf"].([]any); ok {
-		return d.choice(choices, v, at)
-	}
-	types := []any{schema["type"]}
-	if list, ok := schema["type"].([]any); ok {
-		types = list
-	}
-	if !slices.Contains(types, any(typeOf(v))) && !(typeOf(v) == "integer" && slices.Contains(types, any("number"))) {
-		return fmt.Errorf("%s: %v is no %v", at, v, types)
+	for _, choice := range ref.Value.OneOf {
+		if choice.Value.VisitJSON(v, openapi3.EnableJSONSchema2020()) == nil {
+			d.note(choice, v)
+		}
 	}
 	switch v := v.(type) {
 	case object:
-		return d.object(schema, v, name, at)
+		d.noteObject(ref, v)
 	case []any:
-		items, _ := schema["items"].(object)
-		for i, item := range v {
-			if err := d.value(items, item, fmt.Sprintf("%s[%d]", at, i)); err != nil {
-				return err
-			}
-		}
-	case string:
-		if enum, ok := schema["enum"].([]any); ok && !slices.Contains(enum, any(v)) {
-			return fmt.Errorf("%s: %q is not one of %v", at, v, enum)
-		}
-		if pattern, ok := schema["pattern"].(string); ok && !regexp.MustCompile(pattern).MatchString(v) {
-			return fmt.Errorf("%s: %q is not as %s", at, v, pattern)
-		}
-		if _, err := time.Parse(time.RFC3339, v); schema["format"] == "date-time" && err != nil {
-			return fmt.Errorf("%s: %v", at, err)
-		}
-	case float64:
-		if least, ok := schema["minimum"].(float64); ok && v < least {
-			return fmt.Errorf("%s: %v is below %v", at, v, least)
-		}
-		if most, ok := schema["maximum"].(float64); ok && v > most {
-			return fmt.Errorf("%s: %v is above %v", at, v, most)
+		for _, item := range v {
+			d.note(ref.Value.Items, item)
 		}
 	}
-	return nil
 }
 
-// choice holds a value against alternatives, of which exactly one must do.
-func (d *document) choice(choices []any, v any, at string) error {
-	var wrong []string
-	for _, c := range choices {
-		if err := d.value(c.(object), v, at); err != nil {
-			wrong = append(wrong, err.Error())
-		}
-	}
-	if len(wrong) != len(choices)-1 {
-		return fmt.Errorf("%s: is %d of the alternatives: %v", at, len(choices)-len(wrong), wrong)
-	}
-	return nil
-}
-
-func (d *document) object(schema, v object, name, at string) error {
-	properties, _ := schema["properties"].(object)
-	required, _ := schema["required"].([]any)
-	for _, key := range required {
-		if _, ok := v[key.(string)]; !ok {
-			return fmt.Errorf("%s: %v is missing", at, key)
-		}
-	}
-	for key, member := range v {
-		property, known := properties[key].(object)
-		if !known {
-			property, known = schema["additionalProperties"].(object)
-		}
-		if !known && (properties != nil || schema["additionalProperties"] != nil) {
-			return fmt.Errorf("%s: key %s is not described", at, key)
-		}
-		if known {
-			if err := d.value(property, member, at+"."+key); err != nil {
-				return err
-			}
-		}
-	}
+func (d *document) noteObject(ref *openapi3.SchemaRef, v object) {
+	name := strings.TrimPrefix(ref.Ref, "#/components/schemas/")
 	if d.seen[name] == nil {
 		d.seen[name] = map[string]bool{}
 	}
-	for key := range v {
+	for key, member := range v {
 		d.seen[name][key] = true
+		property, named := ref.Value.Properties[key]
+		if !named {
+			property = ref.Value.AdditionalProperties.Schema
+		}
+		d.note(property, member)
 	}
-	return nil
 }
 
 // unseen lists the keys of component schemas that no value had.
 func (d *document) unseen() []string {
 	var missing []string
-	schemas := d.at("components", "schemas")
-	for _, name := range slices.Sorted(maps.Keys(schemas)) {
-		properties, _ := schemas[name].(object)["properties"].(object)
-		for _, key := range slices.Sorted(maps.Keys(properties)) {
+	for _, name := range slices.Sorted(maps.Keys(d.Components.Schemas)) {
+		for _, key := range slices.Sorted(maps.Keys(d.Components.Schemas[name].Value.Properties)) {
 			if !d.seen[name][key] {
 				missing = append(missing, name+"."+key)
 			}
@@ -175,23 +157,57 @@ func (d *document) unseen() []string {
 	return missing
 }
 
-func typeOf(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "null"
-	case bool:
-		return "boolean"
-	case string:
-		return "string"
-	case []any:
-		return "array"
-	case object:
-		return "object"
-	case float64:
-		if v == math.Trunc(v) {
-			return "integer"
+// The document is valid, and what is not as it says is found.
+func TestOpenAPIChecks(t *testing.T) {
+	d := readDocument(t)
+	for name, wrong := range map[string]string{
+		"Info":       `{"version":1}`,
+		"Time":       `{"time":"yesterday"}`,
+		"DeviceGone": `{"euid":"0x1"}`,
+		"LogLevel":   `{"level":"info","else":true}`,
+		"Accepted":   `{"id":"X","status":"success"}`,
+		"Result":     `{"euid":"0x000b57fffec6a5b2"}`,
+	} {
+		if err := d.check(name, []byte(wrong)); err == nil {
+			t.Errorf("%s lets %s pass", name, wrong)
 		}
-		return "number"
 	}
-	return fmt.Sprintf("%T", v)
+
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1/api/v1/log-level", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	isJSON := http.Header{"Content-Type": {"application/json"}}
+	if err := d.checkResponse(req, reply{http.StatusOK, isJSON, `{"level":"info"}`}); err != nil {
+		t.Error(err)
+	}
+	for what, wrong := range map[string]reply{
+		"another body":  {http.StatusOK, isJSON, `{"level":"loud"}`},
+		"another type":  {http.StatusOK, http.Header{"Content-Type": {"text/plain"}}, `{"level":"info"}`},
+		"no error body": {http.StatusTeapot, isJSON, `{"level":"info"}`},
+	} {
+		if d.checkResponse(req, wrong) == nil {
+			t.Errorf("%s passes", what)
+		}
+	}
+}
+
+// What no OpenAPI document may say is found.
+func TestOpenAPIDocumentIsValidated(t *testing.T) {
+	b, err := os.ReadFile("openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, broken := range map[string]string{
+		"dangling reference": strings.Replace(string(b), "#/components/schemas/Info", "#/components/schemas/None", 1),
+		"unknown type":       strings.Replace(string(b), `"type": "boolean"`, `"type": "yesno"`, 1),
+	} {
+		file := filepath.Join(t.TempDir(), "openapi.json")
+		if err := os.WriteFile(file, []byte(broken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := loadDocument(file); err == nil {
+			t.Errorf("%s: it counts as valid", name)
+		}
+	}
 }

@@ -1,7 +1,6 @@
-// Package httpapi is the service's HTTP side: metrics for Prometheus, health for whoever watches over the
-// service, and a JSON API with a page for people on top of it. The API says what MQTT says, in the same
-// words: records and events come from the bridge's feed, requests go to the bridge. How an upgrade works, or
-// what a record means, is not known here.
+// Package httpapi serves HTTP: metrics for Prometheus, health for supervisors, and a JSON API with a page
+// for people on top of it. The API has the same payloads as MQTT: records and events come from the bridge's
+// feed, requests go to the bridge. It does not know how an upgrade works, nor what a record means.
 package httpapi
 
 import (
@@ -30,47 +29,48 @@ const (
 	maxHeaderBytes = 16 << 10
 )
 
-// Options says where the server listens and what it tells.
+// Options says where the server listens and what it serves.
 type Options struct {
 	// Addr is host:port for TCP; the host may be left out (all interfaces), the port may be 0 (any).
 	Addr string
-	// Registry is what /metrics tells.
+	// Registry has the metrics that /metrics serves.
 	Registry *prometheus.Registry
-	// Alive returns why the service can only be helped by a restart, for /healthz; nil, and nil without it:
-	// it is alive. It must not block.
+	// Alive returns nil while the service is alive, or why only a restart can help it, for /healthz.
+	// Without the function the service counts as alive. It must not block.
 	Alive func() error
-	// Checks are asked at each request of /readyz, in parallel with other requests. Each has
-	// a name of its own.
+	// Checks are run at each request of /readyz, in parallel with other requests. Each has a name of its
+	// own.
 	Checks []Check
-	// Drivers serves /driver/<name>/<file>; without it nothing is there.
+	// Drivers serves /driver/<name>/<file>; without it that path answers 404.
 	Drivers http.Handler
 	Logger  *slog.Logger // may be nil
 
-	// Feed is what the API tells; without it there is no API.
+	// Feed has the records and events that the API serves; without it there is no API.
 	Feed *bridge.Feed
 	// Asker takes the requests of the API; its answers come over the feed.
 	Asker Asker
-	// Queue tells the order of the upgrades that wait; without it they are told
-	// in the order in which they were asked for.
+	// Queue knows the order of the upgrades that wait; without it they are listed in the order in which
+	// they were asked for.
 	Queue Queue
-	// Images are what there is besides the registered ones.
+	// Images has the images besides the registered ones.
 	Images Images
 	// MaxImageBytes is the largest image that is taken.
 	MaxImageBytes int64
-	// LogLevel is what is logged at least, and can be changed; it may be nil.
+	// LogLevel is the least severe level that is logged, and can be changed; it may be nil.
 	LogLevel *slog.LevelVar
-	// Token is needed to change anything; while it is empty, changes are only taken from this machine.
+	// Token is needed to change anything; where it is empty, changes are taken from this machine only.
 	Token string
 }
 
-// Check is one thing that must be well for the service to be of use.
+// Check is one condition under which the service is ready.
 type Check struct {
 	Name string
-	// Check returns nil, or what is wrong in words for a person. It must not block.
+	// Check returns nil, or an error that tells a person what is wrong. It must not block.
 	Check func() error
 }
 
-// Queue tells which upgrades wait, first who is next. It calls then once, or, while the service stops, never.
+// Queue lists the upgrades that wait; the first is to begin next. It calls then once, or never where the
+// service stops.
 type Queue interface {
 	Queue(then func([]otasvc.QueuedUpgrade))
 }
@@ -80,12 +80,12 @@ type Server struct {
 	options Options
 	log     *slog.Logger
 	handler http.Handler
-	listens chan struct{} // closed when it does
+	listens chan struct{} // closed when the server takes connections
 
 	// epoch tells the event identifiers of this server from those of an earlier one.
 	epoch                       string
 	reads, changes, wrongTokens *limiter
-	streams, additions          chan struct{} // one for each that is open
+	streams, additions          chan struct{} // each holds one value for each that is open
 
 	mu   sync.Mutex
 	addr net.Addr
@@ -175,13 +175,15 @@ func (s *Server) Run(ctx context.Context) error {
 		s.log.Debug("HTTP server: cutting connections that do not end", "error", err)
 		_ = server.Close()
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		s.log.Debug("HTTP server: its listener failed while it was stopped", "error", err)
+	}
 	return nil
 }
 
 func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 	if s.options.Addr == "" {
-		// An empty address means any port of all interfaces to the net package; nobody wants that by mistake.
+		// The net package takes an empty address for any port of all interfaces, which would be a surprise.
 		return nil, errors.New("HTTP server: no address to listen on: set ZIGATE_OTA_HTTP_ADDR, " +
 			"127.0.0.1:8501 for example")
 	}

@@ -16,20 +16,21 @@ import (
 
 const (
 	maxStreams  = 64              // open at once
-	healthEvery = 3 * time.Second // between two looks at whether all is well
-	// Looks without a change, so that both ends notice when the other one is gone.
+	healthEvery = 3 * time.Second // time between two runs of the checks
+	// heartbeatAfter is the number of runs of the checks without a change after which a heartbeat is sent,
+	// so that both ends notice when the other one is gone.
 	heartbeatAfter = 5
 	batchEvery     = 100 * time.Millisecond // what comes in between is sent together
-	sendTimeout    = 20 * time.Second       // for a batch, to a reader that does not read
-	startEvents    = 200                    // of the past that a new reader is told
+	sendTimeout    = 20 * time.Second       // for writing a batch to a reader that does not read
+	startEvents    = 200                    // past events that a new reader gets
 )
 
 const streamType = "text/event-stream"
 
-// getEvents is the stream of server-sent events: the records as they are and each change of them,
-// events and responses as they come. A reader that comes back with the identifier of the last event
-// that it saw gets what it has missed. One that is new, or was away for too long, gets a "reset", then
-// everything, then "ready".
+// getEvents serves the stream of server-sent events: the records as they are and each change of them,
+// events and responses as they come. A reader that comes back with the identifier of the last event that it
+// saw gets what it has missed. One that is new, or was away for too long, gets a "reset", then everything,
+// then "ready".
 func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		w.Header().Set("Content-Type", streamType)
@@ -46,8 +47,9 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+
 	control := http.NewResponseController(w)
-	// Else the request would end when its body should have come.
+	// Without this the request would end at the read timeout.
 	if err := control.SetReadDeadline(time.Time{}); err != nil {
 		refuse(w, &refusal{
 			status: http.StatusInternalServerError,
@@ -55,6 +57,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+
 	w.Header().Set("Content-Type", streamType)
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not wait for the end
 	w.WriteHeader(http.StatusOK)
@@ -105,18 +108,19 @@ func send(w http.ResponseWriter, control *http.ResponseController, batch []byte)
 	return control.Flush() == nil
 }
 
-// eventID is an event's identifier: it counts in one life of the server.
+// eventID returns an event's identifier, which is valid as long as this server runs.
 func (s *Server) eventID(seq uint64) string { return s.epoch + "-" + strconv.FormatUint(seq, 10) }
 
-// parseEventID is the number in an identifier of this life of the server.
+// parseEventID returns the number in an identifier. It returns false for one of an earlier run of the
+// service.
 func (s *Server) parseEventID(id string) (seq uint64, ok bool) {
 	epoch, number, _ := strings.Cut(id, "-")
 	seq, err := strconv.ParseUint(number, 10, 64)
 	return seq, err == nil && epoch == s.epoch
 }
 
-// lastSeen is the number of the last event that a reader saw; it is nil for one that has to be told
-// everything.
+// lastSeen returns the number of the last event that a reader saw; it returns nil for a reader that has to
+// get everything.
 func (s *Server) lastSeen(r *http.Request) *uint64 {
 	seq, ok := s.parseEventID(cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("after")))
 	if !ok {
@@ -125,15 +129,15 @@ func (s *Server) lastSeen(r *http.Request) *uint64 {
 	return &seq
 }
 
-// eventStream is how far one reader is.
+// eventStream holds what one reader has got.
 type eventStream struct {
 	server *Server
 	seq    *uint64 // of the last entry that the reader knows; nil where it knows nothing
-	health []byte  // as it was told
-	quiet  int     // looks since something was told
+	health []byte  // as it was sent last
+	quiet  int     // runs of the checks since something was sent
 }
 
-// pulse is what the reader has to be told about the service's health, or a sign of life; it may be
+// pulse returns the service's health where it has changed, or a heartbeat where one is due; it may be
 // empty.
 func (e *eventStream) pulse() []byte {
 	var b bytes.Buffer
@@ -149,7 +153,7 @@ func (e *eventStream) pulse() []byte {
 	return b.Bytes()
 }
 
-// next is what the reader has to be told now; it may be empty.
+// next returns what has come since the last call; it may be empty.
 func (e *eventStream) next() []byte {
 	var b bytes.Buffer
 	feed := e.server.options.Feed
@@ -163,27 +167,30 @@ func (e *eventStream) next() []byte {
 			return b.Bytes()
 		}
 	}
+
 	entries, next := feed.All()
 	b.WriteString("retry: 2000\n")
 	writeEvent(&b, "reset", "", []byte("{}"))
-	// No identifiers before the end: a reader whose connection breaks meanwhile has to begin anew.
+	// Only the last event has an identifier, so a reader whose connection breaks before that begins anew.
 	past := len(entries)
 	for left := startEvents; past > 0 && left > 0; past-- {
 		if entries[past-1].Kind == bridge.FeedEvent {
 			left--
 		}
 	}
+
 	for i, entry := range entries {
 		if entry.Kind != bridge.FeedEvent || i >= past {
 			writeEvent(&b, string(entry.Kind), "", entry.Payload)
 		}
 	}
+
 	writeEvent(&b, "ready", e.server.eventID(next), timeBody())
 	e.seq = &next
 	return b.Bytes()
 }
 
-// timeBody tells the time by this machine's clock, which a reader's may differ from.
+// timeBody returns the time of this machine's clock, from which a reader's may differ.
 func timeBody() []byte {
 	return fmt.Appendf(nil, `{"time":%q}`, time.Now().UTC().Format(time.RFC3339Nano))
 }
@@ -197,10 +204,10 @@ func writeEvent(b *bytes.Buffer, name, id string, data []byte) {
 	fmt.Fprintf(b, "data: %s\n\n", data)
 }
 
-// history is events of the past, oldest first.
+// history has past events, the oldest first.
 type history struct {
 	Events []json.RawMessage `json:"events"`
-	Next   string            `json:"next"` // to be given as "after" next time
+	Next   string            `json:"next"` // the value for "after" in the next request
 }
 
 const (
@@ -208,7 +215,7 @@ const (
 	maxHistory     = 1000
 )
 
-// getHistory tells the events after one, or the last ones.
+// getHistory answers with the events after a given one, or with the last ones.
 func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) {
 	limit := defaultHistory
 	query := r.URL.Query()
@@ -223,13 +230,9 @@ func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) {
 		}
 		limit = n
 	}
-	after := uint64(0)
-	ok := true
-	if given := query.Get("after"); given != "" {
-		if after, ok = s.parseEventID(given); !ok {
-			// It is from an earlier life of the service: everything is new.
-			after = 0
-		}
+	after := uint64(0) // stays so for an identifier of an earlier run of the service: every event is new
+	if seq, ok := s.parseEventID(query.Get("after")); ok {
+		after = seq
 	}
 	entries, next := s.options.Feed.All()
 	entries = slices.DeleteFunc(entries, func(e bridge.FeedEntry) bool {

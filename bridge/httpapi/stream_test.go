@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
 func names(events []sent) string {
@@ -32,7 +33,7 @@ func TestStream(t *testing.T) {
 	if got := names(until(next, "health")); got != "reset info images device device event ready health" {
 		t.Errorf("at first %s", got)
 	}
-	a.bridge.DeviceChanged(device(kitchen, otasvc.Downloading, 50))
+	a.bridge.DeviceChanged(device(kitchen, upgrade.Downloading, 50))
 	seen := next()
 	if seen.name != "device" || seen.id == "" || !strings.Contains(seen.data, `"progress":50`) {
 		t.Errorf("a change came as %v", seen)
@@ -40,7 +41,7 @@ func TestStream(t *testing.T) {
 	stop()
 
 	for progress := 51.0; progress < 60; progress++ {
-		a.bridge.DeviceChanged(device(kitchen, otasvc.Downloading, progress))
+		a.bridge.DeviceChanged(device(kitchen, upgrade.Downloading, progress))
 	}
 	a.happened(otasvc.EventDownloadFinished)
 	a.bridge.DeviceGone(hall)

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -16,10 +17,10 @@ import (
 type device struct {
 	euid    string
 	name    string
-	version string       // empty while it is not known
-	state   otasvc.State // empty before the first upgrade
-	ratio   float64      // part of the image that the device has, 0 to 1
-	rate    float64      // bytes per second
+	version string        // empty while it is not known
+	state   upgrade.State // empty before the first upgrade
+	ratio   float64       // part of the image that the device has, 0 to 1
+	rate    float64       // bytes per second
 }
 
 // devices makes the series of the devices from their newest records at each scrape. So a series ends by
@@ -104,7 +105,7 @@ func (c *devices) Collect(ch chan<- prometheus.Metric) {
 	progress := progressDesc()
 	rate := rateDesc()
 	version := versionDesc()
-	inState := make(map[otasvc.State]int)
+	inState := make(map[upgrade.State]int)
 	for _, d := range c.all() {
 		inState[d.state]++
 		if running(d.state) {

@@ -6,6 +6,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -42,13 +43,13 @@ func blockResults() []blocks.Result {
 }
 
 // states returns all states of upgrades.
-func states() []otasvc.State { return serviceWords[otasvc.State](contract.States()) }
+func states() []upgrade.State { return serviceWords[upgrade.State](contract.States()) }
 
 // running reports whether a device in this state is at its download or its installation. A device that holds
 // a complete image and waits to be told to install it, perhaps for days, is at neither.
-func running(s otasvc.State) bool {
+func running(s upgrade.State) bool {
 	switch s {
-	case otasvc.Notified, otasvc.Downloading, otasvc.Paused, otasvc.Applying:
+	case upgrade.Notified, upgrade.Downloading, upgrade.Paused, upgrade.Applying:
 		return true
 	default:
 		return false
@@ -57,22 +58,22 @@ func running(s otasvc.State) bool {
 
 // endings returns the reasons with which upgrades end, by final state. Their series begin at 0: else the
 // first upgrade that ends for a reason would not count as an increase.
-func endings() map[otasvc.State][]otasvc.Reason {
-	return map[otasvc.State][]otasvc.Reason{
-		otasvc.Succeeded: {otasvc.NoReason},
-		otasvc.Cancelled: {otasvc.ReasonCancelled, otasvc.ReasonImageRemoved},
-		otasvc.Failed: {
-			otasvc.ReasonNoResponse, otasvc.ReasonStalled, otasvc.ReasonDeviceAborted,
-			otasvc.ReasonInvalidImage, otasvc.ReasonRequireMoreImages, otasvc.ReasonVersionUnchanged,
-			otasvc.ReasonNotRejoined, otasvc.ReasonImageInfoNotFound, otasvc.ReasonDongleLost,
-			otasvc.ReasonCanaryFailed, otasvc.ReasonBatteryLow,
+func endings() map[upgrade.State][]upgrade.Reason {
+	return map[upgrade.State][]upgrade.Reason{
+		upgrade.Succeeded: {upgrade.NoReason},
+		upgrade.Cancelled: {upgrade.ReasonCancelled, upgrade.ReasonImageRemoved},
+		upgrade.Failed: {
+			upgrade.ReasonNoResponse, upgrade.ReasonStalled, upgrade.ReasonDeviceAborted,
+			upgrade.ReasonInvalidImage, upgrade.ReasonRequireMoreImages, upgrade.ReasonVersionUnchanged,
+			upgrade.ReasonNotRejoined, upgrade.ReasonImageInfoNotFound, upgrade.ReasonDongleLost,
+			upgrade.ReasonCanaryFailed, upgrade.ReasonBatteryLow,
 		},
 	}
 }
 
 // reasons returns the reasons of upgrades, and NoReason for those that succeed.
-func reasons() []otasvc.Reason {
-	return append(serviceWords[otasvc.Reason](contract.Reasons()), otasvc.NoReason)
+func reasons() []upgrade.Reason {
+	return append(serviceWords[upgrade.Reason](contract.Reasons()), upgrade.NoReason)
 }
 
 // fetchOutcomes returns the outcomes of fetching an image.

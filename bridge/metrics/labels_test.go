@@ -18,6 +18,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
@@ -87,17 +88,17 @@ func TestClosedSets(t *testing.T) {
 	}{
 		{"block results", "block_requests_total", "result", text(constants[blocks.Result](t, "otasvc/blocks", "Result")),
 			func(m *metrics.Metrics, v string) { m.BlockRequest(blocks.Result(v), 0) }},
-		{"reasons", "upgrades_finished_total", "reason", text(constants[otasvc.Reason](t, "otasvc/upgrade", "Reason")),
+		{"reasons", "upgrades_finished_total", "reason", text(constants[upgrade.Reason](t, "otasvc/upgrade", "Reason")),
 			func(m *metrics.Metrics, v string) {
-				m.UpgradeFinished(otasvc.Failed, otasvc.Reason(v), time.Minute)
+				m.UpgradeFinished(upgrade.Failed, upgrade.Reason(v), time.Minute)
 			}},
 		{"outcomes", "upgrades_finished_total", "outcome", []string{"cancelled", "failed", "succeeded"},
 			func(m *metrics.Metrics, v string) {
-				m.UpgradeFinished(otasvc.State(v), otasvc.NoReason, time.Minute)
+				m.UpgradeFinished(upgrade.State(v), upgrade.NoReason, time.Minute)
 			}},
 		{"outcomes of durations", "upgrade_duration_seconds", "outcome", []string{"cancelled", "failed", "succeeded"},
 			func(m *metrics.Metrics, v string) {
-				m.UpgradeFinished(otasvc.State(v), otasvc.NoReason, time.Minute)
+				m.UpgradeFinished(upgrade.State(v), upgrade.NoReason, time.Minute)
 			}},
 		{"statuses", "commands_total", "status", text(constants[otasvc.Status](t, "otasvc", "Status")),
 			func(m *metrics.Metrics, v string) { m.Command("upgrade", v) }},
@@ -123,7 +124,7 @@ func TestClosedSets(t *testing.T) {
 
 // TestStates: the gauge shows every state, at 0 where there is none.
 func TestStates(t *testing.T) {
-	want := slices.Sorted(slices.Values(text(constants[otasvc.State](t, "otasvc/upgrade", "State"))))
+	want := slices.Sorted(slices.Values(text(constants[upgrade.State](t, "otasvc/upgrade", "State"))))
 	if d := cmp.Diff(want, values(t, metrics.New("", ""), "upgrades", "state", false)); d != "" {
 		t.Errorf("states (-want +got):\n%s", d)
 	}

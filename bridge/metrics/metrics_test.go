@@ -19,6 +19,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -38,11 +39,11 @@ func full() *metrics.Metrics {
 	m.Buffers(3, 2)
 	m.BlockAnswered(80 * time.Microsecond)
 	m.BlockRequest(blocks.Served, 64)
-	m.UpgradeFinished(otasvc.Succeeded, otasvc.NoReason, time.Hour)
+	m.UpgradeFinished(upgrade.Succeeded, upgrade.NoReason, time.Hour)
 	m.DeliveryFailed()
 	m.ImageFetched(otasvc.Success)
 	m.Command("upgrade", string(otasvc.Success))
-	m.DeviceChanged(record(otasvc.Downloading))
+	m.DeviceChanged(record(upgrade.Downloading))
 	m.InfoChanged(otasvc.InfoRecord{Images: 4, Devices: 7})
 	m.BrokerConnected(true)
 	m.OutboxMessages(5)
@@ -51,10 +52,10 @@ func full() *metrics.Metrics {
 }
 
 // record is a device with an upgrade in the given state; none where that is empty.
-func record(state otasvc.State) otasvc.DeviceRecord {
+func record(state upgrade.State) otasvc.DeviceRecord {
 	d := otasvc.DeviceRecord{EUID: lamp, Name: "lamp", CurrentVersion: new(uint32(0x00000104))}
 	if state != "" {
-		d.Upgrade = &otasvc.UpgradeRecord{State: state, Offset: 250, Size: 1000, Progress: 25, BytesPerSecond: 120}
+		d.Upgrade = &upgrade.Record{State: state, Offset: 250, Size: 1000, Progress: 25, BytesPerSecond: 120}
 	}
 	return d
 }
@@ -282,10 +283,10 @@ func TestBuckets(t *testing.T) {
 	}{
 		{"block_response_seconds", 1e-6, 1, func(m *metrics.Metrics) { m.BlockAnswered(85 * time.Microsecond) }, 100e-6},
 		{"upgrade_duration_seconds", 60, 12 * 3600, func(m *metrics.Metrics) {
-			m.UpgradeFinished(otasvc.Failed, otasvc.ReasonStalled, 50*time.Minute)
+			m.UpgradeFinished(upgrade.Failed, upgrade.ReasonStalled, 50*time.Minute)
 		}, 3600},
 		{"upgrade_duration_seconds", 60, 12 * 3600, func(m *metrics.Metrics) {
-			m.UpgradeFinished(otasvc.Failed, otasvc.ReasonStalled, -time.Hour)
+			m.UpgradeFinished(upgrade.Failed, upgrade.ReasonStalled, -time.Hour)
 		}, 60},
 	}
 	for _, tt := range tests {
@@ -346,7 +347,7 @@ func TestWhileScraped(t *testing.T) {
 	for i := range 4 {
 		tellers.Go(func() {
 			for n := range 100 {
-				d := record(otasvc.Downloading)
+				d := record(upgrade.Downloading)
 				d.EUID += message.IEEE(n % 7)
 				d.Name = fmt.Sprint("lamp ", i, n)
 				m.DeviceChanged(d)

@@ -9,6 +9,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
@@ -73,7 +74,7 @@ func (m *Metrics) BlockRequest(result blocks.Result, bytes int) {
 
 // UpgradeFinished counts an upgrade that reached a final state, d after it was queued. A clock that was set
 // back in the meantime makes d 0, not negative.
-func (m *Metrics) UpgradeFinished(state otasvc.State, reason otasvc.Reason, d time.Duration) {
+func (m *Metrics) UpgradeFinished(state upgrade.State, reason upgrade.Reason, d time.Duration) {
 	outcome := other
 	if state.Ended() {
 		outcome = string(state)

@@ -149,18 +149,21 @@ func New(options Options) (*Client, error) {
 		return nil, fmt.Errorf("MQTT base topic %q: must not be empty, begin or end with /, "+
 			"or contain + or #", options.Base)
 	}
+
 	c := &Client{
 		options: options,
 		log:     options.Logger,
 		outbox:  NewOutbox(cmp.Or(options.OutboxLimit, OutboxLimit)),
 		problem: fmt.Errorf("%w: not connected yet", ErrBrokerUnreachable),
 	}
+
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	if c.options.ClientID == "" {
 		c.options.ClientID = DefaultClientID(options.Base)
 	}
+
 	for _, spec := range options.URLs {
 		u, err := parseBrokerURL(spec)
 		if err != nil {
@@ -168,6 +171,7 @@ func New(options Options) (*Client, error) {
 		}
 		c.urls = append(c.urls, u)
 	}
+
 	if len(c.urls) == 0 {
 		if options.OpenConnection == nil {
 			return nil, errors.New("no MQTT broker given: set ZIGATE_OTA_MQTT_URL")
@@ -277,6 +281,7 @@ func (c *Client) Run(ctx context.Context) error {
 			wait.Stop()
 		}
 	}
+
 	if n := c.outbox.DropAll(DropStopped); n > 0 {
 		c.log.Warn("stopped before the MQTT broker had acknowledged all messages; the others are lost",
 			"lost", n)

@@ -43,6 +43,7 @@ func parseBrokerURL(spec string) (*url.URL, error) {
 		return nil, errors.New("MQTT broker: must begin with tcp://, ssl://, ws:// or wss:// (what was " +
 			"given is not shown, as it may hold a password)")
 	}
+
 	if u.Hostname() == "" {
 		return nil, fmt.Errorf("MQTT broker %s://…: no host", u.Scheme)
 	}

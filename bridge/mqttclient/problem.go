@@ -13,32 +13,32 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// Attempt is an attempt to connect to a broker, as far as it matters for what went wrong with it.
+// Attempt describes an attempt to connect to a broker, as far as the meaning of its error depends on it.
 type Attempt struct {
 	Scheme   string // of the broker's URL
-	Username string // "" for none
+	Username string // empty where the client has none
 	ClientID string
 }
 
 // Problem is why an attempt failed.
 type Problem struct {
-	// Refused says that the broker answered and does not want the client. Else it could not be talked to.
+	// Refused says that the broker answered and refuses the client. Otherwise it did not answer.
 	Refused bool
-	// Text is what the broker does and how that is mended, as it stands behind "the broker"; "" where the
-	// error says all there is to say.
+	// Text says what the broker does and how to mend that, as a clause that follows "the broker"; it is
+	// empty where Err says enough.
 	Text string
 	Err  error
 }
 
-// Problem finds out what an error of the attempt means for the one who can mend it. The error is paho's, or
-// that of the network connection.
+// Problem finds out what an error of the attempt means for the person who has to mend it. The error is
+// paho's, or that of the network connection.
 func (a Attempt) Problem(err error) Problem {
 	switch {
 	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword),
 		errors.Is(err, packets.ErrorRefusedNotAuthorised):
 		return Problem{Refused: true, Text: a.credentials(), Err: err}
 	case errors.Is(err, packets.ErrorRefusedIDRejected):
-		text := fmt.Sprintf("does not like the client identifier %q: set ZIGATE_OTA_MQTT_CLIENT_ID",
+		text := fmt.Sprintf("refuses the client identifier %q: set ZIGATE_OTA_MQTT_CLIENT_ID",
 			a.ClientID)
 		return Problem{Refused: true, Text: text, Err: err}
 	case errors.Is(err, packets.ErrorRefusedBadProtocolVersion):
@@ -51,7 +51,7 @@ func (a Attempt) Problem(err error) Problem {
 	return Problem{Text: text, Err: err}
 }
 
-// credentials is what is wrong with the user.
+// credentials says why the broker refuses the user.
 func (a Attempt) credentials() string {
 	if a.Username == "" {
 		return "wants a user name and a password: set ZIGATE_OTA_MQTT_USERNAME and " +
@@ -61,7 +61,7 @@ func (a Attempt) credentials() string {
 		"and that the user may connect as client %q", a.ClientID)
 }
 
-// closed is what it may mean that the broker ends the connection without a word.
+// closed says why the broker may have ended the connection without an answer.
 func (a Attempt) closed() string {
 	const text = "closes the connection instead of answering; "
 	if slices.Contains([]string{"ssl", "tls", "mqtts", "wss"}, a.Scheme) {
@@ -77,7 +77,7 @@ func isClosed(err error) bool {
 		strings.Contains(err.Error(), "connection reset") // where paho has only kept the text
 }
 
-// tlsProblem is what is wrong with TLS, "" where it is something else.
+// tlsProblem says what is wrong with TLS. It is empty where the error is not about TLS.
 func tlsProblem(err error) string {
 	var authority x509.UnknownAuthorityError
 	var hostname x509.HostnameError
@@ -90,9 +90,9 @@ func tlsProblem(err error) string {
 		return fmt.Sprintf("has a certificate for other names (%v): use one of those in ZIGATE_OTA_MQTT_URL",
 			hostname)
 	case errors.As(err, &noTLS):
-		return "does not speak TLS on this port: tcp:// instead of ssl://, or another port"
+		return "does not speak TLS on this port: use tcp:// instead of ssl://, or another port"
 	case strings.Contains(err.Error(), "remote error: tls: ") && strings.Contains(err.Error(), "certificate"):
-		// An alert has no type to ask for.
+		// The tls package has no error type for an alert of the other side.
 		return fmt.Sprintf("asks for a client certificate that its authority signed (%v): "+
 			"check ZIGATE_OTA_MQTT_CERT_FILE and ZIGATE_OTA_MQTT_KEY_FILE", err)
 	default:
@@ -100,7 +100,7 @@ func tlsProblem(err error) string {
 	}
 }
 
-// of is the problem as an error of the client, for a broker that is called name. It is an
+// of returns the problem as an error of the client, for a broker that is called name. It is an
 // [ErrBrokerRefused] or an [ErrBrokerUnreachable].
 func (p Problem) of(name string) error {
 	kind := ErrBrokerUnreachable

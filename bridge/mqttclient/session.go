@@ -187,6 +187,7 @@ func (s *session) subscribe(ctx context.Context) error {
 			filters[sub.Filter] = 0
 		}
 	}
+
 	for attempt := 1; ; attempt++ {
 		token := s.paho.SubscribeMultiple(filters, nil).(*mqtt.SubscribeToken)
 		timeout := time.NewTimer(ackTimeout)
@@ -450,6 +451,7 @@ func (s *session) receive(m mqtt.Message) {
 		}
 		return
 	}
+
 	if m.Qos() == 2 && !c.held.take(m.MessageID(), m.Duplicate()) {
 		return
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
@@ -47,7 +48,7 @@ type app struct {
 	births  *bridge.Births // nil without discovery
 	left    *bridge.Leftovers
 	frames  *bridge.Frames // nil where frames are not published
-	trace   *traceFile     // nil where they are not written to a file
+	trace   *traceFile     // nil where frames are not written to a file
 	http    *httpapi.Server
 	ready   chan struct{}
 	logger  *logger
@@ -56,8 +57,8 @@ type app struct {
 	brokerDone chan struct{} // closed when the embedded broker has stopped, or could not start
 }
 
-// newApp puts the parts together. home is the simulated dongle to be used where the configuration says
-// "sim"; nil makes one.
+// newApp assembles the parts. home is the simulated dongle that is used where the configuration says "sim";
+// for nil newApp makes one.
 func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	log := logger.Logger
 	a := &app{cfg: cfg, log: log, logger: logger, ready: make(chan struct{}), brokerDone: make(chan struct{})}
@@ -71,6 +72,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	images, err := library.Open(imageOptions)
 	if err != nil {
 		return nil, fmt.Errorf("%w (ZIGATE_OTA_IMAGE_DIR)", err)
@@ -81,6 +83,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ZIGATE_OTA_IMAGE_INDEXES: %w", err)
 	}
+
 	policy := upgradePolicy(cfg.Upgrade, queryWatch(cfg.DongleQueryWatch))
 	policy.WatchOnly = cfg.Share.OTA == config.ShareOTAClient
 	a.service, err = otasvc.New(otasvc.Options{
@@ -94,6 +97,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	dongleOptions := zigate.Options{Dialer: dialer, Handler: a.service, Observer: meters, Logger: log}
 	if cfg.Share.Enabled() {
 		a.hub = share.New(dongleOptions, shareOptions(cfg.Share, meters))
@@ -107,6 +111,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	options := mqttclient.Options{
 		URLs: cfg.MQTT.URL, Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(),
 		ClientID: cfg.MQTT.ClientID, TLS: tlsConfig, Base: cfg.MQTT.BaseTopic, Logger: log, Observer: meters,
@@ -117,6 +122,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 			},
 		}},
 	}
+
 	if cfg.HomeAssistant.Discovery {
 		a.births = bridge.NewBirths(func() { a.client.RepublishAll() })
 		options.Subscriptions = append(options.Subscriptions, mqttclient.Subscription{
@@ -125,7 +131,8 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 			Optional: true,
 		})
 	}
-	discovered := "" // where discovery documents of an earlier life may be
+
+	discovered := "" // the prefix below which an earlier run may have left discovery documents
 	if cfg.HomeAssistant.Discovery {
 		discovered = cfg.HomeAssistant.Prefix
 	}
@@ -149,17 +156,20 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 			return a.broker.Dial()
 		}
 	}
+
 	if cfg.MQTT.Frames {
 		options.OutboxLimit = mqttclient.OutboxLimit + bridge.FramesInOutbox
 	}
 	if a.client, err = mqttclient.New(options); err != nil {
 		return nil, err
 	}
+
 	a.left = bridge.NewLeftovers(topics, discovered, a.client)
 	if cfg.MQTT.Frames {
 		a.frames = bridge.NewFrames(topics, a.client, log)
 		a.traceTo(nil)
 	}
+
 	feed := bridge.NewFeed()
 	bridgeOptions := bridge.Options{
 		Topics:   topics,
@@ -170,6 +180,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 		Logger:   log,
 		Feed:     feed,
 	}
+
 	if cfg.HomeAssistant.Discovery {
 		bridgeOptions.Discovery = &homeassistant.Options{
 			Prefix:     cfg.HomeAssistant.Prefix,
@@ -178,6 +189,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 			ProjectURL: projectURL,
 		}
 	}
+
 	a.bridge = bridge.New(bridgeOptions)
 	a.http = httpapi.New(httpapi.Options{
 		Addr:          string(cfg.HTTP.Addr),
@@ -197,7 +209,7 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	return a, nil
 }
 
-// checks is what has to be well for upgrades to be done.
+// checks returns the conditions under which upgrades can be done.
 func (a *app) checks() []httpapi.Check {
 	return []httpapi.Check{
 		{Name: "dongle", Check: a.service.DongleHealth},
@@ -212,11 +224,11 @@ type imageFiles struct {
 	*library.Catalog
 }
 
-// dialer is the way to the dongle.
+// dialer returns what opens the connection to the dongle.
 func (a *app) dialer(home *sim.Dongle) (zigate.Dialer, error) {
 	if a.cfg.Dongle == config.DongleSimulated {
 		if home == nil {
-			home = newSimulation(simulatedDevices(), 1, sim.V1323)
+			home = newSimulation(simulatedDevices(), 1)
 		}
 		a.home = home
 		return home.Dialer("sim"), nil
@@ -228,13 +240,13 @@ func (a *app) dialer(home *sim.Dongle) (zigate.Dialer, error) {
 	return dialer, nil
 }
 
-// alive asks the service as a stranger would, so that its HTTP server and its heart are both seen to work.
+// alive asks the service over HTTP, so that both its HTTP server and its main loop are checked.
 func (a *app) alive(ctx context.Context) error {
 	_, err := askHealth(ctx, a.httpAddr(), "/healthz")
 	return err
 }
 
-// status is the state of the service in a line.
+// status returns the state of the service in one line.
 func (a *app) status() string {
 	var trouble []string
 	for _, check := range a.checks() {
@@ -248,7 +260,7 @@ func (a *app) status() string {
 	return strings.Join(trouble, "; ")
 }
 
-// supervise tells systemd how the service is, where it was started by that.
+// supervise reports the state of the service to systemd, where systemd has started it.
 func (a *app) supervise(ctx context.Context) error {
 	s := a.supervisor
 	s.alive = a.alive
@@ -258,7 +270,7 @@ func (a *app) supervise(ctx context.Context) error {
 	return s.Run(ctx)
 }
 
-// traceTo hands the dongle's frames to whoever wants them: MQTT, and the file, which may be nil.
+// traceTo hands the dongle's frames to MQTT, where they are published, and to the file, which may be nil.
 func (a *app) traceTo(file *traceFile) {
 	a.trace = file
 	a.dongle.TraceTo(func(dir message.Direction, f message.Frame) {
@@ -277,8 +289,8 @@ type taskFunc func(ctx context.Context) error
 func (f taskFunc) Run(ctx context.Context) error { return f(ctx) }
 
 // Run runs everything until ctx is done or a part fails. It stops in reverse: first HTTP and the service,
-// which has a last word for the dongle, then who shares the dongle and its connection, then the MQTT client,
-// which still has to say what they did, then the embedded broker and the simulated dongle.
+// which still sends commands to the dongle, then the sharing of the dongle and its connection, then the
+// MQTT client, which still publishes what those did, then the embedded broker and the simulated dongle.
 func (a *app) Run(ctx context.Context) error {
 	base := []task{a.logger}
 	if a.broker != nil {
@@ -287,20 +299,23 @@ func (a *app) Run(ctx context.Context) error {
 			return a.broker.Run(ctx)
 		}))
 	}
+
 	if a.home != nil {
 		base = append(base, a.home)
 	}
-	var radio otasvc.Radio = a.dongle
+	var radio sending.Radio = a.dongle
 	dongle := [][]task{{a.dongle}}
 	if a.hub != nil {
 		radio = a.hub
 		dongle = append(dongle, []task{a.hub})
 	}
+
 	service := taskFunc(func(ctx context.Context) error { return a.service.Run(ctx, radio, a.bridge) })
 	work := []task{service, a.left, a.catalog, a.http, taskFunc(a.announceReady), taskFunc(a.supervise)}
 	if a.births != nil {
 		work = append(work, a.births)
 	}
+
 	stages := [][]task{base, {a.client}}
 	if a.frames != nil {
 		stages = append(stages, []task{a.frames})
@@ -311,7 +326,7 @@ func (a *app) Run(ctx context.Context) error {
 	return runStages(ctx, append(append(stages, dongle...), work)...)
 }
 
-// announceReady closes ready when the listeners are there.
+// announceReady closes ready when all servers listen.
 func (a *app) announceReady(ctx context.Context) error {
 	waits := []<-chan struct{}{a.http.Ready()}
 	if a.broker != nil {
@@ -336,7 +351,7 @@ func (a *app) announceReady(ctx context.Context) error {
 // Ready is closed when the service can be reached.
 func (a *app) Ready() <-chan struct{} { return a.ready }
 
-// brokerURLs are where others reach the broker that the service uses.
+// brokerURLs returns the URLs under which other clients reach the broker that the service uses.
 func (a *app) brokerURLs() []string {
 	if a.broker == nil {
 		return a.cfg.MQTT.URL

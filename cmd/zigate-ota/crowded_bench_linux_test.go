@@ -17,6 +17,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -183,7 +184,7 @@ func newTrouble(b *testing.B, w *wiredService) *trouble {
 			}
 		})
 	}
-	device := otasvc.ParseDeviceRef(wireDevice.String())
+	device := registry.ParseRef(wireDevice.String())
 	repeat(func(i int, respond otasvc.Respond) {
 		w.app.service.Rename(device, fmt.Sprintf("bulb no. %d", i), respond)
 	})

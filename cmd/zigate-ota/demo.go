@@ -29,11 +29,11 @@ import (
 // onceLimit ends a demo with --once that does not come to an end.
 const onceLimit = 15 * time.Minute
 
-// demo shows a whole upgrade: the service as it always is, with a simulated dongle and, unless a
-// broker is configured, its own; a server for the images; and a user who publishes commands and
-// watches what comes back.
+// demo shows a whole upgrade. It runs the service with a simulated dongle and, unless a broker is
+// configured, the embedded broker; a server for the images; and a user who publishes requests and shows the
+// answers.
 func (p *program) demo(ctx context.Context, d commandline.Demo) (err error) {
-	if !(d.Speed > 0) { // nor is it NaN
+	if !(d.Speed > 0) { // this is also true of NaN
 		return usageError("--speed must be more than 0, 1 is the pace of a real radio")
 	}
 	cfg, err := p.config()
@@ -59,11 +59,11 @@ func (p *program) demo(ctx context.Context, d commandline.Demo) (err error) {
 	defer server.close()
 
 	if !cfg.IsSet("ZIGATE_OTA_LOG_LEVEL") {
-		// What the service has to say comes over MQTT; only trouble is worth a line here.
+		// The demo shows what the service publishes over MQTT; the log needs to show errors only.
 		cfg.Log.Level = slog.LevelError
 	}
 	log := newLogger(p.stderr, cfg.Log)
-	home := newSimulation(devices, d.Speed, sim.V1323)
+	home := newSimulation(devices, d.Speed)
 	a, err := newApp(cfg, log, home)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (p *program) demo(ctx context.Context, d commandline.Demo) (err error) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- a.Run(ctx)
-		stop() // nothing more will happen
+		stop() // the demo cannot go on without the service
 	}()
 	defer func() {
 		stop()
@@ -119,8 +119,7 @@ func (p *program) demo(ctx context.Context, d commandline.Demo) (err error) {
 	return nil
 }
 
-// interrupted is how a demo ends that was stopped. One that was to show whether all goes
-// well has not shown it.
+// interrupted returns how a demo ends that was stopped. That is an error where it was to run to its end.
 func interrupted(once bool) error {
 	if once {
 		return errors.New("stopped before the devices had their new version")
@@ -128,8 +127,8 @@ func interrupted(once bool) error {
 	return nil
 }
 
-// demoConfig makes the configuration fit for a demo beside anything else that runs here: nothing is left
-// behind, and no port is fixed unless it was configured.
+// demoConfig changes the configuration so that a demo can run beside other programs: it leaves nothing
+// behind, and takes any free port unless one was configured.
 func demoConfig(cfg *config.Config, work string) {
 	cfg.Dongle = config.DongleSimulated
 	if !cfg.IsSet("ZIGATE_OTA_STATE_DIR") {
@@ -155,7 +154,8 @@ type demoImage struct {
 	header otafile.Header
 }
 
-// demoImages makes an image for each device, newer than what it runs; or fits the devices to a given image.
+// demoImages makes an image for each device, newer than what it runs. Where an image is given, it changes
+// the devices so that the image fits them.
 func demoImages(
 	ctx context.Context, cfg config.Config, source, dir string, devices []sim.DeviceConfig,
 ) (map[message.IEEE]demoImage, error) {
@@ -166,6 +166,7 @@ func demoImages(
 		}
 		return images, nil
 	}
+
 	given, err := givenImage(ctx, cfg, source, dir)
 	if err != nil {
 		return nil, err
@@ -207,7 +208,7 @@ func madeImage(d sim.DeviceConfig) demoImage {
 		payload[i] = byte(uint32(i)*2654435761>>13) ^ byte(d.ImageType)
 	}
 	file := otafile.Build(h, payload, otafile.WithIntegrityCode())
-	h, _ = otafile.ParseHeader(file) // Build's own output
+	h, _ = otafile.ParseHeader(file) // this cannot fail on the output of Build
 	return demoImage{
 		name: strings.ReplaceAll(d.ModelID, " ", "-") + ".ota", file: file, served: file, header: h,
 	}
@@ -228,12 +229,14 @@ func givenImage(ctx context.Context, cfg config.Config, source, dir string) (dem
 			name: filepath.Base(source), file: file, served: parsed.Image, header: parsed.Header,
 		}, nil
 	}
+
 	lib, err := library.Open(library.Options{
 		Dir: dir, MaxBytes: cfg.Image.MaxBytes, FetchTimeout: cfg.Image.FetchTimeout,
 	})
 	if err != nil {
 		return demoImage{}, err
 	}
+
 	image, err := lib.Fetch(ctx, library.Request{URL: source})
 	if err != nil {
 		return demoImage{}, err
@@ -242,6 +245,7 @@ func givenImage(ctx context.Context, cfg config.Config, source, dir string) (dem
 	if err != nil {
 		return demoImage{}, err
 	}
+
 	name := "image.ota"
 	if u, err := url.Parse(source); err == nil && path.Base(u.Path) != "/" && path.Base(u.Path) != "." {
 		name = path.Base(u.Path)
@@ -249,7 +253,7 @@ func givenImage(ctx context.Context, cfg config.Config, source, dir string) (dem
 	return demoImage{name: name, file: data, served: data, header: image.Header}, nil
 }
 
-// imageServer serves the demo's images, as a manufacturer's site would.
+// imageServer serves the demo's images over HTTP, as a manufacturer's site does.
 type imageServer struct {
 	listener net.Listener
 	server   *http.Server

@@ -18,11 +18,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// demoUser does what a user would with mosquitto_pub and mosquitto_sub, and nothing else: it knows
-// the service only over MQTT. The simulated home is looked at in the end, to see whether the devices
-// hold what they should.
+// demoUser does what a user would with mosquitto_pub and mosquitto_sub, and nothing else: it knows the
+// service only over MQTT. In the end it compares what the simulated devices hold with their images.
 type demoUser struct {
-	base    string // of the service's topics
+	base    string // the base topic of the service
 	client  mqtt.Client
 	cfg     config.Config
 	home    *sim.Dongle
@@ -34,7 +33,7 @@ type demoUser struct {
 	page    string
 }
 
-// mqttMessage is one message that came in.
+// mqttMessage is one message that was received.
 type mqttMessage struct {
 	topic   string
 	payload []byte
@@ -83,8 +82,8 @@ func (u *demoUser) publish(operation string, request map[string]any) {
 	u.client.Publish(u.base+"/request/"+operation, 1, false, payload)
 }
 
-// awaitUpgrades asks for the upgrade of each device whose image is there, and returns when all have ended,
-// with what went wrong.
+// awaitUpgrades requests the upgrade of each device as soon as its image is registered. It returns when all
+// have ended, with what went wrong.
 func (u *demoUser) awaitUpgrades(ctx context.Context, inbox <-chan mqttMessage) (failed []string, err error) {
 	for open := len(u.devices); open > 0; {
 		var m mqttMessage
@@ -104,8 +103,8 @@ func (u *demoUser) awaitUpgrades(ctx context.Context, inbox <-chan mqttMessage) 
 	return failed, nil
 }
 
-// take looks at a message, and reports whether it says that a device has come to an end, and what went
-// wrong with it.
+// take handles a message. It reports whether the message ends the upgrade of a device, and what went wrong
+// with it.
 func (u *demoUser) take(topic string, payload []byte) (ended bool, problem string) {
 	event, isEvent := strings.CutPrefix(topic, "event/")
 	switch {
@@ -138,7 +137,7 @@ func (u *demoUser) take(topic string, payload []byte) (ended bool, problem strin
 	return false, ""
 }
 
-// awaitOnline waits until the service has said that it listens.
+// awaitOnline waits until the service has published that it is online.
 func (u *demoUser) awaitOnline(ctx context.Context, base string, inbox <-chan mqttMessage) error {
 	for {
 		select {
@@ -152,7 +151,7 @@ func (u *demoUser) awaitOnline(ctx context.Context, base string, inbox <-chan mq
 	}
 }
 
-// response reads a response about a device, and shows it.
+// response reads a response about a device and shows it.
 func (u *demoUser) response(topic string, payload []byte) contract.Response {
 	u.screen.Print(fmt.Sprintf("< %s %s", topic, payload))
 	r := contract.Response{OperationRecord: &contract.OperationRecord{}}
@@ -194,12 +193,14 @@ func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMe
 	for _, url := range u.broker {
 		o.AddBroker(url)
 	}
+
 	o.SetUsername(u.cfg.MQTT.Username.Reveal()).SetPassword(u.cfg.MQTT.Password.Reveal())
 	if t, err := u.cfg.MQTT.TLS(); err != nil {
 		return nil, err
 	} else if t != nil {
 		o.SetTLSConfig(t)
 	}
+
 	subscribed := make(chan error, 1)
 	o.SetOnConnectHandler(func(c mqtt.Client) {
 		token := c.Subscribe(base+"/#", 1, func(_ mqtt.Client, m mqtt.Message) {
@@ -223,6 +224,7 @@ func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMe
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+
 	if err := token.Error(); err != nil {
 		return nil, fmt.Errorf("the demo's user cannot reach the broker at %s: %w",
 			strings.Join(u.broker, ","), err)
@@ -235,7 +237,7 @@ func (u *demoUser) connect(ctx context.Context, base string, inbox chan<- mqttMe
 	}
 }
 
-// hostAndPort is what mosquitto_sub wants of a broker's URL.
+// hostAndPort returns the arguments of mosquitto_sub for a broker's URL.
 func hostAndPort(url string) string {
 	_, address, _ := strings.Cut(url, "://")
 	host, port, err := net.SplitHostPort(address)

@@ -10,8 +10,8 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
-	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
 // docs are the documents in docs whose commands are run here; others have tests of their own.
@@ -57,7 +57,7 @@ func TestDocsExplainReasons(t *testing.T) {
 		if !strings.Contains(troubleshooting, "`"+string(reason)+"`") {
 			t.Errorf("docs/troubleshooting.md says nothing of the reason %s", reason)
 		}
-		if otasvc.Reason(reason).Explain() == "" {
+		if upgrade.Reason(reason).Explain() == "" {
 			t.Errorf("the reason %s explains nothing", reason)
 		}
 	}

@@ -32,7 +32,8 @@ func TestFootprint(t *testing.T) {
 	}
 	for _, broker := range []string{"embedded", "mosquitto"} {
 		t.Run(broker, func(t *testing.T) {
-			url, more := "", []string{fmt.Sprintf("ZIGATE_OTA_UPGRADE_CONCURRENCY=%d", scaleUpgrades)}
+			var url string
+			more := []string{fmt.Sprintf("ZIGATE_OTA_UPGRADE_CONCURRENCY=%d", scaleUpgrades)}
 			if broker == "embedded" {
 				addr := freePort(t)
 				url = "tcp://" + addr

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// healthcheck asks the service that runs with the same configuration whether it is well.
+// healthcheck asks the service that runs with the same configuration whether it is ready.
 func (p *program) healthcheck(ctx context.Context) error {
 	cfg, err := p.config()
 	if err != nil {
@@ -25,15 +25,15 @@ func (p *program) healthcheck(ctx context.Context) error {
 	return err
 }
 
-// askHealth asks the service that listens on an address how it is. The answer is returned also
-// where it is not well.
+// askHealth asks the service that listens on an address for its health. It returns the answer even with an
+// error.
 func askHealth(ctx context.Context, addr, path string) (answer string, err error) {
 	url := "http://" + addr + path
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err
 	}
-	// Straight to the service, whatever proxy the environment names.
+	// This transport ignores the proxies that the environment names.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
 	if err != nil {
@@ -51,7 +51,7 @@ func askHealth(ctx context.Context, addr, path string) (answer string, err error
 	return answer, nil
 }
 
-// reachable is the address under which a server that listens on addr is reached from this machine.
+// reachable returns the address under which a server that listens on addr is reached from this machine.
 func reachable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -19,12 +19,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// maxInspected is the largest file that is looked at, in bytes: far more than any image,
-// far less than memory.
+// maxInspected is the size of the largest file that is read, in bytes. Every image is far smaller.
 const maxInspected = 64 << 20
 
-// inspect tells what images are, and what of them was verified, and traces of frames in words. It fails when
-// something is wrong with one of them.
+// inspect shows what images are and what was verified of them, and shows traces of frames in words. It
+// fails when something is wrong with one of them.
 func (p *program) inspect(ctx context.Context, i commandline.Inspect) error {
 	wrong := 0
 	reason := ""
@@ -51,6 +50,7 @@ func (p *program) inspect(ctx context.Context, i commandline.Inspect) error {
 		}
 		r.print(p.stdout)
 	}
+
 	switch wrong {
 	case 0:
 		return nil
@@ -61,7 +61,7 @@ func (p *program) inspect(ctx context.Context, i commandline.Inspect) error {
 	}
 }
 
-// inspection is what there is to tell about one file; the JSON form is for scripts.
+// inspection is what was found out about one file; the JSON form is for scripts.
 type inspection struct {
 	Name     string             `json:"name"` // the argument, without password and query
 	OK       bool               `json:"ok"`   // it is an image, and no check failed
@@ -69,15 +69,16 @@ type inspection struct {
 	Download *inspectedDownload `json:"download,omitempty"`
 	Image    *inspectedImage    `json:"image,omitempty"`
 	Header   *inspectedHeader   `json:"header,omitempty"`
-	Elements []inspectedElement `json:"elements"` // never null, nor are the next two
+	Elements []inspectedElement `json:"elements"` // this list and the next two are never null
 	Warnings []string           `json:"warnings"`
 	Checks   []otafile.Check    `json:"checks"`
-	Frames   []inspectedFrame   `json:"frames,omitempty"` // of a trace of ZiGate frames
+	Frames   []inspectedFrame   `json:"frames,omitempty"` // only for a trace of ZiGate frames
 
 	err error
 }
 
-// inspectedDownload is the file as it lies there: what digests in requests and indexes are of.
+// inspectedDownload is the file as it was downloaded; digests in requests and indexes are those of this
+// file.
 type inspectedDownload struct {
 	Size    int    `json:"size"`              // bytes
 	Wrapper string `json:"wrapper,omitempty"` // see otafile.File
@@ -117,7 +118,7 @@ type inspectedElement struct {
 	Length uint32 `json:"length"` // bytes
 }
 
-// inspectOne looks at a file or at what is at a URL.
+// inspectOne inspects a file, or what is at a URL.
 func inspectOne(ctx context.Context, environ []string, name string) inspection {
 	r := inspection{
 		Name:     config.DisplayURL(name),
@@ -125,6 +126,7 @@ func inspectOne(ctx context.Context, environ []string, name string) inspection {
 		Warnings: []string{},
 		Checks:   []otafile.Check{},
 	}
+
 	b, err := inspected(ctx, environ, name)
 	if err != nil {
 		return r.failed(err)
@@ -133,6 +135,7 @@ func inspectOne(ctx context.Context, environ []string, name string) inspection {
 	if isTrace(b) {
 		return r.readTrace(b)
 	}
+
 	f, err := otafile.Parse(b)
 	if err != nil {
 		return r.failed(err)
@@ -147,13 +150,14 @@ func inspectOne(ctx context.Context, environ []string, name string) inspection {
 			Tag: e.Tag, Name: elementName(e.Tag), Offset: e.Offset, Length: e.Length,
 		})
 	}
+
 	r.Warnings = append(r.Warnings, f.Warnings...)
 	r.Checks = append(r.Checks, f.Checks...)
 	r.OK = len(f.Failed()) == 0
 	return r
 }
 
-// wrong tells what is wrong in a few words.
+// wrong says what is wrong in a few words.
 func (r *inspection) wrong() string {
 	if r.Error != "" {
 		return r.Error
@@ -174,7 +178,7 @@ func (r inspection) failed(err error) inspection {
 }
 
 // inspected returns the bytes of a file, or what is at a URL. A URL is fetched as the service would do it,
-// within the same limits, but nothing is kept.
+// within the same limits, but is not kept.
 func inspected(ctx context.Context, environ []string, name string) ([]byte, error) {
 	if strings.Contains(name, "://") {
 		cfg, err := loadConfig(environ)
@@ -237,7 +241,7 @@ func inspectHeader(h *otafile.Header) *inspectedHeader {
 	return shown
 }
 
-// elementName is what the OTA upgrade cluster calls an element.
+// elementName returns the name that the OTA upgrade cluster has for an element.
 func elementName(tag uint16) string {
 	switch tag {
 	case otafile.TagUpgradeImage:

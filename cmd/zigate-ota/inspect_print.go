@@ -8,7 +8,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
-// mostElements is how many elements of a file are told one by one; there are files with 175.
+// mostElements is how many elements of a file are shown one by one; there are files with 175.
 const mostElements = 12
 
 // print writes the inspection for people.
@@ -20,6 +20,7 @@ func (r *inspection) print(w io.Writer) {
 	if d := r.Download; d != nil {
 		row("file", "%d bytes, SHA-256 %s", d.Size, d.SHA256)
 	}
+
 	if r.Frames != nil {
 		r.printTrace(w)
 		return
@@ -28,6 +29,7 @@ func (r *inspection) print(w io.Writer) {
 		row("result", "%s", r.Error)
 		return
 	}
+
 	if r.Download.Wrapper != "" {
 		row("container", "%s", r.Download.Wrapper)
 	}
@@ -36,6 +38,7 @@ func (r *inspection) print(w io.Writer) {
 	} else {
 		row("image", "%d bytes, SHA-256 %s", r.Image.Size, r.Image.SHA256)
 	}
+
 	if r.Image.Trailing > 0 {
 		row("behind it", "%s", counted(r.Image.Trailing, "byte", "bytes"))
 	}
@@ -48,6 +51,7 @@ func (r *inspection) print(w io.Writer) {
 		row("element", "0x%04X %s, %s at offset %d", e.Tag, e.Name, counted(int(e.Length), "byte", "bytes"),
 			e.Offset)
 	}
+
 	for _, warning := range r.Warnings {
 		row("warning", "%s", warning)
 	}
@@ -58,6 +62,7 @@ func (r *inspection) print(w io.Writer) {
 			passed++
 		}
 	}
+
 	switch {
 	case !r.OK:
 		row("result", "%s; a device may break with it", r.wrong())
@@ -113,7 +118,7 @@ func (h *inspectedHeader) fields() string {
 	return strings.Join(names, ", ")
 }
 
-// stackName is the Zigbee version that a header's stack version stands for.
+// stackName returns the Zigbee version that a header's stack version stands for.
 func stackName(version uint16) string {
 	switch version {
 	case 0:

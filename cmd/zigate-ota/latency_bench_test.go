@@ -16,6 +16,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -178,7 +179,7 @@ func newWiredService(b *testing.B, devices int, more ...string) *wiredService {
 	w.until(message.TypeGetDevices)
 	for i := range devices {
 		a.service.Upgrade(otasvc.UpgradeRequest{
-			Device: otasvc.ParseDeviceRef((wireDevice + message.IEEE(i)).String()), URL: "file://" + file,
+			Device: registry.ParseRef((wireDevice + message.IEEE(i)).String()), URL: "file://" + file,
 		}, func(otasvc.Answer) {})
 	}
 	for range devices {
@@ -277,7 +278,7 @@ func bareResponder(b *testing.B, answer []byte) net.Conn {
 		for {
 			n, err := conn.Read(buf)
 			if err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					fmt.Fprintln(os.Stderr, "bare responder:", err)
 				}
 				return

@@ -30,8 +30,8 @@ func newLogger(w io.Writer, cfg config.LogConfig) *logger {
 	return l
 }
 
-// Run lets SIGHUP switch between the configured level and debug, until ctx is done: a process cannot read its
-// environment again, and to look closer for a while is what a running service is asked for.
+// Run lets SIGHUP switch between the configured level and debug, until ctx is done. SIGHUP cannot reload
+// the configuration, because a process cannot read its environment again.
 func (l *logger) Run(ctx context.Context) error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
@@ -53,6 +53,6 @@ func (l *logger) toggle(ctx context.Context) {
 		now = l.configured
 	}
 	l.level.Set(now)
-	// Severe enough to be seen at the new level, whatever that is.
+	// The message is severe enough to be written at the new level.
 	l.Log(ctx, max(slog.LevelInfo, now), "the log level was changed by SIGHUP", "from", before, "to", now)
 }

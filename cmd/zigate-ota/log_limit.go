@@ -8,35 +8,36 @@ import (
 )
 
 // limiter keeps a fault that repeats from filling the disk. Of warnings and errors with one text about one
-// thing, the first few are written as they come, then fewer and fewer, each with the number of those left
-// out. After some quiet the next is as the first. What is no fault is never left out.
+// thing, it writes the first few as they come, then fewer and fewer, each with the number of those that it
+// left out. After a pause without the fault it begins anew. Less severe messages are never left out.
 type limiter struct {
 	slog.Handler
-	// about is what the logger's own attributes say the messages are about.
+	// about names the things that the logger's own attributes say its messages are about.
 	about string
 	seen  *repeats
 }
 
-// repeats is what was written lately, by text and thing.
+// repeats counts the faults of late, by text and thing.
 type repeats struct {
 	mu     sync.Mutex
 	faults map[string]*fault
 }
 
 type fault struct {
-	written int       // of the burst
-	last    time.Time // when it came last, written or not
-	next    time.Time // when one may be written again, once the burst is over
+	written int       // number of those of the burst that were written
+	last    time.Time // when the fault came last, written or not
+	next    time.Time // after the burst: when the next may be written
 	pause   time.Duration
-	left    int // left out since the last that was written
+	left    int // number left out since the last that was written
 }
 
 const (
 	faultBurst    = 5
 	faultPause    = time.Minute // doubles each time, up to:
 	faultMaxPause = time.Hour
-	faultQuiet    = 10 * time.Minute // without it, or the pause where that is longer, and all is forgotten
-	faultsKept    = 1000             // different ones; beyond, those that have been quiet make room
+	// A fault that stays away for faultQuiet, or for its pause where that is longer, begins anew.
+	faultQuiet = 10 * time.Minute
+	faultsKept = 1000 // number of faults that are remembered
 )
 
 func newLimiter(next slog.Handler) *limiter {
@@ -81,8 +82,8 @@ func (l *limiter) WithGroup(name string) slog.Handler {
 	return &limiter{Handler: l.Handler.WithGroup(name), about: l.about, seen: l.seen}
 }
 
-// thing is what tells messages with one text apart: that one device failed must not hide that another one
-// did. Errors, addresses and counts are not among it, for they may be another each time.
+// thing returns what tells messages with one text apart: that one device failed must not hide that another
+// one did. Errors, addresses and counts do not belong to it, because they may differ each time.
 func thing(a slog.Attr) string {
 	switch a.Key {
 	case "euid", "sha256", "image", "file", "folder", "index", "url":
@@ -92,7 +93,7 @@ func thing(a slog.Attr) string {
 	}
 }
 
-// take reports whether a fault may be written now, and how many were not since the last time.
+// take reports whether a fault may be written now, and how many were left out since the last one.
 func (s *repeats) take(key string, now time.Time) (write bool, left int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +127,7 @@ func (s *repeats) take(key string, now time.Time) (write bool, left int) {
 
 func (f *fault) over(now time.Time) bool { return now.Sub(f.last) > max(faultQuiet, f.pause) }
 
-// makeRoom forgets what is over, and everything where that is not enough.
+// makeRoom forgets the faults that are over, and all of them where that is not enough.
 func (s *repeats) makeRoom(now time.Time) {
 	for key, f := range s.faults {
 		if f.over(now) {

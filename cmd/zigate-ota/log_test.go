@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -71,7 +70,7 @@ func TestRepeatedFaultIsToldRarely(t *testing.T) {
 
 // Faults of ever new things do not fill the memory.
 func TestRepeatedFaultsAreBounded(t *testing.T) {
-	limiter := newLimiter(slog.NewTextHandler(io.Discard, nil))
+	limiter := newLimiter(slog.DiscardHandler)
 	log := slog.New(limiter)
 	for n := range 3 * faultsKept {
 		log.Error("fault", "euid", n, "err", errors.New("gone"))

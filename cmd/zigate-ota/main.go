@@ -16,7 +16,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// run is main without the process: arguments, environment and outputs in, exit code out.
+// run carries the command line out and returns the exit code. It uses nothing of the process but its
+// arguments.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	p := &program{environ: environ, stdout: stdout, stderr: stderr}
 	return commandline.Run(ctx, p.commands(), args)

@@ -12,28 +12,28 @@ import (
 	"time"
 )
 
-// supervisor tells systemd how the service is, as its manual page sd_notify(3) says it: that it is ready,
-// what it is doing, that it stops, and, for as long as it is alive, that it is. Where no systemd asks for
-// it, it does nothing.
+// supervisor reports to systemd by the protocol of sd_notify(3): that the service is ready, its state in a
+// line, that it stops, and, at intervals, that it is alive. It does nothing where systemd has not started
+// the service.
 //
-// The protocol is one datagram a message and is spoken here rather than by a library, which would
-// be the larger part.
+// A message of the protocol is one datagram, so this needs no library.
 type supervisor struct {
-	socket string // empty where nobody listens
-	// Systemd restarts a service that it has not heard from for so long; with 0 it does not watch.
+	socket string // empty where systemd does not listen
+	// watchdog is the time after which systemd restarts a service that has not reported; 0 where it does
+	// not watch.
 	watchdog time.Duration
-	pid      int // the process that is watched; 0 stands for whichever has these variables
-	// alive returns nil while the service can do its work as far as that is its own doing: neither a dongle
-	// nor a broker that is away is a reason to be restarted. It must come back before the context ends.
+	pid      int // the process that is watched; 0 stands for any
+	// alive returns nil unless a restart could help. A restart does not help when the dongle or the broker
+	// is away. It must return before the context ends.
 	alive func(context.Context) error
-	// status is one line for "systemctl status".
+	// status returns one line for "systemctl status".
 	status func() string
 	ready  <-chan struct{}
 	log    *slog.Logger
 }
 
-// newSupervisor reads what systemd has put into the environment. A watchdog that is meant for another
-// process is left alone.
+// newSupervisor reads what systemd has put into the environment. It ignores a watchdog that is meant for
+// another process.
 func newSupervisor(environ []string) supervisor {
 	var s supervisor
 	for _, entry := range environ {
@@ -63,16 +63,17 @@ const (
 	notifyStatus   = "STATUS="
 )
 
-// statusInterval is how often the line for "systemctl status" is looked at where no watchdog asks for more.
+// statusInterval is how often the line for "systemctl status" is renewed, unless the watchdog needs reports
+// more often.
 const statusInterval = 10 * time.Second
 
-// Run tells until ctx is done.
+// Run reports until ctx is done.
 func (s supervisor) Run(ctx context.Context) error {
 	if s.socket == "" {
 		<-ctx.Done()
 		return nil
 	}
-	// An abstract one begins with "@" for systemd as for package net.
+	// The name of an abstract socket begins with "@" for systemd, and for the package net too.
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unixgram", s.socket)
 	if err != nil {
 		return fmt.Errorf("systemd cannot be told that the service is ready (NOTIFY_SOCKET): %w", err)
@@ -94,7 +95,7 @@ func (s supervisor) Run(ctx context.Context) error {
 
 	interval := statusInterval
 	if s.watchdog > 0 {
-		interval = min(interval, s.watchdog/3) // so that one that comes late does no harm
+		interval = min(interval, s.watchdog/3) // so that one report may come late
 	}
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -125,8 +126,7 @@ func (s supervisor) Run(ctx context.Context) error {
 	}
 }
 
-// ask is alive within a time. What hangs without looking at its context is left behind: it is
-// about to be killed.
+// ask calls alive with a deadline.
 func (s supervisor) ask(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -7,11 +7,12 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/share"
 )
 
-// libraryOptions is the configuration in the library's terms. The file of authorities was read when the
-// configuration was checked, and may be another one by now.
+// libraryOptions returns the library's options for a configuration. It reads the file of authorities again,
+// which may have changed since the configuration was checked.
 func libraryOptions(c config.ImageConfig, log *slog.Logger) (library.Options, error) {
 	authorities, err := c.Authorities()
 	if err != nil {
@@ -23,7 +24,7 @@ func libraryOptions(c config.ImageConfig, log *slog.Logger) (library.Options, er
 	}, nil
 }
 
-// shareOptions is the configuration in the terms of the package share.
+// shareOptions returns the options of the package share for a configuration.
 func shareOptions(c config.ShareConfig, observer share.Observer) share.Options {
 	o := share.Options{
 		Listen: string(c.Addr), PTY: c.PTY, Allow: c.Allow, MaxClients: c.Clients, Observer: observer,
@@ -34,7 +35,7 @@ func shareOptions(c config.ShareConfig, observer share.Observer) share.Options {
 	return o
 }
 
-// queryWatch is ZIGATE_OTA_DONGLE_QUERY_WATCH in the service's terms.
+// queryWatch returns the service's value for ZIGATE_OTA_DONGLE_QUERY_WATCH.
 func queryWatch(w config.QueryWatch) otasvc.QueryWatch {
 	switch w {
 	case config.QueryWatchAlways:
@@ -46,7 +47,7 @@ func queryWatch(w config.QueryWatch) otasvc.QueryWatch {
 	}
 }
 
-// upgradePolicy is the configuration in the service's terms.
+// upgradePolicy returns the service's policy for a configuration.
 func upgradePolicy(c config.UpgradeConfig, watch otasvc.QueryWatch) otasvc.Policy {
 	p := otasvc.Policy{
 		Concurrency:      c.Concurrency,
@@ -65,7 +66,7 @@ func upgradePolicy(c config.UpgradeConfig, watch otasvc.QueryWatch) otasvc.Polic
 		ServeUnsolicited: c.Unsolicited == config.UnsolicitedServe,
 	}
 	if !c.Window.IsZero() {
-		p.Window = &otasvc.Window{Begin: c.Window.Start, End: c.Window.End}
+		p.Window = &upgrade.Window{Begin: c.Window.Start, End: c.Window.End}
 	}
 	return p
 }

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
-	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 var screenshots = flag.String("screenshots", "", "folder that TestPageScreenshots writes to")
@@ -114,7 +113,7 @@ func pageUpgrade(t *testing.T, b *browser) {
 func pageFailure(t *testing.T, b *browser) {
 	devices := simulatedDevices()
 	devices[0].InvalidAtEnd = true
-	s := serveHome(t, newSimulation(devices, 100, sim.V1323))
+	s := serveHome(t, newSimulation(devices, 100))
 	s.settle()
 	p := b.open(t, s.url())
 	p.drop(writeImage(t, "bulb.ota", bulbImage(newerVersion, 4_000)))
@@ -229,7 +228,7 @@ func pageMarkup(t *testing.T, b *browser) {
 	const evil = `<script>pwned()</script>`
 	devices := simulatedDevices()
 	devices[0].ModelID, devices[0].ManufacturerName = `<img src=x onerror=pwned()>`, `"><svg onload=pwned()>`
-	s := serveHome(t, newSimulation(devices, 100, sim.V1323))
+	s := serveHome(t, newSimulation(devices, 100))
 	s.settle()
 	s.ask("rename", fmt.Sprintf(`{"deviceId":%q,"name":%q}`, kitchen, evil))
 	h := otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: newerVersion, StackVersion: 2}

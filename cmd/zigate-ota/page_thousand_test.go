@@ -13,6 +13,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -74,8 +75,8 @@ func (h *thousand) change(i int, percent float64) {
 		LQI: &lqi, LastSeen: time.Now(), CurrentVersion: &version,
 	}
 	if i%10 == 7 {
-		d.Upgrade = &otasvc.UpgradeRecord{
-			State: otasvc.Downloading, ImageVersion: 2, Size: 100_000, Offset: uint32(percent * 1000), Progress: percent, BytesPerSecond: 500, Attempt: 1,
+		d.Upgrade = &upgrade.Record{
+			State: upgrade.Downloading, ImageVersion: 2, Size: 100_000, Offset: uint32(percent * 1000), Progress: percent, BytesPerSecond: 500, Attempt: 1,
 			QueuedAt: time.Now(), StartedAt: time.Now(),
 		}
 	}

@@ -18,14 +18,14 @@ var (
 	commit  = ""
 )
 
-// program is what every command runs with.
+// program has what the commands need of the process.
 type program struct {
 	environ []string
 	stdout  io.Writer
 	stderr  io.Writer
 }
 
-// commands are the functions for what the grammar of the command line knows.
+// commands returns the functions for the commands of the command line's grammar.
 func (p *program) commands() commandline.Program {
 	return commandline.Program{
 		Stdout:       p.stdout,
@@ -48,10 +48,10 @@ func (p *program) commands() commandline.Program {
 	}
 }
 
-// config reads the configuration. All its mistakes are one error, one a line.
+// config reads the configuration. The error lists all mistakes, one a line.
 func (p *program) config() (config.Config, error) { return loadConfig(p.environ) }
 
-// loadConfig is config for an environment.
+// loadConfig reads the configuration from an environment.
 func loadConfig(environ []string) (config.Config, error) {
 	cfg, err := config.Load(environ)
 	if err != nil {
@@ -82,8 +82,8 @@ func (p *program) printVersion() error {
 	return err
 }
 
-// commitSuffix is the commit that the program was built from, as it stands behind the version; "" where it
-// is not known.
+// commitSuffix returns the commit that the program was built from, in the form in which it follows the
+// version. It returns an empty text where the commit is not known.
 func commitSuffix() string {
 	c := commit
 	if c == "" {

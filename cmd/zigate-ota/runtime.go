@@ -10,23 +10,24 @@ import (
 )
 
 const (
-	// garbagePercent is how much garbage may come to what is live before it is collected. The service shares
-	// small computers with a broker and Home Assistant: rather more collecting than more memory.
+	// garbagePercent is how much garbage may gather, in percent of the live memory, before it is collected.
+	// The service shares small computers with a broker and Home Assistant, so it spends processor time to
+	// save memory.
 	garbagePercent = 25
-	// reserveBytes counts as live beside what really is, 3 MB in a home of a hundred devices: of that alone,
-	// a quarter would be collected several times for each image that is fetched, and a collection costs block
-	// requests microseconds.
+	// reserveBytes is the size of memory that counts as live but is never used. In a home of a hundred
+	// devices 3 MB are live; with a quarter of that as the limit, each image that is fetched would cause
+	// several collections, and a collection delays block requests by microseconds.
 	reserveBytes = 12 << 20
-	// spareProcessors is for how many threads more than there are cores Go code may run at once. Hashing an
-	// image or writing the state out takes tens of milliseconds; with every place taken, a block request that
-	// has come waits until one of them is interrupted, up to 10 ms. With places to spare the operating system
-	// lets the reader run at once.
+	// spareProcessors is how many threads more than there are cores may run Go code at once. Hashing an
+	// image or writing the state takes tens of milliseconds. With one thread a core, a block request waits
+	// until such work is interrupted, up to 10 ms. With spare threads the operating system runs the reader
+	// at once.
 	spareProcessors = 4
 )
 
-// tuneRuntime makes the Go runtime fit the service, where the environment (GOGC, GOMAXPROCS) does not say
-// otherwise. What it returns must be kept alive for as long as the service runs. It is never touched, so that
-// the operating system gives it no memory.
+// tuneRuntime sets the Go runtime up for the service, unless the environment does (GOGC, GOMAXPROCS). The
+// caller must keep the reserve alive for as long as the service runs. Nothing writes to the reserve, so the
+// operating system gives it no memory.
 func tuneRuntime() (reserve []byte) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
@@ -39,15 +40,15 @@ func tuneRuntime() (reserve []byte) {
 }
 
 const (
-	// spareBytes may lie unused for the next garbage; it is about what comes together
-	// between two collections.
+	// spareBytes is how much unused memory is kept for the next garbage. About as much gathers between two
+	// collections.
 	spareBytes  = 6 << 20
 	spareLooked = 10 * time.Second
 )
 
 // returnMemory gives the operating system back what a burst has left unused, such as a hundred images that
-// were added or a thousand devices that joined, until ctx is done. The Go runtime does so of its own accord
-// only after the next collection, which in a service that idles is minutes away.
+// were added or a thousand devices that joined, until ctx is done. The Go runtime does so only after the
+// next collection, which in an idle service is minutes away.
 func returnMemory(ctx context.Context) {
 	unused := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}}
 	look := time.NewTicker(spareLooked)

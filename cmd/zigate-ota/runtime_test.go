@@ -19,12 +19,13 @@ func TestMemoryIsReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		go returnMemory(ctx)
-		held := make([]byte, burst)
-		for i := range held {
-			held[i] = 1
-		}
-		runtime.KeepAlive(held)
-		held = nil
+		func() {
+			held := make([]byte, burst)
+			for i := range held {
+				held[i] = 1
+			}
+			runtime.KeepAlive(held)
+		}()
 		runtime.GC()
 		if n := unused(); n < burst/2 {
 			t.Skipf("only %d bytes are unused after a burst of %d", n, burst)

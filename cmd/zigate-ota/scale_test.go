@@ -102,7 +102,7 @@ func scaleHome(t *testing.T) (home *sim.Dongle, address string) {
 	for i := range devices {
 		devices[i].BlockInterval = time.Second
 	}
-	home = newSimulation(devices, 10, sim.V1323)
+	home = newSimulation(devices, 10)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ type testService struct {
 // serveHere runs a service until the test ends. speed is that of the simulated home.
 func serveHere(t *testing.T, speed float64, more ...string) *testService {
 	t.Helper()
-	return serveHome(t, newSimulation(simulatedDevices(), speed, sim.V1323), more...)
+	return serveHome(t, newSimulation(simulatedDevices(), speed), more...)
 }
 
 // serveHome is serveHere with a home of the test's own.

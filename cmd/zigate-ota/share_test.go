@@ -18,7 +18,6 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
-	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 // sharer is a program that shares the dongle.
@@ -215,7 +214,7 @@ func simulatedPort(t *testing.T) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := newSimulation(simulatedDevices(), 1, sim.V1323)
+	home := newSimulation(simulatedDevices(), 1)
 	ctx, stop := context.WithCancel(context.Background())
 	var users sync.WaitGroup
 	users.Go(func() { _ = home.Run(ctx) })

@@ -10,9 +10,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
 )
 
-// shellBroker is where the service is talked to, by its own configuration. broker and topic, from the command
-// line, go before the environment. Variables that are about other things are not looked at: their files may
-// be the service's alone.
+// shellBroker returns the broker of the service's own configuration. broker and topic, from the command
+// line, replace what the environment says. Variables about other things are not read, because the files
+// that they name may be readable for the service alone.
 func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 	var others []string
 	for _, name := range config.Variables() {
@@ -20,13 +20,15 @@ func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 			others = append(others, name)
 		}
 	}
-	// The completion of fish sets it, to get candidates and nothing else.
+
+	// The completion of fish sets this variable.
 	others = append(others, "ZIGATE_OTA_ACTIVE_HELP")
-	// The first entry of a name counts; the state folder, which is not used, must not be asked for.
+	// The first entry of a name counts. The state folder is not used, but it has to be set.
 	own := []string{"ZIGATE_OTA_STATE_DIR=/nonexistent"}
 	if broker != "" {
 		own = append(own, "ZIGATE_OTA_MQTT_URL="+broker)
 	}
+
 	if topic != "" {
 		own = append(own, "ZIGATE_OTA_MQTT_BASE_TOPIC="+topic)
 	}
@@ -35,6 +37,7 @@ func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 			own = append(own, entry)
 		}
 	}
+
 	cfg, err := config.Load(own)
 	if err != nil {
 		from := ""
@@ -43,12 +46,14 @@ func shellBroker(environ []string, broker, topic string) (shell.Broker, error) {
 		}
 		return shell.Broker{}, fmt.Errorf("the configuration has mistakes%s:\n%w", from, err)
 	}
+
 	b := shell.Broker{
 		URLs:     cfg.MQTT.URL,
 		Username: cfg.MQTT.Username.Reveal(),
 		Password: cfg.MQTT.Password.Reveal(),
 		Base:     cfg.MQTT.BaseTopic,
 	}
+
 	if b.TLS, err = cfg.MQTT.TLS(); err != nil {
 		return shell.Broker{}, err
 	}

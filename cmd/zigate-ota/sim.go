@@ -52,6 +52,7 @@ func (p *program) runSimulation(ctx context.Context, s *commandline.Simulation, 
 			return fmt.Errorf("opening the dongle's port: %w; choose another with --tcp", err)
 		}
 	}
+
 	tasks, ctx := errgroup.WithContext(ctx)
 	if s.Trace != "" {
 		trace, err := newTraceFile(s.Trace)
@@ -61,18 +62,21 @@ func (p *program) runSimulation(ctx context.Context, s *commandline.Simulation, 
 		scenario.Config.OnFrame = trace.Trace
 		tasks.Go(func() error { return trace.Run(ctx) })
 	}
+
 	home := sim.New(scenario.Config)
 	for _, d := range home.Devices() {
 		device := d.Snapshot()
 		fmt.Fprintf(p.stdout, "device %v network address 0x%04x file version 0x%08x\n",
 			device.IEEE, device.Addr, device.FileVersion)
 	}
+
 	tasks.Go(func() error { return home.Run(ctx) })
 	tasks.Go(func() error { return scenario.Play(ctx, home) })
 	if listener != nil {
 		fmt.Fprintf(p.stdout, "ZIGATE_OTA_DONGLE=tcp://%s\n", listener.Addr())
 		tasks.Go(func() error { return home.ServeTCP(ctx, listener) })
 	}
+
 	if s.PTY != "" {
 		tasks.Go(func() error {
 			return home.ServePTY(ctx, s.PTY, func(path string) {
@@ -83,7 +87,7 @@ func (p *program) runSimulation(ctx context.Context, s *commandline.Simulation, 
 	return tasks.Wait()
 }
 
-// checkSimulation finds mistakes in what the simulation is told.
+// checkSimulation finds mistakes in the options of a simulation.
 func checkSimulation(s *commandline.Simulation) error {
 	problem := ""
 	_, known := firmwares[s.Firmware]
@@ -91,7 +95,7 @@ func checkSimulation(s *commandline.Simulation) error {
 	case !known:
 		problem = fmt.Sprintf("--firmware %q: there are %s",
 			s.Firmware, strings.Join(slices.Sorted(maps.Keys(firmwares)), ", "))
-	case !(s.Speed > 0): // nor is it NaN
+	case !(s.Speed > 0): // this is also true of NaN
 		problem = "--speed must be more than 0, 1 is the pace of a real radio"
 	case s.Count < 1 || s.Count > 10_000:
 		problem = "--devices must be from 1 to 10000"
@@ -114,7 +118,7 @@ func checkSimulation(s *commandline.Simulation) error {
 	return nil
 }
 
-// givenDevices are the devices that the command line describes.
+// givenDevices returns the devices that the command line describes.
 func givenDevices(texts []string) ([]sim.DeviceConfig, error) {
 	var devices []sim.DeviceConfig
 	for _, text := range texts {
@@ -127,10 +131,10 @@ func givenDevices(texts []string) ([]sim.DeviceConfig, error) {
 	return devices, nil
 }
 
-// simulatedScenario is the simulation that is asked for: the scenario's, where there is one, with what the
-// command line says on top.
+// simulatedScenario returns the simulation to run: the scenario of the file, where one is named, changed by
+// the other flags.
 func simulatedScenario(s *commandline.Simulation, devices []sim.DeviceConfig) (sim.Scenario, error) {
-	scenario := sim.Scenario{Config: simulationConfig(nil, s.Speed, sim.V1323)}
+	scenario := sim.Scenario{Config: simulationConfig(nil, s.Speed)}
 	if s.Scenario != "" {
 		file, err := os.Open(s.Scenario)
 		if err != nil {

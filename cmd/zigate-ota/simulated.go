@@ -20,6 +20,7 @@ func simulatedDevices() []sim.DeviceConfig {
 		BlockInterval:    100 * time.Millisecond,
 		RebootTime:       8 * time.Second,
 	}
+
 	kitchen := bulb
 	hall := bulb
 	kitchen.IEEE = 0x000b57fffec6a5b2
@@ -43,6 +44,7 @@ func simulatedDevices() []sim.DeviceConfig {
 		RebootTime:       12 * time.Second,
 		LQI:              201,
 	}
+
 	battery := uint8(87)
 	sensor := sim.DeviceConfig{
 		IEEE:             0x00124b0022334455,
@@ -63,12 +65,12 @@ func simulatedDevices() []sim.DeviceConfig {
 	return []sim.DeviceConfig{kitchen, hall, plug, sensor}
 }
 
-// manyDevices are n devices: those of simulatedDevices, and bulbs where that is not enough.
+// manyDevices returns n devices: those of simulatedDevices, and bulbs where those are not enough.
 func manyDevices(n int) []sim.DeviceConfig {
 	devices := simulatedDevices()
 	for i := len(devices); i < n; i++ {
 		bulb := devices[0]
-		// An address is made from it.
+		// The simulation derives the network address from the IEEE address.
 		bulb.IEEE = message.IEEE(0x000b57fffe000000 + uint64(i))
 		bulb.Addr = 0
 		devices = append(devices, bulb)
@@ -76,15 +78,15 @@ func manyDevices(n int) []sim.DeviceConfig {
 	return devices[:n]
 }
 
-// newSimulation is a simulated dongle with these devices; speed 1 is the real radio's pace.
-func newSimulation(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) *sim.Dongle {
-	return sim.New(simulationConfig(devices, speed, firmware))
+// newSimulation returns a simulated dongle with these devices; speed 1 is the pace of a real radio.
+func newSimulation(devices []sim.DeviceConfig, speed float64) *sim.Dongle {
+	return sim.New(simulationConfig(devices, speed))
 }
 
-// simulationConfig is the configuration of newSimulation's dongle.
-func simulationConfig(devices []sim.DeviceConfig, speed float64, firmware sim.Firmware) sim.Config {
+// simulationConfig returns the configuration of newSimulation's dongle.
+func simulationConfig(devices []sim.DeviceConfig, speed float64) sim.Config {
 	return sim.Config{
-		Firmware: firmware,
+		Firmware: sim.V1323,
 		IEEE:     message.IEEE(0x00158d0001020304),
 		PANID:    0x1234,
 		Channel:  15,

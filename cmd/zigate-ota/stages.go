@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// task is something long-lived: it runs until its context is done and returns nil then, or an
-// error that ends all.
+// task runs until its context is done and then returns nil. Where it returns an error before, that ends all
+// tasks.
 type task interface {
 	Run(ctx context.Context) error
 }
 
-// runStages runs tasks in stages that are stopped in reverse order: what a later stage still has to say when
-// it stops, an earlier one has to carry. All stop when ctx is done or any of them fails.
+// runStages runs tasks in stages and stops the stages in reverse order, because a stage that stops may
+// still need the stages before it. All stop when ctx is done or one of them fails.
 func runStages(ctx context.Context, stages ...[]task) error {
 	if len(stages) == 0 {
 		<-ctx.Done()
@@ -29,7 +29,7 @@ func runStages(ctx context.Context, stages ...[]task) error {
 	later, stopLater := context.WithCancel(ctx)
 	defer stopLater()
 	go func() {
-		<-own.Done() // a task of this stage has failed, or all is over
+		<-own.Done() // a task of this stage has failed, or all stages end
 		stopLater()
 	}()
 	err := runStages(later, stages[1:]...)

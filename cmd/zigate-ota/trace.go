@@ -19,7 +19,8 @@ type traceFile struct {
 	file *os.File
 }
 
-// newTraceFile makes the file anew. It is for its owner alone: images and network addresses pass through it.
+// newTraceFile creates the file, or empties it. Only its owner may read it, because it holds images and
+// addresses.
 func newTraceFile(path string) (*traceFile, error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -39,12 +40,13 @@ type inspectedFrame struct {
 	Direction string    `json:"direction"` // received from the dongle, or sent to it
 	Type      string    `json:"type"`
 	Words     string    `json:"words"`
-	Payload   string    `json:"payload"` // hexadecimal
+	Payload   string    `json:"payload"` // hexadecimal digits
 }
 
 func isTrace(b []byte) bool { return bytes.HasPrefix(b, []byte(zigate.TraceHeader)) }
 
-// readTrace reads what is in a trace. A line that cannot be read makes it wrong, and hides no other.
+// readTrace reads the frames of a trace. Where a line cannot be read, the inspection fails, and goes on
+// with the next line.
 func (r inspection) readTrace(b []byte) inspection {
 	r.Frames = []inspectedFrame{}
 	reader, err := zigate.NewTraceReader(bytes.NewReader(b))

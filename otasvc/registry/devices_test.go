@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"errors"
 	"maps"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func TestMove(t *testing.T) {
 	if first.Reachable() || devices.At(2) != second {
 		t.Error("two devices have one address")
 	}
-	if _, err := first.Target(); err != registry.ErrNoAddress {
+	if _, err := first.Target(); !errors.Is(err, registry.ErrNoAddress) {
 		t.Errorf("the target of a device without an address: %v", err)
 	}
 	if to, err := second.Target(); err != nil || to.Addr != 2 || to.DstEndpoint != 1 || to.SrcEndpoint != 1 {

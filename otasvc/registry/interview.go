@@ -8,8 +8,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Asker is what an interview asks a device through. The interview runs on a goroutine of its own; whoever
-// owns the device takes in what its answers tell, in the same way as what it says of its own accord.
+// Asker is what an interview asks a device through. The interview waits nowhere but in Ask. Whoever owns the
+// device takes in what its answers tell, in the same way as what it says of its own accord.
 type Asker interface {
 	// Ask sends a question and waits for the answer. The messages are all that came of it, also with an
 	// error, which is ErrNoReply where the device did not answer.
@@ -96,7 +96,7 @@ func (q *interview) findOTAClient(endpoints []uint8) (basic uint8, lost error) {
 
 // readNames reads what the device calls itself and what powers it.
 func (q *interview) readNames(basic uint8) error {
-	_, err := read(q.ctx, q.asker, attributes{
+	err := read(q.ctx, q.asker, attributes{
 		endpoint:  basic,
 		cluster:   message.ClusterBasic,
 		direction: message.DirectionToServer,
@@ -139,7 +139,7 @@ func (q *interview) askBattery(basic uint8) {
 // ReadIdentity asks a device what its OTA client is and runs. Many devices pass over attributes that they do
 // not have, so no answer is no error where the version was told, or the device is known not to tell it.
 func ReadIdentity(ctx context.Context, a Asker) error {
-	_, err := read(ctx, a, attributes{
+	err := read(ctx, a, attributes{
 		cluster:   message.ClusterOTA,
 		direction: message.DirectionToClient,
 		ids: []uint16{
@@ -156,10 +156,11 @@ func ReadIdentity(ctx context.Context, a Asker) error {
 }
 
 // read reads attributes of the device at the address that it has now.
-func read(ctx context.Context, a Asker, what attributes) ([]message.Message, error) {
+func read(ctx context.Context, a Asker, what attributes) error {
 	question, err := askAttributes(a.Facts(), what)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return a.Ask(ctx, question)
+	_, err = a.Ask(ctx, question)
+	return err
 }

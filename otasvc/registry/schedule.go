@@ -17,7 +17,7 @@ const (
 	// interviewPause is the backoff after all attempts, before a sign of life begins them anew. It doubles
 	// each time.
 	interviewPause = 10 * time.Minute
-	// interviewSeldom is the longest backoff of a device that is not heard at all.
+	// interviewSeldom is the longest backoff of a device that is not heard at all, before jitter.
 	interviewSeldom = 24 * time.Hour
 	// interviewSoon is when a device that was heard is asked. One that sleeps listens for a moment only, so
 	// it is asked at once.

@@ -8,23 +8,23 @@ import (
 
 // answerEnd answers the last upgrade end request.
 func (t *transition) answerEnd(fileVersion, upgradeTime uint32) {
-	t.do(AnswerEnd{Sequence: t.endSequence, FileVersion: fileVersion, UpgradeTime: upgradeTime})
+	t.do(AnswerEnd{Sequence: t.u.endSequence, FileVersion: fileVersion, UpgradeTime: upgradeTime})
 }
 
 // install tells a device that waits with its image to install it. A device that asks again is told the same.
 func (t *transition) install() {
-	t.order.Install = InstallNow
-	t.answerEnd(t.offeredVersion, InstallIn)
+	t.u.order.Install = InstallNow
+	t.answerEnd(t.u.offeredVersion, InstallIn)
 	if t.move(triggerRelease) {
-		t.wasHeld = true
+		t.u.wasHeld = true
 		t.installs(t.now)
 	}
 }
 
 // installs notes from when on a device installs its image.
 func (t *transition) installs(at time.Time) {
-	t.applyingAt = at
-	t.deadlines.set(purposeReadVersion, at.Add(t.p.readAfter(firstReading)))
+	t.u.applyingAt = at
+	t.u.deadlines.set(purposeReadVersion, at.Add(t.p.readAfter(firstReading)))
 	t.tell(UpgradeApplying)
 }
 
@@ -38,7 +38,7 @@ func (e LastBlockAsked) apply(t *transition) {
 		return
 	}
 	t.move(triggerLastBlock)
-	t.deadlines.set(purposeEmptySlot, t.now.Add(emptySlotTime))
+	t.u.deadlines.set(purposeEmptySlot, t.now.Add(emptySlotTime))
 	t.do(SendLastBlock{})
 }
 
@@ -47,7 +47,8 @@ func (e EndRequested) apply(t *transition) {
 	case message.OTASuccess:
 		t.complete(e)
 	case message.OTAInvalidImage:
-		if t.offeredVersion == t.order.ImageVersion { // else it is the version that the device did not like
+		// Under another version it may be that version which the device did not like.
+		if t.u.offeredVersion == t.u.order.ImageVersion {
 			t.do(DistrustImage{})
 		}
 		t.endWith(triggerInvalid, e.Status)
@@ -61,7 +62,7 @@ func (e EndRequested) apply(t *transition) {
 // endWith ends an attempt with a status that is no success.
 func (t *transition) endWith(by trigger, status uint8) {
 	if t.can(by) {
-		t.zclStatus = &status
+		t.u.zclStatus = &status
 		t.move(by)
 	}
 }
@@ -69,54 +70,54 @@ func (t *transition) endWith(by trigger, status uint8) {
 // complete notes that the device has the whole image. While its header is loaded the dongle itself has told
 // it to install in 5 s; otherwise the answer is for the owner to give, each time that the device asks.
 func (t *transition) complete(e EndRequested) {
-	t.endSequence = e.Sequence
-	if !e.SlotHolds || e.FileVersion != t.offeredVersion {
+	t.u.endSequence = e.Sequence
+	if !e.SlotHolds || e.FileVersion != t.u.offeredVersion {
 		upgradeTime := uint32(InstallIn)
-		if !t.installDue(t.now) {
+		if !t.u.installDue(t.now) {
 			upgradeTime = message.UpgradeTimeWait
 		}
 		t.answerEnd(e.FileVersion, upgradeTime)
-	} else if t.order.Install != InstallNow {
+	} else if t.u.order.Install != InstallNow {
 		// The slot should have been empty. The dongle has told the device to install.
 		t.do(Remark{NotHeld})
-		t.order.Install = InstallNow
+		t.u.order.Install = InstallNow
 	}
-	if t.stage == StageApplying || t.stage == StageDownloaded {
+	if t.u.stage == StageApplying || t.u.stage == StageDownloaded {
 		return // it asked again
 	}
 
 	by := triggerComplete
-	if !t.installDue(t.now) {
+	if !t.u.installDue(t.now) {
 		by = triggerCompleteHeld
 	}
 	if !t.can(by) {
 		return
 	}
-	t.zclStatus = &e.Status
-	t.offset = t.order.Size
-	t.downloadedAt = t.now
+	t.u.zclStatus = &e.Status
+	t.u.offset = t.u.order.Size
+	t.u.downloadedAt = t.now
 	t.move(by)
 	t.tell(DownloadFinished)
-	if t.stage == StageApplying {
+	if t.u.stage == StageApplying {
 		t.installs(t.now)
 	}
 }
 
 // readSoon brings the next reading to a time, unless the version is being read.
 func (t *transition) readSoon(at time.Time) {
-	if !t.reading {
-		t.deadlines.set(purposeReadVersion, at)
+	if !t.u.reading {
+		t.u.deadlines.set(purposeReadVersion, at)
 	}
 }
 
 func (e Queried) apply(t *transition) {
-	switch t.stage {
+	switch t.u.stage {
 	case StageQueued:
-		t.awakeUntil = t.now.Add(awakeFor)
-		t.deadlines.clear(purposeRecovered)
+		t.u.awakeUntil = t.now.Add(awakeFor)
+		t.u.deadlines.clear(purposeRecovered)
 	case StageNotified:
 		if !e.SlotHolds { // else the dongle has just offered it the image
-			t.deadlines.set(purposeNotify, t.now)
+			t.u.deadlines.set(purposeNotify, t.now)
 		}
 	case StageDownloading:
 		t.distrustHeader() // it was refused a block
@@ -124,25 +125,25 @@ func (e Queried) apply(t *transition) {
 }
 
 func (e VersionRead) apply(t *transition) {
-	image := t.order.ImageVersion
-	if t.order.OldVersion == nil && e.Version != image && t.stage != StageApplying {
-		t.order.OldVersion = &e.Version // it was not known when the upgrade was queued
+	image := t.u.order.ImageVersion
+	if t.u.order.OldVersion == nil && e.Version != image && t.u.stage != StageApplying {
+		t.u.order.OldVersion = &e.Version // it was not known when the upgrade was queued
 		t.keep()
 	}
-	reinstall := t.order.OldVersion != nil && *t.order.OldVersion == image
+	reinstall := t.u.order.OldVersion != nil && *t.u.order.OldVersion == image
 	switch {
-	case e.Version == image && t.stage == StageApplying:
-		if !reinstall || t.announced || t.now.Sub(t.applyingAt) > sameVersionSettled {
+	case e.Version == image && t.u.stage == StageApplying:
+		if !reinstall || t.u.announced || t.now.Sub(t.u.applyingAt) > sameVersionSettled {
 			t.move(triggerNewVersion)
 		}
 	case e.Version == image:
 		if !reinstall {
 			t.move(triggerNewVersion)
 		}
-	case t.stage == StageApplying:
-		t.oldReadings++
+	case t.u.stage == StageApplying:
+		t.u.oldReadings++
 		t.saved = true
-		if t.announced && t.oldReadings >= oldReadingsToBelieve {
+		if t.u.announced && t.u.oldReadings >= oldReadingsToBelieve {
 			t.move(triggerOldVersion)
 		}
 	}
@@ -155,17 +156,17 @@ func (e NotifySent) apply(t *transition) {
 }
 
 func (e NotifyBusy) apply(t *transition) {
-	t.notifications = max(t.notifications-1, 0)
-	if t.stage == StageNotified {
-		t.deadlines.set(purposeNotify, e.Again)
+	t.u.notifications = max(t.u.notifications-1, 0)
+	if t.u.stage == StageNotified {
+		t.u.deadlines.set(purposeNotify, e.Again)
 	}
 }
 
 func (Announced) apply(t *transition) {
-	switch t.stage {
+	switch t.u.stage {
 	case StageApplying:
-		t.announced = true
-		t.oldReadings = 0
+		t.u.announced = true
+		t.u.oldReadings = 0
 		t.saved = true
 		t.readSoon(t.now.Add(readingSoon))
 	case StageDownloaded:
@@ -174,8 +175,8 @@ func (Announced) apply(t *transition) {
 		// It has restarted and may have forgotten that there is an image. Or it has installed the image, and
 		// its upgrade end request was lost.
 		t.do(ReadVersion{})
-		if t.stage == StageNotified {
-			t.deadlines.set(purposeNotify, t.now.Add(readingSoon))
+		if t.u.stage == StageNotified {
+			t.u.deadlines.set(purposeNotify, t.now.Add(readingSoon))
 			return
 		}
 		t.notify()
@@ -184,36 +185,36 @@ func (Announced) apply(t *transition) {
 
 // apply takes a sign of life of a device that sleeps, or that should come back.
 func (Heard) apply(t *transition) {
-	switch t.stage {
+	switch t.u.stage {
 	case StageNotified:
-		if t.p.Sleepy && t.now.Sub(t.notifiedAt) > notifyAgain {
-			t.deadlines.set(purposeNotify, t.now) // it listens for a moment
+		if t.p.Sleepy && t.now.Sub(t.u.notifiedAt) > notifyAgain {
+			t.u.deadlines.set(purposeNotify, t.now) // it listens for a moment
 		}
 	case StageQueued:
-		if t.p.Sleepy && t.now.Sub(t.stirredAt) > max(t.p.Slice, sleepyNotifyInterval) {
+		if t.p.Sleepy && t.now.Sub(t.u.stirredAt) > max(t.p.Slice, sleepyNotifyInterval) {
 			// It goes before others then, but once a slice only: it may not take the image, and others wait.
-			t.stirredAt = t.now
-			t.awakeUntil = t.now.Add(awakeFor)
+			t.u.stirredAt = t.now
+			t.u.awakeUntil = t.now.Add(awakeFor)
 		}
 	case StageApplying:
 		soon := t.now.Add(readingSoon)
-		settled := t.now.Sub(t.applyingAt) >= t.p.readAfter(firstReading)/2
-		if settled && t.deadlines.at(purposeReadVersion).After(soon.Add(readingReturned)) {
+		settled := t.now.Sub(t.u.applyingAt) >= t.p.readAfter(firstReading)/2
+		if settled && t.u.deadlines.at(purposeReadVersion).After(soon.Add(readingReturned)) {
 			t.readSoon(soon)
 		}
 	}
 }
 
 func (ReadingDone) apply(t *transition) {
-	if t.stage != StageApplying {
+	if t.u.stage != StageApplying {
 		return
 	}
-	t.reading = false
+	t.u.reading = false
 	wait := t.p.readAfter(readingInterval)
-	if t.announced {
+	if t.u.announced {
 		wait = min(wait, readingReturned)
-	} else if t.wasHeld {
-		t.answerEnd(t.offeredVersion, InstallIn) // it may not have been told to install
+	} else if t.u.wasHeld {
+		t.answerEnd(t.u.offeredVersion, InstallIn) // it may not have been told to install
 	}
-	t.deadlines.set(purposeReadVersion, t.now.Add(wait))
+	t.u.deadlines.set(purposeReadVersion, t.now.Add(wait))
 }

@@ -7,34 +7,34 @@ import (
 
 // apply turns what the block server has counted into the upgrade's progress.
 func (e Progress) apply(t *transition) {
-	if !t.stage.mayBegin() {
+	if !t.u.stage.mayBegin() {
 		return
 	}
-	if e.LastRequest.After(t.lastActivity) {
+	if e.LastRequest.After(t.u.lastActivity) {
 		t.active(e.LastRequest)
 	}
-	if !t.begun {
+	if !t.u.begun {
 		t.begin(e)
 	}
-	if e.Restarts != t.restarts && !t.beganAgain(e) {
+	if e.Restarts != t.u.restarts && !t.beganAgain(e) {
 		return
 	}
-	t.offset = max(t.offset, e.Position)
+	t.u.offset = max(t.u.offset, e.Position)
 	t.tellProgress()
 }
 
 // begin notes the first block request since the device got its right to blocks. After a restart of the
 // service or the dongle the device goes on where it was, so this is not always the first of the attempt.
 func (t *transition) begin(e Progress) {
-	t.begun = true
-	goesOn := !t.startedAt.IsZero()
+	t.u.begun = true
+	goesOn := !t.u.startedAt.IsZero()
 	t.move(triggerBegun)
-	t.startOffset = e.First
-	t.startedAt = e.StartedAt
-	t.offset = e.First
-	t.suspicion.beyond = 0
-	t.published = t.Progress()
-	t.publishedAt = t.now
+	t.u.startOffset = e.First
+	t.u.startedAt = e.StartedAt
+	t.u.offset = e.First
+	t.u.suspicion.beyond = 0
+	t.u.published = t.u.Progress()
+	t.u.publishedAt = t.now
 	t.do(Begun{GoesOn: goesOn})
 	t.keep()
 	t.atOnce = true // a crash must not make it begin twice
@@ -46,11 +46,11 @@ func (t *transition) begin(e Progress) {
 // beganAgain notes that the device really began its download again: from here on rate and remaining time are
 // those of the new run. It reports false where that was once too often.
 func (t *transition) beganAgain(e Progress) bool {
-	t.restarts = e.Restarts
-	t.startOffset = e.First
-	t.startedAt = e.StartedAt
-	t.offset = e.Position
-	t.published = 0
+	t.u.restarts = e.Restarts
+	t.u.startOffset = e.First
+	t.u.startedAt = e.StartedAt
+	t.u.offset = e.Position
+	t.u.published = 0
 	t.keep()
 	t.do(Remark{BeganAgain})
 	return e.Restarts <= restartsAllowed || !t.move(triggerSilent)
@@ -58,19 +58,19 @@ func (t *transition) beganAgain(e Progress) bool {
 
 // tellProgress has progress told where enough of it, or enough time, has gone by.
 func (t *transition) tellProgress() {
-	if t.State() != Downloading {
+	if t.u.State() != Downloading {
 		return
 	}
-	moved := t.Progress() - t.published
-	since := t.now.Sub(t.publishedAt)
+	moved := t.u.Progress() - t.u.published
+	since := t.now.Sub(t.u.publishedAt)
 	if since < progressMinimum || moved < progressStep && since < progressMaximum {
 		return
 	}
-	t.published = t.Progress()
-	t.publishedAt = t.now
+	t.u.published = t.u.Progress()
+	t.u.publishedAt = t.now
 	t.changed = true
-	if t.Progress()-t.attempted.saved >= saveStep {
-		t.attempted.saved = t.Progress()
+	if t.u.Progress()-t.u.attempted.saved >= saveStep {
+		t.u.attempted.saved = t.u.Progress()
 		t.saved = true
 	}
 	if moved > 0 {
@@ -170,14 +170,14 @@ func (u *Upgrade) toldJustNow(r Record, now time.Time) bool {
 }
 
 func (RecordTold) apply(t *transition) {
-	r := t.Record(t.now)
-	if t.toldJustNow(r, t.now) {
+	r := t.u.Record(t.now)
+	if t.u.toldJustNow(r, t.now) {
 		return
 	}
-	t.shown = &r
-	t.shownAt = t.now
-	t.published = r.Progress
-	t.publishedAt = t.now
+	t.u.shown = &r
+	t.u.shownAt = t.now
+	t.u.published = r.Progress
+	t.u.publishedAt = t.now
 }
 
 // Past is an upgrade that has ended, as the device's history keeps it in the state file.

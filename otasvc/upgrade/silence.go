@@ -5,10 +5,10 @@ import "time"
 // distrustHeader has the header loaded again because a device behaves as if it were gone, once in a while at
 // most. It reports whether it did.
 func (t *transition) distrustHeader() bool {
-	if t.now.Sub(t.suspicion.at) < suspectInterval {
+	if t.now.Sub(t.u.suspicion.at) < suspectInterval {
 		return false
 	}
-	t.suspicion.at = t.now
+	t.u.suspicion.at = t.now
 	t.do(Remark{HeaderDoubted})
 	t.do(DistrustSlot{})
 	return true
@@ -22,8 +22,8 @@ type suspicion struct {
 
 // active notes that the device was active, or is to be taken for active, until a time.
 func (t *transition) active(until time.Time) {
-	t.lastActivity = until
-	if t.stage == StageDownloading {
+	t.u.lastActivity = until
+	if t.u.stage == StageDownloading {
 		t.watchSilence(until)
 	}
 }
@@ -33,27 +33,27 @@ func (t *transition) active(until time.Time) {
 func (t *transition) watchSilence(suspectFrom time.Time) {
 	t.watchStall()
 	suspectAt := suspectFrom.Add(t.p.suspectTimeout())
-	t.deadlines.set(purposeSuspect, suspectAt)
-	t.deadlines.set(purposeReadSilent, later(t.deadlines.at(purposeReadSilent), suspectAt))
-	t.deadlines.clear(purposeNotifySilent)
+	t.u.deadlines.set(purposeSuspect, suspectAt)
+	t.u.deadlines.set(purposeReadSilent, later(t.u.deadlines.at(purposeReadSilent), suspectAt))
+	t.u.deadlines.clear(purposeNotifySilent)
 }
 
 // watchStall sets when the device has stopped asking for blocks for good.
 func (t *transition) watchStall() {
-	t.deadlines.set(purposeStalled, t.lastActivity.Add(t.p.stallTimeout()))
+	t.u.deadlines.set(purposeStalled, t.u.lastActivity.Add(t.p.stallTimeout()))
 }
 
 // suspect doubts the dongle's header, if the device has come further since that was done last.
 func (t *transition) suspect() {
-	if t.offset+1 <= t.suspicion.beyond {
-		t.deadlines.clear(purposeSuspect)
+	if t.u.offset+1 <= t.u.suspicion.beyond {
+		t.u.deadlines.clear(purposeSuspect)
 		return
 	}
 	if !t.distrustHeader() {
-		t.deadlines.set(purposeSuspect, t.suspicion.at.Add(suspectInterval))
+		t.u.deadlines.set(purposeSuspect, t.u.suspicion.at.Add(suspectInterval))
 		return
 	}
-	t.suspicion.beyond = t.offset + 1
-	t.deadlines.clear(purposeSuspect)
-	t.deadlines.set(purposeNotifySilent, t.now.Add(suspectNotify))
+	t.u.suspicion.beyond = t.u.offset + 1
+	t.u.deadlines.clear(purposeSuspect)
+	t.u.deadlines.set(purposeNotifySilent, t.now.Add(suspectNotify))
 }

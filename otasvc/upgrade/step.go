@@ -6,7 +6,7 @@ import "time"
 // changes nothing has no effects. An upgrade that has ended does not move any more. The policy may differ
 // from step to step.
 func (u *Upgrade) Step(e Event, p Policy, now time.Time) []Effect {
-	t := &transition{Upgrade: u, p: p, now: now}
+	t := &transition{u: u, p: p, now: now}
 	if _, answered := e.(Answered); u.Ended() && !answered {
 		return nil
 	}
@@ -21,9 +21,9 @@ func (u *Upgrade) Step(e Event, p Policy, now time.Time) []Effect {
 	return t.effects
 }
 
-// transition is a step under way.
+// transition is a step of an upgrade under way.
 type transition struct {
-	*Upgrade
+	u       *Upgrade
 	p       Policy
 	now     time.Time
 	effects []Effect
@@ -48,19 +48,19 @@ func (t *transition) keep() {
 
 // can reports whether the table has a step from here.
 func (t *transition) can(by trigger) bool {
-	_, ok := steps[cell{t.stage, by}]
+	_, ok := steps[cell{t.u.stage, by}]
 	return ok
 }
 
 // move goes to the next stage of the table. It reports whether the upgrade moved.
 func (t *transition) move(by trigger) bool {
-	from := t.stage
+	from := t.u.stage
 	next, ok := steps[cell{from, by}]
 	if !ok {
 		return false
 	}
 
-	if next.retry && t.attempt <= t.p.Retries {
+	if next.retry && t.u.attempt <= t.p.Retries {
 		next = step{next: StageQueued}
 		if from.PausedByPerson() {
 			next.next = StagePausedInQueue // only a resume lets the next attempt begin
@@ -75,16 +75,16 @@ func (t *transition) move(by trigger) bool {
 
 // enter does what a new stage asks for, whichever trigger led to it.
 func (t *transition) enter(from Stage, next step) {
-	t.stage = next.next
-	t.reason = next.reason
-	t.deadlines.leave(t.stage)
+	t.u.stage = next.next
+	t.u.reason = next.reason
+	t.u.deadlines.leave(t.u.stage)
 	t.keep()
 	switch {
-	case t.Ended():
+	case t.u.Ended():
 		t.end(from)
-	case t.stage == StageDownloaded, t.stage == StageApplying:
+	case t.u.stage == StageDownloaded, t.u.stage == StageApplying:
 		t.withdraw()
-	case t.stage.inQueue() && from.mayBegin():
+	case t.u.stage.inQueue() && from.mayBegin():
 		t.withdraw()
 	}
 	t.arm()
@@ -93,47 +93,47 @@ func (t *transition) enter(from Stage, next step) {
 // arm sets the deadlines that a stage begins with. Those of a pause, of a putting off and of an empty slot
 // come with their events, those of a notification and of a reading after what they are counted from.
 func (t *transition) arm() {
-	switch t.stage {
+	switch t.u.stage {
 	case StageDownloading:
-		t.watchSilence(t.lastActivity)
-		t.deadlines.set(purposeLook, t.now)
+		t.watchSilence(t.u.lastActivity)
+		t.u.deadlines.set(purposeLook, t.now)
 	case StageFinishing:
-		t.deadlines.set(purposeLook, t.now)
+		t.u.deadlines.set(purposeLook, t.now)
 	case StageDownloaded:
 		t.armInstallation()
 	case StageApplying:
-		t.deadlines.set(purposeReturned, t.now.Add(t.p.RejoinTimeout))
+		t.u.deadlines.set(purposeReturned, t.now.Add(t.p.RejoinTimeout))
 	}
 }
 
 // armInstallation sets when a device that has its image is to be told to install it.
 func (t *transition) armInstallation() {
-	switch t.order.Install {
+	switch t.u.order.Install {
 	case InstallNow:
-		t.deadlines.set(purposeInstall, t.now)
+		t.u.deadlines.set(purposeInstall, t.now)
 	case InstallAt:
-		t.deadlines.set(purposeInstall, t.order.InstallAt)
+		t.u.deadlines.set(purposeInstall, t.u.order.InstallAt)
 	default:
-		t.deadlines.set(purposeReleaseOver, t.downloadedAt.Add(longLimit))
+		t.u.deadlines.set(purposeReleaseOver, t.u.downloadedAt.Add(longLimit))
 	}
 }
 
 // withdraw takes the right to blocks away.
 func (t *transition) withdraw() {
 	t.do(Withdraw{})
-	t.begun = false
-	t.restarts = 0
+	t.u.begun = false
+	t.u.restarts = 0
 }
 
 // end closes an upgrade for good.
 func (t *transition) end(from Stage) {
-	if from != StageNotified && from.Downloads() && t.stage != StageSucceeded {
+	if from != StageNotified && from.Downloads() && t.u.stage != StageSucceeded {
 		t.do(Abort{})
 	}
 	t.withdraw()
-	t.endedAt = t.now
-	if t.stage == StageSucceeded {
-		t.offset = t.order.Size
+	t.u.endedAt = t.now
+	if t.u.stage == StageSucceeded {
+		t.u.offset = t.u.order.Size
 	}
 	t.do(Ended{})
 }
@@ -144,22 +144,22 @@ func (t *transition) tryAgain(by trigger) {
 		t.do(DistrustSlot{})
 	}
 
-	t.attempt++
-	t.offeredAt = time.Time{}
-	t.startedAt = time.Time{}
-	t.downloadedAt = time.Time{}
-	t.applyingAt = time.Time{}
-	t.offset = 0
-	t.startOffset = 0
-	t.wasHeld = false
-	t.putOffTold = false
-	t.zclStatus = nil
-	t.announced = false
-	t.oldReadings = 0
-	t.attempted = attempted{}
-	pauseEnds := t.deadlines.at(purposePauseEnds)
-	t.deadlines = deadlines{}
-	t.deadlines.set(purposePauseEnds, pauseEnds)
-	t.deadlines.set(purposeRecovered, t.now.Add(recoverTime))
+	t.u.attempt++
+	t.u.offeredAt = time.Time{}
+	t.u.startedAt = time.Time{}
+	t.u.downloadedAt = time.Time{}
+	t.u.applyingAt = time.Time{}
+	t.u.offset = 0
+	t.u.startOffset = 0
+	t.u.wasHeld = false
+	t.u.putOffTold = false
+	t.u.zclStatus = nil
+	t.u.announced = false
+	t.u.oldReadings = 0
+	t.u.attempted = attempted{}
+	pauseEnds := t.u.deadlines.at(purposePauseEnds)
+	t.u.deadlines = deadlines{}
+	t.u.deadlines.set(purposePauseEnds, pauseEnds)
+	t.u.deadlines.set(purposeRecovered, t.now.Add(recoverTime))
 	t.do(Remark{TriedAgain})
 }

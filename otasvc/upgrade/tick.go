@@ -3,17 +3,17 @@ package upgrade
 // apply acts on what did not happen in time, so that every stage has a way out.
 func (e Tick) apply(t *transition) {
 	t.search(e.Facts)
-	if t.stage == StageDownloading {
+	if t.u.stage == StageDownloading {
 		t.watchStall() // it may have become known only now that the device sleeps
 	}
 	for p := range purposeCount {
-		if t.deadlines.counts(p, e.Facts, t.now) {
+		if t.u.deadlines.counts(p, e.Facts, t.now) {
 			t.expire(p, e.Facts)
 		}
 	}
 	t.expireAway(e.Facts)
-	if at := t.deadlines.at(purposeLook); !at.IsZero() && !t.now.Before(at) {
-		t.deadlines.set(purposeLook, t.now.Add(progressLook))
+	if at := t.u.deadlines.at(purposeLook); !at.IsZero() && !t.now.Before(at) {
+		t.u.deadlines.set(purposeLook, t.now.Add(progressLook))
 	}
 }
 
@@ -24,12 +24,12 @@ func (t *transition) expire(p purpose, f Facts) {
 	case purposeDue:
 		t.move(triggerDue)
 	case purposeRecovered:
-		t.deadlines.clear(p)
+		t.u.deadlines.clear(p)
 	case purposeEmptySlot:
-		t.deadlines.clear(p)
+		t.u.deadlines.clear(p)
 		t.move(triggerLastBlockOut) // one that was paused meanwhile stays paused
 	case purposeLookFor:
-		t.deadlines.set(p, t.now.Add(lookInterval))
+		t.u.deadlines.set(p, t.now.Add(lookInterval))
 		t.do(LookFor{})
 	case purposeStopLooking:
 		t.stopLooking()
@@ -45,12 +45,12 @@ func (t *transition) expire(p purpose, f Facts) {
 	case purposeStalled:
 		t.move(triggerSilent)
 	case purposeReadSilent:
-		t.deadlines.set(p, t.now.Add(max(t.p.suspectTimeout(), suspectInterval)))
+		t.u.deadlines.set(p, t.now.Add(max(t.p.suspectTimeout(), suspectInterval)))
 		t.do(ReadVersion{})
 	case purposeSuspect:
 		t.suspect()
 	case purposeNotifySilent:
-		t.deadlines.clear(p)
+		t.u.deadlines.clear(p)
 		t.notify()
 	case purposeReturned:
 		t.notBack()
@@ -62,19 +62,19 @@ func (t *transition) expire(p purpose, f Facts) {
 // search looks for a device whose network address was given to another one and that has not been heard since.
 func (t *transition) search(f Facts) {
 	switch {
-	case f.Addressed || t.stage != StageQueued:
-		t.deadlines.clear(purposeLookFor)
-		t.deadlines.clear(purposeStopLooking)
-	case f.Connected && t.deadlines.at(purposeLookFor).IsZero():
-		t.deadlines.set(purposeLookFor, t.now)
-		t.deadlines.set(purposeStopLooking, t.now.Add(lookLimit))
+	case f.Addressed || t.u.stage != StageQueued:
+		t.u.deadlines.clear(purposeLookFor)
+		t.u.deadlines.clear(purposeStopLooking)
+	case f.Connected && t.u.deadlines.at(purposeLookFor).IsZero():
+		t.u.deadlines.set(purposeLookFor, t.now)
+		t.u.deadlines.set(purposeStopLooking, t.now.Add(lookLimit))
 	}
 }
 
 // stopLooking gives up a device that was looked for in vain. One that sleeps may answer only when it wakes.
 func (t *transition) stopLooking() {
-	if limit := t.WantedSince().Add(longLimit); t.p.Sleepy && t.now.Before(limit) {
-		t.deadlines.set(purposeStopLooking, limit)
+	if limit := t.u.WantedSince().Add(longLimit); t.p.Sleepy && t.now.Before(limit) {
+		t.u.deadlines.set(purposeStopLooking, limit)
 		return
 	}
 	t.move(triggerSilent)
@@ -83,43 +83,43 @@ func (t *transition) stopLooking() {
 // expireAway ends an upgrade that has waited for the dongle for too long.
 func (t *transition) expireAway(f Facts) {
 	limit := activeLimit
-	if t.stage.inQueue() || t.stage.PausedByPerson() && t.startedAt.IsZero() {
+	if t.u.stage.inQueue() || t.u.stage.PausedByPerson() && t.u.startedAt.IsZero() {
 		limit = longLimit
 	} else if !f.Hindered {
 		return
 	}
-	if f.Away > limit && t.now.Sub(t.WantedSince()) > limit { // it cannot have waited for longer
+	if f.Away > limit && t.now.Sub(t.u.WantedSince()) > limit { // it cannot have waited for longer
 		t.move(triggerDongleLost)
 	}
 }
 
 // notifyAgain repeats the notification, until the device is given up.
 func (t *transition) notifyAgain() {
-	tired := t.notifications >= t.p.NotifyAttempts
+	tired := t.u.notifications >= t.p.NotifyAttempts
 	limit := activeLimit // a dongle that never has room for a notification must not keep the upgrade open
 	if t.p.Sleepy {
 		limit = longLimit
 	}
-	if tired && !t.p.Sleepy || t.now.Sub(t.offeredAt) > limit {
+	if tired && !t.p.Sleepy || t.now.Sub(t.u.offeredAt) > limit {
 		t.move(triggerSilent)
 		return
 	}
 
-	if t.notifications > 0 && t.notifications%distrustEvery == 0 {
+	if t.u.notifications > 0 && t.u.notifications%distrustEvery == 0 {
 		t.do(DistrustSlot{})
 	}
 	t.notify()
-	if t.attempt > 1 && t.notifications > 1 {
+	if t.u.attempt > 1 && t.u.notifications > 1 {
 		t.do(ReadVersion{}) // it may have been done with the attempt before, and nobody heard of it
 	}
 	if tired {
-		t.deadlines.set(purposeNotify, t.now.Add(max(t.p.NotifyInterval, sleepyNotifyInterval)))
+		t.u.deadlines.set(purposeNotify, t.now.Add(max(t.p.NotifyInterval, sleepyNotifyInterval)))
 	}
 }
 
 // notBack gives up a device that installs.
 func (t *transition) notBack() {
-	if t.oldReadings > 0 {
+	if t.u.oldReadings > 0 {
 		t.move(triggerOldVersion)
 		return
 	}
@@ -128,8 +128,8 @@ func (t *transition) notBack() {
 
 // readVersion asks a device that installs what it runs. A further reading is due when this one is over.
 func (t *transition) readVersion(f Facts) {
-	t.deadlines.clear(purposeReadVersion)
-	t.reading = true
+	t.u.deadlines.clear(purposeReadVersion)
+	t.u.reading = true
 	if f.QueryOnly {
 		t.do(MakeQuery{})
 	}

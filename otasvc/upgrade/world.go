@@ -7,31 +7,34 @@ import "time"
 // the service was away is taken away: nothing has happened in the future, and no device was put off for
 // longer than it can have been. A time that somebody asked for stays what it is.
 func (e Restored) apply(t *transition) {
-	for _, at := range []*time.Time{&t.queuedAt, &t.offeredAt, &t.startedAt, &t.downloadedAt, &t.applyingAt} {
+	u := t.u
+	times := []*time.Time{&u.queuedAt, &u.offeredAt, &u.startedAt, &u.downloadedAt, &u.applyingAt}
+	for _, at := range times {
 		*at = notAfter(*at, t.now)
 	}
 	for _, p := range []purpose{purposePauseEnds, purposePutOffEnds} {
-		if at := t.deadlines.at(p); !at.IsZero() {
-			t.deadlines.set(p, t.now.Add(at.Sub(t.now)))
+		if at := t.u.deadlines.at(p); !at.IsZero() {
+			t.u.deadlines.set(p, t.now.Add(at.Sub(t.now)))
 		}
 	}
-	if t.deadlines.at(purposePutOffEnds).Sub(t.now) > e.LongestPutOff {
-		t.deadlines.set(purposePutOffEnds, t.now)
+	if t.u.deadlines.at(purposePutOffEnds).Sub(t.now) > e.LongestPutOff {
+		t.u.deadlines.set(purposePutOffEnds, t.now)
 	}
-	if t.stage.IsPutOff() && t.startedAt.IsZero() {
-		t.stage = map[Stage]Stage{StagePutOff: StageQueued, StagePutOffPaused: StagePausedInQueue}[t.stage]
-		t.deadlines.leave(t.stage) // nothing was begun, so nothing is put off
+	if t.u.stage.IsPutOff() && t.u.startedAt.IsZero() {
+		queued := map[Stage]Stage{StagePutOff: StageQueued, StagePutOffPaused: StagePausedInQueue}
+		t.u.stage = queued[t.u.stage]
+		t.u.deadlines.leave(t.u.stage) // nothing was begun, so nothing is put off
 	}
 
-	t.attempted = attempted{restoredAt: t.now, lastActivity: t.now, slotAt: t.now}
+	t.u.attempted = attempted{restoredAt: t.now, lastActivity: t.now, slotAt: t.now}
 	t.arm()
-	switch t.stage {
+	switch t.u.stage {
 	case StageScheduled:
-		t.deadlines.set(purposeDue, t.order.DueAt)
+		t.u.deadlines.set(purposeDue, t.u.order.DueAt)
 	case StageNotified:
-		t.deadlines.set(purposeNotify, t.now)
+		t.u.deadlines.set(purposeNotify, t.now)
 	case StageApplying:
-		t.deadlines.set(purposeReadVersion, t.applyingAt.Add(t.p.readAfter(firstReading)))
+		t.u.deadlines.set(purposeReadVersion, t.u.applyingAt.Add(t.p.readAfter(firstReading)))
 	}
 }
 
@@ -47,12 +50,12 @@ func notAfter(at, now time.Time) time.Time {
 // silent.
 func (e DongleBack) apply(t *transition) {
 	grace := t.now.Add(returnGrace)
-	if at := t.deadlines.at(purposeReturned); !at.IsZero() {
-		t.deadlines.set(purposeReturned, later(at.Add(e.Away), grace))
+	if at := t.u.deadlines.at(purposeReturned); !at.IsZero() {
+		t.u.deadlines.set(purposeReturned, later(at.Add(e.Away), grace))
 	}
-	t.lastActivity = later(t.lastActivity.Add(e.Away), grace.Add(-t.p.stallTimeout()))
-	if t.stage == StageDownloading {
-		t.watchSilence(later(t.lastActivity, t.now))
+	t.u.lastActivity = later(t.u.lastActivity.Add(e.Away), grace.Add(-t.p.stallTimeout()))
+	if t.u.stage == StageDownloading {
+		t.watchSilence(later(t.u.lastActivity, t.now))
 	}
 }
 
@@ -64,16 +67,16 @@ func (BatteryLow) apply(t *transition)       { t.move(triggerBatteryLow) }
 func (Cancel) apply(t *transition)           { t.move(triggerCancel) }
 
 func (CanaryPassed) apply(t *transition) {
-	if t.order.Canary != 0 {
-		t.order.Canary = 0
+	if t.u.order.Canary != 0 {
+		t.u.order.Canary = 0
 		t.saved = true
 	}
 }
 
 // apply takes the tickets away, so that their answer is not given again after a restart.
 func (Answered) apply(t *transition) {
-	if t.Ended() && len(t.order.Tickets) > 0 {
-		t.order.Tickets = nil
+	if t.u.Ended() && len(t.u.order.Tickets) > 0 {
+		t.u.order.Tickets = nil
 		t.saved = true
 	}
 }

@@ -1,5 +1,5 @@
-// Package mailbox is the queue between the goroutines that have something for another one and that one, which
-// takes what waits whenever it is woken. Posting never blocks.
+// Package mailbox is a queue from many goroutines to one, its owner, which takes everything that waits when
+// it is woken. Posting never blocks.
 //
 // The package does not know what is posted, and imports nothing of the project.
 package mailbox
@@ -55,7 +55,7 @@ func (m *Mailbox[T]) PostUpTo(limit int, items ...T) bool {
 func (m *Mailbox[T]) Signal() {
 	select {
 	case m.wake <- struct{}{}:
-	default: // the owner has not seen the last signal yet, and will find this one's reason with it
+	default: // the owner has not seen the last signal yet, and that one is enough
 	}
 }
 

@@ -1,10 +1,10 @@
 package message
 
-// Target is where an OTA or ZCL command goes. OTA commands know 16-bit addresses only: AddrModeNetwork,
+// Target says where an OTA or ZCL command goes. OTA commands know 16-bit addresses only: AddrModeNetwork,
 // AddrModeNetworkNoAck or AddrModeBroadcast.
 type Target struct {
 	AddrMode    AddrMode
-	Addr        uint16 // network address, or what AddrModeBroadcast makes of it
+	Addr        uint16 // network address; with AddrModeBroadcast see there
 	SrcEndpoint uint8  // OTAEndpoint: firmware refuses others with StatusEndpointRange
 	DstEndpoint uint8  // of the device
 }
@@ -30,7 +30,7 @@ const (
 	AddrModeIEEENoAck    AddrMode = 8 // IEEE address, without an acknowledgement
 )
 
-// long tells whether an address of this mode is written with 8 bytes.
+// long reports whether an address of this mode has 8 bytes.
 func (m AddrMode) long() bool {
 	return m == AddrModeIEEE || m == AddrModeIEEENoAck
 }

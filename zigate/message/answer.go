@@ -1,6 +1,6 @@
 package message
 
-// Types that are known by how they are answered only: other software on a shared dongle sends them.
+// Types of which only the answer is known. Other software on a shared dongle sends them.
 const (
 	networkKey         MsgType = 0x0054
 	attributeDiscovery MsgType = 0x0140
@@ -29,14 +29,14 @@ const (
 	firstAfterZCLAnswer MsgType = 0x8701
 )
 
-// answerBit tells the type of an answer from its command's.
+// answerBit is set in the type of an answer, and otherwise that is the command's type.
 const answerBit MsgType = 0x8000
 
-// Numbering is how an answer is tied to its command, besides by its type.
+// Numbering says how an answer is matched to its command, besides by its type.
 type Numbering uint8
 
 const (
-	// NotNumbered means that there is no answer: nothing but the status comes.
+	// NotNumbered means that there is no answer besides the status.
 	NotNumbered Numbering = iota
 	// InOrder means that the answer has no number: it belongs to the oldest command of its type.
 	InOrder
@@ -53,16 +53,17 @@ type Answer struct {
 	// AtOnce means that the dongle writes the answer right after the status, so that none comes any more
 	// once another command has got its own. The others come from an event queue.
 	AtOnce bool
-	// Several means that one command may be answered by several such messages, and nothing tells the last.
+	// Several means that one command may be answered by several such messages, and that the last one has no
+	// mark.
 	Several bool
 	// ClusterCommand means that the device answers with a command of the cluster rather than with one that
 	// all clusters have: those of groups and scenes.
 	ClusterCommand bool
 }
 
-// AnswerOf tells what answers a command. An answer's type is its command's with the highest bit set.
-// Questions to the dongle itself are answered without a number; what a device answers carries the sequence
-// number that the status told.
+// AnswerOf returns the answer to a command. An answer's type is its command's with the highest bit set. The
+// dongle's own answers have no number; the answer of a device carries the sequence number from the
+// command's status.
 func AnswerOf(command MsgType) Answer {
 	a := Answer{Type: command | answerBit}
 	switch command {
@@ -84,7 +85,7 @@ func AnswerOf(command MsgType) Answer {
 	return a
 }
 
-// numberingOf is the numbering of the answers of devices.
+// numberingOf returns the numbering of the answers of devices.
 func numberingOf(command MsgType) Numbering {
 	switch {
 	case command|answerBit == typeLeave, command == TypeDeviceAnnounce, command == typePermitJoin:
@@ -97,7 +98,8 @@ func numberingOf(command MsgType) Numbering {
 	return NotNumbered
 }
 
-// AsAnswer tells of a message how it answers a command. It is the zero value for a message that answers none.
+// AsAnswer returns how messages of a type answer a command. It is the zero value for a type that answers
+// none.
 func AsAnswer(t MsgType) Answer {
 	if t&answerBit == 0 {
 		return Answer{}
@@ -105,22 +107,22 @@ func AsAnswer(t MsgType) Answer {
 	return AnswerOf(t &^ answerBit)
 }
 
-// IsZCL tells whether a command makes the dongle send a command of a ZCL cluster other than OTA. Such a
+// IsZCL reports whether a command makes the dongle send a command of a ZCL cluster other than OTA. Such a
 // command begins with address mode 1 and address 2, as those of OTA do.
 func (t MsgType) IsZCL() bool { return t >= firstZCLCommand && t <= lastZCLCommand }
 
-// IsOTA tells whether a command is one of the dongle's OTA commands.
+// IsOTA reports whether a command is one of the dongle's OTA commands.
 func (t MsgType) IsOTA() bool { return t >= firstOTACommand && t <= lastOTACommand }
 
-// IsIO tells whether a command is in the range of the chip's pins and timers, which no firmware calls
-// unknown.
+// IsIO reports whether a command is in the range of the chip's pins and timers. No firmware answers that
+// such a command is unknown.
 func (t MsgType) IsIO() bool { return t >= firstIOCommand && t <= lastIOCommand }
 
-// IsStorageAnswer tells whether a command is the answer of a host that keeps the dongle's storage. The dongle
-// executes these without a status.
+// IsStorageAnswer reports whether a command is the answer of a host that keeps the dongle's storage. The
+// dongle executes these without a status.
 func (t MsgType) IsStorageAnswer() bool { return t >= firstStorageAnswer && t <= lastStorageAnswer }
 
-// Origin is what a dongle makes a message of.
+// Origin says what a dongle makes a message from.
 type Origin uint8
 
 const (
@@ -134,8 +136,8 @@ const (
 	OriginIndication
 )
 
-// Origin tells what a dongle makes messages of this type of, known or not. A DeviceAnnounce with a rejoin
-// flag is the exception: the dongle makes it of the join itself.
+// Origin returns what a dongle makes messages of this type from. The type need not be known. A
+// DeviceAnnounce with a rejoin flag is the exception: the dongle makes it of the join itself.
 func (t MsgType) Origin() Origin {
 	switch {
 	case t == TypeDataIndication:
@@ -150,8 +152,8 @@ func (t MsgType) Origin() Origin {
 	return OriginDongle
 }
 
-// MadeOfZDP is the type of the message that firmware makes of a ZDP frame, by the frame's cluster. It is
-// false for a frame that firmware makes none of.
+// MadeOfZDP returns the type of the message that firmware makes from a ZDP frame, by the frame's cluster.
+// It returns false where firmware makes none.
 func MadeOfZDP(cluster uint16) (t MsgType, ok bool) {
 	switch cluster {
 	case zdpDeviceAnnounce:
@@ -182,8 +184,8 @@ func MadeOfZDP(cluster uint16) (t MsgType, ok bool) {
 	return 0, false
 }
 
-// MadeOfZCL is the type of the message that firmware makes of a ZCL frame whose command all clusters have. It
-// is false for a frame that firmware makes none of.
+// MadeOfZCL returns the type of the message that firmware makes from a ZCL frame whose command all clusters
+// have. It returns false where firmware makes none.
 func MadeOfZCL(command uint8) (t MsgType, ok bool) {
 	switch command {
 	case zclReadResponse:
@@ -202,9 +204,9 @@ func MadeOfZCL(command uint8) (t MsgType, ok bool) {
 	return 0, false
 }
 
-// Sender tells which device, and which cluster of it, a message made of a ZCL frame is from. It is false
-// where the message does not say so. Those about attributes do: they begin with sequence number 1, network
-// address 2, endpoint 1, cluster 2.
+// Sender returns the device, and its cluster, that a message made from a ZCL frame is from. It returns
+// false where the message does not say. Those about attributes do: they begin with sequence number 1,
+// network address 2, endpoint 1, cluster 2.
 func Sender(t MsgType, payload []byte) (addr, cluster uint16, ok bool) {
 	switch t {
 	case TypeReadAttribute, TypeWriteAttribute, reportingSet, reportingRead:

@@ -3,13 +3,13 @@ package message
 // codec carries out the description of a message, its method fields, in one of two ways: it appends the
 // fields to a payload, or it parses them from one. Every method visits one field; appending changes none.
 //
-// Numbers are big-endian, as on the serial link, or little-endian, as in ZCL and ZDP frames. A payload that
-// ends within a field is remembered in short; that field and those behind it are then zero.
+// Numbers are big-endian, as on the serial link, or little-endian, as in ZCL and ZDP frames. short is set
+// where a payload ends within a field; that field and those behind it are then zero.
 type codec struct {
 	parsing bool
 	little  bool
 	short   bool
-	b       []byte // what is left to be parsed, or what is appended to
+	b       []byte // the rest to be parsed, or the payload that is appended to
 }
 
 func (c *codec) u8(v *uint8)   { number(c, v, 1) }
@@ -32,7 +32,7 @@ func number[T ~uint8 | ~uint16 | ~uint32 | ~uint64](c *codec, v *T, size int) {
 	}
 }
 
-// shift is by how many bits the byte at i stands above the lowest one in a number of size bytes.
+// shift returns by how many bits the byte at i is shifted in a number of size bytes.
 func (c *codec) shift(i, size int) int {
 	if c.little {
 		return 8 * i
@@ -87,7 +87,7 @@ func (c *codec) u16s(v *[]uint16, n int) {
 	}
 }
 
-// countedBytes visits a count of one byte, and as many bytes. What is beyond 255 bytes is not appended.
+// countedBytes visits a count of one byte, and as many bytes. Only the first 255 bytes are appended.
 func (c *codec) countedBytes(v *[]byte) {
 	list := counted(*v)
 	n := uint8(len(list))
@@ -98,8 +98,8 @@ func (c *codec) countedBytes(v *[]byte) {
 	}
 }
 
-// countedU16s visits a count of one byte, and as many numbers of two bytes each. What is beyond 255 numbers
-// is not appended.
+// countedU16s visits a count of one byte, and as many numbers of two bytes each. Only the first 255 numbers
+// are appended.
 func (c *codec) countedU16s(v *[]uint16) {
 	list := counted(*v)
 	n := uint8(len(list))
@@ -110,7 +110,7 @@ func (c *codec) countedU16s(v *[]uint16) {
 	}
 }
 
-// counted is a list as far as a count of one byte can tell.
+// counted returns as much of a list as a count of one byte allows.
 func counted[T any](list []T) []T {
 	return list[:min(len(list), 0xFF)]
 }
@@ -118,8 +118,8 @@ func counted[T any](list []T) []T {
 // rest visits the bytes up to the end of the payload. Parsing copies them, nil for none.
 func (c *codec) rest(v *[]byte) { c.bytes(v, c.left()) }
 
-// tail tells whether fields at the end of a message, of n bytes together, are there, which is noted in has:
-// the message says it when it is appended, and the payload's length when it is parsed.
+// tail reports whether a message has certain fields at its end, of n bytes together. When the message is
+// appended, has says so; when it is parsed, the payload's length does, and tail sets has.
 func (c *codec) tail(has *bool, n int) bool {
 	if c.parsing {
 		*has = c.left() >= n
@@ -127,8 +127,8 @@ func (c *codec) tail(has *bool, n int) bool {
 	return *has
 }
 
-// ended tells whether the answer to a ZDP request ends before fields of n bytes together, which the dongle
-// may leave out after a status that is not 0. Appending leaves nothing out.
+// ended reports whether the answer to a ZDP request ends before fields of n bytes together, which the
+// dongle may leave out after a status that is not 0. Appending leaves nothing out.
 func (c *codec) ended(status uint8, n int) bool {
 	return c.parsing && status != 0 && c.left() < n
 }
@@ -152,10 +152,10 @@ func (c *codec) target(t *Target) {
 	c.u8(&t.DstEndpoint)
 }
 
-// left is how many bytes are left to be parsed.
+// left returns how many bytes are left to be parsed.
 func (c *codec) left() int { return len(c.b) }
 
-// take parses the next n bytes, without copying them. It returns nil if there are fewer.
+// take returns the next n bytes, without copying them. It returns nil and sets short where there are fewer.
 func (c *codec) take(n int) []byte {
 	if c.left() < n {
 		c.short = true

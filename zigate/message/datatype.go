@@ -1,6 +1,6 @@
 package message
 
-// Data types of ZCL attributes, and first and last ones of those that follow each other by size.
+// Data types of ZCL attributes. Of types that follow each other by size the first and the last stand here.
 const (
 	firstData         uint8 = 0x08 // 8 to 64 bits
 	lastData          uint8 = 0x0F
@@ -29,7 +29,7 @@ const (
 	dataUnknown       uint8 = 0xFF
 )
 
-// isUnsigned tells whether a value of the type is a number without a sign.
+// isUnsigned reports whether a value of the type is a number without a sign.
 func isUnsigned(dataType uint8) bool {
 	switch dataType {
 	case dataBoolean, dataEnumeration8, dataEnumeration16,
@@ -40,7 +40,7 @@ func isUnsigned(dataType uint8) bool {
 		dataType >= firstBitmap && dataType <= lastUnsigned
 }
 
-// valueSize is how many bytes a value of a type has on air; 0 stands for a type without a fixed size.
+// valueSize returns how many bytes a value of a type has on air, and 0 for a type without a fixed size.
 func valueSize(dataType uint8) int {
 	switch dataType {
 	case dataBoolean, dataEnumeration8:
@@ -61,9 +61,9 @@ func valueSize(dataType uint8) int {
 	return 0
 }
 
-// value parses an attribute's value from a ZCL frame to the form that decoded messages have: numbers
-// big-endian, those of 24 bits in four bytes, strings without their length. A type without a known size ends
-// the reading.
+// value parses an attribute's value from a ZCL frame. It returns the form that decoded messages have:
+// numbers big-endian, those of 24 bits in four bytes, strings without their length. It sets short for a
+// type without a known size.
 func (c *codec) value(dataType uint8) []byte {
 	switch dataType {
 	case dataOctets, dataText:
@@ -77,11 +77,13 @@ func (c *codec) value(dataType uint8) []byte {
 		c.bytes(&text, int(size))
 		return text
 	}
+
 	n := valueSize(dataType)
 	if n == 0 {
 		c.short = true
 		return nil
 	}
+
 	b := c.take(n)
 	if b == nil {
 		return nil
@@ -90,6 +92,7 @@ func (c *codec) value(dataType uint8) []byte {
 	if n == 3 {
 		width = 4
 	}
+
 	value := make([]byte, width)
 	for i, v := range b {
 		value[width-1-i] = v

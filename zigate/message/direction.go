@@ -10,7 +10,7 @@ const (
 	ToDongle
 )
 
-// String is "received" or "sent".
+// String returns "received" or "sent".
 func (d Direction) String() string {
 	if d == ToDongle {
 		return "sent"

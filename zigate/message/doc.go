@@ -2,16 +2,16 @@
 // messages in them, in both directions. It also says in words what the codes in them mean, and which message
 // answers which command.
 //
-// It does not know ports, connections or the order of commands: what is sent, when, and what follows from an
-// answer is for its users to decide. It imports nothing of the project. Whatever a message means on the radio
-// is described with the message, as far as the dongle's firmware makes a difference to what a host has to do.
-// What is said of firmware was seen in captures of real dongles, or read in its published source.
+// It does not know ports, connections or the order of commands: its users decide what is sent, when, and
+// what follows from an answer. It imports nothing of the project. Each message's comment says what the
+// message does on the radio, as far as a host has to know it. Statements about firmware come from captures
+// of real dongles, or from its published source.
 //
-// Each message is a struct with a method that visits its fields in the order in which they are sent; the same
-// method appends a payload and parses one. A table has a row for each type: its number, name, direction and
-// struct. So a new message takes a struct, a row, and a case in the tests, which miss each of them. The image
-// block request and response, which are on the way of every block, have a second way by hand that allocates
-// nothing; tests hold it against the description.
+// Each message is a struct with a method that visits its fields in the order in which they are sent; the
+// same method appends a payload and parses one. A table has a row for each type: its number, name,
+// direction and struct. So a new message takes a struct, a row, and a case in the tests, which fail without
+// any of them. The image block request and response, which are needed for every block, also have functions
+// that parse and append them without allocating; tests compare those with the description.
 //
 // The names are those of the Zigbee specifications: ZCL for clusters, attributes and OTA, ZDO (whose protocol
 // is ZDP) for descriptors and addresses, APS for what delivers frames.

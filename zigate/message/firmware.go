@@ -2,7 +2,7 @@ package message
 
 import "fmt"
 
-// Family is what of the hardware makes a difference to a host.
+// Family is a family of dongle hardware, as far as hosts have to tell them apart.
 type Family uint8
 
 const (
@@ -12,14 +12,14 @@ const (
 	FamilyV2 Family = 2
 )
 
-// String is "v1" or "v2".
+// String returns "v1" or "v2".
 func (f Family) String() string {
 	return fmt.Sprintf("v%d", uint8(f))
 }
 
 const majorV2 = 5
 
-// Family tells the hardware by the major number: 5 is v2, everything else v1.
+// Family returns the hardware for the major number: 5 is v2, everything else v1.
 func (m Version) Family() Family {
 	if m.Major == majorV2 {
 		return FamilyV2
@@ -27,7 +27,8 @@ func (m Version) Family() Family {
 	return FamilyV1
 }
 
-// Firmware writes the minor number as releases are called: "3.23", "3.1e". 3.1a cannot be told from 3.0f.
+// Firmware returns the name of the release for the minor number: "3.23", "3.1e". 3.1a cannot be told from
+// 3.0f.
 func (m Version) Firmware() string {
 	return fmt.Sprintf("%x.%02x", m.Minor>>8, m.Minor&0xFF)
 }
@@ -36,15 +37,15 @@ func (m Version) Firmware() string {
 // with time: 3.0f, 3.1a to 3.1e, 3.20.
 const minor31d = 0x031D
 
-// ChecksVersion tells whether Query Next Image is answered with an image only if its version is
-// higher than the running one (v1 from 3.1d on). Other firmware offers the loaded image also to
-// devices that already run it.
+// ChecksVersion reports whether the dongle answers Query Next Image with an image only if its version is
+// higher than the running one (v1 from 3.1d on). Other firmware offers the loaded image also to devices
+// that already run it.
 func (m Version) ChecksVersion() bool {
 	return m.Family() == FamilyV1 && m.Minor >= minor31d
 }
 
-// MaxCommandPayload is the longest payload of a command that the firmware accepts: 255 bytes up
-// to 3.1c, then 269.
+// MaxCommandPayload returns the size of the longest payload of a command that the firmware accepts: 255
+// bytes up to 3.1c, then 269.
 func (m Version) MaxCommandPayload() int {
 	if m.Family() == FamilyV1 && m.Minor < minor31d {
 		return 255

@@ -40,10 +40,10 @@ type Frame struct {
 	Payload []byte // exactly the bytes that the length field counts
 }
 
-// Message takes the link-quality byte off a frame that came from the dongle. Firmware appends it to every
-// message and counts it in the length; log messages (0x8001) alone have none. It is a radio value for
-// messages made from a received radio frame, zero or meaningless otherwise. The error is ErrNoLinkQuality
-// for an empty payload.
+// Message splits a frame that came from the dongle into its payload and the link-quality byte behind it.
+// Firmware appends it to every message and counts it in the length; log messages (0x8001) alone have none.
+// It is a radio value for messages made from a received radio frame, zero or meaningless otherwise. The
+// error is ErrNoLinkQuality for an empty payload.
 func (f Frame) Message() (payload []byte, lqi uint8, err error) {
 	if f.Type == TypeLog {
 		return f.Payload, 0, nil
@@ -60,8 +60,8 @@ func (f Frame) String() string {
 	return fmt.Sprintf("%s %s %x", f.Type, f.Type.Name(), f.Payload)
 }
 
-// AppendFrame appends the whole frame, START and END included, escaped. The payload must not be longer than a
-// length field can say (65535 bytes); what is beyond is cut off. For a dongle the limit is MaxCommandPayload.
+// AppendFrame appends the whole frame, START and END included, escaped. A payload of more than 65535 bytes,
+// the most that the length field can say, is cut off. For a dongle the limit is MaxCommandPayload.
 func AppendFrame(dst []byte, t MsgType, payload []byte) []byte {
 	if len(payload) > 0xFFFF {
 		payload = payload[:0xFFFF]
@@ -69,7 +69,7 @@ func AppendFrame(dst []byte, t MsgType, payload []byte) []byte {
 	header := [headerSize]byte{byte(t >> 8), byte(t), byte(len(payload) >> 8), byte(len(payload))}
 	header[4] = checksum(header[:4], payload)
 
-	// Room for the worst case at once, so that the loops below only store.
+	// This makes room for the worst case, so that the loops below only store.
 	dst = slices.Grow(dst, 2+2*(headerSize+len(payload)))
 	n := len(dst)
 	out := dst[:cap(dst)]
@@ -122,17 +122,18 @@ const (
 	inside
 )
 
-// Decoder finds frames in what a host reads. The zero value is ready. It needs no gap between frames, resumes
-// with the next START after anything it cannot use, and accepts bytes 0x04 to 0x0F that were not escaped.
+// Decoder finds frames in what a host reads. The zero value is ready. It needs no gap between frames,
+// resumes with the next START after bytes that are no frame, and accepts bytes 0x04 to 0x0F that were not
+// escaped.
 //
-// It is stricter than a dongle's own receiver: a frame must have exactly as many payload bytes as its length
-// field says, must not end in an escape byte, and an END without a START is nothing.
+// It is stricter than a dongle's own receiver: a frame must have exactly as many payload bytes as its
+// length field says, must not end in an escape byte, and an END without a START is ignored.
 type Decoder struct {
 	state   decoderState
 	escaped bool
-	surplus bool // more payload than announced
-	n       int  // decoded bytes of the frame
-	want    int  // decoded bytes of the complete frame, once the header is there
+	surplus bool // there were more payload bytes than announced
+	n       int  // number of decoded bytes of the frame
+	want    int  // number of decoded bytes of the complete frame, when the header is known
 	errors  FrameErrors
 	buf     [headerSize + MaxPayload]byte
 }
@@ -195,13 +196,14 @@ func (d *Decoder) store(b byte) {
 	length := int(d.buf[2])<<8 | int(d.buf[3])
 	if length > MaxPayload {
 		d.errors.Overlong++
-		d.state = skipping // the rest of this frame is part of the same error
+		d.state = skipping // the rest of this frame is not counted again
 		return
 	}
 	d.want = headerSize + length
 }
 
-// complete judges the frame that an END byte has just closed.
+// complete reports whether the frame that an END byte has just closed is good, and counts its error where
+// it is not.
 func (d *Decoder) complete() bool {
 	switch {
 	case d.escaped:
@@ -218,8 +220,8 @@ func (d *Decoder) complete() bool {
 	return false
 }
 
-// WireType reads the type of a frame on the wire, without decoding the rest of it. The bytes begin with the
-// frame's START; for anything else, and for a frame that ends within its type, the result is false.
+// WireType reads the type of a frame on the wire, without decoding the rest of it. The bytes must begin
+// with the frame's START. The result is false where they do not, and for a frame that ends within its type.
 func WireType(wire []byte) (MsgType, bool) {
 	if len(wire) == 0 || wire[0] != startByte {
 		return 0, false

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// ErrInvalidIEEE is the reason why a text is not an IEEE address.
+// ErrInvalidIEEE says that a text is not an IEEE address.
 var ErrInvalidIEEE = errors.New("not an IEEE address: 16 hexadecimal digits expected, " +
 	"optionally with 0x in front and colons or dashes between")
 
@@ -14,12 +14,12 @@ type IEEE uint64
 
 const ieeeDigits = 16
 
-// String writes the address as 0x and 16 lower-case hexadecimal digits.
+// String returns the address as 0x and 16 lower-case hexadecimal digits.
 func (a IEEE) String() string {
 	return fmt.Sprintf("0x%016x", uint64(a))
 }
 
-// MarshalText writes the form of String.
+// MarshalText returns the form of String.
 func (a IEEE) MarshalText() ([]byte, error) {
 	return []byte(a.String()), nil
 }

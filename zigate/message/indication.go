@@ -30,14 +30,14 @@ const (
 // maxIndicatedMessages is how many attributes are read from a frame, which has room for fewer.
 const maxIndicatedMessages = 64
 
-// Messages is what the firmware would have made of the frame in RawModeOff, where it is one that the firmware
-// decodes: ZDP answers and announcements, and attributes that were read or reported. In RawModeRaw the dongle
-// shows such frames as data indications only. nil for every other frame, and for one that is cut short. The
-// messages of the OTA cluster have parsers of their own: ParseQueryNextImage, ParseImageBlockRequest,
-// ParseUpgradeEndRequest.
+// Messages returns what the firmware would have made from the frame in RawModeOff, where it is one that the
+// firmware decodes: ZDP answers and announcements, and attributes that were read or reported. In RawModeRaw
+// the dongle shows such frames as data indications only. It returns nil for every other frame, and for one
+// that is cut short. The messages of the OTA cluster have parsers of their own: ParseQueryNextImage,
+// ParseImageBlockRequest, ParseUpgradeEndRequest.
 func (m DataIndication) Messages() []Message {
 	if m.SrcAddrMode != AddrModeNetwork {
-		return nil // the decoded messages have no room for another address
+		return nil // the decoded messages have a field for a network address only
 	}
 	if m.Profile == profileZDP && m.DstEndpoint == 0 {
 		c := codec{parsing: true, little: true, b: m.Payload}
@@ -75,8 +75,8 @@ func (m DataIndication) zcl() []Message {
 	return nil
 }
 
-// attributes reads the attributes of a frame up to the first that cannot be read. What they have in common is
-// in the given one.
+// attributes reads the attributes of a frame up to the first that cannot be read. common has the fields
+// that are the same in all of them.
 func (c *codec) attributes(common Attribute) []Message {
 	var list []Message
 	for c.left() > 0 && len(list) < maxIndicatedMessages {
@@ -98,8 +98,8 @@ func (c *codec) attributes(common Attribute) []Message {
 	return list
 }
 
-// zdp reads an answer or an announcement, by its cluster. Which fields there are, and in which order, differs
-// from what the dongle makes of them.
+// zdp reads an answer or an announcement, by its cluster. The fields and their order differ from those in
+// the dongle's messages.
 func (c *codec) zdp(cluster uint16) Message {
 	var sequence uint8
 	c.u8(&sequence)

@@ -6,7 +6,7 @@ import (
 )
 
 var (
-	// ErrUnknownType says that a frame's type is none that this package knows in that direction.
+	// ErrUnknownType says that this package does not know a frame's type in that direction.
 	ErrUnknownType = errors.New("unknown message type")
 	// ErrShort says that a payload ends before the fields that its type must have.
 	ErrShort = errors.New("payload too short")
@@ -14,11 +14,11 @@ var (
 
 // Message is a typed payload, in either direction: one of the structs of this package, used by value.
 type Message interface {
-	// Type is the frame's type.
+	// Type returns the frame's type.
 	Type() MsgType
 	// fields describes the payload: it visits the fields in the order in which they are sent, without the
-	// link-quality byte that a dongle adds. It returns the message as it is when they were visited, which is
-	// the parsed one if the codec parses.
+	// link-quality byte that a dongle adds. It returns the message with the visited fields, which is the
+	// parsed message where the codec parses.
 	fields(c *codec) Message
 }
 

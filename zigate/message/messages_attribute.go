@@ -17,7 +17,7 @@ const StatusUnsupportedAttribute uint8 = 0x86
 //
 // Firmware has oddities: 24-bit integers come as 4 bytes; 40-bit integers announce 5 bytes and bring none;
 // long strings announce twice their length; 24- and 64-bit bitmaps, arrays and unknown types announce 0. So
-// Data is what is really there, up to the announced size, in bytes.
+// Data has the bytes that are there, up to the announced size.
 type Attribute struct {
 	Kind      MsgType // TypeReadAttribute, TypeReportAttribute, TypeWriteAttribute
 	Sequence  uint8
@@ -62,8 +62,9 @@ func (m Attribute) fields(c *codec) Message {
 	return m
 }
 
-// lacksStatus looks at the bytes after the attribute's id. They are status 1, type 1, size 2, data, or the
-// same without the status. The layout whose size fits is the right one; if both fit or none, it is the first.
+// lacksStatus reports whether a report has no status byte, by the bytes after the attribute's id. They are
+// status 1, type 1, size 2, data, or the same without the status. The layout whose size fits is the right
+// one; where both fit, or none does, it is the first.
 func lacksStatus(b []byte) bool {
 	const without = 3
 	const with = 4
@@ -73,9 +74,9 @@ func lacksStatus(b []byte) bool {
 	return len(b) >= without && without+int(binary.BigEndian.Uint16(b[1:])) == len(b)
 }
 
-// Uint is the value of an attribute that is an unsigned number: boolean, bitmap, unsigned integer,
-// enumeration, UTC time, cluster or attribute id, IEEE address. It is false for other types, a status other
-// than 0, and without data.
+// Uint returns the value of an attribute that is an unsigned number: boolean, bitmap, unsigned integer,
+// enumeration, UTC time, cluster or attribute id, IEEE address. It returns false for other types, for a
+// status other than 0, and without data.
 func (m Attribute) Uint() (uint64, bool) {
 	if !isUnsigned(m.DataType) {
 		return 0, false
@@ -83,8 +84,8 @@ func (m Attribute) Uint() (uint64, bool) {
 	return m.number()
 }
 
-// number reads the data as a big-endian number of 1 to 8 bytes. It is false for other data, and for a status
-// other than 0.
+// number reads the data as a big-endian number of 1 to 8 bytes. It returns false for other data, and for a
+// status other than 0.
 func (m Attribute) number() (uint64, bool) {
 	if m.Status != 0 || len(m.Data) == 0 || len(m.Data) > 8 {
 		return 0, false
@@ -96,8 +97,8 @@ func (m Attribute) number() (uint64, bool) {
 	return v, true
 }
 
-// Int is the value of an attribute that is a signed integer; it is false for other types, a status other than
-// 0, and without data.
+// Int returns the value of an attribute that is a signed integer. It returns false for other types, for a
+// status other than 0, and without data.
 func (m Attribute) Int() (int64, bool) {
 	if m.DataType < firstSigned || m.DataType > lastSigned {
 		return 0, false
@@ -106,13 +107,13 @@ func (m Attribute) Int() (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	// The sign is where the type has it: 24 bits come in four bytes, the first of them zero.
+	// The sign bit is that of the type's width: 24 bits come in four bytes, the first of them zero.
 	unused := 64 - 8*min(len(m.Data), int(m.DataType-firstSigned)+1)
 	return int64(v<<unused) >> unused, true
 }
 
-// Float is the value of an attribute that is a floating point number of 2, 4 or 8 bytes; it is false for
-// other types, a status other than 0, and without data.
+// Float returns the value of an attribute that is a floating point number of 2, 4 or 8 bytes. It returns
+// false for other types, for a status other than 0, and without data.
 func (m Attribute) Float() (float64, bool) {
 	if m.Status != 0 {
 		return 0, false
@@ -150,8 +151,8 @@ func half(b uint16) float64 {
 	return v
 }
 
-// Value says the attribute's value in words, for people: a number, a quoted text, bytes in hexadecimal, or
-// why there is no value.
+// Value returns the attribute's value as text: a number, a quoted text, bytes in hexadecimal, or why there
+// is no value.
 func (m Attribute) Value() string {
 	if m.Status != 0 {
 		if m.Status == StatusUnsupportedAttribute {
@@ -180,7 +181,7 @@ func (m Attribute) Value() string {
 	return "0x" + hex.EncodeToString(m.Data)
 }
 
-// Text is the value of an attribute that is a string, up to the first zero byte and without trailing
+// Text returns the value of an attribute that is a string, up to the first zero byte and without trailing
 // blanks. It is empty for other types and for a status other than 0.
 func (m Attribute) Text() string {
 	if m.Status != 0 || m.DataType < dataOctets || m.DataType > dataLongText {

@@ -21,7 +21,7 @@ const (
 	BlockHasDelay       uint8 = 1 << 1
 )
 
-// NoBlockRequestDelay is what ImageBlockRequest.BlockRequestDelay is when the device sent none.
+// NoBlockRequestDelay is the value of ImageBlockRequest.BlockRequestDelay where the device sent none.
 const NoBlockRequestDelay uint16 = 0xFFFF
 
 // ImageBlockRequest (0x8501) is a device's request for a piece of its image. The dongle reports every one,
@@ -38,7 +38,7 @@ type ImageBlockRequest struct {
 	Cluster          uint16
 	AddrMode         AddrMode
 	Addr             uint16
-	NodeAddress      IEEE   // leftovers of earlier messages unless FieldControl has BlockHasNodeAddress
+	NodeAddress      IEEE   // bytes of earlier messages unless FieldControl has BlockHasNodeAddress
 	Offset           uint32 // in bytes, counted from the file identifier
 	FileVersion      uint32
 	ImageType        uint16
@@ -101,8 +101,8 @@ type ImageBlockResponse struct {
 	Target
 	Sequence uint8 // of the request; clients drop answers with another one
 	// Status is OTASuccess with data, or for example OTAAbort or OTANoImageAvailable, of which only the
-	// status goes on air. Never OTAWaitForData: firmware would fill its fields from the wrong memory. That is
-	// what WaitForData is for.
+	// status goes on air. It must not be OTAWaitForData, whose fields firmware would fill from the wrong
+	// memory; WaitForData is for that.
 	Status           uint8
 	Offset           uint32
 	FileVersion      uint32
@@ -126,7 +126,7 @@ func (m ImageBlockResponse) fields(c *codec) Message {
 	return m
 }
 
-// putFixed writes what is in front of the data, by hand: it is on the way of every block.
+// putFixed writes the fields in front of the data. It does not use the codec, because every block needs it.
 func (m *ImageBlockResponse) putFixed(p *[blockResponseSize]byte, size int) {
 	p[0] = byte(m.AddrMode)
 	binary.BigEndian.PutUint16(p[1:], m.Addr)
@@ -182,7 +182,7 @@ func (m *WaitForData) visit(c *codec) {
 
 // AppendWaitForData appends the whole escaped frame, without allocating when dst has room for 48 more bytes.
 func AppendWaitForData(dst []byte, m *WaitForData) []byte {
-	// What a codec appends to must not be on the stack, so dst has the payload first.
+	// A codec's slice escapes to the heap, so the payload is written to dst first.
 	c := codec{b: dst}
 	m.visit(&c)
 	var p [waitForDataSize]byte

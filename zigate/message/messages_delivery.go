@@ -3,22 +3,23 @@ package message
 // StatusForm says how much of a Status a dongle sends, as its size in bytes without link quality.
 type StatusForm uint8
 
+// Every form of a Status.
 const (
 	StatusFormShort   StatusForm = 4 // v1 up to 3.1c: status, sequence, request
-	StatusFormAPS     StatusForm = 6 // v1 3.1d: and what was sent, with its APS counter
-	StatusFormBuffers StatusForm = 8 // later v1, v2, openLumi: and the buffers in use
+	StatusFormAPS     StatusForm = 6 // v1 3.1d: also what was sent, with its APS counter
+	StatusFormBuffers StatusForm = 8 // later v1, v2, openLumi: also the buffers in use
 )
 
 // Values of Status.RequestSent.
 const (
-	RequestSentNone uint8 = 0 // nothing was sent, or the firmware does not say what: so after OTA commands
+	RequestSentNone uint8 = 0 // nothing was sent, or the firmware does not say what, as after OTA commands
 	RequestSentZCL  uint8 = 1
 	RequestSentZDP  uint8 = 2
 )
 
-// Status (0x8000) is the dongle's answer to every command that it executes. It says that the command was done
-// or queued for transmission, or why not. The type of the command is the only thing that links it to one.
-// Frames that a dongle cannot read get no answer.
+// Status (0x8000) is the dongle's answer to every command that it executes. It says that the command was
+// done or queued for transmission, or why not. Only the command's type links it to the command. Frames that
+// a dongle cannot read get no answer.
 type Status struct {
 	Status uint8 // see Text
 	// Sequence is that of ZCL or ZDP commands, and the APS counter for RawAPS; it is 0 otherwise, OTA
@@ -64,7 +65,7 @@ func (m *Status) visit(c *codec) {
 	c.u8(&m.APDUUsed)
 }
 
-// statusForm tells the form of a Status by the number of bytes behind the request.
+// statusForm returns the form of a Status for the number of bytes behind the request.
 func statusForm(left int) StatusForm {
 	switch {
 	case left >= 4:
@@ -75,8 +76,8 @@ func statusForm(left int) StatusForm {
 	return StatusFormShort
 }
 
-// Parse fills the status from a payload without its link-quality byte, without allocating for a good one. The
-// error is ErrShort.
+// Parse fills the status from a payload without its link-quality byte. It does not allocate for a good one.
+// The error is ErrShort.
 func (m *Status) Parse(payload []byte) error {
 	c := codec{parsing: true, b: payload}
 	*m = Status{}
@@ -209,5 +210,5 @@ func (m ExtendedStatus) fields(c *codec) Message {
 	return m
 }
 
-// Busy tells whether the code means that the host sends faster than the radio can (0x80 to 0x85).
+// Busy reports whether the code means that the host sends faster than the radio can (0x80 to 0x85).
 func (m ExtendedStatus) Busy() bool { return m.Code >= 0x80 && m.Code <= 0x85 }

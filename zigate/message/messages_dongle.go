@@ -24,11 +24,13 @@ func (m Version) fields(c *codec) Message {
 	return m
 }
 
-// RawMode says what the dongle tells about received frames. It is kept over resets and cannot be read back.
+// RawMode says what the dongle reports about received frames. It is kept over resets and cannot be read
+// back.
 type RawMode uint8
 
 const (
-	// RawModeOff gives decoded messages; a DataIndication only for frames that no handler wants.
+	// RawModeOff gives decoded messages, and a DataIndication only for frames that the firmware does not
+	// decode.
 	RawModeOff RawMode = 0
 	// RawModeRaw gives a DataIndication instead of decoded ZCL messages: no ImageBlockRequest, no
 	// UpgradeEndRequest.
@@ -230,8 +232,8 @@ func (m PDMEvent) fields(c *codec) Message {
 	return m
 }
 
-// Problem tells whether the event means that the storage is failing and the network should be
-// backed up (1 to 4, 9).
+// Problem reports whether the event means that the storage is failing and the network should be backed up
+// (1 to 4, 9).
 func (m PDMEvent) Problem() bool {
 	return m.Event >= 1 && m.Event <= 4 || m.Event == 9
 }

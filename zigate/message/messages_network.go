@@ -29,7 +29,7 @@ func (m NetworkState) fields(c *codec) Message {
 	return m
 }
 
-// Up tells whether there is a network.
+// Up reports whether there is a network.
 func (m NetworkState) Up() bool {
 	return m.Addr != 0xFFFF && m.Channel != 0
 }
@@ -53,7 +53,7 @@ const (
 // with status NetworkAlreadyUp. Failures and NetworkAlreadyUp carry only the status.
 type NetworkJoined struct {
 	Status     uint8
-	HasAddress bool // tells that the fields below are there
+	HasAddress bool // says that the fields below are there
 	Addr       uint16
 	IEEE       IEEE
 	Channel    uint8

@@ -7,8 +7,8 @@ const FileIdentifier uint32 = 0x0BEEF11E
 // status 1 to a longer one and keeps the header loaded before.
 const MaxHeaderLength = 69
 
-// UpgradeTimeWait, as the upgrade time of an UpgradeEndResponse, tells the device to wait
-// for another response.
+// UpgradeTimeWait is the upgrade time of an UpgradeEndResponse that tells the device to wait for another
+// response.
 const UpgradeTimeWait uint32 = 0xFFFFFFFF
 
 // LoadImage (0x0500) loads an OTA header into the dongle's only slot, from which it answers Query
@@ -35,7 +35,7 @@ type LoadImage struct {
 	TotalSize          uint32 // of the OTA file, header included, in bytes
 	CredentialVersion  uint8  // field control bit 0
 	Destination        IEEE   // field control bit 1
-	MinHardwareVersion uint16 // field control bit 2; never looked at by firmware
+	MinHardwareVersion uint16 // field control bit 2; ignored by firmware
 	MaxHardwareVersion uint16
 }
 
@@ -98,7 +98,7 @@ func (m UpgradeEndRequest) fields(c *codec) Message {
 type UpgradeEndResponse struct {
 	Target
 	Sequence         uint8  // of the request; clients drop answers with another one
-	UpgradeTime      uint32 // seconds, relative to CurrentTime; UpgradeTimeWait: wait for another response
+	UpgradeTime      uint32 // seconds, relative to CurrentTime, or UpgradeTimeWait
 	CurrentTime      uint32 // seconds
 	FileVersion      uint32
 	ImageType        uint16
@@ -121,10 +121,10 @@ func (m UpgradeEndResponse) fields(c *codec) Message {
 
 // Payload types of ImageNotify: how much the device is told.
 const (
-	NotifyJitter       uint8 = 0 // the jitter only; what most devices understand
-	NotifyManufacturer uint8 = 1 // and the manufacturer code
-	NotifyImageType    uint8 = 2 // and the image type
-	NotifyFileVersion  uint8 = 3 // and the file version; many devices then ask only if theirs differs
+	NotifyJitter       uint8 = 0 // the jitter only, which most devices understand
+	NotifyManufacturer uint8 = 1 // also the manufacturer code
+	NotifyImageType    uint8 = 2 // also the image type
+	NotifyFileVersion  uint8 = 3 // also the file version; many devices then ask only if theirs differs
 )
 
 // ImageNotify (0x0505) makes a device ask for an image now. The payload is 15 bytes for every payload type;

@@ -37,8 +37,8 @@ const (
 	DirectionToClient uint8 = 1 // the device is the cluster's client, as for OTA attributes
 )
 
-// MaxReadAttributes is how many attributes one ReadAttributes may ask for. For more, firmware asks for random
-// ones.
+// MaxReadAttributes is how many attributes one ReadAttributes may ask for. With more, firmware asks for
+// random attributes.
 const MaxReadAttributes = 10
 
 // ReadAttributes (0x0100) reads attributes of a device. The answers are one Attribute (0x8100) each.
@@ -100,7 +100,8 @@ func (m DefaultResponse) fields(c *codec) Message {
 	return m
 }
 
-// DataIndication (0x8002) is a received APS frame as it was. What the dongle sends depends on its RawMode.
+// DataIndication (0x8002) is a received APS frame, unchanged. The RawMode says for which frames the dongle
+// sends one.
 //
 // There is no length field. A rare second kind, for endpoints outside of the firmware's ZCL library, has a
 // length byte in front of the payload, which cannot be told apart and stays in Payload.
@@ -134,9 +135,9 @@ func (m DataIndication) fields(c *codec) Message {
 	return m
 }
 
-// RawAPS (0x0530) sends an APS frame as it is. v1 ignores address modes other than those of network and IEEE
-// addresses (status 0, nothing sent), v2 takes them for AddrModeNetwork. Data longer than the dongle's buffer
-// (100 bytes on v1, 200 on v2) gives status 0x14.
+// RawAPS (0x0530) sends an APS frame unchanged. v1 ignores address modes other than those of network and
+// IEEE addresses (status 0, nothing sent), v2 takes them for AddrModeNetwork. Data longer than the dongle's
+// buffer (100 bytes on v1, 200 on v2) gives status 0x14.
 type RawAPS struct {
 	AddrMode    AddrMode
 	Addr        uint16 // unless AddrMode is AddrModeIEEE or AddrModeIEEENoAck

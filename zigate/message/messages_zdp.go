@@ -1,12 +1,12 @@
 package message
 
-// The answer to a ZDP request carries the sequence number that the request's Status told. A sleeping device
+// The answer to a ZDP request carries the sequence number from the request's Status. A sleeping device
 // answers when it is awake, an absent one never. An answer with a status other than 0 may end after the
 // network address.
 
-// NwkAddrRequest (0x0040) asks which network address the device with an IEEE address has.
+// NwkAddrRequest (0x0040) asks for the network address of the device with an IEEE address.
 type NwkAddrRequest struct {
-	Target      uint16 // who is asked: a router, or 0xFFFD for all that listen
+	Target      uint16 // network address of the router that is asked, or 0xFFFD for all that listen
 	IEEE        IEEE   // of the device
 	RequestType uint8  // 0 asks for the device alone, 1 for its children, too
 	StartIndex  uint8  // of the first child to be told
@@ -184,7 +184,7 @@ func (m *MatchDescriptor) visit(c *codec) {
 	}
 }
 
-// SimpleDescriptorRequest (0x0043) asks what is on an endpoint of a device.
+// SimpleDescriptorRequest (0x0043) asks for the SimpleDescriptor of an endpoint of a device.
 type SimpleDescriptorRequest struct {
 	Addr     uint16
 	Endpoint uint8
@@ -248,7 +248,7 @@ func (m PowerDescriptorRequest) fields(c *codec) Message {
 }
 
 // PowerDescriptor (0x8044) answers a PowerDescriptorRequest. Unlike the other descriptors it does not say
-// which device it is of. Only the sequence number tells, which the Status of the request had, too.
+// which device it is of. Only the sequence number links it to the request, whose Status has the same.
 type PowerDescriptor struct {
 	Sequence  uint8
 	Status    uint8
@@ -274,11 +274,12 @@ func (m PowerDescriptor) fields(c *codec) Message {
 	return m
 }
 
-// Source is what powers the device now, one of PowerMains to PowerDisposable. It is 0 if the device does not
-// say.
+// Source returns what powers the device now, one of PowerMains to PowerDisposable, or 0 where the device
+// does not say.
 func (m PowerDescriptor) Source() uint8 { return uint8(m.BitFields>>8) & 0x0F }
 
-// Level is the charge of the present source in percent: the descriptor knows 0 (critical), 33, 66 and 100.
+// Level returns the charge of the present source in percent: 0 (critical), 33, 66 or 100, as the descriptor
+// has no others.
 func (m PowerDescriptor) Level() uint8 {
 	const steps = 4 // 0b0000, 0b0100, 0b1000, 0b1100
 	return uint8(m.BitFields>>12)/steps*33 + uint8(m.BitFields>>12)/12
@@ -349,8 +350,8 @@ func (m BindResponse) fields(c *codec) Message {
 type ManagementLeaveRequest struct {
 	Addr           uint16 // of the device that is asked
 	IEEE           IEEE   // of the device that is to leave; 0 stands for the one that is asked
-	Rejoin         uint8  // 1: it joins again
-	RemoveChildren uint8  // 1: its children leave, too
+	Rejoin         uint8  // 1 where it is to join again
+	RemoveChildren uint8  // 1 where its children are to leave too
 }
 
 // Type is 0x0047.

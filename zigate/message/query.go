@@ -17,9 +17,9 @@ const (
 	queryHasHardware = 0x01 // in the field control of a query
 )
 
-// QueryNextImage is a device's question for an image: what it is, what it runs, and often its hardware
-// version, which nothing else tells. The dongle answers it itself; the host sees it only as a DataIndication,
-// in RawModeRaw and RawModeHybrid.
+// QueryNextImage is a device's request for an image. It says what the device is, what it runs, and often
+// its hardware version, which no other message has. The dongle answers it itself; the host sees it only as
+// a DataIndication, in RawModeRaw and RawModeHybrid.
 type QueryNextImage struct {
 	Sequence           uint8 // ZCL sequence number
 	NoDefaultResponse  bool  // the frame forbids default responses
@@ -125,8 +125,8 @@ func ParseUpgradeEndRequest(zcl []byte) (UpgradeEndRequest, bool) {
 	return r, true
 }
 
-// clientCommand tells whether a ZCL frame is this command of a cluster's client, with a whole header, and is
-// ready to parse the fields behind it.
+// clientCommand returns a codec for the fields behind the header of a ZCL frame. It returns false where the
+// frame is not this command of a cluster's client.
 func clientCommand(zcl []byte, command byte) (codec, bool) {
 	const mask = zclFrameTypeMask | zclManufacturerSpecific | zclServerToClient
 	if len(zcl) < zclHeaderSize || zcl[2] != command || zcl[0]&mask != zclClusterCommand {

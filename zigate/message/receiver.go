@@ -12,17 +12,16 @@ const (
 	receiverData
 )
 
-// Receiver is the frame receiver of a dongle, for those who play one. It is no strict decoder: nothing but
-// START resets it, the number of received bytes is never compared with the length, and what an earlier
-// frame left in its variables and in its buffer takes part in the next one. So a second END executes the
-// previous command again, and a frame that lost its last bytes may be completed by old ones. For what a
-// host receives there is Decoder.
+// Receiver is the frame receiver of a dongle, for programs that simulate one; a host uses Decoder. It is
+// not strict: only START resets it, it never compares the number of received bytes with the length, and it
+// keeps its variables and its buffer from one frame to the next. So a second END executes the previous
+// command again, and old bytes may complete a frame that has lost its last ones.
 type Receiver struct {
-	maximum  uint16 // declared: longer headers are rejected, and at END only shorter frames are executed
+	maximum  uint16 // headers with a longer length are rejected, and at END only shorter frames are executed
 	state    receiverState
 	escaped  bool
 	surplus  bool // more payload than announced
-	whole    bool // the frame that was closed last had all its bytes, and no others
+	whole    bool // the last frame had exactly its bytes
 	typ      uint16
 	length   uint16
 	checksum byte
@@ -31,15 +30,14 @@ type Receiver struct {
 	buffer [640]byte
 }
 
-// NewReceiver is the state after power-up. Firmware accepts payloads of at most maxPayload bytes, see
-// Version.MaxCommandPayload.
+// NewReceiver returns a receiver in the state after power-up. Firmware accepts payloads of at most
+// maxPayload bytes, see Version.MaxCommandPayload.
 func NewReceiver(maxPayload int) Receiver {
 	return Receiver{maximum: uint16(maxPayload) + 1}
 }
 
-// Feed takes one byte and tells whether a command has to be executed now: Type, with its Payload
-// and leftovers behind it in Buffer. A complete frame that does not fit is rejected: not executed,
-// and nobody is told.
+// Feed takes one byte. It reports whether a command has to be executed now, which is Type with its Payload,
+// and whether a complete frame was rejected, which a dongle does without an answer.
 func (r *Receiver) Feed(b byte) (execute, rejected bool) {
 	switch b {
 	case startByte:
@@ -57,6 +55,7 @@ func (r *Receiver) Feed(b byte) (execute, rejected bool) {
 		execute = r.length < r.maximum && r.checksum == r.sum()
 		return execute, !execute
 	}
+
 	if r.escaped {
 		b ^= escapeMask
 		r.escaped = false
@@ -92,20 +91,22 @@ func (r *Receiver) Feed(b byte) (execute, rejected bool) {
 	return false, false
 }
 
-// Type is the type of the command to be executed.
+// Type returns the type of the command to be executed.
 func (r *Receiver) Type() MsgType { return MsgType(r.typ) }
 
-// Payload is as many bytes of Buffer as the command's length says.
+// Payload returns as many bytes of Buffer as the command's length says.
 func (r *Receiver) Payload() []byte { return r.buffer[:r.length] }
 
-// Buffer is all that a command's handler may read: the payload, and behind it what earlier commands left.
+// Buffer returns everything that a command's handler may read: the payload, and behind it the bytes of
+// earlier commands.
 func (r *Receiver) Buffer() []byte { return r.buffer[:] }
 
-// Whole tells whether the frame that the last END closed was a good one by itself: everything it needs since
-// its START, nothing beyond, nothing of an earlier frame.
+// Whole reports whether the frame that the last END closed was good by itself: it had all its bytes since
+// its START, and no others.
 func (r *Receiver) Whole() bool { return r.whole }
 
-// sum covers type, length and the buffer up to the length, no matter how many bytes were received into it.
+// sum returns the checksum of type, length and the buffer up to the length, no matter how many bytes of it
+// were received.
 func (r *Receiver) sum() byte {
 	sum := byte(r.typ>>8) ^ byte(r.typ) ^ byte(r.length>>8) ^ byte(r.length)
 	for _, b := range r.buffer[:r.length] {

@@ -2,24 +2,24 @@ package message
 
 import "fmt"
 
-// Values of Status.Status that other packages tell apart. Two number spaces share the byte: that of the
+// Values of Status.Status that other packages need. Two number spaces share the byte: that of the
 // firmware's command interpreter, and that of its ZCL library. Values from 0xA0 on come from the stack, for
 // ZDP commands.
 const (
 	StatusOK uint8 = 0x00
-	// StatusIncorrectParameter is of the interpreter. From LoadImage it means a wrong file identifier or a
-	// header that is too long.
+	// StatusIncorrectParameter belongs to the interpreter. From LoadImage it means a wrong file identifier
+	// or a header that is too long.
 	StatusIncorrectParameter uint8 = 0x01
-	// StatusUnhandled is of the interpreter: the firmware does not know the command.
+	// StatusUnhandled belongs to the interpreter: the firmware does not know the command.
 	StatusUnhandled uint8 = 0x02
-	// StatusBusy is of the interpreter. From the ZCL library it means a parameter out of range, for example
-	// ImageNotify.PayloadType.
+	// StatusBusy belongs to the interpreter. From the ZCL library it means a parameter out of range, for
+	// example ImageNotify.PayloadType.
 	StatusBusy uint8 = 0x03
-	// StatusEndpointRange and StatusEndpointUnknown are of the ZCL library.
+	// StatusEndpointRange and StatusEndpointUnknown belong to the ZCL library.
 	StatusEndpointRange   uint8 = 0x05
 	StatusEndpointUnknown uint8 = 0x06
-	// StatusNoBuffer means that there is no APDU buffer, or that the frame is larger than one: back off, then
-	// answer the next request.
+	// StatusNoBuffer means that there is no APDU buffer, or that the frame is larger than one. The host
+	// should back off, and answer the device's next request.
 	StatusNoBuffer uint8 = 0x14
 	// StatusTransmitFailed means that the stack refused the frame: the network is down, the address is not
 	// known, the mode is bad, or the queue is full.
@@ -45,22 +45,22 @@ type StatusError struct {
 	Status Status
 }
 
-// Error says which command the dongle refused, and why.
+// Error returns which command the dongle refused, and why.
 func (e *StatusError) Error() string {
 	s := e.Status
 	return fmt.Sprintf("%s (%s): the dongle answered status 0x%02x (%s)",
 		s.Request, s.Request.Name(), s.Status, s.Text())
 }
 
-// Busy tells whether the dongle ran out of buffers or could not queue the frame, so that it is worth trying
-// again after 50 ms or more, unlike after a wrong parameter.
+// Busy reports whether the dongle ran out of buffers or could not queue the frame, so that another attempt
+// may succeed after 50 ms or more.
 func (e *StatusError) Busy() bool {
 	return e.Status.Busy()
 }
 
-// Busy tells whether the status is StatusNoBuffer or StatusTransmitFailed, StatusBusy of a command that is
-// not ZCL, StatusEndpointUnknown of one that is (a v2 dongle that has just started does not have its endpoint
-// yet), or that of a stack that has no buffer for a ZDP request.
+// Busy reports whether the status is StatusNoBuffer or StatusTransmitFailed, StatusBusy of a command that
+// is not ZCL, StatusEndpointUnknown of one that is (a v2 dongle that has just started does not have its
+// endpoint yet), or that of a stack that has no buffer for a ZDP request.
 func (m Status) Busy() bool {
 	const zdpNoBuffer = 0xA6 // also: invalid parameter
 	switch m.Status {
@@ -76,11 +76,11 @@ func (m Status) Busy() bool {
 	return false
 }
 
-// usesZCLStatus tells whether the dongle answers the command with statuses of its ZCL library. LoadImage is
-// answered with one value (1) that means the same in both number spaces.
+// usesZCLStatus reports whether the dongle answers the command with statuses of its ZCL library. LoadImage
+// is answered with one value (1) that means the same in both number spaces.
 func (t MsgType) usesZCLStatus() bool { return t.IsZCL() || t.IsOTA() && t.Known() }
 
-// Text says in words what the status means for the command that it answers.
+// Text returns in words what the status means for the command that it answers.
 func (m Status) Text() string {
 	if m.Request == TypeLoadImage && m.Status == StatusIncorrectParameter {
 		return "wrong file identifier, or header too long"
@@ -91,17 +91,17 @@ func (m Status) Text() string {
 	return textOf(m.Status, interpreterTexts, zclLibraryTexts, apsTexts, radioTexts)
 }
 
-// RadioStatusText says in words what a status of Confirm or RouteDiscovery means.
+// RadioStatusText returns in words what a status of Confirm or RouteDiscovery means.
 func RadioStatusText(status uint8) string {
 	return textOf(status, radioTexts, apsTexts)
 }
 
-// ExtendedStatusText says in words what ExtendedStatus.Code means.
+// ExtendedStatusText returns in words what ExtendedStatus.Code means.
 func ExtendedStatusText(code uint8) string {
 	return textOf(code, extendedTexts)
 }
 
-// textOf is the text of a code in the first table that has it, "unknown" for a code that none has.
+// textOf returns the text of a code in the first table that has it, or "unknown".
 func textOf(code uint8, tables ...map[uint8]string) string {
 	for _, table := range tables {
 		if text, ok := table[code]; ok {
@@ -166,7 +166,7 @@ var radioTexts = map[uint8]string{
 	0xF1:              "transaction overflow: too much waits for sleeping devices",
 }
 
-// extendedTexts are the errors of the stack that come by themselves.
+// extendedTexts are the stack's errors in an ExtendedStatus.
 var extendedTexts = map[uint8]string{
 	0x01: loopbackText,
 	0x02: loopbackText,

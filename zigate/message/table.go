@@ -1,6 +1,6 @@
 package message
 
-// Commands, host to dongle.
+// Types of commands, from the host to the dongle.
 const (
 	typeSetLogLevel             MsgType = 0x0001
 	TypeSetRawMode              MsgType = 0x0002
@@ -37,7 +37,7 @@ const (
 	TypeRawAPS                  MsgType = 0x0530
 )
 
-// Messages, dongle to host.
+// Types of messages, from the dongle to the host.
 const (
 	TypeDeviceAnnounce    MsgType = 0x004D
 	TypePDMLoaded         MsgType = 0x0302
@@ -82,12 +82,12 @@ const (
 	typeExtendedStatus    MsgType = 0x9999
 )
 
-// row is what this package knows of one type.
+// row describes one type.
 type row struct {
 	typ     MsgType
 	name    string // in words
 	dir     Direction
-	message Message // the payload's description: a zero value, but for its Kind
+	message Message // describes the payload; a zero value, but for its Kind
 }
 
 // table has a row for each type. It is the only list of them.
@@ -169,7 +169,7 @@ var table = []row{
 	{typeExtendedStatus, "extended status", FromDongle, ExtendedStatus{}},
 }
 
-// rows is the table by type.
+// rows has the rows of the table, by type.
 var rows = func() map[MsgType]row {
 	byType := make(map[MsgType]row, len(table))
 	for _, r := range table {

@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// Words says what a frame means, for people: the type's name, and the fields with their names. A frame that
-// cannot be read is shown in hexadecimal, with the reason.
+// Words returns what a frame means, for people: the type's name, and the fields with their names. A frame
+// that cannot be read is shown in hexadecimal, with the reason.
 func (f Frame) Words(dir Direction) string {
 	parse := ParseCommand
 	payload := f.Payload
@@ -35,7 +35,7 @@ func (f Frame) Words(dir Direction) string {
 	return f.Type.Name() + ": " + strings.Join(words, ", ")
 }
 
-// meaning says in words what codes in a message stand for.
+// meaning returns in words what codes in a message stand for.
 func meaning(m Message) string {
 	switch m := m.(type) {
 	case Status:
@@ -75,7 +75,7 @@ func indicationWords(m DataIndication) string {
 	return strings.Join(words, "; ")
 }
 
-// fieldWords names the fields of a struct, those of embedded ones too.
+// fieldWords appends the names and values of the fields of a struct, including those of embedded ones.
 func fieldWords(words []string, v reflect.Value) []string {
 	t := v.Type()
 	if t.Kind() != reflect.Struct {
@@ -95,14 +95,13 @@ func fieldWords(words []string, v reflect.Value) []string {
 	return words
 }
 
-// leftOut tells which fields say nothing when they are zero: flags that are not set, and what
-// they would announce.
+// leftOut reports whether a field is left out where it is zero: flags, and fields that flags announce.
 func leftOut(name string, kind reflect.Kind) bool {
 	return kind == reflect.Bool || kind == reflect.Slice || name == "Announced" ||
 		strings.HasSuffix(name, "IEEE")
 }
 
-// fieldName is a name in words: "FileVersion" is "file version", "APSSequence" "APS sequence".
+// fieldName returns a name in words: "file version" for "FileVersion", "APS sequence" for "APSSequence".
 func fieldName(name string) string {
 	if name == "IDs" {
 		return name
@@ -142,6 +141,7 @@ func valueWords(name string, v reflect.Value) string {
 	case MsgType:
 		return " " + value.String()
 	}
+
 	switch v.Kind() {
 	case reflect.Bool:
 		return ""

@@ -282,7 +282,8 @@ func (s *otaServer) hearPageRequest(a *otaReaction, f *fields) {
 		FieldControl:      uint8(r.manufacturer),
 	}
 	if s.traits.v2 {
-		m.MaxDataSize, m.FieldControl = m.FieldControl, m.MaxDataSize
+		m.MaxDataSize = uint8(r.manufacturer)
+		m.FieldControl = uint8(r.manufacturer >> 8)
 	}
 	s.stats.BlocksAsked++
 	a.tell = m

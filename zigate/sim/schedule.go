@@ -70,9 +70,12 @@ func (s *schedule) Less(i, j int) bool {
 }
 
 func (s *schedule) Swap(i, j int) {
-	s.timers[i], s.timers[j] = s.timers[j], s.timers[i]
-	s.timers[i].place = i + 1
-	s.timers[j].place = j + 1
+	first := s.timers[i]
+	second := s.timers[j]
+	s.timers[i] = second
+	s.timers[j] = first
+	second.place = i + 1
+	first.place = j + 1
 }
 
 func (s *schedule) Push(x any) {

@@ -21,15 +21,15 @@ const staleAfter = 2 * time.Second
 // while programs open and close the other side.
 type Terminal struct {
 	master, slave *os.File
-	path, link    string // what a program opens, and the link if there is one
+	path, link    string // the path that a program opens, and the link if there is one
 	staleAfter    time.Duration
 	once          sync.Once
-	slaveMu       sync.Mutex // keeps the slave open while it is asked
+	slaveMu       sync.Mutex // keeps Close from closing the slave while it is used
 
-	// For Write.
+	// Only Write uses these.
 	unread int       // bytes that wait for a program
 	since  time.Time // when a program last read something, or had nothing to read
-	absent bool      // nobody reads
+	absent bool      // no program reads
 }
 
 // Open makes a pseudo-terminal. link, where not empty, becomes a symbolic link to it: it replaces an earlier
@@ -52,7 +52,7 @@ func Open(link string) (*Terminal, error) {
 	return t, nil
 }
 
-// Path is the path that a program opens: the link, or the terminal itself.
+// Path returns the path that a program opens: the link, or the terminal itself.
 func (t *Terminal) Path() string { return t.path }
 
 // Read blocks until the program has written something, or Close.
@@ -76,7 +76,7 @@ func (t *Terminal) Write(p []byte) (int, error) {
 		t.forget()
 	}
 	n, err := t.writeInTime(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) { // it is full, and nobody reads
+	if errors.Is(err, os.ErrDeadlineExceeded) { // the buffer is full, and no program reads
 		t.absent = true
 		t.forget()
 		n, err = t.writeInTime(p)
@@ -90,7 +90,7 @@ func (t *Terminal) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// waiting is how many bytes wait for a program. ok is false if the terminal does not tell.
+// waiting returns how many bytes wait for a program. ok is false where that cannot be found out.
 func (t *Terminal) waiting() (n int, ok bool) {
 	t.slaveMu.Lock()
 	defer t.slaveMu.Unlock()
@@ -98,7 +98,7 @@ func (t *Terminal) waiting() (n int, ok bool) {
 	return n, err == nil
 }
 
-// writeInTime writes, and ends with os.ErrDeadlineExceeded when nobody makes room.
+// writeInTime writes. The error is os.ErrDeadlineExceeded where no program makes room in time.
 func (t *Terminal) writeInTime(p []byte) (int, error) {
 	if err := t.master.SetWriteDeadline(time.Now().Add(t.staleAfter)); err != nil {
 		return 0, err
@@ -157,7 +157,7 @@ func openTerminal() (master, slave *os.File, err error) {
 	return os.NewFile(uintptr(fd), blocking.Name()), slave, nil
 }
 
-// makeRaw has the terminal pass all bytes as they are.
+// makeRaw makes the terminal pass all bytes unchanged.
 func makeRaw(f *os.File) error {
 	fd := int(f.Fd())
 	mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)

@@ -1,4 +1,4 @@
-// Who may change something: the token, and what to do without it.
+// Keeps the token, asks for it, and says where changes are not allowed.
 
 import { access as ask, Refused, token } from "./api.js";
 import { h, setHidden } from "./dom.js";
@@ -34,7 +34,7 @@ class Access {
 
 export const access = new Access();
 
-// allowed tells whether a change may be tried; it asks for the token where that is what is missing.
+// allowed reports whether a change may be tried. It asks for the token where that is missing.
 export async function allowed() {
   if (access.change === null) await access.refresh();
   if (access.change) return true;
@@ -43,7 +43,7 @@ export async function allowed() {
   return false;
 }
 
-// askForToken has a person type the token, until it is the right one or they give up.
+// askForToken asks a person for the token until it is the right one or they give up.
 export function askForToken(wrong = "") {
   return new Promise((resolve) => {
     const dialog = document.getElementById("question");
@@ -78,7 +78,7 @@ export function askForToken(wrong = "") {
   });
 }
 
-// watchAccess keeps the notice that nothing can be changed from here.
+// watchAccess shows and hides the notice that nothing can be changed from here.
 export function watchAccess(notice) {
   access.subscribe(() => {
     setHidden(notice, access.change !== false);

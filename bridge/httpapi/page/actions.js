@@ -1,4 +1,4 @@
-// What can be done, and how it is told that it was done, or why not.
+// The actions of the page. Each shows whether it was done, or why not.
 
 import { call, Refused, request } from "./api.js";
 import { allowed, askForToken, access } from "./access.js";
@@ -7,7 +7,7 @@ import { note } from "./notes.js";
 import { store } from "./store.js";
 import { count, reasonText, statusText, versionText } from "./words.js";
 
-// attempt does something that may be refused, and explains it when it is; then it returns null.
+// attempt does something that may be refused. It then shows why and returns null.
 export async function attempt(what, work) {
   if (!(await allowed())) return null;
   try {
@@ -22,7 +22,7 @@ export async function attempt(what, work) {
   }
 }
 
-// sentence is why something was not done.
+// sentence says why something was not done.
 function sentence(body, message) {
   const reason = body?.reason ? reasonText(body.reason) : "";
   const text = message.charAt(0).toUpperCase() + message.slice(1);
@@ -30,7 +30,7 @@ function sentence(body, message) {
   return body.reason in { upToDate: 1, downgradeRefused: 1 } ? `${reason} To install it all the same, see the options of the device.` : reason;
 }
 
-// perform asks for an operation and waits for its final answer, however long that takes; null where it was refused.
+// perform asks for an operation and waits for its final answer, however long that takes. It returns null for a refusal.
 async function perform(what, operation, body, begun = "") {
   const answer = await attempt(what, () => request(operation, body));
   if (answer?.status !== "inProgress") return answer;
@@ -90,7 +90,7 @@ export async function forget(device) {
 
 export async function removeRegistered(image) {
   if (!(await confirm(`Remove image ${versionText(image.imageVersion)}?`, "Upgrades that use it are cancelled.", "Remove it"))) return;
-  // What a driver registered is gone for all its devices with the first of them; else each has its own.
+  // An image that a driver registered is removed for all its devices with the first one; otherwise each has its own.
   for (const euid of image.driverTypeId ? image.devices.slice(0, 1) : image.devices) {
     if (!(await perform("Remove image", "remove_image", { deviceId: euid, imageTypeId: image.imageTypeId }))) return;
   }
@@ -113,7 +113,7 @@ async function noting(text, work) {
   }
 }
 
-// addFile adds an image file, and tells what it is for.
+// addFile adds an image file, and shows which devices it is for.
 export async function addFile(file) {
   const answer = await attempt(file.name, () => noting(`${file.name} is being checked.`,
     () => call("POST", `images?name=${encodeURIComponent(file.name)}`, { body: file, type: "application/octet-stream" })));
@@ -121,7 +121,7 @@ export async function addFile(file) {
   return answer?.image ?? null;
 }
 
-// addURL adds what is at a URL.
+// addURL adds the image at a URL.
 export async function addURL(url, sha256) {
   const answer = await attempt("Add image", () => noting("The image is being fetched.",
     () => call("POST", "images", { json: sha256 ? { url, sha256 } : { url } })));
@@ -137,7 +137,7 @@ function tellAdded(image) {
   note(`Image ${versionText(image.imageVersion)} was added: ${whom}.`, "good", { words: "Show images", run: () => { location.hash = "#images"; } });
 }
 
-// confirm asks whether something is meant.
+// confirm asks a person to confirm an action.
 function confirm(title, text, yes) {
   return new Promise((resolve) => {
     const dialog = document.getElementById("question");

@@ -1,4 +1,4 @@
-// The service's API: what is asked for, and who may.
+// Calls the service's API.
 
 import { statusText } from "./words.js";
 
@@ -7,7 +7,7 @@ const tokenKey = "zigate-ota-token";
 
 export const address = (path) => new URL(path, base);
 
-// Refused is what was not done, and why, in a sentence for a person.
+// Refused is the error of a call that was refused; its message is a sentence for a person.
 export class Refused extends Error {
   constructor(status, body) {
     super(body?.error || statusText(body?.status) || `The service answered with status ${status}.`);
@@ -40,7 +40,7 @@ export async function call(method, path, { json, body, type } = {}) {
   try {
     answer = await response.json();
   } catch {
-    // Whoever answered was not the service: a proxy, say.
+    // The answer is not from the service but, for example, from a proxy.
   }
   if (!response.ok || answer === null) throw new Refused(response.ok ? 502 : response.status, answer);
   return answer;

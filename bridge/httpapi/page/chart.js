@@ -7,7 +7,7 @@ import { bytesText, durationText, progressText, rateText } from "./words.js";
 const width = 430, height = 170, left = 42, right = 58, top = 10, bottom = 24;
 const smallWidth = 160, smallHeight = 36;
 
-// rates are the bytes a second between points, over spans long enough to say something.
+// rates returns the bytes a second between points, over spans that are long enough to smooth them.
 function rates(points) {
   const span = Math.max(1500, (points.at(-1).time - points[0].time) / 40);
   const list = [];
@@ -20,7 +20,7 @@ function rates(points) {
   return list;
 }
 
-// niceCeiling is the next number at which an axis may end.
+// niceCeiling returns the next round number at which an axis may end.
 function niceCeiling(value) {
   const unit = value > 1024 ? 1024 : 1;
   const power = 10 ** Math.floor(Math.log10(Math.max(value / unit, 1)));
@@ -35,7 +35,7 @@ export class Chart {
   #rate = s("path", { class: "rate" });
   #axes = s("g", { class: "axes" });
 
-  // small is a chart without words, beside others that tell them.
+  // small makes a chart without words, for a place where they stand beside it.
   constructor(small = false) {
     this.small = small;
     const size = small ? `0 0 ${smallWidth} ${smallHeight}` : `0 0 ${width} ${height}`;

@@ -44,7 +44,7 @@ class Row {
     this.words = [device.name, device.euid, model, device.manufacturerName, condition(device).word].join(" ").toLowerCase();
   }
 
-  // tick follows the clock.
+  // tick updates what depends on the clock.
   tick() {
     setText(this.#seen, agoText(this.device.lastSeen, store.now()));
     setAttribute(this.#seen, "datetime", this.device.lastSeen);
@@ -55,7 +55,7 @@ class Row {
 const byText = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" }).compare;
 const stateOrder = ["downloading", "applying", "paused", "notified", "downloaded", "queued", "scheduled"];
 
-// rank puts what moves first, then what needs somebody.
+// rank puts running upgrades first, then devices that need attention.
 function rank(device) {
   if (isActive(device.upgrade)) return stateOrder.indexOf(device.upgrade.state);
   return { bad: 10, news: 11 }[condition(device).tone] ?? 12;
@@ -137,7 +137,7 @@ export class DevicesView {
     this.#arrange();
   }
 
-  // place is what a row's place depends on.
+  // place returns what a row's place depends on.
   #place(row) {
     return `${orders[this.#order](row.device)} ${filters[this.#filter].test(row.device)}`;
   }
@@ -178,7 +178,7 @@ export class DevicesView {
     if (words[0] || this.#filter !== "all") setText(this.shownCount, `${count(wanted.length, "device")} shown`);
   }
 
-  // walk goes from name to name with the arrow keys.
+  // walk moves the focus from name to name with the arrow keys.
   #walk(event) {
     const row = event.target.closest(".row");
     const to = { ArrowDown: row?.nextElementSibling, ArrowUp: row?.previousElementSibling, Home: this.list.firstElementChild, End: this.list.lastElementChild }[event.key];

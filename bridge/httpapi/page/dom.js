@@ -24,17 +24,17 @@ export function s(name, properties, ...children) {
   return fill(document.createElementNS(svgNamespace, name), properties, children);
 }
 
-// icon is one of the pictures in icons.svg, which tells nothing that is not told in words, too.
+// icon makes one of the pictures in icons.svg. It is hidden from screen readers, as words beside it say the same.
 export function icon(name) {
   return s("svg", { class: "icon", "aria-hidden": "true" }, s("use", { href: `page/icons.svg#${name}` }));
 }
 
-// setText changes an element's text where it is another.
+// setText changes an element's text where it differs.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// setAttribute changes an attribute where it is another; null takes it away.
+// setAttribute changes an attribute where it differs; null removes it.
 export function setAttribute(element, name, value) {
   if (value === null || value === false) {
     if (element.hasAttribute(name)) element.removeAttribute(name);
@@ -48,7 +48,7 @@ export function setHidden(element, hidden) {
   if (element.hidden !== hidden) element.hidden = hidden;
 }
 
-// arrange makes the children of a parent these, in this order, and moves no more of them than it has to. What had the
+// arrange gives a parent these children, in this order, and moves no more of them than needed. The element with the
 // focus keeps it.
 export function arrange(parent, wanted) {
   const focused = parent.contains(document.activeElement) ? document.activeElement : null;
@@ -64,7 +64,7 @@ export function arrange(parent, wanted) {
   if (focused && focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
 }
 
-// button is a button with a picture and words. Where it is small, the words are for those who hear them or ask for them.
+// button makes a button with a picture and words. A small one shows the words as its title and to screen readers only.
 export function button(words, picture, onclick, properties = {}) {
   const { small, ...rest } = properties;
   if (small) {

@@ -1,4 +1,4 @@
-// The images that there are, and what was verified of each.
+// The list of all images, with what was verified of each.
 
 import { call, Refused } from "./api.js";
 import { addFile, addURL, removeAdded, removeRegistered } from "./actions.js";
@@ -10,7 +10,7 @@ import { agoText, bytesText, count, hex16, momentText, versionText } from "./wor
 const checkWords = { passed: "passed", failed: "failed", notVerifiable: "cannot be verified" };
 const checkIcons = { passed: "passed", failed: "failed", notVerifiable: "unknown" };
 
-// report is what was found out about an image file.
+// report shows what was found out about an image file.
 export function report(of) {
   if (!of) return h("p", { class: "sub" }, "The image is missing from the store. Add it again.");
   return h("ul", { class: "checks", "aria-label": "Verification" },
@@ -34,7 +34,7 @@ function hardware(of) {
   return `${of.minHardwareVersion} to ${of.maxHardwareVersion}`;
 }
 
-// merged makes one of the registrations of an image that has been registered for each device by itself.
+// merged joins the registrations of an image that was registered for several devices one by one.
 function merged(images) {
   const byImage = new Map();
   for (const image of images) {
@@ -45,7 +45,7 @@ function merged(images) {
   return [...byImage.values()];
 }
 
-// card is one image.
+// card shows one image.
 function card(title, image, source, devices, remove) {
   return h("article", { class: "card", "data-sha256": image.sha256 },
     h("header", null, h("h3", null, title), remove),

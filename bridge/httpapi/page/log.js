@@ -1,4 +1,4 @@
-// What has happened, newest first.
+// The list of events, the newest first.
 
 import { call, Refused } from "./api.js";
 import { attempt } from "./actions.js";

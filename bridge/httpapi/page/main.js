@@ -1,4 +1,4 @@
-// The page: which view is shown, what is at a glance, and what has to be told whatever is shown.
+// Starts the page, switches between its views, and shows what every view has: the overview, the connection and notices.
 
 import { setAttribute, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
@@ -22,7 +22,7 @@ const views = {
 };
 const glance = new Glance(element("glance"));
 
-// show shows what the address says: #<view> or #device/<euid>.
+// show shows the view or the device that the address names: #<view> or #device/<euid>.
 function show() {
   const [first, euid] = location.hash.slice(1).split("/");
   if (first === "device" && euid) {

@@ -1,4 +1,4 @@
-// What is told once: notes at the edge of the page, and words for screen readers.
+// Messages that are shown once: notes at the edge of the page, and words for screen readers.
 
 import { button, h } from "./dom.js";
 
@@ -6,7 +6,7 @@ const shownFor = 8_000; // ms; what went wrong stays until it is closed
 
 const toasts = document.getElementById("toasts");
 
-// place puts the notes where they can be read and closed: a dialog that is open hides all that is outside of it.
+// place puts the notes where they can be read and closed: an open dialog covers everything outside of it.
 function place() {
   const home = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
   if (toasts.parentElement !== home) home.append(toasts);
@@ -14,7 +14,7 @@ function place() {
 
 document.addEventListener("close", place, { capture: true });
 
-// note shows something that has happened, and returns what takes it away again: tone is good, bad or calm.
+// note shows a message and returns a function that removes it; tone is good, bad or calm.
 export function note(text, tone = "calm", action = null, time = shownFor) {
   const close = () => box.remove();
   const box = h("div", { class: "toast", "data-tone": tone, role: tone === "bad" ? "alert" : "status" },
@@ -28,7 +28,7 @@ export function note(text, tone = "calm", action = null, time = shownFor) {
   return close;
 }
 
-// announce says something to those who hear the page.
+// announce says something to users of screen readers.
 export function announce(text) {
   const place = document.getElementById("announce");
   place.append(h("p", null, text));

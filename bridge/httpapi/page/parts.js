@@ -4,7 +4,7 @@ import { button, h, s, setAttribute, setHidden, setText } from "./dom.js";
 import { condition, hasBar, isActive, lqiBars, progressText } from "./words.js";
 import * as actions from "./actions.js";
 
-// Progress is the state of a device's upgrade: a word, a bar, and how it is getting on.
+// Progress shows a device's upgrade: its state in a word, a bar, and its progress in words.
 export class Progress {
   #fill = h("span", { class: "fill" });
 
@@ -39,7 +39,7 @@ export class Progress {
   }
 }
 
-// Signal is the link quality.
+// Signal shows the link quality.
 export class Signal {
   #bars = [0, 1, 2, 3].map((i) => s("rect", { x: i * 5, y: 12 - (i + 1) * 3, width: 3.4, height: (i + 1) * 3, rx: 1 }));
 
@@ -57,7 +57,7 @@ export class Signal {
   }
 }
 
-// Buttons are what can be done with a device's upgrade as it is now.
+// Buttons shows a button for each action that is possible in the present state of a device's upgrade.
 export class Buttons {
   #shown = "";
 

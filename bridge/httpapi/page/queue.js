@@ -1,4 +1,4 @@
-// The upgrades that have not ended: those under way by when they were asked for, those that wait by their turns.
+// The upgrades that have not ended: those under way by when they were asked for, and those that wait in the service's order.
 
 import { arrange, button, h, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
@@ -58,8 +58,8 @@ class Line {
 
 export class QueueView {
   #dirty = true;
-  #turns = []; // EUIDs of those that wait
-  #turnsOf = ""; // the upgrades and states that these are the turns of
+  #order = []; // EUIDs of devices whose upgrades wait; the first begins next
+  #orderOf = ""; // the upgrades and states for which the order was asked
   #asking = false;
 
   constructor(root) {
@@ -80,22 +80,22 @@ export class QueueView {
     const open = [...store.devices.values()].filter((d) => isActive(d.upgrade)).sort((a, b) => a.upgrade.queuedAt.localeCompare(b.upgrade.queuedAt));
     const waits = (d) => d.upgrade.state === "queued" || d.upgrade.state === "scheduled";
     const waiting = open.filter(waits);
-    this.#askTurns(waiting.length < 2 ? "" : open.map((d) => d.euid + d.upgrade.state).join());
-    const turn = (d) => this.#turns.indexOf(d.euid) >>> 0; // who is not among them comes last
+    this.#askOrder(waiting.length < 2 ? "" : open.map((d) => d.euid + d.upgrade.state).join());
+    const place = (d) => this.#order.indexOf(d.euid) >>> 0; // a device that is not in the order comes last
     this.active.show(open.filter((d) => !waits(d)));
-    this.queued.show(waiting.sort((a, b) => turn(a) - turn(b)));
+    this.queued.show(waiting.sort((a, b) => place(a) - place(b)));
     setHidden(this.cancelAll, open.length === 0);
   }
 
-  // askTurns asks the service for the order, which depends on more than when somebody asked, wherever it may have changed.
-  async #askTurns(of) {
-    if (of === this.#turnsOf || this.#asking) return;
+  // askOrder asks the service for the order wherever it may have changed: it depends on more than the time of the request.
+  async #askOrder(of) {
+    if (of === this.#orderOf || this.#asking) return;
     this.#asking = true;
     try {
-      this.#turns = of === "" ? [] : (await call("GET", "queue")).queued.map((entry) => entry.euid);
-      this.#turnsOf = of;
+      this.#order = of === "" ? [] : (await call("GET", "queue")).queued.map((entry) => entry.euid);
+      this.#orderOf = of;
     } catch {
-      // They stay as they were; what changes next asks again.
+      // The old order stays; the next change asks again.
       return;
     } finally {
       this.#asking = false;

@@ -33,7 +33,7 @@ store.subscribe((changes) => {
   if (sheet && (changes.devices.has(sheet.euid) || changes.events)) sheet.show();
 });
 
-// Facts is a list of what is known, by name.
+// Facts shows a list of names and values.
 class Facts {
   #values = new Map();
 
@@ -179,7 +179,7 @@ class Sheet {
     }
   }
 
-  // options are for upgrades that are more than "the newest one, now".
+  // options shows the choices for an upgrade other than "the newest image, now".
   #options() {
     const field = (words, control, help = "") => h("label", null, h("span", null, words), control, help ? h("span", { class: "sub" }, help) : null);
     const url = h("input", { type: "text", inputmode: "url", id: "option-url", placeholder: "the newest that fits", autocomplete: "off" });

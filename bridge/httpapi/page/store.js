@@ -1,11 +1,11 @@
-// What the service has told: the records as they are, the last events, and whether it can be heard at all. Whoever
-// shows something subscribes and is told once a frame what has changed since.
+// Keeps what the service has published: the current records, the last events, and whether the stream is connected.
+// Views subscribe and are called once a frame with what has changed.
 
 import { address, call } from "./api.js";
 
 const maxEvents = 500;
 const maxSamples = 600;
-const silence = 40_000; // ms without a word after which a connection is given up
+const silence = 40_000; // ms without an event after which the connection is closed and opened again
 const pause = 2_000; // ms before the next attempt
 
 class Store {
@@ -13,7 +13,7 @@ class Store {
   health = null;
   devices = new Map();
   events = [];
-  // samples are how far a device was at what time, of its last download.
+  // samples has the progress of each device's last download over time.
   samples = new Map();
   connected = false;
   loaded = false;
@@ -23,12 +23,12 @@ class Store {
   #changes = null;
   #source = null;
   #lastID = "";
-  #arriving = null; // devices that came since a reset
+  #arriving = null; // devices that were received since a reset
   #heard = 0;
   #hiddenSince = 0;
   #skew = 0; // ms that the service's clock is ahead of ours
 
-  // subscribe has a function called with what has changed: {devices: Set of EUIDs, info, images, events, health, connection}.
+  // subscribe adds a function that is called with what has changed: {devices: Set of EUIDs, info, images, events, health, connection}.
   subscribe(listener) {
     this.#listeners.push(listener);
   }
@@ -39,7 +39,7 @@ class Store {
     document.addEventListener("visibilitychange", () => this.#watch());
   }
 
-  // now is the service's time, in ms.
+  // now returns the service's time, in ms.
   now() {
     return Date.now() + this.#skew;
   }
@@ -82,7 +82,7 @@ class Store {
     this.#source = null;
   }
 
-  // watch gives a silent connection up, and spares one that nobody looks at: a browser has only a few for all its pages.
+  // watch reopens a silent connection, and closes that of a hidden page: a browser allows only a few for all its pages.
   #watch() {
     if (document.hidden) {
       this.#hiddenSince ||= Date.now();
@@ -162,7 +162,7 @@ class Store {
     heartbeat: () => {},
   };
 
-  // askFinal asks for a response that may have come while nobody listened.
+  // askFinal asks for a response that may have come while the stream was not connected.
   async #askFinal(id) {
     try {
       this.#takers.response(await call("GET", `responses/${id}`));
@@ -178,7 +178,7 @@ class Store {
     }
   }
 
-  // addSample notes a point of a download. The past is told before the present, so times do not go backwards but when
+  // addSample stores a point of a download. Past events come before current ones, so times only go backwards when
   // another download has begun.
   #addSample(euid, time, offset, imageVersion) {
     let line = this.samples.get(euid);
@@ -190,7 +190,7 @@ class Store {
     if (line.points.length > maxSamples) line.points = line.points.filter((_, i) => i % 2 === 0);
   }
 
-  // changed is what the subscribers will be told with the next frame.
+  // changed returns the changes with which the subscribers are called at the next frame.
   #changed() {
     if (!this.#changes) {
       this.#changes = { devices: new Set() };

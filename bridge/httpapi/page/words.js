@@ -13,7 +13,7 @@ export function bytesText(n) {
 
 export const rateText = (n) => (n < 1024 ? `${n} B/s` : `${(n / 1024).toFixed(1)} KiB/s`);
 
-// durationText is a time span in the two units that matter.
+// durationText returns a number of seconds in its two largest units.
 export function durationText(seconds) {
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
@@ -22,7 +22,7 @@ export function durationText(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
-// agoText is how long ago a time was.
+// agoText returns how long ago a time was.
 export function agoText(time, now = Date.now()) {
   if (!time) return "never";
   const seconds = (now - Date.parse(time)) / 1000;
@@ -53,10 +53,10 @@ export const endedWords = (state) => ({ word: stateWords[state] ?? state, tone: 
 
 export const stateText = (state) => stateWords[state] ?? state;
 
-// isActive tells whether an upgrade has not ended.
+// isActive reports whether an upgrade has not ended.
 export const isActive = (upgrade) => Boolean(upgrade) && !["succeeded", "failed", "cancelled"].includes(upgrade.state);
 
-// hasBar tells whether an upgrade has a progress to show.
+// hasBar reports whether an upgrade has a progress to show.
 export const hasBar = (upgrade) => isActive(upgrade) && upgrade.state !== "scheduled" && upgrade.state !== "queued";
 
 const reasonWords = {
@@ -94,14 +94,14 @@ const statusWords = {
   imageInfoNotFound: "No image fits this device.",
 };
 
-// statusText is a response's status in words; empty for none.
+// statusText returns a response's status in words; it is empty without a status.
 export const statusText = (status) => statusWords[status] ?? status ?? "";
 
 const sourceWords = { registered: "registered", index: "from an index", folder: "from the image folder" };
 
 export const sourceText = (source) => sourceWords[source] ?? source;
 
-// condition is what is to be said of a device in a word or two: its upgrade, or whether it needs one.
+// condition returns the state of a device's upgrade, or whether it needs one, in a word or two.
 export function condition(device) {
   const upgrade = device.upgrade;
   if (isActive(upgrade)) return { word: stateText(upgrade.state), tone: stateTones[upgrade.state] };
@@ -113,7 +113,7 @@ export function condition(device) {
   return device.image ? { word: "Up to date", tone: "good" } : { word: "No image known", tone: "calm" };
 }
 
-// progressText is how an upgrade is getting on, in one line.
+// progressText returns the progress of an upgrade in one line.
 export function progressText(upgrade) {
   if (!upgrade) return "";
   switch (upgrade.state) {
@@ -149,7 +149,7 @@ const eventWords = {
   imageAdded: (e) => `Image ${versionText(e.imageVersion)} registered`,
   imageRemoved: (e) => `Image ${versionText(e.imageVersion)} removed`,
   imageLoaded: (e) => `Dongle offers image ${versionText(e.imageVersion)}`,
-  imageNotified: (e) => `Told of image ${versionText(e.imageVersion)}`,
+  imageNotified: (e) => `Notified of image ${versionText(e.imageVersion)}`,
   downloadStarted: (e) => `Download of ${versionText(e.imageVersion)} started`,
   downloadProgress: (e) => `${e.progress} % of ${versionText(e.imageVersion)}`,
   downloadPaused: (e) => `Download paused at ${e.progress ?? 0} %`,
@@ -168,7 +168,7 @@ const eventTones = {
   upgradeSucceeded: "good", dongleConnected: "good", downloadStarted: "busy", downloadFinished: "busy", upgradeApplying: "busy",
 };
 
-// eventKeys are the keys of an event, each with its value in words.
+// eventKeys has a function for each key of an event that returns the value in words.
 const eventKeys = {
   name: (v) => v,
   euid: (v) => `device ${v}`,
@@ -186,7 +186,7 @@ const eventKeys = {
   error: (v) => v,
 };
 
-// eventDetails is everything that an event says, one thing a line.
+// eventDetails returns everything that an event says, one key a line.
 export const eventDetails = (event) =>
   Object.entries(eventKeys).filter(([key]) => key in event).map(([key, words]) => words(event[key])).join("\n");
 
@@ -194,5 +194,5 @@ export const eventText = (event) => eventWords[event.name]?.(event) ?? event.nam
 
 export const eventTone = (event) => eventTones[event.name] ?? "calm";
 
-// lqiBars is the link quality (0 to 255) as 0 to 4 bars.
+// lqiBars returns the link quality (0 to 255) as 0 to 4 bars.
 export const lqiBars = (lqi) => (lqi === null ? 0 : lqi < 40 ? 1 : lqi < 90 ? 2 : lqi < 150 ? 3 : 4);

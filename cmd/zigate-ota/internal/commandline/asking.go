@@ -9,11 +9,11 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
 )
 
-// request is what a command asks a running service for.
+// request asks a running service for what a command stands for.
 type request func(ctx context.Context, sh *shell.Shell, args []string) error
 
-// ask completes a command that asks a running service: it gets the flags that all of those have, and run to
-// be run.
+// ask completes a command that asks a running service: it adds the flags that all of those have, and run as
+// its action.
 func (g *grammar) ask(cmd *cobra.Command, o *shell.Options, run request) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.Broker, "broker", "", "the broker's `URL`, instead of ZIGATE_OTA_MQTT_URL")
@@ -76,6 +76,7 @@ func (g *grammar) addImage() *cobra.Command {
 		Args:              arguments(2, 2),
 		ValidArgsFunction: g.completesDevices(&o, oneDeviceAndFile),
 	}
+
 	flags := cmd.Flags()
 	flags.BoolVar(&a.Upgrade, "upgrade", false, "then upgrade the device, and wait for it")
 	flags.BoolVar(&a.NoWait, "no-wait", false, "with --upgrade: return as soon as the upgrade is queued")
@@ -99,7 +100,7 @@ func (g *grammar) removeImage() *cobra.Command {
 	var o shell.Options
 	return g.ask(&cobra.Command{
 		Use:               "remove-image DEVICE TYPE",
-		Short:             "take an image back; an upgrade that uses it ends",
+		Short:             "remove a registered image; an upgrade that uses it ends",
 		Example:           "remove-image 'Kitchen bulb' 0x2201",
 		Args:              arguments(2, 2),
 		ValidArgsFunction: g.completesDevices(&o, oneDevice),
@@ -122,6 +123,7 @@ func (g *grammar) upgrade() *cobra.Command {
 		Args:              arguments(1, -1),
 		ValidArgsFunction: g.completesDevices(&o, anyDevicesOrAll),
 	}
+
 	flags := cmd.Flags()
 	flags.BoolVar(&u.NoWait, "no-wait", false, "return as soon as the upgrades are queued")
 	flags.BoolVar(&u.Quiet, "quiet", false, "show the outcome only")
@@ -195,7 +197,7 @@ func (g *grammar) interview() *cobra.Command {
 	var o shell.Options
 	return g.ask(&cobra.Command{
 		Use:               "interview DEVICE...",
-		Short:             "ask devices again who they are",
+		Short:             "ask devices again what they are and run",
 		Args:              arguments(1, -1),
 		ValidArgsFunction: g.completesDevices(&o, anyDevices),
 	}, &o, func(ctx context.Context, sh *shell.Shell, args []string) error { return sh.Interview(ctx, args) })

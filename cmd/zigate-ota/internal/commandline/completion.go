@@ -11,7 +11,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
 )
 
-// completion is the command that prints what a shell reads at its start.
+// completion returns the command that prints the completion script for a shell.
 func (g *grammar) completion() *cobra.Command {
 	scripts := map[string]func(io.Writer) error{
 		"bash": func(w io.Writer) error { return g.root.GenBashCompletionV2(w, true) },
@@ -62,7 +62,7 @@ func words(all ...string) cobra.CompletionFunc {
 // completesFlag says how the value of a flag is completed. The flag has to be there.
 func completesFlag(cmd *cobra.Command, flag string, complete cobra.CompletionFunc) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
-		panic(err) // there is no such flag, whatever the command line is
+		panic(err) // the flag is missing: a mistake in the program
 	}
 }
 
@@ -73,7 +73,7 @@ func completesFiles(cmd *cobra.Command, flags ...string) {
 	}
 }
 
-// completesWords says which values a flag is most often given.
+// completesWords says which words complete the value of a flag; others may be allowed too.
 func completesWords(cmd *cobra.Command, flag string, usual ...string) {
 	completesFlag(cmd, flag, words(usual...))
 }
@@ -96,13 +96,13 @@ type deviceArguments int
 
 const (
 	anyDevices       deviceArguments = iota
-	anyDevicesOrAll                  // likewise, or "all"
+	anyDevicesOrAll                  // any devices, or "all"
 	oneDevice                        // the first one is a device, the others are something else
-	oneDeviceAndFile                 // likewise, and the second one is a file
+	oneDeviceAndFile                 // the first one is a device, the second one a file
 )
 
-// completesDevices completes arguments with the names and EUIDs of the service's devices. They are asked
-// for where the flags before say; nobody answers where no service runs there.
+// completesDevices completes arguments with the names and EUIDs of the service's devices. It asks the
+// service that the flags before name; there are no candidates where no service answers.
 func (g *grammar) completesDevices(o *shell.Options, takes deviceArguments) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, begun string) (
 		[]cobra.Completion, cobra.ShellCompDirective,
@@ -114,7 +114,7 @@ func (g *grammar) completesDevices(o *shell.Options, takes deviceArguments) cobr
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		call := g.program.Shell
-		call.Stderr = io.Discard // somebody is typing
+		call.Stderr = io.Discard // a message would stand in the middle of what is typed
 		names := shell.New(call, *o).DeviceNames(cmd.Context())
 		if takes == anyDevicesOrAll && len(args) == 0 {
 			names = append(names, shell.DeviceName{Name: shell.All, Description: "every device"})

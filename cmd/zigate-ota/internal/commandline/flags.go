@@ -14,7 +14,7 @@ import (
 // than 0.
 type duration time.Duration
 
-// String returns the duration, or "" where there is none.
+// String returns the duration, or an empty text where none was given.
 func (d *duration) String() string {
 	if *d == 0 {
 		return ""
@@ -58,7 +58,7 @@ func splitUsage(f *pflag.Flag) {
 	f.Annotations[placeholder] = []string{word}
 }
 
-// valueOf is the name of the flag's value; it is "" where the flag takes none.
+// valueOf returns the name of the flag's value. It is empty where the flag takes none.
 func valueOf(f *pflag.Flag) string {
 	if words := f.Annotations[placeholder]; len(words) > 0 {
 		return words[0]
@@ -66,7 +66,7 @@ func valueOf(f *pflag.Flag) string {
 	return ""
 }
 
-// defaultOf is the flag's default for people to see; it is "" for one that goes without saying.
+// defaultOf returns the flag's default for the help. It is empty for zero values, which need no mention.
 func defaultOf(f *pflag.Flag) string {
 	switch f.DefValue {
 	case "", "0", "0s", "false", "[]":
@@ -76,7 +76,7 @@ func defaultOf(f *pflag.Flag) string {
 	}
 }
 
-// wrong is a usage error, which says where to read on.
+// wrong returns a usage error that names the help of the command.
 func wrong(cmd *cobra.Command, format string, args ...any) error {
 	problem := fmt.Sprintf(format, args...)
 	return &UsageError{fmt.Errorf("%s; see %s help %s", problem, programName, cmd.Name())}

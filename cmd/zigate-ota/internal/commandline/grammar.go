@@ -16,7 +16,7 @@ const (
 	groupAsking  = "asking"
 )
 
-// grammar is the commands, made for one command line.
+// grammar has the commands. It is made anew for each command line.
 type grammar struct {
 	program  Program
 	root     *cobra.Command
@@ -55,7 +55,7 @@ func (g *grammar) rootCommand() *cobra.Command {
 		SilenceErrors:              true,
 		SilenceUsage:               true,
 		SuggestionsMinimumDistance: 2,
-		// The flags behind a command that there is not are not what is wrong.
+		// Where a command does not exist, the error is about the command and not about its flags.
 		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if showVersion {
@@ -76,12 +76,12 @@ func (g *grammar) rootCommand() *cobra.Command {
 	return root
 }
 
-// unknown is the error for a name that no command has.
+// unknown returns the error for a name that no command has.
 func (g *grammar) unknown(name string) error {
 	return &unknownCommandError{name: name, nearest: g.root.SuggestionsFor(name)}
 }
 
-// find returns the command of a name, nil where there is none.
+// find returns the command of a name. It returns nil where there is none.
 func (g *grammar) find(name string) *cobra.Command {
 	for _, cmd := range g.commands {
 		if cmd.Name() == name {
@@ -91,7 +91,7 @@ func (g *grammar) find(name string) *cobra.Command {
 	return nil
 }
 
-// argumentsOf is what stands behind the command's name, as its usage line has it.
+// argumentsOf returns what follows the command's name in its usage line.
 func argumentsOf(cmd *cobra.Command) string {
 	_, rest, _ := strings.Cut(cmd.Use, " ")
 	return rest
@@ -145,7 +145,7 @@ func (g *grammar) inspect() *cobra.Command {
 	return cmd
 }
 
-// simulationHelp tells what a scenario is made of.
+// simulationHelp describes a scenario.
 const simulationHelp = `A scenario is a JSON object: firmware, speed, seed, lineRate, devices, faults
 (loseFromDongle, loseToDongle, corrupt, duplicate, late, lateBy, loseAir, loseAck, refuse,
 resetEvery, silentResets) and events ({"after": "30s", "do": "reset"}, with the device where one
@@ -188,7 +188,7 @@ func (g *grammar) simulate() *cobra.Command {
 	return cmd
 }
 
-// simulationFaults are the flags for what goes wrong in a simulation.
+// simulationFaults adds the flags for what goes wrong in a simulation.
 func simulationFaults(flags *pflag.FlagSet, s *Simulation) {
 	flags.Float64Var(&s.Lose, "lose", 0, "probability `P` that a frame on the line is lost")
 	flags.Float64Var(&s.Corrupt, "corrupt", 0, "probability `P` that a frame on the line is damaged")

@@ -25,7 +25,7 @@ type Command struct {
 	Name      string
 	Arguments string // as they stand behind the name
 	Summary   string // in a few words, without a full stop
-	Details   string // more, in lines; may be empty
+	Details   string // more text, in lines; may be empty
 	Examples  []string
 	Flags     []Flag // in the order of their names
 	// Asking says that the command asks a running service.
@@ -35,12 +35,12 @@ type Command struct {
 // Flag describes a flag for people.
 type Flag struct {
 	Name    string // without the dashes
-	Value   string // the name of its value, such as FILE; "" where it takes none
+	Value   string // the name of its value, such as FILE; empty where it takes none
 	Meaning string
-	Default string // "" for one that goes without saying
+	Default string // empty for zero values, which need no mention
 }
 
-// Summary is what the program does, without its name.
+// Summary says what the program does, without its name.
 const Summary = "upgrades the firmware of Zigbee devices through a ZiGate, commanded over MQTT"
 
 // Commands lists all commands in the order of the help, those that ask a running service behind the others.
@@ -52,7 +52,7 @@ func Commands() []Command {
 	return all
 }
 
-// describe is what there is to say about a command.
+// describe returns what the help and the manual page say about a command.
 func describe(cmd *cobra.Command) Command {
 	d := Command{
 		Name:      cmd.Name(),
@@ -65,7 +65,7 @@ func describe(cmd *cobra.Command) Command {
 		d.Examples = strings.Split(cmd.Example, "\n")
 	}
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		if f.Name == "help" { // every command has it
+		if f.Name == "help" { // every command has this flag
 			return
 		}
 		d.Flags = append(d.Flags, Flag{
@@ -78,8 +78,8 @@ func describe(cmd *cobra.Command) Command {
 	return d
 }
 
-// Usage is how the command is called, without the program's name. Flags that its arguments do not show are
-// only hinted at.
+// Usage returns how the command is called, without the program's name. It shows [flags] where the arguments
+// do not list the flags.
 func (c *Command) Usage() string {
 	line := strings.TrimSpace(c.Name + " " + c.Arguments)
 	if len(c.Flags) > 0 && !strings.Contains(line, "--") {
@@ -91,10 +91,10 @@ func (c *Command) Usage() string {
 // TakesDevice reports whether a DEVICE stands among the command's arguments.
 func (c *Command) TakesDevice() bool { return strings.Contains(c.Arguments, "DEVICE") }
 
-// Usage is the flag with its dashes and the name of its value.
+// Usage returns the flag with its dashes and the name of its value.
 func (f *Flag) Usage() string { return strings.TrimSpace("--" + f.Name + " " + f.Value) }
 
-// helpCommand is "help", alone or with the name of a command.
+// helpCommand returns the command "help", which takes the name of a command or nothing.
 func (g *grammar) helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "help [COMMAND]",
@@ -115,7 +115,7 @@ func (g *grammar) helpCommand() *cobra.Command {
 	}
 }
 
-// help is called for --help.
+// help writes what --help shows.
 func (g *grammar) help(cmd *cobra.Command, _ []string) {
 	if g.find(cmd.Name()) == nil {
 		g.overview(g.program.Stdout)
@@ -125,7 +125,7 @@ func (g *grammar) help(cmd *cobra.Command, _ []string) {
 	d.help(g.program.Stdout)
 }
 
-// overview writes the help for the program: every command in a line, with its arguments below.
+// overview writes the help for the program: a line for every command, and its arguments below.
 func (g *grammar) overview(w io.Writer) {
 	fmt.Fprintf(w, "%s %s.\n\nUsage: %s [command]\n\n", programName, Summary, programName)
 	asking := false

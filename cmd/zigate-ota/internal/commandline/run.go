@@ -11,19 +11,19 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/shell"
 )
 
-// programName is what the program is called in messages, in the help and in the manual page.
+// programName is the program's name in messages, in the help and in the manual page.
 const programName = "zigate-ota"
 
 // Exit codes of all commands. Those that ask a running service have more: see the package shell.
 const (
 	ExitOK     = 0
-	ExitFailed = shell.ExitFailed // it did not work
+	ExitFailed = shell.ExitFailed // the command failed
 	ExitUsage  = shell.ExitUsage  // the command line or the configuration is wrong
 )
 
-// Program is what the commands do: a function for each command that is not one of the shell's.
+// Program has a function for each command that is not one of the shell's.
 type Program struct {
-	// Stdout takes help and completion, Stderr what is wrong.
+	// Stdout gets help and completion, Stderr gets errors.
 	Stdout io.Writer
 	Stderr io.Writer
 
@@ -36,34 +36,34 @@ type Program struct {
 	PrintConfig  func(ctx context.Context, example bool) error
 	PrintVersion func() error
 
-	// Shell is what the commands run with that ask a running service.
+	// Shell is for the commands that ask a running service.
 	Shell shell.Call
 }
 
-// Serve is what "serve" is told.
+// Serve has the options of "serve".
 type Serve struct {
-	// Trace names the file that the dongle's frames are written to; "" writes none.
+	// Trace names the file that the dongle's frames are written to; empty where they are not written.
 	Trace string
 }
 
-// Demo is what "demo" is told.
+// Demo has the options of "demo".
 type Demo struct {
 	// Once ends the demo when every device runs its new version.
 	Once bool
-	// Image is the file or URL of an image for all devices; "" has images made.
+	// Image is the file or URL of an image for all devices; empty where the demo is to make images.
 	Image string
-	// Speed is how much quicker than a real radio the simulation runs.
+	// Speed is how many times quicker than a real radio the simulation runs.
 	Speed float64
 }
 
-// Inspect is what "inspect" is told.
+// Inspect has the arguments of "inspect".
 type Inspect struct {
 	JSON bool
 	// Names are files and URLs, at least one.
 	Names []string
 }
 
-// Simulation is what "sim" is told. Its numbers are not checked yet.
+// Simulation has the options of "sim". The numbers have not been checked.
 type Simulation struct {
 	TCP      string // address to listen on
 	PTY      string // path to link a pseudo-terminal at
@@ -79,7 +79,7 @@ type Simulation struct {
 	Speed float64
 	Seed  uint64
 
-	// Probabilities, from 0 to 1. Lose is about either direction of the line.
+	// These are probabilities, from 0 to 1. Lose is for either direction of the line.
 	Lose      float64
 	Corrupt   float64
 	Duplicate float64
@@ -90,7 +90,7 @@ type Simulation struct {
 	ResetEvery   time.Duration
 	SilentResets bool
 
-	// Given has the names of the flags that were on the command line: they go before what a scenario says.
+	// Given has the names of the flags that were on the command line. They replace what a scenario says.
 	Given map[string]bool
 }
 
@@ -105,7 +105,7 @@ func (e *UsageError) Unwrap() error { return e.Err }
 // unknownCommandError says that there is no command of a name.
 type unknownCommandError struct {
 	name    string
-	nearest []string // commands that may have been meant
+	nearest []string // commands with a similar name
 }
 
 func (e *unknownCommandError) Error() string {
@@ -116,8 +116,8 @@ func (e *unknownCommandError) Error() string {
 	return text
 }
 
-// Run carries out a command line (without the program's name), tells on Stderr what went wrong, and returns
-// the exit code.
+// Run carries out a command line (without the program's name), writes to Stderr what went wrong, and
+// returns the exit code.
 func Run(ctx context.Context, p Program, args []string) int {
 	command, err := Execute(ctx, p, args)
 	if err == nil {
@@ -145,7 +145,7 @@ func Execute(ctx context.Context, p Program, args []string) (command string, err
 	return cmd.CommandPath(), err
 }
 
-// ExitCode is the exit code for what Execute returned.
+// ExitCode returns the exit code for an error of Execute.
 func ExitCode(err error) int {
 	var coded *shell.Error
 	var usage *UsageError
@@ -162,8 +162,8 @@ func ExitCode(err error) int {
 	}
 }
 
-// completed adds to a command line what may be left out: "serve", which is the default, and the second dash
-// of a flag, which the program's first releases did not ask for.
+// completed adds to a command line what may be left out: "serve", which is the default command, and the
+// second dash of a flag, which the program's first releases did not need.
 func completed(args []string) []string {
 	full := make([]string, 0, len(args)+1)
 	for i, arg := range args {

@@ -51,7 +51,7 @@ func (c ImageConfig) Authorities() (*x509.CertPool, error) {
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
-		pool = x509.NewCertPool() // there are none, as in a container of nothing but the program
+		pool = x509.NewCertPool() // there are none, as in a container with nothing but the program
 	}
 	if !pool.AppendCertsFromPEM(certificates) {
 		return nil, fmt.Errorf("%s holds no certificate in PEM form", c.CAFile)

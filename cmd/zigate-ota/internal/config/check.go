@@ -34,7 +34,8 @@ const (
 	stallTimeoutVariable  = envPrefix + "_UPGRADE_STALL_TIMEOUT"
 )
 
-// mistakes are what is wrong, by variable; of one variable the first counts, since others may follow from it.
+// mistakes has what is wrong, by variable. Of each variable the first mistake counts, because others may
+// follow from it.
 type mistakes map[string]error
 
 func (m mistakes) add(variable string, err error) {
@@ -47,7 +48,7 @@ func (m mistakes) addf(variable, format string, args ...any) {
 	m.add(variable, fmt.Errorf(format, args...))
 }
 
-// none reports whether the variables are all right, so that it makes sense to hold them against each other.
+// none reports whether no mistake was found in the variables, so that they can be compared with each other.
 func (m mistakes) none(variables ...string) bool {
 	for _, v := range variables {
 		if m[v] != nil {
@@ -68,7 +69,8 @@ func (m mistakes) inOrder(settings []setting) []error {
 	return errs
 }
 
-// check finds what envconfig cannot: the form of plain strings, and settings that need or exclude each other.
+// check finds the mistakes that envconfig cannot find: in the form of plain strings, and in settings that
+// need or exclude each other.
 func (c *Config) check(found mistakes) {
 	c.MQTT.check(found)
 	if err := checkTopic(c.HomeAssistant.Prefix); err != nil {
@@ -78,11 +80,13 @@ func (c *Config) check(found mistakes) {
 		found.none(mqttBaseTopicVariable) {
 		found.addf(haPrefixVariable, "the same as %s", mqttBaseTopicVariable)
 	}
+
 	if c.MQTT.Embedded() && found.none(mqttURLVariable, brokerAddrVariable, httpAddrVariable) {
 		if port := c.Broker.Addr.Port(); port != 0 && port == c.HTTP.Addr.Port() {
 			found.addf(brokerAddrVariable, "has the port of %s", httpAddrVariable)
 		}
 	}
+
 	var embedded *Address
 	if c.MQTT.Embedded() {
 		embedded = &c.Broker.Addr
@@ -91,6 +95,7 @@ func (c *Config) check(found mistakes) {
 	if strings.ContainsFunc(c.HTTP.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		found.addf(httpTokenVariable, "holds characters that do not fit into an HTTP header")
 	}
+
 	for variable, path := range map[string]string{
 		stateDirVariable: c.StateDir, imageDirVariable: c.Image.Dir,
 	} {
@@ -98,12 +103,14 @@ func (c *Config) check(found mistakes) {
 			found.addf(variable, "%q holds characters that no folder should have", path)
 		}
 	}
+
 	if _, err := c.Image.Authorities(); err != nil {
 		found.add(imageCAFileVariable, err)
 	}
 	if c.Image.Dir == c.StateDir && found.none(stateDirVariable) {
 		found.addf(imageDirVariable, "the same as %s", stateDirVariable)
 	}
+
 	if found.none(blockIntervalVariable, stallTimeoutVariable) &&
 		c.Upgrade.BlockInterval >= c.Upgrade.StallTimeout {
 		found.addf(stallTimeoutVariable, "not longer than %s, so that every download would count as stalled",
@@ -118,12 +125,14 @@ func (c *MQTTConfig) check(found mistakes) {
 		utf8.RuneCountInString(id) > 128 && id != strings.ReplaceAll(c.BaseTopic, "/", "-") {
 		found.addf(mqttClientIDVariable, "is too long or holds control characters")
 	}
+
 	if c.Password.Reveal() != "" && c.Username.Reveal() == "" && found.none(mqttUsernameVariable) {
 		found.addf(mqttPasswordVariable, "set without %s", mqttUsernameVariable)
 	}
 	files := []struct{ variable, path string }{
 		{mqttCAFileVariable, c.CAFile}, {mqttCertFileVariable, c.CertFile}, {mqttKeyFileVariable, c.KeyFile},
 	}
+
 	content := make(map[string][]byte)
 	for _, f := range files {
 		if f.path == "" {
@@ -138,12 +147,14 @@ func (c *MQTTConfig) check(found mistakes) {
 			found.addf(f.variable, "cannot be read: %w", err)
 		}
 	}
+
 	if c.CertFile != "" && c.KeyFile == "" {
 		found.addf(mqttCertFileVariable, "set without %s", mqttKeyFileVariable)
 	}
 	if c.KeyFile != "" && c.CertFile == "" {
 		found.addf(mqttKeyFileVariable, "set without %s", mqttCertFileVariable)
 	}
+
 	if ca, ok := content[mqttCAFileVariable]; ok && !x509.NewCertPool().AppendCertsFromPEM(ca) {
 		found.addf(mqttCAFileVariable, "%s holds no certificate in PEM form", c.CAFile)
 	}
@@ -159,7 +170,7 @@ func (c *MQTTConfig) check(found mistakes) {
 // checkTopic finds what keeps a text from being the first levels of a topic.
 func checkTopic(topic string) error {
 	switch {
-	case topic == "": // its own mistake was found before
+	case topic == "": // the mistake was found before
 		return nil
 	case len(topic) > 200:
 		return fmt.Errorf("has %d bytes", len(topic))

@@ -14,11 +14,11 @@ const envPrefix = "ZIGATE_OTA"
 
 // Config is everything that can be set from outside, in the order in which it is documented. Variables are
 // named by the fields (envconfig, prefix ZIGATE_OTA_), so a field's name is part of the contract with
-// whoever runs the service.
+// users.
 //
-// The tags say all that there is to know about a variable: default, desc (its meaning), and what is allowed,
-// as oneof (a list of words), min and max (numbers and durations), or allowed (in words, where the field's
-// type decides). The tag fallback describes a default that is found out at run time; heading begins a group;
+// The tags say everything about a variable: default, desc (its meaning), and what is allowed, as oneof (a
+// list of words), min and max (numbers and durations), or allowed (in words, where the field's type
+// decides). The tag fallback describes a default that is found out at run time; heading begins a group;
 // file:"true" gives the variable a twin with the suffix _FILE that names a file to read the value from.
 type Config struct {
 	Dongle           DongleAddress `default:"auto" heading:"The dongle" desc:"Where the ZiGate is: \"auto\" looks for a USB dongle by vendor and product, a path names a serial port (prefer /dev/serial/by-id/...), tcp:// a ZiGate WiFi or a serial server (port 9999 where none is given), \"sim\" is a simulated dongle with simulated devices." allowed:"auto, an absolute path such as /dev/ttyUSB0, tcp://host or tcp://host:port, sim"`
@@ -32,7 +32,7 @@ type Config struct {
 	HomeAssistant HomeAssistantConfig
 	HTTP          HTTPConfig
 
-	StateDir string `split_words:"true" heading:"Where things are kept" fallback:"$STATE_DIRECTORY (systemd sets it), else $XDG_STATE_HOME/zigate-ota, else ~/.local/state/zigate-ota" desc:"Folder for what has to survive a restart: devices, names, queue, registered images." allowed:"a folder"`
+	StateDir string `split_words:"true" heading:"State" fallback:"$STATE_DIRECTORY (systemd sets it), else $XDG_STATE_HOME/zigate-ota, else ~/.local/state/zigate-ota" desc:"Folder for what has to survive a restart: devices, names, queue, registered images." allowed:"a folder"`
 
 	Image   ImageConfig
 	Upgrade UpgradeConfig
@@ -41,9 +41,9 @@ type Config struct {
 	sources map[string]Source // by variable; nil in a Config that was not loaded
 }
 
-// MQTTConfig is the connection to the broker, and what is said there.
+// MQTTConfig is the connection to the broker, and what is published there.
 type MQTTConfig struct {
-	URL       BrokerURLs `heading:"MQTT" desc:"The broker. Several, separated by commas, are tried in turn. Empty: the service brings its own, see ZIGATE_OTA_BROKER_ADDR." allowed:"tcp://, mqtt://, ssl://, mqtts://, tls://, ws:// or wss://, each with host and optional port, separated by commas"`
+	URL       BrokerURLs `heading:"MQTT" desc:"The broker. Several, separated by commas, are tried one after the other. Empty: the service runs its own, see ZIGATE_OTA_BROKER_ADDR." allowed:"tcp://, mqtt://, ssl://, mqtts://, tls://, ws:// or wss://, each with host and optional port, separated by commas"`
 	Username  Secret     `file:"true" desc:"User name at the broker." allowed:"any text"`
 	Password  Secret     `file:"true" desc:"Password at the broker." allowed:"any text, together with ZIGATE_OTA_MQTT_USERNAME"`
 	ClientID  string     `split_words:"true" fallback:"the base topic, or its beginning and a digest where it has more than letters, digits, - and _" desc:"Client identifier at the broker; no two clients of a broker may share one." allowed:"1 to 128 printable characters"`
@@ -54,7 +54,7 @@ type MQTTConfig struct {
 	KeyFile   string     `split_words:"true" desc:"Private key (PEM) of the client certificate." allowed:"a readable file, together with ZIGATE_OTA_MQTT_CERT_FILE"`
 }
 
-// Embedded reports whether the service is to bring its own broker, because no other one is named.
+// Embedded reports whether the service runs its own broker, because no other one is named.
 func (c MQTTConfig) Embedded() bool { return len(c.URL) == 0 }
 
 // BrokerConfig is the embedded broker.
@@ -74,9 +74,9 @@ type HTTPConfig struct {
 	Token Secret  `file:"true" desc:"Token that a request must carry to change anything. Without one, changes are accepted from loopback addresses only." allowed:"printable ASCII characters without spaces"`
 }
 
-// ImageConfig is where images come from.
+// ImageConfig says where images come from.
 type ImageConfig struct {
-	Dir           string        `heading:"Images" fallback:"the folder images below the state folder" desc:"Folder of the images. It is watched: a file dropped here is known. Files in driver/<name>/ below it are served as controller://driver/<name>/<file>." allowed:"a folder other than the state folder itself"`
+	Dir           string        `heading:"Images" fallback:"the folder images below the state folder" desc:"Folder of the images. It is watched: a file that is put here is found at once. Files in driver/<name>/ below it are served as controller://driver/<name>/<file>." allowed:"a folder other than the state folder itself"`
 	Indexes       ImageIndexes  `desc:"Index files that list images, as URLs or paths, separated by commas; the first that has an image wins." allowed:"http:// or https:// URLs and paths, separated by commas"`
 	IndexInterval time.Duration `split_words:"true" default:"24h" desc:"How often the index files are read again." min:"1m" max:"8760h"`
 	MaxBytes      int64         `split_words:"true" default:"16777216" desc:"Largest image that is fetched, in bytes." min:"1024" max:"4294967295"`
@@ -86,7 +86,7 @@ type ImageConfig struct {
 	DirectorURL   HTTPURL       `split_words:"true" default:"http://director" desc:"Server for controller:// addresses whose file is not in the service's own driver folder." allowed:"an http:// or https:// URL"`
 }
 
-// UpgradeConfig is how, when and in which order devices are upgraded.
+// UpgradeConfig says how, when and in which order devices are upgraded.
 type UpgradeConfig struct {
 	Concurrency    int           `default:"4" heading:"Upgrades" desc:"Devices that download at once." min:"1" max:"256"`
 	BlockSize      int           `split_words:"true" default:"64" desc:"Largest block of an image, in bytes. A device may ask for less; more does not fit into one radio frame." min:"1" max:"64"`
@@ -101,19 +101,19 @@ type UpgradeConfig struct {
 	MinBattery     int           `split_words:"true" default:"0" desc:"Battery level, in percent, below which a battery device is not upgraded (batteryLow)." min:"0" max:"100"`
 	Window         Window        `desc:"Time of day, local time, for upgrades that wait for the window. It may span midnight. Empty: always open." allowed:"HH:MM-HH:MM, such as 02:00-05:00"`
 	Policy         Policy        `default:"manual" desc:"manual: upgrades are asked for. auto: every device with a newer image is upgraded, in the window." oneof:"manual,auto"`
-	Unsolicited    Unsolicited   `default:"refuse" desc:"What a device gets that asks for the loaded image without an upgrade of its own: the dongle offers it to every device of that type." oneof:"refuse,serve"`
+	Unsolicited    Unsolicited   `default:"refuse" desc:"Whether a device is refused or served that asks for the loaded image without having an upgrade: the dongle offers the image to every device of that type." oneof:"refuse,serve"`
 }
 
-// LogConfig is what is written to standard error.
+// LogConfig says what is written to standard error.
 type LogConfig struct {
 	Level  slog.Level `default:"info" heading:"Log" desc:"Least severe message that is written." oneof:"debug,info,warn,error"`
 	Format LogFormat  `default:"text" desc:"One line of text, or one JSON object, a message." oneof:"text,json"`
 }
 
 // Load makes the configuration from an environment ("NAME=value", as [os.Environ] gives it; the first of
-// two entries with one name counts, as in a process). Variables without the prefix ZIGATE_OTA_ are not
-// looked at, except those that say where state is kept (STATE_DIRECTORY, XDG_STATE_HOME, HOME). An empty
-// value is no value.
+// two entries with one name counts, as in a process). It reads no variables without the prefix ZIGATE_OTA_,
+// except those that say where state is kept (STATE_DIRECTORY, XDG_STATE_HOME, HOME). An empty value is no
+// value.
 //
 // The error names every mistake, one a line: the variable, what is wrong with it, what is allowed. It
 // never holds the value of a secret. The files that variables name (secrets, certificates) are read;
@@ -140,7 +140,7 @@ func Load(environ []string) (Config, error) {
 	return c, nil
 }
 
-// fill sets what has no fixed default, and makes folders absolute.
+// fill sets the settings that have no fixed default, and makes folders absolute.
 func (c *Config) fill(env environment, found mistakes) {
 	if c.StateDir == "" {
 		c.StateDir = env.stateDir()

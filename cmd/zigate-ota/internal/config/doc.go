@@ -1,7 +1,6 @@
-// Package config makes the service's configuration out of environment variables: their names, defaults,
-// meaning and limits, the checks, all mistakes at once, and the configuration in print with its secrets
-// masked. The example file and the reference of all variables are made of the same struct.
-//
-// It does not know the parts of the service that are configured, nor how they are put together: turning a
-// [Config] into their options is the wiring's business.
+// Package config reads the service's configuration from environment variables. It has their names,
+// defaults, meaning and limits, checks them, reports all mistakes at once, and prints the configuration
+// with its secrets masked. The example file and the reference of all variables are made of the same struct.
+// It does not know the parts of the service that are configured: the package main turns a [Config] into
+// their options.
 package config

@@ -17,20 +17,20 @@ import (
 	"github.com/kelseyhightower/envconfig"
 )
 
-// Source is where the value of a variable comes from.
+// Source says where the value of a variable comes from.
 type Source string
 
-// The sources.
+// Every source.
 const (
 	SourceDefault Source = "default"   // not set, or set to an empty string
-	SourceSet     Source = "set"       // the variable itself
-	SourceFile    Source = "set, file" // the file that its _FILE twin names
+	SourceSet     Source = "set"       // the variable is set
+	SourceFile    Source = "set, file" // its _FILE twin names a file
 )
 
-// fileSuffix makes the name of the variable that names a file with the value.
+// fileSuffix ends the name of a variable that names a file with the value.
 const fileSuffix = "_FILE"
 
-// maxSecretFile is the size, in bytes, above which a file is no secret but a mix-up.
+// maxSecretFile is the size of the largest file with a secret, in bytes. A larger one was named by mistake.
 const maxSecretFile = 64 << 10
 
 // A setting is one variable and the field that it sets.
@@ -51,7 +51,7 @@ func settingsOf(c *Config) []setting {
 		},
 	}).Parse(`{{range .}}{{add .Key .Field .Tags}}{{end}}`))
 	if err := envconfig.Usaget(envPrefix, c, io.Discard, walk); err != nil {
-		// A template that does not fit envconfig, whatever is set.
+		// The template does not fit envconfig: a mistake in the program.
 		panic("listing the settings of Config: " + err.Error())
 	}
 	return all
@@ -60,7 +60,7 @@ func settingsOf(c *Config) []setting {
 // hasFile reports whether the setting has a _FILE twin.
 func (s setting) hasFile() bool { return s.tags.Get("file") == "true" }
 
-// words lists the words that are allowed, nil where others decide.
+// words lists the words that are allowed. It returns nil where the setting is no choice of words.
 func (s setting) words() []string {
 	if list := s.tags.Get("oneof"); list != "" {
 		return strings.Split(list, ",")
@@ -70,9 +70,9 @@ func (s setting) words() []string {
 
 // set checks the text and decodes it into the field.
 //
-// envconfig decodes one variable at a time, from the default of a struct with one field: left to itself it
-// reads the process's environment, stops at the first mistake, takes an empty string for a value and puts
-// values into its errors.
+// envconfig gets one variable at a time, as the default of a struct with one field. Otherwise it would read
+// the process's environment, stop at the first mistake, take an empty string for a value and put values
+// into its errors.
 func (s setting) set(text string) error {
 	if secret, ok := s.field.Addr().Interface().(*Secret); ok {
 		return secret.Decode(text) // not through a type's tag, which stays in memory and shows in dumps
@@ -82,12 +82,14 @@ func (s setting) set(text string) error {
 			return fmt.Errorf("%q is not a known value", text)
 		}
 	}
+
 	if s.field.CanInt() && s.field.Type() != reflect.TypeFor[time.Duration]() {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if (err != nil || strconv.FormatInt(n, 10) != text) && s.words() == nil {
 			return fmt.Errorf("%q is not a whole number", text) // envconfig would take 010 for 8
 		}
 	}
+
 	one := reflect.New(reflect.StructOf([]reflect.StructField{{
 		Name: "Value",
 		Type: s.field.Type(),
@@ -97,6 +99,7 @@ func (s setting) set(text string) error {
 	if err := envconfig.Process("=", one.Interface()); err != nil {
 		return s.explain(text, err)
 	}
+
 	value := one.Elem().Field(0)
 	if err := s.checkRange(text, value); err != nil {
 		return err
@@ -105,8 +108,7 @@ func (s setting) set(text string) error {
 	return nil
 }
 
-// explain returns the field's own error, without envconfig's text around it, or one in
-// words for a basic type.
+// explain returns the field's own error, without envconfig's text, or a plain text for a basic type.
 func (s setting) explain(text string, err error) error {
 	var parse *envconfig.ParseError
 	switch _, own := s.field.Addr().Interface().(envconfig.Decoder); {
@@ -121,7 +123,7 @@ func (s setting) explain(text string, err error) error {
 	}
 }
 
-// checkRange holds numbers and durations against the tags min and max.
+// checkRange compares numbers and durations with the tags min and max.
 func (s setting) checkRange(text string, value reflect.Value) error {
 	if s.tags.Get("min") == "" {
 		return nil
@@ -153,7 +155,7 @@ func (s setting) bound(tag string) int64 {
 	return n
 }
 
-// allowed says in words what the setting takes.
+// allowed returns in words what the setting takes.
 func (s setting) allowed() string {
 	low := s.tags.Get("min")
 	high := s.tags.Get("max")
@@ -171,7 +173,7 @@ func (s setting) allowed() string {
 	}
 }
 
-// environment is the variables of a process, without empty ones.
+// environment has the variables of a process, without empty ones.
 type environment map[string]string
 
 func newEnvironment(entries []string) environment {
@@ -190,8 +192,8 @@ func newEnvironment(entries []string) environment {
 	return env
 }
 
-// text returns what the setting is to be made of: its variable, else the file that its twin names, else its
-// default, which may be empty. Space around a value is not part of it, except in a secret.
+// text returns the text of the setting: that of its variable, else that of the file which its twin names,
+// else its default, which may be empty. Space around a value is not part of it, except in a secret.
 func (env environment) text(s setting) (string, Source, error) {
 	value, set := env[s.name]
 	if path, ok := env[s.name+fileSuffix]; ok && s.hasFile() {
@@ -232,12 +234,13 @@ func readSecret(path string) (string, error) {
 	return string(content), nil
 }
 
-// stateDir is the folder for state where none is set: systemd's (the first of a list), else the user's.
+// stateDir returns the folder for state where none is set: systemd's (the first of a list), else the
+// user's. It is empty where the environment names neither.
 func (env environment) stateDir() string {
 	if first, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":"); first != "" {
 		return first
 	}
-	// The XDG specification has relative ones ignored.
+	// The XDG specification says that relative paths are ignored.
 	if home := env["XDG_STATE_HOME"]; filepath.IsAbs(home) {
 		return filepath.Join(home, "zigate-ota")
 	}
@@ -247,8 +250,8 @@ func (env environment) stateDir() string {
 	return ""
 }
 
-// unknown lists the variables that begin like ours and are none of ours: most often a slip of the keyboard,
-// which would otherwise leave the default in force without a word.
+// unknown lists the variables that have the service's prefix and do not exist. Most are typing errors,
+// which would otherwise leave a default in force unnoticed.
 func (env environment) unknown(settings []setting) []error {
 	known := knownVariables(settings)
 	var strangers []string
@@ -297,7 +300,7 @@ func knownVariables(settings []setting) []string {
 	return names
 }
 
-// editDistance is the number of bytes to insert, delete or replace to make a from b.
+// editDistance returns the number of bytes to insert, delete or replace to make a from b.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

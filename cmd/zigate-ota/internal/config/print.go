@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Print writes what is in force, one variable a line in the order in which they are documented, each with
-// where it comes from. Secrets are masked, and so are passwords and queries of URLs.
+// Print writes the configuration in force, one variable a line in the order in which they are documented,
+// each with its source. Secrets are masked, and so are passwords and queries of URLs.
 func (c Config) Print(w io.Writer) error {
 	var b bytes.Buffer
 	for _, s := range settingsOf(&c) {
@@ -20,17 +20,17 @@ func (c Config) Print(w io.Writer) error {
 	return err
 }
 
-// String is what Print writes.
+// String returns what Print writes.
 func (c Config) String() string {
 	var b strings.Builder
-	_ = c.Print(&b) // a Builder takes everything
+	_ = c.Print(&b) // a Builder never fails
 	return b.String()
 }
 
-// Format is what Print writes, whatever the verb: %#v shows no secrets either.
+// Format writes what Print writes, with any verb: %#v shows no secrets either.
 func (c Config) Format(f fmt.State, _ rune) { _ = c.Print(f) }
 
-// LogValue is the variables that are set, one attribute each, masked as in Print.
+// LogValue returns the variables that are set, one attribute each, masked as in Print.
 func (c Config) LogValue() slog.Value {
 	var attrs []slog.Attr
 	for _, s := range settingsOf(&c) {
@@ -48,10 +48,10 @@ func (c Config) source(variable string) Source {
 	return SourceDefault
 }
 
-// IsSet reports whether a variable was given a value, whatever that is.
+// IsSet reports whether the environment gives a variable a value, which may equal the default.
 func (c Config) IsSet(variable string) bool { return c.source(variable) != SourceDefault }
 
-// display is the field's value as one would set it, masked where that is due.
+// display returns the field's value as it would be set, masked where it is a secret.
 func (s setting) display() string {
 	switch v := s.field.Interface().(type) {
 	case time.Duration:
@@ -63,7 +63,7 @@ func (s setting) display() string {
 	}
 }
 
-// shortDuration is a duration without the zeros that its String ends with: 24h, not 24h0m0s.
+// shortDuration returns a duration without the zeros at the end of its String: 24h, not 24h0m0s.
 func shortDuration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
@@ -78,11 +78,12 @@ func shortDuration(d time.Duration) string {
 // Variable describes an environment variable for people.
 type Variable struct {
 	Name    string
-	Heading string // begins a group of variables; "" within a group
+	Heading string // begins a group of variables; empty within a group
 	Meaning string // in sentences
 	Allowed string // which values are allowed
 	Default string // may be empty
-	// Fallback describes in words a default that is found out at run time; "" where Default is the default.
+	// Fallback describes in words a default that is found out at run time; empty where Default is the
+	// default.
 	Fallback string
 	// File says that there is a twin with the suffix _FILE, which names a file with the value.
 	File bool
@@ -105,11 +106,11 @@ func Describe() []Variable {
 	return all
 }
 
-// exampleWidth is where comments of the example are broken, in bytes.
+// exampleWidth is the longest line of a comment in the example, in bytes.
 const exampleWidth = 100
 
-// WriteExample writes config.example.env: every variable with its meaning, what it allows and its default,
-// commented out, as an environment file for systemd (EnvironmentFile=) and Docker (env_file:).
+// WriteExample writes config.example.env: every variable with its meaning, the values that it allows and
+// its default, commented out, as an environment file for systemd (EnvironmentFile=) and Docker (env_file:).
 func WriteExample(w io.Writer) error {
 	var b bytes.Buffer
 	comment(&b, "Settings of zigate-ota, all optional. Those that stand here commented out are the "+

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// DongleAddress is where the dongle is: "auto", "sim", an absolute path, or "tcp://host:port",
-// always with a port.
+// DongleAddress says where the dongle is: "auto", "sim", an absolute path, or "tcp://host:port", always
+// with a port.
 type DongleAddress string
 
 // The two addresses that are words.
@@ -50,7 +50,7 @@ func (d *DongleAddress) Decode(text string) error {
 	}
 }
 
-// QueryWatch is when the dongle runs in hybrid raw mode, which shows Query Next Image requests.
+// QueryWatch says when the dongle runs in hybrid raw mode, which shows Query Next Image requests.
 type QueryWatch string
 
 // The values of ZIGATE_OTA_DONGLE_QUERY_WATCH.
@@ -60,7 +60,7 @@ const (
 	QueryWatchAlways QueryWatch = "always" // also during downloads
 )
 
-// Policy is whether upgrades start by themselves.
+// Policy says whether upgrades start by themselves.
 type Policy string
 
 // The values of ZIGATE_OTA_UPGRADE_POLICY.
@@ -69,7 +69,7 @@ const (
 	PolicyAuto   Policy = "auto"   // every device with a newer image is upgraded, in the window
 )
 
-// Unsolicited is what becomes of a block request from a device without an upgrade.
+// Unsolicited says how a block request from a device without an upgrade is answered.
 type Unsolicited string
 
 // The values of ZIGATE_OTA_UPGRADE_UNSOLICITED.
@@ -78,7 +78,7 @@ const (
 	UnsolicitedServe  Unsolicited = "serve"  // the device gets the image
 )
 
-// LogFormat is how log messages are written.
+// LogFormat says how log messages are written.
 type LogFormat string
 
 // The values of ZIGATE_OTA_LOG_FORMAT.
@@ -87,11 +87,11 @@ const (
 	LogJSON LogFormat = "json" // one JSON object a line
 )
 
-// mask stands where a secret would.
+// mask stands in the place of a secret.
 const mask = "********"
 
-// A Secret is text that is never shown: however it is printed, logged or marshalled, a mask comes out, or
-// nothing where it is empty.
+// A Secret is text that is never shown. Printed, logged or marshalled it is a mask, or nothing where it is
+// empty.
 type Secret struct{ value string }
 
 // Reveal returns the text itself.
@@ -103,7 +103,7 @@ func (s *Secret) Decode(text string) error {
 	return nil
 }
 
-// String returns the mask, or "" for an empty secret.
+// String returns the mask, or an empty text for an empty secret.
 func (s Secret) String() string {
 	if s.value == "" {
 		return ""
@@ -117,7 +117,7 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String(
 // MarshalText returns the mask.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// LogValue is the mask.
+// LogValue returns the mask.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // Address is a TCP address to listen on, "host:port"; the host may be empty (all interfaces), the port 0
@@ -152,11 +152,11 @@ func (a Address) Port() int {
 	return n
 }
 
-// Window is a time of day that opens and closes, as durations since local midnight: 0 <= Start < 24h, 0 <=
-// End <= 24h. Start after End spans midnight. The zero Window is unset.
+// Window is the part of the day in which upgrades may begin, as durations since local midnight: 0 <= Start
+// < 24h, 0 <= End <= 24h. Start after End spans midnight. The zero Window is unset.
 type Window struct{ Start, End time.Duration }
 
-// Decode takes "HH:MM-HH:MM". The end, which is no longer in the window, may be 24:00.
+// Decode takes "HH:MM-HH:MM". The end does not belong to the window and may be 24:00.
 func (w *Window) Decode(text string) error {
 	from, to, ok := strings.Cut(text, "-")
 	start, okStart := clock(from)
@@ -174,7 +174,7 @@ func (w *Window) Decode(text string) error {
 // IsZero reports whether no window is set.
 func (w Window) IsZero() bool { return w == Window{} }
 
-// String is the form that Decode takes, or "" for no window.
+// String returns the form that Decode takes, or an empty text where no window is set.
 func (w Window) String() string {
 	if w.IsZero() {
 		return ""
@@ -196,12 +196,13 @@ func clock(text string) (time.Duration, bool) {
 	return at, errHours == nil && errMinutes == nil && minutes < 60 && at <= 24*time.Hour
 }
 
-// BrokerURLs are MQTT brokers to be tried in turn. The schemes are tcp, ssl, ws and wss (mqtt, mqtts and tls
-// are other names for the first two); tcp and ssl always have a port. Credentials are not part of them.
+// BrokerURLs are MQTT brokers, which are tried one after the other. The schemes are tcp, ssl, ws and wss
+// (mqtt, mqtts and tls are other names for the first two); tcp and ssl always have a port. Credentials are
+// not part of them.
 type BrokerURLs []string
 
-// Decode takes a list separated by commas. Errors count the addresses instead of repeating them: what was
-// mistyped might hold a password.
+// Decode takes a list separated by commas. Errors count the addresses instead of repeating them: a mistyped
+// one might hold a password.
 func (b *BrokerURLs) Decode(text string) error {
 	list, err := decodeList(text, decodeBrokerURL)
 	if err != nil {
@@ -211,7 +212,7 @@ func (b *BrokerURLs) Decode(text string) error {
 	return nil
 }
 
-// String is the list, without what stands after a question mark: signed addresses have their signature there.
+// String returns the list without queries: signed addresses have their signature there.
 func (b BrokerURLs) String() string { return displayURLs(b) }
 
 // Format is String, whatever the verb.
@@ -283,7 +284,7 @@ func (i *ImageIndexes) Decode(text string) error {
 	return nil
 }
 
-// String is the list, without passwords and without what stands after a question mark.
+// String returns the list without passwords and queries.
 func (i ImageIndexes) String() string { return displayURLs(i) }
 
 // Format is String, whatever the verb.
@@ -305,8 +306,7 @@ func (h *HTTPURL) Decode(text string) error {
 	return nil
 }
 
-// String is the URL without its password and without what stands after a question mark; string(h)
-// is the URL itself.
+// String returns the URL without its password and query; string(h) is the URL itself.
 func (h HTTPURL) String() string { return DisplayURL(string(h)) }
 
 // Format is String, whatever the verb.
@@ -354,5 +354,5 @@ func (h *HostPatterns) Decode(text string) error {
 	return nil
 }
 
-// String is the list, separated by commas.
+// String returns the list, separated by commas.
 func (h HostPatterns) String() string { return strings.Join(h, ",") }

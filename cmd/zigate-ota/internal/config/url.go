@@ -12,7 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// decodeList decodes what stands between commas. With several entries an error says which one it is about.
+// decodeList decodes a list that is separated by commas. With several entries an error says which one it is
+// about.
 func decodeList(text string, decode func(string) (string, error)) ([]string, error) {
 	var list []string
 	entries := strings.Split(text, ",")
@@ -75,7 +76,7 @@ func hostPort(u *url.URL, port string) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// DisplayURL is a URL for people to see: password and query masked. A path is returned as it is.
+// DisplayURL returns a URL with its password and query masked. It returns a path as it is.
 func DisplayURL(text string) string {
 	if !strings.Contains(text, "://") {
 		return text

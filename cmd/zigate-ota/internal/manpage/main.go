@@ -1,8 +1,9 @@
 // Command manpage writes the program's manual page, zigate-ota(1), to a file. It is run by go generate; the
 // page goes into the Debian package.
 //
-// It knows how a page is written (roff, with the macros of man(7)), and takes what it says from the grammar
-// of the command line and from the variables of the configuration.
+// It knows how a page is written (roff, with the macros of man(7)). It takes the contents from the grammar
+// of the command line and from the variables of the configuration, and does not know what commands and
+// variables do.
 package main
 
 import (

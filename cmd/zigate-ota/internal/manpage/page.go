@@ -8,13 +8,13 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 )
 
-// roff is a page in the making.
+// roff is a page that is being written.
 type roff struct{ strings.Builder }
 
-// escape makes text that roff takes as it is: no escapes, and no hyphens in the place of dashes.
+// escape protects backslashes and dashes, which roff would take for escapes and hyphens.
 var escape = strings.NewReplacer(`\`, `\e`, `-`, `\-`)
 
-// macro writes a line of its own that is for roff, with arguments that are text.
+// macro writes a line with a macro of roff and its arguments, which are text.
 func (r *roff) macro(name string, arguments ...string) {
 	r.WriteString("." + name)
 	for _, argument := range arguments {
@@ -34,7 +34,7 @@ func (r *roff) text(text string) {
 	}
 }
 
-// verbatim writes lines that stay as they are.
+// verbatim writes lines that roff does not fill.
 func (r *roff) verbatim(lines ...string) {
 	r.macro("PP")
 	r.macro("nf")
@@ -44,19 +44,19 @@ func (r *roff) verbatim(lines ...string) {
 	r.macro("fi")
 }
 
-// item writes a paragraph with its subject before it.
+// item writes a paragraph under its subject.
 func (r *roff) item(subject, text string) {
 	r.macro("TP")
 	r.macro("B", subject)
 	r.text(text)
 }
 
-// page is the manual page.
+// page returns the manual page.
 func page() string {
 	r := &roff{}
 	r.WriteString(".\\\" Made by go generate ./cmd/zigate-ota; a test compares it with the program.\n")
 	r.macro("TH", "ZIGATE-OTA", "1", "", "zigate-ota", "User Commands")
-	r.macro("nh") // a name that is broken cannot be copied
+	r.macro("nh") // a name with a hyphen at a line's end cannot be copied
 	r.macro("SH", "NAME")
 	r.text("zigate-ota - " + commandline.Summary)
 	r.macro("SH", "SYNOPSIS")
@@ -81,6 +81,7 @@ func page() string {
 	} {
 		r.item(status[0], status[1])
 	}
+
 	r.environment()
 	r.macro("SH", "SEE ALSO")
 	r.text("mosquitto_pub(1), mosquitto_sub(1), systemd.exec(5)")
@@ -110,7 +111,8 @@ func (r *roff) commands() {
 	}
 }
 
-// commonFlags are the flags of the first command that asks a running service, which has no other ones.
+// commonFlags returns the flags that all commands have which ask a running service. The first of those has
+// no others.
 func commonFlags(commands []commandline.Command) []commandline.Flag {
 	first := slices.IndexFunc(commands, func(c commandline.Command) bool { return c.Asking })
 	return commands[first].Flags
@@ -124,12 +126,12 @@ func (r *roff) flag(f commandline.Flag) {
 	r.item(f.Usage(), strings.ToUpper(meaning[:1])+meaning[1:]+".")
 }
 
-// command writes all about a command. Flags that are described before are left out.
+// command writes what there is about a command, but for the flags that were described before.
 func (r *roff) command(c *commandline.Command, before []commandline.Flag) {
 	r.macro("SS", c.Usage())
 	r.text(strings.ToUpper(c.Summary[:1]) + c.Summary[1:] + ".")
 	switch {
-	case strings.Contains(c.Details, "\n  "): // it is set in columns
+	case strings.Contains(c.Details, "\n  "): // it has columns
 		r.verbatim(c.Details)
 	case c.Details != "":
 		r.macro("PP")

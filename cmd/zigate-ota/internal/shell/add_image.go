@@ -19,15 +19,16 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// maxFile is the largest file that is served, in bytes: far more than any image.
+// maxFile is the size of the largest file that is served, in bytes. Every image is far smaller.
 const maxFile = 64 << 20
 
-// AddImage is what [Shell.AddImage] is told. Texts go to the service as they are; "" leaves a key out.
+// AddImage has the options of [Shell.AddImage]. Texts go to the service as they are; an empty one leaves
+// its key out.
 type AddImage struct {
 	Device        string
 	Source        string // a URL, or the name of a file of this machine
 	SHA256        string // in hexadecimal digits
-	SHA512        string // likewise
+	SHA512        string // in hexadecimal digits
 	Manufacturer  string // the code that the image must have
 	ImageType     string
 	DriverType    string
@@ -35,13 +36,13 @@ type AddImage struct {
 	// Serve is the address of this machine, host or host:port, under which the service can fetch the file.
 	Serve string
 
-	// Upgrade has the device upgraded then; NoWait and Quiet are as in [Upgrade].
+	// Upgrade asks for an upgrade of the device afterwards; NoWait and Quiet are as in [Upgrade].
 	Upgrade bool
 	NoWait  bool
 	Quiet   bool
 }
 
-// request is the request as far as the flags tell it, without the URL.
+// request returns the request without its URL.
 func (a *AddImage) request() map[string]any {
 	request := map[string]any{"deviceId": a.Device}
 	for key, value := range map[string]string{
@@ -55,8 +56,8 @@ func (a *AddImage) request() map[string]any {
 	return request
 }
 
-// AddImage has an image fetched, checked and registered for a device, and where it is wanted upgrades the
-// device.
+// AddImage asks the service to fetch, check and register an image for a device, and then to upgrade the
+// device where the options say so.
 func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 	request := a.request()
 	isFile := !strings.Contains(a.Source, "://")
@@ -70,6 +71,7 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 	case a.Serve != "":
 		return failed(ExitUsage, "--serve goes with a FILE, and %s is a URL", terminal.Clean(a.Source))
 	}
+
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
 		return err
@@ -78,6 +80,7 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 	if err := s.gather(ctx); err != nil {
 		return err
 	}
+
 	request["url"] = a.Source
 	hint := ""
 	if isFile {
@@ -98,6 +101,7 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 			server.host,
 		)
 	}
+
 	final, err := s.ask(ctx, "add_image", request, "the service may go on with the image")
 	if err != nil {
 		return err
@@ -105,6 +109,7 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 	if final.Status != contract.StatusImageAccessFailed {
 		hint = ""
 	}
+
 	if err := c.tellAdded(s, &a, final, hint); err != nil || !a.Upgrade {
 		return err
 	}
@@ -112,7 +117,7 @@ func (c *Shell) AddImage(ctx context.Context, a AddImage) error {
 	return c.upgradeAndWait(ctx, s, u, nil)
 }
 
-// tellAdded shows what has become of the image; hint is what may be done where it was not added.
+// tellAdded shows whether the image was added; hint says what to do where it was not.
 func (c *Shell) tellAdded(s *session, a *AddImage, final *response, hint string) error {
 	if c.options.JSON {
 		if err := printJSON(c.term, final.raw); err != nil {
@@ -154,7 +159,7 @@ func readFile(name string) ([]byte, error) {
 	return content, nil
 }
 
-// fileServer serves one file, under a path that nobody guesses, until the service has fetched it.
+// fileServer serves one file, under a path that cannot be guessed, until the service has fetched it.
 type fileServer struct {
 	server *http.Server
 	done   chan struct{}
@@ -162,8 +167,8 @@ type fileServer struct {
 	host   string
 }
 
-// serveFile serves a file at an address of this machine: the one given, else the one under which the broker
-// sees it, which is the loopback address where the broker is on this machine.
+// serveFile serves a file at the given address, or else at the address from which this machine reaches the
+// broker, which is the loopback address where the broker is on this machine.
 func serveFile(ctx context.Context, name string, content []byte, given, local string) (*fileServer, error) {
 	host := local
 	port := "0"
@@ -175,15 +180,17 @@ func serveFile(ctx context.Context, name string, content []byte, given, local st
 		}
 		host = strings.Trim(host, "[]")
 	}
+
 	if host == "" {
 		host = "127.0.0.1"
 	}
-	// An address that is not this machine's own (a container's host, a forwarded port) can be named all the
-	// same: then it is listened on all addresses.
+	// The given address may be one that is not this machine's own, such as a container's host or a
+	// forwarded port. The server then listens on all addresses.
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, port))
 	if err != nil && given != "" {
 		listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", port))
 	}
+
 	if err != nil {
 		return nil, failed(ExitFailed,
 			"serving the file to the service: %w; name another address of this machine with --serve", err)
@@ -203,9 +210,10 @@ func serveFile(ctx context.Context, name string, content []byte, given, local st
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 		}),
 	}
+
 	go func() {
 		defer close(f.done)
-		_ = f.server.Serve(listener) // it ends with close; a service that cannot fetch says so itself
+		_ = f.server.Serve(listener) // it ends with close; the service reports where it cannot fetch the file
 	}()
 	return f, nil
 }

@@ -18,18 +18,17 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/mailbox"
 )
 
-// Broker is where the service is talked to.
+// Broker says how the broker of the service is reached.
 type Broker struct {
-	URLs               []string // tried one after another; their schemes are tcp, ssl, ws and wss
+	URLs               []string // tried one after the other; their schemes are tcp, ssl, ws and wss
 	Username, Password string
 	TLS                *tls.Config // nil stands for the system's authorities
 	Base               string      // base topic of the service
-	// Embedded: it is the service's own, which is there only while the service runs.
+	// Embedded says that it is the service's own broker, which is there only while the service runs.
 	Embedded bool
 }
 
-// name is the broker in messages. URLs hold no credentials, but what stands behind a
-// question mark may be one.
+// name returns the broker's name for messages. URLs hold no user and password, but a query may be a secret.
 func (b Broker) name() string {
 	names := make([]string, len(b.URLs))
 	for i, u := range b.URLs {
@@ -41,58 +40,61 @@ func (b Broker) name() string {
 const (
 	connectTimeout   = 5 * time.Second // for each of the broker's URLs
 	subscribeTimeout = 10 * time.Second
-	reconnectDelay   = 2 * time.Second // at most, between two attempts at a connection that was lost
-	farewell         = 250             // milliseconds for what is still under way at the end
+	reconnectDelay   = 2 * time.Second // longest time between two attempts to reconnect
+	farewell         = 250             // milliseconds for messages that are under way at the end
 )
 
-// update is one thing that came in, in the order in which it came.
+// update is one message or change of the connection. Updates come in their order.
 type update struct {
 	kind     updateKind
-	topic    string // below the base topic
+	topic    string // relative to the base topic
 	payload  []byte
 	retained bool
-	err      error // of a subscription that was not granted
+	err      error // set with isDenied
 }
 
 type updateKind int
 
 const (
 	isMessage updateKind = iota
-	// The subscriptions are granted, for the first time or again; what was not retained in between is lost.
+	// isSubscribed says that the subscriptions are granted, for the first time or again. Messages that were
+	// not retained in between are lost.
 	isSubscribed
-	isDenied // they are not
-	isLost   // the connection is lost; it is tried again
-	isTick   // a second is over
+	isDenied // a subscription is not granted
+	isLost   // the connection is lost; the client reconnects
+	isTick   // a second has passed
 )
 
-// connection is a connection to the broker that comes back when it is lost.
+// connection is a connection to the broker that reconnects when it is lost.
 type connection struct {
 	broker Broker
 	client mqtt.Client
-	// inbox has no bound: what comes in is what one service says, and it is read by somebody who does nothing
-	// else.
+	// inbox has no bound: it holds the messages of one service, and its reader does nothing else.
 	inbox *mailbox.Mailbox[update]
 }
 
-// connect connects and subscribes; filters are below the base topic, with the quality of service that they
-// are wanted at. The result is to be closed.
+// connect connects and subscribes. filters are relative to the base topic and have the quality of service
+// as values. The caller closes the connection.
 func connect(ctx context.Context, b Broker, filters map[string]byte) (*connection, error) {
 	c := &connection{broker: b, inbox: mailbox.New[update]()}
 	wanted := make(map[string]byte, len(filters))
 	for filter, qos := range filters {
 		wanted[b.Base+"/"+filter] = qos
 	}
-	// An identifier of its own: with the service's it would throw the service out.
+
+	// With the service's own identifier the broker would disconnect the service.
 	clientID := "zigate-ota-" + randomHex(6)
 	o := mqtt.NewClientOptions()
 	for _, u := range b.URLs {
 		o.AddBroker(u)
 	}
+
 	o.SetClientID(clientID).SetCleanSession(true).SetProtocolVersion(4)
 	o.SetUsername(b.Username).SetPassword(b.Password)
 	if b.TLS != nil {
 		o.SetTLSConfig(b.TLS)
 	}
+
 	o.SetConnectTimeout(connectTimeout).SetAutoReconnect(true).SetMaxReconnectInterval(reconnectDelay)
 	o.SetOrderMatters(true)
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
@@ -129,6 +131,7 @@ func connect(ctx context.Context, b Broker, filters map[string]byte) (*connectio
 		c.close()
 		return nil, ended(ctx, "")
 	}
+
 	if err := token.Error(); err != nil {
 		return nil, connectProblem(b, clientID, err)
 	}
@@ -137,7 +140,8 @@ func connect(ctx context.Context, b Broker, filters map[string]byte) (*connectio
 
 func (c *connection) close() { c.client.Disconnect(farewell) }
 
-// localAddress is this machine's address on the way to the broker; it is "" where there is none.
+// localAddress returns the address from which this machine reaches the broker. It is empty where there is
+// none.
 func (c *connection) localAddress(ctx context.Context) string {
 	for _, text := range c.broker.URLs {
 		u, err := url.Parse(text)
@@ -146,7 +150,7 @@ func (c *connection) localAddress(ctx context.Context) string {
 		}
 		port := u.Port()
 		if port == "" {
-			port = "1883" // nothing is sent: any will do
+			port = "1883" // any port will do, since nothing is sent
 		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, "udp", net.JoinHostPort(u.Hostname(), port))
 		if err != nil {
@@ -184,7 +188,7 @@ func connectProblem(b Broker, clientID string, err error) error {
 		return failed(ExitUnreachable, "the broker at %s %s", b.name(), problem.Text)
 	}
 	var network *net.OpError
-	if errors.As(err, &network) { // without paho's words around it
+	if errors.As(err, &network) { // this leaves out paho's text
 		err = network
 	}
 	hint := "another broker is named with --broker or ZIGATE_OTA_MQTT_URL"

@@ -1,4 +1,5 @@
-// Package shell is the commands for people at a terminal and for their scripts: it asks a running service for
-// things and shows what the service says, over MQTT and nothing else. It knows the contract of the topics and
-// payloads, but not how the service does what it is asked for, nor where the configuration comes from.
+// Package shell has the commands that ask a running service, for people at a terminal and for their
+// scripts: it publishes requests over MQTT and shows the answers, records and events. It knows the contract
+// of topics and payloads. It does not know how the service carries requests out, nor where the
+// configuration comes from.
 package shell

@@ -15,7 +15,7 @@ import (
 
 type eventRecord struct{ contract.Event }
 
-// sentences says what each event is, by its name in the topic.
+// sentences has the words for each event, by its name in the topic.
 var sentences = map[contract.EventName]func(e *eventRecord) string{
 	contract.EventDongleConnected:    func(*eventRecord) string { return "the dongle is connected" },
 	contract.EventDongleDisconnected: func(*eventRecord) string { return "the dongle is gone" },
@@ -92,7 +92,7 @@ func (e *eventRecord) percent() string {
 	return fmt.Sprintf("%.1f %%", *e.Progress)
 }
 
-// line is the event for people.
+// line returns the event in words.
 func (e *eventRecord) line(name string, devices directory) (who, what string) {
 	what = name
 	if sentence := sentences[contract.EventName(name)]; sentence != nil {
@@ -112,17 +112,17 @@ func (e *eventRecord) line(name string, devices directory) (who, what string) {
 	return terminal.Clean(who), terminal.Clean(what)
 }
 
-// Events is what [Shell.Events] is told.
+// Events has the options of [Shell.Events].
 type Events struct {
-	Device string   // only events of this device; "" for all
-	Names  []string // only events of these names; none for all
-	Count  int      // ends after this number of events; 0 does not
+	Device string   // only events of this device; empty for all
+	Names  []string // only events of these names; empty for all
+	Count  int      // the command ends after this number of events; 0 for no limit
 }
 
-// named reports whether events of this name are asked for.
+// named reports whether events of this name are to be shown.
 func (e *Events) named(name string) bool { return len(e.Names) == 0 || slices.Contains(e.Names, name) }
 
-// check finds mistakes in what is asked for.
+// check finds mistakes in the options.
 func (e *Events) check() error {
 	for _, name := range e.Names {
 		if sentences[contract.EventName(name)] == nil {
@@ -135,8 +135,8 @@ func (e *Events) check() error {
 	return nil
 }
 
-// Events shows what happens from now on. With a timeout it succeeds when that is over, unless there is a
-// count.
+// Events shows events from now on. It succeeds when the timeout is over, unless fewer events came than
+// Count says.
 func (c *Shell) Events(ctx context.Context, wanted Events) error {
 	if err := wanted.check(); err != nil {
 		return err
@@ -152,6 +152,7 @@ func (c *Shell) Events(ctx context.Context, wanted Events) error {
 			return err
 		}
 	}
+
 	if c.term.Interactive() {
 		fmt.Fprintf(c.stderr, "what happens on %s at %s; Ctrl-C ends it\n", s.broker.Base, s.broker.name())
 	}
@@ -180,7 +181,8 @@ func (c *Shell) Events(ctx context.Context, wanted Events) error {
 	return nil
 }
 
-// event takes an update if it is an event that is asked for; only is the device's EUID, "" for all devices.
+// event returns the event of an update, if it is one that is to be shown. only is the device's EUID, empty
+// for all devices.
 func (e *Events) event(u update, only contract.EUID) (name string, event eventRecord, ok bool) {
 	name, ok = strings.CutPrefix(u.topic, "event/")
 	if !ok || u.kind != isMessage || u.retained || !e.named(name) {
@@ -193,7 +195,7 @@ func (e *Events) event(u update, only contract.EUID) (name string, event eventRe
 	return name, event, ok
 }
 
-// tellGap tells where events may be missing from now on.
+// tellGap says that events may be missing from now on, where that is so.
 func (c *Shell) tellGap(s *session, u update) {
 	switch {
 	case u.kind == isLost:
@@ -223,7 +225,7 @@ func (c *Shell) printEvent(s *session, name string, e *eventRecord, payload []by
 	return err
 }
 
-// fits is the width of a line that begins with a styled text: what styles it takes no room.
+// fits returns the width for a line that begins with a styled text, whose control characters take no room.
 func (c *Shell) fits(styled string) int {
 	width := c.term.Width()
 	if width == terminal.Unlimited {

@@ -10,7 +10,7 @@ import (
 const (
 	ExitFailed      = 1   // the service refused, or what was asked for failed
 	ExitUsage       = 2   // the command line or the configuration is wrong
-	ExitUnreachable = 3   // no broker, or no service there
+	ExitUnreachable = 3   // the broker or the service does not answer
 	ExitTimeout     = 4   // the time given with --timeout is over; what was asked for goes on
 	ExitInterrupted = 130 // Ctrl-C; what was asked for goes on
 )
@@ -30,11 +30,11 @@ func failed(code int, format string, args ...any) error {
 	return &Error{Code: code, Err: fmt.Errorf(format, args...)}
 }
 
-// errSubscription: the broker does not let this user read a topic.
+// errSubscription says that the broker does not let this user read a topic.
 var errSubscription = errors.New("the broker's access list denies the subscription")
 
-// ended is how a wait ends whose context is over; what says what goes on without it, ""
-// where there is nothing.
+// ended returns the error of a wait whose context is over. what says what goes on nevertheless; it is empty
+// where nothing does.
 func ended(ctx context.Context, what string) error {
 	code := ExitInterrupted
 	why := "interrupted"

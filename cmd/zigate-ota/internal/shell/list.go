@@ -13,8 +13,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// printJSON writes one JSON document in one line. Text of devices and URLs stays readable:
-// nothing here is HTML.
+// printJSON writes one JSON document in one line. It does not escape <, > and &, which need that in HTML
+// only.
 func printJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -24,7 +24,7 @@ func printJSON(w io.Writer, v any) error {
 	return nil
 }
 
-// Devices shows all devices in a table, or all there is about those that are named.
+// Devices shows all devices in a table, or everything about those that are named.
 func (c *Shell) Devices(ctx context.Context, names []string) error {
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
@@ -34,6 +34,7 @@ func (c *Shell) Devices(ctx context.Context, names []string) error {
 	if err := s.gather(ctx); err != nil {
 		return err
 	}
+
 	list := s.devices.sorted()
 	if len(names) > 0 {
 		list = nil
@@ -45,6 +46,7 @@ func (c *Shell) Devices(ctx context.Context, names []string) error {
 			list = append(list, d)
 		}
 	}
+
 	switch {
 	case c.options.JSON:
 		raw := make([]json.RawMessage, len(list))
@@ -89,9 +91,9 @@ func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 		})
 	}
 	if slices.ContainsFunc(list, func(d *deviceRecord) bool { return !d.named() }) {
-		t.Columns[0].Least = len("0x000b57fffec6a5b2") // an EUID that is cut names nothing
+		t.Columns[0].Least = len("0x000b57fffec6a5b2") // an EUID must not be cut
 	}
-	if !slices.ContainsFunc(list, (*deviceRecord).named) { // then the first column has the EUIDs already
+	if !slices.ContainsFunc(list, (*deviceRecord).named) { // the first column has the EUIDs already
 		last := len(t.Columns) - 1
 		t.Columns = t.Columns[:last]
 		for i := range t.Rows {
@@ -101,7 +103,7 @@ func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 	return t
 }
 
-// upgradeCell is an upgrade in a few words.
+// upgradeCell returns the state of an upgrade in a few words.
 func upgradeCell(u *contract.Upgrade) terminal.Cell {
 	switch {
 	case u == nil:
@@ -117,7 +119,7 @@ func upgradeCell(u *contract.Upgrade) terminal.Cell {
 	}
 }
 
-// rows writes names and values below each other, cut to the terminal.
+// rows writes names and values below each other, cut to the terminal's width.
 type rows struct{ term *terminal.Terminal }
 
 func (r rows) row(name, format string, args ...any) {
@@ -137,12 +139,14 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 	if d.HardwareVersion != nil {
 		r.row("hardware version", "%d", *d.HardwareVersion)
 	}
+
 	if d.Endpoint != nil {
 		r.row("endpoint", "%d", *d.Endpoint)
 	}
 	if d.Sleepy {
 		r.row("power", "sleeps; it is upgraded when it wakes")
 	}
+
 	if d.LQI != nil {
 		r.row("link quality", "%d of 255", *d.LQI)
 	}
@@ -196,7 +200,7 @@ func seen(t *time.Time, now time.Time) string {
 	}
 }
 
-// pace is rate and time left of a download; it is "" where neither is known.
+// pace returns the rate and the remaining time of a download. It is empty where neither is known.
 func pace(u *contract.Upgrade) string {
 	var parts []string
 	if u.BytesPerSecond > 0 {
@@ -218,6 +222,7 @@ func (c *Shell) Images(ctx context.Context) error {
 	if err := s.gather(ctx); err != nil {
 		return err
 	}
+
 	record, ok := decode[contract.Images](s.images)
 	if !ok {
 		return failed(ExitFailed, "the service has not said which images it has")
@@ -225,6 +230,7 @@ func (c *Shell) Images(ctx context.Context) error {
 	if c.options.JSON {
 		return printJSON(c.term, s.images)
 	}
+
 	if len(record.Images) == 0 {
 		fmt.Fprintln(c.term, "no images are registered; \"zigate-ota add-image\" adds one")
 		return nil
@@ -256,11 +262,12 @@ func (c *Shell) Images(ctx context.Context) error {
 	return t.Print(c.term)
 }
 
-// checksCell is what the image's report comes to: how many of the checks that exist for it have passed.
-// "zigate-ota inspect" and --json tell which.
+// checksCell sums up the image's report: how many of its checks have passed or failed. "zigate-ota inspect"
+// and --json show which.
 func checksCell(im *contract.RegisteredImage) terminal.Cell {
 	if im.Report == nil {
-		return terminal.Cell{Text: "missing", Style: terminal.Red} // from the store; it has to be added again
+		// The store has lost the file, which has to be added again.
+		return terminal.Cell{Text: "missing", Style: terminal.Red}
 	}
 	passed := 0
 	broken := 0
@@ -268,7 +275,7 @@ func checksCell(im *contract.RegisteredImage) terminal.Cell {
 		switch check.Status {
 		case contract.CheckPassed:
 			passed++
-		case contract.CheckFailed: // it was registered by force
+		case contract.CheckFailed: // it was registered with force
 			broken++
 		}
 	}
@@ -292,12 +299,14 @@ func (c *Shell) Status(ctx context.Context) error {
 	if err := s.gather(ctx); err != nil {
 		return err
 	}
+
 	if s.info == nil {
-		return failed(ExitFailed, "the service has not told anything about itself")
+		return failed(ExitFailed, "the service has not published its info record")
 	}
 	if c.options.JSON {
 		return printJSON(c.term, s.info.raw)
 	}
+
 	i := s.info
 	r := rows{c.term}
 	fmt.Fprintln(c.term, c.term.Styled(terminal.Bold, "zigate-ota "+terminal.Clean(i.Version)))
@@ -310,6 +319,7 @@ func (c *Shell) Status(ctx context.Context) error {
 	} else {
 		r.row("dongle", "not connected: %s", text(d.Error))
 	}
+
 	if i.Slot != nil {
 		r.row("offered image", "%s, manufacturer %s, type %s", version(&i.Slot.ImageVersion),
 			hex16(&i.Slot.ManufacturerCode), hex16(&i.Slot.ImageType))
@@ -320,6 +330,7 @@ func (c *Shell) Status(ctx context.Context) error {
 			newer++
 		}
 	}
+
 	r.row("devices", "%d, %d with a newer image", i.Devices, newer)
 	r.row("images", "%d", i.Images)
 	r.row("upgrades", "%d running, %d waiting", i.Upgrades.Active, i.Upgrades.Queued)

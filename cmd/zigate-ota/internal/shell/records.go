@@ -13,8 +13,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// Records and responses as they came over MQTT, and the payloads that they were read from, which are shown as
-// they are where JSON is wanted.
+// Records and responses come over MQTT. Each keeps the payload that it was read from, which --json shows as
+// it is.
 
 type deviceRecord struct {
 	contract.Device
@@ -32,7 +32,7 @@ type response struct {
 	raw json.RawMessage
 }
 
-// decodeResponse reads an answer; it reports whether it is one.
+// decodeResponse reads an answer. It returns false for a payload that is none.
 func decodeResponse(payload []byte) (*response, bool) {
 	r := &response{raw: payload}
 	if json.Unmarshal(payload, &r.Response) != nil {
@@ -44,8 +44,8 @@ func decodeResponse(payload []byte) (*response, bool) {
 	return r, true
 }
 
-// succeeded reports whether a final answer is a success. inProgress is one where it was settled as final:
-// what was asked for is under way, and no more was to be waited for.
+// succeeded reports whether a final answer is a success. An inProgress that was settled as final is a
+// success: the upgrade is under way, and the command does not wait for more.
 func (r *response) succeeded() bool {
 	switch r.Status {
 	case contract.StatusSuccess, contract.StatusServiceAvailable, contract.StatusInProgress:
@@ -55,13 +55,14 @@ func (r *response) succeeded() bool {
 	}
 }
 
-// fits reports whether the image of an answer is of the device's kind, as far as that is known.
+// fits reports whether the image of an answer is for the device's manufacturer and type, as far as those
+// are known.
 func (r *response) fits(d *deviceRecord) bool {
 	same := func(a, b *uint16) bool { return a == nil || b == nil || *a == *b }
 	return same(r.ManufacturerCode, d.ManufacturerCode) && same(r.ImageType, d.ImageType)
 }
 
-// why is the refusal or failure for a person, with the reason or the status that scripts know it by.
+// why returns the refusal or failure in words, with the reason or the status as the contract spells it.
 func (r *response) why() string {
 	word := string(r.Status)
 	if r.Reason != "" {
@@ -77,16 +78,16 @@ func (r *response) why() string {
 	}
 }
 
-// decode reads a payload, and reports whether it could be read.
+// decode reads a payload. It returns false where the payload cannot be read.
 func decode[T any](payload []byte) (T, bool) {
 	var v T
 	return v, json.Unmarshal(payload, &v) == nil
 }
 
-// directory is the devices of the service by their EUID.
+// directory has the devices of the service, by their EUID.
 type directory map[contract.EUID]*deviceRecord
 
-// note takes a device's record; an empty payload says that the device is gone.
+// note stores a device's record. An empty payload says that the device is gone.
 func (d directory) note(euid contract.EUID, payload []byte) *deviceRecord {
 	if len(payload) == 0 {
 		delete(d, euid)
@@ -125,7 +126,7 @@ func (d directory) sorted() []*deviceRecord {
 // named reports whether somebody gave the device a name.
 func (d *deviceRecord) named() bool { return d.Name != "" && d.Name != string(d.EUID) }
 
-// name is what the device is called.
+// name returns the device's name, or its EUID where it has none.
 func (d directory) name(euid contract.EUID) string {
 	if r := d[euid]; r != nil && r.Name != "" {
 		return r.Name
@@ -144,7 +145,7 @@ func (d directory) find(text string) *deviceRecord {
 		switch {
 		case r.Name == text, err == nil && r.NetworkAddress != nil && uint64(*r.NetworkAddress) == address:
 			return r
-		case strings.EqualFold(terminal.Clean(r.Name), text): // as it is shown
+		case strings.EqualFold(terminal.Clean(r.Name), text): // the name as it is shown
 			alike = append(alike, r)
 		}
 	}
@@ -154,7 +155,7 @@ func (d directory) find(text string) *deviceRecord {
 	return nil
 }
 
-// euidOf is an EUID as topics have it; it is "" for a text that is none.
+// euidOf returns an EUID as topics spell it. It is empty for a text that is no EUID.
 func euidOf(text string) contract.EUID {
 	digits := strings.NewReplacer(":", "", "-", "").Replace(strings.ToLower(text))
 	digits = strings.TrimPrefix(digits, "0x")
@@ -179,7 +180,7 @@ func hex16(v *uint16) string {
 	return fmt.Sprintf("0x%04x", *v)
 }
 
-// text is what a pointer points to, or what stands for "not known".
+// text returns what a pointer points to, or a question mark for nil.
 func text[T any](v *T) string {
 	if v == nil {
 		return "?"
@@ -187,7 +188,7 @@ func text[T any](v *T) string {
 	return fmt.Sprint(*v)
 }
 
-// ago is how long ago a time was, in one unit.
+// ago returns how long ago a time was, in one unit.
 func ago(t *time.Time, now time.Time) string {
 	if t == nil {
 		return "never"
@@ -206,7 +207,7 @@ func ago(t *time.Time, now time.Time) string {
 	}
 }
 
-// span is a duration for people.
+// span returns a duration in words.
 func span(d time.Duration) string {
 	d = d.Round(time.Second)
 	switch {
@@ -219,7 +220,7 @@ func span(d time.Duration) string {
 	}
 }
 
-// size is a number of bytes for people.
+// size returns a number of bytes in words.
 func size(n uint32) string {
 	if n < 10_000 {
 		return fmt.Sprintf("%d B", n)

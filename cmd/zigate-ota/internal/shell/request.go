@@ -12,10 +12,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// All is the device that means every one.
+// All stands for every device in the place of a name.
 const All = "all"
 
-// eachOnce are the devices that are named, each once. "all" stands alone.
+// eachOnce returns the named devices, each once. The error says that "all" has to stand alone.
 func eachOnce(names []string) ([]string, error) {
 	var list []string
 	for _, name := range names {
@@ -34,10 +34,11 @@ func (c *Shell) Cancel(ctx context.Context, devices []string) error {
 	return c.forEach(ctx, "cancel", devices, nil, "cancelled")
 }
 
-// Pause is what [Shell.Pause] is told.
+// Pause has the options of [Shell.Pause].
 type Pause struct {
 	Devices []string
-	// For is how long the downloads are held, in whole seconds, at least one; 0 is until they are resumed.
+	// For is how long the downloads are held, in whole seconds, at least one; 0 holds them until they are
+	// resumed.
 	For time.Duration
 }
 
@@ -55,7 +56,7 @@ func (c *Shell) Resume(ctx context.Context, devices []string) error {
 	return c.forEach(ctx, "resume", devices, nil, "goes on")
 }
 
-// Interview asks devices again who they are.
+// Interview makes the service ask devices again what they are.
 func (c *Shell) Interview(ctx context.Context, devices []string) error {
 	return c.forEach(ctx, "interview", devices, nil, "has told who it is")
 }
@@ -65,7 +66,7 @@ func (c *Shell) Forget(ctx context.Context, devices []string) error {
 	return c.forEach(ctx, "forget", devices, nil, "forgotten")
 }
 
-// forEach asks for an operation for each of the devices; done says what has become of a device.
+// forEach asks for an operation on each of the devices; done is what is shown for a success.
 func (c *Shell) forEach(
 	ctx context.Context, operation string, named []string, more map[string]any, done string,
 ) error {
@@ -73,6 +74,7 @@ func (c *Shell) forEach(
 	if err != nil {
 		return err
 	}
+
 	s, err := c.open(ctx, wantsDevices)
 	if err != nil {
 		return err
@@ -88,6 +90,7 @@ func (c *Shell) forEach(
 		}
 		questions = append(questions, q)
 	}
+
 	if err := s.await(ctx, questions, "the service goes on with what was asked for", nil); err != nil {
 		return err
 	}
@@ -99,7 +102,7 @@ func (c *Shell) forEach(
 	})
 }
 
-// called is what the device of an answered question is called.
+// called returns the name of the device of a question.
 func (s *session) called(q *question) string {
 	if q.final != nil && q.final.EUID != nil {
 		return terminal.Clean(s.devices.name(*q.final.EUID))
@@ -107,7 +110,7 @@ func (s *session) called(q *question) string {
 	return terminal.Clean(q.subject)
 }
 
-// outcomes shows what became of each question, and fails where one did not go well.
+// outcomes shows the outcome of each question. It fails where one of them failed.
 func (c *Shell) outcomes(s *session, questions []*question, told func(*question) string) error {
 	wrong := 0
 	var last string
@@ -131,6 +134,7 @@ func (c *Shell) outcomes(s *session, questions []*question, told func(*question)
 			}
 		}
 	}
+
 	switch {
 	case wrong == 0:
 		return nil
@@ -141,7 +145,7 @@ func (c *Shell) outcomes(s *session, questions []*question, told func(*question)
 	}
 }
 
-// one asks for one operation and shows what became of it.
+// one asks for one operation and shows its outcome.
 func (c *Shell) one(
 	ctx context.Context, operation string, request map[string]any, told func(s *session, q *question) string,
 ) error {
@@ -168,7 +172,7 @@ func (c *Shell) Rename(ctx context.Context, device, name string) error {
 		})
 }
 
-// RemoveImage takes the image of a type back from a device.
+// RemoveImage removes the registered image of a type from a device.
 func (c *Shell) RemoveImage(ctx context.Context, device, imageType string) error {
 	return c.one(ctx, "remove_image", map[string]any{
 		"deviceId": device, "imageTypeId": imageType,
@@ -177,7 +181,8 @@ func (c *Shell) RemoveImage(ctx context.Context, device, imageType string) error
 	})
 }
 
-// Check has the running versions of devices read again, or of all, and shows what is newer.
+// Check makes the service read the running versions of devices, or of all, and shows which images are
+// newer.
 func (c *Shell) Check(ctx context.Context, named []string) error {
 	devices, err := eachOnce(named)
 	if err != nil {
@@ -191,6 +196,7 @@ func (c *Shell) Check(ctx context.Context, named []string) error {
 	if len(devices) == 0 || devices[0] == All {
 		return c.checkAll(ctx, s)
 	}
+
 	var questions []*question
 	for _, device := range devices {
 		q, err := s.send(ctx, "check", map[string]any{"deviceId": device})
@@ -199,6 +205,7 @@ func (c *Shell) Check(ctx context.Context, named []string) error {
 		}
 		questions = append(questions, q)
 	}
+
 	if err := s.await(ctx, questions, "the service goes on with the check", nil); err != nil {
 		return err
 	}
@@ -211,7 +218,7 @@ func (c *Shell) Check(ctx context.Context, named []string) error {
 	})
 }
 
-// checkAll is one request for all devices, and a table of what came of it.
+// checkAll asks once for all devices and shows the results in a table.
 func (c *Shell) checkAll(ctx context.Context, s *session) error {
 	final, err := s.ask(ctx, "check", nil, "the service goes on with the check")
 	if err != nil {
@@ -222,12 +229,14 @@ func (c *Shell) checkAll(ctx context.Context, s *session) error {
 			return err
 		}
 	}
+
 	if !final.succeeded() {
 		return failed(ExitFailed, "%s", terminal.Clean(final.why()))
 	}
 	if c.options.JSON {
 		return nil
 	}
+
 	silent := 0
 	newer := 0
 	t := &terminal.Table{Columns: []terminal.Column{
@@ -248,6 +257,7 @@ func (c *Shell) checkAll(ctx context.Context, s *session) error {
 			t.Rows = append(t.Rows, checkRow(d, r.UpdateAvailable, r.Status == contract.StatusSuccess))
 		}
 	}
+
 	if err := t.Print(c.term); err != nil {
 		return err
 	}
@@ -256,7 +266,7 @@ func (c *Shell) checkAll(ctx context.Context, s *session) error {
 	return nil
 }
 
-// checkRow is what a check has found out about a device.
+// checkRow returns the line of the table for a device.
 func checkRow(d *deviceRecord, newer, answered bool) []terminal.Cell {
 	row := []terminal.Cell{
 		{Text: d.Name}, {Text: version(d.CurrentVersion)}, {Text: "-"}, {Text: "asked"},

@@ -14,37 +14,37 @@ import (
 )
 
 const (
-	onlineTimeout = 2 * time.Second  // for the retained word that the service is there
-	firstAnswer   = 30 * time.Second // for the first answer to a request; every one is answered at once
-	recordsExtra  = time.Second      // for records that come behind the answer that they should come before
+	onlineTimeout = 2 * time.Second  // for the retained status of the service
+	firstAnswer   = 30 * time.Second // for the first answer to a request, which the service gives at once
+	recordsExtra  = time.Second      // for records that come late, behind the answer
 )
 
-// What a command wants to hear besides the service's status and its answers. Records are retained and come at
-// once; at quality of service 0 a broker has no limit for how many of them may be under way.
+// Filters of what a command needs besides the service's status and its answers. Records are retained and
+// come at once; with quality of service 0 a broker has no limit for how many of them may be under way.
 var (
 	wantsDevices = map[string]byte{"device/+": 0}
 	wantsImages  = map[string]byte{"images": 0}
 	wantsEvents  = map[string]byte{"event/+": 1}
 )
 
-// session is a conversation with a running service. It is for one goroutine.
+// session is a conversation with a running service. One goroutine uses it.
 type session struct {
 	*connection
-	term   *terminal.Terminal // what is asked for
-	notes  io.Writer          // what is told besides
+	term   *terminal.Terminal // takes the results
+	notes  io.Writer          // takes everything else
 	ticker *time.Ticker
 
-	waiting []update // came in and were not looked at yet
+	waiting []update // updates that next has not returned yet
 
 	online  bool
 	devices directory
 	images  json.RawMessage // nil until the record has come
 	info    *infoRecord
-	count   int // of transactions
+	count   int // number of transactions so far
 	prefix  string
 }
 
-// open connects, and returns when the service has said that it is there.
+// open connects and returns when the service is online.
 func (c *Shell) open(ctx context.Context, wants ...map[string]byte) (*session, error) {
 	broker, err := c.configure(c.options.Broker, c.options.Topic)
 	if err != nil {
@@ -110,7 +110,7 @@ func (s *session) awaitOnline(ctx context.Context) error {
 // errTimeout says that nothing came in time.
 var errTimeout = errors.New("nothing came in time")
 
-// next is the next thing that comes in; the session's own picture is up to date with it.
+// next returns the next update, after the session has noted what it says.
 func (s *session) next(ctx context.Context, timeout <-chan time.Time) (update, error) {
 	for {
 		if len(s.waiting) == 0 {
@@ -133,7 +133,7 @@ func (s *session) next(ctx context.Context, timeout <-chan time.Time) (update, e
 	}
 }
 
-// note takes what an update says.
+// note stores what an update says.
 func (s *session) note(u update) error {
 	switch {
 	case u.kind == isDenied:
@@ -160,13 +160,13 @@ func (s *session) note(u update) error {
 	return nil
 }
 
-// question is a request and what became of it.
+// question is a request and its answers.
 type question struct {
 	operation   string
-	subject     string // the device as it was named; "" where there is none
+	subject     string // the device as it was named; empty where there is none
 	transaction string
 	sent        time.Time
-	heard       bool      // there was an answer, if only inProgress
+	heard       bool      // there was an answer; it may have been inProgress
 	final       *response // nil until it has come
 	ended       time.Time // when final came
 }
@@ -189,7 +189,8 @@ func (s *session) send(ctx context.Context, operation string, request map[string
 	return q, s.publish(ctx, "request/"+operation, payload)
 }
 
-// answers takes an update if it is an answer to the question.
+// answers returns the answer in an update, and stores a final one. It returns nil where the update is no
+// answer to the question.
 func (q *question) answers(u update) *response {
 	if u.kind != isMessage || u.topic != "response/"+q.operation || q.final != nil {
 		return nil
@@ -209,21 +210,22 @@ func (q *question) answers(u update) *response {
 	return r
 }
 
-// settle takes the final answer.
+// settle stores the final answer.
 func (q *question) settle(r *response) {
 	q.final = r
 	q.ended = time.Now()
 }
 
-// await waits until every question has its final answer. each, which may be nil, sees everything that comes
-// meanwhile, with the question and the answer where it is one, and may settle questions by itself. doing says
-// what goes on when the wait is interrupted.
+// await waits until every question has its final answer. each, which may be nil, is called with every
+// update, and with the question and the answer where the update is an answer; it may settle questions.
+// doing says what goes on when the wait is interrupted.
 func (s *session) await(
 	ctx context.Context, questions []*question, doing string, each func(u update, q *question, r *response),
 ) error {
 	if each == nil {
 		each = func(update, *question, *response) {}
 	}
+
 	for {
 		open := false
 		for _, q := range questions {
@@ -273,8 +275,8 @@ func (s *session) ask(
 	return q.final, nil
 }
 
-// gather returns when the retained records have come: what the broker sends is in order, so they are here
-// when the answer to a question is that was sent after they were subscribed to.
+// gather returns when the retained records have come. The broker keeps the order, so they have come before
+// the answer to a request that was published after the subscription.
 func (s *session) gather(ctx context.Context) error {
 	if _, err := s.ask(ctx, "service_status", nil, ""); err != nil {
 		return err
@@ -290,7 +292,7 @@ func (s *session) gather(ctx context.Context) error {
 	return nil
 }
 
-// resolve is the EUID of a device as it was named on the command line.
+// resolve returns the EUID of a device that was named on the command line.
 func (s *session) resolve(ctx context.Context, name string) (contract.EUID, error) {
 	if euid := euidOf(name); euid != "" {
 		return euid, nil
@@ -304,7 +306,7 @@ func (s *session) resolve(ctx context.Context, name string) (contract.EUID, erro
 	return "", failed(ExitFailed, "there is no device %q; \"zigate-ota devices\" lists them", name)
 }
 
-// dongleNote tells of a dongle that is away: whatever is shown or asked for, nothing moves without it.
+// dongleNote says that the dongle is away, where it is: no upgrade goes on without it.
 func (s *session) dongleNote() {
 	if s.info == nil || s.info.Dongle.Connected {
 		return

@@ -9,27 +9,28 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/terminal"
 )
 
-// Call is the surroundings that commands run in.
+// Call has what commands need of the process.
 type Call struct {
-	Environ []string // tells whether the terminal shows colours
+	Environ []string // says whether the terminal shows colours
 	Stdout  io.Writer
 	Stderr  io.Writer
-	// Configure reads the configuration: where the service is talked to. broker and topic come from the
-	// command line and go before what the environment says; they are "" where they were not given.
+	// Configure reads the configuration and returns the broker. broker and topic come from the command line
+	// and replace what the environment says; they are empty where they were not given.
 	Configure func(broker, topic string) (Broker, error)
 }
 
-// Options are what all commands can be told.
+// Options are those that all commands have.
 type Options struct {
-	Broker string // the broker's URL; "" for that of the configuration
-	Topic  string // the service's base topic; "" for that of the configuration
+	Broker string // the broker's URL; empty for that of the configuration
+	Topic  string // the service's base topic; empty for that of the configuration
 	// JSON asks for one JSON object a line, for scripts, in the place of text for people.
 	JSON bool
-	// Timeout is how long a command may take; 0 is as long as it wants.
+	// Timeout is how long a command may take; 0 for no limit.
 	Timeout time.Duration
 }
 
-// Bound returns a context that ends with the timeout, and what is to be called when the command has ended.
+// Bound returns a context that ends with the timeout. The caller calls the function when the command has
+// ended.
 func (o *Options) Bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	if o.Timeout <= 0 {
 		return context.WithCancel(ctx)
@@ -56,13 +57,13 @@ func New(call Call, o Options) *Shell {
 	}
 }
 
-// completionTimeout bounds how long a key press waits for a service that is not there.
+// completionTimeout is how long a completion waits for the service, while the user waits for it.
 const completionTimeout = 1500 * time.Millisecond
 
 // DeviceName is one way to name a device.
 type DeviceName struct {
 	Name        string
-	Description string // what else is known of it
+	Description string // what else is known of the device
 }
 
 // DeviceNames asks the service for the names of its devices, and then for their EUIDs. There are none where
@@ -94,5 +95,5 @@ func (c *Shell) DeviceNames(ctx context.Context) []DeviceName {
 	return append(names, euids...)
 }
 
-// oneOf names words in a sentence.
+// oneOf lists words in a sentence.
 func oneOf(words []string) string { return strings.Join(words, ", ") }

@@ -13,20 +13,21 @@ import (
 )
 
 const (
-	// answerLost is how long the final answer of an upgrade may come behind the record that says that it has
-	// ended. Where the connection was lost meanwhile, the answer was too.
+	// answerLost is how long after the record of an ended upgrade its final answer may come. Where the
+	// connection was lost meanwhile, the answer is lost too.
 	answerLost = 5 * time.Second
-	// queuedWithin is how long after its first answer an upgrade is queued or refused: the device may have to
-	// tell its version first.
+	// queuedWithin is how long after the first answer an upgrade is queued or refused: the service may have
+	// to ask the device for its version first.
 	queuedWithin = 60 * time.Second
 )
 
-// Upgrade is what [Shell.Upgrade] is told. Texts go to the service as they are; "" leaves a key out.
+// Upgrade has the options of [Shell.Upgrade]. Texts go to the service as they are; an empty one leaves its
+// key out.
 type Upgrade struct {
 	Devices        []string // names; or "all", alone
-	URL            string   // of the image; "" for the newest that fits
+	URL            string   // the image's URL; empty for the newest image that fits
 	SHA256         string   // of what is at the URL, in hexadecimal digits
-	SHA512         string   // likewise
+	SHA512         string   // of what is at the URL, in hexadecimal digits
 	ImageVersion   string
 	AllowDowngrade bool
 	Force          bool
@@ -62,7 +63,7 @@ func (c *Shell) Upgrade(ctx context.Context, u Upgrade) error {
 	return c.upgradeAndWait(ctx, s, u, request)
 }
 
-// request is the request for each device, without the device.
+// request returns the request that is the same for each device, without the device.
 func (u *Upgrade) request(now time.Time) (map[string]any, error) {
 	request := map[string]any{}
 	for key, value := range map[string]string{
@@ -94,8 +95,8 @@ func (u *Upgrade) request(now time.Time) (map[string]any, error) {
 	return request, nil
 }
 
-// moment is a time as the service takes it. A time of day is the next one, on this machine's clock; words and
-// RFC 3339 are left to the service, which knows which of them it takes where.
+// moment returns a time as the service takes it. A time of day is the next one, on this machine's clock;
+// words and RFC 3339 are left to the service, which knows which of them it takes where.
 func moment(text string, now time.Time) (string, error) {
 	if clock, err := time.Parse("15:04", text); err == nil {
 		at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0,
@@ -117,12 +118,12 @@ type waited struct {
 	*question
 	euid    contract.EUID // "" until it is known
 	heardAt time.Time     // of its first answer
-	queued  bool          // the device's record has it
-	overAt  time.Time     // since when the record says that it has ended
-	held    bool          // it is downloaded, and waits on the device for a later word
+	queued  bool          // the device's record shows the upgrade
+	overAt  time.Time     // when the record first said that the upgrade has ended
+	held    bool          // the image is on the device, which waits to be told to install it
 }
 
-// watch shows upgrades while they are waited for.
+// watch shows upgrades while the command waits for them.
 type watch struct {
 	c       *Shell
 	s       *session
@@ -136,7 +137,7 @@ type watch struct {
 	away   bool
 }
 
-// upgradeAndWait queues upgrades of devices and waits for their end, unless it is not to.
+// upgradeAndWait queues upgrades of devices and waits for their end, unless NoWait is set.
 func (c *Shell) upgradeAndWait(
 	ctx context.Context, s *session, u Upgrade, request map[string]any,
 ) error {
@@ -144,11 +145,13 @@ func (c *Shell) upgradeAndWait(
 		c: c, s: s, asked: u, screen: terminal.NewScreen(c.term), all: u.Devices[0] == All,
 		before: map[contract.EUID]time.Time{}, shown: map[contract.EUID]bool{},
 	}
+
 	for euid, d := range s.devices {
 		if d.Upgrade != nil {
 			w.before[euid] = d.Upgrade.QueuedAt
 		}
 	}
+
 	var questions []*question
 	for _, device := range u.Devices {
 		own := map[string]any{"deviceId": device}
@@ -167,6 +170,7 @@ func (c *Shell) upgradeAndWait(
 		w.upgrade = append(w.upgrade, one)
 		questions = append(questions, q)
 	}
+
 	goesOn := "the upgrade goes on; \"zigate-ota devices\" shows it, \"zigate-ota cancel\" ends it"
 	if len(u.Devices) > 1 || w.all {
 		goesOn = "the upgrades go on; \"zigate-ota devices\" shows them, \"zigate-ota cancel\" ends them"
@@ -174,6 +178,7 @@ func (c *Shell) upgradeAndWait(
 	if u.NoWait {
 		goesOn = "the service goes on with the request"
 	}
+
 	err := s.await(ctx, questions, goesOn, w.take)
 	w.screen.Finish()
 	if err != nil {
@@ -185,7 +190,7 @@ func (c *Shell) upgradeAndWait(
 // quiet reports whether only the outcome is shown.
 func (w *watch) quiet() bool { return w.asked.Quiet || w.asked.NoWait }
 
-// take looks at everything that comes in meanwhile.
+// take handles every update.
 func (w *watch) take(u update, q *question, r *response) {
 	switch {
 	case r != nil:
@@ -210,7 +215,7 @@ func (w *watch) take(u update, q *question, r *response) {
 	}
 }
 
-// note tells of something besides, above the bars where they are on the same terminal.
+// note writes a line that is no result, above the bars where they are on the same terminal.
 func (w *watch) note(line string) {
 	if w.c.term.Interactive() && !w.quiet() && !w.c.options.JSON {
 		w.screen.Print(line)
@@ -238,14 +243,14 @@ func (w *watch) answered(q *question, r *response) {
 			}
 			w.note(terminal.Clean(who + ": " + r.Error))
 		}
-		// Its record may have been here before it was known whose it is.
+		// The record may have come before the answer that names the device.
 		if d := w.s.devices[one.euid]; d != nil && d.Upgrade != nil && !known {
 			w.moved(d)
 		}
 	}
 }
 
-// moved takes a record whose upgrade may be one of those that are waited for.
+// moved handles a record whose upgrade may be one of those that the command waits for.
 func (w *watch) moved(d *deviceRecord) {
 	u := d.Upgrade
 	var mine *waited
@@ -256,7 +261,7 @@ func (w *watch) moved(d *deviceRecord) {
 	}
 	before, had := w.before[d.EUID]
 	fresh := !had || !u.QueuedAt.Equal(before)
-	// One that was there before is this one where it was waiting on the device to be installed.
+	// An upgrade that was there before counts where the request makes the device install what it holds.
 	revived := mine != nil && mine.heard && !w.all && !u.State.Ended()
 	if mine == nil || !fresh && !revived {
 		return
@@ -292,8 +297,9 @@ func (w *watch) show(d *deviceRecord) {
 		}
 		return
 	}
+
 	if u.State.Ended() && !w.shown[d.EUID] {
-		return // it had ended before anybody looked
+		return // it had ended before the first record came
 	}
 	w.shown[d.EUID] = true
 	more := pace(u)
@@ -303,14 +309,15 @@ func (w *watch) show(d *deviceRecord) {
 	case u.State.Ended():
 		more = ""
 	}
+
 	w.screen.Bar(string(d.EUID), w.s.devices.name(d.EUID), float64(u.Progress), string(u.State), more)
 	if u.State.Ended() {
 		w.screen.End(string(d.EUID))
 	}
 }
 
-// settle ends the wait for an upgrade whose final answer will not come: because it is not to be waited for,
-// because it is held on the device, or because the answer was published while the connection was lost.
+// settle ends the wait for an upgrade whose final answer will not come: because NoWait is set, because the
+// image is held on the device, or because the answer was published while the connection was lost.
 func (w *watch) settle(one *waited) {
 	switch {
 	case one.final != nil || !one.heard:
@@ -331,7 +338,7 @@ func (w *watch) settle(one *waited) {
 	}
 }
 
-// made is an answer as the service would give it, from the device's record.
+// made makes an answer as the service would give it, from the device's record.
 func (w *watch) made(one *waited, status contract.Status, reason *contract.Reason) *response {
 	r := &response{Response: contract.Response{
 		Operation:       "upgradeResponse",
@@ -358,7 +365,7 @@ func (w *watch) made(one *waited, status contract.Status, reason *contract.Reaso
 	return r
 }
 
-// outcome shows how the upgrades have ended, and fails where one did not go well.
+// outcome shows how the upgrades have ended. It fails where one of them failed.
 func (w *watch) outcome() error {
 	c := w.c
 	s := w.s
@@ -383,7 +390,7 @@ func (w *watch) outcome() error {
 	})
 }
 
-// outcomeOfAll shows what became of each device of an upgrade of all.
+// outcomeOfAll shows how the upgrade of each device has ended where all were asked for.
 func (w *watch) outcomeOfAll(final *response) error {
 	c := w.c
 	if c.options.JSON {
@@ -391,6 +398,7 @@ func (w *watch) outcomeOfAll(final *response) error {
 			return err
 		}
 	}
+
 	wrong := 0
 	for _, r := range final.Results.Upgrades {
 		name := terminal.Clean(w.s.devices.name(r.EUID))
@@ -407,6 +415,7 @@ func (w *watch) outcomeOfAll(final *response) error {
 			_, _ = out([]byte(line + "\n"))
 		}
 	}
+
 	switch {
 	case len(final.Results.Upgrades) > 0 && !final.succeeded():
 		return failed(ExitFailed, "%d of %d upgrades did not succeed", wrong, len(final.Results.Upgrades))
@@ -418,7 +427,7 @@ func (w *watch) outcomeOfAll(final *response) error {
 	return nil
 }
 
-// quoted is a name as a shell takes it.
+// quoted returns a name as a shell takes it.
 func quoted(name string) string {
 	if strings.ContainsFunc(name, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||

@@ -1,0 +1,153 @@
+package otasvc
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// blockRights is who may have blocks: it gives devices their transfers and takes them away, and keeps the
+// block server's table up to date. It knows neither why a device may have blocks nor how an upgrade goes on.
+// It belongs to the owner goroutine.
+type blockRights struct {
+	home      *home
+	strangers *registry.Strangers
+	slot      *headerSlot
+	server    *blocks.Server
+
+	revision uint64      // counts changes of who may have blocks
+	inTable  tableInputs // of the block server's table as it is
+}
+
+// tableInputs are the revisions of what the block server's table is made of.
+type tableInputs struct{ addresses, strangers, rights uint64 }
+
+// set changes what a device may have.
+func (r *blockRights) set(d *device, transfer, aborting *blocks.Transfer) {
+	d.rights.transfer = transfer
+	d.rights.aborting = aborting
+	r.revision++
+}
+
+// abortMemory is for how long the requests of a download that was ended are met with ABORT, and abortSlot how
+// long the slot is kept for it.
+const (
+	abortMemory = 10 * time.Minute
+	abortSlot   = 10 * time.Second
+)
+
+// admit makes the transfer that the block server works on, for the image of a device's upgrade.
+func (r *blockRights) admit(d *device, im *cachedImage) {
+	u := d.upgrade
+	image := u.Image()
+	tr := blocks.NewTransfer(blocks.Image{
+		Bytes:            im.data,
+		ManufacturerCode: image.ManufacturerCode,
+		ImageType:        image.ImageType,
+		FileVersion:      u.OfferedVersion(),
+	})
+	if u.KeepsLastBlock() {
+		tr.KeepLast()
+	}
+	tr.LimitBlock(d.LargestBlock())
+	r.set(d, tr, nil)
+	r.judge(d)
+}
+
+// withdraw takes a device's right to blocks away.
+func (r *blockRights) withdraw(d *device) {
+	if d.rights.transfer == nil {
+		return
+	}
+	r.server.EndPage(d.rights.transfer)
+	r.set(d, nil, d.rights.aborting)
+}
+
+// abort has the requests of a download that was ended met with ABORT for a while.
+func (r *blockRights) abort(d *device, now time.Time) {
+	tr := d.rights.transfer
+	if tr == nil {
+		return
+	}
+	tr.Abort()
+	r.set(d, tr, tr)
+	d.rights.abortUntil = now.Add(abortMemory)
+	r.slot.keep(now.Add(abortSlot))
+}
+
+// expire forgets downloads that were ended a while ago.
+func (r *blockRights) expire(now time.Time) {
+	for _, d := range r.home.devices {
+		if d.rights.aborting != nil && now.After(d.rights.abortUntil) {
+			r.set(d, d.rights.transfer, nil)
+		}
+	}
+}
+
+// judge tells the block server whether a device gets blocks or is to wait. One that is just being told to
+// wait for another image is left to that.
+func (r *blockRights) judge(d *device) {
+	tr := d.rights.transfer
+	if tr == nil || r.slot.state.TellsToWait(d.EUID()) {
+		return
+	}
+	switch v := d.upgrade.Verdict(); v.Kind {
+	case upgrade.PutThemOff:
+		tr.PutOff(v.Until)
+	case upgrade.HoldThem:
+		tr.Hold(v.Until)
+	default:
+		tr.Serve()
+	}
+}
+
+// shrinkBlocks makes a device's blocks smaller, as a frame for it did not fit its route: it asks for the
+// block again and gets a smaller one. It reports the new size in bytes, and whether there is one.
+func (r *blockRights) shrinkBlocks(d *device, largest uint8) (size uint8, smaller bool) {
+	if d.rights.transfer == nil {
+		return 0, false
+	}
+	size, smaller = d.ShrinkBlocks(largest)
+	if smaller {
+		d.rights.transfer.LimitBlock(size)
+	}
+	return size, smaller
+}
+
+// refreshTable puts a new table before the block server where what it is made of has changed.
+func (r *blockRights) refreshTable() {
+	inputs := tableInputs{
+		addresses: r.home.registry.Addresses(),
+		strangers: r.strangers.Revision(),
+		rights:    r.revision,
+	}
+	if inputs == r.inTable {
+		return
+	}
+	r.inTable = inputs
+	t := blocks.Table{
+		ByAddr: make(map[uint16]*blocks.Transfer, len(r.home.active)),
+		ByNode: make(map[message.IEEE]*blocks.Transfer, len(r.home.active)),
+		Known:  make(map[uint16]struct{}, r.home.registry.Len()),
+	}
+	for addr, known := range r.home.registry.ByAddr() {
+		t.Known[addr] = struct{}{}
+		rights := &r.home.of(known).rights
+		if tr := cmp.Or(rights.transfer, rights.aborting); tr != nil {
+			t.ByAddr[addr] = tr
+		}
+	}
+	for addr := range r.strangers.Refused() {
+		t.Known[addr] = struct{}{}
+	}
+	for _, d := range r.home.active {
+		if d.rights.transfer != nil {
+			t.ByNode[d.EUID()] = d.rights.transfer
+		}
+	}
+	r.server.SetTable(t)
+}

@@ -1,0 +1,242 @@
+package otasvc
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// deviceHearing takes in what devices say, and what the dongle says of them: who is there, what it runs, and
+// that its upgrade has got on. It does not know how a frame came, nor what becomes of an upgrade by what it
+// is told. It belongs to the owner goroutine.
+type deviceHearing struct {
+	home       *home
+	dongle     *dongle
+	strangers  *registry.Strangers
+	interviews *interviews
+	rights     *blockRights
+	upgrades   *upgrades
+	offers     *offers
+	sender     *sending.Sender
+	outlet     *outlet
+	observer   Observer
+	log        *slog.Logger
+
+	blockSize uint8 // largest block in bytes
+}
+
+// message acts on what a device says, or what the dongle says of one.
+func (h *deviceHearing) message(m message.Message, lqi uint8, now time.Time) {
+	switch m := m.(type) {
+	case message.DeviceList:
+		h.listed(m)
+	case message.DeviceAnnounce:
+		h.announced(m, lqi, now)
+	case message.Leave:
+		h.left(m)
+	case message.UpgradeEndRequest:
+		h.downloadEnded(m, lqi, now)
+	case message.Confirm:
+		h.sender.NoteConfirm(m, h.dongle.info.Family, now)
+		h.deliveryReport(m, now)
+	case message.NwkAddrResponse:
+		h.addressFound(m, lqi, now)
+	case message.IEEEAddrResponse:
+		h.addressFound(message.NwkAddrResponse(m), lqi, now)
+	case message.Attribute:
+		h.attribute(m, lqi, now)
+	case message.NodeDescriptor:
+		if d := h.home.at(m.Addr); d != nil && m.Status == 0 {
+			h.seen(d, lqi, now)
+			d.SetSleepy(m.MACFlags&message.CapabilityRxOnWhenIdle == 0)
+		}
+	case message.SimpleDescriptor:
+		h.seenAt(m.Addr, lqi, now)
+	case message.ActiveEndpoints:
+		h.seenAt(m.Addr, lqi, now)
+	}
+}
+
+// seen notes a sign of life of a device.
+func (h *deviceHearing) seen(d *device, lqi uint8, now time.Time) {
+	d.Seen(lqi, now)
+	h.interviews.heard(d, now)
+	h.upgrades.step(d, upgrade.Heard{}, now)
+}
+
+// seenAt is seen for whoever has a network address.
+func (h *deviceHearing) seenAt(addr uint16, lqi uint8, now time.Time) {
+	if d := h.home.at(addr); d != nil {
+		h.seen(d, lqi, now)
+	}
+}
+
+// meet is the device with an EUID at its network address, which becomes known where it is new.
+func (h *deviceHearing) meet(euid message.IEEE, addr uint16) *device {
+	d, isNew := h.home.meet(euid)
+	if isNew {
+		h.log.Info("a new device", "euid", euid)
+	}
+	h.move(d, addr)
+	return d
+}
+
+// move follows a device to its network address.
+func (h *deviceHearing) move(d *device, addr uint16) {
+	if before, moved := h.home.registry.Move(d.Device, addr); moved {
+		h.log.Info("a device has another network address",
+			"euid", d.EUID(), "before", shownAddr(before), "now", shownAddr(addr))
+	}
+}
+
+// shownAddr is a network address as people write it.
+func shownAddr(addr uint16) string { return fmt.Sprintf("0x%04x", addr) }
+
+// listed takes the dongle's list of its neighbours.
+func (h *deviceHearing) listed(m message.DeviceList) {
+	for _, l := range m.Devices {
+		if l.IEEE == 0 || l.Addr == registry.CoordinatorAddr {
+			continue
+		}
+		d := h.meet(l.IEEE, l.Addr)
+		if !d.Interviewed() {
+			d.SetSleepy(l.PowerSource == 0) // its node descriptor knows better
+		}
+		if l.LQI != 0 {
+			d.SetLinkQuality(l.LQI)
+		}
+		if !d.Interviewed() || !d.VersionFresh() {
+			h.interviews.want(d)
+		}
+	}
+}
+
+// announced acts on a device that says that it is there, as it does after a restart.
+func (h *deviceHearing) announced(m message.DeviceAnnounce, lqi uint8, now time.Time) {
+	d := h.meet(m.IEEE, m.Addr)
+	d.SetSleepy(m.Capability&message.CapabilityRxOnWhenIdle == 0)
+	addr := m.Addr
+	h.outlet.happened(Event{Name: EventDeviceAnnounced, EUID: d.EUID(), NetworkAddress: &addr})
+	h.upgrades.step(d, upgrade.Announced{}, now)
+	h.seen(d, lqi, now)
+	if !d.Interviewed() {
+		h.interviews.want(d)
+	}
+}
+
+// left acts on a device that said that it leaves. One that comes back (rejoin) keeps everything; one that
+// leaves for good is forgotten.
+func (h *deviceHearing) left(m message.Leave) {
+	d := h.home.get(m.IEEE)
+	if d == nil {
+		return
+	}
+	h.outlet.happened(Event{Name: EventDeviceLeft, EUID: d.EUID()})
+	if m.Rejoin == 1 {
+		return
+	}
+	h.forget(d)
+}
+
+// addressFound takes in which network address an EUID has.
+func (h *deviceHearing) addressFound(m message.NwkAddrResponse, lqi uint8, now time.Time) {
+	if m.Status != 0 || m.IEEE == 0 || m.Addr == registry.CoordinatorAddr || m.IEEE == h.dongle.info.IEEE {
+		return
+	}
+	d := h.meet(m.IEEE, m.Addr)
+	h.seen(d, lqi, now)
+	if !d.Interviewed() {
+		h.interviews.want(d)
+	}
+}
+
+// attribute takes in what a device told, asked or of its own accord.
+func (h *deviceHearing) attribute(m message.Attribute, lqi uint8, now time.Time) {
+	d := h.home.at(m.Addr)
+	if d == nil {
+		h.strangerHeard(m.Addr, false, now)
+		return
+	}
+	h.seen(d, lqi, now)
+	if version, told := d.Learn(m); told {
+		h.upgrades.step(d, upgrade.VersionRead{Version: version}, now)
+	}
+}
+
+// downloadEnded acts on a device that said that it has ended a download.
+func (h *deviceHearing) downloadEnded(m message.UpgradeEndRequest, lqi uint8, now time.Time) {
+	d := h.home.at(m.Addr)
+	if d == nil {
+		h.strangerRequested(m.Addr, now)
+		return
+	}
+	h.seen(d, lqi, now)
+	h.upgrades.endRequested(d, m, now)
+}
+
+// deliveryReport counts what did not arrive. Nothing is ever sent again because of it: the device asks again.
+func (h *deviceHearing) deliveryReport(m message.Confirm, now time.Time) {
+	if m.Kind != message.TypeConfirmFailed {
+		return
+	}
+	d := h.home.at(m.Addr)
+	if m.LongAddr {
+		d = h.home.get(m.IEEE)
+	}
+	h.observer.DeliveryFailed()
+	if d == nil {
+		return
+	}
+	if m.Status == message.RadioFrameTooLong {
+		h.shrinkBlocks(d)
+	}
+	if !d.deliveryFailed(now) {
+		return
+	}
+	h.outlet.happened(Event{
+		Name:  EventDeliveryFailed,
+		EUID:  d.EUID(),
+		Error: message.RadioStatusText(m.Status),
+	})
+}
+
+// shrinkBlocks makes a device's blocks smaller: a frame for it did not fit its route.
+func (h *deviceHearing) shrinkBlocks(d *device) {
+	if size, ok := h.rights.shrinkBlocks(d, h.blockSize); ok {
+		h.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID(), "bytes", size)
+	}
+}
+
+// strangerRequested finds out who has a network address that requested something. An upgrade whose device has
+// changed its address goes on when the answer is there.
+func (h *deviceHearing) strangerRequested(addr uint16, now time.Time) {
+	if h.strangers.Requested(addr, now) {
+		h.askWhose(addr)
+	}
+}
+
+// strangerHeard finds out who has a network address that something was heard from.
+func (h *deviceHearing) strangerHeard(addr uint16, urgent bool, now time.Time) {
+	if h.strangers.Heard(addr, urgent, now) {
+		h.askWhose(addr)
+	}
+}
+
+// askWhose asks a network address for its EUID. The answer is a message.
+func (h *deviceHearing) askWhose(addr uint16) {
+	h.sender.Send(message.IEEEAddrRequest{Target: addr, Addr: addr}, nil)
+}
+
+// forget drops a device and clears what was told of it.
+func (h *deviceHearing) forget(d *device) {
+	h.upgrades.step(d, upgrade.Cancel{}, time.Now())
+	h.home.forget(d)
+	h.offers.forget(d.Device)
+	h.interviews.forget(d)
+	h.outlet.sink.DeviceGone(d.EUID())
+}

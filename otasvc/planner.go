@@ -1,0 +1,257 @@
+package otasvc
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+// planner shows [slot.Plan] how things stand, and has what that decides done: it tells the header slot what
+// to load, and upgrades that the slot is theirs or another's. It decides nothing itself, and does not know
+// where images come from nor who asked for an upgrade. It belongs to the owner goroutine.
+type planner struct {
+	home     *home
+	dongle   *dongle
+	slot     *headerSlot
+	rights   *blockRights
+	upgrades *upgrades
+	sender   *sending.Sender
+	log      *slog.Logger
+
+	policy     slot.Policy
+	minBattery int              // percent; a battery device below it is not upgraded
+	candidates []slot.Candidate // of the last view; the next one takes its place
+}
+
+// slotPolicy is what of the policy is the planner's.
+func slotPolicy(p *Policy) slot.Policy {
+	return slot.Policy{
+		Concurrency:    p.Concurrency,
+		Slice:          p.Slice,
+		BlockInterval:  p.BlockInterval,
+		PauseStep:      blocks.MaxHold * time.Second,
+		CrowdedTimeout: sending.PutOffFor,
+	}
+}
+
+// follow carries out what the planner decides until there is nothing to do.
+func (p *planner) follow(now time.Time) {
+	most := 8 + 4*len(p.home.active) // a decision that changes nothing must not stop the owner
+	for range most {
+		decision := slot.Plan(p.view(now), now)
+		if decision == nil {
+			return
+		}
+		p.carryOut(decision, now)
+	}
+	p.log.Error("the planner of the header slot does not come to an end; please report this",
+		"decisions", most)
+}
+
+// carryOut does what was decided.
+func (p *planner) carryOut(decision slot.Decision, now time.Time) {
+	switch dec := decision.(type) {
+	case slot.Read:
+		p.readImage(dec.SHA256)
+	case slot.Load:
+		p.slot.load(dec.Key, now)
+	case slot.Clear:
+		p.slot.clear(nil)
+	case slot.Reset:
+		p.slot.reset(now)
+	case slot.Admit:
+		for _, d := range p.devices(dec.Devices) {
+			p.rights.admit(d, p.slot.image())
+		}
+	case slot.Offer:
+		p.slot.state = p.slot.state.Offered(p.sender.Crowded(now), now)
+		p.upgrades.step(p.home.get(dec.Device), upgrade.Offered{Version: dec.Key.Version}, now)
+	case slot.Defer:
+		p.slot.state = p.slot.state.Deferred(now)
+	case slot.EndForBattery:
+		p.upgrades.step(p.home.get(dec.Device), upgrade.BatteryLow{}, now)
+	case slot.GiveUp:
+		p.giveUp(dec.Devices, now)
+	case slot.BeginSwitch:
+		p.beginSwitch(dec, now)
+	case slot.FinishSwitch:
+		p.finishSwitch(dec, now)
+	case slot.CallBack:
+		for _, d := range p.devices(dec.Devices) {
+			p.callBack(d, now)
+		}
+	}
+}
+
+// devices are those of a decision.
+func (p *planner) devices(of []message.IEEE) []*device {
+	devices := make([]*device, len(of))
+	for i, euid := range of {
+		devices[i] = p.home.get(euid)
+	}
+	return devices
+}
+
+// giveUp sends devices that were notified back to the queue, behind those that wait now.
+func (p *planner) giveUp(devices []message.IEEE, now time.Time) {
+	for _, d := range p.devices(devices) {
+		p.upgrades.step(d, upgrade.SlotGivenUp{}, now)
+	}
+}
+
+// beginSwitch has the devices that download told to wait with their next request.
+func (p *planner) beginSwitch(dec slot.BeginSwitch, now time.Time) {
+	p.giveUp(dec.GiveUp, now)
+	for _, d := range p.devices(dec.PutOff) {
+		if tr := d.rights.transfer; tr != nil {
+			tr.PutOff(dec.Until)
+		}
+	}
+	p.slot.state = p.slot.state.SwitchBegun(dec)
+	p.log.Info("another image gets the header slot; the downloads under way are held meanwhile",
+		"downloads", len(dec.PutOff))
+}
+
+// finishSwitch puts the devices off that have been told to wait, or had the time to ask.
+func (p *planner) finishSwitch(dec slot.FinishSwitch, now time.Time) {
+	p.slot.state = p.slot.state.SwitchFinished()
+	for _, d := range p.devices(dec.Devices) {
+		told := d.putOffTold()
+		p.upgrades.step(d, upgrade.PutOff{Until: dec.Until, Told: told}, now)
+	}
+}
+
+// callBack lets a download of the loaded image go on that had been put off for other images.
+func (p *planner) callBack(d *device, now time.Time) {
+	if u := d.upgrade; u.PutOffTold() {
+		p.slot.state = p.slot.state.CalledBack(u.PutOffUntil())
+	}
+	p.upgrades.step(d, upgrade.CalledBack{}, now)
+}
+
+// readImage reads an image from the store, for the upgrades that need it. One that cannot be read, because it
+// is damaged or was removed from the store by somebody else, ends them.
+func (p *planner) readImage(sha256 string) {
+	p.slot.memory.read(sha256, func(_ *cachedImage, err error) {
+		if err == nil {
+			return
+		}
+		p.log.Error("an image cannot be read from the store; add it again", "sha256", sha256, "err", err)
+		now := time.Now()
+		for _, d := range p.home.upgrading() {
+			if d.upgrade.Image().SHA256 == sha256 {
+				p.upgrades.step(d, upgrade.ImageUnavailable{}, now)
+			}
+		}
+	})
+}
+
+// view is what the planner has to know of the service. It changes nothing, and is valid until the next one.
+func (p *planner) view(now time.Time) slot.View {
+	_, usable := p.dongle.usable()
+	p.candidates = p.candidates[:0]
+	for _, d := range p.home.active {
+		p.candidates = append(p.candidates, p.candidate(d, now))
+	}
+	return slot.View{
+		Slot:     p.slot.state,
+		Usable:   usable,
+		NoNew:    p.dongle.badFlash,
+		Crowded:  p.sender.Crowded(now),
+		Policy:   p.policy,
+		Upgrades: p.candidates,
+	}
+}
+
+// candidate is a device's upgrade, which has not ended, as far as the slot is concerned.
+func (p *planner) candidate(d *device, now time.Time) slot.Candidate {
+	u := d.upgrade
+	return slot.Candidate{
+		Device:       d.EUID(),
+		Key:          p.slot.keyOf(d),
+		Stage:        slotStage(u, now),
+		Image:        p.slot.memory.state(u.Image().SHA256),
+		QueuedSince:  u.QueuedSince(),
+		WaitsSince:   u.WantedSince(),
+		DueAt:        u.DueAt(),
+		NotBefore:    u.NotBefore(),
+		Canary:       u.Canary(),
+		Located:      d.Reachable(),
+		BatteryLow:   d.Battery() != nil && int(*d.Battery()) < p.minBattery,
+		InstallLater: u.KeepsLastBlock(),
+		Sleepy:       d.Sleepy(),
+		AwakeUntil:   u.AwakeUntil(),
+		Served:       d.rights.transfer != nil,
+		Begun:        u.Begun(),
+		OfferedAt:    u.OfferedAt(),
+		LastBlock:    u.SlotIsKeptEmpty(now),
+		Left:         u.Left(),
+		Rate:         u.Rate(now),
+		Held:         u.Stage().PausedByPerson(),
+		Told:         d.putOffTold(),
+		PutOffUntil:  u.PutOffUntil(),
+	}
+}
+
+// slotStages say where an upgrade stands with regard to the slot.
+var slotStages = map[upgrade.Stage]slot.Stage{
+	upgrade.StageScheduled:     slot.Scheduled,
+	upgrade.StageQueued:        slot.Queued,
+	upgrade.StagePausedInQueue: slot.PausedInQueue,
+	upgrade.StageNotified:      slot.Offered,
+	upgrade.StageDownloading:   slot.Downloading,
+	upgrade.StageFinishing:     slot.Downloading,
+	upgrade.StagePaused:        slot.Paused,
+	upgrade.StagePutOff:        slot.Paused,
+	upgrade.StagePutOffPaused:  slot.Paused,
+}
+
+// slotStage is where an upgrade stands with regard to the slot.
+func slotStage(u *upgrade.Upgrade, now time.Time) slot.Stage {
+	if u.HoldsInstallation(now) {
+		return slot.Withheld
+	}
+	return slotStages[u.Stage()]
+}
+
+// withheldBy is the device that has the image of another one's upgrade and waits to be told to install it, so
+// that the other one has to wait; nil where there is none.
+func (p *planner) withheldBy(d *device, now time.Time) *device {
+	return p.home.get(slot.WithheldBy(p.view(now), p.slot.keyOf(d)))
+}
+
+// working reports whether a header is loaded or a device downloads.
+func (p *planner) working(now time.Time) bool {
+	if p.slot.state.Key() != (slot.Key{}) {
+		return true
+	}
+	for _, d := range p.home.active {
+		if c := p.candidate(d, now); c.UsesSlot() {
+			return true
+		}
+	}
+	return false
+}
+
+// queue lists the upgrades that wait, in the order in which they are to begin as things are now.
+func (p *planner) queue(now time.Time) []QueuedUpgrade {
+	list := []QueuedUpgrade{}
+	for _, euid := range slot.Queue(p.view(now), now) {
+		u := p.home.get(euid).upgrade
+		list = append(list, QueuedUpgrade{
+			EUID:         euid,
+			State:        u.State(),
+			ImageVersion: u.Image().ImageVersion,
+			QueuedAt:     u.QueuedAt(),
+			DueAt:        u.DueAt(),
+			Canary:       u.Canary(),
+			Paused:       u.Stage().PausedByPerson(),
+		})
+	}
+	return list
+}

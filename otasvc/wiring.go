@@ -1,0 +1,171 @@
+package otasvc
+
+import (
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+)
+
+// The parts of the Service are made here, each from those that it knows. Which way that knowledge runs can be
+// read from top to bottom.
+
+// makeGround makes what everything stands on: the owner, the state's keeper, the ways to the sink and to the
+// dongle, the devices, and what is known of the dongle.
+func (s *Service) makeGround(o *Options) {
+	s.owner = newOwner(o.Now)
+	now := s.owner.now()
+	s.gate.deadline = time.Now().Add(settleTimeout)
+	s.keeper = &keeper{owner: s.owner}
+	s.outlet = &outlet{}
+	s.sender = sending.New(s.owner.inbox)
+	s.home = newHome()
+	s.dongle = &dongle{watchOnly: o.Policy.WatchOnly, goneAt: now, lookedAt: now}
+	s.watch = &watch{dongle: s.dongle, sender: s.sender, log: o.Logger, policy: o.Policy.QueryWatch}
+	s.slot = &headerSlot{
+		dongle: s.dongle,
+		home:   s.home,
+		sender: s.sender,
+		outlet: s.outlet,
+		log:    o.Logger,
+		memory: imageMemory{store: o.Images, async: s.owner.async, images: map[string]*cachedImage{}},
+	}
+	s.asking = newAsking(s.owner, s.home, s.dongle, s.sender, o.Logger)
+	s.offers = &offers{
+		owner:       s.owner,
+		images:      o.Images,
+		catalog:     o.Catalog,
+		observer:    o.Observer,
+		outlet:      s.outlet,
+		log:         o.Logger,
+		unavailable: map[string]time.Time{},
+	}
+}
+
+// makeBlocks makes the block server. What it does not finish by itself it hands to the blockOwner.
+func (s *Service) makeBlocks(o *Options) *blockOwner {
+	owner := &blockOwner{owner: s.owner, sender: s.sender}
+	s.blocks = blocks.New(blocks.Options{
+		MaxBlock: o.Policy.BlockSize,
+		Interval: o.Policy.BlockInterval,
+		Observer: o.Observer,
+		Owner:    owner,
+	})
+	return owner
+}
+
+// makeUpgrades makes what upgrades are done with.
+func (s *Service) makeUpgrades(o *Options) {
+	s.upgrades = &upgrades{
+		policy: &o.Policy,
+		home:   s.home,
+		dongle: s.dongle,
+		slot:   s.slot,
+		watch:  s.watch,
+		rights: &blockRights{
+			home:      s.home,
+			strangers: s.asking.strangers,
+			slot:      s.slot,
+			server:    s.blocks,
+		},
+		interviews: s.asking.interviews,
+		searches:   s.asking.searches,
+		sender:     s.sender,
+		keeper:     s.keeper,
+		outlet:     s.outlet,
+		observer:   o.Observer,
+		log:        o.Logger,
+		groups:     map[uint64]*group{},
+	}
+	s.planner = &planner{
+		home:       s.home,
+		dongle:     s.dongle,
+		slot:       s.slot,
+		rights:     s.upgrades.rights,
+		upgrades:   s.upgrades,
+		sender:     s.sender,
+		log:        o.Logger,
+		policy:     slotPolicy(&o.Policy),
+		minBattery: o.Policy.MinBattery,
+	}
+}
+
+// makeRequests makes what requests are carried out with, and what tells of the changes.
+func (s *Service) makeRequests(o *Options) {
+	s.orders = &orders{
+		policy:     &o.Policy,
+		home:       s.home,
+		dongle:     s.dongle,
+		slot:       s.slot,
+		planner:    s.planner,
+		rights:     s.upgrades.rights,
+		offers:     s.offers,
+		upgrades:   s.upgrades,
+		interviews: s.asking.interviews,
+		keeper:     s.keeper,
+		outlet:     s.outlet,
+	}
+	s.byHand = &byHand{
+		owner:     s.owner,
+		home:      s.home,
+		dongle:    s.dongle,
+		slot:      s.slot,
+		planner:   s.planner,
+		offers:    s.offers,
+		upgrades:  s.upgrades,
+		questions: s.asking.questions,
+		sender:    s.sender,
+		outlet:    s.outlet,
+		log:       o.Logger,
+	}
+	s.teller = &teller{
+		outlet:    s.outlet,
+		home:      s.home,
+		offers:    s.offers,
+		upgrades:  s.upgrades,
+		dongle:    s.dongle,
+		slot:      s.slot,
+		startedAt: time.Now(),
+	}
+}
+
+// makeHearing makes what takes the dongle's messages.
+func (s *Service) makeHearing(o *Options) {
+	s.hearing = &hearing{
+		ofDongle: &dongleHearing{
+			owner:      s.owner,
+			dongle:     s.dongle,
+			slot:       s.slot,
+			watch:      s.watch,
+			upgrades:   s.upgrades,
+			questions:  s.asking.questions,
+			interviews: s.asking.interviews,
+			sender:     s.sender,
+			outlet:     s.outlet,
+			log:        o.Logger,
+		},
+		devices: &deviceHearing{
+			home:       s.home,
+			dongle:     s.dongle,
+			strangers:  s.asking.strangers,
+			interviews: s.asking.interviews,
+			rights:     s.upgrades.rights,
+			upgrades:   s.upgrades,
+			offers:     s.offers,
+			sender:     s.sender,
+			outlet:     s.outlet,
+			observer:   o.Observer,
+			log:        o.Logger,
+			blockSize:  o.Policy.BlockSize,
+		},
+		questions: s.asking.questions,
+		searches:  s.asking.searches,
+		owner:     s.owner,
+		home:      s.home,
+		dongle:    s.dongle,
+		watch:     s.watch,
+		slot:      s.slot,
+		upgrades:  s.upgrades,
+		log:       o.Logger,
+	}
+}
