@@ -3,17 +3,14 @@ package otasvc_test
 import (
 	"bytes"
 	"context"
-	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/zigate-ota/zigate-ota/otasvc"
-	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -29,6 +26,20 @@ func ofType(frames []message.Frame, t message.MsgType) [][]byte {
 		}
 	}
 	return list
+}
+
+// replay starts a service that knows nothing, with a trace in the place of the dongle. What the service sends
+// is in the replay's Heard.
+func (w *world) replay(frames []zigate.TracedFrame) *replay {
+	w.t.Helper()
+	w.stop()
+	if err := os.RemoveAll(filepath.Dir(w.stateFile())); err != nil {
+		w.t.Fatal(err)
+	}
+	r := newReplay(frames)
+	w.dialer = r
+	w.start()
+	return r
 }
 
 // TestReplayOfATrace records an upgrade and plays the dongle's part of it to a service that knows nothing: it
@@ -64,23 +75,7 @@ func TestReplayOfATrace(t *testing.T) {
 			t.Fatalf("the trace has %d frames, %d blocks", len(frames), len(ofType(before, message.ImageBlockResponse{}.Type())))
 		}
 
-		replay := newReplay(frames)
-		lib, err := library.Open(library.Options{Dir: filepath.Join(w.dir, "images")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		log := slog.New(slog.DiscardHandler)
-		w.service, err = otasvc.New(otasvc.Options{Images: lib, Observer: noObserver{}, Logger: log, Policy: defaultPolicy()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.sink = newRecorder()
-		dongle := zigate.NewDongle(zigate.Options{Dialer: replay, Handler: w.service, Logger: log})
-		ctx, cancel := context.WithCancel(w.t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { _ = dongle.Run(ctx) })
-		running.Go(func() { _ = w.service.Run(ctx, dongle, w.sink) })
-		w.stop = func() { cancel(); running.Wait() }
+		replay := w.replay(frames)
 		upgraded(w, 5_000)
 		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("replayed: ended %+v", u)

@@ -66,7 +66,12 @@ func TestOpenAPIServed(t *testing.T) {
 func TestOpenAPIRequestKeys(t *testing.T) {
 	a, d := startAPI(t, nil), readDocument(t)
 	for _, operation := range bridge.Operations() {
-		body := d.Paths.Value("/api/v1/request/" + operation).Post.RequestBody.Value
+		path := d.Paths.Value("/api/v1/request/" + operation)
+		if path == nil || path.Post == nil || path.Post.RequestBody == nil {
+			t.Errorf("%s: openapi.json does not describe its request", operation)
+			continue
+		}
+		body := path.Post.RequestBody.Value
 		schema := body.Content.Get("application/json").Schema.Value
 		got := a.call("POST", "/api/v1/request/"+operation, `{"noSuchKey":1}`)
 		_, allowed, _ := strings.Cut(jsonObject(t, got.body)["error"].(string), "allowed are ")

@@ -9,9 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
+	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
@@ -40,4 +45,50 @@ func TestPrivateAuthority(t *testing.T) {
 			t.Errorf("%s: %v\n%s", c.variable, err, out)
 		}
 	}
+}
+
+// TestUpgradePolicy: each setting of upgrades becomes the one of the service that has its name, and no other.
+func TestUpgradePolicy(t *testing.T) {
+	renamed := map[string]string{"Policy": "Auto", "Unsolicited": "ServeUnsolicited"}
+	none := upgradePolicy(config.UpgradeConfig{}, otasvc.WatchNever)
+	for field := range reflect.TypeFor[config.UpgradeConfig]().Fields() {
+		var c config.UpgradeConfig
+		switch value := reflect.ValueOf(&c).Elem().FieldByIndex(field.Index).Addr().Interface().(type) {
+		case *int:
+			*value = 7
+		case *time.Duration:
+			*value = 7 * time.Second
+		case *bool:
+			*value = true
+		case *config.Window:
+			value.End = time.Hour
+		case *config.Policy:
+			*value = config.PolicyAuto
+		case *config.Unsolicited:
+			*value = config.UnsolicitedServe
+		default:
+			t.Errorf("%s: there is no other value of type %v here: add one", field.Name, field.Type)
+		}
+		want := field.Name
+		if name, ok := renamed[want]; ok {
+			want = name
+		}
+		changed := differences(none, upgradePolicy(c, otasvc.WatchNever))
+		if !slices.Equal(changed, []string{want}) {
+			t.Errorf("with another %s the service's policy has another %q, want %s", field.Name, changed, want)
+		}
+	}
+}
+
+// differences are the fields in which two policies differ.
+func differences(a, b otasvc.Policy) []string {
+	var names []string
+	for field := range reflect.TypeFor[otasvc.Policy]().Fields() {
+		one := reflect.ValueOf(a).FieldByIndex(field.Index).Interface()
+		other := reflect.ValueOf(b).FieldByIndex(field.Index).Interface()
+		if !reflect.DeepEqual(one, other) {
+			names = append(names, field.Name)
+		}
+	}
+	return names
 }

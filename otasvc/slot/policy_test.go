@@ -10,14 +10,15 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 )
 
-// settings has, for each setting of the policy, a slot with upgrades about which it decides, and a change of
-// that setting alone with the decision that comes of it.
+// settings has, for each setting of the policy, a slot with upgrades about which it decides: the decision
+// before and after a change of that setting alone.
 var settings = map[string]struct {
 	slot     slot.State
 	upgrades upgrades
 	crowded  bool
 	change   func(*slot.Policy)
-	want     slot.Decision
+	before   slot.Decision
+	after    slot.Decision
 }{
 	"Concurrency": {
 		slot: holding(bulbs, time.Minute),
@@ -25,13 +26,13 @@ var settings = map[string]struct {
 			downloading(bulb1, bulbs, time.Minute), downloading(lamp, bulbs, time.Minute), queued(bulb2, bulbs, 0),
 		},
 		change: func(p *slot.Policy) { p.Concurrency = 3 },
-		want:   slot.Offer{Device: bulb2, Key: bulbs},
+		after:  slot.Offer{Device: bulb2, Key: bulbs},
 	},
 	"Slice": {
 		slot:     holding(bulbs, 10*time.Minute),
 		upgrades: upgrades{offered(bulb1, bulbs, 10*time.Minute), queued(plug, plugs, 10*time.Minute)},
 		change:   func(p *slot.Policy) { p.Slice = 9 * time.Minute },
-		want: slot.BeginSwitch{
+		after: slot.BeginSwitch{
 			GiveUp:   devices(bulb1),
 			Until:    start.Add(20*time.Second + (9*time.Minute + 23*time.Second) + 23*time.Second),
 			Deadline: start.Add(20 * time.Second),
@@ -41,7 +42,7 @@ var settings = map[string]struct {
 		slot:     holding(bulbs, time.Minute),
 		upgrades: upgrades{offered(bulb1, bulbs, time.Minute), putOff(plug, plugs, 24*time.Second)},
 		change:   func(p *slot.Policy) { p.BlockInterval = time.Second },
-		want: slot.BeginSwitch{
+		after: slot.BeginSwitch{
 			GiveUp:   devices(bulb1),
 			Until:    start.Add(22*time.Second + (15*time.Minute + 25*time.Second) + 25*time.Second),
 			Deadline: start.Add(22 * time.Second),
@@ -53,7 +54,7 @@ var settings = map[string]struct {
 			downloading(bulb1, bulbs, time.Minute, held, stage(slot.Paused)), putOff(plug, plugs, 44*time.Second),
 		},
 		change: func(p *slot.Policy) { p.PauseStep = 31 * time.Second },
-		want: slot.BeginSwitch{
+		after: slot.BeginSwitch{
 			PutOff:   devices(bulb1),
 			Until:    start.Add(41*time.Second + (15*time.Minute + 44*time.Second) + 44*time.Second),
 			Deadline: start.Add(41 * time.Second),
@@ -64,7 +65,7 @@ var settings = map[string]struct {
 		upgrades: upgrades{queued(bulb1, bulbs, 0)},
 		crowded:  true,
 		change:   func(p *slot.Policy) { p.CrowdedTimeout = time.Second },
-		want:     slot.Offer{Device: bulb1, Key: bulbs},
+		after:    slot.Offer{Device: bulb1, Key: bulbs},
 	},
 }
 
@@ -77,12 +78,12 @@ func TestEverySettingDecides(t *testing.T) {
 	}
 	for name, s := range settings {
 		v := slot.View{Slot: s.slot, Usable: true, Crowded: s.crowded, Policy: policy, Upgrades: s.upgrades}
-		if before := slot.Plan(v, start); before != nil {
-			t.Errorf("%s: it is not to be changed, and the decision is %+v", name, before)
+		if diff := cmp.Diff(s.before, slot.Plan(v, start)); diff != "" {
+			t.Errorf("the decision before %s is changed (-want +got):\n%s", name, diff)
 		}
 		s.change(&v.Policy)
-		if diff := cmp.Diff(s.want, slot.Plan(v, start)); diff != "" {
-			t.Errorf("the decision with another %s (-want +got):\n%s", name, diff)
+		if diff := cmp.Diff(s.after, slot.Plan(v, start)); diff != "" {
+			t.Errorf("the decision after %s is changed (-want +got):\n%s", name, diff)
 		}
 	}
 }

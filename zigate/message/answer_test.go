@@ -61,6 +61,30 @@ func TestAnswerOf(t *testing.T) {
 	}
 }
 
+// TestAnswersInTheTable: where the table has a message with the number that an answer to a command has, it is
+// known to be that answer. Without that, nobody who has sent the command gets it.
+func TestAnswersInTheTable(t *testing.T) {
+	byChance := []message.Message{ // each is of the number of something that answers nothing
+		message.SetLogLevel{}, message.SetRawMode{}, message.SetHeartbeat{}, message.Reset{},
+		message.ErasePersistentData{},
+	}
+	expected := map[message.MsgType]bool{}
+	for _, m := range byChance {
+		expected[m.Type()] = true
+	}
+	for n := range 0x8000 {
+		command := message.MsgType(n)
+		answer := command | 0x8000
+		if !command.Known() || command.FromDongle() || !answer.Known() || expected[command] {
+			continue
+		}
+		if got := message.AnswerOf(command); got.Type != answer {
+			t.Errorf("%s (%s) is not known to answer %s (%s): add it to AnswerOf, or to the list of this test",
+				answer, answer.Name(), command, command.Name())
+		}
+	}
+}
+
 func TestOrigin(t *testing.T) {
 	tests := []struct {
 		typ  message.MsgType

@@ -7,11 +7,17 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// Every row of the table of commands runs, on every firmware, whatever the receive buffer holds: a row whose
-// message is of another type would be "unhandled".
+// Every command that the code knows has a row in the table of commands, and every row runs, on every firmware,
+// whatever the receive buffer holds: a row whose message is of another type would be "unhandled".
 func TestCommandTable(t *testing.T) {
 	if len(commands) != len(commandTable) {
 		t.Errorf("%d rows for %d types of commands", len(commandTable), len(commands))
+	}
+	for n := range 0x10000 {
+		typ := message.MsgType(n)
+		if typ.Known() && !typ.FromDongle() && commands[typ].run == nil {
+			t.Errorf("%s (%s) has no row: say what the firmware does with it", typ, typ.Name())
+		}
 	}
 	for _, firmware := range Firmwares() {
 		for _, row := range commandTable {
