@@ -359,13 +359,13 @@ func TestFramesOfAnUpgrade(t *testing.T) {
 			count[o["type"].(string)]++
 		}
 		stats := h.sim.Stats()
-		for _, typ := range []message.MsgType{message.TypeLoadImage, message.TypeImageBlockResponse} {
+		for _, typ := range []message.MsgType{message.TypeLoadImage, (message.ImageBlockResponse{}).Type()} {
 			if n := uint64(count[typ.String()]); n == 0 || n > stats.Received[typ] {
 				t.Errorf("%d frames of %v, the dongle received %d", n, typ, stats.Received[typ])
 			}
 		}
-		if n := count[message.TypeImageBlockRequest.String()]; uint64(n) != stats.Sent[message.TypeImageBlockRequest] || n != count[message.TypeImageBlockResponse.String()] {
-			t.Errorf("%d block requests of %d, %d blocks", n, stats.Sent[message.TypeImageBlockRequest], count[message.TypeImageBlockResponse.String()])
+		if n := count[message.TypeImageBlockRequest.String()]; uint64(n) != stats.Sent[message.TypeImageBlockRequest] || n != count[(message.ImageBlockResponse{}).Type().String()] {
+			t.Errorf("%d block requests of %d, %d blocks", n, stats.Sent[message.TypeImageBlockRequest], count[message.ImageBlockResponse{}.Type().String()])
 		}
 		for _, m := range h.out.all("zigate-ota/frame/rx") {
 			if strings.Contains(m.payload, `"0x8503"`) && !strings.Contains(m.payload, `"name":"upgrade end request"`) {

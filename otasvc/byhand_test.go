@@ -101,7 +101,7 @@ func TestFramesByHand(t *testing.T) {
 				}
 			}
 		}
-		l = w.listen(message.TypeImageNotify, message.TypeUpgradeEndResponse, message.TypeWaitForData)
+		l = w.listen(message.TypeImageNotify, message.UpgradeEndResponse{}.Type(), message.WaitForData{}.Type())
 
 		walk([]test{
 			{"a notify without an image, with what the device says of itself", notify(otasvc.ImageNotify{}), message.ImageNotify{
@@ -137,7 +137,7 @@ func TestFramesByHand(t *testing.T) {
 
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold})
 		w.within(time.Minute, "the download is under way", func() bool { return w.sink.device(bulb).Upgrade.Offset > 5000 })
-		l = w.listen(message.TypeImageBlockResponse, message.TypeWaitForData)
+		l = w.listen(message.ImageBlockResponse{}.Type(), message.WaitForData{}.Type())
 		time.Sleep(time.Second)
 		a := w.ask(wait(otasvc.WaitForData{RequestTime: ptr(uint32(1))}))
 		sent := l.take()
@@ -148,7 +148,7 @@ func TestFramesByHand(t *testing.T) {
 		}
 
 		w.within(10*time.Minute, "the device waits with its image", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloaded })
-		l = w.listen(message.TypeUpgradeEndResponse)
+		l = w.listen(message.UpgradeEndResponse{}.Type())
 		a = w.ask(end(otasvc.UpgradeEnd{UpgradeTime: ptr(uint32(1))}))
 		sent = l.take()
 		if a.Status != otasvc.Success || len(sent) != 1 || sent[0].(message.UpgradeEndResponse).Sequence == 0 || sent[0].(message.UpgradeEndResponse).FileVersion != 2 {

@@ -65,7 +65,7 @@ func TestFirmwareWithoutOTA(t *testing.T) {
 func TestFlashTrouble(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		w.met(bulb)
-		w.service.HandleMessage(message.PDMEvent{Event: message.PDMRecordTooLarge, Record: 7}, 0)
+		w.service.HandleMessage(message.PDMEvent{Event: recordTooLarge, Record: 7}, 0)
 		upgraded(w, 2_000)
 		time.Sleep(10 * time.Minute)
 		if u := w.sink.device(bulb).Upgrade; u.State != upgrade.Queued || !strings.Contains(w.trouble(), "flash memory") {
@@ -92,7 +92,7 @@ func TestDongleWithoutNetwork(t *testing.T) {
 
 // TestCommandsWaitForBuffers has a dongle that tells that its buffers are full.
 func TestCommandsWaitForBuffers(t *testing.T) {
-	full := message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormBuffers, NPDUUsed: 3, APDUUsed: 12}
+	full := message.Status{Request: message.ImageBlockResponse{}.Type(), Form: message.StatusFormBuffers, NPDUUsed: 3, APDUUsed: 12}
 	tests := map[string]struct {
 		tell func(s *otasvc.Service)
 		wait bool
@@ -111,7 +111,7 @@ func TestCommandsWaitForBuffers(t *testing.T) {
 				asked := func() int {
 					radio.mu.Lock()
 					defer radio.mu.Unlock()
-					return radio.sent[message.TypeIEEEAddrRequest]
+					return radio.sent[message.IEEEAddrRequest{}.Type()]
 				}
 				w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
 				synctest.Wait()
@@ -133,8 +133,8 @@ func TestRefusedCommandsAreBounded(t *testing.T) {
 	for name, status := range map[string]uint8{"no buffer": 0x14, "refused": 0x15, "no buffer for ZDP": 0xA6} {
 		t.Run(name, func(t *testing.T) {
 			withRadio(t, nil, func(w *world, radio *script) {
-				radio.answers[message.TypeIEEEAddrRequest] = func(done func(message.Status, error)) {
-					st := message.Status{Request: message.TypeIEEEAddrRequest, Status: status}
+				radio.answers[message.IEEEAddrRequest{}.Type()] = func(done func(message.Status, error)) {
+					st := message.Status{Request: message.IEEEAddrRequest{}.Type(), Status: status}
 					done(st, &message.StatusError{Status: st})
 				}
 				w.service.HandleConnected(zigate.Info{Firmware: "3.23", NetworkUp: true})
@@ -142,7 +142,7 @@ func TestRefusedCommandsAreBounded(t *testing.T) {
 				time.Sleep(10 * time.Second)
 				radio.mu.Lock()
 				defer radio.mu.Unlock()
-				if n := radio.sent[message.TypeIEEEAddrRequest]; n != 3 {
+				if n := radio.sent[(message.IEEEAddrRequest{}).Type()]; n != 3 {
 					t.Errorf("sent %d times, want 3", n)
 				}
 			})
@@ -158,7 +158,7 @@ func TestFlashTroubleHoldsNothingUp(t *testing.T) {
 		w.restart()
 		upgraded(w, 200_000)
 		w.within(time.Minute, "the download runs", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
-		w.service.HandleMessage(message.PDMEvent{Event: message.PDMRecordTooLarge, Record: 7}, 0)
+		w.service.HandleMessage(message.PDMEvent{Event: recordTooLarge, Record: 7}, 0)
 		w.met(plug)
 		url, _ := w.image(0x100B, 0x0112, 11, 5_000)
 		w.add(plug, url)
@@ -188,3 +188,6 @@ func TestNetworkFormedAnew(t *testing.T) {
 		}
 	})
 }
+
+// recordTooLarge is the event of a PDMEvent that says that the flash memory has no room for the largest record.
+const recordTooLarge = 3

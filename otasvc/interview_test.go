@@ -98,7 +98,7 @@ func TestInterviewIsGentle(t *testing.T) {
 		var mu sync.Mutex
 		open := map[uint16]int{}
 		most := 0
-		questions := w.listen(message.TypeSimpleDescriptorRequest)
+		questions := w.listen(message.SimpleDescriptorRequest{}.Type())
 		w.losing(func(m message.Message) bool {
 			if r, ok := m.(message.SimpleDescriptor); ok {
 				mu.Lock()
@@ -139,7 +139,7 @@ func TestSleepingDeviceIsAskedWhenItWakes(t *testing.T) {
 		time.Sleep(time.Minute)
 		questions := func() uint64 {
 			r := w.sim.Stats().Received
-			return r[message.TypeNodeDescriptorRequest] + r[message.TypeActiveEndpointsRequest] + r[message.TypeReadAttributes]
+			return r[message.NodeDescriptorRequest{}.Type()] + r[message.ActiveEndpointsRequest{}.Type()] + r[message.ReadAttributes{}.Type()]
 		}
 		asleep := questions()
 		time.Sleep(6 * time.Hour)
@@ -243,7 +243,7 @@ func TestAbsentDeviceDoesNotHoldUpOthers(t *testing.T) {
 // accord. It is asked again, and ever more seldom as long as it does not answer.
 func TestSilentDeviceIsAskedAgain(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
-		questions := w.listen(message.TypeActiveEndpointsRequest)
+		questions := w.listen(message.ActiveEndpointsRequest{}.Type())
 		w.losing(func(m message.Message) bool {
 			switch m.(type) {
 			case message.DeviceList, message.Status, message.NetworkState, message.Version:

@@ -52,7 +52,7 @@ func (r *script) count(t message.MsgType) int {
 
 // blockStatus is the dongle's word on a block, with so many APDUs in use.
 func blockStatus(status, apdu uint8) *message.Status {
-	return &message.Status{Request: message.TypeImageBlockResponse, Status: status, Form: message.StatusFormBuffers, APDUUsed: apdu}
+	return &message.Status{Request: message.ImageBlockResponse{}.Type(), Status: status, Form: message.StatusFormBuffers, APDUUsed: apdu}
 }
 
 func TestRefusedBlockIsSentAgain(t *testing.T) {
@@ -71,7 +71,7 @@ func TestRefusedBlockIsSentAgain(t *testing.T) {
 		"wrong endpoint": {status: message.StatusEndpointRange, want: 0},
 		"refused each time": {status: message.StatusNoBuffer, want: 3, then: func(_ *world, radio *script, _ func(uint8, uint32) message.ImageBlockRequest) {
 			radio.mu.Lock()
-			radio.answers[message.TypeImageBlockResponse] = refuse
+			radio.answers[message.ImageBlockResponse{}.Type()] = refuse
 			radio.mu.Unlock()
 		}},
 		"the device has asked anew": {status: message.StatusNoBuffer, want: 0, then: func(w *world, _ *script, request func(uint8, uint32) message.ImageBlockRequest) {
@@ -102,7 +102,7 @@ func TestRefusedBlockIsSentAgain(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				if n := radio.count(message.TypeImageBlockResponse); n != tc.want {
+				if n := radio.count((message.ImageBlockResponse{}).Type()); n != tc.want {
 					t.Errorf("%d blocks were sent again, want %d", n, tc.want)
 				}
 			})
@@ -120,12 +120,12 @@ func TestRefusedBlockWaitsForBuffers(t *testing.T) {
 		for range 10 {
 			time.Sleep(100 * time.Millisecond)
 			w.service.HandleMessage(message.Confirm{Kind: message.TypeConfirm, HasBuffers: true, APDUUsed: 12}, 0)
-			if radio.count(message.TypeImageBlockResponse) != 0 {
+			if radio.count((message.ImageBlockResponse{}).Type()) != 0 {
 				t.Fatal("the block was sent again while the buffers were full")
 			}
 		}
 		w.service.HandleMessage(message.Confirm{Kind: message.TypeConfirm, HasBuffers: true, APDUUsed: 1}, 0)
-		w.within(200*time.Millisecond, "the block is sent again", func() bool { return radio.count(message.TypeImageBlockResponse) == 1 })
+		w.within(200*time.Millisecond, "the block is sent again", func() bool { return radio.count(message.ImageBlockResponse{}.Type()) == 1 })
 	})
 }
 
@@ -140,7 +140,7 @@ func TestUnconfirmedBlockIsNotSentAgain(t *testing.T) {
 			w.service.HandleMessage(message.Confirm{Kind: message.TypeConfirmFailed, Status: 0xA7, DstEndpoint: 1, DstAddrMode: message.AddrModeNetwork, Addr: 0x4f4f}, 0)
 		}
 		time.Sleep(4 * time.Second)
-		if n := radio.count(message.TypeImageBlockResponse); n != 0 {
+		if n := radio.count((message.ImageBlockResponse{}).Type()); n != 0 {
 			t.Errorf("%d blocks were sent unasked", n)
 		}
 		failed := 0
@@ -176,7 +176,7 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 			w.add(e, url)
 			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(e)}, func(otasvc.Answer) {})
 		}
-		asked := radio.count(message.TypeActiveEndpointsRequest)
+		asked := radio.count(message.ActiveEndpointsRequest{}.Type())
 		notified := func() (n int) {
 			for _, e := range others {
 				if u := w.sink.device(e).Upgrade; u != nil && u.State == upgrade.Notified {
@@ -188,7 +188,7 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 		for range 10 {
 			busy()
 		}
-		if notified() != 0 || radio.count(message.TypeActiveEndpointsRequest) != asked {
+		if notified() != 0 || radio.count((message.ActiveEndpointsRequest{}).Type()) != asked {
 			t.Error("the buffers were full, and nothing was put off")
 		}
 		for range 100 {
@@ -197,7 +197,7 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 		if n := notified(); n != 2 {
 			t.Errorf("after eleven seconds of full buffers %d of 2 devices were offered their image", n)
 		}
-		if radio.count(message.TypeActiveEndpointsRequest) == asked {
+		if radio.count((message.ActiveEndpointsRequest{}).Type()) == asked {
 			t.Error("after eleven seconds of full buffers no device was interviewed")
 		}
 	})

@@ -71,8 +71,8 @@ func TestReplayOfATrace(t *testing.T) {
 				before = append(before, f.Frame)
 			}
 		}
-		if len(ofType(before, message.TypeImageBlockResponse)) < 5_000/64 {
-			t.Fatalf("the trace has %d frames, %d blocks", len(frames), len(ofType(before, message.TypeImageBlockResponse)))
+		if len(ofType(before, (message.ImageBlockResponse{}).Type())) < 5_000/64 {
+			t.Fatalf("the trace has %d frames, %d blocks", len(frames), len(ofType(before, message.ImageBlockResponse{}.Type())))
 		}
 
 		replay := w.replay(frames)
@@ -81,7 +81,7 @@ func TestReplayOfATrace(t *testing.T) {
 			t.Errorf("replayed: ended %+v", u)
 		}
 		again := replay.Heard()
-		if diff := cmp.Diff(ofType(before, message.TypeImageBlockResponse), ofType(again, message.TypeImageBlockResponse)); diff != "" {
+		if diff := cmp.Diff(ofType(before, (message.ImageBlockResponse{}).Type()), ofType(again, message.ImageBlockResponse{}.Type())); diff != "" {
 			t.Errorf("blocks -recorded +replayed:\n%s", diff)
 		}
 		if !slices.ContainsFunc(ofType(again, message.TypeLoadImage), func(p []byte) bool { return bytes.Contains(p, []byte{0x11, 0x7C, 0x22, 0x01, 0, 0, 0, 2}) }) {

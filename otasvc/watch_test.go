@@ -150,7 +150,7 @@ func TestBlockIsServedOnce(t *testing.T) {
 			withRadio(t, nil, func(w *world, radio *script) {
 				request := offered(w)
 				blocks := func(sequence uint8) int {
-					before, served := radio.count(message.TypeImageBlockResponse), 0
+					before, served := radio.count(message.ImageBlockResponse{}.Type()), 0
 					for _, way := range tc.ways {
 						req := request(sequence, 50*uint32(sequence))
 						if way == shown {
@@ -162,7 +162,7 @@ func TestBlockIsServedOnce(t *testing.T) {
 					}
 					time.Sleep(time.Second + time.Millisecond)
 					synctest.Wait()
-					return served + radio.count(message.TypeImageBlockResponse) - before
+					return served + radio.count(message.ImageBlockResponse{}.Type()) - before
 				}
 				for sequence := range uint8(20) {
 					if n := blocks(sequence); n != 1 {

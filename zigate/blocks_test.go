@@ -53,7 +53,7 @@ func TestBlockAheadOfCommands(t *testing.T) {
 		b.submit("time", message.SetTime{})
 		f.expect(t, message.TypeGetDevices)
 		f.send(message.ImageBlockRequest{Offset: 0}, message.ImageBlockRequest{Offset: 64})
-		f.expect(t, message.TypeImageBlockResponse, message.TypeImageBlockResponse)
+		f.expect(t, message.ImageBlockResponse{}.Type(), message.ImageBlockResponse{}.Type())
 		got := b.handler.take()
 		slices.Sort(got)
 		want := []string{"block request 0", "block request 64", "block status 0x0502 0x00", "block status 0x0502 0x00"}
@@ -68,74 +68,74 @@ func TestBlockAheadOfCommands(t *testing.T) {
 }
 
 func TestSameTypeBothWays(t *testing.T) {
-	refused := ok(message.TypeWaitForData)
+	refused := ok(message.WaitForData{}.Type())
 	refused.Status = message.StatusNoBuffer
 	command := message.WaitForData{Status: message.OTAWaitForData}
 	request := message.ImageBlockRequest{Offset: 64}
 
 	t.Run("answer first", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, f := connect(t, &fakeDialer{script: silentTo(message.TypeWaitForData)})
+			b, f := connect(t, &fakeDialer{script: silentTo(message.WaitForData{}.Type())})
 			b.handler.reply = replyWait
 			f.send(request)
-			f.expect(t, message.TypeWaitForData)
+			f.expect(t, message.WaitForData{}.Type())
 			b.submit("wait", command)
-			f.expect(t, message.TypeWaitForData)
-			f.send(ok(message.TypeWaitForData), refused)
+			f.expect(t, message.WaitForData{}.Type())
+			f.send(ok(message.WaitForData{}.Type()), refused)
 			b.events("block request 64", "block status 0x0506 0x00")
 			b.finished("wait: 0x14 refused")
 		})
 	})
 	t.Run("command first", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, f := connect(t, &fakeDialer{script: silentTo(message.TypeWaitForData)})
+			b, f := connect(t, &fakeDialer{script: silentTo(message.WaitForData{}.Type())})
 			b.handler.reply = replyWait
 			b.submit("wait", command)
-			f.expect(t, message.TypeWaitForData)
+			f.expect(t, message.WaitForData{}.Type())
 			f.send(request)
-			f.expect(t, message.TypeWaitForData)
-			f.send(ok(message.TypeWaitForData), refused)
+			f.expect(t, message.WaitForData{}.Type())
+			f.send(ok(message.WaitForData{}.Type()), refused)
 			b.events("block request 64", "block status 0x0506 0x14")
 			b.finished("wait: 0x00")
 		})
 	})
 	t.Run("status of the answer lost", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, f := connect(t, &fakeDialer{script: silentTo(message.TypeWaitForData)})
+			b, f := connect(t, &fakeDialer{script: silentTo(message.WaitForData{}.Type())})
 			b.handler.reply = replyWait
 			f.send(request)
-			f.expect(t, message.TypeWaitForData)
+			f.expect(t, message.WaitForData{}.Type())
 			time.Sleep(zigate.DefaultCommandTimeout)
 			b.submit("wait", command)
-			f.expect(t, message.TypeWaitForData)
-			f.send(ok(message.TypeWaitForData))
+			f.expect(t, message.WaitForData{}.Type())
+			f.send(ok(message.WaitForData{}.Type()))
 			b.events("block request 64")
 			b.finished("wait: 0x00")
 		})
 	})
 	t.Run("status of the answer lost, told by the order", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, f := connect(t, &fakeDialer{script: silentTo(message.TypeWaitForData)})
+			b, f := connect(t, &fakeDialer{script: silentTo(message.WaitForData{}.Type())})
 			b.handler.reply = replyWait
 			f.send(request)
-			f.expect(t, message.TypeWaitForData)
+			f.expect(t, message.WaitForData{}.Type())
 			b.submit("time", message.SetTime{})
 			f.expect(t, message.SetTime{}.Type())
 			b.submit("wait", command)
-			f.expect(t, message.TypeWaitForData)
-			f.send(ok(message.TypeWaitForData))
+			f.expect(t, message.WaitForData{}.Type())
+			f.send(ok(message.WaitForData{}.Type()))
 			b.events("block request 64")
 			b.finished("time: 0x00", "wait: 0x00")
 		})
 	})
 	t.Run("status of the answer late", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, f := connect(t, &fakeDialer{script: silentTo(message.TypeWaitForData)})
+			b, f := connect(t, &fakeDialer{script: silentTo(message.WaitForData{}.Type())})
 			b.handler.reply = replyWait
 			f.send(request)
-			f.expect(t, message.TypeWaitForData)
+			f.expect(t, message.WaitForData{}.Type())
 			time.Sleep(2 * zigate.DefaultCommandTimeout)
-			f.send(ok(message.TypeWaitForData))
+			f.send(ok(message.WaitForData{}.Type()))
 			b.events("block request 64", "block status 0x0506 0x00")
 		})
 	})
@@ -143,11 +143,11 @@ func TestSameTypeBothWays(t *testing.T) {
 
 func TestManyUnansweredBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeImageBlockResponse)})
+		b, f := connect(t, &fakeDialer{script: silentTo(message.ImageBlockResponse{}.Type())})
 		b.handler.reply = replyBlock
 		for range 300 {
 			f.send(message.ImageBlockRequest{})
-			if got := f.next(t); got.Type != message.TypeImageBlockResponse {
+			if got := f.next(t); got.Type != (message.ImageBlockResponse{}).Type() {
 				t.Fatalf("the host sent %s", got)
 			}
 		}
@@ -162,9 +162,9 @@ func TestSeveralFramesInReply(t *testing.T) {
 		b, f := connect(t, &fakeDialer{}, func(o *zigate.Options) { o.Observer = observed })
 		b.handler.reply = func(req *message.ImageBlockRequest, dst []byte) []byte { return replyWait(req, replyBlock(req, dst)) }
 		f.send(message.ImageBlockRequest{})
-		f.expect(t, message.TypeImageBlockResponse, message.TypeWaitForData)
+		f.expect(t, message.ImageBlockResponse{}.Type(), message.WaitForData{}.Type())
 		b.events("block request 0", "block status 0x0502 0x00", "block status 0x0506 0x00")
-		if observed.sent[message.TypeImageBlockResponse] != 1 || observed.sent[message.TypeWaitForData] != 1 {
+		if observed.sent[(message.ImageBlockResponse{}).Type()] != 1 || observed.sent[message.WaitForData{}.Type()] != 1 {
 			t.Errorf("observed %v", observed.sent)
 		}
 	})
@@ -227,7 +227,7 @@ func TestDebugLog(t *testing.T) {
 		b.handler.reply = replyBlock
 		f.send(message.ImageBlockRequest{}, message.Leave{})
 		f.out <- message.AppendFrame(nil, 0x8999, []byte{1, 2})
-		f.expect(t, message.TypeImageBlockResponse)
+		f.expect(t, message.ImageBlockResponse{}.Type())
 		for _, want := range []string{"image block request", "name=leave", "0x8999 unknown 0102", "msg=status"} {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("not logged: %s", want)

@@ -44,7 +44,7 @@ func TestSubmitWhenConnected(t *testing.T) {
 		dialer.setRefuse(false)
 		time.Sleep(zigate.DefaultBackoffMin)
 		f := dialer.last(t)
-		f.expect(t, message.TypeGetVersion, message.TypeSetRawMode, message.TypeGetNetworkState, message.TypeGetDevices)
+		f.expect(t, message.TypeGetVersion, message.TypeSetRawMode, message.GetNetworkState{}.Type(), message.TypeGetDevices)
 		b.finished("first: 0x00")
 	})
 }

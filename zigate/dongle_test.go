@@ -106,7 +106,7 @@ func TestHandshake(t *testing.T) {
 		if got := f.next(t); got.Type != message.TypeSetRawMode || got.Payload[0] != byte(message.RawModeHybrid) {
 			t.Fatalf("second %s", got)
 		}
-		f.expect(t, message.TypeGetNetworkState)
+		f.expect(t, message.GetNetworkState{}.Type())
 		b.events("connected")
 		want := zigate.Info{
 			Port: "fake", Major: 4, Minor: 0x0323, Firmware: "3.23", Family: message.FamilyV1, IEEE: fakeNetwork.IEEE,
@@ -127,7 +127,7 @@ func TestHandshake(t *testing.T) {
 func TestHandshakeWithoutNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		script := func(f message.Frame) ([]byte, bool) {
-			if f.Type != message.TypeGetNetworkState {
+			if f.Type != (message.GetNetworkState{}).Type() {
 				return nil, false
 			}
 			return append(fromDongle(ok(f.Type)), fromDongle(message.NetworkState{Addr: 0xFFFF, IEEE: 1})...), true
@@ -174,7 +174,7 @@ func TestHandshakeRefusals(t *testing.T) {
 				s := ok(f.Type)
 				s.Status = message.StatusUnhandled
 				return fromDongle(s), true
-			case message.TypeGetNetworkState:
+			case message.GetNetworkState{}.Type():
 				return append(fromDongle(fakeNetwork), fromDongle(ok(f.Type))...), true
 			}
 			return nil, false
@@ -301,7 +301,7 @@ func TestDrippingPort(t *testing.T) {
 		b, f := connect(t, dialer)
 		b.handler.reply = replyBlock
 		f.send(message.ImageBlockRequest{Offset: 1})
-		f.expect(t, message.TypeImageBlockResponse)
+		f.expect(t, message.ImageBlockResponse{}.Type())
 		b.submit("time", message.SetTime{})
 		b.finished("time: 0x00")
 	})

@@ -124,7 +124,7 @@ func (f *fakeDongle) expect(t *testing.T, types ...message.MsgType) {
 // handshake wants the commands of a handshake.
 func (f *fakeDongle) handshake(t *testing.T) {
 	t.Helper()
-	f.expect(t, message.TypeGetVersion, message.TypeSetRawMode, message.TypeGetNetworkState)
+	f.expect(t, message.TypeGetVersion, message.TypeSetRawMode, message.GetNetworkState{}.Type())
 }
 
 // frames takes what is whole of the input, and copies it.
@@ -157,7 +157,7 @@ func ordinaryAnswer(t message.MsgType) []byte {
 	switch t {
 	case message.TypeGetVersion:
 		answer = append(answer, fromDongle(fakeVersion)...)
-	case message.TypeGetNetworkState:
+	case message.GetNetworkState{}.Type():
 		answer = append(answer, fromDongle(fakeNetwork)...)
 	}
 	return answer

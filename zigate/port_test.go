@@ -283,7 +283,7 @@ func serve(far io.ReadWriter, blocks chan<- message.Frame) {
 			return
 		}
 		for _, f := range frames(&decoder, buf[:n]) {
-			if f.Type == message.TypeImageBlockResponse {
+			if f.Type == (message.ImageBlockResponse{}).Type() {
 				blocks <- f
 			}
 			if _, err := far.Write(ordinaryAnswer(f.Type)); err != nil || f.Type == message.TypeReset {

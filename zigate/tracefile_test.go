@@ -156,7 +156,7 @@ func FuzzTrace(f *testing.F) {
 	for _, m := range []message.Message{
 		message.GetVersion{},
 		message.Version{Major: 4, Minor: 0x323},
-		message.Status{Request: message.TypeImageBlockResponse, Status: 0x14, Form: message.StatusFormBuffers, APDUUsed: 12},
+		message.Status{Request: message.ImageBlockResponse{}.Type(), Status: 0x14, Form: message.StatusFormBuffers, APDUUsed: 12},
 		message.ImageBlockRequest{Cluster: message.ClusterOTA, AddrMode: message.AddrModeNetwork, Addr: 0x9021, MaxDataSize: 64},
 		message.ImageBlockResponse{Sequence: 7, Offset: 64, FileVersion: 0x22010631, Data: []byte{1, 2}},
 		message.LoadImage{},

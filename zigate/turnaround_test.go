@@ -145,7 +145,7 @@ func TestDongleTurnDoesNotAllocate(t *testing.T) {
 	h := newQuietHandler()
 	end := runDongle(t, dialer, func() io.ReadWriteCloser { return far }, h, new(countingObserver))
 
-	request, status := blockRequestFrame(), fromDongle(ok(message.TypeImageBlockResponse))
+	request, status := blockRequestFrame(), fromDongle(ok(message.ImageBlockResponse{}.Type()))
 	want := h.answer(request, nil)
 	got := make([]byte, len(want))
 	turn := func() {

@@ -31,7 +31,7 @@ var lamp = message.IEEE(0x00158d0001020304)
 // full is Metrics that has been told everything once, so that every series there can be exists.
 func full() *metrics.Metrics {
 	m := metrics.New("1.2.3", "abcdef0")
-	m.FrameSent(message.TypeImageBlockResponse)
+	m.FrameSent(message.ImageBlockResponse{}.Type())
 	m.FrameReceived(message.TypeImageBlockRequest)
 	m.FrameError(zigate.ReasonChecksum)
 	m.Connected(true)
@@ -327,7 +327,7 @@ func TestBlockPathAllocatesNothing(t *testing.T) {
 	for name, f := range map[string]func(){
 		"FrameReceived":         func() { m.FrameReceived(message.TypeImageBlockRequest) },
 		"FrameReceived unknown": func() { m.FrameReceived(0x8999) },
-		"FrameSent":             func() { m.FrameSent(message.TypeImageBlockResponse) },
+		"FrameSent":             func() { m.FrameSent(message.ImageBlockResponse{}.Type()) },
 		"FrameSent unknown":     func() { m.FrameSent(0x0999) },
 		"BlockRequest":          func() { m.BlockRequest(blocks.Served, 64) },
 		"BlockRequest unknown":  func() { m.BlockRequest("new", 0) },

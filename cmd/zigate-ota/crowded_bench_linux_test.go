@@ -91,7 +91,7 @@ func (w *livelyWire) trace(_ message.Direction, f message.Frame) {
 	switch f.Type {
 	case message.TypeImageBlockRequest:
 		w.asked = time.Now()
-	case message.TypeImageBlockResponse:
+	case message.ImageBlockResponse{}.Type():
 		w.mu.Lock()
 		w.within = append(w.within, time.Since(w.asked))
 		w.mu.Unlock()

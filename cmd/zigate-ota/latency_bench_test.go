@@ -78,7 +78,7 @@ func (w *wireDongle) read() (message.Frame, error) {
 func (w *wireDongle) until(t message.MsgType) message.Frame {
 	for {
 		f := w.next()
-		if f.Type == message.TypeImageBlockResponse && t == f.Type {
+		if f.Type == (message.ImageBlockResponse{}).Type() && t == f.Type {
 			return f
 		}
 		w.answer(f)
@@ -95,7 +95,7 @@ func (w *wireDongle) answer(f message.Frame) {
 	switch f.Type {
 	case message.TypeGetVersion:
 		w.write(message.Version{Major: 4, Minor: 0x0323})
-	case message.TypeGetNetworkState:
+	case message.GetNetworkState{}.Type():
 		w.write(message.NetworkState{IEEE: 0x00158d0001020304, PANID: 0x1234, Channel: 15})
 	case message.TypeGetDevices:
 		var list message.DeviceList
@@ -105,7 +105,7 @@ func (w *wireDongle) answer(f message.Frame) {
 			})
 		}
 		w.write(list)
-	case message.TypePowerDescriptorRequest:
+	case message.PowerDescriptorRequest{}.Type():
 		w.write(message.PowerDescriptor{})
 	default:
 		w.interviewed(f)
@@ -201,7 +201,7 @@ func (w *wiredService) play(b *testing.B, begin func()) <-chan time.Time {
 			if err != nil {
 				return
 			}
-			if f.Type == message.TypeImageBlockResponse {
+			if f.Type == (message.ImageBlockResponse{}).Type() {
 				blocks <- time.Now()
 				_, _ = w.conn.Write(blockStatus)
 				continue
@@ -233,7 +233,7 @@ func wireFrame(m message.Message) []byte {
 func BenchmarkServedBlock(b *testing.B) {
 	w := newWiredService(b, 1).wireDongle
 	w.write(wireRequest(0, 0, 64))
-	ready := w.until(message.TypeImageBlockResponse)
+	ready := w.until(message.ImageBlockResponse{}.Type())
 	bare := &wireDongle{tb: b, conn: bareResponder(b, message.AppendFrame(nil, ready.Type, ready.Payload)), buf: make([]byte, 4096), out: make([]byte, 0, 512)}
 
 	round := func(w *wireDongle, frame []byte) time.Duration {
@@ -241,7 +241,7 @@ func BenchmarkServedBlock(b *testing.B) {
 		if _, err := w.conn.Write(frame); err != nil {
 			b.Fatal(err)
 		}
-		w.until(message.TypeImageBlockResponse)
+		w.until(message.ImageBlockResponse{}.Type())
 		return time.Since(start)
 	}
 	var ours, theirs []time.Duration

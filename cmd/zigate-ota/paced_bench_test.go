@@ -65,7 +65,7 @@ func BenchmarkPacedLine(b *testing.B) {
 	b.Run("devices=8", pacedDownloads)
 }
 
-var blockStatus = wireFrame(message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormBuffers})
+var blockStatus = wireFrame(message.Status{Request: message.ImageBlockResponse{}.Type(), Form: message.StatusFormBuffers})
 
 func pacedDownload(b *testing.B, size uint8) {
 	w := newWiredService(b, 1)
@@ -74,7 +74,7 @@ func pacedDownload(b *testing.B, size uint8) {
 	block := func(offset uint32) {
 		request := wireFrame(wireRequest(0, offset, size))
 		fromDongle.trickle(b, w.conn, request)
-		f := w.until(message.TypeImageBlockResponse)
+		f := w.until(message.ImageBlockResponse{}.Type())
 		n := len(message.AppendFrame(nil, f.Type, f.Payload))
 		toDongle.over(n)
 		fromDongle.trickle(b, w.conn, blockStatus)
@@ -140,7 +140,7 @@ func pacedDownloads(b *testing.B) {
 	close(begin)
 	var toDongle pacedLine
 	for range b.N {
-		f := w.until(message.TypeImageBlockResponse)
+		f := w.until(message.ImageBlockResponse{}.Type())
 		n := len(message.AppendFrame(nil, f.Type, f.Payload))
 		toDongle.over(n)
 		received += n

@@ -89,7 +89,7 @@ func TestShared(t *testing.T) {
 	defer pty.Close()
 	b := shareOver(t, pty)
 	b.says(message.GetNetworkState{})
-	b.hears(message.TypeNetworkState)
+	b.hears(message.NetworkState{}.Type())
 
 	s.ask("add_image", `{"deviceId":"`+kitchen+`","url":"`+base+`/newer.ota"}`)
 	upgrade := s.send("upgrade", `{"deviceId":"`+kitchen+`"}`)

@@ -36,8 +36,8 @@ const answerBit MsgType = 0x8000
 type Numbering uint8
 
 const (
-	// NotNumbered means that there is no answer besides the status.
-	NotNumbered Numbering = iota
+	// notNumbered means that there is no answer besides the status.
+	notNumbered Numbering = iota
 	// InOrder means that the answer has no number: it belongs to the oldest command of its type.
 	InOrder
 	// ByZDP means that the answer begins with the ZDP sequence number that the command's status told.
@@ -70,7 +70,7 @@ func AnswerOf(command MsgType) Answer {
 	case TypeGetVersion, TypeGetDevices, TypeGetTime, setTxPower, getTxPower:
 		a.Numbering = InOrder
 		a.AtOnce = true
-	case TypeGetNetworkState, typeGetPermitJoin, TypeStartNetwork, networkKey:
+	case typeGetNetworkState, typeGetPermitJoin, TypeStartNetwork, networkKey:
 		a.Numbering = InOrder
 	case attributeDiscovery:
 		a.Numbering = InOrder
@@ -79,7 +79,7 @@ func AnswerOf(command MsgType) Answer {
 		a.Numbering = numberingOf(command)
 		a.ClusterCommand = command >= firstGroupCommand && command <= lastSceneCommand
 	}
-	if a.Numbering == NotNumbered {
+	if a.Numbering == notNumbered {
 		return Answer{}
 	}
 	return a
@@ -89,13 +89,13 @@ func AnswerOf(command MsgType) Answer {
 func numberingOf(command MsgType) Numbering {
 	switch {
 	case command|answerBit == typeLeave, command == TypeDeviceAnnounce, command == typePermitJoin:
-		return NotNumbered
+		return notNumbered
 	case command >= firstZDPCommand && command <= lastZDPCommand:
 		return ByZDP
 	case command.IsZCL():
 		return ByZCL
 	}
-	return NotNumbered
+	return notNumbered
 }
 
 // AsAnswer returns how messages of a type answer a command. It is the zero value for a type that answers

@@ -28,14 +28,14 @@ func TestAnswerOf(t *testing.T) {
 	}{
 		{"version", message.TypeGetVersion, atOnce(message.TypeVersion)},
 		{"transmission power", 0x0806, atOnce(0x8806)},
-		{"network state", message.TypeGetNetworkState, inOrder(message.TypeNetworkState)},
+		{"network state", message.GetNetworkState{}.Type(), inOrder(message.NetworkState{}.Type())},
 		{"start", message.TypeStartNetwork, inOrder(message.TypeNetworkJoined)},
 		{"network key", 0x0054, inOrder(0x8054)},
 		{"discovery of attributes", 0x0140, message.Answer{Type: 0x8140, Numbering: message.InOrder, Several: true}},
 		{"bind", message.TypeBind, byZDP(message.BindResponse{}.Type())},
-		{"node descriptor", message.TypeNodeDescriptorRequest, byZDP(message.TypeNodeDescriptor)},
+		{"node descriptor", message.NodeDescriptorRequest{}.Type(), byZDP(message.TypeNodeDescriptor)},
 		{"management LQI", 0x004E, byZDP(message.TypeManagementLQI)},
-		{"read attributes", message.TypeReadAttributes, byZCL(message.TypeReadAttribute)},
+		{"read attributes", message.ReadAttributes{}.Type(), byZCL(message.TypeReadAttribute)},
 		{"last of ZCL", 0x04FF, byZCL(0x84FF)},
 		{"view of a group", 0x0061, message.Answer{Type: 0x8061, Numbering: message.ByZCL, ClusterCommand: true}},
 		{"permit join, whose state is asked for by itself", message.PermitJoin{}.Type(), message.Answer{}},
@@ -158,7 +158,7 @@ func TestRanges(t *testing.T) {
 		first, last message.MsgType
 	}{
 		{"ZCL", message.MsgType.IsZCL, 0x0060, 0x04FF},
-		{"OTA", message.MsgType.IsOTA, message.TypeLoadImage, message.TypeWaitForData},
+		{"OTA", message.MsgType.IsOTA, message.TypeLoadImage, message.WaitForData{}.Type()},
 		{"I/O", message.MsgType.IsIO, 0x0800, 0x0A00},
 		{"storage answers", message.MsgType.IsStorageAnswer, 0x8200, 0x8300},
 	}

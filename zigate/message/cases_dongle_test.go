@@ -32,7 +32,7 @@ func dongleCases() []messageCase {
 		{"persistent data event", bytesOf(
 			"03",       // event
 			"0000f104", // record
-		), message.PDMEvent{Event: message.PDMRecordTooLarge, Record: 0xF104}},
+		), message.PDMEvent{Event: recordTooLarge, Record: 0xF104}},
 		{"heartbeat", bytesOf("2f000001"), message.Heartbeat{Seconds: 0x2F000001}},
 		{"time", bytesOf("2f000001"), message.Time{Seconds: 0x2F000001}},
 		{"log", bytesOf(
@@ -314,7 +314,7 @@ func dongleCases() []messageCase {
 			"00",   // status
 			"38",   // sequence
 			"0042", // command
-		), message.Status{Sequence: 0x38, Request: message.TypeNodeDescriptorRequest, Form: message.StatusFormShort}},
+		), message.Status{Sequence: 0x38, Request: message.NodeDescriptorRequest{}.Type(), Form: message.StatusFormShort}},
 		{"status of 3.1d", bytesOf(
 			"00",   // status
 			"0b",   // sequence
@@ -334,7 +334,7 @@ func dongleCases() []messageCase {
 			"09",   // NPDUs
 			"0e",   // APDUs
 		), message.Status{
-			Status: message.StatusNoBuffer, Request: message.TypeImageBlockResponse, APSSequence: 0x7C, NPDUUsed: 9, APDUUsed: 14,
+			Status: message.StatusNoBuffer, Request: message.ImageBlockResponse{}.Type(), APSSequence: 0x7C, NPDUUsed: 9, APDUUsed: 14,
 			Form: message.StatusFormBuffers,
 		}},
 		{"confirm", bytesOf(
@@ -416,3 +416,6 @@ func dongleCases() []messageCase {
 		{"extended status", bytesOf("81"), message.ExtendedStatus{Code: 0x81}},
 	}
 }
+
+// recordTooLarge is the event of a PDMEvent that says that the flash memory has no room for the largest record.
+const recordTooLarge = 3

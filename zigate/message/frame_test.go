@@ -33,7 +33,7 @@ func TestAppendFrame(t *testing.T) {
 			"0210", "0215", "0213", "24", "0210", // payload
 			"03", // END
 		)},
-		{"nothing to escape", message.TypeActiveEndpointsRequest, bytesOf("f1a5"), bytesOf(
+		{"nothing to escape", message.ActiveEndpointsRequest{}.Type(), bytesOf("f1a5"), bytesOf(
 			"01",         // START
 			"0210", "45", // type
 			"0210", "0212", // length

@@ -112,9 +112,9 @@ func (m Attribute) Int() (int64, bool) {
 	return int64(v<<unused) >> unused, true
 }
 
-// Float returns the value of an attribute that is a floating point number of 2, 4 or 8 bytes. It returns
+// float returns the value of an attribute that is a floating point number of 2, 4 or 8 bytes. It returns
 // false for other types, for a status other than 0, and without data.
-func (m Attribute) Float() (float64, bool) {
+func (m Attribute) float() (float64, bool) {
 	if m.Status != 0 {
 		return 0, false
 	}
@@ -169,7 +169,7 @@ func (m Attribute) Value() string {
 	if v, ok := m.Int(); ok {
 		return strconv.FormatInt(v, 10)
 	}
-	if v, ok := m.Float(); ok {
+	if v, ok := m.float(); ok {
 		return strconv.FormatFloat(v, 'g', -1, 64)
 	}
 	if m.DataType == dataText || m.DataType == dataLongText {

@@ -112,7 +112,7 @@ type ImageBlockResponse struct {
 }
 
 // Type is 0x0502.
-func (ImageBlockResponse) Type() MsgType { return TypeImageBlockResponse }
+func (ImageBlockResponse) Type() MsgType { return typeImageBlockResponse }
 
 func (m ImageBlockResponse) fields(c *codec) Message {
 	c.target(&m.Target)
@@ -148,7 +148,7 @@ func AppendImageBlockResponse(dst []byte, m *ImageBlockResponse) []byte {
 	data := counted(m.Data)
 	m.putFixed((*[blockResponseSize]byte)(p[:]), len(data))
 	n := blockResponseSize + copy(p[blockResponseSize:], data)
-	return AppendFrame(dst, TypeImageBlockResponse, p[:n])
+	return AppendFrame(dst, typeImageBlockResponse, p[:n])
 }
 
 // WaitForData (0x0506) answers one ImageBlockRequest with "ask again after RequestTime - CurrentTime
@@ -163,7 +163,7 @@ type WaitForData struct {
 }
 
 // Type is 0x0506.
-func (WaitForData) Type() MsgType { return TypeWaitForData }
+func (WaitForData) Type() MsgType { return typeWaitForData }
 
 func (m WaitForData) fields(c *codec) Message {
 	m.visit(c)
@@ -187,5 +187,5 @@ func AppendWaitForData(dst []byte, m *WaitForData) []byte {
 	m.visit(&c)
 	var p [waitForDataSize]byte
 	copy(p[:], c.b[len(dst):])
-	return AppendFrame(dst, TypeWaitForData, p[:])
+	return AppendFrame(dst, typeWaitForData, p[:])
 }

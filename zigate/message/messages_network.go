@@ -4,7 +4,7 @@ package message
 type GetNetworkState struct{}
 
 // Type is 0x0009.
-func (GetNetworkState) Type() MsgType { return TypeGetNetworkState }
+func (GetNetworkState) Type() MsgType { return typeGetNetworkState }
 
 func (m GetNetworkState) fields(*codec) Message { return m }
 
@@ -18,7 +18,7 @@ type NetworkState struct {
 }
 
 // Type is 0x8009.
-func (NetworkState) Type() MsgType { return TypeNetworkState }
+func (NetworkState) Type() MsgType { return typeNetworkState }
 
 func (m NetworkState) fields(c *codec) Message {
 	c.u16(&m.Addr)

@@ -106,7 +106,7 @@ type UpgradeEndResponse struct {
 }
 
 // Type is 0x0504.
-func (UpgradeEndResponse) Type() MsgType { return TypeUpgradeEndResponse }
+func (UpgradeEndResponse) Type() MsgType { return typeUpgradeEndResponse }
 
 func (m UpgradeEndResponse) fields(c *codec) Message {
 	c.target(&m.Target)

@@ -52,7 +52,7 @@ type ReadAttributes struct {
 }
 
 // Type is 0x0100.
-func (ReadAttributes) Type() MsgType { return TypeReadAttributes }
+func (ReadAttributes) Type() MsgType { return typeReadAttributes }
 
 func (m ReadAttributes) fields(c *codec) Message {
 	c.target(&m.Target)

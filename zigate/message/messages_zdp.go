@@ -32,7 +32,7 @@ type IEEEAddrRequest struct {
 }
 
 // Type is 0x0041.
-func (IEEEAddrRequest) Type() MsgType { return TypeIEEEAddrRequest }
+func (IEEEAddrRequest) Type() MsgType { return typeIEEEAddrRequest }
 
 func (m IEEEAddrRequest) fields(c *codec) Message {
 	c.u16(&m.Target)
@@ -92,7 +92,7 @@ type NodeDescriptorRequest struct {
 }
 
 // Type is 0x0042.
-func (NodeDescriptorRequest) Type() MsgType { return TypeNodeDescriptorRequest }
+func (NodeDescriptorRequest) Type() MsgType { return typeNodeDescriptorRequest }
 
 func (m NodeDescriptorRequest) fields(c *codec) Message {
 	c.u16(&m.Addr)
@@ -141,7 +141,7 @@ type ActiveEndpointsRequest struct {
 }
 
 // Type is 0x0045.
-func (ActiveEndpointsRequest) Type() MsgType { return TypeActiveEndpointsRequest }
+func (ActiveEndpointsRequest) Type() MsgType { return typeActiveEndpointsRequest }
 
 func (m ActiveEndpointsRequest) fields(c *codec) Message {
 	c.u16(&m.Addr)
@@ -191,7 +191,7 @@ type SimpleDescriptorRequest struct {
 }
 
 // Type is 0x0043.
-func (SimpleDescriptorRequest) Type() MsgType { return TypeSimpleDescriptorRequest }
+func (SimpleDescriptorRequest) Type() MsgType { return typeSimpleDescriptorRequest }
 
 func (m SimpleDescriptorRequest) fields(c *codec) Message {
 	c.u16(&m.Addr)
@@ -240,7 +240,7 @@ type PowerDescriptorRequest struct {
 }
 
 // Type is 0x0044.
-func (PowerDescriptorRequest) Type() MsgType { return TypePowerDescriptorRequest }
+func (PowerDescriptorRequest) Type() MsgType { return typePowerDescriptorRequest }
 
 func (m PowerDescriptorRequest) fields(c *codec) Message {
 	c.u16(&m.Addr)

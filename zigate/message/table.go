@@ -5,7 +5,7 @@ const (
 	typeSetLogLevel             MsgType = 0x0001
 	TypeSetRawMode              MsgType = 0x0002
 	TypeSetHeartbeat            MsgType = 0x0008
-	TypeGetNetworkState         MsgType = 0x0009
+	typeGetNetworkState         MsgType = 0x0009
 	TypeGetVersion              MsgType = 0x0010
 	TypeReset                   MsgType = 0x0011
 	TypeErasePersistentData     MsgType = 0x0012
@@ -19,21 +19,21 @@ const (
 	typeSetFlowControl          MsgType = 0x002F
 	TypeBind                    MsgType = 0x0030
 	typeNwkAddrRequest          MsgType = 0x0040
-	TypeIEEEAddrRequest         MsgType = 0x0041
-	TypeNodeDescriptorRequest   MsgType = 0x0042
-	TypeSimpleDescriptorRequest MsgType = 0x0043
-	TypePowerDescriptorRequest  MsgType = 0x0044
-	TypeActiveEndpointsRequest  MsgType = 0x0045
+	typeIEEEAddrRequest         MsgType = 0x0041
+	typeNodeDescriptorRequest   MsgType = 0x0042
+	typeSimpleDescriptorRequest MsgType = 0x0043
+	typePowerDescriptorRequest  MsgType = 0x0044
+	typeActiveEndpointsRequest  MsgType = 0x0045
 	typeMatchDescriptorRequest  MsgType = 0x0046
 	typeManagementLeaveRequest  MsgType = 0x0047
 	typePermitJoin              MsgType = 0x0049
 	typeOnOff                   MsgType = 0x0092
-	TypeReadAttributes          MsgType = 0x0100
+	typeReadAttributes          MsgType = 0x0100
 	TypeLoadImage               MsgType = 0x0500
-	TypeImageBlockResponse      MsgType = 0x0502
-	TypeUpgradeEndResponse      MsgType = 0x0504
+	typeImageBlockResponse      MsgType = 0x0502
+	typeUpgradeEndResponse      MsgType = 0x0504
 	TypeImageNotify             MsgType = 0x0505
-	TypeWaitForData             MsgType = 0x0506
+	typeWaitForData             MsgType = 0x0506
 	TypeRawAPS                  MsgType = 0x0530
 )
 
@@ -50,7 +50,7 @@ const (
 	TypeRestart           MsgType = 0x8006
 	TypeFactoryNewRestart MsgType = 0x8007
 	TypeHeartbeat         MsgType = 0x8008
-	TypeNetworkState      MsgType = 0x8009
+	typeNetworkState      MsgType = 0x8009
 	TypeVersion           MsgType = 0x8010
 	TypeAPSAck            MsgType = 0x8011
 	TypeConfirm           MsgType = 0x8012
@@ -95,7 +95,7 @@ var table = []row{
 	{typeSetLogLevel, "set log level", ToDongle, SetLogLevel{}},
 	{TypeSetRawMode, "set raw mode", ToDongle, SetRawMode{}},
 	{TypeSetHeartbeat, "set heartbeat", ToDongle, SetHeartbeat{}},
-	{TypeGetNetworkState, "get network state", ToDongle, GetNetworkState{}},
+	{typeGetNetworkState, "get network state", ToDongle, GetNetworkState{}},
 	{TypeGetVersion, "get version", ToDongle, GetVersion{}},
 	{TypeReset, "reset", ToDongle, Reset{}},
 	{TypeErasePersistentData, "erase persistent data", ToDongle, ErasePersistentData{}},
@@ -109,21 +109,21 @@ var table = []row{
 	{typeSetFlowControl, "set flow control", ToDongle, SetFlowControl{}},
 	{TypeBind, "bind", ToDongle, Bind{}},
 	{typeNwkAddrRequest, "network address request", ToDongle, NwkAddrRequest{}},
-	{TypeIEEEAddrRequest, "IEEE address request", ToDongle, IEEEAddrRequest{}},
-	{TypeNodeDescriptorRequest, "node descriptor request", ToDongle, NodeDescriptorRequest{}},
-	{TypeSimpleDescriptorRequest, "simple descriptor request", ToDongle, SimpleDescriptorRequest{}},
-	{TypePowerDescriptorRequest, "power descriptor request", ToDongle, PowerDescriptorRequest{}},
-	{TypeActiveEndpointsRequest, "active endpoints request", ToDongle, ActiveEndpointsRequest{}},
+	{typeIEEEAddrRequest, "IEEE address request", ToDongle, IEEEAddrRequest{}},
+	{typeNodeDescriptorRequest, "node descriptor request", ToDongle, NodeDescriptorRequest{}},
+	{typeSimpleDescriptorRequest, "simple descriptor request", ToDongle, SimpleDescriptorRequest{}},
+	{typePowerDescriptorRequest, "power descriptor request", ToDongle, PowerDescriptorRequest{}},
+	{typeActiveEndpointsRequest, "active endpoints request", ToDongle, ActiveEndpointsRequest{}},
 	{typeMatchDescriptorRequest, "match descriptor request", ToDongle, MatchDescriptorRequest{}},
 	{typeManagementLeaveRequest, "management leave request", ToDongle, ManagementLeaveRequest{}},
 	{typePermitJoin, "permit join", ToDongle, PermitJoin{}},
 	{typeOnOff, "on/off", ToDongle, OnOff{}},
-	{TypeReadAttributes, "read attributes", ToDongle, ReadAttributes{}},
+	{typeReadAttributes, "read attributes", ToDongle, ReadAttributes{}},
 	{TypeLoadImage, "load image header", ToDongle, LoadImage{}},
-	{TypeImageBlockResponse, "image block response", ToDongle, ImageBlockResponse{}},
-	{TypeUpgradeEndResponse, "upgrade end response", ToDongle, UpgradeEndResponse{}},
+	{typeImageBlockResponse, "image block response", ToDongle, ImageBlockResponse{}},
+	{typeUpgradeEndResponse, "upgrade end response", ToDongle, UpgradeEndResponse{}},
 	{TypeImageNotify, "image notify", ToDongle, ImageNotify{}},
-	{TypeWaitForData, "wait for data", ToDongle, WaitForData{}},
+	{typeWaitForData, "wait for data", ToDongle, WaitForData{}},
 	{TypeRawAPS, "raw APS data", ToDongle, RawAPS{}},
 
 	{TypeDeviceAnnounce, "device announce", FromDongle, DeviceAnnounce{}},
@@ -137,7 +137,7 @@ var table = []row{
 	{TypeRestart, "restart", FromDongle, RestartNotice{Kind: TypeRestart}},
 	{TypeFactoryNewRestart, "factory new restart", FromDongle, RestartNotice{Kind: TypeFactoryNewRestart}},
 	{TypeHeartbeat, "heartbeat", FromDongle, Heartbeat{}},
-	{TypeNetworkState, "network state", FromDongle, NetworkState{}},
+	{typeNetworkState, "network state", FromDongle, NetworkState{}},
 	{TypeVersion, "version", FromDongle, Version{}},
 	{TypeAPSAck, "APS acknowledgement", FromDongle, APSAck{}},
 	{TypeConfirm, "APS confirm", FromDongle, Confirm{Kind: TypeConfirm}},

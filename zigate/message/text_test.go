@@ -101,7 +101,7 @@ func TestStatusText(t *testing.T) {
 		want    string
 		busy    bool
 	}{
-		{message.TypeImageBlockResponse, 0x00, "ok", false},
+		{message.ImageBlockResponse{}.Type(), 0x00, "ok", false},
 		{message.TypeGetVersion, 0x01, "incorrect parameters", false},
 		{message.TypeLoadImage, 0x01, "wrong file identifier, or header too long", false},
 		{0x0B99, 0x02, "unhandled command", false},
@@ -109,14 +109,14 @@ func TestStatusText(t *testing.T) {
 		{message.TypeImageNotify, 0x03, "parameter out of range", false},
 		{message.TypeStartNetwork, 0x04, "stack already started", false},
 		{message.TypeImageNotify, 0x05, "endpoint out of range", false},
-		{message.TypeReadAttributes, 0x06, "unknown endpoint", true},
+		{message.ReadAttributes{}.Type(), 0x06, "unknown endpoint", true},
 		{message.TypeStartNetwork, 0x06, "unknown endpoint", false},
-		{message.TypeImageBlockResponse, 0x14, "no APDU buffer, or frame too large", true},
-		{message.TypeImageBlockResponse, 0x15, "transmission refused by the stack", true},
-		{message.TypeActiveEndpointsRequest, 0xA6, "invalid parameter, or no buffer", true},
-		{message.TypeReadAttributes, 0xA6, "invalid parameter, or no buffer", false},
-		{message.TypeActiveEndpointsRequest, 0xC2, "invalid request: the network is not up", false},
-		{message.TypeImageBlockResponse, 0x77, "unknown", false},
+		{message.ImageBlockResponse{}.Type(), 0x14, "no APDU buffer, or frame too large", true},
+		{message.ImageBlockResponse{}.Type(), 0x15, "transmission refused by the stack", true},
+		{message.ActiveEndpointsRequest{}.Type(), 0xA6, "invalid parameter, or no buffer", true},
+		{message.ReadAttributes{}.Type(), 0xA6, "invalid parameter, or no buffer", false},
+		{message.ActiveEndpointsRequest{}.Type(), 0xC2, "invalid request: the network is not up", false},
+		{message.ImageBlockResponse{}.Type(), 0x77, "unknown", false},
 	}
 	for _, tc := range tests {
 		s := message.Status{Request: tc.request, Status: tc.status}
@@ -138,11 +138,11 @@ func TestStatusText(t *testing.T) {
 }
 
 func zclText(status uint8) string {
-	return message.Status{Request: message.TypeImageBlockResponse, Status: status}.Text()
+	return message.Status{Request: message.ImageBlockResponse{}.Type(), Status: status}.Text()
 }
 
 func zdpText(status uint8) string {
-	return message.Status{Request: message.TypeNodeDescriptorRequest, Status: status}.Text()
+	return message.Status{Request: message.NodeDescriptorRequest{}.Type(), Status: status}.Text()
 }
 
 // TestProblems picks the codes that call for a reaction.

@@ -17,7 +17,7 @@ func TestWords(t *testing.T) {
 	tests := []struct{ got, want string }{
 		{sent(message.GetVersion{}), "get version"},
 		{received(message.Version{Major: 4, Minor: 0x323}), "version: major 0x0004, minor 0x0323"},
-		{received(message.Status{Request: message.TypeImageBlockResponse, Status: 0x14, Form: message.StatusFormBuffers, APDUUsed: 12}),
+		{received(message.Status{Request: message.ImageBlockResponse{}.Type(), Status: 0x14, Form: message.StatusFormBuffers, APDUUsed: 12}),
 			"image block response: no APDU buffer, or frame too large"},
 		{received(message.Confirm{Kind: message.TypeConfirmFailed, Status: 0xA7, Addr: 0x9021, DstAddrMode: message.AddrModeNetwork}), "addr 0x9021"},
 		{sent(message.ImageBlockResponse{Target: target, Sequence: 7, Offset: 64, FileVersion: 0x22010631, Data: []byte{1, 2}}),

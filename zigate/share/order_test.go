@@ -49,7 +49,7 @@ func (c *counter) serve(line net.Conn) {
 			switch f.Type {
 			case message.TypeGetVersion:
 				out = appendMessage(out, message.Version{Major: 4, Minor: 0x0323})
-			case message.TypeGetNetworkState:
+			case message.GetNetworkState{}.Type():
 				out = appendMessage(out, message.NetworkState{Channel: 15})
 			case message.SetTime{}.Type():
 				m, _ := message.ParseCommand(f.Type, f.Payload)

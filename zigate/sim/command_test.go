@@ -27,30 +27,30 @@ func TestStatusForms(t *testing.T) {
 		block, read, raw message.Status
 	}{
 		sim.V131C: {
-			block: message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormShort},
-			read:  message.Status{Request: message.TypeReadAttributes, Sequence: 1, Form: message.StatusFormShort},
+			block: message.Status{Request: message.ImageBlockResponse{}.Type(), Form: message.StatusFormShort},
+			read:  message.Status{Request: message.ReadAttributes{}.Type(), Sequence: 1, Form: message.StatusFormShort},
 			raw:   message.Status{Request: message.TypeRawAPS, Sequence: 3, Form: message.StatusFormShort},
 		},
 		sim.V131D: {
-			block: message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormAPS},
+			block: message.Status{Request: message.ImageBlockResponse{}.Type(), Form: message.StatusFormAPS},
 			read: message.Status{
-				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormAPS,
+				Request: message.ReadAttributes{}.Type(), Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormAPS,
 			},
 			raw: message.Status{Request: message.TypeRawAPS, Sequence: 3, Form: message.StatusFormAPS},
 		},
 		sim.V131E: {
-			block: message.Status{Request: message.TypeImageBlockResponse, Form: message.StatusFormBuffers},
+			block: message.Status{Request: message.ImageBlockResponse{}.Type(), Form: message.StatusFormBuffers},
 			read: message.Status{
-				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormBuffers,
+				Request: message.ReadAttributes{}.Type(), Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormBuffers,
 			},
 			raw: message.Status{
 				Request: message.TypeRawAPS, Sequence: 3, RequestSent: 1, APSSequence: 3, Form: message.StatusFormBuffers,
 			},
 		},
 		sim.V2324: {
-			block: message.Status{Request: message.TypeImageBlockResponse, APSSequence: 1, Form: message.StatusFormBuffers},
+			block: message.Status{Request: message.ImageBlockResponse{}.Type(), APSSequence: 1, Form: message.StatusFormBuffers},
 			read: message.Status{
-				Request: message.TypeReadAttributes, Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormBuffers,
+				Request: message.ReadAttributes{}.Type(), Sequence: 1, RequestSent: 1, APSSequence: 2, Form: message.StatusFormBuffers,
 			},
 			raw: message.Status{
 				Request: message.TypeRawAPS, Sequence: 3, RequestSent: 1, APSSequence: 3, Form: message.StatusFormBuffers,

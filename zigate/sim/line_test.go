@@ -332,7 +332,7 @@ func TestFaults(t *testing.T) {
 		}
 		s := day.Stats
 		if s.LineFaults == 0 || s.AirLost == 0 || s.Resets == 0 || s.FramesRejected == 0 ||
-			s.Refused[sim.Refusal{Type: message.TypeImageBlockResponse, Status: message.StatusNoBuffer}] == 0 {
+			s.Refused[sim.Refusal{Type: message.ImageBlockResponse{}.Type(), Status: message.StatusNoBuffer}] == 0 {
 			t.Errorf("seed %d: too little went wrong: %+v", seed, s)
 		}
 	}
