@@ -42,6 +42,7 @@ func TestCommandLine(t *testing.T) {
 
 		{name: "unknown command", args: []string{"upgarde"}, code: 2, stderr: `^zigate-ota: there is no command "upgarde"; did you mean upgrade\?\n\n(?s).*` + usageText},
 		{name: "unknown command with flags", args: []string{"upgarde", "all", "--no-wait"}, code: 2, stderr: `^zigate-ota: there is no command "upgarde"; did you mean upgrade\?\n`},
+		{name: "unknown command with help", args: []string{"upgarde", "--help"}, code: 2, stderr: `^zigate-ota: there is no command "upgarde"; did you mean upgrade\?\n`},
 		{name: "unknown command like no other", args: []string{"xyzzy"}, code: 2, stderr: `^zigate-ota: there is no command "xyzzy"\n\n(?s).*` + usageText},
 		{name: "serve with an argument", args: []string{"serve", "now"}, code: 2, stderr: `^zigate-ota serve: takes no argument, got "now"; see zigate-ota help serve\n$`},
 		{name: "an unknown flag alone", args: []string{"--verbose"}, code: 2, stderr: `^zigate-ota serve: there is no flag --verbose; see zigate-ota help serve\n$`},

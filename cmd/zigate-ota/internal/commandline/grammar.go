@@ -91,6 +91,13 @@ func (g *grammar) find(name string) *cobra.Command {
 	return nil
 }
 
+// takes reports whether a command line may begin with a word: a flag, a command, or what a shell asks when it
+// completes.
+func (g *grammar) takes(word string) bool {
+	return strings.HasPrefix(word, "-") || strings.HasPrefix(word, cobra.ShellCompRequestCmd) ||
+		word == "help" || g.find(word) != nil
+}
+
 // argumentsOf returns what follows the command's name in its usage line.
 func argumentsOf(cmd *cobra.Command) string {
 	_, rest, _ := strings.Cut(cmd.Use, " ")

@@ -138,7 +138,11 @@ func Run(ctx context.Context, p Program, args []string) int {
 // failed.
 func Execute(ctx context.Context, p Program, args []string) (command string, err error) {
 	g := newGrammar(p)
-	g.root.SetArgs(completed(args))
+	full := completed(args)
+	if name := full[0]; !g.takes(name) {
+		return programName, g.unknown(name) // also with --help behind it
+	}
+	g.root.SetArgs(full)
 	cmd, err := g.root.ExecuteContextC(ctx)
 	if _, unknown := errors.AsType[*unknownCommandError](err); unknown {
 		return programName, err
