@@ -25,7 +25,7 @@ type planner struct {
 
 	policy     slot.Policy
 	minBattery int              // percent; a battery device below it is not upgraded
-	candidates []slot.Candidate // of the last view; the next one takes its place
+	candidates []slot.Candidate // the memory of the views that follow looks at, one after the other
 }
 
 // slotPolicy is what of the policy is the planner's.
@@ -43,7 +43,9 @@ func slotPolicy(p *Policy) slot.Policy {
 func (p *planner) follow(now time.Time) {
 	most := 8 + 4*len(p.home.active) // a decision that changes nothing must not stop the owner
 	for range most {
-		decision := slot.Plan(p.view(now), now)
+		view := p.view(p.candidates[:0], now)
+		p.candidates = view.Upgrades
+		decision := slot.Plan(view, now)
 		if decision == nil {
 			return
 		}
@@ -151,12 +153,12 @@ func (p *planner) readImage(sha256 string) {
 	})
 }
 
-// view is what the planner has to know of the service. It changes nothing, and is valid until the next one.
-func (p *planner) view(now time.Time) slot.View {
+// view is what is to be known of the service where something is decided about the slot. It changes nothing
+// of the service. Its upgrades are appended to candidates, which is nil where the view gets memory of its own.
+func (p *planner) view(candidates []slot.Candidate, now time.Time) slot.View {
 	_, usable := p.dongle.usable()
-	p.candidates = p.candidates[:0]
 	for _, d := range p.home.active {
-		p.candidates = append(p.candidates, p.candidate(d, now))
+		candidates = append(candidates, p.candidate(d, now))
 	}
 	return slot.View{
 		Slot:     p.slot.state,
@@ -164,7 +166,7 @@ func (p *planner) view(now time.Time) slot.View {
 		NoNew:    p.dongle.badFlash,
 		Crowded:  p.sender.Crowded(now),
 		Policy:   p.policy,
-		Upgrades: p.candidates,
+		Upgrades: candidates,
 	}
 }
 
@@ -222,7 +224,7 @@ func slotStage(u *upgrade.Upgrade, now time.Time) slot.Stage {
 // withheldBy is the device that has the image of another one's upgrade and waits to be told to install it, so
 // that the other one has to wait; nil where there is none.
 func (p *planner) withheldBy(d *device, now time.Time) *device {
-	return p.home.get(slot.WithheldBy(p.view(now), p.slot.keyOf(d)))
+	return p.home.get(slot.WithheldBy(p.view(nil, now), p.slot.keyOf(d)))
 }
 
 // working reports whether a header is loaded or a device downloads.
@@ -241,7 +243,7 @@ func (p *planner) working(now time.Time) bool {
 // queue lists the upgrades that wait, in the order in which they are to begin as things are now.
 func (p *planner) queue(now time.Time) []QueuedUpgrade {
 	list := []QueuedUpgrade{}
-	for _, euid := range slot.Queue(p.view(now), now) {
+	for _, euid := range slot.Queue(p.view(nil, now), now) {
 		u := p.home.get(euid).upgrade
 		list = append(list, QueuedUpgrade{
 			EUID:         euid,

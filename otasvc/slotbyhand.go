@@ -128,7 +128,7 @@ func (h *byHand) refusal(key slot.Key, now time.Time) (Status, string) {
 	if h.owner.stopping() {
 		return ServiceNotAvailable, errStopping.Error()
 	}
-	obstacle, euid := slot.Conflict(h.planner.view(now), key)
+	obstacle, euid := slot.Conflict(h.planner.view(nil, now), key)
 	d := h.home.get(euid)
 	switch obstacle {
 	case slot.SlotInUse:
