@@ -120,6 +120,7 @@ func (v *interviews) run(now time.Time) {
 		if a == nil {
 			return
 		}
+		v.schedule.Begin(a)
 		v.gate.Begun(now)
 		v.begin(v.home.get(a.EUID()), a)
 	}
