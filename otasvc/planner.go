@@ -110,9 +110,7 @@ func (p *planner) giveUp(devices []message.IEEE, now time.Time) {
 func (p *planner) beginSwitch(dec slot.BeginSwitch, now time.Time) {
 	p.giveUp(dec.GiveUp, now)
 	for _, d := range p.devices(dec.PutOff) {
-		if tr := d.rights.transfer; tr != nil {
-			tr.PutOff(dec.Until)
-		}
+		p.rights.putOff(d, dec.Until)
 	}
 	p.slot.state = p.slot.state.SwitchBegun(dec)
 	p.log.Info("another image gets the header slot; the downloads under way are held meanwhile",
