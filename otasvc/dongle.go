@@ -103,6 +103,9 @@ func (g *dongle) disconnect(err error, now time.Time) (lost bool) {
 // errDongleAway ends what waits for an answer of the dongle.
 var errDongleAway = errors.New("the dongle is not connected")
 
+// noteNoOTA notes that the dongle's firmware does not know the OTA commands.
+func (g *dongle) noteNoOTA() { g.noOTA = true }
+
 // noteStorage notes what the dongle says of its flash memory, which holds its network. Trouble is over when
 // it says that it has saved something. It reports whether that is news.
 func (g *dongle) noteStorage(m message.PDMEvent) (news bool) {

@@ -71,10 +71,10 @@ func (p *planner) carryOut(decision slot.Decision, now time.Time) {
 			p.rights.admit(d, p.slot.image())
 		}
 	case slot.Offer:
-		p.slot.state = p.slot.state.Offered(p.sender.Crowded(now), now)
+		p.slot.offered(now)
 		p.upgrades.step(p.home.get(dec.Device), upgrade.Offered{Version: dec.Key.Version}, now)
 	case slot.Defer:
-		p.slot.state = p.slot.state.Deferred(now)
+		p.slot.deferred(now)
 	case slot.EndForBattery:
 		p.upgrades.step(p.home.get(dec.Device), upgrade.BatteryLow{}, now)
 	case slot.GiveUp:
@@ -112,14 +112,14 @@ func (p *planner) beginSwitch(dec slot.BeginSwitch, now time.Time) {
 	for _, d := range p.devices(dec.PutOff) {
 		p.rights.putOff(d, dec.Until)
 	}
-	p.slot.state = p.slot.state.SwitchBegun(dec)
+	p.slot.switchBegun(dec)
 	p.log.Info("another image gets the header slot; the downloads under way are held meanwhile",
 		"downloads", len(dec.PutOff))
 }
 
 // finishSwitch puts the devices off that have been told to wait, or had the time to ask.
 func (p *planner) finishSwitch(dec slot.FinishSwitch, now time.Time) {
-	p.slot.state = p.slot.state.SwitchFinished()
+	p.slot.switchFinished()
 	for _, d := range p.devices(dec.Devices) {
 		told := d.putOffTold()
 		p.upgrades.step(d, upgrade.PutOff{Until: dec.Until, Told: told}, now)
@@ -129,7 +129,7 @@ func (p *planner) finishSwitch(dec slot.FinishSwitch, now time.Time) {
 // callBack lets a download of the loaded image go on that had been put off for other images.
 func (p *planner) callBack(d *device, now time.Time) {
 	if u := d.upgrade; u.PutOffTold() {
-		p.slot.state = p.slot.state.CalledBack(u.PutOffUntil())
+		p.slot.calledBack(u.PutOffUntil())
 	}
 	p.upgrades.step(d, upgrade.CalledBack{}, now)
 }
