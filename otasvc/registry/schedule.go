@@ -145,10 +145,10 @@ func (s *Schedule) Heard(d Standing, now time.Time) {
 }
 
 // Next picks the device that is to be interviewed now: of those that are due the one that was wanted or asked
-// longest ago, but first those that were just heard, and so are awake. room is asked whether something new
-// may begin; an interview that somebody waits for does not need any. It is nil where there is none. The
-// schedule stays as it is: the same device is picked until [Schedule.Begin] has it asked.
-func (s *Schedule) Next(now time.Time, standing func(message.IEEE) Standing, room func() bool) *Appointment {
+// longest ago, but first those that were just heard, and so are awake. room says that there is room for one
+// that nobody waits for; an interview that somebody waits for does not need any. It is nil where there is
+// none. The schedule stays as it is: the same device is picked until [Schedule.Begin] has it asked.
+func (s *Schedule) Next(now time.Time, standing func(message.IEEE) Standing, room bool) *Appointment {
 	if s.running >= interviewsAtOnce {
 		return nil
 	}
@@ -158,7 +158,7 @@ func (s *Schedule) Next(now time.Time, standing func(message.IEEE) Standing, roo
 				continue
 			}
 			d := standing(a.euid)
-			if !a.due(d, now, awake) || !d.Awaited && !room() {
+			if !a.due(d, now, awake) || !d.Awaited && !room {
 				continue
 			}
 			return a

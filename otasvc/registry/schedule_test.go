@@ -38,9 +38,8 @@ func (c *calendar) device(euid message.IEEE) *registry.Standing {
 func (c *calendar) pick() *registry.Appointment {
 	c.t.Helper()
 	standing := func(euid message.IEEE) registry.Standing { return *c.devices[euid] }
-	room := func() bool { return c.room }
-	a := c.Next(c.now, standing, room)
-	if again := c.Next(c.now, standing, room); again != a {
+	a := c.Next(c.now, standing, c.room)
+	if again := c.Next(c.now, standing, c.room); again != a {
 		c.t.Fatalf("at %v: next is %v, and then %v", c.now.Sub(now), a, again)
 	}
 	return a
