@@ -25,16 +25,23 @@ var layers = []string{"cmd", "bridge", "otasvc", "zigate"}
 // can be read, tested and used by themselves.
 var rooms = map[string][]string{
 	"bridge/contract":   nil,
+	"bridge/mqttclient": {"bridge/broker"}, // for tests, as its broker
 	"otasvc/background": nil,
 	"otasvc/blocks":     {"zigate/message"},
+	"otasvc/library":    {"otasvc/otafile", "otasvc/wholefile"},
 	"otasvc/otafile":    nil,
 	"otasvc/registry":   {"otasvc/library", "zigate/message"},
 	"otasvc/sending":    {"zigate/mailbox", "zigate/message"},
 	"otasvc/slot":       {"zigate/message"},
 	"otasvc/statefile":  {"otasvc/wholefile"},
 	"otasvc/upgrade":    {"zigate/message"},
+	"otasvc/wholefile":  nil,
 	"zigate/mailbox":    nil,
 	"zigate/message":    nil,
+	"zigate/terminal":   nil,
+
+	"cmd/zigate-ota/internal/config":   {"bridge/mqttclient"},
+	"cmd/zigate-ota/internal/terminal": nil,
 }
 
 // forTests are packages that test files alone may import: what they do is in no program.

@@ -28,8 +28,8 @@ func (s *Service) HandleBlockStatus(st *message.Status) {
 	})
 }
 
-// blockOwner is the owner goroutine as the block server sees it. It knows no devices: what a request means is
-// for others to say.
+// blockOwner is the owner goroutine as the block server sees it. It knows no devices, and does not judge
+// requests.
 type blockOwner struct {
 	owner  *owner
 	sender *sending.Sender

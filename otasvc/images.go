@@ -17,7 +17,7 @@ type AddImage struct {
 	Device           registry.Ref
 	URL              string
 	ManufacturerCode *uint16 // where given, must be the file's
-	ImageType        *uint16 // likewise
+	ImageType        *uint16 // where given, must be the file's
 	DriverTypeID     string  // empty where the image belongs to the device alone
 	DriverVersion    uint32
 	SHA256, SHA512   string // hex; where given, must be the download's

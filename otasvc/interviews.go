@@ -13,8 +13,8 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// asking is everything that asks devices something and waits for what they say. It does not know what that is
-// good for.
+// asking is everything that asks devices something and waits for what they say. It does not know what
+// the answers are used for.
 type asking struct {
 	questions  *registry.Questions
 	searches   *registry.Searches

@@ -103,7 +103,8 @@ func (h *health) dongleHealth() error {
 	return nil
 }
 
-// noteDongle keeps what dongleHealth tells up to date. That another program upgrades is no illness.
+// noteDongle keeps what dongleHealth tells up to date. A dongle through which another
+// program upgrades is well.
 func (h *health) noteDongle(g *dongle) {
 	why, ok := g.usable()
 	if ok || g.connected && g.watchOnly {

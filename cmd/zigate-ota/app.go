@@ -57,8 +57,8 @@ type app struct {
 	brokerDone chan struct{} // closed when the embedded broker has stopped, or could not start
 }
 
-// newApp assembles the parts. home is the simulated dongle that is used where the configuration says "sim";
-// for nil newApp makes one.
+// newApp assembles the parts. home is the simulated dongle that is used where the configuration says "sim".
+// Where home is nil, newApp makes a simulated dongle.
 func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	log := logger.Logger
 	a := &app{cfg: cfg, log: log, logger: logger, ready: make(chan struct{}), brokerDone: make(chan struct{})}

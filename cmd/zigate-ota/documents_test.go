@@ -14,7 +14,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 )
 
-var documents = []string{"README.md", "ARCHITECTURE.md"}
+var documents = []string{"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"}
 
 func document(t *testing.T, name string) string {
 	t.Helper()
@@ -69,6 +69,47 @@ func TestDocumentsNameFiles(t *testing.T) {
 	}
 }
 
+// testSource is the text of all test files.
+func testSource(t *testing.T) string {
+	t.Helper()
+	var text strings.Builder
+	err := filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		text.Write(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
+// TestDocumentsNameTests: tests that documents name are there, and so are the packages whose tests they run.
+func TestDocumentsNameTests(t *testing.T) {
+	declared := map[string]bool{}
+	for _, match := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(testSource(t), -1) {
+		declared[match[1]] = true
+	}
+	for _, name := range documents {
+		text := document(t, name)
+		for _, test := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(text, -1) {
+			if !declared[test] {
+				t.Errorf("%s names %s, which is not there", name, test)
+			}
+		}
+		for _, command := range regexp.MustCompile(`(?m)\bgo (test|run|build|generate) .*$`).FindAllString(text, -1) {
+			for _, folder := range regexp.MustCompile(`\./[a-z][a-z/-]*`).FindAllString(command, -1) {
+				if files, _ := filepath.Glob(root + folder + "/*.go"); len(files) == 0 {
+					t.Errorf("%s: %s: there is no package %s", name, command, folder)
+				}
+			}
+		}
+	}
+}
+
 // Every folder with Go files is in the plan of the house.
 func TestArchitectureNamesFolders(t *testing.T) {
 	text := document(t, "ARCHITECTURE.md")
@@ -91,9 +132,13 @@ func TestArchitectureNamesFolders(t *testing.T) {
 	}
 }
 
-// Variables that documents name are known.
+// Variables that documents name are known, to the service or to its tests.
 func TestDocumentsNameVariables(t *testing.T) {
 	known := config.Variables()
+	forTests := regexp.MustCompile(`os\.Getenv\("(ZIGATE_OTA_TEST_[A-Z]+)"\)`)
+	for _, match := range forTests.FindAllStringSubmatch(testSource(t), -1) {
+		known = append(known, match[1])
+	}
 	for _, name := range documents {
 		for _, variable := range regexp.MustCompile(`ZIGATE_OTA_[A-Z_]+`).FindAllString(document(t, name), -1) {
 			if !slices.Contains(known, variable) {

@@ -57,7 +57,7 @@ type (
 
 // What the slot's planner decides.
 type (
-	// Offered says that the slot holds the image, and that it is the device's turn to be told.
+	// Offered says that the slot holds the image, and that the device is to be told now.
 	Offered struct {
 		Version uint32 // the file version under which the dongle offers the image
 	}

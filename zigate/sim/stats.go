@@ -64,21 +64,6 @@ func (s Stats) BlocksRefused() uint64 {
 	return s.DefaultResponses[DefaultResponse{Command: otaBlockRequest, Status: message.OTANoImageAvailable}]
 }
 
-// FramesReceived is the number of commands executed.
-func (s Stats) FramesReceived() uint64 { return sum(s.Received) }
-
-// FramesSent is the number of messages to the host.
-func (s Stats) FramesSent() uint64 { return sum(s.Sent) }
-
-// sum adds all counts.
-func sum[K comparable](counts map[K]uint64) uint64 {
-	var total uint64
-	for _, n := range counts {
-		total += n
-	}
-	return total
-}
-
 func newStats() *Stats {
 	return &Stats{
 		Received:         map[message.MsgType]uint64{},

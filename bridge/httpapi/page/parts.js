@@ -1,4 +1,4 @@
-// Parts of the page that several views have: an upgrade's progress bar, the word for a device's condition, its buttons.
+// Parts of the page that several views have: an upgrade's progress bar, a device's condition in words, its buttons.
 
 import { button, h, s, setAttribute, setHidden, setText } from "./dom.js";
 import { condition, hasBar, isActive, lqiBars, progressText } from "./words.js";

@@ -97,6 +97,7 @@ type Simulation struct {
 // UsageError says that the command line or the configuration is wrong.
 type UsageError struct{ Err error }
 
+// Error returns what is wrong, in one sentence.
 func (e *UsageError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the error itself.

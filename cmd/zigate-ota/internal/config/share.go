@@ -11,7 +11,7 @@ import (
 // ShareConfig says how other software uses the dongle beside the service.
 type ShareConfig struct {
 	Addr    Address  `heading:"One dongle, shared with other Zigbee software (docs/sharing.md)" desc:"Address that the service listens on like a ZiGate WiFi, for other software that uses the dongle. Empty: it does not listen. Programs on this machine are let in, others only where ZIGATE_OTA_SHARE_ALLOW names them." allowed:"host:port or :port"`
-	PTY     string   `desc:"Path at which a pseudo-terminal is linked, like a ZiGate USB, for software that wants a serial port. A link to a pseudo-terminal or to nothing is replaced; anything else is not. Empty: none." allowed:"an absolute path; Linux only"`
+	PTY     string   `desc:"Path at which a pseudo-terminal is linked, like a ZiGate USB, for software that wants a serial port. A link to a pseudo-terminal or to nothing is replaced; anything else is not. Empty: no pseudo-terminal." allowed:"an absolute path; Linux only"`
 	OTA     ShareOTA `default:"service" desc:"Who does upgrades. service: other software neither sees nor sends any OTA frames. client: other software does upgrades, and the service only watches." oneof:"service,client"`
 	Allow   Networks `desc:"Addresses besides this machine's own that programs may come from, separated by commas. There is no password: a program that is let in commands the Zigbee network." allowed:"IP addresses and networks such as 192.168.1.0/24, separated by commas"`
 	Clients int      `default:"4" desc:"Programs that may be connected at once, the pseudo-terminal not among them." min:"1" max:"64"`

@@ -21,6 +21,7 @@ type Error struct {
 	Err  error
 }
 
+// Error returns what went wrong, in one sentence.
 func (e *Error) Error() string { return e.Err.Error() }
 
 // Unwrap returns the error itself.
