@@ -105,6 +105,14 @@ func (r *blockRights) judge(d *device) {
 	}
 }
 
+// putOff has the block server tell a device to wait until a time with its next request, where it has a
+// transfer.
+func (r *blockRights) putOff(d *device, until time.Time) {
+	if tr := d.rights.transfer; tr != nil {
+		tr.PutOff(until)
+	}
+}
+
 // shrinkBlocks makes a device's blocks smaller, as a frame for it did not fit its route: it asks for the
 // block again and gets a smaller one. It reports the new size in bytes, and whether there is one.
 func (r *blockRights) shrinkBlocks(d *device, largest uint8) (size uint8, smaller bool) {

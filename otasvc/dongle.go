@@ -103,6 +103,9 @@ func (g *dongle) disconnect(err error, now time.Time) (lost bool) {
 // errDongleAway ends what waits for an answer of the dongle.
 var errDongleAway = errors.New("the dongle is not connected")
 
+// noteNoOTA notes that the dongle's firmware does not know the OTA commands.
+func (g *dongle) noteNoOTA() { g.noOTA = true }
+
 // noteStorage notes what the dongle says of its flash memory, which holds its network. Trouble is over when
 // it says that it has saved something. It reports whether that is news.
 func (g *dongle) noteStorage(m message.PDMEvent) (news bool) {
@@ -140,24 +143,34 @@ func (n network) replaces(before network) bool {
 		differ(uint64(n.PANID), uint64(before.PANID))
 }
 
-// compareNetwork compares the dongle's network with the one that was known before, and keeps it. It reports
-// whether it is another one. A dongle that does not tell one of the two numbers is no other.
-func (g *dongle) compareNetwork() (before network, replaced bool) {
-	found := network{Coordinator: g.info.IEEE, PANID: g.info.PANID}
+// after is what is known of a network that was told, where another was known before: a dongle that does not
+// tell one of the two numbers is no other, and keeps the one that it had.
+func (n network) after(before network) network {
+	if n.replaces(before) {
+		return n
+	}
+	return network{
+		Coordinator: cmp.Or(n.Coordinator, before.Coordinator),
+		PANID:       cmp.Or(n.PANID, before.PANID),
+	}
+}
+
+// toldNetwork is the network that the dongle says that it has.
+func (g *dongle) toldNetwork() network {
+	told := network{Coordinator: g.info.IEEE, PANID: g.info.PANID}
 	if !g.info.NetworkUp {
-		found.PANID = 0
+		told.PANID = 0
 	}
-	before = g.network
-	replaced = found.replaces(before)
-	if !replaced {
-		found.Coordinator = cmp.Or(found.Coordinator, before.Coordinator)
-		found.PANID = cmp.Or(found.PANID, before.PANID)
+	return told
+}
+
+// keepNetwork keeps what is known of the dongle's network, for the next comparison.
+func (g *dongle) keepNetwork(n network) {
+	if n == g.network {
+		return
 	}
-	if found != before {
-		g.network = found
-		g.revision++
-	}
-	return before, replaced
+	g.network = n
+	g.revision++
 }
 
 // A dongle that is away for seconds or hours costs an upgrade nothing: it goes on where the device asks. One

@@ -22,7 +22,7 @@ type headerSlot struct {
 	outlet *outlet
 	log    *slog.Logger
 
-	state  slot.State
+	state  slot.State // changed by move alone
 	memory imageMemory
 }
 
@@ -71,27 +71,66 @@ func (h *headerSlot) keyOf(d *device) slot.Key {
 	return key
 }
 
+// move has the slot in another state from now on. Every change of the state comes through here.
+func (h *headerSlot) move(to slot.State) { h.state = to }
+
 // lost notes that the dongle may not have its header any more.
-func (h *headerSlot) lost() { h.state = h.state.Lost() }
+func (h *headerSlot) lost() { h.move(h.state.Lost()) }
 
 // restarted notes that the dongle has started again, and reports whether that was news.
 func (h *headerSlot) restarted() bool {
 	empty := h.state.IsEmpty()
-	h.state = h.state.Restarted()
+	h.move(h.state.Restarted())
 	return !empty
 }
 
 // distrust has the header loaded again.
-func (h *headerSlot) distrust() { h.state = h.state.Distrusted() }
+func (h *headerSlot) distrust() { h.move(h.state.Distrusted()) }
 
 // keep holds a header that nobody needs in the slot at least until a time.
-func (h *headerSlot) keep(until time.Time) { h.state = h.state.Kept(until) }
+func (h *headerSlot) keep(until time.Time) { h.move(h.state.Kept(until)) }
 
 // pageAsked notes that the dongle has seen an image page request. Version 2 of its firmware remembers that.
 func (h *headerSlot) pageAsked() {
 	if h.dongle.info.Family == message.FamilyV2 {
-		h.state = h.state.PageAsked()
+		h.move(h.state.PageAsked())
 	}
+}
+
+// offered notes that a device was offered the image in the slot.
+func (h *headerSlot) offered(now time.Time) {
+	h.move(h.state.Offered(h.sender.Crowded(now), now))
+}
+
+// deferred notes that an offer waits for room in the dongle's buffers.
+func (h *headerSlot) deferred(now time.Time) { h.move(h.state.Deferred(now)) }
+
+// switchBegun notes that devices are being told to wait, so that another image can have the slot.
+func (h *headerSlot) switchBegun(dec slot.BeginSwitch) { h.move(h.state.SwitchBegun(dec)) }
+
+// switchFinished notes that the devices of the slot switch were put off.
+func (h *headerSlot) switchFinished() { h.move(h.state.SwitchFinished()) }
+
+// calledBack notes that a device goes on that had been told to wait until a time.
+func (h *headerSlot) calledBack(until time.Time) { h.move(h.state.CalledBack(until)) }
+
+// loadingByHand notes that a person's load was sent. It returns the generation in which its answer counts.
+func (h *headerSlot) loadingByHand() (generation int) {
+	h.move(h.state.LoadingByHand())
+	return h.state.Generation()
+}
+
+// loadedByHand notes that the dongle has taken a header that a person loaded.
+func (h *headerSlot) loadedByHand(key slot.Key, now time.Time) {
+	h.move(h.state.LoadedByHand(key, now))
+}
+
+// refusedByHand notes that a person's load did not succeed, and frees the image's memory. Only where the
+// dongle has said that it refuses the header is it known that the slot holds what it held.
+func (h *headerSlot) refusedByHand(err error) {
+	var refused *message.StatusError
+	h.move(h.state.RefusedByHand(errors.As(err, &refused)))
+	h.dropUnusedImages()
 }
 
 // load loads the header of an image in memory into the dongle.
@@ -100,10 +139,10 @@ func (h *headerSlot) load(key slot.Key, now time.Time) {
 	if im == nil {
 		return // it was dropped; the planner has it read again
 	}
-	h.state = h.state.Loading(key, now)
+	h.move(h.state.Loading(key, now))
 	header := im.headerAs(key.Version)
 	h.submit(header, "loading the image header", func() {
-		h.state = h.state.Loaded()
+		h.move(h.state.Loaded())
 		h.log.Info("image header loaded", "manufacturerCode", header.ManufacturerCode,
 			"imageType", header.ImageType, "fileVersion", header.FileVersion)
 		h.tellLoaded(header)
@@ -113,9 +152,9 @@ func (h *headerSlot) load(key slot.Key, now time.Time) {
 // clear loads a header that fits nobody; then, which may be nil, runs once the dongle has taken it. It is
 // also how a firmware without the OTA server is found out.
 func (h *headerSlot) clear(then func()) {
-	h.state = h.state.Clearing()
+	h.move(h.state.Clearing())
 	h.submit(nobodysHeader, "clearing the image header", func() {
-		h.state = h.state.Cleared()
+		h.move(h.state.Cleared())
 		h.dropUnusedImages()
 		if then != nil {
 			then()
@@ -141,13 +180,13 @@ func (h *headerSlot) submit(header otafile.Header, doing string, taken func()) {
 func (h *headerSlot) refused(doing string, err error, now time.Time) {
 	var refused *message.StatusError
 	if errors.As(err, &refused) && refused.Status.Status == message.StatusUnhandled {
-		h.dongle.noOTA = true
-		h.state = h.state.Unsupported()
+		h.dongle.noteNoOTA()
+		h.move(h.state.Unsupported())
 		h.log.Error("the dongle's firmware has no OTA server; update the dongle's firmware",
 			"firmware", h.dongle.info.Firmware)
 		return
 	}
-	h.state = h.state.Refused(now)
+	h.move(h.state.Refused(now))
 	h.log.Warn(doing+" did not succeed; it is tried again", "err", err)
 }
 
@@ -156,7 +195,7 @@ func (h *headerSlot) refused(doing string, err error, now time.Time) {
 func (h *headerSlot) reset(now time.Time) {
 	h.log.Info("the dongle is reset, so that it forgets the page requests of the last download")
 	h.sender.Send(message.Reset{}, nil)
-	h.state = h.state.Reset(now)
+	h.move(h.state.Reset(now))
 }
 
 // tellLoaded tells that the dongle offers an image.

@@ -125,11 +125,13 @@ func (h *dongleHearing) networkUp(up bool) {
 // compareNetwork ends upgrades that had begun where the dongle has another network than before: their devices
 // are not there.
 func (h *dongleHearing) compareNetwork(now time.Time) {
-	before, replaced := h.dongle.compareNetwork()
-	if !replaced {
+	before := h.dongle.network
+	told := h.dongle.toldNetwork()
+	found := told.after(before)
+	h.dongle.keepNetwork(found)
+	if !told.replaces(before) {
 		return
 	}
-	found := h.dongle.network
 	h.log.Warn("the dongle was replaced, or has another network now: upgrades that had begun are ended",
 		"coordinator", found.Coordinator, "panId", found.PANID, "coordinatorBefore", before.Coordinator,
 		"panIdBefore", before.PANID)

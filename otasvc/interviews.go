@@ -113,16 +113,22 @@ func (v *interviews) run(now time.Time) {
 			v.end(euid, registry.ErrNoAddress) // nobody knows when it is heard again
 		}
 	}
-	standing := func(euid message.IEEE) registry.Standing { return v.standing(v.home.get(euid)) }
-	room := func() bool { return v.gate.Allows(v.sender.Crowded(now), now) }
-	for {
-		a := v.schedule.Next(now, standing, room)
-		if a == nil {
-			return
-		}
+	for a := v.next(now); a != nil; a = v.next(now) {
+		v.schedule.Begin(a)
 		v.gate.Begun(now)
 		v.begin(v.home.get(a.EUID()), a)
 	}
+}
+
+// next is the appointment whose interview begins now, or nil. The gate is asked only where somebody is due who
+// needs room: from then on it counts how long that one has been put off.
+func (v *interviews) next(now time.Time) *registry.Appointment {
+	standing := func(euid message.IEEE) registry.Standing { return v.standing(v.home.get(euid)) }
+	a := v.schedule.Next(now, standing, true)
+	if a == nil || standing(a.EUID()).Awaited || v.gate.Allows(v.sender.Crowded(now), now) {
+		return a
+	}
+	return v.schedule.Next(now, standing, false)
 }
 
 // begin interviews a device. One that was interviewed before is only asked what it runs, unless somebody

@@ -25,7 +25,7 @@ type planner struct {
 
 	policy     slot.Policy
 	minBattery int              // percent; a battery device below it is not upgraded
-	candidates []slot.Candidate // of the last view; the next one takes its place
+	candidates []slot.Candidate // the memory of the views that follow looks at, one after the other
 }
 
 // slotPolicy is what of the policy is the planner's.
@@ -43,7 +43,9 @@ func slotPolicy(p *Policy) slot.Policy {
 func (p *planner) follow(now time.Time) {
 	most := 8 + 4*len(p.home.active) // a decision that changes nothing must not stop the owner
 	for range most {
-		decision := slot.Plan(p.view(now), now)
+		view := p.view(p.candidates[:0], now)
+		p.candidates = view.Upgrades
+		decision := slot.Plan(view, now)
 		if decision == nil {
 			return
 		}
@@ -69,10 +71,10 @@ func (p *planner) carryOut(decision slot.Decision, now time.Time) {
 			p.rights.admit(d, p.slot.image())
 		}
 	case slot.Offer:
-		p.slot.state = p.slot.state.Offered(p.sender.Crowded(now), now)
+		p.slot.offered(now)
 		p.upgrades.step(p.home.get(dec.Device), upgrade.Offered{Version: dec.Key.Version}, now)
 	case slot.Defer:
-		p.slot.state = p.slot.state.Deferred(now)
+		p.slot.deferred(now)
 	case slot.EndForBattery:
 		p.upgrades.step(p.home.get(dec.Device), upgrade.BatteryLow{}, now)
 	case slot.GiveUp:
@@ -108,18 +110,16 @@ func (p *planner) giveUp(devices []message.IEEE, now time.Time) {
 func (p *planner) beginSwitch(dec slot.BeginSwitch, now time.Time) {
 	p.giveUp(dec.GiveUp, now)
 	for _, d := range p.devices(dec.PutOff) {
-		if tr := d.rights.transfer; tr != nil {
-			tr.PutOff(dec.Until)
-		}
+		p.rights.putOff(d, dec.Until)
 	}
-	p.slot.state = p.slot.state.SwitchBegun(dec)
+	p.slot.switchBegun(dec)
 	p.log.Info("another image gets the header slot; the downloads under way are held meanwhile",
 		"downloads", len(dec.PutOff))
 }
 
 // finishSwitch puts the devices off that have been told to wait, or had the time to ask.
 func (p *planner) finishSwitch(dec slot.FinishSwitch, now time.Time) {
-	p.slot.state = p.slot.state.SwitchFinished()
+	p.slot.switchFinished()
 	for _, d := range p.devices(dec.Devices) {
 		told := d.putOffTold()
 		p.upgrades.step(d, upgrade.PutOff{Until: dec.Until, Told: told}, now)
@@ -129,7 +129,7 @@ func (p *planner) finishSwitch(dec slot.FinishSwitch, now time.Time) {
 // callBack lets a download of the loaded image go on that had been put off for other images.
 func (p *planner) callBack(d *device, now time.Time) {
 	if u := d.upgrade; u.PutOffTold() {
-		p.slot.state = p.slot.state.CalledBack(u.PutOffUntil())
+		p.slot.calledBack(u.PutOffUntil())
 	}
 	p.upgrades.step(d, upgrade.CalledBack{}, now)
 }
@@ -151,12 +151,12 @@ func (p *planner) readImage(sha256 string) {
 	})
 }
 
-// view is what the planner has to know of the service. It changes nothing, and is valid until the next one.
-func (p *planner) view(now time.Time) slot.View {
+// view is what is to be known of the service where something is decided about the slot. It changes nothing
+// of the service. Its upgrades are appended to candidates, which is nil where the view gets memory of its own.
+func (p *planner) view(candidates []slot.Candidate, now time.Time) slot.View {
 	_, usable := p.dongle.usable()
-	p.candidates = p.candidates[:0]
 	for _, d := range p.home.active {
-		p.candidates = append(p.candidates, p.candidate(d, now))
+		candidates = append(candidates, p.candidate(d, now))
 	}
 	return slot.View{
 		Slot:     p.slot.state,
@@ -164,7 +164,7 @@ func (p *planner) view(now time.Time) slot.View {
 		NoNew:    p.dongle.badFlash,
 		Crowded:  p.sender.Crowded(now),
 		Policy:   p.policy,
-		Upgrades: p.candidates,
+		Upgrades: candidates,
 	}
 }
 
@@ -222,7 +222,7 @@ func slotStage(u *upgrade.Upgrade, now time.Time) slot.Stage {
 // withheldBy is the device that has the image of another one's upgrade and waits to be told to install it, so
 // that the other one has to wait; nil where there is none.
 func (p *planner) withheldBy(d *device, now time.Time) *device {
-	return p.home.get(slot.WithheldBy(p.view(now), p.slot.keyOf(d)))
+	return p.home.get(slot.WithheldBy(p.view(nil, now), p.slot.keyOf(d)))
 }
 
 // working reports whether a header is loaded or a device downloads.
@@ -241,7 +241,7 @@ func (p *planner) working(now time.Time) bool {
 // queue lists the upgrades that wait, in the order in which they are to begin as things are now.
 func (p *planner) queue(now time.Time) []QueuedUpgrade {
 	list := []QueuedUpgrade{}
-	for _, euid := range slot.Queue(p.view(now), now) {
+	for _, euid := range slot.Queue(p.view(nil, now), now) {
 		u := p.home.get(euid).upgrade
 		list = append(list, QueuedUpgrade{
 			EUID:         euid,

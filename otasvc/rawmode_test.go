@@ -36,11 +36,34 @@ func TestWatchDecides(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			now := time.Now()
 			w := watch{policy: tc.policy, rawMode: rawMode{mode: tc.mode, idleSince: now.Add(-tc.quiet)}}
+			before := w
 			mode, change := w.next(tc.working, tc.urgent, now)
 			if mode != tc.want || change != (tc.want != tc.mode) {
 				t.Errorf("mode %v, to be changed %v", mode, change)
 			}
+			if w != before {
+				t.Errorf("the decision changed %+v to %+v", before, w)
+			}
 		})
+	}
+}
+
+// The quiet begins with the first look after the last download, and is not asked for before it was noted.
+func TestWatchNotesQuiet(t *testing.T) {
+	now := time.Now()
+	w := watch{policy: WatchIdle}
+	if _, change := w.next(false, false, now); change {
+		t.Error("nothing was noted yet, and the mode is to change")
+	}
+	for _, working := range []bool{false, true, false, false} {
+		now = now.Add(watchAfter / 2)
+		w.noteWork(working, now)
+	}
+	if quiet := w.idleFor(now); quiet != watchAfter/2 {
+		t.Errorf("quiet for %v", quiet)
+	}
+	if mode, change := w.next(false, false, now.Add(watchAfter/2)); mode != message.RawModeHybrid || !change {
+		t.Error("a minute after the download the mode stays")
 	}
 }
 

@@ -1,14 +1,12 @@
 package otasvc
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
-	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // LoadImage loads a header into the dongle: that of the device's upgrade, else that of the image
@@ -110,8 +108,7 @@ func (h *byHand) loadHeader(im *cachedImage, key slot.Key, about func() *Operati
 		h.questions.Wait(time.Now().Add(slotPoll), func(error) { h.loadHeader(im, key, about, respond) })
 		return
 	}
-	h.slot.state = h.slot.state.LoadingByHand()
-	generation := h.slot.state.Generation()
+	generation := h.slot.loadingByHand()
 	h.submit(loadImage(im.headerAs(key.Version)), func(err error) {
 		if h.slot.state.Generation() == generation {
 			h.loadedByHand(im, key, err, time.Now())
@@ -128,7 +125,7 @@ func (h *byHand) refusal(key slot.Key, now time.Time) (Status, string) {
 	if h.owner.stopping() {
 		return ServiceNotAvailable, errStopping.Error()
 	}
-	obstacle, euid := slot.Conflict(h.planner.view(now), key)
+	obstacle, euid := slot.Conflict(h.planner.view(nil, now), key)
 	d := h.home.get(euid)
 	switch obstacle {
 	case slot.SlotInUse:
@@ -147,13 +144,11 @@ func (h *byHand) refusal(key slot.Key, now time.Time) (Status, string) {
 // loadedByHand notes what the slot holds after a header was loaded by hand, and keeps it for a while.
 func (h *byHand) loadedByHand(im *cachedImage, key slot.Key, err error, now time.Time) {
 	if err != nil {
-		var refused *message.StatusError
-		h.slot.state = h.slot.state.RefusedByHand(errors.As(err, &refused))
-		h.slot.dropUnusedImages()
+		h.slot.refusedByHand(err)
 		return
 	}
 	h.slot.memory.put(im) // it may have been dropped while the slot was busy
-	h.slot.state = h.slot.state.LoadedByHand(key, now)
+	h.slot.loadedByHand(key, now)
 	header := im.headerAs(key.Version)
 	h.log.Info("image header loaded by hand", "manufacturerCode", header.ManufacturerCode,
 		"imageType", header.ImageType, "fileVersion", header.FileVersion)

@@ -47,7 +47,7 @@ type rawMode struct {
 	// touched says that the dongle may have another mode than off. What became of a command whose status was
 	// lost is not known.
 	touched bool
-	// idleSince is when the last download ended.
+	// idleSince is when the last download ended; zero while something downloads, and before the first look.
 	idleSince time.Time
 	retryAt   time.Time
 }
@@ -58,24 +58,36 @@ func (w *watch) reset() { w.rawMode = rawMode{} }
 // off reports whether nobody has set another mode.
 func (w *watch) off() bool { return w.mode == message.RawModeOff && !w.busy }
 
-// next decides which mode the dongle is to get now, and false where that stays as it is. Off comes at once,
-// before anything downloads; hybrid comes after nothing has been going on for a while, or at once where it is
-// urgent.
-func (w *watch) next(working, urgent bool, now time.Time) (message.RawMode, bool) {
-	if w.busy || now.Before(w.retryAt) {
-		return w.mode, false
-	}
+// noteWork notes whether something is going on, from which follows since when nothing is.
+func (w *watch) noteWork(working bool, now time.Time) {
 	if working {
 		w.idleSince = time.Time{}
 	} else if w.idleSince.IsZero() {
 		w.idleSince = now
+	}
+}
+
+// idleFor is how long nothing has been going on, as far as that was noted.
+func (r *rawMode) idleFor(now time.Time) time.Duration {
+	if r.idleSince.IsZero() {
+		return 0
+	}
+	return now.Sub(r.idleSince)
+}
+
+// next decides which mode the dongle is to get now, and false where that stays as it is. Off comes at once,
+// before anything downloads; hybrid comes after nothing has been going on for a while, or at once where it is
+// urgent. It changes nothing.
+func (w *watch) next(working, urgent bool, now time.Time) (message.RawMode, bool) {
+	if w.busy || now.Before(w.retryAt) {
+		return w.mode, false
 	}
 	mode := message.RawModeOff
 	switch {
 	case w.policy == WatchAlways:
 		mode = message.RawModeHybrid
 	case w.policy != WatchIdle || working:
-	case w.mode == message.RawModeHybrid || urgent || now.Sub(w.idleSince) >= watchAfter:
+	case w.mode == message.RawModeHybrid || urgent || w.idleFor(now) >= watchAfter:
 		mode = message.RawModeHybrid
 	}
 	return mode, mode != w.mode
@@ -104,6 +116,7 @@ func (w *watch) follow(working, urgent bool, now time.Time) {
 	if !w.dongle.connected {
 		return
 	}
+	w.noteWork(working, now)
 	mode, change := w.next(working, urgent, now)
 	if !change {
 		return

@@ -144,33 +144,38 @@ func (s *Schedule) Heard(d Standing, now time.Time) {
 	}
 }
 
-// Next picks the device that is to be interviewed now, whose attempt is running from then on until
-// [Schedule.Ended]: of those that are due the one that was wanted or asked longest ago, but first those that
-// were just heard, and so are awake. room is asked whether something new may begin; an interview that
-// somebody waits for does not need any. It is nil where there is none.
-func (s *Schedule) Next(now time.Time, standing func(message.IEEE) Standing, room func() bool) *Appointment {
+// Next picks the device that is to be interviewed now: of those that are due the one that was wanted or asked
+// longest ago, but first those that were just heard, and so are awake. room says that there is room for one
+// that nobody waits for; an interview that somebody waits for does not need any. It is nil where there is
+// none. The schedule stays as it is: the same device is picked until [Schedule.Begin] has it asked.
+func (s *Schedule) Next(now time.Time, standing func(message.IEEE) Standing, room bool) *Appointment {
 	if s.running >= interviewsAtOnce {
 		return nil
 	}
 	for _, awake := range []bool{true, false} {
-		for i, a := range s.waiting {
+		for _, a := range s.waiting {
 			if now.Before(a.next) {
 				continue
 			}
 			d := standing(a.euid)
-			if !a.due(d, now, awake) || !d.Awaited && !room() {
+			if !a.due(d, now, awake) || !d.Awaited && !room {
 				continue
 			}
-			s.waiting = slices.Delete(s.waiting, i, i+1)
-			a.wanted = false
-			a.running = true
-			a.attempts++
-			s.give(a)
-			s.running++
 			return a
 		}
 	}
 	return nil
+}
+
+// Begin notes that an attempt begins, for an appointment that [Schedule.Next] has just picked. It is running
+// from then on until [Schedule.Ended].
+func (s *Schedule) Begin(a *Appointment) {
+	s.waiting = slices.DeleteFunc(s.waiting, func(other *Appointment) bool { return other == a })
+	a.wanted = false
+	a.running = true
+	a.attempts++
+	s.give(a)
+	s.running++
 }
 
 // due reports whether a device whose backoff is over is to be asked now; awake looks only at those that were

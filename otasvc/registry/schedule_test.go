@@ -34,9 +34,32 @@ func (c *calendar) device(euid message.IEEE) *registry.Standing {
 	return s
 }
 
-func (c *calendar) next() *registry.Appointment {
+// pick is who is to be asked now. That is the same however often the schedule is asked.
+func (c *calendar) pick() *registry.Appointment {
+	c.t.Helper()
 	standing := func(euid message.IEEE) registry.Standing { return *c.devices[euid] }
-	return c.Next(c.now, standing, func() bool { return c.room })
+	a := c.Next(c.now, standing, c.room)
+	if again := c.Next(c.now, standing, c.room); again != a {
+		c.t.Fatalf("at %v: next is %v, and then %v", c.now.Sub(now), a, again)
+	}
+	return a
+}
+
+// next begins the attempt that is due.
+func (c *calendar) next() *registry.Appointment {
+	c.t.Helper()
+	a := c.pick()
+	if a == nil {
+		return nil
+	}
+	if !c.Waits(a.EUID()) {
+		c.t.Errorf("at %v: %v was picked and does not wait any more", c.now.Sub(now), a.EUID())
+	}
+	c.Begin(a)
+	if c.Waits(a.EUID()) {
+		c.t.Errorf("at %v: %v is asked and still waits", c.now.Sub(now), a.EUID())
+	}
+	return a
 }
 
 func (c *calendar) hear(euid message.IEEE) {
