@@ -40,6 +40,7 @@ func (s *Service) makeGround(o *Options) {
 		log:         o.Logger,
 		unavailable: map[string]time.Time{},
 	}
+	s.offers.sweepBegun(now)
 }
 
 // makeBlocks makes the block server. What it does not finish by itself it hands to the blockOwner.
