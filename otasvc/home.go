@@ -99,6 +99,22 @@ func (d *device) askedUnsolicited(now time.Time) (tell bool) {
 	return true
 }
 
+// askedLastBlock notes the device's request for its last block, which is answered when the slot is empty.
+func (d *device) askedLastBlock(req message.ImageBlockRequest) { d.lastBlock = req }
+
+// endedFrom notes the endpoint that sent the device's upgrade end request; the answer goes there.
+func (d *device) endedFrom(endpoint uint8) { d.endEndpoint = endpoint }
+
+// endTarget is where the answer to the device's upgrade end request goes: the endpoint that sent it, where
+// one was heard.
+func (d *device) endTarget() message.Target {
+	to := d.target()
+	if d.endEndpoint != 0 {
+		to.DstEndpoint = d.endEndpoint
+	}
+	return to
+}
+
 // putOffTold reports whether the device has been told to wait for another image.
 func (d *device) putOffTold() bool { return d.rights.transfer != nil && d.rights.transfer.PutOffTold() }
 

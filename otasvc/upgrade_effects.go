@@ -185,13 +185,9 @@ func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd
 	if !d.Reachable() {
 		return
 	}
-	target := d.target()
-	if d.endEndpoint != 0 {
-		target.DstEndpoint = d.endEndpoint
-	}
 	image := u.Image()
 	us.sender.Send(message.UpgradeEndResponse{
-		Target:           target,
+		Target:           d.endTarget(),
 		Sequence:         e.Sequence,
 		CurrentTime:      0,
 		UpgradeTime:      e.UpgradeTime,
@@ -218,7 +214,7 @@ func (us *upgrades) lastBlock(tr *blocks.Transfer, req message.ImageBlockRequest
 		return
 	}
 	us.syncDevice(d, now) // it may be its first request, too
-	d.lastBlock = req
+	d.askedLastBlock(req)
 	us.step(d, upgrade.LastBlockAsked{SlotFixed: us.slot.state.PagesAsked()}, now)
 }
 
@@ -248,7 +244,7 @@ func (us *upgrades) endRequested(d *device, m message.UpgradeEndRequest, now tim
 		us.log.Info("a device has its whole image", "euid", d.EUID(), "requests", p.Requests,
 			"askedAgain", p.Again, "restarts", p.Restarts)
 	}
-	d.endEndpoint = m.Endpoint
+	d.endedFrom(m.Endpoint)
 	us.step(d, upgrade.EndRequested{
 		Status:      m.Status,
 		Sequence:    m.Sequence,
