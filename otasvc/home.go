@@ -124,6 +124,9 @@ type home struct {
 	registry *registry.Devices
 	devices  map[message.IEEE]*device
 	active   map[message.IEEE]*device // those whose upgrade has not ended
+
+	// upgradesRevision counts changes of what the state file has of upgrades and histories.
+	upgradesRevision uint64
 }
 
 // newHome returns a home without devices.
@@ -184,13 +187,18 @@ func (h *home) forget(d *device) {
 func (h *home) begin(d *device, u *upgrade.Upgrade) {
 	d.begin(u)
 	h.active[d.EUID()] = d
+	h.upgradesRevision++
 }
 
 // ended notes that a device's upgrade has ended.
 func (h *home) ended(d *device) {
 	delete(h.active, d.EUID())
 	d.remember()
+	h.upgradesRevision++
 }
+
+// upgradeChanged notes that what is kept of a device's upgrade is different now, which [upgrade.Save] says.
+func (h *home) upgradeChanged() { h.upgradesRevision++ }
 
 // uses reports whether an upgrade that has not ended uses an image.
 func (h *home) uses(sha256 string) bool {

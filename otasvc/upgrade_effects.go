@@ -17,7 +17,10 @@ func (us *upgrades) carryOut(d *device, u *upgrade.Upgrade, effect upgrade.Effec
 	case upgrade.Changed:
 		d.changed()
 	case upgrade.Save:
-		us.save(e.AtOnce)
+		us.home.upgradeChanged()
+		if e.AtOnce {
+			us.saveAtOnce()
+		}
 	case upgrade.Tell:
 		us.outlet.happened(us.event(EventName(e.What), d, u))
 	case upgrade.Remark:
@@ -62,13 +65,8 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 	}
 }
 
-// save has the state written, at once where it must not be lost by a crash.
-func (us *upgrades) save(atOnce bool) {
-	us.kept++
-	if atOnce {
-		us.keeper.whenSaved(func() {})
-	}
-}
+// saveAtOnce has the state written at the end of this tick, because a crash must not lose it.
+func (us *upgrades) saveAtOnce() { us.keeper.whenSaved(func() {}) }
 
 // event is an event about an upgrade with all that such events carry.
 func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade) Event {
