@@ -59,7 +59,8 @@ func (gs *groups) sorted() []*group {
 	return slices.SortedFunc(maps.Values(gs.byID), func(a, b *group) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// begin makes a group without members yet. The ticket is for its final answer; it is empty where nobody waits.
+// begin makes a group without members yet. The ticket is for its final answer; it is empty where nobody
+// waits.
 func (gs *groups) begin(ticket upgrade.Ticket) *group {
 	gs.lastID++
 	g := &group{ID: gs.lastID, Ticket: ticket, Members: []UpgradeResult{}}
