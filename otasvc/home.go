@@ -99,6 +99,22 @@ func (d *device) askedUnsolicited(now time.Time) (tell bool) {
 	return true
 }
 
+// askedLastBlock notes the device's request for its last block, which is answered when the slot is empty.
+func (d *device) askedLastBlock(req message.ImageBlockRequest) { d.lastBlock = req }
+
+// endedFrom notes the endpoint that sent the device's upgrade end request; the answer goes there.
+func (d *device) endedFrom(endpoint uint8) { d.endEndpoint = endpoint }
+
+// endTarget is where the answer to the device's upgrade end request goes: the endpoint that sent it, where
+// one was heard.
+func (d *device) endTarget() message.Target {
+	to := d.target()
+	if d.endEndpoint != 0 {
+		to.DstEndpoint = d.endEndpoint
+	}
+	return to
+}
+
 // putOffTold reports whether the device has been told to wait for another image.
 func (d *device) putOffTold() bool { return d.rights.transfer != nil && d.rights.transfer.PutOffTold() }
 
@@ -108,6 +124,9 @@ type home struct {
 	registry *registry.Devices
 	devices  map[message.IEEE]*device
 	active   map[message.IEEE]*device // those whose upgrade has not ended
+
+	// upgradesRevision counts changes of what the state file has of upgrades and histories.
+	upgradesRevision uint64
 }
 
 // newHome returns a home without devices.
@@ -168,13 +187,18 @@ func (h *home) forget(d *device) {
 func (h *home) begin(d *device, u *upgrade.Upgrade) {
 	d.begin(u)
 	h.active[d.EUID()] = d
+	h.upgradesRevision++
 }
 
 // ended notes that a device's upgrade has ended.
 func (h *home) ended(d *device) {
 	delete(h.active, d.EUID())
 	d.remember()
+	h.upgradesRevision++
 }
+
+// upgradeChanged notes that what is kept of a device's upgrade is different now, which [upgrade.Save] says.
+func (h *home) upgradeChanged() { h.upgradesRevision++ }
 
 // uses reports whether an upgrade that has not ended uses an image.
 func (h *home) uses(sha256 string) bool {

@@ -185,8 +185,9 @@ func eventOf(name EventName, d *registry.Device, r library.Registration) Event {
 
 // forget drops a device from all registrations.
 func (o *offers) forget(d *registry.Device) {
-	o.registrations.Forget(d.EUID().String())
-	o.registered++
+	if _, changed := o.registrations.Forget(d.EUID().String()); changed {
+		o.registrationsChanged()
+	}
 }
 
 // ownDriverVersion is the driver version of the image that is registered in the place of this one, for the
@@ -370,22 +371,17 @@ const (
 	unusedFor     = 7 * 24 * time.Hour
 )
 
-// sweepDue reports whether the image store is to be cleaned up now; the first time is an interval after the
-// start.
-func (o *offers) sweepDue(now time.Time) bool {
-	if o.sweepAt.IsZero() {
-		o.sweepAt = now.Add(sweepInterval)
-	}
-	if now.Before(o.sweepAt) {
-		return false
-	}
-	o.sweepAt = now.Add(sweepInterval)
-	return true
-}
+// sweepDue reports whether the image store is to be cleaned up now.
+func (o *offers) sweepDue(now time.Time) bool { return !now.Before(o.sweepAt) }
+
+// sweepBegun notes that the image store is being cleaned up, or that the service starts; the next time is an
+// interval later.
+func (o *offers) sweepBegun(now time.Time) { o.sweepAt = now.Add(sweepInterval) }
 
 // sweep has images removed that nobody has needed for a while. used are the images (SHA-256) that are needed
 // besides the registered ones.
 func (o *offers) sweep(used map[string]bool, now time.Time) {
+	o.sweepBegun(now)
 	for _, r := range o.registrations.All() {
 		used[r.SHA256] = true
 	}

@@ -79,6 +79,7 @@ type orders struct {
 	rights     *blockRights
 	offers     *offers
 	upgrades   *upgrades
+	groups     *groups
 	interviews *interviews
 	keeper     *keeper
 	outlet     *outlet
@@ -251,8 +252,8 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	}
 	respond(Answer{Status: InProgress})
 	o.ensureAll(wanted, func() {
-		o.upgrades.save(true)
 		g := o.queueGroup(req, wanted, time.Now())
+		o.upgrades.saveAtOnce()   // who asked has been told that it is being done
 		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
 	})
 }
@@ -272,7 +273,7 @@ func (o *orders) ensureAll(wanted func(*device, *Offer) bool, then func()) {
 // queueGroup queues the devices that wanted picks. With a canary the first device of each image goes ahead of
 // the others.
 func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bool, now time.Time) *group {
-	g := o.upgrades.beginGroup(req.Ticket)
+	g := o.groups.begin(req.Ticket)
 	canaries := map[string]*device{}
 	for _, d := range o.home.sorted() {
 		offered := o.offers.best(d.Device)
@@ -281,7 +282,7 @@ func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) boo
 		}
 		if offered.SHA256 == "" {
 			// Its image could not be fetched.
-			g.Members = append(g.Members, UpgradeResult{
+			o.groups.add(g, UpgradeResult{
 				EUID: d.EUID(), State: upgrade.Failed, Reason: upgrade.ReasonImageInfoNotFound,
 			})
 			continue
@@ -295,7 +296,7 @@ func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) boo
 			canaries[offered.SHA256] = d
 		}
 		u := o.upgrades.begin(d, offered, order, now)
-		g.Members = append(g.Members, UpgradeResult{EUID: d.EUID(), State: u.State()})
+		o.groups.add(g, UpgradeResult{EUID: d.EUID(), State: u.State()})
 	}
 	return g
 }

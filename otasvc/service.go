@@ -240,7 +240,8 @@ func (s *Service) revisions() revisions {
 		devices:       s.home.registry.Revision(),
 		registrations: s.offers.registered,
 		dongle:        s.dongle.revision,
-		upgrades:      s.upgrades.kept,
+		upgrades:      s.home.upgradesRevision,
+		groups:        s.upgrades.groups.revision,
 		asked:         s.keeper.asked,
 	}
 }

@@ -1,7 +1,6 @@
 package otasvc
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,17 +70,14 @@ func (s *Service) snapshot() []byte {
 	st := state{
 		Version:   stateVersion,
 		Registry:  s.offers.registrations,
-		NextGroup: s.upgrades.nextGroup,
+		Groups:    s.upgrades.groups.sorted(),
+		NextGroup: s.upgrades.groups.lastID,
 		Network:   s.dongle.network,
 		Away:      s.dongle.away,
 	}
 	for _, d := range s.home.sorted() {
 		st.Devices = append(st.Devices, &keptDevice{Facts: d.Facts(), Upgrade: d.upgrade, History: d.history})
 	}
-	for _, g := range s.upgrades.groups {
-		st.Groups = append(st.Groups, g)
-	}
-	slices.SortFunc(st.Groups, func(a, b *group) int { return cmp.Compare(a.ID, b.ID) })
 	data, err := json.Marshal(st)
 	if err != nil {
 		panic(fmt.Sprintf("otasvc: the state does not marshal: %v", err)) // all types are ours and plain
@@ -94,12 +90,9 @@ func (s *Service) snapshot() []byte {
 func (s *Service) restore(st state) {
 	now := s.owner.now()
 	s.offers.registrations = st.Registry
-	s.upgrades.nextGroup = st.NextGroup
+	s.upgrades.groups.restore(st.Groups, st.NextGroup)
 	s.dongle.network = st.Network
 	s.dongle.away = st.Away
-	for _, g := range st.Groups {
-		s.upgrades.groups[g.ID] = g
-	}
 	for _, kept := range st.Devices {
 		d := s.home.restore(*kept, now)
 		s.upgrades.restore(d, now)
@@ -123,7 +116,7 @@ type keeper struct {
 }
 
 // revisions are the revisions of everything that is kept in the state file.
-type revisions struct{ devices, registrations, dongle, upgrades, asked uint64 }
+type revisions struct{ devices, registrations, dongle, upgrades, groups, asked uint64 }
 
 // saveInterval is how often the state is written when no answer waits for it. What is lost by a crash in
 // between is learnt again from the devices; memory cards wear out with each write.

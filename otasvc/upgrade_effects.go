@@ -17,7 +17,10 @@ func (us *upgrades) carryOut(d *device, u *upgrade.Upgrade, effect upgrade.Effec
 	case upgrade.Changed:
 		d.changed()
 	case upgrade.Save:
-		us.save(e.AtOnce)
+		us.home.upgradeChanged()
+		if e.AtOnce {
+			us.saveAtOnce()
+		}
 	case upgrade.Tell:
 		us.outlet.happened(us.event(EventName(e.What), d, u))
 	case upgrade.Remark:
@@ -62,13 +65,8 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 	}
 }
 
-// save has the state written, at once where it must not be lost by a crash.
-func (us *upgrades) save(atOnce bool) {
-	us.kept++
-	if atOnce {
-		us.keeper.whenSaved(func() {})
-	}
-}
+// saveAtOnce has the state written at the end of this tick, because a crash must not lose it.
+func (us *upgrades) saveAtOnce() { us.keeper.whenSaved(func() {}) }
 
 // event is an event about an upgrade with all that such events carry.
 func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade) Event {
@@ -185,13 +183,9 @@ func (us *upgrades) answerEnd(d *device, u *upgrade.Upgrade, e upgrade.AnswerEnd
 	if !d.Reachable() {
 		return
 	}
-	target := d.target()
-	if d.endEndpoint != 0 {
-		target.DstEndpoint = d.endEndpoint
-	}
 	image := u.Image()
 	us.sender.Send(message.UpgradeEndResponse{
-		Target:           target,
+		Target:           d.endTarget(),
 		Sequence:         e.Sequence,
 		CurrentTime:      0,
 		UpgradeTime:      e.UpgradeTime,
@@ -218,7 +212,7 @@ func (us *upgrades) lastBlock(tr *blocks.Transfer, req message.ImageBlockRequest
 		return
 	}
 	us.syncDevice(d, now) // it may be its first request, too
-	d.lastBlock = req
+	d.askedLastBlock(req)
 	us.step(d, upgrade.LastBlockAsked{SlotFixed: us.slot.state.PagesAsked()}, now)
 }
 
@@ -248,7 +242,7 @@ func (us *upgrades) endRequested(d *device, m message.UpgradeEndRequest, now tim
 		us.log.Info("a device has its whole image", "euid", d.EUID(), "requests", p.Requests,
 			"askedAgain", p.Again, "restarts", p.Restarts)
 	}
-	d.endEndpoint = m.Endpoint
+	d.endedFrom(m.Endpoint)
 	us.step(d, upgrade.EndRequested{
 		Status:      m.Status,
 		Sequence:    m.Sequence,

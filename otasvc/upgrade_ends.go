@@ -50,8 +50,8 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 		for _, ticket := range u.Tickets() {
 			us.outlet.sink.UpgradeEnded(ticket, answer)
 		}
-		u.Step(upgrade.Answered{}, us.policyFor(d), time.Now())
-		us.save(true) // a crash before it would have the answer given again
+		us.stepOf(d, u, upgrade.Answered{}, time.Now())
+		us.saveAtOnce() // a crash before it would have the answer given again
 	})
 }
 
@@ -64,37 +64,12 @@ func explainEnd(d *device, u *upgrade.Upgrade) string {
 	return text
 }
 
-// group is the upgrades that one request for all devices began.
-type group struct {
-	ID      uint64          `json:"id"`
-	Ticket  upgrade.Ticket  `json:"ticket,omitempty"`
-	Members []UpgradeResult `json:"members"`
-	// answering says that all have ended. The group is kept until that is on the disk and its answer was
-	// given.
-	answering bool
-}
-
-// beginGroup makes a group without members yet. The ticket is for its final answer; it is empty where nobody
-// waits.
-func (us *upgrades) beginGroup(ticket upgrade.Ticket) *group {
-	us.nextGroup++
-	g := &group{ID: us.nextGroup, Ticket: ticket, Members: []UpgradeResult{}}
-	us.groups[g.ID] = g
-	return g
-}
-
 // memberEnded releases or fails those who waited for a canary, and gives the group's answer when all have
 // ended.
 func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
-	g := us.groups[u.Group()]
+	g := us.groups.memberEnded(u.Group(), d.EUID(), u.State(), u.Reason())
 	if g == nil {
 		return
-	}
-	for i := range g.Members {
-		if g.Members[i].EUID == d.EUID() {
-			g.Members[i].State = u.State()
-			g.Members[i].Reason = u.Reason()
-		}
 	}
 	for _, other := range us.home.upgrading() {
 		waiting := other.upgrade
@@ -111,26 +86,16 @@ func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
 
 // finishGroup gives the answer of a group once all its members have ended.
 func (us *upgrades) finishGroup(g *group) {
-	answer := Answer{Status: Success, UpgradeResults: g.Members}
-	for _, m := range g.Members {
-		if !m.State.Ended() {
-			return
-		}
-		if m.State != upgrade.Succeeded {
-			answer.Status = Failure
-			answer.Error = "not every device was upgraded; see results"
-		}
-	}
-	if us.groups[g.ID] == nil || g.answering {
+	if !us.groups.answerDue(g) {
 		return
 	}
-	g.answering = true
+	us.groups.answerBegun(g)
+	answer := g.answer()
 	us.keeper.whenSaved(func() {
-		delete(us.groups, g.ID)
-		us.save(false)
+		us.groups.answered(g)
 		if len(g.Ticket) > 0 {
 			us.outlet.sink.UpgradeEnded(g.Ticket, answer)
-			us.save(true) // a crash before it would have the answer given again
+			us.saveAtOnce() // a crash before it would have the answer given again
 		}
 	})
 }

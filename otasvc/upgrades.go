@@ -17,6 +17,7 @@ type upgrades struct {
 	policy *Policy
 
 	home       *home
+	groups     *groups
 	dongle     *dongle
 	slot       *headerSlot
 	watch      *watch
@@ -28,10 +29,6 @@ type upgrades struct {
 	outlet     *outlet
 	observer   Observer
 	log        *slog.Logger
-
-	groups    map[uint64]*group
-	nextGroup uint64
-	kept      uint64 // counts changes of what the state file has of upgrades and groups
 }
 
 // begin queues an upgrade of a device to an image that was offered. The order says when and for whom.
@@ -49,7 +46,6 @@ func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Tim
 	order.OldVersion = d.CurrentVersion()
 	u := upgrade.New(order, now)
 	us.home.begin(d, u)
-	us.save(false)
 	us.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(), "fileVersion", o.ImageVersion,
 		"state", u.State())
 	return u
@@ -62,6 +58,11 @@ func (us *upgrades) step(d *device, e upgrade.Event, now time.Time) bool {
 	if u == nil {
 		return false
 	}
+	return us.stepOf(d, u, e, now)
+}
+
+// stepOf is step for an upgrade that the device may have had before, or that has ended.
+func (us *upgrades) stepOf(d *device, u *upgrade.Upgrade, e upgrade.Event, now time.Time) bool {
 	from := u.State()
 	effects := u.Step(e, us.policyFor(d), now)
 	if to := u.State(); to != from {

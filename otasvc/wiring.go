@@ -40,6 +40,7 @@ func (s *Service) makeGround(o *Options) {
 		log:         o.Logger,
 		unavailable: map[string]time.Time{},
 	}
+	s.offers.sweepBegun(now)
 }
 
 // makeBlocks makes the block server. What it does not finish by itself it hands to the blockOwner.
@@ -59,6 +60,7 @@ func (s *Service) makeUpgrades(o *Options) {
 	s.upgrades = &upgrades{
 		policy: &o.Policy,
 		home:   s.home,
+		groups: newGroups(),
 		dongle: s.dongle,
 		slot:   s.slot,
 		watch:  s.watch,
@@ -75,7 +77,6 @@ func (s *Service) makeUpgrades(o *Options) {
 		outlet:     s.outlet,
 		observer:   o.Observer,
 		log:        o.Logger,
-		groups:     map[uint64]*group{},
 	}
 	s.planner = &planner{
 		home:       s.home,
@@ -101,6 +102,7 @@ func (s *Service) makeRequests(o *Options) {
 		rights:     s.upgrades.rights,
 		offers:     s.offers,
 		upgrades:   s.upgrades,
+		groups:     s.upgrades.groups,
 		interviews: s.asking.interviews,
 		keeper:     s.keeper,
 		outlet:     s.outlet,

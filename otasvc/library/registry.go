@@ -115,8 +115,8 @@ func (r *Registry) All() []Registration {
 func (r *Registry) Len() int { return len(r.registrations) }
 
 // Forget removes a device from every registration. It removes the registrations that had no other device, and
-// returns them.
-func (r *Registry) Forget(device string) (removed []Registration) {
+// returns them. changed reports whether any registration had the device.
+func (r *Registry) Forget(device string) (removed []Registration, changed bool) {
 	r.registrations = slices.DeleteFunc(r.registrations, func(registration Registration) bool {
 		if len(registration.Devices) > 1 || !registration.has(device) {
 			return false
@@ -128,9 +128,10 @@ func (r *Registry) Forget(device string) (removed []Registration) {
 		devices := &r.registrations[i].Devices
 		if at, known := slices.BinarySearch(*devices, device); known {
 			*devices = slices.Delete(*devices, at, at+1)
+			changed = true
 		}
 	}
-	return removed
+	return removed, changed || len(removed) > 0
 }
 
 // MarshalJSON writes the registrations as an array, in the order of their addition.

@@ -191,14 +191,29 @@ func TestRegistryForget(t *testing.T) {
 	mustAdd(t, &registry, lamp, a)
 	mustAdd(t, &registry, lamp2, a)
 	mustAdd(t, &registry, lamp, alone)
-	if d := cmp.Diff([]library.Registration{of(alone, lamp)}, registry.Forget(lamp)); d != "" {
-		t.Errorf("removed (-want +got):\n%s", d)
+	removed, changed := registry.Forget(lamp)
+	if d := cmp.Diff([]library.Registration{of(alone, lamp)}, removed); d != "" || !changed {
+		t.Errorf("changed %v, removed (-want +got):\n%s", changed, d)
 	}
 	if d := cmp.Diff([]library.Registration{of(a, lamp2)}, registry.All()); d != "" {
 		t.Errorf("left (-want +got):\n%s", d)
 	}
-	if got := registry.Forget(lamp); got != nil {
-		t.Errorf("a second time removed %v", got)
+	if removed, changed := registry.Forget(lamp); removed != nil || changed {
+		t.Errorf("a second time: changed %v, removed %v", changed, removed)
+	}
+}
+
+// A device that shares all its images leaves no registration behind to remove, but the registry changes.
+func TestRegistryForgetsOneOfSeveral(t *testing.T) {
+	shared := registration("A.c4z")
+	var registry library.Registry
+	mustAdd(t, &registry, lamp, shared)
+	mustAdd(t, &registry, lamp2, shared)
+	if removed, changed := registry.Forget(lamp); removed != nil || !changed {
+		t.Errorf("changed %v, removed %v; want a change and nothing removed", changed, removed)
+	}
+	if d := cmp.Diff([]library.Registration{of(shared, lamp2)}, registry.All()); d != "" {
+		t.Errorf("left (-want +got):\n%s", d)
 	}
 }
 

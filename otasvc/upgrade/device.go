@@ -127,8 +127,7 @@ func (e Queried) apply(t *transition) {
 func (e VersionRead) apply(t *transition) {
 	image := t.u.order.ImageVersion
 	if t.u.order.OldVersion == nil && e.Version != image && t.u.stage != StageApplying {
-		t.u.order.OldVersion = &e.Version // it was not known when the upgrade was queued
-		t.keep()
+		t.setOldVersion(e.Version)
 	}
 	reinstall := t.u.order.OldVersion != nil && *t.u.order.OldVersion == image
 	switch {
@@ -141,8 +140,7 @@ func (e VersionRead) apply(t *transition) {
 			t.move(triggerNewVersion)
 		}
 	case t.u.stage == StageApplying:
-		t.u.oldReadings++
-		t.saved = true
+		t.countOldReading()
 		if t.u.announced && t.u.oldReadings >= oldReadingsToBelieve {
 			t.move(triggerOldVersion)
 		}
@@ -165,9 +163,7 @@ func (e NotifyBusy) apply(t *transition) {
 func (Announced) apply(t *transition) {
 	switch t.u.stage {
 	case StageApplying:
-		t.u.announced = true
-		t.u.oldReadings = 0
-		t.saved = true
+		t.setAnnounced()
 		t.readSoon(t.now.Add(readingSoon))
 	case StageDownloaded:
 		t.do(ReadVersion{}) // it may have installed its image on its own

@@ -29,15 +29,11 @@ func (t *transition) begin(e Progress) {
 	t.u.begun = true
 	goesOn := !t.u.startedAt.IsZero()
 	t.move(triggerBegun)
-	t.u.startOffset = e.First
-	t.u.startedAt = e.StartedAt
-	t.u.offset = e.First
+	t.setBegun(e.First, e.StartedAt)
 	t.u.suspicion.beyond = 0
 	t.u.published = t.u.Progress()
 	t.u.publishedAt = t.now
 	t.do(Begun{GoesOn: goesOn})
-	t.keep()
-	t.atOnce = true // a crash must not make it begin twice
 	if !goesOn {
 		t.tell(DownloadStarted)
 	}
@@ -47,11 +43,8 @@ func (t *transition) begin(e Progress) {
 // those of the new run. It reports false where that was once too often.
 func (t *transition) beganAgain(e Progress) bool {
 	t.u.restarts = e.Restarts
-	t.u.startOffset = e.First
-	t.u.startedAt = e.StartedAt
-	t.u.offset = e.Position
+	t.setRun(e.First, e.StartedAt, e.Position)
 	t.u.published = 0
-	t.keep()
 	t.do(Remark{BeganAgain})
 	return e.Restarts <= restartsAllowed || !t.move(triggerSilent)
 }
@@ -66,13 +59,7 @@ func (t *transition) tellProgress() {
 	if since < progressMinimum || moved < progressStep && since < progressMaximum {
 		return
 	}
-	t.u.published = t.u.Progress()
-	t.u.publishedAt = t.now
-	t.changed = true
-	if t.u.Progress()-t.u.attempted.saved >= saveStep {
-		t.u.attempted.saved = t.u.Progress()
-		t.saved = true
-	}
+	t.publish()
 	if moved > 0 {
 		t.tell(DownloadProgress)
 	}

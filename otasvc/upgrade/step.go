@@ -12,13 +12,7 @@ func (u *Upgrade) Step(e Event, p Policy, now time.Time) []Effect {
 	}
 
 	e.apply(t)
-	if t.changed {
-		t.do(Changed{})
-	}
-	if t.saved {
-		t.do(Save{AtOnce: t.atOnce})
-	}
-	return t.effects
+	return append(t.effects, t.marks.effects()...)
 }
 
 // transition is a step of an upgrade under way.
@@ -27,11 +21,7 @@ type transition struct {
 	p       Policy
 	now     time.Time
 	effects []Effect
-
-	// What is to be said at the end of the step.
-	changed bool
-	saved   bool
-	atOnce  bool
+	marks   marks // become effects at the end of the step
 }
 
 // do adds an effect.
@@ -39,12 +29,6 @@ func (t *transition) do(e Effect) { t.effects = append(t.effects, e) }
 
 // tell has people told of an event, and of the record that goes with it.
 func (t *transition) tell(what Happening) { t.do(Tell{what}) }
-
-// keep says that what is kept and told is different now.
-func (t *transition) keep() {
-	t.changed = true
-	t.saved = true
-}
 
 // can reports whether the table has a step from here.
 func (t *transition) can(by trigger) bool {
@@ -75,10 +59,7 @@ func (t *transition) move(by trigger) bool {
 
 // enter does what a new stage asks for, whichever trigger led to it.
 func (t *transition) enter(from Stage, next step) {
-	t.u.stage = next.next
-	t.u.reason = next.reason
-	t.u.deadlines.leave(t.u.stage)
-	t.keep()
+	t.setStage(next)
 	switch {
 	case t.u.Ended():
 		t.end(from)

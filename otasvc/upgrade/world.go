@@ -65,18 +65,11 @@ func (ImageRemoved) apply(t *transition)     { t.move(triggerImageRemoved) }
 func (CanaryFailed) apply(t *transition)     { t.move(triggerCanaryFailed) }
 func (BatteryLow) apply(t *transition)       { t.move(triggerBatteryLow) }
 func (Cancel) apply(t *transition)           { t.move(triggerCancel) }
-
-func (CanaryPassed) apply(t *transition) {
-	if t.u.order.Canary != 0 {
-		t.u.order.Canary = 0
-		t.saved = true
-	}
-}
+func (CanaryPassed) apply(t *transition)     { t.dropCanary() }
 
 // apply takes the tickets away, so that their answer is not given again after a restart.
 func (Answered) apply(t *transition) {
-	if t.u.Ended() && len(t.u.order.Tickets) > 0 {
-		t.u.order.Tickets = nil
-		t.saved = true
+	if t.u.Ended() {
+		t.dropTickets()
 	}
 }

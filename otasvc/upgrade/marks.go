@@ -1,0 +1,100 @@
+package upgrade
+
+import "time"
+
+// marks say what a step has changed. The methods below set them, beside what they change; nothing else does.
+// What a stage begins with is set after the move to it, and is marked with the move.
+type marks struct {
+	told   bool // of what people are told
+	kept   bool // of what is kept
+	atOnce bool // of what a crash must not lose
+}
+
+// effects are what the owner has to do about the marks.
+func (m marks) effects() []Effect {
+	var effects []Effect
+	if m.told {
+		effects = append(effects, Changed{})
+	}
+	if m.kept {
+		effects = append(effects, Save{AtOnce: m.atOnce})
+	}
+	return effects
+}
+
+// changed marks that what is kept and told is different now.
+func (m *marks) changed() {
+	m.told = true
+	m.kept = true
+}
+
+// setStage puts the upgrade into a stage.
+func (t *transition) setStage(next step) {
+	t.u.stage = next.next
+	t.u.reason = next.reason
+	t.u.deadlines.leave(t.u.stage)
+	t.marks.changed()
+}
+
+// setOldVersion notes the version that the device ran, which was not known when the upgrade was queued.
+func (t *transition) setOldVersion(version uint32) {
+	t.u.order.OldVersion = &version
+	t.marks.changed()
+}
+
+// setRun notes that a download runs from an offset on, so that rate and remaining time are those of this run.
+func (t *transition) setRun(from uint32, startedAt time.Time, offset uint32) {
+	t.u.startOffset = from
+	t.u.startedAt = startedAt
+	t.u.offset = offset
+	t.marks.changed()
+}
+
+// setBegun notes the run that begins with the first block request since the device got its right to blocks.
+// A crash must not make it begin twice.
+func (t *transition) setBegun(from uint32, startedAt time.Time) {
+	t.setRun(from, startedAt, from)
+	t.marks.atOnce = true
+}
+
+// publish notes that the progress is being told, and has it saved where it has moved enough since that was
+// done last.
+func (t *transition) publish() {
+	progress := t.u.Progress()
+	t.u.published = progress
+	t.u.publishedAt = t.now
+	t.marks.told = true
+	if progress-t.u.attempted.saved >= saveStep {
+		t.u.attempted.saved = progress
+		t.marks.kept = true
+	}
+}
+
+// setAnnounced notes that the device was back on the network; versions that it told before do not count.
+func (t *transition) setAnnounced() {
+	t.u.announced = true
+	t.u.oldReadings = 0
+	t.marks.kept = true
+}
+
+// countOldReading notes that another version than the image's was read from the device.
+func (t *transition) countOldReading() {
+	t.u.oldReadings++
+	t.marks.kept = true
+}
+
+// dropCanary has the upgrade wait for no other device.
+func (t *transition) dropCanary() {
+	if t.u.order.Canary != 0 {
+		t.u.order.Canary = 0
+		t.marks.kept = true
+	}
+}
+
+// dropTickets takes the tickets away.
+func (t *transition) dropTickets() {
+	if len(t.u.order.Tickets) > 0 {
+		t.u.order.Tickets = nil
+		t.marks.kept = true
+	}
+}
