@@ -120,8 +120,8 @@ func (v *interviews) run(now time.Time) {
 	}
 }
 
-// next is the appointment whose interview begins now, or nil. The gate is asked only where somebody is due who
-// needs room: from then on it counts how long that one has been put off.
+// next is the appointment whose interview begins now, or nil. The gate is asked only where somebody is due
+// who needs room: from then on it counts how long that one has been put off.
 func (v *interviews) next(now time.Time) *registry.Appointment {
 	standing := func(euid message.IEEE) registry.Standing { return v.standing(v.home.get(euid)) }
 	a := v.schedule.Next(now, standing, true)

@@ -151,8 +151,8 @@ func (p *planner) readImage(sha256 string) {
 	})
 }
 
-// view is what is to be known of the service where something is decided about the slot. It changes nothing
-// of the service. Its upgrades are appended to candidates, which is nil where the view gets memory of its own.
+// view is what is to be known of the service where something is decided about the slot. It changes nothing of
+// the service. Its upgrades are appended to candidates, which is nil where the view gets memory of its own.
 func (p *planner) view(candidates []slot.Candidate, now time.Time) slot.View {
 	_, usable := p.dongle.usable()
 	for _, d := range p.home.active {

@@ -88,12 +88,12 @@ type Options struct {
 	Logger   *slog.Logger
 	StateDir string // holds state.json; empty where nothing is kept (tests)
 	Policy   Policy
-	// Now is the clock that ticks, messages of the dongle and a restored state go by; nil stands for time.Now.
-	// Its times have two readings: that of the clock on the wall, which people set, and the monotonic one of
-	// this process, by which all that passes while the service runs is measured. Tests bring a Now whose wall
-	// reading was set; its monotonic reading has to be that of time.Now. So what requests and answers of the
-	// dongle begin may read time.Now itself: of that only the wall reading differs, which is for records and
-	// for the window to which a request is put off.
+	// Now is the clock that ticks, messages of the dongle and a restored state go by; nil stands for
+	// time.Now. Its times have two readings: that of the clock on the wall, which people set, and the
+	// monotonic one of this process, by which all that passes while the service runs is measured. Tests bring
+	// a Now whose wall reading was set; its monotonic reading has to be that of time.Now. So what requests
+	// and answers of the dongle begin may read time.Now itself: of that only the wall reading differs, which
+	// is for records and for the window to which a request is put off.
 	Now func() time.Time
 }
 

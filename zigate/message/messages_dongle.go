@@ -210,9 +210,10 @@ const PDMSaved uint8 = 5
 
 // PDMEvent (0x8035) is an event of the dongle's persistent storage.
 type PDMEvent struct {
-	// Event is 0 for the wear count, 1 for a record that was not saved, 2 for a lack of room, 3 where there is
-	// no room for the largest record (a dongle that repeats it has a storage that fails), 4 for a wrong checksum, PDMSaved, 6 for a repaired header, 7 for a change of
-	// segments, 8 for a segment that is there twice, 9 for another error, 10 to 15 for internal progress.
+	// Event is 0 for the wear count, 1 for a record that was not saved, 2 for a lack of room, 3 where there
+	// is no room for the largest record (a dongle that repeats it has a storage that fails), 4 for a wrong
+	// checksum, PDMSaved, 6 for a repaired header, 7 for a change of segments, 8 for a segment that is there
+	// twice, 9 for another error, 10 to 15 for internal progress.
 	Event  uint8
 	Record uint32
 }
