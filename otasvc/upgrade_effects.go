@@ -22,7 +22,7 @@ func (us *upgrades) carryOut(d *device, u *upgrade.Upgrade, effect upgrade.Effec
 			us.saveAtOnce()
 		}
 	case upgrade.Tell:
-		us.outlet.happened(us.event(EventName(e.What), d, u))
+		us.outlet.happened(us.event(EventName(e.What), d, u, e.Offset))
 	case upgrade.Remark:
 		us.remark(d, u, e.What)
 	case upgrade.Ended:
@@ -68,8 +68,9 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 // saveAtOnce has the state written at the end of this tick, because a crash must not lose it.
 func (us *upgrades) saveAtOnce() { us.keeper.whenSaved(func() {}) }
 
-// event is an event about an upgrade with all that such events carry.
-func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade) Event {
+// event is an event about an upgrade with all that such events carry. offset is how many bytes of the image
+// the device had when it happened.
+func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade, offset uint32) Event {
 	image := u.Image()
 	e := Event{
 		Name:             name,
@@ -84,8 +85,7 @@ func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade) Event {
 	switch name {
 	case EventDownloadStarted, EventDownloadProgress, EventDownloadPaused, EventDownloadResumed,
 		EventDownloadFinished, EventUpgradeFailed, EventUpgradeCancelled:
-		offset := u.Offset()
-		progress := u.Progress()
+		progress := u.ProgressAt(offset)
 		e.Offset = &offset
 		e.Size = &image.Size
 		e.Progress = &progress

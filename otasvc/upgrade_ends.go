@@ -16,7 +16,7 @@ var endEvents = map[upgrade.State]EventName{
 // ended tells everybody how an upgrade ended.
 func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	us.home.ended(d)
-	event := us.event(endEvents[u.State()], d, u)
+	event := us.event(endEvents[u.State()], d, u, u.Offset())
 	if u.Reason() == upgrade.ReasonNoResponse {
 		event.Error = d.Unanswered()
 	}

@@ -42,7 +42,10 @@ type (
 		GoesOn bool // the download had begun before
 	}
 	// Tell tells people that something happened.
-	Tell struct{ What Happening }
+	Tell struct {
+		What   Happening
+		Offset uint32 // bytes of the image that the device had when it happened
+	}
 	// Remark is for the log.
 	Remark struct{ What Remarkable }
 	// Changed says that what is told of the upgrade is different now.

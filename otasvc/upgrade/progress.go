@@ -83,11 +83,14 @@ type Record struct {
 
 // Progress is the part of the image that the device has, in percent with one decimal. It is 100 only when it
 // is whole.
-func (u *Upgrade) Progress() float64 {
+func (u *Upgrade) Progress() float64 { return u.ProgressAt(u.offset) }
+
+// ProgressAt is the part of the image that a device with so many bytes of it has, as Progress says it.
+func (u *Upgrade) ProgressAt(offset uint32) float64 {
 	if u.order.Size == 0 {
 		return 0
 	}
-	p := math.Floor(float64(u.offset)*1000/float64(u.order.Size)) / 10
+	p := math.Floor(float64(offset)*1000/float64(u.order.Size)) / 10
 	return min(p, 100)
 }
 

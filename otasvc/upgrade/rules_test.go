@@ -22,7 +22,7 @@ func count[E upgrade.Effect](effects []upgrade.Effect) (n int) {
 // tells reports whether people are told of something.
 func tells(effects []upgrade.Effect, what upgrade.Happening) bool {
 	for _, e := range effects {
-		if e == (upgrade.Tell{What: what}) {
+		if told, ok := e.(upgrade.Tell); ok && told.What == what {
 			return true
 		}
 	}
@@ -45,14 +45,15 @@ func TestUpgradeFromTheRequestToTheEnd(t *testing.T) {
 		upgrade.Changed{}, upgrade.Save{AtOnce: true})
 	l.after(10 * time.Second)
 	wantEffects(t, l.asks(50_000),
-		upgrade.Tell{What: upgrade.DownloadProgress}, upgrade.Changed{}, upgrade.Save{})
+		upgrade.Tell{What: upgrade.DownloadProgress, Offset: 50_000}, upgrade.Changed{}, upgrade.Save{})
 	if r := l.Record(l.now); r.Progress != 50 || r.BytesPerSecond != 5000 || *r.RemainingSeconds != 10 {
 		t.Errorf("%+v", r)
 	}
 
 	l.after(10 * time.Second)
 	wantEffects(t, l.ends(message.OTASuccess, true), upgrade.Withdraw{},
-		upgrade.Tell{What: upgrade.DownloadFinished}, upgrade.Tell{What: upgrade.UpgradeApplying},
+		upgrade.Tell{What: upgrade.DownloadFinished, Offset: l.Image().Size},
+		upgrade.Tell{What: upgrade.UpgradeApplying, Offset: l.Image().Size},
 		upgrade.Changed{}, upgrade.Save{})
 	l.after(time.Minute)
 	wantEffects(t, l.step(upgrade.VersionRead{Version: newVersion}),
@@ -564,5 +565,18 @@ func TestRetriesAreCounted(t *testing.T) {
 	}
 	if l.Reason() != upgrade.ReasonDeviceAborted || *l.ZCLStatus() != message.OTAAbort {
 		t.Errorf("%q", l.Reason())
+	}
+}
+
+// A device may have asked for many blocks before the owner looks. The event of the beginning says where it
+// began all the same.
+func TestBeginningIsToldAsItWas(t *testing.T) {
+	l := begin(order())
+	l.step(upgrade.Offered{Version: newVersion})
+	wantEffects(t, l.step(upgrade.Progress{Position: 640, StartedAt: noon, LastRequest: l.now}),
+		upgrade.Begun{}, upgrade.Tell{What: upgrade.DownloadStarted, Offset: 0},
+		upgrade.Changed{}, upgrade.Save{AtOnce: true})
+	if l.Offset() != 640 {
+		t.Errorf("goes on at %d", l.Offset())
 	}
 }

@@ -28,7 +28,7 @@ type transition struct {
 func (t *transition) do(e Effect) { t.effects = append(t.effects, e) }
 
 // tell has people told of an event, and of the record that goes with it.
-func (t *transition) tell(what Happening) { t.do(Tell{what}) }
+func (t *transition) tell(what Happening) { t.do(Tell{What: what, Offset: t.u.offset}) }
 
 // can reports whether the table has a step from here.
 func (t *transition) can(by trigger) bool {
