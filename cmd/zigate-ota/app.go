@@ -57,156 +57,198 @@ type app struct {
 	brokerDone chan struct{} // closed when the embedded broker has stopped, or could not start
 }
 
-// newApp assembles the parts. home is the simulated dongle that is used where the configuration says "sim".
-// Where home is nil, newApp makes a simulated dongle.
+// newApp assembles the parts, from the dongle and the images up to the page. home is the simulated dongle that
+// is used where the configuration says "sim". Where home is nil, newApp makes a simulated dongle.
 func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
-	log := logger.Logger
-	a := &app{cfg: cfg, log: log, logger: logger, ready: make(chan struct{}), brokerDone: make(chan struct{})}
+	a := &app{
+		cfg:        cfg,
+		log:        logger.Logger,
+		logger:     logger,
+		ready:      make(chan struct{}),
+		brokerDone: make(chan struct{}),
+	}
 	meters := metrics.New(version, commit)
+	images, err := a.addService(home, meters)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.addClient(meters); err != nil {
+		return nil, err
+	}
+	feed := a.addBridge(meters)
+	a.addHTTP(images, meters, feed)
+	return a, nil
+}
 
+// addService makes the images, the service, and the dongle or what shares it.
+func (a *app) addService(home *sim.Dongle, meters *metrics.Metrics) (*library.Library, error) {
 	dialer, err := a.dialer(home)
 	if err != nil {
 		return nil, err
 	}
-	imageOptions, err := libraryOptions(cfg.Image, log)
+	imageOptions, err := libraryOptions(a.cfg.Image, a.log)
 	if err != nil {
 		return nil, err
 	}
-
 	images, err := library.Open(imageOptions)
 	if err != nil {
 		return nil, fmt.Errorf("%w (ZIGATE_OTA_IMAGE_DIR)", err)
 	}
 	a.catalog, err = library.NewCatalog(images, library.CatalogOptions{
-		Indexes: cfg.Image.Indexes, Interval: cfg.Image.IndexInterval,
+		Indexes: a.cfg.Image.Indexes, Interval: a.cfg.Image.IndexInterval,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ZIGATE_OTA_IMAGE_INDEXES: %w", err)
 	}
 
-	policy := upgradePolicy(cfg.Upgrade, queryWatch(cfg.DongleQueryWatch))
-	policy.WatchOnly = cfg.Share.OTA == config.ShareOTAClient
+	policy := upgradePolicy(a.cfg.Upgrade, queryWatch(a.cfg.DongleQueryWatch))
+	policy.WatchOnly = a.cfg.Share.OTA == config.ShareOTAClient
 	a.service, err = otasvc.New(otasvc.Options{
 		Images:   images,
 		Catalog:  a.catalog,
 		Observer: meters,
-		Logger:   log,
-		StateDir: cfg.StateDir,
+		Logger:   a.log,
+		StateDir: a.cfg.StateDir,
 		Policy:   policy,
 	})
 	if err != nil {
 		return nil, err
 	}
 
-	dongleOptions := zigate.Options{Dialer: dialer, Handler: a.service, Observer: meters, Logger: log}
-	if cfg.Share.Enabled() {
-		a.hub = share.New(dongleOptions, shareOptions(cfg.Share, meters))
+	dongleOptions := zigate.Options{Dialer: dialer, Handler: a.service, Observer: meters, Logger: a.log}
+	if a.cfg.Share.Enabled() {
+		a.hub = share.New(dongleOptions, shareOptions(a.cfg.Share, meters))
 		a.dongle = a.hub.Dongle()
 	} else {
 		a.dongle = zigate.NewDongle(dongleOptions)
 	}
+	return images, nil
+}
 
-	topics := contract.Topics(cfg.MQTT.BaseTopic)
-	tlsConfig, err := cfg.MQTT.TLS()
+// addClient makes the client of the MQTT broker, the broker itself where it is the embedded one, and what
+// looks for leftovers at it.
+func (a *app) addClient(meters *metrics.Metrics) error {
+	tlsConfig, err := a.cfg.MQTT.TLS()
 	if err != nil {
-		return nil, err
+		return err
 	}
-
 	options := mqttclient.Options{
-		URLs: cfg.MQTT.URL, Username: cfg.MQTT.Username.Reveal(), Password: cfg.MQTT.Password.Reveal(),
-		ClientID: cfg.MQTT.ClientID, TLS: tlsConfig, Base: cfg.MQTT.BaseTopic, Logger: log, Observer: meters,
-		Subscriptions: []mqttclient.Subscription{{
-			Filter: topics.Requests(),
-			Handler: func(topic string, payload []byte, retained, _ bool) {
-				a.bridge.HandleRequest(topic, payload, retained)
-			},
-		}},
+		URLs:     a.cfg.MQTT.URL,
+		Username: a.cfg.MQTT.Username.Reveal(),
+		Password: a.cfg.MQTT.Password.Reveal(),
+		ClientID: a.cfg.MQTT.ClientID,
+		TLS:      tlsConfig,
+		Base:     a.cfg.MQTT.BaseTopic,
+		Logger:   a.log,
+		Observer: meters,
+	}
+	discovered := "" // the prefix below which an earlier run may have left discovery documents
+	if a.cfg.HomeAssistant.Discovery {
+		discovered = a.cfg.HomeAssistant.Prefix
+		a.births = bridge.NewBirths(func() { a.client.RepublishAll() })
+	}
+	options.Subscriptions = a.subscriptions(discovered)
+	if a.cfg.MQTT.Embedded() {
+		options.OpenConnection = a.addBroker()
+	}
+	if a.cfg.MQTT.Frames {
+		options.OutboxLimit = mqttclient.OutboxLimit + bridge.FramesInOutbox
+	}
+	if a.client, err = mqttclient.New(options); err != nil {
+		return err
 	}
 
-	if cfg.HomeAssistant.Discovery {
-		a.births = bridge.NewBirths(func() { a.client.RepublishAll() })
-		options.Subscriptions = append(options.Subscriptions, mqttclient.Subscription{
-			Filter:   homeassistant.BirthTopic(cfg.HomeAssistant.Prefix),
+	a.left = bridge.NewLeftovers(a.topics(), discovered, a.client)
+	if a.cfg.MQTT.Frames {
+		a.frames = bridge.NewFrames(a.topics(), a.client, a.log)
+		a.traceTo(nil)
+	}
+	return nil
+}
+
+// topics returns the service's topics.
+func (a *app) topics() contract.Topics { return contract.Topics(a.cfg.MQTT.BaseTopic) }
+
+// subscriptions returns what the service listens to at the broker.
+func (a *app) subscriptions(discovered string) []mqttclient.Subscription {
+	list := []mqttclient.Subscription{{
+		Filter: a.topics().Requests(),
+		Handler: func(topic string, payload []byte, retained, _ bool) {
+			a.bridge.HandleRequest(topic, payload, retained)
+		},
+	}}
+	if a.births != nil {
+		list = append(list, mqttclient.Subscription{
+			Filter:   homeassistant.BirthTopic(a.cfg.HomeAssistant.Prefix),
 			Handler:  a.births.Handle,
 			Optional: true,
 		})
 	}
-
-	discovered := "" // the prefix below which an earlier run may have left discovery documents
-	if cfg.HomeAssistant.Discovery {
-		discovered = cfg.HomeAssistant.Prefix
-	}
-	options.Subscriptions = append(options.Subscriptions, bridge.LeftoverSubscriptions(topics, discovered,
+	return append(list, bridge.LeftoverSubscriptions(a.topics(), discovered,
 		func(topic string, payload []byte, retained, duplicate bool) {
 			a.left.Handle(topic, payload, retained, duplicate)
 		})...)
-	if cfg.MQTT.Embedded() {
-		a.broker = broker.New(broker.Options{
-			Addr:         string(cfg.Broker.Addr),
-			Username:     cfg.MQTT.Username.Reveal(),
-			Password:     cfg.MQTT.Password.Reveal(),
-			RetainedFile: filepath.Join(cfg.StateDir, "retained.json"),
-			Logger:       log,
-		})
-		options.OpenConnection = func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
-			select { // both start at the same time
-			case <-a.broker.Ready():
-			case <-a.brokerDone:
-			}
-			return a.broker.Dial()
+}
+
+// addBroker makes the embedded broker, and returns how a connection to it is opened.
+func (a *app) addBroker() func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+	a.broker = broker.New(broker.Options{
+		Addr:         string(a.cfg.Broker.Addr),
+		Username:     a.cfg.MQTT.Username.Reveal(),
+		Password:     a.cfg.MQTT.Password.Reveal(),
+		RetainedFile: filepath.Join(a.cfg.StateDir, "retained.json"),
+		Logger:       a.log,
+	})
+	return func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+		select { // both start at the same time
+		case <-a.broker.Ready():
+		case <-a.brokerDone:
 		}
+		return a.broker.Dial()
 	}
+}
 
-	if cfg.MQTT.Frames {
-		options.OutboxLimit = mqttclient.OutboxLimit + bridge.FramesInOutbox
-	}
-	if a.client, err = mqttclient.New(options); err != nil {
-		return nil, err
-	}
-
-	a.left = bridge.NewLeftovers(topics, discovered, a.client)
-	if cfg.MQTT.Frames {
-		a.frames = bridge.NewFrames(topics, a.client, log)
-		a.traceTo(nil)
-	}
-
+// addBridge makes the bridge between the service and MQTT. It returns the feed from which HTTP tells the same.
+func (a *app) addBridge(meters *metrics.Metrics) *bridge.Feed {
 	feed := bridge.NewFeed()
-	bridgeOptions := bridge.Options{
-		Topics:   topics,
+	options := bridge.Options{
+		Topics:   a.topics(),
 		Version:  version,
 		Service:  a.service,
 		Out:      a.client,
 		Observer: meters,
-		Logger:   log,
+		Logger:   a.log,
 		Feed:     feed,
 	}
-
-	if cfg.HomeAssistant.Discovery {
-		bridgeOptions.Discovery = &homeassistant.Options{
-			Prefix:     cfg.HomeAssistant.Prefix,
-			Base:       cfg.MQTT.BaseTopic,
+	if a.cfg.HomeAssistant.Discovery {
+		options.Discovery = &homeassistant.Options{
+			Prefix:     a.cfg.HomeAssistant.Prefix,
+			Base:       a.cfg.MQTT.BaseTopic,
 			Version:    version,
 			ProjectURL: projectURL,
 		}
 	}
+	a.bridge = bridge.New(options)
+	return feed
+}
 
-	a.bridge = bridge.New(bridgeOptions)
+// addHTTP makes the server of the API, the page, metrics and health.
+func (a *app) addHTTP(images *library.Library, meters *metrics.Metrics, feed *bridge.Feed) {
 	a.http = httpapi.New(httpapi.Options{
-		Addr:          string(cfg.HTTP.Addr),
+		Addr:          string(a.cfg.HTTP.Addr),
 		Registry:      meters.Registry(),
 		Drivers:       images.DriverHandler(),
-		Logger:        log,
+		Logger:        a.log,
 		Alive:         a.service.Alive,
 		Checks:        a.checks(),
 		Feed:          feed,
 		Asker:         a.bridge,
 		Queue:         a.service,
 		Images:        imageFiles{images, a.catalog},
-		MaxImageBytes: cfg.Image.MaxBytes,
-		LogLevel:      &logger.level,
-		Token:         cfg.HTTP.Token.Reveal(),
+		MaxImageBytes: a.cfg.Image.MaxBytes,
+		LogLevel:      &a.logger.level,
+		Token:         a.cfg.HTTP.Token.Reveal(),
 	})
-	return a, nil
 }
 
 // checks returns the conditions under which upgrades can be done.
