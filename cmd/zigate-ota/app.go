@@ -57,8 +57,8 @@ type app struct {
 	brokerDone chan struct{} // closed when the embedded broker has stopped, or could not start
 }
 
-// newApp assembles the parts, from the dongle and the images up to the page. home is the simulated dongle that
-// is used where the configuration says "sim". Where home is nil, newApp makes a simulated dongle.
+// newApp assembles the parts, from the dongle and the images up to the page. home is the simulated dongle
+// that is used where the configuration says "sim". Where home is nil, newApp makes a simulated dongle.
 func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	a := &app{
 		cfg:        cfg,
@@ -208,7 +208,8 @@ func (a *app) addBroker() func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 	}
 }
 
-// addBridge makes the bridge between the service and MQTT. It returns the feed from which HTTP tells the same.
+// addBridge makes the bridge between the service and MQTT. It returns the feed from which
+// HTTP tells the same.
 func (a *app) addBridge(meters *metrics.Metrics) *bridge.Feed {
 	feed := bridge.NewFeed()
 	options := bridge.Options{
