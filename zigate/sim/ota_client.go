@@ -223,7 +223,7 @@ func (c *otaClient) leave() {
 // react does about an answer what the stack does about such ones.
 func (c *otaClient) react(r reaction, f AirFrame, z zclFrame) {
 	switch r {
-	case ignores:
+	case ignores, taken:
 	case complains:
 		c.complain(f, z)
 	case asksAgain:
@@ -242,13 +242,21 @@ func (c *otaClient) react(r reaction, f AirFrame, z zclFrame) {
 		c.received = nil
 		c.sendUpgradeEnd(message.OTAInvalidImage)
 	case stalls:
-		c.asked.answered = true
-		c.sleep()
+		c.stall()
+	case stallsLoud:
+		c.complain(f, z)
+		c.stall()
 	case abortsLate:
 		if len(c.received) >= headerOptional {
 			c.sendUpgradeEnd(message.OTAAbort)
 		}
 	}
+}
+
+// stall waits for nothing, and does nothing.
+func (c *otaClient) stall() {
+	c.asked.answered = true
+	c.sleep()
 }
 
 func (c *otaClient) complain(f AirFrame, z zclFrame) {
@@ -316,7 +324,7 @@ func (c *otaClient) hear(f AirFrame, z zclFrame) {
 	case otaBlockResponse:
 		c.hearBlock(f, z)
 	case otaUpgradeEndResponse:
-		c.hearUpgradeEnd(z)
+		c.hearUpgradeEnd(f, z)
 	}
 }
 

@@ -161,14 +161,15 @@ func (c *otaClient) hearWait(f AirFrame, z zclFrame, r fields) {
 	case length < times, length < period && !rules.noPeriod:
 		return
 	}
-	wait, taken := c.timeToWait(f, z, current, request)
-	if !taken {
+	wait, verdict := rules.duration(current, request)
+	if verdict != taken {
+		c.react(verdict, f, z)
 		return
 	}
-	if length >= period && (request == current || !rules.sameSets) {
-		c.setPeriod(delay)
-	}
 	v := c.device
+	if v.cfg.MinimumBlockPeriod && length >= period && (request == current || !rules.sameSets) {
+		c.minimumPeriod = rules.nextPeriod(c.minimumPeriod, delay)
+	}
 	c.waited = true
 	if !rules.keepsTries {
 		c.asked.triesLeft = v.cfg.Retries
@@ -180,49 +181,6 @@ func (c *otaClient) hearWait(f AirFrame, z zclFrame, r fields) {
 	c.asked.answered = true
 	c.asked.untimed = rules.noTimer
 	c.wakeIn(v.dongle.timeline.pace.timeout(max(wait, c.minimumPeriod)), c.requestBlock)
-}
-
-// timeToWait is how long the two times of a wait mean; taken is false where the stack does not take them.
-func (c *otaClient) timeToWait(
-	f AirFrame, z zclFrame, current, request uint32,
-) (wait time.Duration, taken bool) {
-	rules := c.stack.waits
-	if request < current {
-		switch rules.past {
-		case pastIsNow:
-			return 0, true
-		case pastIsDefault:
-			return rules.pastWait, true
-		case pastMalformed:
-			c.complain(f, z)
-			return 0, false
-		case pastStalls:
-			c.complain(f, z)
-			c.react(stalls, f, z)
-			return 0, false
-		}
-	}
-	wait = time.Duration(request-current) * time.Second // it wraps, as in the stacks that do not look
-	if rules.longest > 0 {
-		wait = min(wait, rules.longest)
-	}
-	return wait, true
-}
-
-// setPeriod sets the time between two block requests, in a device that has the attribute.
-func (c *otaClient) setPeriod(delay uint16) {
-	if !c.device.cfg.MinimumBlockPeriod {
-		return
-	}
-	rules := c.stack.waits
-	period := time.Duration(delay) * rules.unit()
-	if rules.longestStep > 0 {
-		period = min(period, rules.longestStep)
-	}
-	if rules.raises {
-		period = max(period, c.minimumPeriod)
-	}
-	c.minimumPeriod = period
 }
 
 // hearData handles an answer with a block, little-endian: image, offset, size and data.
@@ -304,7 +262,8 @@ func (c *otaClient) write(data []byte) {
 		c.received = make([]byte, 0, min(c.image.size, 1<<20))
 	}
 	room := int(c.image.size) - len(c.received)
-	if unit := c.flashUnit(); unit > 0 {
+	// Devices with larger blocks than the stack's own have other flash.
+	if unit := c.stack.blocks.unit; unit > 0 && c.device.cfg.MaxDataSize <= c.stack.requests.size {
 		whole := slices.Clone(data[:len(data)/unit*unit])
 		if len(whole) == 0 {
 			whole = append(slices.Clone(data), slices.Repeat([]byte{0xFF}, unit-len(data))...)
@@ -312,15 +271,6 @@ func (c *otaClient) write(data []byte) {
 		data = whole[:min(len(whole), room)]
 	}
 	c.received = append(c.received, data...)
-}
-
-// flashUnit is the bytes that the device writes at once; 0 is any number. Devices with larger blocks than the
-// stack's own have other flash.
-func (c *otaClient) flashUnit() int {
-	if c.device.cfg.MaxDataSize > c.stack.requests.size {
-		return 0
-	}
-	return c.stack.blocks.unit
 }
 
 // requestNext asks for the next block after the time that the device needs for one, or has to wait.

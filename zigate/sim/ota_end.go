@@ -13,7 +13,7 @@ func (c *otaClient) finish() {
 	c.downloaded = c.received
 	status := message.OTASuccess
 	switch {
-	case c.misbehaves() && v.cfg.InvalidAtEnd || !c.valid():
+	case c.misbehaves() && v.cfg.InvalidAtEnd || !c.isValid():
 		status = message.OTAInvalidImage
 	case v.cfg.InstallsOnlyNewer && c.image.version <= c.version:
 		status = message.OTAInvalidImage
@@ -39,7 +39,7 @@ const (
 
 // valid tells whether the received bytes are an OTA file of the announced size, for this device and of the
 // version that was offered. A device that has skipped the header believes the offer.
-func (c *otaClient) valid() bool {
+func (c *otaClient) isValid() bool {
 	b := c.received
 	if len(b) < headerOptional || len(b) != int(c.image.size) {
 		return false
@@ -129,7 +129,7 @@ func (c *otaClient) upgradeEndUnanswered() {
 
 // hearUpgradeEnd handles an Upgrade End Response, which says when to install. The first one must answer the
 // request, unless the stack is not so strict; later ones may come unasked.
-func (c *otaClient) hearUpgradeEnd(z zclFrame) {
+func (c *otaClient) hearUpgradeEnd(f AirFrame, z zclFrame) {
 	rules := c.stack.install
 	switch c.state {
 	case Ending:
@@ -148,48 +148,19 @@ func (c *otaClient) hearUpgradeEnd(z zclFrame) {
 	image := imageID{manufacturer: r.u16(), imageType: r.u16(), version: r.u32(), size: c.image.size}
 	current := r.u32()
 	upgrade := r.u32()
-	if r.malformed || !c.isForImage(image) {
+	if r.malformed || !c.stack.end.covers(image, c.image) {
 		return
 	}
-	wait := time.Duration(0)
-	switch {
-	case upgrade == message.UpgradeTimeWait:
+	if upgrade == message.UpgradeTimeWait {
 		c.hold()
 		return
-	case rules.ownClock && current != 0:
-		wait = never // its own clock was never set
-	case upgrade >= current:
-		wait = time.Duration(upgrade-current) * time.Second
-	case rules.past == pastIgnored:
-		return
-	case rules.past == pastEnds:
-		c.leave()
-		return
-	case rules.past == pastIsDefault:
-		wait = rules.pastWait
 	}
-	wait = max(wait, rules.shortest)
-	if rules.longest > 0 {
-		wait = min(wait, rules.longest)
+	wait, verdict := rules.delay(current, upgrade)
+	if verdict != taken {
+		c.react(verdict, f, z)
+		return
 	}
 	c.countDown(wait)
-}
-
-// isForImage tells whether an Upgrade End Response is about the image that was downloaded.
-func (c *otaClient) isForImage(named imageID) bool {
-	rules := c.stack.end
-	if !rules.exactIDs {
-		if named.manufacturer == anyCode {
-			named.manufacturer = c.image.manufacturer
-		}
-		if named.imageType == anyCode {
-			named.imageType = c.image.imageType
-		}
-	}
-	if !rules.exactFile && named.version == noVersion {
-		named.version = c.image.version
-	}
-	return named == c.image
 }
 
 // countDown waits until it is time to install.

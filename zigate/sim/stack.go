@@ -75,6 +75,7 @@ type reaction uint8
 
 const (
 	ignores    reaction = iota // goes on as if the answer had not come
+	taken                      // nothing is wrong with the answer
 	complains                  // answers with a Default Response, and goes on
 	asksAgain                  // takes the answer for a lost one: the next try begins at once
 	asksAnew                   // complains, and asks again without counting
@@ -83,6 +84,7 @@ const (
 	aborts                     // ends with an Upgrade End Request: abort
 	rejects                    // ends with an Upgrade End Request: invalid image, and forgets what it has
 	stalls                     // takes no answer to this request any more, and makes no other
+	stallsLoud                 // complains, and stalls
 	abortsLate                 // aborts, but for the header, in which it ignores the answer
 )
 
@@ -91,7 +93,7 @@ type requestTraits struct {
 	size        uint8         // the largest block in bytes; 0 is between 50 and 63, by the seed
 	exactAtEnd  bool          // the last request asks for the rest only
 	period      bool          // requests carry the minimum block period
-	periodLate  bool          // its two bytes are missing until a first wait, though the field control has it
+	periodLate  bool          // its two bytes are missing until a first wait, against the field control
 	nodeAddress bool          // requests carry the IEEE address
 	quiet       bool          // all requests forbid default responses for a success
 	first       uint32        // the offset of the first request; what is before it is never asked for
@@ -148,26 +150,14 @@ type blockTraits struct {
 	smallest    int      // bytes of the smallest block that is taken at the start
 }
 
-// past is what a client makes of a moment that has passed.
-type past uint8
-
-const (
-	pastIsNow     past = iota
-	pastIgnored        // the answer is not taken
-	pastMalformed      // it complains, and does not take the answer
-	pastStalls         // it complains, and does nothing any more
-	pastIsDefault      // it waits for a time of its own
-	pastWraps          // it takes the difference for one of 32 bits without a sign: 136 years
-	pastEnds           // it gives the image up
-)
-
 // waitTraits is what a client does about an Image Block Response that tells it to wait.
 type waitTraits struct {
 	exact       bool          // it has to have 11 bytes, the period among them
 	noPeriod    bool          // the period may be missing
 	longest     time.Duration // longer waits are cut to this, unless it is 0
-	past        past          // the request time is before the current time
-	pastWait    time.Duration // for pastIsDefault
+	past        reaction      // to a request time before the current time
+	pastWait    time.Duration // for such a request time, where that is taken
+	pastWraps   bool          // their difference is then one of 32 bits without a sign: up to 136 years
 	sameIsTimer bool          // a difference of 0 lets the timer of the request run out
 	sameSets    bool          // only a difference of 0 sets the period
 	raises      bool          // the period is only ever raised
@@ -233,9 +223,9 @@ type endTraits struct {
 // installTraits is when a client installs.
 type installTraits struct {
 	shortest, longest time.Duration // limits of the time that it is given; 0 is none
-	past              past          // the upgrade time is before the current time
-	pastWait          time.Duration // for pastIsDefault
-	ownClock          bool          // a current time other than 0 has it compare with its own clock, which is not set
+	past              reaction      // to an upgrade time before the current time
+	pastWait          time.Duration // for such an upgrade time, where that is taken
+	ownClock          bool          // with a current time it looks at its own clock, which was never set
 	fixed             bool          // the countdown is not changed any more
 	neverAsks         bool          // told to wait, it does not ask; else each hour
 	holdsFor          time.Duration // told to wait, it installs after this all the same; 0: never
@@ -249,8 +239,20 @@ type memoryTraits struct {
 	keepsAll   bool          // a power cut takes nothing
 	savesEvery int           // bytes of the steps in which the offset is saved; 0 does not save it
 	saves      int           // the most steps for one image, unless it is 0
-	resumes    time.Duration // with power back it asks for blocks, without a query; 0: it goes on when offered
+	resumes    time.Duration // with power back it asks for blocks without a query; 0: only when offered
 	resumeSpan time.Duration // how much more by chance
+}
+
+// duration is how long a client waits that is told these two times, in seconds.
+func (w waitTraits) duration(current, request uint32) (time.Duration, reaction) {
+	if request < current && !w.pastWraps {
+		return w.pastWait, w.past
+	}
+	wait := time.Duration(request-current) * time.Second
+	if w.longest > 0 {
+		wait = min(wait, w.longest)
+	}
+	return wait, taken
 }
 
 // unit is what the period of a wait counts in.
@@ -259,4 +261,48 @@ func (w waitTraits) unit() time.Duration {
 		return time.Millisecond
 	}
 	return w.periodUnit
+}
+
+// nextPeriod is the time between two block requests after a wait with a period.
+func (w waitTraits) nextPeriod(last time.Duration, told uint16) time.Duration {
+	period := time.Duration(told) * w.unit()
+	if w.longestStep > 0 {
+		period = min(period, w.longestStep)
+	}
+	if w.raises {
+		period = max(period, last)
+	}
+	return period
+}
+
+// covers tells whether an Upgrade End Response that names an image is about the one that was downloaded.
+func (e endTraits) covers(named, downloaded imageID) bool {
+	if !e.exactIDs && named.manufacturer == anyCode {
+		named.manufacturer = downloaded.manufacturer
+	}
+	if !e.exactIDs && named.imageType == anyCode {
+		named.imageType = downloaded.imageType
+	}
+	if !e.exactFile && named.version == noVersion {
+		named.version = downloaded.version
+	}
+	return named == downloaded
+}
+
+// delay is how long a client waits with the installation that is told these two times, in seconds.
+func (i installTraits) delay(current, upgrade uint32) (time.Duration, reaction) {
+	if i.ownClock && current != 0 {
+		return never, taken
+	}
+	wait := i.pastWait
+	if upgrade >= current {
+		wait = time.Duration(upgrade-current) * time.Second
+	} else if i.past != taken {
+		return 0, i.past
+	}
+	wait = max(wait, i.shortest)
+	if i.longest > 0 {
+		wait = min(wait, i.longest)
+	}
+	return wait, taken
 }

@@ -11,12 +11,14 @@ var stackTable = [...]stackTraits{
 		silence:  silenceTraits{timeout: 5 * time.Second, retries: 5},
 		refusals: refusalTraits{query: always(givesUp), block: always(givesUp)},
 		blocks:   blockTraits{status: always(givesUp)},
+		waits:    waitTraits{past: taken},
 		queries:  queryTraits{repeats: true},
+		install:  installTraits{past: taken},
 		memory:   memoryTraits{keepsAll: true},
 	},
 
-	// A refusal of a block ends the download at once and in silence. Each try takes 3.25 s and a pause of 2 s;
-	// ten of them in a row end it with an abort.
+	// A refusal of a block ends the download at once and in silence. Each try takes 3.25 s and a pause of
+	// 2 s; ten of them in a row end it with an abort.
 	Ember: {
 		name:     "ember",
 		requests: requestTraits{size: 63, period: true},
@@ -32,7 +34,7 @@ var stackTable = [...]stackTraits{
 			complaint:   zclInvalidValue,
 		},
 		waits: waitTraits{
-			noPeriod: true, longest: time.Hour, past: pastIsDefault, pastWait: 5 * time.Minute,
+			noPeriod: true, longest: time.Hour, past: taken, pastWait: 5 * time.Minute,
 			sameIsTimer: true, keepsTries: true,
 		},
 		queries: queryTraits{
@@ -44,7 +46,7 @@ var stackTable = [...]stackTraits{
 			interval: 3 * time.Second, retries: 9, unanswered: unansweredInstalls, anySequence: true,
 		},
 		install: installTraits{
-			shortest: 3 * time.Second, longest: time.Hour, past: pastIsDefault, pastWait: time.Hour,
+			shortest: 3 * time.Second, longest: time.Hour, past: taken, pastWait: time.Hour,
 			fixed: true, asksWhileAnswered: true,
 		},
 		// Of the EEPROM driver. The saved part is asked for after a discovery of the server.
@@ -67,7 +69,7 @@ var stackTable = [...]stackTraits{
 			complaint: zclMalformed, unit: 16,
 		},
 		waits: waitTraits{
-			noPeriod: true, past: pastMalformed, periodUnit: time.Second, longestStep: 5 * time.Second,
+			noPeriod: true, past: complains, periodUnit: time.Second, longestStep: 5 * time.Second,
 		},
 		queries: queryTraits{
 			first: 15 * time.Minute, firstSpan: 15 * time.Minute,
@@ -91,7 +93,7 @@ var stackTable = [...]stackTraits{
 			status:    refusal{noImage: complains, abort: givesUp, unsupported: complains, other: complains},
 			complaint: zclMalformed, smallest: 4,
 		},
-		waits: waitTraits{noPeriod: true, past: pastWraps, sameSets: true},
+		waits: waitTraits{noPeriod: true, pastWraps: true, sameSets: true},
 		queries: queryTraits{
 			first: 5 * time.Minute, firstSpan: 5 * time.Second, interval: 5 * time.Minute,
 			afterFailure: 5 * time.Minute, failureSpan: 5 * time.Second, refusesSame: true,
@@ -101,7 +103,7 @@ var stackTable = [...]stackTraits{
 		end: endTraits{
 			interval: 5 * time.Second, retries: 1, unanswered: unansweredInstalls, anySequence: true,
 		},
-		install: installTraits{holdsFor: 2 * time.Hour},
+		install: installTraits{past: taken, holdsFor: 2 * time.Hour},
 		memory:  memoryTraits{offers: true, offersFrom: 4097, savesEvery: 1, saves: 110},
 	},
 
@@ -117,11 +119,15 @@ var stackTable = [...]stackTraits{
 			status:     refusal{noImage: complains, abort: givesUp, unsupported: complains, other: complains},
 			complaint:  zclMalformed,
 		},
-		waits:   waitTraits{exact: true, sameSets: true},
-		queries: queryTraits{first: 5 * time.Second, interval: 30 * time.Second, takesLate: true, exact: true},
-		notify:  notifyTraits{anyPayload: true, busy: busyFails},
-		end:     endTraits{retries: 0, interval: never, unanswered: unansweredWaits, anySequence: true, exactIDs: true},
-		install: installTraits{holdsFor: 3 * time.Hour},
+		waits: waitTraits{exact: true, past: taken, sameSets: true},
+		queries: queryTraits{
+			first: 5 * time.Second, interval: 30 * time.Second, takesLate: true, exact: true,
+		},
+		notify: notifyTraits{anyPayload: true, busy: busyFails},
+		end: endTraits{
+			interval: never, unanswered: unansweredWaits, anySequence: true, exactIDs: true,
+		},
+		install: installTraits{past: taken, holdsFor: 3 * time.Hour},
 	},
 
 	// A refusal ends the download, which goes on where it was a minute later. Not known: a refusal of the
@@ -135,19 +141,19 @@ var stackTable = [...]stackTraits{
 			status:    refusal{noImage: asksAnew, abort: rejects, unsupported: asksAnew, other: asksAnew},
 			complaint: zclMalformed,
 		},
-		waits: waitTraits{past: pastStalls, sameSets: true},
+		waits: waitTraits{past: stallsLoud, sameSets: true},
 		queries: queryTraits{
 			first: 5 * time.Second, interval: 5 * time.Second, afterFailure: time.Minute,
 			takesLate: true,
 		},
 		notify:  notifyTraits{anyPayload: true, busy: busyQueries, oldRule: true, restarts: true},
 		end:     endTraits{unanswered: unansweredInstalls},
-		install: installTraits{asksWhileAnswered: true},
+		install: installTraits{past: taken, asksWhileAnswered: true},
 		memory:  memoryTraits{offers: true},
 	},
 
-	// The first answer with the sequence number ends a request, a refusal counts as a try. Not known: how long
-	// a try takes, a refusal of the Upgrade End Request, a request time in the past, and what the application
+	// The first answer with the sequence number ends a request, a refusal counts as a try. Not known: how
+	// long a try takes, a refusal of the Upgrade End Request, a request time in the past, and what the application
 	// does: here it refuses the version that it runs, and does not query by itself.
 	Exegin: {
 		name:     "exegin",
@@ -158,11 +164,11 @@ var stackTable = [...]stackTraits{
 			wrongImage: stalls, wrongOffset: stalls, pastEnd: stalls,
 			status: refusal{noImage: stalls, abort: givesUp, unsupported: stalls, other: stalls},
 		},
-		waits:   waitTraits{raises: true},
+		waits:   waitTraits{past: taken, raises: true},
 		queries: queryTraits{hardwareOnNotify: true, refusesSame: true},
 		notify:  notifyTraits{anyPayload: true},
 		end:     endTraits{interval: never, unanswered: unansweredWaits, anySequence: true},
-		install: installTraits{past: pastEnds, neverAsks: true},
+		install: installTraits{past: givesUp, neverAsks: true},
 	},
 
 	ZBOSS: zboss("zboss", 24*time.Hour, ignores, memoryTraits{}),
@@ -178,10 +184,11 @@ var stackTable = [...]stackTraits{
 		silence:  silenceTraits{timeout: 7 * time.Second},
 		refusals: refusalTraits{query: always(givesUp), block: always(givesUp), end: always(givesUp)},
 		blocks:   blockTraits{status: always(givesUp)},
+		waits:    waitTraits{past: taken},
 		queries:  queryTraits{first: time.Minute, interval: 24 * time.Hour, refusesSame: true},
 		notify:   notifyTraits{anyPayload: true},
 		end:      endTraits{interval: 7 * time.Second, exactIDs: true, exactFile: true},
-		install:  installTraits{past: pastIgnored},
+		install:  installTraits{past: ignores},
 	},
 }
 
@@ -202,7 +209,7 @@ func zboss(name string, interval time.Duration, noImage reaction, memory memoryT
 		silence:  silenceTraits{timeout: 45 * time.Second, retries: 2, aborts: true},
 		refusals: refusalTraits{query: refused, block: refused, end: refusal{abort: givesUp}},
 		blocks:   blockTraits{status: refusal{abort: givesUp}},
-		waits:    waitTraits{sameSets: true, noTimer: true},
+		waits:    waitTraits{past: taken, sameSets: true, noTimer: true},
 		queries: queryTraits{
 			first: time.Minute, interval: interval,
 			hardwareOnNotify: true, refusesSame: true, takesLate: true, takesAlways: true,
@@ -211,7 +218,7 @@ func zboss(name string, interval time.Duration, noImage reaction, memory memoryT
 		end: endTraits{
 			interval: never, unanswered: unansweredWaits, anySequence: true, exactIDs: true, exactFile: true,
 		},
-		install: installTraits{past: pastIgnored, neverAsks: true},
+		install: installTraits{past: ignores, neverAsks: true},
 		memory:  memory,
 	}
 }
