@@ -35,7 +35,7 @@ func Stacks() []Stack {
 // ParseStack finds a stack by what String gives, in any case.
 func ParseStack(name string) (Stack, error) {
 	var names []string
-	for _, s := range Stacks() {
+	for _, s := range append(Stacks(), NoStack) {
 		if strings.EqualFold(s.String(), strings.TrimSpace(name)) {
 			return s, nil
 		}

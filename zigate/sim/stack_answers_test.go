@@ -603,15 +603,15 @@ func TestInstallsOnlyNewer(t *testing.T) {
 }
 
 func TestParseStack(t *testing.T) {
-	names := "ember nxp telink ti bitcloud exegin zboss trident espressif2"
+	names := "ember nxp telink ti bitcloud exegin zboss trident espressif2 none"
 	for i, name := range strings.Fields(names) {
 		for _, text := range []string{name, " " + strings.ToUpper(name) + " "} {
-			if s, err := sim.ParseStack(text); err != nil || s != sim.Stacks()[i] || s.String() != name {
+			if s, err := sim.ParseStack(text); err != nil || s != append(sim.Stacks(), sim.NoStack)[i] || s.String() != name {
 				t.Errorf("%q is %v, %v", text, s, err)
 			}
 		}
 	}
-	for _, text := range []string{"", "none", "zigbee"} {
+	for _, text := range []string{"", "zigbee"} {
 		if s, err := sim.ParseStack(text); err == nil || s != sim.NoStack || !strings.Contains(err.Error(), "espressif2") {
 			t.Errorf("%q is %v, %v", text, s, err)
 		}

@@ -153,8 +153,8 @@ var stackTable = [...]stackTraits{
 	},
 
 	// The first answer with the sequence number ends a request, a refusal counts as a try. Not known: how
-	// long a try takes, a refusal of the Upgrade End Request, a request time in the past, and what the application
-	// does: here it refuses the version that it runs, and does not query by itself.
+	// long a try takes, a refusal of the Upgrade End Request, a request time in the past, and what the
+	// application does: here it refuses the version that it runs, and does not query by itself.
 	Exegin: {
 		name:     "exegin",
 		requests: requestTraits{size: 49, period: true, quiet: true, spacing: 50 * time.Millisecond},
