@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -180,6 +181,40 @@ func TestScenarios(t *testing.T) {
 			cfg, seen := sc.config(1)
 			inWorld(t, cfg, func(w *world) { sc.play(w, seen, 12*24*time.Hour) })
 		})
+	}
+}
+
+// stackScenarios are played with a device of each stack.
+var stackScenarios = []scenario{
+	{name: "nothing happens"},
+	{name: "a reset of the dongle", meanwhile: func(s *scene) { s.w.sim.Reset() }},
+	{name: "a reset that nobody tells of", meanwhile: func(s *scene) { s.w.sim.SilentReset() }},
+	{name: "the cable is pulled out for 15 seconds", meanwhile: func(s *scene) { s.w.unplug(); s.wait(15 * time.Second); s.w.plug() }},
+	{name: "the cable is pulled out for ten minutes", meanwhile: func(s *scene) { s.w.unplug(); s.wait(10 * time.Minute); s.w.plug() }},
+	{name: "the service is started again", meanwhile: func(s *scene) { s.w.restart() }},
+	{name: "the service is killed", meanwhile: func(s *scene) { s.w.crash(10 * time.Second) }},
+	{name: "the last block is lost", meanwhile: func(s *scene) { s.loseLast() }},
+	{name: "the device has no power for a minute", meanwhile: func(s *scene) {
+		s.w.sim.Device(bulb).PowerOff()
+		s.wait(time.Minute)
+		s.w.sim.Device(bulb).PowerOn()
+	}},
+	{name: "paused for ten minutes", meanwhile: func(s *scene) {
+		s.w.service.Pause(ref(bulb), 10*time.Minute, func(otasvc.Answer) {})
+	}},
+	{name: "3 percent of frames lost", faults: sim.Faults{LoseFromDongle: 0.03, LoseToDongle: 0.03, LoseAir: 0.03}},
+}
+
+func TestStackScenarios(t *testing.T) {
+	for _, stack := range sim.Stacks() {
+		for _, sc := range stackScenarios {
+			t.Run(stack.String()+"/"+sc.name, func(t *testing.T) {
+				t.Parallel()
+				sc.device = func(d *sim.DeviceConfig) { d.Stack, d.MaxDataSize, d.RetryInterval, d.Retries = stack, 0, 0, 0 }
+				cfg, seen := sc.config(1)
+				inWorld(t, cfg, func(w *world) { sc.play(w, seen, 12*24*time.Hour) })
+			})
+		}
 	}
 }
 

@@ -90,10 +90,9 @@ type otaClient struct {
 	ending   otaEnding
 	memory   otaMemory
 	// sinceRepeat counts the blocks since one was asked for again, for a device that does so.
-	sinceRepeat   int
-	minimumPeriod time.Duration // between two block requests, as the server wants it
-	waited        bool          // it was told to wait since the start
-	unanswered    int           // queries in a row that nobody has answered
+	sinceRepeat int
+	told        otaTold
+	unanswered  int // queries in a row that nobody has answered
 
 	downloaded, installed []byte // the last complete image, and the last one that was installed
 	counts                otaCounts
@@ -107,6 +106,12 @@ type otaAsked struct {
 	untimed   bool // nothing happens when the next block request is not answered
 	notified  bool // the query follows a notify
 	triesLeft int
+}
+
+// otaTold is what a client knows from waits that the server has told it since the start.
+type otaTold struct {
+	toWait        bool          // there was one
+	minimumPeriod time.Duration // between two block requests
 }
 
 // otaEnding is how far a client is with a complete image.

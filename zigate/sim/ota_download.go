@@ -45,8 +45,8 @@ func (c *otaClient) requestBlock() {
 	}
 	if v.cfg.MinimumBlockPeriod {
 		control |= message.BlockHasDelay
-		if !c.stack.requests.periodLate || c.waited {
-			b = binary.LittleEndian.AppendUint16(b, uint16(c.minimumPeriod/c.stack.waits.unit()))
+		if !c.stack.requests.periodLate || c.told.toWait {
+			b = binary.LittleEndian.AppendUint16(b, uint16(c.told.minimumPeriod/c.stack.waits.unit()))
 		}
 	}
 	b[0] = control
@@ -168,9 +168,9 @@ func (c *otaClient) hearWait(f AirFrame, z zclFrame, r fields) {
 	}
 	v := c.device
 	if v.cfg.MinimumBlockPeriod && length >= period && (request == current || !rules.sameSets) {
-		c.minimumPeriod = rules.nextPeriod(c.minimumPeriod, delay)
+		c.told.minimumPeriod = rules.nextPeriod(c.told.minimumPeriod, delay)
 	}
-	c.waited = true
+	c.told.toWait = true
 	if !rules.keepsTries {
 		c.asked.triesLeft = v.cfg.Retries
 	}
@@ -180,7 +180,7 @@ func (c *otaClient) hearWait(f AirFrame, z zclFrame, r fields) {
 	}
 	c.asked.answered = true
 	c.asked.untimed = rules.noTimer
-	c.wakeIn(v.dongle.timeline.pace.timeout(max(wait, c.minimumPeriod)), c.requestBlock)
+	c.wakeIn(v.dongle.timeline.pace.timeout(max(wait, c.told.minimumPeriod)), c.requestBlock)
 }
 
 // hearData handles an answer with a block, little-endian: image, offset, size and data.
@@ -278,7 +278,7 @@ func (c *otaClient) requestNext() {
 	v := c.device
 	pace := v.dongle.timeline.pace
 	c.asked.answered = true
-	wait := max(pace.wait(max(v.cfg.BlockInterval, c.stack.requests.spacing)), pace.timeout(c.minimumPeriod))
+	wait := max(pace.wait(max(v.cfg.BlockInterval, c.stack.requests.spacing)), pace.timeout(c.told.minimumPeriod))
 	if wait == 0 {
 		c.requestBlock()
 		return

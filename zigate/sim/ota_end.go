@@ -239,8 +239,7 @@ func (c *otaClient) comeBack() {
 
 // forgetSession is what any restart of the device does.
 func (c *otaClient) forgetSession() {
-	c.minimumPeriod = 0
-	c.waited = false
+	c.told = otaTold{}
 	c.unanswered = 0
 	c.asked.sequence++ // an answer to what it asked before is none
 }
