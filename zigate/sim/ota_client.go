@@ -104,6 +104,7 @@ type otaAsked struct {
 	size      int  // bytes that a block request asked for
 	answered  bool // no answer is awaited: a wait, or the time between two blocks
 	untimed   bool // nothing happens when the next block request is not answered
+	free      bool // the next try does not count
 	notified  bool // the query follows a notify
 	triesLeft int
 }
@@ -195,12 +196,16 @@ func (c *otaClient) end(state State) {
 // retryIn waits for an answer: when none comes it calls again, and giveUp once no tries are left.
 func (c *otaClient) retryIn(wait time.Duration, again func(), giveUp func()) {
 	c.wakeIn(c.device.dongle.timeline.pace.timeout(wait), func() {
-		if c.asked.triesLeft == 0 {
+		switch {
+		case c.asked.free:
+			c.asked.free = false
+		case c.asked.triesLeft == 0:
 			c.counts.givenUp++
 			giveUp()
 			return
+		default:
+			c.asked.triesLeft--
 		}
-		c.asked.triesLeft--
 		again()
 	})
 }
@@ -231,6 +236,7 @@ func (c *otaClient) react(r reaction, f AirFrame, z zclFrame) {
 	case ignores, taken:
 	case complains:
 		c.complain(f, z)
+		c.asked.free = true
 	case asksAgain:
 		c.tryAgain(z.sequence)
 	case asksAnew:
@@ -490,6 +496,7 @@ func (c *otaClient) download() {
 	c.state = Downloading
 	c.page.active = false
 	c.asked.untimed = false
+	c.asked.free = false
 	c.asked.triesLeft = c.device.cfg.Retries
 	c.requestBlock()
 }

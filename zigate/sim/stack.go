@@ -76,7 +76,7 @@ type reaction uint8
 const (
 	ignores    reaction = iota // goes on as if the answer had not come
 	taken                      // nothing is wrong with the answer
-	complains                  // answers with a Default Response, and goes on
+	complains                  // answers with a Default Response, and asks again in time, without counting
 	asksAgain                  // takes the answer for a lost one: the next try begins at once
 	asksAnew                   // complains, and asks again without counting
 	givesUp                    // is idle without a word

@@ -243,6 +243,22 @@ func TestStackAnswers(t *testing.T) {
 	}
 }
 
+// Answers with a status that a client complains of are no misses, however many there are.
+func TestComplaintsDoNotCount(t *testing.T) {
+	for _, stack := range []sim.Stack{sim.Telink, sim.TI} {
+		inStackLab(t, stack, nil, func(l *stackLab) {
+			l.answerWith(func(r message.ImageBlockRequest) message.Message {
+				return message.ImageBlockResponse{Target: target(r.Addr), Sequence: r.Sequence, Status: message.OTANoImageAvailable}
+			})
+			l.download()
+			time.Sleep(time.Hour)
+			if d := l.device.Snapshot(); d.State != sim.Downloading || d.BlocksAsked < 700 || d.GivenUp > 0 {
+				t.Errorf("%v: %s after %d requests", stack, d.State, d.BlocksAsked)
+			}
+		})
+	}
+}
+
 // TestStackUpgradeTimes answers the Upgrade End Request and looks at when the device reboots.
 func TestStackUpgradeTimes(t *testing.T) {
 	const never = "end success"
