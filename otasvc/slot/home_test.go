@@ -229,18 +229,44 @@ func (h *home) settle() {
 	h.fault("more than %d decisions in a row", most)
 }
 
-// checkQueue holds the queue against the upgrades that wait.
+// checkQueue holds the forecast against the upgrades: everybody whose download has not ended has one place.
 func (h *home) checkQueue(v slot.View) {
-	var want []message.IEEE
-	for _, c := range v.Upgrades {
-		waits := c.Stage == slot.Queued || c.Stage == slot.Scheduled || c.Stage == slot.PausedInQueue
-		if waits || !c.PutOffUntil.IsZero() {
-			want = append(want, c.Device)
+	places, end := slot.Forecast(v, h.now)
+	positions := map[message.IEEE]int{}
+	last := time.Time{}
+	queued := 0
+	for _, p := range places {
+		if _, twice := positions[p.Device]; twice {
+			h.fault("%v has two places", p.Device)
+		}
+		positions[p.Device] = p.Position
+		if p.Position > 0 {
+			queued++
+			if p.Position != queued {
+				h.fault("after %d places comes %d", queued-1, p.Position)
+			}
+		}
+		switch {
+		case p.Position > 0 && p.Start.IsZero() != p.End.IsZero(), p.Position == 0 && !p.Start.IsZero():
+			h.fault("%v begins at %v and ends at %v", p.Device, p.Start, p.End)
+		case !p.Start.IsZero() && (p.Start.Before(h.now) || !p.Start.Before(p.End)):
+			h.fault("%v begins at %v and ends at %v, and it is %v", p.Device, p.Start, p.End, h.now)
+		}
+		if p.End.After(last) {
+			last = p.End
 		}
 	}
-	slices.Sort(want)
-	if got := slices.Sorted(slices.Values(slot.Queue(v, h.now))); !slices.Equal(got, want) {
-		h.fault("the queue has %v, want %v", got, want)
+	if !last.Equal(end) {
+		h.fault("the queue ends at %v, its last upgrade at %v", end, last)
+	}
+
+	for _, c := range v.Upgrades {
+		waits := c.Stage == slot.Queued || c.Stage == slot.Scheduled || c.Stage == slot.PausedInQueue ||
+			!c.PutOffUntil.IsZero()
+		position, has := positions[c.Device]
+		if has != (waits || c.InDownload()) || waits != (position > 0) {
+			h.fault("%v of stage %d has the place %d (%v)", c.Device, c.Stage, position, has)
+		}
 	}
 }
 

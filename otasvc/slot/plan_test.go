@@ -691,7 +691,7 @@ func TestQueue(t *testing.T) {
 			queued(12, bulbs, time.Hour, stage(slot.PausedInQueue)),
 		},
 	}
-	want := []message.IEEE{8, 9, 6, 7, 3, 4, 12, 5, 2, 1}
+	want := []message.IEEE{8, 6, 7, 9, 3, 4, 12, 5, 2, 1}
 	if diff := cmp.Diff(want, slot.Queue(v, start)); diff != "" {
 		t.Errorf("queue (-want +got):\n%s", diff)
 	}

@@ -30,28 +30,32 @@ type Place struct {
 	Device message.IEEE
 	// Position is its place in the queue, from 1; 0 stands for one that has begun.
 	Position int
+	// WaitsFor is what it waits for; nothing where it begins at any moment, or goes on.
 	WaitsFor Wait
-	// Start is when the download is expected to begin or to go on, End when it is expected to be complete. A
-	// zero time stands for one that nobody can tell.
+	// Start is when the download of one that waits is expected to begin or to go on, End when a download is
+	// expected to be complete. A zero time stands for one that nobody can tell.
 	Start, End time.Time
 }
 
-// Forecast tells what is to be expected of all upgrades whose downloads have not ended, in the order in which
-// they are to have the slot as things are now: those that download, those that could, those that wait for
-// something else, and those that are scheduled. end is when the last of those downloads is expected to be
-// complete of which that can be told; zero where there is none.
+// installTime is about how long a device takes to install its image and to come back.
+const installTime = 2 * time.Minute
+
+// Forecast tells what is to be expected of all upgrades whose downloads have not ended: first those that
+// download, then those that wait, in the order in which they are to have the slot as things are now, then those
+// of which nobody can tell when they begin, then those that are scheduled. end is when the last of those
+// downloads is expected to be complete of which that can be told; zero where there is none.
 func Forecast(v View, now time.Time) (places []Place, end time.Time) {
-	f := forecast{plan: look(&v, now), slotFree: now}
-	if !v.Usable || v.NoNew {
-		f.blocked = true
-	}
+	f := forecast{plan: look(&v, now), ends: map[message.IEEE]time.Time{}, free: capacity{slot: now}}
 	f.running()
-	for _, key := range f.imagesInLine() {
-		f.image(key)
+	f.lineUp()
+	for first := f.nextTurn(); first != nil; first = f.nextTurn() {
+		f.give(first)
 	}
-	f.elsewhere()
-	f.scheduled()
-	return f.places, f.end
+	f.order()
+	for _, place := range f.places {
+		end = later(end, place.End)
+	}
+	return f.places, end
 }
 
 // Queue returns the devices whose upgrades wait, in the order in which they are to have the slot as things
@@ -70,21 +74,41 @@ func Queue(v View, now time.Time) []message.IEEE {
 // forecast runs through the queue ahead of time.
 type forecast struct {
 	*plan
-	blocked  bool        // nothing begins
-	places   []Place     // so far
-	ends     []time.Time // when the places of those who download are free again, in any order
-	slotFree time.Time   // when the slot is free for the next image
-	queued   int         // positions given so far
-	end      time.Time
+	places []Place
+	line   []*turn                    // who waits, in the order of their ranks
+	ends   map[message.IEEE]time.Time // when downloads are complete, as far as that is known
+	free   capacity
 }
 
-// add notes an upgrade's place.
-func (f *forecast) add(c *Candidate, waitsFor Wait, start, end time.Time) {
-	f.queued++
-	f.places = append(f.places, Place{
-		Device: c.Device, Position: f.queued, WaitsFor: waitsFor, Start: start, End: end,
-	})
-	f.end = later(f.end, end)
+// turn is an upgrade that waits.
+type turn struct {
+	*Candidate
+	waitsFor   Wait
+	from       time.Time // when it could have the slot; zero where nobody can tell
+	start, end time.Time // when it has the slot; zero while that is not known
+}
+
+// capacity is when there is room for further downloads.
+type capacity struct {
+	slot time.Time   // when the slot is free for the next image
+	open Key         // whose devices can join the downloads until then; the zero key stands for no image
+	ends []time.Time // when the places of those who download are free again, in any order
+}
+
+// takePlace returns when one more device may download, where so many may at once.
+func (c *capacity) takePlace(concurrency int, now time.Time) time.Time {
+	if len(c.ends) < max(concurrency, 1) {
+		return now
+	}
+	i := 0
+	for j, at := range c.ends {
+		if at.Before(c.ends[i]) {
+			i = j
+		}
+	}
+	free := c.ends[i]
+	c.ends = slices.Delete(c.ends, i, i+1)
+	return free
 }
 
 // running takes in those that download now.
@@ -97,173 +121,255 @@ func (f *forecast) running() {
 	}
 	slices.SortFunc(downloads, byQueue)
 	for _, c := range downloads {
-		place := Place{Device: c.Device, Start: later(c.OfferedAt, time.Time{})}
-		switch {
-		case c.Held:
-			place.WaitsFor = WaitsForPerson
-		case f.isIdle(c, answerWithin(c)):
-			place.WaitsFor = WaitsForDevice
-		default:
-			place.End = f.now.Add(f.likely(c))
-			f.ends = append(f.ends, place.End)
-			f.end = later(f.end, place.End)
-			if c.UsesSlot() {
-				f.slotFree = later(f.slotFree, place.End)
-			}
+		place := Place{Device: c.Device, WaitsFor: f.holdsUp(c)}
+		if place.WaitsFor == WaitsForNothing || place.WaitsFor == WaitsForOthers {
+			place.End = f.completeAt(c)
+			f.ends[c.Device] = place.End
+			f.free.ends = append(f.free.ends, place.End)
+		}
+		if c.UsesSlot() && place.WaitsFor == WaitsForNothing {
+			f.free.slot = later(f.free.slot, place.End)
 		}
 		f.places = append(f.places, place)
 	}
-}
-
-// imagesInLine lists the images for which somebody waits: the loaded one first where it is in use, since its
-// devices join in, then one that was promised the slot and asks for it soon, then the others in the order of
-// the queue.
-func (f *forecast) imagesInLine() []Key {
-	var keys []Key
-	if key := f.usersKey(); key != (Key{}) {
-		keys = append(keys, key)
-	}
-	if c := f.promised(); c != nil && f.nearly(c) && !slices.Contains(keys, c.Key) {
-		keys = append(keys, c.Key)
-	}
-	for _, c := range f.waiting {
-		if !slices.Contains(keys, c.Key) {
-			keys = append(keys, c.Key)
-		}
-	}
-	return keys
-}
-
-// image lets the devices of an image download side by side, as many as may.
-func (f *forecast) image(key Key) {
-	joins := key == f.usersKey()
-	from := f.slotFree
-	if joins {
-		from = f.now
-	}
-	for _, c := range f.waiting {
-		if c.Key != key {
-			continue
-		}
-		waitsFor := f.waitsFor(c, joins)
-		if f.blocked || waitsFor == WaitsForDevice || waitsFor == WaitsForPerson {
-			f.add(c, waitsFor, time.Time{}, time.Time{})
-			continue
-		}
-		start := later(from, f.takePlace())
-		if f.isPromised(c) {
-			start = later(start, c.PutOffUntil)
-		}
-		end := start.Add(startTime + f.likely(c))
-		f.ends = append(f.ends, end)
-		f.add(c, waitsFor, start, end)
-		if c.Overlaps {
-			f.slotFree = later(f.slotFree, start.Add(startTime))
-			from = f.slotFree
-			continue
-		}
-		f.slotFree = later(f.slotFree, end)
+	f.free.open = f.usersKey()
+	if f.Slot.Switching() {
+		f.free.open = Key{}
+		f.free.slot = later(f.now, f.Slot.change.deadline)
 	}
 }
 
-// takePlace returns when one more device may download.
-func (f *forecast) takePlace() time.Time {
-	if len(f.ends) < max(f.Policy.Concurrency, 1) {
-		return f.now
-	}
-	i := 0
-	for j, at := range f.ends {
-		if at.Before(f.ends[i]) {
-			i = j
-		}
-	}
-	free := f.ends[i]
-	f.ends = slices.Delete(f.ends, i, i+1)
-	return free
-}
-
-// waitsFor says what one who could have the slot waits for.
-func (f *forecast) waitsFor(c *Candidate, joins bool) Wait {
+// holdsUp says what a download that has begun waits for.
+func (f *forecast) holdsUp(c *Candidate) Wait {
 	switch {
-	case !f.Usable || f.NoNew:
-		return WaitsForDongle
 	case c.Held:
 		return WaitsForPerson
-	case c.readiness(f.now) >= doubtful:
+	case !f.Usable:
+		return WaitsForDongle
+	case c.Stage == Offered && !c.Begun && c.Sleepy && !c.listens(f.now), f.isIdle(c, answerWithin(c)):
 		return WaitsForDevice
-	case c.isPutOff():
+	case f.Slot.Switching() && f.Slot.TellsToWait(c.Device):
 		return WaitsForOthers
-	case joins && len(f.users) > 0:
-		return WaitsForPlace
 	default:
-		return WaitsForSlot
+		return WaitsForNothing
 	}
 }
 
-// elsewhere takes in those that wait for something else than the slot.
-func (f *forecast) elsewhere() {
-	var rest []*Candidate
+// completeAt is when a download that has begun is expected to be complete.
+func (f *forecast) completeAt(c *Candidate) time.Time {
+	goesOn := later(f.now, c.ActiveAt) // it may have been told to wait
+	if c.Stage == Offered && !c.Begun {
+		goesOn = later(goesOn, c.OfferedAt.Add(startTime))
+	}
+	if f.Slot.Switching() && f.Slot.TellsToWait(c.Device) {
+		goesOn = later(goesOn, f.Slot.change.until)
+	}
+	return goesOn.Add(f.likely(c))
+}
+
+// lineUp takes in those that wait: those that could have the slot, those that wait for something else, and
+// those that are scheduled.
+func (f *forecast) lineUp() {
+	for _, c := range f.waiting {
+		f.line = append(f.line, f.inTurn(c))
+	}
+	var rest, scheduled []*Candidate
 	for i := range f.Upgrades {
 		c := &f.Upgrades[i]
-		inQueue := c.Stage == Queued || c.Stage == PausedInQueue
-		if inQueue && !slices.Contains(f.waiting, c) {
+		switch {
+		case c.Stage == Scheduled:
+			scheduled = append(scheduled, c)
+		case (c.Stage == Queued || c.Stage == PausedInQueue) && !slices.Contains(f.waiting, c):
 			rest = append(rest, c)
 		}
 	}
 	slices.SortFunc(rest, byQueue)
 	for _, c := range rest {
-		waitsFor, start := f.obstacle(c)
-		end := time.Time{}
-		if !start.IsZero() {
-			end = start.Add(startTime + f.likely(c))
-		}
-		f.add(c, waitsFor, start, end)
-	}
-}
-
-// obstacle says what one that could not have the slot waits for, and when it is expected to begin.
-func (f *forecast) obstacle(c *Candidate) (Wait, time.Time) {
-	var unknown time.Time
-	switch {
-	case c.Stage == PausedInQueue:
-		return WaitsForPerson, unknown
-	case !f.Usable || f.NoNew:
-		return WaitsForDongle, unknown
-	case c.Canary != 0:
-		return WaitsForCanary, f.expectedEnd(c.Canary)
-	case !c.Located:
-		return WaitsForDevice, unknown
-	case f.now.Before(c.NotBefore):
-		return WaitsForTime, later(c.NotBefore, f.slotFree)
-	default:
-		return WaitsForHolder, unknown
-	}
-}
-
-// expectedEnd is when the download of a device is expected to be complete; zero where that cannot be told.
-func (f *forecast) expectedEnd(device message.IEEE) time.Time {
-	for _, place := range f.places {
-		if place.Device == device {
-			return place.End
-		}
-	}
-	return time.Time{}
-}
-
-// scheduled takes in those whose time has not come.
-func (f *forecast) scheduled() {
-	var scheduled []*Candidate
-	for i := range f.Upgrades {
-		if c := &f.Upgrades[i]; c.Stage == Scheduled {
-			scheduled = append(scheduled, c)
-		}
+		f.line = append(f.line, f.elsewhere(c))
 	}
 	slices.SortFunc(scheduled, func(a, b *Candidate) int {
 		return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.Device, b.Device))
 	})
 	for _, c := range scheduled {
-		start := later(c.DueAt, f.slotFree)
-		f.add(c, WaitsForTime, start, start.Add(startTime+f.likely(c)))
+		f.line = append(f.line, &turn{Candidate: c, waitsFor: WaitsForTime, from: f.unlessAsleep(c, c.DueAt)})
+	}
+}
+
+// inTurn is the turn of one that could have the slot.
+func (f *forecast) inTurn(c *Candidate) *turn {
+	switch {
+	case c.Held:
+		return &turn{Candidate: c, waitsFor: WaitsForPerson}
+	case c.readiness(f.now) >= doubtful:
+		return &turn{Candidate: c, waitsFor: WaitsForDevice}
+	case f.isPromised(c):
+		return &turn{Candidate: c, waitsFor: WaitsForOthers, from: c.PutOffUntil}
+	case c.isPutOff():
+		return &turn{Candidate: c, waitsFor: WaitsForOthers, from: f.now}
+	default:
+		return &turn{Candidate: c, from: f.now}
+	}
+}
+
+// elsewhere is the turn of one that waits for something else than the slot.
+func (f *forecast) elsewhere(c *Candidate) *turn {
+	switch {
+	case c.Stage == PausedInQueue:
+		return &turn{Candidate: c, waitsFor: WaitsForPerson}
+	case c.Canary != 0:
+		return &turn{Candidate: c, waitsFor: WaitsForCanary}
+	case !c.Located:
+		return &turn{Candidate: c, waitsFor: WaitsForDevice}
+	case f.now.Before(c.NotBefore):
+		return &turn{Candidate: c, waitsFor: WaitsForTime, from: f.unlessAsleep(c, c.NotBefore)}
+	case f.NoNew:
+		return &turn{Candidate: c, from: f.unlessAsleep(c, f.now)}
+	default:
+		return &turn{Candidate: c, waitsFor: WaitsForHolder}
+	}
+}
+
+// unlessAsleep is a time at which a device could begin, or zero where nobody can tell when it hears of it.
+func (f *forecast) unlessAsleep(c *Candidate, at time.Time) time.Time {
+	if !c.Located || c.readiness(f.now) >= doubtful {
+		return time.Time{}
+	}
+	return at
+}
+
+// followsAt is when a device can begin that follows another one with the same image; zero where nobody can tell.
+func (f *forecast) followsAt(c *Candidate) time.Time {
+	if end, known := f.ends[c.Canary]; known {
+		return f.unlessAsleep(c, end.Add(installTime))
+	}
+	canary := f.find(c.Canary)
+	if canary != nil && canary.Stage == Elsewhere && !canary.InstallLater {
+		return f.unlessAsleep(c, f.now.Add(installTime))
+	}
+	return time.Time{}
+}
+
+// nextTurn is the first of those whose image has the slot next: one that joins the downloads under way, else
+// one that was promised the slot and asks for it soon, else the first in the line, else the first who can have
+// it at any later time. It is nil where nobody is left of whom anything can be told.
+func (f *forecast) nextTurn() *turn {
+	var soon, first, next *turn
+	for _, t := range f.line {
+		if t.waitsFor == WaitsForCanary && t.from.IsZero() {
+			t.from = f.followsAt(t.Candidate)
+		}
+		if t.from.IsZero() || !t.start.IsZero() {
+			continue
+		}
+		if f.canJoin(t) {
+			return t
+		}
+		promised := f.isPromised(t.Candidate)
+		if promised && (soon == nil || t.from.Before(soon.from)) && f.isDue(t) {
+			soon = t
+		}
+		if !promised && !t.from.After(f.free.slot) && (first == nil || f.preferred(t, first)) {
+			first = t
+		}
+		if next == nil || t.from.Before(next.from) {
+			next = t
+		}
+	}
+	return cmp.Or(soon, first, next)
+}
+
+// canJoin reports whether a device can join the downloads of its image that are under way when it could have
+// the slot.
+func (f *forecast) canJoin(t *turn) bool { return t.Key == f.free.open && !t.from.After(f.free.slot) }
+
+// isDue reports whether one that was promised the slot asks for it so soon after it is free that no other image
+// gets it before.
+func (f *forecast) isDue(t *turn) bool {
+	return !t.from.After(f.free.slot.Add(f.lead() + leastUse))
+}
+
+// preferred reports whether a turn comes before one that is in the line before it: its image is loaded, and
+// nobody uses the slot.
+func (f *forecast) preferred(t, before *turn) bool {
+	unused := len(f.users) == 0 && !f.free.slot.After(f.now)
+	return unused && f.Slot.Holds(t.Key) && !f.Slot.Holds(before.Key)
+}
+
+// give lets the devices of an image download side by side, as many as may. first is the one for whom it gets
+// the slot.
+func (f *forecast) give(first *turn) {
+	from := later(f.free.slot, first.from)
+	until := from // the image stays
+	taken := from.After(f.now) || len(f.users) > 0
+	if f.canJoin(first) {
+		from = f.now
+		until = f.free.slot
+		taken = false
+	}
+	for _, t := range f.line {
+		given := !t.start.IsZero() || t.from.IsZero()
+		if t.Key != first.Key || given || t.from.After(until) {
+			continue
+		}
+		alone := t.InstallLater // its end needs the slot empty
+		if alone {
+			from = later(from, until)
+		}
+		t.start = later(later(from, t.from), f.free.takePlace(f.Policy.Concurrency, f.now))
+		t.end = t.start.Add(startTime + f.likely(t.Candidate))
+		f.free.ends = append(f.free.ends, t.end)
+		f.ends[t.Device] = t.end
+		if t.waitsFor == WaitsForNothing {
+			t.waitsFor = f.waitsForRoom(taken, t.start)
+		}
+
+		needed := t.end
+		if t.Overlaps && !alone {
+			needed = t.start.Add(startTime)
+		}
+		until = later(until, needed)
+		if alone {
+			from = until
+		}
+	}
+	f.free.slot = until
+	f.free.open = first.Key
+}
+
+// waitsForRoom says what one that could have the slot waits for until it has it.
+func (f *forecast) waitsForRoom(slotTaken bool, start time.Time) Wait {
+	switch {
+	case slotTaken:
+		return WaitsForSlot
+	case start.After(f.now):
+		return WaitsForPlace
+	default:
+		return WaitsForNothing
+	}
+}
+
+// order numbers those who wait.
+func (f *forecast) order() {
+	class := func(t *turn) int {
+		switch {
+		case t.Stage == Scheduled:
+			return 2
+		case t.start.IsZero():
+			return 1
+		default:
+			return 0
+		}
+	}
+	slices.SortStableFunc(f.line, func(a, b *turn) int {
+		return cmp.Or(cmp.Compare(class(a), class(b)), a.start.Compare(b.start))
+	})
+	blocked := !f.Usable || f.NoNew
+	for i, t := range f.line {
+		place := Place{Device: t.Device, Position: i + 1, WaitsFor: t.waitsFor, Start: t.start, End: t.end}
+		if blocked && t.Stage == Queued || !f.Usable && t.isPutOff() {
+			place = Place{Device: t.Device, Position: i + 1, WaitsFor: WaitsForDongle}
+		}
+		f.places = append(f.places, place)
 	}
 }
 
