@@ -30,6 +30,7 @@ var rooms = map[string][]string{
 	"otasvc/blocks":     {"zigate/message"},
 	"otasvc/library":    {"otasvc/otafile", "otasvc/wholefile"},
 	"otasvc/otafile":    nil,
+	"otasvc/queue":      {"otasvc/slot"},
 	"otasvc/registry":   {"otasvc/library", "zigate/message"},
 	"otasvc/sending":    {"zigate/mailbox", "zigate/message"},
 	"otasvc/slot":       {"zigate/message"},

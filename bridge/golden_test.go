@@ -18,6 +18,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -133,10 +134,12 @@ func TestInfoGolden(t *testing.T) {
 	away.Dongle.Connected, away.Dongle.Error, away.Slot = false, "the connection to the dongle at /dev/ttyUSB0: reading: EOF", nil
 	empty := goldenInfo()
 	empty.Slot, empty.Queued, empty.Active = nil, 0, 0
+	foreseen := goldenInfo()
+	foreseen.DownloadsEnd = at("18:05:00")
 	for _, c := range []struct {
 		name string
 		info otasvc.InfoRecord
-	}{{"at work", goldenInfo()}, {"no dongle yet", starting}, {"dongle away", away}, {"nothing to do", empty}} {
+	}{{"at work", goldenInfo()}, {"no dongle yet", starting}, {"dongle away", away}, {"nothing to do", empty}, {"end foreseen", foreseen}} {
 		g.b.InfoChanged(c.info)
 		g.add(c.name, "zigate-ota/info", g.out.value("zigate-ota/info"))
 	}
@@ -211,6 +214,16 @@ func deviceCases() []deviceCase {
 	}
 	succeeded := withUpgrade(upgrade.Succeeded, from(205488, 100))
 	succeeded.CurrentVersion, succeeded.UpdateAvailable = ptr(uint32(587814449)), false
+	waiting := withUpgrade(upgrade.Queued, nil)
+	waiting.Queue = &slot.Place{
+		Device: bulb, Position: 3, WaitsFor: slot.WaitsForSlot, Start: at("16:20:00"), End: at("16:29:00"),
+	}
+	asleep := withUpgrade(upgrade.Queued, nil)
+	asleep.Queue = &slot.Place{Device: bulb, Position: 4, WaitsFor: slot.WaitsForDevice}
+	next := withUpgrade(upgrade.Queued, nil)
+	next.Queue = &slot.Place{Device: bulb, Position: 1, Start: at("16:00:00"), End: at("16:09:00")}
+	ending := withUpgrade(upgrade.Downloading, from(36224, 17.6))
+	ending.Queue = &slot.Place{Device: bulb, End: at("16:09:00")}
 	return []deviceCase{
 		{"unknown but for its euid", otasvc.DeviceRecord{EUID: bulb, Name: bulb.String()}},
 		{"known, without an image", known},
@@ -219,6 +232,9 @@ func deviceCases() []deviceCase {
 		{"version unknown, image of an index that was not fetched, asleep", fresh},
 		{"scheduled", withUpgrade(upgrade.Scheduled, nil)},
 		{"queued", withUpgrade(upgrade.Queued, nil)},
+		{"third in the queue", waiting},
+		{"in the queue, asleep", asleep},
+		{"next in the queue", next},
 		{"after two upgrades", withHistory()},
 		{"queued again", withUpgrade(upgrade.Queued, func(u *upgrade.Record) { u.Attempt = 2 })},
 		{"notified", withUpgrade(upgrade.Notified, nil)},
@@ -227,6 +243,7 @@ func deviceCases() []deviceCase {
 			u.BytesPerSecond, u.RemainingSeconds = 412, ptr(411)
 		})},
 		{"downloading, no rate yet", withUpgrade(upgrade.Downloading, from(0, 0))},
+		{"downloading, end foreseen", ending},
 		{"paused", withUpgrade(upgrade.Paused, from(36224, 17.6))},
 		{"downloaded", withUpgrade(upgrade.Downloaded, whole)},
 		{"applying", withUpgrade(upgrade.Applying, whole)},

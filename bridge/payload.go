@@ -7,6 +7,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -21,7 +22,11 @@ func newInfo(version string, r otasvc.InfoRecord) contract.Info {
 		Dongle:    newDongle(r.Dongle),
 		Devices:   r.Devices,
 		Images:    r.Images,
-		Upgrades:  contract.UpgradeCounts{Queued: r.Queued, Active: r.Active},
+		Upgrades: contract.UpgradeCounts{
+			Queued:      r.Queued,
+			Active:      r.Active,
+			ExpectedEnd: knownTime(r.DownloadsEnd),
+		},
 	}
 	if r.Slot != nil {
 		p.Slot = &contract.Slot{
@@ -120,7 +125,7 @@ func newDevice(d otasvc.DeviceRecord) contract.Device {
 		LastSeen:         knownTime(d.LastSeen),
 		UpdateAvailable:  d.UpdateAvailable,
 		Image:            newOffer(d.Offer),
-		Upgrade:          newUpgrade(d.Upgrade),
+		Upgrade:          newUpgrade(d.Upgrade, d.Queue),
 	}
 	for _, u := range d.History {
 		p.History = append(p.History, newPastUpgrade(u))
@@ -144,7 +149,8 @@ func newOffer(o *otasvc.Offer) *contract.Offer {
 	}
 }
 
-func newUpgrade(u *upgrade.Record) *contract.Upgrade {
+// newUpgrade returns an upgrade with its place in the queue; either may be nil.
+func newUpgrade(u *upgrade.Record, place *slot.Place) *contract.Upgrade {
 	if u == nil {
 		return nil
 	}
@@ -161,6 +167,19 @@ func newUpgrade(u *upgrade.Record) *contract.Upgrade {
 		StartedAt:        knownTime(u.StartedAt),
 		Attempt:          u.Attempt,
 		Reason:           known(contract.Reason(u.Reason)),
+		Queue:            newPlace(place),
+	}
+}
+
+func newPlace(p *slot.Place) *contract.Place {
+	if p == nil {
+		return nil
+	}
+	return &contract.Place{
+		Position:      known(p.Position),
+		WaitsFor:      known(contract.Wait(p.WaitsFor)),
+		ExpectedStart: knownTime(p.Start),
+		ExpectedEnd:   knownTime(p.End),
 	}
 }
 
@@ -211,7 +230,7 @@ func newResponse(operation string, transaction json.RawMessage, a otasvc.Answer)
 		Source:          contract.Source(a.Source),
 		Upgrade: contract.Optional[contract.Upgrade]{
 			Present: a.HasUpgrade,
-			Value:   newUpgrade(a.Upgrade),
+			Value:   newUpgrade(a.Upgrade, a.Queue),
 		},
 		Reason:       contract.Reason(a.Reason),
 		Results:      newResults(a),

@@ -14,6 +14,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
@@ -67,7 +68,9 @@ func TestEverythingIsTold(t *testing.T) {
 	told(t, func(r otasvc.DeviceRecord) any { return newDevice(r) })
 	told(t, func(r otasvc.Offer) any { return newOffer(&r) },
 		"ManufacturerCode", "ImageType", "Title", "MinHardware", "MaxHardware") // those of the device
-	told(t, func(r upgrade.Record) any { return newUpgrade(&r) })
+	place := filled(reflect.TypeFor[slot.Place]()).Interface().(slot.Place)
+	told(t, func(r upgrade.Record) any { return newUpgrade(&r, &place) })
+	told(t, func(r slot.Place) any { return newPlace(&r) }, "Device") // that of the record
 	told(t, func(r upgrade.Past) any { return newPastUpgrade(r) })
 	told(t, func(r otasvc.Event) any { return newEvent(r) }, "Name") // by the topic
 	told(t, func(r otasvc.Operation) any { return newOperationRecord(&r) })

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/queue"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -19,6 +21,8 @@ type device struct {
 	upgrade *upgrade.Upgrade // nil where there never was one
 	// history has the upgrades that have ended, the newest first.
 	history []upgrade.Past
+	// queue is what was told of the upgrade's place in the queue.
+	queue queue.Told
 	// upgradeRevision counts changes of what is told of upgrade and history.
 	upgradeRevision uint64
 
@@ -70,6 +74,23 @@ func (d *device) changed() { d.upgradeRevision++ }
 func (d *device) begin(u *upgrade.Upgrade) {
 	d.upgrade = u
 	d.changed()
+}
+
+// followQueue has the device's place told anew where a forecast says something that is worth it.
+func (d *device) followQueue(forecast slot.Place, now time.Time) {
+	told, changed := d.queue.Follow(forecast, now)
+	if changed {
+		d.queue = told
+		d.changed()
+	}
+}
+
+// leaveQueue notes that the device's upgrade has no place in the queue.
+func (d *device) leaveQueue() {
+	if d.queue.Place() != nil {
+		d.queue = queue.Told{}
+		d.changed()
+	}
 }
 
 // historyLength is how many ended upgrades of a device are kept.
@@ -206,6 +227,7 @@ func (h *home) begin(d *device, u *upgrade.Upgrade) {
 
 // ended notes that a device's upgrade has ended.
 func (h *home) ended(d *device) {
+	d.leaveQueue()
 	delete(h.active, d.EUID())
 	d.remember()
 	h.usual.Note(d.EUID(), d.kind(), d.history[0])

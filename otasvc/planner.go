@@ -254,6 +254,14 @@ func (p *planner) working(now time.Time) bool {
 	return false
 }
 
+// forecast tells what is to be expected of the upgrades whose downloads have not ended, and when the last of
+// those is complete.
+func (p *planner) forecast(now time.Time) (places []slot.Place, end time.Time) {
+	view := p.view(p.candidates[:0], now)
+	p.candidates = view.Upgrades
+	return slot.Forecast(view, now)
+}
+
 // queue lists the upgrades that wait, in the order in which they are to begin as things are now.
 func (p *planner) queue(now time.Time) []QueuedUpgrade {
 	list := []QueuedUpgrade{}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -100,6 +101,7 @@ type DeviceRecord struct {
 	UpdateAvailable  bool
 	Offer            *Offer
 	Upgrade          *upgrade.Record // nil where there never was one
+	Queue            *slot.Place     // of the upgrade, times in whole minutes; nil where it has none
 	History          []upgrade.Past  // upgrades that have ended, the newest first, at most 10
 }
 
@@ -127,6 +129,9 @@ type InfoRecord struct {
 	Slot            *Slot // nil where it holds no image
 	Devices, Images int
 	Queued, Active  int // upgrades
+	// DownloadsEnd is when the last download of the queue is expected to be complete, in whole minutes; zero where
+	// nobody can tell.
+	DownloadsEnd time.Time
 }
 
 // Operation is the reference's operation record: what every answer about a device carries. Pointers are nil
@@ -164,7 +169,8 @@ type Answer struct {
 	Reason          upgrade.Reason
 	UpdateAvailable *bool
 	Upgrade         *upgrade.Record
-	HasUpgrade      bool // the answer tells the upgrade, even where there is none
+	Queue           *slot.Place // of the upgrade, as in the device record
+	HasUpgrade      bool        // the answer tells the upgrade, even where there is none
 	Source          Source
 	CheckResults    []CheckResult
 	UpgradeResults  []UpgradeResult

@@ -133,6 +133,7 @@ func (s *Service) ImageInfo(ref registry.Ref, respond Respond) {
 			if o == nil {
 				a := fail(ImageInfoNotFound, d.operation(nil), "%s", s.offers.noImage(d.Device))
 				a.Upgrade = recordOf(d.upgrade, time.Now())
+				a.Queue = d.queue.Place()
 				a.HasUpgrade = true
 				respond(a)
 				return
@@ -140,7 +141,7 @@ func (s *Service) ImageInfo(ref registry.Ref, respond Respond) {
 			available := updateAvailable(d.Device, o)
 			respond(Answer{
 				Status: Success, Operation: d.operation(o), UpdateAvailable: &available, Source: o.Source,
-				Upgrade: recordOf(d.upgrade, time.Now()), HasUpgrade: true,
+				Upgrade: recordOf(d.upgrade, time.Now()), Queue: d.queue.Place(), HasUpgrade: true,
 			})
 		})
 	})

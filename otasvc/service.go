@@ -282,6 +282,9 @@ func (s *Service) sleep(now time.Time) time.Duration {
 	if next := s.planner.next(now); !next.IsZero() {
 		pause = min(pause, max(next.Sub(now), pauseLeast))
 	}
+	if at := s.teller.outlook.lookAt; !at.IsZero() {
+		pause = min(pause, max(at.Sub(now), pauseLeast))
+	}
 	if !s.gate.opened || s.revisions() != s.keeper.saved || interviews {
 		pause = min(pause, pauseSoon)
 	}

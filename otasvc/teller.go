@@ -4,8 +4,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/queue"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // outlet is the way to the [Sink], which Run brings: nothing happens before. It does not know what it tells.
@@ -28,6 +31,7 @@ type teller struct {
 	upgrades *upgrades
 	dongle   *dongle
 	slot     *headerSlot
+	outlook  *outlook
 
 	startedAt time.Time
 	begun     bool       // info and images were told once
@@ -37,6 +41,7 @@ type teller struct {
 
 // tell tells what changed of devices, of the service, and of the images that are registered.
 func (t *teller) tell(now time.Time) {
+	t.outlook.look(now)
 	for _, known := range t.home.registry.Changed(now, t.besides) {
 		d := t.home.of(known)
 		if d.upgrade != nil && d.upgrade.Resuming(now) {
@@ -88,7 +93,8 @@ func (t *teller) infoNow() InfoRecord {
 			Channel:   t.dongle.info.Channel,
 			Error:     t.dongle.trouble(),
 		},
-		Slot: t.slot.shown(),
+		Slot:         t.slot.shown(),
+		DownloadsEnd: t.outlook.total.End(),
 	}
 	for _, d := range t.home.active {
 		if st := d.upgrade.State(); st == upgrade.Queued || st == upgrade.Scheduled {
@@ -125,8 +131,70 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 	if d.upgrade != nil {
 		told := d.upgrade.Telling(now)
 		r.Upgrade = &told
+		r.Queue = d.queue.Place()
 	}
 	return r
+}
+
+// outlook has devices and service tell how the queue is expected to go on. It does not know how that is found
+// out, nor what of it is worth telling.
+type outlook struct {
+	home    *home
+	dongle  *dongle
+	slot    *headerSlot
+	planner *planner
+
+	total  queue.Total
+	turns  turns     // as they were at the last forecast
+	lookAt time.Time // when a forecast is due although nothing happens; zero where none is
+}
+
+// turns is what decides whose turn it is, besides what changes with time: with another value everything may be
+// different.
+type turns struct {
+	upgrades, addresses uint64 // revisions
+	loaded              slot.Key
+	usable, badFlash    bool
+}
+
+// look makes a forecast where something about upgrades has changed or a minute has passed, and has told what of
+// it is worth that.
+func (o *outlook) look(now time.Time) {
+	_, usable := o.dongle.usable()
+	turns := turns{
+		upgrades:  o.home.upgradesRevision,
+		addresses: o.home.registry.Addresses(),
+		loaded:    o.slot.state.Key(),
+		usable:    usable,
+		badFlash:  o.dongle.badFlash,
+	}
+	if turns == o.turns && (o.lookAt.IsZero() || now.Before(o.lookAt)) {
+		return
+	}
+	o.turns = turns
+	o.lookAt = time.Time{}
+	if len(o.home.active) == 0 {
+		o.total = queue.Total{}
+		return
+	}
+
+	places, end := o.planner.forecast(now)
+	o.total = o.total.Follow(end, now)
+	o.lookAt = now.Add(queue.TimesInterval)
+	placed := make(map[message.IEEE]bool, len(places))
+	for _, place := range places {
+		placed[place.Device] = true
+		d := o.home.get(place.Device)
+		d.followQueue(place, now)
+		if due := d.queue.Due(place); !due.IsZero() && due.Before(o.lookAt) {
+			o.lookAt = due
+		}
+	}
+	for euid, d := range o.home.active {
+		if !placed[euid] {
+			d.leaveQueue()
+		}
+	}
 }
 
 // operation is the operation record of an answer about a device; o is the image that the answer is about, or

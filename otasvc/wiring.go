@@ -128,6 +128,7 @@ func (s *Service) makeRequests(o *Options) {
 		upgrades:  s.upgrades,
 		dongle:    s.dongle,
 		slot:      s.slot,
+		outlook:   &outlook{home: s.home, dongle: s.dongle, slot: s.slot, planner: s.planner},
 		startedAt: time.Now(),
 	}
 }

@@ -30,6 +30,7 @@ var payloads = []struct {
 	{contract.Device{}, "Device", "A device"},
 	{contract.Offer{}, "Offer", "The image for a device"},
 	{contract.Upgrade{}, "Upgrade", "An upgrade"},
+	{contract.Place{}, "Place", "The place in the queue"},
 	{contract.PastUpgrade{}, "PastUpgrade", "An upgrade that has ended"},
 	{contract.UpdateState{}, "", "The state for Home Assistant"},
 	{contract.Event{}, "", "An event"},
@@ -57,6 +58,10 @@ var vocabularies = map[reflect.Type]vocabulary{
 	},
 	reflect.TypeFor[contract.Reason](): {
 		"Reason", "Reasons", "[reason](#reasons)", [][]string{texts(contract.Reasons())},
+	},
+	reflect.TypeFor[contract.Wait](): {
+		"Wait", "What an upgrade waits for", "[word](#what-an-upgrade-waits-for)",
+		[][]string{texts(contract.Waits())},
 	},
 	reflect.TypeFor[contract.Status](): {
 		"Status", "Statuses", "[status](#statuses)", [][]string{texts(contract.Statuses())},

@@ -55,6 +55,8 @@ type UpgradeCounts struct {
 	Queued int `json:"queued"`
 	// Active is the number of upgrades that are under way.
 	Active int `json:"active"`
+	// ExpectedEnd is when the last download is expected to be complete; null where that cannot be told.
+	ExpectedEnd *time.Time `json:"expectedEnd"`
 }
 
 // Images is the retained list of the registered images.
@@ -213,6 +215,23 @@ type Upgrade struct {
 	Attempt int `json:"attempt"`
 	// Reason is why the upgrade did not succeed; null otherwise.
 	Reason *Reason `json:"reason"`
+	// Queue is the upgrade's place in the queue; null before it has one, and when its download has ended.
+	Queue *Place `json:"queue"`
+}
+
+// Place is the place of an upgrade in the queue, and how it is expected to go on. Times are whole minutes, and
+// are told anew when they have moved by more than two minutes and by more than a tenth of what is left, once a
+// minute at most.
+type Place struct {
+	// Position counts from 1; null where the upgrade has begun.
+	Position *int `json:"position"`
+	// WaitsFor is what the upgrade waits for; null where it begins at any moment, or goes on.
+	WaitsFor *Wait `json:"waitsFor"`
+	// ExpectedStart is when the download of an upgrade that waits is expected to begin or to go on; null where
+	// that cannot be told, and where it goes on.
+	ExpectedStart *time.Time `json:"expectedStart"`
+	// ExpectedEnd is when the download is expected to be complete; null where that cannot be told.
+	ExpectedEnd *time.Time `json:"expectedEnd"`
 }
 
 // PastUpgrade is an upgrade that has ended.

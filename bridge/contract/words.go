@@ -94,6 +94,39 @@ func Reasons() []Reason {
 	}
 }
 
+// Wait says what an upgrade in the queue waits for.
+type Wait string
+
+// Everything that an upgrade waits for.
+const (
+	// WaitsForDongle means that the dongle is away, or that upgrades may not begin with it.
+	WaitsForDongle Wait = "dongle"
+	// WaitsForSlot means that another image has the dongle's header slot.
+	WaitsForSlot Wait = "slot"
+	// WaitsForPlace means that as many devices download as may at once.
+	WaitsForPlace Wait = "place"
+	// WaitsForDevice means that the device sleeps, does not answer, or that its network address is not known.
+	WaitsForDevice Wait = "device"
+	// WaitsForCanary means that another device gets the same image first.
+	WaitsForCanary Wait = "canary"
+	// WaitsForHolder means that another device has the same image and is not to install it yet.
+	WaitsForHolder Wait = "holder"
+	// WaitsForTime means that the upgrade is scheduled, or that its device recovers from a failed attempt.
+	WaitsForTime Wait = "time"
+	// WaitsForPerson means that a person has paused it.
+	WaitsForPerson Wait = "person"
+	// WaitsForOthers means that it was put off for quicker ones.
+	WaitsForOthers Wait = "quicker"
+)
+
+// Waits lists everything that an upgrade in the queue waits for.
+func Waits() []Wait {
+	return []Wait{
+		WaitsForDongle, WaitsForSlot, WaitsForPlace, WaitsForDevice, WaitsForCanary, WaitsForHolder,
+		WaitsForTime, WaitsForPerson, WaitsForOthers,
+	}
+}
+
 // Status is the outcome of a request.
 type Status string
 

@@ -58,6 +58,7 @@ func TestPageHasWords(t *testing.T) {
 	found = append(found, words.problems("stateWords", texts(contract.States()))...)
 	found = append(found, words.problems("stateTones", texts(contract.States()))...)
 	found = append(found, words.problems("reasonWords", texts(contract.Reasons()))...)
+	found = append(found, words.problems("waitWords", texts(contract.Waits()))...)
 	found = append(found, words.problems("statusWords", texts(contract.Statuses()))...)
 	found = append(found, words.problems("sourceWords", texts(contract.Sources()))...)
 	found = append(found, words.problems("eventWords", texts(contract.EventNames()))...)

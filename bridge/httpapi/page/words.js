@@ -80,6 +80,26 @@ const reasonWords = {
 
 export const reasonText = (reason) => reasonWords[reason] ?? reason ?? "";
 
+const waitWords = {
+  dongle: "the dongle is away, or nothing may begin with it",
+  slot: "another image has the slot",
+  place: "as many devices download as may",
+  device: "waits until it wakes or answers",
+  canary: "another device gets this image first",
+  holder: "another device keeps this image for later",
+  time: "its time has not come",
+  person: "somebody has paused it",
+  quicker: "put off for quicker ones",
+};
+
+// waitText returns what a device's upgrade waits for; it is empty where that is nothing.
+export function waitText(device) {
+  const word = device.upgrade.queue?.waitsFor;
+  if (word === "device" && device.sleepy) return "sleeps; waits until it wakes";
+  if (word === "time" && device.upgrade.attempt > 1) return "recovers from a failed attempt";
+  return waitWords[word] ?? word ?? "";
+}
+
 const statusWords = {
   serviceAvailable: "Upgrades can be done now.",
   serviceNotAvailable: "The dongle is away, or its firmware has no OTA server.",
