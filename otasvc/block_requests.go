@@ -14,8 +14,8 @@ func (s *Service) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte)
 	return s.blocks.Answer(req, s.owner.now(), dst)
 }
 
-// HandleBlockStatus takes the dongle's acknowledgement of a block. A block that it did not take is sent again
-// when its buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
+// HandleBlockStatus takes the dongle's acknowledgement of a block, or of wait-for-data. What it did not take is
+// sent again when its buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
 func (s *Service) HandleBlockStatus(st *message.Status) {
 	now := time.Now()
 	s.sender.NoteStatus(st, now)
@@ -23,7 +23,7 @@ func (s *Service) HandleBlockStatus(st *message.Status) {
 	if !ok || !st.Busy() {
 		return
 	}
-	s.sender.Resend(func(now time.Time) (message.ImageBlockResponse, bool) {
+	s.sender.Resend(func(now time.Time) (message.Message, bool) {
 		return s.blocks.Again(sent, now)
 	})
 }

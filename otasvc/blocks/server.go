@@ -110,7 +110,7 @@ func (s *Server) Answer(req *message.ImageBlockRequest, now time.Time, dst []byt
 	default:
 		return dst
 	}
-	s.sent.push(tr, req, now)
+	s.sent.push(tr, req, a.kind == answerWait, now)
 	return dst
 }
 
@@ -175,8 +175,7 @@ func (s *Server) decideTransfer(
 	case hold, putOff:
 		if seconds := tr.holdSeconds(now); seconds > 0 {
 			s.note(tr, req, 0, now, by)
-			s.observer.BlockRequest(Held, 0)
-			a.waitForData(req, seconds)
+			s.hold(tr, req, seconds, now, a)
 			return
 		}
 	}
@@ -236,8 +235,17 @@ func (s *Server) pace(
 		s.answerLater(tr, req, early)
 		return
 	}
+	s.hold(tr, req, wholeSeconds(early), now, a)
+}
+
+// hold answers with wait-for-data.
+func (s *Server) hold(
+	tr *Transfer, req *message.ImageBlockRequest, seconds uint32, now time.Time, a *answer,
+) {
+	tr.waits(seconds, now)
 	s.observer.BlockRequest(Held, 0)
-	a.waitForData(req, wholeSeconds(early))
+	a.kind = answerWait
+	a.wait = waitForData(req, seconds)
 }
 
 // answerLater answers a request after a delay, unless the device has asked anew by then.
@@ -321,10 +329,13 @@ func (a *answer) refuse(req *message.ImageBlockRequest, status uint8) {
 	}
 }
 
-// waitForData tells the device to ask again after some seconds.
-func (a *answer) waitForData(req *message.ImageBlockRequest, seconds uint32) {
-	a.kind = answerWait
-	a.wait = message.WaitForData{
+// waitForData is the answer that tells a device to ask again after some seconds, at least 1. It does so in the one form that all
+// stacks take for what it is: counted from a current time of 0, since some compare another one with their own
+// clock, or refuse a request time that lies before it; and with a minimum block period of 0, which all of them
+// take for no limit. The unit of any other period differs: milliseconds by the specification, seconds for devices
+// with NXP's stack. A shortest time between blocks is therefore kept by answering later.
+func waitForData(req *message.ImageBlockRequest, seconds uint32) message.WaitForData {
+	return message.WaitForData{
 		Target:      targetOf(req),
 		Sequence:    req.Sequence,
 		Status:      message.OTAWaitForData,

@@ -104,23 +104,23 @@ func (s *Sender) Submit(cmd message.Message, done func(message.Status, error)) {
 	})
 }
 
-// Resend sends a block that the dongle did not take when its buffers have fallen, a bounded number of times.
-// Each time fresh makes it anew, on the owner's goroutine, and ends it by returning false: fresh must do so
-// when the device has asked anew, or after a while.
-func (s *Sender) Resend(fresh func(now time.Time) (message.ImageBlockResponse, bool)) {
+// Resend sends the answer to a block request that the dongle did not take when its buffers have fallen, a
+// bounded number of times. Each time fresh makes it anew, on the owner's goroutine, and ends it by returning
+// false: fresh must do so when the device has asked anew, or after a while.
+func (s *Sender) Resend(fresh func(now time.Time) (message.Message, bool)) {
 	s.resendAfter(1, fresh)
 }
 
-func (s *Sender) resendAfter(attempt int, fresh func(now time.Time) (message.ImageBlockResponse, bool)) {
+func (s *Sender) resendAfter(attempt int, fresh func(now time.Time) (message.Message, bool)) {
 	time.AfterFunc(time.Duration(attempt)*resendAfter, func() {
 		s.inbox.Post(func() { s.resend(attempt, fresh, time.Now()) })
 	})
 }
 
 func (s *Sender) resend(
-	attempt int, fresh func(now time.Time) (message.ImageBlockResponse, bool), now time.Time,
+	attempt int, fresh func(now time.Time) (message.Message, bool), now time.Time,
 ) {
-	block, ok := fresh(now)
+	answer, ok := fresh(now)
 	if !ok || s.ctx.Err() != nil {
 		return
 	}
@@ -128,7 +128,7 @@ func (s *Sender) resend(
 		s.resendAfter(attempt, fresh)
 		return
 	}
-	s.Submit(block, func(_ message.Status, err error) {
+	s.Submit(answer, func(_ message.Status, err error) {
 		if Busy(err) && attempt < resendAttempts {
 			s.resendAfter(attempt+1, fresh)
 		}

@@ -167,7 +167,7 @@ func TestResend(t *testing.T) {
 					s.NoteStatus(&st, time.Now())
 				}
 				asked := 0
-				s.Resend(func(time.Time) (message.ImageBlockResponse, bool) {
+				s.Resend(func(time.Time) (message.Message, bool) {
 					asked++
 					return message.ImageBlockResponse{}, asked <= tt.fresh
 				})
