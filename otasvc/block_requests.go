@@ -6,6 +6,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -120,12 +121,19 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 	if result == blocks.Served {
 		return
 	}
+	d.strayed(now)
 	if im := s.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
 		req.ImageType == im.header.ImageType {
 		d.SetIdentity(req.ManufacturerCode, req.ImageType)
 	}
 	if d.rights.transfer != nil && result != blocks.WrongImage {
 		return // its transfer was put in place meanwhile: the next request is served
+	}
+	if d.mayGoOn() {
+		if s.goesOn(d, req, result) {
+			return
+		}
+		s.upgrades.step(d, upgrade.StillAsks{}, now)
 	}
 	if result == blocks.Unsolicited && s.orders.serveUnsolicited(d, req, now) {
 		return
@@ -142,4 +150,22 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 		OldImageVersion:  d.CurrentVersion(),
 		Offset:           &req.Offset,
 	})
+}
+
+// goesOn has a device served that waits in the queue and goes on with a download of its image all the same: it
+// would begin again at 0 if it was offered the image anew. It reports false, and ends what the device does, where
+// it does something else or the slot holds another image.
+func (s *strays) goesOn(d *device, req message.ImageBlockRequest, result blocks.Result) bool {
+	if result != blocks.Unknown {
+		return false // it has been refused
+	}
+	rights := s.upgrades.rights
+	im := s.slot.image()
+	key := s.slot.keyOf(d)
+	if im == nil || s.slot.state.Key() != key || !d.goesOn(req, key.Version) {
+		rights.server.Refuse(req)
+		return false
+	}
+	rights.goOn(d, im, req)
+	return true
 }

@@ -122,6 +122,21 @@ func (s *Server) Block(tr *Transfer, req *message.ImageBlockRequest) message.Ima
 	return tr.block(targetOf(req), req.Sequence, req.Offset, n)
 }
 
+// AnswerLate answers a request that got no answer when it came, by the table as it is now. The owner calls it.
+func (s *Server) AnswerLate(req message.ImageBlockRequest) {
+	var a answer
+	s.decide(&req, time.Now(), byOwner, &a)
+	s.send(&a)
+}
+
+// Refuse ends the download of a device whose request got no answer when it came. The owner calls it.
+func (s *Server) Refuse(req message.ImageBlockRequest) {
+	var a answer
+	s.observer.BlockRequest(Unsolicited, 0)
+	a.refuse(&req, message.OTAAbort)
+	s.send(&a)
+}
+
 // decide says what a request gets. tr is the transfer that it belongs to, or nil.
 func (s *Server) decide(req *message.ImageBlockRequest, now time.Time, by asker, a *answer) (tr *Transfer) {
 	table := s.table.Load()

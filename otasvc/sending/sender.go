@@ -57,10 +57,21 @@ func (s *Sender) Send(cmd message.Message, done func(message.Status, error)) {
 	t.try()
 }
 
+// ErrNotWanted ends a command that was put off and is not wanted any more.
+var ErrNotWanted = errors.New("it is not wanted any more")
+
+// SendWhile is Send for a command that may become wrong while it is put off: wanted is asked, on the owner's
+// goroutine, each time before it goes to the radio. A command that is not wanted ends with [ErrNotWanted].
+func (s *Sender) SendWhile(wanted func() bool, cmd message.Message, done func(message.Status, error)) {
+	t := &transmission{sender: s, cmd: cmd, wanted: wanted, done: done}
+	t.try()
+}
+
 // transmission is one command on its way through Send.
 type transmission struct {
 	sender   *Sender
 	cmd      message.Message
+	wanted   func() bool // nil: always
 	done     func(message.Status, error)
 	waits    int // how often it was put off
 	attempts int // how often it was submitted
@@ -71,6 +82,10 @@ func (t *transmission) try() {
 	if canWait(t.cmd) && t.waits < waitsAtMost && s.ctx.Err() == nil && s.Crowded(time.Now()) {
 		t.waits++
 		t.tryAfter(resendAfter)
+		return
+	}
+	if t.wanted != nil && !t.wanted() {
+		s.inbox.Post(func() { t.end(message.Status{}, ErrNotWanted) })
 		return
 	}
 	t.attempts++
@@ -88,6 +103,10 @@ func (t *transmission) answered(st message.Status, err error) {
 		t.tryAfter(time.Duration(t.attempts) * resendAfter)
 		return
 	}
+	t.end(st, err)
+}
+
+func (t *transmission) end(st message.Status, err error) {
 	if t.done != nil {
 		t.done(st, err)
 	}
