@@ -61,19 +61,23 @@ func (r *blockRights) admit(d *device, im *cachedImage) {
 	r.judge(d)
 }
 
-// withdraw takes a device's right to blocks away.
-func (r *blockRights) withdraw(d *device) {
+// withdraw takes a device's right to blocks away. One that stands in the queue again may still ask for them, and
+// goes on then: the slot is kept for it for a while.
+func (r *blockRights) withdraw(d *device, now time.Time) {
 	if d.rights.transfer == nil {
 		return
 	}
+	if d.mayGoOn() {
+		r.slot.keep(now.Add(asksFor))
+	}
 	r.server.EndPage(d.rights.transfer)
-	r.noteLast(d)
+	r.noteLast(d, now)
 	r.set(d, nil, d.rights.aborting)
 }
 
 // noteLast notes when a device, which is about to lose its transfer, has last asked for a block.
-func (r *blockRights) noteLast(d *device) {
-	if p := d.rights.transfer.Progress(time.Now()); p.Requests > 0 {
+func (r *blockRights) noteLast(d *device, now time.Time) {
+	if p := d.rights.transfer.Progress(now); p.Requests > 0 {
 		d.strayed(p.Last)
 	}
 }
@@ -93,7 +97,7 @@ func (r *blockRights) abort(d *device, now time.Time) {
 		return
 	}
 	tr.Abort()
-	r.noteLast(d)
+	r.noteLast(d, now)
 	r.set(d, tr, tr)
 	d.rights.abortUntil = now.Add(abortMemory)
 	r.slot.keep(now.Add(abortSlot))
@@ -117,7 +121,7 @@ func (r *blockRights) judge(d *device) {
 	}
 	v := d.upgrade.Verdict()
 	switch {
-	case v.Until.Before(r.awayUntil):
+	case !r.awayUntil.IsZero() && (v.Kind != upgrade.PutThemOff || v.Until.Before(r.awayUntil)):
 		tr.PutOff(r.awayUntil)
 	case v.Kind == upgrade.PutThemOff:
 		tr.PutOff(v.Until)

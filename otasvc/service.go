@@ -196,8 +196,8 @@ const (
 	// awayFor is how long they are told to wait: as long as a restart may take, that of the machine included.
 	awayFor = time.Minute
 	// sayAwayTimeout is how long the service waits at most until each has asked once more. A request that was lost
-	// is repeated after 3 s and more. Service managers end a service by force after 10 s or more.
-	sayAwayTimeout = 4 * time.Second
+	// is repeated after some 5 s. Service managers end a service by force after 10 s or more.
+	sayAwayTimeout = 6 * time.Second
 	// sayAwayLook is how often it looks who has asked.
 	sayAwayLook = 20 * time.Millisecond
 	// sayAwayLast is for the last answer to go out, and to be repeated where the dongle has no room for it.

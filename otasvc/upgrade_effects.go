@@ -40,7 +40,7 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 		us.rights.admit(d, us.slot.image())
 		us.rights.refreshTable() // before the device can have heard of it
 	case upgrade.Withdraw:
-		us.rights.withdraw(d)
+		us.rights.withdraw(d, now)
 	case upgrade.Abort:
 		us.rights.abort(d, now)
 	case upgrade.Judge:
