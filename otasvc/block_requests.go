@@ -24,6 +24,7 @@ func (s *Service) HandleBlockStatus(st *message.Status) {
 	if !ok || !st.Busy() {
 		return
 	}
+	s.planner.places.refused.Add(1)
 	s.sender.Resend(func(now time.Time) (message.Message, bool) {
 		return s.blocks.Again(sent, now)
 	})

@@ -21,6 +21,8 @@ type Observer interface {
 	blocks.Observer
 	// UpgradeFinished counts an upgrade that reached a final state, with the time since it was queued.
 	UpgradeFinished(state upgrade.State, reason upgrade.Reason, d time.Duration)
+	// DownloadsAllowed takes how many devices may download at once, at the start and when it has changed.
+	DownloadsAllowed(n int)
 	// DeliveryFailed counts a frame that did not reach its device.
 	DeliveryFailed()
 	// ImageFetched counts a fetch by its outcome.
@@ -61,7 +63,7 @@ type Catalog interface {
 
 // Policy is how upgrades are done.
 type Policy struct {
-	Concurrency    int           // downloads at once, at least 1
+	Concurrency    int           // downloads at once; 0: as many as line and radio take, from 1 to 16
 	BlockSize      uint8         // largest block in bytes, 1 to 64
 	BlockInterval  time.Duration // shortest time between two blocks of a device; 0 where there is none
 	MinBattery     int           // percent; a battery device below it is not upgraded
@@ -273,6 +275,7 @@ func (s *Service) tick(now time.Time) {
 	}
 	s.orders.byPolicy(now)
 	s.sweep(now)
+	s.planner.places.look(now)
 	s.planner.follow(now)
 	s.watch.follow(s.planner.working(now), s.upgrades.awaitQuery(), now)
 	s.upgrades.rights.refreshTable()

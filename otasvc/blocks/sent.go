@@ -60,6 +60,9 @@ func (q *sentAnswers) pop(now time.Time) (sent Sent, ok bool) {
 // where the answer belongs to no transfer. The reader calls it, once for each status of a block.
 func (s *Server) Acknowledged(now time.Time) (Sent, bool) {
 	sent, ok := s.sent.pop(now)
+	if ok {
+		s.acknowledged.Add(1)
+	}
 	return sent, ok && sent.tr != nil
 }
 

@@ -73,6 +73,9 @@ type Server struct {
 	table atomic.Pointer[Table]
 	shown shownRequests
 
+	blocks, again         atomic.Uint64 // see Counts
+	answers, acknowledged atomic.Uint64
+
 	sent  sentAnswers         // the reader's
 	pages map[*Transfer]*page // the owner's
 }
@@ -110,6 +113,7 @@ func (s *Server) Answer(req *message.ImageBlockRequest, now time.Time, dst []byt
 	default:
 		return dst
 	}
+	s.answers.Add(1)
 	s.sent.push(tr, req, a.kind == answerWait, now)
 	return dst
 }
@@ -286,8 +290,33 @@ func (s *Server) after(d time.Duration, f func()) {
 
 // note keeps the progress of a transfer, and wakes the owner where it should look at it.
 func (s *Server) note(tr *Transfer, req *message.ImageBlockRequest, n uint32, now time.Time, by asker) {
-	if tr.note(req, n, now, by) {
+	wake, again := tr.note(req, n, now, by)
+	if n > 0 {
+		s.blocks.Add(1)
+	}
+	if again {
+		s.again.Add(1)
+	}
+	if wake {
 		s.owner.Wake()
+	}
+}
+
+// Counts are what a Server has counted since it was made.
+type Counts struct {
+	Blocks       uint64 // that devices asked for one by one and got
+	Again        uint64 // those of them that had been asked for before: a frame was lost, or is late
+	Answers      uint64 // of any kind that the reader wrote
+	Acknowledged uint64 // answers about which the dongle has said something
+}
+
+// Counts returns what was counted. Any goroutine may call it.
+func (s *Server) Counts() Counts {
+	return Counts{
+		Blocks:       s.blocks.Load(),
+		Again:        s.again.Load(),
+		Acknowledged: s.acknowledged.Load(), // before what it is about
+		Answers:      s.answers.Load(),
 	}
 }
 

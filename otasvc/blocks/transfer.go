@@ -230,8 +230,11 @@ const (
 )
 
 // note keeps the progress: the device asks for n bytes at the request's offset, so it has what is before. It
-// reports whether the owner should look: at a first or last block, at a restart, and where no block is sent.
-func (tr *Transfer) note(req *message.ImageBlockRequest, n uint32, now time.Time, by asker) (wake bool) {
+// reports whether the owner should look: at a first or last block, at a restart, and where no block is sent; and
+// whether the device has asked for the block before.
+func (tr *Transfer) note(
+	req *message.ImageBlockRequest, n uint32, now time.Time, by asker,
+) (wake, again bool) {
 	at := tr.instant(now)
 	tr.lastRequest.Store(at)
 	if n > 0 {
@@ -247,7 +250,7 @@ func (tr *Transfer) note(req *message.ImageBlockRequest, n uint32, now time.Time
 	}
 	tr.requests.Add(1) // after the values that it makes valid
 	if by == byReader && n > 0 {
-		tr.follow(req.Offset, n)
+		again = tr.follow(req.Offset, n)
 	}
 	switch position := tr.position.Load(); {
 	case req.Offset > position:
@@ -259,18 +262,21 @@ func (tr *Transfer) note(req *message.ImageBlockRequest, n uint32, now time.Time
 		tr.restarts.Add(1) // last, see Progress
 		wake = true
 	}
-	return wake || req.Offset+n == tr.size() || n == 0
+	return wake || req.Offset+n == tr.size() || n == 0, again
 }
 
-// follow counts how many requests in a row began where the one before ended.
-func (tr *Transfer) follow(offset, n uint32) {
+// follow counts how many requests in a row began where the one before ended. It reports whether a request is for
+// what was served before.
+func (tr *Transfer) follow(offset, n uint32) (again bool) {
 	if offset == tr.runNext {
 		tr.runCount++
 	} else {
 		tr.runCount = 0
 		if offset < tr.runNext {
 			tr.again.Add(1)
+			again = true
 		}
 	}
 	tr.runNext = offset + n
+	return again
 }
