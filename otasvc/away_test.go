@@ -66,7 +66,7 @@ func (a *airWatch) frame(f sim.AirFrame) {
 		delete(a.asks, f.Addr)
 	case f.FromDongle && command == airNotify:
 		if at, asked := a.asks[f.Addr]; asked && now.Sub(at) < asksFor {
-			a.notified = append(a.notified, fmt.Sprintf("0x%04x %v after its last request", f.Addr, now.Sub(at)))
+			a.notified = append(a.notified, fmt.Sprintf("0x%04x at %v, %v after its last request", f.Addr, now.Format(time.StampMilli), now.Sub(at)))
 		}
 	case f.FromDongle && command == airBlockAnswer:
 		a.answer(f.Addr, sequence, body, now)
