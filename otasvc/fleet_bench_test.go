@@ -18,13 +18,13 @@ import (
 
 // fleet is a home whose devices are all upgraded at once.
 type fleet struct {
-	devices     int
-	images      int
-	download    time.Duration // about, of one device by itself
-	dead        int           // of the devices; they are switched off
-	sleepers    int           // besides the devices
-	telink      bool          // their stack ignores the dongle's refusals
-	concurrency int           // 0: 4
+	devices  int
+	images   int
+	download time.Duration // about, of one device by itself
+	dead     int           // of the devices; they are switched off
+	sleepers int           // besides the devices
+	telink   bool          // their stack ignores the dongle's refusals
+	auto     bool          // as many download at once as line and radio take, else floorPlaces
 	// What is wanted, as multiples of the floor; 0: nothing is.
 	most      float64
 	mostMains float64
@@ -37,6 +37,7 @@ var fleets = map[string]fleet{
 	"41min":          {devices: 30, images: 12, download: 41 * time.Minute, most: 1.05},
 	"12min/3dead":    {devices: 30, images: 12, download: 12 * time.Minute, dead: 3, most: 1.08},
 	"12min/sleepers": {devices: 30, images: 12, download: 12 * time.Minute, sleepers: 5, mostMains: 1.08},
+	"20 of a kind":   {devices: 20, images: 1, download: 12 * time.Minute, auto: true, most: 0.6},
 	"telink":         {devices: 12, images: 12, download: 12 * time.Minute, telink: true, most: 0.45},
 }
 
@@ -111,8 +112,9 @@ func (o outcome) against(f fleet) []string {
 }
 
 const (
-	fleetImage = 240_000 // bytes of an image
-	fleetBlock = 63      // bytes of a block
+	floorPlaces = 4       // downloads at once
+	fleetImage  = 240_000 // bytes of an image
+	fleetBlock  = 63      // bytes of a block
 )
 
 // upgraded upgrades a fleet, and one of its devices alone before.
@@ -125,10 +127,9 @@ func (f fleet) upgraded(tb testing.TB) outcome {
 	})
 	o.alone = single.first
 	rounds := 0
-	concurrency := max(f.concurrency, 4)
 	for image := range f.images {
 		devices := (f.devices - image + f.images - 1) / f.images
-		rounds += (devices + concurrency - 1) / concurrency
+		rounds += (devices + floorPlaces - 1) / floorPlaces
 	}
 	o.floor = time.Duration(rounds) * o.alone
 	return o
@@ -173,8 +174,9 @@ func (f fleet) run(t *testing.T) (o outcome) {
 		w.policy.Slice = 30 * time.Minute
 		w.policy.Overlap = true
 		w.policy.Canary = false
-		if f.concurrency != 0 {
-			w.policy.Concurrency = f.concurrency
+		w.policy.Concurrency = floorPlaces
+		if f.auto {
+			w.policy.Concurrency = 0
 		}
 		w.restart()
 		for i, d := range configs {
