@@ -24,6 +24,7 @@ func (e Offered) apply(t *transition) {
 	t.marks.atOnce = true // after a crash a device that asks for blocks must not stand in the queue
 	t.u.offeredVersion = e.Version
 	t.u.slotAt = t.now
+	t.u.unanswered = false
 	if t.u.offeredAt.IsZero() { // another image's time in the slot in between does not count anew
 		t.u.offeredAt = t.now
 	}
@@ -101,6 +102,7 @@ func (e ReleasedByHand) apply(t *transition) {
 func (SlotGivenUp) apply(t *transition) {
 	if t.move(triggerSlotGivenUp) {
 		t.u.yieldedAt = t.now
+		t.u.unanswered = true
 	}
 }
 

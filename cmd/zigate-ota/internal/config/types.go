@@ -107,6 +107,15 @@ func (c Concurrency) String() string {
 	return strconv.Itoa(c.AtOnce)
 }
 
+// Overlap says whether devices download several images at once.
+type Overlap string
+
+// The values of ZIGATE_OTA_UPGRADE_OVERLAP.
+const (
+	OverlapAuto Overlap = "auto" // those that are known to allow it
+	OverlapOff  Overlap = "off"
+)
+
 // Unsolicited says how a block request from a device without an upgrade is answered.
 type Unsolicited string
 
