@@ -219,7 +219,7 @@ func (s *Service) sayAway() {
 		return
 	}
 
-	s.upgrades.log.Info("the devices that download are told to wait while the service is away", "for", awayFor)
+	s.upgrades.log.Info("the devices that download are told to wait", "for", awayFor)
 	s.listen(deadline, asked)
 	s.listen(s.owner.now().Add(sayAwayLast), func(time.Time) bool { return true })
 	s.upgrades.sync(s.owner.now())

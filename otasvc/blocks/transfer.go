@@ -52,7 +52,7 @@ type Transfer struct {
 	verdict    atomic.Int32
 	putOffTold atomic.Bool
 	holdUntil  atomic.Int64  // instant, or untilTold
-	waitsUntil atomic.Int64  // instant until which the device was told to wait with its last request; 0: it was not
+	waitsUntil atomic.Int64  // instant until which its last request has it wait; 0: it need not
 	keepLast   atomic.Bool   // the owner sends the last block
 	largest    atomic.Uint32 // largest block that gets through to the device, in bytes; 0: no limit is known
 

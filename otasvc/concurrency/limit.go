@@ -21,8 +21,10 @@ type Readings struct {
 	Refused uint64 // blocks that the dongle had no room for
 	Crowded bool   // the dongle's buffers are full
 
-	LineRate       int    // bytes a second that the line to the dongle carries in each direction; 0: no bound is known
-	Received, Sent uint64 // bytes from the dongle and to it, on this connection
+	// LineRate is how many bytes a second the line to the dongle carries in each direction; 0 means that no
+	// bound is known. Received and Sent are the bytes from the dongle and to it, on this connection.
+	LineRate       int
+	Received, Sent uint64
 }
 
 // Limit is how many devices may download at once. The zero value allows none; [Fixed] and [Auto] make one.
