@@ -15,8 +15,9 @@ func (s *Service) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte)
 	return s.blocks.Answer(req, s.owner.now(), dst)
 }
 
-// HandleBlockStatus takes the dongle's acknowledgement of a block, or of wait-for-data. What it did not take is
-// sent again when its buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
+// HandleBlockStatus takes the dongle's acknowledgement of a block, or of wait-for-data. What it did not take
+// is sent again when its buffers have fallen, unless the device has asked anew by then. Part of
+// zigate.Handler.
 func (s *Service) HandleBlockStatus(st *message.Status) {
 	now := time.Now()
 	s.sender.NoteStatus(st, now)
@@ -122,7 +123,7 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 	if result == blocks.Served {
 		return
 	}
-	d.strayed(now)
+	d.stray.note(now)
 	if im := s.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
 		req.ImageType == im.header.ImageType {
 		d.SetIdentity(req.ManufacturerCode, req.ImageType)
@@ -130,7 +131,7 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 	if d.rights.transfer != nil && result != blocks.WrongImage {
 		return // its transfer was put in place meanwhile: the next request is served
 	}
-	if d.mayGoOn() {
+	if mayGoOn(d) {
 		if s.goesOn(d, req, result) {
 			return
 		}
@@ -153,9 +154,9 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 	})
 }
 
-// goesOn has a device served that waits in the queue and goes on with a download of its image all the same: it
-// would begin again at 0 if it was offered the image anew. It reports false, and ends what the device does, where
-// it does something else or the slot holds another image.
+// goesOn has a device served that waits in the queue and goes on with a download of its image all the same:
+// it would begin again at 0 if it was offered the image anew. It reports false, and ends what the device
+// does, where it does something else or the slot holds another image.
 func (s *strays) goesOn(d *device, req message.ImageBlockRequest, result blocks.Result) bool {
 	if result != blocks.Unknown {
 		return false // it has been refused
@@ -163,7 +164,7 @@ func (s *strays) goesOn(d *device, req message.ImageBlockRequest, result blocks.
 	rights := s.upgrades.rights
 	im := s.slot.image()
 	key := s.slot.keyOf(d)
-	if im == nil || s.slot.state.Key() != key || !d.goesOn(req, key.Version) {
+	if im == nil || s.slot.state.Key() != key || !goesOn(d, req, key.Version) {
 		rights.server.Refuse(req)
 		return false
 	}
