@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,6 +84,7 @@ type outcome struct {
 	first   time.Duration // until the first one has it
 	refused uint64        // blocks that the dongle refused
 	loads   int           // headers that it was given
+	done    int           // devices that have their image
 	failed  []string
 }
 
@@ -204,6 +206,62 @@ func (f fleet) run(t *testing.T) (o outcome) {
 	return o
 }
 
+// BenchmarkShortSlices upgrades eight quick devices of four images over a real TCP port, in real time, with
+// slices that are shorter than a download and with one that never ends, all at the same time. Nobody is
+// interrupted who is as quick as the others, however short the slice, and the headers of images that wait are
+// not loaded in turn.
+func BenchmarkShortSlices(b *testing.B) {
+	slices := []time.Duration{24 * time.Hour, 2 * time.Second, 10 * time.Second}
+	for b.Loop() {
+		outcomes := make([]outcome, len(slices))
+		var all sync.WaitGroup
+		for i, slice := range slices {
+			all.Go(func() { outcomes[i] = overTCP(b, slice) })
+		}
+		all.Wait()
+		for i, o := range outcomes[1:] {
+			b.ReportMetric(o.span.Seconds()/outcomes[0].span.Seconds(), fmt.Sprintf("%v/unending", slices[i+1]))
+			b.ReportMetric(float64(o.loads), fmt.Sprintf("loads-%v", slices[i+1]))
+			if o.loads > 20 || o.refused > 0 {
+				b.Errorf("slices of %v: %d headers were loaded, and %d blocks refused", slices[i+1], o.loads, o.refused)
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// overTCP upgrades the devices of BenchmarkShortSlices.
+func overTCP(b *testing.B, slice time.Duration) (o outcome) {
+	var devices []sim.DeviceConfig
+	for i := range 8 {
+		d := bulbConfig(message.IEEE(0x000b57fffe000000 + uint64(i)))
+		d.ImageType = uint16(0x2200 + i%4)
+		d.BlockInterval = 20 * time.Millisecond
+		devices = append(devices, d)
+	}
+	policy := defaultPolicy()
+	policy.Slice = slice
+	w := &world{t: b, dir: b.TempDir(), policy: policy, real: true, tcp: true}
+	w.run(sim.Config{Devices: devices, Speed: 1}, func(w *world) {
+		for _, d := range devices {
+			w.met(d.IEEE)
+			url, _ := w.image(0x117C, d.ImageType, 2, 12_000)
+			w.add(d.IEEE, url)
+		}
+		begun := time.Now()
+		for _, d := range devices {
+			w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE)})
+		}
+		f := fleet{devices: len(devices)}
+		w.within(5*time.Minute, "all have their image", func() bool {
+			o = outcome{}
+			o.count(w, f, begun)
+			return o.done == len(devices)
+		})
+	})
+	return o
+}
+
 // stir has the sleeping devices report something now and then, which is when they can be reached. The returned
 // function ends that.
 func (f fleet) stir(w *world, configs []sim.DeviceConfig) (end func()) {
@@ -235,6 +293,7 @@ func (o *outcome) count(w *world, f fleet, begun time.Time) {
 				o.first = took
 			}
 			o.span = took
+			o.done++
 			if e.EUID < mains {
 				o.mains = took
 			}
