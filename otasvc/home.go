@@ -24,6 +24,7 @@ type device struct {
 
 	deliveryFailedAt time.Time // when a failed delivery was last told as an event
 	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
+	strayAt          time.Time // when it last asked for a block to which it had no right
 
 	// lastBlock is the device's request for the last block, where the installation is to wait.
 	lastBlock message.ImageBlockRequest
@@ -106,6 +107,52 @@ func (d *device) askedUnsolicited(now time.Time) (tell bool) {
 	}
 	d.unsolicitedAt = now
 	return true
+}
+
+// mayGoOn reports whether the device stands in the queue with its upgrade and waits for no other device. Should
+// it ask for blocks, it may be going on with what it had begun: it must not be refused before that was looked
+// into.
+func (d *device) mayGoOn() bool {
+	u := d.active()
+	return u != nil && u.Stage() == upgrade.StageQueued && u.Canary() == 0
+}
+
+// midImage is from which offset on a device is in the middle of an image, in bytes. Who begins looks at the
+// header first.
+const midImage = 1024
+
+// goesOn reports whether a request of the device, for which mayGoOn, goes on with a download of its image, which
+// is offered under a file version. One that was not offered the image, and begins because the dongle offers it to
+// everybody, waits for its turn.
+func (d *device) goesOn(req message.ImageBlockRequest, version uint32) bool {
+	image := d.upgrade.Image()
+	return req.ManufacturerCode == image.ManufacturerCode && req.ImageType == image.ImageType &&
+		req.FileVersion == version && (d.upgrade.Attempt() > 1 || req.Offset >= midImage)
+}
+
+// asksFor is how long a device that has asked for a block is taken to be about to ask for the next one. A request
+// that was lost is repeated after 3 to 11 s.
+const asksFor = 20 * time.Second
+
+// strayed notes that the device asked for a block to which it has no right, or no more.
+func (d *device) strayed(at time.Time) {
+	if at.After(d.strayAt) {
+		d.strayAt = at
+	}
+}
+
+// stopsAsking notes that the device has said that its download is over.
+func (d *device) stopsAsking() { d.strayAt = time.Time{} }
+
+// asksForBlocks reports whether the device has asked for a block lately, so that nothing must be offered to it.
+func (d *device) asksForBlocks(now time.Time) bool {
+	last := d.strayAt
+	if tr := d.rights.transfer; tr != nil {
+		if p := tr.Progress(now); p.Requests > 0 && p.Last.After(last) {
+			last = p.Last
+		}
+	}
+	return !last.IsZero() && now.Sub(last) < asksFor
 }
 
 // askedLastBlock notes the device's request for its last block, which is answered when the slot is empty.
