@@ -220,12 +220,8 @@ func (k *Catalog) learn(c Candidate) (Candidate, bool) {
 	c.Size = image.Size
 	c.Stored = true
 	c.Title = cmp.Or(c.Title, h.Title())
-	c.MinHardware = stricter(c.MinHardware, h.MinHardwareVersion, func(a, b uint16) uint16 {
-		return max(a, b)
-	})
-	c.MaxHardware = stricter(c.MaxHardware, h.MaxHardwareVersion, func(a, b uint16) uint16 {
-		return min(a, b)
-	})
+	c.MinHardware = stricter(c.MinHardware, h.MinHardwareVersion, larger)
+	c.MaxHardware = stricter(c.MaxHardware, h.MaxHardwareVersion, smaller)
 	if h.Destination != nil {
 		c.Destination = h.Destination
 	}
@@ -240,6 +236,9 @@ func stricter(a, b *uint16, of func(a, b uint16) uint16) *uint16 {
 	strict := of(*a, *b)
 	return &strict
 }
+
+func larger(a, b uint16) uint16  { return max(a, b) }
+func smaller(a, b uint16) uint16 { return min(a, b) }
 
 // contradicts returns why the image cannot be taken for this candidate, or nil.
 func (c *Candidate) contradicts(image *Image) error {

@@ -64,6 +64,7 @@ type Candidate struct {
 	// the request's URL.
 	dir  string
 	path string // path of the image below dir, or below the image folder
+	bare bool   // codes or version are missing: they have to be read from the image
 }
 
 // Limits say which devices of its manufacturer code and image type an image is for. A field that is nil or

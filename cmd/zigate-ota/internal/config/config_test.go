@@ -68,7 +68,7 @@ func TestDefaults(t *testing.T) {
 		HTTP:          HTTPConfig{Addr: "127.0.0.1:8501"},
 		StateDir:      "/home/user/.local/state/zigate-ota",
 		Image: ImageConfig{
-			Dir: "/home/user/.local/state/zigate-ota/images", IndexInterval: 24 * time.Hour, MaxBytes: 16777216,
+			Dir: "/home/user/.local/state/zigate-ota/images", Indexes: ImageIndexes{"zigbee2mqtt"}, IndexInterval: 24 * time.Hour, MaxBytes: 16777216,
 			FetchTimeout: 2 * time.Minute, DirectorURL: "http://director",
 		},
 		Upgrade: UpgradeConfig{
@@ -170,6 +170,9 @@ func TestValues(t *testing.T) {
 		{"IMAGE_DIR", "STATE_DIRECTORY=/a", "/a/images"},
 		{"IMAGE_DIR", "ZIGATE_OTA_IMAGE_DIR=/srv/images/", "/srv/images"},
 		{"IMAGE_INDEXES", "ZIGATE_OTA_IMAGE_INDEXES=https://user:pw@example.org/index.json?t=1,/srv/index.json", []string{"https://user:pw@example.org/index.json?t=1", "/srv/index.json"}},
+		{"IMAGE_INDEXES", "ZIGATE_OTA_IMAGE_INDEXES=Zigbee2MQTT,sonoff,./sonoff,index.json", []string{"zigbee2mqtt", "sonoff", "./sonoff", "index.json"}},
+		{"IMAGE_INDEXES", "ZIGATE_OTA_IMAGE_INDEXES=None", []string{}},
+		{"IMAGE_INDEXES", "ZIGATE_OTA_IMAGE_INDEXES=", []string{"zigbee2mqtt"}},
 		{"IMAGE_ALLOWED_HOSTS", "ZIGATE_OTA_IMAGE_ALLOWED_HOSTS=*.Example.org,192.0.2.1,[2001:db8::1],director", []string{"*.example.org", "192.0.2.1", "2001:db8::1", "director"}},
 		{"IMAGE_DIRECTOR_URL", "ZIGATE_OTA_IMAGE_DIRECTOR_URL=https://director:8443/base/", "https://director:8443/base"},
 		{"UPGRADE_BLOCK_INTERVAL", "ZIGATE_OTA_UPGRADE_BLOCK_INTERVAL=250ms", 250 * time.Millisecond},
@@ -235,5 +238,31 @@ func TestPrint(t *testing.T) {
 	}
 	if strings.Contains(logged.String(), "ZIGATE_OTA_LOG_FORMAT") {
 		t.Errorf("the log has variables that are not set: %s", &logged)
+	}
+}
+
+// Each name of a public index is in the texts that people read, and leads to an address.
+func TestNamedIndexes(t *testing.T) {
+	allowed := ""
+	for _, s := range settingsOf(&Config{}) {
+		if s.name == "ZIGATE_OTA_IMAGE_INDEXES" {
+			allowed = s.allowed()
+		}
+	}
+	for _, name := range indexNames() {
+		var indexes ImageIndexes
+		if err := indexes.Decode(name + ",/srv/index.json"); err != nil {
+			t.Fatal(err)
+		}
+		got := indexes.Locations()
+		if len(got) != 2 || !strings.HasPrefix(got[0], "https://") || got[1] != "/srv/index.json" || indexes.String() != name+",/srv/index.json" {
+			t.Errorf("%s: %q, %s", name, got, indexes)
+		}
+		if !strings.Contains(allowed, name+", ") {
+			t.Errorf("%s is not among what is allowed: %s", name, allowed)
+		}
+	}
+	if got := (ImageIndexes{}).Locations(); len(got) != 0 || (ImageIndexes{}).String() != "none" {
+		t.Errorf("none: %q, %s", got, ImageIndexes{})
 	}
 }
