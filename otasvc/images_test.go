@@ -3,7 +3,9 @@ package otasvc_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -296,6 +298,58 @@ func TestForceTakesWhatAnIndexLists(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 		if u := w.sink.device(bulb).Upgrade; u == nil || u.State != upgrade.Scheduled || u.Size != uint32(len(image)) {
+			t.Errorf("%+v", u)
+		}
+	})
+}
+
+// An image that needs a person's judgement is offered with the reason, but not given to a device among all.
+func TestCautionNeedsAPerson(t *testing.T) {
+	entry := `[{"url":"a.ota","manufacturerCode":4476,"imageType":8705,"fileVersion":2,"releaseNotes":"brighter"}]`
+	inImageWorld(t, map[string]string{"index.json": entry, "a.ota": string(lampImage(2, nil))}, func(w *imageWorld) {
+		later := time.Now().Add(100 * time.Hour)
+		for _, caution := range []string{"It is for several products.", ""} {
+			w.stop()
+			w.listed.Caution = caution
+			w.start()
+			d := w.sink.device(bulb)
+			if !d.UpdateAvailable || d.Offer == nil || d.Offer.ReleaseNotes != strings.TrimSpace(caution+"\n\nbrighter") {
+				t.Errorf("%v, %+v", d.UpdateAvailable, d.Offer)
+			}
+			a := final(w.answers(func(r otasvc.Respond) { w.service.ImageInfo(ref(bulb), r) }))
+			if a.UpdateAvailable == nil || !*a.UpdateAvailable {
+				t.Errorf("image_info: %+v", a)
+			}
+		}
+		w.listed.SHA256 = fmt.Sprintf("%x", sha256.Sum256(lampImage(2, nil)))
+		for _, caution := range []string{"It is for several products.", ""} {
+			w.stop()
+			w.listed.Caution = caution
+			w.start()
+			w.service.Upgrade(otasvc.UpgradeRequest{All: true, At: later, Ticket: upgrade.Ticket(`"all"`)}, func(otasvc.Answer) {})
+			time.Sleep(time.Minute)
+			if u := w.sink.device(bulb).Upgrade; (u != nil) != (caution == "") {
+				t.Errorf("all, caution %q: %+v", caution, u)
+			}
+		}
+	})
+}
+
+// An image whose version stands for any is installed over whatever runs by those who name it, and offered to
+// nobody.
+func TestVersionForAnyIsInstalledByName(t *testing.T) {
+	inImageWorld(t, nil, func(w *imageWorld) {
+		url := w.file("a.ota", lampImage(0xFFFFFFFF, nil))
+		if a := final(w.add(otasvc.AddImage{URL: url, Upgrade: true})); a.Status != otasvc.Success {
+			t.Errorf("%+v", a)
+		}
+		if d := w.sink.device(bulb); d.UpdateAvailable || d.Offer != nil || d.Upgrade != nil {
+			t.Errorf("%+v", d)
+		}
+		if a := w.upgrade(otasvc.UpgradeRequest{URL: url, Force: true, At: time.Now().Add(time.Hour)}); a.Status != otasvc.InProgress {
+			t.Errorf("%+v", a)
+		}
+		if u := w.sink.device(bulb).Upgrade; u == nil || u.ImageVersion != 0xFFFFFFFF {
 			t.Errorf("%+v", u)
 		}
 	})

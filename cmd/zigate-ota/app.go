@@ -96,6 +96,7 @@ func (a *app) addService(home *sim.Dongle, meters *metrics.Metrics) (*library.Li
 	}
 	a.catalog, err = library.NewCatalog(images, library.CatalogOptions{
 		Indexes: a.cfg.Image.Indexes.Locations(), Interval: a.cfg.Image.IndexInterval,
+		MakerAliases: makerAliases(a.cfg.Image.MakerAliases),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ZIGATE_OTA_IMAGE_INDEXES: %w", err)
@@ -247,7 +248,7 @@ func (a *app) addHTTP(images *library.Library, meters *metrics.Metrics, feed *br
 		Feed:          feed,
 		Asker:         a.bridge,
 		Queue:         a.service,
-		Images:        imageFiles{images, a.catalog},
+		Images:        a.catalog,
 		MaxImageBytes: a.cfg.Image.MaxBytes,
 		LogLevel:      &a.logger.level,
 		Token:         a.cfg.HTTP.Token.Reveal(),
@@ -261,12 +262,6 @@ func (a *app) checks() []httpapi.Check {
 		{Name: "mqtt", Check: a.client.Health},
 		{Name: "state", Check: a.service.StoreHealth},
 	}
-}
-
-// imageFiles are the stored images and those that the catalog knows.
-type imageFiles struct {
-	*library.Library
-	*library.Catalog
 }
 
 // dialer returns what opens the connection to the dongle.

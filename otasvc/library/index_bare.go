@@ -38,11 +38,7 @@ func (c Candidate) completed(h *otafile.Header) Candidate {
 	c.request.ManufacturerCode = &c.ManufacturerCode
 	c.request.ImageType = &c.ImageType
 	c.request.FileVersion = &c.FileVersion
-	c.MinHardware = stricter(c.MinHardware, h.MinHardwareVersion, larger)
-	c.MaxHardware = stricter(c.MaxHardware, h.MaxHardwareVersion, smaller)
-	if h.Destination != nil {
-		c.Destination = h.Destination
-	}
+	c.setHeader(h)
 	return c
 }
 

@@ -50,6 +50,7 @@ type indexState struct {
 // indexSource keeps an index up to date.
 type indexSource struct {
 	library  *Library
+	makers   *makers
 	at       location
 	interval time.Duration
 	changed  func()
@@ -66,11 +67,13 @@ type indexSource struct {
 
 // newIndexSource makes the source of the index at a location. run calls changed whenever the index has
 // changed.
-func newIndexSource(l *Library, at location, interval time.Duration, changed func()) *indexSource {
+func newIndexSource(
+	l *Library, makers *makers, at location, interval time.Duration, changed func(),
+) *indexSource {
 	s := &indexSource{
-		library: l, at: at, interval: interval, changed: changed, wanted: make(chan struct{}, 1),
+		library: l, makers: makers, at: at, interval: interval, changed: changed, wanted: make(chan struct{}, 1),
 	}
-	s.state.Store(&indexState{matcher: newMatcher(nil), status: IndexStatus{Name: at.name}})
+	s.state.Store(&indexState{matcher: newMatcher(nil, makers), status: IndexStatus{Name: at.name}})
 	return s
 }
 
@@ -214,7 +217,7 @@ func (s *indexSource) take(ctx context.Context, content []byte) error {
 	s.digest = digest
 	before := s.state.Load().status
 	s.state.Store(&indexState{
-		matcher: newMatcher(index.Entries),
+		matcher: newMatcher(index.Entries, s.makers),
 		status: IndexStatus{
 			Name: s.at.name, Format: index.Format, Images: len(index.Entries), Skipped: index.Skipped,
 			Problem: index.Problem, ReadAt: time.Now(),

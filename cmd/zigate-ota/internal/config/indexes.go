@@ -104,3 +104,40 @@ func (i ImageIndexes) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, i.S
 
 // MarshalText is String: what shows a configuration must not show more than that.
 func (i ImageIndexes) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
+
+// MakerAliases are pairs of names of manufacturers that mean the same.
+type MakerAliases [][2]string
+
+// Decode takes pairs of names with an equals sign between them, separated by commas.
+func (m *MakerAliases) Decode(text string) error {
+	pairs, err := decodeList(text, func(entry string) (string, error) {
+		name, other, found := strings.Cut(entry, "=")
+		switch {
+		case !found || strings.Contains(other, "="):
+			return "", fmt.Errorf("%q is not two names with an equals sign between them", entry)
+		case strings.TrimSpace(name) == "" || strings.TrimSpace(other) == "":
+			return "", fmt.Errorf("%q lacks a name", entry)
+		case !printable(entry):
+			return "", errors.New("holds characters that no name has")
+		}
+		return strings.TrimSpace(name) + "=" + strings.TrimSpace(other), nil
+	})
+	if err != nil {
+		return err
+	}
+	*m = nil
+	for _, pair := range pairs {
+		name, other, _ := strings.Cut(pair, "=")
+		*m = append(*m, [2]string{name, other})
+	}
+	return nil
+}
+
+// String returns the list as Decode takes it.
+func (m MakerAliases) String() string {
+	var pairs []string
+	for _, pair := range m {
+		pairs = append(pairs, pair[0]+"="+pair[1])
+	}
+	return strings.Join(pairs, ",")
+}
