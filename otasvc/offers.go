@@ -36,6 +36,7 @@ type offers struct {
 	// unavailable is when images that indexes list could not be had, by the candidate's key.
 	unavailable map[string]time.Time
 	sweepAt     time.Time // next clean-up of the image store
+	prefetch    prefetch
 }
 
 // changed notes that what the devices would get may be another image now.
@@ -359,6 +360,55 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 			then()
 		}
 	})
+}
+
+// prefetch is what fetching images ahead, before anybody asks for them, goes by.
+type prefetch struct {
+	wanted  bool      // it is configured
+	running bool      // images are being fetched
+	at      time.Time // when to look next for images that are missing
+}
+
+// prefetchInterval is how often it is looked whether images are to be fetched ahead.
+const prefetchInterval = time.Minute
+
+// due reports whether it is to be looked now whether images are missing.
+func (p *prefetch) due(now time.Time) bool { return p.wanted && !p.running && !now.Before(p.at) }
+
+// fetchAhead fetches the images that indexes list and devices would be upgraded to, so that an upgrade waits for
+// no server. What could not be had is left alone for a while.
+func (o *offers) fetchAhead(devices []*device, now time.Time) {
+	o.prefetch.at = now.Add(prefetchInterval)
+	missing := map[string]library.Candidate{}
+	for _, d := range devices {
+		offer := o.best(d.Device)
+		if !updateAvailable(d.Device, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
+			continue
+		}
+		if c := offer.candidate; c.Source == library.SourceIndex && !c.Stored {
+			missing[c.Key()] = *c
+		}
+	}
+	if len(missing) == 0 {
+		return
+	}
+	o.prefetch.running = true
+	o.ensureAll(missing, func() {
+		o.prefetch.running = false
+		o.changed()
+	})
+}
+
+// keepFetched adds the images that were fetched ahead for devices to those that are used.
+func (o *offers) keepFetched(devices []*device, used map[string]bool) {
+	if !o.prefetch.wanted {
+		return
+	}
+	for _, d := range devices {
+		if offer := o.best(d.Device); updateAvailable(d.Device, offer) && offer.candidate != nil {
+			used[offer.SHA256] = true
+		}
+	}
 }
 
 // setUnavailable notes that the image of a candidate with a key could not be had now.

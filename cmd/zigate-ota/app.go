@@ -105,6 +105,7 @@ func (a *app) addService(home *sim.Dongle, meters *metrics.Metrics) (*library.Li
 		"folder", a.cfg.Image.Dir, "indexes", a.cfg.Image.Indexes.String())
 
 	policy := upgradePolicy(a.cfg.Upgrade, queryWatch(a.cfg.DongleQueryWatch))
+	policy.Prefetch = a.cfg.Image.Prefetch
 	policy.WatchOnly = a.cfg.Share.OTA == config.ShareOTAClient
 	a.service, err = otasvc.New(otasvc.Options{
 		Images:   images,
