@@ -375,8 +375,8 @@ const prefetchInterval = time.Minute
 // due reports whether it is to be looked now whether images are missing.
 func (p *prefetch) due(now time.Time) bool { return p.wanted && !p.running && !now.Before(p.at) }
 
-// fetchAhead fetches the images that indexes list and devices would be upgraded to, so that an upgrade waits for
-// no server. What could not be had is left alone for a while.
+// fetchAhead fetches the images that indexes list and devices would be upgraded to, so that an upgrade waits
+// for no server. What could not be had is left alone for a while.
 func (o *offers) fetchAhead(devices []*device, now time.Time) {
 	o.prefetch.at = now.Add(prefetchInterval)
 	missing := map[string]library.Candidate{}
@@ -549,15 +549,15 @@ func equalOrUnknown(told *uint16, code uint16) bool {
 // is reports whether a value is known and equal to another.
 func is[T comparable](known *T, v T) bool { return known != nil && *known == v }
 
-// updateAvailable reports whether an offer is an update that may be installed without a person having named the
-// device: nothing about the image needs a person's judgement.
+// updateAvailable reports whether an offer is an update that may be installed without a person having named
+// the device: nothing about the image needs a person's judgement.
 func updateAvailable(d *registry.Device, o *Offer) bool {
 	return isUpdate(d, o) && o.caution == ""
 }
 
 // isUpdate reports whether an offer is newer than what the device runs. A version that is not known counts as
-// older: the device itself decides in the end. An image whose version stands for any is newer than none: it is
-// for those who name it.
+// older: the device itself decides in the end. An image whose version stands for any is newer than none: it
+// is for those who name it.
 func isUpdate(d *registry.Device, o *Offer) bool {
 	if o == nil || o.ImageVersion == wildcard32 || d.CalledInvalid(o.SHA256) {
 		return false

@@ -29,8 +29,8 @@ func (l *listings) learner(d *Device, learn learner) learner {
 }
 
 // bind applies to an image of the folder what the indexes say. The same file in an index has that index's
-// limits. Another file is bound by the steps of the vendor's chain: what must run before a version that is not
-// newer must run before this one as well. What cannot be known becomes the candidate's Caution.
+// limits. Another file is bound by the steps of the vendor's chain: what must run before a version that is
+// not newer must run before this one as well. What cannot be known becomes the candidate's Caution.
 func (l *listings) bind(c Candidate, d *Device, learn learner) Candidate {
 	if same := l.listedAs(&c, d, learn); same != nil {
 		c.Limits = same.Limits.with(c.Limits)
@@ -53,15 +53,16 @@ func (l *listings) bind(c Candidate, d *Device, learn learner) Candidate {
 	}
 	c.Caution = c.unheardCaution(d)
 	if c.Caution == "" && sharedBy != "" {
-		c.Caution = fmt.Sprintf("It is installed only when you say so: manufacturer code 0x%04X and image type "+
-			"0x%04X are those of several products, as %s lists them, and the file does not say for which it is.",
+		c.Caution = fmt.Sprintf("It is installed only when you say so: manufacturer code 0x%04X and "+
+			"image type 0x%04X are those of several products, as %s lists them, and the file does not say "+
+			"for which it is.",
 			c.ManufacturerCode, c.ImageType, sharedBy)
 	}
 	return c
 }
 
-// listedAs returns an entry of an index that is the same file as an image of the folder, or nil. Of several, it
-// is one that fits the device, where there is one: an index can list a file once for each product.
+// listedAs returns an entry of an index that is the same file as an image of the folder, or nil. Of several,
+// it is one that fits the device, where there is one: an index can list a file once for each product.
 func (l *listings) listedAs(c *Candidate, d *Device, learn learner) *Candidate {
 	var first *Candidate
 	for _, s := range l.indexes {
@@ -90,8 +91,8 @@ func (l Limits) with(header Limits) Limits {
 	return l
 }
 
-// shared reports whether the entries that an index has for a manufacturer code and image type are for different
-// products, or for one that the device is not.
+// shared reports whether the entries that an index has for a manufacturer code and image type are for
+// different products, or for one that the device is not.
 func (m *makers) shared(entries []*Candidate, d *Device) bool {
 	products := map[string]bool{}
 	named := len(entries) == 0
@@ -113,8 +114,8 @@ func (c *Candidate) product(makers *makers) string {
 	return strings.Join(models, "\x00") + "\x01" + strings.Join(slices.Compact(names), "\x00")
 }
 
-// unheardCaution returns the caution about hardware versions that the device has not answered for. It is empty
-// where there are none.
+// unheardCaution returns the caution about hardware versions that the device has not answered for. It is
+// empty where there are none.
 func (c *Candidate) unheardCaution(d *Device) string {
 	least, most := c.Hardware()
 	if least == nil && most == nil || !d.unheard() {

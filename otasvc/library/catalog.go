@@ -59,8 +59,9 @@ func NewCatalog(l *Library, options CatalogOptions) (*Catalog, error) {
 		}
 		if !seen[raw] {
 			seen[raw] = true
+			interval := cmp.Or(options.Interval, indexInterval)
 			k.listings.indexes = append(k.listings.indexes,
-				newIndexSource(l, k.listings.makers, at, cmp.Or(options.Interval, indexInterval), k.indexChanged))
+				newIndexSource(l, k.listings.makers, at, interval, k.indexChanged))
 		}
 	}
 	return k, nil
@@ -167,13 +168,16 @@ func (k *Catalog) All(d Device) []Candidate {
 		all = append(all, s.state.Load().matcher.all(d, k.learn)...)
 	}
 	slices.SortStableFunc(all, func(a, b Candidate) int {
-		return cmp.Or(-cmp.Compare(a.FileVersion, b.FileVersion), cmp.Compare(min(1, len(a.Caution)), min(1, len(b.Caution))))
+		return cmp.Or(
+			-cmp.Compare(a.FileVersion, b.FileVersion),
+			cmp.Compare(min(1, len(a.Caution)), min(1, len(b.Caution))),
+		)
 	})
 	return slices.CompactFunc(all, func(a, b Candidate) bool { return a.FileVersion == b.FileVersion })
 }
 
-// WhyNot returns the images that are for the device's manufacturer code and image type and do not fit it, with
-// what keeps each from it: those of the image folder first, then those of the indexes in their order.
+// WhyNot returns the images that are for the device's manufacturer code and image type and do not fit it,
+// with what keeps each from it: those of the image folder first, then those of the indexes in their order.
 func (k *Catalog) WhyNot(d Device) []Misfit {
 	all := k.folder.current().matcher.misfits(d, k.listings.learner(&d, k.learn))
 	for _, s := range k.listings.indexes {

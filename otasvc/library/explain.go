@@ -55,7 +55,8 @@ func (m *matcher) explain(c *Candidate, d *Device) string {
 			", and the device reports none"
 	case wrongHardware:
 		least, most := c.Hardware()
-		return "is for hardware versions " + span(least, most, "%d") + fmt.Sprintf(", not %d", *d.HardwareVersion)
+		return "is for hardware versions " + span(least, most, "%d") +
+			fmt.Sprintf(", not %d", *d.HardwareVersion)
 	case unknownVersion:
 		return "may only follow on file versions " + span(c.MinCurrent, c.MaxCurrent, "0x%08X") +
 			", and the running one is not known"

@@ -10,8 +10,8 @@ import (
 )
 
 // complete completes the entries of an index on the disk that say where their image is and little more, as
-// people write them by hand: what is missing is read from the image. An entry whose image cannot be had counts
-// as one that cannot be used.
+// people write them by hand: what is missing is read from the image. An entry whose image cannot be had
+// counts as one that cannot be used.
 func (s *indexSource) complete(ctx context.Context, index *Index) {
 	s.incomplete = false
 	for _, bare := range index.bare {
@@ -42,8 +42,8 @@ func (c Candidate) completed(h *otafile.Header) Candidate {
 	return c
 }
 
-// headerOf returns the header of a candidate's image. An image on a server is downloaded and kept in the store;
-// where the store has the one from that URL already, that is taken.
+// headerOf returns the header of a candidate's image. An image on a server is downloaded and kept in the
+// store; where the store has the one from that URL already, that is taken.
 func (s *indexSource) headerOf(ctx context.Context, c *Candidate) (*otafile.Header, error) {
 	l := s.library
 	if c.dir == "" {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// The indexes of makers list the images of that maker alone. Their formats are documented nowhere; zigpy reads
-// them (zigpy/ota/providers.py), and so does Zigbee2MQTT's collection of images (src/autodl).
+// The indexes of makers list the images of that maker alone. Their formats are documented nowhere; zigpy
+// reads them (zigpy/ota/providers.py), and so does Zigbee2MQTT's collection of images (src/autodl).
 
 // errGateway means that an entry is firmware of the maker's gateway.
 var errGateway = errors.New("it is firmware of a gateway")
@@ -45,8 +45,8 @@ func ikeaEntry(at *location, raw []byte) (Candidate, error) {
 		return Candidate{}, errGateway
 	}
 	if e.ImageType != nil && ikeaBreaks(*e.ImageType) {
-		return Candidate{}, fmt.Errorf("its image type 0x%04X is left out: devices break with IKEA's image for it",
-			*e.ImageType)
+		return Candidate{}, fmt.Errorf("its image type 0x%04X is left out: "+
+			"devices break with IKEA's image for it", *e.ImageType)
 	}
 	listed := listedEntry{
 		manufacturerCode: e.ManufacturerID, imageType: e.ImageType, url: e.BinaryURL, sha3: e.SHA3,
@@ -94,7 +94,7 @@ func ledvanceEntry(at *location, raw []byte) (Candidate, error) {
 		ReleaseNotes string `json:"releaseNotes"`
 		SHA256       string `json:"shA256"`
 		ProductName  string `json:"productName"`
-		FullName     string `json:"fullName"` // the product's name, the file version in hex and the file's name
+		FullName     string `json:"fullName"` // product, file version in hex and name of the file
 		Length       uint32 `json:"length"`
 	}
 	if err := unmarshalEntry(raw, &e); err != nil {

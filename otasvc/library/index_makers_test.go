@@ -120,7 +120,7 @@ func TestChannelLeadsToIndex(t *testing.T) {
 
 func TestChannelLeadsNowhere(t *testing.T) {
 	for _, c := range []struct{ name, channel, says string }{
-		{"another scheme", `{"schemas":{"zigpy_v1":{"url":"file:///etc/passwd"}}}`, "no http or https URL"},
+		{"another scheme", `{"schemas":{"zigpy_v1":{"url":"file:///etc/passwd"}}}`, "leads to no http or https URL"},
 		{"no known format", `{"schemas":{"zigpy_v9":{"url":"https://example.com/x"}}}`, "the formats that are read"},
 		{"to itself", `{"schemas":{"zigpy_v2":{"url":"index.json"}}}`, `an object without "firmwares"`},
 	} {

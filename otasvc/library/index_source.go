@@ -71,7 +71,8 @@ func newIndexSource(
 	l *Library, makers *makers, at location, interval time.Duration, changed func(),
 ) *indexSource {
 	s := &indexSource{
-		library: l, makers: makers, at: at, interval: interval, changed: changed, wanted: make(chan struct{}, 1),
+		library: l, makers: makers, at: at, interval: interval, changed: changed,
+		wanted: make(chan struct{}, 1),
 	}
 	s.state.Store(&indexState{matcher: newMatcher(nil, makers), status: IndexStatus{Name: at.name}})
 	return s
@@ -139,8 +140,8 @@ func spread(d time.Duration) time.Duration {
 }
 
 // ask asks the server for a newer index, and takes it where there is one. Where a channel file is at the URL,
-// the index that it leads to is meant; that has another URL for each of its versions, so the channel file alone
-// tells whether there is a newer one.
+// the index that it leads to is meant; that has another URL for each of its versions, so the channel file
+// alone tells whether there is a newer one.
 func (s *indexSource) ask(ctx context.Context) error {
 	content, found, err := s.get(ctx, s.at.url, s.revision)
 	if errors.Is(err, errNotModified) {
@@ -154,7 +155,7 @@ func (s *indexSource) ask(ctx context.Context) error {
 	if ref, ok := channelIndex(content); ok {
 		next, err := s.at.url.Parse(ref)
 		if err != nil || !isHTTP(next) || next.Host == "" {
-			return fmt.Errorf("%w: the channel file leads to something that is no http or https URL", ErrIndex)
+			return fmt.Errorf("%w: the channel file leads to no http or https URL", ErrIndex)
 		}
 		if content, _, err = s.get(ctx, next, revision{}); err != nil {
 			return err

@@ -34,8 +34,8 @@ type Device struct {
 	// ManufacturerCode and ImageType are those of the device's OTA client, not of its node descriptor.
 	ManufacturerCode, ImageType uint16
 	HardwareVersion             *uint16 // nil where the device reports none
-	// HardwareHeard says that the device has had the occasion to report a hardware version: it was heard to ask
-	// for an image, or has one.
+	// HardwareHeard says that the device has had the occasion to report a hardware version: it was heard to
+	// ask for an image, or has one.
 	HardwareHeard             bool
 	CurrentVersion            *uint32 // the running file version; nil while it is not known
 	ModelID, ManufacturerName string  // from the Basic cluster; empty while they are not known
@@ -81,8 +81,8 @@ type Candidate struct {
 // Of several images that fit a device, the most specific one is taken: the one whose limits weigh most. Names
 // weigh most, then running versions, then hardware versions.
 type Limits struct {
-	// MinHardware and MaxHardware are the lowest and highest hardware version that fit, as the index has them.
-	// A device that reports no hardware version fits only images without these.
+	// MinHardware and MaxHardware are the lowest and highest hardware version that fit, as the index has
+	// them. A device that reports no hardware version fits only images without these.
 	MinHardware, MaxHardware *uint16
 	// HeaderMinHardware and HeaderMaxHardware are those of the file's header, where that is known. A device
 	// that was heard and reports no hardware version fits images with these (Zigbee Cluster Library, OTA
@@ -92,8 +92,8 @@ type Limits struct {
 	// Vendors make chains of images with them, and devices that leave out a step break. A device whose
 	// version is not known does not fit.
 	MinCurrent, MaxCurrent *uint32
-	// ModelIDs and ManufacturerNames list the names of which the device must report one: the model exactly, the
-	// manufacturer without regard to case and blanks, or under another known name.
+	// ModelIDs and ManufacturerNames list the names of which the device must report one: the model exactly,
+	// the manufacturer without regard to case and blanks, or under another known name.
 	ModelIDs, ManufacturerNames []string
 	// Destination is the EUI-64 of the only device that the file is for, from its header.
 	Destination *uint64

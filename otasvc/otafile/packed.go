@@ -82,9 +82,9 @@ func (m *unpacking) checkZlib(data []byte) []Check {
 }
 
 // An image for ESP32 chips starts with a header of 24 bytes: 0xE9, the number of segments, at 19 four bytes
-// that are zero, at 23 whether a SHA-256 is appended. The segments follow, each with its address and its length
-// in 32 bits, then at the next offset that is one less than a multiple of 16 a checksum, then the SHA-256 of
-// everything before it (esp-idf, esp_image_format.h).
+// that are zero, at 23 whether a SHA-256 is appended. The segments follow, each with its address and its
+// length in 32 bits, then at the next offset that is one less than a multiple of 16 a checksum, then the
+// SHA-256 of everything before it (esp-idf, esp_image_format.h).
 const (
 	esp32Header      = 24
 	esp32Segment     = 8 // bytes of a segment's header
@@ -151,7 +151,8 @@ func (m *unpacking) checkOAD(data []byte) []Check {
 	case size > uint64(len(data)):
 		return []Check{{
 			Name: CheckOAD, Status: Failed,
-			Detail: fmt.Sprintf("it is cut short: it says that it has %d bytes, %d are there", size, len(data)),
+			Detail: fmt.Sprintf("it is cut short: it says that it has %d bytes, %d are there",
+				size, len(data)),
 		}}
 	}
 	return []Check{compareCRC(CheckOAD, binary.LittleEndian.Uint32(data[8:]),

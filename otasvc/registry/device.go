@@ -171,8 +171,8 @@ func (d *Device) SetHardwareVersion(version uint16) {
 	}
 }
 
-// SetNoHardwareVersion notes that the device has asked for an image without telling a hardware version. One that
-// it has told before stays.
+// SetNoHardwareVersion notes that the device has asked for an image without telling a hardware version. One
+// that it has told before stays.
 func (d *Device) SetNoHardwareVersion() {
 	if d.facts.HardwareVersion == nil && !d.facts.NoHardwareVersion {
 		d.facts.NoHardwareVersion = true

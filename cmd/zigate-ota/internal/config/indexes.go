@@ -71,8 +71,8 @@ func decodeIndex(entry string) (string, error) {
 	case name == noIndexes:
 		return "", fmt.Errorf("%q stands beside other indexes", noIndexes)
 	case !strings.ContainsAny(entry, `./\`):
-		return "", fmt.Errorf("%q is not the name of an index (the path of a file is written with a slash, ./%s)",
-			entry, entry)
+		return "", fmt.Errorf("%q is not the name of an index "+
+			"(the path of a file is written with a slash, ./%s)", entry, entry)
 	default:
 		return entry, nil
 	}
