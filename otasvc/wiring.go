@@ -85,6 +85,7 @@ func (s *Service) makeUpgrades(o *Options) {
 		slot:       s.slot,
 		rights:     s.upgrades.rights,
 		upgrades:   s.upgrades,
+		overlap:    newOverlap(o.Policy.Overlap, s.slot, o.Logger),
 		sender:     s.sender,
 		log:        o.Logger,
 		policy:     slotPolicy(&o.Policy),
