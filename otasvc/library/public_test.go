@@ -11,10 +11,6 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 )
 
-// publicIndexes is the variable that names a folder with copies of Zigbee2MQTT's public indexes, index.json and
-// index1.json. They change daily and belong to others, so they are not in the repository.
-const publicIndexes = "ZIGATE_OTA_TEST_INDEXES"
-
 // publicEntry is what Zigbee2MQTT's own rules look at.
 type publicEntry struct {
 	URL              string   `json:"url"`
@@ -78,12 +74,13 @@ func (e *publicEntry) device() library.Device {
 	return d
 }
 
-// withPublicIndex runs a test with a catalog of a copy of a public index.
+// withPublicIndex runs a test with a catalog of a copy of a public index of Zigbee2MQTT, index.json or index1.json,
+// in the folder that a variable names. They change daily and belong to others, so they are not in the repository.
 func withPublicIndex(t *testing.T, name string, test func(t *testing.T, entries []publicEntry, k *library.Catalog)) {
 	t.Helper()
-	dir := os.Getenv(publicIndexes)
+	dir := os.Getenv("ZIGATE_OTA_TEST_INDEXES")
 	if dir == "" {
-		t.Skip(publicIndexes + " names no copies of the public indexes")
+		t.Skip("ZIGATE_OTA_TEST_INDEXES names no copies of the public indexes")
 	}
 	content, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
