@@ -254,12 +254,21 @@ func (s *indexSource) failed(err error) {
 	if state.status.Error == "" {
 		s.failing = time.Now()
 		s.library.log.Warn("an index of images cannot be read; what was known of it stays",
-			"index", s.at.name, "images", state.status.Images, "readAt", state.status.ReadAt, "error", err)
+			"index", s.at.name, "images", state.status.Images, "last", lastRead(state.status.ReadAt),
+			"error", err)
 	} else {
 		s.library.log.Debug("an index of images cannot be read still", "index", s.at.name, "error", err)
 	}
 	state.status.Error = fmt.Sprintf("%v (since %s)", err, s.failing.UTC().Format(time.RFC3339))
 	s.state.Store(&state)
+}
+
+// lastRead says for the log when an index was read.
+func lastRead(at time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return at.UTC().Format(time.RFC3339)
 }
 
 // runFile keeps an index on the disk up to date until ctx is done.
