@@ -24,21 +24,22 @@ var layers = []string{"cmd", "bridge", "otasvc", "zigate"}
 // rooms are folders inside a layer whose packages import nothing of the project but what stands here, so that they
 // can be read, tested and used by themselves.
 var rooms = map[string][]string{
-	"bridge/contract":   nil,
-	"bridge/mqttclient": {"bridge/broker"}, // for tests, as its broker
-	"otasvc/background": nil,
-	"otasvc/blocks":     {"zigate/message"},
-	"otasvc/library":    {"otasvc/otafile", "otasvc/wholefile"},
-	"otasvc/otafile":    nil,
-	"otasvc/registry":   {"otasvc/library", "zigate/message"},
-	"otasvc/sending":    {"zigate/mailbox", "zigate/message"},
-	"otasvc/slot":       {"zigate/message"},
-	"otasvc/statefile":  {"otasvc/wholefile"},
-	"otasvc/upgrade":    {"zigate/message"},
-	"otasvc/wholefile":  nil,
-	"zigate/mailbox":    nil,
-	"zigate/message":    nil,
-	"zigate/terminal":   nil,
+	"bridge/contract":    nil,
+	"bridge/mqttclient":  {"bridge/broker"}, // for tests, as its broker
+	"otasvc/background":  nil,
+	"otasvc/blocks":      {"zigate/message"},
+	"otasvc/concurrency": nil,
+	"otasvc/library":     {"otasvc/otafile", "otasvc/wholefile"},
+	"otasvc/otafile":     nil,
+	"otasvc/registry":    {"otasvc/library", "zigate/message"},
+	"otasvc/sending":     {"zigate/mailbox", "zigate/message"},
+	"otasvc/slot":        {"zigate/message"},
+	"otasvc/statefile":   {"otasvc/wholefile"},
+	"otasvc/upgrade":     {"zigate/message"},
+	"otasvc/wholefile":   nil,
+	"zigate/mailbox":     nil,
+	"zigate/message":     nil,
+	"zigate/terminal":    nil,
 
 	"cmd/zigate-ota/internal/config":   {"bridge/mqttclient"},
 	"cmd/zigate-ota/internal/terminal": nil,

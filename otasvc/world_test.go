@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,7 @@ import (
 
 // world is a service with a simulated dongle and simulated devices, in fake time.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	sim     *sim.Dongle
 	service *otasvc.Service
@@ -37,6 +38,7 @@ type world struct {
 	policy  otasvc.Policy
 	real    bool // real time instead of fake time
 	pty     bool // the dongle is reached over a pseudo-terminal
+	tcp     bool // the dongle is reached over a TCP port
 	dialer  zigate.Dialer
 	dongle  *zigate.Dongle
 	stop    func()
@@ -50,6 +52,8 @@ type world struct {
 	wall atomic.Int64
 	// unplugged: the dongle's port cannot be opened.
 	unplugged atomic.Bool
+	// allowed is how many devices may download at once, as the service has told last.
+	allowed atomic.Int32
 	// drop takes messages of the dongle away before the service sees them.
 	drop atomic.Pointer[func(message.Message) bool]
 }
@@ -161,8 +165,17 @@ type noObserver struct{}
 
 func (noObserver) BlockRequest(blocks.Result, int)                              {}
 func (noObserver) UpgradeFinished(upgrade.State, upgrade.Reason, time.Duration) {}
+func (noObserver) DownloadsAllowed(int)                                         {}
 func (noObserver) DeliveryFailed()                                              {}
 func (noObserver) ImageFetched(otasvc.Status)                                   {}
+
+// allowedObserver keeps how many devices may download at once.
+type allowedObserver struct {
+	noObserver
+	allowed *atomic.Int32
+}
+
+func (o allowedObserver) DownloadsAllowed(n int) { o.allowed.Store(int32(n)) }
 
 func defaultPolicy() otasvc.Policy {
 	return otasvc.Policy{
@@ -200,12 +213,28 @@ func (w *world) run(cfg sim.Config, f func(w *world)) {
 	if w.pty {
 		w.servePTY(ctx)
 	}
+	if w.tcp {
+		w.serveTCP(ctx)
+	}
 	w.start()
 	defer func() {
 		w.stop()
 		w.stopSim()
 	}()
 	f(w)
+}
+
+// serveTCP has the simulated dongle wait at a TCP port, and the service go there.
+func (w *world) serveTCP(ctx context.Context) {
+	w.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	go func() { _ = w.sim.ServeTCP(ctx, listener) }() // it ends with the context
+	if w.dialer, err = zigate.NewDialer("tcp://"+listener.Addr().String(), 115200); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // start starts the service, as at the first time or after stop.
@@ -220,7 +249,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.service, err = otasvc.New(otasvc.Options{
-		Images: lib, Observer: noObserver{}, Logger: log, StateDir: filepath.Join(w.dir, "state"), Policy: w.policy,
+		Images: lib, Observer: allowedObserver{allowed: &w.allowed}, Logger: log, StateDir: filepath.Join(w.dir, "state"), Policy: w.policy,
 		Now: func() time.Time { return setWall(time.Now(), time.Duration(w.wall.Load())) },
 	})
 	if err != nil {
