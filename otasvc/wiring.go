@@ -39,6 +39,7 @@ func (s *Service) makeGround(o *Options) {
 		outlet:      s.outlet,
 		log:         o.Logger,
 		unavailable: map[string]time.Time{},
+		prefetch:    prefetch{wanted: o.Policy.Prefetch},
 	}
 	s.offers.sweepBegun(now)
 }
