@@ -6,6 +6,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -14,8 +15,9 @@ func (s *Service) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte)
 	return s.blocks.Answer(req, s.owner.now(), dst)
 }
 
-// HandleBlockStatus takes the dongle's acknowledgement of a block. A block that it did not take is sent again
-// when its buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
+// HandleBlockStatus takes the dongle's acknowledgement of a block, or of wait-for-data. What it did not take
+// is sent again when its buffers have fallen, unless the device has asked anew by then. Part of
+// zigate.Handler.
 func (s *Service) HandleBlockStatus(st *message.Status) {
 	now := time.Now()
 	s.sender.NoteStatus(st, now)
@@ -23,7 +25,8 @@ func (s *Service) HandleBlockStatus(st *message.Status) {
 	if !ok || !st.Busy() {
 		return
 	}
-	s.sender.Resend(func(now time.Time) (message.ImageBlockResponse, bool) {
+	s.planner.places.refused.Add(1)
+	s.sender.Resend(func(now time.Time) (message.Message, bool) {
 		return s.blocks.Again(sent, now)
 	})
 }
@@ -120,12 +123,19 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 	if result == blocks.Served {
 		return
 	}
+	d.stray.note(now)
 	if im := s.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
 		req.ImageType == im.header.ImageType {
 		d.SetIdentity(req.ManufacturerCode, req.ImageType)
 	}
 	if d.rights.transfer != nil && result != blocks.WrongImage {
 		return // its transfer was put in place meanwhile: the next request is served
+	}
+	if mayGoOn(d) {
+		if s.goesOn(d, req, result) {
+			return
+		}
+		s.upgrades.step(d, upgrade.StillAsks{}, now)
 	}
 	if result == blocks.Unsolicited && s.orders.serveUnsolicited(d, req, now) {
 		return
@@ -142,4 +152,22 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 		OldImageVersion:  d.CurrentVersion(),
 		Offset:           &req.Offset,
 	})
+}
+
+// goesOn has a device served that waits in the queue and goes on with a download of its image all the same:
+// it would begin again at 0 if it was offered the image anew. It reports false, and ends what the device
+// does, where it does something else or the slot holds another image.
+func (s *strays) goesOn(d *device, req message.ImageBlockRequest, result blocks.Result) bool {
+	if result != blocks.Unknown {
+		return false // it has been refused
+	}
+	rights := s.upgrades.rights
+	im := s.slot.image()
+	key := s.slot.keyOf(d)
+	if im == nil || s.slot.state.Key() != key || !goesOn(d, req, key.Version) {
+		rights.server.Refuse(req)
+		return false
+	}
+	rights.goOn(d, im, req)
+	return true
 }

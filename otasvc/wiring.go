@@ -39,6 +39,7 @@ func (s *Service) makeGround(o *Options) {
 		outlet:      s.outlet,
 		log:         o.Logger,
 		unavailable: map[string]time.Time{},
+		prefetch:    prefetch{wanted: o.Policy.Prefetch},
 	}
 	s.offers.sweepBegun(now)
 }
@@ -79,6 +80,15 @@ func (s *Service) makeUpgrades(o *Options) {
 		log:        o.Logger,
 	}
 	s.planner = &planner{
+		places: &places{
+			home:     s.home,
+			dongle:   s.dongle,
+			server:   s.blocks,
+			sender:   s.sender,
+			observer: o.Observer,
+			log:      o.Logger,
+			limit:    newLimit(&o.Policy),
+		},
 		home:       s.home,
 		dongle:     s.dongle,
 		slot:       s.slot,
@@ -158,6 +168,7 @@ func (s *Service) makeHearing(o *Options) {
 			offers:     s.offers,
 			sender:     s.sender,
 			outlet:     s.outlet,
+			places:     s.planner.places,
 			observer:   o.Observer,
 			log:        o.Logger,
 			blockSize:  o.Policy.BlockSize,

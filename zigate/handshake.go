@@ -118,6 +118,7 @@ func (c *conn) announce(n message.NetworkState) {
 		PANID:       n.PANID,
 		Channel:     n.Channel,
 		NetworkUp:   n.Up(),
+		Line:        c.line,
 	})
 	close(c.ready)
 }

@@ -33,6 +33,7 @@ func (c *conn) read() error {
 	buf := make([]byte, readBufferSize)
 	for {
 		n, err := c.port.Read(buf)
+		c.line.received.Add(uint64(n))
 		for in := buf[:n]; len(in) > 0; {
 			f, rest, ok := c.decoder.Feed(in)
 			in = rest

@@ -39,6 +39,7 @@ type Metrics struct {
 	dongleUp    prometheus.Gauge
 	buffers     buffers
 
+	concurrency      prometheus.Gauge
 	finished         *prometheus.CounterVec   // outcome, reason
 	duration         *prometheus.HistogramVec // outcome
 	deliveryFailures prometheus.Counter
@@ -82,6 +83,7 @@ func New(version, commit string) *Metrics {
 		dongleUp: newGauge("dongle_up",
 			"1 while the dongle is connected and has completed its handshake, else 0."),
 
+		concurrency: newGauge("upgrade_concurrency", "Devices that may download at once now."),
 		finished: newCounterVec("upgrades_finished_total",
 			"Upgrades that reached a final state, by state and by why they did not succeed.", "outcome",
 			"reason"),
@@ -142,7 +144,7 @@ func New(version, commit string) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		info, frames, requests, m.blockBytes, m.blockResponse, m.frameErrors, m.reconnects, m.dongleUp,
 		&m.buffers,
-		m.finished, m.duration, m.deliveryFailures, m.fetches, m.images,
+		m.concurrency, m.finished, m.duration, m.deliveryFailures, m.fetches, m.images,
 		m.mqttConnected, m.outboxMessages, m.outboxDropped, m.commands, m.shareClients, clientFrames,
 		m.shareReports, &m.devices,
 	)

@@ -141,6 +141,8 @@ func (d *randomDevice) does() upgrade.Event {
 	case 34:
 		return upgrade.Answered{}
 	case 35:
+		return upgrade.StillAsks{}
+	case 36:
 		return d.rare()
 	default:
 		return upgrade.Heard{}
@@ -166,7 +168,11 @@ func (d *randomDevice) progress() upgrade.Event {
 		d.restarts++
 	}
 	d.position = min(d.position+uint32(d.r.IntN(20_000)), imageSize)
-	return upgrade.Progress{Position: d.position, Restarts: d.restarts, StartedAt: d.now, LastRequest: d.now}
+	p := upgrade.Progress{Position: d.position, Restarts: d.restarts, StartedAt: d.now, LastRequest: d.now}
+	if d.r.IntN(10) == 0 {
+		p.WaitsUntil = d.now.Add(time.Duration(d.r.IntN(3600)) * time.Second)
+	}
+	return p
 }
 
 // check lets something happen and checks what must hold then.

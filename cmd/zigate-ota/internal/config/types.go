@@ -69,6 +69,44 @@ const (
 	PolicyAuto   Policy = "auto"   // every device with a newer image is upgraded, in the window
 )
 
+// Concurrency says how many devices download at once.
+type Concurrency struct {
+	AtOnce int // from 1 to 256; 0 stands for as many as line and radio take
+}
+
+// concurrencyAuto is the word for as many as line and radio take.
+const concurrencyAuto = "auto"
+
+// mostAtOnce is the largest number of devices that may be set.
+const mostAtOnce = 256
+
+// Decode takes "auto" or a number.
+func (c *Concurrency) Decode(text string) error {
+	if strings.EqualFold(text, concurrencyAuto) {
+		*c = Concurrency{}
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil || strconv.Itoa(n) != text:
+		return fmt.Errorf("%q is neither %s nor a whole number", text, concurrencyAuto)
+	case n < 1:
+		return fmt.Errorf("%s is too small", text)
+	case n > mostAtOnce:
+		return fmt.Errorf("%s is too large", text)
+	}
+	c.AtOnce = n
+	return nil
+}
+
+// String returns the form that Decode takes.
+func (c Concurrency) String() string {
+	if c.AtOnce == 0 {
+		return concurrencyAuto
+	}
+	return strconv.Itoa(c.AtOnce)
+}
+
 // Overlap says whether devices download several images at once.
 type Overlap string
 
@@ -267,40 +305,6 @@ func decodeBrokerURL(text string) (string, error) {
 	}
 	return scheme + "://" + hostPort(u, port), nil
 }
-
-// ImageIndexes are index files, each an http or https URL or a path.
-type ImageIndexes []string
-
-// Decode takes a list separated by commas.
-func (i *ImageIndexes) Decode(text string) error {
-	list, err := decodeList(text, func(entry string) (string, error) {
-		scheme, _, isURL := strings.Cut(entry, "://")
-		switch {
-		case isURL && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")):
-			return decodeHTTPURL(entry)
-		case isURL:
-			return "", errors.New("does not begin with http:// or https://")
-		case !printable(entry):
-			return "", errors.New("holds characters that no path has")
-		default:
-			return entry, nil
-		}
-	})
-	if err != nil {
-		return err
-	}
-	*i = list
-	return nil
-}
-
-// String returns the list without passwords and queries.
-func (i ImageIndexes) String() string { return displayURLs(i) }
-
-// Format is String, whatever the verb.
-func (i ImageIndexes) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, i.String()) }
-
-// MarshalText is String: what shows a configuration must not show more than that.
-func (i ImageIndexes) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
 
 // HTTPURL is an http or https URL without a slash at its end.
 type HTTPURL string
