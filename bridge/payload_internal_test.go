@@ -70,9 +70,9 @@ func TestEverythingIsTold(t *testing.T) {
 		"ManufacturerCode", "ImageType", "Title", "MinHardware", "MaxHardware") // those of the device
 	place := filled(reflect.TypeFor[slot.Place]()).Interface().(slot.Place)
 	told(t, func(r upgrade.Record) any { return newUpgrade(&r, &place) })
-	told(t, func(r slot.Place) any { return newPlace(&r) }, "Device") // that of the record
+	told(t, func(r slot.Place) any { return newPlace(&r) }, "Device")      // that of the record
 	told(t, func(r upgrade.Past) any { return newPastUpgrade(r) }, "Pace") // it is for estimates
-	told(t, func(r otasvc.Event) any { return newEvent(r) }, "Name") // by the topic
+	told(t, func(r otasvc.Event) any { return newEvent(r) }, "Name")       // by the topic
 	told(t, func(r otasvc.Operation) any { return newOperationRecord(&r) })
 	told(t, func(r otasvc.Answer) any { return newResponse("x", json.RawMessage(`"t"`), r) },
 		"UpgradeResults") // or CheckResults

@@ -274,15 +274,19 @@ func TestQueueIsFairAndShown(t *testing.T) {
 
 func (w *world) queueIs(want ...message.IEEE) {
 	w.t.Helper()
-	got := make(chan []otasvc.QueuedUpgrade, 1)
-	w.service.Queue(func(q []otasvc.QueuedUpgrade) { got <- q })
-	queue := <-got
-	if len(queue) != len(want) {
-		w.t.Fatalf("%d wait, want %d: %+v", len(queue), len(want), queue)
+	defer w.sink.lock()()
+	got := map[int]message.IEEE{}
+	for euid, d := range w.sink.devices {
+		if d.Queue != nil && d.Queue.Position > 0 {
+			got[d.Queue.Position] = euid
+		}
 	}
-	for i, q := range queue {
-		if q.EUID != want[i] {
-			w.t.Errorf("at place %d is %v, want %v", i+1, q.EUID, want[i])
+	if len(got) != len(want) {
+		w.t.Fatalf("%d wait, want %d: %v", len(got), len(want), got)
+	}
+	for i, euid := range want {
+		if got[i+1] != euid {
+			w.t.Errorf("at place %d is %v, want %v", i+1, got[i+1], euid)
 		}
 	}
 }

@@ -359,21 +359,3 @@ func (o *orders) serveUnsolicited(d *device, req message.ImageBlockRequest, now 
 	o.rights.admit(d, im)
 	return true
 }
-
-// QueuedUpgrade is an upgrade that waits, at its place.
-type QueuedUpgrade struct {
-	EUID         message.IEEE
-	State        upgrade.State
-	ImageVersion uint32
-	QueuedAt     time.Time
-	DueAt        time.Time    // zero stands for as soon as possible
-	Canary       message.IEEE // the device that goes first with the same image; 0 where there is none
-	Paused       bool         // a person holds it
-}
-
-// Queue tells which upgrades wait, in the order in which they are to begin as things are now;
-// those that wait for a time come last. then is called on the owner goroutine and must not block; after a
-// stop it is not called.
-func (s *Service) Queue(then func([]QueuedUpgrade)) {
-	s.owner.inbox.Post(func() { then(s.planner.queue(s.owner.now())) })
-}

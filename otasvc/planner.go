@@ -263,21 +263,3 @@ func (p *planner) forecast(now time.Time) (places []slot.Place, end time.Time) {
 	p.candidates = view.Upgrades
 	return slot.Forecast(view, now)
 }
-
-// queue lists the upgrades that wait, in the order in which they are to begin as things are now.
-func (p *planner) queue(now time.Time) []QueuedUpgrade {
-	list := []QueuedUpgrade{}
-	for _, euid := range slot.Queue(p.view(nil, now), now) {
-		u := p.home.get(euid).upgrade
-		list = append(list, QueuedUpgrade{
-			EUID:         euid,
-			State:        u.State(),
-			ImageVersion: u.Image().ImageVersion,
-			QueuedAt:     u.QueuedAt(),
-			DueAt:        u.DueAt(),
-			Canary:       u.Canary(),
-			Paused:       u.Stage().PausedByPerson(),
-		})
-	}
-	return list
-}

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -83,11 +82,10 @@ func (w *world) toldAs(t *testing.T, kept map[string]map[string]any) {
 // queuedAs checks that the queue has the upgrade of a device only where it stands in it.
 func (w *world) queuedAs(t *testing.T, name string) {
 	t.Helper()
-	answer := make(chan []otasvc.QueuedUpgrade, 1)
-	w.service.Queue(func(q []otasvc.QueuedUpgrade) { answer <- q })
+	defer w.sink.lock()()
 	found := false
-	for _, u := range <-answer {
-		found = found || w.sink.device(u.EUID).Name == name
+	for _, d := range w.sink.devices {
+		found = found || d.Name == name && d.Queue != nil && d.Queue.Position > 0
 	}
 	if !found {
 		t.Errorf("%s does not stand in the queue", name)

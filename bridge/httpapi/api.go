@@ -3,12 +3,12 @@ package httpapi
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"mime"
 	"net/http"
 	"slices"
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -109,6 +110,8 @@ type queue struct {
 	// which they were asked for.
 	Active []queued `json:"active"`
 	Queued []queued `json:"queued"` // scheduled or queued; the first is to begin next
+	// ExpectedEnd is as in the record of the service.
+	ExpectedEnd *time.Time `json:"expectedEnd"`
 }
 
 type queued struct {
@@ -117,66 +120,61 @@ type queued struct {
 	Upgrade json.RawMessage `json:"upgrade"` // as in the device record
 }
 
-func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) {
-	place, no := s.places(r.Context())
-	if no != nil {
-		refuse(w, no)
-		return
-	}
-
+func (s *Server) getQueue(w http.ResponseWriter, _ *http.Request) {
 	body := queue{Active: []queued{}, Queued: []queued{}}
 	devices := slices.DeleteFunc(s.devices(), func(e bridge.FeedEntry) bool {
 		return e.Device.Upgrade == nil || e.Device.Upgrade.State.Ended()
 	})
 	slices.SortStableFunc(devices, func(a, b bridge.FeedEntry) int {
 		return cmp.Or(
-			cmp.Compare(place(a.Device.EUID), place(b.Device.EUID)),
+			cmp.Compare(position(a.Device), position(b.Device)),
 			a.Device.Upgrade.QueuedAt.Compare(b.Device.Upgrade.QueuedAt),
 		)
 	})
 	for _, d := range devices {
 		var record struct{ Upgrade json.RawMessage }
 		if err := json.Unmarshal(d.Payload, &record); err != nil {
-			refuse(w, &refusal{
-				status: http.StatusInternalServerError, text: "reading a device record: " + err.Error(),
-			})
+			refuse(w, errRecord(err))
 			return
 		}
 		line := &body.Active
-		if state := d.Device.Upgrade.State; state == upgrade.Scheduled || state == upgrade.Queued {
+		if waits(d.Device) {
 			line = &body.Queued
 		}
 		*line = append(*line, queued{EUID: d.Device.EUID, Name: d.Device.Name, Upgrade: record.Upgrade})
 	}
+
+	if info, ok := s.options.Feed.Get(bridge.FeedInfo, ""); ok {
+		var record contract.Info
+		if err := json.Unmarshal(info.Payload, &record); err != nil {
+			refuse(w, errRecord(err))
+			return
+		}
+		body.ExpectedEnd = record.Upgrades.ExpectedEnd
+	}
 	answerJSON(w, http.StatusOK, body)
 }
 
-// queueTimeout is how long the service may take to list its queue; milliseconds are usual.
-const queueTimeout = 5 * time.Second
+// waits reports whether the upgrade of a device waits in the queue, or for its time.
+func waits(d *otasvc.DeviceRecord) bool {
+	return d.Upgrade.State == upgrade.Scheduled || d.Upgrade.State == upgrade.Queued
+}
 
-// places asks the service for the place of each waiting upgrade in its queue. The function returns negative
-// numbers, the lowest for the upgrade that begins next, and 0 for devices without a waiting upgrade.
-func (s *Server) places(ctx context.Context) (func(message.IEEE) int, *refusal) {
-	if s.options.Queue == nil {
-		return func(message.IEEE) int { return 0 }, nil
+// position is the place in the queue of a device whose upgrade waits; 0 for others. One whose place was not told
+// yet comes last.
+func position(d *otasvc.DeviceRecord) int {
+	switch {
+	case !waits(d):
+		return 0
+	case d.Queue == nil:
+		return math.MaxInt
+	default:
+		return d.Queue.Position
 	}
-	told := make(chan []otasvc.QueuedUpgrade, 1)
-	s.options.Queue.Queue(func(list []otasvc.QueuedUpgrade) { told <- list })
-	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
-	defer cancel()
-	select {
-	case list := <-told:
-		place := map[message.IEEE]int{}
-		for i, u := range list {
-			place[u.EUID] = i - len(list)
-		}
-		return func(e message.IEEE) int { return place[e] }, nil
-	case <-ctx.Done():
-		return nil, &refusal{
-			status: http.StatusServiceUnavailable,
-			text:   "the service has not told its queue: it is stopping, or busy",
-		}
-	}
+}
+
+func errRecord(err error) *refusal {
+	return &refusal{status: http.StatusInternalServerError, text: "reading a record: " + err.Error()}
 }
 
 // logLevel is the least severe message that is written.

@@ -12,6 +12,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -184,40 +185,33 @@ func TestLogLevel(t *testing.T) {
 	}
 }
 
-// waitingOnes is a service's queue: devices by their turns.
-type waitingOnes []message.IEEE
-
-func (q waitingOnes) Queue(then func([]otasvc.QueuedUpgrade)) {
-	var list []otasvc.QueuedUpgrade
-	for _, e := range q {
-		list = append(list, otasvc.QueuedUpgrade{EUID: e})
-	}
-	then(list)
-}
-
-// TestQueue: who waits by their turns, who does not by when their upgrades were asked for, without
-// those that have ended.
+// TestQueue: who waits by their positions, who does not by when their upgrades were asked for, without those that
+// have ended.
 func TestQueue(t *testing.T) {
 	const first, second, third, fourth, fifth, sixth = kitchen, kitchen - 1, kitchen - 2, kitchen - 3, kitchen - 4, kitchen - 5
-	under := []string{third.String(), sixth.String()}
+	end := time.Date(2026, 11, 21, 18, 5, 0, 0, time.UTC)
 	tests := map[string]struct {
-		queue httpapi.Queue
-		want  []message.IEEE
+		positions map[message.IEEE]int // 0 for one whose download has begun
+		end       time.Time
+		want      []message.IEEE
 	}{
-		"by time":             {nil, []message.IEEE{second, fourth, fifth}},
-		"by turns":            {waitingOnes{fifth, second, fourth}, []message.IEEE{fifth, second, fourth}},
-		"one has just come":   {waitingOnes{fourth, second}, []message.IEEE{fourth, second, fifth}},
-		"one has just got on": {waitingOnes{third, fourth, second, fifth}, []message.IEEE{fourth, second, fifth}},
-		"one has just ended":  {waitingOnes{first, fourth, second, fifth}, []message.IEEE{fourth, second, fifth}},
+		"no positions yet":          {nil, time.Time{}, []message.IEEE{second, fourth, fifth}},
+		"by positions":              {map[message.IEEE]int{fifth: 1, second: 2, fourth: 3, sixth: 0}, end, []message.IEEE{fifth, second, fourth}},
+		"one has just come":         {map[message.IEEE]int{fourth: 1, second: 2}, end, []message.IEEE{fourth, second, fifth}},
+		"one paused stands between": {map[message.IEEE]int{fourth: 1, third: 2, second: 3, fifth: 4}, end, []message.IEEE{fourth, second, fifth}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			a := startAPI(t, func(o *httpapi.Options) { o.Queue = tt.queue })
+			a := startAPI(t, nil)
 			at := time.Now()
+			a.bridge.InfoChanged(otasvc.InfoRecord{DownloadsEnd: tt.end})
 			for i, state := range []upgrade.State{upgrade.Succeeded, upgrade.Queued, upgrade.Paused, upgrade.Scheduled, upgrade.Queued, upgrade.Downloading, ""} {
 				d := device(first-message.IEEE(i), state, 0)
 				if d.Upgrade != nil {
 					d.Upgrade.QueuedAt = at.Add(time.Duration(i) * time.Second)
+				}
+				if position, has := tt.positions[d.EUID]; has {
+					d.Queue = &slot.Place{Device: d.EUID, Position: position}
 				}
 				a.bridge.DeviceChanged(d)
 			}
@@ -228,12 +222,19 @@ func TestQueue(t *testing.T) {
 					got[line] = append(got[line], entry.(object)["euid"].(string))
 				}
 			}
-			want := map[string][]string{"active": under}
+			want := map[string][]string{"active": {third.String(), sixth.String()}}
 			for _, e := range tt.want {
 				want["queued"] = append(want["queued"], e.String())
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("queue (-want +got):\n%s", diff)
+			}
+			wantEnd := any(nil)
+			if !tt.end.IsZero() {
+				wantEnd = "2026-11-21T18:05:00Z"
+			}
+			if o["expectedEnd"] != wantEnd {
+				t.Errorf("it ends at %v, want %v", o["expectedEnd"], wantEnd)
 			}
 		})
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
-	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
 const (
@@ -49,9 +48,6 @@ type Options struct {
 	Feed *bridge.Feed
 	// Asker takes the requests of the API; its answers come over the feed.
 	Asker Asker
-	// Queue knows the order of the upgrades that wait; without it they are listed in the order in which
-	// they were asked for.
-	Queue Queue
 	// Images has the images besides the registered ones.
 	Images Images
 	// MaxImageBytes is the largest image that is taken.
@@ -67,12 +63,6 @@ type Check struct {
 	Name string
 	// Check returns nil, or an error that tells a person what is wrong. It must not block.
 	Check func() error
-}
-
-// Queue lists the upgrades that wait; the first is to begin next. It calls then once, or never where the
-// service stops.
-type Queue interface {
-	Queue(then func([]otasvc.QueuedUpgrade))
 }
 
 // Server is the HTTP server.

@@ -248,7 +248,6 @@ func (a *app) addHTTP(images *library.Library, meters *metrics.Metrics, feed *br
 		Checks:        a.checks(),
 		Feed:          feed,
 		Asker:         a.bridge,
-		Queue:         a.service,
 		Images:        a.catalog,
 		MaxImageBytes: a.cfg.Image.MaxBytes,
 		LogLevel:      &a.logger.level,

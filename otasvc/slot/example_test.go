@@ -27,7 +27,10 @@ func ExamplePlan() {
 			},
 		},
 	}
-	fmt.Println(slot.Queue(view, now))
+	places, _ := slot.Forecast(view, now)
+	for _, place := range places {
+		fmt.Println(place.Position, place.Device)
+	}
 
 	load := slot.Plan(view, now).(slot.Load)
 	fmt.Println("load", load.Key.SHA256)
@@ -39,7 +42,8 @@ func ExamplePlan() {
 	fmt.Printf("%T to %v\n", slot.Plan(view, now), slot.Plan(view, now).(slot.Offer).Device)
 
 	// Output:
-	// [0x0000000000000002 0x0000000000000001]
+	// 1 0x0000000000000002
+	// 2 0x0000000000000001
 	// load 9f2c
 	// while it is loaded: <nil>
 	// slot.Offer to 0x0000000000000002

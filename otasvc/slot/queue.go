@@ -58,19 +58,6 @@ func Forecast(v View, now time.Time) (places []Place, end time.Time) {
 	return f.places, end
 }
 
-// Queue returns the devices whose upgrades wait, in the order in which they are to have the slot as things
-// are now.
-func Queue(v View, now time.Time) []message.IEEE {
-	var queue []message.IEEE
-	places, _ := Forecast(v, now)
-	for _, place := range places {
-		if place.Position > 0 {
-			queue = append(queue, place.Device)
-		}
-	}
-	return queue
-}
-
 // forecast runs through the queue ahead of time.
 type forecast struct {
 	*plan
