@@ -179,7 +179,7 @@ func (o *outlook) look(now time.Time) {
 	}
 
 	places, end := o.planner.forecast(now)
-	o.total = o.total.Follow(end, now)
+	o.total = o.total.Follow(end, len(places), now)
 	o.lookAt = now.Add(queue.TimesInterval)
 	placed := make(map[message.IEEE]bool, len(places))
 	for _, place := range places {

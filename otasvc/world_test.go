@@ -87,6 +87,8 @@ type recorder struct {
 	// Every record of a device in order, to look at what was said on the way.
 	history map[message.IEEE][]otasvc.DeviceRecord
 	onFinal func() // is told of each final answer; may be nil
+	// onDevice is told of each record of a device, with the lock held; may be nil.
+	onDevice func(otasvc.DeviceRecord)
 }
 
 func newRecorder() *recorder {
@@ -102,6 +104,9 @@ func (r *recorder) DeviceChanged(d otasvc.DeviceRecord) {
 	defer r.lock()()
 	r.devices[d.EUID] = d
 	r.history[d.EUID] = append(r.history[d.EUID], d)
+	if r.onDevice != nil {
+		r.onDevice(d)
+	}
 }
 func (r *recorder) DeviceGone(e message.IEEE)                { defer r.lock()(); delete(r.devices, e) }
 func (r *recorder) InfoChanged(i otasvc.InfoRecord)          { defer r.lock()(); r.info = i }
@@ -119,6 +124,9 @@ func (r *recorder) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer) {
 }
 
 func (r *recorder) device(e message.IEEE) otasvc.DeviceRecord { defer r.lock()(); return r.devices[e] }
+
+// watchDevices has each further record of a device told, with the lock held.
+func (r *recorder) watchDevices(told func(otasvc.DeviceRecord)) { defer r.lock()(); r.onDevice = told }
 
 // names are the events of one device (0: of none), in order, without progress and announcements.
 func (r *recorder) names(e message.IEEE) []otasvc.EventName {

@@ -92,21 +92,23 @@ func (t Told) Due(forecast slot.Place) time.Time {
 
 // Total is what was told of the end of the whole queue. The zero Total is that of an empty queue.
 type Total struct {
-	end time.Time
-	at  time.Time // when it was told
+	end      time.Time
+	upgrades int       // how many there were
+	at       time.Time // when it was told
 }
 
 // End returns what was told, in whole minutes; zero where nobody can tell.
 func (t Total) End() time.Time { return t.end }
 
-// Follow returns what is to be told after a forecast of the queue's end; zero stands for an end that nobody can
-// tell.
-func (t Total) Follow(forecast, now time.Time) Total {
+// Follow returns what is to be told after a forecast of the end of a queue of so many upgrades; zero stands for
+// an end that nobody can tell. With another number of upgrades it is told at once, since the number is.
+func (t Total) Follow(forecast time.Time, upgrades int, now time.Time) Total {
 	forecast = minute(forecast)
-	if !t.end.IsZero() && (now.Sub(t.at) < TimesInterval || !moved(t.end, forecast, now)) {
+	waits := now.Sub(t.at) < TimesInterval || !moved(t.end, forecast, now)
+	if upgrades == t.upgrades && !t.end.IsZero() && waits {
 		return t
 	}
-	return Total{end: forecast, at: now}
+	return Total{end: forecast, upgrades: upgrades, at: now}
 }
 
 // minute rounds a time to whole minutes; a zero time stays.

@@ -141,7 +141,7 @@ func TestMinutes(t *testing.T) {
 	if diff := cmp.Diff(&want, told.Place()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if got := (queue.Total{}).Follow(in(29*second), start).End(); !got.Equal(start) {
+	if got := (queue.Total{}).Follow(in(29*second), 1, start).End(); !got.Equal(start) {
 		t.Errorf("the queue ends at %v", got)
 	}
 }
@@ -152,19 +152,22 @@ func TestTotalFollows(t *testing.T) {
 		told     time.Time // at the start
 		after    time.Duration
 		forecast time.Time
+		upgrades int // then; there were 3
 		want     time.Time
 	}{
-		"nobody can tell":           {unknown, 0, unknown, unknown},
-		"somebody can":              {unknown, 0, in(hour), in(hour)},
-		"it has moved":              {in(hour), minute, in(2 * hour), in(2 * hour)},
-		"within a minute":           {in(hour), minute - 1, in(2 * hour), in(hour)},
-		"by a little":               {in(hour), minute, in(hour + 5*minute), in(hour)},
-		"nobody can tell any more":  {in(hour), minute, unknown, unknown},
-		"for a moment nobody could": {in(hour), second, unknown, in(hour)},
+		"nobody can tell":           {unknown, 0, unknown, 3, unknown},
+		"somebody can":              {unknown, 0, in(hour), 3, in(hour)},
+		"it has moved":              {in(hour), minute, in(2 * hour), 3, in(2 * hour)},
+		"within a minute":           {in(hour), minute - 1, in(2 * hour), 3, in(hour)},
+		"by a little":               {in(hour), minute, in(hour + 5*minute), 3, in(hour)},
+		"one more":                  {in(hour), 0, in(hour + minute), 4, in(hour + minute)},
+		"one has ended":             {in(hour), 0, in(hour - minute), 2, in(hour - minute)},
+		"nobody can tell any more":  {in(hour), minute, unknown, 3, unknown},
+		"for a moment nobody could": {in(hour), second, unknown, 3, in(hour)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := queue.Total{}.Follow(tt.told, start).Follow(tt.forecast, in(tt.after))
+			got := queue.Total{}.Follow(tt.told, 3, start).Follow(tt.forecast, tt.upgrades, in(tt.after))
 			if !got.End().Equal(tt.want) {
 				t.Errorf("%v is told, want %v", got.End(), tt.want)
 			}

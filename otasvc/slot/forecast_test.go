@@ -432,3 +432,25 @@ func TestForecastWithoutDongle(t *testing.T) {
 		},
 	})
 }
+
+// BenchmarkForecast is a forecast for a thousand upgrades to fifty images.
+func BenchmarkForecast(b *testing.B) {
+	v := slot.View{Slot: holding(slot.Key{Version: 1}, time.Hour), Usable: true, Policy: policy}
+	for i := range 1000 {
+		key := slot.Key{Version: uint32(1 + i%50)}
+		if i < 2 {
+			v.Upgrades = append(v.Upgrades, downloading(message.IEEE(i+1), slot.Key{Version: 1}, time.Minute))
+			continue
+		}
+		v.Upgrades = append(v.Upgrades, waits(message.IEEE(i+1), key, func(c *slot.Candidate) {
+			c.Sleepy = i%7 == 0
+			if i%5 == 0 {
+				c.Canary = message.IEEE(i)
+			}
+		}))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		slot.Forecast(v, start)
+	}
+}

@@ -157,22 +157,31 @@ func (f *forecast) completeAt(c *Candidate) time.Time {
 // lineUp takes in those that wait: those that could have the slot, those that wait for something else, and
 // those that are scheduled.
 func (f *forecast) lineUp() {
+	inTurn := map[message.IEEE]bool{}
 	for _, c := range f.waiting {
+		inTurn[c.Device] = true
 		f.line = append(f.line, f.inTurn(c))
 	}
 	var rest, scheduled []*Candidate
+	installing := map[message.IEEE]bool{}
 	for i := range f.Upgrades {
 		c := &f.Upgrades[i]
 		switch {
 		case c.Stage == Scheduled:
 			scheduled = append(scheduled, c)
-		case (c.Stage == Queued || c.Stage == PausedInQueue) && !slices.Contains(f.waiting, c):
+		case (c.Stage == Queued || c.Stage == PausedInQueue) && !inTurn[c.Device]:
 			rest = append(rest, c)
+		case c.Stage == Elsewhere && !c.InstallLater:
+			installing[c.Device] = true
 		}
 	}
 	slices.SortFunc(rest, byQueue)
 	for _, c := range rest {
-		f.line = append(f.line, f.elsewhere(c))
+		t := f.elsewhere(c)
+		if t.waitsFor == WaitsForCanary && installing[c.Canary] {
+			t.from = f.unlessAsleep(c, f.now.Add(installTime))
+		}
+		f.line = append(f.line, t)
 	}
 	slices.SortFunc(scheduled, func(a, b *Candidate) int {
 		return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.Device, b.Device))
@@ -224,16 +233,14 @@ func (f *forecast) unlessAsleep(c *Candidate, at time.Time) time.Time {
 	return at
 }
 
-// followsAt is when a device can begin that follows another one with the same image; zero where nobody can tell.
+// followsAt is when a device can begin that follows another one with the same image, whose download has an end by
+// now; zero where nobody can tell.
 func (f *forecast) followsAt(c *Candidate) time.Time {
-	if end, known := f.ends[c.Canary]; known {
-		return f.unlessAsleep(c, end.Add(installTime))
+	end, known := f.ends[c.Canary]
+	if !known {
+		return time.Time{}
 	}
-	canary := f.find(c.Canary)
-	if canary != nil && canary.Stage == Elsewhere && !canary.InstallLater {
-		return f.unlessAsleep(c, f.now.Add(installTime))
-	}
-	return time.Time{}
+	return f.unlessAsleep(c, end.Add(installTime))
 }
 
 // nextTurn is the first of those whose image has the slot next: one that joins the downloads under way, else
