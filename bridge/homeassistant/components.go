@@ -19,6 +19,11 @@ const (
 	templateSpeed     = "{{ value_json.upgrade.bytesPerSecond if value_json.upgrade else 0 }}"
 	templateRemaining = "{{ value_json.upgrade.remainingSeconds if value_json.upgrade else None }}"
 
+	// templateAttributes leaves out what changes by itself: each change is a row in Home Assistant's database.
+	templateAttributes = "{{ dict(value_json.items() | rejectattr(0, 'in', ['lqi', 'lastSeen']), " +
+		"upgrade=dict(value_json.upgrade.items() | rejectattr(0, 'eq', 'queue')) " +
+		"if value_json.upgrade else none) | tojson }}"
+
 	templateDongleOnline = "{{ 'online' if value_json.dongle.connected else 'offline' }}"
 	templateConnected    = "{{ 'ON' if value_json.dongle.connected else 'OFF' }}"
 	templateFirmware     = "{{ value_json.dongle.firmware }}"
@@ -41,15 +46,16 @@ func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 	no := false
 	return identified(euid, map[string]component{
 		"update": o.needsDongle(component{
-			Platform:            platformUpdate,
-			Name:                "Firmware",
-			DeviceClass:         "firmware",
-			EntityCategory:      categoryConfig,
-			StateTopic:          o.topics().Update(address),
-			CommandTopic:        o.topics().Request("upgrade"),
-			PayloadInstall:      payload,
-			JSONAttributesTopic: record,
-			DisplayPrecision:    1, // a percent of an image can take minutes
+			Platform:               platformUpdate,
+			Name:                   "Firmware",
+			DeviceClass:            "firmware",
+			EntityCategory:         categoryConfig,
+			StateTopic:             o.topics().Update(address),
+			CommandTopic:           o.topics().Request("upgrade"),
+			PayloadInstall:         payload,
+			JSONAttributesTopic:    record,
+			JSONAttributesTemplate: templateAttributes,
+			DisplayPrecision:       1, // a percent of an image can take minutes
 		}),
 		"cancel": button("cancel", "Cancel upgrade", "mdi:cancel"),
 		"pause":  button("pause", "Pause upgrade", "mdi:pause"),

@@ -91,25 +91,26 @@ type availability struct {
 
 // component is one entity. A component with nothing but a platform removes the entity.
 type component struct {
-	Platform            string         `json:"platform"`
-	UniqueID            string         `json:"unique_id,omitempty"`
-	Name                string         `json:"name,omitempty"`
-	DeviceClass         string         `json:"device_class,omitempty"`
-	StateClass          string         `json:"state_class,omitempty"`
-	EntityCategory      string         `json:"entity_category,omitempty"`
-	EnabledByDefault    *bool          `json:"enabled_by_default,omitempty"`
-	Icon                string         `json:"icon,omitempty"`
-	StateTopic          string         `json:"state_topic,omitempty"`
-	ValueTemplate       string         `json:"value_template,omitempty"`
-	Options             []string       `json:"options,omitempty"`
-	Unit                string         `json:"unit_of_measurement,omitempty"`
-	DisplayPrecision    int            `json:"display_precision,omitempty"`
-	CommandTopic        string         `json:"command_topic,omitempty"`
-	PayloadInstall      string         `json:"payload_install,omitempty"`
-	PayloadPress        string         `json:"payload_press,omitempty"`
-	JSONAttributesTopic string         `json:"json_attributes_topic,omitempty"`
-	Availability        []availability `json:"availability,omitempty"`
-	AvailabilityMode    string         `json:"availability_mode,omitempty"`
+	Platform               string         `json:"platform"`
+	UniqueID               string         `json:"unique_id,omitempty"`
+	Name                   string         `json:"name,omitempty"`
+	DeviceClass            string         `json:"device_class,omitempty"`
+	StateClass             string         `json:"state_class,omitempty"`
+	EntityCategory         string         `json:"entity_category,omitempty"`
+	EnabledByDefault       *bool          `json:"enabled_by_default,omitempty"`
+	Icon                   string         `json:"icon,omitempty"`
+	StateTopic             string         `json:"state_topic,omitempty"`
+	ValueTemplate          string         `json:"value_template,omitempty"`
+	Options                []string       `json:"options,omitempty"`
+	Unit                   string         `json:"unit_of_measurement,omitempty"`
+	DisplayPrecision       int            `json:"display_precision,omitempty"`
+	CommandTopic           string         `json:"command_topic,omitempty"`
+	PayloadInstall         string         `json:"payload_install,omitempty"`
+	PayloadPress           string         `json:"payload_press,omitempty"`
+	JSONAttributesTopic    string         `json:"json_attributes_topic,omitempty"`
+	JSONAttributesTemplate string         `json:"json_attributes_template,omitempty"`
+	Availability           []availability `json:"availability,omitempty"`
+	AvailabilityMode       string         `json:"availability_mode,omitempty"`
 	// QoS is needed in each component: Home Assistant 2025.4 ignores that of the document.
 	QoS int `json:"qos,omitempty"`
 }

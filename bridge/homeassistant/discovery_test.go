@@ -95,6 +95,9 @@ func TestComponents(t *testing.T) {
 		{device, "update", map[string]any{
 			"platform": "update", "device_class": "firmware", "state_topic": record + "/update",
 			"command_topic": "zigate-ota/request/upgrade", "payload_install": request, "json_attributes_topic": record,
+			// As Home Assistant's template engine was seen to read it: the record without what changes by itself.
+			"json_attributes_template": "{{ dict(value_json.items() | rejectattr(0, 'in', ['lqi', 'lastSeen']), " +
+				"upgrade=dict(value_json.upgrade.items() | rejectattr(0, 'eq', 'queue')) if value_json.upgrade else none) | tojson }}",
 		}},
 		{device, "cancel", map[string]any{"platform": "button", "command_topic": "zigate-ota/request/cancel", "payload_press": request}},
 		{device, "pause", map[string]any{"platform": "button", "command_topic": "zigate-ota/request/pause", "payload_press": request}},
