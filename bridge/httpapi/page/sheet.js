@@ -2,7 +2,7 @@
 
 import { button, h, setAttribute, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
-import { agoText, bytesText, durationText, endedWords, hex16, isActive, momentText, reasonText, sourceText, versionText } from "./words.js";
+import { agoText, bytesText, durationText, endedWords, hex16, isActive, momentText, reasonText, sourceText, turnText, versionText } from "./words.js";
 import { Buttons, Progress } from "./parts.js";
 import { Chart } from "./chart.js";
 import * as actions from "./actions.js";
@@ -65,7 +65,7 @@ class Sheet {
   #pastShown = "";
   #explained = h("p", { class: "explained", role: "status" });
   #facts = new Facts(["Network address", "Manufacturer", "Model", "Manufacturer code, image type", "Hardware version", "Endpoint", "Power", "Link quality", "Last seen"]);
-  #upgradeFacts = new Facts(["From", "To", "Asked for", "Started", "Received", "Attempt"]);
+  #upgradeFacts = new Facts(["From", "To", "Asked for", "Started", "Received", "Attempt", "Place in the queue", "Expected"]);
 
   constructor(euid) {
     this.euid = euid;
@@ -115,7 +115,7 @@ class Sheet {
     this.#buttons.show(device);
     this.#chart.show(device);
     setText(this.#explained, !isActive(upgrade) && upgrade?.reason ? reasonText(upgrade.reason) : "");
-    this.#showUpgrade(upgrade);
+    this.#showUpgrade(device);
     this.#showPast(device.history ?? []);
     const facts = this.#facts;
     facts.set("Network address", device.networkAddress === null ? "not known" : hex16(device.networkAddress));
@@ -129,7 +129,8 @@ class Sheet {
     facts.set("Last seen", device.lastSeen ? `${agoText(device.lastSeen, store.now())}, ${momentText(device.lastSeen)}` : "never");
   }
 
-  #showUpgrade(upgrade) {
+  #showUpgrade(device) {
+    const upgrade = device.upgrade;
     const facts = this.#upgradeFacts;
     setHidden(facts.root, !upgrade);
     if (!upgrade) return;
@@ -139,6 +140,8 @@ class Sheet {
     facts.set("Started", upgrade.startedAt ? momentText(upgrade.startedAt) : "");
     facts.set("Received", `${bytesText(upgrade.offset)} of ${bytesText(upgrade.size)}`);
     facts.set("Attempt", String(upgrade.attempt));
+    facts.set("Place in the queue", upgrade.queue?.position ? String(upgrade.queue.position) : "");
+    facts.set("Expected", upgrade.queue ? turnText(device, store.now()) : "");
   }
 
   #showPast(history) {

@@ -37,6 +37,15 @@ export const momentText = (time) => new Date(time).toLocaleString(undefined, { d
 
 export const clockText = (time) => new Date(time).toLocaleTimeString();
 
+// expectedText returns an expected time as people say it: about when, and in how long.
+export function expectedText(time, now = Date.now()) {
+  const at = new Date(time), minutes = Math.round((at - now) / 60_000);
+  if (minutes < 1) return "at any moment";
+  const today = at.toDateString() === new Date(now).toDateString();
+  const day = today ? "" : `${at.toLocaleDateString(undefined, { weekday: "short", day: "numeric", month: "short" })}, `;
+  return `about ${day}${at.toLocaleTimeString(undefined, { hour: "numeric", minute: "2-digit" })}, in ${durationText(60 * minutes)}`;
+}
+
 export const count = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
 
 const stateWords = {
@@ -99,6 +108,19 @@ export function waitText(device) {
   if (word === "time" && device.upgrade.attempt > 1) return "recovers from a failed attempt";
   return waitWords[word] ?? word ?? "";
 }
+
+// turnText returns how an upgrade is expected to go on: what it waits for, when it begins, when it is complete.
+export function turnText(device, now = Date.now()) {
+  const place = device.upgrade.queue;
+  if (!place) return "";
+  const parts = [waitText(device)];
+  if (place.expectedStart) parts.push(`begins ${expectedText(place.expectedStart, now)}`);
+  if (place.expectedEnd) parts.push(`complete ${expectedText(place.expectedEnd, now)}`);
+  return parts.filter(Boolean).join(" · ");
+}
+
+// isWaiting reports whether an upgrade stands in the queue, or waits for its time.
+export const isWaiting = (upgrade) => Boolean(upgrade.queue?.position) || upgrade.state === "queued" || upgrade.state === "scheduled";
 
 const statusWords = {
   serviceAvailable: "Upgrades can be done now.",

@@ -161,6 +161,9 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 			if more := pace(u); more != "" {
 				r.row("upgrade pace", "%s", more)
 			}
+			if more := turn(u, now); more != "" {
+				r.row("queue", "%s", more)
+			}
 		}
 	}
 }
@@ -334,5 +337,16 @@ func (c *Shell) Status(ctx context.Context) error {
 	r.row("devices", "%d, %d with a newer image", i.Devices, newer)
 	r.row("images", "%d", i.Images)
 	r.row("upgrades", "%d running, %d waiting", i.Upgrades.Active, i.Upgrades.Queued)
+	now := time.Now()
+	if end := i.Upgrades.ExpectedEnd; end != nil {
+		r.row("downloads", "all complete %s", expected(*end, now))
+	}
+	for n, d := range s.devices.queue() {
+		heading := ""
+		if n == 0 {
+			heading = "queue"
+		}
+		r.row(heading, "%s: %s", d.Name, turn(d.Upgrade, now))
+	}
 	return nil
 }

@@ -144,3 +144,44 @@ func TestEmptyLists(t *testing.T) {
 		}
 	}
 }
+
+// The status has the queue: who has begun, then who waits, by their places.
+func TestStatusHasTheQueue(t *testing.T) {
+	s := newService(t, broker.Options{})
+	at := func(euid, name, place string) {
+		s.device(euid, fmt.Sprintf(`{"euid":%q,"name":%q,"updateAvailable":true,"upgrade":{"state":"queued","imageVersion":2,
+			"queuedAt":"2026-11-21T16:00:00Z","attempt":1,"queue":%s}}`, euid, name, place))
+	}
+	at("0x0000000000000001", "Attic", `{"position":2,"waitsFor":"device","expectedStart":null,"expectedEnd":null}`)
+	at("0x0000000000000002", "Bath", `{"position":1,"waitsFor":"slot","expectedStart":"2026-11-21T16:00:00Z","expectedEnd":null}`)
+	at("0x0000000000000003", "Cellar", `null`)
+	at("0x0000000000000004", "Desk", `{"position":null,"waitsFor":"person","expectedStart":null,"expectedEnd":null}`)
+	s.say("info", `{"devices":4,"dongle":{"connected":true},"upgrades":{"queued":3,"active":1,"expectedEnd":"2026-11-21T16:00:00Z"}}`, true)
+	_, got, _ := strings.Cut(s.start("status").succeeds(), "  upgrades ")
+	want := `          1 running, 3 waiting
+  downloads          all complete at any moment
+  queue              Desk: paused by a person
+                     Bath: place 1, another image has the slot, begins at any moment
+                     Attic: place 2, waits until the device wakes or answers
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// While an upgrade waits, its bar says what for.
+func TestUpgradeShowsItsTurn(t *testing.T) {
+	s := upgrading(t)
+	r := s.start("upgrade", "Kitchen bulb")
+	a := s.request("upgrade", `{"deviceId":"Kitchen bulb"}`)
+	s.answer(a, "inProgress", `,"euid":"`+kitchen+`"`)
+	waiting := strings.Replace(record(kitchen, "Kitchen bulb", "queued", queuedAt, 0), `"attempt":1`,
+		`"attempt":1,"queue":{"position":2,"waitsFor":"slot","expectedStart":null,"expectedEnd":null}`, 1)
+	s.device(kitchen, waiting)
+	s.device(kitchen, record(kitchen, "Kitchen bulb", "succeeded", queuedAt, 100))
+	s.answer(a, "success", `,"euid":"`+kitchen+`","imageVersion":2,"oldImageVersion":2`)
+	out := r.succeeds()
+	if want := "queued place 2, another image has the slot\n"; !strings.Contains(out, want) {
+		t.Errorf("%q is not in\n%s", want, out)
+	}
+}

@@ -123,6 +123,22 @@ func (d directory) sorted() []*deviceRecord {
 	return list
 }
 
+// queue lists the devices whose upgrades have a place in the queue: those that have begun, by name, then the others
+// by their positions.
+func (d directory) queue() []*deviceRecord {
+	list := slices.DeleteFunc(d.sorted(), func(r *deviceRecord) bool {
+		return r.Upgrade == nil || r.Upgrade.Queue == nil
+	})
+	position := func(r *deviceRecord) int {
+		if p := r.Upgrade.Queue.Position; p != nil {
+			return *p
+		}
+		return 0
+	}
+	slices.SortStableFunc(list, func(a, b *deviceRecord) int { return cmp.Compare(position(a), position(b)) })
+	return list
+}
+
 // named reports whether somebody gave the device a name.
 func (d *deviceRecord) named() bool { return d.Name != "" && d.Name != string(d.EUID) }
 

@@ -303,6 +303,9 @@ func (w *watch) show(d *deviceRecord) {
 	}
 	w.shown[d.EUID] = true
 	more := pace(u)
+	if u.State != contract.StateDownloading {
+		more = turn(u, time.Now()) // that of a download that goes on says no more than its pace
+	}
 	switch {
 	case u.State == contract.StateFailed && u.Reason != nil:
 		more = string(*u.Reason)
