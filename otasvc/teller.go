@@ -116,7 +116,7 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		Endpoint:         f.Endpoint,
 		Sleepy:           f.Sleepy,
 		CurrentVersion:   f.CurrentVersion,
-		LQI:              f.LQI,
+		LQI:              f.Heard.LQI,
 		LastSeen:         f.LastSeen,
 		UpdateAvailable:  updateAvailable(d.Device, o),
 		Offer:            o,

@@ -245,7 +245,7 @@ func (a *app) addHTTP(images *library.Library, meters *metrics.Metrics, feed *br
 		Feed:          feed,
 		Asker:         a.bridge,
 		Queue:         a.service,
-		Images:        imageFiles{images, a.catalog},
+		Images:        a.catalog,
 		MaxImageBytes: a.cfg.Image.MaxBytes,
 		LogLevel:      &a.logger.level,
 		Token:         a.cfg.HTTP.Token.Reveal(),
@@ -259,12 +259,6 @@ func (a *app) checks() []httpapi.Check {
 		{Name: "mqtt", Check: a.client.Health},
 		{Name: "state", Check: a.service.StoreHealth},
 	}
-}
-
-// imageFiles are the stored images and those that the catalog knows.
-type imageFiles struct {
-	*library.Library
-	*library.Catalog
 }
 
 // dialer returns what opens the connection to the dongle.

@@ -75,7 +75,7 @@ func (s *Server) Reconnected() {
 func (s *Server) Again(sent Sent, now time.Time) (message.ImageBlockResponse, bool) {
 	tr := sent.tr
 	switch {
-	case tr.requests.Load() != sent.requests, tr.lastAsked.Load() != askedKey(&sent.req):
+	case tr.requests.Load() != sent.requests, tr.last.key.Load() != askedKey(&sent.req):
 		return message.ImageBlockResponse{}, false // it has asked anew
 	case s.table.Load().ByAddr[sent.req.Addr] != tr, !tr.serves():
 		return message.ImageBlockResponse{}, false // it may not have the block any more
