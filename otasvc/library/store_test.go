@@ -2,7 +2,9 @@ package library_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
 // fetchFile puts an image into the store by way of a file in the image folder.
@@ -58,6 +61,28 @@ func TestStoreSurvives(t *testing.T) {
 	}
 	if log.lines.Len() != 0 {
 		t.Errorf("a sound store was complained about:\n%s", log.lines.String())
+	}
+}
+
+// Which stack a device runs decides how it is treated, so it must be known after a restart, also of images
+// that were stored by an earlier version.
+func TestTelinkIsKnown(t *testing.T) {
+	dir := t.TempDir()
+	firmware := make([]byte, 2000)
+	copy(firmware[8:], "KNLT")
+	binary.LittleEndian.PutUint32(firmware[0x18:], 2000)
+	binary.LittleEndian.PutUint32(firmware[1996:], ^crc32.ChecksumIEEE(firmware[:1996]))
+	telink := otafile.Build(otafile.Header{ManufacturerCode: 0x1234, ImageType: 0x0042}, firmware)
+	other := testImage(3000, 1)
+	l := open(t, library.Options{Dir: dir})
+	if !fetchFile(t, l, dir, telink).Telink || fetchFile(t, l, dir, other).Telink {
+		t.Error("the stored images do not say which of them is Telink's")
+	}
+	l = open(t, library.Options{Dir: dir})
+	for b, want := range map[string]bool{string(telink): true, string(other): false} {
+		if image, ok := l.Image(digestOf([]byte(b))); !ok || image.Telink != want {
+			t.Errorf("after opening it again: known %v, Telink %v, want %v", ok, image.Telink, want)
+		}
 	}
 }
 

@@ -13,15 +13,15 @@ import (
 func (f *File) checkFirmware() []Check {
 	var checks []Check
 	for _, e := range f.Elements {
-		if c, known := checkFirmware(e.data(f.Image)); known {
+		data := e.data(f.Image)
+		if c, known := checkFirmware(data); known {
+			checks = append(checks, c)
+		} else if c, found := findTelink(data); found {
 			checks = append(checks, c)
 		}
 	}
-	for _, skip := range []int{0, elementHeader, elementHeader + telinkExtra} {
-		if skip > len(f.behind) {
-			break
-		}
-		if c, known := checkFirmware(f.behind[skip:]); known {
+	for _, data := range f.unframed() {
+		if c, known := checkFirmware(data); known {
 			return append(checks, c)
 		}
 	}
@@ -37,7 +37,7 @@ func checkFirmware(data []byte) (c Check, known bool) {
 		return checkTagged(CheckEBL, data, eblTags), true
 	case bytes.HasPrefix(data, []byte{0xFB, 0x05}):
 		return checkTagged(CheckEncryptedEBL, data, eblTags), true
-	case len(data) >= telinkSizeAt+4 && bytes.HasPrefix(data[8:], []byte("KNLT")):
+	case isTelink(data):
 		return checkTelink(data), true
 	}
 	return Check{}, false
@@ -94,9 +94,22 @@ func checkTagged(name string, data []byte, format tagFormat) Check {
 	}
 }
 
-// telinkSizeAt is the offset of the size in Telink firmware, which has "KNLT" at offset 8. The size is a
-// little-endian 32-bit number of bytes.
-const telinkSizeAt = 0x18
+// Telink firmware has "KNLT" at offset 8, or at offset 32 in that of the chips with a RISC-V core (B91). At
+// offset 0x18 its size stands, a little-endian 32-bit number of bytes.
+const (
+	telinkSizeAt      = 0x18
+	telinkMarkAt      = 8
+	telinkMarkAtB91   = 32
+	telinkMark        = "KNLT"
+	telinkHeader      = telinkSizeAt + 4
+	telinkHeaderOfB91 = telinkMarkAtB91 + len(telinkMark)
+)
+
+// isTelink reports whether data starts like Telink firmware.
+func isTelink(data []byte) bool {
+	return len(data) >= telinkHeader && bytes.HasPrefix(data[telinkMarkAt:], []byte(telinkMark)) ||
+		len(data) >= telinkHeaderOfB91 && bytes.HasPrefix(data[telinkMarkAtB91:], []byte(telinkMark))
+}
 
 // checkTelink checks the last four bytes of Telink firmware: the complement of the CRC-32 of what stands
 // before them.
@@ -120,4 +133,73 @@ func checkTelink(data []byte) Check {
 	}
 	return compareCRC(CheckTelink, binary.LittleEndian.Uint32(data[size-4:]),
 		^crc32.ChecksumIEEE(data[:size-4]))
+}
+
+// mostTelink is how many places in an element are tried at which Telink firmware could start. Each costs a
+// checksum over the rest of the element.
+const mostTelink = 8
+
+// findTelink looks for Telink firmware that does not stand at the start of an element: some vendors put a
+// header of their own before it. Code has the mark in it as well, so firmware is only what has the right
+// checksum; anything else is not found.
+func findTelink(data []byte) (c Check, found bool) {
+	tried := 0
+	for at := telinkMarkAt; tried < mostTelink; at++ {
+		next := bytes.Index(data[min(at, len(data)):], []byte(telinkMark))
+		if next < 0 {
+			break
+		}
+		at += next
+		for _, mark := range []int{telinkMarkAt, telinkMarkAtB91} {
+			start := at - mark
+			if start < 0 || !isTelink(data[start:]) {
+				continue
+			}
+			tried++
+			c = checkTelink(data[start:])
+			if c.Status == Passed {
+				c.Detail = fmt.Sprintf("at offset %d of its element", start)
+				return c, true
+			}
+		}
+	}
+	return Check{}, false
+}
+
+// Telink reports whether the firmware of the image is surely that of a Telink chip, and so runs Telink's
+// stack: the upgrade image starts with Telink firmware, and the checksum of that holds. An image that only
+// contains Telink firmware, such as one for a second processor in the device, does not count.
+func (f *File) Telink() bool {
+	for _, data := range f.firmware() {
+		if isTelink(data) {
+			return checkTelink(data).Status == Passed
+		}
+	}
+	return false
+}
+
+// firmware returns where the firmware of the device itself may start: in the upgrade image element; without
+// one, in the first element of the file; without any, in the bytes that belong to no element.
+func (f *File) firmware() [][]byte {
+	for _, e := range f.Elements {
+		if e.Tag == TagUpgradeImage {
+			return [][]byte{e.data(f.Image)}
+		}
+	}
+	if len(f.Elements) > 0 {
+		return [][]byte{f.Elements[0].data(f.Image)}
+	}
+	return f.unframed()
+}
+
+// unframed returns the bytes of the image that belong to no element, once from each place where firmware may
+// start in them: at their beginning, or behind a tag and a length that are wrong.
+func (f *File) unframed() [][]byte {
+	var starts [][]byte
+	for _, skip := range []int{0, elementHeader, elementHeader + telinkExtra} {
+		if skip <= len(f.behind) {
+			starts = append(starts, f.behind[skip:])
+		}
+	}
+	return starts
 }

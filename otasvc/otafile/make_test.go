@@ -96,6 +96,11 @@ func telink(payload []byte) []byte {
 	return append(b, le32(^crc32.ChecksumIEEE(b))...)
 }
 
+func telinkB91(payload []byte) []byte {
+	b := join(make([]byte, 24), le32(uint32(40+len(payload))), make([]byte, 4), []byte("KNLT"), payload)
+	return append(b, le32(^crc32.ChecksumIEEE(b))...)
+}
+
 func ikea(image []byte) []byte { return ikeaBlocks(image, 0x4000) }
 
 func ikeaBlocks(image []byte, blockSize int) []byte {

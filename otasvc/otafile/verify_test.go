@@ -150,6 +150,12 @@ func TestVerify(t *testing.T) {
 		{"Telink cut", file(telink(pattern(1000))[:500]), []string{"Telink CRC-32 failed"}, "says that it has 1032 bytes, 500 are there"},
 		{"Telink with size 0", file(edit(telink(pattern(1000)), 0x18, 0, 0)), []string{"Telink CRC-32 failed"}, "less than its own header"},
 		{"Telink with a size at the limit", file(edit(telink(pattern(1000)), 0x18, 0xFF, 0xFF, 0xFF, 0xFF)), []string{"Telink CRC-32 failed"}, "4294967295 bytes"},
+		{"Telink of a B91", file(telinkB91(pattern(1000))), []string{"Telink CRC-32 passed"}, ""},
+		{"Telink of a B91, changed", file(edit(telinkB91(pattern(1000)), 500, 0, 0)), []string{"Telink CRC-32 failed"}, "expected "},
+		{"Telink behind a header", raw(h, element(0xF000, join(pattern(128), telink(pattern(1000)), pattern(9)))), []string{"Telink CRC-32 passed"}, "at offset 128 of its element"},
+		{"Telink of a B91 behind a header", raw(h, element(0, join(pattern(5), telinkB91(pattern(1000))))), []string{"Telink CRC-32 passed"}, "at offset 5"},
+		{"Telink behind a header, changed", raw(h, element(0, edit(join(pattern(128), telink(pattern(1000))), 500, 0))), nil, ""},
+		{"Telink's mark in code", raw(h, element(0, join(pattern(100), []byte("KNLTKNLT"), pattern(100), []byte("KNLT")))), nil, ""},
 		{"too short for Telink", file(telink(nil)[:27]), nil, ""},
 		{"GBL with an element length that does not fit", raw(h, le16(0), le32(9999), gbl(pattern(10))), []string{"Silicon Labs GBL CRC-32 passed"}, ""},
 		{"GBL with an element length that does not fit, changed", edit(raw(h, le16(0), le32(9999), gbl(pattern(10))), 90, 0xAA), []string{"Silicon Labs GBL CRC-32 failed"}, "expected "},
@@ -241,5 +247,40 @@ func TestCheckJSON(t *testing.T) {
 	}
 	if got := otafile.Status(9).String(); got != "Status(9)" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestTelink(t *testing.T) {
+	h := testHeader()
+	good := telink(pattern(1000))
+	damaged := edit(good, 500, 0, 0)
+	for _, c := range []struct {
+		name  string
+		bytes []byte
+		want  bool
+	}{
+		{"in the upgrade image", otafile.Build(h, good), true},
+		{"of a B91", otafile.Build(h, telinkB91(pattern(1000))), true},
+		{"with a wrong checksum", otafile.Build(h, damaged), false},
+		{"cut short", otafile.Build(h, good[:500]), false},
+		{"in 0xF000 with two bytes more", raw(h, le16(0xF000), le32(1032), []byte{1, 0x0C}, good), true},
+		{"in 0xF000 with a length that does not fit", raw(h, le16(0xF000), le32(9999), []byte{1, 0x0C}, good), true},
+		{"before a manufacturer's element", raw(h, element(0, good), element(0xF100, pattern(10))), true},
+		{"behind a manufacturer's element", raw(h, element(0xF7BD, pattern(160)), element(0, good)), true},
+		{"for a second processor", raw(h, element(0, pattern(160)), element(0xF000, good)), false},
+		{"for a second processor, first", raw(h, element(0xF000, good), element(0, pattern(160))), false},
+		{"behind another header", otafile.Build(h, join(pattern(128), good)), false},
+		{"of another vendor", otafile.Build(h, gbl(pattern(100))), false},
+		{"with no element", raw(h), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := otafile.Parse(c.bytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := f.Telink(); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
 	}
 }
