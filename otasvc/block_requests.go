@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -78,8 +79,8 @@ func (o *blockOwner) LastBlock(tr *blocks.Transfer, req message.ImageBlockReques
 	o.others.lastBlock(tr, req, time.Now())
 }
 
-// strays is the [requestTaker] of the service: it says whose requests they are and what is to be done about
-// them. It does not know how blocks are served.
+// strays is the [requestTaker] of the service: it says whose requests they are, and does what package admission
+// decides about them. It does not know how blocks are served.
 type strays struct {
 	home     *home
 	slot     *headerSlot
@@ -117,19 +118,24 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 		return
 	}
 	s.hearing.seen(d, 0, now)
-	if result == blocks.Served {
-		return
-	}
-	if im := s.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
-		req.ImageType == im.header.ImageType {
+	if result != blocks.Served && s.slot.image().isFor(req.ManufacturerCode, req.ImageType) {
 		d.SetIdentity(req.ManufacturerCode, req.ImageType)
 	}
-	if d.rights.transfer != nil && result != blocks.WrongImage {
-		return // its transfer was put in place meanwhile: the next request is served
+	offer := s.orders.offeredUnasked(d, req)
+	switch admission.Unsolicited(admission.Stray{
+		Result:      result,
+		HasTransfer: d.rights.transfer != nil,
+		Offered:     offer != nil,
+	}) {
+	case admission.BeginUpgrade:
+		s.orders.beginUnasked(d, offer, now)
+	case admission.Tell:
+		s.tell(d, req, now)
 	}
-	if result == blocks.Unsolicited && s.orders.serveUnsolicited(d, req, now) {
-		return
-	}
+}
+
+// tell tells that a device asks for blocks that are not meant for it, now and then.
+func (s *strays) tell(d *device, req message.ImageBlockRequest, now time.Time) {
 	if !d.askedUnsolicited(now) {
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
@@ -486,14 +487,27 @@ func fits(d *registry.Device, o Offer) bool {
 // is reports whether a value is known and equal to another.
 func is[T comparable](known *T, v T) bool { return known != nil && *known == v }
 
-// updateAvailable reports whether an offer is newer than what the device runs. A version that is not known
-// counts as older: the device itself decides in the end.
-func updateAvailable(d *registry.Device, o *Offer) bool {
-	if o == nil || d.CalledInvalid(o.SHA256) {
-		return false
+// admissionOffer is an offer as far as it decides whether an upgrade of a device is begun.
+func admissionOffer(d *registry.Device, o Offer) admission.Offer {
+	return admission.Offer{
+		Version:       o.ImageVersion,
+		Fits:          fits(d, o),
+		CalledInvalid: d.CalledInvalid(o.SHA256),
+		Here:          o.candidate == nil,
 	}
-	running := d.CurrentVersion()
-	return running == nil || o.ImageVersion > *running
+}
+
+// admissionOfferOf is admissionOffer for an offer that may be nil.
+func admissionOfferOf(d *registry.Device, o *Offer) *admission.Offer {
+	if o == nil {
+		return nil
+	}
+	return ptr(admissionOffer(d, *o))
+}
+
+// updateAvailable reports whether an offer, which may be nil, is an update for a device.
+func updateAvailable(d *registry.Device, o *Offer) bool {
+	return o != nil && admission.Available(d.CurrentVersion(), admissionOffer(d, *o))
 }
 
 // misfit tells what makes an image one that the device must not get, whatever a person says; empty where

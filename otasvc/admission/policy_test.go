@@ -1,0 +1,84 @@
+package admission_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+)
+
+func TestPolicy(t *testing.T) {
+	newer := &admission.Offer{Version: 8, Fits: true, Here: true}
+	tests := map[string]struct {
+		device           admission.Device
+		offer            *admission.Offer
+		before           admission.Before
+		forAll, byPolicy bool
+	}{
+		"newer":              {device: admission.Device{Version: version(7)}, offer: newer, forAll: true, byPolicy: true},
+		"the same":           {device: admission.Device{Version: version(8)}, offer: newer},
+		"older":              {device: admission.Device{Version: version(9)}, offer: newer},
+		"not known":          {offer: newer, forAll: true},
+		"none":               {device: admission.Device{Version: version(7)}},
+		"called invalid":     {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, CalledInvalid: true}},
+		"under way":          {device: admission.Device{Version: version(7), Upgrading: true}, offer: newer},
+		"not to be had":      {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Unfetched: true}, forAll: true},
+		"tried already":      {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Tried: true}, forAll: true},
+		"to be fetched":      {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, Fits: true}, forAll: true, byPolicy: true},
+		"a sleeping device":  {device: admission.Device{Version: version(7), Sleepy: true}, offer: newer, forAll: true, byPolicy: true},
+		"an old information": {device: admission.Device{Version: version(7), VersionFresh: false}, offer: newer, forAll: true, byPolicy: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := admission.ForAll(tt.device, tt.offer); got != tt.forAll {
+				t.Errorf("for all: %v", got)
+			}
+			if got := admission.ByPolicy(tt.device, tt.offer, tt.before); got != tt.byPolicy {
+				t.Errorf("by policy: %v", got)
+			}
+		})
+	}
+}
+
+func TestPolicyActs(t *testing.T) {
+	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		dongle admission.Dongle
+		window *upgrade.Window
+		want   bool
+	}{
+		"at any time":       {dongle: working, want: true},
+		"in the window":     {dongle: working, window: &upgrade.Window{Begin: 11 * time.Hour, End: 13 * time.Hour}, want: true},
+		"before the window": {dongle: working, window: &upgrade.Window{Begin: 13 * time.Hour, End: 15 * time.Hour}},
+		"without a dongle":  {dongle: away},
+	}
+	for name, tt := range tests {
+		if got := admission.PolicyActs(tt.dongle, tt.window, at); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestUnsolicited(t *testing.T) {
+	tests := map[string]struct {
+		stray admission.Stray
+		want  admission.StrayAction
+	}{
+		"served":                            {admission.Stray{Result: blocks.Served}, admission.Ignore},
+		"served, and offered":               {admission.Stray{Result: blocks.Served, Offered: true}, admission.Ignore},
+		"a transfer meanwhile":              {admission.Stray{Result: blocks.Unsolicited, HasTransfer: true}, admission.Ignore},
+		"a transfer of another image":       {admission.Stray{Result: blocks.WrongImage, HasTransfer: true}, admission.Tell},
+		"unsolicited":                       {admission.Stray{Result: blocks.Unsolicited}, admission.Tell},
+		"unsolicited, and offered":          {admission.Stray{Result: blocks.Unsolicited, Offered: true}, admission.BeginUpgrade},
+		"another image, and offered":        {admission.Stray{Result: blocks.WrongImage, Offered: true}, admission.Tell},
+		"an address that was not known":     {admission.Stray{Result: blocks.Unknown}, admission.Tell},
+		"not known, with a transfer by now": {admission.Stray{Result: blocks.Unknown, HasTransfer: true}, admission.Ignore},
+	}
+	for name, tt := range tests {
+		if got := admission.Unsolicited(tt.stray); got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
