@@ -104,7 +104,6 @@ type Service struct {
 	owner  *owner
 	gate   requestGate
 	keeper *keeper
-	outlet *outlet
 	teller *teller
 	health health
 
@@ -113,17 +112,18 @@ type Service struct {
 	sender *sending.Sender
 
 	// What follows belongs to the owner goroutine. Each part knows some of those above it, and none below.
-	home     *home
-	dongle   *dongle
-	watch    *watch
-	slot     *headerSlot
-	asking   *asking
-	offers   *offers
-	upgrades *upgrades
-	planner  *planner
-	orders   *orders
-	byHand   *byHand
-	hearing  *hearing
+	home      *home
+	dongle    *dongle
+	watch     *watch
+	slot      *headerSlot
+	asking    *asking
+	offers    *offers
+	upgrades  *upgrades
+	planner   *planner
+	orders    *orders
+	byHand    *byHand
+	hearing   *hearing
+	inquiries *inquiries
 }
 
 // New reads the state and prepares everything that serving blocks needs, so that a device that goes on asking
@@ -131,18 +131,19 @@ type Service struct {
 // the service starts empty: the error is only for a state folder that cannot be used at all.
 func New(o Options) (*Service, error) {
 	s := &Service{}
-	s.makeGround(&o)
+	out := &outlet{}
+	s.makeGround(&o, out)
 	fromBlocks := s.makeBlocks(&o)
-	s.makeUpgrades(&o)
-	s.makeRequests(&o)
-	s.makeHearing(&o)
+	s.makeUpgrades(&o, out)
+	s.makeHearing(&o, out)
+	s.makeRequests(&o, out)
 	fromBlocks.others = &strays{
 		home:     s.home,
 		slot:     s.slot,
 		upgrades: s.upgrades,
 		orders:   s.orders,
 		hearing:  s.hearing.devices,
-		outlet:   s.outlet,
+		outlet:   out,
 		log:      o.Logger,
 	}
 	s.health.noteDongle(s.dongle)
@@ -159,7 +160,7 @@ func (s *Service) Run(ctx context.Context, radio sending.Radio, sink Sink) error
 	background, stop := context.WithCancel(ctx)
 	s.owner.ctx = background
 	s.sender.Begin(background, radio)
-	s.outlet.sink = sink
+	s.teller.begin(sink)
 	end := s.keeper.begin(s.snapshot)
 	defer func() {
 		s.watch.restore()

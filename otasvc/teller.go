@@ -35,6 +35,9 @@ type teller struct {
 	images    uint64     // revision of the registrations that were told last
 }
 
+// begin has everything told to a sink from now on.
+func (t *teller) begin(sink Sink) { t.outlet.sink = sink }
+
 // tell tells what changed of devices, of the service, and of the images that are registered.
 func (t *teller) tell(now time.Time) {
 	for _, known := range t.home.registry.Changed(now, t.besides) {

@@ -12,12 +12,11 @@ import (
 
 // makeGround makes what everything stands on: the owner, the state's keeper, the ways to the sink and to the
 // dongle, the devices, and what is known of the dongle.
-func (s *Service) makeGround(o *Options) {
+func (s *Service) makeGround(o *Options, out *outlet) {
 	s.owner = newOwner(o.Now)
 	now := s.owner.now()
 	s.gate.deadline = time.Now().Add(settleTimeout)
 	s.keeper = &keeper{owner: s.owner}
-	s.outlet = &outlet{}
 	s.sender = sending.New(s.owner.inbox)
 	s.home = newHome()
 	s.dongle = &dongle{watchOnly: o.Policy.WatchOnly, goneAt: now, lookedAt: now}
@@ -26,7 +25,7 @@ func (s *Service) makeGround(o *Options) {
 		dongle: s.dongle,
 		home:   s.home,
 		sender: s.sender,
-		outlet: s.outlet,
+		outlet: out,
 		log:    o.Logger,
 		memory: imageMemory{store: o.Images, async: s.owner.async, images: map[string]*cachedImage{}},
 	}
@@ -36,7 +35,7 @@ func (s *Service) makeGround(o *Options) {
 		images:      o.Images,
 		catalog:     o.Catalog,
 		observer:    o.Observer,
-		outlet:      s.outlet,
+		outlet:      out,
 		log:         o.Logger,
 		unavailable: map[string]time.Time{},
 	}
@@ -56,7 +55,7 @@ func (s *Service) makeBlocks(o *Options) *blockOwner {
 }
 
 // makeUpgrades makes what upgrades are done with.
-func (s *Service) makeUpgrades(o *Options) {
+func (s *Service) makeUpgrades(o *Options, out *outlet) {
 	s.upgrades = &upgrades{
 		policy: &o.Policy,
 		home:   s.home,
@@ -74,7 +73,7 @@ func (s *Service) makeUpgrades(o *Options) {
 		searches:   s.asking.searches,
 		sender:     s.sender,
 		keeper:     s.keeper,
-		outlet:     s.outlet,
+		outlet:     out,
 		observer:   o.Observer,
 		log:        o.Logger,
 	}
@@ -91,48 +90,8 @@ func (s *Service) makeUpgrades(o *Options) {
 	}
 }
 
-// makeRequests makes what requests are carried out with, and what tells of the changes.
-func (s *Service) makeRequests(o *Options) {
-	s.orders = &orders{
-		policy:     &o.Policy,
-		home:       s.home,
-		dongle:     s.dongle,
-		slot:       s.slot,
-		planner:    s.planner,
-		rights:     s.upgrades.rights,
-		offers:     s.offers,
-		upgrades:   s.upgrades,
-		groups:     s.upgrades.groups,
-		interviews: s.asking.interviews,
-		keeper:     s.keeper,
-		outlet:     s.outlet,
-	}
-	s.byHand = &byHand{
-		owner:     s.owner,
-		home:      s.home,
-		dongle:    s.dongle,
-		slot:      s.slot,
-		planner:   s.planner,
-		offers:    s.offers,
-		upgrades:  s.upgrades,
-		questions: s.asking.questions,
-		sender:    s.sender,
-		outlet:    s.outlet,
-		log:       o.Logger,
-	}
-	s.teller = &teller{
-		outlet:    s.outlet,
-		home:      s.home,
-		offers:    s.offers,
-		upgrades:  s.upgrades,
-		dongle:    s.dongle,
-		slot:      s.slot,
-		startedAt: time.Now(),
-	}
-}
-
 // makeHearing makes what takes the dongle's messages.
-func (s *Service) makeHearing(o *Options) {
+func (s *Service) makeHearing(o *Options, out *outlet) {
 	s.hearing = &hearing{
 		ofDongle: &dongleHearing{
 			owner:      s.owner,
@@ -143,7 +102,7 @@ func (s *Service) makeHearing(o *Options) {
 			questions:  s.asking.questions,
 			interviews: s.asking.interviews,
 			sender:     s.sender,
-			outlet:     s.outlet,
+			outlet:     out,
 			log:        o.Logger,
 		},
 		devices: &deviceHearing{
@@ -155,7 +114,7 @@ func (s *Service) makeHearing(o *Options) {
 			upgrades:   s.upgrades,
 			offers:     s.offers,
 			sender:     s.sender,
-			outlet:     s.outlet,
+			outlet:     out,
 			observer:   o.Observer,
 			log:        o.Logger,
 			blockSize:  o.Policy.BlockSize,
@@ -169,5 +128,54 @@ func (s *Service) makeHearing(o *Options) {
 		slot:      s.slot,
 		upgrades:  s.upgrades,
 		log:       o.Logger,
+	}
+}
+
+// makeRequests makes what requests are carried out with, and what tells of the changes.
+func (s *Service) makeRequests(o *Options, out *outlet) {
+	s.orders = &orders{
+		policy:     &o.Policy,
+		home:       s.home,
+		dongle:     s.dongle,
+		slot:       s.slot,
+		planner:    s.planner,
+		rights:     s.upgrades.rights,
+		offers:     s.offers,
+		upgrades:   s.upgrades,
+		groups:     s.upgrades.groups,
+		interviews: s.asking.interviews,
+		keeper:     s.keeper,
+		outlet:     out,
+	}
+	s.byHand = &byHand{
+		owner:     s.owner,
+		home:      s.home,
+		dongle:    s.dongle,
+		slot:      s.slot,
+		planner:   s.planner,
+		offers:    s.offers,
+		upgrades:  s.upgrades,
+		questions: s.asking.questions,
+		sender:    s.sender,
+		outlet:    out,
+		log:       o.Logger,
+	}
+	s.inquiries = &inquiries{
+		owner:       s.owner,
+		home:        s.home,
+		dongle:      s.dongle,
+		offers:      s.offers,
+		searches:    s.asking.searches,
+		interviews:  s.asking.interviews,
+		listDevices: s.hearing.ofDongle.listDevices,
+	}
+	s.teller = &teller{
+		outlet:    out,
+		home:      s.home,
+		offers:    s.offers,
+		upgrades:  s.upgrades,
+		dongle:    s.dongle,
+		slot:      s.slot,
+		startedAt: time.Now(),
 	}
 }
