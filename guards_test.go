@@ -279,6 +279,98 @@ func TestSettingsCheckFindsFaults(t *testing.T) {
 	}
 }
 
+// oneClock are the packages in which a single function reads the clock, and that function: everything else
+// there is given the time, or the function.
+var oneClock = map[string]string{"otasvc": "newOwner"}
+
+// TestOneClock: all that goes by the clock goes by the same one.
+func TestOneClock(t *testing.T) {
+	p := readSource(t)
+	for at, reader := range oneClock {
+		found, read := p.clocks(at, reader)
+		for _, place := range found {
+			t.Errorf("%s is a clock of its own; take the time from who calls, or from the owner's clock", place)
+		}
+		if !read {
+			t.Errorf("%s: %s reads no clock: it has another name by now, or reading is not seen any more", at, reader)
+		}
+	}
+}
+
+// clocks lists the places in a package where the clock is read, outside of the function that may. It also
+// reports whether that function does.
+func (p *project) clocks(at, reader string) (found []string, read bool) {
+	f := p.packages[at]
+	if f == nil {
+		return nil, false
+	}
+	for _, file := range f.files {
+		for _, declaration := range file.Decls {
+			function, ok := declaration.(*ast.FuncDecl)
+			allowed := ok && function.Recv == nil && function.Name.Name == reader
+			ast.Inspect(declaration, func(node ast.Node) bool {
+				selector, ok := node.(*ast.SelectorExpr)
+				if !ok || !readsClock(f.info, selector) {
+					return true
+				}
+				if allowed {
+					read = true
+					return true
+				}
+				found = append(found, p.position(selector.Pos())+": time."+selector.Sel.Name)
+				return true
+			})
+		}
+	}
+	slices.Sort(found)
+	return found, read
+}
+
+// readsClock reports whether an expression is a function of package time that reads the clock.
+func readsClock(info *types.Info, selector *ast.SelectorExpr) bool {
+	name, ok := selector.X.(*ast.Ident)
+	if !ok || !slices.Contains([]string{"Now", "Since", "Until"}, selector.Sel.Name) {
+		return false
+	}
+	imported, ok := info.Uses[name].(*types.PkgName)
+	return ok && imported.Imported().Path() == "time"
+}
+
+// TestOneClockCheckFindsFaults proves that a clock is found wherever it is read.
+func TestOneClockCheckFindsFaults(t *testing.T) {
+	p, err := readProject(fstest.MapFS{
+		"otasvc/owner.go": {Data: []byte(`package otasvc
+			import "time"
+			func newOwner() func() time.Time { return time.Now }
+			func (o *owner) newOwner() any { return time.Now() }
+			type owner struct{ time interface{ Now() int } }
+			func (o *owner) f() int { time := o.time; return time.Now() }`)},
+		"otasvc/other.go": {Data: []byte(`package otasvc
+			import clock "time"
+			var begun = clock.Now()
+			func f(at clock.Time) clock.Duration {
+				if clock.Until(at) > 0 { clock.AfterFunc(clock.Second, nil) }
+				return clock.Since(at)
+			}`)},
+		"otasvc/other_test.go":    {Data: []byte("package otasvc\nimport \"time\"\nvar _ = time.Now()")},
+		"otasvc/blocks/blocks.go": {Data: []byte("package blocks\nimport \"time\"\nvar _ = time.Now()")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, read := p.clocks("otasvc", "newOwner")
+	want := []string{
+		"otasvc/other.go:3: time.Now", "otasvc/other.go:5: time.Until", "otasvc/other.go:6: time.Since",
+		"otasvc/owner.go:4: time.Now",
+	}
+	if !slices.Equal(found, want) || !read {
+		t.Errorf("found %q, read %v, want %q", found, read, want)
+	}
+	if _, read := p.clocks("otasvc", "other"); read {
+		t.Error("a function that is not there reads the clock")
+	}
+}
+
 // numbersHome is the package that gives the message types their names.
 const numbersHome = "zigate/message"
 

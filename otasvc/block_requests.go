@@ -18,7 +18,7 @@ func (s *Service) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte)
 // HandleBlockStatus takes the dongle's acknowledgement of a block. A block that it did not take is sent again
 // when its buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
 func (s *Service) HandleBlockStatus(st *message.Status) {
-	now := time.Now()
+	now := s.owner.now()
 	s.sender.NoteStatus(st, now)
 	sent, ok := s.blocks.Acknowledged(now)
 	if !ok || !st.Busy() {
@@ -76,7 +76,7 @@ func (o *blockOwner) PageAsked(p blocks.Page) { o.others.pageAsked(p) }
 
 // LastBlock hands over a request for a last block after which the installation is to wait.
 func (o *blockOwner) LastBlock(tr *blocks.Transfer, req message.ImageBlockRequest) {
-	o.others.lastBlock(tr, req, time.Now())
+	o.others.lastBlock(tr, req, o.owner.now())
 }
 
 // strays is the [requestTaker] of the service: it says whose requests they are, and does what package admission

@@ -16,7 +16,7 @@ func (s *Service) ServiceStatus(ref *registry.Ref, respond Respond) {
 // ImageInfo tells which image a device would get now.
 func (s *Service) ImageInfo(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) { respond(s.inquiries.imageInfo(d, time.Now())) })
+		s.withDevice(ref, respond, func(d *device) { respond(s.inquiries.imageInfo(d, s.owner.now())) })
 	})
 }
 

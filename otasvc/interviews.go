@@ -28,7 +28,7 @@ func newAsking(o *owner, h *home, g *dongle, sender *sending.Sender, log *slog.L
 	possible := func() bool { return g.connected && !o.stopping() }
 	return &asking{
 		questions: questions,
-		searches:  registry.NewSearches(questions, h.registry, possible, time.Now, log),
+		searches:  registry.NewSearches(questions, h.registry, possible, o.now, log),
 		strangers: &registry.Strangers{},
 		interviews: &interviews{
 			owner:     o,
@@ -138,7 +138,7 @@ func (v *interviews) begin(d *device, a *registry.Appointment) {
 	if d.Interviewed() && !v.standing(d).Awaited {
 		interview = registry.ReadIdentity
 	}
-	c := &conversation{questions: v.questions, device: d.Device}
+	c := &conversation{questions: v.questions, device: d.Device, now: v.owner.now}
 	var err error
 	next, _ := iter.Pull(func(ask func(registry.Question) bool) {
 		c.ask = ask
@@ -151,7 +151,7 @@ func (v *interviews) begin(d *device, a *registry.Appointment) {
 			v.ended(d, a, err)
 			return
 		}
-		v.questions.Ask(question, time.Now(), func(answer []message.Message, err error) {
+		v.questions.Ask(question, v.owner.now(), func(answer []message.Message, err error) {
 			c.answer = answer
 			c.err = err
 			goOn()
@@ -166,7 +166,7 @@ func (v *interviews) ended(d *device, a *registry.Appointment, err error) {
 	if known && err == nil {
 		v.succeeded(d)
 	}
-	v.schedule.Ended(a, v.standing(d), err == nil, time.Now())
+	v.schedule.Ended(a, v.standing(d), err == nil, v.owner.now())
 	if !known {
 		return
 	}
@@ -233,7 +233,7 @@ func (v *interviews) readVersion(d *device, done func(error)) {
 		done(err)
 		return
 	}
-	v.questions.Ask(question, time.Now(), func(_ []message.Message, err error) { done(err) })
+	v.questions.Ask(question, v.owner.now(), func(_ []message.Message, err error) { done(err) })
 }
 
 // conversation is a [registry.Asker]. The interview is a coroutine of the owner: it runs only while the owner
@@ -243,6 +243,7 @@ func (v *interviews) readVersion(d *device, done func(error)) {
 type conversation struct {
 	questions *registry.Questions
 	device    *registry.Device
+	now       func() time.Time
 	ask       func(registry.Question) bool // hands a question to the owner; it returns when that has ended
 	answer    []message.Message
 	err       error
@@ -258,7 +259,7 @@ func (c *conversation) Ask(ctx context.Context, q registry.Question) ([]message.
 
 // Send puts a question whose answer is not waited for.
 func (c *conversation) Send(q registry.Question) {
-	c.questions.Ask(q, time.Now(), func([]message.Message, error) {})
+	c.questions.Ask(q, c.now(), func([]message.Message, error) {})
 }
 
 // Facts returns what is known of the device.

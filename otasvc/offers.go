@@ -274,9 +274,9 @@ const fetchNotice = 5 * time.Second
 // fetchProgress tells who asked for a download how it goes, if it takes longer than one would wait without
 // being told.
 func (o *offers) fetchProgress(url string, op *Operation, respond Respond) func(done, total int64) {
-	next := time.Now().Add(fetchNotice)
+	next := o.owner.now().Add(fetchNotice)
 	return func(done, total int64) {
-		now := time.Now()
+		now := o.owner.now()
 		if now.Before(next) {
 			return
 		}
@@ -350,7 +350,7 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 				if err != nil {
 					o.log.Error("an image that an index lists cannot be had",
 						"url", missing[key].URL, "err", err)
-					o.setUnavailable(key)
+					o.setUnavailable(key, o.owner.now())
 				}
 			}
 			then()
@@ -359,11 +359,11 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 }
 
 // setUnavailable notes that the image of a candidate with a key could not be had now.
-func (o *offers) setUnavailable(key string) {
+func (o *offers) setUnavailable(key string, now time.Time) {
 	maps.DeleteFunc(o.unavailable, func(_ string, at time.Time) bool {
-		return time.Since(at) > unavailableFor
+		return now.Sub(at) > unavailableFor
 	})
-	o.unavailable[key] = time.Now()
+	o.unavailable[key] = now
 }
 
 // How often the image store is cleaned up, and how long what nobody refers to is kept.
@@ -539,7 +539,9 @@ func fetchStatus(err error) Status {
 }
 
 // registration is how an image is registered that was fetched now.
-func registration(image library.Image, url, driverTypeID string, driverVersion uint32) library.Registration {
+func registration(
+	image library.Image, url, driverTypeID string, driverVersion uint32, now time.Time,
+) library.Registration {
 	h := image.Header
 	return library.Registration{
 		DriverTypeID:     driverTypeID,
@@ -550,7 +552,7 @@ func registration(image library.Image, url, driverTypeID string, driverVersion u
 		SHA256:           image.SHA256,
 		Size:             image.Size,
 		URL:              url,
-		AddedAt:          time.Now(),
+		AddedAt:          now,
 	}
 }
 

@@ -37,7 +37,7 @@ type UpgradeRequest struct {
 // Sink.UpgradeEnded, with its ticket.
 func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
 	s.request(respond, func() {
-		at, ok := admission.BeginAt(req.At, req.Window, s.orders.policy.Window, time.Now())
+		at, ok := admission.BeginAt(req.At, req.Window, s.orders.policy.Window, s.owner.now())
 		if !ok {
 			respond(fail(InvalidData, nil, "when: no upgrade window is configured; "+
 				"set ZIGATE_OTA_UPGRADE_WINDOW or give a time"))
@@ -78,6 +78,7 @@ func (r *UpgradeRequest) asked() admission.Request {
 // nor who asks. It belongs to the owner goroutine.
 type orders struct {
 	policy *Policy
+	now    func() time.Time
 
 	home       *home
 	dongle     *dongle
@@ -162,7 +163,7 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 // release has a device install the image that it has.
 func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 	op := o.offers.upgradeOperation(d)
-	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, time.Now())
+	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, o.now())
 	o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op}) })
 }
 
@@ -173,7 +174,7 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 	respond(Answer{Status: InProgress, Operation: op})
 	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
 	o.fetchFor(d, fetch, op, respond, func(image library.Image) {
-		r := registration(image, publicURL(req.URL), "", o.offers.ownDriverVersion(d.Device, image))
+		r := registration(image, publicURL(req.URL), "", o.offers.ownDriverVersion(d.Device, image), o.now())
 		offered := offerOf(r, image)
 		v := admission.Fetched(req.asked(), o.deviceNow(d), admissionOffer(d.Device, offered),
 			offered.ManufacturerCode, offered.ImageType)
@@ -228,7 +229,7 @@ func (o *orders) carryOut(
 			o.admit(d, req, had, respond)
 		})
 	case admission.Queue:
-		u := o.upgrades.begin(d, &offered, req.order(), time.Now())
+		u := o.upgrades.begin(d, &offered, req.order(), o.now())
 		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(d, u)}
 		o.keeper.whenSaved(func() { respond(answer) })
 	default:
@@ -238,7 +239,7 @@ func (o *orders) carryOut(
 
 // warning is what whoever asked for an upgrade should know of it in advance; empty where there is nothing.
 func (o *orders) warning(d *device, u *upgrade.Upgrade) string {
-	if holder := o.planner.withheldBy(d, time.Now()); holder != nil {
+	if holder := o.planner.withheldBy(d, o.now()); holder != nil {
 		return fmt.Sprintf("it waits until %s, which holds the same image back, has installed it",
 			holder.Name())
 	}
@@ -260,7 +261,7 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	}
 	respond(Answer{Status: InProgress})
 	o.ensureAll(wanted, func() {
-		g := o.queueGroup(req, wanted, time.Now())
+		g := o.queueGroup(req, wanted, o.now())
 		o.upgrades.saveAtOnce()   // who asked has been told that it is being done
 		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
 	})
@@ -328,7 +329,7 @@ func (o *orders) byPolicy(now time.Time) {
 		return
 	}
 	o.ensureAll(wanted, func() {
-		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, wanted, time.Now()))
+		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, wanted, o.now()))
 	})
 }
 

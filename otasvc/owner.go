@@ -84,12 +84,12 @@ const ownerTimeout = 30 * time.Second
 
 // alive is nil, or the error says why only a restart can help: the goroutine that owns devices and upgrades
 // has no ticks any more. It is nil before Run.
-func (h *health) alive() error {
+func (h *health) alive(now time.Time) error {
 	last := h.tick.Load()
 	if last == nil {
 		return nil
 	}
-	if silent := time.Since(*last); silent > ownerTimeout {
+	if silent := now.Sub(*last); silent > ownerTimeout {
 		return fmt.Errorf("nothing was done about devices and upgrades for %v", silent.Round(time.Second))
 	}
 	return nil

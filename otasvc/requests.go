@@ -78,7 +78,7 @@ func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.offers.upgradeOperation(d)
-			if !s.upgrades.step(d, upgrade.Cancel{}, time.Now()) {
+			if !s.upgrades.step(d, upgrade.Cancel{}, s.owner.now()) {
 				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.Name()))
 				return
 			}
@@ -90,7 +90,7 @@ func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 // CancelAll ends every upgrade.
 func (s *Service) CancelAll(respond Respond) {
 	s.request(respond, func() {
-		now := time.Now()
+		now := s.owner.now()
 		for _, d := range s.home.sorted() {
 			s.upgrades.step(d, upgrade.Cancel{}, now)
 		}
@@ -103,7 +103,7 @@ func (s *Service) Pause(ref registry.Ref, d time.Duration, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(dev *device) {
 			op := s.offers.upgradeOperation(dev)
-			if !s.upgrades.step(dev, upgrade.Pause{For: d}, time.Now()) {
+			if !s.upgrades.step(dev, upgrade.Pause{For: d}, s.owner.now()) {
 				respond(fail(Failure, op, "%s has no download that could be paused", dev.Name()))
 				return
 			}
@@ -117,7 +117,7 @@ func (s *Service) Resume(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.offers.upgradeOperation(d)
-			if !s.upgrades.step(d, upgrade.Resume{}, time.Now()) {
+			if !s.upgrades.step(d, upgrade.Resume{}, s.owner.now()) {
 				respond(fail(Failure, op, "%s has no paused download", d.Name()))
 				return
 			}

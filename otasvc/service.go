@@ -88,12 +88,11 @@ type Options struct {
 	Logger   *slog.Logger
 	StateDir string // holds state.json; empty where nothing is kept (tests)
 	Policy   Policy
-	// Now is the clock that ticks, messages of the dongle and a restored state go by; nil stands for
-	// time.Now. Its times have two readings: that of the clock on the wall, which people set, and the
-	// monotonic one of this process, by which all that passes while the service runs is measured. Tests bring
-	// a Now whose wall reading was set; its monotonic reading has to be that of time.Now. So what requests
-	// and answers of the dongle begin may read time.Now itself: of that only the wall reading differs, which
-	// is for records and for the window to which a request is put off.
+	// Now is the clock that everything goes by; nil stands for time.Now. Any goroutine may read it, also the
+	// one that answers blocks. Its times have two readings: that of the clock on the wall, which people set,
+	// and the monotonic one of this process, by which all that passes while the service runs is measured.
+	// Tests bring a Now whose wall reading was set. Its monotonic reading has to be that of time.Now, by which
+	// timers run, and by which blocks and commands are timed.
 	Now func() time.Time
 }
 
@@ -131,7 +130,8 @@ type Service struct {
 // the service starts empty: the error is only for a state folder that cannot be used at all.
 func New(o Options) (*Service, error) {
 	s := &Service{}
-	out := &outlet{}
+	s.owner = newOwner(o.Now)
+	out := &outlet{now: s.owner.now}
 	s.makeGround(&o, out)
 	fromBlocks := s.makeBlocks(&o)
 	s.makeUpgrades(&o, out)
@@ -287,7 +287,7 @@ func (s *Service) sleep(now time.Time) time.Duration {
 
 // Alive is nil, or the error says why only a restart can help: the goroutine that owns devices and upgrades
 // has no ticks any more. It is nil before Run. Any goroutine may call it.
-func (s *Service) Alive() error { return s.health.alive() }
+func (s *Service) Alive() error { return s.health.alive(s.owner.now()) }
 
 // DongleHealth is nil, or the error says why upgrades cannot be done now. Any goroutine may call it.
 func (s *Service) DongleHealth() error { return s.health.dongleHealth() }

@@ -9,12 +9,15 @@ import (
 )
 
 // outlet is the way to the [Sink], which Run brings: nothing happens before. It does not know what it tells.
-type outlet struct{ sink Sink }
+type outlet struct {
+	now  func() time.Time
+	sink Sink
+}
 
 // happened hands an event to the sink.
 func (o *outlet) happened(e Event) {
 	if e.Time.IsZero() {
-		e.Time = time.Now()
+		e.Time = o.now()
 	}
 	o.sink.Happened(e)
 }

@@ -136,7 +136,7 @@ const notifyBusy = time.Second
 // notify tells a device that there is an image, and its upgrade what came of that.
 func (us *upgrades) notify(d *device, u *upgrade.Upgrade, first bool) {
 	us.sendNotify(d, u, func(err error) {
-		switch now := time.Now(); {
+		switch now := us.now(); {
 		case sending.Busy(err):
 			us.stepIf(d, u, upgrade.NotifyBusy{Again: now.Add(jitter(notifyBusy))}, now)
 		case err != nil:
@@ -171,7 +171,7 @@ func (us *upgrades) readVersion(d *device, u *upgrade.Upgrade, awaited bool) {
 		if !awaited {
 			return
 		}
-		us.stepIf(d, u, upgrade.ReadingDone{}, time.Now())
+		us.stepIf(d, u, upgrade.ReadingDone{}, us.now())
 		if err != nil {
 			us.log.Debug("the version was not read", "euid", d.EUID(), "err", err)
 		}

@@ -50,7 +50,7 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 		for _, ticket := range u.Tickets() {
 			us.outlet.sink.UpgradeEnded(ticket, answer)
 		}
-		us.stepOf(d, u, upgrade.Answered{}, time.Now())
+		us.stepOf(d, u, upgrade.Answered{}, us.now())
 		us.saveAtOnce() // a crash before it would have the answer given again
 	})
 }

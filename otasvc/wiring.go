@@ -13,20 +13,26 @@ import (
 // makeGround makes what everything stands on: the owner, the state's keeper, the ways to the sink and to the
 // dongle, the devices, and what is known of the dongle.
 func (s *Service) makeGround(o *Options, out *outlet) {
-	s.owner = newOwner(o.Now)
 	now := s.owner.now()
-	s.gate.deadline = time.Now().Add(settleTimeout)
+	s.gate.deadline = now.Add(settleTimeout)
 	s.keeper = &keeper{owner: s.owner}
 	s.sender = sending.New(s.owner.inbox)
 	s.home = newHome()
 	s.dongle = &dongle{watchOnly: o.Policy.WatchOnly, goneAt: now, lookedAt: now}
-	s.watch = &watch{dongle: s.dongle, sender: s.sender, log: o.Logger, policy: o.Policy.QueryWatch}
+	s.watch = &watch{
+		dongle: s.dongle,
+		sender: s.sender,
+		log:    o.Logger,
+		policy: o.Policy.QueryWatch,
+		now:    s.owner.now,
+	}
 	s.slot = &headerSlot{
 		dongle: s.dongle,
 		home:   s.home,
 		sender: s.sender,
 		outlet: out,
 		log:    o.Logger,
+		now:    s.owner.now,
 		memory: imageMemory{store: o.Images, async: s.owner.async, images: map[string]*cachedImage{}},
 	}
 	s.asking = newAsking(s.owner, s.home, s.dongle, s.sender, o.Logger)
@@ -58,6 +64,7 @@ func (s *Service) makeBlocks(o *Options) *blockOwner {
 func (s *Service) makeUpgrades(o *Options, out *outlet) {
 	s.upgrades = &upgrades{
 		policy: &o.Policy,
+		now:    s.owner.now,
 		home:   s.home,
 		groups: newGroups(),
 		dongle: s.dongle,
@@ -85,6 +92,7 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 		upgrades:   s.upgrades,
 		sender:     s.sender,
 		log:        o.Logger,
+		now:        s.owner.now,
 		policy:     slotPolicy(&o.Policy),
 		minBattery: o.Policy.MinBattery,
 	}
@@ -117,6 +125,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			outlet:     out,
 			observer:   o.Observer,
 			log:        o.Logger,
+			now:        s.owner.now,
 			blockSize:  o.Policy.BlockSize,
 		},
 		questions: s.asking.questions,
@@ -135,6 +144,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 func (s *Service) makeRequests(o *Options, out *outlet) {
 	s.orders = &orders{
 		policy:     &o.Policy,
+		now:        s.owner.now,
 		home:       s.home,
 		dongle:     s.dongle,
 		slot:       s.slot,
@@ -176,6 +186,6 @@ func (s *Service) makeRequests(o *Options, out *outlet) {
 		upgrades:  s.upgrades,
 		dongle:    s.dongle,
 		slot:      s.slot,
-		startedAt: time.Now(),
+		startedAt: s.owner.now(),
 	}
 }
