@@ -113,22 +113,33 @@ func (v *interviews) run(now time.Time) {
 			v.end(euid, registry.ErrNoAddress) // nobody knows when it is heard again
 		}
 	}
-	for a := v.next(now); a != nil; a = v.next(now) {
+	for {
+		crowded := v.sender.Crowded(now)
+		a, needsRoom := v.next(crowded, now)
+		if needsRoom {
+			v.gate.Wanted(crowded, now)
+		}
+		if a == nil {
+			return
+		}
 		v.schedule.Begin(a)
 		v.gate.Begun(now)
 		v.begin(v.home.get(a.EUID()), a)
 	}
 }
 
-// next is the appointment whose interview begins now, or nil. The gate is asked only where somebody is due
-// who needs room: from then on it counts how long that one has been put off.
-func (v *interviews) next(now time.Time) *registry.Appointment {
+// next is the appointment whose interview begins now, or nil. needsRoom says that somebody is due who needs
+// room in the dongle's buffers, whether there is room or not. It changes nothing.
+func (v *interviews) next(crowded bool, now time.Time) (a *registry.Appointment, needsRoom bool) {
 	standing := func(euid message.IEEE) registry.Standing { return v.standing(v.home.get(euid)) }
-	a := v.schedule.Next(now, standing, true)
-	if a == nil || standing(a.EUID()).Awaited || v.gate.Allows(v.sender.Crowded(now), now) {
-		return a
+	a = v.schedule.Next(now, standing, true)
+	if a == nil || standing(a.EUID()).Awaited {
+		return a, false
 	}
-	return v.schedule.Next(now, standing, false)
+	if v.gate.Allows(crowded, now) {
+		return a, true
+	}
+	return v.schedule.Next(now, standing, false), true
 }
 
 // begin interviews a device. One that was interviewed before is only asked what it runs, unless somebody
