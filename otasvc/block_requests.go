@@ -79,8 +79,8 @@ func (o *blockOwner) LastBlock(tr *blocks.Transfer, req message.ImageBlockReques
 	o.others.lastBlock(tr, req, o.owner.now())
 }
 
-// strays is the [requestTaker] of the service: it says whose requests they are, and does what package admission
-// decides about them. It does not know how blocks are served.
+// strays is the [requestTaker] of the service: it says whose requests they are, and does what package
+// admission decides about them. It does not know how blocks are served.
 type strays struct {
 	home     *home
 	slot     *headerSlot

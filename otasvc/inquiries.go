@@ -40,8 +40,8 @@ func (s *Service) Interview(ref registry.Ref, respond Respond) {
 }
 
 // inquiries answers what people ask about devices: whether they are there, who they are, what they run, which
-// image they would get. It does not know how a device is asked, and begins no upgrade. It belongs to the owner
-// goroutine.
+// image they would get. It does not know how a device is asked, and begins no upgrade. It belongs to the
+// owner goroutine.
 type inquiries struct {
 	owner       *owner
 	home        *home
@@ -234,7 +234,8 @@ func (q *inquiries) interview(d *device, respond Respond) {
 	respond(Answer{Status: InProgress, Operation: op})
 	q.interviews.await(d, func(err error) {
 		if err != nil {
-			respond(fail(Failure, q.offers.operation(d), "%s did not answer all questions: %v", d.Name(), err))
+			respond(fail(Failure, q.offers.operation(d), "%s did not answer all questions: %v",
+				d.Name(), err))
 			return
 		}
 		respond(Answer{Status: Success, Operation: q.offers.operation(d)})

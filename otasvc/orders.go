@@ -73,9 +73,9 @@ func (r *UpgradeRequest) asked() admission.Request {
 	}
 }
 
-// orders takes requests for upgrades and images, and what the policy wants, shows package admission how things
-// stand, and has what that decides done. It decides nothing itself, and does not know how an upgrade is done,
-// nor who asks. It belongs to the owner goroutine.
+// orders takes requests for upgrades and images, and what the policy wants, shows package admission how
+// things stand, and has what that decides done. It decides nothing itself, and does not know how an upgrade
+// is done, nor who asks. It belongs to the owner goroutine.
 type orders struct {
 	policy *Policy
 	now    func() time.Time

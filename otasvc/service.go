@@ -91,8 +91,8 @@ type Options struct {
 	// Now is the clock that everything goes by; nil stands for time.Now. Any goroutine may read it, also the
 	// one that answers blocks. Its times have two readings: that of the clock on the wall, which people set,
 	// and the monotonic one of this process, by which all that passes while the service runs is measured.
-	// Tests bring a Now whose wall reading was set. Its monotonic reading has to be that of time.Now, by which
-	// timers run, and by which blocks and commands are timed.
+	// Tests bring a Now whose wall reading was set. Its monotonic reading has to be that of time.Now, by
+	// which timers run, and by which blocks and commands are timed.
 	Now func() time.Time
 }
 

@@ -147,7 +147,8 @@ func (c *conn) answerBlock(at time.Time) error {
 		c.d.opts.Observer.BlockAnswered(time.Since(at))
 	}
 	if c.enabled() {
-		c.d.log.Debug("image block request", "fields", c.incoming.request, "reply", len(reply), "took", time.Since(at))
+		c.d.log.Debug("image block request", "fields", c.incoming.request, "reply", len(reply),
+			"took", time.Since(at))
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 
 // Asker carries requests out.
 type Asker interface {
-	// Ask carries a request for an operation out; the payload is that of MQTT. The answers come over the feed,
-	// as responses with the id. It does not block.
+	// Ask carries a request for an operation out; the payload is that of MQTT. The answers come over the
+	// feed, as responses with the id. It does not block.
 	Ask(id, operation string, payload []byte)
 }
 

@@ -12,9 +12,9 @@ import (
 // namespace begins the name of every metric of the service.
 const namespace = "zigate_ota"
 
-// Metrics holds all metrics, by their subjects. It satisfies zigate.Observer, share.Observer, otasvc.Observer,
-// bridge.Observer and mqttclient.Observer. Its methods may be called from any goroutine. Those of the block
-// path take no lock and allocate nothing.
+// Metrics holds all metrics, by their subjects. It satisfies zigate.Observer, share.Observer,
+// otasvc.Observer, bridge.Observer and mqttclient.Observer. Its methods may be called from any goroutine.
+// Those of the block path take no lock and allocate nothing.
 type Metrics struct {
 	registry *prometheus.Registry
 

@@ -113,9 +113,8 @@ func (m *Metrics) OutboxMessages(n int) { m.broker.outboxMessages.Set(float64(n)
 // OutboxDropped counts n messages that will never reach the MQTT broker; reason is one of
 // mqttclient.DropReasons.
 func (m *Metrics) OutboxDropped(reason string, n int) {
-	m.broker.outboxDropped.WithLabelValues(among(mqttclient.DropReasons(), mqttclient.DropReason(reason))).Add(
-		float64(max(n, 0)),
-	)
+	label := among(mqttclient.DropReasons(), mqttclient.DropReason(reason))
+	m.broker.outboxDropped.WithLabelValues(label).Add(float64(max(n, 0)))
 }
 
 // flag returns 1 for true and 0 for false.

@@ -381,7 +381,8 @@ func (a *app) announceReady(ctx context.Context) error {
 	}
 	close(a.ready)
 	where := []any{
-		"version", version, "mqtt", a.brokerURLs(), "topics", a.cfg.MQTT.BaseTopic + "/#", "http", a.httpAddr(),
+		"version", version, "mqtt", a.brokerURLs(), "topics", a.cfg.MQTT.BaseTopic + "/#",
+		"http", a.httpAddr(),
 	}
 	if a.hub != nil && a.hub.Addr() != nil {
 		where = append(where, "share", reachable(a.hub.Addr().String()))

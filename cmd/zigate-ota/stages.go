@@ -8,8 +8,8 @@ import (
 
 // task is a part of the program that lasts.
 type task interface {
-	// Run runs until its context is done and then returns nil. Where it returns an error before, that ends all
-	// tasks.
+	// Run runs until its context is done and then returns nil. Where it returns an error before, that ends
+	// all tasks.
 	Run(ctx context.Context) error
 }
 

@@ -106,8 +106,8 @@ func refuse(r upgrade.Reason) Verdict {
 // do has something done.
 func do(a Action) Verdict { return Verdict{Action: a} }
 
-// BeginAt is when an upgrade may begin that is asked for at a time, or for the window; the zero time stands for
-// now. It is false where it is asked for the window and none is configured.
+// BeginAt is when an upgrade may begin that is asked for at a time, or for the window; the zero time stands
+// for now. It is false where it is asked for the window and none is configured.
 func BeginAt(at time.Time, inWindow bool, window *upgrade.Window, now time.Time) (time.Time, bool) {
 	if inWindow {
 		if window == nil {
@@ -150,14 +150,15 @@ func ArrivedForAll(r Request, g Dongle) Verdict {
 // unusable refuses for the dongle.
 func unusable(g Dongle) Verdict { return Verdict{Cause: DongleUnusable, Sentence: g.Trouble} }
 
-// installs reports whether a request asks for nothing else than that the image which a device has is installed
-// now.
+// installs reports whether a request asks for nothing else than that the image which a device has is
+// installed now.
 func (r Request) installs(u *Underway) bool {
-	return u.Downloaded && r.InstallNow && r.AtOnce && !r.FromURL && (r.Version == nil || *r.Version == u.Version)
+	sameImage := !r.FromURL && (r.Version == nil || *r.Version == u.Version)
+	return u.Downloaded && r.InstallNow && r.AtOnce && sameImage
 }
 
-// Fetched decides about the image that was fetched from the URL of a request. Manufacturer code and image type
-// are the image's. The action is [Choose]: the image is the offer from here on.
+// Fetched decides about the image that was fetched from the URL of a request. Manufacturer code and image
+// type are the image's. The action is [Choose]: the image is the offer from here on.
 func Fetched(r Request, d Device, o Offer, manufacturerCode, imageType uint16) Verdict {
 	switch {
 	case r.Version != nil && *r.Version != o.Version:
@@ -171,16 +172,19 @@ func Fetched(r Request, d Device, o Offer, manufacturerCode, imageType uint16) V
 	return do(Choose)
 }
 
-// Offered decides what is done next about the offer of a request, which is nil where there is none; others says
-// that there are images of other versions. What the state file says of a device's version may be old, so the
-// device is asked. A sleeping device is asked only where its upgrade would be refused for that version: it will
-// hardly answer, and an upgrade that waits for it reads the version when it wakes. Without a question the
-// verdict is that of [Admit].
+// Offered decides what is done next about the offer of a request, which is nil where there is none; others
+// says that there are images of other versions. What the state file says of a device's version may be old, so
+// the device is asked. A sleeping device is asked only where its upgrade would be refused for that version:
+// it will hardly answer, and an upgrade that waits for it reads the version when it wakes. Without a question
+// the verdict is that of [Admit].
 func Offered(r Request, d Device, g Dongle, o *Offer, others bool) Verdict {
 	if o == nil {
 		if r.Version != nil && others {
-			return Verdict{Cause: NoSuchVersion, Reason: upgrade.ReasonImageInfoNotFound, Sentence: fmt.Sprintf(
-				"no image of version 0x%08x is registered for this device", *r.Version)}
+			return Verdict{
+				Cause:    NoSuchVersion,
+				Reason:   upgrade.ReasonImageInfoNotFound,
+				Sentence: fmt.Sprintf("no image of version 0x%08x is registered for this device", *r.Version),
+			}
 		}
 		return noImage()
 	}

@@ -6,7 +6,7 @@ import "github.com/zigate-ota/zigate-ota/otasvc/blocks"
 type Stray struct {
 	Result      blocks.Result // how the block server has answered it
 	HasTransfer bool          // the device has a transfer by now
-	Offered     bool          // the loaded image is what it asks for, and the device may begin an upgrade to it
+	Offered     bool          // the loaded image is what it asks for, and it may have it
 }
 
 // StrayAction is what follows from a stray request.

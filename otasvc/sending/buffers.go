@@ -85,8 +85,8 @@ func (g *Gate) Allows(crowded bool, now time.Time) bool {
 	return !crowded || !g.since.IsZero() && now.Sub(g.since) >= PutOffFor
 }
 
-// Wanted tells that another one is to begin, whether it may or not. Where there is no room, it counts from now
-// on how long that has been put off.
+// Wanted tells that another one is to begin, whether it may or not. Where there is no room, it counts from
+// now on how long that has been put off.
 func (g *Gate) Wanted(crowded bool, now time.Time) {
 	switch {
 	case !crowded:

@@ -22,7 +22,8 @@ func (e Restored) apply(t *transition) {
 	}
 	if t.u.stage.IsPutOff() && t.u.startedAt.IsZero() {
 		queued := map[Stage]Stage{StagePutOff: StageQueued, StagePutOffPaused: StagePausedInQueue}
-		t.setStage(step{next: queued[t.u.stage], reason: t.u.reason}) // nothing was begun, so nothing is put off
+		// Nothing was begun, so nothing is put off.
+		t.setStage(step{next: queued[t.u.stage], reason: t.u.reason})
 	}
 
 	t.u.attempted = attempted{restoredAt: t.now, lastActivity: t.now, slotAt: t.now}
