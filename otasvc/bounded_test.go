@@ -258,12 +258,11 @@ func TestQueueIsFairAndShown(t *testing.T) {
 			w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE)})
 			time.Sleep(time.Second)
 		}
-		w.queueIs(devices[3].IEEE, devices[1].IEEE, devices[0].IEEE)
+		// The one of the loaded image joins in, then come those of the other image.
+		w.queueIs(devices[0].IEEE, devices[3].IEEE, devices[1].IEEE)
 		w.ended(time.Hour, devices[2].IEEE)
 		time.Sleep(5 * time.Second)
-		// The third has waited for the longest, then comes the second of its image, before the
-		// fourth that came later.
-		w.queueIs(devices[1].IEEE, devices[0].IEEE)
+		w.queueIs(devices[3].IEEE, devices[1].IEEE)
 		for _, d := range devices {
 			if u := w.ended(3*time.Hour, d.IEEE); u.State != upgrade.Succeeded {
 				t.Errorf("%v ended %+v", d.IEEE, u)

@@ -112,8 +112,8 @@ func (h *headerSlot) switchBegun(dec slot.BeginSwitch) { h.move(h.state.SwitchBe
 // switchFinished notes that the devices of the slot switch were put off.
 func (h *headerSlot) switchFinished() { h.move(h.state.SwitchFinished()) }
 
-// calledBack notes that a device goes on that had been told to wait until a time.
-func (h *headerSlot) calledBack(until time.Time) { h.move(h.state.CalledBack(until)) }
+// calledBack notes that downloads of the loaded image go on that had been put off.
+func (h *headerSlot) calledBack() { h.move(h.state.CalledBack()) }
 
 // loadingByHand notes that a person's load was sent. It returns the generation in which its answer counts.
 func (h *headerSlot) loadingByHand() (generation int) {
@@ -122,8 +122,8 @@ func (h *headerSlot) loadingByHand() (generation int) {
 }
 
 // loadedByHand notes that the dongle has taken a header that a person loaded.
-func (h *headerSlot) loadedByHand(key slot.Key, now time.Time) {
-	h.move(h.state.LoadedByHand(key, now))
+func (h *headerSlot) loadedByHand(key slot.Key) {
+	h.move(h.state.LoadedByHand(key))
 }
 
 // refusedByHand notes that a person's load did not succeed, and frees the image's memory. Only where the
@@ -135,12 +135,12 @@ func (h *headerSlot) refusedByHand(err error) {
 }
 
 // load loads the header of an image in memory into the dongle.
-func (h *headerSlot) load(key slot.Key, now time.Time) {
+func (h *headerSlot) load(key slot.Key) {
 	im := h.memory.get(key.SHA256)
 	if im == nil {
 		return // it was dropped; the planner has it read again
 	}
-	h.move(h.state.Loading(key, now))
+	h.move(h.state.Loading(key))
 	header := im.headerAs(key.Version)
 	h.submit(header, "loading the image header", func() {
 		h.move(h.state.Loaded())

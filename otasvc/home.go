@@ -54,6 +54,15 @@ func (d *device) target() message.Target {
 	return to
 }
 
+// kind is what the device takes its images as, nil while it has not told that.
+func (d *device) kind() *upgrade.Kind {
+	f := d.Facts()
+	if f.ManufacturerCode == nil || f.ImageType == nil {
+		return nil
+	}
+	return &upgrade.Kind{ManufacturerCode: *f.ManufacturerCode, ImageType: *f.ImageType}
+}
+
 // changed has the device's record told anew.
 func (d *device) changed() { d.upgradeRevision++ }
 
@@ -125,6 +134,8 @@ type home struct {
 	devices  map[message.IEEE]*device
 	active   map[message.IEEE]*device // those whose upgrade has not ended
 
+	usual *upgrade.UsualRates // of downloads that have ended
+
 	// upgradesRevision counts changes of what the state file has of upgrades and histories.
 	upgradesRevision uint64
 }
@@ -135,6 +146,7 @@ func newHome() *home {
 		registry: registry.NewDevices(),
 		devices:  map[message.IEEE]*device{},
 		active:   map[message.IEEE]*device{},
+		usual:    upgrade.NewUsualRates(),
 	}
 }
 
@@ -171,6 +183,7 @@ func (h *home) meet(euid message.IEEE) (d *device, isNew bool) {
 func (h *home) restore(kept keptDevice, now time.Time) *device {
 	d := &device{Device: h.registry.Restore(kept.Facts, now), upgrade: kept.Upgrade, history: kept.History}
 	h.devices[d.EUID()] = d
+	h.usual.NoteAll(d.EUID(), d.kind(), d.history)
 	if d.active() != nil {
 		h.active[d.EUID()] = d
 	}
@@ -181,6 +194,7 @@ func (h *home) restore(kept keptDevice, now time.Time) *device {
 func (h *home) forget(d *device) {
 	h.registry.Forget(d.Device)
 	delete(h.devices, d.EUID())
+	h.usual.Forget(d.EUID())
 }
 
 // begin gives a device an upgrade.
@@ -194,6 +208,7 @@ func (h *home) begin(d *device, u *upgrade.Upgrade) {
 func (h *home) ended(d *device) {
 	delete(h.active, d.EUID())
 	d.remember()
+	h.usual.Note(d.EUID(), d.kind(), d.history[0])
 	h.upgradesRevision++
 }
 

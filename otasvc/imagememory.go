@@ -14,6 +14,7 @@ type cachedImage struct {
 	sha256 string
 	header otafile.Header
 	data   []byte
+	telink bool // its firmware is surely that of a Telink chip
 }
 
 // headerAs is the header with which the dongle offers the image under a file version.
@@ -101,5 +102,6 @@ func readImage(images ImageStore, sha256 string) (*cachedImage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stored image %s: %w", sha256, err)
 	}
-	return &cachedImage{sha256: sha256, header: header, data: data}, nil
+	image, _ := images.Image(sha256)
+	return &cachedImage{sha256: sha256, header: header, data: data, telink: image.Telink}, nil
 }

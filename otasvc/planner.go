@@ -20,6 +20,7 @@ type planner struct {
 	slot     *headerSlot
 	rights   *blockRights
 	upgrades *upgrades
+	overlap  *overlap
 	sender   *sending.Sender
 	log      *slog.Logger
 	now      func() time.Time
@@ -42,6 +43,7 @@ func slotPolicy(p *Policy) slot.Policy {
 
 // follow carries out what the planner decides until there is nothing to do.
 func (p *planner) follow(now time.Time) {
+	p.overlap.observe(p.home.upgrading(), now)
 	most := 8 + 4*len(p.home.active) // a decision that changes nothing must not stop the owner
 	for range most {
 		view := p.view(p.candidates[:0], now)
@@ -62,7 +64,7 @@ func (p *planner) carryOut(decision slot.Decision, now time.Time) {
 	case slot.Read:
 		p.readImage(dec.SHA256)
 	case slot.Load:
-		p.slot.load(dec.Key, now)
+		p.slot.load(dec.Key)
 	case slot.Clear:
 		p.slot.clear(nil)
 	case slot.Reset:
@@ -80,15 +82,25 @@ func (p *planner) carryOut(decision slot.Decision, now time.Time) {
 		p.upgrades.step(p.home.get(dec.Device), upgrade.BatteryLow{}, now)
 	case slot.GiveUp:
 		p.giveUp(dec.Devices, now)
+		p.putAside(dec.Aside, now)
 	case slot.BeginSwitch:
 		p.beginSwitch(dec, now)
 	case slot.FinishSwitch:
 		p.finishSwitch(dec, now)
 	case slot.CallBack:
+		p.slot.calledBack()
 		for _, d := range p.devices(dec.Devices) {
-			p.callBack(d, now)
+			p.upgrades.step(d, upgrade.CalledBack{}, now)
 		}
 	}
+}
+
+// next is when something may be to be done about the slot although nothing happens; zero where there is no
+// such time.
+func (p *planner) next(now time.Time) time.Time {
+	view := p.view(p.candidates[:0], now)
+	p.candidates = view.Upgrades
+	return slot.Next(view, now)
 }
 
 // devices are those of a decision.
@@ -104,6 +116,13 @@ func (p *planner) devices(of []message.IEEE) []*device {
 func (p *planner) giveUp(devices []message.IEEE, now time.Time) {
 	for _, d := range p.devices(devices) {
 		p.upgrades.step(d, upgrade.SlotGivenUp{}, now)
+	}
+}
+
+// putAside takes the slot from devices that fell silent in mid-download.
+func (p *planner) putAside(devices []message.IEEE, now time.Time) {
+	for _, d := range p.devices(devices) {
+		p.upgrades.step(d, upgrade.PutOff{Until: now}, now)
 	}
 }
 
@@ -125,14 +144,6 @@ func (p *planner) finishSwitch(dec slot.FinishSwitch, now time.Time) {
 		told := d.putOffTold()
 		p.upgrades.step(d, upgrade.PutOff{Until: dec.Until, Told: told}, now)
 	}
-}
-
-// callBack lets a download of the loaded image go on that had been put off for other images.
-func (p *planner) callBack(d *device, now time.Time) {
-	if u := d.upgrade; u.PutOffTold() {
-		p.slot.calledBack(u.PutOffUntil())
-	}
-	p.upgrades.step(d, upgrade.CalledBack{}, now)
 }
 
 // readImage reads an image from the store, for the upgrades that need it. One that cannot be read, because it
@@ -179,6 +190,7 @@ func (p *planner) candidate(d *device, now time.Time) slot.Candidate {
 		Image:        p.slot.memory.state(u.Image().SHA256),
 		QueuedSince:  u.QueuedSince(),
 		WaitsSince:   u.WantedSince(),
+		Named:        u.Group() == 0,
 		DueAt:        u.DueAt(),
 		NotBefore:    u.NotBefore(),
 		Canary:       u.Canary(),
@@ -187,14 +199,18 @@ func (p *planner) candidate(d *device, now time.Time) slot.Candidate {
 		InstallLater: u.KeepsLastBlock(),
 		Sleepy:       d.Sleepy(),
 		AwakeUntil:   u.AwakeUntil(),
+		Unanswered:   u.Unanswered(),
 		Served:       d.rights.transfer != nil,
 		Begun:        u.Begun(),
 		OfferedAt:    u.OfferedAt(),
+		ActiveAt:     u.ActiveAt(),
+		Overlaps:     p.overlap.ignoresRefusal(d),
 		LastBlock:    u.SlotIsKeptEmpty(now),
 		Left:         u.Left(),
-		Rate:         u.Rate(now),
+		Rate:         u.Pace(now),
+		UsualRate:    p.home.usual.Of(d.EUID(), d.kind()),
 		Held:         u.Stage().PausedByPerson(),
-		Told:         d.putOffTold(),
+		Told:         d.putOffTold() || u.PutOffTold(),
 		PutOffUntil:  u.PutOffUntil(),
 	}
 }
@@ -232,7 +248,7 @@ func (p *planner) working(now time.Time) bool {
 		return true
 	}
 	for _, d := range p.home.active {
-		if c := p.candidate(d, now); c.UsesSlot() {
+		if c := p.candidate(d, now); c.InDownload() {
 			return true
 		}
 	}

@@ -72,7 +72,8 @@ type Policy struct {
 	StallTimeout     time.Duration   // without a block request before an attempt ends with stalled
 	RejoinTimeout    time.Duration   // from the end of the download to the new version seen
 	Retries          int             // further attempts
-	Slice            time.Duration   // how long an image keeps the slot while another waits
+	Slice            time.Duration   // how long a download may take before it gives way to quicker ones
+	Overlap          bool            // devices known to allow it download while the slot is another image's
 	Canary           bool            // with all devices: one of each image first
 	Window           *upgrade.Window // nil where none is configured
 	QueryWatch       QueryWatch      // when the dongle shows what devices ask for
@@ -264,9 +265,10 @@ func (s *Service) sweep(now time.Time) {
 
 // How long the owner sleeps when no message wakes it.
 const (
-	pauseBusy = 250 * time.Millisecond // answers are due, or blocks are being served
-	pauseSoon = time.Second            // something is to be done before long
-	pauseIdle = 10 * time.Second
+	pauseLeast = time.Millisecond
+	pauseBusy  = 250 * time.Millisecond // answers are due, or blocks are being served
+	pauseSoon  = time.Second            // something is to be done before long
+	pauseIdle  = 10 * time.Second
 )
 
 // sleep is how long the owner may sleep when nothing happens: until the next thing that it has to do by the
@@ -277,9 +279,11 @@ func (s *Service) sleep(now time.Time) time.Duration {
 		return pauseBusy
 	}
 	interviews := s.dongle.connected && s.asking.interviews.schedule.Before(now.Add(pauseIdle))
-	slotDue := now.Before(slot.KeptUntil()) || slot.Refusals() > 0
 	pause := s.upgrades.nextLook(now)
-	if !s.gate.opened || s.revisions() != s.keeper.saved || interviews || slotDue {
+	if next := s.planner.next(now); !next.IsZero() {
+		pause = min(pause, max(next.Sub(now), pauseLeast))
+	}
+	if !s.gate.opened || s.revisions() != s.keeper.saved || interviews {
 		pause = min(pause, pauseSoon)
 	}
 	return pause

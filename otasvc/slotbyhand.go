@@ -148,7 +148,7 @@ func (h *byHand) loadedByHand(im *cachedImage, key slot.Key, err error, now time
 		return
 	}
 	h.slot.memory.put(im) // it may have been dropped while the slot was busy
-	h.slot.loadedByHand(key, now)
+	h.slot.loadedByHand(key)
 	header := im.headerAs(key.Version)
 	h.log.Info("image header loaded by hand", "manufacturerCode", header.ManufacturerCode,
 		"imageType", header.ImageType, "fileVersion", header.FileVersion)

@@ -12,30 +12,42 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-func TestImagesTakeTurns(t *testing.T) {
+// Downloads that take hours give way to a quick one, have the slot back when they ask again, and go on where
+// they were.
+func TestSlowDownloadsGiveWay(t *testing.T) {
 	t.Parallel()
 	first, second := bulbConfig(bulb), bulbConfig(bulb2)
+	first.BlockInterval, second.BlockInterval = 1500*time.Millisecond, 2*time.Second
 	devices := []sim.DeviceConfig{first, second, plugConfig()}
 	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
-		w.policy.Slice = 2 * time.Minute
-		w.restart()
-		bulbURL, bulbData := w.image(0x117C, 0x2201, 2, 200_000) // six minutes and more
+		bulbURL, bulbData := w.image(0x117C, 0x2201, 2, 200_000) // 80 minutes and more
 		plugURL, plugData := w.image(0x100B, 0x0112, 11, 200_000)
 		for e, url := range map[message.IEEE]string{bulb: bulbURL, bulb2: bulbURL, plug: plugURL} {
 			w.met(e)
 			w.add(e, url)
 		}
-		for _, e := range []message.IEEE{bulb, bulb2, plug} {
+		for _, e := range []message.IEEE{bulb, bulb2} {
 			w.queue(otasvc.UpgradeRequest{Device: ref(e)})
 		}
-		w.within(10*time.Minute, "the plug gets its turn while the bulbs are held", func() bool {
+		w.within(10*time.Minute, "the bulbs download", func() bool {
+			return w.sim.Device(bulb).Snapshot().Offset > 4000 && w.sim.Device(bulb2).Snapshot().Offset > 4000
+		})
+		begun := time.Now()
+		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
+		w.within(2*time.Minute, "the plug has the slot while the bulbs wait", func() bool {
 			return w.sink.device(plug).Upgrade.State == upgrade.Downloading && w.sink.device(bulb).Upgrade.State == upgrade.Paused &&
 				w.sink.device(bulb2).Upgrade.State == upgrade.Paused
 		})
-		w.within(15*time.Minute, "the bulbs get the slot back", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
-		for _, e := range []message.IEEE{bulb, bulb2, plug} {
-			if u := w.ended(3*time.Hour, e); u.State != upgrade.Succeeded || u.Attempt != 1 {
+		w.within(time.Hour, "the bulbs get the slot back", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
+		if u := w.ended(time.Hour, plug); u.State != upgrade.Succeeded || time.Since(begun) > 30*time.Minute {
+			t.Errorf("the plug took %v: %+v", time.Since(begun), u)
+		}
+		for _, e := range []message.IEEE{bulb, bulb2} {
+			if u := w.ended(5*time.Hour, e); u.State != upgrade.Succeeded || u.Attempt != 1 {
 				t.Errorf("%v: %+v", e, u)
+			}
+			if n := w.sim.Device(e).Snapshot().Sessions; n != 1 {
+				t.Errorf("%v began %d times", e, n)
 			}
 		}
 		w.holds(bulb, 2, bulbData)
@@ -277,16 +289,17 @@ func TestTurnsWithOnePlace(t *testing.T) {
 // A device that was told to wait for another image's turn keeps its word while the service starts again: it
 // is called back when it asks, not before, and is not taken for one that has fallen silent.
 func TestDeviceIsAsideOverARestart(t *testing.T) {
-	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb), plugConfig()}}, func(w *world) {
-		w.policy.Slice = 8 * time.Minute // and longer than the stall time-out
-		w.restart()
-		bulbURL, bulbData := w.image(0x117C, 0x2201, 2, 400_000)
-		plugURL, _ := w.image(0x100B, 0x0112, 11, 600_000)
+	slow := bulbConfig(bulb)
+	slow.BlockInterval = 2 * time.Second
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{slow, plugConfig()}}, func(w *world) {
+		bulbURL, bulbData := w.image(0x117C, 0x2201, 2, 200_000)
+		plugURL, _ := w.image(0x100B, 0x0112, 11, 300_000) // longer than the stall time-out
 		for e, url := range map[message.IEEE]string{bulb: bulbURL, plug: plugURL} {
 			w.met(e)
 			w.add(e, url)
 		}
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		w.within(time.Minute, "the bulb downloads", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
 		w.within(20*time.Minute, "the plug has its turn", func() bool {
 			return w.sink.device(bulb).Upgrade.State == upgrade.Paused && w.sink.device(plug).Upgrade.State == upgrade.Downloading
@@ -295,7 +308,7 @@ func TestDeviceIsAsideOverARestart(t *testing.T) {
 		if a := w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(plug), r) }); a.Status != otasvc.Success {
 			t.Fatalf("cancel: %+v", a)
 		}
-		if u := w.ended(2*time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
+		if u := w.ended(4*time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
 			t.Errorf("ended %+v", u)
 		}
 		w.holds(bulb, 2, bulbData)

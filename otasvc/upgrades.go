@@ -6,6 +6,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -178,9 +179,8 @@ func (us *upgrades) nextLook(now time.Time) time.Duration {
 	pause := pauseIdle
 	for _, d := range us.home.active {
 		u := d.upgrade
-		waits := u.State() == upgrade.Queued || u.State() == upgrade.Applying || u.Stage().IsPutOff()
-		if us.dongle.connected && waits {
-			pause = min(pause, pauseSoon) // for the slot's planner, and for what the dongle is to show
+		if us.dongle.connected && u.State() == upgrade.Applying {
+			pause = min(pause, pauseSoon) // for what the dongle is to show
 		}
 		if next := u.Next(us.facts(d)); !next.IsZero() {
 			pause = min(pause, max(next.Sub(now), pauseBusy))
@@ -201,7 +201,7 @@ func (us *upgrades) restore(d *device, now time.Time) {
 		us.answerTickets(d, u) // it ended, but its answer was not given any more
 		return
 	}
-	us.step(d, upgrade.Restored{LongestPutOff: slotPolicy(us.policy).LongestPutOff()}, now)
+	us.step(d, upgrade.Restored{LongestPutOff: slot.LongestWait}, now)
 	if !u.Stage().UsesSlot() && !u.Stage().IsPutOff() {
 		return
 	}

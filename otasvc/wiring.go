@@ -90,6 +90,7 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 		slot:       s.slot,
 		rights:     s.upgrades.rights,
 		upgrades:   s.upgrades,
+		overlap:    newOverlap(o.Policy.Overlap, s.slot, o.Logger),
 		sender:     s.sender,
 		log:        o.Logger,
 		now:        s.owner.now,

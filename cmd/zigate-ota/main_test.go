@@ -70,6 +70,10 @@ func TestCommandLine(t *testing.T) {
 		{name: "sim of no scenario", args: []string{"sim", "--tcp", "127.0.0.1:0", "--scenario", "main.go"}, code: 1, stderr: `^zigate-ota sim: main\.go: not a scenario: `},
 		{name: "serve with a trace that cannot be", args: []string{"serve", "--trace"}, code: 2, stderr: `^zigate-ota serve: --trace wants FILE; see zigate-ota help serve\n$`},
 		{name: "sim at an address of another machine", args: []string{"sim", "--tcp", "192.0.2.1:9999"}, code: 1, stderr: `^zigate-ota sim: opening the dongle's port: listen tcp 192\.0\.2\.1:9999: .*; choose another with --tcp\n$`},
+		{name: "sim of an unknown stack", args: []string{"sim", "--tcp", "127.0.0.1:0", "--stacks", "ti,zigbee"}, code: 2, stderr: `^zigate-ota sim: --stacks: no simulated stack "zigbee": use one of ember, nxp, .*none; see zigate-ota help sim\n$`},
+		{name: "sim with the makers' stacks", args: []string{"sim", "--pty", "main.go"}, code: 1, stdout: `^device .* stack ember\n.* stack ember\n.* file version 0x01020500\n.* file version 0x00000010\n$`, stderr: `main\.go`},
+		{name: "sim with stacks in turn", args: []string{"sim", "--pty", "main.go", "--stacks", "ti,none", "--stacks", "nxp"}, code: 1, stdout: `^.* stack ti\n.* file version 0x22010631\n.* stack nxp\n.* stack ti\n$`, stderr: `main\.go`},
+		{name: "sim of a device that names its stack", args: []string{"sim", "--pty", "main.go", "--stacks", "ti", "--device", `{"ieee": 1, "stack": "zboss"}`}, code: 1, stdout: ` stack zboss\n$`, stderr: `main\.go`},
 		{name: "sim in the place of a file", args: []string{"sim", "--pty", "main.go"}, code: 1, stdout: `^device `, stderr: `^zigate-ota sim: .*main\.go is a file of another kind; remove it or choose another name\n$`},
 
 		{name: "serve with a state folder that cannot be", args: []string{"serve"}, environ: []string{"ZIGATE_OTA_DONGLE=sim", "ZIGATE_OTA_STATE_DIR=/proc/zigate-ota"}, code: 1, stderr: `(?m)^zigate-ota serve: .*/proc/zigate-ota.*ZIGATE_OTA_`},

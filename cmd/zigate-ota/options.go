@@ -58,6 +58,7 @@ func upgradePolicy(c config.UpgradeConfig, watch otasvc.QueryWatch) otasvc.Polic
 		RejoinTimeout:    c.RejoinTimeout,
 		Retries:          c.Retries,
 		Slice:            c.Slice,
+		Overlap:          c.Overlap == config.OverlapAuto,
 		Canary:           c.Canary,
 		QueryWatch:       watch,
 		BlockInterval:    c.BlockInterval,

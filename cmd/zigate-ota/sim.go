@@ -31,7 +31,11 @@ func (p *program) simulate(ctx context.Context, s commandline.Simulation) error 
 	if err != nil {
 		return err
 	}
-	scenario, err := simulatedScenario(&s, devices)
+	stacks, err := givenStacks(s.Stacks)
+	if err != nil {
+		return err
+	}
+	scenario, err := simulatedScenario(&s, devices, stacks)
 	if err != nil {
 		return err
 	}
@@ -64,10 +68,10 @@ func (p *program) runSimulation(ctx context.Context, s *commandline.Simulation, 
 	}
 
 	home := sim.New(scenario.Config)
-	for _, d := range home.Devices() {
+	for i, d := range home.Devices() {
 		device := d.Snapshot()
-		fmt.Fprintf(p.stdout, "device %v network address 0x%04x file version 0x%08x\n",
-			device.IEEE, device.Addr, device.FileVersion)
+		fmt.Fprintf(p.stdout, "device %v network address 0x%04x file version 0x%08x%s\n",
+			device.IEEE, device.Addr, device.FileVersion, stackShown(scenario.Config.Devices[i].Stack))
 	}
 
 	tasks.Go(func() error { return home.Run(ctx) })
@@ -131,9 +135,32 @@ func givenDevices(texts []string) ([]sim.DeviceConfig, error) {
 	return devices, nil
 }
 
+// givenStacks returns the Zigbee stacks that the command line names.
+func givenStacks(names []string) ([]sim.Stack, error) {
+	var stacks []sim.Stack
+	for _, name := range names {
+		stack, err := sim.ParseStack(name)
+		if err != nil {
+			return nil, usageError("--stacks: %w; see zigate-ota help sim", err)
+		}
+		stacks = append(stacks, stack)
+	}
+	return stacks, nil
+}
+
+// stackShown is how a device's Zigbee stack stands behind what else is told of it.
+func stackShown(stack sim.Stack) string {
+	if stack == sim.NoStack {
+		return ""
+	}
+	return " stack " + stack.String()
+}
+
 // simulatedScenario returns the simulation to run: the scenario of the file, where one is named, changed by
 // the other flags.
-func simulatedScenario(s *commandline.Simulation, devices []sim.DeviceConfig) (sim.Scenario, error) {
+func simulatedScenario(
+	s *commandline.Simulation, devices []sim.DeviceConfig, stacks []sim.Stack,
+) (sim.Scenario, error) {
 	scenario := sim.Scenario{Config: simulationConfig(nil, s.Speed)}
 	if s.Scenario != "" {
 		file, err := os.Open(s.Scenario)
@@ -157,7 +184,12 @@ func simulatedScenario(s *commandline.Simulation, devices []sim.DeviceConfig) (s
 	}
 	c.Devices = append(c.Devices, devices...)
 	if len(c.Devices) == 0 {
-		c.Devices = manyDevices(s.Count)
+		c.Devices = homeOfStacks(s.Count, stacks)
+	}
+	for i := range c.Devices {
+		if c.Devices[i].Stack == sim.NoStack && len(stacks) > 0 {
+			c.Devices[i].Stack = stacks[i%len(stacks)]
+		}
 	}
 	setFaults(&c.Faults, s)
 	return scenario, nil

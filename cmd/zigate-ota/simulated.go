@@ -78,6 +78,29 @@ func manyDevices(n int) []sim.DeviceConfig {
 	return devices[:n]
 }
 
+// makersStacks are the Zigbee stacks that the devices of a manufacturer code certainly have.
+var makersStacks = map[uint16]sim.Stack{
+	0x1021: sim.NXP,    // Legrand
+	0x1037: sim.NXP,    // NXP, which LiXee uses
+	0x1141: sim.Telink, // Telink
+	0x117C: sim.Ember,  // IKEA
+}
+
+// homeOfStacks returns the usual home of n devices with the Zigbee stacks of their makers, where those are
+// certain. Where stacks are named it leaves the choice to them, and block sizes, too.
+func homeOfStacks(n int, named []sim.Stack) []sim.DeviceConfig {
+	devices := manyDevices(n)
+	for i := range devices {
+		d := &devices[i]
+		if len(named) > 0 {
+			d.MaxDataSize = 0
+			continue
+		}
+		d.Stack = makersStacks[d.ManufacturerCode]
+	}
+	return devices
+}
+
 // newSimulation returns a simulated dongle with these devices; speed 1 is the pace of a real radio.
 func newSimulation(devices []sim.DeviceConfig, speed float64) *sim.Dongle {
 	return sim.New(simulationConfig(devices, speed))

@@ -194,6 +194,18 @@ func (d *Device) SetInvalid(sha256 string) {
 	}
 }
 
+// MindsRefusal reports whether the device ended a download because the dongle refused a block, although its
+// kind does not mind.
+func (d *Device) MindsRefusal() bool { return d.facts.MindsRefusal }
+
+// SetMindsRefusal notes that it did.
+func (d *Device) SetMindsRefusal() {
+	if !d.facts.MindsRefusal {
+		d.facts.MindsRefusal = true
+		d.changed()
+	}
+}
+
 // AsksAt notes at which of the dongle's endpoints the device looks for images. last is the highest endpoint
 // from which the dongle's firmware can answer. It reports whether the device has just been found to ask at
 // one that cannot answer.

@@ -35,7 +35,7 @@ func Conflict(v View, key Key) (Obstacle, message.IEEE) {
 	for i := range upgrades {
 		c := &upgrades[i]
 		switch {
-		case (c.inDownload() || c.Stage == PausedInQueue) && c.Key != key:
+		case (c.UsesSlot() || c.isPutOff() || c.Stage == PausedInQueue) && c.Key != key:
 			return OtherDownload, c.Device
 		case c.Stage == Withheld && c.Key == key:
 			return InstallWaits, c.Device

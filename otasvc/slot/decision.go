@@ -39,13 +39,16 @@ type Defer struct{}
 // EndForBattery is the decision to end the upgrade of a device whose battery is too low for it to begin.
 type EndForBattery struct{ Device message.IEEE }
 
-// GiveUp is the decision to take the offer back from devices that slept through their notification, so that
-// another image can have the slot. They stand in the queue again, behind those that wait now.
-type GiveUp struct{ Devices []message.IEEE }
+// GiveUp is the decision to take the slot from devices that do not take what they were offered, so that
+// another image, or another device of the image, can have it.
+type GiveUp struct {
+	Devices []message.IEEE // devices that did not answer their notification; they are queued again
+	Aside   []message.IEEE // devices that fell silent in mid-download; they are put off, without being told
+}
 
 // BeginSwitch is the decision to begin a slot switch: from now on the devices that download are told to wait.
 type BeginSwitch struct {
-	PutOff   []message.IEEE // devices whose next request is answered with wait-for-data
+	PutOff   []message.IEEE // devices whose next request is answered with wait-for-data, an hour at most
 	GiveUp   []message.IEEE // devices that were notified and have not asked yet; they are queued again
 	Until    time.Time      // the devices that are put off are to ask again then
 	Deadline time.Time      // the slot is given away then, whoever was told

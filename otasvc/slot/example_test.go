@@ -32,7 +32,7 @@ func ExamplePlan() {
 	load := slot.Plan(view, now).(slot.Load)
 	fmt.Println("load", load.Key.SHA256)
 
-	view.Slot = view.Slot.Loading(load.Key, now)
+	view.Slot = view.Slot.Loading(load.Key)
 	fmt.Println("while it is loaded:", slot.Plan(view, now))
 
 	view.Slot = view.Slot.Loaded()

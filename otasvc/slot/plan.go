@@ -1,6 +1,7 @@
 package slot
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -25,8 +26,11 @@ func Plan(v View, now time.Time) Decision {
 		return p.finishSwitch()
 	}
 
-	if devices := p.asleep(); len(devices) > 0 {
-		return GiveUp{Devices: devices}
+	if d := p.stray(); d != nil {
+		return d
+	}
+	if d := p.yield(); d != nil {
+		return d
 	}
 	next := p.next()
 	if next == nil {
@@ -42,26 +46,24 @@ func Plan(v View, now time.Time) Decision {
 type plan struct {
 	*View
 	now     time.Time
-	users   []*Candidate // those that may ask for blocks at any moment, in the order of the queue
-	waiting []*Candidate // those that could have the slot, who comes first first
-	timeout time.Duration
-	due     *Candidate // who waits for another image that is to have the slot now; nil if there is none
+	users   []*Candidate          // those for which the slot has to hold their image, in the order of the queue
+	waiting []*Candidate          // those that could have the slot, who comes first first
+	need    map[Key]time.Duration // how long those who wait need, by their image
+	rates   rates
+	timeout time.Duration // how long the users have to ask once more and be told to wait
 }
 
 // look sorts a view.
 func look(v *View, now time.Time) *plan {
-	p := &plan{View: v, now: now}
+	p := &plan{View: v, now: now, rates: ratesOf(v.Upgrades)}
 	for i := range v.Upgrades {
 		if c := &v.Upgrades[i]; c.UsesSlot() {
 			p.users = append(p.users, c)
 		}
 	}
 	slices.SortFunc(p.users, byQueue)
-
-	anyHeld := slices.ContainsFunc(p.users, func(c *Candidate) bool { return c.Held })
-	p.timeout = v.Policy.switchTimeout(anyHeld)
+	p.timeout = p.switchTimeout()
 	p.waiting = p.inLine()
-	p.due = p.nextImage()
 	return p
 }
 
@@ -76,42 +78,87 @@ func (v *View) find(device message.IEEE) *Candidate {
 
 // awaitsLastBlock reports whether the slot has to stay as it is for the last block of a device.
 func (v *View) awaitsLastBlock() bool {
-	return slices.ContainsFunc(v.Upgrades, func(c Candidate) bool { return c.LastBlock && c.inDownload() })
+	return slices.ContainsFunc(v.Upgrades, func(c Candidate) bool { return c.LastBlock && c.InDownload() })
 }
 
-// asleep returns the devices that use the slot, if all of them slept through their notification and another
-// image waits.
-func (p *plan) asleep() []message.IEEE {
+// usersKey is the image that the slot has to hold: the loaded one where one of its devices uses the slot, else
+// that of the user who was there first. The zero key means that nobody uses the slot.
+func (p *plan) usersKey() Key {
 	if len(p.users) == 0 {
-		return nil
+		return Key{}
 	}
-	current := p.users[0].Key
-	others := slices.DeleteFunc(slices.Clone(p.waiting), func(c *Candidate) bool { return c.Key == current })
+	if slices.ContainsFunc(p.users, func(c *Candidate) bool { return c.Key == p.Slot.key }) {
+		return p.Slot.key
+	}
+	return p.users[0].Key
+}
+
+// stray gives way where devices of several images use the slot. That is so only when a device was taken for
+// one that does not need the slot any more, and it does.
+func (p *plan) stray() Decision {
+	key := p.usersKey()
+	others := slices.DeleteFunc(slices.Clone(p.users), func(c *Candidate) bool { return c.Key == key })
 	if len(others) == 0 {
 		return nil
 	}
-	for _, c := range p.users {
-		if !c.sleptThrough(p.sleepTimeout(c, others), p.now) {
-			return nil
-		}
-	}
-	return devicesOf(p.users)
+	return giveUp(others)
 }
 
 // next returns the upgrade whose image should be in the slot, or nil where nobody needs it: that of the
-// downloads under way, else that of who has waited for longer than a slice, else that of the first who waits.
+// downloads under way, else that of one who was told to wait and asks again soon, else that of the first who
+// waits, else that of one who asks again at any later time.
 func (p *plan) next() *Candidate {
-	switch {
-	case len(p.users) > 0:
+	if len(p.users) > 0 {
 		return p.users[0]
-	case p.due != nil:
-		// This holds even where a device of the loaded image stands before it: that image has had its slice.
-		return p.due
-	case len(p.waiting) > 0:
-		return p.waiting[0]
-	default:
-		return nil
 	}
+	promised := p.promised()
+	if promised != nil && p.nearly(promised) {
+		return promised
+	}
+	if c := p.first(); c != nil {
+		return c
+	}
+	if promised != nil {
+		return promised
+	}
+	return p.overlapping()
+}
+
+// first returns the first who waits; nil where nobody does who could take the slot now. One of the loaded image
+// comes before all others: where it is as ready, or nobody has had anything of the header yet.
+func (p *plan) first() *Candidate {
+	var first *Candidate
+	for _, c := range p.waiting {
+		if p.isPromised(c) || c.Held {
+			continue
+		}
+		if first == nil {
+			first = c
+		}
+		if p.Slot.Holds(c.Key) && (p.Slot.fresh || c.readiness(p.now) < doubtful) {
+			return c
+		}
+	}
+	return first
+}
+
+// overlapping returns a download that goes on without the slot: while its header is loaded the dongle refuses
+// none of its blocks, which costs less air time. It is nil where there is none.
+func (p *plan) overlapping() *Candidate {
+	var found *Candidate
+	for i := range p.Upgrades {
+		c := &p.Upgrades[i]
+		if !c.InDownload() || c.UsesSlot() || c.isPutOff() {
+			continue
+		}
+		if p.Slot.Holds(c.Key) {
+			return c
+		}
+		if found == nil || byQueue(c, found) < 0 {
+			found = c
+		}
+	}
+	return found
 }
 
 // clear empties a slot that nobody needs.
@@ -146,16 +193,13 @@ func (p *plan) serve() Decision {
 	if devices := p.unserved(); len(devices) > 0 {
 		return Admit{Devices: devices}
 	}
+	if len(p.users) > 0 && p.mustSwitch() {
+		return p.beginSwitch()
+	}
 	if devices := p.comingBack(); len(devices) > 0 {
 		return CallBack{Devices: devices}
 	}
-	if p.due == nil {
-		return p.fillPlace()
-	}
-	if len(p.users) > 0 {
-		return p.beginSwitch()
-	}
-	return nil
+	return p.fillPlace()
 }
 
 // unserved returns the devices that download the loaded image and get no blocks.
@@ -169,14 +213,12 @@ func (p *plan) unserved() []message.IEEE {
 	return devices
 }
 
-// comingBack returns the devices of the loaded image that were put off and may go on.
+// comingBack returns the devices of the loaded image that were put off and ask again soon, or may have asked
+// already.
 func (p *plan) comingBack() []message.IEEE {
-	if len(p.users) > 0 && p.due != nil {
-		return nil // the time of the image is about to end
-	}
 	var devices []message.IEEE
 	for _, c := range p.waiting {
-		if c.isPutOff() && c.Key == p.Slot.key {
+		if c.isPutOff() && c.Key == p.Slot.key && (!p.isPromised(c) || p.asksSoon(c)) {
 			devices = append(devices, c.Device)
 		}
 	}
@@ -188,6 +230,9 @@ func (p *plan) fillPlace() Decision {
 	if slices.ContainsFunc(p.users, func(c *Candidate) bool { return c.InstallLater }) {
 		return nil // it downloads alone
 	}
+	if promised := p.promised(); promised != nil && promised.Key != p.Slot.key && p.nearly(promised) {
+		return nil // the slot is about to be another image's
+	}
 	for _, c := range p.waiting {
 		if c.Key != p.Slot.key || c.Stage != Queued || c.InstallLater && len(p.users) > 0 {
 			continue
@@ -195,12 +240,44 @@ func (p *plan) fillPlace() Decision {
 		if c.BatteryLow {
 			return EndForBattery{Device: c.Device}
 		}
-		if len(p.users) >= p.Policy.Concurrency {
-			return nil
-		}
-		return p.offer(c)
+		return p.place(c)
 	}
 	return nil
+}
+
+// place offers the image to a device if there is a place for it. Those that were offered their image and do
+// not answer take no place from others, but there are no more of them than places: the one that has had most
+// time makes room for who is more likely to answer.
+func (p *plan) place(c *Candidate) Decision {
+	busy := 0
+	var idle []*Candidate
+	for i := range p.Upgrades {
+		switch c := &p.Upgrades[i]; {
+		case !c.InDownload() || c.isPutOff():
+		case p.isIdle(c, answerWithin(c)):
+			idle = append(idle, c)
+		default:
+			busy++
+		}
+	}
+	most := max(p.Policy.Concurrency, 1)
+	switch {
+	case busy >= most:
+		return nil
+	case len(idle) < most:
+		return p.offer(c)
+	}
+	idle = slices.DeleteFunc(idle, func(c *Candidate) bool { return c.Begun || c.Stage != Offered })
+	if len(idle) == 0 {
+		return nil
+	}
+	oldest := slices.MinFunc(idle, func(a, b *Candidate) int {
+		return cmp.Or(a.OfferedAt.Compare(b.OfferedAt), cmp.Compare(a.Device, b.Device))
+	})
+	if !p.isIdle(oldest, p.patience(oldest, c)) {
+		return nil
+	}
+	return GiveUp{Devices: []message.IEEE{oldest.Device}}
 }
 
 // offer offers the loaded image to a device, or puts that off for a while where the dongle's buffers are

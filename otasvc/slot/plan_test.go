@@ -28,7 +28,7 @@ var policy = slot.Policy{
 func ago(d time.Duration) time.Time { return start.Add(-d) }
 
 // holding is a slot that has held an image for so long.
-func holding(k slot.Key, d time.Duration) slot.State { return slot.State{}.Loading(k, ago(d)).Loaded() }
+func holding(k slot.Key, d time.Duration) slot.State { return slot.State{}.Loading(k).Loaded() }
 
 // change makes an upgrade another one.
 type change func(*slot.Candidate)
@@ -61,6 +61,7 @@ func downloading(device message.IEEE, k slot.Key, d time.Duration, changes ...ch
 		c.Stage = slot.Downloading
 		c.Begun = true
 		c.Rate = 100
+		c.ActiveAt = start
 	}}, changes...)...)
 }
 
@@ -69,6 +70,7 @@ func putOff(device message.IEEE, k slot.Key, until time.Duration, changes ...cha
 	return downloading(device, k, time.Minute, append([]change{func(c *slot.Candidate) {
 		c.Stage = slot.Paused
 		c.PutOffUntil = start.Add(until)
+		c.Told = true
 	}}, changes...)...)
 }
 
@@ -83,6 +85,21 @@ func batteryLow(c *slot.Candidate)   { c.BatteryLow = true }
 func lost(c *slot.Candidate)         { c.Located = false }
 func follows(c *slot.Candidate)      { c.Canary = bulb1 }
 func later(c *slot.Candidate)        { c.NotBefore = start.Add(time.Second) }
+func named(c *slot.Candidate)        { c.Named = true }
+func unanswered(c *slot.Candidate)   { c.Unanswered = true }
+func untold(c *slot.Candidate)       { c.Told = false }
+func overlaps(c *slot.Candidate)     { c.Overlaps = true }
+
+func usualRate(bytes int) change { return func(c *slot.Candidate) { c.UsualRate = bytes } }
+func rate(bytes int) change      { return func(c *slot.Candidate) { c.Rate = bytes } }
+
+// silent is a device that has not asked for so long.
+func silent(d time.Duration) change {
+	return func(c *slot.Candidate) {
+		c.ActiveAt = ago(d)
+		c.OfferedAt = ago(time.Hour)
+	}
+}
 
 func stage(s slot.Stage) change { return func(c *slot.Candidate) { c.Stage = s } }
 
@@ -165,17 +182,105 @@ func TestPlanLoads(t *testing.T) {
 			upgrades: upgrades{queued(bulb1, bulbs, time.Second), queued(plug, plugs, time.Minute)},
 			want:     slot.Load{Key: plugs},
 		},
-		"who listens now goes first": {
+		"who was asked for by name goes first": {
+			slot:     empty,
+			upgrades: upgrades{queued(bulb1, bulbs, 0, named), queued(plug, plugs, time.Minute, usualRate(5000))},
+			want:     slot.Load{Key: bulbs},
+		},
+		"half a day of waiting counts as much as a name": {
 			slot: empty,
 			upgrades: upgrades{
-				queued(bulb1, bulbs, time.Second, sleepy, awake), queued(plug, plugs, time.Minute),
+				queued(bulb1, bulbs, 0, named, usualRate(100)), queued(plug, plugs, 12*hour, usualRate(100)),
+			},
+			want: slot.Load{Key: plugs},
+		},
+		"what is done sooner goes first": {
+			slot: empty,
+			upgrades: upgrades{
+				queued(bulb1, bulbs, time.Minute, usualRate(100)), queued(plug, plugs, 0, usualRate(500)),
+			},
+			want: slot.Load{Key: plugs},
+		},
+		"waiting makes up for it": {
+			slot: empty,
+			upgrades: upgrades{
+				queued(bulb1, bulbs, hour, usualRate(100)), queued(plug, plugs, 0, usualRate(500)),
 			},
 			want: slot.Load{Key: bulbs},
 		},
-		"who never sleeps does not count as listening": {
+		"the devices of an image are done together": {
+			slot: empty,
+			upgrades: upgrades{
+				queued(bulb1, bulbs, 0, usualRate(100)), queued(bulb2, bulbs, 0, usualRate(100)),
+				queued(5, bulbs, 0, usualRate(100)), queued(plug, plugs, 0, usualRate(90)),
+			},
+			want: slot.Load{Key: plugs}, // 1000 s each, two at a time, or 1111 s
+		},
+		"who never sleeps goes first": {
+			slot: empty,
+			upgrades: upgrades{
+				queued(bulb1, bulbs, time.Second, sleepy, awake, usualRate(5000)), queued(plug, plugs, time.Minute),
+			},
+			want: slot.Load{Key: plugs},
+		},
+		"then who listens now": {
+			slot: empty,
+			upgrades: upgrades{
+				queued(bulb1, bulbs, time.Second, sleepy, awake), queued(plug, plugs, hour, unanswered),
+				queued(lamp, lamps, hour, sleepy),
+			},
+			want: slot.Load{Key: bulbs},
+		},
+		"then who did not answer": {
 			slot:     empty,
-			upgrades: upgrades{queued(bulb1, bulbs, time.Second, awake), queued(plug, plugs, time.Minute)},
+			upgrades: upgrades{queued(bulb1, bulbs, 0, unanswered), queued(plug, plugs, hour, sleepy)},
+			want:     slot.Load{Key: bulbs},
+		},
+		"those who sleep take turns": {
+			slot: empty,
+			upgrades: upgrades{
+				queued(bulb1, bulbs, 0, sleepy, named, usualRate(5000)), queued(plug, plugs, time.Second, sleepy),
+			},
+			want: slot.Load{Key: plugs},
+		},
+		"a header that nobody has had anything of": {
+			slot:     holding(bulbs, 0),
+			upgrades: upgrades{queued(bulb1, bulbs, 0, sleepy), queued(plug, plugs, 0)},
+			want:     slot.Offer{Device: bulb1, Key: bulbs},
+		},
+		"one that is as ready joins in": {
+			slot:     holding(bulbs, 0).Offered(false, start),
+			upgrades: upgrades{queued(bulb1, bulbs, 0), queued(plug, plugs, hour, named)},
+			want:     slot.Offer{Device: bulb1, Key: bulbs},
+		},
+		"one that was told to wait and asks soon": {
+			slot: empty, upgrades: upgrades{queued(bulb1, bulbs, hour), putOff(plug, plugs, 42*time.Second)},
+			want: slot.Load{Key: plugs},
+		},
+		"one that was told to wait and asks later": {
+			slot: empty, upgrades: upgrades{queued(bulb1, bulbs, hour), putOff(plug, plugs, 43*time.Second)},
+			want: slot.Load{Key: bulbs},
+		},
+		"nobody else wants it": {
+			slot: empty, upgrades: upgrades{putOff(plug, plugs, hour)}, want: slot.Load{Key: plugs},
+		},
+		"one that fell silent": {
+			slot:     empty,
+			upgrades: upgrades{putOff(bulb1, bulbs, -hour, untold), queued(plug, plugs, 0)},
 			want:     slot.Load{Key: plugs},
+		},
+		"a download that does not need the slot": {
+			slot: empty, upgrades: upgrades{downloading(bulb1, bulbs, hour, overlaps)},
+			want: slot.Load{Key: bulbs},
+		},
+		"others before it": {
+			slot:     holding(bulbs, hour).Offered(false, start),
+			upgrades: upgrades{downloading(bulb1, bulbs, hour, overlaps), queued(plug, plugs, 0)},
+			want:     slot.Load{Key: plugs},
+		},
+		"it needs the slot until it asks": {
+			slot:     holding(bulbs, hour).Offered(false, start),
+			upgrades: upgrades{offered(bulb1, bulbs, 0, overlaps), queued(plug, plugs, 0)},
 		},
 		"downloads keep the slot": {
 			slot:     holding(bulbs, time.Minute),
@@ -192,14 +297,6 @@ func TestPlanLoads(t *testing.T) {
 		"a page request keeps the slot from being emptied": {
 			slot: holding(bulbs, hour).PageAsked(), want: slot.Reset{},
 		},
-		"whose wait is over comes after its image's slice": {
-			slot: holding(bulbs, 16*time.Minute),
-			upgrades: upgrades{
-				queued(bulb1, bulbs, hour), putOff(plug, plugs, -time.Second),
-				queued(lamp, lamps, 20*time.Minute),
-			},
-			want: slot.Load{Key: lamps},
-		},
 	})
 }
 
@@ -212,16 +309,16 @@ func TestPlanWaits(t *testing.T) {
 			upgrades: one, change: func(v *slot.View) { v.Usable = false },
 		},
 		"a load is under way": {
-			slot: slot.State{}.Loading(bulbs, start), upgrades: one,
+			slot: slot.State{}.Loading(bulbs), upgrades: one,
 		},
 		"a person's load is under way": {
 			slot: slot.State{}.LoadingByHand(), upgrades: one,
 		},
 		"the dongle has just refused": {
-			slot: slot.State{}.Loading(bulbs, start).Refused(ago(time.Second)), upgrades: one,
+			slot: slot.State{}.Loading(bulbs).Refused(ago(time.Second)), upgrades: one,
 		},
 		"the dongle has refused a while ago": {
-			slot: slot.State{}.Loading(bulbs, start).Refused(ago(2 * time.Second)), upgrades: one,
+			slot: slot.State{}.Loading(bulbs).Refused(ago(2 * time.Second)), upgrades: one,
 			want: slot.Load{Key: bulbs},
 		},
 		"the dongle starts again": {
@@ -320,8 +417,9 @@ func TestPlanOffers(t *testing.T) {
 
 // When sleepy devices give the slot up.
 func TestPlanGivesUp(t *testing.T) {
-	loaded := holding(bulbs, time.Minute)
+	loaded := holding(bulbs, time.Minute).Offered(false, start)
 	day := 24 * time.Hour
+	hour := time.Hour
 	giveUp := slot.GiveUp{Devices: devices(bulb1)}
 	asleep := func(d time.Duration, changes ...change) slot.Candidate {
 		return offered(bulb1, bulbs, d, append([]change{sleepy}, changes...)...)
@@ -331,11 +429,18 @@ func TestPlanGivesUp(t *testing.T) {
 	}
 	runDecisions(t, map[string]decisionTest{
 		"nobody else waits": {slot: loaded, upgrades: upgrades{asleep(time.Hour)}},
-		"it has half a minute": {
-			slot: loaded, upgrades: upgrades{asleep(30 * time.Second), queued(plug, plugs, 0)},
+		"its parent keeps the notification for a while": {
+			slot: loaded, upgrades: upgrades{asleep(7 * time.Second), queued(plug, plugs, 0)},
+		},
+		"then it costs the others nothing": {
+			slot: loaded, upgrades: upgrades{asleep(8 * time.Second), queued(plug, plugs, 0)}, want: giveUp,
+		},
+		"it has half a minute before one that may be gone": {
+			slot: loaded, upgrades: upgrades{asleep(30 * time.Second), queued(plug, plugs, 0, unanswered)},
 		},
 		"after half a minute": {
-			slot: loaded, upgrades: upgrades{asleep(31 * time.Second), queued(plug, plugs, 0)}, want: giveUp,
+			slot: loaded, upgrades: upgrades{asleep(31 * time.Second), queued(plug, plugs, 0, unanswered)},
+			want: giveUp,
 		},
 		"at once for one that listens now": {
 			slot:     loaded,
@@ -357,8 +462,54 @@ func TestPlanGivesUp(t *testing.T) {
 			slot:     loaded,
 			upgrades: upgrades{downloading(bulb1, bulbs, time.Minute, sleepy), queued(plug, plugs, 0)},
 		},
-		"one that does not sleep": {
-			slot: loaded, upgrades: upgrades{offered(bulb1, bulbs, time.Minute), queued(plug, plugs, 0)},
+		"one that hears all the time has three notifications": {
+			slot: loaded, upgrades: upgrades{offered(bulb1, bulbs, 45*time.Second), queued(plug, plugs, 0)},
+		},
+		"then it is taken for gone": {
+			slot: loaded, upgrades: upgrades{offered(bulb1, bulbs, 46*time.Second), queued(plug, plugs, 0)},
+			want: giveUp,
+		},
+		"one that is silent in mid-download": {
+			slot:     loaded,
+			upgrades: upgrades{downloading(bulb1, bulbs, time.Minute, silent(61*time.Second)), queued(plug, plugs, 0)},
+			want:     slot.GiveUp{Aside: devices(bulb1)},
+		},
+		"one that is silent for a moment": {
+			slot:     loaded,
+			upgrades: upgrades{downloading(bulb1, bulbs, time.Minute, silent(time.Minute)), queued(plug, plugs, 0)},
+		},
+		"one that is as slow as that": {
+			slot: loaded,
+			upgrades: upgrades{
+				downloading(bulb1, bulbs, time.Minute, silent(2*time.Minute), rate(2)),
+				queued(plug, plugs, 0, usualRate(1)),
+			},
+		},
+		"one that is silent, for one that may be gone": {
+			slot: loaded,
+			upgrades: upgrades{
+				downloading(bulb1, bulbs, time.Minute, silent(2*time.Minute)), queued(plug, plugs, 0, unanswered),
+			},
+		},
+		"one that is silent while another of its image is ready": {
+			slot: loaded,
+			upgrades: upgrades{
+				downloading(bulb1, bulbs, time.Minute, silent(2*time.Minute)), queued(bulb2, bulbs, 0),
+				queued(plug, plugs, hour),
+			},
+			want: slot.Offer{Device: bulb2, Key: bulbs},
+		},
+		"places that nobody takes": {
+			slot: loaded,
+			upgrades: upgrades{
+				offered(bulb1, bulbs, 2*time.Minute), offered(lamp, bulbs, time.Minute), queued(bulb2, bulbs, 0),
+			},
+			want: giveUp,
+		},
+		"devices of two images": {
+			slot:     loaded,
+			upgrades: upgrades{downloading(bulb1, bulbs, hour), downloading(plug, plugs, hour)},
+			want:     slot.GiveUp{Aside: devices(plug)},
 		},
 		"one beside it that downloads": {
 			slot: loaded,
@@ -369,6 +520,7 @@ func TestPlanGivesUp(t *testing.T) {
 		"for the same image": {
 			slot:     loaded,
 			upgrades: upgrades{asleep(time.Minute), offered(lamp, bulbs, 0), queued(bulb2, bulbs, 0)},
+			want:     slot.Offer{Device: bulb2, Key: bulbs}, // who sleeps takes no place from others
 		},
 	})
 }
@@ -379,72 +531,102 @@ func TestPlanSwitches(t *testing.T) {
 		minute = time.Minute
 		second = time.Second
 	)
-	old := holding(bulbs, 16*minute)
+	old := holding(bulbs, 16*minute).Offered(false, start)
 	busy := downloading(bulb1, bulbs, 16*minute)
-	waits := queued(plug, plugs, 16*minute)
+	slow := downloading(bulb1, bulbs, 16*minute, rate(20)) // 83 minutes, less what it has waited for
+	waits := queued(plug, plugs, 16*minute, usualRate(1000))
 	begun := slot.BeginSwitch{PutOff: devices(bulb1), Until: start.Add(minute), Deadline: start.Add(second)}
 	under := old.SwitchBegun(begun)
 	late := slot.BeginSwitch{PutOff: devices(bulb1), Until: start.Add(minute), Deadline: start}
-	rate := func(bytes int) change { return func(c *slot.Candidate) { c.Rate = bytes } }
-	// 20 s for the switch there and 20 s back, each image's time with 20 s and 3 s, 3 s more.
+	// 20 s for the switch there and 20 s back, 3 s for the header; the other image's time is 110 s and a
+	// quarter more, and 3 s for its header.
 	around := 20*second + 20*second + 3*second
-	each := 20*second + 3*second
+	quick := 110*second + 110*second/4 + 3*second
+	switches := func(wait time.Duration) slot.Decision {
+		return slot.BeginSwitch{
+			PutOff: devices(bulb1), Until: start.Add(wait), Deadline: start.Add(20 * second),
+		}
+	}
+	// Between two promises the first device is told to wait again.
+	gap := 20*second + 3*second + 3*second + 10*second
 	runDecisions(t, map[string]decisionTest{
-		"another image has waited for a slice": {
-			slot: old, upgrades: upgrades{busy, waits},
-			want: slot.BeginSwitch{
-				PutOff: devices(bulb1), Until: start.Add(around + 15*minute + each),
-				Deadline: start.Add(20 * second),
+		"a healthy download keeps the slot": {slot: old, upgrades: upgrades{busy, waits}},
+		"a slow one gives way to a quick one": {
+			slot: old, upgrades: upgrades{slow, waits}, want: switches(around + quick),
+		},
+		"not to one that is not much quicker": {
+			slot: old, upgrades: upgrades{slow, queued(plug, plugs, 0, usualRate(40))},
+		},
+		"not to one that sleeps": {
+			slot: old, upgrades: upgrades{slow, queued(plug, plugs, 0, usualRate(1000), sleepy, awake)},
+		},
+		"not before its rate is known": {
+			slot: old, upgrades: upgrades{downloading(bulb1, bulbs, 0, rate(0), usualRate(10)), waits},
+		},
+		"not after it has waited for long": {
+			slot: old, upgrades: upgrades{downloading(bulb1, bulbs, 3*time.Hour, rate(20)), waits},
+		},
+		"not while one beside it is done soon": {
+			slot: old, upgrades: upgrades{slow, downloading(bulb2, bulbs, minute, rate(500)), waits},
+		},
+		"not while another one was put off": {
+			slot: old, upgrades: upgrades{slow, waits, putOff(lamp, lamps, 30*minute)},
+		},
+		"not before it has come back": {
+			slot: old,
+			upgrades: upgrades{
+				downloading(bulb1, bulbs, minute, rate(20), func(c *slot.Candidate) { c.ActiveAt = start.Add(second) }),
+				waits,
 			},
 		},
-		"what the others need at the rate of those who download now": {
-			slot: old, upgrades: upgrades{downloading(bulb1, bulbs, 16*minute, rate(1000)), waits},
+		"for an hour at the longest": {
+			slot: old,
+			upgrades: upgrades{
+				downloading(bulb1, bulbs, minute, rate(1)), queued(plug, plugs, 0, usualRate(25)),
+			},
 			want: slot.BeginSwitch{
-				PutOff: devices(bulb1), Until: start.Add(around + 30*second + 125*second + each),
-				Deadline: start.Add(20 * second),
+				PutOff: devices(bulb1), Until: start.Add(time.Hour), Deadline: start.Add(3 * minute),
 			},
 		},
-		"a paused device asks late": {
+		"a paused device asks late, and gives way to all": {
 			slot:     old,
 			upgrades: upgrades{downloading(bulb1, bulbs, 16*minute, held, stage(slot.Paused)), waits},
 			want: slot.BeginSwitch{
-				PutOff:   devices(bulb1),
-				Until:    start.Add(40*second + 15*minute + 40*second + 3*second + 40*second + 3*second),
+				PutOff: devices(bulb1), Until: start.Add(40*second + 40*second + 3*second + quick),
 				Deadline: start.Add(40 * second),
 			},
 		},
-		"who has not begun gives up": {
-			slot: old, upgrades: upgrades{busy, offered(bulb2, bulbs, second), waits},
+		"who has not answered gives up": {
+			slot: old, upgrades: upgrades{slow, offered(bulb2, bulbs, minute), waits},
 			want: slot.BeginSwitch{
-				PutOff: devices(bulb1), GiveUp: devices(bulb2),
-				Until: start.Add(around + 15*minute + each), Deadline: start.Add(20 * second),
+				PutOff: devices(bulb1), GiveUp: devices(bulb2), Until: start.Add(around + quick),
+				Deadline: start.Add(20 * second),
 			},
 		},
-		"it has not waited for a slice": {
-			slot: old, upgrades: upgrades{busy, queued(plug, plugs, 14*minute)},
+		"one that was told to wait asks soon": {
+			slot: old, upgrades: upgrades{busy, putOff(plug, plugs, 23*second, rate(10))},
+			want: switches(23*second + gap), // the one that downloads is quicker
 		},
-		"the loaded image has not had its slice": {
-			slot: holding(bulbs, 14*minute), upgrades: upgrades{busy, waits},
+		"one that is quicker asks soon": {
+			slot: old, upgrades: upgrades{slow, putOff(plug, plugs, 23*second, rate(1000))},
+			want: switches(23*second + gap + 125*second),
+		},
+		"one that was told to wait asks later": {
+			slot: old, upgrades: upgrades{busy, putOff(plug, plugs, 24*second)},
+		},
+		"one that was told to wait has asked and was refused": {
+			slot: old, upgrades: upgrades{busy, putOff(plug, plugs, -second)},
+		},
+		"not within moments of another promise": {
+			slot: old,
+			upgrades: upgrades{
+				busy, putOff(plug, plugs, 23*second, rate(10)), putOff(lamp, lamps, 23*second+gap+second),
+			},
+			want: switches(23*second + gap + second + gap),
 		},
 		"nobody is offered the image before a switch": {
-			slot: old, upgrades: upgrades{busy, waits, queued(bulb2, bulbs, minute)},
-			want: slot.BeginSwitch{
-				PutOff: devices(bulb1), Until: start.Add(around + 15*minute + each),
-				Deadline: start.Add(20 * second),
-			},
-		},
-		"one that was put off asks soon": {
-			slot: holding(bulbs, minute), upgrades: upgrades{busy, putOff(plug, plugs, 23*second)},
-			want: slot.BeginSwitch{
-				PutOff: devices(bulb1), Until: start.Add(around + 15*minute + each),
-				Deadline: start.Add(20 * second),
-			},
-		},
-		"one that was put off asks later": {
-			slot: holding(bulbs, minute), upgrades: upgrades{busy, putOff(plug, plugs, 24*second)},
-		},
-		"one that was put off has asked and was refused": {
-			slot: holding(bulbs, minute), upgrades: upgrades{busy, putOff(plug, plugs, -second)},
+			slot:     old,
+			upgrades: upgrades{busy, putOff(plug, plugs, 42*second), queued(bulb2, bulbs, minute)},
 		},
 		"a device is still to be told": {
 			slot: under, upgrades: upgrades{busy, waits},
@@ -465,19 +647,19 @@ func TestPlanSwitches(t *testing.T) {
 			upgrades: upgrades{busy, waits},
 			want:     slot.FinishSwitch{Devices: devices(bulb1), Until: start.Add(minute)},
 		},
-		"who was put off is called back": {
-			slot: holding(plugs, minute), upgrades: upgrades{putOff(plug, plugs, minute)},
+		"who was put off is called back when it asks soon": {
+			slot: holding(plugs, minute), upgrades: upgrades{putOff(plug, plugs, 23*second)},
 			want: slot.CallBack{Devices: devices(plug)},
 		},
-		"not where another switch is due": {
-			slot: old, upgrades: upgrades{busy, putOff(bulb2, bulbs, -second), waits},
-			want: slot.BeginSwitch{
-				PutOff: devices(bulb1), Until: start.Add(around + 15*minute + each),
-				Deadline: start.Add(20 * second),
-			},
+		"not before": {
+			slot: holding(plugs, minute), upgrades: upgrades{putOff(plug, plugs, 24*second)},
+		},
+		"who fell silent is called back": {
+			slot: holding(plugs, minute), upgrades: upgrades{putOff(plug, plugs, -minute, untold)},
+			want: slot.CallBack{Devices: devices(plug)},
 		},
 		"who was put off has the slot when it asks": {
-			slot:     holding(bulbs, minute),
+			slot:     old,
 			upgrades: upgrades{putOff(plug, plugs, 20*second), queued(bulb1, bulbs, minute)},
 			want:     slot.Load{Key: plugs},
 		},
@@ -509,7 +691,7 @@ func TestQueue(t *testing.T) {
 			queued(12, bulbs, time.Hour, stage(slot.PausedInQueue)),
 		},
 	}
-	want := []message.IEEE{8, 7, 6, 9, 3, 4, 5, 2, 1}
+	want := []message.IEEE{8, 9, 6, 7, 3, 4, 12, 5, 2, 1}
 	if diff := cmp.Diff(want, slot.Queue(v, start)); diff != "" {
 		t.Errorf("queue (-want +got):\n%s", diff)
 	}

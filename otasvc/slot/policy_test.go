@@ -29,22 +29,24 @@ var settings = map[string]struct {
 		after:  slot.Offer{Device: bulb2, Key: bulbs},
 	},
 	"Slice": {
-		slot:     holding(bulbs, 10*time.Minute),
-		upgrades: upgrades{offered(bulb1, bulbs, 10*time.Minute), queued(plug, plugs, 10*time.Minute)},
-		change:   func(p *slot.Policy) { p.Slice = 9 * time.Minute },
+		slot: holding(bulbs, 10*time.Minute),
+		upgrades: upgrades{
+			downloading(bulb1, bulbs, time.Minute, rate(150)), queued(plug, plugs, 0, usualRate(1000)),
+		},
+		change: func(p *slot.Policy) { p.Slice = 9 * time.Minute },
 		after: slot.BeginSwitch{
-			GiveUp:   devices(bulb1),
-			Until:    start.Add(20*time.Second + (9*time.Minute + 23*time.Second) + 23*time.Second),
+			PutOff:   devices(bulb1),
+			Until:    start.Add(43*time.Second + 137500*time.Millisecond + 3*time.Second),
 			Deadline: start.Add(20 * time.Second),
 		},
 	},
 	"BlockInterval": {
 		slot:     holding(bulbs, time.Minute),
-		upgrades: upgrades{offered(bulb1, bulbs, time.Minute), putOff(plug, plugs, 24*time.Second)},
+		upgrades: upgrades{offered(bulb1, bulbs, time.Second), putOff(plug, plugs, 24*time.Second)},
 		change:   func(p *slot.Policy) { p.BlockInterval = time.Second },
 		after: slot.BeginSwitch{
 			GiveUp:   devices(bulb1),
-			Until:    start.Add(22*time.Second + (15*time.Minute + 25*time.Second) + 25*time.Second),
+			Until:    start.Add(24*time.Second + 38*time.Second + 15*time.Minute),
 			Deadline: start.Add(22 * time.Second),
 		},
 	},
@@ -56,7 +58,7 @@ var settings = map[string]struct {
 		change: func(p *slot.Policy) { p.PauseStep = 31 * time.Second },
 		after: slot.BeginSwitch{
 			PutOff:   devices(bulb1),
-			Until:    start.Add(41*time.Second + (15*time.Minute + 44*time.Second) + 44*time.Second),
+			Until:    start.Add(44*time.Second + 57*time.Second + 15*time.Minute),
 			Deadline: start.Add(41 * time.Second),
 		},
 	},

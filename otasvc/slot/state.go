@@ -39,7 +39,7 @@ type State struct {
 	busy       bool      // a load or a clearing is under way
 	retryAt    time.Time // nothing is loaded before
 	refusals   int       // how often in a row the dongle did not take a header
-	since      time.Time // when the image of the key got the slot
+	fresh      bool      // nobody has had anything of the header since it was sent
 	generation int       // counts what makes the answer to an earlier load worthless
 	keepUntil  time.Time // a header that nobody needs is kept until then
 	// pagesAsked: version 2 of the firmware remembers an image page request, and refuses it a thousand times
@@ -98,13 +98,11 @@ func (s State) TellsToWait(device message.IEEE) bool {
 func (s State) KeptUntil() time.Time { return s.keepUntil }
 
 // Loading is the state after the header of an image was sent to the dongle.
-func (s State) Loading(k Key, now time.Time) State {
-	if s.key != k {
-		s.since = now
-	}
+func (s State) Loading(k Key) State {
 	s.key = k
 	s.content = unknown
 	s.busy = true
+	s.fresh = true
 	return s
 }
 
@@ -155,10 +153,7 @@ func (s State) LoadingByHand() State {
 }
 
 // LoadedByHand is the state after the dongle has taken the header that a person loaded.
-func (s State) LoadedByHand(k Key, now time.Time) State {
-	if s.key != k {
-		s.since = now
-	}
+func (s State) LoadedByHand(k Key) State {
 	s.busy = false
 	s.key = k
 	s.content = loaded
@@ -237,22 +232,22 @@ func (s State) SwitchFinished() State {
 	return s
 }
 
-// CalledBack is the state after a device was called back that had been told to wait until a time: its image
-// has the slot for the device from then on, not before.
-func (s State) CalledBack(until time.Time) State {
-	s.since = later(s.since, until)
-	return s
-}
-
 // Deferred is the state after an offer was put off because the dongle's buffers are full.
 func (s State) Deferred(now time.Time) State {
 	s.deferredSince = now
 	return s
 }
 
+// CalledBack is the state after downloads of the loaded image went on that had been put off.
+func (s State) CalledBack() State {
+	s.fresh = false
+	return s
+}
+
 // Offered is the state after a device was offered the image: with full buffers the next offer waits for its
 // own time.
 func (s State) Offered(crowded bool, now time.Time) State {
+	s.fresh = false
 	s.deferredSince = time.Time{}
 	if crowded {
 		s.deferredSince = now

@@ -17,7 +17,7 @@ var (
 // Each move of the state, told by what others can see of it afterwards.
 func TestState(t *testing.T) {
 	var empty slot.State
-	loading := empty.Loading(bulbs, start)
+	loading := empty.Loading(bulbs)
 	loaded := loading.Loaded()
 	cleared := empty.Clearing().Cleared()
 	tests := map[string]struct {
@@ -35,12 +35,12 @@ func TestState(t *testing.T) {
 		"a header was taken":     {state: loaded, key: bulbs, holds: bulbs},
 		"a header was refused":   {state: loading.Refused(start), key: bulbs, refusals: 1},
 		"refused twice": {
-			state: loading.Refused(start).Loading(bulbs, start).Refused(start), key: bulbs, refusals: 2,
+			state: loading.Refused(start).Loading(bulbs).Refused(start), key: bulbs, refusals: 2,
 		},
 		"taken in the end": {
-			state: loading.Refused(start).Loading(bulbs, start).Loaded(), key: bulbs, holds: bulbs,
+			state: loading.Refused(start).Loading(bulbs).Loaded(), key: bulbs, holds: bulbs,
 		},
-		"another header is on its way": {state: loaded.Loading(plugs, start), key: plugs, busy: true},
+		"another header is on its way": {state: loaded.Loading(plugs), key: plugs, busy: true},
 		"clearing":                     {state: loaded.Clearing(), busy: true, empty: true},
 		"cleared":                      {state: cleared, cleared: true},
 		"clearing was refused":         {state: loaded.Clearing().Refused(start), empty: true, refusals: 1},
@@ -57,7 +57,7 @@ func TestState(t *testing.T) {
 			state: loaded.LoadingByHand(), key: bulbs, holds: bulbs, busy: true,
 		},
 		"a person's header was taken": {
-			state: loaded.LoadingByHand().LoadedByHand(plugs, start), key: plugs, holds: plugs,
+			state: loaded.LoadingByHand().LoadedByHand(plugs), key: plugs, holds: plugs,
 		},
 		"a person's header was refused": {
 			state: loaded.LoadingByHand().RefusedByHand(true), key: bulbs, holds: bulbs,
@@ -90,7 +90,7 @@ func TestState(t *testing.T) {
 
 // A page request is forgotten with a restart of the dongle only, and a reconnection is none.
 func TestPagesAsked(t *testing.T) {
-	state := slot.State{}.Loading(bulbs, start).Loaded().PageAsked()
+	state := slot.State{}.Loading(bulbs).Loaded().PageAsked()
 	for name, tt := range map[string]struct {
 		state slot.State
 		want  bool
@@ -99,7 +99,7 @@ func TestPagesAsked(t *testing.T) {
 		"connected anew":      {state.Lost(), true},
 		"restarted":           {state.Restarted(), false},
 		"reset":               {state.Reset(start), false},
-		"another header":      {state.Loading(plugs, start).Loaded(), true},
+		"another header":      {state.Loading(plugs).Loaded(), true},
 		"restarted, no image": {slot.State{}.PageAsked().Restarted(), false},
 	} {
 		if got := tt.state.PagesAsked(); got != tt.want {

@@ -1,104 +1,225 @@
 package slot
 
 import (
+	"slices"
 	"time"
 )
 
-// Several images take the slot one after the other. When an image has waited for a slice, the downloads under
-// way are put off by a slot switch: the next request of each device is answered with wait-for-data for as
-// long as the other images may need. Only when all devices have been told is the slot given away, and it is
-// back before the first of them asks again: the dongle would refuse its request otherwise.
+// A healthy download keeps the slot. Only one that takes longer than a slice gives way to quicker ones, by a
+// slot switch: the next request of each of its devices is answered with wait-for-data for as long as the
+// others need. Only when all have been told is the slot given away, and it is back before the first of them
+// asks again: the dongle would refuse its request otherwise. That is a promise. Who has the slot when one is
+// due is told to wait for a moment, too.
 
 const (
+	// LongestWait is the longest that a device is told to wait. Some devices cut what is longer (Silicon Labs'
+	// clients: an hour), and would ask while another image has the slot.
+	LongestWait = time.Hour
 	// toldTimeout is how long the devices have to ask once more and be told to wait. A device that does not
 	// ask for so long has stalled, or is gone.
 	toldTimeout = 20 * time.Second
-	// toldLeast is how long they have even where slices are shorter.
-	toldLeast = 5 * time.Second
+	// longestTold bounds it for devices that take long from one block to the next.
+	longestTold = 3 * time.Minute
 	// toldMargin is how much later than its time a paused device may ask.
 	toldMargin = 10 * time.Second
 	// loadMargin is for loading a header, and for a device whose clock runs fast.
 	loadMargin = 3 * time.Second
-	// startTime is what a download needs besides its blocks: the notification, the query, the end.
-	startTime = 30 * time.Second
-	// mostSlices is for how many images' time a device is told to wait at most.
-	mostSlices = 8
-	// sleepTimeout is how long a sleepy device that was notified keeps the slot when another image waits for
-	// it.
-	sleepTimeout = 30 * time.Second
-	// sleepShare is the part of the time that a sleepy device has waited already for which it keeps the slot
-	// when only sleepy devices wait for another image. So devices that sleep for weeks do not have the
-	// contents of the slot changed, told and written each half a minute.
-	sleepShare = 20
+	// leastUse is the least time for which an image gets the slot before a promise is due.
+	leastUse = 20 * time.Second
+	// quicker is how much sooner than a slow download another image has to be done for the slow one to give
+	// way, so that estimates which are a little wrong interrupt nobody.
+	quicker = 2
 )
 
-// switchTimeout is how long putting the downloads under way off takes at the longest. A device that a person
-// has paused asks only when its time is over.
-func (po Policy) switchTimeout(anyHeld bool) time.Duration {
-	timeout := min(toldTimeout, max(po.Slice, toldLeast))
-	if anyHeld {
-		return po.PauseStep + toldMargin
+// switchTimeout is how long putting downloads off takes at the longest: each device asks once more, and a
+// device that a person has paused only when its time is over.
+func (p *plan) switchTimeout() time.Duration {
+	timeout := toldTimeout
+	for _, c := range p.users {
+		timeout = max(timeout, min(3*p.spacing(c), longestTold))
 	}
-	return timeout + 2*po.BlockInterval
+	if slices.ContainsFunc(p.users, func(c *Candidate) bool { return c.Held }) {
+		return max(timeout, p.Policy.PauseStep+toldMargin)
+	}
+	return timeout + 2*p.Policy.BlockInterval
 }
 
-// LongestPutOff is the longest that a device may have been told to wait for other images.
-func (po Policy) LongestPutOff() time.Duration {
-	timeout := po.switchTimeout(true) + 2*po.BlockInterval
-	return mostSlices*(po.Slice+timeout+loadMargin) + 2*timeout + loadMargin
+// lead is how long before a device asks again a slot switch for it has to begin.
+func (p *plan) lead() time.Duration { return p.timeout + loadMargin }
+
+// gap is the least time between the ends of two waits of different images: the devices of the first are asked
+// to wait again in between.
+func (p *plan) gap() time.Duration { return max(p.timeout, toldTimeout) + 2*loadMargin + toldMargin }
+
+// isPromised reports whether a device was told to wait until a time that is still to come.
+func (p *plan) isPromised(c *Candidate) bool {
+	return c.isPutOff() && c.Told && p.now.Before(c.PutOffUntil)
 }
 
-// sleepTimeout is how long a device that was notified keeps the slot when others wait for another image.
-func (p *plan) sleepTimeout(c *Candidate, others []*Candidate) time.Duration {
-	allSleep := true
-	for _, other := range others {
-		if other.listens(p.now) {
-			return ListensFor // the parent of the device has thrown the notification away by then
-		}
-		allSleep = allSleep && other.Sleepy
-	}
-	if !allSleep {
-		return sleepTimeout
-	}
-	return max(sleepTimeout, min(p.now.Sub(c.WaitsSince)/sleepShare, p.Policy.Slice))
-}
-
-// nextImage returns the first who waits for another image than the loaded one and is to have the slot now, or
-// nil. It is one that was put off and asks again soon, or one that has waited for longer than a slice since
-// the loaded image got the slot.
-func (p *plan) nextImage() *Candidate {
+// promised is the device that asks again first of those that were told to wait; nil where there is none.
+func (p *plan) promised() *Candidate {
+	var earliest *Candidate
 	for _, c := range p.waiting {
-		if c.Key == p.Slot.key {
-			continue
+		if p.isPromised(c) && (earliest == nil || c.PutOffUntil.Before(earliest.PutOffUntil)) {
+			earliest = c
 		}
-		waited := min(p.now.Sub(c.QueuedSince), p.now.Sub(p.Slot.since))
-		if p.asksSoon(c) || !p.now.Before(c.PutOffUntil) && waited > p.Policy.Slice {
-			return c
-		}
+	}
+	return earliest
+}
+
+// nearly reports whether a device that was told to wait asks again so soon that no other image is to get the
+// slot before.
+func (p *plan) nearly(c *Candidate) bool {
+	return p.now.Add(p.lead() + leastUse).After(c.PutOffUntil)
+}
+
+// asksSoon reports whether a device that was told to wait will ask again before a slot switch could end.
+func (p *plan) asksSoon(c *Candidate) bool {
+	return p.isPromised(c) && !p.now.Before(c.PutOffUntil.Add(-p.lead()))
+}
+
+// claim is the device of another image that asks again soon, so that the slot has to be given to it; nil where
+// there is none.
+func (p *plan) claim() *Candidate {
+	if c := p.promised(); c != nil && c.Key != p.Slot.key && p.asksSoon(c) {
+		return c
 	}
 	return nil
 }
 
-// asksSoon reports whether a device that was put off will ask again before a slot switch could end. One that
-// has asked already, and was refused, gains nothing from a hurry: it waits like any other.
-func (p *plan) asksSoon(c *Candidate) bool {
-	return p.now.Before(c.PutOffUntil) && !p.now.Before(c.PutOffUntil.Add(-p.timeout-loadMargin))
+// mustSwitch reports whether those who use the slot have to give way: a promise is due, or they are slow and
+// others are quicker.
+func (p *plan) mustSwitch() bool {
+	if p.claim() != nil {
+		return true
+	}
+	if p.promised() != nil {
+		return false // one at a time is told to wait for others
+	}
+	return len(p.quickerImages()) > 0
+}
+
+// slowness is how long those who use the slot still need at least, less what they have waited for already, so
+// that nobody is put off for ever. It is 0 where one of them is not slow.
+func (p *plan) slowness() time.Duration {
+	least := never
+	active := 0
+	for _, c := range p.users {
+		if p.isIdle(c, answerWithin(c)) {
+			continue
+		}
+		active++
+		if c.Rate == 0 && !c.Held || p.now.Before(c.ActiveAt) {
+			return 0 // that is not known yet, or it is still to ask after a wait
+		}
+		left := p.remaining(c)
+		if !c.Held {
+			left -= max(p.now.Sub(c.WaitsSince), 0) / ageShare
+		}
+		if left <= p.Policy.Slice {
+			return 0
+		}
+		least = min(least, left)
+	}
+	if active == 0 {
+		return 0 // they give the slot up
+	}
+	return least
+}
+
+// quickerImages lists the images for which those who use the slot have to give way, in the order in which they
+// are to have it.
+func (p *plan) quickerImages() []Key {
+	slow := p.slowness()
+	var images []Key
+	for _, c := range p.waiting {
+		fits := c.Key != p.Slot.key && !c.Held && c.readiness(p.now) == ready && p.need[c.Key] <= slow/quicker
+		if fits && !slices.Contains(images, c.Key) {
+			images = append(images, c.Key)
+		}
+	}
+	return images
 }
 
 // beginSwitch has the devices that download told to wait.
 func (p *plan) beginSwitch() Decision {
-	d := BeginSwitch{
-		Until:    p.now.Add(p.timeout + p.othersNeed() + p.timeout + loadMargin),
-		Deadline: p.now.Add(p.timeout),
-	}
+	d := BeginSwitch{Until: p.waitsUntil()}
+	asks := p.now
 	for _, c := range p.users {
+		asks = later(asks, c.ActiveAt) // one that was told to wait asks then, not before
 		if c.Stage == Offered && !c.Begun {
 			d.GiveUp = append(d.GiveUp, c.Device)
 		} else {
 			d.PutOff = append(d.PutOff, c.Device)
 		}
 	}
+	d.Deadline = asks.Add(p.timeout)
 	return d
+}
+
+// waitsUntil is when the devices that are told to wait now are to ask again: when the others are done as far
+// as can be told, not within moments of another promise, and within an hour.
+func (p *plan) waitsUntil() time.Time {
+	until := p.now.Add(2*p.timeout + loadMargin)
+	if claim := p.claim(); claim != nil {
+		until = claim.PutOffUntil.Add(p.stay(claim))
+	} else {
+		// Who comes back too early costs the others a moment; who comes back too late, the slot's time.
+		need := p.needs(p.waiting, likelyRate)
+		for _, key := range p.quickerImages() {
+			until = until.Add(need[key] + need[key]/4 + loadMargin)
+		}
+	}
+	latest := p.now.Add(LongestWait)
+	if until.After(latest) {
+		until = latest
+	}
+	return p.apart(until, latest)
+}
+
+// stay is how long a device that was promised the slot keeps it before those who gave way for it come back:
+// for a moment, in which it is told to wait again, where they are quicker; else for what it needs, a slice at
+// most.
+func (p *plan) stay(claim *Candidate) time.Duration {
+	mine := time.Duration(0)
+	for _, c := range p.users {
+		if !c.Held {
+			mine = max(mine, p.remaining(c))
+		}
+	}
+	theirs := p.remaining(claim)
+	if claim.Held || mine > 0 && mine <= theirs/quicker {
+		return p.gap()
+	}
+	return p.gap() + min(theirs+theirs/4, p.Policy.Slice)
+}
+
+// apart moves the end of a wait away from those of other promises: later where that is possible, else sooner.
+func (p *plan) apart(until, latest time.Time) time.Time {
+	var taken []time.Time
+	for _, c := range p.waiting {
+		if p.isPromised(c) && c.Key != p.Slot.key {
+			taken = append(taken, c.PutOffUntil)
+		}
+	}
+	slices.SortFunc(taken, time.Time.Compare)
+	gap := p.gap()
+	moved := until
+	for _, at := range taken {
+		if at.Sub(moved).Abs() < gap {
+			moved = at.Add(gap)
+		}
+	}
+	if !moved.After(latest) {
+		return moved
+	}
+	moved = latest
+	for _, at := range slices.Backward(taken) {
+		if at.Sub(moved).Abs() < gap {
+			moved = at.Add(-gap)
+		}
+	}
+	return moved
 }
 
 // toBeTold reports whether a slot switch is under way with a device that still may ask and be told to wait.
@@ -118,47 +239,9 @@ func (p *plan) toBeTold() bool {
 func (p *plan) finishSwitch() Decision {
 	d := FinishSwitch{Until: p.Slot.change.until}
 	for _, device := range p.Slot.change.devices {
-		if c := p.find(device); c != nil && c.inDownload() {
+		if c := p.find(device); c != nil && c.InDownload() {
 			d.Devices = append(d.Devices, device)
 		}
 	}
 	return d
-}
-
-// othersNeed estimates how long those who wait for other images than the loaded one need, one image after the
-// other: what they have to download at the rate of those who download now, at most a slice for each. A device
-// that is put off cannot be called back sooner, so an estimate that is too long would leave the slot idle.
-func (p *plan) othersNeed() time.Duration {
-	type need struct {
-		devices int
-		bytes   float64
-	}
-	needs := map[Key]need{}
-	var images []Key // in the order of the queue
-	for _, c := range p.waiting {
-		if c.Key == p.Slot.key {
-			continue
-		}
-		n, known := needs[c.Key]
-		if !known {
-			images = append(images, c.Key)
-		}
-		needs[c.Key] = need{devices: n.devices + 1, bytes: n.bytes + float64(c.Left)}
-	}
-
-	rate := 0
-	for _, c := range p.users {
-		rate = max(rate, c.Rate)
-	}
-	var sum time.Duration
-	for _, key := range images[:min(len(images), mostSlices)] {
-		n := needs[key]
-		slice := p.Policy.Slice
-		if rate > 0 {
-			seconds := n.bytes / float64(rate) / float64(min(n.devices, max(p.Policy.Concurrency, 1)))
-			slice = min(slice, startTime+time.Duration(1.25*seconds*float64(time.Second)))
-		}
-		sum += slice + p.timeout + loadMargin // for it stands ready before its devices ask again
-	}
-	return sum
 }

@@ -24,7 +24,7 @@ type View struct {
 type Policy struct {
 	// Concurrency is how many devices download at once, at least 1.
 	Concurrency int
-	// Slice is how long an image keeps the slot while another image waits for it.
+	// Slice is how long a download may take before it gives way to quicker ones that wait.
 	Slice time.Duration
 	// BlockInterval is the shortest time between two blocks of a device; 0 means that there is no such limit.
 	BlockInterval time.Duration
@@ -49,6 +49,8 @@ type Candidate struct {
 	QueuedSince time.Time
 	// WaitsSince is when the upgrade was asked for or was due, whichever is later.
 	WaitsSince time.Time
+	// Named says that the upgrade was asked for by the name of its device, not for all devices.
+	Named bool
 	// DueAt is when a scheduled upgrade is to be queued.
 	DueAt time.Time
 	// NotBefore is when a further attempt may begin.
@@ -67,6 +69,8 @@ type Candidate struct {
 	Sleepy bool
 	// AwakeUntil is until when a sleepy device that was heard is taken to listen.
 	AwakeUntil time.Time
+	// Unanswered says that the device was notified in vain and gave the slot up, and was not heard since.
+	Unanswered bool
 
 	// Served says that the block server has the device's transfer.
 	Served bool
@@ -74,16 +78,26 @@ type Candidate struct {
 	Begun bool
 	// OfferedAt is when the device was last offered the image.
 	OfferedAt time.Time
+	// ActiveAt is when the device asked for a block last, or is to ask after a wait that it was told. It is
+	// zero where the device has not asked since the service started.
+	ActiveAt time.Time
+	// Overlaps says that the device minds neither that the dongle refuses its blocks nor that the header of
+	// its image is gone, once it has begun: its blocks come from the host whatever the slot holds.
+	Overlaps bool
 	// LastBlock says that the device is being given its last block, for which the slot has to stay as it is.
 	LastBlock bool
 	// Left is how many bytes of the image the device does not have.
 	Left uint32
 	// Rate is how many bytes a second the device has taken in this attempt; 0 means that it is not known.
 	Rate int
+	// UsualRate is how many bytes a second the device, or others of its kind, took before; 0 means that it is
+	// not known.
+	UsualRate int
 
 	// Held says that a person has paused the download.
 	Held bool
-	// Told says that the device has been told to wait since the slot switch that is under way began.
+	// Told says that the device has been told to wait since the slot switch that is under way began, or, of a
+	// device that is put off, that it knows until when.
 	Told bool
 	// PutOffUntil is when a device that was put off for other images asks again; zero means that it was not
 	// put off.
@@ -132,22 +146,19 @@ const (
 	ImageReady
 )
 
-// inDownload reports whether the device may ask for blocks at any moment, unless it was told to wait.
-func (c *Candidate) inDownload() bool {
+// InDownload reports whether the device may ask for blocks at any moment, unless it was told to wait.
+func (c *Candidate) InDownload() bool {
 	return c.Stage == Offered || c.Stage == Downloading || c.Stage == Paused
 }
 
-// UsesSlot reports whether the device may ask for blocks at any moment, so that the slot has to hold its
-// image.
-func (c *Candidate) UsesSlot() bool { return c.inDownload() && c.PutOffUntil.IsZero() }
+// UsesSlot reports whether the slot has to hold the image of the device: it may ask for blocks at any moment,
+// or has just been told of the image.
+func (c *Candidate) UsesSlot() bool {
+	return c.InDownload() && c.PutOffUntil.IsZero() && !(c.Overlaps && c.Begun)
+}
 
 // isPutOff reports whether the device was told to wait for other images, or was to be told so.
-func (c *Candidate) isPutOff() bool { return c.inDownload() && !c.PutOffUntil.IsZero() }
+func (c *Candidate) isPutOff() bool { return c.InDownload() && !c.PutOffUntil.IsZero() }
 
 // listens reports whether the device sleeps most of the time and is awake now.
 func (c *Candidate) listens(now time.Time) bool { return c.Sleepy && now.Before(c.AwakeUntil) }
-
-// sleptThrough reports whether the device had its time to wake up after a notification and did not.
-func (c *Candidate) sleptThrough(timeout time.Duration, now time.Time) bool {
-	return c.Sleepy && c.Stage == Offered && now.Sub(c.OfferedAt) > timeout
-}

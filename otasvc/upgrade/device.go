@@ -111,9 +111,11 @@ func (t *transition) readSoon(at time.Time) {
 }
 
 func (e Queried) apply(t *transition) {
+	t.u.queriedAt = t.now
 	switch t.u.stage {
 	case StageQueued:
 		t.u.awakeUntil = t.now.Add(awakeFor)
+		t.u.unanswered = false
 		t.u.deadlines.clear(purposeRecovered)
 	case StageNotified:
 		if !e.SlotHolds { // else the dongle has just offered it the image
@@ -162,6 +164,8 @@ func (e NotifyBusy) apply(t *transition) {
 
 func (Announced) apply(t *transition) {
 	switch t.u.stage {
+	case StageQueued:
+		t.u.unanswered = false
 	case StageApplying:
 		t.setAnnounced()
 		t.readSoon(t.now.Add(readingSoon))
@@ -187,10 +191,13 @@ func (Heard) apply(t *transition) {
 			t.u.deadlines.set(purposeNotify, t.now) // it listens for a moment
 		}
 	case StageQueued:
-		if t.p.Sleepy && t.now.Sub(t.u.stirredAt) > max(t.p.Slice, sleepyNotifyInterval) {
-			// It goes before others then, but once a slice only: it may not take the image, and others wait.
-			t.u.stirredAt = t.now
-			t.u.awakeUntil = t.now.Add(awakeFor)
+		if t.now.Sub(t.u.stirredAt) <= max(t.p.Slice, sleepyNotifyInterval) {
+			return // it may talk all the time and not take the image, and others wait
+		}
+		t.u.stirredAt = t.now
+		t.u.unanswered = false
+		if t.p.Sleepy {
+			t.u.awakeUntil = t.now.Add(awakeFor) // it goes before others then
 		}
 	case StageApplying:
 		soon := t.now.Add(readingSoon)

@@ -16,6 +16,7 @@ func (e Offered) apply(t *transition) {
 	}
 	t.u.offeredVersion = e.Version
 	t.u.slotAt = t.now
+	t.u.unanswered = false
 	if t.u.offeredAt.IsZero() { // another image's time in the slot in between does not count anew
 		t.u.offeredAt = t.now
 	}
@@ -93,6 +94,7 @@ func (e ReleasedByHand) apply(t *transition) {
 func (SlotGivenUp) apply(t *transition) {
 	if t.move(triggerSlotGivenUp) {
 		t.u.yieldedAt = t.now
+		t.u.unanswered = true
 	}
 }
 

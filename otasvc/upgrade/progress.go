@@ -27,6 +27,7 @@ func (e Progress) apply(t *transition) {
 // service or the dongle the device goes on where it was, so this is not always the first of the attempt.
 func (t *transition) begin(e Progress) {
 	t.u.begun = true
+	t.u.pace.begin(e.Position, t.now)
 	goesOn := !t.u.startedAt.IsZero()
 	t.move(triggerBegun)
 	t.setBegun(e.First, e.StartedAt)
@@ -44,6 +45,7 @@ func (t *transition) begin(e Progress) {
 func (t *transition) beganAgain(e Progress) bool {
 	t.u.restarts = e.Restarts
 	t.setRun(e.First, e.StartedAt, e.Position)
+	t.u.pace.begin(e.Position, t.now)
 	t.u.published = 0
 	t.do(Remark{BeganAgain})
 	return e.Restarts <= restartsAllowed || !t.move(triggerSilent)
@@ -184,6 +186,8 @@ type Past struct {
 	Bytes           uint32    `json:"bytes"` // bytes of the image that the device had in the end
 	// BytesPerSecond is that of the last attempt, without the installation; 0 where it is not known.
 	BytesPerSecond int `json:"bytesPerSecond"`
+	// Pace is BytesPerSecond without the time in which the device was told to wait.
+	Pace int `json:"pace,omitempty"`
 }
 
 // Past is an upgrade that has ended as the device's history keeps it.
@@ -200,5 +204,6 @@ func (u *Upgrade) Past() Past {
 		Size:            u.order.Size,
 		Bytes:           u.offset,
 		BytesPerSecond:  u.Rate(u.endedAt),
+		Pace:            u.Pace(u.endedAt),
 	}
 }

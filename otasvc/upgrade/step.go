@@ -60,6 +60,7 @@ func (t *transition) move(by trigger) bool {
 // enter does what a new stage asks for, whichever trigger led to it.
 func (t *transition) enter(from Stage, next step) {
 	t.setStage(next)
+	t.keepPace(from)
 	switch {
 	case t.u.Ended():
 		t.end(from)
@@ -69,6 +70,16 @@ func (t *transition) enter(from Stage, next step) {
 		t.withdraw()
 	}
 	t.arm()
+}
+
+// keepPace notes that the device may take blocks, or may not any more.
+func (t *transition) keepPace(from Stage) {
+	switch {
+	case from == StageDownloading && t.u.stage != StageFinishing:
+		t.u.pace.end(t.u.offset, later(t.u.lastActivity, t.u.pace.since))
+	case t.u.stage == StageDownloading && from != StageFinishing:
+		t.u.pace.begin(t.u.offset, later(t.now, t.u.lastActivity))
+	}
 }
 
 // arm sets the deadlines that a stage begins with. Those of a pause, of a putting off and of an empty slot

@@ -88,9 +88,12 @@ type attempted struct {
 	slotAt        time.Time // when the image was last offered
 	awakeUntil    time.Time // a sleeping device was heard and listens
 	stirredAt     time.Time // when it was last put before others for that
+	queriedAt     time.Time // when it looked for an image last
+	unanswered    bool      // it gave the slot up without an answer, and was not heard since
 	lastActivity  time.Time // last block request; a device that was told to wait is active until it is to ask
 	reading       bool      // the version is being read, which is waited for
 	suspicion     suspicion
+	pace          pace
 	saved         float64 // progress that was saved last, percent
 	published     float64 // progress that was told last, percent
 	publishedAt   time.Time
@@ -211,6 +214,20 @@ func (u *Upgrade) PutOffTold() bool { return u.stage.IsPutOff() && u.putOffTold 
 
 // OfferedAt is when the image was last offered to the device; zero where it was not since the attempt began.
 func (u *Upgrade) OfferedAt() time.Time { return u.slotAt }
+
+// ActiveAt is when the device asked for a block last, or is to ask after a wait that it was told; zero where
+// it has asked for none since the attempt began.
+func (u *Upgrade) ActiveAt() time.Time { return u.lastActivity }
+
+// BeganAgain is how often the device has begun its download again in this attempt.
+func (u *Upgrade) BeganAgain() uint32 { return u.restarts }
+
+// QueriedAt is when the device looked for an image last, in this attempt; zero where it did not.
+func (u *Upgrade) QueriedAt() time.Time { return u.queriedAt }
+
+// Unanswered reports whether the device was notified in vain before it gave the slot up, and was not heard
+// since.
+func (u *Upgrade) Unanswered() bool { return u.unanswered }
 
 // AwakeUntil is until when a sleeping device that waits in the queue and was heard is taken to listen.
 func (u *Upgrade) AwakeUntil() time.Time { return u.awakeUntil }

@@ -53,6 +53,9 @@ func (e DongleBack) apply(t *transition) {
 	if at := t.u.deadlines.at(purposeReturned); !at.IsZero() {
 		t.u.deadlines.set(purposeReturned, later(at.Add(e.Away), grace))
 	}
+	if t.u.stage == StageNotified {
+		t.u.slotAt = t.u.slotAt.Add(e.Away)
+	}
 	t.u.lastActivity = later(t.u.lastActivity.Add(e.Away), grace.Add(-t.p.stallTimeout()))
 	if t.u.stage == StageDownloading {
 		t.watchSilence(later(t.u.lastActivity, t.now))

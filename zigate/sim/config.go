@@ -79,19 +79,25 @@ type DeviceConfig struct {
 	ManufacturerName, ModelID   string  // of the Basic cluster
 	BatteryPercent              *uint8  // 0 to 100; nil if the device lacks the power configuration cluster
 
-	// MaxDataSize is the largest block, in bytes, that the device asks for and takes; 0 means between 50
-	// and 63, by the seed.
+	// Stack has the device behave like the OTA client of a Zigbee stack, in its requests, its times, and what
+	// it does about refusals, waits, notifications, power cuts and answers that do not come. The fields below
+	// come on top: a value other than 0 is taken instead of the stack's.
+	Stack Stack
+
+	// MaxDataSize is the largest block, in bytes, that the device asks for and takes; 0 means the stack's,
+	// without one between 50 and 63, by the seed.
 	MaxDataSize uint8
 	// BlockInterval is the time between the arrival of a block and the next request.
 	BlockInterval time.Duration
-	// RetryInterval is how long the device waits for an answer; 0 means 5 s.
+	// RetryInterval is how long the device waits for an answer; 0 means what the stack does, without one 5 s.
 	RetryInterval time.Duration
-	// Retries is how often the device asks again before it gives up; 0 means 5 times, a negative number
-	// never.
+	// Retries is how often the device asks again before it gives up; 0 means as often as the stack does,
+	// without one 5 times, a negative number never.
 	Retries int
 	// RebootTime is how long the device is away to install an image; 0 means 10 s.
 	RebootTime time.Duration
-	// QueryInterval is how often the device asks for an image by itself; with 0 it does when it is notified.
+	// QueryInterval is how often the device asks for an image by itself; with 0 it does so as the stack does,
+	// without one when it is notified. A negative time is never.
 	QueryInterval time.Duration
 
 	// Sleepy devices listen only after a transmission of their own and when they poll their parent. Their
@@ -124,6 +130,8 @@ type DeviceConfig struct {
 	ResumesDownload bool
 	// OnlyNewer ignores offers of the running version and of older ones.
 	OnlyNewer bool
+	// InstallsOnlyNewer ends a complete download of the running version or an older one with "invalid image".
+	InstallsOnlyNewer bool
 	// DisableDefaultResponse sets that bit in the device's own requests.
 	DisableDefaultResponse bool
 	// ServerEndpoint is the dongle's endpoint that the device talks to; 0 means 1.
@@ -178,16 +186,14 @@ func (f Faults) onLine() bool {
 }
 
 const (
-	defaultIEEE          message.IEEE = 0x00158D0001ED3395
-	defaultPANID                      = 0x1A62
-	defaultChannel                    = 15
-	defaultRetryInterval              = 5 * time.Second
-	defaultRetries                    = 5
-	defaultRebootTime                 = 10 * time.Second
-	defaultPollInterval               = 5 * time.Second
-	defaultPageSize                   = 1024
-	defaultSpacing                    = 200 * time.Millisecond
-	defaultLateBy                     = 2 * time.Second
+	defaultIEEE         message.IEEE = 0x00158D0001ED3395
+	defaultPANID                     = 0x1A62
+	defaultChannel                   = 15
+	defaultRebootTime                = 10 * time.Second
+	defaultPollInterval              = 5 * time.Second
+	defaultPageSize                  = 1024
+	defaultSpacing                   = 200 * time.Millisecond
+	defaultLateBy                    = 2 * time.Second
 )
 
 func (c Config) withDefaults() Config {
@@ -216,13 +222,7 @@ func (c DeviceConfig) withDefaults() DeviceConfig {
 	if c.ServerEndpoint == 0 {
 		c.ServerEndpoint = dongleEndpoint
 	}
-	if c.RetryInterval == 0 {
-		c.RetryInterval = defaultRetryInterval
-	}
-	if c.Retries == 0 {
-		c.Retries = defaultRetries
-	}
-	c.Retries = max(c.Retries, 0)
+	c = c.withStack()
 	if c.RebootTime == 0 {
 		c.RebootTime = defaultRebootTime
 	}
@@ -235,6 +235,29 @@ func (c DeviceConfig) withDefaults() DeviceConfig {
 	if c.ResponseSpacing == 0 {
 		c.ResponseSpacing = defaultSpacing
 	}
+	return c
+}
+
+// withStack fills in what the device's stack does, where the fields do not say otherwise.
+func (c DeviceConfig) withStack() DeviceConfig {
+	stack := c.Stack.traits()
+	if c.RetryInterval == 0 {
+		c.RetryInterval = stack.silence.timeout
+	}
+	if c.Retries == 0 {
+		c.Retries = stack.silence.retries
+	}
+	c.Retries = max(c.Retries, 0)
+	if c.MaxDataSize == 0 {
+		c.MaxDataSize = stack.requests.size
+	}
+	if c.HardwareVersion == nil && stack.queries.hardwareOnNotify {
+		c.HardwareVersion = new(uint16)
+	}
+	c.MinimumBlockPeriod = c.MinimumBlockPeriod || stack.requests.period
+	c.NodeAddressInRequests = c.NodeAddressInRequests || stack.requests.nodeAddress
+	c.DisableDefaultResponse = c.DisableDefaultResponse || stack.requests.quiet
+	c.ResumesDownload = c.ResumesDownload || stack.memory.offers
 	return c
 }
 

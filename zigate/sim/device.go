@@ -53,10 +53,37 @@ func newDevice(d *Dongle, cfg DeviceConfig, addr uint16) *Device {
 // start sets the timers that a device under power has.
 func (v *Device) start() {
 	v.started = v.dongle.timeline.now
-	if v.cfg.QueryInterval > 0 {
-		first := time.Duration(v.random.Float64() * float64(v.cfg.QueryInterval))
-		v.scheduleQuery(first)
+	if first := v.cfg.QueryInterval; first > 0 {
+		v.scheduleQuery(time.Duration(v.random.Float64() * float64(first)))
+		return
 	}
+	v.scheduleFirstQuery()
+}
+
+// queryTimes is how often the device asks for an image by itself; an interval of 0 is never.
+func (v *Device) queryTimes() queryTraits {
+	times := v.client.stack.queries
+	if v.cfg.QueryInterval != 0 {
+		times.interval = max(v.cfg.QueryInterval, 0)
+		times.intervalSpan = 0
+	}
+	return times
+}
+
+// scheduleFirstQuery has a device that has just started ask for an image as its stack does. One whose
+// interval is configured goes on with that.
+func (v *Device) scheduleFirstQuery() {
+	if v.cfg.QueryInterval == 0 && v.queryTimes().interval > 0 {
+		v.scheduleQuery(v.byChance(v.queryTimes().first, v.queryTimes().firstSpan))
+	}
+}
+
+// byChance is a time from least to least and span.
+func (v *Device) byChance(least, span time.Duration) time.Duration {
+	if span == 0 {
+		return least
+	}
+	return least + time.Duration(v.random.Float64()*float64(span))
 }
 
 // scheduleQuery has the device ask for an image by itself.
@@ -66,8 +93,11 @@ func (v *Device) scheduleQuery(wait time.Duration) {
 }
 
 func (v *Device) periodicQuery() {
-	v.client.query()
-	v.scheduleQuery(v.cfg.QueryInterval)
+	v.client.rediscover()
+	v.client.query(false)
+	if times := v.queryTimes(); times.interval > 0 {
+		v.scheduleQuery(v.byChance(times.interval, times.intervalSpan))
+	}
 }
 
 // awakeTime is how long a sleepy device listens after a transmission.
@@ -142,7 +172,7 @@ func (v *Device) hear(f AirFrame) {
 		v.answerRead(f, z)
 	case z.command == zclDefaultResponse:
 		if f.Cluster == clusterOTA && z.toClient() && len(z.payload) >= 2 {
-			v.client.hearDefaultResponse(z.payload[0], z.payload[1])
+			v.client.hearDefaultResponse(f, z, z.payload[0], z.payload[1])
 		}
 	default:
 		v.defaultResponse(f, z, zclUnsupportedGlobal)

@@ -123,7 +123,7 @@ func (c *otaClient) attribute(id uint16) []byte {
 	case message.AttrOTAImageType:
 		return number16(v.cfg.ImageType)
 	case message.AttrOTAMinBlockPeriod:
-		return number16(uint16(c.minimumPeriod / time.Millisecond))
+		return number16(uint16(c.told.minimumPeriod / time.Millisecond))
 	}
 	return nil
 }

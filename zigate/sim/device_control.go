@@ -21,6 +21,7 @@ type DeviceSnapshot struct {
 	Total       uint32 // bytes of the image as offered; 0 before the first offer
 	// Downloaded is the last complete image, exactly as received; Installed the last one that was installed.
 	Downloaded, Installed []byte
+	Skipped               int // bytes at the start of both that the device did not ask for; they are 0 there
 	Sessions              int // downloads begun
 	Installs              int
 	BlocksAsked           uint64 // block or page requests
@@ -39,11 +40,11 @@ func (v *Device) Snapshot() DeviceSnapshot {
 	return DeviceSnapshot{
 		IEEE: v.cfg.IEEE, Addr: v.addr, Joined: v.joined, Away: v.away,
 		FileVersion: c.version, State: c.state, Offset: uint32(len(c.received)), Total: c.image.size,
-		Downloaded: c.downloaded, Installed: c.installed,
+		Downloaded: c.downloaded, Installed: c.installed, Skipped: c.memory.skipped,
 		Sessions: c.counts.sessions, Installs: c.counts.installs,
 		BlocksAsked: c.counts.blocksAsked, BlocksReceived: c.counts.blocksReceived,
 		BlocksDropped: c.counts.blocksDropped,
-		GivenUp:       c.counts.givenUp, LastEndStatus: c.endStatus, MinimumBlockPeriod: c.minimumPeriod,
+		GivenUp:       c.counts.givenUp, LastEndStatus: c.ending.status, MinimumBlockPeriod: c.told.minimumPeriod,
 	}
 }
 
@@ -88,10 +89,11 @@ func (v *Device) ChangeAddress(addr uint16) {
 	})
 }
 
-// PowerOff makes the device deaf and forget its download; PowerOn brings it back with an announcement.
+// PowerOff makes the device deaf and end its download, of which it keeps what its stack saves; PowerOn brings
+// it back with an announcement.
 func (v *Device) PowerOff() {
 	v.dongle.actions.Post(func() {
-		v.client.end(Idle)
+		v.client.losePower()
 		v.away = true
 	})
 }
@@ -103,6 +105,7 @@ func (v *Device) PowerOn() {
 			v.client.end(Idle)
 			v.away = false
 			v.announce(v.cfg.Sleepy, 1)
+			v.client.regainPower()
 		}
 	})
 }
@@ -129,7 +132,7 @@ func (v *Device) SetBattery(percent uint8) {
 
 // Query makes the device ask for an image now, unless it is busy with one.
 func (v *Device) Query() {
-	v.dongle.actions.Post(v.client.query)
+	v.dongle.actions.Post(func() { v.client.query(false) })
 }
 
 // Transmit sends any frame from the device; its network address is filled in.

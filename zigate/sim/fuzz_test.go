@@ -13,6 +13,7 @@ func fuzzDongle(firmware uint8) *Dongle {
 		Firmware: Firmwares()[int(firmware)%len(Firmwares())], Speed: 1,
 		Devices: []DeviceConfig{{
 			IEEE: 1, Addr: 1, ManufacturerCode: 0x117C, ImageType: 0x1101, ModelID: "model", BatteryPercent: &percent,
+			Stack: Stack(int(firmware) / len(Firmwares()) % len(stackTable)),
 		}},
 	})
 	d.timeline.now = time.Unix(1_000_000_000, 0)
@@ -57,7 +58,7 @@ func FuzzLine(f *testing.F) {
 
 // Whatever comes over the air, dongle and device go on.
 func FuzzAir(f *testing.F) {
-	for firmware := range uint8(5) {
+	for firmware := range uint8(5 * len(stackTable)) { // and each stack
 		for mode := range uint8(3) {
 			f.Add(firmware, mode, clusterOTA, profileHA, uint8(1), []byte{0x01, 1, 1, 1, 0x7C, 0x11, 1, 0x11, 1, 0, 0, 0, 5, 0})
 			f.Add(firmware, mode, clusterOTA, profileHA, uint8(1), []byte{0x19, 1, 5, 0x97, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0})
@@ -77,7 +78,7 @@ func FuzzAir(f *testing.F) {
 		v.hear(frame)
 		d.settle()
 		d.chip.server.slot = message.LoadImage{ManufacturerCode: 0x117C, ImageType: 0x1101, FileVersion: 9, TotalSize: 100}
-		v.client.query()
+		v.client.query(true)
 		for range 5 {
 			d.settle()
 			v.hear(frame)

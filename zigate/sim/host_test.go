@@ -258,7 +258,13 @@ type lab struct {
 func newLab(t *testing.T, cfg sim.Config, image []byte) *lab {
 	t.Helper()
 	l := &lab{air: &air{}}
-	cfg.OnAir = l.air.tap
+	looksOn := cfg.OnAir
+	cfg.OnAir = func(f sim.AirFrame) {
+		l.air.tap(f)
+		if looksOn != nil {
+			looksOn(f)
+		}
+	}
 	l.dongle = sim.New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -76,6 +76,7 @@ type imageID struct {
 // otaClient is the OTA client of a device.
 type otaClient struct {
 	device  *Device
+	stack   *stackTraits
 	state   State
 	version uint32 // file version that the device runs
 	timer   timer
@@ -86,11 +87,12 @@ type otaClient struct {
 	asked    otaAsked
 	page     otaPage
 	inHeader bool // the first look at the header is not done
-	held     bool // was told to wait before installing
+	ending   otaEnding
+	memory   otaMemory
 	// sinceRepeat counts the blocks since one was asked for again, for a device that does so.
-	sinceRepeat   int
-	minimumPeriod time.Duration // between two block requests, as the server wants it
-	endStatus     uint8         // of the last upgrade end request
+	sinceRepeat int
+	told        otaTold
+	unanswered  int // queries in a row that nobody has answered
 
 	downloaded, installed []byte // the last complete image, and the last one that was installed
 	counts                otaCounts
@@ -101,7 +103,29 @@ type otaAsked struct {
 	sequence  uint8
 	size      int  // bytes that a block request asked for
 	answered  bool // no answer is awaited: a wait, or the time between two blocks
+	untimed   bool // nothing happens when the next block request is not answered
+	free      bool // the next try does not count
+	notified  bool // the query follows a notify
 	triesLeft int
+}
+
+// otaTold is what a client knows from waits that the server has told it since the start.
+type otaTold struct {
+	toWait        bool          // there was one
+	minimumPeriod time.Duration // between two block requests
+}
+
+// otaEnding is how far a client is with a complete image.
+type otaEnding struct {
+	status uint8     // of the last upgrade end request
+	held   bool      // it was told to wait before installing
+	until  time.Time // it installs then at the latest, unless this is zero
+}
+
+// otaMemory is what lies in a client's flash beside the image.
+type otaMemory struct {
+	skipped  int  // bytes at the start that it never asks for
+	restored bool // the image was there when power came back
 }
 
 // otaPage is a client's part of the image that it asks for at once.
@@ -119,7 +143,9 @@ type otaCounts struct {
 
 // newOTAClient is the client of a device that runs a version.
 func newOTAClient(v *Device, version uint32) otaClient {
-	return otaClient{device: v, version: version, image: imageID{version: noVersion}}
+	return otaClient{
+		device: v, stack: v.cfg.Stack.traits(), version: version, image: imageID{version: noVersion},
+	}
 }
 
 // awaits tells whether the device listens for an answer.
@@ -162,25 +188,91 @@ func (c *otaClient) sleep() {
 // end leaves whatever the device was doing, for another state.
 func (c *otaClient) end(state State) {
 	c.sleep()
-	c.held = false
+	c.ending.held = false
+	c.ending.until = time.Time{}
 	c.state = state
 }
 
 // retryIn waits for an answer: when none comes it calls again, and giveUp once no tries are left.
-func (c *otaClient) retryIn(again func(), giveUp func()) {
-	v := c.device
-	c.wakeIn(v.dongle.timeline.pace.timeout(v.cfg.RetryInterval), func() {
-		if c.asked.triesLeft == 0 {
+func (c *otaClient) retryIn(wait time.Duration, again func(), giveUp func()) {
+	c.wakeIn(c.device.dongle.timeline.pace.timeout(wait), func() {
+		switch {
+		case c.asked.free:
+			c.asked.free = false
+		case c.asked.triesLeft == 0:
 			c.counts.givenUp++
 			giveUp()
 			return
+		default:
+			c.asked.triesLeft--
 		}
-		c.asked.triesLeft--
 		again()
 	})
 }
 
+// patience is how long this try of a request waits for its answer.
+func (c *otaClient) patience() time.Duration {
+	wait := c.device.cfg.RetryInterval
+	if c.stack.silence.grows {
+		wait *= time.Duration(c.device.cfg.Retries - c.asked.triesLeft + 1)
+	}
+	return wait
+}
+
 func (c *otaClient) stop() { c.end(Idle) }
+
+// leave ends a download that has failed, or an attempt at one.
+func (c *otaClient) leave() {
+	c.stop()
+	times := c.stack.queries
+	if times.afterFailure > 0 {
+		c.device.scheduleQuery(c.device.byChance(times.afterFailure, times.failureSpan))
+	}
+}
+
+// react does about an answer what the stack does about such ones.
+func (c *otaClient) react(r reaction, f AirFrame, z zclFrame) {
+	switch r {
+	case ignores, taken:
+	case complains:
+		c.complain(f, z)
+		c.asked.free = true
+	case asksAgain:
+		c.tryAgain(z.sequence)
+	case asksAnew:
+		c.complain(f, z)
+		c.askAnew()
+	case givesUp:
+		c.leave()
+	case forgets:
+		c.asked.sequence++
+		c.leave()
+	case aborts:
+		c.sendUpgradeEnd(message.OTAAbort)
+	case rejects:
+		c.received = nil
+		c.sendUpgradeEnd(message.OTAInvalidImage)
+	case stalls:
+		c.stall()
+	case stallsLoud:
+		c.complain(f, z)
+		c.stall()
+	case abortsLate:
+		if len(c.received) >= headerOptional {
+			c.sendUpgradeEnd(message.OTAAbort)
+		}
+	}
+}
+
+// stall waits for nothing, and does nothing.
+func (c *otaClient) stall() {
+	c.asked.answered = true
+	c.sleep()
+}
+
+func (c *otaClient) complain(f AirFrame, z zclFrame) {
+	c.device.defaultResponse(f, z, c.stack.blocks.complaint)
+}
 
 // request sends a command of the OTA cluster with a new sequence number.
 func (c *otaClient) request(command byte, payload []byte) {
@@ -193,13 +285,24 @@ func (c *otaClient) request(command byte, payload []byte) {
 	v.transmitZCL(clusterOTA, append([]byte{control, c.asked.sequence, command}, payload...))
 }
 
-// query asks for an image, unless the device is busy.
-func (c *otaClient) query() {
+// query asks for an image, unless the device is busy. notified says that it was told to.
+func (c *otaClient) query(notified bool) {
 	if c.state != Idle && c.state != WaitingForMore || c.device.away || !c.device.joined {
 		return
 	}
-	c.asked.triesLeft = c.device.cfg.Retries
+	c.asked.notified = notified
+	c.asked.triesLeft = 0
+	if c.stack.queries.repeats {
+		c.asked.triesLeft = c.device.cfg.Retries
+	}
 	c.sendQuery()
+}
+
+// rediscover finds the server again, for a stack that has lost it. The simulation has no discovery on air.
+func (c *otaClient) rediscover() {
+	if limit := c.stack.queries.forgetsServer; limit > 0 && c.unanswered >= limit {
+		c.unanswered = 0
+	}
 }
 
 // sendQuery sends a Query Next Image Request.
@@ -209,38 +312,69 @@ func (c *otaClient) sendQuery() {
 	const hasHardwareVersion = 1
 	b := []byte{0}
 	b = appendImage(b, v.cfg.ManufacturerCode, v.cfg.ImageType, c.version)
-	if v.cfg.HardwareVersion != nil {
+	if v.cfg.HardwareVersion != nil && (c.asked.notified || !c.stack.queries.hardwareOnNotify) {
 		b[0] |= hasHardwareVersion
 		b = binary.LittleEndian.AppendUint16(b, *v.cfg.HardwareVersion)
 	}
 	c.request(otaQueryNextImage, b)
-	c.retryIn(c.sendQuery, c.stop)
+	c.retryIn(v.cfg.RetryInterval, c.sendQuery, func() {
+		c.unanswered++
+		c.stop()
+	})
 }
 
 // hear handles a command of the server.
 func (c *otaClient) hear(f AirFrame, z zclFrame) {
-	r := fields{b: z.payload}
 	switch z.command {
 	case otaImageNotify:
-		c.hearNotify(f, z, r)
+		c.hearNotify(f, z)
 	case otaQueryNextImageRsp:
-		if c.state == Querying && z.sequence == c.asked.sequence {
-			c.hearOffer(r)
+		if c.expectsOffer(z.sequence) {
+			c.hearOffer(z)
 		}
 	case otaBlockResponse:
-		c.hearBlock(z.sequence, r)
+		c.hearBlock(f, z)
 	case otaUpgradeEndResponse:
-		c.hearUpgradeEnd(z.sequence, r)
+		c.hearUpgradeEnd(f, z)
 	}
 }
 
-// hearNotify handles an Image Notify. A device that is meant asks for an image: always after a unicast, and
-// after a broadcast by chance, as the query jitter says. A notify that names the version that the device runs
-// does not mean it.
-func (c *otaClient) hearNotify(f AirFrame, z zclFrame, r fields) {
+// hearNotify handles an Image Notify.
+func (c *otaClient) hearNotify(f AirFrame, z zclFrame) {
 	v := c.device
+	r := fields{b: z.payload}
 	kind := r.u8()
 	jitter := r.u8()
+	meant := c.isMeant(kind, &r)
+	forgets := c.stack.queries.forgetsServer
+	if v.cfg.SilentToNotify || r.malformed || forgets > 0 && c.unanswered >= forgets {
+		return
+	}
+	if f.Broadcast {
+		c.hearBroadcastNotify(meant, jitter)
+		return
+	}
+	rules := c.stack.notify
+	if rules.oldRule && kind != message.NotifyJitter && jitter != maxJitter {
+		v.defaultResponse(f, z, zclMalformed)
+		return
+	}
+	switch {
+	case !meant && !rules.anyPayload:
+		v.defaultResponse(f, z, message.OTANoImageAvailable)
+	case c.state != Idle && c.state != WaitingForMore:
+		c.hearNotifyWhileBusy(f, z)
+	case rules.restarts:
+		v.scheduleQuery(v.queryTimes().interval)
+	default:
+		c.query(true)
+	}
+}
+
+// isMeant reads what an Image Notify of some type names. One that names the version that the device runs
+// does not mean it.
+func (c *otaClient) isMeant(kind uint8, r *fields) bool {
+	v := c.device
 	manufacturer := v.cfg.ManufacturerCode
 	imageType := v.cfg.ImageType
 	version := noVersion
@@ -253,146 +387,140 @@ func (c *otaClient) hearNotify(f AirFrame, z zclFrame, r fields) {
 	if kind >= message.NotifyFileVersion {
 		version = r.u32()
 	}
-	if v.cfg.SilentToNotify || r.malformed {
+	return (manufacturer == v.cfg.ManufacturerCode || manufacturer == anyCode) &&
+		(imageType == v.cfg.ImageType || imageType == anyCode) && version != c.version
+}
+
+const (
+	anyCode   uint16 = 0xFFFF // stands for every manufacturer code and image type
+	maxJitter uint8  = 100
+)
+
+// hearBroadcastNotify has a device that is meant ask for an image by chance, as the query jitter says.
+func (c *otaClient) hearBroadcastNotify(meant bool, jitter uint8) {
+	v := c.device
+	if !meant || v.random.UintN(100) >= uint(jitter) && !c.stack.notify.alwaysAsks {
 		return
 	}
-	meant := (manufacturer == v.cfg.ManufacturerCode || manufacturer == 0xFFFF) &&
-		(imageType == v.cfg.ImageType || imageType == 0xFFFF) && version != c.version
-	if !f.Broadcast {
-		if meant {
-			c.query()
-			return
+	wait := time.Duration(v.random.Float64() * float64(time.Second))
+	t := v.dongle.timeline
+	t.later(t.pace.wait(wait), func() { c.query(true) })
+}
+
+// hearNotifyWhileBusy handles an Image Notify for this device alone that does not come at the right time.
+func (c *otaClient) hearNotifyWhileBusy(f AirFrame, z zclFrame) {
+	switch c.stack.notify.busy {
+	case busySilent:
+	case busyFails:
+		c.device.defaultResponse(f, z, zclFailure)
+	case busySuccess:
+		c.device.defaultResponse(f, z, zclSuccess)
+	case busyQueries:
+		if c.state == Downloading {
+			c.stop()
+			c.query(true)
 		}
-		v.defaultResponse(f, z, message.OTANoImageAvailable)
-		return
-	}
-	if meant && v.random.UintN(100) < uint(jitter) {
-		wait := time.Duration(v.random.Float64() * float64(time.Second))
-		t := v.dongle.timeline
-		t.later(t.pace.wait(wait), c.query)
 	}
 }
 
+// expectsOffer tells whether a Query Next Image Response with this sequence number is looked at.
+func (c *otaClient) expectsOffer(sequence uint8) bool {
+	rules := c.stack.queries
+	switch c.state {
+	case Querying:
+		return sequence == c.asked.sequence
+	case Idle:
+		return rules.takesLate && sequence == c.asked.sequence
+	case Downloading:
+		return rules.takesAlways
+	}
+	return false
+}
+
 // hearOffer handles a Query Next Image Response.
-func (c *otaClient) hearOffer(r fields) {
+func (c *otaClient) hearOffer(z zclFrame) {
+	rules := c.stack.queries
+	r := fields{b: z.payload}
 	status := r.u8()
-	if status != message.OTASuccess {
-		c.stop()
+	const refused = 1  // bytes of a response without an image
+	const offered = 13 // and of one with an image
+	if rules.exact && len(z.payload) != refused && len(z.payload) != offered {
 		return
 	}
-	v := c.device
+	c.unanswered = 0
 	image := imageID{manufacturer: r.u16(), imageType: r.u16(), version: r.u32(), size: r.u32()}
-	if r.malformed || image.manufacturer != v.cfg.ManufacturerCode || image.imageType != v.cfg.ImageType ||
-		v.cfg.OnlyNewer && image.version <= c.version {
-		c.stop()
+	if status != message.OTASuccess || r.malformed || !c.wants(image) {
+		if c.state != Downloading {
+			c.stop()
+		}
 		return
 	}
-	if !v.cfg.ResumesDownload || image != c.image || len(c.received) >= int(image.size) {
+	if !c.goesOnWith(image) {
 		c.received = nil
+		c.memory.skipped = int(min(c.stack.requests.first, image.size))
+		if c.memory.skipped > 0 {
+			c.received = make([]byte, c.memory.skipped)
+		}
 	}
+	c.memory.restored = false
 	c.image = image
 	c.counts.sessions++
+	c.inHeader = c.device.cfg.HeaderFirst
+	c.download()
+}
+
+// wants tells whether the device takes an image that it is offered.
+func (c *otaClient) wants(image imageID) bool {
+	cfg := &c.device.cfg
+	if image.manufacturer != cfg.ManufacturerCode || image.imageType != cfg.ImageType {
+		return false
+	}
+	if image.version == c.version && c.stack.queries.refusesSame {
+		return false
+	}
+	return !cfg.OnlyNewer || image.version > c.version
+}
+
+// goesOnWith tells whether a download of an image continues the last one.
+func (c *otaClient) goesOnWith(image imageID) bool {
+	if !c.device.cfg.ResumesDownload && !c.memory.restored {
+		return false
+	}
+	have := len(c.received)
+	return image == c.image && have > c.memory.skipped && have >= c.stack.memory.offersFrom &&
+		have < int(image.size)
+}
+
+// download asks for the blocks that are missing.
+func (c *otaClient) download() {
 	c.state = Downloading
-	c.inHeader = v.cfg.HeaderFirst
 	c.page.active = false
-	c.asked.triesLeft = v.cfg.Retries
+	c.asked.untimed = false
+	c.asked.free = false
+	c.asked.triesLeft = c.device.cfg.Retries
 	c.requestBlock()
 }
 
 // hearDefaultResponse handles the server's refusal of a request. A success only says that the server has
 // heard it.
-func (c *otaClient) hearDefaultResponse(command, status byte) {
+func (c *otaClient) hearDefaultResponse(f AirFrame, z zclFrame, command, status byte) {
+	rules := c.stack.refusals
 	switch {
 	case status == zclSuccess:
 	case command == otaQueryNextImage && c.state == Querying:
-		c.stop()
+		c.unanswered = 0
+		c.react(rules.query.to(status), f, z)
 	case command == otaPageRequest && c.state == Downloading && c.page.active:
 		if status != zclUnsupportedCmd {
-			c.stop()
+			c.leave()
 			return
 		}
 		c.page.unsupported = true
 		c.page.active = false
 		c.requestBlock()
 	case command == otaBlockRequest && c.state == Downloading && !c.page.active:
-		c.stop()
-	}
-}
-
-// hearUpgradeEnd handles an Upgrade End Response, which says when to install. The first one must answer the
-// request; later ones may come unasked.
-func (c *otaClient) hearUpgradeEnd(sequence uint8, r fields) {
-	manufacturer := r.u16()
-	imageType := r.u16()
-	version := r.u32()
-	current := r.u32()
-	upgrade := r.u32()
-	switch c.state {
-	case Ending:
-		if sequence != c.asked.sequence && !c.held {
-			return
-		}
-	case WaitingToUpgrade, CountingDown:
-	default:
-		return
-	}
-	const anyCode = 0xFFFF
-	if r.malformed || manufacturer != c.image.manufacturer && manufacturer != anyCode ||
-		imageType != c.image.imageType && imageType != anyCode ||
-		version != c.image.version && version != noVersion {
-		return
-	}
-	pace := c.device.dongle.timeline.pace
-	if upgrade == message.UpgradeTimeWait {
-		c.hold()
-		return
-	}
-	var wait time.Duration
-	if upgrade > current {
-		wait = time.Duration(upgrade-current) * time.Second
-	}
-	c.state = CountingDown
-	c.wakeIn(pace.wait(wait), c.reboot)
-}
-
-// hold waits for another answer, and asks for it every hour.
-func (c *otaClient) hold() {
-	c.state = WaitingToUpgrade
-	c.held = true
-	c.asked.triesLeft = 0
-	wait := c.device.dongle.timeline.pace.timeout(askAgainInterval)
-	c.wakeIn(wait, func() { c.sendUpgradeEnd(message.OTASuccess) })
-}
-
-// askAgainInterval is how often a device that was told to wait asks whether it may install now.
-const askAgainInterval = time.Hour
-
-// reboot installs the image.
-func (c *otaClient) reboot() {
-	v := c.device
-	v.away = true
-	if v.cfg.NeverReturns && c.misbehaves() {
-		c.end(Gone)
-		return
-	}
-	c.state = Rebooting
-	c.wakeIn(v.dongle.timeline.pace.wait(v.cfg.RebootTime), c.comeBack)
-}
-
-// comeBack ends the reboot.
-func (c *otaClient) comeBack() {
-	v := c.device
-	v.away = false
-	c.end(Idle)
-	if !v.cfg.KeepsOldVersion || !c.misbehaves() {
-		c.version = c.image.version
-		c.installed = c.downloaded
-		c.counts.installs++
-	}
-	c.minimumPeriod = 0
-	c.page.unsupported = false
-	c.received = nil
-	if !v.cfg.LosesAnnounce || !c.misbehaves() {
-		v.announce(v.cfg.Sleepy, 1)
+		c.react(rules.block.to(status), f, z)
+	case command == otaUpgradeEnd && (c.state == Ending || c.state == WaitingToUpgrade):
+		c.react(rules.end.to(status), f, z)
 	}
 }

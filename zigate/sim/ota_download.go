@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -21,7 +22,7 @@ func (c *otaClient) requestBlock() {
 			return
 		}
 		if v.cfg.StopsAt > 0 && have >= v.cfg.StopsAt {
-			c.stop()
+			c.leave()
 			return
 		}
 	}
@@ -31,32 +32,78 @@ func (c *otaClient) requestBlock() {
 		return
 	}
 	c.page.active = false
-	size := min(uint32(v.cfg.MaxDataSize), c.image.size-have)
-	if c.inHeader {
-		size = min(headerLook, c.image.size)
-	}
-	c.asked.size = int(size)
+	size := c.blockSize(have)
+	c.asked.size = int(min(uint32(size), c.image.size-have))
 	var control byte
 	b := []byte{0}
 	b = appendImage(b, c.image.manufacturer, c.image.imageType, c.image.version)
 	b = binary.LittleEndian.AppendUint32(b, have)
-	if c.inHeader {
-		b = append(b, headerLook)
-	} else {
-		b = append(b, v.cfg.MaxDataSize)
-	}
+	b = append(b, size)
 	if v.cfg.NodeAddressInRequests {
 		control |= message.BlockHasNodeAddress
 		b = binary.LittleEndian.AppendUint64(b, uint64(v.cfg.IEEE))
 	}
 	if v.cfg.MinimumBlockPeriod {
 		control |= message.BlockHasDelay
-		b = binary.LittleEndian.AppendUint16(b, uint16(c.minimumPeriod/time.Millisecond))
+		if !c.stack.requests.periodLate || c.told.toWait {
+			b = binary.LittleEndian.AppendUint16(b, uint16(c.told.minimumPeriod/c.stack.waits.unit()))
+		}
 	}
 	b[0] = control
 	c.request(otaBlockRequest, b)
-	c.retryIn(c.requestBlock, c.stop)
+	if c.asked.untimed {
+		c.asked.untimed = false
+		return
+	}
+	c.retryIn(c.patience(), c.requestBlock, c.silence)
 }
+
+// blockSize is the largest data size in the request for the block at an offset.
+func (c *otaClient) blockSize(offset uint32) uint8 {
+	size := c.device.cfg.MaxDataSize
+	rules := c.stack.requests
+	switch {
+	case c.inHeader:
+		return headerLook
+	case rules.firstSize > 0 && int(offset) == c.memory.skipped:
+		size = min(size, rules.firstSize)
+	}
+	if rules.exactAtEnd {
+		size = uint8(min(uint32(size), c.image.size-offset))
+	}
+	return size
+}
+
+// silence ends a download because nobody has answered the last block request.
+func (c *otaClient) silence() {
+	if c.stack.silence.aborts {
+		c.sendUpgradeEnd(message.OTAAbort)
+		return
+	}
+	c.leave()
+}
+
+// tryAgain takes an answer to the last block request for none at all, and asks again.
+func (c *otaClient) tryAgain(sequence uint8) {
+	switch {
+	case c.asked.answered || sequence != c.asked.sequence:
+	case c.asked.triesLeft == 0:
+		c.counts.givenUp++
+		c.silence()
+	default:
+		c.asked.triesLeft--
+		c.requestBlock()
+	}
+}
+
+// askAnew asks for the block again, however often that was.
+func (c *otaClient) askAnew() {
+	c.asked.answered = true
+	c.wakeIn(c.device.dongle.timeline.pace.timeout(askAnewDelay), c.requestBlock)
+}
+
+// askAnewDelay is the time that a device needs to ask again at once.
+const askAnewDelay = 100 * time.Millisecond
 
 // requestPage asks for a page of blocks.
 func (c *otaClient) requestPage(offset uint32) {
@@ -76,61 +123,78 @@ func (c *otaClient) requestPage(offset uint32) {
 	}
 	b[0] = control
 	c.request(otaPageRequest, b)
-	c.retryIn(c.requestBlock, c.stop)
+	c.retryIn(c.patience(), c.requestBlock, c.silence)
 }
 
 // hearBlock handles an Image Block Response. It drops one that does not fit the last request: a late answer,
 // or one that came twice.
-func (c *otaClient) hearBlock(sequence uint8, r fields) {
-	if c.state != Downloading || c.asked.answered || !c.page.active && sequence != c.asked.sequence {
+func (c *otaClient) hearBlock(f AirFrame, z zclFrame) {
+	fits := c.page.active || c.stack.blocks.anySequence || z.sequence == c.asked.sequence
+	if c.state != Downloading || c.asked.answered || !fits {
 		c.counts.blocksDropped++
 		return
 	}
+	r := fields{b: z.payload}
 	switch status := r.u8(); status {
 	case message.OTASuccess:
-		c.hearData(r)
+		c.hearData(f, z, r)
 	case message.OTAWaitForData:
-		c.hearWait(r)
+		c.hearWait(f, z, r)
 	default:
-		c.stop()
+		c.react(c.stack.blocks.status.to(status), f, z)
 	}
 }
 
 // hearWait handles an answer that tells the device to wait.
-func (c *otaClient) hearWait(r fields) {
+func (c *otaClient) hearWait(f AirFrame, z zclFrame, r fields) {
+	rules := c.stack.waits
+	const times = 8   // bytes of the two times
+	const period = 10 // bytes of these and the period
+	length := len(r.b)
 	current := r.u32()
 	request := r.u32()
 	delay := r.u16()
-	if r.malformed {
+	switch {
+	case rules.exact && length != period:
+		c.complain(f, z)
+		return
+	case length < times, length < period && !rules.noPeriod:
+		return
+	}
+	wait, verdict := rules.duration(current, request)
+	if verdict != taken {
+		c.react(verdict, f, z)
 		return
 	}
 	v := c.device
-	if v.cfg.MinimumBlockPeriod {
-		c.minimumPeriod = time.Duration(delay) * time.Millisecond
+	if v.cfg.MinimumBlockPeriod && length >= period && (request == current || !rules.sameSets) {
+		c.told.minimumPeriod = rules.nextPeriod(c.told.minimumPeriod, delay)
 	}
-	var wait time.Duration
-	if request > current {
-		wait = time.Duration(request-current) * time.Second
+	c.told.toWait = true
+	if !rules.keepsTries {
+		c.asked.triesLeft = v.cfg.Retries
+	}
+	if request == current && rules.sameIsTimer {
+		c.wakeIn(v.dongle.timeline.pace.timeout(c.patience()), c.requestBlock)
+		return
 	}
 	c.asked.answered = true
-	c.asked.triesLeft = v.cfg.Retries
-	c.wakeIn(v.dongle.timeline.pace.timeout(max(wait, c.minimumPeriod)), c.requestBlock)
+	c.asked.untimed = rules.noTimer
+	c.wakeIn(v.dongle.timeline.pace.timeout(max(wait, c.told.minimumPeriod)), c.requestBlock)
 }
 
 // hearData handles an answer with a block, little-endian: image, offset, size and data.
-func (c *otaClient) hearData(r fields) {
+func (c *otaClient) hearData(f AirFrame, z zclFrame, r fields) {
 	v := c.device
 	image := imageID{manufacturer: r.u16(), imageType: r.u16(), version: r.u32(), size: c.image.size}
 	offset := r.u32()
 	size := int(r.u8())
 	data := r.b
-	have := len(c.received)
-	limit := int(v.cfg.MaxDataSize)
-	if !c.page.active {
-		limit = c.asked.size
+	if r.malformed || size == 0 || size != len(data) {
+		c.counts.blocksDropped++
+		return
 	}
-	if r.malformed || image != c.image || int(offset) != have ||
-		size == 0 || size > limit || size != len(data) || have+size > int(c.image.size) {
+	if !c.takesBlock(f, z, image, offset, size) {
 		c.counts.blocksDropped++
 		return
 	}
@@ -152,20 +216,61 @@ func (c *otaClient) hearData(r fields) {
 		c.sendUpgradeEnd(message.OTAAbort)
 		return
 	}
-	if c.received == nil {
-		c.received = make([]byte, 0, min(c.image.size, 1<<20))
-	}
-	c.received = append(c.received, data...)
+	c.write(data)
 	c.counts.blocksReceived++
-	have = len(c.received)
+	have := len(c.received)
 	switch {
 	case have == int(c.image.size):
 		c.finish()
 	case c.page.active && have < c.page.end:
-		c.retryIn(c.requestBlock, c.stop) // the next block comes unasked
+		c.retryIn(c.patience(), c.requestBlock, c.silence) // the next block comes unasked
 	default:
 		c.requestNext()
 	}
+}
+
+// takesBlock tells whether a block is the one that was asked for, and does about another one what the stack
+// does.
+func (c *otaClient) takesBlock(f AirFrame, z zclFrame, image imageID, offset uint32, size int) bool {
+	rules := c.stack.blocks
+	have := len(c.received)
+	limit := int(c.device.cfg.MaxDataSize)
+	most := limit
+	if !c.page.active {
+		most = c.asked.size
+	}
+	switch {
+	case image != c.image:
+		c.react(rules.wrongImage, f, z)
+	case offset >= c.image.size, int(offset) == have && have+size > int(c.image.size):
+		c.react(rules.pastEnd, f, z)
+	case int(offset) != have:
+		c.react(rules.wrongOffset, f, z)
+	case size > limit:
+		c.react(rules.tooLarge, f, z)
+	case size > most, have == 0 && size < rules.smallest:
+	default:
+		return true
+	}
+	return false
+}
+
+// write adds a block to the image. A stack that writes in units drops what is more than whole ones, and makes
+// one of a block that is less: what it writes then is not the image, but at its end.
+func (c *otaClient) write(data []byte) {
+	if c.received == nil {
+		c.received = make([]byte, 0, min(c.image.size, 1<<20))
+	}
+	room := int(c.image.size) - len(c.received)
+	// Devices with larger blocks than the stack's own have other flash.
+	if unit := c.stack.blocks.unit; unit > 0 && c.device.cfg.MaxDataSize <= c.stack.requests.size {
+		whole := slices.Clone(data[:len(data)/unit*unit])
+		if len(whole) == 0 {
+			whole = append(slices.Clone(data), slices.Repeat([]byte{0xFF}, unit-len(data))...)
+		}
+		data = whole[:min(len(whole), room)]
+	}
+	c.received = append(c.received, data...)
 }
 
 // requestNext asks for the next block after the time that the device needs for one, or has to wait.
@@ -173,99 +278,10 @@ func (c *otaClient) requestNext() {
 	v := c.device
 	pace := v.dongle.timeline.pace
 	c.asked.answered = true
-	wait := max(pace.wait(v.cfg.BlockInterval), pace.timeout(c.minimumPeriod))
+	wait := max(pace.wait(max(v.cfg.BlockInterval, c.stack.requests.spacing)), pace.timeout(c.told.minimumPeriod))
 	if wait == 0 {
 		c.requestBlock()
 		return
 	}
 	c.wakeIn(wait, c.requestBlock)
-}
-
-// finish checks the image and tells the server the result.
-func (c *otaClient) finish() {
-	v := c.device
-	c.downloaded = c.received
-	status := message.OTASuccess
-	switch {
-	case c.misbehaves() && v.cfg.InvalidAtEnd || !c.valid():
-		status = message.OTAInvalidImage
-	case c.misbehaves() && v.cfg.RequireMore:
-		status = message.OTARequireMoreImage
-	}
-	c.asked.triesLeft = v.cfg.Retries
-	c.sendUpgradeEnd(status)
-}
-
-// Offsets in the OTA header, and bits of its field control.
-const (
-	headerFieldControl  = 8
-	headerManufacturer  = 10
-	headerImageType     = 12
-	headerFileVersion   = 14
-	headerTotalSize     = 52
-	headerOptional      = 56
-	hasCredential       = 1 << 0
-	hasDestination      = 1 << 1
-	hasHardwareVersions = 1 << 2
-)
-
-// valid tells whether the received bytes are an OTA file of the announced size, for this device and of the
-// version that was offered.
-func (c *otaClient) valid() bool {
-	b := c.received
-	if len(b) < headerOptional || len(b) != int(c.image.size) {
-		return false
-	}
-	if binary.LittleEndian.Uint32(b) != message.FileIdentifier ||
-		binary.LittleEndian.Uint32(b[headerTotalSize:]) != c.image.size ||
-		binary.LittleEndian.Uint16(b[headerManufacturer:]) != c.image.manufacturer ||
-		binary.LittleEndian.Uint16(b[headerImageType:]) != c.image.imageType ||
-		binary.LittleEndian.Uint32(b[headerFileVersion:]) != c.image.version {
-		return false
-	}
-	control := binary.LittleEndian.Uint16(b[headerFieldControl:])
-	r := fields{b: b[headerOptional:]}
-	if control&hasCredential != 0 {
-		r.u8()
-	}
-	if control&hasDestination != 0 && r.u64() != uint64(c.device.cfg.IEEE) {
-		return false
-	}
-	if control&hasHardwareVersions != 0 {
-		lowest := r.u16()
-		highest := r.u16()
-		if own := c.device.cfg.HardwareVersion; own != nil && (*own < lowest || *own > highest) {
-			return false
-		}
-	}
-	return !r.malformed
-}
-
-// sendUpgradeEnd sends an Upgrade End Request, which ends the session. Only after a success the device waits
-// for an answer.
-func (c *otaClient) sendUpgradeEnd(status uint8) {
-	v := c.device
-	c.endStatus = status
-	b := appendImage([]byte{status}, c.image.manufacturer, c.image.imageType, c.image.version)
-	switch status {
-	case message.OTASuccess:
-		c.state = Ending
-	case message.OTARequireMoreImage:
-		c.end(WaitingForMore)
-	default:
-		c.end(Idle)
-	}
-	c.request(otaUpgradeEnd, b)
-	if status == message.OTASuccess {
-		c.retryIn(func() { c.sendUpgradeEnd(status) }, func() {
-			switch {
-			case c.held:
-				c.hold()
-			case v.cfg.InstallsWithoutReply:
-				c.reboot()
-			default:
-				c.stop()
-			}
-		})
-	}
 }

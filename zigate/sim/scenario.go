@@ -136,6 +136,7 @@ type scenarioDevice struct {
 	Relays           number   `json:"relays"`
 	LQI              number   `json:"lqi"`
 
+	Stack                  stack    `json:"stack"`
 	MaxDataSize            number   `json:"maxDataSize"`
 	BlockInterval          period   `json:"blockInterval"`
 	RetryInterval          period   `json:"retryInterval"`
@@ -152,6 +153,7 @@ type scenarioDevice struct {
 	FullBlocksOnly         bool     `json:"fullBlocksOnly"`
 	ResumesDownload        bool     `json:"resumesDownload"`
 	OnlyNewer              bool     `json:"onlyNewer"`
+	InstallsOnlyNewer      bool     `json:"installsOnlyNewer"`
 	DisableDefaultResponse bool     `json:"disableDefaultResponse"`
 	UnsupportedAttributes  []number `json:"unsupportedAttributes"`
 
@@ -222,6 +224,20 @@ func (p *period) UnmarshalJSON(b []byte) error {
 	}
 	*p = period(d)
 	return nil
+}
+
+// stack is a Stack, written as its name.
+type stack Stack
+
+// UnmarshalJSON reads the name of a stack.
+func (s *stack) UnmarshalJSON(b []byte) error {
+	var name string
+	if err := json.Unmarshal(b, &name); err != nil {
+		return fmt.Errorf("%s is no name of a stack", b)
+	}
+	named, err := ParseStack(name)
+	*s = stack(named)
+	return err
 }
 
 // narrow is a number as a smaller type; one that is too large becomes the largest value of that type, so that
@@ -341,6 +357,7 @@ func (d scenarioDevice) config() DeviceConfig {
 		PollInterval:           time.Duration(d.PollInterval),
 		Relays:                 int(min(d.Relays, 30)),
 		LQI:                    narrow[uint8](d.LQI),
+		Stack:                  Stack(d.Stack),
 		MaxDataSize:            narrow[uint8](d.MaxDataSize),
 		BlockInterval:          time.Duration(d.BlockInterval),
 		RetryInterval:          time.Duration(d.RetryInterval),
@@ -357,6 +374,7 @@ func (d scenarioDevice) config() DeviceConfig {
 		FullBlocksOnly:         d.FullBlocksOnly,
 		ResumesDownload:        d.ResumesDownload,
 		OnlyNewer:              d.OnlyNewer,
+		InstallsOnlyNewer:      d.InstallsOnlyNewer,
 		DisableDefaultResponse: d.DisableDefaultResponse,
 		FailFirst:              int(min(d.FailFirst, math.MaxInt32)),
 		AbortAt:                narrow[uint32](d.AbortAt),

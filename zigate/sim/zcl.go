@@ -27,10 +27,12 @@ const (
 // Statuses of ZCL.
 const (
 	zclSuccess           byte = 0x00
+	zclFailure           byte = 0x01
 	zclMalformed         byte = 0x80
 	zclUnsupportedCmd    byte = 0x81
 	zclUnsupportedGlobal byte = 0x82
 	zclUnsupportedAttr   byte = 0x86
+	zclInvalidValue      byte = 0x87
 	zclSoftwareFailure   byte = 0xC1
 )
 

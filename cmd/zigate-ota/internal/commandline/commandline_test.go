@@ -71,10 +71,10 @@ func TestArguments(t *testing.T) {
 		{"healthcheck", "healthcheck"},
 		{"version", "version"},
 		{"--version", "version"},
-		{"sim --tcp :1 --device {} --device {} --lose 0.5 --reset-every 5m --silent-resets", commandline.Simulation{
-			TCP: ":1", Firmware: "3.23", Count: 4, Speed: 1, Seed: 1, Devices: []string{"{}", "{}"}, Lose: 0.5,
+		{"sim --tcp :1 --device {} --device {} --stacks ti,nxp --lose 0.5 --reset-every 5m --silent-resets", commandline.Simulation{
+			TCP: ":1", Firmware: "3.23", Count: 4, Speed: 1, Seed: 1, Devices: []string{"{}", "{}"}, Stacks: []string{"ti", "nxp"}, Lose: 0.5,
 			ResetEvery: 5 * time.Minute, SilentResets: true,
-			Given: map[string]bool{"tcp": true, "device": true, "lose": true, "reset-every": true, "silent-resets": true},
+			Given: map[string]bool{"tcp": true, "device": true, "stacks": true, "lose": true, "reset-every": true, "silent-resets": true},
 		}},
 		{"sim --pty x --scenario y --firmware v2 --images d --trace f --devices 9 --speed 2 --seed 3 --corrupt .1 " +
 			"--duplicate .2 --late .3 --refuse .4 --lose-air .5", commandline.Simulation{

@@ -158,7 +158,8 @@ const simulationHelp = `A scenario is a JSON object: firmware, speed, seed, line
 resetEvery, silentResets) and events ({"after": "30s", "do": "reset"}, with the device where one
 is meant). Events are
 %s.
-A device is an object with ieee, addr, count, manufacturerCode, imageType, fileVersion,
+A device is an object with ieee, addr, count, manufacturerCode, imageType, fileVersion, stack
+(%s),
 hardwareVersion, modelId, manufacturerName, battery, sleepy, pollInterval, maxDataSize,
 blockInterval, rebootTime, pageRequests, abortAt, stopsAt, invalidAtEnd, keepsOldVersion,
 neverReturns and others; see the fields of DeviceConfig in zigate/sim.`
@@ -168,7 +169,7 @@ func (g *grammar) simulate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sim --tcp ADDR | --pty PATH [--scenario FILE] [--devices N] [--speed N] [--images DIR]",
 		Short: "a simulated dongle for other software",
-		Long:  fmt.Sprintf(simulationHelp, strings.Join(sim.ScenarioActions(), ", ")),
+		Long:  fmt.Sprintf(simulationHelp, strings.Join(sim.ScenarioActions(), ", "), stackNames()),
 		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.Given = map[string]bool{}
@@ -183,6 +184,8 @@ func (g *grammar) simulate() *cobra.Command {
 		"`FILE` that describes dongle, devices, faults and what happens; other flags come on top")
 	flags.StringArrayVar(&s.Devices, "device", nil,
 		"one device as a `JSON` object, besides others named like this; instead of the usual home")
+	flags.StringSliceVar(&s.Stacks, "stacks", nil,
+		"`NAMES` of the devices' Zigbee stacks in turn, ember,telink; else as each maker is known for")
 	flags.IntVar(&s.Count, "devices", 4, "how many devices the usual home has: `N`")
 	flags.Float64Var(&s.Speed, "speed", 1, "how much quicker than a real radio: `N` times")
 	flags.Uint64Var(&s.Seed, "seed", 1, "where everything random comes from: `N`")
@@ -193,6 +196,15 @@ func (g *grammar) simulate() *cobra.Command {
 
 	completesFiles(cmd, "pty", "scenario", "trace", "images")
 	return cmd
+}
+
+// stackNames lists the Zigbee stacks that can be simulated.
+func stackNames() string {
+	var names []string
+	for _, s := range sim.Stacks() {
+		names = append(names, s.String())
+	}
+	return strings.Join(names, ", ")
 }
 
 // simulationFaults adds the flags for what goes wrong in a simulation.

@@ -74,6 +74,8 @@ type Simulation struct {
 
 	// Devices are JSON objects, one a device.
 	Devices []string
+	// Stacks are the names of the devices' Zigbee stacks, in turn.
+	Stacks []string
 	// Count is the number of devices of the usual home.
 	Count int
 	Speed float64

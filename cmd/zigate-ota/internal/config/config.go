@@ -96,7 +96,8 @@ type UpgradeConfig struct {
 	StallTimeout   time.Duration `split_words:"true" default:"5m" desc:"Time without a block request after which a download has stalled. For sleeping devices it is at least 1h." min:"100ms" max:"168h"`
 	RejoinTimeout  time.Duration `split_words:"true" default:"15m" desc:"Time from the end of the download until the new version must have been seen." min:"100ms" max:"168h"`
 	Retries        int           `default:"2" desc:"New attempts after stalled, noResponse or deviceAborted." min:"0" max:"100"`
-	Slice          time.Duration `default:"15m" desc:"How long an image keeps the dongle's only image slot while another one waits for it." min:"100ms" max:"168h"`
+	Slice          time.Duration `default:"30m" desc:"A download that would take longer than this gives way to quicker ones that wait." min:"100ms" max:"168h"`
+	Overlap        Overlap       `default:"auto" desc:"Several images at once, for devices that are known not to mind that the dongle holds another image." oneof:"auto,off"`
 	Canary         bool          `default:"true" desc:"With \"all\": one device of each image first, the others when it has succeeded."`
 	MinBattery     int           `split_words:"true" default:"0" desc:"Battery level, in percent, below which a battery device is not upgraded (batteryLow)." min:"0" max:"100"`
 	Window         Window        `desc:"Time of day, local time, for upgrades that wait for the window. It may span midnight. Empty: always open." allowed:"HH:MM-HH:MM, such as 02:00-05:00"`

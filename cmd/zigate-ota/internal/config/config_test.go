@@ -73,7 +73,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Upgrade: UpgradeConfig{
 			Concurrency: 4, BlockSize: 64, NotifyInterval: 15 * time.Second, NotifyAttempts: 20, StallTimeout: 5 * time.Minute,
-			RejoinTimeout: 15 * time.Minute, Retries: 2, Slice: 15 * time.Minute, Canary: true, Policy: PolicyManual,
+			RejoinTimeout: 15 * time.Minute, Retries: 2, Slice: 30 * time.Minute, Overlap: OverlapAuto, Canary: true, Policy: PolicyManual,
 			Unsolicited: UnsolicitedRefuse,
 		},
 		Log: LogConfig{Level: slog.LevelInfo, Format: LogText},
@@ -93,7 +93,7 @@ func TestVariables(t *testing.T) {
 		STATE_DIR IMAGE_DIR IMAGE_INDEXES IMAGE_INDEX_INTERVAL IMAGE_MAX_BYTES IMAGE_ALLOWED_HOSTS IMAGE_FETCH_TIMEOUT
 		IMAGE_CA_FILE IMAGE_DIRECTOR_URL
 		UPGRADE_CONCURRENCY UPGRADE_BLOCK_SIZE UPGRADE_BLOCK_INTERVAL UPGRADE_NOTIFY_INTERVAL UPGRADE_NOTIFY_ATTEMPTS
-		UPGRADE_STALL_TIMEOUT UPGRADE_REJOIN_TIMEOUT UPGRADE_RETRIES UPGRADE_SLICE UPGRADE_CANARY UPGRADE_MIN_BATTERY
+		UPGRADE_STALL_TIMEOUT UPGRADE_REJOIN_TIMEOUT UPGRADE_RETRIES UPGRADE_SLICE UPGRADE_OVERLAP UPGRADE_CANARY UPGRADE_MIN_BATTERY
 		UPGRADE_WINDOW UPGRADE_POLICY UPGRADE_UNSOLICITED LOG_LEVEL LOG_FORMAT`)
 	var got []string
 	for _, name := range knownVariables(settingsOf(&Config{})) {
