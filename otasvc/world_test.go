@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,7 @@ type world struct {
 	policy  otasvc.Policy
 	real    bool // real time instead of fake time
 	pty     bool // the dongle is reached over a pseudo-terminal
+	tcp     bool // the dongle is reached over a TCP port
 	dialer  zigate.Dialer
 	dongle  *zigate.Dongle
 	stop    func()
@@ -200,12 +202,28 @@ func (w *world) run(cfg sim.Config, f func(w *world)) {
 	if w.pty {
 		w.servePTY(ctx)
 	}
+	if w.tcp {
+		w.serveTCP(ctx)
+	}
 	w.start()
 	defer func() {
 		w.stop()
 		w.stopSim()
 	}()
 	f(w)
+}
+
+// serveTCP has the simulated dongle wait at a TCP port, and the service go there.
+func (w *world) serveTCP(ctx context.Context) {
+	w.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	go func() { _ = w.sim.ServeTCP(ctx, listener) }() // it ends with the context
+	if w.dialer, err = zigate.NewDialer("tcp://"+listener.Addr().String(), 115200); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // start starts the service, as at the first time or after stop.

@@ -234,7 +234,7 @@ func (p *plan) fillPlace() Decision {
 		return nil // the slot is about to be another image's
 	}
 	for _, c := range p.waiting {
-		if c.Key != p.Slot.key || c.Stage != Queued || c.InstallLater && len(p.users) > 0 {
+		if c.Key != p.Slot.key || c.Stage != Queued || c.InstallLater && len(p.users) > 0 || p.wouldDelay(c) {
 			continue
 		}
 		if c.BatteryLow {
@@ -243,6 +243,25 @@ func (p *plan) fillPlace() Decision {
 		return p.place(c)
 	}
 	return nil
+}
+
+// wouldDelay reports whether a device that sleeps most of the time would keep the slot for longer than those
+// who use it, while one that does not sleep waits for another image.
+func (p *plan) wouldDelay(c *Candidate) bool {
+	if !c.Sleepy || len(p.users) == 0 {
+		return false
+	}
+	waits := func(other *Candidate) bool {
+		return other.Key != c.Key && other.readiness(p.now) == ready && !p.isPromised(other) && !other.Held
+	}
+	if !slices.ContainsFunc(p.waiting, waits) {
+		return false
+	}
+	longest := time.Duration(0)
+	for _, user := range p.users {
+		longest = max(longest, p.remaining(user))
+	}
+	return !c.listens(p.now) || p.remaining(c) > longest+leastUse
 }
 
 // place offers the image to a device if there is a place for it. Those that were offered their image and do
