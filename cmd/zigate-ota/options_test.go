@@ -62,6 +62,8 @@ func TestUpgradePolicy(t *testing.T) {
 			*value = true
 		case *config.Window:
 			value.End = time.Hour
+		case *config.Overlap:
+			*value = config.OverlapAuto
 		case *config.Policy:
 			*value = config.PolicyAuto
 		case *config.Unsolicited:
