@@ -7,6 +7,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/admission"
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -15,8 +16,8 @@ func (s *Service) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte)
 	return s.blocks.Answer(req, s.owner.now(), dst)
 }
 
-// HandleBlockStatus takes the dongle's acknowledgement of a block. A block that it did not take is sent again
-// when its buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
+// HandleBlockStatus takes the dongle's acknowledgement of a block, or of wait-for-data. What it did not take is
+// sent again when its buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
 func (s *Service) HandleBlockStatus(st *message.Status) {
 	now := s.owner.now()
 	s.sender.NoteStatus(st, now)
@@ -24,7 +25,8 @@ func (s *Service) HandleBlockStatus(st *message.Status) {
 	if !ok || !st.Busy() {
 		return
 	}
-	s.sender.Resend(func(now time.Time) (message.ImageBlockResponse, bool) {
+	s.planner.places.refused.Add(1)
+	s.sender.Resend(func(now time.Time) (message.Message, bool) {
 		return s.blocks.Again(sent, now)
 	})
 }
@@ -118,15 +120,46 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 		return
 	}
 	s.hearing.seen(d, 0, now)
-	if result != blocks.Served && s.slot.image().isFor(req.ManufacturerCode, req.ImageType) {
-		d.SetIdentity(req.ManufacturerCode, req.ImageType)
+	if result != blocks.Served {
+		d.stray.asked(now)
+		if s.slot.image().isFor(req.ManufacturerCode, req.ImageType) {
+			d.SetIdentity(req.ManufacturerCode, req.ImageType)
+		}
 	}
 	offer := s.orders.offeredUnasked(d, req)
-	switch admission.Unsolicited(admission.Stray{
+	s.carryOut(admission.Unsolicited(admission.Stray{
 		Result:      result,
 		HasTransfer: d.rights.transfer != nil,
+		Waits:       d.mayGoOn(),
+		GoesOn:      s.goesOn(d, req),
 		Offered:     offer != nil,
-	}) {
+	}), d, req, offer, now)
+}
+
+// goesOn reports whether a device that waits in the queue goes on with a download of its image, which is in the
+// slot: it would begin again at 0 if it was offered the image anew.
+func (s *strays) goesOn(d *device, req message.ImageBlockRequest) bool {
+	if !d.mayGoOn() {
+		return false
+	}
+	key := s.slot.keyOf(d)
+	return s.slot.image() != nil && s.slot.state.Key() == key && d.goesOn(req, key.Version)
+}
+
+// carryOut does what was decided about a device's request; offer is the loaded image where the device may have
+// it.
+func (s *strays) carryOut(
+	v admission.StrayVerdict, d *device, req message.ImageBlockRequest, offer *Offer, now time.Time,
+) {
+	if v.Refuse {
+		s.upgrades.rights.server.Refuse(req)
+	}
+	if v.StillAsks {
+		s.upgrades.step(d, upgrade.StillAsks{}, now)
+	}
+	switch v.Action {
+	case admission.GoOn:
+		s.upgrades.rights.goOn(d, s.slot.image(), req)
 	case admission.BeginUpgrade:
 		s.orders.beginUnasked(d, offer, now)
 	case admission.Tell:
@@ -136,7 +169,7 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 
 // tell tells that a device asks for blocks that are not meant for it, now and then.
 func (s *strays) tell(d *device, req message.ImageBlockRequest, now time.Time) {
-	if !d.askedUnsolicited(now) {
+	if !d.unsolicitedEvent.happened(unsolicitedInterval, now) {
 		return
 	}
 	s.outlet.happened(Event{

@@ -19,12 +19,15 @@ type blockRights struct {
 	slot      *headerSlot
 	server    *blocks.Server
 
+	// awayUntil is until when devices are told to wait because the service stops; zero while it does not.
+	awayUntil time.Time
+
 	revision uint64      // counts changes of who may have blocks
 	inTable  tableInputs // of the block server's table as it is
 }
 
 // tableInputs are the revisions of what the block server's table is made of.
-type tableInputs struct{ addresses, strangers, rights uint64 }
+type tableInputs struct{ addresses, strangers, rights, upgrades uint64 }
 
 // set changes what a device may have.
 func (r *blockRights) set(d *device, transfer, aborting *blocks.Transfer) {
@@ -58,13 +61,33 @@ func (r *blockRights) admit(d *device, im *cachedImage) {
 	r.judge(d)
 }
 
-// withdraw takes a device's right to blocks away.
-func (r *blockRights) withdraw(d *device) {
+// withdraw takes a device's right to blocks away. One that stands in the queue again may still ask for them, and
+// goes on then: the slot is kept for it for a while.
+func (r *blockRights) withdraw(d *device, now time.Time) {
 	if d.rights.transfer == nil {
 		return
 	}
+	if d.mayGoOn() {
+		r.slot.keep(now.Add(asksFor))
+	}
 	r.server.EndPage(d.rights.transfer)
+	r.noteLast(d, now)
 	r.set(d, nil, d.rights.aborting)
+}
+
+// noteLast notes when a device, which is about to lose its transfer, has last asked for a block.
+func (r *blockRights) noteLast(d *device, now time.Time) {
+	if p := d.rights.transfer.Progress(now); p.Requests > 0 {
+		d.stray.asked(p.Last)
+	}
+}
+
+// goOn has a device served that asks for blocks of the image in the slot, though it was not offered the image in
+// this attempt of its upgrade: it goes on with an earlier one. The request is answered, too.
+func (r *blockRights) goOn(d *device, im *cachedImage, req message.ImageBlockRequest) {
+	r.admit(d, im)
+	r.refreshTable()
+	r.server.AnswerLate(req)
 }
 
 // abort has the requests of a download that was ended met with ABORT for a while.
@@ -74,6 +97,7 @@ func (r *blockRights) abort(d *device, now time.Time) {
 		return
 	}
 	tr.Abort()
+	r.noteLast(d, now)
 	r.set(d, tr, tr)
 	d.rights.abortUntil = now.Add(abortMemory)
 	r.slot.keep(now.Add(abortSlot))
@@ -95,14 +119,42 @@ func (r *blockRights) judge(d *device) {
 	if tr == nil || r.slot.state.TellsToWait(d.EUID()) {
 		return
 	}
-	switch v := d.upgrade.Verdict(); v.Kind {
-	case upgrade.PutThemOff:
+	v := d.upgrade.Verdict()
+	switch {
+	case !r.awayUntil.IsZero() && (v.Kind != upgrade.PutThemOff || v.Until.Before(r.awayUntil)):
+		tr.PutOff(r.awayUntil)
+	case v.Kind == upgrade.PutThemOff:
 		tr.PutOff(v.Until)
-	case upgrade.HoldThem:
+	case v.Kind == upgrade.HoldThem:
 		tr.Hold(v.Until)
 	default:
 		tr.Serve()
 	}
+}
+
+// goAway has every device told, with its next request, to wait until a time: the service stops, and a device that
+// is not answered for long gives up. One that was told to wait for longer, or is just being told so, is left to
+// that.
+func (r *blockRights) goAway(until time.Time) {
+	r.awayUntil = until
+	for _, d := range r.home.active {
+		r.judge(d)
+	}
+}
+
+// anyAsks reports whether a device will ask for a block before a time, as far as it can be known: it has asked
+// lately, and does not wait.
+func (r *blockRights) anyAsks(before, now time.Time) bool {
+	for _, d := range r.home.active {
+		tr := d.rights.transfer
+		if tr == nil || !d.asksForBlocks(now) {
+			continue
+		}
+		if p := tr.Progress(now); p.Requests > 0 && p.WaitsUntil.Before(before) {
+			return true
+		}
+	}
+	return false
 }
 
 // putOff has the block server tell a device to wait until a time with its next request, where it has a
@@ -132,6 +184,7 @@ func (r *blockRights) refreshTable() {
 		addresses: r.home.registry.Addresses(),
 		strangers: r.strangers.Revision(),
 		rights:    r.revision,
+		upgrades:  r.home.upgradesRevision,
 	}
 	if inputs == r.inTable {
 		return
@@ -143,10 +196,13 @@ func (r *blockRights) refreshTable() {
 		Known:  make(map[uint16]struct{}, r.home.registry.Len()),
 	}
 	for addr, known := range r.home.registry.ByAddr() {
-		t.Known[addr] = struct{}{}
-		rights := &r.home.of(known).rights
-		if tr := cmp.Or(rights.transfer, rights.aborting); tr != nil {
+		d := r.home.of(known)
+		tr := cmp.Or(d.rights.transfer, d.rights.aborting)
+		if tr != nil {
 			t.ByAddr[addr] = tr
+		}
+		if tr != nil || !d.mayGoOn() {
+			t.Known[addr] = struct{}{}
 		}
 	}
 	for addr := range r.strangers.Refused() {

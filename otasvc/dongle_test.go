@@ -29,7 +29,7 @@ func TestSilentResetInMidDownload(t *testing.T) {
 				data := upgraded(w, 30_000)
 				w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 5000 })
 				w.sim.SilentReset()
-				w.within(40*time.Second, "it begins anew", func() bool { return w.sim.Device(bulb).Snapshot().Sessions == 2 })
+				w.within(80*time.Second, "it begins anew", func() bool { return w.sim.Device(bulb).Snapshot().Sessions == 2 })
 				if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
 					t.Fatalf("ended %+v", u)
 				}

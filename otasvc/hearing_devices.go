@@ -24,6 +24,7 @@ type deviceHearing struct {
 	offers     *offers
 	sender     *sending.Sender
 	outlet     *outlet
+	places     *places
 	observer   Observer
 	log        *slog.Logger
 	now        func() time.Time
@@ -193,10 +194,11 @@ func (h *deviceHearing) deliveryReport(m message.Confirm, now time.Time) {
 	if d == nil {
 		return
 	}
+	h.places.deliveryFailed(d, m.Status)
 	if m.Status == message.RadioFrameTooLong {
 		h.shrinkBlocks(d)
 	}
-	if !d.deliveryFailed(now) {
+	if !d.deliveryEvent.happened(deliveryEventInterval, now) {
 		return
 	}
 	h.outlet.happened(Event{

@@ -72,6 +72,39 @@ func (o *owner) async(work func(ctx context.Context) func()) {
 	})
 }
 
+// settleTimeout is how long requests wait, after a start, until it is known whether the dongle is there.
+const settleTimeout = 10 * time.Second
+
+// requestGate holds requests back until it is known whether the dongle is there, or that took too long. It
+// does not know what they ask for.
+type requestGate struct {
+	deadline time.Time // from then on it is open
+	opened   bool
+	waiting  []func()
+}
+
+// pass carries a request out, now or when the gate is opened.
+func (g *requestGate) pass(f func()) {
+	if !g.opened {
+		g.waiting = append(g.waiting, f)
+		return
+	}
+	f()
+}
+
+// open carries out the requests that waited.
+func (g *requestGate) open() {
+	if g.opened {
+		return
+	}
+	g.opened = true
+	waiting := g.waiting
+	g.waiting = nil
+	for _, f := range waiting {
+		f()
+	}
+}
+
 // health is what others may ask at any moment, from any goroutine. It knows nothing but what was noted here.
 type health struct {
 	dongle atomic.Pointer[string]    // why upgrades cannot be done; nil where they can

@@ -22,6 +22,7 @@ type planner struct {
 	upgrades *upgrades
 	overlap  *overlap
 	sender   *sending.Sender
+	places   *places
 	log      *slog.Logger
 	now      func() time.Time
 
@@ -33,7 +34,6 @@ type planner struct {
 // slotPolicy is what of the policy is the planner's.
 func slotPolicy(p *Policy) slot.Policy {
 	return slot.Policy{
-		Concurrency:    p.Concurrency,
 		Slice:          p.Slice,
 		BlockInterval:  p.BlockInterval,
 		PauseStep:      blocks.MaxHold * time.Second,
@@ -167,6 +167,8 @@ func (p *planner) readImage(sha256 string) {
 // the service. Its upgrades are appended to candidates, which is nil where the view gets memory of its own.
 func (p *planner) view(candidates []slot.Candidate, now time.Time) slot.View {
 	_, usable := p.dongle.usable()
+	policy := p.policy
+	policy.Concurrency = p.places.allowed()
 	for _, d := range p.home.active {
 		candidates = append(candidates, p.candidate(d, now))
 	}
@@ -175,7 +177,7 @@ func (p *planner) view(candidates []slot.Candidate, now time.Time) slot.View {
 		Usable:   usable,
 		NoNew:    p.dongle.badFlash,
 		Crowded:  p.sender.Crowded(now),
-		Policy:   p.policy,
+		Policy:   policy,
 		Upgrades: candidates,
 	}
 }

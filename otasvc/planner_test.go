@@ -16,6 +16,7 @@ func TestQueriesLeaveThePlannerAlone(t *testing.T) {
 		dongle:     &dongle{},
 		slot:       &headerSlot{},
 		sender:     sending.New(newOwner(nil).inbox),
+		places:     &places{},
 		candidates: []slot.Candidate{{Device: 1}},
 	}
 	p.queue(now)

@@ -52,7 +52,9 @@ func withRadio(t *testing.T, catalog otasvc.Catalog, f func(w *world, radio *scr
 			t.Fatal(err)
 		}
 		w := &world{t: t, dir: dir, sink: newRecorder()}
-		options := otasvc.Options{Images: lib, Catalog: catalog, Observer: noObserver{}, Logger: slog.New(slog.NewTextHandler(&w.said, nil)), Policy: defaultPolicy()}
+		policy := defaultPolicy()
+		policy.Concurrency = 0
+		options := otasvc.Options{Images: lib, Catalog: catalog, Observer: allowedObserver{allowed: &w.allowed}, Logger: slog.New(slog.NewTextHandler(&w.said, nil)), Policy: policy}
 		if index, ok := catalog.(*oneImage); ok {
 			index.library = lib
 		}

@@ -21,6 +21,8 @@ type Observer interface {
 	blocks.Observer
 	// UpgradeFinished counts an upgrade that reached a final state, with the time since it was queued.
 	UpgradeFinished(state upgrade.State, reason upgrade.Reason, d time.Duration)
+	// DownloadsAllowed takes how many devices may download at once, at the start and when it has changed.
+	DownloadsAllowed(n int)
 	// DeliveryFailed counts a frame that did not reach its device.
 	DeliveryFailed()
 	// ImageFetched counts a fetch by its outcome.
@@ -61,7 +63,7 @@ type Catalog interface {
 
 // Policy is how upgrades are done.
 type Policy struct {
-	Concurrency    int           // downloads at once, at least 1
+	Concurrency    int           // downloads at once; 0: as many as line and radio take, from 1 to 16
 	BlockSize      uint8         // largest block in bytes, 1 to 64
 	BlockInterval  time.Duration // shortest time between two blocks of a device; 0 where there is none
 	MinBattery     int           // percent; a battery device below it is not upgraded
@@ -158,12 +160,14 @@ func New(o Options) (*Service, error) {
 
 // Run owns the state until ctx is done. It must be called once.
 func (s *Service) Run(ctx context.Context, radio sending.Radio, sink Sink) error {
-	background, stop := context.WithCancel(ctx)
+	// What is under way goes on while the devices are told that the service stops.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.owner.ctx = background
 	s.sender.Begin(background, radio)
 	s.teller.begin(sink)
 	end := s.keeper.begin(s.snapshot)
 	defer func() {
+		s.sayAway()
 		s.watch.restore()
 		stop()
 		s.farewell()
@@ -188,6 +192,51 @@ func (s *Service) Run(ctx context.Context, radio sending.Radio, sink Sink) error
 		s.owner.take()
 		s.tick(s.owner.now())
 		timer.Reset(s.sleep(s.owner.now()))
+	}
+}
+
+// How a clean stop tells the devices to wait.
+const (
+	// awayFor is how long they are told to wait: as long as a restart may take, that of the machine included.
+	awayFor = time.Minute
+	// sayAwayTimeout is how long the service waits at most until each has asked once more. A request that was lost
+	// is repeated after some 5 s. Service managers end a service by force after 10 s or more.
+	sayAwayTimeout = 6 * time.Second
+	// sayAwayLook is how often it looks who has asked.
+	sayAwayLook = 20 * time.Millisecond
+	// sayAwayLast is for the last answer to go out, and to be repeated where the dongle has no room for it.
+	sayAwayLast = 250 * time.Millisecond
+)
+
+// sayAway has every device that downloads told to wait before the service goes. Without downloads it takes no
+// time. What devices and the dongle say meanwhile is heard, but nothing is begun.
+func (s *Service) sayAway() {
+	now := s.owner.now()
+	rights := s.upgrades.rights
+	deadline := now.Add(sayAwayTimeout)
+	rights.goAway(now.Add(awayFor))
+	asked := func(now time.Time) bool { return rights.anyAsks(deadline, now) }
+	if !s.dongle.connected || !asked(now) {
+		return
+	}
+
+	s.upgrades.log.Info("the devices that download are told to wait while the service is away", "for", awayFor)
+	s.listen(deadline, asked)
+	s.listen(s.owner.now().Add(sayAwayLast), func(time.Time) bool { return true })
+	s.upgrades.sync(s.owner.now())
+}
+
+// listen takes what is posted to the owner, until a time, as long as the dongle is there and while says so.
+func (s *Service) listen(until time.Time, while func(now time.Time) bool) {
+	look := time.NewTicker(sayAwayLook)
+	defer look.Stop()
+	for now := s.owner.now(); now.Before(until) && s.dongle.connected && while(now); now = s.owner.now() {
+		select {
+		case <-look.C:
+		case <-s.owner.inbox.Wake():
+		}
+		s.owner.take()
+		s.upgrades.rights.refreshTable()
 	}
 }
 
@@ -228,6 +277,7 @@ func (s *Service) tick(now time.Time) {
 	}
 	s.orders.byPolicy(now)
 	s.sweep(now)
+	s.planner.places.look(now)
 	s.planner.follow(now)
 	s.watch.follow(s.planner.working(now), s.upgrades.awaitQuery(), now)
 	s.upgrades.rights.refreshTable()
@@ -298,6 +348,8 @@ func (s *Service) DongleHealth() error { return s.health.dongleHealth() }
 
 // StoreHealth is nil, or the error says why the state cannot be written. Any goroutine may call it.
 func (s *Service) StoreHealth() error { return s.keeper.health() }
+
+var _ zigate.Handler = (*Service)(nil)
 
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
 func (s *Service) HandleMessage(m message.Message, lqi uint8) {

@@ -2,6 +2,7 @@ package otasvc
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -39,7 +40,7 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 		us.rights.admit(d, us.slot.image())
 		us.rights.refreshTable() // before the device can have heard of it
 	case upgrade.Withdraw:
-		us.rights.withdraw(d)
+		us.rights.withdraw(d, now)
 	case upgrade.Abort:
 		us.rights.abort(d, now)
 	case upgrade.Judge:
@@ -137,7 +138,7 @@ const notifyBusy = time.Second
 func (us *upgrades) notify(d *device, u *upgrade.Upgrade, first bool) {
 	us.sendNotify(d, u, func(err error) {
 		switch now := us.now(); {
-		case sending.Busy(err):
+		case sending.Busy(err), errors.Is(err, sending.ErrNotWanted):
 			us.stepIf(d, u, upgrade.NotifyBusy{Again: now.Add(jitter(notifyBusy))}, now)
 		case err != nil:
 			us.log.Warn("an image notification was not sent; it is tried again",
@@ -148,14 +149,16 @@ func (us *upgrades) notify(d *device, u *upgrade.Upgrade, first bool) {
 	})
 }
 
-// sendNotify sends an image notify, where the device's network address is known. Payload type 0 is what most
-// devices understand: with type 3 many ask only if the version differs from one that they remember.
+// sendNotify sends an image notify, where the device's network address is known, unless the device asks for
+// blocks by then: most would begin again at 0. Payload type 0 is what most devices understand: with type 3 many
+// ask only if the version differs from one that they remember.
 func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) {
 	if !d.Reachable() {
 		return
 	}
 	image := u.Image()
-	us.sender.Send(message.ImageNotify{
+	wanted := func() bool { return !d.asksForBlocks(us.now()) }
+	us.sender.SendWhile(wanted, message.ImageNotify{
 		Target:           d.target(),
 		PayloadType:      message.NotifyJitter,
 		FileVersion:      image.ImageVersion,
@@ -249,6 +252,7 @@ func (us *upgrades) endRequested(d *device, m message.UpgradeEndRequest, now tim
 		FileVersion: m.FileVersion,
 		SlotHolds:   us.slot.holds(d),
 	}, now)
+	d.stray.over()
 }
 
 // endEvents are the events that tell of an end.

@@ -48,6 +48,9 @@ func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Tim
 	order.OldVersion = d.CurrentVersion()
 	u := upgrade.New(order, now)
 	us.home.begin(d, u)
+	if d.asksForBlocks(now) {
+		us.step(d, upgrade.StillAsks{}, now)
+	}
 	us.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(), "fileVersion", o.ImageVersion,
 		"state", u.State())
 	return u
@@ -160,6 +163,7 @@ func (us *upgrades) syncDevice(d *device, now time.Time) {
 		Restarts:    p.Restarts,
 		StartedAt:   p.Started,
 		LastRequest: p.Last,
+		WaitsUntil:  p.WaitsUntil,
 	}, now)
 }
 

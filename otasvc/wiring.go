@@ -85,6 +85,15 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 		log:        o.Logger,
 	}
 	s.planner = &planner{
+		places: &places{
+			home:     s.home,
+			dongle:   s.dongle,
+			server:   s.blocks,
+			sender:   s.sender,
+			observer: o.Observer,
+			log:      o.Logger,
+			limit:    newLimit(&o.Policy),
+		},
 		home:       s.home,
 		dongle:     s.dongle,
 		slot:       s.slot,
@@ -124,6 +133,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			offers:     s.offers,
 			sender:     s.sender,
 			outlet:     out,
+			places:     s.planner.places,
 			observer:   o.Observer,
 			log:        o.Logger,
 			now:        s.owner.now,

@@ -52,6 +52,8 @@ type world struct {
 	wall atomic.Int64
 	// unplugged: the dongle's port cannot be opened.
 	unplugged atomic.Bool
+	// allowed is how many devices may download at once, as the service has told last.
+	allowed atomic.Int32
 	// drop takes messages of the dongle away before the service sees them.
 	drop atomic.Pointer[func(message.Message) bool]
 }
@@ -163,8 +165,17 @@ type noObserver struct{}
 
 func (noObserver) BlockRequest(blocks.Result, int)                              {}
 func (noObserver) UpgradeFinished(upgrade.State, upgrade.Reason, time.Duration) {}
+func (noObserver) DownloadsAllowed(int)                                         {}
 func (noObserver) DeliveryFailed()                                              {}
 func (noObserver) ImageFetched(otasvc.Status)                                   {}
+
+// allowedObserver keeps how many devices may download at once.
+type allowedObserver struct {
+	noObserver
+	allowed *atomic.Int32
+}
+
+func (o allowedObserver) DownloadsAllowed(n int) { o.allowed.Store(int32(n)) }
 
 func defaultPolicy() otasvc.Policy {
 	return otasvc.Policy{
@@ -238,7 +249,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.service, err = otasvc.New(otasvc.Options{
-		Images: lib, Observer: noObserver{}, Logger: log, StateDir: filepath.Join(w.dir, "state"), Policy: w.policy,
+		Images: lib, Observer: allowedObserver{allowed: &w.allowed}, Logger: log, StateDir: filepath.Join(w.dir, "state"), Policy: w.policy,
 		Now: func() time.Time { return setWall(time.Now(), time.Duration(w.wall.Load())) },
 	})
 	if err != nil {

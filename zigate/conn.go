@@ -34,6 +34,7 @@ type conn struct {
 	d     *Dongle
 	port  Port
 	name  string
+	line  *Line
 	again bool // it is not the first connection
 	start time.Time
 
@@ -61,6 +62,7 @@ func newConn(d *Dongle, port Port, again bool) *conn {
 		d:        d,
 		port:     port,
 		name:     name,
+		line:     &Line{rate: byteRate(port)},
 		again:    again,
 		start:    time.Now(),
 		wlock:    make(chan struct{}, 1),
@@ -244,6 +246,7 @@ func (c *conn) write(wire []byte, cmd *command) error {
 	}
 	for rest := wire; len(rest) > 0; {
 		n, err := c.port.Write(rest)
+		c.line.sent.Add(uint64(max(n, 0)))
 		if err != nil {
 			return fmt.Errorf("writing: %w", err)
 		}

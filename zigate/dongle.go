@@ -50,6 +50,7 @@ type Info struct {
 	PANID        uint16
 	Channel      uint8
 	NetworkUp    bool // a dongle without a network is connected, too
+	Line         *Line
 }
 
 // Version returns the version that the dongle has told.

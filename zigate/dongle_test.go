@@ -112,7 +112,12 @@ func TestHandshake(t *testing.T) {
 			Port: "fake", Major: 4, Minor: 0x0323, Firmware: "3.23", Family: message.FamilyV1, IEEE: fakeNetwork.IEEE,
 			PANID: 0x73AA, Channel: 15, NetworkUp: true,
 		}
-		if diff := cmp.Diff(want, b.handler.infos[0]); diff != "" {
+		got := b.handler.infos[0]
+		if received, sent := got.Line.Bytes(); received == 0 || sent == 0 || got.Line.Rate() != 0 {
+			t.Errorf("the line: %d bytes received, %d sent, rate %d", received, sent, got.Line.Rate())
+		}
+		got.Line = nil
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("info -want +got:\n%s", diff)
 		}
 		if got := b.handler.infos[0].Version(); got != fakeVersion {

@@ -139,6 +139,7 @@ func (c *conn) announce(n message.NetworkState) {
 		PANID:       n.PANID,
 		Channel:     n.Channel,
 		NetworkUp:   n.Up(),
+		Line:        c.line,
 	})
 	close(c.greeting.ready)
 }

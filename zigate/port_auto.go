@@ -251,6 +251,9 @@ type probedPort struct {
 
 func (p *probedPort) String() string { return p.name }
 
+// ByteRate makes it a Rated port, as far as the one that was probed is.
+func (p *probedPort) ByteRate() int { return byteRate(p.Port) }
+
 func (p *probedPort) Read(b []byte) (int, error) {
 	if len(p.unread) > 0 {
 		n := copy(b, p.unread)

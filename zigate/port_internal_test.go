@@ -196,3 +196,25 @@ func TestAutoFollowsTheDongle(t *testing.T) {
 		}
 	})
 }
+
+// How much a port carries is known where it is a serial one, however it was found.
+func TestByteRate(t *testing.T) {
+	serial := &serialPort{baud: 115200}
+	for name, tt := range map[string]struct {
+		port Port
+		want int
+	}{
+		"serial":               {serial, 11520},
+		"found by itself":      {&probedPort{Port: serial}, 11520},
+		"TCP":                  {&net.TCPConn{}, 0},
+		"TCP, found by itself": {&probedPort{Port: &net.TCPConn{}}, 0},
+	} {
+		if got := byteRate(tt.port); got != tt.want {
+			t.Errorf("%s: %d bytes a second, want %d", name, got, tt.want)
+		}
+	}
+	var unknown *Line
+	if received, sent := unknown.Bytes(); received != 0 || sent != 0 || unknown.Rate() != 0 {
+		t.Errorf("of no line %d, %d and %d are known", received, sent, unknown.Rate())
+	}
+}

@@ -50,6 +50,7 @@ func (d serialDialer) Dial(context.Context) (Port, error) {
 		port:    port,
 		lock:    lock,
 		name:    d.path,
+		baud:    d.baud,
 		reading: make(chan struct{}, 1),
 		writing: make(chan struct{}, 1),
 	}, nil
@@ -87,12 +88,16 @@ type serialPort struct {
 	port   serial.Port
 	lock   portLock
 	name   string
+	baud   int
 	closed atomic.Bool
 	// Each holds a value while a call of the library runs.
 	reading, writing chan struct{}
 }
 
 func (p *serialPort) String() string { return p.name }
+
+// ByteRate makes it a Rated port.
+func (p *serialPort) ByteRate() int { return p.baud / bitsPerByte }
 
 func (p *serialPort) Read(b []byte) (int, error) {
 	p.reading <- struct{}{}

@@ -32,7 +32,7 @@ func (c *command) finish(s message.Status, err error) {
 func (c *command) unanswered() bool { return c.typ.IsStorageAnswer() }
 
 // byteTime is how long a byte takes on the serial line at DefaultBaud.
-const byteTime = time.Second / (DefaultBaud / 10)
+const byteTime = time.Second / (DefaultBaud / bitsPerByte)
 
 // timeout returns how long other commands wait for this one at most: until its status must have come or,
 // where it gets none, until it has passed the line.

@@ -43,6 +43,7 @@ func (c *conn) read() error {
 	buf := make([]byte, readBufferSize)
 	for {
 		n, err := c.port.Read(buf)
+		c.line.received.Add(uint64(n))
 		for in := buf[:n]; len(in) > 0; {
 			f, rest, ok := c.incoming.decoder.Feed(in)
 			in = rest

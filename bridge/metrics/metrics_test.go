@@ -40,6 +40,7 @@ func full() *metrics.Metrics {
 	m.BlockAnswered(80 * time.Microsecond)
 	m.BlockRequest(blocks.Served, 64)
 	m.UpgradeFinished(upgrade.Succeeded, upgrade.NoReason, time.Hour)
+	m.DownloadsAllowed(4)
 	m.DeliveryFailed()
 	m.ImageFetched(otasvc.Success)
 	m.Command("upgrade", string(otasvc.Success))
@@ -137,6 +138,7 @@ func TestNames(t *testing.T) {
 		"share_clients GAUGE",
 		"share_frames_total COUNTER direction",
 		"share_reports_total COUNTER what",
+		"upgrade_concurrency GAUGE",
 		"upgrade_duration_seconds HISTOGRAM outcome",
 		"upgrades GAUGE state",
 		"upgrades_finished_total COUNTER outcome reason",
@@ -202,6 +204,7 @@ func TestSeries(t *testing.T) {
 		prefix + `serial_frame_errors_total{reason="checksum"}`:           1,
 		prefix + `serial_frames_total{direction="rx",type="0x8501"}`:      1,
 		prefix + `serial_frames_total{direction="tx",type="0x0502"}`:      1,
+		"zigate_ota_upgrade_concurrency{}":                                4,
 		prefix + `serial_reconnects_total{}`:                              1,
 		prefix + `upgrade_duration_seconds{outcome="succeeded"}`:          1,
 		prefix + `upgrades_finished_total{outcome="succeeded",reason=""}`: 1,

@@ -81,6 +81,9 @@ func (m *Metrics) UpgradeFinished(state upgrade.State, reason upgrade.Reason, d 
 	m.upgrading.duration.WithLabelValues(outcome).Observe(max(d, 0).Seconds())
 }
 
+// DownloadsAllowed sets how many devices may download at once.
+func (m *Metrics) DownloadsAllowed(n int) { m.upgrading.concurrency.Set(float64(n)) }
+
 // DeliveryFailed counts a frame that did not reach its device.
 func (m *Metrics) DeliveryFailed() { m.upgrading.deliveryFailures.Inc() }
 

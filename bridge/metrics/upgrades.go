@@ -4,6 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // upgrading is the metrics of upgrades and of the images that they need.
 type upgrading struct {
+	concurrency      prometheus.Gauge
 	finished         *prometheus.CounterVec   // outcome, reason
 	duration         *prometheus.HistogramVec // outcome
 	deliveryFailures prometheus.Counter
@@ -13,6 +14,7 @@ type upgrading struct {
 
 func newUpgrading() *upgrading {
 	u := &upgrading{
+		concurrency: newGauge("upgrade_concurrency", "Devices that may download at once now."),
 		finished: newCounterVec("upgrades_finished_total",
 			"Upgrades that reached a final state, by state and by why they did not succeed.", "outcome",
 			"reason"),
@@ -41,5 +43,7 @@ func newUpgrading() *upgrading {
 }
 
 func (u *upgrading) collectors() []prometheus.Collector {
-	return []prometheus.Collector{u.finished, u.duration, u.deliveryFailures, u.fetches, u.images}
+	return []prometheus.Collector{
+		u.concurrency, u.finished, u.duration, u.deliveryFailures, u.fetches, u.images,
+	}
 }

@@ -50,7 +50,7 @@ func queryWatch(w config.QueryWatch) otasvc.QueryWatch {
 // upgradePolicy returns the service's policy for a configuration.
 func upgradePolicy(c config.UpgradeConfig, watch otasvc.QueryWatch) otasvc.Policy {
 	p := otasvc.Policy{
-		Concurrency:      c.Concurrency,
+		Concurrency:      c.Concurrency.AtOnce,
 		BlockSize:        uint8(c.BlockSize),
 		NotifyInterval:   c.NotifyInterval,
 		NotifyAttempts:   c.NotifyAttempts,

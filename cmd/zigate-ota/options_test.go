@@ -60,6 +60,8 @@ func TestUpgradePolicy(t *testing.T) {
 			*value = 7 * time.Second
 		case *bool:
 			*value = true
+		case *config.Concurrency:
+			value.AtOnce = 7
 		case *config.Window:
 			value.End = time.Hour
 		case *config.Overlap:

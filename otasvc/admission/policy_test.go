@@ -62,23 +62,34 @@ func TestPolicyActs(t *testing.T) {
 }
 
 func TestUnsolicited(t *testing.T) {
+	ignore := admission.StrayVerdict{Action: admission.Ignore}
+	tell := admission.StrayVerdict{Action: admission.Tell}
+	begin := admission.StrayVerdict{Action: admission.BeginUpgrade}
+	goOn := admission.StrayVerdict{Action: admission.GoOn}
+	busy := admission.StrayVerdict{Action: admission.Tell, StillAsks: true}
+	refused := admission.StrayVerdict{Action: admission.Tell, StillAsks: true, Refuse: true}
 	tests := map[string]struct {
 		stray admission.Stray
-		want  admission.StrayAction
+		want  admission.StrayVerdict
 	}{
-		"served":                            {admission.Stray{Result: blocks.Served}, admission.Ignore},
-		"served, and offered":               {admission.Stray{Result: blocks.Served, Offered: true}, admission.Ignore},
-		"a transfer meanwhile":              {admission.Stray{Result: blocks.Unsolicited, HasTransfer: true}, admission.Ignore},
-		"a transfer of another image":       {admission.Stray{Result: blocks.WrongImage, HasTransfer: true}, admission.Tell},
-		"unsolicited":                       {admission.Stray{Result: blocks.Unsolicited}, admission.Tell},
-		"unsolicited, and offered":          {admission.Stray{Result: blocks.Unsolicited, Offered: true}, admission.BeginUpgrade},
-		"another image, and offered":        {admission.Stray{Result: blocks.WrongImage, Offered: true}, admission.Tell},
-		"an address that was not known":     {admission.Stray{Result: blocks.Unknown}, admission.Tell},
-		"not known, with a transfer by now": {admission.Stray{Result: blocks.Unknown, HasTransfer: true}, admission.Ignore},
+		"served":                              {admission.Stray{Result: blocks.Served}, ignore},
+		"served, and offered":                 {admission.Stray{Result: blocks.Served, Offered: true}, ignore},
+		"served, and waits":                   {admission.Stray{Result: blocks.Served, Waits: true, GoesOn: true}, ignore},
+		"a transfer meanwhile":                {admission.Stray{Result: blocks.Unsolicited, HasTransfer: true}, ignore},
+		"a transfer of another image":         {admission.Stray{Result: blocks.WrongImage, HasTransfer: true}, tell},
+		"unsolicited":                         {admission.Stray{Result: blocks.Unsolicited}, tell},
+		"unsolicited, and offered":            {admission.Stray{Result: blocks.Unsolicited, Offered: true}, begin},
+		"another image, and offered":          {admission.Stray{Result: blocks.WrongImage, Offered: true}, tell},
+		"an address that was not known":       {admission.Stray{Result: blocks.Unknown}, tell},
+		"not known, with a transfer by now":   {admission.Stray{Result: blocks.Unknown, HasTransfer: true}, ignore},
+		"goes on":                             {admission.Stray{Result: blocks.Unknown, Waits: true, GoesOn: true}, goOn},
+		"would go on, and was refused":        {admission.Stray{Result: blocks.Unsolicited, Waits: true, GoesOn: true}, busy},
+		"waits, and asks for something else":  {admission.Stray{Result: blocks.Unknown, Waits: true}, refused},
+		"waits, and was refused what it asks": {admission.Stray{Result: blocks.WrongImage, Waits: true}, busy},
 	}
 	for name, tt := range tests {
 		if got := admission.Unsolicited(tt.stray); got != tt.want {
-			t.Errorf("%s: %v, want %v", name, got, tt.want)
+			t.Errorf("%s: %+v, want %+v", name, got, tt.want)
 		}
 	}
 }

@@ -127,19 +127,19 @@ func TestHeldPageWaits(t *testing.T) {
 func TestPutOff(t *testing.T) {
 	h := newHome(make([]byte, 1000))
 	now := time.Now()
-	h.transfer.PutOff(now.Add(90 * time.Minute))
+	h.transfer.PutOff(now.Add(50 * time.Minute))
 	if h.transfer.PutOffTold() {
 		t.Error("told before the device asked")
 	}
 	req := blockRequest(0, 64)
 	wait, ok := parsed(t, h.answer(&req, now)).(message.WaitForData)
-	if !ok || wait.RequestTime != 90*60 {
+	if !ok || wait.RequestTime != 50*60 {
 		t.Errorf("answered %+v", wait)
 	}
 	if !h.transfer.PutOffTold() {
 		t.Error("not told though the device asked")
 	}
-	h.transfer.PutOff(now.Add(time.Hour))
+	h.transfer.PutOff(now.Add(40 * time.Minute))
 	if h.transfer.PutOffTold() {
 		t.Error("the new time counts as told")
 	}
@@ -212,13 +212,28 @@ func TestLastBlockIsTheOwners(t *testing.T) {
 }
 
 // Acknowledgements come in the order of the answers, and a block is made again only while it makes sense.
+var fromTheDongle = message.Target{AddrMode: message.AddrModeNetwork, Addr: testAddr, SrcEndpoint: 1, DstEndpoint: 1}
+
+// aBlock is the answer to a request for the second block of an empty image.
+var aBlock = message.ImageBlockResponse{
+	Target: fromTheDongle, Sequence: 0x42, Offset: 64, FileVersion: testVersion, ImageType: 0x2201, ManufacturerCode: 0x117C,
+	Data: make([]byte, 64),
+}
+
+// aWait is the answer that has the device wait for so many seconds.
+func aWait(seconds uint32) message.WaitForData {
+	return message.WaitForData{Target: fromTheDongle, Sequence: 0x42, Status: message.OTAWaitForData, RequestTime: seconds}
+}
+
 func TestSentBlocks(t *testing.T) {
 	tests := map[string]struct {
 		then  func(*home)
 		after time.Duration
-		want  bool
+		want  message.Message // nil: nothing
 	}{
-		"refused":                {want: true},
+		"refused":                {want: aBlock},
+		"refused, held by now":   {then: func(h *home) { h.transfer.Hold(time.Time{}) }, want: aWait(blocks.MaxHold)},
+		"refused, served again":  {then: func(h *home) { h.transfer.Hold(time.Now().Add(-time.Minute)) }, want: aBlock},
 		"the device asked anew":  {then: asksAnew},
 		"aborted":                {then: func(h *home) { h.transfer.Abort() }},
 		"no longer in the table": {then: func(h *home) { h.server.SetTable(blocks.Table{}) }},
@@ -243,9 +258,42 @@ func TestSentBlocks(t *testing.T) {
 			if tt.then != nil {
 				tt.then(h)
 			}
-			block, ok := h.server.Again(sent, now.Add(tt.after))
-			if ok != tt.want || ok && (block.Offset != 64 || len(block.Data) != 64) {
-				t.Errorf("made again: %v, %+v", ok, block)
+			again, ok := h.server.Again(sent, now.Add(tt.after))
+			if diff := cmp.Diff(tt.want, again); diff != "" || ok != (tt.want != nil) {
+				t.Errorf("made again: %v, %s", ok, diff)
+			}
+		})
+	}
+}
+
+// A wait that the dongle did not take is told again, as long as the device has not asked anew.
+func TestRefusedWaitIsToldAgain(t *testing.T) {
+	tests := map[string]struct {
+		then func(*home)
+		want message.Message // nil: nothing
+	}{
+		"refused":               {want: aWait(600)},
+		"the device asked anew": {then: asksAnew},
+		"cancelled":             {then: func(h *home) { h.transfer.Abort() }},
+		"called back":           {then: func(h *home) { h.transfer.Serve() }, want: aBlock},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := newHome(make([]byte, 1000))
+			now := time.Now()
+			h.transfer.PutOff(now.Add(10 * time.Minute))
+			req := blockRequest(64, 64)
+			h.answer(&req, now)
+			sent, ok := h.server.Acknowledged(now)
+			if !ok {
+				t.Fatal("the status of the wait is taken for nobody's")
+			}
+			if tt.then != nil {
+				tt.then(h)
+			}
+			again, ok := h.server.Again(sent, now.Add(200*time.Millisecond))
+			if diff := cmp.Diff(tt.want, again); diff != "" || ok != (tt.want != nil) {
+				t.Errorf("made again: %v, %s", ok, diff)
 			}
 		})
 	}

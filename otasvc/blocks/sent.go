@@ -18,6 +18,7 @@ type Sent struct {
 	tr       *Transfer
 	req      message.ImageBlockRequest
 	requests uint64 // of the transfer, when it was written: a later one is the device asking anew
+	waits    bool   // the answer told the device to wait
 	at       time.Time
 }
 
@@ -30,12 +31,12 @@ type sentAnswers struct {
 	head, size int
 }
 
-func (q *sentAnswers) push(tr *Transfer, req *message.ImageBlockRequest, now time.Time) {
+func (q *sentAnswers) push(tr *Transfer, req *message.ImageBlockRequest, waits bool, now time.Time) {
 	if q.size == len(q.ring) {
 		q.head = (q.head + 1) % len(q.ring)
 		q.size--
 	}
-	sent := Sent{tr: tr, req: *req, at: now}
+	sent := Sent{tr: tr, req: *req, waits: waits, at: now}
 	if tr != nil {
 		sent.requests = tr.requests.Load()
 	}
@@ -59,6 +60,9 @@ func (q *sentAnswers) pop(now time.Time) (sent Sent, ok bool) {
 // where the answer belongs to no transfer. The reader calls it, once for each status of a block.
 func (s *Server) Acknowledged(now time.Time) (Sent, bool) {
 	sent, ok := s.sent.pop(now)
+	if ok {
+		s.acknowledged.Add(1)
+	}
 	return sent, ok && sent.tr != nil
 }
 
@@ -69,18 +73,27 @@ func (s *Server) Reconnected() {
 	s.sent.size = 0
 }
 
-// Again returns the block of an answer that the dongle did not take. It is false when sending it again makes
-// no sense: the device has asked anew, may not have the block any more, or will ask anew any moment. The
-// owner calls it.
-func (s *Server) Again(sent Sent, now time.Time) (message.ImageBlockResponse, bool) {
+// Again returns the answer to a request whose answer the dongle did not take: the block, or wait-for-data, as
+// things are now. It is false when sending it again makes no sense: the device has asked anew, may not have the
+// block any more, or will ask anew any moment. The owner calls it.
+func (s *Server) Again(sent Sent, now time.Time) (message.Message, bool) {
 	tr := sent.tr
 	switch {
-	case tr.requests.Load() != sent.requests, tr.last.key.Load() != askedKey(&sent.req):
-		return message.ImageBlockResponse{}, false // it has asked anew
-	case s.table.Load().ByAddr[sent.req.Addr] != tr, !tr.serves():
-		return message.ImageBlockResponse{}, false // it may not have the block any more
+	case tr.requests.Load() != sent.requests, !sent.waits && tr.last.key.Load() != askedKey(&sent.req):
+		return nil, false // it has asked anew
+	case s.table.Load().ByAddr[sent.req.Addr] != tr:
+		return nil, false // it may not have the block any more
 	case now.Sub(sent.at) > worthFor:
-		return message.ImageBlockResponse{}, false
+		return nil, false
+	}
+	switch verdict(tr.verdict.Load()) {
+	case abort:
+		return nil, false
+	case hold, putOff:
+		if seconds := tr.holdSeconds(now); seconds > 0 {
+			tr.waits(seconds, now)
+			return waitForData(&sent.req, seconds), true
+		}
 	}
 	n := tr.blockSize(sent.req.MaxDataSize, s.maxBlock, sent.req.Offset)
 	return tr.block(targetOf(&sent.req), sent.req.Sequence, sent.req.Offset, n), true

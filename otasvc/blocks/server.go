@@ -73,6 +73,9 @@ type Server struct {
 	table atomic.Pointer[Table]
 	shown shownRequests
 
+	blocks, again         atomic.Uint64 // see Counts
+	answers, acknowledged atomic.Uint64
+
 	sent  sentAnswers         // the reader's
 	pages map[*Transfer]*page // the owner's
 }
@@ -110,7 +113,8 @@ func (s *Server) Answer(req *message.ImageBlockRequest, now time.Time, dst []byt
 	default:
 		return dst
 	}
-	s.sent.push(tr, req, now)
+	s.answers.Add(1)
+	s.sent.push(tr, req, a.kind == answerWait, now)
 	return dst
 }
 
@@ -120,6 +124,21 @@ func (s *Server) Block(tr *Transfer, req *message.ImageBlockRequest) message.Ima
 	n := tr.blockSize(req.MaxDataSize, s.maxBlock, req.Offset)
 	s.observer.BlockRequest(Served, int(n))
 	return tr.block(targetOf(req), req.Sequence, req.Offset, n)
+}
+
+// AnswerLate answers a request that got no answer when it came, by the table as it is now. The owner calls it.
+func (s *Server) AnswerLate(req message.ImageBlockRequest) {
+	var a answer
+	s.decide(&req, time.Now(), byOwner, &a)
+	s.send(&a)
+}
+
+// Refuse ends the download of a device whose request got no answer when it came. The owner calls it.
+func (s *Server) Refuse(req message.ImageBlockRequest) {
+	var a answer
+	s.observer.BlockRequest(Unsolicited, 0)
+	a.refuse(&req, message.OTAAbort)
+	s.send(&a)
 }
 
 // decide says what a request gets. tr is the transfer that it belongs to, or nil.
@@ -175,8 +194,7 @@ func (s *Server) decideTransfer(
 	case hold, putOff:
 		if seconds := tr.holdSeconds(now); seconds > 0 {
 			s.note(tr, req, 0, now, by)
-			s.observer.BlockRequest(Held, 0)
-			a.waitForData(req, seconds)
+			s.hold(tr, req, seconds, now, a)
 			return
 		}
 	}
@@ -236,8 +254,17 @@ func (s *Server) pace(
 		s.answerLater(tr, req, early)
 		return
 	}
+	s.hold(tr, req, wholeSeconds(early), now, a)
+}
+
+// hold answers with wait-for-data.
+func (s *Server) hold(
+	tr *Transfer, req *message.ImageBlockRequest, seconds uint32, now time.Time, a *answer,
+) {
+	tr.waits(seconds, now)
 	s.observer.BlockRequest(Held, 0)
-	a.waitForData(req, wholeSeconds(early))
+	a.kind = answerWait
+	a.wait = waitForData(req, seconds)
 }
 
 // answerLater answers a request after a delay, unless the device has asked anew by then.
@@ -263,8 +290,33 @@ func (s *Server) after(d time.Duration, f func()) {
 
 // note keeps the progress of a transfer, and wakes the owner where it should look at it.
 func (s *Server) note(tr *Transfer, req *message.ImageBlockRequest, n uint32, now time.Time, by asker) {
-	if tr.note(req, n, now, by) {
+	wake, again := tr.note(req, n, now, by)
+	if n > 0 {
+		s.blocks.Add(1)
+	}
+	if again {
+		s.again.Add(1)
+	}
+	if wake {
 		s.owner.Wake()
+	}
+}
+
+// Counts are what a Server has counted since it was made.
+type Counts struct {
+	Blocks       uint64 // that devices asked for one by one and got
+	Again        uint64 // those of them that had been asked for before: a frame was lost, or is late
+	Answers      uint64 // of any kind that the reader wrote
+	Acknowledged uint64 // answers about which the dongle has said something
+}
+
+// Counts returns what was counted. Any goroutine may call it.
+func (s *Server) Counts() Counts {
+	return Counts{
+		Blocks:       s.blocks.Load(),
+		Again:        s.again.Load(),
+		Acknowledged: s.acknowledged.Load(), // before what it is about
+		Answers:      s.answers.Load(),
 	}
 }
 
@@ -321,10 +373,13 @@ func (a *answer) refuse(req *message.ImageBlockRequest, status uint8) {
 	}
 }
 
-// waitForData tells the device to ask again after some seconds.
-func (a *answer) waitForData(req *message.ImageBlockRequest, seconds uint32) {
-	a.kind = answerWait
-	a.wait = message.WaitForData{
+// waitForData is the answer that tells a device to ask again after some seconds, at least 1. It does so in the one form that all
+// stacks take for what it is: counted from a current time of 0, since some compare another one with their own
+// clock, or refuse a request time that lies before it; and with a minimum block period of 0, which all of them
+// take for no limit. The unit of any other period differs: milliseconds by the specification, seconds for devices
+// with NXP's stack. A shortest time between blocks is therefore kept by answering later.
+func waitForData(req *message.ImageBlockRequest, seconds uint32) message.WaitForData {
+	return message.WaitForData{
 		Target:      targetOf(req),
 		Sequence:    req.Sequence,
 		Status:      message.OTAWaitForData,

@@ -156,6 +156,9 @@ func TestBlockAnswers(t *testing.T) {
 		"held":                {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Hold(time.Time{}) }, size: 64, wait: blocks.MaxHold, result: blocks.Held},
 		"held for 7.5 s more": {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Hold(future.Add(7500 * time.Millisecond)) }, size: 64, wait: 8, result: blocks.Held},
 		"held for long":       {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Hold(future.Add(time.Hour)) }, size: 64, wait: blocks.MaxHold, result: blocks.Held},
+		"put off":             {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.PutOff(future.Add(20 * time.Minute)) }, size: 64, wait: 1200, result: blocks.Held},
+		"put off for a day":   {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.PutOff(future.Add(24 * time.Hour)) }, size: 64, wait: blocks.MaxWait, result: blocks.Held},
+		"for a moment":        {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Hold(future.Add(1)) }, size: 64, wait: 1, result: blocks.Held},
 		"held until now":      {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Hold(future) }, size: 64, bytes: image[:64], result: blocks.Served},
 		"a narrow route":      {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.LimitBlock(53) }, size: 64, bytes: image[:53], result: blocks.Served},
 	}
@@ -179,8 +182,13 @@ func TestBlockAnswers(t *testing.T) {
 			target := message.Target{AddrMode: message.AddrModeNetwork, Addr: req.Addr, SrcEndpoint: 1, DstEndpoint: req.Endpoint}
 			switch m := parsed(t, frame).(type) {
 			case message.WaitForData:
-				if m.Status != message.OTAWaitForData || m.RequestTime-m.CurrentTime != tt.wait || m.Sequence != req.Sequence || m.Target != target {
-					t.Errorf("got %+v, want %d s", m, tt.wait)
+				// The one form that every stack takes.
+				safe := message.WaitForData{Target: target, Sequence: req.Sequence, Status: message.OTAWaitForData, RequestTime: tt.wait}
+				if m != safe {
+					t.Errorf("got %+v, want %+v", m, safe)
+				}
+				if until := h.transfer.Progress(future).WaitsUntil; !until.Equal(future.Add(time.Duration(tt.wait) * time.Second)) {
+					t.Errorf("it is said to wait until %v, %d s were told", until, tt.wait)
 				}
 			case message.ImageBlockResponse:
 				if m.Status != tt.status || m.Sequence != req.Sequence || m.Target != target || !bytes.Equal(m.Data, tt.bytes) {
@@ -193,6 +201,20 @@ func TestBlockAnswers(t *testing.T) {
 				t.Errorf("got %+v", m)
 			}
 		})
+	}
+}
+
+// A device that was told to wait, and has got a block since, does not wait any more.
+func TestServedDeviceDoesNotWait(t *testing.T) {
+	h := newHome(make([]byte, 1000))
+	now := time.Now()
+	h.transfer.PutOff(now.Add(time.Second))
+	req := blockRequest(0, 64)
+	h.answer(&req, now)
+	now = now.Add(time.Second)
+	h.answer(&req, now)
+	if p := h.transfer.Progress(now); p.Requests != 2 || !p.WaitsUntil.IsZero() {
+		t.Errorf("%+v", p)
 	}
 }
 

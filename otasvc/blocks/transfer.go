@@ -12,6 +12,10 @@ import (
 // enough that a resume takes effect soon, and long enough that a held device costs no air time worth naming.
 const MaxHold = 30
 
+// MaxWait is the longest that any device is told to wait before it asks again, in seconds. Some stacks (Silicon
+// Labs) take no more than an hour from any server, and ask then.
+const MaxWait = 3600
+
 // restartRun is how many blocks a device has to ask for in a row, below what it had already, before that
 // counts as having started again. Reading the header or a block again is normal and shorter.
 const restartRun = 16
@@ -48,6 +52,7 @@ type Transfer struct {
 	verdict    atomic.Int32
 	putOffTold atomic.Bool
 	holdUntil  atomic.Int64  // instant, or untilTold
+	waitsUntil atomic.Int64  // instant until which the device was told to wait with its last request; 0: it was not
 	keepLast   atomic.Bool   // the owner sends the last block
 	largest    atomic.Uint32 // largest block that gets through to the device, in bytes; 0: no limit is known
 
@@ -109,8 +114,8 @@ func (tr *Transfer) Hold(until time.Time) {
 	tr.verdict.Store(int32(hold))
 }
 
-// PutOff has the next request answered with wait-for-data for all the time until a moment, so that the device
-// does not ask before.
+// PutOff has the next request answered with wait-for-data for all the time until a moment, [MaxWait] at most, so
+// that the device does not ask before.
 func (tr *Transfer) PutOff(until time.Time) {
 	tr.putOffTold.Store(false)
 	tr.holdUntil.Store(tr.instant(until))
@@ -140,6 +145,9 @@ type Progress struct {
 	Again    uint32    // requests for what was served before: lost blocks, doubled and late requests
 	Started  time.Time // of the first request, or of the last restart
 	Last     time.Time // of the last request
+	// WaitsUntil is when the device is to ask again, where its last request was answered with wait-for-data; zero
+	// where it was not.
+	WaitsUntil time.Time
 }
 
 // Progress returns how far the device has come. Its times are by the clock on the wall as it is now. A change
@@ -152,6 +160,9 @@ func (tr *Transfer) Progress(now time.Time) Progress {
 	p.Again = tr.again.Load()
 	p.Started = tr.time(tr.startedAt.Load(), now)
 	p.Last = tr.time(tr.last.at.Load(), now)
+	if at := tr.waitsUntil.Load(); at != 0 {
+		p.WaitsUntil = tr.time(at, now)
+	}
 	return p
 }
 
@@ -216,9 +227,14 @@ func (tr *Transfer) holdSeconds(now time.Time) uint32 {
 	seconds := wholeSeconds(left)
 	if verdict(tr.verdict.Load()) == putOff {
 		tr.putOffTold.Store(true)
-		return seconds
+		return min(seconds, MaxWait)
 	}
 	return min(seconds, MaxHold)
+}
+
+// waits notes that the device is told to wait for so many seconds.
+func (tr *Transfer) waits(seconds uint32, now time.Time) {
+	tr.waitsUntil.Store(tr.instant(now.Add(time.Duration(seconds) * time.Second)))
 }
 
 // wholeSeconds rounds up.
@@ -233,13 +249,17 @@ const (
 )
 
 // note keeps the progress: the device asks for n bytes at the request's offset, so it has what is before. It
-// reports whether the owner should look: at a first or last block, at a restart, and where no block is sent.
-func (tr *Transfer) note(req *message.ImageBlockRequest, n uint32, now time.Time, by asker) (wake bool) {
+// reports whether the owner should look: at a first or last block, at a restart, and where no block is sent; and
+// whether the device has asked for the block before.
+func (tr *Transfer) note(
+	req *message.ImageBlockRequest, n uint32, now time.Time, by asker,
+) (wake, again bool) {
 	at := tr.instant(now)
 	tr.last.at.Store(at)
 	if n > 0 {
 		tr.last.key.Store(askedKey(req))
 		tr.last.size.Store(uint32(req.MaxDataSize))
+		tr.waitsUntil.Store(0)
 	}
 	if tr.requests.Load() == 0 {
 		tr.first.Store(req.Offset)
@@ -250,6 +270,7 @@ func (tr *Transfer) note(req *message.ImageBlockRequest, n uint32, now time.Time
 	tr.requests.Add(1) // after the values that it makes valid
 	if by == byReader && n > 0 && tr.run.follow(req.Offset, n) {
 		tr.again.Add(1)
+		again = true
 	}
 	switch position := tr.position.Load(); {
 	case req.Offset > position:
@@ -261,5 +282,5 @@ func (tr *Transfer) note(req *message.ImageBlockRequest, n uint32, now time.Time
 		tr.restarts.Add(1) // last, see Progress
 		wake = true
 	}
-	return wake || req.Offset+n == tr.size() || n == 0
+	return wake || req.Offset+n == tr.size() || n == 0, again
 }

@@ -58,10 +58,21 @@ func (s *Sender) Send(cmd message.Message, done func(message.Status, error)) {
 	t.try()
 }
 
+// ErrNotWanted ends a command that was put off and is not wanted any more.
+var ErrNotWanted = errors.New("it is not wanted any more")
+
+// SendWhile is Send for a command that may become wrong while it is put off: wanted is asked, on the owner's
+// goroutine, each time before it goes to the radio. A command that is not wanted ends with [ErrNotWanted].
+func (s *Sender) SendWhile(wanted func() bool, cmd message.Message, done func(message.Status, error)) {
+	t := &transmission{sender: s, cmd: cmd, wanted: wanted, done: done}
+	t.try()
+}
+
 // transmission is one command on its way through Send.
 type transmission struct {
 	sender   *Sender
 	cmd      message.Message
+	wanted   func() bool // nil: always
 	done     func(message.Status, error)
 	waits    int // how often it was put off
 	attempts int // how often it was submitted
@@ -72,6 +83,10 @@ func (t *transmission) try() {
 	if canWait(t.cmd) && t.waits < waitsAtMost && s.ctx.Err() == nil && s.Crowded(time.Now()) {
 		t.waits++
 		t.tryAfter(resendAfter)
+		return
+	}
+	if t.wanted != nil && !t.wanted() {
+		s.inbox.Post(func() { t.end(message.Status{}, ErrNotWanted) })
 		return
 	}
 	t.attempts++
@@ -89,6 +104,10 @@ func (t *transmission) answered(st message.Status, err error) {
 		t.tryAfter(time.Duration(t.attempts) * resendAfter)
 		return
 	}
+	t.end(st, err)
+}
+
+func (t *transmission) end(st message.Status, err error) {
 	if t.done != nil {
 		t.done(st, err)
 	}
@@ -105,23 +124,23 @@ func (s *Sender) Submit(cmd message.Message, done func(message.Status, error)) {
 	})
 }
 
-// Resend sends a block that the dongle did not take when its buffers have fallen, a bounded number of times.
-// Each time fresh makes it anew, on the owner's goroutine, and ends it by returning false: fresh must do so
-// when the device has asked anew, or after a while.
-func (s *Sender) Resend(fresh func(now time.Time) (message.ImageBlockResponse, bool)) {
+// Resend sends the answer to a block request that the dongle did not take when its buffers have fallen, a
+// bounded number of times. Each time fresh makes it anew, on the owner's goroutine, and ends it by returning
+// false: fresh must do so when the device has asked anew, or after a while.
+func (s *Sender) Resend(fresh func(now time.Time) (message.Message, bool)) {
 	s.resendAfter(1, fresh)
 }
 
-func (s *Sender) resendAfter(attempt int, fresh func(now time.Time) (message.ImageBlockResponse, bool)) {
+func (s *Sender) resendAfter(attempt int, fresh func(now time.Time) (message.Message, bool)) {
 	time.AfterFunc(time.Duration(attempt)*resendAfter, func() {
 		s.inbox.Post(func() { s.resend(attempt, fresh, time.Now()) })
 	})
 }
 
 func (s *Sender) resend(
-	attempt int, fresh func(now time.Time) (message.ImageBlockResponse, bool), now time.Time,
+	attempt int, fresh func(now time.Time) (message.Message, bool), now time.Time,
 ) {
-	block, ok := fresh(now)
+	answer, ok := fresh(now)
 	if !ok || s.ctx.Err() != nil {
 		return
 	}
@@ -129,7 +148,7 @@ func (s *Sender) resend(
 		s.resendAfter(attempt, fresh)
 		return
 	}
-	s.Submit(block, func(_ message.Status, err error) {
+	s.Submit(answer, func(_ message.Status, err error) {
 		if Busy(err) && attempt < resendAttempts {
 			s.resendAfter(attempt+1, fresh)
 		}

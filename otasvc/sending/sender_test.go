@@ -167,7 +167,7 @@ func TestResend(t *testing.T) {
 					s.NoteStatus(&st, time.Now())
 				}
 				asked := 0
-				s.Resend(func(time.Time) (message.ImageBlockResponse, bool) {
+				s.Resend(func(time.Time) (message.Message, bool) {
 					asked++
 					return message.ImageBlockResponse{}, asked <= tt.fresh
 				})
@@ -258,5 +258,36 @@ func TestBusy(t *testing.T) {
 	wrong := &message.StatusError{Status: message.Status{Status: message.StatusEndpointRange}}
 	if !sending.Busy(full) || sending.Busy(wrong) || sending.Busy(nil) || sending.Busy(errors.New("gone")) {
 		t.Error("only a dongle without room is busy")
+	}
+}
+
+// A command that is not wanted any more when the dongle has room for it again is not sent.
+func TestSendWhile(t *testing.T) {
+	full := buffers(message.StatusNoBuffer, 2)
+	tests := map[string]struct {
+		statuses []message.Status // of the attempts
+		wanted   time.Duration    // for how long
+		sent     int
+		err      error
+	}{
+		"wanted":                    {wanted: time.Hour, sent: 1},
+		"never wanted":              {err: sending.ErrNotWanted},
+		"refused, and still wanted": {statuses: []message.Status{full}, wanted: time.Hour, sent: 2},
+		"refused, and not wanted":   {statuses: []message.Status{full}, wanted: 50 * time.Millisecond, sent: 1, err: sending.ErrNotWanted},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			withSender(t, tt.statuses, func(s *sending.Sender, d *dongle, _ context.CancelFunc) {
+				begun := time.Now()
+				var got []error
+				wanted := func() bool { return time.Since(begun) < tt.wanted }
+				s.SendWhile(wanted, message.ImageNotify{}, func(_ message.Status, err error) { got = append(got, err) })
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if len(got) != 1 || !errors.Is(got[0], tt.err) || len(d.at) != tt.sent {
+					t.Errorf("ended with %v after %d attempts", got, len(d.at))
+				}
+			})
+		})
 	}
 }

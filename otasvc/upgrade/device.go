@@ -172,14 +172,26 @@ func (Announced) apply(t *transition) {
 	case StageDownloaded:
 		t.do(ReadVersion{}) // it may have installed its image on its own
 	case StageNotified, StageDownloading, StageFinishing:
-		// It has restarted and may have forgotten that there is an image. Or it has installed the image, and
-		// its upgrade end request was lost.
+		// It has installed the image, and its upgrade end request was lost. Or it has restarted: then it may
+		// have forgotten that there is an image, or it goes on with its download by itself, this one or that
+		// of an earlier attempt.
 		t.do(ReadVersion{})
-		if t.u.stage == StageNotified {
+		switch {
+		case t.u.stage == StageDownloading:
+			t.u.deadlines.set(purposeNotifySilent, t.now.Add(announceNotify))
+		case t.u.stage == StageNotified && t.u.attempt > 1:
+			t.u.deadlines.set(purposeNotify, t.now.Add(announceNotify))
+		case t.u.stage == StageNotified:
 			t.u.deadlines.set(purposeNotify, t.now.Add(readingSoon))
-			return
 		}
-		t.notify()
+	}
+}
+
+// apply keeps the device from being offered the image while it asks for blocks.
+func (StillAsks) apply(t *transition) {
+	if t.u.stage == StageQueued {
+		at := t.u.deadlines.at(purposeRecovered)
+		t.u.deadlines.set(purposeRecovered, later(at, t.now.Add(hearFirst)))
 	}
 }
 

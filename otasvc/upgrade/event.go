@@ -101,7 +101,10 @@ type (
 		Restarts    uint32    // how often the device began again
 		StartedAt   time.Time // of the first request, or of the first after the last restart
 		LastRequest time.Time
+		WaitsUntil  time.Time // when the device is to ask again, if it was told to wait; else zero
 	}
+	// StillAsks says that the device, which was not offered the image in this attempt, asks for blocks.
+	StillAsks struct{}
 	// LastBlockAsked says that the device asks for its last block, which the owner has kept back.
 	LastBlockAsked struct {
 		SlotFixed bool // the slot cannot be changed without the device's download beginning again

@@ -39,6 +39,7 @@ type kept struct {
 	Held             bool         `json:"held,omitempty"`      // a person paused it
 	AsideUntil       time.Time    `json:"asideUntil,omitzero"` // the end of a putting off
 	AsideTold        bool         `json:"asideTold,omitempty"` // the device knows of that end
+	WaitsUntil       time.Time    `json:"waitsUntil,omitzero"` // the device was told to wait with its last request
 	Group            uint64       `json:"group,omitempty"`
 	Canary           message.IEEE `json:"canary,omitempty"`
 	PausedUntil      time.Time    `json:"pausedUntil,omitzero"`
@@ -86,6 +87,7 @@ func (u *Upgrade) MarshalJSON() ([]byte, error) {
 		Held:             u.stage.PausedByPerson(),
 		AsideUntil:       u.deadlines.at(purposePutOffEnds),
 		AsideTold:        u.PutOffTold(),
+		WaitsUntil:       u.waitsUntil,
 		Group:            o.Group,
 		Canary:           o.Canary,
 		PausedUntil:      u.deadlines.at(purposePauseEnds),
@@ -136,6 +138,7 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 		wasHeld:        k.WasHeld,
 		endSequence:    k.EndSequence,
 		putOffTold:     k.AsideTold,
+		waitsUntil:     k.WaitsUntil,
 		zclStatus:      k.ZCLStatus,
 		announced:      k.Verify.Announced,
 		oldReadings:    k.Verify.OldReadings,

@@ -57,6 +57,21 @@ func (t *transition) setBegun(from uint32, startedAt time.Time) {
 	t.marks.atOnce = true
 }
 
+// setWaitsUntil notes until when the device was told to wait: it is not silent before. A wait that is long enough
+// to be taken for silence is kept, because the next life of the service has to know of it.
+func (t *transition) setWaitsUntil(until time.Time) {
+	if until.Equal(t.u.waitsUntil) {
+		return
+	}
+	t.u.waitsUntil = until
+	if until.After(t.u.lastActivity) {
+		t.active(until)
+	}
+	if until.Sub(t.now) >= t.p.suspectTimeout() {
+		t.marks.kept = true
+	}
+}
+
 // publish notes that the progress is being told, and has it saved where it has moved enough since that was
 // done last.
 func (t *transition) publish() {

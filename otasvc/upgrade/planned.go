@@ -1,5 +1,7 @@
 package upgrade
 
+import "time"
+
 // notify sends a notification, and sets when the next one is due.
 func (t *transition) notify() {
 	t.u.notifications++
@@ -10,10 +12,16 @@ func (t *transition) notify() {
 	t.do(Notify{First: t.u.notifications == 1})
 }
 
+// notifyNotBefore puts the next notification off, where it is due before a time.
+func (t *transition) notifyNotBefore(at time.Time) {
+	t.u.deadlines.set(purposeNotify, later(t.u.deadlines.at(purposeNotify), at))
+}
+
 func (e Offered) apply(t *transition) {
 	if !t.move(triggerOffered) {
 		return
 	}
+	t.marks.atOnce = true // after a crash a device that asks for blocks must not stand in the queue
 	t.u.offeredVersion = e.Version
 	t.u.slotAt = t.now
 	t.u.unanswered = false

@@ -13,6 +13,7 @@ func (e Progress) apply(t *transition) {
 	if e.LastRequest.After(t.u.lastActivity) {
 		t.active(e.LastRequest)
 	}
+	t.setWaitsUntil(e.WaitsUntil)
 	if !t.u.begun {
 		t.begin(e)
 	}

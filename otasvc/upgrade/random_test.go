@@ -147,6 +147,8 @@ func (d *randomDevice) does() upgrade.Event {
 	case 34:
 		return upgrade.Answered{}
 	case 35:
+		return upgrade.StillAsks{}
+	case 36:
 		return d.rare()
 	default:
 		return upgrade.Heard{}
@@ -172,7 +174,11 @@ func (d *randomDevice) progress() upgrade.Event {
 		d.restarts++
 	}
 	d.position = min(d.position+uint32(d.r.IntN(20_000)), imageSize)
-	return upgrade.Progress{Position: d.position, Restarts: d.restarts, StartedAt: d.now, LastRequest: d.now}
+	p := upgrade.Progress{Position: d.position, Restarts: d.restarts, StartedAt: d.now, LastRequest: d.now}
+	if d.r.IntN(10) == 0 {
+		p.WaitsUntil = d.now.Add(time.Duration(d.r.IntN(3600)) * time.Second)
+	}
+	return p
 }
 
 // check lets something happen and checks what must hold then.
@@ -231,25 +237,25 @@ func (d *randomDevice) restart(t *testing.T) {
 }
 
 // saved lets something happen, and checks that the owner is told to save where what is kept is different then.
-// The offset alone is saved now and then.
+// The offset alone is saved now and then, and a wait where it is long.
 func (d *randomDevice) saved(t *testing.T, e upgrade.Event) []upgrade.Effect {
 	t.Helper()
 	if !d.watchKept {
 		return d.step(e)
 	}
-	before := keptButOffset(t, d.Upgrade)
+	before := keptAtOnce(t, d.Upgrade)
 	effects := d.step(e)
 	if count[upgrade.Save](effects) > 0 {
 		return effects
 	}
-	if diff := cmp.Diff(before, keptButOffset(t, d.Upgrade)); diff != "" {
+	if diff := cmp.Diff(before, keptAtOnce(t, d.Upgrade)); diff != "" {
 		t.Errorf("%T changes what is kept, and nobody saves it:\n%s", e, diff)
 	}
 	return effects
 }
 
-// keptButOffset is what is kept of an upgrade, without the offset.
-func keptButOffset(t *testing.T, u *upgrade.Upgrade) map[string]any {
+// keptAtOnce is what is kept of an upgrade, without the offset and the wait.
+func keptAtOnce(t *testing.T, u *upgrade.Upgrade) map[string]any {
 	t.Helper()
 	data, err := json.Marshal(u)
 	if err != nil {
@@ -260,5 +266,6 @@ func keptButOffset(t *testing.T, u *upgrade.Upgrade) map[string]any {
 		t.Fatal(err)
 	}
 	delete(kept, "offset")
+	delete(kept, "waitsUntil")
 	return kept
 }

@@ -55,5 +55,7 @@ func (t *transition) suspect() {
 	}
 	t.u.suspicion.beyond = t.u.offset + 1
 	t.u.deadlines.clear(purposeSuspect)
-	t.u.deadlines.set(purposeNotifySilent, t.now.Add(suspectNotify))
+	if t.u.deadlines.at(purposeNotifySilent).IsZero() { // else it has announced itself
+		t.u.deadlines.set(purposeNotifySilent, t.now.Add(suspectNotify))
+	}
 }

@@ -40,6 +40,7 @@ var happenings = []struct {
 	{"announced", upgrade.Announced{}},
 	{"heard", upgrade.Heard{}},
 	{"queried", upgrade.Queried{}},
+	{"stillAsks", upgrade.StillAsks{}},
 	{"notifySent", upgrade.NotifySent{First: true}},
 	{"notifyBusy", upgrade.NotifyBusy{Again: noon.Add(3 * time.Hour)}},
 	{"readingDone", upgrade.ReadingDone{}},
@@ -82,6 +83,7 @@ oldVersion     .   .   .   .   .   .   .   .   .   .   =   .   .   .
 announced      .   .   .   =   =   =   .   .   .   =   =   .   .   .
 heard          .   .   .   .   .   .   .   .   .   .   .   .   .   .
 queried        .   .   .   .   =   .   .   .   .   .   .   .   .   .
+stillAsks      .   .   .   .   .   .   .   .   .   .   .   .   .   .
 notifySent     =   =   =   =   =   =   =   =   =   =   =   .   .   .
 notifyBusy     .   .   .   .   .   .   .   .   .   .   .   .   .   .
 readingDone    .   .   .   .   .   .   .   .   .   .   .   .   .   .

@@ -57,16 +57,17 @@ type Upgrade struct {
 	downloadedAt   time.Time // upgrade end request of this attempt
 	applyingAt     time.Time // the device installs from here on
 	endedAt        time.Time
-	attempt        int    // from 1
-	offset         uint32 // bytes that the device has
-	startOffset    uint32 // offset at which this attempt began
-	offeredVersion uint32 // file version under which the dongle offers the image
-	wasHeld        bool   // the installation has waited, so the owner answers the device
-	endSequence    uint8  // ZCL sequence number of the last upgrade end request
-	putOffTold     bool   // the device knows until when it is put off
-	zclStatus      *uint8 // of the upgrade end request
-	announced      bool   // the device was back on the network since its download ended
-	oldReadings    int    // how often another version than the image's was read since then
+	attempt        int       // from 1
+	offset         uint32    // bytes that the device has
+	startOffset    uint32    // offset at which this attempt began
+	offeredVersion uint32    // file version under which the dongle offers the image
+	wasHeld        bool      // the installation has waited, so the owner answers the device
+	endSequence    uint8     // ZCL sequence number of the last upgrade end request
+	putOffTold     bool      // the device knows until when it is put off
+	waitsUntil     time.Time // the device was told to wait until then with its last request; zero: it was not
+	zclStatus      *uint8    // of the upgrade end request
+	announced      bool      // the device was back on the network since its download ended
+	oldReadings    int       // how often another version than the image's was read since then
 
 	// deadlines are what has to happen by the clock. Of those, the ends of a pause and of a putting off are
 	// kept.

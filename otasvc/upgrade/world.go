@@ -26,16 +26,30 @@ func (e Restored) apply(t *transition) {
 		t.setStage(step{next: queued[t.u.stage], reason: t.u.reason})
 	}
 
-	t.u.attempted = attempted{restoredAt: t.now, lastActivity: t.now, slotAt: t.now}
+	t.restoreWait()
+
+	t.u.attempted = attempted{restoredAt: t.now, slotAt: t.now}
+	t.u.lastActivity = later(t.now, t.u.waitsUntil)
 	t.arm()
 	switch t.u.stage {
 	case StageScheduled:
 		t.u.deadlines.set(purposeDue, t.u.order.DueAt)
 	case StageNotified:
-		t.u.deadlines.set(purposeNotify, t.now)
+		t.u.deadlines.set(purposeNotify, t.now.Add(hearFirst))
 	case StageApplying:
 		t.u.deadlines.set(purposeReadVersion, t.u.applyingAt.Add(t.p.readAfter(firstReading)))
 	}
+}
+
+// restoreWait puts the time until which the device was told to wait on the clock of this process. One that is
+// over, or longer than any device is told, comes from a clock that was set.
+func (t *transition) restoreWait() {
+	left := t.u.waitsUntil.Sub(t.now)
+	if left <= 0 || left > longestWait {
+		t.u.waitsUntil = time.Time{}
+		return
+	}
+	t.u.waitsUntil = t.now.Add(left)
 }
 
 // notAfter is at, or now where at is later; zero stays zero.
@@ -57,8 +71,11 @@ func (e DongleBack) apply(t *transition) {
 		t.u.slotAt = t.u.slotAt.Add(e.Away)
 	}
 	t.u.lastActivity = later(t.u.lastActivity.Add(e.Away), grace.Add(-t.p.stallTimeout()))
-	if t.u.stage == StageDownloading {
+	switch t.u.stage {
+	case StageDownloading:
 		t.watchSilence(later(t.u.lastActivity, t.now))
+	case StageNotified:
+		t.notifyNotBefore(t.now.Add(hearFirst))
 	}
 }
 

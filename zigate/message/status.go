@@ -40,6 +40,10 @@ const (
 // blocks.
 const RadioFrameTooLong uint8 = 0xE5
 
+// RadioFrameBuffered is the status of a Confirm of a frame that a parent keeps for a device that sleeps. It is no
+// failure as such.
+const RadioFrameBuffered uint8 = 0xD4
+
 // StatusError is a Status other than 0.
 type StatusError struct {
 	Status Status
@@ -150,20 +154,20 @@ var apsTexts = map[uint8]string{
 
 // radioTexts are the statuses of the stack's network and MAC layers.
 var radioTexts = map[uint8]string{
-	0x00:              "sent",
-	0xC2:              "invalid request",
-	0xCD:              "no key",
-	0xCF:              "no routing capacity",
-	0xD0:              "route discovery failed",
-	0xD1:              "route error",
-	0xD2:              "broadcast table full",
-	0xD3:              "frame not buffered: device or parent unreachable",
-	0xD4:              "frame buffered by the parent of a sleeping device",
-	0xE1:              "channel access failure: the radio channel is busy",
-	RadioFrameTooLong: "frame too long",
-	0xE9:              "no MAC acknowledgement: the next hop is gone",
-	0xF0:              "transaction expired: the sleeping device did not poll",
-	0xF1:              "transaction overflow: too much waits for sleeping devices",
+	0x00:               "sent",
+	0xC2:               "invalid request",
+	0xCD:               "no key",
+	0xCF:               "no routing capacity",
+	0xD0:               "route discovery failed",
+	0xD1:               "route error",
+	0xD2:               "broadcast table full",
+	0xD3:               "frame not buffered: device or parent unreachable",
+	RadioFrameBuffered: "frame buffered by the parent of a sleeping device",
+	0xE1:               "channel access failure: the radio channel is busy",
+	RadioFrameTooLong:  "frame too long",
+	0xE9:               "no MAC acknowledgement: the next hop is gone",
+	0xF0:               "transaction expired: the sleeping device did not poll",
+	0xF1:               "transaction overflow: too much waits for sleeping devices",
 }
 
 // extendedTexts are the stack's errors in an ExtendedStatus.

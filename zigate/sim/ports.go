@@ -55,6 +55,9 @@ type memoryPort struct {
 	once   sync.Once
 }
 
+// ByteRate is the rate of the simulated line; it makes the port a zigate.Rated one.
+func (p *memoryPort) ByteRate() int { return p.dongle.cfg.LineRate }
+
 func (p *memoryPort) Read(b []byte) (int, error) {
 	return p.end.read(b)
 }

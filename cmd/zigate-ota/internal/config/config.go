@@ -88,7 +88,7 @@ type ImageConfig struct {
 
 // UpgradeConfig says how, when and in which order devices are upgraded.
 type UpgradeConfig struct {
-	Concurrency    int           `default:"4" heading:"Upgrades" desc:"Devices that download at once." min:"1" max:"256"`
+	Concurrency    Concurrency   `default:"auto" heading:"Upgrades" desc:"Devices that download at once. auto: as many as the line to the dongle and its radio take. It begins with 4, and is never more than 16." allowed:"auto, or a whole number from 1 to 256"`
 	BlockSize      int           `split_words:"true" default:"64" desc:"Largest block of an image, in bytes. A device may ask for less; more does not fit into one radio frame." min:"1" max:"64"`
 	BlockInterval  time.Duration `split_words:"true" default:"0" desc:"Shortest time between two blocks of a device; leaves air time to others." min:"0s" max:"1m"`
 	NotifyInterval time.Duration `split_words:"true" default:"15s" desc:"Time between two offers of an image to a device that does not ask for it." min:"100ms" max:"24h"`

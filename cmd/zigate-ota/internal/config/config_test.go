@@ -72,7 +72,7 @@ func TestDefaults(t *testing.T) {
 			FetchTimeout: 2 * time.Minute, DirectorURL: "http://director",
 		},
 		Upgrade: UpgradeConfig{
-			Concurrency: 4, BlockSize: 64, NotifyInterval: 15 * time.Second, NotifyAttempts: 20, StallTimeout: 5 * time.Minute,
+			BlockSize: 64, NotifyInterval: 15 * time.Second, NotifyAttempts: 20, StallTimeout: 5 * time.Minute,
 			RejoinTimeout: 15 * time.Minute, Retries: 2, Slice: 30 * time.Minute, Overlap: OverlapAuto, Canary: true, Policy: PolicyManual,
 			Unsolicited: UnsolicitedRefuse,
 		},

@@ -29,6 +29,24 @@ func FuzzWindow(f *testing.F) {
 	})
 }
 
+func FuzzConcurrency(f *testing.F) {
+	for _, seed := range []string{"auto", "AUTO", "1", "16", "256", "257", "0", "-1", "+4", "04", "4.0", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var first, second Concurrency
+		if first.Decode(text) != nil {
+			if first.AtOnce != 0 {
+				t.Fatalf("%q is refused and sets %v", text, first)
+			}
+			return
+		}
+		if err := second.Decode(first.String()); err != nil || second != first || first.AtOnce < 0 || first.AtOnce > 256 {
+			t.Fatalf("%q gives %q, which gives %q, %v", text, first, second, err)
+		}
+	})
+}
+
 func FuzzBrokerURLs(f *testing.F) {
 	for _, seed := range []string{"tcp://a", "mqtt://a:1,mqtts://[::1]", "wss://a/b?c=d", "tcp://u:p@a", "ssl://a:", "ws://a%2fb", "tcp://[fe80::1%25eth0]", "tcp://a#", "tcp://a?"} {
 		f.Add(seed)

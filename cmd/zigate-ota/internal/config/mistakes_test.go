@@ -109,7 +109,10 @@ func TestMistakes(t *testing.T) {
 		{"IMAGE_ALLOWED_HOSTS=a.org,fw.*.org", `IMAGE_ALLOWED_HOSTS: entry 2 of 2: "fw.*.org" is no host, IP address or *.domain; allowed: ` + hosts},
 		{"IMAGE_DIRECTOR_URL=director", `IMAGE_DIRECTOR_URL: does not begin with http:// or https://; allowed: an http:// or https:// URL`},
 
-		{"UPGRADE_CONCURRENCY=0", `UPGRADE_CONCURRENCY: 0 is too small; allowed: a whole number from 1 to 256`},
+		{"UPGRADE_CONCURRENCY=0", `UPGRADE_CONCURRENCY: 0 is too small; allowed: auto, or a whole number from 1 to 256`},
+		{"UPGRADE_CONCURRENCY=257", `UPGRADE_CONCURRENCY: 257 is too large; allowed: auto, or a whole number from 1 to 256`},
+		{"UPGRADE_CONCURRENCY=08", `UPGRADE_CONCURRENCY: "08" is neither auto nor a whole number; allowed: auto, or a whole number from 1 to 256`},
+		{"UPGRADE_CONCURRENCY=many", `UPGRADE_CONCURRENCY: "many" is neither auto nor a whole number; allowed: auto, or a whole number from 1 to 256`},
 		{"UPGRADE_BLOCK_SIZE=65", `UPGRADE_BLOCK_SIZE: 65 is too large; allowed: a whole number from 1 to 64`},
 		{"UPGRADE_BLOCK_SIZE=010", `UPGRADE_BLOCK_SIZE: "010" is not a whole number; allowed: a whole number from 1 to 64`},
 		{"UPGRADE_BLOCK_INTERVAL=-1s", `UPGRADE_BLOCK_INTERVAL: -1s is too small; allowed: a duration such as 90s or 1h30m, from 0s to 1m`},

@@ -78,6 +78,44 @@ const (
 	OverlapOff  Overlap = "off"
 )
 
+// Concurrency says how many devices download at once.
+type Concurrency struct {
+	AtOnce int // from 1 to 256; 0 stands for as many as line and radio take
+}
+
+// concurrencyAuto is the word for as many as line and radio take.
+const concurrencyAuto = "auto"
+
+// mostAtOnce is the largest number of devices that may be set.
+const mostAtOnce = 256
+
+// Decode takes "auto" or a number.
+func (c *Concurrency) Decode(text string) error {
+	if strings.EqualFold(text, concurrencyAuto) {
+		*c = Concurrency{}
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil || strconv.Itoa(n) != text:
+		return fmt.Errorf("%q is neither %s nor a whole number", text, concurrencyAuto)
+	case n < 1:
+		return fmt.Errorf("%s is too small", text)
+	case n > mostAtOnce:
+		return fmt.Errorf("%s is too large", text)
+	}
+	c.AtOnce = n
+	return nil
+}
+
+// String returns the form that Decode takes.
+func (c Concurrency) String() string {
+	if c.AtOnce == 0 {
+		return concurrencyAuto
+	}
+	return strconv.Itoa(c.AtOnce)
+}
+
 // Unsolicited says how a block request from a device without an upgrade is answered.
 type Unsolicited string
 
