@@ -16,8 +16,9 @@ func (s *Service) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte)
 	return s.blocks.Answer(req, s.owner.now(), dst)
 }
 
-// HandleBlockStatus takes the dongle's acknowledgement of a block, or of wait-for-data. What it did not take is
-// sent again when its buffers have fallen, unless the device has asked anew by then. Part of zigate.Handler.
+// HandleBlockStatus takes the dongle's acknowledgement of a block, or of wait-for-data. What it did not take
+// is sent again when its buffers have fallen, unless the device has asked anew by then. Part of
+// zigate.Handler.
 func (s *Service) HandleBlockStatus(st *message.Status) {
 	now := s.owner.now()
 	s.sender.NoteStatus(st, now)
@@ -121,7 +122,7 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 	}
 	s.hearing.seen(d, 0, now)
 	if result != blocks.Served {
-		d.stray.asked(now)
+		d.stray.note(now)
 		if s.slot.image().isFor(req.ManufacturerCode, req.ImageType) {
 			d.SetIdentity(req.ManufacturerCode, req.ImageType)
 		}
@@ -130,7 +131,7 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 	s.carryOut(admission.Unsolicited(admission.Stray{
 		Result:      result,
 		HasTransfer: d.rights.transfer != nil,
-		Waits:       d.mayGoOn(),
+		Waits:       mayGoOn(d),
 		GoesOn:      s.goesOn(d, req),
 		Offered:     offer != nil,
 	}), d, req, offer, now)
@@ -139,11 +140,11 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 // goesOn reports whether a device that waits in the queue goes on with a download of its image, which is in the
 // slot: it would begin again at 0 if it was offered the image anew.
 func (s *strays) goesOn(d *device, req message.ImageBlockRequest) bool {
-	if !d.mayGoOn() {
+	if !mayGoOn(d) {
 		return false
 	}
 	key := s.slot.keyOf(d)
-	return s.slot.image() != nil && s.slot.state.Key() == key && d.goesOn(req, key.Version)
+	return s.slot.image() != nil && s.slot.state.Key() == key && goesOn(d, req, key.Version)
 }
 
 // carryOut does what was decided about a device's request; offer is the loaded image where the device may have
@@ -169,7 +170,7 @@ func (s *strays) carryOut(
 
 // tell tells that a device asks for blocks that are not meant for it, now and then.
 func (s *strays) tell(d *device, req message.ImageBlockRequest, now time.Time) {
-	if !d.unsolicitedEvent.happened(unsolicitedInterval, now) {
+	if !d.askedUnsolicited(now) {
 		return
 	}
 	s.outlet.happened(Event{

@@ -2,10 +2,14 @@ package otasvc
 
 import (
 	"cmp"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/concurrency"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -61,13 +65,13 @@ func (r *blockRights) admit(d *device, im *cachedImage) {
 	r.judge(d)
 }
 
-// withdraw takes a device's right to blocks away. One that stands in the queue again may still ask for them, and
-// goes on then: the slot is kept for it for a while.
+// withdraw takes a device's right to blocks away. One that stands in the queue again may still ask for them,
+// and goes on then: the slot is kept for it for a while.
 func (r *blockRights) withdraw(d *device, now time.Time) {
 	if d.rights.transfer == nil {
 		return
 	}
-	if d.mayGoOn() {
+	if mayGoOn(d) {
 		r.slot.keep(now.Add(asksFor))
 	}
 	r.server.EndPage(d.rights.transfer)
@@ -75,15 +79,64 @@ func (r *blockRights) withdraw(d *device, now time.Time) {
 	r.set(d, nil, d.rights.aborting)
 }
 
-// noteLast notes when a device, which is about to lose its transfer, has last asked for a block.
-func (r *blockRights) noteLast(d *device, now time.Time) {
-	if p := d.rights.transfer.Progress(now); p.Requests > 0 {
-		d.stray.asked(p.Last)
+// mayGoOn reports whether a device stands in the queue with its upgrade and waits for no other device. Should
+// it ask for blocks, it may be going on with what it had begun: it must not be refused before that was looked
+// into.
+func mayGoOn(d *device) bool {
+	u := d.active()
+	return u != nil && u.Stage() == upgrade.StageQueued && u.Canary() == 0
+}
+
+// midImage is from which offset on a device is in the middle of an image, in bytes. Who begins looks at the
+// header first.
+const midImage = 1024
+
+// goesOn reports whether a request of a device, for which mayGoOn, goes on with a download of its image,
+// which is offered under a file version. One that was not offered the image, and begins because the dongle
+// offers it to everybody, waits for its turn.
+func goesOn(d *device, req message.ImageBlockRequest, version uint32) bool {
+	image := d.upgrade.Image()
+	return req.ManufacturerCode == image.ManufacturerCode && req.ImageType == image.ImageType &&
+		req.FileVersion == version && (d.upgrade.Attempt() > 1 || req.Offset >= midImage)
+}
+
+// asksFor is how long a device that has asked for a block is taken to be about to ask for the next one. A
+// request that was lost is repeated after 3 to 11 s.
+const asksFor = 20 * time.Second
+
+// strayRequest is when a device last asked for a block to which it had no right, or no more.
+type strayRequest struct{ at time.Time }
+
+// note notes a request.
+func (s *strayRequest) note(at time.Time) {
+	if at.After(s.at) {
+		s.at = at
 	}
 }
 
-// goOn has a device served that asks for blocks of the image in the slot, though it was not offered the image in
-// this attempt of its upgrade: it goes on with an earlier one. The request is answered, too.
+// forget notes that the device has said that its download is over.
+func (s *strayRequest) forget() { s.at = time.Time{} }
+
+// asksForBlocks reports whether a device has asked for a block lately, so that nothing must be offered to it.
+func asksForBlocks(d *device, now time.Time) bool {
+	last := d.stray.at
+	if tr := d.rights.transfer; tr != nil {
+		if p := tr.Progress(now); p.Requests > 0 && p.Last.After(last) {
+			last = p.Last
+		}
+	}
+	return !last.IsZero() && now.Sub(last) < asksFor
+}
+
+// noteLast notes when a device, which is about to lose its transfer, has last asked for a block.
+func (r *blockRights) noteLast(d *device, now time.Time) {
+	if p := d.rights.transfer.Progress(now); p.Requests > 0 {
+		d.stray.note(p.Last)
+	}
+}
+
+// goOn has a device served that asks for blocks of the image in the slot, though it was not offered the image
+// in this attempt of its upgrade: it goes on with an earlier one. The request is answered, too.
 func (r *blockRights) goOn(d *device, im *cachedImage, req message.ImageBlockRequest) {
 	r.admit(d, im)
 	r.refreshTable()
@@ -132,9 +185,9 @@ func (r *blockRights) judge(d *device) {
 	}
 }
 
-// goAway has every device told, with its next request, to wait until a time: the service stops, and a device that
-// is not answered for long gives up. One that was told to wait for longer, or is just being told so, is left to
-// that.
+// goAway has every device told, with its next request, to wait until a time: the service stops, and a device
+// that is not answered for long gives up. One that was told to wait for longer, or is just being told so, is
+// left to that.
 func (r *blockRights) goAway(until time.Time) {
 	r.awayUntil = until
 	for _, d := range r.home.active {
@@ -142,12 +195,12 @@ func (r *blockRights) goAway(until time.Time) {
 	}
 }
 
-// anyAsks reports whether a device will ask for a block before a time, as far as it can be known: it has asked
-// lately, and does not wait.
+// anyAsks reports whether a device will ask for a block before a time, as far as it can be known: it has
+// asked lately, and does not wait.
 func (r *blockRights) anyAsks(before, now time.Time) bool {
 	for _, d := range r.home.active {
 		tr := d.rights.transfer
-		if tr == nil || !d.asksForBlocks(now) {
+		if tr == nil || !asksForBlocks(d, now) {
 			continue
 		}
 		if p := tr.Progress(now); p.Requests > 0 && p.WaitsUntil.Before(before) {
@@ -201,7 +254,7 @@ func (r *blockRights) refreshTable() {
 		if tr != nil {
 			t.ByAddr[addr] = tr
 		}
-		if tr != nil || !d.mayGoOn() {
+		if tr != nil || !mayGoOn(d) {
 			t.Known[addr] = struct{}{}
 		}
 	}
@@ -214,4 +267,78 @@ func (r *blockRights) refreshTable() {
 		}
 	}
 	r.server.SetTable(t)
+}
+
+// places is how many devices may download at once. It reads what was counted of line and radio; what follows
+// from that package concurrency decides. It does not know who gets a place. It belongs to the owner
+// goroutine.
+type places struct {
+	home     *home
+	dongle   *dongle
+	server   *blocks.Server
+	sender   *sending.Sender
+	observer Observer
+	log      *slog.Logger
+
+	limit   concurrency.Limit
+	failed  uint64        // frames that did not arrive at devices that download
+	refused atomic.Uint64 // blocks that the dongle had no room for; the reader counts them
+	told    int           // what the observer was told last
+}
+
+// newLimit is the limit that a policy sets.
+func newLimit(p *Policy) concurrency.Limit {
+	if p.Concurrency > 0 {
+		return concurrency.Fixed(p.Concurrency)
+	}
+	return concurrency.Auto()
+}
+
+// allowed is how many devices may download at once.
+func (p *places) allowed() int { return p.limit.Allowed() }
+
+// deliveryFailed counts a frame for a device that did not arrive, where that says something of the radio: it
+// does not of a device that sleeps, nor where the frame was too long for its route or waits for a sleeper.
+func (p *places) deliveryFailed(d *device, status uint8) {
+	if d.rights.transfer == nil || d.Sleepy() {
+		return
+	}
+	if status != message.RadioFrameTooLong && status != message.RadioFrameBuffered {
+		p.failed++
+	}
+}
+
+// look reads what was counted, and tells how many may download where that has changed.
+func (p *places) look(now time.Time) {
+	p.limit = p.limit.After(p.readings(now), now)
+	allowed := p.allowed()
+	if allowed == p.told {
+		return
+	}
+	if p.told != 0 {
+		p.log.Debug("another number of devices may download at once", "before", p.told, "now", allowed)
+	}
+	p.told = allowed
+	p.observer.DownloadsAllowed(allowed)
+}
+
+// readings are what was counted, and what is so now.
+func (p *places) readings(now time.Time) concurrency.Readings {
+	r := concurrency.Readings{
+		Failed:   p.failed,
+		Refused:  p.refused.Load(),
+		Crowded:  p.sender.Crowded(now),
+		LineRate: p.dongle.info.Line.Rate(),
+	}
+	counts := p.server.Counts()
+	r.Blocks = counts.Blocks
+	r.Again = counts.Again
+	r.Unheard = counts.Answers - counts.Acknowledged
+	r.Received, r.Sent = p.dongle.info.Line.Bytes()
+	for _, d := range p.home.active {
+		if d.upgrade.Stage().UsesSlot() && asksForBlocks(d, now) {
+			r.Active++
+		}
+	}
+	return r
 }

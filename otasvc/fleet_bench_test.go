@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,13 +19,13 @@ import (
 
 // fleet is a home whose devices are all upgraded at once.
 type fleet struct {
-	devices     int
-	images      int
-	download    time.Duration // about, of one device by itself
-	dead        int           // of the devices; they are switched off
-	sleepers    int           // besides the devices
-	telink      bool          // their stack ignores the dongle's refusals
-	concurrency int           // 0: 4
+	devices  int
+	images   int
+	download time.Duration // about, of one device by itself
+	dead     int           // of the devices; they are switched off
+	sleepers int           // besides the devices
+	telink   bool          // their stack ignores the dongle's refusals
+	auto     bool          // as many download at once as line and radio take, else floorPlaces
 	// What is wanted, as multiples of the floor; 0: nothing is.
 	most      float64
 	mostMains float64
@@ -37,6 +38,7 @@ var fleets = map[string]fleet{
 	"41min":          {devices: 30, images: 12, download: 41 * time.Minute, most: 1.05},
 	"12min/3dead":    {devices: 30, images: 12, download: 12 * time.Minute, dead: 3, most: 1.08},
 	"12min/sleepers": {devices: 30, images: 12, download: 12 * time.Minute, sleepers: 5, mostMains: 1.08},
+	"20 of a kind":   {devices: 20, images: 1, download: 12 * time.Minute, auto: true, most: 0.6},
 	"telink":         {devices: 12, images: 12, download: 12 * time.Minute, telink: true, most: 0.45},
 }
 
@@ -82,6 +84,7 @@ type outcome struct {
 	first   time.Duration // until the first one has it
 	refused uint64        // blocks that the dongle refused
 	loads   int           // headers that it was given
+	done    int           // devices that have their image
 	failed  []string
 }
 
@@ -111,8 +114,9 @@ func (o outcome) against(f fleet) []string {
 }
 
 const (
-	fleetImage = 240_000 // bytes of an image
-	fleetBlock = 63      // bytes of a block
+	floorPlaces = 4       // downloads at once
+	fleetImage  = 240_000 // bytes of an image
+	fleetBlock  = 63      // bytes of a block
 )
 
 // upgraded upgrades a fleet, and one of its devices alone before.
@@ -125,10 +129,9 @@ func (f fleet) upgraded(tb testing.TB) outcome {
 	})
 	o.alone = single.first
 	rounds := 0
-	concurrency := max(f.concurrency, 4)
 	for image := range f.images {
 		devices := (f.devices - image + f.images - 1) / f.images
-		rounds += (devices + concurrency - 1) / concurrency
+		rounds += (devices + floorPlaces - 1) / floorPlaces
 	}
 	o.floor = time.Duration(rounds) * o.alone
 	return o
@@ -173,8 +176,9 @@ func (f fleet) run(t *testing.T) (o outcome) {
 		w.policy.Slice = 30 * time.Minute
 		w.policy.Overlap = true
 		w.policy.Canary = false
-		if f.concurrency != 0 {
-			w.policy.Concurrency = f.concurrency
+		w.policy.Concurrency = floorPlaces
+		if f.auto {
+			w.policy.Concurrency = 0
 		}
 		w.restart()
 		for i, d := range configs {
@@ -198,6 +202,62 @@ func (f fleet) run(t *testing.T) (o outcome) {
 			}
 		}
 		o.count(w, f, begun)
+	})
+	return o
+}
+
+// BenchmarkShortSlices upgrades eight quick devices of four images over a real TCP port, in real time, with
+// slices that are shorter than a download and with one that never ends, all at the same time. Nobody is
+// interrupted who is as quick as the others, however short the slice, and the headers of images that wait are
+// not loaded in turn.
+func BenchmarkShortSlices(b *testing.B) {
+	slices := []time.Duration{24 * time.Hour, 2 * time.Second, 10 * time.Second}
+	for b.Loop() {
+		outcomes := make([]outcome, len(slices))
+		var all sync.WaitGroup
+		for i, slice := range slices {
+			all.Go(func() { outcomes[i] = overTCP(b, slice) })
+		}
+		all.Wait()
+		for i, o := range outcomes[1:] {
+			b.ReportMetric(o.span.Seconds()/outcomes[0].span.Seconds(), fmt.Sprintf("%v/unending", slices[i+1]))
+			b.ReportMetric(float64(o.loads), fmt.Sprintf("loads-%v", slices[i+1]))
+			if o.loads > 20 || o.refused > 0 {
+				b.Errorf("slices of %v: %d headers were loaded, and %d blocks refused", slices[i+1], o.loads, o.refused)
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// overTCP upgrades the devices of BenchmarkShortSlices.
+func overTCP(b *testing.B, slice time.Duration) (o outcome) {
+	var devices []sim.DeviceConfig
+	for i := range 8 {
+		d := bulbConfig(message.IEEE(0x000b57fffe000000 + uint64(i)))
+		d.ImageType = uint16(0x2200 + i%4)
+		d.BlockInterval = 20 * time.Millisecond
+		devices = append(devices, d)
+	}
+	policy := defaultPolicy()
+	policy.Slice = slice
+	w := &world{t: b, dir: b.TempDir(), policy: policy, real: true, tcp: true}
+	w.run(sim.Config{Devices: devices, Speed: 1}, func(w *world) {
+		for _, d := range devices {
+			w.met(d.IEEE)
+			url, _ := w.image(0x117C, d.ImageType, 2, 12_000)
+			w.add(d.IEEE, url)
+		}
+		begun := time.Now()
+		for _, d := range devices {
+			w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE)})
+		}
+		f := fleet{devices: len(devices)}
+		w.within(5*time.Minute, "all have their image", func() bool {
+			o = outcome{}
+			o.count(w, f, begun)
+			return o.done == len(devices)
+		})
 	})
 	return o
 }
@@ -233,6 +293,7 @@ func (o *outcome) count(w *world, f fleet, begun time.Time) {
 				o.first = took
 			}
 			o.span = took
+			o.done++
 			if e.EUID < mains {
 				o.mains = took
 			}

@@ -198,7 +198,7 @@ func (h *deviceHearing) deliveryReport(m message.Confirm, now time.Time) {
 	if m.Status == message.RadioFrameTooLong {
 		h.shrinkBlocks(d)
 	}
-	if !d.deliveryEvent.happened(deliveryEventInterval, now) {
+	if !d.deliveryFailed(now) {
 		return
 	}
 	h.outlet.happened(Event{

@@ -22,9 +22,9 @@ type device struct {
 	// upgradeRevision counts changes of what is told of upgrade and history.
 	upgradeRevision uint64
 
-	deliveryEvent    seldom // failed deliveries that are told
-	unsolicitedEvent seldom // requests for blocks without an upgrade that are told
-	stray            stray
+	deliveryFailedAt time.Time // when a failed delivery was last told as an event
+	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
+	stray            strayRequest
 
 	// lastBlock is the device's request for the last block, where the installation is to wait.
 	lastBlock message.ImageBlockRequest
@@ -83,72 +83,30 @@ func (d *device) remember() {
 	d.changed()
 }
 
-// How often the same device's failed deliveries, and its requests for blocks without an upgrade, are told as an
-// event.
-const (
-	deliveryEventInterval = time.Minute
-	unsolicitedInterval   = time.Minute
-)
+// deliveryEventInterval is how often the same device's failed deliveries are told as an event.
+const deliveryEventInterval = time.Minute
 
-// seldom is what happens often and is told now and then.
-type seldom struct{ toldAt time.Time }
-
-// happened notes that it happened, and reports whether it is to be told: it was not for an interval.
-func (s *seldom) happened(interval time.Duration, now time.Time) (tell bool) {
-	if now.Sub(s.toldAt) < interval {
+// deliveryFailed notes that a frame did not reach the device, and reports whether an event is to tell of it.
+func (d *device) deliveryFailed(now time.Time) (tell bool) {
+	if now.Sub(d.deliveryFailedAt) < deliveryEventInterval {
 		return false
 	}
-	s.toldAt = now
+	d.deliveryFailedAt = now
 	return true
 }
 
-// stray is when a device last asked for a block to which it had no right, or no more.
-type stray struct{ at time.Time }
+// unsolicitedInterval is how often the same device's requests for blocks without an upgrade are told as an
+// event.
+const unsolicitedInterval = time.Minute
 
-// asked notes that the device asked for such a block.
-func (s *stray) asked(at time.Time) {
-	if at.After(s.at) {
-		s.at = at
+// askedUnsolicited notes that the device asked for a block without an upgrade, and reports whether an event
+// is to tell of it.
+func (d *device) askedUnsolicited(now time.Time) (tell bool) {
+	if now.Sub(d.unsolicitedAt) < unsolicitedInterval {
+		return false
 	}
-}
-
-// over notes that the device has said that its download is over.
-func (s *stray) over() { s.at = time.Time{} }
-
-// mayGoOn reports whether the device stands in the queue with its upgrade and waits for no other device. Should
-// it ask for blocks, it may be going on with what it had begun: it must not be refused before that was looked
-// into.
-func (d *device) mayGoOn() bool {
-	u := d.active()
-	return u != nil && u.Stage() == upgrade.StageQueued && u.Canary() == 0
-}
-
-// midImage is from which offset on a device is in the middle of an image, in bytes. Who begins looks at the
-// header first.
-const midImage = 1024
-
-// goesOn reports whether a request of the device, for which mayGoOn, goes on with a download of its image, which
-// is offered under a file version. One that was not offered the image, and begins because the dongle offers it to
-// everybody, waits for its turn.
-func (d *device) goesOn(req message.ImageBlockRequest, version uint32) bool {
-	image := d.upgrade.Image()
-	return req.ManufacturerCode == image.ManufacturerCode && req.ImageType == image.ImageType &&
-		req.FileVersion == version && (d.upgrade.Attempt() > 1 || req.Offset >= midImage)
-}
-
-// asksFor is how long a device that has asked for a block is taken to be about to ask for the next one. A request
-// that was lost is repeated after 3 to 11 s.
-const asksFor = 20 * time.Second
-
-// asksForBlocks reports whether the device has asked for a block lately, so that nothing must be offered to it.
-func (d *device) asksForBlocks(now time.Time) bool {
-	last := d.stray.at
-	if tr := d.rights.transfer; tr != nil {
-		if p := tr.Progress(now); p.Requests > 0 && p.Last.After(last) {
-			last = p.Last
-		}
-	}
-	return !last.IsZero() && now.Sub(last) < asksFor
+	d.unsolicitedAt = now
+	return true
 }
 
 // askedLastBlock notes the device's request for its last block, which is answered when the slot is empty.

@@ -78,7 +78,8 @@ func TestDownloadsAtOnce(t *testing.T) {
 					time.Sleep(time.Second)
 					synctest.Wait()
 					peak = max(peak, int(w.allowed.Load()))
-					if n := w.atOnce(devices); n > peak {
+					// Who is silent for a while leaves its place to another, and may come back.
+					if n := w.atOnce(devices); n > peak && tt.cfg.Faults == (sim.Faults{}) {
 						t.Fatalf("%d devices download where %d may", n, peak)
 					}
 				}

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -189,128 +188,6 @@ func TestScenarios(t *testing.T) {
 			inWorld(t, cfg, func(w *world) { sc.play(w, seen, 12*24*time.Hour) })
 		})
 	}
-}
-
-// untold is the reason where a device was never told to install: TI's client sends one upgrade end request, which
-// the dongle would have answered if it had not lost the header.
-var untold = map[sim.Stack]upgrade.Reason{sim.TI: upgrade.ReasonVersionUnchanged}
-
-// stackScenarios are played with a device of each stack.
-var stackScenarios = []scenario{
-	{name: "nothing happens"},
-	{name: "a reset of the dongle", meanwhile: func(s *scene) { s.w.sim.Reset() }},
-	{name: "a reset that nobody tells of", meanwhile: func(s *scene) { s.w.sim.SilentReset() }, without: untold},
-	{name: "the cable is pulled out for 15 seconds", meanwhile: func(s *scene) { s.w.unplug(); s.wait(15 * time.Second); s.w.plug() }},
-	{name: "the cable is pulled out for ten minutes", meanwhile: func(s *scene) { s.w.unplug(); s.wait(10 * time.Minute); s.w.plug() }},
-	{name: "a reset that nobody tells of, just before the end", meanwhile: func(s *scene) {
-		s.nearEnd()
-		s.w.sim.SilentReset()
-	}, without: untold},
-	{name: "the service is started again", meanwhile: func(s *scene) { s.w.restart() }},
-	{name: "the service is killed", meanwhile: func(s *scene) { s.w.crash(10 * time.Second) }},
-	{name: "the last block is lost", meanwhile: func(s *scene) { s.loseLast() }},
-	{name: "the device has no power for a minute", meanwhile: func(s *scene) {
-		s.w.sim.Device(bulb).PowerOff()
-		s.wait(time.Minute)
-		s.w.sim.Device(bulb).PowerOn()
-	}},
-	{name: "paused for ten minutes", meanwhile: func(s *scene) {
-		s.w.service.Pause(ref(bulb), 10*time.Minute, func(otasvc.Answer) {})
-	}},
-	{
-		name: "3 percent of frames lost", faults: sim.Faults{LoseFromDongle: 0.03, LoseToDongle: 0.03, LoseAir: 0.03},
-		// One answer that is lost sets it back to the start.
-		without: map[sim.Stack]upgrade.Reason{sim.EspressifV2: upgrade.ReasonStalled},
-	},
-}
-
-func TestStackScenarios(t *testing.T) {
-	for _, stack := range sim.Stacks() {
-		for _, sc := range stackScenarios {
-			t.Run(stack.String()+"/"+sc.name, func(t *testing.T) {
-				t.Parallel()
-				sc.device = func(d *sim.DeviceConfig) { takesStack(d, stack) }
-				cfg, seen := sc.config(1)
-				inWorld(t, cfg, func(w *world) {
-					if reason, known := sc.without[stack]; known {
-						sc.playInVain(w, reason)
-						return
-					}
-					sc.play(w, seen, 12*24*time.Hour)
-				})
-			})
-		}
-	}
-}
-
-// A device of each stack keeps its image for an hour and a half, and installs it when it is released.
-func TestStackHolds(t *testing.T) {
-	for _, stack := range sim.Stacks() {
-		t.Run(stack.String(), func(t *testing.T) {
-			t.Parallel()
-			cfg := bulbConfig(bulb)
-			takesStack(&cfg, stack)
-			inWorld(t, sim.Config{Speed: 1, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
-				w.met(bulb)
-				url, data := w.image(0x117C, 0x2201, 2, scenarioSize)
-				w.add(bulb, url)
-				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold})
-				w.within(10*time.Minute, "it is downloaded", func() bool {
-					u := w.sink.device(bulb).Upgrade
-					return u != nil && u.State == upgrade.Downloaded
-				})
-				time.Sleep(90 * time.Minute)
-				if v := w.sim.Device(bulb).Snapshot().FileVersion; v != 1 {
-					t.Errorf("it runs version %d", v)
-				}
-				w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
-				if u := w.ended(5*time.Minute, bulb); u.State != upgrade.Succeeded {
-					t.Errorf("ended %s, reason %q", u.State, u.Reason)
-				}
-				w.holds(bulb, 2, data)
-			})
-		})
-	}
-}
-
-// A device of each stack downloads beside one of another maker. Neither may be disturbed by the other's image.
-func TestStackBesideAnother(t *testing.T) {
-	for _, stack := range sim.Stacks() {
-		t.Run(stack.String(), func(t *testing.T) {
-			t.Parallel()
-			cfg := bulbConfig(bulb)
-			takesStack(&cfg, stack)
-			inWorld(t, sim.Config{Speed: 1, Devices: []sim.DeviceConfig{cfg, plugConfig()}}, func(w *world) {
-				w.met(bulb)
-				w.met(plug)
-				url, data := w.image(0x117C, 0x2201, 2, 100_000)
-				other, otherData := w.image(0x100B, 0x0112, 11, 50_000)
-				w.add(bulb, url)
-				w.add(plug, other)
-				w.accepted(bulb, "")
-				w.within(10*time.Minute, "the bulb downloads", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
-				w.accepted(plug, "")
-				for _, e := range []message.IEEE{bulb, plug} {
-					if u := w.ended(2*time.Hour, e); u.State != upgrade.Succeeded {
-						t.Errorf("%v ended %s, reason %q", e, u.State, u.Reason)
-					}
-				}
-				w.holds(bulb, 2, data)
-				w.holds(plug, 11, otherData)
-				if n := w.sim.Device(bulb).Snapshot().Sessions; n != 1 {
-					t.Errorf("the bulb has begun %d times", n)
-				}
-			})
-		})
-	}
-}
-
-// takesStack gives a device the OTA client of a stack, as its makers deliver it.
-func takesStack(d *sim.DeviceConfig, stack sim.Stack) {
-	d.Stack = stack
-	d.MaxDataSize = 0
-	d.RetryInterval = 0
-	d.Retries = 0
 }
 
 // TestScenariosOverPTY plays a part of the list over a pseudo-terminal, as over a serial port, in real time.

@@ -199,8 +199,8 @@ func (s *Service) Run(ctx context.Context, radio sending.Radio, sink Sink) error
 const (
 	// awayFor is how long they are told to wait: as long as a restart may take, that of the machine included.
 	awayFor = time.Minute
-	// sayAwayTimeout is how long the service waits at most until each has asked once more. A request that was lost
-	// is repeated after some 5 s. Service managers end a service by force after 10 s or more.
+	// sayAwayTimeout is how long the service waits at most until each has asked once more. A request that was
+	// lost is repeated after some 5 s. Service managers end a service by force after 10 s or more.
 	sayAwayTimeout = 6 * time.Second
 	// sayAwayLook is how often it looks who has asked.
 	sayAwayLook = 20 * time.Millisecond
@@ -220,7 +220,7 @@ func (s *Service) sayAway() {
 		return
 	}
 
-	s.upgrades.log.Info("the devices that download are told to wait while the service is away", "for", awayFor)
+	s.upgrades.log.Info("the devices that download are told to wait", "for", awayFor)
 	s.listen(deadline, asked)
 	s.listen(s.owner.now().Add(sayAwayLast), func(time.Time) bool { return true })
 	s.upgrades.sync(s.owner.now())

@@ -185,65 +185,6 @@ func TestDowngradeAndTheSameVersionAgain(t *testing.T) {
 	}
 }
 
-// However short the slice, over a real port: two images whose waits end together must not have their headers
-// loaded in turn for ever, and nobody is interrupted who is as quick as the others.
-func TestShortSlicesInRealTime(t *testing.T) {
-	if !atLength() {
-		t.Skip("it takes a minute of real time: set ZIGATE_OTA_TEST_LONG=1")
-	}
-	var devices []sim.DeviceConfig
-	for i := range 8 {
-		d := bulbConfig(message.IEEE(0x000b57fffe000000 + uint64(i)))
-		d.ImageType, d.BlockInterval = uint16(0x2200+i%4), 20*time.Millisecond
-		devices = append(devices, d)
-	}
-	upgraded := func(t *testing.T, slice time.Duration) (took time.Duration, loads int) {
-		policy := defaultPolicy()
-		policy.Slice = slice
-		w := &world{t: t, dir: t.TempDir(), policy: policy, real: true, tcp: true}
-		w.run(sim.Config{Devices: devices, Speed: 1}, func(w *world) {
-			for _, d := range devices {
-				w.met(d.IEEE)
-				url, _ := w.image(0x117C, d.ImageType, 2, 12_000)
-				w.add(d.IEEE, url)
-			}
-			begun := time.Now()
-			for _, d := range devices {
-				w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE)})
-			}
-			done := func() int {
-				defer w.sink.lock()()
-				n := 0
-				for _, e := range w.sink.events {
-					if e.Name == otasvc.EventDownloadFinished {
-						n++
-						took = e.Time.Sub(begun)
-					}
-				}
-				return n
-			}
-			w.within(5*time.Minute, "all have their image", func() bool { return done() == len(devices) })
-			for _, e := range w.sink.events {
-				if e.Name == otasvc.EventImageLoaded {
-					loads++
-				}
-			}
-			if n := w.sim.Stats().BlocksRefused(); n != 0 {
-				t.Errorf("the dongle refused %d blocks", n)
-			}
-		})
-		return took, loads
-	}
-	without, _ := upgraded(t, 24*time.Hour)
-	for _, slice := range []time.Duration{2 * time.Second, 10 * time.Second} {
-		took, loads := upgraded(t, slice)
-		t.Logf("slices of %v: %v and %d loads, without %v", slice, took, loads, without)
-		if took > without*13/10 || loads > 20 {
-			t.Errorf("slices of %v: %v and %d loads, without %v", slice, took, loads, without)
-		}
-	}
-}
-
 // However short the slice, a change of turns never begins before the devices of the turn have asked: the
 // images would change places for ever. Nobody waits much longer than the others need, either.
 func TestShortSlices(t *testing.T) {

@@ -150,14 +150,14 @@ func (us *upgrades) notify(d *device, u *upgrade.Upgrade, first bool) {
 }
 
 // sendNotify sends an image notify, where the device's network address is known, unless the device asks for
-// blocks by then: most would begin again at 0. Payload type 0 is what most devices understand: with type 3 many
-// ask only if the version differs from one that they remember.
+// blocks by then: most would begin again at 0. Payload type 0 is what most devices understand: with type 3
+// many ask only if the version differs from one that they remember.
 func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) {
 	if !d.Reachable() {
 		return
 	}
 	image := u.Image()
-	wanted := func() bool { return !d.asksForBlocks(us.now()) }
+	wanted := func() bool { return !asksForBlocks(d, us.now()) }
 	us.sender.SendWhile(wanted, message.ImageNotify{
 		Target:           d.target(),
 		PayloadType:      message.NotifyJitter,
@@ -252,7 +252,7 @@ func (us *upgrades) endRequested(d *device, m message.UpgradeEndRequest, now tim
 		FileVersion: m.FileVersion,
 		SlotHolds:   us.slot.holds(d),
 	}, now)
-	d.stray.over()
+	d.stray.forget()
 }
 
 // endEvents are the events that tell of an end.

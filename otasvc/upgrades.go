@@ -48,7 +48,7 @@ func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Tim
 	order.OldVersion = d.CurrentVersion()
 	u := upgrade.New(order, now)
 	us.home.begin(d, u)
-	if d.asksForBlocks(now) {
+	if asksForBlocks(d, now) {
 		us.step(d, upgrade.StillAsks{}, now)
 	}
 	us.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(), "fileVersion", o.ImageVersion,

@@ -30,7 +30,7 @@ import (
 
 // world is a service with a simulated dongle and simulated devices, in fake time.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	sim     *sim.Dongle
 	service *otasvc.Service

@@ -9,8 +9,8 @@ type Line struct {
 	received, sent atomic.Uint64
 }
 
-// Rate returns how many bytes a second the line carries in each direction. It is 0 where no bound is known, as
-// for TCP.
+// Rate returns how many bytes a second the line carries in each direction. It is 0 where no bound is known,
+// as for TCP.
 func (l *Line) Rate() int {
 	if l == nil {
 		return 0
@@ -26,7 +26,8 @@ func (l *Line) Bytes() (received, sent uint64) {
 	return l.received.Load(), l.sent.Load()
 }
 
-// Rated is a Port that knows how many bytes a second it carries in each direction; 0 stands for no known bound.
+// Rated is a Port that knows how many bytes a second it carries in each direction; 0 stands for no known
+// bound.
 type Rated interface{ ByteRate() int }
 
 // byteRate returns the rate of a port, 0 where it does not tell one.

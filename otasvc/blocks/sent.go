@@ -74,8 +74,8 @@ func (s *Server) Reconnected() {
 }
 
 // Again returns the answer to a request whose answer the dongle did not take: the block, or wait-for-data, as
-// things are now. It is false when sending it again makes no sense: the device has asked anew, may not have the
-// block any more, or will ask anew any moment. The owner calls it.
+// things are now. It is false when sending it again makes no sense: the device has asked anew, may not have
+// the block any more, or will ask anew any moment. The owner calls it.
 func (s *Server) Again(sent Sent, now time.Time) (message.Message, bool) {
 	tr := sent.tr
 	switch {

@@ -126,7 +126,8 @@ func (s *Server) Block(tr *Transfer, req *message.ImageBlockRequest) message.Ima
 	return tr.block(targetOf(req), req.Sequence, req.Offset, n)
 }
 
-// AnswerLate answers a request that got no answer when it came, by the table as it is now. The owner calls it.
+// AnswerLate answers a request that got no answer when it came, by the table as it is now. The owner calls
+// it.
 func (s *Server) AnswerLate(req message.ImageBlockRequest) {
 	var a answer
 	s.decide(&req, time.Now(), byOwner, &a)
@@ -373,11 +374,12 @@ func (a *answer) refuse(req *message.ImageBlockRequest, status uint8) {
 	}
 }
 
-// waitForData is the answer that tells a device to ask again after some seconds, at least 1. It does so in the one form that all
-// stacks take for what it is: counted from a current time of 0, since some compare another one with their own
-// clock, or refuse a request time that lies before it; and with a minimum block period of 0, which all of them
-// take for no limit. The unit of any other period differs: milliseconds by the specification, seconds for devices
-// with NXP's stack. A shortest time between blocks is therefore kept by answering later.
+// waitForData is the answer that tells a device to ask again after some seconds, at least 1. It does so in
+// the one form that all stacks take for what it is: counted from a current time of 0, since some compare
+// another one with their own clock, or refuse a request time that lies before it; and with a minimum block
+// period of 0, which all of them take for no limit. The unit of any other period differs: milliseconds by the
+// specification, seconds for devices with NXP's stack. A shortest time between blocks is therefore kept by
+// answering later.
 func waitForData(req *message.ImageBlockRequest, seconds uint32) message.WaitForData {
 	return message.WaitForData{
 		Target:      targetOf(req),

@@ -12,8 +12,8 @@ import (
 // enough that a resume takes effect soon, and long enough that a held device costs no air time worth naming.
 const MaxHold = 30
 
-// MaxWait is the longest that any device is told to wait before it asks again, in seconds. Some stacks (Silicon
-// Labs) take no more than an hour from any server, and ask then.
+// MaxWait is the longest that any device is told to wait before it asks again, in seconds. Some stacks
+// (Silicon Labs) take no more than an hour from any server, and ask then.
 const MaxWait = 3600
 
 // restartRun is how many blocks a device has to ask for in a row, below what it had already, before that
@@ -52,7 +52,7 @@ type Transfer struct {
 	verdict    atomic.Int32
 	putOffTold atomic.Bool
 	holdUntil  atomic.Int64  // instant, or untilTold
-	waitsUntil atomic.Int64  // instant until which the device was told to wait with its last request; 0: it was not
+	waitsUntil atomic.Int64  // instant until which its last request has it wait; 0: it need not
 	keepLast   atomic.Bool   // the owner sends the last block
 	largest    atomic.Uint32 // largest block that gets through to the device, in bytes; 0: no limit is known
 
@@ -114,8 +114,8 @@ func (tr *Transfer) Hold(until time.Time) {
 	tr.verdict.Store(int32(hold))
 }
 
-// PutOff has the next request answered with wait-for-data for all the time until a moment, [MaxWait] at most, so
-// that the device does not ask before.
+// PutOff has the next request answered with wait-for-data for all the time until a moment, [MaxWait] at most,
+// so that the device does not ask before.
 func (tr *Transfer) PutOff(until time.Time) {
 	tr.putOffTold.Store(false)
 	tr.holdUntil.Store(tr.instant(until))
@@ -145,8 +145,8 @@ type Progress struct {
 	Again    uint32    // requests for what was served before: lost blocks, doubled and late requests
 	Started  time.Time // of the first request, or of the last restart
 	Last     time.Time // of the last request
-	// WaitsUntil is when the device is to ask again, where its last request was answered with wait-for-data; zero
-	// where it was not.
+	// WaitsUntil is when the device is to ask again, where its last request was answered with wait-for-data;
+	// zero where it was not.
 	WaitsUntil time.Time
 }
 
@@ -249,8 +249,8 @@ const (
 )
 
 // note keeps the progress: the device asks for n bytes at the request's offset, so it has what is before. It
-// reports whether the owner should look: at a first or last block, at a restart, and where no block is sent; and
-// whether the device has asked for the block before.
+// reports whether the owner should look: at a first or last block, at a restart, and where no block is sent;
+// and whether the device has asked for the block before.
 func (tr *Transfer) note(
 	req *message.ImageBlockRequest, n uint32, now time.Time, by asker,
 ) (wake, again bool) {

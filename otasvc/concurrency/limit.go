@@ -12,8 +12,7 @@ const (
 
 // Readings are what was counted since the service began, and what is so now.
 type Readings struct {
-	Places int // downloads that have a place: devices that were offered their image, or ask for blocks
-	Active int // those of them that have asked for a block lately
+	Active int // devices that download: they have asked for a block lately
 
 	Blocks  uint64 // blocks that devices were sent
 	Again   uint64 // blocks that devices asked for again, or devices that began again
@@ -22,8 +21,10 @@ type Readings struct {
 	Refused uint64 // blocks that the dongle had no room for
 	Crowded bool   // the dongle's buffers are full
 
-	LineRate       int    // bytes a second that the line to the dongle carries in each direction; 0: no bound is known
-	Received, Sent uint64 // bytes from the dongle and to it, on this connection
+	// LineRate is how many bytes a second the line to the dongle carries in each direction; 0 means that no
+	// bound is known. Received and Sent are the bytes from the dongle and to it, on this connection.
+	LineRate       int
+	Received, Sent uint64
 }
 
 // Limit is how many devices may download at once. The zero value allows none; [Fixed] and [Auto] make one.
@@ -48,14 +49,15 @@ func (l Limit) Allowed() int { return l.allowed }
 
 // How the limit moves.
 const (
-	// idleAfter is after how long without downloads it begins anew: neither line nor radio need be as they were.
+	// idleAfter is after how long without downloads it begins anew: neither line nor radio need be as they
+	// were.
 	idleAfter = 10 * time.Minute
 	// mostCaution bounds how many good periods it takes to come back to a number that was too much.
 	mostCaution = 32
 )
 
-// After returns the limit after some readings, which are not older than those before. It wants to see readings every
-// second or so while devices download; more of them change nothing.
+// After returns the limit after some readings, which are not older than those before. It wants to see
+// readings every second or so while devices download; more of them change nothing.
 func (l Limit) After(r Readings, now time.Time) Limit {
 	if l.fixed {
 		return l
@@ -76,7 +78,7 @@ func (l Limit) After(r Readings, now time.Time) Limit {
 	l.period = begin(r, now)
 	switch verdict {
 	case tooMuch:
-		return l.down(r.Places)
+		return l.down(r.Active)
 	case room:
 		return l.up()
 	default:
@@ -114,11 +116,11 @@ func (l Limit) up() Limit {
 	return l
 }
 
-// down is the limit after a period that was too much for places so many downloads. Those that are under way go on,
+// down is the limit after a period that was too much for so many downloads. Those that are under way go on,
 // so while there are more of them than allowed it is not known yet what the last change has brought.
-func (l Limit) down(places int) Limit {
+func (l Limit) down(active int) Limit {
 	l.good = 0
-	if places > l.allowed {
+	if active > l.allowed {
 		return l
 	}
 	again := l.allowed == l.failure

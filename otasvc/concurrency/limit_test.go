@@ -45,8 +45,7 @@ func (h *home) live(d time.Duration, s second) (least, most int) {
 	most = least
 	for end := h.now.Add(d); h.now.Before(end); h.now = h.now.Add(time.Second) {
 		r := &h.readings
-		r.Places = max(min(h.limit.Allowed(), s.waiting), s.alreadyRunning)
-		r.Active = max(r.Places-s.silent, 0)
+		r.Active = max(min(h.limit.Allowed(), s.waiting)-s.silent, s.alreadyRunning)
 		blocks := r.Active * s.perDevice
 		r.Blocks += uint64(blocks)
 		for h.blocks += blocks; h.blocks >= 100; h.blocks -= 100 {
@@ -79,7 +78,7 @@ func TestWhereTheLimitGoes(t *testing.T) {
 		"room for all":             {s: quick, want: 16},
 		"nobody waits":             {s: with(func(s *second) { s.waiting = 3 }), want: 4},
 		"as many as there are":     {s: with(func(s *second) { s.waiting = 7 }), want: 8},
-		"most places are silent":   {s: with(func(s *second) { s.silent = 3 }), want: 4},
+		"one does not ask":         {s: with(func(s *second) { s.silent = 1 }), want: 4},
 		"slow devices":             {s: with(func(s *second) { s.perDevice = 1 }), want: 16},
 		"few frames fail":          {s: with(func(s *second) { s.failed = 1 }), want: 16},
 		"some fail":                {s: with(func(s *second) { s.failed = 3 }), want: 4},
@@ -228,8 +227,7 @@ func TestRandomReadings(t *testing.T) {
 		for range 2000 {
 			before := h.limit.Allowed()
 			x := &h.readings
-			x.Places = r.IntN(20)
-			x.Active = r.IntN(x.Places + 1)
+			x.Active = r.IntN(20)
 			x.Blocks += uint64(r.IntN(100))
 			x.Again += uint64(r.IntN(8))
 			x.Unheard = uint64(max(int(x.Unheard)+r.IntN(10)-3, 0))

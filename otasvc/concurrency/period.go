@@ -8,10 +8,10 @@ const (
 	periodMost   = 2 * time.Minute  // nor longer, however few blocks there were
 	periodBlocks = 40               // blocks after which it is long enough
 
-	// Shares of the blocks of a period: from which on failed deliveries, the refused blocks among them, are too
-	// many, and from which on they speak against one more download; and the same of what was lost: blocks that
-	// are asked for again, and answers that the dongle says nothing about. A lost request is not seen, but where
-	// requests are lost, so is what the dongle says.
+	// Shares of the blocks of a period: from which on failed deliveries, the refused blocks among them, are
+	// too many, and from which on they speak against one more download; and the same of what was lost: blocks
+	// that are asked for again, and answers that the dongle says nothing about. A lost request is not seen,
+	// but where requests are lost, so is what the dongle says.
 	failedTooMany  = 0.05
 	failedAtLeast  = 3 // so many frames: one or two say nothing
 	failedTooRisky = 0.01
@@ -20,10 +20,10 @@ const (
 	// Shares of the period in which the dongle's buffers were full.
 	crowdedTooLong  = 0.5
 	crowdedTooRisky = 0.1
-	// lineFull is the share of what the line carries from which on there is no room on it: what is said comes in
-	// bursts, and a dongle loses what it cannot send in time. So losses are the line's fault then.
+	// lineFull is the share of what the line carries from which on there is no room on it: what is said comes
+	// in bursts, and a dongle loses what it cannot send in time. So losses are the line's fault then.
 	lineFull = 0.5
-	// fullShare is the share of the readings in which all places must have been used.
+	// fullShare is the share of the readings in which as many devices must have downloaded as may.
 	fullShare = 0.9
 )
 
@@ -35,7 +35,7 @@ type period struct {
 	active  time.Time // when a device was last seen to download
 	looks   int
 	crowded int // looks at which the buffers were full
-	full    int // looks at which all places were used, and most of them by devices that ask
+	full    int // looks at which as many devices downloaded as may
 }
 
 // begin is a period that begins now.
@@ -43,7 +43,8 @@ func begin(r Readings, now time.Time) period {
 	return period{begun: now, first: r, last: r, active: now}
 }
 
-// goesOn reports whether readings belong to the period: counters do not go back, but those of a new connection do.
+// goesOn reports whether readings belong to the period: counters do not go back, but those of a new
+// connection do.
 func (p period) goesOn(r Readings) bool {
 	return !p.begun.IsZero() && r.Received >= p.last.Received && r.Sent >= p.last.Sent
 }
@@ -56,7 +57,7 @@ func (p period) look(r Readings, allowed int, now time.Time) period {
 	if r.Crowded {
 		p.crowded++
 	}
-	if r.Places >= allowed && 2*r.Active > allowed {
+	if r.Active >= allowed {
 		p.full++
 	}
 	return p
@@ -98,7 +99,8 @@ func (p period) judge(r Readings, now time.Time) verdict {
 	}
 }
 
-// line is the share of what the line carries that was used, in the busier direction; 0 where no bound is known.
+// line is the share of what the line carries that was used, in the busier direction; 0 where no bound is
+// known.
 func (p period) line(r Readings, now time.Time) float64 {
 	if r.LineRate <= 0 {
 		return 0

@@ -54,7 +54,7 @@ func (p *plan) silence(c *Candidate) time.Duration {
 // yield has the devices that do not take the slot give it up, if that is true of all that use it and others
 // wait for another image who are more likely to take it.
 func (p *plan) yield() Decision {
-	if len(p.users) == 0 {
+	if len(p.users) == 0 || !p.hasPlace() {
 		return nil
 	}
 	key := p.usersKey()

@@ -115,7 +115,7 @@ func (p *plan) next() *Candidate {
 	if promised != nil && p.nearly(promised) {
 		return promised
 	}
-	if c := p.first(); c != nil {
+	if c := p.first(); c != nil && p.hasPlace() {
 		return c
 	}
 	if promised != nil {
@@ -264,12 +264,14 @@ func (p *plan) wouldDelay(c *Candidate) bool {
 	return !c.listens(p.now) || p.remaining(c) > longest+leastUse
 }
 
-// place offers the image to a device if there is a place for it. Those that were offered their image and do
-// not answer take no place from others, but there are no more of them than places: the one that has had most
-// time makes room for who is more likely to answer.
-func (p *plan) place(c *Candidate) Decision {
-	busy := 0
-	var idle []*Candidate
+// hasPlace reports whether one more device may download.
+func (p *plan) hasPlace() bool {
+	busy, _ := p.occupied()
+	return busy < max(p.Policy.Concurrency, 1)
+}
+
+// occupied counts the devices that were offered their image: how many take it, and which do not.
+func (p *plan) occupied() (busy int, idle []*Candidate) {
 	for i := range p.Upgrades {
 		switch c := &p.Upgrades[i]; {
 		case !c.InDownload() || c.isPutOff():
@@ -279,11 +281,18 @@ func (p *plan) place(c *Candidate) Decision {
 			busy++
 		}
 	}
-	most := max(p.Policy.Concurrency, 1)
+	return busy, idle
+}
+
+// place offers the image to a device if there is a place for it. Those that were offered their image and do
+// not answer take no place from others, but there are no more of them than places: the one that has had most
+// time makes room for who is more likely to answer.
+func (p *plan) place(c *Candidate) Decision {
+	_, idle := p.occupied()
 	switch {
-	case busy >= most:
+	case !p.hasPlace():
 		return nil
-	case len(idle) < most:
+	case len(idle) < max(p.Policy.Concurrency, 1):
 		return p.offer(c)
 	}
 	idle = slices.DeleteFunc(idle, func(c *Candidate) bool { return c.Begun || c.Stage != Offered })

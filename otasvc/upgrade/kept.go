@@ -39,7 +39,7 @@ type kept struct {
 	Held             bool         `json:"held,omitempty"`      // a person paused it
 	AsideUntil       time.Time    `json:"asideUntil,omitzero"` // the end of a putting off
 	AsideTold        bool         `json:"asideTold,omitempty"` // the device knows of that end
-	WaitsUntil       time.Time    `json:"waitsUntil,omitzero"` // the device was told to wait with its last request
+	WaitsUntil       time.Time    `json:"waitsUntil,omitzero"` // the device was told to wait
 	Group            uint64       `json:"group,omitempty"`
 	Canary           message.IEEE `json:"canary,omitempty"`
 	PausedUntil      time.Time    `json:"pausedUntil,omitzero"`

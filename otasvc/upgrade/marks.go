@@ -57,8 +57,8 @@ func (t *transition) setBegun(from uint32, startedAt time.Time) {
 	t.marks.atOnce = true
 }
 
-// setWaitsUntil notes until when the device was told to wait: it is not silent before. A wait that is long enough
-// to be taken for silence is kept, because the next life of the service has to know of it.
+// setWaitsUntil notes until when the device was told to wait: it is not silent before. A wait that is long
+// enough to be taken for silence is kept, because the next life of the service has to know of it.
 func (t *transition) setWaitsUntil(until time.Time) {
 	if until.Equal(t.u.waitsUntil) {
 		return

@@ -90,18 +90,19 @@ const (
 // again has other reasons, and is left to the stall timeout. Or it has everything, and installs or runs it,
 // while its upgrade end request and its announce were lost: it is asked what it runs.
 //
-// A device that still asks for blocks must not be notified: with most stacks an image that is offered anew begins
-// again at 0. So the notification comes only when nearly all of them have given up by themselves: a minute after
-// the last request, though the shortest silence that ends a download is shorter.
+// A device that still asks for blocks must not be notified: with most stacks an image that is offered anew
+// begins again at 0. So the notification comes only when nearly all of them have given up by themselves: a
+// minute after the last request, though the shortest silence that ends a download is shorter.
 const (
 	suspectAfter    = 20 * time.Second
 	suspectInterval = time.Minute
 	suspectNotify   = 40 * time.Second // from the loading of the header to the notification
 )
 
-// hearFirst is how long a device may be about to ask for blocks by itself before it is offered anything: after a
-// restart of the service, after the dongle was away, and after it was refused a block. Devices repeat a request
-// after 3 to 11 s. One that was switched off and on needs a little longer, and goes on by itself if it can.
+// hearFirst is how long a device may be about to ask for blocks by itself before it is offered anything:
+// after a restart of the service, after the dongle was away, and after it was refused a block. Devices repeat
+// a request after 3 to 11 s. One that was switched off and on needs a little longer, and goes on by itself if
+// it can.
 const (
 	hearFirst      = 20 * time.Second
 	announceNotify = 30 * time.Second // from an announcement in mid-download to the notification

@@ -40,8 +40,8 @@ const (
 // blocks.
 const RadioFrameTooLong uint8 = 0xE5
 
-// RadioFrameBuffered is the status of a Confirm of a frame that a parent keeps for a device that sleeps. It is no
-// failure as such.
+// RadioFrameBuffered is the status of a Confirm of a frame that a parent keeps for a device that sleeps. It
+// is no failure as such.
 const RadioFrameBuffered uint8 = 0xD4
 
 // StatusError is a Status other than 0.

@@ -44,7 +44,8 @@ func (v *Device) Snapshot() DeviceSnapshot {
 		Sessions: c.counts.sessions, Installs: c.counts.installs,
 		BlocksAsked: c.counts.blocksAsked, BlocksReceived: c.counts.blocksReceived,
 		BlocksDropped: c.counts.blocksDropped,
-		GivenUp:       c.counts.givenUp, LastEndStatus: c.ending.status, MinimumBlockPeriod: c.told.minimumPeriod,
+		GivenUp:       c.counts.givenUp, LastEndStatus: c.ending.status,
+		MinimumBlockPeriod: c.told.minimumPeriod,
 	}
 }
 

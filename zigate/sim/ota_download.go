@@ -278,7 +278,8 @@ func (c *otaClient) requestNext() {
 	v := c.device
 	pace := v.dongle.timeline.pace
 	c.asked.answered = true
-	wait := max(pace.wait(max(v.cfg.BlockInterval, c.stack.requests.spacing)), pace.timeout(c.told.minimumPeriod))
+	work := max(v.cfg.BlockInterval, c.stack.requests.spacing)
+	wait := max(pace.wait(work), pace.timeout(c.told.minimumPeriod))
 	if wait == 0 {
 		c.requestBlock()
 		return

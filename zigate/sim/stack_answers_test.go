@@ -210,7 +210,7 @@ func TestStackAnswers(t *testing.T) {
 		{
 			name: "a wait without a period",
 			send: func(l *stackLab, r message.ImageBlockRequest) {
-				b := answer(0x05, uint8(message.OTAWaitForData), uint32(0), uint32(20))
+				b := answer(0x05, message.OTAWaitForData, uint32(0), uint32(20))
 				b[1] = r.Sequence
 				l.raw(b)
 			},
@@ -262,7 +262,7 @@ func TestComplaintsDoNotCount(t *testing.T) {
 // TestStackUpgradeTimes answers the Upgrade End Request and looks at when the device reboots.
 func TestStackUpgradeTimes(t *testing.T) {
 	const never = "end success"
-	hold := uint32(message.UpgradeTimeWait)
+	hold := message.UpgradeTimeWait
 	tests := []struct {
 		name             string
 		current, upgrade uint32

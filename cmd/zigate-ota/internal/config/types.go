@@ -69,15 +69,6 @@ const (
 	PolicyAuto   Policy = "auto"   // every device with a newer image is upgraded, in the window
 )
 
-// Overlap says whether devices download several images at once.
-type Overlap string
-
-// The values of ZIGATE_OTA_UPGRADE_OVERLAP.
-const (
-	OverlapAuto Overlap = "auto" // those that are known to allow it
-	OverlapOff  Overlap = "off"
-)
-
 // Concurrency says how many devices download at once.
 type Concurrency struct {
 	AtOnce int // from 1 to 256; 0 stands for as many as line and radio take
@@ -115,6 +106,15 @@ func (c Concurrency) String() string {
 	}
 	return strconv.Itoa(c.AtOnce)
 }
+
+// Overlap says whether devices download several images at once.
+type Overlap string
+
+// The values of ZIGATE_OTA_UPGRADE_OVERLAP.
+const (
+	OverlapAuto Overlap = "auto" // those that are known to allow it
+	OverlapOff  Overlap = "off"
+)
 
 // Unsolicited says how a block request from a device without an upgrade is answered.
 type Unsolicited string
