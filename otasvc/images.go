@@ -182,7 +182,7 @@ func (o *orders) imageRemoved(d *device, r library.Registration) {
 // RegisteredImage is a registered image for the list of all of them, with the report of what was found
 // when it was taken.
 type RegisteredImage struct {
-	Offer
+	Offer   Offer // what a device would get of it
 	Devices []message.IEEE
 	AddedAt time.Time
 	Stored  *library.Image // nil where it is missing from the store

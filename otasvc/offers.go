@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/admission"
@@ -36,6 +37,7 @@ type offers struct {
 	// unavailable is when images that indexes list could not be had, by the candidate's key.
 	unavailable map[string]time.Time
 	sweepAt     time.Time // next clean-up of the image store
+	prefetch    prefetch
 }
 
 // changed notes that what the devices would get may be another image now.
@@ -68,8 +70,11 @@ func (o *offers) forDevice(d *registry.Device) []Offer {
 // that the image folder and the indexes have for it; the registered one where they are equally new.
 func (o *offers) best(d *registry.Device) *Offer {
 	var best *Offer
-	if list := o.forDevice(d); len(list) > 0 {
-		best = &list[0]
+	for _, registered := range o.forDevice(d) {
+		if registered.ImageVersion != wildcard32 { // one that is installed over any is for those who name it
+			best = &registered
+			break
+		}
 	}
 	if dev, ok := o.catalogued(d); ok {
 		if c, ok := o.catalog.Best(dev); ok && (best == nil || c.FileVersion > best.ImageVersion) {
@@ -208,7 +213,7 @@ func (o *offers) registeredAs(sha256 string, d *registry.Device) *Offer {
 	for _, r := range o.registrations.All() {
 		image, ok := o.images.Image(r.SHA256)
 		offer := offerOf(r, image)
-		if ok && offer.SHA256 == sha256 && fits(d, offer) && updateAvailable(d, &offer) {
+		if ok && offer.SHA256 == sha256 && fits(d, offer) && isUpdate(d, &offer) {
 			return &offer
 		}
 	}
@@ -231,7 +236,9 @@ func (o *offers) list() []RegisteredImage {
 		}
 		list = append(list, ri)
 	}
-	slices.SortStableFunc(list, func(a, b RegisteredImage) int {
+	slices.SortStableFunc(list, func(x, y RegisteredImage) int {
+		a := &x.Offer
+		b := &y.Offer
 		return cmp.Or(
 			cmp.Compare(a.DriverTypeID, b.DriverTypeID), cmp.Compare(a.ManufacturerCode, b.ManufacturerCode),
 			cmp.Compare(a.ImageType, b.ImageType), cmp.Compare(a.ImageVersion, b.ImageVersion),
@@ -358,6 +365,55 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 	})
 }
 
+// prefetch is what fetching images ahead, before anybody asks for them, goes by.
+type prefetch struct {
+	wanted  bool      // it is configured
+	running bool      // images are being fetched
+	at      time.Time // when to look next for images that are missing
+}
+
+// prefetchInterval is how often it is looked whether images are to be fetched ahead.
+const prefetchInterval = time.Minute
+
+// due reports whether it is to be looked now whether images are missing.
+func (p *prefetch) due(now time.Time) bool { return p.wanted && !p.running && !now.Before(p.at) }
+
+// fetchAhead fetches the images that indexes list and devices would be upgraded to, so that an upgrade waits
+// for no server. What could not be had is left alone for a while.
+func (o *offers) fetchAhead(devices []*device, now time.Time) {
+	o.prefetch.at = now.Add(prefetchInterval)
+	missing := map[string]library.Candidate{}
+	for _, d := range devices {
+		offer := o.best(d.Device)
+		if !updateAvailable(d.Device, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
+			continue
+		}
+		if c := offer.candidate; c.Source == library.SourceIndex && !c.Stored {
+			missing[c.Key()] = *c
+		}
+	}
+	if len(missing) == 0 {
+		return
+	}
+	o.prefetch.running = true
+	o.ensureAll(missing, func() {
+		o.prefetch.running = false
+		o.changed()
+	})
+}
+
+// keepFetched adds the images that were fetched ahead for devices to those that are used.
+func (o *offers) keepFetched(devices []*device, used map[string]bool) {
+	if !o.prefetch.wanted {
+		return
+	}
+	for _, d := range devices {
+		if offer := o.best(d.Device); updateAvailable(d.Device, offer) && offer.candidate != nil {
+			used[offer.SHA256] = true
+		}
+	}
+}
+
 // setUnavailable notes that the image of a candidate with a key could not be had now.
 func (o *offers) setUnavailable(key string, now time.Time) {
 	maps.DeleteFunc(o.unavailable, func(_ string, at time.Time) bool {
@@ -401,6 +457,10 @@ func (o *offers) sweep(used map[string]bool, now time.Time) {
 
 // offerFrom is the offer of an image that the catalog has.
 func offerFrom(c library.Candidate) Offer {
+	least, most := c.Hardware()
+	if c.Caution != "" { // where people read what an image is about, before they install it
+		c.ReleaseNotes = strings.TrimSpace(c.Caution + "\n\n" + c.ReleaseNotes)
+	}
 	return Offer{
 		ManufacturerCode: c.ManufacturerCode,
 		ImageType:        c.ImageType,
@@ -411,8 +471,9 @@ func offerFrom(c library.Candidate) Offer {
 		Source:           Source(c.Source),
 		Title:            c.Title,
 		ReleaseNotes:     c.ReleaseNotes,
-		MinHardware:      c.MinHardware,
-		MaxHardware:      c.MaxHardware,
+		MinHardware:      least,
+		MaxHardware:      most,
+		caution:          c.Caution,
 		candidate:        &c,
 		destination:      c.Destination,
 	}
@@ -460,19 +521,14 @@ const (
 
 // fits reports whether an image may be given to a device: manufacturer code and image type equal, hardware
 // version inside the header's limits. The dongle's OTA server checks no hardware version, so it has to be
-// done here. What the device has not told is no obstacle for an image that a person chose for it.
+// done here. What the device has not told is no obstacle for an image that a person chose for it, unless the
+// image's header has a wildcard there: that would fit every device.
 func fits(d *registry.Device, o Offer) bool {
-	if o.ManufacturerCode == wildcard16 || o.ImageType == wildcard16 || o.ImageVersion == wildcard32 {
-		return false // a header with a wildcard would fit every device: it is for none in particular
-	}
 	if o.destination != nil && *o.destination != uint64(d.EUID()) {
 		return false
 	}
 	f := d.Facts()
-	if f.ManufacturerCode != nil && *f.ManufacturerCode != o.ManufacturerCode {
-		return false
-	}
-	if f.ImageType != nil && *f.ImageType != o.ImageType {
+	if !equalOrUnknown(f.ManufacturerCode, o.ManufacturerCode) || !equalOrUnknown(f.ImageType, o.ImageType) {
 		return false
 	}
 	hardware := f.HardwareVersion
@@ -482,6 +538,15 @@ func fits(d *registry.Device, o Offer) bool {
 	tooOld := o.MinHardware != nil && *hardware < *o.MinHardware
 	tooNew := o.MaxHardware != nil && *hardware > *o.MaxHardware
 	return !tooOld && !tooNew
+}
+
+// equalOrUnknown reports whether an image's code is that of a device, as far as the device has told it. A
+// wildcard must have been told.
+func equalOrUnknown(told *uint16, code uint16) bool {
+	if told == nil {
+		return code != wildcard16
+	}
+	return *told == code
 }
 
 // is reports whether a value is known and equal to another.
@@ -494,6 +559,8 @@ func admissionOffer(d *registry.Device, o Offer) admission.Offer {
 		Fits:          fits(d, o),
 		CalledInvalid: d.CalledInvalid(o.SHA256),
 		Here:          o.candidate == nil,
+		AnyVersion:    o.ImageVersion == wildcard32,
+		Doubtful:      o.caution != "",
 	}
 }
 
@@ -505,7 +572,13 @@ func admissionOfferOf(d *registry.Device, o *Offer) *admission.Offer {
 	return ptr(admissionOffer(d, *o))
 }
 
-// updateAvailable reports whether an offer, which may be nil, is an update for a device.
+// isUpdate reports whether an offer, which may be nil, is an update for a device.
+func isUpdate(d *registry.Device, o *Offer) bool {
+	return o != nil && admission.IsUpdate(d.CurrentVersion(), admissionOffer(d, *o))
+}
+
+// updateAvailable reports whether an offer is an update that may be installed without a person having named
+// the device.
 func updateAvailable(d *registry.Device, o *Offer) bool {
 	return o != nil && admission.Available(d.CurrentVersion(), admissionOffer(d, *o))
 }

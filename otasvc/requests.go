@@ -231,7 +231,7 @@ func (q *inquiries) imageInfo(d *device, now time.Time) Answer {
 		return a
 	}
 	a.Status = Success
-	a.UpdateAvailable = ptr(updateAvailable(d.Device, o))
+	a.UpdateAvailable = ptr(isUpdate(d.Device, o))
 	a.Source = o.Source
 	return a
 }
@@ -252,7 +252,7 @@ func (q *inquiries) checked(d *device, err error) Answer {
 	a := Answer{
 		Status:          Success,
 		Operation:       d.operation(o),
-		UpdateAvailable: ptr(updateAvailable(d.Device, o)),
+		UpdateAvailable: ptr(isUpdate(d.Device, o)),
 	}
 	if err != nil {
 		a.Status = Failure
@@ -317,7 +317,7 @@ func (c *checkOfAll) next() {
 		c.results[i] = CheckResult{
 			EUID:            d.EUID(),
 			Status:          Success,
-			UpdateAvailable: updateAvailable(d.Device, c.offers.best(d.Device)),
+			UpdateAvailable: isUpdate(d.Device, c.offers.best(d.Device)),
 		}
 		if err != nil {
 			c.results[i].Status = Failure

@@ -81,6 +81,7 @@ type Policy struct {
 	QueryWatch       QueryWatch      // when the dongle shows what devices ask for
 	WatchOnly        bool            // another program upgrades: nothing is done, only told
 	ServeUnsolicited bool            // devices that ask without an upgrade are served
+	Prefetch         bool            // images of indexes are fetched before anybody asks for them
 }
 
 // Options are what a Service is made of.
@@ -276,6 +277,9 @@ func (s *Service) tick(now time.Time) {
 		s.asking.interviews.run(now)
 	}
 	s.orders.byPolicy(now)
+	if s.offers.prefetch.due(now) {
+		s.offers.fetchAhead(s.home.sorted(), now)
+	}
 	s.sweep(now)
 	s.planner.places.look(now)
 	s.planner.follow(now)
@@ -310,6 +314,7 @@ func (s *Service) sweep(now time.Time) {
 	for sha256 := range s.slot.memory.images {
 		used[sha256] = true
 	}
+	s.offers.keepFetched(s.home.sorted(), used)
 	s.offers.sweep(used, now)
 }
 

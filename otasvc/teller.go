@@ -124,7 +124,7 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		CurrentVersion:   f.CurrentVersion,
 		LQI:              f.Heard.LQI,
 		LastSeen:         f.LastSeen,
-		UpdateAvailable:  updateAvailable(d.Device, o),
+		UpdateAvailable:  isUpdate(d.Device, o),
 		Offer:            o,
 		History:          slices.Clone(d.history),
 	}

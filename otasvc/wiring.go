@@ -44,6 +44,7 @@ func (s *Service) makeGround(o *Options, out *outlet) {
 		outlet:      out,
 		log:         o.Logger,
 		unavailable: map[string]time.Time{},
+		prefetch:    prefetch{wanted: o.Policy.Prefetch},
 	}
 	s.offers.sweepBegun(now)
 }

@@ -95,13 +95,17 @@ func (a *app) addService(home *sim.Dongle, meters *metrics.Metrics) (*library.Li
 		return nil, fmt.Errorf("%w (ZIGATE_OTA_IMAGE_DIR)", err)
 	}
 	a.catalog, err = library.NewCatalog(images, library.CatalogOptions{
-		Indexes: a.cfg.Image.Indexes, Interval: a.cfg.Image.IndexInterval,
+		Indexes: a.cfg.Image.Indexes.Locations(), Interval: a.cfg.Image.IndexInterval,
+		MakerAliases: makerAliases(a.cfg.Image.MakerAliases),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ZIGATE_OTA_IMAGE_INDEXES: %w", err)
 	}
+	a.log.Info("images come from the image folder, from indexes and from requests",
+		"folder", a.cfg.Image.Dir, "indexes", a.cfg.Image.Indexes.String())
 
 	policy := upgradePolicy(a.cfg.Upgrade, queryWatch(a.cfg.DongleQueryWatch))
+	policy.Prefetch = a.cfg.Image.Prefetch
 	policy.WatchOnly = a.cfg.Share.OTA == config.ShareOTAClient
 	a.service, err = otasvc.New(otasvc.Options{
 		Images:   images,

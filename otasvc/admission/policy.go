@@ -6,11 +6,15 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
-// Available reports whether an offer is an update for a device. A version that is not known counts as older:
-// the device itself decides in the end.
-func Available(running *uint32, o Offer) bool {
-	return !o.CalledInvalid && (running == nil || o.Version > *running)
+// IsUpdate reports whether an offer is newer than what a device runs. A version that is not known counts as
+// older: the device itself decides in the end. An image whose version stands for any is for those who name it.
+func IsUpdate(running *uint32, o Offer) bool {
+	return !o.AnyVersion && !o.CalledInvalid && (running == nil || o.Version > *running)
 }
+
+// Available reports whether an offer is an update for a device that may be installed without a person having
+// named the device.
+func Available(running *uint32, o Offer) bool { return IsUpdate(running, o) && !o.Doubtful }
 
 // ForAll reports whether a device is one of those that a request for all devices means.
 func ForAll(d Device, o *Offer) bool { return o != nil && Available(d.Version, *o) && !d.Upgrading }

@@ -11,24 +11,28 @@ import (
 
 func TestPolicy(t *testing.T) {
 	newer := &admission.Offer{Version: 8, Fits: true, Here: true}
+	doubtful := &admission.Offer{Version: 8, Fits: true, Here: true, Doubtful: true}
+	anyVersion := &admission.Offer{Version: 0xFFFFFFFF, Fits: true, Here: true, AnyVersion: true}
 	tests := map[string]struct {
 		device           admission.Device
 		offer            *admission.Offer
 		before           admission.Before
 		forAll, byPolicy bool
 	}{
-		"newer":              {device: admission.Device{Version: version(7)}, offer: newer, forAll: true, byPolicy: true},
-		"the same":           {device: admission.Device{Version: version(8)}, offer: newer},
-		"older":              {device: admission.Device{Version: version(9)}, offer: newer},
-		"not known":          {offer: newer, forAll: true},
-		"none":               {device: admission.Device{Version: version(7)}},
-		"called invalid":     {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, CalledInvalid: true}},
-		"under way":          {device: admission.Device{Version: version(7), Upgrading: true}, offer: newer},
-		"not to be had":      {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Unfetched: true}, forAll: true},
-		"tried already":      {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Tried: true}, forAll: true},
-		"to be fetched":      {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, Fits: true}, forAll: true, byPolicy: true},
-		"a sleeping device":  {device: admission.Device{Version: version(7), Sleepy: true}, offer: newer, forAll: true, byPolicy: true},
-		"an old information": {device: admission.Device{Version: version(7), VersionFresh: false}, offer: newer, forAll: true, byPolicy: true},
+		"for a person to judge": {device: admission.Device{Version: version(7)}, offer: doubtful},
+		"of any version":        {device: admission.Device{Version: version(7)}, offer: anyVersion},
+		"newer":                 {device: admission.Device{Version: version(7)}, offer: newer, forAll: true, byPolicy: true},
+		"the same":              {device: admission.Device{Version: version(8)}, offer: newer},
+		"older":                 {device: admission.Device{Version: version(9)}, offer: newer},
+		"not known":             {offer: newer, forAll: true},
+		"none":                  {device: admission.Device{Version: version(7)}},
+		"called invalid":        {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, CalledInvalid: true}},
+		"under way":             {device: admission.Device{Version: version(7), Upgrading: true}, offer: newer},
+		"not to be had":         {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Unfetched: true}, forAll: true},
+		"tried already":         {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Tried: true}, forAll: true},
+		"to be fetched":         {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, Fits: true}, forAll: true, byPolicy: true},
+		"a sleeping device":     {device: admission.Device{Version: version(7), Sleepy: true}, offer: newer, forAll: true, byPolicy: true},
+		"an old information":    {device: admission.Device{Version: version(7), VersionFresh: false}, offer: newer, forAll: true, byPolicy: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -39,6 +43,27 @@ func TestPolicy(t *testing.T) {
 				t.Errorf("by policy: %v", got)
 			}
 		})
+	}
+}
+
+func TestIsUpdate(t *testing.T) {
+	tests := map[string]struct {
+		running *uint32
+		offer   admission.Offer
+		want    bool
+	}{
+		"newer":                          {version(7), admission.Offer{Version: 8}, true},
+		"newer, for a person to judge":   {version(7), admission.Offer{Version: 8, Doubtful: true}, true},
+		"the same":                       {version(8), admission.Offer{Version: 8}, false},
+		"not known":                      {nil, admission.Offer{Version: 8}, true},
+		"of any version":                 {nil, admission.Offer{Version: 0xFFFFFFFF, AnyVersion: true}, false},
+		"called invalid by the device":   {version(7), admission.Offer{Version: 8, CalledInvalid: true}, false},
+		"for other devices, where named": {version(7), admission.Offer{Version: 8, Fits: false}, true},
+	}
+	for name, tt := range tests {
+		if got := admission.IsUpdate(tt.running, tt.offer); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 

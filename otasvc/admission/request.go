@@ -46,6 +46,8 @@ type Offer struct {
 	Fits          bool   // it is for devices of this kind
 	CalledInvalid bool   // the device has called it invalid
 	Here          bool   // it is in the store; else it has to be fetched
+	AnyVersion    bool   // its version stands for any, so it is newer than none
+	Doubtful      bool   // something about the image needs a person's judgement
 }
 
 // Action is what is to be done next.

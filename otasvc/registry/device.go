@@ -166,6 +166,16 @@ func (d *Device) setImageType(imageType uint16) {
 // SetHardwareVersion notes the hardware version that the device told.
 func (d *Device) SetHardwareVersion(version uint16) {
 	if set(&d.facts.HardwareVersion, version) {
+		d.facts.NoHardwareVersion = false
+		d.changed()
+	}
+}
+
+// SetNoHardwareVersion notes that the device has asked for an image without telling a hardware version. One
+// that it has told before stays.
+func (d *Device) SetNoHardwareVersion() {
+	if d.facts.HardwareVersion == nil && !d.facts.NoHardwareVersion {
+		d.facts.NoHardwareVersion = true
 		d.changed()
 	}
 }

@@ -78,6 +78,7 @@ func TestChangesShow(t *testing.T) {
 		"endpoint":      {func(_ *registry.Devices, d *registry.Device) { d.SetEndpoint(11) }, both},
 		"identity":      {func(_ *registry.Devices, d *registry.Device) { d.SetIdentity(0x117c, 0x2201) }, both},
 		"hardware":      {func(_ *registry.Devices, d *registry.Device) { d.SetHardwareVersion(2) }, both},
+		"no hardware":   {func(_ *registry.Devices, d *registry.Device) { d.SetNoHardwareVersion() }, both},
 		"version":       {func(_ *registry.Devices, d *registry.Device) { d.SetVersion(7) }, both},
 		"interviewed":   {func(_ *registry.Devices, d *registry.Device) { d.SetInterviewed() }, both},
 		"invalid image": {func(_ *registry.Devices, d *registry.Device) { d.SetInvalid("aa") }, both},
@@ -318,17 +319,24 @@ func TestLearnQuery(t *testing.T) {
 	d.LearnQuery(message.QueryNextImage{ManufacturerCode: 1, ImageType: 2, FileVersion: 3})
 	want := registry.Facts{
 		EUID: bulb, ManufacturerCode: ptr(uint16(1)), ImageType: ptr(uint16(2)), CurrentVersion: ptr(uint32(3)),
-		Heard: registry.Heard{VersionFresh: true},
+		Heard: registry.Heard{VersionFresh: true}, NoHardwareVersion: true,
 	}
 	if diff := cmp.Diff(want, d.Facts()); diff != "" {
 		t.Error(diff)
+	}
+	if c, ok := d.Catalogued(); !ok || !c.HardwareHeard || c.HardwareVersion != nil {
+		t.Errorf("%+v", c)
 	}
 	d.LearnQuery(message.QueryNextImage{
 		ManufacturerCode: 1, ImageType: 2, FileVersion: 3, HasHardwareVersion: true, HardwareVersion: 4,
 	})
-	want.HardwareVersion = ptr(uint16(4))
+	want.HardwareVersion, want.NoHardwareVersion = ptr(uint16(4)), false
 	if diff := cmp.Diff(want, d.Facts()); diff != "" {
 		t.Error(diff)
+	}
+	d.LearnQuery(message.QueryNextImage{ManufacturerCode: 1, ImageType: 2, FileVersion: 3})
+	if diff := cmp.Diff(want, d.Facts()); diff != "" {
+		t.Errorf("a request without it: %s", diff)
 	}
 }
 

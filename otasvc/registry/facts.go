@@ -41,6 +41,9 @@ type Facts struct {
 	// HardwareVersion is told by a Query Next Image request alone. It is nil while none was seen that had
 	// one.
 	HardwareVersion *uint16 `json:"hardwareVersion,omitempty"`
+	// NoHardwareVersion says that a Query Next Image request was seen that had none, so that the device
+	// reports none.
+	NoHardwareVersion bool `json:"noHardwareVersion,omitempty"`
 	// Endpoint is the device's endpoint with the OTA client; 0 means that it is not known.
 	Endpoint uint8 `json:"endpoint,omitempty"`
 	// Sleepy devices switch their receiver off while idle, and hear only when they wake.
@@ -99,6 +102,7 @@ func (f *Facts) Catalogued() (library.Device, bool) {
 		ManufacturerCode: *f.ManufacturerCode,
 		ImageType:        *f.ImageType,
 		HardwareVersion:  f.HardwareVersion,
+		HardwareHeard:    f.NoHardwareVersion || f.HardwareVersion != nil,
 		CurrentVersion:   f.CurrentVersion,
 		ModelID:          f.ModelID,
 		ManufacturerName: f.ManufacturerName,

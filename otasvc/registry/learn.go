@@ -85,6 +85,8 @@ func (d *Device) LearnQuery(q message.QueryNextImage) {
 	d.SetIdentity(q.ManufacturerCode, q.ImageType)
 	if q.HasHardwareVersion {
 		d.SetHardwareVersion(q.HardwareVersion)
+	} else {
+		d.SetNoHardwareVersion()
 	}
 	d.SetVersion(q.FileVersion)
 }
