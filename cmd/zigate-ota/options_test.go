@@ -66,8 +66,6 @@ func TestUpgradePolicy(t *testing.T) {
 			value.AtOnce = 7
 		case *config.Window:
 			value.End = time.Hour
-		case *config.Overlap:
-			*value = config.OverlapAuto
 		case *config.Policy:
 			*value = config.PolicyAuto
 		case *config.Unsolicited:
