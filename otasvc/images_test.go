@@ -468,7 +468,7 @@ func TestUpgradeByURLHasNoDriverVersion(t *testing.T) {
 		if a := w.upgrade(otasvc.UpgradeRequest{URL: url, At: time.Now().Add(time.Hour)}); a.Status != otasvc.InProgress {
 			t.Errorf("%+v", a)
 		}
-		if list := w.images(); len(list) != 1 || list[0].ImageVersion != 3 || list[0].DriverVersion != 7 {
+		if list := w.images(); len(list) != 1 || list[0].Offer.ImageVersion != 3 || list[0].Offer.DriverVersion != 7 {
 			t.Errorf("%+v", list)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
@@ -235,7 +236,9 @@ func (o *offers) list() []RegisteredImage {
 		}
 		list = append(list, ri)
 	}
-	slices.SortStableFunc(list, func(a, b RegisteredImage) int {
+	slices.SortStableFunc(list, func(x, y RegisteredImage) int {
+		a := &x.Offer
+		b := &y.Offer
 		return cmp.Or(
 			cmp.Compare(a.DriverTypeID, b.DriverTypeID), cmp.Compare(a.ManufacturerCode, b.ManufacturerCode),
 			cmp.Compare(a.ImageType, b.ImageType), cmp.Compare(a.ImageVersion, b.ImageVersion),
@@ -278,9 +281,9 @@ const fetchNotice = 5 * time.Second
 // fetchProgress tells who asked for a download how it goes, if it takes longer than one would wait without
 // being told.
 func (o *offers) fetchProgress(url string, op *Operation, respond Respond) func(done, total int64) {
-	next := time.Now().Add(fetchNotice)
+	next := o.owner.now().Add(fetchNotice)
 	return func(done, total int64) {
-		now := time.Now()
+		now := o.owner.now()
 		if now.Before(next) {
 			return
 		}
@@ -354,7 +357,7 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 				if err != nil {
 					o.log.Error("an image that an index lists cannot be had",
 						"url", missing[key].URL, "err", err)
-					o.setUnavailable(key)
+					o.setUnavailable(key, o.owner.now())
 				}
 			}
 			then()
@@ -412,11 +415,11 @@ func (o *offers) keepFetched(devices []*device, used map[string]bool) {
 }
 
 // setUnavailable notes that the image of a candidate with a key could not be had now.
-func (o *offers) setUnavailable(key string) {
+func (o *offers) setUnavailable(key string, now time.Time) {
 	maps.DeleteFunc(o.unavailable, func(_ string, at time.Time) bool {
-		return time.Since(at) > unavailableFor
+		return now.Sub(at) > unavailableFor
 	})
-	o.unavailable[key] = time.Now()
+	o.unavailable[key] = now
 }
 
 // How often the image store is cleaned up, and how long what nobody refers to is kept.
@@ -549,21 +552,35 @@ func equalOrUnknown(told *uint16, code uint16) bool {
 // is reports whether a value is known and equal to another.
 func is[T comparable](known *T, v T) bool { return known != nil && *known == v }
 
-// updateAvailable reports whether an offer is an update that may be installed without a person having named
-// the device: nothing about the image needs a person's judgement.
-func updateAvailable(d *registry.Device, o *Offer) bool {
-	return isUpdate(d, o) && o.caution == ""
+// admissionOffer is an offer as far as it decides whether an upgrade of a device is begun.
+func admissionOffer(d *registry.Device, o Offer) admission.Offer {
+	return admission.Offer{
+		Version:       o.ImageVersion,
+		Fits:          fits(d, o),
+		CalledInvalid: d.CalledInvalid(o.SHA256),
+		Here:          o.candidate == nil,
+		AnyVersion:    o.ImageVersion == wildcard32,
+		Doubtful:      o.caution != "",
+	}
 }
 
-// isUpdate reports whether an offer is newer than what the device runs. A version that is not known counts as
-// older: the device itself decides in the end. An image whose version stands for any is newer than none: it
-// is for those who name it.
-func isUpdate(d *registry.Device, o *Offer) bool {
-	if o == nil || o.ImageVersion == wildcard32 || d.CalledInvalid(o.SHA256) {
-		return false
+// admissionOfferOf is admissionOffer for an offer that may be nil.
+func admissionOfferOf(d *registry.Device, o *Offer) *admission.Offer {
+	if o == nil {
+		return nil
 	}
-	running := d.CurrentVersion()
-	return running == nil || o.ImageVersion > *running
+	return ptr(admissionOffer(d, *o))
+}
+
+// isUpdate reports whether an offer, which may be nil, is an update for a device.
+func isUpdate(d *registry.Device, o *Offer) bool {
+	return o != nil && admission.IsUpdate(d.CurrentVersion(), admissionOffer(d, *o))
+}
+
+// updateAvailable reports whether an offer is an update that may be installed without a person having named
+// the device.
+func updateAvailable(d *registry.Device, o *Offer) bool {
+	return o != nil && admission.Available(d.CurrentVersion(), admissionOffer(d, *o))
 }
 
 // misfit tells what makes an image one that the device must not get, whatever a person says; empty where
@@ -595,7 +612,9 @@ func fetchStatus(err error) Status {
 }
 
 // registration is how an image is registered that was fetched now.
-func registration(image library.Image, url, driverTypeID string, driverVersion uint32) library.Registration {
+func registration(
+	image library.Image, url, driverTypeID string, driverVersion uint32, now time.Time,
+) library.Registration {
 	h := image.Header
 	return library.Registration{
 		DriverTypeID:     driverTypeID,
@@ -606,7 +625,7 @@ func registration(image library.Image, url, driverTypeID string, driverVersion u
 		SHA256:           image.SHA256,
 		Size:             image.Size,
 		URL:              url,
-		AddedAt:          time.Now(),
+		AddedAt:          now,
 	}
 }
 

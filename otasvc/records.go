@@ -44,9 +44,6 @@ const (
 // Final reports whether no further answer follows this one.
 func (s Status) Final() bool { return s != InProgress }
 
-// OK reports whether the status is a success, that is, needs no error text.
-func (s Status) OK() bool { return s == Success || s == ServiceAvailable || s == InProgress }
-
 // Source says where an image that a device would get comes from. The strings are part of the MQTT contract.
 type Source string
 

@@ -383,8 +383,14 @@ func (a *app) announceReady(ctx context.Context) error {
 		}
 	}
 	close(a.ready)
-	a.log.Info("ready", "version", version, "mqtt", a.brokerURLs(), "topics", a.cfg.MQTT.BaseTopic+"/#",
-		"http", a.httpAddr())
+	where := []any{
+		"version", version, "mqtt", a.brokerURLs(), "topics", a.cfg.MQTT.BaseTopic + "/#",
+		"http", a.httpAddr(),
+	}
+	if a.hub != nil && a.hub.Addr() != nil {
+		where = append(where, "share", reachable(a.hub.Addr().String()))
+	}
+	a.log.Info("ready", where...)
 	return nil
 }
 

@@ -160,7 +160,7 @@ func TestChanged(t *testing.T) {
 	if !changed(now.Add(time.Minute)) {
 		t.Error("a sign of life is not told after a minute")
 	}
-	if f := d.Facts(); f.LQI == nil || *f.LQI != 80 || !f.LastSeen.Equal(now.Add(time.Second)) {
+	if f := d.Facts(); f.Heard.LQI == nil || *f.Heard.LQI != 80 || !f.LastSeen.Equal(now.Add(time.Second)) {
 		t.Errorf("seen as %+v", f)
 	}
 	d.Told(revision, now.Add(time.Minute))
@@ -193,7 +193,7 @@ func TestFactsAreValues(t *testing.T) {
 	want := registry.Facts{
 		EUID: bulb, NetworkAddress: ptr(uint16(6)), ManufacturerCode: ptr(uint16(1)), ImageType: ptr(uint16(2)),
 		HardwareVersion: ptr(uint16(3)), CurrentVersion: ptr(uint32(4)), LastSeen: now, Invalid: []string{"aa"},
-		LQI: ptr(uint8(5)), VersionFresh: true,
+		Heard: registry.Heard{LQI: ptr(uint8(5)), VersionFresh: true},
 	}
 	if diff := cmp.Diff(want, before); diff != "" {
 		t.Error(diff)
@@ -244,7 +244,7 @@ func TestLearn(t *testing.T) {
 			},
 			want: registry.Facts{
 				ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0x2201)), CurrentVersion: ptr(uint32(7)),
-				VersionFresh: true,
+				Heard: registry.Heard{VersionFresh: true},
 			},
 			version: ptr(uint32(7)),
 		},
@@ -257,14 +257,14 @@ func TestLearn(t *testing.T) {
 		},
 		"mute": {
 			told: []message.Attribute{unsupported(message.ClusterOTA, message.AttrOTAFileVersion)},
-			want: registry.Facts{Mute: true},
+			want: registry.Facts{Heard: registry.Heard{Mute: true}},
 		},
 		"mute no more": {
 			told: []message.Attribute{
 				unsupported(message.ClusterOTA, message.AttrOTAFileVersion),
 				attribute(message.ClusterOTA, message.AttrOTAFileVersion, uint32(7)),
 			},
-			want:    registry.Facts{CurrentVersion: ptr(uint32(7)), VersionFresh: true},
+			want:    registry.Facts{CurrentVersion: ptr(uint32(7)), Heard: registry.Heard{VersionFresh: true}},
 			version: ptr(uint32(7)),
 		},
 		"another cluster": {
@@ -319,7 +319,7 @@ func TestLearnQuery(t *testing.T) {
 	d.LearnQuery(message.QueryNextImage{ManufacturerCode: 1, ImageType: 2, FileVersion: 3})
 	want := registry.Facts{
 		EUID: bulb, ManufacturerCode: ptr(uint16(1)), ImageType: ptr(uint16(2)), CurrentVersion: ptr(uint32(3)),
-		VersionFresh: true, NoHardwareVersion: true,
+		Heard: registry.Heard{VersionFresh: true}, NoHardwareVersion: true,
 	}
 	if diff := cmp.Diff(want, d.Facts()); diff != "" {
 		t.Error(diff)

@@ -68,16 +68,20 @@ type Facts struct {
 	// again unless a person forces it.
 	Invalid []string `json:"invalid,omitempty"`
 
-	// What follows is not kept: it is found out anew after a start.
+	// Heard is what is found out anew after a start.
+	Heard Heard `json:"-"`
+}
 
+// Heard is what a device has shown since the service started. It is not kept.
+type Heard struct {
 	// LQI is the link quality of the last message, 0 to 255. It is nil while not known.
-	LQI *uint8 `json:"-"`
+	LQI *uint8
 	// VersionFresh says that the device itself has told CurrentVersion since the start; else it is the state
 	// file's.
-	VersionFresh bool `json:"-"`
+	VersionFresh bool
 	// Mute devices do not tell their version when they are asked for it, only when they look for an image
 	// themselves.
-	Mute bool `json:"-"`
+	Mute bool
 }
 
 // Name is what people call the device: the name that was given to it, else its EUID.
