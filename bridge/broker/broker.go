@@ -20,7 +20,7 @@ const (
 	// sessionExpiry is how long the session of a client that is away is kept. Without a limit, clients that
 	// never come back would cost memory for ever.
 	sessionExpiry = 7 * 24 * time.Hour
-	maxPacketSize = 4 << 20     // bytes
+	maxPacketSize = 256 << 10   // bytes, as mochi counts: what remains behind the fixed header, and one
 	closeTimeout  = time.Second // for telling the clients that the broker stops
 )
 
@@ -34,6 +34,9 @@ type Options struct {
 	Addr string
 	// Username and Password are needed for TCP connections. With an empty Username none are needed.
 	Username, Password string
+	// ServiceID is the client identifier of the service, which nobody who comes over TCP may use: he would get
+	// what waits for the service, and end its connection. With an empty one all identifiers are free.
+	ServiceID string
 	// RetainedFile is the file that keeps retained messages over a restart; its folder must exist. With an
 	// empty one they are lost. Of an MQTT 5 message the topic, payload, quality of service and expiry are
 	// kept.
@@ -118,7 +121,10 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 
 	server := mochi.New(b.serverOptions())
-	hook := &access{username: b.options.Username, password: b.options.Password, log: b.log}
+	hook := &access{
+		server: server, username: b.options.Username, password: b.options.Password,
+		serviceID: b.options.ServiceID, log: b.log,
+	}
 	if err := server.AddHook(hook, nil); err != nil {
 		return fmt.Errorf("embedded MQTT broker: %w", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -196,6 +197,7 @@ func (a *app) addBroker() func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 		Addr:         string(a.cfg.Broker.Addr),
 		Username:     a.cfg.MQTT.Username.Reveal(),
 		Password:     a.cfg.MQTT.Password.Reveal(),
+		ServiceID:    cmp.Or(a.cfg.MQTT.ClientID, mqttclient.DefaultClientID(a.cfg.MQTT.BaseTopic)),
 		RetainedFile: filepath.Join(a.cfg.StateDir, "retained.json"),
 		Logger:       a.log,
 	})

@@ -1,0 +1,75 @@
+package broker_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/zigate-ota/zigate-ota/bridge/broker"
+)
+
+// A packet of 256 KiB passes; the sender of a larger one is cut off, and nobody else suffers.
+func TestPacketSize(t *testing.T) {
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
+	defer stop()
+	const head = 2 + len("a") + 2 // length of the topic, the topic, the packet identifier
+	tests := []struct {
+		name    string
+		payload int
+		passes  bool
+	}{
+		{name: "largest", payload: 256<<10 - 1 - head, passes: true},
+		{name: "a byte more", payload: 256<<10 - head},
+		{name: "4 MB", payload: 4 << 20},
+	}
+	other := mustConnect(t, overTCP(b), "other")
+	defer other.Disconnect(100)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			sender := mustConnect(t, overTCP(b), "sender")
+			defer sender.Disconnect(100)
+			token := sender.Publish("a", 1, false, make([]byte, tt.payload))
+			token.Wait()
+			if passed := token.Error() == nil && sender.IsConnectionOpen(); passed != tt.passes {
+				t.Errorf("passed: %v, want %v (%v)", passed, tt.passes, token.Error())
+			}
+			wait(t, other.Publish("b", 1, false, "1"))
+		})
+	}
+}
+
+// Nobody who comes over the network gets the session of the service by its client identifier.
+func TestServiceIdentity(t *testing.T) {
+	var log bytes.Buffer
+	b, stop := start(t, broker.Options{
+		Addr: "127.0.0.1:0", ServiceID: "zigate-ota", Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	thief := func(when string) {
+		t.Helper()
+		c, err := connect(t, overTCP(b), "zigate-ota", "", "")
+		if !errors.Is(err, packets.ErrorRefusedIDRejected) {
+			t.Errorf("%s: %v, want the identifier refused", when, err)
+		}
+		if err == nil {
+			c.Disconnect(100)
+		}
+	}
+	thief("before the service has connected")
+	service := mustConnect(t, inside(b), "zigate-ota")
+	thief("while the service is connected")
+	if !service.IsConnectionOpen() {
+		t.Error("the service was disconnected")
+	}
+	wait(t, service.Publish("a", 1, false, "1"))
+	service.Disconnect(100)
+	thief("after the service has left")
+	mustConnect(t, overTCP(b), "another").Disconnect(100)
+	stop()
+	if !strings.Contains(log.String(), "client identifier of the service") {
+		t.Errorf("told:\n%s", log.String())
+	}
+}
