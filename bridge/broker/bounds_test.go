@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
@@ -72,4 +75,34 @@ func TestServiceIdentity(t *testing.T) {
 	if !strings.Contains(log.String(), "client identifier of the service") {
 		t.Errorf("told:\n%s", log.String())
 	}
+}
+
+// Clients that begin large packets and do not go on have no more than a few megabytes between them; who
+// goes on in time is served.
+func TestLargePacketsUnfinished(t *testing.T) {
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
+	defer stop()
+	begin := append([]byte{0x10, 0xf0, 0xff, 0x0f, 0, 4, 'M', 'Q', 'T', 'T', 4, 2}, make([]byte, 20_000)...)
+	cut := 0
+	for range 40 { // of 256 KiB each
+		conn, err := net.Dial("tcp", b.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write(begin); err != nil {
+			cut++
+			continue
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			cut++
+		}
+	}
+	if cut < 20 || cut > 30 {
+		t.Errorf("%d of 40 were cut off, want those beyond 4 MiB", cut)
+	}
+	c := mustConnect(t, overTCP(b), "small")
+	wait(t, c.Publish("a", 1, false, "1"))
+	c.Disconnect(100)
 }

@@ -20,7 +20,6 @@ const (
 	// sessionExpiry is how long the session of a client that is away is kept. Without a limit, clients that
 	// never come back would cost memory for ever.
 	sessionExpiry = 7 * 24 * time.Hour
-	maxPacketSize = 256 << 10   // bytes, as mochi counts: what remains behind the fixed header, and one
 	closeTimeout  = time.Second // for telling the clients that the broker stops
 )
 
@@ -142,10 +141,10 @@ func (b *Broker) Run(ctx context.Context) error {
 			return fmt.Errorf("embedded MQTT broker: %w", err)
 		}
 	}
-	near := newListener(nearID, nil, server)
+	near := newListener(nearID, nil, server, b.log)
 	attached := []*listener{near}
 	if socket != nil {
-		attached = append(attached, newListener("tcp", socket, server))
+		attached = append(attached, newListener("tcp", socket, server, b.log))
 	}
 	for _, l := range attached {
 		if err := server.AddListener(l); err != nil {
@@ -192,7 +191,7 @@ func (b *Broker) serverOptions() *mochi.Options {
 	// that sleeps for days must stay.
 	capabilities.MaximumMessageExpiryInterval = 0
 	capabilities.MaximumSessionExpiryInterval = uint32(sessionExpiry / time.Second)
-	capabilities.MaximumPacketSize = maxPacketSize
+	capabilities.MaximumPacketSize = maxOwnPacketSize
 	return &mochi.Options{
 		Capabilities: capabilities,
 		Logger:       slog.New(demoted{b.log.Handler()}).With("part", "broker"),
