@@ -199,6 +199,7 @@ func (a *app) addBroker() func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 		Password:     a.cfg.MQTT.Password.Reveal(),
 		ServiceID:    cmp.Or(a.cfg.MQTT.ClientID, mqttclient.DefaultClientID(a.cfg.MQTT.BaseTopic)),
 		RetainedFile: filepath.Join(a.cfg.StateDir, "retained.json"),
+		SessionsFile: filepath.Join(a.cfg.StateDir, "sessions.json"),
 		Logger:       a.log,
 	})
 	return func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
