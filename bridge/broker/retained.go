@@ -128,7 +128,7 @@ func (h *retained) keep(topic string, m message) {
 		h.changed(!m.near || len(m.payload) == 0)
 		return
 	}
-	h.sessions.observer.BrokerDropped(droppedRetainedFull, 1)
+	h.sessions.observer.BrokerDropped(DroppedRetainedFull, 1)
 	if !told {
 		h.log.Warn("embedded MQTT broker: the retained messages of others take 8 MiB; a new one was delivered "+
 			"but not retained: clear those that nobody needs", "topic", topic)

@@ -9,13 +9,15 @@ import (
 )
 
 const (
-	// maxWaiting is how many bytes may wait for one client: 4 MiB.
+	// maxWaiting is how many bytes may wait for one client that has no session, so for as long as it is connected.
 	maxWaiting = 4 << 20
+	// maxKept is the same for a client with a session: it is what is written to the disk.
+	maxKept = 1 << 20
 	// maxWaitingAll is how many bytes may wait for all clients, the service's own left out.
-	maxWaitingAll = 16 << 20
+	maxWaitingAll = 8 << 20
 	// crowded is from how many waiting bytes on those who publish to a client get their acknowledgements later,
 	// as long as the client has moved on within movedWithin.
-	crowded     = 1 << 20
+	crowded     = 512 << 10
 	movedWithin = time.Second
 	// deliveryCost is what a message costs in bytes besides topic and payload.
 	deliveryCost = 300
@@ -104,6 +106,15 @@ type session struct {
 	lastID  uint16
 	held    int  // above 0 while retained messages are sent, which newer ones must not overtake
 	full    bool // it was told that something was dropped
+}
+
+// fits reports whether so many more bytes may wait for the client. One message always may.
+func (s *session) fits(size int) bool {
+	most := maxWaiting
+	if s.keep {
+		most = maxKept
+	}
+	return s.bytes == 0 || s.bytes+size <= most
 }
 
 // find returns the index of a packet identifier in sent, or -1.

@@ -127,7 +127,7 @@ func (h *sessions) restore(stored storedSession, now time.Time) {
 			message: message{payload: m.Payload, qos: min(m.QoS, 2), created: now.Unix(), expires: m.Expires},
 			size:    len(m.Topic) + len(m.Payload) + deliveryCost,
 		}
-		if d.qos == 0 || d.expired(now) || !mochi.IsValidFilter(d.topic, true) || s.bytes+d.size > maxWaiting {
+		if d.qos == 0 || d.expired(now) || !mochi.IsValidFilter(d.topic, true) || !s.fits(d.size) {
 			continue
 		}
 		s.waiting = append(s.waiting, d)

@@ -20,22 +20,29 @@ const maxSessions = 1024
 type Observer interface {
 	// BrokerClientCut says that a client was cut off because it did not read.
 	BrokerClientCut()
-	// BrokerDropped says that so many messages were dropped. reason is "queueFull" for those to one client,
-	// "memory" where the queues of all took too much, and "retainedFull" for one that was not retained.
-	BrokerDropped(reason string, messages int)
+	// BrokerDropped says that so many messages were dropped.
+	BrokerDropped(reason DropReason, messages int)
 }
 
-// Reasons of Observer.BrokerDropped.
+// DropReason says why messages were dropped.
+type DropReason string
+
+// The reasons.
 const (
-	droppedQueueFull    = "queueFull"
-	droppedMemory       = "memory"
-	droppedRetainedFull = "retainedFull"
+	DroppedQueueFull    DropReason = "queueFull"    // to one client, whose queue is full
+	DroppedMemory       DropReason = "memory"       // the longest queue, when all together took too much
+	DroppedRetainedFull DropReason = "retainedFull" // not retained; subscribers got the message
 )
+
+// DropReasons returns all reasons.
+func DropReasons() []DropReason {
+	return []DropReason{DroppedQueueFull, DroppedMemory, DroppedRetainedFull}
+}
 
 type noObserver struct{}
 
-func (noObserver) BrokerClientCut()          {}
-func (noObserver) BrokerDropped(string, int) {}
+func (noObserver) BrokerClientCut()              {}
+func (noObserver) BrokerDropped(DropReason, int) {}
 
 var errNotReading = errors.New("the client does not read")
 
@@ -237,7 +244,7 @@ func (h *sessions) end(s *session, d *delivery) {
 	if !s.near {
 		h.bytes -= d.size
 	}
-	if s.bytes < maxWaiting/2 {
+	if s.fits(maxKept / 2) {
 		s.full = false
 	}
 	switch {
@@ -342,7 +349,7 @@ func (h *sessions) enqueue(s *session, d *delivery, r *receipt) {
 	if s.link == nil && (d.qos == 0 || !s.keep) {
 		return
 	}
-	if s.bytes+d.size > maxWaiting || !s.near && !h.relieve(s, d.size) {
+	if !s.fits(d.size) || !s.near && !h.relieve(s, d.size) {
 		h.overflow(s)
 		return
 	}
@@ -373,7 +380,7 @@ func (h *sessions) enqueue(s *session, d *delivery, r *receipt) {
 // overflow tells that a message to a client is dropped because its queue is full, and cuts the client off
 // where it is connected. The lock is held.
 func (h *sessions) overflow(s *session) {
-	h.observer.BrokerDropped(droppedQueueFull, 1)
+	h.observer.BrokerDropped(DroppedQueueFull, 1)
 	if !s.full {
 		s.full = true
 		h.log.Warn("embedded MQTT broker: the queue of a client is full; messages to it are dropped until it "+
@@ -400,7 +407,7 @@ func (h *sessions) relieve(s *session, size int) bool {
 		dropped := len(longest.waiting) + len(longest.sent)
 		h.log.Warn("embedded MQTT broker: what waits for all clients takes too much memory; the longest queue "+
 			"is dropped", "clientId", longest.id, "messages", dropped, "bytes", longest.bytes)
-		h.observer.BrokerDropped(droppedMemory, dropped)
+		h.observer.BrokerDropped(DroppedMemory, dropped)
 		for _, d := range slices.Concat(longest.sent, longest.waiting) {
 			h.end(longest, d)
 		}

@@ -24,7 +24,7 @@ import (
 type counts struct {
 	mu      sync.Mutex
 	cut     int
-	dropped map[string]int
+	dropped map[broker.DropReason]int
 }
 
 func (c *counts) BrokerClientCut() {
@@ -33,16 +33,16 @@ func (c *counts) BrokerClientCut() {
 	c.cut++
 }
 
-func (c *counts) BrokerDropped(reason string, messages int) {
+func (c *counts) BrokerDropped(reason broker.DropReason, messages int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dropped == nil {
-		c.dropped = map[string]int{}
+		c.dropped = map[broker.DropReason]int{}
 	}
 	c.dropped[reason] += messages
 }
 
-func (c *counts) get() (int, map[string]int) {
+func (c *counts) get() (int, map[broker.DropReason]int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.cut, c.dropped
@@ -148,14 +148,14 @@ func TestQueueFull(t *testing.T) {
 	away.Disconnect(100)
 	publisher := mustConnect(t, inside(b), "publisher")
 	filler := strings.Repeat("x", 100_000)
-	const messages = 60
+	const messages = 20
 	for i := range messages {
 		wait(t, publisher.Publish("a", 1, false, fmt.Sprint(i, " ", filler)))
 	}
 	_, dropped := seen.get()
-	lost := dropped["queueFull"]
-	if lost < 15 || lost > 25 {
-		t.Fatalf("dropped %v, want what is beyond 4 MiB", dropped)
+	lost := dropped[broker.DroppedQueueFull]
+	if lost < 8 || lost > 12 {
+		t.Fatalf("dropped %v, want what is beyond 1 MiB", dropped)
 	}
 	away, got := resume(t, inside(b), "away")
 	for i, s := range take(t, got, messages-lost) {
@@ -179,23 +179,23 @@ func TestQueueFull(t *testing.T) {
 func TestAllQueues(t *testing.T) {
 	var seen counts
 	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0", Observer: &seen})
-	for i := range 6 {
+	const sessions, each = 11, 9
+	for i := range sessions {
 		c, _ := resume(t, overTCP(b), fmt.Sprint("away", i))
 		wait(t, c.Subscribe(fmt.Sprint("to", i), 1, nil))
 		c.Disconnect(100)
 	}
 	publisher := mustConnect(t, overTCP(b), "publisher")
-	const each = 35
-	for i := range 6 {
+	for i := range sessions {
 		for range each {
 			wait(t, publisher.Publish(fmt.Sprint("to", i), 1, false, make([]byte, 100_000)))
 		}
 	}
 	_, dropped := seen.get()
-	if n := dropped["memory"]; n != 2*each && n != each {
+	if n := dropped[broker.DroppedMemory]; n != 2*each {
 		t.Errorf("dropped %v, want the longest queues", dropped)
 	}
-	c, got := resume(t, overTCP(b), "away5")
+	c, got := resume(t, overTCP(b), "away10")
 	take(t, got, each)
 	c.Disconnect(100)
 	publisher.Disconnect(100)
@@ -393,7 +393,7 @@ func TestRetainedBound(t *testing.T) {
 		wait(t, service.Publish(fmt.Sprint("service/", i), 1, true, make([]byte, 100_000)))
 	}
 	_, dropped := seen.get()
-	refused := dropped["retainedFull"]
+	refused := dropped[broker.DroppedRetainedFull]
 	if refused < 10 || refused > 20 {
 		t.Errorf("not retained: %v, want what is beyond 8 MiB", dropped)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/zigate-ota/zigate-ota/bridge/broker"
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -18,8 +19,8 @@ import (
 // namespace begins the name of every metric of the service.
 const namespace = "zigate_ota"
 
-// Metrics holds all metrics. It satisfies zigate.Observer, share.Observer, otasvc.Observer, bridge.Observer
-// and mqttclient.Observer. Its methods may be called from any goroutine. Those of the block path take no lock
+// Metrics holds all metrics. It satisfies zigate.Observer, share.Observer, otasvc.Observer, bridge.Observer,
+// broker.Observer and mqttclient.Observer. Its methods may be called from any goroutine. Those of the block path take no lock
 // and allocate nothing.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -50,6 +51,9 @@ type Metrics struct {
 	outboxMessages prometheus.Gauge
 	outboxDropped  *prometheus.CounterVec // reason
 	commands       *prometheus.CounterVec // operation, status
+
+	brokerCut     prometheus.Counter
+	brokerDropped *prometheus.CounterVec // reason
 
 	shareClients prometheus.Gauge
 	fromClients  prometheus.Counter
@@ -105,6 +109,10 @@ func New(version, commit string) *Metrics {
 			"Messages that the MQTT broker has not acknowledged yet."),
 		outboxDropped: newCounterVec("mqtt_outbox_dropped_total",
 			"Events and responses that never reached the MQTT broker, by reason.", "reason"),
+		brokerCut: newCounter("broker_clients_cut_total",
+			"Clients of the embedded MQTT broker that were cut off because they did not read."),
+		brokerDropped: newCounterVec("broker_dropped_total",
+			"Messages that the embedded MQTT broker dropped for want of room, by reason.", "reason"),
 		shareClients: newGauge("share_clients",
 			"Programs that are connected to share the dongle, the pseudo-terminal not among them."),
 		shareReports: newCounterVec("share_reports_total",
@@ -145,7 +153,8 @@ func New(version, commit string) *Metrics {
 		info, frames, requests, m.blockBytes, m.blockResponse, m.frameErrors, m.reconnects, m.dongleUp,
 		&m.buffers,
 		m.concurrency, m.finished, m.duration, m.deliveryFailures, m.fetches, m.images,
-		m.mqttConnected, m.outboxMessages, m.outboxDropped, m.commands, m.shareClients, clientFrames,
+		m.mqttConnected, m.outboxMessages, m.outboxDropped, m.commands, m.brokerCut, m.brokerDropped,
+		m.shareClients, clientFrames,
 		m.shareReports, &m.devices,
 	)
 	return m
@@ -184,6 +193,9 @@ func (m *Metrics) beginAtZero() {
 	}
 	for _, reason := range mqttclient.DropReasons() {
 		m.outboxDropped.WithLabelValues(string(reason))
+	}
+	for _, reason := range broker.DropReasons() {
+		m.brokerDropped.WithLabelValues(string(reason))
 	}
 }
 

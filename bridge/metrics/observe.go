@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
+	"github.com/zigate-ota/zigate-ota/bridge/broker"
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
@@ -114,6 +115,14 @@ func (m *Metrics) BrokerConnected(up bool) { m.mqttConnected.Set(flag(up)) }
 
 // OutboxMessages sets how many messages the MQTT broker has not acknowledged.
 func (m *Metrics) OutboxMessages(n int) { m.outboxMessages.Set(float64(n)) }
+
+// BrokerClientCut counts a client of the embedded MQTT broker that was cut off because it did not read.
+func (m *Metrics) BrokerClientCut() { m.brokerCut.Inc() }
+
+// BrokerDropped counts n messages that the embedded MQTT broker dropped; reason is one of broker.DropReasons.
+func (m *Metrics) BrokerDropped(reason broker.DropReason, n int) {
+	m.brokerDropped.WithLabelValues(among(broker.DropReasons(), reason)).Add(float64(max(n, 0)))
+}
 
 // OutboxDropped counts n messages that will never reach the MQTT broker; reason is one of
 // mqttclient.DropReasons.
