@@ -3,6 +3,7 @@ package broker_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -105,4 +106,42 @@ func TestLargePacketsUnfinished(t *testing.T) {
 	c := mustConnect(t, overTCP(b), "small")
 	wait(t, c.Publish("a", 1, false, "1"))
 	c.Disconnect(100)
+}
+
+// A client with too many subscriptions is cut off, be it by their number or by their levels; others go on.
+func TestSubscriptionsBound(t *testing.T) {
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
+	defer stop()
+	other := mustConnect(t, overTCP(b), "other")
+	defer other.Disconnect(100)
+	tests := []struct {
+		name    string
+		filter  func(i int) string
+		filters int
+		passes  bool
+	}{
+		{name: "a thousand", filter: func(i int) string { return fmt.Sprint("a/", i) }, filters: 1000, passes: true},
+		{name: "many", filter: func(i int) string { return fmt.Sprint("a/", i) }, filters: 4000},
+		{name: "deep", filter: func(int) string { return strings.Repeat("/", 10_000) }, filters: 1},
+		{name: "the same", filter: func(int) string { return "a" }, filters: 5000, passes: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := mustConnect(t, overTCP(b), "subscriber")
+			defer c.Disconnect(100)
+			passed := true
+			for i := 0; i < tt.filters && passed; i += 100 {
+				filters := map[string]byte{}
+				for j := i; j < min(i+100, tt.filters); j++ {
+					filters[tt.filter(j)] = 1
+				}
+				token := c.SubscribeMultiple(filters, nil)
+				passed = token.Wait() && token.Error() == nil
+			}
+			if passed != tt.passes {
+				t.Errorf("passed: %v, want %v", passed, tt.passes)
+			}
+			wait(t, other.Publish("a/1", 1, false, "1"))
+		})
+	}
 }

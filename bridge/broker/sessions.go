@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,8 +13,14 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// maxSessions is how many sessions are kept. Beyond it the one that was left first is dropped.
-const maxSessions = 1024
+const (
+	// maxSessions is how many sessions are kept. Beyond it the one that was left first is dropped.
+	maxSessions = 1024
+	// maxLevels and maxLevelsAll are how many levels the filters of one client and of all may have together,
+	// those of the service left out.
+	maxLevels    = 4_000
+	maxLevelsAll = 20_000
+)
 
 // Observer counts what the broker had to give up. Its methods may be called from any goroutine and must not
 // block.
@@ -89,7 +96,7 @@ func (*sessions) ID() string { return "sessions" }
 func (*sessions) Provides(b byte) bool {
 	switch b {
 	case mochi.OnSessionEstablish, mochi.OnSessionEstablished, mochi.OnDisconnect, mochi.OnClientExpired,
-		mochi.OnPublish, mochi.OnWill, mochi.OnPacketRead, mochi.OnUnsubscribed:
+		mochi.OnPublish, mochi.OnWill, mochi.OnPacketRead, mochi.OnUnsubscribed, mochi.OnSubscribe:
 		return true
 	}
 	return false
@@ -206,6 +213,44 @@ func (h *sessions) OnClientExpired(client *mochi.Client) {
 	h.mu.Unlock()
 	h.server.UnsubscribeClient(client)
 }
+
+// OnSubscribe cuts a client off that would have too many subscriptions: each level of a filter takes memory in
+// the index of the server. The filters of this packet are then taken for none.
+func (h *sessions) OnSubscribe(client *mochi.Client, packet packets.Packet) packets.Packet {
+	if client.Net.Listener == nearID {
+		return packet
+	}
+	more := 0
+	for _, f := range packet.Filters {
+		if _, existed := client.State.Subscriptions.Get(f.Filter); !existed {
+			more += levels(f.Filter)
+		}
+	}
+	own := more
+	all := more
+	for _, other := range h.server.Clients.GetAll() {
+		if other.Net.Listener == nearID {
+			continue
+		}
+		for filter := range other.State.Subscriptions.GetAll() {
+			all += levels(filter)
+			if other == client {
+				own += levels(filter)
+			}
+		}
+	}
+	if own <= maxLevels && all <= maxLevelsAll {
+		return packet
+	}
+	h.log.Warn("embedded MQTT broker: a client has too many subscriptions and was cut off", "clientId", client.ID,
+		"remote", client.Net.Remote)
+	packet.Filters = nil
+	client.Stop(packets.ErrQuotaExceeded)
+	return packet
+}
+
+// levels counts a filter: its levels, and one for each 100 bytes.
+func levels(filter string) int { return 1 + strings.Count(filter, "/") + len(filter)/100 }
 
 // OnUnsubscribed notes that the subscriptions on the disk are old.
 func (h *sessions) OnUnsubscribed(client *mochi.Client, _ packets.Packet) { h.subscribed(client) }
