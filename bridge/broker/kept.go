@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -175,9 +176,34 @@ func (k *keeper) write() error {
 		})
 	}
 	slices.SortFunc(file.Messages, func(a, b keptMessage) int { return strings.Compare(a.Topic, b.Topic) })
-	data, err := json.Marshal(file)
+	data, err := encodeList(file.Version, "messages", file.Messages, func(m keptMessage) int {
+		return len(m.Payload)
+	})
 	if err != nil {
 		return err
 	}
 	return wholefile.Write(k.path, data)
+}
+
+// encodeList returns a JSON object with a version and one list. size returns about how many bytes of payload an
+// element has. Encoding the list as a whole would take three times its size in memory, and the encoder would
+// keep a part of it.
+func encodeList[T any](version int, name string, list []T, size func(T) int) ([]byte, error) {
+	total := 64
+	for _, element := range list {
+		total += base64.StdEncoding.EncodedLen(size(element)) + 256
+	}
+	data := make([]byte, 0, total)
+	data = fmt.Appendf(data, `{"version":%d,%q:[`, version, name)
+	for i, element := range list {
+		if i > 0 {
+			data = append(data, ',')
+		}
+		one, err := json.Marshal(element)
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, one...)
+	}
+	return append(data, "]}"...), nil
 }

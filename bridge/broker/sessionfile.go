@@ -3,7 +3,6 @@ package broker
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -199,7 +198,13 @@ func (k *storing) save() {
 
 // write replaces the file.
 func (k *storing) write(file *sessionFile) error {
-	data, err := json.Marshal(file)
+	data, err := encodeList(file.Version, "sessions", file.Sessions, func(s storedSession) int {
+		size := 128 * len(s.Subscriptions)
+		for _, m := range s.Messages {
+			size += len(m.Payload) + 128
+		}
+		return size
+	})
 	if err != nil {
 		return err
 	}
