@@ -33,8 +33,8 @@ func (a *access) OnConnect(client *mochi.Client, _ packets.Packet) error {
 	if client.Net.Listener == nearID || a.serviceID == "" || client.ID != a.serviceID {
 		return nil
 	}
-	a.log.Warn("embedded MQTT broker: a client uses the client identifier of the service and was refused: give "+
-		"it another one", "clientId", client.ID, "remote", client.Net.Remote)
+	a.log.Warn("embedded MQTT broker: a client uses the client identifier of the service and was refused: "+
+		"give it another one", "clientId", client.ID, "remote", client.Net.Remote)
 	// The client may have gone already; the error below ends its connection in any case.
 	_ = a.server.SendConnack(client, packets.ErrClientIdentifierNotValid, false, nil)
 	return packets.ErrClientIdentifierNotValid

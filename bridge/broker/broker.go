@@ -34,8 +34,8 @@ type Options struct {
 	Addr string
 	// Username and Password are needed for TCP connections. With an empty Username none are needed.
 	Username, Password string
-	// ServiceID is the client identifier of the service, which nobody who comes over TCP may use: he would get
-	// what waits for the service, and end its connection. With an empty one all identifiers are free.
+	// ServiceID is the client identifier of the service, which nobody who comes over TCP may use: he would
+	// get what waits for the service, and end its connection. With an empty one all identifiers are free.
 	ServiceID string
 	// RetainedFile is the file that keeps retained messages over a restart; its folder must exist. With an
 	// empty one they are lost. Of an MQTT 5 message the topic, payload, quality of service and expiry are

@@ -185,9 +185,9 @@ func (k *keeper) write() error {
 	return wholefile.Write(k.path, data)
 }
 
-// encodeList returns a JSON object with a version and one list. size returns about how many bytes of payload an
-// element has. Encoding the list as a whole would take three times its size in memory, and the encoder would
-// keep a part of it.
+// encodeList returns a JSON object with a version and one list. size returns about how many bytes of payload
+// an element has. Encoding the list as a whole would take three times its size in memory, and the encoder
+// would keep a part of it.
 func encodeList[T any](version int, name string, list []T, size func(T) int) ([]byte, error) {
 	total := 64
 	for _, element := range list {

@@ -23,8 +23,8 @@ const (
 )
 
 const (
-	// maxRetained is how many bytes of retained messages others than the service may leave. Those of the service
-	// are as many as it has devices.
+	// maxRetained is how many bytes of retained messages others than the service may leave. Those of the
+	// service are as many as it has devices.
 	maxRetained = 8 << 20
 	// retainedCost is what a retained message costs in bytes besides topic and payload.
 	retainedCost = 300
@@ -91,8 +91,8 @@ func (m message) cost(topic string) int {
 	return len(topic) + len(m.payload) + retainedCost
 }
 
-// put retains a message, however many there are. One with an empty payload removes the retained message of the
-// topic.
+// put retains a message, however many there are. One with an empty payload removes the retained message of
+// the topic.
 func (h *retained) put(topic string, m message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -130,8 +130,8 @@ func (h *retained) keep(topic string, m message) {
 	}
 	h.sessions.observer.BrokerDropped(DroppedRetainedFull, 1)
 	if !told {
-		h.log.Warn("embedded MQTT broker: the retained messages of others take 8 MiB; a new one was delivered "+
-			"but not retained: clear those that nobody needs", "topic", topic)
+		h.log.Warn("embedded MQTT broker: the retained messages of others take 8 MiB; a new one was "+
+			"delivered but not retained: clear those that nobody needs", "topic", topic)
 	}
 }
 

@@ -9,14 +9,15 @@ import (
 )
 
 const (
-	// maxWaiting is how many bytes may wait for one client that has no session, so for as long as it is connected.
+	// maxWaiting is how many bytes may wait for one client that has no session, so for as long as it is
+	// connected.
 	maxWaiting = 4 << 20
 	// maxKept is the same for a client with a session: it is what is written to the disk.
 	maxKept = 1 << 20
 	// maxWaitingAll is how many bytes may wait for all clients, the service's own left out.
 	maxWaitingAll = 8 << 20
-	// crowded is from how many waiting bytes on those who publish to a client get their acknowledgements later,
-	// as long as the client has moved on within movedWithin.
+	// crowded is from how many waiting bytes on those who publish to a client get their acknowledgements
+	// later, as long as the client has moved on within movedWithin.
 	crowded     = 512 << 10
 	movedWithin = time.Second
 	// deliveryCost is what a message costs in bytes besides topic and payload.
@@ -89,8 +90,8 @@ func (d *delivery) settle() {
 	d.receipt = nil
 }
 
-// session is what the broker keeps for a client identifier: what waits for the client, and what the client has
-// not acknowledged yet. The lock of sessions guards it.
+// session is what the broker keeps for a client identifier: what waits for the client, and what the client
+// has not acknowledged yet. The lock of sessions guards it.
 type session struct {
 	id       string
 	link     *link // the connection; nil while the client is away

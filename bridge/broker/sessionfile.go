@@ -73,8 +73,8 @@ func (k *storing) load(now time.Time) error {
 	var file sessionFile
 	err := readOrSetAside(k.path, &file, &file.Version, sessionVersion)
 	if errors.Is(err, errSetAside) {
-		h.log.Error("the embedded MQTT broker's sessions cannot be read and were set aside; what clients that "+
-			"are away have missed is lost", "file", k.path+unreadable, "error", err)
+		h.log.Error("the embedded MQTT broker's sessions cannot be read and were set aside; what clients "+
+			"that are away have missed is lost", "file", k.path+unreadable, "error", err)
 		return nil
 	}
 	if err != nil {
@@ -154,8 +154,9 @@ func (k *storing) run(ctx context.Context) {
 	}
 }
 
-// save writes the sessions where something is not on the disk, and settles what publishers wait for, also where
-// writing failed: a full disk must not stop everything. It logs a failure once; the next save tries again.
+// save writes the sessions where something is not on the disk, and settles what publishers wait for, also
+// where writing failed: a full disk must not stop everything. It logs a failure once; the next save tries
+// again.
 func (k *storing) save() {
 	h := k.sessions
 	h.mu.Lock()
@@ -211,7 +212,8 @@ func (k *storing) write(file *sessionFile) error {
 	return wholefile.Write(k.path, data)
 }
 
-// snapshot returns the sessions as they are now, and their messages that are not on the disk. The lock is held.
+// snapshot returns the sessions as they are now, and their messages that are not on the disk. The lock is
+// held.
 func (h *sessions) snapshot() (*sessionFile, []*delivery) {
 	file := &sessionFile{Version: sessionVersion, Sessions: []storedSession{}}
 	var durable []*delivery

@@ -53,12 +53,12 @@ func (noObserver) BrokerDropped(DropReason, int) {}
 
 var errNotReading = errors.New("the client does not read")
 
-// sessions brings messages from those who publish to those who subscribe. Mochi could do that itself, but its
-// queues are bounded by the number of messages alone, a full one loses messages of QoS 1, a client that does
-// not read can block those who publish to it, and the packet identifiers of both directions are mixed up
-// (2.7.9: publishToClient, Client.NextPacketID, processPublish). So sessions takes each message over in
-// OnPublish, has a queue for each client that is bounded in bytes, and follows the acknowledgements. Wills with
-// a delay stay with mochi, at QoS 0.
+// sessions brings messages from those who publish to those who subscribe. Mochi could do that itself, but
+// its queues are bounded by the number of messages alone, a full one loses messages of QoS 1, a client that
+// does not read can block those who publish to it, and the packet identifiers of both directions are mixed
+// up (2.7.9: publishToClient, Client.NextPacketID, processPublish). So sessions takes each message over in
+// OnPublish, has a queue for each client that is bounded in bytes, and follows the acknowledgements. Wills
+// with a delay stay with mochi, at QoS 0.
 type sessions struct {
 	mochi.HookBase
 	server   *mochi.Server
@@ -214,8 +214,8 @@ func (h *sessions) OnClientExpired(client *mochi.Client) {
 	h.server.UnsubscribeClient(client)
 }
 
-// OnSubscribe cuts a client off that would have too many subscriptions: each level of a filter takes memory in
-// the index of the server. The filters of this packet are then taken for none.
+// OnSubscribe cuts a client off that would have too many subscriptions: each level of a filter takes memory
+// in the index of the server. The filters of this packet are then taken for none.
 func (h *sessions) OnSubscribe(client *mochi.Client, packet packets.Packet) packets.Packet {
 	if client.Net.Listener == nearID {
 		return packet
@@ -242,8 +242,8 @@ func (h *sessions) OnSubscribe(client *mochi.Client, packet packets.Packet) pack
 	if own <= maxLevels && all <= maxLevelsAll {
 		return packet
 	}
-	h.log.Warn("embedded MQTT broker: a client has too many subscriptions and was cut off", "clientId", client.ID,
-		"remote", client.Net.Remote)
+	h.log.Warn("embedded MQTT broker: a client has too many subscriptions and was cut off", "clientId",
+		client.ID, "remote", client.Net.Remote)
 	packet.Filters = nil
 	client.Stop(packets.ErrQuotaExceeded)
 	return packet
@@ -428,16 +428,16 @@ func (h *sessions) overflow(s *session) {
 	h.observer.BrokerDropped(DroppedQueueFull, 1)
 	if !s.full {
 		s.full = true
-		h.log.Warn("embedded MQTT broker: the queue of a client is full; messages to it are dropped until it "+
-			"takes some", "clientId", s.id, "bytes", s.bytes, "connected", s.link != nil)
+		h.log.Warn("embedded MQTT broker: the queue of a client is full; messages to it are dropped until "+
+			"it takes some", "clientId", s.id, "bytes", s.bytes, "connected", s.link != nil)
 	}
 	if s.link != nil {
 		h.cut(s.link)
 	}
 }
 
-// relieve makes room for so many bytes where all queues together take too much: the longest one is emptied. It
-// reports whether there is room; there is none where the longest one is that of s. The lock is held.
+// relieve makes room for so many bytes where all queues together take too much: the longest one is emptied.
+// It reports whether there is room; there is none where the longest one is that of s. The lock is held.
 func (h *sessions) relieve(s *session, size int) bool {
 	for h.bytes+size > maxWaitingAll {
 		longest := s
@@ -450,8 +450,8 @@ func (h *sessions) relieve(s *session, size int) bool {
 			return false
 		}
 		dropped := len(longest.waiting) + len(longest.sent)
-		h.log.Warn("embedded MQTT broker: what waits for all clients takes too much memory; the longest queue "+
-			"is dropped", "clientId", longest.id, "messages", dropped, "bytes", longest.bytes)
+		h.log.Warn("embedded MQTT broker: what waits for all clients takes too much memory; the longest "+
+			"queue is dropped", "clientId", longest.id, "messages", dropped, "bytes", longest.bytes)
 		h.observer.BrokerDropped(DroppedMemory, dropped)
 		for _, d := range slices.Concat(longest.sent, longest.waiting) {
 			h.end(longest, d)
@@ -472,8 +472,8 @@ func (h *sessions) cut(l *link) {
 	}
 	l.cut = true
 	h.observer.BrokerClientCut()
-	h.log.Warn("embedded MQTT broker: a client that does not read was cut off", "clientId", l.client.ID, "remote",
-		l.client.Net.Remote)
+	h.log.Warn("embedded MQTT broker: a client that does not read was cut off", "clientId", l.client.ID,
+		"remote", l.client.Net.Remote)
 	l.client.Stop(errNotReading)
 }
 
@@ -524,8 +524,8 @@ func (h *sessions) acknowledged(s *session, d *delivery) {
 	}
 }
 
-// next returns what is to be sent to a client: acknowledgements first, then what an earlier connection has left
-// unacknowledged, then what waits.
+// next returns what is to be sent to a client: acknowledgements first, then what an earlier connection has
+// left unacknowledged, then what waits.
 func (h *sessions) next(l *link) (packet packets.Packet, d *delivery, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -582,8 +582,8 @@ func (h *sessions) leaves(s *session, d *delivery) {
 	s.sent = append(s.sent, d)
 }
 
-// OnPacketRead takes the acknowledgements of what was sent. Mochi, which does not know of it, gets a packet in
-// their place that means nothing.
+// OnPacketRead takes the acknowledgements of what was sent. Mochi, which does not know of it, gets a packet
+// in their place that means nothing.
 func (h *sessions) OnPacketRead(client *mochi.Client, packet packets.Packet) (packets.Packet, error) {
 	kind := packet.FixedHeader.Type
 	if kind != packets.Puback && kind != packets.Pubrec && kind != packets.Pubcomp {
@@ -630,9 +630,9 @@ func (h *sessions) hold(client *mochi.Client) func() {
 	}
 }
 
-// track enters a retained message among those that the client has to acknowledge. For a client that cannot take
-// more of these it lowers the QoS to 0; the message still arrives in order over the same connection, and a
-// client that loses the connection gets it again with its next subscription.
+// track enters a retained message among those that the client has to acknowledge. For a client that cannot
+// take more of these it lowers the QoS to 0; the message still arrives in order over the same connection,
+// and a client that loses the connection gets it again with its next subscription.
 func (h *sessions) track(client *mochi.Client, d *delivery) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
