@@ -69,7 +69,7 @@ func TestEverythingIsTold(t *testing.T) {
 		"ManufacturerCode", "ImageType", "Title", "MinHardware", "MaxHardware") // those of the device
 	told(t, func(r upgrade.Record) any { return newUpgrade(&r) })
 	told(t, func(r upgrade.Past) any { return newPastUpgrade(r) }, "Pace") // it is for estimates
-	told(t, func(r otasvc.Event) any { return newEvent(r) }, "Name") // by the topic
+	told(t, func(r otasvc.Event) any { return newEvent(r) }, "Name")       // by the topic
 	told(t, func(r otasvc.Operation) any { return newOperationRecord(&r) })
 	told(t, func(r otasvc.Answer) any { return newResponse("x", json.RawMessage(`"t"`), r) },
 		"UpgradeResults") // or CheckResults
