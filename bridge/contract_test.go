@@ -212,6 +212,8 @@ func TestEveryOperation(t *testing.T) {
 			{operation: "remove_image", payload: `{` + bulbID + `,"imageTypeId":8705}`, want: "imageInfoNotFound"},
 			{operation: "rename", payload: `{"deviceId":"0x5050","name":"cellar"}`, want: "success"},
 			{operation: "rename", payload: `{` + bulbID + `,"name":"cellar"}`, want: "invalidData"},
+			{operation: "rename", payload: `{` + bulbID + `,"name":" CELLAR"}`, want: "invalidData"},
+			{operation: "rename", payload: `{"deviceId":"Cellar ","name":"Cellar"}`, want: "success"},
 			{operation: "rename", payload: `{"deviceId":"attic","name":"roof"}`, want: "deviceNotFound"},
 
 			{operation: "add_image", payload: add(`"url":"` + image + `","driverTypeId":"bulb.c4z","version":2`), want: "success"},

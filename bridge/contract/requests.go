@@ -14,8 +14,9 @@ const (
 	ValueNumber
 	// ValueText is a text of Least to Most bytes.
 	ValueText
-	// ValueName is a name for a device: a text of 1 to 64 characters that looks neither like an EUID nor like
-	// a network address, and is not "all".
+	// ValueName is a name for a device: a text of 1 to 64 characters, not all blanks, none of them a control or
+	// formatting character, that looks neither like an EUID nor like a network address, and is not "all". No
+	// other device has one that differs only in case or blanks.
 	ValueName
 	// ValueDigest is a text of Most hexadecimal digits, in any case.
 	ValueDigest
