@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
+
+// ownTopic matches the names of operations that are answered under their own name, even where there is no such
+// operation.
+var ownTopic = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
 // TestMalformedRequests: each gets exactly one final answer, invalidData, whose error names what is wrong,
 // and the service goes on.
@@ -66,7 +71,18 @@ func TestMalformedRequests(t *testing.T) {
 		"name cut in a letter":  {operation: "rename", payload: `{` + device + `,"name":"a\ud83d"}`, names: "character 2 is U+FFFD"},
 		"name too long":         {operation: "rename", payload: `{` + device + `,"name":"` + long[:65] + `"}`, names: "name: must have 1 to 64"},
 		"pause for no time":     {operation: "pause", payload: `{` + device + `,"seconds":0}`, names: "seconds: must be"},
-		"transaction too long":  {operation: "image_info", payload: `{` + device + `,"transaction":"` + long + `"}`, names: "transaction: must be"},
+		"transaction too long":  {operation: "image_info", payload: `{` + device + `,"transaction":"` + long + `"}`, names: "transaction: must be", transaction: `"` + long[:128] + `"`},
+		"too long by a byte":    {operation: "image_info", payload: `{"transaction":"` + long[:127] + `ü",` + device + `}`, names: "transaction: must be", transaction: `"` + long[:127] + `"`},
+		"too long with escapes": {operation: "image_info", payload: `{"transaction":"` + strings.Repeat(`\u0041`, 129) + `"}`, names: "transaction: must be", transaction: `"` + strings.Repeat("A", 128) + `"`},
+		"a number too long":     {operation: "image_info", payload: `{` + device + `,"transaction":` + strings.Repeat("7", 129) + `}`, names: "transaction: must be", transaction: strings.Repeat("7", 128)},
+		"cut in an exponent":    {operation: "image_info", payload: `{` + device + `,"transaction":` + strings.Repeat("7", 126) + `E+10}`, names: "transaction: must be", transaction: strings.Repeat("7", 126)},
+		"too long, and too much": {
+			operation: "image_info", payload: `{"transaction":"` + strings.Repeat(`\ud83d\ude00`, 6000) + `"}`, names: "at most 65536", transaction: `"` + strings.Repeat("\U0001f600", 32) + `"`,
+		},
+		"too long, and no end":  {operation: "upgrad", payload: `{"transaction": "` + long, names: "no operation of that name", transaction: `"` + long[:128] + `"`, response: "unknown"},
+		"short, and no end":     {operation: "image_info", payload: `{"transaction":"` + long[:128], names: "JSON object"},
+		"escapes, not too long": {operation: "image_info", payload: `{"transaction":"` + strings.Repeat(`\u0041`, 128) + `"}`, names: "deviceId: is required", transaction: `"` + strings.Repeat(`\u0041`, 128) + `"`},
+		"null as a transaction": {operation: "image_info", payload: `{` + device + `,"transaction":null}`, names: "transaction: must be"},
 		"transaction an object": {operation: "image_info", payload: `{` + device + `,"transaction":{}}`, names: "transaction: must be"},
 		"too large":             {operation: "image_info", payload: `{"transaction":8,"deviceId":"` + strings.Repeat("x", 65536) + `"}`, names: "65536", transaction: "8"},
 		"a transaction, cut":    {operation: "image_info", payload: `{"transaction":9,"deviceId":`, names: "JSON object", transaction: "9"},
@@ -97,7 +113,7 @@ func TestMalformedRequests(t *testing.T) {
 	withBridge(t, func(b *bridge.Bridge, out *paper, _ *sim.Dongle) {
 		for name, tt := range tests {
 			topic := "zigate-ota/response/" + tt.operation
-			if tt.response == "unknown" && tt.operation != "upgrad" {
+			if tt.response == "unknown" && !ownTopic.MatchString(tt.operation) {
 				topic = "zigate-ota/response/unknown"
 			}
 			b.HandleRequest("zigate-ota/request/"+tt.operation, []byte(tt.payload), tt.retained)

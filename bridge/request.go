@@ -133,7 +133,8 @@ func takeTransaction(members []member, r *request) {
 }
 
 // object reads a JSON object with its members in order. A key that comes twice is an error, because nobody
-// can tell which value is meant. With an error, object returns the members before it.
+// can tell which value is meant. With an error, object returns the members before it, and with the one that it
+// is in as much as a refusal can tell of it.
 func object(payload []byte) ([]member, error) {
 	if !utf8.Valid(payload) {
 		return nil, errors.New("it is not UTF-8")
@@ -155,8 +156,10 @@ func object(payload []byte) ([]member, error) {
 			return members, syntax(err)
 		}
 		m := member{name: t.(string)} // the decoder lets nothing else stand here
+		begins := dec.InputOffset()
 		if err := dec.Decode(&m.value); err != nil {
-			return members, syntax(err)
+			m.value = beginning(payload[begins:])
+			return append(members, m), syntax(err)
 		}
 		if slices.ContainsFunc(members, func(o member) bool { return o.name == m.name }) {
 			return members, fmt.Errorf("key %q is there twice", m.name)
@@ -184,12 +187,51 @@ func syntax(err error) error {
 	return err
 }
 
-// transaction reads the value that is to come back in the responses.
+// beginning returns the beginning of a string whose end is missing, as a string of its own, where it is longer
+// than any transaction may be; else nil. rest is what follows the key.
+func beginning(rest []byte) json.RawMessage {
+	text := bytes.TrimLeft(rest, ": \t\r\n")
+	if len(text) == 0 || text[0] != '"' {
+		return nil
+	}
+	const escaped = 6 // bytes that a byte of the value takes at most: \u0000
+	text = text[:min(len(text), 1+escaped*(contract.MaxTransaction+1))]
+
+	// The cut may go through an escape, or between the two of a surrogate pair.
+	for end := len(text); end > max(0, len(text)-2*escaped); end-- {
+		whole := append(bytes.Clone(text[:end]), '"')
+		var value string
+		if json.Unmarshal(whole, &value) == nil && len(value) > contract.MaxTransaction {
+			return whole
+		}
+	}
+	return nil
+}
+
+// transaction reads the value that is to come back in the responses. Of one that is too long the beginning
+// does, so that whoever asked can tell whose refusal it is.
 func transaction(raw json.RawMessage, r *request) error {
-	isText := raw[0] == '"'
-	isNumber := raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9'
-	if len(raw) > contract.MaxTransaction || !isText && !isNumber {
-		return fmt.Errorf("must be a string or a number of at most %d bytes", contract.MaxTransaction)
+	const longest = contract.MaxTransaction
+	wrong := fmt.Errorf("must be a string or a number of at most %d bytes", longest)
+	var text string
+	switch {
+	case len(raw) == 0:
+		return wrong
+	case raw[0] == '"':
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return wrong
+		}
+		if len(text) > longest {
+			r.transaction = contract.Marshal(strings.ToValidUTF8(text[:longest], "")) // not half a character
+			return wrong
+		}
+	case raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9':
+		if len(raw) > longest {
+			r.transaction = bytes.TrimRight(raw[:longest], "eE+-.") // so that it is a number still
+			return wrong
+		}
+	default:
+		return wrong
 	}
 	r.transaction = raw
 	return nil

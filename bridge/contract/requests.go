@@ -68,7 +68,8 @@ const KeyTransaction = "transaction"
 const (
 	// MaxRequest is the length of the longest payload of a request, in bytes.
 	MaxRequest = 64 << 10
-	// MaxTransaction is the length of the longest transaction, in bytes of JSON.
+	// MaxTransaction is the length of the longest transaction, in bytes: of the value of a string, without its
+	// quotes and escapes, or of a number as it is written.
 	MaxTransaction = 128
 )
 
