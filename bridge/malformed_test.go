@@ -108,6 +108,14 @@ func TestMalformedRequests(t *testing.T) {
 		"unknown operation":       {operation: "upgrad", payload: `{"transaction":1}`, names: "no operation of that name", transaction: "1", response: "unknown"},
 		"operation with capitals": {operation: "Upgrade", payload: `{}`, names: "no operation of that name", response: "unknown"},
 		"more levels":             {operation: "upgrade/now", payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"a name of 64":            {operation: strings.Repeat("a", 64), payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"a name of 65":            {operation: strings.Repeat("a", 65), payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"a name of all it may be": {operation: "z_0-9", payload: `no JSON`, names: "no operation of that name", response: "unknown"},
+		"a name with a dot":       {operation: "up.grade", payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"a name with an umlaut":   {operation: "aufwärts", payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"named unknown":           {operation: "unknown", payload: ``, names: "no operation of that name", response: "unknown"},
+		"more levels of one":      {operation: "upgrade/", payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"unknown and retained":    {operation: "upgrad", payload: `{"transaction":2}`, retained: true, names: "no operation of that name", transaction: "2", response: "unknown"},
 		"no operation":            {operation: "", payload: `{}`, names: "no operation of that name", response: "unknown"},
 	}
 	withBridge(t, func(b *bridge.Bridge, out *paper, _ *sim.Dongle) {
