@@ -49,6 +49,11 @@ func (d *device) active() *upgrade.Upgrade {
 	return d.upgrade
 }
 
+// installs reports whether the device installs the image of its upgrade, which nothing can stop.
+func (d *device) installs() bool {
+	return d.upgrade != nil && d.upgrade.Stage() == upgrade.StageApplying
+}
+
 // target is where a command to the device goes; its network address must be known.
 func (d *device) target() message.Target {
 	to, _ := d.Target()

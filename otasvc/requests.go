@@ -3,6 +3,7 @@ package otasvc
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
@@ -146,12 +147,16 @@ func (s *Service) ImageInfo(ref registry.Ref, respond Respond) {
 	})
 }
 
-// Cancel ends a device's upgrade.
+// Cancel ends a device's upgrade, unless the device installs its image already.
 func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.offers.upgradeOperation(d)
-			if !s.upgrades.step(d, upgrade.Cancel{}, time.Now()) {
+			switch {
+			case d.installs():
+				respond(failReason(upgrade.ReasonTooLate, op))
+				return
+			case !s.upgrades.step(d, upgrade.Cancel{}, time.Now()):
 				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.Name()))
 				return
 			}
@@ -160,14 +165,25 @@ func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 	})
 }
 
-// CancelAll ends every upgrade.
+// CancelAll ends every upgrade but those of devices that install already. The answer is a failure where there
+// are such devices, and names them.
 func (s *Service) CancelAll(respond Respond) {
 	s.request(respond, func() {
 		now := time.Now()
+		var tooLate []string
 		for _, d := range s.home.sorted() {
 			s.upgrades.step(d, upgrade.Cancel{}, now)
+			if d.installs() {
+				tooLate = append(tooLate, d.Name())
+			}
 		}
-		s.keeper.whenSaved(func() { respond(Answer{Status: Success}) })
+		answer := Answer{Status: Success}
+		if len(tooLate) > 0 {
+			answer = failReason(upgrade.ReasonTooLate, nil)
+			answer.Error = "the other upgrades are cancelled; nothing can stop devices that install already: " +
+				strings.Join(tooLate, ", ")
+		}
+		s.keeper.whenSaved(func() { respond(answer) })
 	})
 }
 

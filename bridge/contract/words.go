@@ -53,6 +53,8 @@ const (
 	ReasonDowngradeRefused Reason = "downgradeRefused"
 	// ReasonAlreadyQueued means that the device has an upgrade that has not ended.
 	ReasonAlreadyQueued Reason = "alreadyQueued"
+	// ReasonTooLate means that an upgrade cannot be cancelled any more: the device installs already.
+	ReasonTooLate Reason = "tooLate"
 	// ReasonImageInfoNotFound means that no image fits the device.
 	ReasonImageInfoNotFound Reason = "imageInfoNotFound"
 	// ReasonNoResponse means that the device never asked for the image.
@@ -87,7 +89,8 @@ const (
 // Reasons lists every reason.
 func Reasons() []Reason {
 	return []Reason{
-		ReasonUpToDate, ReasonDowngradeRefused, ReasonAlreadyQueued, ReasonImageInfoNotFound,
+		ReasonUpToDate, ReasonDowngradeRefused, ReasonAlreadyQueued, ReasonTooLate,
+		ReasonImageInfoNotFound,
 		ReasonNoResponse, ReasonStalled, ReasonDeviceAborted, ReasonInvalidImage, ReasonRequireMoreImages,
 		ReasonVersionUnchanged, ReasonNotRejoined, ReasonCancelled, ReasonImageRemoved, ReasonDongleLost,
 		ReasonCanaryFailed, ReasonBatteryLow,

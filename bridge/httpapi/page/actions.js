@@ -56,7 +56,7 @@ export async function upgradeAll() {
 }
 
 export async function cancelAll() {
-  if (!(await confirm("Cancel all upgrades?", "What is queued is dropped, and running downloads are aborted. The devices keep the version that they run.", "Cancel all upgrades"))) return;
+  if (!(await confirm("Cancel all upgrades?", "What is queued is dropped, and running downloads are aborted. The devices keep the version that they run. Those that install already go on.", "Cancel all upgrades"))) return;
   if (await perform("Cancel all", "cancel", { deviceId: "all" })) note("All upgrades were cancelled.", "good");
 }
 

@@ -63,6 +63,7 @@ const reasonWords = {
   upToDate: "It runs this version already.",
   downgradeRefused: "The image is older than what runs on the device.",
   alreadyQueued: "It has an upgrade under way already.",
+  tooLate: "The device installs already. How that ends is shown here.",
   imageInfoNotFound: "No image fits this device.",
   noResponse: "The device never asked for the image. Is it powered, awake and in reach?",
   stalled: "The device stopped asking for blocks. Check its power and its radio link, then try again.",
