@@ -135,6 +135,45 @@ func TestUpgradeAsPublished(t *testing.T) {
 	})
 }
 
+// TestRunningVersion: an upgrade is a success when the device runs another version than before, and who looks is told
+// which where that is not the number in the file; a device that runs what it ran before is versionUnchanged.
+func TestRunningVersion(t *testing.T) {
+	old := uint32(0x22010631)
+	for name, tt := range map[string]struct {
+		reports uint32
+		status  string
+		reason  any
+		running any
+	}{
+		"the file's number": {reports: 0, status: "success"},
+		"another number":    {reports: 0x7777, status: "success", running: json.Number("30583")},
+		"the old number":    {reports: old, status: "failure", reason: "versionUnchanged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := bulbConfig(bulb, 0x4f4f)
+			cfg.ReportsVersion = tt.reports
+			inHome(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(h *home) {
+				h.walk([]step{{operation: "upgrade", payload: `{` + bulbID + `,"url":"` + h.image(newer, 5000) + `"}`, want: tt.status}})
+				answers := h.out.all("zigate-ota/response/upgrade")
+				o, _ := parse(answers[len(answers)-1].payload)
+				if o["reason"] != tt.reason || o["runningVersion"] != tt.running || o["imageVersion"] != json.Number("587814449") {
+					t.Errorf("answered %v", o)
+				}
+				d, _ := parse(h.out.value(bulbTopic))
+				if u := d["upgrade"].(object); u["runningVersion"] != tt.running || u["reason"] != tt.reason {
+					t.Errorf("the record has %v", u)
+				}
+				if past := d["history"].([]any)[0].(object); past["runningVersion"] != tt.running {
+					t.Errorf("the history has %v", past)
+				}
+				if available := d["updateAvailable"]; available != (tt.status == "failure") {
+					t.Errorf("updateAvailable is %v", available)
+				}
+			})
+		})
+	}
+}
+
 // TestCancelTooLate: a device that installs is not stopped by cancel, which says so, and its upgrade ends as ever.
 func TestCancelTooLate(t *testing.T) {
 	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f), bulbConfig(cellar, 0x5050)}}, func(h *home) {

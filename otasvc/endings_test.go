@@ -358,6 +358,62 @@ func TestFaultsOnLineAndAir(t *testing.T) {
 	}
 }
 
+// Vendors exist whose devices tell another number than the image's file. Their upgrades succeed, the image is no update
+// for them any more, and the same again, with force, succeeds too.
+func TestDeviceTellsAnotherNumber(t *testing.T) {
+	for name, device := range map[string]func(*sim.DeviceConfig){
+		"announced":     func(*sim.DeviceConfig) {},
+		"announce lost": func(d *sim.DeviceConfig) { d.LosesAnnounce = true },
+		"asleep":        func(d *sim.DeviceConfig) { d.Sleepy, d.PollInterval = true, 5*time.Second },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := bulbConfig(bulb)
+			cfg.ReportsVersion = 0x77
+			device(&cfg)
+			// Its firmware does not compare versions, so the images keep theirs.
+			inWorld(t, sim.Config{Firmware: sim.V2324, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+				data := upgraded(w, 6_000)
+				u := w.ended(time.Hour, bulb)
+				if u.State != upgrade.Succeeded || u.RunningVersion == nil || *u.RunningVersion != 0x77 || u.ImageVersion != 2 {
+					t.Fatalf("ended %+v", u)
+				}
+				w.holds(bulb, 0x77, data)
+				w.within(10*time.Second, "the final answer", func() bool { return len(w.sink.final("t")) == 1 })
+				if a := w.sink.final("t")[0]; a.Status != otasvc.Success || a.RunningVersion == nil || *a.RunningVersion != 0x77 {
+					t.Errorf("final answer %+v", a)
+				}
+
+				w.restart()
+				w.within(time.Minute, "it is known again", func() bool { return w.sink.device(bulb).Upgrade != nil })
+				if d := w.sink.device(bulb); d.UpdateAvailable || *d.CurrentVersion != 0x77 || *d.Upgrade.RunningVersion != 0x77 {
+					t.Errorf("the device is told as %+v, its upgrade as %+v", d, d.Upgrade)
+				}
+				again := func(r otasvc.Respond) { w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb)}, r) }
+				if a := w.ask(again); a.Reason != upgrade.ReasonUpToDate {
+					t.Errorf("the same again: %+v", a)
+				}
+				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Force: true})
+				w.within(time.Minute, "it has another upgrade", func() bool { return !w.sink.device(bulb).Upgrade.State.Ended() })
+				if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
+					t.Errorf("the same again, with force: %+v", u)
+				}
+
+				url, newer := w.image(0x117C, 0x2201, 3, 6_000)
+				w.add(bulb, url)
+				if !w.sink.device(bulb).UpdateAvailable {
+					t.Error("a newer image is no update")
+				}
+				w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+				w.within(time.Minute, "it has another upgrade", func() bool { return !w.sink.device(bulb).Upgrade.State.Ended() })
+				if u := w.ended(time.Hour, bulb); u.Reason != upgrade.ReasonVersionUnchanged {
+					t.Errorf("another image under the same number: %+v", u)
+				}
+				w.holds(bulb, 0x77, newer)
+			})
+		})
+	}
+}
+
 // A device that installs cannot be stopped: cancel says so, of all devices too, and the upgrade ends as it would have.
 func TestCancelIsTooLate(t *testing.T) {
 	for name, tt := range map[string]struct {

@@ -203,11 +203,11 @@ func (o *offers) ownDriverVersion(d *registry.Device, image library.Image) uint3
 }
 
 // registeredAs is the registered image with a digest that is an update for a device, or nil.
-func (o *offers) registeredAs(sha256 string, d *registry.Device) *Offer {
+func (o *offers) registeredAs(sha256 string, d *device) *Offer {
 	for _, r := range o.registrations.All() {
 		image, ok := o.images.Image(r.SHA256)
 		offer := offerOf(r, image)
-		if ok && offer.SHA256 == sha256 && fits(d, offer) && updateAvailable(d, &offer) {
+		if ok && offer.SHA256 == sha256 && fits(d.Device, offer) && updateAvailable(d, &offer) {
 			return &offer
 		}
 	}
@@ -488,11 +488,11 @@ func is[T comparable](known *T, v T) bool { return known != nil && *known == v }
 
 // updateAvailable reports whether an offer is newer than what the device runs. A version that is not known
 // counts as older: the device itself decides in the end.
-func updateAvailable(d *registry.Device, o *Offer) bool {
+func updateAvailable(d *device, o *Offer) bool {
 	if o == nil || d.CalledInvalid(o.SHA256) {
 		return false
 	}
-	running := d.CurrentVersion()
+	running := d.fileVersion()
 	return running == nil || o.ImageVersion > *running
 }
 

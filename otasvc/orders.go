@@ -188,7 +188,8 @@ func (o *orders) takeOffer(d *device, req UpgradeRequest, offered *Offer, respon
 		respond(a)
 		return
 	}
-	refused := d.CurrentVersion() != nil && *d.CurrentVersion() >= offered.ImageVersion && !req.Force
+	running := d.fileVersion()
+	refused := running != nil && *running >= offered.ImageVersion && !req.Force
 	if !d.VersionFresh() && o.dongle.connected && (!d.Sleepy() || refused) {
 		respond(Answer{Status: InProgress, Operation: d.operation(offered)})
 		o.interviews.check(d, func(error) { o.queue(d, req, *offered, respond) })
@@ -201,7 +202,7 @@ func (o *orders) takeOffer(d *device, req UpgradeRequest, offered *Offer, respon
 func (o *orders) queue(d *device, req UpgradeRequest, offered Offer, respond Respond) {
 	op := d.operation(&offered)
 	refuse := func(r upgrade.Reason) { respond(failReason(r, op)) }
-	switch running := d.CurrentVersion(); {
+	switch running := d.fileVersion(); {
 	case !o.home.knows(d):
 		respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
 	case d.active() != nil:
@@ -248,7 +249,7 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 		return
 	}
 	wanted := func(d *device, offered *Offer) bool {
-		return updateAvailable(d.Device, offered) && d.active() == nil
+		return updateAvailable(d, offered) && d.active() == nil
 	}
 	respond(Answer{Status: InProgress})
 	o.ensureAll(wanted, func() {
@@ -329,7 +330,7 @@ func (o *orders) byPolicy(now time.Time) {
 
 // wantedByPolicy reports whether a device is to be upgraded without anybody having asked for it.
 func (o *orders) wantedByPolicy(d *device, offered *Offer, now time.Time) bool {
-	if offered == nil || d.CurrentVersion() == nil || !updateAvailable(d.Device, offered) {
+	if offered == nil || d.CurrentVersion() == nil || !updateAvailable(d, offered) {
 		return false
 	}
 	if o.offers.isUnavailable(offered, now) {
@@ -351,7 +352,7 @@ func (o *orders) serveUnsolicited(d *device, req message.ImageBlockRequest, now 
 		h.FileVersion != req.FileVersion {
 		return false
 	}
-	offer := o.offers.registeredAs(im.sha256, d.Device)
+	offer := o.offers.registeredAs(im.sha256, d)
 	if offer == nil {
 		return false
 	}

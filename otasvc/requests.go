@@ -138,7 +138,7 @@ func (s *Service) ImageInfo(ref registry.Ref, respond Respond) {
 				respond(a)
 				return
 			}
-			available := updateAvailable(d.Device, o)
+			available := updateAvailable(d, o)
 			respond(Answer{
 				Status: Success, Operation: d.operation(o), UpdateAvailable: &available, Source: o.Source,
 				Upgrade: recordOf(d.upgrade, time.Now()), HasUpgrade: true,
@@ -255,7 +255,7 @@ func (s *Service) Check(ref registry.Ref, respond Respond) {
 			respond(Answer{Status: InProgress, Operation: s.offers.operation(d)})
 			s.asking.interviews.check(d, func(err error) {
 				o := s.offers.best(d.Device)
-				available := updateAvailable(d.Device, o)
+				available := updateAvailable(d, o)
 				a := Answer{Status: Success, Operation: d.operation(o), UpdateAvailable: &available}
 				if err != nil {
 					a.Status = Failure
@@ -325,7 +325,7 @@ func (c *checkOfAll) next() {
 		c.results[i] = CheckResult{
 			EUID:            d.EUID(),
 			Status:          Success,
-			UpdateAvailable: updateAvailable(d.Device, c.offers.best(d.Device)),
+			UpdateAvailable: updateAvailable(d, c.offers.best(d.Device)),
 		}
 		if err != nil {
 			c.results[i].Status = Failure

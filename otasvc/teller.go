@@ -118,7 +118,7 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		CurrentVersion:   f.CurrentVersion,
 		LQI:              f.LQI,
 		LastSeen:         f.LastSeen,
-		UpdateAvailable:  updateAvailable(d.Device, o),
+		UpdateAvailable:  updateAvailable(d, o),
 		Offer:            o,
 		History:          slices.Clone(d.history),
 	}

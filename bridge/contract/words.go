@@ -21,7 +21,8 @@ const (
 	StateDownloaded State = "downloaded"
 	// StateApplying means that the device installs the image and restarts.
 	StateApplying State = "applying"
-	// StateSucceeded means that the device came back and runs the image.
+	// StateSucceeded means that the device came back and runs another version than before, or again the one
+	// that was asked for.
 	StateSucceeded State = "succeeded"
 	// StateFailed means that the upgrade ended without success; a [Reason] says why.
 	StateFailed State = "failed"

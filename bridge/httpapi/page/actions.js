@@ -43,7 +43,7 @@ async function perform(what, operation, body, begun = "") {
 
 export async function upgrade(device, options = {}) {
   const answer = await perform(device.name, "upgrade", { deviceId: device.euid, ...options }, `${device.name}: the upgrade is queued.`);
-  if (answer) note(`${store.name(device.euid)} runs ${versionText(answer.imageVersion)} now.`, "good");
+  if (answer) note(`${store.name(device.euid)} runs ${versionText(answer.runningVersion ?? answer.imageVersion)} now.`, "good");
   return answer;
 }
 

@@ -108,7 +108,7 @@ export function condition(device) {
   if (isActive(upgrade)) return { word: stateText(upgrade.state), tone: stateTones[upgrade.state] };
   if (upgrade?.state === "failed") return { word: "Failed", tone: "bad" };
   if (device.updateAvailable) return { word: "Update available", tone: "news" };
-  if (upgrade?.state === "succeeded" && device.currentFileVersion === upgrade.imageVersion) return { word: "Upgraded", tone: "good" };
+  if (upgrade?.state === "succeeded" && device.currentFileVersion === (upgrade.runningVersion ?? upgrade.imageVersion)) return { word: "Upgraded", tone: "good" };
   if (upgrade?.state === "cancelled") return { word: "Cancelled", tone: "calm" };
   if (device.currentFileVersion === null) return { word: "Version unknown", tone: "calm" };
   return device.image ? { word: "Up to date", tone: "good" } : { word: "No image known", tone: "calm" };
