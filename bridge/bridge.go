@@ -25,8 +25,9 @@ type Publisher interface {
 type Observer interface {
 	// Command counts the final answer to a request.
 	Command(operation, status string)
-	// DeviceChanged updates the metrics of a device, and DeviceGone removes them.
+	// DeviceChanged updates the metrics of a device.
 	DeviceChanged(otasvc.DeviceRecord)
+	// DeviceGone removes the metrics of a device.
 	DeviceGone(message.IEEE)
 	// InfoChanged updates the metrics of the service.
 	InfoChanged(otasvc.InfoRecord)

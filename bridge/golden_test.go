@@ -272,7 +272,7 @@ func TestUpdateGolden(t *testing.T) {
 func TestImagesGolden(t *testing.T) {
 	g := newGolden(t, "images")
 	driver := otasvc.RegisteredImage{Offer: *goldenOffer(), AddedAt: at("15:00:00"), Devices: []message.IEEE{bulb, 0x00178801aabbccdd}}
-	driver.DriverTypeID, driver.DriverVersion = "bulb.c4z", 7
+	driver.Offer.DriverTypeID, driver.Offer.DriverVersion = "bulb.c4z", 7
 	driver.Stored = &library.Image{
 		Header: otafile.Header{StackVersion: 2}, Wrapper: "driver package (c4z)", Warnings: []string{"something is odd"},
 		Checks: []otafile.Check{

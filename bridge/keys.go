@@ -16,73 +16,47 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
-// reader reads the value of a key into a request. The error says what is allowed there.
-type reader func(raw json.RawMessage, key contract.Key, r *request) error
+// reader reads the value of a key into where it belongs. The error says what is allowed there.
+type reader func(raw json.RawMessage, key contract.Key) error
 
-// readers has a reader for each key of the contract, by its name, which means the same in all operations.
-var readers = map[string]reader{
-	"deviceId":          readDevice,
-	"url":               readURL,
-	"mfgId":             knownNumber(func(r *request) **uint16 { return &r.manufacturerCode }),
-	"imageTypeId":       knownNumber(func(r *request) **uint16 { return &r.imageType }),
-	"imageVersion":      knownNumber(func(r *request) **uint32 { return &r.imageVersion }),
-	"driverTypeId":      readDriverType,
-	"version":           number(func(r *request) *uint32 { return &r.driverVersion }),
-	"sha256":            digest(func(r *request) *string { return &r.sha256 }),
-	"sha512":            digest(func(r *request) *string { return &r.sha512 }),
-	"upgrade":           boolean(func(r *request) *bool { return &r.upgrade }),
-	"allowDowngrade":    boolean(func(r *request) *bool { return &r.allowDowngrade }),
-	"force":             boolean(func(r *request) *bool { return &r.force }),
-	"when":              readStart,
-	"apply":             readInstall,
-	"seconds":           readSeconds,
-	"name":              readName,
-	"payloadType":       number(func(r *request) *uint8 { return &r.payloadType }),
-	"queryJitter":       number(func(r *request) *uint8 { return &r.queryJitter }),
-	"upgradeTime":       knownNumber(func(r *request) **uint32 { return &r.upgradeTime }),
-	"currentTime":       number(func(r *request) *uint32 { return &r.currentTime }),
-	"requestTime":       knownNumber(func(r *request) **uint32 { return &r.requestTime }),
-	"blockRequestDelay": number(func(r *request) *uint16 { return &r.blockRequestDelay }),
-}
-
-// number reads a number into a field.
-func number[T uint8 | uint16 | uint32](field func(*request) *T) reader {
-	return func(raw json.RawMessage, key contract.Key, r *request) error {
+// number reads a number.
+func number[T uint8 | uint16 | uint32](into *T) reader {
+	return func(raw json.RawMessage, key contract.Key) error {
 		n, err := parseNumber(raw, key.Least, key.Most)
 		if err == nil {
-			*field(r) = T(n)
+			*into = T(n)
 		}
 		return err
 	}
 }
 
-// knownNumber reads a number into a field that is nil where the key is absent.
-func knownNumber[T uint16 | uint32](field func(*request) **T) reader {
-	return func(raw json.RawMessage, key contract.Key, r *request) error {
+// knownNumber reads a number that stays nil where the key is absent.
+func knownNumber[T uint16 | uint32](into **T) reader {
+	return func(raw json.RawMessage, key contract.Key) error {
 		n, err := parseNumber(raw, key.Least, key.Most)
 		if err == nil {
 			v := T(n)
-			*field(r) = &v
+			*into = &v
 		}
 		return err
 	}
 }
 
-// boolean reads true or false into a field.
-func boolean(field func(*request) *bool) reader {
-	return func(raw json.RawMessage, _ contract.Key, r *request) error {
+// boolean reads true or false.
+func boolean(into *bool) reader {
+	return func(raw json.RawMessage, _ contract.Key) error {
 		switch string(raw) {
 		case "true", "false":
-			*field(r) = string(raw) == "true"
+			*into = string(raw) == "true"
 			return nil
 		}
 		return errors.New("must be true or false")
 	}
 }
 
-// digest reads a digest in hexadecimal digits into a field, as lower-case ones.
-func digest(field func(*request) *string) reader {
-	return func(raw json.RawMessage, key contract.Key, r *request) error {
+// digest reads a digest in hexadecimal digits, as lower-case ones.
+func digest(into *string) reader {
+	return func(raw json.RawMessage, key contract.Key) error {
 		s, err := parseText(raw, key.Most, key.Most)
 		if err == nil {
 			_, err = hex.DecodeString(s)
@@ -90,88 +64,120 @@ func digest(field func(*request) *string) reader {
 		if err != nil {
 			return fmt.Errorf("must be %d hexadecimal digits", key.Most)
 		}
-		*field(r) = strings.ToLower(s)
+		*into = strings.ToLower(s)
 		return nil
 	}
 }
 
-// readDevice reads how a request names a device.
-func readDevice(raw json.RawMessage, key contract.Key, r *request) error {
+// deviceRef reads how a request names a device.
+func deviceRef(into *registry.Ref) reader {
+	return func(raw json.RawMessage, _ contract.Key) error {
+		ref, err := parseDeviceRef(raw)
+		*into = ref
+		return err
+	}
+}
+
+// choice is the device of a request that need not name one, or may mean all.
+type choice struct {
+	ref   registry.Ref // where all is false
+	given bool         // the key is there
+	all   bool
+}
+
+// read reads the choice; it is a [reader].
+func (c *choice) read(raw json.RawMessage, key contract.Key) error {
 	if key.Kind == contract.ValueDeviceOrAll && string(raw) == `"all"` {
-		r.all = true
-		r.hasDevice = true
+		c.all = true
+		c.given = true
 		return nil
 	}
 	ref, err := parseDeviceRef(raw)
-	r.device = ref
-	r.hasDevice = err == nil
+	c.ref = ref
+	c.given = err == nil
 	return err
 }
 
-func readURL(raw json.RawMessage, key contract.Key, r *request) error {
-	s, err := parseText(raw, key.Least, key.Most)
-	if err != nil {
+// imageURL reads where an image is to be had.
+func imageURL(into *string) reader {
+	return func(raw json.RawMessage, key contract.Key) error {
+		s, err := parseText(raw, key.Least, key.Most)
+		if err != nil {
+			return err
+		}
+		u, err := url.Parse(s)
+		if err != nil || !slices.Contains([]string{"http", "https", "file", "controller"}, u.Scheme) {
+			return errors.New("must be an http, https, file or controller URL")
+		}
+		if u.Scheme != "file" && u.Host == "" {
+			return fmt.Errorf("must name a host: %s://…", u.Scheme)
+		}
+		*into = s
+		return nil
+	}
+}
+
+// text reads a string.
+func text(into *string) reader {
+	return func(raw json.RawMessage, key contract.Key) error {
+		s, err := parseText(raw, key.Least, key.Most)
+		*into = s
 		return err
 	}
-	u, err := url.Parse(s)
-	if err != nil || !slices.Contains([]string{"http", "https", "file", "controller"}, u.Scheme) {
-		return errors.New("must be an http, https, file or controller URL")
+}
+
+// start reads when an upgrade may begin: at a time, or in the window.
+func start(at *time.Time, window *bool) reader {
+	return func(raw json.RawMessage, _ contract.Key) error {
+		word, moment, err := parseMoment(raw, "now", "window")
+		*window = word == "window"
+		*at = moment
+		return err
 	}
-	if u.Scheme != "file" && u.Host == "" {
-		return fmt.Errorf("must name a host: %s://…", u.Scheme)
+}
+
+// installation reads when a device is to install what it has downloaded.
+func installation(into *upgrade.Install, at *time.Time) reader {
+	return func(raw json.RawMessage, _ contract.Key) error {
+		word, moment, err := parseMoment(raw, "now", "hold")
+		switch {
+		case err != nil || word == "now":
+		case word == "hold":
+			*into = upgrade.InstallHold
+		default:
+			*into = upgrade.InstallAt
+			*at = moment
+		}
+		return err
 	}
-	r.url = s
-	return nil
 }
 
-func readDriverType(raw json.RawMessage, key contract.Key, r *request) error {
-	s, err := parseText(raw, key.Least, key.Most)
-	r.driverTypeID = s
-	return err
-}
-
-// readStart reads when an upgrade may begin.
-func readStart(raw json.RawMessage, _ contract.Key, r *request) error {
-	word, at, err := parseMoment(raw, "now", "window")
-	r.window = word == "window"
-	r.at = at
-	return err
-}
-
-// readInstall reads when a device is to install what it has downloaded.
-func readInstall(raw json.RawMessage, _ contract.Key, r *request) error {
-	word, at, err := parseMoment(raw, "now", "hold")
-	switch {
-	case err != nil || word == "now":
-	case word == "hold":
-		r.install = upgrade.InstallHold
-	default:
-		r.install = upgrade.InstallAt
-		r.installAt = at
+// seconds reads a length of time in whole seconds.
+func seconds(into *time.Duration) reader {
+	return func(raw json.RawMessage, key contract.Key) error {
+		n, err := parseNumber(raw, key.Least, key.Most)
+		*into = time.Duration(n) * time.Second
+		return err
 	}
-	return err
-}
-
-func readSeconds(raw json.RawMessage, key contract.Key, r *request) error {
-	n, err := parseNumber(raw, key.Least, key.Most)
-	r.seconds = time.Duration(n) * time.Second
-	return err
 }
 
 // maxName is the length of the longest text that is looked at as a name, in bytes: 64 characters have no
 // more.
 const maxName = 256
 
-func readName(raw json.RawMessage, _ contract.Key, r *request) error {
-	s, err := parseText(raw, 0, maxName)
-	if err != nil {
-		return err
+// deviceName reads a name for a device.
+func deviceName(into *string) reader {
+	return func(raw json.RawMessage, _ contract.Key) error {
+		s, err := parseText(raw, 0, maxName)
+		if err != nil {
+			return err
+		}
+		if why := registry.ValidName(s); why != "" {
+			return errors.New(why)
+		}
+		*into = s
+		return nil
 	}
-	if why := registry.ValidName(s); why != "" {
-		return errors.New(why)
-	}
-	r.name = s
-	return nil
 }
 
 // maxReference is the length of the longest text that is looked at as the name of a device, in bytes.

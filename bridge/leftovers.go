@@ -23,7 +23,9 @@ const leftoversDelay = time.Minute
 type RetainedValues interface {
 	// Value returns the value that is retained or about to be; false where there never was one.
 	Value(topic string) ([]byte, bool)
+	// Retain publishes the newest value of a retained topic.
 	Retain(topic string, payload []byte)
+	// Clear removes a retained topic.
 	Clear(topic string)
 }
 

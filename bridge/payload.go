@@ -55,15 +55,15 @@ func newImages(list []otasvc.RegisteredImage) contract.Images {
 
 func newRegisteredImage(r otasvc.RegisteredImage) contract.RegisteredImage {
 	p := contract.RegisteredImage{
-		DriverTypeID:     r.DriverTypeID,
-		DriverVersion:    r.DriverVersion,
-		ManufacturerCode: r.ManufacturerCode,
-		ImageType:        r.ImageType,
-		ImageVersion:     r.ImageVersion,
-		Size:             r.Size,
-		SHA256:           contract.SHA256(r.SHA256),
-		URL:              r.URL,
-		Title:            r.Title,
+		DriverTypeID:     r.Offer.DriverTypeID,
+		DriverVersion:    r.Offer.DriverVersion,
+		ManufacturerCode: r.Offer.ManufacturerCode,
+		ImageType:        r.Offer.ImageType,
+		ImageVersion:     r.Offer.ImageVersion,
+		Size:             r.Offer.Size,
+		SHA256:           contract.SHA256(r.Offer.SHA256),
+		URL:              r.Offer.URL,
+		Title:            r.Offer.Title,
 		Devices:          []contract.EUID{},
 		AddedAt:          utc(r.AddedAt),
 	}

@@ -8,71 +8,37 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
-	"github.com/zigate-ota/zigate-ota/otasvc/registry"
-	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
-// request is a decoded request. Which fields are set depends on the keys that were there.
-type request struct {
-	id               string // see asker
-	transaction      json.RawMessage
-	device           registry.Ref
-	hasDevice        bool
-	all              bool
-	url              string
-	manufacturerCode *uint16
-	imageType        *uint16
-	imageVersion     *uint32
-	driverTypeID     string
-	driverVersion    uint32
-	sha256, sha512   string
-	upgrade          bool
-	allowDowngrade   bool
-	force            bool
-	at               time.Time
-	window           bool
-	install          upgrade.Install
-	installAt        time.Time
-	seconds          time.Duration
-	name             string
-
-	// These are keys of requests for a single frame.
-	payloadType, queryJitter uint8
-	currentTime              uint32
-	upgradeTime, requestTime *uint32
-	blockRequestDelay        uint16
-}
-
-// decode reads the payload of a request for an operation into r. The error names each key that is wrong and
-// what is allowed; what could be read nevertheless, the transaction above all, is in r.
-func decode(payload []byte, o contract.Operation, r *request) error {
+// decode reads the payload of a request for an operation, each key with its reader. The error names each key
+// that is wrong and what is allowed. The transaction is returned where it could be read, with an error, too.
+func decode(
+	payload []byte, o contract.Operation, keys map[string]reader,
+) (transaction json.RawMessage, err error) {
 	if len(payload) > contract.MaxRequest {
 		// The cut may go through a character.
 		members, _ := object(bytes.ToValidUTF8(payload[:contract.MaxRequest], nil))
-		takeTransaction(members, r)
-		return fmt.Errorf("the payload has %d bytes; at most %d are allowed",
+		return transactionAmong(members), fmt.Errorf("the payload has %d bytes; at most %d are allowed",
 			len(payload), contract.MaxRequest)
 	}
 	if len(bytes.TrimSpace(payload)) == 0 {
 		if len(o.Required) > 0 {
-			return fmt.Errorf("the payload is empty; it must be a JSON object with %s",
+			return nil, fmt.Errorf("the payload is empty; it must be a JSON object with %s",
 				strings.Join(namesOf(o.Required), ", "))
 		}
-		return nil
+		return nil, nil
 	}
 	members, err := object(payload)
 	if err != nil {
-		takeTransaction(members, r)
-		return fmt.Errorf("the payload must be one JSON object: %w", err)
+		return transactionAmong(members), fmt.Errorf("the payload must be one JSON object: %w", err)
 	}
 
 	var wrong []string
 	for _, m := range members {
-		if err := m.read(o, r); err != nil {
+		if err := m.read(o, keys); err != nil {
 			wrong = append(wrong, err.Error())
 		}
 	}
@@ -82,9 +48,9 @@ func decode(payload []byte, o contract.Operation, r *request) error {
 		}
 	}
 	if len(wrong) > 0 {
-		return errors.New(strings.Join(wrong, "; "))
+		return transactionAmong(members), errors.New(strings.Join(wrong, "; "))
 	}
-	return nil
+	return transactionAmong(members), nil
 }
 
 func namesOf(keys []contract.Key) []string {
@@ -101,10 +67,10 @@ type member struct {
 	value json.RawMessage
 }
 
-// read reads the member into a request for an operation. The error names the key and what is allowed there.
-func (m member) read(o contract.Operation, r *request) error {
+// read reads the member with the reader of its key. The error names the key and what is allowed there.
+func (m member) read(o contract.Operation, keys map[string]reader) error {
 	if m.name == contract.KeyTransaction {
-		if err := transaction(m.value, r); err != nil {
+		if _, err := readTransaction(m.value); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		return nil
@@ -113,7 +79,7 @@ func (m member) read(o contract.Operation, r *request) error {
 		if key.Name != m.name {
 			continue
 		}
-		if err := readers[key.Name](m.value, key, r); err != nil {
+		if err := keys[key.Name](m.value, key); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		return nil
@@ -123,13 +89,16 @@ func (m member) read(o contract.Operation, r *request) error {
 	return fmt.Errorf("unknown key %q; allowed are %s", m.name, strings.Join(allowed, ", "))
 }
 
-// takeTransaction reads the transaction of a request that is refused for another reason.
-func takeTransaction(members []member, r *request) {
+// transactionAmong is what comes back of the transaction of a request; nil where it has none, or one of which
+// nothing can.
+func transactionAmong(members []member) json.RawMessage {
 	for _, m := range members {
 		if m.name == contract.KeyTransaction {
-			_ = transaction(m.value, r) // the request is refused already
+			echo, _ := readTransaction(m.value) // the request is refused for it already
+			return echo
 		}
 	}
+	return nil
 }
 
 // object reads a JSON object with its members in order. A key that comes twice is an error, because nobody
@@ -208,31 +177,25 @@ func beginning(rest []byte) json.RawMessage {
 	return nil
 }
 
-// transaction reads the value that is to come back in the responses. Of one that is too long the beginning
-// does, so that whoever asked can tell whose refusal it is.
-func transaction(raw json.RawMessage, r *request) error {
+// readTransaction reads the value that is to come back in the responses. Of one that is too long it returns the
+// beginning with the error, so that whoever asked can tell whose refusal it is.
+func readTransaction(raw json.RawMessage) (json.RawMessage, error) {
 	const longest = contract.MaxTransaction
 	wrong := fmt.Errorf("must be a string or a number of at most %d bytes", longest)
-	var text string
-	switch {
-	case len(raw) == 0:
-		return wrong
-	case raw[0] == '"':
-		if err := json.Unmarshal(raw, &text); err != nil {
-			return wrong
-		}
-		if len(text) > longest {
-			r.transaction = contract.Marshal(strings.ToValidUTF8(text[:longest], "")) // not half a character
-			return wrong
-		}
-	case raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9':
-		if len(raw) > longest {
-			r.transaction = bytes.TrimRight(raw[:longest], "eE+-.") // so that it is a number still
-			return wrong
-		}
-	default:
-		return wrong
+	if len(raw) == 0 {
+		return nil, wrong
 	}
-	r.transaction = raw
-	return nil
+	var text string
+	switch isNumber := raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9'; {
+	case isNumber && len(raw) > longest:
+		return bytes.TrimRight(raw[:longest], "eE+-."), wrong // so that it is a number still
+	case isNumber:
+		return raw, nil
+	case raw[0] != '"' || json.Unmarshal(raw, &text) != nil:
+		return nil, wrong
+	case len(text) > longest:
+		return contract.Marshal(strings.ToValidUTF8(text[:longest], "")), wrong // not half a character
+	default:
+		return raw, nil
+	}
 }

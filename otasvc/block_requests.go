@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -19,7 +20,7 @@ func (s *Service) HandleBlockRequest(req *message.ImageBlockRequest, dst []byte)
 // is sent again when its buffers have fallen, unless the device has asked anew by then. Part of
 // zigate.Handler.
 func (s *Service) HandleBlockStatus(st *message.Status) {
-	now := time.Now()
+	now := s.owner.now()
 	s.sender.NoteStatus(st, now)
 	sent, ok := s.blocks.Acknowledged(now)
 	if !ok || !st.Busy() {
@@ -78,11 +79,11 @@ func (o *blockOwner) PageAsked(p blocks.Page) { o.others.pageAsked(p) }
 
 // LastBlock hands over a request for a last block after which the installation is to wait.
 func (o *blockOwner) LastBlock(tr *blocks.Transfer, req message.ImageBlockRequest) {
-	o.others.lastBlock(tr, req, time.Now())
+	o.others.lastBlock(tr, req, o.owner.now())
 }
 
-// strays is the [requestTaker] of the service: it says whose requests they are and what is to be done about
-// them. It does not know how blocks are served.
+// strays is the [requestTaker] of the service: it says whose requests they are, and does what package
+// admission decides about them. It does not know how blocks are served.
 type strays struct {
 	home     *home
 	slot     *headerSlot
@@ -120,26 +121,55 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 		return
 	}
 	s.hearing.seen(d, 0, now)
-	if result == blocks.Served {
-		return
-	}
-	d.stray.note(now)
-	if im := s.slot.image(); im != nil && req.ManufacturerCode == im.header.ManufacturerCode &&
-		req.ImageType == im.header.ImageType {
-		d.SetIdentity(req.ManufacturerCode, req.ImageType)
-	}
-	if d.rights.transfer != nil && result != blocks.WrongImage {
-		return // its transfer was put in place meanwhile: the next request is served
-	}
-	if mayGoOn(d) {
-		if s.goesOn(d, req, result) {
-			return
+	if result != blocks.Served {
+		d.stray.note(now)
+		if s.slot.image().isFor(req.ManufacturerCode, req.ImageType) {
+			d.SetIdentity(req.ManufacturerCode, req.ImageType)
 		}
+	}
+	offer := s.orders.offeredUnasked(d, req)
+	s.carryOut(admission.Unsolicited(admission.Stray{
+		Result:      result,
+		HasTransfer: d.rights.transfer != nil,
+		Waits:       mayGoOn(d),
+		GoesOn:      s.goesOn(d, req),
+		Offered:     offer != nil,
+	}), d, req, offer, now)
+}
+
+// goesOn reports whether a device that waits in the queue goes on with a download of its image, which is in the
+// slot: it would begin again at 0 if it was offered the image anew.
+func (s *strays) goesOn(d *device, req message.ImageBlockRequest) bool {
+	if !mayGoOn(d) {
+		return false
+	}
+	key := s.slot.keyOf(d)
+	return s.slot.image() != nil && s.slot.state.Key() == key && goesOn(d, req, key.Version)
+}
+
+// carryOut does what was decided about a device's request; offer is the loaded image where the device may have
+// it.
+func (s *strays) carryOut(
+	v admission.StrayVerdict, d *device, req message.ImageBlockRequest, offer *Offer, now time.Time,
+) {
+	if v.Refuse {
+		s.upgrades.rights.server.Refuse(req)
+	}
+	if v.StillAsks {
 		s.upgrades.step(d, upgrade.StillAsks{}, now)
 	}
-	if result == blocks.Unsolicited && s.orders.serveUnsolicited(d, req, now) {
-		return
+	switch v.Action {
+	case admission.GoOn:
+		s.upgrades.rights.goOn(d, s.slot.image(), req)
+	case admission.BeginUpgrade:
+		s.orders.beginUnasked(d, offer, now)
+	case admission.Tell:
+		s.tell(d, req, now)
 	}
+}
+
+// tell tells that a device asks for blocks that are not meant for it, now and then.
+func (s *strays) tell(d *device, req message.ImageBlockRequest, now time.Time) {
 	if !d.askedUnsolicited(now) {
 		return
 	}
@@ -152,22 +182,4 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 		OldImageVersion:  d.CurrentVersion(),
 		Offset:           &req.Offset,
 	})
-}
-
-// goesOn has a device served that waits in the queue and goes on with a download of its image all the same:
-// it would begin again at 0 if it was offered the image anew. It reports false, and ends what the device
-// does, where it does something else or the slot holds another image.
-func (s *strays) goesOn(d *device, req message.ImageBlockRequest, result blocks.Result) bool {
-	if result != blocks.Unknown {
-		return false // it has been refused
-	}
-	rights := s.upgrades.rights
-	im := s.slot.image()
-	key := s.slot.keyOf(d)
-	if im == nil || s.slot.state.Key() != key || !goesOn(d, req, key.Version) {
-		rights.server.Refuse(req)
-		return false
-	}
-	rights.goOn(d, im, req)
-	return true
 }

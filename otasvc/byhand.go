@@ -134,7 +134,7 @@ func (h *byHand) upgradeEnd(d *device, req UpgradeEnd, respond Respond) {
 	toDevice := func(to message.Target) message.Message { cmd.Target = to; return cmd }
 	h.send(d, toDevice, about, func(a Answer) {
 		if a.Status == Success {
-			h.installs(d, cmd, time.Now())
+			h.installs(d, cmd, h.owner.now())
 		}
 		respond(a)
 	})
@@ -197,7 +197,7 @@ const statusAtMost = time.Hour
 // submit hands a frame to the dongle, once; done runs on the owner goroutine, at the service's
 // stop at the latest.
 func (h *byHand) submit(cmd message.Message, done func(error)) {
-	a := h.questions.Wait(time.Now().Add(statusAtMost), done)
+	a := h.questions.Wait(h.owner.now().Add(statusAtMost), done)
 	h.sender.Submit(cmd, func(_ message.Status, err error) {
 		h.owner.inbox.Post(func() {
 			if h.questions.End(a) {

@@ -252,7 +252,7 @@ func TestDongleAnswersByHand(t *testing.T) {
 			radio.mu.Lock()
 			n := radio.sent[notify]
 			radio.mu.Unlock()
-			if a.Status != tt.want || cmp.Diff(a.DongleStatus, tt.status) != "" || !strings.Contains(a.Error, tt.error) || (a.Error == "") != a.Status.OK() || n != 1 {
+			if a.Status != tt.want || cmp.Diff(a.DongleStatus, tt.status) != "" || !strings.Contains(a.Error, tt.error) || (a.Error == "") != (a.Status == otasvc.Success) || n != 1 {
 				t.Errorf("%s: %+v after %d frames", name, a, n)
 			}
 		}

@@ -129,6 +129,15 @@ func (g *dongle) noteNetwork(m message.NetworkState) {
 	g.info.NetworkUp = m.Up()
 }
 
+// setNetworkUp notes whether the dongle has a network. It reports whether that is news.
+func (g *dongle) setNetworkUp(up bool) (news bool) {
+	if g.info.NetworkUp == up || !g.connected {
+		return false
+	}
+	g.info.NetworkUp = up
+	return true
+}
+
 // network is what tells one Zigbee network from another: whose coordinator it is, and its PAN.
 type network struct {
 	Coordinator message.IEEE `json:"coordinator"`

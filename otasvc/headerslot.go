@@ -21,6 +21,7 @@ type headerSlot struct {
 	sender *sending.Sender
 	outlet *outlet
 	log    *slog.Logger
+	now    func() time.Time
 
 	state  slot.State // changed by move alone
 	memory imageMemory
@@ -169,7 +170,7 @@ func (h *headerSlot) submit(header otafile.Header, doing string, taken func()) {
 		switch {
 		case h.state.Generation() != generation: // what it took is lost
 		case err != nil:
-			h.refused(doing, err, time.Now())
+			h.refused(doing, err, h.now())
 		default:
 			taken()
 		}

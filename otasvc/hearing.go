@@ -134,7 +134,7 @@ func (h *hearing) indicatedEnd(d *device, m message.UpgradeEndRequest, lqi uint8
 		h.owner.postMessage(func() {
 			if d.active() == u && u.Stage().Downloads() {
 				h.slot.distrust() // whatever it holds, the dongle has not told the device to install
-				h.devices.downloadEnded(m, lqi, time.Now())
+				h.devices.downloadEnded(m, lqi, h.owner.now())
 			}
 		})
 	})

@@ -27,6 +27,7 @@ type deviceHearing struct {
 	places     *places
 	observer   Observer
 	log        *slog.Logger
+	now        func() time.Time
 
 	blockSize uint8 // largest block in bytes
 }
@@ -236,7 +237,7 @@ func (h *deviceHearing) askWhose(addr uint16) {
 
 // forget drops a device and clears what was told of it.
 func (h *deviceHearing) forget(d *device) {
-	h.upgrades.step(d, upgrade.Forgotten{}, time.Now())
+	h.upgrades.step(d, upgrade.Forgotten{}, h.now())
 	h.home.forget(d)
 	h.offers.forget(d.Device)
 	h.interviews.forget(d)

@@ -109,10 +109,9 @@ func (h *dongleHearing) storage(m message.PDMEvent) {
 
 // networkUp follows whether the dongle has a network. One that has just got it says which.
 func (h *dongleHearing) networkUp(up bool) {
-	if h.dongle.info.NetworkUp == up || !h.dongle.connected {
+	if !h.dongle.setNetworkUp(up) {
 		return
 	}
-	h.dongle.info.NetworkUp = up
 	if !up {
 		h.log.Warn(noNetwork)
 		return

@@ -49,11 +49,6 @@ func (d *device) active() *upgrade.Upgrade {
 	return d.upgrade
 }
 
-// installs reports whether the device installs the image of its upgrade, which nothing can stop.
-func (d *device) installs() bool {
-	return d.upgrade != nil && d.upgrade.Stage() == upgrade.StageApplying
-}
-
 // fileVersion is the file version of the image that the device runs; nil where that is not known. It is what
 // the device tells, unless its last upgrade has shown that it tells another number than the image's file.
 func (d *device) fileVersion() *uint32 {

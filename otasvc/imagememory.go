@@ -24,6 +24,11 @@ func (im *cachedImage) headerAs(version uint32) otafile.Header {
 	return h
 }
 
+// isFor reports whether there is an image, for devices of a manufacturer code and image type.
+func (im *cachedImage) isFor(manufacturerCode, imageType uint16) bool {
+	return im != nil && im.header.ManufacturerCode == manufacturerCode && im.header.ImageType == imageType
+}
+
 // imageMemory holds the images that upgrades use and that the dongle offers. It belongs to the owner
 // goroutine; images are read on goroutines of their own.
 type imageMemory struct {

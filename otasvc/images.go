@@ -96,7 +96,7 @@ func (o *orders) fetchFor(
 
 // register enters a fetched image and, where asked for, begins the upgrade.
 func (o *orders) register(d *device, req AddImage, image library.Image, respond Respond) {
-	r := registration(image, publicURL(req.URL), req.DriverTypeID, req.DriverVersion)
+	r := registration(image, publicURL(req.URL), req.DriverTypeID, req.DriverVersion, o.now())
 	op := d.operation(ptr(offerOf(r, image)))
 	if err := o.offers.add(d.Device, r); err != nil {
 		if errors.Is(err, library.ErrIncompatibleDriverVersion) {
@@ -116,7 +116,7 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 			return
 		}
 		if offer := offerOf(r, image); fits(d.Device, offer) && updateAvailable(d, &offer) {
-			o.upgrades.begin(d, &offer, upgrade.Order{}, time.Now())
+			o.upgrades.begin(d, &offer, upgrade.Order{}, o.now())
 		}
 	})
 }
@@ -168,7 +168,7 @@ func (o *orders) removeImage(d *device, imageType uint16, respond Respond) {
 
 // imageRemoved ends the upgrades that use a registration that was taken back.
 func (o *orders) imageRemoved(d *device, r library.Registration) {
-	now := time.Now()
+	now := o.now()
 	for _, other := range o.home.sorted() {
 		u := other.active()
 		if u != nil && u.Image().SHA256 == r.SHA256 &&
@@ -182,7 +182,7 @@ func (o *orders) imageRemoved(d *device, r library.Registration) {
 // RegisteredImage is a registered image for the list of all of them, with the report of what was found
 // when it was taken.
 type RegisteredImage struct {
-	Offer
+	Offer   Offer // what a device would get of it
 	Devices []message.IEEE
 	AddedAt time.Time
 	Stored  *library.Image // nil where it is missing from the store

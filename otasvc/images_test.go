@@ -3,7 +3,9 @@ package otasvc_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -36,6 +38,7 @@ type imageWorld struct {
 	stop    func()
 	web     http.RoundTripper
 	listed  *library.Candidate // nil: no index lists anything
+	policy  func(*otasvc.Policy)
 }
 
 func inImageWorld(t *testing.T, indexes map[string]string, f func(w *imageWorld)) {
@@ -66,10 +69,13 @@ func (w *imageWorld) start() {
 		w.t.Fatal(err)
 	}
 	o := otasvc.Options{Images: lib, Observer: noObserver{}, Logger: slog.New(slog.DiscardHandler), StateDir: filepath.Join(w.dir, "..", "state"), Policy: defaultPolicy()}
+	if w.policy != nil {
+		w.policy(&o.Policy)
+	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	var running sync.WaitGroup
 	if w.listed != nil { // the folder's watcher does not go with fake time
-		o.Catalog = oneListed{lib, *w.listed}
+		o.Catalog = &oneListed{library: lib, listed: *w.listed}
 	}
 	if w.service, err = otasvc.New(o); err != nil {
 		w.t.Fatal(err)
@@ -129,22 +135,34 @@ func listedIn(t *testing.T, dir, index string) *library.Candidate {
 // oneListed is a catalog that knows what an index lists, and fetches it as the real one does.
 type oneListed struct {
 	library *library.Library
+	mu      sync.Mutex // held while listed is looked at
 	listed  library.Candidate
 }
 
-func (c oneListed) Best(d library.Device) (library.Candidate, bool) {
+func (c *oneListed) Best(d library.Device) (library.Candidate, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.listed, c.listed.ManufacturerCode == d.ManufacturerCode && c.listed.ImageType == d.ImageType
 }
-func (c oneListed) All(library.Device) []library.Candidate { return []library.Candidate{c.listed} }
-func (c oneListed) Explain(library.Device) error           { return library.ErrNoMatch }
-func (c oneListed) Refresh()                               {}
-func (c oneListed) Changed() <-chan struct{}               { return nil }
-func (c oneListed) Ensure(ctx context.Context, e library.Candidate) (library.Image, error) {
+func (c *oneListed) All(d library.Device) []library.Candidate {
+	best, _ := c.Best(d)
+	return []library.Candidate{best}
+}
+func (c *oneListed) Explain(library.Device) error { return library.ErrNoMatch }
+func (c *oneListed) Refresh()                     {}
+func (c *oneListed) Changed() <-chan struct{}     { return nil }
+func (c *oneListed) Ensure(ctx context.Context, e library.Candidate) (library.Image, error) {
 	k, err := library.NewCatalog(c.library, library.CatalogOptions{})
 	if err != nil {
 		return library.Image{}, err
 	}
-	return k.Ensure(ctx, e)
+	image, err := k.Ensure(ctx, e)
+	if err == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.listed.SHA256, c.listed.Stored = image.SHA256, true
+	}
+	return image, err
 }
 
 // answers makes a request and returns all its answers; the last one is final.
@@ -301,6 +319,104 @@ func TestForceTakesWhatAnIndexLists(t *testing.T) {
 	})
 }
 
+// An image that needs a person's judgement is offered with the reason, but not given to a device among all.
+func TestCautionNeedsAPerson(t *testing.T) {
+	entry := `[{"url":"a.ota","manufacturerCode":4476,"imageType":8705,"fileVersion":2,"releaseNotes":"brighter"}]`
+	inImageWorld(t, map[string]string{"index.json": entry, "a.ota": string(lampImage(2, nil))}, func(w *imageWorld) {
+		later := time.Now().Add(100 * time.Hour)
+		for _, caution := range []string{"It is for several products.", ""} {
+			w.stop()
+			w.listed.Caution = caution
+			w.start()
+			d := w.sink.device(bulb)
+			if !d.UpdateAvailable || d.Offer == nil || d.Offer.ReleaseNotes != strings.TrimSpace(caution+"\n\nbrighter") {
+				t.Errorf("%v, %+v", d.UpdateAvailable, d.Offer)
+			}
+			a := final(w.answers(func(r otasvc.Respond) { w.service.ImageInfo(ref(bulb), r) }))
+			if a.UpdateAvailable == nil || !*a.UpdateAvailable {
+				t.Errorf("image_info: %+v", a)
+			}
+		}
+		w.listed.SHA256 = fmt.Sprintf("%x", sha256.Sum256(lampImage(2, nil)))
+		for _, caution := range []string{"It is for several products.", ""} {
+			w.stop()
+			w.listed.Caution = caution
+			w.start()
+			w.service.Upgrade(otasvc.UpgradeRequest{All: true, At: later, Ticket: upgrade.Ticket(`"all"`)}, func(otasvc.Answer) {})
+			time.Sleep(time.Minute)
+			if u := w.sink.device(bulb).Upgrade; (u != nil) != (caution == "") {
+				t.Errorf("all, caution %q: %+v", caution, u)
+			}
+		}
+	})
+}
+
+// Where that is wanted, the image of a device is there before anybody asks for it, and stays.
+func TestPrefetch(t *testing.T) {
+	image := lampImage(2, nil)
+	entry := `[{"url":"http://example.com/a.ota","manufacturerCode":4476,"imageType":8705,"fileVersion":2}]`
+	inImageWorld(t, map[string]string{"index.json": entry}, func(w *imageWorld) {
+		sum := fmt.Sprintf("%x", sha256.Sum256(image))
+		stored := func() bool {
+			_, err := os.Stat(filepath.Join(w.dir, "store", sum+".ota"))
+			return err == nil
+		}
+		asked := 0
+		serve := func(r *http.Request) (*http.Response, error) {
+			asked++
+			return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: int64(len(image)), Body: io.NopCloser(bytes.NewReader(image)), Request: r}, nil
+		}
+		refuse := func(*http.Request) (*http.Response, error) { asked++; return nil, errors.New("no route") }
+		w.web = onTheWeb(refuse)
+		time.Sleep(time.Hour)
+		if asked != 0 {
+			t.Errorf("asked %d times for what nobody wants", asked)
+		}
+		w.stop()
+		w.policy = func(p *otasvc.Policy) { p.Prefetch = true }
+		w.start()
+		time.Sleep(5 * time.Hour)
+		if asked != 1 || stored() {
+			t.Errorf("asked %d times while there is no route", asked)
+		}
+		w.web = onTheWeb(serve)
+		time.Sleep(2 * time.Hour)
+		if asked != 2 || !stored() {
+			t.Errorf("asked %d times, stored: %v", asked, stored())
+		}
+		w.stop()
+		w.listed.SHA256, w.listed.Stored = sum, true // as the catalog knows it now
+		w.start()
+		time.Sleep(20 * 24 * time.Hour)
+		if asked != 2 || !stored() {
+			t.Errorf("three weeks later: asked %d times, stored: %v", asked, stored())
+		}
+		if d := w.sink.device(bulb); d.Upgrade != nil || !d.UpdateAvailable {
+			t.Errorf("%+v", d)
+		}
+	})
+}
+
+// An image whose version stands for any is installed over whatever runs by those who name it, and offered to
+// nobody.
+func TestVersionForAnyIsInstalledByName(t *testing.T) {
+	inImageWorld(t, nil, func(w *imageWorld) {
+		url := w.file("a.ota", lampImage(0xFFFFFFFF, nil))
+		if a := final(w.add(otasvc.AddImage{URL: url, Upgrade: true})); a.Status != otasvc.Success {
+			t.Errorf("%+v", a)
+		}
+		if d := w.sink.device(bulb); d.UpdateAvailable || d.Offer != nil || d.Upgrade != nil {
+			t.Errorf("%+v", d)
+		}
+		if a := w.upgrade(otasvc.UpgradeRequest{URL: url, Force: true, At: time.Now().Add(time.Hour)}); a.Status != otasvc.InProgress {
+			t.Errorf("%+v", a)
+		}
+		if u := w.sink.device(bulb).Upgrade; u == nil || u.ImageVersion != 0xFFFFFFFF {
+			t.Errorf("%+v", u)
+		}
+	})
+}
+
 // Images that are not for Zigbee, or for another device alone, are refused whatever the user says.
 func TestAddImageRefusesMisfits(t *testing.T) {
 	other, own := uint64(0x1122334455667788), uint64(bulb)
@@ -352,7 +468,7 @@ func TestUpgradeByURLHasNoDriverVersion(t *testing.T) {
 		if a := w.upgrade(otasvc.UpgradeRequest{URL: url, At: time.Now().Add(time.Hour)}); a.Status != otasvc.InProgress {
 			t.Errorf("%+v", a)
 		}
-		if list := w.images(); len(list) != 1 || list[0].ImageVersion != 3 || list[0].DriverVersion != 7 {
+		if list := w.images(); len(list) != 1 || list[0].Offer.ImageVersion != 3 || list[0].Offer.DriverVersion != 7 {
 			t.Errorf("%+v", list)
 		}
 	})

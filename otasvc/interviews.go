@@ -28,7 +28,7 @@ func newAsking(o *owner, h *home, g *dongle, sender *sending.Sender, log *slog.L
 	possible := func() bool { return g.connected && !o.stopping() }
 	return &asking{
 		questions: questions,
-		searches:  registry.NewSearches(questions, h.registry, possible, time.Now, log),
+		searches:  registry.NewSearches(questions, h.registry, possible, o.now, log),
 		strangers: &registry.Strangers{},
 		interviews: &interviews{
 			owner:     o,
@@ -113,22 +113,33 @@ func (v *interviews) run(now time.Time) {
 			v.end(euid, registry.ErrNoAddress) // nobody knows when it is heard again
 		}
 	}
-	for a := v.next(now); a != nil; a = v.next(now) {
+	for {
+		crowded := v.sender.Crowded(now)
+		a, needsRoom := v.next(crowded, now)
+		if needsRoom {
+			v.gate.Wanted(crowded, now)
+		}
+		if a == nil {
+			return
+		}
 		v.schedule.Begin(a)
 		v.gate.Begun(now)
 		v.begin(v.home.get(a.EUID()), a)
 	}
 }
 
-// next is the appointment whose interview begins now, or nil. The gate is asked only where somebody is due
-// who needs room: from then on it counts how long that one has been put off.
-func (v *interviews) next(now time.Time) *registry.Appointment {
+// next is the appointment whose interview begins now, or nil. needsRoom says that somebody is due who needs
+// room in the dongle's buffers, whether there is room or not. It changes nothing.
+func (v *interviews) next(crowded bool, now time.Time) (a *registry.Appointment, needsRoom bool) {
 	standing := func(euid message.IEEE) registry.Standing { return v.standing(v.home.get(euid)) }
-	a := v.schedule.Next(now, standing, true)
-	if a == nil || standing(a.EUID()).Awaited || v.gate.Allows(v.sender.Crowded(now), now) {
-		return a
+	a = v.schedule.Next(now, standing, true)
+	if a == nil || standing(a.EUID()).Awaited {
+		return a, false
 	}
-	return v.schedule.Next(now, standing, false)
+	if v.gate.Allows(crowded, now) {
+		return a, true
+	}
+	return v.schedule.Next(now, standing, false), true
 }
 
 // begin interviews a device. One that was interviewed before is only asked what it runs, unless somebody
@@ -138,7 +149,7 @@ func (v *interviews) begin(d *device, a *registry.Appointment) {
 	if d.Interviewed() && !v.standing(d).Awaited {
 		interview = registry.ReadIdentity
 	}
-	c := &conversation{questions: v.questions, device: d.Device}
+	c := &conversation{questions: v.questions, device: d.Device, now: v.owner.now}
 	var err error
 	next, _ := iter.Pull(func(ask func(registry.Question) bool) {
 		c.ask = ask
@@ -151,7 +162,7 @@ func (v *interviews) begin(d *device, a *registry.Appointment) {
 			v.ended(d, a, err)
 			return
 		}
-		v.questions.Ask(question, time.Now(), func(answer []message.Message, err error) {
+		v.questions.Ask(question, v.owner.now(), func(answer []message.Message, err error) {
 			c.answer = answer
 			c.err = err
 			goOn()
@@ -166,7 +177,7 @@ func (v *interviews) ended(d *device, a *registry.Appointment, err error) {
 	if known && err == nil {
 		v.succeeded(d)
 	}
-	v.schedule.Ended(a, v.standing(d), err == nil, time.Now())
+	v.schedule.Ended(a, v.standing(d), err == nil, v.owner.now())
 	if !known {
 		return
 	}
@@ -233,7 +244,7 @@ func (v *interviews) readVersion(d *device, done func(error)) {
 		done(err)
 		return
 	}
-	v.questions.Ask(question, time.Now(), func(_ []message.Message, err error) { done(err) })
+	v.questions.Ask(question, v.owner.now(), func(_ []message.Message, err error) { done(err) })
 }
 
 // conversation is a [registry.Asker]. The interview is a coroutine of the owner: it runs only while the owner
@@ -243,6 +254,7 @@ func (v *interviews) readVersion(d *device, done func(error)) {
 type conversation struct {
 	questions *registry.Questions
 	device    *registry.Device
+	now       func() time.Time
 	ask       func(registry.Question) bool // hands a question to the owner; it returns when that has ended
 	answer    []message.Message
 	err       error
@@ -258,7 +270,7 @@ func (c *conversation) Ask(ctx context.Context, q registry.Question) ([]message.
 
 // Send puts a question whose answer is not waited for.
 func (c *conversation) Send(q registry.Question) {
-	c.questions.Ask(q, time.Now(), func([]message.Message, error) {})
+	c.questions.Ask(q, c.now(), func([]message.Message, error) {})
 }
 
 // Facts returns what is known of the device.

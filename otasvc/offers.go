@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
@@ -35,6 +37,7 @@ type offers struct {
 	// unavailable is when images that indexes list could not be had, by the candidate's key.
 	unavailable map[string]time.Time
 	sweepAt     time.Time // next clean-up of the image store
+	prefetch    prefetch
 }
 
 // changed notes that what the devices would get may be another image now.
@@ -67,8 +70,11 @@ func (o *offers) forDevice(d *registry.Device) []Offer {
 // that the image folder and the indexes have for it; the registered one where they are equally new.
 func (o *offers) best(d *registry.Device) *Offer {
 	var best *Offer
-	if list := o.forDevice(d); len(list) > 0 {
-		best = &list[0]
+	for _, registered := range o.forDevice(d) {
+		if registered.ImageVersion != wildcard32 { // one that is installed over any is for those who name it
+			best = &registered
+			break
+		}
 	}
 	if dev, ok := o.catalogued(d); ok {
 		if c, ok := o.catalog.Best(dev); ok && (best == nil || c.FileVersion > best.ImageVersion) {
@@ -207,7 +213,7 @@ func (o *offers) registeredAs(sha256 string, d *device) *Offer {
 	for _, r := range o.registrations.All() {
 		image, ok := o.images.Image(r.SHA256)
 		offer := offerOf(r, image)
-		if ok && offer.SHA256 == sha256 && fits(d.Device, offer) && updateAvailable(d, &offer) {
+		if ok && offer.SHA256 == sha256 && fits(d.Device, offer) && isUpdate(d, &offer) {
 			return &offer
 		}
 	}
@@ -230,7 +236,9 @@ func (o *offers) list() []RegisteredImage {
 		}
 		list = append(list, ri)
 	}
-	slices.SortStableFunc(list, func(a, b RegisteredImage) int {
+	slices.SortStableFunc(list, func(x, y RegisteredImage) int {
+		a := &x.Offer
+		b := &y.Offer
 		return cmp.Or(
 			cmp.Compare(a.DriverTypeID, b.DriverTypeID), cmp.Compare(a.ManufacturerCode, b.ManufacturerCode),
 			cmp.Compare(a.ImageType, b.ImageType), cmp.Compare(a.ImageVersion, b.ImageVersion),
@@ -273,9 +281,9 @@ const fetchNotice = 5 * time.Second
 // fetchProgress tells who asked for a download how it goes, if it takes longer than one would wait without
 // being told.
 func (o *offers) fetchProgress(url string, op *Operation, respond Respond) func(done, total int64) {
-	next := time.Now().Add(fetchNotice)
+	next := o.owner.now().Add(fetchNotice)
 	return func(done, total int64) {
-		now := time.Now()
+		now := o.owner.now()
 		if now.Before(next) {
 			return
 		}
@@ -349,7 +357,7 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 				if err != nil {
 					o.log.Error("an image that an index lists cannot be had",
 						"url", missing[key].URL, "err", err)
-					o.setUnavailable(key)
+					o.setUnavailable(key, o.owner.now())
 				}
 			}
 			then()
@@ -357,12 +365,61 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 	})
 }
 
-// setUnavailable notes that the image of a candidate with a key could not be had now.
-func (o *offers) setUnavailable(key string) {
-	maps.DeleteFunc(o.unavailable, func(_ string, at time.Time) bool {
-		return time.Since(at) > unavailableFor
+// prefetch is what fetching images ahead, before anybody asks for them, goes by.
+type prefetch struct {
+	wanted  bool      // it is configured
+	running bool      // images are being fetched
+	at      time.Time // when to look next for images that are missing
+}
+
+// prefetchInterval is how often it is looked whether images are to be fetched ahead.
+const prefetchInterval = time.Minute
+
+// due reports whether it is to be looked now whether images are missing.
+func (p *prefetch) due(now time.Time) bool { return p.wanted && !p.running && !now.Before(p.at) }
+
+// fetchAhead fetches the images that indexes list and devices would be upgraded to, so that an upgrade waits
+// for no server. What could not be had is left alone for a while.
+func (o *offers) fetchAhead(devices []*device, now time.Time) {
+	o.prefetch.at = now.Add(prefetchInterval)
+	missing := map[string]library.Candidate{}
+	for _, d := range devices {
+		offer := o.best(d.Device)
+		if !updateAvailable(d, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
+			continue
+		}
+		if c := offer.candidate; c.Source == library.SourceIndex && !c.Stored {
+			missing[c.Key()] = *c
+		}
+	}
+	if len(missing) == 0 {
+		return
+	}
+	o.prefetch.running = true
+	o.ensureAll(missing, func() {
+		o.prefetch.running = false
+		o.changed()
 	})
-	o.unavailable[key] = time.Now()
+}
+
+// keepFetched adds the images that were fetched ahead for devices to those that are used.
+func (o *offers) keepFetched(devices []*device, used map[string]bool) {
+	if !o.prefetch.wanted {
+		return
+	}
+	for _, d := range devices {
+		if offer := o.best(d.Device); updateAvailable(d, offer) && offer.candidate != nil {
+			used[offer.SHA256] = true
+		}
+	}
+}
+
+// setUnavailable notes that the image of a candidate with a key could not be had now.
+func (o *offers) setUnavailable(key string, now time.Time) {
+	maps.DeleteFunc(o.unavailable, func(_ string, at time.Time) bool {
+		return now.Sub(at) > unavailableFor
+	})
+	o.unavailable[key] = now
 }
 
 // How often the image store is cleaned up, and how long what nobody refers to is kept.
@@ -400,6 +457,10 @@ func (o *offers) sweep(used map[string]bool, now time.Time) {
 
 // offerFrom is the offer of an image that the catalog has.
 func offerFrom(c library.Candidate) Offer {
+	least, most := c.Hardware()
+	if c.Caution != "" { // where people read what an image is about, before they install it
+		c.ReleaseNotes = strings.TrimSpace(c.Caution + "\n\n" + c.ReleaseNotes)
+	}
 	return Offer{
 		ManufacturerCode: c.ManufacturerCode,
 		ImageType:        c.ImageType,
@@ -410,8 +471,9 @@ func offerFrom(c library.Candidate) Offer {
 		Source:           Source(c.Source),
 		Title:            c.Title,
 		ReleaseNotes:     c.ReleaseNotes,
-		MinHardware:      c.MinHardware,
-		MaxHardware:      c.MaxHardware,
+		MinHardware:      least,
+		MaxHardware:      most,
+		caution:          c.Caution,
 		candidate:        &c,
 		destination:      c.Destination,
 	}
@@ -459,19 +521,14 @@ const (
 
 // fits reports whether an image may be given to a device: manufacturer code and image type equal, hardware
 // version inside the header's limits. The dongle's OTA server checks no hardware version, so it has to be
-// done here. What the device has not told is no obstacle for an image that a person chose for it.
+// done here. What the device has not told is no obstacle for an image that a person chose for it, unless the
+// image's header has a wildcard there: that would fit every device.
 func fits(d *registry.Device, o Offer) bool {
-	if o.ManufacturerCode == wildcard16 || o.ImageType == wildcard16 || o.ImageVersion == wildcard32 {
-		return false // a header with a wildcard would fit every device: it is for none in particular
-	}
 	if o.destination != nil && *o.destination != uint64(d.EUID()) {
 		return false
 	}
 	f := d.Facts()
-	if f.ManufacturerCode != nil && *f.ManufacturerCode != o.ManufacturerCode {
-		return false
-	}
-	if f.ImageType != nil && *f.ImageType != o.ImageType {
+	if !equalOrUnknown(f.ManufacturerCode, o.ManufacturerCode) || !equalOrUnknown(f.ImageType, o.ImageType) {
 		return false
 	}
 	hardware := f.HardwareVersion
@@ -483,17 +540,47 @@ func fits(d *registry.Device, o Offer) bool {
 	return !tooOld && !tooNew
 }
 
+// equalOrUnknown reports whether an image's code is that of a device, as far as the device has told it. A
+// wildcard must have been told.
+func equalOrUnknown(told *uint16, code uint16) bool {
+	if told == nil {
+		return code != wildcard16
+	}
+	return *told == code
+}
+
 // is reports whether a value is known and equal to another.
 func is[T comparable](known *T, v T) bool { return known != nil && *known == v }
 
-// updateAvailable reports whether an offer is newer than what the device runs. A version that is not known
-// counts as older: the device itself decides in the end.
-func updateAvailable(d *device, o *Offer) bool {
-	if o == nil || d.CalledInvalid(o.SHA256) {
-		return false
+// admissionOffer is an offer as far as it decides whether an upgrade of a device is begun.
+func admissionOffer(d *registry.Device, o Offer) admission.Offer {
+	return admission.Offer{
+		Version:       o.ImageVersion,
+		Fits:          fits(d, o),
+		CalledInvalid: d.CalledInvalid(o.SHA256),
+		Here:          o.candidate == nil,
+		AnyVersion:    o.ImageVersion == wildcard32,
+		Doubtful:      o.caution != "",
 	}
-	running := d.fileVersion()
-	return running == nil || o.ImageVersion > *running
+}
+
+// admissionOfferOf is admissionOffer for an offer that may be nil.
+func admissionOfferOf(d *registry.Device, o *Offer) *admission.Offer {
+	if o == nil {
+		return nil
+	}
+	return ptr(admissionOffer(d, *o))
+}
+
+// isUpdate reports whether an offer, which may be nil, is an update for a device.
+func isUpdate(d *device, o *Offer) bool {
+	return o != nil && admission.IsUpdate(d.fileVersion(), admissionOffer(d.Device, *o))
+}
+
+// updateAvailable reports whether an offer is an update that may be installed without a person having named
+// the device.
+func updateAvailable(d *device, o *Offer) bool {
+	return o != nil && admission.Available(d.fileVersion(), admissionOffer(d.Device, *o))
 }
 
 // misfit tells what makes an image one that the device must not get, whatever a person says; empty where
@@ -525,7 +612,9 @@ func fetchStatus(err error) Status {
 }
 
 // registration is how an image is registered that was fetched now.
-func registration(image library.Image, url, driverTypeID string, driverVersion uint32) library.Registration {
+func registration(
+	image library.Image, url, driverTypeID string, driverVersion uint32, now time.Time,
+) library.Registration {
 	h := image.Header
 	return library.Registration{
 		DriverTypeID:     driverTypeID,
@@ -536,7 +625,7 @@ func registration(image library.Image, url, driverTypeID string, driverVersion u
 		SHA256:           image.SHA256,
 		Size:             image.Size,
 		URL:              url,
-		AddedAt:          time.Now(),
+		AddedAt:          now,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -36,7 +37,7 @@ type UpgradeRequest struct {
 // Sink.UpgradeEnded, with its ticket.
 func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
 	s.request(respond, func() {
-		at, ok := s.orders.beginAt(req, time.Now())
+		at, ok := admission.BeginAt(req.At, req.Window, s.orders.policy.Window, s.owner.now())
 		if !ok {
 			respond(fail(InvalidData, nil, "when: no upgrade window is configured; "+
 				"set ZIGATE_OTA_UPGRADE_WINDOW or give a time"))
@@ -60,17 +61,24 @@ func (r *UpgradeRequest) order() upgrade.Order {
 	return order
 }
 
-// installsHeld reports whether a request asks for nothing else than that the image which a device has is
-// installed now.
-func (r *UpgradeRequest) installsHeld(u *upgrade.Upgrade) bool {
-	return r.Install == upgrade.InstallNow && r.At.IsZero() && r.URL == "" &&
-		(r.ImageVersion == nil || *r.ImageVersion == u.Image().ImageVersion)
+// asked is what a request asks for, as far as that decides whether an upgrade is begun.
+func (r *UpgradeRequest) asked() admission.Request {
+	return admission.Request{
+		AtOnce:         r.At.IsZero(),
+		InstallNow:     r.Install == upgrade.InstallNow,
+		FromURL:        r.URL != "",
+		Version:        r.ImageVersion,
+		AllowDowngrade: r.AllowDowngrade,
+		Force:          r.Force,
+	}
 }
 
-// orders takes requests for upgrades and images, and what the policy wants, and queues the upgrades that may
-// be made. It does not know how an upgrade is done, nor who asks. It belongs to the owner goroutine.
+// orders takes requests for upgrades and images, and what the policy wants, shows package admission how
+// things stand, and has what that decides done. It decides nothing itself, and does not know how an upgrade
+// is done, nor who asks. It belongs to the owner goroutine.
 type orders struct {
 	policy *Policy
+	now    func() time.Time
 
 	home       *home
 	dongle     *dongle
@@ -87,56 +95,75 @@ type orders struct {
 	autoAt time.Time // next look for upgrades that the policy wants
 }
 
-// beginAt is when the upgrade that is asked for may begin; the zero time stands for now. It is false where
-// the request waits for a window and none is configured.
-func (o *orders) beginAt(req UpgradeRequest, now time.Time) (time.Time, bool) {
-	at := req.At
-	if req.Window {
-		if o.policy.Window == nil {
-			return time.Time{}, false
-		}
-		at = o.policy.Window.Next(now)
+// deviceNow is a device as far as it decides whether an upgrade of it is begun.
+func (o *orders) deviceNow(d *device) admission.Device {
+	return admission.Device{
+		Name:         d.Name(),
+		Known:        o.home.knows(d),
+		Upgrading:    d.active() != nil,
+		Sleepy:       d.Sleepy(),
+		Version:      d.fileVersion(),
+		VersionFresh: d.VersionFresh(),
 	}
-	if !at.After(now) {
-		return time.Time{}, true
+}
+
+// dongleNow is the dongle as far as it decides whether an upgrade is begun.
+func (o *orders) dongleNow() admission.Dongle {
+	why, _ := o.dongle.usable()
+	return admission.Dongle{Connected: o.dongle.connected, Trouble: why}
+}
+
+// underway is the upgrade that a device has already, or nil.
+func underway(d *device) *admission.Underway {
+	u := d.active()
+	if u == nil {
+		return nil
 	}
-	return at, true
+	return &admission.Underway{
+		Downloaded: u.Stage() == upgrade.StageDownloaded,
+		Version:    u.Image().ImageVersion,
+	}
+}
+
+// refusal is the answer with which a request for a device is refused.
+func (o *orders) refusal(v admission.Verdict, d *device, op *Operation) Answer {
+	a := Answer{Status: Failure, Reason: v.Reason, Operation: op, Error: v.Sentence}
+	switch v.Cause {
+	case admission.DongleUnusable:
+		a.Status = ServiceNotAvailable
+	case admission.DeviceForgotten:
+		a.Status = DeviceNotFound
+		a.Error = errDeviceForgotten.Error()
+	case admission.WrongImage:
+		a.Status = ImageValidationFailed
+	case admission.NoImage:
+		a.Error = o.offers.noImage(d.Device)
+	}
+	return a
 }
 
 // take takes a request for one device.
 func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
-	if u := d.active(); u != nil {
-		o.release(d, u, req, respond)
-		return
-	}
-	if why, ok := o.dongle.usable(); !ok && req.At.IsZero() {
-		respond(fail(ServiceNotAvailable, o.offers.operation(d), "%s", why))
-		return
-	}
-	if req.URL != "" {
+	switch v := admission.Arrived(req.asked(), underway(d), o.dongleNow()); v.Action {
+	case admission.Release:
+		o.release(d, req, respond)
+	case admission.Fetch:
 		o.takeFromURL(d, req, respond)
-		return
+	case admission.Choose:
+		offered := o.offers.best(d.Device)
+		if req.ImageVersion != nil {
+			offered = o.offers.ofVersion(d.Device, *req.ImageVersion)
+		}
+		o.takeOffer(d, req, offered, respond)
+	default:
+		respond(o.refusal(v, d, o.offers.upgradeOperation(d)))
 	}
-	offered := o.offers.best(d.Device)
-	if req.ImageVersion != nil {
-		offered = o.offers.ofVersion(d.Device, *req.ImageVersion)
-	}
-	o.takeOffer(d, req, offered, respond)
 }
 
-// release has a device install the image that it has, where that is what a request for a device with an
-// upgrade asks for. Any other request comes too early.
-func (o *orders) release(d *device, u *upgrade.Upgrade, req UpgradeRequest, respond Respond) {
-	op := operationOf(u, d.EUID(), d.CurrentVersion())
-	if u.Stage() != upgrade.StageDownloaded || !req.installsHeld(u) {
-		respond(failReason(upgrade.ReasonAlreadyQueued, op))
-		return
-	}
-	if why, ok := o.dongle.usable(); !ok {
-		respond(fail(ServiceNotAvailable, op, "%s", why))
-		return
-	}
-	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, time.Now())
+// release has a device install the image that it has.
+func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
+	op := o.offers.upgradeOperation(d)
+	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, o.now())
 	o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op}) })
 }
 
@@ -147,22 +174,12 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 	respond(Answer{Status: InProgress, Operation: op})
 	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
 	o.fetchFor(d, fetch, op, respond, func(image library.Image) {
-		r := registration(image, publicURL(req.URL), "", o.offers.ownDriverVersion(d.Device, image))
+		r := registration(image, publicURL(req.URL), "", o.offers.ownDriverVersion(d.Device, image), o.now())
 		offered := offerOf(r, image)
-		why := misfit(d.Device, image)
-		switch {
-		case why != "":
-			respond(fail(ImageValidationFailed, op, "%s", why))
-			return
-		case req.ImageVersion != nil && *req.ImageVersion != offered.ImageVersion:
-			respond(fail(ImageValidationFailed, d.operation(&offered),
-				"the image at the url has version 0x%08x, not the 0x%08x asked for",
-				offered.ImageVersion, *req.ImageVersion))
-			return
-		case !fits(d.Device, offered):
-			respond(fail(ImageValidationFailed, d.operation(&offered),
-				"the image at the url is for manufacturer 0x%04x and image type 0x%04x and does not fit %s",
-				offered.ManufacturerCode, offered.ImageType, d.Name()))
+		v := admission.Fetched(req.asked(), o.deviceNow(d), admissionOffer(d.Device, offered),
+			offered.ManufacturerCode, offered.ImageType)
+		if v.Action == admission.Refuse {
+			respond(o.refusal(v, d, d.operation(&offered)))
 			return
 		}
 		if err := o.offers.add(d.Device, r); err != nil {
@@ -173,65 +190,56 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 	})
 }
 
-// takeOffer queues the upgrade to an image, once the device has told its running version, or has not
-// answered. What the state file says of it may be old. A sleeping device is asked only where its upgrade
-// would be refused for that version: it will hardly answer, and an upgrade that waits for it reads the
-// version when it wakes.
+// takeOffer goes on with the image that a device would get, or without one where offered is nil.
 func (o *orders) takeOffer(d *device, req UpgradeRequest, offered *Offer, respond Respond) {
-	if offered == nil {
-		a := failReason(upgrade.ReasonImageInfoNotFound, d.operation(nil))
-		a.Error = o.offers.noImage(d.Device)
-		if req.ImageVersion != nil && o.offers.best(d.Device) != nil {
-			a.Error = fmt.Sprintf("no image of version 0x%08x is registered for this device",
-				*req.ImageVersion)
-		}
-		respond(a)
-		return
+	var offer *admission.Offer
+	others := false
+	if offered != nil {
+		offer = ptr(admissionOffer(d.Device, *offered))
+	} else {
+		others = req.ImageVersion != nil && o.offers.best(d.Device) != nil
 	}
-	running := d.fileVersion()
-	refused := running != nil && *running >= offered.ImageVersion && !req.Force
-	if !d.VersionFresh() && o.dongle.connected && (!d.Sleepy() || refused) {
+	v := admission.Offered(req.asked(), o.deviceNow(d), o.dongleNow(), offer, others)
+	switch {
+	case offered == nil:
+		respond(o.refusal(v, d, d.operation(nil)))
+	case v.Action == admission.ReadVersion:
 		respond(Answer{Status: InProgress, Operation: d.operation(offered)})
-		o.interviews.check(d, func(error) { o.queue(d, req, *offered, respond) })
-		return
+		o.interviews.check(d, func(error) { o.admit(d, req, *offered, respond) })
+	default:
+		o.carryOut(v, d, req, *offered, respond)
 	}
-	o.queue(d, req, *offered, respond)
 }
 
-// queue queues the upgrade to an image, unless something speaks against it.
-func (o *orders) queue(d *device, req UpgradeRequest, offered Offer, respond Respond) {
+// admit queues the upgrade to an image, unless something speaks against it.
+func (o *orders) admit(d *device, req UpgradeRequest, offered Offer, respond Respond) {
+	v := admission.Admit(req.asked(), o.deviceNow(d), admissionOffer(d.Device, offered))
+	o.carryOut(v, d, req, offered, respond)
+}
+
+// carryOut does what was decided about the upgrade to an image.
+func (o *orders) carryOut(
+	v admission.Verdict, d *device, req UpgradeRequest, offered Offer, respond Respond,
+) {
 	op := d.operation(&offered)
-	refuse := func(r upgrade.Reason) { respond(failReason(r, op)) }
-	switch running := d.fileVersion(); {
-	case !o.home.knows(d):
-		respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
-	case d.active() != nil:
-		refuse(upgrade.ReasonAlreadyQueued)
-	case !fits(d.Device, offered):
-		a := failReason(upgrade.ReasonImageInfoNotFound, op)
-		a.Error = o.offers.noImage(d.Device)
-		respond(a)
-	case running != nil && *running == offered.ImageVersion && !req.Force:
-		refuse(upgrade.ReasonUpToDate)
-	case running != nil && *running > offered.ImageVersion && !req.AllowDowngrade:
-		refuse(upgrade.ReasonDowngradeRefused)
-	case d.CalledInvalid(offered.SHA256) && !req.Force:
-		refuse(upgrade.ReasonInvalidImage)
-	case offered.candidate != nil: // fetched where needed; and it is not cleaned away now
+	switch v.Action {
+	case admission.Ensure:
 		respond(Answer{Status: InProgress, Operation: op})
 		o.offers.ensure(d.Device, offered, req.Force, op, respond, func(had Offer) {
-			o.queue(d, req, had, respond)
+			o.admit(d, req, had, respond)
 		})
-	default:
-		u := o.upgrades.begin(d, &offered, req.order(), time.Now())
+	case admission.Queue:
+		u := o.upgrades.begin(d, &offered, req.order(), o.now())
 		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(d, u)}
 		o.keeper.whenSaved(func() { respond(answer) })
+	default:
+		respond(o.refusal(v, d, op))
 	}
 }
 
 // warning is what whoever asked for an upgrade should know of it in advance; empty where there is nothing.
 func (o *orders) warning(d *device, u *upgrade.Upgrade) string {
-	if holder := o.planner.withheldBy(d, time.Now()); holder != nil {
+	if holder := o.planner.withheldBy(d, o.now()); holder != nil {
 		return fmt.Sprintf("it waits until %s, which holds the same image back, has installed it",
 			holder.Name())
 	}
@@ -244,16 +252,16 @@ func (o *orders) warning(d *device, u *upgrade.Upgrade) string {
 
 // takeAll takes a request for every device for which an update is available.
 func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
-	if why, ok := o.dongle.usable(); !ok && req.At.IsZero() {
-		respond(fail(ServiceNotAvailable, nil, "%s", why))
+	if v := admission.ArrivedForAll(req.asked(), o.dongleNow()); v.Action == admission.Refuse {
+		respond(o.refusal(v, nil, nil))
 		return
 	}
 	wanted := func(d *device, offered *Offer) bool {
-		return updateAvailable(d, offered) && d.active() == nil
+		return admission.ForAll(o.deviceNow(d), admissionOfferOf(d.Device, offered))
 	}
 	respond(Answer{Status: InProgress})
 	o.ensureAll(wanted, func() {
-		g := o.queueGroup(req, wanted, time.Now())
+		g := o.queueGroup(req, wanted, o.now())
 		o.upgrades.saveAtOnce()   // who asked has been told that it is being done
 		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
 	})
@@ -312,10 +320,7 @@ func (o *orders) byPolicy(now time.Time) {
 		return
 	}
 	o.autoAt = now.Add(autoInterval)
-	if _, ok := o.dongle.usable(); !ok {
-		return
-	}
-	if o.policy.Window != nil && o.policy.Window.Next(now).After(now) {
+	if !admission.PolicyActs(o.dongleNow(), o.policy.Window, now) {
 		return
 	}
 	wanted := func(d *device, offered *Offer) bool { return o.wantedByPolicy(d, offered, now) }
@@ -324,41 +329,39 @@ func (o *orders) byPolicy(now time.Time) {
 		return
 	}
 	o.ensureAll(wanted, func() {
-		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, wanted, time.Now()))
+		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, wanted, o.now()))
 	})
 }
 
 // wantedByPolicy reports whether a device is to be upgraded without anybody having asked for it.
 func (o *orders) wantedByPolicy(d *device, offered *Offer, now time.Time) bool {
-	if offered == nil || d.CurrentVersion() == nil || !updateAvailable(d, offered) {
-		return false
+	var before admission.Before
+	if offered != nil {
+		before.Unfetched = o.offers.isUnavailable(offered, now)
+		before.Tried = d.upgrade != nil && d.upgrade.Image().SHA256 == offered.SHA256
 	}
-	if o.offers.isUnavailable(offered, now) {
-		return false
-	}
-	u := d.upgrade
-	return u == nil || u.Ended() && u.Image().SHA256 != offered.SHA256
+	return admission.ByPolicy(o.deviceNow(d), admissionOfferOf(d.Device, offered), before)
 }
 
-// serveUnsolicited gives an image to a device that asked without an upgrade, where that is configured: the
-// loaded one, if that is the one it asked for.
-func (o *orders) serveUnsolicited(d *device, req message.ImageBlockRequest, now time.Time) bool {
+// offeredUnasked is the loaded image where a device that asks for its blocks without an upgrade may have it;
+// nil where that is not configured, or it asks for another one.
+func (o *orders) offeredUnasked(d *device, req message.ImageBlockRequest) *Offer {
 	im := o.slot.loaded()
 	if !o.policy.ServeUnsolicited || d.active() != nil || im == nil {
-		return false
+		return nil
 	}
 	h := im.header
 	if h.ManufacturerCode != req.ManufacturerCode || h.ImageType != req.ImageType ||
 		h.FileVersion != req.FileVersion {
-		return false
+		return nil
 	}
-	offer := o.offers.registeredAs(im.sha256, d)
-	if offer == nil {
-		return false
-	}
+	return o.offers.registeredAs(im.sha256, d)
+}
+
+// beginUnasked begins the upgrade of a device to the loaded image, for whose blocks it asks already.
+func (o *orders) beginUnasked(d *device, offer *Offer, now time.Time) {
 	o.upgrades.begin(d, offer, upgrade.Order{}, now)
-	o.rights.admit(d, im)
-	return true
+	o.rights.admit(d, o.slot.loaded())
 }
 
 // QueuedUpgrade is an upgrade that waits, at its place.

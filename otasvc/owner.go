@@ -72,6 +72,39 @@ func (o *owner) async(work func(ctx context.Context) func()) {
 	})
 }
 
+// settleTimeout is how long requests wait, after a start, until it is known whether the dongle is there.
+const settleTimeout = 10 * time.Second
+
+// requestGate holds requests back until it is known whether the dongle is there, or that took too long. It
+// does not know what they ask for.
+type requestGate struct {
+	deadline time.Time // from then on it is open
+	opened   bool
+	waiting  []func()
+}
+
+// pass carries a request out, now or when the gate is opened.
+func (g *requestGate) pass(f func()) {
+	if !g.opened {
+		g.waiting = append(g.waiting, f)
+		return
+	}
+	f()
+}
+
+// open carries out the requests that waited.
+func (g *requestGate) open() {
+	if g.opened {
+		return
+	}
+	g.opened = true
+	waiting := g.waiting
+	g.waiting = nil
+	for _, f := range waiting {
+		f()
+	}
+}
+
 // health is what others may ask at any moment, from any goroutine. It knows nothing but what was noted here.
 type health struct {
 	dongle atomic.Pointer[string]    // why upgrades cannot be done; nil where they can
@@ -84,12 +117,12 @@ const ownerTimeout = 30 * time.Second
 
 // alive is nil, or the error says why only a restart can help: the goroutine that owns devices and upgrades
 // has no ticks any more. It is nil before Run.
-func (h *health) alive() error {
+func (h *health) alive(now time.Time) error {
 	last := h.tick.Load()
 	if last == nil {
 		return nil
 	}
-	if silent := time.Since(*last); silent > ownerTimeout {
+	if silent := now.Sub(*last); silent > ownerTimeout {
 		return fmt.Errorf("nothing was done about devices and upgrades for %v", silent.Round(time.Second))
 	}
 	return nil

@@ -24,6 +24,7 @@ type planner struct {
 	sender   *sending.Sender
 	places   *places
 	log      *slog.Logger
+	now      func() time.Time
 
 	policy     slot.Policy
 	minBattery int              // percent; a battery device below it is not upgraded
@@ -153,7 +154,7 @@ func (p *planner) readImage(sha256 string) {
 			return
 		}
 		p.log.Error("an image cannot be read from the store; add it again", "sha256", sha256, "err", err)
-		now := time.Now()
+		now := p.now()
 		for _, d := range p.home.upgrading() {
 			if d.upgrade.Image().SHA256 == sha256 {
 				p.upgrades.step(d, upgrade.ImageUnavailable{}, now)

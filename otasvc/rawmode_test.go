@@ -36,13 +36,13 @@ func TestWatchDecides(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			now := time.Now()
 			w := watch{policy: tc.policy, rawMode: rawMode{mode: tc.mode, idleSince: now.Add(-tc.quiet)}}
-			before := w
+			before := w.rawMode
 			mode, change := w.next(tc.working, tc.urgent, now)
 			if mode != tc.want || change != (tc.want != tc.mode) {
 				t.Errorf("mode %v, to be changed %v", mode, change)
 			}
-			if w != before {
-				t.Errorf("the decision changed %+v to %+v", before, w)
+			if w.rawMode != before {
+				t.Errorf("the decision changed %+v to %+v", before, w.rawMode)
 			}
 		})
 	}

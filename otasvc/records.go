@@ -43,9 +43,6 @@ const (
 // Final reports whether no further answer follows this one.
 func (s Status) Final() bool { return s != InProgress }
 
-// OK reports whether the status is a success, that is, needs no error text.
-func (s Status) OK() bool { return s == Success || s == ServiceAvailable || s == InProgress }
-
 // Source says where an image that a device would get comes from. The strings are part of the MQTT contract.
 type Source string
 
@@ -77,6 +74,8 @@ type Offer struct {
 	// destination is the EUI-64 of the only device that the file is for, by its header; it is nil where the
 	// file is for any.
 	destination *uint64
+	// caution says why the image is not installed unless a person names the device; empty where it may be.
+	caution string
 	// candidate is where an image that is not registered comes from; it may have to be fetched first.
 	candidate *library.Candidate
 }

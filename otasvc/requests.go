@@ -8,50 +8,16 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
-	"github.com/zigate-ota/zigate-ota/zigate"
 )
 
 // Requests come from any goroutine. They never block: each is carried out on the owner goroutine, and its
 // answers come through respond.
-
-// settleTimeout is how long requests wait, after a start, until it is known whether the dongle is there.
-const settleTimeout = 10 * time.Second
 
 // request carries a request out on the owner goroutine. Right after a start the dongle is still being opened,
 // while commands that the broker had kept come at once: they wait instead of being refused.
 func (s *Service) request(respond Respond, f func()) {
 	if !s.owner.inbox.Post(func() { s.gate.pass(f) }) {
 		respond(fail(ServiceNotAvailable, nil, "%v", errStopping))
-	}
-}
-
-// requestGate holds requests back until it is known whether the dongle is there, or that took too long. It
-// does not know what they ask for.
-type requestGate struct {
-	deadline time.Time // from then on it is open
-	opened   bool
-	waiting  []func()
-}
-
-// pass carries a request out, now or when the gate is opened.
-func (g *requestGate) pass(f func()) {
-	if !g.opened {
-		g.waiting = append(g.waiting, f)
-		return
-	}
-	f()
-}
-
-// open carries out the requests that waited.
-func (g *requestGate) open() {
-	if g.opened {
-		return
-	}
-	g.opened = true
-	waiting := g.waiting
-	g.waiting = nil
-	for _, f := range waiting {
-		f()
 	}
 }
 
@@ -69,82 +35,9 @@ func failReason(reason upgrade.Reason, op *Operation) Answer {
 	return Answer{Status: Failure, Reason: reason, Operation: op, Error: reason.Explain()}
 }
 
-// withDevice finds the device that a request names and goes on with it. One that is not known yet is looked
-// for on the network first, if it was named by its EUID: the dongle itself lists its neighbours only.
+// withDevice goes on with the device that a request names, see [inquiries.find].
 func (s *Service) withDevice(ref registry.Ref, respond Respond, then func(*device)) {
-	if d := s.home.find(ref); d != nil {
-		then(d)
-		return
-	}
-	euid, named := ref.EUID()
-	if !named {
-		respond(fail(DeviceNotFound, &Operation{}, "no device is known as %q; name it by its euid, "+
-			"its network address or the name you gave it", ref))
-		return
-	}
-	op := &Operation{EUID: euid}
-	if why, ok := s.dongle.usable(); !ok {
-		respond(fail(ServiceNotAvailable, op, "device %s is not known yet and cannot be looked for: %s",
-			euid, why))
-		return
-	}
-	respond(Answer{Status: InProgress, Operation: op})
-	s.asking.searches.Find(euid, func(found *registry.Device) {
-		switch {
-		case found != nil:
-			then(s.home.of(found))
-		case s.owner.stopping():
-			respond(fail(ServiceNotAvailable, op, "%v", errStopping))
-		default:
-			respond(fail(DeviceNotFound, op, "device %s does not answer on the network; "+
-				"check that it has joined, is powered and, if it sleeps, awake", euid))
-		}
-	})
-}
-
-// ServiceStatus tells whether upgrades can be done. ref may be nil; a device that is named must be known.
-func (s *Service) ServiceStatus(ref *registry.Ref, respond Respond) {
-	s.request(respond, func() {
-		status := func(op *Operation) {
-			if why, ok := s.dongle.usable(); !ok {
-				respond(fail(ServiceNotAvailable, op, "%s", why))
-				return
-			}
-			respond(Answer{Status: ServiceAvailable, Operation: op})
-		}
-		if ref == nil {
-			status(nil)
-			return
-		}
-		// With the dongle away the answer is that, whichever device is meant.
-		if d := s.home.find(*ref); d == nil && !s.dongle.connected {
-			euid, _ := ref.EUID()
-			status(&Operation{EUID: euid})
-			return
-		}
-		s.withDevice(*ref, respond, func(d *device) { status(s.offers.operation(d)) })
-	})
-}
-
-// ImageInfo tells which image a device would get now.
-func (s *Service) ImageInfo(ref registry.Ref, respond Respond) {
-	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) {
-			o := s.offers.best(d.Device)
-			if o == nil {
-				a := fail(ImageInfoNotFound, d.operation(nil), "%s", s.offers.noImage(d.Device))
-				a.Upgrade = recordOf(d.upgrade, time.Now())
-				a.HasUpgrade = true
-				respond(a)
-				return
-			}
-			available := updateAvailable(d, o)
-			respond(Answer{
-				Status: Success, Operation: d.operation(o), UpdateAvailable: &available, Source: o.Source,
-				Upgrade: recordOf(d.upgrade, time.Now()), HasUpgrade: true,
-			})
-		})
-	})
+	s.inquiries.find(ref, respond, then)
 }
 
 // Cancel ends a device's upgrade, unless the device installs its image already.
@@ -153,10 +46,10 @@ func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.offers.upgradeOperation(d)
 			switch {
-			case d.installs():
+			case installs(d):
 				respond(failReason(upgrade.ReasonTooLate, op))
 				return
-			case !s.upgrades.step(d, upgrade.Cancel{}, time.Now()):
+			case !s.upgrades.step(d, upgrade.Cancel{}, s.owner.now()):
 				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.Name()))
 				return
 			}
@@ -165,15 +58,20 @@ func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 	})
 }
 
+// installs reports whether a device installs the image of its upgrade, which nothing can stop.
+func installs(d *device) bool {
+	return d.upgrade != nil && d.upgrade.Stage() == upgrade.StageApplying
+}
+
 // CancelAll ends every upgrade but those of devices that install already. The answer is a failure where there
 // are such devices, and names them.
 func (s *Service) CancelAll(respond Respond) {
 	s.request(respond, func() {
-		now := time.Now()
+		now := s.owner.now()
 		var tooLate []string
 		for _, d := range s.home.sorted() {
 			s.upgrades.step(d, upgrade.Cancel{}, now)
-			if d.installs() {
+			if installs(d) {
 				tooLate = append(tooLate, d.Name())
 			}
 		}
@@ -192,7 +90,7 @@ func (s *Service) Pause(ref registry.Ref, d time.Duration, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(dev *device) {
 			op := s.offers.upgradeOperation(dev)
-			if !s.upgrades.step(dev, upgrade.Pause{For: d}, time.Now()) {
+			if !s.upgrades.step(dev, upgrade.Pause{For: d}, s.owner.now()) {
 				respond(fail(Failure, op, "%s has no download that could be paused", dev.Name()))
 				return
 			}
@@ -206,7 +104,7 @@ func (s *Service) Resume(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.offers.upgradeOperation(d)
-			if !s.upgrades.step(d, upgrade.Resume{}, time.Now()) {
+			if !s.upgrades.step(d, upgrade.Resume{}, s.owner.now()) {
 				respond(fail(Failure, op, "%s has no paused download", d.Name()))
 				return
 			}
@@ -244,61 +142,176 @@ func (s *Service) Forget(ref registry.Ref, respond Respond) {
 	})
 }
 
+// ServiceStatus tells whether upgrades can be done. ref may be nil; a device that is named must be known.
+func (s *Service) ServiceStatus(ref *registry.Ref, respond Respond) {
+	s.request(respond, func() { s.inquiries.status(ref, respond) })
+}
+
+// ImageInfo tells which image a device would get now.
+func (s *Service) ImageInfo(ref registry.Ref, respond Respond) {
+	s.request(respond, func() {
+		s.withDevice(ref, respond, func(d *device) { respond(s.inquiries.imageInfo(d, s.owner.now())) })
+	})
+}
+
 // Check reads a device's running version again and tells whether there is a newer image.
 func (s *Service) Check(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) {
-			if why, ok := s.dongle.usable(); !ok {
-				respond(fail(ServiceNotAvailable, s.offers.operation(d), "%s", why))
-				return
-			}
-			respond(Answer{Status: InProgress, Operation: s.offers.operation(d)})
-			s.asking.interviews.check(d, func(err error) {
-				o := s.offers.best(d.Device)
-				available := updateAvailable(d, o)
-				a := Answer{Status: Success, Operation: d.operation(o), UpdateAvailable: &available}
-				if err != nil {
-					a.Status = Failure
-					a.Reason = upgrade.ReasonNoResponse
-					a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be "+
-						"woken, others to be powered and in reach", d.Name(), err)
-				}
-				respond(a)
-			})
-		})
+		s.withDevice(ref, respond, func(d *device) { s.inquiries.check(d, respond) })
 	})
+}
+
+// CheckAll reads the running version of every device.
+func (s *Service) CheckAll(respond Respond) {
+	s.request(respond, func() { s.inquiries.checkAll(respond) })
+}
+
+// Interview asks a device again who it is.
+func (s *Service) Interview(ref registry.Ref, respond Respond) {
+	s.request(respond, func() {
+		s.withDevice(ref, respond, func(d *device) { s.inquiries.interview(d, respond) })
+	})
+}
+
+// inquiries answers what people ask about devices: whether they are there, who they are, what they run, which
+// image they would get. It does not know how a device is asked, and begins no upgrade. It belongs to the
+// owner goroutine.
+type inquiries struct {
+	owner       *owner
+	home        *home
+	dongle      *dongle
+	offers      *offers
+	searches    *registry.Searches
+	interviews  *interviews
+	listDevices func() // asks the dongle for the devices around it
+}
+
+// find finds the device that a request names and goes on with it. One that is not known yet is looked for on
+// the network first, if it was named by its EUID: the dongle itself lists its neighbours only.
+func (q *inquiries) find(ref registry.Ref, respond Respond, then func(*device)) {
+	if d := q.home.find(ref); d != nil {
+		then(d)
+		return
+	}
+	euid, named := ref.EUID()
+	if !named {
+		respond(fail(DeviceNotFound, &Operation{}, "no device is known as %q; name it by its euid, "+
+			"its network address or the name you gave it", ref))
+		return
+	}
+	op := &Operation{EUID: euid}
+	if why, ok := q.dongle.usable(); !ok {
+		respond(fail(ServiceNotAvailable, op, "device %s is not known yet and cannot be looked for: %s",
+			euid, why))
+		return
+	}
+	respond(Answer{Status: InProgress, Operation: op})
+	q.searches.Find(euid, func(found *registry.Device) {
+		switch {
+		case found != nil:
+			then(q.home.of(found))
+		case q.owner.stopping():
+			respond(fail(ServiceNotAvailable, op, "%v", errStopping))
+		default:
+			respond(fail(DeviceNotFound, op, "device %s does not answer on the network; "+
+				"check that it has joined, is powered and, if it sleeps, awake", euid))
+		}
+	})
+}
+
+// status tells whether upgrades can be done: of the device that is named, or at all where ref is nil.
+func (q *inquiries) status(ref *registry.Ref, respond Respond) {
+	if ref == nil {
+		respond(q.availability(nil))
+		return
+	}
+	// With the dongle away the answer is that, whichever device is meant.
+	if d := q.home.find(*ref); d == nil && !q.dongle.connected {
+		euid, _ := ref.EUID()
+		respond(q.availability(&Operation{EUID: euid}))
+		return
+	}
+	q.find(*ref, respond, func(d *device) { respond(q.availability(q.offers.operation(d))) })
+}
+
+// availability says whether upgrades can be done.
+func (q *inquiries) availability(op *Operation) Answer {
+	if why, ok := q.dongle.usable(); !ok {
+		return fail(ServiceNotAvailable, op, "%s", why)
+	}
+	return Answer{Status: ServiceAvailable, Operation: op}
+}
+
+// imageInfo says which image a device would get.
+func (q *inquiries) imageInfo(d *device, now time.Time) Answer {
+	o := q.offers.best(d.Device)
+	a := Answer{Operation: d.operation(o), Upgrade: recordOf(d.upgrade, now), HasUpgrade: true}
+	if o == nil {
+		a.Status = ImageInfoNotFound
+		a.Error = q.offers.noImage(d.Device)
+		return a
+	}
+	a.Status = Success
+	a.UpdateAvailable = ptr(isUpdate(d, o))
+	a.Source = o.Source
+	return a
+}
+
+// check reads a device's version and says whether there is a newer image.
+func (q *inquiries) check(d *device, respond Respond) {
+	if why, ok := q.dongle.usable(); !ok {
+		respond(fail(ServiceNotAvailable, q.offers.operation(d), "%s", why))
+		return
+	}
+	respond(Answer{Status: InProgress, Operation: q.offers.operation(d)})
+	q.interviews.check(d, func(err error) { respond(q.checked(d, err)) })
+}
+
+// checked says whether there is a newer image than the version that was read.
+func (q *inquiries) checked(d *device, err error) Answer {
+	o := q.offers.best(d.Device)
+	a := Answer{
+		Status:          Success,
+		Operation:       d.operation(o),
+		UpdateAvailable: ptr(isUpdate(d, o)),
+	}
+	if err != nil {
+		a.Status = Failure
+		a.Reason = upgrade.ReasonNoResponse
+		a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be "+
+			"woken, others to be powered and in reach", d.Name(), err)
+	}
+	return a
 }
 
 // checksAtOnce is how many devices are asked at the same time by a check of all.
 const checksAtOnce = 4
 
-// CheckAll reads the running version of every device.
-func (s *Service) CheckAll(respond Respond) {
-	s.request(respond, func() {
-		if why, ok := s.dongle.usable(); !ok {
-			respond(fail(ServiceNotAvailable, nil, "%s", why))
-			return
-		}
-		respond(Answer{Status: InProgress})
-		s.hearing.ofDongle.listDevices()
-		s.offers.refresh()
-		devices := s.home.sorted()
-		c := &checkOfAll{
-			interviews: s.asking.interviews,
-			offers:     s.offers,
-			devices:    devices,
-			results:    make([]CheckResult, len(devices)),
-			open:       len(devices),
-			respond:    respond,
-		}
-		if len(devices) == 0 {
-			c.end()
-			return
-		}
-		for range min(checksAtOnce, len(devices)) {
-			c.next()
-		}
-	})
+// checkAll reads the version of every device.
+func (q *inquiries) checkAll(respond Respond) {
+	if why, ok := q.dongle.usable(); !ok {
+		respond(fail(ServiceNotAvailable, nil, "%s", why))
+		return
+	}
+	respond(Answer{Status: InProgress})
+	q.listDevices()
+	q.offers.refresh()
+	devices := q.home.sorted()
+	c := &checkOfAll{
+		interviews: q.interviews,
+		offers:     q.offers,
+		devices:    devices,
+		results:    make([]CheckResult, len(devices)),
+		open:       len(devices),
+		respond:    respond,
+	}
+	if len(devices) == 0 {
+		c.end()
+		return
+	}
+	for range min(checksAtOnce, len(devices)) {
+		c.next()
+	}
 }
 
 // checkOfAll is a check of all devices under way. It does not know how a device is asked.
@@ -325,7 +338,7 @@ func (c *checkOfAll) next() {
 		c.results[i] = CheckResult{
 			EUID:            d.EUID(),
 			Status:          Success,
-			UpdateAvailable: updateAvailable(d, c.offers.best(d.Device)),
+			UpdateAvailable: isUpdate(d, c.offers.best(d.Device)),
 		}
 		if err != nil {
 			c.results[i].Status = Failure
@@ -341,30 +354,24 @@ func (c *checkOfAll) next() {
 // end gives the answer.
 func (c *checkOfAll) end() { c.respond(Answer{Status: Success, CheckResults: c.results}) }
 
-// Interview asks a device again who it is.
-func (s *Service) Interview(ref registry.Ref, respond Respond) {
-	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) {
-			op := s.offers.operation(d)
-			if why, ok := s.dongle.usable(); !ok {
-				respond(fail(ServiceNotAvailable, op, "%s", why))
-				return
-			}
-			if !d.Reachable() {
-				respond(fail(Failure, op, "%s cannot be asked: %v", d.Name(), registry.ErrNoAddress))
-				return
-			}
-			respond(Answer{Status: InProgress, Operation: op})
-			s.asking.interviews.await(d, func(err error) {
-				if err != nil {
-					respond(fail(Failure, s.offers.operation(d), "%s did not answer all questions: %v",
-						d.Name(), err))
-					return
-				}
-				respond(Answer{Status: Success, Operation: s.offers.operation(d)})
-			})
-		})
+// interview asks a device again who it is.
+func (q *inquiries) interview(d *device, respond Respond) {
+	op := q.offers.operation(d)
+	if why, ok := q.dongle.usable(); !ok {
+		respond(fail(ServiceNotAvailable, op, "%s", why))
+		return
+	}
+	if !d.Reachable() {
+		respond(fail(Failure, op, "%s cannot be asked: %v", d.Name(), registry.ErrNoAddress))
+		return
+	}
+	respond(Answer{Status: InProgress, Operation: op})
+	q.interviews.await(d, func(err error) {
+		if err != nil {
+			respond(fail(Failure, q.offers.operation(d), "%s did not answer all questions: %v",
+				d.Name(), err))
+			return
+		}
+		respond(Answer{Status: Success, Operation: q.offers.operation(d)})
 	})
 }
-
-var _ zigate.Handler = (*Service)(nil)

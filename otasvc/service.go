@@ -81,6 +81,7 @@ type Policy struct {
 	QueryWatch       QueryWatch      // when the dongle shows what devices ask for
 	WatchOnly        bool            // another program upgrades: nothing is done, only told
 	ServeUnsolicited bool            // devices that ask without an upgrade are served
+	Prefetch         bool            // images of indexes are fetched before anybody asks for them
 }
 
 // Options are what a Service is made of.
@@ -91,12 +92,11 @@ type Options struct {
 	Logger   *slog.Logger
 	StateDir string // holds state.json; empty where nothing is kept (tests)
 	Policy   Policy
-	// Now is the clock that ticks, messages of the dongle and a restored state go by; nil stands for
-	// time.Now. Its times have two readings: that of the clock on the wall, which people set, and the
-	// monotonic one of this process, by which all that passes while the service runs is measured. Tests bring
-	// a Now whose wall reading was set; its monotonic reading has to be that of time.Now. So what requests
-	// and answers of the dongle begin may read time.Now itself: of that only the wall reading differs, which
-	// is for records and for the window to which a request is put off.
+	// Now is the clock that everything goes by; nil stands for time.Now. Any goroutine may read it, also the
+	// one that answers blocks. Its times have two readings: that of the clock on the wall, which people set,
+	// and the monotonic one of this process, by which all that passes while the service runs is measured.
+	// Tests bring a Now whose wall reading was set. Its monotonic reading has to be that of time.Now, by
+	// which timers run, and by which blocks and commands are timed.
 	Now func() time.Time
 }
 
@@ -107,7 +107,6 @@ type Service struct {
 	owner  *owner
 	gate   requestGate
 	keeper *keeper
-	outlet *outlet
 	teller *teller
 	health health
 
@@ -116,17 +115,18 @@ type Service struct {
 	sender *sending.Sender
 
 	// What follows belongs to the owner goroutine. Each part knows some of those above it, and none below.
-	home     *home
-	dongle   *dongle
-	watch    *watch
-	slot     *headerSlot
-	asking   *asking
-	offers   *offers
-	upgrades *upgrades
-	planner  *planner
-	orders   *orders
-	byHand   *byHand
-	hearing  *hearing
+	home      *home
+	dongle    *dongle
+	watch     *watch
+	slot      *headerSlot
+	asking    *asking
+	offers    *offers
+	upgrades  *upgrades
+	planner   *planner
+	orders    *orders
+	byHand    *byHand
+	hearing   *hearing
+	inquiries *inquiries
 }
 
 // New reads the state and prepares everything that serving blocks needs, so that a device that goes on asking
@@ -134,18 +134,20 @@ type Service struct {
 // the service starts empty: the error is only for a state folder that cannot be used at all.
 func New(o Options) (*Service, error) {
 	s := &Service{}
-	s.makeGround(&o)
+	s.owner = newOwner(o.Now)
+	out := &outlet{now: s.owner.now}
+	s.makeGround(&o, out)
 	fromBlocks := s.makeBlocks(&o)
-	s.makeUpgrades(&o)
-	s.makeRequests(&o)
-	s.makeHearing(&o)
+	s.makeUpgrades(&o, out)
+	s.makeHearing(&o, out)
+	s.makeRequests(&o, out)
 	fromBlocks.others = &strays{
 		home:     s.home,
 		slot:     s.slot,
 		upgrades: s.upgrades,
 		orders:   s.orders,
 		hearing:  s.hearing.devices,
-		outlet:   s.outlet,
+		outlet:   out,
 		log:      o.Logger,
 	}
 	s.health.noteDongle(s.dongle)
@@ -163,7 +165,7 @@ func (s *Service) Run(ctx context.Context, radio sending.Radio, sink Sink) error
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.owner.ctx = background
 	s.sender.Begin(background, radio)
-	s.outlet.sink = sink
+	s.teller.begin(sink)
 	end := s.keeper.begin(s.snapshot)
 	defer func() {
 		s.sayAway()
@@ -275,6 +277,9 @@ func (s *Service) tick(now time.Time) {
 		s.asking.interviews.run(now)
 	}
 	s.orders.byPolicy(now)
+	if s.offers.prefetch.due(now) {
+		s.offers.fetchAhead(s.home.sorted(), now)
+	}
 	s.sweep(now)
 	s.planner.places.look(now)
 	s.planner.follow(now)
@@ -309,6 +314,7 @@ func (s *Service) sweep(now time.Time) {
 	for sha256 := range s.slot.memory.images {
 		used[sha256] = true
 	}
+	s.offers.keepFetched(s.home.sorted(), used)
 	s.offers.sweep(used, now)
 }
 
@@ -340,13 +346,15 @@ func (s *Service) sleep(now time.Time) time.Duration {
 
 // Alive is nil, or the error says why only a restart can help: the goroutine that owns devices and upgrades
 // has no ticks any more. It is nil before Run. Any goroutine may call it.
-func (s *Service) Alive() error { return s.health.alive() }
+func (s *Service) Alive() error { return s.health.alive(s.owner.now()) }
 
 // DongleHealth is nil, or the error says why upgrades cannot be done now. Any goroutine may call it.
 func (s *Service) DongleHealth() error { return s.health.dongleHealth() }
 
 // StoreHealth is nil, or the error says why the state cannot be written. Any goroutine may call it.
 func (s *Service) StoreHealth() error { return s.keeper.health() }
+
+var _ zigate.Handler = (*Service)(nil)
 
 // HandleMessage takes every message of the dongle that is not on the block path. Part of zigate.Handler.
 func (s *Service) HandleMessage(m message.Message, lqi uint8) {

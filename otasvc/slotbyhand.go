@@ -99,19 +99,19 @@ func (h *byHand) load(key slot.Key, about func() *Operation, respond Respond) {
 
 // loadHeader loads a header for a person, where no upgrade is disturbed by it.
 func (h *byHand) loadHeader(im *cachedImage, key slot.Key, about func() *Operation, respond Respond) {
-	if status, why := h.refusal(key, time.Now()); why != "" {
+	if status, why := h.refusal(key, h.owner.now()); why != "" {
 		h.slot.dropUnusedImages()
 		respond(fail(status, about(), "%s", why))
 		return
 	}
 	if h.slot.state.IsBusy() {
-		h.questions.Wait(time.Now().Add(slotPoll), func(error) { h.loadHeader(im, key, about, respond) })
+		h.questions.Wait(h.owner.now().Add(slotPoll), func(error) { h.loadHeader(im, key, about, respond) })
 		return
 	}
 	generation := h.slot.loadingByHand()
 	h.submit(loadImage(im.headerAs(key.Version)), func(err error) {
 		if h.slot.state.Generation() == generation {
-			h.loadedByHand(im, key, err, time.Now())
+			h.loadedByHand(im, key, err, h.owner.now())
 		}
 		respond(dongleAnswer(err, about()))
 	})
@@ -158,7 +158,7 @@ func (h *byHand) loadedByHand(im *cachedImage, key slot.Key, err error, now time
 
 // keepByHand keeps a header in the slot for as long as it is the one that was loaded by hand.
 func (h *byHand) keepByHand(key slot.Key, generation int, until time.Time) {
-	now := time.Now()
+	now := h.owner.now()
 	if !h.slot.state.Holds(key) || h.slot.state.Generation() != generation || !now.Before(until) {
 		return
 	}

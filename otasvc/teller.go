@@ -9,12 +9,15 @@ import (
 )
 
 // outlet is the way to the [Sink], which Run brings: nothing happens before. It does not know what it tells.
-type outlet struct{ sink Sink }
+type outlet struct {
+	now  func() time.Time
+	sink Sink
+}
 
 // happened hands an event to the sink.
 func (o *outlet) happened(e Event) {
 	if e.Time.IsZero() {
-		e.Time = time.Now()
+		e.Time = o.now()
 	}
 	o.sink.Happened(e)
 }
@@ -34,6 +37,9 @@ type teller struct {
 	info      InfoRecord // as it was told last
 	images    uint64     // revision of the registrations that were told last
 }
+
+// begin has everything told to a sink from now on.
+func (t *teller) begin(sink Sink) { t.outlet.sink = sink }
 
 // tell tells what changed of devices, of the service, and of the images that are registered.
 func (t *teller) tell(now time.Time) {
@@ -116,9 +122,9 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		Endpoint:         f.Endpoint,
 		Sleepy:           f.Sleepy,
 		CurrentVersion:   f.CurrentVersion,
-		LQI:              f.LQI,
+		LQI:              f.Heard.LQI,
 		LastSeen:         f.LastSeen,
-		UpdateAvailable:  updateAvailable(d, o),
+		UpdateAvailable:  isUpdate(d, o),
 		Offer:            o,
 		History:          slices.Clone(d.history),
 	}

@@ -16,6 +16,7 @@ import (
 // header slot becomes whose. It belongs to the owner goroutine.
 type upgrades struct {
 	policy *Policy
+	now    func() time.Time
 
 	home       *home
 	groups     *groups

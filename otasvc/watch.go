@@ -36,6 +36,7 @@ type watch struct {
 	sender *sending.Sender
 	log    *slog.Logger
 	policy QueryWatch
+	now    func() time.Time
 
 	rawMode
 }
@@ -127,7 +128,7 @@ func (w *watch) follow(working, urgent bool, now time.Time) {
 		if w.dongle.session != session {
 			return
 		}
-		w.set(mode, err, time.Now())
+		w.set(mode, err, w.now())
 		if err != nil {
 			w.log.Warn("the dongle's raw mode was not set; it is tried again", "mode", mode, "err", err)
 		}

@@ -12,22 +12,27 @@ import (
 
 // makeGround makes what everything stands on: the owner, the state's keeper, the ways to the sink and to the
 // dongle, the devices, and what is known of the dongle.
-func (s *Service) makeGround(o *Options) {
-	s.owner = newOwner(o.Now)
+func (s *Service) makeGround(o *Options, out *outlet) {
 	now := s.owner.now()
-	s.gate.deadline = time.Now().Add(settleTimeout)
+	s.gate.deadline = now.Add(settleTimeout)
 	s.keeper = &keeper{owner: s.owner}
-	s.outlet = &outlet{}
 	s.sender = sending.New(s.owner.inbox)
 	s.home = newHome()
 	s.dongle = &dongle{watchOnly: o.Policy.WatchOnly, goneAt: now, lookedAt: now}
-	s.watch = &watch{dongle: s.dongle, sender: s.sender, log: o.Logger, policy: o.Policy.QueryWatch}
+	s.watch = &watch{
+		dongle: s.dongle,
+		sender: s.sender,
+		log:    o.Logger,
+		policy: o.Policy.QueryWatch,
+		now:    s.owner.now,
+	}
 	s.slot = &headerSlot{
 		dongle: s.dongle,
 		home:   s.home,
 		sender: s.sender,
-		outlet: s.outlet,
+		outlet: out,
 		log:    o.Logger,
+		now:    s.owner.now,
 		memory: imageMemory{store: o.Images, async: s.owner.async, images: map[string]*cachedImage{}},
 	}
 	s.asking = newAsking(s.owner, s.home, s.dongle, s.sender, o.Logger)
@@ -36,9 +41,10 @@ func (s *Service) makeGround(o *Options) {
 		images:      o.Images,
 		catalog:     o.Catalog,
 		observer:    o.Observer,
-		outlet:      s.outlet,
+		outlet:      out,
 		log:         o.Logger,
 		unavailable: map[string]time.Time{},
+		prefetch:    prefetch{wanted: o.Policy.Prefetch},
 	}
 	s.offers.sweepBegun(now)
 }
@@ -56,9 +62,10 @@ func (s *Service) makeBlocks(o *Options) *blockOwner {
 }
 
 // makeUpgrades makes what upgrades are done with.
-func (s *Service) makeUpgrades(o *Options) {
+func (s *Service) makeUpgrades(o *Options, out *outlet) {
 	s.upgrades = &upgrades{
 		policy: &o.Policy,
+		now:    s.owner.now,
 		home:   s.home,
 		groups: newGroups(),
 		dongle: s.dongle,
@@ -74,7 +81,7 @@ func (s *Service) makeUpgrades(o *Options) {
 		searches:   s.asking.searches,
 		sender:     s.sender,
 		keeper:     s.keeper,
-		outlet:     s.outlet,
+		outlet:     out,
 		observer:   o.Observer,
 		log:        o.Logger,
 	}
@@ -96,53 +103,14 @@ func (s *Service) makeUpgrades(o *Options) {
 		overlap:    newOverlap(o.Policy.Overlap, s.slot, o.Logger),
 		sender:     s.sender,
 		log:        o.Logger,
+		now:        s.owner.now,
 		policy:     slotPolicy(&o.Policy),
 		minBattery: o.Policy.MinBattery,
 	}
 }
 
-// makeRequests makes what requests are carried out with, and what tells of the changes.
-func (s *Service) makeRequests(o *Options) {
-	s.orders = &orders{
-		policy:     &o.Policy,
-		home:       s.home,
-		dongle:     s.dongle,
-		slot:       s.slot,
-		planner:    s.planner,
-		rights:     s.upgrades.rights,
-		offers:     s.offers,
-		upgrades:   s.upgrades,
-		groups:     s.upgrades.groups,
-		interviews: s.asking.interviews,
-		keeper:     s.keeper,
-		outlet:     s.outlet,
-	}
-	s.byHand = &byHand{
-		owner:     s.owner,
-		home:      s.home,
-		dongle:    s.dongle,
-		slot:      s.slot,
-		planner:   s.planner,
-		offers:    s.offers,
-		upgrades:  s.upgrades,
-		questions: s.asking.questions,
-		sender:    s.sender,
-		outlet:    s.outlet,
-		log:       o.Logger,
-	}
-	s.teller = &teller{
-		outlet:    s.outlet,
-		home:      s.home,
-		offers:    s.offers,
-		upgrades:  s.upgrades,
-		dongle:    s.dongle,
-		slot:      s.slot,
-		startedAt: time.Now(),
-	}
-}
-
 // makeHearing makes what takes the dongle's messages.
-func (s *Service) makeHearing(o *Options) {
+func (s *Service) makeHearing(o *Options, out *outlet) {
 	s.hearing = &hearing{
 		ofDongle: &dongleHearing{
 			owner:      s.owner,
@@ -153,7 +121,7 @@ func (s *Service) makeHearing(o *Options) {
 			questions:  s.asking.questions,
 			interviews: s.asking.interviews,
 			sender:     s.sender,
-			outlet:     s.outlet,
+			outlet:     out,
 			log:        o.Logger,
 		},
 		devices: &deviceHearing{
@@ -165,10 +133,11 @@ func (s *Service) makeHearing(o *Options) {
 			upgrades:   s.upgrades,
 			offers:     s.offers,
 			sender:     s.sender,
-			outlet:     s.outlet,
+			outlet:     out,
 			places:     s.planner.places,
 			observer:   o.Observer,
 			log:        o.Logger,
+			now:        s.owner.now,
 			blockSize:  o.Policy.BlockSize,
 		},
 		questions: s.asking.questions,
@@ -180,5 +149,55 @@ func (s *Service) makeHearing(o *Options) {
 		slot:      s.slot,
 		upgrades:  s.upgrades,
 		log:       o.Logger,
+	}
+}
+
+// makeRequests makes what requests are carried out with, and what tells of the changes.
+func (s *Service) makeRequests(o *Options, out *outlet) {
+	s.orders = &orders{
+		policy:     &o.Policy,
+		now:        s.owner.now,
+		home:       s.home,
+		dongle:     s.dongle,
+		slot:       s.slot,
+		planner:    s.planner,
+		rights:     s.upgrades.rights,
+		offers:     s.offers,
+		upgrades:   s.upgrades,
+		groups:     s.upgrades.groups,
+		interviews: s.asking.interviews,
+		keeper:     s.keeper,
+		outlet:     out,
+	}
+	s.byHand = &byHand{
+		owner:     s.owner,
+		home:      s.home,
+		dongle:    s.dongle,
+		slot:      s.slot,
+		planner:   s.planner,
+		offers:    s.offers,
+		upgrades:  s.upgrades,
+		questions: s.asking.questions,
+		sender:    s.sender,
+		outlet:    out,
+		log:       o.Logger,
+	}
+	s.inquiries = &inquiries{
+		owner:       s.owner,
+		home:        s.home,
+		dongle:      s.dongle,
+		offers:      s.offers,
+		searches:    s.asking.searches,
+		interviews:  s.asking.interviews,
+		listDevices: s.hearing.ofDongle.listDevices,
+	}
+	s.teller = &teller{
+		outlet:    out,
+		home:      s.home,
+		offers:    s.offers,
+		upgrades:  s.upgrades,
+		dongle:    s.dongle,
+		slot:      s.slot,
+		startedAt: s.owner.now(),
 	}
 }

@@ -341,7 +341,9 @@ func (w *world) crash(away time.Duration) {
 // command sends a command past the service.
 func (w *world) command(m message.Message) {
 	w.t.Helper()
-	if _, err := w.dongle.Command(w.t.Context(), m); err != nil {
+	done := make(chan error, 1)
+	w.dongle.Submit(m, func(_ message.Status, err error) { done <- err })
+	if err := <-done; err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -1,7 +1,6 @@
 package zigate_test
 
 import (
-	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -87,25 +86,6 @@ func TestSubmitWithoutRun(t *testing.T) {
 	if !errors.Is(err, zigate.ErrNotConnected) {
 		t.Errorf("before Run: %v", err)
 	}
-	if _, err := d.Command(t.Context(), message.Reset{}); !errors.Is(err, zigate.ErrNotConnected) {
-		t.Errorf("Command: %v", err)
-	}
-}
-
-func TestCommand(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeGetDevices)})
-		s, err := b.dongle.Command(t.Context(), message.SetTime{})
-		if err != nil || s.Request != (message.SetTime{}).Type() {
-			t.Errorf("Command = %+v, %v", s, err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := b.dongle.Command(ctx, message.GetDevices{}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Command: %v", err)
-		}
-		f.send(ok(message.TypeGetDevices))
-	})
 }
 
 func TestTimeoutOnce(t *testing.T) {

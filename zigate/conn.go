@@ -48,21 +48,9 @@ type conn struct {
 
 	heard atomic.Int64 // when the last good frame came, on the connection's clock
 
-	// These belong to the handshake, see handshake.go.
-	askedNetwork atomic.Bool
-	gotVersion   chan struct{}
-	ready        chan struct{}
-
-	// Only the reader uses these.
-	version  message.Version
-	knowsVer bool
-	decoder  message.Decoder
-	errors   message.FrameErrors // those that were reported to the Observer
-	request  message.ImageBlockRequest
-	status   message.Status
-	reply    []byte
-
-	traced message.Decoder // decodes written frames; used under wlock
+	greeting greeting
+	incoming incoming        // only the reader uses it
+	traced   message.Decoder // decodes written frames; used under wlock
 }
 
 func newConn(d *Dongle, port Port, again bool) *conn {
@@ -71,19 +59,18 @@ func newConn(d *Dongle, port Port, again bool) *conn {
 		name = s.String()
 	}
 	return &conn{
-		d:          d,
-		port:       port,
-		name:       name,
-		line:       &Line{rate: byteRate(port)},
-		again:      again,
-		start:      time.Now(),
-		wlock:      make(chan struct{}, 1),
-		closed:     make(chan struct{}),
-		out:        make(chan *command, maxTimeouts),
-		failed:     make(chan error, 2),
-		gotVersion: make(chan struct{}),
-		ready:      make(chan struct{}),
-		reply:      make([]byte, 0, replyBufferSize),
+		d:        d,
+		port:     port,
+		name:     name,
+		line:     &Line{rate: byteRate(port)},
+		again:    again,
+		start:    time.Now(),
+		wlock:    make(chan struct{}, 1),
+		closed:   make(chan struct{}),
+		out:      make(chan *command, maxTimeouts),
+		failed:   make(chan error, 2),
+		greeting: newGreeting(),
+		incoming: incoming{reply: make([]byte, 0, replyBufferSize)},
 	}
 }
 
@@ -95,7 +82,7 @@ func (c *conn) now() time.Duration {
 // connected reports whether the handshake was completed.
 func (c *conn) connected() bool {
 	select {
-	case <-c.ready:
+	case <-c.greeting.ready:
 		return true
 	default:
 		return false

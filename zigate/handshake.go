@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -12,6 +13,32 @@ import (
 // handshakeTries is how often each command of the handshake is sent. Opening the port may have reset the
 // dongle, which then takes a few seconds to boot.
 const handshakeTries = 4
+
+// greeting is how far the handshake of a connection has come.
+type greeting struct {
+	askedNetwork atomic.Bool
+	gotVersion   chan struct{} // closed when version has been told
+	ready        chan struct{} // closed at the end
+
+	// Only the reader uses these.
+	version      message.Version
+	knowsVersion bool
+}
+
+func newGreeting() greeting {
+	return greeting{gotVersion: make(chan struct{}), ready: make(chan struct{})}
+}
+
+// tell takes the dongle's version, and reports whether it is the answer that the handshake waits for.
+func (g *greeting) tell(v message.Version) bool {
+	if g.knowsVersion {
+		return false
+	}
+	g.version = v
+	g.knowsVersion = true
+	close(g.gotVersion)
+	return true
+}
 
 // handshake asks for the firmware's version first, which shows whether a dongle answers at all. Then it
 // sets the raw mode, which the dongle keeps over resets and which cannot be read. Then it asks for the
@@ -22,14 +49,14 @@ func (c *conn) handshake(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.ask(ctx, message.GetVersion{}, c.gotVersion); err != nil {
+	if err := c.ask(ctx, message.GetVersion{}, c.greeting.gotVersion); err != nil {
 		return err
 	}
 	if err := c.ask(ctx, message.SetRawMode{Mode: c.d.opts.RawMode}, nil); err != nil {
 		return err
 	}
-	c.askedNetwork.Store(true)
-	return c.ask(ctx, message.GetNetworkState{}, c.ready)
+	c.greeting.askedNetwork.Store(true)
+	return c.ask(ctx, message.GetNetworkState{}, c.greeting.ready)
 }
 
 // ask repeats a command until its answer comes. Where answer is nil it waits for the status.
@@ -82,15 +109,9 @@ func (c *conn) try(ctx context.Context, m message.Message, answer <-chan struct{
 func (c *conn) consume(m message.Message) bool {
 	switch m := m.(type) {
 	case message.Version:
-		if !c.knowsVer {
-			c.version = m
-			c.knowsVer = true
-			close(c.gotVersion)
-			return true
-		}
-		return c.probed()
+		return c.greeting.tell(m) || c.probed()
 	case message.NetworkState:
-		if c.connected() || !c.askedNetwork.Load() {
+		if c.connected() || !c.greeting.askedNetwork.Load() {
 			return false
 		}
 		c.announce(m)
@@ -102,17 +123,17 @@ func (c *conn) consume(m message.Message) bool {
 // announce completes the handshake.
 func (c *conn) announce(n message.NetworkState) {
 	d := c.d
-	d.accept(c.version)
+	d.accept(c.greeting.version)
 	d.opts.Observer.Connected(true)
 	if c.again {
 		d.opts.Observer.Reconnected()
 	}
 	d.opts.Handler.HandleConnected(Info{
 		Port:        c.name,
-		Major:       c.version.Major,
-		Minor:       c.version.Minor,
-		Firmware:    c.version.Firmware(),
-		Family:      c.version.Family(),
+		Major:       c.greeting.version.Major,
+		Minor:       c.greeting.version.Minor,
+		Firmware:    c.greeting.version.Firmware(),
+		Family:      c.greeting.version.Family(),
 		IEEE:        n.IEEE,
 		NetworkAddr: n.Addr,
 		PANID:       n.PANID,
@@ -120,5 +141,5 @@ func (c *conn) announce(n message.NetworkState) {
 		NetworkUp:   n.Up(),
 		Line:        c.line,
 	})
-	close(c.ready)
+	close(c.greeting.ready)
 }

@@ -246,8 +246,8 @@ func TestDongleOnPort(t *testing.T) {
 			case <-ctx.Done():
 				t.Fatal("not connected")
 			}
-			if _, err := dongle.Command(ctx, message.SetTime{}); err != nil {
-				t.Errorf("Command: %v", err)
+			if err := command(ctx, dongle, message.SetTime{}); err != nil {
+				t.Errorf("SetTime: %v", err)
 			}
 			if _, err := far.Write(fromDongle(message.ImageBlockRequest{Offset: 64})); err != nil {
 				t.Error(err)
@@ -258,8 +258,8 @@ func TestDongleOnPort(t *testing.T) {
 				t.Error("no answer to a block request")
 			}
 			// Stops the far end's reader, which nothing else can interrupt on a PTY.
-			if _, err := dongle.Command(ctx, message.Reset{}); err != nil {
-				t.Errorf("Command: %v", err)
+			if err := command(ctx, dongle, message.Reset{}); err != nil {
+				t.Errorf("Reset: %v", err)
 			}
 			<-farEnded
 			cancel()
@@ -290,5 +290,17 @@ func serve(far io.ReadWriter, blocks chan<- message.Frame) {
 				return
 			}
 		}
+	}
+}
+
+// command submits a command and waits for its status.
+func command(ctx context.Context, d *zigate.Dongle, cmd message.Message) error {
+	done := make(chan error, 1)
+	d.Submit(cmd, func(_ message.Status, err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -1,7 +1,6 @@
 package zigate
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -102,23 +101,6 @@ func (d *Dongle) submit(c *command, size int) {
 	d.failed = append(d.failed, failure{c, err})
 	d.mu.Unlock()
 	notify(d.wakeFail)
-}
-
-// Command submits a command and waits for its status. The error is one of Submit or of ctx; in the latter
-// case the command may still be sent.
-func (d *Dongle) Command(ctx context.Context, cmd message.Message) (message.Status, error) {
-	type result struct {
-		status message.Status
-		err    error
-	}
-	results := make(chan result, 1)
-	d.Submit(cmd, func(s message.Status, err error) { results <- result{s, err} })
-	select {
-	case r := <-results:
-		return r.status, r.err
-	case <-ctx.Done():
-		return message.Status{}, fmt.Errorf("%s (%s): %w", cmd.Type(), cmd.Type().Name(), ctx.Err())
-	}
 }
 
 func notify(wake chan struct{}) {

@@ -28,6 +28,16 @@ func FrameErrorReasons() []string {
 	}
 }
 
+// incoming is what the reader of a connection works with. Its buffers are used again for each frame, so that
+// the block path allocates nothing.
+type incoming struct {
+	decoder message.Decoder
+	errors  message.FrameErrors // those that were reported to the Observer
+	request message.ImageBlockRequest
+	status  message.Status
+	reply   []byte
+}
+
 // read reads until the port fails or is closed.
 func (c *conn) read() error {
 	buf := make([]byte, readBufferSize)
@@ -35,7 +45,7 @@ func (c *conn) read() error {
 		n, err := c.port.Read(buf)
 		c.line.received.Add(uint64(n))
 		for in := buf[:n]; len(in) > 0; {
-			f, rest, ok := c.decoder.Feed(in)
+			f, rest, ok := c.incoming.decoder.Feed(in)
 			in = rest
 			if !ok {
 				break
@@ -82,7 +92,7 @@ func (c *conn) receive(f message.Frame) error {
 
 	switch f.Type {
 	case message.TypeImageBlockRequest:
-		if err := c.request.Parse(payload); err != nil {
+		if err := c.incoming.request.Parse(payload); err != nil {
 			c.unusable(ReasonShort, f, err)
 			return nil
 		}
@@ -92,7 +102,7 @@ func (c *conn) receive(f message.Frame) error {
 		}
 		return err
 	case message.TypeStatus:
-		if err := c.status.Parse(payload); err != nil {
+		if err := c.incoming.status.Parse(payload); err != nil {
 			c.unusable(ReasonShort, f, err)
 			return nil
 		}
@@ -127,9 +137,9 @@ func (c *conn) receive(f message.Frame) error {
 // answerBlock answers an image block request. It must not allocate, takes no lock but that of the port, and
 // logs only where debug messages are wanted.
 func (c *conn) answerBlock(at time.Time) error {
-	reply := c.d.opts.Handler.HandleBlockRequest(&c.request, c.reply[:0])
-	if cap(reply) > cap(c.reply) {
-		c.reply = reply[:0] // keeps the larger buffer
+	reply := c.d.opts.Handler.HandleBlockRequest(&c.incoming.request, c.incoming.reply[:0])
+	if cap(reply) > cap(c.incoming.reply) {
+		c.incoming.reply = reply[:0] // keeps the larger buffer
 	}
 	if len(reply) > 0 {
 		if err := c.write(reply, nil); err != nil {
@@ -138,14 +148,15 @@ func (c *conn) answerBlock(at time.Time) error {
 		c.d.opts.Observer.BlockAnswered(time.Since(at))
 	}
 	if c.enabled() {
-		c.d.log.Debug("image block request", "fields", c.request, "reply", len(reply), "took", time.Since(at))
+		c.d.log.Debug("image block request", "fields", c.incoming.request, "reply", len(reply),
+			"took", time.Since(at))
 	}
 	return nil
 }
 
-// handleStatus hands c.status to the command, or to the block answer, that it belongs to.
+// handleStatus hands c.incoming.status to the command, or to the block answer, that it belongs to.
 func (c *conn) handleStatus(f message.Frame, now time.Duration, lqi uint8) {
-	s := &c.status
+	s := &c.incoming.status
 	if s.Form == message.StatusFormBuffers {
 		c.d.opts.Observer.Buffers(s.NPDUUsed, s.APDUUsed)
 	}
@@ -181,17 +192,17 @@ func (c *conn) unusable(reason string, f message.Frame, err error) {
 
 // countErrors hands the decoder's new errors to the Observer.
 func (c *conn) countErrors() {
-	now := c.decoder.Errors()
-	if now == c.errors {
+	now := c.incoming.decoder.Errors()
+	if now == c.incoming.errors {
 		return
 	}
-	c.count(ReasonGarbage, now.Garbage-c.errors.Garbage)
-	c.count(ReasonTruncated, now.Truncated-c.errors.Truncated)
-	c.count(ReasonChecksum, now.Checksum-c.errors.Checksum)
-	c.count(ReasonLength, now.Length-c.errors.Length)
-	c.count(ReasonEscape, now.Escape-c.errors.Escape)
-	c.count(ReasonOverlong, now.Overlong-c.errors.Overlong)
-	c.errors = now
+	c.count(ReasonGarbage, now.Garbage-c.incoming.errors.Garbage)
+	c.count(ReasonTruncated, now.Truncated-c.incoming.errors.Truncated)
+	c.count(ReasonChecksum, now.Checksum-c.incoming.errors.Checksum)
+	c.count(ReasonLength, now.Length-c.incoming.errors.Length)
+	c.count(ReasonEscape, now.Escape-c.incoming.errors.Escape)
+	c.count(ReasonOverlong, now.Overlong-c.incoming.errors.Overlong)
+	c.incoming.errors = now
 }
 
 func (c *conn) count(reason string, n uint64) {

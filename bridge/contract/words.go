@@ -165,7 +165,7 @@ const (
 	CheckPassed CheckStatus = "passed"
 	// CheckFailed means that it does not.
 	CheckFailed CheckStatus = "failed"
-	// CheckNotVerifiable means that nobody but the manufacturer can check it.
+	// CheckNotVerifiable means that it cannot be checked here; most often only the manufacturer can.
 	CheckNotVerifiable CheckStatus = "notVerifiable"
 )
 

@@ -12,8 +12,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 )
 
-// Asker carries requests out. Its answers come over the feed, as responses with the id.
+// Asker carries requests out.
 type Asker interface {
+	// Ask carries a request for an operation out; the payload is that of MQTT. The answers come over the
+	// feed, as responses with the id. It does not block.
 	Ask(id, operation string, payload []byte)
 }
 

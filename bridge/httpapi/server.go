@@ -69,9 +69,10 @@ type Check struct {
 	Check func() error
 }
 
-// Queue lists the upgrades that wait; the first is to begin next. It calls then once, or never where the
-// service stops.
+// Queue knows the upgrades that wait.
 type Queue interface {
+	// Queue lists the upgrades that wait; the first is to begin next. It calls then once, or never where the
+	// service stops.
 	Queue(then func([]otasvc.QueuedUpgrade))
 }
 

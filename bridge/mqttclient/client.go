@@ -282,7 +282,7 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 	}
 
-	if n := c.outbox.DropAll(DropStopped); n > 0 {
+	if n := c.outbox.DropAll(); n > 0 {
 		c.log.Warn("stopped before the MQTT broker had acknowledged all messages; the others are lost",
 			"lost", n)
 		c.dropped(DropStopped, n)

@@ -52,7 +52,6 @@ type Outbox struct {
 	events   list.List         // of *queuedEvent, by place
 	inFlight list.List         // of *queuedEvent, in the order in which they were taken
 	flying   map[uint64]flight // the messages in flight, by ID
-	dropped  map[DropReason]uint64
 }
 
 // OutgoingMessage is one message to be published.
@@ -94,11 +93,10 @@ type flight struct {
 // flight do not count. The number of retained topics is not limited; each has one value.
 func NewOutbox(limit int) *Outbox {
 	return &Outbox{
-		limit:   max(limit, 1),
-		wake:    make(chan struct{}, 1),
-		topics:  make(map[string]*retainedTopic),
-		flying:  make(map[uint64]flight),
-		dropped: make(map[DropReason]uint64),
+		limit:  max(limit, 1),
+		wake:   make(chan struct{}, 1),
+		topics: make(map[string]*retainedTopic),
+		flying: make(map[uint64]flight),
 	}
 }
 
@@ -232,7 +230,7 @@ func (o *Outbox) Done(id uint64) {
 
 // DropAll drops all events and responses that the broker has not acknowledged, and returns how many there
 // were. It keeps retained values.
-func (o *Outbox) DropAll(reason DropReason) int {
+func (o *Outbox) DropAll() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := o.events.Len() + o.inFlight.Len()
@@ -242,7 +240,6 @@ func (o *Outbox) DropAll(reason DropReason) int {
 	for _, t := range o.topics {
 		t.flights = 0
 	}
-	o.dropped[reason] += uint64(n)
 	return n
 }
 
@@ -256,17 +253,6 @@ func (o *Outbox) Len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.due.Len() + o.events.Len() + len(o.flying)
-}
-
-// Dropped returns how many events and responses were dropped so far, by reason.
-func (o *Outbox) Dropped() map[DropReason]uint64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	counts := make(map[DropReason]uint64, len(o.dropped))
-	for reason, n := range o.dropped {
-		counts[reason] = n
-	}
-	return counts
 }
 
 // makeDue puts a topic at the end of the queue, unless it is due already.
@@ -283,7 +269,6 @@ func (o *Outbox) makeDue(t *retainedTopic) {
 func (o *Outbox) trim() (dropped int) {
 	for o.events.Len() > o.limit {
 		o.events.Remove(o.events.Front())
-		o.dropped[DropOverflow]++
 		dropped++
 	}
 	return dropped

@@ -95,13 +95,17 @@ func (a *app) addService(home *sim.Dongle, meters *metrics.Metrics) (*library.Li
 		return nil, fmt.Errorf("%w (ZIGATE_OTA_IMAGE_DIR)", err)
 	}
 	a.catalog, err = library.NewCatalog(images, library.CatalogOptions{
-		Indexes: a.cfg.Image.Indexes, Interval: a.cfg.Image.IndexInterval,
+		Indexes: a.cfg.Image.Indexes.Locations(), Interval: a.cfg.Image.IndexInterval,
+		MakerAliases: makerAliases(a.cfg.Image.MakerAliases),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ZIGATE_OTA_IMAGE_INDEXES: %w", err)
 	}
+	a.log.Info("images come from the image folder, from indexes and from requests",
+		"folder", a.cfg.Image.Dir, "indexes", a.cfg.Image.Indexes.String())
 
 	policy := upgradePolicy(a.cfg.Upgrade, queryWatch(a.cfg.DongleQueryWatch))
+	policy.Prefetch = a.cfg.Image.Prefetch
 	policy.WatchOnly = a.cfg.Share.OTA == config.ShareOTAClient
 	a.service, err = otasvc.New(otasvc.Options{
 		Images:   images,
@@ -245,7 +249,7 @@ func (a *app) addHTTP(images *library.Library, meters *metrics.Metrics, feed *br
 		Feed:          feed,
 		Asker:         a.bridge,
 		Queue:         a.service,
-		Images:        imageFiles{images, a.catalog},
+		Images:        a.catalog,
 		MaxImageBytes: a.cfg.Image.MaxBytes,
 		LogLevel:      &a.logger.level,
 		Token:         a.cfg.HTTP.Token.Reveal(),
@@ -259,12 +263,6 @@ func (a *app) checks() []httpapi.Check {
 		{Name: "mqtt", Check: a.client.Health},
 		{Name: "state", Check: a.service.StoreHealth},
 	}
-}
-
-// imageFiles are the stored images and those that the catalog knows.
-type imageFiles struct {
-	*library.Library
-	*library.Catalog
 }
 
 // dialer returns what opens the connection to the dongle.
@@ -386,8 +384,14 @@ func (a *app) announceReady(ctx context.Context) error {
 		}
 	}
 	close(a.ready)
-	a.log.Info("ready", "version", version, "mqtt", a.brokerURLs(), "topics", a.cfg.MQTT.BaseTopic+"/#",
-		"http", a.httpAddr())
+	where := []any{
+		"version", version, "mqtt", a.brokerURLs(), "topics", a.cfg.MQTT.BaseTopic + "/#",
+		"http", a.httpAddr(),
+	}
+	if a.hub != nil && a.hub.Addr() != nil {
+		where = append(where, "share", reachable(a.hub.Addr().String()))
+	}
+	a.log.Info("ready", where...)
 	return nil
 }
 

@@ -128,7 +128,7 @@ func interrupted(once bool) error {
 }
 
 // demoConfig changes the configuration so that a demo can run beside other programs: it leaves nothing
-// behind, and takes any free port unless one was configured.
+// behind, reads no index of images, and takes any free port, unless one was configured.
 func demoConfig(cfg *config.Config, work string) {
 	cfg.Dongle = config.DongleSimulated
 	if !cfg.IsSet("ZIGATE_OTA_STATE_DIR") {
@@ -137,6 +137,9 @@ func demoConfig(cfg *config.Config, work string) {
 		if imagesBelow {
 			cfg.Image.Dir = filepath.Join(cfg.StateDir, "images")
 		}
+	}
+	if !cfg.IsSet("ZIGATE_OTA_IMAGE_INDEXES") {
+		cfg.Image.Indexes = nil // a demo needs no network
 	}
 	if !cfg.IsSet("ZIGATE_OTA_BROKER_ADDR") {
 		cfg.Broker.Addr = "127.0.0.1:0"

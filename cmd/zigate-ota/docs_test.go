@@ -15,7 +15,7 @@ import (
 )
 
 // docs are the documents in docs whose commands are run here; others have tests of their own.
-var docs = []string{"docs/configuration.md", "docs/dongles.md", "docs/mqtt.md", "docs/security.md", "docs/troubleshooting.md", "docs/upgrades.md"}
+var docs = []string{"docs/configuration.md", "docs/dongles.md", "docs/images.md", "docs/mqtt.md", "docs/security.md", "docs/troubleshooting.md", "docs/upgrades.md"}
 
 // Links lead somewhere, variables are known, and the README names every document.
 func TestDocsReferences(t *testing.T) {

@@ -242,7 +242,7 @@ func runApp(t *testing.T, supervisor, options string, more ...string) *process {
 	}
 	environ := append([]string{
 		"PATH=" + filepath.Dir(programPath(t)) + ":" + os.Getenv("PATH"), "HOME=" + dir, "ZIGATE_OTA_STATE_DIR=" + dir + "/state",
-		"ZIGATE_OTA_HTTP_ADDR=127.0.0.1:0", "OPTIONS_FILE=" + file, "SUPERVISOR_URL=" + supervisor, "SUPERVISOR_TOKEN=token-5678",
+		"ZIGATE_OTA_HTTP_ADDR=127.0.0.1:0", "ZIGATE_OTA_IMAGE_INDEXES=none", "OPTIONS_FILE=" + file, "SUPERVISOR_URL=" + supervisor, "SUPERVISOR_TOKEN=token-5678",
 	}, more...)
 	return start(t, environ, tool(t, "bash"), script)
 }

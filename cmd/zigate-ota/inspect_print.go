@@ -69,7 +69,7 @@ func (r *inspection) print(w io.Writer) {
 	case passed > 0:
 		row("result", "%s passed", counted(passed, "check", "checks"))
 	default:
-		row("result", "an OTA file; there is nothing in it that could be verified")
+		row("result", "an OTA file; no check that is known here fits it")
 	}
 }
 

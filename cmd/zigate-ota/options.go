@@ -24,6 +24,15 @@ func libraryOptions(c config.ImageConfig, log *slog.Logger) (library.Options, er
 	}, nil
 }
 
+// makerAliases returns the library's value for ZIGATE_OTA_IMAGE_MAKER_ALIASES.
+func makerAliases(pairs config.MakerAliases) []library.MakerAlias {
+	var aliases []library.MakerAlias
+	for _, pair := range pairs {
+		aliases = append(aliases, library.MakerAlias{Name: pair[0], Other: pair[1]})
+	}
+	return aliases
+}
+
 // shareOptions returns the options of the package share for a configuration.
 func shareOptions(c config.ShareConfig, observer share.Observer) share.Options {
 	o := share.Options{

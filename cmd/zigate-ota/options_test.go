@@ -60,6 +60,8 @@ func TestUpgradePolicy(t *testing.T) {
 			*value = 7 * time.Second
 		case *bool:
 			*value = true
+		case *config.Overlap:
+			*value = config.OverlapAuto
 		case *config.Concurrency:
 			value.AtOnce = 7
 		case *config.Window:

@@ -206,7 +206,7 @@ func newShellRoom(t *testing.T, replacements ...string) *shellRoom {
 		reversed = append(reversed, replacements[i+1], replacements[i])
 	}
 	return &shellRoom{
-		t: t, dir: dir, environ: []string{"HOME=" + dir + "/home", "PATH=" + dir + "/bin:" + os.Getenv("PATH")},
+		t: t, dir: dir, environ: []string{"HOME=" + dir + "/home", "PATH=" + dir + "/bin:" + os.Getenv("PATH"), "ZIGATE_OTA_IMAGE_INDEXES=none"},
 		there: strings.NewReplacer(replacements...), back: strings.NewReplacer(reversed...),
 	}
 }

@@ -105,12 +105,16 @@ func checkSimulation(s *commandline.Simulation) error {
 		problem = "--devices must be from 1 to 10000"
 	case s.TCP == "" && s.PTY == "":
 		problem = "say where: --tcp 127.0.0.1:9999 or --pty /tmp/zigate"
-	case s.ResetEvery < 0:
+	case s.Faults.ResetEvery < 0:
 		problem = "--reset-every must not be negative"
 	}
 	for name, p := range map[string]float64{
-		"lose": s.Lose, "corrupt": s.Corrupt, "duplicate": s.Duplicate, "late": s.Late, "refuse": s.Refuse,
-		"lose-air": s.LoseAir,
+		"lose":      s.Faults.Lose,
+		"corrupt":   s.Faults.Corrupt,
+		"duplicate": s.Faults.Duplicate,
+		"late":      s.Faults.Late,
+		"refuse":    s.Faults.Refuse,
+		"lose-air":  s.Faults.LoseAir,
 	} {
 		if problem == "" && !(p >= 0 && p <= 1) {
 			problem = fmt.Sprintf("--%s is a probability, from 0 to 1", name)
@@ -199,16 +203,16 @@ func simulatedScenario(
 func setFaults(f *sim.Faults, s *commandline.Simulation) {
 	for name, set := range map[string]func(){
 		"lose": func() {
-			f.LoseFromDongle = s.Lose
-			f.LoseToDongle = s.Lose
+			f.LoseFromDongle = s.Faults.Lose
+			f.LoseToDongle = s.Faults.Lose
 		},
-		"corrupt":       func() { f.Corrupt = s.Corrupt },
-		"duplicate":     func() { f.Duplicate = s.Duplicate },
-		"late":          func() { f.Late = s.Late },
-		"refuse":        func() { f.Refuse = s.Refuse },
-		"lose-air":      func() { f.LoseAir = s.LoseAir },
-		"reset-every":   func() { f.ResetEvery = s.ResetEvery },
-		"silent-resets": func() { f.SilentResets = s.SilentResets },
+		"corrupt":       func() { f.Corrupt = s.Faults.Corrupt },
+		"duplicate":     func() { f.Duplicate = s.Faults.Duplicate },
+		"late":          func() { f.Late = s.Faults.Late },
+		"refuse":        func() { f.Refuse = s.Faults.Refuse },
+		"lose-air":      func() { f.LoseAir = s.Faults.LoseAir },
+		"reset-every":   func() { f.ResetEvery = s.Faults.ResetEvery },
+		"silent-resets": func() { f.SilentResets = s.Faults.SilentResets },
 	} {
 		if s.Given[name] {
 			set()

@@ -6,9 +6,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// task runs until its context is done and then returns nil. Where it returns an error before, that ends all
-// tasks.
+// task is a part of the program that lasts.
 type task interface {
+	// Run runs until its context is done and then returns nil. Where it returns an error before, that ends
+	// all tasks.
 	Run(ctx context.Context) error
 }
 

@@ -327,12 +327,12 @@ func memory(t *testing.T, p *process, line string) int {
 	return kilobytes << 10
 }
 
-// environ is the environment of a service whose ports are free ones and whose state lies in dir. What is
-// given besides comes in the place of that.
+// environ is the environment of a service whose ports are free ones, whose state lies in dir, and which reads
+// no index of images. What is given besides comes in the place of that.
 func environ(dir string, more ...string) []string {
 	for _, entry := range []string{
 		"HOME=" + dir, "PATH=" + os.Getenv("PATH"), "ZIGATE_OTA_STATE_DIR=" + filepath.Join(dir, "state"),
-		"ZIGATE_OTA_BROKER_ADDR=127.0.0.1:0", "ZIGATE_OTA_HTTP_ADDR=127.0.0.1:0",
+		"ZIGATE_OTA_BROKER_ADDR=127.0.0.1:0", "ZIGATE_OTA_HTTP_ADDR=127.0.0.1:0", "ZIGATE_OTA_IMAGE_INDEXES=none",
 	} {
 		name, _, _ := strings.Cut(entry, "=")
 		if !slices.ContainsFunc(more, func(m string) bool { return strings.HasPrefix(m, name+"=") }) {

@@ -68,14 +68,14 @@ func (s *Server) askPage(tr *Transfer, req *message.ImageBlockRequest, asked pag
 		offset:   req.Offset,
 		end:      min(req.Offset+uint32(asked.size), tr.size()),
 		spacing:  asked.spacing,
-		asked:    tr.lastAsked.Load(),
+		asked:    tr.last.key.Load(),
 	}
 	s.owner.Post(func() { s.beginPage(p, time.Now()) })
 }
 
 func (s *Server) beginPage(p *page, now time.Time) {
 	tr := p.tr
-	tr.lastRequest.Store(tr.instant(now))
+	tr.last.at.Store(tr.instant(now))
 	first := !tr.paged
 	tr.paged = true
 	s.owner.PageAsked(Page{Addr: p.target.Addr, Bytes: p.end - p.offset, Spacing: p.spacing, First: first})
@@ -111,12 +111,12 @@ func (s *Server) nextPageBlock(p *page) {
 	if s.pages[tr] != p {
 		return // another page has taken its place, or it was ended
 	}
-	if p.offset >= p.end || tr.lastAsked.Load() != p.asked || !tr.serves() {
+	if p.offset >= p.end || tr.last.key.Load() != p.asked || !tr.serves() {
 		delete(s.pages, tr)
 		return
 	}
 	asked := uint8(pageBlock)
-	if known := tr.lastSize.Load(); known != 0 {
+	if known := tr.last.size.Load(); known != 0 {
 		asked = uint8(known)
 	}
 	req := p.request(asked)

@@ -79,7 +79,7 @@ func (s *Server) Reconnected() {
 func (s *Server) Again(sent Sent, now time.Time) (message.Message, bool) {
 	tr := sent.tr
 	switch {
-	case tr.requests.Load() != sent.requests, !sent.waits && tr.lastAsked.Load() != askedKey(&sent.req):
+	case tr.requests.Load() != sent.requests, !sent.waits && tr.last.key.Load() != askedKey(&sent.req):
 		return nil, false // it has asked anew
 	case s.table.Load().ByAddr[sent.req.Addr] != tr:
 		return nil, false // it may not have the block any more

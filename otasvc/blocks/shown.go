@@ -23,8 +23,8 @@ func (s *Server) Indicated(req message.ImageBlockRequest) {
 		return // the owner finds out who it is
 	}
 	requests := tr.requests.Load()
-	if requests > 0 && tr.lastAsked.Load() == askedKey(&req) &&
-		tr.instant(time.Now())-tr.lastRequest.Load() < int64(onceWithin) {
+	if requests > 0 && tr.last.key.Load() == askedKey(&req) &&
+		tr.instant(time.Now())-tr.last.at.Load() < int64(onceWithin) {
 		return // its message came first
 	}
 	s.after(BothWays, func() {

@@ -57,23 +57,42 @@ type Transfer struct {
 	largest    atomic.Uint32 // largest block that gets through to the device, in bytes; 0: no limit is known
 
 	// The progress, which only the server writes.
-	position    atomic.Uint32 // bytes that the device has
-	first       atomic.Uint32 // offset of the first request
-	requests    atomic.Uint64
-	restarts    atomic.Uint32 // how often the device began again below its position
-	again       atomic.Uint32 // requests for what was served before
-	lastRequest atomic.Int64  // instant
-	startedAt   atomic.Int64  // instant of the first request, or of the last restart
-	lastSize    atomic.Uint32 // largest block that the device takes, from its last request, in bytes
+	position  atomic.Uint32 // bytes that the device has
+	first     atomic.Uint32 // offset of the first request
+	requests  atomic.Uint64
+	restarts  atomic.Uint32 // how often the device began again below its position
+	again     atomic.Uint32 // requests for what was served before
+	startedAt atomic.Int64  // instant of the first request, or of the last restart
+	last      lastRequest
 
-	nextBlock atomic.Int64  // instant before which no block is sent, where a pace is set
-	lastAsked atomic.Uint64 // askedKey of the last request that got a block
+	nextBlock atomic.Int64 // instant before which no block is sent, where a pace is set
+	run       run          // only the reader uses it
+	paged     bool         // the device has asked for a page; only the owner uses it
+}
 
-	// Only the reader uses these, to follow a run of offsets.
-	runNext  uint32
-	runCount int
+// lastRequest is what is remembered of a device's last request.
+type lastRequest struct {
+	at   atomic.Int64  // instant
+	key  atomic.Uint64 // askedKey of the last one that got a block
+	size atomic.Uint32 // largest block that the device takes, from the last one that got a block, in bytes
+}
 
-	paged bool // the device has asked for a page; only the owner uses it
+// run is a run of requests each of which began where the one before ended.
+type run struct {
+	next  uint32 // offset at which it goes on
+	count int    // of requests that went on with it
+}
+
+// follow takes the next request, for n bytes at an offset, and reports whether it is for what came before.
+func (r *run) follow(offset, n uint32) (again bool) {
+	if offset == r.next {
+		r.count++
+	} else {
+		r.count = 0
+		again = offset < r.next
+	}
+	r.next = offset + n
+	return again
 }
 
 // NewTransfer returns a transfer whose requests are served.
@@ -140,7 +159,7 @@ func (tr *Transfer) Progress(now time.Time) Progress {
 	p.First = tr.first.Load()
 	p.Again = tr.again.Load()
 	p.Started = tr.time(tr.startedAt.Load(), now)
-	p.Last = tr.time(tr.lastRequest.Load(), now)
+	p.Last = tr.time(tr.last.at.Load(), now)
 	if at := tr.waitsUntil.Load(); at != 0 {
 		p.WaitsUntil = tr.time(at, now)
 	}
@@ -148,7 +167,7 @@ func (tr *Transfer) Progress(now time.Time) Progress {
 }
 
 // LastSequence returns the ZCL sequence number of the last request that got a block, 0 where there was none.
-func (tr *Transfer) LastSequence() uint8 { return uint8(tr.lastAsked.Load()) }
+func (tr *Transfer) LastSequence() uint8 { return uint8(tr.last.key.Load()) }
 
 // askedKey tells requests of one device apart: a device that asks anew uses another sequence number or
 // offset. The sequence number is the low byte.
@@ -236,10 +255,10 @@ func (tr *Transfer) note(
 	req *message.ImageBlockRequest, n uint32, now time.Time, by asker,
 ) (wake, again bool) {
 	at := tr.instant(now)
-	tr.lastRequest.Store(at)
+	tr.last.at.Store(at)
 	if n > 0 {
-		tr.lastAsked.Store(askedKey(req))
-		tr.lastSize.Store(uint32(req.MaxDataSize))
+		tr.last.key.Store(askedKey(req))
+		tr.last.size.Store(uint32(req.MaxDataSize))
 		tr.waitsUntil.Store(0)
 	}
 	if tr.requests.Load() == 0 {
@@ -249,13 +268,14 @@ func (tr *Transfer) note(
 		wake = true
 	}
 	tr.requests.Add(1) // after the values that it makes valid
-	if by == byReader && n > 0 {
-		again = tr.follow(req.Offset, n)
+	if by == byReader && n > 0 && tr.run.follow(req.Offset, n) {
+		tr.again.Add(1)
+		again = true
 	}
 	switch position := tr.position.Load(); {
 	case req.Offset > position:
 		tr.position.Store(req.Offset)
-	case by == byReader && req.Offset < position && tr.runCount >= restartRun:
+	case by == byReader && req.Offset < position && tr.run.count >= restartRun:
 		tr.first.Store(req.Offset)
 		tr.startedAt.Store(at)
 		tr.position.Store(req.Offset)
@@ -263,20 +283,4 @@ func (tr *Transfer) note(
 		wake = true
 	}
 	return wake || req.Offset+n == tr.size() || n == 0, again
-}
-
-// follow counts how many requests in a row began where the one before ended. It reports whether a request is
-// for what was served before.
-func (tr *Transfer) follow(offset, n uint32) (again bool) {
-	if offset == tr.runNext {
-		tr.runCount++
-	} else {
-		tr.runCount = 0
-		if offset < tr.runNext {
-			tr.again.Add(1)
-			again = true
-		}
-	}
-	tr.runNext = offset + n
-	return again
 }

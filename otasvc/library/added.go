@@ -212,13 +212,12 @@ func (l *Library) readFolderImage(b []byte, request *Request) (*FolderImage, err
 	switch {
 	case err != nil:
 		return nil, err
-	case parsed.Header.Wildcard():
-		return nil, errors.New("its header is a wildcard: it does not say which devices it is for")
 	case parsed.Header.HeaderVersion == otafile.HeaderVersionThread:
 		return nil, errors.New("it is made for Thread devices, not Zigbee ones")
 	}
 	return &FolderImage{
 		SHA256: digestOf(parsed.Image), Size: uint32(len(parsed.Image)), Header: parsed.Header,
 		Wrapper: parsed.Wrapper, Warnings: parsed.Warnings, Checks: parsed.Checks,
+		downloads: downloadDigests(b),
 	}, nil
 }

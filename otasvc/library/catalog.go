@@ -22,16 +22,18 @@ type CatalogOptions struct {
 	// Interval is the time between two requests for an index at a URL; 0 stands for 24 hours. Index files on
 	// the disk are looked at every few seconds.
 	Interval time.Duration
+	// MakerAliases are names of manufacturers that mean the same, besides those that are known.
+	MakerAliases []MakerAlias
 }
 
 // Catalog finds images for devices in the image folder and in indexes. Its methods may be called from several
 // goroutines. Only Run, Ensure, Add and RemoveAdded wait for a disk or the network; the others answer from
 // what was known last.
 type Catalog struct {
-	library *Library
-	folder  *folder
-	indexes []*indexSource
-	changed chan struct{}
+	library  *Library
+	folder   *folder
+	listings listings
+	changed  chan struct{}
 
 	mu      sync.Mutex // held for a moment only
 	flights map[string]*flight
@@ -42,12 +44,13 @@ type Catalog struct {
 // them. The error names an index whose URL or path is wrong.
 func NewCatalog(l *Library, options CatalogOptions) (*Catalog, error) {
 	k := &Catalog{
-		library: l,
-		changed: make(chan struct{}, 1),
-		flights: map[string]*flight{},
-		fetched: map[string]string{},
+		library:  l,
+		listings: listings{makers: newMakers(options.MakerAliases)},
+		changed:  make(chan struct{}, 1),
+		flights:  map[string]*flight{},
+		fetched:  map[string]string{},
 	}
-	k.folder = newFolder(l, k.notify)
+	k.folder = newFolder(l, k.listings.makers, k.notify)
 	seen := map[string]bool{}
 	for _, raw := range options.Indexes {
 		at, err := parseLocation(raw)
@@ -56,8 +59,9 @@ func NewCatalog(l *Library, options CatalogOptions) (*Catalog, error) {
 		}
 		if !seen[raw] {
 			seen[raw] = true
-			k.indexes = append(k.indexes,
-				newIndexSource(l, at, cmp.Or(options.Interval, indexInterval), k.indexChanged))
+			interval := cmp.Or(options.Interval, indexInterval)
+			k.listings.indexes = append(k.listings.indexes,
+				newIndexSource(l, k.listings.makers, at, interval, k.indexChanged))
 		}
 	}
 	return k, nil
@@ -65,9 +69,9 @@ func NewCatalog(l *Library, options CatalogOptions) (*Catalog, error) {
 
 // Run watches the folder and keeps the indexes up to date until ctx is done. It must be called once.
 func (k *Catalog) Run(ctx context.Context) error {
-	k.library.tidyCache(k.indexes)
+	k.library.tidyCache(k.listings.indexes)
 	var wait sync.WaitGroup
-	for _, s := range k.indexes {
+	for _, s := range k.listings.indexes {
 		wait.Go(func() { s.run(ctx) })
 	}
 	err := k.folder.run(ctx)
@@ -98,7 +102,7 @@ func (k *Catalog) indexChanged() {
 // Refresh makes Run read all indexes soon, and does not wait for that. A server that was asked less than a
 // minute ago is not asked again.
 func (k *Catalog) Refresh() {
-	for _, s := range k.indexes {
+	for _, s := range k.listings.indexes {
 		s.refresh()
 	}
 }
@@ -109,7 +113,7 @@ func (k *Catalog) Folder() *FolderState { return k.folder.current() }
 // Indexes returns the status of each index, in the order of the options.
 func (k *Catalog) Indexes() []IndexStatus {
 	var all []IndexStatus
-	for _, s := range k.indexes {
+	for _, s := range k.listings.indexes {
 		all = append(all, s.state.Load().status)
 	}
 	return all
@@ -118,7 +122,8 @@ func (k *Catalog) Indexes() []IndexStatus {
 // Best returns the image for a device: that of the image folder, or that of the first index that has one for
 // the device, whichever has the higher file version. Where both are equal it is the folder's. In each place
 // the most specific image wins (see [Limits]), then the highest file version. The image may be older than the
-// one that runs, or the same. ok is false where there is none; Explain tells why.
+// one that runs, or the same. An image with a Caution gives way to an update without one. ok is false where
+// there is none; Explain tells why.
 func (k *Catalog) Best(d Device) (best Candidate, ok bool) {
 	best, err := k.match(d)
 	return best, err == nil
@@ -126,13 +131,13 @@ func (k *Catalog) Best(d Device) (best Candidate, ok bool) {
 
 // match does what Best does, with the error that Explain is about.
 func (k *Catalog) match(d Device) (Candidate, error) {
-	own, ownErr := k.folder.current().matcher.match(d, k.learn)
+	own, ownErr := k.folder.current().matcher.match(d, k.listings.learner(&d, k.learn))
 	if errors.Is(ownErr, ErrAmbiguous) {
 		return Candidate{}, ownErr
 	}
 	listed := Candidate{}
 	listedErr := ErrNoMatch
-	for _, s := range k.indexes {
+	for _, s := range k.listings.indexes {
 		listed, listedErr = s.state.Load().matcher.match(d, k.learn)
 		if !errors.Is(listedErr, ErrNoMatch) {
 			break
@@ -143,21 +148,46 @@ func (k *Catalog) match(d Device) (Candidate, error) {
 		return listed, listedErr
 	case listedErr == nil && listed.FileVersion > own.FileVersion:
 		return listed, nil
+	case listedErr == nil && own.Caution != "" && newer(&listed, &d):
+		return listed, nil
 	}
 	return own, nil
 }
 
+// newer reports whether a candidate is an update for a device. A version that is not known counts as older.
+func newer(c *Candidate, d *Device) bool {
+	return d.CurrentVersion == nil || c.FileVersion > *d.CurrentVersion
+}
+
 // All returns the images that fit a device, one of each file version, the highest version first. Where
-// several places have a version, the image folder comes before the indexes, and an index before those that
-// follow it.
+// several places have a version, images without a Caution come first, then the image folder, then the indexes
+// in their order.
 func (k *Catalog) All(d Device) []Candidate {
-	all := k.folder.current().matcher.all(d, k.learn)
-	for _, s := range k.indexes {
+	all := k.folder.current().matcher.all(d, k.listings.learner(&d, k.learn))
+	for _, s := range k.listings.indexes {
 		all = append(all, s.state.Load().matcher.all(d, k.learn)...)
 	}
-	slices.SortStableFunc(all, func(a, b Candidate) int { return -cmp.Compare(a.FileVersion, b.FileVersion) })
+	slices.SortStableFunc(all, func(a, b Candidate) int {
+		return cmp.Or(
+			-cmp.Compare(a.FileVersion, b.FileVersion),
+			cmp.Compare(min(1, len(a.Caution)), min(1, len(b.Caution))),
+		)
+	})
 	return slices.CompactFunc(all, func(a, b Candidate) bool { return a.FileVersion == b.FileVersion })
 }
+
+// WhyNot returns the images that are for the device's manufacturer code and image type and do not fit it,
+// with what keeps each from it: those of the image folder first, then those of the indexes in their order.
+func (k *Catalog) WhyNot(d Device) []Misfit {
+	all := k.folder.current().matcher.misfits(d, k.listings.learner(&d, k.learn))
+	for _, s := range k.listings.indexes {
+		all = append(all, s.state.Load().matcher.misfits(d, k.learn)...)
+	}
+	return all
+}
+
+// mostExplained is how many images a sentence tells of that do not fit a device.
+const mostExplained = 3
 
 // Explain returns why Best finds nothing for a device: an [ErrNoMatch] or [ErrAmbiguous] with a text for
 // people. It returns nil where Best finds an image.
@@ -166,23 +196,23 @@ func (k *Catalog) Explain(d Device) error {
 	if !errors.Is(err, ErrNoMatch) {
 		return err
 	}
-	why := k.folder.current().matcher.explain(d, k.learn)
-	for _, s := range k.indexes {
-		state := s.state.Load()
-		if why == "" {
-			why = state.matcher.explain(d, k.learn)
+	if misfits := k.WhyNot(d); len(misfits) > 0 {
+		var why []string
+		for _, m := range misfits[:min(mostExplained, len(misfits))] {
+			why = append(why, m.String())
 		}
-	}
-	if why != "" {
-		return fmt.Errorf("%w: %s", ErrNoMatch, why)
+		if more := len(misfits) - mostExplained; more > 0 {
+			why = append(why, fmt.Sprintf("and %d more do not fit either", more))
+		}
+		return fmt.Errorf("%w: %s", ErrNoMatch, strings.Join(why, "; "))
 	}
 	places := "the image folder has none"
-	if len(k.indexes) > 0 {
+	if len(k.listings.indexes) > 0 {
 		places = "neither the image folder nor an index has one"
 	}
 	err = fmt.Errorf("%w: %s for manufacturer code 0x%04X, image type 0x%04X",
 		ErrNoMatch, places, d.ManufacturerCode, d.ImageType)
-	for _, s := range k.indexes {
+	for _, s := range k.listings.indexes {
 		if status := s.state.Load().status; status.Format == "" && status.Error != "" {
 			err = fmt.Errorf("%w (the index %s cannot be read: %s)", err, status.Name, status.Error)
 		}
@@ -220,25 +250,8 @@ func (k *Catalog) learn(c Candidate) (Candidate, bool) {
 	c.Size = image.Size
 	c.Stored = true
 	c.Title = cmp.Or(c.Title, h.Title())
-	c.MinHardware = stricter(c.MinHardware, h.MinHardwareVersion, func(a, b uint16) uint16 {
-		return max(a, b)
-	})
-	c.MaxHardware = stricter(c.MaxHardware, h.MaxHardwareVersion, func(a, b uint16) uint16 {
-		return min(a, b)
-	})
-	if h.Destination != nil {
-		c.Destination = h.Destination
-	}
+	c.setHeader(h)
 	return c, true
-}
-
-// stricter returns the stricter of two limits, nil standing for no limit.
-func stricter(a, b *uint16, of func(a, b uint16) uint16) *uint16 {
-	if a == nil || b == nil {
-		return cmp.Or(a, b)
-	}
-	strict := of(*a, *b)
-	return &strict
 }
 
 // contradicts returns why the image cannot be taken for this candidate, or nil.

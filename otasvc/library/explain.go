@@ -6,54 +6,65 @@ import (
 	"strings"
 )
 
-// explain returns why no candidate fits a device. It names the candidate that Match would take first. It
-// returns an empty text where there is no candidate of this manufacturer code and image type.
-func (m *matcher) explain(d Device, learn learner) string {
-	all := m.byKind[kind{d.ManufacturerCode, d.ImageType}]
-	listed := 0
-	why := ""
-	for _, w := range all {
-		c, ok := learn(*w.Candidate)
-		if !ok {
-			continue
-		}
-		if listed++; listed == 1 {
-			why = fmt.Sprintf("file version 0x%08X from %s %s", c.FileVersion, c.Origin, c.explain(&d))
-		}
-	}
-	switch listed {
-	case 0:
-		return ""
-	case 1:
-		return why
-	}
-	return fmt.Sprintf("%s, and %d more do not fit either", why, listed-1)
+// Misfit is an image that is for the device's manufacturer code and image type, and does not fit it all the
+// same.
+type Misfit struct {
+	Candidate Candidate
+	Why       string // what keeps it from the device, as the end of a sentence about the image
 }
 
-// explain returns which limit keeps an image from a device, as the end of a sentence about the image.
-func (l *Limits) explain(d *Device) string {
-	switch l.misfit(d) {
+// String returns a sentence for people.
+func (m Misfit) String() string {
+	return fmt.Sprintf("file version 0x%08X from %s %s", m.Candidate.FileVersion, m.Candidate.Origin, m.Why)
+}
+
+// misfits returns the candidates of the device's manufacturer code and image type that do not fit it, in the
+// order in which they would be taken.
+func (m *matcher) misfits(d Device, learn learner) []Misfit {
+	var all []Misfit
+	for _, w := range m.byKind[kind{d.ManufacturerCode, d.ImageType}] {
+		c, ok := learn(*w.Candidate)
+		if !ok {
+			all = append(all, Misfit{c, "is another image than its index says"})
+			continue
+		}
+		if why := m.explain(&c, &d); why != "" {
+			all = append(all, Misfit{c, why})
+		}
+	}
+	return all
+}
+
+// explain returns which limit keeps an image from a device, as the end of a sentence about the image. It is
+// empty where the image fits.
+func (m *matcher) explain(c *Candidate, d *Device) string {
+	switch m.misfit(c, d) {
 	case wrongDestination:
-		return fmt.Sprintf("is for the device 0x%016x alone", *l.Destination)
+		return fmt.Sprintf("is for the device 0x%016x alone", *c.Destination)
 	case wrongModel:
-		return "is for the model " + names(l.ModelIDs) + ", not " + reported(d.ModelID)
+		return "is for the model " + names(c.ModelIDs) + ", not " + reported(d.ModelID)
 	case wrongManufacturer:
-		return "is for devices of the manufacturer " + names(l.ManufacturerNames) + ", not " +
+		return "is for devices of the manufacturer " + names(c.ManufacturerNames) + ", not " +
 			reported(d.ManufacturerName)
-	case unknownHardware:
-		return "is for hardware versions " + span(l.MinHardware, l.MaxHardware, "%d") +
+	case unheardHardware:
+		least, most := c.Hardware()
+		return "is for hardware versions " + span(least, most, "%d") +
+			", and the device has not told its own yet: it does when it asks for an image"
+	case noHardware:
+		return "is for hardware versions " + span(c.MinHardware, c.MaxHardware, "%d") +
 			", and the device reports none"
 	case wrongHardware:
-		return "is for hardware versions " + span(l.MinHardware, l.MaxHardware, "%d") +
+		least, most := c.Hardware()
+		return "is for hardware versions " + span(least, most, "%d") +
 			fmt.Sprintf(", not %d", *d.HardwareVersion)
 	case unknownVersion:
-		return "may only follow on file versions " + span(l.MinCurrent, l.MaxCurrent, "0x%08X") +
+		return "may only follow on file versions " + span(c.MinCurrent, c.MaxCurrent, "0x%08X") +
 			", and the running one is not known"
 	case wrongVersion:
-		return "may only follow on file versions " + span(l.MinCurrent, l.MaxCurrent, "0x%08X") +
+		return "may only follow on file versions " + span(c.MinCurrent, c.MaxCurrent, "0x%08X") +
 			fmt.Sprintf(", not 0x%08X", *d.CurrentVersion)
 	}
-	return "fits"
+	return ""
 }
 
 // names returns the first names of a list, quoted, and how many more there are.

@@ -6,7 +6,9 @@ import "context"
 type Folder struct{ *folder }
 
 // NewFolder makes a watcher of the library's image folder.
-func NewFolder(l *Library, changed func()) Folder { return Folder{newFolder(l, changed)} }
+func NewFolder(l *Library, changed func()) Folder {
+	return Folder{newFolder(l, newMakers(nil), changed)}
+}
 
 // Run watches the folder until ctx is done.
 func (f Folder) Run(ctx context.Context) error { return f.run(ctx) }
@@ -31,7 +33,9 @@ func (k *Catalog) Unwatched() *Catalog {
 type Matcher struct{ *matcher }
 
 // NewMatcher makes a matcher of candidates.
-func NewMatcher(candidates []Candidate) Matcher { return Matcher{newMatcher(candidates)} }
+func NewMatcher(candidates []Candidate, aliases ...MakerAlias) Matcher {
+	return Matcher{newMatcher(candidates, newMakers(aliases))}
+}
 
 // Match returns the image for a device.
 func (m Matcher) Match(d Device) (Candidate, error) { return m.match(d, asListed) }

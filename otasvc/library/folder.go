@@ -42,6 +42,7 @@ const (
 // puts the image into the store.
 type folder struct {
 	library *Library
+	makers  *makers
 	changed func()
 	state   atomic.Pointer[FolderState]
 	news    chan folderNews
@@ -71,6 +72,8 @@ type FolderImage struct {
 	Wrapper  string // the container that the image is in, as in otafile.File
 	Warnings []string
 	Checks   []otafile.Check
+
+	downloads []string // digests of the file, as in Image.Downloads
 }
 
 // FolderFault is a file in the image folder that cannot be used.
@@ -91,15 +94,16 @@ type folderFile struct {
 
 // newFolder makes a watcher of the library's image folder. Run calls changed whenever the state has changed;
 // changed must not block.
-func newFolder(l *Library, changed func()) *folder {
+func newFolder(l *Library, makers *makers, changed func()) *folder {
 	f := &folder{
 		library: l,
+		makers:  makers,
 		changed: changed,
 		news:    make(chan folderNews),
 		files:   map[string]*folderFile{},
 		first:   true,
 	}
-	f.state.Store(&FolderState{matcher: newMatcher(nil)})
+	f.state.Store(&FolderState{matcher: newMatcher(nil, makers)})
 	return f
 }
 
@@ -281,7 +285,7 @@ func (f *folder) publish() {
 			state.Faults = append(state.Faults, FolderFault{name, file.err.Error()})
 		}
 	}
-	state.matcher = newMatcher(candidates)
+	state.matcher = newMatcher(candidates, f.makers)
 	f.state.Store(state)
 	f.changed()
 }
@@ -289,7 +293,7 @@ func (f *folder) publish() {
 // candidate makes a candidate of an image in the folder.
 func (f *folder) candidate(image *FolderImage) Candidate {
 	h := &image.Header
-	return Candidate{
+	c := Candidate{
 		Source:           SourceFolder,
 		Origin:           image.Name,
 		ManufacturerCode: h.ManufacturerCode,
@@ -299,11 +303,11 @@ func (f *folder) candidate(image *FolderImage) Candidate {
 		SHA256:           image.SHA256,
 		Title:            h.Title(),
 		path:             image.Name,
+		downloads:        image.downloads,
 		URL:              fileURL(filepath.Join(f.library.options.Dir, filepath.FromSlash(image.Name))),
-		Limits: Limits{
-			MinHardware: h.MinHardwareVersion, MaxHardware: h.MaxHardwareVersion, Destination: h.Destination,
-		},
 	}
+	c.setHeader(h)
+	return c
 }
 
 // isDocument reports whether the extension is that of a text, picture or list that people put beside images.

@@ -2,6 +2,7 @@ package library
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,10 +29,10 @@ func (s *indexSource) cachePath() string {
 
 // loadCache takes the index that was kept, and returns how long it is before the server has to be asked
 // again.
-func (s *indexSource) loadCache() time.Duration {
+func (s *indexSource) loadCache(ctx context.Context) time.Duration {
 	content, kept, err := s.readCache()
 	if err == nil {
-		err = s.take(content)
+		err = s.take(ctx, content)
 	}
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {

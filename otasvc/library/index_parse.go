@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -29,10 +28,19 @@ const (
 
 // Index holds the entries of an index file.
 type Index struct {
-	Format  string      // "Zigbee2MQTT" or "zigpy"
-	Entries []Candidate // in the order of the file
-	Skipped int         // number of entries that cannot be used
-	Problem string      // what is wrong with the first of them, for people; empty when Skipped is 0
+	Format   string      // the name of the format, as in formatsRead
+	Entries  []Candidate // in the order of the file
+	Skipped  int         // number of entries that cannot be used
+	Problem  string      // what is wrong with the first of them, for people; empty when Skipped is 0
+	Gateways int         // number of entries that are firmware of a maker's gateway, and so for no device
+
+	bare []bareEntry // the entries that lack what only the image says
+}
+
+// bareEntry is an entry of an index on the disk that says where its image is and little more.
+type bareEntry struct {
+	number    int // its place in the file, from 1
+	candidate Candidate
 }
 
 // location is where an index is: at a URL, or on the disk.
@@ -72,50 +80,73 @@ func (at *location) parse(b []byte) (*Index, error) {
 	if len(b) > maxIndexBytes {
 		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrIndex, maxIndexBytes)
 	}
-	d := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(b, []byte("\xEF\xBB\xBF"))))
-	index := &Index{}
-	var entryOf func(at *location, raw []byte) (Candidate, error)
-	first, err := d.Token()
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrIndex, cut(err))
-	case first == json.Delim('['):
-		index.Format = "Zigbee2MQTT"
-		entryOf = zigbee2mqttEntry
-	case first == json.Delim('{'):
-		index.Format = "zigpy"
-		entryOf = zigpyEntry
-		if err := skipTo(d, "firmwares"); err != nil {
-			return nil, err
-		}
-	default:
-		return nil, fmt.Errorf("%w: it is neither an array nor an object", ErrIndex)
+	d := json.NewDecoder(bytes.NewReader(withoutMark(b)))
+	list, err := openList(d)
+	if err != nil {
+		return nil, err
 	}
-	for d.More() {
-		if len(index.Entries)+index.Skipped == maxIndexEntries {
+	index := &Index{Format: list.formats[0].name}
+	read := list.formats[0].read
+	for number := 1; d.More(); number++ {
+		if number > maxIndexEntries {
 			return nil, fmt.Errorf("%w: it has more than %d entries", ErrIndex, maxIndexEntries)
 		}
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			return nil, fmt.Errorf("%w: entry %d: %w", ErrIndex, len(index.Entries)+index.Skipped+1, cut(err))
+			return nil, fmt.Errorf("%w: entry %d: %w", ErrIndex, number, cut(err))
 		}
-		entry, err := entryOf(at, raw)
-		if err == nil {
-			index.Entries = append(index.Entries, entry)
-			continue
+		if number == 1 {
+			index.Format, read = list.formatOf(raw)
 		}
-		if index.Skipped++; index.Skipped == 1 {
-			index.Problem = fmt.Sprintf("entry %d: %v", len(index.Entries)+index.Skipped, err)
-		}
+		entry, err := read(at, raw)
+		index.add(number, entry, err)
 	}
 	if _, err := d.Token(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrIndex, cut(err))
 	}
-	if len(index.Entries) == 0 && index.Skipped > 0 {
+	if len(index.Entries)+len(index.bare) == 0 && index.Skipped > 0 {
 		return nil, fmt.Errorf("%w: none of its %d entries can be used; %s",
 			ErrIndex, index.Skipped, index.Problem)
 	}
 	return index, nil
+}
+
+// withoutMark returns a text without the byte order mark that some editors put before it.
+func withoutMark(b []byte) []byte { return bytes.TrimPrefix(b, []byte("\xEF\xBB\xBF")) }
+
+// add adds an entry, or notes why it cannot be used. number is its place in the file, from 1.
+func (i *Index) add(number int, entry Candidate, err error) {
+	switch {
+	case errors.Is(err, errGateway):
+		i.Gateways++
+	case err != nil:
+		i.skip(number, err)
+	case entry.bare:
+		i.bare = append(i.bare, bareEntry{number, entry})
+	default:
+		i.Entries = append(i.Entries, entry)
+	}
+}
+
+// skip notes that an entry cannot be used.
+func (i *Index) skip(number int, err error) {
+	if i.Skipped++; i.Skipped == 1 {
+		i.Problem = fmt.Sprintf("entry %d: %v", number, err)
+	}
+}
+
+// openList reads to the start of the list of images and returns what formats that list can have.
+func openList(d *json.Decoder) (indexList, error) {
+	switch first, err := d.Token(); {
+	case err != nil:
+		return indexList{}, fmt.Errorf("%w: %w", ErrIndex, cut(err))
+	case first == json.Delim('['):
+		return arrays(), nil
+	case first == json.Delim('{'):
+		return objects(), skipTo(d, "firmwares")
+	default:
+		return indexList{}, fmt.Errorf("%w: it is neither an array nor an object; %s", ErrIndex, formatsRead)
+	}
 }
 
 // skipTo reads to the start of the array that the object has under key. The error is an [ErrIndex].
@@ -136,7 +167,7 @@ func skipTo(d *json.Decoder, key string) error {
 			return fmt.Errorf("%w: %w", ErrIndex, cut(err))
 		}
 	}
-	return fmt.Errorf("%w: it is an object without %q", ErrIndex, key)
+	return fmt.Errorf("%w: it is an object without %q; %s", ErrIndex, key, formatsRead)
 }
 
 // cut returns an error that says in words that a file is cut short, where err means that. It returns other
@@ -159,165 +190,41 @@ type listedEntry struct {
 	limits                      Limits
 }
 
-// zigbee2mqttEntry reads an entry of Zigbee2MQTT's format.
-func zigbee2mqttEntry(at *location, raw []byte) (Candidate, error) {
-	var e struct {
-		FileVersion        *uint32 `json:"fileVersion"`
-		FileSize           uint32  `json:"fileSize"`
-		URL                string  `json:"url"`
-		Path               string  `json:"path"` // zigpy's addition, for local indexes
-		ImageType          *uint16 `json:"imageType"`
-		ManufacturerCode   *uint16 `json:"manufacturerCode"`
-		SHA512             string  `json:"sha512"`
-		HeaderString       string  `json:"otaHeaderString"`
-		ModelID            texts   `json:"modelId"`
-		ManufacturerName   texts   `json:"manufacturerName"`
-		ReleaseNotes       string  `json:"releaseNotes"`
-		HardwareVersionMin *uint16 `json:"hardwareVersionMin"`
-		HardwareVersionMax *uint16 `json:"hardwareVersionMax"`
-		MinFileVersion     *uint32 `json:"minFileVersion"`
-		MaxFileVersion     *uint32 `json:"maxFileVersion"`
+// missing returns what of an entry is missing that its image says as well, for people; it is empty where
+// nothing is missing.
+func (e *listedEntry) missing() string {
+	switch {
+	case e.manufacturerCode == nil:
+		return "manufacturer code"
+	case e.imageType == nil:
+		return "image type"
+	case e.fileVersion == nil:
+		return "file version"
 	}
-	if err := unmarshalEntry(raw, &e); err != nil {
-		return Candidate{}, err
-	}
-	return at.candidate(listedEntry{
-		manufacturerCode: e.ManufacturerCode,
-		imageType:        e.ImageType,
-		fileVersion:      e.FileVersion,
-		size:             e.FileSize,
-		url:              e.URL,
-		path:             e.Path,
-		sha512:           e.SHA512,
-		title:            e.HeaderString,
-		notes:            e.ReleaseNotes,
-		limits: Limits{
-			MinHardware: e.HardwareVersionMin, MaxHardware: e.HardwareVersionMax,
-			MinCurrent: e.MinFileVersion, MaxCurrent: e.MaxFileVersion,
-			ModelIDs: e.ModelID, ManufacturerNames: e.ManufacturerName,
-		},
-	})
+	return ""
 }
 
-// zigpyEntry reads an entry of zigpy's format.
-func zigpyEntry(at *location, raw []byte) (Candidate, error) {
-	var e struct {
-		BinaryURL             string  `json:"binary_url"`
-		Path                  string  `json:"path"`
-		FileVersion           *uint32 `json:"file_version"`
-		FileSize              uint32  `json:"file_size"`
-		ImageType             *uint16 `json:"image_type"`
-		ManufacturerID        *uint16 `json:"manufacturer_id"`
-		Checksum              string  `json:"checksum"`
-		ManufacturerNames     texts   `json:"manufacturer_names"`
-		ModelNames            texts   `json:"model_names"`
-		Changelog             string  `json:"changelog"`
-		ReleaseNotes          string  `json:"release_notes"`
-		MinHardwareVersion    *uint16 `json:"min_hardware_version"`
-		MaxHardwareVersion    *uint16 `json:"max_hardware_version"`
-		MinCurrentFileVersion *uint32 `json:"min_current_file_version"`
-		MaxCurrentFileVersion *uint32 `json:"max_current_file_version"`
-		Specificity           int32   `json:"specificity"`
-	}
-	if err := unmarshalEntry(raw, &e); err != nil {
-		return Candidate{}, err
-	}
-	listed := listedEntry{
-		manufacturerCode: e.ManufacturerID,
-		imageType:        e.ImageType,
-		fileVersion:      e.FileVersion,
-		size:             e.FileSize,
-		url:              e.BinaryURL,
-		path:             e.Path,
-		notes:            e.ReleaseNotes,
-		limits: Limits{
-			MinHardware: e.MinHardwareVersion, MaxHardware: e.MaxHardwareVersion,
-			MinCurrent: e.MinCurrentFileVersion, MaxCurrent: e.MaxCurrentFileVersion,
-			ModelIDs: e.ModelNames, ManufacturerNames: e.ManufacturerNames, Specificity: int(e.Specificity),
-		},
-	}
-	if listed.notes == "" {
-		listed.notes = e.Changelog
-	}
-	algorithm, sum, _ := strings.Cut(e.Checksum, ":")
-	switch algorithm {
-	case "sha3-256":
-		listed.sha3 = sum
-	case "sha256":
-		listed.sha256 = sum
-	case "sha512":
-		listed.sha512 = sum
-	case "":
-	default:
-		return Candidate{}, fmt.Errorf("its checksum is of the unknown kind %q", algorithm)
-	}
-	return at.candidate(listed)
-}
-
-// unmarshalEntry reads an entry into a struct, to which entry points.
-func unmarshalEntry(raw []byte, entry any) error {
-	if len(raw) > maxEntryBytes {
-		return fmt.Errorf("it has %d bytes, at most %d are read", len(raw), maxEntryBytes)
-	}
-	if !bytes.HasPrefix(raw, []byte("{")) {
-		return errors.New("it is no object")
-	}
-	if err := json.Unmarshal(raw, entry); err != nil {
-		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) {
-			return fmt.Errorf("its %s must not be a %s", wrong.Field, wrong.Value)
-		}
-		return err
-	}
-	return nil
-}
-
-// texts is a list that an index may give as one text.
-type texts []string
-
-// UnmarshalJSON takes a string, an array of strings or null. It leaves out empty strings, which are no limit.
-func (t *texts) UnmarshalJSON(b []byte) error {
-	var many []string
-	if bytes.HasPrefix(b, []byte(`"`)) {
-		many = make([]string, 1)
-		if err := json.Unmarshal(b, &many[0]); err != nil {
-			return err
-		}
-	} else if json.Unmarshal(b, &many) != nil {
-		return errors.New("one of its lists of names has an entry that is no text")
-	}
-	if len(many) > maxNames {
-		return fmt.Errorf("it lists more than %d names", maxNames)
-	}
-	*t = slices.DeleteFunc(many, func(name string) bool { return name == "" })
-	return nil
-}
-
-// candidate makes a candidate of an entry. The error says which field is missing or wrong.
+// candidate makes a candidate of an entry. The error says which field is missing or wrong. An index on the
+// disk may leave out what the image itself says: such a candidate is bare.
 func (at *location) candidate(e listedEntry) (Candidate, error) {
-	for _, missing := range []struct {
-		is   bool
-		what string
-	}{
-		{e.manufacturerCode == nil, "manufacturer code"},
-		{e.imageType == nil, "image type"},
-		{e.fileVersion == nil, "file version"},
-		{e.url == "" && e.path == "", "URL"},
-	} {
-		if missing.is {
-			return Candidate{}, fmt.Errorf("it has no %s", missing.what)
-		}
+	missing := e.missing()
+	switch {
+	case missing != "" && at.url != nil:
+		return Candidate{}, fmt.Errorf("it has no %s", missing)
+	case e.url == "" && e.path == "":
+		return Candidate{}, errors.New("it has no URL")
 	}
 	c := Candidate{
 		Source:           SourceIndex,
 		Origin:           at.name,
-		ManufacturerCode: *e.manufacturerCode,
-		ImageType:        *e.imageType,
-		FileVersion:      *e.fileVersion,
+		ManufacturerCode: valueOf(e.manufacturerCode),
+		ImageType:        valueOf(e.imageType),
+		FileVersion:      valueOf(e.fileVersion),
 		Size:             e.size,
 		Title:            printable(e.title),
 		ReleaseNotes:     shorten(e.notes, maxNotes),
 		Limits:           e.limits,
+		bare:             missing != "",
 		request: Request{
 			SHA256: strings.ToLower(e.sha256),
 			SHA512: strings.ToLower(e.sha512),
@@ -337,6 +244,14 @@ func (at *location) candidate(e listedEntry) (Candidate, error) {
 		}
 	}
 	return c, at.locate(&c, e.url, e.path)
+}
+
+// valueOf returns the value that a pointer leads to, or zero for nil.
+func valueOf[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }
 
 // locate sets where the image of an entry is, from its URL or path.

@@ -211,6 +211,10 @@ func FuzzParseIndex(f *testing.F) {
 	f.Add([]byte("[" + zigbee2mqtt(`,"modelId":"Lamp","manufacturerName":["Maker"],"hardwareVersionMin":1,"maxFileVersion":9,"releaseNotes":"x"`) + ",1]"))
 	f.Add([]byte(`{"a":[],"firmwares":[` + zigpy(`,"path":"x","specificity":7,"model_names":["Lamp"]`) + "]}"))
 	f.Add([]byte(`[[[[{"url":"//x"}]]]]`))
+	f.Add([]byte(`[{"url":"x"},{"path":"a/b.ota","fileVersion":1}]`))
+	f.Add([]byte(`[{"fw_type":2,"fw_image_type":66,"fw_manufacturer_id":4660,"fw_binary_url":"https://x/y_v1_z.ota"},{"fw_type":3}]`))
+	f.Add([]byte(`[{"fw_binary_url":"https://x/y.ota","fw_file_version":1,"fw_manufacturer_id":4660,"fw_image_type":66,"model_id":"Lamp"}]`))
+	f.Add([]byte(`{"firmwares":[{"identity":{"company":4660,"product":66,"version":{"major":1}},"fullName":"Lamp/00000001/x.ota","productName":"Lamp"}]}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		for _, location := range []string{"https://example.com/ota/index.json", "/ota/index.json"} {
 			index, err := library.ParseIndex(content, location)

@@ -3,9 +3,11 @@ package library
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -19,6 +21,8 @@ const (
 	indexBackoffMin  = time.Minute    // time before the first request after a failure; it doubles with each
 	indexBackoffMax  = time.Hour
 	indexFilePoll    = 10 * time.Second // time between two looks at the size and time of an index file
+	// indexComplete is the time between two attempts to complete the entries of an index file.
+	indexComplete = 10 * time.Minute
 	// indexJitter is the part of the interval by which it varies, so that services that started at the same
 	// time do not send their requests at the same time.
 	indexJitter = 0.1
@@ -32,8 +36,8 @@ type IndexStatus struct {
 	Skipped int       // number of entries that cannot be used
 	Problem string    // what is wrong with the first of those; empty when Skipped is 0
 	ReadAt  time.Time // when it was last read or confirmed; zero before the first time
-	// Error tells why the last attempt to read it failed; the entries of the last good one stay in use. It is
-	// empty when the last attempt succeeded.
+	// Error tells why the last attempt to read it failed, and since when that is so; the entries of the last
+	// good one stay in use. It is empty when the last attempt succeeded.
 	Error string
 }
 
@@ -46,6 +50,7 @@ type indexState struct {
 // indexSource keeps an index up to date.
 type indexSource struct {
 	library  *Library
+	makers   *makers
 	at       location
 	interval time.Duration
 	changed  func()
@@ -55,15 +60,21 @@ type indexSource struct {
 	// The fields below belong to the goroutine of run.
 	revision revision
 	digest   string // SHA-256 of the index in use, in hex; empty before the first
+	// incomplete says that entries of the index in use could not be completed from their images.
+	incomplete bool
+	failing    time.Time // when the first of the failures in a row was; zero where the last attempt succeeded
 }
 
 // newIndexSource makes the source of the index at a location. run calls changed whenever the index has
 // changed.
-func newIndexSource(l *Library, at location, interval time.Duration, changed func()) *indexSource {
+func newIndexSource(
+	l *Library, makers *makers, at location, interval time.Duration, changed func(),
+) *indexSource {
 	s := &indexSource{
-		library: l, at: at, interval: interval, changed: changed, wanted: make(chan struct{}, 1),
+		library: l, makers: makers, at: at, interval: interval, changed: changed,
+		wanted: make(chan struct{}, 1),
 	}
-	s.state.Store(&indexState{matcher: newMatcher(nil), status: IndexStatus{Name: at.name}})
+	s.state.Store(&indexState{matcher: newMatcher(nil, makers), status: IndexStatus{Name: at.name}})
 	return s
 }
 
@@ -81,7 +92,7 @@ func (s *indexSource) run(ctx context.Context) {
 		s.runFile(ctx)
 		return
 	}
-	wait := s.loadCache()
+	wait := s.loadCache(ctx)
 	tried := time.Time{}
 	failures := 0
 	for {
@@ -128,42 +139,69 @@ func spread(d time.Duration) time.Duration {
 	return d + time.Duration((rand.Float64()*2-1)*indexJitter*float64(d))
 }
 
-// ask asks the server for a newer index, and takes it where there is one.
+// ask asks the server for a newer index, and takes it where there is one. Where a channel file is at the URL,
+// the index that it leads to is meant; that has another URL for each of its versions, so the channel file
+// alone tells whether there is a newer one.
 func (s *indexSource) ask(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeouts*s.library.options.FetchTimeout, errTooSlow)
-	defer cancel()
-	d := &download{
-		url: s.at.url,
-		body: &body{
-			name: s.at.name, max: maxIndexBytes, total: -1, progress: func(done, total int64) {},
-		},
-		condition: s.revision,
-	}
-	// The user has configured this URL, so its host is allowed without being in the list of allowed hosts.
-	err := s.library.run(ctx, d, hostName(s.at.url))
-	switch {
-	case errors.Is(err, errNotModified):
+	content, found, err := s.get(ctx, s.at.url, s.revision)
+	if errors.Is(err, errNotModified) {
 		s.confirmed()
 		s.touchCache()
 		return nil
-	case err != nil:
-		// The text of ErrAccess is about an image, and this is an index.
-		return errors.New(strings.TrimPrefix(err.Error(), ErrAccess.Error()+": "))
 	}
-	content := d.body.data
-	if b, ok := d.unpacked(); ok {
-		content = b
-	}
-	if err := s.take(content); err != nil {
+	if err != nil {
 		return err
 	}
-	s.revision = d.revision
+	if ref, ok := channelIndex(content); ok {
+		next, err := s.at.url.Parse(ref)
+		if err != nil || !isHTTP(next) || next.Host == "" {
+			return fmt.Errorf("%w: the channel file leads to no http or https URL", ErrIndex)
+		}
+		if content, _, err = s.get(ctx, next, revision{}); err != nil {
+			return err
+		}
+	}
+	if err := s.take(ctx, content); err != nil {
+		return err
+	}
+	s.revision = found
 	s.writeCache(content)
 	return nil
 }
 
+// get gets what is at a URL, unless it is in the known state still: then the error is errNotModified.
+func (s *indexSource) get(
+	ctx context.Context, u *url.URL, known revision,
+) (content []byte, found revision, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeouts*s.library.options.FetchTimeout, errTooSlow)
+	defer cancel()
+	d := &download{
+		url: u,
+		body: &body{
+			name: shown(u), max: maxIndexBytes, total: -1, progress: func(done, total int64) {},
+		},
+		condition: known,
+	}
+	if u == s.at.url {
+		d.body.name = s.at.name
+	}
+	// The user has configured this URL, so its host is allowed without being in the list of allowed hosts.
+	err = s.library.run(ctx, d, hostName(u))
+	switch {
+	case errors.Is(err, errNotModified):
+		return nil, known, errNotModified
+	case err != nil:
+		// The text of ErrAccess is about an image, and this is an index.
+		return nil, revision{}, errors.New(strings.TrimPrefix(err.Error(), ErrAccess.Error()+": "))
+	}
+	if b, ok := d.unpacked(); ok {
+		return b, d.revision, nil
+	}
+	return d.body.data, d.revision, nil
+}
+
 // take puts the content of an index file into use. A broken one is an error and changes nothing.
-func (s *indexSource) take(content []byte) error {
+func (s *indexSource) take(ctx context.Context, content []byte) error {
 	digest := digestOf(content)
 	if digest == s.digest {
 		s.confirmed()
@@ -173,16 +211,24 @@ func (s *indexSource) take(content []byte) error {
 	if err != nil {
 		return err
 	}
+	s.complete(ctx, index)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	s.digest = digest
+	before := s.state.Load().status
 	s.state.Store(&indexState{
-		matcher: newMatcher(index.Entries),
+		matcher: newMatcher(index.Entries, s.makers),
 		status: IndexStatus{
 			Name: s.at.name, Format: index.Format, Images: len(index.Entries), Skipped: index.Skipped,
 			Problem: index.Problem, ReadAt: time.Now(),
 		},
 	})
+	if before.Images == len(index.Entries) && before.Problem != "" && before.Problem == index.Problem {
+		return nil // the attempt to complete its entries has changed nothing
+	}
 	s.library.log.Info("an index of images was read", "index", s.at.name, "format", index.Format,
-		"images", len(index.Entries))
+		"images", len(index.Entries), "gateways", index.Gateways)
 	if index.Skipped > 0 {
 		s.library.log.Warn("an index of images has entries that cannot be used", "index", s.at.name,
 			"entries", index.Skipped, "first", index.Problem)
@@ -206,31 +252,46 @@ func (s *indexSource) confirmed() {
 func (s *indexSource) failed(err error) {
 	state := *s.state.Load()
 	if state.status.Error == "" {
+		s.failing = time.Now()
 		s.library.log.Warn("an index of images cannot be read; what was known of it stays",
-			"index", s.at.name, "images", state.status.Images, "error", err)
+			"index", s.at.name, "images", state.status.Images, "last", lastRead(state.status.ReadAt),
+			"error", err)
 	} else {
 		s.library.log.Debug("an index of images cannot be read still", "index", s.at.name, "error", err)
 	}
-	state.status.Error = err.Error()
+	state.status.Error = fmt.Sprintf("%v (since %s)", err, s.failing.UTC().Format(time.RFC3339))
 	s.state.Store(&state)
+}
+
+// lastRead says for the log when an index was read.
+func lastRead(at time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return at.UTC().Format(time.RFC3339)
 }
 
 // runFile keeps an index on the disk up to date until ctx is done.
 func (s *indexSource) runFile(ctx context.Context) {
 	var seen, taken fs.FileInfo
+	var tried time.Time // when it was taken
 	for {
 		info, err := os.Stat(s.at.path)
 		switch {
 		case err != nil:
 			s.failed(withoutPath(err))
 			taken = nil
-		case same(info, taken):
+		case same(info, taken) && !(s.incomplete && time.Since(tried) >= indexComplete):
 		case seen == nil || same(info, seen):
 			// Nobody is writing the file: it has not changed since the last look, or this is the first one.
-			if err := s.readFile(info); err != nil {
+			if s.incomplete {
+				s.digest = "" // its entries are completed even where the file has not changed
+			}
+			if err := s.readFile(ctx, info); err != nil && ctx.Err() == nil {
 				s.failed(err)
 			}
 			taken = info
+			tried = time.Now()
 		}
 		seen = info
 		if !s.pause(ctx, indexFilePoll, time.Now()) {
@@ -245,7 +306,7 @@ func same(a, b fs.FileInfo) bool {
 }
 
 // readFile takes the index from its file.
-func (s *indexSource) readFile(info fs.FileInfo) error {
+func (s *indexSource) readFile(ctx context.Context, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return errNotRegular
 	}
@@ -258,5 +319,5 @@ func (s *indexSource) readFile(info fs.FileInfo) error {
 	if err != nil {
 		return withoutPath(err)
 	}
-	return s.take(content)
+	return s.take(ctx, content)
 }

@@ -211,6 +211,24 @@ func TestIndexGoesBad(t *testing.T) {
 	}
 }
 
+// A service that never had a network knows its folder, says once that the index cannot be read, and since when.
+func TestIndexWithoutNetwork(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, versioned(20, 1), dir, "lamp.ota")
+	s := &site{down: errors.New("no route to host")}
+	inCatalog(t, dir, library.Options{Transport: s}, library.CatalogOptions{Indexes: []string{indexURL}}, func(t *testing.T, l *library.Library, k *library.Catalog, log *recorder) {
+		began := time.Now().UTC().Format(time.RFC3339)
+		pass(48 * time.Hour)
+		checkVersions(t, k, 20)
+		if n := strings.Count(log.lines.String(), "level=WARN"); n != 1 {
+			t.Errorf("told %d times:\n%s", n, log.lines.String())
+		}
+		if status := k.Indexes()[0]; status.Error != indexURL+": no route to host (since "+began+")" || !status.ReadAt.IsZero() {
+			t.Errorf("%+v", status)
+		}
+	})
+}
+
 // An index is kept on the disk for a start without the network.
 func TestIndexIsKept(t *testing.T) {
 	dir := t.TempDir()

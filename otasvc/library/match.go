@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
 // The errors that say why there is no image for a device; test for them with errors.Is. Their texts tell
@@ -32,9 +34,12 @@ type Device struct {
 	// ManufacturerCode and ImageType are those of the device's OTA client, not of its node descriptor.
 	ManufacturerCode, ImageType uint16
 	HardwareVersion             *uint16 // nil where the device reports none
-	CurrentVersion              *uint32 // the running file version; nil while it is not known
-	ModelID, ManufacturerName   string  // from the Basic cluster; empty while they are not known
-	EUI64                       uint64  // 0 while it is not known
+	// HardwareHeard says that the device has had the occasion to report a hardware version: it was heard to
+	// ask for an image, or has one.
+	HardwareHeard             bool
+	CurrentVersion            *uint32 // the running file version; nil while it is not known
+	ModelID, ManufacturerName string  // from the Basic cluster; empty while they are not known
+	EUI64                     uint64  // 0 while it is not known
 }
 
 // Candidate is an image that may fit devices: one in the image folder, or one that an index lists and that
@@ -56,6 +61,9 @@ type Candidate struct {
 	Stored       bool   // the image is in the store, under SHA256
 	Title        string // the printable characters of the header string; may be empty
 	ReleaseNotes string // empty where the index has none
+	// Caution tells why the image is offered, but should be installed only when a person says so. It is a
+	// sentence for people, and empty where nothing speaks against the image.
+	Caution string
 	Limits
 
 	request   Request  // how the image of an index is fetched; its URL may have a user and password
@@ -64,6 +72,7 @@ type Candidate struct {
 	// the request's URL.
 	dir  string
 	path string // path of the image below dir, or below the image folder
+	bare bool   // codes or version are missing: they have to be read from the image
 }
 
 // Limits say which devices of its manufacturer code and image type an image is for. A field that is nil or
@@ -72,15 +81,19 @@ type Candidate struct {
 // Of several images that fit a device, the most specific one is taken: the one whose limits weigh most. Names
 // weigh most, then running versions, then hardware versions.
 type Limits struct {
-	// MinHardware and MaxHardware are the lowest and highest hardware version that fit: the stricter ones of
-	// the index and the file's header. A device that reports no hardware version fits only images without
-	// these.
+	// MinHardware and MaxHardware are the lowest and highest hardware version that fit, as the index has
+	// them. A device that reports no hardware version fits only images without these.
 	MinHardware, MaxHardware *uint16
+	// HeaderMinHardware and HeaderMaxHardware are those of the file's header, where that is known. A device
+	// that was heard and reports no hardware version fits images with these (Zigbee Cluster Library, OTA
+	// upgrade cluster, query next image request).
+	HeaderMinHardware, HeaderMaxHardware *uint16
 	// MinCurrent and MaxCurrent are the lowest and highest running file version that the image may replace.
 	// Vendors make chains of images with them, and devices that leave out a step break. A device whose
 	// version is not known does not fit.
 	MinCurrent, MaxCurrent *uint32
-	// ModelIDs and ManufacturerNames list the names of which the device must report one, exactly.
+	// ModelIDs and ManufacturerNames list the names of which the device must report one: the model exactly,
+	// the manufacturer without regard to case and blanks, or under another known name.
 	ModelIDs, ManufacturerNames []string
 	// Destination is the EUI-64 of the only device that the file is for, from its header.
 	Destination *uint64
@@ -101,8 +114,8 @@ func (l *Limits) weigh() int {
 		{len(l.ModelIDs) > 0, 1000},
 		{l.MinCurrent != nil, 10},
 		{l.MaxCurrent != nil, 10},
-		{l.MinHardware != nil, 1},
-		{l.MaxHardware != nil, 1},
+		{l.MinHardware != nil || l.HeaderMinHardware != nil, 1},
+		{l.MaxHardware != nil || l.HeaderMaxHardware != nil, 1},
 	} {
 		if limit.is {
 			weight += limit.weight
@@ -110,6 +123,34 @@ func (l *Limits) weigh() int {
 	}
 	return weight
 }
+
+// Hardware returns the lowest and highest hardware version that fit: the stricter ones of the index and the
+// file's header. A nil one is no limit.
+func (l *Limits) Hardware() (least, most *uint16) {
+	return stricter(l.MinHardware, l.HeaderMinHardware, larger[uint16]),
+		stricter(l.MaxHardware, l.HeaderMaxHardware, smaller[uint16])
+}
+
+// setHeader sets the limits that a file's header has.
+func (l *Limits) setHeader(h *otafile.Header) {
+	l.HeaderMinHardware = h.MinHardwareVersion
+	l.HeaderMaxHardware = h.MaxHardwareVersion
+	if h.Destination != nil {
+		l.Destination = h.Destination
+	}
+}
+
+// stricter returns the stricter of two limits, nil standing for no limit.
+func stricter[T any](a, b *T, of func(a, b T) T) *T {
+	if a == nil || b == nil {
+		return cmp.Or(a, b)
+	}
+	strict := of(*a, *b)
+	return &strict
+}
+
+func larger[T cmp.Ordered](a, b T) T  { return max(a, b) }
+func smaller[T cmp.Ordered](a, b T) T { return min(a, b) }
 
 // Key returns a text that identifies the candidate, also while its SHA256 is not known. It stays the same
 // when the image is fetched.
@@ -149,6 +190,7 @@ func (c *Candidate) sameBytes(other *Candidate) bool {
 
 // matcher finds the images that fit devices. It does not change, and may be used by several goroutines.
 type matcher struct {
+	makers *makers
 	byKind map[kind][]weighed // the highest weight first, then the highest file version
 }
 
@@ -161,21 +203,19 @@ type weighed struct {
 	weight int
 }
 
-// The values that stand for "any" in a header or an index. An image that has one does not say which device it
-// is for, so no device gets it.
-const (
-	anyCode    = 1<<16 - 1
-	anyVersion = 1<<32 - 1
-)
+// anyVersion is the file version that stands for "any". There are images that have it, to be installed over
+// whatever runs: they are found among all images, but are never the best one, which somebody could take
+// without having asked for them.
+//
+// The manufacturer code and image type that stand for "any" need no such care: an image with these is for the
+// devices that report the same, and there are some.
+const anyVersion = 1<<32 - 1
 
 // newMatcher makes a matcher of candidates, which must not change any more.
-func newMatcher(candidates []Candidate) *matcher {
-	m := &matcher{byKind: map[kind][]weighed{}}
+func newMatcher(candidates []Candidate, makers *makers) *matcher {
+	m := &matcher{makers: makers, byKind: map[kind][]weighed{}}
 	for i := range candidates {
 		c := &candidates[i]
-		if c.ManufacturerCode == anyCode || c.ImageType == anyCode || c.FileVersion == anyVersion {
-			continue
-		}
 		k := kind{c.ManufacturerCode, c.ImageType}
 		m.byKind[k] = append(m.byKind[k], weighed{c, c.weigh()})
 	}
@@ -196,6 +236,9 @@ type learner func(Candidate) (completed Candidate, ok bool)
 // Errors: [ErrNoMatch]; [ErrAmbiguous], where several images with different bytes are best.
 func (m *matcher) match(d Device, learn learner) (Candidate, error) {
 	for group := range m.groups(d, learn) {
+		if group.first.FileVersion == anyVersion {
+			continue
+		}
 		if other := group.other; other != nil {
 			return Candidate{}, fmt.Errorf("%w: file version 0x%08X of manufacturer code 0x%04X, "+
 				"image type 0x%04X is there with different bytes, as %s and as %s; remove one of them",
@@ -236,11 +279,11 @@ func (m *matcher) groups(d Device, learn learner) func(yield func(group) bool) {
 				return all[at].weight == best.weight && all[at].FileVersion == best.FileVersion
 			}
 			for ; at < len(all) && tied(at); at++ {
-				if all[at].misfit(&d) != fits {
+				if m.misfit(all[at].Candidate, &d) != fits {
 					continue
 				}
 				c, ok := learn(*all[at].Candidate)
-				if !ok || c.misfit(&d) != fits {
+				if !ok || m.misfit(&c, &d) != fits {
 					continue
 				}
 				if g == nil {
@@ -264,7 +307,8 @@ const (
 	wrongDestination
 	wrongModel
 	wrongManufacturer
-	unknownHardware
+	unheardHardware
+	noHardware
 	wrongHardware
 	unknownVersion
 	wrongVersion
@@ -272,25 +316,36 @@ const (
 
 // misfit returns the first limit that the device does not meet, or fits. It does not look at manufacturer
 // code and image type.
-func (l *Limits) misfit(d *Device) misfit {
+//
+// A hardware version that the device has not told yet keeps images of indexes from it, since they would be
+// taken at once. A file in the folder was put there by a person, so it is offered all the same; see bind.
+func (m *matcher) misfit(c *Candidate, d *Device) misfit {
+	indexLimits := c.MinHardware != nil || c.MaxHardware != nil
+	headerLimits := c.HeaderMinHardware != nil || c.HeaderMaxHardware != nil
 	switch {
-	case l.Destination != nil && (d.EUI64 == 0 || *l.Destination != d.EUI64):
+	case c.Destination != nil && (d.EUI64 == 0 || *c.Destination != d.EUI64):
 		return wrongDestination
-	case len(l.ModelIDs) > 0 && !slices.Contains(l.ModelIDs, d.ModelID):
+	case len(c.ModelIDs) > 0 && !slices.Contains(c.ModelIDs, d.ModelID):
 		return wrongModel
-	case len(l.ManufacturerNames) > 0 && !slices.Contains(l.ManufacturerNames, d.ManufacturerName):
+	case len(c.ManufacturerNames) > 0 && !m.makers.among(c.ManufacturerNames, d.ManufacturerName):
 		return wrongManufacturer
-	case (l.MinHardware != nil || l.MaxHardware != nil) && d.HardwareVersion == nil:
-		return unknownHardware
-	case !within(l.MinHardware, d.HardwareVersion, l.MaxHardware):
+	case (indexLimits || headerLimits) && d.unheard() && c.Source == SourceIndex:
+		return unheardHardware
+	case indexLimits && d.HardwareVersion == nil && !d.unheard():
+		return noHardware
+	case !within(c.MinHardware, d.HardwareVersion, c.MaxHardware),
+		!within(c.HeaderMinHardware, d.HardwareVersion, c.HeaderMaxHardware):
 		return wrongHardware
-	case (l.MinCurrent != nil || l.MaxCurrent != nil) && d.CurrentVersion == nil:
+	case (c.MinCurrent != nil || c.MaxCurrent != nil) && d.CurrentVersion == nil:
 		return unknownVersion
-	case !within(l.MinCurrent, d.CurrentVersion, l.MaxCurrent):
+	case !within(c.MinCurrent, d.CurrentVersion, c.MaxCurrent):
 		return wrongVersion
 	}
 	return fits
 }
+
+// unheard reports whether the device has had no occasion yet to report its hardware version.
+func (d *Device) unheard() bool { return d.HardwareVersion == nil && !d.HardwareHeard }
 
 // within reports whether a value is inside limits. A limit that is nil is none. A value that is nil is
 // inside.

@@ -35,6 +35,17 @@ func hardware(least, most int) func(*library.Candidate) {
 	}
 }
 
+func headerHardware(least, most int) func(*library.Candidate) {
+	return func(c *library.Candidate) {
+		if least >= 0 {
+			c.HeaderMinHardware = ptr(uint16(least))
+		}
+		if most >= 0 {
+			c.HeaderMaxHardware = ptr(uint16(most))
+		}
+	}
+}
+
 func after(least, most int) func(*library.Candidate) {
 	return func(c *library.Candidate) {
 		if least >= 0 {
@@ -87,6 +98,10 @@ func TestMatch(t *testing.T) {
 	noHardware := func(d *library.Device) { d.HardwareVersion = nil }
 	noVersion := func(d *library.Device) { d.CurrentVersion = nil }
 	noNames := func(d *library.Device) { d.ModelID, d.ManufacturerName = "", "" }
+	heard := func(d *library.Device) { d.HardwareHeard = true }
+	called := func(name string) func(*library.Device) {
+		return func(d *library.Device) { d.ManufacturerName = name }
+	}
 	running := func(v uint32) func(*library.Device) {
 		return func(d *library.Device) { d.CurrentVersion = &v }
 	}
@@ -106,9 +121,11 @@ func TestMatch(t *testing.T) {
 		{"the highest version", device(), []library.Candidate{listed("a", 20), listed("b", 22), listed("c", 21)}, "b", []string{"b", "c", "a"}},
 		{"versions are unsigned", device(), []library.Candidate{listed("a", 0x7FFFFFFF), listed("b", 0x80000000)}, "b", []string{"b", "a"}},
 
-		{"wildcard version", device(), []library.Candidate{listed("a", 0xFFFFFFFF)}, "", nil},
-		{"wildcard manufacturer code", device(func(d *library.Device) { d.ManufacturerCode = 0xFFFF }), []library.Candidate{listed("a", 20, kindOf(0xFFFF, 0x42))}, "", nil},
-		{"wildcard image type", device(func(d *library.Device) { d.ImageType = 0xFFFF }), []library.Candidate{listed("a", 20, kindOf(0x1234, 0xFFFF))}, "", nil},
+		{"a version for any is never the best", device(), []library.Candidate{listed("a", 0xFFFFFFFF)}, "", []string{"a"}},
+		{"a version for any, and another", device(), []library.Candidate{listed("a", 0xFFFFFFFF), listed("b", 20)}, "b", []string{"a", "b"}},
+		{"a manufacturer code for any is for those that report it", device(func(d *library.Device) { d.ManufacturerCode = 0xFFFF }), []library.Candidate{listed("a", 20, kindOf(0xFFFF, 0x42))}, "a", nil},
+		{"an image type for any is for those that report it", device(func(d *library.Device) { d.ImageType = 0xFFFF }), []library.Candidate{listed("a", 20, kindOf(0x1234, 0xFFFF))}, "a", nil},
+		{"and for no others", device(), []library.Candidate{listed("a", 20, kindOf(0xFFFF, 0x42)), listed("b", 20, kindOf(0x1234, 0xFFFF)), listed("c", 20, kindOf(0xFFFF, 0xFFFF))}, "", nil},
 
 		{"hardware inside", device(), []library.Candidate{listed("a", 20, hardware(3, 3))}, "a", nil},
 		{"hardware too old", device(), []library.Candidate{listed("a", 20, hardware(4, 9))}, "", nil},
@@ -116,6 +133,9 @@ func TestMatch(t *testing.T) {
 		{"hardware with a minimum alone", device(), []library.Candidate{listed("a", 20, hardware(3, -1)), listed("b", 21, hardware(4, -1))}, "a", nil},
 		{"hardware with a maximum alone", device(), []library.Candidate{listed("a", 20, hardware(-1, 3)), listed("b", 21, hardware(-1, 2))}, "a", nil},
 		{"hardware limits that nothing is inside of", device(), []library.Candidate{listed("a", 20, hardware(4, 2))}, "", nil},
+		{"a device that was not heard yet", device(noHardware), []library.Candidate{listed("a", 20), listed("b", 21, hardware(0, 0xFFFF)), listed("c", 22, headerHardware(0, -1))}, "a", nil},
+		{"a device that was heard and has no hardware version", device(noHardware, heard), []library.Candidate{listed("a", 20, headerHardware(0, 9)), listed("b", 21, hardware(0, 0xFFFF))}, "a", nil},
+		{"limits of index and header", device(), []library.Candidate{listed("a", 20, hardware(0, 9), headerHardware(3, 3)), listed("b", 21, hardware(0, 9), headerHardware(4, 9)), listed("c", 22, hardware(4, 9), headerHardware(0, 9))}, "a", nil},
 		{"a device without hardware version", device(noHardware), []library.Candidate{listed("a", 20), listed("b", 21, hardware(0, 0xFFFF)), listed("c", 22, hardware(0, -1)), listed("d", 23, hardware(-1, 9))}, "a", nil},
 
 		{"window", device(), []library.Candidate{listed("a", 20, after(10, 10)), listed("b", 21, after(11, 20)), listed("c", 22, after(0, 9))}, "a", nil},
@@ -128,6 +148,10 @@ func TestMatch(t *testing.T) {
 		{"model", device(), []library.Candidate{listed("a", 20, models("Plug", "Lamp")), listed("b", 21, models("Plug"))}, "a", nil},
 		{"model names are exact", device(), []library.Candidate{listed("a", 20, models("lamp")), listed("b", 21, models("Lamp ")), listed("c", 22, models("Lam"))}, "", nil},
 		{"manufacturer", device(), []library.Candidate{listed("a", 20, makers("Other", "Maker")), listed("b", 21, makers("Other"))}, "a", nil},
+		{"manufacturer, with other case and blanks", device(), []library.Candidate{listed("a", 20, makers(" MA ker\x00"))}, "a", nil},
+		{"manufacturer by an alias", device(called("Computime")), []library.Candidate{listed("a", 20, makers("SalusControls")), listed("b", 21, makers("Other"))}, "a", nil},
+		{"manufacturer by an alias of the user's", device(called("Their Name")), []library.Candidate{listed("a", 20, makers("Salus Controls"))}, "a", nil},
+		{"manufacturer that is not known, and no name", device(noNames), []library.Candidate{listed("a", 20, makers(""))}, "", nil},
 		{"model and manufacturer", device(), []library.Candidate{listed("a", 20, models("Lamp"), makers("Other"))}, "", nil},
 		{"names that are not known", device(noNames), []library.Candidate{listed("a", 20), listed("b", 21, models("Lamp")), listed("c", 21, makers("Maker"))}, "a", nil},
 
@@ -157,7 +181,7 @@ func TestMatch(t *testing.T) {
 		{"different bytes with equal weight for different reasons", device(), []library.Candidate{listed("a", 20, models("Lamp")), listed("b", 20, makers("Maker"))}, "ambiguous", []string{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := library.NewMatcher(c.entries)
+			m := library.NewMatcher(c.entries, library.MakerAlias{Name: "theirname", Other: "SALUS"})
 			best, err := m.Match(c.device)
 			switch c.want {
 			case "":

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/ulikunitz/xz"
+
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
@@ -20,18 +22,33 @@ func costly(t testing.TB) []malformedCase {
 	for name, b := range map[string][]byte{
 		"as many elements as are read, each with a code":   raw(testHeader(), bytes.Repeat(element(3, pattern(16)), 4096), make([]byte, size)),
 		"as many elements as are read, each with firmware": raw(testHeader(), bytes.Repeat(element(0, gbl(pattern(2000))), 4096)),
-		"nothing but magics":                               bytes.Repeat(magic, size/4),
-		"headers that are cut short":                       bytes.Repeat(raw(testHeader())[:56:56], size/56),
-		"magics and a header":                              join(bytes.Repeat(magic, size/4), image),
-		"IKEA with blocks of one byte":                     ikeaBlocks(otafile.Build(testHeader(), zeros[:200_000]), 1),
-		"zip in zip in zip, large":                         zipOf(t, archived{"b.zip", zipOf(t, archived{"c.zip", zipOf(t, archived{"i.ota", otafile.Build(testHeader(), zeros)})})}),
-		"gzipped tar with one large image":                 gzipOf(t, tarOf(t, archived{"i.ota", otafile.Build(testHeader(), make([]byte, 30<<20))})),
-		"zip with many empty zips":                         zipOf(t, repeated(5000, archived{"a.zip", zipOf(t)})...),
-		"zip with many small zips":                         zipOf(t, repeated(3000, archived{"a.zip", zipOf(t, archived{"i.ota", image})})...),
+		"zlib bombs":                       raw(testHeader(), repeat(20, element(0, zlibOf(t, make([]byte, 16<<20)))), zeros[:size/2]),
+		"many small zlibs":                 raw(testHeader(), repeat(4096, element(0, zlibOf(t, pattern(100))))),
+		"many small XZ":                    raw(testHeader(), repeat(4096, element(0, xzOf(t, pattern(100), xz.CRC32)))),
+		"XZ of many chunks":                raw(testHeader(), element(0, xzOfChunks(t, 100_000))),
+		"Telink's mark, often":             raw(testHeader(), element(0, join([]byte{0}, bytes.Repeat([]byte("KNLT\x00\x00\x7F\x00"), size/8)))),
+		"nothing but magics":               bytes.Repeat(magic, size/4),
+		"headers that are cut short":       bytes.Repeat(raw(testHeader())[:56:56], size/56),
+		"magics and a header":              join(bytes.Repeat(magic, size/4), image),
+		"IKEA with blocks of one byte":     ikeaBlocks(otafile.Build(testHeader(), zeros[:200_000]), 1),
+		"zip in zip in zip, large":         zipOf(t, archived{"b.zip", zipOf(t, archived{"c.zip", zipOf(t, archived{"i.ota", otafile.Build(testHeader(), zeros)})})}),
+		"gzipped tar with one large image": gzipOf(t, tarOf(t, archived{"i.ota", otafile.Build(testHeader(), make([]byte, 30<<20))})),
+		"zip with many empty zips":         zipOf(t, repeated(5000, archived{"a.zip", zipOf(t)})...),
+		"zip with many small zips":         zipOf(t, repeated(3000, archived{"a.zip", zipOf(t, archived{"i.ota", image})})...),
 	} {
 		cases = append(cases, malformedCase{name: name, bytes: b})
 	}
 	return cases
+}
+
+func repeat(n int, b []byte) []byte { return bytes.Repeat(b, n) }
+
+// xzOfChunks returns an XZ stream of chunks that each have the decoder set up anew.
+func xzOfChunks(t testing.TB, n int) []byte {
+	empty := xzOf(t, nil, xz.CRC32)
+	head := xzOf(t, pattern(1), xz.CRC32)
+	head = head[:12+4*(int(head[12])+1)]
+	return join(head, repeat(n, []byte{0xE0, 0, 0, 0, 4, 0x5D, 0, 0, 0, 0, 0}), []byte{0}, empty[12:])
 }
 
 var magic = []byte{0x1E, 0xF1, 0xEE, 0x0B}

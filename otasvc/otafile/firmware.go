@@ -11,36 +11,45 @@ import (
 // elements do not add up to the total image size, it also checks the bytes that belong to no element: the
 // firmware stands at their beginning, or behind a tag and a length that are wrong.
 func (f *File) checkFirmware() []Check {
+	memory := &unpacking{left: unpackingMemory}
 	var checks []Check
 	for _, e := range f.Elements {
 		data := e.data(f.Image)
-		if c, known := checkFirmware(data); known {
-			checks = append(checks, c)
-		} else if c, found := findTelink(data); found {
-			checks = append(checks, c)
+		found := memory.checkFirmware(data)
+		if len(found) == 0 {
+			found = findTelink(data)
 		}
+		checks = append(checks, found...)
 	}
 	for _, data := range f.unframed() {
-		if c, known := checkFirmware(data); known {
-			return append(checks, c)
+		if found := memory.checkFirmware(data); len(found) > 0 {
+			return append(checks, found...)
 		}
 	}
 	return checks
 }
 
-// checkFirmware checks the firmware that data starts with; known is false for formats without a checksum.
-func checkFirmware(data []byte) (c Check, known bool) {
+// checkFirmware checks the firmware that data starts with. It returns nothing for formats without a checksum.
+func (m *unpacking) checkFirmware(data []byte) []Check {
 	switch {
 	case bytes.HasPrefix(data, []byte{0xEB, 0x17, 0xA6, 0x03}):
-		return checkTagged(CheckGBL, data, gblTags), true
+		return []Check{checkTagged(CheckGBL, data, gblTags)}
 	case bytes.HasPrefix(data, []byte{0x00, 0x00, 0x00, 0x8C}):
-		return checkTagged(CheckEBL, data, eblTags), true
+		return []Check{checkTagged(CheckEBL, data, eblTags)}
 	case bytes.HasPrefix(data, []byte{0xFB, 0x05}):
-		return checkTagged(CheckEncryptedEBL, data, eblTags), true
+		return []Check{checkTagged(CheckEncryptedEBL, data, eblTags)}
 	case isTelink(data):
-		return checkTelink(data), true
+		return []Check{checkTelink(data)}
+	case isXZ(data):
+		return m.checkXZ(data)
+	case isESP32(data):
+		return []Check{checkESP32(data)}
+	case isOAD(data):
+		return m.checkOAD(data)
+	case isZlib(data):
+		return m.checkZlib(data)
 	}
-	return Check{}, false
+	return nil
 }
 
 // tagFormat describes how a Silicon Labs bootloader file writes tag and length of its pieces.
@@ -142,7 +151,7 @@ const mostTelink = 8
 // findTelink looks for Telink firmware that does not stand at the start of an element: some vendors put a
 // header of their own before it. Code has the mark in it as well, so firmware is only what has the right
 // checksum; anything else is not found.
-func findTelink(data []byte) (c Check, found bool) {
+func findTelink(data []byte) []Check {
 	tried := 0
 	for at := telinkMarkAt; tried < mostTelink; at++ {
 		next := bytes.Index(data[min(at, len(data)):], []byte(telinkMark))
@@ -156,14 +165,13 @@ func findTelink(data []byte) (c Check, found bool) {
 				continue
 			}
 			tried++
-			c = checkTelink(data[start:])
-			if c.Status == Passed {
+			if c := checkTelink(data[start:]); c.Status == Passed {
 				c.Detail = fmt.Sprintf("at offset %d of its element", start)
-				return c, true
+				return []Check{c}
 			}
 		}
 	}
-	return Check{}, false
+	return nil
 }
 
 // Telink reports whether the firmware of the image is surely that of a Telink chip, and so runs Telink's

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ulikunitz/xz"
+
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
@@ -22,7 +24,10 @@ func FuzzParse(f *testing.F) {
 	for _, c := range headerCases {
 		f.Add(join(c.bytes, element(0, nil)))
 	}
-	for _, firmware := range [][]byte{gbl(pattern(30)), ebl(pattern(30)), encryptedEBL(pattern(30)), telink(pattern(30))} {
+	for _, firmware := range [][]byte{gbl(pattern(30)), ebl(pattern(30)), encryptedEBL(pattern(30)), telink(pattern(30)),
+		telinkB91(pattern(30)), bouffalo(f, pattern(30)), xzOf(f, pattern(30), xz.SHA256), zlibOf(f, esp32(pattern(5000))), esp32(pattern(30)), oad(pattern(30), 30), oad(xzOf(f, pattern(30), xz.CRC32), 30),
+		join(pattern(9), telink(pattern(30))),
+	} {
 		f.Add(otafile.Build(testHeader(), firmware))
 		f.Add(ikea(otafile.Build(testHeader(), firmware)))
 		f.Add(raw(testHeader(), le16(0xF000), le32(uint32(len(firmware))), []byte{1, 0x0C}, firmware))

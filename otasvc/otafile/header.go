@@ -203,8 +203,9 @@ func (h Header) Wildcard() bool {
 func (h *Header) warnings() []string {
 	var w []string
 	if h.Wildcard() {
-		w = append(w, fmt.Sprintf("the header is a wildcard (manufacturer code 0x%04X, image type 0x%04X, "+
-			"file version 0x%08X): it does not say which device it is for",
+		w = append(w, fmt.Sprintf("the header has a wildcard (manufacturer code 0x%04X, image type 0x%04X, "+
+			"file version 0x%08X): it is only for devices that report these codes, "+
+			"and a version for any is installed only when it is asked for",
 			h.ManufacturerCode, h.ImageType, h.FileVersion))
 	}
 	if h.HeaderVersion == HeaderVersionThread {

@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/gzip"
+	"compress/zlib"
 	"crypto/md5"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -12,6 +13,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"testing"
+
+	"github.com/ulikunitz/xz"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
@@ -99,6 +102,59 @@ func telink(payload []byte) []byte {
 func telinkB91(payload []byte) []byte {
 	b := join(make([]byte, 24), le32(uint32(40+len(payload))), make([]byte, 4), []byte("KNLT"), payload)
 	return append(b, le32(^crc32.ChecksumIEEE(b))...)
+}
+
+// xzOf packs data into an XZ stream with this check, or with none.
+func xzOf(t testing.TB, data []byte, check byte) []byte {
+	var b bytes.Buffer
+	config := xz.WriterConfig{CheckSum: check, NoCheckSum: check == xz.None, DictCap: 4096, BlockSize: 1 << 20}
+	w, err := config.NewWriter(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write(data)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// bouffalo is an XZ stream of firmware for Bouffalo Lab chips, with the digest behind it.
+func bouffalo(t testing.TB, firmware []byte) []byte {
+	b := xzOf(t, join([]byte("BFNP"), firmware), xz.CRC32)
+	digest := sha256.Sum256(b)
+	return append(b, digest[:]...)
+}
+
+func zlibOf(t testing.TB, data []byte) []byte {
+	var b bytes.Buffer
+	w := zlib.NewWriter(&b)
+	w.Write(data)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// esp32 is an image for ESP32 chips with two segments.
+func esp32(segment []byte) []byte {
+	b := join([]byte{0xE9, 2}, make([]byte, 21), []byte{1})
+	for range 2 {
+		b = join(b, le32(0x40380000), le32(uint32(len(segment))), segment)
+	}
+	for len(b)%16 != 15 {
+		b = append(b, 0)
+	}
+	b = append(b, 0x5A)
+	digest := sha256.Sum256(b)
+	return append(b, digest[:]...)
+}
+
+// oad is an OAD image of the given program. Its size is that of the program unpacked.
+func oad(program []byte, unpackedSize int) []byte {
+	header := join([]byte{3, 1, 0xF7, 0xFF, 0xFF, 0xFF, 7, 0}, le32(0xFFFFFFFF), le32(uint32(44+unpackedSize)), le32(44), pattern(12))
+	checked := join(header, program)
+	return join([]byte("CC26x2R1"), le32(crc32.ChecksumIEEE(checked)), checked)
 }
 
 func ikea(image []byte) []byte { return ikeaBlocks(image, 0x4000) }

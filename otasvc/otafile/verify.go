@@ -13,7 +13,8 @@ import (
 
 // Verify runs every check that exists for the file, keeps the results in Checks and returns them. Where
 // several elements have the same check, there is one result for those that passed and one for those that
-// failed. Many files have no check at all: then only a digest from elsewhere can show that the file is whole.
+// failed. For many files no check is known here: then only a digest from elsewhere can show that the file is
+// whole.
 func (f *File) Verify() []Check {
 	f.Checks = nil
 	for _, check := range f.wrapperChecks {

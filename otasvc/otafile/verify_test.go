@@ -6,11 +6,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"hash/crc32"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/ulikunitz/xz"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
@@ -156,6 +158,46 @@ func TestVerify(t *testing.T) {
 		{"Telink of a B91 behind a header", raw(h, element(0, join(pattern(5), telinkB91(pattern(1000))))), []string{"Telink CRC-32 passed"}, "at offset 5"},
 		{"Telink behind a header, changed", raw(h, element(0, edit(join(pattern(128), telink(pattern(1000))), 500, 0))), nil, ""},
 		{"Telink's mark in code", raw(h, element(0, join(pattern(100), []byte("KNLTKNLT"), pattern(100), []byte("KNLT")))), nil, ""},
+		{"XZ", file(xzOf(t, pattern(12000), xz.CRC64)), []string{"XZ stream passed"}, ""},
+		{"XZ with CRC-32, bytes behind it", file(join(xzOf(t, pattern(12000), xz.CRC32), pattern(7))), []string{"XZ stream passed"}, ""},
+		{"XZ with SHA-256", file(xzOf(t, pattern(3), xz.SHA256)), []string{"XZ stream passed"}, ""},
+		{"XZ without a check", file(xzOf(t, pattern(12000), xz.None)), []string{"XZ stream notVerifiable"}, "no check of its content"},
+		{"XZ of nothing", file(xzOf(t, nil, xz.CRC32)), []string{"XZ stream passed"}, ""},
+		{"XZ, content changed", file(edit(xzOf(t, pattern(12000), xz.CRC64), 40, 0xAA, 0xAA)), []string{"XZ stream failed"}, "block"},
+		{"XZ, check changed", file(edit(xzOf(t, pattern(12000), xz.CRC32), xzLastCheck(xzOf(t, pattern(12000), xz.CRC32)), 0xAA)), []string{"XZ stream failed"}, "the check of a block is"},
+		{"XZ, header of a block changed", file(edit(xzOf(t, pattern(12000), xz.CRC64), 16, 0xAA)), []string{"XZ stream failed"}, "the checksum of a block's header"},
+		{"XZ, index changed", file(edit(xzOf(t, pattern(12000), xz.CRC64), -16, 0xAA)), []string{"XZ stream failed"}, "the checksum of the stream's index"},
+		{"XZ, footer changed", file(edit(xzOf(t, pattern(12000), xz.CRC64), -1, 0xAA)), []string{"XZ stream failed"}, "footer does not match"},
+		{"XZ, header changed", file(edit(xzOf(t, pattern(12000), xz.CRC64), 7, 0xAA)), nil, ""},
+		{"XZ cut in a block", file(xzOf(t, pattern(12000), xz.CRC64)[:300]), []string{"XZ stream failed"}, "cut short"},
+		{"XZ cut in the index", file(xzOf(t, pattern(12000), xz.CRC64)[:len(xzOf(t, pattern(12000), xz.CRC64))-20]), []string{"XZ stream failed"}, "index is cut short"},
+		{"XZ with a filter", file(xzWithFilter(t)), []string{"XZ stream notVerifiable"}, "filters besides LZMA2"},
+		{"XZ that unpacks to too much", file(xzOf(t, make([]byte, 20<<20), xz.CRC32)), []string{"XZ stream notVerifiable"}, "more than 16 MiB"},
+		{"Bouffalo", file(bouffalo(t, pattern(12000))), []string{"XZ stream passed", "Bouffalo Lab SHA-256 passed"}, ""},
+		{"Bouffalo, digest changed", file(edit(bouffalo(t, pattern(12000)), -1, 0xAA)), []string{"XZ stream passed", "Bouffalo Lab SHA-256 failed"}, ""},
+		{"XZ and 32 bytes of something else", file(join(xzOf(t, pattern(12000), xz.CRC32), pattern(32))), []string{"XZ stream passed"}, ""},
+		{"zlib", file(zlibOf(t, pattern(12000))), []string{"zlib Adler-32 passed"}, ""},
+		{"zlib, little", file(zlibOf(t, pattern(5))), []string{"zlib Adler-32 passed"}, ""},
+		{"zlib, changed", file(edit(zlibOf(t, pattern(12000)), -1, 0xAA)), []string{"zlib Adler-32 failed"}, "cannot be unpacked beyond 12000 bytes"},
+		{"zlib, cut", file(zlibOf(t, random(12000))[:9000]), []string{"zlib Adler-32 failed"}, "cut short"},
+		{"zlib in two elements", raw(h, element(0x0100, zlibOf(t, pattern(9))), element(0, zlibOf(t, pattern(8)))), []string{"zlib Adler-32 passed"}, "2 elements"},
+		{"what only starts like zlib", file(join([]byte{0x78, 0xDA}, random(5000))), nil, ""},
+		{"zlib that unpacks to too much", file(zlibOf(t, make([]byte, 20<<20))), []string{"zlib Adler-32 notVerifiable"}, "more than 16 MiB"},
+		{"ESP32", file(esp32(pattern(1000))), []string{"ESP32 image SHA-256 passed"}, ""},
+		{"ESP32, padding", file(join(esp32(pattern(1001)), bytes.Repeat([]byte{0xFF}, 100))), []string{"ESP32 image SHA-256 passed"}, ""},
+		{"ESP32, changed", file(edit(esp32(pattern(1000)), 500, 0, 0)), []string{"ESP32 image SHA-256 failed"}, "expected "},
+		{"ESP32, cut", file(esp32(pattern(1000))[:1500]), []string{"ESP32 image SHA-256 failed"}, "cut short"},
+		{"ESP32, cut in the digest", file(esp32(pattern(1000))[:len(esp32(pattern(1000)))-1]), []string{"ESP32 image SHA-256 failed"}, "cut short"},
+		{"ESP32 without a digest", file(edit(esp32(pattern(1000)), 23, 0)), nil, ""},
+		{"ESP32 in zlib", file(zlibOf(t, esp32(pattern(4000)))), []string{"zlib Adler-32 passed", "ESP32 image SHA-256 passed"}, ""},
+		{"damaged ESP32 in zlib", file(zlibOf(t, edit(esp32(pattern(4000)), 500, 0, 0))), []string{"zlib Adler-32 passed", "ESP32 image SHA-256 failed"}, ""},
+		{"OAD", file(oad(pattern(1000), 1000)), []string{"TI OAD CRC-32 passed"}, ""},
+		{"OAD, bytes behind it", file(join(oad(pattern(1000), 1000), pattern(5))), []string{"TI OAD CRC-32 passed"}, ""},
+		{"OAD, changed", file(edit(oad(pattern(1000), 1000), 500, 0, 0)), []string{"TI OAD CRC-32 failed"}, "expected "},
+		{"OAD, cut", file(oad(pattern(1000), 1000)[:500]), []string{"TI OAD CRC-32 failed"}, "says that it has 1044 bytes, 500 are there"},
+		{"OAD with size 0", file(edit(oad(pattern(1000), 1000), 24, 0, 0)), []string{"TI OAD CRC-32 failed"}, "less than its own header"},
+		{"OAD with XZ", file(oad(xzOf(t, pattern(9000), xz.CRC32), 9000)), []string{"XZ stream passed"}, ""},
+		{"OAD with XZ, changed", file(edit(oad(xzOf(t, pattern(9000), xz.CRC32), 9000), 100, 0xAA)), []string{"XZ stream failed"}, ""},
 		{"too short for Telink", file(telink(nil)[:27]), nil, ""},
 		{"GBL with an element length that does not fit", raw(h, le16(0), le32(9999), gbl(pattern(10))), []string{"Silicon Labs GBL CRC-32 passed"}, ""},
 		{"GBL with an element length that does not fit, changed", edit(raw(h, le16(0), le32(9999), gbl(pattern(10))), 90, 0xAA), []string{"Silicon Labs GBL CRC-32 failed"}, "expected "},
@@ -248,6 +290,29 @@ func TestCheckJSON(t *testing.T) {
 	if got := otafile.Status(9).String(); got != "Status(9)" {
 		t.Errorf("got %q", got)
 	}
+}
+
+// random returns bytes that cannot be packed, the same ones each time.
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{}).Read(b)
+	return b
+}
+
+// xzLastCheck returns the offset of the CRC-32 of the last block of a stream; the footer says how long the
+// index behind it is.
+func xzLastCheck(stream []byte) int {
+	footer := len(stream) - 12
+	return footer - 4*(int(stream[footer+4])+1) - 4
+}
+
+// xzWithFilter returns a stream whose block has two filters.
+func xzWithFilter(t testing.TB) []byte {
+	b := xzOf(t, pattern(100), xz.CRC32)
+	header := b[12 : 12+4*(int(b[12])+1)]
+	header[1] |= 1
+	copy(header[len(header)-4:], le32(crc32.ChecksumIEEE(header[:len(header)-4])))
+	return b
 }
 
 func TestTelink(t *testing.T) {

@@ -73,10 +73,10 @@ func (d *Device) Sleepy() bool { return d.facts.Sleepy }
 func (d *Device) CurrentVersion() *uint32 { return d.facts.CurrentVersion }
 
 // VersionFresh reports whether the device itself has told its version since the start.
-func (d *Device) VersionFresh() bool { return d.facts.VersionFresh }
+func (d *Device) VersionFresh() bool { return d.facts.Heard.VersionFresh }
 
 // Mute reports whether the device does not tell its version when it is asked for it.
-func (d *Device) Mute() bool { return d.facts.Mute }
+func (d *Device) Mute() bool { return d.facts.Heard.Mute }
 
 // Battery is the charge in percent, or nil while it is not known.
 func (d *Device) Battery() *uint8 { return d.facts.Battery }
@@ -110,7 +110,7 @@ func (d *Device) Unanswered() string {
 func (d *Device) Seen(lqi uint8, now time.Time) {
 	d.facts.LastSeen = now
 	if lqi != 0 {
-		d.facts.LQI = &lqi
+		d.facts.Heard.LQI = &lqi
 	}
 	d.heard = true
 }
@@ -124,7 +124,7 @@ func (d *Device) SeenAt(at time.Time) {
 
 // SetLinkQuality notes what the dongle says of the link to the device in its list of neighbours.
 func (d *Device) SetLinkQuality(lqi uint8) {
-	if set(&d.facts.LQI, lqi) {
+	if set(&d.facts.Heard.LQI, lqi) {
 		d.revision++
 	}
 }
@@ -166,13 +166,23 @@ func (d *Device) setImageType(imageType uint16) {
 // SetHardwareVersion notes the hardware version that the device told.
 func (d *Device) SetHardwareVersion(version uint16) {
 	if set(&d.facts.HardwareVersion, version) {
+		d.facts.NoHardwareVersion = false
+		d.changed()
+	}
+}
+
+// SetNoHardwareVersion notes that the device has asked for an image without telling a hardware version. One
+// that it has told before stays.
+func (d *Device) SetNoHardwareVersion() {
+	if d.facts.HardwareVersion == nil && !d.facts.NoHardwareVersion {
+		d.facts.NoHardwareVersion = true
 		d.changed()
 	}
 }
 
 // SetVersion notes the running file version that the device told.
 func (d *Device) SetVersion(version uint32) {
-	d.facts.VersionFresh = true
+	d.facts.Heard.VersionFresh = true
 	if set(&d.facts.CurrentVersion, version) {
 		d.changed()
 	}

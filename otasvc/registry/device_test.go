@@ -78,6 +78,7 @@ func TestChangesShow(t *testing.T) {
 		"endpoint":      {func(_ *registry.Devices, d *registry.Device) { d.SetEndpoint(11) }, both},
 		"identity":      {func(_ *registry.Devices, d *registry.Device) { d.SetIdentity(0x117c, 0x2201) }, both},
 		"hardware":      {func(_ *registry.Devices, d *registry.Device) { d.SetHardwareVersion(2) }, both},
+		"no hardware":   {func(_ *registry.Devices, d *registry.Device) { d.SetNoHardwareVersion() }, both},
 		"version":       {func(_ *registry.Devices, d *registry.Device) { d.SetVersion(7) }, both},
 		"interviewed":   {func(_ *registry.Devices, d *registry.Device) { d.SetInterviewed() }, both},
 		"invalid image": {func(_ *registry.Devices, d *registry.Device) { d.SetInvalid("aa") }, both},
@@ -159,7 +160,7 @@ func TestChanged(t *testing.T) {
 	if !changed(now.Add(time.Minute)) {
 		t.Error("a sign of life is not told after a minute")
 	}
-	if f := d.Facts(); f.LQI == nil || *f.LQI != 80 || !f.LastSeen.Equal(now.Add(time.Second)) {
+	if f := d.Facts(); f.Heard.LQI == nil || *f.Heard.LQI != 80 || !f.LastSeen.Equal(now.Add(time.Second)) {
 		t.Errorf("seen as %+v", f)
 	}
 	d.Told(revision, now.Add(time.Minute))
@@ -192,7 +193,7 @@ func TestFactsAreValues(t *testing.T) {
 	want := registry.Facts{
 		EUID: bulb, NetworkAddress: ptr(uint16(6)), ManufacturerCode: ptr(uint16(1)), ImageType: ptr(uint16(2)),
 		HardwareVersion: ptr(uint16(3)), CurrentVersion: ptr(uint32(4)), LastSeen: now, Invalid: []string{"aa"},
-		LQI: ptr(uint8(5)), VersionFresh: true,
+		Heard: registry.Heard{LQI: ptr(uint8(5)), VersionFresh: true},
 	}
 	if diff := cmp.Diff(want, before); diff != "" {
 		t.Error(diff)
@@ -243,7 +244,7 @@ func TestLearn(t *testing.T) {
 			},
 			want: registry.Facts{
 				ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0x2201)), CurrentVersion: ptr(uint32(7)),
-				VersionFresh: true,
+				Heard: registry.Heard{VersionFresh: true},
 			},
 			version: ptr(uint32(7)),
 		},
@@ -256,14 +257,14 @@ func TestLearn(t *testing.T) {
 		},
 		"mute": {
 			told: []message.Attribute{unsupported(message.ClusterOTA, message.AttrOTAFileVersion)},
-			want: registry.Facts{Mute: true},
+			want: registry.Facts{Heard: registry.Heard{Mute: true}},
 		},
 		"mute no more": {
 			told: []message.Attribute{
 				unsupported(message.ClusterOTA, message.AttrOTAFileVersion),
 				attribute(message.ClusterOTA, message.AttrOTAFileVersion, uint32(7)),
 			},
-			want:    registry.Facts{CurrentVersion: ptr(uint32(7)), VersionFresh: true},
+			want:    registry.Facts{CurrentVersion: ptr(uint32(7)), Heard: registry.Heard{VersionFresh: true}},
 			version: ptr(uint32(7)),
 		},
 		"another cluster": {
@@ -318,17 +319,24 @@ func TestLearnQuery(t *testing.T) {
 	d.LearnQuery(message.QueryNextImage{ManufacturerCode: 1, ImageType: 2, FileVersion: 3})
 	want := registry.Facts{
 		EUID: bulb, ManufacturerCode: ptr(uint16(1)), ImageType: ptr(uint16(2)), CurrentVersion: ptr(uint32(3)),
-		VersionFresh: true,
+		Heard: registry.Heard{VersionFresh: true}, NoHardwareVersion: true,
 	}
 	if diff := cmp.Diff(want, d.Facts()); diff != "" {
 		t.Error(diff)
+	}
+	if c, ok := d.Catalogued(); !ok || !c.HardwareHeard || c.HardwareVersion != nil {
+		t.Errorf("%+v", c)
 	}
 	d.LearnQuery(message.QueryNextImage{
 		ManufacturerCode: 1, ImageType: 2, FileVersion: 3, HasHardwareVersion: true, HardwareVersion: 4,
 	})
-	want.HardwareVersion = ptr(uint16(4))
+	want.HardwareVersion, want.NoHardwareVersion = ptr(uint16(4)), false
 	if diff := cmp.Diff(want, d.Facts()); diff != "" {
 		t.Error(diff)
+	}
+	d.LearnQuery(message.QueryNextImage{ManufacturerCode: 1, ImageType: 2, FileVersion: 3})
+	if diff := cmp.Diff(want, d.Facts()); diff != "" {
+		t.Errorf("a request without it: %s", diff)
 	}
 }
 

@@ -87,11 +87,6 @@ func (s *Devices) Find(r Ref) *Device {
 // Len is the number of devices.
 func (s *Devices) Len() int { return len(s.byEUID) }
 
-// Sorted lists the devices by EUID.
-func (s *Devices) Sorted() []*Device {
-	return slices.SortedFunc(maps.Values(s.byEUID), byEUID)
-}
-
 // ByAddr lists the devices whose network address is known, with it, in no particular order.
 func (s *Devices) ByAddr() iter.Seq2[uint16, *Device] { return maps.All(s.byAddr) }
 

@@ -41,6 +41,9 @@ type Facts struct {
 	// HardwareVersion is told by a Query Next Image request alone. It is nil while none was seen that had
 	// one.
 	HardwareVersion *uint16 `json:"hardwareVersion,omitempty"`
+	// NoHardwareVersion says that a Query Next Image request was seen that had none, so that the device
+	// reports none.
+	NoHardwareVersion bool `json:"noHardwareVersion,omitempty"`
 	// Endpoint is the device's endpoint with the OTA client; 0 means that it is not known.
 	Endpoint uint8 `json:"endpoint,omitempty"`
 	// Sleepy devices switch their receiver off while idle, and hear only when they wake.
@@ -65,16 +68,20 @@ type Facts struct {
 	// again unless a person forces it.
 	Invalid []string `json:"invalid,omitempty"`
 
-	// What follows is not kept: it is found out anew after a start.
+	// Heard is what is found out anew after a start.
+	Heard Heard `json:"-"`
+}
 
+// Heard is what a device has shown since the service started. It is not kept.
+type Heard struct {
 	// LQI is the link quality of the last message, 0 to 255. It is nil while not known.
-	LQI *uint8 `json:"-"`
+	LQI *uint8
 	// VersionFresh says that the device itself has told CurrentVersion since the start; else it is the state
 	// file's.
-	VersionFresh bool `json:"-"`
+	VersionFresh bool
 	// Mute devices do not tell their version when they are asked for it, only when they look for an image
 	// themselves.
-	Mute bool `json:"-"`
+	Mute bool
 }
 
 // Name is what people call the device: the name that was given to it, else its EUID.
@@ -95,6 +102,7 @@ func (f *Facts) Catalogued() (library.Device, bool) {
 		ManufacturerCode: *f.ManufacturerCode,
 		ImageType:        *f.ImageType,
 		HardwareVersion:  f.HardwareVersion,
+		HardwareHeard:    f.NoHardwareVersion || f.HardwareVersion != nil,
 		CurrentVersion:   f.CurrentVersion,
 		ModelID:          f.ModelID,
 		ManufacturerName: f.ManufacturerName,

@@ -149,7 +149,7 @@ func ReadIdentity(ctx context.Context, a Asker) error {
 	if !errors.Is(err, ErrNoReply) {
 		return err
 	}
-	if f := a.Facts(); f.VersionFresh || f.Mute {
+	if f := a.Facts(); f.Heard.VersionFresh || f.Heard.Mute {
 		return nil
 	}
 	return err

@@ -236,7 +236,8 @@ func TestInterviewLearns(t *testing.T) {
 	want := registry.Facts{
 		EUID: bulb, NetworkAddress: ptr(bulbAddr), ManufacturerName: "IKEA", ModelID: "E1",
 		ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0x2201)), Endpoint: 11,
-		PowerSource: registry.PowerBattery, Battery: ptr(uint8(0)), CurrentVersion: ptr(uint32(7)), VersionFresh: true,
+		PowerSource: registry.PowerBattery, Battery: ptr(uint8(0)), CurrentVersion: ptr(uint32(7)),
+		Heard: registry.Heard{VersionFresh: true},
 	}
 	if diff := cmp.Diff(want, a.Facts()); diff != "" {
 		t.Error(diff)

@@ -25,7 +25,7 @@ const (
 // version, that is returned and true.
 func (d *Device) Learn(at message.Attribute) (version uint32, told bool) {
 	if at.Cluster == message.ClusterOTA && at.ID == message.AttrOTAFileVersion {
-		d.facts.Mute = at.Status != 0
+		d.facts.Heard.Mute = at.Status != 0
 	}
 	if at.Status != 0 {
 		return 0, false
@@ -85,6 +85,8 @@ func (d *Device) LearnQuery(q message.QueryNextImage) {
 	d.SetIdentity(q.ManufacturerCode, q.ImageType)
 	if q.HasHardwareVersion {
 		d.SetHardwareVersion(q.HardwareVersion)
+	} else {
+		d.SetNoHardwareVersion()
 	}
 	d.SetVersion(q.FileVersion)
 }

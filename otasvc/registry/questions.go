@@ -125,10 +125,11 @@ func AskVersion(f Facts) (Question, error) {
 	})
 }
 
-// Sender hands a command to the dongle and returns at once. done is called once, on the owner's goroutine,
-// with the error that the command ended with. It is nil where only the command's status was lost: the answer
-// may come all the same.
+// Sender is the way to the dongle.
 type Sender interface {
+	// Send hands a command to the dongle and returns at once. done is called once, on the owner's goroutine,
+	// with the error that the command ended with. It is nil where only the command's status was lost: the
+	// answer may come all the same.
 	Send(cmd message.Message, done func(error))
 }
 

@@ -79,16 +79,21 @@ type Gate struct {
 	since time.Time
 }
 
-// Allows reports whether another one may begin now: there is room, or the last one began long enough ago.
+// Allows reports whether another one may begin now: there is room, or the last one began, or was put off,
+// long enough ago. It changes nothing.
 func (g *Gate) Allows(crowded bool, now time.Time) bool {
-	if !crowded {
+	return !crowded || !g.since.IsZero() && now.Sub(g.since) >= PutOffFor
+}
+
+// Wanted tells that another one is to begin, whether it may or not. Where there is no room, it counts from
+// now on how long that has been put off.
+func (g *Gate) Wanted(crowded bool, now time.Time) {
+	switch {
+	case !crowded:
 		g.since = time.Time{}
-		return true
-	}
-	if g.since.IsZero() {
+	case g.since.IsZero():
 		g.since = now
 	}
-	return now.Sub(g.since) >= PutOffFor
 }
 
 // Begun tells that one has begun, so that the next one waits for its own time.

@@ -20,8 +20,9 @@ const (
 // the same: the dongle may be that busy for hours.
 const waitsAtMost = 25
 
-// Radio sends frames to the dongle. Submit never blocks; done is called exactly once, from any goroutine.
+// Radio is the way to the dongle.
 type Radio interface {
+	// Submit sends a frame to the dongle. It never blocks; done is called exactly once, from any goroutine.
 	Submit(cmd message.Message, done func(message.Status, error))
 }
 

@@ -321,12 +321,3 @@ func (p *plan) offer(c *Candidate) Decision {
 		return Offer{Device: c.Device, Key: c.Key}
 	}
 }
-
-// devicesOf returns the devices of upgrades, in their order.
-func devicesOf(upgrades []*Candidate) []message.IEEE {
-	devices := make([]message.IEEE, len(upgrades))
-	for i, c := range upgrades {
-		devices[i] = c.Device
-	}
-	return devices
-}

@@ -41,7 +41,7 @@ type Place struct {
 // something else, and those that are scheduled. end is when the last of those downloads is expected to be
 // complete of which that can be told; zero where there is none.
 func Forecast(v View, now time.Time) (places []Place, end time.Time) {
-	f := forecast{plan: look(&v, now), slotFree: now}
+	f := forecast{plan: look(&v, now), free: capacity{slot: now}}
 	if !v.Usable || v.NoNew {
 		f.blocked = true
 	}
@@ -70,12 +70,33 @@ func Queue(v View, now time.Time) []message.IEEE {
 // forecast runs through the queue ahead of time.
 type forecast struct {
 	*plan
-	blocked  bool        // nothing begins
-	places   []Place     // so far
-	ends     []time.Time // when the places of those who download are free again, in any order
-	slotFree time.Time   // when the slot is free for the next image
-	queued   int         // positions given so far
-	end      time.Time
+	blocked bool    // nothing begins
+	places  []Place // so far
+	queued  int     // positions given so far
+	end     time.Time
+	free    capacity
+}
+
+// capacity is when there is room for further downloads.
+type capacity struct {
+	slot time.Time   // when the slot is free for the next image
+	ends []time.Time // when the places of those who download are free again, in any order
+}
+
+// takePlace returns when one more device may download, where so many may at once.
+func (c *capacity) takePlace(concurrency int, now time.Time) time.Time {
+	if len(c.ends) < max(concurrency, 1) {
+		return now
+	}
+	i := 0
+	for j, at := range c.ends {
+		if at.Before(c.ends[i]) {
+			i = j
+		}
+	}
+	free := c.ends[i]
+	c.ends = slices.Delete(c.ends, i, i+1)
+	return free
 }
 
 // add notes an upgrade's place.
@@ -105,10 +126,10 @@ func (f *forecast) running() {
 			place.WaitsFor = WaitsForDevice
 		default:
 			place.End = f.now.Add(f.likely(c))
-			f.ends = append(f.ends, place.End)
+			f.free.ends = append(f.free.ends, place.End)
 			f.end = later(f.end, place.End)
 			if c.UsesSlot() {
-				f.slotFree = later(f.slotFree, place.End)
+				f.free.slot = later(f.free.slot, place.End)
 			}
 		}
 		f.places = append(f.places, place)
@@ -137,7 +158,7 @@ func (f *forecast) imagesInLine() []Key {
 // image lets the devices of an image download side by side, as many as may.
 func (f *forecast) image(key Key) {
 	joins := key == f.usersKey()
-	from := f.slotFree
+	from := f.free.slot
 	if joins {
 		from = f.now
 	}
@@ -150,36 +171,20 @@ func (f *forecast) image(key Key) {
 			f.add(c, waitsFor, time.Time{}, time.Time{})
 			continue
 		}
-		start := later(from, f.takePlace())
+		start := later(from, f.free.takePlace(f.Policy.Concurrency, f.now))
 		if f.isPromised(c) {
 			start = later(start, c.PutOffUntil)
 		}
 		end := start.Add(startTime + f.likely(c))
-		f.ends = append(f.ends, end)
+		f.free.ends = append(f.free.ends, end)
 		f.add(c, waitsFor, start, end)
 		if c.Overlaps {
-			f.slotFree = later(f.slotFree, start.Add(startTime))
-			from = f.slotFree
+			f.free.slot = later(f.free.slot, start.Add(startTime))
+			from = f.free.slot
 			continue
 		}
-		f.slotFree = later(f.slotFree, end)
+		f.free.slot = later(f.free.slot, end)
 	}
-}
-
-// takePlace returns when one more device may download.
-func (f *forecast) takePlace() time.Time {
-	if len(f.ends) < max(f.Policy.Concurrency, 1) {
-		return f.now
-	}
-	i := 0
-	for j, at := range f.ends {
-		if at.Before(f.ends[i]) {
-			i = j
-		}
-	}
-	free := f.ends[i]
-	f.ends = slices.Delete(f.ends, i, i+1)
-	return free
 }
 
 // waitsFor says what one who could have the slot waits for.
@@ -234,7 +239,7 @@ func (f *forecast) obstacle(c *Candidate) (Wait, time.Time) {
 	case !c.Located:
 		return WaitsForDevice, unknown
 	case f.now.Before(c.NotBefore):
-		return WaitsForTime, later(c.NotBefore, f.slotFree)
+		return WaitsForTime, later(c.NotBefore, f.free.slot)
 	default:
 		return WaitsForHolder, unknown
 	}
@@ -262,7 +267,7 @@ func (f *forecast) scheduled() {
 		return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.Device, b.Device))
 	})
 	for _, c := range scheduled {
-		start := later(c.DueAt, f.slotFree)
+		start := later(c.DueAt, f.free.slot)
 		f.add(c, WaitsForTime, start, start.Add(startTime+f.likely(c)))
 	}
 }

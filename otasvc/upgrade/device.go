@@ -70,7 +70,7 @@ func (t *transition) endWith(by trigger, status uint8) {
 // complete notes that the device has the whole image. While its header is loaded the dongle itself has told
 // it to install in 5 s; otherwise the answer is for the owner to give, each time that the device asks.
 func (t *transition) complete(e EndRequested) {
-	t.u.endSequence = e.Sequence
+	t.setEndSequence(e.Sequence)
 	if !e.SlotHolds || e.FileVersion != t.u.offeredVersion {
 		upgradeTime := uint32(InstallIn)
 		if !t.u.installDue(t.now) {
@@ -80,7 +80,7 @@ func (t *transition) complete(e EndRequested) {
 	} else if t.u.order.Install != InstallNow {
 		// The slot should have been empty. The dongle has told the device to install.
 		t.do(Remark{NotHeld})
-		t.u.order.Install = InstallNow
+		t.setInstallNow()
 	}
 	if t.u.stage == StageApplying || t.u.stage == StageDownloaded {
 		return // it asked again

@@ -120,12 +120,25 @@ func TestUnknownState(t *testing.T) {
 func TestRestoredWithWrongTimes(t *testing.T) {
 	l := in(upgrade.StagePutOff)
 	l.now = noon.Add(-1000 * time.Hour)
-	l.step(upgrade.Restored{LongestPutOff: time.Hour})
+	effects := l.step(upgrade.Restored{LongestPutOff: time.Hour})
+	if count[upgrade.Save](effects) != 1 {
+		t.Errorf("what was put right is not saved: %#v", effects)
+	}
 	if at := l.PutOffUntil(); at.After(l.now) {
 		t.Errorf("put off until %v, %v from now", at, at.Sub(l.now))
 	}
 	if l.QueuedAt().After(l.now) {
 		t.Errorf("queued at %v, now it is %v", l.QueuedAt(), l.now)
+	}
+}
+
+// A restart that changes nothing of what is kept saves nothing.
+func TestRestoredAsItWas(t *testing.T) {
+	for stage, name := range stageNames {
+		l := in(upgrade.Stage(stage))
+		if effects := l.step(upgrade.Restored{LongestPutOff: 24 * time.Hour}); count[upgrade.Save](effects) != 0 {
+			t.Errorf("%s: %#v", name, effects)
+		}
 	}
 }
 

@@ -91,6 +91,32 @@ func (t *transition) setAnnounced() {
 	t.marks.kept = true
 }
 
+// setEndSequence notes the sequence number of the device's upgrade end request, which its answer has.
+func (t *transition) setEndSequence(sequence uint8) {
+	if t.u.endSequence != sequence {
+		t.u.endSequence = sequence
+		t.marks.kept = true
+	}
+}
+
+// setInstallNow notes that the installation does not wait any more.
+func (t *transition) setInstallNow() {
+	t.u.order.Install = InstallNow
+	t.marks.kept = true
+}
+
+// setKeptTime puts a time that was kept on the clock of this process, where it may be another one.
+func (t *transition) setKeptTime(at *time.Time, to time.Time) {
+	t.marks.kept = t.marks.kept || !to.Equal(*at)
+	*at = to
+}
+
+// endPutOff notes that a putting off is over now.
+func (t *transition) endPutOff() {
+	t.u.deadlines.set(purposePutOffEnds, t.now)
+	t.marks.kept = true
+}
+
 // setRunning notes which version the device tells.
 func (t *transition) setRunning(version uint32) {
 	t.u.running = &version

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -21,7 +23,7 @@ func TestRandomLives(t *testing.T) {
 	reached := map[upgrade.Stage]int{}
 	for seed := range lives {
 		r := rand.New(rand.NewPCG(seed, 2026))
-		randomLife(t, r, reached)
+		randomLife(t, r, reached, seed%60 == 0)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
@@ -55,11 +57,11 @@ func randomOrder(r *rand.Rand) upgrade.Order {
 	return o
 }
 
-func randomLife(t *testing.T, r *rand.Rand, reached map[upgrade.Stage]int) {
+func randomLife(t *testing.T, r *rand.Rand, reached map[upgrade.Stage]int, watchKept bool) {
 	l := begin(randomOrder(r))
 	l.p.Retries = r.IntN(3)
 	l.p.Sleepy = r.IntN(4) == 0
-	device := &randomDevice{r: r, life: l}
+	device := &randomDevice{r: r, life: l, watchKept: watchKept}
 	for range 300 {
 		l.now = l.now.Add(time.Duration(r.ExpFloat64() * float64(time.Minute)))
 		e := device.does()
@@ -85,6 +87,8 @@ type randomDevice struct {
 	r        *rand.Rand
 	position uint32
 	restarts uint32
+
+	watchKept bool // what is kept is compared at each event, which takes long
 }
 
 // endStatuses are what a device may say at the end of its download.
@@ -104,7 +108,9 @@ func (d *randomDevice) does() upgrade.Event {
 		return upgrade.LastBlockAsked{SlotFixed: r.IntN(8) == 0}
 	case 13, 14:
 		status := endStatuses[r.IntN(len(endStatuses))]
-		return upgrade.EndRequested{Status: status, FileVersion: newVersion, SlotHolds: r.IntN(2) == 0}
+		return upgrade.EndRequested{
+			Status: status, Sequence: uint8(r.IntN(256)), FileVersion: newVersion, SlotHolds: r.IntN(2) == 0,
+		}
 	case 15, 16:
 		return upgrade.Pause{For: time.Duration(r.IntN(100)) * time.Minute}
 	case 17, 18:
@@ -179,7 +185,7 @@ func (d *randomDevice) progress() upgrade.Event {
 func (d *randomDevice) check(t *testing.T, e upgrade.Event) {
 	t.Helper()
 	before := *d.Upgrade
-	effects := d.step(e)
+	effects := d.saved(t, e)
 	told := count[upgrade.Changed](effects) == 1 && count[upgrade.Save](effects) == 1
 	if count[upgrade.Withdraw](effects) > 0 {
 		d.restarts = 0 // the next right to blocks is counted anew
@@ -227,5 +233,39 @@ func (d *randomDevice) restart(t *testing.T) {
 	}
 	d.Upgrade = &again
 	d.restarts = 0
-	d.step(upgrade.Restored{LongestPutOff: time.Hour})
+	d.saved(t, upgrade.Restored{LongestPutOff: time.Hour})
+}
+
+// saved lets something happen, and checks that the owner is told to save where what is kept is different then.
+// The offset alone is saved now and then, and a wait where it is long.
+func (d *randomDevice) saved(t *testing.T, e upgrade.Event) []upgrade.Effect {
+	t.Helper()
+	if !d.watchKept {
+		return d.step(e)
+	}
+	before := keptAtOnce(t, d.Upgrade)
+	effects := d.step(e)
+	if count[upgrade.Save](effects) > 0 {
+		return effects
+	}
+	if diff := cmp.Diff(before, keptAtOnce(t, d.Upgrade)); diff != "" {
+		t.Errorf("%T changes what is kept, and nobody saves it:\n%s", e, diff)
+	}
+	return effects
+}
+
+// keptAtOnce is what is kept of an upgrade, without the offset and the wait.
+func keptAtOnce(t *testing.T, u *upgrade.Upgrade) map[string]any {
+	t.Helper()
+	data, err := json.Marshal(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept map[string]any
+	if err := json.Unmarshal(data, &kept); err != nil {
+		t.Fatal(err)
+	}
+	delete(kept, "offset")
+	delete(kept, "waitsUntil")
+	return kept
 }

@@ -10,7 +10,7 @@ func (e Restored) apply(t *transition) {
 	u := t.u
 	times := []*time.Time{&u.queuedAt, &u.offeredAt, &u.startedAt, &u.downloadedAt, &u.applyingAt}
 	for _, at := range times {
-		*at = notAfter(*at, t.now)
+		t.setKeptTime(at, notAfter(*at, t.now))
 	}
 	for _, p := range []purpose{purposePauseEnds, purposePutOffEnds} {
 		if at := t.u.deadlines.at(p); !at.IsZero() {
@@ -18,12 +18,12 @@ func (e Restored) apply(t *transition) {
 		}
 	}
 	if t.u.deadlines.at(purposePutOffEnds).Sub(t.now) > e.LongestPutOff {
-		t.u.deadlines.set(purposePutOffEnds, t.now)
+		t.endPutOff()
 	}
 	if t.u.stage.IsPutOff() && t.u.startedAt.IsZero() {
 		queued := map[Stage]Stage{StagePutOff: StageQueued, StagePutOffPaused: StagePausedInQueue}
-		t.u.stage = queued[t.u.stage]
-		t.u.deadlines.leave(t.u.stage) // nothing was begun, so nothing is put off
+		// Nothing was begun, so nothing is put off.
+		t.setStage(step{next: queued[t.u.stage], reason: t.u.reason})
 	}
 
 	t.restoreWait()

@@ -46,17 +46,6 @@ func ParseQueryNextImage(zcl []byte) (QueryNextImage, bool) {
 	return q, true
 }
 
-// AppendZCL appends the ZCL frame that ParseQueryNextImage reads.
-func (q QueryNextImage) AppendZCL(dst []byte) []byte {
-	control := byte(zclClusterCommand)
-	if q.NoDefaultResponse {
-		control |= zclNoDefaultResponse
-	}
-	c := codec{little: true, b: append(dst, control, q.Sequence, queryNextImageCommand)}
-	q.visit(&c)
-	return c.b
-}
-
 // visit describes the fields behind the ZCL header.
 func (q *QueryNextImage) visit(c *codec) {
 	var control uint8

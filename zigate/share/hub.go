@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -221,12 +220,6 @@ func (h *Hub) stop(doors []door, users *sync.WaitGroup) {
 			}
 		}
 	}
-}
-
-// Attach serves a client over a connection of the caller's until it ends, and closes it. name is for the log.
-// It must be called while Run runs.
-func (h *Hub) Attach(conn io.ReadWriteCloser, name string) {
-	h.attach(newClient(conn, name, false))
 }
 
 // restoreTimeout is how long a clean stop waits for the dongle to take its raw mode back.

@@ -164,9 +164,6 @@ func (d *Dongle) stop() {
 	d.line.close()
 }
 
-// Firmware is what the dongle runs.
-func (d *Dongle) Firmware() Firmware { return d.cfg.Firmware }
-
 // IEEE is the dongle's own address.
 func (d *Dongle) IEEE() message.IEEE { return d.cfg.IEEE }
 

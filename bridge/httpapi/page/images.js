@@ -16,7 +16,7 @@ export function report(of) {
   return h("ul", { class: "checks", "aria-label": "Verification" },
     of.checks.map((check) => h("li", { "data-status": check.status }, icon(checkIcons[check.status]), h("span", null, `${check.name}: ${checkWords[check.status]}`, check.detail ? h("span", { class: "sub" }, ` ${check.detail}`) : null))),
     of.warnings.map((warning) => h("li", { "data-status": "warning" }, icon("warning"), h("span", null, warning))),
-    of.checks.length + of.warnings.length ? null : h("li", { "data-status": "notVerifiable" }, icon("unknown"), h("span", null, "There is nothing in it that could be verified.")));
+    of.checks.length + of.warnings.length ? null : h("li", { "data-status": "notVerifiable" }, icon("unknown"), h("span", null, "No check that is known here fits it.")));
 }
 
 function facts(pairs) {

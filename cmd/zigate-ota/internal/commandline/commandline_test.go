@@ -72,14 +72,14 @@ func TestArguments(t *testing.T) {
 		{"version", "version"},
 		{"--version", "version"},
 		{"sim --tcp :1 --device {} --device {} --stacks ti,nxp --lose 0.5 --reset-every 5m --silent-resets", commandline.Simulation{
-			TCP: ":1", Firmware: "3.23", Count: 4, Speed: 1, Seed: 1, Devices: []string{"{}", "{}"}, Stacks: []string{"ti", "nxp"}, Lose: 0.5,
-			ResetEvery: 5 * time.Minute, SilentResets: true,
-			Given: map[string]bool{"tcp": true, "device": true, "stacks": true, "lose": true, "reset-every": true, "silent-resets": true},
+			TCP: ":1", Firmware: "3.23", Count: 4, Speed: 1, Seed: 1, Devices: []string{"{}", "{}"}, Stacks: []string{"ti", "nxp"},
+			Faults: commandline.Faults{Lose: 0.5, ResetEvery: 5 * time.Minute, SilentResets: true},
+			Given:  map[string]bool{"tcp": true, "device": true, "stacks": true, "lose": true, "reset-every": true, "silent-resets": true},
 		}},
 		{"sim --pty x --scenario y --firmware v2 --images d --trace f --devices 9 --speed 2 --seed 3 --corrupt .1 " +
 			"--duplicate .2 --late .3 --refuse .4 --lose-air .5", commandline.Simulation{
-			PTY: "x", Scenario: "y", Firmware: "v2", Images: "d", Trace: "f", Count: 9, Speed: 2, Seed: 3, Corrupt: .1,
-			Duplicate: .2, Late: .3, Refuse: .4, LoseAir: .5, Given: map[string]bool{
+			PTY: "x", Scenario: "y", Firmware: "v2", Images: "d", Trace: "f", Count: 9, Speed: 2, Seed: 3,
+			Faults: commandline.Faults{Corrupt: .1, Duplicate: .2, Late: .3, Refuse: .4, LoseAir: .5}, Given: map[string]bool{
 				"pty": true, "scenario": true, "firmware": true, "images": true, "trace": true, "devices": true,
 				"speed": true, "seed": true, "corrupt": true, "duplicate": true, "late": true, "refuse": true,
 				"lose-air": true,
@@ -106,7 +106,9 @@ func TestSimulationHasFlags(t *testing.T) {
 			}
 		}
 	}
-	fields := reflect.TypeFor[commandline.Simulation]().NumField() - 1 // Given is made of all
+	// Given is made of all, and Faults is a struct of its own.
+	fields := reflect.TypeFor[commandline.Simulation]().NumField() - 2 +
+		reflect.TypeFor[commandline.Faults]().NumField()
 	if len(flags) != fields {
 		t.Errorf("%d flags for %d fields: %q", len(flags), fields, flags)
 	}

@@ -192,7 +192,7 @@ func (g *grammar) simulate() *cobra.Command {
 	flags.StringVar(&s.Firmware, "firmware", "3.23", "`VERSION` of the dongle's firmware")
 	flags.StringVar(&s.Images, "images", "", "`DIR` to write images to, newer than what the devices run")
 	flags.StringVar(&s.Trace, "trace", "", "`FILE` to write all frames to, for inspect")
-	simulationFaults(flags, &s)
+	simulationFaults(flags, &s.Faults)
 
 	completesFiles(cmd, "pty", "scenario", "trace", "images")
 	return cmd
@@ -208,19 +208,19 @@ func stackNames() string {
 }
 
 // simulationFaults adds the flags for what goes wrong in a simulation.
-func simulationFaults(flags *pflag.FlagSet, s *Simulation) {
-	flags.Float64Var(&s.Lose, "lose", 0, "probability `P` that a frame on the line is lost")
-	flags.Float64Var(&s.Corrupt, "corrupt", 0, "probability `P` that a frame on the line is damaged")
-	flags.Float64Var(&s.Duplicate, "duplicate", 0, "probability `P` that a frame of the dongle comes twice")
-	flags.Float64Var(&s.Late, "late", 0,
+func simulationFaults(flags *pflag.FlagSet, faults *Faults) {
+	flags.Float64Var(&faults.Lose, "lose", 0, "probability `P` that a frame on the line is lost")
+	flags.Float64Var(&faults.Corrupt, "corrupt", 0, "probability `P` that a frame on the line is damaged")
+	flags.Float64Var(&faults.Duplicate, "duplicate", 0, "probability `P` that a frame of the dongle comes twice")
+	flags.Float64Var(&faults.Late, "late", 0,
 		"probability `P` that a frame of the dongle comes late, behind others")
-	flags.Float64Var(&s.Refuse, "refuse", 0,
+	flags.Float64Var(&faults.Refuse, "refuse", 0,
 		"probability `P` that the dongle has no buffer for an OTA command")
-	flags.Float64Var(&s.LoseAir, "lose-air", 0,
+	flags.Float64Var(&faults.LoseAir, "lose-air", 0,
 		"probability `P` that a radio frame is lost, each time it is tried")
-	flags.DurationVar(&s.ResetEvery, "reset-every", 0,
+	flags.DurationVar(&faults.ResetEvery, "reset-every", 0,
 		"mean time between resets of the dongle: a `DURATION` such as 5m")
-	flags.BoolVar(&s.SilentResets, "silent-resets", false, "resets come without a notice")
+	flags.BoolVar(&faults.SilentResets, "silent-resets", false, "resets come without a notice")
 }
 
 func (g *grammar) healthcheck() *cobra.Command {

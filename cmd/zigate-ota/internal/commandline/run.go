@@ -81,6 +81,14 @@ type Simulation struct {
 	Speed float64
 	Seed  uint64
 
+	Faults Faults
+
+	// Given has the names of the flags that were on the command line. They replace what a scenario says.
+	Given map[string]bool
+}
+
+// Faults are what goes wrong in a simulation.
+type Faults struct {
 	// These are probabilities, from 0 to 1. Lose is for either direction of the line.
 	Lose      float64
 	Corrupt   float64
@@ -89,11 +97,8 @@ type Simulation struct {
 	Refuse    float64
 	LoseAir   float64
 
-	ResetEvery   time.Duration
-	SilentResets bool
-
-	// Given has the names of the flags that were on the command line. They replace what a scenario says.
-	Given map[string]bool
+	ResetEvery   time.Duration // mean time between resets of the dongle; 0 stands for none
+	SilentResets bool          // they come without a notice
 }
 
 // UsageError says that the command line or the configuration is wrong.

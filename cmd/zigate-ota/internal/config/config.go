@@ -77,8 +77,10 @@ type HTTPConfig struct {
 // ImageConfig says where images come from.
 type ImageConfig struct {
 	Dir           string        `heading:"Images" fallback:"the folder images below the state folder" desc:"Folder of the images. It is watched: a file that is put here is found at once. Files in driver/<name>/ below it are served as controller://driver/<name>/<file>." allowed:"a folder other than the state folder itself"`
-	Indexes       ImageIndexes  `desc:"Index files that list images, as URLs or paths, separated by commas; the first that has an image wins." allowed:"http:// or https:// URLs and paths, separated by commas"`
+	Indexes       ImageIndexes  `default:"zigbee2mqtt" desc:"Indexes that list images, as names, URLs or paths, separated by commas; the first that has an image for a device wins. zigbee2mqtt is the public collection of Zigbee2MQTT, zigbee2mqtt-old its older images (for downgrades), zigpy the one of zigpy; ikea, ledvance and sonoff are those makers' own. none: images come from the image folder and from requests alone." allowed:"zigbee2mqtt, zigbee2mqtt-old, zigpy, ikea, ledvance, sonoff, http:// or https:// URLs and paths, separated by commas; none"`
 	IndexInterval time.Duration `split_words:"true" default:"24h" desc:"How often the index files are read again." min:"1m" max:"8760h"`
+	Prefetch      bool          `default:"false" desc:"Fetch an image that an index lists as soon as it is an update for a device, before anybody asks for it."`
+	MakerAliases  MakerAliases  `split_words:"true" desc:"Names of manufacturers that mean the same, besides those that are known: what an index calls one, and what its devices report. Case and blanks make no difference." allowed:"name=name, separated by commas"`
 	MaxBytes      int64         `split_words:"true" default:"16777216" desc:"Largest image that is fetched, in bytes." min:"1024" max:"4294967295"`
 	AllowedHosts  HostPatterns  `split_words:"true" desc:"Hosts that images may come from, separated by commas; *.example.org means every host below example.org. Empty: all." allowed:"host names, IP addresses and *.domain, separated by commas"`
 	FetchTimeout  time.Duration `split_words:"true" default:"2m" desc:"How long a download may go without a byte." min:"100ms" max:"1h"`

@@ -68,7 +68,7 @@ func TestDefaults(t *testing.T) {
 		HTTP:          HTTPConfig{Addr: "127.0.0.1:8501"},
 		StateDir:      "/home/user/.local/state/zigate-ota",
 		Image: ImageConfig{
-			Dir: "/home/user/.local/state/zigate-ota/images", IndexInterval: 24 * time.Hour, MaxBytes: 16777216,
+			Dir: "/home/user/.local/state/zigate-ota/images", Indexes: ImageIndexes{"zigbee2mqtt"}, IndexInterval: 24 * time.Hour, MaxBytes: 16777216,
 			FetchTimeout: 2 * time.Minute, DirectorURL: "http://director",
 		},
 		Upgrade: UpgradeConfig{
@@ -90,7 +90,7 @@ func TestVariables(t *testing.T) {
 		MQTT_URL MQTT_USERNAME MQTT_USERNAME_FILE MQTT_PASSWORD MQTT_PASSWORD_FILE MQTT_CLIENT_ID MQTT_BASE_TOPIC MQTT_FRAMES
 		MQTT_CA_FILE MQTT_CERT_FILE MQTT_KEY_FILE
 		BROKER_ADDR HOMEASSISTANT_DISCOVERY HOMEASSISTANT_PREFIX HTTP_ADDR HTTP_TOKEN HTTP_TOKEN_FILE
-		STATE_DIR IMAGE_DIR IMAGE_INDEXES IMAGE_INDEX_INTERVAL IMAGE_MAX_BYTES IMAGE_ALLOWED_HOSTS IMAGE_FETCH_TIMEOUT
+		STATE_DIR IMAGE_DIR IMAGE_INDEXES IMAGE_INDEX_INTERVAL IMAGE_PREFETCH IMAGE_MAKER_ALIASES IMAGE_MAX_BYTES IMAGE_ALLOWED_HOSTS IMAGE_FETCH_TIMEOUT
 		IMAGE_CA_FILE IMAGE_DIRECTOR_URL
 		UPGRADE_CONCURRENCY UPGRADE_BLOCK_SIZE UPGRADE_BLOCK_INTERVAL UPGRADE_NOTIFY_INTERVAL UPGRADE_NOTIFY_ATTEMPTS
 		UPGRADE_STALL_TIMEOUT UPGRADE_REJOIN_TIMEOUT UPGRADE_RETRIES UPGRADE_SLICE UPGRADE_OVERLAP UPGRADE_CANARY UPGRADE_MIN_BATTERY
@@ -131,6 +131,7 @@ func TestValues(t *testing.T) {
 		"STATE_DIR":               func(c Config) any { return c.StateDir },
 		"IMAGE_DIR":               func(c Config) any { return c.Image.Dir },
 		"IMAGE_INDEXES":           func(c Config) any { return []string(c.Image.Indexes) },
+		"IMAGE_MAKER_ALIASES":     func(c Config) any { return [][2]string(c.Image.MakerAliases) },
 		"IMAGE_ALLOWED_HOSTS":     func(c Config) any { return []string(c.Image.AllowedHosts) },
 		"IMAGE_DIRECTOR_URL":      func(c Config) any { return string(c.Image.DirectorURL) },
 		"UPGRADE_BLOCK_INTERVAL":  func(c Config) any { return c.Upgrade.BlockInterval },
@@ -170,6 +171,10 @@ func TestValues(t *testing.T) {
 		{"IMAGE_DIR", "STATE_DIRECTORY=/a", "/a/images"},
 		{"IMAGE_DIR", "ZIGATE_OTA_IMAGE_DIR=/srv/images/", "/srv/images"},
 		{"IMAGE_INDEXES", "ZIGATE_OTA_IMAGE_INDEXES=https://user:pw@example.org/index.json?t=1,/srv/index.json", []string{"https://user:pw@example.org/index.json?t=1", "/srv/index.json"}},
+		{"IMAGE_INDEXES", "ZIGATE_OTA_IMAGE_INDEXES=Zigbee2MQTT,sonoff,./sonoff,index.json", []string{"zigbee2mqtt", "sonoff", "./sonoff", "index.json"}},
+		{"IMAGE_INDEXES", "ZIGATE_OTA_IMAGE_INDEXES=None", []string{}},
+		{"IMAGE_INDEXES", "ZIGATE_OTA_IMAGE_INDEXES=", []string{"zigbee2mqtt"}},
+		{"IMAGE_MAKER_ALIASES", "ZIGATE_OTA_IMAGE_MAKER_ALIASES=Maker=Maker-Ltd,Öl=ol", [][2]string{{"Maker", "Maker-Ltd"}, {"Öl", "ol"}}},
 		{"IMAGE_ALLOWED_HOSTS", "ZIGATE_OTA_IMAGE_ALLOWED_HOSTS=*.Example.org,192.0.2.1,[2001:db8::1],director", []string{"*.example.org", "192.0.2.1", "2001:db8::1", "director"}},
 		{"IMAGE_DIRECTOR_URL", "ZIGATE_OTA_IMAGE_DIRECTOR_URL=https://director:8443/base/", "https://director:8443/base"},
 		{"UPGRADE_BLOCK_INTERVAL", "ZIGATE_OTA_UPGRADE_BLOCK_INTERVAL=250ms", 250 * time.Millisecond},
@@ -235,5 +240,31 @@ func TestPrint(t *testing.T) {
 	}
 	if strings.Contains(logged.String(), "ZIGATE_OTA_LOG_FORMAT") {
 		t.Errorf("the log has variables that are not set: %s", &logged)
+	}
+}
+
+// Each name of a public index is in the texts that people read, and leads to an address.
+func TestNamedIndexes(t *testing.T) {
+	allowed := ""
+	for _, s := range settingsOf(&Config{}) {
+		if s.name == "ZIGATE_OTA_IMAGE_INDEXES" {
+			allowed = s.allowed()
+		}
+	}
+	for _, name := range indexNames() {
+		var indexes ImageIndexes
+		if err := indexes.Decode(name + ",/srv/index.json"); err != nil {
+			t.Fatal(err)
+		}
+		got := indexes.Locations()
+		if len(got) != 2 || !strings.HasPrefix(got[0], "https://") || got[1] != "/srv/index.json" || indexes.String() != name+",/srv/index.json" {
+			t.Errorf("%s: %q, %s", name, got, indexes)
+		}
+		if !strings.Contains(allowed, name+", ") {
+			t.Errorf("%s is not among what is allowed: %s", name, allowed)
+		}
+	}
+	if got := (ImageIndexes{}).Locations(); len(got) != 0 || (ImageIndexes{}).String() != "none" {
+		t.Errorf("none: %q, %s", got, ImageIndexes{})
 	}
 }

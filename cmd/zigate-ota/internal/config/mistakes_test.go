@@ -36,7 +36,7 @@ func TestMistakes(t *testing.T) {
 		caFile   = "a readable file; needs a TLS address (ssl:// or wss://) in ZIGATE_OTA_MQTT_URL"
 		certFile = "a readable file, together with ZIGATE_OTA_MQTT_KEY_FILE"
 		keyFile  = "a readable file, together with ZIGATE_OTA_MQTT_CERT_FILE"
-		indexes  = "http:// or https:// URLs and paths, separated by commas"
+		indexes  = "zigbee2mqtt, zigbee2mqtt-old, zigpy, ikea, ledvance, sonoff, http:// or https:// URLs and paths, separated by commas; none"
 		password = "any text, together with ZIGATE_OTA_MQTT_USERNAME"
 	)
 	tests := []struct {
@@ -100,6 +100,11 @@ func TestMistakes(t *testing.T) {
 		{"IMAGE_CA_FILE=DIR/none", `IMAGE_CA_FILE: cannot be read: open DIR/none: no such file or directory; allowed: a readable file with certificates`},
 		{"IMAGE_CA_FILE=DIR/text", `IMAGE_CA_FILE: DIR/text holds no certificate in PEM form; allowed: a readable file with certificates`},
 		{"IMAGE_INDEXES=ftp://host/index.json", `IMAGE_INDEXES: does not begin with http:// or https://; allowed: ` + indexes},
+		{"IMAGE_INDEXES=zigbe2mqtt", `IMAGE_INDEXES: "zigbe2mqtt" is not the name of an index (the path of a file is written with a slash, ./zigbe2mqtt); allowed: ` + indexes},
+		{"IMAGE_INDEXES=zigpy,none", `IMAGE_INDEXES: entry 2 of 2: "none" stands beside other indexes; allowed: ` + indexes},
+		{"IMAGE_MAKER_ALIASES=Maker", `IMAGE_MAKER_ALIASES: "Maker" is not two names with an equals sign between them; allowed: name=name, separated by commas`},
+		{"IMAGE_MAKER_ALIASES=a=b=c", `IMAGE_MAKER_ALIASES: "a=b=c" is not two names with an equals sign between them; allowed: name=name, separated by commas`},
+		{"IMAGE_MAKER_ALIASES=a=b,c= ", `IMAGE_MAKER_ALIASES: entry 2 of 2: "c=" lacks a name; allowed: name=name, separated by commas`},
 		{"IMAGE_INDEXES=/a,https://", `IMAGE_INDEXES: entry 2 of 2: has no valid host; allowed: ` + indexes},
 		{"IMAGE_INDEX_INTERVAL=24", `IMAGE_INDEX_INTERVAL: "24" is not a duration; allowed: a duration such as 90s or 1h30m, from 1m to 8760h`},
 		{"IMAGE_INDEX_INTERVAL=0", `IMAGE_INDEX_INTERVAL: 0 is too small; allowed: a duration such as 90s or 1h30m, from 1m to 8760h`},

@@ -306,40 +306,6 @@ func decodeBrokerURL(text string) (string, error) {
 	return scheme + "://" + hostPort(u, port), nil
 }
 
-// ImageIndexes are index files, each an http or https URL or a path.
-type ImageIndexes []string
-
-// Decode takes a list separated by commas.
-func (i *ImageIndexes) Decode(text string) error {
-	list, err := decodeList(text, func(entry string) (string, error) {
-		scheme, _, isURL := strings.Cut(entry, "://")
-		switch {
-		case isURL && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")):
-			return decodeHTTPURL(entry)
-		case isURL:
-			return "", errors.New("does not begin with http:// or https://")
-		case !printable(entry):
-			return "", errors.New("holds characters that no path has")
-		default:
-			return entry, nil
-		}
-	})
-	if err != nil {
-		return err
-	}
-	*i = list
-	return nil
-}
-
-// String returns the list without passwords and queries.
-func (i ImageIndexes) String() string { return displayURLs(i) }
-
-// Format is String, whatever the verb.
-func (i ImageIndexes) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, i.String()) }
-
-// MarshalText is String: what shows a configuration must not show more than that.
-func (i ImageIndexes) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
-
 // HTTPURL is an http or https URL without a slash at its end.
 type HTTPURL string
 

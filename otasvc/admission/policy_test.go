@@ -1,0 +1,120 @@
+package admission_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
+	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+)
+
+func TestPolicy(t *testing.T) {
+	newer := &admission.Offer{Version: 8, Fits: true, Here: true}
+	doubtful := &admission.Offer{Version: 8, Fits: true, Here: true, Doubtful: true}
+	anyVersion := &admission.Offer{Version: 0xFFFFFFFF, Fits: true, Here: true, AnyVersion: true}
+	tests := map[string]struct {
+		device           admission.Device
+		offer            *admission.Offer
+		before           admission.Before
+		forAll, byPolicy bool
+	}{
+		"for a person to judge": {device: admission.Device{Version: version(7)}, offer: doubtful},
+		"of any version":        {device: admission.Device{Version: version(7)}, offer: anyVersion},
+		"newer":                 {device: admission.Device{Version: version(7)}, offer: newer, forAll: true, byPolicy: true},
+		"the same":              {device: admission.Device{Version: version(8)}, offer: newer},
+		"older":                 {device: admission.Device{Version: version(9)}, offer: newer},
+		"not known":             {offer: newer, forAll: true},
+		"none":                  {device: admission.Device{Version: version(7)}},
+		"called invalid":        {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, CalledInvalid: true}},
+		"under way":             {device: admission.Device{Version: version(7), Upgrading: true}, offer: newer},
+		"not to be had":         {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Unfetched: true}, forAll: true},
+		"tried already":         {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Tried: true}, forAll: true},
+		"to be fetched":         {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, Fits: true}, forAll: true, byPolicy: true},
+		"a sleeping device":     {device: admission.Device{Version: version(7), Sleepy: true}, offer: newer, forAll: true, byPolicy: true},
+		"an old information":    {device: admission.Device{Version: version(7), VersionFresh: false}, offer: newer, forAll: true, byPolicy: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := admission.ForAll(tt.device, tt.offer); got != tt.forAll {
+				t.Errorf("for all: %v", got)
+			}
+			if got := admission.ByPolicy(tt.device, tt.offer, tt.before); got != tt.byPolicy {
+				t.Errorf("by policy: %v", got)
+			}
+		})
+	}
+}
+
+func TestIsUpdate(t *testing.T) {
+	tests := map[string]struct {
+		running *uint32
+		offer   admission.Offer
+		want    bool
+	}{
+		"newer":                          {version(7), admission.Offer{Version: 8}, true},
+		"newer, for a person to judge":   {version(7), admission.Offer{Version: 8, Doubtful: true}, true},
+		"the same":                       {version(8), admission.Offer{Version: 8}, false},
+		"not known":                      {nil, admission.Offer{Version: 8}, true},
+		"of any version":                 {nil, admission.Offer{Version: 0xFFFFFFFF, AnyVersion: true}, false},
+		"called invalid by the device":   {version(7), admission.Offer{Version: 8, CalledInvalid: true}, false},
+		"for other devices, where named": {version(7), admission.Offer{Version: 8, Fits: false}, true},
+	}
+	for name, tt := range tests {
+		if got := admission.IsUpdate(tt.running, tt.offer); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestPolicyActs(t *testing.T) {
+	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		dongle admission.Dongle
+		window *upgrade.Window
+		want   bool
+	}{
+		"at any time":       {dongle: working, want: true},
+		"in the window":     {dongle: working, window: &upgrade.Window{Begin: 11 * time.Hour, End: 13 * time.Hour}, want: true},
+		"before the window": {dongle: working, window: &upgrade.Window{Begin: 13 * time.Hour, End: 15 * time.Hour}},
+		"without a dongle":  {dongle: away},
+	}
+	for name, tt := range tests {
+		if got := admission.PolicyActs(tt.dongle, tt.window, at); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestUnsolicited(t *testing.T) {
+	ignore := admission.StrayVerdict{Action: admission.Ignore}
+	tell := admission.StrayVerdict{Action: admission.Tell}
+	begin := admission.StrayVerdict{Action: admission.BeginUpgrade}
+	goOn := admission.StrayVerdict{Action: admission.GoOn}
+	busy := admission.StrayVerdict{Action: admission.Tell, StillAsks: true}
+	refused := admission.StrayVerdict{Action: admission.Tell, StillAsks: true, Refuse: true}
+	tests := map[string]struct {
+		stray admission.Stray
+		want  admission.StrayVerdict
+	}{
+		"served":                              {admission.Stray{Result: blocks.Served}, ignore},
+		"served, and offered":                 {admission.Stray{Result: blocks.Served, Offered: true}, ignore},
+		"served, and waits":                   {admission.Stray{Result: blocks.Served, Waits: true, GoesOn: true}, ignore},
+		"a transfer meanwhile":                {admission.Stray{Result: blocks.Unsolicited, HasTransfer: true}, ignore},
+		"a transfer of another image":         {admission.Stray{Result: blocks.WrongImage, HasTransfer: true}, tell},
+		"unsolicited":                         {admission.Stray{Result: blocks.Unsolicited}, tell},
+		"unsolicited, and offered":            {admission.Stray{Result: blocks.Unsolicited, Offered: true}, begin},
+		"another image, and offered":          {admission.Stray{Result: blocks.WrongImage, Offered: true}, tell},
+		"an address that was not known":       {admission.Stray{Result: blocks.Unknown}, tell},
+		"not known, with a transfer by now":   {admission.Stray{Result: blocks.Unknown, HasTransfer: true}, ignore},
+		"goes on":                             {admission.Stray{Result: blocks.Unknown, Waits: true, GoesOn: true}, goOn},
+		"would go on, and was refused":        {admission.Stray{Result: blocks.Unsolicited, Waits: true, GoesOn: true}, busy},
+		"waits, and asks for something else":  {admission.Stray{Result: blocks.Unknown, Waits: true}, refused},
+		"waits, and was refused what it asks": {admission.Stray{Result: blocks.WrongImage, Waits: true}, busy},
+	}
+	for name, tt := range tests {
+		if got := admission.Unsolicited(tt.stray); got != tt.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tt.want)
+		}
+	}
+}
