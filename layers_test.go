@@ -63,6 +63,7 @@ var homes = map[string][]string{
 	"go.bug.st/serial":                     {"zigate/"},
 	"github.com/creack/pty":                {"cmd/", "zigate/"},
 	"github.com/fsnotify/fsnotify":         {"otasvc/library/"},
+	"golang.org/x/text":                    {"otasvc/registry/"},
 	"github.com/getkin/kin-openapi":        {}, // tests compare what HTTP answers with openapi.json
 	"expvar":                               {}, // registers itself with the default HTTP handler
 	"net/http/pprof":                       {}, // registers itself there, too

@@ -135,6 +135,88 @@ func TestUpgradeAsPublished(t *testing.T) {
 	})
 }
 
+// TestRunningVersion: an upgrade is a success when the device runs another version than before, and who looks is told
+// which where that is not the number in the file; a device that runs what it ran before is versionUnchanged.
+func TestRunningVersion(t *testing.T) {
+	old := uint32(0x22010631)
+	for name, tt := range map[string]struct {
+		reports uint32
+		status  string
+		reason  any
+		running any
+	}{
+		"the file's number": {reports: 0, status: "success"},
+		"another number":    {reports: 0x7777, status: "success", running: json.Number("30583")},
+		"the old number":    {reports: old, status: "failure", reason: "versionUnchanged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := bulbConfig(bulb, 0x4f4f)
+			cfg.ReportsVersion = tt.reports
+			inHome(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(h *home) {
+				h.walk([]step{{operation: "upgrade", payload: `{` + bulbID + `,"url":"` + h.image(newer, 5000) + `"}`, want: tt.status}})
+				answers := h.out.all("zigate-ota/response/upgrade")
+				o, _ := parse(answers[len(answers)-1].payload)
+				if o["reason"] != tt.reason || o["runningVersion"] != tt.running || o["imageVersion"] != json.Number("587814449") {
+					t.Errorf("answered %v", o)
+				}
+				d, _ := parse(h.out.value(bulbTopic))
+				if u := d["upgrade"].(object); u["runningVersion"] != tt.running || u["reason"] != tt.reason {
+					t.Errorf("the record has %v", u)
+				}
+				if past := d["history"].([]any)[0].(object); past["runningVersion"] != tt.running {
+					t.Errorf("the history has %v", past)
+				}
+				if available := d["updateAvailable"]; available != (tt.status == "failure") {
+					t.Errorf("updateAvailable is %v", available)
+				}
+			})
+		})
+	}
+}
+
+// TestCancelTooLate: a device that installs is not stopped by cancel, which says so, and its upgrade ends as ever.
+func TestCancelTooLate(t *testing.T) {
+	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f), bulbConfig(cellar, 0x5050)}}, func(h *home) {
+		url := h.image(newer, 5000)
+		h.request("upgrade", `{`+bulbID+`,"url":"`+url+`","transaction":"u"}`)
+		h.within(time.Hour, "it downloads", h.inState("downloading", 0))
+		h.request("upgrade", `{"deviceId":"0x5050","url":"`+url+`","transaction":"w","when":"2099-01-01T00:00:00Z"}`)
+		h.within(time.Hour, "it installs", h.inState("applying", 5000))
+		still := func() {
+			if u := h.state().Upgrade; u.State != "applying" {
+				t.Errorf("the upgrade is %+v", u)
+			}
+		}
+		h.walk([]step{
+			{operation: "cancel", payload: `{` + bulbID + `}`, want: "failure"},
+			{operation: "cancel", payload: `{"deviceId":"all"}`, want: "failure", service: true, before: still},
+			{operation: "service_status", payload: `{}`, want: "serviceAvailable", service: true, before: still},
+		})
+		for _, m := range h.out.all("zigate-ota/response/cancel") {
+			if o, _ := parse(m.payload); o["reason"] != "tooLate" || o["error"] == "" {
+				t.Errorf("answered %s", m.payload)
+			}
+		}
+
+		h.within(time.Hour, "it has succeeded", h.inState("succeeded", 5000))
+		want := map[string]string{"u": "success", "w": "failure"}
+		for _, m := range h.out.all("zigate-ota/response/upgrade") {
+			o, _ := parse(m.payload)
+			if o["status"] == "inProgress" {
+				continue
+			}
+			asked, _ := o["transaction"].(string)
+			if o["status"] != want[asked] || asked == "w" && o["reason"] != "cancelled" {
+				t.Errorf("answered %s", m.payload)
+			}
+			delete(want, asked)
+		}
+		if len(want) > 0 {
+			t.Errorf("without a final answer: %v", want)
+		}
+	})
+}
+
 // Progress is told once a second at most, also where something else in the record changes oftener.
 func TestProgressAmidOtherChanges(t *testing.T) {
 	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {

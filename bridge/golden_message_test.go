@@ -47,6 +47,9 @@ func TestResponseGolden(t *testing.T) {
 		{"no image", "image_info", "", otasvc.Answer{Status: otasvc.ImageInfoNotFound, Operation: bare, HasUpgrade: true, Error: "no image is registered"}},
 		{"queued, with a warning", "upgrade", "", otasvc.Answer{Status: otasvc.InProgress, Operation: whole, Error: "the outcome is uncertain"}},
 		{"upgraded", "upgrade", "", otasvc.Answer{Status: otasvc.Success, Operation: whole, HasUpgrade: true, Upgrade: ended}},
+		{"upgraded, and it tells another version", "upgrade", "", otasvc.Answer{
+			Status: otasvc.Success, Operation: whole, RunningVersion: ptr(uint32(587814450)),
+		}},
 		{"not upgraded", "upgrade", "", otasvc.Answer{
 			Status: otasvc.Failure, Operation: whole, Reason: upgrade.ReasonNoResponse, HasUpgrade: true, Upgrade: failed,
 			Error: upgrade.ReasonNoResponse.Explain(),

@@ -187,7 +187,9 @@ func withHistory() otasvc.DeviceRecord {
 		State: upgrade.Failed, Reason: upgrade.ReasonNoResponse, ImageVersion: 587814449, QueuedAt: at("14:50:00"), EndedAt: at("15:05:00"),
 		Attempts: 3, Size: 205488,
 	}
-	d.History = []upgrade.Past{past, failed}
+	other := past
+	other.RunningVersion = ptr(uint32(587814450))
+	d.History = []upgrade.Past{past, failed, other}
 	return d
 }
 
@@ -248,6 +250,10 @@ func deviceCases() []deviceCase {
 		{"downloaded", withUpgrade(upgrade.Downloaded, whole)},
 		{"applying", withUpgrade(upgrade.Applying, whole)},
 		{"succeeded", succeeded},
+		{"succeeded, and it tells another version", withUpgrade(upgrade.Succeeded, func(u *upgrade.Record) {
+			whole(u)
+			u.RunningVersion = ptr(uint32(587814450))
+		})},
 		{"failed", withUpgrade(upgrade.Failed, func(u *upgrade.Record) {
 			from(36224, 17.6)(u)
 			u.Reason, u.Attempt = upgrade.ReasonStalled, 3

@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,10 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
+
+// ownTopic matches the names of operations that are answered under their own name, even where there is no such
+// operation.
+var ownTopic = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
 // TestMalformedRequests: each gets exactly one final answer, invalidData, whose error names what is wrong,
 // and the service goes on.
@@ -56,9 +61,28 @@ func TestMalformedRequests(t *testing.T) {
 		"digest no hex":         {operation: "add_image", payload: `{` + device + `,"url":"http://h/f","sha512":"` + strings.Repeat("g", 128) + `"}`, names: "sha512: must be 128"},
 		"all with a URL":        {operation: "upgrade", payload: `{"deviceId":"all","url":"http://h/f"}`, names: "url and imageVersion"},
 		"name like an address":  {operation: "rename", payload: `{` + device + `,"name":"0x4f4f"}`, names: "name: must not be"},
+		"name like all":         {operation: "rename", payload: `{` + device + `,"name":" All"}`, names: "name: must not be"},
+		"name like an euid":     {operation: "rename", payload: `{` + device + `,"name":"00:0B:57:FF:FE:C6:A5:B2 "}`, names: "name: must not be"},
+		"name of blanks":        {operation: "rename", payload: `{` + device + `,"name":" \u00a0"}`, names: "name: must have a character"},
+		"name with a NUL":       {operation: "rename", payload: `{` + device + `,"name":"a\u0000"}`, names: "character 2 is U+0000"},
+		"name of two lines":     {operation: "rename", payload: `{` + device + `,"name":"a\nb"}`, names: "character 2 is U+000A"},
+		"name turned around":    {operation: "rename", payload: `{` + device + `,"name":"\u202ea"}`, names: "character 1 is U+202E"},
+		"name with no width":    {operation: "rename", payload: `{` + device + `,"name":"a\u200bb"}`, names: "character 2 is U+200B"},
+		"name cut in a letter":  {operation: "rename", payload: `{` + device + `,"name":"a\ud83d"}`, names: "character 2 is U+FFFD"},
 		"name too long":         {operation: "rename", payload: `{` + device + `,"name":"` + long[:65] + `"}`, names: "name: must have 1 to 64"},
 		"pause for no time":     {operation: "pause", payload: `{` + device + `,"seconds":0}`, names: "seconds: must be"},
-		"transaction too long":  {operation: "image_info", payload: `{` + device + `,"transaction":"` + long + `"}`, names: "transaction: must be"},
+		"transaction too long":  {operation: "image_info", payload: `{` + device + `,"transaction":"` + long + `"}`, names: "transaction: must be", transaction: `"` + long[:128] + `"`},
+		"too long by a byte":    {operation: "image_info", payload: `{"transaction":"` + long[:127] + `ü",` + device + `}`, names: "transaction: must be", transaction: `"` + long[:127] + `"`},
+		"too long with escapes": {operation: "image_info", payload: `{"transaction":"` + strings.Repeat(`\u0041`, 129) + `"}`, names: "transaction: must be", transaction: `"` + strings.Repeat("A", 128) + `"`},
+		"a number too long":     {operation: "image_info", payload: `{` + device + `,"transaction":` + strings.Repeat("7", 129) + `}`, names: "transaction: must be", transaction: strings.Repeat("7", 128)},
+		"cut in an exponent":    {operation: "image_info", payload: `{` + device + `,"transaction":` + strings.Repeat("7", 126) + `E+10}`, names: "transaction: must be", transaction: strings.Repeat("7", 126)},
+		"too long, and too much": {
+			operation: "image_info", payload: `{"transaction":"` + strings.Repeat(`\ud83d\ude00`, 6000) + `"}`, names: "at most 65536", transaction: `"` + strings.Repeat("\U0001f600", 32) + `"`,
+		},
+		"too long, and no end":  {operation: "upgrad", payload: `{"transaction": "` + long, names: "no operation of that name", transaction: `"` + long[:128] + `"`, response: "unknown"},
+		"short, and no end":     {operation: "image_info", payload: `{"transaction":"` + long[:128], names: "JSON object"},
+		"escapes, not too long": {operation: "image_info", payload: `{"transaction":"` + strings.Repeat(`\u0041`, 128) + `"}`, names: "deviceId: is required", transaction: `"` + strings.Repeat(`\u0041`, 128) + `"`},
+		"null as a transaction": {operation: "image_info", payload: `{` + device + `,"transaction":null}`, names: "transaction: must be"},
 		"transaction an object": {operation: "image_info", payload: `{` + device + `,"transaction":{}}`, names: "transaction: must be"},
 		"too large":             {operation: "image_info", payload: `{"transaction":8,"deviceId":"` + strings.Repeat("x", 65536) + `"}`, names: "65536", transaction: "8"},
 		"a transaction, cut":    {operation: "image_info", payload: `{"transaction":9,"deviceId":`, names: "JSON object", transaction: "9"},
@@ -84,12 +108,20 @@ func TestMalformedRequests(t *testing.T) {
 		"unknown operation":       {operation: "upgrad", payload: `{"transaction":1}`, names: "no operation of that name", transaction: "1", response: "unknown"},
 		"operation with capitals": {operation: "Upgrade", payload: `{}`, names: "no operation of that name", response: "unknown"},
 		"more levels":             {operation: "upgrade/now", payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"a name of 64":            {operation: strings.Repeat("a", 64), payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"a name of 65":            {operation: strings.Repeat("a", 65), payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"a name of all it may be": {operation: "z_0-9", payload: `no JSON`, names: "no operation of that name", response: "unknown"},
+		"a name with a dot":       {operation: "up.grade", payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"a name with an umlaut":   {operation: "aufwärts", payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"named unknown":           {operation: "unknown", payload: ``, names: "no operation of that name", response: "unknown"},
+		"more levels of one":      {operation: "upgrade/", payload: `{}`, names: "no operation of that name", response: "unknown"},
+		"unknown and retained":    {operation: "upgrad", payload: `{"transaction":2}`, retained: true, names: "no operation of that name", transaction: "2", response: "unknown"},
 		"no operation":            {operation: "", payload: `{}`, names: "no operation of that name", response: "unknown"},
 	}
 	withBridge(t, func(b *bridge.Bridge, out *paper, _ *sim.Dongle) {
 		for name, tt := range tests {
 			topic := "zigate-ota/response/" + tt.operation
-			if tt.response == "unknown" && tt.operation != "upgrad" {
+			if tt.response == "unknown" && !ownTopic.MatchString(tt.operation) {
 				topic = "zigate-ota/response/unknown"
 			}
 			b.HandleRequest("zigate-ota/request/"+tt.operation, []byte(tt.payload), tt.retained)
@@ -139,7 +171,9 @@ func TestDeviceIDs(t *testing.T) {
 			`"0x4f4f"`:                  "imageInfoNotFound",
 			`"0x4F4F"`:                  "imageInfoNotFound",
 			`"Kitchen bulb"`:            "imageInfoNotFound",
-			`"kitchen bulb"`:            "deviceNotFound",
+			`"kitchen bulb"`:            "imageInfoNotFound",
+			`" KITCHEN  BULB"`:          "imageInfoNotFound",
+			`"kitchen"`:                 "deviceNotFound",
 			`20304`:                     "deviceNotFound",
 			`"70000"`:                   "deviceNotFound",
 			`"Cellar"`:                  "deviceNotFound",

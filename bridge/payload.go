@@ -158,6 +158,7 @@ func newUpgrade(u *upgrade.Record, place *slot.Place) *contract.Upgrade {
 		State:            contract.State(u.State),
 		ImageVersion:     u.ImageVersion,
 		OldImageVersion:  u.OldImageVersion,
+		RunningVersion:   u.RunningVersion,
 		Offset:           u.Offset,
 		Size:             u.Size,
 		Progress:         contract.Percent(u.Progress),
@@ -189,6 +190,7 @@ func newPastUpgrade(u upgrade.Past) contract.PastUpgrade {
 		Reason:          known(contract.Reason(u.Reason)),
 		ImageVersion:    u.ImageVersion,
 		OldImageVersion: u.OldImageVersion,
+		RunningVersion:  u.RunningVersion,
 		QueuedAt:        utc(u.QueuedAt),
 		StartedAt:       knownTime(u.StartedAt),
 		EndedAt:         utc(u.EndedAt),
@@ -226,6 +228,7 @@ func newResponse(operation string, transaction json.RawMessage, a otasvc.Answer)
 		Status:          contract.Status(a.Status),
 		Transaction:     transaction,
 		OperationRecord: newOperationRecord(a.Operation),
+		RunningVersion:  a.RunningVersion,
 		UpdateAvailable: a.UpdateAvailable,
 		Source:          contract.Source(a.Source),
 		Upgrade: contract.Optional[contract.Upgrade]{

@@ -70,7 +70,7 @@ type member struct {
 // read reads the member with the reader of its key. The error names the key and what is allowed there.
 func (m member) read(o contract.Operation, keys map[string]reader) error {
 	if m.name == contract.KeyTransaction {
-		if err := checkTransaction(m.value); err != nil {
+		if _, err := readTransaction(m.value); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		return nil
@@ -89,18 +89,21 @@ func (m member) read(o contract.Operation, keys map[string]reader) error {
 	return fmt.Errorf("unknown key %q; allowed are %s", m.name, strings.Join(allowed, ", "))
 }
 
-// transactionAmong is the transaction of a request; nil where it has none, or a wrong one.
+// transactionAmong is what comes back of the transaction of a request; nil where it has none, or one of which
+// nothing can.
 func transactionAmong(members []member) json.RawMessage {
 	for _, m := range members {
-		if m.name == contract.KeyTransaction && checkTransaction(m.value) == nil {
-			return m.value
+		if m.name == contract.KeyTransaction {
+			echo, _ := readTransaction(m.value) // the request is refused for it already
+			return echo
 		}
 	}
 	return nil
 }
 
 // object reads a JSON object with its members in order. A key that comes twice is an error, because nobody
-// can tell which value is meant. With an error, object returns the members before it.
+// can tell which value is meant. With an error, object returns the members before it, and with the one that it
+// is in as much as a refusal can tell of it.
 func object(payload []byte) ([]member, error) {
 	if !utf8.Valid(payload) {
 		return nil, errors.New("it is not UTF-8")
@@ -122,8 +125,10 @@ func object(payload []byte) ([]member, error) {
 			return members, syntax(err)
 		}
 		m := member{name: t.(string)} // the decoder lets nothing else stand here
+		begins := dec.InputOffset()
 		if err := dec.Decode(&m.value); err != nil {
-			return members, syntax(err)
+			m.value = beginning(payload[begins:])
+			return append(members, m), syntax(err)
 		}
 		if slices.ContainsFunc(members, func(o member) bool { return o.name == m.name }) {
 			return members, fmt.Errorf("key %q is there twice", m.name)
@@ -151,12 +156,46 @@ func syntax(err error) error {
 	return err
 }
 
-// checkTransaction checks the value that is to come back in the responses.
-func checkTransaction(raw json.RawMessage) error {
-	isText := raw[0] == '"'
-	isNumber := raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9'
-	if len(raw) > contract.MaxTransaction || !isText && !isNumber {
-		return fmt.Errorf("must be a string or a number of at most %d bytes", contract.MaxTransaction)
+// beginning returns the beginning of a string whose end is missing, as a string of its own, where it is longer
+// than any transaction may be; else nil. rest is what follows the key.
+func beginning(rest []byte) json.RawMessage {
+	text := bytes.TrimLeft(rest, ": \t\r\n")
+	if len(text) == 0 || text[0] != '"' {
+		return nil
+	}
+	const escaped = 6 // bytes that a byte of the value takes at most: \u0000
+	text = text[:min(len(text), 1+escaped*(contract.MaxTransaction+1))]
+
+	// The cut may go through an escape, or between the two of a surrogate pair.
+	for end := len(text); end > max(0, len(text)-2*escaped); end-- {
+		whole := append(bytes.Clone(text[:end]), '"')
+		var value string
+		if json.Unmarshal(whole, &value) == nil && len(value) > contract.MaxTransaction {
+			return whole
+		}
 	}
 	return nil
+}
+
+// readTransaction reads the value that is to come back in the responses. Of one that is too long it returns the
+// beginning with the error, so that whoever asked can tell whose refusal it is.
+func readTransaction(raw json.RawMessage) (json.RawMessage, error) {
+	const longest = contract.MaxTransaction
+	wrong := fmt.Errorf("must be a string or a number of at most %d bytes", longest)
+	if len(raw) == 0 {
+		return nil, wrong
+	}
+	var text string
+	switch isNumber := raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9'; {
+	case isNumber && len(raw) > longest:
+		return bytes.TrimRight(raw[:longest], "eE+-."), wrong // so that it is a number still
+	case isNumber:
+		return raw, nil
+	case raw[0] != '"' || json.Unmarshal(raw, &text) != nil:
+		return nil, wrong
+	case len(text) > longest:
+		return contract.Marshal(strings.ToValidUTF8(text[:longest], "")), wrong // not half a character
+	default:
+		return raw, nil
+	}
 }

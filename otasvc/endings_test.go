@@ -1,6 +1,8 @@
 package otasvc_test
 
 import (
+	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -354,6 +356,135 @@ func TestFaultsOnLineAndAir(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Vendors exist whose devices tell another number than the image's file. Their upgrades succeed, the image is no update
+// for them any more, and the same again, with force, succeeds too.
+func TestDeviceTellsAnotherNumber(t *testing.T) {
+	for name, device := range map[string]func(*sim.DeviceConfig){
+		"announced":     func(*sim.DeviceConfig) {},
+		"announce lost": func(d *sim.DeviceConfig) { d.LosesAnnounce = true },
+		"asleep":        func(d *sim.DeviceConfig) { d.Sleepy, d.PollInterval = true, 5*time.Second },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := bulbConfig(bulb)
+			cfg.ReportsVersion = 0x77
+			device(&cfg)
+			// Its firmware does not compare versions, so the images keep theirs.
+			inWorld(t, sim.Config{Firmware: sim.V2324, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+				data := upgraded(w, 6_000)
+				u := w.ended(time.Hour, bulb)
+				if u.State != upgrade.Succeeded || u.RunningVersion == nil || *u.RunningVersion != 0x77 || u.ImageVersion != 2 {
+					t.Fatalf("ended %+v", u)
+				}
+				w.holds(bulb, 0x77, data)
+				w.within(10*time.Second, "the final answer", func() bool { return len(w.sink.final("t")) == 1 })
+				if a := w.sink.final("t")[0]; a.Status != otasvc.Success || a.RunningVersion == nil || *a.RunningVersion != 0x77 {
+					t.Errorf("final answer %+v", a)
+				}
+
+				w.restart()
+				w.within(time.Minute, "it is known again", func() bool { return w.sink.device(bulb).Upgrade != nil })
+				if d := w.sink.device(bulb); d.UpdateAvailable || *d.CurrentVersion != 0x77 || *d.Upgrade.RunningVersion != 0x77 {
+					t.Errorf("the device is told as %+v, its upgrade as %+v", d, d.Upgrade)
+				}
+				again := func(r otasvc.Respond) { w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb)}, r) }
+				if a := w.ask(again); a.Reason != upgrade.ReasonUpToDate {
+					t.Errorf("the same again: %+v", a)
+				}
+				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Force: true})
+				w.within(time.Minute, "it has another upgrade", func() bool { return !w.sink.device(bulb).Upgrade.State.Ended() })
+				if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
+					t.Errorf("the same again, with force: %+v", u)
+				}
+
+				url, newer := w.image(0x117C, 0x2201, 3, 6_000)
+				w.add(bulb, url)
+				if !w.sink.device(bulb).UpdateAvailable {
+					t.Error("a newer image is no update")
+				}
+				w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+				w.within(time.Minute, "it has another upgrade", func() bool { return !w.sink.device(bulb).Upgrade.State.Ended() })
+				if u := w.ended(time.Hour, bulb); u.Reason != upgrade.ReasonVersionUnchanged {
+					t.Errorf("another image under the same number: %+v", u)
+				}
+				w.holds(bulb, 0x77, newer)
+			})
+		})
+	}
+}
+
+// A device that installs cannot be stopped: cancel says so, of all devices too, and the upgrade ends as it would have.
+func TestCancelIsTooLate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		device  func(*sim.DeviceConfig)
+		state   upgrade.State
+		reason  upgrade.Reason
+		restart bool // of the service, while the device installs
+	}{
+		"it runs the image":        {func(*sim.DeviceConfig) {}, upgrade.Succeeded, upgrade.NoReason, false},
+		"it runs the old one":      {func(d *sim.DeviceConfig) { d.KeepsOldVersion = true }, upgrade.Failed, upgrade.ReasonVersionUnchanged, false},
+		"it is not there any more": {func(d *sim.DeviceConfig) { d.NeverReturns = true }, upgrade.Failed, upgrade.ReasonNotRejoined, false},
+		"it comes back late":       {func(d *sim.DeviceConfig) { d.RebootTime = 5 * time.Minute }, upgrade.Succeeded, upgrade.NoReason, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const waiting = bulb + 1
+			installs := bulbConfig(bulb)
+			tt.device(&installs)
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{installs, bulbConfig(waiting)}}, func(w *world) {
+				w.met(waiting)
+				data := upgraded(w, 6_000)
+				w.add(waiting, "file://"+filepath.Join(w.dir, "images", "117c-2201-00000002-6000.ota"))
+				w.within(time.Minute, "it installs", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Applying })
+				w.queue(otasvc.UpgradeRequest{Device: ref(waiting), At: time.Now().Add(time.Hour), Ticket: upgrade.Ticket(`"w"`)})
+				if tt.restart {
+					w.restart()
+				}
+
+				a := w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(bulb), r) })
+				if a.Status != otasvc.Failure || a.Reason != upgrade.ReasonTooLate || a.Error == "" || a.Operation == nil {
+					t.Errorf("cancel: %+v", a)
+				}
+				a = w.ask(w.service.CancelAll)
+				if a.Status != otasvc.Failure || a.Reason != upgrade.ReasonTooLate || !strings.Contains(a.Error, bulb.String()) ||
+					strings.Contains(a.Error, waiting.String()) {
+					t.Errorf("cancel of all: %+v", a)
+				}
+				if u := w.sink.device(waiting).Upgrade; u.State != upgrade.Cancelled || u.Reason != upgrade.ReasonCancelled {
+					t.Errorf("the other device's upgrade: %+v", u)
+				}
+				if u := w.sink.device(bulb).Upgrade; u.State != upgrade.Applying {
+					t.Errorf("the device's upgrade: %+v", u)
+				}
+
+				if u := w.ended(time.Hour, bulb); u.State != tt.state || u.Reason != tt.reason {
+					t.Errorf("ended %s, %q", u.State, u.Reason)
+				}
+				if tt.state == upgrade.Succeeded {
+					w.holds(bulb, 2, data)
+				}
+				w.within(10*time.Second, "the final answer", func() bool { return len(w.sink.final("t")) == 1 })
+				if a := w.ask(w.service.CancelAll); a.Status != otasvc.Success {
+					t.Errorf("cancel of all, of whom none has an upgrade: %+v", a)
+				}
+			})
+		})
+	}
+}
+
+// Who forgets a device that installs gets the answer of its upgrade.
+func TestForgottenWhileItInstalls(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		upgraded(w, 6_000)
+		w.within(time.Minute, "it installs", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Applying })
+		if a := w.ask(func(r otasvc.Respond) { w.service.Forget(ref(bulb), r) }); a.Status != otasvc.Success {
+			t.Fatalf("forget: %+v", a)
+		}
+		w.within(time.Second, "the final answer", func() bool { return len(w.sink.final("t")) == 1 })
+		if a := w.sink.final("t")[0]; a.Status != otasvc.Failure || a.Reason != upgrade.ReasonCancelled {
+			t.Errorf("final answer %+v", a)
+		}
+	})
 }
 
 func TestOpenRequestsAreAnsweredAtAStop(t *testing.T) {

@@ -237,7 +237,7 @@ func (h *deviceHearing) askWhose(addr uint16) {
 
 // forget drops a device and clears what was told of it.
 func (h *deviceHearing) forget(d *device) {
-	h.upgrades.step(d, upgrade.Cancel{}, h.now())
+	h.upgrades.step(d, upgrade.Forgotten{}, h.now())
 	h.home.forget(d)
 	h.offers.forget(d.Device)
 	h.interviews.forget(d)

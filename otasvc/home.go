@@ -53,6 +53,22 @@ func (d *device) active() *upgrade.Upgrade {
 	return d.upgrade
 }
 
+// fileVersion is the file version of the image that the device runs; nil where that is not known. It is what
+// the device tells, unless its last upgrade has shown that it tells another number than the image's file.
+func (d *device) fileVersion() *uint32 {
+	running := d.CurrentVersion()
+	for _, past := range d.history {
+		if past.State != upgrade.Succeeded {
+			continue
+		}
+		if running != nil && is(past.RunningVersion, *running) {
+			return &past.ImageVersion
+		}
+		break
+	}
+	return running
+}
+
 // target is where a command to the device goes; its network address must be known.
 func (d *device) target() message.Target {
 	to, _ := d.Target()

@@ -209,11 +209,11 @@ func (o *offers) ownDriverVersion(d *registry.Device, image library.Image) uint3
 }
 
 // registeredAs is the registered image with a digest that is an update for a device, or nil.
-func (o *offers) registeredAs(sha256 string, d *registry.Device) *Offer {
+func (o *offers) registeredAs(sha256 string, d *device) *Offer {
 	for _, r := range o.registrations.All() {
 		image, ok := o.images.Image(r.SHA256)
 		offer := offerOf(r, image)
-		if ok && offer.SHA256 == sha256 && fits(d, offer) && isUpdate(d, &offer) {
+		if ok && offer.SHA256 == sha256 && fits(d.Device, offer) && isUpdate(d, &offer) {
 			return &offer
 		}
 	}
@@ -385,7 +385,7 @@ func (o *offers) fetchAhead(devices []*device, now time.Time) {
 	missing := map[string]library.Candidate{}
 	for _, d := range devices {
 		offer := o.best(d.Device)
-		if !updateAvailable(d.Device, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
+		if !updateAvailable(d, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
 			continue
 		}
 		if c := offer.candidate; c.Source == library.SourceIndex && !c.Stored {
@@ -408,7 +408,7 @@ func (o *offers) keepFetched(devices []*device, used map[string]bool) {
 		return
 	}
 	for _, d := range devices {
-		if offer := o.best(d.Device); updateAvailable(d.Device, offer) && offer.candidate != nil {
+		if offer := o.best(d.Device); updateAvailable(d, offer) && offer.candidate != nil {
 			used[offer.SHA256] = true
 		}
 	}
@@ -573,14 +573,14 @@ func admissionOfferOf(d *registry.Device, o *Offer) *admission.Offer {
 }
 
 // isUpdate reports whether an offer, which may be nil, is an update for a device.
-func isUpdate(d *registry.Device, o *Offer) bool {
-	return o != nil && admission.IsUpdate(d.CurrentVersion(), admissionOffer(d, *o))
+func isUpdate(d *device, o *Offer) bool {
+	return o != nil && admission.IsUpdate(d.fileVersion(), admissionOffer(d.Device, *o))
 }
 
 // updateAvailable reports whether an offer is an update that may be installed without a person having named
 // the device.
-func updateAvailable(d *registry.Device, o *Offer) bool {
-	return o != nil && admission.Available(d.CurrentVersion(), admissionOffer(d, *o))
+func updateAvailable(d *device, o *Offer) bool {
+	return o != nil && admission.Available(d.fileVersion(), admissionOffer(d.Device, *o))
 }
 
 // misfit tells what makes an image one that the device must not get, whatever a person says; empty where

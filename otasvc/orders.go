@@ -102,7 +102,7 @@ func (o *orders) deviceNow(d *device) admission.Device {
 		Known:        o.home.knows(d),
 		Upgrading:    d.active() != nil,
 		Sleepy:       d.Sleepy(),
-		Version:      d.CurrentVersion(),
+		Version:      d.fileVersion(),
 		VersionFresh: d.VersionFresh(),
 	}
 }
@@ -355,7 +355,7 @@ func (o *orders) offeredUnasked(d *device, req message.ImageBlockRequest) *Offer
 		h.FileVersion != req.FileVersion {
 		return nil
 	}
-	return o.offers.registeredAs(im.sha256, d.Device)
+	return o.offers.registeredAs(im.sha256, d)
 }
 
 // beginUnasked begins the upgrade of a device to the loaded image, for whose blocks it asks already.

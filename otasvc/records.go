@@ -162,9 +162,12 @@ type UpgradeResult struct {
 
 // Answer is one response to a request. Which of the optional parts are set depends on the operation.
 type Answer struct {
-	Status          Status
-	Error           string     // one sentence for a person; set whenever the status is not a success
-	Operation       *Operation // nil where the request is about no device
+	Status    Status
+	Error     string     // one sentence for a person; set whenever the status is not a success
+	Operation *Operation // nil where the request is about no device
+	// RunningVersion is what the device says it runs after its upgrade has succeeded; nil where that is the
+	// image's file version.
+	RunningVersion  *uint32
 	Reason          upgrade.Reason
 	UpdateAvailable *bool
 	Upgrade         *upgrade.Record

@@ -3,6 +3,7 @@ package otasvc
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
@@ -39,12 +40,16 @@ func (s *Service) withDevice(ref registry.Ref, respond Respond, then func(*devic
 	s.inquiries.find(ref, respond, then)
 }
 
-// Cancel ends a device's upgrade.
+// Cancel ends a device's upgrade, unless the device installs its image already.
 func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.offers.upgradeOperation(d)
-			if !s.upgrades.step(d, upgrade.Cancel{}, s.owner.now()) {
+			switch {
+			case installs(d):
+				respond(failReason(upgrade.ReasonTooLate, op))
+				return
+			case !s.upgrades.step(d, upgrade.Cancel{}, s.owner.now()):
 				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.Name()))
 				return
 			}
@@ -53,14 +58,30 @@ func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 	})
 }
 
-// CancelAll ends every upgrade.
+// installs reports whether a device installs the image of its upgrade, which nothing can stop.
+func installs(d *device) bool {
+	return d.upgrade != nil && d.upgrade.Stage() == upgrade.StageApplying
+}
+
+// CancelAll ends every upgrade but those of devices that install already. The answer is a failure where there
+// are such devices, and names them.
 func (s *Service) CancelAll(respond Respond) {
 	s.request(respond, func() {
 		now := s.owner.now()
+		var tooLate []string
 		for _, d := range s.home.sorted() {
 			s.upgrades.step(d, upgrade.Cancel{}, now)
+			if installs(d) {
+				tooLate = append(tooLate, d.Name())
+			}
 		}
-		s.keeper.whenSaved(func() { respond(Answer{Status: Success}) })
+		answer := Answer{Status: Success}
+		if len(tooLate) > 0 {
+			answer = failReason(upgrade.ReasonTooLate, nil)
+			answer.Error = "the other upgrades are cancelled; nothing can stop devices that install already: " +
+				strings.Join(tooLate, ", ")
+		}
+		s.keeper.whenSaved(func() { respond(answer) })
 	})
 }
 
@@ -236,7 +257,7 @@ func (q *inquiries) imageInfo(d *device, now time.Time) Answer {
 		return a
 	}
 	a.Status = Success
-	a.UpdateAvailable = ptr(isUpdate(d.Device, o))
+	a.UpdateAvailable = ptr(isUpdate(d, o))
 	a.Source = o.Source
 	return a
 }
@@ -257,7 +278,7 @@ func (q *inquiries) checked(d *device, err error) Answer {
 	a := Answer{
 		Status:          Success,
 		Operation:       d.operation(o),
-		UpdateAvailable: ptr(isUpdate(d.Device, o)),
+		UpdateAvailable: ptr(isUpdate(d, o)),
 	}
 	if err != nil {
 		a.Status = Failure
@@ -322,7 +343,7 @@ func (c *checkOfAll) next() {
 		c.results[i] = CheckResult{
 			EUID:            d.EUID(),
 			Status:          Success,
-			UpdateAvailable: isUpdate(d.Device, c.offers.best(d.Device)),
+			UpdateAvailable: isUpdate(d, c.offers.best(d.Device)),
 		}
 		if err != nil {
 			c.results[i].Status = Failure

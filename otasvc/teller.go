@@ -130,7 +130,7 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		CurrentVersion:   f.CurrentVersion,
 		LQI:              f.Heard.LQI,
 		LastSeen:         f.LastSeen,
-		UpdateAvailable:  isUpdate(d.Device, o),
+		UpdateAvailable:  isUpdate(d, o),
 		Offer:            o,
 		History:          slices.Clone(d.history),
 	}

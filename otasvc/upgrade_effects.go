@@ -273,6 +273,11 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	if u.State() == upgrade.Succeeded {
 		us.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
 			"fileVersion", u.Image().ImageVersion)
+		if told := u.RunningVersion(); told != nil {
+			us.log.Warn("the device runs another version than before, and tells another number than its "+
+				"image's file; some vendors number them differently", "euid", d.EUID(),
+				"fileVersion", u.Image().ImageVersion, "runningVersion", *told)
+		}
 	} else {
 		us.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(),
 			"state", u.State(), "reason", u.Reason())
@@ -289,7 +294,11 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 	if len(u.Tickets()) == 0 {
 		return
 	}
-	answer := Answer{Status: Success, Operation: operationOf(u, d.EUID(), d.CurrentVersion())}
+	answer := Answer{
+		Status:         Success,
+		Operation:      operationOf(u, d.EUID(), d.CurrentVersion()),
+		RunningVersion: u.RunningVersion(),
+	}
 	if u.State() != upgrade.Succeeded {
 		answer.Status = Failure
 		answer.Reason = u.Reason()

@@ -46,6 +46,9 @@ func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Tim
 		DriverVersion:    o.DriverVersion,
 	}
 	order.OldVersion = d.CurrentVersion()
+	if is(d.fileVersion(), o.ImageVersion) && !is(d.CurrentVersion(), o.ImageVersion) {
+		order.ToldAs = d.CurrentVersion()
+	}
 	u := upgrade.New(order, now)
 	us.home.begin(d, u)
 	if asksForBlocks(d, now) {

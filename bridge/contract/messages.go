@@ -53,6 +53,9 @@ type Response struct {
 	Transaction json.RawMessage `json:"transaction,omitempty"`
 	// OperationRecord is there in whole in each response about a device, and nil in the others.
 	*OperationRecord
+	// RunningVersion is the file version that the device says it runs after its upgrade has succeeded; absent
+	// where it is the image's.
+	RunningVersion *uint32 `json:"runningVersion,omitempty"`
 	// UpdateAvailable says that the device's image is newer than what it runs; of image_info and check.
 	UpdateAvailable *bool `json:"updateAvailable,omitempty"`
 	// Source says who knows of the image; of image_info.

@@ -196,6 +196,9 @@ type Upgrade struct {
 	ImageVersion uint32 `json:"imageVersion"`
 	// OldImageVersion is the file version that the device ran when the upgrade was asked for.
 	OldImageVersion *uint32 `json:"oldImageVersion"`
+	// RunningVersion is the file version that the device says it runs after a success; absent where it is
+	// ImageVersion.
+	RunningVersion *uint32 `json:"runningVersion,omitempty"`
 	// Offset is the number of bytes of the image that the device has.
 	Offset uint32 `json:"offset"`
 	// Size is the number of bytes of the whole image.
@@ -244,6 +247,9 @@ type PastUpgrade struct {
 	ImageVersion uint32 `json:"imageVersion"`
 	// OldImageVersion is the file version that the device ran before.
 	OldImageVersion *uint32 `json:"oldImageVersion"`
+	// RunningVersion is the file version that the device said it runs after a success; absent where it was
+	// ImageVersion.
+	RunningVersion *uint32 `json:"runningVersion,omitempty"`
 	// QueuedAt is when the upgrade was asked for.
 	QueuedAt time.Time `json:"queuedAt"`
 	// StartedAt is when the device asked for the first block of the last attempt; null where it asked for

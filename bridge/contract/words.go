@@ -21,7 +21,8 @@ const (
 	StateDownloaded State = "downloaded"
 	// StateApplying means that the device installs the image and restarts.
 	StateApplying State = "applying"
-	// StateSucceeded means that the device came back and runs the image.
+	// StateSucceeded means that the device came back and runs another version than before, or again the one
+	// that was asked for.
 	StateSucceeded State = "succeeded"
 	// StateFailed means that the upgrade ended without success; a [Reason] says why.
 	StateFailed State = "failed"
@@ -53,6 +54,8 @@ const (
 	ReasonDowngradeRefused Reason = "downgradeRefused"
 	// ReasonAlreadyQueued means that the device has an upgrade that has not ended.
 	ReasonAlreadyQueued Reason = "alreadyQueued"
+	// ReasonTooLate means that an upgrade cannot be cancelled any more: the device installs already.
+	ReasonTooLate Reason = "tooLate"
 	// ReasonImageInfoNotFound means that no image fits the device.
 	ReasonImageInfoNotFound Reason = "imageInfoNotFound"
 	// ReasonNoResponse means that the device never asked for the image.
@@ -87,7 +90,8 @@ const (
 // Reasons lists every reason.
 func Reasons() []Reason {
 	return []Reason{
-		ReasonUpToDate, ReasonDowngradeRefused, ReasonAlreadyQueued, ReasonImageInfoNotFound,
+		ReasonUpToDate, ReasonDowngradeRefused, ReasonAlreadyQueued, ReasonTooLate,
+		ReasonImageInfoNotFound,
 		ReasonNoResponse, ReasonStalled, ReasonDeviceAborted, ReasonInvalidImage, ReasonRequireMoreImages,
 		ReasonVersionUnchanged, ReasonNotRejoined, ReasonCancelled, ReasonImageRemoved, ReasonDongleLost,
 		ReasonCanaryFailed, ReasonBatteryLow,

@@ -19,7 +19,7 @@ const seenInterval = time.Minute
 type Devices struct {
 	byEUID    map[message.IEEE]*Device
 	byAddr    map[uint16]*Device
-	byName    map[string]*Device
+	names     names
 	revision  uint64
 	addresses uint64
 }
@@ -29,7 +29,7 @@ func NewDevices() *Devices {
 	return &Devices{
 		byEUID: map[message.IEEE]*Device{},
 		byAddr: map[uint16]*Device{},
-		byName: map[string]*Device{},
+		names:  names{},
 	}
 }
 
@@ -45,7 +45,7 @@ func (s *Devices) Restore(f Facts, now time.Time) *Device {
 		s.addresses++
 	}
 	if f.GivenName != "" {
-		s.byName[f.GivenName] = d
+		s.names.add(d)
 	}
 	return d
 }
@@ -71,7 +71,8 @@ func (s *Devices) Get(euid message.IEEE) *Device { return s.byEUID[euid] }
 // At returns the device with a network address, or nil.
 func (s *Devices) At(addr uint16) *Device { return s.byAddr[addr] }
 
-// Find returns the device that a request names, or nil.
+// Find returns the device that a request names, or nil. Case and blanks of a name do not matter, unless the
+// names of several devices, kept from before that rule, differ in nothing else: then it has to be one of them.
 func (s *Devices) Find(r Ref) *Device {
 	switch r.kind {
 	case refEUID:
@@ -79,7 +80,7 @@ func (s *Devices) Find(r Ref) *Device {
 	case refAddr:
 		return s.byAddr[r.addr]
 	default:
-		return s.byName[r.text]
+		return s.names.find(r.text)
 	}
 }
 
@@ -112,19 +113,18 @@ func (s *Devices) Move(d *Device, addr uint16) (before uint16, moved bool) {
 }
 
 // Rename gives a device the name that people call it by. The name must be a [ValidName]. The error says that
-// another device has it.
+// another device has it, or one that differs only in case or blanks.
 func (s *Devices) Rename(d *Device, name string) error {
-	if holder := s.byName[name]; holder != nil && holder != d {
-		return fmt.Errorf("%q is the name of device %s already; names are unique", name, holder.EUID())
+	if holder := s.names.other(d, name); holder != nil {
+		return fmt.Errorf("device %s is called %q already; names are unique, whatever their case and blanks",
+			holder.EUID(), holder.Name())
 	}
 	if d.facts.GivenName == name {
 		return nil
 	}
-	if s.byName[d.facts.GivenName] == d {
-		delete(s.byName, d.facts.GivenName)
-	}
-	s.byName[name] = d
+	s.names.remove(d)
 	d.facts.GivenName = name
+	s.names.add(d)
 	d.changed()
 	return nil
 }
@@ -138,9 +138,7 @@ func (s *Devices) Forget(d *Device) {
 	if addr, known := d.NetworkAddress(); known && s.byAddr[addr] == d {
 		delete(s.byAddr, addr)
 	}
-	if s.byName[d.facts.GivenName] == d {
-		delete(s.byName, d.facts.GivenName)
-	}
+	s.names.remove(d)
 	s.addresses++
 	s.revision++
 }

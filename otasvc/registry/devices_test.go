@@ -17,7 +17,8 @@ func TestFind(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ref := range []string{
-		"0x000b57fffec6a5b2", "000B57FFFEC6A5B2", "00:0b:57:ff:fe:c6:a5:b2", "0x4f4f", "20303", "Hall",
+		"0x000b57fffec6a5b2", "000B57FFFEC6A5B2", "00:0b:57:ff:fe:c6:a5:b2", "0x4f4f", "20303", "Hall", "hall",
+		" HALL ", "Ha\u00a0ll",
 	} {
 		if devices.Find(registry.ParseRef(ref)) != d {
 			t.Errorf("%q does not find the device", ref)
@@ -26,7 +27,7 @@ func TestFind(t *testing.T) {
 	if devices.Find(registry.RefAddr(0x4f4f)) != d {
 		t.Error("its network address does not find the device")
 	}
-	for _, ref := range []string{"0x000b57fffec6a5b3", "0x4f50", "hall", "", "Hal"} {
+	for _, ref := range []string{"0x000b57fffec6a5b3", "0x4f50", "", " ", "Hal", "0x4f4f "} {
 		if devices.Find(registry.ParseRef(ref)) != nil {
 			t.Errorf("%q finds a device", ref)
 		}
@@ -50,19 +51,6 @@ func TestRefs(t *testing.T) {
 	}
 	if _, ok := registry.ParseRef("20303").EUID(); ok {
 		t.Error("a network address has an EUID")
-	}
-}
-
-func TestValidName(t *testing.T) {
-	for _, name := range []string{"Hall", "12345678", "ü", "0xfffff", "a b"} {
-		if why := registry.ValidName(name); why != "" {
-			t.Errorf("%q %s", name, why)
-		}
-	}
-	for _, name := range []string{"", "all", "20303", "0x4f4f", "000B57FFFEC6A5B2", string(make([]byte, 65))} {
-		if registry.ValidName(name) == "" {
-			t.Errorf("%q may be a name", name)
-		}
 	}
 }
 
@@ -103,31 +91,6 @@ func TestMove(t *testing.T) {
 	devices.Forget(second)
 	if devices.At(2) != nil || devices.Get(socket) != nil || devices.Len() != 1 {
 		t.Error("a device that was forgotten is still there")
-	}
-}
-
-func TestRename(t *testing.T) {
-	devices := registry.NewDevices()
-	first, _ := devices.Meet(bulb)
-	second, _ := devices.Meet(socket)
-	if err := devices.Rename(first, "Hall"); err != nil {
-		t.Fatal(err)
-	}
-	if err := devices.Rename(first, "Hall"); err != nil {
-		t.Errorf("its own name: %v", err)
-	}
-	if err := devices.Rename(second, "Hall"); err == nil || second.Name() == "Hall" {
-		t.Error("two devices have one name")
-	}
-	if err := devices.Rename(first, "Attic"); err != nil {
-		t.Fatal(err)
-	}
-	if err := devices.Rename(second, "Hall"); err != nil {
-		t.Errorf("a name that is free again: %v", err)
-	}
-	devices.Forget(second)
-	if devices.Find(registry.ParseRef("Hall")) != nil {
-		t.Error("the name of a forgotten device finds it")
 	}
 }
 

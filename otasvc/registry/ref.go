@@ -59,15 +59,3 @@ func (r Ref) String() string {
 	}
 	return r.text
 }
-
-// ValidName says why a name cannot be given to a device; it is empty where it can. Names that look like an
-// address would make requests ambiguous.
-func ValidName(name string) string {
-	if n := len([]rune(name)); n < 1 || n > 64 {
-		return "must have 1 to 64 characters"
-	}
-	if name == "all" || ParseRef(name).kind != refName {
-		return "must not be \"all\" nor look like an euid or a network address"
-	}
-	return ""
-}

@@ -126,25 +126,54 @@ func (e Queried) apply(t *transition) {
 	}
 }
 
+// tells reports whether a device that tells a version runs the image, as far as that can be said in advance.
+func (o *Order) tells(version uint32) bool {
+	return version == o.ImageVersion || o.ToldAs != nil && version == *o.ToldAs
+}
+
+// reinstalls reports whether the device ran the image before.
+func (o *Order) reinstalls() bool { return o.OldVersion != nil && o.tells(*o.OldVersion) }
+
 func (e VersionRead) apply(t *transition) {
-	image := t.u.order.ImageVersion
-	if t.u.order.OldVersion == nil && e.Version != image && t.u.stage != StageApplying {
-		t.setOldVersion(e.Version)
-	}
-	reinstall := t.u.order.OldVersion != nil && *t.u.order.OldVersion == image
+	o := &t.u.order
 	switch {
-	case e.Version == image && t.u.stage == StageApplying:
-		if !reinstall || t.u.announced || t.now.Sub(t.u.applyingAt) > sameVersionSettled {
-			t.move(triggerNewVersion)
-		}
-	case e.Version == image:
-		if !reinstall {
-			t.move(triggerNewVersion)
-		}
 	case t.u.stage == StageApplying:
-		t.countOldReading()
+		t.readInstalling(e.Version)
+	case !o.tells(e.Version):
+		// What was known may be old.
+		if o.OldVersion == nil || *o.OldVersion != e.Version && t.u.attempt == 1 && !t.u.Begun() {
+			t.setOldVersion(e.Version)
+		}
+	case !o.reinstalls() && t.can(triggerNewVersion):
+		t.setRunning(e.Version)
+		t.move(triggerNewVersion)
+	}
+}
+
+// readInstalling judges what a device tells that installs. Another version than before is the image's, whatever
+// number that is: there are vendors whose devices tell another one than the file. It is believed once the device
+// is back, or has told it for long enough; until then it may be what its boot loader says.
+func (t *transition) readInstalling(version uint32) {
+	o := &t.u.order
+	settled := t.u.announced || t.now.Sub(t.u.applyingAt) > sameVersionSettled
+	switch {
+	case o.reinstalls() && o.tells(version):
+		if settled {
+			t.setRunning(version)
+			t.move(triggerNewVersion)
+		}
+	case o.tells(version):
+		t.setRunning(version)
+		t.move(triggerNewVersion)
+	case o.OldVersion == nil || *o.OldVersion == version || version == noVersion:
+		t.countOldReading(version)
 		if t.u.announced && t.u.oldReadings >= oldReadingsToBelieve {
 			t.move(triggerOldVersion)
+		}
+	default:
+		t.countOtherReading(version)
+		if settled && t.u.otherReadings >= otherReadingsToBelieve {
+			t.move(triggerNewVersion)
 		}
 	}
 }

@@ -80,8 +80,10 @@ type (
 	}
 	// Resume lets it go on.
 	Resume struct{}
-	// Cancel ends it.
+	// Cancel ends it, unless the device installs already.
 	Cancel struct{}
+	// Forgotten ends it in any case: its device is dropped.
+	Forgotten struct{}
 	// Release has the device install the image that it has.
 	Release struct {
 		Ticket Ticket // who waits for the final answer; empty where nobody does

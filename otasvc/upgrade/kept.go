@@ -20,6 +20,7 @@ type kept struct {
 	DriverTypeID     string       `json:"driverTypeId,omitempty"`
 	DriverVersion    uint32       `json:"driverVersion,omitempty"`
 	OldVersion       *uint32      `json:"oldVersion,omitempty"`
+	ToldAs           *uint32      `json:"toldAs,omitempty"`
 	QueuedAt         time.Time    `json:"queuedAt"`
 	DueAt            time.Time    `json:"dueAt,omitzero"`
 	OfferedAt        time.Time    `json:"offeredAt,omitzero"`
@@ -49,8 +50,10 @@ type kept struct {
 
 // keptVerify is what was seen of a device since its download ended.
 type keptVerify struct {
-	Announced   bool `json:"announced,omitempty"`
-	OldReadings int  `json:"oldReadings,omitempty"`
+	Announced     bool    `json:"announced,omitempty"`
+	OldReadings   int     `json:"oldReadings,omitempty"`
+	OtherReadings int     `json:"otherReadings,omitempty"`
+	Running       *uint32 `json:"running,omitempty"` // told last
 }
 
 // MarshalJSON writes what is kept of the upgrade.
@@ -68,6 +71,7 @@ func (u *Upgrade) MarshalJSON() ([]byte, error) {
 		DriverTypeID:     o.DriverTypeID,
 		DriverVersion:    o.DriverVersion,
 		OldVersion:       o.OldVersion,
+		ToldAs:           o.ToldAs,
 		QueuedAt:         u.queuedAt,
 		DueAt:            o.DueAt,
 		OfferedAt:        u.offeredAt,
@@ -92,7 +96,7 @@ func (u *Upgrade) MarshalJSON() ([]byte, error) {
 		Canary:           o.Canary,
 		PausedUntil:      u.deadlines.at(purposePauseEnds),
 		ZCLStatus:        u.zclStatus,
-		Verify:           keptVerify{u.announced, u.oldReadings},
+		Verify:           keptVerify{u.announced, u.oldReadings, u.otherReadings, u.running},
 	})
 }
 
@@ -116,6 +120,7 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 				DriverVersion:    k.DriverVersion,
 			},
 			OldVersion: k.OldVersion,
+			ToldAs:     k.ToldAs,
 			DueAt:      k.DueAt,
 			Tickets:    k.Tickets,
 			Install:    k.Install,
@@ -140,8 +145,12 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 		putOffTold:     k.AsideTold,
 		waitsUntil:     k.WaitsUntil,
 		zclStatus:      k.ZCLStatus,
-		announced:      k.Verify.Announced,
-		oldReadings:    k.Verify.OldReadings,
+		verification: verification{
+			announced:     k.Verify.Announced,
+			oldReadings:   k.Verify.OldReadings,
+			otherReadings: k.Verify.OtherReadings,
+			running:       k.Verify.Running,
+		},
 	}
 	if u.Ended() && k.State != u.State() {
 		u.reason = ReasonCancelled

@@ -87,8 +87,7 @@ func (t *transition) publish() {
 
 // setAnnounced notes that the device was back on the network; versions that it told before do not count.
 func (t *transition) setAnnounced() {
-	t.u.announced = true
-	t.u.oldReadings = 0
+	t.u.verification = verification{announced: true}
 	t.marks.kept = true
 }
 
@@ -118,10 +117,27 @@ func (t *transition) endPutOff() {
 	t.marks.kept = true
 }
 
-// countOldReading notes that another version than the image's was read from the device.
-func (t *transition) countOldReading() {
-	t.u.oldReadings++
+// setRunning notes which version the device tells.
+func (t *transition) setRunning(version uint32) {
+	t.u.running = &version
 	t.marks.kept = true
+}
+
+// countOldReading notes that the device told its old version, or one that says nothing of the image.
+func (t *transition) countOldReading(version uint32) {
+	t.u.oldReadings++
+	t.u.otherReadings = 0
+	t.setRunning(version)
+}
+
+// countOtherReading notes that the device told a version that is neither its old one nor the image's.
+func (t *transition) countOtherReading(version uint32) {
+	if t.u.running == nil || *t.u.running != version {
+		t.u.otherReadings = 0
+	}
+	t.u.otherReadings++
+	t.u.oldReadings = 0
+	t.setRunning(version)
 }
 
 // dropCanary has the upgrade wait for no other device.

@@ -67,10 +67,16 @@ const (
 	// oldReadingsToBelieve is how often a device that is back is asked before it is said to have kept its old
 	// version: some announce themselves first from the boot loader's side of the installation.
 	oldReadingsToBelieve = 3
-	// sameVersionSettled is when a device that installs the version which it runs anyway counts as done
-	// without an announce.
+	// otherReadingsToBelieve is how often a device has to tell one version that is neither its old one nor the
+	// image's before it is taken for the image's.
+	otherReadingsToBelieve = 2
+	// sameVersionSettled is when a device that installs the version which it runs anyway, or that tells
+	// another version than the image's, counts as done without an announce.
 	sameVersionSettled = time.Minute
 )
+
+// noVersion is told by devices that do not know what they run (ZCL, attribute 0x0002 of the OTA cluster).
+const noVersion = 0xFFFFFFFF
 
 // How often progress is told: when it moved by a percent or ten seconds have passed, never more than once a
 // second.

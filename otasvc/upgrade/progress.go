@@ -73,6 +73,7 @@ type Record struct {
 	State            State
 	ImageVersion     uint32
 	OldImageVersion  *uint32
+	RunningVersion   *uint32 // what the device says it runs after a success, where it is not ImageVersion
 	Offset           uint32  // bytes of the image that the device has
 	Size             uint32  // bytes of the whole image
 	Progress         float64 // percent with one decimal
@@ -125,6 +126,7 @@ func (u *Upgrade) Record(now time.Time) Record {
 		State: u.State(), ImageVersion: u.order.ImageVersion, OldImageVersion: u.order.OldVersion,
 		Offset: u.offset, Size: u.order.Size, Progress: u.Progress(),
 		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.attempt, Reason: u.reason,
+		RunningVersion: u.RunningVersion(),
 	}
 	switch r.State {
 	case Downloading:
@@ -175,16 +177,18 @@ func (RecordTold) apply(t *transition) {
 
 // Past is an upgrade that has ended, as the device's history keeps it in the state file.
 type Past struct {
-	State           State     `json:"state"`
-	Reason          Reason    `json:"reason,omitempty"`
-	ImageVersion    uint32    `json:"imageVersion"`
-	OldImageVersion *uint32   `json:"oldImageVersion,omitempty"` // nil where it was not known
-	QueuedAt        time.Time `json:"queuedAt"`
-	StartedAt       time.Time `json:"startedAt,omitzero"` // first block of the last attempt
-	EndedAt         time.Time `json:"endedAt"`
-	Attempts        int       `json:"attempts"`
-	Size            uint32    `json:"size"`  // bytes of the whole image
-	Bytes           uint32    `json:"bytes"` // bytes of the image that the device had in the end
+	State           State   `json:"state"`
+	Reason          Reason  `json:"reason,omitempty"`
+	ImageVersion    uint32  `json:"imageVersion"`
+	OldImageVersion *uint32 `json:"oldImageVersion,omitempty"` // nil where it was not known
+	// RunningVersion is what the device said it runs after a success; nil where that was ImageVersion.
+	RunningVersion *uint32   `json:"runningVersion,omitempty"`
+	QueuedAt       time.Time `json:"queuedAt"`
+	StartedAt      time.Time `json:"startedAt,omitzero"` // first block of the last attempt
+	EndedAt        time.Time `json:"endedAt"`
+	Attempts       int       `json:"attempts"`
+	Size           uint32    `json:"size"`  // bytes of the whole image
+	Bytes          uint32    `json:"bytes"` // bytes of the image that the device had in the end
 	// BytesPerSecond is that of the last attempt, without the installation; 0 where it is not known.
 	BytesPerSecond int `json:"bytesPerSecond"`
 	// Pace is BytesPerSecond without the time in which the device was told to wait.
@@ -198,6 +202,7 @@ func (u *Upgrade) Past() Past {
 		Reason:          u.reason,
 		ImageVersion:    u.order.ImageVersion,
 		OldImageVersion: u.order.OldVersion,
+		RunningVersion:  u.RunningVersion(),
 		QueuedAt:        u.queuedAt,
 		StartedAt:       u.startedAt,
 		EndedAt:         u.endedAt,

@@ -158,7 +158,7 @@ func (d *randomDevice) does() upgrade.Event {
 // rare picks an event that ends most upgrades.
 func (d *randomDevice) rare() upgrade.Event {
 	ends := []upgrade.Event{
-		upgrade.Cancel{}, upgrade.ImageRemoved{}, upgrade.ImageUnavailable{}, upgrade.CanaryFailed{},
+		upgrade.Cancel{}, upgrade.Forgotten{}, upgrade.ImageRemoved{}, upgrade.ImageUnavailable{}, upgrade.CanaryFailed{},
 		upgrade.BatteryLow{}, upgrade.DongleReplaced{}, upgrade.ReleasedByHand{In: time.Minute},
 	}
 	if d.r.IntN(3) > 0 {

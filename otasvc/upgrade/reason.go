@@ -1,14 +1,15 @@
 package upgrade
 
-// Reason says why an upgrade did not succeed. The strings are part of the MQTT contract.
+// Reason says why an upgrade did not succeed, or why a request for one was refused. The strings are part of the MQTT contract.
 type Reason string
 
-// Every reason that a failed or cancelled upgrade can have.
+// Every reason that a failed or cancelled upgrade, or a refused request, can have.
 const (
 	NoReason                Reason = ""
 	ReasonUpToDate          Reason = "upToDate"
 	ReasonDowngradeRefused  Reason = "downgradeRefused"
 	ReasonAlreadyQueued     Reason = "alreadyQueued"
+	ReasonTooLate           Reason = "tooLate" // the device installs already; of a cancel, not of an upgrade
 	ReasonImageInfoNotFound Reason = "imageInfoNotFound"
 	ReasonNoResponse        Reason = "noResponse"        // never asked for the image
 	ReasonStalled           Reason = "stalled"           // stopped asking for blocks
@@ -34,6 +35,8 @@ func (r Reason) Explain() string {
 			"say \"allowDowngrade\": true to install it all the same"
 	case ReasonAlreadyQueued:
 		return "the device already has an upgrade under way; cancel it first"
+	case ReasonTooLate:
+		return "the device installs the image already, which nothing can stop; how that ends is told as ever"
 	case ReasonImageInfoNotFound:
 		return "no image that fits this device is registered; add one with add_image or give a url"
 	case ReasonNoResponse:

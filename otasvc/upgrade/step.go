@@ -146,8 +146,7 @@ func (t *transition) tryAgain(by trigger) {
 	t.u.wasHeld = false
 	t.u.putOffTold = false
 	t.u.zclStatus = nil
-	t.u.announced = false
-	t.u.oldReadings = 0
+	t.u.verification = verification{}
 	t.u.attempted = attempted{}
 	pauseEnds := t.u.deadlines.at(purposePauseEnds)
 	t.u.deadlines = deadlines{}

@@ -26,6 +26,7 @@ const (
 	triggerOldVersion                  // the device restarted and still has another version
 	triggerNotBack                     // the device never came back
 	triggerCancel                      // by request
+	triggerForgotten                   // the device was dropped
 	triggerImageRemoved                // the image was taken back
 	triggerUnavailable                 // the image cannot be read from the store
 	triggerCanaryFailed                // the canary of this image failed
@@ -125,7 +126,10 @@ var steps = func() map[cell]step {
 		if s.Ended() {
 			continue
 		}
-		m[cell{s, triggerCancel}] = step{next: StageCancelled, reason: ReasonCancelled}
+		if s != StageApplying { // nothing stops a device that installs, and how that ends is to be told
+			m[cell{s, triggerCancel}] = step{next: StageCancelled, reason: ReasonCancelled}
+		}
+		m[cell{s, triggerForgotten}] = step{next: StageCancelled, reason: ReasonCancelled}
 		m[cell{s, triggerImageRemoved}] = step{next: StageCancelled, reason: ReasonImageRemoved}
 		if s == StageScheduled {
 			continue // it needs no dongle yet

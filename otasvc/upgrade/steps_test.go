@@ -35,6 +35,7 @@ var happenings = []struct {
 	{"release", upgrade.Release{}},
 	{"releasedByHand", upgrade.ReleasedByHand{}},
 	{"cancel", upgrade.Cancel{}},
+	{"forgotten", upgrade.Forgotten{}},
 	{"newVersion", upgrade.VersionRead{Version: newVersion}},
 	{"oldVersion", upgrade.VersionRead{Version: oldVersion}},
 	{"announced", upgrade.Announced{}},
@@ -77,7 +78,8 @@ pause          .   piq =   pau pau pau =   ofp =   .   .   .   .   .
 resume         .   .   que .   .   .   dow .   off .   .   .   .   .
 release        .   .   .   .   .   .   .   .   .   app .   .   .   .
 releasedByHand .   .   .   .   .   .   .   .   .   app .   .   .   .
-cancel         can can can can can can can can can can can .   .   .
+cancel         can can can can can can can can can can .   .   .   .
+forgotten      can can can can can can can can can can can .   .   .
 newVersion     .   .   suc suc suc suc suc suc suc suc suc .   .   .
 oldVersion     .   .   .   .   .   .   .   .   .   .   =   .   .   .
 announced      .   .   .   =   =   =   .   .   .   =   =   .   .   .

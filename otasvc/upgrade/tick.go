@@ -119,11 +119,14 @@ func (t *transition) notifyAgain() {
 
 // notBack gives up a device that installs.
 func (t *transition) notBack() {
-	if t.u.oldReadings > 0 {
+	switch {
+	case t.u.otherReadings > 0:
+		t.move(triggerNewVersion)
+	case t.u.oldReadings > 0:
 		t.move(triggerOldVersion)
-		return
+	default:
+		t.move(triggerNotBack)
 	}
-	t.move(triggerNotBack)
 }
 
 // readVersion asks a device that installs what it runs. A further reading is due when this one is over.

@@ -36,13 +36,16 @@ type Image struct {
 // Order is what a new upgrade is made of.
 type Order struct {
 	Image
-	OldVersion *uint32   // the file version that the device runs; nil where it is not known
-	DueAt      time.Time // when it may begin; zero stands for at once
-	Tickets    []Ticket  // who waits for the final answer
-	Install    Install   // when the device is to install the image
-	InstallAt  time.Time // with InstallAt
-	Group      uint64    // the request for all devices that it belongs to; 0 where it belongs to none
-	Canary     message.IEEE
+	OldVersion *uint32 // the file version that the device runs; nil where it is not known
+	// ToldAs is the version that the device tells when it runs this image, where that is another than the
+	// file's, as an earlier upgrade has shown; nil where that is not known.
+	ToldAs    *uint32
+	DueAt     time.Time // when it may begin; zero stands for at once
+	Tickets   []Ticket  // who waits for the final answer
+	Install   Install   // when the device is to install the image
+	InstallAt time.Time // with InstallAt
+	Group     uint64    // the request for all devices that it belongs to; 0 where it belongs to none
+	Canary    message.IEEE
 }
 
 // Upgrade is one upgrade of one device. Only Step changes it; all other methods are queries.
@@ -66,8 +69,7 @@ type Upgrade struct {
 	putOffTold     bool      // the device knows until when it is put off
 	waitsUntil     time.Time // the device was told to wait until then with its last request; zero: it was not
 	zclStatus      *uint8    // of the upgrade end request
-	announced      bool      // the device was back on the network since its download ended
-	oldReadings    int       // how often another version than the image's was read since then
+	verification
 
 	// deadlines are what has to happen by the clock. Of those, the ends of a pause and of a putting off are
 	// kept.
@@ -76,6 +78,14 @@ type Upgrade struct {
 	// Found anew after a restart.
 	attempted
 	yieldedAt time.Time // the slot was given up, so it stands in the queue since then
+}
+
+// verification is what was seen of the device since its download ended.
+type verification struct {
+	announced     bool    // it was back on the network
+	oldReadings   int     // how often its old version was read since then
+	otherReadings int     // how often running was read, if it is neither the old version nor the image's
+	running       *uint32 // the version that was read last; nil where none was
 }
 
 // attempted is what an attempt remembers for as long as the process lives. A further attempt begins with a
@@ -136,6 +146,15 @@ func (u *Upgrade) Offset() uint32 { return u.offset }
 // OldVersion is the file version that the device ran when the upgrade was queued, or told first; nil where it
 // is not known.
 func (u *Upgrade) OldVersion() *uint32 { return u.order.OldVersion }
+
+// RunningVersion is what the device says it runs after its upgrade has succeeded, where that is another
+// version than the file's; nil otherwise.
+func (u *Upgrade) RunningVersion() *uint32 {
+	if u.stage != StageSucceeded || u.running == nil || *u.running == u.order.ImageVersion {
+		return nil
+	}
+	return u.running
+}
 
 // OfferedVersion is the file version under which the dongle offers the image, and the device knows it.
 func (u *Upgrade) OfferedVersion() uint32 { return u.offeredVersion }

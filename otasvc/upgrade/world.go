@@ -85,6 +85,7 @@ func (ImageRemoved) apply(t *transition)     { t.move(triggerImageRemoved) }
 func (CanaryFailed) apply(t *transition)     { t.move(triggerCanaryFailed) }
 func (BatteryLow) apply(t *transition)       { t.move(triggerBatteryLow) }
 func (Cancel) apply(t *transition)           { t.move(triggerCancel) }
+func (Forgotten) apply(t *transition)        { t.move(triggerForgotten) }
 func (CanaryPassed) apply(t *transition)     { t.dropCanary() }
 
 // apply takes the tickets away, so that their answer is not given again after a restart.

@@ -150,6 +150,9 @@ type DeviceConfig struct {
 	RequireMore     bool   // ends a complete download with "require more image"
 	StopsAt         uint32 // falls silent in the download once it has so many bytes, unless it is 0
 	KeepsOldVersion bool   // reboots and still runs the version that it had
+	// ReportsVersion is the file version that the device tells of every image that it has installed, whatever
+	// the image's file says; 0 means the file's.
+	ReportsVersion uint32
 
 	SilentToNotify       bool // does not react to an image notify
 	NeverReturns         bool // does not come back from its reboot

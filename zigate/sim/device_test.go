@@ -145,6 +145,10 @@ func TestBehaviour(t *testing.T) {
 			want: end{version: oldVersion, ends: 1, complete: true},
 		},
 		{
+			name: "tells another version", device: func(c *sim.DeviceConfig) { c.ReportsVersion = 0x77 },
+			want: end{version: 0x77, installs: 1, ends: 1, complete: true},
+		},
+		{
 			name: "never returns", device: func(c *sim.DeviceConfig) { c.NeverReturns = true },
 			want: end{version: oldVersion, state: sim.Gone, ends: 1, complete: true},
 		},

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/binary"
 	"time"
 
@@ -224,7 +225,7 @@ func (c *otaClient) comeBack() {
 	v.away = false
 	c.end(Idle)
 	if !v.cfg.KeepsOldVersion || !c.misbehaves() {
-		c.version = c.image.version
+		c.version = cmp.Or(v.cfg.ReportsVersion, c.image.version)
 		c.installed = c.downloaded
 		c.counts.installs++
 	}

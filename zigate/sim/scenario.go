@@ -163,6 +163,7 @@ type scenarioDevice struct {
 	RequireMore          bool   `json:"requireMore"`
 	StopsAt              number `json:"stopsAt"`
 	KeepsOldVersion      bool   `json:"keepsOldVersion"`
+	ReportsVersion       number `json:"reportsVersion"`
 	SilentToNotify       bool   `json:"silentToNotify"`
 	NeverReturns         bool   `json:"neverReturns"`
 	LosesAnnounce        bool   `json:"losesAnnounce"`
@@ -382,6 +383,7 @@ func (d scenarioDevice) config() DeviceConfig {
 		RequireMore:            d.RequireMore,
 		StopsAt:                narrow[uint32](d.StopsAt),
 		KeepsOldVersion:        d.KeepsOldVersion,
+		ReportsVersion:         narrow[uint32](d.ReportsVersion),
 		SilentToNotify:         d.SilentToNotify,
 		NeverReturns:           d.NeverReturns,
 		LosesAnnounce:          d.LosesAnnounce,

@@ -43,7 +43,7 @@ async function perform(what, operation, body, begun = "") {
 
 export async function upgrade(device, options = {}) {
   const answer = await perform(device.name, "upgrade", { deviceId: device.euid, ...options }, `${device.name}: the upgrade is queued.`);
-  if (answer) note(`${store.name(device.euid)} runs ${versionText(answer.imageVersion)} now.`, "good");
+  if (answer) note(`${store.name(device.euid)} runs ${versionText(answer.runningVersion ?? answer.imageVersion)} now.`, "good");
   return answer;
 }
 
@@ -56,7 +56,7 @@ export async function upgradeAll() {
 }
 
 export async function cancelAll() {
-  if (!(await confirm("Cancel all upgrades?", "What is queued is dropped, and running downloads are aborted. The devices keep the version that they run.", "Cancel all upgrades"))) return;
+  if (!(await confirm("Cancel all upgrades?", "What is queued is dropped, and running downloads are aborted. The devices keep the version that they run. Those that install already go on.", "Cancel all upgrades"))) return;
   if (await perform("Cancel all", "cancel", { deviceId: "all" })) note("All upgrades were cancelled.", "good");
 }
 

@@ -73,7 +73,7 @@ export class Buttons {
     if (["queued", "notified", "downloading"].includes(state)) wanted.push("pause");
     if (state === "paused") wanted.push("resume");
     if (state === "downloaded") wanted.push("install");
-    if (state !== "none") wanted.push("cancel");
+    if (state !== "none" && state !== "applying") wanted.push("cancel");
     const key = wanted.join(" ") + device.name;
     this.device = device;
     if (key === this.#shown) return;

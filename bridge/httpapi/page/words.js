@@ -72,6 +72,7 @@ const reasonWords = {
   upToDate: "It runs this version already.",
   downgradeRefused: "The image is older than what runs on the device.",
   alreadyQueued: "It has an upgrade under way already.",
+  tooLate: "The device installs already. How that ends is shown here.",
   imageInfoNotFound: "No image fits this device.",
   noResponse: "The device never asked for the image. Is it powered, awake and in reach?",
   stalled: "The device stopped asking for blocks. Check its power and its radio link, then try again.",
@@ -149,7 +150,7 @@ export function condition(device) {
   if (isActive(upgrade)) return { word: stateText(upgrade.state), tone: stateTones[upgrade.state] };
   if (upgrade?.state === "failed") return { word: "Failed", tone: "bad" };
   if (device.updateAvailable) return { word: "Update available", tone: "news" };
-  if (upgrade?.state === "succeeded" && device.currentFileVersion === upgrade.imageVersion) return { word: "Upgraded", tone: "good" };
+  if (upgrade?.state === "succeeded" && device.currentFileVersion === (upgrade.runningVersion ?? upgrade.imageVersion)) return { word: "Upgraded", tone: "good" };
   if (upgrade?.state === "cancelled") return { word: "Cancelled", tone: "calm" };
   if (device.currentFileVersion === null) return { word: "Version unknown", tone: "calm" };
   return device.image ? { word: "Up to date", tone: "good" } : { word: "No image known", tone: "calm" };
