@@ -102,8 +102,8 @@ func transactionAmong(members []member) json.RawMessage {
 }
 
 // object reads a JSON object with its members in order. A key that comes twice is an error, because nobody
-// can tell which value is meant. With an error, object returns the members before it, and with the one that it
-// is in as much as a refusal can tell of it.
+// can tell which value is meant. With an error, object returns the members before it, and with the one that
+// it is in as much as a refusal can tell of it.
 func object(payload []byte) ([]member, error) {
 	if !utf8.Valid(payload) {
 		return nil, errors.New("it is not UTF-8")
@@ -156,8 +156,8 @@ func syntax(err error) error {
 	return err
 }
 
-// beginning returns the beginning of a string whose end is missing, as a string of its own, where it is longer
-// than any transaction may be; else nil. rest is what follows the key.
+// beginning returns the beginning of a string whose end is missing, as a string of its own, where it is
+// longer than any transaction may be; else nil. rest is what follows the key.
 func beginning(rest []byte) json.RawMessage {
 	text := bytes.TrimLeft(rest, ": \t\r\n")
 	if len(text) == 0 || text[0] != '"' {
@@ -177,8 +177,8 @@ func beginning(rest []byte) json.RawMessage {
 	return nil
 }
 
-// readTransaction reads the value that is to come back in the responses. Of one that is too long it returns the
-// beginning with the error, so that whoever asked can tell whose refusal it is.
+// readTransaction reads the value that is to come back in the responses. Of one that is too long it returns
+// the beginning with the error, so that whoever asked can tell whose refusal it is.
 func readTransaction(raw json.RawMessage) (json.RawMessage, error) {
 	const longest = contract.MaxTransaction
 	wrong := fmt.Errorf("must be a string or a number of at most %d bytes", longest)

@@ -137,8 +137,8 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 	}), d, req, offer, now)
 }
 
-// goesOn reports whether a device that waits in the queue goes on with a download of its image, which is in the
-// slot: it would begin again at 0 if it was offered the image anew.
+// goesOn reports whether a device that waits in the queue goes on with a download of its image, which is in
+// the slot: it would begin again at 0 if it was offered the image anew.
 func (s *strays) goesOn(d *device, req message.ImageBlockRequest) bool {
 	if !mayGoOn(d) {
 		return false
@@ -147,8 +147,8 @@ func (s *strays) goesOn(d *device, req message.ImageBlockRequest) bool {
 	return s.slot.image() != nil && s.slot.state.Key() == key && goesOn(d, req, key.Version)
 }
 
-// carryOut does what was decided about a device's request; offer is the loaded image where the device may have
-// it.
+// carryOut does what was decided about a device's request; offer is the loaded image where the device may
+// have it.
 func (s *strays) carryOut(
 	v admission.StrayVerdict, d *device, req message.ImageBlockRequest, offer *Offer, now time.Time,
 ) {

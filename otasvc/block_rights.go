@@ -218,6 +218,9 @@ func (r *blockRights) putOff(d *device, until time.Time) {
 	}
 }
 
+// putOffTold reports whether a device has been told to wait for another image.
+func putOffTold(d *device) bool { return d.rights.transfer != nil && d.rights.transfer.PutOffTold() }
+
 // shrinkBlocks makes a device's blocks smaller, as a frame for it did not fit its route: it asks for the
 // block again and gets a smaller one. It reports the new size in bytes, and whether there is one.
 func (r *blockRights) shrinkBlocks(d *device, largest uint8) (size uint8, smaller bool) {

@@ -75,8 +75,8 @@ func (d *device) target() message.Target {
 	return to
 }
 
-// kind is what the device takes its images as, nil while it has not told that.
-func (d *device) kind() *upgrade.Kind {
+// kindOf is what a device takes its images as, nil while it has not told that.
+func kindOf(d *device) *upgrade.Kind {
 	f := d.Facts()
 	if f.ManufacturerCode == nil || f.ImageType == nil {
 		return nil
@@ -162,9 +162,6 @@ func (d *device) endTarget() message.Target {
 	return to
 }
 
-// putOffTold reports whether the device has been told to wait for another image.
-func (d *device) putOffTold() bool { return d.rights.transfer != nil && d.rights.transfer.PutOffTold() }
-
 // home is the devices of the home. The registry knows who they are; here each has its upgrade beside it. It
 // knows who is there and decides nothing.
 type home struct {
@@ -221,7 +218,7 @@ func (h *home) meet(euid message.IEEE) (d *device, isNew bool) {
 func (h *home) restore(kept keptDevice, now time.Time) *device {
 	d := &device{Device: h.registry.Restore(kept.Facts, now), upgrade: kept.Upgrade, history: kept.History}
 	h.devices[d.EUID()] = d
-	h.usual.NoteAll(d.EUID(), d.kind(), d.history)
+	h.usual.NoteAll(d.EUID(), kindOf(d), d.history)
 	if d.active() != nil {
 		h.active[d.EUID()] = d
 	}
@@ -247,7 +244,7 @@ func (h *home) ended(d *device) {
 	d.leaveQueue()
 	delete(h.active, d.EUID())
 	d.remember()
-	h.usual.Note(d.EUID(), d.kind(), d.history[0])
+	h.usual.Note(d.EUID(), kindOf(d), d.history[0])
 	h.upgradesRevision++
 }
 

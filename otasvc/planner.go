@@ -141,7 +141,7 @@ func (p *planner) beginSwitch(dec slot.BeginSwitch, now time.Time) {
 func (p *planner) finishSwitch(dec slot.FinishSwitch, now time.Time) {
 	p.slot.switchFinished()
 	for _, d := range p.devices(dec.Devices) {
-		told := d.putOffTold()
+		told := putOffTold(d)
 		p.upgrades.step(d, upgrade.PutOff{Until: dec.Until, Told: told}, now)
 	}
 }
@@ -210,9 +210,9 @@ func (p *planner) candidate(d *device, now time.Time) slot.Candidate {
 		LastBlock:    u.SlotIsKeptEmpty(now),
 		Left:         u.Left(),
 		Rate:         u.Pace(now),
-		UsualRate:    p.home.usual.Of(d.EUID(), d.kind()),
+		UsualRate:    p.home.usual.Of(d.EUID(), kindOf(d)),
 		Held:         u.Stage().PausedByPerson(),
-		Told:         d.putOffTold() || u.PutOffTold(),
+		Told:         putOffTold(d) || u.PutOffTold(),
 		PutOffUntil:  u.PutOffUntil(),
 	}
 }

@@ -128,8 +128,8 @@ type InfoRecord struct {
 	Slot            *Slot // nil where it holds no image
 	Devices, Images int
 	Queued, Active  int // upgrades
-	// DownloadsEnd is when the last download of the queue is expected to be complete, in whole minutes; zero where
-	// nobody can tell.
+	// DownloadsEnd is when the last download of the queue is expected to be complete, in whole minutes; zero
+	// where nobody can tell.
 	DownloadsEnd time.Time
 }
 

@@ -78,7 +78,8 @@ func (s *Service) CancelAll(respond Respond) {
 		answer := Answer{Status: Success}
 		if len(tooLate) > 0 {
 			answer = failReason(upgrade.ReasonTooLate, nil)
-			answer.Error = "the other upgrades are cancelled; nothing can stop devices that install already: " +
+			answer.Error = "the other upgrades are cancelled; " +
+				"nothing can stop devices that install already: " +
 				strings.Join(tooLate, ", ")
 		}
 		s.keeper.whenSaved(func() { respond(answer) })

@@ -155,16 +155,16 @@ type outlook struct {
 	lookAt time.Time // when a forecast is due although nothing happens; zero where none is
 }
 
-// turns is what decides whose turn it is, besides what changes with time: with another value everything may be
-// different.
+// turns is what decides whose turn it is, besides what changes with time: with another value everything may
+// be different.
 type turns struct {
 	upgrades, addresses uint64 // revisions
 	loaded              slot.Key
 	usable, badFlash    bool
 }
 
-// look makes a forecast where something about upgrades has changed or a minute has passed, and has told what of
-// it is worth that.
+// look makes a forecast where something about upgrades has changed or a minute has passed, and has told what
+// of it is worth that.
 func (o *outlook) look(now time.Time) {
 	_, usable := o.dongle.usable()
 	turns := turns{

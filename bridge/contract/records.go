@@ -222,16 +222,16 @@ type Upgrade struct {
 	Queue *Place `json:"queue"`
 }
 
-// Place is the place of an upgrade in the queue, and how it is expected to go on. Times are whole minutes, and
-// are told anew when they have moved by more than two minutes and by more than a tenth of what is left, once a
-// minute at most.
+// Place is the place of an upgrade in the queue, and how it is expected to go on. Times are whole minutes,
+// and are told anew when they have moved by more than two minutes and by more than a tenth of what is left,
+// once a minute at most.
 type Place struct {
 	// Position counts from 1; null where the upgrade has begun.
 	Position *int `json:"position"`
 	// WaitsFor is what the upgrade waits for; null where it begins at any moment, or goes on.
 	WaitsFor *Wait `json:"waitsFor"`
-	// ExpectedStart is when the download of an upgrade that waits is expected to begin or to go on; null where
-	// that cannot be told, and where it goes on.
+	// ExpectedStart is when the download of an upgrade that waits is expected to begin or to go on; null
+	// where that cannot be told, and where it goes on.
 	ExpectedStart *time.Time `json:"expectedStart"`
 	// ExpectedEnd is when the download is expected to be complete; null where that cannot be told.
 	ExpectedEnd *time.Time `json:"expectedEnd"`

@@ -14,9 +14,9 @@ const (
 	ValueNumber
 	// ValueText is a text of Least to Most bytes.
 	ValueText
-	// ValueName is a name for a device: a text of 1 to 64 characters, not all blanks, none of them a control or
-	// formatting character, that looks neither like an EUID nor like a network address, and is not "all". No
-	// other device has one that differs only in case or blanks.
+	// ValueName is a name for a device: a text of 1 to 64 characters, not all blanks, none of them a control
+	// or formatting character, that looks neither like an EUID nor like a network address, and is not "all".
+	// No other device has one that differs only in case or blanks.
 	ValueName
 	// ValueDigest is a text of Most hexadecimal digits, in any case.
 	ValueDigest
@@ -68,8 +68,8 @@ const KeyTransaction = "transaction"
 const (
 	// MaxRequest is the length of the longest payload of a request, in bytes.
 	MaxRequest = 64 << 10
-	// MaxTransaction is the length of the longest transaction, in bytes: of the value of a string, without its
-	// quotes and escapes, or of a number as it is written.
+	// MaxTransaction is the length of the longest transaction, in bytes: of the value of a string, without
+	// its quotes and escapes, or of a number as it is written.
 	MaxTransaction = 128
 )
 

@@ -19,7 +19,8 @@ const (
 	templateSpeed     = "{{ value_json.upgrade.bytesPerSecond if value_json.upgrade else 0 }}"
 	templateRemaining = "{{ value_json.upgrade.remainingSeconds if value_json.upgrade else None }}"
 
-	// templateAttributes leaves out what changes by itself: each change is a row in Home Assistant's database.
+	// templateAttributes leaves out what changes by itself: each change is a row in Home Assistant's
+	// database.
 	templateAttributes = "{{ dict(value_json.items() | rejectattr(0, 'in', ['lqi', 'lastSeen']), " +
 		"upgrade=dict(value_json.upgrade.items() | rejectattr(0, 'eq', 'queue')) " +
 		"if value_json.upgrade else none) | tojson }}"

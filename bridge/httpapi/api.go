@@ -160,8 +160,8 @@ func waits(d *otasvc.DeviceRecord) bool {
 	return d.Upgrade.State == upgrade.Scheduled || d.Upgrade.State == upgrade.Queued
 }
 
-// position is the place in the queue of a device whose upgrade waits; 0 for others. One whose place was not told
-// yet comes last.
+// position is the place in the queue of a device whose upgrade waits; 0 for others. One whose place was not
+// told yet comes last.
 func position(d *otasvc.DeviceRecord) int {
 	switch {
 	case !waits(d):

@@ -7,7 +7,8 @@ import (
 )
 
 // IsUpdate reports whether an offer is newer than what a device runs. A version that is not known counts as
-// older: the device itself decides in the end. An image whose version stands for any is for those who name it.
+// older: the device itself decides in the end. An image whose version stands for any is for those who name
+// it.
 func IsUpdate(running *uint32, o Offer) bool {
 	return !o.AnyVersion && !o.CalledInvalid && (running == nil || o.Version > *running)
 }

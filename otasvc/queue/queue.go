@@ -1,9 +1,9 @@
 // Package queue decides when people are told anew how the queue of upgrades is expected to go on.
 //
-// A forecast is another one each time that it is made, and what is told is retained and looked at by people. So
-// a [Told] follows the forecasts of one upgrade, and a [Total] those of the whole queue, as closely as is worth
-// telling. Both are values: nothing here has a clock or a state of its own, or knows how forecasts are made, who
-// is told, and how.
+// A forecast is another one each time that it is made, and what is told is retained and looked at by people.
+// So a [Told] follows the forecasts of one upgrade, and a [Total] those of the whole queue, as closely as is
+// worth telling. Both are values: nothing here has a clock or a state of its own, or knows how forecasts are
+// made, who is told, and how.
 package queue
 
 import (
@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// PlaceInterval is how soon after a place in the queue, or what the upgrade waits for, another one is told.
+	// PlaceInterval is how soon after a place in the queue, or what the upgrade waits for, another one is
+	// told.
 	PlaceInterval = time.Second
 	// TimesInterval is how soon after expected times others are told.
 	TimesInterval = time.Minute
@@ -24,8 +25,8 @@ const (
 	leastShare = 10
 )
 
-// Told is what was told of the place of one upgrade. The zero Told is that of an upgrade that has no place, or
-// of which nothing was told.
+// Told is what was told of the place of one upgrade. The zero Told is that of an upgrade that has no place,
+// or of which nothing was told.
 type Told struct {
 	place   slot.Place
 	placeAt time.Time // when position and what it waits for were told
@@ -100,8 +101,8 @@ type Total struct {
 // End returns what was told, in whole minutes; zero where nobody can tell.
 func (t Total) End() time.Time { return t.end }
 
-// Follow returns what is to be told after a forecast of the end of a queue of so many upgrades; zero stands for
-// an end that nobody can tell. With another number of upgrades it is told at once, since the number is.
+// Follow returns what is to be told after a forecast of the end of a queue of so many upgrades; zero stands
+// for an end that nobody can tell. With another number of upgrades it is told at once, since the number is.
 func (t Total) Follow(forecast time.Time, upgrades int, now time.Time) Total {
 	forecast = minute(forecast)
 	waits := now.Sub(t.at) < TimesInterval || !moved(t.end, forecast, now)

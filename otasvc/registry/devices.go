@@ -72,7 +72,8 @@ func (s *Devices) Get(euid message.IEEE) *Device { return s.byEUID[euid] }
 func (s *Devices) At(addr uint16) *Device { return s.byAddr[addr] }
 
 // Find returns the device that a request names, or nil. Case and blanks of a name do not matter, unless the
-// names of several devices, kept from before that rule, differ in nothing else: then it has to be one of them.
+// names of several devices, kept from before that rule, differ in nothing else: then it has to be one of
+// them.
 func (s *Devices) Find(r Ref) *Device {
 	switch r.kind {
 	case refEUID:

@@ -61,8 +61,8 @@ type Facts struct {
 	// DeafEndpoint is the dongle's endpoint at which the device looks for images in vain; 0 means that there
 	// is none.
 	DeafEndpoint uint8 `json:"deafEndpoint,omitempty"`
-	// MindsRefusal says that the device ended a download because the dongle refused a block, although its kind
-	// does not mind.
+	// MindsRefusal says that the device ended a download because the dongle refused a block, although its
+	// kind does not mind.
 	MindsRefusal bool `json:"mindsRefusal,omitempty"`
 	// Invalid lists the images (SHA-256, lower-case hex) that the device called invalid. They are not offered
 	// again unless a person forces it.

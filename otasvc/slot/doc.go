@@ -4,8 +4,8 @@
 // blocks of every other image. So the devices of one image download side by side, and the devices of other
 // images wait. [Plan] looks at a [View] of the slot and of the upgrades and says what is to be done next: one
 // [Decision], or nil where there is nothing to do for now. Whoever carries the decision out asks again with a
-// new view until the answer is nil. [Forecast] tells in which order the upgrades that wait are to have the slot,
-// and when, from the same rules. [Conflict] says why a person must not load another header now.
+// new view until the answer is nil. [Forecast] tells in which order the upgrades that wait are to have the
+// slot, and when, from the same rules. [Conflict] says why a person must not load another header now.
 //
 // Everything here is a function of its arguments: the package has no clock, no radio, no goroutine and no
 // state of its own, and it changes nothing that it is given. It does not know what a device or an upgrade is

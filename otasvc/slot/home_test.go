@@ -40,7 +40,6 @@ type home struct {
 type resident struct {
 	slot.Candidate
 	rate      int           // bytes a second
-	known     bool          // somebody knows its rate before
 	dead      bool          // it never answers
 	stopsAt   uint32        // it falls silent with so many bytes left; 0: never
 	wakes     time.Duration // how often a sleepy device wakes
@@ -111,9 +110,6 @@ func (h *home) newResident(device message.IEEE, image int) *resident {
 	}
 	return d
 }
-
-// healthy reports whether nothing is wrong with the device.
-func (d *resident) healthy() bool { return !d.dead && d.stopsAt == 0 }
 
 // view is what the service knows of the home, in random order.
 func (h *home) view() slot.View {

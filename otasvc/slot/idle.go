@@ -42,8 +42,8 @@ func answerWithin(c *Candidate) time.Duration {
 	return answerTimeout
 }
 
-// activeAt is when the device was active last: it asked for a block, was to ask after a wait, or got its right
-// to blocks.
+// activeAt is when the device was active last: it asked for a block, was to ask after a wait, or got its
+// right to blocks.
 func (c *Candidate) activeAt() time.Time { return later(c.ActiveAt, c.OfferedAt) }
 
 // silence is how long a device may be silent in mid-download.

@@ -46,7 +46,7 @@ func Plan(v View, now time.Time) Decision {
 type plan struct {
 	*View
 	now     time.Time
-	users   []*Candidate          // those for which the slot has to hold their image, in the order of the queue
+	users   []*Candidate          // those for which the slot has to hold their image, by their queue
 	waiting []*Candidate          // those that could have the slot, who comes first first
 	need    map[Key]time.Duration // how long those who wait need, by their image
 	rates   rates
@@ -81,8 +81,8 @@ func (v *View) awaitsLastBlock() bool {
 	return slices.ContainsFunc(v.Upgrades, func(c Candidate) bool { return c.LastBlock && c.InDownload() })
 }
 
-// usersKey is the image that the slot has to hold: the loaded one where one of its devices uses the slot, else
-// that of the user who was there first. The zero key means that nobody uses the slot.
+// usersKey is the image that the slot has to hold: the loaded one where one of its devices uses the slot,
+// else that of the user who was there first. The zero key means that nobody uses the slot.
 func (p *plan) usersKey() Key {
 	if len(p.users) == 0 {
 		return Key{}
@@ -124,8 +124,8 @@ func (p *plan) next() *Candidate {
 	return p.overlapping()
 }
 
-// first returns the first who waits; nil where nobody does who could take the slot now. One of the loaded image
-// comes before all others: where it is as ready, or nobody has had anything of the header yet.
+// first returns the first who waits; nil where nobody does who could take the slot now. One of the loaded
+// image comes before all others: where it is as ready, or nobody has had anything of the header yet.
 func (p *plan) first() *Candidate {
 	var first *Candidate
 	for _, c := range p.waiting {

@@ -41,9 +41,9 @@ type Place struct {
 const installTime = 2 * time.Minute
 
 // Forecast tells what is to be expected of all upgrades whose downloads have not ended: first those that
-// download, then those that wait, in the order in which they are to have the slot as things are now, then those
-// of which nobody can tell when they begin, then those that are scheduled. end is when the last of those
-// downloads is expected to be complete of which that can be told; zero where there is none.
+// download, then those that wait, in the order in which they are to have the slot as things are now, then
+// those of which nobody can tell when they begin, then those that are scheduled. end is when the last of
+// those downloads is expected to be complete of which that can be told; zero where there is none.
 func Forecast(v View, now time.Time) (places []Place, end time.Time) {
 	f := forecast{plan: look(&v, now), ends: map[message.IEEE]time.Time{}, free: capacity{slot: now}}
 	f.running()
@@ -60,7 +60,7 @@ func Forecast(v View, now time.Time) (places []Place, end time.Time) {
 
 // forecast runs through the queue ahead of time.
 type forecast struct {
-	*plan
+	plan   *plan
 	places []Place
 	line   []*turn                    // who waits, in the order of their ranks
 	ends   map[message.IEEE]time.Time // when downloads are complete, as far as that is known
@@ -69,7 +69,7 @@ type forecast struct {
 
 // turn is an upgrade that waits.
 type turn struct {
-	*Candidate
+	of         *Candidate
 	waitsFor   Wait
 	from       time.Time // when it could have the slot; zero where nobody can tell
 	start, end time.Time // when it has the slot; zero while that is not known
@@ -101,8 +101,8 @@ func (c *capacity) takePlace(concurrency int, now time.Time) time.Time {
 // running takes in those that download now.
 func (f *forecast) running() {
 	var downloads []*Candidate
-	for i := range f.Upgrades {
-		if c := &f.Upgrades[i]; c.InDownload() && !c.isPutOff() {
+	for i := range f.plan.Upgrades {
+		if c := &f.plan.Upgrades[i]; c.InDownload() && !c.isPutOff() {
 			downloads = append(downloads, c)
 		}
 	}
@@ -119,10 +119,10 @@ func (f *forecast) running() {
 		}
 		f.places = append(f.places, place)
 	}
-	f.free.open = f.usersKey()
-	if f.Slot.Switching() {
+	f.free.open = f.plan.usersKey()
+	if f.plan.Slot.Switching() {
 		f.free.open = Key{}
-		f.free.slot = later(f.now, f.Slot.change.deadline)
+		f.free.slot = later(f.plan.now, f.plan.Slot.change.deadline)
 	}
 }
 
@@ -131,11 +131,12 @@ func (f *forecast) holdsUp(c *Candidate) Wait {
 	switch {
 	case c.Held:
 		return WaitsForPerson
-	case !f.Usable:
+	case !f.plan.Usable:
 		return WaitsForDongle
-	case c.Stage == Offered && !c.Begun && c.Sleepy && !c.listens(f.now), f.isIdle(c, answerWithin(c)):
+	case c.Stage == Offered && !c.Begun && c.Sleepy && !c.listens(f.plan.now),
+		f.plan.isIdle(c, answerWithin(c)):
 		return WaitsForDevice
-	case f.Slot.Switching() && f.Slot.TellsToWait(c.Device):
+	case f.plan.Slot.Switching() && f.plan.Slot.TellsToWait(c.Device):
 		return WaitsForOthers
 	default:
 		return WaitsForNothing
@@ -144,28 +145,28 @@ func (f *forecast) holdsUp(c *Candidate) Wait {
 
 // completeAt is when a download that has begun is expected to be complete.
 func (f *forecast) completeAt(c *Candidate) time.Time {
-	goesOn := later(f.now, c.ActiveAt) // it may have been told to wait
+	goesOn := later(f.plan.now, c.ActiveAt) // it may have been told to wait
 	if c.Stage == Offered && !c.Begun {
 		goesOn = later(goesOn, c.OfferedAt.Add(startTime))
 	}
-	if f.Slot.Switching() && f.Slot.TellsToWait(c.Device) {
-		goesOn = later(goesOn, f.Slot.change.until)
+	if f.plan.Slot.Switching() && f.plan.Slot.TellsToWait(c.Device) {
+		goesOn = later(goesOn, f.plan.Slot.change.until)
 	}
-	return goesOn.Add(f.likely(c))
+	return goesOn.Add(f.plan.likely(c))
 }
 
 // lineUp takes in those that wait: those that could have the slot, those that wait for something else, and
 // those that are scheduled.
 func (f *forecast) lineUp() {
 	inTurn := map[message.IEEE]bool{}
-	for _, c := range f.waiting {
+	for _, c := range f.plan.waiting {
 		inTurn[c.Device] = true
 		f.line = append(f.line, f.inTurn(c))
 	}
 	var rest, scheduled []*Candidate
 	installing := map[message.IEEE]bool{}
-	for i := range f.Upgrades {
-		c := &f.Upgrades[i]
+	for i := range f.plan.Upgrades {
+		c := &f.plan.Upgrades[i]
 		switch {
 		case c.Stage == Scheduled:
 			scheduled = append(scheduled, c)
@@ -179,7 +180,7 @@ func (f *forecast) lineUp() {
 	for _, c := range rest {
 		t := f.elsewhere(c)
 		if t.waitsFor == WaitsForCanary && installing[c.Canary] {
-			t.from = f.unlessAsleep(c, f.now.Add(installTime))
+			t.from = f.unlessAsleep(c, f.plan.now.Add(installTime))
 		}
 		f.line = append(f.line, t)
 	}
@@ -187,7 +188,7 @@ func (f *forecast) lineUp() {
 		return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.Device, b.Device))
 	})
 	for _, c := range scheduled {
-		f.line = append(f.line, &turn{Candidate: c, waitsFor: WaitsForTime, from: f.unlessAsleep(c, c.DueAt)})
+		f.line = append(f.line, &turn{of: c, waitsFor: WaitsForTime, from: f.unlessAsleep(c, c.DueAt)})
 	}
 }
 
@@ -195,15 +196,15 @@ func (f *forecast) lineUp() {
 func (f *forecast) inTurn(c *Candidate) *turn {
 	switch {
 	case c.Held:
-		return &turn{Candidate: c, waitsFor: WaitsForPerson}
-	case c.readiness(f.now) >= doubtful:
-		return &turn{Candidate: c, waitsFor: WaitsForDevice}
-	case f.isPromised(c):
-		return &turn{Candidate: c, waitsFor: WaitsForOthers, from: c.PutOffUntil}
+		return &turn{of: c, waitsFor: WaitsForPerson}
+	case c.readiness(f.plan.now) >= doubtful:
+		return &turn{of: c, waitsFor: WaitsForDevice}
+	case f.plan.isPromised(c):
+		return &turn{of: c, waitsFor: WaitsForOthers, from: c.PutOffUntil}
 	case c.isPutOff():
-		return &turn{Candidate: c, waitsFor: WaitsForOthers, from: f.now}
+		return &turn{of: c, waitsFor: WaitsForOthers, from: f.plan.now}
 	default:
-		return &turn{Candidate: c, from: f.now}
+		return &turn{of: c, from: f.plan.now}
 	}
 }
 
@@ -211,30 +212,30 @@ func (f *forecast) inTurn(c *Candidate) *turn {
 func (f *forecast) elsewhere(c *Candidate) *turn {
 	switch {
 	case c.Stage == PausedInQueue:
-		return &turn{Candidate: c, waitsFor: WaitsForPerson}
+		return &turn{of: c, waitsFor: WaitsForPerson}
 	case c.Canary != 0:
-		return &turn{Candidate: c, waitsFor: WaitsForCanary}
+		return &turn{of: c, waitsFor: WaitsForCanary}
 	case !c.Located:
-		return &turn{Candidate: c, waitsFor: WaitsForDevice}
-	case f.now.Before(c.NotBefore):
-		return &turn{Candidate: c, waitsFor: WaitsForTime, from: f.unlessAsleep(c, c.NotBefore)}
-	case f.NoNew:
-		return &turn{Candidate: c, from: f.unlessAsleep(c, f.now)}
+		return &turn{of: c, waitsFor: WaitsForDevice}
+	case f.plan.now.Before(c.NotBefore):
+		return &turn{of: c, waitsFor: WaitsForTime, from: f.unlessAsleep(c, c.NotBefore)}
+	case f.plan.NoNew:
+		return &turn{of: c, from: f.unlessAsleep(c, f.plan.now)}
 	default:
-		return &turn{Candidate: c, waitsFor: WaitsForHolder}
+		return &turn{of: c, waitsFor: WaitsForHolder}
 	}
 }
 
 // unlessAsleep is a time at which a device could begin, or zero where nobody can tell when it hears of it.
 func (f *forecast) unlessAsleep(c *Candidate, at time.Time) time.Time {
-	if !c.Located || c.readiness(f.now) >= doubtful {
+	if !c.Located || c.readiness(f.plan.now) >= doubtful {
 		return time.Time{}
 	}
 	return at
 }
 
-// followsAt is when a device can begin that follows another one with the same image, whose download has an end by
-// now; zero where nobody can tell.
+// followsAt is when a device can begin that follows another one with the same image, whose download has an
+// end by now; zero where nobody can tell.
 func (f *forecast) followsAt(c *Candidate) time.Time {
 	end, known := f.ends[c.Canary]
 	if !known {
@@ -244,13 +245,13 @@ func (f *forecast) followsAt(c *Candidate) time.Time {
 }
 
 // nextTurn is the first of those whose image has the slot next: one that joins the downloads under way, else
-// one that was promised the slot and asks for it soon, else the first in the line, else the first who can have
-// it at any later time. It is nil where nobody is left of whom anything can be told.
+// one that was promised the slot and asks for it soon, else the first in the line, else the first who can
+// have it at any later time. It is nil where nobody is left of whom anything can be told.
 func (f *forecast) nextTurn() *turn {
 	var soon, first, next *turn
 	for _, t := range f.line {
 		if t.waitsFor == WaitsForCanary && t.from.IsZero() {
-			t.from = f.followsAt(t.Candidate)
+			t.from = f.followsAt(t.of)
 		}
 		if t.from.IsZero() || !t.start.IsZero() {
 			continue
@@ -258,7 +259,7 @@ func (f *forecast) nextTurn() *turn {
 		if f.canJoin(t) {
 			return t
 		}
-		promised := f.isPromised(t.Candidate)
+		promised := f.plan.isPromised(t.of)
 		if promised && (soon == nil || t.from.Before(soon.from)) && f.isDue(t) {
 			soon = t
 		}
@@ -274,19 +275,21 @@ func (f *forecast) nextTurn() *turn {
 
 // canJoin reports whether a device can join the downloads of its image that are under way when it could have
 // the slot.
-func (f *forecast) canJoin(t *turn) bool { return t.Key == f.free.open && !t.from.After(f.free.slot) }
+func (f *forecast) canJoin(t *turn) bool {
+	return t.of.Key == f.free.open && !t.from.After(f.free.slot)
+}
 
-// isDue reports whether one that was promised the slot asks for it so soon after it is free that no other image
-// gets it before.
+// isDue reports whether one that was promised the slot asks for it so soon after it is free that no other
+// image gets it before.
 func (f *forecast) isDue(t *turn) bool {
-	return !t.from.After(f.free.slot.Add(f.lead() + leastUse))
+	return !t.from.After(f.free.slot.Add(f.plan.lead() + leastUse))
 }
 
 // preferred reports whether a turn comes before one that is in the line before it: its image is loaded, and
 // nobody uses the slot.
 func (f *forecast) preferred(t, before *turn) bool {
-	unused := len(f.users) == 0 && !f.free.slot.After(f.now)
-	return unused && f.Slot.Holds(t.Key) && !f.Slot.Holds(before.Key)
+	unused := len(f.plan.users) == 0 && !f.free.slot.After(f.plan.now)
+	return unused && f.plan.Slot.Holds(t.of.Key) && !f.plan.Slot.Holds(before.of.Key)
 }
 
 // give lets the devices of an image download side by side, as many as may. first is the one for whom it gets
@@ -294,31 +297,31 @@ func (f *forecast) preferred(t, before *turn) bool {
 func (f *forecast) give(first *turn) {
 	from := later(f.free.slot, first.from)
 	until := from // the image stays
-	taken := from.After(f.now) || len(f.users) > 0
+	taken := from.After(f.plan.now) || len(f.plan.users) > 0
 	if f.canJoin(first) {
-		from = f.now
+		from = f.plan.now
 		until = f.free.slot
 		taken = false
 	}
 	for _, t := range f.line {
 		given := !t.start.IsZero() || t.from.IsZero()
-		if t.Key != first.Key || given || t.from.After(until) {
+		if t.of.Key != first.of.Key || given || t.from.After(until) {
 			continue
 		}
-		alone := t.InstallLater // its end needs the slot empty
+		alone := t.of.InstallLater // its end needs the slot empty
 		if alone {
 			from = later(from, until)
 		}
-		t.start = later(later(from, t.from), f.free.takePlace(f.Policy.Concurrency, f.now))
-		t.end = t.start.Add(startTime + f.likely(t.Candidate))
+		t.start = later(later(from, t.from), f.free.takePlace(f.plan.Policy.Concurrency, f.plan.now))
+		t.end = t.start.Add(startTime + f.plan.likely(t.of))
 		f.free.ends = append(f.free.ends, t.end)
-		f.ends[t.Device] = t.end
+		f.ends[t.of.Device] = t.end
 		if t.waitsFor == WaitsForNothing {
 			t.waitsFor = f.waitsForRoom(taken, t.start)
 		}
 
 		needed := t.end
-		if t.Overlaps && !alone {
+		if t.of.Overlaps && !alone {
 			needed = t.start.Add(startTime)
 		}
 		until = later(until, needed)
@@ -327,7 +330,7 @@ func (f *forecast) give(first *turn) {
 		}
 	}
 	f.free.slot = until
-	f.free.open = first.Key
+	f.free.open = first.of.Key
 }
 
 // waitsForRoom says what one that could have the slot waits for until it has it.
@@ -335,7 +338,7 @@ func (f *forecast) waitsForRoom(slotTaken bool, start time.Time) Wait {
 	switch {
 	case slotTaken:
 		return WaitsForSlot
-	case start.After(f.now):
+	case start.After(f.plan.now):
 		return WaitsForPlace
 	default:
 		return WaitsForNothing
@@ -346,7 +349,7 @@ func (f *forecast) waitsForRoom(slotTaken bool, start time.Time) Wait {
 func (f *forecast) order() {
 	class := func(t *turn) int {
 		switch {
-		case t.Stage == Scheduled:
+		case t.of.Stage == Scheduled:
 			return 2
 		case t.start.IsZero():
 			return 1
@@ -357,11 +360,11 @@ func (f *forecast) order() {
 	slices.SortStableFunc(f.line, func(a, b *turn) int {
 		return cmp.Or(cmp.Compare(class(a), class(b)), a.start.Compare(b.start))
 	})
-	blocked := !f.Usable || f.NoNew
+	blocked := !f.plan.Usable || f.plan.NoNew
 	for i, t := range f.line {
-		place := Place{Device: t.Device, Position: i + 1, WaitsFor: t.waitsFor, Start: t.start, End: t.end}
-		if blocked && t.Stage == Queued || !f.Usable && t.isPutOff() {
-			place = Place{Device: t.Device, Position: i + 1, WaitsFor: WaitsForDongle}
+		place := Place{Device: t.of.Device, Position: i + 1, WaitsFor: t.waitsFor, Start: t.start, End: t.end}
+		if blocked && t.of.Stage == Queued || !f.plan.Usable && t.of.isPutOff() {
+			place = Place{Device: t.of.Device, Position: i + 1, WaitsFor: WaitsForDongle}
 		}
 		f.places = append(f.places, place)
 	}

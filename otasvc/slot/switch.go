@@ -12,8 +12,8 @@ import (
 // due is told to wait for a moment, too.
 
 const (
-	// LongestWait is the longest that a device is told to wait. Some devices cut what is longer (Silicon Labs'
-	// clients: an hour), and would ask while another image has the slot.
+	// LongestWait is the longest that a device is told to wait. Some devices cut what is longer (Silicon
+	// Labs' clients: an hour), and would ask while another image has the slot.
 	LongestWait = time.Hour
 	// toldTimeout is how long the devices have to ask once more and be told to wait. A device that does not
 	// ask for so long has stalled, or is gone.
@@ -78,8 +78,8 @@ func (p *plan) asksSoon(c *Candidate) bool {
 	return p.isPromised(c) && !p.now.Before(c.PutOffUntil.Add(-p.lead()))
 }
 
-// claim is the device of another image that asks again soon, so that the slot has to be given to it; nil where
-// there is none.
+// claim is the device of another image that asks again soon, so that the slot has to be given to it; nil
+// where there is none.
 func (p *plan) claim() *Candidate {
 	if c := p.promised(); c != nil && c.Key != p.Slot.key && p.asksSoon(c) {
 		return c
@@ -127,8 +127,8 @@ func (p *plan) slowness() time.Duration {
 	return least
 }
 
-// quickerImages lists the images for which those who use the slot have to give way, in the order in which they
-// are to have it.
+// quickerImages lists the images for which those who use the slot have to give way, in the order in which
+// they are to have it.
 func (p *plan) quickerImages() []Key {
 	slow := p.slowness()
 	var images []Key

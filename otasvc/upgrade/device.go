@@ -150,9 +150,9 @@ func (e VersionRead) apply(t *transition) {
 	}
 }
 
-// readInstalling judges what a device tells that installs. Another version than before is the image's, whatever
-// number that is: there are vendors whose devices tell another one than the file. It is believed once the device
-// is back, or has told it for long enough; until then it may be what its boot loader says.
+// readInstalling judges what a device tells that installs. Another version than before is the image's,
+// whatever number that is: there are vendors whose devices tell another one than the file. It is believed
+// once the device is back, or has told it for long enough; until then it may be what its boot loader says.
 func (t *transition) readInstalling(version uint32) {
 	o := &t.u.order
 	settled := t.u.announced || t.now.Sub(t.u.applyingAt) > sameVersionSettled

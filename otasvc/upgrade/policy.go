@@ -67,8 +67,8 @@ const (
 	// oldReadingsToBelieve is how often a device that is back is asked before it is said to have kept its old
 	// version: some announce themselves first from the boot loader's side of the installation.
 	oldReadingsToBelieve = 3
-	// otherReadingsToBelieve is how often a device has to tell one version that is neither its old one nor the
-	// image's before it is taken for the image's.
+	// otherReadingsToBelieve is how often a device has to tell one version that is neither its old one nor
+	// the image's before it is taken for the image's.
 	otherReadingsToBelieve = 2
 	// sameVersionSettled is when a device that installs the version which it runs anyway, or that tells
 	// another version than the image's, counts as done without an announce.

@@ -1,6 +1,7 @@
 package upgrade
 
-// Reason says why an upgrade did not succeed, or why a request for one was refused. The strings are part of the MQTT contract.
+// Reason says why an upgrade did not succeed, or why a request for one was refused. The strings are part of
+// the MQTT contract.
 type Reason string
 
 // Every reason that a failed or cancelled upgrade, or a refused request, can have.

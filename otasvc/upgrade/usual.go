@@ -8,8 +8,8 @@ import (
 )
 
 // UsualRates is how fast devices took their images in earlier upgrades, in bytes a second. It is made of the
-// devices' histories, so that it is known after a restart, too. It does not know what is under way. It must be
-// made by NewUsualRates.
+// devices' histories, so that it is known after a restart, too. It does not know what is under way. It must
+// be made by NewUsualRates.
 type UsualRates struct {
 	byDevice map[message.IEEE]int
 	byKind   map[Kind]int

@@ -211,7 +211,8 @@ func stackNames() string {
 func simulationFaults(flags *pflag.FlagSet, faults *Faults) {
 	flags.Float64Var(&faults.Lose, "lose", 0, "probability `P` that a frame on the line is lost")
 	flags.Float64Var(&faults.Corrupt, "corrupt", 0, "probability `P` that a frame on the line is damaged")
-	flags.Float64Var(&faults.Duplicate, "duplicate", 0, "probability `P` that a frame of the dongle comes twice")
+	flags.Float64Var(&faults.Duplicate, "duplicate", 0,
+		"probability `P` that a frame of the dongle comes twice")
 	flags.Float64Var(&faults.Late, "late", 0,
 		"probability `P` that a frame of the dongle comes late, behind others")
 	flags.Float64Var(&faults.Refuse, "refuse", 0,

@@ -21,8 +21,8 @@ var waits = map[contract.Wait]string{
 	contract.WaitsForOthers: "put off for quicker ones",
 }
 
-// turn says where an upgrade stands in the queue, what it waits for, and how it is expected to go on. The time is
-// that of this machine's clock.
+// turn says where an upgrade stands in the queue, what it waits for, and how it is expected to go on. The
+// time is that of this machine's clock.
 func turn(u *contract.Upgrade, now time.Time) string {
 	place := u.Queue
 	if place == nil {

@@ -123,8 +123,8 @@ func (d directory) sorted() []*deviceRecord {
 	return list
 }
 
-// queue lists the devices whose upgrades have a place in the queue: those that have begun, by name, then the others
-// by their positions.
+// queue lists the devices whose upgrades have a place in the queue: those that have begun, by name, then the
+// others by their positions.
 func (d directory) queue() []*deviceRecord {
 	list := slices.DeleteFunc(d.sorted(), func(r *deviceRecord) bool {
 		return r.Upgrade == nil || r.Upgrade.Queue == nil
