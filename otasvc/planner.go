@@ -122,6 +122,7 @@ func (p *planner) giveUp(devices []message.IEEE, now time.Time) {
 // putAside takes the slot from devices that fell silent in mid-download.
 func (p *planner) putAside(devices []message.IEEE, now time.Time) {
 	for _, d := range p.devices(devices) {
+		p.rights.putOff(d, now) // what it was told earlier does not count for this
 		p.upgrades.step(d, upgrade.PutOff{Until: now}, now)
 	}
 }
