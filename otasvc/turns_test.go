@@ -59,6 +59,37 @@ func TestSlowDownloadsGiveWay(t *testing.T) {
 	})
 }
 
+// A device that gave way once, came back, and fell silent then, gives the slot up like any other: that it kept
+// its word once does not count any more.
+func TestSilentDeviceThatGaveWayBefore(t *testing.T) {
+	slow, other := bulbConfig(bulb), bulbConfig(bulb2)
+	slow.BlockInterval = 2 * time.Second
+	other.ImageType = 0x2202
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{slow, other, plugConfig()}}, func(w *world) {
+		bulbURL, _ := w.image(0x117C, 0x2201, 2, 400_000)
+		otherURL, _ := w.image(0x117C, 0x2202, 2, 2_000_000) // so much that nobody gives way to it
+		plugURL, _ := w.image(0x100B, 0x0112, 11, 100_000)
+		for e, url := range map[message.IEEE]string{bulb: bulbURL, bulb2: otherURL, plug: plugURL} {
+			w.met(e)
+			w.add(e, url)
+		}
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		w.within(3*time.Minute, "the bulb downloads", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 2000 })
+		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
+		w.ended(time.Hour, plug)
+		w.within(time.Hour, "the bulb goes on", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
+		time.Sleep(2 * time.Minute)
+		w.sim.Device(bulb).PowerOff()
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb2)})
+		w.within(5*time.Minute, "the other one downloads", func() bool {
+			return w.sink.device(bulb2).Upgrade.State == upgrade.Downloading
+		})
+		if w.said.has("does not come to an end") {
+			t.Error("the planner of the slot did not come to an end")
+		}
+	})
+}
+
 func TestFiftyDevicesOfFiveImages(t *testing.T) {
 	t.Parallel()
 	var devices []sim.DeviceConfig
