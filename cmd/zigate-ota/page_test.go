@@ -148,9 +148,9 @@ func pageTurns(t *testing.T, b *browser) {
 		answer.Body.Close()
 		p.await("it waits", fmt.Sprintf(`document.querySelector('#queue .entry[data-euid="%s"]') !== null`, euid))
 	}
-	p.await("what it waits for, and when it begins", fmt.Sprintf(`/^its time has not come · begins about .+, in 2[34] h .* · complete about .+/i.test(document.querySelector('#queue .entry[data-euid="%s"] .turn').textContent)`, hall))
+	p.await("what it waits for, and when it begins", fmt.Sprintf(`/^its time has not come · begins about .+, in (1 d|23 h) .* · complete about .+/i.test(document.querySelector('#queue .entry[data-euid="%s"] .turn').textContent)`, hall))
 	p.await("its place", fmt.Sprintf(`document.querySelector('#queue .entry[data-euid="%s"] .name').textContent.startsWith("1. ")`, hall))
-	p.await("the end of all", `/^All downloads complete about .+, in (1 d|47 h)/.test(document.getElementById("queue-end").textContent)`)
+	p.await("the end of all", `/^All downloads complete about .+, in (2 d|1 d)/.test(document.getElementById("queue-end").textContent)`)
 	p.await("their turns", fmt.Sprintf(`[...document.querySelectorAll("#queue .entry")].map((e) => e.dataset.euid).join() === %s`, quote(hall+","+kitchen)))
 	if bad := p.complaints(); len(bad) > 0 {
 		t.Errorf("the page complains: %v", bad)
