@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -154,7 +153,7 @@ func (a *app) addClient(meters *metrics.Metrics) error {
 	}
 	options.Subscriptions = a.subscriptions(discovered)
 	if a.cfg.MQTT.Embedded() {
-		options.OpenConnection = a.addBroker(meters)
+		options.OpenConnection = a.addBroker()
 	}
 	if a.cfg.MQTT.Frames {
 		options.OutboxLimit = mqttclient.OutboxLimit + bridge.FramesInOutbox
@@ -196,15 +195,12 @@ func (a *app) subscriptions(discovered string) []mqttclient.Subscription {
 }
 
 // addBroker makes the embedded broker, and returns how a connection to it is opened.
-func (a *app) addBroker(meters *metrics.Metrics) func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+func (a *app) addBroker() func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 	a.broker = broker.New(broker.Options{
 		Addr:         string(a.cfg.Broker.Addr),
 		Username:     a.cfg.MQTT.Username.Reveal(),
 		Password:     a.cfg.MQTT.Password.Reveal(),
-		ServiceID:    cmp.Or(a.cfg.MQTT.ClientID, mqttclient.DefaultClientID(a.cfg.MQTT.BaseTopic)),
 		RetainedFile: filepath.Join(a.cfg.StateDir, "retained.json"),
-		SessionsFile: filepath.Join(a.cfg.StateDir, "sessions.json"),
-		Observer:     meters,
 		Logger:       a.log,
 	})
 	return func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
