@@ -28,6 +28,7 @@ type planner struct {
 
 	policy     slot.Policy
 	minBattery int              // percent; a battery device below it is not upgraded
+	restUntil  time.Time        // the planner is not asked before
 	candidates []slot.Candidate // the memory of the views that follow looks at, one after the other
 }
 
@@ -41,8 +42,15 @@ func slotPolicy(p *Policy) slot.Policy {
 	}
 }
 
+// restFor is how long the planner is left alone after its decisions did not come to an end: the owner must go
+// on with everything else.
+const restFor = time.Second
+
 // follow carries out what the planner decides until there is nothing to do.
 func (p *planner) follow(now time.Time) {
+	if now.Before(p.restUntil) {
+		return
+	}
 	p.overlap.observe(p.home.upgrading(), now)
 	most := 8 + 4*len(p.home.active) // a decision that changes nothing must not stop the owner
 	for range most {
@@ -54,6 +62,7 @@ func (p *planner) follow(now time.Time) {
 		}
 		p.carryOut(decision, now)
 	}
+	p.restUntil = now.Add(restFor)
 	p.log.Error("the planner of the header slot does not come to an end; please report this",
 		"decisions", most)
 }
@@ -98,6 +107,9 @@ func (p *planner) carryOut(decision slot.Decision, now time.Time) {
 // next is when something may be to be done about the slot although nothing happens; zero where there is no
 // such time.
 func (p *planner) next(now time.Time) time.Time {
+	if now.Before(p.restUntil) {
+		return p.restUntil
+	}
 	view := p.view(p.candidates[:0], now)
 	p.candidates = view.Upgrades
 	return slot.Next(view, now)

@@ -28,7 +28,7 @@ const (
 // isIdle reports whether a device that uses the slot does not take it: it has not answered its notification
 // within a time, or has fallen silent in mid-download.
 func (p *plan) isIdle(c *Candidate, answer time.Duration) bool {
-	if c.Stage == Offered && !c.Begun {
+	if c.Stage == Offered {
 		return p.now.Sub(c.OfferedAt) > answer
 	}
 	return !c.Held && p.now.Sub(c.activeAt()) > p.silence(c)
@@ -86,7 +86,7 @@ func (p *plan) yield() Decision {
 // that has fallen silent does so only for who is more likely to take the slot; in its own time it is found
 // out whether it is gone.
 func (p *plan) givesWay(c, other *Candidate) bool {
-	if c.Stage == Offered && !c.Begun {
+	if c.Stage == Offered {
 		return true
 	}
 	if c.Sleepy {
@@ -115,7 +115,7 @@ func (p *plan) patience(c, other *Candidate) time.Duration {
 func giveUp(upgrades []*Candidate) Decision {
 	var d GiveUp
 	for _, c := range upgrades {
-		if c.Stage == Offered && !c.Begun {
+		if c.Stage == Offered {
 			d.Devices = append(d.Devices, c.Device)
 		} else {
 			d.Aside = append(d.Aside, c.Device)

@@ -47,7 +47,7 @@ const ratesLook = 10 * time.Second
 // considerDownload takes in when a device that was offered its image may be taken for idle.
 func (p *plan) considerDownload(n *soonest, c *Candidate) {
 	n.consider(c.ActiveAt) // one that was told to wait asks again
-	if c.Stage != Offered || c.Begun {
+	if c.Stage != Offered {
 		n.consider(c.activeAt().Add(p.silence(c) + time.Nanosecond))
 		return
 	}

@@ -147,7 +147,7 @@ func (p *plan) beginSwitch() Decision {
 	asks := p.now
 	for _, c := range p.users {
 		asks = later(asks, c.ActiveAt) // one that was told to wait asks then, not before
-		if c.Stage == Offered && !c.Begun {
+		if c.Stage == Offered {
 			d.GiveUp = append(d.GiveUp, c.Device)
 		} else {
 			d.PutOff = append(d.PutOff, c.Device)

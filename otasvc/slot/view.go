@@ -154,7 +154,8 @@ func (c *Candidate) InDownload() bool {
 // UsesSlot reports whether the slot has to hold the image of the device: it may ask for blocks at any moment,
 // or has just been told of the image.
 func (c *Candidate) UsesSlot() bool {
-	return c.InDownload() && c.PutOffUntil.IsZero() && !(c.Overlaps && c.Begun)
+	goesOn := c.Overlaps && c.Begun && c.Stage != Offered
+	return c.InDownload() && c.PutOffUntil.IsZero() && !goesOn
 }
 
 // isPutOff reports whether the device was told to wait for other images, or was to be told so.
