@@ -58,13 +58,13 @@ func (p *plan) yield() Decision {
 		return nil
 	}
 	key := p.usersKey()
-	if promised := p.promised(); promised != nil && promised.Key == key && p.nearly(promised) {
+	if p.promised != nil && p.promised.Key == key && p.nearly(p.promised) {
 		return nil // the slot is about to be needed for it all the same
 	}
 	var others []*Candidate
 	for _, c := range p.waiting {
 		switch {
-		case p.isPromised(c) || c.Held:
+		case !p.takesTurns(c):
 		case c.Key != key:
 			others = append(others, c)
 		case c.readiness(p.now) < doubtful || len(others) == 0:
@@ -82,17 +82,18 @@ func (p *plan) yield() Decision {
 	return giveUp(p.users)
 }
 
-// givesWay reports whether a device that does not take the slot gives way to the first of those who wait. One
-// that has fallen silent does so only for who is more likely to take the slot; in its own time it is found
-// out whether it is gone.
+// givesWay reports whether a device that does not take the slot gives way to one who waits: not to one who is
+// less likely to take it, or it would be given the slot again at once. One that has fallen silent gives way
+// only to who is more likely to take the slot; in its own time it is found out whether it is gone.
 func (p *plan) givesWay(c, other *Candidate) bool {
-	if c.Stage == Offered {
-		return true
-	}
+	mine := doubtful // when it has given the slot up
 	if c.Sleepy {
-		return other.readiness(p.now) < asleep
+		mine = asleep
 	}
-	return other.readiness(p.now) < doubtful
+	if c.Stage == Offered {
+		return other.readiness(p.now) <= mine
+	}
+	return other.readiness(p.now) < mine
 }
 
 // patience is how long a device that was notified keeps the slot when another one waits for another image.

@@ -51,6 +51,8 @@ type plan struct {
 	need    map[Key]time.Duration // how long those who wait need, by their image
 	rates   rates
 	timeout time.Duration // how long the users have to ask once more and be told to wait
+	// promised asks again first of those that were told to wait; nil where there is none.
+	promised *Candidate
 }
 
 // look sorts a view.
@@ -62,8 +64,9 @@ func look(v *View, now time.Time) *plan {
 		}
 	}
 	slices.SortFunc(p.users, byQueue)
-	p.timeout = p.switchTimeout()
+	p.timeout = p.switchTimeout(p.toBePutOff()...)
 	p.waiting = p.inLine()
+	p.promised = p.firstPromised()
 	return p
 }
 
@@ -111,15 +114,14 @@ func (p *plan) next() *Candidate {
 	if len(p.users) > 0 {
 		return p.users[0]
 	}
-	promised := p.promised()
-	if promised != nil && p.nearly(promised) {
-		return promised
+	if p.promised != nil && p.nearly(p.promised) {
+		return p.promised
 	}
 	if c := p.first(); c != nil && p.hasPlace() {
 		return c
 	}
-	if promised != nil {
-		return promised
+	if p.promised != nil {
+		return p.promised
 	}
 	return p.overlapping()
 }
@@ -129,7 +131,7 @@ func (p *plan) next() *Candidate {
 func (p *plan) first() *Candidate {
 	var first *Candidate
 	for _, c := range p.waiting {
-		if p.isPromised(c) || c.Held {
+		if !p.takesTurns(c) {
 			continue
 		}
 		if first == nil {
@@ -218,7 +220,10 @@ func (p *plan) unserved() []message.IEEE {
 func (p *plan) comingBack() []message.IEEE {
 	var devices []message.IEEE
 	for _, c := range p.waiting {
-		if c.isPutOff() && c.Key == p.Slot.key && (!p.isPromised(c) || p.asksSoon(c)) {
+		if !c.isPutOff() || c.Key != p.Slot.key {
+			continue
+		}
+		if p.asksSoon(c) || !p.isPromised(c) && !p.tooLate(c) {
 			devices = append(devices, c.Device)
 		}
 	}
@@ -230,17 +235,15 @@ func (p *plan) fillPlace() Decision {
 	if slices.ContainsFunc(p.users, func(c *Candidate) bool { return c.InstallLater }) {
 		return nil // it downloads alone
 	}
-	if promised := p.promised(); promised != nil && promised.Key != p.Slot.key && p.nearly(promised) {
-		return nil // the slot is about to be another image's
-	}
 	for _, c := range p.waiting {
-		if c.Key != p.Slot.key || c.Stage != Queued || c.InstallLater && len(p.users) > 0 || p.wouldDelay(c) {
-			continue
-		}
-		if c.BatteryLow {
+		switch {
+		case c.Key != p.Slot.key || c.Stage != Queued:
+		case c.InstallLater && len(p.users) > 0 || p.wouldDelay(c) || p.tooLate(c):
+		case c.BatteryLow:
 			return EndForBattery{Device: c.Device}
+		default:
+			return p.place(c)
 		}
-		return p.place(c)
 	}
 	return nil
 }
@@ -252,7 +255,7 @@ func (p *plan) wouldDelay(c *Candidate) bool {
 		return false
 	}
 	waits := func(other *Candidate) bool {
-		return other.Key != c.Key && other.readiness(p.now) == ready && !p.isPromised(other) && !other.Held
+		return other.Key != c.Key && other.readiness(p.now) == ready && p.takesTurns(other)
 	}
 	if !slices.ContainsFunc(p.waiting, waits) {
 		return false
@@ -295,14 +298,14 @@ func (p *plan) place(c *Candidate) Decision {
 	case len(idle) < max(p.Policy.Concurrency, 1):
 		return p.offer(c)
 	}
-	idle = slices.DeleteFunc(idle, func(c *Candidate) bool { return c.Begun || c.Stage != Offered })
+	idle = slices.DeleteFunc(idle, func(c *Candidate) bool { return c.Stage != Offered })
 	if len(idle) == 0 {
 		return nil
 	}
 	oldest := slices.MinFunc(idle, func(a, b *Candidate) int {
 		return cmp.Or(a.OfferedAt.Compare(b.OfferedAt), cmp.Compare(a.Device, b.Device))
 	})
-	if !p.isIdle(oldest, p.patience(oldest, c)) {
+	if !p.isIdle(oldest, p.patience(oldest, c)) || !p.givesWay(oldest, c) {
 		return nil
 	}
 	return GiveUp{Devices: []message.IEEE{oldest.Device}}

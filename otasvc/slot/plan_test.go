@@ -511,6 +511,9 @@ func TestPlanGivesUp(t *testing.T) {
 			upgrades: upgrades{downloading(bulb1, bulbs, hour), downloading(plug, plugs, hour)},
 			want:     slot.GiveUp{Aside: devices(plug)},
 		},
+		"one that may be gone does not give way to one that sleeps": {
+			slot: loaded, upgrades: upgrades{offered(bulb1, bulbs, hour), queued(plug, plugs, hour, sleepy)},
+		},
 		"one beside it that downloads": {
 			slot: loaded,
 			upgrades: upgrades{
@@ -613,6 +616,33 @@ func TestPlanSwitches(t *testing.T) {
 		},
 		"one that was told to wait asks later": {
 			slot: old, upgrades: upgrades{busy, putOff(plug, plugs, 24*second)},
+		},
+		"one that has not begun needs no time to be told": {
+			slot:     old,
+			upgrades: upgrades{offered(bulb1, bulbs, second, usualRate(1)), putOff(plug, plugs, 100*second)},
+		},
+		"one that asks too seldom to be told in time is not offered anything": {
+			slot:     old,
+			upgrades: upgrades{queued(bulb1, bulbs, minute, usualRate(1)), putOff(plug, plugs, 100*second)},
+			want:     slot.Load{Key: plugs},
+		},
+		"nor is it called back": {
+			slot:     old,
+			upgrades: upgrades{putOff(bulb1, bulbs, -minute, untold, rate(1)), putOff(plug, plugs, 100*second)},
+			want:     slot.Load{Key: plugs},
+		},
+		"one that asks as often as others is offered its image": {
+			slot:     old,
+			upgrades: upgrades{queued(bulb1, bulbs, minute), putOff(plug, plugs, 100*second)},
+			want:     slot.Offer{Device: bulb1, Key: bulbs},
+		},
+		"a promise is kept also where one that asks too seldom is not told in time": {
+			slot:     old,
+			upgrades: upgrades{downloading(bulb1, bulbs, minute, rate(1)), putOff(plug, plugs, minute)},
+			want: slot.BeginSwitch{
+				PutOff: devices(bulb1), Until: start.Add(minute + 3*minute + 16*second + 15*minute),
+				Deadline: start.Add(57 * second),
+			},
 		},
 		"one that was told to wait has asked and was refused": {
 			slot: old, upgrades: upgrades{busy, putOff(plug, plugs, -second)},

@@ -47,7 +47,7 @@ var settings = map[string]struct {
 		after: slot.BeginSwitch{
 			GiveUp:   devices(bulb1),
 			Until:    start.Add(24*time.Second + 38*time.Second + 15*time.Minute),
-			Deadline: start.Add(22 * time.Second),
+			Deadline: start.Add(21 * time.Second), // in time for the plug
 		},
 	},
 	"PauseStep": {

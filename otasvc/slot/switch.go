@@ -31,17 +31,23 @@ const (
 	quicker = 2
 )
 
-// switchTimeout is how long putting downloads off takes at the longest: each device asks once more, and a
-// device that a person has paused only when its time is over.
-func (p *plan) switchTimeout() time.Duration {
+// switchTimeout is how long putting the downloads of devices off takes at the longest: each asks once more,
+// and one that a person has paused only when its time is over.
+func (p *plan) switchTimeout(devices ...*Candidate) time.Duration {
 	timeout := toldTimeout
-	for _, c := range p.users {
+	for _, c := range devices {
 		timeout = max(timeout, min(3*p.spacing(c), longestTold))
 	}
-	if slices.ContainsFunc(p.users, func(c *Candidate) bool { return c.Held }) {
+	if slices.ContainsFunc(devices, func(c *Candidate) bool { return c.Held }) {
 		return max(timeout, p.Policy.PauseStep+toldMargin)
 	}
 	return timeout + 2*p.Policy.BlockInterval
+}
+
+// toBePutOff are those who use the slot and have to be told to wait in a slot switch. Who was offered the
+// image and has not begun gives up at once.
+func (p *plan) toBePutOff() []*Candidate {
+	return slices.DeleteFunc(slices.Clone(p.users), func(c *Candidate) bool { return c.Stage == Offered })
 }
 
 // lead is how long before a device asks again a slot switch for it has to begin.
@@ -56,8 +62,8 @@ func (p *plan) isPromised(c *Candidate) bool {
 	return c.isPutOff() && c.Told && p.now.Before(c.PutOffUntil)
 }
 
-// promised is the device that asks again first of those that were told to wait; nil where there is none.
-func (p *plan) promised() *Candidate {
+// firstPromised is the device that asks again first of those that were told to wait; nil where there is none.
+func (p *plan) firstPromised() *Candidate {
 	var earliest *Candidate
 	for _, c := range p.waiting {
 		if p.isPromised(c) && (earliest == nil || c.PutOffUntil.Before(earliest.PutOffUntil)) {
@@ -73,6 +79,20 @@ func (p *plan) nearly(c *Candidate) bool {
 	return p.now.Add(p.lead() + leastUse).After(c.PutOffUntil)
 }
 
+// tooLate reports whether the slot is promised to another image so soon that a device, once it has begun,
+// could not be told to wait in time. A slow one takes longer to be told.
+func (p *plan) tooLate(c *Candidate) bool {
+	if p.promised == nil || p.promised.Key == c.Key {
+		return false
+	}
+	lead := max(p.lead(), p.switchTimeout(c)+loadMargin)
+	return p.now.Add(lead + leastUse).After(p.promised.PutOffUntil)
+}
+
+// takesTurns reports whether one who waits could be given the slot now, as far as others are concerned: it is
+// not to ask at a time of its own, nobody has paused it, and no promise is due before it could be told.
+func (p *plan) takesTurns(c *Candidate) bool { return !p.isPromised(c) && !c.Held && !p.tooLate(c) }
+
 // asksSoon reports whether a device that was told to wait will ask again before a slot switch could end.
 func (p *plan) asksSoon(c *Candidate) bool {
 	return p.isPromised(c) && !p.now.Before(c.PutOffUntil.Add(-p.lead()))
@@ -81,7 +101,7 @@ func (p *plan) asksSoon(c *Candidate) bool {
 // claim is the device of another image that asks again soon, so that the slot has to be given to it; nil
 // where there is none.
 func (p *plan) claim() *Candidate {
-	if c := p.promised(); c != nil && c.Key != p.Slot.key && p.asksSoon(c) {
+	if c := p.promised; c != nil && c.Key != p.Slot.key && p.asksSoon(c) {
 		return c
 	}
 	return nil
@@ -93,7 +113,7 @@ func (p *plan) mustSwitch() bool {
 	if p.claim() != nil {
 		return true
 	}
-	if p.promised() != nil {
+	if p.promised != nil {
 		return false // one at a time is told to wait for others
 	}
 	return len(p.quickerImages()) > 0
@@ -154,6 +174,9 @@ func (p *plan) beginSwitch() Decision {
 		}
 	}
 	d.Deadline = asks.Add(p.timeout)
+	if claim := p.claim(); claim != nil { // the promise is kept also to the cost of who asks too seldom
+		d.Deadline = earlier(d.Deadline, later(p.now, claim.PutOffUntil.Add(-loadMargin)))
+	}
 	return d
 }
 
