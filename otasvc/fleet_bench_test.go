@@ -66,7 +66,7 @@ func BenchmarkFleet(b *testing.B) {
 	}
 }
 
-// TestFleet holds the smallest of these homes to what is wanted.
+// TestWholeHomeLosesNoTime holds a small one of these homes to what is wanted.
 func TestWholeHomeLosesNoTime(t *testing.T) {
 	t.Parallel()
 	f := fleet{devices: 6, images: 3, download: 12 * time.Minute, dead: 1, most: 1.2}

@@ -230,6 +230,9 @@ func (w *world) run(cfg sim.Config, f func(w *world)) {
 		w.stopSim()
 	}()
 	f(w)
+	if w.said.has("does not come to an end") {
+		w.t.Error("the planner of the header slot did not come to an end")
+	}
 }
 
 // serveTCP has the simulated dongle wait at a TCP port, and the service go there.
