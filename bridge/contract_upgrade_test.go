@@ -190,6 +190,7 @@ func TestCancelTooLate(t *testing.T) {
 		h.walk([]step{
 			{operation: "cancel", payload: `{` + bulbID + `}`, want: "failure"},
 			{operation: "cancel", payload: `{"deviceId":"all"}`, want: "failure", service: true, before: still},
+			{operation: "remove_image", payload: `{` + bulbID + `,"imageTypeId":8705}`, want: "success", before: still},
 			{operation: "service_status", payload: `{}`, want: "serviceAvailable", service: true, before: still},
 		})
 		for _, m := range h.out.all("zigate-ota/response/cancel") {

@@ -144,7 +144,7 @@ func (s *strays) goesOn(d *device, req message.ImageBlockRequest) bool {
 		return false
 	}
 	key := s.slot.keyOf(d)
-	return s.slot.image() != nil && s.slot.state.Key() == key && goesOn(d, req, key.Version)
+	return s.slot.image() != nil && s.slot.state.Key() == key && asksInMidImage(d, req, key.Version)
 }
 
 // carryOut does what was decided about a device's request; offer is the loaded image where the device may

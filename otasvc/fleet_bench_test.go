@@ -69,7 +69,7 @@ func BenchmarkFleet(b *testing.B) {
 // TestWholeHomeLosesNoTime holds a small one of these homes to what is wanted.
 func TestWholeHomeLosesNoTime(t *testing.T) {
 	t.Parallel()
-	f := fleet{devices: 6, images: 3, download: 12 * time.Minute, dead: 1, most: 1.2}
+	f := fleet{devices: 4, images: 2, download: 12 * time.Minute, dead: 1, most: 1.2}
 	for _, wrong := range f.upgraded(t).against(f) {
 		t.Error(wrong)
 	}
@@ -183,7 +183,7 @@ func (f fleet) run(t *testing.T) (o outcome) {
 		w.restart()
 		for i, d := range configs {
 			w.met(d.IEEE)
-			w.add(d.IEEE, w.fleetFile(d.ImageType, f.telink))
+			w.add(d.IEEE, w.fleetFile(d.ImageType, fleetImage, f.telink))
 			switch {
 			case i < f.dead:
 				w.sim.Device(d.IEEE).PowerOff()
@@ -304,14 +304,14 @@ func (o *outcome) count(w *world, f fleet, begun time.Time) {
 	o.refused = w.sim.Stats().BlocksRefused()
 }
 
-// fleetFile makes an image file, with the marks of Telink's firmware where it is wanted.
-func (w *world) fleetFile(imageType uint16, telink bool) string {
+// fleetFile makes an image file of about so many bytes, with the marks of Telink's firmware where it is wanted.
+func (w *world) fleetFile(imageType uint16, size int, telink bool) string {
 	w.t.Helper()
 	if !telink {
-		url, _ := w.image(0x117C, imageType, 2, fleetImage)
+		url, _ := w.image(0x117C, imageType, 2, size)
 		return url
 	}
-	firmware := make([]byte, fleetImage)
+	firmware := make([]byte, size)
 	copy(firmware[8:], "KNLT")
 	binary.LittleEndian.PutUint32(firmware[24:], uint32(len(firmware)+4))
 	firmware[100] = byte(imageType)

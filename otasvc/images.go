@@ -115,7 +115,7 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 		if !req.Upgrade || d.active() != nil {
 			return
 		}
-		if offer := offerOf(r, image); fits(d.Device, offer) && updateAvailable(d, &offer) {
+		if offer := offerOf(r, image); fits(d.Device, offer) && mayTakeUnnamed(d, &offer) {
 			o.upgrades.begin(d, &offer, upgrade.Order{}, o.now())
 		}
 	})

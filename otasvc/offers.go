@@ -385,7 +385,7 @@ func (o *offers) fetchAhead(devices []*device, now time.Time) {
 	missing := map[string]library.Candidate{}
 	for _, d := range devices {
 		offer := o.best(d.Device)
-		if !updateAvailable(d, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
+		if !mayTakeUnnamed(d, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
 			continue
 		}
 		if c := offer.candidate; c.Source == library.SourceIndex && !c.Stored {
@@ -408,7 +408,7 @@ func (o *offers) keepFetched(devices []*device, used map[string]bool) {
 		return
 	}
 	for _, d := range devices {
-		if offer := o.best(d.Device); updateAvailable(d, offer) && offer.candidate != nil {
+		if offer := o.best(d.Device); mayTakeUnnamed(d, offer) && offer.candidate != nil {
 			used[offer.SHA256] = true
 		}
 	}
@@ -577,9 +577,9 @@ func isUpdate(d *device, o *Offer) bool {
 	return o != nil && admission.IsUpdate(d.fileVersion(), admissionOffer(d.Device, *o))
 }
 
-// updateAvailable reports whether an offer is an update that may be installed without a person having named
+// mayTakeUnnamed reports whether an offer is an update that may be installed without a person having named
 // the device.
-func updateAvailable(d *device, o *Offer) bool {
+func mayTakeUnnamed(d *device, o *Offer) bool {
 	return o != nil && admission.Available(d.fileVersion(), admissionOffer(d.Device, *o))
 }
 

@@ -192,13 +192,8 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 
 // takeOffer goes on with the image that a device would get, or without one where offered is nil.
 func (o *orders) takeOffer(d *device, req UpgradeRequest, offered *Offer, respond Respond) {
-	var offer *admission.Offer
-	others := false
-	if offered != nil {
-		offer = ptr(admissionOffer(d.Device, *offered))
-	} else {
-		others = req.ImageVersion != nil && o.offers.best(d.Device) != nil
-	}
+	others := offered == nil && req.ImageVersion != nil && o.offers.best(d.Device) != nil
+	offer := admissionOfferOf(d.Device, offered)
 	v := admission.Offered(req.asked(), o.deviceNow(d), o.dongleNow(), offer, others)
 	switch {
 	case offered == nil:
@@ -347,12 +342,10 @@ func (o *orders) wantedByPolicy(d *device, offered *Offer, now time.Time) bool {
 // nil where that is not configured, or it asks for another one.
 func (o *orders) offeredUnasked(d *device, req message.ImageBlockRequest) *Offer {
 	im := o.slot.loaded()
-	if !o.policy.ServeUnsolicited || d.active() != nil || im == nil {
+	if !o.policy.ServeUnsolicited || d.active() != nil {
 		return nil
 	}
-	h := im.header
-	if h.ManufacturerCode != req.ManufacturerCode || h.ImageType != req.ImageType ||
-		h.FileVersion != req.FileVersion {
+	if !im.isFor(req.ManufacturerCode, req.ImageType) || im.header.FileVersion != req.FileVersion {
 		return nil
 	}
 	return o.offers.registeredAs(im.sha256, d)

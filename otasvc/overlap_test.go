@@ -15,7 +15,7 @@ import (
 func overlapping(w *world, devices []sim.DeviceConfig) (together int) {
 	for _, d := range devices {
 		w.met(d.IEEE)
-		w.add(d.IEEE, w.fleetFile(d.ImageType, true))
+		w.add(d.IEEE, w.fleetFile(d.ImageType, 60_000, true))
 	}
 	for _, d := range devices {
 		w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE)})

@@ -90,7 +90,7 @@ func (p *planner) carryOut(decision slot.Decision, now time.Time) {
 	case slot.EndForBattery:
 		p.upgrades.step(p.home.get(dec.Device), upgrade.BatteryLow{}, now)
 	case slot.GiveUp:
-		p.giveUp(dec.Devices, now)
+		p.giveUp(dec.Devices, true, now)
 		p.putAside(dec.Aside, now)
 	case slot.BeginSwitch:
 		p.beginSwitch(dec, now)
@@ -124,10 +124,11 @@ func (p *planner) devices(of []message.IEEE) []*device {
 	return devices
 }
 
-// giveUp sends devices that were notified back to the queue, behind those that wait now.
-func (p *planner) giveUp(devices []message.IEEE, now time.Time) {
+// giveUp sends devices that were notified back to the queue, behind those that wait now; inVain says that
+// they had the time to answer.
+func (p *planner) giveUp(devices []message.IEEE, inVain bool, now time.Time) {
 	for _, d := range p.devices(devices) {
-		p.upgrades.step(d, upgrade.SlotGivenUp{}, now)
+		p.upgrades.step(d, upgrade.SlotGivenUp{InVain: inVain}, now)
 	}
 }
 
@@ -141,7 +142,7 @@ func (p *planner) putAside(devices []message.IEEE, now time.Time) {
 
 // beginSwitch has the devices that download told to wait with their next request.
 func (p *planner) beginSwitch(dec slot.BeginSwitch, now time.Time) {
-	p.giveUp(dec.GiveUp, now)
+	p.giveUp(dec.GiveUp, false, now)
 	for _, d := range p.devices(dec.PutOff) {
 		p.rights.putOff(d, dec.Until)
 	}

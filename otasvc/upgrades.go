@@ -208,7 +208,7 @@ func (us *upgrades) restore(d *device, now time.Time) {
 		us.answerTickets(d, u) // it ended, but its answer was not given any more
 		return
 	}
-	us.step(d, upgrade.Restored{LongestPutOff: slot.LongestWait}, now)
+	us.step(d, upgrade.Restored{LongestWait: slot.LongestWait}, now)
 	if !u.Stage().UsesSlot() && !u.Stage().IsPutOff() {
 		return
 	}

@@ -119,15 +119,15 @@ const (
 	WaitsForTime Wait = "time"
 	// WaitsForPerson means that a person has paused it.
 	WaitsForPerson Wait = "person"
-	// WaitsForOthers means that it was put off for quicker ones.
-	WaitsForOthers Wait = "quicker"
+	// WaitsForQuicker means that it was put off for quicker ones.
+	WaitsForQuicker Wait = "quicker"
 )
 
 // Waits lists everything that an upgrade in the queue waits for.
 func Waits() []Wait {
 	return []Wait{
 		WaitsForDongle, WaitsForSlot, WaitsForPlace, WaitsForDevice, WaitsForCanary, WaitsForHolder,
-		WaitsForTime, WaitsForPerson, WaitsForOthers,
+		WaitsForTime, WaitsForPerson, WaitsForQuicker,
 	}
 }
 

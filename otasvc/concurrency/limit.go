@@ -33,7 +33,7 @@ type Limit struct {
 	fixed   bool
 
 	period  period
-	good    int // periods in a row that spoke for one more
+	good    int // periods that spoke for one more since it moved last, or was too much
 	failure int // the number of downloads at which it was too much last; 0: it never was, or not any more
 	caution int // how many good periods it takes to come back to that number
 }

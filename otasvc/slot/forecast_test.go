@@ -240,7 +240,7 @@ func TestForecastPutOff(t *testing.T) {
 			},
 			want: []slot.Place{
 				at(plug, 1, slot.WaitsForNothing, 0, minute),
-				at(lamp, 2, slot.WaitsForOthers, 10*minute, 11*minute),
+				at(lamp, 2, slot.WaitsForQuicker, 10*minute, 11*minute),
 			},
 			end: 11 * minute,
 		},
@@ -250,7 +250,7 @@ func TestForecastPutOff(t *testing.T) {
 				putOff(lamp, lamps, 30*second, left(50)), waits(plug, plugs, left(50)),
 			},
 			want: []slot.Place{
-				at(lamp, 1, slot.WaitsForOthers, 30*second, 90*second),
+				at(lamp, 1, slot.WaitsForQuicker, 30*second, 90*second),
 				at(plug, 2, slot.WaitsForSlot, 90*second, 150*second),
 			},
 			end: 150 * second,
@@ -261,7 +261,7 @@ func TestForecastPutOff(t *testing.T) {
 				downloading(bulb1, lamps, minute, left(300)), putOff(lamp, lamps, 4*minute, left(110)),
 			},
 			want: []slot.Place{
-				begun(bulb1, 5*minute), at(lamp, 1, slot.WaitsForOthers, 4*minute, 6*minute),
+				begun(bulb1, 5*minute), at(lamp, 1, slot.WaitsForQuicker, 4*minute, 6*minute),
 			},
 			end: 6 * minute,
 		},
@@ -281,7 +281,7 @@ func TestForecastPutOff(t *testing.T) {
 				downloading(lamp, lamps, minute, left(60)), waits(plug, plugs, left(50)),
 			},
 			want: []slot.Place{
-				{Device: lamp, WaitsFor: slot.WaitsForOthers, End: in(11 * minute)},
+				{Device: lamp, WaitsFor: slot.WaitsForQuicker, End: in(11 * minute)},
 				at(plug, 1, slot.WaitsForSlot, 20*second, 80*second),
 			},
 			end: 11 * minute,
@@ -423,7 +423,7 @@ func TestForecastWithoutDongle(t *testing.T) {
 			change: func(v *slot.View) { v.NoNew = true },
 			want: []slot.Place{
 				begun(1, time.Minute), unknown(3, 1, slot.WaitsForDongle),
-				at(2, 2, slot.WaitsForOthers, 50*time.Minute, 51*time.Minute),
+				at(2, 2, slot.WaitsForQuicker, 50*time.Minute, 51*time.Minute),
 				unknown(4, 3, slot.WaitsForDongle),
 				unknown(5, 4, slot.WaitsForPerson),
 				at(6, 5, slot.WaitsForTime, time.Hour, time.Hour+time.Minute),

@@ -64,7 +64,7 @@ func (p *plan) yield() Decision {
 	var others []*Candidate
 	for _, c := range p.waiting {
 		switch {
-		case !p.takesTurns(c):
+		case !p.mayHaveSlot(c):
 		case c.Key != key:
 			others = append(others, c)
 		case c.readiness(p.now) < doubtful || len(others) == 0:

@@ -131,7 +131,7 @@ func (p *plan) next() *Candidate {
 func (p *plan) first() *Candidate {
 	var first *Candidate
 	for _, c := range p.waiting {
-		if !p.takesTurns(c) {
+		if !p.mayHaveSlot(c) {
 			continue
 		}
 		if first == nil {
@@ -255,7 +255,7 @@ func (p *plan) wouldDelay(c *Candidate) bool {
 		return false
 	}
 	waits := func(other *Candidate) bool {
-		return other.Key != c.Key && other.readiness(p.now) == ready && p.takesTurns(other)
+		return other.Key != c.Key && other.readiness(p.now) == ready && p.mayHaveSlot(other)
 	}
 	if !slices.ContainsFunc(p.waiting, waits) {
 		return false

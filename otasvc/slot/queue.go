@@ -22,7 +22,7 @@ const (
 	WaitsForHolder  Wait = "holder"  // another device has the same image and is not to install it yet
 	WaitsForTime    Wait = "time"    // it is scheduled, or recovers from a failed attempt
 	WaitsForPerson  Wait = "person"  // a person has paused it
-	WaitsForOthers  Wait = "quicker" // it was put off for quicker ones
+	WaitsForQuicker Wait = "quicker" // it was put off, for quicker ones or for one that was promised the slot
 )
 
 // Place is what can be said of when an upgrade has its turn.
@@ -109,7 +109,7 @@ func (f *forecast) running() {
 	slices.SortFunc(downloads, byQueue)
 	for _, c := range downloads {
 		place := Place{Device: c.Device, WaitsFor: f.holdsUp(c)}
-		if place.WaitsFor == WaitsForNothing || place.WaitsFor == WaitsForOthers {
+		if place.WaitsFor == WaitsForNothing || place.WaitsFor == WaitsForQuicker {
 			place.End = f.completeAt(c)
 			f.ends[c.Device] = place.End
 			f.free.ends = append(f.free.ends, place.End)
@@ -137,7 +137,7 @@ func (f *forecast) holdsUp(c *Candidate) Wait {
 		f.plan.isIdle(c, answerWithin(c)):
 		return WaitsForDevice
 	case f.plan.Slot.Switching() && f.plan.Slot.TellsToWait(c.Device):
-		return WaitsForOthers
+		return WaitsForQuicker
 	default:
 		return WaitsForNothing
 	}
@@ -200,9 +200,9 @@ func (f *forecast) inTurn(c *Candidate) *turn {
 	case c.readiness(f.plan.now) >= doubtful:
 		return &turn{of: c, waitsFor: WaitsForDevice}
 	case f.plan.isPromised(c):
-		return &turn{of: c, waitsFor: WaitsForOthers, from: c.PutOffUntil}
+		return &turn{of: c, waitsFor: WaitsForQuicker, from: c.PutOffUntil}
 	case c.isPutOff():
-		return &turn{of: c, waitsFor: WaitsForOthers, from: f.plan.now}
+		return &turn{of: c, waitsFor: WaitsForQuicker, from: f.plan.now}
 	default:
 		return &turn{of: c, from: f.plan.now}
 	}

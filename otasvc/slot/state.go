@@ -94,9 +94,6 @@ func (s State) TellsToWait(device message.IEEE) bool {
 	return slices.Contains(s.change.devices, device)
 }
 
-// KeptUntil returns the time until which a header that nobody needs stays in the slot. It may be past.
-func (s State) KeptUntil() time.Time { return s.keepUntil }
-
 // Loading is the state after the header of an image was sent to the dongle.
 func (s State) Loading(k Key) State {
 	s.key = k

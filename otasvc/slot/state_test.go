@@ -110,11 +110,19 @@ func TestPagesAsked(t *testing.T) {
 
 // Of two times until which a header is kept, the later one counts; a lost header is not kept.
 func TestKept(t *testing.T) {
-	long := slot.State{}.Kept(start.Add(time.Minute)).Kept(start.Add(time.Second))
-	if got := long.KeptUntil(); !got.Equal(start.Add(time.Minute)) {
-		t.Errorf("kept until %v", got)
-	}
-	if got := long.Lost().KeptUntil(); !got.IsZero() {
-		t.Errorf("lost, and kept until %v", got)
+	long := slot.State{}.Loading(bulbs).Loaded().Kept(start.Add(time.Minute)).Kept(start.Add(time.Second))
+	for name, tt := range map[string]struct {
+		state slot.State
+		after time.Duration
+		want  slot.Decision
+	}{
+		"kept":       {long, time.Minute, nil},
+		"over":       {long, time.Minute + time.Nanosecond, slot.Clear{}},
+		"it is lost": {long.Lost(), 0, slot.Clear{}},
+	} {
+		v := slot.View{Slot: tt.state, Usable: true, Policy: policy}
+		if got := slot.Plan(v, start.Add(tt.after)); got != tt.want {
+			t.Errorf("%s: %#v, want %#v", name, got, tt.want)
+		}
 	}
 }

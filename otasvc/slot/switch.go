@@ -89,9 +89,9 @@ func (p *plan) tooLate(c *Candidate) bool {
 	return p.now.Add(lead + leastUse).After(p.promised.PutOffUntil)
 }
 
-// takesTurns reports whether one who waits could be given the slot now, as far as others are concerned: it is
-// not to ask at a time of its own, nobody has paused it, and no promise is due before it could be told.
-func (p *plan) takesTurns(c *Candidate) bool { return !p.isPromised(c) && !c.Held && !p.tooLate(c) }
+// mayHaveSlot reports whether one who waits could be given the slot now, as far as others are concerned: it
+// is not to ask at a time of its own, nobody has paused it, and no promise is due before it could be told.
+func (p *plan) mayHaveSlot(c *Candidate) bool { return !p.isPromised(c) && !c.Held && !p.tooLate(c) }
 
 // asksSoon reports whether a device that was told to wait will ask again before a slot switch could end.
 func (p *plan) asksSoon(c *Candidate) bool {

@@ -33,7 +33,7 @@ type (
 	Tick struct{ Facts }
 	// Restored says that the upgrade was read from the state file.
 	Restored struct {
-		LongestPutOff time.Duration // the longest that a device may have been put off
+		LongestWait time.Duration // the longest that a device may have been told to wait
 	}
 	// DongleBack says that the dongle is there again.
 	DongleBack struct{ Away time.Duration }
@@ -61,8 +61,10 @@ type (
 	Offered struct {
 		Version uint32 // the file version under which the dongle offers the image
 	}
-	// SlotGivenUp has the device, which slept through its notification, wait in the queue again.
-	SlotGivenUp struct{}
+	// SlotGivenUp has the device, which was offered the image and has not begun, wait in the queue again.
+	SlotGivenUp struct {
+		InVain bool // it had the time to answer its notification
+	}
 	// PutOff says that another image has the slot.
 	PutOff struct {
 		Until time.Time // when the device is to ask again

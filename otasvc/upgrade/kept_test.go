@@ -120,7 +120,7 @@ func TestUnknownState(t *testing.T) {
 func TestRestoredWithWrongTimes(t *testing.T) {
 	l := in(upgrade.StagePutOff)
 	l.now = noon.Add(-1000 * time.Hour)
-	effects := l.step(upgrade.Restored{LongestPutOff: time.Hour})
+	effects := l.step(upgrade.Restored{LongestWait: time.Hour})
 	if count[upgrade.Save](effects) != 1 {
 		t.Errorf("what was put right is not saved: %#v", effects)
 	}
@@ -136,7 +136,7 @@ func TestRestoredWithWrongTimes(t *testing.T) {
 func TestRestoredAsItWas(t *testing.T) {
 	for stage, name := range stageNames {
 		l := in(upgrade.Stage(stage))
-		if effects := l.step(upgrade.Restored{LongestPutOff: 24 * time.Hour}); count[upgrade.Save](effects) != 0 {
+		if effects := l.step(upgrade.Restored{LongestWait: 24 * time.Hour}); count[upgrade.Save](effects) != 0 {
 			t.Errorf("%s: %#v", name, effects)
 		}
 	}
@@ -152,7 +152,7 @@ func TestRestoredUpgradesEnd(t *testing.T) {
 		l := begin(order())
 		l.Upgrade = &u
 		l.now = u.QueuedAt().Add(time.Hour)
-		l.step(upgrade.Restored{LongestPutOff: time.Hour})
+		l.step(upgrade.Restored{LongestWait: time.Hour})
 		for range 100_000 {
 			switch {
 			case l.Stage() == upgrade.StageQueued && !l.NotBefore().After(l.now):
@@ -204,7 +204,7 @@ func FuzzUnmarshalJSON(f *testing.F) {
 		if err != nil || !bytes.Equal(kept, twice) {
 			t.Errorf("kept\n%s\nthen\n%s, %v", kept, twice, err)
 		}
-		u.Step(upgrade.Restored{LongestPutOff: time.Hour}, policy(), noon)
+		u.Step(upgrade.Restored{LongestWait: time.Hour}, policy(), noon)
 		u.Step(upgrade.Tick{Facts: upgrade.Facts{Connected: true}}, policy(), noon)
 		if next := u.Next(upgrade.Facts{Connected: true}); !next.IsZero() && !next.After(noon) {
 			t.Errorf("the next deadline is in the past: %v", next)

@@ -36,7 +36,8 @@ func (t *transition) setStage(next step) {
 	t.marks.changed()
 }
 
-// setOldVersion notes the version that the device ran, which was not known when the upgrade was queued.
+// setOldVersion notes the version that the device runs before the upgrade: it was not known when that was
+// queued, or is another one by now.
 func (t *transition) setOldVersion(version uint32) {
 	t.u.order.OldVersion = &version
 	t.marks.changed()

@@ -99,10 +99,10 @@ func (e ReleasedByHand) apply(t *transition) {
 	t.installs(t.now.Add(e.In))
 }
 
-func (SlotGivenUp) apply(t *transition) {
+func (e SlotGivenUp) apply(t *transition) {
 	if t.move(triggerSlotGivenUp) {
 		t.u.yieldedAt = t.now
-		t.u.unanswered = true
+		t.u.unanswered = e.InVain
 	}
 }
 

@@ -10,7 +10,7 @@ type Policy struct {
 	RejoinTimeout  time.Duration // from the end of the download to the new version seen
 	BlockInterval  time.Duration // shortest time between two blocks; 0 stands for as fast as the device asks
 	Retries        int           // further attempts
-	Slice          time.Duration // how long an image keeps the slot while another waits
+	Slice          time.Duration // the least time in which a device that is heard goes before others once
 	Sleepy         bool          // the device sleeps most of the time, and hears only when it wakes
 }
 
@@ -113,9 +113,6 @@ const (
 	hearFirst      = 20 * time.Second
 	announceNotify = 30 * time.Second // from an announcement in mid-download to the notification
 )
-
-// longestWait is the longest that any device is told to wait.
-const longestWait = time.Hour
 
 // stallTimeout is how long a device may be silent in mid-download.
 func (p *Policy) stallTimeout() time.Duration {

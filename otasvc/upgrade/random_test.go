@@ -120,7 +120,7 @@ func (d *randomDevice) does() upgrade.Event {
 	case 21, 22:
 		return upgrade.CalledBack{}
 	case 23:
-		return upgrade.SlotGivenUp{}
+		return upgrade.SlotGivenUp{InVain: r.IntN(2) == 0}
 	case 24:
 		return upgrade.VersionRead{Version: oldVersion}
 	case 25:
@@ -233,7 +233,7 @@ func (d *randomDevice) restart(t *testing.T) {
 	}
 	d.Upgrade = &again
 	d.restarts = 0
-	d.saved(t, upgrade.Restored{LongestPutOff: time.Hour})
+	d.saved(t, upgrade.Restored{LongestWait: time.Hour})
 }
 
 // saved lets something happen, and checks that the owner is told to save where what is kept is different then.

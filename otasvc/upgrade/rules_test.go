@@ -337,7 +337,7 @@ func TestToldToWaitIsNoSilence(t *testing.T) {
 					t.Fatal(err)
 				}
 				l.now = l.now.Add(tt.away + tt.clock)
-				l.step(upgrade.Restored{LongestPutOff: time.Hour})
+				l.step(upgrade.Restored{LongestWait: time.Hour})
 			}
 			effects := l.quiet(tt.suspected - time.Second)
 			if count[upgrade.DistrustSlot](effects)+count[upgrade.Notify](effects) > 0 {

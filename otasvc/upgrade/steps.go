@@ -14,7 +14,7 @@ const (
 	triggerResumeNew                   // the same, and the device has asked for nothing yet
 	triggerPutOff                      // another image gets the slot
 	triggerCalledBack                  // the image has the slot again
-	triggerSlotGivenUp                 // the device slept through its notification, and others wait
+	triggerSlotGivenUp                 // the device has not begun, and others wait
 	triggerComplete                    // upgrade end, status success
 	triggerCompleteHeld                // upgrade end, status success; the installation is to wait
 	triggerRelease                     // the installation that waited was released
@@ -128,9 +128,9 @@ var steps = func() map[cell]step {
 		}
 		if s != StageApplying { // nothing stops a device that installs, and how that ends is to be told
 			m[cell{s, triggerCancel}] = step{next: StageCancelled, reason: ReasonCancelled}
+			m[cell{s, triggerImageRemoved}] = step{next: StageCancelled, reason: ReasonImageRemoved}
 		}
 		m[cell{s, triggerForgotten}] = step{next: StageCancelled, reason: ReasonCancelled}
-		m[cell{s, triggerImageRemoved}] = step{next: StageCancelled, reason: ReasonImageRemoved}
 		if s == StageScheduled {
 			continue // it needs no dongle yet
 		}

@@ -20,7 +20,7 @@ var happenings = []struct {
 }{
 	{"due", upgrade.Tick{}},
 	{"offered", upgrade.Offered{Version: newVersion}},
-	{"slotGivenUp", upgrade.SlotGivenUp{}},
+	{"slotGivenUp", upgrade.SlotGivenUp{InVain: true}},
 	{"putOff", upgrade.PutOff{Until: noon.Add(3 * time.Hour), Told: true}},
 	{"calledBack", upgrade.CalledBack{}},
 	{"progress", upgrade.Progress{Position: 20_000, StartedAt: noon, LastRequest: noon}},
@@ -53,7 +53,7 @@ var happenings = []struct {
 	{"dongleBack", upgrade.DongleBack{}},
 	{"dongleReplaced", upgrade.DongleReplaced{}},
 	{"dongleLost", upgrade.Tick{Facts: upgrade.Facts{Hindered: true, Away: 31 * 24 * time.Hour}}},
-	{"restored", upgrade.Restored{LongestPutOff: time.Hour}},
+	{"restored", upgrade.Restored{LongestWait: time.Hour}},
 	{"recordTold", upgrade.RecordTold{}},
 	{"answered", upgrade.Answered{}},
 }
@@ -89,7 +89,7 @@ stillAsks      .   .   .   .   .   .   .   .   .   .   .   .   .   .
 notifySent     =   =   =   =   =   =   =   =   =   =   =   .   .   .
 notifyBusy     .   .   .   .   .   .   .   .   .   .   .   .   .   .
 readingDone    .   .   .   .   .   .   .   .   .   .   .   .   .   .
-imageRemoved   can can can can can can can can can can can .   .   .
+imageRemoved   can can can can can can can can can can .   .   .   .
 unavailable    .   fai fai fai fai fai fai fai fai .   .   .   .   .
 canaryPassed   .   .   .   .   .   .   .   .   .   .   .   .   .   .
 canaryFailed   fai fai fai .   .   .   .   .   .   .   .   .   .   .

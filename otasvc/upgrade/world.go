@@ -17,7 +17,7 @@ func (e Restored) apply(t *transition) {
 			t.u.deadlines.set(p, t.now.Add(at.Sub(t.now)))
 		}
 	}
-	if t.u.deadlines.at(purposePutOffEnds).Sub(t.now) > e.LongestPutOff {
+	if t.u.deadlines.at(purposePutOffEnds).Sub(t.now) > e.LongestWait {
 		t.endPutOff()
 	}
 	if t.u.stage.IsPutOff() && t.u.startedAt.IsZero() {
@@ -26,7 +26,7 @@ func (e Restored) apply(t *transition) {
 		t.setStage(step{next: queued[t.u.stage], reason: t.u.reason})
 	}
 
-	t.restoreWait()
+	t.restoreWait(e.LongestWait)
 
 	t.u.attempted = attempted{restoredAt: t.now, slotAt: t.now}
 	t.u.lastActivity = later(t.now, t.u.waitsUntil)
@@ -43,9 +43,9 @@ func (e Restored) apply(t *transition) {
 
 // restoreWait puts the time until which the device was told to wait on the clock of this process. One that is
 // over, or longer than any device is told, comes from a clock that was set.
-func (t *transition) restoreWait() {
+func (t *transition) restoreWait(longest time.Duration) {
 	left := t.u.waitsUntil.Sub(t.now)
-	if left <= 0 || left > longestWait {
+	if left <= 0 || left > longest {
 		t.u.waitsUntil = time.Time{}
 		return
 	}

@@ -38,7 +38,7 @@ const (
 	hasHardwareVersions = 1 << 2
 )
 
-// valid tells whether the received bytes are an OTA file of the announced size, for this device and of the
+// isValid tells whether the received bytes are an OTA file of the announced size, for this device and of the
 // version that was offered. A device that has skipped the header believes the offer.
 func (c *otaClient) isValid() bool {
 	b := c.received

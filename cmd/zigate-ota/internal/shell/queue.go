@@ -10,15 +10,15 @@ import (
 
 // waits says what an upgrade in the queue waits for, in words for people.
 var waits = map[contract.Wait]string{
-	contract.WaitsForDongle: "the dongle is away, or nothing may begin with it",
-	contract.WaitsForSlot:   "another image has the slot",
-	contract.WaitsForPlace:  "as many devices download as may",
-	contract.WaitsForDevice: "waits until the device wakes or answers",
-	contract.WaitsForCanary: "another device gets this image first",
-	contract.WaitsForHolder: "another device keeps this image for later",
-	contract.WaitsForTime:   "its time has not come",
-	contract.WaitsForPerson: "paused by a person",
-	contract.WaitsForOthers: "put off for quicker ones",
+	contract.WaitsForDongle:  "the dongle is away, or nothing may begin with it",
+	contract.WaitsForSlot:    "another image has the slot",
+	contract.WaitsForPlace:   "as many devices download as may",
+	contract.WaitsForDevice:  "waits until the device wakes or answers",
+	contract.WaitsForCanary:  "another device gets this image first",
+	contract.WaitsForHolder:  "another device keeps this image for later",
+	contract.WaitsForTime:    "its time has not come",
+	contract.WaitsForPerson:  "paused by a person",
+	contract.WaitsForQuicker: "put off for quicker ones",
 }
 
 // turn says where an upgrade stands in the queue, what it waits for, and how it is expected to go on. The
