@@ -133,9 +133,7 @@ func (c *client) read(h *Hub) {
 			if cmd == nil {
 				continue
 			}
-			select {
-			case c.slots <- struct{}{}:
-			case <-c.done:
+			if !c.reserve() {
 				return
 			}
 			cmd.at = time.Now()
@@ -144,6 +142,23 @@ func (c *client) read(h *Hub) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// reserve takes room for a command, and waits for it if there is none. It reports false if the client has gone
+// meanwhile. While there is room the end of the connection does not count: what a client has sent before it
+// left is carried out.
+func (c *client) reserve() bool {
+	select {
+	case c.slots <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case c.slots <- struct{}{}:
+		return true
+	case <-c.done:
+		return false
 	}
 }
 

@@ -475,6 +475,28 @@ func TestJoining(t *testing.T) {
 	})
 }
 
+// What a client has sent before it left is carried out, however soon it left. A connection that has ended and
+// room for a command are there at the same time then.
+func TestCommandsOfOneWhoLeft(t *testing.T) {
+	const commands = 60
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHome(t, lab(sim.V1323), silent{}, share.Options{})
+			defer h.stop()
+			a := h.join("a")
+			a.says(bytes.Repeat(wire(getVersion), commands))
+			a.Close()
+			time.Sleep(time.Minute)
+			if got := ofTypes(h.tap.take(), message.TypeGetVersion); got != commands {
+				t.Errorf("of %d commands %d were sent", commands, got)
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
 // hearsTypes is hears for the types alone.
 func (u *user) hearsTypes(want ...string) {
 	u.t.Helper()
