@@ -24,7 +24,7 @@ import (
 // sets how many are run.
 func TestRandomRuns(t *testing.T) {
 	t.Parallel()
-	first, n := uint64(1), uint64(25)
+	first, n := uint64(1), uint64(12)
 	if testing.Short() {
 		n = 5
 	}

@@ -140,11 +140,11 @@ func TestStackGivesWay(t *testing.T) {
 			t.Parallel()
 			cfg := bulbConfig(bulb)
 			takesStack(&cfg, stack)
-			cfg.BlockInterval = 3 * time.Second
+			cfg.BlockInterval = 6 * time.Second
 			inWorld(t, sim.Config{Speed: 1, Devices: []sim.DeviceConfig{cfg, plugConfig()}}, func(w *world) {
 				w.met(bulb)
 				w.met(plug)
-				url, data := w.image(0x117C, 0x2201, 2, 200_000) // two hours and a half, and more
+				url, data := w.image(0x117C, 0x2201, 2, 80_000) // two hours, and more
 				other, otherData := w.image(0x100B, 0x0112, 11, 50_000)
 				w.add(bulb, url)
 				w.add(plug, other)

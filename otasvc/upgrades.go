@@ -174,12 +174,14 @@ func (us *upgrades) syncDevice(d *device, now time.Time) {
 // followCanaries has each image that no device here is known to run given to one device first.
 func (us *upgrades) followCanaries(now time.Time) {
 	roles := us.canaryRoles(now)
-	for _, d := range us.home.upgrading() {
-		role := roles[d.EUID()]
+	for euid, d := range us.home.active {
+		role := roles[euid]
 		if role.StepBack {
 			us.step(d, upgrade.SlotGivenUp{InVain: true}, now)
 		}
-		us.step(d, upgrade.WaitsFor{Device: role.Leader}, now)
+		if d.upgrade.Canary() != role.Leader {
+			us.step(d, upgrade.WaitsFor{Device: role.Leader}, now)
+		}
 	}
 }
 
