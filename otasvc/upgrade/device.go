@@ -257,8 +257,11 @@ func (ReadingDone) apply(t *transition) {
 	wait := t.p.readAfter(readingInterval)
 	if t.u.announced {
 		wait = min(wait, readingReturned)
-	} else if t.u.wasHeld {
-		t.answerEnd(t.u.offeredVersion, InstallIn) // it may not have been told to install
+	} else {
+		// It may not have been told to install: the dongle's answer can be lost on air, or the dongle had no
+		// header any more. The clients of TI, ZBOSS and Exegin ask once and wait for ever, and take an answer
+		// that comes later.
+		t.answerEnd(t.u.offeredVersion, InstallIn)
 	}
 	t.u.deadlines.set(purposeReadVersion, t.now.Add(wait))
 }

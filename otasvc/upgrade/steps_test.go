@@ -88,7 +88,7 @@ queried        .   .   .   .   =   .   .   .   .   .   .   .   .   .
 stillAsks      .   .   .   .   .   .   .   .   .   .   .   .   .   .
 notifySent     =   =   =   =   =   =   =   =   =   =   =   .   .   .
 notifyBusy     .   .   .   .   .   .   .   .   .   .   .   .   .   .
-readingDone    .   .   .   .   .   .   .   .   .   .   .   .   .   .
+readingDone    .   .   .   .   .   .   .   .   .   .   =   .   .   .
 imageRemoved   can can can can can can can can can can .   .   .   .
 unavailable    .   fai fai fai fai fai fai fai fai .   .   .   .   .
 waitsFor       =   =   =   =   =   =   =   =   =   =   =   .   .   .
