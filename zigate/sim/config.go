@@ -31,7 +31,7 @@ type Config struct {
 	Speed float64
 	// LineRate is the bytes per second on the serial line in each direction, 11520 for 115200 baud;
 	// 0 means unlimited. With a rate, firmware v1 loses output that does not fit its transmit queue, as
-	// it does in reality.
+	// it does in reality: of a burst at 115200 baud about 250 bytes get through, and some of those behind.
 	LineRate int
 
 	Devices []DeviceConfig
