@@ -178,13 +178,13 @@ func (s *Service) Interview(ref registry.Ref, respond Respond) {
 // image they would get. It does not know how a device is asked, and begins no upgrade. It belongs to the
 // owner goroutine.
 type inquiries struct {
-	owner       *owner
-	home        *home
-	dongle      *dongle
-	offers      *offers
-	searches    *registry.Searches
-	interviews  *interviews
-	listDevices func() // asks the dongle for the devices around it
+	owner      *owner
+	home       *home
+	dongle     *dongle
+	offers     *offers
+	searches   *registry.Searches
+	interviews *interviews
+	takeCensus func() // finds out which devices there are
 }
 
 // find finds the device that a request names and goes on with it. One that is not known yet is looked for on
@@ -300,7 +300,7 @@ func (q *inquiries) checkAll(respond Respond) {
 		return
 	}
 	respond(Answer{Status: InProgress})
-	q.listDevices()
+	q.takeCensus()
 	q.offers.refresh()
 	devices := q.home.sorted()
 	c := &checkOfAll{

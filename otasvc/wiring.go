@@ -120,6 +120,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			upgrades:   s.upgrades,
 			questions:  s.asking.questions,
 			interviews: s.asking.interviews,
+			census:     s.asking.census,
 			sender:     s.sender,
 			outlet:     out,
 			log:        o.Logger,
@@ -129,6 +130,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			dongle:     s.dongle,
 			strangers:  s.asking.strangers,
 			interviews: s.asking.interviews,
+			questions:  s.asking.questions,
 			rights:     s.upgrades.rights,
 			upgrades:   s.upgrades,
 			offers:     s.offers,
@@ -183,13 +185,13 @@ func (s *Service) makeRequests(o *Options, out *outlet) {
 		log:       o.Logger,
 	}
 	s.inquiries = &inquiries{
-		owner:       s.owner,
-		home:        s.home,
-		dongle:      s.dongle,
-		offers:      s.offers,
-		searches:    s.asking.searches,
-		interviews:  s.asking.interviews,
-		listDevices: s.hearing.ofDongle.listDevices,
+		owner:      s.owner,
+		home:       s.home,
+		dongle:     s.dongle,
+		offers:     s.offers,
+		searches:   s.asking.searches,
+		interviews: s.asking.interviews,
+		takeCensus: s.asking.census.take,
 	}
 	s.teller = &teller{
 		outlet:    out,
