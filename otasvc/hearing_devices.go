@@ -29,8 +29,6 @@ type deviceHearing struct {
 	observer   Observer
 	log        *slog.Logger
 	now        func() time.Time
-
-	blockSize uint8 // largest block in bytes
 }
 
 // message acts on what a device says, or what the dongle says of one.
@@ -218,7 +216,7 @@ func (h *deviceHearing) deliveryReport(m message.Confirm, now time.Time) {
 	}
 	h.places.deliveryFailed(d, m.Status)
 	if m.Status == message.RadioFrameTooLong {
-		h.shrinkBlocks(d)
+		h.rights.shrinkBlocks(d, now)
 	}
 	if !d.deliveryFailed(now) {
 		return
@@ -228,13 +226,6 @@ func (h *deviceHearing) deliveryReport(m message.Confirm, now time.Time) {
 		EUID:  d.EUID(),
 		Error: message.RadioStatusText(m.Status),
 	})
-}
-
-// shrinkBlocks makes a device's blocks smaller: a frame for it did not fit its route.
-func (h *deviceHearing) shrinkBlocks(d *device) {
-	if size, ok := h.rights.shrinkBlocks(d, h.blockSize); ok {
-		h.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID(), "bytes", size)
-	}
 }
 
 // strangerRequested finds out who has a network address that requested something. An upgrade whose device has

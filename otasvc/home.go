@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/queue"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
@@ -25,6 +26,9 @@ type device struct {
 	queue queue.Told
 	// upgradeRevision counts changes of what is told of upgrade and history.
 	upgradeRevision uint64
+
+	// learned is what its downloads have shown that it needs.
+	learned needs.Learned
 
 	deliveryFailedAt time.Time // when a failed delivery was last told as an event
 	unsolicitedAt    time.Time // when an unsolicited request was last told as an event

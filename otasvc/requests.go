@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
@@ -121,6 +122,21 @@ func (s *Service) Rename(ref registry.Ref, name string, respond Respond) {
 			op := s.offers.operation(d)
 			if err := s.home.registry.Rename(d.Device, name); err != nil {
 				respond(fail(InvalidData, op, "name: %v", err))
+				return
+			}
+			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+		})
+	})
+}
+
+// Configure sets what holds for one device alone. change gets what is set, and returns what is to be set
+// instead.
+func (s *Service) Configure(ref registry.Ref, change func(needs.Settings) needs.Settings, respond Respond) {
+	s.request(respond, func() {
+		s.withDevice(ref, respond, func(d *device) {
+			op := s.offers.operation(d)
+			if err := s.upgrades.configure(d, change(d.Settings())); err != nil {
+				respond(fail(InvalidData, op, "%v", err))
 				return
 			}
 			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })

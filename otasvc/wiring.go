@@ -53,8 +53,7 @@ func (s *Service) makeGround(o *Options, out *outlet) {
 func (s *Service) makeBlocks(o *Options) *blockOwner {
 	owner := &blockOwner{owner: s.owner, sender: s.sender}
 	s.blocks = blocks.New(blocks.Options{
-		MaxBlock: o.Policy.BlockSize,
-		Interval: o.Policy.BlockInterval,
+		Limits:   blocks.Limits{Largest: o.Policy.BlockSize, Interval: o.Policy.BlockInterval},
 		Observer: o.Observer,
 		Owner:    owner,
 	})
@@ -76,6 +75,8 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 			strangers: s.asking.strangers,
 			slot:      s.slot,
 			server:    s.blocks,
+			needs:     newNeeds(&o.Policy, &s.slot.memory),
+			log:       o.Logger,
 		},
 		interviews: s.asking.interviews,
 		searches:   s.asking.searches,
@@ -140,7 +141,6 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			observer:   o.Observer,
 			log:        o.Logger,
 			now:        s.owner.now,
-			blockSize:  o.Policy.BlockSize,
 		},
 		questions: s.asking.questions,
 		searches:  s.asking.searches,
