@@ -59,7 +59,9 @@ func TestBlocksAreWhatDevicesNeed(t *testing.T) {
 			device: func(d *sim.DeviceConfig) { d.ManufacturerCode, d.Stack, d.MaxDataSize = 0x1135, sim.NXP, 48 }, usual: 32,
 		},
 		"Telink": {
-			device: func(d *sim.DeviceConfig) { d.ManufacturerCode, d.Stack, d.MaxDataSize, d.FullBlocksOnly = 0x1141, sim.Telink, 48, true },
+			device: func(d *sim.DeviceConfig) {
+				d.ManufacturerCode, d.Stack, d.MaxDataSize, d.FullBlocksOnly = 0x1141, sim.Telink, 48, true
+			},
 			policy: func(p *otasvc.Policy) { p.BlockSize = 32 }, usual: 48,
 		},
 		"a person's choice": {

@@ -10,9 +10,12 @@ import (
 // through: the block is too large for its route, or for the device. Nobody tells. So smaller ones are tried,
 // and what gets through is kept to.
 
-// triesInVain is after how many requests for an offset a smaller block is tried. Devices that give up soonest
-// ask four times.
-const triesInVain = 2
+// After how many requests for an offset a smaller block is tried. Devices that give up soonest ask four times.
+// Where blocks of the size have got through before, frames that were lost by chance are the likelier reason.
+const (
+	triesInVain   = 2
+	triesByChance = 5
+)
 
 // smaller are the sizes that are tried, in bytes. They are multiples of unit.
 var smaller = [...]uint8{48, 32, 16}
@@ -26,6 +29,7 @@ type stuck struct {
 	key      uint64        // askedKey of that
 	size     uint32        // of the block that it got; 0 where it got none
 	attempts int           // blocks for that offset in vain
+	arrived  uint32        // bytes of the largest block that has got through
 	limits   *Limits       // that the last block had to keep to
 }
 
@@ -39,17 +43,29 @@ func (s *stuck) note(req *message.ImageBlockRequest, limits *Limits) {
 	case req.Offset == s.offset && s.size != 0 && limits == s.limits:
 		s.attempts++
 	default:
-		if req.Offset == s.offset+s.size && s.inVain.Load() {
-			s.through.Store(s.limit.Load())
+		if req.Offset == s.offset+s.size {
+			s.gotThrough()
 		}
 		s.attempts = 0
 	}
 	s.key = key
 	s.offset = req.Offset
 	s.limits = limits
-	s.inVain.Store(s.attempts >= triesInVain)
-	if s.attempts >= triesInVain {
+	tries := triesInVain
+	if s.size <= s.arrived {
+		tries = triesByChance
+	}
+	s.inVain.Store(s.attempts >= tries)
+	if s.attempts >= tries {
 		s.shrink(limits.Least)
+	}
+}
+
+// gotThrough notes that the last block has got through.
+func (s *stuck) gotThrough() {
+	s.arrived = max(s.arrived, s.size)
+	if s.inVain.Load() {
+		s.through.Store(s.limit.Load())
 	}
 }
 

@@ -88,6 +88,25 @@ func TestBlocksGetSmaller(t *testing.T) {
 	}
 }
 
+// Where blocks of the size have got through before, it takes more until they are made smaller: frames get lost, and
+// routes change.
+func TestRouteGetsWorse(t *testing.T) {
+	h := newHome(make([]byte, 100_000))
+	first := blockRequest(0, 64)
+	first.Sequence = 200
+	h.answer(&first, time.Now())
+	second := deaf{hears: 50, asks: 64}
+	var sizes []int
+	for i := range 8 {
+		req := blockRequest(64, second.asks)
+		req.Sequence = uint8(i)
+		sizes = append(sizes, len(parsed(t, h.answer(&req, time.Now())).(message.ImageBlockResponse).Data))
+	}
+	if diff := cmp.Diff([]int{64, 64, 64, 64, 64, 48, 32, 16}, sizes); diff != "" {
+		t.Errorf("blocks: %s", diff)
+	}
+}
+
 // A block that is asked for again once, as frames get lost now and then, stays as large as it was.
 func TestLostBlocksStayLarge(t *testing.T) {
 	h := newHome(make([]byte, 10_000))
