@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -192,5 +194,138 @@ func TestDeviceIsSilentForLong(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestExcludedDevice: an excluded device is upgraded only when it is named, with force.
+func TestExcludedDevice(t *testing.T) {
+	for _, firmware := range firmwares {
+		t.Run(firmware.String(), func(t *testing.T) {
+			one, other := bulbConfig(bulb), bulbConfig(bulb2)
+			inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{one, other}}, func(w *world) {
+				w.policy.Auto = true
+				w.policy.ServeUnsolicited = true
+				w.policy.Canary = false
+				w.restart()
+				w.met(bulb)
+				w.met(bulb2)
+				w.configure(bulb, needs.Settings{Excluded: ptrTo(true)})
+				url, _ := w.image(0x117C, 0x2201, 2, 10_000)
+				w.add(bulb, url)
+				w.add(bulb2, url)
+				w.within(2*time.Minute, "the other downloads", func() bool { return w.sim.Device(bulb2).Snapshot().Offset > 500 })
+				w.sim.Device(bulb).Query() // the dongle offers it the image of the other
+				if u := w.ended(20*time.Minute, bulb2); u.State != upgrade.Succeeded {
+					t.Errorf("the other ended %+v", u)
+				}
+				time.Sleep(time.Hour)
+				if u := w.sink.device(bulb).Upgrade; u != nil {
+					t.Errorf("the excluded one has an upgrade: %+v", u)
+				}
+				a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+				if a.Status != otasvc.Failure || a.Reason != upgrade.ReasonExcluded || a.Error == "" {
+					t.Errorf("named, without force: %+v", a)
+				}
+				w.service.Upgrade(otasvc.UpgradeRequest{All: true, Force: true, Ticket: upgrade.Ticket(`"all"`)}, func(otasvc.Answer) {})
+				w.within(time.Minute, "all are done", func() bool { return len(w.sink.final("all")) == 1 })
+				if a := w.sink.final("all")[0]; len(a.UpgradeResults) != 0 {
+					t.Errorf("of all: %+v", a)
+				}
+			})
+			inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{one}}, func(w *world) {
+				w.met(bulb)
+				w.configure(bulb, needs.Settings{Excluded: ptrTo(true)})
+				url, data := w.image(0x117C, 0x2201, 2, 10_000)
+				w.add(bulb, url)
+				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Force: true})
+				if u := w.ended(20*time.Minute, bulb); u.State != upgrade.Succeeded {
+					t.Errorf("named, with force: ended %+v", u)
+				}
+				w.holds(bulb, 2, data)
+			})
+		})
+	}
+}
+
+// TestSettingsOutliveTheService: what was set is kept, told, and holds after a crash.
+func TestSettingsOutliveTheService(t *testing.T) {
+	sizes := &blockSizes{sizes: map[int]int{}}
+	cfg := sim.Config{OnAir: sizes.tap, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}
+	set := needs.Settings{
+		Excluded: ptrTo(false), BlockSize: ptrTo(uint8(40)), BlockInterval: ptrTo(200 * time.Millisecond),
+		StallTimeout: ptrTo(time.Hour), NotifyAttempts: ptrTo(uint32(5)),
+	}
+	inWorld(t, cfg, func(w *world) {
+		w.met(bulb)
+		w.configure(bulb, set)
+		w.crash(time.Minute)
+		w.within(time.Minute, "its record is told", func() bool { return w.sink.device(bulb).EUID == bulb })
+		if diff := cmp.Diff(set, w.sink.device(bulb).Settings); diff != "" {
+			t.Errorf("settings: %s", diff)
+		}
+		w.met(bulb)
+		url, _ := w.image(0x117C, 0x2201, 2, 20_000)
+		w.add(bulb, url)
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 2000 })
+		if got := sizes.usual(); got != 40 {
+			t.Errorf("blocks of %v", sizes.sizes)
+		}
+		// A change counts for the download under way.
+		w.configure(bulb, needs.Settings{BlockSize: ptrTo(uint8(20))})
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
+			t.Errorf("ended %+v", u)
+		}
+		if got := sizes.usual(); got != 20 {
+			t.Errorf("blocks of %v after the change", sizes.sizes)
+		}
+		w.configure(bulb, needs.Settings{})
+		w.within(time.Minute, "nothing is set any more", func() bool { return w.sink.device(bulb).Settings == needs.Settings{} })
+	})
+}
+
+// TestSettingsHold has settings that no other case shows.
+func TestSettingsHold(t *testing.T) {
+	tests := map[string]struct {
+		device func(*sim.DeviceConfig)
+		set    needs.Settings
+		reason upgrade.Reason
+		least  time.Duration
+		most   time.Duration
+	}{
+		"few offers": {
+			device: func(d *sim.DeviceConfig) { d.SilentToNotify = true }, set: needs.Settings{NotifyAttempts: ptrTo(uint32(2))},
+			reason: upgrade.ReasonNoResponse, least: 20 * time.Second, most: 2 * time.Minute,
+		},
+		"a sleeper that is given up soon": {
+			device: func(d *sim.DeviceConfig) {
+				d.Sleepy, d.PollInterval, d.StopsAt = true, 4*time.Second, 2000
+			},
+			set: needs.Settings{StallTimeout: ptrTo(10 * time.Minute)}, reason: upgrade.ReasonStalled, least: 10 * time.Minute, most: 20 * time.Minute,
+		},
+		"one that is given up soon": {
+			device: func(d *sim.DeviceConfig) { d.StopsAt = 2000 },
+			set:    needs.Settings{StallTimeout: ptrTo(2 * time.Minute)}, reason: upgrade.ReasonStalled, least: 2 * time.Minute, most: 4 * time.Minute,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			cfg := bulbConfig(bulb)
+			tc.device(&cfg)
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+				w.policy.Retries = 0
+				w.restart()
+				w.met(bulb)
+				w.configure(bulb, tc.set)
+				url, _ := w.image(0x117C, 0x2201, 2, 20_000)
+				w.add(bulb, url)
+				began := time.Now()
+				w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+				u := w.ended(24*time.Hour, bulb)
+				if took := time.Since(began); u.Reason != tc.reason || took < tc.least || took > tc.most {
+					t.Errorf("ended %q after %v", u.Reason, took)
+				}
+			})
+		})
 	}
 }

@@ -10,8 +10,9 @@ import (
 // through: the block is too large for its route, or for the device. Nobody tells. So smaller ones are tried,
 // and what gets through is kept to.
 
-// After how many requests for an offset a smaller block is tried. Devices that give up soonest ask four times.
-// Where blocks of the size have got through before, frames that were lost by chance are the likelier reason.
+// After how many requests for an offset a smaller block is tried. Devices that give up soonest ask four
+// times. Where blocks of the size have got through before, frames that were lost by chance are the likelier
+// reason.
 const (
 	triesInVain   = 2
 	triesByChance = 5

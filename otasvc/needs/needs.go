@@ -18,7 +18,7 @@ type Settings struct {
 	// StallTimeout is how long the device may be silent before a download has stalled, also where it sleeps.
 	StallTimeout *time.Duration `json:"stallTimeout,omitempty"`
 	// NotifyAttempts is how many notifications without a block request end an attempt.
-	NotifyAttempts *int `json:"notifyAttempts,omitempty"`
+	NotifyAttempts *uint32 `json:"notifyAttempts,omitempty"`
 }
 
 // Excludes reports whether the device is upgraded only when it is named, with force.
@@ -137,6 +137,6 @@ func (l *Limits) apply(set Settings) {
 		l.Silence = min(l.Silence, l.StallTimeout)
 	}
 	if set.NotifyAttempts != nil {
-		l.NotifyAttempts = *set.NotifyAttempts
+		l.NotifyAttempts = int(*set.NotifyAttempts)
 	}
 }

@@ -72,7 +72,7 @@ func TestOf(t *testing.T) {
 			want: func(l *needs.Limits) { l.StallTimeout, l.Silence, l.StallSet = 2*time.Hour, 30*time.Minute, true },
 		},
 		"notifications": {
-			all: all, set: needs.Settings{NotifyAttempts: ptr(3)}, want: func(l *needs.Limits) { l.NotifyAttempts = 3 },
+			all: all, set: needs.Settings{NotifyAttempts: ptr(uint32(3))}, want: func(l *needs.Limits) { l.NotifyAttempts = 3 },
 		},
 		"excluded, which limits nothing": {all: all, set: needs.Settings{Excluded: ptr(true)}},
 	}
