@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -367,9 +368,12 @@ func TestQuietHomeIsKnown(t *testing.T) {
 			lists    int  // that are lost
 			noTable  bool // the dongle does not tell its table of neighbours
 			watching bool
+
+			longNames bool
 		}{
 			"8 devices":                {devices: 8, within: 10 * time.Second},
 			"8, and the list is lost":  {devices: 8, within: 15 * time.Second, lists: 1},
+			"40 with long names":       {devices: 40, within: 2 * time.Minute, longNames: true, watching: true},
 			"40 devices":               {devices: 40, within: 2 * time.Minute},
 			"40, and hybrid all along": {devices: 40, within: 2 * time.Minute, watching: true},
 			"60 devices, and no list":  {devices: 60, within: 2 * time.Minute, lists: 1000},
@@ -378,6 +382,12 @@ func TestQuietHomeIsKnown(t *testing.T) {
 		} {
 			t.Run(fmt.Sprint(firmware, " ", name), func(t *testing.T) {
 				cfg := quietHome(firmware, tc.devices)
+				for i := range cfg.Devices {
+					if tc.longNames {
+						cfg.Devices[i].ManufacturerName = strings.Repeat("maker-of-lamps.x", 2)
+						cfg.Devices[i].ModelID = fmt.Sprintf("%-31d.", i)
+					}
+				}
 				synctest.Test(t, func(t *testing.T) {
 					cfg.Speed = 1
 					w := &world{t: t, dir: t.TempDir(), policy: defaultPolicy()}

@@ -113,6 +113,7 @@ func askDevices() Question {
 	return Question{
 		Command: message.GetDevices{},
 		Timeout: listTimeout,
+		Size:    alone,
 		Match:   matching(func(message.DeviceList) bool { return true }),
 	}
 }
@@ -140,6 +141,7 @@ func askClients() Question {
 			OutClusters: []uint16{message.ClusterOTA},
 		},
 		Timeout: callTimeout,
+		Size:    alone,
 		Match: func(m message.Message) (part, whole bool) {
 			_, part = clientAt(m)
 			return part, false

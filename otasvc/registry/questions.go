@@ -15,10 +15,12 @@ var ErrNoReply = errors.New("no answer")
 
 // How long the answer of a device may take. A sleeping device's parent keeps a message for about 7 s; an
 // acknowledged message is repeated for as long. A device that listens answers within a fraction of a second,
-// so its answer was lost on the way where it has not come after askAgain.
+// so its answer was lost on the way where it has not come after askAgain. An answer of several messages comes
+// all at once, so what has not come within askRest of a part of it was lost, or left out for want of room.
 const (
 	replyTimeout = 8 * time.Second
 	askAgain     = 2 * time.Second
+	askRest      = 500 * time.Millisecond
 	// againAtMost is how often a question is sent again.
 	againAtMost = 2
 )
@@ -183,6 +185,8 @@ type Pending struct {
 	givenUp  bool      // it is not sent again
 	deadline time.Time
 	parts    []message.Message
+	heard    int       // of parts, when the owner looked last
+	heardAt  time.Time // when the last of them was new
 	done     func([]message.Message, error)
 }
 
@@ -219,6 +223,7 @@ func (q *Questions) send(p *Pending, now time.Time) {
 func (q *Questions) Pace(room int, now time.Time) {
 	q.room = room
 	for _, p := range slices.Clone(q.open) {
+		p.look(now)
 		if p.dueAgain(now) && q.fits(p, now) {
 			q.sendAgain(p, now)
 		}
@@ -230,10 +235,22 @@ func (q *Questions) Pace(room int, now time.Time) {
 	}
 }
 
+// look notes when a part of the answer has come.
+func (p *Pending) look(now time.Time) {
+	if n := len(p.parts); n != p.heard {
+		p.heard = n
+		p.heardAt = now
+	}
+}
+
 // dueAgain reports whether a question is to be sent again.
 func (p *Pending) dueAgain(now time.Time) bool {
 	after := p.question.Again
-	return after > 0 && !p.givenUp && p.again < againAtMost && now.Sub(p.sentAt) >= after
+	if after == 0 || p.givenUp || p.again == againAtMost {
+		return false
+	}
+	restLost := p.question.Rest != nil && p.heardAt.After(p.sentAt) && now.Sub(p.heardAt) >= askRest
+	return restLost || now.Sub(p.sentAt) >= after
 }
 
 func (q *Questions) sendAgain(p *Pending, now time.Time) {

@@ -374,6 +374,31 @@ func TestQuestionsAreSentAgain(t *testing.T) {
 	}
 }
 
+// What is missing of an answer is asked for soon after a part of it has come.
+func TestMissingPartIsAskedForSoon(t *testing.T) {
+	p := &post{}
+	q := registry.NewQuestions(p)
+	question := sized(1, 50)
+	question.Rest = func() message.Message { return message.NodeDescriptorRequest{Addr: 9} }
+	question.Match = func(message.Message) (part, whole bool) { return true, false }
+	q.Ask(question, now, func([]message.Message, error) {})
+	q.Pace(0, now.Add(100*time.Millisecond))
+	q.Take(message.NodeDescriptor{})
+	q.Pace(0, now.Add(200*time.Millisecond))
+	q.Pace(0, now.Add(699*time.Millisecond))
+	if len(p.sent) != 1 {
+		t.Errorf("asked again too soon: %v", p.sent)
+	}
+	q.Pace(0, now.Add(700*time.Millisecond))
+	if len(p.sent) != 2 || p.sent[1] != (message.NodeDescriptorRequest{Addr: 9}) {
+		t.Errorf("asked for the rest with %v", p.sent)
+	}
+	q.Pace(0, now.Add(2600*time.Millisecond)) // no part has come since
+	if len(p.sent) != 2 {
+		t.Errorf("asked again: %v", p.sent)
+	}
+}
+
 // Of several attributes only those are asked for again that were not told.
 func TestRestIsAskedForAgain(t *testing.T) {
 	a := newAsker()

@@ -10,8 +10,8 @@ import (
 // a word. About 250 bytes of one burst get through, because the queue drains meanwhile. So questions are
 // asked in such a way that the answers which may come at the same moment are no more than that.
 const (
-	// roomV1 leaves some of the 250 bytes to what comes unasked.
-	roomV1 = 220
+	// roomV1 leaves some of the 250 bytes to what comes unasked, and to answers that are longer than most.
+	roomV1 = 180
 	// roomV1Raw is for a dongle that shows each frame twice, first as it came from the air.
 	roomV1Raw = roomV1 / 2
 )
@@ -42,6 +42,9 @@ const (
 	numberBytes           = 4
 	textBytes             = 24
 )
+
+// alone is the size, in bytes, of answers that leave no room to others.
+const alone = 10 * roomV1
 
 // What a message takes on the line besides its payload.
 const (
