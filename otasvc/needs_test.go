@@ -247,6 +247,37 @@ func TestExcludedDevice(t *testing.T) {
 	}
 }
 
+// TestExcludedMeanwhile: an upgrade that waits when its device is excluded is cancelled, unless it was forced or has
+// begun.
+func TestExcludedMeanwhile(t *testing.T) {
+	later := func() time.Time { return time.Now().Add(time.Hour) }
+	tests := map[string]struct {
+		request func(*otasvc.UpgradeRequest)
+		state   upgrade.State
+	}{
+		"waits for its time": {func(r *otasvc.UpgradeRequest) { r.At = later() }, upgrade.Cancelled},
+		"was forced":         {func(r *otasvc.UpgradeRequest) { r.At, r.Force = later(), true }, upgrade.Succeeded},
+		"has begun":          {func(*otasvc.UpgradeRequest) {}, upgrade.Succeeded},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+				w.met(bulb)
+				url, _ := w.image(0x117C, 0x2201, 2, 10_000)
+				w.add(bulb, url)
+				req := otasvc.UpgradeRequest{Device: ref(bulb)}
+				tc.request(&req)
+				w.queue(req)
+				time.Sleep(2 * time.Second)
+				w.configure(bulb, needs.Settings{Excluded: ptrTo(true)})
+				if u := w.ended(2*time.Hour, bulb); u.State != tc.state {
+					t.Errorf("ended %+v", u)
+				}
+			})
+		})
+	}
+}
+
 // TestSettingsOutliveTheService: what was set is kept, told, and holds after a crash.
 func TestSettingsOutliveTheService(t *testing.T) {
 	sizes := &blockSizes{sizes: map[int]int{}}

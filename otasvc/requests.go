@@ -135,7 +135,7 @@ func (s *Service) Configure(ref registry.Ref, change func(needs.Settings) needs.
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
 			op := s.offers.operation(d)
-			if err := s.upgrades.configure(d, change(d.Settings())); err != nil {
+			if err := s.upgrades.configure(d, change(d.Settings()), s.owner.now()); err != nil {
 				respond(fail(InvalidData, op, "%v", err))
 				return
 			}

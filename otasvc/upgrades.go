@@ -120,19 +120,28 @@ func (us *upgrades) policyFor(d *device) upgrade.Policy {
 	}
 }
 
-// configure sets what holds for a device alone, from now on, and for the download under way, too. The error
-// says what is wrong with it; then nothing is changed.
-func (us *upgrades) configure(d *device, set needs.Settings) error {
+// configure sets what holds for a device alone, from now on, and for the download under way, too. An upgrade
+// that has not begun is cancelled where it does not go past an exclusion. The error says what is wrong with
+// the settings; then nothing is changed.
+func (us *upgrades) configure(d *device, set needs.Settings, now time.Time) error {
 	limits := us.rights.needs.with(d, set)
 	if err := limits.Check(); err != nil {
 		return err
 	}
 	d.Configure(set)
 	us.rights.limit(d)
+	if u := d.active(); u != nil && set.Excludes() && !u.Forced() && waits(u) {
+		us.step(d, upgrade.Cancel{}, now)
+	}
 	us.log.Info("a device was configured", "euid", d.EUID(), "name", d.Name(), "excluded", set.Excludes(),
 		"blockSize", limits.LargestBlock, "blockInterval", limits.BlockInterval,
 		"stallTimeout", limits.StallTimeout, "notifyAttempts", limits.NotifyAttempts)
 	return nil
+}
+
+// waits reports whether an upgrade waits for its time, or for its turn.
+func waits(u *upgrade.Upgrade) bool {
+	return u.State() == upgrade.Scheduled || u.State() == upgrade.Queued
 }
 
 // facts are what a device's upgrade has to know of the world around it now.
