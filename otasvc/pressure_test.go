@@ -191,14 +191,14 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 		if notified() != 0 || radio.count((message.ActiveEndpointsRequest{}).Type()) != asked {
 			t.Error("the buffers were full, and nothing was put off")
 		}
-		for range 100 {
+		for range 120 {
 			busy()
 		}
 		if n := notified(); n != 2 {
-			t.Errorf("after eleven seconds of full buffers %d of 2 devices were offered their image", n)
+			t.Errorf("after thirteen seconds of full buffers %d of 2 devices were offered their image", n)
 		}
 		if radio.count((message.ActiveEndpointsRequest{}).Type()) == asked {
-			t.Error("after eleven seconds of full buffers no device was interviewed")
+			t.Error("after thirteen seconds of full buffers no device was interviewed")
 		}
 	})
 }
