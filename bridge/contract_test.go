@@ -31,7 +31,7 @@ var statuses = map[string]bool{
 	"incompatibleDriverVersion": false, "imageInfoNotFound": false,
 }
 
-var reasons = strings.Fields(`upToDate downgradeRefused alreadyQueued tooLate imageInfoNotFound noResponse stalled deviceAborted
+var reasons = strings.Fields(`upToDate downgradeRefused alreadyQueued tooLate imageInfoNotFound imageAccessFailed imageValidationFailed hardwareMismatch noResponse stalled deviceAborted
 	invalidImage requireMoreImages versionUnchanged notRejoined cancelled imageRemoved dongleLost canaryFailed batteryLow`)
 
 // operationRecord is what every answer about a device has, in order.

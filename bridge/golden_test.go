@@ -168,7 +168,7 @@ func withUpgrade(state upgrade.State, change func(*upgrade.Record)) otasvc.Devic
 	d := goldenDevice()
 	d.Offer, d.UpdateAvailable = goldenOffer(), true
 	d.Upgrade = &upgrade.Record{
-		State: state, ImageVersion: 587814449, OldImageVersion: d.CurrentVersion, Size: 205488, QueuedAt: at("15:50:00"), Attempt: 1,
+		State: state, ImageVersion: ptr(uint32(587814449)), OldImageVersion: d.CurrentVersion, Size: 205488, QueuedAt: at("15:50:00"), Attempt: 1,
 	}
 	if change != nil {
 		change(d.Upgrade)
@@ -180,11 +180,11 @@ func withUpgrade(state upgrade.State, change func(*upgrade.Record)) otasvc.Devic
 func withHistory() otasvc.DeviceRecord {
 	d := withUpgrade(upgrade.Succeeded, nil)
 	past := upgrade.Past{
-		State: upgrade.Succeeded, ImageVersion: 587814449, OldImageVersion: ptr(uint32(570492465)), QueuedAt: at("15:50:00"),
+		State: upgrade.Succeeded, ImageVersion: ptr(uint32(587814449)), OldImageVersion: ptr(uint32(570492465)), QueuedAt: at("15:50:00"),
 		StartedAt: at("15:51:00.25"), EndedAt: at("16:01:00"), Attempts: 1, Size: 205488, Bytes: 205488, BytesPerSecond: 412,
 	}
 	failed := upgrade.Past{
-		State: upgrade.Failed, Reason: upgrade.ReasonNoResponse, ImageVersion: 587814449, QueuedAt: at("14:50:00"), EndedAt: at("15:05:00"),
+		State: upgrade.Failed, Reason: upgrade.ReasonNoResponse, ImageVersion: ptr(uint32(587814449)), QueuedAt: at("14:50:00"), EndedAt: at("15:05:00"),
 		Attempts: 3, Size: 205488,
 	}
 	other := past

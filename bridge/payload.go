@@ -168,6 +168,7 @@ func newUpgrade(u *upgrade.Record, place *slot.Place) *contract.Upgrade {
 		StartedAt:        knownTime(u.StartedAt),
 		Attempt:          u.Attempt,
 		Reason:           known(contract.Reason(u.Reason)),
+		Error:            known(u.Error),
 		Queue:            newPlace(place),
 	}
 }
@@ -210,7 +211,7 @@ func newEvent(e otasvc.Event) contract.Event {
 		ImageType:        e.ImageType,
 		ImageVersion:     e.ImageVersion,
 		OldImageVersion: contract.Optional[uint32]{
-			Present: e.EUID != 0 && e.ImageVersion != nil,
+			Present: e.EUID != 0 && (e.ImageVersion != nil || e.Reason != ""),
 			Value:   e.OldImageVersion,
 		},
 		Offset:    e.Offset,

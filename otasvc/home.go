@@ -62,7 +62,7 @@ func (d *device) fileVersion() *uint32 {
 			continue
 		}
 		if running != nil && is(past.RunningVersion, *running) {
-			return &past.ImageVersion
+			return past.ImageVersion
 		}
 		break
 	}

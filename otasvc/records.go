@@ -69,12 +69,9 @@ type Offer struct {
 	DriverVersion uint32
 	Title         string // the header string, printable
 	ReleaseNotes  string // empty where none are known
-	MinHardware   *uint16
-	MaxHardware   *uint16
 
-	// destination is the EUI-64 of the only device that the file is for, by its header; it is nil where the
-	// file is for any.
-	destination *uint64
+	// limits say which devices of its kind the image is for.
+	limits library.Limits
 	// caution says why the image is not installed unless a person names the device; empty where it may be.
 	caution string
 	// candidate is where an image that is not registered comes from; it may have to be fetched first.

@@ -136,6 +136,7 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 	}
 	if d.upgrade != nil {
 		told := d.upgrade.Telling(now)
+		told.Error = explainEnd(d, d.upgrade)
 		r.Upgrade = &told
 		r.Queue = d.queue.Place()
 	}

@@ -83,6 +83,10 @@ func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade, offset 
 		Reason:           u.Reason(),
 		ZCLStatus:        u.ZCLStatus(),
 	}
+	if u.Refused() { // nothing of it went to the device, and there may be no image
+		us.ofRefused(&e, d, u)
+		return e
+	}
 	switch name {
 	case EventDownloadStarted, EventDownloadProgress, EventDownloadPaused, EventDownloadResumed,
 		EventDownloadFinished, EventUpgradeFailed, EventUpgradeCancelled:
@@ -92,6 +96,14 @@ func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade, offset 
 		e.Progress = &progress
 	}
 	return e
+}
+
+// ofRefused leaves in an event about an upgrade that was refused what is known of its image.
+func (us *upgrades) ofRefused(e *Event, d *device, u *upgrade.Upgrade) {
+	op := operationOf(u, d.EUID(), d.CurrentVersion())
+	e.ManufacturerCode = op.ManufacturerCode
+	e.ImageType = op.ImageType
+	e.ImageVersion = op.ImageVersion
 }
 
 // remark is what the log says of something remarkable.
@@ -266,8 +278,8 @@ var endEvents = map[upgrade.State]EventName{
 func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	us.home.ended(d)
 	event := us.event(endEvents[u.State()], d, u, u.Offset())
-	if u.Reason() == upgrade.ReasonNoResponse {
-		event.Error = d.Unanswered()
+	if u.State() == upgrade.Failed {
+		event.Error = explainEnd(d, u)
 	}
 	us.outlet.happened(event)
 	if u.State() == upgrade.Succeeded {
@@ -280,7 +292,7 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 		}
 	} else {
 		us.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(),
-			"state", u.State(), "reason", u.Reason())
+			"state", u.State(), "reason", u.Reason(), "why", explainEnd(d, u))
 	}
 	us.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
 	us.slot.dropUnusedImages()
@@ -313,9 +325,9 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 	})
 }
 
-// explainEnd says for a person why an upgrade did not succeed.
+// explainEnd says for a person why an upgrade did not succeed; it is empty where it did, or has not ended.
 func explainEnd(d *device, u *upgrade.Upgrade) string {
-	text := u.Reason().Explain()
+	text := u.Why()
 	if why := d.Unanswered(); why != "" && u.Reason() == upgrade.ReasonNoResponse {
 		text += "; " + why
 	}

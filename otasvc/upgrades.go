@@ -35,16 +35,7 @@ type upgrades struct {
 
 // begin queues an upgrade of a device to an image that was offered. The order says when and for whom.
 func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Time) *upgrade.Upgrade {
-	order.Image = upgrade.Image{
-		SHA256:           o.SHA256,
-		ManufacturerCode: o.ManufacturerCode,
-		ImageType:        o.ImageType,
-		ImageVersion:     o.ImageVersion,
-		Size:             o.Size,
-		URL:              o.URL,
-		DriverTypeID:     o.DriverTypeID,
-		DriverVersion:    o.DriverVersion,
-	}
+	order.Image = o.image()
 	order.OldVersion = d.CurrentVersion()
 	if is(d.fileVersion(), o.ImageVersion) && !is(d.CurrentVersion(), o.ImageVersion) {
 		order.ToldAs = d.CurrentVersion()
@@ -57,6 +48,40 @@ func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Tim
 	us.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(), "fileVersion", o.ImageVersion,
 		"state", u.State())
 	return u
+}
+
+// refused enters an upgrade of a device that was refused for its image or the device, and tells everybody.
+// The device must have no upgrade under way.
+func (us *upgrades) refused(
+	d *device, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+) {
+	us.enterRefused(d, refusedUpgrade(d, image, order, reason, why, now), now)
+}
+
+// refusedOnce is refused for what is tried again by itself: what was told of the device last is not told
+// again.
+func (us *upgrades) refusedOnce(
+	d *device, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+) {
+	u := refusedUpgrade(d, image, order, reason, why, now)
+	if d.active() == nil && !u.SameRefusal(d.upgrade) {
+		us.enterRefused(d, u, now)
+	}
+}
+
+// refusedUpgrade is an upgrade of a device that was refused.
+func refusedUpgrade(
+	d *device, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+) *upgrade.Upgrade {
+	order.Image = image
+	order.OldVersion = d.CurrentVersion()
+	return upgrade.Refused(order, reason, why, now)
+}
+
+// enterRefused gives a device an upgrade that was refused, which has ended.
+func (us *upgrades) enterRefused(d *device, u *upgrade.Upgrade, now time.Time) {
+	us.home.begin(d, u)
+	us.ended(d, u, now)
 }
 
 // step tells a device's upgrade what happened, and does what is to be done about it. It reports whether
@@ -220,12 +245,13 @@ func (us *upgrades) restore(d *device, now time.Time) {
 	us.rights.admit(d, im)
 }
 
-// recordOf is an upgrade as others see it; nil where there is none.
-func recordOf(u *upgrade.Upgrade, now time.Time) *upgrade.Record {
-	if u == nil {
+// recordOf is a device's upgrade as others see it; nil where there is none.
+func recordOf(d *device, now time.Time) *upgrade.Record {
+	if d.upgrade == nil {
 		return nil
 	}
-	r := u.Record(now)
+	r := d.upgrade.Record(now)
+	r.Error = explainEnd(d, d.upgrade)
 	return &r
 }
 
@@ -241,6 +267,15 @@ func operationOf(u *upgrade.Upgrade, euid message.IEEE, running *uint32) *Operat
 		OldImageVersion:  running,
 		DriverTypeID:     &image.DriverTypeID,
 		DriverVersion:    &image.DriverVersion,
+	}
+	if image.Missing {
+		op.ManufacturerCode = nil
+		op.ImageType = nil
+		op.DriverTypeID = nil
+		op.DriverVersion = nil
+	}
+	if image.NoVersion {
+		op.ImageVersion = nil
 	}
 	if image.URL != "" {
 		op.URL = &image.URL

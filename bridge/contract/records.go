@@ -192,8 +192,9 @@ type Offer struct {
 type Upgrade struct {
 	// State is where the upgrade stands.
 	State State `json:"state"`
-	// ImageVersion is the file version that the device is to get.
-	ImageVersion uint32 `json:"imageVersion"`
+	// ImageVersion is the file version that the device is to get; null where there was no image, and none was
+	// asked for.
+	ImageVersion *uint32 `json:"imageVersion"`
 	// OldImageVersion is the file version that the device ran when the upgrade was asked for.
 	OldImageVersion *uint32 `json:"oldImageVersion"`
 	// RunningVersion is the file version that the device says it runs after a success; absent where it is
@@ -218,6 +219,8 @@ type Upgrade struct {
 	Attempt int `json:"attempt"`
 	// Reason is why the upgrade did not succeed; null otherwise.
 	Reason *Reason `json:"reason"`
+	// Error is the same in one sentence for a person; null otherwise.
+	Error *string `json:"error"`
 	// Queue is the upgrade's place in the queue; null before it has one, and when its download has ended.
 	Queue *Place `json:"queue"`
 }
@@ -243,8 +246,9 @@ type PastUpgrade struct {
 	State State `json:"state"`
 	// Reason is why the upgrade did not succeed; null otherwise.
 	Reason *Reason `json:"reason"`
-	// ImageVersion is the file version that the device was to get.
-	ImageVersion uint32 `json:"imageVersion"`
+	// ImageVersion is the file version that the device was to get; null where there was no image, and none
+	// was asked for.
+	ImageVersion *uint32 `json:"imageVersion"`
 	// OldImageVersion is the file version that the device ran before.
 	OldImageVersion *uint32 `json:"oldImageVersion"`
 	// RunningVersion is the file version that the device said it runs after a success; absent where it was
@@ -279,7 +283,8 @@ type UpdateState struct {
 	LatestVersion string `json:"latest_version,omitempty"`
 	// Title is the heading that Home Assistant shows.
 	Title string `json:"title,omitempty"`
-	// ReleaseSummary is the beginning of the release notes, at most 255 characters.
+	// ReleaseSummary is the beginning of the release notes, at most 255 characters; after an upgrade that has
+	// failed, its sentence comes first.
 	ReleaseSummary string `json:"release_summary"`
 	// ReleaseURL is a valid http or https URL.
 	ReleaseURL string `json:"release_url,omitempty"`

@@ -51,7 +51,7 @@ func bulbRecord() otasvc.DeviceRecord {
 func bulbUpgrade(s upgrade.State) otasvc.DeviceRecord {
 	d := bulbRecord()
 	d.Upgrade = &upgrade.Record{
-		State: s, ImageVersion: 0x23095631, OldImageVersion: d.CurrentVersion, Offset: 36224, Size: 205488, Progress: 17.6,
+		State: s, ImageVersion: ptr(uint32(0x23095631)), OldImageVersion: d.CurrentVersion, Offset: 36224, Size: 205488, Progress: 17.6,
 		BytesPerSecond: 412, RemainingSeconds: ptr(411), Attempt: 1,
 	}
 	return d

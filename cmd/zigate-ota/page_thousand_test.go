@@ -76,7 +76,7 @@ func (h *thousand) change(i int, percent float64) {
 	}
 	if i%10 == 7 {
 		d.Upgrade = &upgrade.Record{
-			State: upgrade.Downloading, ImageVersion: 2, Size: 100_000, Offset: uint32(percent * 1000), Progress: percent, BytesPerSecond: 500, Attempt: 1,
+			State: upgrade.Downloading, ImageVersion: &version, Size: 100_000, Offset: uint32(percent * 1000), Progress: percent, BytesPerSecond: 500, Attempt: 1,
 			QueuedAt: time.Now(), StartedAt: time.Now(),
 		}
 	}

@@ -92,7 +92,7 @@ func (d *Device) LargestBlock() uint8 { return d.largestBlock }
 func (d *Device) CalledInvalid(sha256 string) bool { return slices.Contains(d.facts.Invalid, sha256) }
 
 // Catalogued is what images in the folder and in indexes are matched with. It is false while the device has
-// not told manufacturer code and image type of its OTA client.
+// not told manufacturer code and image type of its OTA client: they are 0 then.
 func (d *Device) Catalogued() (library.Device, bool) { return d.facts.Catalogued() }
 
 // Unanswered says that the dongle will never answer the device, and what to do; it is empty where that is not

@@ -93,21 +93,22 @@ func (f *Facts) Name() string {
 }
 
 // Catalogued is what images in the folder and in indexes are matched with. It is false while the device has
-// not told manufacturer code and image type of its OTA client.
+// not told manufacturer code and image type of its OTA client: they are 0 then.
 func (f *Facts) Catalogued() (library.Device, bool) {
-	if f.ManufacturerCode == nil || f.ImageType == nil {
-		return library.Device{}, false
-	}
-	return library.Device{
-		ManufacturerCode: *f.ManufacturerCode,
-		ImageType:        *f.ImageType,
+	d := library.Device{
 		HardwareVersion:  f.HardwareVersion,
 		HardwareHeard:    f.NoHardwareVersion || f.HardwareVersion != nil,
 		CurrentVersion:   f.CurrentVersion,
 		ModelID:          f.ModelID,
 		ManufacturerName: f.ManufacturerName,
 		EUI64:            uint64(f.EUID),
-	}, true
+	}
+	if f.ManufacturerCode == nil || f.ImageType == nil {
+		return d, false
+	}
+	d.ManufacturerCode = *f.ManufacturerCode
+	d.ImageType = *f.ImageType
+	return d, true
 }
 
 // target is where a command goes that is for an endpoint of the device; endpoint 0 stands for the one with

@@ -2,7 +2,7 @@
 
 import { button, h, setAttribute, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
-import { agoText, bytesText, durationText, endedWords, hex16, isActive, momentText, reasonText, sourceText, turnText, versionText } from "./words.js";
+import { agoText, bytesText, durationText, endedWords, failureText, hex16, isActive, momentText, reasonText, sourceText, turnText, versionText } from "./words.js";
 import { Buttons, Progress } from "./parts.js";
 import { Chart } from "./chart.js";
 import * as actions from "./actions.js";
@@ -114,7 +114,7 @@ class Sheet {
     this.#progress.show(device);
     this.#buttons.show(device);
     this.#chart.show(device);
-    setText(this.#explained, !isActive(upgrade) && upgrade?.reason ? reasonText(upgrade.reason) : "");
+    setText(this.#explained, !isActive(upgrade) && upgrade?.reason ? failureText(upgrade) : "");
     this.#showUpgrade(device);
     this.#showPast(device.history ?? []);
     const facts = this.#facts;

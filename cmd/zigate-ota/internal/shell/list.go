@@ -155,7 +155,10 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 	d.printImage(r)
 	if u := d.Upgrade; u != nil {
 		r.row("upgrade", "%s", upgradeCell(u).Text)
-		r.row("upgrade from", "%s to %s", version(u.OldImageVersion), version(&u.ImageVersion))
+		r.row("upgrade from", "%s to %s", version(u.OldImageVersion), version(u.ImageVersion))
+		if u.Error != nil {
+			r.row("upgrade failed", "%s", *u.Error)
+		}
 		if !u.State.Ended() {
 			r.row("upgrade queued", "%s", seen(&u.QueuedAt, now))
 			if more := pace(u); more != "" {
