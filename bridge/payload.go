@@ -169,6 +169,7 @@ func newUpgrade(u *upgrade.Record, place *slot.Place) *contract.Upgrade {
 		Attempt:          u.Attempt,
 		Reason:           known(contract.Reason(u.Reason)),
 		Error:            known(u.Error),
+		WaitsFor:         knownEUID(u.WaitsFor),
 		Queue:            newPlace(place),
 	}
 }

@@ -122,6 +122,8 @@ var remarks = map[upgrade.Remarkable]remark{
 		"the dongle answered the device itself"},
 	upgrade.NotHoldable: {slog.LevelError, "the installation cannot be held for a device that asks by " +
 		"pages with a dongle of this kind; the upgrade is cancelled"},
+	upgrade.EndedEarly: {slog.LevelWarn, "the device calls its download complete before it has asked for the " +
+		"whole image; what it runs after its restart decides"},
 	upgrade.NeverReleased: {slog.LevelWarn, "nobody has released the installation for a month; " +
 		"the upgrade is cancelled"},
 }
@@ -297,7 +299,8 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	us.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
 	us.slot.dropUnusedImages()
 	us.answerTickets(d, u)
-	us.memberEnded(d, u, now)
+	us.memberEnded(d, u)
+	us.judgeImage(d, u, now)
 }
 
 // answerTickets gives the final answer once the end of the upgrade is on the disk; until then a crash would
@@ -334,22 +337,11 @@ func explainEnd(d *device, u *upgrade.Upgrade) string {
 	return text
 }
 
-// memberEnded releases or fails those who waited for a canary, and gives the group's answer when all have
-// ended.
-func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
+// memberEnded gives a group's answer when all its members have ended.
+func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade) {
 	g := us.groups.memberEnded(u.Group(), d.EUID(), u.State(), u.Reason())
 	if g == nil {
 		return
-	}
-	for _, other := range us.home.upgrading() {
-		waiting := other.upgrade
-		switch {
-		case waiting.Group() != g.ID || waiting.Canary() != d.EUID():
-		case u.State() == upgrade.Succeeded:
-			us.step(other, upgrade.CanaryPassed{}, now)
-		default:
-			us.step(other, upgrade.CanaryFailed{}, now)
-		}
 	}
 	us.finishGroup(g)
 }

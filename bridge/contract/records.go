@@ -221,6 +221,9 @@ type Upgrade struct {
 	Reason *Reason `json:"reason"`
 	// Error is the same in one sentence for a person; null otherwise.
 	Error *string `json:"error"`
+	// WaitsFor is the device that gets the same image first, because no device here has been seen to run it;
+	// absent where the upgrade waits for none.
+	WaitsFor *EUID `json:"waitsFor,omitempty"`
 	// Queue is the upgrade's place in the queue; null before it has one, and when its download has ended.
 	Queue *Place `json:"queue"`
 }

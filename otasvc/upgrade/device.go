@@ -8,7 +8,7 @@ import (
 
 // answerEnd answers the last upgrade end request.
 func (t *transition) answerEnd(fileVersion, upgradeTime uint32) {
-	t.do(AnswerEnd{Sequence: t.u.endSequence, FileVersion: fileVersion, UpgradeTime: upgradeTime})
+	t.do(AnswerEnd{Sequence: t.u.endRequest.sequence, FileVersion: fileVersion, UpgradeTime: upgradeTime})
 }
 
 // install tells a device that waits with its image to install it. A device that asks again is told the same.
@@ -62,7 +62,7 @@ func (e EndRequested) apply(t *transition) {
 // endWith ends an attempt with a status that is no success.
 func (t *transition) endWith(by trigger, status uint8) {
 	if t.can(by) {
-		t.u.zclStatus = &status
+		t.u.endRequest.zclStatus = &status
 		t.move(by)
 	}
 }
@@ -93,8 +93,12 @@ func (t *transition) complete(e EndRequested) {
 	if !t.can(by) {
 		return
 	}
-	t.u.zclStatus = &e.Status
-	t.u.offset = t.u.order.Size
+	t.u.endRequest.zclStatus = &e.Status
+	if t.endsEarly() {
+		t.do(Remark{EndedEarly})
+	} else {
+		t.u.offset = t.u.order.Size
+	}
 	t.u.downloadedAt = t.now
 	t.move(by)
 	t.tell(DownloadFinished)
@@ -102,6 +106,14 @@ func (t *transition) complete(e EndRequested) {
 		t.installs(t.now)
 	}
 }
+
+// endsEarly reports whether a device that calls its download complete has not asked for all of the image. It
+// need not have asked for anything: it may have the image from an earlier download.
+func (t *transition) endsEarly() bool { return t.u.begun && t.u.Left() > largestBlock }
+
+// largestBlock is the largest block in bytes that a device can ask for. A device that has asked for the last
+// one has got less than this since its offset was noted.
+const largestBlock = 255
 
 // readSoon brings the next reading to a time, unless the version is being read.
 func (t *transition) readSoon(at time.Time) {
@@ -257,8 +269,11 @@ func (ReadingDone) apply(t *transition) {
 	wait := t.p.readAfter(readingInterval)
 	if t.u.announced {
 		wait = min(wait, readingReturned)
-	} else if t.u.wasHeld {
-		t.answerEnd(t.u.offeredVersion, InstallIn) // it may not have been told to install
+	} else {
+		// It may not have been told to install: the dongle's answer can be lost on air, or the dongle had no
+		// header any more. The clients of TI, ZBOSS and Exegin ask once and wait for ever, and take an answer
+		// that comes later.
+		t.answerEnd(t.u.offeredVersion, InstallIn)
 	}
 	t.u.deadlines.set(purposeReadVersion, t.now.Add(wait))
 }

@@ -8,7 +8,6 @@ import "time"
 func Refused(o Order, reason Reason, why string, now time.Time) *Upgrade {
 	o.Tickets = nil
 	o.Group = 0
-	o.Canary = 0
 	return &Upgrade{
 		order:          o,
 		stage:          StageFailed,

@@ -52,6 +52,7 @@ func TestUpgradeFromTheRequestToTheEnd(t *testing.T) {
 	}
 
 	l.after(10 * time.Second)
+	l.asks(l.Image().Size - 63)
 	wantEffects(t, l.ends(message.OTASuccess, true), upgrade.Withdraw{},
 		upgrade.Tell{What: upgrade.DownloadFinished, Offset: l.Image().Size},
 		upgrade.Tell{What: upgrade.UpgradeApplying, Offset: l.Image().Size},
@@ -730,13 +731,13 @@ func TestLostDevice(t *testing.T) {
 }
 
 func TestCanary(t *testing.T) {
-	o := order()
-	o.Canary = 42
-	l := begin(o)
-	if l.Canary() != 42 {
+	l := begin(order())
+	wantEffects(t, l.step(upgrade.WaitsFor{Device: 42}), upgrade.Changed{}, upgrade.Save{})
+	if l.Canary() != 42 || l.Record(l.now).WaitsFor != 42 {
 		t.Error("it does not know its canary")
 	}
-	wantEffects(t, l.step(upgrade.CanaryPassed{}), upgrade.Save{})
+	wantEffects(t, l.step(upgrade.WaitsFor{Device: 42}))
+	wantEffects(t, l.step(upgrade.WaitsFor{}), upgrade.Changed{}, upgrade.Save{})
 	if l.Canary() != 0 {
 		t.Error("it waits on")
 	}
