@@ -226,9 +226,12 @@ func deviceCases() []deviceCase {
 	next.Queue = &slot.Place{Device: bulb, Position: 1, Start: at("16:00:00"), End: at("16:09:00")}
 	ending := withUpgrade(upgrade.Downloading, from(36224, 17.6))
 	ending.Queue = &slot.Place{Device: bulb, End: at("16:09:00")}
+	people := goldenDevice()
+	people.ForPeople = otasvc.ForPeople{SoftwareBuild: "2.3.093", DateCode: "20240131", OtherServer: 0x00212effff00aabb}
 	return []deviceCase{
 		{"unknown but for its euid", otasvc.DeviceRecord{EUID: bulb, Name: bulb.String()}},
 		{"known, without an image", known},
+		{"with a software build, and another server", people},
 		{"newer image from an index, by a driver", newer},
 		{"older image", downgrade},
 		{"version unknown, image of an index that was not fetched, asleep", fresh},

@@ -173,6 +173,10 @@ func (h *deviceHearing) attribute(m message.Attribute, lqi uint8, now time.Time)
 		return
 	}
 	h.seen(d, lqi, now)
+	if registry.LearnServer(d.Device, m, h.dongle.info.IEEE) {
+		f := d.Facts()
+		h.log.Warn(f.AsksElsewhere(), "euid", f.EUID, "name", f.Name())
+	}
 	if version, told := d.Learn(m); told {
 		h.upgrades.step(d, upgrade.VersionRead{Version: version}, now)
 	}

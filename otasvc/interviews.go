@@ -147,7 +147,7 @@ func (v *interviews) next(crowded bool, now time.Time) (a *registry.Appointment,
 func (v *interviews) begin(d *device, a *registry.Appointment) {
 	interview := registry.Interview
 	if d.Interviewed() && !v.standing(d).Awaited {
-		interview = registry.ReadIdentity
+		interview = registry.ReadAgain
 	}
 	c := &conversation{questions: v.questions, device: d.Device, now: v.owner.now}
 	var err error

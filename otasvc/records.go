@@ -89,6 +89,7 @@ type DeviceRecord struct {
 	ManufacturerCode *uint16 // of the OTA cluster: what image headers are compared with
 	ImageType        *uint16
 	HardwareVersion  *uint16
+	ForPeople        ForPeople
 	Endpoint         uint8 // of the OTA client; 0 where it is not known
 	Sleepy           bool
 	CurrentVersion   *uint32 // running file version
@@ -99,6 +100,13 @@ type DeviceRecord struct {
 	Upgrade          *upgrade.Record // nil where there never was one
 	Queue            *slot.Place     // of the upgrade, times in whole minutes; nil where it has none
 	History          []upgrade.Past  // upgrades that have ended, the newest first, at most 10
+}
+
+// ForPeople is what a device says of itself that nothing but people needs. What it does not say is empty.
+type ForPeople struct {
+	SoftwareBuild string       // what it calls the version that it runs
+	DateCode      string       // of that version; mostly a date, in a form of the maker's
+	OtherServer   message.IEEE // the OTA server that it has as its own, where that is not the dongle; else 0
 }
 
 // DongleInfo is the state of the dongle for people.
@@ -171,6 +179,8 @@ type Answer struct {
 	Queue           *slot.Place // of the upgrade, as in the device record
 	HasUpgrade      bool        // the answer tells the upgrade, even where there is none
 	Source          Source
+	Image           *Offer // that the device would get
+	HasImage        bool   // the answer tells the image, even where there is none
 	CheckResults    []CheckResult
 	UpgradeResults  []UpgradeResult
 	DongleStatus    *uint8 // the 0x8000's status of a frame sent by hand

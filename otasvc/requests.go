@@ -251,6 +251,8 @@ func (q *inquiries) imageInfo(d *device, now time.Time) Answer {
 		Upgrade:    recordOf(d, now),
 		Queue:      d.queue.Place(),
 		HasUpgrade: true,
+		Image:      o,
+		HasImage:   true,
 	}
 	if o == nil {
 		a.Status = ImageInfoNotFound

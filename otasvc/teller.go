@@ -125,6 +125,7 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		ManufacturerCode: f.ManufacturerCode,
 		ImageType:        f.ImageType,
 		HardwareVersion:  f.HardwareVersion,
+		ForPeople:        forPeople(&f),
 		Endpoint:         f.Endpoint,
 		Sleepy:           f.Sleepy,
 		CurrentVersion:   f.CurrentVersion,
@@ -141,6 +142,12 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		r.Queue = d.queue.Place()
 	}
 	return r
+}
+
+// forPeople is what a device says of itself that nothing but people needs.
+func forPeople(f *registry.Facts) ForPeople {
+	running := f.Running()
+	return ForPeople{SoftwareBuild: running.Software, DateCode: running.DateCode, OtherServer: f.OtherServer}
 }
 
 // outlook has devices and service tell how the queue is expected to go on. It does not know how that is found

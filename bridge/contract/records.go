@@ -85,6 +85,8 @@ type RegisteredImage struct {
 	URL string `json:"url"`
 	// Title is the header string, printable.
 	Title string `json:"title"`
+	// FileName is the last part of URL.
+	FileName string `json:"fileName"`
 	// Devices are the devices that the image was registered for; the list is never null.
 	Devices []EUID `json:"devices"`
 	// AddedAt is when the image was registered.
@@ -153,6 +155,13 @@ type Device struct {
 	Sleepy bool `json:"sleepy"`
 	// CurrentVersion is the file version that the device runs.
 	CurrentVersion *uint32 `json:"currentFileVersion"`
+	// SoftwareBuild is what the device calls that version for people.
+	SoftwareBuild *string `json:"softwareBuild"`
+	// DateCode is when that version was made, in a form of the maker's.
+	DateCode *string `json:"dateCode"`
+	// OtherServer is the OTA server that the device has as its own, where that is not the dongle: it may look
+	// for images there alone.
+	OtherServer *EUID `json:"otherServer"`
 	// LQI is the link quality of the last frame that was received from the device, from 0 to 255, the best.
 	LQI *uint8 `json:"lqi"`
 	// LastSeen is when the device was heard of last; null where it was not since it became known.
@@ -186,6 +195,10 @@ type Offer struct {
 	DriverVersion uint32 `json:"driverVersion"`
 	// ReleaseNotes is a text for people, or the URL of one.
 	ReleaseNotes *string `json:"releaseNotes"`
+	// Title is the text in the image's header, printable; null while that is not known.
+	Title *string `json:"title"`
+	// FileName is the last part of URL.
+	FileName *string `json:"fileName"`
 }
 
 // Upgrade is one upgrade of a device.

@@ -106,6 +106,14 @@ func (d *Device) Unanswered() string {
 		d.facts.DeafEndpoint)
 }
 
+// noteBuildAsked notes that the device was asked what it says of its software for people.
+func noteBuildAsked(d *Device) {
+	if !d.facts.Build.Asked {
+		d.facts.Build.Asked = true
+		*d.kept++
+	}
+}
+
 // Seen notes a sign of life. A link quality of 0 means that the message had none.
 func (d *Device) Seen(lqi uint8, now time.Time) {
 	d.facts.LastSeen = now

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"slices"
 	"testing"
@@ -31,6 +32,8 @@ func attribute(cluster, id uint16, value any) message.Attribute {
 		at.DataType, at.Data = 0x21, []byte{byte(v >> 8), byte(v)}
 	case uint32:
 		at.DataType, at.Data = 0x23, []byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}
+	case uint64:
+		at.DataType, at.Data = 0x27, binary.BigEndian.AppendUint64(nil, v)
 	}
 	return at
 }

@@ -22,6 +22,12 @@ export function durationText(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
+// runningText returns the version that a device runs, with what the device calls it for people.
+export const runningText = (device) => (device.softwareBuild ? `${device.softwareBuild} (${versionText(device.currentFileVersion)})` : versionText(device.currentFileVersion));
+
+// otherServerText returns what a device with another OTA server means; it is empty for the others.
+export const otherServerText = (device) => (device.otherServer ? `${device.otherServer}: it may look for images there alone. Switch that server off, reset the device and let it join again.` : "");
+
 // agoText returns how long ago a time was.
 export function agoText(time, now = Date.now()) {
   if (!time) return "never";
