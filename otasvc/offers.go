@@ -559,6 +559,12 @@ func fits(d *registry.Device, o Offer) bool {
 		return false
 	}
 	f := d.Facts()
+	switch {
+	case o.ManufacturerCode == wildcard16: // it must be the device's own in all
+		return is(f.ManufacturerCode, o.ManufacturerCode) && is(f.ImageType, o.ImageType)
+	case f.ManufacturerUnsure:
+		return equalOrUnknown(f.ImageType, o.ImageType)
+	}
 	return equalOrUnknown(f.ManufacturerCode, o.ManufacturerCode) && equalOrUnknown(f.ImageType, o.ImageType)
 }
 

@@ -296,6 +296,9 @@ func (o *orders) warning(d *device, u *upgrade.Upgrade, offered Offer) string {
 		return "the outcome is uncertain: the dongle's firmware compares versions, " +
 			"so the image is offered as a newer one, which many devices refuse once they have it"
 	}
+	if f := d.Facts(); f.OtherServer != 0 {
+		return f.AsksElsewhere()
+	}
 	if why, heard := judgeHardware(d.Device, offered); !heard {
 		return "nobody can tell whether the image is for this device: it " + why
 	}

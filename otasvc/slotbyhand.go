@@ -165,7 +165,7 @@ func (h *byHand) loadedByHand(im *cachedImage, key slot.Key, err error, now time
 	h.slot.loadedByHand(key)
 	header := im.headerAs(key.Version)
 	h.log.Info("image header loaded by hand", "manufacturerCode", header.ManufacturerCode,
-		"imageType", header.ImageType, "fileVersion", header.FileVersion)
+		"imageType", header.ImageType, "fileVersion", shownVersion(header.FileVersion))
 	h.slot.tellLoaded(header)
 	h.keepByHand(key, h.slot.state.Generation(), now.Add(handKeep))
 }

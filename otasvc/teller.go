@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -142,6 +143,22 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		r.Queue = d.queue.Place()
 	}
 	return r
+}
+
+// shownVersion is a file version as people write it.
+func shownVersion(version uint32) string { return fmt.Sprintf("0x%08x", version) }
+
+// shownRunning is what a device runs as people are told of it: what the device calls it, and the file version.
+func shownRunning(d *device) string {
+	f := d.Facts()
+	running := f.CurrentVersion
+	if running == nil {
+		return "unknown"
+	}
+	if build := f.Running().Software; build != "" {
+		return build + " (" + shownVersion(*running) + ")"
+	}
+	return shownVersion(*running)
 }
 
 // forPeople is what a device says of itself that nothing but people needs.

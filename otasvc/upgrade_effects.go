@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -140,7 +141,7 @@ func (us *upgrades) begun(d *device, u *upgrade.Upgrade, goesOn bool) {
 	image := u.Image()
 	d.SetIdentity(image.ManufacturerCode, image.ImageType)
 	if !goesOn {
-		us.log.Info("download started", "euid", d.EUID(), "fileVersion", image.ImageVersion,
+		us.log.Info("download started", "euid", d.EUID(), "fileVersion", shownVersion(image.ImageVersion),
 			"offset", u.Offset(), "attempt", u.Attempt())
 	}
 }
@@ -250,7 +251,7 @@ func (us *upgrades) endRequested(d *device, m message.UpgradeEndRequest, now tim
 	u := d.active()
 	if u == nil || !u.IsAbout(m.ManufacturerCode, m.ImageType, m.FileVersion) {
 		us.log.Warn("a device ended a download that it was not given", "euid", d.EUID(), "status", m.Status,
-			"fileVersion", m.FileVersion)
+			"fileVersion", shownVersion(m.FileVersion))
 		return
 	}
 	us.syncDevice(d, now)
@@ -278,6 +279,9 @@ var endEvents = map[upgrade.State]EventName{
 
 // ended tells everybody how an upgrade ended.
 func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
+	if u.RunsAnyVersion() { // else nobody takes that for what a device runs
+		d.SetVersion(u.Image().ImageVersion)
+	}
 	us.home.ended(d)
 	event := us.event(endEvents[u.State()], d, u, u.Offset())
 	if u.State() == upgrade.Failed {
@@ -286,11 +290,12 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	us.outlet.happened(event)
 	if u.State() == upgrade.Succeeded {
 		us.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
-			"fileVersion", u.Image().ImageVersion)
+			"fileVersion", shownVersion(u.Image().ImageVersion))
+		us.interviews.want(d) // what it says of its software for people is another now
 		if told := u.RunningVersion(); told != nil {
 			us.log.Warn("the device runs another version than before, and tells another number than its "+
 				"image's file; some vendors number them differently", "euid", d.EUID(),
-				"fileVersion", u.Image().ImageVersion, "runningVersion", *told)
+				"fileVersion", shownVersion(u.Image().ImageVersion), "runningVersion", shownVersion(*told))
 		}
 	} else {
 		us.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(),
@@ -331,7 +336,11 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 // explainEnd says for a person why an upgrade did not succeed; it is empty where it did, or has not ended.
 func explainEnd(d *device, u *upgrade.Upgrade) string {
 	text := u.Why()
-	if why := d.Unanswered(); why != "" && u.Reason() == upgrade.ReasonNoResponse {
+	if u.Reason() != upgrade.ReasonNoResponse {
+		return text
+	}
+	f := d.Facts()
+	if why := cmp.Or(d.Unanswered(), f.AsksElsewhere()); why != "" {
 		text += "; " + why
 	}
 	return text

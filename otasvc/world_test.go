@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -124,6 +125,12 @@ func (r *recorder) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer) {
 }
 
 func (r *recorder) device(e message.IEEE) otasvc.DeviceRecord { defer r.lock()(); return r.devices[e] }
+
+// recordsOf are all records of a device so far, in order.
+func (r *recorder) recordsOf(e message.IEEE) []otasvc.DeviceRecord {
+	defer r.lock()()
+	return slices.Clone(r.history[e])
+}
 
 // watchDevices has each further record of a device told, with the lock held.
 func (r *recorder) watchDevices(told func(otasvc.DeviceRecord)) { defer r.lock()(); r.onDevice = told }

@@ -160,7 +160,8 @@ func (d *Device) SetIdentity(manufacturerCode, imageType uint16) {
 }
 
 func (d *Device) setManufacturerCode(code uint16) {
-	if set(&d.facts.ManufacturerCode, code) {
+	if set(&d.facts.ManufacturerCode, code) || d.facts.ManufacturerUnsure {
+		d.facts.ManufacturerUnsure = false
 		d.changed()
 	}
 }

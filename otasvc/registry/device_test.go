@@ -257,6 +257,23 @@ func TestLearn(t *testing.T) {
 				attribute(message.ClusterOTA, message.AttrOTAImageType, uint16(0xFFFF)),
 				attribute(message.ClusterOTA, message.AttrOTAFileVersion, uint32(0xFFFFFFFF)),
 			},
+			want: registry.Facts{ManufacturerUnsure: true},
+		},
+		"a manufacturer code of 0xFFFF": {
+			told: []message.Attribute{
+				attribute(message.ClusterOTA, message.AttrOTAManufacturer, uint16(0xFFFF)),
+				attribute(message.ClusterOTA, message.AttrOTAImageType, uint16(0xC8)),
+			},
+			want: registry.Facts{ManufacturerCode: ptr(uint16(0xFFFF)), ImageType: ptr(uint16(0xC8)), ManufacturerUnsure: true},
+		},
+		"a manufacturer code that comes later": {
+			told: []message.Attribute{
+				attribute(message.ClusterOTA, message.AttrOTAImageType, uint16(0xC8)),
+				attribute(message.ClusterOTA, message.AttrOTAManufacturer, uint16(0xFFFF)),
+				attribute(message.ClusterOTA, message.AttrOTAManufacturer, uint16(0x117c)),
+				attribute(message.ClusterOTA, message.AttrOTAManufacturer, uint16(0xFFFF)),
+			},
+			want: registry.Facts{ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0xC8))},
 		},
 		"mute": {
 			told: []message.Attribute{unsupported(message.ClusterOTA, message.AttrOTAFileVersion)},

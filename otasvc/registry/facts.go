@@ -43,7 +43,11 @@ type Facts struct {
 	// a request. The node descriptor's manufacturer code is often another, so it is no substitute. They are
 	// nil while not known.
 	ManufacturerCode *uint16 `json:"manufacturerCode,omitempty"`
-	ImageType        *uint16 `json:"imageType,omitempty"`
+	// ManufacturerUnsure says that an attribute tells 0xFFFF as manufacturer code, and nothing another one.
+	// There are devices that ask for images with that, and others whose attribute was never set. It is taken
+	// for the ManufacturerCode where the image type is known.
+	ManufacturerUnsure bool    `json:"manufacturerUnsure,omitempty"`
+	ImageType          *uint16 `json:"imageType,omitempty"`
 	// HardwareVersion is told by a Query Next Image request alone. It is nil while none was seen that had
 	// one.
 	HardwareVersion *uint16 `json:"hardwareVersion,omitempty"`

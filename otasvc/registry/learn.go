@@ -75,10 +75,14 @@ func (d *Device) learnOTA(at message.Attribute) (version uint32, told bool) {
 	case message.AttrOTAManufacturer:
 		if v != unknown16 {
 			d.setManufacturerCode(uint16(v))
+		} else if d.facts.ManufacturerCode == nil {
+			d.facts.ManufacturerUnsure = true
+			takeUnsure(d)
 		}
 	case message.AttrOTAImageType:
 		if v != unknown16 {
 			d.setImageType(uint16(v))
+			takeUnsure(d)
 		}
 	}
 	return 0, false
@@ -121,6 +125,15 @@ func LearnServer(d *Device, at message.Attribute, own message.IEEE) (other bool)
 	d.facts.OtherServer = server
 	d.changed()
 	return server != 0
+}
+
+// takeUnsure takes a manufacturer code of 0xFFFF for what it says, if the device has an image type besides: an
+// OTA client without one has never been set up.
+func takeUnsure(d *Device) {
+	f := &d.facts
+	if f.ManufacturerUnsure && f.ImageType != nil && set(&f.ManufacturerCode, unknown16) {
+		d.changed()
+	}
 }
 
 // LearnQuery takes in what a device tells of itself when it asks for an image.

@@ -178,6 +178,13 @@ func (u *Upgrade) RunningVersion() *uint32 {
 	return u.running
 }
 
+// RunsAnyVersion reports whether the upgrade has succeeded, and the device says that it runs the file version
+// that stands for any, as the image's file has it.
+func (u *Upgrade) RunsAnyVersion() bool {
+	return u.stage == StageSucceeded && u.order.ImageVersion == noVersion && u.running != nil &&
+		*u.running == noVersion
+}
+
 // OfferedVersion is the file version under which the dongle offers the image, and the device knows it.
 func (u *Upgrade) OfferedVersion() uint32 { return u.offeredVersion }
 

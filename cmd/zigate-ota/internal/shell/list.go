@@ -166,8 +166,8 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 		r.row("date code", "%s", *d.DateCode)
 	}
 	if d.OtherServer != nil {
-		r.row("other OTA server", "%s: it may look for images there alone; switch that server off, "+
-			"reset the device to its factory state and let it join again", *d.OtherServer)
+		r.row("other OTA server", "%s, where it may look for images alone", *d.OtherServer)
+		r.row("", "switch that server off, reset the device, let it join again")
 	}
 	d.printImage(r)
 	if u := d.Upgrade; u != nil {

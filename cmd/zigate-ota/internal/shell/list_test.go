@@ -100,7 +100,7 @@ func TestListsAsJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &devices); err != nil || strings.Count(out, "\n") != 1 {
 		t.Errorf("%v: %s", err, out)
 	}
-	if len(devices.Devices) != 4 || len(devices.Devices[1]) != 16 || devices.Devices[3]["name"] != "0x00124b0022334455" {
+	if len(devices.Devices) != 4 || len(devices.Devices[1]) != 19 || devices.Devices[3]["name"] != "0x00124b0022334455" {
 		t.Errorf("%d devices: %s", len(devices.Devices), out)
 	}
 	out = s.start("devices", "--json", "0x00:12:4B:00:22:33:44:55").succeeds()
