@@ -292,7 +292,7 @@ func (o *offers) list() []RegisteredImage {
 func (o *offers) fetch(
 	req library.Request, op *Operation, respond Respond, then func(library.Image, error),
 ) {
-	req.Progress = o.fetchProgress(publicURL(req.URL), op, respond)
+	req.Progress = o.fetchProgress(library.PublicURL(req.URL), op, respond)
 	o.fetchQuietly(req, then)
 }
 

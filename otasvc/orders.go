@@ -142,7 +142,7 @@ func (o *orders) refuse(v admission.Verdict, d *device, req UpgradeRequest, offe
 	if offered == nil {
 		a.Operation.ImageVersion = req.ImageVersion
 	}
-	if url := publicURL(req.URL); offered == nil && url != "" {
+	if url := library.PublicURL(req.URL); offered == nil && url != "" {
 		a.Operation.URL = &url
 	}
 	if d.active() != nil {
@@ -162,7 +162,7 @@ func imageOf(offered *Offer, req UpgradeRequest) upgrade.Image {
 	if offered != nil {
 		return offered.image()
 	}
-	image := upgrade.Image{URL: publicURL(req.URL), Missing: true, NoVersion: req.ImageVersion == nil}
+	image := upgrade.Image{URL: library.PublicURL(req.URL), Missing: true, NoVersion: req.ImageVersion == nil}
 	if req.ImageVersion != nil {
 		image.ImageVersion = *req.ImageVersion
 	}
@@ -216,7 +216,7 @@ func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 // takeFromURL fetches the image that a request names, registers it for the device and goes on with it.
 func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 	op := d.operation(nil)
-	op.URL = ptr(publicURL(req.URL))
+	op.URL = ptr(library.PublicURL(req.URL))
 	respond(Answer{Status: InProgress, Operation: op})
 	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
 	o.fetchFor(d, fetch, op, respond, func(image library.Image, err error) {
@@ -224,7 +224,8 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 			o.refuse(notHad(err), d, req, nil, respond)
 			return
 		}
-		r := registration(image, publicURL(req.URL), "", o.offers.ownDriverVersion(d.Device, image), o.now())
+		version := o.offers.ownDriverVersion(d.Device, image)
+		r := registration(image, library.PublicURL(req.URL), "", version, o.now())
 		offered := offerOf(r, image)
 		v := admission.Fetched(req.asked(), o.deviceNow(d), admissionOffer(d.Device, offered),
 			offered.ManufacturerCode, offered.ImageType)
