@@ -7,6 +7,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -43,6 +44,33 @@ func TestManufacturerForAny(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A manufacturer code of 0xFFFF that only an attribute tells may be one that was never set: the device still takes what a
+// person has chosen for it, and what it asks for in the end is what counts.
+func TestManufacturerThatMayNotBeSet(t *testing.T) {
+	inImageWorld(t, nil, func(w *imageWorld) {
+		w.stop()
+		w.forgetState()
+		w.silent = true
+		w.manufacturerCode = 0xFFFF
+		w.start()
+		if code := w.sink.device(bulb).ManufacturerCode; code == nil || *code != 0xFFFF {
+			t.Errorf("its manufacturer code is %v", code)
+		}
+		if a := final(w.add(otasvc.AddImage{URL: w.file("a.ota", lampImage(2, nil))})); a.Status != otasvc.Success {
+			t.Fatalf("%+v", a)
+		}
+		if !w.sink.device(bulb).UpdateAvailable {
+			t.Error("what was added for it is not offered")
+		}
+		w.queried()
+		w.attribute(message.AttrOTAManufacturer, 0xFFFF)
+		time.Sleep(time.Second)
+		if d := w.sink.device(bulb); *d.ManufacturerCode != 0x117C || !d.UpdateAvailable {
+			t.Errorf("0x%04x, %v", *d.ManufacturerCode, d.UpdateAvailable)
+		}
+	})
 }
 
 // A file whose version is 0xFFFFFFFF is installed over whatever runs, by name and force. Whatever the device calls it

@@ -190,8 +190,11 @@ func (h *deviceHearing) attribute(m message.Attribute, lqi uint8, now time.Time)
 // saysAnyVersion reports whether an attribute tells the file version that stands for any, which is that of
 // devices that were never upgraded, too.
 func saysAnyVersion(m message.Attribute) bool {
+	if m.Cluster != message.ClusterOTA || m.ID != message.AttrOTAFileVersion {
+		return false
+	}
 	version, ok := m.Uint()
-	return ok && m.Cluster == message.ClusterOTA && m.ID == message.AttrOTAFileVersion && version == wildcard32
+	return ok && version == wildcard32
 }
 
 // mayRunAnyVersion reports whether a device may run an image with the file version that stands for any: it is

@@ -42,6 +42,8 @@ type imageWorld struct {
 	policy  func(*otasvc.Policy)
 	// silent: the device has told what its OTA client is, and was not heard to look for an image.
 	silent bool
+	// manufacturerCode is what its attribute tells then, from 0x117C on; 0 stands for that.
+	manufacturerCode uint32
 }
 
 func inImageWorld(t *testing.T, indexes map[string]string, f func(w *imageWorld)) {
@@ -90,7 +92,7 @@ func (w *imageWorld) start() {
 	w.service.HandleMessage(message.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: message.CapabilityRxOnWhenIdle}, 100)
 	if w.silent {
 		w.attribute(message.AttrOTAFileVersion, 1)
-		w.attribute(message.AttrOTAManufacturer, 0x117C)
+		w.attribute(message.AttrOTAManufacturer, max(w.manufacturerCode, 0x117C))
 		w.attribute(message.AttrOTAImageType, 0x2201)
 	} else {
 		w.queried()

@@ -148,7 +148,8 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 // shownVersion is a file version as people write it.
 func shownVersion(version uint32) string { return fmt.Sprintf("0x%08x", version) }
 
-// shownRunning is what a device runs as people are told of it: what the device calls it, and the file version.
+// shownRunning is what a device runs as people are told of it: what the device calls it, and the file
+// version.
 func shownRunning(d *device) string {
 	f := d.Facts()
 	running := f.CurrentVersion

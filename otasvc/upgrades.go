@@ -46,8 +46,8 @@ func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Tim
 	if asksForBlocks(d, now) {
 		us.step(d, upgrade.StillAsks{}, now)
 	}
-	us.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(), "fileVersion", shownVersion(o.ImageVersion),
-		"running", shownRunning(d), "state", u.State())
+	us.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(),
+		"fileVersion", shownVersion(o.ImageVersion), "running", shownRunning(d), "state", u.State())
 	return u
 }
 

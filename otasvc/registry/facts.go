@@ -84,8 +84,8 @@ type Facts struct {
 
 // Build is what a device says of its software for people: attributes 0x4000 and 0x0006 of the Basic cluster.
 type Build struct {
-	// Software is the software build, and DateCode mostly a date, in a form that its maker has chosen. They are
-	// empty where the device does not tell them.
+	// Software is the software build, and DateCode mostly a date, in a form that its maker has chosen. They
+	// are empty where the device does not tell them.
 	Software string `json:"softwareBuild,omitempty"`
 	DateCode string `json:"dateCode,omitempty"`
 	// Of is the running file version when they were told. It is nil where that was not known.
@@ -106,8 +106,8 @@ func (f *Facts) Running() Build {
 	return f.Build
 }
 
-// AsksElsewhere says that the device has another OTA server as its own, and what to do; it is empty where that
-// is not so.
+// AsksElsewhere says that the device has another OTA server as its own, and what to do; it is empty where
+// that is not so.
 func (f *Facts) AsksElsewhere() string {
 	if f.OtherServer == 0 {
 		return ""

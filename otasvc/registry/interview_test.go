@@ -288,7 +288,6 @@ func TestReadAgain(t *testing.T) {
 	if err := registry.Interview(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	version := uint32(7)
 	again := func(want ...string) {
 		t.Helper()
 		a.asked = nil
@@ -301,7 +300,7 @@ func TestReadAgain(t *testing.T) {
 	}
 	again("cluster 25 at 11")
 
-	version = 8
+	version := uint32(8)
 	answers := a.answer
 	a.answer = func(cmd message.Message) []message.Message {
 		list := answers(cmd)

@@ -127,8 +127,8 @@ func LearnServer(d *Device, at message.Attribute, own message.IEEE) (other bool)
 	return server != 0
 }
 
-// takeUnsure takes a manufacturer code of 0xFFFF for what it says, if the device has an image type besides: an
-// OTA client without one has never been set up.
+// takeUnsure takes a manufacturer code of 0xFFFF for what it says, if the device has an image type besides:
+// an OTA client without one has never been set up.
 func takeUnsure(d *Device) {
 	f := &d.facts
 	if f.ManufacturerUnsure && f.ImageType != nil && set(&f.ManufacturerCode, unknown16) {
