@@ -486,13 +486,15 @@ func TestRefusalsAreFailedUpgrades(t *testing.T) {
 		{"other hardware", func(h *home) string { return `,"url":"` + h.built(newer, limited) + `"` }, "hardwareMismatch", "from 3 to 4, not 1", json.Number("587814449")},
 		{"older", func(h *home) string { return `,"url":"` + h.built(3, nil) + `"` }, "downgradeRefused", "allowDowngrade", json.Number("3")},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {
-				h.queries(1)
-				h.request("upgrade", `{`+bulbID+`,"transaction":"t"`+tt.request(h)+`}`)
-				h.refused(tt.reason, tt.says, tt.version)
+		for _, firmware := range []sim.Firmware{sim.V131C, sim.V1323, sim.V2324} {
+			t.Run(tt.name+", "+firmware.String(), func(t *testing.T) {
+				inHome(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {
+					h.queries(1)
+					h.request("upgrade", `{`+bulbID+`,"transaction":"t"`+tt.request(h)+`}`)
+					h.refused(tt.reason, tt.says, tt.version)
+				})
 			})
-		})
+		}
 	}
 }
 
