@@ -242,11 +242,15 @@ func (w *imageWorld) add(a otasvc.AddImage) []otasvc.Answer {
 func (w *imageWorld) upgrade(req otasvc.UpgradeRequest) (last otasvc.Answer) {
 	w.t.Helper()
 	req.Device, req.Ticket = ref(bulb), upgrade.Ticket(`"x"`)
+	ended := len(w.sink.final("x"))
 	var mu sync.Mutex
 	w.service.Upgrade(req, func(a otasvc.Answer) { mu.Lock(); last = a; mu.Unlock() })
 	time.Sleep(time.Minute)
 	mu.Lock()
 	defer mu.Unlock()
+	if answers := w.sink.final("x"); len(answers) > ended {
+		return answers[len(answers)-1]
+	}
 	return last
 }
 

@@ -153,7 +153,9 @@ func (o *orders) refuse(v admission.Verdict, d *device, req UpgradeRequest, offe
 		return
 	}
 	o.upgrades.refused(d, imageOf(offered, req), req.order(), v.Reason, a.Error, o.now())
-	o.keeper.whenSaved(func() { respond(a) })
+	if len(req.Ticket) == 0 { // else the answer is owed as that of any upgrade
+		o.keeper.whenSaved(func() { respond(a) })
+	}
 }
 
 // imageOf is what is known of the image of a request that is refused: the image that was found, or else what

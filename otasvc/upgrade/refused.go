@@ -4,9 +4,8 @@ import "time"
 
 // Refused is an upgrade that was refused for its image or its device, see [Reason.Refuses]: it has failed
 // before it began. The order has what is known of the image. why is one sentence for a person; empty stands
-// for the reason's own. Nobody waits for its answer: whoever asked is told that it was refused.
+// for the reason's own. Its final answers are due as those of any other.
 func Refused(o Order, reason Reason, why string, now time.Time) *Upgrade {
-	o.Tickets = nil
 	o.Group = 0
 	return &Upgrade{
 		order:          o,
