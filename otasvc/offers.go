@@ -179,7 +179,7 @@ func (o *offers) noImage(d *registry.Device) string {
 				"the device asks for others", offer.ManufacturerCode, offer.ImageType)
 		}
 		if why := wrongHardware(d, offer); why != "" {
-			return "the registered " + why + "; say \"force\": true to install it all the same"
+			return "the registered " + why + forceIt
 		}
 	}
 	if dev, ok := o.catalogued(d); ok {
@@ -575,6 +575,9 @@ func judgeHardware(d *registry.Device, o Offer) (why string, heard bool) {
 	dev, _ := d.Catalogued()
 	return o.limits.JudgeHardware(dev)
 }
+
+// forceIt says how a person gets past what is said before it.
+const forceIt = "; say \"force\": true to install it all the same"
 
 // wrongHardware says in a sentence why the hardware versions that an image is for exclude a device; empty
 // where they do not, or nobody can judge that yet.

@@ -294,3 +294,41 @@ func TestHardwareOnTheAir(t *testing.T) {
 		}
 	}
 }
+
+// An upgrade that nobody could judge is judged when its device tells its hardware version; one that was forced goes on.
+func TestHardwareThatIsToldLater(t *testing.T) {
+	limited := lampImage(2, func(h *otafile.Header) {
+		least, most := uint16(3), uint16(4)
+		h.MinHardwareVersion, h.MaxHardwareVersion = &least, &most
+	})
+	for name, tt := range map[string]struct {
+		hardware uint8
+		force    bool
+		ends     bool
+	}{"inside": {3, false, false}, "outside": {5, false, true}, "outside, forced": {5, true, false}} {
+		t.Run(name, func(t *testing.T) {
+			inImageWorld(t, nil, func(w *imageWorld) {
+				w.stop()
+				w.forgetState()
+				w.silent = true
+				w.start()
+				url := w.file("a.ota", limited)
+				if a := w.upgrade(otasvc.UpgradeRequest{URL: url, At: time.Now().Add(time.Hour), Force: tt.force}); a.Status != otasvc.InProgress {
+					t.Fatalf("%+v", a)
+				}
+				w.queried(tt.hardware)
+				time.Sleep(time.Second)
+				if !tt.ends {
+					if u := w.sink.device(bulb).Upgrade; u.State != upgrade.Scheduled {
+						t.Errorf("%+v", u)
+					}
+					return
+				}
+				w.refusedFor(upgrade.ReasonHardwareMismatch, "the image is for hardware versions from 3 to 4, not 5; say", 1)
+				if a := w.sink.final("x"); len(a) != 1 || a[0].Status != otasvc.Failure || a[0].Reason != upgrade.ReasonHardwareMismatch {
+					t.Errorf("answered %+v", a)
+				}
+			})
+		})
+	}
+}
