@@ -557,7 +557,7 @@ func (h *home) refused(reason, says string, version any) {
 	if answer["status"] != "failure" || answer["reason"] != reason || !strings.Contains(sentence, says) {
 		h.t.Errorf("answered %v", answer)
 	}
-	if answer["imageVersion"] != version {
+	if answer["imageVersion"] != version || answer["mfgId"] != json.Number("4476") {
 		h.t.Errorf("the answer is about version %v", answer["imageVersion"])
 	}
 
