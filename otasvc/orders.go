@@ -408,15 +408,22 @@ func (o *orders) wantedByPolicy(d *device, offered *Offer, failed map[string]err
 		justNow := offered.candidate != nil && failed[offered.candidate.Key()] != nil
 		before.Unfetched = !justNow && o.offers.isUnavailable(offered, now)
 	}
-	u := d.upgrade
-	if offered != nil && u != nil && !u.Refused() && u.Image().SHA256 == offered.SHA256 {
+	if tried := lastTried(d); offered != nil && tried != nil && tried.SHA256 == offered.SHA256 {
 		before.Tried = true
-		before.Reason = u.Reason()
-		before.EndedAt = u.EndedAt()
+		before.Reason = tried.Reason
+		before.EndedAt = tried.EndedAt
 		before.Returned = d.returnedAt
-		before.Proven = o.home.running()[firmwareOf(u)]
+		before.Proven = o.home.running()[firmwareIn(offered.image())]
 	}
 	return admission.ByPolicy(o.deviceNow(d), admissionOfferOf(d.Device, offered), before, now)
+}
+
+// lastTried is the image that a device was last to take, or nil.
+func lastTried(d *device) *upgrade.Tried {
+	if d.upgrade == nil {
+		return nil
+	}
+	return d.upgrade.Tried()
 }
 
 // offeredUnasked is the loaded image where a device that asks for its blocks without an upgrade may have it;

@@ -332,3 +332,32 @@ func TestHardwareThatIsToldLater(t *testing.T) {
 		})
 	}
 }
+
+// What a person asks for in vain does not have the policy try again what it has tried before.
+func TestRefusalDoesNotHideWhatWasTried(t *testing.T) {
+	cfg := bulbConfig(bulb)
+	cfg.KeepsOldVersion = true
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+		w.met(bulb)
+		url, _ := w.image(0x117C, 0x2201, 2, 3_000)
+		w.add(bulb, url)
+		if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.InProgress {
+			t.Fatalf("%+v", a)
+		}
+		if u := w.ended(time.Hour, bulb); u.Reason != upgrade.ReasonVersionUnchanged {
+			t.Fatalf("%+v", u)
+		}
+		for range 2 {
+			if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), URL: "file:///nothing.ota"}); a.Reason != upgrade.ReasonImageAccessFailed {
+				t.Errorf("%+v", a)
+			}
+		}
+		w.stop()
+		w.policy.Auto = true
+		w.start()
+		time.Sleep(3 * time.Hour)
+		if u := w.sink.device(bulb).Upgrade; u.Reason != upgrade.ReasonImageAccessFailed || len(w.sink.device(bulb).History) != 3 {
+			t.Errorf("%+v", u)
+		}
+	})
+}

@@ -81,7 +81,7 @@ func refusedUpgrade(
 ) *upgrade.Upgrade {
 	order.Image = image
 	order.OldVersion = d.CurrentVersion()
-	return upgrade.Refused(order, reason, why, now)
+	return upgrade.Refused(order, reason, why, d.upgrade, now)
 }
 
 // enterRefused gives a device an upgrade that was refused, which has ended.
