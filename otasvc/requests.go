@@ -251,8 +251,6 @@ func (q *inquiries) imageInfo(d *device, now time.Time) Answer {
 		Upgrade:    recordOf(d, now),
 		Queue:      d.queue.Place(),
 		HasUpgrade: true,
-		Image:      o,
-		HasImage:   true,
 	}
 	if o == nil {
 		a.Status = ImageInfoNotFound
