@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -152,10 +153,12 @@ func (o *orders) refuse(v admission.Verdict, d *device, req UpgradeRequest, offe
 		respond(a)
 		return
 	}
-	o.upgrades.refused(d, imageOf(offered, req), req.order(), v.Reason, a.Error, o.now())
-	if len(req.Ticket) == 0 { // else the answer is owed as that of any upgrade
-		o.keeper.whenSaved(func() { respond(a) })
+	why := a.Error
+	if len(req.Ticket) > 0 { // the final answer is owed as that of any upgrade
+		a = Answer{Status: InProgress, Operation: a.Operation, Kept: true}
 	}
+	o.keeper.whenSaved(func() { respond(a) }) // before the final answer
+	o.upgrades.refused(d, imageOf(offered, req), req.order(), v.Reason, why, o.now())
 }
 
 // imageOf is what is known of the image of a request that is refused: the image that was found, or else what
@@ -183,8 +186,13 @@ func notHad(err error) admission.Verdict {
 	return v
 }
 
-// take takes a request for one device.
+// take takes a request for one device. One that has its upgrade already, from before a restart, is not taken
+// again; its answer is still owed where that has ended.
 func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
+	if u := d.upgrade; u != nil && hasTicket(u.Tickets(), req.Ticket) {
+		respond(Answer{Status: InProgress, Operation: o.offers.upgradeOperation(d), Kept: true})
+		return
+	}
 	switch v := admission.Arrived(req.asked(), underway(d), o.dongleNow()); v.Action {
 	case admission.Release:
 		o.release(d, req, respond)
@@ -212,7 +220,7 @@ func (o *orders) chosen(d *registry.Device, req UpgradeRequest) *Offer {
 func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 	op := o.offers.upgradeOperation(d)
 	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, o.now())
-	o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op}) })
+	o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op, Kept: len(req.Ticket) > 0}) })
 }
 
 // takeFromURL fetches the image that a request names, registers it for the device and goes on with it.
@@ -282,7 +290,12 @@ func (o *orders) carryOut(
 		})
 	case admission.Queue:
 		u := o.upgrades.begin(d, &offered, req.order(), o.now())
-		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(d, u, offered)}
+		answer := Answer{
+			Status:    InProgress,
+			Operation: op,
+			Error:     o.warning(d, u, offered),
+			Kept:      len(req.Ticket) > 0,
+		}
 		o.keeper.whenSaved(func() { respond(answer) })
 	default:
 		o.refuse(v, d, req, &offered, respond)
@@ -308,8 +321,19 @@ func (o *orders) warning(d *device, u *upgrade.Upgrade, offered Offer) string {
 	return ""
 }
 
-// takeAll takes a request for every device for which an update is available.
+// hasTicket reports whether a ticket, which is not empty, is among others.
+func hasTicket(tickets []upgrade.Ticket, ticket upgrade.Ticket) bool {
+	same := func(other upgrade.Ticket) bool { return bytes.Equal(other, ticket) }
+	return len(ticket) > 0 && slices.ContainsFunc(tickets, same)
+}
+
+// takeAll takes a request for every device for which an update is available. One that has its upgrades
+// already, from before a restart, is not taken again.
 func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
+	if o.groups.hasTicket(req.Ticket) {
+		respond(Answer{Status: InProgress, Kept: true})
+		return
+	}
 	if v := admission.ArrivedForAll(req.asked(), o.dongleNow()); v.Action == admission.Refuse {
 		respond(Answer{Status: ServiceNotAvailable, Error: v.Sentence})
 		return
@@ -320,7 +344,9 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	respond(Answer{Status: InProgress})
 	o.ensureAll(wanted, func(failed map[string]error) {
 		g := o.queueGroup(req, wanted, failed, o.now())
-		o.upgrades.saveAtOnce()   // who asked has been told that it is being done
+		if len(req.Ticket) > 0 {
+			o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
+		}
 		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
 	})
 }
