@@ -4,8 +4,8 @@ import "time"
 
 // Refused is an upgrade that was refused for its image or its device, see [Reason.Refuses]: it has failed
 // before it began. The order has what is known of the image. why is one sentence for a person; empty stands
-// for the reason's own. Its final answers are due as those of any other. last is the device's upgrade before, or
-// nil: what was tried with the device is remembered.
+// for the reason's own. Its final answers are due as those of any other. last is the device's upgrade before,
+// or nil: what was tried with the device is remembered.
 func Refused(o Order, reason Reason, why string, last *Upgrade, now time.Time) *Upgrade {
 	o.Group = 0
 	u := &Upgrade{
