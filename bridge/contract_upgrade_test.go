@@ -513,6 +513,15 @@ func TestRefusedByTheDevice(t *testing.T) {
 	})
 }
 
+// TestRefusedAsExcluded: so is a device that a person has excluded.
+func TestRefusedAsExcluded(t *testing.T) {
+	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {
+		h.walk([]step{{operation: "configure", payload: `{` + bulbID + `,"excluded":true}`, want: "success"}})
+		h.request("upgrade", `{`+bulbID+`,"url":"`+h.image(newer, 3000)+`","transaction":"t"}`)
+		h.refused("excluded", "force", nil)
+	})
+}
+
 // TestRefusalsThatAreAnswersAlone: nothing comes of them but the answer, and nothing is forgotten.
 func TestRefusalsThatAreAnswersAlone(t *testing.T) {
 	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {

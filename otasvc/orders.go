@@ -104,9 +104,16 @@ func (o *orders) deviceNow(d *device) admission.Device {
 		Known:        o.home.knows(d),
 		Upgrading:    d.active() != nil,
 		Sleepy:       d.Sleepy(),
+		Excluded:     excluded(d),
 		Version:      d.fileVersion(),
 		VersionFresh: d.VersionFresh(),
 	}
+}
+
+// excluded reports whether a person has excluded a device from upgrades.
+func excluded(d *device) bool {
+	set := d.Settings()
+	return set.Excludes()
 }
 
 // dongleNow is the dongle as far as it decides whether an upgrade is begun.
@@ -193,7 +200,7 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 		respond(Answer{Status: InProgress, Operation: o.offers.upgradeOperation(d), Kept: true})
 		return
 	}
-	switch v := admission.Arrived(req.asked(), underway(d), o.dongleNow()); v.Action {
+	switch v := admission.Arrived(req.asked(), o.deviceNow(d), underway(d), o.dongleNow()); v.Action {
 	case admission.Release:
 		o.release(d, req, respond)
 	case admission.Fetch:
@@ -220,7 +227,8 @@ func (o *orders) chosen(d *registry.Device, req UpgradeRequest) *Offer {
 func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 	op := o.offers.upgradeOperation(d)
 	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, o.now())
-	o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op, Kept: len(req.Ticket) > 0}) })
+	answer := Answer{Status: InProgress, Operation: op, Kept: len(req.Ticket) > 0}
+	o.keeper.whenSaved(func() { respond(answer) })
 }
 
 // takeFromURL fetches the image that a request names, registers it for the device and goes on with it.
@@ -456,7 +464,7 @@ func lastTried(d *device) *upgrade.Tried {
 // nil where that is not configured, or it asks for another one.
 func (o *orders) offeredUnasked(d *device, req message.ImageBlockRequest) *Offer {
 	im := o.slot.loaded()
-	if !o.policy.ServeUnsolicited || d.active() != nil {
+	if !o.policy.ServeUnsolicited || d.active() != nil || excluded(d) {
 		return nil
 	}
 	if !im.isFor(req.ManufacturerCode, req.ImageType) || im.header.FileVersion != req.FileVersion {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -93,13 +94,19 @@ type DeviceRecord struct {
 	Endpoint         uint8 // of the OTA client; 0 where it is not known
 	Sleepy           bool
 	CurrentVersion   *uint32 // running file version
-	LQI              *uint8
-	LastSeen         time.Time // zero where it was never seen
+	Heard            Heard
 	UpdateAvailable  bool
+	Settings         needs.Settings // what a person has set for the device
 	Offer            *Offer
 	Upgrade          *upgrade.Record // nil where there never was one
 	Queue            *slot.Place     // of the upgrade, times in whole minutes; nil where it has none
 	History          []upgrade.Past  // upgrades that have ended, the newest first, at most 10
+}
+
+// Heard is how a device was heard last.
+type Heard struct {
+	LQI      *uint8    // link quality, 0 to 255; nil where it is not known
+	LastSeen time.Time // zero where it was never seen
 }
 
 // ForPeople is what a device says of itself that nothing but people needs. What it does not say is empty.

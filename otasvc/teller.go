@@ -130,9 +130,9 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		Endpoint:         f.Endpoint,
 		Sleepy:           f.Sleepy,
 		CurrentVersion:   f.CurrentVersion,
-		LQI:              f.Heard.LQI,
-		LastSeen:         f.LastSeen,
+		Heard:            Heard{LQI: f.Heard.LQI, LastSeen: f.LastSeen},
 		UpdateAvailable:  isUpdate(d, o),
+		Settings:         f.Settings,
 		Offer:            o,
 		History:          slices.Clone(d.history),
 	}

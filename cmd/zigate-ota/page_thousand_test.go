@@ -73,7 +73,7 @@ func (h *thousand) change(i int, percent float64) {
 	lqi, version := uint8(i*37%256), uint32(i)
 	d := otasvc.DeviceRecord{
 		EUID: message.IEEE(0x00158d0000000000 + uint64(i)), Name: fmt.Sprintf("Lamp number %d", i), ModelID: "TRADFRI bulb E27", ManufacturerName: "IKEA of Sweden",
-		LQI: &lqi, LastSeen: time.Now(), CurrentVersion: &version,
+		Heard: otasvc.Heard{LQI: &lqi, LastSeen: time.Now()}, CurrentVersion: &version,
 	}
 	if i%10 == 7 {
 		d.Upgrade = &upgrade.Record{

@@ -23,6 +23,7 @@ type asker struct {
 	answer func(message.Message) []message.Message
 	asked  []string
 	got    []message.Message
+	onAsk  func(registry.Question) // may be nil
 }
 
 func newAsker() *asker {
@@ -47,6 +48,9 @@ func put(cmd message.Message) string {
 		if slices.Contains(m.IDs, message.AttrSoftwareBuild) {
 			return fmt.Sprintf("build at %d", m.DstEndpoint)
 		}
+		if m.Cluster == message.ClusterOTA && slices.Contains(m.IDs, message.AttrOTAServer) {
+			return fmt.Sprintf("server at %d", m.DstEndpoint)
+		}
 		return fmt.Sprintf("cluster %d at %d", m.Cluster, m.DstEndpoint)
 	}
 	return fmt.Sprintf("%T", cmd)
@@ -57,6 +61,9 @@ func (a *asker) Ask(ctx context.Context, q registry.Question) ([]message.Message
 		return nil, ctx.Err()
 	}
 	a.asked = append(a.asked, put(q.Command))
+	if a.onAsk != nil {
+		a.onAsk(q)
+	}
 	a.got = nil
 	for _, m := range a.answer(q.Command) {
 		if at, ok := m.(message.Attribute); ok {
@@ -136,7 +143,7 @@ const (
 
 func TestInterview(t *testing.T) {
 	unbuilt := []string{"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "cluster 25 at 11"}
-	whole := append(slices.Clone(unbuilt), "build at 1")
+	whole := append(slices.Clone(unbuilt), "build at 1", "server at 11")
 	tests := map[string]struct {
 		answer func(message.Message) []message.Message
 		before func(*registry.Device)
@@ -148,14 +155,14 @@ func TestInterview(t *testing.T) {
 			answer: home(battery),
 			asked: []string{
 				"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "cluster 1 at 1, not awaited",
-				"cluster 25 at 11", "build at 1",
+				"cluster 25 at 11", "build at 1", "server at 11",
 			},
 		},
 		"no power source": {
 			answer: home(nil),
 			asked: []string{
 				"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "power",
-				"cluster 1 at 1, not awaited", "cluster 25 at 11", "build at 1",
+				"cluster 1 at 1, not awaited", "cluster 25 at 11", "build at 1", "server at 11",
 			},
 		},
 		"it does not hear": {
@@ -166,11 +173,11 @@ func TestInterview(t *testing.T) {
 		"the node descriptor is lost": {answer: home(mains, "node"), asked: whole},
 		"the endpoints are lost": {
 			answer: home(mains, "endpoints"),
-			asked:  []string{"node", "endpoints", "cluster 0 at 1", "cluster 25 at 1", "build at 1"},
+			asked:  []string{"node", "endpoints", "cluster 0 at 1", "cluster 25 at 1", "build at 1", "server at 1"},
 		},
 		"an endpoint without the OTA client is lost": {
 			answer: home(mains, "endpoint 1"),
-			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 11", "cluster 25 at 11", "build at 11"},
+			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 11", "cluster 25 at 11", "build at 11", "server at 11"},
 			err:    registry.ErrNoReply,
 		},
 		"the endpoint with the OTA client is lost": {
@@ -183,7 +190,7 @@ func TestInterview(t *testing.T) {
 			before: func(d *registry.Device) { d.SetEndpoint(11) },
 			asked: []string{
 				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11",
-				"build at 1",
+				"build at 1", "server at 11",
 			},
 			err: registry.ErrNoReply,
 		},
@@ -315,7 +322,7 @@ func TestReadAgain(t *testing.T) {
 	if f := a.Facts(); f.Running().Software != "" || f.Running().DateCode != "" {
 		t.Errorf("of another version: %+v", f.Running())
 	}
-	again("cluster 25 at 11", "build at 11")
+	again("cluster 25 at 11", "build at 11", "server at 11")
 	if f := a.Facts(); f.Running().Software != "2.3.093" || *f.Running().Of != 8 {
 		t.Errorf("%+v", f.Running())
 	}
@@ -324,7 +331,7 @@ func TestReadAgain(t *testing.T) {
 	// It does not tell them any more.
 	a.answer = home(mains, "build at 11")
 	a.device.SetVersion(7)
-	again("cluster 25 at 11", "build at 11")
+	again("cluster 25 at 11", "build at 11", "server at 11")
 	if f := a.Facts(); f.Running().Software != "" {
 		t.Errorf("%+v", f.Running())
 	}
@@ -364,5 +371,42 @@ func TestLearnServer(t *testing.T) {
 	registry.LearnServer(d, tell(uint64(other)), own)
 	if f := d.Facts(); !strings.Contains(f.AsksElsewhere(), other.String()) {
 		t.Errorf("it says %q", f.AsksElsewhere())
+	}
+}
+
+// A device that listens is asked again before long. For one that sleeps its parent keeps the question, and
+// one that may be away is not asked over and over.
+func TestWhoIsAskedAgain(t *testing.T) {
+	tests := map[string]struct {
+		before func(*registry.Device)
+		lost   []string
+		once   []string // questions that are not repeated
+	}{
+		"listens":     {},
+		"sleeps":      {before: func(d *registry.Device) { d.SetSleepy(true) }, once: []string{"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "cluster 25 at 11", "build at 1", "server at 11"}},
+		"may be away": {lost: []string{"node", "endpoints"}, once: []string{"endpoints"}},
+		"comes late":  {lost: []string{"node"}, once: []string{"endpoints"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			a := newAsker()
+			a.answer = home(mains, tc.lost...)
+			if tc.before != nil {
+				tc.before(a.device)
+			}
+			var once []string
+			a.onAsk = func(q registry.Question) {
+				if q.Again == 0 {
+					once = append(once, put(q.Command))
+				}
+				if q.Size == 0 || q.To != bulbAddr {
+					t.Errorf("%s: size %d, to 0x%04x", put(q.Command), q.Size, q.To)
+				}
+			}
+			_ = registry.Interview(t.Context(), a) // its error is another test's
+			if diff := cmp.Diff(tc.once, once); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

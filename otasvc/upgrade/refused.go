@@ -64,7 +64,7 @@ func (u *Upgrade) SameRefusal(other *Upgrade) bool {
 func (r Reason) Refuses() bool {
 	switch r {
 	case ReasonImageAccessFailed, ReasonImageValidationFailed, ReasonImageInfoNotFound,
-		ReasonHardwareMismatch, ReasonInvalidImage, ReasonDowngradeRefused, ReasonBatteryLow:
+		ReasonHardwareMismatch, ReasonInvalidImage, ReasonDowngradeRefused, ReasonBatteryLow, ReasonExcluded:
 		return true
 	default:
 		return false
