@@ -491,6 +491,7 @@ func TestForgottenWhileItInstalls(t *testing.T) {
 func TestOpenRequestsAreAnsweredAtAStop(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		w.met(bulb)
+		time.Sleep(10 * time.Second) // its interview is over
 		finals := map[string][]otasvc.Status{}
 		respond := func(name string) otasvc.Respond {
 			return func(a otasvc.Answer) {
