@@ -117,6 +117,7 @@ func (h *hearing) askedAt(d *device, m message.DataIndication) {
 // queried acts on a device that asked for an image. It says who it is, and it listens now.
 func (h *hearing) queried(d *device, q message.QueryNextImage, now time.Time) {
 	d.LearnQuery(q)
+	h.upgrades.judgeHardware(d, now)
 	h.upgrades.step(d, upgrade.VersionRead{Version: q.FileVersion}, now)
 	if d.active() != nil {
 		h.upgrades.step(d, upgrade.Queried{SlotHolds: h.slot.holds(d)}, now)

@@ -149,7 +149,7 @@ func (v *interviews) next(crowded bool, now time.Time) (a *registry.Appointment,
 func (v *interviews) begin(d *device, a *registry.Appointment) {
 	interview := registry.Interview
 	if d.Interviewed() && !v.standing(d).Awaited {
-		interview = registry.ReadIdentity
+		interview = registry.ReadAgain
 	}
 	c := &conversation{questions: v.questions, device: d.Device, now: v.owner.now}
 	var err error
@@ -181,7 +181,8 @@ func (v *interviews) ended(d *device, a *registry.Appointment, err error) {
 func (v *interviews) succeeded(d *device) {
 	if f := d.Facts(); !f.Interviewed {
 		v.log.Info("a device was interviewed", "euid", f.EUID, "manufacturer", f.ManufacturerName,
-			"model", f.ModelID, "endpoint", f.Endpoint, "sleepy", f.Sleepy, "powerSource", f.PowerSource)
+			"model", f.ModelID, "endpoint", f.Endpoint, "sleepy", f.Sleepy, "powerSource", f.PowerSource,
+			"running", shownRunning(d))
 	}
 	d.SetInterviewed()
 }
