@@ -19,6 +19,7 @@ type deviceHearing struct {
 	dongle     *dongle
 	strangers  *registry.Strangers
 	interviews *interviews
+	inventory  *inventory
 	rights     *blockRights
 	upgrades   *upgrades
 	offers     *offers
@@ -68,6 +69,7 @@ func (h *deviceHearing) message(m message.Message, lqi uint8, now time.Time) {
 func (h *deviceHearing) seen(d *device, lqi uint8, now time.Time) {
 	d.Seen(lqi, now)
 	h.interviews.heard(d, now)
+	h.inventory.heard(d)
 	h.upgrades.step(d, upgrade.Heard{}, now)
 }
 
@@ -112,7 +114,7 @@ func (h *deviceHearing) listed(m message.DeviceList) {
 		if l.LQI != 0 {
 			d.SetLinkQuality(l.LQI)
 		}
-		if !d.Interviewed() || !d.VersionFresh() {
+		if f := d.Facts(); !f.Interviewed || !f.Heard.VersionFresh || f.Outdated {
 			h.interviews.want(d)
 		}
 	}
@@ -166,6 +168,7 @@ func (h *deviceHearing) attribute(m message.Attribute, lqi uint8, now time.Time)
 	}
 	h.seen(d, lqi, now)
 	if version, told := d.Learn(m); told {
+		h.interviews.wantOutdated(d)
 		h.upgrades.step(d, upgrade.VersionRead{Version: version}, now)
 	}
 }
@@ -241,5 +244,6 @@ func (h *deviceHearing) forget(d *device) {
 	h.home.forget(d)
 	h.offers.forget(d.Device)
 	h.interviews.forget(d)
+	h.inventory.forget(d)
 	h.outlet.sink.DeviceGone(d.EUID())
 }

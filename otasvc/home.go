@@ -28,6 +28,7 @@ type device struct {
 
 	deliveryFailedAt time.Time // when a failed delivery was last told as an event
 	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
+	notifiedAt       time.Time // when an image notify was last sent to the device
 	stray            strayRequest
 
 	// lastBlock is the device's request for the last block, where the installation is to wait.

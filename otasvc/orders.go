@@ -89,6 +89,7 @@ type orders struct {
 	upgrades   *upgrades
 	groups     *groups
 	interviews *interviews
+	inventory  *inventory
 	keeper     *keeper
 	outlet     *outlet
 
@@ -103,7 +104,7 @@ func (o *orders) deviceNow(d *device) admission.Device {
 		Upgrading:    d.active() != nil,
 		Sleepy:       d.Sleepy(),
 		Version:      d.fileVersion(),
-		VersionFresh: d.VersionFresh(),
+		VersionFresh: d.Facts().Heard.VersionFresh,
 	}
 }
 
@@ -148,16 +149,32 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 	case admission.Release:
 		o.release(d, req, respond)
 	case admission.Fetch:
-		o.takeFromURL(d, req, respond)
+		o.identify(d, respond, func() { o.takeFromURL(d, req, respond) })
 	case admission.Choose:
-		offered := o.offers.best(d.Device)
-		if req.ImageVersion != nil {
-			offered = o.offers.ofVersion(d.Device, *req.ImageVersion)
-		}
-		o.takeOffer(d, req, offered, respond)
+		o.identify(d, respond, func() { o.choose(d, req, respond) })
 	default:
 		respond(o.refusal(v, d, o.offers.upgradeOperation(d)))
 	}
+}
+
+// identify goes on once a device that has not said all by which images are judged has said it, or was asked
+// in vain, or cannot be asked now.
+func (o *orders) identify(d *device, respond Respond, then func()) {
+	if !lacks(d) || !o.inventory.canAsk(d) {
+		then()
+		return
+	}
+	respond(Answer{Status: InProgress, Operation: d.operation(nil)})
+	o.inventory.await(d, then)
+}
+
+// choose goes on with the image that a request means, of those that there are for a device.
+func (o *orders) choose(d *device, req UpgradeRequest, respond Respond) {
+	offered := o.offers.best(d.Device)
+	if req.ImageVersion != nil {
+		offered = o.offers.ofVersion(d.Device, *req.ImageVersion)
+	}
+	o.takeOffer(d, req, offered, respond)
 }
 
 // release has a device install the image that it has.
@@ -255,11 +272,32 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 		return admission.ForAll(o.deviceNow(d), admissionOfferOf(d.Device, offered))
 	}
 	respond(Answer{Status: InProgress})
-	o.ensureAll(wanted, func() {
-		g := o.queueGroup(req, wanted, o.now())
-		o.upgrades.saveAtOnce()   // who asked has been told that it is being done
-		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
+	o.identifyAll(func() {
+		o.ensureAll(wanted, func() {
+			g := o.queueGroup(req, wanted, o.now())
+			o.upgrades.saveAtOnce()   // who asked has been told that it is being done
+			o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
+		})
 	})
+}
+
+// identifyAll goes on once every device that has not said all by which images are judged has said it, or was
+// asked in vain. One that sleeps is left alone, and so is one that was asked in vain before.
+func (o *orders) identifyAll(then func()) {
+	open := 1
+	done := func() {
+		if open--; open == 0 {
+			then()
+		}
+	}
+	for _, d := range o.home.sorted() {
+		inVain := o.inventory.list.InVain(d.EUID()) >= inVainEnough
+		if lacks(d) && !inVain && !d.Sleepy() && o.inventory.canAsk(d) {
+			open++
+			o.inventory.await(d, done)
+		}
+	}
+	done()
 }
 
 // ensureAll fetches the images that indexes have for the devices that wanted picks; then runs

@@ -199,6 +199,7 @@ func (p *planner) view(candidates []slot.Candidate, now time.Time) slot.View {
 // candidate is a device's upgrade, which has not ended, as far as the slot is concerned.
 func (p *planner) candidate(d *device, now time.Time) slot.Candidate {
 	u := d.upgrade
+	battery := d.Facts().Battery
 	return slot.Candidate{
 		Device:       d.EUID(),
 		Key:          p.slot.keyOf(d),
@@ -211,7 +212,7 @@ func (p *planner) candidate(d *device, now time.Time) slot.Candidate {
 		NotBefore:    u.NotBefore(),
 		Canary:       u.Canary(),
 		Located:      d.Reachable(),
-		BatteryLow:   d.Battery() != nil && int(*d.Battery()) < p.minBattery,
+		BatteryLow:   battery != nil && int(*battery) < p.minBattery,
 		InstallLater: u.KeepsLastBlock(),
 		Sleepy:       d.Sleepy(),
 		AwakeUntil:   u.AwakeUntil(),
@@ -269,6 +270,16 @@ func (p *planner) working(now time.Time) bool {
 		}
 	}
 	return false
+}
+
+// quiet reports whether nobody downloads, or was offered an image, and nobody is about to be.
+func (p *planner) quiet(now time.Time) bool {
+	if len(p.home.active) == 0 {
+		return true
+	}
+	view := p.view(p.candidates[:0], now)
+	p.candidates = view.Upgrades
+	return slot.Quiet(view, now)
 }
 
 // forecast tells what is to be expected of the upgrades whose downloads have not ended, and when the last of

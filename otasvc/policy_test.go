@@ -18,7 +18,7 @@ func TestBlockInterval(t *testing.T) {
 			data := upgraded(w, 6_000)
 			w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 0 })
 			begun := time.Now()
-			w.within(time.Hour, "the download ends", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Applying })
+			w.within(time.Hour, "the download ends", func() bool { return w.stateOf(bulb) == upgrade.Applying })
 			blocks := len(data)/63 - 1
 			took := time.Since(begun).Seconds()
 			least := float64(blocks) * interval.Seconds()
@@ -87,7 +87,7 @@ func TestAllWithCanary(t *testing.T) {
 					t.Fatalf("%+v", a)
 				}
 				w.within(time.Minute, "the canary downloads alone", func() bool {
-					return w.sink.device(bulb).Upgrade.State == upgrade.Downloading && w.sink.device(bulb2).Upgrade.State == upgrade.Queued
+					return w.stateOf(bulb) == upgrade.Downloading && w.stateOf(bulb2) == upgrade.Queued
 				})
 				w.within(30*time.Minute, "the final answer", func() bool { return len(w.sink.final("all")) == 1 })
 				a := w.sink.final("all")[0]

@@ -112,6 +112,8 @@ var remarks = map[upgrade.Remarkable]remark{
 		"pages with a dongle of this kind; the upgrade is cancelled"},
 	upgrade.NeverReleased: {slog.LevelWarn, "nobody has released the installation for a month; " +
 		"the upgrade is cancelled"},
+	upgrade.WaitsForQuery: {slog.LevelWarn, "a device does not answer notifications; as it has been seen to " +
+		"ask for images by itself, it gets its image when it does so, and is waited for, 30 days at most"},
 }
 
 // remark writes into the log.
@@ -157,6 +159,7 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 		return
 	}
 	image := u.Image()
+	d.notifiedAt = us.now()
 	wanted := func() bool { return !asksForBlocks(d, us.now()) }
 	us.sender.SendWhile(wanted, message.ImageNotify{
 		Target:           d.target(),
@@ -271,6 +274,10 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	}
 	us.outlet.happened(event)
 	if u.State() == upgrade.Succeeded {
+		if !d.Facts().Outdated { // it told the same version as before
+			d.SetOutdated()
+		}
+		us.interviews.wantOutdated(d)
 		us.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
 			"fileVersion", u.Image().ImageVersion)
 		if told := u.RunningVersion(); told != nil {

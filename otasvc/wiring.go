@@ -35,7 +35,7 @@ func (s *Service) makeGround(o *Options, out *outlet) {
 		now:    s.owner.now,
 		memory: imageMemory{store: o.Images, async: s.owner.async, images: map[string]*cachedImage{}},
 	}
-	s.asking = newAsking(s.owner, s.home, s.dongle, s.sender, o.Logger)
+	s.asking = newAsking(s.owner, s.home, s.watch, s.slot, s.sender, o.Logger)
 	s.offers = &offers{
 		owner:       s.owner,
 		images:      o.Images,
@@ -120,6 +120,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			upgrades:   s.upgrades,
 			questions:  s.asking.questions,
 			interviews: s.asking.interviews,
+			inventory:  s.asking.inventory,
 			sender:     s.sender,
 			outlet:     out,
 			log:        o.Logger,
@@ -129,6 +130,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			dongle:     s.dongle,
 			strangers:  s.asking.strangers,
 			interviews: s.asking.interviews,
+			inventory:  s.asking.inventory,
 			rights:     s.upgrades.rights,
 			upgrades:   s.upgrades,
 			offers:     s.offers,
@@ -142,6 +144,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 		},
 		questions: s.asking.questions,
 		searches:  s.asking.searches,
+		inventory: s.asking.inventory,
 		owner:     s.owner,
 		home:      s.home,
 		dongle:    s.dongle,
@@ -166,6 +169,7 @@ func (s *Service) makeRequests(o *Options, out *outlet) {
 		upgrades:   s.upgrades,
 		groups:     s.upgrades.groups,
 		interviews: s.asking.interviews,
+		inventory:  s.asking.inventory,
 		keeper:     s.keeper,
 		outlet:     out,
 	}
@@ -189,6 +193,7 @@ func (s *Service) makeRequests(o *Options, out *outlet) {
 		offers:      s.offers,
 		searches:    s.asking.searches,
 		interviews:  s.asking.interviews,
+		inventory:   s.asking.inventory,
 		listDevices: s.hearing.ofDongle.listDevices,
 	}
 	s.teller = &teller{
