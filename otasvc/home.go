@@ -26,6 +26,7 @@ type device struct {
 	// upgradeRevision counts changes of what is told of upgrade and history.
 	upgradeRevision uint64
 
+	returnedAt       time.Time // when it was heard after a long silence, or joined; zero where it was not
 	deliveryFailedAt time.Time // when a failed delivery was last told as an event
 	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
 	notifiedAt       time.Time // when an image notify was last sent to the device
@@ -260,6 +261,32 @@ func (h *home) uses(sha256 string) bool {
 		}
 	}
 	return false
+}
+
+// firmware is what a device runs, as devices tell it.
+type firmware struct {
+	upgrade.Kind
+	version uint32 // the file version of the image
+}
+
+// firmwareOf is what a device runs once it has an upgrade's image.
+func firmwareOf(u *upgrade.Upgrade) firmware {
+	image := u.Image()
+	kind := upgrade.Kind{ManufacturerCode: image.ManufacturerCode, ImageType: image.ImageType}
+	return firmware{Kind: kind, version: image.ImageVersion}
+}
+
+// running is everything that devices here are known to run.
+func (h *home) running() map[firmware]bool {
+	run := make(map[firmware]bool, len(h.devices))
+	for _, d := range h.devices {
+		kind := kindOf(d)
+		version := d.fileVersion()
+		if kind != nil && version != nil {
+			run[firmware{Kind: *kind, version: *version}] = true
+		}
+	}
+	return run
 }
 
 // sorted lists the devices by EUID.

@@ -54,7 +54,7 @@ func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
 
 // order is what a request says of the upgrade that is to be made.
 func (r *UpgradeRequest) order() upgrade.Order {
-	order := upgrade.Order{DueAt: r.At, Install: r.Install, InstallAt: r.InstallAt}
+	order := upgrade.Order{DueAt: r.At, Install: r.Install, InstallAt: r.InstallAt, Forced: r.Force}
 	if len(r.Ticket) > 0 {
 		order.Tickets = []upgrade.Ticket{r.Ticket}
 	}
@@ -312,11 +312,9 @@ func (o *orders) ensureAll(wanted func(*device, *Offer) bool, then func()) {
 	o.offers.ensureAll(missing, then)
 }
 
-// queueGroup queues the devices that wanted picks. With a canary the first device of each image goes ahead of
-// the others.
+// queueGroup queues the devices that wanted picks.
 func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bool, now time.Time) *group {
 	g := o.groups.begin(req.Ticket)
-	canaries := map[string]*device{}
 	for _, d := range o.home.sorted() {
 		offered := o.offers.best(d.Device)
 		if !wanted(d, offered) {
@@ -332,11 +330,6 @@ func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) boo
 		order := req.order()
 		order.Tickets = nil // the answer is the group's
 		order.Group = g.ID
-		if first := canaries[offered.SHA256]; first != nil && o.policy.Canary {
-			order.Canary = first.EUID()
-		} else if first == nil {
-			canaries[offered.SHA256] = d
-		}
 		u := o.upgrades.begin(d, offered, order, now)
 		o.groups.add(g, UpgradeResult{EUID: d.EUID(), State: u.State()})
 	}
@@ -347,7 +340,8 @@ func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) boo
 const autoInterval = time.Minute
 
 // byPolicy begins what the policy "auto" wants: every device for which an update is available, in the window.
-// An image that has failed on a device, or was cancelled, is left to people from then on.
+// A device that failed for a reason of its own is tried again after a day, or when it is back; an image that
+// it refused, or whose upgrade was cancelled, is left to people.
 func (o *orders) byPolicy(now time.Time) {
 	if !o.policy.Auto || now.Before(o.autoAt) {
 		return
@@ -371,9 +365,15 @@ func (o *orders) wantedByPolicy(d *device, offered *Offer, now time.Time) bool {
 	var before admission.Before
 	if offered != nil {
 		before.Unfetched = o.offers.isUnavailable(offered, now)
-		before.Tried = d.upgrade != nil && d.upgrade.Image().SHA256 == offered.SHA256
 	}
-	return admission.ByPolicy(o.deviceNow(d), admissionOfferOf(d.Device, offered), before)
+	if u := d.upgrade; offered != nil && u != nil && u.Image().SHA256 == offered.SHA256 {
+		before.Tried = true
+		before.Reason = u.Reason()
+		before.EndedAt = u.EndedAt()
+		before.Returned = d.returnedAt
+		before.Proven = o.home.running()[firmwareOf(u)]
+	}
+	return admission.ByPolicy(o.deviceNow(d), admissionOfferOf(d.Device, offered), before, now)
 }
 
 // offeredUnasked is the loaded image where a device that asks for its blocks without an upgrade may have it;

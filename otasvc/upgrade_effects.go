@@ -292,7 +292,8 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	us.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
 	us.slot.dropUnusedImages()
 	us.answerTickets(d, u)
-	us.memberEnded(d, u, now)
+	us.memberEnded(d, u)
+	us.judgeImage(d, u, now)
 }
 
 // answerTickets gives the final answer once the end of the upgrade is on the disk; until then a crash would
@@ -329,22 +330,11 @@ func explainEnd(d *device, u *upgrade.Upgrade) string {
 	return text
 }
 
-// memberEnded releases or fails those who waited for a canary, and gives the group's answer when all have
-// ended.
-func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
+// memberEnded gives a group's answer when all its members have ended.
+func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade) {
 	g := us.groups.memberEnded(u.Group(), d.EUID(), u.State(), u.Reason())
 	if g == nil {
 		return
-	}
-	for _, other := range us.home.upgrading() {
-		waiting := other.upgrade
-		switch {
-		case waiting.Group() != g.ID || waiting.Canary() != d.EUID():
-		case u.State() == upgrade.Succeeded:
-			us.step(other, upgrade.CanaryPassed{}, now)
-		default:
-			us.step(other, upgrade.CanaryFailed{}, now)
-		}
 	}
 	us.finishGroup(g)
 }
