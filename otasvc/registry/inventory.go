@@ -271,6 +271,9 @@ func (v *Inventory) Refused(euid message.IEEE, now time.Time) {
 
 // Expects reports whether a notification was sent within a time and has no answer yet.
 func (v *Inventory) Expects(within time.Duration, now time.Time) bool {
+	if n := len(v.sent); n == 0 || now.Sub(v.sent[n-1]) >= within {
+		return false
+	}
 	for _, q := range v.asked {
 		if !q.askedAt.IsZero() && now.Sub(q.askedAt) < within {
 			return true
