@@ -352,6 +352,16 @@ func (v *inventory) await(d *device, done func()) {
 	v.look()
 }
 
+// complete has a device asked who it is that has not said all by which it is judged whether an image fits it;
+// then is called as with await, and at once where nothing is missing.
+func (v *inventory) complete(d *device, then func()) {
+	if !lacks(d) {
+		then()
+		return
+	}
+	v.await(d, then)
+}
+
 // lacks reports whether a device has not said all by which it is judged whether an image fits it.
 func lacks(d *device) bool {
 	f := d.Facts()

@@ -160,12 +160,10 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 // identify goes on once a device that has not said all by which images are judged has said it, or was asked
 // in vain, or cannot be asked now.
 func (o *orders) identify(d *device, respond Respond, then func()) {
-	if !lacks(d) || !o.inventory.canAsk(d) {
-		then()
-		return
+	if lacks(d) && o.inventory.canAsk(d) {
+		respond(Answer{Status: InProgress, Operation: d.operation(nil)})
 	}
-	respond(Answer{Status: InProgress, Operation: d.operation(nil)})
-	o.inventory.await(d, then)
+	o.inventory.complete(d, then)
 }
 
 // choose goes on with the image that a request means, of those that there are for a device.
