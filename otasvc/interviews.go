@@ -373,7 +373,8 @@ func lacks(d *device) bool {
 // known to have no OTA client.
 func (v *inventory) canAsk(d *device) bool {
 	a := v.acquaintance(d, v.owner.now())
-	return !v.blocked && !v.owner.stopping() && a.Reachable && !a.Occupied && a.Client != registry.ClientNone
+	possible := !v.blocked && !v.owner.stopping() && v.home.knows(d)
+	return possible && a.Reachable && !a.Occupied && a.Client != registry.ClientNone
 }
 
 // look has it looked again soon who is to be asked.

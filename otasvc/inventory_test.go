@@ -345,6 +345,16 @@ func TestWhoAsksIsNotToldBeforeTheDeviceHasSaid(t *testing.T) {
 				w.t.Errorf("ended %+v", u)
 			}
 		},
+		"an image for other hardware is added with its upgrade": func(w *world) {
+			soon(w)
+			a := w.ask(func(r otasvc.Respond) {
+				w.service.AddImage(otasvc.AddImage{Device: ref(bulb), URL: w.limited(2, 1, 3), Upgrade: true}, r)
+			})
+			time.Sleep(time.Minute)
+			if a.Status != otasvc.Success || w.sink.device(bulb).Upgrade != nil {
+				w.t.Errorf("%+v, and %+v", a, w.sink.device(bulb).Upgrade)
+			}
+		},
 		"upgrade of all": func(w *world) {
 			soon(w)
 			w.add(bulb, w.limited(2, 1, 3))

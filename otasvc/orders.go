@@ -149,21 +149,35 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 	case admission.Release:
 		o.release(d, req, respond)
 	case admission.Fetch:
-		o.identify(d, respond, func() { o.takeFromURL(d, req, respond) })
+		o.identify(d, respond, func(respond Respond) { o.takeFromURL(d, req, respond) })
 	case admission.Choose:
-		o.identify(d, respond, func() { o.choose(d, req, respond) })
+		o.identify(d, respond, func(respond Respond) { o.choose(d, req, respond) })
 	default:
 		respond(o.refusal(v, d, o.offers.upgradeOperation(d)))
 	}
 }
 
 // identify goes on once a device that has not said all by which images are judged has said it, or was asked
-// in vain, or cannot be asked now.
-func (o *orders) identify(d *device, respond Respond, then func()) {
-	if lacks(d) && o.inventory.canAsk(d) {
-		respond(Answer{Status: InProgress, Operation: d.operation(nil)})
+// in vain, or cannot be asked now. That the request is under way is said at once, and then not once more.
+func (o *orders) identify(d *device, respond Respond, then func(Respond)) {
+	if !lacks(d) || !o.inventory.canAsk(d) {
+		then(respond)
+		return
 	}
-	o.inventory.complete(d, then)
+	respond(Answer{Status: InProgress, Operation: d.operation(nil)})
+	o.inventory.await(d, func() { then(leavingOut(respond)) })
+}
+
+// leavingOut leaves the next answer out that says no more than that a request is under way.
+func leavingOut(respond Respond) Respond {
+	left := false
+	return func(a Answer) {
+		if a.Status == InProgress && a.Error == "" && !left {
+			left = true
+			return
+		}
+		respond(a)
+	}
 }
 
 // choose goes on with the image that a request means, of those that there are for a device.
