@@ -118,8 +118,8 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 	})
 }
 
-// beginRegistered begins the upgrade of a device to an image that was just registered for it, unless something
-// speaks against it.
+// beginRegistered begins the upgrade of a device to an image that was just registered for it, unless
+// something speaks against it.
 func (o *orders) beginRegistered(d *device, offer Offer) {
 	if o.home.knows(d) && d.active() == nil && fits(d.Device, offer) && mayTakeUnnamed(d, &offer) {
 		o.upgrades.begin(d, &offer, upgrade.Order{}, o.now())

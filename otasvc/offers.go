@@ -141,7 +141,7 @@ func (o *offers) noImage(d *registry.Device) string {
 				*f.HardwareVersion)
 		}
 		if f.ManufacturerCode == nil || f.ImageType == nil {
-			return "the device " + notSaid + ", so that it is not known whether the registered image is for it"
+			return "the device " + notSaid + "; it is not known whether the registered image is for it"
 		}
 		return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, "+
 			"the device asks for others", offer.ManufacturerCode, offer.ImageType)
@@ -149,7 +149,7 @@ func (o *offers) noImage(d *registry.Device) string {
 	dev, told := f.Catalogued()
 	switch {
 	case !told:
-		return "no image is registered for this device, and it " + notSaid + ", so that none can be looked for; " +
+		return "no image is registered for this device, and it " + notSaid + ", so none can be looked for; " +
 			"wake it or see that it is in reach, and ask for an interview, or add an image with add_image"
 	case o.catalog != nil:
 		if err := o.catalog.Explain(dev); err != nil {

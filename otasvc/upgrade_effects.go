@@ -112,8 +112,8 @@ var remarks = map[upgrade.Remarkable]remark{
 		"pages with a dongle of this kind; the upgrade is cancelled"},
 	upgrade.NeverReleased: {slog.LevelWarn, "nobody has released the installation for a month; " +
 		"the upgrade is cancelled"},
-	upgrade.WaitsForQuery: {slog.LevelWarn, "a device does not answer notifications; as it has been seen to " +
-		"ask for images by itself, it gets its image when it does so, and is waited for, 30 days at most"},
+	upgrade.WaitsForQuery: {slog.LevelWarn, "a device does not answer notifications; as it has been seen " +
+		"to ask for images by itself, it gets its image when it does so, and is waited for, 30 days at most"},
 }
 
 // remark writes into the log.

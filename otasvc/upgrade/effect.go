@@ -102,7 +102,7 @@ const (
 	NotHeld                         // the dongle has had the device install, though that was to wait
 	NotHoldable                     // the installation cannot be held, so the upgrade is cancelled
 	NeverReleased                   // nobody has released the installation for longLimit
-	WaitsForQuery                   // the device does not answer notifications, and has asked by itself before
+	WaitsForQuery                   // the device answers no notification, and has asked by itself before
 )
 
 // InstallIn is how many seconds after its upgrade end request a device is told to install: what the firmware

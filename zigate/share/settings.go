@@ -24,9 +24,9 @@ func (s *settings) connect(v message.Version) {
 	*s = settings{stored: s.stored, hybrid: v.HasHybrid()}
 }
 
-// neededMode is the raw mode from which all that anybody wants to see can be made. In the pure raw mode, which
-// this program may want, clients that want messages would see none: firmware that has no other one stays off
-// for them.
+// neededMode is the raw mode from which all that anybody wants to see can be made. In the pure raw mode,
+// which this program may want, clients that want messages would see none: firmware that has no other one
+// stays off for them.
 func (s *settings) neededMode(clients *clientList) message.RawMode {
 	switch {
 	case clients.wantRaw():
