@@ -199,11 +199,12 @@ func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 // takeFromURL fetches the image that a request names, registers it for the device and goes on with it.
 func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 	op := d.operation(nil)
-	op.URL = ptr(publicURL(req.URL))
+	op.URL = ptr(library.PublicURL(req.URL))
 	respond(Answer{Status: InProgress, Operation: op})
 	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
 	o.fetchFor(d, fetch, op, respond, func(image library.Image) {
-		r := registration(image, publicURL(req.URL), "", o.offers.ownDriverVersion(d.Device, image), o.now())
+		version := o.offers.ownDriverVersion(d.Device, image)
+		r := registration(image, library.PublicURL(req.URL), "", version, o.now())
 		offered := offerOf(r, image)
 		v := admission.Fetched(req.asked(), o.deviceNow(d), admissionOffer(d.Device, offered),
 			offered.ManufacturerCode, offered.ImageType)
