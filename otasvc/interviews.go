@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
@@ -299,6 +300,8 @@ type inventory struct {
 	// viewUntil is until when the dongle is to show what devices ask for.
 	viewUntil time.Time
 	blocked   bool // somebody downloads or is about to, or the dongle cannot be used
+	// needsSlot says that the header slot is needed empty, also where it holds an image.
+	needsSlot bool
 }
 
 // awaitedWord is a device that is to say who it is, for those who wait for that.
@@ -414,6 +417,7 @@ func (v *inventory) run(quiet bool, now time.Time) {
 	_, usable := v.dongle.usable()
 	v.blocked = !quiet || !usable || v.owner.stopping()
 	v.endWaiting(now)
+	v.needsSlot = !v.blocked && len(v.home.active) > 0 && v.claimsSlot(now)
 	if v.blocked || !v.dongle.info.NetworkUp || v.dongle.badFlash || !v.slot.state.IsCleared() {
 		v.viewUntil = time.Time{}
 		v.look()
@@ -436,6 +440,18 @@ func (v *inventory) run(quiet bool, now time.Time) {
 		return
 	}
 	v.ask(v.home.get(pick))
+}
+
+// claimsSlot reports whether the header slot is needed empty for a moment, although it may hold an image for
+// devices that do not answer, which may be so for weeks: somebody waits for a device's word, or one is to be
+// asked that has said nothing yet.
+func (v *inventory) claimsSlot(now time.Time) bool {
+	if len(v.awaited) > 0 || v.expects(now) {
+		return true
+	}
+	known := func(a registry.Acquaintance) bool { return !a.SaidAt.IsZero() || v.list.InVain(a.EUID) > 0 }
+	pick, _ := v.list.Next(slices.DeleteFunc(v.acquaintances(now), known), now)
+	return pick != 0
 }
 
 // interviewsFirst reports whether nobody is asked for whose word nobody waits, because devices have their

@@ -275,6 +275,50 @@ func TestNobodyIsAskedDuringDownloads(t *testing.T) {
 	})
 }
 
+// An image that waits for a device that sleeps keeps nobody from being known: the slot is empty for a moment, and
+// the sleeper gets its image when it wakes.
+func TestNewDeviceIsKnownWhileAnImageWaits(t *testing.T) {
+	sleeper := bulbConfig(bulb)
+	sleeper.Sleepy = true
+	inHomes(t, []sim.DeviceConfig{sleeper}, func(w *world, air *notices) {
+		w.settled(1)
+		w.sim.Device(bulb).SetPoll(24 * time.Hour)
+		data := upgraded(w, 5_000)
+		time.Sleep(time.Hour)
+		if s := w.stateOf(bulb); s != upgrade.Notified {
+			w.t.Fatalf("the sleeper is %s", s)
+		}
+		loads := w.listen(message.LoadImage{}.Type())
+		cfg := quietConfig(plug, 9)
+		d, err := w.sim.AddDevice(cfg)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		d.Announce()
+		w.within(time.Minute, "the new one is known", func() bool { return w.hasSaid(cfg) })
+		other := quietConfig(bulb2, 8)
+		if d, err = w.sim.AddDevice(other); err != nil {
+			w.t.Fatal(err)
+		}
+		d.Announce()
+		time.Sleep(time.Second)
+		a := w.ask(func(r otasvc.Respond) { w.service.Interview(ref(bulb2), r) })
+		if a.Status != otasvc.Success || !w.hasSaid(other) {
+			w.t.Errorf("another one, which is interviewed: %+v", a)
+		}
+		time.Sleep(time.Hour)
+		if n := len(loads.take()); n > 12 {
+			w.t.Errorf("%d headers were loaded", n)
+		}
+		w.sim.Device(bulb).SetPoll(5 * time.Second)
+		w.sim.Device(bulb).SetBattery(80)
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
+			w.t.Errorf("ended %+v", u)
+		}
+		w.holds(bulb, 2, data)
+	})
+}
+
 // lastOf is when something happened to a device last; zero where it has not.
 func (w *world) lastOf(e message.IEEE, name otasvc.EventName) (at time.Time) {
 	defer w.sink.lock()()

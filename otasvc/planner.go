@@ -15,16 +15,17 @@ import (
 // to load, and upgrades that the slot is theirs or another's. It decides nothing itself, and does not know
 // where images come from nor who asked for an upgrade. It belongs to the owner goroutine.
 type planner struct {
-	home     *home
-	dongle   *dongle
-	slot     *headerSlot
-	rights   *blockRights
-	upgrades *upgrades
-	overlap  *overlap
-	sender   *sending.Sender
-	places   *places
-	log      *slog.Logger
-	now      func() time.Time
+	home      *home
+	dongle    *dongle
+	slot      *headerSlot
+	rights    *blockRights
+	upgrades  *upgrades
+	overlap   *overlap
+	sender    *sending.Sender
+	places    *places
+	inventory *inventory
+	log       *slog.Logger
+	now       func() time.Time
 
 	policy     slot.Policy
 	minBattery int              // percent; a battery device below it is not upgraded
@@ -190,6 +191,7 @@ func (p *planner) view(candidates []slot.Candidate, now time.Time) slot.View {
 		Slot:     p.slot.state,
 		Usable:   usable,
 		NoNew:    p.dongle.badFlash,
+		Empty:    p.inventory.needsSlot,
 		Crowded:  p.sender.Crowded(now),
 		Policy:   policy,
 		Upgrades: candidates,
@@ -259,20 +261,12 @@ func (p *planner) withheldBy(d *device, now time.Time) *device {
 	return p.home.get(slot.WithheldBy(p.view(nil, now), p.slot.keyOf(d)))
 }
 
-// working reports whether a header is loaded or a device downloads.
+// working reports whether a header is loaded, or a device downloads or may begin to.
 func (p *planner) working(now time.Time) bool {
-	if p.slot.state.Key() != (slot.Key{}) {
-		return true
-	}
-	for _, d := range p.home.active {
-		if c := p.candidate(d, now); c.InDownload() {
-			return true
-		}
-	}
-	return false
+	return p.slot.state.Key() != (slot.Key{}) || !p.quiet(now)
 }
 
-// quiet reports whether nobody downloads, or was offered an image, and nobody is about to be.
+// quiet reports whether nobody downloads, and nobody can be expected to begin now.
 func (p *planner) quiet(now time.Time) bool {
 	if len(p.home.active) == 0 {
 		return true

@@ -95,6 +95,7 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 			log:      o.Logger,
 			limit:    newLimit(&o.Policy),
 		},
+		inventory:  s.asking.inventory,
 		home:       s.home,
 		dongle:     s.dongle,
 		slot:       s.slot,

@@ -3,7 +3,6 @@ package slot
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -23,15 +22,6 @@ const (
 	// would tell it to install.
 	InstallWaits
 )
-
-// Quiet reports whether nobody downloads, or was offered an image, and nobody waits who could begin.
-func Quiet(v View, now time.Time) bool {
-	downloads := func(c Candidate) bool { return c.InDownload() }
-	if slices.ContainsFunc(v.Upgrades, downloads) {
-		return false
-	}
-	return len(look(&v, now).waiting) == 0
-}
 
 // Conflict says why the header of an image must not be loaded by hand now, and because of which device. The
 // device is 0 where the obstacle has none.
