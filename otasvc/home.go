@@ -2,6 +2,7 @@ package otasvc
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"slices"
 	"time"
@@ -21,6 +22,7 @@ type device struct {
 	upgrade *upgrade.Upgrade // nil where there never was one
 	// history has the upgrades that have ended, the newest first.
 	history []upgrade.Past
+	beside  keptBeside
 	// queue is what was told of the upgrade's place in the queue.
 	queue queue.Told
 	// upgradeRevision counts changes of what is told of upgrade and history.
@@ -45,6 +47,22 @@ type device struct {
 		aborting   *blocks.Transfer
 		abortUntil time.Time
 	}
+}
+
+// keptBeside is what the state file has of a device besides.
+type keptBeside struct {
+	// Owed are earlier upgrades whose final answer nobody is known to have yet.
+	Owed []*upgrade.Upgrade `json:"owed,omitempty"`
+	// unknown is what a newer program has written of the device.
+	unknown map[string]json.RawMessage
+}
+
+// owe notes that whoever asked for an upgrade has no final answer yet.
+func (k *keptBeside) owe(u *upgrade.Upgrade) { k.Owed = append(k.Owed, u) }
+
+// answered notes that whoever asked for an upgrade has its final answer.
+func (k *keptBeside) answered(u *upgrade.Upgrade) {
+	k.Owed = slices.DeleteFunc(k.Owed, func(o *upgrade.Upgrade) bool { return o == u })
 }
 
 // active is the device's upgrade that has not ended, or nil.
@@ -91,6 +109,9 @@ func (d *device) changed() { d.upgradeRevision++ }
 
 // begin gives the device an upgrade.
 func (d *device) begin(u *upgrade.Upgrade) {
+	if d.upgrade != nil && len(d.upgrade.Tickets()) > 0 {
+		d.beside.owe(d.upgrade)
+	}
 	d.upgrade = u
 	d.changed()
 }
@@ -218,7 +239,12 @@ func (h *home) meet(euid message.IEEE) (d *device, isNew bool) {
 
 // restore takes in a device of an earlier life of the service.
 func (h *home) restore(kept keptDevice, now time.Time) *device {
-	d := &device{Device: h.registry.Restore(kept.Facts, now), upgrade: kept.Upgrade, history: kept.History}
+	d := &device{
+		Device:  h.registry.Restore(kept.Facts, now),
+		upgrade: kept.Upgrade,
+		history: kept.History,
+		beside:  kept.keptBeside,
+	}
 	h.devices[d.EUID()] = d
 	h.usual.NoteAll(d.EUID(), kindOf(d), d.history)
 	if d.active() != nil {
