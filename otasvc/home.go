@@ -28,11 +28,10 @@ type device struct {
 	// upgradeRevision counts changes of what is told of upgrade and history.
 	upgradeRevision uint64
 
-	returnedAt       time.Time // when it was heard after a long silence, or joined; zero where it was not
-	deliveryFailedAt time.Time // when a failed delivery was last told as an event
-	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
-	notifiedAt       time.Time // when an image notify was last sent to the device
-	stray            strayRequest
+	returnedAt time.Time // when it was heard after a long silence, or joined; zero where it was not
+	events     eventTimes
+	notifiedAt time.Time // when an image notify was last sent to the device
+	stray      strayRequest
 
 	// lastBlock is the device's request for the last block, where the installation is to wait.
 	lastBlock message.ImageBlockRequest
@@ -63,6 +62,12 @@ func (k *keptBeside) owe(u *upgrade.Upgrade) { k.Owed = append(k.Owed, u) }
 // answered notes that whoever asked for an upgrade has its final answer.
 func (k *keptBeside) answered(u *upgrade.Upgrade) {
 	k.Owed = slices.DeleteFunc(k.Owed, func(o *upgrade.Upgrade) bool { return o == u })
+}
+
+// eventTimes is when what a device may do again and again was last told as an event.
+type eventTimes struct {
+	deliveryFailed time.Time
+	unsolicited    time.Time // a request for blocks without an upgrade
 }
 
 // active is the device's upgrade that has not ended, or nil.
@@ -148,10 +153,10 @@ const deliveryEventInterval = time.Minute
 
 // deliveryFailed notes that a frame did not reach the device, and reports whether an event is to tell of it.
 func (d *device) deliveryFailed(now time.Time) (tell bool) {
-	if now.Sub(d.deliveryFailedAt) < deliveryEventInterval {
+	if now.Sub(d.events.deliveryFailed) < deliveryEventInterval {
 		return false
 	}
-	d.deliveryFailedAt = now
+	d.events.deliveryFailed = now
 	return true
 }
 
@@ -162,10 +167,10 @@ const unsolicitedInterval = time.Minute
 // askedUnsolicited notes that the device asked for a block without an upgrade, and reports whether an event
 // is to tell of it.
 func (d *device) askedUnsolicited(now time.Time) (tell bool) {
-	if now.Sub(d.unsolicitedAt) < unsolicitedInterval {
+	if now.Sub(d.events.unsolicited) < unsolicitedInterval {
 		return false
 	}
-	d.unsolicitedAt = now
+	d.events.unsolicited = now
 	return true
 }
 
