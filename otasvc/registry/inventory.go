@@ -10,21 +10,21 @@ import (
 
 // An inventory is gentle: it spares the radio, and leaves devices alone that have said who they are.
 const (
-	// asksAMinute and askSpacing bound the notifications: so many in any minute, and no more than three in
+	// noticesAMinute and noticeSpacing bound the notifications: so many in any minute, and no more than three in
 	// any second.
-	asksAMinute = 20
-	askSpacing  = 350 * time.Millisecond
+	noticesAMinute = 20
+	noticeSpacing  = 350 * time.Millisecond
 	// renewAfter is how long what a device has said is good, by a fifth more or less: not all at once.
 	renewAfter = 24 * time.Hour
-	// askAgain is the pause after the first notification in vain. It grows with each further one, up to
-	// askSeldom.
-	askAgain  = 20 * time.Second
-	askGrowth = 3
-	askSeldom = 24 * time.Hour
-	// askAwaited is the pause between two notifications of a device for whose answer somebody waits.
-	askAwaited = 5 * time.Second
-	// askBusy is when a device is asked again that was busy with something else.
-	askBusy = 10 * time.Minute
+	// noticeAgain is the pause after the first notification in vain. It grows with each further one, up to
+	// noticeSeldom.
+	noticeAgain  = 20 * time.Second
+	noticeGrowth = 3
+	noticeSeldom = 24 * time.Hour
+	// noticeAwaited is the pause between two notifications of a device for whose answer somebody waits.
+	noticeAwaited = 5 * time.Second
+	// noticeBusy is when a device is asked again that was busy with something else.
+	noticeBusy = 10 * time.Minute
 )
 
 // OTAClient says whether a device has an OTA client, as far as it has told.
@@ -188,7 +188,7 @@ func (v *Inventory) due(d *Acquaintance, now time.Time) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	if d.Awaited {
-		return q.askedAt.Add(askAwaited), true
+		return q.askedAt.Add(noticeAwaited), true
 	}
 	firstTime := q.attempts == 0 && d.SaidAt.IsZero()
 	switch {
@@ -221,9 +221,9 @@ func (v *Inventory) roomAt(now time.Time) time.Time {
 	if n == 0 {
 		return now
 	}
-	at := v.sent[n-1].Add(askSpacing)
-	if n >= asksAMinute {
-		at = later(at, v.sent[n-asksAMinute].Add(time.Minute))
+	at := v.sent[n-1].Add(noticeSpacing)
+	if n >= noticesAMinute {
+		at = later(at, v.sent[n-noticesAMinute].Add(time.Minute))
 	}
 	return at
 }
@@ -240,10 +240,10 @@ func (v *Inventory) Asked(euid message.IEEE, now time.Time) {
 
 // pause is how long a device is left alone after so many notifications in vain.
 func pause(attempts int) time.Duration {
-	wait := askAgain
+	wait := noticeAgain
 	for range attempts - 1 {
-		if wait *= askGrowth; wait >= askSeldom {
-			return askSeldom
+		if wait *= noticeGrowth; wait >= noticeSeldom {
+			return noticeSeldom
 		}
 	}
 	return wait
@@ -258,7 +258,7 @@ func (v *Inventory) Busy(euid message.IEEE, now time.Time) {
 	q := v.of(euid)
 	q.attempts = max(q.attempts-1, 0)
 	q.askedAt = time.Time{}
-	q.next = now.Add(spread(askBusy, euid))
+	q.next = now.Add(spread(noticeBusy, euid))
 }
 
 // Refused notes that a device has refused a notification: it has no OTA client where it was asked, or obeys
@@ -266,7 +266,7 @@ func (v *Inventory) Busy(euid message.IEEE, now time.Time) {
 func (v *Inventory) Refused(euid message.IEEE, now time.Time) {
 	q := v.of(euid)
 	q.askedAt = time.Time{}
-	q.next = now.Add(spread(askSeldom, euid))
+	q.next = now.Add(spread(noticeSeldom, euid))
 }
 
 // Expects reports whether a notification was sent within a time and has no answer yet.
@@ -285,7 +285,7 @@ func (v *Inventory) Expects(within time.Duration, now time.Time) bool {
 // AwaitsWord reports whether the answer of a device that somebody waits for may still come.
 func (v *Inventory) AwaitsWord(euid message.IEEE, now time.Time) bool {
 	at := v.get(euid).askedAt
-	return !at.IsZero() && now.Sub(at) < askAwaited
+	return !at.IsZero() && now.Sub(at) < noticeAwaited
 }
 
 // InVain is how often a device was notified in vain since it last said who it is.
