@@ -299,9 +299,10 @@ type inventory struct {
 	lookAt  time.Time // when to look next who is to be asked
 	// viewUntil is until when the dongle is to show what devices ask for.
 	viewUntil time.Time
-	blocked   bool // somebody downloads or is about to, or the dongle cannot be used
+	blocked   bool // somebody downloads or is about to, or nobody can be asked with the dongle as it is
 	// needsSlot says that the header slot is needed empty, also where it holds an image.
 	needsSlot bool
+	claimAt   time.Time // when to look next whether it is
 }
 
 // awaitedWord is a device that is to say who it is, for those who wait for that.
@@ -324,6 +325,8 @@ const (
 	// interviewsFirst is how long those who wait for their first interview go before an inventory that nobody
 	// waits for: in hybrid mode each answer comes twice, which a slow line does not bear.
 	interviewsFirst = 20 * time.Second
+	// claimLook is how often it is looked whether the header slot is needed that holds an image.
+	claimLook = 500 * time.Millisecond
 	// queryArrives is how long the header slot stays empty for a query that was just asked for. With a header
 	// loaded the device would be offered an image, and have to be refused.
 	queryArrives = 1500 * time.Millisecond
@@ -414,11 +417,10 @@ func (v *inventory) refused(d *device, status uint8, now time.Time) {
 
 // run asks the device that is to be asked now. quiet says that nobody downloads, and nobody is about to.
 func (v *inventory) run(quiet bool, now time.Time) {
-	_, usable := v.dongle.usable()
-	v.blocked = !quiet || !usable || v.owner.stopping()
+	v.blocked = !quiet || v.hindered()
 	v.endWaiting(now)
 	v.needsSlot = !v.blocked && len(v.home.active) > 0 && v.claimsSlot(now)
-	if v.blocked || !v.dongle.info.NetworkUp || v.dongle.badFlash || !v.slot.state.IsCleared() {
+	if v.blocked || !v.slot.state.IsCleared() {
 		v.viewUntil = time.Time{}
 		v.look()
 		return
@@ -442,6 +444,14 @@ func (v *inventory) run(quiet bool, now time.Time) {
 	v.ask(v.home.get(pick))
 }
 
+// hindered reports whether nobody can be asked with the dongle as it is. One whose flash memory is in trouble
+// is not to write its raw mode there.
+func (v *inventory) hindered() bool {
+	_, usable := v.dongle.usable()
+	return !usable || !v.dongle.info.NetworkUp || v.dongle.badFlash || v.slot.state.Refusals() > 0 ||
+		v.owner.stopping()
+}
+
 // claimsSlot reports whether the header slot is needed empty for a moment, although it may hold an image for
 // devices that do not answer, which may be so for weeks: somebody waits for a device's word, or one is to be
 // asked that has said nothing yet.
@@ -449,6 +459,10 @@ func (v *inventory) claimsSlot(now time.Time) bool {
 	if len(v.awaited) > 0 || v.expects(now) {
 		return true
 	}
+	if now.Before(v.claimAt) {
+		return v.needsSlot
+	}
+	v.claimAt = now.Add(claimLook)
 	known := func(a registry.Acquaintance) bool { return !a.SaidAt.IsZero() || v.list.InVain(a.EUID) > 0 }
 	pick, _ := v.list.Next(slices.DeleteFunc(v.acquaintances(now), known), now)
 	return pick != 0

@@ -10,8 +10,8 @@ import (
 
 // An inventory is gentle: it spares the radio, and leaves devices alone that have said who they are.
 const (
-	// noticesAMinute and noticeSpacing bound the notifications: so many in any minute, and no more than three in
-	// any second.
+	// noticesAMinute and noticeSpacing bound the notifications: so many in any minute, and no more than three
+	// in any second.
 	noticesAMinute = 20
 	noticeSpacing  = 350 * time.Millisecond
 	// renewAfter is how long what a device has said is good, by a fifth more or less: not all at once.
