@@ -137,7 +137,7 @@ func upgradeDevices(who *asker) call {
 				return
 			}
 			req.Ticket = contract.Marshal(ticket{
-				Operation: "upgrade", Transaction: who.transaction, ID: who.id,
+				Operation: "upgrade", Transaction: who.transaction, ID: who.id, Promise: who.promise,
 			})
 			s.Upgrade(req, respond)
 		},
@@ -261,5 +261,6 @@ func withImage(image *otasvc.ImageKey, keys map[string]reader) map[string]reader
 type ticket struct {
 	Operation   string          `json:"operation"`
 	Transaction json.RawMessage `json:"transaction,omitempty"`
-	ID          string          `json:"id,omitempty"` // see asker
+	ID          string          `json:"id,omitempty"`      // see asker
+	Promise     string          `json:"promise,omitempty"` // tells requests apart
 }

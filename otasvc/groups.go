@@ -69,6 +69,16 @@ func (gs *groups) begin(ticket upgrade.Ticket) *group {
 	return g
 }
 
+// hasTicket reports whether the answer of a group is for a ticket, which is not empty.
+func (gs *groups) hasTicket(ticket upgrade.Ticket) bool {
+	for _, g := range gs.byID {
+		if hasTicket([]upgrade.Ticket{g.Ticket}, ticket) {
+			return true
+		}
+	}
+	return false
+}
+
 // add makes a device a member of a group. Its upgrade may have ended already.
 func (gs *groups) add(g *group, member UpgradeResult) {
 	g.Members = append(g.Members, member)

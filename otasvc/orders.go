@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -147,41 +148,32 @@ func (o *orders) refusal(v admission.Verdict, d *device, op *Operation) Answer {
 	return a
 }
 
-// take takes a request for one device.
+// take takes a request for one device. One that has its upgrade already, from before a restart, is not taken
+// again.
 func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
+	if u := d.active(); u != nil && hasTicket(u.Tickets(), req.Ticket) {
+		respond(Answer{Status: InProgress, Operation: o.offers.upgradeOperation(d), Kept: true})
+		return
+	}
 	switch v := admission.Arrived(req.asked(), underway(d), o.dongleNow()); v.Action {
 	case admission.Release:
 		o.release(d, req, respond)
 	case admission.Fetch:
-		o.identify(d, respond, func(respond Respond) { o.takeFromURL(d, req, respond) })
+		o.identify(d, respond, func() { o.takeFromURL(d, req, respond) })
 	case admission.Choose:
-		o.identify(d, respond, func(respond Respond) { o.choose(d, req, respond) })
+		o.identify(d, respond, func() { o.choose(d, req, respond) })
 	default:
 		respond(o.refusal(v, d, o.offers.upgradeOperation(d)))
 	}
 }
 
 // identify goes on once a device that has not said all by which images are judged has said it, or was asked
-// in vain, or cannot be asked now. That the request is under way is said at once, and then not once more.
-func (o *orders) identify(d *device, respond Respond, then func(Respond)) {
-	if !lacks(d) || !o.inventory.canAsk(d) {
-		then(respond)
-		return
+// in vain, or cannot be asked now.
+func (o *orders) identify(d *device, respond Respond, then func()) {
+	if lacks(d) && o.inventory.canAsk(d) {
+		respond(Answer{Status: InProgress, Operation: d.operation(nil)})
 	}
-	respond(Answer{Status: InProgress, Operation: d.operation(nil)})
-	o.inventory.await(d, func() { then(leavingOut(respond)) })
-}
-
-// leavingOut leaves the next answer out that says no more than that a request is under way.
-func leavingOut(respond Respond) Respond {
-	left := false
-	return func(a Answer) {
-		if a.Status == InProgress && a.Error == "" && !left {
-			left = true
-			return
-		}
-		respond(a)
-	}
+	o.inventory.complete(d, then)
 }
 
 // choose goes on with the image that a request means, of those that there are for a device.
@@ -197,7 +189,7 @@ func (o *orders) choose(d *device, req UpgradeRequest, respond Respond) {
 func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 	op := o.offers.upgradeOperation(d)
 	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, o.now())
-	o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op}) })
+	o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op, Kept: len(req.Ticket) > 0}) })
 }
 
 // takeFromURL fetches the image that a request names, registers it for the device and goes on with it.
@@ -259,7 +251,7 @@ func (o *orders) carryOut(
 		})
 	case admission.Queue:
 		u := o.upgrades.begin(d, &offered, req.order(), o.now())
-		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(d, u)}
+		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(d, u), Kept: len(req.Ticket) > 0}
 		o.keeper.whenSaved(func() { respond(answer) })
 	default:
 		respond(o.refusal(v, d, op))
@@ -279,8 +271,19 @@ func (o *orders) warning(d *device, u *upgrade.Upgrade) string {
 	return ""
 }
 
-// takeAll takes a request for every device for which an update is available.
+// hasTicket reports whether a ticket, which is not empty, is among others.
+func hasTicket(tickets []upgrade.Ticket, ticket upgrade.Ticket) bool {
+	same := func(other upgrade.Ticket) bool { return bytes.Equal(other, ticket) }
+	return len(ticket) > 0 && slices.ContainsFunc(tickets, same)
+}
+
+// takeAll takes a request for every device for which an update is available. One that has its upgrades
+// already, from before a restart, is not taken again.
 func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
+	if o.groups.hasTicket(req.Ticket) {
+		respond(Answer{Status: InProgress, Kept: true})
+		return
+	}
 	if v := admission.ArrivedForAll(req.asked(), o.dongleNow()); v.Action == admission.Refuse {
 		respond(o.refusal(v, nil, nil))
 		return
@@ -292,7 +295,9 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	o.identifyAll(func() {
 		o.ensureAll(wanted, func() {
 			g := o.queueGroup(req, wanted, o.now())
-			o.upgrades.saveAtOnce()   // who asked has been told that it is being done
+			if len(req.Ticket) > 0 {
+				o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
+			}
 			o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
 		})
 	})

@@ -177,6 +177,9 @@ type Answer struct {
 	CheckResults    []CheckResult
 	UpgradeResults  []UpgradeResult
 	DongleStatus    *uint8 // the 0x8000's status of a frame sent by hand
+	// Kept comes with InProgress: the request's ticket is in the state by now, and its final answer comes
+	// through [Sink], after a restart, too.
+	Kept bool
 }
 
 // Respond takes the answers to one request: any number with InProgress, then exactly one other. It is called

@@ -170,6 +170,7 @@ func (s *Service) Run(ctx context.Context, radio sending.Radio, sink Sink) error
 	defer func() {
 		s.sayAway()
 		s.watch.restore()
+		s.owner.ending.Store(true)
 		stop()
 		s.farewell()
 		end()
@@ -376,6 +377,10 @@ func (s *Service) sleep(now time.Time) time.Duration {
 	}
 	return pause
 }
+
+// Stopping reports whether the service is being stopped, so that what was asked for and has not been done is
+// not done any more. Any goroutine may call it.
+func (s *Service) Stopping() bool { return s.owner.ending.Load() }
 
 // Alive is nil, or the error says why only a restart can help: the goroutine that owns devices and upgrades
 // has no ticks any more. It is nil before Run. Any goroutine may call it.
