@@ -55,11 +55,15 @@ func (b *Bridge) request(who asker, payload []byte, refusal error) {
 	b.begin(&dialogue{bridge: b, who: who, payload: payload}, refusal)
 }
 
-// Resume carries out again what was promised by an earlier life of the service and has no final answer. It
-// must be called once, before the first request.
+// Resume gives again the answers that an earlier life of the service has given and the broker is not known to
+// have, and carries out again what was promised and has no final answer. It must be called once, before the
+// first request.
 func (b *Bridge) Resume() {
 	if b.promises == nil {
 		return
+	}
+	for _, a := range b.promises.Answers() {
+		b.out.PublishOwed(a.Topic, a.Response, func() { b.promises.Had(a.ID) })
 	}
 	for _, p := range b.promises.Open() {
 		b.log.Info("a request of before the restart is carried out", "operation", p.Operation)
@@ -206,6 +210,10 @@ func (d *dialogue) answer(a otasvc.Answer) {
 		return
 	}
 	d.said = d.said || !a.Status.Final()
+	if a.Status.Final() && d.who.promise != "" {
+		d.bridge.answerOnce(d.who, a)
+		return
+	}
 	d.bridge.answer(d.who, a)
 }
 
@@ -214,6 +222,22 @@ func (b *Bridge) answer(who asker, a otasvc.Answer) {
 	if response := b.response(who, a); response != nil {
 		b.out.Publish(b.topics.Response(who.name), contract.Marshal(response))
 	}
+}
+
+// answerOnce gives a final answer before which nothing was promised. A clean stop keeps it for the next life
+// of the service where the broker does not have it by then.
+func (b *Bridge) answerOnce(who asker, a otasvc.Answer) {
+	response := b.response(who, a)
+	if response == nil {
+		return
+	}
+	given := promises.Answer{
+		ID:       who.promise,
+		Topic:    b.topics.Response(who.name),
+		Response: contract.Marshal(response),
+	}
+	b.promises.Given(given)
+	b.out.PublishOwed(given.Topic, given.Response, func() { b.promises.Had(given.ID) })
 }
 
 // answerOwed gives an answer that was promised, and calls told once whoever asked can have it.

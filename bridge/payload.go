@@ -6,6 +6,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -126,11 +127,31 @@ func newDevice(d otasvc.DeviceRecord) contract.Device {
 		UpdateAvailable:  d.UpdateAvailable,
 		Image:            newOffer(d.Offer),
 		Upgrade:          newUpgrade(d.Upgrade, d.Queue),
+		Settings:         newSettings(d.Settings),
 	}
 	for _, u := range d.History {
 		p.History = append(p.History, newPastUpgrade(u))
 	}
 	return p
+}
+
+func newSettings(s needs.Settings) contract.Settings {
+	return contract.Settings{
+		Excluded:            s.Excluded,
+		BlockSize:           s.BlockSize,
+		BlockIntervalMS:     in(time.Millisecond, s.BlockInterval),
+		StallTimeoutSeconds: in(time.Second, s.StallTimeout),
+		NotifyAttempts:      s.NotifyAttempts,
+	}
+}
+
+// in is a length of time in whole units; nil for nil.
+func in(unit time.Duration, d *time.Duration) *uint32 {
+	if d == nil {
+		return nil
+	}
+	n := uint32(*d / unit)
+	return &n
 }
 
 func newOffer(o *otasvc.Offer) *contract.Offer {

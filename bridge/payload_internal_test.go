@@ -36,7 +36,7 @@ func filled(t reflect.Type) reflect.Value {
 		v.SetBool(true)
 	case reflect.String:
 		v.SetString("x")
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		v.SetInt(7)
 	case reflect.Float64:
 		v.SetFloat(7)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/queue"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
@@ -28,10 +29,11 @@ type device struct {
 	// upgradeRevision counts changes of what is told of upgrade and history.
 	upgradeRevision uint64
 
-	returnedAt time.Time // when it was heard after a long silence, or joined; zero where it was not
-	events     eventTimes
-	notifiedAt time.Time // when an image notify was last sent to the device
-	stray      strayRequest
+	// learned is what its downloads have shown that it needs.
+	learned needs.Learned
+
+	moments moments
+	stray   strayRequest
 
 	// lastBlock is the device's request for the last block, where the installation is to wait.
 	lastBlock message.ImageBlockRequest
@@ -64,10 +66,12 @@ func (k *keptBeside) answered(u *upgrade.Upgrade) {
 	k.Owed = slices.DeleteFunc(k.Owed, func(o *upgrade.Upgrade) bool { return o == u })
 }
 
-// eventTimes is when what a device may do again and again was last told as an event.
-type eventTimes struct {
-	deliveryFailed time.Time
-	unsolicited    time.Time // a request for blocks without an upgrade
+// moments is when something last happened to a device; zero where it has not.
+type moments struct {
+	returned       time.Time // it was heard after a long silence, or joined
+	notified       time.Time // an image notify was sent to it
+	deliveryFailed time.Time // a failed delivery was told as an event
+	unsolicited    time.Time // a request for blocks without an upgrade was told as an event
 }
 
 // active is the device's upgrade that has not ended, or nil.
@@ -153,10 +157,10 @@ const deliveryEventInterval = time.Minute
 
 // deliveryFailed notes that a frame did not reach the device, and reports whether an event is to tell of it.
 func (d *device) deliveryFailed(now time.Time) (tell bool) {
-	if now.Sub(d.events.deliveryFailed) < deliveryEventInterval {
+	if now.Sub(d.moments.deliveryFailed) < deliveryEventInterval {
 		return false
 	}
-	d.events.deliveryFailed = now
+	d.moments.deliveryFailed = now
 	return true
 }
 
@@ -167,10 +171,10 @@ const unsolicitedInterval = time.Minute
 // askedUnsolicited notes that the device asked for a block without an upgrade, and reports whether an event
 // is to tell of it.
 func (d *device) askedUnsolicited(now time.Time) (tell bool) {
-	if now.Sub(d.events.unsolicited) < unsolicitedInterval {
+	if now.Sub(d.moments.unsolicited) < unsolicitedInterval {
 		return false
 	}
-	d.events.unsolicited = now
+	d.moments.unsolicited = now
 	return true
 }
 

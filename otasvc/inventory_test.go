@@ -165,6 +165,32 @@ func TestHomeIsKnown(t *testing.T) {
 	})
 }
 
+// The same behind a line of 115,200 baud, on which firmware v1 loses what does not fit its transmit queue.
+func TestHomeBehindALineIsKnown(t *testing.T) {
+	for _, firmware := range []sim.Firmware{sim.V131C, sim.V1323, sim.V2324} {
+		t.Run(firmware.String(), func(t *testing.T) {
+			t.Parallel()
+			cfg := quietHome(firmware, 40)
+			air := &notices{}
+			cfg.OnAir = air.hear
+			for i := range cfg.Devices {
+				cfg.Devices[i].HardwareVersion = ptr(uint16(i + 1))
+			}
+			inWorld(t, cfg, func(w *world) {
+				w.within(90*time.Second, "the home is known", func() bool {
+					for _, d := range cfg.Devices {
+						if !w.hasSaid(d) {
+							return false
+						}
+					}
+					return true
+				})
+				gentle(t, air.take())
+			})
+		})
+	}
+}
+
 // A restart asks nobody who has said lately who it is, and tells all the same.
 func TestRestartAsksNobodyAnew(t *testing.T) {
 	devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}

@@ -104,9 +104,16 @@ func (o *orders) deviceNow(d *device) admission.Device {
 		Known:        o.home.knows(d),
 		Upgrading:    d.active() != nil,
 		Sleepy:       d.Sleepy(),
+		Excluded:     excluded(d),
 		Version:      d.fileVersion(),
 		VersionFresh: d.Facts().Heard.VersionFresh,
 	}
+}
+
+// excluded reports whether a person has excluded a device from upgrades.
+func excluded(d *device) bool {
+	set := d.Settings()
+	return set.Excludes()
 }
 
 // dongleNow is the dongle as far as it decides whether an upgrade is begun.
@@ -155,7 +162,7 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 		respond(Answer{Status: InProgress, Operation: o.offers.upgradeOperation(d), Kept: true})
 		return
 	}
-	switch v := admission.Arrived(req.asked(), underway(d), o.dongleNow()); v.Action {
+	switch v := admission.Arrived(req.asked(), o.deviceNow(d), underway(d), o.dongleNow()); v.Action {
 	case admission.Release:
 		o.release(d, req, respond)
 	case admission.Fetch:
@@ -392,7 +399,7 @@ func (o *orders) wantedByPolicy(d *device, offered *Offer, now time.Time) bool {
 		before.Tried = true
 		before.Reason = u.Reason()
 		before.EndedAt = u.EndedAt()
-		before.Returned = d.returnedAt
+		before.Returned = d.moments.returned
 		before.Proven = o.home.running()[firmwareOf(u)]
 	}
 	return admission.ByPolicy(o.deviceNow(d), admissionOfferOf(d.Device, offered), before, now)
@@ -402,7 +409,7 @@ func (o *orders) wantedByPolicy(d *device, offered *Offer, now time.Time) bool {
 // nil where that is not configured, or it asks for another one.
 func (o *orders) offeredUnasked(d *device, req message.ImageBlockRequest) *Offer {
 	im := o.slot.loaded()
-	if !o.policy.ServeUnsolicited || d.active() != nil {
+	if !o.policy.ServeUnsolicited || d.active() != nil || excluded(d) {
 		return nil
 	}
 	if !im.isFor(req.ManufacturerCode, req.ImageType) || im.header.FileVersion != req.FileVersion {

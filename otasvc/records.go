@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -98,6 +99,7 @@ type DeviceRecord struct {
 	LQI              *uint8
 	LastSeen         time.Time // zero where it was never seen
 	UpdateAvailable  bool
+	Settings         needs.Settings // what a person has set for the device
 	Offer            *Offer
 	Upgrade          *upgrade.Record // nil where there never was one
 	Queue            *slot.Place     // of the upgrade, times in whole minutes; nil where it has none

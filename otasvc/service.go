@@ -10,6 +10,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -291,6 +292,7 @@ func (s *Service) tick(now time.Time) {
 	s.dongle.countAway(s.slot.hindered(), now)
 	s.upgrades.sync(now)
 	s.asking.questions.Expire(now)
+	s.asking.questions.Pace(registry.Room(s.dongle.info.Family, s.watch.mode), now)
 	s.upgrades.tick(now)
 	s.asking.strangers.Expire(now, func(addr uint16) bool { return s.home.at(addr) != nil })
 	if s.dongle.connected {

@@ -131,6 +131,7 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		LQI:              f.Heard.LQI,
 		LastSeen:         f.LastSeen,
 		UpdateAvailable:  isUpdate(d, o),
+		Settings:         f.Settings,
 		Offer:            o,
 		History:          slices.Clone(d.history),
 	}

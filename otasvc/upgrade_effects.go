@@ -161,7 +161,7 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 		return
 	}
 	image := u.Image()
-	d.notifiedAt = us.now()
+	d.moments.notified = us.now()
 	wanted := func() bool { return !asksForBlocks(d, us.now()) }
 	us.sender.SendWhile(wanted, message.ImageNotify{
 		Target:           d.target(),

@@ -163,8 +163,24 @@ type Device struct {
 	Image *Offer `json:"image"`
 	// Upgrade is the device's latest upgrade; null where it never had one.
 	Upgrade *Upgrade `json:"upgrade"`
+	// Settings are what was set for this device alone, by the request configure.
+	Settings Settings `json:"settings"`
 	// History are upgrades that have ended, the newest first, at most 10; absent where there are none.
 	History []PastUpgrade `json:"history,omitempty"`
+}
+
+// Settings are what was set for one device alone; what is absent was not set.
+type Settings struct {
+	// Excluded says that the device is upgraded only when it is named, with force.
+	Excluded *bool `json:"excluded,omitempty"`
+	// BlockSize is the largest block of an image, in bytes, from 1 to 64.
+	BlockSize *uint8 `json:"blockSize,omitempty"`
+	// BlockIntervalMS is the shortest time between two blocks, in milliseconds.
+	BlockIntervalMS *uint32 `json:"blockIntervalMs,omitempty"`
+	// StallTimeoutSeconds is how long the device may be silent before a download has stalled, in seconds.
+	StallTimeoutSeconds *uint32 `json:"stallTimeoutSeconds,omitempty"`
+	// NotifyAttempts is how many offers the device gets before the upgrade fails as noResponse.
+	NotifyAttempts *uint32 `json:"notifyAttempts,omitempty"`
 }
 
 // Offer is the image that a device would get now.

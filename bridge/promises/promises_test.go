@@ -92,3 +92,33 @@ func TestDamagedPromise(t *testing.T) {
 		}
 	}
 }
+
+// An answer that the broker does not have at a clean stop is given by the next life of the service.
+func TestAnswersOnTheirWay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "requests.json")
+	answer := func(id string) promises.Answer {
+		return promises.Answer{ID: id, Topic: "zigate-ota/response/check", Response: json.RawMessage(`{"status":"success"}`)}
+	}
+	has := func(b *promises.Book, want ...promises.Answer) {
+		t.Helper()
+		if diff := cmp.Diff(append([]promises.Answer{}, want...), append([]promises.Answer{}, b.Answers()...)); diff != "" {
+			t.Errorf("kept (-want +got):\n%s", diff)
+		}
+	}
+	kept(t, path, func(b *promises.Book) {
+		b.Given(answer("1"))
+		b.Given(answer("2"))
+		b.Had("1")
+		has(b)
+	})
+	kept(t, path, func(b *promises.Book) {
+		has(b, answer("2"))
+		b.Given(answer("3"))
+	})
+	kept(t, path, func(b *promises.Book) {
+		has(b, answer("2"), answer("3"))
+		b.Had("2")
+		b.Had("3")
+	})
+	kept(t, path, func(b *promises.Book) { has(b) })
+}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -75,6 +76,9 @@ type Facts struct {
 	// Invalid lists the images (SHA-256, lower-case hex) that the device called invalid. They are not offered
 	// again unless a person forces it.
 	Invalid []string `json:"invalid,omitempty"`
+
+	// Settings is what a person has set for the device.
+	Settings needs.Settings `json:"settings,omitzero"`
 
 	// Heard is what is found out anew after a start.
 	Heard Heard `json:"-"`
