@@ -369,6 +369,9 @@ func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) boo
 // autoInterval is how often the policy looks for devices to upgrade.
 const autoInterval = time.Minute
 
+// autoSoon is when it looks again where it may not begin yet.
+const autoSoon = 10 * time.Second
+
 // byPolicy begins what the policy "auto" wants: every device for which an update is available, in the window.
 // A device that failed for a reason of its own is tried again after a day, or when it is back; an image that
 // it refused, or whose upgrade was cancelled, is left to people.
@@ -378,6 +381,7 @@ func (o *orders) byPolicy(now time.Time) {
 	}
 	o.autoAt = now.Add(autoInterval)
 	if !admission.PolicyActs(o.dongleNow(), o.policy.Window, now) {
+		o.autoAt = now.Add(autoSoon)
 		return
 	}
 	wanted := func(d *device, offered *Offer) bool { return o.wantedByPolicy(d, offered, now) }
