@@ -31,8 +31,8 @@ var statuses = map[string]bool{
 	"incompatibleDriverVersion": false, "imageInfoNotFound": false,
 }
 
-var reasons = strings.Fields(`upToDate downgradeRefused alreadyQueued tooLate imageInfoNotFound noResponse stalled deviceAborted
-	invalidImage requireMoreImages versionUnchanged notRejoined cancelled imageRemoved dongleLost canaryFailed batteryLow`)
+var reasons = strings.Fields(`upToDate downgradeRefused alreadyQueued tooLate imageInfoNotFound imageAccessFailed imageValidationFailed hardwareMismatch noResponse stalled deviceAborted
+	invalidImage requireMoreImages versionUnchanged notRejoined cancelled imageRemoved dongleLost canaryFailed batteryLow excluded`)
 
 // operationRecord is what every answer about a device has, in order.
 var operationRecord = []string{"euid", "mfgId", "imageTypeId", "url", "driverTypeId", "driverVersion", "imageVersion", "oldImageVersion"}

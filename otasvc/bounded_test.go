@@ -219,7 +219,7 @@ func TestHistory(t *testing.T) {
 			t.Fatalf("%d entries, the newest %+v", len(h), h[0])
 		}
 		first := h[9]
-		if first.State != upgrade.Succeeded || first.ImageVersion != 2 || *first.OldImageVersion != 1 ||
+		if first.State != upgrade.Succeeded || *first.ImageVersion != 2 || *first.OldImageVersion != 1 ||
 			int(first.Bytes) != len(data) || int(first.Size) != len(data) || first.Attempts != 1 {
 			t.Errorf("the first: %+v", first)
 		}

@@ -379,7 +379,7 @@ func TestDeviceTellsAnotherNumber(t *testing.T) {
 			inWorld(t, sim.Config{Firmware: sim.V2324, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 				data := upgraded(w, 6_000)
 				u := w.ended(time.Hour, bulb)
-				if u.State != upgrade.Succeeded || u.RunningVersion == nil || *u.RunningVersion != 0x77 || u.ImageVersion != 2 {
+				if u.State != upgrade.Succeeded || u.RunningVersion == nil || *u.RunningVersion != 0x77 || *u.ImageVersion != 2 {
 					t.Fatalf("ended %+v", u)
 				}
 				w.holds(bulb, 0x77, data)
@@ -495,6 +495,7 @@ func TestForgottenWhileItInstalls(t *testing.T) {
 func TestOpenRequestsAreAnsweredAtAStop(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		w.met(bulb)
+		time.Sleep(10 * time.Second) // its interview is over
 		finals := map[string][]otasvc.Status{}
 		respond := func(name string) otasvc.Respond {
 			return func(a otasvc.Answer) {

@@ -136,6 +136,7 @@ func (h *hearing) queried(d *device, q message.QueryNextImage, now time.Time) {
 	d.LearnQuery(q)
 	h.devices.interviews.wantOutdated(d)
 	h.inventory.said(d, now)
+	h.upgrades.judgeHardware(d, now)
 	h.upgrades.step(d, upgrade.VersionRead{Version: q.FileVersion}, now)
 	if d.active() != nil {
 		h.upgrades.step(d, upgrade.Queried{SlotHolds: h.slot.holds(d)}, now)

@@ -194,10 +194,40 @@ func (h *deviceHearing) attribute(m message.Attribute, lqi uint8, now time.Time)
 		return
 	}
 	h.seen(d, lqi, now)
-	if version, told := d.Learn(m); told {
+	if registry.LearnServer(d.Device, m, h.dongle.info.IEEE) {
+		f := d.Facts()
+		h.log.Warn(f.AsksElsewhere(), "euid", f.EUID, "name", f.Name())
+	}
+	version, told := d.Learn(m)
+	if !told && saysAnyVersion(m) && mayRunAnyVersion(d) {
+		version = wildcard32
+		told = true
+	}
+	if told {
 		h.interviews.wantOutdated(d)
 		h.upgrades.step(d, upgrade.VersionRead{Version: version}, now)
 	}
+}
+
+// saysAnyVersion reports whether an attribute tells the file version that stands for any, which is that of
+// devices that were never upgraded, too.
+func saysAnyVersion(m message.Attribute) bool {
+	if m.Cluster != message.ClusterOTA || m.ID != message.AttrOTAFileVersion {
+		return false
+	}
+	version, ok := m.Uint()
+	return ok && version == wildcard32
+}
+
+// mayRunAnyVersion reports whether a device may run an image with the file version that stands for any: it is
+// installing one, or did so last.
+func mayRunAnyVersion(d *device) bool {
+	if is(d.CurrentVersion(), wildcard32) {
+		return true
+	}
+	u := d.upgrade
+	installed := u != nil && (u.State() == upgrade.Applying || u.State() == upgrade.Succeeded)
+	return installed && u.Image().ImageVersion == wildcard32
 }
 
 // downloadEnded acts on a device that said that it has ended a download.

@@ -91,7 +91,7 @@ func (d *device) fileVersion() *uint32 {
 			continue
 		}
 		if running != nil && is(past.RunningVersion, *running) {
-			return &past.ImageVersion
+			return past.ImageVersion
 		}
 		break
 	}
@@ -305,8 +305,10 @@ type firmware struct {
 }
 
 // firmwareOf is what a device runs once it has an upgrade's image.
-func firmwareOf(u *upgrade.Upgrade) firmware {
-	image := u.Image()
+func firmwareOf(u *upgrade.Upgrade) firmware { return firmwareIn(u.Image()) }
+
+// firmwareIn is what a device runs once it has an image.
+func firmwareIn(image upgrade.Image) firmware {
 	kind := upgrade.Kind{ManufacturerCode: image.ManufacturerCode, ImageType: image.ImageType}
 	return firmware{Kind: kind, version: image.ImageVersion}
 }

@@ -168,7 +168,7 @@ func (v *interviews) begin(d *device, a *registry.Appointment) {
 	interview := registry.Interview
 	whole := !v.standing(d).Interviewed || v.standing(d).Awaited
 	if !whole {
-		interview = registry.ReadIdentity
+		interview = registry.ReadAgain
 	}
 	c := &conversation{questions: v.questions, device: d.Device, now: v.owner.now}
 	var err error
@@ -212,7 +212,8 @@ func (v *interviews) wantOutdated(d *device) {
 func (v *interviews) succeeded(d *device) {
 	if f := d.Facts(); !f.Interviewed || f.Outdated {
 		v.log.Info("a device was interviewed", "euid", f.EUID, "manufacturer", f.ManufacturerName,
-			"model", f.ModelID, "endpoint", f.Endpoint, "sleepy", f.Sleepy, "powerSource", f.PowerSource)
+			"model", f.ModelID, "endpoint", f.Endpoint, "sleepy", f.Sleepy, "powerSource", f.PowerSource,
+			"running", shownRunning(d))
 	}
 	d.SetInterviewed()
 }

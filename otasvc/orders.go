@@ -23,7 +23,8 @@ type UpgradeRequest struct {
 	SHA256, SHA512 string  // hex; where given, must be the download's
 	ImageVersion   *uint32 // nil stands for the newest that fits
 	AllowDowngrade bool    // take an image that is older than what runs
-	// Force takes an image of the version that runs, that failed a check, or that the device called invalid.
+	// Force takes an image of the version that runs, that failed a check, that is for other hardware
+	// versions, or that the device called invalid.
 	Force     bool
 	At        time.Time       // zero or past: now
 	Install   upgrade.Install // when it is to be installed once it is downloaded
@@ -138,27 +139,69 @@ func underway(d *device) *admission.Underway {
 	}
 }
 
-// refusal is the answer with which a request for a device is refused.
-func (o *orders) refusal(v admission.Verdict, d *device, op *Operation) Answer {
-	a := Answer{Status: Failure, Reason: v.Reason, Operation: op, Error: v.Sentence}
+// refuse refuses a request for a device; offered is the image that was found for it, or nil. Where it is
+// refused for that image or for the device, it is an upgrade that failed, and everybody is told.
+func (o *orders) refuse(v admission.Verdict, d *device, req UpgradeRequest, offered *Offer, respond Respond) {
+	a := Answer{Status: Failure, Reason: v.Reason, Operation: d.operation(offered), Error: v.Sentence}
 	switch v.Cause {
 	case admission.DongleUnusable:
 		a.Status = ServiceNotAvailable
 	case admission.DeviceForgotten:
 		a.Status = DeviceNotFound
 		a.Error = errDeviceForgotten.Error()
-	case admission.WrongImage:
-		a.Status = ImageValidationFailed
 	case admission.NoImage:
 		a.Error = o.offers.noImage(d.Device)
 	}
-	return a
+	if offered == nil {
+		a.Operation.ImageVersion = req.ImageVersion
+	}
+	if url := library.PublicURL(req.URL); offered == nil && url != "" {
+		a.Operation.URL = &url
+	}
+	if d.active() != nil {
+		a.Operation = o.offers.upgradeOperation(d)
+	}
+	if !v.Failed() || d.active() != nil || !o.home.knows(d) {
+		respond(a)
+		return
+	}
+	why := a.Error
+	if len(req.Ticket) > 0 { // the final answer is owed as that of any upgrade
+		a = Answer{Status: InProgress, Operation: a.Operation, Kept: true}
+	}
+	o.keeper.whenSaved(func() { respond(a) }) // before the final answer
+	o.upgrades.refused(d, imageOf(offered, req), req.order(), v.Reason, why, o.now())
+}
+
+// imageOf is what is known of the image of a request that is refused: the image that was found, or else what
+// the request says of it.
+func imageOf(offered *Offer, req UpgradeRequest) upgrade.Image {
+	if offered != nil {
+		return offered.image()
+	}
+	image := upgrade.Image{URL: library.PublicURL(req.URL), Missing: true, NoVersion: req.ImageVersion == nil}
+	if req.ImageVersion != nil {
+		image.ImageVersion = *req.ImageVersion
+	}
+	return image
+}
+
+// notHad is the verdict on a request whose image could not be had.
+func notHad(err error) admission.Verdict {
+	v := admission.Verdict{Cause: admission.ForReason, Sentence: err.Error()}
+	switch fetchStatus(err) {
+	case ImageAccessFailed:
+		v.Reason = upgrade.ReasonImageAccessFailed
+	case ImageValidationFailed:
+		v.Reason = upgrade.ReasonImageValidationFailed
+	}
+	return v
 }
 
 // take takes a request for one device. One that has its upgrade already, from before a restart, is not taken
-// again.
+// again; its answer is still owed where that has ended.
 func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
-	if u := d.active(); u != nil && hasTicket(u.Tickets(), req.Ticket) {
+	if u := d.upgrade; u != nil && hasTicket(u.Tickets(), req.Ticket) {
 		respond(Answer{Status: InProgress, Operation: o.offers.upgradeOperation(d), Kept: true})
 		return
 	}
@@ -168,9 +211,9 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 	case admission.Fetch:
 		o.identify(d, respond, func() { o.takeFromURL(d, req, respond) })
 	case admission.Choose:
-		o.identify(d, respond, func() { o.choose(d, req, respond) })
+		o.identify(d, respond, func() { o.takeOffer(d, req, o.chosen(d.Device, req), respond) })
 	default:
-		respond(o.refusal(v, d, o.offers.upgradeOperation(d)))
+		o.refuse(v, d, req, o.offers.best(d.Device), respond)
 	}
 }
 
@@ -183,13 +226,15 @@ func (o *orders) identify(d *device, respond Respond, then func()) {
 	o.inventory.complete(d, then)
 }
 
-// choose goes on with the image that a request means, of those that there are for a device.
-func (o *orders) choose(d *device, req UpgradeRequest, respond Respond) {
-	offered := o.offers.best(d.Device)
+// chosen is the image that a request without a URL means, or nil.
+func (o *orders) chosen(d *registry.Device, req UpgradeRequest) *Offer {
 	if req.ImageVersion != nil {
-		offered = o.offers.ofVersion(d.Device, *req.ImageVersion)
+		return o.offers.ofVersion(d, *req.ImageVersion, req.Force)
 	}
-	o.takeOffer(d, req, offered, respond)
+	if best := o.offers.best(d); best != nil {
+		return best
+	}
+	return o.offers.forOtherHardware(d)
 }
 
 // release has a device install the image that it has.
@@ -206,14 +251,18 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 	op.URL = ptr(library.PublicURL(req.URL))
 	respond(Answer{Status: InProgress, Operation: op})
 	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
-	o.fetchFor(d, fetch, op, respond, func(image library.Image) {
+	o.fetchFor(d, fetch, op, respond, func(image library.Image, err error) {
+		if err != nil {
+			o.refuse(notHad(err), d, req, nil, respond)
+			return
+		}
 		version := o.offers.ownDriverVersion(d.Device, image)
 		r := registration(image, library.PublicURL(req.URL), "", version, o.now())
 		offered := offerOf(r, image)
 		v := admission.Fetched(req.asked(), o.deviceNow(d), admissionOffer(d.Device, offered),
 			offered.ManufacturerCode, offered.ImageType)
 		if v.Action == admission.Refuse {
-			respond(o.refusal(v, d, d.operation(&offered)))
+			o.refuse(v, d, req, &offered, respond)
 			return
 		}
 		if err := o.offers.add(d.Device, r); err != nil {
@@ -231,7 +280,7 @@ func (o *orders) takeOffer(d *device, req UpgradeRequest, offered *Offer, respon
 	v := admission.Offered(req.asked(), o.deviceNow(d), o.dongleNow(), offer, others)
 	switch {
 	case offered == nil:
-		respond(o.refusal(v, d, d.operation(nil)))
+		o.refuse(v, d, req, nil, respond)
 	case v.Action == admission.ReadVersion:
 		respond(Answer{Status: InProgress, Operation: d.operation(offered)})
 		o.interviews.check(d, func(error) { o.admit(d, req, *offered, respond) })
@@ -254,20 +303,29 @@ func (o *orders) carryOut(
 	switch v.Action {
 	case admission.Ensure:
 		respond(Answer{Status: InProgress, Operation: op})
-		o.offers.ensure(d.Device, offered, req.Force, op, respond, func(had Offer) {
+		o.offers.ensure(offered, req.Force, op, respond, func(had Offer, err error) {
+			if err != nil {
+				o.refuse(notHad(err), d, req, &offered, respond)
+				return
+			}
 			o.admit(d, req, had, respond)
 		})
 	case admission.Queue:
 		u := o.upgrades.begin(d, &offered, req.order(), o.now())
-		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(d, u), Kept: len(req.Ticket) > 0}
+		answer := Answer{
+			Status:    InProgress,
+			Operation: op,
+			Error:     o.warning(d, u, offered),
+			Kept:      len(req.Ticket) > 0,
+		}
 		o.keeper.whenSaved(func() { respond(answer) })
 	default:
-		respond(o.refusal(v, d, op))
+		o.refuse(v, d, req, &offered, respond)
 	}
 }
 
 // warning is what whoever asked for an upgrade should know of it in advance; empty where there is nothing.
-func (o *orders) warning(d *device, u *upgrade.Upgrade) string {
+func (o *orders) warning(d *device, u *upgrade.Upgrade, offered Offer) string {
 	if holder := o.planner.withheldBy(d, o.now()); holder != nil {
 		return fmt.Sprintf("it waits until %s, which holds the same image back, has installed it",
 			holder.Name())
@@ -275,6 +333,12 @@ func (o *orders) warning(d *device, u *upgrade.Upgrade) string {
 	if o.dongle.versionToOffer(d) != u.Image().ImageVersion {
 		return "the outcome is uncertain: the dongle's firmware compares versions, " +
 			"so the image is offered as a newer one, which many devices refuse once they have it"
+	}
+	if f := d.Facts(); f.OtherServer != 0 {
+		return f.AsksElsewhere()
+	}
+	if why, heard := judgeHardware(d.Device, offered); !heard {
+		return "nobody can tell whether the image is for this device: it " + why
 	}
 	return ""
 }
@@ -293,7 +357,7 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 		return
 	}
 	if v := admission.ArrivedForAll(req.asked(), o.dongleNow()); v.Action == admission.Refuse {
-		respond(o.refusal(v, nil, nil))
+		respond(Answer{Status: ServiceNotAvailable, Error: v.Sentence})
 		return
 	}
 	wanted := func(d *device, offered *Offer) bool {
@@ -301,8 +365,8 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	}
 	respond(Answer{Status: InProgress})
 	o.identifyAll(func() {
-		o.ensureAll(wanted, func() {
-			g := o.queueGroup(req, wanted, o.now())
+		o.ensureAll(wanted, func(failed map[string]error) {
+			g := o.queueGroup(req, wanted, failed, o.now())
 			if len(req.Ticket) > 0 {
 				o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
 			}
@@ -330,9 +394,9 @@ func (o *orders) identifyAll(then func()) {
 	done()
 }
 
-// ensureAll fetches the images that indexes have for the devices that wanted picks; then runs
-// when each was tried.
-func (o *orders) ensureAll(wanted func(*device, *Offer) bool, then func()) {
+// ensureAll fetches the images that indexes have for the devices that wanted picks; then runs when each was
+// tried, with the errors of those that could not be had, by the candidates' keys.
+func (o *orders) ensureAll(wanted func(*device, *Offer) bool, then func(failed map[string]error)) {
 	missing := map[string]library.Candidate{}
 	for _, d := range o.home.sorted() {
 		if best := o.offers.best(d.Device); wanted(d, best) && best.candidate != nil {
@@ -342,8 +406,11 @@ func (o *orders) ensureAll(wanted func(*device, *Offer) bool, then func()) {
 	o.offers.ensureAll(missing, then)
 }
 
-// queueGroup queues the devices that wanted picks.
-func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bool, now time.Time) *group {
+// queueGroup queues the devices that wanted picks. failed has the errors of the images that could not be had:
+// the upgrades to these have failed.
+func (o *orders) queueGroup(
+	req UpgradeRequest, wanted func(*device, *Offer) bool, failed map[string]error, now time.Time,
+) *group {
 	g := o.groups.begin(req.Ticket)
 	for _, d := range o.home.sorted() {
 		offered := o.offers.best(d.Device)
@@ -351,10 +418,7 @@ func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) boo
 			continue
 		}
 		if offered.SHA256 == "" {
-			// Its image could not be fetched.
-			o.groups.add(g, UpgradeResult{
-				EUID: d.EUID(), State: upgrade.Failed, Reason: upgrade.ReasonImageInfoNotFound,
-			})
+			o.refuseMember(g, d, offered, failed, now)
 			continue
 		}
 		order := req.order()
@@ -364,6 +428,20 @@ func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) boo
 		o.groups.add(g, UpgradeResult{EUID: d.EUID(), State: u.State()})
 	}
 	return g
+}
+
+// refuseMember refuses the upgrade of a device of a group whose image could not be had. Where that was told
+// of the device already, it is not told again: the policy tries again and again.
+func (o *orders) refuseMember(
+	g *group, d *device, offered *Offer, failed map[string]error, now time.Time,
+) {
+	err := failed[offered.candidate.Key()]
+	if err == nil {
+		return // it was not tried: the device has only just come to want it
+	}
+	v := notHad(err)
+	o.groups.add(g, UpgradeResult{EUID: d.EUID(), State: upgrade.Failed, Reason: v.Reason})
+	o.upgrades.refusedOnce(d, offered.image(), upgrade.Order{}, v.Reason, v.Sentence, now)
 }
 
 // autoInterval is how often the policy looks for devices to upgrade.
@@ -384,30 +462,41 @@ func (o *orders) byPolicy(now time.Time) {
 		o.autoAt = now.Add(autoSoon)
 		return
 	}
-	wanted := func(d *device, offered *Offer) bool { return o.wantedByPolicy(d, offered, now) }
+	wanted := func(d *device, offered *Offer) bool { return o.wantedByPolicy(d, offered, nil, now) }
 	wantedNow := func(d *device) bool { return wanted(d, o.offers.best(d.Device)) }
 	if !slices.ContainsFunc(o.home.sorted(), wantedNow) {
 		return
 	}
-	o.ensureAll(wanted, func() {
-		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, wanted, o.now()))
+	o.ensureAll(wanted, func(failed map[string]error) {
+		tried := func(d *device, offered *Offer) bool { return o.wantedByPolicy(d, offered, failed, o.now()) }
+		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, tried, failed, o.now()))
 	})
 }
 
-// wantedByPolicy reports whether a device is to be upgraded without anybody having asked for it.
-func (o *orders) wantedByPolicy(d *device, offered *Offer, now time.Time) bool {
+// wantedByPolicy reports whether a device is to be upgraded without anybody having asked for it. An image
+// that has failed just now is no reason to leave the device alone: it is what is to be told.
+func (o *orders) wantedByPolicy(d *device, offered *Offer, failed map[string]error, now time.Time) bool {
 	var before admission.Before
 	if offered != nil {
-		before.Unfetched = o.offers.isUnavailable(offered, now)
+		justNow := offered.candidate != nil && failed[offered.candidate.Key()] != nil
+		before.Unfetched = !justNow && o.offers.isUnavailable(offered, now)
 	}
-	if u := d.upgrade; offered != nil && u != nil && u.Image().SHA256 == offered.SHA256 {
+	if tried := lastTried(d); offered != nil && tried != nil && tried.SHA256 == offered.SHA256 {
 		before.Tried = true
-		before.Reason = u.Reason()
-		before.EndedAt = u.EndedAt()
+		before.Reason = tried.Reason
+		before.EndedAt = tried.EndedAt
 		before.Returned = d.moments.returned
-		before.Proven = o.home.running()[firmwareOf(u)]
+		before.Proven = o.home.running()[firmwareIn(offered.image())]
 	}
 	return admission.ByPolicy(o.deviceNow(d), admissionOfferOf(d.Device, offered), before, now)
+}
+
+// lastTried is the image that a device was last to take, or nil.
+func lastTried(d *device) *upgrade.Tried {
+	if d.upgrade == nil {
+		return nil
+	}
+	return d.upgrade.Tried()
 }
 
 // offeredUnasked is the loaded image where a device that asks for its blocks without an upgrade may have it;

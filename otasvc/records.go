@@ -70,12 +70,9 @@ type Offer struct {
 	DriverVersion uint32
 	Title         string // the header string, printable
 	ReleaseNotes  string // empty where none are known
-	MinHardware   *uint16
-	MaxHardware   *uint16
 
-	// destination is the EUI-64 of the only device that the file is for, by its header; it is nil where the
-	// file is for any.
-	destination *uint64
+	// limits say which devices of its kind the image is for.
+	limits library.Limits
 	// caution says why the image is not installed unless a person names the device; empty where it may be.
 	caution string
 	// candidate is where an image that is not registered comes from; it may have to be fetched first.
@@ -93,17 +90,30 @@ type DeviceRecord struct {
 	ManufacturerCode *uint16 // of the OTA cluster: what image headers are compared with
 	ImageType        *uint16
 	HardwareVersion  *uint16
+	ForPeople        ForPeople
 	Endpoint         uint8 // of the OTA client; 0 where it is not known
 	Sleepy           bool
 	CurrentVersion   *uint32 // running file version
-	LQI              *uint8
-	LastSeen         time.Time // zero where it was never seen
+	Heard            Heard
 	UpdateAvailable  bool
 	Settings         needs.Settings // what a person has set for the device
 	Offer            *Offer
 	Upgrade          *upgrade.Record // nil where there never was one
 	Queue            *slot.Place     // of the upgrade, times in whole minutes; nil where it has none
 	History          []upgrade.Past  // upgrades that have ended, the newest first, at most 10
+}
+
+// Heard is how a device was heard last.
+type Heard struct {
+	LQI      *uint8    // link quality, 0 to 255; nil where it is not known
+	LastSeen time.Time // zero where it was never seen
+}
+
+// ForPeople is what a device says of itself that nothing but people needs. What it does not say is empty.
+type ForPeople struct {
+	SoftwareBuild string       // what it calls the version that it runs
+	DateCode      string       // of that version; mostly a date, in a form of the maker's
+	OtherServer   message.IEEE // the OTA server that it has as its own, where that is not the dongle; else 0
 }
 
 // DongleInfo is the state of the dongle for people.

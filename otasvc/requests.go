@@ -265,7 +265,7 @@ func (q *inquiries) imageInfo(d *device, now time.Time) Answer {
 	o := q.offers.best(d.Device)
 	a := Answer{
 		Operation:  d.operation(o),
-		Upgrade:    recordOf(d.upgrade, now),
+		Upgrade:    recordOf(d, now),
 		Queue:      d.queue.Place(),
 		HasUpgrade: true,
 	}

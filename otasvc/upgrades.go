@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/canary"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
@@ -41,16 +42,7 @@ type upgrades struct {
 
 // begin queues an upgrade of a device to an image that was offered. The order says when and for whom.
 func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Time) *upgrade.Upgrade {
-	order.Image = upgrade.Image{
-		SHA256:           o.SHA256,
-		ManufacturerCode: o.ManufacturerCode,
-		ImageType:        o.ImageType,
-		ImageVersion:     o.ImageVersion,
-		Size:             o.Size,
-		URL:              o.URL,
-		DriverTypeID:     o.DriverTypeID,
-		DriverVersion:    o.DriverVersion,
-	}
+	order.Image = o.image()
 	order.OldVersion = d.CurrentVersion()
 	if is(d.fileVersion(), o.ImageVersion) && !is(d.CurrentVersion(), o.ImageVersion) {
 		order.ToldAs = d.CurrentVersion()
@@ -60,9 +52,43 @@ func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Tim
 	if asksForBlocks(d, now) {
 		us.step(d, upgrade.StillAsks{}, now)
 	}
-	us.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(), "fileVersion", o.ImageVersion,
-		"state", u.State())
+	us.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(),
+		"fileVersion", shownVersion(o.ImageVersion), "running", shownRunning(d), "state", u.State())
 	return u
+}
+
+// refused enters an upgrade of a device that was refused for its image or the device, and tells everybody.
+// The device must have no upgrade under way.
+func (us *upgrades) refused(
+	d *device, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+) {
+	us.enterRefused(d, refusedUpgrade(d, image, order, reason, why, now), now)
+}
+
+// refusedOnce is refused for what is tried again by itself: what was told of the device last is not told
+// again.
+func (us *upgrades) refusedOnce(
+	d *device, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+) {
+	u := refusedUpgrade(d, image, order, reason, why, now)
+	if d.active() == nil && !u.SameRefusal(d.upgrade) {
+		us.enterRefused(d, u, now)
+	}
+}
+
+// refusedUpgrade is an upgrade of a device that was refused.
+func refusedUpgrade(
+	d *device, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+) *upgrade.Upgrade {
+	order.Image = image
+	order.OldVersion = d.CurrentVersion()
+	return upgrade.Refused(order, reason, why, d.upgrade, now)
+}
+
+// enterRefused gives a device an upgrade that was refused, which has ended.
+func (us *upgrades) enterRefused(d *device, u *upgrade.Upgrade, now time.Time) {
+	us.home.begin(d, u)
+	us.ended(d, u, now)
 }
 
 // step tells a device's upgrade what happened, and does what is to be done about it. It reports whether
@@ -275,9 +301,26 @@ func canaryStanding(u *upgrade.Upgrade) canary.Standing {
 	}
 }
 
+// judgeHardware ends the upgrade of a device that has told its hardware version, where the header of its
+// image is for other ones: nobody could judge that before.
+func (us *upgrades) judgeHardware(d *device, now time.Time) {
+	u := d.active()
+	if u == nil {
+		return
+	}
+	image, ok := us.slot.memory.store.Image(u.Image().SHA256)
+	if !ok {
+		return
+	}
+	limits := library.HeaderLimits(&image.Header)
+	if why := wrongHardware(d.Device, Offer{limits: limits}); why != "" {
+		us.step(d, upgrade.WrongHardware{Why: "the " + why + forceIt}, now)
+	}
+}
+
 // judgeImage ends the upgrades of those that wait for a device whose end speaks against their image.
 func (us *upgrades) judgeImage(d *device, u *upgrade.Upgrade, now time.Time) {
-	if !us.policy.Canary || u.Forced() || !canary.SpeaksAgainst(u.Reason()) {
+	if !us.policy.Canary || u.Forced() || u.Refused() || !canary.SpeaksAgainst(u.Reason()) {
 		return
 	}
 	if us.home.running()[firmwareOf(u)] {
@@ -344,12 +387,13 @@ func (us *upgrades) restore(d *device, now time.Time) {
 	us.rights.admit(d, im)
 }
 
-// recordOf is an upgrade as others see it; nil where there is none.
-func recordOf(u *upgrade.Upgrade, now time.Time) *upgrade.Record {
-	if u == nil {
+// recordOf is a device's upgrade as others see it; nil where there is none.
+func recordOf(d *device, now time.Time) *upgrade.Record {
+	if d.upgrade == nil {
 		return nil
 	}
-	r := u.Record(now)
+	r := d.upgrade.Record(now)
+	r.Error = explainEnd(d, d.upgrade)
 	return &r
 }
 
@@ -365,6 +409,15 @@ func operationOf(u *upgrade.Upgrade, euid message.IEEE, running *uint32) *Operat
 		OldImageVersion:  running,
 		DriverTypeID:     &image.DriverTypeID,
 		DriverVersion:    &image.DriverVersion,
+	}
+	if image.Missing {
+		op.ManufacturerCode = nil
+		op.ImageType = nil
+		op.DriverTypeID = nil
+		op.DriverVersion = nil
+	}
+	if image.NoVersion {
+		op.ImageVersion = nil
 	}
 	if image.URL != "" {
 		op.URL = &image.URL

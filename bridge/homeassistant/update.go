@@ -41,11 +41,25 @@ func Update(d otasvc.DeviceRecord) contract.UpdateState {
 			s.UpdatePercentage = percentage(u.Progress)
 		}
 		// An installation would install the image that waits on the device.
-		if s.InProgress || u.State == upgrade.Downloaded {
-			s.LatestVersion = formatVersion(u.ImageVersion)
+		if (s.InProgress || u.State == upgrade.Downloaded) && u.ImageVersion != nil {
+			s.LatestVersion = formatVersion(*u.ImageVersion)
+		}
+		if u.State == upgrade.Failed {
+			s.ReleaseSummary = failed(u.Error, s.ReleaseSummary)
 		}
 	}
 	return s
+}
+
+// failed returns a summary that begins with why the last upgrade has failed: who pressed "Install" sees it
+// there.
+func failed(why, summary string) string {
+	if why == "" {
+		return summary
+	}
+	first, size := utf8.DecodeRuneInString(why)
+	sentence := string(unicode.ToUpper(first)) + why[size:] + "."
+	return truncate(strings.TrimSpace(sentence+" "+summary), maxSummary)
 }
 
 // release returns the release notes of an image and a URL with more about it. Some indexes have the URL of a

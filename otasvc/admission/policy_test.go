@@ -36,6 +36,7 @@ func TestPolicy(t *testing.T) {
 		"older":                 {device: admission.Device{Version: version(9)}, offer: newer},
 		"not known":             {offer: newer, forAll: true},
 		"none":                  {device: admission.Device{Version: version(7)}},
+		"for other hardware":    {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, Fits: true, Here: true, WrongHardware: "image is for others"}},
 		"called invalid":        {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, CalledInvalid: true}},
 		"excluded":              {device: admission.Device{Version: version(7), Excluded: true}, offer: newer},
 		"under way":             {device: admission.Device{Version: version(7), Upgrading: true}, offer: newer},

@@ -49,6 +49,10 @@ func (d *Device) learnBasic(at message.Attribute) {
 		d.setText(&d.facts.ManufacturerName, at.Text())
 	case message.AttrModel:
 		d.setText(&d.facts.ModelID, at.Text())
+	case message.AttrSoftwareBuild:
+		learnBuild(d, &d.facts.Build.Software, at.Text())
+	case message.AttrDateCode:
+		learnBuild(d, &d.facts.Build.DateCode, at.Text())
 	case attrPowerSource:
 		if v, ok := at.Uint(); ok {
 			d.setPowerSource(powerSource(v))
@@ -71,13 +75,65 @@ func (d *Device) learnOTA(at message.Attribute) (version uint32, told bool) {
 	case message.AttrOTAManufacturer:
 		if v != unknown16 {
 			d.setManufacturerCode(uint16(v))
+		} else if d.facts.ManufacturerCode == nil {
+			d.facts.ManufacturerUnsure = true
+			takeUnsure(d)
 		}
 	case message.AttrOTAImageType:
 		if v != unknown16 {
 			d.setImageType(uint16(v))
+			takeUnsure(d)
 		}
 	}
 	return 0, false
+}
+
+// learnBuild notes a text about the software that runs. What was told of another file version is forgotten.
+func learnBuild(d *Device, field *string, text string) {
+	if text == "" {
+		return
+	}
+	build := &d.facts.Build
+	if !build.isOf(d.facts.CurrentVersion) {
+		build.Software = ""
+		build.DateCode = ""
+		d.changed()
+	}
+	if d.facts.CurrentVersion != nil && set(&build.Of, *d.facts.CurrentVersion) {
+		d.changed()
+	}
+	d.setText(field, text)
+}
+
+// noServer is the UpgradeServerID of a client that has found no server yet (ZCL, OTA upgrade cluster).
+const noServer message.IEEE = 1<<64 - 1
+
+// LearnServer takes in which OTA server a device has as its own; own is the dongle's address, or 0 where
+// that is not known. It reports whether that is another server, and news.
+func LearnServer(d *Device, at message.Attribute, own message.IEEE) (other bool) {
+	v, ok := at.Uint()
+	if !ok || at.Cluster != message.ClusterOTA || at.ID != message.AttrOTAServer || own == 0 {
+		return false
+	}
+	server := message.IEEE(v)
+	if server == own || server == noServer {
+		server = 0
+	}
+	if d.facts.OtherServer == server {
+		return false
+	}
+	d.facts.OtherServer = server
+	d.changed()
+	return server != 0
+}
+
+// takeUnsure takes a manufacturer code of 0xFFFF for what it says, if the device has an image type besides:
+// an OTA client without one has never been set up.
+func takeUnsure(d *Device) {
+	f := &d.facts
+	if f.ManufacturerUnsure && f.ImageType != nil && set(&f.ManufacturerCode, unknown16) {
+		d.changed()
+	}
 }
 
 // LearnQuery takes in what a device tells of itself when it asks for an image.

@@ -73,7 +73,7 @@ func (t *transition) tellProgress() {
 // Record is an upgrade at one moment, as people are told of it.
 type Record struct {
 	State            State
-	ImageVersion     uint32
+	ImageVersion     *uint32 // nil where there was no image, and no version was asked for
 	OldImageVersion  *uint32
 	RunningVersion   *uint32 // what the device says it runs after a success, where it is not ImageVersion
 	Offset           uint32  // bytes of the image that the device has
@@ -85,6 +85,7 @@ type Record struct {
 	StartedAt        time.Time // first block of this attempt; zero where there was none
 	Attempt          int       // from 1
 	Reason           Reason
+	Error            string       // one sentence for a person on why it did not succeed; empty otherwise
 	WaitsFor         message.IEEE // goes first with the same image; 0 where it waits for none
 }
 
@@ -126,10 +127,10 @@ func (u *Upgrade) Left() uint32 { return u.order.Size - min(u.offset, u.order.Si
 // Record is the upgrade as it is now.
 func (u *Upgrade) Record(now time.Time) Record {
 	r := Record{
-		State: u.State(), ImageVersion: u.order.ImageVersion, OldImageVersion: u.order.OldVersion,
+		State: u.State(), ImageVersion: u.order.version(), OldImageVersion: u.order.OldVersion,
 		Offset: u.offset, Size: u.order.Size, Progress: u.Progress(),
-		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.attempt, Reason: u.reason,
-		RunningVersion: u.RunningVersion(),
+		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.attempt, Reason: u.outcome.reason,
+		RunningVersion: u.RunningVersion(), Error: u.Why(),
 	}
 	if u.stage.inQueue() {
 		r.WaitsFor = u.precedence.canary
@@ -146,6 +147,15 @@ func (u *Upgrade) Record(now time.Time) Record {
 		r.RemainingSeconds = &zero
 	}
 	return r
+}
+
+// version is the image's file version; nil where there was no image, and no version was asked for.
+func (i *Image) version() *uint32 {
+	if i.NoVersion {
+		return nil
+	}
+	version := i.ImageVersion
+	return &version
 }
 
 // Telling is the record as it is to be told now: whatever else in it changes, and however often, its progress
@@ -185,7 +195,7 @@ func (RecordTold) apply(t *transition) {
 type Past struct {
 	State           State   `json:"state"`
 	Reason          Reason  `json:"reason,omitempty"`
-	ImageVersion    uint32  `json:"imageVersion"`
+	ImageVersion    *uint32 `json:"imageVersion,omitempty"`    // nil where there was no image
 	OldImageVersion *uint32 `json:"oldImageVersion,omitempty"` // nil where it was not known
 	// RunningVersion is what the device said it runs after a success; nil where that was ImageVersion.
 	RunningVersion *uint32   `json:"runningVersion,omitempty"`
@@ -205,8 +215,8 @@ type Past struct {
 func (u *Upgrade) Past() Past {
 	return Past{
 		State:           u.State(),
-		Reason:          u.reason,
-		ImageVersion:    u.order.ImageVersion,
+		Reason:          u.outcome.reason,
+		ImageVersion:    u.order.version(),
 		OldImageVersion: u.order.OldVersion,
 		RunningVersion:  u.RunningVersion(),
 		QueuedAt:        u.queuedAt,

@@ -23,7 +23,7 @@ func (e Restored) apply(t *transition) {
 	if t.u.stage.IsPutOff() && t.u.startedAt.IsZero() {
 		queued := map[Stage]Stage{StagePutOff: StageQueued, StagePutOffPaused: StagePausedInQueue}
 		// Nothing was begun, so nothing is put off.
-		t.setStage(step{next: queued[t.u.stage], reason: t.u.reason})
+		t.setStage(step{next: queued[t.u.stage], reason: t.u.outcome.reason})
 	}
 
 	t.restoreWait(e.LongestWait)
@@ -87,6 +87,13 @@ func (BatteryLow) apply(t *transition)       { t.move(triggerBatteryLow) }
 func (Cancel) apply(t *transition)           { t.move(triggerCancel) }
 func (Forgotten) apply(t *transition)        { t.move(triggerForgotten) }
 func (e WaitsFor) apply(t *transition)       { t.setCanary(e.Device) }
+
+// apply ends an upgrade that nobody has forced.
+func (e WrongHardware) apply(t *transition) {
+	if !t.u.order.Forced && t.move(triggerWrongHardware) {
+		t.u.outcome.sentence = e.Why
+	}
+}
 
 // apply takes the tickets away, so that their answer is not given again after a restart.
 func (Answered) apply(t *transition) {

@@ -189,6 +189,24 @@ func version(v *uint32) string {
 	return fmt.Sprintf("0x%08x", *v)
 }
 
+// running returns the version that a device runs, with what the device calls it for people.
+func (d *deviceRecord) running() string {
+	if d.SoftwareBuild == nil {
+		return version(d.CurrentVersion)
+	}
+	return *d.SoftwareBuild + " (" + version(d.CurrentVersion) + ")"
+}
+
+// runs returns a version that a device runs, with what the device calls it where its record is about that
+// version.
+func (d directory) runs(euid contract.EUID, running *uint32) string {
+	r := d[euid]
+	if r == nil || running == nil || r.CurrentVersion == nil || *r.CurrentVersion != *running {
+		return version(running)
+	}
+	return terminal.Clean(r.running())
+}
+
 func hex16(v *uint16) string {
 	if v == nil {
 		return "?"

@@ -361,7 +361,7 @@ func (w *watch) made(one *waited, status contract.Status, reason *contract.Reaso
 		r.ImageType = d.ImageType
 		r.OldImageVersion = d.CurrentVersion
 		if d.Upgrade != nil {
-			r.ImageVersion = &d.Upgrade.ImageVersion
+			r.ImageVersion = d.Upgrade.ImageVersion
 		}
 	}
 	r.raw = contract.Marshal(r.Response)

@@ -1,0 +1,72 @@
+package upgrade
+
+import "time"
+
+// Refused is an upgrade that was refused for its image or its device, see [Reason.Refuses]: it has failed
+// before it began. The order has what is known of the image. why is one sentence for a person; empty stands
+// for the reason's own. Its final answers are due as those of any other. last is the device's upgrade before,
+// or nil: what was tried with the device is remembered.
+func Refused(o Order, reason Reason, why string, last *Upgrade, now time.Time) *Upgrade {
+	o.Group = 0
+	u := &Upgrade{
+		order:          o,
+		stage:          StageFailed,
+		outcome:        outcome{reason: reason, refused: true, sentence: why},
+		queuedAt:       now,
+		endedAt:        now,
+		attempt:        1,
+		offeredVersion: o.ImageVersion,
+	}
+	if last != nil {
+		u.outcome.before = last.Tried()
+	}
+	return u
+}
+
+// Tried is an image that a device was to take.
+type Tried struct {
+	SHA256  string    `json:"sha256"`           // lower-case hex, of the bytes served
+	Reason  Reason    `json:"reason,omitempty"` // why that did not succeed
+	EndedAt time.Time `json:"endedAt,omitzero"` // zero where it has not ended
+}
+
+// Tried is the image that the device was last to take: that of the upgrade, or of the one before if this one
+// was refused. It is nil where there was none.
+func (u *Upgrade) Tried() *Tried {
+	if u.Refused() {
+		return u.outcome.before
+	}
+	return &Tried{SHA256: u.order.SHA256, Reason: u.outcome.reason, EndedAt: u.endedAt}
+}
+
+// Refused reports whether the upgrade was refused, so that the device was never asked to take the image.
+func (u *Upgrade) Refused() bool { return u.outcome.refused }
+
+// Why is one sentence for a person on why the upgrade did not succeed; it is empty where it did, or has not
+// ended.
+func (u *Upgrade) Why() string {
+	if u.outcome.sentence != "" {
+		return u.outcome.sentence
+	}
+	return u.outcome.reason.Explain()
+}
+
+// SameRefusal reports whether an upgrade was refused as another one was: who was told of the one learns
+// nothing from the other.
+func (u *Upgrade) SameRefusal(other *Upgrade) bool {
+	return other != nil && u.Refused() && other.Refused() && u.Reason() == other.Reason() &&
+		u.order.ImageVersion == other.order.ImageVersion && u.order.NoVersion == other.order.NoVersion
+}
+
+// Refuses reports whether a request that is refused for this reason is an upgrade that failed, which
+// everybody is told of: the reason says something of the image or the device. A request that is refused for
+// another reason is answered, and nothing else comes of it.
+func (r Reason) Refuses() bool {
+	switch r {
+	case ReasonImageAccessFailed, ReasonImageValidationFailed, ReasonImageInfoNotFound,
+		ReasonHardwareMismatch, ReasonInvalidImage, ReasonDowngradeRefused, ReasonBatteryLow, ReasonExcluded:
+		return true
+	default:
+		return false
+	}
+}
