@@ -19,6 +19,7 @@ type deviceHearing struct {
 	dongle     *dongle
 	strangers  *registry.Strangers
 	interviews *interviews
+	inventory  *inventory
 	questions  *registry.Questions
 	rights     *blockRights
 	upgrades   *upgrades
@@ -74,10 +75,11 @@ const longSilence = time.Hour
 // seen notes a sign of life of a device.
 func (h *deviceHearing) seen(d *device, lqi uint8, now time.Time) {
 	if now.Sub(d.Facts().LastSeen) > longSilence {
-		d.returnedAt = now
+		d.moments.returned = now
 	}
 	d.Seen(lqi, now)
 	h.interviews.heard(d, now)
+	h.inventory.heard(d)
 	h.upgrades.step(d, upgrade.Heard{}, now)
 }
 
@@ -139,7 +141,7 @@ func (h *deviceHearing) neighbour(euid message.IEEE, addr uint16, sleepy bool, l
 	if lqi != 0 {
 		d.SetLinkQuality(lqi)
 	}
-	if !d.Interviewed() || !d.VersionFresh() {
+	if f := d.Facts(); !f.Interviewed || !f.Heard.VersionFresh || f.Outdated {
 		h.interviews.want(d)
 	}
 }
@@ -151,7 +153,7 @@ func (h *deviceHearing) announced(m message.DeviceAnnounce, lqi uint8, now time.
 	addr := m.Addr
 	h.outlet.happened(Event{Name: EventDeviceAnnounced, EUID: d.EUID(), NetworkAddress: &addr})
 	h.upgrades.step(d, upgrade.Announced{}, now)
-	d.returnedAt = now
+	d.moments.returned = now
 	h.seen(d, lqi, now)
 	if !d.Interviewed() {
 		h.interviews.want(d)
@@ -202,6 +204,7 @@ func (h *deviceHearing) attribute(m message.Attribute, lqi uint8, now time.Time)
 		told = true
 	}
 	if told {
+		h.interviews.wantOutdated(d)
 		h.upgrades.step(d, upgrade.VersionRead{Version: version}, now)
 	}
 }
@@ -292,5 +295,6 @@ func (h *deviceHearing) forget(d *device) {
 	h.home.forget(d)
 	h.offers.forget(d.Device)
 	h.interviews.forget(d)
+	h.inventory.forget(d)
 	h.outlet.sink.DeviceGone(d.EUID())
 }

@@ -32,10 +32,8 @@ type device struct {
 	// learned is what its downloads have shown that it needs.
 	learned needs.Learned
 
-	returnedAt       time.Time // when it was heard after a long silence, or joined; zero where it was not
-	deliveryFailedAt time.Time // when a failed delivery was last told as an event
-	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
-	stray            strayRequest
+	moments moments
+	stray   strayRequest
 
 	// lastBlock is the device's request for the last block, where the installation is to wait.
 	lastBlock message.ImageBlockRequest
@@ -66,6 +64,14 @@ func (k *keptBeside) owe(u *upgrade.Upgrade) { k.Owed = append(k.Owed, u) }
 // answered notes that whoever asked for an upgrade has its final answer.
 func (k *keptBeside) answered(u *upgrade.Upgrade) {
 	k.Owed = slices.DeleteFunc(k.Owed, func(o *upgrade.Upgrade) bool { return o == u })
+}
+
+// moments is when something last happened to a device; zero where it has not.
+type moments struct {
+	returned       time.Time // it was heard after a long silence, or joined
+	notified       time.Time // an image notify was sent to it
+	deliveryFailed time.Time // a failed delivery was told as an event
+	unsolicited    time.Time // a request for blocks without an upgrade was told as an event
 }
 
 // active is the device's upgrade that has not ended, or nil.
@@ -151,10 +157,10 @@ const deliveryEventInterval = time.Minute
 
 // deliveryFailed notes that a frame did not reach the device, and reports whether an event is to tell of it.
 func (d *device) deliveryFailed(now time.Time) (tell bool) {
-	if now.Sub(d.deliveryFailedAt) < deliveryEventInterval {
+	if now.Sub(d.moments.deliveryFailed) < deliveryEventInterval {
 		return false
 	}
-	d.deliveryFailedAt = now
+	d.moments.deliveryFailed = now
 	return true
 }
 
@@ -165,10 +171,10 @@ const unsolicitedInterval = time.Minute
 // askedUnsolicited notes that the device asked for a block without an upgrade, and reports whether an event
 // is to tell of it.
 func (d *device) askedUnsolicited(now time.Time) (tell bool) {
-	if now.Sub(d.unsolicitedAt) < unsolicitedInterval {
+	if now.Sub(d.moments.unsolicited) < unsolicitedInterval {
 		return false
 	}
-	d.unsolicitedAt = now
+	d.moments.unsolicited = now
 	return true
 }
 

@@ -118,7 +118,7 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 		}
 		respond(Answer{Status: Success, Operation: op})
 		if req.Upgrade {
-			o.upgradeToAdded(d, offerOf(r, image))
+			o.inventory.complete(d, func() { o.upgradeToAdded(d, offerOf(r, image)) })
 		}
 	})
 }
@@ -126,6 +126,9 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 // upgradeToAdded begins the upgrade of a device to an image that was added for it, unless something speaks
 // against it. What is told of that besides the answer is told as of any upgrade.
 func (o *orders) upgradeToAdded(d *device, offered Offer) {
+	if !o.home.knows(d) {
+		return
+	}
 	offer := admissionOffer(d.Device, offered)
 	if offer.AnyVersion {
 		return // it is for those who name it

@@ -168,12 +168,16 @@ func (o *offers) upgradeOperation(d *device) *Operation {
 
 // noImage says why no image fits a device.
 func (o *offers) noImage(d *registry.Device) string {
+	f := d.Facts()
 	for _, r := range o.registrations.For(d.EUID().String()) {
 		image, ok := o.images.Image(r.SHA256)
 		if !ok {
 			return "the registered image is missing from the store; add it again"
 		}
 		offer := offerOf(r, image)
+		if !fits(d, offer) && (f.ManufacturerCode == nil || f.ImageType == nil) {
+			return "the device " + notSaid + "; it is not known whether the registered image is for it"
+		}
 		if !fits(d, offer) {
 			return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, "+
 				"the device asks for others", offer.ManufacturerCode, offer.ImageType)
@@ -182,13 +186,21 @@ func (o *offers) noImage(d *registry.Device) string {
 			return "the registered " + why + forceIt
 		}
 	}
-	if dev, ok := o.catalogued(d); ok {
+	dev, told := f.Catalogued()
+	switch {
+	case !told:
+		return "no image is registered for this device, and it " + notSaid + ", so none can be looked for; " +
+			"wake it or see that it is in reach, and ask for an interview, or add an image with add_image"
+	case o.catalog != nil:
 		if err := o.catalog.Explain(dev); err != nil {
 			return "no image is registered for this device, and " + err.Error() + "; add one with add_image"
 		}
 	}
 	return "no image is registered for this device; add one with add_image"
 }
+
+// notSaid is what a device has not done of which it is not known which images it takes.
+const notSaid = "has not said yet which manufacturer code and image type it has"
 
 // add enters an image for a device. Upgrades that have begun keep the image they began with.
 func (o *offers) add(d *registry.Device, r library.Registration) error {

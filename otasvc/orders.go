@@ -91,6 +91,7 @@ type orders struct {
 	upgrades   *upgrades
 	groups     *groups
 	interviews *interviews
+	inventory  *inventory
 	keeper     *keeper
 	outlet     *outlet
 
@@ -106,7 +107,7 @@ func (o *orders) deviceNow(d *device) admission.Device {
 		Sleepy:       d.Sleepy(),
 		Excluded:     excluded(d),
 		Version:      d.fileVersion(),
-		VersionFresh: d.VersionFresh(),
+		VersionFresh: d.Facts().Heard.VersionFresh,
 	}
 }
 
@@ -119,7 +120,11 @@ func excluded(d *device) bool {
 // dongleNow is the dongle as far as it decides whether an upgrade is begun.
 func (o *orders) dongleNow() admission.Dongle {
 	why, _ := o.dongle.usable()
-	return admission.Dongle{Connected: o.dongle.connected, Trouble: why}
+	return admission.Dongle{
+		Connected: o.dongle.connected,
+		For:       o.now().Sub(o.dongle.connectedAt),
+		Trouble:   why,
+	}
 }
 
 // underway is the upgrade that a device has already, or nil.
@@ -204,12 +209,21 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 	case admission.Release:
 		o.release(d, req, respond)
 	case admission.Fetch:
-		o.takeFromURL(d, req, respond)
+		o.identify(d, respond, func() { o.takeFromURL(d, req, respond) })
 	case admission.Choose:
-		o.takeOffer(d, req, o.chosen(d.Device, req), respond)
+		o.identify(d, respond, func() { o.takeOffer(d, req, o.chosen(d.Device, req), respond) })
 	default:
 		o.refuse(v, d, req, o.offers.best(d.Device), respond)
 	}
+}
+
+// identify goes on once a device that has not said all by which images are judged has said it, or was asked
+// in vain, or cannot be asked now.
+func (o *orders) identify(d *device, respond Respond, then func()) {
+	if lacks(d) && o.inventory.canAsk(d) {
+		respond(Answer{Status: InProgress, Operation: d.operation(nil)})
+	}
+	o.inventory.complete(d, then)
 }
 
 // chosen is the image that a request without a URL means, or nil.
@@ -350,13 +364,34 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 		return admission.ForAll(o.deviceNow(d), admissionOfferOf(d.Device, offered))
 	}
 	respond(Answer{Status: InProgress})
-	o.ensureAll(wanted, func(failed map[string]error) {
-		g := o.queueGroup(req, wanted, failed, o.now())
-		if len(req.Ticket) > 0 {
-			o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
-		}
-		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
+	o.identifyAll(func() {
+		o.ensureAll(wanted, func(failed map[string]error) {
+			g := o.queueGroup(req, wanted, failed, o.now())
+			if len(req.Ticket) > 0 {
+				o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
+			}
+			o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
+		})
 	})
+}
+
+// identifyAll goes on once every device that has not said all by which images are judged has said it, or was
+// asked in vain. One that sleeps is left alone, and so is one that was asked in vain before.
+func (o *orders) identifyAll(then func()) {
+	open := 1
+	done := func() {
+		if open--; open == 0 {
+			then()
+		}
+	}
+	for _, d := range o.home.sorted() {
+		inVain := o.inventory.list.InVain(d.EUID()) >= inVainEnough
+		if lacks(d) && !inVain && !d.Sleepy() && o.inventory.canAsk(d) {
+			open++
+			o.inventory.await(d, done)
+		}
+	}
+	done()
 }
 
 // ensureAll fetches the images that indexes have for the devices that wanted picks; then runs when each was
@@ -412,6 +447,9 @@ func (o *orders) refuseMember(
 // autoInterval is how often the policy looks for devices to upgrade.
 const autoInterval = time.Minute
 
+// autoSoon is when it looks again where it may not begin yet.
+const autoSoon = 10 * time.Second
+
 // byPolicy begins what the policy "auto" wants: every device for which an update is available, in the window.
 // A device that failed for a reason of its own is tried again after a day, or when it is back; an image that
 // it refused, or whose upgrade was cancelled, is left to people.
@@ -421,6 +459,7 @@ func (o *orders) byPolicy(now time.Time) {
 	}
 	o.autoAt = now.Add(autoInterval)
 	if !admission.PolicyActs(o.dongleNow(), o.policy.Window, now) {
+		o.autoAt = now.Add(autoSoon)
 		return
 	}
 	wanted := func(d *device, offered *Offer) bool { return o.wantedByPolicy(d, offered, nil, now) }
@@ -446,7 +485,7 @@ func (o *orders) wantedByPolicy(d *device, offered *Offer, failed map[string]err
 		before.Tried = true
 		before.Reason = tried.Reason
 		before.EndedAt = tried.EndedAt
-		before.Returned = d.returnedAt
+		before.Returned = d.moments.returned
 		before.Proven = o.home.running()[firmwareIn(offered.image())]
 	}
 	return admission.ByPolicy(o.deviceNow(d), admissionOfferOf(d.Device, offered), before, now)

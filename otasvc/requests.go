@@ -200,6 +200,7 @@ type inquiries struct {
 	offers     *offers
 	searches   *registry.Searches
 	interviews *interviews
+	inventory  *inventory
 	takeCensus func() // finds out which devices there are
 }
 
@@ -286,7 +287,38 @@ func (q *inquiries) check(d *device, respond Respond) {
 		return
 	}
 	respond(Answer{Status: InProgress, Operation: q.offers.operation(d)})
-	q.interviews.check(d, func(err error) { respond(q.checked(d, err)) })
+	c := &check{interviews: q.interviews, inventory: q.inventory}
+	c.run(d, func(err error) { respond(q.checked(d, err)) })
+}
+
+// check asks devices what they run: by reading their version, and where that does not tell all by which
+// images are judged, by having them say who they are. It does not know what follows.
+type check struct {
+	interviews *interviews
+	inventory  *inventory
+	// leaves has devices left alone that were notified in vain lately.
+	leaves bool
+}
+
+// inVainEnough is how often a device was notified in vain that a check of all devices leaves alone.
+const inVainEnough = 3
+
+// run calls done when a device was asked, with a nil error if it has told its version.
+func (c *check) run(d *device, done func(error)) {
+	begun := c.inventory.owner.now()
+	c.interviews.check(d, func(err error) {
+		inVain := c.leaves && c.inventory.list.InVain(d.EUID()) >= inVainEnough
+		if err == nil && !d.Mute() && !lacks(d) || inVain {
+			done(err)
+			return
+		}
+		c.inventory.await(d, func() {
+			if !d.Facts().QueriedAt.Before(begun) {
+				err = nil
+			}
+			done(err)
+		})
+	})
 }
 
 // checked says whether there is a newer image than the version that was read.
@@ -320,12 +352,12 @@ func (q *inquiries) checkAll(respond Respond) {
 	q.offers.refresh()
 	devices := q.home.sorted()
 	c := &checkOfAll{
-		interviews: q.interviews,
-		offers:     q.offers,
-		devices:    devices,
-		results:    make([]CheckResult, len(devices)),
-		open:       len(devices),
-		respond:    respond,
+		check:   check{interviews: q.interviews, inventory: q.inventory, leaves: true},
+		offers:  q.offers,
+		devices: devices,
+		results: make([]CheckResult, len(devices)),
+		open:    len(devices),
+		respond: respond,
 	}
 	if len(devices) == 0 {
 		c.end()
@@ -338,8 +370,8 @@ func (q *inquiries) checkAll(respond Respond) {
 
 // checkOfAll is a check of all devices under way. It does not know how a device is asked.
 type checkOfAll struct {
-	interviews *interviews
-	offers     *offers
+	check  check
+	offers *offers
 
 	devices []*device
 	results []CheckResult // in the order of devices
@@ -356,7 +388,7 @@ func (c *checkOfAll) next() {
 	i := c.begun
 	c.begun++
 	d := c.devices[i]
-	c.interviews.check(d, func(err error) {
+	c.check.run(d, func(err error) {
 		c.results[i] = CheckResult{
 			EUID:            d.EUID(),
 			Status:          Success,
@@ -394,6 +426,8 @@ func (q *inquiries) interview(d *device, respond Respond) {
 				d.Name(), err))
 			return
 		}
-		respond(Answer{Status: Success, Operation: q.offers.operation(d)})
+		q.inventory.await(d, func() {
+			respond(Answer{Status: Success, Operation: q.offers.operation(d)})
+		})
 	})
 }

@@ -127,6 +127,8 @@ var remarks = map[upgrade.Remarkable]remark{
 		"for the whole image; what it runs after its restart decides"},
 	upgrade.NeverReleased: {slog.LevelWarn, "nobody has released the installation for a month; " +
 		"the upgrade is cancelled"},
+	upgrade.WaitsForQuery: {slog.LevelWarn, "a device does not answer notifications; as it has been seen " +
+		"to ask for images by itself, it gets its image when it does so, and is waited for, 30 days at most"},
 }
 
 // remark writes into the log.
@@ -172,6 +174,7 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 		return
 	}
 	image := u.Image()
+	d.moments.notified = us.now()
 	wanted := func() bool { return !asksForBlocks(d, us.now()) }
 	us.sender.SendWhile(wanted, message.ImageNotify{
 		Target:           d.target(),
@@ -289,6 +292,10 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	}
 	us.outlet.happened(event)
 	if u.State() == upgrade.Succeeded {
+		if !d.Facts().Outdated { // it told the same version as before
+			d.SetOutdated()
+		}
+		us.interviews.wantOutdated(d)
 		us.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
 			"fileVersion", shownVersion(u.Image().ImageVersion))
 		us.interviews.want(d) // what it says of its software for people is another now

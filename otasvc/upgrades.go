@@ -143,6 +143,7 @@ func (us *upgrades) policyFor(d *device) upgrade.Policy {
 		Retries:        p.Retries,
 		Slice:          p.Slice,
 		Sleepy:         d.Sleepy(),
+		AsksByItself:   d.Facts().AsksByItself && d.Facts().DeafEndpoint == 0,
 	}
 }
 
@@ -178,7 +179,7 @@ func (us *upgrades) facts(d *device) upgrade.Facts {
 		Away:      us.dongle.away,
 		Addressed: d.Reachable(),
 		Slot:      us.slotFor(d),
-		QueryOnly: d.Mute() && us.watch.mode == message.RawModeHybrid,
+		QueryOnly: d.Mute() && us.watch.shows(),
 	}
 }
 

@@ -35,7 +35,7 @@ func (s *Service) makeGround(o *Options, out *outlet) {
 		now:    s.owner.now,
 		memory: imageMemory{store: o.Images, async: s.owner.async, images: map[string]*cachedImage{}},
 	}
-	s.asking = newAsking(s.owner, s.home, s.dongle, s.sender, o.Logger)
+	s.asking = newAsking(s.owner, s.home, s.watch, s.slot, s.sender, o.Logger)
 	s.offers = &offers{
 		owner:       s.owner,
 		images:      o.Images,
@@ -97,6 +97,7 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 			log:      o.Logger,
 			limit:    newLimit(&o.Policy),
 		},
+		inventory:  s.asking.inventory,
 		home:       s.home,
 		dongle:     s.dongle,
 		slot:       s.slot,
@@ -122,6 +123,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			upgrades:   s.upgrades,
 			questions:  s.asking.questions,
 			interviews: s.asking.interviews,
+			inventory:  s.asking.inventory,
 			census:     s.asking.census,
 			sender:     s.sender,
 			outlet:     out,
@@ -132,6 +134,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			dongle:     s.dongle,
 			strangers:  s.asking.strangers,
 			interviews: s.asking.interviews,
+			inventory:  s.asking.inventory,
 			questions:  s.asking.questions,
 			rights:     s.upgrades.rights,
 			upgrades:   s.upgrades,
@@ -145,6 +148,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 		},
 		questions: s.asking.questions,
 		searches:  s.asking.searches,
+		inventory: s.asking.inventory,
 		owner:     s.owner,
 		home:      s.home,
 		dongle:    s.dongle,
@@ -169,6 +173,7 @@ func (s *Service) makeRequests(o *Options, out *outlet) {
 		upgrades:   s.upgrades,
 		groups:     s.upgrades.groups,
 		interviews: s.asking.interviews,
+		inventory:  s.asking.inventory,
 		keeper:     s.keeper,
 		outlet:     out,
 	}
@@ -192,6 +197,7 @@ func (s *Service) makeRequests(o *Options, out *outlet) {
 		offers:     s.offers,
 		searches:   s.asking.searches,
 		interviews: s.asking.interviews,
+		inventory:  s.asking.inventory,
 		takeCensus: s.asking.census.take,
 	}
 	s.teller = &teller{

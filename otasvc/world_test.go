@@ -431,13 +431,26 @@ func (w *world) ask(request func(otasvc.Respond)) otasvc.Answer {
 func (w *world) queue(req otasvc.UpgradeRequest) otasvc.Answer {
 	w.t.Helper()
 	answer := make(chan otasvc.Answer, 8)
+	named, _ := req.Device.EUID()
+	before := w.upgradeOf(named)
 	w.service.Upgrade(req, func(a otasvc.Answer) { answer <- a })
-	w.within(time.Minute, "upgrade is queued", func() bool { return len(answer) > 0 })
 	var a otasvc.Answer
-	for len(answer) > 0 {
-		a = <-answer
-	}
+	w.within(2*time.Minute, "upgrade is queued", func() bool {
+		for len(answer) > 0 {
+			a = <-answer
+		}
+		now := w.upgradeOf(named)
+		return a.Status != "" && (a.Status.Final() || req.All || now.QueuedAt != before.QueuedAt || now.State != "" && !now.State.Ended())
+	})
 	return a
+}
+
+// upgradeOf is the record of a device's upgrade; the zero record where it has none.
+func (w *world) upgradeOf(e message.IEEE) upgrade.Record {
+	if u := w.sink.device(e).Upgrade; u != nil {
+		return *u
+	}
+	return upgrade.Record{}
 }
 
 // accepted asks for an upgrade until there is one. Over a line that loses much the dongle is away now and
@@ -460,6 +473,19 @@ func (w *world) accepted(e message.IEEE, ticket string) {
 		}
 		return there()
 	})
+}
+
+// stateOf is the state of a device's upgrade; empty where it has none.
+func (w *world) stateOf(e message.IEEE) upgrade.State { return w.upgradeOf(e).State }
+
+// settled waits until so many devices have been asked who they are and have said so, and the frames of that are
+// out of the way.
+func (w *world) settled(devices int) {
+	w.t.Helper()
+	w.within(3*time.Minute, "the devices have said who they are", func() bool {
+		return w.sim.Stats().QueriesRefused >= uint64(devices)
+	})
+	time.Sleep(10 * time.Second)
 }
 
 // image writes an image file into the image folder and gives its URL and its bytes.

@@ -55,6 +55,11 @@ type Facts struct {
 	// NoHardwareVersion says that a Query Next Image request was seen that had none, so that the device
 	// reports none.
 	NoHardwareVersion bool `json:"noHardwareVersion,omitempty"`
+	// QueriedAt is when the device last asked for an image, and so said who it is. It is zero where it has
+	// not since it has another version.
+	QueriedAt time.Time `json:"queriedAt,omitzero"`
+	// AsksByItself says that a Query Next Image request was seen that nobody had asked for.
+	AsksByItself bool `json:"asksByItself,omitempty"`
 	// Endpoint is the device's endpoint with the OTA client; 0 means that it is not known.
 	Endpoint uint8 `json:"endpoint,omitempty"`
 	// Sleepy devices switch their receiver off while idle, and hear only when they wake.
@@ -69,6 +74,9 @@ type Facts struct {
 	LastSeen time.Time `json:"lastSeen,omitzero"`
 	// Interviewed devices have answered a whole interview once.
 	Interviewed bool `json:"interviewed,omitempty"`
+	// Outdated devices have another version than when they answered it, so that what they told of themselves
+	// may not hold any more.
+	Outdated bool `json:"outdated,omitempty"`
 	// DeafEndpoint is the dongle's endpoint at which the device looks for images in vain; 0 means that there
 	// is none.
 	DeafEndpoint uint8 `json:"deafEndpoint,omitempty"`

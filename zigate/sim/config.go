@@ -169,6 +169,10 @@ type DeviceConfig struct {
 	// ReportsVersion is the file version that the device tells of every image that it has installed, whatever
 	// the image's file says; 0 means the file's.
 	ReportsVersion uint32
+	// NewModelID and NewImageType are what the device tells once it has installed an image; empty and 0 mean
+	// the same as before.
+	NewModelID   string
+	NewImageType uint16
 
 	SilentToNotify       bool // does not react to an image notify
 	NeverReturns         bool // does not come back from its reboot

@@ -226,6 +226,8 @@ func (c *otaClient) comeBack() {
 	c.end(Idle)
 	if !v.cfg.KeepsOldVersion || !c.misbehaves() {
 		c.version = cmp.Or(v.cfg.ReportsVersion, c.image.version)
+		v.cfg.ModelID = cmp.Or(v.cfg.NewModelID, v.cfg.ModelID)
+		v.cfg.ImageType = cmp.Or(v.cfg.NewImageType, v.cfg.ImageType)
 		c.installed = c.downloaded
 		c.counts.installs++
 	}

@@ -112,7 +112,7 @@ const waitWords = {
   dongle: "the dongle is away, or nothing may begin with it",
   slot: "another image has the slot",
   place: "as many devices download as may",
-  device: "waits until it wakes or answers",
+  device: "waits until it wakes, answers or asks by itself",
   canary: "another device gets this image first",
   holder: "another device keeps this image for later",
   time: "its time has not come",

@@ -162,7 +162,7 @@ func TestStatusHasTheQueue(t *testing.T) {
   downloads          all complete at any moment
   queue              Desk: paused by a person
                      Bath: place 1, another image has the slot, begins at any moment
-                     Attic: place 2, waits until the device wakes or answers
+                     Attic: place 2, waits until the device wakes, answers or asks by itself
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -13,7 +13,7 @@ var waits = map[contract.Wait]string{
 	contract.WaitsForDongle:  "the dongle is away, or nothing may begin with it",
 	contract.WaitsForSlot:    "another image has the slot",
 	contract.WaitsForPlace:   "as many devices download as may",
-	contract.WaitsForDevice:  "waits until the device wakes or answers",
+	contract.WaitsForDevice:  "waits until the device wakes, answers or asks by itself",
 	contract.WaitsForCanary:  "another device gets this image first",
 	contract.WaitsForHolder:  "another device keeps this image for later",
 	contract.WaitsForTime:    "its time has not come",
