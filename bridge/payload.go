@@ -127,10 +127,24 @@ func newDevice(d otasvc.DeviceRecord) contract.Device {
 		Image:            newOffer(d.Offer),
 		Upgrade:          newUpgrade(d.Upgrade, d.Queue),
 	}
+	for _, o := range d.OtherImages {
+		p.OtherImages = append(p.OtherImages, newOtherImage(o))
+	}
 	for _, u := range d.History {
 		p.History = append(p.History, newPastUpgrade(u))
 	}
 	return p
+}
+
+func newOtherImage(o otasvc.OtherImage) contract.OtherImage {
+	return contract.OtherImage{
+		Endpoint:         known(o.Endpoint),
+		ManufacturerCode: o.ManufacturerCode,
+		ImageType:        o.ImageType,
+		CurrentVersion:   o.CurrentVersion,
+		UpdateAvailable:  o.UpdateAvailable,
+		Image:            newOffer(o.Offer),
+	}
 }
 
 func newOffer(o *otasvc.Offer) *contract.Offer {
@@ -156,6 +170,7 @@ func newUpgrade(u *upgrade.Record, place *slot.Place) *contract.Upgrade {
 	}
 	return &contract.Upgrade{
 		State:            contract.State(u.State),
+		ImageType:        u.ImageType,
 		ImageVersion:     u.ImageVersion,
 		OldImageVersion:  u.OldImageVersion,
 		RunningVersion:   u.RunningVersion,
@@ -185,7 +200,12 @@ func newPlace(p *slot.Place) *contract.Place {
 }
 
 func newPastUpgrade(u upgrade.Past) contract.PastUpgrade {
+	var imageType *uint16
+	if u.Kind != nil {
+		imageType = &u.Kind.ImageType
+	}
 	return contract.PastUpgrade{
+		ImageType:       imageType,
 		State:           contract.State(u.State),
 		Reason:          known(contract.Reason(u.Reason)),
 		ImageVersion:    u.ImageVersion,
@@ -276,9 +296,10 @@ func newResults(a otasvc.Answer) contract.Results {
 	}
 	for _, r := range a.UpgradeResults {
 		p.Upgrades = append(p.Upgrades, contract.UpgradeResult{
-			EUID:   euid(r.EUID),
-			State:  contract.State(r.State),
-			Reason: known(contract.Reason(r.Reason)),
+			EUID:      euid(r.EUID),
+			ImageType: r.ImageType,
+			State:     contract.State(r.State),
+			Reason:    known(contract.Reason(r.Reason)),
 		})
 	}
 	return p

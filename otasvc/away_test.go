@@ -342,7 +342,7 @@ func TestWhoAsksIsNotNotified(t *testing.T) {
 		"it has another address":       {happen: func(w *world) { w.sim.Device(one(w)).ChangeAddress(uint16(0x1000 + time.Now().Second())) }, times: 8},
 		"it is paused and resumed":     {happen: func(w *world) { w.service.Pause(ref(one(w)), 5*time.Second, func(otasvc.Answer) {}) }, times: 4},
 		"all devices are checked":      {happen: func(w *world) { w.service.CheckAll(func(otasvc.Answer) {}) }, times: 8},
-		"it is checked":                {happen: func(w *world) { w.service.Check(ref(one(w)), func(otasvc.Answer) {}) }, times: 8},
+		"it is checked":                {happen: func(w *world) { w.service.Check(ref(one(w)), nil, func(otasvc.Answer) {}) }, times: 8},
 		"it is interviewed":            {happen: func(w *world) { w.service.Interview(ref(one(w)), func(otasvc.Answer) {}) }, times: 8},
 		"another upgrade is asked":     {happen: func(w *world) { w.service.Upgrade(otasvc.UpgradeRequest{All: true}, func(otasvc.Answer) {}) }, times: 8},
 		"a quarter is lost on the air": {cfg: sim.Config{Faults: sim.Faults{LoseAir: 0.25}}, device: func(d *sim.DeviceConfig) { d.Retries = 50 }},

@@ -99,7 +99,7 @@ func (h *byHand) imageNotify(d *device, req ImageNotify, respond Respond) {
 				ManufacturerCode: key.ManufacturerCode,
 				ImageType:        key.ImageType,
 				ImageVersion:     key.ImageVersion,
-				OldImageVersion:  d.CurrentVersion(),
+				OldImageVersion:  namedClient(d, key.ImageType).ota.CurrentVersion,
 			})
 		}
 		respond(a)
@@ -233,7 +233,7 @@ func (h *byHand) complete(key ImageKey, d *device, u *upgrade.Upgrade) ImageKey 
 		// The device knows its image under the version that it was offered as.
 		image := u.Image()
 		from = ImageKey{&image.ManufacturerCode, &image.ImageType, ptr(h.slot.keyOf(d).Version)}
-	} else if o := h.offers.best(d.Device); o != nil {
+	} else if o := h.offers.best(namedClient(d, key.ImageType)); o != nil {
 		from = ImageKey{&o.ManufacturerCode, &o.ImageType, &o.ImageVersion}
 	}
 	if key.ManufacturerCode == nil {

@@ -165,8 +165,8 @@ func (h *deviceHearing) attribute(m message.Attribute, lqi uint8, now time.Time)
 		return
 	}
 	h.seen(d, lqi, now)
-	if version, told := d.Learn(m); told {
-		h.upgrades.step(d, upgrade.VersionRead{Version: version}, now)
+	if c, told := d.Learn(m); told {
+		h.upgrades.versionTold(d, c, now)
 	}
 }
 
@@ -178,7 +178,17 @@ func (h *deviceHearing) downloadEnded(m message.UpgradeEndRequest, lqi uint8, no
 		return
 	}
 	h.seen(d, lqi, now)
+	h.learnEnd(d, m)
 	h.upgrades.endRequested(d, m, now)
+}
+
+// learnEnd takes in what the message that a download has ended tells of the device's OTA clients, where that is
+// news. A request that was cut tells nothing.
+func (h *deviceHearing) learnEnd(d *device, m message.UpgradeEndRequest) {
+	c, _ := d.Client(m.ImageType)
+	if m.ImageType != wildcard16 && (!c.Takes(m.ImageType) || c.Endpoint == 0) {
+		d.LearnTaken(m.Endpoint, m.ManufacturerCode, m.ImageType)
+	}
 }
 
 // deliveryReport counts what did not arrive. Nothing is ever sent again because of it: the device asks again.

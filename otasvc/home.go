@@ -2,6 +2,7 @@ package otasvc
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -53,12 +54,83 @@ func (d *device) active() *upgrade.Upgrade {
 	return d.upgrade
 }
 
-// fileVersion is the file version of the image that the device runs; nil where that is not known. It is what
-// the device tells, unless its last upgrade has shown that it tells another number than the image's file.
-func (d *device) fileVersion() *uint32 {
-	running := d.CurrentVersion()
-	for _, past := range d.history {
-		if past.State != upgrade.Succeeded {
+// client is a device as one of its OTA clients: what images are for, and what an upgrade is judged by.
+type client struct {
+	device *device
+	ota    registry.Client
+}
+
+// mainClient is a device as its main OTA client.
+func mainClient(d *device) client { return client{d, d.Clients()[0]} }
+
+// clientsOf goes through the OTA clients of devices, the main one of each first.
+func clientsOf(devices ...*device) iter.Seq[client] {
+	return func(yield func(client) bool) {
+		for _, d := range devices {
+			for _, ota := range d.Clients() {
+				if !yield(client{d, ota}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// clientFor is a device as the OTA client that an image of a type is for.
+func clientFor(d *device, imageType uint16) client {
+	ota, _ := d.Client(imageType)
+	return client{d, ota}
+}
+
+// namedClient is a device as the OTA client that a person names by its image type; the main one where
+// imageType is nil. A type that the device has not told is believed: some clients tell it nobody before they
+// have an image.
+func namedClient(d *device, imageType *uint16) client {
+	if imageType == nil {
+		return mainClient(d)
+	}
+	ota, _ := d.Client(*imageType)
+	if ota.ImageType != nil && !ota.Takes(*imageType) {
+		main := d.Clients()[0]
+		ota = registry.Client{
+			Endpoint:         main.Endpoint,
+			ManufacturerCode: main.ManufacturerCode,
+			ImageType:        imageType,
+		}
+	}
+	return client{d, ota}
+}
+
+// upgradedClient is a device as the OTA client that its upgrade is for, which it must have or have had.
+func upgradedClient(d *device) client { return clientFor(d, d.upgrade.Image().ImageType) }
+
+// now is the client as it is known by now.
+func (c client) now() client { return namedClient(c.device, c.ota.ImageType) }
+
+// euid is the device's IEEE address.
+func (c client) euid() message.IEEE { return c.device.EUID() }
+
+// facts is what is known of the device as this client.
+func (c client) facts() registry.Facts { return c.device.Facts().As(c.ota) }
+
+// isMain reports whether it is the device's main client.
+func (c client) isMain() bool { return c.ota.Same(&c.device.Clients()[0]) }
+
+// isUpgraded reports whether it is the client that the device's upgrade is for, or was, where it had one.
+func (c client) isUpgraded() bool {
+	if c.device.upgrade == nil {
+		return false
+	}
+	upgraded := upgradedClient(c.device)
+	return c.ota.Same(&upgraded.ota)
+}
+
+// fileVersion is the file version of the image that the client runs; nil where that is not known. It is what
+// the client tells, unless its last upgrade has shown that it tells another number than the image's file.
+func (c client) fileVersion() *uint32 {
+	running := c.ota.CurrentVersion
+	for _, past := range c.device.history {
+		if past.State != upgrade.Succeeded || !c.had(past) {
 			continue
 		}
 		if running != nil && is(past.RunningVersion, *running) {
@@ -69,19 +141,56 @@ func (d *device) fileVersion() *uint32 {
 	return running
 }
 
-// target is where a command to the device goes; its network address must be known.
-func (d *device) target() message.Target {
-	to, _ := d.Target()
+// had reports whether an upgrade of the device that has ended was one of the client. Before devices were
+// known to have several, it was the main one's.
+func (c client) had(past upgrade.Past) bool {
+	if past.Kind == nil {
+		return c.isMain()
+	}
+	return c.ota.ImageType == nil || c.ota.Takes(past.Kind.ImageType)
+}
+
+// tried reports whether the client's last upgrade was to an image (SHA-256), and has ended or goes on.
+func (c client) tried(sha256 string) bool {
+	if c.isUpgraded() {
+		return c.device.upgrade.Image().SHA256 == sha256
+	}
+	for _, past := range c.device.history {
+		if c.had(past) {
+			return past.SHA256 == sha256
+		}
+	}
+	return false
+}
+
+// target is where a command to the client goes; the device's network address must be known.
+func (c client) target() message.Target {
+	to, _ := c.device.Target()
+	to.DstEndpoint = max(c.ota.Endpoint, 1) // most have it there
 	return to
 }
 
-// kindOf is what a device takes its images as, nil while it has not told that.
-func kindOf(d *device) *upgrade.Kind {
-	f := d.Facts()
-	if f.ManufacturerCode == nil || f.ImageType == nil {
+// target is where a command to the device goes: to the OTA client of its upgrade, else to the main one. Its
+// network address must be known.
+func (d *device) target() message.Target {
+	if d.active() != nil {
+		return upgradedClient(d).target()
+	}
+	return mainClient(d).target()
+}
+
+// kind is what the client takes its images as, nil while it has not told that.
+func (c client) kind() *upgrade.Kind {
+	if c.ota.ManufacturerCode == nil || c.ota.ImageType == nil {
 		return nil
 	}
-	return &upgrade.Kind{ManufacturerCode: *f.ManufacturerCode, ImageType: *f.ImageType}
+	return &upgrade.Kind{ManufacturerCode: *c.ota.ManufacturerCode, ImageType: *c.ota.ImageType}
+}
+
+// kindOf is what a device takes the image of its upgrade as.
+func kindOf(d *device) *upgrade.Kind {
+	image := d.upgrade.Image()
+	return &upgrade.Kind{ManufacturerCode: image.ManufacturerCode, ImageType: image.ImageType}
 }
 
 // changed has the device's record told anew.
@@ -218,7 +327,7 @@ func (h *home) meet(euid message.IEEE) (d *device, isNew bool) {
 func (h *home) restore(kept keptDevice, now time.Time) *device {
 	d := &device{Device: h.registry.Restore(kept.Facts, now), upgrade: kept.Upgrade, history: kept.History}
 	h.devices[d.EUID()] = d
-	h.usual.NoteAll(d.EUID(), kindOf(d), d.history)
+	h.usual.NoteAll(d.EUID(), mainClient(d).kind(), d.history)
 	if d.active() != nil {
 		h.active[d.EUID()] = d
 	}
@@ -244,7 +353,7 @@ func (h *home) ended(d *device) {
 	d.leaveQueue()
 	delete(h.active, d.EUID())
 	d.remember()
-	h.usual.Note(d.EUID(), kindOf(d), d.history[0])
+	h.usual.Note(d.EUID(), nil, d.history[0])
 	h.upgradesRevision++
 }
 

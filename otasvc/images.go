@@ -98,7 +98,7 @@ func (o *orders) fetchFor(
 func (o *orders) register(d *device, req AddImage, image library.Image, respond Respond) {
 	r := registration(image, publicURL(req.URL), req.DriverTypeID, req.DriverVersion, o.now())
 	op := d.operation(ptr(offerOf(r, image)))
-	if err := o.offers.add(d.Device, r); err != nil {
+	if err := o.offers.add(d, r); err != nil {
 		if errors.Is(err, library.ErrIncompatibleDriverVersion) {
 			respond(fail(IncompatibleDriverVersion, op, "%v", err))
 		} else {
@@ -115,8 +115,9 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 		if !req.Upgrade || d.active() != nil {
 			return
 		}
-		if offer := offerOf(r, image); fits(d.Device, offer) && mayTakeUnnamed(d, &offer) {
-			o.upgrades.begin(d, &offer, upgrade.Order{}, o.now())
+		offer := offerOf(r, image)
+		if c := clientFor(d, offer.ImageType); fits(c, offer) && mayTakeUnnamed(c, &offer) {
+			o.upgrades.begin(c, &offer, upgrade.Order{}, o.now())
 		}
 	})
 }
@@ -176,7 +177,7 @@ func (o *orders) imageRemoved(d *device, r library.Registration) {
 			o.upgrades.step(other, upgrade.ImageRemoved{}, now)
 		}
 	}
-	o.outlet.happened(eventOf(EventImageRemoved, d.Device, r))
+	o.outlet.happened(eventOf(EventImageRemoved, d, r))
 }
 
 // RegisteredImage is a registered image for the list of all of them, with the report of what was found

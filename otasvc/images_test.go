@@ -332,7 +332,7 @@ func TestCautionNeedsAPerson(t *testing.T) {
 			if !d.UpdateAvailable || d.Offer == nil || d.Offer.ReleaseNotes != strings.TrimSpace(caution+"\n\nbrighter") {
 				t.Errorf("%v, %+v", d.UpdateAvailable, d.Offer)
 			}
-			a := final(w.answers(func(r otasvc.Respond) { w.service.ImageInfo(ref(bulb), r) }))
+			a := final(w.answers(func(r otasvc.Respond) { w.service.ImageInfo(ref(bulb), nil, r) }))
 			if a.UpdateAvailable == nil || !*a.UpdateAvailable {
 				t.Errorf("image_info: %+v", a)
 			}

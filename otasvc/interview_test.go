@@ -293,7 +293,7 @@ func TestAddressIsFollowedWithoutAnAnnounce(t *testing.T) {
 func TestSleepingDeviceIsAskedOnRequest(t *testing.T) {
 	requests := map[string]func(*world, otasvc.Respond){
 		"interview": func(w *world, r otasvc.Respond) { w.service.Interview(ref(bulb), r) },
-		"check":     func(w *world, r otasvc.Respond) { w.service.Check(ref(bulb), r) },
+		"check":     func(w *world, r otasvc.Respond) { w.service.Check(ref(bulb), nil, r) },
 		"check all": func(w *world, r otasvc.Respond) { w.service.CheckAll(r) },
 	}
 	for name, request := range requests {

@@ -223,23 +223,24 @@ func (v *interviews) forget(d *device) {
 	v.end(d.EUID(), errDeviceForgotten)
 }
 
-// check reads a device's version and calls done when that has ended. A device whose OTA endpoint is not known
-// yet is asked at endpoint 1, where most have it, and interviewed if that does not help.
-func (v *interviews) check(d *device, done func(error)) {
-	v.readVersion(d, func(err error) {
-		told := err == nil && !d.Mute()
-		if told || d.Endpoint() != 0 || !d.Reachable() || v.owner.stopping() {
+// check reads the version of a device's OTA client and calls done when that has ended. One whose endpoint is
+// not known yet is asked at endpoint 1, where most have it, and the device interviewed if that does not help.
+func (v *interviews) check(c client, done func(error)) {
+	v.readVersion(c, func(err error) {
+		now := c.now()
+		told := err == nil && !now.ota.Mute
+		if told || now.ota.Endpoint != 0 || !c.device.Reachable() || v.owner.stopping() {
 			done(err)
 			return
 		}
-		v.await(d, done)
+		v.await(c.device, done)
 	})
 }
 
-// readVersion reads a device's running file version, which is taken in wherever it comes from, and calls done
-// when the device has answered, or not.
-func (v *interviews) readVersion(d *device, done func(error)) {
-	question, err := registry.AskVersion(d.Facts())
+// readVersion reads the running file version of a device's OTA client, which is taken in wherever it comes
+// from, and calls done when the device has answered, or not.
+func (v *interviews) readVersion(c client, done func(error)) {
+	question, err := registry.AskVersion(c.facts())
 	if err != nil {
 		done(err)
 		return

@@ -51,14 +51,14 @@ func (o *offers) registrationsChanged() {
 
 // forDevice lists the images registered for a device that fit it, highest version first. A device whose
 // identity is not known yet fits the images that were registered for it by name.
-func (o *offers) forDevice(d *registry.Device) []Offer {
+func (o *offers) forDevice(c client) []Offer {
 	var fit []Offer
-	for _, r := range o.registrations.For(d.EUID().String()) {
+	for _, r := range o.registrations.For(c.euid().String()) {
 		image, ok := o.images.Image(r.SHA256)
 		if !ok {
 			continue
 		}
-		if offer := offerOf(r, image); fits(d, offer) {
+		if offer := offerOf(r, image); fits(c, offer) {
 			fit = append(fit, offer)
 		}
 	}
@@ -68,15 +68,15 @@ func (o *offers) forDevice(d *registry.Device) []Offer {
 
 // best is the image that a device would get now, or nil: the newest of those registered for it and of the one
 // that the image folder and the indexes have for it; the registered one where they are equally new.
-func (o *offers) best(d *registry.Device) *Offer {
+func (o *offers) best(c client) *Offer {
 	var best *Offer
-	for _, registered := range o.forDevice(d) {
+	for _, registered := range o.forDevice(c) {
 		if registered.ImageVersion != wildcard32 { // one that is installed over any is for those who name it
 			best = &registered
 			break
 		}
 	}
-	if dev, ok := o.catalogued(d); ok {
+	if dev, ok := o.catalogued(c); ok {
 		if c, ok := o.catalog.Best(dev); ok && (best == nil || c.FileVersion > best.ImageVersion) {
 			found := offerFrom(c)
 			best = &found
@@ -86,13 +86,13 @@ func (o *offers) best(d *registry.Device) *Offer {
 }
 
 // ofVersion is the image of one version for a device, or nil.
-func (o *offers) ofVersion(d *registry.Device, version uint32) *Offer {
-	for _, offer := range o.forDevice(d) {
+func (o *offers) ofVersion(c client, version uint32) *Offer {
+	for _, offer := range o.forDevice(c) {
 		if offer.ImageVersion == version {
 			return &offer
 		}
 	}
-	if dev, ok := o.catalogued(d); ok {
+	if dev, ok := o.catalogued(c); ok {
 		for _, c := range o.catalog.All(dev) {
 			if c.FileVersion == version {
 				offer := offerFrom(c)
@@ -105,34 +105,35 @@ func (o *offers) ofVersion(d *registry.Device, version uint32) *Offer {
 
 // catalogued is what the catalog matches a device with. It is false where there is no catalog, and while the
 // device has not told what its OTA client is.
-func (o *offers) catalogued(d *registry.Device) (library.Device, bool) {
+func (o *offers) catalogued(c client) (library.Device, bool) {
 	if o.catalog == nil {
 		return library.Device{}, false
 	}
-	return d.Catalogued()
+	f := c.facts()
+	return f.Catalogued()
 }
 
-// operation is the operation record of the image that a device would get.
-func (o *offers) operation(d *device) *Operation { return d.operation(o.best(d.Device)) }
+// operation is the operation record of the image that an OTA client would get.
+func (o *offers) operation(c client) *Operation { return c.operation(o.best(c)) }
 
 // upgradeOperation is the operation record of the upgrade under way, or of the image the device would get.
 func (o *offers) upgradeOperation(d *device) *Operation {
 	if u := d.active(); u != nil {
-		return operationOf(u, d.EUID(), d.CurrentVersion())
+		return operationOf(u, d.EUID(), upgradedClient(d).ota.CurrentVersion)
 	}
-	return o.operation(d)
+	return o.operation(mainClient(d))
 }
 
 // noImage says why no image fits a device.
-func (o *offers) noImage(d *registry.Device) string {
-	f := d.Facts()
-	for _, r := range o.registrations.For(d.EUID().String()) {
+func (o *offers) noImage(c client) string {
+	f := c.facts()
+	for _, r := range o.registrations.For(c.euid().String()) {
 		image, ok := o.images.Image(r.SHA256)
 		if !ok {
 			return "the registered image is missing from the store; add it again"
 		}
 		offer := offerOf(r, image)
-		if fits(d, offer) {
+		if fits(c, offer) || isOfAnother(c, offer) {
 			continue
 		}
 		itsKind := is(f.ManufacturerCode, offer.ManufacturerCode) && is(f.ImageType, offer.ImageType)
@@ -143,7 +144,7 @@ func (o *offers) noImage(d *registry.Device) string {
 		return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, "+
 			"the device asks for others", offer.ManufacturerCode, offer.ImageType)
 	}
-	if dev, ok := o.catalogued(d); ok {
+	if dev, ok := o.catalogued(c); ok {
 		if err := o.catalog.Explain(dev); err != nil {
 			return "no image is registered for this device, and " + err.Error() + "; add one with add_image"
 		}
@@ -151,8 +152,14 @@ func (o *offers) noImage(d *registry.Device) string {
 	return "no image is registered for this device; add one with add_image"
 }
 
+// isOfAnother reports whether an image is for another one of the device's OTA clients.
+func isOfAnother(c client, o Offer) bool {
+	other := clientFor(c.device, o.ImageType)
+	return is(other.ota.ImageType, o.ImageType) && !other.ota.Same(&c.ota)
+}
+
 // add enters an image for a device. Upgrades that have begun keep the image they began with.
-func (o *offers) add(d *registry.Device, r library.Registration) error {
+func (o *offers) add(d *device, r library.Registration) error {
 	changed, _, err := o.registrations.Add(d.EUID().String(), r)
 	if err != nil || !changed {
 		return err
@@ -178,14 +185,14 @@ func (o *offers) remove(d *registry.Device, imageType uint16) (removed []library
 }
 
 // eventOf is an event about a registration of a device.
-func eventOf(name EventName, d *registry.Device, r library.Registration) Event {
+func eventOf(name EventName, d *device, r library.Registration) Event {
 	return Event{
 		Name:             name,
 		EUID:             d.EUID(),
 		ManufacturerCode: &r.ManufacturerCode,
 		ImageType:        &r.ImageType,
 		ImageVersion:     &r.ImageVersion,
-		OldImageVersion:  d.CurrentVersion(),
+		OldImageVersion:  clientFor(d, r.ImageType).ota.CurrentVersion,
 	}
 }
 
@@ -213,7 +220,8 @@ func (o *offers) registeredAs(sha256 string, d *device) *Offer {
 	for _, r := range o.registrations.All() {
 		image, ok := o.images.Image(r.SHA256)
 		offer := offerOf(r, image)
-		if ok && offer.SHA256 == sha256 && fits(d.Device, offer) && isUpdate(d, &offer) {
+		c := clientFor(d, r.ImageType)
+		if ok && offer.SHA256 == sha256 && fits(c, offer) && isUpdate(c, &offer) {
 			return &offer
 		}
 	}
@@ -302,7 +310,7 @@ func (o *offers) fetchProgress(url string, op *Operation, respond Respond) func(
 // the final answer. The header may show only now that the image is not for the device. With force a failed
 // check is no obstacle.
 func (o *offers) ensure(
-	d *registry.Device, offer Offer, force bool, op *Operation, respond Respond, then func(Offer),
+	c client, offer Offer, force bool, op *Operation, respond Respond, then func(Offer),
 ) {
 	candidate := offer.candidate.With(force, o.fetchProgress(offer.URL, op, respond))
 	o.owner.async(func(ctx context.Context) func() {
@@ -318,10 +326,11 @@ func (o *offers) ensure(
 				return
 			}
 			// Its header, which may limit it further, is known only now.
-			found := o.ofVersion(d, offer.ImageVersion)
+			c := c.now()
+			found := o.ofVersion(c, offer.ImageVersion)
 			if found == nil || found.SHA256 != image.SHA256 {
 				a := failReason(upgrade.ReasonImageInfoNotFound, op)
-				a.Error = o.noImage(d)
+				a.Error = o.noImage(c)
 				respond(a)
 				return
 			}
@@ -383,13 +392,13 @@ func (p *prefetch) due(now time.Time) bool { return p.wanted && !p.running && !n
 func (o *offers) fetchAhead(devices []*device, now time.Time) {
 	o.prefetch.at = now.Add(prefetchInterval)
 	missing := map[string]library.Candidate{}
-	for _, d := range devices {
-		offer := o.best(d.Device)
-		if !mayTakeUnnamed(d, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
+	for c := range clientsOf(devices...) {
+		offer := o.best(c)
+		if !mayTakeUnnamed(c, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
 			continue
 		}
-		if c := offer.candidate; c.Source == library.SourceIndex && !c.Stored {
-			missing[c.Key()] = *c
+		if listed := offer.candidate; listed.Source == library.SourceIndex && !listed.Stored {
+			missing[listed.Key()] = *listed
 		}
 	}
 	if len(missing) == 0 {
@@ -407,8 +416,8 @@ func (o *offers) keepFetched(devices []*device, used map[string]bool) {
 	if !o.prefetch.wanted {
 		return
 	}
-	for _, d := range devices {
-		if offer := o.best(d.Device); mayTakeUnnamed(d, offer) && offer.candidate != nil {
+	for c := range clientsOf(devices...) {
+		if offer := o.best(c); mayTakeUnnamed(c, offer) && offer.candidate != nil {
 			used[offer.SHA256] = true
 		}
 	}
@@ -523,12 +532,15 @@ const (
 // version inside the header's limits. The dongle's OTA server checks no hardware version, so it has to be
 // done here. What the device has not told is no obstacle for an image that a person chose for it, unless the
 // image's header has a wildcard there: that would fit every device.
-func fits(d *registry.Device, o Offer) bool {
-	if o.destination != nil && *o.destination != uint64(d.EUID()) {
+func fits(c client, o Offer) bool {
+	if o.destination != nil && *o.destination != uint64(c.euid()) {
 		return false
 	}
-	f := d.Facts()
+	f := c.facts()
 	if !equalOrUnknown(f.ManufacturerCode, o.ManufacturerCode) || !equalOrUnknown(f.ImageType, o.ImageType) {
+		return false
+	}
+	if f.ImageType == nil && isOfAnother(c, o) {
 		return false
 	}
 	hardware := f.HardwareVersion
@@ -553,11 +565,11 @@ func equalOrUnknown(told *uint16, code uint16) bool {
 func is[T comparable](known *T, v T) bool { return known != nil && *known == v }
 
 // admissionOffer is an offer as far as it decides whether an upgrade of a device is begun.
-func admissionOffer(d *registry.Device, o Offer) admission.Offer {
+func admissionOffer(c client, o Offer) admission.Offer {
 	return admission.Offer{
 		Version:       o.ImageVersion,
-		Fits:          fits(d, o),
-		CalledInvalid: d.CalledInvalid(o.SHA256),
+		Fits:          fits(c, o),
+		CalledInvalid: c.device.CalledInvalid(o.SHA256),
 		Here:          o.candidate == nil,
 		AnyVersion:    o.ImageVersion == wildcard32,
 		Doubtful:      o.caution != "",
@@ -565,22 +577,22 @@ func admissionOffer(d *registry.Device, o Offer) admission.Offer {
 }
 
 // admissionOfferOf is admissionOffer for an offer that may be nil.
-func admissionOfferOf(d *registry.Device, o *Offer) *admission.Offer {
+func admissionOfferOf(c client, o *Offer) *admission.Offer {
 	if o == nil {
 		return nil
 	}
-	return ptr(admissionOffer(d, *o))
+	return ptr(admissionOffer(c, *o))
 }
 
 // isUpdate reports whether an offer, which may be nil, is an update for a device.
-func isUpdate(d *device, o *Offer) bool {
-	return o != nil && admission.IsUpdate(d.fileVersion(), admissionOffer(d.Device, *o))
+func isUpdate(c client, o *Offer) bool {
+	return o != nil && admission.IsUpdate(c.fileVersion(), admissionOffer(c, *o))
 }
 
 // mayTakeUnnamed reports whether an offer is an update that may be installed without a person having named
 // the device.
-func mayTakeUnnamed(d *device, o *Offer) bool {
-	return o != nil && admission.Available(d.fileVersion(), admissionOffer(d.Device, *o))
+func mayTakeUnnamed(c client, o *Offer) bool {
+	return o != nil && admission.Available(c.fileVersion(), admissionOffer(c, *o))
 }
 
 // misfit tells what makes an image one that the device must not get, whatever a person says; empty where

@@ -2,7 +2,6 @@ package otasvc
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/admission"
@@ -15,9 +14,10 @@ import (
 // UpgradeRequest is a request to bring a device, or all of them, to an image.
 type UpgradeRequest struct {
 	Device registry.Ref
-	// All means every device for which an update is available; Device, URL and ImageVersion
-	// are not looked at.
+	// All means every device for which an update is available, and each of its OTA clients; Device, ImageType,
+	// URL and ImageVersion are not looked at.
 	All            bool
+	ImageType      *uint16 // names an OTA client of the device; nil stands for the main one, or the URL's
 	URL            string  // fetched and registered for the device first
 	SHA256, SHA512 string  // hex; where given, must be the download's
 	ImageVersion   *uint32 // nil stands for the newest that fits
@@ -95,15 +95,15 @@ type orders struct {
 	autoAt time.Time // next look for upgrades that the policy wants
 }
 
-// deviceNow is a device as far as it decides whether an upgrade of it is begun.
-func (o *orders) deviceNow(d *device) admission.Device {
+// deviceNow is a device, as one of its OTA clients, as far as it decides whether an upgrade of it is begun.
+func (o *orders) deviceNow(c client) admission.Device {
 	return admission.Device{
-		Name:         d.Name(),
-		Known:        o.home.knows(d),
-		Upgrading:    d.active() != nil,
-		Sleepy:       d.Sleepy(),
-		Version:      d.fileVersion(),
-		VersionFresh: d.VersionFresh(),
+		Name:         c.device.Name(),
+		Known:        o.home.knows(c.device),
+		Upgrading:    c.device.active() != nil,
+		Sleepy:       c.device.Sleepy(),
+		Version:      c.fileVersion(),
+		VersionFresh: c.ota.VersionFresh,
 	}
 }
 
@@ -125,8 +125,8 @@ func underway(d *device) *admission.Underway {
 	}
 }
 
-// refusal is the answer with which a request for a device is refused.
-func (o *orders) refusal(v admission.Verdict, d *device, op *Operation) Answer {
+// refusal is the answer with which a request for a device, as one of its OTA clients, is refused.
+func (o *orders) refusal(v admission.Verdict, c client, op *Operation) Answer {
 	a := Answer{Status: Failure, Reason: v.Reason, Operation: op, Error: v.Sentence}
 	switch v.Cause {
 	case admission.DongleUnusable:
@@ -137,7 +137,7 @@ func (o *orders) refusal(v admission.Verdict, d *device, op *Operation) Answer {
 	case admission.WrongImage:
 		a.Status = ImageValidationFailed
 	case admission.NoImage:
-		a.Error = o.offers.noImage(d.Device)
+		a.Error = o.offers.noImage(c)
 	}
 	return a
 }
@@ -150,13 +150,14 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 	case admission.Fetch:
 		o.takeFromURL(d, req, respond)
 	case admission.Choose:
-		offered := o.offers.best(d.Device)
+		c := namedClient(d, req.ImageType)
+		offered := o.offers.best(c)
 		if req.ImageVersion != nil {
-			offered = o.offers.ofVersion(d.Device, *req.ImageVersion)
+			offered = o.offers.ofVersion(c, *req.ImageVersion)
 		}
-		o.takeOffer(d, req, offered, respond)
+		o.takeOffer(c, req, offered, respond)
 	default:
-		respond(o.refusal(v, d, o.offers.upgradeOperation(d)))
+		respond(o.refusal(v, mainClient(d), o.offers.upgradeOperation(d)))
 	}
 }
 
@@ -169,66 +170,78 @@ func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 
 // takeFromURL fetches the image that a request names, registers it for the device and goes on with it.
 func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
-	op := d.operation(nil)
+	op := namedClient(d, req.ImageType).operation(nil)
 	op.URL = ptr(publicURL(req.URL))
 	respond(Answer{Status: InProgress, Operation: op})
-	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
+	fetch := library.Request{
+		URL:       req.URL,
+		SHA256:    req.SHA256,
+		SHA512:    req.SHA512,
+		ImageType: req.ImageType,
+		Force:     req.Force,
+	}
 	o.fetchFor(d, fetch, op, respond, func(image library.Image) {
 		r := registration(image, publicURL(req.URL), "", o.offers.ownDriverVersion(d.Device, image), o.now())
 		offered := offerOf(r, image)
-		v := admission.Fetched(req.asked(), o.deviceNow(d), admissionOffer(d.Device, offered),
+		c := clientFor(d, offered.ImageType)
+		if req.ImageType != nil {
+			c = namedClient(d, req.ImageType)
+		}
+		v := admission.Fetched(req.asked(), o.deviceNow(c), admissionOffer(c, offered),
 			offered.ManufacturerCode, offered.ImageType)
 		if v.Action == admission.Refuse {
-			respond(o.refusal(v, d, d.operation(&offered)))
+			respond(o.refusal(v, c, c.operation(&offered)))
 			return
 		}
-		if err := o.offers.add(d.Device, r); err != nil {
-			respond(fail(Failure, d.operation(&offered), "%v", err))
+		if err := o.offers.add(d, r); err != nil {
+			respond(fail(Failure, c.operation(&offered), "%v", err))
 			return
 		}
-		o.takeOffer(d, req, &offered, respond)
+		o.takeOffer(c, req, &offered, respond)
 	})
 }
 
-// takeOffer goes on with the image that a device would get, or without one where offered is nil.
-func (o *orders) takeOffer(d *device, req UpgradeRequest, offered *Offer, respond Respond) {
-	others := offered == nil && req.ImageVersion != nil && o.offers.best(d.Device) != nil
-	offer := admissionOfferOf(d.Device, offered)
-	v := admission.Offered(req.asked(), o.deviceNow(d), o.dongleNow(), offer, others)
+// takeOffer goes on with the image that an OTA client would get, or without one where offered is nil.
+func (o *orders) takeOffer(c client, req UpgradeRequest, offered *Offer, respond Respond) {
+	others := offered == nil && req.ImageVersion != nil && o.offers.best(c) != nil
+	offer := admissionOfferOf(c, offered)
+	v := admission.Offered(req.asked(), o.deviceNow(c), o.dongleNow(), offer, others)
 	switch {
 	case offered == nil:
-		respond(o.refusal(v, d, d.operation(nil)))
+		respond(o.refusal(v, c, c.operation(nil)))
 	case v.Action == admission.ReadVersion:
-		respond(Answer{Status: InProgress, Operation: d.operation(offered)})
-		o.interviews.check(d, func(error) { o.admit(d, req, *offered, respond) })
+		respond(Answer{Status: InProgress, Operation: c.operation(offered)})
+		o.interviews.check(c, func(error) {
+			o.admit(c.now(), req, *offered, respond)
+		})
 	default:
-		o.carryOut(v, d, req, *offered, respond)
+		o.carryOut(v, c, req, *offered, respond)
 	}
 }
 
 // admit queues the upgrade to an image, unless something speaks against it.
-func (o *orders) admit(d *device, req UpgradeRequest, offered Offer, respond Respond) {
-	v := admission.Admit(req.asked(), o.deviceNow(d), admissionOffer(d.Device, offered))
-	o.carryOut(v, d, req, offered, respond)
+func (o *orders) admit(c client, req UpgradeRequest, offered Offer, respond Respond) {
+	v := admission.Admit(req.asked(), o.deviceNow(c), admissionOffer(c, offered))
+	o.carryOut(v, c, req, offered, respond)
 }
 
 // carryOut does what was decided about the upgrade to an image.
 func (o *orders) carryOut(
-	v admission.Verdict, d *device, req UpgradeRequest, offered Offer, respond Respond,
+	v admission.Verdict, c client, req UpgradeRequest, offered Offer, respond Respond,
 ) {
-	op := d.operation(&offered)
+	op := c.operation(&offered)
 	switch v.Action {
 	case admission.Ensure:
 		respond(Answer{Status: InProgress, Operation: op})
-		o.offers.ensure(d.Device, offered, req.Force, op, respond, func(had Offer) {
-			o.admit(d, req, had, respond)
+		o.offers.ensure(c, offered, req.Force, op, respond, func(had Offer) {
+			o.admit(c.now(), req, had, respond)
 		})
 	case admission.Queue:
-		u := o.upgrades.begin(d, &offered, req.order(), o.now())
-		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(d, u)}
+		u := o.upgrades.begin(c, &offered, req.order(), o.now())
+		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(c.device, u)}
 		o.keeper.whenSaved(func() { respond(answer) })
 	default:
-		respond(o.refusal(v, d, op))
+		respond(o.refusal(v, c, op))
 	}
 }
 
@@ -248,11 +261,11 @@ func (o *orders) warning(d *device, u *upgrade.Upgrade) string {
 // takeAll takes a request for every device for which an update is available.
 func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	if v := admission.ArrivedForAll(req.asked(), o.dongleNow()); v.Action == admission.Refuse {
-		respond(o.refusal(v, nil, nil))
+		respond(o.refusal(v, client{}, nil))
 		return
 	}
-	wanted := func(d *device, offered *Offer) bool {
-		return admission.ForAll(o.deviceNow(d), admissionOfferOf(d.Device, offered))
+	wanted := func(c client, offered *Offer) bool {
+		return admission.ForAll(o.memberNow(c), admissionOfferOf(c, offered))
 	}
 	respond(Answer{Status: InProgress})
 	o.ensureAll(wanted, func() {
@@ -262,47 +275,99 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	})
 }
 
-// ensureAll fetches the images that indexes have for the devices that wanted picks; then runs
+// memberNow is deviceNow for a request for all devices. Of a device that has an upgrade already, as another
+// one of its OTA clients, the upgrade that is asked for follows.
+func (o *orders) memberNow(c client) admission.Device {
+	now := o.deviceNow(c)
+	now.Upgrading = c.device.active() != nil && c.isUpgraded() || o.groups.waits(c)
+	return now
+}
+
+// ensureAll fetches the images that indexes have for the OTA clients that wanted picks; then runs
 // when each was tried.
-func (o *orders) ensureAll(wanted func(*device, *Offer) bool, then func()) {
+func (o *orders) ensureAll(wanted func(client, *Offer) bool, then func()) {
 	missing := map[string]library.Candidate{}
-	for _, d := range o.home.sorted() {
-		if best := o.offers.best(d.Device); wanted(d, best) && best.candidate != nil {
+	for c := range clientsOf(o.home.sorted()...) {
+		if best := o.offers.best(c); wanted(c, best) && best.candidate != nil {
 			missing[best.candidate.Key()] = *best.candidate
 		}
 	}
 	o.offers.ensureAll(missing, then)
 }
 
-// queueGroup queues the devices that wanted picks. With a canary the first device of each image goes ahead of
-// the others.
-func (o *orders) queueGroup(req UpgradeRequest, wanted func(*device, *Offer) bool, now time.Time) *group {
-	g := o.groups.begin(req.Ticket)
+// queueGroup queues upgrades of the OTA clients that wanted picks: of one device one after the other. With a
+// canary the first device of each image goes ahead of the others.
+func (o *orders) queueGroup(req UpgradeRequest, wanted func(client, *Offer) bool, now time.Time) *group {
+	order := req.order()
+	g := o.groups.begin(req.Ticket, follow{DueAt: order.DueAt, Install: order.Install, InstallAt: order.InstallAt})
 	canaries := map[string]*device{}
-	for _, d := range o.home.sorted() {
-		offered := o.offers.best(d.Device)
-		if !wanted(d, offered) {
+	for c := range clientsOf(o.home.sorted()...) {
+		offered := o.offers.best(c)
+		if !wanted(c, offered) {
 			continue
 		}
-		if offered.SHA256 == "" {
-			// Its image could not be fetched.
-			o.groups.add(g, UpgradeResult{
-				EUID: d.EUID(), State: upgrade.Failed, Reason: upgrade.ReasonImageInfoNotFound,
-			})
-			continue
-		}
-		order := req.order()
-		order.Tickets = nil // the answer is the group's
-		order.Group = g.ID
+		m := newMember(c, offered)
 		if first := canaries[offered.SHA256]; first != nil && o.policy.Canary {
-			order.Canary = first.EUID()
+			m.Canary = first.EUID()
 		} else if first == nil {
-			canaries[offered.SHA256] = d
+			canaries[offered.SHA256] = c.device
 		}
-		u := o.upgrades.begin(d, offered, order, now)
-		o.groups.add(g, UpgradeResult{EUID: d.EUID(), State: u.State()})
+		switch {
+		case offered.SHA256 == "": // its image could not be fetched
+			m.end(upgrade.Failed, upgrade.ReasonImageInfoNotFound)
+			delete(canaries, offered.SHA256)
+		case c.device.active() != nil:
+			m.Waits = true
+		default:
+			o.beginMember(g, &m, c, offered, now)
+		}
+		o.groups.add(g, m)
 	}
 	return g
+}
+
+// beginMember begins the upgrade of a member of a group.
+func (o *orders) beginMember(g *group, m *member, c client, offered *Offer, now time.Time) {
+	m.Waits = false
+	m.State = o.upgrades.begin(c, offered, upgrade.Order{
+		DueAt:     g.Follow.DueAt,
+		Install:   g.Follow.Install,
+		InstallAt: g.Follow.InstallAt,
+		Group:     g.ID,
+		Canary:    m.Canary,
+	}, now).State()
+}
+
+// beginWaiting begins the upgrades of groups that have waited for another one of their device to end.
+func (o *orders) beginWaiting(now time.Time) {
+	for g, m := range o.groups.waiting() {
+		d := o.home.get(m.EUID)
+		if d != nil && d.active() != nil {
+			continue
+		}
+		if d == nil {
+			m.end(upgrade.Cancelled, upgrade.ReasonCancelled)
+		} else {
+			o.beginFollowing(g, m, clientFor(d, *m.Image), now)
+		}
+		o.groups.changed()
+		o.upgrades.finishGroup(g)
+	}
+}
+
+// beginFollowing begins the upgrade of a member whose turn it is, if it is still one that all means.
+func (o *orders) beginFollowing(g *group, m *member, c client, now time.Time) {
+	offered := o.offers.best(c)
+	offer := admissionOfferOf(c, offered)
+	device := o.deviceNow(c)
+	switch {
+	case offer != nil && offered.SHA256 != "" && admission.ForAll(device, offer):
+		o.beginMember(g, m, c, offered, now)
+	case offer != nil && device.Version != nil && *device.Version >= offer.Version:
+		m.end(upgrade.Succeeded, "") // it has got the image with the one before
+	default:
+		m.end(upgrade.Failed, upgrade.ReasonImageInfoNotFound)
+	}
 }
 
 // autoInterval is how often the policy looks for devices to upgrade.
@@ -318,9 +383,12 @@ func (o *orders) byPolicy(now time.Time) {
 	if !admission.PolicyActs(o.dongleNow(), o.policy.Window, now) {
 		return
 	}
-	wanted := func(d *device, offered *Offer) bool { return o.wantedByPolicy(d, offered, now) }
-	wantedNow := func(d *device) bool { return wanted(d, o.offers.best(d.Device)) }
-	if !slices.ContainsFunc(o.home.sorted(), wantedNow) {
+	wanted := func(c client, offered *Offer) bool { return o.wantedByPolicy(c, offered, now) }
+	due := false
+	for c := range clientsOf(o.home.sorted()...) {
+		due = due || wanted(c, o.offers.best(c))
+	}
+	if !due {
 		return
 	}
 	o.ensureAll(wanted, func() {
@@ -328,14 +396,15 @@ func (o *orders) byPolicy(now time.Time) {
 	})
 }
 
-// wantedByPolicy reports whether a device is to be upgraded without anybody having asked for it.
-func (o *orders) wantedByPolicy(d *device, offered *Offer, now time.Time) bool {
+// wantedByPolicy reports whether a device is to be upgraded, as one of its OTA clients, without anybody
+// having asked for it.
+func (o *orders) wantedByPolicy(c client, offered *Offer, now time.Time) bool {
 	var before admission.Before
 	if offered != nil {
 		before.Unfetched = o.offers.isUnavailable(offered, now)
-		before.Tried = d.upgrade != nil && d.upgrade.Image().SHA256 == offered.SHA256
+		before.Tried = c.tried(offered.SHA256)
 	}
-	return admission.ByPolicy(o.deviceNow(d), admissionOfferOf(d.Device, offered), before)
+	return admission.ByPolicy(o.deviceNow(c), admissionOfferOf(c, offered), before)
 }
 
 // offeredUnasked is the loaded image where a device that asks for its blocks without an upgrade may have it;
@@ -353,6 +422,6 @@ func (o *orders) offeredUnasked(d *device, req message.ImageBlockRequest) *Offer
 
 // beginUnasked begins the upgrade of a device to the loaded image, for whose blocks it asks already.
 func (o *orders) beginUnasked(d *device, offer *Offer, now time.Time) {
-	o.upgrades.begin(d, offer, upgrade.Order{}, now)
+	o.upgrades.begin(clientFor(d, offer.ImageType), offer, upgrade.Order{}, now)
 	o.rights.admit(d, o.slot.loaded())
 }

@@ -99,9 +99,22 @@ type DeviceRecord struct {
 	LastSeen         time.Time // zero where it was never seen
 	UpdateAvailable  bool
 	Offer            *Offer
-	Upgrade          *upgrade.Record // nil where there never was one
+	OtherImages      []OtherImage    // of OTA clients besides the main one, whose all above is
+	Upgrade          *upgrade.Record // nil where there never was one; of the main OTA client without ImageType
 	Queue            *slot.Place     // of the upgrade, times in whole minutes; nil where it has none
-	History          []upgrade.Past  // upgrades that have ended, the newest first, at most 10
+	// History has the upgrades that have ended, the newest first, at most 10; those of the main OTA client
+	// without Kind.
+	History []upgrade.Past
+}
+
+// OtherImage is one OTA client of a device besides its main one, and the image that it would get.
+type OtherImage struct {
+	Endpoint         uint8 // 0 where it is not known
+	ManufacturerCode *uint16
+	ImageType        uint16
+	CurrentVersion   *uint32 // running file version
+	UpdateAvailable  bool
+	Offer            *Offer
 }
 
 // DongleInfo is the state of the dongle for people.
@@ -155,9 +168,11 @@ type CheckResult struct {
 
 // UpgradeResult is how the upgrade of one device of a group ended.
 type UpgradeResult struct {
-	EUID   message.IEEE
-	State  upgrade.State
-	Reason upgrade.Reason
+	EUID message.IEEE
+	// ImageType names the OTA client of the device; it is nil for the main one.
+	ImageType *uint16 `json:",omitempty"`
+	State     upgrade.State
+	Reason    upgrade.Reason
 }
 
 // Answer is one response to a request. Which of the optional parts are set depends on the operation.

@@ -49,7 +49,7 @@ func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 			case installs(d):
 				respond(failReason(upgrade.ReasonTooLate, op))
 				return
-			case !s.upgrades.step(d, upgrade.Cancel{}, s.owner.now()):
+			case !s.upgrades.cancel(d, s.owner.now()):
 				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.Name()))
 				return
 			}
@@ -70,7 +70,7 @@ func (s *Service) CancelAll(respond Respond) {
 		now := s.owner.now()
 		var tooLate []string
 		for _, d := range s.home.sorted() {
-			s.upgrades.step(d, upgrade.Cancel{}, now)
+			s.upgrades.cancel(d, now)
 			if installs(d) {
 				tooLate = append(tooLate, d.Name())
 			}
@@ -118,7 +118,7 @@ func (s *Service) Resume(ref registry.Ref, respond Respond) {
 func (s *Service) Rename(ref registry.Ref, name string, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			op := s.offers.operation(d)
+			op := s.offers.operation(mainClient(d))
 			if err := s.home.registry.Rename(d.Device, name); err != nil {
 				respond(fail(InvalidData, op, "name: %v", err))
 				return
@@ -137,7 +137,7 @@ func (s *Service) Forget(ref registry.Ref, respond Respond) {
 			respond(fail(DeviceNotFound, &Operation{EUID: euid}, "no device is known as %q", ref))
 			return
 		}
-		op := s.offers.operation(d)
+		op := s.offers.operation(mainClient(d))
 		s.hearing.devices.forget(d)
 		s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 	})
@@ -148,17 +148,21 @@ func (s *Service) ServiceStatus(ref *registry.Ref, respond Respond) {
 	s.request(respond, func() { s.inquiries.status(ref, respond) })
 }
 
-// ImageInfo tells which image a device would get now.
-func (s *Service) ImageInfo(ref registry.Ref, respond Respond) {
+// ImageInfo tells which image a device would get now. imageType names one of its OTA clients; nil stands for
+// the main one.
+func (s *Service) ImageInfo(ref registry.Ref, imageType *uint16, respond Respond) {
 	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) { respond(s.inquiries.imageInfo(d, s.owner.now())) })
+		s.withDevice(ref, respond, func(d *device) {
+			respond(s.inquiries.imageInfo(namedClient(d, imageType), s.owner.now()))
+		})
 	})
 }
 
-// Check reads a device's running version again and tells whether there is a newer image.
-func (s *Service) Check(ref registry.Ref, respond Respond) {
+// Check reads a device's running version again and tells whether there is a newer image. imageType names one
+// of its OTA clients; nil stands for the main one.
+func (s *Service) Check(ref registry.Ref, imageType *uint16, respond Respond) {
 	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) { s.inquiries.check(d, respond) })
+		s.withDevice(ref, respond, func(d *device) { s.inquiries.check(d, imageType, respond) })
 	})
 }
 
@@ -232,7 +236,7 @@ func (q *inquiries) status(ref *registry.Ref, respond Respond) {
 		respond(q.availability(&Operation{EUID: euid}))
 		return
 	}
-	q.find(*ref, respond, func(d *device) { respond(q.availability(q.offers.operation(d))) })
+	q.find(*ref, respond, func(d *device) { respond(q.availability(q.offers.operation(mainClient(d)))) })
 }
 
 // availability says whether upgrades can be done.
@@ -243,49 +247,50 @@ func (q *inquiries) availability(op *Operation) Answer {
 	return Answer{Status: ServiceAvailable, Operation: op}
 }
 
-// imageInfo says which image a device would get.
-func (q *inquiries) imageInfo(d *device, now time.Time) Answer {
-	o := q.offers.best(d.Device)
+// imageInfo says which image an OTA client would get.
+func (q *inquiries) imageInfo(c client, now time.Time) Answer {
+	o := q.offers.best(c)
 	a := Answer{
-		Operation:  d.operation(o),
-		Upgrade:    recordOf(d.upgrade, now),
-		Queue:      d.queue.Place(),
+		Operation:  c.operation(o),
+		Upgrade:    recordOf(c.device, now),
+		Queue:      c.device.queue.Place(),
 		HasUpgrade: true,
 	}
 	if o == nil {
 		a.Status = ImageInfoNotFound
-		a.Error = q.offers.noImage(d.Device)
+		a.Error = q.offers.noImage(c)
 		return a
 	}
 	a.Status = Success
-	a.UpdateAvailable = ptr(isUpdate(d, o))
+	a.UpdateAvailable = ptr(isUpdate(c, o))
 	a.Source = o.Source
 	return a
 }
 
-// check reads a device's version and says whether there is a newer image.
-func (q *inquiries) check(d *device, respond Respond) {
+// check reads the version of a device's OTA client and says whether there is a newer image.
+func (q *inquiries) check(d *device, imageType *uint16, respond Respond) {
+	op := q.offers.operation(namedClient(d, imageType))
 	if why, ok := q.dongle.usable(); !ok {
-		respond(fail(ServiceNotAvailable, q.offers.operation(d), "%s", why))
+		respond(fail(ServiceNotAvailable, op, "%s", why))
 		return
 	}
-	respond(Answer{Status: InProgress, Operation: q.offers.operation(d)})
-	q.interviews.check(d, func(err error) { respond(q.checked(d, err)) })
+	respond(Answer{Status: InProgress, Operation: op})
+	q.interviews.check(namedClient(d, imageType), func(err error) { respond(q.checked(namedClient(d, imageType), err)) })
 }
 
 // checked says whether there is a newer image than the version that was read.
-func (q *inquiries) checked(d *device, err error) Answer {
-	o := q.offers.best(d.Device)
+func (q *inquiries) checked(c client, err error) Answer {
+	o := q.offers.best(c)
 	a := Answer{
 		Status:          Success,
-		Operation:       d.operation(o),
-		UpdateAvailable: ptr(isUpdate(d, o)),
+		Operation:       c.operation(o),
+		UpdateAvailable: ptr(isUpdate(c, o)),
 	}
 	if err != nil {
 		a.Status = Failure
 		a.Reason = upgrade.ReasonNoResponse
 		a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be "+
-			"woken, others to be powered and in reach", d.Name(), err)
+			"woken, others to be powered and in reach", c.device.Name(), err)
 	}
 	return a
 }
@@ -340,11 +345,12 @@ func (c *checkOfAll) next() {
 	i := c.begun
 	c.begun++
 	d := c.devices[i]
-	c.interviews.check(d, func(err error) {
-		c.results[i] = CheckResult{
-			EUID:            d.EUID(),
-			Status:          Success,
-			UpdateAvailable: isUpdate(d, c.offers.best(d.Device)),
+	c.interviews.check(mainClient(d), func(err error) {
+		c.results[i] = CheckResult{EUID: d.EUID(), Status: Success}
+		for one := range clientsOf(d) {
+			if isUpdate(one, c.offers.best(one)) {
+				c.results[i].UpdateAvailable = true
+			}
 		}
 		if err != nil {
 			c.results[i].Status = Failure
@@ -362,7 +368,7 @@ func (c *checkOfAll) end() { c.respond(Answer{Status: Success, CheckResults: c.r
 
 // interview asks a device again who it is.
 func (q *inquiries) interview(d *device, respond Respond) {
-	op := q.offers.operation(d)
+	op := q.offers.operation(mainClient(d))
 	if why, ok := q.dongle.usable(); !ok {
 		respond(fail(ServiceNotAvailable, op, "%s", why))
 		return
@@ -374,10 +380,10 @@ func (q *inquiries) interview(d *device, respond Respond) {
 	respond(Answer{Status: InProgress, Operation: op})
 	q.interviews.await(d, func(err error) {
 		if err != nil {
-			respond(fail(Failure, q.offers.operation(d), "%s did not answer all questions: %v",
+			respond(fail(Failure, q.offers.operation(mainClient(d)), "%s did not answer all questions: %v",
 				d.Name(), err))
 			return
 		}
-		respond(Answer{Status: Success, Operation: q.offers.operation(d)})
+		respond(Answer{Status: Success, Operation: q.offers.operation(mainClient(d))})
 	})
 }

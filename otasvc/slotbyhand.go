@@ -31,12 +31,12 @@ func (h *byHand) loadImage(d *device, respond Respond) {
 	load := func(o Offer) {
 		h.load(slot.Key{SHA256: o.SHA256, Version: o.ImageVersion}, about, respond)
 	}
-	switch o := h.offers.best(d.Device); {
+	switch o := h.offers.best(mainClient(d)); {
 	case o == nil:
-		respond(fail(ImageInfoNotFound, about(), "%s", h.offers.noImage(d.Device)))
+		respond(fail(ImageInfoNotFound, about(), "%s", h.offers.noImage(mainClient(d))))
 	case o.candidate != nil && !o.candidate.Stored:
 		respond(Answer{Status: InProgress, Operation: about()})
-		h.offers.ensure(d.Device, *o, false, about(), respond, load)
+		h.offers.ensure(mainClient(d), *o, false, about(), respond, load)
 	default:
 		load(*o)
 	}

@@ -124,7 +124,7 @@ func (us *upgrades) remark(d *device, u *upgrade.Upgrade, what upgrade.Remarkabl
 // begun notes that a device asks for its image, which says what its OTA client is.
 func (us *upgrades) begun(d *device, u *upgrade.Upgrade, goesOn bool) {
 	image := u.Image()
-	d.SetIdentity(image.ManufacturerCode, image.ImageType)
+	d.LearnTaken(0, image.ManufacturerCode, image.ImageType)
 	if !goesOn {
 		us.log.Info("download started", "euid", d.EUID(), "fileVersion", image.ImageVersion,
 			"offset", u.Offset(), "attempt", u.Attempt())
@@ -170,7 +170,7 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 
 // readVersion asks a device what it runs; what it says is taken in wherever it comes from.
 func (us *upgrades) readVersion(d *device, u *upgrade.Upgrade, awaited bool) {
-	us.interviews.readVersion(d, func(err error) {
+	us.interviews.readVersion(clientFor(d, u.Image().ImageType), func(err error) {
 		if !awaited {
 			return
 		}
@@ -296,7 +296,7 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 	}
 	answer := Answer{
 		Status:         Success,
-		Operation:      operationOf(u, d.EUID(), d.CurrentVersion()),
+		Operation:      operationOf(u, d.EUID(), clientFor(d, u.Image().ImageType).ota.CurrentVersion),
 		RunningVersion: u.RunningVersion(),
 	}
 	if u.State() != upgrade.Succeeded {
@@ -325,7 +325,7 @@ func explainEnd(d *device, u *upgrade.Upgrade) string {
 // memberEnded releases or fails those who waited for a canary, and gives the group's answer when all have
 // ended.
 func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
-	g := us.groups.memberEnded(u.Group(), d.EUID(), u.State(), u.Reason())
+	g := us.groups.memberEnded(u.Group(), d.EUID(), u.Image(), u.State(), u.Reason())
 	if g == nil {
 		return
 	}
@@ -333,6 +333,7 @@ func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
 		waiting := other.upgrade
 		switch {
 		case waiting.Group() != g.ID || waiting.Canary() != d.EUID():
+		case waiting.Image().SHA256 != u.Image().SHA256: // another image of the same device
 		case u.State() == upgrade.Succeeded:
 			us.step(other, upgrade.CanaryPassed{}, now)
 		default:
@@ -340,6 +341,16 @@ func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
 		}
 	}
 	us.finishGroup(g)
+}
+
+// cancelWaiting ends the upgrades of a device that wait for another one of it to end. It reports whether there
+// were any.
+func (us *upgrades) cancelWaiting(d *device) bool {
+	groups := us.groups.cancelWaiting(d.EUID())
+	for _, g := range groups {
+		us.finishGroup(g)
+	}
+	return len(groups) > 0
 }
 
 // finishGroup gives the answer of a group once all its members have ended.

@@ -33,8 +33,10 @@ type upgrades struct {
 	log        *slog.Logger
 }
 
-// begin queues an upgrade of a device to an image that was offered. The order says when and for whom.
-func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Time) *upgrade.Upgrade {
+// begin queues an upgrade of a device, as one of its OTA clients, to an image that was offered. The order says
+// when and for whom.
+func (us *upgrades) begin(c client, o *Offer, order upgrade.Order, now time.Time) *upgrade.Upgrade {
+	d := c.device
 	order.Image = upgrade.Image{
 		SHA256:           o.SHA256,
 		ManufacturerCode: o.ManufacturerCode,
@@ -45,9 +47,9 @@ func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Tim
 		DriverTypeID:     o.DriverTypeID,
 		DriverVersion:    o.DriverVersion,
 	}
-	order.OldVersion = d.CurrentVersion()
-	if is(d.fileVersion(), o.ImageVersion) && !is(d.CurrentVersion(), o.ImageVersion) {
-		order.ToldAs = d.CurrentVersion()
+	order.OldVersion = c.ota.CurrentVersion
+	if is(c.fileVersion(), o.ImageVersion) && !is(c.ota.CurrentVersion, o.ImageVersion) {
+		order.ToldAs = c.ota.CurrentVersion
 	}
 	u := upgrade.New(order, now)
 	us.home.begin(d, u)
@@ -74,12 +76,33 @@ func (us *upgrades) stepOf(d *device, u *upgrade.Upgrade, e upgrade.Event, now t
 	from := u.State()
 	effects := u.Step(e, us.policyFor(d), now)
 	if to := u.State(); to != from {
+		if to == upgrade.Applying {
+			image := u.Image()
+			d.SetInstalled(image.ImageType, image.ImageVersion)
+		}
 		us.log.Debug("upgrade", "euid", d.EUID(), "from", from, "to", to, "reason", u.Reason())
 	}
 	for _, effect := range effects {
 		us.carryOut(d, u, effect, now)
 	}
 	return len(effects) > 0
+}
+
+// versionTold tells a device's upgrade which version an OTA client of the device has told, where it is the
+// client that the upgrade is for.
+func (us *upgrades) versionTold(d *device, by registry.Client, now time.Time) {
+	if d.active() == nil {
+		return
+	}
+	if c := upgradedClient(d); c.ota.Same(&by) {
+		us.step(d, upgrade.VersionRead{Version: *by.CurrentVersion}, now)
+	}
+}
+
+// cancel ends a device's upgrade, and those that follow it. It reports whether there was any.
+func (us *upgrades) cancel(d *device, now time.Time) bool {
+	follow := us.cancelWaiting(d)
+	return us.step(d, upgrade.Cancel{}, now) || follow
 }
 
 // stepIf is step for what comes late: the device may have another upgrade by then.
@@ -119,7 +142,7 @@ func (us *upgrades) facts(d *device) upgrade.Facts {
 		Away:      us.dongle.away,
 		Addressed: d.Reachable(),
 		Slot:      us.slotFor(d),
-		QueryOnly: d.Mute() && us.watch.mode == message.RawModeHybrid,
+		QueryOnly: upgradedClient(d).ota.Mute && us.watch.mode == message.RawModeHybrid,
 	}
 }
 
@@ -174,7 +197,7 @@ func (us *upgrades) syncDevice(d *device, now time.Time) {
 // went.
 func (us *upgrades) awaitQuery() bool {
 	for _, d := range us.home.active {
-		if d.Mute() && d.upgrade.State() == upgrade.Applying {
+		if upgradedClient(d).ota.Mute && d.upgrade.State() == upgrade.Applying {
 			return true
 		}
 	}
@@ -220,13 +243,12 @@ func (us *upgrades) restore(d *device, now time.Time) {
 	us.rights.admit(d, im)
 }
 
-// recordOf is an upgrade as others see it; nil where there is none.
-func recordOf(u *upgrade.Upgrade, now time.Time) *upgrade.Record {
-	if u == nil {
+// recordOf is a device's upgrade as others see it; nil where there is none.
+func recordOf(d *device, now time.Time) *upgrade.Record {
+	if d.upgrade == nil {
 		return nil
 	}
-	r := u.Record(now)
-	return &r
+	return toldUpgrade(d, d.upgrade.Record(now))
 }
 
 // operationOf is the operation record of an answer about an upgrade; running is the version on the device

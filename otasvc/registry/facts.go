@@ -33,9 +33,10 @@ type Facts struct {
 	// not known.
 	ManufacturerName string `json:"manufacturerName,omitempty"`
 	ModelID          string `json:"modelId,omitempty"`
-	// ManufacturerCode and ImageType are those of the device's OTA client: read as its attributes or seen in
-	// a request. The node descriptor's manufacturer code is often another, so it is no substitute. They are
-	// nil while not known.
+	// ManufacturerCode and ImageType are those of the device's main OTA client: read as its attributes or
+	// seen in a request. The node descriptor's manufacturer code is often another, so it is no substitute.
+	// They are nil while not known. HardwareVersion, NoHardwareVersion, Endpoint and CurrentVersion are that
+	// client's, too.
 	ManufacturerCode *uint16 `json:"manufacturerCode,omitempty"`
 	ImageType        *uint16 `json:"imageType,omitempty"`
 	// HardwareVersion is told by a Query Next Image request alone. It is nil while none was seen that had
@@ -44,7 +45,7 @@ type Facts struct {
 	// NoHardwareVersion says that a Query Next Image request was seen that had none, so that the device
 	// reports none.
 	NoHardwareVersion bool `json:"noHardwareVersion,omitempty"`
-	// Endpoint is the device's endpoint with the OTA client; 0 means that it is not known.
+	// Endpoint is the device's endpoint with the main OTA client; 0 means that it is not known.
 	Endpoint uint8 `json:"endpoint,omitempty"`
 	// Sleepy devices switch their receiver off while idle, and hear only when they wake.
 	Sleepy bool `json:"sleepy,omitempty"`
@@ -67,6 +68,10 @@ type Facts struct {
 	// Invalid lists the images (SHA-256, lower-case hex) that the device called invalid. They are not offered
 	// again unless a person forces it.
 	Invalid []string `json:"invalid,omitempty"`
+	// MainPast is what is remembered of the main OTA client.
+	MainPast ClientPast `json:"otaClient,omitzero"`
+	// Others are the device's OTA clients besides the main one, in the order in which they were met.
+	Others []Client `json:"otherClients,omitempty"`
 
 	// Heard is what is found out anew after a start.
 	Heard Heard `json:"-"`

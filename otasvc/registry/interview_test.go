@@ -129,7 +129,7 @@ const (
 )
 
 func TestInterview(t *testing.T) {
-	whole := []string{"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "cluster 25 at 11"}
+	whole := []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11"}
 	tests := map[string]struct {
 		answer func(message.Message) []message.Message
 		before func(*registry.Device)
@@ -140,14 +140,14 @@ func TestInterview(t *testing.T) {
 		"battery": {
 			answer: home(battery),
 			asked: []string{
-				"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "cluster 1 at 1, not awaited",
+				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 1 at 1, not awaited",
 				"cluster 25 at 11",
 			},
 		},
 		"no power source": {
 			answer: home(nil),
 			asked: []string{
-				"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "power",
+				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "power",
 				"cluster 1 at 1, not awaited", "cluster 25 at 11",
 			},
 		},
@@ -163,7 +163,7 @@ func TestInterview(t *testing.T) {
 		},
 		"an endpoint without the OTA client is lost": {
 			answer: home(mains, "endpoint 1"),
-			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 11", "cluster 25 at 11"},
+			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 11", "cluster 25 at 11"},
 			err:    registry.ErrNoReply,
 		},
 		"the endpoint with the OTA client is lost": {
@@ -182,7 +182,7 @@ func TestInterview(t *testing.T) {
 		"the names are lost": {
 			answer: home(mains, "cluster 0 at 1"),
 			asked: []string{
-				"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "power",
+				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "power",
 				"cluster 1 at 1, not awaited", "cluster 25 at 11",
 			},
 			err: registry.ErrNoReply,

@@ -22,13 +22,14 @@ const (
 )
 
 // Learn takes in what an attribute tells of the device, read or reported. Where it tells the running file
-// version, that is returned and true.
-func (d *Device) Learn(at message.Attribute) (version uint32, told bool) {
+// version of an OTA client, that client is returned and true. The device must have been [Device.Seen] just
+// now.
+func (d *Device) Learn(at message.Attribute) (c Client, told bool) {
 	if at.Cluster == message.ClusterOTA && at.ID == message.AttrOTAFileVersion {
-		d.facts.Heard.Mute = at.Status != 0
+		learnMute(d, at)
 	}
 	if at.Status != 0 {
-		return 0, false
+		return Client{}, false
 	}
 	switch at.Cluster {
 	case message.ClusterBasic:
@@ -40,7 +41,14 @@ func (d *Device) Learn(at message.Attribute) (version uint32, told bool) {
 	case message.ClusterOTA:
 		return d.learnOTA(at)
 	}
-	return 0, false
+	return Client{}, false
+}
+
+// learnMute takes in whether the OTA client on an endpoint of a device tells its version when it is asked for it.
+func learnMute(d *Device, at message.Attribute) {
+	if client := clientAt(d, at.Endpoint); client >= 0 {
+		changeClient(d, client, func(c *Client) { c.Mute = at.Status != 0 })
+	}
 }
 
 func (d *Device) learnBasic(at message.Attribute) {
@@ -56,39 +64,45 @@ func (d *Device) learnBasic(at message.Attribute) {
 	}
 }
 
-func (d *Device) learnOTA(at message.Attribute) (version uint32, told bool) {
+func (d *Device) learnOTA(at message.Attribute) (c Client, told bool) {
 	v, ok := at.Uint()
 	if !ok {
-		return 0, false
+		return Client{}, false
+	}
+	if at.ID == message.AttrOTAImageType {
+		if v != unknown16 {
+			learnType(d, at.Endpoint, uint16(v))
+		}
+		return Client{}, false
+	}
+
+	client := clientAt(d, at.Endpoint)
+	if client < 0 {
+		return Client{}, false // nobody knows whose it is before the endpoint has told its image type
 	}
 	switch at.ID {
 	case message.AttrOTAFileVersion:
 		if v == unknown32 { // said by devices that have never been upgraded
-			return 0, false
+			return Client{}, false
 		}
-		d.SetVersion(uint32(v))
-		return uint32(v), true
+		changeClient(d, client, func(c *Client) { c.setVersion(uint32(v)) })
+		return d.Clients()[client], true
 	case message.AttrOTAManufacturer:
 		if v != unknown16 {
-			d.setManufacturerCode(uint16(v))
-		}
-	case message.AttrOTAImageType:
-		if v != unknown16 {
-			d.setImageType(uint16(v))
+			code := uint16(v)
+			changeClient(d, client, func(c *Client) { c.ManufacturerCode = &code })
 		}
 	}
-	return 0, false
+	return Client{}, false
 }
 
-// LearnQuery takes in what a device tells of itself when it asks for an image.
-func (d *Device) LearnQuery(q message.QueryNextImage) {
-	d.SetIdentity(q.ManufacturerCode, q.ImageType)
-	if q.HasHardwareVersion {
-		d.SetHardwareVersion(q.HardwareVersion)
-	} else {
-		d.SetNoHardwareVersion()
+// learnType takes in the image type that was read at an endpoint of a device: what else is read there is that client's.
+func learnType(d *Device, endpoint uint8, imageType uint16) {
+	place(d, Telling{Endpoint: endpoint, ImageType: imageType, How: Read})
+	if d.named == nil {
+		d.named = map[uint8]uint16{}
 	}
-	d.SetVersion(q.FileVersion)
+	d.named[endpoint] = imageType
 }
 
 // LearnPower takes in a power descriptor. It knows the charge in steps of a third, so it does not replace one

@@ -71,6 +71,7 @@ func (t *transition) tellProgress() {
 // Record is an upgrade at one moment, as people are told of it.
 type Record struct {
 	State            State
+	ImageType        *uint16 // of the image
 	ImageVersion     uint32
 	OldImageVersion  *uint32
 	RunningVersion   *uint32 // what the device says it runs after a success, where it is not ImageVersion
@@ -123,7 +124,8 @@ func (u *Upgrade) Left() uint32 { return u.order.Size - min(u.offset, u.order.Si
 // Record is the upgrade as it is now.
 func (u *Upgrade) Record(now time.Time) Record {
 	r := Record{
-		State: u.State(), ImageVersion: u.order.ImageVersion, OldImageVersion: u.order.OldVersion,
+		State: u.State(), ImageType: &u.order.ImageType,
+		ImageVersion: u.order.ImageVersion, OldImageVersion: u.order.OldVersion,
 		Offset: u.offset, Size: u.order.Size, Progress: u.Progress(),
 		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.attempt, Reason: u.reason,
 		RunningVersion: u.RunningVersion(),
@@ -179,6 +181,8 @@ func (RecordTold) apply(t *transition) {
 type Past struct {
 	State           State   `json:"state"`
 	Reason          Reason  `json:"reason,omitempty"`
+	Kind            *Kind   `json:"kind,omitempty"`   // what the image is for; nil where that was not kept yet
+	SHA256          string  `json:"sha256,omitempty"` // of the image; empty where that was not kept yet
 	ImageVersion    uint32  `json:"imageVersion"`
 	OldImageVersion *uint32 `json:"oldImageVersion,omitempty"` // nil where it was not known
 	// RunningVersion is what the device said it runs after a success; nil where that was ImageVersion.
@@ -200,6 +204,8 @@ func (u *Upgrade) Past() Past {
 	return Past{
 		State:           u.State(),
 		Reason:          u.reason,
+		Kind:            &Kind{u.order.ManufacturerCode, u.order.ImageType},
+		SHA256:          u.order.SHA256,
 		ImageVersion:    u.order.ImageVersion,
 		OldImageVersion: u.order.OldVersion,
 		RunningVersion:  u.RunningVersion(),
