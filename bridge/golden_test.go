@@ -261,6 +261,7 @@ func deviceCases() []deviceCase {
 		{"next in the queue", next},
 		{"after two upgrades", withHistory()},
 		{"queued again", withUpgrade(upgrade.Queued, func(u *upgrade.Record) { u.Attempt = 2 })},
+		{"behind another device of its image", withUpgrade(upgrade.Queued, func(u *upgrade.Record) { u.WaitsFor = 0x00178801aabbccdd })},
 		{"notified", withUpgrade(upgrade.Notified, nil)},
 		{"downloading", withUpgrade(upgrade.Downloading, func(u *upgrade.Record) {
 			from(36224, 17.6)(u)

@@ -183,6 +183,7 @@ func newUpgrade(u *upgrade.Record, place *slot.Place) *contract.Upgrade {
 		StartedAt:        knownTime(u.StartedAt),
 		Attempt:          u.Attempt,
 		Reason:           known(contract.Reason(u.Reason)),
+		WaitsFor:         knownEUID(u.WaitsFor),
 		Queue:            newPlace(place),
 	}
 }

@@ -28,6 +28,7 @@ type follow struct {
 	DueAt     time.Time       `json:"dueAt,omitzero"`
 	Install   upgrade.Install `json:"install,omitempty"`
 	InstallAt time.Time       `json:"installAt,omitzero"`
+	Forced    bool            `json:"forced,omitempty"`
 }
 
 // member is one upgrade of a group.
@@ -39,8 +40,6 @@ type member struct {
 	SHA256 string  `json:"sha256,omitempty"`
 	// Waits says that the upgrade begins when the one that its device has now has ended.
 	Waits bool `json:"waits,omitempty"`
-	// Canary is the device that goes first with the same image; 0 where it waits for none.
-	Canary message.IEEE `json:"canary,omitempty"`
 }
 
 // newMember is the upgrade of an OTA client to an image, which has not begun.
@@ -156,11 +155,14 @@ func (gs *groups) waits(c client) bool {
 	return false
 }
 
-// cancelWaiting ends the members whose upgrades wait for another one of a device. It returns their groups.
-func (gs *groups) cancelWaiting(euid message.IEEE) (of []*group) {
+// endWaiting ends those members that wait for another upgrade of their device and that ends picks. It returns
+// their groups.
+func (gs *groups) endWaiting(
+	ends func(*group, *member) bool, how upgrade.State, why upgrade.Reason,
+) (of []*group) {
 	for g, m := range gs.waiting() {
-		if m.EUID == euid {
-			m.end(upgrade.Cancelled, upgrade.ReasonCancelled)
+		if ends(g, m) {
+			m.end(how, why)
 			gs.changed()
 			of = append(of, g)
 		}
@@ -168,25 +170,18 @@ func (gs *groups) cancelWaiting(euid message.IEEE) (of []*group) {
 	return of
 }
 
-// memberEnded notes how the upgrade of a device, which belonged to a group, to an image ended, and returns the
-// group; nil where there is none with this ID. With it those members are decided that wait for another
-// upgrade of their device, and for this device to go first with the same image.
+// memberEnded notes how the upgrade of a device, which belonged to a group, to an image of a type ended, and
+// returns the group; nil where there is none with this ID.
 func (gs *groups) memberEnded(
-	id uint64, euid message.IEEE, im upgrade.Image, how upgrade.State, why upgrade.Reason,
+	id uint64, euid message.IEEE, imageType uint16, how upgrade.State, why upgrade.Reason,
 ) *group {
 	g := gs.byID[id]
 	if g == nil {
 		return nil
 	}
 	for _, m := range g.Members {
-		switch {
-		case !m.Waits && m.is(euid, im.ImageType):
+		if !m.Waits && m.is(euid, imageType) {
 			m.end(how, why)
-		case !m.Waits || m.Canary != euid || m.SHA256 != im.SHA256:
-		case how == upgrade.Succeeded:
-			m.Canary = 0
-		default:
-			m.end(upgrade.Failed, upgrade.ReasonCanaryFailed)
 		}
 	}
 	gs.changed()

@@ -64,8 +64,15 @@ func (h *deviceHearing) message(m message.Message, lqi uint8, now time.Time) {
 	}
 }
 
+// longSilence is after which silence a device that is heard counts as one that has returned. Most devices
+// report something every hour.
+const longSilence = time.Hour
+
 // seen notes a sign of life of a device.
 func (h *deviceHearing) seen(d *device, lqi uint8, now time.Time) {
+	if now.Sub(d.Facts().LastSeen) > longSilence {
+		d.returnedAt = now
+	}
 	d.Seen(lqi, now)
 	h.interviews.heard(d, now)
 	h.upgrades.step(d, upgrade.Heard{}, now)
@@ -125,6 +132,7 @@ func (h *deviceHearing) announced(m message.DeviceAnnounce, lqi uint8, now time.
 	addr := m.Addr
 	h.outlet.happened(Event{Name: EventDeviceAnnounced, EUID: d.EUID(), NetworkAddress: &addr})
 	h.upgrades.step(d, upgrade.Announced{}, now)
+	d.returnedAt = now
 	h.seen(d, lqi, now)
 	if !d.Interviewed() {
 		h.interviews.want(d)

@@ -27,6 +27,7 @@ type device struct {
 	// upgradeRevision counts changes of what is told of upgrade and history.
 	upgradeRevision uint64
 
+	returnedAt       time.Time // when it was heard after a long silence, or joined; zero where it was not
 	deliveryFailedAt time.Time // when a failed delivery was last told as an event
 	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
 	stray            strayRequest
@@ -150,17 +151,18 @@ func (c client) had(past upgrade.Past) bool {
 	return c.ota.ImageType == nil || c.ota.Takes(past.Kind.ImageType)
 }
 
-// tried reports whether the client's last upgrade was to an image (SHA-256), and has ended or goes on.
-func (c client) tried(sha256 string) bool {
-	if c.isUpgraded() {
-		return c.device.upgrade.Image().SHA256 == sha256
+// tried reports whether the client's last upgrade was to an image (SHA-256), and why it did not succeed and
+// when it ended, where it has.
+func (c client) tried(sha256 string) (tried bool, why upgrade.Reason, endedAt time.Time) {
+	if u := c.device.upgrade; c.isUpgraded() {
+		return u.Image().SHA256 == sha256, u.Reason(), u.EndedAt()
 	}
 	for _, past := range c.device.history {
 		if c.had(past) {
-			return past.SHA256 == sha256
+			return past.SHA256 == sha256, past.Reason, past.EndedAt
 		}
 	}
-	return false
+	return false, upgrade.NoReason, time.Time{}
 }
 
 // target is where a command to the client goes; the device's network address must be known.
@@ -368,6 +370,38 @@ func (h *home) uses(sha256 string) bool {
 		}
 	}
 	return false
+}
+
+// firmware is what a device runs, as devices tell it.
+type firmware struct {
+	upgrade.Kind
+	version uint32 // the file version of the image
+}
+
+// firmwareOf is what a device runs once it has an upgrade's image.
+func firmwareOf(u *upgrade.Upgrade) firmware {
+	image := u.Image()
+	kind := upgrade.Kind{ManufacturerCode: image.ManufacturerCode, ImageType: image.ImageType}
+	return firmware{Kind: kind, version: image.ImageVersion}
+}
+
+// firmwareOfOffer is what a device runs once it has an offer's image.
+func firmwareOfOffer(o *Offer) firmware {
+	kind := upgrade.Kind{ManufacturerCode: o.ManufacturerCode, ImageType: o.ImageType}
+	return firmware{Kind: kind, version: o.ImageVersion}
+}
+
+// running is everything that devices here are known to run.
+func (h *home) running() map[firmware]bool {
+	run := make(map[firmware]bool, len(h.devices))
+	for c := range clientsOf(slices.Collect(maps.Values(h.devices))...) {
+		kind := c.kind()
+		version := c.fileVersion()
+		if kind != nil && version != nil {
+			run[firmware{Kind: *kind, version: *version}] = true
+		}
+	}
+	return run
 }
 
 // sorted lists the devices by EUID.

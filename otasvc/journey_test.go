@@ -15,6 +15,7 @@ import (
 const (
 	bulb  message.IEEE = 0x000b57fffec6a5b2
 	bulb2 message.IEEE = 0x000b57fffec6a5b3
+	bulb3 message.IEEE = 0x000b57fffec6a5b4
 	plug  message.IEEE = 0x00178801aabbccdd
 )
 

@@ -54,7 +54,7 @@ func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
 
 // order is what a request says of the upgrade that is to be made.
 func (r *UpgradeRequest) order() upgrade.Order {
-	order := upgrade.Order{DueAt: r.At, Install: r.Install, InstallAt: r.InstallAt}
+	order := upgrade.Order{DueAt: r.At, Install: r.Install, InstallAt: r.InstallAt, Forced: r.Force}
 	if len(r.Ticket) > 0 {
 		order.Tickets = []upgrade.Ticket{r.Ticket}
 	}
@@ -295,27 +295,24 @@ func (o *orders) ensureAll(wanted func(client, *Offer) bool, then func()) {
 	o.offers.ensureAll(missing, then)
 }
 
-// queueGroup queues upgrades of the OTA clients that wanted picks: of one device one after the other. With a
-// canary the first device of each image goes ahead of the others.
+// queueGroup queues upgrades of the OTA clients that wanted picks: of one device one after the other.
 func (o *orders) queueGroup(req UpgradeRequest, wanted func(client, *Offer) bool, now time.Time) *group {
 	order := req.order()
-	g := o.groups.begin(req.Ticket, follow{DueAt: order.DueAt, Install: order.Install, InstallAt: order.InstallAt})
-	canaries := map[string]*device{}
+	g := o.groups.begin(req.Ticket, follow{
+		DueAt:     order.DueAt,
+		Install:   order.Install,
+		InstallAt: order.InstallAt,
+		Forced:    order.Forced,
+	})
 	for c := range clientsOf(o.home.sorted()...) {
 		offered := o.offers.best(c)
 		if !wanted(c, offered) {
 			continue
 		}
 		m := newMember(c, offered)
-		if first := canaries[offered.SHA256]; first != nil && o.policy.Canary {
-			m.Canary = first.EUID()
-		} else if first == nil {
-			canaries[offered.SHA256] = c.device
-		}
 		switch {
 		case offered.SHA256 == "": // its image could not be fetched
 			m.end(upgrade.Failed, upgrade.ReasonImageInfoNotFound)
-			delete(canaries, offered.SHA256)
 		case c.device.active() != nil:
 			m.Waits = true
 		default:
@@ -333,8 +330,8 @@ func (o *orders) beginMember(g *group, m *member, c client, offered *Offer, now 
 		DueAt:     g.Follow.DueAt,
 		Install:   g.Follow.Install,
 		InstallAt: g.Follow.InstallAt,
+		Forced:    g.Follow.Forced,
 		Group:     g.ID,
-		Canary:    m.Canary,
 	}, now).State()
 }
 
@@ -374,7 +371,8 @@ func (o *orders) beginFollowing(g *group, m *member, c client, now time.Time) {
 const autoInterval = time.Minute
 
 // byPolicy begins what the policy "auto" wants: every device for which an update is available, in the window.
-// An image that has failed on a device, or was cancelled, is left to people from then on.
+// A device that failed for a reason of its own is tried again after a day, or when it is back; an image that
+// it refused, or whose upgrade was cancelled, is left to people.
 func (o *orders) byPolicy(now time.Time) {
 	if !o.policy.Auto || now.Before(o.autoAt) {
 		return
@@ -402,9 +400,15 @@ func (o *orders) wantedByPolicy(c client, offered *Offer, now time.Time) bool {
 	var before admission.Before
 	if offered != nil {
 		before.Unfetched = o.offers.isUnavailable(offered, now)
-		before.Tried = c.tried(offered.SHA256)
 	}
-	return admission.ByPolicy(o.deviceNow(c), admissionOfferOf(c, offered), before)
+	if offered != nil {
+		before.Tried, before.Reason, before.EndedAt = c.tried(offered.SHA256)
+	}
+	if before.Tried {
+		before.Returned = c.device.returnedAt
+		before.Proven = o.home.running()[firmwareOfOffer(offered)]
+	}
+	return admission.ByPolicy(o.deviceNow(c), admissionOfferOf(c, offered), before, now)
 }
 
 // offeredUnasked is the loaded image where a device that asks for its blocks without an upgrade may have it;

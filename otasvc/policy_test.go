@@ -72,36 +72,209 @@ func TestPolicyAuto(t *testing.T) {
 	})
 }
 
-func TestAllWithCanary(t *testing.T) {
-	for name, fails := range map[string]bool{"the canary succeeds": false, "the canary fails": true} {
+// threeBulbs are three devices of one image.
+var threeBulbs = []message.IEEE{bulb, bulb2, bulb3}
+
+// TestCanary asks for the upgrades of three bulbs to an image that none of them runs, with something that
+// happens to the first.
+func TestCanary(t *testing.T) {
+	type ends = [3]upgrade.Reason // "" stands for a success
+	failed := upgrade.ReasonCanaryFailed
+	off := func(w *world) { w.sim.Device(bulb).PowerOff() }
+	tests := map[string]struct {
+		first  func(*sim.DeviceConfig)
+		policy func(*otasvc.Policy)
+		before func(*world) // the requests
+		during func(*world) // when the first one is offered the image
+		want   ends
+	}{
+		"it succeeds":              {want: ends{}},
+		"it calls the image bad":   {first: func(d *sim.DeviceConfig) { d.InvalidAtEnd = true }, want: ends{upgrade.ReasonInvalidImage, failed, failed}},
+		"it needs more images":     {first: func(d *sim.DeviceConfig) { d.RequireMore = true }, want: ends{upgrade.ReasonRequireMoreImages, failed, failed}},
+		"it runs what it ran":      {first: func(d *sim.DeviceConfig) { d.KeepsOldVersion = true }, want: ends{upgrade.ReasonVersionUnchanged, failed, failed}},
+		"it does not come back":    {first: func(d *sim.DeviceConfig) { d.NeverReturns = true }, want: ends{upgrade.ReasonNotRejoined, failed, failed}},
+		"it gives every try up":    {first: func(d *sim.DeviceConfig) { d.AbortAt = 2000 }, want: ends{upgrade.ReasonDeviceAborted, failed, failed}},
+		"it gives one try up":      {first: func(d *sim.DeviceConfig) { d.AbortAt, d.FailFirst = 2000, 1 }, want: ends{}},
+		"it falls silent":          {first: func(d *sim.DeviceConfig) { d.StopsAt = 2000 }, want: ends{upgrade.ReasonStalled, "", ""}},
+		"it is off from the start": {before: off, want: ends{upgrade.ReasonNoResponse, "", ""}},
+		"it does not hear":         {first: func(d *sim.DeviceConfig) { d.SilentToNotify = true }, want: ends{upgrade.ReasonNoResponse, "", ""}},
+		"it is switched off":       {during: off, want: ends{upgrade.ReasonNoResponse, "", ""}},
+		"it is cancelled": {
+			during: func(w *world) { w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(bulb), r) }) },
+			want:   ends{upgrade.ReasonCancelled, "", ""},
+		},
+		"all are cancelled": {
+			during: func(w *world) { w.ask(w.service.CancelAll) },
+			want:   ends{upgrade.ReasonCancelled, upgrade.ReasonCancelled, upgrade.ReasonCancelled},
+		},
+		"the service is restarted": {during: (*world).restart, want: ends{}},
+		"it is restarted, and the image is bad": {
+			first:  func(d *sim.DeviceConfig) { d.InvalidAtEnd = true },
+			during: (*world).restart,
+			want:   ends{upgrade.ReasonInvalidImage, failed, failed},
+		},
+		"nobody goes first": {
+			first:  func(d *sim.DeviceConfig) { d.InvalidAtEnd = true },
+			policy: func(p *otasvc.Policy) { p.Canary = false },
+			want:   ends{upgrade.ReasonInvalidImage, "", ""},
+		},
+	}
+	for name, tt := range tests {
+		for _, named := range []bool{true, false} {
+			how := map[bool]string{true: "each by name", false: "all"}[named]
+			t.Run(name+", "+how, func(t *testing.T) {
+				devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2), bulbConfig(bulb3)}
+				if tt.first != nil {
+					tt.first(&devices[0])
+				}
+				inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+					w.policy.Canary = true
+					w.policy.Retries = 1
+					if tt.policy != nil {
+						tt.policy(&w.policy)
+					}
+					w.restart()
+					data := w.threeWait(tt.before, tt.during, named)
+					for i, e := range threeBulbs {
+						u := w.ended(3*time.Hour, e)
+						if u.Reason != tt.want[i] {
+							t.Errorf("%v ended %q, want %q", e, u.Reason, tt.want[i])
+						}
+						if u.State == upgrade.Succeeded {
+							w.holds(e, 2, data)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// threeWait has three bulbs wait for an image, the first of which leads, and returns the image.
+func (w *world) threeWait(before, during func(*world), named bool) []byte {
+	w.t.Helper()
+	url, data := w.image(0x117C, 0x2201, 2, 6_000)
+	for _, e := range threeBulbs {
+		w.met(e)
+		w.add(e, url)
+	}
+	if before != nil {
+		before(w)
+	}
+	requests := []otasvc.UpgradeRequest{{All: true}}
+	if named {
+		requests = []otasvc.UpgradeRequest{{Device: ref(bulb)}, {Device: ref(bulb2)}, {Device: ref(bulb3)}}
+	}
+	for _, req := range requests {
+		if a := w.queue(req); a.Status != otasvc.InProgress {
+			w.t.Fatalf("%+v", a)
+		}
+	}
+	if during != nil {
+		w.within(5*time.Minute, "the first one downloads, and the others wait for it", func() bool {
+			leads := w.sink.device(bulb).Upgrade.State == upgrade.Downloading
+			return leads && w.sink.device(bulb2).Upgrade.WaitsFor == bulb && w.sink.device(bulb3).Upgrade.WaitsFor == bulb
+		})
+		during(w)
+	}
+	return data
+}
+
+// Who wants it forced waits for nobody, and nobody waits for an image that a device here runs.
+func TestNobodyIsWaitedFor(t *testing.T) {
+	tests := map[string]struct {
+		runs  uint32 // what the third bulb runs
+		force bool
+	}{
+		"forced":     {runs: 1, force: true},
+		"known here": {runs: 2},
+	}
+	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			first := bulbConfig(bulb)
-			first.InvalidAtEnd = fails
-			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{first, bulbConfig(bulb2)}}, func(w *world) {
-				url, data := w.image(0x117C, 0x2201, 2, 6_000)
+			devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2), bulbConfig(bulb3)}
+			devices[2].FileVersion = tt.runs
+			inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+				w.policy.Canary = true
+				w.restart()
+				url, _ := w.image(0x117C, 0x2201, 2, 20_000)
+				w.met(bulb3)
 				for _, e := range []message.IEEE{bulb, bulb2} {
 					w.met(e)
 					w.add(e, url)
-				}
-				if a := w.queue(otasvc.UpgradeRequest{All: true, Ticket: upgrade.Ticket(`"all"`)}); a.Status != otasvc.InProgress {
-					t.Fatalf("%+v", a)
-				}
-				w.within(time.Minute, "the canary downloads alone", func() bool {
-					return w.sink.device(bulb).Upgrade.State == upgrade.Downloading && w.sink.device(bulb2).Upgrade.State == upgrade.Queued
-				})
-				w.within(30*time.Minute, "the final answer", func() bool { return len(w.sink.final("all")) == 1 })
-				a := w.sink.final("all")[0]
-				if !fails {
-					w.holds(bulb2, 2, data)
-					if a.Status != otasvc.Success || len(a.UpgradeResults) != 2 {
-						t.Errorf("%+v", a)
+					if a := w.queue(otasvc.UpgradeRequest{Device: ref(e), Force: tt.force}); a.Status != otasvc.InProgress {
+						t.Fatalf("%+v", a)
 					}
-					return
 				}
-				if a.Status != otasvc.Failure || a.UpgradeResults[0].Reason != upgrade.ReasonInvalidImage || a.UpgradeResults[1].Reason != upgrade.ReasonCanaryFailed {
-					t.Errorf("%+v", a)
-				}
+				w.within(2*time.Minute, "both download", func() bool {
+					for _, e := range []message.IEEE{bulb, bulb2} {
+						if u := w.sink.device(e).Upgrade; u.State != upgrade.Downloading || u.WaitsFor != 0 {
+							return false
+						}
+					}
+					return true
+				})
 			})
 		})
 	}
+}
+
+// The policy tries a device again that was switched off, once it is back; one that called the image invalid it
+// leaves alone, and those that waited for it, too.
+func TestPolicyTriesAgain(t *testing.T) {
+	t.Run("back", func(t *testing.T) {
+		inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+			url, data := w.image(0x117C, 0x2201, 2, 6_000)
+			w.met(bulb)
+			w.add(bulb, url)
+			w.sim.Device(bulb).PowerOff()
+			w.policy.Auto = true
+			w.restart()
+			if u := w.ended(time.Hour, bulb); u.Reason != upgrade.ReasonNoResponse {
+				t.Fatalf("ended %+v", u)
+			}
+			time.Sleep(6 * time.Hour)
+			if n := len(w.sink.device(bulb).History); n != 1 {
+				t.Fatalf("it was tried %d times while it was off", n)
+			}
+			w.sim.Device(bulb).PowerOn()
+			w.within(time.Hour, "it is upgraded", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Succeeded })
+			w.holds(bulb, 2, data)
+		})
+	})
+	t.Run("the next day", func(t *testing.T) {
+		config := bulbConfig(bulb)
+		config.StopsAt = 2000
+		inWorld(t, sim.Config{Devices: []sim.DeviceConfig{config}}, func(w *world) {
+			url, _ := w.image(0x117C, 0x2201, 2, 6_000)
+			w.met(bulb)
+			w.add(bulb, url)
+			w.policy.Auto = true
+			w.restart()
+			w.ended(2*time.Hour, bulb)
+			time.Sleep(3 * 24 * time.Hour)
+			if n := len(w.sink.device(bulb).History); n < 2 || n > 4 {
+				t.Errorf("it was tried %d times in three days", n)
+			}
+		})
+	})
+	t.Run("a bad image", func(t *testing.T) {
+		devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
+		devices[0].InvalidAtEnd = true
+		inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+			url, _ := w.image(0x117C, 0x2201, 2, 6_000)
+			for _, e := range []message.IEEE{bulb, bulb2} {
+				w.met(e)
+				w.add(e, url)
+			}
+			w.policy.Auto = true
+			w.policy.Canary = true
+			w.restart()
+			time.Sleep(3 * 24 * time.Hour)
+			for e, want := range map[message.IEEE]upgrade.Reason{bulb: upgrade.ReasonInvalidImage, bulb2: upgrade.ReasonCanaryFailed} {
+				if r := w.sink.device(e); len(r.History) != 1 || r.Upgrade.Reason != want {
+					t.Errorf("%v was tried %d times, and ended %q", e, len(r.History), r.Upgrade.Reason)
+				}
+			}
+		})
+	})
 }

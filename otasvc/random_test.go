@@ -24,7 +24,7 @@ import (
 // sets how many are run.
 func TestRandomRuns(t *testing.T) {
 	t.Parallel()
-	first, n := uint64(1), uint64(25)
+	first, n := uint64(1), uint64(12)
 	if testing.Short() {
 		n = 5
 	}
@@ -154,6 +154,7 @@ func randomRun(t *testing.T, seed uint64) {
 	inWorld(t, cfg, func(w *world) {
 		w.policy.Slice = time.Duration(1+r.IntN(10)) * time.Minute
 		w.policy.Concurrency = 1 + r.IntN(4)
+		w.policy.Canary = r.IntN(2) == 0
 		w.restart()
 		run := &run{
 			world: w, r: r, devices: devices, urls: map[uint16]string{}, queued: map[message.IEEE]bool{},

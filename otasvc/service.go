@@ -76,7 +76,7 @@ type Policy struct {
 	Retries          int             // further attempts
 	Slice            time.Duration   // how long a download may take before it gives way to quicker ones
 	Overlap          bool            // devices known to allow it download while the slot is another image's
-	Canary           bool            // with all devices: one of each image first
+	Canary           bool            // an image that no device here runs is given to one device first
 	Window           *upgrade.Window // nil where none is configured
 	QueryWatch       QueryWatch      // when the dongle shows what devices ask for
 	WatchOnly        bool            // another program upgrades: nothing is done, only told
@@ -283,6 +283,7 @@ func (s *Service) tick(now time.Time) {
 	}
 	s.sweep(now)
 	s.planner.places.look(now)
+	s.upgrades.followCanaries(now)
 	s.planner.follow(now)
 	s.watch.follow(s.planner.working(now), s.upgrades.awaitQuery(), now)
 	s.upgrades.rights.refreshTable()

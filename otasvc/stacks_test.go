@@ -10,21 +10,17 @@ import (
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
-// untold is the reason where a device was never told to install: TI's client sends one upgrade end request, which
-// the dongle would have answered if it had not lost the header.
-var untold = map[sim.Stack]upgrade.Reason{sim.TI: upgrade.ReasonVersionUnchanged}
-
 // stackScenarios are played with a device of each stack.
 var stackScenarios = []scenario{
 	{name: "nothing happens"},
 	{name: "a reset of the dongle", meanwhile: func(s *scene) { s.w.sim.Reset() }},
-	{name: "a reset that nobody tells of", meanwhile: func(s *scene) { s.w.sim.SilentReset() }, without: untold},
+	{name: "a reset that nobody tells of", meanwhile: func(s *scene) { s.w.sim.SilentReset() }},
 	{name: "the cable is pulled out for 15 seconds", meanwhile: func(s *scene) { s.w.unplug(); s.wait(15 * time.Second); s.w.plug() }},
 	{name: "the cable is pulled out for ten minutes", meanwhile: func(s *scene) { s.w.unplug(); s.wait(10 * time.Minute); s.w.plug() }},
 	{name: "a reset that nobody tells of, just before the end", meanwhile: func(s *scene) {
 		s.nearEnd()
 		s.w.sim.SilentReset()
-	}, without: untold},
+	}},
 	{name: "the service is started again", meanwhile: func(s *scene) { s.w.restart() }},
 	{name: "the service is killed", meanwhile: func(s *scene) { s.w.crash(10 * time.Second) }},
 	{name: "the last block is lost", meanwhile: func(s *scene) { s.loseLast() }},
@@ -140,11 +136,11 @@ func TestStackGivesWay(t *testing.T) {
 			t.Parallel()
 			cfg := bulbConfig(bulb)
 			takesStack(&cfg, stack)
-			cfg.BlockInterval = 3 * time.Second
+			cfg.BlockInterval = 6 * time.Second
 			inWorld(t, sim.Config{Speed: 1, Devices: []sim.DeviceConfig{cfg, plugConfig()}}, func(w *world) {
 				w.met(bulb)
 				w.met(plug)
-				url, data := w.image(0x117C, 0x2201, 2, 200_000) // two hours and a half, and more
+				url, data := w.image(0x117C, 0x2201, 2, 80_000) // two hours, and more
 				other, otherData := w.image(0x100B, 0x0112, 11, 50_000)
 				w.add(bulb, url)
 				w.add(plug, other)

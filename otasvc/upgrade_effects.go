@@ -285,7 +285,8 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	us.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
 	us.slot.dropUnusedImages()
 	us.answerTickets(d, u)
-	us.memberEnded(d, u, now)
+	us.memberEnded(d, u)
+	us.judgeImage(d, u, now)
 }
 
 // answerTickets gives the final answer once the end of the upgrade is on the disk; until then a crash would
@@ -322,23 +323,11 @@ func explainEnd(d *device, u *upgrade.Upgrade) string {
 	return text
 }
 
-// memberEnded releases or fails those who waited for a canary, and gives the group's answer when all have
-// ended.
-func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
-	g := us.groups.memberEnded(u.Group(), d.EUID(), u.Image(), u.State(), u.Reason())
+// memberEnded gives a group's answer when all its members have ended.
+func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade) {
+	g := us.groups.memberEnded(u.Group(), d.EUID(), u.Image().ImageType, u.State(), u.Reason())
 	if g == nil {
 		return
-	}
-	for _, other := range us.home.upgrading() {
-		waiting := other.upgrade
-		switch {
-		case waiting.Group() != g.ID || waiting.Canary() != d.EUID():
-		case waiting.Image().SHA256 != u.Image().SHA256: // another image of the same device
-		case u.State() == upgrade.Succeeded:
-			us.step(other, upgrade.CanaryPassed{}, now)
-		default:
-			us.step(other, upgrade.CanaryFailed{}, now)
-		}
 	}
 	us.finishGroup(g)
 }
@@ -346,7 +335,17 @@ func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade, now time.Time) {
 // cancelWaiting ends the upgrades of a device that wait for another one of it to end. It reports whether there
 // were any.
 func (us *upgrades) cancelWaiting(d *device) bool {
-	groups := us.groups.cancelWaiting(d.EUID())
+	return us.endWaiting(func(_ *group, m *member) bool {
+		return m.EUID == d.EUID()
+	}, upgrade.Cancelled, upgrade.ReasonCancelled)
+}
+
+// endWaiting ends those upgrades of groups that wait for another one of their device and that ends picks. It
+// reports whether there were any.
+func (us *upgrades) endWaiting(
+	ends func(*group, *member) bool, how upgrade.State, why upgrade.Reason,
+) bool {
+	groups := us.groups.endWaiting(ends, how, why)
 	for _, g := range groups {
 		us.finishGroup(g)
 	}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/canary"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
@@ -191,6 +192,95 @@ func (us *upgrades) syncDevice(d *device, now time.Time) {
 		LastRequest: p.Last,
 		WaitsUntil:  p.WaitsUntil,
 	}, now)
+}
+
+// followCanaries has each image that no device here is known to run given to one device first.
+func (us *upgrades) followCanaries(now time.Time) {
+	roles := us.canaryRoles(now)
+	for euid, d := range us.home.active {
+		role := roles[euid]
+		if role.StepBack {
+			us.step(d, upgrade.SlotGivenUp{InVain: true}, now)
+		}
+		if d.upgrade.Canary() != role.Leader {
+			us.step(d, upgrade.WaitsFor{Device: role.Leader}, now)
+		}
+	}
+}
+
+// canaryRoles says who goes first with which image, and who waits. It changes nothing.
+func (us *upgrades) canaryRoles(now time.Time) map[message.IEEE]canary.Role {
+	if !us.policy.Canary || len(us.home.active) < 2 {
+		return nil
+	}
+	run := us.home.running()
+	candidates := make([]canary.Candidate, 0, len(us.home.active))
+	for _, d := range us.home.active {
+		candidates = append(candidates, us.canaryCandidate(d, run, now))
+	}
+	return canary.Roles(candidates, now)
+}
+
+// canaryCandidate is a device's upgrade, which has not ended, as far as it decides who goes first. run is
+// what devices here run.
+func (us *upgrades) canaryCandidate(d *device, run map[firmware]bool, now time.Time) canary.Candidate {
+	u := d.upgrade
+	f := d.Facts()
+	c := canary.Candidate{
+		Device:     d.EUID(),
+		Image:      u.Image().SHA256,
+		Standing:   canaryStanding(u),
+		Proven:     run[firmwareOf(u)],
+		Reachable:  d.Reachable(),
+		Awake:      !f.Sleepy || now.Sub(f.LastSeen) < registry.AwakeFor,
+		Mains:      !f.Sleepy,
+		BatteryLow: f.Battery != nil && int(*f.Battery) < us.policy.MinBattery,
+		InVain:     u.NotifiedInVain(),
+		Stumbled:   u.Setback() != upgrade.NoReason && !canary.SpeaksAgainst(u.Setback()),
+		LastSeen:   f.LastSeen,
+		Since:      u.WantedSince(),
+	}
+	if f.Heard.LQI != nil {
+		c.LQI = *f.Heard.LQI
+	}
+	return c
+}
+
+// canaryStanding is how far an upgrade has come, as far as it decides who goes first. One whose device gave
+// an attempt up goes on leading: what becomes of its further attempts says whether the image is good.
+func canaryStanding(u *upgrade.Upgrade) canary.Standing {
+	begun := u.Begun() || canary.SpeaksAgainst(u.Setback())
+	switch stage := u.Stage(); {
+	case u.Forced(), stage == upgrade.StageScheduled, stage.PausedByPerson() && !begun:
+		return canary.Elsewhere
+	case begun:
+		return canary.Begun
+	case stage == upgrade.StageQueued:
+		return canary.Waiting
+	case stage == upgrade.StageNotified:
+		return canary.Offered
+	default:
+		return canary.Begun
+	}
+}
+
+// judgeImage ends the upgrades of those that wait for a device whose end speaks against their image.
+func (us *upgrades) judgeImage(d *device, u *upgrade.Upgrade, now time.Time) {
+	if !us.policy.Canary || u.Forced() || !canary.SpeaksAgainst(u.Reason()) {
+		return
+	}
+	if us.home.running()[firmwareOf(u)] {
+		return
+	}
+	for _, other := range us.home.upgrading() {
+		waiting := other.upgrade
+		if waiting.Image().SHA256 == u.Image().SHA256 && !waiting.Forced() && other != d {
+			us.step(other, upgrade.CanaryFailed{}, now)
+		}
+	}
+	us.endWaiting(func(g *group, m *member) bool {
+		return m.SHA256 == u.Image().SHA256 && !g.Follow.Forced
+	}, upgrade.Failed, upgrade.ReasonCanaryFailed)
 }
 
 // awaitQuery reports whether there is an upgrade of which nothing but a query of its device can say how it

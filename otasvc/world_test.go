@@ -188,7 +188,7 @@ func (o allowedObserver) DownloadsAllowed(n int) { o.allowed.Store(int32(n)) }
 func defaultPolicy() otasvc.Policy {
 	return otasvc.Policy{
 		Concurrency: 4, BlockSize: 64, NotifyInterval: 15 * time.Second, NotifyAttempts: 20, StallTimeout: 5 * time.Minute,
-		RejoinTimeout: 15 * time.Minute, Retries: 2, QueryWatch: otasvc.WatchIdle, Slice: 15 * time.Minute, Canary: true,
+		RejoinTimeout: 15 * time.Minute, Retries: 2, QueryWatch: otasvc.WatchIdle, Slice: 15 * time.Minute,
 	}
 }
 

@@ -240,6 +240,9 @@ type Upgrade struct {
 	Attempt int `json:"attempt"`
 	// Reason is why the upgrade did not succeed; null otherwise.
 	Reason *Reason `json:"reason"`
+	// WaitsFor is the device that gets the same image first, because no device here has been seen to run it;
+	// absent where the upgrade waits for none.
+	WaitsFor *EUID `json:"waitsFor,omitempty"`
 	// Queue is the upgrade's place in the queue; null before it has one, and when its download has ended.
 	Queue *Place `json:"queue"`
 }

@@ -24,12 +24,39 @@ func ForAll(d Device, o *Offer) bool { return o != nil && Available(d.Version, *
 type Before struct {
 	Unfetched bool // the image could not be had a while ago
 	Tried     bool // the device's last upgrade was to the same image, and has ended
+	// Reason is why that did not succeed, and EndedAt when it ended.
+	Reason  upgrade.Reason
+	EndedAt time.Time
+	// Returned is when the device was last heard after a long silence; zero where it was not.
+	Returned time.Time
+	// Proven says that a device here has been seen to run the image.
+	Proven bool
+}
+
+// triedAgainAfter is how long after a failure of the device's own making the same image is tried again, where
+// the device does not show sooner that it is back.
+const triedAgainAfter = 24 * time.Hour
+
+// mayTryAgain reports whether an image may be given to the device again without anybody having asked for it:
+// what the device failed for has nothing to do with the image, and is likely to be over.
+func (b Before) mayTryAgain(now time.Time) bool {
+	switch b.Reason {
+	case upgrade.ReasonNoResponse, upgrade.ReasonStalled, upgrade.ReasonBatteryLow,
+		upgrade.ReasonDongleLost, upgrade.ReasonImageInfoNotFound:
+		return b.Returned.After(b.EndedAt) || now.Sub(b.EndedAt) >= triedAgainAfter
+	case upgrade.ReasonCanaryFailed: // it was never given to this device
+		return b.Proven
+	default:
+		return false
+	}
 }
 
 // ByPolicy reports whether a device is to be upgraded to an offer, which is nil where there is none, without
-// anybody having asked for it. An image that has failed on the device, or was cancelled, is left to people.
-func ByPolicy(d Device, o *Offer, before Before) bool {
-	return ForAll(d, o) && d.Version != nil && !before.Unfetched && !before.Tried
+// anybody having asked for it. An image that the device has refused, or whose upgrade a person has cancelled,
+// is left to people.
+func ByPolicy(d Device, o *Offer, before Before, now time.Time) bool {
+	untried := !before.Tried || before.mayTryAgain(now)
+	return ForAll(d, o) && d.Version != nil && !before.Unfetched && untried
 }
 
 // PolicyActs reports whether upgrades are begun now that nobody has asked for: in the window, where one is

@@ -10,6 +10,16 @@ import (
 )
 
 func TestPolicy(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	failed := func(reason upgrade.Reason, ago, returnedAgo time.Duration) admission.Before {
+		b := admission.Before{Tried: true, Reason: reason, EndedAt: now.Add(-ago)}
+		if returnedAgo > 0 {
+			b.Returned = now.Add(-returnedAgo)
+		}
+		return b
+	}
+	proven := failed(upgrade.ReasonCanaryFailed, time.Hour, 0)
+	proven.Proven = true
 	newer := &admission.Offer{Version: 8, Fits: true, Here: true}
 	doubtful := &admission.Offer{Version: 8, Fits: true, Here: true, Doubtful: true}
 	anyVersion := &admission.Offer{Version: 0xFFFFFFFF, Fits: true, Here: true, AnyVersion: true}
@@ -30,6 +40,14 @@ func TestPolicy(t *testing.T) {
 		"under way":             {device: admission.Device{Version: version(7), Upgrading: true}, offer: newer},
 		"not to be had":         {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Unfetched: true}, forAll: true},
 		"tried already":         {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Tried: true}, forAll: true},
+		"silent an hour ago":    {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonNoResponse, time.Hour, 0), forAll: true},
+		"silent, and back":      {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonNoResponse, time.Hour, time.Minute), forAll: true, byPolicy: true},
+		"back before it failed": {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonStalled, time.Hour, 2*time.Hour), forAll: true},
+		"stalled a day ago":     {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonStalled, 24*time.Hour, 0), forAll: true, byPolicy: true},
+		"refused the image":     {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonInvalidImage, 48*time.Hour, time.Minute), forAll: true},
+		"cancelled":             {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonCancelled, 48*time.Hour, time.Minute), forAll: true},
+		"after its canary":      {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonCanaryFailed, 48*time.Hour, time.Minute), forAll: true},
+		"the image runs by now": {device: admission.Device{Version: version(7)}, offer: newer, before: proven, forAll: true, byPolicy: true},
 		"to be fetched":         {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, Fits: true}, forAll: true, byPolicy: true},
 		"a sleeping device":     {device: admission.Device{Version: version(7), Sleepy: true}, offer: newer, forAll: true, byPolicy: true},
 		"an old information":    {device: admission.Device{Version: version(7), VersionFresh: false}, offer: newer, forAll: true, byPolicy: true},
@@ -39,7 +57,7 @@ func TestPolicy(t *testing.T) {
 			if got := admission.ForAll(tt.device, tt.offer); got != tt.forAll {
 				t.Errorf("for all: %v", got)
 			}
-			if got := admission.ByPolicy(tt.device, tt.offer, tt.before); got != tt.byPolicy {
+			if got := admission.ByPolicy(tt.device, tt.offer, tt.before, now); got != tt.byPolicy {
 				t.Errorf("by policy: %v", got)
 			}
 		})

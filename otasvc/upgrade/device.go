@@ -8,7 +8,7 @@ import (
 
 // answerEnd answers the last upgrade end request.
 func (t *transition) answerEnd(fileVersion, upgradeTime uint32) {
-	t.do(AnswerEnd{Sequence: t.u.endSequence, FileVersion: fileVersion, UpgradeTime: upgradeTime})
+	t.do(AnswerEnd{Sequence: t.u.endRequest.sequence, FileVersion: fileVersion, UpgradeTime: upgradeTime})
 }
 
 // install tells a device that waits with its image to install it. A device that asks again is told the same.
@@ -62,7 +62,7 @@ func (e EndRequested) apply(t *transition) {
 // endWith ends an attempt with a status that is no success.
 func (t *transition) endWith(by trigger, status uint8) {
 	if t.can(by) {
-		t.u.zclStatus = &status
+		t.u.endRequest.zclStatus = &status
 		t.move(by)
 	}
 }
@@ -93,7 +93,7 @@ func (t *transition) complete(e EndRequested) {
 	if !t.can(by) {
 		return
 	}
-	t.u.zclStatus = &e.Status
+	t.u.endRequest.zclStatus = &e.Status
 	t.u.offset = t.u.order.Size
 	t.u.downloadedAt = t.now
 	t.move(by)
@@ -257,8 +257,11 @@ func (ReadingDone) apply(t *transition) {
 	wait := t.p.readAfter(readingInterval)
 	if t.u.announced {
 		wait = min(wait, readingReturned)
-	} else if t.u.wasHeld {
-		t.answerEnd(t.u.offeredVersion, InstallIn) // it may not have been told to install
+	} else {
+		// It may not have been told to install: the dongle's answer can be lost on air, or the dongle had no
+		// header any more. The clients of TI, ZBOSS and Exegin ask once and wait for ever, and take an answer
+		// that comes later.
+		t.answerEnd(t.u.offeredVersion, InstallIn)
 	}
 	t.u.deadlines.set(purposeReadVersion, t.now.Add(wait))
 }

@@ -1,6 +1,10 @@
 package upgrade
 
-import "time"
+import (
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
 
 // Event is something that an upgrade is told of.
 type Event interface{ apply(*transition) }
@@ -43,9 +47,9 @@ type (
 	ImageUnavailable struct{}
 	// ImageRemoved says that the image's registration was taken back.
 	ImageRemoved struct{}
-	// CanaryPassed says that the device which went first has the image.
-	CanaryPassed struct{}
-	// CanaryFailed says that the device which went first did not get the image.
+	// WaitsFor says which device goes first with the same image; 0 stands for none.
+	WaitsFor struct{ Device message.IEEE }
+	// CanaryFailed says that how the device which went first ended speaks against the image.
 	CanaryFailed struct{}
 	// BatteryLow says that the device's battery is too low to begin.
 	BatteryLow struct{}

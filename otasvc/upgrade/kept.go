@@ -42,7 +42,9 @@ type kept struct {
 	AsideTold        bool         `json:"asideTold,omitempty"` // the device knows of that end
 	WaitsUntil       time.Time    `json:"waitsUntil,omitzero"` // the device was told to wait
 	Group            uint64       `json:"group,omitempty"`
+	Forced           bool         `json:"forced,omitempty"`
 	Canary           message.IEEE `json:"canary,omitempty"`
+	Setback          Reason       `json:"setback,omitempty"` // of the attempt before this one
 	PausedUntil      time.Time    `json:"pausedUntil,omitzero"`
 	ZCLStatus        *uint8       `json:"zclStatus,omitempty"`
 	Verify           keptVerify   `json:"verify,omitzero"`
@@ -87,15 +89,17 @@ func (u *Upgrade) MarshalJSON() ([]byte, error) {
 		Install:          o.Install,
 		InstallAt:        o.InstallAt,
 		WasHeld:          u.wasHeld,
-		EndSequence:      u.endSequence,
+		EndSequence:      u.endRequest.sequence,
 		Held:             u.stage.PausedByPerson(),
 		AsideUntil:       u.deadlines.at(purposePutOffEnds),
 		AsideTold:        u.PutOffTold(),
 		WaitsUntil:       u.waitsUntil,
 		Group:            o.Group,
-		Canary:           o.Canary,
+		Forced:           o.Forced,
+		Canary:           u.precedence.canary,
+		Setback:          u.precedence.setback,
 		PausedUntil:      u.deadlines.at(purposePauseEnds),
-		ZCLStatus:        u.zclStatus,
+		ZCLStatus:        u.endRequest.zclStatus,
 		Verify:           keptVerify{u.announced, u.oldReadings, u.otherReadings, u.running},
 	})
 }
@@ -126,8 +130,9 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 			Install:    k.Install,
 			InstallAt:  k.InstallAt,
 			Group:      k.Group,
-			Canary:     k.Canary,
+			Forced:     k.Forced,
 		},
+		precedence:     precedence{canary: k.Canary, setback: k.Setback},
 		stage:          k.stage(),
 		reason:         k.Reason,
 		queuedAt:       k.QueuedAt,
@@ -141,10 +146,9 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 		startOffset:    k.StartOffset,
 		offeredVersion: k.OfferedVersion,
 		wasHeld:        k.WasHeld,
-		endSequence:    k.EndSequence,
+		endRequest:     endRequest{zclStatus: k.ZCLStatus, sequence: k.EndSequence},
 		putOffTold:     k.AsideTold,
 		waitsUntil:     k.WaitsUntil,
-		zclStatus:      k.ZCLStatus,
 		verification: verification{
 			announced:     k.Verify.Announced,
 			oldReadings:   k.Verify.OldReadings,

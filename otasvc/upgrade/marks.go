@@ -1,6 +1,10 @@
 package upgrade
 
-import "time"
+import (
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
 
 // marks say what a step has changed. The methods below set them, beside what they change; nothing else does.
 // What a stage begins with is set after the move to it, and is marked with the move.
@@ -94,8 +98,8 @@ func (t *transition) setAnnounced() {
 
 // setEndSequence notes the sequence number of the device's upgrade end request, which its answer has.
 func (t *transition) setEndSequence(sequence uint8) {
-	if t.u.endSequence != sequence {
-		t.u.endSequence = sequence
+	if t.u.endRequest.sequence != sequence {
+		t.u.endRequest.sequence = sequence
 		t.marks.kept = true
 	}
 }
@@ -141,11 +145,11 @@ func (t *transition) countOtherReading(version uint32) {
 	t.setRunning(version)
 }
 
-// dropCanary has the upgrade wait for no other device.
-func (t *transition) dropCanary() {
-	if t.u.order.Canary != 0 {
-		t.u.order.Canary = 0
-		t.marks.kept = true
+// setCanary has the upgrade wait for another device, or for none.
+func (t *transition) setCanary(device message.IEEE) {
+	if t.u.precedence.canary != device {
+		t.u.precedence.canary = device
+		t.marks.changed()
 	}
 }
 

@@ -3,6 +3,8 @@ package upgrade
 import (
 	"math"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 // apply turns what the block server has counted into the upgrade's progress.
@@ -84,6 +86,7 @@ type Record struct {
 	StartedAt        time.Time // first block of this attempt; zero where there was none
 	Attempt          int       // from 1
 	Reason           Reason
+	WaitsFor         message.IEEE // goes first with the same image; 0 where it waits for none
 }
 
 // Progress is the part of the image that the device has, in percent with one decimal. It is 100 only when it
@@ -129,6 +132,9 @@ func (u *Upgrade) Record(now time.Time) Record {
 		Offset: u.offset, Size: u.order.Size, Progress: u.Progress(),
 		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.attempt, Reason: u.reason,
 		RunningVersion: u.RunningVersion(),
+	}
+	if u.stage.inQueue() {
+		r.WaitsFor = u.precedence.canary
 	}
 	switch r.State {
 	case Downloading:

@@ -52,7 +52,7 @@ func randomOrder(r *rand.Rand) upgrade.Order {
 		o.OldVersion = nil
 	}
 	if r.IntN(4) == 0 {
-		o.Canary = 42
+		o.Forced = true
 	}
 	return o
 }
@@ -139,7 +139,7 @@ func (d *randomDevice) does() upgrade.Event {
 	case 30:
 		return upgrade.DongleBack{Away: time.Duration(r.IntN(100)) * time.Minute}
 	case 31:
-		return upgrade.CanaryPassed{}
+		return upgrade.WaitsFor{Device: message.IEEE(r.IntN(3))}
 	case 32:
 		return upgrade.RecordTold{}
 	case 33:

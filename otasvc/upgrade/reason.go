@@ -63,7 +63,8 @@ func (r Reason) Explain() string {
 	case ReasonDongleLost:
 		return "the dongle was lost"
 	case ReasonCanaryFailed:
-		return "the first device of this image failed, so the others were not started"
+		return "how the first device of this image ended speaks against the image, so the others were not " +
+			"started; say \"force\": true to install it all the same"
 	case ReasonBatteryLow:
 		return "the battery of the device is below ZIGATE_OTA_UPGRADE_MIN_BATTERY"
 	default:

@@ -730,13 +730,13 @@ func TestLostDevice(t *testing.T) {
 }
 
 func TestCanary(t *testing.T) {
-	o := order()
-	o.Canary = 42
-	l := begin(o)
-	if l.Canary() != 42 {
+	l := begin(order())
+	wantEffects(t, l.step(upgrade.WaitsFor{Device: 42}), upgrade.Changed{}, upgrade.Save{})
+	if l.Canary() != 42 || l.Record(l.now).WaitsFor != 42 {
 		t.Error("it does not know its canary")
 	}
-	wantEffects(t, l.step(upgrade.CanaryPassed{}), upgrade.Save{})
+	wantEffects(t, l.step(upgrade.WaitsFor{Device: 42}))
+	wantEffects(t, l.step(upgrade.WaitsFor{}), upgrade.Changed{}, upgrade.Save{})
 	if l.Canary() != 0 {
 		t.Error("it waits on")
 	}

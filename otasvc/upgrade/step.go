@@ -45,6 +45,7 @@ func (t *transition) move(by trigger) bool {
 	}
 
 	if next.retry && t.u.attempt <= t.p.Retries {
+		t.u.precedence.setback = next.reason
 		next = step{next: StageQueued}
 		if from.PausedByPerson() {
 			next.next = StagePausedInQueue // only a resume lets the next attempt begin
@@ -145,7 +146,7 @@ func (t *transition) tryAgain(by trigger) {
 	t.u.startOffset = 0
 	t.u.wasHeld = false
 	t.u.putOffTold = false
-	t.u.zclStatus = nil
+	t.u.endRequest.zclStatus = nil
 	t.u.verification = verification{}
 	t.u.attempted = attempted{}
 	pauseEnds := t.u.deadlines.at(purposePauseEnds)

@@ -47,7 +47,7 @@ var happenings = []struct {
 	{"readingDone", upgrade.ReadingDone{}},
 	{"imageRemoved", upgrade.ImageRemoved{}},
 	{"unavailable", upgrade.ImageUnavailable{}},
-	{"canaryPassed", upgrade.CanaryPassed{}},
+	{"waitsFor", upgrade.WaitsFor{Device: 2}},
 	{"canaryFailed", upgrade.CanaryFailed{}},
 	{"batteryLow", upgrade.BatteryLow{}},
 	{"dongleBack", upgrade.DongleBack{}},
@@ -88,10 +88,10 @@ queried        .   .   .   .   =   .   .   .   .   .   .   .   .   .
 stillAsks      .   .   .   .   .   .   .   .   .   .   .   .   .   .
 notifySent     =   =   =   =   =   =   =   =   =   =   =   .   .   .
 notifyBusy     .   .   .   .   .   .   .   .   .   .   .   .   .   .
-readingDone    .   .   .   .   .   .   .   .   .   .   .   .   .   .
+readingDone    .   .   .   .   .   .   .   .   .   .   =   .   .   .
 imageRemoved   can can can can can can can can can can .   .   .   .
 unavailable    .   fai fai fai fai fai fai fai fai .   .   .   .   .
-canaryPassed   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+waitsFor       =   =   =   =   =   =   =   =   =   =   =   .   .   .
 canaryFailed   fai fai fai .   .   .   .   .   .   .   .   .   .   .
 batteryLow     .   fai .   .   .   .   .   .   .   .   .   .   .   .
 dongleBack     .   .   .   .   .   .   .   .   .   .   .   .   .   .

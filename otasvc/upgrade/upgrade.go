@@ -45,13 +45,14 @@ type Order struct {
 	Install   Install   // when the device is to install the image
 	InstallAt time.Time // with InstallAt
 	Group     uint64    // the request for all devices that it belongs to; 0 where it belongs to none
-	Canary    message.IEEE
+	Forced    bool      // a person wants it done without waiting for another device
 }
 
 // Upgrade is one upgrade of one device. Only Step changes it; all other methods are queries.
 type Upgrade struct {
 	// Kept in the state file.
 	order          Order
+	precedence     precedence
 	stage          Stage
 	reason         Reason
 	queuedAt       time.Time
@@ -60,15 +61,14 @@ type Upgrade struct {
 	downloadedAt   time.Time // upgrade end request of this attempt
 	applyingAt     time.Time // the device installs from here on
 	endedAt        time.Time
-	attempt        int       // from 1
-	offset         uint32    // bytes that the device has
-	startOffset    uint32    // offset at which this attempt began
-	offeredVersion uint32    // file version under which the dongle offers the image
-	wasHeld        bool      // the installation has waited, so the owner answers the device
-	endSequence    uint8     // ZCL sequence number of the last upgrade end request
+	attempt        int    // from 1
+	offset         uint32 // bytes that the device has
+	startOffset    uint32 // offset at which this attempt began
+	offeredVersion uint32 // file version under which the dongle offers the image
+	wasHeld        bool   // the installation has waited, so the owner answers the device
+	endRequest     endRequest
 	putOffTold     bool      // the device knows until when it is put off
 	waitsUntil     time.Time // the device was told to wait until then with its last request; zero: it was not
-	zclStatus      *uint8    // of the upgrade end request
 	verification
 
 	// deadlines are what has to happen by the clock. Of those, the ends of a pause and of a putting off are
@@ -78,6 +78,18 @@ type Upgrade struct {
 	// Found anew after a restart.
 	attempted
 	yieldedAt time.Time // the slot was given up, so it stands in the queue since then
+}
+
+// precedence is what decides whether the upgrade or another one of the same image goes first.
+type precedence struct {
+	canary  message.IEEE // goes first; 0 where the upgrade waits for none
+	setback Reason       // why the attempt before this one failed
+}
+
+// endRequest is what is kept of the device's last upgrade end request.
+type endRequest struct {
+	zclStatus *uint8 // nil where there was none in this attempt
+	sequence  uint8  // ZCL sequence number
 }
 
 // verification is what was seen of the device since its download ended.
@@ -162,6 +174,9 @@ func (u *Upgrade) OfferedVersion() uint32 { return u.offeredVersion }
 // QueuedAt is when it was asked for.
 func (u *Upgrade) QueuedAt() time.Time { return u.queuedAt }
 
+// EndedAt is when it ended; zero where it has not.
+func (u *Upgrade) EndedAt() time.Time { return u.endedAt }
+
 // DueAt is when it may begin; zero stands for at once.
 func (u *Upgrade) DueAt() time.Time { return u.order.DueAt }
 
@@ -171,14 +186,29 @@ func (u *Upgrade) Tickets() []Ticket { return u.order.Tickets }
 // Group is the request for all devices that it belongs to; 0 where it belongs to none.
 func (u *Upgrade) Group() uint64 { return u.order.Group }
 
+// Forced reports whether a person wants it done without waiting for another device.
+func (u *Upgrade) Forced() bool { return u.order.Forced }
+
 // Canary is the device that goes first with the same image; 0 where it waits for none.
-func (u *Upgrade) Canary() message.IEEE { return u.order.Canary }
+func (u *Upgrade) Canary() message.IEEE { return u.precedence.canary }
+
+// Setback says why the attempt before this one failed.
+func (u *Upgrade) Setback() Reason { return u.precedence.setback }
+
+// inVainAfter is how many notifications without an answer are taken for silence where another device could go
+// first instead.
+const inVainAfter = 3
+
+// NotifiedInVain reports whether the device was notified several times and has not stirred.
+func (u *Upgrade) NotifiedInVain() bool {
+	return u.unanswered || u.stage == StageNotified && u.notifications >= inVainAfter && u.queriedAt.IsZero()
+}
 
 // ZCLStatus is the status of the device's upgrade end request; nil where there was none in this attempt.
-func (u *Upgrade) ZCLStatus() *uint8 { return u.zclStatus }
+func (u *Upgrade) ZCLStatus() *uint8 { return u.endRequest.zclStatus }
 
 // EndSequence is the ZCL sequence number of the device's last upgrade end request.
-func (u *Upgrade) EndSequence() uint8 { return u.endSequence }
+func (u *Upgrade) EndSequence() uint8 { return u.endRequest.sequence }
 
 // Begun reports whether the device has asked for a block in this attempt.
 func (u *Upgrade) Begun() bool { return u.begun || !u.startedAt.IsZero() }

@@ -86,7 +86,7 @@ func (CanaryFailed) apply(t *transition)     { t.move(triggerCanaryFailed) }
 func (BatteryLow) apply(t *transition)       { t.move(triggerBatteryLow) }
 func (Cancel) apply(t *transition)           { t.move(triggerCancel) }
 func (Forgotten) apply(t *transition)        { t.move(triggerForgotten) }
-func (CanaryPassed) apply(t *transition)     { t.dropCanary() }
+func (e WaitsFor) apply(t *transition)       { t.setCanary(e.Device) }
 
 // apply takes the tickets away, so that their answer is not given again after a restart.
 func (Answered) apply(t *transition) {

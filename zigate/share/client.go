@@ -145,9 +145,9 @@ func (c *client) read(h *Hub) {
 	}
 }
 
-// reserve takes room for a command, and waits for it if there is none. It reports false if the client has gone
-// meanwhile. While there is room the end of the connection does not count: what a client has sent before it
-// left is carried out.
+// reserve takes room for a command, and waits for it if there is none. It reports false if the client has
+// gone meanwhile. While there is room the end of the connection does not count: what a client has sent before
+// it left is carried out.
 func (c *client) reserve() bool {
 	select {
 	case c.slots <- struct{}{}:

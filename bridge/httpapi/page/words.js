@@ -84,7 +84,7 @@ const reasonWords = {
   cancelled: "It was cancelled.",
   imageRemoved: "The image was removed while the upgrade was under way.",
   dongleLost: "The dongle was lost.",
-  canaryFailed: "The first device of this image failed, so this one was not started.",
+  canaryFailed: "How the first device of this image ended speaks against the image, so this one was not started.",
   batteryLow: "Its battery is too low.",
 };
 

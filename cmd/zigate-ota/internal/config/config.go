@@ -100,7 +100,7 @@ type UpgradeConfig struct {
 	Retries        int           `default:"2" desc:"New attempts after stalled, noResponse or deviceAborted." min:"0" max:"100"`
 	Slice          time.Duration `default:"30m" desc:"A download that would take longer than this gives way to quicker ones that wait." min:"100ms" max:"168h"`
 	Overlap        Overlap       `default:"auto" desc:"Several images at once, for devices that are known not to mind that the dongle holds another image." oneof:"auto,off"`
-	Canary         bool          `default:"true" desc:"With \"all\": one device of each image first, the others when it has succeeded."`
+	Canary         bool          `default:"true" desc:"An image that no device here has been seen to run is given to one device first, to the others when that runs it."`
 	MinBattery     int           `split_words:"true" default:"0" desc:"Battery level, in percent, below which a battery device is not upgraded (batteryLow)." min:"0" max:"100"`
 	Window         Window        `desc:"Time of day, local time, for upgrades that wait for the window. It may span midnight. Empty: always open." allowed:"HH:MM-HH:MM, such as 02:00-05:00"`
 	Policy         Policy        `default:"manual" desc:"manual: upgrades are asked for. auto: every device with a newer image is upgraded, in the window." oneof:"manual,auto"`
