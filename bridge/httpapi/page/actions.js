@@ -5,7 +5,7 @@ import { allowed, askForToken, access } from "./access.js";
 import { h } from "./dom.js";
 import { note } from "./notes.js";
 import { store } from "./store.js";
-import { count, reasonText, statusText, versionText } from "./words.js";
+import { count, hasNewer, reasonText, statusText, versionText } from "./words.js";
 
 // attempt does something that may be refused. It then shows why and returns null.
 export async function attempt(what, work) {
@@ -48,7 +48,7 @@ export async function upgrade(device, options = {}) {
 }
 
 export async function upgradeAll() {
-  const waiting = [...store.devices.values()].filter((d) => d.updateAvailable).length;
+  const waiting = [...store.devices.values()].filter(hasNewer).length;
   if (!(await confirm(`Upgrade ${count(waiting, "device")}?`,
     "Every device for which something newer is known is queued. Of each image one device goes first, and the others when it has succeeded.", "Upgrade all"))) return;
   const answer = await perform("Upgrade all", "upgrade", { deviceId: "all" }, "All upgrades are queued.");
@@ -130,7 +130,8 @@ export async function addURL(url, sha256) {
 }
 
 function tellAdded(image) {
-  const fits = [...store.devices.values()].filter((d) => d.mfgId === image.mfgId && d.imageTypeId === image.imageTypeId);
+  const images = [...store.devices.values()].flatMap((d) => [d, ...(d.otherImages ?? []).map((other) => ({ ...other, name: d.name }))]);
+  const fits = images.filter((d) => d.mfgId === image.mfgId && d.imageTypeId === image.imageTypeId);
   const newer = fits.filter((d) => d.currentFileVersion === null || d.currentFileVersion < image.imageVersion);
   const whom = newer.length === 0 ? (fits.length ? "no device that it is for runs anything older" : "no known device is of its type")
     : newer.length === 1 ? `it is newer than what ${newer[0].name} runs` : `it is newer than what ${newer.length} devices run`;

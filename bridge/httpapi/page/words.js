@@ -65,6 +65,9 @@ export const stateText = (state) => stateWords[state] ?? state;
 // isActive reports whether an upgrade has not ended.
 export const isActive = (upgrade) => Boolean(upgrade) && !["succeeded", "failed", "cancelled"].includes(upgrade.state);
 
+// hasNewer reports whether there is an update for a device, or for one of its other images.
+export const hasNewer = (device) => device.updateAvailable || (device.otherImages ?? []).some((other) => other.updateAvailable);
+
 // hasBar reports whether an upgrade has a progress to show.
 export const hasBar = (upgrade) => isActive(upgrade) && upgrade.state !== "scheduled" && upgrade.state !== "queued";
 
@@ -144,13 +147,16 @@ const sourceWords = { registered: "registered", index: "from an index", folder: 
 
 export const sourceText = (source) => sourceWords[source] ?? source;
 
+// upgradedOf is what a device's upgrade is for: one of its other images, or the device itself.
+const upgradedOf = (device) => (device.otherImages ?? []).find((other) => other.imageTypeId === device.upgrade.imageTypeId) ?? device;
+
 // condition returns the state of a device's upgrade, or whether it needs one, in a word or two.
 export function condition(device) {
   const upgrade = device.upgrade;
   if (isActive(upgrade)) return { word: stateText(upgrade.state), tone: stateTones[upgrade.state] };
   if (upgrade?.state === "failed") return { word: "Failed", tone: "bad" };
-  if (device.updateAvailable) return { word: "Update available", tone: "news" };
-  if (upgrade?.state === "succeeded" && device.currentFileVersion === (upgrade.runningVersion ?? upgrade.imageVersion)) return { word: "Upgraded", tone: "good" };
+  if (hasNewer(device)) return { word: "Update available", tone: "news" };
+  if (upgrade?.state === "succeeded" && upgradedOf(device).currentFileVersion === (upgrade.runningVersion ?? upgrade.imageVersion)) return { word: "Upgraded", tone: "good" };
   if (upgrade?.state === "cancelled") return { word: "Cancelled", tone: "calm" };
   if (device.currentFileVersion === null) return { word: "Version unknown", tone: "calm" };
   return device.image ? { word: "Up to date", tone: "good" } : { word: "No image known", tone: "calm" };
