@@ -1,6 +1,7 @@
 package otasvc_test
 
 import (
+	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -514,4 +515,39 @@ func TestOpenRequestsAreAnsweredAtAStop(t *testing.T) {
 		}
 		w.start()
 	})
+}
+
+// A device that calls its download complete before it has asked for the whole image is not told as one that
+// has it. What it runs after its restart decides.
+func TestDownloadThatEndsEarly(t *testing.T) {
+	for name, tt := range map[string]struct {
+		keeps    bool
+		state    upgrade.State
+		progress float64
+	}{
+		"it installs all the same":   {state: upgrade.Succeeded, progress: 100},
+		"it runs its old version on": {keeps: true, state: upgrade.Failed, progress: 32},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := bulbConfig(bulb)
+			cfg.SucceedsAt = 4000
+			cfg.KeepsOldVersion = tt.keeps
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+				upgraded(w, 12_000)
+				u := w.ended(2*time.Hour, bulb)
+				if u.State != tt.state || math.Floor(u.Progress) != tt.progress {
+					t.Errorf("ended %+v", u)
+				}
+				defer w.sink.lock()()
+				for _, e := range w.sink.events {
+					if e.Name == otasvc.EventDownloadFinished && (math.Floor(*e.Progress) != 32 || *e.Offset > 4100) {
+						t.Errorf("told: at %d, %v percent", *e.Offset, *e.Progress)
+					}
+				}
+				if !w.said.has("before it has asked for the whole image") {
+					t.Error("the log does not say it")
+				}
+			})
+		})
+	}
 }

@@ -2,7 +2,6 @@ package otasvc
 
 import (
 	"errors"
-	"net/url"
 	"slices"
 	"time"
 
@@ -29,7 +28,7 @@ func (r *AddImage) operation(d *device) *Operation {
 	euid, _ := r.Device.EUID()
 	op := &Operation{
 		EUID:          euid,
-		URL:           ptr(publicURL(r.URL)),
+		URL:           ptr(library.PublicURL(r.URL)),
 		DriverTypeID:  &r.DriverTypeID,
 		DriverVersion: &r.DriverVersion,
 	}
@@ -96,7 +95,7 @@ func (o *orders) fetchFor(
 
 // register enters a fetched image and, where asked for, begins the upgrade.
 func (o *orders) register(d *device, req AddImage, image library.Image, respond Respond) {
-	r := registration(image, publicURL(req.URL), req.DriverTypeID, req.DriverVersion, o.now())
+	r := registration(image, library.PublicURL(req.URL), req.DriverTypeID, req.DriverVersion, o.now())
 	op := d.operation(ptr(offerOf(r, image)))
 	if err := o.offers.add(d, r); err != nil {
 		if errors.Is(err, library.ErrIncompatibleDriverVersion) {
@@ -124,16 +123,6 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 
 // ptr is a pointer to a copy of a value.
 func ptr[T any](v T) *T { return &v }
-
-// publicURL is a URL without user and password: records and answers are read by everybody on the broker.
-func publicURL(s string) string {
-	u, err := url.Parse(s)
-	if err != nil || u.User == nil {
-		return s
-	}
-	u.User = nil
-	return u.String()
-}
 
 // RemoveImage takes back the image registered for a device and image type. Upgrades that use it end first.
 func (s *Service) RemoveImage(ref registry.Ref, imageType uint16, respond Respond) {

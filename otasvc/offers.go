@@ -261,7 +261,7 @@ func (o *offers) list() []RegisteredImage {
 func (o *offers) fetch(
 	req library.Request, op *Operation, respond Respond, then func(library.Image),
 ) {
-	req.Progress = o.fetchProgress(publicURL(req.URL), op, respond)
+	req.Progress = o.fetchProgress(library.PublicURL(req.URL), op, respond)
 	o.fetchQuietly(req, op, respond, then)
 }
 

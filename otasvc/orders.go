@@ -171,7 +171,7 @@ func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 // takeFromURL fetches the image that a request names, registers it for the device and goes on with it.
 func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 	op := namedClient(d, req.ImageType).operation(nil)
-	op.URL = ptr(publicURL(req.URL))
+	op.URL = ptr(library.PublicURL(req.URL))
 	respond(Answer{Status: InProgress, Operation: op})
 	fetch := library.Request{
 		URL:       req.URL,
@@ -181,7 +181,8 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 		Force:     req.Force,
 	}
 	o.fetchFor(d, fetch, op, respond, func(image library.Image) {
-		r := registration(image, publicURL(req.URL), "", o.offers.ownDriverVersion(d.Device, image), o.now())
+		driverVersion := o.offers.ownDriverVersion(d.Device, image)
+		r := registration(image, library.PublicURL(req.URL), "", driverVersion, o.now())
 		offered := offerOf(r, image)
 		c := clientFor(d, offered.ImageType)
 		if req.ImageType != nil {

@@ -50,7 +50,7 @@ func (s *Service) LoadImageFrom(url string, respond Respond) {
 
 // loadImageFrom loads the header of the image at a URL.
 func (h *byHand) loadImageFrom(url string, respond Respond) {
-	op := Operation{URL: ptr(publicURL(url))}
+	op := Operation{URL: ptr(library.PublicURL(url))}
 	if why, ok := h.dongle.usable(); !ok {
 		respond(fail(ServiceNotAvailable, &op, "%s", why))
 		return

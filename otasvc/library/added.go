@@ -60,7 +60,7 @@ func (k *Catalog) Add(ctx context.Context, added Added) (image FolderImage, isNe
 		if err != nil {
 			return FolderImage{}, false, err
 		}
-		got, err := l.get(ctx, u, nil)
+		got, err := l.getFor(ctx, u, &request)
 		if err != nil {
 			return FolderImage{}, false, err
 		}

@@ -58,11 +58,32 @@ func (l *Library) Fetch(ctx context.Context, request Request) (Image, error) {
 	}
 	done := l.await(ctx)
 	defer done()
-	got, err := l.get(ctx, u, request.Progress)
+	got, err := l.getFor(ctx, u, &request)
 	if err != nil {
 		return Image{}, err
 	}
 	return l.take(got.choose(&request), shown(u), &request)
+}
+
+// wanted is how bytes are to be got.
+type wanted struct {
+	digested bool                    // the caller compares them with a digest
+	progress func(done, total int64) // see [Request]; not nil
+}
+
+// getFor returns the bytes that a request is about. Where parts were joined that are not of one file, as the
+// digest shows, everything is got anew.
+func (l *Library) getFor(ctx context.Context, u *url.URL, request *Request) (fetched, error) {
+	want := wanted{progress: request.Progress, digested: len(request.downloads()) > 0 && !request.Force}
+	if want.progress == nil {
+		want.progress = func(done, total int64) {}
+	}
+	got, err := l.get(ctx, u, want)
+	if err != nil || !got.dated || digestsPass(got.choose(request), request) {
+		return got, err
+	}
+	want.digested = false
+	return l.get(ctx, u, want)
 }
 
 const (
@@ -89,6 +110,7 @@ func (l *Library) await(ctx context.Context) (done func()) {
 type fetched struct {
 	bytes    []byte
 	unpacked []byte // the same without the gzip encoding that the server says it added; nil without one
+	dated    bool   // parts were joined of which only a date said that they are of one file
 }
 
 // choose returns the bytes that a request is about: those that came, unless its digests are those of the
@@ -144,25 +166,22 @@ func Download(ctx context.Context, options Options, url string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	got, err := l.get(ctx, u, nil)
+	got, err := l.getFor(ctx, u, &Request{})
 	return got.bytes, err
 }
 
-// get returns the bytes at the URL. progress may be nil.
-func (l *Library) get(ctx context.Context, u *url.URL, progress func(done, total int64)) (fetched, error) {
-	if progress == nil {
-		progress = func(done, total int64) {}
-	}
+// get returns the bytes at the URL.
+func (l *Library) get(ctx context.Context, u *url.URL, want wanted) (fetched, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeouts*l.options.FetchTimeout, errTooSlow)
 	defer cancel()
 	switch u.Scheme {
 	case "http", "https":
-		return l.download(ctx, u, "", progress)
+		return l.download(ctx, u, "", want)
 	case "file":
-		b, err := l.readFile(ctx, u, progress)
+		b, err := l.readFile(ctx, u, want.progress)
 		return fetched{bytes: b}, err
 	case "controller":
-		return l.readDriverFile(ctx, u, progress)
+		return l.readDriverFile(ctx, u, want)
 	}
 	return fetched{}, fmt.Errorf("%w: its scheme is %q; it must be http, https, file or controller",
 		ErrPolicy, u.Scheme)

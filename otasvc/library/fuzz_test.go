@@ -84,7 +84,7 @@ func FuzzPaths(f *testing.F) {
 		for _, raw := range []string{path, "http://me:hunter2@" + path, "https://me:hunter2@example.com/" + path, "controller://driver/" + path, "file://" + path} {
 			u, err := parseURL(raw)
 			if err == nil {
-				_, err = l.get(t.Context(), u, nil)
+				_, err = l.getFor(t.Context(), u, &Request{})
 			}
 			switch {
 			case err == nil:

@@ -27,6 +27,7 @@ func testImage(n int, seed byte) []byte {
 	for i := range payload {
 		payload[i] = byte(i*7 + i>>8)
 	}
+	payload[0] = seed
 	payload[n-1] = seed
 	return otafile.Build(otafile.Header{ManufacturerCode: 0x1234, ImageType: 0x0042, FileVersion: 0x01020304, StackVersion: 2}, payload, otafile.WithIntegrityCode())
 }

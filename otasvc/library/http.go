@@ -59,9 +59,13 @@ type download struct {
 	timeout time.Duration // longest time without a byte
 	body    *body
 
+	// digested says that the caller compares the bytes with a digest. Then parts are joined that a date alone
+	// says to be of one file; else only a strong entity tag can say so.
+	digested bool
 	// validator is the value for If-Range: a strong entity tag or a date. It is empty when a resume is not
 	// safe.
 	validator string
+	dated     bool     // parts were joined of which only a date said that they are of one file
 	condition revision // the revision that is known already; zero to download in any case
 	revision  revision // of the file that came
 	gzipped   bool     // the server says that it added a gzip encoding, although it was asked not to
@@ -103,16 +107,16 @@ func (e *brokenError) Error() string { return e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
 
 // download gets the bytes at an http or https URL; see allow for trusted.
-func (l *Library) download(
-	ctx context.Context, u *url.URL, trusted string, progress func(done, total int64),
-) (fetched, error) {
+func (l *Library) download(ctx context.Context, u *url.URL, trusted string, want wanted) (fetched, error) {
 	d := &download{
-		url: u, body: &body{name: shown(u), max: l.options.MaxBytes, total: -1, progress: progress},
+		url:      u,
+		body:     &body{name: shown(u), max: l.options.MaxBytes, total: -1, progress: want.progress},
+		digested: want.digested,
 	}
 	if err := l.run(ctx, d, trusted); err != nil {
 		return fetched{}, err
 	}
-	got := fetched{bytes: d.body.data}
+	got := fetched{bytes: d.body.data, dated: d.dated}
 	if b, ok := d.unpacked(); ok {
 		got.unpacked = b
 	}
@@ -135,6 +139,11 @@ func (l *Library) run(ctx context.Context, d *download, trusted string) error {
 			}
 			if err := l.allow(r.URL, trusted); err != nil {
 				return fmt.Errorf("%w (%s redirects there)", err, d.body.name)
+			}
+			if r.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https" {
+				return fmt.Errorf("%w: %s: the server redirects to an address without encryption (%s), "+
+					"where anybody on the way could change the image; if you trust that one, give its URL",
+					ErrPolicy, d.body.name, shown(r.URL))
 			}
 			return nil
 		},
@@ -260,8 +269,9 @@ func (d *download) begin(response *http.Response, from int64, again bool) error 
 		// After a request for a range this means that the server knows no ranges or that the file has
 		// changed.
 		d.body.restart()
+		d.dated = false
 		d.body.total = response.ContentLength
-		d.validator = validatorOf(response)
+		d.validator = validatorOf(response, d.digested)
 		d.revision = revisionOf(response)
 		d.gzipped = strings.TrimPrefix(strings.ToLower(response.Header.Get("Content-Encoding")),
 			"x-") == "gzip"
@@ -270,15 +280,15 @@ func (d *download) begin(response *http.Response, from int64, again bool) error 
 		return errNotModified
 	case response.StatusCode == http.StatusPartialContent && from > 0:
 		start, total, ok := parseContentRange(response.Header.Get("Content-Range"))
-		other := validatorOf(response)
-		if !ok || start != from || total >= 0 && d.body.total >= 0 && total != d.body.total || other != "" &&
-			other != d.validator {
+		resized := total >= 0 && d.body.total >= 0 && total != d.body.total
+		if !ok || start != from || resized || !d.continues(response) {
 			d.validator = ""
 			return &brokenError{errors.New("the file on the server changed meanwhile")}
 		}
 		if d.body.total < 0 {
 			d.body.total = total
 		}
+		d.dated = d.dated || !isTag(d.validator)
 		return d.body.checkTotal()
 	case response.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0:
 		d.validator = ""
@@ -304,15 +314,32 @@ func isTemporary(status int) bool {
 }
 
 // validatorOf returns the value for a later If-Range (RFC 9110, 13.1.5). It is empty where the response has
-// only a weak entity tag, which If-Range must not have.
-func validatorOf(response *http.Response) string {
-	if tag := response.Header.Get("ETag"); tag != "" {
-		if strings.HasPrefix(tag, "W/") {
-			return ""
-		}
+// nothing that tells one file from another for certain. A weak entity tag does not, and must not be in
+// If-Range. A date does not, since files can change within its second; with a digest it will do.
+func validatorOf(response *http.Response, digested bool) string {
+	tag := response.Header.Get("ETag")
+	switch {
+	case isTag(tag):
 		return tag
+	case tag == "" && digested:
+		return response.Header.Get("Last-Modified")
+	default:
+		return ""
 	}
-	return response.Header.Get("Last-Modified")
+}
+
+// isTag reports whether a validator is a strong entity tag.
+func isTag(validator string) bool { return strings.HasPrefix(validator, `"`) }
+
+// continues reports whether a part is of the file of which the download has the beginning. A server has to
+// send the entity tag with a part (RFC 9110, 15.3.7), but not the date.
+func (d *download) continues(part *http.Response) bool {
+	tag := part.Header.Get("ETag")
+	if isTag(d.validator) {
+		return tag == d.validator
+	}
+	date := part.Header.Get("Last-Modified")
+	return tag == "" && (date == "" || date == d.validator)
 }
 
 // parseContentRange parses a Content-Range such as "bytes 100-199/200". total is -1 where the server does not

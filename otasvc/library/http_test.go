@@ -2,9 +2,11 @@ package library_test
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -59,6 +61,24 @@ func TestFetchResumes(t *testing.T) {
 		want     []byte
 		requests []string
 	}{
+		{"changed within a second, and a date is all there is", func(n int, w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Last-Modified", "Sat, 21 Nov 2026 16:00:00 GMT")
+			if n == 1 {
+				cut(w, 200, whole, image[:got])
+			}
+			http.ServeContent(w, r, "", time.Date(2026, 11, 21, 16, 0, 0, 0, time.UTC), bytes.NewReader(other))
+		}, other, []string{"", tail + " Sat, 21 Nov 2026 16:00:00 GMT", ""}},
+		{"a part without the entity tag", func(n int, w http.ResponseWriter, r *http.Request) {
+			switch n {
+			case 1:
+				w.Header().Set("ETag", `"v1"`)
+				cut(w, 200, whole, image[:got])
+			case 2:
+				partial(w, got, other[got:])
+				return
+			}
+			w.Write(other)
+		}, other, []string{"", tail + ` "v1"`, ""}},
 		{"with an entity tag", func(n int, w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", `"v1"`)
 			if n == 1 {
@@ -213,6 +233,84 @@ func TestFetchResumes(t *testing.T) {
 				t.Errorf("ranges asked for (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// Without a digest only a strong entity tag says that two parts are of one file.
+func TestFetchJoinsNothingThatMayNotBelongTogether(t *testing.T) {
+	image, other := testImage(100_000, 1), testImage(100_000, 2)
+	const got = 40_000
+	tests := map[string]struct {
+		first, second http.Header
+		want          []byte
+		requests      []string
+	}{
+		"a strong entity tag": {
+			first: http.Header{"Etag": {`"v1"`}}, second: http.Header{"Etag": {`"v1"`}},
+			want: image, requests: []string{"", `bytes=40000- "v1"`},
+		},
+		"a weak one":     {first: http.Header{"Etag": {`W/"v1"`}}, second: http.Header{"Etag": {`W/"v1"`}}, want: other, requests: []string{"", ""}},
+		"a date":         {first: http.Header{"Last-Modified": {"Sat, 21 Nov 2026 16:00:00 GMT"}}, want: other, requests: []string{"", ""}},
+		"nothing at all": {want: other, requests: []string{"", ""}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			server := &flaky{answer: func(n int, w http.ResponseWriter, r *http.Request) {
+				if n == 1 {
+					maps.Copy(w.Header(), tt.first)
+					cut(w, 200, len(image), image[:got])
+				}
+				maps.Copy(w.Header(), tt.second)
+				http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(tt.want))
+			}}
+			l := open(t, library.Options{})
+			fetched, err := l.Fetch(t.Context(), library.Request{URL: serve(t, server.ServeHTTP).URL})
+			checkFetched(t, l, fetched, err, tt.want)
+			if d := cmp.Diff(tt.requests, server.requests); d != "" {
+				t.Errorf("ranges asked for (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// A server that is asked with encryption must not send the request to where everybody on the way can change
+// the image. The other direction is common, and fine.
+func TestFetchStaysEncrypted(t *testing.T) {
+	image := testImage(3000, 1)
+	plain := serve(t, static(image))
+	encrypted := httptest.NewTLSServer(static(image))
+	t.Cleanup(encrypted.Close)
+	down := httptest.NewTLSServer(http.RedirectHandler(plain.URL+"/image.ota?token=hunter2", http.StatusFound))
+	t.Cleanup(down.Close)
+	up := serve(t, http.RedirectHandler(encrypted.URL, http.StatusFound).ServeHTTP)
+	authorities := x509.NewCertPool()
+	authorities.AddCert(encrypted.Certificate())
+	authorities.AddCert(down.Certificate())
+	l := open(t, library.Options{Authorities: authorities})
+
+	_, err := l.Fetch(t.Context(), library.Request{URL: down.URL})
+	checkError(t, err, library.ErrPolicy, "without encryption", plain.URL+"/image.ota")
+	if err != nil && strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("%q shows a secret", err)
+	}
+	fetched, err := l.Fetch(t.Context(), library.Request{URL: up.URL})
+	checkFetched(t, l, fetched, err, image)
+}
+
+// Neither records nor errors have what may be secret in a URL.
+func TestPublicURL(t *testing.T) {
+	tests := map[string]string{
+		"https://example.com/a.ota":                            "https://example.com/a.ota",
+		"https://example.com/a.ota?token=hunter2":              "https://example.com/a.ota",
+		"https://alice:hunter2@example.com/a.ota?hunter2#part": "https://example.com/a.ota#part",
+		"controller://driver/Lamp/a.ota":                       "controller://driver/Lamp/a.ota",
+		"file:///var/lib/images/a.ota":                         "file:///var/lib/images/a.ota",
+		"https://alice:hunter2@example.com:x/a?token=hunter2":  "https://example.com:x/a",
+	}
+	for in, want := range tests {
+		if got := library.PublicURL(in); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
 	}
 }
 

@@ -48,7 +48,8 @@ func (s *indexSource) headerOf(ctx context.Context, c *Candidate) (*otafile.Head
 	l := s.library
 	if c.dir == "" {
 		images := l.Images()
-		if at := slices.IndexFunc(images, func(i Image) bool { return i.URL == c.URL }); at >= 0 {
+		at := slices.IndexFunc(images, func(i Image) bool { return i.URL == c.URL })
+		if at >= 0 && !hasSecrets(c.request.URL) {
 			return &images[at].Header, nil
 		}
 		image, err := l.Fetch(ctx, c.request)

@@ -30,7 +30,7 @@ func TestParseMakersIndex(t *testing.T) {
 	image := func(manufacturerCode, imageType uint16, version uint32, size uint32, url string) library.Candidate {
 		return library.Candidate{Source: library.SourceIndex, Origin: at, ManufacturerCode: manufacturerCode, ImageType: imageType, FileVersion: version, Size: size, URL: url}
 	}
-	lamp := image(0x1189, 25, 0x00102428, 180052, "https://api.update.ledvance.com/v1/zigbee/firmwares/download?Company=4489&Product=25&Version=0.16.36.40")
+	lamp := image(0x1189, 25, 0x00102428, 180052, "https://api.update.ledvance.com/v1/zigbee/firmwares/download")
 	lamp.Title, lamp.ReleaseNotes, lamp.ModelIDs = "Some Lamp", "• Brighter", []string{"Some Lamp"}
 	relay := image(0x1286, 8, 0x1002, 275788, "https://ota.example.com/releases/some-switch_v1.0.2.ota")
 	relay.ModelIDs = []string{"SOME-SWITCH"}

@@ -67,7 +67,7 @@ func TestParseIndex(t *testing.T) {
 		{"relative URL", `[{"fileVersion":22,"fileSize":173726,"imageType":66,"manufacturerCode":4660,"url":"../images/a%20b.ota"}]`, "Zigbee2MQTT",
 			[]library.Candidate{entry(at("https://example.com/images/a%20b.ota"))}, ""},
 		{"URL with a password", `[{"fileVersion":22,"fileSize":173726,"imageType":66,"manufacturerCode":4660,"url":"https://me:secret@example.com/lamp.ota?q=1#x"}]`, "Zigbee2MQTT",
-			[]library.Candidate{entry(at("https://example.com/lamp.ota?q=1"))}, ""},
+			[]library.Candidate{entry(at("https://example.com/lamp.ota"))}, ""},
 		{"empty", "[]", "Zigbee2MQTT", nil, ""},
 		{"keys twice: the last one counts", "[" + zigbee2mqtt(`,"fileVersion":23,"fileVersion":24`) + "]", "Zigbee2MQTT", []library.Candidate{entry(titled, func(c *library.Candidate) { c.FileVersion = 24 })}, ""},
 

@@ -55,15 +55,13 @@ func relativeTo(dir, path string) (name string, below bool) {
 
 // readDriverFile reads the file of a controller URL from the driver folder or, where it is not there, from
 // the director. Errors are [ErrAccess], among them [ErrPolicy].
-func (l *Library) readDriverFile(
-	ctx context.Context, u *url.URL, progress func(done, total int64),
-) (fetched, error) {
+func (l *Library) readDriverFile(ctx context.Context, u *url.URL, want wanted) (fetched, error) {
 	name, ok := parseDriverPath(strings.TrimPrefix(u.Path, "/"))
 	if !strings.EqualFold(u.Host, "driver") || !ok {
 		return fetched{}, fmt.Errorf("%w: %s: it must be controller://driver/<name>/<file>",
 			ErrPolicy, shown(u))
 	}
-	b, err := l.readDriver(ctx, name, progress)
+	b, err := l.readDriver(ctx, name, want.progress)
 	if err == nil {
 		return fetched{bytes: b}, nil
 	}
@@ -71,7 +69,7 @@ func (l *Library) readDriverFile(
 		return fetched{}, accessError(u, err)
 	}
 	there := l.director.JoinPath("driver", u.EscapedPath())
-	return l.download(ctx, there, hostName(l.director), progress)
+	return l.download(ctx, there, hostName(l.director), want)
 }
 
 // readBelow reads a file below a folder. It fails where ".." or a link leads out of the folder. A file of

@@ -22,22 +22,39 @@ func parseURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// shown returns a URL for people and records, without user and password.
+// shown returns a URL for people and records, without user, password and query: each can hold a secret.
 func shown(u *url.URL) string {
-	if u.User == nil {
-		return u.String()
-	}
 	bare := *u
 	bare.User = nil
+	bare.RawQuery = ""
+	bare.ForceQuery = false
 	return bare.String()
 }
 
-// userInfo matches the start of a URL with a user or password, anywhere in a text.
-var userInfo = regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*:)?//[^/?#\s"]*@`)
+// PublicURL returns a URL for people and records, without user, password and query: each can hold a secret.
+// What is no URL stays as it is, for the error about it.
+func PublicURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return scrub(s)
+	}
+	return shown(u)
+}
 
-// scrub removes users and passwords of URLs from a text, such as an error of another package.
+// hasSecrets reports whether a URL has parts that may be secret, so that the one that is shown does not say
+// where the file is.
+func hasSecrets(s string) bool { return PublicURL(s) != s }
+
+// userInfo matches the start of a URL with a user or password, anywhere in a text, and query the query of
+// one.
+var (
+	userInfo = regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*:)?//[^/?#\s"]*@`)
+	query    = regexp.MustCompile(`(?i)(https?://[^?#\s"]*)\?[^#\s"]*`)
+)
+
+// scrub removes users, passwords and queries of URLs from a text, such as an error of another package.
 func scrub(text string) string {
-	return userInfo.ReplaceAllString(text, "${1}//")
+	return query.ReplaceAllString(userInfo.ReplaceAllString(text, "${1}//"), "${1}")
 }
 
 func isHTTP(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" }

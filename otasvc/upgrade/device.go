@@ -94,7 +94,11 @@ func (t *transition) complete(e EndRequested) {
 		return
 	}
 	t.u.endRequest.zclStatus = &e.Status
-	t.u.offset = t.u.order.Size
+	if t.endsEarly() {
+		t.do(Remark{EndedEarly})
+	} else {
+		t.u.offset = t.u.order.Size
+	}
 	t.u.downloadedAt = t.now
 	t.move(by)
 	t.tell(DownloadFinished)
@@ -102,6 +106,14 @@ func (t *transition) complete(e EndRequested) {
 		t.installs(t.now)
 	}
 }
+
+// endsEarly reports whether a device that calls its download complete has not asked for all of the image. It
+// need not have asked for anything: it may have the image from an earlier download.
+func (t *transition) endsEarly() bool { return t.u.begun && t.u.Left() > largestBlock }
+
+// largestBlock is the largest block in bytes that a device can ask for. A device that has asked for the last
+// one has got less than this since its offset was noted.
+const largestBlock = 255
 
 // readSoon brings the next reading to a time, unless the version is being read.
 func (t *transition) readSoon(at time.Time) {

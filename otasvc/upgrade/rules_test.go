@@ -52,6 +52,7 @@ func TestUpgradeFromTheRequestToTheEnd(t *testing.T) {
 	}
 
 	l.after(10 * time.Second)
+	l.asks(l.Image().Size - 63)
 	wantEffects(t, l.ends(message.OTASuccess, true), upgrade.Withdraw{},
 		upgrade.Tell{What: upgrade.DownloadFinished, Offset: l.Image().Size},
 		upgrade.Tell{What: upgrade.UpgradeApplying, Offset: l.Image().Size},

@@ -151,6 +151,7 @@ type DeviceConfig struct {
 	// behaves; with 0 it never does.
 	FailFirst       int
 	AbortAt         uint32 // ends the download with "abort" once it has so many bytes, unless it is 0
+	SucceedsAt      uint32 // ends the download with "success" once it has so many bytes, unless it is 0
 	InvalidAtEnd    bool   // ends a complete download with "invalid image"
 	RequireMore     bool   // ends a complete download with "require more image"
 	StopsAt         uint32 // falls silent in the download once it has so many bytes, unless it is 0

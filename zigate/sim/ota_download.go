@@ -21,6 +21,10 @@ func (c *otaClient) requestBlock() {
 			c.sendUpgradeEnd(message.OTAAbort)
 			return
 		}
+		if v.cfg.SucceedsAt > 0 && have >= v.cfg.SucceedsAt {
+			c.sendUpgradeEnd(message.OTASuccess)
+			return
+		}
 		if v.cfg.StopsAt > 0 && have >= v.cfg.StopsAt {
 			c.leave()
 			return

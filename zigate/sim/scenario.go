@@ -162,6 +162,7 @@ type scenarioDevice struct {
 
 	FailFirst            number `json:"failFirst"`
 	AbortAt              number `json:"abortAt"`
+	SucceedsAt           number `json:"succeedsAt"`
 	InvalidAtEnd         bool   `json:"invalidAtEnd"`
 	RequireMore          bool   `json:"requireMore"`
 	StopsAt              number `json:"stopsAt"`
@@ -412,6 +413,7 @@ func (d scenarioDevice) config() DeviceConfig {
 		DisableDefaultResponse: d.DisableDefaultResponse,
 		FailFirst:              int(min(d.FailFirst, math.MaxInt32)),
 		AbortAt:                narrow[uint32](d.AbortAt),
+		SucceedsAt:             narrow[uint32](d.SucceedsAt),
 		InvalidAtEnd:           d.InvalidAtEnd,
 		RequireMore:            d.RequireMore,
 		StopsAt:                narrow[uint32](d.StopsAt),
