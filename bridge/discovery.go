@@ -16,8 +16,8 @@ type discovery struct {
 	out     Publisher
 	dongle  message.IEEE // 0 while it is not known
 	devices map[message.IEEE]otasvc.DeviceRecord
-	// gone has, by device, the types of other images that it had since the start and has no more. Their removal
-	// stays in its document: one that follows another at once can take the other's place.
+	// gone has, by device, the types of other images that it had since the start and has no more. Their
+	// removal stays in its document: one that follows another at once can take the other's place.
 	gone map[message.IEEE][]uint16
 }
 

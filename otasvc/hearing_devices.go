@@ -190,8 +190,8 @@ func (h *deviceHearing) downloadEnded(m message.UpgradeEndRequest, lqi uint8, no
 	h.upgrades.endRequested(d, m, now)
 }
 
-// learnEnd takes in what the message that a download has ended tells of the device's OTA clients, where that is
-// news. A request that was cut tells nothing.
+// learnEnd takes in what the message that a download has ended tells of the device's OTA clients, where that
+// is news. A request that was cut tells nothing.
 func (h *deviceHearing) learnEnd(d *device, m message.UpgradeEndRequest) {
 	c, _ := d.Client(m.ImageType)
 	if m.ImageType != wildcard16 && (!c.Takes(m.ImageType) || c.Endpoint == 0) {

@@ -175,10 +175,7 @@ func (c client) target() message.Target {
 // target is where a command to the device goes: to the OTA client of its upgrade, else to the main one. Its
 // network address must be known.
 func (d *device) target() message.Target {
-	if d.active() != nil {
-		return upgradedClient(d).target()
-	}
-	return mainClient(d).target()
+	return toClientOf(d).target()
 }
 
 // kind is what the client takes its images as, nil while it has not told that.

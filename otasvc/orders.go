@@ -14,8 +14,8 @@ import (
 // UpgradeRequest is a request to bring a device, or all of them, to an image.
 type UpgradeRequest struct {
 	Device registry.Ref
-	// All means every device for which an update is available, and each of its OTA clients; Device, ImageType,
-	// URL and ImageVersion are not looked at.
+	// All means every device for which an update is available, and each of its OTA clients; Device,
+	// ImageType, URL and ImageVersion are not looked at.
 	All            bool
 	ImageType      *uint16 // names an OTA client of the device; nil stands for the main one, or the URL's
 	URL            string  // fetched and registered for the device first

@@ -99,9 +99,11 @@ type DeviceRecord struct {
 	LastSeen         time.Time // zero where it was never seen
 	UpdateAvailable  bool
 	Offer            *Offer
-	OtherImages      []OtherImage    // of OTA clients besides the main one, whose all above is
-	Upgrade          *upgrade.Record // nil where there never was one; of the main OTA client without ImageType
-	Queue            *slot.Place     // of the upgrade, times in whole minutes; nil where it has none
+	OtherImages      []OtherImage // of OTA clients besides the main one, whose all above is
+	// Upgrade is the latest one; nil where there never was one. That of the main OTA client is without
+	// ImageType.
+	Upgrade *upgrade.Record
+	Queue   *slot.Place // of the upgrade, times in whole minutes; nil where it has none
 	// History has the upgrades that have ended, the newest first, at most 10; those of the main OTA client
 	// without Kind.
 	History []upgrade.Past

@@ -275,7 +275,9 @@ func (q *inquiries) check(d *device, imageType *uint16, respond Respond) {
 		return
 	}
 	respond(Answer{Status: InProgress, Operation: op})
-	q.interviews.check(namedClient(d, imageType), func(err error) { respond(q.checked(namedClient(d, imageType), err)) })
+	q.interviews.check(namedClient(d, imageType), func(err error) {
+		respond(q.checked(namedClient(d, imageType), err))
+	})
 }
 
 // checked says whether there is a newer image than the version that was read.

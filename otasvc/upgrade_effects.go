@@ -334,8 +334,8 @@ func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade) {
 	us.finishGroup(g)
 }
 
-// cancelWaiting ends the upgrades of a device that wait for another one of it to end. It reports whether there
-// were any.
+// cancelWaiting ends the upgrades of a device that wait for another one of it to end. It reports whether
+// there were any.
 func (us *upgrades) cancelWaiting(d *device) bool {
 	return us.endWaiting(func(_ *group, m *member) bool {
 		return m.EUID == d.EUID()

@@ -34,8 +34,8 @@ type upgrades struct {
 	log        *slog.Logger
 }
 
-// begin queues an upgrade of a device, as one of its OTA clients, to an image that was offered. The order says
-// when and for whom.
+// begin queues an upgrade of a device, as one of its OTA clients, to an image that was offered. The order
+// says when and for whom.
 func (us *upgrades) begin(c client, o *Offer, order upgrade.Order, now time.Time) *upgrade.Upgrade {
 	d := c.device
 	order.Image = upgrade.Image{

@@ -161,8 +161,8 @@ type Device struct {
 	UpdateAvailable bool `json:"updateAvailable"`
 	// Image is the image that the device would get now; null where there is none.
 	Image *Offer `json:"image"`
-	// OtherImages are the device's further OTA clients, or image types, each with the image that it would get;
-	// absent for a device with one alone.
+	// OtherImages are the device's further OTA clients, or image types, each with the image that it would
+	// get; absent for a device with one alone.
 	OtherImages []OtherImage `json:"otherImages,omitempty"`
 	// Upgrade is the device's latest upgrade; null where it never had one.
 	Upgrade *Upgrade `json:"upgrade"`

@@ -271,3 +271,57 @@ func TestInterviewOfNowhere(t *testing.T) {
 		t.Errorf("a device without an address: %v", err)
 	}
 }
+
+// A device with OTA clients on two endpoints is asked at each of them. What the second one does not answer is
+// left to its own request.
+func TestInterviewOfTwoClients(t *testing.T) {
+	for name, lost := range map[string][]string{"both answer": nil, "the second does not": {"cluster 25 at 12"}} {
+		t.Run(name, func(t *testing.T) {
+			a := newAsker()
+			one := home(mains, lost...)
+			a.answer = func(cmd message.Message) []message.Message {
+				answer := one(cmd)
+				for i := range answer {
+					switch m := answer[i].(type) {
+					case message.SimpleDescriptor:
+						if m.Endpoint == 12 {
+							m.OutClusters = []uint16{message.ClusterOTA}
+						}
+						answer[i] = m
+					case message.Attribute:
+						m.Endpoint = cmd.(message.ReadAttributes).DstEndpoint
+						if m.Endpoint == 12 && m.Cluster == message.ClusterOTA {
+							m.Data[len(m.Data)-1]++
+						}
+						answer[i] = m
+					}
+				}
+				return answer
+			}
+			if err := registry.Interview(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			want := []string{
+				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11",
+				"cluster 25 at 12",
+			}
+			if diff := cmp.Diff(want, a.asked); diff != "" {
+				t.Error(diff)
+			}
+			clients := "11:8705 12:8706"
+			if lost != nil {
+				clients = "11:8705"
+			}
+			if got := shown(a.device.Clients()); got != clients {
+				t.Errorf("known: %s, want %s", got, clients)
+			}
+			a.asked = nil
+			if err := registry.ReadIdentity(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			if lost == nil && !slices.Equal(a.asked, want[6:]) {
+				t.Errorf("asked again: %v", a.asked)
+			}
+		})
+	}
+}

@@ -44,7 +44,8 @@ func (d *Device) Learn(at message.Attribute) (c Client, told bool) {
 	return Client{}, false
 }
 
-// learnMute takes in whether the OTA client on an endpoint of a device tells its version when it is asked for it.
+// learnMute takes in whether the OTA client on an endpoint of a device tells its version when it is asked for
+// it.
 func learnMute(d *Device, at message.Attribute) {
 	if client := clientAt(d, at.Endpoint); client >= 0 {
 		changeClient(d, client, func(c *Client) { c.Mute = at.Status != 0 })
@@ -96,7 +97,8 @@ func (d *Device) learnOTA(at message.Attribute) (c Client, told bool) {
 	return Client{}, false
 }
 
-// learnType takes in the image type that was read at an endpoint of a device: what else is read there is that client's.
+// learnType takes in the image type that was read at an endpoint of a device: what else is read there is that
+// client's.
 func learnType(d *Device, endpoint uint8, imageType uint16) {
 	place(d, Telling{Endpoint: endpoint, ImageType: imageType, How: Read})
 	if d.named == nil {

@@ -187,8 +187,8 @@ func (RecordTold) apply(t *transition) {
 type Past struct {
 	State           State   `json:"state"`
 	Reason          Reason  `json:"reason,omitempty"`
-	Kind            *Kind   `json:"kind,omitempty"`   // what the image is for; nil where that was not kept yet
-	SHA256          string  `json:"sha256,omitempty"` // of the image; empty where that was not kept yet
+	Kind            *Kind   `json:"kind,omitempty"`   // what the image is for; nil in older state files
+	SHA256          string  `json:"sha256,omitempty"` // of the image; empty in older state files
 	ImageVersion    uint32  `json:"imageVersion"`
 	OldImageVersion *uint32 `json:"oldImageVersion,omitempty"` // nil where it was not known
 	// RunningVersion is what the device said it runs after a success; nil where that was ImageVersion.

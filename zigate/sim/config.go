@@ -71,8 +71,8 @@ type DeviceConfig struct {
 	Endpoint uint8        // of the OTA client, 1 to 240; 0 means 1
 	// OtherEndpoints are listed before Endpoint and have nothing to do with upgrades.
 	OtherEndpoints []uint8
-	// OtherClients are OTA clients besides the one that the fields below describe, with another image type each:
-	// those of further processors. They behave like that one, and so do their faults.
+	// OtherClients are OTA clients besides the one that the fields below describe, with another image type
+	// each: those of further processors. They behave like that one, and so do their faults.
 	OtherClients []ClientConfig
 	// Unjoined devices are not part of the network at first: Announce lets them join while the
 	// dongle permits it.
@@ -156,8 +156,8 @@ type DeviceConfig struct {
 	RequireMore     bool   // ends a complete download with "require more image"
 	StopsAt         uint32 // falls silent in the download once it has so many bytes, unless it is 0
 	KeepsOldVersion bool   // reboots and still runs the version that it had
-	// BecomesType is the image type that the device's own OTA client has once it has installed an image; 0 means
-	// the one that it had.
+	// BecomesType is the image type that the device's own OTA client has once it has installed an image; 0
+	// means the one that it had.
 	BecomesType uint16
 	// ReportsVersion is the file version that the device tells of every image that it has installed, whatever
 	// the image's file says; 0 means the file's.

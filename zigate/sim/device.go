@@ -266,7 +266,8 @@ func (v *Device) defaultResponse(f AirFrame, z zclFrame, status byte) {
 		return
 	}
 	control := zclGlobalFrame | zclNoDefaultResponse | ^z.control&zclToClientBit
-	v.transmitZCL(v.answeringEndpoint(f), f.Cluster, []byte{control, z.sequence, zclDefaultResponse, z.command, status})
+	response := []byte{control, z.sequence, zclDefaultResponse, z.command, status}
+	v.transmitZCL(v.answeringEndpoint(f), f.Cluster, response)
 }
 
 // serverClusters lists the clusters that the device is a server of.
