@@ -2,7 +2,9 @@ package otasvc_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -521,4 +523,66 @@ func TestBothImagesOverTCP(t *testing.T) {
 		w.within(5*time.Minute, "the second one again", func() bool { return len(w.sink.final("by name")) == 1 })
 		w.holdsOther(bulb, 7, third)
 	})
+}
+
+// A state file from before devices were known to have several images is read as it was: the request for all
+// that it has is answered, and its history is that of the device's own image.
+func TestOlderStateOfAGroup(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		w.met(bulb)
+		url, _ := w.image(0x117C, 0x2201, 2, 3_000)
+		w.add(bulb, url)
+		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		w.ended(time.Hour, bulb)
+		url, data := w.image(0x117C, 0x2201, 3, 12_000)
+		w.add(bulb, url)
+		answer := w.group("all")
+		w.stop()
+		w.editState(func(state map[string]any) {
+			for _, g := range state["groups"].([]any) {
+				group := g.(map[string]any)
+				delete(group, "follow")
+				for _, m := range group["members"].([]any) {
+					delete(m.(map[string]any), "image")
+					delete(m.(map[string]any), "sha256")
+				}
+			}
+			for _, d := range state["devices"].([]any) {
+				device := d.(map[string]any)
+				delete(device, "otaClient")
+				for _, p := range device["history"].([]any) {
+					delete(p.(map[string]any), "kind")
+					delete(p.(map[string]any), "sha256")
+				}
+			}
+		})
+		w.start()
+		if a := answer(); a.Status != otasvc.Success || !slices.Equal(results(a), []string{"b2 succeeded"}) {
+			t.Errorf("ended %s %v", a.Status, results(a))
+		}
+		w.holds(bulb, 3, data)
+		if d := w.sink.device(bulb); len(d.OtherImages) != 0 || len(d.History) != 2 || d.History[1].Kind != nil {
+			t.Errorf("told: %+v", d)
+		}
+	})
+}
+
+// editState changes the state file of a service that is stopped.
+func (w *world) editState(edit func(map[string]any)) {
+	w.t.Helper()
+	data, err := os.ReadFile(w.stateFile())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var state map[string]any
+	if err := json.Unmarshal(data, &state); err != nil {
+		w.t.Fatal(err)
+	}
+	edit(state)
+	if data, err = json.Marshal(state); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(w.stateFile(), data, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
 }

@@ -3,7 +3,8 @@
 //
 // A [Device] holds the facts of one device. They change through its methods alone, which note what changed:
 // what is kept in the state file by [Devices.Revision], what is told to others by [Devices.Changed], and who
-// has which network address by [Devices.Addresses]. An [Interview] asks a device who it is, one question
+// has which network address by [Devices.Addresses]. Each of its OTA clients is a [Client]; [Placed] says which
+// of them it is that tells an image type, or whether it is a further one. An [Interview] asks a device who it is, one question
 // after the other; a [Schedule] decides which device is interviewed when. [Questions] wait for messages of
 // devices, [Searches] look for devices on the network, and [Strangers] are network addresses of which nobody
 // knows yet whose they are.
