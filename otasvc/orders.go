@@ -181,8 +181,8 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 		Force:     req.Force,
 	}
 	o.fetchFor(d, fetch, op, respond, func(image library.Image) {
-		driverVersion := o.offers.ownDriverVersion(d.Device, image)
-		r := registration(image, library.PublicURL(req.URL), "", driverVersion, o.now())
+		version := o.offers.ownDriverVersion(d.Device, image)
+		r := registration(image, library.PublicURL(req.URL), "", version, o.now())
 		offered := offerOf(r, image)
 		c := clientFor(d, offered.ImageType)
 		if req.ImageType != nil {

@@ -110,8 +110,8 @@ var remarks = map[upgrade.Remarkable]remark{
 		"the dongle answered the device itself"},
 	upgrade.NotHoldable: {slog.LevelError, "the installation cannot be held for a device that asks by " +
 		"pages with a dongle of this kind; the upgrade is cancelled"},
-	upgrade.EndedEarly: {slog.LevelWarn, "the device calls its download complete before it has asked for the " +
-		"whole image; what it runs after its restart decides"},
+	upgrade.EndedEarly: {slog.LevelWarn, "the device calls its download complete before it has asked " +
+		"for the whole image; what it runs after its restart decides"},
 	upgrade.NeverReleased: {slog.LevelWarn, "nobody has released the installation for a month; " +
 		"the upgrade is cancelled"},
 }

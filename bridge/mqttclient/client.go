@@ -78,6 +78,9 @@ type Subscription struct {
 	// subscription has QoS 0, so that no messages wait at the broker for it, and ends when the connection is
 	// stable.
 	KeptOnly bool
+	// Commands says that a retained message must not be taken for one that was published just now. Such a
+	// message comes as retained alone, also where it waited in the service's session at the broker.
+	Commands bool
 }
 
 // Observer counts what happens between the service and the broker. Its methods must not block.
@@ -132,6 +135,7 @@ type Client struct {
 	log     *slog.Logger
 	outbox  *Outbox
 	held    heldMessages
+	back    heldBack
 
 	mu         sync.Mutex
 	session    *session

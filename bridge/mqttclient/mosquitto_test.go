@@ -297,7 +297,7 @@ func TestMosquittoSession(t *testing.T) {
 		last net.Conn
 	)
 	var inbox messageInbox
-	subscriptions := []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle}}
+	subscriptions := []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle, Commands: true}}
 	c := newClient(t, mqttclient.Options{
 		Subscriptions: subscriptions,
 		OpenConnection: func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
@@ -325,7 +325,13 @@ func TestMosquittoSession(t *testing.T) {
 		watcher.publish(t, "base/request/a", byte(1+i%2), false, fmt.Sprint(i))
 		want = append(want, fmt.Sprintf("base/request/a=%d", i))
 	}
+	for qos := range byte(3) { // these must not be carried out
+		watcher.publish(t, fmt.Sprint("base/request/kept", qos), qos, true, "kept")
+		want = append(want, fmt.Sprintf("base/request/kept%d=kept (retained)", qos))
+	}
 	stop = runClient(t, newClient(t, mqttclient.Options{URLs: []string{"mqtt://" + m.addr}, Subscriptions: subscriptions}))
+	// What is retained comes first: what has waited is held back until it is known.
+	want = slices.Concat(want[10:], want[:10])
 	collects(t, "commands of the time away", inbox.take, want)
 	stop()
 	collects(t, "status", watcher.take, []string{"base/status=online", "base/status=offline"})

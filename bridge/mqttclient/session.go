@@ -83,7 +83,8 @@ func (c *Client) open(ctx context.Context, u *url.URL) (*session, error) {
 	})
 
 	s.paho = mqtt.NewClient(o)
-	token := s.paho.Connect()
+	c.back.begin()
+	token := s.paho.Connect().(*mqtt.ConnectToken)
 	select {
 	case <-token.Done():
 	case <-ctx.Done():
@@ -92,6 +93,9 @@ func (c *Client) open(ctx context.Context, u *url.URL) (*session, error) {
 	}
 	err := token.Error()
 	if err == nil {
+		if !token.SessionPresent() { // so nothing has waited there
+			c.back.end()
+		}
 		return s, nil
 	}
 	if s.dialErr != nil {
@@ -265,6 +269,8 @@ func (s *session) publish(ctx context.Context) error {
 	defer stable.Stop()
 	unacknowledged := time.NewTimer(ackTimeout)
 	defer unacknowledged.Stop()
+	kept := time.NewTimer(keptTimeout)
+	defer kept.Stop()
 	heard := newEchoWatch()
 	defer heard.stop()
 	var drained <-chan time.Time
@@ -314,11 +320,14 @@ func (s *session) publish(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", errConnectionLost, err)
 		case <-overdue:
 			return s.fail(fmt.Errorf("no acknowledgement for %v", ackTimeout))
+		case <-kept.C:
+			s.client.back.end()
 		case <-stable.C:
 			s.client.stable()
 			s.unsubscribe()
 		case <-ended:
 			ended = nil
+			s.client.back.end() // a clean stop answers what it does not carry out
 			timer := time.NewTimer(drainTimeout)
 			defer timer.Stop()
 			drained = timer.C
@@ -457,12 +466,30 @@ func (s *session) receive(m mqtt.Message) {
 	}
 	for _, sub := range c.options.Subscriptions {
 		if FilterMatches(sub.Filter, m.Topic()) {
-			sub.Handler(m.Topic(), m.Payload(), m.Retained(), m.Duplicate())
+			c.deliver(sub, m)
 			return
 		}
 	}
 	// The broker still has a subscription of an earlier configuration in the session.
 	c.log.Debug("MQTT message without a handler", "topic", m.Topic())
+}
+
+// deliver hands a message to the handler of its subscription, now or when it is known what the broker
+// retains.
+func (c *Client) deliver(sub Subscription, m mqtt.Message) {
+	message := heldMessage{
+		topic:   m.Topic(),
+		payload: m.Payload(),
+		deliver: func() { sub.Handler(m.Topic(), m.Payload(), m.Retained(), m.Duplicate()) },
+	}
+	switch {
+	case !sub.Commands:
+		message.deliver()
+	case m.Retained():
+		c.back.takeRetained(message)
+	default:
+		c.back.take(message)
+	}
 }
 
 // statusTopic returns the topic that says whether the service is connected.

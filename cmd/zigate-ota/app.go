@@ -180,6 +180,7 @@ func (a *app) subscriptions(discovered string) []mqttclient.Subscription {
 		Handler: func(topic string, payload []byte, retained, _ bool) {
 			a.bridge.HandleRequest(topic, payload, retained)
 		},
+		Commands: true,
 	}}
 	if a.births != nil {
 		list = append(list, mqttclient.Subscription{

@@ -101,7 +101,7 @@ const (
 	HeaderDoubted                   // the device is silent in mid-download
 	NotHeld                         // the dongle has had the device install, though that was to wait
 	NotHoldable                     // the installation cannot be held, so the upgrade is cancelled
-	EndedEarly                      // the device calls its download complete before it has asked for all of it
+	EndedEarly                      // the device calls its download complete too early
 	NeverReleased                   // nobody has released the installation for longLimit
 )
 
