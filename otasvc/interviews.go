@@ -237,6 +237,29 @@ func (v *interviews) check(c client, done func(error)) {
 	})
 }
 
+// checkEach is check for the main OTA client of a device, and reads the versions of the others that tell them.
+// done gets what came of the main one.
+func (v *interviews) checkEach(d *device, done func(error)) {
+	v.check(mainClient(d), func(err error) {
+		var others []client
+		for c := range clientsOf(d) {
+			if !c.isMain() && !c.ota.Mute {
+				others = append(others, c)
+			}
+		}
+		v.readVersions(others, func() { done(err) })
+	})
+}
+
+// readVersions is readVersion for one OTA client after the other.
+func (v *interviews) readVersions(clients []client, done func()) {
+	if len(clients) == 0 || v.owner.stopping() {
+		done()
+		return
+	}
+	v.readVersion(clients[0], func(error) { v.readVersions(clients[1:], done) })
+}
+
 // readVersion reads the running file version of a device's OTA client, which is taken in wherever it comes
 // from, and calls done when the device has answered, or not.
 func (v *interviews) readVersion(c client, done func(error)) {

@@ -2,6 +2,7 @@ package otasvc
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/admission"
@@ -139,7 +140,29 @@ func (o *orders) refusal(v admission.Verdict, c client, op *Operation) Answer {
 	case admission.NoImage:
 		a.Error = o.offers.noImage(c)
 	}
+	if v.Cause == admission.NoImage || v.Reason == upgrade.ReasonUpToDate {
+		a.Error += o.otherUpdates(c)
+	}
 	return a
+}
+
+// otherUpdates says for a person which other images of a device have an update, where there is nothing to do
+// for the main one; empty where none has.
+func (o *orders) otherUpdates(c client) string {
+	if !c.isMain() {
+		return ""
+	}
+	var types []string
+	for other := range clientsOf(c.device) {
+		if !other.isMain() && isUpdate(other, o.offers.best(other)) {
+			types = append(types, fmt.Sprintf("0x%04x", *other.ota.ImageType))
+		}
+	}
+	if len(types) == 0 {
+		return ""
+	}
+	return "; there is an update for other images of the device: give imageTypeId, one of " +
+		strings.Join(types, ", ")
 }
 
 // take takes a request for one device.

@@ -347,7 +347,7 @@ func (c *checkOfAll) next() {
 	i := c.begun
 	c.begun++
 	d := c.devices[i]
-	c.interviews.check(mainClient(d), func(err error) {
+	c.interviews.checkEach(d, func(err error) {
 		c.results[i] = CheckResult{EUID: d.EUID(), Status: Success}
 		for one := range clientsOf(d) {
 			if isUpdate(one, c.offers.best(one)) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -522,6 +523,49 @@ func TestBothImagesOverTCP(t *testing.T) {
 		}
 		w.within(5*time.Minute, "the second one again", func() bool { return len(w.sink.final("by name")) == 1 })
 		w.holdsOther(bulb, 7, third)
+	})
+}
+
+// Whoever asks for an upgrade of a device that has nothing newer itself is told of its other images. A check of
+// all reads the versions of these, too.
+func TestOtherUpdatesAreTold(t *testing.T) {
+	cfg := bulbConfig(bulb)
+	onSecondEndpoint(&cfg)
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+		w.knowsBoth(bulb)
+		url, _ := w.image(0x117C, secondType, 6, 3_000)
+		w.add(bulb, url)
+		told := func(a otasvc.Answer) bool { return strings.Contains(a.Error, "give imageTypeId, one of 0x2202") }
+		a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		if a.Reason != upgrade.ReasonImageInfoNotFound || !told(a) || strings.Contains(a.Error, "the device asks for others") {
+			t.Errorf("without an image of its own: %+v", a)
+		}
+		url, _ = w.image(0x117C, 0x2201, 1, 3_000)
+		w.add(bulb, url)
+		if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Reason != upgrade.ReasonUpToDate || !told(a) {
+			t.Errorf("with one that it runs: %+v", a)
+		}
+		info := w.ask(func(r otasvc.Respond) { w.service.ImageInfo(ref(bulb), ptr(secondType), r) })
+		if !*info.UpdateAvailable || *info.Operation.ImageVersion != 6 || *info.Operation.OldImageVersion != 5 {
+			t.Errorf("image_info: %+v", info)
+		}
+
+		var asked atomic.Int32
+		w.losing(func(m message.Message) bool {
+			at, ok := m.(message.Attribute)
+			if ok && at.Endpoint == 2 && at.ID == message.AttrOTAFileVersion {
+				asked.Add(1)
+			}
+			return false
+		})
+		all := w.ask(func(r otasvc.Respond) { w.service.CheckAll(r) })
+		if asked.Load() != 1 || len(all.CheckResults) != 1 || !all.CheckResults[0].UpdateAvailable {
+			t.Errorf("check of all: %+v; the other version was told %d times", all.CheckResults, asked.Load())
+		}
+		one := w.ask(func(r otasvc.Respond) { w.service.Check(ref(bulb), ptr(secondType), r) })
+		if asked.Load() != 2 || !*one.UpdateAvailable {
+			t.Errorf("check of the other: %+v", one)
+		}
 	})
 }
 
