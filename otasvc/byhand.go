@@ -175,8 +175,8 @@ func (h *byHand) waitForData(d *device, req WaitForData, respond Respond) {
 	h.send(toClientOf(d), toDevice, about, respond)
 }
 
-// toClientOf is the OTA client to which a frame goes that is about no image: that of the device's upgrade, else
-// the main one.
+// toClientOf is the OTA client to which a frame goes that is about no image: that of the device's upgrade,
+// else the main one.
 func toClientOf(d *device) client {
 	if d.active() != nil {
 		return upgradedClient(d)

@@ -237,8 +237,8 @@ func (v *interviews) check(c client, done func(error)) {
 	})
 }
 
-// checkEach is check for the main OTA client of a device, and reads the versions of the others that tell them.
-// done gets what came of the main one.
+// checkEach is check for the main OTA client of a device, and reads the versions of the others that tell
+// them. done gets what came of the main one.
 func (v *interviews) checkEach(d *device, done func(error)) {
 	v.check(mainClient(d), func(err error) {
 		var others []client
