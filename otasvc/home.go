@@ -97,13 +97,20 @@ func namedClient(d *device, imageType *uint16) client {
 			Endpoint:         main.Endpoint,
 			ManufacturerCode: main.ManufacturerCode,
 			ImageType:        imageType,
+			Mute:             true, // the attributes at that endpoint are the main one's
 		}
 	}
 	return client{d, ota}
 }
 
+// clientOf is a device as the OTA client that one of its upgrades is for.
+func clientOf(d *device, u *upgrade.Upgrade) client {
+	imageType := u.Image().ImageType
+	return namedClient(d, &imageType)
+}
+
 // upgradedClient is a device as the OTA client that its upgrade is for, which it must have or have had.
-func upgradedClient(d *device) client { return clientFor(d, d.upgrade.Image().ImageType) }
+func upgradedClient(d *device) client { return clientOf(d, d.upgrade) }
 
 // now is the client as it is known by now.
 func (c client) now() client { return namedClient(c.device, c.ota.ImageType) }

@@ -378,53 +378,64 @@ func TestCancelEndsWhatFollows(t *testing.T) {
 }
 
 // Where no queries are watched, nobody knows of a second type at the same endpoint. A person who does can name
-// it; the device then proves it. Which version it runs in the end nobody is told.
+// it; the device then proves it. What the main one runs says nothing of it.
 func TestSecondTypeByName(t *testing.T) {
 	for _, firmware := range []sim.Firmware{sim.V131C, sim.V1323, sim.V2324} {
-		t.Run(firmware.String(), func(t *testing.T) {
-			cfg := bulbConfig(bulb)
-			onSameEndpoint(&cfg)
-			inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
-				w.met(bulb)
-				w.policy.QueryWatch = otasvc.WatchNever
-				w.restart()
-				w.met(bulb)
-				url, main := w.image(0x117C, 0x2201, 2, 12_000)
-				w.add(bulb, url)
-				url, second := w.image(0x117C, secondType, 6, 9_000)
-
-				a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), URL: url})
-				if a.Status != otasvc.ImageValidationFailed {
-					t.Errorf("an image of another type, not named: %+v", a)
-				}
-				a = w.queue(otasvc.UpgradeRequest{Device: ref(bulb), URL: url, ImageType: ptr(uint16(0x2203))})
-				if a.Status != otasvc.ImageValidationFailed {
-					t.Errorf("another type is named than the image's: %+v", a)
-				}
-				a = w.queue(otasvc.UpgradeRequest{Device: ref(bulb), ImageType: ptr(secondType)})
-				if a.Status != otasvc.Failure || a.Reason != upgrade.ReasonImageInfoNotFound {
-					t.Errorf("no image of the type: %+v", a)
-				}
-				a = w.queue(otasvc.UpgradeRequest{Device: ref(bulb), URL: url, ImageType: ptr(secondType)})
-				if a.Status != otasvc.InProgress {
-					t.Fatalf("upgrade: %+v", a)
-				}
-				w.within(time.Hour, "it has the second image", func() bool {
-					return w.sim.Device(bulb).OtherClients()[0].Installs == 1
-				})
-				w.holdsOther(bulb, 6, second)
-				w.ended(2*time.Hour, bulb)
-				if o, known := other(w.sink.device(bulb)); !known || o.ImageType != secondType || o.Endpoint == 0 {
-					t.Errorf("told: %+v", w.sink.device(bulb).OtherImages)
-				}
-				if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.InProgress {
-					t.Fatalf("upgrade of the main one: %+v", a)
-				}
-				w.within(time.Hour, "it has the main one", func() bool { return w.sim.Device(bulb).Snapshot().Installs == 1 })
-				w.holds(bulb, 2, main)
-			})
-		})
+		for name, watch := range map[string]otasvc.QueryWatch{"unwatched": otasvc.WatchNever, "watched": otasvc.WatchIdle} {
+			t.Run(name+" "+firmware.String(), func(t *testing.T) { secondTypeByName(t, firmware, watch) })
+		}
 	}
+}
+
+// secondTypeByName is TestSecondTypeByName with one firmware.
+func secondTypeByName(t *testing.T, firmware sim.Firmware, watch otasvc.QueryWatch) {
+	cfg := bulbConfig(bulb)
+	onSameEndpoint(&cfg)
+	inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+		w.met(bulb)
+		w.policy.QueryWatch = watch
+		w.restart()
+		w.met(bulb)
+		url, main := w.image(0x117C, 0x2201, 2, 12_000)
+		w.add(bulb, url)
+		url, second := w.image(0x117C, secondType, 6, 9_000)
+
+		a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), URL: url})
+		if a.Status != otasvc.ImageValidationFailed {
+			t.Errorf("an image of another type, not named: %+v", a)
+		}
+		a = w.queue(otasvc.UpgradeRequest{Device: ref(bulb), URL: url, ImageType: ptr(uint16(0x2203))})
+		if a.Status != otasvc.ImageValidationFailed {
+			t.Errorf("another type is named than the image's: %+v", a)
+		}
+		a = w.queue(otasvc.UpgradeRequest{Device: ref(bulb), ImageType: ptr(secondType)})
+		if a.Status != otasvc.Failure || a.Reason != upgrade.ReasonImageInfoNotFound {
+			t.Errorf("no image of the type: %+v", a)
+		}
+		a = w.queue(otasvc.UpgradeRequest{Device: ref(bulb), URL: url, ImageType: ptr(secondType)})
+		if a.Status != otasvc.InProgress {
+			t.Fatalf("upgrade: %+v", a)
+		}
+		w.within(time.Hour, "it has the second image", func() bool {
+			return w.sim.Device(bulb).OtherClients()[0].Installs == 1
+		})
+		w.holdsOther(bulb, 6, second)
+		u := w.ended(2*time.Hour, bulb)
+		if u.OldImageVersion != nil && *u.OldImageVersion != 5 {
+			t.Errorf("the second one ran %d before", *u.OldImageVersion)
+		}
+		if watch == otasvc.WatchIdle && u.State != upgrade.Succeeded {
+			t.Errorf("ended %+v", u)
+		}
+		if o, known := other(w.sink.device(bulb)); !known || o.ImageType != secondType || o.Endpoint == 0 {
+			t.Errorf("told: %+v", w.sink.device(bulb).OtherImages)
+		}
+		if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.InProgress {
+			t.Fatalf("upgrade of the main one: %+v", a)
+		}
+		w.within(time.Hour, "it has the main one", func() bool { return w.sim.Device(bulb).Snapshot().Installs == 1 })
+		w.holds(bulb, 2, main)
+	})
 }
 
 // A coprocessor whose image the device asks for only once it has its first one is met then, and is another

@@ -172,7 +172,7 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 
 // readVersion asks a device what it runs; what it says is taken in wherever it comes from.
 func (us *upgrades) readVersion(d *device, u *upgrade.Upgrade, awaited bool) {
-	us.interviews.readVersion(clientFor(d, u.Image().ImageType), func(err error) {
+	us.interviews.readVersion(clientOf(d, u), func(err error) {
 		if !awaited {
 			return
 		}
@@ -299,7 +299,7 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 	}
 	answer := Answer{
 		Status:         Success,
-		Operation:      operationOf(u, d.EUID(), clientFor(d, u.Image().ImageType).ota.CurrentVersion),
+		Operation:      operationOf(u, d.EUID(), clientOf(d, u).ota.CurrentVersion),
 		RunningVersion: u.RunningVersion(),
 	}
 	if u.State() != upgrade.Succeeded {
