@@ -3,6 +3,7 @@ package otasvc_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/statefile"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -38,6 +40,10 @@ func TestDiskTrouble(t *testing.T) {
 	tests := map[string]struct{ spoil, mend func(dir string) error }{
 		"full": {
 			func(dir string) error {
+				// What the state file of before takes would be room for the next one.
+				if err := os.Remove(dir + "/state.json" + statefile.Previous); err != nil {
+					return err
+				}
 				f, err := os.Create(dir + "/filler")
 				if err != nil {
 					return err
@@ -99,8 +105,9 @@ func TestDiskTrouble(t *testing.T) {
 					if err := w.service.StoreHealth(); err != nil {
 						t.Error(err)
 					}
-					if left, _ := filepath.Glob(w.stateFile() + "?*"); len(left) > 0 {
-						t.Errorf("left behind: %s", left)
+					left, _ := filepath.Glob(w.stateFile() + "?*")
+					if want := []string{w.stateFile() + statefile.Lock, w.stateFile() + statefile.Previous}; !slices.Equal(left, want) {
+						t.Errorf("beside it are %s", left)
 					}
 				})
 			})

@@ -2,6 +2,7 @@ package otasvc
 
 import (
 	"cmp"
+	"encoding/json"
 	"iter"
 	"maps"
 	"slices"
@@ -22,6 +23,8 @@ type device struct {
 	upgrade *upgrade.Upgrade // nil where there never was one
 	// history has the upgrades that have ended, the newest first.
 	history []upgrade.Past
+	// unknown is what a newer program has written of the device into the state file.
+	unknown map[string]json.RawMessage
 	// queue is what was told of the upgrade's place in the queue.
 	queue queue.Told
 	// upgradeRevision counts changes of what is told of upgrade and history.
@@ -331,7 +334,12 @@ func (h *home) meet(euid message.IEEE) (d *device, isNew bool) {
 
 // restore takes in a device of an earlier life of the service.
 func (h *home) restore(kept keptDevice, now time.Time) *device {
-	d := &device{Device: h.registry.Restore(kept.Facts, now), upgrade: kept.Upgrade, history: kept.History}
+	d := &device{
+		Device:  h.registry.Restore(kept.Facts, now),
+		upgrade: kept.Upgrade,
+		history: kept.History,
+		unknown: kept.unknown,
+	}
 	h.devices[d.EUID()] = d
 	h.usual.NoteAll(d.EUID(), mainClient(d).kind(), d.history)
 	if d.active() != nil {

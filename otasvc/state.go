@@ -1,16 +1,21 @@
 package otasvc
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/statefile"
+	"github.com/zigate-ota/zigate-ota/otasvc/statefile/document"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
@@ -19,13 +24,15 @@ const stateVersion = 1
 
 // state is the state file: all that has to outlive the process.
 type state struct {
-	Version   int              `json:"version"`
-	Devices   []*keptDevice    `json:"devices"`
-	Registry  library.Registry `json:"registry"`
-	Groups    []*group         `json:"groups,omitempty"`
-	NextGroup uint64           `json:"nextGroup,omitempty"`
-	Network   network          `json:"network,omitzero"` // of the dongle
-	Away      time.Duration    `json:"away,omitempty"`   // how long the dongle has been away
+	Version   int
+	Devices   []*keptDevice
+	Registry  library.Registry
+	Groups    []*group
+	NextGroup uint64
+	Network   network       // of the dongle
+	Away      time.Duration // how long the dongle has been away
+	// Unknown is what a newer program has written and this one does not know.
+	Unknown map[string]json.RawMessage
 }
 
 // keptDevice is a device in the state file.
@@ -33,21 +40,126 @@ type keptDevice struct {
 	registry.Facts
 	Upgrade *upgrade.Upgrade `json:"upgrade,omitempty"`
 	History []upgrade.Past   `json:"history,omitempty"`
+
+	unknown map[string]json.RawMessage // what a newer program has written of it
 }
 
-// readState reads a state file of this version or an older one.
+// stateLists are the lists of the state file, each with a key that its entries alone have.
+var stateLists = map[string]string{"devices": "euid", "registry": "sha256", "groups": "members"}
+
+// readState reads a state file of this version or an older one. Where the error is [statefile.ErrDamaged] it
+// names what was left out. One of a newer version is a [statefile.ErrRefused]: what that means this program
+// does not know.
 func readState(data []byte) (state, error) {
-	var st state
-	if err := json.Unmarshal(data, &st); err != nil {
+	doc, whole, err := document.Parse(data, stateLists)
+	if err != nil {
 		return state{}, err
 	}
-	if st.Version < 1 || st.Version > stateVersion {
-		return state{}, fmt.Errorf("it has version %d, this program reads up to %d", st.Version, stateVersion)
+	var st state
+	var left []string
+	if !whole {
+		left = append(left, "it is no valid JSON")
 	}
-	if slices.Contains(st.Devices, nil) || slices.Contains(st.Groups, nil) {
-		return state{}, errors.New("it has an entry that is null")
+	if err := st.readFields(doc.Fields, whole); err != nil {
+		return state{}, err
+	}
+	for name, take := range map[string]func(json.RawMessage) error{
+		"devices": st.takeDevice, "registry": st.Registry.Restore, "groups": st.takeGroup,
+	} {
+		for i, entry := range doc.Lists[name] {
+			if err := take(entry); err != nil {
+				left = append(left, fmt.Sprintf("number %d of %s: %v", i+1, name, err))
+			}
+		}
+	}
+	if len(left) > 0 {
+		slices.Sort(left)
+		return st, fmt.Errorf("%w: %s", statefile.ErrDamaged, strings.Join(left, "; "))
 	}
 	return st, nil
+}
+
+// readFields takes in what is in no list. The version is there twice, so that a damaged one is told from that
+// of a newer program. What this program does not know is kept for one that does.
+func (st *state) readFields(fields map[string]json.RawMessage, whole bool) error {
+	var again int
+	known := map[string]any{
+		"version":   &st.Version,
+		"writtenAs": &again,
+		"nextGroup": &st.NextGroup,
+		"network":   &st.Network,
+		"away":      &st.Away,
+	}
+	st.Unknown = map[string]json.RawMessage{}
+	for key, value := range fields {
+		into, ok := known[key]
+		if !ok {
+			st.Unknown[key] = value
+			continue
+		}
+		if err := json.Unmarshal(value, into); err != nil && whole && key == "version" && again == 0 {
+			return err
+		}
+	}
+	versions := []int{st.Version, again}
+	switch {
+	case min(st.Version, cmp.Or(again, st.Version)) > stateVersion:
+		return fmt.Errorf("%w: it was written as version %d, and this program reads up to %d; start the newer "+
+			"version again, or move the file away to begin anew", statefile.ErrRefused, st.Version, stateVersion)
+	case whole && !slices.Contains(versions, stateVersion):
+		return fmt.Errorf("it has version %d, this program reads %d", st.Version, stateVersion)
+	}
+	return nil
+}
+
+// takeDevice takes in a device.
+func (st *state) takeDevice(entry json.RawMessage) error {
+	var d *keptDevice
+	if err := json.Unmarshal(entry, &d); err != nil {
+		return err
+	}
+	if d == nil {
+		return errors.New("it is null")
+	}
+	known := func(other *keptDevice) bool { return other.EUID == d.EUID }
+	if slices.ContainsFunc(st.Devices, known) {
+		return fmt.Errorf("%s is there twice", d.EUID)
+	}
+	unknown, err := unknownMembers(entry, d)
+	if err != nil {
+		return err
+	}
+	d.unknown = unknown
+	st.Devices = append(st.Devices, d)
+	return nil
+}
+
+// unknownMembers are the members of an object that this program does not know: those of a newer one, which
+// may be started again. What is known is what it writes of such an object, and what it leaves out where it is
+// empty.
+func unknownMembers(object json.RawMessage, known any) (map[string]json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(object, &members); err != nil {
+		return nil, err
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(known).Elem()) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		delete(members, name)
+	}
+	return members, nil
+}
+
+// takeGroup takes in a group.
+func (st *state) takeGroup(entry json.RawMessage) error {
+	var g *group
+	if err := json.Unmarshal(entry, &g); err != nil {
+		return err
+	}
+	if g == nil {
+		return errors.New("it is null")
+	}
+	st.Groups = append(st.Groups, g)
+	return nil
 }
 
 // openState reads the state file and takes the state of an earlier life of the service.
@@ -74,15 +186,73 @@ func (s *Service) snapshot() []byte {
 		NextGroup: s.upgrades.groups.lastID,
 		Network:   s.dongle.network,
 		Away:      s.dongle.away,
+		Unknown:   s.keeper.unknown,
 	}
 	for _, d := range s.home.sorted() {
-		st.Devices = append(st.Devices, &keptDevice{Facts: d.Facts(), Upgrade: d.upgrade, History: d.history})
+		st.Devices = append(st.Devices, &keptDevice{
+			Facts:   d.Facts(),
+			Upgrade: d.upgrade,
+			History: d.history,
+			unknown: d.unknown,
+		})
 	}
-	data, err := json.Marshal(st)
+	data, err := st.bytes()
 	if err != nil {
 		panic(fmt.Sprintf("otasvc: the state does not marshal: %v", err)) // all types are ours and plain
 	}
 	return data
+}
+
+// bytes is the state as it is written.
+func (st *state) bytes() ([]byte, error) {
+	doc := document.Document{
+		Fields: maps.Clone(st.Unknown),
+		Lists:  map[string][]json.RawMessage{},
+	}
+	if doc.Fields == nil {
+		doc.Fields = map[string]json.RawMessage{}
+	}
+	for key, value := range map[string]any{
+		"version":   st.Version,
+		"writtenAs": st.Version,
+		"nextGroup": st.NextGroup,
+		"network":   st.Network,
+		"away":      st.Away,
+	} {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return nil, err
+		}
+		doc.Fields[key] = text
+	}
+	for _, d := range st.Devices {
+		text, err := json.Marshal(d)
+		if err == nil {
+			text, err = document.With(text, d.unknown)
+		}
+		if err != nil {
+			return nil, err
+		}
+		doc.Lists["devices"] = append(doc.Lists["devices"], text)
+	}
+	for key, list := range map[string]any{"registry": st.Registry, "groups": st.Groups} {
+		entries, err := entriesOf(list)
+		if err != nil {
+			return nil, err
+		}
+		doc.Lists[key] = entries
+	}
+	return doc.Bytes()
+}
+
+// entriesOf are the entries of what is written as an array.
+func entriesOf(list any) ([]json.RawMessage, error) {
+	text, err := json.Marshal(list)
+	if err != nil {
+		return nil, err
+	}
+	var entries []json.RawMessage
+	return entries, json.Unmarshal(text, &entries)
 }
 
 // restore takes the state of an earlier life. Running upgrades get their images and their right to blocks
@@ -93,6 +263,7 @@ func (s *Service) restore(st state) {
 	s.upgrades.groups.restore(st.Groups, st.NextGroup)
 	s.dongle.network = st.Network
 	s.dongle.away = st.Away
+	s.keeper.unknown = st.Unknown
 	for _, kept := range st.Devices {
 		d := s.home.restore(*kept, now)
 		s.upgrades.restore(d, now)
@@ -108,6 +279,8 @@ func (s *Service) restore(st state) {
 type keeper struct {
 	owner *owner
 	file  *statefile.File // nil where nothing is kept
+	// unknown is what a newer program has written besides.
+	unknown map[string]json.RawMessage
 
 	asked   uint64 // counts who has asked for the state to be written
 	after   []func()

@@ -1,10 +1,12 @@
 package otasvc_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/statefile"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -57,12 +60,8 @@ func TestUnreadableState(t *testing.T) {
 		"empty":           "",
 		"cut":             `{"version":1,"devices":[{"euid":"0x000b57fffec6a5b2"`,
 		"zeros":           strings.Repeat("\x00", 4096),
-		"of the future":   `{"version":99,"devices":[]}`,
 		"of no version":   `{"devices":[]}`,
 		"of another kind": `[1,2,3]`,
-		"null device":     `{"version":1,"devices":[null]}`,
-		"null group":      `{"version":1,"devices":[],"groups":[null]}`,
-		"no address":      `{"version":1,"devices":[{"euid":"bulb"}]}`,
 	}
 	for name, content := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -90,6 +89,139 @@ func TestUnreadableState(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A file of a newer version is left as it is, and the service does not start: what it means only that version
+// knows.
+func TestStateOfTheFuture(t *testing.T) {
+	for _, content := range []string{`{"version":99,"devices":[]}`, `{"version":99,"writtenAs":99,"devices":[]}`} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "state.json")
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := otasvc.New(otasvc.Options{StateDir: dir, Logger: slog.New(slog.DiscardHandler)})
+		if !errors.Is(err, statefile.ErrRefused) || !strings.Contains(err.Error(), "start the newer version again") {
+			t.Errorf("%v", err)
+		}
+		if got, err := os.ReadFile(file); err != nil || string(got) != content {
+			t.Errorf("the file holds %q, %v", got, err)
+		}
+	}
+}
+
+// An entry that makes no sense is left out and told, the others stay, and the file is kept for people.
+func TestStateWithEntriesThatMakeNoSense(t *testing.T) {
+	const good = `{"euid":"0x000b57fffec6a5b2","name":"Hall"}`
+	tests := map[string]string{
+		"null device":          `{"version":1,"devices":[null,` + good + `]}`,
+		"null group":           `{"version":1,"devices":[` + good + `],"groups":[null]}`,
+		"no address":           `{"version":1,"devices":[` + good + `,{"euid":"bulb"}]}`,
+		"twice":                `{"version":1,"devices":[` + good + `,` + good + `]}`,
+		"an upgrade of nobody": `{"version":1,"devices":[` + good + `,{"euid":"0x00178801aabbccdd","upgrade":7}]}`,
+		"an image of nobody":   `{"version":1,"devices":[` + good + `],"registry":[{"sha256":"ab"}]}`,
+		"a damaged version":    `{"version":7,"writtenAs":1,"devices":[` + good + `,null]}`,
+		"not JSON":             "{\"version\":1,\n\n\"devices\":[\n\n" + good + ",\n\n{\"euid\":",
+	}
+	for name, content := range tests {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+				w.stop()
+				if err := os.WriteFile(w.stateFile(), []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				w.start()
+				w.met(bulb)
+				if got := w.sink.device(bulb).Name; got != "Hall" {
+					t.Errorf("the good one is called %q", got)
+				}
+				kept, _ := filepath.Glob(w.stateFile() + ".damaged-*")
+				if len(kept) != 1 {
+					t.Fatalf("kept: %q", kept)
+				}
+				if got, err := os.ReadFile(kept[0]); err != nil || string(got) != content {
+					t.Errorf("kept was %q, %v", got, err)
+				}
+				if !w.said.has("parts of the state file are damaged") || !w.said.has(kept[0]) {
+					t.Errorf("said %s", w.said.String())
+				}
+			})
+		})
+	}
+}
+
+// What a newer version has written and this one does not know is there still when that is started again.
+func TestUnknownFieldsStay(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		w.stop()
+		content := `{"version":1,"weather":{"rain":true},"devices":[{"euid":"0x000b57fffec6a5b2","colour":"blue"}]}`
+		if err := os.WriteFile(w.stateFile(), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		w.met(bulb)
+		w.restart()
+		w.stop()
+		got, err := os.ReadFile(w.stateFile())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{`"weather":{"rain":true}`, `"colour":"blue"`, `"modelId":"TRADFRI bulb E27"`} {
+			if !strings.Contains(string(got), want) {
+				t.Errorf("no %s in %s", want, got)
+			}
+		}
+		w.start()
+	})
+}
+
+// A byte that is damaged anywhere in the file costs one device at most.
+func TestDamagedStateByByte(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "state", "state.json")
+	devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2), plugConfig()}
+	var good []byte
+	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+		for _, d := range devices {
+			w.met(d.IEEE)
+		}
+		w.stop()
+		var err error
+		if good, err = os.ReadFile(w.stateFile()); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+	})
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	step := 61
+	if os.Getenv("ZIGATE_OTA_TEST_LONG") != "" {
+		step = 1
+	}
+	for at := 0; at < len(good); at += step {
+		bad := slices.Clone(good)
+		bad[at] ^= 0x15
+		if n := devicesOf(t, file, bad); n < len(devices)-1 {
+			t.Fatalf("byte %d of %d as %q: %d devices are left", at, len(good), bad[at], n)
+		}
+	}
+}
+
+// devicesOf is how many devices a service finds in a state file.
+func devicesOf(t *testing.T, file string, content []byte) (n int) {
+	t.Helper()
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, dir: filepath.Dir(filepath.Dir(file)), policy: defaultPolicy()}
+		w.run(sim.Config{}, func(w *world) {
+			w.within(time.Minute, "the devices are told", func() bool { return w.sink.count() > 0 })
+			n = w.sink.count()
+		})
+	})
+	return n
 }
 
 // The state file of version 1, as its first release wrote it, in the middle of an upgrade: what is in

@@ -123,6 +123,8 @@ func (r *recorder) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer) {
 	r.finals[string(t)] = append(r.finals[string(t)], a)
 }
 
+func (r *recorder) count() int { defer r.lock()(); return len(r.devices) }
+
 func (r *recorder) device(e message.IEEE) otasvc.DeviceRecord { defer r.lock()(); return r.devices[e] }
 
 // watchDevices has each further record of a device told, with the lock held.

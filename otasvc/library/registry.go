@@ -3,6 +3,7 @@ package library
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -142,32 +143,42 @@ func (r Registry) MarshalJSON() ([]byte, error) {
 	return json.Marshal(r.registrations)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. It returns an error for a registration without a device and for
-// two registrations that would replace each other, which MarshalJSON does not write.
+// UnmarshalJSON reads what MarshalJSON wrote. It returns an error where [Registry.Restore] does.
 func (r *Registry) UnmarshalJSON(b []byte) error {
-	var registrations []Registration
-	if err := json.Unmarshal(b, &registrations); err != nil {
+	var entries []json.RawMessage
+	if err := json.Unmarshal(b, &entries); err != nil {
 		return fmt.Errorf("registered images: %w", err)
 	}
-	for i := range registrations {
-		registration := &registrations[i]
-		slices.Sort(registration.Devices)
-		registration.Devices = slices.Compact(registration.Devices)
-		if len(registration.Devices) == 0 {
-			return fmt.Errorf("registered images: number %d has no device", i+1)
-		}
-		if registration.DriverTypeID == "" && len(registration.Devices) > 1 {
-			return fmt.Errorf("registered images: number %d has no driver type but %d devices",
-				i+1, len(registration.Devices))
-		}
-		for j := range i {
-			if sharesPlace(&registrations[j], registration) {
-				return fmt.Errorf("registered images: number %d and %d are the same image%s",
-					j+1, i+1, ofDriver(registration.DriverTypeID))
-			}
+	var read Registry
+	for i, entry := range entries {
+		if err := read.Restore(entry); err != nil {
+			return fmt.Errorf("registered images: number %d: %w", i+1, err)
 		}
 	}
-	r.registrations = registrations
+	*r = read
+	return nil
+}
+
+// Restore adds a registration that MarshalJSON wrote, behind the others. It returns an error, and adds
+// nothing, for one without a device and one that would replace another, which MarshalJSON does not write.
+func (r *Registry) Restore(entry json.RawMessage) error {
+	var registration Registration
+	if err := json.Unmarshal(entry, &registration); err != nil {
+		return err
+	}
+	slices.Sort(registration.Devices)
+	registration.Devices = slices.Compact(registration.Devices)
+	if len(registration.Devices) == 0 {
+		return errors.New("it has no device")
+	}
+	if registration.DriverTypeID == "" && len(registration.Devices) > 1 {
+		return fmt.Errorf("it has no driver type but %d devices", len(registration.Devices))
+	}
+	same := func(other Registration) bool { return sharesPlace(&other, &registration) }
+	if slices.ContainsFunc(r.registrations, same) {
+		return fmt.Errorf("there is one for the same image already%s", ofDriver(registration.DriverTypeID))
+	}
+	r.registrations = append(r.registrations, registration)
 	return nil
 }
 

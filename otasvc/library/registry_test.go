@@ -247,9 +247,9 @@ func TestRegistryJSON(t *testing.T) {
 
 	for _, c := range []struct{ name, json, says string }{
 		{"no array", `{}`, "registered images"},
-		{"no device", `[{"driverTypeId":"A"}]`, "number 1 has no device"},
-		{"two devices without a driver type", `[{"devices":["a","b"]}]`, "number 1 has no driver type but 2 devices"},
-		{"twice", `[{"devices":["a"]},{"devices":["b"]},{"devices":["a"],"imageVersion":5}]`, "number 1 and 3"},
+		{"no device", `[{"driverTypeId":"A"}]`, "number 1: it has no device"},
+		{"two devices without a driver type", `[{"devices":["a","b"]}]`, "number 1: it has no driver type but 2 devices"},
+		{"twice", `[{"devices":["a"]},{"devices":["b"]},{"devices":["a"],"imageVersion":5}]`, "number 3: there is one for the same image already"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			registry := registry

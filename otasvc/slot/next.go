@@ -34,6 +34,11 @@ func Next(v View, now time.Time) time.Time {
 			n.consider(c.PutOffUntil.Add(SilentAfter))
 		}
 	}
+	for _, c := range p.waiting {
+		if latest := p.latestBegin(c); !latest.IsZero() { // others may have the slot then
+			n.consider(latest.Add(time.Nanosecond))
+		}
+	}
 	if len(p.users) > 0 && len(p.waiting) > 0 {
 		n.consider(now.Add(ratesLook))
 	}

@@ -258,8 +258,12 @@ func TestPlanLoads(t *testing.T) {
 			want: slot.Load{Key: plugs},
 		},
 		"one that was told to wait and asks later": {
-			slot: empty, upgrades: upgrades{queued(bulb1, bulbs, hour), putOff(plug, plugs, 43*time.Second)},
+			slot: empty, upgrades: upgrades{queued(bulb1, bulbs, hour), putOff(plug, plugs, 46*time.Second)},
 			want: slot.Load{Key: bulbs},
+		},
+		"one that was told to wait and asks too soon for another header": {
+			slot: empty, upgrades: upgrades{queued(bulb1, bulbs, hour), putOff(plug, plugs, 45*time.Second)},
+			want: slot.Load{Key: plugs},
 		},
 		"nobody else wants it": {
 			slot: empty, upgrades: upgrades{putOff(plug, plugs, hour)}, want: slot.Load{Key: plugs},

@@ -82,11 +82,21 @@ func (p *plan) nearly(c *Candidate) bool {
 // tooLate reports whether the slot is promised to another image so soon that a device, once it has begun,
 // could not be told to wait in time. A slow one takes longer to be told.
 func (p *plan) tooLate(c *Candidate) bool {
+	latest := p.latestBegin(c)
+	return !latest.IsZero() && p.now.After(latest)
+}
+
+// latestBegin is until when a device may begin because of what is promised to another image, or its header
+// may be loaded for it to begin; zero stands for any time.
+func (p *plan) latestBegin(c *Candidate) time.Time {
 	if p.promised == nil || p.promised.Key == c.Key {
-		return false
+		return time.Time{}
 	}
 	lead := max(p.lead(), p.switchTimeout(c)+loadMargin)
-	return p.now.Add(lead + leastUse).After(p.promised.PutOffUntil)
+	if !p.Slot.Holds(c.Key) {
+		lead += loadMargin // else it would be too late once the header is loaded
+	}
+	return p.promised.PutOffUntil.Add(-lead - leastUse)
 }
 
 // mayHaveSlot reports whether one who waits could be given the slot now, as far as others are concerned: it

@@ -28,6 +28,7 @@ type File struct {
 	// none.
 	aside  string
 	onDisk []byte // what is known to be there
+	unlock func() // lets other services use the folder
 
 	mu      sync.Mutex
 	pending []byte
@@ -39,35 +40,110 @@ type File struct {
 	since   time.Time // when the write under way began; zero where there is none
 }
 
-// Open reads the state file at path with read, which is not called where there is no file yet. A file that
-// read returns an error for is set aside under another name, at the first write at the latest, and reported:
-// the service starts without it. The error is only for a folder that cannot be used at all: a disk that
-// cannot be written is no reason not to start.
+// Previous is added to the name of the state file for the one before it, which is read where the state file
+// itself makes no sense any more, and Lock for the file that keeps a second service away.
+const (
+	Previous = ".previous"
+	Lock     = ".lock"
+)
+
+var (
+	// ErrDamaged is for a read function: it has read the file, but for parts that make no sense.
+	ErrDamaged = errors.New("parts of the file are damaged and were left out")
+	// ErrRefused is for a read function: the file is whole and must stay as it is, but cannot be used by this
+	// program.
+	ErrRefused = errors.New("the state file is not for this version of the service")
+	// ErrInUse means that another process uses the state file.
+	ErrInUse = errors.New("another service uses the state folder")
+)
+
+// Open reads the state file at path with read, which is not called where there is no file yet. It may be
+// called again, with the state of before, after it has returned an error.
+//
+// Where the error is [ErrDamaged], the file goes on, and a copy of what was there is kept under another name.
+// Where it is another one the file is set aside, at the first write at the latest, and the one before it is
+// read; without that the service starts with nothing. All of this is reported.
+//
+// The error is [ErrRefused] as read returned it, [ErrInUse], or one of a folder that cannot be used at all: a
+// disk that cannot be written is no reason not to start.
 func Open(path string, log *slog.Logger, read func([]byte) error) (*File, error) {
 	f := &File{path: path, log: log, wake: make(chan struct{}, 1), closing: make(chan struct{})}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("%w; make the folder writable for the service or set ZIGATE_OTA_STATE_DIR",
 			err)
 	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return f, nil
+	var err error
+	if f.unlock, err = lock(path + Lock); err != nil {
+		return nil, err
+	}
+	if err = f.read(read); err != nil {
+		f.unlock()
+		return nil, err
+	}
+	return f, nil
+}
+
+// read reads the file, or the one before it. The error is ErrRefused.
+func (f *File) read(read func([]byte) error) error {
+	data, err := os.ReadFile(f.path)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err == nil {
+		err = read(data)
+	}
+	switch {
+	case err == nil:
+		f.onDisk = data
+		return nil
+	case errors.Is(err, ErrRefused):
+		return err
+	case errors.Is(err, ErrDamaged):
+		f.keepDamaged(data, err)
+		return nil
+	case !missing:
+		f.aside = f.other("unreadable")
+		f.log.Error("the state file cannot be read; it is set aside", "file", f.aside, "err", err)
+		if err := f.setAside(); err != nil {
+			f.log.Error("the state file cannot be set aside, so nothing is written; make the folder writable "+
+				"for the service", "file", f.path, "err", err)
+		}
+	}
+	return f.readPrevious(read, missing)
+}
+
+// readPrevious reads the state file that was there before the last one.
+func (f *File) readPrevious(read func([]byte) error, first bool) error {
+	data, err := os.ReadFile(f.path + Previous)
+	if errors.Is(err, fs.ErrNotExist) && first {
+		return nil // there was no service here before
 	}
 	if err == nil {
 		err = read(data)
 	}
-	if err == nil {
-		f.onDisk = data
-		return f, nil
+	switch {
+	case err == nil || errors.Is(err, ErrDamaged):
+		f.log.Warn("the service goes on with the state file of before; what has changed since is lost",
+			"file", f.path+Previous, "err", err)
+	case errors.Is(err, ErrRefused):
+		return err
+	default:
+		f.log.Error("the service starts without devices and images", "err", err)
 	}
-	f.aside = fmt.Sprintf("%s.unreadable-%s", path, time.Now().UTC().Format("20060102T150405Z"))
-	log.Error("the state file cannot be read; the service starts without devices and images, "+
-		"and sets the file aside", "file", f.aside, "err", err)
-	if err := f.setAside(); err != nil {
-		log.Error("the state file cannot be set aside, so nothing is written; make the folder writable for "+
-			"the service", "file", path, "err", err)
+	return nil
+}
+
+// keepDamaged keeps a copy of a file of which parts were left out, for people.
+func (f *File) keepDamaged(data []byte, why error) {
+	kept := f.other("damaged")
+	if err := wholefile.Write(kept, data); err != nil {
+		kept = err.Error()
 	}
-	return f, nil
+	f.log.Error("parts of the state file are damaged and were left out; the file is kept", "file", kept,
+		"err", why)
+}
+
+// other is another name for the file, for what it is now.
+func (f *File) other(what string) string {
+	return fmt.Sprintf("%s.%s-%s", f.path, what, time.Now().UTC().Format("20060102T150405Z"))
 }
 
 // setAside makes room for a new file. It does nothing where nothing is in the way.
@@ -120,6 +196,7 @@ func (f *File) Run() {
 		f.mu.Unlock()
 		if data == nil {
 			if closed {
+				f.unlock()
 				return
 			}
 			<-f.wake
@@ -155,11 +232,24 @@ func (f *File) write(data []byte) error {
 		return err
 	}
 	f.onDisk = nil // from here on it may be the old or the new one
+	f.keepPrevious()
 	if err := wholefile.Write(f.path, data); err != nil {
 		return err
 	}
 	f.onDisk = data
 	return nil
+}
+
+// keepPrevious keeps the file that is about to be replaced under another name. It costs no writing of data.
+// Not every file system can do it, and the service can do without.
+func (f *File) keepPrevious() {
+	if _, err := os.Stat(f.path); err != nil {
+		return // the one of before stays
+	}
+	_ = os.Remove(f.path + Previous) // it may not be there
+	if err := os.Link(f.path, f.path+Previous); err != nil {
+		f.log.Debug("the state file of before is not kept", "err", err)
+	}
 }
 
 func (f *File) report(err error) {

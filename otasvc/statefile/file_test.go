@@ -3,6 +3,7 @@ package statefile_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -124,6 +125,84 @@ func TestUnreadableStateIsSetAside(t *testing.T) {
 	if !strings.Contains(d.log.String(), "cannot be read") {
 		t.Errorf("nothing was logged: %s", &d.log)
 	}
+}
+
+// Where the last state makes no sense any more, the one before it is taken.
+func TestPreviousState(t *testing.T) {
+	d := newDisk(t)
+	f, _ := d.open()
+	d.running(f, "third", func() {
+		f.SaveNow([]byte("first"))
+		f.SaveNow([]byte("second"))
+	})
+	d.put("! damaged")
+	f, read := d.open()
+	if read != "second" {
+		t.Errorf("read %q", read)
+	}
+	if said := d.log.String(); !strings.Contains(said, "is set aside") || !strings.Contains(said, "goes on with the state file of before") {
+		t.Errorf("logged: %s", said)
+	}
+	d.running(f, "fourth", func() {})
+	d.holds("fourth")
+
+	if err := os.Remove(d.path); err != nil { // as a power cut between two renames could leave it
+		t.Fatal(err)
+	}
+	f, read = d.open()
+	if read != "second" {
+		t.Errorf("without a file: read %q", read)
+	}
+	d.running(f, "fifth", func() {})
+}
+
+// A file of which parts were left out is kept for people, and the service goes on with the rest.
+func TestDamagedStateIsKept(t *testing.T) {
+	d := newDisk(t)
+	d.put("half")
+	f, err := statefile.Open(d.path, slog.New(slog.NewTextHandler(&d.log, nil)), func([]byte) error { return statefile.ErrDamaged })
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.running(f, "rest", func() {})
+	d.holds("rest")
+	kept, _ := filepath.Glob(d.path + ".damaged-*")
+	if len(kept) != 1 {
+		t.Fatalf("kept %q", kept)
+	}
+	if got, err := os.ReadFile(kept[0]); err != nil || string(got) != "half" {
+		t.Errorf("kept was %q, %v", got, err)
+	}
+}
+
+// A file that is for another version stays as it is.
+func TestRefusedStateStays(t *testing.T) {
+	d := newDisk(t)
+	d.put("newer")
+	_, err := statefile.Open(d.path, slog.New(slog.DiscardHandler), func([]byte) error { return statefile.ErrRefused })
+	if !errors.Is(err, statefile.ErrRefused) {
+		t.Errorf("%v", err)
+	}
+	d.holds("newer")
+	f, _ := d.open() // it is not locked by the attempt
+	d.running(f, "newer", func() {})
+}
+
+// One service has a state file at a time.
+func TestStateIsLocked(t *testing.T) {
+	d := newDisk(t)
+	f, _ := d.open()
+	d.running(f, "mine", func() {
+		_, err := statefile.Open(d.path, slog.New(slog.DiscardHandler), func([]byte) error { return nil })
+		if !errors.Is(err, statefile.ErrInUse) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
+			t.Errorf("%v", err)
+		}
+	})
+	f, read := d.open()
+	if read != "mine" {
+		t.Errorf("the next service reads %q", read)
+	}
+	d.running(f, "mine", func() {})
 }
 
 // A disk that refuses a write is tried again; whoever waits is told at once, and the trouble shows as long as it lasts.
