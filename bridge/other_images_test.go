@@ -6,11 +6,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 // entities are the components of a discovery document: their platform alone where they are removed, else
@@ -104,4 +107,67 @@ func TestUpgradeShowsAtItsImage(t *testing.T) {
 	if !busy(update) || busy(update+"/8706") || busy(update+"/8707") {
 		t.Error("an upgrade of the device's own image shows at the wrong place")
 	}
+}
+
+// TestOtherImageAsPublished upgrades both images of a device over MQTT, by name and by "all", and holds every
+// update state that is published meanwhile against what can be: each shows its own versions and its own
+// upgrade, and no two are in progress at the same time.
+func TestOtherImageAsPublished(t *testing.T) {
+	device := bulbConfig(bulb, 0x4f4f)
+	device.OtherClients = []sim.ClientConfig{{Endpoint: 2, ImageType: 0x2202, FileVersion: 5}}
+	inHome(t, sim.Config{Devices: []sim.DeviceConfig{device}}, func(h *home) {
+		const second = updateTopic + "/8706"
+		own, other := h.image(newer, 6_000), h.imageOf(0x2202, 6, 6_000)
+		for _, url := range []string{own, other} {
+			h.request("add_image", `{`+bulbID+`,"url":"`+url+`"}`)
+		}
+		h.within(time.Minute, "the other image is offered", func() bool {
+			return strings.Contains(h.out.value(second), `"latest_version":"0x00000006"`)
+		})
+		h.request("upgrade", `{`+bulbID+`,"imageTypeId":"0x2202","transaction":"named"}`)
+		h.within(time.Hour, "the other image runs", func() bool {
+			return strings.Contains(h.out.value(second), `"installed_version":"0x00000006"`)
+		})
+		h.request("upgrade", `{"deviceId":"all","transaction":"all"}`)
+		h.within(time.Hour, "its own image runs", func() bool {
+			return strings.Contains(h.out.value(updateTopic), `"installed_version":"0x23095631"`)
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+
+		final := h.out.on("zigate-ota/response/upgrade")
+		if n := len(final); n == 0 || !strings.Contains(final[n-1], `"results":[{"euid":"0x000b57fffec6a5b2","state":"succeeded","reason":null}]`) {
+			t.Errorf("answers %v", final)
+		}
+		installed := map[string][]string{
+			updateTopic: {"0x22010631", "0x23095631"}, second: {"0x00000005", "0x00000006"},
+		}
+		busy := map[string]bool{}
+		begun := map[string]int{}
+		for _, m := range h.out.all(updateTopic) {
+			var state struct {
+				Installed string `json:"installed_version"`
+				Latest    string `json:"latest_version"`
+				Busy      bool   `json:"in_progress"`
+			}
+			if err := json.Unmarshal([]byte(m.payload), &state); err != nil {
+				t.Fatal(err)
+			}
+			known := installed[m.topic]
+			if state.Installed != "" && !slices.Contains(known, state.Installed) ||
+				state.Latest != "" && !slices.Contains(known, state.Latest) {
+				t.Errorf("%s: %s", m.topic, m.payload)
+			}
+			if state.Busy && !busy[m.topic] {
+				begun[m.topic]++
+			}
+			busy[m.topic] = state.Busy
+			if busy[updateTopic] && busy[second] {
+				t.Errorf("two upgrades of a device at a time: %s", m.payload)
+			}
+		}
+		if begun[updateTopic] != 1 || begun[second] != 1 {
+			t.Errorf("upgrades begun: %v", begun)
+		}
+	})
 }
