@@ -117,7 +117,7 @@ func (w *world) reach(state upgrade.State, prepare func(*otasvc.UpgradeRequest, 
 		other, _ := w.image(0x100B, 0x0112, 11, 12_000)
 		w.add(plug, other)
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
-		w.within(time.Minute, "the plug downloads", func() bool { return w.sink.device(plug).Upgrade.State == upgrade.Downloading })
+		w.within(time.Minute, "the plug downloads", func() bool { return w.stateOf(plug) == upgrade.Downloading })
 	}
 	req := otasvc.UpgradeRequest{Device: ref(bulb)}
 	if prepare != nil {
@@ -127,10 +127,10 @@ func (w *world) reach(state upgrade.State, prepare func(*otasvc.UpgradeRequest, 
 		w.t.Fatalf("%+v", a)
 	}
 	if state == upgrade.Paused {
-		w.within(time.Minute, "it downloads", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
+		w.within(time.Minute, "it downloads", func() bool { return w.stateOf(bulb) == upgrade.Downloading })
 		w.ask(func(r otasvc.Respond) { w.service.Pause(ref(bulb), 0, r) })
 	}
-	w.within(10*time.Minute, "it is "+string(state), func() bool { return w.sink.device(bulb).Upgrade.State == state })
+	w.within(10*time.Minute, "it is "+string(state), func() bool { return w.stateOf(bulb) == state })
 }
 
 // A dongle that comes back after hours finds everything as it was.

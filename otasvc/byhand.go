@@ -91,6 +91,7 @@ func (h *byHand) imageNotify(d *device, req ImageNotify, respond Respond) {
 		ManufacturerCode: valueOr(key.ManufacturerCode, wildcard16),
 	}
 	toDevice := func(to message.Target) message.Message { cmd.Target = to; return cmd }
+	d.notified.at = h.owner.now()
 	h.send(namedClient(d, key.ImageType), toDevice, about, func(a Answer) {
 		if a.Status == Success {
 			h.outlet.happened(Event{

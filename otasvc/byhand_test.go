@@ -61,6 +61,7 @@ func TestFramesByHand(t *testing.T) {
 	cfg.Addr = 0x4f4f
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 		w.met(bulb)
+		w.settled(1)
 		notify := func(n otasvc.ImageNotify) func(otasvc.Respond) {
 			n.Device = ref(bulb)
 			return func(r otasvc.Respond) { w.service.ImageNotify(n, r) }
@@ -147,7 +148,7 @@ func TestFramesByHand(t *testing.T) {
 			t.Errorf("the wait does not answer the block request before it: %+v", sent[n-2:])
 		}
 
-		w.within(10*time.Minute, "the device waits with its image", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloaded })
+		w.within(10*time.Minute, "the device waits with its image", func() bool { return w.stateOf(bulb) == upgrade.Downloaded })
 		l = w.listen(message.UpgradeEndResponse{}.Type())
 		a = w.ask(end(otasvc.UpgradeEnd{UpgradeTime: ptr(uint32(1))}))
 		sent = l.take()
@@ -371,7 +372,7 @@ func TestLoadImageByHandDisturbsNoInstallation(t *testing.T) {
 		url, _ := w.image(0x117C, 0x2201, 2, 20_000)
 		w.add(bulb, url)
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold})
-		w.within(10*time.Minute, "the device waits with its image", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloaded })
+		w.within(10*time.Minute, "the device waits with its image", func() bool { return w.stateOf(bulb) == upgrade.Downloaded })
 		a := w.ask(func(r otasvc.Respond) { w.service.LoadImage(ref(bulb), r) })
 		if a.Status != otasvc.Failure || !strings.Contains(a.Error, "waits to be told to install") {
 			t.Errorf("%+v", a)

@@ -122,7 +122,7 @@ func TestScheduleFollowsTheWall(t *testing.T) {
 		w.add(bulb, url)
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), At: time.Now().Add(24 * time.Hour).Round(0)})
 		w.ask(func(r otasvc.Respond) { w.service.ServiceStatus(nil, r) }) // a turn has passed
-		if diff := cmp.Diff(upgrade.Scheduled, w.sink.device(bulb).Upgrade.State); diff != "" {
+		if diff := cmp.Diff(upgrade.Scheduled, w.stateOf(bulb)); diff != "" {
 			t.Error(diff)
 		}
 		w.clockSet(24 * time.Hour)

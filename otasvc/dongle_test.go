@@ -157,7 +157,7 @@ func TestFlashTroubleHoldsNothingUp(t *testing.T) {
 		w.policy.Slice = time.Minute
 		w.restart()
 		upgraded(w, 200_000)
-		w.within(time.Minute, "the download runs", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
+		w.within(time.Minute, "the download runs", func() bool { return w.stateOf(bulb) == upgrade.Downloading })
 		w.service.HandleMessage(message.PDMEvent{Event: recordTooLarge, Record: 7}, 0)
 		w.met(plug)
 		url, _ := w.image(0x100B, 0x0112, 11, 5_000)
@@ -181,7 +181,7 @@ func TestFlashTroubleHoldsNothingUp(t *testing.T) {
 func TestNetworkFormedAnew(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		upgraded(w, 100_000)
-		w.within(time.Minute, "the download runs", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
+		w.within(time.Minute, "the download runs", func() bool { return w.stateOf(bulb) == upgrade.Downloading })
 		w.service.HandleMessage(message.NetworkState{IEEE: w.sim.IEEE(), PANID: 0x2222, Channel: 15}, 0)
 		if u := w.ended(time.Minute, bulb); u.Reason != upgrade.ReasonDongleLost {
 			t.Errorf("ended %+v", u)

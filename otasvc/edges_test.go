@@ -91,7 +91,7 @@ func TestTimeAwayDoesNotCountWhileApplying(t *testing.T) {
 			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 				upgraded(w, 5_000)
 				w.within(10*time.Minute, "it installs", func() bool {
-					return w.sink.device(bulb).Upgrade != nil && w.sink.device(bulb).Upgrade.State == upgrade.Applying
+					return w.sink.device(bulb).Upgrade != nil && w.stateOf(bulb) == upgrade.Applying
 				})
 				away(w)
 				u := w.ended(time.Hour, bulb)
@@ -234,10 +234,10 @@ func TestInstallationIsHeldForPages(t *testing.T) {
 				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold})
 				// On v2 it cannot be held: better not at all than at the wrong time.
 				want := map[string]upgrade.State{"v1": upgrade.Downloaded, "v2": upgrade.Cancelled}[name]
-				w.within(20*time.Minute, "it is downloaded or given up", func() bool { return w.sink.device(bulb).Upgrade.State == want })
+				w.within(20*time.Minute, "it is downloaded or given up", func() bool { return w.stateOf(bulb) == want })
 				time.Sleep(10 * time.Minute)
 				if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 {
-					t.Errorf("not held: version %d, %s", d.FileVersion, w.sink.device(bulb).Upgrade.State)
+					t.Errorf("not held: version %d, %s", d.FileVersion, w.stateOf(bulb))
 				}
 			})
 		})
@@ -381,7 +381,7 @@ func TestHeldDeviceTakesOnlyTheWordToInstall(t *testing.T) {
 		url, _ := w.image(0x117C, 0x2201, 2, 10_000)
 		w.add(bulb, url)
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold})
-		w.within(10*time.Minute, "it is downloaded", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloaded })
+		w.within(10*time.Minute, "it is downloaded", func() bool { return w.stateOf(bulb) == upgrade.Downloaded })
 		v := uint32(77)
 		a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), At: time.Now().Add(5 * time.Hour), ImageVersion: &v})
 		time.Sleep(10 * time.Minute)
@@ -460,14 +460,14 @@ func TestHeldImageIsNotOfferedToOthers(t *testing.T) {
 		w.add(bulb, url)
 		w.add(bulb2, url)
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold})
-		w.within(30*time.Minute, "it is downloaded", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloaded })
+		w.within(30*time.Minute, "it is downloaded", func() bool { return w.stateOf(bulb) == upgrade.Downloaded })
 		a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb2)})
 		if a.Status != otasvc.InProgress || a.Error == "" {
 			t.Errorf("the user is not told that it waits: %+v", a)
 		}
 		time.Sleep(3 * time.Hour)
 		if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 {
-			t.Errorf("not held: version %d, %s", d.FileVersion, w.sink.device(bulb).Upgrade.State)
+			t.Errorf("not held: version %d, %s", d.FileVersion, w.stateOf(bulb))
 		}
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
 		for _, e := range []message.IEEE{bulb, bulb2} {

@@ -238,8 +238,8 @@ func TestPauseAndResume(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		at := w.sim.Device(bulb).Snapshot().Offset
 		time.Sleep(20 * time.Minute)
-		if now := w.sim.Device(bulb).Snapshot(); now.Offset != at || w.sink.device(bulb).Upgrade.State != upgrade.Paused {
-			t.Fatalf("not held: offset %d, then %d, state %s", at, now.Offset, w.sink.device(bulb).Upgrade.State)
+		if now := w.sim.Device(bulb).Snapshot(); now.Offset != at || w.stateOf(bulb) != upgrade.Paused {
+			t.Fatalf("not held: offset %d, then %d, state %s", at, now.Offset, w.stateOf(bulb))
 		}
 		if a := w.ask(func(r otasvc.Respond) { w.service.Resume(ref(bulb), r) }); a.Status != otasvc.Success {
 			t.Fatalf("resume: %+v", a)
@@ -346,7 +346,11 @@ func TestFaultsOnLineAndAir(t *testing.T) {
 					url, data := w.image(0x117C, 0x2201, 2, 15_000)
 					w.add(bulb, url)
 					w.accepted(bulb, "t")
-					if u := w.ended(24*time.Hour, bulb); u.State != upgrade.Succeeded {
+					u := w.ended(24*time.Hour, bulb)
+					if u.Reason == upgrade.ReasonInvalidImage && len(w.sim.Stats().DamagedBlocks) > 0 {
+						return // the dongle took a block that was damaged on its way, and the device has found it out
+					}
+					if u.State != upgrade.Succeeded {
 						w.t.Fatalf("%v: ended %+v", firmware, u)
 					}
 					// A byte lost on the way to the dongle can go unnoticed there; see TestRandomRuns.
@@ -394,7 +398,7 @@ func TestDeviceTellsAnotherNumber(t *testing.T) {
 					t.Errorf("the same again: %+v", a)
 				}
 				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Force: true})
-				w.within(time.Minute, "it has another upgrade", func() bool { return !w.sink.device(bulb).Upgrade.State.Ended() })
+				w.within(time.Minute, "it has another upgrade", func() bool { return !w.stateOf(bulb).Ended() })
 				if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 					t.Errorf("the same again, with force: %+v", u)
 				}
@@ -405,7 +409,7 @@ func TestDeviceTellsAnotherNumber(t *testing.T) {
 					t.Error("a newer image is no update")
 				}
 				w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
-				w.within(time.Minute, "it has another upgrade", func() bool { return !w.sink.device(bulb).Upgrade.State.Ended() })
+				w.within(time.Minute, "it has another upgrade", func() bool { return !w.stateOf(bulb).Ended() })
 				if u := w.ended(time.Hour, bulb); u.Reason != upgrade.ReasonVersionUnchanged {
 					t.Errorf("another image under the same number: %+v", u)
 				}
@@ -436,7 +440,7 @@ func TestCancelIsTooLate(t *testing.T) {
 				w.met(waiting)
 				data := upgraded(w, 6_000)
 				w.add(waiting, "file://"+filepath.Join(w.dir, "images", "117c-2201-00000002-6000.ota"))
-				w.within(time.Minute, "it installs", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Applying })
+				w.within(time.Minute, "it installs", func() bool { return w.stateOf(bulb) == upgrade.Applying })
 				w.queue(otasvc.UpgradeRequest{Device: ref(waiting), At: time.Now().Add(time.Hour), Ticket: upgrade.Ticket(`"w"`)})
 				if tt.restart {
 					w.restart()
@@ -477,7 +481,7 @@ func TestCancelIsTooLate(t *testing.T) {
 func TestForgottenWhileItInstalls(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		upgraded(w, 6_000)
-		w.within(time.Minute, "it installs", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Applying })
+		w.within(time.Minute, "it installs", func() bool { return w.stateOf(bulb) == upgrade.Applying })
 		if a := w.ask(func(r otasvc.Respond) { w.service.Forget(ref(bulb), r) }); a.Status != otasvc.Success {
 			t.Fatalf("forget: %+v", a)
 		}

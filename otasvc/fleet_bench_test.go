@@ -206,6 +206,110 @@ func (f fleet) run(t *testing.T) (o outcome) {
 	return o
 }
 
+// BenchmarkInventoryBesideDownloads has four devices download, in fake time, by themselves and while a hundred
+// others have joined of which nothing is known. It reports what these cost the downloads (nothing is wanted), how
+// many were asked who they are meanwhile (none), and how long it takes then until all have said it, against the time
+// that 20 a minute take.
+func BenchmarkInventoryBesideDownloads(b *testing.B) {
+	const newcomers = 100
+	for b.Loop() {
+		var alone, beside besideOutcome
+		fleet{}.inFakeTime(b, func(t *testing.T) {
+			alone = downloadsBeside(t, 0)
+			beside = downloadsBeside(t, newcomers)
+		})
+		floor := (newcomers/20 - 1) * time.Minute
+		b.ReportMetric(beside.took.Seconds()/alone.took.Seconds(), "took/alone")
+		b.ReportMetric(float64(beside.again)-float64(alone.again), "asked-again")
+		b.ReportMetric(float64(beside.asked), "notified-meanwhile")
+		b.ReportMetric(beside.known.Seconds()/floor.Seconds(), "known/floor")
+		if beside.took > alone.took*102/100 || beside.asked > 0 {
+			b.Errorf("alone %+v, beside %+v", alone, beside)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// besideOutcome is how downloads went beside newcomers.
+type besideOutcome struct {
+	took  time.Duration // until the last device had its image
+	again uint64        // blocks that were asked for again
+	asked int           // newcomers that were asked who they are meanwhile
+	known time.Duration // until all newcomers have said it, from then on
+}
+
+// downloadsBeside has four devices download, and others join when they do.
+func downloadsBeside(t *testing.T, newcomers int) (o besideOutcome) {
+	var devices []sim.DeviceConfig
+	for i := range floorPlaces {
+		devices = append(devices, bulbConfig(bulb+message.IEEE(i)))
+	}
+	air := &notices{}
+	inWorld(t, sim.Config{Devices: devices, OnAir: air.hear}, func(w *world) {
+		w.policy.Canary = false
+		w.restart()
+		w.settled(len(devices))
+		url, _ := w.image(0x117C, 0x2201, 2, fleetImage)
+		for _, d := range devices {
+			w.add(d.IEEE, url)
+			w.accepted(d.IEEE, "")
+		}
+		w.within(5*time.Minute, "all download", func() bool {
+			for _, d := range devices {
+				if w.sim.Device(d.IEEE).Snapshot().Offset == 0 {
+					return false
+				}
+			}
+			return true
+		})
+		begun := time.Now()
+		air.take()
+		var joined []sim.DeviceConfig
+		for i := range newcomers {
+			cfg := quietConfig(plug+message.IEEE(i), uint16(i+1))
+			d, err := w.sim.AddDevice(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.Announce()
+			joined = append(joined, cfg)
+			time.Sleep(time.Second)
+		}
+		var ended time.Time
+		w.within(3*time.Hour, "all have their image", func() bool {
+			for _, d := range devices {
+				at := w.lastOf(d.IEEE, otasvc.EventDownloadFinished)
+				if at.IsZero() {
+					return false
+				}
+				if at.After(ended) {
+					ended = at
+				}
+			}
+			return true
+		})
+		o.took = ended.Sub(begun)
+		for _, n := range air.take() {
+			if n.at.Before(ended) {
+				o.asked++
+			}
+		}
+		for _, d := range devices {
+			o.again += w.sim.Device(d.IEEE).Snapshot().BlocksAsked
+		}
+		w.within(time.Hour, "all newcomers are known", func() bool {
+			for _, d := range joined {
+				if !w.hasSaid(d) {
+					return false
+				}
+			}
+			return true
+		})
+		o.known = time.Since(ended)
+	})
+	return o
+}
+
 // BenchmarkShortSlices upgrades eight quick devices of four images over a real TCP port, in real time, with
 // slices that are shorter than a download and with one that never ends, all at the same time. Nobody is
 // interrupted who is as quick as the others, however short the slice, and the headers of images that wait are

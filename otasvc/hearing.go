@@ -19,6 +19,7 @@ type hearing struct {
 	devices   *deviceHearing
 	questions *registry.Questions
 	searches  *registry.Searches
+	inventory *inventory
 
 	owner    *owner
 	home     *home
@@ -50,9 +51,9 @@ func (h *hearing) indication(m message.DataIndication, lqi uint8, now time.Time)
 	} else {
 		h.devices.seen(d, lqi, now)
 	}
-	if h.watch.off() {
-		// Nobody asked for it: either no handler of the firmware wants the frame, or the dongle is in the
-		// pure raw mode, and nothing else will tell what is in it.
+	if !h.watch.decodes() {
+		// Either no handler of the firmware wants the frame, or the dongle is in the pure raw mode, which
+		// other software may have set, and nothing else will tell what is in it.
 		for _, decoded := range m.Messages() {
 			h.message(decoded, lqi, now)
 		}
@@ -63,6 +64,10 @@ func (h *hearing) indication(m message.DataIndication, lqi uint8, now time.Time)
 	if q, ok := message.ParseQueryNextImage(m.Payload); ok {
 		h.askedAt(d, m)
 		h.queried(d, d.LearnQuery(m.SrcEndpoint, q), now)
+		return
+	}
+	if status, ok := refusal(m); ok {
+		h.inventory.refused(d, status, now)
 		return
 	}
 	if end, ok := message.ParseUpgradeEndRequest(m.Payload); ok {
@@ -111,8 +116,22 @@ func (h *hearing) askedAt(d *device, m message.DataIndication) {
 	}
 }
 
+// refusal is the ZCL status with which a device has answered an Image Notify. The message that the dongle
+// makes of such an answer does not say whose it is.
+func refusal(m message.DataIndication) (status uint8, ok bool) {
+	const imageNotify = 0x00 // command of the OTA cluster
+	for _, decoded := range m.Messages() {
+		if r, is := decoded.(message.DefaultResponse); is && r.Command == imageNotify {
+			return r.Status, true
+		}
+	}
+	return 0, false
+}
+
 // queried acts on an OTA client of a device that asked for an image. It says who it is, and it listens now.
 func (h *hearing) queried(d *device, by registry.Client, now time.Time) {
+	h.devices.interviews.wantOutdated(d)
+	h.inventory.said(d, now)
 	h.upgrades.versionTold(d, by, now)
 	if d.active() == nil {
 		return

@@ -19,6 +19,7 @@ type deviceHearing struct {
 	dongle     *dongle
 	strangers  *registry.Strangers
 	interviews *interviews
+	inventory  *inventory
 	rights     *blockRights
 	upgrades   *upgrades
 	offers     *offers
@@ -75,6 +76,7 @@ func (h *deviceHearing) seen(d *device, lqi uint8, now time.Time) {
 	}
 	d.Seen(lqi, now)
 	h.interviews.heard(d, now)
+	h.inventory.heard(d)
 	h.upgrades.step(d, upgrade.Heard{}, now)
 }
 
@@ -119,7 +121,7 @@ func (h *deviceHearing) listed(m message.DeviceList) {
 		if l.LQI != 0 {
 			d.SetLinkQuality(l.LQI)
 		}
-		if !d.Interviewed() || !d.VersionFresh() {
+		if f := d.Facts(); !f.Interviewed || !f.Heard.VersionFresh || f.Outdated {
 			h.interviews.want(d)
 		}
 	}
@@ -174,6 +176,7 @@ func (h *deviceHearing) attribute(m message.Attribute, lqi uint8, now time.Time)
 	}
 	h.seen(d, lqi, now)
 	if c, told := d.Learn(m); told {
+		h.interviews.wantOutdated(d)
 		h.upgrades.versionTold(d, c, now)
 	}
 }
@@ -259,5 +262,6 @@ func (h *deviceHearing) forget(d *device) {
 	h.home.forget(d)
 	h.offers.forget(d.Device)
 	h.interviews.forget(d)
+	h.inventory.forget(d)
 	h.outlet.sink.DeviceGone(d.EUID())
 }

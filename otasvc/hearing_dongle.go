@@ -21,6 +21,7 @@ type dongleHearing struct {
 	upgrades   *upgrades
 	questions  *registry.Questions
 	interviews *interviews
+	inventory  *inventory
 	sender     *sending.Sender
 	outlet     *outlet
 	log        *slog.Logger
@@ -87,6 +88,7 @@ func (h *dongleHearing) disconnected(err error, now time.Time) {
 	h.slot.lost()
 	h.questions.Drop(errDongleAway)
 	h.interviews.endAll(errDongleAway)
+	h.inventory.endAll()
 }
 
 // stackError acts on an error of the dongle's stack.

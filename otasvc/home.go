@@ -30,15 +30,11 @@ type device struct {
 	// upgradeRevision counts changes of what is told of upgrade and history.
 	upgradeRevision uint64
 
-	returnedAt       time.Time // when it was heard after a long silence, or joined; zero where it was not
-	deliveryFailedAt time.Time // when a failed delivery was last told as an event
-	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
-	stray            strayRequest
-
-	// lastBlock is the device's request for the last block, where the installation is to wait.
-	lastBlock message.ImageBlockRequest
-	// endEndpoint is where its last upgrade end request came from; 0 where none was heard.
-	endEndpoint uint8
+	returnedAt time.Time // when it was heard after a long silence, or joined; zero where it was not
+	notified   notified
+	told       toldEvents
+	stray      strayRequest
+	ending     ending
 
 	// rights are changed by [blockRights] alone.
 	rights struct {
@@ -49,6 +45,24 @@ type device struct {
 		abortUntil time.Time
 	}
 }
+
+// notified is what was sent to a device to have it look for an image.
+type notified struct {
+	at time.Time // last
+	// endpoints are those at which it was asked who it is since the start.
+	endpoints []uint8
+}
+
+// ending is what a device has asked for at the end of its download.
+type ending struct {
+	// lastBlock is its request for the last block, where the installation is to wait.
+	lastBlock message.ImageBlockRequest
+	// endpoint is where its last upgrade end request came from; 0 where none was heard.
+	endpoint uint8
+}
+
+// toldEvents is when events of a device were told last that come seldom.
+type toldEvents struct{ deliveryFailed, unsolicited time.Time }
 
 // active is the device's upgrade that has not ended, or nil.
 func (d *device) active() *upgrade.Upgrade {
@@ -243,10 +257,10 @@ const deliveryEventInterval = time.Minute
 
 // deliveryFailed notes that a frame did not reach the device, and reports whether an event is to tell of it.
 func (d *device) deliveryFailed(now time.Time) (tell bool) {
-	if now.Sub(d.deliveryFailedAt) < deliveryEventInterval {
+	if now.Sub(d.told.deliveryFailed) < deliveryEventInterval {
 		return false
 	}
-	d.deliveryFailedAt = now
+	d.told.deliveryFailed = now
 	return true
 }
 
@@ -257,25 +271,25 @@ const unsolicitedInterval = time.Minute
 // askedUnsolicited notes that the device asked for a block without an upgrade, and reports whether an event
 // is to tell of it.
 func (d *device) askedUnsolicited(now time.Time) (tell bool) {
-	if now.Sub(d.unsolicitedAt) < unsolicitedInterval {
+	if now.Sub(d.told.unsolicited) < unsolicitedInterval {
 		return false
 	}
-	d.unsolicitedAt = now
+	d.told.unsolicited = now
 	return true
 }
 
 // askedLastBlock notes the device's request for its last block, which is answered when the slot is empty.
-func (d *device) askedLastBlock(req message.ImageBlockRequest) { d.lastBlock = req }
+func (d *device) askedLastBlock(req message.ImageBlockRequest) { d.ending.lastBlock = req }
 
 // endedFrom notes the endpoint that sent the device's upgrade end request; the answer goes there.
-func (d *device) endedFrom(endpoint uint8) { d.endEndpoint = endpoint }
+func (d *device) endedFrom(endpoint uint8) { d.ending.endpoint = endpoint }
 
 // endTarget is where the answer to the device's upgrade end request goes: the endpoint that sent it, where
 // one was heard.
 func (d *device) endTarget() message.Target {
 	to := d.target()
-	if d.endEndpoint != 0 {
-		to.DstEndpoint = d.endEndpoint
+	if d.ending.endpoint != 0 {
+		to.DstEndpoint = d.ending.endpoint
 	}
 	return to
 }

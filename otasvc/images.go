@@ -111,14 +111,19 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 			return
 		}
 		respond(Answer{Status: Success, Operation: op})
-		if !req.Upgrade || d.active() != nil {
-			return
-		}
-		offer := offerOf(r, image)
-		if c := clientFor(d, offer.ImageType); fits(c, offer) && mayTakeUnnamed(c, &offer) {
-			o.upgrades.begin(c, &offer, upgrade.Order{}, o.now())
+		if req.Upgrade {
+			o.inventory.complete(d, func() { o.beginRegistered(d, offerOf(r, image)) })
 		}
 	})
+}
+
+// beginRegistered begins the upgrade of a device to an image that was just registered for it, unless
+// something speaks against it.
+func (o *orders) beginRegistered(d *device, offer Offer) {
+	c := clientFor(d, offer.ImageType)
+	if o.home.knows(d) && d.active() == nil && fits(c, offer) && mayTakeUnnamed(c, &offer) {
+		o.upgrades.begin(c, &offer, upgrade.Order{}, o.now())
+	}
 }
 
 // ptr is a pointer to a copy of a value.

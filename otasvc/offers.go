@@ -141,16 +141,27 @@ func (o *offers) noImage(c client) string {
 			return fmt.Sprintf("the registered image is for other hardware versions than the device's %d",
 				*f.HardwareVersion)
 		}
+		if f.ManufacturerCode == nil || f.ImageType == nil {
+			return "the device " + notSaid + "; it is not known whether the registered image is for it"
+		}
 		return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, "+
 			"the device asks for others", offer.ManufacturerCode, offer.ImageType)
 	}
-	if dev, ok := o.catalogued(c); ok {
+	dev, told := f.Catalogued()
+	switch {
+	case !told:
+		return "no image is registered for this device, and it " + notSaid + ", so none can be looked for; " +
+			"wake it or see that it is in reach, and ask for an interview, or add an image with add_image"
+	case o.catalog != nil:
 		if err := o.catalog.Explain(dev); err != nil {
 			return "no image is registered for this device, and " + err.Error() + "; add one with add_image"
 		}
 	}
 	return "no image is registered for this device; add one with add_image"
 }
+
+// notSaid is what a device has not done of which it is not known which images it takes.
+const notSaid = "has not said yet which manufacturer code and image type it has"
 
 // isOfAnother reports whether an image is for another one of the device's OTA clients.
 func isOfAnother(c client, o Offer) bool {

@@ -90,6 +90,7 @@ type orders struct {
 	upgrades   *upgrades
 	groups     *groups
 	interviews *interviews
+	inventory  *inventory
 	keeper     *keeper
 	outlet     *outlet
 
@@ -171,17 +172,46 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 	case admission.Release:
 		o.release(d, req, respond)
 	case admission.Fetch:
-		o.takeFromURL(d, req, respond)
+		o.identify(d, req, respond, func(respond Respond) { o.takeFromURL(d, req, respond) })
 	case admission.Choose:
-		c := namedClient(d, req.ImageType)
-		offered := o.offers.best(c)
-		if req.ImageVersion != nil {
-			offered = o.offers.ofVersion(c, *req.ImageVersion)
-		}
-		o.takeOffer(c, req, offered, respond)
+		o.identify(d, req, respond, func(respond Respond) { o.choose(d, req, respond) })
 	default:
 		respond(o.refusal(v, mainClient(d), o.offers.upgradeOperation(d)))
 	}
+}
+
+// identify goes on once a device that has not said all by which images are judged has said it, or was asked
+// in vain, or cannot be asked now. That the request is under way is said at once, and then not once more.
+func (o *orders) identify(d *device, req UpgradeRequest, respond Respond, then func(Respond)) {
+	c := namedClient(d, req.ImageType)
+	if !lacks(c) || !o.inventory.canAsk(d) {
+		then(respond)
+		return
+	}
+	respond(Answer{Status: InProgress, Operation: c.operation(nil)})
+	o.inventory.await(d, func() { then(leavingOut(respond)) })
+}
+
+// leavingOut leaves the next answer out that says no more than that a request is under way.
+func leavingOut(respond Respond) Respond {
+	left := false
+	return func(a Answer) {
+		if a.Status == InProgress && a.Error == "" && !left {
+			left = true
+			return
+		}
+		respond(a)
+	}
+}
+
+// choose goes on with the image that a request means, of those that there are for a device.
+func (o *orders) choose(d *device, req UpgradeRequest, respond Respond) {
+	c := namedClient(d, req.ImageType)
+	offered := o.offers.best(c)
+	if req.ImageVersion != nil {
+		offered = o.offers.ofVersion(c, *req.ImageVersion)
+	}
+	o.takeOffer(c, req, offered, respond)
 }
 
 // release has a device install the image that it has.
@@ -292,10 +322,12 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 		return admission.ForAll(o.memberNow(c), admissionOfferOf(c, offered))
 	}
 	respond(Answer{Status: InProgress})
-	o.ensureAll(wanted, func() {
-		g := o.queueGroup(req, wanted, o.now())
-		o.upgrades.saveAtOnce()   // who asked has been told that it is being done
-		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
+	o.identifyAll(func() {
+		o.ensureAll(wanted, func() {
+			g := o.queueGroup(req, wanted, o.now())
+			o.upgrades.saveAtOnce()   // who asked has been told that it is being done
+			o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
+		})
 	})
 }
 
@@ -305,6 +337,25 @@ func (o *orders) memberNow(c client) admission.Device {
 	now := o.deviceNow(c)
 	now.Upgrading = c.device.active() != nil && c.isUpgraded() || o.groups.waits(c)
 	return now
+}
+
+// identifyAll goes on once every device that has not said all by which images are judged has said it, or was
+// asked in vain. One that sleeps is left alone, and so is one that was asked in vain before.
+func (o *orders) identifyAll(then func()) {
+	open := 1
+	done := func() {
+		if open--; open == 0 {
+			then()
+		}
+	}
+	for _, d := range o.home.sorted() {
+		inVain := o.inventory.list.InVain(d.EUID()) >= inVainEnough
+		if lacks(mainClient(d)) && !inVain && !d.Sleepy() && o.inventory.canAsk(d) {
+			open++
+			o.inventory.await(d, done)
+		}
+	}
+	done()
 }
 
 // ensureAll fetches the images that indexes have for the OTA clients that wanted picks; then runs

@@ -36,7 +36,7 @@ func newOverlap(allowed bool, slot *headerSlot, log *slog.Logger) *overlap {
 // ignoresRefusal reports whether a device's download goes on while the slot is another image's. One whose
 // installation is to wait is no such download: it ends with the slot empty.
 func (o *overlap) ignoresRefusal(d *device) bool {
-	if !o.allowed || d.MindsRefusal() || d.upgrade.KeepsLastBlock() {
+	if !o.allowed || d.Facts().MindsRefusal || d.upgrade.KeepsLastBlock() {
 		return false
 	}
 	im := o.slot.memory.get(d.upgrade.Image().SHA256)

@@ -15,16 +15,17 @@ import (
 // to load, and upgrades that the slot is theirs or another's. It decides nothing itself, and does not know
 // where images come from nor who asked for an upgrade. It belongs to the owner goroutine.
 type planner struct {
-	home     *home
-	dongle   *dongle
-	slot     *headerSlot
-	rights   *blockRights
-	upgrades *upgrades
-	overlap  *overlap
-	sender   *sending.Sender
-	places   *places
-	log      *slog.Logger
-	now      func() time.Time
+	home      *home
+	dongle    *dongle
+	slot      *headerSlot
+	rights    *blockRights
+	upgrades  *upgrades
+	overlap   *overlap
+	sender    *sending.Sender
+	places    *places
+	inventory *inventory
+	log       *slog.Logger
+	now       func() time.Time
 
 	policy     slot.Policy
 	minBattery int              // percent; a battery device below it is not upgraded
@@ -190,6 +191,7 @@ func (p *planner) view(candidates []slot.Candidate, now time.Time) slot.View {
 		Slot:     p.slot.state,
 		Usable:   usable,
 		NoNew:    p.dongle.badFlash,
+		Empty:    p.inventory.needsSlot,
 		Crowded:  p.sender.Crowded(now),
 		Policy:   policy,
 		Upgrades: candidates,
@@ -199,6 +201,7 @@ func (p *planner) view(candidates []slot.Candidate, now time.Time) slot.View {
 // candidate is a device's upgrade, which has not ended, as far as the slot is concerned.
 func (p *planner) candidate(d *device, now time.Time) slot.Candidate {
 	u := d.upgrade
+	battery := d.Facts().Battery
 	return slot.Candidate{
 		Device:       d.EUID(),
 		Key:          p.slot.keyOf(d),
@@ -211,7 +214,7 @@ func (p *planner) candidate(d *device, now time.Time) slot.Candidate {
 		NotBefore:    u.NotBefore(),
 		Canary:       u.Canary(),
 		Located:      d.Reachable(),
-		BatteryLow:   d.Battery() != nil && int(*d.Battery()) < p.minBattery,
+		BatteryLow:   battery != nil && int(*battery) < p.minBattery,
 		InstallLater: u.KeepsLastBlock(),
 		Sleepy:       d.Sleepy(),
 		AwakeUntil:   u.AwakeUntil(),
@@ -258,17 +261,19 @@ func (p *planner) withheldBy(d *device, now time.Time) *device {
 	return p.home.get(slot.WithheldBy(p.view(nil, now), p.slot.keyOf(d)))
 }
 
-// working reports whether a header is loaded or a device downloads.
+// working reports whether a header is loaded, or a device downloads or may begin to.
 func (p *planner) working(now time.Time) bool {
-	if p.slot.state.Key() != (slot.Key{}) {
+	return p.slot.state.Key() != (slot.Key{}) || !p.quiet(now)
+}
+
+// quiet reports whether nobody downloads, and nobody can be expected to begin now.
+func (p *planner) quiet(now time.Time) bool {
+	if len(p.home.active) == 0 {
 		return true
 	}
-	for _, d := range p.home.active {
-		if c := p.candidate(d, now); c.InDownload() {
-			return true
-		}
-	}
-	return false
+	view := p.view(p.candidates[:0], now)
+	p.candidates = view.Upgrades
+	return slot.Quiet(view, now)
 }
 
 // forecast tells what is to be expected of the upgrades whose downloads have not ended, and when the last of

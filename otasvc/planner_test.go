@@ -34,6 +34,7 @@ func TestQueriesLeaveThePlannerAlone(t *testing.T) {
 		slot:       &headerSlot{},
 		sender:     sending.New(newOwner(nil).inbox),
 		places:     &places{},
+		inventory:  &inventory{},
 		candidates: []slot.Candidate{{Device: 1}},
 	}
 	p.view(nil, now)

@@ -18,7 +18,7 @@ func TestBlockInterval(t *testing.T) {
 			data := upgraded(w, 6_000)
 			w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 0 })
 			begun := time.Now()
-			w.within(time.Hour, "the download ends", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Applying })
+			w.within(time.Hour, "the download ends", func() bool { return w.stateOf(bulb) == upgrade.Applying })
 			blocks := len(data)/63 - 1
 			took := time.Since(begun).Seconds()
 			least := float64(blocks) * interval.Seconds()
@@ -172,7 +172,7 @@ func (w *world) threeWait(before, during func(*world), named bool) []byte {
 	}
 	if during != nil {
 		w.within(5*time.Minute, "the first one downloads, and the others wait for it", func() bool {
-			leads := w.sink.device(bulb).Upgrade.State == upgrade.Downloading
+			leads := w.stateOf(bulb) == upgrade.Downloading
 			return leads && w.sink.device(bulb2).Upgrade.WaitsFor == bulb && w.sink.device(bulb3).Upgrade.WaitsFor == bulb
 		})
 		during(w)
@@ -237,7 +237,7 @@ func TestPolicyTriesAgain(t *testing.T) {
 				t.Fatalf("it was tried %d times while it was off", n)
 			}
 			w.sim.Device(bulb).PowerOn()
-			w.within(time.Hour, "it is upgraded", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Succeeded })
+			w.within(time.Hour, "it is upgraded", func() bool { return w.stateOf(bulb) == upgrade.Succeeded })
 			w.holds(bulb, 2, data)
 		})
 	})

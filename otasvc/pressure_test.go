@@ -176,7 +176,7 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 			w.add(e, url)
 			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(e)}, func(otasvc.Answer) {})
 		}
-		asked := radio.count(message.ActiveEndpointsRequest{}.Type())
+		asked := radio.count(message.NodeDescriptorRequest{}.Type())
 		notified := func() (n int) {
 			for _, e := range others {
 				if u := w.sink.device(e).Upgrade; u != nil && u.State == upgrade.Notified {
@@ -188,7 +188,7 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 		for range 10 {
 			busy()
 		}
-		if notified() != 0 || radio.count((message.ActiveEndpointsRequest{}).Type()) != asked {
+		if notified() != 0 || radio.count((message.NodeDescriptorRequest{}).Type()) != asked {
 			t.Error("the buffers were full, and nothing was put off")
 		}
 		for range 100 {
@@ -197,7 +197,7 @@ func TestFullBuffersPutOffButNotForEver(t *testing.T) {
 		if n := notified(); n != 2 {
 			t.Errorf("after eleven seconds of full buffers %d of 2 devices were offered their image", n)
 		}
-		if radio.count((message.ActiveEndpointsRequest{}).Type()) == asked {
+		if radio.count((message.NodeDescriptorRequest{}).Type()) == asked {
 			t.Error("after eleven seconds of full buffers no device was interviewed")
 		}
 	})

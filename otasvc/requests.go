@@ -188,6 +188,7 @@ type inquiries struct {
 	offers      *offers
 	searches    *registry.Searches
 	interviews  *interviews
+	inventory   *inventory
 	listDevices func() // asks the dongle for the devices around it
 }
 
@@ -275,8 +276,40 @@ func (q *inquiries) check(d *device, imageType *uint16, respond Respond) {
 		return
 	}
 	respond(Answer{Status: InProgress, Operation: op})
-	q.interviews.check(namedClient(d, imageType), func(err error) {
-		respond(q.checked(namedClient(d, imageType), err))
+	c := &check{interviews: q.interviews, inventory: q.inventory}
+	c.run(namedClient(d, imageType), func(err error) { respond(q.checked(namedClient(d, imageType), err)) })
+}
+
+// check asks devices what they run: by reading their version, and where that does not tell all by which
+// images are judged, by having them say who they are. It does not know what follows.
+type check struct {
+	interviews *interviews
+	inventory  *inventory
+	// leaves has devices left alone that were notified in vain lately.
+	leaves bool
+}
+
+// inVainEnough is how often a device was notified in vain that a check of all devices leaves alone.
+const inVainEnough = 3
+
+// run calls done when a device was asked as one of its OTA clients, with a nil error if that has told its
+// version.
+func (c *check) run(of client, done func(error)) {
+	begun := c.inventory.owner.now()
+	d := of.device
+	c.interviews.check(of, func(err error) {
+		now := of.now()
+		inVain := c.leaves && c.inventory.list.InVain(d.EUID()) >= inVainEnough
+		if err == nil && !now.ota.Mute && !lacks(now) || inVain {
+			done(err)
+			return
+		}
+		c.inventory.await(d, func() {
+			if !d.Facts().QueriedAt.Before(begun) {
+				err = nil
+			}
+			done(err)
+		})
 	})
 }
 
@@ -311,12 +344,12 @@ func (q *inquiries) checkAll(respond Respond) {
 	q.offers.refresh()
 	devices := q.home.sorted()
 	c := &checkOfAll{
-		interviews: q.interviews,
-		offers:     q.offers,
-		devices:    devices,
-		results:    make([]CheckResult, len(devices)),
-		open:       len(devices),
-		respond:    respond,
+		check:   check{interviews: q.interviews, inventory: q.inventory, leaves: true},
+		offers:  q.offers,
+		devices: devices,
+		results: make([]CheckResult, len(devices)),
+		open:    len(devices),
+		respond: respond,
 	}
 	if len(devices) == 0 {
 		c.end()
@@ -329,8 +362,8 @@ func (q *inquiries) checkAll(respond Respond) {
 
 // checkOfAll is a check of all devices under way. It does not know how a device is asked.
 type checkOfAll struct {
-	interviews *interviews
-	offers     *offers
+	check  check
+	offers *offers
 
 	devices []*device
 	results []CheckResult // in the order of devices
@@ -347,22 +380,28 @@ func (c *checkOfAll) next() {
 	i := c.begun
 	c.begun++
 	d := c.devices[i]
-	c.interviews.checkEach(d, func(err error) {
-		c.results[i] = CheckResult{EUID: d.EUID(), Status: Success}
-		for one := range clientsOf(d) {
-			if isUpdate(one, c.offers.best(one)) {
-				c.results[i].UpdateAvailable = true
-			}
-		}
-		if err != nil {
-			c.results[i].Status = Failure
-		}
-		if c.open--; c.open == 0 {
-			c.end()
-			return
-		}
-		c.next()
+	c.check.run(mainClient(d), func(err error) {
+		c.check.interviews.readOthers(d, func() { c.checked(i, err) })
 	})
+}
+
+// checked notes what came of the check of a device, and goes on with the next one.
+func (c *checkOfAll) checked(i int, err error) {
+	d := c.devices[i]
+	c.results[i] = CheckResult{EUID: d.EUID(), Status: Success}
+	for one := range clientsOf(d) {
+		if isUpdate(one, c.offers.best(one)) {
+			c.results[i].UpdateAvailable = true
+		}
+	}
+	if err != nil {
+		c.results[i].Status = Failure
+	}
+	if c.open--; c.open == 0 {
+		c.end()
+		return
+	}
+	c.next()
 }
 
 // end gives the answer.
@@ -386,6 +425,8 @@ func (q *inquiries) interview(d *device, respond Respond) {
 				d.Name(), err))
 			return
 		}
-		respond(Answer{Status: Success, Operation: q.offers.operation(mainClient(d))})
+		q.inventory.await(d, func() {
+			respond(Answer{Status: Success, Operation: q.offers.operation(mainClient(d))})
+		})
 	})
 }

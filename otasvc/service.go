@@ -284,8 +284,12 @@ func (s *Service) tick(now time.Time) {
 	s.sweep(now)
 	s.planner.places.look(now)
 	s.upgrades.followCanaries(now)
-	s.planner.follow(now)
-	s.watch.follow(s.planner.working(now), s.upgrades.awaitQuery(), now)
+	if !s.asking.inventory.expects(now) {
+		s.planner.follow(now)
+	}
+	s.asking.inventory.run(s.planner.quiet(now), now)
+	urgent := s.upgrades.awaitQuery() || s.asking.inventory.needsView(now)
+	s.watch.follow(s.planner.working(now), urgent, now)
 	s.upgrades.rights.refreshTable()
 	s.health.noteDongle(s.dongle)
 	s.teller.tell(now)
@@ -339,6 +343,12 @@ func (s *Service) sleep(now time.Time) time.Duration {
 	pause := s.upgrades.nextLook(now)
 	if next := s.planner.next(now); !next.IsZero() {
 		pause = min(pause, max(next.Sub(now), pauseLeast))
+	}
+	if s.asking.inventory.expects(now) {
+		pause = min(pause, pauseBusy)
+	}
+	if at := s.asking.inventory.next(); s.dongle.connected && at.After(now) {
+		pause = min(pause, max(at.Sub(now), pauseLeast))
 	}
 	if at := s.teller.outlook.lookAt; !at.IsZero() {
 		pause = min(pause, max(at.Sub(now), pauseLeast))

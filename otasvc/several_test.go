@@ -486,7 +486,7 @@ func TestTypeChangesWithTheImage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := bulbConfig(bulb)
 			tc.device(&cfg)
-			cfg.BecomesType = 0x2299
+			cfg.NewImageType = 0x2299
 			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 				w.met(bulb)
 				known := func() bool { return len(w.sink.device(bulb).OtherImages) == tc.others }
@@ -640,4 +640,42 @@ func (w *world) editState(edit func(map[string]any)) {
 	if err := os.WriteFile(w.stateFile(), data, 0o600); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// A device with OTA clients on two endpoints that tell nothing by attributes is asked at each of them, once.
+func TestBothClientsAreAsked(t *testing.T) {
+	cfg := quietConfig(bulb, 7)
+	cfg.OtherClients = []sim.ClientConfig{{Endpoint: 2, ImageType: secondType, FileVersion: 5, HardwareVersion: ptr(uint16(9))}}
+	inHomes(t, []sim.DeviceConfig{cfg}, func(w *world, air *notices) {
+		want := "main 1 false, 0x2202 at 2: 5 false"
+		w.within(90*time.Second, "both are known", func() bool {
+			return w.hasSaid(cfg) && shownImages(w.sink.device(bulb)) == want
+		})
+		time.Sleep(10 * time.Minute)
+		if list := air.take(); len(list) != 2 || list[0].endpoint != 1 || list[1].endpoint != 2 {
+			w.t.Errorf("asked: %+v", list)
+		}
+		w.restart()
+		time.Sleep(10 * time.Minute)
+		// What it runs it tells by a query alone; the other one was known before.
+		if list := air.take(); len(list) != 1 || list[0].endpoint != 1 || shownImages(w.sink.device(bulb)) != want {
+			w.t.Errorf("asked after the restart: %+v; known: %s", list, shownImages(w.sink.device(bulb)))
+		}
+	})
+}
+
+// Two types at the same endpoint are both known by one notification.
+func TestClientsAreAskedOnce(t *testing.T) {
+	cfg := quietConfig(bulb, 7)
+	onSameEndpoint(&cfg)
+	cfg.OtherClients[0].HardwareVersion = ptr(uint16(9))
+	inHomes(t, []sim.DeviceConfig{cfg}, func(w *world, air *notices) {
+		w.within(90*time.Second, "both are known", func() bool {
+			return w.hasSaid(cfg) && shownImages(w.sink.device(bulb)) == "main 1 false, 0x2202 at 1: 5 false"
+		})
+		time.Sleep(10 * time.Minute)
+		if list := air.take(); len(list) != 1 {
+			w.t.Errorf("asked: %+v", list)
+		}
+	})
 }

@@ -56,7 +56,7 @@ func TestNobodyHeardThatItIsDone(t *testing.T) {
 				w.policy.Retries, w.policy.QueryWatch = retries, otasvc.WatchNever
 				w.restart()
 				data := upgraded(w, 12_000)
-				w.within(time.Minute, "it downloads", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
+				w.within(time.Minute, "it downloads", func() bool { return w.stateOf(bulb) == upgrade.Downloading })
 				once := retries == 0
 				w.losing(func(m message.Message) bool {
 					switch m := m.(type) {

@@ -35,10 +35,10 @@ func TestSlowDownloadsGiveWay(t *testing.T) {
 		begun := time.Now()
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
 		w.within(2*time.Minute, "the plug has the slot while the bulbs wait", func() bool {
-			return w.sink.device(plug).Upgrade.State == upgrade.Downloading && w.sink.device(bulb).Upgrade.State == upgrade.Paused &&
-				w.sink.device(bulb2).Upgrade.State == upgrade.Paused
+			return w.stateOf(plug) == upgrade.Downloading && w.stateOf(bulb) == upgrade.Paused &&
+				w.stateOf(bulb2) == upgrade.Paused
 		})
-		w.within(time.Hour, "the bulbs get the slot back", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
+		w.within(time.Hour, "the bulbs get the slot back", func() bool { return w.stateOf(bulb) == upgrade.Downloading })
 		if u := w.ended(time.Hour, plug); u.State != upgrade.Succeeded || time.Since(begun) > 30*time.Minute {
 			t.Errorf("the plug took %v: %+v", time.Since(begun), u)
 		}
@@ -77,12 +77,12 @@ func TestSilentDeviceThatGaveWayBefore(t *testing.T) {
 		w.within(3*time.Minute, "the bulb downloads", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 2000 })
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
 		w.ended(time.Hour, plug)
-		w.within(time.Hour, "the bulb goes on", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloading })
+		w.within(time.Hour, "the bulb goes on", func() bool { return w.stateOf(bulb) == upgrade.Downloading })
 		time.Sleep(2 * time.Minute)
 		w.sim.Device(bulb).PowerOff()
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb2)})
 		w.within(5*time.Minute, "the other one downloads", func() bool {
-			return w.sink.device(bulb2).Upgrade.State == upgrade.Downloading
+			return w.stateOf(bulb2) == upgrade.Downloading
 		})
 	})
 }
@@ -135,9 +135,9 @@ func TestInstallationIsHeld(t *testing.T) {
 				url, data := w.image(0x117C, 0x2201, 2, 10_000)
 				w.add(bulb, url)
 				w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallHold, Ticket: upgrade.Ticket(`"hold"`)})
-				w.within(10*time.Minute, "it is downloaded", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Downloaded })
+				w.within(10*time.Minute, "it is downloaded", func() bool { return w.stateOf(bulb) == upgrade.Downloaded })
 				time.Sleep(3 * time.Hour)
-				if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 || w.sink.device(bulb).Upgrade.State != upgrade.Downloaded {
+				if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 || w.stateOf(bulb) != upgrade.Downloaded {
 					t.Fatalf("not held: %+v", d)
 				}
 				w.restart() // the hold outlives a restart
@@ -163,7 +163,7 @@ func TestInstallationAtATime(t *testing.T) {
 		at := time.Now().Add(2 * time.Hour)
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Install: upgrade.InstallAt, InstallAt: at})
 		time.Sleep(time.Until(at) - time.Second)
-		if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 || w.sink.device(bulb).Upgrade.State != upgrade.Downloaded {
+		if d := w.sim.Device(bulb).Snapshot(); d.FileVersion != 1 || w.stateOf(bulb) != upgrade.Downloaded {
 			t.Fatalf("not held: %+v", d)
 		}
 		if u := w.ended(10*time.Minute, bulb); u.State != upgrade.Succeeded {
@@ -271,7 +271,7 @@ func TestDeviceIsGoneWhileAsideOverARestart(t *testing.T) {
 		w.within(time.Minute, "the bulb downloads", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
 		w.sim.Device(bulb).PowerOff()
-		w.within(10*time.Minute, "the bulb is put aside", func() bool { return w.sink.device(bulb).Upgrade.State == upgrade.Paused })
+		w.within(10*time.Minute, "the bulb is put aside", func() bool { return w.stateOf(bulb) == upgrade.Paused })
 		w.restart()
 		if u := w.ended(3*time.Hour, bulb); u.Reason != upgrade.ReasonStalled {
 			t.Errorf("the bulb ended %s, %q", u.State, u.Reason)
@@ -330,7 +330,7 @@ func TestDeviceIsAsideOverARestart(t *testing.T) {
 		w.within(time.Minute, "the bulb downloads", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
 		w.queue(otasvc.UpgradeRequest{Device: ref(plug)})
 		w.within(20*time.Minute, "the plug has its turn", func() bool {
-			return w.sink.device(bulb).Upgrade.State == upgrade.Paused && w.sink.device(plug).Upgrade.State == upgrade.Downloading
+			return w.stateOf(bulb) == upgrade.Paused && w.stateOf(plug) == upgrade.Downloading
 		})
 		w.restart()
 		if a := w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(plug), r) }); a.Status != otasvc.Success {
@@ -382,13 +382,13 @@ func TestSleepersChangeTurnsSeldom(t *testing.T) {
 		}
 		w.queue(otasvc.UpgradeRequest{Device: ref(bulb + 1)})
 		w.within(90*time.Second, "the one that does not sleep downloads", func() bool {
-			return w.sink.device(bulb+1).Upgrade.State == upgrade.Downloading
+			return w.stateOf(bulb+1) == upgrade.Downloading
 		})
 		w.ended(time.Hour, bulb+1)
 		for _, e := range []message.IEEE{bulb, plug} { // one of the two is not in the slot
 			w.sim.Device(e).PowerOn()
 			w.within(90*time.Second, "who woke up downloads", func() bool {
-				return w.sink.device(e).Upgrade.State == upgrade.Downloading
+				return w.stateOf(e) == upgrade.Downloading
 			})
 		}
 	})

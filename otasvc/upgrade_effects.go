@@ -114,6 +114,8 @@ var remarks = map[upgrade.Remarkable]remark{
 		"for the whole image; what it runs after its restart decides"},
 	upgrade.NeverReleased: {slog.LevelWarn, "nobody has released the installation for a month; " +
 		"the upgrade is cancelled"},
+	upgrade.WaitsForQuery: {slog.LevelWarn, "a device does not answer notifications; as it has been seen " +
+		"to ask for images by itself, it gets its image when it does so, and is waited for, 30 days at most"},
 }
 
 // remark writes into the log.
@@ -159,6 +161,7 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 		return
 	}
 	image := u.Image()
+	d.notified.at = us.now()
 	wanted := func() bool { return !asksForBlocks(d, us.now()) }
 	us.sender.SendWhile(wanted, message.ImageNotify{
 		Target:           d.target(),
@@ -224,7 +227,7 @@ func (us *upgrades) lastBlock(tr *blocks.Transfer, req message.ImageBlockRequest
 // sendLastBlock empties the slot and then sends the block.
 func (us *upgrades) sendLastBlock(d *device) {
 	tr := d.rights.transfer
-	req := d.lastBlock
+	req := d.ending.lastBlock
 	send := func() { us.sender.Send(us.rights.server.Block(tr, &req), nil) }
 	if us.slot.state.IsCleared() {
 		send()
@@ -273,6 +276,10 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	}
 	us.outlet.happened(event)
 	if u.State() == upgrade.Succeeded {
+		if !d.Facts().Outdated { // it told the same version as before
+			d.SetOutdated()
+		}
+		us.interviews.wantOutdated(d)
 		us.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
 			"fileVersion", u.Image().ImageVersion)
 		if told := u.RunningVersion(); told != nil {

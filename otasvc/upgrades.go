@@ -132,6 +132,7 @@ func (us *upgrades) policyFor(d *device) upgrade.Policy {
 		Retries:        p.Retries,
 		Slice:          p.Slice,
 		Sleepy:         d.Sleepy(),
+		AsksByItself:   d.Facts().AsksByItself && d.Facts().DeafEndpoint == 0,
 	}
 }
 
@@ -143,7 +144,7 @@ func (us *upgrades) facts(d *device) upgrade.Facts {
 		Away:      us.dongle.away,
 		Addressed: d.Reachable(),
 		Slot:      us.slotFor(d),
-		QueryOnly: upgradedClient(d).ota.Mute && us.watch.mode == message.RawModeHybrid,
+		QueryOnly: upgradedClient(d).ota.Mute && us.watch.shows(),
 	}
 }
 

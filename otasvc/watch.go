@@ -13,11 +13,16 @@ import (
 // they name a device's running version and, alone of all messages, its hardware version, and show that a
 // sleeping device is awake. Each frame then costs a further one on air, so the mode is for the time when
 // nothing downloads.
+//
+// Firmware that has no hybrid mode (up to 3.1c) has the pure raw one: it shows each frame as it came from the
+// air, and tells nothing else of it. The service reads all that it needs from such frames, block requests
+// among them, but it does so later than the dongle would, and the dongle answers an upgrade end in another
+// way. So that mode, too, is for the time when nothing downloads, also where WatchAlways asks for more.
 type QueryWatch uint8
 
 // These are the times at which queries can be watched.
 const (
-	WatchNever  QueryWatch = iota // not at all
+	WatchNever  QueryWatch = iota // not in hybrid mode; in the pure raw one while an answer is waited for
 	WatchIdle                     // while nothing downloads
 	WatchAlways                   // during downloads too
 )
@@ -43,8 +48,9 @@ type watch struct {
 
 // rawMode is the dongle's raw mode as far as it is known.
 type rawMode struct {
-	mode message.RawMode
-	busy bool
+	mode  message.RawMode
+	asked message.RawMode // that the dongle was told last
+	busy  bool
 	// touched says that the dongle may have another mode than off. What became of a command whose status was
 	// lost is not known.
 	touched bool
@@ -56,8 +62,22 @@ type rawMode struct {
 // reset notes that the dongle's mode is off, as it is after a handshake.
 func (w *watch) reset() { w.rawMode = rawMode{} }
 
-// off reports whether nobody has set another mode.
-func (w *watch) off() bool { return w.mode == message.RawModeOff && !w.busy }
+// shows reports whether the dongle shows what devices ask for.
+func (w *watch) shows() bool { return w.mode != message.RawModeOff && !w.busy }
+
+// decodes reports whether what is in a frame that the dongle shows is told in a further message.
+func (w *watch) decodes() bool {
+	return w.mode == message.RawModeHybrid || w.busy && w.asked == message.RawModeHybrid
+}
+
+// showing is the mode in which the dongle shows what devices ask for: the hybrid one where its firmware has
+// it and it is wanted.
+func (w *watch) showing() message.RawMode {
+	if w.policy == WatchNever || !w.dongle.info.Version().HasHybrid() {
+		return message.RawModeRaw
+	}
+	return message.RawModeHybrid
+}
 
 // noteWork notes whether something is going on, from which follows since when nothing is.
 func (w *watch) noteWork(working bool, now time.Time) {
@@ -77,19 +97,25 @@ func (r *rawMode) idleFor(now time.Time) time.Duration {
 }
 
 // next decides which mode the dongle is to get now, and false where that stays as it is. Off comes at once,
-// before anything downloads; hybrid comes after nothing has been going on for a while, or at once where it is
-// urgent. It changes nothing.
+// before anything downloads; another one comes after nothing has been going on for a while, or at once where
+// it is urgent, and stays then. Where hybrid mode is not wanted, the pure one stays only while it is urgent:
+// whoever does not want the one does not want the other for long. It changes nothing.
 func (w *watch) next(working, urgent bool, now time.Time) (message.RawMode, bool) {
 	if w.busy || now.Before(w.retryAt) {
 		return w.mode, false
 	}
 	mode := message.RawModeOff
+	showing := w.showing()
 	switch {
-	case w.policy == WatchAlways:
-		mode = message.RawModeHybrid
-	case w.policy != WatchIdle || working:
-	case w.mode == message.RawModeHybrid || urgent || w.idleFor(now) >= watchAfter:
-		mode = message.RawModeHybrid
+	case w.policy == WatchAlways && showing == message.RawModeHybrid:
+		mode = showing
+	case working:
+	case w.policy == WatchNever:
+		if urgent {
+			mode = showing
+		}
+	case w.mode == showing || urgent || w.idleFor(now) >= watchAfter:
+		mode = showing
 	}
 	return mode, mode != w.mode
 }
@@ -97,6 +123,7 @@ func (w *watch) next(working, urgent bool, now time.Time) (message.RawMode, bool
 // setting notes that a command is under way.
 func (w *watch) setting(mode message.RawMode) {
 	w.busy = true
+	w.asked = mode
 	w.touched = w.touched || mode != message.RawModeOff
 }
 
@@ -112,7 +139,7 @@ func (w *watch) set(mode message.RawMode, err error, now time.Time) {
 }
 
 // follow sets the dongle's raw mode. working says that a header is loaded or a device downloads, urgent that
-// there is no other way to learn how an upgrade went.
+// there is no other way to learn how an upgrade went, or that devices are to say now who they are.
 func (w *watch) follow(working, urgent bool, now time.Time) {
 	if !w.dongle.connected {
 		return
@@ -159,7 +186,7 @@ func (w *watch) restore() {
 				return
 			}
 		case <-timeout:
-			w.log.Warn("the dongle did not say that it has left its hybrid raw mode")
+			w.log.Warn("the dongle did not say that it has left its raw mode")
 			return
 		}
 	}

@@ -35,7 +35,7 @@ func (s *Service) makeGround(o *Options, out *outlet) {
 		now:    s.owner.now,
 		memory: imageMemory{store: o.Images, async: s.owner.async, images: map[string]*cachedImage{}},
 	}
-	s.asking = newAsking(s.owner, s.home, s.dongle, s.sender, o.Logger)
+	s.asking = newAsking(s.owner, s.home, s.watch, s.slot, s.sender, o.Logger)
 	s.offers = &offers{
 		owner:       s.owner,
 		images:      o.Images,
@@ -95,6 +95,7 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 			log:      o.Logger,
 			limit:    newLimit(&o.Policy),
 		},
+		inventory:  s.asking.inventory,
 		home:       s.home,
 		dongle:     s.dongle,
 		slot:       s.slot,
@@ -120,6 +121,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			upgrades:   s.upgrades,
 			questions:  s.asking.questions,
 			interviews: s.asking.interviews,
+			inventory:  s.asking.inventory,
 			sender:     s.sender,
 			outlet:     out,
 			log:        o.Logger,
@@ -129,6 +131,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			dongle:     s.dongle,
 			strangers:  s.asking.strangers,
 			interviews: s.asking.interviews,
+			inventory:  s.asking.inventory,
 			rights:     s.upgrades.rights,
 			upgrades:   s.upgrades,
 			offers:     s.offers,
@@ -142,6 +145,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 		},
 		questions: s.asking.questions,
 		searches:  s.asking.searches,
+		inventory: s.asking.inventory,
 		owner:     s.owner,
 		home:      s.home,
 		dongle:    s.dongle,
@@ -166,6 +170,7 @@ func (s *Service) makeRequests(o *Options, out *outlet) {
 		upgrades:   s.upgrades,
 		groups:     s.upgrades.groups,
 		interviews: s.asking.interviews,
+		inventory:  s.asking.inventory,
 		keeper:     s.keeper,
 		outlet:     out,
 	}
@@ -189,6 +194,7 @@ func (s *Service) makeRequests(o *Options, out *outlet) {
 		offers:      s.offers,
 		searches:    s.asking.searches,
 		interviews:  s.asking.interviews,
+		inventory:   s.asking.inventory,
 		listDevices: s.hearing.ofDongle.listDevices,
 	}
 	s.teller = &teller{

@@ -417,13 +417,26 @@ func (w *world) ask(request func(otasvc.Respond)) otasvc.Answer {
 func (w *world) queue(req otasvc.UpgradeRequest) otasvc.Answer {
 	w.t.Helper()
 	answer := make(chan otasvc.Answer, 8)
+	named, _ := req.Device.EUID()
+	before := w.upgradeOf(named)
 	w.service.Upgrade(req, func(a otasvc.Answer) { answer <- a })
-	w.within(time.Minute, "upgrade is queued", func() bool { return len(answer) > 0 })
 	var a otasvc.Answer
-	for len(answer) > 0 {
-		a = <-answer
-	}
+	w.within(2*time.Minute, "upgrade is queued", func() bool {
+		for len(answer) > 0 {
+			a = <-answer
+		}
+		now := w.upgradeOf(named)
+		return a.Status != "" && (a.Status.Final() || req.All || now.QueuedAt != before.QueuedAt || now.State != "" && !now.State.Ended())
+	})
 	return a
+}
+
+// upgradeOf is the record of a device's upgrade; the zero record where it has none.
+func (w *world) upgradeOf(e message.IEEE) upgrade.Record {
+	if u := w.sink.device(e).Upgrade; u != nil {
+		return *u
+	}
+	return upgrade.Record{}
 }
 
 // accepted asks for an upgrade until there is one. Over a line that loses much the dongle is away now and
@@ -448,6 +461,19 @@ func (w *world) accepted(e message.IEEE, ticket string) {
 	})
 }
 
+// stateOf is the state of a device's upgrade; empty where it has none.
+func (w *world) stateOf(e message.IEEE) upgrade.State { return w.upgradeOf(e).State }
+
+// settled waits until so many devices have been asked who they are and have said so, and the frames of that are
+// out of the way.
+func (w *world) settled(devices int) {
+	w.t.Helper()
+	w.within(3*time.Minute, "the devices have said who they are", func() bool {
+		return w.sim.Stats().QueriesRefused >= uint64(devices)
+	})
+	time.Sleep(10 * time.Second)
+}
+
 // image writes an image file into the image folder and gives its URL and its bytes.
 func (w *world) image(manufacturerCode, imageType uint16, version uint32, size int) (url string, data []byte) {
 	w.t.Helper()
@@ -456,11 +482,17 @@ func (w *world) image(manufacturerCode, imageType uint16, version uint32, size i
 		payload[i] ^= byte(i >> 3)
 	}
 	data = otafile.Build(otafile.Header{ManufacturerCode: manufacturerCode, ImageType: imageType, FileVersion: version}, payload)
-	name := fmt.Sprintf("%04x-%04x-%08x-%d.ota", manufacturerCode, imageType, version, size)
-	if err := os.WriteFile(filepath.Join(w.dir, "images", name), data, 0o600); err != nil {
+	return w.write(fmt.Sprintf("%04x-%04x-%08x-%d.ota", manufacturerCode, imageType, version, size), data), data
+}
+
+// write writes a file into the image folder and gives its URL.
+func (w *world) write(name string, data []byte) (url string) {
+	w.t.Helper()
+	path := filepath.Join(w.dir, "images", name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	return "file://" + filepath.Join(w.dir, "images", name), data
+	return "file://" + path
 }
 
 // add registers an image for a device and fails the test if that does not succeed.

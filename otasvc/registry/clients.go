@@ -291,6 +291,33 @@ func (d *Device) FoundClients(endpoints []uint8) {
 	if len(endpoints) > 0 && !slices.Contains(endpoints, d.facts.Endpoint) {
 		d.SetEndpoint(endpoints[0])
 	}
+	if len(endpoints) < 2 {
+		endpoints = nil
+	}
+	if !slices.Equal(d.facts.ClientEndpoints, endpoints) {
+		d.facts.ClientEndpoints = slices.Clone(endpoints)
+		*d.kept++
+	}
+}
+
+// ClientEndpoints are the endpoints on which the device has OTA clients, as far as that is known: that of the
+// main one first, which is 1 while it is not known.
+func (d *Device) ClientEndpoints() []uint8 { return d.facts.clientEndpoints() }
+
+func (f *Facts) clientEndpoints() []uint8 {
+	list := []uint8{max(f.Endpoint, 1)}
+	add := func(endpoint uint8) {
+		if endpoint != 0 && !slices.Contains(list, endpoint) {
+			list = append(list, endpoint)
+		}
+	}
+	for _, c := range f.Others {
+		add(c.Endpoint)
+	}
+	for _, endpoint := range f.ClientEndpoints {
+		add(endpoint)
+	}
+	return list
 }
 
 // LearnTaken takes in that an OTA client of the device takes images of a manufacturer code and type: it has
@@ -331,15 +358,23 @@ func (d *Device) LearnQuery(endpoint uint8, q message.QueryNextImage) Client {
 		case c.HardwareVersion == nil: // one that it has told before stays
 			c.NoHardwareVersion = true
 		}
-		c.setVersion(q.FileVersion)
 	})
+	tellVersion(d, at, q.FileVersion)
 	return d.Clients()[at]
 }
 
-// setVersion notes the running file version that the client told.
-func (c *Client) setVersion(version uint32) {
-	c.CurrentVersion = &version
-	c.VersionFresh = true
+// tellVersion notes the running file version that the client of a device at a place told. With another one
+// than before it may be another device in all but its address.
+func tellVersion(d *Device, at int, version uint32) {
+	var before *uint32
+	changeClient(d, at, func(c *Client) {
+		before = c.CurrentVersion
+		c.CurrentVersion = &version
+		c.VersionFresh = true
+	})
+	if before != nil && *before != version {
+		d.SetOutdated()
+	}
 }
 
 // restoreOthers leaves out what cannot be a client beside the main one.

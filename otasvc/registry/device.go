@@ -75,14 +75,8 @@ func (d *Device) Sleepy() bool { return d.facts.Sleepy }
 // CurrentVersion is the running file version, or nil while it is not known.
 func (d *Device) CurrentVersion() *uint32 { return d.facts.CurrentVersion }
 
-// VersionFresh reports whether the device itself has told its version since the start.
-func (d *Device) VersionFresh() bool { return d.facts.Heard.VersionFresh }
-
 // Mute reports whether the device does not tell its version when it is asked for it.
 func (d *Device) Mute() bool { return d.facts.Heard.Mute }
-
-// Battery is the charge in percent, or nil while it is not known.
-func (d *Device) Battery() *uint8 { return d.facts.Battery }
 
 // Interviewed reports whether the device has answered a whole interview once.
 func (d *Device) Interviewed() bool { return d.facts.Interviewed }
@@ -146,16 +140,36 @@ func (d *Device) SetEndpoint(endpoint uint8) {
 }
 
 // SetVersion notes the running file version that the device's main OTA client told.
-func (d *Device) SetVersion(version uint32) {
-	changeClient(d, 0, func(c *Client) { c.setVersion(version) })
+func (d *Device) SetVersion(version uint32) { tellVersion(d, 0, version) }
+
+// SetOutdated notes that the device runs another image than when it told of itself.
+func (d *Device) SetOutdated() {
+	if d.facts.Outdated && d.facts.QueriedAt.IsZero() {
+		return
+	}
+	d.facts.Outdated = true
+	d.facts.QueriedAt = time.Time{}
+	*d.kept++
 }
 
 // SetInterviewed notes that the device has answered a whole interview.
 func (d *Device) SetInterviewed() {
-	if !d.facts.Interviewed {
+	if !d.facts.Interviewed || d.facts.Outdated {
 		d.facts.Interviewed = true
+		d.facts.Outdated = false
 		d.changed()
 	}
+}
+
+// SetQueried notes that the device has asked for an image, and so said who it is. byItself says that nobody
+// had asked it to. That it has asked again is not worth a write to the disk.
+func (d *Device) SetQueried(byItself bool, now time.Time) {
+	f := &d.facts
+	if f.QueriedAt.IsZero() || byItself && !f.AsksByItself {
+		*d.kept++
+	}
+	f.QueriedAt = now
+	f.AsksByItself = f.AsksByItself || byItself
 }
 
 // SetInvalid notes that the device has called an image (SHA-256, lower-case hex) invalid.
@@ -166,11 +180,8 @@ func (d *Device) SetInvalid(sha256 string) {
 	}
 }
 
-// MindsRefusal reports whether the device ended a download because the dongle refused a block, although its
+// SetMindsRefusal notes that the device ended a download because the dongle refused a block, although its
 // kind does not mind.
-func (d *Device) MindsRefusal() bool { return d.facts.MindsRefusal }
-
-// SetMindsRefusal notes that it did.
 func (d *Device) SetMindsRefusal() {
 	if !d.facts.MindsRefusal {
 		d.facts.MindsRefusal = true

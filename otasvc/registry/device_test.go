@@ -309,7 +309,7 @@ func TestLearnPower(t *testing.T) {
 		t.Errorf("on batteries: %+v", f)
 	}
 	d.LearnPower(present(message.PowerDisposable, 4))
-	if b := d.Battery(); *b != 66 {
+	if b := d.Facts().Battery; *b != 66 {
 		t.Errorf("the charge was replaced by %d", *b)
 	}
 	d.LearnPower(present(message.PowerMains, 12))

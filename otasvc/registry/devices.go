@@ -40,6 +40,9 @@ func (s *Devices) Restore(f Facts, now time.Time) *Device {
 		f.LastSeen = now.Add(min(f.LastSeen.Sub(now), 0)) // also puts it on the monotonic clock
 	}
 	f.restoreOthers()
+	if !f.QueriedAt.IsZero() {
+		f.QueriedAt = now.Add(min(f.QueriedAt.Sub(now), 0))
+	}
 	d := s.add(f)
 	if f.NetworkAddress != nil {
 		s.byAddr[*f.NetworkAddress] = d
@@ -150,7 +153,7 @@ func (s *Devices) Forget(d *Device) {
 func (s *Devices) Knows(d *Device) bool { return s.byEUID[d.EUID()] == d }
 
 // Revision counts changes of what is kept: it is another number whenever the JSON form of any device is
-// another one, but for the time at which a device was last seen.
+// another one, but for the times at which a device was last seen and has last asked for an image.
 func (s *Devices) Revision() uint64 { return s.revision }
 
 // Addresses counts changes of who has which network address.

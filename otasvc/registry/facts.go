@@ -45,6 +45,11 @@ type Facts struct {
 	// NoHardwareVersion says that a Query Next Image request was seen that had none, so that the device
 	// reports none.
 	NoHardwareVersion bool `json:"noHardwareVersion,omitempty"`
+	// QueriedAt is when the device last asked for an image, and so said who it is. It is zero where it has
+	// not since it has another version.
+	QueriedAt time.Time `json:"queriedAt,omitzero"`
+	// AsksByItself says that a Query Next Image request was seen that nobody had asked for.
+	AsksByItself bool `json:"asksByItself,omitempty"`
 	// Endpoint is the device's endpoint with the main OTA client; 0 means that it is not known.
 	Endpoint uint8 `json:"endpoint,omitempty"`
 	// Sleepy devices switch their receiver off while idle, and hear only when they wake.
@@ -59,6 +64,9 @@ type Facts struct {
 	LastSeen time.Time `json:"lastSeen,omitzero"`
 	// Interviewed devices have answered a whole interview once.
 	Interviewed bool `json:"interviewed,omitempty"`
+	// Outdated devices have another version than when they answered it, so that what they told of themselves
+	// may not hold any more.
+	Outdated bool `json:"outdated,omitempty"`
 	// DeafEndpoint is the dongle's endpoint at which the device looks for images in vain; 0 means that there
 	// is none.
 	DeafEndpoint uint8 `json:"deafEndpoint,omitempty"`
@@ -68,6 +76,9 @@ type Facts struct {
 	// Invalid lists the images (SHA-256, lower-case hex) that the device called invalid. They are not offered
 	// again unless a person forces it.
 	Invalid []string `json:"invalid,omitempty"`
+	// ClientEndpoints are the endpoints with an OTA client, from 1 on, where there are several. They may be
+	// those of the same client.
+	ClientEndpoints []uint8 `json:"clientEndpoints,omitempty"`
 	// MainPast is what is remembered of the main OTA client.
 	MainPast ClientPast `json:"otaClient,omitzero"`
 	// Others are the device's OTA clients besides the main one, in the order in which they were met.

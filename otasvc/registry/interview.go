@@ -38,7 +38,7 @@ func Interview(ctx context.Context, a Asker) error {
 		return err // it does not hear; without the one or the other alone the interview goes on
 	}
 
-	basic, clients, lost := q.findOTAClients(endpoints)
+	basic, lost := q.findOTAClients(endpoints)
 	if lost != nil && a.Facts().Endpoint == 0 {
 		return lost // the OTA client may be on the endpoint that was not heard of
 	}
@@ -50,7 +50,7 @@ func Interview(ctx context.Context, a Asker) error {
 
 	q.askPower()
 	q.askBattery(basic)
-	if err := readIdentities(ctx, a, clients); err != nil {
+	if err := ReadIdentity(ctx, a); err != nil {
 		return err
 	}
 	return lost
@@ -76,9 +76,10 @@ func (q *interview) endpoints() ([]uint8, error) {
 const greenPower = 242
 
 // findOTAClients asks the endpoints, one after the other, which of them have the OTA cluster among their
-// output clusters; clients are those. basic is the first that was seen to have the Basic cluster, or 0. The
+// output clusters. basic is the first that was seen to have the Basic cluster, or 0. The
 // error says that one of them was not heard of.
-func (q *interview) findOTAClients(endpoints []uint8) (basic uint8, clients []uint8, lost error) {
+func (q *interview) findOTAClients(endpoints []uint8) (basic uint8, lost error) {
+	var clients []uint8
 	for _, endpoint := range endpoints {
 		if endpoint == greenPower {
 			continue
@@ -99,7 +100,7 @@ func (q *interview) findOTAClients(endpoints []uint8) (basic uint8, clients []ui
 	if lost == nil || q.asker.Facts().Endpoint == 0 { // else the main one may be where nothing was heard
 		q.asker.Change(func(d *Device) { d.FoundClients(clients) })
 	}
-	return basic, clients, lost
+	return basic, lost
 }
 
 // readNames reads what the device calls itself and what powers it.
@@ -146,25 +147,14 @@ func (q *interview) askBattery(basic uint8) {
 
 // ReadIdentity asks a device what its OTA clients are and run, as far as it is known on which endpoints they
 // are. Many devices pass over attributes that they do not have, so no answer is no error where the version
-// was told, or the device is known not to tell it.
-func ReadIdentity(ctx context.Context, a Asker) error { return readIdentities(ctx, a, nil) }
-
-// readIdentities is ReadIdentity for a device that has OTA clients on more endpoints than those on which some
-// are known. What a client beside the main one does not answer it tells when it looks for an image.
-func readIdentities(ctx context.Context, a Asker, endpoints []uint8) error {
+// was told, or the device is known not to tell it. What a client beside the main one does not answer it tells
+// when it looks for an image.
+func ReadIdentity(ctx context.Context, a Asker) error {
 	if err := readMainIdentity(ctx, a); err != nil {
 		return err
 	}
 	f := a.Facts()
-	for _, c := range f.Others {
-		endpoints = append(endpoints, c.Endpoint)
-	}
-	asked := []uint8{0, f.Endpoint}
-	for _, endpoint := range endpoints {
-		if slices.Contains(asked, endpoint) {
-			continue
-		}
-		asked = append(asked, endpoint)
+	for _, endpoint := range f.clientEndpoints()[1:] {
 		if err := read(ctx, a, identity(endpoint)); err != nil && !errors.Is(err, ErrNoReply) {
 			return err
 		}

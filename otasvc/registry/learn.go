@@ -86,7 +86,7 @@ func (d *Device) learnOTA(at message.Attribute) (c Client, told bool) {
 		if v == unknown32 { // said by devices that have never been upgraded
 			return Client{}, false
 		}
-		changeClient(d, client, func(c *Client) { c.setVersion(uint32(v)) })
+		tellVersion(d, client, uint32(v))
 		return d.Clients()[client], true
 	case message.AttrOTAManufacturer:
 		if v != unknown16 {

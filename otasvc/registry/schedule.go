@@ -29,7 +29,7 @@ type Standing struct {
 	EUID        message.IEEE
 	Reachable   bool // its network address is known
 	Sleepy      bool
-	Interviewed bool      // it has answered a whole interview before
+	Interviewed bool      // it has answered a whole interview before, and was not changed since
 	LastSeen    time.Time // zero where it never was
 	Awaited     bool      // somebody waits for the answers
 }
@@ -41,7 +41,7 @@ func (d *Device) Standing(awaited bool) Standing {
 		EUID:        d.facts.EUID,
 		Reachable:   d.Reachable(),
 		Sleepy:      d.facts.Sleepy,
-		Interviewed: d.facts.Interviewed,
+		Interviewed: d.facts.Interviewed && !d.facts.Outdated,
 		LastSeen:    d.facts.LastSeen,
 		Awaited:     awaited,
 	}
@@ -230,6 +230,18 @@ func (s *Schedule) Forget(euid message.IEEE) {
 func (s *Schedule) Waits(euid message.IEEE) bool {
 	a := s.appointments[euid]
 	return a != nil && a.wanted
+}
+
+// Tried reports whether an attempt to interview a device has ended, however.
+func (s *Schedule) Tried(euid message.IEEE) bool {
+	a := s.appointments[euid]
+	return a != nil && !a.endedAt.IsZero()
+}
+
+// FirstRound reports whether there are devices that wait for their first attempt, or answer one now.
+func (s *Schedule) FirstRound() bool {
+	first := func(a *Appointment) bool { return a.attempts == 0 }
+	return s.running > 0 || slices.ContainsFunc(s.waiting, first)
 }
 
 // Before reports whether an attempt is due before a time, as far as backoffs tell.

@@ -1,6 +1,7 @@
 package slot
 
 import (
+	"slices"
 	"time"
 )
 
@@ -109,6 +110,30 @@ func (p *plan) patience(c, other *Candidate) time.Duration {
 		return least
 	}
 	return max(least, min(p.now.Sub(c.WaitsSince)/idleShare, p.Policy.Slice))
+}
+
+// Quiet reports whether nobody downloads, and nobody can be expected to begin now: who was offered an image does
+// not answer, and who waits sleeps or did not answer last time.
+func Quiet(v View, now time.Time) bool { return look(&v, now).quiet() }
+
+func (p *plan) quiet() bool {
+	for i := range p.Upgrades {
+		c := &p.Upgrades[i]
+		if c.InDownload() && (c.Stage != Offered || c.listens(p.now) || !p.isIdle(c, answerWithin(c))) {
+			return false
+		}
+	}
+	begins := func(c *Candidate) bool { return c.readiness(p.now) < doubtful && p.mayHaveSlot(c) }
+	return !slices.ContainsFunc(p.waiting, begins)
+}
+
+// empty empties the slot for others than upgrades, or leaves it empty for them. It reports false where it has
+// to be as upgrades need it.
+func (p *plan) empty() (Decision, bool) {
+	if !p.quiet() || p.Slot.pagesAsked {
+		return nil, false
+	}
+	return p.clear(), true
 }
 
 // giveUp has devices give the slot up: those that have not begun stand in the queue again, the others are put

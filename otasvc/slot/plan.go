@@ -26,6 +26,11 @@ func Plan(v View, now time.Time) Decision {
 		return p.finishSwitch()
 	}
 
+	if v.Empty {
+		if d, empty := p.empty(); empty {
+			return d
+		}
+	}
 	if d := p.stray(); d != nil {
 		return d
 	}

@@ -796,3 +796,48 @@ func TestConflict(t *testing.T) {
 		})
 	}
 }
+
+// The slot is emptied for a moment where nobody downloads, and nobody can be expected to begin: then it is quiet.
+func TestSlotIsEmptiedWhereItIsQuiet(t *testing.T) {
+	cleared := slot.State{}.Clearing().Cleared()
+	tests := map[string]struct {
+		slot     slot.State
+		upgrades upgrades
+		quiet    bool
+		want     slot.Decision // with the slot wanted empty; where it is not quiet, that makes no difference
+	}{
+		"no upgrades":                          {slot: cleared, quiet: true},
+		"no upgrades, but a header":            {slot: holding(bulbs, time.Hour), quiet: true, want: slot.Clear{}},
+		"a sleeper was offered its image":      {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Hour, sleepy)}, quiet: true, want: slot.Clear{}},
+		"and the slot is empty":                {slot: cleared, upgrades: upgrades{offered(bulb1, bulbs, time.Hour, sleepy)}, quiet: true},
+		"one that does not answer":             {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Hour)}, quiet: true, want: slot.Clear{}},
+		"another sleeper waits":                {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Minute, sleepy), queued(plug, plugs, 0, sleepy)}, quiet: true, want: slot.Clear{}},
+		"the dongle remembers a page":          {slot: holding(bulbs, time.Hour).PageAsked(), upgrades: upgrades{offered(bulb1, bulbs, time.Hour, sleepy)}, quiet: true},
+		"a sleeper was just offered its image": {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Second, sleepy)}},
+		"a sleeper is awake":                   {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Hour, sleepy, awake)}},
+		"a download":                           {slot: holding(bulbs, time.Hour), upgrades: upgrades{downloading(bulb1, bulbs, time.Hour)}},
+		"a download that is silent":            {slot: holding(bulbs, time.Hour), upgrades: upgrades{downloading(bulb1, bulbs, time.Hour, silent(10*time.Minute))}},
+		"a paused one":                         {slot: holding(bulbs, time.Hour), upgrades: upgrades{downloading(bulb1, bulbs, time.Hour, held, stage(slot.Paused))}},
+		"one that was put off":                 {slot: holding(bulbs, time.Hour), upgrades: upgrades{putOff(bulb1, bulbs, time.Hour)}},
+		"one that waits and is ready":          {slot: cleared, upgrades: upgrades{queued(bulb1, bulbs, 0)}},
+		"one that waits and is ready, and a sleeper": {
+			slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Hour, sleepy), queued(plug, plugs, 0)},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			v := slot.View{Slot: tt.slot, Usable: true, Policy: policy, Upgrades: tt.upgrades}
+			if got := slot.Quiet(v, start); got != tt.quiet {
+				t.Errorf("quiet: %v", got)
+			}
+			want := tt.want
+			if !tt.quiet || name == "the dongle remembers a page" {
+				want = slot.Plan(v, start)
+			}
+			v.Empty = true
+			if diff := cmp.Diff(want, slot.Plan(v, start)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}

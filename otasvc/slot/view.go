@@ -13,6 +13,8 @@ type View struct {
 	Usable bool
 	// NoNew says that no upgrade may begin; those that have begun go on.
 	NoNew bool
+	// Empty says that the slot is wanted empty for a moment, so that devices can be asked who they are.
+	Empty bool
 	// Crowded says that the dongle's buffers are full, so that what would begin anew has to wait.
 	Crowded bool
 	Policy  Policy

@@ -103,6 +103,7 @@ const (
 	NotHoldable                     // the installation cannot be held, so the upgrade is cancelled
 	EndedEarly                      // the device calls its download complete too early
 	NeverReleased                   // nobody has released the installation for longLimit
+	WaitsForQuery                   // the device answers no notification, and has asked by itself before
 )
 
 // InstallIn is how many seconds after its upgrade end request a device is told to install: what the firmware

@@ -12,7 +12,13 @@ type Policy struct {
 	Retries        int           // further attempts
 	Slice          time.Duration // the least time in which a device that is heard goes before others once
 	Sleepy         bool          // the device sleeps most of the time, and hears only when it wakes
+	// AsksByItself says that the device was seen to ask for an image although nobody had notified it.
+	AsksByItself bool
 }
+
+// isWaitedFor reports whether a device that does not answer its notifications is waited for: it will wake, or
+// ask by itself.
+func (p *Policy) isWaitedFor() bool { return p.Sleepy || p.AsksByItself }
 
 // How long things are waited for.
 const (
@@ -47,8 +53,9 @@ const (
 	restartsAllowed = 20
 )
 
-// A sleeping device is waited for until it wakes: first as any other, then with rare notifications, and with
-// one each time that it is heard, for longLimit at most.
+// A sleeping device is waited for until it wakes, and one that is deaf to notifications and asks by itself
+// until it does so: first as any other, then with rare notifications, to one that sleeps also each time that
+// it is heard, for longLimit at most.
 const (
 	sleepyStall          = time.Hour // a sleeping device may ask for blocks once an hour only
 	sleepyNotifyInterval = 5 * time.Minute

@@ -68,6 +68,15 @@ var settings = map[string]struct {
 		},
 		before: false, after: true,
 	},
+	"AsksByItself": {
+		stage:  upgrade.StageNotified,
+		change: func(p *upgrade.Policy) { p.AsksByItself = true },
+		ask: func(_ *testing.T, l *life) any {
+			l.quiet(time.Hour)
+			return l.State()
+		},
+		before: upgrade.Queued, after: upgrade.Notified,
+	},
 	"Sleepy": {
 		stage:  upgrade.StageDownloading,
 		change: func(p *upgrade.Policy) { p.Sleepy = true },

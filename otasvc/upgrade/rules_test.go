@@ -191,6 +191,33 @@ func TestSleepingDeviceIsWaitedFor(t *testing.T) {
 	}
 }
 
+// A device that is deaf to notifications and asks by itself is waited for like one that sleeps, and that is
+// remarked once. It is not tried again when it has not asked for all that time.
+func TestDeafDeviceIsWaitedFor(t *testing.T) {
+	l := in(upgrade.StageNotified)
+	l.p.AsksByItself = true
+	first := l.quiet(10 * time.Minute)
+	if n := count[upgrade.Remark](first); n != 1 {
+		t.Errorf("%d remarks when it did not answer", n)
+	}
+	rest := l.quiet(time.Hour)
+	if n := count[upgrade.Notify](rest); n > 12 || count[upgrade.Remark](rest) > 0 {
+		t.Errorf("%d notifications an hour, %d remarks more", n, count[upgrade.Remark](rest))
+	}
+	took := l.until(t, upgrade.StageFailed)
+	if took < 29*24*time.Hour || took > 31*24*time.Hour || l.Reason() != upgrade.ReasonNoResponse || l.Attempt() != 1 {
+		t.Errorf("given up after %v, reason %q, attempt %d", took, l.Reason(), l.Attempt())
+	}
+
+	l = in(upgrade.StageNotified)
+	l.p.AsksByItself = true
+	l.quiet(7 * 24 * time.Hour)
+	l.asks(0)
+	if l.Stage() != upgrade.StageDownloading {
+		t.Errorf("it asks after a week, and is %s", l.State())
+	}
+}
+
 func TestSleepingDeviceInTheQueueStirs(t *testing.T) {
 	l := begin(order())
 	l.p.Sleepy = true

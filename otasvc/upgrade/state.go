@@ -89,6 +89,10 @@ func (s Stage) PausedByPerson() bool {
 // Downloads reports whether the device may have blocks, now or when it is not told to wait any more.
 func (s Stage) Downloads() bool { return s.UsesSlot() || s.IsPutOff() }
 
+// MayBeNotified reports whether a device in this stage of its upgrade may be notified without disturbing it:
+// it neither downloads nor installs.
+func (s Stage) MayBeNotified() bool { return s == StageScheduled || s.inQueue() || s.Ended() }
+
 // mayBegin reports whether block requests of the device count. In the queue they come from a device that is
 // served without having been offered the image.
 func (s Stage) mayBegin() bool { return s == StageQueued || s.Downloads() }

@@ -22,6 +22,7 @@ const (
 	triggerInvalid                     // upgrade end, status 0x96
 	triggerNeedsMore                   // upgrade end, status 0x99
 	triggerSilent                      // no request in time
+	triggerNeverAsked                  // no request in all the time for which the device was waited for
 	triggerNewVersion                  // the image's version was read from the device
 	triggerOldVersion                  // the device restarted and still has another version
 	triggerNotBack                     // the device never came back
@@ -78,6 +79,7 @@ var steps = func() map[cell]step {
 		{StageNotified, triggerPause}:       {next: StagePaused},
 		{StageNotified, triggerSlotGivenUp}: {next: StageQueued},
 		{StageNotified, triggerSilent}:      {next: StageFailed, reason: ReasonNoResponse, retry: true},
+		{StageNotified, triggerNeverAsked}:  {next: StageFailed, reason: ReasonNoResponse},
 
 		{StageDownloading, triggerLastBlock}: {next: StageFinishing},
 		{StageDownloading, triggerPause}:     {next: StagePaused},

@@ -96,11 +96,13 @@ func (t *transition) expireAway(f Facts) {
 // notifyAgain repeats the notification, until the device is given up.
 func (t *transition) notifyAgain() {
 	tired := t.u.notifications >= t.p.NotifyAttempts
-	limit := activeLimit // a dongle that never has room for a notification must not keep the upgrade open
-	if t.p.Sleepy {
-		limit = longLimit
-	}
-	if tired && !t.p.Sleepy || t.now.Sub(t.u.offeredAt) > limit {
+	offered := t.now.Sub(t.u.offeredAt)
+	switch {
+	case t.p.isWaitedFor() && offered > longLimit:
+		t.move(triggerNeverAsked)
+		return
+	case t.p.isWaitedFor():
+	case tired, offered > activeLimit: // a dongle that never has room must not keep the upgrade open
 		t.move(triggerSilent)
 		return
 	}
@@ -113,6 +115,9 @@ func (t *transition) notifyAgain() {
 		t.do(ReadVersion{}) // it may have been done with the attempt before, and nobody heard of it
 	}
 	if tired {
+		if t.u.notifications == t.p.NotifyAttempts+1 && !t.p.Sleepy {
+			t.do(Remark{WaitsForQuery})
+		}
 		t.u.deadlines.set(purposeNotify, t.now.Add(max(t.p.NotifyInterval, sleepyNotifyInterval)))
 	}
 }

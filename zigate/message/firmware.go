@@ -33,8 +33,8 @@ func (m Version) Firmware() string {
 	return fmt.Sprintf("%x.%02x", m.Minor>>8, m.Minor&0xFF)
 }
 
-// minor31d is 3.1d, which brought longer commands, page requests and the version check. Minor numbers grow
-// with time: 3.0f, 3.1a to 3.1e, 3.20.
+// minor31d is 3.1d, which brought longer commands, page requests, the version check and the hybrid raw mode.
+// Minor numbers grow with time: 3.0f, 3.1a to 3.1e, 3.20.
 const minor31d = 0x031D
 
 // ChecksVersion reports whether the dongle answers Query Next Image with an image only if its version is
@@ -43,6 +43,10 @@ const minor31d = 0x031D
 func (m Version) ChecksVersion() bool {
 	return m.Family() == FamilyV1 && m.Minor >= minor31d
 }
+
+// HasHybrid reports whether the firmware has RawModeHybrid (v1 from 3.1d on, v2). Older firmware keeps the
+// raw mode as a truth value: each mode but RawModeOff is RawModeRaw there.
+func (m Version) HasHybrid() bool { return m.Family() == FamilyV2 || m.Minor >= minor31d }
 
 // MaxCommandPayload returns the size of the longest payload of a command that the firmware accepts: 255
 // bytes up to 3.1c, then 269.

@@ -37,6 +37,7 @@ const (
 	RawModeRaw RawMode = 1
 	// RawModeHybrid gives a DataIndication for every frame and then the decoded message. The dongle then also
 	// sends a default response for every frame that does not forbid it, which is more traffic on the radio.
+	// See Version.HasHybrid for firmware that takes it for RawModeRaw.
 	RawModeHybrid RawMode = 2
 )
 

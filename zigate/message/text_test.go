@@ -203,15 +203,16 @@ func TestFirmware(t *testing.T) {
 		firmware string
 		family   message.Family
 		checks   bool
+		hybrid   bool
 		payload  int
 	}{
-		{message.Version{Major: 3, Minor: 0x030F}, "3.0f", message.FamilyV1, false, 255},
-		{message.Version{Major: 3, Minor: 0x031C}, "3.1c", message.FamilyV1, false, 255},
-		{message.Version{Major: 3, Minor: 0x031D}, "3.1d", message.FamilyV1, true, 269},
-		{message.Version{Major: 3, Minor: 0x031E}, "3.1e", message.FamilyV1, true, 269},
-		{message.Version{Major: 4, Minor: 0x0323}, "3.23", message.FamilyV1, true, 269},
-		{message.Version{Major: 5, Minor: 0x0324}, "3.24", message.FamilyV2, false, 269},
-		{message.Version{Major: 1, Minor: 0x030D}, "3.0d", message.FamilyV1, false, 255},
+		{message.Version{Major: 3, Minor: 0x030F}, "3.0f", message.FamilyV1, false, false, 255},
+		{message.Version{Major: 3, Minor: 0x031C}, "3.1c", message.FamilyV1, false, false, 255},
+		{message.Version{Major: 3, Minor: 0x031D}, "3.1d", message.FamilyV1, true, true, 269},
+		{message.Version{Major: 3, Minor: 0x031E}, "3.1e", message.FamilyV1, true, true, 269},
+		{message.Version{Major: 4, Minor: 0x0323}, "3.23", message.FamilyV1, true, true, 269},
+		{message.Version{Major: 5, Minor: 0x0324}, "3.24", message.FamilyV2, false, true, 269},
+		{message.Version{Major: 1, Minor: 0x030D}, "3.0d", message.FamilyV1, false, false, 255},
 	}
 	for _, tc := range tests {
 		t.Run(tc.firmware, func(t *testing.T) {
@@ -224,6 +225,9 @@ func TestFirmware(t *testing.T) {
 			}
 			if got := v.ChecksVersion(); got != tc.checks {
 				t.Errorf("ChecksVersion = %t", got)
+			}
+			if got := v.HasHybrid(); got != tc.hybrid {
+				t.Errorf("HasHybrid = %t", got)
 			}
 			if got := v.MaxCommandPayload(); got != tc.payload {
 				t.Errorf("MaxCommandPayload = %d", got)

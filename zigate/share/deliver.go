@@ -146,7 +146,7 @@ func (h *Hub) restarted(t message.MsgType) {
 func (h *Hub) connect(v message.Version) {
 	h.connected = true
 	h.lens = lensOf(v)
-	h.settings.connect()
+	h.settings.connect(v)
 	for _, c := range h.clients.list {
 		c.restarted.Store(true) // the firmware, and with it the receiver, may be another
 	}

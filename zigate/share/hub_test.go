@@ -418,6 +418,41 @@ func TestRawModeOfTheDongle(t *testing.T) {
 	})
 }
 
+// This program wants the pure raw mode, in which the other ones would see no messages: they come first.
+func TestRawModeOfThisProgram(t *testing.T) {
+	for firmware, want := range map[sim.Firmware]int{sim.V131C: 0, sim.V131D: 2, sim.V1323: 2, sim.V2324: 2} {
+		t.Run(firmware.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHome(t, lab(firmware), silent{}, share.Options{})
+				defer h.stop()
+				mode := 0
+				expect := func(what string, want int) {
+					t.Helper()
+					time.Sleep(5 * time.Second)
+					for _, w := range h.tap.take() {
+						if f, _, ok := new(message.Decoder).Feed(w); ok && f.Type == message.TypeSetRawMode {
+							mode = int(f.Payload[0])
+						}
+					}
+					if mode != want {
+						t.Errorf("%s: the dongle is in mode %d, want %d", what, mode, want)
+					}
+				}
+				h.hub.Submit(message.SetRawMode{Mode: 1}, nil)
+				expect("alone", 1)
+				a := h.join("a")
+				expect("another one is there", want)
+				device(h.dongle, sensor).SetBattery(50)
+				a.hearsTypes("0x8102")
+				a.Close()
+				expect("alone again", 1)
+				h.hub.Submit(message.SetRawMode{Mode: 0}, nil)
+				expect("at the end", 0)
+			})
+		})
+	}
+}
+
 // A heartbeat is for those who have asked for it, and on v2 for those in mode 1, whatever the dongle runs in.
 func TestHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

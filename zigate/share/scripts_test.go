@@ -182,7 +182,7 @@ func escaped(frame []byte) []byte {
 }
 
 // Every conversation sounds the same to a client with a Hub between it and the dongle, in every raw mode,
-// also when the other client sees another.
+// also when the other client sees another. Firmware without a hybrid mode cannot show two of them at a time.
 func TestConversations(t *testing.T) {
 	all := scripts()
 	if len(all) < 40 {
@@ -190,12 +190,19 @@ func TestConversations(t *testing.T) {
 	}
 	for _, firmware := range sim.Firmwares() {
 		modes := [][2]message.RawMode{{1, 2}, {0, 1}, {0, 0}, {1, 1}, {2, 2}, {2, 0}}
-		if firmware != sim.V1323 {
+		switch firmware {
+		case sim.V1323:
+		case sim.V131C:
+			modes = [][2]message.RawMode{{0, 0}, {1, 1}, {1, 2}}
+		default:
 			modes = modes[:2] // each mode once
 		}
 		for _, mode := range modes {
 			t.Run(fmt.Sprintf("%s/modes %d and %d", firmware, mode[0], mode[1]), func(t *testing.T) {
 				for name, script := range all {
+					if firmware == sim.V131C && name == "changes of the mode" {
+						continue
+					}
 					t.Run(name, func(t *testing.T) {
 						choice := []step{asks(1, message.SetRawMode{Mode: mode[0]}), asks(2, message.SetRawMode{Mode: mode[1]})}
 						compare(t, firmware, append(choice, script...))

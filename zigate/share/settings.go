@@ -16,19 +16,28 @@ type settings struct {
 	stored  message.RawMode // as a dongle of its own would have kept it for the clients
 	erased  bool            // the dongle was told to forget its raw mode, and has not restarted yet
 	beating bool            // the dongle was told to send its heartbeat
+	hybrid  bool            // the dongle's firmware has the hybrid raw mode
 }
 
 // connect is the state when the dongle is connected: the handshake has set its raw mode to off.
-func (s *settings) connect() {
-	*s = settings{stored: s.stored}
+func (s *settings) connect(v message.Version) {
+	*s = settings{stored: s.stored, hybrid: v.HasHybrid()}
 }
 
-// neededMode is the raw mode from which all that anybody wants to see can be made.
+// neededMode is the raw mode from which all that anybody wants to see can be made. In the pure raw mode,
+// which this program may want, clients that want messages would see none: firmware that has no other one
+// stays off for them.
 func (s *settings) neededMode(clients *clientList) message.RawMode {
-	if clients.wantRaw() {
+	switch {
+	case clients.wantRaw():
 		return message.RawModeHybrid
+	case s.wish != message.RawModeRaw || clients.alone():
+		return s.wish
+	case s.hybrid:
+		return message.RawModeHybrid
+	default:
+		return message.RawModeOff
 	}
-	return s.wish
 }
 
 // doubtMode notes that the dongle may not have done what it was told.

@@ -221,8 +221,12 @@ func setHeartbeat(c *chip, m message.SetHeartbeat) {
 }
 
 func setRawMode(c *chip, m message.SetRawMode) {
-	changed := m.Mode != c.raw.mode
-	c.raw.mode = m.Mode
+	mode := m.Mode
+	if mode != message.RawModeOff && !c.traits.hybrid {
+		mode = message.RawModeRaw
+	}
+	changed := mode != c.raw.mode
+	c.raw.mode = mode
 	if changed && c.traits.selfTraffic {
 		const rawModeRecord = 0x8001
 		saved := message.PDMEvent{Event: message.PDMSaved, Record: rawModeRecord}

@@ -156,12 +156,13 @@ type DeviceConfig struct {
 	RequireMore     bool   // ends a complete download with "require more image"
 	StopsAt         uint32 // falls silent in the download once it has so many bytes, unless it is 0
 	KeepsOldVersion bool   // reboots and still runs the version that it had
-	// BecomesType is the image type that the device's own OTA client has once it has installed an image; 0
-	// means the one that it had.
-	BecomesType uint16
 	// ReportsVersion is the file version that the device tells of every image that it has installed, whatever
 	// the image's file says; 0 means the file's.
 	ReportsVersion uint32
+	// NewModelID and NewImageType are what the device tells once it has installed an image; empty and 0 mean
+	// the same as before.
+	NewModelID   string
+	NewImageType uint16
 
 	SilentToNotify       bool // does not react to an image notify
 	NeverReturns         bool // does not come back from its reboot

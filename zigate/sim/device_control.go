@@ -167,6 +167,12 @@ func (v *Device) SetBattery(percent uint8) {
 	})
 }
 
+// Reflash has the device run another file version, as when somebody else has upgraded it. It does not
+// announce that.
+func (v *Device) Reflash(version uint32) {
+	v.dongle.actions.Post(func() { v.client.version = version })
+}
+
 // Query makes the device ask for an image now, unless it is busy with one.
 func (v *Device) Query() {
 	v.dongle.actions.Post(func() {

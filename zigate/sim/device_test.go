@@ -573,3 +573,38 @@ func TestAddDevice(t *testing.T) {
 		}
 	})
 }
+
+// A device that somebody else has upgraded runs another version, and one that has installed an image may tell
+// another model and image type.
+func TestDeviceTellsWhatItHasBecome(t *testing.T) {
+	cfg := lampConfig()
+	cfg.NewImageType = 0x4242
+	synctest.Test(t, func(t *testing.T) {
+		file := image(newVersion, size)
+		l := newLab(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, file)
+		defer l.stop()
+		said := func() (last message.QueryNextImage) {
+			l.send(message.SetRawMode{Mode: message.RawModeHybrid})
+			l.dongle.Device(lamp).Query()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			for _, m := range of[message.DataIndication](l.take()) {
+				if q, ok := message.ParseQueryNextImage(m.Payload); ok {
+					last = q
+				}
+			}
+			l.send(message.SetRawMode{Mode: message.RawModeOff})
+			return last
+		}
+		l.dongle.Device(lamp).Reflash(oldVersion - 1)
+		if q := said(); q.FileVersion != oldVersion-1 || q.ImageType != cfg.ImageType {
+			t.Errorf("after another program's upgrade it says %+v", q)
+		}
+		l.send(loadImage(file))
+		l.send(notify(lampAddr))
+		time.Sleep(10 * time.Minute)
+		if q := said(); q.FileVersion != newVersion || q.ImageType != cfg.NewImageType {
+			t.Errorf("after its upgrade it says %+v", q)
+		}
+	})
+}

@@ -79,6 +79,7 @@ type traits struct {
 	confirms           bool // 0x8012 is sent
 	buffersInConfirm   bool // 0x8012 and 0x8702 have the buffers in use
 	ackHasSequence     bool // 0x8011 has the APS counter
+	hybrid             bool // there is a hybrid mode; else every mode but off is the raw one
 	hybridAnswersZDP   bool // hybrid mode sends default responses even for ZDP
 	rawHidesZDP        bool // raw mode shows ZDP only as raw data, but for the device announce
 	rawHidesAnnounce   bool // and the device announce as well
@@ -110,6 +111,7 @@ func (f Firmware) traits() traits {
 	case V131D:
 		v1.name = "3.1d"
 		v1.minor = 0x031D
+		v1.hybrid = true
 		v1.aliases = "\x08\x0A\x0B\x15\x6E"
 		v1.statusForm = 6
 		v1.queryChecksVersion = true
@@ -126,13 +128,14 @@ func (f Firmware) traits() traits {
 			statusForm: 8, statusAPS: true, rawAPSIsRequest: true,
 			pageRequests: true, pageTick: true,
 			confirms: true, buffersInConfirm: true, ackHasSequence: true,
-			rawHidesZDP: true, dataRequests: 10, ackedRequests: 8, neighbours: 100,
+			hybrid: true, rawHidesZDP: true, dataRequests: 10, ackedRequests: 8, neighbours: 100,
 			fragmentation: true, selfTraffic: true, routeAfterFailure: true,
 		}
 	}
 	v1.name = "3.23"
 	v1.major = 4
 	v1.minor = 0x0323
+	v1.hybrid = true
 	if f == V131E {
 		v1.name = "3.1e"
 		v1.major = 3

@@ -232,10 +232,11 @@ func (c *otaClient) comeBack() {
 	c.end(Idle)
 	if !v.cfg.KeepsOldVersion || !c.misbehaves() {
 		c.version = cmp.Or(v.cfg.ReportsVersion, c.image.version)
-		c.memory.installed = c.memory.downloaded
+		v.cfg.ModelID = cmp.Or(v.cfg.NewModelID, v.cfg.ModelID)
 		if c == &v.client {
-			c.id.ImageType = cmp.Or(v.cfg.BecomesType, c.id.ImageType)
+			c.id.ImageType = cmp.Or(v.cfg.NewImageType, c.id.ImageType)
 		}
+		c.memory.installed = c.memory.downloaded
 		c.counts.installs++
 	}
 	c.page.unsupported = false

@@ -168,6 +168,8 @@ type scenarioDevice struct {
 	StopsAt              number `json:"stopsAt"`
 	KeepsOldVersion      bool   `json:"keepsOldVersion"`
 	ReportsVersion       number `json:"reportsVersion"`
+	NewModelID           string `json:"newModelId"`
+	NewImageType         number `json:"newImageType"`
 	SilentToNotify       bool   `json:"silentToNotify"`
 	NeverReturns         bool   `json:"neverReturns"`
 	LosesAnnounce        bool   `json:"losesAnnounce"`
@@ -419,6 +421,8 @@ func (d scenarioDevice) config() DeviceConfig {
 		StopsAt:                narrow[uint32](d.StopsAt),
 		KeepsOldVersion:        d.KeepsOldVersion,
 		ReportsVersion:         narrow[uint32](d.ReportsVersion),
+		NewModelID:             d.NewModelID,
+		NewImageType:           narrow[uint16](d.NewImageType),
 		SilentToNotify:         d.SilentToNotify,
 		NeverReturns:           d.NeverReturns,
 		LosesAnnounce:          d.LosesAnnounce,

@@ -23,7 +23,7 @@ const envPrefix = "ZIGATE_OTA"
 type Config struct {
 	Dongle           DongleAddress `default:"auto" heading:"The dongle" desc:"Where the ZiGate is: \"auto\" looks for a USB dongle by vendor and product, a path names a serial port (prefer /dev/serial/by-id/...), tcp:// a ZiGate WiFi or a serial server (port 9999 where none is given), \"sim\" is a simulated dongle with simulated devices." allowed:"auto, an absolute path such as /dev/ttyUSB0, tcp://host or tcp://host:port, sim"`
 	DongleBaud       int           `split_words:"true" default:"115200" desc:"Speed of the serial port, in baud. Every ZiGate as sold uses the default." oneof:"9600,19200,38400,57600,115200,230400,460800,500000,921600,1000000"`
-	DongleQueryWatch QueryWatch    `split_words:"true" default:"idle" desc:"When the dongle runs in its hybrid raw mode, which shows what devices ask for (so that their running version is learnt and a sleeping device is caught awake) but costs an extra frame on air for each one received: never, while nothing downloads, or always." oneof:"off,idle,always"`
+	DongleQueryWatch QueryWatch    `split_words:"true" default:"idle" desc:"When the dongle runs in its hybrid raw mode, which shows what devices ask for (so that it is learnt who they are and what they run, and a sleeping device is caught awake) but costs an extra frame on air for each one received: never, while nothing downloads, or always. Where it is never wanted, and with firmware up to 3.1c, which has none, the dongle's raw mode is used instead, while nothing downloads: with off only for the moment in which devices are asked who they are." oneof:"off,idle,always"`
 
 	Share ShareConfig
 

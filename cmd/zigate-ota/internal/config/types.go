@@ -55,7 +55,7 @@ type QueryWatch string
 
 // The values of ZIGATE_OTA_DONGLE_QUERY_WATCH.
 const (
-	QueryWatchOff    QueryWatch = "off"    // never
+	QueryWatchOff    QueryWatch = "off"    // never; the pure raw mode for moments
 	QueryWatchIdle   QueryWatch = "idle"   // while nothing downloads
 	QueryWatchAlways QueryWatch = "always" // also during downloads
 )

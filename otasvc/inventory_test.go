@@ -1,0 +1,574 @@
+package otasvc_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+	"github.com/zigate-ota/zigate-ota/zigate"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
+)
+
+// inventoryHomes are the firmwares with which devices are asked who they are, each with what it can show.
+var inventoryHomes = map[string]struct {
+	firmware sim.Firmware
+	watch    otasvc.QueryWatch
+}{
+	"v1 3.1c, which has no hybrid mode": {sim.V131C, otasvc.WatchIdle},
+	"v1 3.23":                           {sim.V1323, otasvc.WatchIdle},
+	"v2 3.24":                           {sim.V2324, otasvc.WatchIdle},
+	"v1 3.1c, nothing is watched":       {sim.V131C, otasvc.WatchNever},
+	"v1 3.23, nothing is watched":       {sim.V1323, otasvc.WatchNever},
+	"v2 3.24, nothing is watched":       {sim.V2324, otasvc.WatchNever},
+}
+
+// inHomes runs a test with each of them.
+func inHomes(t *testing.T, devices []sim.DeviceConfig, f func(w *world, air *notices)) {
+	t.Helper()
+	for name, home := range inventoryHomes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			air := &notices{}
+			cfg := sim.Config{Firmware: home.firmware, Devices: devices, OnAir: air.hear}
+			inWorld(t, cfg, func(w *world) {
+				if w.policy.QueryWatch != home.watch {
+					w.policy.QueryWatch = home.watch
+					w.restart()
+				}
+				f(w, air)
+			})
+		})
+	}
+}
+
+// notices are the Image Notify frames that went on air.
+type notices struct {
+	mu   sync.Mutex
+	list []notice
+}
+
+type notice struct {
+	at       time.Time
+	addr     uint16
+	endpoint uint8
+	kind     byte
+	jitter   byte
+}
+
+func (n *notices) hear(f sim.AirFrame) {
+	const imageNotify = 0x00
+	if !f.FromDongle || f.Cluster != message.ClusterOTA || len(f.Payload) < 5 || f.Payload[0]&3 != 1 || f.Payload[2] != imageNotify {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.list = append(n.list, notice{time.Now(), f.Addr, f.DestinationEndpoint, f.Payload[3], f.Payload[4]})
+}
+
+// take gives those that were heard since it was called last.
+func (n *notices) take() []notice {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := n.list
+	n.list = nil
+	return list
+}
+
+// gentle checks that no more than 20 are heard in any minute, and 3 in any second.
+func gentle(t *testing.T, list []notice) {
+	t.Helper()
+	for i, n := range list {
+		if i >= 3 && n.at.Sub(list[i-3].at) < time.Second {
+			t.Errorf("4 notifications within %v", n.at.Sub(list[i-3].at))
+		}
+		if i >= 20 && n.at.Sub(list[i-20].at) < time.Minute {
+			t.Errorf("21 notifications within %v", n.at.Sub(list[i-20].at))
+		}
+		if n.kind != message.NotifyJitter || n.jitter != 100 {
+			t.Errorf("notified with type %d, jitter %d", n.kind, n.jitter)
+		}
+	}
+}
+
+// quietConfig is a bulb that tells nothing by attributes, as many devices do, and whose hardware version is told by
+// its queries alone.
+func quietConfig(e message.IEEE, hardware uint16) sim.DeviceConfig {
+	d := bulbConfig(e)
+	d.HardwareVersion = &hardware
+	d.UnsupportedAttributes = []uint16{message.AttrOTAFileVersion, message.AttrOTAManufacturer, message.AttrOTAImageType}
+	return d
+}
+
+// hasSaid reports whether a device of quietConfig has said who it is.
+func (w *world) hasSaid(d sim.DeviceConfig) bool {
+	r := w.sink.device(d.IEEE)
+	return r.HardwareVersion != nil && *r.HardwareVersion == *d.HardwareVersion && r.CurrentVersion != nil && *r.CurrentVersion == d.FileVersion &&
+		r.ManufacturerCode != nil && *r.ManufacturerCode == d.ManufacturerCode && r.ImageType != nil && *r.ImageType == d.ImageType
+}
+
+// A home is known 90 s after the start, each device asked once, and the dongle's raw mode is changed rarely. Then
+// nobody is asked for most of a day, and all are asked again in the next one.
+func TestHomeIsKnown(t *testing.T) {
+	var devices []sim.DeviceConfig
+	for i := range 30 {
+		d := quietConfig(bulb+message.IEEE(i), uint16(i+1))
+		d.Addr = uint16(0x1000 + i)
+		if i%3 == 1 {
+			d.Endpoint, d.OtherEndpoints = 11, []uint8{1}
+		}
+		devices = append(devices, d)
+	}
+	inHomes(t, devices, func(w *world, air *notices) {
+		modes := w.listen(message.TypeSetRawMode)
+		w.within(90*time.Second, "the home is known", func() bool {
+			for _, d := range devices {
+				if !w.hasSaid(d) {
+					return false
+				}
+			}
+			return true
+		})
+		time.Sleep(5 * time.Minute)
+		list := air.take()
+		gentle(w.t.(*testing.T), list)
+		asked := map[uint16]int{}
+		for _, n := range list {
+			asked[n.addr]++
+			if want := max(devices[n.addr-0x1000].Endpoint, 1); n.endpoint != want {
+				w.t.Errorf("0x%04x is asked at endpoint %d, not %d", n.addr, n.endpoint, want)
+			}
+		}
+		for addr, times := range asked {
+			if times != 1 {
+				w.t.Errorf("0x%04x was asked %d times", addr, times)
+			}
+		}
+		time.Sleep(18 * time.Hour)
+		if n := len(air.take()); n > 0 {
+			w.t.Errorf("%d were asked again within 18 hours", n)
+		}
+		if n := len(modes.take()); n > 3 {
+			w.t.Errorf("the raw mode was changed %d times", n)
+		}
+		time.Sleep(12 * time.Hour)
+		list = air.take()
+		gentle(w.t.(*testing.T), list)
+		if len(list) != len(devices) {
+			w.t.Errorf("%d of %d were asked again within 30 hours", len(list), len(devices))
+		}
+	})
+}
+
+// A restart asks nobody who has said lately who it is, and tells all the same.
+func TestRestartAsksNobodyAnew(t *testing.T) {
+	devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
+	inHomes(t, devices, func(w *world, air *notices) {
+		w.settled(2)
+		w.restart()
+		w.met(bulb)
+		air.take()
+		time.Sleep(10 * time.Minute)
+		if n := len(air.take()); n > 0 {
+			w.t.Errorf("%d were asked after the restart", n)
+		}
+	})
+}
+
+// A device that joins is known within a minute.
+func TestNewDeviceIsKnown(t *testing.T) {
+	inHomes(t, []sim.DeviceConfig{bulbConfig(bulb)}, func(w *world, air *notices) {
+		time.Sleep(time.Hour)
+		air.take()
+		cfg := quietConfig(plug, 9)
+		d, err := w.sim.AddDevice(cfg)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		d.Announce()
+		w.within(time.Minute, "it is known", func() bool { return w.hasSaid(cfg) })
+		time.Sleep(5 * time.Minute)
+		if n := len(air.take()); n != 1 {
+			w.t.Errorf("%d notifications", n)
+		}
+	})
+}
+
+// One that sleeps, and whose parent does not reach it, is asked when it is heard.
+func TestSleeperIsKnownWhenItIsHeard(t *testing.T) {
+	cfg := quietConfig(bulb, 3)
+	cfg.Sleepy, cfg.PollInterval = true, 24*time.Hour
+	inHomes(t, []sim.DeviceConfig{cfg}, func(w *world, air *notices) {
+		time.Sleep(time.Hour)
+		if n := len(air.take()); n > 1 {
+			w.t.Errorf("asked %d times while it slept", n)
+		}
+		w.sim.Device(bulb).SetBattery(70)
+		w.within(time.Minute, "it is known", func() bool {
+			w.sim.Device(bulb).SetBattery(70)
+			return w.hasSaid(cfg)
+		})
+		air.take()
+		for range 100 {
+			time.Sleep(time.Minute)
+			w.sim.Device(bulb).SetBattery(70)
+		}
+		if n := len(air.take()); n > 0 {
+			w.t.Errorf("asked %d times more though it has said who it is", n)
+		}
+	})
+}
+
+// One that does not answer is asked ever more seldom.
+func TestDeafDeviceIsAskedSeldom(t *testing.T) {
+	cfg := bulbConfig(bulb)
+	cfg.SilentToNotify = true
+	inHomes(t, []sim.DeviceConfig{cfg}, func(w *world, air *notices) {
+		modes := w.listen(message.TypeSetRawMode)
+		time.Sleep(24 * time.Hour)
+		list := air.take()
+		gentle(w.t.(*testing.T), list)
+		if n := len(list); n < 5 || n > 10 {
+			w.t.Errorf("asked %d times on the first day", n)
+		}
+		time.Sleep(10 * 24 * time.Hour)
+		if n := len(air.take()); n < 7 || n > 14 {
+			w.t.Errorf("asked %d times in ten days", n)
+		}
+		if n := len(modes.take()); n > 50 {
+			w.t.Errorf("the raw mode was changed %d times", n)
+		}
+	})
+}
+
+// Nobody is asked while a device downloads, nor while an image header is loaded.
+func TestNobodyIsAskedDuringDownloads(t *testing.T) {
+	inHomes(t, []sim.DeviceConfig{bulbConfig(bulb)}, func(w *world, air *notices) {
+		w.settled(1)
+		upgraded(w, 100_000)
+		w.within(5*time.Minute, "it downloads", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
+		air.take()
+		cfg := quietConfig(plug, 9)
+		d, err := w.sim.AddDevice(cfg)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		d.Announce()
+		w.within(time.Hour, "the download ends", func() bool { return !w.lastOf(bulb, otasvc.EventDownloadFinished).IsZero() })
+		for _, n := range air.take() {
+			if n.at.Before(w.lastOf(bulb, otasvc.EventDownloadFinished)) {
+				w.t.Errorf("0x%04x was notified during the download", n.addr)
+			}
+		}
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
+			w.t.Errorf("ended %+v", u)
+		}
+		w.within(2*time.Minute, "the new device is known", func() bool { return w.hasSaid(cfg) })
+		if n := w.sim.Device(bulb).Snapshot().Sessions; n != 1 {
+			w.t.Errorf("the bulb has begun %d times", n)
+		}
+	})
+}
+
+// An image that waits for a device that sleeps keeps nobody from being known: the slot is empty for a moment, and
+// the sleeper gets its image when it wakes.
+func TestNewDeviceIsKnownWhileAnImageWaits(t *testing.T) {
+	sleeper := bulbConfig(bulb)
+	sleeper.Sleepy = true
+	inHomes(t, []sim.DeviceConfig{sleeper}, func(w *world, air *notices) {
+		w.settled(1)
+		w.sim.Device(bulb).SetPoll(24 * time.Hour)
+		data := upgraded(w, 5_000)
+		time.Sleep(time.Hour)
+		if s := w.stateOf(bulb); s != upgrade.Notified {
+			w.t.Fatalf("the sleeper is %s", s)
+		}
+		loads := w.listen(message.LoadImage{}.Type())
+		cfg := quietConfig(plug, 9)
+		d, err := w.sim.AddDevice(cfg)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		d.Announce()
+		w.within(time.Minute, "the new one is known", func() bool { return w.hasSaid(cfg) })
+		other := quietConfig(bulb2, 8)
+		if d, err = w.sim.AddDevice(other); err != nil {
+			w.t.Fatal(err)
+		}
+		d.Announce()
+		time.Sleep(time.Second)
+		a := w.ask(func(r otasvc.Respond) { w.service.Interview(ref(bulb2), r) })
+		if a.Status != otasvc.Success || !w.hasSaid(other) {
+			w.t.Errorf("another one, which is interviewed: %+v", a)
+		}
+		time.Sleep(time.Hour)
+		if n := len(loads.take()); n > 12 {
+			w.t.Errorf("%d headers were loaded", n)
+		}
+		w.sim.Device(bulb).SetPoll(5 * time.Second)
+		w.sim.Device(bulb).SetBattery(80)
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
+			w.t.Errorf("ended %+v", u)
+		}
+		w.holds(bulb, 2, data)
+	})
+}
+
+// lastOf is when something happened to a device last; zero where it has not.
+func (w *world) lastOf(e message.IEEE, name otasvc.EventName) (at time.Time) {
+	defer w.sink.lock()()
+	for _, event := range w.sink.events {
+		if event.EUID == e && event.Name == name {
+			at = event.Time
+		}
+	}
+	return at
+}
+
+// limited writes an image whose header is for some hardware versions only.
+func (w *world) limited(version uint32, least, most uint16) string {
+	w.t.Helper()
+	data := otafile.Build(otafile.Header{
+		ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: version, MinHardwareVersion: &least, MaxHardwareVersion: &most,
+	}, make([]byte, 5000))
+	return w.write(fmt.Sprintf("limited-%d-%d-%d.ota", version, least, most), data)
+}
+
+// Who asks for something that depends on who a device is has it asked at once, and judged by its answer.
+func TestWhoAsksIsNotToldBeforeTheDeviceHasSaid(t *testing.T) {
+	cfg := quietConfig(bulb, 7)
+	// Right after the start, and before the inventory has come to the device.
+	soon := func(w *world) {
+		w.within(time.Minute, "the bulb is met", func() bool { return w.sink.device(bulb).EUID == bulb })
+		if w.hasSaid(cfg) {
+			w.t.Fatal("it has said already who it is")
+		}
+	}
+	tests := map[string]func(w *world){
+		"check": func(w *world) {
+			soon(w)
+			a := w.ask(func(r otasvc.Respond) { w.service.Check(ref(bulb), nil, r) })
+			if a.Status != otasvc.Success || a.Operation.OldImageVersion == nil || *a.Operation.OldImageVersion != 1 {
+				w.t.Errorf("%+v", a)
+			}
+		},
+		"check all": func(w *world) {
+			soon(w)
+			a := w.ask(func(r otasvc.Respond) { w.service.CheckAll(r) })
+			if a.Status != otasvc.Success || len(a.CheckResults) != 1 || a.CheckResults[0].Status != otasvc.Success {
+				w.t.Errorf("%+v", a)
+			}
+		},
+		"interview": func(w *world) {
+			soon(w)
+			a := w.ask(func(r otasvc.Respond) { w.service.Interview(ref(bulb), r) })
+			if a.Status != otasvc.Success || a.Operation.ImageType == nil || *a.Operation.ImageType != 0x2201 {
+				w.t.Errorf("%+v", a)
+			}
+		},
+		"upgrade to an image for other hardware": func(w *world) {
+			soon(w)
+			w.add(bulb, w.limited(2, 1, 3))
+			a := w.ask(func(r otasvc.Respond) { w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb)}, r) })
+			if a.Status != otasvc.Failure {
+				w.t.Errorf("%+v", a)
+			}
+		},
+		"upgrade to an image for its hardware": func(w *world) {
+			soon(w)
+			w.add(bulb, w.limited(2, 5, 9))
+			if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.InProgress {
+				w.t.Fatalf("%+v", a)
+			}
+			if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded || u.OldImageVersion == nil || *u.OldImageVersion != 1 {
+				w.t.Errorf("ended %+v", u)
+			}
+		},
+		"an image for other hardware is added with its upgrade": func(w *world) {
+			soon(w)
+			a := w.ask(func(r otasvc.Respond) {
+				w.service.AddImage(otasvc.AddImage{Device: ref(bulb), URL: w.limited(2, 1, 3), Upgrade: true}, r)
+			})
+			time.Sleep(time.Minute)
+			if a.Status != otasvc.Success || w.sink.device(bulb).Upgrade != nil {
+				w.t.Errorf("%+v, and %+v", a, w.sink.device(bulb).Upgrade)
+			}
+		},
+		"upgrade of all": func(w *world) {
+			soon(w)
+			w.add(bulb, w.limited(2, 1, 3))
+			w.service.Upgrade(otasvc.UpgradeRequest{All: true, Ticket: upgrade.Ticket(`"all"`)}, func(otasvc.Answer) {})
+			w.within(2*time.Minute, "the answer", func() bool { return len(w.sink.final("all")) == 1 })
+			if a := w.sink.final("all")[0]; len(a.UpgradeResults) != 0 {
+				w.t.Errorf("%+v", a)
+			}
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			inHomes(t, []sim.DeviceConfig{cfg}, func(w *world, air *notices) {
+				test(w)
+				if !w.hasSaid(cfg) && w.sink.device(bulb).Upgrade == nil {
+					w.t.Errorf("it was judged without having said who it is: %+v", w.sink.device(bulb))
+				}
+				gentle(w.t.(*testing.T), air.take())
+			})
+		})
+	}
+}
+
+// Whoever waits for a device that does not answer is told in the end, with what is known.
+func TestWhoWaitsIsToldInTheEnd(t *testing.T) {
+	cfg := bulbConfig(bulb)
+	cfg.SilentToNotify = true
+	inHomes(t, []sim.DeviceConfig{cfg}, func(w *world, _ *notices) {
+		time.Sleep(time.Hour)
+		begun := time.Now()
+		a := w.ask(func(r otasvc.Respond) { w.service.Interview(ref(bulb), r) })
+		if took := time.Since(begun); a.Status != otasvc.Success || took > 40*time.Second {
+			w.t.Errorf("after %v: %+v", took, a)
+		}
+		url, _ := w.image(0x117C, 0x2201, 2, 5000)
+		w.add(bulb, url)
+		begun = time.Now()
+		if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.InProgress || time.Since(begun) > 40*time.Second {
+			w.t.Errorf("after %v: %+v", time.Since(begun), a)
+		}
+	})
+}
+
+// After an upgrade the device is asked anew who it is: model and image type may be others.
+func TestDeviceIsAskedAnewAfterItsUpgrade(t *testing.T) {
+	cfg := bulbConfig(bulb)
+	cfg.NewModelID, cfg.NewImageType = "TRADFRI bulb E27 v2", 0x2202
+	inHomes(t, []sim.DeviceConfig{cfg}, func(w *world, air *notices) {
+		w.settled(1)
+		upgraded(w, 5_000)
+		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
+			w.t.Fatalf("ended %+v", u)
+		}
+		air.take()
+		w.within(2*time.Minute, "it has told its new model and image type", func() bool {
+			d := w.sink.device(bulb)
+			return d.ModelID == cfg.NewModelID && *d.ImageType == cfg.NewImageType
+		})
+		time.Sleep(time.Hour)
+		if n := len(air.take()); n > 1 {
+			w.t.Errorf("%d notifications", n)
+		}
+	})
+}
+
+// A device whose version is another one by itself is asked anew, whoever noticed, and also by a later life of the
+// service.
+func TestDeviceIsAskedAnewWhenItsVersionChanges(t *testing.T) {
+	tests := map[string]func(w *world){
+		"it asks for an image": func(w *world) { w.sim.Device(bulb).Query() },
+		"it is checked":        func(w *world) { w.ask(func(r otasvc.Respond) { w.service.Check(ref(bulb), nil, r) }) },
+		"a restart":            func(w *world) { w.restart() },
+	}
+	for name, notice := range tests {
+		t.Run(name, func(t *testing.T) {
+			cfg := bulbConfig(bulb)
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+				w.settled(1)
+				questions := w.listen(message.NodeDescriptorRequest{}.Type())
+				time.Sleep(2 * time.Minute)
+				questions.take()
+				w.sim.Device(bulb).Reflash(5)
+				notice(w)
+				if name == "a restart" {
+					questions = w.listen(message.NodeDescriptorRequest{}.Type())
+				}
+				w.within(2*time.Minute, "it is interviewed anew", func() bool {
+					v := w.sink.device(bulb).CurrentVersion
+					return v != nil && *v == 5 && len(questions.take()) > 0
+				})
+			})
+		})
+	}
+}
+
+// A mains device that is deaf to notifications and asks by itself gets its image when it asks. That it is waited
+// for is told.
+func TestDeafDeviceGetsItsImageWhenItAsks(t *testing.T) {
+	for name, firmware := range map[string]sim.Firmware{"3.1c": sim.V131C, "3.23": sim.V1323, "v2": sim.V2324} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := bulbConfig(bulb)
+			cfg.SilentToNotify, cfg.QueryInterval = true, 10*time.Hour
+			inWorld(t, sim.Config{Firmware: firmware, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+				w.met(bulb)
+				w.within(25*time.Hour, "it has asked by itself", func() bool { return w.sim.Stats().QueriesRefused > 0 })
+				time.Sleep(time.Hour)
+				data := upgraded(w, 5_000)
+				time.Sleep(time.Hour)
+				d := w.sink.device(bulb)
+				if d.Upgrade.State.Ended() || d.Queue == nil || d.Queue.WaitsFor != "device" {
+					t.Errorf("after an hour: %+v, %+v", d.Upgrade, d.Queue)
+				}
+				if !w.said.has("it gets its image when it does so") {
+					t.Error("that it is waited for is not told")
+				}
+				if u := w.ended(24*time.Hour, bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
+					t.Errorf("ended %+v", u)
+				}
+				w.holds(bulb, 2, data)
+			})
+		})
+	}
+}
+
+// A device that answers a notification with a ZCL status is left alone for a while: one that says failure is busy.
+func TestRefusedNotification(t *testing.T) {
+	tests := map[string]struct {
+		status      uint8
+		least, most time.Duration
+	}{
+		"success":             {0x00, 10 * time.Second, time.Minute},
+		"failure: it is busy": {0x01, 5 * time.Minute, 20 * time.Minute},
+		"unsupported":         {0x81, 12 * time.Hour, 36 * time.Hour},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			withRadio(t, nil, func(w *world, radio *script) {
+				w.service.HandleConnected(zigate.Info{Firmware: "3.23", Major: 4, Minor: 0x0323, NetworkUp: true})
+				notify := func() int { return radio.count(message.TypeImageNotify) }
+				w.within(2*time.Minute, "the bulb is asked who it is", func() bool { return notify() == 1 })
+				payload := []byte{0x00, 1, 0x0B, 0x00, tt.status}
+				w.service.HandleMessage(message.DataIndication{
+					Profile: message.ProfileHomeAutomation, Cluster: message.ClusterOTA, SrcEndpoint: 1, DstEndpoint: 1,
+					SrcAddrMode: message.AddrModeNetwork, SrcAddr: 0x4f4f, DstAddrMode: message.AddrModeNetwork, Payload: payload,
+				}, 100)
+				synctest.Wait()
+				asked := time.Now()
+				w.within(48*time.Hour, "it is asked again", func() bool { return notify() > 1 })
+				if took := time.Since(asked); took < tt.least || took > tt.most {
+					t.Errorf("asked again after %v", took)
+				}
+			})
+		})
+	}
+}
+
+// The same over a real TCP port, in real time, with a device that joins.
+func TestInventoryOverTCP(t *testing.T) {
+	devices := []sim.DeviceConfig{quietConfig(bulb, 7), quietConfig(bulb2, 8)}
+	(&world{t: t, dir: t.TempDir(), policy: defaultPolicy(), real: true, tcp: true}).run(sim.Config{Devices: devices, Speed: 10}, func(w *world) {
+		for _, d := range devices {
+			w.within(90*time.Second, "it is known", func() bool { return w.hasSaid(d) })
+		}
+		joins := quietConfig(plug, 9)
+		d, err := w.sim.AddDevice(joins)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Announce()
+		w.within(time.Minute, "the new one is known", func() bool { return w.hasSaid(joins) })
+	})
+}
