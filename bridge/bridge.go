@@ -19,6 +19,9 @@ type Publisher interface {
 	Clear(topic string)
 	// Publish publishes what is not retained, in order.
 	Publish(topic string, payload []byte)
+	// PublishOwed publishes an answer that was promised, and calls acknowledged, on any goroutine, once the
+	// broker has it.
+	PublishOwed(topic string, payload []byte, acknowledged func())
 }
 
 // Observer counts requests and records, for metrics.
@@ -148,18 +151,19 @@ func (b *Bridge) Happened(e otasvc.Event) {
 }
 
 // UpgradeEnded publishes the final answer to a request for an upgrade, which may have come before the
-// service restarted.
-func (b *Bridge) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer) {
+// service restarted, and calls told once the broker has it.
+func (b *Bridge) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer, told func()) {
 	var asked ticket
 	if err := json.Unmarshal(t, &asked); err != nil {
 		b.log.Error("the final answer of an upgrade cannot be given: its stored request cannot be read",
 			"err", err)
+		told() // it would not be better another time
 		return
 	}
-	b.answer(asker{
+	b.answerOwed(asker{
 		name:        asked.Operation,
 		response:    operations[asked.Operation].Response,
 		transaction: asked.Transaction,
 		id:          asked.ID,
-	}, a)
+	}, a, told)
 }

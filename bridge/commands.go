@@ -88,7 +88,26 @@ func (b *Bridge) respondTo(who asker) otasvc.Respond {
 	}
 }
 
+// answer gives an answer.
 func (b *Bridge) answer(who asker, a otasvc.Answer) {
+	if response := b.response(who, a); response != nil {
+		b.out.Publish(b.topics.Response(who.name), contract.Marshal(response))
+	}
+}
+
+// answerOwed gives an answer that was promised, and calls told once whoever asked can have it.
+func (b *Bridge) answerOwed(who asker, a otasvc.Answer, told func()) {
+	response := b.response(who, a)
+	if response == nil {
+		told() // HTTP has no memory of who asked
+		return
+	}
+	b.out.PublishOwed(b.topics.Response(who.name), contract.Marshal(response), told)
+}
+
+// response is an answer as it goes to the broker. It is nil for one that goes into the feed, where it is by
+// then.
+func (b *Bridge) response(who asker, a otasvc.Answer) *contract.Response {
 	if a.Status.Final() {
 		label := who.name
 		if who.response == contract.UnknownOperation {
@@ -99,7 +118,7 @@ func (b *Bridge) answer(who asker, a otasvc.Answer) {
 	response := newResponse(who.response, who.transaction, a)
 	if who.id != "" {
 		b.feed.response(who.id, response)
-		return
+		return nil
 	}
-	b.out.Publish(b.topics.Response(who.name), contract.Marshal(response))
+	return &response
 }

@@ -74,7 +74,7 @@ func TestResponseGolden(t *testing.T) {
 		if c.transaction != "" {
 			ticket = `{"operation":"` + c.operation + `","transaction":` + c.transaction + `}`
 		}
-		g.b.UpgradeEnded([]byte(ticket), c.answer) // the way of every answer, here without a request
+		g.b.UpgradeEnded([]byte(ticket), c.answer, func() {}) // the way of every answer, here without a request
 		g.said(c.name, "zigate-ota/response/"+c.operation)
 	}
 	g.b.HandleRequest("zigate-ota/request/upgrad", []byte(`{"transaction":"typo"}`), false)

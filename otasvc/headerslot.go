@@ -115,6 +115,9 @@ func (h *headerSlot) switchFinished() { h.move(h.state.SwitchFinished()) }
 // calledBack notes that downloads of the loaded image go on that had been put off.
 func (h *headerSlot) calledBack() { h.move(h.state.CalledBack()) }
 
+// makeRoom notes that the image in the slot makes room for a moment.
+func (h *headerSlot) makeRoom() { h.move(h.state.MakingRoom()) }
+
 // loadingByHand notes that a person's load was sent. It returns the generation in which its answer counts.
 func (h *headerSlot) loadingByHand() (generation int) {
 	h.move(h.state.LoadingByHand())

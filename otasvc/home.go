@@ -23,8 +23,7 @@ type device struct {
 	upgrade *upgrade.Upgrade // nil where there never was one
 	// history has the upgrades that have ended, the newest first.
 	history []upgrade.Past
-	// unknown is what a newer program has written of the device into the state file.
-	unknown map[string]json.RawMessage
+	beside  keptBeside
 	// queue is what was told of the upgrade's place in the queue.
 	queue queue.Told
 	// upgradeRevision counts changes of what is told of upgrade and history.
@@ -63,6 +62,22 @@ type ending struct {
 
 // toldEvents is when events of a device were told last that come seldom.
 type toldEvents struct{ deliveryFailed, unsolicited time.Time }
+
+// keptBeside is what the state file has of a device besides.
+type keptBeside struct {
+	// Owed are earlier upgrades whose final answer nobody is known to have yet.
+	Owed []*upgrade.Upgrade `json:"owed,omitempty"`
+	// unknown is what a newer program has written of the device.
+	unknown map[string]json.RawMessage
+}
+
+// owe notes that whoever asked for an upgrade has no final answer yet.
+func (k *keptBeside) owe(u *upgrade.Upgrade) { k.Owed = append(k.Owed, u) }
+
+// answered notes that whoever asked for an upgrade has its final answer.
+func (k *keptBeside) answered(u *upgrade.Upgrade) {
+	k.Owed = slices.DeleteFunc(k.Owed, func(o *upgrade.Upgrade) bool { return o == u })
+}
 
 // active is the device's upgrade that has not ended, or nil.
 func (d *device) active() *upgrade.Upgrade {
@@ -221,6 +236,9 @@ func (d *device) changed() { d.upgradeRevision++ }
 
 // begin gives the device an upgrade.
 func (d *device) begin(u *upgrade.Upgrade) {
+	if d.upgrade != nil && len(d.upgrade.Tickets()) > 0 {
+		d.beside.owe(d.upgrade)
+	}
 	d.upgrade = u
 	d.changed()
 }
@@ -352,7 +370,7 @@ func (h *home) restore(kept keptDevice, now time.Time) *device {
 		Device:  h.registry.Restore(kept.Facts, now),
 		upgrade: kept.Upgrade,
 		history: kept.History,
-		unknown: kept.unknown,
+		beside:  kept.keptBeside,
 	}
 	h.devices[d.EUID()] = d
 	h.usual.NoteAll(d.EUID(), mainClient(d).kind(), d.history)

@@ -112,7 +112,11 @@ func (o *orders) deviceNow(c client) admission.Device {
 // dongleNow is the dongle as far as it decides whether an upgrade is begun.
 func (o *orders) dongleNow() admission.Dongle {
 	why, _ := o.dongle.usable()
-	return admission.Dongle{Connected: o.dongle.connected, Trouble: why}
+	return admission.Dongle{
+		Connected: o.dongle.connected,
+		For:       o.now().Sub(o.dongle.connectedAt),
+		Trouble:   why,
+	}
 }
 
 // underway is the upgrade that a device has already, or nil.

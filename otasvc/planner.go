@@ -76,6 +76,9 @@ func (p *planner) carryOut(decision slot.Decision, now time.Time) {
 	case slot.Load:
 		p.slot.load(dec.Key)
 	case slot.Clear:
+		if dec.ForAMoment {
+			p.slot.makeRoom()
+		}
 		p.slot.clear(nil)
 	case slot.Reset:
 		p.slot.reset(now)

@@ -258,6 +258,8 @@ type Sink interface {
 	// Happened takes an event.
 	Happened(Event)
 	// UpgradeEnded delivers the final answer of an upgrade whose ticket is not empty, possibly in a later
-	// life of the service than the one that took the request.
-	UpgradeEnded(upgrade.Ticket, Answer)
+	// life of the service than the one that took the request. told is to be called, on any goroutine, once
+	// whoever asked has the answer, or can get it without the service. Where it is not called before the
+	// service ends, the next life of the service delivers the answer again.
+	UpgradeEnded(t upgrade.Ticket, a Answer, told func())
 }

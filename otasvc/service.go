@@ -255,9 +255,28 @@ func (s *Service) farewell() {
 			quiet = false
 		}
 	}
+	s.awaitTold()
 	s.upgrades.sync(s.owner.now())
 	for _, f := range s.owner.inbox.Close() { // what came at the very end
 		f()
+	}
+}
+
+// toldTimeout is how long a clean stop waits for the broker to have the final answers. Those that it does not
+// have by then are given again by the next life of the service.
+const toldTimeout = 2 * time.Second
+
+// awaitTold waits until whoever was owed a final answer has it.
+func (s *Service) awaitTold() {
+	timeout := time.NewTimer(toldTimeout)
+	defer timeout.Stop()
+	for s.upgrades.owed > 0 {
+		select {
+		case <-timeout.C:
+			return
+		case <-s.owner.inbox.Wake():
+			s.owner.take()
+		}
 	}
 }
 

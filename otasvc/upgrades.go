@@ -32,6 +32,10 @@ type upgrades struct {
 	outlet     *outlet
 	observer   Observer
 	log        *slog.Logger
+
+	// post runs something on the owner goroutine, unless that has ended.
+	post func(...func()) bool
+	owed int // final answers that were given and that nobody is known to have yet
 }
 
 // begin queues an upgrade of a device, as one of its OTA clients, to an image that was offered. The order
@@ -314,6 +318,9 @@ func (us *upgrades) nextLook(now time.Time) time.Duration {
 // image and its right to blocks back before the dongle is even opened: its device may be asking at this
 // moment.
 func (us *upgrades) restore(d *device, now time.Time) {
+	for _, earlier := range d.beside.Owed {
+		us.answerTickets(d, earlier)
+	}
 	u := d.upgrade
 	switch {
 	case u == nil:

@@ -84,6 +84,7 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 		outlet:     out,
 		observer:   o.Observer,
 		log:        o.Logger,
+		post:       s.owner.inbox.Post,
 	}
 	s.planner = &planner{
 		places: &places{

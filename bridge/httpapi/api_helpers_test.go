@@ -34,13 +34,14 @@ func ptr[T any](v T) *T { return &v }
 // nobody is whom a bridge talks to besides the feed.
 type nobody struct{}
 
-func (nobody) Retain(string, []byte)             {}
-func (nobody) Clear(string)                      {}
-func (nobody) Publish(string, []byte)            {}
-func (nobody) Command(string, string)            {}
-func (nobody) DeviceChanged(otasvc.DeviceRecord) {}
-func (nobody) DeviceGone(message.IEEE)           {}
-func (nobody) InfoChanged(otasvc.InfoRecord)     {}
+func (nobody) Retain(string, []byte)                               {}
+func (nobody) Clear(string)                                        {}
+func (nobody) Publish(string, []byte)                              {}
+func (nobody) PublishOwed(_ string, _ []byte, acknowledged func()) { acknowledged() }
+func (nobody) Command(string, string)                              {}
+func (nobody) DeviceChanged(otasvc.DeviceRecord)                   {}
+func (nobody) DeviceGone(message.IEEE)                             {}
+func (nobody) InfoChanged(otasvc.InfoRecord)                       {}
 
 // shelf is Images that hold what they are given.
 type shelf struct {

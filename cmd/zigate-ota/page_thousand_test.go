@@ -26,13 +26,14 @@ type thousand struct {
 // nobody hears what the bridge of a thousand says besides the page.
 type nobody struct{}
 
-func (nobody) Retain(string, []byte)             {}
-func (nobody) Clear(string)                      {}
-func (nobody) Publish(string, []byte)            {}
-func (nobody) Command(string, string)            {}
-func (nobody) DeviceChanged(otasvc.DeviceRecord) {}
-func (nobody) DeviceGone(message.IEEE)           {}
-func (nobody) InfoChanged(otasvc.InfoRecord)     {}
+func (nobody) Retain(string, []byte)                               {}
+func (nobody) Clear(string)                                        {}
+func (nobody) Publish(string, []byte)                              {}
+func (nobody) PublishOwed(_ string, _ []byte, acknowledged func()) { acknowledged() }
+func (nobody) Command(string, string)                              {}
+func (nobody) DeviceChanged(otasvc.DeviceRecord)                   {}
+func (nobody) DeviceGone(message.IEEE)                             {}
+func (nobody) InfoChanged(otasvc.InfoRecord)                       {}
 
 func newThousand(t *testing.T) *thousand {
 	t.Helper()

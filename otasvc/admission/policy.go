@@ -59,8 +59,12 @@ func ByPolicy(d Device, o *Offer, before Before, now time.Time) bool {
 	return ForAll(d, o) && d.Version != nil && !before.Unfetched && untried
 }
 
+// homeSpoken is how long after the dongle is there the devices of a home have said who they are. While one
+// downloads nobody is asked.
+const homeSpoken = 90 * time.Second
+
 // PolicyActs reports whether upgrades are begun now that nobody has asked for: in the window, where one is
-// configured, with a dongle that can be used.
+// configured, with a dongle that can be used and whose devices have had the time to say who they are.
 func PolicyActs(g Dongle, window *upgrade.Window, now time.Time) bool {
-	return g.Trouble == "" && (window == nil || !window.Next(now).After(now))
+	return g.Trouble == "" && g.For >= homeSpoken && (window == nil || !window.Next(now).After(now))
 }

@@ -92,10 +92,11 @@ func TestPolicyActs(t *testing.T) {
 		window *upgrade.Window
 		want   bool
 	}{
-		"at any time":       {dongle: working, want: true},
-		"in the window":     {dongle: working, window: &upgrade.Window{Begin: 11 * time.Hour, End: 13 * time.Hour}, want: true},
-		"before the window": {dongle: working, window: &upgrade.Window{Begin: 13 * time.Hour, End: 15 * time.Hour}},
-		"without a dongle":  {dongle: away},
+		"at any time":             {dongle: working, want: true},
+		"in the window":           {dongle: working, window: &upgrade.Window{Begin: 11 * time.Hour, End: 13 * time.Hour}, want: true},
+		"before the window":       {dongle: working, window: &upgrade.Window{Begin: 13 * time.Hour, End: 15 * time.Hour}},
+		"without a dongle":        {dongle: away},
+		"right after it is there": {dongle: admission.Dongle{Connected: true, For: time.Minute}},
 	}
 	for name, tt := range tests {
 		if got := admission.PolicyActs(tt.dongle, tt.window, at); got != tt.want {

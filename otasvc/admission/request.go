@@ -21,7 +21,9 @@ type Request struct {
 // Dongle is the dongle, as far as it decides.
 type Dongle struct {
 	Connected bool
-	Trouble   string // why no upgrade can be done with it, in one sentence; empty where upgrades can be done
+	For       time.Duration // it has been connected
+	// Trouble is why no upgrade can be done with it, in one sentence; empty where upgrades can be done.
+	Trouble string
 }
 
 // Device is a device, as far as it decides.

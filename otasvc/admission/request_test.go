@@ -13,7 +13,7 @@ func version(v uint32) *uint32 { return &v }
 
 // working is a dongle that upgrades can be done with; away is one that is not there.
 var (
-	working = admission.Dongle{Connected: true}
+	working = admission.Dongle{Connected: true, For: time.Hour}
 	away    = admission.Dongle{Trouble: "the dongle is not connected"}
 )
 

@@ -14,7 +14,9 @@ type Load struct{ Key Key }
 
 // Clear is the decision to load a header that fits no device: the dongle has no way to unload a header, and
 // some firmware offers the loaded image to devices that run it already, again and again.
-type Clear struct{}
+type Clear struct {
+	ForAMoment bool // the image in the slot is to be loaded again then
+}
 
 // Reset is the decision to reset the dongle, so that it forgets an image page request before it gets another
 // header.

@@ -112,8 +112,8 @@ func (p *plan) patience(c, other *Candidate) time.Duration {
 	return max(least, min(p.now.Sub(c.WaitsSince)/idleShare, p.Policy.Slice))
 }
 
-// Quiet reports whether nobody downloads, and nobody can be expected to begin now: who was offered an image does
-// not answer, and who waits sleeps or did not answer last time.
+// Quiet reports whether nobody downloads, and nobody can be expected to begin now: who was offered an image
+// does not answer, and who waits sleeps or did not answer last time.
 func Quiet(v View, now time.Time) bool { return look(&v, now).quiet() }
 
 func (p *plan) quiet() bool {
@@ -133,7 +133,11 @@ func (p *plan) empty() (Decision, bool) {
 	if !p.quiet() || p.Slot.pagesAsked {
 		return nil, false
 	}
-	return p.clear(), true
+	d := p.clear()
+	if _, clears := d.(Clear); clears && len(p.users) > 0 {
+		d = Clear{ForAMoment: true}
+	}
+	return d, true
 }
 
 // giveUp has devices give the slot up: those that have not begun stand in the queue again, the others are put

@@ -808,10 +808,10 @@ func TestSlotIsEmptiedWhereItIsQuiet(t *testing.T) {
 	}{
 		"no upgrades":                          {slot: cleared, quiet: true},
 		"no upgrades, but a header":            {slot: holding(bulbs, time.Hour), quiet: true, want: slot.Clear{}},
-		"a sleeper was offered its image":      {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Hour, sleepy)}, quiet: true, want: slot.Clear{}},
+		"a sleeper was offered its image":      {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Hour, sleepy)}, quiet: true, want: slot.Clear{ForAMoment: true}},
 		"and the slot is empty":                {slot: cleared, upgrades: upgrades{offered(bulb1, bulbs, time.Hour, sleepy)}, quiet: true},
-		"one that does not answer":             {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Hour)}, quiet: true, want: slot.Clear{}},
-		"another sleeper waits":                {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Minute, sleepy), queued(plug, plugs, 0, sleepy)}, quiet: true, want: slot.Clear{}},
+		"one that does not answer":             {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Hour)}, quiet: true, want: slot.Clear{ForAMoment: true}},
+		"another sleeper waits":                {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Minute, sleepy), queued(plug, plugs, 0, sleepy)}, quiet: true, want: slot.Clear{ForAMoment: true}},
 		"the dongle remembers a page":          {slot: holding(bulbs, time.Hour).PageAsked(), upgrades: upgrades{offered(bulb1, bulbs, time.Hour, sleepy)}, quiet: true},
 		"a sleeper was just offered its image": {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Second, sleepy)}},
 		"a sleeper is awake":                   {slot: holding(bulbs, time.Hour), upgrades: upgrades{offered(bulb1, bulbs, time.Hour, sleepy, awake)}},
@@ -839,5 +839,35 @@ func TestSlotIsEmptiedWhereItIsQuiet(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// An image that has made room is, once it is loaded again, for those who were offered it what it was: who wakes
+// up takes his turn, whatever the slot holds.
+func TestRoomIsMadeForAMoment(t *testing.T) {
+	was := offered(plug, plugs, time.Hour, sleepy)
+	wakes := queued(bulb1, bulbs, time.Hour, sleepy, awake)
+	loaded := func(s slot.State) slot.State { return s.Loading(plugs).Loaded() }
+	held := loaded(slot.State{}).Offered(false, ago(time.Hour))
+	back := loaded(held.MakingRoom().Clearing().Cleared())
+	anew := loaded(held.Clearing().Cleared())
+	for name, tt := range map[string]struct {
+		slot slot.State
+		want slot.Decision
+	}{
+		"it was there all the time": {held, slot.Load{Key: bulbs}},
+		"it is back":                {back, slot.Load{Key: bulbs}},
+		"it is loaded anew":         {anew, slot.Offer{Device: plug, Key: plugs}},
+	} {
+		v := slot.View{Slot: tt.slot, Usable: true, Policy: policy, Upgrades: upgrades{was, wakes}}
+		given, ok := slot.Plan(v, start).(slot.GiveUp)
+		if !ok {
+			t.Fatalf("%s: the sleeper keeps the slot", name)
+		}
+		again := queued(plug, plugs, time.Hour, sleepy)
+		v.Upgrades = upgrades{again, wakes}
+		if diff := cmp.Diff(tt.want, slot.Plan(v, start)); diff != "" || len(given.Devices) != 1 {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
 	}
 }

@@ -40,6 +40,7 @@ type State struct {
 	retryAt    time.Time // nothing is loaded before
 	refusals   int       // how often in a row the dongle did not take a header
 	fresh      bool      // nobody has had anything of the header since it was sent
+	madeRoom   Key       // the image that has made room for a moment and is to be loaded again
 	generation int       // counts what makes the answer to an earlier load worthless
 	keepUntil  time.Time // a header that nobody needs is kept until then
 	// pagesAsked: version 2 of the firmware remembers an image page request, and refuses it a thousand times
@@ -99,7 +100,8 @@ func (s State) Loading(k Key) State {
 	s.key = k
 	s.content = unknown
 	s.busy = true
-	s.fresh = true
+	s.fresh = k != s.madeRoom
+	s.madeRoom = Key{}
 	return s
 }
 
@@ -116,6 +118,13 @@ func (s State) Clearing() State {
 	s.key = Key{}
 	s.content = unknown
 	s.busy = true
+	return s
+}
+
+// MakingRoom is the state in which the image in the slot makes room for a moment: for those who were offered
+// it, it is as if it stayed.
+func (s State) MakingRoom() State {
+	s.madeRoom = s.key
 	return s
 }
 
