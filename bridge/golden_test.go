@@ -158,8 +158,8 @@ func goldenDevice() otasvc.DeviceRecord {
 	return otasvc.DeviceRecord{
 		EUID: bulb, NetworkAddress: ptr(uint16(20303)), Name: "Kitchen bulb", ManufacturerName: "IKEA of Sweden",
 		ModelID: "TRADFRI bulb E27", ManufacturerCode: ptr(uint16(4476)), ImageType: ptr(uint16(8705)),
-		HardwareVersion: ptr(uint16(1)), Endpoint: 1, CurrentVersion: ptr(uint32(570492465)), LQI: ptr(uint8(132)),
-		LastSeen: at("16:02:11.5"),
+		HardwareVersion: ptr(uint16(1)), Endpoint: 1, CurrentVersion: ptr(uint32(570492465)),
+		Heard: otasvc.Heard{LQI: ptr(uint8(132)), LastSeen: at("16:02:11.5")},
 	}
 }
 
@@ -168,7 +168,7 @@ func withUpgrade(state upgrade.State, change func(*upgrade.Record)) otasvc.Devic
 	d := goldenDevice()
 	d.Offer, d.UpdateAvailable = goldenOffer(), true
 	d.Upgrade = &upgrade.Record{
-		State: state, ImageVersion: 587814449, OldImageVersion: d.CurrentVersion, Size: 205488, QueuedAt: at("15:50:00"), Attempt: 1,
+		State: state, ImageVersion: ptr(uint32(587814449)), OldImageVersion: d.CurrentVersion, Size: 205488, QueuedAt: at("15:50:00"), Attempt: 1,
 	}
 	if change != nil {
 		change(d.Upgrade)
@@ -180,11 +180,11 @@ func withUpgrade(state upgrade.State, change func(*upgrade.Record)) otasvc.Devic
 func withHistory() otasvc.DeviceRecord {
 	d := withUpgrade(upgrade.Succeeded, nil)
 	past := upgrade.Past{
-		State: upgrade.Succeeded, ImageVersion: 587814449, OldImageVersion: ptr(uint32(570492465)), QueuedAt: at("15:50:00"),
+		State: upgrade.Succeeded, ImageVersion: ptr(uint32(587814449)), OldImageVersion: ptr(uint32(570492465)), QueuedAt: at("15:50:00"),
 		StartedAt: at("15:51:00.25"), EndedAt: at("16:01:00"), Attempts: 1, Size: 205488, Bytes: 205488, BytesPerSecond: 412,
 	}
 	failed := upgrade.Past{
-		State: upgrade.Failed, Reason: upgrade.ReasonNoResponse, ImageVersion: 587814449, QueuedAt: at("14:50:00"), EndedAt: at("15:05:00"),
+		State: upgrade.Failed, Reason: upgrade.ReasonNoResponse, ImageVersion: ptr(uint32(587814449)), QueuedAt: at("14:50:00"), EndedAt: at("15:05:00"),
 		Attempts: 3, Size: 205488,
 	}
 	other := past
@@ -196,7 +196,7 @@ func withHistory() otasvc.DeviceRecord {
 // withOtherImages is the device with an upgrade to one of its other images, and one of that that has ended.
 func withOtherImages() otasvc.DeviceRecord {
 	d := withUpgrade(upgrade.Downloading, func(u *upgrade.Record) {
-		u.ImageType, u.ImageVersion, u.OldImageVersion = ptr(uint16(8706)), 7, ptr(uint32(5))
+		u.ImageType, u.ImageVersion, u.OldImageVersion = ptr(uint16(8706)), ptr(uint32(7)), ptr(uint32(5))
 		u.Offset, u.Progress, u.StartedAt = 36224, 17.6, at("15:51:00")
 	})
 	newer := goldenOffer()
@@ -210,7 +210,7 @@ func withOtherImages() otasvc.DeviceRecord {
 	}
 	d.History = []upgrade.Past{{
 		State: upgrade.Cancelled, Reason: upgrade.ReasonCancelled, Kind: &upgrade.Kind{ManufacturerCode: 4476, ImageType: 8706},
-		ImageVersion: 6, QueuedAt: at("14:50:00"), EndedAt: at("15:05:00"), Attempts: 1, Size: 205488,
+		ImageVersion: ptr(uint32(6)), QueuedAt: at("14:50:00"), EndedAt: at("15:05:00"), Attempts: 1, Size: 205488,
 	}}
 	return d
 }
@@ -248,9 +248,12 @@ func deviceCases() []deviceCase {
 	next.Queue = &slot.Place{Device: bulb, Position: 1, Start: at("16:00:00"), End: at("16:09:00")}
 	ending := withUpgrade(upgrade.Downloading, from(36224, 17.6))
 	ending.Queue = &slot.Place{Device: bulb, End: at("16:09:00")}
+	people := goldenDevice()
+	people.ForPeople = otasvc.ForPeople{SoftwareBuild: "2.3.093", DateCode: "20240131", OtherServer: 0x00212effff00aabb}
 	return []deviceCase{
 		{"unknown but for its euid", otasvc.DeviceRecord{EUID: bulb, Name: bulb.String()}},
 		{"known, without an image", known},
+		{"with a software build, and another server", people},
 		{"newer image from an index, by a driver", newer},
 		{"older image", downgrade},
 		{"version unknown, image of an index that was not fetched, asleep", fresh},

@@ -102,7 +102,7 @@ func TestUpgradeShowsAtItsImage(t *testing.T) {
 	if busy(update) || !busy(update+"/8706") || busy(update+"/8707") {
 		t.Error("an upgrade of another image shows at the wrong place")
 	}
-	d.Upgrade = &upgrade.Record{State: upgrade.Queued, ImageVersion: 587814449, Attempt: 1}
+	d.Upgrade = &upgrade.Record{State: upgrade.Queued, ImageVersion: ptr(uint32(587814449)), Attempt: 1}
 	g.b.DeviceChanged(d)
 	if !busy(update) || busy(update+"/8706") || busy(update+"/8707") {
 		t.Error("an upgrade of the device's own image shows at the wrong place")

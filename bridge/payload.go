@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"encoding/json"
+	"net/url"
+	"path"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
@@ -69,6 +71,7 @@ func newRegisteredImage(r otasvc.RegisteredImage) contract.RegisteredImage {
 		SHA256:           contract.SHA256(r.Offer.SHA256),
 		URL:              r.Offer.URL,
 		Title:            r.Offer.Title,
+		FileName:         fileName(r.Offer.URL),
 		Devices:          []contract.EUID{},
 		AddedAt:          utc(r.AddedAt),
 	}
@@ -121,6 +124,9 @@ func newDevice(d otasvc.DeviceRecord) contract.Device {
 		Endpoint:         known(d.Endpoint),
 		Sleepy:           d.Sleepy,
 		CurrentVersion:   d.CurrentVersion,
+		SoftwareBuild:    known(d.ForPeople.SoftwareBuild),
+		DateCode:         known(d.ForPeople.DateCode),
+		OtherServer:      knownEUID(d.ForPeople.OtherServer),
 		LQI:              d.LQI,
 		LastSeen:         knownTime(d.LastSeen),
 		UpdateAvailable:  d.UpdateAvailable,
@@ -160,7 +166,22 @@ func newOffer(o *otasvc.Offer) *contract.Offer {
 		DriverTypeID:  o.DriverTypeID,
 		DriverVersion: o.DriverVersion,
 		ReleaseNotes:  known(o.ReleaseNotes),
+		Title:         known(o.Title),
+		FileName:      known(fileName(o.URL)),
 	}
+}
+
+// fileName is the last part of a URL as people name the file; empty where there is none.
+func fileName(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	name := path.Base(u.Path)
+	if name == "." || name == "/" {
+		return ""
+	}
+	return name
 }
 
 // newUpgrade returns an upgrade with its place in the queue; either may be nil.
@@ -183,6 +204,7 @@ func newUpgrade(u *upgrade.Record, place *slot.Place) *contract.Upgrade {
 		StartedAt:        knownTime(u.StartedAt),
 		Attempt:          u.Attempt,
 		Reason:           known(contract.Reason(u.Reason)),
+		Error:            known(u.Error),
 		WaitsFor:         knownEUID(u.WaitsFor),
 		Queue:            newPlace(place),
 	}
@@ -231,7 +253,7 @@ func newEvent(e otasvc.Event) contract.Event {
 		ImageType:        e.ImageType,
 		ImageVersion:     e.ImageVersion,
 		OldImageVersion: contract.Optional[uint32]{
-			Present: e.EUID != 0 && e.ImageVersion != nil,
+			Present: e.EUID != 0 && (e.ImageVersion != nil || e.Reason != ""),
 			Value:   e.OldImageVersion,
 		},
 		Offset:    e.Offset,
@@ -252,6 +274,7 @@ func newResponse(operation string, transaction json.RawMessage, a otasvc.Answer)
 		RunningVersion:  a.RunningVersion,
 		UpdateAvailable: a.UpdateAvailable,
 		Source:          contract.Source(a.Source),
+		Image:           contract.Optional[contract.Offer]{Present: a.HasImage, Value: newOffer(a.Image)},
 		Upgrade: contract.Optional[contract.Upgrade]{
 			Present: a.HasUpgrade,
 			Value:   newUpgrade(a.Upgrade, a.Queue),

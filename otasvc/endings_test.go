@@ -379,7 +379,7 @@ func TestDeviceTellsAnotherNumber(t *testing.T) {
 			inWorld(t, sim.Config{Firmware: sim.V2324, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 				data := upgraded(w, 6_000)
 				u := w.ended(time.Hour, bulb)
-				if u.State != upgrade.Succeeded || u.RunningVersion == nil || *u.RunningVersion != 0x77 || u.ImageVersion != 2 {
+				if u.State != upgrade.Succeeded || u.RunningVersion == nil || *u.RunningVersion != 0x77 || *u.ImageVersion != 2 {
 					t.Fatalf("ended %+v", u)
 				}
 				w.holds(bulb, 0x77, data)

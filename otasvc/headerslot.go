@@ -148,7 +148,7 @@ func (h *headerSlot) load(key slot.Key) {
 	h.submit(header, "loading the image header", func() {
 		h.move(h.state.Loaded())
 		h.log.Info("image header loaded", "manufacturerCode", header.ManufacturerCode,
-			"imageType", header.ImageType, "fileVersion", header.FileVersion)
+			"imageType", header.ImageType, "fileVersion", shownVersion(header.FileVersion))
 		h.tellLoaded(header)
 	})
 }

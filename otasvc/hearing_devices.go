@@ -175,10 +175,46 @@ func (h *deviceHearing) attribute(m message.Attribute, lqi uint8, now time.Time)
 		return
 	}
 	h.seen(d, lqi, now)
-	if c, told := d.Learn(m); told {
+	if registry.LearnServer(d.Device, m, h.dongle.info.IEEE) {
+		f := d.Facts()
+		h.log.Warn(f.AsksElsewhere(), "euid", f.EUID, "name", f.Name())
+	}
+	c, told := d.Learn(m)
+	if !told && saysAnyVersion(m) {
+		c, told = runsAnyVersion(d, m.Endpoint)
+	}
+	if told {
 		h.interviews.wantOutdated(d)
 		h.upgrades.versionTold(d, c, now)
 	}
+}
+
+// saysAnyVersion reports whether an attribute tells the file version that stands for any, which is that of
+// devices that were never upgraded, too.
+func saysAnyVersion(m message.Attribute) bool {
+	if m.Cluster != message.ClusterOTA || m.ID != message.AttrOTAFileVersion {
+		return false
+	}
+	version, ok := m.Uint()
+	return ok && version == wildcard32
+}
+
+// runsAnyVersion is the OTA client of a device's upgrade, at one of its endpoints, with the file version that
+// stands for any. told is false where it cannot run that: it is not installing such an image, and did not do
+// so last.
+func runsAnyVersion(d *device, endpoint uint8) (c registry.Client, told bool) {
+	u := d.upgrade
+	if u == nil {
+		return registry.Client{}, false
+	}
+	c = upgradedClient(d).ota
+	if c.Endpoint != 0 && c.Endpoint != endpoint {
+		return registry.Client{}, false
+	}
+	installed := u.State() == upgrade.Applying || u.State() == upgrade.Succeeded
+	told = is(c.CurrentVersion, wildcard32) || installed && u.Image().ImageVersion == wildcard32
+	c.CurrentVersion = ptr(uint32(wildcard32))
+	return c, told
 }
 
 // downloadEnded acts on a device that said that it has ended a download.

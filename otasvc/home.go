@@ -137,8 +137,11 @@ func namedClient(d *device, imageType *uint16) client {
 
 // clientOf is a device as the OTA client that one of its upgrades is for.
 func clientOf(d *device, u *upgrade.Upgrade) client {
-	imageType := u.Image().ImageType
-	return namedClient(d, &imageType)
+	image := u.Image()
+	if image.Missing && image.ImageType == 0 {
+		return mainClient(d)
+	}
+	return namedClient(d, &image.ImageType)
 }
 
 // upgradedClient is a device as the OTA client that its upgrade is for, which it must have or have had.
@@ -174,7 +177,7 @@ func (c client) fileVersion() *uint32 {
 			continue
 		}
 		if running != nil && is(past.RunningVersion, *running) {
-			return &past.ImageVersion
+			return past.ImageVersion
 		}
 		break
 	}
@@ -193,11 +196,12 @@ func (c client) had(past upgrade.Past) bool {
 // tried reports whether the client's last upgrade was to an image (SHA-256), and why it did not succeed and
 // when it ended, where it has.
 func (c client) tried(sha256 string) (tried bool, why upgrade.Reason, endedAt time.Time) {
-	if u := c.device.upgrade; c.isUpgraded() {
+	if u := c.device.upgrade; c.isUpgraded() && !u.Refused() {
 		return u.Image().SHA256 == sha256, u.Reason(), u.EndedAt()
 	}
 	for _, past := range c.device.history {
-		if c.had(past) {
+		refused := past.StartedAt.IsZero() && past.Reason.Refuses()
+		if c.had(past) && !refused {
 			return past.SHA256 == sha256, past.Reason, past.EndedAt
 		}
 	}

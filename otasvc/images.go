@@ -2,9 +2,11 @@ package otasvc
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -70,26 +72,30 @@ func (o *orders) addImage(d *device, req AddImage, respond Respond) {
 		ManufacturerCode: req.ManufacturerCode,
 		ImageType:        req.ImageType,
 	}
-	o.fetchFor(d, fetch, req.operation(d), respond, func(image library.Image) {
+	op := req.operation(d)
+	o.fetchFor(d, fetch, op, respond, func(image library.Image, err error) {
+		if err != nil {
+			respond(fail(fetchStatus(err), op, "%v", err))
+			return
+		}
 		o.register(d, req, image, respond)
 	})
 }
 
-// fetchFor gets an image for a device; then runs if it was had and may be given to the device, and respond
-// gets the final answer if not.
+// fetchFor gets an image for a device; then runs with it, or with the error where it was not had, or may not
+// be given to the device. A device that was forgotten meanwhile is answered through respond.
 func (o *orders) fetchFor(
-	d *device, req library.Request, op *Operation, respond Respond, then func(library.Image),
+	d *device, req library.Request, op *Operation, respond Respond, then func(library.Image, error),
 ) {
-	o.offers.fetch(req, op, respond, func(image library.Image) {
+	o.offers.fetch(req, op, respond, func(image library.Image, err error) {
 		if !o.home.knows(d) {
 			respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
 			return
 		}
-		if why := misfit(d.Device, image); why != "" {
-			respond(fail(ImageValidationFailed, op, "%s", why))
-			return
+		if why := misfit(d.Device, image); err == nil && why != "" {
+			err = fmt.Errorf("%w: %s", library.ErrValidation, why)
 		}
-		then(image)
+		then(image, err)
 	})
 }
 
@@ -112,17 +118,24 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 		}
 		respond(Answer{Status: Success, Operation: op})
 		if req.Upgrade {
-			o.inventory.complete(d, func() { o.beginRegistered(d, offerOf(r, image)) })
+			o.inventory.complete(d, func() { o.upgradeToAdded(d, offerOf(r, image)) })
 		}
 	})
 }
 
-// beginRegistered begins the upgrade of a device to an image that was just registered for it, unless
-// something speaks against it.
-func (o *orders) beginRegistered(d *device, offer Offer) {
-	c := clientFor(d, offer.ImageType)
-	if o.home.knows(d) && d.active() == nil && fits(c, offer) && mayTakeUnnamed(c, &offer) {
-		o.upgrades.begin(c, &offer, upgrade.Order{}, o.now())
+// upgradeToAdded begins the upgrade of a device to an image that was added for it, unless something speaks
+// against it. What is told of that besides the answer is told as of any upgrade.
+func (o *orders) upgradeToAdded(d *device, offered Offer) {
+	c := clientFor(d, offered.ImageType)
+	offer := admissionOffer(c, offered)
+	if offer.AnyVersion || !o.home.knows(d) {
+		return // it is for those who name it
+	}
+	switch v := admission.Admit(admission.Request{AtOnce: true, InstallNow: true}, o.deviceNow(c), offer); {
+	case v.Action == admission.Queue:
+		o.upgrades.begin(c, &offered, upgrade.Order{}, o.now())
+	case v.Failed() && v.Cause == admission.ForReason:
+		o.upgrades.refused(c, offered.image(), upgrade.Order{}, v.Reason, v.Sentence, o.now())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +40,10 @@ type imageWorld struct {
 	web     http.RoundTripper
 	listed  *library.Candidate // nil: no index lists anything
 	policy  func(*otasvc.Policy)
+	// silent: the device has told what its OTA client is, and was not heard to look for an image.
+	silent bool
+	// manufacturerCode is what its attribute tells then, from 0x117C on; 0 stands for that.
+	manufacturerCode uint32
 }
 
 func inImageWorld(t *testing.T, indexes map[string]string, f func(w *imageWorld)) {
@@ -85,10 +90,41 @@ func (w *imageWorld) start() {
 	w.stop = func() { cancel(); running.Wait() }
 	w.service.HandleConnected(zigate.Info{Firmware: "3.23"})
 	w.service.HandleMessage(message.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: message.CapabilityRxOnWhenIdle}, 100)
-	// Query Next Image: manufacturer code 0x117C, image type 0x2201, file version 1.
-	w.service.HandleMessage(message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeNetwork, SrcAddr: 0x4f4f, Payload: []byte{
-		0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00}}, 100)
+	if w.silent {
+		w.attribute(message.AttrOTAFileVersion, 1)
+		w.attribute(message.AttrOTAManufacturer, max(w.manufacturerCode, 0x117C))
+		w.attribute(message.AttrOTAImageType, 0x2201)
+	} else {
+		w.queried()
+	}
 	time.Sleep(time.Minute)
+}
+
+// forgetState takes the state of the service away, which is stopped.
+func (w *imageWorld) forgetState() {
+	w.t.Helper()
+	if err := os.RemoveAll(filepath.Join(w.dir, "..", "state")); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// queried has the device look for an image: manufacturer code 0x117C, image type 0x2201, file version 1, and the
+// hardware version where one is given.
+func (w *imageWorld) queried(hardware ...uint8) {
+	payload := []byte{0x01, 0x07, 0x01, 0x00, 0x7C, 0x11, 0x01, 0x22, 0x01, 0x00, 0x00, 0x00}
+	for _, version := range hardware {
+		payload[3] = 0x01
+		payload = append(payload, version, 0x00)
+	}
+	w.service.HandleMessage(message.DataIndication{Cluster: message.ClusterOTA, SrcAddrMode: message.AddrModeNetwork, SrcAddr: 0x4f4f, Payload: payload}, 100)
+}
+
+// attribute has the device tell an attribute of its OTA client.
+func (w *imageWorld) attribute(id uint16, value uint32) {
+	w.service.HandleMessage(message.Attribute{
+		Kind: message.TypeReadAttribute, Addr: 0x4f4f, Endpoint: 1, Cluster: message.ClusterOTA, ID: id, DataType: 0x23,
+		Data: binary.BigEndian.AppendUint32(nil, value),
+	}, 100)
 }
 
 // RoundTrip serves what a test has put on the web.
@@ -119,7 +155,7 @@ func listedIn(t *testing.T, dir, index string) *library.Candidate {
 	running.Go(func() { _ = k.Run(ctx) })
 	defer running.Wait()
 	defer stop()
-	device := library.Device{ManufacturerCode: 0x117C, ImageType: 0x2201}
+	device := library.Device{ManufacturerCode: 0x117C, ImageType: 0x2201, AnyHardware: true}
 	for {
 		if c, ok := k.Best(device); ok {
 			return &c
@@ -142,15 +178,25 @@ type oneListed struct {
 func (c *oneListed) Best(d library.Device) (library.Candidate, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.listed, c.listed.ManufacturerCode == d.ManufacturerCode && c.listed.ImageType == d.ImageType
+	fits := c.listed.ManufacturerCode == d.ManufacturerCode && c.listed.ImageType == d.ImageType
+	if why, _ := c.listed.JudgeHardware(d); why != "" && !d.AnyHardware {
+		return library.Candidate{}, false
+	}
+	return c.listed, fits
 }
 func (c *oneListed) All(d library.Device) []library.Candidate {
-	best, _ := c.Best(d)
+	best, ok := c.Best(d)
+	if !ok {
+		return nil
+	}
 	return []library.Candidate{best}
 }
-func (c *oneListed) Explain(library.Device) error { return library.ErrNoMatch }
-func (c *oneListed) Refresh()                     {}
-func (c *oneListed) Changed() <-chan struct{}     { return nil }
+func (c *oneListed) Explain(d library.Device) error {
+	why, _ := c.listed.JudgeHardware(d)
+	return fmt.Errorf("%w: what is listed %s", library.ErrNoMatch, why)
+}
+func (c *oneListed) Refresh()                 {}
+func (c *oneListed) Changed() <-chan struct{} { return nil }
 func (c *oneListed) Ensure(ctx context.Context, e library.Candidate) (library.Image, error) {
 	k, err := library.NewCatalog(c.library, library.CatalogOptions{})
 	if err != nil {
@@ -196,11 +242,18 @@ func (w *imageWorld) add(a otasvc.AddImage) []otasvc.Answer {
 func (w *imageWorld) upgrade(req otasvc.UpgradeRequest) (last otasvc.Answer) {
 	w.t.Helper()
 	req.Device, req.Ticket = ref(bulb), upgrade.Ticket(`"x"`)
+	ended := len(w.sink.final("x"))
 	var mu sync.Mutex
 	w.service.Upgrade(req, func(a otasvc.Answer) { mu.Lock(); last = a; mu.Unlock() })
 	time.Sleep(time.Minute)
+	if w.silent {
+		time.Sleep(20 * time.Minute) // it is asked who it is, in vain
+	}
 	mu.Lock()
 	defer mu.Unlock()
+	if answers := w.sink.final("x"); len(answers) > ended {
+		return answers[len(answers)-1]
+	}
 	return last
 }
 
@@ -307,7 +360,7 @@ func TestForceTakesWhatAnIndexLists(t *testing.T) {
 	entry := `[{"url":"a.ota","manufacturerCode":4476,"imageType":8705,"fileVersion":2,"sha512":"` + strings.Repeat("00", 64) + `"}]`
 	inImageWorld(t, map[string]string{"index.json": entry, "a.ota": string(image)}, func(w *imageWorld) {
 		later := time.Now().Add(time.Hour)
-		if a := w.upgrade(otasvc.UpgradeRequest{At: later}); a.Status != otasvc.ImageValidationFailed || !strings.Contains(a.Error, "SHA-512 of the download failed: expected 0000") {
+		if a := w.upgrade(otasvc.UpgradeRequest{At: later}); a.Reason != upgrade.ReasonImageValidationFailed || !strings.Contains(a.Error, "SHA-512 of the download failed: expected 0000") {
 			t.Errorf("%+v", a)
 		}
 		if a := w.upgrade(otasvc.UpgradeRequest{At: later, Force: true}); a.Status != otasvc.InProgress {
@@ -411,7 +464,7 @@ func TestVersionForAnyIsInstalledByName(t *testing.T) {
 		if a := w.upgrade(otasvc.UpgradeRequest{URL: url, Force: true, At: time.Now().Add(time.Hour)}); a.Status != otasvc.InProgress {
 			t.Errorf("%+v", a)
 		}
-		if u := w.sink.device(bulb).Upgrade; u == nil || u.ImageVersion != 0xFFFFFFFF {
+		if u := w.sink.device(bulb).Upgrade; u == nil || *u.ImageVersion != 0xFFFFFFFF {
 			t.Errorf("%+v", u)
 		}
 	})
@@ -443,7 +496,7 @@ func TestAddImageRefusesMisfits(t *testing.T) {
 					return
 				}
 				a = w.upgrade(otasvc.UpgradeRequest{URL: url, Force: true})
-				if a.Status != otasvc.ImageValidationFailed || !strings.Contains(a.Error, c.says) {
+				if a.Status != otasvc.Failure || a.Reason != upgrade.ReasonImageValidationFailed || !strings.Contains(a.Error, c.says) {
 					t.Errorf("upgrade: %+v", a)
 				}
 				if len(w.images()) != 0 {

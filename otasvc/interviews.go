@@ -166,7 +166,7 @@ func (v *interviews) begin(d *device, a *registry.Appointment) {
 	interview := registry.Interview
 	whole := !v.standing(d).Interviewed || v.standing(d).Awaited
 	if !whole {
-		interview = registry.ReadIdentity
+		interview = registry.ReadAgain
 	}
 	c := &conversation{questions: v.questions, device: d.Device, now: v.owner.now}
 	var err error

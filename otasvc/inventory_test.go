@@ -330,13 +330,13 @@ func (w *world) lastOf(e message.IEEE, name otasvc.EventName) (at time.Time) {
 	return at
 }
 
-// limited writes an image whose header is for some hardware versions only.
-func (w *world) limited(version uint32, least, most uint16) string {
+// limitedOf writes an image whose header is for some hardware versions only.
+func (w *world) limitedOf(version uint32, least, most uint16) string {
 	w.t.Helper()
 	data := otafile.Build(otafile.Header{
 		ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: version, MinHardwareVersion: &least, MaxHardwareVersion: &most,
 	}, make([]byte, 5000))
-	return w.write(fmt.Sprintf("limited-%d-%d-%d.ota", version, least, most), data)
+	return w.file(fmt.Sprintf("limited-%d-%d-%d.ota", version, least, most), data)
 }
 
 // Who asks for something that depends on who a device is has it asked at once, and judged by its answer.
@@ -373,7 +373,7 @@ func TestWhoAsksIsNotToldBeforeTheDeviceHasSaid(t *testing.T) {
 		},
 		"upgrade to an image for other hardware": func(w *world) {
 			soon(w)
-			w.add(bulb, w.limited(2, 1, 3))
+			w.add(bulb, w.limitedOf(2, 1, 3))
 			a := w.ask(func(r otasvc.Respond) { w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb)}, r) })
 			if a.Status != otasvc.Failure {
 				w.t.Errorf("%+v", a)
@@ -381,7 +381,7 @@ func TestWhoAsksIsNotToldBeforeTheDeviceHasSaid(t *testing.T) {
 		},
 		"upgrade to an image for its hardware": func(w *world) {
 			soon(w)
-			w.add(bulb, w.limited(2, 5, 9))
+			w.add(bulb, w.limitedOf(2, 5, 9))
 			if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.InProgress {
 				w.t.Fatalf("%+v", a)
 			}
@@ -392,16 +392,17 @@ func TestWhoAsksIsNotToldBeforeTheDeviceHasSaid(t *testing.T) {
 		"an image for other hardware is added with its upgrade": func(w *world) {
 			soon(w)
 			a := w.ask(func(r otasvc.Respond) {
-				w.service.AddImage(otasvc.AddImage{Device: ref(bulb), URL: w.limited(2, 1, 3), Upgrade: true}, r)
+				w.service.AddImage(otasvc.AddImage{Device: ref(bulb), URL: w.limitedOf(2, 1, 3), Upgrade: true}, r)
 			})
 			time.Sleep(time.Minute)
-			if a.Status != otasvc.Success || w.sink.device(bulb).Upgrade != nil {
-				w.t.Errorf("%+v, and %+v", a, w.sink.device(bulb).Upgrade)
+			u := w.sink.device(bulb).Upgrade
+			if a.Status != otasvc.Success || u == nil || u.Reason != upgrade.ReasonHardwareMismatch {
+				w.t.Errorf("%+v, and %+v", a, u)
 			}
 		},
 		"upgrade of all": func(w *world) {
 			soon(w)
-			w.add(bulb, w.limited(2, 1, 3))
+			w.add(bulb, w.limitedOf(2, 1, 3))
 			w.service.Upgrade(otasvc.UpgradeRequest{All: true, Ticket: upgrade.Ticket(`"all"`)}, func(otasvc.Answer) {})
 			w.within(2*time.Minute, "the answer", func() bool { return len(w.sink.final("all")) == 1 })
 			if a := w.sink.final("all")[0]; len(a.UpgradeResults) != 0 {

@@ -49,8 +49,9 @@ func (o *offers) registrationsChanged() {
 	o.changed()
 }
 
-// forDevice lists the images registered for a device that fit it, highest version first. A device whose
-// identity is not known yet fits the images that were registered for it by name.
+// forDevice lists the images registered for a device that are for its kind, highest version first, whatever
+// hardware versions they are for. A device whose identity is not known yet takes the images that were
+// registered for it by name.
 func (o *offers) forDevice(c client) []Offer {
 	var fit []Offer
 	for _, r := range o.registrations.For(c.euid().String()) {
@@ -58,9 +59,14 @@ func (o *offers) forDevice(c client) []Offer {
 		if !ok {
 			continue
 		}
-		if offer := offerOf(r, image); fits(c, offer) {
-			fit = append(fit, offer)
+		offer := offerOf(r, image)
+		if !fits(c, offer) {
+			continue
 		}
+		if why, heard := judgeHardware(c, offer); !heard {
+			offer.warn("It is installed only when you say so: it " + why + ".")
+		}
+		fit = append(fit, offer)
 	}
 	slices.SortStableFunc(fit, func(a, b Offer) int { return -cmp.Compare(a.ImageVersion, b.ImageVersion) })
 	return fit
@@ -71,7 +77,8 @@ func (o *offers) forDevice(c client) []Offer {
 func (o *offers) best(c client) *Offer {
 	var best *Offer
 	for _, registered := range o.forDevice(c) {
-		if registered.ImageVersion != wildcard32 { // one that is installed over any is for those who name it
+		// One that is installed over any version is for those who name it.
+		if registered.ImageVersion != wildcard32 && wrongHardware(c, registered) == "" {
 			best = &registered
 			break
 		}
@@ -85,19 +92,55 @@ func (o *offers) best(c client) *Offer {
 	return best
 }
 
-// ofVersion is the image of one version for a device, or nil.
-func (o *offers) ofVersion(c client, version uint32) *Offer {
-	for _, offer := range o.forDevice(c) {
+// ofVersion is the image of one version for a device, or nil. Where there is none that fits, it is one that
+// only its hardware limits keep from the device, so that it can be told what is wrong with it; with force
+// also one whose limits nobody can judge yet.
+func (o *offers) ofVersion(c client, version uint32, force bool) *Offer {
+	registered := o.forDevice(c)
+	for _, offer := range registered {
+		if offer.ImageVersion == version && wrongHardware(c, offer) == "" {
+			return &offer
+		}
+	}
+	dev, catalogued := o.catalogued(c)
+	if catalogued {
+		if offer := ofVersionIn(o.catalog.All(dev), version); offer != nil {
+			return offer
+		}
+	}
+	for _, offer := range registered {
 		if offer.ImageVersion == version {
 			return &offer
 		}
 	}
-	if dev, ok := o.catalogued(c); ok {
-		for _, c := range o.catalog.All(dev) {
-			if c.FileVersion == version {
-				offer := offerFrom(c)
-				return &offer
-			}
+	if !catalogued {
+		return nil
+	}
+	dev.AnyHardware = true
+	offer := ofVersionIn(o.catalog.All(dev), version)
+	if offer == nil || !force && wrongHardware(c, *offer) == "" {
+		return nil
+	}
+	return offer
+}
+
+// ofVersionIn is the image of one version among those that the catalog has, or nil.
+func ofVersionIn(all []library.Candidate, version uint32) *Offer {
+	for _, c := range all {
+		if c.FileVersion == version {
+			offer := offerFrom(c)
+			return &offer
+		}
+	}
+	return nil
+}
+
+// forOtherHardware is the newest image registered for a device that only its hardware limits keep from it, or
+// nil. Somebody has chosen it for this very device, so that it is to be told, and can be forced.
+func (o *offers) forOtherHardware(c client) *Offer {
+	for _, offer := range o.forDevice(c) {
+		if offer.ImageVersion != wildcard32 && wrongHardware(c, offer) != "" {
+			return &offer
 		}
 	}
 	return nil
@@ -133,19 +176,19 @@ func (o *offers) noImage(c client) string {
 			return "the registered image is missing from the store; add it again"
 		}
 		offer := offerOf(r, image)
-		if fits(c, offer) || isOfAnother(c, offer) {
+		if isOfAnother(c, offer) && !fits(c, offer) {
 			continue
 		}
-		itsKind := is(f.ManufacturerCode, offer.ManufacturerCode) && is(f.ImageType, offer.ImageType)
-		if f.HardwareVersion != nil && itsKind {
-			return fmt.Sprintf("the registered image is for other hardware versions than the device's %d",
-				*f.HardwareVersion)
+		if !fits(c, offer) {
+			if f.ManufacturerCode == nil || f.ImageType == nil {
+				return "the device " + notSaid + "; it is not known whether the registered image is for it"
+			}
+			return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, "+
+				"the device asks for others", offer.ManufacturerCode, offer.ImageType)
 		}
-		if f.ManufacturerCode == nil || f.ImageType == nil {
-			return "the device " + notSaid + "; it is not known whether the registered image is for it"
+		if why := wrongHardware(c, offer); why != "" {
+			return "the registered " + why + "; say \"force\": true to install it all the same"
 		}
-		return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, "+
-			"the device asks for others", offer.ManufacturerCode, offer.ImageType)
 	}
 	dev, told := f.Catalogued()
 	switch {
@@ -232,7 +275,8 @@ func (o *offers) registeredAs(sha256 string, d *device) *Offer {
 		image, ok := o.images.Image(r.SHA256)
 		offer := offerOf(r, image)
 		c := clientFor(d, r.ImageType)
-		if ok && offer.SHA256 == sha256 && fits(c, offer) && isUpdate(c, &offer) {
+		mayHave := fits(c, offer) && wrongHardware(c, offer) == ""
+		if ok && offer.SHA256 == sha256 && mayHave && isUpdate(c, &offer) {
 			return &offer
 		}
 	}
@@ -267,28 +311,21 @@ func (o *offers) list() []RegisteredImage {
 	return list
 }
 
-// fetch gets an image; then runs on the owner goroutine if it was had, and respond gets the final answer if
-// not.
+// fetch gets an image; then runs on the owner goroutine with it, or with the error.
 func (o *offers) fetch(
-	req library.Request, op *Operation, respond Respond, then func(library.Image),
+	req library.Request, op *Operation, respond Respond, then func(library.Image, error),
 ) {
 	req.Progress = o.fetchProgress(library.PublicURL(req.URL), op, respond)
-	o.fetchQuietly(req, op, respond, then)
+	o.fetchQuietly(req, then)
 }
 
 // fetchQuietly is fetch without telling how it goes.
-func (o *offers) fetchQuietly(
-	req library.Request, op *Operation, respond Respond, then func(library.Image),
-) {
+func (o *offers) fetchQuietly(req library.Request, then func(library.Image, error)) {
 	o.owner.async(func(ctx context.Context) func() {
 		image, err := o.images.Fetch(ctx, req)
 		return func() {
 			o.observer.ImageFetched(fetchStatus(err))
-			if err != nil {
-				respond(fail(fetchStatus(err), op, "%v", err))
-				return
-			}
-			then(image)
+			then(image, err)
 		}
 	})
 }
@@ -317,36 +354,20 @@ func (o *offers) fetchProgress(url string, op *Operation, respond Respond) func(
 	}
 }
 
-// ensure gets the image of an offer that an index lists; then runs with the offer completed, or respond gets
-// the final answer. The header may show only now that the image is not for the device. With force a failed
-// check is no obstacle.
-func (o *offers) ensure(
-	c client, offer Offer, force bool, op *Operation, respond Respond, then func(Offer),
-) {
+// ensure gets the image of an offer that an index lists; then runs with the offer completed, or with the
+// error. Its header, which may limit it further, is known only then. With force a failed check is no
+// obstacle.
+func (o *offers) ensure(offer Offer, force bool, op *Operation, respond Respond, then func(Offer, error)) {
 	candidate := offer.candidate.With(force, o.fetchProgress(offer.URL, op, respond))
 	o.owner.async(func(ctx context.Context) func() {
 		image, err := o.catalog.Ensure(ctx, candidate)
 		return func() {
 			o.observer.ImageFetched(fetchStatus(err))
 			if err != nil {
-				respond(fail(fetchStatus(err), op, "%v", err))
+				then(offer, err)
 				return
 			}
-			if force { // the catalog may not offer it any more, for what was found wrong with it
-				then(offer.had(image))
-				return
-			}
-			// Its header, which may limit it further, is known only now.
-			c := c.now()
-			found := o.ofVersion(c, offer.ImageVersion)
-			if found == nil || found.SHA256 != image.SHA256 {
-				a := failReason(upgrade.ReasonImageInfoNotFound, op)
-				a.Error = o.noImage(c)
-				respond(a)
-				return
-			}
-			found.candidate = nil // it is there
-			then(*found)
+			then(offer.had(image), nil)
 		}
 	})
 }
@@ -360,10 +381,11 @@ func (o *offers) isUnavailable(offer *Offer, now time.Time) bool {
 	return offer.candidate != nil && now.Sub(o.unavailable[offer.candidate.Key()]) < unavailableFor
 }
 
-// ensureAll fetches images that indexes list; then runs when each was tried.
-func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
+// ensureAll fetches images that indexes list, by their candidates' keys; then runs when each was tried, with
+// the errors of those that could not be had.
+func (o *offers) ensureAll(missing map[string]library.Candidate, then func(failed map[string]error)) {
 	if len(missing) == 0 {
-		then()
+		then(nil)
 		return
 	}
 	o.owner.async(func(ctx context.Context) func() {
@@ -374,13 +396,14 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func()) {
 		return func() {
 			for key, err := range outcomes {
 				o.observer.ImageFetched(fetchStatus(err))
-				if err != nil {
-					o.log.Error("an image that an index lists cannot be had",
-						"url", missing[key].URL, "err", err)
-					o.setUnavailable(key, o.owner.now())
+				if err == nil {
+					delete(outcomes, key)
+					continue
 				}
+				o.log.Error("an image that an index lists cannot be had", "url", missing[key].URL, "err", err)
+				o.setUnavailable(key, o.owner.now())
 			}
-			then()
+			then(outcomes)
 		}
 	})
 }
@@ -416,7 +439,7 @@ func (o *offers) fetchAhead(devices []*device, now time.Time) {
 		return
 	}
 	o.prefetch.running = true
-	o.ensureAll(missing, func() {
+	o.ensureAll(missing, func(map[string]error) {
 		o.prefetch.running = false
 		o.changed()
 	})
@@ -477,11 +500,7 @@ func (o *offers) sweep(used map[string]bool, now time.Time) {
 
 // offerFrom is the offer of an image that the catalog has.
 func offerFrom(c library.Candidate) Offer {
-	least, most := c.Hardware()
-	if c.Caution != "" { // where people read what an image is about, before they install it
-		c.ReleaseNotes = strings.TrimSpace(c.Caution + "\n\n" + c.ReleaseNotes)
-	}
-	return Offer{
+	offer := Offer{
 		ManufacturerCode: c.ManufacturerCode,
 		ImageType:        c.ImageType,
 		ImageVersion:     c.FileVersion,
@@ -491,12 +510,20 @@ func offerFrom(c library.Candidate) Offer {
 		Source:           Source(c.Source),
 		Title:            c.Title,
 		ReleaseNotes:     c.ReleaseNotes,
-		MinHardware:      least,
-		MaxHardware:      most,
-		caution:          c.Caution,
 		candidate:        &c,
-		destination:      c.Destination,
+		limits:           c.Limits,
 	}
+	if c.Caution != "" {
+		offer.warn(c.Caution)
+	}
+	return offer
+}
+
+// warn notes why the image is not installed unless a person names the device. It is said where people read
+// what an image is about, before they install it.
+func (o *Offer) warn(caution string) {
+	o.caution = caution
+	o.ReleaseNotes = strings.TrimSpace(caution + "\n\n" + o.ReleaseNotes)
 }
 
 // offerOf is the offer of a registered image.
@@ -512,24 +539,32 @@ func offerOf(r library.Registration, image library.Image) Offer {
 		DriverTypeID:     r.DriverTypeID,
 		DriverVersion:    r.DriverVersion,
 		Title:            image.Header.Title(),
-		MinHardware:      image.Header.MinHardwareVersion,
-		MaxHardware:      image.Header.MaxHardwareVersion,
-		destination:      image.Header.Destination,
+		limits:           library.HeaderLimits(&image.Header),
 	}
 }
 
-// had is the offer with what is known of its image now that it is there.
+// image is what an upgrade to the offer brings a device to.
+func (o *Offer) image() upgrade.Image {
+	return upgrade.Image{
+		SHA256:           o.SHA256,
+		ManufacturerCode: o.ManufacturerCode,
+		ImageType:        o.ImageType,
+		ImageVersion:     o.ImageVersion,
+		Size:             o.Size,
+		URL:              o.URL,
+		DriverTypeID:     o.DriverTypeID,
+		DriverVersion:    o.DriverVersion,
+	}
+}
+
+// had is the offer with what is known of its image now that it is there: its header may limit it further.
 func (o Offer) had(image library.Image) Offer {
 	h := &image.Header
 	o.SHA256 = image.SHA256
 	o.Size = image.Size
 	o.Title = cmp.Or(o.Title, h.Title())
 	o.candidate = nil
-	o.destination = h.Destination
-	if h.MinHardwareVersion != nil { // the index's own limits were asked before
-		o.MinHardware = h.MinHardwareVersion
-		o.MaxHardware = h.MaxHardwareVersion
-	}
+	o.limits.SetHeader(h)
 	return o
 }
 
@@ -539,28 +574,42 @@ const (
 	wildcard32 = 0xFFFFFFFF
 )
 
-// fits reports whether an image may be given to a device: manufacturer code and image type equal, hardware
-// version inside the header's limits. The dongle's OTA server checks no hardware version, so it has to be
-// done here. What the device has not told is no obstacle for an image that a person chose for it, unless the
-// image's header has a wildcard there: that would fit every device.
+// fits reports whether an image is for devices of a device's kind: manufacturer code and image type are
+// equal, and the file is for no other device alone. What the device has not told is no obstacle for an image
+// that a person chose for it, unless the image's header has a wildcard there: that would fit every device.
 func fits(c client, o Offer) bool {
-	if o.destination != nil && *o.destination != uint64(c.euid()) {
+	if only := o.limits.Destination; only != nil && *only != uint64(c.euid()) {
 		return false
 	}
 	f := c.facts()
-	if !equalOrUnknown(f.ManufacturerCode, o.ManufacturerCode) || !equalOrUnknown(f.ImageType, o.ImageType) {
+	switch {
+	case f.ImageType == nil && isOfAnother(c, o):
 		return false
+	case o.ManufacturerCode == wildcard16: // it must be the device's own in all
+		return is(f.ManufacturerCode, o.ManufacturerCode) && is(f.ImageType, o.ImageType)
+	case f.ManufacturerUnsure:
+		return equalOrUnknown(f.ImageType, o.ImageType)
 	}
-	if f.ImageType == nil && isOfAnother(c, o) {
-		return false
+	return equalOrUnknown(f.ManufacturerCode, o.ManufacturerCode) && equalOrUnknown(f.ImageType, o.ImageType)
+}
+
+// judgeHardware says why the hardware versions that an image is for keep it from a device, as the end of a
+// sentence about the image; empty where they do not. The dongle's OTA server looks at no hardware version, so
+// it has to be done here. heard is false where the device has not said yet which one it has.
+func judgeHardware(c client, o Offer) (why string, heard bool) {
+	f := c.facts()
+	dev, _ := f.Catalogued()
+	return o.limits.JudgeHardware(dev)
+}
+
+// wrongHardware says in a sentence why the hardware versions that an image is for exclude a device; empty
+// where they do not, or nobody can judge that yet.
+func wrongHardware(c client, o Offer) string {
+	why, heard := judgeHardware(c, o)
+	if why == "" || !heard {
+		return ""
 	}
-	hardware := f.HardwareVersion
-	if hardware == nil {
-		return true
-	}
-	tooOld := o.MinHardware != nil && *hardware < *o.MinHardware
-	tooNew := o.MaxHardware != nil && *hardware > *o.MaxHardware
-	return !tooOld && !tooNew
+	return "image " + why
 }
 
 // equalOrUnknown reports whether an image's code is that of a device, as far as the device has told it. A
@@ -577,13 +626,15 @@ func is[T comparable](known *T, v T) bool { return known != nil && *known == v }
 
 // admissionOffer is an offer as far as it decides whether an upgrade of a device is begun.
 func admissionOffer(c client, o Offer) admission.Offer {
+	_, heard := judgeHardware(c, o)
 	return admission.Offer{
 		Version:       o.ImageVersion,
 		Fits:          fits(c, o),
+		WrongHardware: wrongHardware(c, o),
 		CalledInvalid: c.device.CalledInvalid(o.SHA256),
 		Here:          o.candidate == nil,
 		AnyVersion:    o.ImageVersion == wildcard32,
-		Doubtful:      o.caution != "",
+		Doubtful:      o.caution != "" || !heard,
 	}
 }
 

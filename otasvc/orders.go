@@ -23,7 +23,8 @@ type UpgradeRequest struct {
 	SHA256, SHA512 string  // hex; where given, must be the download's
 	ImageVersion   *uint32 // nil stands for the newest that fits
 	AllowDowngrade bool    // take an image that is older than what runs
-	// Force takes an image of the version that runs, that failed a check, or that the device called invalid.
+	// Force takes an image of the version that runs, that failed a check, that is for other hardware
+	// versions, or that the device called invalid.
 	Force     bool
 	At        time.Time       // zero or past: now
 	Install   upgrade.Install // when it is to be installed once it is downloaded
@@ -131,24 +132,69 @@ func underway(d *device) *admission.Underway {
 	}
 }
 
-// refusal is the answer with which a request for a device, as one of its OTA clients, is refused.
-func (o *orders) refusal(v admission.Verdict, c client, op *Operation) Answer {
-	a := Answer{Status: Failure, Reason: v.Reason, Operation: op, Error: v.Sentence}
+// refuse refuses a request for a device, as one of its OTA clients; offered is the image that was found for
+// it, or nil. Where it is refused for that image or for the device, it is an upgrade that failed, and
+// everybody is told.
+func (o *orders) refuse(v admission.Verdict, c client, req UpgradeRequest, offered *Offer, respond Respond) {
+	d := c.device
+	a := Answer{Status: Failure, Reason: v.Reason, Operation: c.operation(offered), Error: v.Sentence}
 	switch v.Cause {
 	case admission.DongleUnusable:
 		a.Status = ServiceNotAvailable
 	case admission.DeviceForgotten:
 		a.Status = DeviceNotFound
 		a.Error = errDeviceForgotten.Error()
-	case admission.WrongImage:
-		a.Status = ImageValidationFailed
 	case admission.NoImage:
 		a.Error = o.offers.noImage(c)
 	}
 	if v.Cause == admission.NoImage || v.Reason == upgrade.ReasonUpToDate {
 		a.Error += o.otherUpdates(c)
 	}
-	return a
+	if offered == nil {
+		a.Operation.ImageVersion = req.ImageVersion
+	}
+	if url := library.PublicURL(req.URL); offered == nil && url != "" {
+		a.Operation.URL = &url
+	}
+	if d.active() != nil {
+		a.Operation = o.offers.upgradeOperation(d)
+	}
+	if !v.Failed() || d.active() != nil || !o.home.knows(d) {
+		respond(a)
+		return
+	}
+	o.upgrades.refused(c, imageOf(c, offered, req), req.order(), v.Reason, a.Error, o.now())
+	if len(req.Ticket) == 0 { // else the answer is owed as that of any upgrade
+		o.keeper.whenSaved(func() { respond(a) })
+	}
+}
+
+// imageOf is what is known of the image of a request that is refused: the image that was found, or else what
+// the request says of it, and the image type where the OTA client is not the main one.
+func imageOf(c client, offered *Offer, req UpgradeRequest) upgrade.Image {
+	if offered != nil {
+		return offered.image()
+	}
+	image := upgrade.Image{URL: library.PublicURL(req.URL), Missing: true, NoVersion: req.ImageVersion == nil}
+	if req.ImageVersion != nil {
+		image.ImageVersion = *req.ImageVersion
+	}
+	if !c.isMain() {
+		image.ImageType = *c.ota.ImageType
+	}
+	return image
+}
+
+// notHad is the verdict on a request whose image could not be had.
+func notHad(err error) admission.Verdict {
+	v := admission.Verdict{Cause: admission.ForReason, Sentence: err.Error()}
+	switch fetchStatus(err) {
+	case ImageAccessFailed:
+		v.Reason = upgrade.ReasonImageAccessFailed
+	case ImageValidationFailed:
+		v.Reason = upgrade.ReasonImageValidationFailed
+	}
+	return v
 }
 
 // otherUpdates says for a person which other images of a device have an update, where there is nothing to do
@@ -178,9 +224,13 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 	case admission.Fetch:
 		o.identify(d, req, respond, func(respond Respond) { o.takeFromURL(d, req, respond) })
 	case admission.Choose:
-		o.identify(d, req, respond, func(respond Respond) { o.choose(d, req, respond) })
+		o.identify(d, req, respond, func(respond Respond) {
+			c := namedClient(d, req.ImageType)
+			o.takeOffer(c, req, o.chosen(c, req), respond)
+		})
 	default:
-		respond(o.refusal(v, mainClient(d), o.offers.upgradeOperation(d)))
+		c := namedClient(d, req.ImageType)
+		o.refuse(v, c, req, o.offers.best(c), respond)
 	}
 }
 
@@ -208,14 +258,15 @@ func leavingOut(respond Respond) Respond {
 	}
 }
 
-// choose goes on with the image that a request means, of those that there are for a device.
-func (o *orders) choose(d *device, req UpgradeRequest, respond Respond) {
-	c := namedClient(d, req.ImageType)
-	offered := o.offers.best(c)
+// chosen is the image that a request without a URL means, or nil.
+func (o *orders) chosen(c client, req UpgradeRequest) *Offer {
 	if req.ImageVersion != nil {
-		offered = o.offers.ofVersion(c, *req.ImageVersion)
+		return o.offers.ofVersion(c, *req.ImageVersion, req.Force)
 	}
-	o.takeOffer(c, req, offered, respond)
+	if best := o.offers.best(c); best != nil {
+		return best
+	}
+	return o.offers.forOtherHardware(c)
 }
 
 // release has a device install the image that it has.
@@ -237,7 +288,11 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 		ImageType: req.ImageType,
 		Force:     req.Force,
 	}
-	o.fetchFor(d, fetch, op, respond, func(image library.Image) {
+	o.fetchFor(d, fetch, op, respond, func(image library.Image, err error) {
+		if err != nil {
+			o.refuse(notHad(err), namedClient(d, req.ImageType), req, nil, respond)
+			return
+		}
 		version := o.offers.ownDriverVersion(d.Device, image)
 		r := registration(image, library.PublicURL(req.URL), "", version, o.now())
 		offered := offerOf(r, image)
@@ -248,7 +303,7 @@ func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
 		v := admission.Fetched(req.asked(), o.deviceNow(c), admissionOffer(c, offered),
 			offered.ManufacturerCode, offered.ImageType)
 		if v.Action == admission.Refuse {
-			respond(o.refusal(v, c, c.operation(&offered)))
+			o.refuse(v, c, req, &offered, respond)
 			return
 		}
 		if err := o.offers.add(d, r); err != nil {
@@ -266,7 +321,7 @@ func (o *orders) takeOffer(c client, req UpgradeRequest, offered *Offer, respond
 	v := admission.Offered(req.asked(), o.deviceNow(c), o.dongleNow(), offer, others)
 	switch {
 	case offered == nil:
-		respond(o.refusal(v, c, c.operation(nil)))
+		o.refuse(v, c, req, nil, respond)
 	case v.Action == admission.ReadVersion:
 		respond(Answer{Status: InProgress, Operation: c.operation(offered)})
 		o.interviews.check(c, func(error) {
@@ -291,20 +346,25 @@ func (o *orders) carryOut(
 	switch v.Action {
 	case admission.Ensure:
 		respond(Answer{Status: InProgress, Operation: op})
-		o.offers.ensure(c, offered, req.Force, op, respond, func(had Offer) {
+		o.offers.ensure(offered, req.Force, op, respond, func(had Offer, err error) {
+			if err != nil {
+				o.refuse(notHad(err), c, req, &offered, respond)
+				return
+			}
 			o.admit(c.now(), req, had, respond)
 		})
 	case admission.Queue:
 		u := o.upgrades.begin(c, &offered, req.order(), o.now())
-		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(c.device, u)}
+		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(c, u, offered)}
 		o.keeper.whenSaved(func() { respond(answer) })
 	default:
-		respond(o.refusal(v, c, op))
+		o.refuse(v, c, req, &offered, respond)
 	}
 }
 
 // warning is what whoever asked for an upgrade should know of it in advance; empty where there is nothing.
-func (o *orders) warning(d *device, u *upgrade.Upgrade) string {
+func (o *orders) warning(c client, u *upgrade.Upgrade, offered Offer) string {
+	d := c.device
 	if holder := o.planner.withheldBy(d, o.now()); holder != nil {
 		return fmt.Sprintf("it waits until %s, which holds the same image back, has installed it",
 			holder.Name())
@@ -313,13 +373,19 @@ func (o *orders) warning(d *device, u *upgrade.Upgrade) string {
 		return "the outcome is uncertain: the dongle's firmware compares versions, " +
 			"so the image is offered as a newer one, which many devices refuse once they have it"
 	}
+	if f := d.Facts(); f.OtherServer != 0 {
+		return f.AsksElsewhere()
+	}
+	if why, heard := judgeHardware(c, offered); !heard {
+		return "nobody can tell whether the image is for this device: it " + why
+	}
 	return ""
 }
 
 // takeAll takes a request for every device for which an update is available.
 func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	if v := admission.ArrivedForAll(req.asked(), o.dongleNow()); v.Action == admission.Refuse {
-		respond(o.refusal(v, client{}, nil))
+		respond(Answer{Status: ServiceNotAvailable, Error: v.Sentence})
 		return
 	}
 	wanted := func(c client, offered *Offer) bool {
@@ -327,8 +393,8 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	}
 	respond(Answer{Status: InProgress})
 	o.identifyAll(func() {
-		o.ensureAll(wanted, func() {
-			g := o.queueGroup(req, wanted, o.now())
+		o.ensureAll(wanted, func(failed map[string]error) {
+			g := o.queueGroup(req, wanted, failed, o.now())
 			o.upgrades.saveAtOnce()   // who asked has been told that it is being done
 			o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
 		})
@@ -362,9 +428,9 @@ func (o *orders) identifyAll(then func()) {
 	done()
 }
 
-// ensureAll fetches the images that indexes have for the OTA clients that wanted picks; then runs
-// when each was tried.
-func (o *orders) ensureAll(wanted func(client, *Offer) bool, then func()) {
+// ensureAll fetches the images that indexes have for the OTA clients that wanted picks; then runs when each
+// was tried, with the errors of those that could not be had, by the candidates' keys.
+func (o *orders) ensureAll(wanted func(client, *Offer) bool, then func(failed map[string]error)) {
 	missing := map[string]library.Candidate{}
 	for c := range clientsOf(o.home.sorted()...) {
 		if best := o.offers.best(c); wanted(c, best) && best.candidate != nil {
@@ -375,7 +441,10 @@ func (o *orders) ensureAll(wanted func(client, *Offer) bool, then func()) {
 }
 
 // queueGroup queues upgrades of the OTA clients that wanted picks: of one device one after the other.
-func (o *orders) queueGroup(req UpgradeRequest, wanted func(client, *Offer) bool, now time.Time) *group {
+// failed has the errors of the images that could not be had: the upgrades to these have failed.
+func (o *orders) queueGroup(
+	req UpgradeRequest, wanted func(client, *Offer) bool, failed map[string]error, now time.Time,
+) *group {
 	order := req.order()
 	g := o.groups.begin(req.Ticket, follow{
 		DueAt:     order.DueAt,
@@ -388,13 +457,14 @@ func (o *orders) queueGroup(req UpgradeRequest, wanted func(client, *Offer) bool
 		if !wanted(c, offered) {
 			continue
 		}
+		if offered.SHA256 == "" {
+			o.refuseMember(g, c, offered, failed, now)
+			continue
+		}
 		m := newMember(c, offered)
-		switch {
-		case offered.SHA256 == "": // its image could not be fetched
-			m.end(upgrade.Failed, upgrade.ReasonImageInfoNotFound)
-		case c.device.active() != nil:
+		if c.device.active() != nil {
 			m.Waits = true
-		default:
+		} else {
 			o.beginMember(g, &m, c, offered, now)
 		}
 		o.groups.add(g, m)
@@ -446,6 +516,22 @@ func (o *orders) beginFollowing(g *group, m *member, c client, now time.Time) {
 	}
 }
 
+// refuseMember refuses the upgrade of an OTA client of a group whose image could not be had. Where that was
+// told of it already, it is not told again: the policy tries again and again.
+func (o *orders) refuseMember(
+	g *group, c client, offered *Offer, failed map[string]error, now time.Time,
+) {
+	err := failed[offered.candidate.Key()]
+	if err == nil {
+		return // it was not tried: the device has only just come to want it
+	}
+	v := notHad(err)
+	m := newMember(c, offered)
+	m.end(upgrade.Failed, v.Reason)
+	o.groups.add(g, m)
+	o.upgrades.refusedOnce(c, offered.image(), upgrade.Order{}, v.Reason, v.Sentence, now)
+}
+
 // autoInterval is how often the policy looks for devices to upgrade.
 const autoInterval = time.Minute
 
@@ -460,7 +546,7 @@ func (o *orders) byPolicy(now time.Time) {
 	if !admission.PolicyActs(o.dongleNow(), o.policy.Window, now) {
 		return
 	}
-	wanted := func(c client, offered *Offer) bool { return o.wantedByPolicy(c, offered, now) }
+	wanted := func(c client, offered *Offer) bool { return o.wantedByPolicy(c, offered, nil, now) }
 	due := false
 	for c := range clientsOf(o.home.sorted()...) {
 		due = due || wanted(c, o.offers.best(c))
@@ -468,17 +554,20 @@ func (o *orders) byPolicy(now time.Time) {
 	if !due {
 		return
 	}
-	o.ensureAll(wanted, func() {
-		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, wanted, o.now()))
+	o.ensureAll(wanted, func(failed map[string]error) {
+		tried := func(c client, offered *Offer) bool { return o.wantedByPolicy(c, offered, failed, o.now()) }
+		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, tried, failed, o.now()))
 	})
 }
 
 // wantedByPolicy reports whether a device is to be upgraded, as one of its OTA clients, without anybody
-// having asked for it.
-func (o *orders) wantedByPolicy(c client, offered *Offer, now time.Time) bool {
+// having asked for it. An image that has failed just now is no reason to leave it alone: it is what is to be
+// told.
+func (o *orders) wantedByPolicy(c client, offered *Offer, failed map[string]error, now time.Time) bool {
 	var before admission.Before
 	if offered != nil {
-		before.Unfetched = o.offers.isUnavailable(offered, now)
+		justNow := offered.candidate != nil && failed[offered.candidate.Key()] != nil
+		before.Unfetched = !justNow && o.offers.isUnavailable(offered, now)
 	}
 	if offered != nil {
 		before.Tried, before.Reason, before.EndedAt = c.tried(offered.SHA256)

@@ -69,12 +69,9 @@ type Offer struct {
 	DriverVersion uint32
 	Title         string // the header string, printable
 	ReleaseNotes  string // empty where none are known
-	MinHardware   *uint16
-	MaxHardware   *uint16
 
-	// destination is the EUI-64 of the only device that the file is for, by its header; it is nil where the
-	// file is for any.
-	destination *uint64
+	// limits say which devices of its kind the image is for.
+	limits library.Limits
 	// caution says why the image is not installed unless a person names the device; empty where it may be.
 	caution string
 	// candidate is where an image that is not registered comes from; it may have to be fetched first.
@@ -92,14 +89,14 @@ type DeviceRecord struct {
 	ManufacturerCode *uint16 // of the OTA cluster: what image headers are compared with
 	ImageType        *uint16
 	HardwareVersion  *uint16
+	ForPeople        ForPeople
 	Endpoint         uint8 // of the OTA client; 0 where it is not known
 	Sleepy           bool
 	CurrentVersion   *uint32 // running file version
-	LQI              *uint8
-	LastSeen         time.Time // zero where it was never seen
-	UpdateAvailable  bool
-	Offer            *Offer
-	OtherImages      []OtherImage // of OTA clients besides the main one, whose all above is
+	Heard
+	UpdateAvailable bool
+	Offer           *Offer
+	OtherImages     []OtherImage // of OTA clients besides the main one, whose all above is
 	// Upgrade is the latest one; nil where there never was one. That of the main OTA client is without
 	// ImageType.
 	Upgrade *upgrade.Record
@@ -107,6 +104,12 @@ type DeviceRecord struct {
 	// History has the upgrades that have ended, the newest first, at most 10; those of the main OTA client
 	// without Kind.
 	History []upgrade.Past
+}
+
+// Heard is the last message of a device.
+type Heard struct {
+	LQI      *uint8    // 0 to 255; nil while not known
+	LastSeen time.Time // zero where it was never seen
 }
 
 // OtherImage is one OTA client of a device besides its main one, and the image that it would get.
@@ -117,6 +120,13 @@ type OtherImage struct {
 	CurrentVersion   *uint32 // running file version
 	UpdateAvailable  bool
 	Offer            *Offer
+}
+
+// ForPeople is what a device says of itself that nothing but people needs. What it does not say is empty.
+type ForPeople struct {
+	SoftwareBuild string       // what it calls the version that it runs
+	DateCode      string       // of that version; mostly a date, in a form of the maker's
+	OtherServer   message.IEEE // the OTA server that it has as its own, where that is not the dongle; else 0
 }
 
 // DongleInfo is the state of the dongle for people.
@@ -191,6 +201,8 @@ type Answer struct {
 	Queue           *slot.Place // of the upgrade, as in the device record
 	HasUpgrade      bool        // the answer tells the upgrade, even where there is none
 	Source          Source
+	Image           *Offer // that the device would get
+	HasImage        bool   // the answer tells the image, even where there is none
 	CheckResults    []CheckResult
 	UpgradeResults  []UpgradeResult
 	DongleStatus    *uint8 // the 0x8000's status of a frame sent by hand

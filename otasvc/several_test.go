@@ -129,7 +129,7 @@ func upgradesBoth(w *world, endpoint uint8) {
 		w.t.Errorf("a second upgrade at the same time: %+v", a)
 	}
 	u := w.ended(time.Hour, bulb)
-	if u.State != upgrade.Succeeded || *u.ImageType != secondType || u.ImageVersion != 6 || *u.OldImageVersion != 5 {
+	if u.State != upgrade.Succeeded || *u.ImageType != secondType || *u.ImageVersion != 6 || *u.OldImageVersion != 5 {
 		w.t.Fatalf("the second ended %+v", u)
 	}
 	w.holdsOther(bulb, 6, second)
@@ -149,7 +149,7 @@ func upgradesBoth(w *world, endpoint uint8) {
 		u := w.sink.device(bulb).Upgrade
 		return u.ImageType == nil && u.State.Ended()
 	})
-	if u := w.sink.device(bulb).Upgrade; u.State != upgrade.Succeeded || u.ImageVersion != 2 {
+	if u := w.sink.device(bulb).Upgrade; u.State != upgrade.Succeeded || *u.ImageVersion != 2 {
 		w.t.Fatalf("the main one ended %+v", u)
 	}
 	w.holds(bulb, 2, main)
@@ -401,11 +401,11 @@ func secondTypeByName(t *testing.T, firmware sim.Firmware, watch otasvc.QueryWat
 		url, second := w.image(0x117C, secondType, 6, 9_000)
 
 		a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), URL: url})
-		if a.Status != otasvc.ImageValidationFailed {
+		if a.Status != otasvc.Failure || a.Reason != upgrade.ReasonImageValidationFailed {
 			t.Errorf("an image of another type, not named: %+v", a)
 		}
 		a = w.queue(otasvc.UpgradeRequest{Device: ref(bulb), URL: url, ImageType: ptr(uint16(0x2203))})
-		if a.Status != otasvc.ImageValidationFailed {
+		if a.Status != otasvc.Failure || a.Reason != upgrade.ReasonImageValidationFailed {
 			t.Errorf("another type is named than the image's: %+v", a)
 		}
 		a = w.queue(otasvc.UpgradeRequest{Device: ref(bulb), ImageType: ptr(secondType)})

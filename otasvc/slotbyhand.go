@@ -36,7 +36,17 @@ func (h *byHand) loadImage(d *device, respond Respond) {
 		respond(fail(ImageInfoNotFound, about(), "%s", h.offers.noImage(mainClient(d))))
 	case o.candidate != nil && !o.candidate.Stored:
 		respond(Answer{Status: InProgress, Operation: about()})
-		h.offers.ensure(mainClient(d), *o, false, about(), respond, load)
+		h.offers.ensure(*o, false, about(), respond, func(had Offer, err error) {
+			if err != nil {
+				respond(fail(fetchStatus(err), about(), "%v", err))
+				return
+			}
+			if why := wrongHardware(mainClient(d), had); why != "" {
+				respond(fail(ImageInfoNotFound, about(), "the %s", why))
+				return
+			}
+			load(had)
+		})
 	default:
 		load(*o)
 	}
@@ -56,7 +66,11 @@ func (h *byHand) loadImageFrom(url string, respond Respond) {
 		return
 	}
 	respond(Answer{Status: InProgress, Operation: &op})
-	h.offers.fetchQuietly(library.Request{URL: url}, &op, respond, func(image library.Image) {
+	h.offers.fetchQuietly(library.Request{URL: url}, func(image library.Image, err error) {
+		if err != nil {
+			respond(fail(fetchStatus(err), &op, "%v", err))
+			return
+		}
 		header := image.Header
 		op := op
 		op.ManufacturerCode = &header.ManufacturerCode
@@ -151,7 +165,7 @@ func (h *byHand) loadedByHand(im *cachedImage, key slot.Key, err error, now time
 	h.slot.loadedByHand(key)
 	header := im.headerAs(key.Version)
 	h.log.Info("image header loaded by hand", "manufacturerCode", header.ManufacturerCode,
-		"imageType", header.ImageType, "fileVersion", header.FileVersion)
+		"imageType", header.ImageType, "fileVersion", shownVersion(header.FileVersion))
 	h.slot.tellLoaded(header)
 	h.keepByHand(key, h.slot.state.Generation(), now.Add(handKeep))
 }

@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -125,18 +126,20 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		ManufacturerCode: f.ManufacturerCode,
 		ImageType:        f.ImageType,
 		HardwareVersion:  f.HardwareVersion,
+		ForPeople:        forPeople(&f),
 		Endpoint:         f.Endpoint,
 		Sleepy:           f.Sleepy,
 		CurrentVersion:   f.CurrentVersion,
-		LQI:              f.Heard.LQI,
-		LastSeen:         f.LastSeen,
+		Heard:            Heard{f.Heard.LQI, f.LastSeen},
 		UpdateAvailable:  isUpdate(mainClient(d), o),
 		Offer:            o,
 		OtherImages:      t.otherImages(d),
 		History:          toldHistory(d),
 	}
 	if d.upgrade != nil {
-		r.Upgrade = toldUpgrade(d, d.upgrade.Telling(now))
+		told := d.upgrade.Telling(now)
+		told.Error = explainEnd(d, d.upgrade)
+		r.Upgrade = toldUpgrade(d, told)
 		r.Queue = d.queue.Place()
 	}
 	return r
@@ -181,6 +184,29 @@ func (t *teller) otherImages(d *device) []OtherImage {
 		})
 	}
 	return list
+}
+
+// shownVersion is a file version as people write it.
+func shownVersion(version uint32) string { return fmt.Sprintf("0x%08x", version) }
+
+// shownRunning is what a device runs as people are told of it: what the device calls it, and the file
+// version.
+func shownRunning(d *device) string {
+	f := d.Facts()
+	running := f.CurrentVersion
+	if running == nil {
+		return "unknown"
+	}
+	if build := f.Running().Software; build != "" {
+		return build + " (" + shownVersion(*running) + ")"
+	}
+	return shownVersion(*running)
+}
+
+// forPeople is what a device says of itself that nothing but people needs.
+func forPeople(f *registry.Facts) ForPeople {
+	running := f.Running()
+	return ForPeople{SoftwareBuild: running.Software, DateCode: running.DateCode, OtherServer: f.OtherServer}
 }
 
 // outlook has devices and service tell how the queue is expected to go on. It does not know how that is found

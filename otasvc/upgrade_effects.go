@@ -1,6 +1,7 @@
 package otasvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -83,6 +84,10 @@ func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade, offset 
 		Reason:           u.Reason(),
 		ZCLStatus:        u.ZCLStatus(),
 	}
+	if u.Refused() { // nothing of it went to the device, and there may be no image
+		us.ofRefused(&e, d, u)
+		return e
+	}
 	switch name {
 	case EventDownloadStarted, EventDownloadProgress, EventDownloadPaused, EventDownloadResumed,
 		EventDownloadFinished, EventUpgradeFailed, EventUpgradeCancelled:
@@ -92,6 +97,14 @@ func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade, offset 
 		e.Progress = &progress
 	}
 	return e
+}
+
+// ofRefused leaves in an event about an upgrade that was refused what is known of its image.
+func (us *upgrades) ofRefused(e *Event, d *device, u *upgrade.Upgrade) {
+	op := operationOf(u, d.EUID(), d.CurrentVersion())
+	e.ManufacturerCode = op.ManufacturerCode
+	e.ImageType = op.ImageType
+	e.ImageVersion = op.ImageVersion
 }
 
 // remark is what the log says of something remarkable.
@@ -130,7 +143,7 @@ func (us *upgrades) begun(d *device, u *upgrade.Upgrade, goesOn bool) {
 	image := u.Image()
 	d.LearnTaken(0, image.ManufacturerCode, image.ImageType)
 	if !goesOn {
-		us.log.Info("download started", "euid", d.EUID(), "fileVersion", image.ImageVersion,
+		us.log.Info("download started", "euid", d.EUID(), "fileVersion", shownVersion(image.ImageVersion),
 			"offset", u.Offset(), "attempt", u.Attempt())
 	}
 }
@@ -241,7 +254,7 @@ func (us *upgrades) endRequested(d *device, m message.UpgradeEndRequest, now tim
 	u := d.active()
 	if u == nil || !u.IsAbout(m.ManufacturerCode, m.ImageType, m.FileVersion) {
 		us.log.Warn("a device ended a download that it was not given", "euid", d.EUID(), "status", m.Status,
-			"fileVersion", m.FileVersion)
+			"fileVersion", shownVersion(m.FileVersion))
 		return
 	}
 	us.syncDevice(d, now)
@@ -269,10 +282,13 @@ var endEvents = map[upgrade.State]EventName{
 
 // ended tells everybody how an upgrade ended.
 func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
+	if u.RunsAnyVersion() { // else nobody takes that for what a device runs
+		d.SetVersionOf(u.Image().ImageType, u.Image().ImageVersion)
+	}
 	us.home.ended(d)
 	event := us.event(endEvents[u.State()], d, u, u.Offset())
-	if u.Reason() == upgrade.ReasonNoResponse {
-		event.Error = d.Unanswered()
+	if u.State() == upgrade.Failed {
+		event.Error = explainEnd(d, u)
 	}
 	us.outlet.happened(event)
 	if u.State() == upgrade.Succeeded {
@@ -281,15 +297,16 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 		}
 		us.interviews.wantOutdated(d)
 		us.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
-			"fileVersion", u.Image().ImageVersion)
+			"fileVersion", shownVersion(u.Image().ImageVersion))
+		us.interviews.want(d) // what it says of its software for people is another now
 		if told := u.RunningVersion(); told != nil {
 			us.log.Warn("the device runs another version than before, and tells another number than its "+
 				"image's file; some vendors number them differently", "euid", d.EUID(),
-				"fileVersion", u.Image().ImageVersion, "runningVersion", *told)
+				"fileVersion", shownVersion(u.Image().ImageVersion), "runningVersion", shownVersion(*told))
 		}
 	} else {
 		us.log.Warn("upgrade ended", "euid", d.EUID(), "name", d.Name(),
-			"state", u.State(), "reason", u.Reason())
+			"state", u.State(), "reason", u.Reason(), "why", explainEnd(d, u))
 	}
 	us.observer.UpgradeFinished(u.State(), u.Reason(), now.Sub(u.QueuedAt()))
 	us.slot.dropUnusedImages()
@@ -340,10 +357,14 @@ func (us *upgrades) give(tickets []upgrade.Ticket, answer Answer, told func()) {
 	}
 }
 
-// explainEnd says for a person why an upgrade did not succeed.
+// explainEnd says for a person why an upgrade did not succeed; it is empty where it did, or has not ended.
 func explainEnd(d *device, u *upgrade.Upgrade) string {
-	text := u.Reason().Explain()
-	if why := d.Unanswered(); why != "" && u.Reason() == upgrade.ReasonNoResponse {
+	text := u.Why()
+	if u.Reason() != upgrade.ReasonNoResponse {
+		return text
+	}
+	f := d.Facts()
+	if why := cmp.Or(d.Unanswered(), f.AsksElsewhere()); why != "" {
 		text += "; " + why
 	}
 	return text

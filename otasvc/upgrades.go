@@ -42,16 +42,7 @@ type upgrades struct {
 // says when and for whom.
 func (us *upgrades) begin(c client, o *Offer, order upgrade.Order, now time.Time) *upgrade.Upgrade {
 	d := c.device
-	order.Image = upgrade.Image{
-		SHA256:           o.SHA256,
-		ManufacturerCode: o.ManufacturerCode,
-		ImageType:        o.ImageType,
-		ImageVersion:     o.ImageVersion,
-		Size:             o.Size,
-		URL:              o.URL,
-		DriverTypeID:     o.DriverTypeID,
-		DriverVersion:    o.DriverVersion,
-	}
+	order.Image = o.image()
 	order.OldVersion = c.ota.CurrentVersion
 	if is(c.fileVersion(), o.ImageVersion) && !is(c.ota.CurrentVersion, o.ImageVersion) {
 		order.ToldAs = c.ota.CurrentVersion
@@ -61,9 +52,43 @@ func (us *upgrades) begin(c client, o *Offer, order upgrade.Order, now time.Time
 	if asksForBlocks(d, now) {
 		us.step(d, upgrade.StillAsks{}, now)
 	}
-	us.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(), "fileVersion", o.ImageVersion,
-		"state", u.State())
+	us.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(),
+		"fileVersion", shownVersion(o.ImageVersion), "running", shownRunning(d), "state", u.State())
 	return u
+}
+
+// refused enters an upgrade of a device, as one of its OTA clients, that was refused for its image or the
+// device, and tells everybody. The device must have no upgrade under way.
+func (us *upgrades) refused(
+	c client, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+) {
+	us.enterRefused(c.device, refusedUpgrade(c, image, order, reason, why, now), now)
+}
+
+// refusedOnce is refused for what is tried again by itself: what was told of the device last is not told
+// again.
+func (us *upgrades) refusedOnce(
+	c client, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+) {
+	u := refusedUpgrade(c, image, order, reason, why, now)
+	if c.device.active() == nil && !u.SameRefusal(c.device.upgrade) {
+		us.enterRefused(c.device, u, now)
+	}
+}
+
+// refusedUpgrade is an upgrade of a device, as one of its OTA clients, that was refused.
+func refusedUpgrade(
+	c client, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+) *upgrade.Upgrade {
+	order.Image = image
+	order.OldVersion = c.ota.CurrentVersion
+	return upgrade.Refused(order, reason, why, now)
+}
+
+// enterRefused gives a device an upgrade that was refused, which has ended.
+func (us *upgrades) enterRefused(d *device, u *upgrade.Upgrade, now time.Time) {
+	us.home.begin(d, u)
+	us.ended(d, u, now)
 }
 
 // step tells a device's upgrade what happened, and does what is to be done about it. It reports whether
@@ -271,7 +296,7 @@ func canaryStanding(u *upgrade.Upgrade) canary.Standing {
 
 // judgeImage ends the upgrades of those that wait for a device whose end speaks against their image.
 func (us *upgrades) judgeImage(d *device, u *upgrade.Upgrade, now time.Time) {
-	if !us.policy.Canary || u.Forced() || !canary.SpeaksAgainst(u.Reason()) {
+	if !us.policy.Canary || u.Forced() || u.Refused() || !canary.SpeaksAgainst(u.Reason()) {
 		return
 	}
 	if us.home.running()[firmwareOf(u)] {
@@ -346,7 +371,9 @@ func recordOf(d *device, now time.Time) *upgrade.Record {
 	if d.upgrade == nil {
 		return nil
 	}
-	return toldUpgrade(d, d.upgrade.Record(now))
+	r := d.upgrade.Record(now)
+	r.Error = explainEnd(d, d.upgrade)
+	return toldUpgrade(d, r)
 }
 
 // operationOf is the operation record of an answer about an upgrade; running is the version on the device
@@ -361,6 +388,15 @@ func operationOf(u *upgrade.Upgrade, euid message.IEEE, running *uint32) *Operat
 		OldImageVersion:  running,
 		DriverTypeID:     &image.DriverTypeID,
 		DriverVersion:    &image.DriverVersion,
+	}
+	if image.Missing {
+		op.ManufacturerCode = nil
+		op.ImageType = nil
+		op.DriverTypeID = nil
+		op.DriverVersion = nil
+	}
+	if image.NoVersion {
+		op.ImageVersion = nil
 	}
 	if image.URL != "" {
 		op.URL = &image.URL

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,6 +133,12 @@ func (r *recorder) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer, told func()) 
 func (r *recorder) count() int { defer r.lock()(); return len(r.devices) }
 
 func (r *recorder) device(e message.IEEE) otasvc.DeviceRecord { defer r.lock()(); return r.devices[e] }
+
+// recordsOf are all records of a device so far, in order.
+func (r *recorder) recordsOf(e message.IEEE) []otasvc.DeviceRecord {
+	defer r.lock()()
+	return slices.Clone(r.history[e])
+}
 
 // watchDevices has each further record of a device told, with the lock held.
 func (r *recorder) watchDevices(told func(otasvc.DeviceRecord)) { defer r.lock()(); r.onDevice = told }
@@ -489,17 +496,25 @@ func (w *world) image(manufacturerCode, imageType uint16, version uint32, size i
 		payload[i] ^= byte(i >> 3)
 	}
 	data = otafile.Build(otafile.Header{ManufacturerCode: manufacturerCode, ImageType: imageType, FileVersion: version}, payload)
-	return w.write(fmt.Sprintf("%04x-%04x-%08x-%d.ota", manufacturerCode, imageType, version, size), data), data
+	return w.file(fmt.Sprintf("%04x-%04x-%08x-%d.ota", manufacturerCode, imageType, version, size), data), data
 }
 
-// write writes a file into the image folder and gives its URL.
-func (w *world) write(name string, data []byte) (url string) {
+// limited is image for the bulbs, version 2, for hardware versions from least to most.
+func (w *world) limited(least, most uint16) (url string, data []byte) {
 	w.t.Helper()
-	path := filepath.Join(w.dir, "images", name)
-	if err := os.WriteFile(path, data, 0o600); err != nil {
+	data = otafile.Build(otafile.Header{
+		ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2, MinHardwareVersion: &least, MaxHardwareVersion: &most,
+	}, bytes.Repeat([]byte{0x5A, 0x01}, 1500))
+	return w.file("limited.ota", data), data
+}
+
+// file writes a file into the image folder and gives its URL.
+func (w *world) file(name string, data []byte) string {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, "images", name), data, 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	return "file://" + path
+	return "file://" + filepath.Join(w.dir, "images", name)
 }
 
 // add registers an image for a device and fails the test if that does not succeed.

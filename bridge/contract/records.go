@@ -85,6 +85,8 @@ type RegisteredImage struct {
 	URL string `json:"url"`
 	// Title is the header string, printable.
 	Title string `json:"title"`
+	// FileName is the last part of URL.
+	FileName string `json:"fileName"`
 	// Devices are the devices that the image was registered for; the list is never null.
 	Devices []EUID `json:"devices"`
 	// AddedAt is when the image was registered.
@@ -153,6 +155,13 @@ type Device struct {
 	Sleepy bool `json:"sleepy"`
 	// CurrentVersion is the file version that the device runs.
 	CurrentVersion *uint32 `json:"currentFileVersion"`
+	// SoftwareBuild is what the device calls that version for people.
+	SoftwareBuild *string `json:"softwareBuild"`
+	// DateCode is when that version was made, in a form of the maker's.
+	DateCode *string `json:"dateCode"`
+	// OtherServer is the OTA server that the device has as its own, where that is not the dongle: it may look
+	// for images there alone.
+	OtherServer *EUID `json:"otherServer"`
 	// LQI is the link quality of the last frame that was received from the device, from 0 to 255, the best.
 	LQI *uint8 `json:"lqi"`
 	// LastSeen is when the device was heard of last; null where it was not since it became known.
@@ -206,6 +215,10 @@ type Offer struct {
 	DriverVersion uint32 `json:"driverVersion"`
 	// ReleaseNotes is a text for people, or the URL of one.
 	ReleaseNotes *string `json:"releaseNotes"`
+	// Title is the text in the image's header, printable; null while that is not known.
+	Title *string `json:"title"`
+	// FileName is the last part of URL.
+	FileName *string `json:"fileName"`
 }
 
 // Upgrade is one upgrade of a device.
@@ -214,8 +227,9 @@ type Upgrade struct {
 	State State `json:"state"`
 	// ImageType is the image type of one of the device's [OtherImage]; absent where it is the device's own.
 	ImageType *uint16 `json:"imageTypeId,omitempty"`
-	// ImageVersion is the file version that the device is to get.
-	ImageVersion uint32 `json:"imageVersion"`
+	// ImageVersion is the file version that the device is to get; null where there was no image, and none was
+	// asked for.
+	ImageVersion *uint32 `json:"imageVersion"`
 	// OldImageVersion is the file version that the device ran when the upgrade was asked for.
 	OldImageVersion *uint32 `json:"oldImageVersion"`
 	// RunningVersion is the file version that the device says it runs after a success; absent where it is
@@ -240,6 +254,8 @@ type Upgrade struct {
 	Attempt int `json:"attempt"`
 	// Reason is why the upgrade did not succeed; null otherwise.
 	Reason *Reason `json:"reason"`
+	// Error is the same in one sentence for a person; null otherwise.
+	Error *string `json:"error"`
 	// WaitsFor is the device that gets the same image first, because no device here has been seen to run it;
 	// absent where the upgrade waits for none.
 	WaitsFor *EUID `json:"waitsFor,omitempty"`
@@ -270,8 +286,9 @@ type PastUpgrade struct {
 	Reason *Reason `json:"reason"`
 	// ImageType is the image type of one of the device's [OtherImage]; absent where it was the device's own.
 	ImageType *uint16 `json:"imageTypeId,omitempty"`
-	// ImageVersion is the file version that the device was to get.
-	ImageVersion uint32 `json:"imageVersion"`
+	// ImageVersion is the file version that the device was to get; null where there was no image, and none
+	// was asked for.
+	ImageVersion *uint32 `json:"imageVersion"`
 	// OldImageVersion is the file version that the device ran before.
 	OldImageVersion *uint32 `json:"oldImageVersion"`
 	// RunningVersion is the file version that the device said it runs after a success; absent where it was
@@ -306,7 +323,8 @@ type UpdateState struct {
 	LatestVersion string `json:"latest_version,omitempty"`
 	// Title is the heading that Home Assistant shows.
 	Title string `json:"title,omitempty"`
-	// ReleaseSummary is the beginning of the release notes, at most 255 characters.
+	// ReleaseSummary is the beginning of the release notes, at most 255 characters; after an upgrade that has
+	// failed, its sentence comes first.
 	ReleaseSummary string `json:"release_summary"`
 	// ReleaseURL is a valid http or https URL.
 	ReleaseURL string `json:"release_url,omitempty"`

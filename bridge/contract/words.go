@@ -58,6 +58,13 @@ const (
 	ReasonTooLate Reason = "tooLate"
 	// ReasonImageInfoNotFound means that no image fits the device.
 	ReasonImageInfoNotFound Reason = "imageInfoNotFound"
+	// ReasonImageAccessFailed means that the image cannot be fetched, or may not be.
+	ReasonImageAccessFailed Reason = "imageAccessFailed"
+	// ReasonImageValidationFailed means that what was fetched is no image, is damaged, or is not the one that
+	// was meant.
+	ReasonImageValidationFailed Reason = "imageValidationFailed"
+	// ReasonHardwareMismatch means that the image is for other hardware versions than the device's.
+	ReasonHardwareMismatch Reason = "hardwareMismatch"
 	// ReasonNoResponse means that the device never asked for the image.
 	ReasonNoResponse Reason = "noResponse"
 	// ReasonStalled means that the device stopped asking for blocks.
@@ -91,7 +98,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonUpToDate, ReasonDowngradeRefused, ReasonAlreadyQueued, ReasonTooLate,
-		ReasonImageInfoNotFound,
+		ReasonImageInfoNotFound, ReasonImageAccessFailed, ReasonImageValidationFailed, ReasonHardwareMismatch,
 		ReasonNoResponse, ReasonStalled, ReasonDeviceAborted, ReasonInvalidImage, ReasonRequireMoreImages,
 		ReasonVersionUnchanged, ReasonNotRejoined, ReasonCancelled, ReasonImageRemoved, ReasonDongleLost,
 		ReasonCanaryFailed, ReasonBatteryLow,

@@ -144,7 +144,7 @@ func Device(o Options, d otasvc.DeviceRecord, gone ...uint16) Document {
 		doc.Device.Name = d.EUID.String()
 	}
 	if d.CurrentVersion != nil {
-		doc.Device.SoftwareVersion = formatVersion(*d.CurrentVersion)
+		doc.Device.SoftwareVersion = runningVersion(d.ForPeople.SoftwareBuild, *d.CurrentVersion)
 	}
 	if d.HardwareVersion != nil {
 		doc.Device.HardwareVersion = fmt.Sprint(*d.HardwareVersion)
@@ -154,6 +154,14 @@ func Device(o Options, d otasvc.DeviceRecord, gone ...uint16) Document {
 		doc.Components[otherComponent(imageType)] = component{Platform: platformUpdate}
 	}
 	return Document{Topic: Topic(o.Prefix, d.EUID), Payload: contract.Marshal(doc)}
+}
+
+// runningVersion returns what a device runs for people: what it calls that itself, and the file version.
+func runningVersion(build string, version uint32) string {
+	if build = label(build); build != "" {
+		return build + " (" + formatVersion(version) + ")"
+	}
+	return formatVersion(version)
 }
 
 // Dongle returns the document of the dongle. It returns false while the EUID of the dongle is not known. The

@@ -66,13 +66,27 @@ func follow(s *contract.UpdateState, u *upgrade.Record) {
 		s.UpdatePercentage = percentage(u.Progress)
 	}
 	// An installation would install the image that waits on the device.
-	if s.InProgress || u.State == upgrade.Downloaded {
-		s.LatestVersion = formatVersion(u.ImageVersion)
+	if (s.InProgress || u.State == upgrade.Downloaded) && u.ImageVersion != nil {
+		s.LatestVersion = formatVersion(*u.ImageVersion)
+	}
+	if u.State == upgrade.Failed {
+		s.ReleaseSummary = failed(u.Error, s.ReleaseSummary)
 	}
 }
 
 // formatType returns an image type as people write it.
 func formatType(imageType uint16) string { return fmt.Sprintf("0x%04x", imageType) }
+
+// failed returns a summary that begins with why the last upgrade has failed: who pressed "Install" sees it
+// there.
+func failed(why, summary string) string {
+	if why == "" {
+		return summary
+	}
+	first, size := utf8.DecodeRuneInString(why)
+	sentence := string(unicode.ToUpper(first)) + why[size:] + "."
+	return truncate(strings.TrimSpace(sentence+" "+summary), maxSummary)
+}
 
 // release returns the release notes of an image and a URL with more about it. Some indexes have the URL of a
 // page in the place of release notes.

@@ -112,7 +112,7 @@ func TestUpdate(t *testing.T) {
 		{"downgrade under way", func() otasvc.DeviceRecord {
 			d := bulbUpgrade(upgrade.Applying)
 			d.Offer, d.UpdateAvailable = nil, false
-			d.Upgrade.ImageVersion = 0x21000000
+			d.Upgrade.ImageVersion = ptr(uint32(0x21000000))
 			return d
 		}, contract.UpdateState{
 			InstalledVersion: "0x22010631", LatestVersion: "0x21000000", Title: "TRADFRI bulb E27 firmware", InProgress: true,

@@ -126,9 +126,9 @@ func (a *api) known() {
 
 // device is a record of a device with an upgrade in some state.
 func device(euid message.IEEE, state upgrade.State, progress float64) otasvc.DeviceRecord {
-	d := otasvc.DeviceRecord{EUID: euid, Name: "Bulb " + euid.String(), LQI: ptr(uint8(100)), LastSeen: time.Now(), CurrentVersion: ptr(uint32(1))}
+	d := otasvc.DeviceRecord{EUID: euid, Name: "Bulb " + euid.String(), Heard: otasvc.Heard{LQI: ptr(uint8(100)), LastSeen: time.Now()}, CurrentVersion: ptr(uint32(1))}
 	if state != "" {
-		d.Upgrade = &upgrade.Record{State: state, ImageVersion: 2, Size: 100, Offset: uint32(progress), Progress: progress, Attempt: 1, QueuedAt: time.Now()}
+		d.Upgrade = &upgrade.Record{State: state, ImageVersion: ptr(uint32(2)), Size: 100, Offset: uint32(progress), Progress: progress, Attempt: 1, QueuedAt: time.Now()}
 	}
 	return d
 }

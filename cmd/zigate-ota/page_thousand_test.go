@@ -73,11 +73,11 @@ func (h *thousand) change(i int, percent float64) {
 	lqi, version := uint8(i*37%256), uint32(i)
 	d := otasvc.DeviceRecord{
 		EUID: message.IEEE(0x00158d0000000000 + uint64(i)), Name: fmt.Sprintf("Lamp number %d", i), ModelID: "TRADFRI bulb E27", ManufacturerName: "IKEA of Sweden",
-		LQI: &lqi, LastSeen: time.Now(), CurrentVersion: &version,
+		Heard: otasvc.Heard{LQI: &lqi, LastSeen: time.Now()}, CurrentVersion: &version,
 	}
 	if i%10 == 7 {
 		d.Upgrade = &upgrade.Record{
-			State: upgrade.Downloading, ImageVersion: 2, Size: 100_000, Offset: uint32(percent * 1000), Progress: percent, BytesPerSecond: 500, Attempt: 1,
+			State: upgrade.Downloading, ImageVersion: &version, Size: 100_000, Offset: uint32(percent * 1000), Progress: percent, BytesPerSecond: 500, Attempt: 1,
 			QueuedAt: time.Now(), StartedAt: time.Now(),
 		}
 	}

@@ -79,7 +79,7 @@ func TestShell(t *testing.T) {
 	}
 	u.shows(`^Kitchen bulb: image 0x22010731 is registered; it runs 0x22010631\n$`, "add-image", "Kitchen bulb", file)
 	u.shows(`(?m)^0x22010731 +0x117c +0x2201 +20 kB +Kitchen bulb +Bulb firmware +2 passed +now +http://127\.0\.0\.1:\d+/[0-9a-f]{16}/bulb\.ota$`, "images")
-	u.shows(`(?m)^Kitchen bulb +TRADFRI bulb E27 +0x22010631 +0x22010731 +- `, "devices")
+	u.shows(`(?m)^Kitchen bulb +TRADFRI bulb E27 +0x22010631 +0x22010731 +failed: imageInfoNotFound `, "devices")
 	u.shows(`^Kitchen bulb: runs 0x22010631, there is 0x22010731\n$`, "check", "Kitchen bulb")
 	u.shows(`(?m)^4 devices, 1 with a newer image, 0 without an answer$`, "check")
 
@@ -116,6 +116,8 @@ func TestShell(t *testing.T) {
 		names = append(names, line[len("15:04:05  Kitchen bulb: "):])
 	}
 	want := []string{
+		"was not upgraded: imageInfoNotFound: no image is registered for this device, and no image fits the device: the image folder has none for " +
+			"manufacturer code 0x117C, image type 0x2201; add one with add_image",
 		"image 0x22010731 is registered, 20084 bytes", "is told of image 0x22010731", "downloads 0x22010731 to go from 0x22010631, 20084 bytes",
 		"has downloaded 0x22010731", "installs 0x22010731", "announces itself at network address 0x4f4f", "runs 0x22010731", "image 0x22010731 is removed",
 	}

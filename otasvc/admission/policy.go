@@ -8,9 +8,10 @@ import (
 
 // IsUpdate reports whether an offer is newer than what a device runs. A version that is not known counts as
 // older: the device itself decides in the end. An image whose version stands for any is for those who name
-// it.
+// it, one for other hardware versions for those who force it.
 func IsUpdate(running *uint32, o Offer) bool {
-	return !o.AnyVersion && !o.CalledInvalid && (running == nil || o.Version > *running)
+	mayBe := !o.AnyVersion && !o.CalledInvalid && o.WrongHardware == ""
+	return mayBe && (running == nil || o.Version > *running)
 }
 
 // Available reports whether an offer is an update for a device that may be installed without a person having

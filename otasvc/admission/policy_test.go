@@ -36,6 +36,7 @@ func TestPolicy(t *testing.T) {
 		"older":                 {device: admission.Device{Version: version(9)}, offer: newer},
 		"not known":             {offer: newer, forAll: true},
 		"none":                  {device: admission.Device{Version: version(7)}},
+		"for other hardware":    {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, Fits: true, Here: true, WrongHardware: "image is for others"}},
 		"called invalid":        {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, CalledInvalid: true}},
 		"under way":             {device: admission.Device{Version: version(7), Upgrading: true}, offer: newer},
 		"not to be had":         {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Unfetched: true}, forAll: true},

@@ -14,7 +14,8 @@ type Request struct {
 	FromURL        bool    // the image is named by its URL
 	Version        *uint32 // the file version that is asked for; nil stands for the newest
 	AllowDowngrade bool    // an image that is older than what runs is taken
-	// Force takes an image of the version that runs, that failed a check, or that the device called invalid.
+	// Force takes an image of the version that runs, that failed a check, that is for other hardware
+	// versions, or that the device called invalid.
 	Force bool
 }
 
@@ -44,12 +45,15 @@ type Underway struct {
 
 // Offer is the image that a device would get.
 type Offer struct {
-	Version       uint32 // the file version
-	Fits          bool   // it is for devices of this kind
-	CalledInvalid bool   // the device has called it invalid
-	Here          bool   // it is in the store; else it has to be fetched
-	AnyVersion    bool   // its version stands for any, so it is newer than none
-	Doubtful      bool   // something about the image needs a person's judgement
+	Version uint32 // the file version
+	Fits    bool   // it is for devices of this kind
+	// WrongHardware says in a sentence why the hardware versions that the image is for exclude the device;
+	// empty where they do not, or nobody can judge that yet.
+	WrongHardware string
+	CalledInvalid bool // the device has called it invalid
+	Here          bool // it is in the store; else it has to be fetched
+	AnyVersion    bool // its version stands for any, so it is newer than none
+	Doubtful      bool // something about the image needs a person's judgement
 }
 
 // Action is what is to be done next.
@@ -89,8 +93,6 @@ const (
 	NoImage
 	// NoSuchVersion: there are images for the device, but none of the version that is asked for.
 	NoSuchVersion
-	// WrongImage: the image at the URL is not the one that is asked for, or not for the device.
-	WrongImage
 )
 
 // Verdict is what was decided.
@@ -101,6 +103,10 @@ type Verdict struct {
 	// Sentence says for a person why; it is empty where somebody else has to say it.
 	Sentence string
 }
+
+// Failed reports whether the request was refused for its image or its device, so that it is told as an
+// upgrade that failed.
+func (v Verdict) Failed() bool { return v.Action == Refuse && v.Reason.Refuses() }
 
 // refuse refuses for a reason.
 func refuse(r upgrade.Reason) Verdict {
@@ -166,14 +172,24 @@ func (r Request) installs(u *Underway) bool {
 func Fetched(r Request, d Device, o Offer, manufacturerCode, imageType uint16) Verdict {
 	switch {
 	case r.Version != nil && *r.Version != o.Version:
-		return Verdict{Cause: WrongImage, Sentence: fmt.Sprintf(
-			"the image at the url has version 0x%08x, not the 0x%08x asked for", o.Version, *r.Version)}
+		return wrongImage("the image at the url has version 0x%08x, not the 0x%08x asked for",
+			o.Version, *r.Version)
 	case !o.Fits:
-		return Verdict{Cause: WrongImage, Sentence: fmt.Sprintf(
-			"the image at the url is for manufacturer 0x%04x and image type 0x%04x and does not fit %s",
-			manufacturerCode, imageType, d.Name)}
+		return wrongImage("the image at the url is for manufacturer 0x%04x and image type 0x%04x "+
+			"and does not fit %s", manufacturerCode, imageType, d.Name)
+	case o.WrongHardware != "" && !r.Force:
+		return wrongHardware(o)
 	}
 	return do(Choose)
+}
+
+// wrongImage refuses as the image at the URL is not the one that is asked for, or not for the device.
+func wrongImage(format string, args ...any) Verdict {
+	return Verdict{
+		Cause:    ForReason,
+		Reason:   upgrade.ReasonImageValidationFailed,
+		Sentence: fmt.Sprintf(format, args...),
+	}
 }
 
 // Offered decides what is done next about the offer of a request, which is nil where there is none; others
@@ -192,6 +208,9 @@ func Offered(r Request, d Device, g Dongle, o *Offer, others bool) Verdict {
 		}
 		return noImage()
 	}
+	if o.WrongHardware != "" && !r.Force {
+		return Admit(r, d, *o) // whatever it runs
+	}
 	refused := d.Version != nil && *d.Version >= o.Version && !r.Force
 	if !d.VersionFresh && g.Connected && (!d.Sleepy || refused) {
 		return do(ReadVersion)
@@ -202,6 +221,15 @@ func Offered(r Request, d Device, g Dongle, o *Offer, others bool) Verdict {
 // noImage refuses as there is no image for the device.
 func noImage() Verdict { return Verdict{Cause: NoImage, Reason: upgrade.ReasonImageInfoNotFound} }
 
+// wrongHardware refuses for the hardware versions that the image is for.
+func wrongHardware(o Offer) Verdict {
+	return Verdict{
+		Cause:    ForReason,
+		Reason:   upgrade.ReasonHardwareMismatch,
+		Sentence: "the " + o.WrongHardware + "; say \"force\": true to install it all the same",
+	}
+}
+
 // Admit decides whether the upgrade to an offer is queued.
 func Admit(r Request, d Device, o Offer) Verdict {
 	switch {
@@ -211,6 +239,8 @@ func Admit(r Request, d Device, o Offer) Verdict {
 		return refuse(upgrade.ReasonAlreadyQueued)
 	case !o.Fits:
 		return noImage()
+	case o.WrongHardware != "" && !r.Force:
+		return wrongHardware(o)
 	case d.Version != nil && *d.Version == o.Version && !r.Force:
 		return refuse(upgrade.ReasonUpToDate)
 	case d.Version != nil && *d.Version > o.Version && !r.AllowDowngrade:

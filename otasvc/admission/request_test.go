@@ -129,16 +129,22 @@ func TestFetched(t *testing.T) {
 	decided(t, admission.Fetched(now, lamp, right, 1, 2), admission.Choose, 0, "", "")
 	decided(t, admission.Fetched(now, lamp, older, 1, 2), admission.Choose, 0, "", "")
 	decided(t, admission.Fetched(ofVersion, lamp, right, 1, 2), admission.Choose, 0, "", "")
-	decided(t, admission.Fetched(ofVersion, lamp, older, 1, 2), admission.Refuse, admission.WrongImage, "",
+	decided(t, admission.Fetched(ofVersion, lamp, older, 1, 2), admission.Refuse, admission.ForReason, upgrade.ReasonImageValidationFailed,
 		"has version 0x00000007, not the 0x00000008 asked for")
-	decided(t, admission.Fetched(ofVersion, lamp, unfit, 0x117c, 0x2201), admission.Refuse, admission.WrongImage, "",
+	decided(t, admission.Fetched(ofVersion, lamp, unfit, 0x117c, 0x2201), admission.Refuse, admission.ForReason, upgrade.ReasonImageValidationFailed,
 		"manufacturer 0x117c and image type 0x2201 and does not fit lamp")
+	other := admission.Offer{Version: 8, Fits: true, Here: true, WrongHardware: "image is for hardware versions from 2 to 4, not 1"}
+	forced := with(now, func(r *admission.Request) { r.Force = true })
+	decided(t, admission.Fetched(now, lamp, other, 1, 2), admission.Refuse, admission.ForReason, upgrade.ReasonHardwareMismatch,
+		`the image is for hardware versions from 2 to 4, not 1; say "force"`)
+	decided(t, admission.Fetched(forced, lamp, other, 1, 2), admission.Choose, 0, "", "")
 }
 
 func TestOffered(t *testing.T) {
 	ofVersion := with(now, func(r *admission.Request) { r.Version = version(9) })
 	forced := with(now, func(r *admission.Request) { r.Force = true })
 	newer := &admission.Offer{Version: 8, Fits: true, Here: true}
+	otherHardware := &admission.Offer{Version: 8, Fits: true, Here: true, WrongHardware: "image is for others"}
 	told := admission.Device{Known: true, Version: version(7), VersionFresh: true}
 	remembered := admission.Device{Known: true, Version: version(7)}
 	unknown := admission.Device{Known: true}
@@ -161,6 +167,8 @@ func TestOffered(t *testing.T) {
 		"a version that was told":          {request: now, device: told, dongle: working, offer: newer, action: admission.Queue},
 		"a version from the state file":    {request: now, device: remembered, dongle: working, offer: newer, action: admission.ReadVersion},
 		"a version that is not known":      {request: now, device: unknown, dongle: working, offer: newer, action: admission.ReadVersion},
+		"other hardware, whatever it runs": {request: now, device: unknown, dongle: working, offer: otherHardware, cause: admission.ForReason, reason: upgrade.ReasonHardwareMismatch, says: "force"},
+		"other hardware, forced":           {request: forced, device: unknown, dongle: working, offer: otherHardware, action: admission.ReadVersion},
 		"nobody to ask":                    {request: now, device: remembered, dongle: away, offer: newer, action: admission.Queue},
 		"a sleeping device":                {request: now, device: sleepy, dongle: working, offer: newer, action: admission.Queue},
 		"a sleeping device with that":      {request: now, device: current, dongle: working, offer: newer, action: admission.ReadVersion},
@@ -184,6 +192,7 @@ func TestAdmit(t *testing.T) {
 	listed := admission.Offer{Version: 8, Fits: true}
 	invalid := admission.Offer{Version: 8, Fits: true, Here: true, CalledInvalid: true}
 	unfit := admission.Offer{Version: 8, Here: true}
+	otherHardware := admission.Offer{Version: 8, Fits: true, Here: true, WrongHardware: "image is for others"}
 	tests := map[string]struct {
 		request admission.Request
 		device  admission.Device
@@ -196,6 +205,9 @@ func TestAdmit(t *testing.T) {
 		"newer":                           {request: now, device: device(version(7)), offer: offer, action: admission.Queue},
 		"newer than what is not known":    {request: now, device: device(nil), offer: offer, action: admission.Queue},
 		"to be fetched":                   {request: now, device: device(version(7)), offer: listed, action: admission.Ensure},
+		"other hardware":                  {request: now, device: device(version(7)), offer: otherHardware, cause: admission.ForReason, reason: upgrade.ReasonHardwareMismatch, says: "the image is for others; say"},
+		"other hardware, forced":          {request: force, device: device(version(7)), offer: otherHardware, action: admission.Queue},
+		"other hardware, and it runs":     {request: downgrade, device: device(version(8)), offer: otherHardware, cause: admission.ForReason, reason: upgrade.ReasonHardwareMismatch, says: "force"},
 		"the same":                        {request: now, device: device(version(8)), offer: offer, cause: admission.ForReason, reason: upgrade.ReasonUpToDate, says: "force"},
 		"the same, to be fetched":         {request: now, device: device(version(8)), offer: listed, cause: admission.ForReason, reason: upgrade.ReasonUpToDate, says: "force"},
 		"the same, forced":                {request: force, device: device(version(8)), offer: offer, action: admission.Queue},

@@ -117,10 +117,8 @@ func (c *Candidate) product(makers *makers) string {
 // unheardCaution returns the caution about hardware versions that the device has not answered for. It is
 // empty where there are none.
 func (c *Candidate) unheardCaution(d *Device) string {
-	least, most := c.Hardware()
-	if least == nil && most == nil || !d.unheard() {
-		return ""
+	if why, heard := c.JudgeHardware(*d); !heard {
+		return "It is installed only when you say so: it " + why + "."
 	}
-	return "It is installed only when you say so: it is for hardware versions " + span(least, most, "%d") +
-		", and the device has not told its own yet."
+	return ""
 }

@@ -54,7 +54,7 @@ func TestFolderIsBoundByIndexes(t *testing.T) {
 
 		{"hardware inside", limited, nil, device(), "folder 20", ""},
 		{"hardware outside", limited, nil, device(func(d *library.Device) { d.HardwareVersion = ptr(uint16(9)) }), "is for hardware versions from 2 to 4, not 9", ""},
-		{"hardware that was not heard", limited, nil, device(none), "folder 20", "for hardware versions from 2 to 4, and the device has not told its own yet"},
+		{"hardware that was not heard", limited, nil, device(none), "folder 20", "for hardware versions from 2 to 4, and the device has not said yet which hardware version it has"},
 		{"no hardware version", limited, nil, device(heard), "folder 20", ""},
 		{"hardware limits of an index for the same file, not heard", file, []string{same(`,"hardwareVersionMin":1`)}, device(none), "folder 20", "for hardware versions from 1"},
 		{"hardware limits of an index for the same file, and none", file, []string{same(`,"hardwareVersionMin":1`)}, device(heard), "the device reports none", ""},

@@ -250,7 +250,7 @@ func (k *Catalog) learn(c Candidate) (Candidate, bool) {
 	c.Size = image.Size
 	c.Stored = true
 	c.Title = cmp.Or(c.Title, h.Title())
-	c.setHeader(h)
+	c.SetHeader(h)
 	return c, true
 }
 

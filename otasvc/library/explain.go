@@ -38,7 +38,7 @@ func (m *matcher) misfits(d Device, learn learner) []Misfit {
 // explain returns which limit keeps an image from a device, as the end of a sentence about the image. It is
 // empty where the image fits.
 func (m *matcher) explain(c *Candidate, d *Device) string {
-	switch m.misfit(c, d) {
+	switch misfit := m.misfit(c, d); misfit {
 	case wrongDestination:
 		return fmt.Sprintf("is for the device 0x%016x alone", *c.Destination)
 	case wrongModel:
@@ -46,23 +46,32 @@ func (m *matcher) explain(c *Candidate, d *Device) string {
 	case wrongManufacturer:
 		return "is for devices of the manufacturer " + names(c.ManufacturerNames) + ", not " +
 			reported(d.ManufacturerName)
-	case unheardHardware:
-		least, most := c.Hardware()
-		return "is for hardware versions " + span(least, most, "%d") +
-			", and the device has not told its own yet: it does when it asks for an image"
-	case noHardware:
-		return "is for hardware versions " + span(c.MinHardware, c.MaxHardware, "%d") +
-			", and the device reports none"
-	case wrongHardware:
-		least, most := c.Hardware()
-		return "is for hardware versions " + span(least, most, "%d") +
-			fmt.Sprintf(", not %d", *d.HardwareVersion)
+	case unheardHardware, noHardware, wrongHardware:
+		return c.explainHardware(misfit, d)
 	case unknownVersion:
 		return "may only follow on file versions " + span(c.MinCurrent, c.MaxCurrent, "0x%08X") +
 			", and the running one is not known"
 	case wrongVersion:
 		return "may only follow on file versions " + span(c.MinCurrent, c.MaxCurrent, "0x%08X") +
 			fmt.Sprintf(", not 0x%08X", *d.CurrentVersion)
+	}
+	return ""
+}
+
+// explainHardware is explain for the limits of hardware versions.
+func (l *Limits) explainHardware(misfit misfit, d *Device) string {
+	least, most := l.Hardware()
+	switch misfit {
+	case unheardHardware:
+		return "is for hardware versions " + span(least, most, "%d") +
+			", and the device has not said yet which hardware version it has; " +
+			"it does when it asks for an image"
+	case noHardware:
+		return "is for hardware versions " + span(l.MinHardware, l.MaxHardware, "%d") +
+			", and the device reports none"
+	case wrongHardware:
+		return "is for hardware versions " + span(least, most, "%d") +
+			fmt.Sprintf(", not %d", *d.HardwareVersion)
 	}
 	return ""
 }

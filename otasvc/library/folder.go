@@ -306,7 +306,7 @@ func (f *folder) candidate(image *FolderImage) Candidate {
 		downloads:        image.downloads,
 		URL:              fileURL(filepath.Join(f.library.options.Dir, filepath.FromSlash(image.Name))),
 	}
-	c.setHeader(h)
+	c.SetHeader(h)
 	return c
 }
 

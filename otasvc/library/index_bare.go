@@ -38,7 +38,7 @@ func (c Candidate) completed(h *otafile.Header) Candidate {
 	c.request.ManufacturerCode = &c.ManufacturerCode
 	c.request.ImageType = &c.ImageType
 	c.request.FileVersion = &c.FileVersion
-	c.setHeader(h)
+	c.SetHeader(h)
 	return c
 }
 

@@ -33,10 +33,13 @@ const (
 type Device struct {
 	// ManufacturerCode and ImageType are those of the device's OTA client, not of its node descriptor.
 	ManufacturerCode, ImageType uint16
-	HardwareVersion             *uint16 // nil where the device reports none
+	HardwareVersion             *uint16 // nil where the device has reported none
 	// HardwareHeard says that the device has had the occasion to report a hardware version: it was heard to
 	// ask for an image, or has one.
-	HardwareHeard             bool
+	HardwareHeard bool
+	// AnyHardware has images found whatever hardware versions they are for: [Limits.JudgeHardware] says what
+	// of them is for the device.
+	AnyHardware               bool
 	CurrentVersion            *uint32 // the running file version; nil while it is not known
 	ModelID, ManufacturerName string  // from the Basic cluster; empty while they are not known
 	EUI64                     uint64  // 0 while it is not known
@@ -131,8 +134,15 @@ func (l *Limits) Hardware() (least, most *uint16) {
 		stricter(l.MaxHardware, l.HeaderMaxHardware, smaller[uint16])
 }
 
-// setHeader sets the limits that a file's header has.
-func (l *Limits) setHeader(h *otafile.Header) {
+// HeaderLimits returns the limits that a file's header has.
+func HeaderLimits(h *otafile.Header) Limits {
+	var l Limits
+	l.SetHeader(h)
+	return l
+}
+
+// SetHeader sets the limits that a file's header has, beside those of an index.
+func (l *Limits) SetHeader(h *otafile.Header) {
 	l.HeaderMinHardware = h.MinHardwareVersion
 	l.HeaderMaxHardware = h.MaxHardwareVersion
 	if h.Destination != nil {
@@ -320,8 +330,6 @@ const (
 // A hardware version that the device has not told yet keeps images of indexes from it, since they would be
 // taken at once. A file in the folder was put there by a person, so it is offered all the same; see bind.
 func (m *matcher) misfit(c *Candidate, d *Device) misfit {
-	indexLimits := c.MinHardware != nil || c.MaxHardware != nil
-	headerLimits := c.HeaderMinHardware != nil || c.HeaderMaxHardware != nil
 	switch {
 	case c.Destination != nil && (d.EUI64 == 0 || *c.Destination != d.EUI64):
 		return wrongDestination
@@ -329,19 +337,46 @@ func (m *matcher) misfit(c *Candidate, d *Device) misfit {
 		return wrongModel
 	case len(c.ManufacturerNames) > 0 && !m.makers.among(c.ManufacturerNames, d.ManufacturerName):
 		return wrongManufacturer
-	case (indexLimits || headerLimits) && d.unheard() && c.Source == SourceIndex:
-		return unheardHardware
-	case indexLimits && d.HardwareVersion == nil && !d.unheard():
-		return noHardware
-	case !within(c.MinHardware, d.HardwareVersion, c.MaxHardware),
-		!within(c.HeaderMinHardware, d.HardwareVersion, c.HeaderMaxHardware):
-		return wrongHardware
+	}
+	if hardware := c.hardware(d); hardware != fits && !d.AnyHardware {
+		if hardware != unheardHardware || c.Source == SourceIndex {
+			return hardware
+		}
+	}
+	switch {
 	case (c.MinCurrent != nil || c.MaxCurrent != nil) && d.CurrentVersion == nil:
 		return unknownVersion
 	case !within(c.MinCurrent, d.CurrentVersion, c.MaxCurrent):
 		return wrongVersion
 	}
 	return fits
+}
+
+// hardware returns what the limits of hardware versions are to a device: fits, unheardHardware, noHardware or
+// wrongHardware.
+func (l *Limits) hardware(d *Device) misfit {
+	indexLimits := l.MinHardware != nil || l.MaxHardware != nil
+	headerLimits := l.HeaderMinHardware != nil || l.HeaderMaxHardware != nil
+	switch {
+	case !indexLimits && !headerLimits:
+		return fits
+	case d.unheard():
+		return unheardHardware
+	case indexLimits && d.HardwareVersion == nil:
+		return noHardware
+	case !within(l.MinHardware, d.HardwareVersion, l.MaxHardware),
+		!within(l.HeaderMinHardware, d.HardwareVersion, l.HeaderMaxHardware):
+		return wrongHardware
+	}
+	return fits
+}
+
+// JudgeHardware returns why the limits of hardware versions keep an image from a device, as the end of a
+// sentence about the image; it is empty where they do not. heard is false where nobody can judge that, since
+// the device has not said yet which hardware version it has: why says so then.
+func (l *Limits) JudgeHardware(d Device) (why string, heard bool) {
+	misfit := l.hardware(&d)
+	return l.explainHardware(misfit, &d), misfit != unheardHardware
 }
 
 // unheard reports whether the device has had no occasion yet to report its hardware version.

@@ -18,9 +18,10 @@ type Client struct {
 	// that of the main client may be unknown.
 	ManufacturerCode *uint16 `json:"manufacturerCode,omitempty"`
 	ImageType        *uint16 `json:"imageType,omitempty"`
-	// HardwareVersion and NoHardwareVersion are as in [Facts].
-	HardwareVersion   *uint16 `json:"hardwareVersion,omitempty"`
-	NoHardwareVersion bool    `json:"noHardwareVersion,omitempty"`
+	// ManufacturerUnsure, HardwareVersion and NoHardwareVersion are as in [Facts].
+	ManufacturerUnsure bool    `json:"manufacturerUnsure,omitempty"`
+	HardwareVersion    *uint16 `json:"hardwareVersion,omitempty"`
+	NoHardwareVersion  bool    `json:"noHardwareVersion,omitempty"`
 	// CurrentVersion is the running file version. It is nil while not known.
 	CurrentVersion *uint32 `json:"currentVersion,omitempty"`
 	ClientPast
@@ -55,6 +56,7 @@ func (c *Client) Same(other *Client) bool { return equal(c.ImageType, other.Imag
 // told its type is kept along with other changes only.
 func (c *Client) equal(o *Client) bool {
 	return c.Endpoint == o.Endpoint && c.NoHardwareVersion == o.NoHardwareVersion &&
+		c.ManufacturerUnsure == o.ManufacturerUnsure &&
 		equal(c.Installed, o.Installed) && equal(c.ManufacturerCode, o.ManufacturerCode) &&
 		equal(c.ImageType, o.ImageType) && equal(c.HardwareVersion, o.HardwareVersion) &&
 		equal(c.CurrentVersion, o.CurrentVersion) && equal(c.FormerType, o.FormerType)
@@ -183,15 +185,16 @@ func fewer(list []Client) int {
 // clients are the device's OTA clients, the main one first.
 func (f *Facts) clients() []Client {
 	main := Client{
-		Endpoint:          f.Endpoint,
-		ManufacturerCode:  f.ManufacturerCode,
-		ImageType:         f.ImageType,
-		HardwareVersion:   f.HardwareVersion,
-		NoHardwareVersion: f.NoHardwareVersion,
-		CurrentVersion:    f.CurrentVersion,
-		ClientPast:        f.MainPast,
-		VersionFresh:      f.Heard.VersionFresh,
-		Mute:              f.Heard.Mute,
+		Endpoint:           f.Endpoint,
+		ManufacturerCode:   f.ManufacturerCode,
+		ImageType:          f.ImageType,
+		ManufacturerUnsure: f.ManufacturerUnsure,
+		HardwareVersion:    f.HardwareVersion,
+		NoHardwareVersion:  f.NoHardwareVersion,
+		CurrentVersion:     f.CurrentVersion,
+		ClientPast:         f.MainPast,
+		VersionFresh:       f.Heard.VersionFresh,
+		Mute:               f.Heard.Mute,
 	}
 	return append([]Client{main}, f.Others...)
 }
@@ -201,6 +204,7 @@ func (f Facts) As(c Client) Facts {
 	f.Endpoint = c.Endpoint
 	f.ManufacturerCode = c.ManufacturerCode
 	f.ImageType = c.ImageType
+	f.ManufacturerUnsure = c.ManufacturerUnsure
 	f.HardwareVersion = c.HardwareVersion
 	f.NoHardwareVersion = c.NoHardwareVersion
 	f.CurrentVersion = c.CurrentVersion
@@ -325,7 +329,10 @@ func (f *Facts) clientEndpoints() []uint8 {
 // The device must have been [Device.Seen] just now.
 func (d *Device) LearnTaken(endpoint uint8, manufacturerCode, imageType uint16) {
 	at := place(d, Telling{Endpoint: endpoint, ImageType: imageType, How: Took})
-	changeClient(d, at, func(c *Client) { c.ManufacturerCode = &manufacturerCode })
+	changeClient(d, at, func(c *Client) {
+		c.ManufacturerCode = &manufacturerCode
+		c.ManufacturerUnsure = false
+	})
 }
 
 // SetInstalled notes that the device installs an image of a type and file version. With it the OTA client may
@@ -351,6 +358,7 @@ func (d *Device) LearnQuery(endpoint uint8, q message.QueryNextImage) Client {
 	})
 	changeClient(d, at, func(c *Client) {
 		c.ManufacturerCode = &q.ManufacturerCode
+		c.ManufacturerUnsure = false
 		switch {
 		case q.HasHardwareVersion:
 			c.HardwareVersion = &q.HardwareVersion
@@ -361,6 +369,12 @@ func (d *Device) LearnQuery(endpoint uint8, q message.QueryNextImage) Client {
 	})
 	tellVersion(d, at, q.FileVersion)
 	return d.Clients()[at]
+}
+
+// SetVersionOf notes the running file version of the OTA client that takes images of a type.
+func (d *Device) SetVersionOf(imageType uint16, version uint32) {
+	takes := func(c Client) bool { return holds(c.ImageType, imageType) }
+	tellVersion(d, max(slices.IndexFunc(d.facts.clients(), takes), 0), version)
 }
 
 // tellVersion notes the running file version that the client of a device at a place told. With another one

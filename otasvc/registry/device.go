@@ -89,7 +89,7 @@ func (d *Device) LargestBlock() uint8 { return d.largestBlock }
 func (d *Device) CalledInvalid(sha256 string) bool { return slices.Contains(d.facts.Invalid, sha256) }
 
 // Catalogued is what images in the folder and in indexes are matched with. It is false while the device has
-// not told manufacturer code and image type of its OTA client.
+// not told manufacturer code and image type of its OTA client: they are 0 then.
 func (d *Device) Catalogued() (library.Device, bool) { return d.facts.Catalogued() }
 
 // Unanswered says that the dongle will never answer the device, and what to do; it is empty where that is not
@@ -101,6 +101,14 @@ func (d *Device) Unanswered() string {
 	return fmt.Sprintf("the device looks for images at endpoint %d of the dongle, where the firmware hears "+
 		"requests and cannot answer them; bind its OTA cluster to endpoint 1, or let it join again",
 		d.facts.DeafEndpoint)
+}
+
+// noteBuildAsked notes that the device was asked what it says of its software for people.
+func noteBuildAsked(d *Device) {
+	if !d.facts.Build.Asked {
+		d.facts.Build.Asked = true
+		*d.kept++
+	}
 }
 
 // Seen notes a sign of life. A link quality of 0 means that the message had none.

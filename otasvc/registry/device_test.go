@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"slices"
 	"testing"
@@ -31,6 +32,8 @@ func attribute(cluster, id uint16, value any) message.Attribute {
 		at.DataType, at.Data = 0x21, []byte{byte(v >> 8), byte(v)}
 	case uint32:
 		at.DataType, at.Data = 0x23, []byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}
+	case uint64:
+		at.DataType, at.Data = 0x27, binary.BigEndian.AppendUint64(nil, v)
 	}
 	return at
 }
@@ -258,6 +261,23 @@ func TestLearn(t *testing.T) {
 				attribute(message.ClusterOTA, message.AttrOTAImageType, uint16(0xFFFF)),
 				attribute(message.ClusterOTA, message.AttrOTAFileVersion, uint32(0xFFFFFFFF)),
 			},
+			want: registry.Facts{ManufacturerUnsure: true},
+		},
+		"a manufacturer code of 0xFFFF": {
+			told: []message.Attribute{
+				attribute(message.ClusterOTA, message.AttrOTAManufacturer, uint16(0xFFFF)),
+				attribute(message.ClusterOTA, message.AttrOTAImageType, uint16(0xC8)),
+			},
+			want: registry.Facts{ManufacturerCode: ptr(uint16(0xFFFF)), ImageType: ptr(uint16(0xC8)), ManufacturerUnsure: true},
+		},
+		"a manufacturer code that comes later": {
+			told: []message.Attribute{
+				attribute(message.ClusterOTA, message.AttrOTAImageType, uint16(0xC8)),
+				attribute(message.ClusterOTA, message.AttrOTAManufacturer, uint16(0xFFFF)),
+				attribute(message.ClusterOTA, message.AttrOTAManufacturer, uint16(0x117c)),
+				attribute(message.ClusterOTA, message.AttrOTAManufacturer, uint16(0xFFFF)),
+			},
+			want: registry.Facts{ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0xC8))},
 		},
 		"mute": {
 			told: []message.Attribute{unsupported(message.ClusterOTA, message.AttrOTAFileVersion)},

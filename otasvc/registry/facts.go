@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
@@ -33,12 +34,21 @@ type Facts struct {
 	// not known.
 	ManufacturerName string `json:"manufacturerName,omitempty"`
 	ModelID          string `json:"modelId,omitempty"`
+	// Build is what the device says of its software for people.
+	Build
+	// OtherServer is the OTA server that the device has as its own, where that is not the dongle: it may look
+	// for images there. It is 0 where the device has none yet, or was not heard to tell.
+	OtherServer message.IEEE `json:"otherServer,omitempty"`
 	// ManufacturerCode and ImageType are those of the device's main OTA client: read as its attributes or
 	// seen in a request. The node descriptor's manufacturer code is often another, so it is no substitute.
 	// They are nil while not known. HardwareVersion, NoHardwareVersion, Endpoint and CurrentVersion are that
 	// client's, too.
 	ManufacturerCode *uint16 `json:"manufacturerCode,omitempty"`
-	ImageType        *uint16 `json:"imageType,omitempty"`
+	// ManufacturerUnsure says that an attribute tells 0xFFFF as manufacturer code, and nothing another one.
+	// There are devices that ask for images with that, and others whose attribute was never set. It is taken
+	// for the ManufacturerCode where the image type is known.
+	ManufacturerUnsure bool    `json:"manufacturerUnsure,omitempty"`
+	ImageType          *uint16 `json:"imageType,omitempty"`
 	// HardwareVersion is told by a Query Next Image request alone. It is nil while none was seen that had
 	// one.
 	HardwareVersion *uint16 `json:"hardwareVersion,omitempty"`
@@ -88,6 +98,41 @@ type Facts struct {
 	Heard Heard `json:"-"`
 }
 
+// Build is what a device says of its software for people: attributes 0x4000 and 0x0006 of the Basic cluster.
+type Build struct {
+	// Software is the software build, and DateCode mostly a date, in a form that its maker has chosen. They
+	// are empty where the device does not tell them.
+	Software string `json:"softwareBuild,omitempty"`
+	DateCode string `json:"dateCode,omitempty"`
+	// Of is the running file version when they were told. It is nil where that was not known.
+	Of *uint32 `json:"buildOf,omitempty"`
+	// Asked says that the device was asked for them once, whatever it answered.
+	Asked bool `json:"buildAsked,omitempty"`
+}
+
+// isOf reports whether the build is that of a file version, as far as both are known.
+func (b *Build) isOf(version *uint32) bool { return b.Of == nil || version == nil || *b.Of == *version }
+
+// Running is what the device says for people of the software that it runs. What it said of another file
+// version is left out.
+func (f *Facts) Running() Build {
+	if !f.Build.isOf(f.CurrentVersion) {
+		return Build{Asked: f.Build.Asked}
+	}
+	return f.Build
+}
+
+// AsksElsewhere says that the device has another OTA server as its own, and what to do; it is empty where
+// that is not so.
+func (f *Facts) AsksElsewhere() string {
+	if f.OtherServer == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the device has %s as its OTA server, not this dongle, and may look for images there "+
+		"alone; switch that server off, reset the device to its factory state and let it join again",
+		f.OtherServer)
+}
+
 // Heard is what a device has shown since the service started. It is not kept.
 type Heard struct {
 	// LQI is the link quality of the last message, 0 to 255. It is nil while not known.
@@ -109,21 +154,22 @@ func (f *Facts) Name() string {
 }
 
 // Catalogued is what images in the folder and in indexes are matched with. It is false while the device has
-// not told manufacturer code and image type of its OTA client.
+// not told manufacturer code and image type of its OTA client: they are 0 then.
 func (f *Facts) Catalogued() (library.Device, bool) {
-	if f.ManufacturerCode == nil || f.ImageType == nil {
-		return library.Device{}, false
-	}
-	return library.Device{
-		ManufacturerCode: *f.ManufacturerCode,
-		ImageType:        *f.ImageType,
+	d := library.Device{
 		HardwareVersion:  f.HardwareVersion,
 		HardwareHeard:    f.NoHardwareVersion || f.HardwareVersion != nil,
 		CurrentVersion:   f.CurrentVersion,
 		ModelID:          f.ModelID,
 		ManufacturerName: f.ManufacturerName,
 		EUI64:            uint64(f.EUID),
-	}, true
+	}
+	if f.ManufacturerCode == nil || f.ImageType == nil {
+		return d, false
+	}
+	d.ManufacturerCode = *f.ManufacturerCode
+	d.ImageType = *f.ImageType
+	return d, true
 }
 
 // target is where a command goes that is for an endpoint of the device; endpoint 0 stands for the one with

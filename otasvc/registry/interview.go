@@ -43,9 +43,9 @@ func Interview(ctx context.Context, a Asker) error {
 		return lost // the OTA client may be on the endpoint that was not heard of
 	}
 
-	err = q.readNames(basic)
-	if errors.Is(err, ErrNoReply) && a.Facts().ModelID == "" {
-		lost = err
+	named := q.readNames(basic)
+	if errors.Is(named, ErrNoReply) && a.Facts().ModelID == "" {
+		lost = named
 	}
 
 	q.askPower()
@@ -53,7 +53,35 @@ func Interview(ctx context.Context, a Asker) error {
 	if err := ReadIdentity(ctx, a); err != nil {
 		return err
 	}
+	if named == nil {
+		readBuild(ctx, a, basic) // behind the version, of which it is
+	}
 	return lost
+}
+
+// ReadAgain asks a device that was interviewed before what its OTA client is and runs, and what it says of
+// that for people where it has not been asked of this version. The error is that of [ReadIdentity].
+func ReadAgain(ctx context.Context, a Asker) error {
+	if err := ReadIdentity(ctx, a); err != nil {
+		return err
+	}
+	if f := a.Facts(); !f.Build.Asked || !f.Build.isOf(f.CurrentVersion) {
+		readBuild(ctx, a, 0)
+	}
+	return nil
+}
+
+// readBuild reads what the device says of its software for people, at the endpoint with its Basic cluster; 0
+// stands for that of its OTA client. The texts are long, so they are asked for by themselves: devices leave
+// out of an answer what does not fit into one frame. Nothing depends on them.
+func readBuild(ctx context.Context, a Asker, basic uint8) {
+	_ = read(ctx, a, attributes{
+		endpoint:  basic,
+		cluster:   message.ClusterBasic,
+		direction: message.DirectionToServer,
+		ids:       []uint16{message.AttrDateCode, message.AttrSoftwareBuild},
+	})
+	a.Change(noteBuildAsked)
 }
 
 // interview is one under way.
@@ -183,6 +211,7 @@ func identity(endpoint uint8) attributes {
 		direction: message.DirectionToClient,
 		ids: []uint16{
 			message.AttrOTAImageType, message.AttrOTAManufacturer, message.AttrOTAFileVersion,
+			message.AttrOTAServer,
 		},
 	}
 }

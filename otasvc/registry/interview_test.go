@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,6 +44,9 @@ func put(cmd message.Message) string {
 	case message.PowerDescriptorRequest:
 		return "power"
 	case message.ReadAttributes:
+		if slices.Contains(m.IDs, message.AttrSoftwareBuild) {
+			return fmt.Sprintf("build at %d", m.DstEndpoint)
+		}
 		return fmt.Sprintf("cluster %d at %d", m.Cluster, m.DstEndpoint)
 	}
 	return fmt.Sprintf("%T", cmd)
@@ -108,6 +112,8 @@ func values(m message.ReadAttributes, power any) []message.Message {
 		{message.ClusterBasic, message.AttrManufacturerName}: "IKEA",
 		{message.ClusterBasic, message.AttrModel}:            "E1",
 		{message.ClusterBasic, 7}:                            power,
+		{message.ClusterBasic, message.AttrSoftwareBuild}:    "2.3.093",
+		{message.ClusterBasic, message.AttrDateCode}:         "20240131",
 		{message.ClusterOTA, message.AttrOTAFileVersion}:     uint32(7),
 		{message.ClusterOTA, message.AttrOTAManufacturer}:    uint16(0x117c),
 		{message.ClusterOTA, message.AttrOTAImageType}:       uint16(0x2201),
@@ -129,7 +135,8 @@ const (
 )
 
 func TestInterview(t *testing.T) {
-	whole := []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11"}
+	unbuilt := []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11"}
+	whole := append(slices.Clone(unbuilt), "build at 1")
 	tests := map[string]struct {
 		answer func(message.Message) []message.Message
 		before func(*registry.Device)
@@ -141,14 +148,14 @@ func TestInterview(t *testing.T) {
 			answer: home(battery),
 			asked: []string{
 				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 1 at 1, not awaited",
-				"cluster 25 at 11",
+				"cluster 25 at 11", "build at 1",
 			},
 		},
 		"no power source": {
 			answer: home(nil),
 			asked: []string{
 				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "power",
-				"cluster 1 at 1, not awaited", "cluster 25 at 11",
+				"cluster 1 at 1, not awaited", "cluster 25 at 11", "build at 1",
 			},
 		},
 		"it does not hear": {
@@ -159,11 +166,11 @@ func TestInterview(t *testing.T) {
 		"the node descriptor is lost": {answer: home(mains, "node"), asked: whole},
 		"the endpoints are lost": {
 			answer: home(mains, "endpoints"),
-			asked:  []string{"node", "endpoints", "cluster 0 at 1", "cluster 25 at 1"},
+			asked:  []string{"node", "endpoints", "cluster 0 at 1", "cluster 25 at 1", "build at 1"},
 		},
 		"an endpoint without the OTA client is lost": {
 			answer: home(mains, "endpoint 1"),
-			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 11", "cluster 25 at 11"},
+			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 11", "cluster 25 at 11", "build at 11"},
 			err:    registry.ErrNoReply,
 		},
 		"the endpoint with the OTA client is lost": {
@@ -176,6 +183,7 @@ func TestInterview(t *testing.T) {
 			before: func(d *registry.Device) { d.SetEndpoint(11) },
 			asked: []string{
 				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11",
+				"build at 1",
 			},
 			err: registry.ErrNoReply,
 		},
@@ -193,9 +201,9 @@ func TestInterview(t *testing.T) {
 				d.Learn(attribute(message.ClusterBasic, message.AttrModel, "E1"))
 				d.Learn(attribute(message.ClusterBasic, 7, mains))
 			},
-			asked: whole,
+			asked: unbuilt,
 		},
-		"the identity is lost": {answer: home(mains, "cluster 25 at 11"), asked: whole, err: registry.ErrNoReply},
+		"the identity is lost": {answer: home(mains, "cluster 25 at 11"), asked: unbuilt, err: registry.ErrNoReply},
 		"the identity is lost, and the version was told": {
 			answer: home(mains, "cluster 25 at 11"),
 			before: func(d *registry.Device) { d.SetVersion(7) },
@@ -235,6 +243,7 @@ func TestInterviewLearns(t *testing.T) {
 	}
 	want := registry.Facts{
 		EUID: bulb, NetworkAddress: ptr(bulbAddr), ManufacturerName: "IKEA", ModelID: "E1",
+		Build:            registry.Build{Software: "2.3.093", DateCode: "20240131", Of: ptr(uint32(7)), Asked: true},
 		ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0x2201)), Endpoint: 11,
 		PowerSource: registry.PowerBattery, Battery: ptr(uint8(0)), CurrentVersion: ptr(uint32(7)),
 		Heard: registry.Heard{VersionFresh: true},
@@ -290,7 +299,7 @@ func TestInterviewOfTwoClients(t *testing.T) {
 						answer[i] = m
 					case message.Attribute:
 						m.Endpoint = cmd.(message.ReadAttributes).DstEndpoint
-						if m.Endpoint == 12 && m.Cluster == message.ClusterOTA {
+						if m.Endpoint == 12 && m.Cluster == message.ClusterOTA && len(m.Data) > 0 {
 							m.Data[len(m.Data)-1]++
 						}
 						answer[i] = m
@@ -303,7 +312,7 @@ func TestInterviewOfTwoClients(t *testing.T) {
 			}
 			want := []string{
 				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11",
-				"cluster 25 at 12",
+				"cluster 25 at 12", "build at 1",
 			}
 			if diff := cmp.Diff(want, a.asked); diff != "" {
 				t.Error(diff)
@@ -319,9 +328,95 @@ func TestInterviewOfTwoClients(t *testing.T) {
 			if err := registry.ReadIdentity(t.Context(), a); err != nil {
 				t.Fatal(err)
 			}
-			if lost == nil && !slices.Equal(a.asked, want[6:]) {
+			if lost == nil && !slices.Equal(a.asked, want[6:8]) {
 				t.Errorf("asked again: %v", a.asked)
 			}
 		})
+	}
+}
+
+// Who was interviewed before is asked for its software build again only where that may be another one.
+func TestReadAgain(t *testing.T) {
+	a := newAsker()
+	a.answer = home(mains)
+	if err := registry.Interview(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	again := func(want ...string) {
+		t.Helper()
+		a.asked = nil
+		if err := registry.ReadAgain(t.Context(), a); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(want, a.asked); diff != "" {
+			t.Error(diff)
+		}
+	}
+	again("cluster 25 at 11")
+
+	version := uint32(8)
+	answers := a.answer
+	a.answer = func(cmd message.Message) []message.Message {
+		list := answers(cmd)
+		for i, m := range list {
+			if at, ok := m.(message.Attribute); ok && at.ID == message.AttrOTAFileVersion && at.Cluster == message.ClusterOTA {
+				list[i] = attribute(at.Cluster, at.ID, version)
+			}
+		}
+		return list
+	}
+	a.device.SetVersion(version)
+	if f := a.Facts(); f.Running().Software != "" || f.Running().DateCode != "" {
+		t.Errorf("of another version: %+v", f.Running())
+	}
+	again("cluster 25 at 11", "build at 11")
+	if f := a.Facts(); f.Running().Software != "2.3.093" || *f.Running().Of != 8 {
+		t.Errorf("%+v", f.Running())
+	}
+	again("cluster 25 at 11")
+
+	// It does not tell them any more.
+	a.answer = home(mains, "build at 11")
+	a.device.SetVersion(7)
+	again("cluster 25 at 11", "build at 11")
+	if f := a.Facts(); f.Running().Software != "" {
+		t.Errorf("%+v", f.Running())
+	}
+}
+
+// A device that has another OTA server as its own says so; the dongle itself, and none yet, are fine.
+func TestLearnServer(t *testing.T) {
+	const own, other = message.IEEE(0x00158d0001ed3395), message.IEEE(0x00212effff00aabb)
+	tell := func(value uint64) message.Attribute {
+		at := attribute(message.ClusterOTA, message.AttrOTAServer, value)
+		at.DataType = 0xF0
+		return at
+	}
+	d := newAsker().device
+	for _, step := range []struct {
+		at   message.Attribute
+		own  message.IEEE
+		news bool
+		is   message.IEEE
+	}{
+		{tell(uint64(own)), own, false, 0},
+		{tell(1<<64 - 1), own, false, 0},
+		{tell(uint64(other)), 0, false, 0}, // nobody knows what the dongle is
+		{tell(uint64(other)), own, true, other},
+		{tell(uint64(other)), own, false, other},
+		{unsupported(message.ClusterOTA, message.AttrOTAServer), own, false, other},
+		{attribute(message.ClusterBasic, message.AttrOTAServer, uint64(own)), own, false, other},
+		{tell(uint64(own)), own, false, 0},
+	} {
+		if news := registry.LearnServer(d, step.at, step.own); news != step.news || d.Facts().OtherServer != step.is {
+			t.Errorf("%+v: %v, %v", step, news, d.Facts().OtherServer)
+		}
+	}
+	if f := d.Facts(); f.AsksElsewhere() != "" {
+		t.Errorf("it says %q", f.AsksElsewhere())
+	}
+	registry.LearnServer(d, tell(uint64(other)), own)
+	if f := d.Facts(); !strings.Contains(f.AsksElsewhere(), other.String()) {
+		t.Errorf("it says %q", f.AsksElsewhere())
 	}
 }

@@ -58,6 +58,10 @@ func (d *Device) learnBasic(at message.Attribute) {
 		d.setText(&d.facts.ManufacturerName, at.Text())
 	case message.AttrModel:
 		d.setText(&d.facts.ModelID, at.Text())
+	case message.AttrSoftwareBuild:
+		learnBuild(d, &d.facts.Build.Software, at.Text())
+	case message.AttrDateCode:
+		learnBuild(d, &d.facts.Build.DateCode, at.Text())
 	case attrPowerSource:
 		if v, ok := at.Uint(); ok {
 			d.setPowerSource(powerSource(v))
@@ -91,7 +95,15 @@ func (d *Device) learnOTA(at message.Attribute) (c Client, told bool) {
 	case message.AttrOTAManufacturer:
 		if v != unknown16 {
 			code := uint16(v)
-			changeClient(d, client, func(c *Client) { c.ManufacturerCode = &code })
+			changeClient(d, client, func(c *Client) {
+				c.ManufacturerCode = &code
+				c.ManufacturerUnsure = false
+			})
+		} else {
+			changeClient(d, client, func(c *Client) {
+				c.ManufacturerUnsure = c.ManufacturerUnsure || c.ManufacturerCode == nil
+				c.takeUnsure()
+			})
 		}
 	}
 	return Client{}, false
@@ -100,11 +112,60 @@ func (d *Device) learnOTA(at message.Attribute) (c Client, told bool) {
 // learnType takes in the image type that was read at an endpoint of a device: what else is read there is that
 // client's.
 func learnType(d *Device, endpoint uint8, imageType uint16) {
-	place(d, Telling{Endpoint: endpoint, ImageType: imageType, How: Read})
+	at := place(d, Telling{Endpoint: endpoint, ImageType: imageType, How: Read})
+	changeClient(d, at, (*Client).takeUnsure)
 	if d.named == nil {
 		d.named = map[uint8]uint16{}
 	}
 	d.named[endpoint] = imageType
+}
+
+// learnBuild notes a text about the software that runs. What was told of another file version is forgotten.
+func learnBuild(d *Device, field *string, text string) {
+	if text == "" {
+		return
+	}
+	build := &d.facts.Build
+	if !build.isOf(d.facts.CurrentVersion) {
+		build.Software = ""
+		build.DateCode = ""
+		d.changed()
+	}
+	if d.facts.CurrentVersion != nil && set(&build.Of, *d.facts.CurrentVersion) {
+		d.changed()
+	}
+	d.setText(field, text)
+}
+
+// noServer is the UpgradeServerID of a client that has found no server yet (ZCL, OTA upgrade cluster).
+const noServer message.IEEE = 1<<64 - 1
+
+// LearnServer takes in which OTA server a device has as its own; own is the dongle's address, or 0 where
+// that is not known. It reports whether that is another server, and news.
+func LearnServer(d *Device, at message.Attribute, own message.IEEE) (other bool) {
+	v, ok := at.Uint()
+	if !ok || at.Cluster != message.ClusterOTA || at.ID != message.AttrOTAServer || own == 0 {
+		return false
+	}
+	server := message.IEEE(v)
+	if server == own || server == noServer {
+		server = 0
+	}
+	if d.facts.OtherServer == server {
+		return false
+	}
+	d.facts.OtherServer = server
+	d.changed()
+	return server != 0
+}
+
+// takeUnsure takes a manufacturer code of 0xFFFF for what it says, if the client has an image type besides:
+// one without has never been set up.
+func (c *Client) takeUnsure() {
+	if c.ManufacturerUnsure && c.ImageType != nil {
+		code := uint16(unknown16)
+		c.ManufacturerCode = &code
+	}
 }
 
 // LearnPower takes in a power descriptor. It knows the charge in steps of a third, so it does not replace one

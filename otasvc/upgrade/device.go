@@ -174,6 +174,8 @@ func (t *transition) readInstalling(version uint32) {
 			t.setRunning(version)
 			t.move(triggerNewVersion)
 		}
+	case version == noVersion && o.tells(version) && !settled:
+		// Devices that were never upgraded tell it, too.
 	case o.tells(version):
 		t.setRunning(version)
 		t.move(triggerNewVersion)

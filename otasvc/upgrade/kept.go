@@ -11,6 +11,10 @@ import (
 type kept struct {
 	State            State        `json:"state"`
 	Reason           Reason       `json:"reason,omitempty"`
+	Refused          bool         `json:"refused,omitempty"`
+	Sentence         string       `json:"error,omitempty"` // why it was refused
+	Missing          bool         `json:"missing,omitempty"`
+	NoVersion        bool         `json:"noVersion,omitempty"`
 	SHA256           string       `json:"sha256"`
 	ManufacturerCode uint16       `json:"manufacturerCode"`
 	ImageType        uint16       `json:"imageType"`
@@ -63,7 +67,11 @@ func (u *Upgrade) MarshalJSON() ([]byte, error) {
 	o := &u.order
 	return json.Marshal(kept{
 		State:            u.State(),
-		Reason:           u.reason,
+		Reason:           u.outcome.reason,
+		Refused:          u.outcome.refused,
+		Sentence:         u.outcome.sentence,
+		Missing:          o.Missing,
+		NoVersion:        o.NoVersion,
 		SHA256:           o.SHA256,
 		ManufacturerCode: o.ManufacturerCode,
 		ImageType:        o.ImageType,
@@ -122,6 +130,8 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 				URL:              k.URL,
 				DriverTypeID:     k.DriverTypeID,
 				DriverVersion:    k.DriverVersion,
+				Missing:          k.Missing,
+				NoVersion:        k.NoVersion,
 			},
 			OldVersion: k.OldVersion,
 			ToldAs:     k.ToldAs,
@@ -134,7 +144,7 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 		},
 		precedence:     precedence{canary: k.Canary, setback: k.Setback},
 		stage:          k.stage(),
-		reason:         k.Reason,
+		outcome:        outcome{reason: k.Reason, refused: k.Refused, sentence: k.Sentence},
 		queuedAt:       k.QueuedAt,
 		offeredAt:      k.OfferedAt,
 		startedAt:      k.StartedAt,
@@ -157,7 +167,7 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 		},
 	}
 	if u.Ended() && k.State != u.State() {
-		u.reason = ReasonCancelled
+		u.outcome.reason = ReasonCancelled
 	}
 	u.deadlines.set(purposePutOffEnds, k.AsideUntil)
 	u.deadlines.set(purposePauseEnds, k.PausedUntil)

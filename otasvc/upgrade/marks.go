@@ -35,7 +35,7 @@ func (m *marks) changed() {
 // setStage puts the upgrade into a stage.
 func (t *transition) setStage(next step) {
 	t.u.stage = next.next
-	t.u.reason = next.reason
+	t.u.outcome.reason = next.reason
 	t.u.deadlines.leave(t.u.stage)
 	t.marks.changed()
 }

@@ -74,7 +74,7 @@ func (t *transition) tellProgress() {
 type Record struct {
 	State            State
 	ImageType        *uint16 // of the image
-	ImageVersion     uint32
+	ImageVersion     *uint32 // nil where there was no image, and no version was asked for
 	OldImageVersion  *uint32
 	RunningVersion   *uint32 // what the device says it runs after a success, where it is not ImageVersion
 	Offset           uint32  // bytes of the image that the device has
@@ -86,6 +86,7 @@ type Record struct {
 	StartedAt        time.Time // first block of this attempt; zero where there was none
 	Attempt          int       // from 1
 	Reason           Reason
+	Error            string       // one sentence for a person on why it did not succeed; empty otherwise
 	WaitsFor         message.IEEE // goes first with the same image; 0 where it waits for none
 }
 
@@ -128,10 +129,10 @@ func (u *Upgrade) Left() uint32 { return u.order.Size - min(u.offset, u.order.Si
 func (u *Upgrade) Record(now time.Time) Record {
 	r := Record{
 		State: u.State(), ImageType: &u.order.ImageType,
-		ImageVersion: u.order.ImageVersion, OldImageVersion: u.order.OldVersion,
+		ImageVersion: u.order.version(), OldImageVersion: u.order.OldVersion,
 		Offset: u.offset, Size: u.order.Size, Progress: u.Progress(),
-		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.attempt, Reason: u.reason,
-		RunningVersion: u.RunningVersion(),
+		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.attempt, Reason: u.outcome.reason,
+		RunningVersion: u.RunningVersion(), Error: u.Why(),
 	}
 	if u.stage.inQueue() {
 		r.WaitsFor = u.precedence.canary
@@ -148,6 +149,23 @@ func (u *Upgrade) Record(now time.Time) Record {
 		r.RemainingSeconds = &zero
 	}
 	return r
+}
+
+// kind is what the image is for; nil where there was no image.
+func (i *Image) kind() *Kind {
+	if i.Missing && i.ImageType == 0 {
+		return nil
+	}
+	return &Kind{i.ManufacturerCode, i.ImageType}
+}
+
+// version is the image's file version; nil where there was no image, and no version was asked for.
+func (i *Image) version() *uint32 {
+	if i.NoVersion {
+		return nil
+	}
+	version := i.ImageVersion
+	return &version
 }
 
 // Telling is the record as it is to be told now: whatever else in it changes, and however often, its progress
@@ -187,9 +205,9 @@ func (RecordTold) apply(t *transition) {
 type Past struct {
 	State           State   `json:"state"`
 	Reason          Reason  `json:"reason,omitempty"`
-	Kind            *Kind   `json:"kind,omitempty"`   // what the image is for; nil in older state files
-	SHA256          string  `json:"sha256,omitempty"` // of the image; empty in older state files
-	ImageVersion    uint32  `json:"imageVersion"`
+	Kind            *Kind   `json:"kind,omitempty"`            // of the image; nil in older state files
+	SHA256          string  `json:"sha256,omitempty"`          // of the image; empty in older state files
+	ImageVersion    *uint32 `json:"imageVersion,omitempty"`    // nil where there was no image
 	OldImageVersion *uint32 `json:"oldImageVersion,omitempty"` // nil where it was not known
 	// RunningVersion is what the device said it runs after a success; nil where that was ImageVersion.
 	RunningVersion *uint32   `json:"runningVersion,omitempty"`
@@ -209,10 +227,10 @@ type Past struct {
 func (u *Upgrade) Past() Past {
 	return Past{
 		State:           u.State(),
-		Reason:          u.reason,
-		Kind:            &Kind{u.order.ManufacturerCode, u.order.ImageType},
+		Reason:          u.outcome.reason,
+		Kind:            u.order.kind(),
 		SHA256:          u.order.SHA256,
-		ImageVersion:    u.order.ImageVersion,
+		ImageVersion:    u.order.version(),
 		OldImageVersion: u.order.OldVersion,
 		RunningVersion:  u.RunningVersion(),
 		QueuedAt:        u.queuedAt,

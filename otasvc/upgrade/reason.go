@@ -12,6 +12,13 @@ const (
 	ReasonAlreadyQueued     Reason = "alreadyQueued"
 	ReasonTooLate           Reason = "tooLate" // the device installs already; of a cancel, not of an upgrade
 	ReasonImageInfoNotFound Reason = "imageInfoNotFound"
+	// ReasonImageAccessFailed: the image cannot be fetched, or may not be.
+	ReasonImageAccessFailed Reason = "imageAccessFailed"
+	// ReasonImageValidationFailed: what was fetched is no image, is damaged, or is not the one that was
+	// meant.
+	ReasonImageValidationFailed Reason = "imageValidationFailed"
+	// ReasonHardwareMismatch: the image is for other hardware versions than the device's.
+	ReasonHardwareMismatch  Reason = "hardwareMismatch"
 	ReasonNoResponse        Reason = "noResponse"        // never asked for the image
 	ReasonStalled           Reason = "stalled"           // stopped asking for blocks
 	ReasonDeviceAborted     Reason = "deviceAborted"     // upgrade end with ZCL status 0x95
@@ -40,6 +47,13 @@ func (r Reason) Explain() string {
 		return "the device installs the image already, which nothing can stop; how that ends is told as ever"
 	case ReasonImageInfoNotFound:
 		return "no image that fits this device is registered; add one with add_image or give a url"
+	case ReasonImageAccessFailed:
+		return "the image cannot be fetched; check its url, and that this machine reaches it"
+	case ReasonImageValidationFailed:
+		return "what was fetched is no image, is damaged, or is not the one that was meant"
+	case ReasonHardwareMismatch:
+		return "the image is for other hardware versions than the device's; " +
+			"say \"force\": true to install it all the same"
 	case ReasonNoResponse:
 		return "the device never asked for the image; check that it is powered, awake and in reach"
 	case ReasonStalled:

@@ -647,7 +647,7 @@ func TestAnotherVersionThanTheFiles(t *testing.T) {
 	if l.reads(time.Minute, other); l.State() != upgrade.Succeeded || l.RunningVersion() == nil || *l.RunningVersion() != other {
 		t.Errorf("%s, %q, runs %v", l.State(), l.Reason(), l.RunningVersion())
 	}
-	if r := l.Record(l.now); r.RunningVersion == nil || *r.RunningVersion != other || r.ImageVersion != newVersion {
+	if r := l.Record(l.now); r.RunningVersion == nil || *r.RunningVersion != other || *r.ImageVersion != newVersion {
 		t.Errorf("the record is %+v", r)
 	}
 	if p := l.Past(); p.RunningVersion == nil || *p.RunningVersion != other {

@@ -31,6 +31,9 @@ type Image struct {
 	URL              string // where it came from, without a password; empty where that is not known
 	DriverTypeID     string
 	DriverVersion    uint32
+	// Missing says that no image was found, so that nothing is known but what was asked for: perhaps its URL,
+	// and, unless NoVersion is set too, its ImageVersion. Such an upgrade was refused.
+	Missing, NoVersion bool
 }
 
 // Order is what a new upgrade is made of.
@@ -54,7 +57,7 @@ type Upgrade struct {
 	order          Order
 	precedence     precedence
 	stage          Stage
-	reason         Reason
+	outcome        outcome
 	queuedAt       time.Time
 	offeredAt      time.Time // first notification of this attempt
 	startedAt      time.Time // first block request of this attempt
@@ -78,6 +81,13 @@ type Upgrade struct {
 	// Found anew after a restart.
 	attempted
 	yieldedAt time.Time // the slot was given up, so it stands in the queue since then
+}
+
+// outcome is how an upgrade ended; it is zero before, and after a success.
+type outcome struct {
+	reason   Reason
+	refused  bool
+	sentence string // why it was refused, for a person; empty stands for the reason's own sentence
 }
 
 // precedence is what decides whether the upgrade or another one of the same image goes first.
@@ -147,7 +157,7 @@ func (u *Upgrade) State() State { return u.stage.State() }
 func (u *Upgrade) Ended() bool { return u.stage.Ended() }
 
 // Reason says why it failed or was cancelled.
-func (u *Upgrade) Reason() Reason { return u.reason }
+func (u *Upgrade) Reason() Reason { return u.outcome.reason }
 
 // Attempt counts from 1.
 func (u *Upgrade) Attempt() int { return u.attempt }
@@ -166,6 +176,13 @@ func (u *Upgrade) RunningVersion() *uint32 {
 		return nil
 	}
 	return u.running
+}
+
+// RunsAnyVersion reports whether the upgrade has succeeded, and the device says that it runs the file version
+// that stands for any, as the image's file has it.
+func (u *Upgrade) RunsAnyVersion() bool {
+	return u.stage == StageSucceeded && u.order.ImageVersion == noVersion && u.running != nil &&
+		*u.running == noVersion
 }
 
 // OfferedVersion is the file version under which the dongle offers the image, and the device knows it.

@@ -23,7 +23,7 @@ func (e Restored) apply(t *transition) {
 	if t.u.stage.IsPutOff() && t.u.startedAt.IsZero() {
 		queued := map[Stage]Stage{StagePutOff: StageQueued, StagePutOffPaused: StagePausedInQueue}
 		// Nothing was begun, so nothing is put off.
-		t.setStage(step{next: queued[t.u.stage], reason: t.u.reason})
+		t.setStage(step{next: queued[t.u.stage], reason: t.u.outcome.reason})
 	}
 
 	t.restoreWait(e.LongestWait)

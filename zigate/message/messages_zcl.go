@@ -28,6 +28,7 @@ const (
 const (
 	AttrManufacturerName uint16 = 0x0004
 	AttrModel            uint16 = 0x0005
+	AttrDateCode         uint16 = 0x0006
 	AttrSoftwareBuild    uint16 = 0x4000
 )
 

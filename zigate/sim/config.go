@@ -82,7 +82,15 @@ type DeviceConfig struct {
 	FileVersion                 uint32
 	HardwareVersion             *uint16 // nil if the device does not tell one
 	ManufacturerName, ModelID   string  // of the Basic cluster
-	BatteryPercent              *uint8  // 0 to 100; nil if the device lacks the power configuration cluster
+	// SoftwareBuild and DateCode are of the Basic cluster, too. An empty SoftwareBuild stands for the file
+	// version that runs, as four numbers; an empty DateCode for 20240131.
+	SoftwareBuild, DateCode string
+	// NoSoftwareBuild devices have neither of the two attributes.
+	NoSoftwareBuild bool
+	// UpgradeServer is the OTA server that the device has found, as its attribute says; 0 stands for the
+	// dongle. All ones say that it has found none yet.
+	UpgradeServer  message.IEEE
+	BatteryPercent *uint8 // 0 to 100; nil if the device lacks the power configuration cluster
 
 	// Stack has the device behave like the OTA client of a Zigbee stack, in its requests, its times, and what
 	// it does about refusals, waits, notifications, power cuts and answers that do not come. The fields below

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -75,11 +76,22 @@ func (v *Device) basicAttribute(id uint16) []byte {
 			return []byte{typeEnum8, battery}
 		}
 		return []byte{typeEnum8, mains}
-	case message.AttrSoftwareBuild:
-		n := v.client.version
-		return text(fmt.Sprintf("%d.%d.%d.%d", n>>24, n>>16&0xFF, n>>8&0xFF, n&0xFF))
+	case message.AttrSoftwareBuild, message.AttrDateCode:
+		if v.cfg.NoSoftwareBuild {
+			return nil
+		}
+		return text(v.build(id))
 	}
 	return nil
+}
+
+// build is the software build of what the device runs, or its date code.
+func (v *Device) build(id uint16) string {
+	if id == message.AttrDateCode {
+		return cmp.Or(v.cfg.DateCode, "20240131")
+	}
+	n := v.client.version
+	return cmp.Or(v.cfg.SoftwareBuild, fmt.Sprintf("%d.%d.%d.%d", n>>24, n>>16&0xFF, n>>8&0xFF, n&0xFF))
 }
 
 // text is a character string attribute of at most 32 bytes; nil for an empty one.
@@ -99,7 +111,8 @@ func (c *otaClient) attribute(id uint16) []byte {
 	v := c.device
 	switch id {
 	case message.AttrOTAServer:
-		return binary.LittleEndian.AppendUint64([]byte{typeIEEEAddr}, uint64(v.dongle.cfg.IEEE))
+		server := cmp.Or(v.cfg.UpgradeServer, v.dongle.cfg.IEEE)
+		return binary.LittleEndian.AppendUint64([]byte{typeIEEEAddr}, uint64(server))
 	case message.AttrOTAFileOffset:
 		if c.state == Downloading {
 			return number32(uint32(len(c.received)))

@@ -154,7 +154,7 @@ func TestReadAttributes(t *testing.T) {
 				attribute(0, 4, 0x42, []byte("IKEA of Sweden")...),
 				attribute(0, 5, 0x42, []byte("TRADFRI on/off switch")...),
 				attribute(0, 0x4000, 0x42, []byte("32.1.86.48")...),
-				unsupported(0, 6),
+				attribute(0, 6, 0x42, []byte("20240131")...),
 			),
 		},
 		{"battery", message.ReadAttributes{Cluster: 1, IDs: []uint16{0x21}}, messages(attribute(1, 0x21, 0x20, 84))},

@@ -133,11 +133,16 @@ type scenarioDevice struct {
 	HardwareVersion  *number `json:"hardwareVersion"`
 	ManufacturerName string  `json:"manufacturerName"`
 	ModelID          string  `json:"modelId"`
-	Battery          *number `json:"battery"` // percent
-	Sleepy           bool    `json:"sleepy"`
-	PollInterval     period  `json:"pollInterval"`
-	Relays           number  `json:"relays"`
-	LQI              number  `json:"lqi"`
+	SoftwareBuild    string  `json:"softwareBuild"`
+	DateCode         string  `json:"dateCode"`
+	NoSoftwareBuild  bool    `json:"noSoftwareBuild"`
+	// UpgradeServer is all ones where the device has found no server yet; left out, it is the dongle.
+	UpgradeServer number  `json:"upgradeServer"`
+	Battery       *number `json:"battery"` // percent
+	Sleepy        bool    `json:"sleepy"`
+	PollInterval  period  `json:"pollInterval"`
+	Relays        number  `json:"relays"`
+	LQI           number  `json:"lqi"`
 
 	Stack                  stack    `json:"stack"`
 	MaxDataSize            number   `json:"maxDataSize"`
@@ -390,6 +395,10 @@ func (d scenarioDevice) config() DeviceConfig {
 		FileVersion:            narrow[uint32](d.FileVersion),
 		ManufacturerName:       d.ManufacturerName,
 		ModelID:                d.ModelID,
+		SoftwareBuild:          d.SoftwareBuild,
+		DateCode:               d.DateCode,
+		NoSoftwareBuild:        d.NoSoftwareBuild,
+		UpgradeServer:          message.IEEE(d.UpgradeServer),
 		Sleepy:                 d.Sleepy,
 		PollInterval:           time.Duration(d.PollInterval),
 		Relays:                 int(min(d.Relays, 30)),

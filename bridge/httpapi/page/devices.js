@@ -11,6 +11,7 @@ class Row {
   #name = h("span");
   #model = h("span", { class: "sub" });
   #running = h("code");
+  #build = h("span", { class: "sub" });
   #newer = h("code", { class: "newer" });
   #seen = h("time");
   #progress = new Progress();
@@ -21,7 +22,7 @@ class Row {
     this.open = h("button", { type: "button", class: "name", onclick: () => { location.hash = `#device/${this.device.euid}`; } }, this.#name);
     this.root = h("div", { class: "row", role: "row", "data-euid": device.euid },
       h("div", { class: "cell cell-name", role: "rowheader" }, this.open, this.#model),
-      h("div", { class: "cell cell-version", role: "cell" }, this.#running, this.#newer),
+      h("div", { class: "cell cell-version", role: "cell" }, this.#build, this.#running, this.#newer),
       h("div", { class: "cell cell-state", role: "cell" }, this.#progress.root),
       h("div", { class: "cell cell-lqi", role: "cell" }, this.#signal.root),
       h("div", { class: "cell cell-seen", role: "cell" }, this.#seen),
@@ -34,6 +35,8 @@ class Row {
     const model = [device.modelId, device.manufacturerName].filter(Boolean).join(" · ");
     setText(this.#name, device.name);
     setText(this.#model, model || (device.name === device.euid ? "not interviewed yet" : device.euid));
+    setText(this.#build, device.softwareBuild ?? "");
+    setHidden(this.#build, !device.softwareBuild);
     setText(this.#running, versionText(device.currentFileVersion));
     setText(this.#newer, device.updateAvailable && device.image ? versionText(device.image.imageVersion) : "");
     setAttribute(this.#newer, "title", this.#newer.textContent ? "newer, and fits" : null);

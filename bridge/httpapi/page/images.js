@@ -53,6 +53,7 @@ function card(title, image, source, devices, remove) {
     facts([
       ["For", whom(devices)],
       ["Manufacturer, type", `${hex16(image.mfgId)}, ${hex16(image.imageTypeId)}`],
+      ["File", image.fileName ?? ""],
       ["Size", bytesText(image.size)],
       ["Hardware", hardware(image.report)],
       ["Container", image.report?.wrapper ?? ""],

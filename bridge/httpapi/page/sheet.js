@@ -2,7 +2,7 @@
 
 import { button, h, setAttribute, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
-import { agoText, bytesText, durationText, endedWords, hex16, isActive, momentText, reasonText, sourceText, turnText, versionText } from "./words.js";
+import { agoText, bytesText, durationText, endedWords, failureText, hex16, isActive, momentText, otherServerText, reasonText, runningText, sourceText, turnText, versionText } from "./words.js";
 import { Buttons, Progress } from "./parts.js";
 import { Chart } from "./chart.js";
 import * as actions from "./actions.js";
@@ -66,7 +66,7 @@ class Sheet {
   #others = h("ul", { class: "others" });
   #othersShown = "";
   #explained = h("p", { class: "explained", role: "status" });
-  #facts = new Facts(["Network address", "Manufacturer", "Model", "Manufacturer code, image type", "Hardware version", "Endpoint", "Power", "Link quality", "Last seen"]);
+  #facts = new Facts(["Network address", "Manufacturer", "Model", "Manufacturer code, image type", "Hardware version", "Date code", "Other OTA server", "Endpoint", "Power", "Link quality", "Last seen"]);
   #upgradeFacts = new Facts(["Image type", "From", "To", "Asked for", "Started", "Received", "Attempt", "Place in the queue", "Expected"]);
 
   constructor(euid) {
@@ -106,19 +106,19 @@ class Sheet {
     }
     const { upgrade, image } = device;
     setText(this.title, device.name);
-    setText(this.#running, versionText(device.currentFileVersion));
+    setText(this.#running, runningText(device));
     setHidden(this.#offer, !image);
     if (image) {
       setText(this.#offer.firstElementChild, device.updateAvailable ? "Newer" : "Known");
       setText(this.#offered, versionText(image.imageVersion));
-      setAttribute(this.#offer, "title", `${sourceText(image.source)}, ${bytesText(image.size)}`);
+      setAttribute(this.#offer, "title", [image.title, image.fileName, sourceText(image.source), bytesText(image.size)].filter(Boolean).join(", "));
       setAttribute(this.#offered, "class", device.updateAvailable ? "newer" : null);
     }
     setText(this.#notes, image?.releaseNotes ?? "");
     this.#progress.show(device);
     this.#buttons.show(device);
     this.#chart.show(device);
-    setText(this.#explained, !isActive(upgrade) && upgrade?.reason ? reasonText(upgrade.reason) : "");
+    setText(this.#explained, !isActive(upgrade) && upgrade?.reason ? failureText(upgrade) : "");
     this.#showUpgrade(device);
     this.#showOthers(device.otherImages ?? [], isActive(upgrade));
     this.#showPast(device.history ?? []);
@@ -128,6 +128,8 @@ class Sheet {
     facts.set("Model", device.modelId);
     facts.set("Manufacturer code, image type", device.mfgId === null ? "not known" : `${hex16(device.mfgId)}, ${hex16(device.imageTypeId)}`);
     facts.set("Hardware version", device.hardwareVersion === null ? "" : String(device.hardwareVersion));
+    facts.set("Date code", device.dateCode ?? "");
+    facts.set("Other OTA server", otherServerText(device));
     facts.set("Endpoint", device.endpoint === null ? "" : String(device.endpoint));
     facts.set("Power", device.sleepy ? "battery: it sleeps, and is reached when it wakes" : "mains");
     facts.set("Link quality", device.lqi === null ? "" : `${device.lqi} of 255`);

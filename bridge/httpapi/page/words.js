@@ -22,6 +22,12 @@ export function durationText(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
+// runningText returns the version that a device runs, with what the device calls it for people.
+export const runningText = (device) => (device.softwareBuild ? `${device.softwareBuild} (${versionText(device.currentFileVersion)})` : versionText(device.currentFileVersion));
+
+// otherServerText returns what a device with another OTA server means; it is empty for the others.
+export const otherServerText = (device) => (device.otherServer ? `${device.otherServer}: it may look for images there alone. Switch that server off, reset the device and let it join again.` : "");
+
 // agoText returns how long ago a time was.
 export function agoText(time, now = Date.now()) {
   if (!time) return "never";
@@ -77,6 +83,9 @@ const reasonWords = {
   alreadyQueued: "It has an upgrade under way already.",
   tooLate: "The device installs already. How that ends is shown here.",
   imageInfoNotFound: "No image fits this device.",
+  imageAccessFailed: "The image cannot be fetched.",
+  imageValidationFailed: "What was fetched is no image, is damaged, or is not the one that was meant.",
+  hardwareMismatch: "The image is for other hardware versions than the device's.",
   noResponse: "The device never asked for the image. Is it powered, awake and in reach?",
   stalled: "The device stopped asking for blocks. Check its power and its radio link, then try again.",
   deviceAborted: "The device gave the download up. Try again, nearer to the dongle if it happens again.",
@@ -92,6 +101,14 @@ const reasonWords = {
 };
 
 export const reasonText = (reason) => reasonWords[reason] ?? reason ?? "";
+
+// failureText returns why an upgrade did not succeed, of the upgrade or its event. What the service says of a refused image is about that very image.
+export function failureText(upgrade) {
+  const own = ["imageAccessFailed", "imageValidationFailed", "imageInfoNotFound", "hardwareMismatch"].includes(upgrade.reason);
+  return own && upgrade.error ? sentence(upgrade.error) : reasonText(upgrade.reason);
+}
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 const waitWords = {
   dongle: "the dongle is away, or nothing may begin with it",
@@ -184,7 +201,7 @@ export function progressText(upgrade) {
       return "the device restarts";
     case "failed":
     case "cancelled":
-      return reasonText(upgrade.reason);
+      return failureText(upgrade);
     default:
       return "";
   }
@@ -206,7 +223,7 @@ const eventWords = {
   downloadFinished: (e) => `Download of ${versionText(e.imageVersion)} finished`,
   upgradeApplying: (e) => `Installs ${versionText(e.imageVersion)}`,
   upgradeSucceeded: (e) => `Runs ${versionText(e.imageVersion)} now`,
-  upgradeFailed: (e) => `Upgrade failed. ${reasonText(e.reason)}`,
+  upgradeFailed: (e) => `Upgrade failed. ${failureText(e)}`,
   upgradeCancelled: (e) => `Upgrade cancelled. ${e.reason === "cancelled" ? "" : reasonText(e.reason)}`.trim(),
   deliveryFailed: (e) => `Not reached by radio${e.error ? `: ${e.error}` : ""}`,
   unsolicitedRequest: () => "Asked for an image that was not meant for it",

@@ -50,6 +50,9 @@ var sentences = map[contract.EventName]func(e *eventRecord) string{
 	},
 	contract.EventUpgradeSucceeded: func(e *eventRecord) string { return "runs " + version(e.ImageVersion) },
 	contract.EventUpgradeFailed: func(e *eventRecord) string {
+		if e.ImageVersion == nil {
+			return "was not upgraded"
+		}
 		return "was not upgraded to " + version(e.ImageVersion)
 	},
 	contract.EventUpgradeCancelled: func(e *eventRecord) string {

@@ -75,7 +75,8 @@ func (c *Shell) Devices(ctx context.Context, names []string) error {
 
 func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 	t := &terminal.Table{Columns: []terminal.Column{
-		{Heading: "NAME", Least: 10}, {Heading: "MODEL", Least: 10, Spare: 5}, {Heading: "VERSION"},
+		{Heading: "NAME", Least: 10}, {Heading: "MODEL", Least: 10, Spare: 5}, {Heading: "BUILD", Spare: 7},
+		{Heading: "VERSION"},
 		{Heading: "NEWER", Spare: 1}, {Heading: "UPGRADE", Spare: 2}, {Heading: "LQI", Right: true, Spare: 6},
 		{Heading: "SEEN", Right: true, Spare: 4}, {Heading: "EUID", Spare: 3},
 	}}
@@ -85,7 +86,8 @@ func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 			newer = terminal.Cell{Text: version(&d.Image.ImageVersion), Style: terminal.Bold}
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
-			{Text: d.Name}, {Text: text(d.ModelID)}, {Text: version(d.CurrentVersion)}, newer,
+			{Text: d.Name}, {Text: text(d.ModelID)}, {Text: text(d.SoftwareBuild)},
+			{Text: version(d.CurrentVersion)}, newer,
 			upgradeCell(d.Upgrade), {Text: text(d.LQI)}, {Text: ago(d.LastSeen, now)},
 			{Text: string(d.EUID), Style: terminal.Faint},
 		})
@@ -94,13 +96,21 @@ func devicesTable(list []*deviceRecord, now time.Time) *terminal.Table {
 		t.Columns[0].Least = len("0x000b57fffec6a5b2") // an EUID must not be cut
 	}
 	if !slices.ContainsFunc(list, (*deviceRecord).named) { // the first column has the EUIDs already
-		last := len(t.Columns) - 1
-		t.Columns = t.Columns[:last]
-		for i := range t.Rows {
-			t.Rows[i] = t.Rows[i][:last]
-		}
+		leaveOut(t, "EUID")
+	}
+	if !slices.ContainsFunc(list, func(d *deviceRecord) bool { return d.SoftwareBuild != nil }) {
+		leaveOut(t, "BUILD")
 	}
 	return t
+}
+
+// leaveOut takes a column out of a table.
+func leaveOut(t *terminal.Table, heading string) {
+	at := slices.IndexFunc(t.Columns, func(c terminal.Column) bool { return c.Heading == heading })
+	t.Columns = slices.Delete(t.Columns, at, at+1)
+	for i := range t.Rows {
+		t.Rows[i] = slices.Delete(t.Rows[i], at, at+1)
+	}
 }
 
 // upgradeCell returns the state of an upgrade in a few words.
@@ -151,7 +161,14 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 		r.row("link quality", "%d of 255", *d.LQI)
 	}
 	r.row("last seen", "%s", seen(d.LastSeen, now))
-	r.row("running version", "%s", version(d.CurrentVersion))
+	r.row("running version", "%s", d.running())
+	if d.DateCode != nil {
+		r.row("date code", "%s", *d.DateCode)
+	}
+	if d.OtherServer != nil {
+		r.row("other OTA server", "%s, where it may look for images alone", *d.OtherServer)
+		r.row("", "switch that server off, reset the device, let it join again")
+	}
 	d.printImage(r)
 	d.printOtherImages(r)
 	if u := d.Upgrade; u != nil {
@@ -159,7 +176,10 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 		if u.ImageType != nil {
 			r.row("upgrade of", "image type %s", hex16(u.ImageType))
 		}
-		r.row("upgrade from", "%s to %s", version(u.OldImageVersion), version(&u.ImageVersion))
+		r.row("upgrade from", "%s to %s", version(u.OldImageVersion), version(u.ImageVersion))
+		if u.Error != nil {
+			r.row("upgrade failed", "%s", *u.Error)
+		}
 		if !u.State.Ended() {
 			r.row("upgrade queued", "%s", seen(&u.QueuedAt, now))
 			if more := pace(u); more != "" {
@@ -189,6 +209,12 @@ func (d *deviceRecord) printImage(r rows) {
 	}
 	if image.SHA256 != nil {
 		r.row("image SHA-256", "%s", *image.SHA256)
+	}
+	if image.Title != nil {
+		r.row("image title", "%s", *image.Title)
+	}
+	if image.FileName != nil {
+		r.row("image file", "%s", *image.FileName)
 	}
 	if image.URL != nil {
 		r.row("image from", "%s", *image.URL)

@@ -199,6 +199,14 @@ func version(v *uint32) string {
 	return fmt.Sprintf("0x%08x", *v)
 }
 
+// running returns the version that a device runs, with what the device calls it for people.
+func (d *deviceRecord) running() string {
+	if d.SoftwareBuild == nil {
+		return version(d.CurrentVersion)
+	}
+	return *d.SoftwareBuild + " (" + version(d.CurrentVersion) + ")"
+}
+
 func hex16(v *uint16) string {
 	if v == nil {
 		return "?"

@@ -363,7 +363,7 @@ func (w *watch) made(one *waited, status contract.Status, reason *contract.Reaso
 		r.ImageType = d.ImageType
 		r.OldImageVersion = d.CurrentVersion
 		if d.Upgrade != nil {
-			r.ImageVersion = &d.Upgrade.ImageVersion
+			r.ImageVersion = d.Upgrade.ImageVersion
 			if o := d.other(d.Upgrade.ImageType); o != nil {
 				r.ManufacturerCode = o.ManufacturerCode
 				r.ImageType = &o.ImageType

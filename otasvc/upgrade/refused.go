@@ -1,0 +1,51 @@
+package upgrade
+
+import "time"
+
+// Refused is an upgrade that was refused for its image or its device, see [Reason.Refuses]: it has failed
+// before it began. The order has what is known of the image. why is one sentence for a person; empty stands
+// for the reason's own. Its final answers are due as those of any other.
+func Refused(o Order, reason Reason, why string, now time.Time) *Upgrade {
+	o.Group = 0
+	return &Upgrade{
+		order:          o,
+		stage:          StageFailed,
+		outcome:        outcome{reason: reason, refused: true, sentence: why},
+		queuedAt:       now,
+		endedAt:        now,
+		attempt:        1,
+		offeredVersion: o.ImageVersion,
+	}
+}
+
+// Refused reports whether the upgrade was refused, so that the device was never asked to take the image.
+func (u *Upgrade) Refused() bool { return u.outcome.refused }
+
+// Why is one sentence for a person on why the upgrade did not succeed; it is empty where it did, or has not
+// ended.
+func (u *Upgrade) Why() string {
+	if u.outcome.sentence != "" {
+		return u.outcome.sentence
+	}
+	return u.outcome.reason.Explain()
+}
+
+// SameRefusal reports whether an upgrade was refused as another one was: who was told of the one learns
+// nothing from the other.
+func (u *Upgrade) SameRefusal(other *Upgrade) bool {
+	return other != nil && u.Refused() && other.Refused() && u.Reason() == other.Reason() &&
+		u.order.ImageVersion == other.order.ImageVersion && u.order.NoVersion == other.order.NoVersion
+}
+
+// Refuses reports whether a request that is refused for this reason is an upgrade that failed, which
+// everybody is told of: the reason says something of the image or the device. A request that is refused for
+// another reason is answered, and nothing else comes of it.
+func (r Reason) Refuses() bool {
+	switch r {
+	case ReasonImageAccessFailed, ReasonImageValidationFailed, ReasonImageInfoNotFound,
+		ReasonHardwareMismatch, ReasonInvalidImage, ReasonDowngradeRefused, ReasonBatteryLow:
+		return true
+	default:
+		return false
+	}
+}
