@@ -93,10 +93,10 @@ type DeviceRecord struct {
 	Endpoint         uint8 // of the OTA client; 0 where it is not known
 	Sleepy           bool
 	CurrentVersion   *uint32 // running file version
-	Heard
-	UpdateAvailable bool
-	Offer           *Offer
-	OtherImages     []OtherImage // of OTA clients besides the main one, whose all above is
+	Heard            Heard
+	UpdateAvailable  bool
+	Offer            *Offer
+	OtherImages      []OtherImage // of OTA clients besides the main one, whose all above is
 	// Upgrade is the latest one; nil where there never was one. That of the main OTA client is without
 	// ImageType.
 	Upgrade *upgrade.Record
