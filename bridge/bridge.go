@@ -1,11 +1,13 @@
 package bridge
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/bridge/promises"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -19,6 +21,9 @@ type Publisher interface {
 	Clear(topic string)
 	// Publish publishes what is not retained, in order.
 	Publish(topic string, payload []byte)
+	// PublishOwed publishes an answer that was promised, and calls acknowledged, on any goroutine, once the
+	// broker has it.
+	PublishOwed(topic string, payload []byte, acknowledged func())
 }
 
 // Observer counts requests and records, for metrics.
@@ -46,6 +51,8 @@ type Options struct {
 	Discovery *homeassistant.Options
 	// Feed gets what is published over MQTT; it may be nil.
 	Feed *Feed
+	// Promises keeps requests until they have their final answer; nil where nothing is kept.
+	Promises *promises.Book
 }
 
 // Bridge turns requests from MQTT into calls of the service, and what the service reports into messages. It
@@ -60,10 +67,11 @@ type Bridge struct {
 	home     *discovery // nil without discovery
 	feed     *Feed      // nil without HTTP
 	// others are the devices with other images, as they were told last.
-	others map[message.IEEE]otasvc.DeviceRecord
+	others   map[message.IEEE]otasvc.DeviceRecord
+	promises *promises.Book
 }
 
-// New makes a Bridge. It has nothing to run: the service and the MQTT client call it.
+// New makes a Bridge. The service and the MQTT client call it.
 func New(o Options) *Bridge {
 	b := &Bridge{
 		topics:   o.Topics,
@@ -74,11 +82,22 @@ func New(o Options) *Bridge {
 		log:      o.Logger,
 		feed:     o.Feed,
 		others:   map[message.IEEE]otasvc.DeviceRecord{},
+		promises: o.Promises,
 	}
 	if o.Discovery != nil {
 		b.home = newDiscovery(*o.Discovery, o.Out)
 	}
 	return b
+}
+
+// Run writes down what is promised, until ctx is done. It has to end after everything that gives answers and
+// after the connection to the broker.
+func (b *Bridge) Run(ctx context.Context) error {
+	if b.promises == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return b.promises.Run(ctx)
 }
 
 var _ otasvc.Sink = (*Bridge)(nil)
@@ -148,18 +167,19 @@ func (b *Bridge) Happened(e otasvc.Event) {
 }
 
 // UpgradeEnded publishes the final answer to a request for an upgrade, which may have come before the
-// service restarted.
-func (b *Bridge) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer) {
+// service restarted, and calls told once the broker has it.
+func (b *Bridge) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer, told func()) {
 	var asked ticket
 	if err := json.Unmarshal(t, &asked); err != nil {
 		b.log.Error("the final answer of an upgrade cannot be given: its stored request cannot be read",
 			"err", err)
+		told() // it would not be better another time
 		return
 	}
-	b.answer(asker{
+	b.answerOwed(asker{
 		name:        asked.Operation,
 		response:    operations[asked.Operation].Response,
 		transaction: asked.Transaction,
 		id:          asked.ID,
-	}, a)
+	}, a, told)
 }

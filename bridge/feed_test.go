@@ -130,7 +130,7 @@ func TestAsk(t *testing.T) {
 	if diff := cmp.Diff(want, string(e.Payload)); diff != "" {
 		t.Errorf("response (-want +got):\n%s", diff)
 	}
-	b.UpgradeEnded(upgrade.Ticket(`{"operation":"upgrade","transaction":5,"id":"2"}`), otasvc.Answer{Status: otasvc.Success})
+	b.UpgradeEnded(upgrade.Ticket(`{"operation":"upgrade","transaction":5,"id":"2"}`), otasvc.Answer{Status: otasvc.Success}, func() {})
 	e, _ = feed.Get(bridge.FeedResponse, "2")
 	if want := `{"id":"2","operation":"upgradeResponse","status":"success","transaction":5}`; string(e.Payload) != want || !e.Final {
 		t.Errorf("response %s", e.Payload)
@@ -138,7 +138,7 @@ func TestAsk(t *testing.T) {
 	if said := out.on("zigate-ota/response/upgrade"); len(said) != 0 {
 		t.Errorf("said on MQTT: %v", said)
 	}
-	b.UpgradeEnded(upgrade.Ticket(`{"operation":"upgrade","transaction":5}`), otasvc.Answer{Status: otasvc.Success})
+	b.UpgradeEnded(upgrade.Ticket(`{"operation":"upgrade","transaction":5}`), otasvc.Answer{Status: otasvc.Success}, func() {})
 	if said := out.on("zigate-ota/response/upgrade"); len(said) != 1 {
 		t.Errorf("said on MQTT of a request that came from there: %v", said)
 	}

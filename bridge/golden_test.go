@@ -17,6 +17,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -158,8 +159,8 @@ func goldenDevice() otasvc.DeviceRecord {
 	return otasvc.DeviceRecord{
 		EUID: bulb, NetworkAddress: ptr(uint16(20303)), Name: "Kitchen bulb", ManufacturerName: "IKEA of Sweden",
 		ModelID: "TRADFRI bulb E27", ManufacturerCode: ptr(uint16(4476)), ImageType: ptr(uint16(8705)),
-		HardwareVersion: ptr(uint16(1)), Endpoint: 1, CurrentVersion: ptr(uint32(570492465)), LQI: ptr(uint8(132)),
-		LastSeen: at("16:02:11.5"),
+		HardwareVersion: ptr(uint16(1)), Endpoint: 1, CurrentVersion: ptr(uint32(570492465)),
+		Heard: otasvc.Heard{LQI: ptr(uint8(132)), LastSeen: at("16:02:11.5")},
 	}
 }
 
@@ -172,6 +173,17 @@ func withUpgrade(state upgrade.State, change func(*upgrade.Record)) otasvc.Devic
 	}
 	if change != nil {
 		change(d.Upgrade)
+	}
+	return d
+}
+
+// withSettings is the device with everything set, and an image that it does not get.
+func withSettings() otasvc.DeviceRecord {
+	d := goldenDevice()
+	d.Offer, d.UpdateAvailable = goldenOffer(), true
+	d.Settings = needs.Settings{
+		Excluded: ptr(true), BlockSize: ptr(uint8(40)), BlockInterval: ptr(250 * time.Millisecond), StallTimeout: ptr(time.Hour),
+		NotifyAttempts: ptr(uint32(3)),
 	}
 	return d
 }
@@ -260,6 +272,7 @@ func deviceCases() []deviceCase {
 		{"in the queue, asleep", asleep},
 		{"next in the queue", next},
 		{"after two upgrades", withHistory()},
+		{"configured, and excluded", withSettings()},
 		{"queued again", withUpgrade(upgrade.Queued, func(u *upgrade.Record) { u.Attempt = 2 })},
 		{"behind another device of its image", withUpgrade(upgrade.Queued, func(u *upgrade.Record) { u.WaitsFor = 0x00178801aabbccdd })},
 		{"notified", withUpgrade(upgrade.Notified, nil)},

@@ -58,6 +58,11 @@ func (p *paper) Clear(topic string) {
 	p.log = append(p.log, published{topic, "", true, time.Now()})
 }
 
+func (p *paper) PublishOwed(topic string, payload []byte, acknowledged func()) {
+	p.Publish(topic, payload)
+	acknowledged()
+}
+
 func (p *paper) Publish(topic string, payload []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -121,11 +122,12 @@ func newDevice(d otasvc.DeviceRecord) contract.Device {
 		Endpoint:         known(d.Endpoint),
 		Sleepy:           d.Sleepy,
 		CurrentVersion:   d.CurrentVersion,
-		LQI:              d.LQI,
-		LastSeen:         knownTime(d.LastSeen),
+		LQI:              d.Heard.LQI,
+		LastSeen:         knownTime(d.Heard.LastSeen),
 		UpdateAvailable:  d.UpdateAvailable,
 		Image:            newOffer(d.Offer),
 		Upgrade:          newUpgrade(d.Upgrade, d.Queue),
+		Settings:         newSettings(d.Settings),
 	}
 	for _, o := range d.OtherImages {
 		p.OtherImages = append(p.OtherImages, newOtherImage(o))
@@ -145,6 +147,25 @@ func newOtherImage(o otasvc.OtherImage) contract.OtherImage {
 		UpdateAvailable:  o.UpdateAvailable,
 		Image:            newOffer(o.Offer),
 	}
+}
+
+func newSettings(s needs.Settings) contract.Settings {
+	return contract.Settings{
+		Excluded:            s.Excluded,
+		BlockSize:           s.BlockSize,
+		BlockIntervalMS:     in(time.Millisecond, s.BlockInterval),
+		StallTimeoutSeconds: in(time.Second, s.StallTimeout),
+		NotifyAttempts:      s.NotifyAttempts,
+	}
+}
+
+// in is a length of time in whole units; nil for nil.
+func in(unit time.Duration, d *time.Duration) *uint32 {
+	if d == nil {
+		return nil
+	}
+	n := uint32(*d / unit)
+	return &n
 }
 
 func newOffer(o *otasvc.Offer) *contract.Offer {

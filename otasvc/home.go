@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/queue"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
@@ -23,22 +24,20 @@ type device struct {
 	upgrade *upgrade.Upgrade // nil where there never was one
 	// history has the upgrades that have ended, the newest first.
 	history []upgrade.Past
-	// unknown is what a newer program has written of the device into the state file.
-	unknown map[string]json.RawMessage
+	beside  keptBeside
 	// queue is what was told of the upgrade's place in the queue.
 	queue queue.Told
 	// upgradeRevision counts changes of what is told of upgrade and history.
 	upgradeRevision uint64
 
+	// learned is what its downloads have shown that it needs.
+	learned needs.Learned
+
 	returnedAt       time.Time // when it was heard after a long silence, or joined; zero where it was not
 	deliveryFailedAt time.Time // when a failed delivery was last told as an event
 	unsolicitedAt    time.Time // when an unsolicited request was last told as an event
 	stray            strayRequest
-
-	// lastBlock is the device's request for the last block, where the installation is to wait.
-	lastBlock message.ImageBlockRequest
-	// endEndpoint is where its last upgrade end request came from; 0 where none was heard.
-	endEndpoint uint8
+	ending           ending
 
 	// rights are changed by [blockRights] alone.
 	rights struct {
@@ -48,6 +47,30 @@ type device struct {
 		aborting   *blocks.Transfer
 		abortUntil time.Time
 	}
+}
+
+// ending is what a device has asked for at the end of its download.
+type ending struct {
+	// lastBlock is its request for the last block, where the installation is to wait.
+	lastBlock message.ImageBlockRequest
+	// endpoint is where its last upgrade end request came from; 0 where none was heard.
+	endpoint uint8
+}
+
+// keptBeside is what the state file has of a device besides.
+type keptBeside struct {
+	// Owed are earlier upgrades whose final answer nobody is known to have yet.
+	Owed []*upgrade.Upgrade `json:"owed,omitempty"`
+	// unknown is what a newer program has written of the device.
+	unknown map[string]json.RawMessage
+}
+
+// owe notes that whoever asked for an upgrade has no final answer yet.
+func (k *keptBeside) owe(u *upgrade.Upgrade) { k.Owed = append(k.Owed, u) }
+
+// answered notes that whoever asked for an upgrade has its final answer.
+func (k *keptBeside) answered(u *upgrade.Upgrade) {
+	k.Owed = slices.DeleteFunc(k.Owed, func(o *upgrade.Upgrade) bool { return o == u })
 }
 
 // active is the device's upgrade that has not ended, or nil.
@@ -207,6 +230,9 @@ func (d *device) changed() { d.upgradeRevision++ }
 
 // begin gives the device an upgrade.
 func (d *device) begin(u *upgrade.Upgrade) {
+	if d.upgrade != nil && len(d.upgrade.Tickets()) > 0 {
+		d.beside.owe(d.upgrade)
+	}
 	d.upgrade = u
 	d.changed()
 }
@@ -265,17 +291,17 @@ func (d *device) askedUnsolicited(now time.Time) (tell bool) {
 }
 
 // askedLastBlock notes the device's request for its last block, which is answered when the slot is empty.
-func (d *device) askedLastBlock(req message.ImageBlockRequest) { d.lastBlock = req }
+func (d *device) askedLastBlock(req message.ImageBlockRequest) { d.ending.lastBlock = req }
 
 // endedFrom notes the endpoint that sent the device's upgrade end request; the answer goes there.
-func (d *device) endedFrom(endpoint uint8) { d.endEndpoint = endpoint }
+func (d *device) endedFrom(endpoint uint8) { d.ending.endpoint = endpoint }
 
 // endTarget is where the answer to the device's upgrade end request goes: the endpoint that sent it, where
 // one was heard.
 func (d *device) endTarget() message.Target {
 	to := d.target()
-	if d.endEndpoint != 0 {
-		to.DstEndpoint = d.endEndpoint
+	if d.ending.endpoint != 0 {
+		to.DstEndpoint = d.ending.endpoint
 	}
 	return to
 }
@@ -338,7 +364,7 @@ func (h *home) restore(kept keptDevice, now time.Time) *device {
 		Device:  h.registry.Restore(kept.Facts, now),
 		upgrade: kept.Upgrade,
 		history: kept.History,
-		unknown: kept.unknown,
+		beside:  kept.keptBeside,
 	}
 	h.devices[d.EUID()] = d
 	h.usual.NoteAll(d.EUID(), mainClient(d).kind(), d.history)

@@ -213,6 +213,7 @@ func (p *planner) candidate(d *device, now time.Time) slot.Candidate {
 		Located:      d.Reachable(),
 		BatteryLow:   d.Battery() != nil && int(*d.Battery()) < p.minBattery,
 		InstallLater: u.KeepsLastBlock(),
+		Silence:      p.rights.needs.of(d).Silence,
 		Sleepy:       d.Sleepy(),
 		AwakeUntil:   u.AwakeUntil(),
 		Unanswered:   u.Unanswered(),

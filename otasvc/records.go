@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -95,9 +96,9 @@ type DeviceRecord struct {
 	Endpoint         uint8 // of the OTA client; 0 where it is not known
 	Sleepy           bool
 	CurrentVersion   *uint32 // running file version
-	LQI              *uint8
-	LastSeen         time.Time // zero where it was never seen
+	Heard            Heard
 	UpdateAvailable  bool
+	Settings         needs.Settings // what a person has set for the device
 	Offer            *Offer
 	OtherImages      []OtherImage // of OTA clients besides the main one, whose all above is
 	// Upgrade is the latest one; nil where there never was one. That of the main OTA client is without
@@ -107,6 +108,12 @@ type DeviceRecord struct {
 	// History has the upgrades that have ended, the newest first, at most 10; those of the main OTA client
 	// without Kind.
 	History []upgrade.Past
+}
+
+// Heard is the last message of a device.
+type Heard struct {
+	LQI      *uint8    // 0 to 255; nil while not known
+	LastSeen time.Time // zero where it was never seen
 }
 
 // OtherImage is one OTA client of a device besides its main one, and the image that it would get.
@@ -194,6 +201,9 @@ type Answer struct {
 	CheckResults    []CheckResult
 	UpgradeResults  []UpgradeResult
 	DongleStatus    *uint8 // the 0x8000's status of a frame sent by hand
+	// Kept comes with InProgress: the request's ticket is in the state by now, and its final answer comes
+	// through [Sink], after a restart, too.
+	Kept bool
 }
 
 // Respond takes the answers to one request: any number with InProgress, then exactly one other. It is called
@@ -258,6 +268,8 @@ type Sink interface {
 	// Happened takes an event.
 	Happened(Event)
 	// UpgradeEnded delivers the final answer of an upgrade whose ticket is not empty, possibly in a later
-	// life of the service than the one that took the request.
-	UpgradeEnded(upgrade.Ticket, Answer)
+	// life of the service than the one that took the request. told is to be called, on any goroutine, once
+	// whoever asked has the answer, or can get it without the service. Where it is not called before the
+	// service ends, the next life of the service delivers the answer again.
+	UpgradeEnded(t upgrade.Ticket, a Answer, told func())
 }

@@ -40,8 +40,7 @@ type keptDevice struct {
 	registry.Facts
 	Upgrade *upgrade.Upgrade `json:"upgrade,omitempty"`
 	History []upgrade.Past   `json:"history,omitempty"`
-
-	unknown map[string]json.RawMessage // what a newer program has written of it
+	keptBeside
 }
 
 // stateLists are the lists of the state file, each with a key that its entries alone have.
@@ -190,10 +189,10 @@ func (s *Service) snapshot() []byte {
 	}
 	for _, d := range s.home.sorted() {
 		st.Devices = append(st.Devices, &keptDevice{
-			Facts:   d.Facts(),
-			Upgrade: d.upgrade,
-			History: d.history,
-			unknown: d.unknown,
+			Facts:      d.Facts(),
+			Upgrade:    d.upgrade,
+			History:    d.history,
+			keptBeside: d.beside,
 		})
 	}
 	data, err := st.bytes()

@@ -224,7 +224,7 @@ func (us *upgrades) lastBlock(tr *blocks.Transfer, req message.ImageBlockRequest
 // sendLastBlock empties the slot and then sends the block.
 func (us *upgrades) sendLastBlock(d *device) {
 	tr := d.rights.transfer
-	req := d.lastBlock
+	req := d.ending.lastBlock
 	send := func() { us.sender.Send(us.rights.server.Block(tr, &req), nil) }
 	if us.slot.state.IsCleared() {
 		send()
@@ -308,12 +308,29 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 		answer.Error = explainEnd(d, u)
 	}
 	us.keeper.whenSaved(func() {
-		for _, ticket := range u.Tickets() {
-			us.outlet.sink.UpgradeEnded(ticket, answer)
-		}
-		us.stepOf(d, u, upgrade.Answered{}, us.now())
-		us.saveAtOnce() // a crash before it would have the answer given again
+		us.give(u.Tickets(), answer, func() {
+			us.stepOf(d, u, upgrade.Answered{}, us.now())
+			d.beside.answered(u)
+		})
 	})
+}
+
+// give delivers a final answer to all who wait for it. told is called when they have it; until then it is in
+// the state that it is owed.
+func (us *upgrades) give(tickets []upgrade.Ticket, answer Answer, told func()) {
+	us.owed += len(tickets)
+	left := len(tickets)
+	for _, ticket := range tickets {
+		us.outlet.sink.UpgradeEnded(ticket, answer, func() {
+			us.post(func() {
+				us.owed--
+				if left--; left == 0 {
+					told()
+					us.saveAtOnce() // a crash before it would have the answer given again
+				}
+			})
+		})
+	}
 }
 
 // explainEnd says for a person why an upgrade did not succeed.
@@ -362,10 +379,10 @@ func (us *upgrades) finishGroup(g *group) {
 	us.groups.answerBegun(g)
 	answer := g.answer()
 	us.keeper.whenSaved(func() {
-		us.groups.answered(g)
-		if len(g.Ticket) > 0 {
-			us.outlet.sink.UpgradeEnded(g.Ticket, answer)
-			us.saveAtOnce() // a crash before it would have the answer given again
+		if len(g.Ticket) == 0 {
+			us.groups.answered(g)
+			return
 		}
+		us.give([]upgrade.Ticket{g.Ticket}, answer, func() { us.groups.answered(g) })
 	})
 }

@@ -2,12 +2,16 @@ package otasvc_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
@@ -104,4 +108,82 @@ func sameUpgrade(t *testing.T, name string, before, after map[string]any) {
 	if !reflect.DeepEqual(before, after) {
 		t.Errorf("%s\nwas  %v\nthen %v", name, before, after)
 	}
+}
+
+// A final answer that nobody has got is given again by the next life of the service, the same each time, and
+// not any more once whoever asked has it: of one upgrade, and of one that all were asked for with.
+func TestFinalAnswerIsOwedUntilItIsThere(t *testing.T) {
+	for name, req := range map[string]otasvc.UpgradeRequest{
+		"one": {Device: ref(bulb), Ticket: upgrade.Ticket(`"t"`)},
+		"all": {All: true, Ticket: upgrade.Ticket(`"t"`)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+				url, _ := w.image(0x117C, 0x2201, 2, 6_000)
+				w.met(bulb)
+				w.add(bulb, url)
+				w.brokerAway.Store(true)
+				w.queue(req)
+				var all []otasvc.Answer
+				given := func(what string) {
+					w.within(time.Hour, what, func() bool { return len(w.sink.final("t")) == 1 })
+					all = append(all, w.sink.final("t")...)
+				}
+				given("the upgrade ends")
+				began := time.Now()
+				w.stop()
+				if took := time.Since(began); took > 5*time.Second {
+					t.Errorf("took %v to stop", took)
+				}
+				w.start()
+				given("the answer is given again")
+				w.crash(time.Minute)
+				given("and again")
+				w.brokerAway.Store(false)
+				w.restart()
+				given("and now it is there")
+				for _, again := range []func(){func() { w.crash(time.Minute) }, w.restart} {
+					again()
+					time.Sleep(time.Hour)
+					if more := w.sink.final("t"); len(more) > 0 {
+						t.Errorf("it is given once more: %+v", more)
+					}
+				}
+				for _, a := range all {
+					if diff := cmp.Diff(all[0], a); diff != "" {
+						t.Errorf("not the same each time:\n%s", diff)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A further upgrade of the device does not make the answer about the one before it forgotten.
+func TestFinalAnswerIsOwedThroughAnotherUpgrade(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		w.met(bulb)
+		w.brokerAway.Store(true)
+		for version := range uint32(2) {
+			url, _ := w.image(0x117C, 0x2201, 2+version, 6_000)
+			w.add(bulb, url)
+			ticket := fmt.Sprintf(`"%d"`, version)
+			w.queue(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: upgrade.Ticket(ticket)})
+			w.ended(time.Hour, bulb)
+		}
+		w.crash(time.Minute)
+		for _, ticket := range []string{"0", "1"} {
+			w.within(time.Minute, "the answer is given again", func() bool { return len(w.sink.final(ticket)) == 1 })
+		}
+		w.brokerAway.Store(false)
+		w.restart()
+		time.Sleep(time.Minute)
+		w.restart()
+		time.Sleep(time.Hour)
+		for _, ticket := range []string{"0", "1"} {
+			if n := len(w.sink.final(ticket)); n != 0 {
+				t.Errorf("%s was given %d times more", ticket, n)
+			}
+		}
+	})
 }

@@ -53,8 +53,7 @@ func (s *Service) makeGround(o *Options, out *outlet) {
 func (s *Service) makeBlocks(o *Options) *blockOwner {
 	owner := &blockOwner{owner: s.owner, sender: s.sender}
 	s.blocks = blocks.New(blocks.Options{
-		MaxBlock: o.Policy.BlockSize,
-		Interval: o.Policy.BlockInterval,
+		Limits:   blocks.Limits{Largest: o.Policy.BlockSize, Interval: o.Policy.BlockInterval},
 		Observer: o.Observer,
 		Owner:    owner,
 	})
@@ -76,6 +75,8 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 			strangers: s.asking.strangers,
 			slot:      s.slot,
 			server:    s.blocks,
+			needs:     newNeeds(&o.Policy, &s.slot.memory),
+			log:       o.Logger,
 		},
 		interviews: s.asking.interviews,
 		searches:   s.asking.searches,
@@ -84,6 +85,7 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 		outlet:     out,
 		observer:   o.Observer,
 		log:        o.Logger,
+		post:       s.owner.inbox.Post,
 	}
 	s.planner = &planner{
 		places: &places{
@@ -120,6 +122,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			upgrades:   s.upgrades,
 			questions:  s.asking.questions,
 			interviews: s.asking.interviews,
+			census:     s.asking.census,
 			sender:     s.sender,
 			outlet:     out,
 			log:        o.Logger,
@@ -129,6 +132,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			dongle:     s.dongle,
 			strangers:  s.asking.strangers,
 			interviews: s.asking.interviews,
+			questions:  s.asking.questions,
 			rights:     s.upgrades.rights,
 			upgrades:   s.upgrades,
 			offers:     s.offers,
@@ -138,7 +142,6 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			observer:   o.Observer,
 			log:        o.Logger,
 			now:        s.owner.now,
-			blockSize:  o.Policy.BlockSize,
 		},
 		questions: s.asking.questions,
 		searches:  s.asking.searches,
@@ -183,13 +186,13 @@ func (s *Service) makeRequests(o *Options, out *outlet) {
 		log:       o.Logger,
 	}
 	s.inquiries = &inquiries{
-		owner:       s.owner,
-		home:        s.home,
-		dongle:      s.dongle,
-		offers:      s.offers,
-		searches:    s.asking.searches,
-		interviews:  s.asking.interviews,
-		listDevices: s.hearing.ofDongle.listDevices,
+		owner:      s.owner,
+		home:       s.home,
+		dongle:     s.dongle,
+		offers:     s.offers,
+		searches:   s.asking.searches,
+		interviews: s.asking.interviews,
+		takeCensus: s.asking.census.take,
 	}
 	s.teller = &teller{
 		outlet:    out,

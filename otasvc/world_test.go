@@ -45,6 +45,7 @@ type world struct {
 	stopSim func()
 	// stopService stops the service before the dongle's connection, as a clean stop does.
 	stopService func()
+	brokerAway  atomic.Bool     // nobody gets the final answers
 	said        lockedText      // what the service logged
 	trace       zigate.Tracer   // sees every frame; may be nil
 	observer    zigate.Observer // of the dongle; may be nil
@@ -86,13 +87,15 @@ type recorder struct {
 	finals  map[string][]otasvc.Answer // by ticket
 	// Every record of a device in order, to look at what was said on the way.
 	history map[message.IEEE][]otasvc.DeviceRecord
-	onFinal func() // is told of each final answer; may be nil
+	onFinal func()       // is told of each final answer; may be nil
+	away    *atomic.Bool // nobody gets the final answers
 	// onDevice is told of each record of a device, with the lock held; may be nil.
 	onDevice func(otasvc.DeviceRecord)
 }
 
 func newRecorder() *recorder {
 	return &recorder{
+		away:    &atomic.Bool{},
 		devices: map[message.IEEE]otasvc.DeviceRecord{}, finals: map[string][]otasvc.Answer{},
 		history: map[message.IEEE][]otasvc.DeviceRecord{},
 	}
@@ -112,11 +115,14 @@ func (r *recorder) DeviceGone(e message.IEEE)                { defer r.lock()();
 func (r *recorder) InfoChanged(i otasvc.InfoRecord)          { defer r.lock()(); r.info = i }
 func (r *recorder) ImagesChanged(l []otasvc.RegisteredImage) { defer r.lock()(); r.images = l }
 func (r *recorder) Happened(e otasvc.Event)                  { defer r.lock()(); r.events = append(r.events, e) }
-func (r *recorder) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer) {
+func (r *recorder) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer, told func()) {
 	unlock := r.lock()
-	told := r.onFinal
+	onFinal := r.onFinal
 	unlock()
-	if told != nil {
+	if onFinal != nil {
+		onFinal()
+	}
+	if !r.away.Load() {
 		told()
 	}
 	defer r.lock()()
@@ -269,6 +275,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.sink = newRecorder()
+	w.sink.away = &w.brokerAway
 	dongle := zigate.NewDongle(zigate.Options{Dialer: cable{w.dialer, &w.unplugged}, Handler: w.handler(), Observer: w.observer, Logger: log})
 	dongle.TraceTo(w.trace)
 	w.dongle = dongle

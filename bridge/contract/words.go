@@ -85,6 +85,8 @@ const (
 	ReasonCanaryFailed Reason = "canaryFailed"
 	// ReasonBatteryLow means that the device's battery is below the least charge that is configured.
 	ReasonBatteryLow Reason = "batteryLow"
+	// ReasonExcluded means that a person has excluded the device from upgrades.
+	ReasonExcluded Reason = "excluded"
 )
 
 // Reasons lists every reason.
@@ -94,7 +96,7 @@ func Reasons() []Reason {
 		ReasonImageInfoNotFound,
 		ReasonNoResponse, ReasonStalled, ReasonDeviceAborted, ReasonInvalidImage, ReasonRequireMoreImages,
 		ReasonVersionUnchanged, ReasonNotRejoined, ReasonCancelled, ReasonImageRemoved, ReasonDongleLost,
-		ReasonCanaryFailed, ReasonBatteryLow,
+		ReasonCanaryFailed, ReasonBatteryLow, ReasonExcluded,
 	}
 }
 

@@ -175,7 +175,7 @@ func TestDocumentChanges(t *testing.T) {
 		{"nothing", func(*homeassistant.Options, *otasvc.DeviceRecord) {}, false},
 		{"upgrade", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { *d = bulbUpgrade(upgrade.Downloading) }, false},
 		{"offer", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { d.Offer, d.UpdateAvailable = nil, false }, false},
-		{"radio", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { d.LQI, d.NetworkAddress = nil, nil }, false},
+		{"radio", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { d.Heard.LQI, d.NetworkAddress = nil, nil }, false},
 		{"name", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { d.Name = "Hall bulb" }, true},
 		{"version", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { d.CurrentVersion = ptr(uint32(0x23095631)) }, true},
 		{"model", func(_ *homeassistant.Options, d *otasvc.DeviceRecord) { d.ModelID = "E14" }, true},

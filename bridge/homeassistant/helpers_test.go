@@ -38,8 +38,8 @@ func bulbRecord() otasvc.DeviceRecord {
 	return otasvc.DeviceRecord{
 		EUID: bulb, NetworkAddress: ptr(uint16(20303)), Name: "Kitchen bulb", ManufacturerName: "IKEA of Sweden",
 		ModelID: "TRADFRI bulb E27", ManufacturerCode: ptr(uint16(4476)), ImageType: ptr(uint16(8705)),
-		HardwareVersion: ptr(uint16(1)), Endpoint: 1, CurrentVersion: ptr(uint32(0x22010631)), LQI: ptr(uint8(132)),
-		LastSeen: time.Date(2026, 11, 21, 16, 2, 11, 0, time.UTC), UpdateAvailable: true,
+		HardwareVersion: ptr(uint16(1)), Endpoint: 1, CurrentVersion: ptr(uint32(0x22010631)),
+		Heard: otasvc.Heard{LQI: ptr(uint8(132)), LastSeen: time.Date(2026, 11, 21, 16, 2, 11, 0, time.UTC)}, UpdateAvailable: true,
 		Offer: &otasvc.Offer{
 			ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 0x23095631, Size: 205488,
 			URL: "https://example.com/bulb.ota", Source: otasvc.SourceRegistered,

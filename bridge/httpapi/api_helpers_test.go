@@ -34,13 +34,14 @@ func ptr[T any](v T) *T { return &v }
 // nobody is whom a bridge talks to besides the feed.
 type nobody struct{}
 
-func (nobody) Retain(string, []byte)             {}
-func (nobody) Clear(string)                      {}
-func (nobody) Publish(string, []byte)            {}
-func (nobody) Command(string, string)            {}
-func (nobody) DeviceChanged(otasvc.DeviceRecord) {}
-func (nobody) DeviceGone(message.IEEE)           {}
-func (nobody) InfoChanged(otasvc.InfoRecord)     {}
+func (nobody) Retain(string, []byte)                               {}
+func (nobody) Clear(string)                                        {}
+func (nobody) Publish(string, []byte)                              {}
+func (nobody) PublishOwed(_ string, _ []byte, acknowledged func()) { acknowledged() }
+func (nobody) Command(string, string)                              {}
+func (nobody) DeviceChanged(otasvc.DeviceRecord)                   {}
+func (nobody) DeviceGone(message.IEEE)                             {}
+func (nobody) InfoChanged(otasvc.InfoRecord)                       {}
 
 // shelf is Images that hold what they are given.
 type shelf struct {
@@ -125,7 +126,7 @@ func (a *api) known() {
 
 // device is a record of a device with an upgrade in some state.
 func device(euid message.IEEE, state upgrade.State, progress float64) otasvc.DeviceRecord {
-	d := otasvc.DeviceRecord{EUID: euid, Name: "Bulb " + euid.String(), LQI: ptr(uint8(100)), LastSeen: time.Now(), CurrentVersion: ptr(uint32(1))}
+	d := otasvc.DeviceRecord{EUID: euid, Name: "Bulb " + euid.String(), Heard: otasvc.Heard{LQI: ptr(uint8(100)), LastSeen: time.Now()}, CurrentVersion: ptr(uint32(1))}
 	if state != "" {
 		d.Upgrade = &upgrade.Record{State: state, ImageVersion: 2, Size: 100, Offset: uint32(progress), Progress: progress, Attempt: 1, QueuedAt: time.Now()}
 	}

@@ -20,7 +20,7 @@ import (
 // answers is how the service answers; the ticket brings the final answer of an upgrade.
 func (a *api) answers(id string, answers ...otasvc.Answer) {
 	for _, answer := range answers {
-		a.bridge.UpgradeEnded(fmt.Appendf(nil, `{"operation":"upgrade","transaction":7,"id":%q}`, id), answer)
+		a.bridge.UpgradeEnded(fmt.Appendf(nil, `{"operation":"upgrade","transaction":7,"id":%q}`, id), answer, func() {})
 	}
 }
 

@@ -220,6 +220,14 @@ func (c *Client) Publish(topic string, payload []byte) {
 	c.observeOutbox()
 }
 
+// PublishOwed puts a response into the outbox that was promised; see Outbox.PublishOwed.
+func (c *Client) PublishOwed(topic string, payload []byte, acknowledged func()) {
+	if c.outbox.PublishOwed(topic, payload, acknowledged) {
+		c.dropped(DropOverflow, 1)
+	}
+	c.observeOutbox()
+}
+
 // Value returns the newest value of a retained topic, whether or not the broker has it yet. It returns false
 // for a topic that was never set, or whose clearing the broker has acknowledged.
 func (c *Client) Value(topic string) ([]byte, bool) { return c.outbox.Value(topic) }

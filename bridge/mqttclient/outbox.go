@@ -81,6 +81,9 @@ type queuedEvent struct {
 	topic   string
 	payload []byte
 	id      uint64 // set by Next
+	// acknowledged is called once the broker has acknowledged a message that is owed. Such a message is not
+	// dropped for others. It is nil for all others.
+	acknowledged func()
 }
 
 // flight is a message in flight: a value of a retained topic, or an event.
@@ -141,9 +144,20 @@ func (o *Outbox) Value(topic string) ([]byte, bool) {
 
 // Publish appends an event or a response. dropped is true when the oldest one that waited was dropped for it.
 func (o *Outbox) Publish(topic string, payload []byte) (dropped bool) {
+	return o.push(&queuedEvent{topic: topic, payload: payload})
+}
+
+// PublishOwed appends a response that was promised. It is not dropped for others; acknowledged is called when
+// the broker has it. It never is where DropAll comes before.
+func (o *Outbox) PublishOwed(topic string, payload []byte, acknowledged func()) (dropped bool) {
+	return o.push(&queuedEvent{topic: topic, payload: payload, acknowledged: acknowledged})
+}
+
+func (o *Outbox) push(e *queuedEvent) (dropped bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.events.PushBack(&queuedEvent{place: o.next(), topic: topic, payload: payload})
+	e.place = o.next()
+	o.events.PushBack(e)
 	o.signal()
 	return o.trim() > 0
 }
@@ -210,30 +224,37 @@ func (o *Outbox) Next() (OutgoingMessage, bool) {
 
 // Done must be called when the broker has acknowledged a message. It ignores an id that is not in flight.
 func (o *Outbox) Done(id uint64) {
+	if acknowledged := o.done(id); acknowledged != nil {
+		acknowledged()
+	}
+}
+
+// done is Done, and returns what is to be called, or nil.
+func (o *Outbox) done(id uint64) (acknowledged func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	f, ok := o.flying[id]
 	if !ok {
-		return
+		return nil
 	}
 	delete(o.flying, id)
 	if f.event != nil {
-		o.inFlight.Remove(f.event)
-		return
+		return o.inFlight.Remove(f.event).(*queuedEvent).acknowledged
 	}
 	t := f.retained
 	t.flights--
 	if t.flights == 0 && t.element == nil && len(t.value) == 0 {
 		delete(o.topics, t.topic)
 	}
+	return nil
 }
 
 // DropAll drops all events and responses that the broker has not acknowledged, and returns how many there
-// were. It keeps retained values.
+// were. It does not count those that are owed: who owes them gives them again. It keeps retained values.
 func (o *Outbox) DropAll() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n := o.events.Len() + o.inFlight.Len()
+	n := countLost(&o.events) + countLost(&o.inFlight)
 	o.events.Init()
 	o.inFlight.Init()
 	clear(o.flying)
@@ -264,12 +285,26 @@ func (o *Outbox) makeDue(t *retainedTopic) {
 	o.signal()
 }
 
-// trim drops the oldest events that wait where there are more than the limit. It does not drop events in
-// flight: most likely they have arrived.
+// countLost counts the events of a list that nobody will give again.
+func countLost(events *list.List) (n int) {
+	for e := events.Front(); e != nil; e = e.Next() {
+		if e.Value.(*queuedEvent).acknowledged == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// trim drops the oldest events that wait where there are more than the limit. It drops none that is owed, and
+// none in flight: most likely they have arrived.
 func (o *Outbox) trim() (dropped int) {
-	for o.events.Len() > o.limit {
-		o.events.Remove(o.events.Front())
-		dropped++
+	for e := o.events.Front(); e != nil && o.events.Len() > o.limit; {
+		next := e.Next()
+		if e.Value.(*queuedEvent).acknowledged == nil {
+			o.events.Remove(e)
+			dropped++
+		}
+		e = next
 	}
 	return dropped
 }

@@ -385,3 +385,53 @@ func BenchmarkOutbox(b *testing.B) {
 		o.Done(m.ID)
 	}
 }
+
+// What is owed is not dropped for others, and who owes it learns when the broker has it.
+func TestOutboxOwed(t *testing.T) {
+	type outbox = *mqttclient.Outbox
+	var had []string
+	owed := func(o outbox, text string) bool {
+		return o.PublishOwed("answer", []byte(text), func() { had = append(had, text) })
+	}
+	tests := map[string]struct {
+		steps func(o outbox)
+		sent  []string // then
+		had   []string
+		lost  int // at the end
+	}{
+		"waits":    {steps: func(o outbox) { owed(o, "1") }, sent: []string{"answer=1"}},
+		"has come": {steps: func(o outbox) { owed(o, "1"); _, ids := takeAll(o); acknowledge(o, ids); acknowledge(o, ids) }, had: []string{"1"}},
+		"is sent again": {
+			steps: func(o outbox) { owed(o, "1"); takeAll(o); o.Restart() }, sent: []string{"answer=1"},
+		},
+		"an event is dropped in its place": {
+			steps: func(o outbox) {
+				if owed(o, "1") {
+					t.Error("dropped for the first message")
+				}
+				o.Publish("event", []byte("2"))
+				if !o.Publish("event", []byte("3")) {
+					t.Error("nothing was dropped")
+				}
+			},
+			sent: []string{"answer=1", "event=3"}, lost: 1,
+		},
+		"more is owed than there is room": {
+			steps: func(o outbox) { owed(o, "1"); owed(o, "2"); owed(o, "3") },
+			sent:  []string{"answer=1", "answer=2", "answer=3"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			had = nil
+			o := mqttclient.NewOutbox(2)
+			tt.steps(o)
+			got, _ := takeAll(o)
+			wantMQTT(t, "sent", tt.sent, got)
+			wantMQTT(t, "had", tt.had, had)
+			if n := o.DropAll(); n != tt.lost {
+				t.Errorf("%d are lost for good, want %d", n, tt.lost)
+			}
+		})
+	}
+}

@@ -26,13 +26,14 @@ type thousand struct {
 // nobody hears what the bridge of a thousand says besides the page.
 type nobody struct{}
 
-func (nobody) Retain(string, []byte)             {}
-func (nobody) Clear(string)                      {}
-func (nobody) Publish(string, []byte)            {}
-func (nobody) Command(string, string)            {}
-func (nobody) DeviceChanged(otasvc.DeviceRecord) {}
-func (nobody) DeviceGone(message.IEEE)           {}
-func (nobody) InfoChanged(otasvc.InfoRecord)     {}
+func (nobody) Retain(string, []byte)                               {}
+func (nobody) Clear(string)                                        {}
+func (nobody) Publish(string, []byte)                              {}
+func (nobody) PublishOwed(_ string, _ []byte, acknowledged func()) { acknowledged() }
+func (nobody) Command(string, string)                              {}
+func (nobody) DeviceChanged(otasvc.DeviceRecord)                   {}
+func (nobody) DeviceGone(message.IEEE)                             {}
+func (nobody) InfoChanged(otasvc.InfoRecord)                       {}
 
 func newThousand(t *testing.T) *thousand {
 	t.Helper()
@@ -72,7 +73,7 @@ func (h *thousand) change(i int, percent float64) {
 	lqi, version := uint8(i*37%256), uint32(i)
 	d := otasvc.DeviceRecord{
 		EUID: message.IEEE(0x00158d0000000000 + uint64(i)), Name: fmt.Sprintf("Lamp number %d", i), ModelID: "TRADFRI bulb E27", ManufacturerName: "IKEA of Sweden",
-		LQI: &lqi, LastSeen: time.Now(), CurrentVersion: &version,
+		Heard: otasvc.Heard{LQI: &lqi, LastSeen: time.Now()}, CurrentVersion: &version,
 	}
 	if i%10 == 7 {
 		d.Upgrade = &upgrade.Record{

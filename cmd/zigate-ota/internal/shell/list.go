@@ -152,6 +152,9 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 	}
 	r.row("last seen", "%s", seen(d.LastSeen, now))
 	r.row("running version", "%s", version(d.CurrentVersion))
+	if set := settingsWords(d.Settings); set != "" {
+		r.row("set for it alone", "%s", set)
+	}
 	d.printImage(r)
 	d.printOtherImages(r)
 	if u := d.Upgrade; u != nil {
