@@ -1,11 +1,13 @@
 package bridge
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
+	"github.com/zigate-ota/zigate-ota/bridge/promises"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -49,6 +51,8 @@ type Options struct {
 	Discovery *homeassistant.Options
 	// Feed gets what is published over MQTT; it may be nil.
 	Feed *Feed
+	// Promises keeps requests until they have their final answer; nil where nothing is kept.
+	Promises *promises.Book
 }
 
 // Bridge turns requests from MQTT into calls of the service, and what the service reports into messages. It
@@ -63,10 +67,11 @@ type Bridge struct {
 	home     *discovery // nil without discovery
 	feed     *Feed      // nil without HTTP
 	// others are the devices with other images, as they were told last.
-	others map[message.IEEE]otasvc.DeviceRecord
+	others   map[message.IEEE]otasvc.DeviceRecord
+	promises *promises.Book
 }
 
-// New makes a Bridge. It has nothing to run: the service and the MQTT client call it.
+// New makes a Bridge. The service and the MQTT client call it.
 func New(o Options) *Bridge {
 	b := &Bridge{
 		topics:   o.Topics,
@@ -77,11 +82,22 @@ func New(o Options) *Bridge {
 		log:      o.Logger,
 		feed:     o.Feed,
 		others:   map[message.IEEE]otasvc.DeviceRecord{},
+		promises: o.Promises,
 	}
 	if o.Discovery != nil {
 		b.home = newDiscovery(*o.Discovery, o.Out)
 	}
 	return b
+}
+
+// Run writes down what is promised, until ctx is done. It has to end after everything that gives answers and
+// after the connection to the broker.
+func (b *Bridge) Run(ctx context.Context) error {
+	if b.promises == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return b.promises.Run(ctx)
 }
 
 var _ otasvc.Sink = (*Bridge)(nil)

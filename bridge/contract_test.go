@@ -19,7 +19,7 @@ import (
 var responses = map[string]string{
 	"service_status": "serviceStatusResponse", "add_image": "addImageResponse", "remove_image": "removeImageResponse",
 	"image_info": "imageInfoResponse", "upgrade": "upgradeResponse", "cancel": "cancelResponse", "pause": "pauseResponse",
-	"resume": "resumeResponse", "check": "checkResponse", "interview": "interviewResponse", "rename": "renameResponse",
+	"resume": "resumeResponse", "check": "checkResponse", "interview": "interviewResponse", "rename": "renameResponse", "configure": "configureResponse",
 	"forget": "forgetResponse", "load_image": "loadImageResponse", "image_notify": "imageNotifyResponse",
 	"upgrade_end": "upgradeEndResponse", "wait_for_data": "waitForDataResponse",
 }
@@ -215,6 +215,11 @@ func TestEveryOperation(t *testing.T) {
 			{operation: "rename", payload: `{` + bulbID + `,"name":" CELLAR"}`, want: "invalidData"},
 			{operation: "rename", payload: `{"deviceId":"Cellar ","name":"Cellar"}`, want: "success"},
 			{operation: "rename", payload: `{"deviceId":"attic","name":"roof"}`, want: "deviceNotFound"},
+			{operation: "configure", payload: `{` + bulbID + `,"excluded":true,"blockSize":"0x28","blockIntervalMs":250}`, want: "success"},
+			{operation: "configure", payload: `{` + bulbID + `,"blockIntervalMs":60000,"stallTimeoutSeconds":60}`, want: "invalidData"},
+			{operation: "configure", payload: `{` + bulbID + `,"excluded":null,"blockSize":null,"blockIntervalMs":null}`, want: "success"},
+			{operation: "configure", payload: `{` + bulbID + `}`, want: "success"},
+			{operation: "configure", payload: `{"deviceId":"attic","excluded":true}`, want: "deviceNotFound"},
 
 			{operation: "add_image", payload: add(`"url":"` + image + `","driverTypeId":"bulb.c4z","version":2`), want: "success"},
 			{operation: "add_image", payload: add(`"url":"` + image + `","driverTypeId":"bulb.c4z","version":2`), want: "success"},

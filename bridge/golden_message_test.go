@@ -154,7 +154,7 @@ func TestRetainedExamples(t *testing.T) {
 			`"currentFileVersion":570492465,"softwareBuild":null,"dateCode":null,"otherServer":null,"lqi":132,"lastSeen":"2026-11-21T16:02:11Z","updateAvailable":true,` +
 			`"image":{"imageVersion":587814449,"size":205488,"sha256":"` + sha256Hex + `","url":"` + imageURL + `","source":"registered","driverTypeId":"","driverVersion":0,"releaseNotes":null,"title":"TRADFRI lamp","fileName":"10005777-TRADFRI-lamp.ota"},` +
 			`"upgrade":{"state":"downloading","imageVersion":587814449,"oldImageVersion":570492465,"offset":36224,"size":205488,` +
-			`"progress":17.6,"bytesPerSecond":412,"remainingSeconds":411,"queuedAt":"2026-11-21T15:50:00Z","startedAt":"2026-11-21T15:51:00Z","attempt":1,"reason":null,"error":null,"queue":null}}`
+			`"progress":17.6,"bytesPerSecond":412,"remainingSeconds":411,"queuedAt":"2026-11-21T15:50:00Z","startedAt":"2026-11-21T15:51:00Z","attempt":1,"reason":null,"error":null,"queue":null},"settings":{}}`
 		update = `{"installed_version":"0x22010631","latest_version":"0x23095631","title":"TRADFRI bulb E27 firmware","release_summary":"",` +
 			`"release_url":"` + imageURL + `","in_progress":true,"update_percentage":17.6}`
 	)

@@ -17,6 +17,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -176,6 +177,17 @@ func withUpgrade(state upgrade.State, change func(*upgrade.Record)) otasvc.Devic
 	return d
 }
 
+// withSettings is the device with everything set, and an image that it does not get.
+func withSettings() otasvc.DeviceRecord {
+	d := goldenDevice()
+	d.Offer, d.UpdateAvailable = goldenOffer(), true
+	d.Settings = needs.Settings{
+		Excluded: ptr(true), BlockSize: ptr(uint8(40)), BlockInterval: ptr(250 * time.Millisecond), StallTimeout: ptr(time.Hour),
+		NotifyAttempts: ptr(uint32(3)),
+	}
+	return d
+}
+
 // withHistory is the device after an upgrade that failed and another that succeeded.
 func withHistory() otasvc.DeviceRecord {
 	d := withUpgrade(upgrade.Succeeded, nil)
@@ -228,7 +240,7 @@ func deviceCases() []deviceCase {
 	downgrade.Offer = goldenOffer()
 	downgrade.Offer.ImageVersion = 1
 	fresh.Offer, fresh.UpdateAvailable = &otasvc.Offer{ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 587814449, Source: otasvc.SourceIndex}, true
-	fresh.CurrentVersion, fresh.Sleepy = nil, true
+	fresh.CurrentVersion, fresh.Heard.Sleepy = nil, true
 	from := func(offset uint32, progress float64) func(*upgrade.Record) {
 		return func(u *upgrade.Record) { u.Offset, u.Progress, u.StartedAt = offset, progress, at("15:51:00") }
 	}
@@ -263,6 +275,7 @@ func deviceCases() []deviceCase {
 		{"in the queue, asleep", asleep},
 		{"next in the queue", next},
 		{"after two upgrades", withHistory()},
+		{"configured, and excluded", withSettings()},
 		{"queued again", withUpgrade(upgrade.Queued, func(u *upgrade.Record) { u.Attempt = 2 })},
 		{"behind another device of its image", withUpgrade(upgrade.Queued, func(u *upgrade.Record) { u.WaitsFor = 0x00178801aabbccdd })},
 		{"notified", withUpgrade(upgrade.Notified, nil)},

@@ -161,6 +161,45 @@ func seconds(into *time.Duration) reader {
 	}
 }
 
+// milliseconds reads a length of time in whole milliseconds.
+func milliseconds(into *time.Duration) reader {
+	return func(raw json.RawMessage, key contract.Key) error {
+		n, err := parseNumber(raw, key.Least, key.Most)
+		*into = time.Duration(n) * time.Millisecond
+		return err
+	}
+}
+
+// setting is a key that sets something, or takes it back with null. The zero value changes nothing.
+type setting[T any] struct {
+	given bool
+	value *T // nil takes back what was set
+}
+
+// reader reads the key; value reads what it sets.
+func (s *setting[T]) reader(value func(*T) reader) reader {
+	return func(raw json.RawMessage, key contract.Key) error {
+		s.given = true
+		s.value = nil
+		if string(raw) == "null" {
+			return nil
+		}
+		var v T
+		if err := value(&v)(raw, key); err != nil {
+			return fmt.Errorf("%w, or null", err)
+		}
+		s.value = &v
+		return nil
+	}
+}
+
+// made puts what is set now into the place of what was set before, where the key was given.
+func (s *setting[T]) made(into **T) {
+	if s.given {
+		*into = s.value
+	}
+}
+
 // maxName is the length of the longest text that is looked at as a name, in bytes: 64 characters have no
 // more.
 const maxName = 256

@@ -6,6 +6,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 )
 
@@ -49,6 +50,7 @@ var calls = map[string]func(who *asker) call{
 	"check":          check,
 	"interview":      ofDevice((*otasvc.Service).Interview),
 	"rename":         rename,
+	"configure":      configure,
 	"forget":         ofDevice((*otasvc.Service).Forget),
 
 	// Each of these sends one frame to the dongle.
@@ -147,7 +149,7 @@ func upgradeDevices(who *asker) call {
 				return
 			}
 			req.Ticket = contract.Marshal(ticket{
-				Operation: "upgrade", Transaction: who.transaction, ID: who.id,
+				Operation: "upgrade", Transaction: who.transaction, ID: who.id, Promise: who.promise,
 			})
 			s.Upgrade(req, respond)
 		},
@@ -205,6 +207,44 @@ func rename(*asker) call {
 		keys: map[string]reader{"deviceId": deviceRef(&device), "name": deviceName(&name)},
 		run:  func(s *otasvc.Service, respond otasvc.Respond) { s.Rename(device, name, respond) },
 	}
+}
+
+func configure(*asker) call {
+	var device registry.Ref
+	var changes settings
+	return call{
+		keys: map[string]reader{
+			"deviceId":            deviceRef(&device),
+			"excluded":            changes.excluded.reader(boolean),
+			"blockSize":           changes.blockSize.reader(number[uint8]),
+			"blockIntervalMs":     changes.blockInterval.reader(milliseconds),
+			"stallTimeoutSeconds": changes.stallTimeout.reader(seconds),
+			"notifyAttempts":      changes.notifyAttempts.reader(number[uint32]),
+		},
+		run: func(s *otasvc.Service, respond otasvc.Respond) {
+			s.Configure(device, changes.made, respond)
+		},
+	}
+}
+
+// settings are the changes that a request makes to what is set for a device.
+type settings struct {
+	excluded       setting[bool]
+	blockSize      setting[uint8]
+	blockInterval  setting[time.Duration]
+	stallTimeout   setting[time.Duration]
+	notifyAttempts setting[uint32]
+}
+
+// made is what is set once the changes are made.
+func (c *settings) made(before needs.Settings) needs.Settings {
+	after := before
+	c.excluded.made(&after.Excluded)
+	c.blockSize.made(&after.BlockSize)
+	c.blockInterval.made(&after.BlockInterval)
+	c.stallTimeout.made(&after.StallTimeout)
+	c.notifyAttempts.made(&after.NotifyAttempts)
+	return after
 }
 
 func loadImage(*asker) call {
@@ -278,5 +318,6 @@ func withImage(image *otasvc.ImageKey, keys map[string]reader) map[string]reader
 type ticket struct {
 	Operation   string          `json:"operation"`
 	Transaction json.RawMessage `json:"transaction,omitempty"`
-	ID          string          `json:"id,omitempty"` // see asker
+	ID          string          `json:"id,omitempty"`      // see asker
+	Promise     string          `json:"promise,omitempty"` // tells requests apart
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -122,7 +123,7 @@ func newDevice(d otasvc.DeviceRecord) contract.Device {
 		ImageType:        d.ImageType,
 		HardwareVersion:  d.HardwareVersion,
 		Endpoint:         known(d.Endpoint),
-		Sleepy:           d.Sleepy,
+		Sleepy:           d.Heard.Sleepy,
 		CurrentVersion:   d.CurrentVersion,
 		SoftwareBuild:    known(d.ForPeople.SoftwareBuild),
 		DateCode:         known(d.ForPeople.DateCode),
@@ -132,6 +133,7 @@ func newDevice(d otasvc.DeviceRecord) contract.Device {
 		UpdateAvailable:  d.UpdateAvailable,
 		Image:            newOffer(d.Offer),
 		Upgrade:          newUpgrade(d.Upgrade, d.Queue),
+		Settings:         newSettings(d.Settings),
 	}
 	for _, o := range d.OtherImages {
 		p.OtherImages = append(p.OtherImages, newOtherImage(o))
@@ -151,6 +153,25 @@ func newOtherImage(o otasvc.OtherImage) contract.OtherImage {
 		UpdateAvailable:  o.UpdateAvailable,
 		Image:            newOffer(o.Offer),
 	}
+}
+
+func newSettings(s needs.Settings) contract.Settings {
+	return contract.Settings{
+		Excluded:            s.Excluded,
+		BlockSize:           s.BlockSize,
+		BlockIntervalMS:     in(time.Millisecond, s.BlockInterval),
+		StallTimeoutSeconds: in(time.Second, s.StallTimeout),
+		NotifyAttempts:      s.NotifyAttempts,
+	}
+}
+
+// in is a length of time in whole units; nil for nil.
+func in(unit time.Duration, d *time.Duration) *uint32 {
+	if d == nil {
+		return nil
+	}
+	n := uint32(*d / unit)
+	return &n
 }
 
 func newOffer(o *otasvc.Offer) *contract.Offer {

@@ -36,7 +36,7 @@ func filled(t reflect.Type) reflect.Value {
 		v.SetBool(true)
 	case reflect.String:
 		v.SetString("x")
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		v.SetInt(7)
 	case reflect.Float64:
 		v.SetFloat(7)
@@ -76,7 +76,8 @@ func TestEverythingIsTold(t *testing.T) {
 	told(t, func(r otasvc.Event) any { return newEvent(r) }, "Name")                 // by the topic
 	told(t, func(r otasvc.Operation) any { return newOperationRecord(&r) })
 	told(t, func(r otasvc.Answer) any { return newResponse("x", json.RawMessage(`"t"`), r) },
-		"UpgradeResults") // or CheckResults
+		"UpgradeResults", // or CheckResults
+		"Kept")           // for who gives the answers
 	told(t, func(r otasvc.CheckResult) any {
 		return newResults(otasvc.Answer{CheckResults: []otasvc.CheckResult{r}}).Checks[0]
 	})

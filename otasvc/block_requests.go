@@ -26,6 +26,7 @@ func (s *Service) HandleBlockStatus(st *message.Status) {
 	if !ok || !st.Busy() {
 		return
 	}
+	s.blocks.Refused(sent)
 	s.planner.places.refused.Add(1)
 	s.sender.Resend(func(now time.Time) (message.Message, bool) {
 		return s.blocks.Again(sent, now)

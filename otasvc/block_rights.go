@@ -2,9 +2,11 @@ package otasvc
 
 import (
 	"cmp"
+	"log/slog"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -18,6 +20,8 @@ type blockRights struct {
 	strangers *registry.Strangers
 	slot      *headerSlot
 	server    *blocks.Server
+	needs     *deviceNeeds
+	log       *slog.Logger
 
 	// awayUntil is until when devices are told to wait because the service stops; zero while it does not.
 	awayUntil time.Time
@@ -56,8 +60,8 @@ func (r *blockRights) admit(d *device, im *cachedImage) {
 	if u.KeepsLastBlock() {
 		tr.KeepLast()
 	}
-	tr.LimitBlock(d.LargestBlock())
 	r.set(d, tr, nil)
+	r.limit(d)
 	r.judge(d)
 }
 
@@ -72,6 +76,9 @@ func (r *blockRights) withdraw(d *device, now time.Time) {
 	}
 	r.server.EndPage(d.rights.transfer)
 	r.noteLast(d, now)
+	if p := d.rights.transfer.Progress(now); p.InVain {
+		d.learned = needs.Learned{LargestBlock: p.Tried} // the next attempt goes on with it
+	}
 	r.set(d, nil, d.rights.aborting)
 }
 
@@ -217,17 +224,42 @@ func (r *blockRights) putOff(d *device, until time.Time) {
 // putOffTold reports whether a device has been told to wait for another image.
 func putOffTold(d *device) bool { return d.rights.transfer != nil && d.rights.transfer.PutOffTold() }
 
+// limit has the blocks for a device keep to what it needs.
+func (r *blockRights) limit(d *device) {
+	tr := d.rights.transfer
+	if tr == nil {
+		return
+	}
+	l := r.needs.of(d)
+	tr.Limit(blocks.Limits{Largest: l.LargestBlock, Least: l.LeastBlock, Interval: l.BlockInterval})
+}
+
 // shrinkBlocks makes a device's blocks smaller, as a frame for it did not fit its route: it asks for the
-// block again and gets a smaller one. It reports the new size in bytes, and whether there is one.
-func (r *blockRights) shrinkBlocks(d *device, largest uint8) (size uint8, smaller bool) {
-	if d.rights.transfer == nil {
-		return 0, false
+// block again and gets a smaller one.
+func (r *blockRights) shrinkBlocks(d *device, now time.Time) {
+	tr := d.rights.transfer
+	if tr == nil {
+		return
 	}
-	size, smaller = d.ShrinkBlocks(largest)
-	if smaller {
-		d.rights.transfer.LimitBlock(size)
+	largest := r.needs.of(d).LargestBlock
+	if last := tr.Progress(now).LastBlock; last != 0 {
+		largest = min(largest, last) // it was that one that did not fit
 	}
-	return size, smaller
+	if learned, smaller := d.learned.Shrunk(largest); smaller {
+		d.learned = learned
+		r.limit(d)
+		r.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID(),
+			"bytes", learned.LargestBlock)
+	}
+}
+
+// learnBlocks keeps which blocks get through to a device, where larger ones were seen not to.
+func (r *blockRights) learnBlocks(d *device, p blocks.Progress) {
+	if learned := d.learned.GotThrough(p.GetsThrough); learned != d.learned {
+		d.learned = learned
+		r.log.Info("a device asked for the same block again and again, until it got a smaller one",
+			"euid", d.EUID(), "bytes", p.GetsThrough, "offset", p.Position)
+	}
 }
 
 // refreshTable puts a new table before the block server where what it is made of has changed.
@@ -266,4 +298,39 @@ func (r *blockRights) refreshTable() {
 		}
 	}
 	r.server.SetTable(t)
+}
+
+// deviceNeeds says what devices need of their downloads. It decides nothing: package needs does.
+type deviceNeeds struct {
+	all    needs.Defaults
+	memory *imageMemory
+}
+
+// newNeeds returns the needs of devices under a policy for all.
+func newNeeds(p *Policy, memory *imageMemory) *deviceNeeds {
+	return &deviceNeeds{
+		all: needs.Defaults{
+			BlockSize:      p.BlockSize,
+			BlockInterval:  p.BlockInterval,
+			StallTimeout:   p.StallTimeout,
+			NotifyAttempts: p.NotifyAttempts,
+		},
+		memory: memory,
+	}
+}
+
+// of is what a device needs now: for the image of its upgrade, where it has one.
+func (n *deviceNeeds) of(d *device) needs.Limits { return n.with(d, d.Settings()) }
+
+// with is what a device would need if a person had set this for it.
+func (n *deviceNeeds) with(d *device, set needs.Settings) needs.Limits {
+	f := d.Facts()
+	kind := needs.Kind{ManufacturerCode: f.ManufacturerCode}
+	if u := d.active(); u != nil {
+		image := u.Image()
+		kind.ManufacturerCode = &image.ManufacturerCode
+		im := n.memory.get(image.SHA256)
+		kind.Telink = im != nil && im.telink
+	}
+	return needs.Of(set, d.learned, kind, n.all)
 }

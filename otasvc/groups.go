@@ -123,6 +123,16 @@ func (gs *groups) begin(ticket upgrade.Ticket, f follow) *group {
 	return g
 }
 
+// hasTicket reports whether the answer of a group is for a ticket, which is not empty.
+func (gs *groups) hasTicket(ticket upgrade.Ticket) bool {
+	for _, g := range gs.byID {
+		if hasTicket([]upgrade.Ticket{g.Ticket}, ticket) {
+			return true
+		}
+	}
+	return false
+}
+
 // changed notes that what the state file has of groups is different now.
 func (gs *groups) changed() { gs.revision++ }
 

@@ -20,6 +20,7 @@ type deviceHearing struct {
 	strangers  *registry.Strangers
 	interviews *interviews
 	inventory  *inventory
+	questions  *registry.Questions
 	rights     *blockRights
 	upgrades   *upgrades
 	offers     *offers
@@ -29,8 +30,6 @@ type deviceHearing struct {
 	observer   Observer
 	log        *slog.Logger
 	now        func() time.Time
-
-	blockSize uint8 // largest block in bytes
 }
 
 // message acts on what a device says, or what the dongle says of one.
@@ -38,6 +37,8 @@ func (h *deviceHearing) message(m message.Message, lqi uint8, now time.Time) {
 	switch m := m.(type) {
 	case message.DeviceList:
 		h.listed(m)
+	case message.ManagementLQI:
+		h.entriesListed(m)
 	case message.DeviceAnnounce:
 		h.announced(m, lqi, now)
 	case message.Leave:
@@ -59,6 +60,8 @@ func (h *deviceHearing) message(m message.Message, lqi uint8, now time.Time) {
 			d.SetSleepy(m.MACFlags&message.CapabilityRxOnWhenIdle == 0)
 		}
 	case message.SimpleDescriptor:
+		h.seenAt(m.Addr, lqi, now)
+	case message.MatchDescriptor:
 		h.seenAt(m.Addr, lqi, now)
 	case message.ActiveEndpoints:
 		h.seenAt(m.Addr, lqi, now)
@@ -111,19 +114,35 @@ func shownAddr(addr uint16) string { return fmt.Sprintf("0x%04x", addr) }
 // listed takes the dongle's list of its neighbours.
 func (h *deviceHearing) listed(m message.DeviceList) {
 	for _, l := range m.Devices {
-		if l.IEEE == 0 || l.Addr == registry.CoordinatorAddr {
-			continue
-		}
-		d := h.meet(l.IEEE, l.Addr)
-		if !d.Interviewed() {
-			d.SetSleepy(l.PowerSource == 0) // its node descriptor knows better
-		}
-		if l.LQI != 0 {
-			d.SetLinkQuality(l.LQI)
-		}
-		if f := d.Facts(); !f.Interviewed || !f.Heard.VersionFresh || f.Outdated {
-			h.interviews.want(d)
-		}
+		h.neighbour(l.IEEE, l.Addr, l.PowerSource == 0, l.LQI)
+	}
+}
+
+// entriesListed takes entries of a table of neighbours. Those of other devices are passed over: their
+// addresses may be old.
+func (h *deviceHearing) entriesListed(m message.ManagementLQI) {
+	if !m.HasSource || m.Source != registry.CoordinatorAddr {
+		return
+	}
+	for _, n := range m.Neighbours {
+		h.neighbour(n.IEEE, n.Addr, !n.Listens(), n.LQI)
+	}
+}
+
+// neighbour takes what the dongle says of one of its neighbours.
+func (h *deviceHearing) neighbour(euid message.IEEE, addr uint16, sleepy bool, lqi uint8) {
+	if euid == 0 || addr == registry.CoordinatorAddr {
+		return
+	}
+	d := h.meet(euid, addr)
+	if !d.Interviewed() {
+		d.SetSleepy(sleepy) // its node descriptor knows better
+	}
+	if lqi != 0 {
+		d.SetLinkQuality(lqi)
+	}
+	if f := d.Facts(); !f.Interviewed || !f.Heard.VersionFresh || f.Outdated {
+		h.interviews.want(d)
 	}
 }
 
@@ -248,12 +267,13 @@ func (h *deviceHearing) deliveryReport(m message.Confirm, now time.Time) {
 		d = h.home.get(m.IEEE)
 	}
 	h.observer.DeliveryFailed()
+	h.questions.Undelivered(m.Addr)
 	if d == nil {
 		return
 	}
 	h.places.deliveryFailed(d, m.Status)
 	if m.Status == message.RadioFrameTooLong {
-		h.shrinkBlocks(d)
+		h.rights.shrinkBlocks(d, now)
 	}
 	if !d.deliveryFailed(now) {
 		return
@@ -263,13 +283,6 @@ func (h *deviceHearing) deliveryReport(m message.Confirm, now time.Time) {
 		EUID:  d.EUID(),
 		Error: message.RadioStatusText(m.Status),
 	})
-}
-
-// shrinkBlocks makes a device's blocks smaller: a frame for it did not fit its route.
-func (h *deviceHearing) shrinkBlocks(d *device) {
-	if size, ok := h.rights.shrinkBlocks(d, h.blockSize); ok {
-		h.log.Info("blocks for a device are made smaller to fit its route", "euid", d.EUID(), "bytes", size)
-	}
 }
 
 // strangerRequested finds out who has a network address that requested something. An upgrade whose device has

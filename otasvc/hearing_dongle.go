@@ -22,6 +22,7 @@ type dongleHearing struct {
 	questions  *registry.Questions
 	interviews *interviews
 	inventory  *inventory
+	census     *census
 	sender     *sending.Sender
 	outlet     *outlet
 	log        *slog.Logger
@@ -65,7 +66,7 @@ func (h *dongleHearing) connected(info zigate.Info, now time.Time) {
 	h.upgrades.stepAll(upgrade.DongleBack{Away: now.Sub(h.dongle.goneAt)}, now)
 	h.slot.lost()
 	h.watch.reset() // the handshake has set the mode
-	h.listDevices()
+	h.census.take()
 }
 
 // disconnected notes that the dongle is gone, or why it still is.
@@ -120,7 +121,7 @@ func (h *dongleHearing) networkUp(up bool) {
 	}
 	h.log.Info("the dongle has a network now")
 	h.sender.Send(message.GetNetworkState{}, nil) // its answer is a message
-	h.listDevices()
+	h.census.take()
 }
 
 // compareNetwork ends upgrades that had begun where the dongle has another network than before: their devices
@@ -146,15 +147,4 @@ func (h *dongleHearing) restarted(m message.Message) {
 		return // told already, or nothing was loaded
 	}
 	h.log.Warn("the dongle has restarted; its image header is loaded again", "message", m.Type())
-}
-
-// listDevices asks the dongle for its neighbours. Others are met when they announce themselves or
-// ask for something.
-func (h *dongleHearing) listDevices() {
-	h.sender.Send(message.GetDevices{}, func(_ message.Status, err error) {
-		if err != nil && h.dongle.connected {
-			h.log.Warn("the dongle did not list its devices; they are met when they are heard from",
-				"err", err)
-		}
-	})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/queue"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
@@ -28,6 +29,9 @@ type device struct {
 	queue queue.Told
 	// upgradeRevision counts changes of what is told of upgrade and history.
 	upgradeRevision uint64
+
+	// learned is what its downloads have shown that it needs.
+	learned needs.Learned
 
 	returnedAt time.Time // when it was heard after a long silence, or joined; zero where it was not
 	notified   notified

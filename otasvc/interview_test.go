@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -68,7 +69,7 @@ func TestInterviewLearnsEverything(t *testing.T) {
 					t.Helper()
 					d := w.sink.device(bulb)
 					if d.ModelID != cfg.ModelID || d.ManufacturerName != cfg.ManufacturerName || d.Endpoint != max(cfg.Endpoint, 1) ||
-						d.Sleepy != tc.sleepy || d.CurrentVersion == nil || *d.CurrentVersion != cfg.FileVersion ||
+						d.Heard.Sleepy != tc.sleepy || d.CurrentVersion == nil || *d.CurrentVersion != cfg.FileVersion ||
 						d.ManufacturerCode == nil || *d.ManufacturerCode != cfg.ManufacturerCode || d.ImageType == nil || *d.ImageType != cfg.ImageType {
 						t.Errorf("%s: %+v", when, d)
 					}
@@ -331,4 +332,86 @@ func TestInterviewOfADeviceThatLostItsAddress(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 	})
+}
+
+// quietHome is a home of devices that say nothing of their own accord, behind a line of 115,200 baud.
+func quietHome(firmware sim.Firmware, n int) sim.Config {
+	cfg := sim.Config{Firmware: firmware, LineRate: 11520}
+	for i := range n {
+		d := bulbConfig(bulb + message.IEEE(i))
+		d.Addr = uint16(0x1000 + 7*i)
+		d.QueryInterval = -1
+		cfg.Devices = append(cfg.Devices, d)
+	}
+	return cfg
+}
+
+// known reports how many devices have told who they are and what they run.
+func (w *world) known(devices []sim.DeviceConfig) int {
+	n := 0
+	for _, c := range devices {
+		d := w.sink.device(c.IEEE)
+		if d.ManufacturerName == c.ManufacturerName && d.ModelID == c.ModelID && d.Endpoint != 0 && d.CurrentVersion != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// TestQuietHomeIsKnown has homes whose list does not come whole: it is too long for the transmit queue of
+// firmware v1, or damaged once. All of their devices are known soon all the same, whatever they do not say.
+func TestQuietHomeIsKnown(t *testing.T) {
+	for _, firmware := range []sim.Firmware{sim.V131C, sim.V1323, sim.V2324} {
+		for name, tc := range map[string]struct {
+			devices  int
+			within   time.Duration
+			lists    int  // that are lost
+			noTable  bool // the dongle does not tell its table of neighbours
+			watching bool
+
+			longNames bool
+		}{
+			"8 devices":                {devices: 8, within: 10 * time.Second},
+			"8, and the list is lost":  {devices: 8, within: 15 * time.Second, lists: 1},
+			"40 with long names":       {devices: 40, within: 2 * time.Minute, longNames: true, watching: true},
+			"40 devices":               {devices: 40, within: 2 * time.Minute},
+			"40, and hybrid all along": {devices: 40, within: 2 * time.Minute, watching: true},
+			"60 devices, and no list":  {devices: 60, within: 2 * time.Minute, lists: 1000},
+			"40, and no table":         {devices: 40, within: 2 * time.Minute, lists: 1000, noTable: true},
+			"40, hybrid, and no table": {devices: 40, within: 2 * time.Minute, lists: 1000, noTable: true, watching: true},
+		} {
+			t.Run(fmt.Sprint(firmware, " ", name), func(t *testing.T) {
+				cfg := quietHome(firmware, tc.devices)
+				for i := range cfg.Devices {
+					if tc.longNames {
+						cfg.Devices[i].ManufacturerName = strings.Repeat("maker-of-lamps.x", 2)
+						cfg.Devices[i].ModelID = fmt.Sprintf("%-31d.", i)
+					}
+				}
+				synctest.Test(t, func(t *testing.T) {
+					cfg.Speed = 1
+					w := &world{t: t, dir: t.TempDir(), policy: defaultPolicy()}
+					if tc.watching {
+						w.policy.QueryWatch = otasvc.WatchAlways
+					}
+					lists := 0
+					w.losing(func(m message.Message) bool {
+						switch m.(type) {
+						case message.DeviceList:
+							lists++
+							return lists <= tc.lists
+						case message.ManagementLQI:
+							return tc.noTable
+						}
+						return false
+					})
+					w.run(cfg, func(w *world) {
+						began := time.Now()
+						w.within(tc.within, "all devices are known", func() bool { return w.known(cfg.Devices) == tc.devices })
+						t.Logf("known after %v, %d bytes lost", time.Since(began).Round(time.Millisecond), w.sim.Stats().OutputLost)
+					})
+				})
+			})
+		}
+	}
 }

@@ -22,6 +22,7 @@ type asking struct {
 	strangers  *registry.Strangers
 	interviews *interviews
 	inventory  *inventory
+	census     *census
 }
 
 // newAsking returns what asks devices, with nothing asked yet. What the dongle shows w says, and s what its
@@ -56,6 +57,7 @@ func newAsking(
 			log:        log,
 			awaited:    map[message.IEEE]*awaitedWord{},
 		},
+		census: &census{owner: o, home: h, questions: questions, log: log},
 	}
 }
 
@@ -170,24 +172,7 @@ func (v *interviews) begin(d *device, a *registry.Appointment) {
 	}
 	c := &conversation{questions: v.questions, device: d.Device, now: v.owner.now}
 	var err error
-	next, _ := iter.Pull(func(ask func(registry.Question) bool) {
-		c.ask = ask
-		err = interview(v.owner.ctx, c)
-	})
-	var goOn func()
-	goOn = func() {
-		question, asks := next()
-		if !asks {
-			v.ended(d, a, whole, err)
-			return
-		}
-		v.questions.Ask(question, v.owner.now(), func(answer []message.Message, err error) {
-			c.answer = answer
-			c.err = err
-			goOn()
-		})
-	}
-	goOn()
+	c.hold(func() { err = interview(v.owner.ctx, c) }, func() { v.ended(d, a, whole, err) })
 }
 
 // ended notes how an interview of a device ended, and tells who waits for that. One that was asked only what
@@ -645,6 +630,29 @@ type conversation struct {
 	err       error
 }
 
+// hold has a conversation from beginning to end: talk puts questions through it, and ended is called when
+// talk has returned.
+func (c *conversation) hold(talk, ended func()) {
+	next, _ := iter.Pull(func(ask func(registry.Question) bool) {
+		c.ask = ask
+		talk()
+	})
+	var goOn func()
+	goOn = func() {
+		question, asks := next()
+		if !asks {
+			ended()
+			return
+		}
+		c.questions.Ask(question, c.now(), func(answer []message.Message, err error) {
+			c.answer = answer
+			c.err = err
+			goOn()
+		})
+	}
+	goOn()
+}
+
 // Ask puts a question through the owner and waits for the answer.
 func (c *conversation) Ask(ctx context.Context, q registry.Question) ([]message.Message, error) {
 	if ctx.Err() != nil || !c.ask(q) {
@@ -663,3 +671,51 @@ func (c *conversation) Facts() registry.Facts { return c.device.Facts() }
 
 // Change changes the device.
 func (c *conversation) Change(change func(*registry.Device)) { change(c.device) }
+
+// census finds out which devices there are. It does not know what follows: who is met is interviewed in the
+// usual way.
+type census struct {
+	owner     *owner
+	home      *home
+	questions *registry.Questions
+	log       *slog.Logger
+
+	running bool
+}
+
+// take takes a census, unless one is under way.
+func (c *census) take() {
+	if c.running {
+		return
+	}
+	c.running = true
+	caller := &caller{
+		conversation: &conversation{questions: c.questions, now: c.owner.now},
+		home:         c.home,
+	}
+	before := c.home.registry.Len()
+	var listed bool
+	var err error
+	caller.conversation.hold(func() { listed, err = registry.Census(c.owner.ctx, caller) }, func() {
+		c.running = false
+		if err == nil && !listed {
+			c.log.Warn("the dongle's list of devices did not come whole; devices with an OTA client were "+
+				"called instead, others are met when they are heard from",
+				"found", c.home.registry.Len()-before)
+		}
+	})
+}
+
+// caller is a [registry.Caller].
+type caller struct {
+	conversation *conversation
+	home         *home
+}
+
+// Ask puts a question and waits for the answer.
+func (c *caller) Ask(ctx context.Context, q registry.Question) ([]message.Message, error) {
+	return c.conversation.Ask(ctx, q)
+}
+
+// Knows reports whether a device is known at a network address.
+func (c *caller) Knows(addr uint16) bool { return c.home.at(addr) != nil }

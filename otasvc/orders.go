@@ -1,7 +1,9 @@
 package otasvc
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,9 +107,16 @@ func (o *orders) deviceNow(c client) admission.Device {
 		Known:        o.home.knows(c.device),
 		Upgrading:    c.device.active() != nil,
 		Sleepy:       c.device.Sleepy(),
+		Excluded:     excluded(c.device),
 		Version:      c.fileVersion(),
 		VersionFresh: c.ota.VersionFresh,
 	}
+}
+
+// excluded reports whether a person has excluded a device from upgrades.
+func excluded(d *device) bool {
+	set := d.Settings()
+	return set.Excludes()
 }
 
 // dongleNow is the dongle as far as it decides whether an upgrade is begun.
@@ -216,9 +225,15 @@ func (o *orders) otherUpdates(c client) string {
 		strings.Join(types, ", ")
 }
 
-// take takes a request for one device.
+// take takes a request for one device. One that has its upgrade already, from before a restart, is not taken
+// again.
 func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
-	switch v := admission.Arrived(req.asked(), underway(d), o.dongleNow()); v.Action {
+	if u := d.active(); u != nil && hasTicket(u.Tickets(), req.Ticket) {
+		respond(Answer{Status: InProgress, Operation: o.offers.upgradeOperation(d), Kept: true})
+		return
+	}
+	now := o.deviceNow(mainClient(d))
+	switch v := admission.Arrived(req.asked(), now, underway(d), o.dongleNow()); v.Action {
 	case admission.Release:
 		o.release(d, req, respond)
 	case admission.Fetch:
@@ -273,7 +288,7 @@ func (o *orders) chosen(c client, req UpgradeRequest) *Offer {
 func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 	op := o.offers.upgradeOperation(d)
 	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, o.now())
-	o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op}) })
+	o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op, Kept: len(req.Ticket) > 0}) })
 }
 
 // takeFromURL fetches the image that a request names, registers it for the device and goes on with it.
@@ -355,7 +370,12 @@ func (o *orders) carryOut(
 		})
 	case admission.Queue:
 		u := o.upgrades.begin(c, &offered, req.order(), o.now())
-		answer := Answer{Status: InProgress, Operation: op, Error: o.warning(c, u, offered)}
+		answer := Answer{
+			Status:    InProgress,
+			Operation: op,
+			Error:     o.warning(c, u, offered),
+			Kept:      len(req.Ticket) > 0,
+		}
 		o.keeper.whenSaved(func() { respond(answer) })
 	default:
 		o.refuse(v, c, req, &offered, respond)
@@ -382,8 +402,19 @@ func (o *orders) warning(c client, u *upgrade.Upgrade, offered Offer) string {
 	return ""
 }
 
-// takeAll takes a request for every device for which an update is available.
+// hasTicket reports whether a ticket, which is not empty, is among others.
+func hasTicket(tickets []upgrade.Ticket, ticket upgrade.Ticket) bool {
+	same := func(other upgrade.Ticket) bool { return bytes.Equal(other, ticket) }
+	return len(ticket) > 0 && slices.ContainsFunc(tickets, same)
+}
+
+// takeAll takes a request for every device for which an update is available. One that has its upgrades
+// already, from before a restart, is not taken again.
 func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
+	if o.groups.hasTicket(req.Ticket) {
+		respond(Answer{Status: InProgress, Kept: true})
+		return
+	}
 	if v := admission.ArrivedForAll(req.asked(), o.dongleNow()); v.Action == admission.Refuse {
 		respond(Answer{Status: ServiceNotAvailable, Error: v.Sentence})
 		return
@@ -395,7 +426,9 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	o.identifyAll(func() {
 		o.ensureAll(wanted, func(failed map[string]error) {
 			g := o.queueGroup(req, wanted, failed, o.now())
-			o.upgrades.saveAtOnce()   // who asked has been told that it is being done
+			if len(req.Ticket) > 0 {
+				o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
+			}
 			o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
 		})
 	})
@@ -583,7 +616,7 @@ func (o *orders) wantedByPolicy(c client, offered *Offer, failed map[string]erro
 // nil where that is not configured, or it asks for another one.
 func (o *orders) offeredUnasked(d *device, req message.ImageBlockRequest) *Offer {
 	im := o.slot.loaded()
-	if !o.policy.ServeUnsolicited || d.active() != nil {
+	if !o.policy.ServeUnsolicited || d.active() != nil || excluded(d) {
 		return nil
 	}
 	if !im.isFor(req.ManufacturerCode, req.ImageType) || im.header.FileVersion != req.FileVersion {

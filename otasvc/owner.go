@@ -20,6 +20,7 @@ type owner struct {
 	// ctx is done when the service is being stopped; Run brings it.
 	ctx        context.Context
 	background sync.WaitGroup
+	ending     atomic.Bool // the service is being stopped; for other goroutines
 }
 
 // newOwner returns an owner that lives by a clock; nil stands for time.Now.

@@ -219,6 +219,7 @@ func (p *planner) candidate(d *device, now time.Time) slot.Candidate {
 		Located:      d.Reachable(),
 		BatteryLow:   battery != nil && int(*battery) < p.minBattery,
 		InstallLater: u.KeepsLastBlock(),
+		Silence:      p.rights.needs.of(d).Silence,
 		Sleepy:       d.Sleepy(),
 		AwakeUntil:   u.AwakeUntil(),
 		Unanswered:   u.Unanswered(),

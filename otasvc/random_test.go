@@ -79,6 +79,9 @@ func randomDevices(r *rand.Rand, types int) []sim.DeviceConfig {
 		case 3:
 			d.NeverReturns = true
 		}
+		if chance(0.2) {
+			d.LosesBlocksOver = []uint8{16, 40, 50, 60}[r.IntN(4)]
+		}
 		d.FailFirst = r.IntN(3)
 		if chance(0.67) {
 			takeStack(&d, sim.Stacks()[r.IntN(len(sim.Stacks()))], r)

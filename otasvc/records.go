@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -90,11 +91,11 @@ type DeviceRecord struct {
 	ImageType        *uint16
 	HardwareVersion  *uint16
 	ForPeople        ForPeople
-	Endpoint         uint8 // of the OTA client; 0 where it is not known
-	Sleepy           bool
+	Endpoint         uint8   // of the OTA client; 0 where it is not known
 	CurrentVersion   *uint32 // running file version
 	Heard            Heard
 	UpdateAvailable  bool
+	Settings         needs.Settings // what a person has set for the device
 	Offer            *Offer
 	OtherImages      []OtherImage // of OTA clients besides the main one, whose all above is
 	// Upgrade is the latest one; nil where there never was one. That of the main OTA client is without
@@ -106,8 +107,9 @@ type DeviceRecord struct {
 	History []upgrade.Past
 }
 
-// Heard is the last message of a device.
+// Heard is how a device is heard, and whether it hears.
 type Heard struct {
+	Sleepy   bool      // it hears only when it wakes
 	LQI      *uint8    // 0 to 255; nil while not known
 	LastSeen time.Time // zero where it was never seen
 }
@@ -206,6 +208,9 @@ type Answer struct {
 	CheckResults    []CheckResult
 	UpgradeResults  []UpgradeResult
 	DongleStatus    *uint8 // the 0x8000's status of a frame sent by hand
+	// Kept comes with InProgress: the request's ticket is in the state by now, and its final answer comes
+	// through [Sink], after a restart, too.
+	Kept bool
 }
 
 // Respond takes the answers to one request: any number with InProgress, then exactly one other. It is called

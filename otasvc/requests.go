@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
@@ -128,6 +129,21 @@ func (s *Service) Rename(ref registry.Ref, name string, respond Respond) {
 	})
 }
 
+// Configure sets what holds for one device alone. change gets what is set, and returns what is to be set
+// instead.
+func (s *Service) Configure(ref registry.Ref, change func(needs.Settings) needs.Settings, respond Respond) {
+	s.request(respond, func() {
+		s.withDevice(ref, respond, func(d *device) {
+			op := s.offers.operation(mainClient(d))
+			if err := s.upgrades.configure(d, change(d.Settings()), s.owner.now()); err != nil {
+				respond(fail(InvalidData, op, "%v", err))
+				return
+			}
+			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+		})
+	})
+}
+
 // Forget drops a device that is gone.
 func (s *Service) Forget(ref registry.Ref, respond Respond) {
 	s.request(respond, func() {
@@ -182,14 +198,14 @@ func (s *Service) Interview(ref registry.Ref, respond Respond) {
 // image they would get. It does not know how a device is asked, and begins no upgrade. It belongs to the
 // owner goroutine.
 type inquiries struct {
-	owner       *owner
-	home        *home
-	dongle      *dongle
-	offers      *offers
-	searches    *registry.Searches
-	interviews  *interviews
-	inventory   *inventory
-	listDevices func() // asks the dongle for the devices around it
+	owner      *owner
+	home       *home
+	dongle     *dongle
+	offers     *offers
+	searches   *registry.Searches
+	interviews *interviews
+	takeCensus func() // finds out which devices there are
+	inventory  *inventory
 }
 
 // find finds the device that a request names and goes on with it. One that is not known yet is looked for on
@@ -342,7 +358,7 @@ func (q *inquiries) checkAll(respond Respond) {
 		return
 	}
 	respond(Answer{Status: InProgress})
-	q.listDevices()
+	q.takeCensus()
 	q.offers.refresh()
 	devices := q.home.sorted()
 	c := &checkOfAll{

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
@@ -170,6 +171,7 @@ func (s *Service) Run(ctx context.Context, radio sending.Radio, sink Sink) error
 	defer func() {
 		s.sayAway()
 		s.watch.restore()
+		s.owner.ending.Store(true)
 		stop()
 		s.farewell()
 		end()
@@ -290,6 +292,7 @@ func (s *Service) tick(now time.Time) {
 	s.dongle.countAway(s.slot.hindered(), now)
 	s.upgrades.sync(now)
 	s.asking.questions.Expire(now)
+	s.asking.questions.Pace(registry.Room(s.dongle.info.Family, s.watch.mode), now)
 	s.upgrades.tick(now)
 	s.asking.strangers.Expire(now, func(addr uint16) bool { return s.home.at(addr) != nil })
 	if s.dongle.connected {
@@ -377,6 +380,10 @@ func (s *Service) sleep(now time.Time) time.Duration {
 	}
 	return pause
 }
+
+// Stopping reports whether the service is being stopped, so that what was asked for and has not been done is
+// not done any more. Any goroutine may call it.
+func (s *Service) Stopping() bool { return s.owner.ending.Load() }
 
 // Alive is nil, or the error says why only a restart can help: the goroutine that owns devices and upgrades
 // has no ticks any more. It is nil before Run. Any goroutine may call it.

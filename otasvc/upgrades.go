@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/canary"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
@@ -152,17 +153,47 @@ func (us *upgrades) stepAll(e upgrade.Event, now time.Time) {
 // policyFor is how a device's upgrade is done.
 func (us *upgrades) policyFor(d *device) upgrade.Policy {
 	p := us.policy
+	limits := us.rights.needs.of(d)
 	return upgrade.Policy{
 		NotifyInterval: p.NotifyInterval,
-		NotifyAttempts: p.NotifyAttempts,
-		StallTimeout:   p.StallTimeout,
+		NotifyAttempts: limits.NotifyAttempts,
+		StallTimeout:   limits.StallTimeout,
+		StallSet:       limits.StallSet,
+		Silence:        limits.Silence,
 		RejoinTimeout:  p.RejoinTimeout,
-		BlockInterval:  p.BlockInterval,
+		BlockInterval:  limits.BlockInterval,
 		Retries:        p.Retries,
 		Slice:          p.Slice,
 		Sleepy:         d.Sleepy(),
 		AsksByItself:   d.Facts().AsksByItself && d.Facts().DeafEndpoint == 0,
 	}
+}
+
+// configure sets what holds for a device alone, from now on, and for the download under way, too. An upgrade
+// that has not begun is cancelled where it does not go past an exclusion. The error says what is wrong with
+// the settings; then nothing is changed.
+func (us *upgrades) configure(d *device, set needs.Settings, now time.Time) error {
+	limits := us.rights.needs.with(d, set)
+	if err := limits.Check(); err != nil {
+		return err
+	}
+	d.Configure(set)
+	us.rights.limit(d)
+	if set.Excludes() {
+		us.cancelWaiting(d)
+	}
+	if u := d.active(); u != nil && set.Excludes() && !u.Forced() && waits(u) {
+		us.step(d, upgrade.Cancel{}, now)
+	}
+	us.log.Info("a device was configured", "euid", d.EUID(), "name", d.Name(), "excluded", set.Excludes(),
+		"blockSize", limits.LargestBlock, "blockInterval", limits.BlockInterval,
+		"stallTimeout", limits.StallTimeout, "notifyAttempts", limits.NotifyAttempts)
+	return nil
+}
+
+// waits reports whether an upgrade waits for its time, or for its turn.
+func waits(u *upgrade.Upgrade) bool {
+	return u.State() == upgrade.Scheduled || u.State() == upgrade.Queued
 }
 
 // facts are what a device's upgrade has to know of the world around it now.
@@ -214,6 +245,7 @@ func (us *upgrades) syncDevice(d *device, now time.Time) {
 		return
 	}
 	d.SeenAt(p.Last)
+	us.rights.learnBlocks(d, p)
 	us.step(d, upgrade.Progress{
 		Position:    p.Position,
 		First:       p.First,

@@ -53,8 +53,7 @@ func (s *Service) makeGround(o *Options, out *outlet) {
 func (s *Service) makeBlocks(o *Options) *blockOwner {
 	owner := &blockOwner{owner: s.owner, sender: s.sender}
 	s.blocks = blocks.New(blocks.Options{
-		MaxBlock: o.Policy.BlockSize,
-		Interval: o.Policy.BlockInterval,
+		Limits:   blocks.Limits{Largest: o.Policy.BlockSize, Interval: o.Policy.BlockInterval},
 		Observer: o.Observer,
 		Owner:    owner,
 	})
@@ -76,6 +75,8 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 			strangers: s.asking.strangers,
 			slot:      s.slot,
 			server:    s.blocks,
+			needs:     newNeeds(&o.Policy, &s.slot.memory),
+			log:       o.Logger,
 		},
 		interviews: s.asking.interviews,
 		searches:   s.asking.searches,
@@ -123,6 +124,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			questions:  s.asking.questions,
 			interviews: s.asking.interviews,
 			inventory:  s.asking.inventory,
+			census:     s.asking.census,
 			sender:     s.sender,
 			outlet:     out,
 			log:        o.Logger,
@@ -133,6 +135,7 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			strangers:  s.asking.strangers,
 			interviews: s.asking.interviews,
 			inventory:  s.asking.inventory,
+			questions:  s.asking.questions,
 			rights:     s.upgrades.rights,
 			upgrades:   s.upgrades,
 			offers:     s.offers,
@@ -142,7 +145,6 @@ func (s *Service) makeHearing(o *Options, out *outlet) {
 			observer:   o.Observer,
 			log:        o.Logger,
 			now:        s.owner.now,
-			blockSize:  o.Policy.BlockSize,
 		},
 		questions: s.asking.questions,
 		searches:  s.asking.searches,
@@ -189,14 +191,14 @@ func (s *Service) makeRequests(o *Options, out *outlet) {
 		log:       o.Logger,
 	}
 	s.inquiries = &inquiries{
-		owner:       s.owner,
-		home:        s.home,
-		dongle:      s.dongle,
-		offers:      s.offers,
-		searches:    s.asking.searches,
-		interviews:  s.asking.interviews,
-		inventory:   s.asking.inventory,
-		listDevices: s.hearing.ofDongle.listDevices,
+		owner:      s.owner,
+		home:       s.home,
+		dongle:     s.dongle,
+		offers:     s.offers,
+		searches:   s.asking.searches,
+		interviews: s.asking.interviews,
+		takeCensus: s.asking.census.take,
+		inventory:  s.asking.inventory,
 	}
 	s.teller = &teller{
 		outlet:    out,

@@ -61,7 +61,7 @@ func TestBlockAheadOfCommands(t *testing.T) {
 			t.Errorf("events -want +got:\n%s", diff)
 		}
 		b.finished()
-		f.send(ok(message.TypeGetDevices))
+		f.send(ok(message.TypeGetDevices), message.DeviceList{})
 		f.expect(t, message.SetTime{}.Type())
 		b.finished("devices: 0x00", "time: 0x00")
 	})

@@ -34,6 +34,25 @@ func TestSubmitOrder(t *testing.T) {
 	})
 }
 
+// A long list that a dongle writes would damage the status of the next command.
+func TestQuietDuringList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, f := connect(t, &fakeDialer{script: silentTo(message.TypeGetDevices)})
+		b.handler.reply = replyBlock
+		b.submit("devices", message.GetDevices{})
+		b.submit("time", message.SetTime{})
+		f.expect(t, message.TypeGetDevices)
+		f.send(ok(message.TypeGetDevices))
+		time.Sleep(50 * time.Millisecond)
+		f.expect(t)
+		f.send(message.ImageBlockRequest{Offset: 64}) // blocks do not wait
+		f.expect(t, message.ImageBlockResponse{}.Type())
+		time.Sleep(10 * time.Millisecond)
+		f.expect(t, message.SetTime{}.Type())
+		b.finished("devices: 0x00", "time: 0x00")
+	})
+}
+
 func TestSubmitWhenConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dialer := &fakeDialer{refuse: true}

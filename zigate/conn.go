@@ -153,6 +153,11 @@ func (c *conn) step() (wait time.Duration, err error) {
 		d.mu.Unlock()
 		return wait, nil
 	}
+	if d.inFlight == nil && now < d.quietUntil {
+		wait = d.quietUntil - now
+		d.mu.Unlock()
+		return wait, nil
+	}
 	expired := d.inFlight
 	d.inFlight = nil
 	if expired != nil && !expired.unanswered() {

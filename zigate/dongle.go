@@ -135,6 +135,7 @@ type Dongle struct {
 	queue      []*command
 	inFlight   *command
 	deadline   time.Duration // of inFlight, on the connection's clock
+	quietUntil time.Duration // no command is sent before, on the connection's clock
 	timeouts   int           // number of timeouts in a row
 	probe      *command      // the GetVersion whose answer only this package wants
 	failed     []failure     // to be reported by the completer

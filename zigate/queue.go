@@ -43,6 +43,18 @@ func (c *command) timeout(forStatus time.Duration) time.Duration {
 	return forStatus
 }
 
+// listTime is how long a dongle of hardware v1 is busy with writing its longest list of devices. What it says
+// meanwhile is damaged, above all the status of the next command.
+const listTime = 60 * time.Millisecond
+
+// quiet is how long after its status no other command is sent.
+func (c *command) quiet() time.Duration {
+	if c.typ == message.TypeGetDevices {
+		return listTime
+	}
+	return 0
+}
+
 // failure is a command that ends without a status.
 type failure struct {
 	cmd *command
@@ -138,6 +150,7 @@ func (d *Dongle) accept(v message.Version) {
 	d.accepting = true
 	d.maxPayload = v.MaxCommandPayload()
 	d.timeouts = 0
+	d.quietUntil = 0
 	d.probe = nil
 	d.mu.Unlock()
 }
@@ -183,16 +196,29 @@ func (d *Dongle) end(c *command, answered bool) bool {
 	return true
 }
 
-// answered reports the status of a command that is in flight.
-func (d *Dongle) answered(c *command, s message.Status) {
+// answered reports the status of a command that is in flight. now is on the connection's clock.
+func (d *Dongle) answered(c *command, s message.Status, now time.Duration) {
 	if !d.end(c, true) {
 		return // the command has timed out at the same time
+	}
+	if quiet := c.quiet(); quiet > 0 {
+		d.mu.Lock()
+		d.quietUntil = now + quiet
+		d.mu.Unlock()
 	}
 	var err error
 	if s.Status != message.StatusOK {
 		err = &message.StatusError{Status: s}
 	}
 	c.finish(s, err)
+	notify(d.wake)
+}
+
+// endQuiet lets commands be sent again, as what they were kept back for is over.
+func (d *Dongle) endQuiet() {
+	d.mu.Lock()
+	d.quietUntil = 0
+	d.mu.Unlock()
 	notify(d.wake)
 }
 

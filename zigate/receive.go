@@ -128,6 +128,9 @@ func (c *conn) receive(f message.Frame) error {
 	if c.enabled() {
 		c.d.log.Debug("received", "type", f.Type, "name", f.Type.Name(), "lqi", lqi, "fields", m)
 	}
+	if _, listed := m.(message.DeviceList); listed {
+		c.d.endQuiet()
+	}
 	if !c.consume(m) {
 		c.d.opts.Handler.HandleMessage(m, lqi)
 	}
@@ -178,7 +181,7 @@ func (c *conn) handleStatus(f message.Frame, now time.Duration, lqi uint8) {
 	case cmd == nil:
 		c.d.opts.Handler.HandleBlockStatus(s)
 	default:
-		c.d.answered(cmd, *s)
+		c.d.answered(cmd, *s, now)
 	}
 }
 

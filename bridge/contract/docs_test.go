@@ -238,7 +238,11 @@ func keyRows(operations []contract.Operation) [][]string {
 		for _, key := range o.Keys() {
 			name := code(key.Name)
 			if !slices.ContainsFunc(rows, func(row []string) bool { return row[0] == name }) {
-				rows = append(rows, []string{name, keyPhrase(key), ""})
+				phrase := keyPhrase(key)
+				if key.Nullable {
+					phrase += ", or `null`"
+				}
+				rows = append(rows, []string{name, phrase, ""})
 			}
 		}
 	}

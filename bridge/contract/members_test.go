@@ -29,6 +29,7 @@ var payloads = []struct {
 	{contract.Check{}, "Check", "A check"},
 	{contract.Device{}, "Device", "A device"},
 	{contract.OtherImage{}, "OtherImage", "Another image of a device"},
+	{contract.Settings{}, "Settings", "The settings of a device"},
 	{contract.Offer{}, "Offer", "The image for a device"},
 	{contract.Upgrade{}, "Upgrade", "An upgrade"},
 	{contract.Place{}, "Place", "The place in the queue"},

@@ -279,8 +279,15 @@ func keySchema(key contract.Key) object {
 	case contract.ValueDevice, contract.ValueDeviceOrAll:
 		return object{"type": []any{"string", "integer"}}
 	case contract.ValueNumber:
-		return object{"type": []any{"integer", "string"}, "minimum": key.Least, "maximum": key.Most}
+		types := []any{"integer", "string"}
+		if key.Nullable {
+			types = append(types, "null")
+		}
+		return object{"type": types, "minimum": key.Least, "maximum": key.Most}
 	case contract.ValueBoolean:
+		if key.Nullable {
+			return object{"type": []any{"boolean", "null"}}
+		}
 		return object{"type": "boolean"}
 	default:
 		return object{"type": "string"}

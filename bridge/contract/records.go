@@ -175,6 +175,8 @@ type Device struct {
 	OtherImages []OtherImage `json:"otherImages,omitempty"`
 	// Upgrade is the device's latest upgrade; null where it never had one.
 	Upgrade *Upgrade `json:"upgrade"`
+	// Settings are what was set for this device alone, by the request configure.
+	Settings Settings `json:"settings"`
 	// History are upgrades that have ended, the newest first, at most 10; absent where there are none.
 	History []PastUpgrade `json:"history,omitempty"`
 }
@@ -194,6 +196,20 @@ type OtherImage struct {
 	UpdateAvailable bool `json:"updateAvailable"`
 	// Image is the image that the OTA client would get now; null where there is none.
 	Image *Offer `json:"image"`
+}
+
+// Settings are what was set for one device alone; what is absent was not set.
+type Settings struct {
+	// Excluded says that the device is upgraded only when it is named, with force.
+	Excluded *bool `json:"excluded,omitempty"`
+	// BlockSize is the largest block of an image, in bytes, from 1 to 64.
+	BlockSize *uint8 `json:"blockSize,omitempty"`
+	// BlockIntervalMS is the shortest time between two blocks, in milliseconds.
+	BlockIntervalMS *uint32 `json:"blockIntervalMs,omitempty"`
+	// StallTimeoutSeconds is how long the device may be silent before a download has stalled, in seconds.
+	StallTimeoutSeconds *uint32 `json:"stallTimeoutSeconds,omitempty"`
+	// NotifyAttempts is how many offers the device gets before the upgrade fails as noResponse.
+	NotifyAttempts *uint32 `json:"notifyAttempts,omitempty"`
 }
 
 // Offer is the image that a device would get now.

@@ -38,6 +38,8 @@ type Key struct {
 	Kind ValueKind
 	// Least and Most bound the value, both included: see the kinds.
 	Least, Most uint64
+	// Nullable says that the value may be null, which takes back what was set.
+	Nullable bool
 }
 
 // Operation is what can be asked for by a request. Besides its own keys each request may have a transaction.
@@ -145,6 +147,17 @@ func Operations() []Operation {
 		{
 			Name: "rename", Response: "renameResponse", OfDevice: true,
 			Required: []Key{device, {Name: "name", Kind: ValueName}},
+		},
+		{
+			Name: "configure", Response: "configureResponse", OfDevice: true,
+			Required: []Key{device},
+			Optional: []Key{
+				{Name: "excluded", Kind: ValueBoolean, Nullable: true},
+				{Name: "blockSize", Kind: ValueNumber, Least: 1, Most: 64, Nullable: true},
+				{Name: "blockIntervalMs", Kind: ValueNumber, Most: 60_000, Nullable: true},
+				{Name: "stallTimeoutSeconds", Kind: ValueNumber, Least: 1, Most: 604_800, Nullable: true},
+				{Name: "notifyAttempts", Kind: ValueNumber, Least: 1, Most: 100_000, Nullable: true},
+			},
 		},
 		{
 			Name: "forget", Response: "forgetResponse", OfDevice: true,

@@ -92,6 +92,8 @@ const (
 	ReasonCanaryFailed Reason = "canaryFailed"
 	// ReasonBatteryLow means that the device's battery is below the least charge that is configured.
 	ReasonBatteryLow Reason = "batteryLow"
+	// ReasonExcluded means that a person has excluded the device from upgrades.
+	ReasonExcluded Reason = "excluded"
 )
 
 // Reasons lists every reason.
@@ -101,7 +103,7 @@ func Reasons() []Reason {
 		ReasonImageInfoNotFound, ReasonImageAccessFailed, ReasonImageValidationFailed, ReasonHardwareMismatch,
 		ReasonNoResponse, ReasonStalled, ReasonDeviceAborted, ReasonInvalidImage, ReasonRequireMoreImages,
 		ReasonVersionUnchanged, ReasonNotRejoined, ReasonCancelled, ReasonImageRemoved, ReasonDongleLost,
-		ReasonCanaryFailed, ReasonBatteryLow,
+		ReasonCanaryFailed, ReasonBatteryLow, ReasonExcluded,
 	}
 }
 

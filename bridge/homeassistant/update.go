@@ -28,7 +28,7 @@ func Update(d otasvc.DeviceRecord) contract.UpdateState {
 	if model := label(d.ModelID); model != "" {
 		s.Title = model + " firmware"
 	}
-	if o := d.Offer; o != nil && d.UpdateAvailable {
+	if o := d.Offer; o != nil && d.UpdateAvailable && !d.Settings.Excludes() {
 		s.LatestVersion = formatVersion(o.ImageVersion)
 		s.ReleaseSummary, s.ReleaseURL = release(o)
 	}

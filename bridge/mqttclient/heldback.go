@@ -38,7 +38,7 @@ type heldMessage struct {
 // content is what a message has in common with a copy of it.
 func (m *heldMessage) content() string { return m.topic + "\x00" + string(m.payload) }
 
-// begin has messages held back from now on. What is held back already stays.
+// begin has messages held back from now on.
 func (h *heldBack) begin() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -164,6 +164,7 @@ func (s *session) serve(ctx context.Context) error {
 		s.client.observeOutbox()
 	}
 	close(s.stopping)
+	s.client.back.end() // the broker takes them for delivered, so they must not wait for a further connection
 	if errors.Is(err, errConnectionLost) {
 		s.client.gone()
 		return fmt.Errorf("%w: %s: %w", ErrBrokerUnreachable, s.name, err)

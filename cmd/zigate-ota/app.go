@@ -19,6 +19,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/httpapi"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
+	"github.com/zigate-ota/zigate-ota/bridge/promises"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/commandline"
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -75,7 +76,10 @@ func newApp(cfg config.Config, logger *logger, home *sim.Dongle) (*app, error) {
 	if err := a.addClient(meters); err != nil {
 		return nil, err
 	}
-	feed := a.addBridge(meters)
+	feed, err := a.addBridge(meters)
+	if err != nil {
+		return nil, err
+	}
 	a.addHTTP(images, meters, feed)
 	return a, nil
 }
@@ -215,8 +219,12 @@ func (a *app) addBroker() func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 
 // addBridge makes the bridge between the service and MQTT. It returns the feed from which
 // HTTP tells the same.
-func (a *app) addBridge(meters *metrics.Metrics) *bridge.Feed {
+func (a *app) addBridge(meters *metrics.Metrics) (*bridge.Feed, error) {
 	feed := bridge.NewFeed()
+	book, err := promises.Open(filepath.Join(a.cfg.StateDir, "requests.json"), a.log)
+	if err != nil {
+		return nil, err
+	}
 	options := bridge.Options{
 		Topics:   a.topics(),
 		Version:  version,
@@ -225,6 +233,7 @@ func (a *app) addBridge(meters *metrics.Metrics) *bridge.Feed {
 		Observer: meters,
 		Logger:   a.log,
 		Feed:     feed,
+		Promises: book,
 	}
 	if a.cfg.HomeAssistant.Discovery {
 		options.Discovery = &homeassistant.Options{
@@ -235,7 +244,8 @@ func (a *app) addBridge(meters *metrics.Metrics) *bridge.Feed {
 		}
 	}
 	a.bridge = bridge.New(options)
-	return feed
+	a.bridge.Resume()
+	return feed, nil
 }
 
 // addHTTP makes the server of the API, the page, metrics and health.
@@ -333,7 +343,7 @@ func (f taskFunc) Run(ctx context.Context) error { return f(ctx) }
 // which still sends commands to the dongle, then the sharing of the dongle and its connection, then the
 // MQTT client, which still publishes what those did, then the embedded broker and the simulated dongle.
 func (a *app) Run(ctx context.Context) error {
-	base := []task{a.logger}
+	base := []task{a.logger, a.bridge}
 	if a.broker != nil {
 		base = append(base, taskFunc(func(ctx context.Context) error {
 			defer close(a.brokerDone)

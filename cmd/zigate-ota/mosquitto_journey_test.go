@@ -80,7 +80,7 @@ func TestMosquittoJourney(t *testing.T) {
 			}
 			if diff := cmp.Diff(jsonObject(`{"euid":"`+kitchen+`","networkAddress":20303,"name":"`+kitchen+`","manufacturerName":"IKEA of Sweden",
 				"modelId":"TRADFRI bulb E27","mfgId":4476,"imageTypeId":8705,"hardwareVersion":null,"endpoint":1,"sleepy":false,
-				"currentFileVersion":570492721,"updateAvailable":false}`), device); diff != "" {
+				"currentFileVersion":570492721,"updateAvailable":false,"settings":{}}`), device); diff != "" {
 				t.Errorf("record of the bulb (-want +got):\n%s", diff)
 			}
 

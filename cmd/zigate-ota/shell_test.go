@@ -106,6 +106,16 @@ func TestShell(t *testing.T) {
 	if last["operation"] != "upgradeResponse" || last["status"] != "success" || last["euid"] != hall {
 		t.Errorf("the last line: %v", last)
 	}
+	u.shows(`^Kitchen bulb: configured\n$`, "configure", "Kitchen bulb", "--excluded", "true", "--block-size", "40", "--stall-timeout", "90m")
+	u.shows(`(?m)^  set for it alone   excluded from upgrades, blocks of 40 bytes at most, stalled after 1 h 30 min$`, "devices", "Kitchen bulb")
+	u.shows(`^Kitchen bulb: configured\n$`, "configure", "Kitchen bulb", "--excluded", "default", "--block-size", "default", "--stall-timeout", "default")
+	if out := u.shows(``, "devices", "Kitchen bulb"); strings.Contains(out, "set for it alone") {
+		t.Errorf("nothing is set any more: %s", out)
+	}
+	_, stderr = u.run(commandline.ExitFailed, "configure", "Kitchen bulb", "--block-size", "65")
+	if !strings.Contains(stderr, "blockSize: must be a whole number from 1 to 64") {
+		t.Errorf("a block of 65 bytes: %s", stderr)
+	}
 	u.shows(`^Kitchen bulb: the image is removed\n$`, "remove-image", "Kitchen bulb", "0x2201")
 	u.shows("^"+hall+": forgotten\n$", "forget", hall)
 

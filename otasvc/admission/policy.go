@@ -19,7 +19,9 @@ func IsUpdate(running *uint32, o Offer) bool {
 func Available(running *uint32, o Offer) bool { return IsUpdate(running, o) && !o.Doubtful }
 
 // ForAll reports whether a device is one of those that a request for all devices means.
-func ForAll(d Device, o *Offer) bool { return o != nil && Available(d.Version, *o) && !d.Upgrading }
+func ForAll(d Device, o *Offer) bool {
+	return o != nil && Available(d.Version, *o) && !d.Upgrading && !d.Excluded
+}
 
 // Before is what happened with an offer's image and its device before.
 type Before struct {

@@ -38,6 +38,7 @@ func TestPolicy(t *testing.T) {
 		"none":                  {device: admission.Device{Version: version(7)}},
 		"for other hardware":    {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, Fits: true, Here: true, WrongHardware: "image is for others"}},
 		"called invalid":        {device: admission.Device{Version: version(7)}, offer: &admission.Offer{Version: 8, CalledInvalid: true}},
+		"excluded":              {device: admission.Device{Version: version(7), Excluded: true}, offer: newer},
 		"under way":             {device: admission.Device{Version: version(7), Upgrading: true}, offer: newer},
 		"not to be had":         {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Unfetched: true}, forAll: true},
 		"tried already":         {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Tried: true}, forAll: true},

@@ -33,6 +33,7 @@ type Device struct {
 	Known        bool    // it was not forgotten meanwhile
 	Upgrading    bool    // it has an upgrade that has not ended
 	Sleepy       bool    // it hears only when it wakes
+	Excluded     bool    // a person has excluded it: it is upgraded only when it is named, with force
 	Version      *uint32 // the running file version; nil while it is not known
 	VersionFresh bool    // the device itself has told it since the start
 }
@@ -133,10 +134,12 @@ func BeginAt(at time.Time, inWindow bool, window *upgrade.Window, now time.Time)
 
 // Arrived decides what is done about a request for one device when it comes. underway is the upgrade that the
 // device has already, or nil.
-func Arrived(r Request, underway *Underway, g Dongle) Verdict {
+func Arrived(r Request, d Device, underway *Underway, g Dongle) Verdict {
 	switch {
 	case underway != nil && !r.installs(underway):
 		return refuse(upgrade.ReasonAlreadyQueued)
+	case underway == nil && d.Excluded && !r.Force:
+		return refuse(upgrade.ReasonExcluded)
 	case g.Trouble != "" && (underway != nil || r.AtOnce):
 		return unusable(g)
 	case underway != nil:
@@ -237,6 +240,8 @@ func Admit(r Request, d Device, o Offer) Verdict {
 		return Verdict{Cause: DeviceForgotten}
 	case d.Upgrading:
 		return refuse(upgrade.ReasonAlreadyQueued)
+	case d.Excluded && !r.Force:
+		return refuse(upgrade.ReasonExcluded)
 	case !o.Fits:
 		return noImage()
 	case o.WrongHardware != "" && !r.Force:

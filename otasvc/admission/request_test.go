@@ -82,6 +82,7 @@ func TestArrived(t *testing.T) {
 	waits := &admission.Underway{Downloaded: true, Version: 7}
 	tests := map[string]struct {
 		request  admission.Request
+		device   admission.Device
 		underway *admission.Underway
 		dongle   admission.Dongle
 		action   admission.Action
@@ -89,6 +90,10 @@ func TestArrived(t *testing.T) {
 		reason   upgrade.Reason
 		says     string
 	}{
+		"excluded":                        {request: now, device: admission.Device{Excluded: true}, dongle: working, cause: admission.ForReason, reason: upgrade.ReasonExcluded, says: "force"},
+		"excluded, by its URL":            {request: byURL, device: admission.Device{Excluded: true}, dongle: working, cause: admission.ForReason, reason: upgrade.ReasonExcluded, says: "force"},
+		"excluded, with force":            {request: with(now, func(r *admission.Request) { r.Force = true }), device: admission.Device{Excluded: true}, dongle: working, action: admission.Choose},
+		"excluded, to install what waits": {request: now, device: admission.Device{Excluded: true}, underway: waits, dongle: working, action: admission.Release},
 		"of a device":                     {request: now, dongle: working, action: admission.Choose},
 		"of a version":                    {request: ofVersion(3), dongle: working, action: admission.Choose},
 		"of a URL":                        {request: byURL, dongle: working, action: admission.Fetch},
@@ -109,7 +114,7 @@ func TestArrived(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := admission.Arrived(tt.request, tt.underway, tt.dongle)
+			got := admission.Arrived(tt.request, tt.device, tt.underway, tt.dongle)
 			decided(t, got, tt.action, tt.cause, tt.reason, tt.says)
 		})
 	}

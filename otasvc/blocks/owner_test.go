@@ -46,7 +46,7 @@ func TestPages(t *testing.T) {
 		"a page past the end":   {offset: 900, bytes: 4096, want: [][2]int{{900, 48}, {948, 48}, {996, 4}}},
 		"a page behind the end": {offset: 1000, bytes: 64, want: [][2]int{{1000, 0}}},
 		"a narrow route": {
-			change: func(h *home) { h.transfer.LimitBlock(32) },
+			change: func(h *home) { h.transfer.Limit(blocks.Limits{Largest: 32}) },
 			bytes:  64, want: [][2]int{{0, 32}, {32, 32}},
 		},
 		"the last block is the owner's": {
@@ -160,7 +160,7 @@ func TestPace(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHome(make([]byte, 1000), func(o *blocks.Options) { o.Interval = tt.interval })
+				h := newHome(make([]byte, 1000), func(o *blocks.Options) { o.Limits.Interval = tt.interval })
 				first := blockRequest(0, 64)
 				if len(h.answer(&first, time.Now())) == 0 {
 					t.Fatal("the first request gets no block")
@@ -384,7 +384,7 @@ func TestProgress(t *testing.T) {
 			h.wait(time.Second)
 		}
 		want := blocks.Progress{
-			Requests: 4, Position: 256, First: 128, Again: 1,
+			Requests: 4, Position: 256, First: 128, Again: 1, LastBlock: 64,
 			Started: begun, Last: begun.Add(3 * time.Second),
 		}
 		if diff := cmp.Diff(want, h.transfer.Progress(time.Now())); diff != "" {

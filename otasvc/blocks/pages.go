@@ -120,7 +120,7 @@ func (s *Server) nextPageBlock(p *page) {
 		asked = uint8(known)
 	}
 	req := p.request(asked)
-	n := min(tr.blockSize(asked, s.maxBlock, p.offset), p.end-p.offset)
+	n := min(tr.blockSize(asked, p.offset, s.limitsOf(tr)), p.end-p.offset)
 	if tr.keepLast.Load() && p.offset+n == tr.size() {
 		delete(s.pages, tr)
 		s.owner.LastBlock(tr, req)

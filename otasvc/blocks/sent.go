@@ -66,6 +66,9 @@ func (s *Server) Acknowledged(now time.Time) (Sent, bool) {
 	return sent, ok && sent.tr != nil
 }
 
+// Refused notes that the dongle did not take an answer. The reader calls it.
+func (s *Server) Refused(sent Sent) { sent.tr.sizes.stuck.refused() }
+
 // Reconnected forgets what was sent: the statuses of an earlier connection do not come any more. The reader
 // calls it.
 func (s *Server) Reconnected() {
@@ -95,6 +98,6 @@ func (s *Server) Again(sent Sent, now time.Time) (message.Message, bool) {
 			return waitForData(&sent.req, seconds), true
 		}
 	}
-	n := tr.blockSize(sent.req.MaxDataSize, s.maxBlock, sent.req.Offset)
+	n := tr.blockSize(sent.req.MaxDataSize, sent.req.Offset, s.limitsOf(tr))
 	return tr.block(targetOf(&sent.req), sent.req.Sequence, sent.req.Offset, n), true
 }

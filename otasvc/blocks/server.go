@@ -57,16 +57,14 @@ type Owner interface {
 
 // Options are what a Server is made of.
 type Options struct {
-	MaxBlock uint8         // largest block in bytes
-	Interval time.Duration // shortest time between two blocks of a device; 0: as fast as it asks
+	Limits   Limits // for transfers without limits of their own
 	Observer Observer
 	Owner    Owner
 }
 
 // Server answers image block requests. It must be made by New.
 type Server struct {
-	maxBlock uint8
-	interval time.Duration
+	limits   Limits // for transfers without limits of their own
 	observer Observer
 	owner    Owner
 
@@ -83,8 +81,7 @@ type Server struct {
 // New returns a server with an empty table: it leaves all requests without an answer.
 func New(o Options) *Server {
 	s := &Server{
-		maxBlock: o.MaxBlock,
-		interval: o.Interval,
+		limits:   o.Limits,
 		observer: o.Observer,
 		owner:    o.Owner,
 		pages:    map[*Transfer]*page{},
@@ -121,7 +118,7 @@ func (s *Server) Answer(req *message.ImageBlockRequest, now time.Time, dst []byt
 // Block returns the block for a request that was handed to the owner, and counts it as served. The request
 // must be one that [Owner] got with the transfer. The owner calls it.
 func (s *Server) Block(tr *Transfer, req *message.ImageBlockRequest) message.ImageBlockResponse {
-	n := tr.blockSize(req.MaxDataSize, s.maxBlock, req.Offset)
+	n := tr.blockSize(req.MaxDataSize, req.Offset, s.limitsOf(tr))
 	s.observer.BlockRequest(Served, int(n))
 	return tr.block(targetOf(req), req.Sequence, req.Offset, n)
 }
@@ -199,7 +196,14 @@ func (s *Server) decideTransfer(
 			return
 		}
 	}
-	n := tr.blockSize(req.MaxDataSize, s.maxBlock, req.Offset)
+	limits := s.limitsOf(tr)
+	if by == byReader {
+		tr.sizes.stuck.note(req, limits)
+	}
+	n := tr.blockSize(req.MaxDataSize, req.Offset, limits)
+	if by == byReader {
+		tr.sizes.stuck.sent(n)
+	}
 	if n == 0 {
 		s.observer.BlockRequest(OutOfRange, 0)
 		a.refuse(req, malformedCommand)
@@ -210,9 +214,11 @@ func (s *Server) decideTransfer(
 		s.last(tr, req)
 		return
 	}
-	if early := s.early(tr, now, by); early > 0 {
-		s.pace(tr, req, n, early, now, a)
-		return
+	if by == byReader {
+		if early := tr.early(limits.Interval, now); early > 0 {
+			s.pace(tr, req, n, early, now, a)
+			return
+		}
 	}
 	s.note(tr, req, n, now, by)
 	s.observer.BlockRequest(Served, int(n))
@@ -232,16 +238,24 @@ func (s *Server) otherImage(tr *Transfer, req *message.ImageBlockRequest, a *ans
 	a.refuse(req, message.OTAAbort)
 }
 
+// limitsOf is what the blocks of a transfer have to keep to.
+func (s *Server) limitsOf(tr *Transfer) *Limits {
+	if own := tr.sizes.limits.Load(); own != nil {
+		return own
+	}
+	return &s.limits
+}
+
 // early is how much sooner a request comes than the shortest time between two blocks allows. Where it is not
 // early, the time of the next one is set.
-func (s *Server) early(tr *Transfer, now time.Time, by asker) time.Duration {
-	if s.interval <= 0 || by != byReader {
+func (tr *Transfer) early(interval time.Duration, now time.Time) time.Duration {
+	if interval <= 0 {
 		return 0
 	}
 	if early := time.Duration(tr.nextBlock.Load() - tr.instant(now)); early > 0 {
 		return early
 	}
-	tr.nextBlock.Store(tr.instant(now.Add(s.interval)))
+	tr.nextBlock.Store(tr.instant(now.Add(interval)))
 	return 0
 }
 
@@ -279,7 +293,7 @@ func (s *Server) answerLater(tr *Transfer, req *message.ImageBlockRequest, delay
 		now := time.Now()
 		var a answer
 		s.decideTransfer(tr, &asked, now, byOwner, &a)
-		tr.nextBlock.Store(tr.instant(now.Add(s.interval)))
+		tr.nextBlock.Store(tr.instant(now.Add(s.limitsOf(tr).Interval)))
 		s.send(&a)
 	})
 }

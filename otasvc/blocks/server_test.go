@@ -75,7 +75,7 @@ func newHome(image []byte, change ...func(*blocks.Options)) *home {
 			Bytes: image, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: testVersion,
 		}),
 	}
-	o := blocks.Options{MaxBlock: 64, Observer: h, Owner: h}
+	o := blocks.Options{Limits: blocks.Limits{Largest: 64}, Observer: h, Owner: h}
 	for _, c := range change {
 		c(&o)
 	}
@@ -160,7 +160,19 @@ func TestBlockAnswers(t *testing.T) {
 		"put off for a day":   {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.PutOff(future.Add(24 * time.Hour)) }, size: 64, wait: blocks.MaxWait, result: blocks.Held},
 		"for a moment":        {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Hold(future.Add(1)) }, size: 64, wait: 1, result: blocks.Held},
 		"held until now":      {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Hold(future) }, size: 64, bytes: image[:64], result: blocks.Served},
-		"a narrow route":      {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.LimitBlock(53) }, size: 64, bytes: image[:53], result: blocks.Served},
+		"a narrow route":      {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Limit(blocks.Limits{Largest: 53}) }, size: 63, bytes: image[:53], result: blocks.Served},
+		"cut to whole units":  {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Limit(blocks.Limits{Largest: 53}) }, size: 64, bytes: image[:48], result: blocks.Served},
+		"less than a unit":    {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Limit(blocks.Limits{Largest: 12}) }, size: 64, bytes: image[:12], result: blocks.Served},
+		"not cut, so no unit": {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) { tr.Limit(blocks.Limits{Largest: 53}) }, size: 50, bytes: image[:50], result: blocks.Served},
+		"never less than": {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) {
+			tr.Limit(blocks.Limits{Largest: 32, Least: 48})
+		}, size: 48, bytes: image[:48], result: blocks.Served},
+		"less is asked for": {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) {
+			tr.Limit(blocks.Limits{Largest: 64, Least: 48})
+		}, size: 20, bytes: image[:20], result: blocks.Served},
+		"less is left": {change: func(_ *message.ImageBlockRequest, tr *blocks.Transfer) {
+			tr.Limit(blocks.Limits{Largest: 64, Least: 48})
+		}, offset: 990, size: 48, bytes: image[990:], result: blocks.Served},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -51,10 +51,11 @@ type Transfer struct {
 
 	verdict    atomic.Int32
 	putOffTold atomic.Bool
-	holdUntil  atomic.Int64  // instant, or untilTold
-	waitsUntil atomic.Int64  // instant until which its last request has it wait; 0: it need not
-	keepLast   atomic.Bool   // the owner sends the last block
-	largest    atomic.Uint32 // largest block that gets through to the device, in bytes; 0: no limit is known
+	holdUntil  atomic.Int64 // instant, or untilTold
+	waitsUntil atomic.Int64 // instant until which its last request has it wait; 0: it need not
+	keepLast   atomic.Bool  // the owner sends the last block
+
+	sizes sizes // of its blocks
 
 	// The progress, which only the server writes.
 	position  atomic.Uint32 // bytes that the device has
@@ -75,6 +76,7 @@ type lastRequest struct {
 	at   atomic.Int64  // instant
 	key  atomic.Uint64 // askedKey of the last one that got a block
 	size atomic.Uint32 // largest block that the device takes, from the last one that got a block, in bytes
+	sent atomic.Uint32 // bytes of the block that it got
 }
 
 // run is a run of requests each of which began where the one before ended.
@@ -132,9 +134,21 @@ func (tr *Transfer) Abort() { tr.verdict.Store(int32(abort)) }
 // wait.
 func (tr *Transfer) KeepLast() { tr.keepLast.Store(true) }
 
-// LimitBlock bounds the blocks for the device to so many bytes, for a route that takes no longer frames. 0
-// takes the limit away.
-func (tr *Transfer) LimitBlock(bytes uint8) { tr.largest.Store(uint32(bytes)) }
+// Limits is what the blocks for a device have to keep to.
+type Limits struct {
+	Largest  uint8         // largest block in bytes
+	Least    uint8         // bytes below which no block is cut, but for the last one; 0: there is none
+	Interval time.Duration // shortest time between two blocks; 0: as fast as the device asks
+}
+
+// sizes is what decides how large the blocks for a device are, besides what it asks for.
+type sizes struct {
+	limits atomic.Pointer[Limits] // nil: those of the server
+	stuck  stuck
+}
+
+// Limit sets what the blocks for the device have to keep to, in the place of what holds for all.
+func (tr *Transfer) Limit(l Limits) { tr.sizes.limits.Store(&l) }
 
 // Progress is how far a device has come.
 type Progress struct {
@@ -145,6 +159,15 @@ type Progress struct {
 	Again    uint32    // requests for what was served before: lost blocks, doubled and late requests
 	Started  time.Time // of the first request, or of the last restart
 	Last     time.Time // of the last request
+	// GetsThrough is the largest block, in bytes, that was seen to get through to the device, where larger
+	// ones did not; 0 where that was not seen.
+	GetsThrough uint8
+	// InVain says that the device asks for the same block again and again, whatever its size. Tried is the
+	// largest block, in bytes, that is sent meanwhile; 0 where that is as large as it may be.
+	InVain bool
+	Tried  uint8
+	// LastBlock is how many bytes the last block had.
+	LastBlock uint8
 	// WaitsUntil is when the device is to ask again, where its last request was answered with wait-for-data;
 	// zero where it was not.
 	WaitsUntil time.Time
@@ -158,6 +181,10 @@ func (tr *Transfer) Progress(now time.Time) Progress {
 	p.Position = tr.position.Load()
 	p.First = tr.first.Load()
 	p.Again = tr.again.Load()
+	p.GetsThrough = uint8(tr.sizes.stuck.through.Load())
+	p.InVain = tr.sizes.stuck.inVain.Load()
+	p.Tried = uint8(tr.sizes.stuck.limit.Load())
+	p.LastBlock = uint8(tr.last.sent.Load())
 	p.Started = tr.time(tr.startedAt.Load(), now)
 	p.Last = tr.time(tr.last.at.Load(), now)
 	if at := tr.waitsUntil.Load(); at != 0 {
@@ -187,14 +214,22 @@ func (tr *Transfer) fits(req *message.ImageBlockRequest) bool {
 		req.FileVersion == tr.image.FileVersion
 }
 
-// blockSize is how many bytes a request gets: what the device asks for, what is allowed, what fits its route,
-// what is left, whichever is least.
-func (tr *Transfer) blockSize(asked, allowed uint8, offset uint32) uint32 {
-	n := min(uint32(asked), uint32(allowed), tr.size()-offset)
-	if largest := tr.largest.Load(); largest != 0 {
-		n = min(n, largest)
+// unit is what devices with NXP's stack that ask for a multiple of it round the size of each block down to:
+// they would lose the rest.
+const unit = 16
+
+// blockSize is how many bytes a request gets: what the device asks for, what is allowed, what gets through to
+// it, what is left, whichever is least.
+func (tr *Transfer) blockSize(asked uint8, offset uint32, l *Limits) uint32 {
+	n := min(asked, l.Largest)
+	if limit := uint8(tr.sizes.stuck.limit.Load()); limit != 0 {
+		n = min(n, limit)
 	}
-	return n
+	if n < asked && asked%unit == 0 && n > unit {
+		n -= n % unit
+	}
+	n = max(n, min(asked, l.Least))
+	return min(uint32(n), tr.size()-offset)
 }
 
 // block is n bytes of the image; offset and n must lie inside it.
@@ -259,6 +294,7 @@ func (tr *Transfer) note(
 	if n > 0 {
 		tr.last.key.Store(askedKey(req))
 		tr.last.size.Store(uint32(req.MaxDataSize))
+		tr.last.sent.Store(n)
 		tr.waitsUntil.Store(0)
 	}
 	if tr.requests.Load() == 0 {

@@ -219,7 +219,7 @@ func (f Facts) As(c Client) Facts {
 func (d *Device) Clients() []Client {
 	list := d.facts.clients()
 	for i := range list {
-		if len(list) > 1 && clientAt(d, list[i].Endpoint) != i {
+		if len(list) > 1 && clientOn(d, list[i].Endpoint) != i {
 			list[i].Mute = true
 		}
 	}
@@ -243,9 +243,9 @@ func (d *Device) Client(imageType uint16) (c Client, exact bool) {
 	return list[0], list[0].ImageType == nil
 }
 
-// clientAt is the place of the client whose attributes an endpoint has: the one whose type was read there,
+// clientOn is the place of the client whose attributes an endpoint has: the one whose type was read there,
 // else the first one there. It is -1 where there is none.
-func clientAt(d *Device, endpoint uint8) int {
+func clientOn(d *Device, endpoint uint8) int {
 	list := d.facts.clients()
 	if named, ok := d.named[endpoint]; ok {
 		at := slices.IndexFunc(list, func(c Client) bool { return holds(c.ImageType, named) })

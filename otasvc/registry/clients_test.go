@@ -30,8 +30,8 @@ func shown(list []registry.Client) string {
 	return strings.Join(texts, " ")
 }
 
-// client is an OTA client that has told its image type a while ago.
-func client(endpoint uint8, imageType uint16, ago time.Duration) registry.Client {
+// oneClient is an OTA client that has told its image type a while ago.
+func oneClient(endpoint uint8, imageType uint16, ago time.Duration) registry.Client {
 	return registry.Client{
 		Endpoint: endpoint, ImageType: &imageType,
 		ClientPast: registry.ClientPast{ToldAt: now.Add(-ago)},
@@ -57,9 +57,9 @@ func TestPlaced(t *testing.T) {
 		return registry.Telling{Endpoint: endpoint, ImageType: 20, How: registry.Took, At: now}
 	}
 	running := func(t registry.Telling, version uint32) registry.Telling { t.Version = &version; return t }
-	many := []registry.Client{client(1, 10, 0)}
+	many := []registry.Client{oneClient(1, 10, 0)}
 	for i := range 7 {
-		many = append(many, client(1, 100+uint16(i), time.Duration(i%5)*time.Hour))
+		many = append(many, oneClient(1, 100+uint16(i), time.Duration(i%5)*time.Hour))
 	}
 	list := func(c ...registry.Client) []registry.Client { return c }
 
@@ -75,41 +75,41 @@ func TestPlaced(t *testing.T) {
 		"the first type, of another endpoint": {list(onlyVersion), asked(2, 10), "1: 2:10", 1},
 		"a main client that told nothing":     {list(unheard), asked(2, 10), "2:10", 0},
 		"it did not answer yet":               {list(unheard), read(2, 10), "1: 2:10", 1},
-		"a known type":                        {list(client(1, 10, 0), client(1, 20, 0)), asked(1, 20), "1:10 1:20", 1},
-		"a known type asks elsewhere":         {list(client(1, 10, 0)), asked(2, 10), "2:10", 0},
-		"a known type is read elsewhere":      {list(client(1, 10, 0)), read(2, 10), "1:10", 0},
-		"two types at one endpoint":           {list(client(1, 10, 0)), asked(1, 20), "1:10 1:20", 1},
-		"two endpoints":                       {list(client(1, 10, 0)), read(2, 20), "1:10 2:20", 1},
-		"a new type after an upgrade":         {list(installed(client(1, 10, 0))), asked(1, 20), "1:20(10)", 0},
-		"a new type after an upgrade, read":   {list(installed(client(1, 10, 0))), read(1, 20), "1:20(10)", 0},
+		"a known type":                        {list(oneClient(1, 10, 0), oneClient(1, 20, 0)), asked(1, 20), "1:10 1:20", 1},
+		"a known type asks elsewhere":         {list(oneClient(1, 10, 0)), asked(2, 10), "2:10", 0},
+		"a known type is read elsewhere":      {list(oneClient(1, 10, 0)), read(2, 10), "1:10", 0},
+		"two types at one endpoint":           {list(oneClient(1, 10, 0)), asked(1, 20), "1:10 1:20", 1},
+		"two endpoints":                       {list(oneClient(1, 10, 0)), read(2, 20), "1:10 2:20", 1},
+		"a new type after an upgrade":         {list(installed(oneClient(1, 10, 0))), asked(1, 20), "1:20(10)", 0},
+		"a new type after an upgrade, read":   {list(installed(oneClient(1, 10, 0))), read(1, 20), "1:20(10)", 0},
 		"a new type at another endpoint after an upgrade": {
-			list(installed(client(1, 10, 0))), asked(2, 20), "1:10 2:20", 1,
+			list(installed(oneClient(1, 10, 0))), asked(2, 20), "1:10 2:20", 1,
 		},
 		"the upgrade of the other one": {
-			list(client(1, 10, 0), installed(client(2, 20, 0))), asked(2, 30), "1:10 2:30(20)", 1,
+			list(oneClient(1, 10, 0), installed(oneClient(2, 20, 0))), asked(2, 30), "1:10 2:30(20)", 1,
 		},
 		"a known type after an upgrade": {
-			list(installed(client(1, 10, 0)), client(1, 20, 0)), asked(1, 20), "1:10 1:20", 1,
+			list(installed(oneClient(1, 10, 0)), oneClient(1, 20, 0)), asked(1, 20), "1:10 1:20", 1,
 		},
 		"a new type with the image's version": {
-			list(installed(client(1, 10, 0))), running(asked(1, 20), 7), "1:20(10)", 0,
+			list(installed(oneClient(1, 10, 0))), running(asked(1, 20), 7), "1:20(10)", 0,
 		},
 		"a second type after the first image": {
-			list(installed(client(1, 10, 0))), running(asked(1, 20), 3), "1:10 1:20", 1,
+			list(installed(oneClient(1, 10, 0))), running(asked(1, 20), 3), "1:10 1:20", 1,
 		},
-		"an image is taken after an upgrade": {list(installed(client(1, 10, 0))), took(0), "1:10 0:20", 1},
-		"an image is taken at an endpoint":   {list(client(1, 10, 0)), took(2), "1:10 2:20", 1},
-		"an image is taken by a silent one":  {list(client(1, 10, 31*day)), took(1), "1:10 1:20", 1},
+		"an image is taken after an upgrade": {list(installed(oneClient(1, 10, 0))), took(0), "1:10 0:20", 1},
+		"an image is taken at an endpoint":   {list(oneClient(1, 10, 0)), took(2), "1:10 2:20", 1},
+		"an image is taken by a silent one":  {list(oneClient(1, 10, 31*day)), took(1), "1:10 1:20", 1},
 		"an image is taken first":            {list(unheard), took(0), "1:20", 0},
 		"the old type has not been heard for long": {
-			list(client(1, 10, 31*day)), asked(1, 20), "1:20(10)", 0,
+			list(oneClient(1, 10, 31*day)), asked(1, 20), "1:20(10)", 0,
 		},
-		"it has not been heard for a while":    {list(client(1, 10, 29*day)), asked(1, 20), "1:10 1:20", 1},
-		"it is read after a long silence":      {list(client(1, 10, 31*day)), read(1, 20), "1:10 1:20", 1},
-		"nobody knows when it was heard":       {list(client(1, 10, 0), registry.Client{}), asked(1, 10), "1:10 0:", 0},
-		"the main one is gone, the other asks": {list(client(1, 10, 31*day), client(1, 20, 0)), asked(1, 20), "1:20(10)", 0},
-		"the other one is gone, the main asks": {list(client(1, 10, 0), client(1, 20, 31*day)), asked(1, 10), "1:10(20)", 0},
-		"it is at another endpoint and silent": {list(client(1, 10, 31*day), client(2, 20, 0)), asked(2, 20), "1:10 2:20", 1},
+		"it has not been heard for a while":    {list(oneClient(1, 10, 29*day)), asked(1, 20), "1:10 1:20", 1},
+		"it is read after a long silence":      {list(oneClient(1, 10, 31*day)), read(1, 20), "1:10 1:20", 1},
+		"nobody knows when it was heard":       {list(oneClient(1, 10, 0), registry.Client{}), asked(1, 10), "1:10 0:", 0},
+		"the main one is gone, the other asks": {list(oneClient(1, 10, 31*day), oneClient(1, 20, 0)), asked(1, 20), "1:20(10)", 0},
+		"the other one is gone, the main asks": {list(oneClient(1, 10, 0), oneClient(1, 20, 31*day)), asked(1, 10), "1:10(20)", 0},
+		"it is at another endpoint and silent": {list(oneClient(1, 10, 31*day), oneClient(2, 20, 0)), asked(2, 20), "1:10 2:20", 1},
 		"more than a device can have": {
 			many, asked(1, 20), "1:10 1:100 1:101 1:102 1:103 1:105 1:106 1:20", 7,
 		},
@@ -273,7 +273,7 @@ func TestClientsAreKept(t *testing.T) {
 		t.Errorf("a new type after the restart: %s", got)
 	}
 
-	f.Others = append(f.Others, registry.Client{}, f.Others[0], client(1, 10, 0))
+	f.Others = append(f.Others, registry.Client{}, f.Others[0], oneClient(1, 10, 0))
 	if got := shown(registry.NewDevices().Restore(f, now).Clients()); got != "1:10 1:20" {
 		t.Error("damaged:", got)
 	}

@@ -3,10 +3,12 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -31,9 +33,6 @@ type Device struct {
 	// named is the image type that was read as attribute of an endpoint, by endpoint. It is not kept: after a
 	// restart it is read anew.
 	named map[uint8]uint16
-	// largestBlock is the largest block of an image, in bytes, that fits the device's route; 0 means that no
-	// limit was met.
-	largestBlock uint8
 }
 
 // telling is when a device was last told to others, and which of its revisions.
@@ -81,9 +80,16 @@ func (d *Device) Mute() bool { return d.facts.Heard.Mute }
 // Interviewed reports whether the device has answered a whole interview once.
 func (d *Device) Interviewed() bool { return d.facts.Interviewed }
 
-// LargestBlock is the largest block of an image, in bytes, that fits the device's route; 0 means that no
-// limit was met.
-func (d *Device) LargestBlock() uint8 { return d.largestBlock }
+// Settings is what a person has set for the device.
+func (d *Device) Settings() needs.Settings { return d.facts.Settings }
+
+// Configure notes what a person has set for the device, in the place of what was set before.
+func (d *Device) Configure(set needs.Settings) {
+	if !reflect.DeepEqual(d.facts.Settings, set) {
+		d.facts.Settings = set
+		d.changed()
+	}
+}
 
 // CalledInvalid reports whether the device has called an image (SHA-256, lower-case hex) invalid.
 func (d *Device) CalledInvalid(sha256 string) bool { return slices.Contains(d.facts.Invalid, sha256) }
@@ -211,23 +217,6 @@ func (d *Device) AsksAt(dongleEndpoint, last uint8) (deaf bool) {
 	d.facts.DeafEndpoint = found
 	*d.kept++
 	return found != 0
-}
-
-// routeBlocks are the block sizes, in bytes, that fit one Zigbee frame behind ever more relays of a source
-// route.
-var routeBlocks = []uint8{61, 57, 53, 48, 40, 32, 16}
-
-// ShrinkBlocks notes that a frame for the device did not fit its route, so that its blocks have to be
-// smaller. allowed is the largest block, in bytes, that is configured. It returns the new limit, and false
-// where there is no smaller one.
-func (d *Device) ShrinkBlocks(allowed uint8) (uint8, bool) {
-	for _, size := range routeBlocks {
-		if size < allowed && (d.largestBlock == 0 || size < d.largestBlock) {
-			d.largestBlock = size
-			return size, true
-		}
-	}
-	return 0, false
 }
 
 // changed notes that something is new of the device that is both kept and told.

@@ -95,7 +95,6 @@ func TestChangesShow(t *testing.T) {
 		"battery":                 {func(_ *registry.Devices, d *registry.Device) { d.Learn(attribute(1, 0x21, uint8(140))) }, kept},
 		"deaf endpoint":           {func(_ *registry.Devices, d *registry.Device) { d.AsksAt(11, 6) }, kept},
 		"link quality":            {func(_ *registry.Devices, d *registry.Device) { d.SetLinkQuality(200) }, told},
-		"shorter route":           {func(_ *registry.Devices, d *registry.Device) { d.ShrinkBlocks(64) }, 0},
 		"an image for endpoint 1": {func(_ *registry.Devices, d *registry.Device) { d.AsksAt(1, 6) }, 0},
 		"an unsupported attribute": {func(_ *registry.Devices, d *registry.Device) {
 			d.Learn(unsupported(message.ClusterBasic, message.AttrModel))
@@ -377,25 +376,6 @@ func TestUnanswered(t *testing.T) {
 	}
 	if d.AsksAt(1, 6) || d.Unanswered() != "" {
 		t.Error("a device that asks at endpoint 1 again is still called unanswered")
-	}
-}
-
-// Blocks get smaller down to a floor, and never larger than what is configured.
-func TestShrinkBlocks(t *testing.T) {
-	d, _ := registry.NewDevices().Meet(bulb)
-	var sizes []uint8
-	for {
-		size, ok := d.ShrinkBlocks(50)
-		if !ok {
-			break
-		}
-		if d.LargestBlock() != size {
-			t.Errorf("the limit is %d, not %d", d.LargestBlock(), size)
-		}
-		sizes = append(sizes, size)
-	}
-	if want := []uint8{48, 40, 32, 16}; !slices.Equal(sizes, want) {
-		t.Errorf("%v, want %v", sizes, want)
 	}
 }
 

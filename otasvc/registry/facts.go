@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -93,6 +94,9 @@ type Facts struct {
 	MainPast ClientPast `json:"otaClient,omitzero"`
 	// Others are the device's OTA clients besides the main one, in the order in which they were met.
 	Others []Client `json:"otherClients,omitempty"`
+
+	// Settings is what a person has set for the device.
+	Settings needs.Settings `json:"settings,omitzero"`
 
 	// Heard is what is found out anew after a start.
 	Heard Heard `json:"-"`

@@ -32,8 +32,8 @@ func Interview(ctx context.Context, a Asker) error {
 	}
 	q := interview{ctx: ctx, asker: a, addr: *addr}
 
-	_, nodeErr := a.Ask(ctx, askNodeDescriptor(q.addr))
-	endpoints, err := q.endpoints()
+	_, nodeErr := ask(ctx, a, askNodeDescriptor(q.addr))
+	endpoints, err := q.endpoints(nodeErr == nil)
 	if err != nil && nodeErr != nil {
 		return err // it does not hear; without the one or the other alone the interview goes on
 	}
@@ -91,9 +91,14 @@ type interview struct {
 	addr  uint16
 }
 
-// endpoints asks for the device's endpoints.
-func (q *interview) endpoints() ([]uint8, error) {
-	answer, err := q.asker.Ask(q.ctx, askActiveEndpoints(q.addr))
+// endpoints asks for the device's endpoints: again and again where it was heard, once where it may be
+// away.
+func (q *interview) endpoints(heard bool) ([]uint8, error) {
+	question := askActiveEndpoints(q.addr)
+	if heard {
+		question = repeated(question, q.asker.Facts())
+	}
+	answer, err := q.asker.Ask(q.ctx, question)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +117,7 @@ func (q *interview) findOTAClients(endpoints []uint8) (basic uint8, lost error) 
 		if endpoint == greenPower {
 			continue
 		}
-		answer, err := q.asker.Ask(q.ctx, askSimpleDescriptor(q.addr, endpoint))
+		answer, err := ask(q.ctx, q.asker, askSimpleDescriptor(q.addr, endpoint))
 		if err != nil {
 			lost = err
 			continue
@@ -147,7 +152,7 @@ func (q *interview) askPower() {
 	if q.asker.Facts().PowerSource != PowerUnknown {
 		return
 	}
-	answer, err := q.asker.Ask(q.ctx, askPowerDescriptor(q.addr))
+	answer, err := ask(q.ctx, q.asker, askPowerDescriptor(q.addr))
 	if err != nil {
 		return
 	}
@@ -216,12 +221,38 @@ func identity(endpoint uint8) attributes {
 	}
 }
 
-// read reads attributes of the device at the address that it has now.
+// attributesAtOnce is how many attributes are read at a time. The dongle makes a message of each, and has to
+// get all of them through its transmit queue at once.
+const attributesAtOnce = 3
+
+// read reads attributes of the device at the address that it has now. The error is that of the first ones
+// that were not told.
 func read(ctx context.Context, a Asker, what attributes) error {
-	question, err := askAttributes(a.Facts(), what)
-	if err != nil {
-		return err
+	var lost error
+	for ids := range slices.Chunk(what.ids, attributesAtOnce) {
+		some := what
+		some.ids = ids
+		question, err := askAttributes(a.Facts(), some)
+		if err != nil {
+			return err
+		}
+		if _, err := ask(ctx, a, question); err != nil && lost == nil {
+			lost = err
+		}
 	}
-	_, err = a.Ask(ctx, question)
-	return err
+	return lost
+}
+
+// ask asks a device, again and again for a while.
+func ask(ctx context.Context, a Asker, q Question) ([]message.Message, error) {
+	return a.Ask(ctx, repeated(q, a.Facts()))
+}
+
+// repeated has a device that listens asked again before long where its answer does not come: it was lost. For
+// one that sleeps its parent keeps the question until it wakes.
+func repeated(q Question, f Facts) Question {
+	if !f.Sleepy {
+		q.Again = askAgain
+	}
+	return q
 }

@@ -23,6 +23,7 @@ type asker struct {
 	answer func(message.Message) []message.Message
 	asked  []string
 	got    []message.Message
+	onAsk  func(registry.Question) // may be nil
 }
 
 func newAsker() *asker {
@@ -56,7 +57,12 @@ func (a *asker) Ask(ctx context.Context, q registry.Question) ([]message.Message
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	a.asked = append(a.asked, put(q.Command))
+	if s := put(q.Command); len(a.asked) == 0 || a.asked[len(a.asked)-1] != s { // attributes are read three at a time
+		a.asked = append(a.asked, s)
+	}
+	if a.onAsk != nil {
+		a.onAsk(q)
+	}
 	a.got = nil
 	for _, m := range a.answer(q.Command) {
 		if at, ok := m.(message.Attribute); ok {
@@ -418,5 +424,42 @@ func TestLearnServer(t *testing.T) {
 	registry.LearnServer(d, tell(uint64(other)), own)
 	if f := d.Facts(); !strings.Contains(f.AsksElsewhere(), other.String()) {
 		t.Errorf("it says %q", f.AsksElsewhere())
+	}
+}
+
+// A device that listens is asked again before long. For one that sleeps its parent keeps the question, and
+// one that may be away is not asked over and over.
+func TestWhoIsAskedAgain(t *testing.T) {
+	tests := map[string]struct {
+		before func(*registry.Device)
+		lost   []string
+		once   []string // questions that are not repeated
+	}{
+		"listens":     {},
+		"sleeps":      {before: func(d *registry.Device) { d.SetSleepy(true) }, once: []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11", "build at 1"}},
+		"may be away": {lost: []string{"node", "endpoints"}, once: []string{"endpoints"}},
+		"comes late":  {lost: []string{"node"}, once: []string{"endpoints"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			a := newAsker()
+			a.answer = home(mains, tc.lost...)
+			if tc.before != nil {
+				tc.before(a.device)
+			}
+			var once []string
+			a.onAsk = func(q registry.Question) {
+				if q.Again == 0 {
+					once = append(once, put(q.Command))
+				}
+				if q.Size == 0 || q.To != bulbAddr {
+					t.Errorf("%s: size %d, to 0x%04x", put(q.Command), q.Size, q.To)
+				}
+			}
+			_ = registry.Interview(t.Context(), a) // its error is another test's
+			if diff := cmp.Diff(tc.once, slices.Compact(once)); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

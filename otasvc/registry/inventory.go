@@ -16,9 +16,9 @@ const (
 	askSpacing  = 350 * time.Millisecond
 	// renewAfter is how long what a device has said is good, by a fifth more or less: not all at once.
 	renewAfter = 24 * time.Hour
-	// askAgain is the pause after the first notification in vain. It grows with each further one, up to
+	// askOver is the pause after the first notification in vain. It grows with each further one, up to
 	// askSeldom.
-	askAgain  = 20 * time.Second
+	askOver   = 20 * time.Second
 	askGrowth = 3
 	askSeldom = 24 * time.Hour
 	// askAwaited is the pause between two notifications of a device for whose answer somebody waits.
@@ -240,7 +240,7 @@ func (v *Inventory) Asked(euid message.IEEE, now time.Time) {
 
 // pause is how long a device is left alone after so many notifications in vain.
 func pause(attempts int) time.Duration {
-	wait := askAgain
+	wait := askOver
 	for range attempts - 1 {
 		if wait *= askGrowth; wait >= askSeldom {
 			return askSeldom

@@ -47,7 +47,7 @@ func (d *Device) Learn(at message.Attribute) (c Client, told bool) {
 // learnMute takes in whether the OTA client on an endpoint of a device tells its version when it is asked for
 // it.
 func learnMute(d *Device, at message.Attribute) {
-	if client := clientAt(d, at.Endpoint); client >= 0 {
+	if client := clientOn(d, at.Endpoint); client >= 0 {
 		changeClient(d, client, func(c *Client) { c.Mute = at.Status != 0 })
 	}
 }
@@ -81,7 +81,7 @@ func (d *Device) learnOTA(at message.Attribute) (c Client, told bool) {
 		return Client{}, false
 	}
 
-	client := clientAt(d, at.Endpoint)
+	client := clientOn(d, at.Endpoint)
 	if client < 0 {
 		return Client{}, false // nobody knows whose it is before the endpoint has told its image type
 	}

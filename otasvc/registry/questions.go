@@ -13,16 +13,34 @@ import (
 // long as it sleeps.
 var ErrNoReply = errors.New("no answer")
 
-// replyTimeout is how long the answer of a device may take. A sleeping device's parent keeps a message for
-// about 7 s; an acknowledged message is repeated for as long.
-const replyTimeout = 8 * time.Second
+// How long the answer of a device may take. A sleeping device's parent keeps a message for about 7 s; an
+// acknowledged message is repeated for as long. A device that listens answers within a fraction of a second,
+// so its answer was lost on the way where it has not come after askAgain. An answer of several messages comes
+// all at once, so what has not come within askRest of a part of it was lost, or left out for want of room.
+const (
+	replyTimeout = 8 * time.Second
+	askAgain     = 2 * time.Second
+	askRest      = 500 * time.Millisecond
+	// againAtMost is how often a question is sent again.
+	againAtMost = 2
+)
 
 // Question is a command whose answer comes as messages of a device, not as the command's own status.
 type Question struct {
 	// Command is what is sent.
 	Command message.Message
-	// Timeout is how long the answer may take.
+	// To is the network address of the device that is asked; 0 where it is no single device.
+	To uint16
+	// Timeout is how long the answer may take, from when the question is sent.
 	Timeout time.Duration
+	// Again is after how long the question is sent again while its answer has not come, a few times; 0 stands
+	// for never.
+	Again time.Duration
+	// Rest makes what is sent then: what was not answered yet. It is nil where that is Command.
+	Rest func() message.Message
+	// Size is how many bytes the answer takes on the line to the dongle, with the messages that tell of the
+	// delivery; 0 where that does not count.
+	Size int
 	// Match reports whether a message is a part of the answer, and whether the answer is whole with it. It is
 	// called on the owner's goroutine, for each message until the answer is whole.
 	Match func(message.Message) (part, whole bool)
@@ -32,7 +50,9 @@ type Question struct {
 func askNodeDescriptor(addr uint16) Question {
 	return Question{
 		Command: message.NodeDescriptorRequest{Addr: addr},
+		To:      addr,
 		Timeout: replyTimeout,
+		Size:    sizeOf(nodeDescriptorBytes),
 		Match: matching(func(m message.NodeDescriptor) bool {
 			return m.Addr == addr
 		}),
@@ -43,7 +63,9 @@ func askNodeDescriptor(addr uint16) Question {
 func askActiveEndpoints(addr uint16) Question {
 	return Question{
 		Command: message.ActiveEndpointsRequest{Addr: addr},
+		To:      addr,
 		Timeout: replyTimeout,
+		Size:    sizeOf(activeEndpointsBytes),
 		Match: matching(func(m message.ActiveEndpoints) bool {
 			return m.Addr == addr
 		}),
@@ -55,7 +77,9 @@ func askActiveEndpoints(addr uint16) Question {
 func askSimpleDescriptor(addr uint16, endpoint uint8) Question {
 	return Question{
 		Command: message.SimpleDescriptorRequest{Addr: addr, Endpoint: endpoint},
+		To:      addr,
 		Timeout: replyTimeout,
+		Size:    sizeOf(simpleDescriptorBytes),
 		Match: matching(func(m message.SimpleDescriptor) bool {
 			return m.Addr == addr && (m.Status != 0 || m.Endpoint == endpoint)
 		}),
@@ -66,7 +90,9 @@ func askSimpleDescriptor(addr uint16, endpoint uint8) Question {
 func askPowerDescriptor(addr uint16) Question {
 	return Question{
 		Command: message.PowerDescriptorRequest{Addr: addr},
+		To:      addr,
 		Timeout: replyTimeout,
+		Size:    sizeOf(powerDescriptorBytes),
 		Match:   matching(func(message.PowerDescriptor) bool { return true }),
 	}
 }
@@ -96,14 +122,22 @@ func askAttributes(f Facts, a attributes) (Question, error) {
 		return Question{}, err
 	}
 	open := slices.Clone(a.ids)
+	command := message.ReadAttributes{
+		Target:    target,
+		Cluster:   a.cluster,
+		Direction: a.direction,
+		IDs:       a.ids,
+	}
 	return Question{
-		Command: message.ReadAttributes{
-			Target:    target,
-			Cluster:   a.cluster,
-			Direction: a.direction,
-			IDs:       a.ids,
-		},
+		Command: command,
+		To:      target.Addr,
 		Timeout: replyTimeout,
+		Rest: func() message.Message {
+			rest := command
+			rest.IDs = slices.Clone(open)
+			return rest
+		},
+		Size: a.size(),
 		Match: func(m message.Message) (part, whole bool) {
 			at, ok := m.(message.Attribute)
 			if !ok || at.Addr != target.Addr || at.Cluster != a.cluster {
@@ -123,11 +157,12 @@ func AskVersion(f Facts) (Question, error) {
 	if len(f.Others) > 0 {
 		ids = []uint16{message.AttrOTAImageType, message.AttrOTAFileVersion}
 	}
-	return askAttributes(f, attributes{
+	question, err := askAttributes(f, attributes{
 		cluster:   message.ClusterOTA,
 		direction: message.DirectionToClient,
 		ids:       ids,
 	})
+	return repeated(question, f), err
 }
 
 // Sender is the way to the dongle.
@@ -138,42 +173,117 @@ type Sender interface {
 	Send(cmd message.Message, done func(error))
 }
 
-// Questions are the questions that wait for messages of devices.
+// Questions are the questions that wait for messages of devices, or for room on the line for their answers:
+// see [Questions.Pace].
 type Questions struct {
 	sender Sender
-	open   []*Pending
+	open   []*Pending // that were sent
+	line   []*Pending // that wait for room, the oldest first
+	room   int        // bytes; 0 stands for any number
 }
 
-// Pending is a question that waits for its answer.
+// Pending is a question that waits for its answer, or for room.
 type Pending struct {
+	question Question
+	sentAt   time.Time // last
+	again    int       // how often it was sent again
+	givenUp  bool      // it is not sent again
 	deadline time.Time
-	match    func(message.Message) (part, whole bool)
 	parts    []message.Message
+	heard    int       // of parts, when the owner looked last
+	heardAt  time.Time // when the last of them was new
 	done     func([]message.Message, error)
 }
 
 // NewQuestions returns Questions that are sent through sender.
 func NewQuestions(sender Sender) *Questions { return &Questions{sender: sender} }
 
-// Ask sends a question. done is called once, with the messages that came as an answer: all of them with a nil
-// error, else those that came before it ended. It is ended by [ErrNoReply], by an error of sending, or by
-// [Questions.Drop].
+// Ask sends a question, at once or when there is room for its answer. done is called once, with the messages
+// that came as an answer: all of them with a nil error, else those that came before it ended. It is ended by
+// [ErrNoReply], by an error of sending, or by [Questions.Drop].
 func (q *Questions) Ask(question Question, now time.Time, done func([]message.Message, error)) {
-	p := &Pending{deadline: now.Add(question.Timeout), match: question.Match, done: done}
+	p := &Pending{question: question, done: done}
+	if len(q.line) > 0 && question.Size > 0 || !q.fits(p, now) {
+		q.line = append(q.line, p)
+		return
+	}
+	q.send(p, now)
+}
+
+// send sends a question for the first time.
+func (q *Questions) send(p *Pending, now time.Time) {
+	p.sentAt = now
+	p.deadline = now.Add(p.question.Timeout)
 	q.open = append(q.open, p)
-	q.sender.Send(question.Command, func(err error) {
+	q.sender.Send(p.question.Command, func(err error) {
 		if err != nil && q.End(p) {
-			done(p.parts, fmt.Errorf("sending %s: %w", question.Command.Type().Name(), err))
+			p.done(p.parts, fmt.Errorf("sending %s: %w", p.question.Command.Type().Name(), err))
 		}
 	})
+}
+
+// Pace sends what waits for room, and sends again what should have been answered. Answers that come at the
+// same moment have to fit room, in bytes, or the dongle loses some; 0 stands for a dongle that loses none.
+// The owner calls it when time has passed or something was heard.
+func (q *Questions) Pace(room int, now time.Time) {
+	q.room = room
+	for _, p := range slices.Clone(q.open) {
+		p.look(now)
+		if p.dueAgain(now) && q.fits(p, now) {
+			q.sendAgain(p, now)
+		}
+	}
+	for len(q.line) > 0 && q.fits(q.line[0], now) {
+		next := q.line[0]
+		q.line = q.line[1:]
+		q.send(next, now)
+	}
+}
+
+// look notes when a part of the answer has come.
+func (p *Pending) look(now time.Time) {
+	if n := len(p.parts); n != p.heard {
+		p.heard = n
+		p.heardAt = now
+	}
+}
+
+// dueAgain reports whether a question is to be sent again.
+func (p *Pending) dueAgain(now time.Time) bool {
+	after := p.question.Again
+	if after == 0 || p.givenUp || p.again == againAtMost {
+		return false
+	}
+	restLost := p.question.Rest != nil && p.heardAt.After(p.sentAt) && now.Sub(p.heardAt) >= askRest
+	return restLost || now.Sub(p.sentAt) >= after
+}
+
+func (q *Questions) sendAgain(p *Pending, now time.Time) {
+	p.sentAt = now
+	p.again++
+	rest := p.question.Command
+	if p.question.Rest != nil {
+		rest = p.question.Rest()
+	}
+	q.sender.Send(rest, func(error) {}) // that it is away ends the question otherwise
+}
+
+// Undelivered notes that a message did not reach the device with a network address: asking it again at once
+// would only keep the radio busy.
+func (q *Questions) Undelivered(addr uint16) {
+	for _, p := range q.open {
+		if p.question.To == addr {
+			p.givenUp = true
+		}
+	}
 }
 
 // Wait is a question that no message answers: done is called when the deadline is over or by
 // [Questions.Drop], unless it is ended before.
 func (q *Questions) Wait(deadline time.Time, done func(error)) *Pending {
 	p := &Pending{
+		question: Question{Match: func(message.Message) (part, whole bool) { return false, false }},
 		deadline: deadline,
-		match:    func(message.Message) (part, whole bool) { return false, false },
 		done:     func(_ []message.Message, err error) { done(err) },
 	}
 	q.open = append(q.open, p)
@@ -193,7 +303,7 @@ func (q *Questions) End(p *Pending) bool {
 // Take offers a message to the questions, the oldest first, until it makes the answer to one of them whole.
 func (q *Questions) Take(m message.Message) {
 	for _, p := range q.open {
-		part, whole := p.match(m)
+		part, whole := p.question.Match(m)
 		if part {
 			p.parts = append(p.parts, m)
 		}
@@ -216,12 +326,13 @@ func (q *Questions) Expire(now time.Time) {
 
 // Drop ends all questions with an error.
 func (q *Questions) Drop(err error) {
-	open := q.open
+	dropped := append(q.open, q.line...)
 	q.open = nil
-	for _, p := range open {
+	q.line = nil
+	for _, p := range dropped {
 		p.done(p.parts, err)
 	}
 }
 
-// Any reports whether a question waits for its answer.
-func (q *Questions) Any() bool { return len(q.open) > 0 }
+// Any reports whether a question waits for its answer, or for room.
+func (q *Questions) Any() bool { return len(q.open) > 0 || len(q.line) > 0 }

@@ -264,3 +264,162 @@ func TestCall(t *testing.T) {
 		t.Errorf("%d were sent", n)
 	}
 }
+
+// sized is a question to an address whose answer takes so many bytes.
+func sized(addr uint16, size int) registry.Question {
+	return registry.Question{
+		Command: message.NodeDescriptorRequest{Addr: addr},
+		To:      addr,
+		Timeout: 8 * time.Second,
+		Again:   2 * time.Second,
+		Size:    size,
+		Match: func(m message.Message) (part, whole bool) {
+			node, ok := m.(message.NodeDescriptor)
+			ok = ok && node.Addr == addr
+			return ok, ok
+		},
+	}
+}
+
+// Answers that may come at the same moment fit the room that there is.
+func TestQuestionsWaitForRoom(t *testing.T) {
+	tests := map[string]struct {
+		room    int
+		sizes   []int
+		happens func(*registry.Questions)
+		sent    int
+	}{
+		"any room":               {sizes: []int{100, 100, 100}, sent: 3},
+		"room for two":           {room: 200, sizes: []int{100, 100, 100}, sent: 2},
+		"too large, and alone":   {room: 200, sizes: []int{300}, sent: 1},
+		"too large, behind one":  {room: 200, sizes: []int{10, 300}, sent: 1},
+		"a small one waits, too": {room: 200, sizes: []int{100, 150, 10}, sent: 1},
+		"one without an answer that counts": {
+			room: 200, sizes: []int{200, 100, 0}, sent: 2,
+		},
+		"one is answered": {room: 200, sizes: []int{100, 100, 100}, sent: 3, happens: func(q *registry.Questions) {
+			q.Take(message.NodeDescriptor{Addr: 2})
+			q.Pace(200, now)
+		}},
+		"one has ended": {room: 200, sizes: []int{200, 200}, sent: 2, happens: func(q *registry.Questions) {
+			q.Expire(now.Add(9 * time.Second))
+			q.Pace(200, now.Add(9*time.Second))
+		}},
+		"the answer is late": {room: 200, sizes: []int{200, 200}, sent: 2, happens: func(q *registry.Questions) {
+			q.Pace(200, now.Add(time.Second))
+		}},
+		"the answer is not late": {room: 200, sizes: []int{200, 200}, sent: 1, happens: func(q *registry.Questions) {
+			q.Pace(200, now.Add(time.Second-1))
+		}},
+		"the room grows": {room: 200, sizes: []int{100, 100, 100}, sent: 3, happens: func(q *registry.Questions) {
+			q.Pace(0, now)
+		}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := &post{}
+			q := registry.NewQuestions(p)
+			q.Pace(tc.room, now)
+			ended := 0
+			for i, size := range tc.sizes {
+				q.Ask(sized(uint16(i+1), size), now, func([]message.Message, error) { ended++ })
+			}
+			if tc.happens != nil {
+				tc.happens(q)
+			}
+			if len(p.sent) != tc.sent {
+				t.Errorf("%d were sent, want %d", len(p.sent), tc.sent)
+			}
+			q.Drop(errGone)
+			if ended != len(tc.sizes) || q.Any() {
+				t.Errorf("%d of %d have ended", ended, len(tc.sizes))
+			}
+		})
+	}
+}
+
+// A question whose answer does not come is sent again, until it is known that it does not arrive.
+func TestQuestionsAreSentAgain(t *testing.T) {
+	tests := map[string]struct {
+		again   time.Duration
+		happens func(*registry.Questions)
+		sent    int // within its time
+	}{
+		"not answered":       {again: 2 * time.Second, sent: 3},
+		"never":              {sent: 1},
+		"answered":           {again: 2 * time.Second, sent: 1, happens: func(q *registry.Questions) { q.Take(message.NodeDescriptor{Addr: 1}) }},
+		"not delivered":      {again: 2 * time.Second, sent: 1, happens: func(q *registry.Questions) { q.Undelivered(1) }},
+		"another one's":      {again: 2 * time.Second, sent: 3, happens: func(q *registry.Questions) { q.Undelivered(2) }},
+		"the dongle is gone": {again: 2 * time.Second, sent: 1, happens: func(q *registry.Questions) { q.Drop(errGone) }},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := &post{}
+			q := registry.NewQuestions(p)
+			question := sized(1, 50)
+			question.Again = tc.again
+			ended := 0
+			q.Ask(question, now, func([]message.Message, error) { ended++ })
+			if tc.happens != nil {
+				tc.happens(q)
+			}
+			for at := now; !at.After(now.Add(20 * time.Second)); at = at.Add(250 * time.Millisecond) {
+				q.Expire(at)
+				q.Pace(0, at)
+			}
+			if len(p.sent) != tc.sent || ended != 1 {
+				t.Errorf("sent %d times, ended %d times", len(p.sent), ended)
+			}
+		})
+	}
+}
+
+// What is missing of an answer is asked for soon after a part of it has come.
+func TestMissingPartIsAskedForSoon(t *testing.T) {
+	p := &post{}
+	q := registry.NewQuestions(p)
+	question := sized(1, 50)
+	question.Rest = func() message.Message { return message.NodeDescriptorRequest{Addr: 9} }
+	question.Match = func(message.Message) (part, whole bool) { return true, false }
+	q.Ask(question, now, func([]message.Message, error) {})
+	q.Pace(0, now.Add(100*time.Millisecond))
+	q.Take(message.NodeDescriptor{})
+	q.Pace(0, now.Add(200*time.Millisecond))
+	q.Pace(0, now.Add(699*time.Millisecond))
+	if len(p.sent) != 1 {
+		t.Errorf("asked again too soon: %v", p.sent)
+	}
+	q.Pace(0, now.Add(700*time.Millisecond))
+	if len(p.sent) != 2 || p.sent[1] != (message.NodeDescriptorRequest{Addr: 9}) {
+		t.Errorf("asked for the rest with %v", p.sent)
+	}
+	q.Pace(0, now.Add(2600*time.Millisecond)) // no part has come since
+	if len(p.sent) != 2 {
+		t.Errorf("asked again: %v", p.sent)
+	}
+}
+
+// Of several attributes only those are asked for again that were not told.
+func TestRestIsAskedForAgain(t *testing.T) {
+	a := newAsker()
+	var rest message.Message
+	a.answer = func(message.Message) []message.Message { return nil }
+	a.onAsk = func(q registry.Question) {
+		q.Match(unsupportedAt(message.ClusterOTA, message.AttrOTAManufacturer))
+		if rest == nil { // else it is of the next attributes
+			rest = q.Rest()
+		}
+	}
+	_ = registry.ReadIdentity(t.Context(), a) // its error is another test's
+	got, ok := rest.(message.ReadAttributes)
+	want := []uint16{message.AttrOTAImageType, message.AttrOTAFileVersion}
+	if !ok || !slices.Equal(got.IDs, want) || got.Addr != bulbAddr {
+		t.Errorf("asks for %+v", rest)
+	}
+}
+
+func unsupportedAt(cluster, id uint16) message.Attribute {
+	at := unsupported(cluster, id)
+	at.Addr = bulbAddr
+	return at
+}

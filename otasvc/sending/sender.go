@@ -190,7 +190,7 @@ func canWait(m message.Message) bool {
 	case message.ImageNotify, message.ReadAttributes, message.NodeDescriptorRequest,
 		message.PowerDescriptorRequest,
 		message.ActiveEndpointsRequest, message.SimpleDescriptorRequest, message.MatchDescriptorRequest,
-		message.NwkAddrRequest, message.IEEEAddrRequest, message.RawAPS:
+		message.NwkAddrRequest, message.IEEEAddrRequest, message.ManagementLQIRequest, message.RawAPS:
 		return true
 	}
 	return false

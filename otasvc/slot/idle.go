@@ -49,7 +49,7 @@ func (c *Candidate) activeAt() time.Time { return later(c.ActiveAt, c.OfferedAt)
 
 // silence is how long a device may be silent in mid-download.
 func (p *plan) silence(c *Candidate) time.Duration {
-	return max(SilentAfter+2*p.Policy.BlockInterval, blocksMissed*p.spacing(c))
+	return max(SilentAfter+2*p.Policy.BlockInterval+c.Silence, blocksMissed*p.spacing(c))
 }
 
 // yield has the devices that do not take the slot give it up, if that is true of all that use it and others

@@ -93,6 +93,11 @@ func overlaps(c *slot.Candidate)     { c.Overlaps = true }
 func usualRate(bytes int) change { return func(c *slot.Candidate) { c.UsualRate = bytes } }
 func rate(bytes int) change      { return func(c *slot.Candidate) { c.Rate = bytes } }
 
+// quiet is a device that may be silent for so long of its own making.
+func quiet(d time.Duration) change {
+	return func(c *slot.Candidate) { c.Silence = d }
+}
+
 // silent is a device that has not asked for so long.
 func silent(d time.Duration) change {
 	return func(c *slot.Candidate) {
@@ -476,6 +481,16 @@ func TestPlanGivesUp(t *testing.T) {
 		"one that is silent in mid-download": {
 			slot:     loaded,
 			upgrades: upgrades{downloading(bulb1, bulbs, time.Minute, silent(61*time.Second)), queued(plug, plugs, 0)},
+			want:     slot.GiveUp{Aside: devices(bulb1)},
+		},
+		"one that is known to be silent for long": {
+			slot:     holding(bulbs, time.Minute),
+			upgrades: upgrades{downloading(bulb1, bulbs, time.Minute, silent(31*time.Minute), quiet(30*time.Minute)), queued(plug, plugs, 0)},
+			want:     nil,
+		},
+		"one that is silent for longer than it is known to be": {
+			slot:     holding(bulbs, time.Minute),
+			upgrades: upgrades{downloading(bulb1, bulbs, time.Minute, silent(32*time.Minute), quiet(30*time.Minute)), queued(plug, plugs, 0)},
 			want:     slot.GiveUp{Aside: devices(bulb1)},
 		},
 		"one that is silent for a moment": {

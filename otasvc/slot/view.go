@@ -67,6 +67,9 @@ type Candidate struct {
 	// downloads alone: its end needs the slot empty.
 	InstallLater bool
 
+	// Silence is how long the device may be silent in mid-download of its own making; 0 where it is not known
+	// to be.
+	Silence time.Duration
 	// Sleepy says that the device hears nothing most of the time.
 	Sleepy bool
 	// AwakeUntil is until when a sleepy device that was heard is taken to listen.

@@ -7,6 +7,8 @@ type Policy struct {
 	NotifyInterval time.Duration // between two image notifications
 	NotifyAttempts int           // notifications in vain before an attempt ends with noResponse
 	StallTimeout   time.Duration // without a block request before an attempt ends with stalled
+	StallSet       bool          // a person has set StallTimeout for the device, so it holds though it sleeps
+	Silence        time.Duration // how long the device may be silent of its own making in mid-download
 	RejoinTimeout  time.Duration // from the end of the download to the new version seen
 	BlockInterval  time.Duration // shortest time between two blocks; 0 stands for as fast as the device asks
 	Retries        int           // further attempts
@@ -105,7 +107,8 @@ const (
 //
 // A device that still asks for blocks must not be notified: with most stacks an image that is offered anew
 // begins again at 0. So the notification comes only when nearly all of them have given up by themselves: a
-// minute after the last request, though the shortest silence that ends a download is shorter.
+// minute after the last request, though the shortest silence that ends a download is shorter. A device that
+// is known to be silent for long of its own making is left alone for as long, too.
 const (
 	suspectAfter    = 20 * time.Second
 	suspectInterval = time.Minute
@@ -123,7 +126,7 @@ const (
 
 // stallTimeout is how long a device may be silent in mid-download.
 func (p *Policy) stallTimeout() time.Duration {
-	if p.Sleepy {
+	if p.Sleepy && !p.StallSet {
 		return max(p.StallTimeout, sleepyStall)
 	}
 	return p.StallTimeout

@@ -35,6 +35,23 @@ var settings = map[string]struct {
 		ask:    func(t *testing.T, l *life) any { return l.until(t, upgrade.StageQueued) },
 		before: 5 * time.Minute, after: 10 * time.Minute,
 	},
+	"StallSet": {
+		stage: upgrade.StageDownloading,
+		change: func(p *upgrade.Policy) {
+			p.StallSet = true
+		},
+		ask: func(t *testing.T, l *life) any {
+			l.p.Sleepy = true
+			return l.until(t, upgrade.StageQueued)
+		},
+		before: time.Hour, after: 5 * time.Minute,
+	},
+	"Silence": {
+		stage:  upgrade.StageDownloading,
+		change: func(p *upgrade.Policy) { p.Silence = 2 * time.Minute },
+		ask:    func(_ *testing.T, l *life) any { return count[upgrade.Notify](l.quiet(2 * time.Minute)) },
+		before: 1, after: 0,
+	},
 	"RejoinTimeout": {
 		stage:  upgrade.StageApplying,
 		change: func(p *upgrade.Policy) { p.RejoinTimeout = time.Hour },

@@ -31,6 +31,7 @@ const (
 	ReasonDongleLost        Reason = "dongleLost"
 	ReasonCanaryFailed      Reason = "canaryFailed" // the first device of this image failed
 	ReasonBatteryLow        Reason = "batteryLow"
+	ReasonExcluded          Reason = "excluded" // a person has excluded the device from upgrades
 )
 
 // Explain is one sentence for a person on what the reason means and what can be done.
@@ -79,6 +80,9 @@ func (r Reason) Explain() string {
 	case ReasonCanaryFailed:
 		return "how the first device of this image ended speaks against the image, so the others were not " +
 			"started; say \"force\": true to install it all the same"
+	case ReasonExcluded:
+		return "the device is excluded from upgrades; say \"force\": true to upgrade it all the same, or " +
+			"take the exclusion back (configure with \"excluded\": null)"
 	case ReasonBatteryLow:
 		return "the battery of the device is below ZIGATE_OTA_UPGRADE_MIN_BATTERY"
 	default:

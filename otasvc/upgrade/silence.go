@@ -56,6 +56,6 @@ func (t *transition) suspect() {
 	t.u.suspicion.beyond = t.u.offset + 1
 	t.u.deadlines.clear(purposeSuspect)
 	if t.u.deadlines.at(purposeNotifySilent).IsZero() { // else it has announced itself
-		t.u.deadlines.set(purposeNotifySilent, t.now.Add(suspectNotify))
+		t.u.deadlines.set(purposeNotifySilent, t.now.Add(suspectNotify+t.p.Silence))
 	}
 }

@@ -43,7 +43,25 @@ func dongleCases() []messageCase {
 		{"cluster list", bytesOf("0101040000"), message.Opaque{Kind: 0x8003, Payload: bytesOf("0101040000")}},
 		{"attribute list", bytesOf("01010400000000"), message.Opaque{Kind: 0x8004, Payload: bytesOf("01010400000000")}},
 		{"command list", bytesOf("010104000000"), message.Opaque{Kind: 0x8005, Payload: bytesOf("010104000000")}},
-		{"management LQI", bytesOf("1200"), message.Opaque{Kind: message.TypeManagementLQI, Payload: bytesOf("1200")}},
+		{"management LQI", bytesOf(
+			"12",               // sequence number
+			"00",               // status
+			"28",               // entries of the table
+			"01",               // entries told
+			"0c",               // index of the first
+			"9021",             // short address
+			"00158d0001ed3395", // extended PAN id
+			"000b57fffe2c8904", // IEEE address
+			"01",               // depth
+			"c3",               // LQI
+			"51",               // router, sibling, listens
+			"0000",             // source
+		), message.ManagementLQI{
+			Sequence: 0x12, Entries: 40, StartIndex: 12, HasSource: true,
+			Neighbours: []message.Neighbour{{
+				Addr: 0x9021, ExtendedPANID: 0x00158D0001ED3395, IEEE: deviceIEEE, Depth: 1, LQI: 0xC3, Kind: 0x51,
+			}},
+		}},
 		{"device list", bytesOf(
 			"00",               // index
 			"9021",             // short address

@@ -108,6 +108,10 @@ func commandCases() []messageCase {
 			"01",               // rejoin
 			"00",               // remove children
 		), message.ManagementLeaveRequest{Addr: 0x9021, IEEE: deviceIEEE, Rejoin: 1}},
+		{"management LQI request", bytesOf(
+			"0000", // target
+			"0c",   // start index
+		), message.ManagementLQIRequest{StartIndex: 12}},
 		{"permit join", bytesOf(
 			"fffc", // address
 			"fe",   // seconds

@@ -379,3 +379,95 @@ func (m ManagementLeave) fields(c *codec) Message {
 	c.u8(&m.Status)
 	return m
 }
+
+// ManagementLQIRequest (0x004E) asks a device for its table of neighbours, from an entry on. The dongle
+// answers it for itself where it is asked at its own network address, 0.
+type ManagementLQIRequest struct {
+	Target     uint16 // network address
+	StartIndex uint8  // of the first entry to be told
+}
+
+// Type is 0x004E.
+func (ManagementLQIRequest) Type() MsgType { return typeManagementLQIRequest }
+
+func (m ManagementLQIRequest) fields(c *codec) Message {
+	c.u16(&m.Target)
+	c.u8(&m.StartIndex)
+	return m
+}
+
+// ManagementLQI (0x804E) answers a ManagementLQIRequest with a few entries at a time. Firmware up to 3.0f
+// does not append the source.
+type ManagementLQI struct {
+	Sequence   uint8
+	Status     uint8
+	Entries    uint8 // of the whole table
+	StartIndex uint8 // of the first of Neighbours
+	Neighbours []Neighbour
+	HasSource  bool
+	Source     uint16 // network address of the device that answers
+}
+
+// Neighbour is one entry of a device's table of neighbours.
+type Neighbour struct {
+	Addr          uint16
+	ExtendedPANID uint64
+	IEEE          IEEE
+	Depth         uint8
+	LQI           uint8 // link quality, 0 to 255
+	// Kind has the device type in bits 0 and 1 (0 coordinator, 1 router, 2 end device) and whether the
+	// receiver is on while idle in bits 6 and 7 (0 no, 1 yes, else not known).
+	Kind uint8
+}
+
+// NeighbourListens are the bits of [Neighbour.Kind] of a device whose receiver is on while it is idle.
+const NeighbourListens uint8 = 1 << 6
+
+// Listens reports whether the neighbour's receiver is on while it is idle.
+func (n Neighbour) Listens() bool { return n.Kind>>6 == NeighbourListens>>6 }
+
+// Type is 0x804E.
+func (ManagementLQI) Type() MsgType { return TypeManagementLQI }
+
+func (m ManagementLQI) fields(c *codec) Message {
+	c.u8(&m.Sequence)
+	c.u8(&m.Status)
+	if c.ended(m.Status, 3) {
+		return m
+	}
+	n := uint8(len(counted(m.Neighbours)))
+	c.u8(&m.Entries)
+	c.u8(&n)
+	c.u8(&m.StartIndex)
+	if c.parsing {
+		m.Neighbours = nil
+	}
+	if m.Status == 0 {
+		m.neighbours(c, int(n))
+	}
+	if c.tail(&m.HasSource, 2) {
+		c.u16(&m.Source)
+	}
+	return m
+}
+
+const neighbourSize = 21
+
+// neighbours visits n entries.
+func (m *ManagementLQI) neighbours(c *codec, n int) {
+	if c.parsing && c.left() >= n*neighbourSize {
+		m.Neighbours = append(m.Neighbours, make([]Neighbour, n)...)
+	} else if c.parsing {
+		c.short = true
+		return
+	}
+	for i := range m.Neighbours[:n] {
+		one := &m.Neighbours[i]
+		c.u16(&one.Addr)
+		c.u64(&one.ExtendedPANID)
+		c.ieee(&one.IEEE)
+		c.u8(&one.Depth)
+		c.u8(&one.LQI)
+		c.u8(&one.Kind)
+	}
+}

@@ -27,6 +27,7 @@ const (
 	typeMatchDescriptorRequest  MsgType = 0x0046
 	typeManagementLeaveRequest  MsgType = 0x0047
 	typePermitJoin              MsgType = 0x0049
+	typeManagementLQIRequest    MsgType = 0x004E
 	typeOnOff                   MsgType = 0x0092
 	typeReadAttributes          MsgType = 0x0100
 	TypeLoadImage               MsgType = 0x0500
@@ -117,6 +118,7 @@ var table = []row{
 	{typeMatchDescriptorRequest, "match descriptor request", ToDongle, MatchDescriptorRequest{}},
 	{typeManagementLeaveRequest, "management leave request", ToDongle, ManagementLeaveRequest{}},
 	{typePermitJoin, "permit join", ToDongle, PermitJoin{}},
+	{typeManagementLQIRequest, "management LQI request", ToDongle, ManagementLQIRequest{}},
 	{typeOnOff, "on/off", ToDongle, OnOff{}},
 	{typeReadAttributes, "read attributes", ToDongle, ReadAttributes{}},
 	{TypeLoadImage, "load image header", ToDongle, LoadImage{}},
@@ -156,7 +158,7 @@ var table = []row{
 	{typeMatchDescriptor, "match descriptor response", FromDongle, MatchDescriptor{}},
 	{typeManagementLeave, "management leave response", FromDongle, ManagementLeave{}},
 	{typeLeave, "leave", FromDongle, Leave{}},
-	{TypeManagementLQI, "management LQI response", FromDongle, Opaque{Kind: TypeManagementLQI}},
+	{TypeManagementLQI, "management LQI response", FromDongle, ManagementLQI{}},
 	{TypeReadAttribute, "read attribute response", FromDongle, Attribute{Kind: TypeReadAttribute}},
 	{TypeDefaultResponse, "default response", FromDongle, DefaultResponse{}},
 	{TypeReportAttribute, "attribute report", FromDongle, Attribute{Kind: TypeReportAttribute}},

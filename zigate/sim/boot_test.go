@@ -115,8 +115,7 @@ func TestOwnTraffic(t *testing.T) {
 		defer l.stop()
 		time.Sleep(10 * time.Minute)
 		got := l.take()
-		opaque := of[message.Opaque](got)
-		if n := len(opaque); n < 8 || n > 10 || opaque[0].Kind != message.TypeManagementLQI {
+		if n := len(of[message.ManagementLQI](got)); n < 8 || n > 10 {
 			t.Errorf("%d answers to own requests", n)
 		}
 		if n := len(of[message.Heartbeat](got)); n > 0 {

@@ -55,6 +55,7 @@ var commandTable = []command{
 	zdpCommand(simpleDescriptorRequest),
 	zdpCommand(matchDescriptorRequest),
 	zdpCommand(leaveRequest),
+	withFields(managementLQI),
 }
 
 // commands finds a row of the table.

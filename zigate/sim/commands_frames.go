@@ -221,6 +221,51 @@ func leaveRequest(m message.ManagementLeaveRequest) zdpRequest {
 	return zdpRequest{addr: m.Addr, cluster: zdpLeave, fields: append(b, m.Rejoin<<7|m.RemoveChildren<<6)}
 }
 
+// managementLQI asks a device for its neighbours. The dongle answers for itself when it is asked.
+func managementLQI(c *chip, m message.ManagementLQIRequest) outcome {
+	if m.Target != coordinatorAddr {
+		return c.zdp.request(zdpRequest{
+			addr: m.Target, cluster: zdpManagementLQI, fields: []byte{m.StartIndex},
+		})
+	}
+	sequence := c.zdp.nextSequence()
+	if !c.coordinator.formed {
+		return done(zdpInvalidRequest)
+	}
+	return outcome{sequence: sequence, sent: message.RequestSentZDP, then: func() {
+		c.power.after(0, func() { c.sender.send(c.ownNeighbours(sequence, m.StartIndex), 0) })
+	}}
+}
+
+// coordinatorAddr is the dongle's own network address.
+const coordinatorAddr uint16 = 0
+
+// ownNeighbours are entries of the dongle's own table of neighbours: as many as fit a frame.
+func (c *chip) ownNeighbours(sequence, first uint8) message.ManagementLQI {
+	const perFrame = 2
+	list := c.devices.neighbours(c.traits.neighbours).Devices
+	m := message.ManagementLQI{
+		Sequence: sequence, Entries: uint8(len(list)), StartIndex: first,
+		HasSource: true, Source: coordinatorAddr,
+	}
+	for _, one := range list[min(int(first), len(list)):] {
+		if len(m.Neighbours) == perFrame {
+			break
+		}
+		const router = 1
+		const endDevice = 2
+		kind := router | message.NeighbourListens
+		if one.PowerSource == 0 {
+			kind = endDevice
+		}
+		m.Neighbours = append(m.Neighbours, message.Neighbour{
+			Addr: one.Addr, ExtendedPANID: uint64(c.cfg.IEEE), IEEE: one.IEEE,
+			Depth: 1, LQI: one.LQI, Kind: kind,
+		})
+	}
+	return m
+}
+
 // bind asks a device that the dongle knows to bind; the device accepts it.
 func bind(c *chip, m message.Bind) outcome {
 	v := c.devices.byIEEE[m.IEEE]

@@ -47,6 +47,18 @@ func TestBehaviour(t *testing.T) {
 		},
 		{name: "header first", device: func(c *sim.DeviceConfig) { c.HeaderFirst = true }, want: installed},
 		{
+			name: "silent for a while", want: installed,
+			device: func(c *sim.DeviceConfig) { c.SilentAt, c.SilentFor = 1000, 5*time.Minute },
+		},
+		{
+			name: "loses large blocks", want: end{version: oldVersion, givenUp: 1},
+			device: func(c *sim.DeviceConfig) { c.MaxDataSize, c.LosesBlocksOver = 50, 49 },
+		},
+		{
+			name: "loses larger blocks", want: installed,
+			device: func(c *sim.DeviceConfig) { c.MaxDataSize, c.LosesBlocksOver = 50, 50 },
+		},
+		{
 			name: "asks again", device: func(c *sim.DeviceConfig) { c.AsksAgain = 3 }, want: installed,
 			check: func(t *testing.T, d sim.DeviceSnapshot, s sim.Stats) {
 				if d.BlocksDropped < 20 {

@@ -12,7 +12,7 @@ import (
 
 func TestDescriptors(t *testing.T) {
 	sleeper := lampConfig()
-	sleeper.IEEE, sleeper.Addr, sleeper.Endpoint = lamp+1, 0x4F34, 3
+	sleeper.IEEE, sleeper.Addr, sleeper.Endpoint, sleeper.LQI = lamp+1, 0x4F34, 3, 186
 	tests := []struct {
 		name string
 		send message.Message
@@ -58,6 +58,19 @@ func TestDescriptors(t *testing.T) {
 		{
 			"who is an OTA server", message.MatchDescriptorRequest{Target: 0xFFFD, Profile: 0x0104, InClusters: []uint16{0x0019}},
 			nil,
+		},
+		{
+			"the dongle's neighbours", message.ManagementLQIRequest{StartIndex: 1},
+			messages(message.ManagementLQI{
+				Sequence: 1, Entries: 2, StartIndex: 1, HasSource: true,
+				Neighbours: []message.Neighbour{{
+					Addr: 0x4F34, ExtendedPANID: 0x00158D0001ED3395, IEEE: lamp + 1, Depth: 1, LQI: sleeper.LQI, Kind: 0x41,
+				}},
+			}),
+		},
+		{
+			"a device's neighbours", message.ManagementLQIRequest{Target: lampAddr},
+			messages(message.ManagementLQI{Sequence: 1, HasSource: true, Source: lampAddr}),
 		},
 		{
 			"power descriptor", message.PowerDescriptorRequest{Addr: lampAddr},

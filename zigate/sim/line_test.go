@@ -261,6 +261,45 @@ func TestOutputQueue(t *testing.T) {
 	}
 }
 
+// Of a burst about 250 bytes get through on v1, because the queue drains while the firmware fills it: a status
+// and a list of 12 devices. Behind other messages such a list is cut.
+func TestOutputQueueDrains(t *testing.T) {
+	for name, tc := range map[string]struct {
+		devices int
+		before  int // questions right before, each with an answer of its own
+		whole   bool
+	}{
+		"a list of 12":                       {devices: 12, whole: true},
+		"a list of 16":                       {devices: 16},
+		"a list of 12 behind other messages": {devices: 12, before: 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := sim.Config{LineRate: 11520}
+				for i := range tc.devices {
+					device := lampConfig()
+					device.IEEE, device.Addr = 0x842e14fffe000000+message.IEEE(0x11*i), uint16(0x5555+i)
+					device.LQI = 0x80
+					cfg.Devices = append(cfg.Devices, device)
+				}
+				l := newLab(t, cfg, nil)
+				defer l.stop()
+				var burst []byte
+				for range tc.before {
+					burst = message.AppendFrame(burst, message.TypeGetTime, nil)
+				}
+				burst = message.AppendFrame(burst, message.TypeGetDevices, nil)
+				l.raw(burst)
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if n := len(of[message.DeviceList](l.take())); (n == 1) != tc.whole {
+					t.Errorf("%d lists, %d bytes lost", n, l.dongle.Stats().OutputLost)
+				}
+			})
+		})
+	}
+}
+
 // The line takes its time in both directions.
 func TestLineRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

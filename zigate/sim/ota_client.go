@@ -73,6 +73,12 @@ type imageID struct {
 	version, size           uint32 // file version, and total size in bytes
 }
 
+// habits is how far a device is with what it does now and then.
+type habits struct {
+	sinceRepeat int  // blocks since one was asked for again
+	wasSilent   bool // it has been silent for long
+}
+
 // otaClient is the OTA client of a device.
 type otaClient struct {
 	device  *Device
@@ -83,17 +89,16 @@ type otaClient struct {
 	timer   timer
 	next    func() // what happens when the timer fires
 
-	image    imageID
-	received []byte // of the image
-	asked    otaAsked
-	page     otaPage
-	inHeader bool // the first look at the header is not done
-	ending   otaEnding
-	memory   otaMemory
-	// sinceRepeat counts the blocks since one was asked for again, for a device that does so.
-	sinceRepeat int
-	told        otaTold
-	unanswered  int // queries in a row that nobody has answered
+	image      imageID
+	received   []byte // of the image
+	asked      otaAsked
+	page       otaPage
+	inHeader   bool // the first look at the header is not done
+	ending     otaEnding
+	memory     otaMemory
+	habits     habits
+	told       otaTold
+	unanswered int // queries in a row that nobody has answered
 	// queryWaits says that it asks for an image once the other OTA client on its endpoint is idle.
 	queryWaits bool
 

@@ -198,6 +198,10 @@ func (c *otaClient) hearData(f AirFrame, z zclFrame, r fields) {
 		c.counts.blocksDropped++
 		return
 	}
+	if most := v.cfg.LosesBlocksOver; most > 0 && size > int(most) {
+		c.counts.blocksDropped++
+		return
+	}
 	if !c.takesBlock(f, z, image, offset, size) {
 		c.counts.blocksDropped++
 		return
@@ -209,8 +213,8 @@ func (c *otaClient) hearData(f AirFrame, z zclFrame, r fields) {
 		return
 	}
 	if v.cfg.AsksAgain > 0 {
-		if c.sinceRepeat++; c.sinceRepeat >= v.cfg.AsksAgain {
-			c.sinceRepeat = 0
+		if c.habits.sinceRepeat++; c.habits.sinceRepeat >= v.cfg.AsksAgain {
+			c.habits.sinceRepeat = 0
 			c.counts.blocksDropped++
 			c.requestNext()
 			return
@@ -284,6 +288,10 @@ func (c *otaClient) requestNext() {
 	c.asked.answered = true
 	work := max(v.cfg.BlockInterval, c.stack.requests.spacing)
 	wait := max(pace.wait(work), pace.timeout(c.told.minimumPeriod))
+	if at := v.cfg.SilentAt; at > 0 && len(c.received) >= int(at) && !c.habits.wasSilent {
+		c.habits.wasSilent = true
+		wait = pace.timeout(v.cfg.SilentFor)
+	}
 	if wait == 0 {
 		c.requestBlock()
 		return

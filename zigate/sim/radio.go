@@ -335,6 +335,7 @@ func (r *radio) broadcast(frame AirFrame) (status uint8) {
 	r.air.tap(frame)
 
 	pace := r.timeline.pace
+	turn := airDelay
 	for _, v := range r.devices.all {
 		if !v.joined || v.away || v.cfg.Sleepy && frame.Addr != addrEverybody {
 			continue
@@ -343,7 +344,8 @@ func (r *radio) broadcast(frame AirFrame) (status uint8) {
 		if hold > parentKeeps || r.air.loses() {
 			continue
 		}
-		r.power.after(pace.wait(hold+airDelay), func() { v.hear(frame) })
+		r.power.after(pace.wait(hold+turn), func() { v.hear(frame) })
+		turn += airDelay // the answers share the channel
 	}
 	r.power.after(pace.wait(confirmDelay), func() { r.confirm(o) })
 	r.power.after(pace.wait(2*airDelay), func() { r.release(o) })

@@ -158,6 +158,9 @@ type scenarioDevice struct {
 	ResponseSpacing        period   `json:"responseSpacing"`
 	HeaderFirst            bool     `json:"headerFirst"`
 	AsksAgain              number   `json:"asksAgain"`
+	LosesBlocksOver        number   `json:"losesBlocksOver"`
+	SilentAt               number   `json:"silentAt"`
+	SilentFor              period   `json:"silentFor"`
 	FullBlocksOnly         bool     `json:"fullBlocksOnly"`
 	ResumesDownload        bool     `json:"resumesDownload"`
 	OnlyNewer              bool     `json:"onlyNewer"`
@@ -417,6 +420,9 @@ func (d scenarioDevice) config() DeviceConfig {
 		ResponseSpacing:        time.Duration(d.ResponseSpacing),
 		HeaderFirst:            d.HeaderFirst,
 		AsksAgain:              int(min(d.AsksAgain, math.MaxInt32)),
+		LosesBlocksOver:        narrow[uint8](d.LosesBlocksOver),
+		SilentAt:               narrow[uint32](d.SilentAt),
+		SilentFor:              time.Duration(d.SilentFor),
 		FullBlocksOnly:         d.FullBlocksOnly,
 		ResumesDownload:        d.ResumesDownload,
 		OnlyNewer:              d.OnlyNewer,

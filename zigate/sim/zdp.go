@@ -71,9 +71,11 @@ var zdpMessages = map[uint16]func(f *fields, sequence uint8, from uint16) messag
 		return message.ManagementLeave{Sequence: sequence, Status: f.u8()}
 	},
 	zdpManagementLQI | zdpResponse: func(f *fields, sequence uint8, from uint16) message.Message {
-		payload := append([]byte{sequence}, f.b...)
-		payload = binary.BigEndian.AppendUint16(payload, from)
-		return message.Opaque{Kind: message.TypeManagementLQI, Payload: payload}
+		m := message.ManagementLQI{Sequence: sequence, Status: f.u8(), HasSource: true, Source: from}
+		m.Entries = f.u8()
+		m.StartIndex = f.u8()
+		f.u8() // devices list none
+		return m
 	},
 }
 

@@ -5,7 +5,7 @@ import { allowed, askForToken, access } from "./access.js";
 import { h } from "./dom.js";
 import { note } from "./notes.js";
 import { store } from "./store.js";
-import { count, hasNewer, reasonText, statusText, versionText } from "./words.js";
+import { count, offersUpdate, reasonText, statusText, versionText } from "./words.js";
 
 // attempt does something that may be refused. It then shows why and returns null.
 export async function attempt(what, work) {
@@ -48,7 +48,7 @@ export async function upgrade(device, options = {}) {
 }
 
 export async function upgradeAll() {
-  const waiting = [...store.devices.values()].filter(hasNewer).length;
+  const waiting = [...store.devices.values()].filter(offersUpdate).length;
   if (!(await confirm(`Upgrade ${count(waiting, "device")}?`,
     "Every device for which something newer is known is queued. Of each image one device goes first, and the others when it has succeeded.", "Upgrade all"))) return;
   const answer = await perform("Upgrade all", "upgrade", { deviceId: "all" }, "All upgrades are queued.");
@@ -82,6 +82,11 @@ export const resume = (device) => perform(device.name, "resume", { deviceId: dev
 export const cancel = (device) => perform(device.name, "cancel", { deviceId: device.euid });
 
 export const rename = (device, name) => perform(device.name, "rename", { deviceId: device.euid, name });
+
+export async function exclude(device, excluded) {
+  if (!(await perform(device.name, "configure", { deviceId: device.euid, excluded }))) return;
+  note(excluded ? `${device.name} is left out of upgrades, until you include it or upgrade it with its options.` : `${device.name} is upgraded like the others.`, "good");
+}
 
 export async function forget(device) {
   if (!(await confirm(`Forget ${device.name}?`, "Its name and its history are dropped. A device that is still on the network comes back as a new one.", "Forget it"))) return false;

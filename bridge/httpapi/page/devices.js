@@ -3,7 +3,7 @@
 
 import { arrange, button, h, icon, setAttribute, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
-import { agoText, condition, count, hasNewer, isActive, momentText, versionText } from "./words.js";
+import { agoText, condition, count, isActive, momentText, offersUpdate, versionText } from "./words.js";
 import { Buttons, Progress, Signal } from "./parts.js";
 import { checkAll, upgradeAll } from "./actions.js";
 
@@ -74,7 +74,7 @@ const orders = {
 
 const filters = {
   all: { words: "All", test: () => true },
-  newer: { words: "Newer known", test: hasNewer },
+  newer: { words: "Newer known", test: offersUpdate },
   active: { words: "Under way", test: (d) => isActive(d.upgrade) },
   failed: { words: "Failed", test: (d) => d.upgrade?.state === "failed" },
 };
@@ -130,7 +130,7 @@ export class DevicesView {
       }
     }
     if (changes.devices.size) {
-      const newer = [...store.devices.values()].filter((d) => hasNewer(d) && !isActive(d.upgrade)).length;
+      const newer = [...store.devices.values()].filter((d) => offersUpdate(d) && !isActive(d.upgrade)).length;
       setHidden(this.upgradeAll, newer === 0);
     }
     if ((this.#dirty || changes.connection) && !this.root.hidden) this.#arrange();

@@ -2,7 +2,7 @@
 
 import { h, setAttribute, setText } from "./dom.js";
 import { store } from "./store.js";
-import { hasNewer, isActive, versionText } from "./words.js";
+import { isActive, offersUpdate, versionText } from "./words.js";
 
 class Tile {
   constructor(title) {
@@ -36,7 +36,7 @@ export class Glance {
   #count() {
     let newer = 0, active = 0, failed = 0;
     for (const d of store.devices.values()) {
-      newer += hasNewer(d);
+      newer += offersUpdate(d);
       active += isActive(d.upgrade);
       failed += d.upgrade?.state === "failed";
     }

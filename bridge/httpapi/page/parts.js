@@ -1,7 +1,7 @@
 // Parts of the page that several views have: an upgrade's progress bar, a device's condition in words, its buttons.
 
 import { button, h, s, setAttribute, setHidden, setText } from "./dom.js";
-import { condition, hasBar, isActive, lqiBars, progressText } from "./words.js";
+import { condition, hasBar, isActive, lqiBars, offersUpdate, progressText } from "./words.js";
 import * as actions from "./actions.js";
 
 // Progress shows a device's upgrade: its state in a word, a bar, and its progress in words.
@@ -69,7 +69,7 @@ export class Buttons {
   show(device) {
     const upgrade = device.upgrade, state = isActive(upgrade) ? upgrade.state : "none";
     const wanted = [];
-    if (state === "none" && device.updateAvailable) wanted.push("upgrade");
+    if (state === "none" && offersUpdate(device)) wanted.push("upgrade");
     if (["queued", "notified", "downloading"].includes(state)) wanted.push("pause");
     if (state === "paused") wanted.push("resume");
     if (state === "downloaded") wanted.push("install");

@@ -2,7 +2,7 @@
 
 import { button, h, setAttribute, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
-import { agoText, bytesText, durationText, endedWords, failureText, hex16, isActive, momentText, otherServerText, reasonText, runningText, sourceText, turnText, versionText } from "./words.js";
+import { agoText, bytesText, durationText, endedWords, failureText, hex16, isActive, momentText, otherServerText, reasonText, runningText, settingsText, sourceText, turnText, versionText } from "./words.js";
 import { Buttons, Progress } from "./parts.js";
 import { Chart } from "./chart.js";
 import * as actions from "./actions.js";
@@ -66,7 +66,7 @@ class Sheet {
   #others = h("ul", { class: "others" });
   #othersShown = "";
   #explained = h("p", { class: "explained", role: "status" });
-  #facts = new Facts(["Network address", "Manufacturer", "Model", "Manufacturer code, image type", "Hardware version", "Date code", "Other OTA server", "Endpoint", "Power", "Link quality", "Last seen"]);
+  #facts = new Facts(["Network address", "Manufacturer", "Model", "Manufacturer code, image type", "Hardware version", "Date code", "Other OTA server", "Endpoint", "Power", "Link quality", "Last seen", "Settings"]);
   #upgradeFacts = new Facts(["Image type", "From", "To", "Asked for", "Started", "Received", "Attempt", "Place in the queue", "Expected"]);
 
   constructor(euid) {
@@ -94,6 +94,7 @@ class Sheet {
         h("div", { class: "buttons" },
           button("Check version", "check", () => actions.check(this.device), { class: "quiet" }),
           button("Interview", "ask", () => actions.interview(this.device), { class: "quiet" }),
+          (this.exclude = button("Exclude", "pause", () => actions.exclude(this.device, this.device.settings.excluded ? null : true), { class: "quiet" })),
           button("Forget", "remove", async () => { if (await actions.forget(this.device)) dialog.close(); }, { class: "quiet" }))));
     this.#offer.append(h("span", { class: "sub" }, "Newer"), this.#offered);
   }
@@ -133,6 +134,8 @@ class Sheet {
     facts.set("Endpoint", device.endpoint === null ? "" : String(device.endpoint));
     facts.set("Power", device.sleepy ? "battery: it sleeps, and is reached when it wakes" : "mains");
     facts.set("Link quality", device.lqi === null ? "" : `${device.lqi} of 255`);
+    facts.set("Settings", settingsText(device.settings));
+    setText(this.exclude.lastChild, device.settings.excluded ? "Include" : "Exclude");
     facts.set("Last seen", device.lastSeen ? `${agoText(device.lastSeen, store.now())}, ${momentText(device.lastSeen)}` : "never");
   }
 

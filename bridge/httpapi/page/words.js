@@ -98,6 +98,7 @@ const reasonWords = {
   dongleLost: "The dongle was lost.",
   canaryFailed: "How the first device of this image ended speaks against the image, so this one was not started.",
   batteryLow: "Its battery is too low.",
+  excluded: "It is excluded from upgrades.",
 };
 
 export const reasonText = (reason) => reasonWords[reason] ?? reason ?? "";
@@ -167,15 +168,31 @@ export const sourceText = (source) => sourceWords[source] ?? source;
 // upgradedOf is what a device's upgrade is for: one of its other images, or the device itself.
 const upgradedOf = (device) => (device.otherImages ?? []).find((other) => other.imageTypeId === device.upgrade.imageTypeId) ?? device;
 
+// offersUpdate tells whether something newer is to be offered for a device, or one of its other images: not for one
+// that is excluded.
+export const offersUpdate = (device) => hasNewer(device) && !device.settings.excluded;
+
+// settingsText returns what was set for a device alone; it is empty where nothing was.
+export function settingsText(settings) {
+  const parts = [];
+  if (settings.excluded) parts.push("excluded from upgrades");
+  if (settings.blockSize !== undefined) parts.push(`blocks of ${settings.blockSize} bytes at most`);
+  if (settings.blockIntervalMs !== undefined) parts.push(`${settings.blockIntervalMs} ms between blocks`);
+  if (settings.stallTimeoutSeconds !== undefined) parts.push(`stalled after ${durationText(settings.stallTimeoutSeconds)}`);
+  if (settings.notifyAttempts !== undefined) parts.push(`${settings.notifyAttempts} offers`);
+  return parts.join(", ");
+}
+
 // condition returns the state of a device's upgrade, or whether it needs one, in a word or two.
 export function condition(device) {
   const upgrade = device.upgrade;
   if (isActive(upgrade)) return { word: stateText(upgrade.state), tone: stateTones[upgrade.state] };
   if (upgrade?.state === "failed") return { word: "Failed", tone: "bad" };
-  if (hasNewer(device)) return { word: "Update available", tone: "news" };
+  if (offersUpdate(device)) return { word: "Update available", tone: "news" };
   if (upgrade?.state === "succeeded" && upgradedOf(device).currentFileVersion === (upgrade.runningVersion ?? upgrade.imageVersion)) return { word: "Upgraded", tone: "good" };
   if (upgrade?.state === "cancelled") return { word: "Cancelled", tone: "calm" };
   if (device.currentFileVersion === null) return { word: "Version unknown", tone: "calm" };
+  if (device.settings.excluded) return { word: "Excluded", tone: "calm" };
   return device.image ? { word: "Up to date", tone: "good" } : { word: "No image known", tone: "calm" };
 }
 

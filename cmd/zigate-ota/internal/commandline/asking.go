@@ -217,6 +217,36 @@ func (g *grammar) rename() *cobra.Command {
 	})
 }
 
+func (g *grammar) configure() *cobra.Command {
+	var o shell.Options
+	var c shell.Configure
+	cmd := &cobra.Command{
+		Use:   "configure DEVICE",
+		Short: "set what holds for one device alone",
+		Long: "What is not given stays as it is; \"default\" takes a setting back.\n" +
+			"Without a flag, the device is shown with what is set.",
+		Example: "configure 'Kitchen bulb' --excluded true\n" +
+			"configure 'Kitchen bulb' --block-size 40 --stall-timeout 1h\n" +
+			"configure 'Kitchen bulb' --block-size default",
+		Args:              arguments(1, 1),
+		ValidArgsFunction: g.completesDevices(&o, oneDevice),
+	}
+
+	flags := cmd.Flags()
+	flags.Var(&c.Excluded, "excluded",
+		"upgrade it only when it is named, with --force: `true|false`")
+	flags.Var(&c.BlockSize, "block-size", "largest block in `BYTES`, 1 to 64")
+	flags.Var(&c.BlockInterval, "block-interval", "shortest time between two blocks, a `DURATION`")
+	flags.Var(&c.StallTimeout, "stall-timeout",
+		"`DURATION` without a block request after which a download has stalled")
+	flags.Var(&c.NotifyAttempts, "notify-attempts", "`NUMBER` of offers before an upgrade fails")
+	completesWords(cmd, "excluded", "true", "false", "default")
+	return g.ask(cmd, &o, func(ctx context.Context, sh *shell.Shell, args []string) error {
+		c.Device = args[0]
+		return sh.Configure(ctx, c)
+	})
+}
+
 func (g *grammar) forget() *cobra.Command {
 	var o shell.Options
 	return g.ask(&cobra.Command{

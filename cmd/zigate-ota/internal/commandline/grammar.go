@@ -31,7 +31,8 @@ func newGrammar(p Program) *grammar {
 		g.completion())
 	g.add(groupAsking,
 		g.status(), g.devices(), g.images(), g.addImage(), g.removeImage(), g.upgrade(), g.cancel(),
-		g.pause(), g.resume(), g.check(), g.interview(), g.rename(), g.forget(), g.events())
+		g.pause(), g.resume(), g.check(), g.interview(), g.rename(), g.configure(),
+		g.forget(), g.events())
 	return g
 }
 

@@ -169,6 +169,9 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 		r.row("other OTA server", "%s, where it may look for images alone", *d.OtherServer)
 		r.row("", "switch that server off, reset the device, let it join again")
 	}
+	if set := settingsWords(d.Settings); set != "" {
+		r.row("set for it alone", "%s", set)
+	}
 	d.printImage(r)
 	d.printOtherImages(r)
 	if u := d.Upgrade; u != nil {
