@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -343,12 +344,19 @@ func canaryOfOther(t *testing.T, interval time.Duration) {
 	})
 }
 
-// To cancel a device's upgrade ends those of its other images, too, that were to follow.
+// To cancel a device's upgrade ends those of its other images, too, that were to follow. To exclude the device ends only
+// these: its download goes on.
 func TestCancelEndsWhatFollows(t *testing.T) {
 	for name, cancel := range map[string]func(w *world, r otasvc.Respond){
 		"the device": func(w *world, r otasvc.Respond) { w.service.Cancel(ref(bulb), r) },
 		"all":        func(w *world, r otasvc.Respond) { w.service.CancelAll(r) },
 		"forget":     func(w *world, r otasvc.Respond) { w.service.Forget(ref(bulb), r) },
+		"exclude": func(w *world, r otasvc.Respond) {
+			w.service.Configure(ref(bulb), func(set needs.Settings) needs.Settings {
+				set.Excluded = ptr(true)
+				return set
+			}, r)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := bulbConfig(bulb)
@@ -364,7 +372,12 @@ func TestCancelEndsWhatFollows(t *testing.T) {
 				if a := w.ask(func(r otasvc.Respond) { cancel(w, r) }); a.Status != otasvc.Success {
 					t.Fatalf("cancel: %+v", a)
 				}
-				want := []string{"b2 cancelled cancelled", "b2 0x2202 cancelled cancelled"}
+				first := "b2 cancelled cancelled"
+				if name == "exclude" {
+					w.ended(time.Hour, bulb)
+					first = "b2 succeeded"
+				}
+				want := []string{first, "b2 0x2202 cancelled cancelled"}
 				if a := answer(); !slices.Equal(results(a), want) {
 					t.Errorf("ended %v", results(a))
 				}
