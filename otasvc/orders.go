@@ -288,7 +288,8 @@ func (o *orders) chosen(c client, req UpgradeRequest) *Offer {
 func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 	op := o.offers.upgradeOperation(d)
 	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, o.now())
-	o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Operation: op, Kept: len(req.Ticket) > 0}) })
+	answer := Answer{Status: InProgress, Operation: op, Kept: len(req.Ticket) > 0}
+	o.keeper.whenSaved(func() { respond(answer) })
 }
 
 // takeFromURL fetches the image that a request names, registers it for the device and goes on with it.

@@ -103,8 +103,9 @@ func (st *state) readFields(fields map[string]json.RawMessage, whole bool) error
 	versions := []int{st.Version, again}
 	switch {
 	case min(st.Version, cmp.Or(again, st.Version)) > stateVersion:
-		return fmt.Errorf("%w: it was written as version %d, and this program reads up to %d; start the newer "+
-			"version again, or move the file away to begin anew", statefile.ErrRefused, st.Version, stateVersion)
+		return fmt.Errorf("%w: it was written as version %d, and this program reads up to %d; start the "+
+			"newer version again, or move the file away to begin anew",
+			statefile.ErrRefused, st.Version, stateVersion)
 	case whole && !slices.Contains(versions, stateVersion):
 		return fmt.Errorf("it has version %d, this program reads %d", st.Version, stateVersion)
 	}

@@ -40,7 +40,8 @@ type Answer struct {
 	Response json.RawMessage `json:"response"`
 }
 
-// Book is all that is promised, and answers that are on their way. Its methods may be called by any goroutine.
+// Book is all that is promised, and answers that are on their way. Its methods may be called by any
+// goroutine.
 type Book struct {
 	file *statefile.File
 

@@ -103,8 +103,8 @@ func (f *File) read(read func([]byte) error) error {
 		f.aside = f.other("unreadable")
 		f.log.Error("the state file cannot be read; it is set aside", "file", f.aside, "err", err)
 		if err := f.setAside(); err != nil {
-			f.log.Error("the state file cannot be set aside, so nothing is written; make the folder writable "+
-				"for the service", "file", f.path, "err", err)
+			f.log.Error("the state file cannot be set aside, so nothing is written; make the folder "+
+				"writable for the service", "file", f.path, "err", err)
 		}
 	}
 	return f.readPrevious(read, missing)

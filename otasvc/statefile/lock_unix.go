@@ -22,8 +22,8 @@ func lock(path string) (unlock func(), err error) {
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := os.ReadFile(path)
 		_ = file.Close()
-		return nil, fmt.Errorf("%w %s (process %s); stop it, or set ZIGATE_OTA_STATE_DIR to a folder of its own "+
-			"for each", ErrInUse, filepath.Dir(path), strings.TrimSpace(string(holder)))
+		return nil, fmt.Errorf("%w %s (process %s); stop it, or set ZIGATE_OTA_STATE_DIR to a folder of "+
+			"its own for each", ErrInUse, filepath.Dir(path), strings.TrimSpace(string(holder)))
 	}
 	// Who has the folder is for the error above alone. The file stays open for reading: one that is open for
 	// writing would keep the disk from being made read-only.
