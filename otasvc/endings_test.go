@@ -495,6 +495,7 @@ func TestForgottenWhileItInstalls(t *testing.T) {
 func TestOpenRequestsAreAnsweredAtAStop(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		w.met(bulb)
+		time.Sleep(time.Minute) // its interview is over then
 		finals := map[string][]otasvc.Status{}
 		respond := func(name string) otasvc.Respond {
 			return func(a otasvc.Answer) {

@@ -213,7 +213,7 @@ func TestExcludedDevice(t *testing.T) {
 				url, _ := w.image(0x117C, 0x2201, 2, 10_000)
 				w.add(bulb, url)
 				w.add(bulb2, url)
-				w.within(2*time.Minute, "the other downloads", func() bool { return w.sim.Device(bulb2).Snapshot().Offset > 500 })
+				w.within(15*time.Minute, "the other downloads", func() bool { return w.sim.Device(bulb2).Snapshot().Offset > 500 })
 				w.sim.Device(bulb).Query() // the dongle offers it the image of the other
 				if u := w.ended(20*time.Minute, bulb2); u.State != upgrade.Succeeded {
 					t.Errorf("the other ended %+v", u)
