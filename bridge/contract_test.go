@@ -32,7 +32,7 @@ var statuses = map[string]bool{
 }
 
 var reasons = strings.Fields(`upToDate downgradeRefused alreadyQueued tooLate imageInfoNotFound imageAccessFailed imageValidationFailed hardwareMismatch noResponse stalled deviceAborted
-	invalidImage requireMoreImages versionUnchanged notRejoined cancelled imageRemoved dongleLost canaryFailed batteryLow`)
+	invalidImage requireMoreImages versionUnchanged notRejoined cancelled imageRemoved dongleLost canaryFailed batteryLow excluded`)
 
 // operationRecord is what every answer about a device has, in order.
 var operationRecord = []string{"euid", "mfgId", "imageTypeId", "url", "driverTypeId", "driverVersion", "imageVersion", "oldImageVersion"}
@@ -111,7 +111,7 @@ func checkResponse(payload, operation, transaction string, aboutDevice bool) (st
 	case hasError == ok && status != "inProgress": // in progress, it is a warning
 		return status, fmt.Errorf("%s with error %q", status, text)
 	}
-	allowed := append([]string{"operation", "status", "transaction", "runningVersion", "updateAvailable", "source", "image", "upgrade", "reason", "results", "dongleStatus", "error"}, operationRecord...)
+	allowed := append([]string{"operation", "status", "transaction", "runningVersion", "updateAvailable", "source", "upgrade", "reason", "results", "dongleStatus", "error"}, operationRecord...)
 	for key := range o {
 		if !slices.Contains(allowed, key) {
 			return status, fmt.Errorf("key %s", key)

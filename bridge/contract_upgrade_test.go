@@ -513,6 +513,15 @@ func TestRefusedByTheDevice(t *testing.T) {
 	})
 }
 
+// TestRefusedAsExcluded: so is a device that a person has excluded.
+func TestRefusedAsExcluded(t *testing.T) {
+	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {
+		h.walk([]step{{operation: "configure", payload: `{` + bulbID + `,"excluded":true}`, want: "success"}})
+		h.request("upgrade", `{`+bulbID+`,"url":"`+h.image(newer, 3000)+`","transaction":"t"}`)
+		h.refused("excluded", "force", nil)
+	})
+}
+
 // TestRefusalsThatAreAnswersAlone: nothing comes of them but the answer, and nothing is forgotten.
 func TestRefusalsThatAreAnswersAlone(t *testing.T) {
 	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {
@@ -557,7 +566,7 @@ func (h *home) refused(reason, says string, version any) {
 	if answer["status"] != "failure" || answer["reason"] != reason || !strings.Contains(sentence, says) {
 		h.t.Errorf("answered %v", answer)
 	}
-	if answer["imageVersion"] != version {
+	if answer["imageVersion"] != version || answer["mfgId"] != json.Number("4476") {
 		h.t.Errorf("the answer is about version %v", answer["imageVersion"])
 	}
 

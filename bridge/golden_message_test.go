@@ -39,12 +39,12 @@ func TestResponseGolden(t *testing.T) {
 		{"device not found", "remove_image", "", otasvc.Answer{Status: otasvc.DeviceNotFound, Operation: &otasvc.Operation{}, Error: `no device is known as "Cellar"`}},
 		{"invalid", "remove_image", "", otasvc.Answer{Status: otasvc.InvalidData, Operation: &otasvc.Operation{}, Error: "imageTypeId: is required"}},
 		{"image and no upgrade", "image_info", "", otasvc.Answer{
-			Status: otasvc.Success, Operation: whole, UpdateAvailable: ptr(true), Source: otasvc.SourceFolder, HasUpgrade: true, HasImage: true, Image: goldenOffer(),
+			Status: otasvc.Success, Operation: whole, UpdateAvailable: ptr(true), Source: otasvc.SourceFolder, HasUpgrade: true,
 		}},
 		{"image and upgrade", "image_info", "", otasvc.Answer{
 			Status: otasvc.Success, Operation: whole, UpdateAvailable: ptr(false), Source: otasvc.SourceIndex, HasUpgrade: true, Upgrade: ended,
 		}},
-		{"no image", "image_info", "", otasvc.Answer{Status: otasvc.ImageInfoNotFound, Operation: bare, HasUpgrade: true, HasImage: true, Error: "no image is registered"}},
+		{"no image", "image_info", "", otasvc.Answer{Status: otasvc.ImageInfoNotFound, Operation: bare, HasUpgrade: true, Error: "no image is registered"}},
 		{"queued, with a warning", "upgrade", "", otasvc.Answer{Status: otasvc.InProgress, Operation: whole, Error: "the outcome is uncertain"}},
 		{"upgraded", "upgrade", "", otasvc.Answer{Status: otasvc.Success, Operation: whole, HasUpgrade: true, Upgrade: ended}},
 		{"upgraded, and it tells another version", "upgrade", "", otasvc.Answer{
@@ -151,7 +151,7 @@ func TestRetainedExamples(t *testing.T) {
 			`"devices":12,"images":3,"upgrades":{"queued":2,"active":1,"expectedEnd":null}}`
 		device = `{"euid":"0x000b57fffec6a5b2","networkAddress":20303,"name":"Kitchen bulb","manufacturerName":"IKEA of Sweden",` +
 			`"modelId":"TRADFRI bulb E27","mfgId":4476,"imageTypeId":8705,"hardwareVersion":1,"endpoint":1,"sleepy":false,` +
-			`"currentFileVersion":570492465,"softwareBuild":null,"dateCode":null,"otherServer":null,"lqi":132,"lastSeen":"2026-11-21T16:02:11Z","updateAvailable":true,` +
+			`"currentFileVersion":570492465,"softwareBuild":null,"dateCode":null,"lqi":132,"lastSeen":"2026-11-21T16:02:11Z","updateAvailable":true,` +
 			`"image":{"imageVersion":587814449,"size":205488,"sha256":"` + sha256Hex + `","url":"` + imageURL + `","source":"registered","driverTypeId":"","driverVersion":0,"releaseNotes":null,"title":"TRADFRI lamp","fileName":"10005777-TRADFRI-lamp.ota"},` +
 			`"upgrade":{"state":"downloading","imageVersion":587814449,"oldImageVersion":570492465,"offset":36224,"size":205488,` +
 			`"progress":17.6,"bytesPerSecond":412,"remainingSeconds":411,"queuedAt":"2026-11-21T15:50:00Z","startedAt":"2026-11-21T15:51:00Z","attempt":1,"reason":null,"error":null,"queue":null},"settings":{}}`

@@ -295,7 +295,6 @@ func newResponse(operation string, transaction json.RawMessage, a otasvc.Answer)
 		RunningVersion:  a.RunningVersion,
 		UpdateAvailable: a.UpdateAvailable,
 		Source:          contract.Source(a.Source),
-		Image:           contract.Optional[contract.Offer]{Present: a.HasImage, Value: newOffer(a.Image)},
 		Upgrade: contract.Optional[contract.Upgrade]{
 			Present: a.HasUpgrade,
 			Value:   newUpgrade(a.Upgrade, a.Queue),

@@ -102,6 +102,7 @@ func TestFramesByHand(t *testing.T) {
 				}
 			}
 		}
+		time.Sleep(10 * time.Second) // its interview is over
 		l = w.listen(message.TypeImageNotify, message.UpgradeEndResponse{}.Type(), message.WaitForData{}.Type())
 
 		walk([]test{

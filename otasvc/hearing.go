@@ -132,6 +132,7 @@ func refusal(m message.DataIndication) (status uint8, ok bool) {
 func (h *hearing) queried(d *device, by registry.Client, now time.Time) {
 	h.devices.interviews.wantOutdated(d)
 	h.inventory.said(d, now)
+	h.upgrades.judgeHardware(d, now)
 	h.upgrades.versionTold(d, by, now)
 	if d.active() == nil {
 		return

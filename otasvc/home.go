@@ -200,8 +200,13 @@ func (c client) had(past upgrade.Past) bool {
 // tried reports whether the client's last upgrade was to an image (SHA-256), and why it did not succeed and
 // when it ended, where it has.
 func (c client) tried(sha256 string) (tried bool, why upgrade.Reason, endedAt time.Time) {
-	if u := c.device.upgrade; c.isUpgraded() && !u.Refused() {
-		return u.Image().SHA256 == sha256, u.Reason(), u.EndedAt()
+	if u := c.device.upgrade; u != nil {
+		if last := u.Tried(); last != nil && last.SHA256 == sha256 {
+			return true, last.Reason, last.EndedAt
+		}
+		if c.isUpgraded() && !u.Refused() {
+			return false, "", time.Time{}
+		}
 	}
 	for _, past := range c.device.history {
 		refused := past.StartedAt.IsZero() && past.Reason.Refuses()
@@ -431,16 +436,12 @@ type firmware struct {
 }
 
 // firmwareOf is what a device runs once it has an upgrade's image.
-func firmwareOf(u *upgrade.Upgrade) firmware {
-	image := u.Image()
+func firmwareOf(u *upgrade.Upgrade) firmware { return firmwareIn(u.Image()) }
+
+// firmwareIn is what a device runs once it has an image.
+func firmwareIn(image upgrade.Image) firmware {
 	kind := upgrade.Kind{ManufacturerCode: image.ManufacturerCode, ImageType: image.ImageType}
 	return firmware{Kind: kind, version: image.ImageVersion}
-}
-
-// firmwareOfOffer is what a device runs once it has an offer's image.
-func firmwareOfOffer(o *Offer) firmware {
-	kind := upgrade.Kind{ManufacturerCode: o.ManufacturerCode, ImageType: o.ImageType}
-	return firmware{Kind: kind, version: o.ImageVersion}
 }
 
 // running is everything that devices here are known to run.

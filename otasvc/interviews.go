@@ -212,7 +212,8 @@ func (v *interviews) wantOutdated(d *device) {
 func (v *interviews) succeeded(d *device) {
 	if f := d.Facts(); !f.Interviewed || f.Outdated {
 		v.log.Info("a device was interviewed", "euid", f.EUID, "manufacturer", f.ManufacturerName,
-			"model", f.ModelID, "endpoint", f.Endpoint, "sleepy", f.Sleepy, "powerSource", f.PowerSource)
+			"model", f.ModelID, "endpoint", f.Endpoint, "sleepy", f.Sleepy, "powerSource", f.PowerSource,
+			"running", shownRunning(d))
 	}
 	d.SetInterviewed()
 }

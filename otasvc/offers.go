@@ -187,7 +187,7 @@ func (o *offers) noImage(c client) string {
 				"the device asks for others", offer.ManufacturerCode, offer.ImageType)
 		}
 		if why := wrongHardware(c, offer); why != "" {
-			return "the registered " + why + "; say \"force\": true to install it all the same"
+			return "the registered " + why + forceIt
 		}
 	}
 	dev, told := f.Catalogued()
@@ -601,6 +601,9 @@ func judgeHardware(c client, o Offer) (why string, heard bool) {
 	dev, _ := f.Catalogued()
 	return o.limits.JudgeHardware(dev)
 }
+
+// forceIt says how a person gets past what is said before it.
+const forceIt = "; say \"force\": true to install it all the same"
 
 // wrongHardware says in a sentence why the hardware versions that an image is for exclude a device; empty
 // where they do not, or nobody can judge that yet.

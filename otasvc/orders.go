@@ -172,10 +172,12 @@ func (o *orders) refuse(v admission.Verdict, c client, req UpgradeRequest, offer
 		respond(a)
 		return
 	}
-	o.upgrades.refused(c, imageOf(c, offered, req), req.order(), v.Reason, a.Error, o.now())
-	if len(req.Ticket) == 0 { // else the answer is owed as that of any upgrade
-		o.keeper.whenSaved(func() { respond(a) })
+	why := a.Error
+	if len(req.Ticket) > 0 { // the final answer is owed as that of any upgrade
+		a = Answer{Status: InProgress, Operation: a.Operation, Kept: true}
 	}
+	o.keeper.whenSaved(func() { respond(a) }) // before the final answer
+	o.upgrades.refused(c, imageOf(c, offered, req), req.order(), v.Reason, why, o.now())
 }
 
 // imageOf is what is known of the image of a request that is refused: the image that was found, or else what
@@ -226,9 +228,9 @@ func (o *orders) otherUpdates(c client) string {
 }
 
 // take takes a request for one device. One that has its upgrade already, from before a restart, is not taken
-// again.
+// again; its answer is still owed where that has ended.
 func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
-	if u := d.active(); u != nil && hasTicket(u.Tickets(), req.Ticket) {
+	if u := d.upgrade; u != nil && hasTicket(u.Tickets(), req.Ticket) {
 		respond(Answer{Status: InProgress, Operation: o.offers.upgradeOperation(d), Kept: true})
 		return
 	}
@@ -608,9 +610,17 @@ func (o *orders) wantedByPolicy(c client, offered *Offer, failed map[string]erro
 	}
 	if before.Tried {
 		before.Returned = c.device.returnedAt
-		before.Proven = o.home.running()[firmwareOfOffer(offered)]
+		before.Proven = o.home.running()[firmwareIn(offered.image())]
 	}
 	return admission.ByPolicy(o.deviceNow(c), admissionOfferOf(c, offered), before, now)
+}
+
+// lastTried is the image that a device was last to take, or nil.
+func lastTried(d *device) *upgrade.Tried {
+	if d.upgrade == nil {
+		return nil
+	}
+	return d.upgrade.Tried()
 }
 
 // offeredUnasked is the loaded image where a device that asks for its blocks without an upgrade may have it;

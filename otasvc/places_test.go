@@ -150,6 +150,9 @@ func TestOneMorePlace(t *testing.T) {
 		url, _ := w.image(0x117C, 0x2201, 2, 60_000)
 		for _, d := range devices {
 			w.met(d.IEEE)
+		}
+		time.Sleep(10 * time.Second) // their interviews are over
+		for _, d := range devices {
 			w.add(d.IEEE, url)
 			w.queue(otasvc.UpgradeRequest{Device: ref(d.IEEE)})
 		}

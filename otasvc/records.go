@@ -203,8 +203,6 @@ type Answer struct {
 	Queue           *slot.Place // of the upgrade, as in the device record
 	HasUpgrade      bool        // the answer tells the upgrade, even where there is none
 	Source          Source
-	Image           *Offer // that the device would get
-	HasImage        bool   // the answer tells the image, even where there is none
 	CheckResults    []CheckResult
 	UpgradeResults  []UpgradeResult
 	DongleStatus    *uint8 // the 0x8000's status of a frame sent by hand

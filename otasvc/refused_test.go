@@ -294,3 +294,70 @@ func TestHardwareOnTheAir(t *testing.T) {
 		}
 	}
 }
+
+// An upgrade that nobody could judge is judged when its device tells its hardware version; one that was forced goes on.
+func TestHardwareThatIsToldLater(t *testing.T) {
+	limited := lampImage(2, func(h *otafile.Header) {
+		least, most := uint16(3), uint16(4)
+		h.MinHardwareVersion, h.MaxHardwareVersion = &least, &most
+	})
+	for name, tt := range map[string]struct {
+		hardware uint8
+		force    bool
+		ends     bool
+	}{"inside": {3, false, false}, "outside": {5, false, true}, "outside, forced": {5, true, false}} {
+		t.Run(name, func(t *testing.T) {
+			inImageWorld(t, nil, func(w *imageWorld) {
+				w.stop()
+				w.forgetState()
+				w.silent = true
+				w.start()
+				url := w.file("a.ota", limited)
+				if a := w.upgrade(otasvc.UpgradeRequest{URL: url, At: time.Now().Add(time.Hour), Force: tt.force}); a.Status != otasvc.InProgress {
+					t.Fatalf("%+v", a)
+				}
+				w.queried(tt.hardware)
+				time.Sleep(time.Second)
+				if !tt.ends {
+					if u := w.sink.device(bulb).Upgrade; u.State != upgrade.Scheduled {
+						t.Errorf("%+v", u)
+					}
+					return
+				}
+				w.refusedFor(upgrade.ReasonHardwareMismatch, "the image is for hardware versions from 3 to 4, not 5; say", 1)
+				if a := w.sink.final("x"); len(a) != 1 || a[0].Status != otasvc.Failure || a[0].Reason != upgrade.ReasonHardwareMismatch {
+					t.Errorf("answered %+v", a)
+				}
+			})
+		})
+	}
+}
+
+// What a person asks for in vain does not have the policy try again what it has tried before.
+func TestRefusalDoesNotHideWhatWasTried(t *testing.T) {
+	cfg := bulbConfig(bulb)
+	cfg.KeepsOldVersion = true
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+		w.met(bulb)
+		url, _ := w.image(0x117C, 0x2201, 2, 3_000)
+		w.add(bulb, url)
+		if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.InProgress {
+			t.Fatalf("%+v", a)
+		}
+		if u := w.ended(time.Hour, bulb); u.Reason != upgrade.ReasonVersionUnchanged {
+			t.Fatalf("%+v", u)
+		}
+		for range 2 {
+			if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), URL: "file:///nothing.ota"}); a.Reason != upgrade.ReasonImageAccessFailed {
+				t.Errorf("%+v", a)
+			}
+		}
+		w.stop()
+		w.policy.Auto = true
+		w.start()
+		time.Sleep(3 * time.Hour)
+		if u := w.sink.device(bulb).Upgrade; u.Reason != upgrade.ReasonImageAccessFailed || len(w.sink.device(bulb).History) != 3 {
+			t.Errorf("%+v", u)
+		}
+	})
+}

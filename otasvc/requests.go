@@ -272,8 +272,6 @@ func (q *inquiries) imageInfo(c client, now time.Time) Answer {
 		Upgrade:    recordOf(c.device, now),
 		Queue:      c.device.queue.Place(),
 		HasUpgrade: true,
-		Image:      o,
-		HasImage:   true,
 	}
 	if o == nil {
 		a.Status = ImageInfoNotFound

@@ -323,7 +323,7 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 	}
 	answer := Answer{
 		Status:         Success,
-		Operation:      operationOf(u, d.EUID(), clientOf(d, u).ota.CurrentVersion),
+		Operation:      endedOperation(d, u),
 		RunningVersion: u.RunningVersion(),
 	}
 	if u.State() != upgrade.Succeeded {
@@ -337,6 +337,18 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 			d.beside.answered(u)
 		})
 	})
+}
+
+// endedOperation is the operation record of the answer about an upgrade that has ended. Where there was no
+// image, it has the codes of the device, which no image was found for.
+func endedOperation(d *device, u *upgrade.Upgrade) *Operation {
+	c := clientOf(d, u)
+	op := operationOf(u, d.EUID(), c.ota.CurrentVersion)
+	if u.Image().Missing {
+		op.ManufacturerCode = c.ota.ManufacturerCode
+		op.ImageType = c.ota.ImageType
+	}
+	return op
 }
 
 // give delivers a final answer to all who wait for it. told is called when they have it; until then it is in

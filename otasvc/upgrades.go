@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/canary"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
@@ -83,7 +84,7 @@ func refusedUpgrade(
 ) *upgrade.Upgrade {
 	order.Image = image
 	order.OldVersion = c.ota.CurrentVersion
-	return upgrade.Refused(order, reason, why, now)
+	return upgrade.Refused(order, reason, why, c.device.upgrade, now)
 }
 
 // enterRefused gives a device an upgrade that was refused, which has ended.
@@ -323,6 +324,23 @@ func canaryStanding(u *upgrade.Upgrade) canary.Standing {
 		return canary.Offered
 	default:
 		return canary.Begun
+	}
+}
+
+// judgeHardware ends the upgrade of a device that has told its hardware version, where the header of its
+// image is for other ones: nobody could judge that before.
+func (us *upgrades) judgeHardware(d *device, now time.Time) {
+	u := d.active()
+	if u == nil {
+		return
+	}
+	image, ok := us.slot.memory.store.Image(u.Image().SHA256)
+	if !ok {
+		return
+	}
+	limits := library.HeaderLimits(&image.Header)
+	if why := wrongHardware(upgradedClient(d), Offer{limits: limits}); why != "" {
+		us.step(d, upgrade.WrongHardware{Why: "the " + why + forceIt}, now)
 	}
 }
 

@@ -60,8 +60,6 @@ type Response struct {
 	UpdateAvailable *bool `json:"updateAvailable,omitempty"`
 	// Source says who knows of the image; of image_info.
 	Source Source `json:"source,omitempty"`
-	// Image is the image that the device would get, null where there is none; of image_info.
-	Image Optional[Offer] `json:"image,omitzero"`
 	// Upgrade is the device's upgrade, null where it never had one; of image_info and upgrade.
 	Upgrade Optional[Upgrade] `json:"upgrade,omitzero"`
 	// Reason is why an upgrade did not succeed or was refused.

@@ -160,8 +160,8 @@ type Device struct {
 	// DateCode is when that version was made, in a form of the maker's.
 	DateCode *string `json:"dateCode"`
 	// OtherServer is the OTA server that the device has as its own, where that is not the dongle: it may look
-	// for images there alone.
-	OtherServer *EUID `json:"otherServer"`
+	// for images there alone. It is absent otherwise.
+	OtherServer *EUID `json:"otherServer,omitempty"`
 	// LQI is the link quality of the last frame that was received from the device, from 0 to 255, the best.
 	LQI *uint8 `json:"lqi"`
 	// LastSeen is when the device was heard of last; null where it was not since it became known.

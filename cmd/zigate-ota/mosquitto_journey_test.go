@@ -80,7 +80,7 @@ func TestMosquittoJourney(t *testing.T) {
 			}
 			if diff := cmp.Diff(jsonObject(`{"euid":"`+kitchen+`","networkAddress":20303,"name":"`+kitchen+`","manufacturerName":"IKEA of Sweden",
 				"modelId":"TRADFRI bulb E27","mfgId":4476,"imageTypeId":8705,"hardwareVersion":null,"endpoint":1,"sleepy":false,
-				"currentFileVersion":570492721,"updateAvailable":false,"settings":{}}`), device); diff != "" {
+				"currentFileVersion":570492721,"softwareBuild":"34.1.7.49","dateCode":"20240131","updateAvailable":false,"settings":{}}`), device); diff != "" {
 				t.Errorf("record of the bulb (-want +got):\n%s", diff)
 			}
 
@@ -318,7 +318,7 @@ func TestMosquittoHomeAssistant(t *testing.T) {
 
 	config := "homeassistant/device/zigate_ota_" + strings.TrimPrefix(kitchen, "0x") + "/config"
 	document := heard.await(t, "discovery of the bulb", onTopic(config, func(d map[string]any) bool {
-		return at(d, "device", "model") == "TRADFRI bulb E27" && at(d, "device", "sw_version") == "0x22010631" && at(d, "device", "via_device") != nil
+		return at(d, "device", "model") == "TRADFRI bulb E27" && at(d, "device", "sw_version") == "34.1.6.49 (0x22010631)" && at(d, "device", "via_device") != nil
 	})).object()
 	heard.await(t, "discovery of the dongle", onTopic("homeassistant/device/zigate_ota_00158d0001020304/config", nil))
 	if via := at(document, "device", "via_device"); via != "zigate_ota_00158d0001020304" {

@@ -165,7 +165,7 @@ func settled(t *testing.T, heard *journal[published], base string) {
 		return at(i, "dongle", "connected") == true && number(i, "devices") == 4
 	}))
 	heard.await(t, "bulb", onTopic(base+"/device/"+kitchen, func(d map[string]any) bool {
-		return number(d, "currentFileVersion") == bulbVersion && number(d, "imageTypeId") >= 0 && number(d, "mfgId") >= 0
+		return number(d, "currentFileVersion") == bulbVersion && number(d, "imageTypeId") >= 0 && number(d, "mfgId") >= 0 && at(d, "softwareBuild") != nil
 	}))
 }
 

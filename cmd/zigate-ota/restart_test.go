@@ -106,7 +106,8 @@ func TestRestartInMidDownload(t *testing.T) {
 	}
 	serve := func() *process {
 		t.Helper()
-		p := start(t, environ(dir, "ZIGATE_OTA_BROKER_ADDR="+broker, "ZIGATE_OTA_DONGLE="+home.address, "ZIGATE_OTA_UPGRADE_CONCURRENCY=4"),
+		p := start(t, environ(dir, "ZIGATE_OTA_BROKER_ADDR="+broker, "ZIGATE_OTA_DONGLE="+home.address, "ZIGATE_OTA_UPGRADE_CONCURRENCY=4",
+			"ZIGATE_OTA_UPGRADE_CANARY=false"),
 			programPath(t), "serve")
 		p.stderr.await(t, "the dongle", func(line string) bool { return strings.Contains(line, "the dongle is connected") })
 		p.stderr.await(t, "ready", func(line string) bool { return strings.Contains(line, "msg=ready") })

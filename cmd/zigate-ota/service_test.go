@@ -97,7 +97,8 @@ func (s *testService) settle() {
 	s.t.Helper()
 	for _, euid := range []string{kitchen, hall, plug, sensor} {
 		s.heard.await(s.t, "record of "+euid, onTopic("zigate-ota/device/"+euid, func(d map[string]any) bool {
-			return number(d, "currentFileVersion") >= 0 && number(d, "imageTypeId") >= 0 && at(d, "modelId") != nil && number(d, "endpoint") > 0
+			return number(d, "currentFileVersion") >= 0 && number(d, "imageTypeId") >= 0 && at(d, "modelId") != nil && number(d, "endpoint") > 0 &&
+				at(d, "softwareBuild") != nil
 		}))
 	}
 }

@@ -59,7 +59,7 @@ func awaits(t *testing.T, what string, shown func() string, wanted func(text str
 func TestShellAtTerminal(t *testing.T) {
 	onLinux(t)
 	t.Parallel()
-	s := serveHere(t, 20)
+	s := serveHere(t, 20, "ZIGATE_OTA_UPGRADE_CANARY=false")
 	s.settle()
 	u := &shellUser{t, []string{"ZIGATE_OTA_MQTT_URL=" + s.app.brokerURLs()[0], "TERM=xterm", "PATH=" + os.Getenv("PATH")}}
 	file := imageFile(t, "bulb.ota", bulbImage(newerVersion, 100_000))

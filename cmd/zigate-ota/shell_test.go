@@ -70,24 +70,24 @@ func TestShell(t *testing.T) {
 		s.client.Publish("zigate-ota/event/dongleConnected", 1, false, `{"time":"2026-11-21T16:00:00Z"}`).Wait()
 		awaitTick(t)
 	}
-	u.shows(`(?m)^NAME +MODEL +VERSION +NEWER +UPGRADE +LQI +SEEN$`, "devices")
+	u.shows(`(?m)^NAME +MODEL +BUILD +VERSION +NEWER +UPGRADE +LQI +SEEN$`, "devices")
 	u.shows(`^no images are registered`, "images")
 	u.shows("^"+kitchen+" is called Kitchen bulb\n$", "rename", "0x4f4f", "Kitchen bulb")
 	_, stderr := u.run(commandline.ExitFailed, "upgrade", "Kitchen bulb")
 	if !strings.Contains(stderr, "(imageInfoNotFound)") {
 		t.Errorf("without an image: %s", stderr)
 	}
-	u.shows(`^Kitchen bulb: image 0x22010731 is registered; it runs 0x22010631\n$`, "add-image", "Kitchen bulb", file)
+	u.shows(`^Kitchen bulb: image 0x22010731 is registered; it runs 34\.1\.6\.49 \(0x22010631\)\n$`, "add-image", "Kitchen bulb", file)
 	u.shows(`(?m)^0x22010731 +0x117c +0x2201 +20 kB +Kitchen bulb +Bulb firmware +2 passed +now +http://127\.0\.0\.1:\d+/[0-9a-f]{16}/bulb\.ota$`, "images")
-	u.shows(`(?m)^Kitchen bulb +TRADFRI bulb E27 +0x22010631 +0x22010731 +failed: imageInfoNotFound `, "devices")
-	u.shows(`^Kitchen bulb: runs 0x22010631, there is 0x22010731\n$`, "check", "Kitchen bulb")
+	u.shows(`(?m)^Kitchen bulb +TRADFRI bulb E27 +34\.1\.6\.49 +0x22010631 +0x22010731 +failed: imageInfoNotFound `, "devices")
+	u.shows(`^Kitchen bulb: runs 34\.1\.6\.49 \(0x22010631\), there is 0x22010731\n$`, "check", "Kitchen bulb")
 	u.shows(`(?m)^4 devices, 1 with a newer image, 0 without an answer$`, "check")
 
 	out := u.shows(`(?m)^Kitchen bulb: runs 0x22010731, after \d+ s\n$`, "upgrade", "Kitchen bulb")
 	if !strings.Contains(out, "Kitchen bulb [############################") && !strings.Contains(out, "applying") {
 		t.Errorf("no progress:\n%s", out)
 	}
-	u.shows(`(?m)^Kitchen bulb +TRADFRI bulb E27 +0x22010731 +- +succeeded `, "devices")
+	u.shows(`(?m)^Kitchen bulb +TRADFRI bulb E27 +\S+ +0x22010731 +- +succeeded `, "devices")
 	_, stderr = u.run(commandline.ExitFailed, "upgrade", "Kitchen bulb")
 	if !strings.HasSuffix(stderr, "(upToDate)\n") {
 		t.Errorf("again: %s", stderr)

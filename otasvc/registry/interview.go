@@ -54,7 +54,7 @@ func Interview(ctx context.Context, a Asker) error {
 		return err
 	}
 	if named == nil {
-		readBuild(ctx, a, basic) // behind the version, of which it is
+		readForPeople(ctx, a, basic) // behind the version, of which it is
 	}
 	return lost
 }
@@ -66,20 +66,26 @@ func ReadAgain(ctx context.Context, a Asker) error {
 		return err
 	}
 	if f := a.Facts(); !f.Build.Asked || !f.Build.isOf(f.CurrentVersion) {
-		readBuild(ctx, a, 0)
+		readForPeople(ctx, a, 0)
 	}
 	return nil
 }
 
-// readBuild reads what the device says of its software for people, at the endpoint with its Basic cluster; 0
-// stands for that of its OTA client. The texts are long, so they are asked for by themselves: devices leave
-// out of an answer what does not fit into one frame. Nothing depends on them.
-func readBuild(ctx context.Context, a Asker, basic uint8) {
+// readForPeople reads what the device says of its software for people, at the endpoint with its Basic
+// cluster; 0 stands for that of its OTA client. The texts are long, so they are asked for by themselves:
+// devices leave out of an answer what does not fit into one frame. It reads which OTA server the device has,
+// too. Nothing depends on any of it.
+func readForPeople(ctx context.Context, a Asker, basic uint8) {
 	_ = read(ctx, a, attributes{
 		endpoint:  basic,
 		cluster:   message.ClusterBasic,
 		direction: message.DirectionToServer,
 		ids:       []uint16{message.AttrDateCode, message.AttrSoftwareBuild},
+	})
+	_ = read(ctx, a, attributes{
+		cluster:   message.ClusterOTA,
+		direction: message.DirectionToClient,
+		ids:       []uint16{message.AttrOTAServer},
 	})
 	a.Change(noteBuildAsked)
 }
@@ -216,7 +222,6 @@ func identity(endpoint uint8) attributes {
 		direction: message.DirectionToClient,
 		ids: []uint16{
 			message.AttrOTAImageType, message.AttrOTAManufacturer, message.AttrOTAFileVersion,
-			message.AttrOTAServer,
 		},
 	}
 }

@@ -48,6 +48,9 @@ func put(cmd message.Message) string {
 		if slices.Contains(m.IDs, message.AttrSoftwareBuild) {
 			return fmt.Sprintf("build at %d", m.DstEndpoint)
 		}
+		if m.Cluster == message.ClusterOTA && slices.Contains(m.IDs, message.AttrOTAServer) {
+			return fmt.Sprintf("server at %d", m.DstEndpoint)
+		}
 		return fmt.Sprintf("cluster %d at %d", m.Cluster, m.DstEndpoint)
 	}
 	return fmt.Sprintf("%T", cmd)
@@ -142,7 +145,7 @@ const (
 
 func TestInterview(t *testing.T) {
 	unbuilt := []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11"}
-	whole := append(slices.Clone(unbuilt), "build at 1")
+	whole := append(slices.Clone(unbuilt), "build at 1", "server at 11")
 	tests := map[string]struct {
 		answer func(message.Message) []message.Message
 		before func(*registry.Device)
@@ -154,14 +157,14 @@ func TestInterview(t *testing.T) {
 			answer: home(battery),
 			asked: []string{
 				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 1 at 1, not awaited",
-				"cluster 25 at 11", "build at 1",
+				"cluster 25 at 11", "build at 1", "server at 11",
 			},
 		},
 		"no power source": {
 			answer: home(nil),
 			asked: []string{
 				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "power",
-				"cluster 1 at 1, not awaited", "cluster 25 at 11", "build at 1",
+				"cluster 1 at 1, not awaited", "cluster 25 at 11", "build at 1", "server at 11",
 			},
 		},
 		"it does not hear": {
@@ -172,11 +175,11 @@ func TestInterview(t *testing.T) {
 		"the node descriptor is lost": {answer: home(mains, "node"), asked: whole},
 		"the endpoints are lost": {
 			answer: home(mains, "endpoints"),
-			asked:  []string{"node", "endpoints", "cluster 0 at 1", "cluster 25 at 1", "build at 1"},
+			asked:  []string{"node", "endpoints", "cluster 0 at 1", "cluster 25 at 1", "build at 1", "server at 1"},
 		},
 		"an endpoint without the OTA client is lost": {
 			answer: home(mains, "endpoint 1"),
-			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 11", "cluster 25 at 11", "build at 11"},
+			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 11", "cluster 25 at 11", "build at 11", "server at 11"},
 			err:    registry.ErrNoReply,
 		},
 		"the endpoint with the OTA client is lost": {
@@ -189,7 +192,7 @@ func TestInterview(t *testing.T) {
 			before: func(d *registry.Device) { d.SetEndpoint(11) },
 			asked: []string{
 				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11",
-				"build at 1",
+				"build at 1", "server at 11",
 			},
 			err: registry.ErrNoReply,
 		},
@@ -318,7 +321,7 @@ func TestInterviewOfTwoClients(t *testing.T) {
 			}
 			want := []string{
 				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11",
-				"cluster 25 at 12", "build at 1",
+				"cluster 25 at 12", "build at 1", "server at 11",
 			}
 			if diff := cmp.Diff(want, a.asked); diff != "" {
 				t.Error(diff)
@@ -375,7 +378,7 @@ func TestReadAgain(t *testing.T) {
 	if f := a.Facts(); f.Running().Software != "" || f.Running().DateCode != "" {
 		t.Errorf("of another version: %+v", f.Running())
 	}
-	again("cluster 25 at 11", "build at 11")
+	again("cluster 25 at 11", "build at 11", "server at 11")
 	if f := a.Facts(); f.Running().Software != "2.3.093" || *f.Running().Of != 8 {
 		t.Errorf("%+v", f.Running())
 	}
@@ -384,7 +387,7 @@ func TestReadAgain(t *testing.T) {
 	// It does not tell them any more.
 	a.answer = home(mains, "build at 11")
 	a.device.SetVersion(7)
-	again("cluster 25 at 11", "build at 11")
+	again("cluster 25 at 11", "build at 11", "server at 11")
 	if f := a.Facts(); f.Running().Software != "" {
 		t.Errorf("%+v", f.Running())
 	}
@@ -436,7 +439,7 @@ func TestWhoIsAskedAgain(t *testing.T) {
 		once   []string // questions that are not repeated
 	}{
 		"listens":     {},
-		"sleeps":      {before: func(d *registry.Device) { d.SetSleepy(true) }, once: []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11", "build at 1"}},
+		"sleeps":      {before: func(d *registry.Device) { d.SetSleepy(true) }, once: []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11", "build at 1", "server at 11"}},
 		"may be away": {lost: []string{"node", "endpoints"}, once: []string{"endpoints"}},
 		"comes late":  {lost: []string{"node"}, once: []string{"endpoints"}},
 	}

@@ -53,6 +53,11 @@ type (
 	CanaryFailed struct{}
 	// BatteryLow says that the device's battery is too low to begin.
 	BatteryLow struct{}
+	// WrongHardware says that the device has told a hardware version that the image is not for. Nobody could
+	// judge that when the upgrade was queued; one that a person has forced goes on.
+	WrongHardware struct {
+		Why string // in one sentence, for a person
+	}
 	// RecordTold says that the record given by Telling was told.
 	RecordTold struct{}
 	// Answered says that the final answer was given to all tickets.

@@ -13,6 +13,7 @@ type kept struct {
 	Reason           Reason       `json:"reason,omitempty"`
 	Refused          bool         `json:"refused,omitempty"`
 	Sentence         string       `json:"error,omitempty"` // why it was refused
+	Before           *Tried       `json:"before,omitempty"`
 	Missing          bool         `json:"missing,omitempty"`
 	NoVersion        bool         `json:"noVersion,omitempty"`
 	SHA256           string       `json:"sha256"`
@@ -70,6 +71,7 @@ func (u *Upgrade) MarshalJSON() ([]byte, error) {
 		Reason:           u.outcome.reason,
 		Refused:          u.outcome.refused,
 		Sentence:         u.outcome.sentence,
+		Before:           u.outcome.before,
 		Missing:          o.Missing,
 		NoVersion:        o.NoVersion,
 		SHA256:           o.SHA256,
@@ -144,7 +146,7 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 		},
 		precedence:     precedence{canary: k.Canary, setback: k.Setback},
 		stage:          k.stage(),
-		outcome:        outcome{reason: k.Reason, refused: k.Refused, sentence: k.Sentence},
+		outcome:        outcome{k.Reason, k.Refused, k.Sentence, k.Before},
 		queuedAt:       k.QueuedAt,
 		offeredAt:      k.OfferedAt,
 		startedAt:      k.StartedAt,

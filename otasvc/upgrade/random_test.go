@@ -159,7 +159,7 @@ func (d *randomDevice) does() upgrade.Event {
 func (d *randomDevice) rare() upgrade.Event {
 	ends := []upgrade.Event{
 		upgrade.Cancel{}, upgrade.Forgotten{}, upgrade.ImageRemoved{}, upgrade.ImageUnavailable{}, upgrade.CanaryFailed{},
-		upgrade.BatteryLow{}, upgrade.DongleReplaced{}, upgrade.ReleasedByHand{In: time.Minute},
+		upgrade.BatteryLow{}, upgrade.WrongHardware{Why: "the image is for others"}, upgrade.DongleReplaced{}, upgrade.ReleasedByHand{In: time.Minute},
 	}
 	if d.r.IntN(3) > 0 {
 		return upgrade.Heard{}

@@ -4,10 +4,11 @@ import "time"
 
 // Refused is an upgrade that was refused for its image or its device, see [Reason.Refuses]: it has failed
 // before it began. The order has what is known of the image. why is one sentence for a person; empty stands
-// for the reason's own. Its final answers are due as those of any other.
-func Refused(o Order, reason Reason, why string, now time.Time) *Upgrade {
+// for the reason's own. Its final answers are due as those of any other. last is the device's upgrade before,
+// or nil: what was tried with the device is remembered.
+func Refused(o Order, reason Reason, why string, last *Upgrade, now time.Time) *Upgrade {
 	o.Group = 0
-	return &Upgrade{
+	u := &Upgrade{
 		order:          o,
 		stage:          StageFailed,
 		outcome:        outcome{reason: reason, refused: true, sentence: why},
@@ -16,6 +17,26 @@ func Refused(o Order, reason Reason, why string, now time.Time) *Upgrade {
 		attempt:        1,
 		offeredVersion: o.ImageVersion,
 	}
+	if last != nil {
+		u.outcome.before = last.Tried()
+	}
+	return u
+}
+
+// Tried is an image that a device was to take.
+type Tried struct {
+	SHA256  string    `json:"sha256"`           // lower-case hex, of the bytes served
+	Reason  Reason    `json:"reason,omitempty"` // why that did not succeed
+	EndedAt time.Time `json:"endedAt,omitzero"` // zero where it has not ended
+}
+
+// Tried is the image that the device was last to take: that of the upgrade, or of the one before if this one
+// was refused. It is nil where there was none.
+func (u *Upgrade) Tried() *Tried {
+	if u.Refused() {
+		return u.outcome.before
+	}
+	return &Tried{SHA256: u.order.SHA256, Reason: u.outcome.reason, EndedAt: u.endedAt}
 }
 
 // Refused reports whether the upgrade was refused, so that the device was never asked to take the image.
@@ -43,7 +64,7 @@ func (u *Upgrade) SameRefusal(other *Upgrade) bool {
 func (r Reason) Refuses() bool {
 	switch r {
 	case ReasonImageAccessFailed, ReasonImageValidationFailed, ReasonImageInfoNotFound,
-		ReasonHardwareMismatch, ReasonInvalidImage, ReasonDowngradeRefused, ReasonBatteryLow:
+		ReasonHardwareMismatch, ReasonInvalidImage, ReasonDowngradeRefused, ReasonBatteryLow, ReasonExcluded:
 		return true
 	default:
 		return false

@@ -4,36 +4,37 @@ package upgrade
 type trigger uint8
 
 const (
-	triggerDue          trigger = iota // its time has come
-	triggerOffered                     // the slot holds the image, and the device is told so
-	triggerBegun                       // the device asked for its first block
-	triggerLastBlock                   // the device asks for its last block, and its installation is to wait
-	triggerLastBlockOut                // the time of the last block is over
-	triggerPause                       // by request
-	triggerResume                      // by request, or the time of the pause is over
-	triggerResumeNew                   // the same, and the device has asked for nothing yet
-	triggerPutOff                      // another image gets the slot
-	triggerCalledBack                  // the image has the slot again
-	triggerSlotGivenUp                 // the device has not begun, and others wait
-	triggerComplete                    // upgrade end, status success
-	triggerCompleteHeld                // upgrade end, status success; the installation is to wait
-	triggerRelease                     // the installation that waited was released
-	triggerAborted                     // upgrade end, status 0x95
-	triggerInvalid                     // upgrade end, status 0x96
-	triggerNeedsMore                   // upgrade end, status 0x99
-	triggerSilent                      // no request in time
-	triggerNeverAsked                  // no request in all the time for which the device was waited for
-	triggerNewVersion                  // the image's version was read from the device
-	triggerOldVersion                  // the device restarted and still has another version
-	triggerNotBack                     // the device never came back
-	triggerCancel                      // by request
-	triggerForgotten                   // the device was dropped
-	triggerImageRemoved                // the image was taken back
-	triggerUnavailable                 // the image cannot be read from the store
-	triggerCanaryFailed                // the canary of this image failed
-	triggerBatteryLow                  // the battery is too low to begin
-	triggerDongleLost                  // the dongle was away for too long
-	triggerReplaced                    // the dongle has another network
+	triggerDue           trigger = iota // its time has come
+	triggerOffered                      // the slot holds the image, and the device is told so
+	triggerBegun                        // the device asked for its first block
+	triggerLastBlock                    // the device asks for its last block, and its installation is to wait
+	triggerLastBlockOut                 // the time of the last block is over
+	triggerPause                        // by request
+	triggerResume                       // by request, or the time of the pause is over
+	triggerResumeNew                    // the same, and the device has asked for nothing yet
+	triggerPutOff                       // another image gets the slot
+	triggerCalledBack                   // the image has the slot again
+	triggerSlotGivenUp                  // the device has not begun, and others wait
+	triggerComplete                     // upgrade end, status success
+	triggerCompleteHeld                 // upgrade end, status success; the installation is to wait
+	triggerRelease                      // the installation that waited was released
+	triggerAborted                      // upgrade end, status 0x95
+	triggerInvalid                      // upgrade end, status 0x96
+	triggerNeedsMore                    // upgrade end, status 0x99
+	triggerSilent                       // no request in time
+	triggerNeverAsked                   // no request in all the time for which the device was waited for
+	triggerNewVersion                   // the image's version was read from the device
+	triggerOldVersion                   // the device restarted and still has another version
+	triggerNotBack                      // the device never came back
+	triggerCancel                       // by request
+	triggerForgotten                    // the device was dropped
+	triggerImageRemoved                 // the image was taken back
+	triggerUnavailable                  // the image cannot be read from the store
+	triggerCanaryFailed                 // the canary of this image failed
+	triggerBatteryLow                   // the battery is too low to begin
+	triggerWrongHardware                // the image is not for the device's hardware version
+	triggerDongleLost                   // the dongle was away for too long
+	triggerReplaced                     // the dongle has another network
 	triggerCount
 )
 
@@ -123,6 +124,9 @@ var steps = func() map[cell]step {
 		m[cell{s, triggerNeedsMore}] = step{next: StageFailed, reason: ReasonRequireMoreImages}
 		m[cell{s, triggerNewVersion}] = step{next: StageSucceeded}
 		m[cell{s, triggerUnavailable}] = step{next: StageFailed, reason: ReasonImageInfoNotFound}
+	}
+	for _, s := range []Stage{StageScheduled, StageQueued, StagePausedInQueue, StageNotified} {
+		m[cell{s, triggerWrongHardware}] = step{next: StageFailed, reason: ReasonHardwareMismatch}
 	}
 	for s := range stageCount {
 		if s.Ended() {

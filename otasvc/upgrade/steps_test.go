@@ -50,6 +50,7 @@ var happenings = []struct {
 	{"waitsFor", upgrade.WaitsFor{Device: 2}},
 	{"canaryFailed", upgrade.CanaryFailed{}},
 	{"batteryLow", upgrade.BatteryLow{}},
+	{"wrongHardware", upgrade.WrongHardware{Why: "the image is for others"}},
 	{"dongleBack", upgrade.DongleBack{}},
 	{"dongleReplaced", upgrade.DongleReplaced{}},
 	{"dongleLost", upgrade.Tick{Facts: upgrade.Facts{Hindered: true, Away: 31 * 24 * time.Hour}}},
@@ -94,6 +95,7 @@ unavailable    .   fai fai fai fai fai fai fai fai .   .   .   .   .
 waitsFor       =   =   =   =   =   =   =   =   =   =   =   .   .   .
 canaryFailed   fai fai fai .   .   .   .   .   .   .   .   .   .   .
 batteryLow     .   fai .   .   .   .   .   .   .   .   .   .   .   .
+wrongHardware  fai fai fai fai .   .   .   .   .   .   .   .   .   .
 dongleBack     .   .   .   .   .   .   .   .   .   .   .   .   .   .
 dongleReplaced .   .   fai fai fai fai fai fai fai fai fai .   .   .
 dongleLost     fai fai fai fai fai fai fai fai fai can fai .   .   .

@@ -88,6 +88,7 @@ type outcome struct {
 	reason   Reason
 	refused  bool
 	sentence string // why it was refused, for a person; empty stands for the reason's own sentence
+	before   *Tried // by the upgrade before one that was refused; nil where there was none
 }
 
 // precedence is what decides whether the upgrade or another one of the same image goes first.

@@ -88,6 +88,13 @@ func (Cancel) apply(t *transition)           { t.move(triggerCancel) }
 func (Forgotten) apply(t *transition)        { t.move(triggerForgotten) }
 func (e WaitsFor) apply(t *transition)       { t.setCanary(e.Device) }
 
+// apply ends an upgrade that nobody has forced.
+func (e WrongHardware) apply(t *transition) {
+	if !t.u.order.Forced && t.move(triggerWrongHardware) {
+		t.u.outcome.sentence = e.Why
+	}
+}
+
 // apply takes the tickets away, so that their answer is not given again after a restart.
 func (Answered) apply(t *transition) {
 	if t.u.Ended() {

@@ -130,7 +130,8 @@ func (c *Shell) tellAdded(s *session, a *AddImage, final *response, hint string)
 	euid := contract.EUID(text(final.EUID))
 	if !c.options.JSON {
 		fmt.Fprintf(c.term, "%s: image %s is registered; it runs %s\n",
-			terminal.Clean(s.devices.name(euid)), version(final.ImageVersion), version(final.OldImageVersion))
+			terminal.Clean(s.devices.name(euid)), version(final.ImageVersion),
+			s.devices.runs(euid, final.OldImageVersion))
 	}
 	if d := s.devices[euid]; d != nil && !final.fits(d) {
 		fmt.Fprintf(c.stderr, "%s will not get it: the image is for manufacturer %s, type %s, "+

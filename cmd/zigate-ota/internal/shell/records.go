@@ -207,6 +207,16 @@ func (d *deviceRecord) running() string {
 	return *d.SoftwareBuild + " (" + version(d.CurrentVersion) + ")"
 }
 
+// runs returns a version that a device runs, with what the device calls it where its record is about that
+// version.
+func (d directory) runs(euid contract.EUID, running *uint32) string {
+	r := d[euid]
+	if r == nil || running == nil || r.CurrentVersion == nil || *r.CurrentVersion != *running {
+		return version(running)
+	}
+	return terminal.Clean(r.running())
+}
+
 func hex16(v *uint16) string {
 	if v == nil {
 		return "?"

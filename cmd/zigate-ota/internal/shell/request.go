@@ -210,7 +210,8 @@ func (c *Shell) Check(ctx context.Context, named []string) error {
 		return err
 	}
 	return c.outcomes(s, questions, func(q *question) string {
-		line := fmt.Sprintf("%s: runs %s", s.called(q), version(q.final.OldImageVersion))
+		running := s.devices.runs(contract.EUID(text(q.final.EUID)), q.final.OldImageVersion)
+		line := fmt.Sprintf("%s: runs %s", s.called(q), running)
 		if q.final.UpdateAvailable != nil && *q.final.UpdateAvailable {
 			return line + ", there is " + version(q.final.ImageVersion)
 		}
