@@ -66,6 +66,8 @@ type Bridge struct {
 	log      *slog.Logger
 	home     *discovery // nil without discovery
 	feed     *Feed      // nil without HTTP
+	// others are the devices with other images, as they were told last.
+	others   map[message.IEEE]otasvc.DeviceRecord
 	promises *promises.Book
 }
 
@@ -79,6 +81,7 @@ func New(o Options) *Bridge {
 		observer: o.Observer,
 		log:      o.Logger,
 		feed:     o.Feed,
+		others:   map[message.IEEE]otasvc.DeviceRecord{},
 		promises: o.Promises,
 	}
 	if o.Discovery != nil {
@@ -106,8 +109,27 @@ func (b *Bridge) DeviceChanged(d otasvc.DeviceRecord) {
 	payload := contract.Marshal(record)
 	b.out.Retain(b.topics.Device(record.EUID), payload)
 	b.out.Retain(b.topics.Update(record.EUID), contract.Marshal(homeassistant.Update(d)))
+	b.otherImages(d)
 	b.feed.device(d, payload)
 	b.observer.DeviceChanged(d)
+}
+
+// otherImages publishes the Home Assistant update states of a device's other images, and clears those of
+// images that it has no more.
+func (b *Bridge) otherImages(d otasvc.DeviceRecord) {
+	address := euid(d.EUID)
+	for _, imageType := range othersGone(b.others[d.EUID], d) {
+		b.out.Clear(b.topics.OtherUpdate(address, imageType))
+	}
+	for _, other := range d.OtherImages {
+		state := homeassistant.OtherUpdate(d, other)
+		b.out.Retain(b.topics.OtherUpdate(address, other.ImageType), contract.Marshal(state))
+	}
+	if len(d.OtherImages) > 0 {
+		b.others[d.EUID] = d
+	} else {
+		delete(b.others, d.EUID)
+	}
 }
 
 // DeviceGone clears the retained topics of a device that has left for good.
@@ -115,6 +137,7 @@ func (b *Bridge) DeviceGone(device message.IEEE) {
 	b.home.deviceGone(device) // first: entities must not read topics that are empty
 	b.out.Clear(b.topics.Device(euid(device)))
 	b.out.Clear(b.topics.Update(euid(device)))
+	b.otherImages(otasvc.DeviceRecord{EUID: device})
 	b.feed.deviceGone(euid(device))
 	b.observer.DeviceGone(device)
 }

@@ -16,18 +16,49 @@ type discovery struct {
 	out     Publisher
 	dongle  message.IEEE // 0 while it is not known
 	devices map[message.IEEE]otasvc.DeviceRecord
+	// gone has, by device, the types of other images that it had since the start and has no more. Their
+	// removal stays in its document: one that follows another at once can take the other's place.
+	gone map[message.IEEE][]uint16
 }
 
 func newDiscovery(o homeassistant.Options, out Publisher) *discovery {
-	return &discovery{options: o, out: out, devices: map[message.IEEE]otasvc.DeviceRecord{}}
+	return &discovery{
+		options: o,
+		out:     out,
+		devices: map[message.IEEE]otasvc.DeviceRecord{},
+		gone:    map[message.IEEE][]uint16{},
+	}
 }
 
 func (h *discovery) deviceChanged(d otasvc.DeviceRecord) {
 	if h == nil {
 		return
 	}
+	h.gone[d.EUID] = without(append(h.gone[d.EUID], othersGone(h.devices[d.EUID], d)...), d)
 	h.devices[d.EUID] = d
-	h.publish(homeassistant.Device(h.options, d))
+	h.publishDevice(d)
+}
+
+// publishDevice publishes the document of a device.
+func (h *discovery) publishDevice(d otasvc.DeviceRecord) {
+	h.publish(homeassistant.Device(h.options, d, h.gone[d.EUID]...))
+}
+
+// othersGone are the types of other images that a device had and has no more.
+func othersGone(before, now otasvc.DeviceRecord) (gone []uint16) {
+	for _, other := range before.OtherImages {
+		gone = append(gone, other.ImageType)
+	}
+	return without(gone, now)
+}
+
+// without are the image types that a device has no other image of.
+func without(types []uint16, d otasvc.DeviceRecord) []uint16 {
+	return slices.DeleteFunc(types, func(imageType uint16) bool {
+		return slices.ContainsFunc(d.OtherImages, func(o otasvc.OtherImage) bool {
+			return o.ImageType == imageType
+		})
+	})
 }
 
 func (h *discovery) deviceGone(euid message.IEEE) {
@@ -35,6 +66,7 @@ func (h *discovery) deviceGone(euid message.IEEE) {
 		return
 	}
 	delete(h.devices, euid)
+	delete(h.gone, euid)
 	h.publish(homeassistant.Gone(h.options, euid))
 }
 
@@ -51,7 +83,7 @@ func (h *discovery) infoChanged(r otasvc.InfoRecord) {
 		h.dongle = r.Dongle.EUID
 		h.options.DongleID = homeassistant.ObjectID(h.dongle)
 		for _, euid := range slices.Sorted(maps.Keys(h.devices)) {
-			h.publish(homeassistant.Device(h.options, h.devices[euid]))
+			h.publishDevice(h.devices[euid])
 		}
 	}
 	if d, ok := homeassistant.Dongle(h.options, r); ok {

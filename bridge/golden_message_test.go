@@ -57,7 +57,8 @@ func TestResponseGolden(t *testing.T) {
 		{"refused", "upgrade", "", otasvc.Answer{Status: otasvc.Failure, Operation: whole, Reason: upgrade.ReasonUpToDate, Error: upgrade.ReasonUpToDate.Explain()}},
 		{"all upgraded", "upgrade", "", otasvc.Answer{Status: otasvc.Success, UpgradeResults: []otasvc.UpgradeResult{}}},
 		{"not all upgraded", "upgrade", "", otasvc.Answer{Status: otasvc.Failure, Error: "not every device was upgraded; see results", UpgradeResults: []otasvc.UpgradeResult{
-			{EUID: bulb, State: upgrade.Succeeded}, {EUID: 0x00178801aabbccdd, State: upgrade.Failed, Reason: upgrade.ReasonCanaryFailed},
+			{EUID: bulb, State: upgrade.Succeeded}, {EUID: bulb, ImageType: ptr(uint16(8706)), State: upgrade.Succeeded},
+			{EUID: 0x00178801aabbccdd, State: upgrade.Failed, Reason: upgrade.ReasonCanaryFailed},
 		}}},
 		{"checked", "check", "", otasvc.Answer{Status: otasvc.Success, Operation: whole, UpdateAvailable: ptr(true)}},
 		{"all checked", "check", "", otasvc.Answer{Status: otasvc.Success, CheckResults: []otasvc.CheckResult{

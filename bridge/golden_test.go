@@ -205,6 +205,28 @@ func withHistory() otasvc.DeviceRecord {
 	return d
 }
 
+// withOtherImages is the device with an upgrade to one of its other images, and one of that that has ended.
+func withOtherImages() otasvc.DeviceRecord {
+	d := withUpgrade(upgrade.Downloading, func(u *upgrade.Record) {
+		u.ImageType, u.ImageVersion, u.OldImageVersion = ptr(uint16(8706)), ptr(uint32(7)), ptr(uint32(5))
+		u.Offset, u.Progress, u.StartedAt = 36224, 17.6, at("15:51:00")
+	})
+	newer := goldenOffer()
+	newer.ImageType, newer.ImageVersion, newer.ReleaseNotes = 8706, 7, "https://fw.example.com/notes"
+	d.OtherImages = []otasvc.OtherImage{
+		{
+			Endpoint: 2, ManufacturerCode: ptr(uint16(4476)), ImageType: 8706, CurrentVersion: ptr(uint32(5)),
+			UpdateAvailable: true, Offer: newer,
+		},
+		{ImageType: 8707},
+	}
+	d.History = []upgrade.Past{{
+		State: upgrade.Cancelled, Reason: upgrade.ReasonCancelled, Kind: &upgrade.Kind{ManufacturerCode: 4476, ImageType: 8706},
+		ImageVersion: ptr(uint32(6)), QueuedAt: at("14:50:00"), EndedAt: at("15:05:00"), Attempts: 1, Size: 205488,
+	}}
+	return d
+}
+
 type deviceCase struct {
 	name   string
 	device otasvc.DeviceRecord
@@ -218,7 +240,7 @@ func deviceCases() []deviceCase {
 	downgrade.Offer = goldenOffer()
 	downgrade.Offer.ImageVersion = 1
 	fresh.Offer, fresh.UpdateAvailable = &otasvc.Offer{ManufacturerCode: 4476, ImageType: 8705, ImageVersion: 587814449, Source: otasvc.SourceIndex}, true
-	fresh.CurrentVersion, fresh.Sleepy = nil, true
+	fresh.CurrentVersion, fresh.Heard.Sleepy = nil, true
 	from := func(offset uint32, progress float64) func(*upgrade.Record) {
 		return func(u *upgrade.Record) { u.Offset, u.Progress, u.StartedAt = offset, progress, at("15:51:00") }
 	}
@@ -276,6 +298,7 @@ func deviceCases() []deviceCase {
 			u.Reason, u.Attempt = upgrade.ReasonStalled, 3
 		})},
 		{"cancelled", withUpgrade(upgrade.Cancelled, func(u *upgrade.Record) { u.Reason = upgrade.ReasonCancelled })},
+		{"with other images", withOtherImages()},
 	}
 }
 
@@ -299,6 +322,13 @@ func TestUpdateGolden(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		g.add(c.name, topic, payload)
+		for _, o := range c.device.OtherImages {
+			of := fmt.Sprintf("%s/%d", topic, o.ImageType)
+			if err := schema.Message(of, []byte(g.out.value(of))); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			g.add(fmt.Sprintf("%s, %d", c.name, o.ImageType), of, g.out.value(of))
+		}
 	}
 	g.compare()
 }

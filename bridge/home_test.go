@@ -217,8 +217,14 @@ func withBridge(t *testing.T, f func(b *bridge.Bridge, out *paper, home *sim.Don
 // image writes an image for the bulbs into the image folder and gives its URL.
 func (h *home) image(version uint32, size int) string {
 	h.t.Helper()
-	data := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: version}, make([]byte, size))
-	name := fmt.Sprintf("%08x-%d.ota", version, size)
+	return h.imageOf(0x2201, version, size)
+}
+
+// imageOf is image for another image type of theirs.
+func (h *home) imageOf(imageType uint16, version uint32, size int) string {
+	h.t.Helper()
+	data := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: imageType, FileVersion: version}, make([]byte, size))
+	name := fmt.Sprintf("%04x-%08x-%d.ota", imageType, version, size)
 	if err := os.WriteFile(filepath.Join(h.dir, name), data, 0o600); err != nil {
 		h.t.Fatal(err)
 	}

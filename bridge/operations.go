@@ -42,7 +42,7 @@ var calls = map[string]func(who *asker) call{
 	"service_status": serviceStatus,
 	"add_image":      addImage,
 	"remove_image":   removeImage,
-	"image_info":     ofDevice((*otasvc.Service).ImageInfo),
+	"image_info":     imageInfo,
 	"upgrade":        upgradeDevices,
 	"cancel":         cancel,
 	"pause":          pause,
@@ -112,6 +112,15 @@ func removeImage(*asker) call {
 	}
 }
 
+func imageInfo(*asker) call {
+	var device registry.Ref
+	var imageType *uint16
+	return call{
+		keys: map[string]reader{"deviceId": deviceRef(&device), "imageTypeId": knownNumber(&imageType)},
+		run:  func(s *otasvc.Service, respond otasvc.Respond) { s.ImageInfo(device, imageType, respond) },
+	}
+}
+
 // upgradeDevices begins an upgrade of one device, or of all.
 func upgradeDevices(who *asker) call {
 	var device choice
@@ -119,6 +128,7 @@ func upgradeDevices(who *asker) call {
 	return call{
 		keys: map[string]reader{
 			"deviceId":       device.read,
+			"imageTypeId":    knownNumber(&req.ImageType),
 			"url":            imageURL(&req.URL),
 			"sha256":         digest(&req.SHA256),
 			"sha512":         digest(&req.SHA512),
@@ -131,10 +141,10 @@ func upgradeDevices(who *asker) call {
 		run: func(s *otasvc.Service, respond otasvc.Respond) {
 			req.Device = device.ref
 			req.All = device.all
-			if req.All && (req.URL != "" || req.ImageVersion != nil) {
+			if req.All && (req.URL != "" || req.ImageVersion != nil || req.ImageType != nil) {
 				respond(otasvc.Answer{
 					Status: otasvc.InvalidData,
-					Error:  `url and imageVersion: are not allowed with deviceId "all"`,
+					Error:  `imageTypeId, url and imageVersion: are not allowed with deviceId "all"`,
 				})
 				return
 			}
@@ -171,14 +181,21 @@ func pause(*asker) call {
 
 func check(*asker) call {
 	var device choice
+	var imageType *uint16
 	return call{
-		keys: map[string]reader{"deviceId": device.read},
+		keys: map[string]reader{"deviceId": device.read, "imageTypeId": knownNumber(&imageType)},
 		run: func(s *otasvc.Service, respond otasvc.Respond) {
-			if !device.given || device.all {
+			switch all := !device.given || device.all; {
+			case all && imageType != nil:
+				respond(otasvc.Answer{
+					Status: otasvc.InvalidData,
+					Error:  `imageTypeId: is allowed with the deviceId of one device only`,
+				})
+			case all:
 				s.CheckAll(respond)
-				return
+			default:
+				s.Check(device.ref, imageType, respond)
 			}
-			s.Check(device.ref, respond)
 		},
 	}
 }

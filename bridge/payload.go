@@ -123,7 +123,7 @@ func newDevice(d otasvc.DeviceRecord) contract.Device {
 		ImageType:        d.ImageType,
 		HardwareVersion:  d.HardwareVersion,
 		Endpoint:         known(d.Endpoint),
-		Sleepy:           d.Sleepy,
+		Sleepy:           d.Heard.Sleepy,
 		CurrentVersion:   d.CurrentVersion,
 		SoftwareBuild:    known(d.ForPeople.SoftwareBuild),
 		DateCode:         known(d.ForPeople.DateCode),
@@ -135,10 +135,24 @@ func newDevice(d otasvc.DeviceRecord) contract.Device {
 		Upgrade:          newUpgrade(d.Upgrade, d.Queue),
 		Settings:         newSettings(d.Settings),
 	}
+	for _, o := range d.OtherImages {
+		p.OtherImages = append(p.OtherImages, newOtherImage(o))
+	}
 	for _, u := range d.History {
 		p.History = append(p.History, newPastUpgrade(u))
 	}
 	return p
+}
+
+func newOtherImage(o otasvc.OtherImage) contract.OtherImage {
+	return contract.OtherImage{
+		Endpoint:         known(o.Endpoint),
+		ManufacturerCode: o.ManufacturerCode,
+		ImageType:        o.ImageType,
+		CurrentVersion:   o.CurrentVersion,
+		UpdateAvailable:  o.UpdateAvailable,
+		Image:            newOffer(o.Offer),
+	}
 }
 
 func newSettings(s needs.Settings) contract.Settings {
@@ -198,6 +212,7 @@ func newUpgrade(u *upgrade.Record, place *slot.Place) *contract.Upgrade {
 	}
 	return &contract.Upgrade{
 		State:            contract.State(u.State),
+		ImageType:        u.ImageType,
 		ImageVersion:     u.ImageVersion,
 		OldImageVersion:  u.OldImageVersion,
 		RunningVersion:   u.RunningVersion,
@@ -229,7 +244,12 @@ func newPlace(p *slot.Place) *contract.Place {
 }
 
 func newPastUpgrade(u upgrade.Past) contract.PastUpgrade {
+	var imageType *uint16
+	if u.Kind != nil {
+		imageType = &u.Kind.ImageType
+	}
 	return contract.PastUpgrade{
+		ImageType:       imageType,
 		State:           contract.State(u.State),
 		Reason:          known(contract.Reason(u.Reason)),
 		ImageVersion:    u.ImageVersion,
@@ -320,9 +340,10 @@ func newResults(a otasvc.Answer) contract.Results {
 	}
 	for _, r := range a.UpgradeResults {
 		p.Upgrades = append(p.Upgrades, contract.UpgradeResult{
-			EUID:   euid(r.EUID),
-			State:  contract.State(r.State),
-			Reason: known(contract.Reason(r.Reason)),
+			EUID:      euid(r.EUID),
+			ImageType: r.ImageType,
+			State:     contract.State(r.State),
+			Reason:    known(contract.Reason(r.Reason)),
 		})
 	}
 	return p

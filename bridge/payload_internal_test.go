@@ -66,13 +66,14 @@ func TestEverythingIsTold(t *testing.T) {
 	told(t, func(r otasvc.RegisteredImage) any { return newRegisteredImage(r) },
 		"Source", "ReleaseNotes", "MinHardware", "MaxHardware") // of an offer
 	told(t, func(r otasvc.DeviceRecord) any { return newDevice(r) })
+	told(t, func(r otasvc.OtherImage) any { return newOtherImage(r) })
 	told(t, func(r otasvc.Offer) any { return newOffer(&r) },
 		"ManufacturerCode", "ImageType", "Title", "MinHardware", "MaxHardware") // those of the device
 	place := filled(reflect.TypeFor[slot.Place]()).Interface().(slot.Place)
 	told(t, func(r upgrade.Record) any { return newUpgrade(&r, &place) })
-	told(t, func(r slot.Place) any { return newPlace(&r) }, "Device")      // that of the record
-	told(t, func(r upgrade.Past) any { return newPastUpgrade(r) }, "Pace") // it is for estimates
-	told(t, func(r otasvc.Event) any { return newEvent(r) }, "Name")       // by the topic
+	told(t, func(r slot.Place) any { return newPlace(&r) }, "Device")                // that of the record
+	told(t, func(r upgrade.Past) any { return newPastUpgrade(r) }, "Pace", "SHA256") // they are for estimates and the policy
+	told(t, func(r otasvc.Event) any { return newEvent(r) }, "Name")                 // by the topic
 	told(t, func(r otasvc.Operation) any { return newOperationRecord(&r) })
 	told(t, func(r otasvc.Answer) any { return newResponse("x", json.RawMessage(`"t"`), r) },
 		"UpgradeResults", // or CheckResults

@@ -124,9 +124,7 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 	s.hearing.seen(d, 0, now)
 	if result != blocks.Served {
 		d.stray.note(now)
-		if s.slot.image().isFor(req.ManufacturerCode, req.ImageType) {
-			d.SetIdentity(req.ManufacturerCode, req.ImageType)
-		}
+		s.learn(d, req)
 	}
 	offer := s.orders.offeredUnasked(d, req)
 	s.carryOut(admission.Unsolicited(admission.Stray{
@@ -136,6 +134,16 @@ func (s *strays) stray(req message.ImageBlockRequest, result blocks.Result, now 
 		GoesOn:      s.goesOn(d, req),
 		Offered:     offer != nil,
 	}), d, req, offer, now)
+}
+
+// learn takes in what the request of a device tells of its OTA clients. What may be garbled tells nothing: a
+// page request looks like a request for an image of another type.
+func (s *strays) learn(d *device, req message.ImageBlockRequest) {
+	c, exact := d.Client(req.ImageType)
+	known := exact && is(c.ImageType, req.ImageType) && is(c.ManufacturerCode, req.ManufacturerCode)
+	if known || s.slot.image().isFor(req.ManufacturerCode, req.ImageType) {
+		d.LearnTaken(req.Endpoint, req.ManufacturerCode, req.ImageType)
+	}
 }
 
 // goesOn reports whether a device that waits in the queue goes on with a download of its image, which is in
@@ -180,7 +188,7 @@ func (s *strays) tell(d *device, req message.ImageBlockRequest, now time.Time) {
 		ManufacturerCode: &req.ManufacturerCode,
 		ImageType:        &req.ImageType,
 		ImageVersion:     &req.FileVersion,
-		OldImageVersion:  d.CurrentVersion(),
+		OldImageVersion:  clientFor(d, req.ImageType).ota.CurrentVersion,
 		Offset:           &req.Offset,
 	})
 }

@@ -91,8 +91,8 @@ func (h *byHand) imageNotify(d *device, req ImageNotify, respond Respond) {
 		ManufacturerCode: valueOr(key.ManufacturerCode, wildcard16),
 	}
 	toDevice := func(to message.Target) message.Message { cmd.Target = to; return cmd }
-	d.moments.notified = h.owner.now()
-	h.send(d, toDevice, about, func(a Answer) {
+	d.notified.at = h.owner.now()
+	h.send(namedClient(d, key.ImageType), toDevice, about, func(a Answer) {
 		if a.Status == Success {
 			h.outlet.happened(Event{
 				Name:             EventImageNotified,
@@ -100,7 +100,7 @@ func (h *byHand) imageNotify(d *device, req ImageNotify, respond Respond) {
 				ManufacturerCode: key.ManufacturerCode,
 				ImageType:        key.ImageType,
 				ImageVersion:     key.ImageVersion,
-				OldImageVersion:  d.CurrentVersion(),
+				OldImageVersion:  namedClient(d, key.ImageType).ota.CurrentVersion,
 			})
 		}
 		respond(a)
@@ -133,7 +133,7 @@ func (h *byHand) upgradeEnd(d *device, req UpgradeEnd, respond Respond) {
 		cmd.Sequence = d.upgrade.EndSequence()
 	}
 	toDevice := func(to message.Target) message.Message { cmd.Target = to; return cmd }
-	h.send(d, toDevice, about, func(a Answer) {
+	h.send(namedClient(d, key.ImageType), toDevice, about, func(a Answer) {
 		if a.Status == Success {
 			h.installs(d, cmd, h.owner.now())
 		}
@@ -173,22 +173,31 @@ func (h *byHand) waitForData(d *device, req WaitForData, respond Respond) {
 	}
 	about := func() *Operation { return h.offers.upgradeOperation(d) }
 	toDevice := func(to message.Target) message.Message { cmd.Target = to; return cmd }
-	h.send(d, toDevice, about, respond)
+	h.send(toClientOf(d), toDevice, about, respond)
 }
 
-// send sends a frame to a device, once. about is the record of the answer, as it is by then.
+// toClientOf is the OTA client to which a frame goes that is about no image: that of the device's upgrade,
+// else the main one.
+func toClientOf(d *device) client {
+	if d.active() != nil {
+		return upgradedClient(d)
+	}
+	return mainClient(d)
+}
+
+// send sends a frame to an OTA client, once. about is the record of the answer, as it is by then.
 func (h *byHand) send(
-	d *device, frame func(message.Target) message.Message, about func() *Operation, respond Respond,
+	c client, frame func(message.Target) message.Message, about func() *Operation, respond Respond,
 ) {
 	if why, ok := h.dongle.usable(); !ok {
 		respond(fail(ServiceNotAvailable, about(), "%s", why))
 		return
 	}
-	if !d.Reachable() {
+	if d := c.device; !d.Reachable() {
 		respond(fail(Failure, about(), "nothing can be sent to %s: %v", d.Name(), registry.ErrNoAddress))
 		return
 	}
-	h.submit(frame(d.target()), func(err error) { respond(dongleAnswer(err, about())) })
+	h.submit(frame(c.target()), func(err error) { respond(dongleAnswer(err, about())) })
 }
 
 // statusAtMost is how long a frame may wait for its status. The dongle's connection says sooner
@@ -234,7 +243,7 @@ func (h *byHand) complete(key ImageKey, d *device, u *upgrade.Upgrade) ImageKey 
 		// The device knows its image under the version that it was offered as.
 		image := u.Image()
 		from = ImageKey{&image.ManufacturerCode, &image.ImageType, ptr(h.slot.keyOf(d).Version)}
-	} else if o := h.offers.best(d.Device); o != nil {
+	} else if o := h.offers.best(namedClient(d, key.ImageType)); o != nil {
 		from = ImageKey{&o.ManufacturerCode, &o.ImageType, &o.ImageVersion}
 	}
 	if key.ManufacturerCode == nil {

@@ -213,7 +213,7 @@ func (g *dongle) countAway(hindered bool, now time.Time) {
 // such an image in the end, which shows in how the upgrade ends.
 func (g *dongle) versionToOffer(d *device) uint32 {
 	version := d.upgrade.Image().ImageVersion
-	running := d.CurrentVersion()
+	running := upgradedClient(d).ota.CurrentVersion
 	if running == nil || *running < version || !g.info.Version().ChecksVersion() {
 		return version
 	}

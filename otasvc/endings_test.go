@@ -305,7 +305,7 @@ func TestDevicesThatAreNotNeighbours(t *testing.T) {
 			t.Errorf("ended %+v", u)
 		}
 		w.holds(bulb, 2, data)
-		a := w.ask(func(r otasvc.Respond) { w.service.ImageInfo(ref(0x0102030405060708), r) })
+		a := w.ask(func(r otasvc.Respond) { w.service.ImageInfo(ref(0x0102030405060708), nil, r) })
 		if a.Status != otasvc.DeviceNotFound || a.Error == "" {
 			t.Errorf("a device that is not there: %+v", a)
 		}
@@ -495,7 +495,7 @@ func TestForgottenWhileItInstalls(t *testing.T) {
 func TestOpenRequestsAreAnsweredAtAStop(t *testing.T) {
 	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
 		w.met(bulb)
-		time.Sleep(10 * time.Second) // its interview is over
+		time.Sleep(time.Minute) // its interview is over then
 		finals := map[string][]otasvc.Status{}
 		respond := func(name string) otasvc.Respond {
 			return func(a otasvc.Answer) {
@@ -505,9 +505,9 @@ func TestOpenRequestsAreAnsweredAtAStop(t *testing.T) {
 			}
 		}
 		w.sim.Device(bulb).PowerOff()
-		w.service.Check(ref(bulb), respond("check"))
+		w.service.Check(ref(bulb), nil, respond("check"))
 		w.service.Interview(ref(bulb), respond("interview"))
-		w.service.ImageInfo(ref(0x0102030405060708), respond("image_info of a stranger"))
+		w.service.ImageInfo(ref(0x0102030405060708), nil, respond("image_info of a stranger"))
 		w.service.Rename(ref(bulb), "Cellar", respond("rename"))
 		time.Sleep(100 * time.Millisecond)
 		w.stopService()

@@ -2,32 +2,83 @@ package otasvc
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
-// group is the upgrades that one request for all devices began. It is changed by [groups] alone.
+// group is the upgrades that one request for all devices began. It is changed by [groups] and by who begins
+// the upgrades of its members.
 type group struct {
-	ID      uint64          `json:"id"`
-	Ticket  upgrade.Ticket  `json:"ticket,omitempty"`
-	Members []UpgradeResult `json:"members"`
+	ID      uint64         `json:"id"`
+	Ticket  upgrade.Ticket `json:"ticket,omitempty"`
+	Members []*member      `json:"members"`
+	Follow  follow         `json:"follow,omitzero"`
 	// answering says that all have ended. The group is kept until that is on the disk and its answer was
 	// given.
 	answering bool
 }
 
+// follow is how the upgrades of a group are done that begin later than the group.
+type follow struct {
+	DueAt     time.Time       `json:"dueAt,omitzero"`
+	Install   upgrade.Install `json:"install,omitempty"`
+	InstallAt time.Time       `json:"installAt,omitzero"`
+	Forced    bool            `json:"forced,omitempty"`
+}
+
+// member is one upgrade of a group.
+type member struct {
+	UpgradeResult
+	// Image and SHA256 are the image's type and digest. They are not known of members that were kept before
+	// devices were known to have several OTA clients.
+	Image  *uint16 `json:"image,omitempty"`
+	SHA256 string  `json:"sha256,omitempty"`
+	// Waits says that the upgrade begins when the one that its device has now has ended.
+	Waits bool `json:"waits,omitempty"`
+}
+
+// newMember is the upgrade of an OTA client to an image, which has not begun.
+func newMember(c client, o *Offer) member {
+	m := member{
+		UpgradeResult: UpgradeResult{EUID: c.euid(), State: upgrade.Queued},
+		Image:         &o.ImageType,
+		SHA256:        o.SHA256,
+	}
+	if !c.isMain() {
+		m.ImageType = &o.ImageType
+	}
+	return m
+}
+
+// end notes how the member's upgrade ended.
+func (m *member) end(how upgrade.State, why upgrade.Reason) {
+	m.Waits = false
+	m.State = how
+	m.Reason = why
+}
+
+// is reports whether the member's upgrade is the one of a device to an image of a type.
+func (m *member) is(euid message.IEEE, imageType uint16) bool {
+	return m.EUID == euid && (m.Image == nil || *m.Image == imageType)
+}
+
 // ended reports whether the upgrades of all members have ended.
 func (g *group) ended() bool {
-	return !slices.ContainsFunc(g.Members, func(m UpgradeResult) bool { return !m.State.Ended() })
+	return !slices.ContainsFunc(g.Members, func(m *member) bool { return !m.State.Ended() })
 }
 
 // answer is the final answer of a group whose members have all ended.
 func (g *group) answer() Answer {
-	answer := Answer{Status: Success, UpgradeResults: g.Members}
-	if slices.ContainsFunc(g.Members, func(m UpgradeResult) bool { return m.State != upgrade.Succeeded }) {
+	answer := Answer{Status: Success, UpgradeResults: []UpgradeResult{}}
+	for _, m := range g.Members {
+		answer.UpgradeResults = append(answer.UpgradeResults, m.UpgradeResult)
+	}
+	if slices.ContainsFunc(g.Members, func(m *member) bool { return m.State != upgrade.Succeeded }) {
 		answer.Status = Failure
 		answer.Error = "not every device was upgraded; see results"
 	}
@@ -50,6 +101,9 @@ func newGroups() *groups { return &groups{byID: map[uint64]*group{}} }
 func (gs *groups) restore(kept []*group, lastID uint64) {
 	gs.lastID = lastID
 	for _, g := range kept {
+		g.Members = slices.DeleteFunc(g.Members, func(m *member) bool {
+			return m == nil || m.Waits && m.Image == nil
+		})
 		gs.byID[g.ID] = g
 	}
 }
@@ -61,11 +115,11 @@ func (gs *groups) sorted() []*group {
 
 // begin makes a group without members yet. The ticket is for its final answer; it is empty where nobody
 // waits.
-func (gs *groups) begin(ticket upgrade.Ticket) *group {
+func (gs *groups) begin(ticket upgrade.Ticket, f follow) *group {
 	gs.lastID++
-	g := &group{ID: gs.lastID, Ticket: ticket, Members: []UpgradeResult{}}
+	g := &group{ID: gs.lastID, Ticket: ticket, Members: []*member{}, Follow: f}
 	gs.byID[g.ID] = g
-	gs.revision++
+	gs.changed()
 	return g
 }
 
@@ -79,26 +133,68 @@ func (gs *groups) hasTicket(ticket upgrade.Ticket) bool {
 	return false
 }
 
-// add makes a device a member of a group. Its upgrade may have ended already.
-func (gs *groups) add(g *group, member UpgradeResult) {
-	g.Members = append(g.Members, member)
-	gs.revision++
+// changed notes that what the state file has of groups is different now.
+func (gs *groups) changed() { gs.revision++ }
+
+// add makes an upgrade a member of a group. It may have ended already.
+func (gs *groups) add(g *group, m member) {
+	g.Members = append(g.Members, &m)
+	gs.changed()
 }
 
-// memberEnded notes how the upgrade of a group's member ended, and returns the group; nil where there is none
-// with this ID.
-func (gs *groups) memberEnded(id uint64, euid message.IEEE, how upgrade.State, why upgrade.Reason) *group {
+// waiting goes through the members whose upgrades wait for another one of their device, with their groups.
+func (gs *groups) waiting() iter.Seq2[*group, *member] {
+	return func(yield func(*group, *member) bool) {
+		for _, g := range gs.sorted() {
+			for _, m := range g.Members {
+				if m.Waits && !yield(g, m) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// waits reports whether an upgrade of an OTA client waits for another one of its device.
+func (gs *groups) waits(c client) bool {
+	for _, m := range gs.waiting() {
+		if m.EUID == c.euid() && c.ota.Takes(*m.Image) {
+			return true
+		}
+	}
+	return false
+}
+
+// endWaiting ends those members that wait for another upgrade of their device and that ends picks. It returns
+// their groups.
+func (gs *groups) endWaiting(
+	ends func(*group, *member) bool, how upgrade.State, why upgrade.Reason,
+) (of []*group) {
+	for g, m := range gs.waiting() {
+		if ends(g, m) {
+			m.end(how, why)
+			gs.changed()
+			of = append(of, g)
+		}
+	}
+	return of
+}
+
+// memberEnded notes how the upgrade of a device, which belonged to a group, to an image of a type ended, and
+// returns the group; nil where there is none with this ID.
+func (gs *groups) memberEnded(
+	id uint64, euid message.IEEE, imageType uint16, how upgrade.State, why upgrade.Reason,
+) *group {
 	g := gs.byID[id]
 	if g == nil {
 		return nil
 	}
-	for i := range g.Members {
-		if g.Members[i].EUID == euid {
-			g.Members[i].State = how
-			g.Members[i].Reason = why
+	for _, m := range g.Members {
+		if !m.Waits && m.is(euid, imageType) {
+			m.end(how, why)
 		}
 	}
-	gs.revision++
+	gs.changed()
 	return g
 }
 
@@ -114,5 +210,5 @@ func (gs *groups) answerBegun(g *group) { g.answering = true }
 // answered drops a group whose answer is being given.
 func (gs *groups) answered(g *group) {
 	delete(gs.byID, g.ID)
-	gs.revision++
+	gs.changed()
 }

@@ -63,7 +63,7 @@ func (h *hearing) indication(m message.DataIndication, lqi uint8, now time.Time)
 	}
 	if q, ok := message.ParseQueryNextImage(m.Payload); ok {
 		h.askedAt(d, m)
-		h.queried(d, q, now)
+		h.queried(d, d.LearnQuery(m.SrcEndpoint, q), now)
 		return
 	}
 	if status, ok := refusal(m); ok {
@@ -105,11 +105,8 @@ const (
 	lastEndpointV2 = 2
 )
 
-// askedAt notes where on the dongle a device looks for images, and on which endpoint its OTA client is.
+// askedAt notes where on the dongle a device looks for images.
 func (h *hearing) askedAt(d *device, m message.DataIndication) {
-	if m.SrcEndpoint != 0 {
-		d.SetEndpoint(m.SrcEndpoint)
-	}
 	last := uint8(lastEndpointV1)
 	if h.dongle.info.Family == message.FamilyV2 {
 		last = lastEndpointV2
@@ -131,14 +128,16 @@ func refusal(m message.DataIndication) (status uint8, ok bool) {
 	return 0, false
 }
 
-// queried acts on a device that asked for an image. It says who it is, and it listens now.
-func (h *hearing) queried(d *device, q message.QueryNextImage, now time.Time) {
-	d.LearnQuery(q)
+// queried acts on an OTA client of a device that asked for an image. It says who it is, and it listens now.
+func (h *hearing) queried(d *device, by registry.Client, now time.Time) {
 	h.devices.interviews.wantOutdated(d)
 	h.inventory.said(d, now)
 	h.upgrades.judgeHardware(d, now)
-	h.upgrades.step(d, upgrade.VersionRead{Version: q.FileVersion}, now)
-	if d.active() != nil {
+	h.upgrades.versionTold(d, by, now)
+	if d.active() == nil {
+		return
+	}
+	if c := upgradedClient(d); c.ota.Same(&by) {
 		h.upgrades.step(d, upgrade.Queried{SlotHolds: h.slot.holds(d)}, now)
 	}
 }

@@ -75,7 +75,7 @@ const longSilence = time.Hour
 // seen notes a sign of life of a device.
 func (h *deviceHearing) seen(d *device, lqi uint8, now time.Time) {
 	if now.Sub(d.Facts().LastSeen) > longSilence {
-		d.moments.returned = now
+		d.returnedAt = now
 	}
 	d.Seen(lqi, now)
 	h.interviews.heard(d, now)
@@ -153,7 +153,7 @@ func (h *deviceHearing) announced(m message.DeviceAnnounce, lqi uint8, now time.
 	addr := m.Addr
 	h.outlet.happened(Event{Name: EventDeviceAnnounced, EUID: d.EUID(), NetworkAddress: &addr})
 	h.upgrades.step(d, upgrade.Announced{}, now)
-	d.moments.returned = now
+	d.returnedAt = now
 	h.seen(d, lqi, now)
 	if !d.Interviewed() {
 		h.interviews.want(d)
@@ -198,14 +198,13 @@ func (h *deviceHearing) attribute(m message.Attribute, lqi uint8, now time.Time)
 		f := d.Facts()
 		h.log.Warn(f.AsksElsewhere(), "euid", f.EUID, "name", f.Name())
 	}
-	version, told := d.Learn(m)
-	if !told && saysAnyVersion(m) && mayRunAnyVersion(d) {
-		version = wildcard32
-		told = true
+	c, told := d.Learn(m)
+	if !told && saysAnyVersion(m) {
+		c, told = runsAnyVersion(d, m.Endpoint)
 	}
 	if told {
 		h.interviews.wantOutdated(d)
-		h.upgrades.step(d, upgrade.VersionRead{Version: version}, now)
+		h.upgrades.versionTold(d, c, now)
 	}
 }
 
@@ -219,15 +218,22 @@ func saysAnyVersion(m message.Attribute) bool {
 	return ok && version == wildcard32
 }
 
-// mayRunAnyVersion reports whether a device may run an image with the file version that stands for any: it is
-// installing one, or did so last.
-func mayRunAnyVersion(d *device) bool {
-	if is(d.CurrentVersion(), wildcard32) {
-		return true
-	}
+// runsAnyVersion is the OTA client of a device's upgrade, at one of its endpoints, with the file version that
+// stands for any. told is false where it cannot run that: it is not installing such an image, and did not do
+// so last.
+func runsAnyVersion(d *device, endpoint uint8) (c registry.Client, told bool) {
 	u := d.upgrade
-	installed := u != nil && (u.State() == upgrade.Applying || u.State() == upgrade.Succeeded)
-	return installed && u.Image().ImageVersion == wildcard32
+	if u == nil {
+		return registry.Client{}, false
+	}
+	c = upgradedClient(d).ota
+	if c.Endpoint != 0 && c.Endpoint != endpoint {
+		return registry.Client{}, false
+	}
+	installed := u.State() == upgrade.Applying || u.State() == upgrade.Succeeded
+	told = is(c.CurrentVersion, wildcard32) || installed && u.Image().ImageVersion == wildcard32
+	c.CurrentVersion = ptr(uint32(wildcard32))
+	return c, told
 }
 
 // downloadEnded acts on a device that said that it has ended a download.
@@ -238,7 +244,17 @@ func (h *deviceHearing) downloadEnded(m message.UpgradeEndRequest, lqi uint8, no
 		return
 	}
 	h.seen(d, lqi, now)
+	h.learnEnd(d, m)
 	h.upgrades.endRequested(d, m, now)
+}
+
+// learnEnd takes in what the message that a download has ended tells of the device's OTA clients, where that
+// is news. A request that was cut tells nothing.
+func (h *deviceHearing) learnEnd(d *device, m message.UpgradeEndRequest) {
+	c, _ := d.Client(m.ImageType)
+	if m.ImageType != wildcard16 && (!c.Takes(m.ImageType) || c.Endpoint == 0) {
+		d.LearnTaken(m.Endpoint, m.ManufacturerCode, m.ImageType)
+	}
 }
 
 // deliveryReport counts what did not arrive. Nothing is ever sent again because of it: the device asks again.

@@ -3,6 +3,7 @@ package otasvc
 import (
 	"cmp"
 	"encoding/json"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -32,13 +33,11 @@ type device struct {
 	// learned is what its downloads have shown that it needs.
 	learned needs.Learned
 
-	moments moments
-	stray   strayRequest
-
-	// lastBlock is the device's request for the last block, where the installation is to wait.
-	lastBlock message.ImageBlockRequest
-	// endEndpoint is where its last upgrade end request came from; 0 where none was heard.
-	endEndpoint uint8
+	returnedAt time.Time // when it was heard after a long silence, or joined; zero where it was not
+	notified   notified
+	told       toldEvents
+	stray      strayRequest
+	ending     ending
 
 	// rights are changed by [blockRights] alone.
 	rights struct {
@@ -49,6 +48,24 @@ type device struct {
 		abortUntil time.Time
 	}
 }
+
+// notified is what was sent to a device to have it look for an image.
+type notified struct {
+	at time.Time // last
+	// endpoints are those at which it was asked who it is since the start.
+	endpoints []uint8
+}
+
+// ending is what a device has asked for at the end of its download.
+type ending struct {
+	// lastBlock is its request for the last block, where the installation is to wait.
+	lastBlock message.ImageBlockRequest
+	// endpoint is where its last upgrade end request came from; 0 where none was heard.
+	endpoint uint8
+}
+
+// toldEvents is when events of a device were told last that come seldom.
+type toldEvents struct{ deliveryFailed, unsolicited time.Time }
 
 // keptBeside is what the state file has of a device besides.
 type keptBeside struct {
@@ -66,14 +83,6 @@ func (k *keptBeside) answered(u *upgrade.Upgrade) {
 	k.Owed = slices.DeleteFunc(k.Owed, func(o *upgrade.Upgrade) bool { return o == u })
 }
 
-// moments is when something last happened to a device; zero where it has not.
-type moments struct {
-	returned       time.Time // it was heard after a long silence, or joined
-	notified       time.Time // an image notify was sent to it
-	deliveryFailed time.Time // a failed delivery was told as an event
-	unsolicited    time.Time // a request for blocks without an upgrade was told as an event
-}
-
 // active is the device's upgrade that has not ended, or nil.
 func (d *device) active() *upgrade.Upgrade {
 	if d.upgrade == nil || d.upgrade.Ended() {
@@ -82,12 +91,93 @@ func (d *device) active() *upgrade.Upgrade {
 	return d.upgrade
 }
 
-// fileVersion is the file version of the image that the device runs; nil where that is not known. It is what
-// the device tells, unless its last upgrade has shown that it tells another number than the image's file.
-func (d *device) fileVersion() *uint32 {
-	running := d.CurrentVersion()
-	for _, past := range d.history {
-		if past.State != upgrade.Succeeded {
+// client is a device as one of its OTA clients: what images are for, and what an upgrade is judged by.
+type client struct {
+	device *device
+	ota    registry.Client
+}
+
+// mainClient is a device as its main OTA client.
+func mainClient(d *device) client { return client{d, d.Clients()[0]} }
+
+// clientsOf goes through the OTA clients of devices, the main one of each first.
+func clientsOf(devices ...*device) iter.Seq[client] {
+	return func(yield func(client) bool) {
+		for _, d := range devices {
+			for _, ota := range d.Clients() {
+				if !yield(client{d, ota}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// clientFor is a device as the OTA client that an image of a type is for.
+func clientFor(d *device, imageType uint16) client {
+	ota, _ := d.Client(imageType)
+	return client{d, ota}
+}
+
+// namedClient is a device as the OTA client that a person names by its image type; the main one where
+// imageType is nil. A type that the device has not told is believed: some clients tell it nobody before they
+// have an image.
+func namedClient(d *device, imageType *uint16) client {
+	if imageType == nil {
+		return mainClient(d)
+	}
+	ota, _ := d.Client(*imageType)
+	if ota.ImageType != nil && !ota.Takes(*imageType) {
+		main := d.Clients()[0]
+		ota = registry.Client{
+			Endpoint:         main.Endpoint,
+			ManufacturerCode: main.ManufacturerCode,
+			ImageType:        imageType,
+			Mute:             true, // the attributes at that endpoint are the main one's
+		}
+	}
+	return client{d, ota}
+}
+
+// clientOf is a device as the OTA client that one of its upgrades is for.
+func clientOf(d *device, u *upgrade.Upgrade) client {
+	image := u.Image()
+	if image.Missing && image.ImageType == 0 {
+		return mainClient(d)
+	}
+	return namedClient(d, &image.ImageType)
+}
+
+// upgradedClient is a device as the OTA client that its upgrade is for, which it must have or have had.
+func upgradedClient(d *device) client { return clientOf(d, d.upgrade) }
+
+// now is the client as it is known by now.
+func (c client) now() client { return namedClient(c.device, c.ota.ImageType) }
+
+// euid is the device's IEEE address.
+func (c client) euid() message.IEEE { return c.device.EUID() }
+
+// facts is what is known of the device as this client.
+func (c client) facts() registry.Facts { return c.device.Facts().As(c.ota) }
+
+// isMain reports whether it is the device's main client.
+func (c client) isMain() bool { return c.ota.Same(&c.device.Clients()[0]) }
+
+// isUpgraded reports whether it is the client that the device's upgrade is for, or was, where it had one.
+func (c client) isUpgraded() bool {
+	if c.device.upgrade == nil {
+		return false
+	}
+	upgraded := upgradedClient(c.device)
+	return c.ota.Same(&upgraded.ota)
+}
+
+// fileVersion is the file version of the image that the client runs; nil where that is not known. It is what
+// the client tells, unless its last upgrade has shown that it tells another number than the image's file.
+func (c client) fileVersion() *uint32 {
+	running := c.ota.CurrentVersion
+	for _, past := range c.device.history {
+		if past.State != upgrade.Succeeded || !c.had(past) {
 			continue
 		}
 		if running != nil && is(past.RunningVersion, *running) {
@@ -98,19 +188,60 @@ func (d *device) fileVersion() *uint32 {
 	return running
 }
 
-// target is where a command to the device goes; its network address must be known.
-func (d *device) target() message.Target {
-	to, _ := d.Target()
+// had reports whether an upgrade of the device that has ended was one of the client. Before devices were
+// known to have several, it was the main one's.
+func (c client) had(past upgrade.Past) bool {
+	if past.Kind == nil {
+		return c.isMain()
+	}
+	return c.ota.ImageType == nil || c.ota.Takes(past.Kind.ImageType)
+}
+
+// tried reports whether the client's last upgrade was to an image (SHA-256), and why it did not succeed and
+// when it ended, where it has.
+func (c client) tried(sha256 string) (tried bool, why upgrade.Reason, endedAt time.Time) {
+	if u := c.device.upgrade; u != nil {
+		if last := u.Tried(); last != nil && last.SHA256 == sha256 {
+			return true, last.Reason, last.EndedAt
+		}
+		if c.isUpgraded() && !u.Refused() {
+			return false, "", time.Time{}
+		}
+	}
+	for _, past := range c.device.history {
+		refused := past.StartedAt.IsZero() && past.Reason.Refuses()
+		if c.had(past) && !refused {
+			return past.SHA256 == sha256, past.Reason, past.EndedAt
+		}
+	}
+	return false, upgrade.NoReason, time.Time{}
+}
+
+// target is where a command to the client goes; the device's network address must be known.
+func (c client) target() message.Target {
+	to, _ := c.device.Target()
+	to.DstEndpoint = max(c.ota.Endpoint, 1) // most have it there
 	return to
 }
 
-// kindOf is what a device takes its images as, nil while it has not told that.
-func kindOf(d *device) *upgrade.Kind {
-	f := d.Facts()
-	if f.ManufacturerCode == nil || f.ImageType == nil {
+// target is where a command to the device goes: to the OTA client of its upgrade, else to the main one. Its
+// network address must be known.
+func (d *device) target() message.Target {
+	return toClientOf(d).target()
+}
+
+// kind is what the client takes its images as, nil while it has not told that.
+func (c client) kind() *upgrade.Kind {
+	if c.ota.ManufacturerCode == nil || c.ota.ImageType == nil {
 		return nil
 	}
-	return &upgrade.Kind{ManufacturerCode: *f.ManufacturerCode, ImageType: *f.ImageType}
+	return &upgrade.Kind{ManufacturerCode: *c.ota.ManufacturerCode, ImageType: *c.ota.ImageType}
+}
+
+// kindOf is what a device takes the image of its upgrade as.
+func kindOf(d *device) *upgrade.Kind {
+	image := d.upgrade.Image()
+	return &upgrade.Kind{ManufacturerCode: image.ManufacturerCode, ImageType: image.ImageType}
 }
 
 // changed has the device's record told anew.
@@ -157,10 +288,10 @@ const deliveryEventInterval = time.Minute
 
 // deliveryFailed notes that a frame did not reach the device, and reports whether an event is to tell of it.
 func (d *device) deliveryFailed(now time.Time) (tell bool) {
-	if now.Sub(d.moments.deliveryFailed) < deliveryEventInterval {
+	if now.Sub(d.told.deliveryFailed) < deliveryEventInterval {
 		return false
 	}
-	d.moments.deliveryFailed = now
+	d.told.deliveryFailed = now
 	return true
 }
 
@@ -171,25 +302,25 @@ const unsolicitedInterval = time.Minute
 // askedUnsolicited notes that the device asked for a block without an upgrade, and reports whether an event
 // is to tell of it.
 func (d *device) askedUnsolicited(now time.Time) (tell bool) {
-	if now.Sub(d.moments.unsolicited) < unsolicitedInterval {
+	if now.Sub(d.told.unsolicited) < unsolicitedInterval {
 		return false
 	}
-	d.moments.unsolicited = now
+	d.told.unsolicited = now
 	return true
 }
 
 // askedLastBlock notes the device's request for its last block, which is answered when the slot is empty.
-func (d *device) askedLastBlock(req message.ImageBlockRequest) { d.lastBlock = req }
+func (d *device) askedLastBlock(req message.ImageBlockRequest) { d.ending.lastBlock = req }
 
 // endedFrom notes the endpoint that sent the device's upgrade end request; the answer goes there.
-func (d *device) endedFrom(endpoint uint8) { d.endEndpoint = endpoint }
+func (d *device) endedFrom(endpoint uint8) { d.ending.endpoint = endpoint }
 
 // endTarget is where the answer to the device's upgrade end request goes: the endpoint that sent it, where
 // one was heard.
 func (d *device) endTarget() message.Target {
 	to := d.target()
-	if d.endEndpoint != 0 {
-		to.DstEndpoint = d.endEndpoint
+	if d.ending.endpoint != 0 {
+		to.DstEndpoint = d.ending.endpoint
 	}
 	return to
 }
@@ -255,7 +386,7 @@ func (h *home) restore(kept keptDevice, now time.Time) *device {
 		beside:  kept.keptBeside,
 	}
 	h.devices[d.EUID()] = d
-	h.usual.NoteAll(d.EUID(), kindOf(d), d.history)
+	h.usual.NoteAll(d.EUID(), mainClient(d).kind(), d.history)
 	if d.active() != nil {
 		h.active[d.EUID()] = d
 	}
@@ -281,7 +412,7 @@ func (h *home) ended(d *device) {
 	d.leaveQueue()
 	delete(h.active, d.EUID())
 	d.remember()
-	h.usual.Note(d.EUID(), kindOf(d), d.history[0])
+	h.usual.Note(d.EUID(), nil, d.history[0])
 	h.upgradesRevision++
 }
 
@@ -316,9 +447,9 @@ func firmwareIn(image upgrade.Image) firmware {
 // running is everything that devices here are known to run.
 func (h *home) running() map[firmware]bool {
 	run := make(map[firmware]bool, len(h.devices))
-	for _, d := range h.devices {
-		kind := kindOf(d)
-		version := d.fileVersion()
+	for c := range clientsOf(slices.Collect(maps.Values(h.devices))...) {
+		kind := c.kind()
+		version := c.fileVersion()
 		if kind != nil && version != nil {
 			run[firmware{Kind: *kind, version: *version}] = true
 		}

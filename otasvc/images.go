@@ -103,7 +103,7 @@ func (o *orders) fetchFor(
 func (o *orders) register(d *device, req AddImage, image library.Image, respond Respond) {
 	r := registration(image, library.PublicURL(req.URL), req.DriverTypeID, req.DriverVersion, o.now())
 	op := d.operation(ptr(offerOf(r, image)))
-	if err := o.offers.add(d.Device, r); err != nil {
+	if err := o.offers.add(d, r); err != nil {
 		if errors.Is(err, library.ErrIncompatibleDriverVersion) {
 			respond(fail(IncompatibleDriverVersion, op, "%v", err))
 		} else {
@@ -126,18 +126,16 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 // upgradeToAdded begins the upgrade of a device to an image that was added for it, unless something speaks
 // against it. What is told of that besides the answer is told as of any upgrade.
 func (o *orders) upgradeToAdded(d *device, offered Offer) {
-	if !o.home.knows(d) {
-		return
-	}
-	offer := admissionOffer(d.Device, offered)
-	if offer.AnyVersion {
+	c := clientFor(d, offered.ImageType)
+	offer := admissionOffer(c, offered)
+	if offer.AnyVersion || !o.home.knows(d) {
 		return // it is for those who name it
 	}
-	switch v := admission.Admit(admission.Request{AtOnce: true, InstallNow: true}, o.deviceNow(d), offer); {
+	switch v := admission.Admit(admission.Request{AtOnce: true, InstallNow: true}, o.deviceNow(c), offer); {
 	case v.Action == admission.Queue:
-		o.upgrades.begin(d, &offered, upgrade.Order{}, o.now())
+		o.upgrades.begin(c, &offered, upgrade.Order{}, o.now())
 	case v.Failed() && v.Cause == admission.ForReason:
-		o.upgrades.refused(d, offered.image(), upgrade.Order{}, v.Reason, v.Sentence, o.now())
+		o.upgrades.refused(c, offered.image(), upgrade.Order{}, v.Reason, v.Sentence, o.now())
 	}
 }
 
@@ -186,7 +184,7 @@ func (o *orders) imageRemoved(d *device, r library.Registration) {
 			o.upgrades.step(other, upgrade.ImageRemoved{}, now)
 		}
 	}
-	o.outlet.happened(eventOf(EventImageRemoved, d.Device, r))
+	o.outlet.happened(eventOf(EventImageRemoved, d, r))
 }
 
 // RegisteredImage is a registered image for the list of all of them, with the report of what was found

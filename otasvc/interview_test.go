@@ -69,7 +69,7 @@ func TestInterviewLearnsEverything(t *testing.T) {
 					t.Helper()
 					d := w.sink.device(bulb)
 					if d.ModelID != cfg.ModelID || d.ManufacturerName != cfg.ManufacturerName || d.Endpoint != max(cfg.Endpoint, 1) ||
-						d.Sleepy != tc.sleepy || d.CurrentVersion == nil || *d.CurrentVersion != cfg.FileVersion ||
+						d.Heard.Sleepy != tc.sleepy || d.CurrentVersion == nil || *d.CurrentVersion != cfg.FileVersion ||
 						d.ManufacturerCode == nil || *d.ManufacturerCode != cfg.ManufacturerCode || d.ImageType == nil || *d.ImageType != cfg.ImageType {
 						t.Errorf("%s: %+v", when, d)
 					}
@@ -294,7 +294,7 @@ func TestAddressIsFollowedWithoutAnAnnounce(t *testing.T) {
 func TestSleepingDeviceIsAskedOnRequest(t *testing.T) {
 	requests := map[string]func(*world, otasvc.Respond){
 		"interview": func(w *world, r otasvc.Respond) { w.service.Interview(ref(bulb), r) },
-		"check":     func(w *world, r otasvc.Respond) { w.service.Check(ref(bulb), r) },
+		"check":     func(w *world, r otasvc.Respond) { w.service.Check(ref(bulb), nil, r) },
 		"check all": func(w *world, r otasvc.Respond) { w.service.CheckAll(r) },
 	}
 	for name, request := range requests {

@@ -240,23 +240,44 @@ func (v *interviews) forget(d *device) {
 	v.end(d.EUID(), errDeviceForgotten)
 }
 
-// check reads a device's version and calls done when that has ended. A device whose OTA endpoint is not known
-// yet is asked at endpoint 1, where most have it, and interviewed if that does not help.
-func (v *interviews) check(d *device, done func(error)) {
-	v.readVersion(d, func(err error) {
-		told := err == nil && !d.Mute()
-		if told || d.Endpoint() != 0 || !d.Reachable() || v.owner.stopping() {
+// check reads the version of a device's OTA client and calls done when that has ended. One whose endpoint is
+// not known yet is asked at endpoint 1, where most have it, and the device interviewed if that does not help.
+func (v *interviews) check(c client, done func(error)) {
+	v.readVersion(c, func(err error) {
+		now := c.now()
+		told := err == nil && !now.ota.Mute
+		if told || now.ota.Endpoint != 0 || !c.device.Reachable() || v.owner.stopping() {
 			done(err)
 			return
 		}
-		v.await(d, done)
+		v.await(c.device, done)
 	})
 }
 
-// readVersion reads a device's running file version, which is taken in wherever it comes from, and calls done
-// when the device has answered, or not.
-func (v *interviews) readVersion(d *device, done func(error)) {
-	question, err := registry.AskVersion(d.Facts())
+// readOthers reads the versions of those OTA clients of a device besides the main one that tell them.
+func (v *interviews) readOthers(d *device, done func()) {
+	var others []client
+	for c := range clientsOf(d) {
+		if !c.isMain() && !c.ota.Mute {
+			others = append(others, c)
+		}
+	}
+	v.readVersions(others, done)
+}
+
+// readVersions is readVersion for one OTA client after the other.
+func (v *interviews) readVersions(clients []client, done func()) {
+	if len(clients) == 0 || v.owner.stopping() {
+		done()
+		return
+	}
+	v.readVersion(clients[0], func(error) { v.readVersions(clients[1:], done) })
+}
+
+// readVersion reads the running file version of a device's OTA client, which is taken in wherever it comes
+// from, and calls done when the device has answered, or not.
+func (v *interviews) readVersion(c client, done func(error)) {
+	question, err := registry.AskVersion(c.facts())
 	if err != nil {
 		done(err)
 		return
@@ -347,16 +368,16 @@ func (v *inventory) await(d *device, done func()) {
 // complete has a device asked who it is that has not said all by which it is judged whether an image fits it;
 // then is called as with await, and at once where nothing is missing.
 func (v *inventory) complete(d *device, then func()) {
-	if !lacks(d) {
+	if !lacks(mainClient(d)) {
 		then()
 		return
 	}
 	v.await(d, then)
 }
 
-// lacks reports whether a device has not said all by which it is judged whether an image fits it.
-func lacks(d *device) bool {
-	f := d.Facts()
+// lacks reports whether an OTA client has not said all by which it is judged whether an image fits it.
+func lacks(c client) bool {
+	f := c.facts()
 	hardware := f.HardwareVersion != nil || f.NoHardwareVersion
 	return f.ManufacturerCode == nil || f.ImageType == nil || f.CurrentVersion == nil || !hardware
 }
@@ -381,7 +402,7 @@ func (v *inventory) heard(d *device) {
 
 // said notes that a device has looked for an image.
 func (v *inventory) said(d *device, now time.Time) {
-	byItself := d.active() == nil && now.Sub(d.moments.notified) > byItselfAfter && !v.dongle.watchOnly
+	byItself := d.active() == nil && now.Sub(d.notified.at) > byItselfAfter && !v.dongle.watchOnly
 	d.SetQueried(byItself, now)
 	v.list.Said(d.EUID())
 	v.end(d.EUID())
@@ -479,6 +500,9 @@ func (v *inventory) acquaintance(d *device, now time.Time) registry.Acquaintance
 	word := v.awaited[d.EUID()]
 	awaited := word != nil && word.tries > 0
 	f := d.Facts()
+	if len(unasked(d)) > 0 {
+		f.QueriedAt = time.Time{}
+	}
 	return f.Acquaintance(v.interviews.Tried(d.EUID()), busy || asksForBlocks(d, now), awaited)
 }
 
@@ -492,18 +516,52 @@ func (v *inventory) ask(d *device) {
 	wanted := func() bool {
 		return v.dongle.session == session && v.slot.state.IsCleared() && !asksForBlocks(d, v.owner.now())
 	}
+	to := d.target()
+	to.DstEndpoint = endpointToAsk(d)
 	v.sender.SendWhile(wanted, message.ImageNotify{
-		Target:           d.target(),
+		Target:           to,
 		PayloadType:      message.NotifyJitter,
 		FileVersion:      wildcard32,
 		ImageType:        wildcard16,
 		ManufacturerCode: wildcard16,
 		QueryJitter:      100,
-	}, func(_ message.Status, err error) { v.asked(d, err) })
+	}, func(_ message.Status, err error) { v.asked(d, to.DstEndpoint, err) })
+}
+
+// endpointToAsk is where a device is asked who it is: where its main OTA client is, unless that has said all
+// and there is one on another endpoint that was not asked or has not.
+func endpointToAsk(d *device) uint8 {
+	main := mainClient(d)
+	others := unasked(d)
+	switch {
+	case lacks(main) && !slices.Contains(d.notified.endpoints, max(main.ota.Endpoint, 1)):
+	case len(others) > 0:
+		return others[0]
+	case !lacks(main):
+		for c := range clientsOf(d) {
+			if lacks(c) && c.ota.Endpoint != 0 {
+				return c.ota.Endpoint
+			}
+		}
+	}
+	return max(main.ota.Endpoint, 1)
+}
+
+// unasked are the endpoints besides that of its main OTA client at which a device has some, none of which was
+// asked since the start or has been heard to look for an image.
+func unasked(d *device) []uint8 {
+	return slices.DeleteFunc(d.ClientEndpoints()[1:], func(endpoint uint8) bool {
+		for c := range clientsOf(d) {
+			if c.ota.Endpoint == endpoint && (c.ota.NoHardwareVersion || c.ota.HardwareVersion != nil) {
+				return true
+			}
+		}
+		return slices.Contains(d.notified.endpoints, endpoint)
+	})
 }
 
 // asked notes what came of a notification. One whose status was lost may have been sent.
-func (v *inventory) asked(d *device, err error) {
+func (v *inventory) asked(d *device, endpoint uint8, err error) {
 	now := v.owner.now()
 	v.sending = false
 	v.look()
@@ -513,7 +571,10 @@ func (v *inventory) asked(d *device, err error) {
 		return
 	}
 	if v.home.knows(d) {
-		d.moments.notified = now
+		d.notified.at = now
+		if !slices.Contains(d.notified.endpoints, endpoint) {
+			d.notified.endpoints = append(d.notified.endpoints, endpoint)
+		}
 		v.list.Asked(d.EUID(), now)
 	}
 }

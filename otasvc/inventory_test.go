@@ -1,12 +1,14 @@
 package otasvc_test
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -354,10 +356,13 @@ func (w *world) lastOf(e message.IEEE, name otasvc.EventName) (at time.Time) {
 	return at
 }
 
-// imageFor is the URL of an image for the bulbs, version 2, for hardware versions from least to most.
-func (w *world) imageFor(least, most uint16) string {
-	url, _ := w.limited(least, most)
-	return url
+// limitedOf writes an image whose header is for some hardware versions only.
+func (w *world) limitedOf(version uint32, least, most uint16) string {
+	w.t.Helper()
+	data := otafile.Build(otafile.Header{
+		ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: version, MinHardwareVersion: &least, MaxHardwareVersion: &most,
+	}, make([]byte, 5000))
+	return w.file(fmt.Sprintf("limited-%d-%d-%d.ota", version, least, most), data)
 }
 
 // Who asks for something that depends on who a device is has it asked at once, and judged by its answer.
@@ -373,7 +378,7 @@ func TestWhoAsksIsNotToldBeforeTheDeviceHasSaid(t *testing.T) {
 	tests := map[string]func(w *world){
 		"check": func(w *world) {
 			soon(w)
-			a := w.ask(func(r otasvc.Respond) { w.service.Check(ref(bulb), r) })
+			a := w.ask(func(r otasvc.Respond) { w.service.Check(ref(bulb), nil, r) })
 			if a.Status != otasvc.Success || a.Operation.OldImageVersion == nil || *a.Operation.OldImageVersion != 1 {
 				w.t.Errorf("%+v", a)
 			}
@@ -394,7 +399,7 @@ func TestWhoAsksIsNotToldBeforeTheDeviceHasSaid(t *testing.T) {
 		},
 		"upgrade to an image for other hardware": func(w *world) {
 			soon(w)
-			w.add(bulb, w.imageFor(1, 3))
+			w.add(bulb, w.limitedOf(2, 1, 3))
 			a := w.ask(func(r otasvc.Respond) { w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb)}, r) })
 			if a.Status != otasvc.Failure {
 				w.t.Errorf("%+v", a)
@@ -402,7 +407,7 @@ func TestWhoAsksIsNotToldBeforeTheDeviceHasSaid(t *testing.T) {
 		},
 		"upgrade to an image for its hardware": func(w *world) {
 			soon(w)
-			w.add(bulb, w.imageFor(5, 9))
+			w.add(bulb, w.limitedOf(2, 5, 9))
 			if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Status != otasvc.InProgress {
 				w.t.Fatalf("%+v", a)
 			}
@@ -413,16 +418,17 @@ func TestWhoAsksIsNotToldBeforeTheDeviceHasSaid(t *testing.T) {
 		"an image for other hardware is added with its upgrade": func(w *world) {
 			soon(w)
 			a := w.ask(func(r otasvc.Respond) {
-				w.service.AddImage(otasvc.AddImage{Device: ref(bulb), URL: w.imageFor(1, 3), Upgrade: true}, r)
+				w.service.AddImage(otasvc.AddImage{Device: ref(bulb), URL: w.limitedOf(2, 1, 3), Upgrade: true}, r)
 			})
 			time.Sleep(time.Minute)
-			if u := w.upgradeOf(bulb); a.Status != otasvc.Success || u.Reason != upgrade.ReasonHardwareMismatch {
+			u := w.sink.device(bulb).Upgrade
+			if a.Status != otasvc.Success || u == nil || u.Reason != upgrade.ReasonHardwareMismatch {
 				w.t.Errorf("%+v, and %+v", a, u)
 			}
 		},
 		"upgrade of all": func(w *world) {
 			soon(w)
-			w.add(bulb, w.imageFor(1, 3))
+			w.add(bulb, w.limitedOf(2, 1, 3))
 			w.service.Upgrade(otasvc.UpgradeRequest{All: true, Ticket: upgrade.Ticket(`"all"`)}, func(otasvc.Answer) {})
 			w.within(2*time.Minute, "the answer", func() bool { return len(w.sink.final("all")) == 1 })
 			if a := w.sink.final("all")[0]; len(a.UpgradeResults) != 0 {
@@ -490,7 +496,7 @@ func TestDeviceIsAskedAnewAfterItsUpgrade(t *testing.T) {
 func TestDeviceIsAskedAnewWhenItsVersionChanges(t *testing.T) {
 	tests := map[string]func(w *world){
 		"it asks for an image": func(w *world) { w.sim.Device(bulb).Query() },
-		"it is checked":        func(w *world) { w.ask(func(r otasvc.Respond) { w.service.Check(ref(bulb), r) }) },
+		"it is checked":        func(w *world) { w.ask(func(r otasvc.Respond) { w.service.Check(ref(bulb), nil, r) }) },
 		"a restart":            func(w *world) { w.restart() },
 	}
 	for name, notice := range tests {

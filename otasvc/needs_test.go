@@ -113,7 +113,7 @@ func TestBlocksAreWhatDevicesNeed(t *testing.T) {
 // lookFor has a device that is no neighbour known.
 func (w *world) lookFor(e message.IEEE) {
 	w.t.Helper()
-	w.ask(func(r otasvc.Respond) { w.service.Check(ref(e), r) })
+	w.ask(func(r otasvc.Respond) { w.service.Check(ref(e), nil, r) })
 	w.met(e)
 }
 
@@ -213,7 +213,7 @@ func TestExcludedDevice(t *testing.T) {
 				url, _ := w.image(0x117C, 0x2201, 2, 10_000)
 				w.add(bulb, url)
 				w.add(bulb2, url)
-				w.within(2*time.Minute, "the other downloads", func() bool { return w.sim.Device(bulb2).Snapshot().Offset > 500 })
+				w.within(15*time.Minute, "the other downloads", func() bool { return w.sim.Device(bulb2).Snapshot().Offset > 500 })
 				w.sim.Device(bulb).Query() // the dongle offers it the image of the other
 				if u := w.ended(20*time.Minute, bulb2); u.State != upgrade.Succeeded {
 					t.Errorf("the other ended %+v", u)

@@ -52,18 +52,18 @@ func (o *offers) registrationsChanged() {
 // forDevice lists the images registered for a device that are for its kind, highest version first, whatever
 // hardware versions they are for. A device whose identity is not known yet takes the images that were
 // registered for it by name.
-func (o *offers) forDevice(d *registry.Device) []Offer {
+func (o *offers) forDevice(c client) []Offer {
 	var fit []Offer
-	for _, r := range o.registrations.For(d.EUID().String()) {
+	for _, r := range o.registrations.For(c.euid().String()) {
 		image, ok := o.images.Image(r.SHA256)
 		if !ok {
 			continue
 		}
 		offer := offerOf(r, image)
-		if !fits(d, offer) {
+		if !fits(c, offer) {
 			continue
 		}
-		if why, heard := judgeHardware(d, offer); !heard {
+		if why, heard := judgeHardware(c, offer); !heard {
 			offer.warn("It is installed only when you say so: it " + why + ".")
 		}
 		fit = append(fit, offer)
@@ -74,16 +74,16 @@ func (o *offers) forDevice(d *registry.Device) []Offer {
 
 // best is the image that a device would get now, or nil: the newest of those registered for it and of the one
 // that the image folder and the indexes have for it; the registered one where they are equally new.
-func (o *offers) best(d *registry.Device) *Offer {
+func (o *offers) best(c client) *Offer {
 	var best *Offer
-	for _, registered := range o.forDevice(d) {
+	for _, registered := range o.forDevice(c) {
 		// One that is installed over any version is for those who name it.
-		if registered.ImageVersion != wildcard32 && wrongHardware(d, registered) == "" {
+		if registered.ImageVersion != wildcard32 && wrongHardware(c, registered) == "" {
 			best = &registered
 			break
 		}
 	}
-	if dev, ok := o.catalogued(d); ok {
+	if dev, ok := o.catalogued(c); ok {
 		if c, ok := o.catalog.Best(dev); ok && (best == nil || c.FileVersion > best.ImageVersion) {
 			found := offerFrom(c)
 			best = &found
@@ -95,14 +95,14 @@ func (o *offers) best(d *registry.Device) *Offer {
 // ofVersion is the image of one version for a device, or nil. Where there is none that fits, it is one that
 // only its hardware limits keep from the device, so that it can be told what is wrong with it; with force
 // also one whose limits nobody can judge yet.
-func (o *offers) ofVersion(d *registry.Device, version uint32, force bool) *Offer {
-	registered := o.forDevice(d)
+func (o *offers) ofVersion(c client, version uint32, force bool) *Offer {
+	registered := o.forDevice(c)
 	for _, offer := range registered {
-		if offer.ImageVersion == version && wrongHardware(d, offer) == "" {
+		if offer.ImageVersion == version && wrongHardware(c, offer) == "" {
 			return &offer
 		}
 	}
-	dev, catalogued := o.catalogued(d)
+	dev, catalogued := o.catalogued(c)
 	if catalogued {
 		if offer := ofVersionIn(o.catalog.All(dev), version); offer != nil {
 			return offer
@@ -118,7 +118,7 @@ func (o *offers) ofVersion(d *registry.Device, version uint32, force bool) *Offe
 	}
 	dev.AnyHardware = true
 	offer := ofVersionIn(o.catalog.All(dev), version)
-	if offer == nil || !force && wrongHardware(d, *offer) == "" {
+	if offer == nil || !force && wrongHardware(c, *offer) == "" {
 		return nil
 	}
 	return offer
@@ -137,9 +137,9 @@ func ofVersionIn(all []library.Candidate, version uint32) *Offer {
 
 // forOtherHardware is the newest image registered for a device that only its hardware limits keep from it, or
 // nil. Somebody has chosen it for this very device, so that it is to be told, and can be forced.
-func (o *offers) forOtherHardware(d *registry.Device) *Offer {
-	for _, offer := range o.forDevice(d) {
-		if offer.ImageVersion != wildcard32 && wrongHardware(d, offer) != "" {
+func (o *offers) forOtherHardware(c client) *Offer {
+	for _, offer := range o.forDevice(c) {
+		if offer.ImageVersion != wildcard32 && wrongHardware(c, offer) != "" {
 			return &offer
 		}
 	}
@@ -148,41 +148,45 @@ func (o *offers) forOtherHardware(d *registry.Device) *Offer {
 
 // catalogued is what the catalog matches a device with. It is false where there is no catalog, and while the
 // device has not told what its OTA client is.
-func (o *offers) catalogued(d *registry.Device) (library.Device, bool) {
+func (o *offers) catalogued(c client) (library.Device, bool) {
 	if o.catalog == nil {
 		return library.Device{}, false
 	}
-	return d.Catalogued()
+	f := c.facts()
+	return f.Catalogued()
 }
 
-// operation is the operation record of the image that a device would get.
-func (o *offers) operation(d *device) *Operation { return d.operation(o.best(d.Device)) }
+// operation is the operation record of the image that an OTA client would get.
+func (o *offers) operation(c client) *Operation { return c.operation(o.best(c)) }
 
 // upgradeOperation is the operation record of the upgrade under way, or of the image the device would get.
 func (o *offers) upgradeOperation(d *device) *Operation {
 	if u := d.active(); u != nil {
-		return operationOf(u, d.EUID(), d.CurrentVersion())
+		return operationOf(u, d.EUID(), upgradedClient(d).ota.CurrentVersion)
 	}
-	return o.operation(d)
+	return o.operation(mainClient(d))
 }
 
 // noImage says why no image fits a device.
-func (o *offers) noImage(d *registry.Device) string {
-	f := d.Facts()
-	for _, r := range o.registrations.For(d.EUID().String()) {
+func (o *offers) noImage(c client) string {
+	f := c.facts()
+	for _, r := range o.registrations.For(c.euid().String()) {
 		image, ok := o.images.Image(r.SHA256)
 		if !ok {
 			return "the registered image is missing from the store; add it again"
 		}
 		offer := offerOf(r, image)
-		if !fits(d, offer) && (f.ManufacturerCode == nil || f.ImageType == nil) {
-			return "the device " + notSaid + "; it is not known whether the registered image is for it"
+		if isOfAnother(c, offer) && !fits(c, offer) {
+			continue
 		}
-		if !fits(d, offer) {
+		if !fits(c, offer) {
+			if f.ManufacturerCode == nil || f.ImageType == nil {
+				return "the device " + notSaid + "; it is not known whether the registered image is for it"
+			}
 			return fmt.Sprintf("the registered image is for manufacturer 0x%04x and image type 0x%04x, "+
 				"the device asks for others", offer.ManufacturerCode, offer.ImageType)
 		}
-		if why := wrongHardware(d, offer); why != "" {
+		if why := wrongHardware(c, offer); why != "" {
 			return "the registered " + why + forceIt
 		}
 	}
@@ -202,8 +206,14 @@ func (o *offers) noImage(d *registry.Device) string {
 // notSaid is what a device has not done of which it is not known which images it takes.
 const notSaid = "has not said yet which manufacturer code and image type it has"
 
+// isOfAnother reports whether an image is for another one of the device's OTA clients.
+func isOfAnother(c client, o Offer) bool {
+	other := clientFor(c.device, o.ImageType)
+	return is(other.ota.ImageType, o.ImageType) && !other.ota.Same(&c.ota)
+}
+
 // add enters an image for a device. Upgrades that have begun keep the image they began with.
-func (o *offers) add(d *registry.Device, r library.Registration) error {
+func (o *offers) add(d *device, r library.Registration) error {
 	changed, _, err := o.registrations.Add(d.EUID().String(), r)
 	if err != nil || !changed {
 		return err
@@ -229,14 +239,14 @@ func (o *offers) remove(d *registry.Device, imageType uint16) (removed []library
 }
 
 // eventOf is an event about a registration of a device.
-func eventOf(name EventName, d *registry.Device, r library.Registration) Event {
+func eventOf(name EventName, d *device, r library.Registration) Event {
 	return Event{
 		Name:             name,
 		EUID:             d.EUID(),
 		ManufacturerCode: &r.ManufacturerCode,
 		ImageType:        &r.ImageType,
 		ImageVersion:     &r.ImageVersion,
-		OldImageVersion:  d.CurrentVersion(),
+		OldImageVersion:  clientFor(d, r.ImageType).ota.CurrentVersion,
 	}
 }
 
@@ -264,8 +274,9 @@ func (o *offers) registeredAs(sha256 string, d *device) *Offer {
 	for _, r := range o.registrations.All() {
 		image, ok := o.images.Image(r.SHA256)
 		offer := offerOf(r, image)
-		mayHave := fits(d.Device, offer) && wrongHardware(d.Device, offer) == ""
-		if ok && offer.SHA256 == sha256 && mayHave && isUpdate(d, &offer) {
+		c := clientFor(d, r.ImageType)
+		mayHave := fits(c, offer) && wrongHardware(c, offer) == ""
+		if ok && offer.SHA256 == sha256 && mayHave && isUpdate(c, &offer) {
 			return &offer
 		}
 	}
@@ -415,13 +426,13 @@ func (p *prefetch) due(now time.Time) bool { return p.wanted && !p.running && !n
 func (o *offers) fetchAhead(devices []*device, now time.Time) {
 	o.prefetch.at = now.Add(prefetchInterval)
 	missing := map[string]library.Candidate{}
-	for _, d := range devices {
-		offer := o.best(d.Device)
-		if !mayTakeUnnamed(d, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
+	for c := range clientsOf(devices...) {
+		offer := o.best(c)
+		if !mayTakeUnnamed(c, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
 			continue
 		}
-		if c := offer.candidate; c.Source == library.SourceIndex && !c.Stored {
-			missing[c.Key()] = *c
+		if listed := offer.candidate; listed.Source == library.SourceIndex && !listed.Stored {
+			missing[listed.Key()] = *listed
 		}
 	}
 	if len(missing) == 0 {
@@ -439,8 +450,8 @@ func (o *offers) keepFetched(devices []*device, used map[string]bool) {
 	if !o.prefetch.wanted {
 		return
 	}
-	for _, d := range devices {
-		if offer := o.best(d.Device); mayTakeUnnamed(d, offer) && offer.candidate != nil {
+	for c := range clientsOf(devices...) {
+		if offer := o.best(c); mayTakeUnnamed(c, offer) && offer.candidate != nil {
 			used[offer.SHA256] = true
 		}
 	}
@@ -566,12 +577,14 @@ const (
 // fits reports whether an image is for devices of a device's kind: manufacturer code and image type are
 // equal, and the file is for no other device alone. What the device has not told is no obstacle for an image
 // that a person chose for it, unless the image's header has a wildcard there: that would fit every device.
-func fits(d *registry.Device, o Offer) bool {
-	if only := o.limits.Destination; only != nil && *only != uint64(d.EUID()) {
+func fits(c client, o Offer) bool {
+	if only := o.limits.Destination; only != nil && *only != uint64(c.euid()) {
 		return false
 	}
-	f := d.Facts()
+	f := c.facts()
 	switch {
+	case f.ImageType == nil && isOfAnother(c, o):
+		return false
 	case o.ManufacturerCode == wildcard16: // it must be the device's own in all
 		return is(f.ManufacturerCode, o.ManufacturerCode) && is(f.ImageType, o.ImageType)
 	case f.ManufacturerUnsure:
@@ -583,8 +596,9 @@ func fits(d *registry.Device, o Offer) bool {
 // judgeHardware says why the hardware versions that an image is for keep it from a device, as the end of a
 // sentence about the image; empty where they do not. The dongle's OTA server looks at no hardware version, so
 // it has to be done here. heard is false where the device has not said yet which one it has.
-func judgeHardware(d *registry.Device, o Offer) (why string, heard bool) {
-	dev, _ := d.Catalogued()
+func judgeHardware(c client, o Offer) (why string, heard bool) {
+	f := c.facts()
+	dev, _ := f.Catalogued()
 	return o.limits.JudgeHardware(dev)
 }
 
@@ -593,8 +607,8 @@ const forceIt = "; say \"force\": true to install it all the same"
 
 // wrongHardware says in a sentence why the hardware versions that an image is for exclude a device; empty
 // where they do not, or nobody can judge that yet.
-func wrongHardware(d *registry.Device, o Offer) string {
-	why, heard := judgeHardware(d, o)
+func wrongHardware(c client, o Offer) string {
+	why, heard := judgeHardware(c, o)
 	if why == "" || !heard {
 		return ""
 	}
@@ -614,13 +628,13 @@ func equalOrUnknown(told *uint16, code uint16) bool {
 func is[T comparable](known *T, v T) bool { return known != nil && *known == v }
 
 // admissionOffer is an offer as far as it decides whether an upgrade of a device is begun.
-func admissionOffer(d *registry.Device, o Offer) admission.Offer {
-	_, heard := judgeHardware(d, o)
+func admissionOffer(c client, o Offer) admission.Offer {
+	_, heard := judgeHardware(c, o)
 	return admission.Offer{
 		Version:       o.ImageVersion,
-		Fits:          fits(d, o),
-		WrongHardware: wrongHardware(d, o),
-		CalledInvalid: d.CalledInvalid(o.SHA256),
+		Fits:          fits(c, o),
+		WrongHardware: wrongHardware(c, o),
+		CalledInvalid: c.device.CalledInvalid(o.SHA256),
 		Here:          o.candidate == nil,
 		AnyVersion:    o.ImageVersion == wildcard32,
 		Doubtful:      o.caution != "" || !heard,
@@ -628,22 +642,22 @@ func admissionOffer(d *registry.Device, o Offer) admission.Offer {
 }
 
 // admissionOfferOf is admissionOffer for an offer that may be nil.
-func admissionOfferOf(d *registry.Device, o *Offer) *admission.Offer {
+func admissionOfferOf(c client, o *Offer) *admission.Offer {
 	if o == nil {
 		return nil
 	}
-	return ptr(admissionOffer(d, *o))
+	return ptr(admissionOffer(c, *o))
 }
 
 // isUpdate reports whether an offer, which may be nil, is an update for a device.
-func isUpdate(d *device, o *Offer) bool {
-	return o != nil && admission.IsUpdate(d.fileVersion(), admissionOffer(d.Device, *o))
+func isUpdate(c client, o *Offer) bool {
+	return o != nil && admission.IsUpdate(c.fileVersion(), admissionOffer(c, *o))
 }
 
 // mayTakeUnnamed reports whether an offer is an update that may be installed without a person having named
 // the device.
-func mayTakeUnnamed(d *device, o *Offer) bool {
-	return o != nil && admission.Available(d.fileVersion(), admissionOffer(d.Device, *o))
+func mayTakeUnnamed(c client, o *Offer) bool {
+	return o != nil && admission.Available(c.fileVersion(), admissionOffer(c, *o))
 }
 
 // misfit tells what makes an image one that the device must not get, whatever a person says; empty where

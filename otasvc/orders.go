@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/admission"
@@ -16,9 +17,10 @@ import (
 // UpgradeRequest is a request to bring a device, or all of them, to an image.
 type UpgradeRequest struct {
 	Device registry.Ref
-	// All means every device for which an update is available; Device, URL and ImageVersion
-	// are not looked at.
+	// All means every device for which an update is available, and each of its OTA clients; Device,
+	// ImageType, URL and ImageVersion are not looked at.
 	All            bool
+	ImageType      *uint16 // names an OTA client of the device; nil stands for the main one, or the URL's
 	URL            string  // fetched and registered for the device first
 	SHA256, SHA512 string  // hex; where given, must be the download's
 	ImageVersion   *uint32 // nil stands for the newest that fits
@@ -98,16 +100,16 @@ type orders struct {
 	autoAt time.Time // next look for upgrades that the policy wants
 }
 
-// deviceNow is a device as far as it decides whether an upgrade of it is begun.
-func (o *orders) deviceNow(d *device) admission.Device {
+// deviceNow is a device, as one of its OTA clients, as far as it decides whether an upgrade of it is begun.
+func (o *orders) deviceNow(c client) admission.Device {
 	return admission.Device{
-		Name:         d.Name(),
-		Known:        o.home.knows(d),
-		Upgrading:    d.active() != nil,
-		Sleepy:       d.Sleepy(),
-		Excluded:     excluded(d),
-		Version:      d.fileVersion(),
-		VersionFresh: d.Facts().Heard.VersionFresh,
+		Name:         c.device.Name(),
+		Known:        o.home.knows(c.device),
+		Upgrading:    c.device.active() != nil,
+		Sleepy:       c.device.Sleepy(),
+		Excluded:     excluded(c.device),
+		Version:      c.fileVersion(),
+		VersionFresh: c.ota.VersionFresh,
 	}
 }
 
@@ -139,10 +141,12 @@ func underway(d *device) *admission.Underway {
 	}
 }
 
-// refuse refuses a request for a device; offered is the image that was found for it, or nil. Where it is
-// refused for that image or for the device, it is an upgrade that failed, and everybody is told.
-func (o *orders) refuse(v admission.Verdict, d *device, req UpgradeRequest, offered *Offer, respond Respond) {
-	a := Answer{Status: Failure, Reason: v.Reason, Operation: d.operation(offered), Error: v.Sentence}
+// refuse refuses a request for a device, as one of its OTA clients; offered is the image that was found for
+// it, or nil. Where it is refused for that image or for the device, it is an upgrade that failed, and
+// everybody is told.
+func (o *orders) refuse(v admission.Verdict, c client, req UpgradeRequest, offered *Offer, respond Respond) {
+	d := c.device
+	a := Answer{Status: Failure, Reason: v.Reason, Operation: c.operation(offered), Error: v.Sentence}
 	switch v.Cause {
 	case admission.DongleUnusable:
 		a.Status = ServiceNotAvailable
@@ -150,7 +154,10 @@ func (o *orders) refuse(v admission.Verdict, d *device, req UpgradeRequest, offe
 		a.Status = DeviceNotFound
 		a.Error = errDeviceForgotten.Error()
 	case admission.NoImage:
-		a.Error = o.offers.noImage(d.Device)
+		a.Error = o.offers.noImage(c)
+	}
+	if v.Cause == admission.NoImage || v.Reason == upgrade.ReasonUpToDate {
+		a.Error += o.otherUpdates(c)
 	}
 	if offered == nil {
 		a.Operation.ImageVersion = req.ImageVersion
@@ -170,18 +177,21 @@ func (o *orders) refuse(v admission.Verdict, d *device, req UpgradeRequest, offe
 		a = Answer{Status: InProgress, Operation: a.Operation, Kept: true}
 	}
 	o.keeper.whenSaved(func() { respond(a) }) // before the final answer
-	o.upgrades.refused(d, imageOf(offered, req), req.order(), v.Reason, why, o.now())
+	o.upgrades.refused(c, imageOf(c, offered, req), req.order(), v.Reason, why, o.now())
 }
 
 // imageOf is what is known of the image of a request that is refused: the image that was found, or else what
-// the request says of it.
-func imageOf(offered *Offer, req UpgradeRequest) upgrade.Image {
+// the request says of it, and the image type where the OTA client is not the main one.
+func imageOf(c client, offered *Offer, req UpgradeRequest) upgrade.Image {
 	if offered != nil {
 		return offered.image()
 	}
 	image := upgrade.Image{URL: library.PublicURL(req.URL), Missing: true, NoVersion: req.ImageVersion == nil}
 	if req.ImageVersion != nil {
 		image.ImageVersion = *req.ImageVersion
+	}
+	if !c.isMain() {
+		image.ImageType = *c.ota.ImageType
 	}
 	return image
 }
@@ -198,6 +208,25 @@ func notHad(err error) admission.Verdict {
 	return v
 }
 
+// otherUpdates says for a person which other images of a device have an update, where there is nothing to do
+// for the main one; empty where none has.
+func (o *orders) otherUpdates(c client) string {
+	if !c.isMain() {
+		return ""
+	}
+	var types []string
+	for other := range clientsOf(c.device) {
+		if !other.isMain() && isUpdate(other, o.offers.best(other)) {
+			types = append(types, fmt.Sprintf("0x%04x", *other.ota.ImageType))
+		}
+	}
+	if len(types) == 0 {
+		return ""
+	}
+	return "; there is an update for other images of the device: give imageTypeId, one of " +
+		strings.Join(types, ", ")
+}
+
 // take takes a request for one device. One that has its upgrade already, from before a restart, is not taken
 // again; its answer is still owed where that has ended.
 func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
@@ -205,36 +234,56 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 		respond(Answer{Status: InProgress, Operation: o.offers.upgradeOperation(d), Kept: true})
 		return
 	}
-	switch v := admission.Arrived(req.asked(), o.deviceNow(d), underway(d), o.dongleNow()); v.Action {
+	now := o.deviceNow(mainClient(d))
+	switch v := admission.Arrived(req.asked(), now, underway(d), o.dongleNow()); v.Action {
 	case admission.Release:
 		o.release(d, req, respond)
 	case admission.Fetch:
-		o.identify(d, respond, func() { o.takeFromURL(d, req, respond) })
+		o.identify(d, req, respond, func(respond Respond) { o.takeFromURL(d, req, respond) })
 	case admission.Choose:
-		o.identify(d, respond, func() { o.takeOffer(d, req, o.chosen(d.Device, req), respond) })
+		o.identify(d, req, respond, func(respond Respond) {
+			c := namedClient(d, req.ImageType)
+			o.takeOffer(c, req, o.chosen(c, req), respond)
+		})
 	default:
-		o.refuse(v, d, req, o.offers.best(d.Device), respond)
+		c := namedClient(d, req.ImageType)
+		o.refuse(v, c, req, o.offers.best(c), respond)
 	}
 }
 
 // identify goes on once a device that has not said all by which images are judged has said it, or was asked
-// in vain, or cannot be asked now.
-func (o *orders) identify(d *device, respond Respond, then func()) {
-	if lacks(d) && o.inventory.canAsk(d) {
-		respond(Answer{Status: InProgress, Operation: d.operation(nil)})
+// in vain, or cannot be asked now. That the request is under way is said at once, and then not once more.
+func (o *orders) identify(d *device, req UpgradeRequest, respond Respond, then func(Respond)) {
+	c := namedClient(d, req.ImageType)
+	if !lacks(c) || !o.inventory.canAsk(d) {
+		then(respond)
+		return
 	}
-	o.inventory.complete(d, then)
+	respond(Answer{Status: InProgress, Operation: c.operation(nil)})
+	o.inventory.await(d, func() { then(leavingOut(respond)) })
+}
+
+// leavingOut leaves the next answer out that says no more than that a request is under way.
+func leavingOut(respond Respond) Respond {
+	left := false
+	return func(a Answer) {
+		if a.Status == InProgress && a.Error == "" && !left {
+			left = true
+			return
+		}
+		respond(a)
+	}
 }
 
 // chosen is the image that a request without a URL means, or nil.
-func (o *orders) chosen(d *registry.Device, req UpgradeRequest) *Offer {
+func (o *orders) chosen(c client, req UpgradeRequest) *Offer {
 	if req.ImageVersion != nil {
-		return o.offers.ofVersion(d, *req.ImageVersion, req.Force)
+		return o.offers.ofVersion(c, *req.ImageVersion, req.Force)
 	}
-	if best := o.offers.best(d); best != nil {
+	if best := o.offers.best(c); best != nil {
 		return best
 	}
-	return o.offers.forOtherHardware(d)
+	return o.offers.forOtherHardware(c)
 }
 
 // release has a device install the image that it has.
@@ -247,85 +296,98 @@ func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 
 // takeFromURL fetches the image that a request names, registers it for the device and goes on with it.
 func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
-	op := d.operation(nil)
+	op := namedClient(d, req.ImageType).operation(nil)
 	op.URL = ptr(library.PublicURL(req.URL))
 	respond(Answer{Status: InProgress, Operation: op})
-	fetch := library.Request{URL: req.URL, SHA256: req.SHA256, SHA512: req.SHA512, Force: req.Force}
+	fetch := library.Request{
+		URL:       req.URL,
+		SHA256:    req.SHA256,
+		SHA512:    req.SHA512,
+		ImageType: req.ImageType,
+		Force:     req.Force,
+	}
 	o.fetchFor(d, fetch, op, respond, func(image library.Image, err error) {
 		if err != nil {
-			o.refuse(notHad(err), d, req, nil, respond)
+			o.refuse(notHad(err), namedClient(d, req.ImageType), req, nil, respond)
 			return
 		}
 		version := o.offers.ownDriverVersion(d.Device, image)
 		r := registration(image, library.PublicURL(req.URL), "", version, o.now())
 		offered := offerOf(r, image)
-		v := admission.Fetched(req.asked(), o.deviceNow(d), admissionOffer(d.Device, offered),
+		c := clientFor(d, offered.ImageType)
+		if req.ImageType != nil {
+			c = namedClient(d, req.ImageType)
+		}
+		v := admission.Fetched(req.asked(), o.deviceNow(c), admissionOffer(c, offered),
 			offered.ManufacturerCode, offered.ImageType)
 		if v.Action == admission.Refuse {
-			o.refuse(v, d, req, &offered, respond)
+			o.refuse(v, c, req, &offered, respond)
 			return
 		}
-		if err := o.offers.add(d.Device, r); err != nil {
-			respond(fail(Failure, d.operation(&offered), "%v", err))
+		if err := o.offers.add(d, r); err != nil {
+			respond(fail(Failure, c.operation(&offered), "%v", err))
 			return
 		}
-		o.takeOffer(d, req, &offered, respond)
+		o.takeOffer(c, req, &offered, respond)
 	})
 }
 
-// takeOffer goes on with the image that a device would get, or without one where offered is nil.
-func (o *orders) takeOffer(d *device, req UpgradeRequest, offered *Offer, respond Respond) {
-	others := offered == nil && req.ImageVersion != nil && o.offers.best(d.Device) != nil
-	offer := admissionOfferOf(d.Device, offered)
-	v := admission.Offered(req.asked(), o.deviceNow(d), o.dongleNow(), offer, others)
+// takeOffer goes on with the image that an OTA client would get, or without one where offered is nil.
+func (o *orders) takeOffer(c client, req UpgradeRequest, offered *Offer, respond Respond) {
+	others := offered == nil && req.ImageVersion != nil && o.offers.best(c) != nil
+	offer := admissionOfferOf(c, offered)
+	v := admission.Offered(req.asked(), o.deviceNow(c), o.dongleNow(), offer, others)
 	switch {
 	case offered == nil:
-		o.refuse(v, d, req, nil, respond)
+		o.refuse(v, c, req, nil, respond)
 	case v.Action == admission.ReadVersion:
-		respond(Answer{Status: InProgress, Operation: d.operation(offered)})
-		o.interviews.check(d, func(error) { o.admit(d, req, *offered, respond) })
+		respond(Answer{Status: InProgress, Operation: c.operation(offered)})
+		o.interviews.check(c, func(error) {
+			o.admit(c.now(), req, *offered, respond)
+		})
 	default:
-		o.carryOut(v, d, req, *offered, respond)
+		o.carryOut(v, c, req, *offered, respond)
 	}
 }
 
 // admit queues the upgrade to an image, unless something speaks against it.
-func (o *orders) admit(d *device, req UpgradeRequest, offered Offer, respond Respond) {
-	v := admission.Admit(req.asked(), o.deviceNow(d), admissionOffer(d.Device, offered))
-	o.carryOut(v, d, req, offered, respond)
+func (o *orders) admit(c client, req UpgradeRequest, offered Offer, respond Respond) {
+	v := admission.Admit(req.asked(), o.deviceNow(c), admissionOffer(c, offered))
+	o.carryOut(v, c, req, offered, respond)
 }
 
 // carryOut does what was decided about the upgrade to an image.
 func (o *orders) carryOut(
-	v admission.Verdict, d *device, req UpgradeRequest, offered Offer, respond Respond,
+	v admission.Verdict, c client, req UpgradeRequest, offered Offer, respond Respond,
 ) {
-	op := d.operation(&offered)
+	op := c.operation(&offered)
 	switch v.Action {
 	case admission.Ensure:
 		respond(Answer{Status: InProgress, Operation: op})
 		o.offers.ensure(offered, req.Force, op, respond, func(had Offer, err error) {
 			if err != nil {
-				o.refuse(notHad(err), d, req, &offered, respond)
+				o.refuse(notHad(err), c, req, &offered, respond)
 				return
 			}
-			o.admit(d, req, had, respond)
+			o.admit(c.now(), req, had, respond)
 		})
 	case admission.Queue:
-		u := o.upgrades.begin(d, &offered, req.order(), o.now())
+		u := o.upgrades.begin(c, &offered, req.order(), o.now())
 		answer := Answer{
 			Status:    InProgress,
 			Operation: op,
-			Error:     o.warning(d, u, offered),
+			Error:     o.warning(c, u, offered),
 			Kept:      len(req.Ticket) > 0,
 		}
 		o.keeper.whenSaved(func() { respond(answer) })
 	default:
-		o.refuse(v, d, req, &offered, respond)
+		o.refuse(v, c, req, &offered, respond)
 	}
 }
 
 // warning is what whoever asked for an upgrade should know of it in advance; empty where there is nothing.
-func (o *orders) warning(d *device, u *upgrade.Upgrade, offered Offer) string {
+func (o *orders) warning(c client, u *upgrade.Upgrade, offered Offer) string {
+	d := c.device
 	if holder := o.planner.withheldBy(d, o.now()); holder != nil {
 		return fmt.Sprintf("it waits until %s, which holds the same image back, has installed it",
 			holder.Name())
@@ -337,7 +399,7 @@ func (o *orders) warning(d *device, u *upgrade.Upgrade, offered Offer) string {
 	if f := d.Facts(); f.OtherServer != 0 {
 		return f.AsksElsewhere()
 	}
-	if why, heard := judgeHardware(d.Device, offered); !heard {
+	if why, heard := judgeHardware(c, offered); !heard {
 		return "nobody can tell whether the image is for this device: it " + why
 	}
 	return ""
@@ -360,8 +422,8 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 		respond(Answer{Status: ServiceNotAvailable, Error: v.Sentence})
 		return
 	}
-	wanted := func(d *device, offered *Offer) bool {
-		return admission.ForAll(o.deviceNow(d), admissionOfferOf(d.Device, offered))
+	wanted := func(c client, offered *Offer) bool {
+		return admission.ForAll(o.memberNow(c), admissionOfferOf(c, offered))
 	}
 	respond(Answer{Status: InProgress})
 	o.identifyAll(func() {
@@ -375,6 +437,14 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	})
 }
 
+// memberNow is deviceNow for a request for all devices. Of a device that has an upgrade already, as another
+// one of its OTA clients, the upgrade that is asked for follows.
+func (o *orders) memberNow(c client) admission.Device {
+	now := o.deviceNow(c)
+	now.Upgrading = c.device.active() != nil && c.isUpgraded() || o.groups.waits(c)
+	return now
+}
+
 // identifyAll goes on once every device that has not said all by which images are judged has said it, or was
 // asked in vain. One that sleeps is left alone, and so is one that was asked in vain before.
 func (o *orders) identifyAll(then func()) {
@@ -386,7 +456,7 @@ func (o *orders) identifyAll(then func()) {
 	}
 	for _, d := range o.home.sorted() {
 		inVain := o.inventory.list.InVain(d.EUID()) >= inVainEnough
-		if lacks(d) && !inVain && !d.Sleepy() && o.inventory.canAsk(d) {
+		if lacks(mainClient(d)) && !inVain && !d.Sleepy() && o.inventory.canAsk(d) {
 			open++
 			o.inventory.await(d, done)
 		}
@@ -394,54 +464,108 @@ func (o *orders) identifyAll(then func()) {
 	done()
 }
 
-// ensureAll fetches the images that indexes have for the devices that wanted picks; then runs when each was
-// tried, with the errors of those that could not be had, by the candidates' keys.
-func (o *orders) ensureAll(wanted func(*device, *Offer) bool, then func(failed map[string]error)) {
+// ensureAll fetches the images that indexes have for the OTA clients that wanted picks; then runs when each
+// was tried, with the errors of those that could not be had, by the candidates' keys.
+func (o *orders) ensureAll(wanted func(client, *Offer) bool, then func(failed map[string]error)) {
 	missing := map[string]library.Candidate{}
-	for _, d := range o.home.sorted() {
-		if best := o.offers.best(d.Device); wanted(d, best) && best.candidate != nil {
+	for c := range clientsOf(o.home.sorted()...) {
+		if best := o.offers.best(c); wanted(c, best) && best.candidate != nil {
 			missing[best.candidate.Key()] = *best.candidate
 		}
 	}
 	o.offers.ensureAll(missing, then)
 }
 
-// queueGroup queues the devices that wanted picks. failed has the errors of the images that could not be had:
-// the upgrades to these have failed.
+// queueGroup queues upgrades of the OTA clients that wanted picks: of one device one after the other.
+// failed has the errors of the images that could not be had: the upgrades to these have failed.
 func (o *orders) queueGroup(
-	req UpgradeRequest, wanted func(*device, *Offer) bool, failed map[string]error, now time.Time,
+	req UpgradeRequest, wanted func(client, *Offer) bool, failed map[string]error, now time.Time,
 ) *group {
-	g := o.groups.begin(req.Ticket)
-	for _, d := range o.home.sorted() {
-		offered := o.offers.best(d.Device)
-		if !wanted(d, offered) {
+	order := req.order()
+	g := o.groups.begin(req.Ticket, follow{
+		DueAt:     order.DueAt,
+		Install:   order.Install,
+		InstallAt: order.InstallAt,
+		Forced:    order.Forced,
+	})
+	for c := range clientsOf(o.home.sorted()...) {
+		offered := o.offers.best(c)
+		if !wanted(c, offered) {
 			continue
 		}
 		if offered.SHA256 == "" {
-			o.refuseMember(g, d, offered, failed, now)
+			o.refuseMember(g, c, offered, failed, now)
 			continue
 		}
-		order := req.order()
-		order.Tickets = nil // the answer is the group's
-		order.Group = g.ID
-		u := o.upgrades.begin(d, offered, order, now)
-		o.groups.add(g, UpgradeResult{EUID: d.EUID(), State: u.State()})
+		m := newMember(c, offered)
+		if c.device.active() != nil {
+			m.Waits = true
+		} else {
+			o.beginMember(g, &m, c, offered, now)
+		}
+		o.groups.add(g, m)
 	}
 	return g
 }
 
-// refuseMember refuses the upgrade of a device of a group whose image could not be had. Where that was told
-// of the device already, it is not told again: the policy tries again and again.
+// beginMember begins the upgrade of a member of a group.
+func (o *orders) beginMember(g *group, m *member, c client, offered *Offer, now time.Time) {
+	m.Waits = false
+	m.State = o.upgrades.begin(c, offered, upgrade.Order{
+		DueAt:     g.Follow.DueAt,
+		Install:   g.Follow.Install,
+		InstallAt: g.Follow.InstallAt,
+		Forced:    g.Follow.Forced,
+		Group:     g.ID,
+	}, now).State()
+}
+
+// beginWaiting begins the upgrades of groups that have waited for another one of their device to end.
+func (o *orders) beginWaiting(now time.Time) {
+	for g, m := range o.groups.waiting() {
+		d := o.home.get(m.EUID)
+		if d != nil && d.active() != nil {
+			continue
+		}
+		if d == nil {
+			m.end(upgrade.Cancelled, upgrade.ReasonCancelled)
+		} else {
+			o.beginFollowing(g, m, clientFor(d, *m.Image), now)
+		}
+		o.groups.changed()
+		o.upgrades.finishGroup(g)
+	}
+}
+
+// beginFollowing begins the upgrade of a member whose turn it is, if it is still one that all means.
+func (o *orders) beginFollowing(g *group, m *member, c client, now time.Time) {
+	offered := o.offers.best(c)
+	offer := admissionOfferOf(c, offered)
+	device := o.deviceNow(c)
+	switch {
+	case offer != nil && offered.SHA256 != "" && admission.ForAll(device, offer):
+		o.beginMember(g, m, c, offered, now)
+	case offer != nil && device.Version != nil && *device.Version >= offer.Version:
+		m.end(upgrade.Succeeded, "") // it has got the image with the one before
+	default:
+		m.end(upgrade.Failed, upgrade.ReasonImageInfoNotFound)
+	}
+}
+
+// refuseMember refuses the upgrade of an OTA client of a group whose image could not be had. Where that was
+// told of it already, it is not told again: the policy tries again and again.
 func (o *orders) refuseMember(
-	g *group, d *device, offered *Offer, failed map[string]error, now time.Time,
+	g *group, c client, offered *Offer, failed map[string]error, now time.Time,
 ) {
 	err := failed[offered.candidate.Key()]
 	if err == nil {
 		return // it was not tried: the device has only just come to want it
 	}
 	v := notHad(err)
-	o.groups.add(g, UpgradeResult{EUID: d.EUID(), State: upgrade.Failed, Reason: v.Reason})
-	o.upgrades.refusedOnce(d, offered.image(), upgrade.Order{}, v.Reason, v.Sentence, now)
+	m := newMember(c, offered)
+	m.end(upgrade.Failed, v.Reason)
+	o.groups.add(g, m)
+	o.upgrades.refusedOnce(c, offered.image(), upgrade.Order{}, v.Reason, v.Sentence, now)
 }
 
 // autoInterval is how often the policy looks for devices to upgrade.
@@ -462,33 +586,37 @@ func (o *orders) byPolicy(now time.Time) {
 		o.autoAt = now.Add(autoSoon)
 		return
 	}
-	wanted := func(d *device, offered *Offer) bool { return o.wantedByPolicy(d, offered, nil, now) }
-	wantedNow := func(d *device) bool { return wanted(d, o.offers.best(d.Device)) }
-	if !slices.ContainsFunc(o.home.sorted(), wantedNow) {
+	wanted := func(c client, offered *Offer) bool { return o.wantedByPolicy(c, offered, nil, now) }
+	due := false
+	for c := range clientsOf(o.home.sorted()...) {
+		due = due || wanted(c, o.offers.best(c))
+	}
+	if !due {
 		return
 	}
 	o.ensureAll(wanted, func(failed map[string]error) {
-		tried := func(d *device, offered *Offer) bool { return o.wantedByPolicy(d, offered, failed, o.now()) }
+		tried := func(c client, offered *Offer) bool { return o.wantedByPolicy(c, offered, failed, o.now()) }
 		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, tried, failed, o.now()))
 	})
 }
 
-// wantedByPolicy reports whether a device is to be upgraded without anybody having asked for it. An image
-// that has failed just now is no reason to leave the device alone: it is what is to be told.
-func (o *orders) wantedByPolicy(d *device, offered *Offer, failed map[string]error, now time.Time) bool {
+// wantedByPolicy reports whether a device is to be upgraded, as one of its OTA clients, without anybody
+// having asked for it. An image that has failed just now is no reason to leave it alone: it is what is to be
+// told.
+func (o *orders) wantedByPolicy(c client, offered *Offer, failed map[string]error, now time.Time) bool {
 	var before admission.Before
 	if offered != nil {
 		justNow := offered.candidate != nil && failed[offered.candidate.Key()] != nil
 		before.Unfetched = !justNow && o.offers.isUnavailable(offered, now)
 	}
-	if tried := lastTried(d); offered != nil && tried != nil && tried.SHA256 == offered.SHA256 {
-		before.Tried = true
-		before.Reason = tried.Reason
-		before.EndedAt = tried.EndedAt
-		before.Returned = d.moments.returned
+	if offered != nil {
+		before.Tried, before.Reason, before.EndedAt = c.tried(offered.SHA256)
+	}
+	if before.Tried {
+		before.Returned = c.device.returnedAt
 		before.Proven = o.home.running()[firmwareIn(offered.image())]
 	}
-	return admission.ByPolicy(o.deviceNow(d), admissionOfferOf(d.Device, offered), before, now)
+	return admission.ByPolicy(o.deviceNow(c), admissionOfferOf(c, offered), before, now)
 }
 
 // lastTried is the image that a device was last to take, or nil.
@@ -514,6 +642,6 @@ func (o *orders) offeredUnasked(d *device, req message.ImageBlockRequest) *Offer
 
 // beginUnasked begins the upgrade of a device to the loaded image, for whose blocks it asks already.
 func (o *orders) beginUnasked(d *device, offer *Offer, now time.Time) {
-	o.upgrades.begin(d, offer, upgrade.Order{}, now)
+	o.upgrades.begin(clientFor(d, offer.ImageType), offer, upgrade.Order{}, now)
 	o.rights.admit(d, o.slot.loaded())
 }

@@ -161,6 +161,6 @@ func TestOneMorePlace(t *testing.T) {
 		if u := w.sink.device(last).Upgrade; u.State != upgrade.Queued {
 			t.Errorf("the fifth is %s at first", u.State)
 		}
-		w.within(15*time.Second, "the fifth downloads", func() bool { return w.stateOf(last) == upgrade.Downloading })
+		w.within(time.Minute, "the fifth downloads", func() bool { return w.stateOf(last) == upgrade.Downloading })
 	})
 }

@@ -91,22 +91,37 @@ type DeviceRecord struct {
 	ImageType        *uint16
 	HardwareVersion  *uint16
 	ForPeople        ForPeople
-	Endpoint         uint8 // of the OTA client; 0 where it is not known
-	Sleepy           bool
+	Endpoint         uint8   // of the OTA client; 0 where it is not known
 	CurrentVersion   *uint32 // running file version
 	Heard            Heard
 	UpdateAvailable  bool
 	Settings         needs.Settings // what a person has set for the device
 	Offer            *Offer
-	Upgrade          *upgrade.Record // nil where there never was one
-	Queue            *slot.Place     // of the upgrade, times in whole minutes; nil where it has none
-	History          []upgrade.Past  // upgrades that have ended, the newest first, at most 10
+	OtherImages      []OtherImage // of OTA clients besides the main one, whose all above is
+	// Upgrade is the latest one; nil where there never was one. That of the main OTA client is without
+	// ImageType.
+	Upgrade *upgrade.Record
+	Queue   *slot.Place // of the upgrade, times in whole minutes; nil where it has none
+	// History has the upgrades that have ended, the newest first, at most 10; those of the main OTA client
+	// without Kind.
+	History []upgrade.Past
 }
 
-// Heard is how a device was heard last.
+// Heard is how a device is heard, and whether it hears.
 type Heard struct {
-	LQI      *uint8    // link quality, 0 to 255; nil where it is not known
+	Sleepy   bool      // it hears only when it wakes
+	LQI      *uint8    // 0 to 255; nil while not known
 	LastSeen time.Time // zero where it was never seen
+}
+
+// OtherImage is one OTA client of a device besides its main one, and the image that it would get.
+type OtherImage struct {
+	Endpoint         uint8 // 0 where it is not known
+	ManufacturerCode *uint16
+	ImageType        uint16
+	CurrentVersion   *uint32 // running file version
+	UpdateAvailable  bool
+	Offer            *Offer
 }
 
 // ForPeople is what a device says of itself that nothing but people needs. What it does not say is empty.
@@ -167,9 +182,11 @@ type CheckResult struct {
 
 // UpgradeResult is how the upgrade of one device of a group ended.
 type UpgradeResult struct {
-	EUID   message.IEEE
-	State  upgrade.State
-	Reason upgrade.Reason
+	EUID message.IEEE
+	// ImageType names the OTA client of the device; it is nil for the main one.
+	ImageType *uint16 `json:",omitempty"`
+	State     upgrade.State
+	Reason    upgrade.Reason
 }
 
 // Answer is one response to a request. Which of the optional parts are set depends on the operation.

@@ -238,7 +238,7 @@ func TestAddedForOtherHardware(t *testing.T) {
 		if d := w.sink.device(bulb); d.UpdateAvailable || d.Offer != nil {
 			t.Errorf("%+v", d.Offer)
 		}
-		a := final(w.answers(func(r otasvc.Respond) { w.service.ImageInfo(ref(bulb), r) }))
+		a := final(w.answers(func(r otasvc.Respond) { w.service.ImageInfo(ref(bulb), nil, r) }))
 		if a.Status != otasvc.ImageInfoNotFound || !strings.Contains(a.Error, `not 1; say "force"`) {
 			t.Errorf("%+v", a)
 		}

@@ -50,7 +50,7 @@ func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 			case installs(d):
 				respond(failReason(upgrade.ReasonTooLate, op))
 				return
-			case !s.upgrades.step(d, upgrade.Cancel{}, s.owner.now()):
+			case !s.upgrades.cancel(d, s.owner.now()):
 				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.Name()))
 				return
 			}
@@ -71,7 +71,7 @@ func (s *Service) CancelAll(respond Respond) {
 		now := s.owner.now()
 		var tooLate []string
 		for _, d := range s.home.sorted() {
-			s.upgrades.step(d, upgrade.Cancel{}, now)
+			s.upgrades.cancel(d, now)
 			if installs(d) {
 				tooLate = append(tooLate, d.Name())
 			}
@@ -119,7 +119,7 @@ func (s *Service) Resume(ref registry.Ref, respond Respond) {
 func (s *Service) Rename(ref registry.Ref, name string, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			op := s.offers.operation(d)
+			op := s.offers.operation(mainClient(d))
 			if err := s.home.registry.Rename(d.Device, name); err != nil {
 				respond(fail(InvalidData, op, "name: %v", err))
 				return
@@ -134,7 +134,7 @@ func (s *Service) Rename(ref registry.Ref, name string, respond Respond) {
 func (s *Service) Configure(ref registry.Ref, change func(needs.Settings) needs.Settings, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			op := s.offers.operation(d)
+			op := s.offers.operation(mainClient(d))
 			if err := s.upgrades.configure(d, change(d.Settings()), s.owner.now()); err != nil {
 				respond(fail(InvalidData, op, "%v", err))
 				return
@@ -153,7 +153,7 @@ func (s *Service) Forget(ref registry.Ref, respond Respond) {
 			respond(fail(DeviceNotFound, &Operation{EUID: euid}, "no device is known as %q", ref))
 			return
 		}
-		op := s.offers.operation(d)
+		op := s.offers.operation(mainClient(d))
 		s.hearing.devices.forget(d)
 		s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
 	})
@@ -164,17 +164,21 @@ func (s *Service) ServiceStatus(ref *registry.Ref, respond Respond) {
 	s.request(respond, func() { s.inquiries.status(ref, respond) })
 }
 
-// ImageInfo tells which image a device would get now.
-func (s *Service) ImageInfo(ref registry.Ref, respond Respond) {
+// ImageInfo tells which image a device would get now. imageType names one of its OTA clients; nil stands for
+// the main one.
+func (s *Service) ImageInfo(ref registry.Ref, imageType *uint16, respond Respond) {
 	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) { respond(s.inquiries.imageInfo(d, s.owner.now())) })
+		s.withDevice(ref, respond, func(d *device) {
+			respond(s.inquiries.imageInfo(namedClient(d, imageType), s.owner.now()))
+		})
 	})
 }
 
-// Check reads a device's running version again and tells whether there is a newer image.
-func (s *Service) Check(ref registry.Ref, respond Respond) {
+// Check reads a device's running version again and tells whether there is a newer image. imageType names one
+// of its OTA clients; nil stands for the main one.
+func (s *Service) Check(ref registry.Ref, imageType *uint16, respond Respond) {
 	s.request(respond, func() {
-		s.withDevice(ref, respond, func(d *device) { s.inquiries.check(d, respond) })
+		s.withDevice(ref, respond, func(d *device) { s.inquiries.check(d, imageType, respond) })
 	})
 }
 
@@ -200,8 +204,8 @@ type inquiries struct {
 	offers     *offers
 	searches   *registry.Searches
 	interviews *interviews
-	inventory  *inventory
 	takeCensus func() // finds out which devices there are
+	inventory  *inventory
 }
 
 // find finds the device that a request names and goes on with it. One that is not known yet is looked for on
@@ -249,7 +253,7 @@ func (q *inquiries) status(ref *registry.Ref, respond Respond) {
 		respond(q.availability(&Operation{EUID: euid}))
 		return
 	}
-	q.find(*ref, respond, func(d *device) { respond(q.availability(q.offers.operation(d))) })
+	q.find(*ref, respond, func(d *device) { respond(q.availability(q.offers.operation(mainClient(d)))) })
 }
 
 // availability says whether upgrades can be done.
@@ -260,35 +264,36 @@ func (q *inquiries) availability(op *Operation) Answer {
 	return Answer{Status: ServiceAvailable, Operation: op}
 }
 
-// imageInfo says which image a device would get.
-func (q *inquiries) imageInfo(d *device, now time.Time) Answer {
-	o := q.offers.best(d.Device)
+// imageInfo says which image an OTA client would get.
+func (q *inquiries) imageInfo(c client, now time.Time) Answer {
+	o := q.offers.best(c)
 	a := Answer{
-		Operation:  d.operation(o),
-		Upgrade:    recordOf(d, now),
-		Queue:      d.queue.Place(),
+		Operation:  c.operation(o),
+		Upgrade:    recordOf(c.device, now),
+		Queue:      c.device.queue.Place(),
 		HasUpgrade: true,
 	}
 	if o == nil {
 		a.Status = ImageInfoNotFound
-		a.Error = q.offers.noImage(d.Device)
+		a.Error = q.offers.noImage(c)
 		return a
 	}
 	a.Status = Success
-	a.UpdateAvailable = ptr(isUpdate(d, o))
+	a.UpdateAvailable = ptr(isUpdate(c, o))
 	a.Source = o.Source
 	return a
 }
 
-// check reads a device's version and says whether there is a newer image.
-func (q *inquiries) check(d *device, respond Respond) {
+// check reads the version of a device's OTA client and says whether there is a newer image.
+func (q *inquiries) check(d *device, imageType *uint16, respond Respond) {
+	op := q.offers.operation(namedClient(d, imageType))
 	if why, ok := q.dongle.usable(); !ok {
-		respond(fail(ServiceNotAvailable, q.offers.operation(d), "%s", why))
+		respond(fail(ServiceNotAvailable, op, "%s", why))
 		return
 	}
-	respond(Answer{Status: InProgress, Operation: q.offers.operation(d)})
+	respond(Answer{Status: InProgress, Operation: op})
 	c := &check{interviews: q.interviews, inventory: q.inventory}
-	c.run(d, func(err error) { respond(q.checked(d, err)) })
+	c.run(namedClient(d, imageType), func(err error) { respond(q.checked(namedClient(d, imageType), err)) })
 }
 
 // check asks devices what they run: by reading their version, and where that does not tell all by which
@@ -303,12 +308,15 @@ type check struct {
 // inVainEnough is how often a device was notified in vain that a check of all devices leaves alone.
 const inVainEnough = 3
 
-// run calls done when a device was asked, with a nil error if it has told its version.
-func (c *check) run(d *device, done func(error)) {
+// run calls done when a device was asked as one of its OTA clients, with a nil error if that has told its
+// version.
+func (c *check) run(of client, done func(error)) {
 	begun := c.inventory.owner.now()
-	c.interviews.check(d, func(err error) {
+	d := of.device
+	c.interviews.check(of, func(err error) {
+		now := of.now()
 		inVain := c.leaves && c.inventory.list.InVain(d.EUID()) >= inVainEnough
-		if err == nil && !d.Mute() && !lacks(d) || inVain {
+		if err == nil && !now.ota.Mute && !lacks(now) || inVain {
 			done(err)
 			return
 		}
@@ -322,18 +330,18 @@ func (c *check) run(d *device, done func(error)) {
 }
 
 // checked says whether there is a newer image than the version that was read.
-func (q *inquiries) checked(d *device, err error) Answer {
-	o := q.offers.best(d.Device)
+func (q *inquiries) checked(c client, err error) Answer {
+	o := q.offers.best(c)
 	a := Answer{
 		Status:          Success,
-		Operation:       d.operation(o),
-		UpdateAvailable: ptr(isUpdate(d, o)),
+		Operation:       c.operation(o),
+		UpdateAvailable: ptr(isUpdate(c, o)),
 	}
 	if err != nil {
 		a.Status = Failure
 		a.Reason = upgrade.ReasonNoResponse
 		a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be "+
-			"woken, others to be powered and in reach", d.Name(), err)
+			"woken, others to be powered and in reach", c.device.Name(), err)
 	}
 	return a
 }
@@ -388,21 +396,28 @@ func (c *checkOfAll) next() {
 	i := c.begun
 	c.begun++
 	d := c.devices[i]
-	c.check.run(d, func(err error) {
-		c.results[i] = CheckResult{
-			EUID:            d.EUID(),
-			Status:          Success,
-			UpdateAvailable: isUpdate(d, c.offers.best(d.Device)),
-		}
-		if err != nil {
-			c.results[i].Status = Failure
-		}
-		if c.open--; c.open == 0 {
-			c.end()
-			return
-		}
-		c.next()
+	c.check.run(mainClient(d), func(err error) {
+		c.check.interviews.readOthers(d, func() { c.checked(i, err) })
 	})
+}
+
+// checked notes what came of the check of a device, and goes on with the next one.
+func (c *checkOfAll) checked(i int, err error) {
+	d := c.devices[i]
+	c.results[i] = CheckResult{EUID: d.EUID(), Status: Success}
+	for one := range clientsOf(d) {
+		if isUpdate(one, c.offers.best(one)) {
+			c.results[i].UpdateAvailable = true
+		}
+	}
+	if err != nil {
+		c.results[i].Status = Failure
+	}
+	if c.open--; c.open == 0 {
+		c.end()
+		return
+	}
+	c.next()
 }
 
 // end gives the answer.
@@ -410,7 +425,7 @@ func (c *checkOfAll) end() { c.respond(Answer{Status: Success, CheckResults: c.r
 
 // interview asks a device again who it is.
 func (q *inquiries) interview(d *device, respond Respond) {
-	op := q.offers.operation(d)
+	op := q.offers.operation(mainClient(d))
 	if why, ok := q.dongle.usable(); !ok {
 		respond(fail(ServiceNotAvailable, op, "%s", why))
 		return
@@ -422,12 +437,12 @@ func (q *inquiries) interview(d *device, respond Respond) {
 	respond(Answer{Status: InProgress, Operation: op})
 	q.interviews.await(d, func(err error) {
 		if err != nil {
-			respond(fail(Failure, q.offers.operation(d), "%s did not answer all questions: %v",
+			respond(fail(Failure, q.offers.operation(mainClient(d)), "%s did not answer all questions: %v",
 				d.Name(), err))
 			return
 		}
 		q.inventory.await(d, func() {
-			respond(Answer{Status: Success, Operation: q.offers.operation(d)})
+			respond(Answer{Status: Success, Operation: q.offers.operation(mainClient(d))})
 		})
 	})
 }

@@ -298,6 +298,7 @@ func (s *Service) tick(now time.Time) {
 	if s.dongle.connected {
 		s.asking.interviews.run(now)
 	}
+	s.orders.beginWaiting(now)
 	s.orders.byPolicy(now)
 	if s.offers.prefetch.due(now) {
 		s.offers.fetchAhead(s.home.sorted(), now)

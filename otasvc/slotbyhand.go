@@ -31,9 +31,9 @@ func (h *byHand) loadImage(d *device, respond Respond) {
 	load := func(o Offer) {
 		h.load(slot.Key{SHA256: o.SHA256, Version: o.ImageVersion}, about, respond)
 	}
-	switch o := h.offers.best(d.Device); {
+	switch o := h.offers.best(mainClient(d)); {
 	case o == nil:
-		respond(fail(ImageInfoNotFound, about(), "%s", h.offers.noImage(d.Device)))
+		respond(fail(ImageInfoNotFound, about(), "%s", h.offers.noImage(mainClient(d))))
 	case o.candidate != nil && !o.candidate.Stored:
 		respond(Answer{Status: InProgress, Operation: about()})
 		h.offers.ensure(*o, false, about(), respond, func(had Offer, err error) {
@@ -41,7 +41,7 @@ func (h *byHand) loadImage(d *device, respond Respond) {
 				respond(fail(fetchStatus(err), about(), "%v", err))
 				return
 			}
-			if why := wrongHardware(d.Device, had); why != "" {
+			if why := wrongHardware(mainClient(d), had); why != "" {
 				respond(fail(ImageInfoNotFound, about(), "the %s", why))
 				return
 			}

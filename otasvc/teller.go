@@ -116,7 +116,7 @@ func (t *teller) infoNow() InfoRecord {
 // record is the device as others see it.
 func (t *teller) record(d *device, now time.Time) DeviceRecord {
 	f := d.Facts()
-	o := t.offers.best(d.Device)
+	o := t.offers.best(mainClient(d))
 	r := DeviceRecord{
 		EUID:             f.EUID,
 		NetworkAddress:   f.NetworkAddress,
@@ -128,21 +128,62 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		HardwareVersion:  f.HardwareVersion,
 		ForPeople:        forPeople(&f),
 		Endpoint:         f.Endpoint,
-		Sleepy:           f.Sleepy,
 		CurrentVersion:   f.CurrentVersion,
-		Heard:            Heard{LQI: f.Heard.LQI, LastSeen: f.LastSeen},
-		UpdateAvailable:  isUpdate(d, o),
+		Heard:            Heard{f.Sleepy, f.Heard.LQI, f.LastSeen},
+		UpdateAvailable:  isUpdate(mainClient(d), o),
 		Settings:         f.Settings,
 		Offer:            o,
-		History:          slices.Clone(d.history),
+		OtherImages:      t.otherImages(d),
+		History:          toldHistory(d),
 	}
 	if d.upgrade != nil {
 		told := d.upgrade.Telling(now)
 		told.Error = explainEnd(d, d.upgrade)
-		r.Upgrade = &told
+		r.Upgrade = toldUpgrade(d, told)
 		r.Queue = d.queue.Place()
 	}
 	return r
+}
+
+// toldUpgrade is a record of a device's upgrade as others see it: the image type stands for an OTA client
+// besides the main one.
+func toldUpgrade(d *device, r upgrade.Record) *upgrade.Record {
+	if upgradedClient(d).isMain() {
+		r.ImageType = nil
+	}
+	return &r
+}
+
+// toldHistory is a device's history as others see it.
+func toldHistory(d *device) []upgrade.Past {
+	main := mainClient(d)
+	list := slices.Clone(d.history)
+	for i := range list {
+		if main.had(list[i]) {
+			list[i].Kind = nil
+		}
+	}
+	return list
+}
+
+// otherImages is what is told of a device's OTA clients besides the main one; nil where it has none.
+func (t *teller) otherImages(d *device) []OtherImage {
+	var list []OtherImage
+	for c := range clientsOf(d) {
+		if c.isMain() {
+			continue
+		}
+		o := t.offers.best(c)
+		list = append(list, OtherImage{
+			Endpoint:         c.ota.Endpoint,
+			ManufacturerCode: c.ota.ManufacturerCode,
+			ImageType:        *c.ota.ImageType,
+			CurrentVersion:   c.ota.CurrentVersion,
+			UpdateAvailable:  isUpdate(c, o),
+			Offer:            o,
+		})
+	}
+	return list
 }
 
 // shownVersion is a file version as people write it.
@@ -232,7 +273,16 @@ func (o *outlook) look(now time.Time) {
 // operation is the operation record of an answer about a device; o is the image that the answer is about, or
 // nil.
 func (d *device) operation(o *Offer) *Operation {
-	f := d.Facts()
+	if o == nil {
+		return mainClient(d).operation(nil)
+	}
+	return clientFor(d, o.ImageType).operation(o)
+}
+
+// operation is the operation record of an answer about an OTA client; o is the image that the answer is
+// about, or nil.
+func (c client) operation(o *Offer) *Operation {
+	f := c.facts()
 	op := &Operation{
 		EUID:             f.EUID,
 		ManufacturerCode: f.ManufacturerCode,

@@ -141,7 +141,7 @@ func (us *upgrades) remark(d *device, u *upgrade.Upgrade, what upgrade.Remarkabl
 // begun notes that a device asks for its image, which says what its OTA client is.
 func (us *upgrades) begun(d *device, u *upgrade.Upgrade, goesOn bool) {
 	image := u.Image()
-	d.SetIdentity(image.ManufacturerCode, image.ImageType)
+	d.LearnTaken(0, image.ManufacturerCode, image.ImageType)
 	if !goesOn {
 		us.log.Info("download started", "euid", d.EUID(), "fileVersion", shownVersion(image.ImageVersion),
 			"offset", u.Offset(), "attempt", u.Attempt())
@@ -174,7 +174,7 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 		return
 	}
 	image := u.Image()
-	d.moments.notified = us.now()
+	d.notified.at = us.now()
 	wanted := func() bool { return !asksForBlocks(d, us.now()) }
 	us.sender.SendWhile(wanted, message.ImageNotify{
 		Target:           d.target(),
@@ -188,7 +188,7 @@ func (us *upgrades) sendNotify(d *device, u *upgrade.Upgrade, done func(error)) 
 
 // readVersion asks a device what it runs; what it says is taken in wherever it comes from.
 func (us *upgrades) readVersion(d *device, u *upgrade.Upgrade, awaited bool) {
-	us.interviews.readVersion(d, func(err error) {
+	us.interviews.readVersion(clientOf(d, u), func(err error) {
 		if !awaited {
 			return
 		}
@@ -240,7 +240,7 @@ func (us *upgrades) lastBlock(tr *blocks.Transfer, req message.ImageBlockRequest
 // sendLastBlock empties the slot and then sends the block.
 func (us *upgrades) sendLastBlock(d *device) {
 	tr := d.rights.transfer
-	req := d.lastBlock
+	req := d.ending.lastBlock
 	send := func() { us.sender.Send(us.rights.server.Block(tr, &req), nil) }
 	if us.slot.state.IsCleared() {
 		send()
@@ -283,7 +283,7 @@ var endEvents = map[upgrade.State]EventName{
 // ended tells everybody how an upgrade ended.
 func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	if u.RunsAnyVersion() { // else nobody takes that for what a device runs
-		d.SetVersion(u.Image().ImageVersion)
+		d.SetVersionOf(u.Image().ImageType, u.Image().ImageVersion)
 	}
 	us.home.ended(d)
 	event := us.event(endEvents[u.State()], d, u, u.Offset())
@@ -342,11 +342,11 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 // endedOperation is the operation record of the answer about an upgrade that has ended. Where there was no
 // image, it has the codes of the device, which no image was found for.
 func endedOperation(d *device, u *upgrade.Upgrade) *Operation {
-	op := operationOf(u, d.EUID(), d.CurrentVersion())
+	c := clientOf(d, u)
+	op := operationOf(u, d.EUID(), c.ota.CurrentVersion)
 	if u.Image().Missing {
-		f := d.Facts()
-		op.ManufacturerCode = f.ManufacturerCode
-		op.ImageType = f.ImageType
+		op.ManufacturerCode = c.ota.ManufacturerCode
+		op.ImageType = c.ota.ImageType
 	}
 	return op
 }
@@ -384,11 +384,31 @@ func explainEnd(d *device, u *upgrade.Upgrade) string {
 
 // memberEnded gives a group's answer when all its members have ended.
 func (us *upgrades) memberEnded(d *device, u *upgrade.Upgrade) {
-	g := us.groups.memberEnded(u.Group(), d.EUID(), u.State(), u.Reason())
+	g := us.groups.memberEnded(u.Group(), d.EUID(), u.Image().ImageType, u.State(), u.Reason())
 	if g == nil {
 		return
 	}
 	us.finishGroup(g)
+}
+
+// cancelWaiting ends the upgrades of a device that wait for another one of it to end. It reports whether
+// there were any.
+func (us *upgrades) cancelWaiting(d *device) bool {
+	return us.endWaiting(func(_ *group, m *member) bool {
+		return m.EUID == d.EUID()
+	}, upgrade.Cancelled, upgrade.ReasonCancelled)
+}
+
+// endWaiting ends those upgrades of groups that wait for another one of their device and that ends picks. It
+// reports whether there were any.
+func (us *upgrades) endWaiting(
+	ends func(*group, *member) bool, how upgrade.State, why upgrade.Reason,
+) bool {
+	groups := us.groups.endWaiting(ends, how, why)
+	for _, g := range groups {
+		us.finishGroup(g)
+	}
+	return len(groups) > 0
 }
 
 // finishGroup gives the answer of a group once all its members have ended.

@@ -40,12 +40,14 @@ type upgrades struct {
 	owed int // final answers that were given and that nobody is known to have yet
 }
 
-// begin queues an upgrade of a device to an image that was offered. The order says when and for whom.
-func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Time) *upgrade.Upgrade {
+// begin queues an upgrade of a device, as one of its OTA clients, to an image that was offered. The order
+// says when and for whom.
+func (us *upgrades) begin(c client, o *Offer, order upgrade.Order, now time.Time) *upgrade.Upgrade {
+	d := c.device
 	order.Image = o.image()
-	order.OldVersion = d.CurrentVersion()
-	if is(d.fileVersion(), o.ImageVersion) && !is(d.CurrentVersion(), o.ImageVersion) {
-		order.ToldAs = d.CurrentVersion()
+	order.OldVersion = c.ota.CurrentVersion
+	if is(c.fileVersion(), o.ImageVersion) && !is(c.ota.CurrentVersion, o.ImageVersion) {
+		order.ToldAs = c.ota.CurrentVersion
 	}
 	u := upgrade.New(order, now)
 	us.home.begin(d, u)
@@ -57,32 +59,32 @@ func (us *upgrades) begin(d *device, o *Offer, order upgrade.Order, now time.Tim
 	return u
 }
 
-// refused enters an upgrade of a device that was refused for its image or the device, and tells everybody.
-// The device must have no upgrade under way.
+// refused enters an upgrade of a device, as one of its OTA clients, that was refused for its image or the
+// device, and tells everybody. The device must have no upgrade under way.
 func (us *upgrades) refused(
-	d *device, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+	c client, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
 ) {
-	us.enterRefused(d, refusedUpgrade(d, image, order, reason, why, now), now)
+	us.enterRefused(c.device, refusedUpgrade(c, image, order, reason, why, now), now)
 }
 
 // refusedOnce is refused for what is tried again by itself: what was told of the device last is not told
 // again.
 func (us *upgrades) refusedOnce(
-	d *device, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+	c client, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
 ) {
-	u := refusedUpgrade(d, image, order, reason, why, now)
-	if d.active() == nil && !u.SameRefusal(d.upgrade) {
-		us.enterRefused(d, u, now)
+	u := refusedUpgrade(c, image, order, reason, why, now)
+	if c.device.active() == nil && !u.SameRefusal(c.device.upgrade) {
+		us.enterRefused(c.device, u, now)
 	}
 }
 
-// refusedUpgrade is an upgrade of a device that was refused.
+// refusedUpgrade is an upgrade of a device, as one of its OTA clients, that was refused.
 func refusedUpgrade(
-	d *device, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
+	c client, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
 ) *upgrade.Upgrade {
 	order.Image = image
-	order.OldVersion = d.CurrentVersion()
-	return upgrade.Refused(order, reason, why, d.upgrade, now)
+	order.OldVersion = c.ota.CurrentVersion
+	return upgrade.Refused(order, reason, why, c.device.upgrade, now)
 }
 
 // enterRefused gives a device an upgrade that was refused, which has ended.
@@ -106,12 +108,33 @@ func (us *upgrades) stepOf(d *device, u *upgrade.Upgrade, e upgrade.Event, now t
 	from := u.State()
 	effects := u.Step(e, us.policyFor(d), now)
 	if to := u.State(); to != from {
+		if to == upgrade.Applying {
+			image := u.Image()
+			d.SetInstalled(image.ImageType, image.ImageVersion)
+		}
 		us.log.Debug("upgrade", "euid", d.EUID(), "from", from, "to", to, "reason", u.Reason())
 	}
 	for _, effect := range effects {
 		us.carryOut(d, u, effect, now)
 	}
 	return len(effects) > 0
+}
+
+// versionTold tells a device's upgrade which version an OTA client of the device has told, where it is the
+// client that the upgrade is for.
+func (us *upgrades) versionTold(d *device, by registry.Client, now time.Time) {
+	if d.active() == nil {
+		return
+	}
+	if c := upgradedClient(d); c.ota.Same(&by) {
+		us.step(d, upgrade.VersionRead{Version: *by.CurrentVersion}, now)
+	}
+}
+
+// cancel ends a device's upgrade, and those that follow it. It reports whether there was any.
+func (us *upgrades) cancel(d *device, now time.Time) bool {
+	follow := us.cancelWaiting(d)
+	return us.step(d, upgrade.Cancel{}, now) || follow
 }
 
 // stepIf is step for what comes late: the device may have another upgrade by then.
@@ -157,6 +180,9 @@ func (us *upgrades) configure(d *device, set needs.Settings, now time.Time) erro
 	}
 	d.Configure(set)
 	us.rights.limit(d)
+	if set.Excludes() {
+		us.cancelWaiting(d)
+	}
 	if u := d.active(); u != nil && set.Excludes() && !u.Forced() && waits(u) {
 		us.step(d, upgrade.Cancel{}, now)
 	}
@@ -179,7 +205,7 @@ func (us *upgrades) facts(d *device) upgrade.Facts {
 		Away:      us.dongle.away,
 		Addressed: d.Reachable(),
 		Slot:      us.slotFor(d),
-		QueryOnly: d.Mute() && us.watch.shows(),
+		QueryOnly: upgradedClient(d).ota.Mute && us.watch.shows(),
 	}
 }
 
@@ -313,7 +339,7 @@ func (us *upgrades) judgeHardware(d *device, now time.Time) {
 		return
 	}
 	limits := library.HeaderLimits(&image.Header)
-	if why := wrongHardware(d.Device, Offer{limits: limits}); why != "" {
+	if why := wrongHardware(upgradedClient(d), Offer{limits: limits}); why != "" {
 		us.step(d, upgrade.WrongHardware{Why: "the " + why + forceIt}, now)
 	}
 }
@@ -332,13 +358,16 @@ func (us *upgrades) judgeImage(d *device, u *upgrade.Upgrade, now time.Time) {
 			us.step(other, upgrade.CanaryFailed{}, now)
 		}
 	}
+	us.endWaiting(func(g *group, m *member) bool {
+		return m.SHA256 == u.Image().SHA256 && !g.Follow.Forced
+	}, upgrade.Failed, upgrade.ReasonCanaryFailed)
 }
 
 // awaitQuery reports whether there is an upgrade of which nothing but a query of its device can say how it
 // went.
 func (us *upgrades) awaitQuery() bool {
 	for _, d := range us.home.active {
-		if d.Mute() && d.upgrade.State() == upgrade.Applying {
+		if upgradedClient(d).ota.Mute && d.upgrade.State() == upgrade.Applying {
 			return true
 		}
 	}
@@ -394,7 +423,7 @@ func recordOf(d *device, now time.Time) *upgrade.Record {
 	}
 	r := d.upgrade.Record(now)
 	r.Error = explainEnd(d, d.upgrade)
-	return &r
+	return toldUpgrade(d, r)
 }
 
 // operationOf is the operation record of an answer about an upgrade; running is the version on the device

@@ -197,8 +197,8 @@ func (s *Service) makeRequests(o *Options, out *outlet) {
 		offers:     s.offers,
 		searches:   s.asking.searches,
 		interviews: s.asking.interviews,
-		inventory:  s.asking.inventory,
 		takeCensus: s.asking.census.take,
+		inventory:  s.asking.inventory,
 	}
 	s.teller = &teller{
 		outlet:    out,

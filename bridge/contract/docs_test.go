@@ -285,6 +285,7 @@ func TestDocumentHasTheTopics(t *testing.T) {
 		{base.Images(), "yes", "out"},
 		{base.Device("<euid>"), "yes", "out"},
 		{base.Update("<euid>"), "yes", "out"},
+		{base.Update("<euid>") + "/<imageTypeId>", "yes", "out"}, // see TestTopicsOfDevices
 		{base.Event("<name>"), "no", "out"},
 		{base.Request("<operation>"), "no", "in"},
 		{base.Response("<operation>"), "no", "out"},

@@ -28,6 +28,7 @@ var payloads = []struct {
 	{contract.Report{}, "Report", "The report on a file"},
 	{contract.Check{}, "Check", "A check"},
 	{contract.Device{}, "Device", "A device"},
+	{contract.OtherImage{}, "OtherImage", "Another image of a device"},
 	{contract.Settings{}, "Settings", "The settings of a device"},
 	{contract.Offer{}, "Offer", "The image for a device"},
 	{contract.Upgrade{}, "Upgrade", "An upgrade"},

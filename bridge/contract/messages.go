@@ -124,6 +124,8 @@ type CheckResult struct {
 type UpgradeResult struct {
 	// EUID is the device's IEEE address.
 	EUID EUID `json:"euid"`
+	// ImageType is the image type of one of the device's [OtherImage]; absent where it was the device's own.
+	ImageType *uint16 `json:"imageTypeId,omitempty"`
 	// State is one of [EndStates].
 	State State `json:"state"`
 	// Reason is why the upgrade did not succeed; null otherwise.

@@ -170,12 +170,32 @@ type Device struct {
 	UpdateAvailable bool `json:"updateAvailable"`
 	// Image is the image that the device would get now; null where there is none.
 	Image *Offer `json:"image"`
+	// OtherImages are the device's further OTA clients, or image types, each with the image that it would
+	// get; absent for a device with one alone.
+	OtherImages []OtherImage `json:"otherImages,omitempty"`
 	// Upgrade is the device's latest upgrade; null where it never had one.
 	Upgrade *Upgrade `json:"upgrade"`
 	// Settings are what was set for this device alone, by the request configure.
 	Settings Settings `json:"settings"`
 	// History are upgrades that have ended, the newest first, at most 10; absent where there are none.
 	History []PastUpgrade `json:"history,omitempty"`
+}
+
+// OtherImage is one of several OTA clients of a device, or image types that it asks for. What the device's
+// own record says is that of another one.
+type OtherImage struct {
+	// Endpoint is the endpoint of the OTA client, from 1 to 240.
+	Endpoint *uint8 `json:"endpoint"`
+	// ManufacturerCode is the one that the OTA client asks for images with.
+	ManufacturerCode *uint16 `json:"mfgId"`
+	// ImageType is the one that the OTA client asks for images with. In requests it names the OTA client.
+	ImageType uint16 `json:"imageTypeId"`
+	// CurrentVersion is the file version that the OTA client runs.
+	CurrentVersion *uint32 `json:"currentFileVersion"`
+	// UpdateAvailable says that Image is newer than what the OTA client runs.
+	UpdateAvailable bool `json:"updateAvailable"`
+	// Image is the image that the OTA client would get now; null where there is none.
+	Image *Offer `json:"image"`
 }
 
 // Settings are what was set for one device alone; what is absent was not set.
@@ -221,6 +241,8 @@ type Offer struct {
 type Upgrade struct {
 	// State is where the upgrade stands.
 	State State `json:"state"`
+	// ImageType is the image type of one of the device's [OtherImage]; absent where it is the device's own.
+	ImageType *uint16 `json:"imageTypeId,omitempty"`
 	// ImageVersion is the file version that the device is to get; null where there was no image, and none was
 	// asked for.
 	ImageVersion *uint32 `json:"imageVersion"`
@@ -278,6 +300,8 @@ type PastUpgrade struct {
 	State State `json:"state"`
 	// Reason is why the upgrade did not succeed; null otherwise.
 	Reason *Reason `json:"reason"`
+	// ImageType is the image type of one of the device's [OtherImage]; absent where it was the device's own.
+	ImageType *uint16 `json:"imageTypeId,omitempty"`
 	// ImageVersion is the file version that the device was to get; null where there was no image, and none
 	// was asked for.
 	ImageVersion *uint32 `json:"imageVersion"`

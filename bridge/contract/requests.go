@@ -110,12 +110,13 @@ func Operations() []Operation {
 		{
 			Name: "image_info", Response: "imageInfoResponse", OfDevice: true,
 			Required: []Key{device},
+			Optional: []Key{imageType},
 		},
 		{
 			Name: "upgrade", Response: "upgradeResponse", OfDevice: true,
 			Required: []Key{deviceOrAll},
 			Optional: []Key{
-				url, sha256, sha512, imageVersion,
+				imageType, url, sha256, sha512, imageVersion,
 				{Name: "allowDowngrade", Kind: ValueBoolean},
 				{Name: "force", Kind: ValueBoolean},
 				{Name: "when", Kind: ValueStart},
@@ -137,7 +138,7 @@ func Operations() []Operation {
 		},
 		{
 			Name: "check", Response: "checkResponse",
-			Optional: []Key{deviceOrAll},
+			Optional: []Key{deviceOrAll, imageType},
 		},
 		{
 			Name: "interview", Response: "interviewResponse", OfDevice: true,

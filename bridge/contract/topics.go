@@ -1,6 +1,9 @@
 package contract
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // Topics builds and reads the topics of one service. It is the base topic, without a slash at either end.
 type Topics string
@@ -28,13 +31,27 @@ func (t Topics) Device(euid EUID) string { return string(t) + "/device/" + strin
 // Update holds an [UpdateState], retained.
 func (t Topics) Update(euid EUID) string { return t.Device(euid) + "/update" }
 
+// OtherUpdate holds the [UpdateState] of one of the device's [OtherImage], retained. The image type stands in
+// the topic as a decimal number.
+func (t Topics) OtherUpdate(euid EUID, imageType uint16) string {
+	return t.Update(euid) + "/" + strconv.FormatUint(uint64(imageType), 10)
+}
+
 // Devices is the filter for what is retained of all devices.
 func (t Topics) Devices() string { return string(t) + "/device/#" }
 
-// IsOfDevice reports whether a topic is one of the two that are retained of a device.
+// IsOfDevice reports whether a topic is one of those that are retained of a device.
 func (t Topics) IsOfDevice(topic string) bool {
 	name, ok := strings.CutPrefix(topic, string(t)+"/device/")
-	return ok && EUID(strings.TrimSuffix(name, "/update")).Valid()
+	if !ok {
+		return false
+	}
+	device, imageType, other := strings.Cut(name, "/update/")
+	if other {
+		n, err := strconv.ParseUint(imageType, 10, 16)
+		return err == nil && strconv.FormatUint(n, 10) == imageType && EUID(device).Valid()
+	}
+	return EUID(strings.TrimSuffix(name, "/update")).Valid()
 }
 
 // Event is where events of one name are published, each an [Event].

@@ -1,7 +1,10 @@
 package homeassistant
 
 import (
+	"fmt"
+
 	"github.com/zigate-ota/zigate-ota/bridge/contract"
+	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
@@ -32,8 +35,26 @@ const (
 	templateActive       = "{{ value_json.upgrades.active }}"
 )
 
-// deviceComponents returns the entities of a device.
-func (o Options) deviceComponents(euid message.IEEE) map[string]component {
+// otherComponent is the component of one of a device's other images.
+func otherComponent(imageType uint16) string { return fmt.Sprintf("update_%d", imageType) }
+
+// otherUpdate returns the update entity of one of a device's other images.
+func (o Options) otherUpdate(address contract.EUID, imageType uint16) component {
+	payload := fmt.Sprintf(`{"deviceId":"%s","imageTypeId":%d}`, address, imageType)
+	return o.needsDongle(component{
+		Platform:         platformUpdate,
+		Name:             "Firmware " + formatType(imageType),
+		DeviceClass:      "firmware",
+		EntityCategory:   categoryConfig,
+		StateTopic:       o.topics().OtherUpdate(address, imageType),
+		CommandTopic:     o.topics().Request("upgrade"),
+		PayloadInstall:   payload,
+		DisplayPrecision: 1,
+	})
+}
+
+// deviceComponents returns the entities of a device with some other images.
+func (o Options) deviceComponents(euid message.IEEE, others []otasvc.OtherImage) map[string]component {
 	address := contract.EUID(euid.String())
 	record := o.topics().Device(address)
 	payload := `{"deviceId":"` + string(address) + `"}`
@@ -45,7 +66,7 @@ func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 	}
 
 	no := false
-	return identified(euid, map[string]component{
+	components := map[string]component{
 		"update": o.needsDongle(component{
 			Platform:               platformUpdate,
 			Name:                   "Firmware",
@@ -96,7 +117,11 @@ func (o Options) deviceComponents(euid message.IEEE) map[string]component {
 			ValueTemplate:  templateRemaining,
 			Unit:           "s",
 		},
-	})
+	}
+	for _, other := range others {
+		components[otherComponent(other.ImageType)] = o.otherUpdate(address, other.ImageType)
+	}
+	return identified(euid, components)
 }
 
 // dongleComponents returns the entities of the dongle, which stands for the service too.

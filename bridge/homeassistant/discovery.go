@@ -128,9 +128,10 @@ const (
 	platformUpdate       = "update"
 )
 
-// Device returns the document of a device. It depends on the device's name, manufacturer, model and versions
-// and on Options alone, so the progress of an upgrade does not change it.
-func Device(o Options, d otasvc.DeviceRecord) Document {
+// Device returns the document of a device. It depends on the device's name, manufacturer, model, versions and
+// the types of its other images and on Options alone, so the progress of an upgrade does not change it. gone
+// are image types that it had before: their entities are removed.
+func Device(o Options, d otasvc.DeviceRecord, gone ...uint16) Document {
 	doc := o.document(device{
 		Identifiers:  []string{ObjectID(d.EUID)},
 		Name:         label(d.Name),
@@ -148,7 +149,10 @@ func Device(o Options, d otasvc.DeviceRecord) Document {
 	if d.HardwareVersion != nil {
 		doc.Device.HardwareVersion = fmt.Sprint(*d.HardwareVersion)
 	}
-	doc.Components = o.deviceComponents(d.EUID)
+	doc.Components = o.deviceComponents(d.EUID, d.OtherImages)
+	for _, imageType := range gone {
+		doc.Components[otherComponent(imageType)] = component{Platform: platformUpdate}
+	}
 	return Document{Topic: Topic(o.Prefix, d.EUID), Payload: contract.Marshal(doc)}
 }
 

@@ -32,24 +32,50 @@ func Update(d otasvc.DeviceRecord) contract.UpdateState {
 		s.LatestVersion = formatVersion(o.ImageVersion)
 		s.ReleaseSummary, s.ReleaseURL = release(o)
 	}
-	if u := d.Upgrade; u != nil {
-		switch u.State {
-		case upgrade.Queued, upgrade.Notified, upgrade.Applying:
-			s.InProgress = true
-		case upgrade.Downloading, upgrade.Paused:
-			s.InProgress = true
-			s.UpdatePercentage = percentage(u.Progress)
-		}
-		// An installation would install the image that waits on the device.
-		if (s.InProgress || u.State == upgrade.Downloaded) && u.ImageVersion != nil {
-			s.LatestVersion = formatVersion(*u.ImageVersion)
-		}
-		if u.State == upgrade.Failed {
-			s.ReleaseSummary = failed(u.Error, s.ReleaseSummary)
-		}
+	if u := d.Upgrade; u != nil && u.ImageType == nil {
+		follow(&s, u)
 	}
 	return s
 }
+
+// OtherUpdate returns the state of the update entity of one of a device's other images.
+func OtherUpdate(d otasvc.DeviceRecord, image otasvc.OtherImage) contract.UpdateState {
+	other := d
+	other.CurrentVersion = image.CurrentVersion
+	other.Offer = image.Offer
+	other.UpdateAvailable = image.UpdateAvailable
+	other.Upgrade = nil
+	s := Update(other)
+	if s.Title != "" {
+		s.Title += " "
+	}
+	s.Title += formatType(image.ImageType)
+	if u := d.Upgrade; u != nil && u.ImageType != nil && *u.ImageType == image.ImageType {
+		follow(&s, u)
+	}
+	return s
+}
+
+// follow has the state of an update entity show its upgrade.
+func follow(s *contract.UpdateState, u *upgrade.Record) {
+	switch u.State {
+	case upgrade.Queued, upgrade.Notified, upgrade.Applying:
+		s.InProgress = true
+	case upgrade.Downloading, upgrade.Paused:
+		s.InProgress = true
+		s.UpdatePercentage = percentage(u.Progress)
+	}
+	// An installation would install the image that waits on the device.
+	if (s.InProgress || u.State == upgrade.Downloaded) && u.ImageVersion != nil {
+		s.LatestVersion = formatVersion(*u.ImageVersion)
+	}
+	if u.State == upgrade.Failed {
+		s.ReleaseSummary = failed(u.Error, s.ReleaseSummary)
+	}
+}
+
+// formatType returns an image type as people write it.
+func formatType(imageType uint16) string { return fmt.Sprintf("0x%04x", imageType) }
 
 // failed returns a summary that begins with why the last upgrade has failed: who pressed "Install" sees it
 // there.

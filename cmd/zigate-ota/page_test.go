@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 var screenshots = flag.String("screenshots", "", "folder that TestPageScreenshots writes to")
@@ -51,6 +52,7 @@ func TestPage(t *testing.T) {
 	b := startBrowser(t)
 	for name, test := range map[string]func(*testing.T, *browser){
 		"upgrade, two browsers in step": pageUpgrade, "failure": pageFailure, "turns": pageTurns, "refusals": pageRefusals,
+		"other images":    pageOtherImages,
 		"lost connection": pageLostConnection, "markup in names": pageMarkup, "token": pageToken,
 		"keyboard and screen reader": pageKeyboard, "a thousand devices": pageThousand,
 		"from elsewhere": pageElsewhere, "phone": pagePhone, "pages of others": pageForeign,
@@ -152,6 +154,29 @@ func pageTurns(t *testing.T, b *browser) {
 	p.await("its place", fmt.Sprintf(`document.querySelector('#queue .entry[data-euid="%s"] .name').textContent.startsWith("1. ")`, hall))
 	p.await("the end of all", `/^All downloads complete about .+, in (2 d|1 d)/.test(document.getElementById("queue-end").textContent)`)
 	p.await("their turns", fmt.Sprintf(`[...document.querySelectorAll("#queue .entry")].map((e) => e.dataset.euid).join() === %s`, quote(hall+","+kitchen)))
+	if bad := p.complaints(); len(bad) > 0 {
+		t.Errorf("the page complains: %v", bad)
+	}
+}
+
+// pageOtherImages: a second image of a device is shown beside it, and upgraded from there.
+func pageOtherImages(t *testing.T, b *browser) {
+	devices := simulatedDevices()[:1]
+	devices[0].OtherClients = []sim.ClientConfig{{Endpoint: 2, ImageType: 0x2202, FileVersion: 5}}
+	s := serveHome(t, newSimulation(devices, 100))
+	p := b.open(t, s.url()+"#device/"+kitchen)
+	p.await("the image", someShow("#sheet .others li", "0x2202Runs 0x00000005 at endpoint 2"))
+	image := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2202, FileVersion: 6}, firmware(3_000))
+	p.drop(writeImage(t, "second.ota", image))
+	p.await("what it is newer than", someShow(".toast", "it is newer than what "))
+	p.await("that there is a newer one", someShow("#sheet .others li", "Newer: 0x00000006"))
+	p.click(`#sheet .others button`)
+	p.await("what is upgraded", someShow("#sheet .facts div", "Image type0x2202"))
+	p.await("the new version", someShow("#sheet .others li", "Runs 0x00000006"))
+	p.await("the upgrade among the earlier ones", someShow("#sheet .past li", "0x00000006 of type 0x2202"))
+	if got := s.app.home.Device(devices[0].IEEE).OtherClients()[0]; !bytes.Equal(got.Installed, image) {
+		t.Errorf("the device has installed %d bytes, not the image's %d", len(got.Installed), len(image))
+	}
 	if bad := p.complaints(); len(bad) > 0 {
 		t.Errorf("the page complains: %v", bad)
 	}

@@ -30,6 +30,9 @@ type Device struct {
 	// heard says that link quality or last seen have changed since they were told.
 	heard bool
 	told  telling
+	// named is the image type that was read as attribute of an endpoint, by endpoint. It is not kept: after a
+	// restart it is read anew.
+	named map[uint8]uint16
 }
 
 // telling is when a device was last told to others, and which of its revisions.
@@ -145,63 +148,13 @@ func (d *Device) SetSleepy(sleepy bool) {
 	}
 }
 
-// SetEndpoint notes the device's endpoint with the OTA client, from 1 on.
+// SetEndpoint notes the device's endpoint with the main OTA client, from 1 on.
 func (d *Device) SetEndpoint(endpoint uint8) {
-	if d.facts.Endpoint != endpoint {
-		d.facts.Endpoint = endpoint
-		d.changed()
-	}
+	changeClient(d, 0, func(c *Client) { c.Endpoint = endpoint })
 }
 
-// SetIdentity notes manufacturer code and image type of the device's OTA client.
-func (d *Device) SetIdentity(manufacturerCode, imageType uint16) {
-	d.setManufacturerCode(manufacturerCode)
-	d.setImageType(imageType)
-}
-
-func (d *Device) setManufacturerCode(code uint16) {
-	if set(&d.facts.ManufacturerCode, code) || d.facts.ManufacturerUnsure {
-		d.facts.ManufacturerUnsure = false
-		d.changed()
-	}
-}
-
-func (d *Device) setImageType(imageType uint16) {
-	if set(&d.facts.ImageType, imageType) {
-		d.changed()
-	}
-}
-
-// SetHardwareVersion notes the hardware version that the device told.
-func (d *Device) SetHardwareVersion(version uint16) {
-	if set(&d.facts.HardwareVersion, version) {
-		d.facts.NoHardwareVersion = false
-		d.changed()
-	}
-}
-
-// SetNoHardwareVersion notes that the device has asked for an image without telling a hardware version. One
-// that it has told before stays.
-func (d *Device) SetNoHardwareVersion() {
-	if d.facts.HardwareVersion == nil && !d.facts.NoHardwareVersion {
-		d.facts.NoHardwareVersion = true
-		d.changed()
-	}
-}
-
-// SetVersion notes the running file version that the device told. With another one than before it may be
-// another device in all but its address.
-func (d *Device) SetVersion(version uint32) {
-	d.facts.Heard.VersionFresh = true
-	before := d.facts.CurrentVersion
-	if !set(&d.facts.CurrentVersion, version) {
-		return
-	}
-	d.changed()
-	if before != nil {
-		d.SetOutdated()
-	}
-}
+// SetVersion notes the running file version that the device's main OTA client told.
+func (d *Device) SetVersion(version uint32) { tellVersion(d, 0, version) }
 
 // SetOutdated notes that the device runs another image than when it told of itself.
 func (d *Device) SetOutdated() {

@@ -77,11 +77,13 @@ func TestChangesShow(t *testing.T) {
 		change func(*registry.Devices, *registry.Device)
 		want   int
 	}{
-		"sleepy":        {func(_ *registry.Devices, d *registry.Device) { d.SetSleepy(true) }, both},
-		"endpoint":      {func(_ *registry.Devices, d *registry.Device) { d.SetEndpoint(11) }, both},
-		"identity":      {func(_ *registry.Devices, d *registry.Device) { d.SetIdentity(0x117c, 0x2201) }, both},
-		"hardware":      {func(_ *registry.Devices, d *registry.Device) { d.SetHardwareVersion(2) }, both},
-		"no hardware":   {func(_ *registry.Devices, d *registry.Device) { d.SetNoHardwareVersion() }, both},
+		"sleepy":   {func(_ *registry.Devices, d *registry.Device) { d.SetSleepy(true) }, both},
+		"endpoint": {func(_ *registry.Devices, d *registry.Device) { d.SetEndpoint(11) }, both},
+		"identity": {func(_ *registry.Devices, d *registry.Device) { d.LearnTaken(0, 0x117c, 0x2201) }, both},
+		"hardware": {func(_ *registry.Devices, d *registry.Device) {
+			d.LearnQuery(1, message.QueryNextImage{HasHardwareVersion: true, HardwareVersion: 2})
+		}, both},
+		"no hardware":   {func(_ *registry.Devices, d *registry.Device) { d.LearnQuery(1, message.QueryNextImage{}) }, both},
 		"version":       {func(_ *registry.Devices, d *registry.Device) { d.SetVersion(7) }, both},
 		"interviewed":   {func(_ *registry.Devices, d *registry.Device) { d.SetInterviewed() }, both},
 		"invalid image": {func(_ *registry.Devices, d *registry.Device) { d.SetInvalid("aa") }, both},
@@ -177,17 +179,19 @@ func TestChanged(t *testing.T) {
 func TestFactsAreValues(t *testing.T) {
 	devices := registry.NewDevices()
 	d, _ := devices.Meet(bulb)
-	d.SetIdentity(1, 2)
-	d.SetHardwareVersion(3)
-	d.SetVersion(4)
+	d.LearnTaken(0, 1, 2)
+	d.LearnQuery(0, message.QueryNextImage{
+		ManufacturerCode: 1, ImageType: 2, FileVersion: 4, HasHardwareVersion: true, HardwareVersion: 3,
+	})
 	d.SetInvalid("aa")
 	d.Seen(5, now)
 	devices.Move(d, 6)
 	before, again := d.Facts(), d.Facts()
 
-	d.SetIdentity(11, 12)
-	d.SetHardwareVersion(13)
-	d.SetVersion(14)
+	d.LearnTaken(0, 11, 12)
+	d.LearnQuery(0, message.QueryNextImage{
+		ManufacturerCode: 1, ImageType: 2, FileVersion: 14, HasHardwareVersion: true, HardwareVersion: 13,
+	})
 	d.SetInvalid("bb")
 	d.Seen(15, now)
 	devices.Move(d, 16)
@@ -293,17 +297,17 @@ func TestLearn(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			d, _ := registry.NewDevices().Meet(bulb)
-			var version uint32
+			var client registry.Client
 			var told bool
 			for _, at := range tc.told {
-				version, told = d.Learn(at)
+				client, told = d.Learn(at)
 			}
 			tc.want.EUID = bulb
 			if diff := cmp.Diff(tc.want, d.Facts()); diff != "" {
 				t.Error(diff)
 			}
-			if told != (tc.version != nil) || told && version != *tc.version {
-				t.Errorf("the version %d is told: %v", version, told)
+			if told != (tc.version != nil) || told && *client.CurrentVersion != *tc.version {
+				t.Errorf("the version of %+v is told: %v", client, told)
 			}
 		})
 	}
@@ -335,7 +339,7 @@ func TestLearnPower(t *testing.T) {
 
 func TestLearnQuery(t *testing.T) {
 	d, _ := registry.NewDevices().Meet(bulb)
-	d.LearnQuery(message.QueryNextImage{ManufacturerCode: 1, ImageType: 2, FileVersion: 3})
+	d.LearnQuery(0, message.QueryNextImage{ManufacturerCode: 1, ImageType: 2, FileVersion: 3})
 	want := registry.Facts{
 		EUID: bulb, ManufacturerCode: ptr(uint16(1)), ImageType: ptr(uint16(2)), CurrentVersion: ptr(uint32(3)),
 		Heard: registry.Heard{VersionFresh: true}, NoHardwareVersion: true,
@@ -346,14 +350,14 @@ func TestLearnQuery(t *testing.T) {
 	if c, ok := d.Catalogued(); !ok || !c.HardwareHeard || c.HardwareVersion != nil {
 		t.Errorf("%+v", c)
 	}
-	d.LearnQuery(message.QueryNextImage{
+	d.LearnQuery(0, message.QueryNextImage{
 		ManufacturerCode: 1, ImageType: 2, FileVersion: 3, HasHardwareVersion: true, HardwareVersion: 4,
 	})
 	want.HardwareVersion, want.NoHardwareVersion = ptr(uint16(4)), false
 	if diff := cmp.Diff(want, d.Facts()); diff != "" {
 		t.Error(diff)
 	}
-	d.LearnQuery(message.QueryNextImage{ManufacturerCode: 1, ImageType: 2, FileVersion: 3})
+	d.LearnQuery(0, message.QueryNextImage{ManufacturerCode: 1, ImageType: 2, FileVersion: 3})
 	if diff := cmp.Diff(want, d.Facts()); diff != "" {
 		t.Errorf("a request without it: %s", diff)
 	}
@@ -383,7 +387,7 @@ func TestCatalogued(t *testing.T) {
 	if _, ok := d.Catalogued(); ok {
 		t.Error("a device without a manufacturer code is matched")
 	}
-	d.SetIdentity(0x117c, 0x2201)
+	d.LearnTaken(0, 0x117c, 0x2201)
 	got, ok := d.Catalogued()
 	if !ok || got.ManufacturerCode != 0x117c || got.ImageType != 0x2201 || got.EUI64 != uint64(bulb) {
 		t.Errorf("%+v, %v", got, ok)

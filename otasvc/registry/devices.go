@@ -39,6 +39,7 @@ func (s *Devices) Restore(f Facts, now time.Time) *Device {
 	if !f.LastSeen.IsZero() {
 		f.LastSeen = now.Add(min(f.LastSeen.Sub(now), 0)) // also puts it on the monotonic clock
 	}
+	f.restoreOthers()
 	if !f.QueriedAt.IsZero() {
 		f.QueriedAt = now.Add(min(f.QueriedAt.Sub(now), 0))
 	}

@@ -40,9 +40,10 @@ type Facts struct {
 	// OtherServer is the OTA server that the device has as its own, where that is not the dongle: it may look
 	// for images there. It is 0 where the device has none yet, or was not heard to tell.
 	OtherServer message.IEEE `json:"otherServer,omitempty"`
-	// ManufacturerCode and ImageType are those of the device's OTA client: read as its attributes or seen in
-	// a request. The node descriptor's manufacturer code is often another, so it is no substitute. They are
-	// nil while not known.
+	// ManufacturerCode and ImageType are those of the device's main OTA client: read as its attributes or
+	// seen in a request. The node descriptor's manufacturer code is often another, so it is no substitute.
+	// They are nil while not known. HardwareVersion, NoHardwareVersion, Endpoint and CurrentVersion are that
+	// client's, too.
 	ManufacturerCode *uint16 `json:"manufacturerCode,omitempty"`
 	// ManufacturerUnsure says that an attribute tells 0xFFFF as manufacturer code, and nothing another one.
 	// There are devices that ask for images with that, and others whose attribute was never set. It is taken
@@ -60,7 +61,7 @@ type Facts struct {
 	QueriedAt time.Time `json:"queriedAt,omitzero"`
 	// AsksByItself says that a Query Next Image request was seen that nobody had asked for.
 	AsksByItself bool `json:"asksByItself,omitempty"`
-	// Endpoint is the device's endpoint with the OTA client; 0 means that it is not known.
+	// Endpoint is the device's endpoint with the main OTA client; 0 means that it is not known.
 	Endpoint uint8 `json:"endpoint,omitempty"`
 	// Sleepy devices switch their receiver off while idle, and hear only when they wake.
 	Sleepy bool `json:"sleepy,omitempty"`
@@ -86,6 +87,13 @@ type Facts struct {
 	// Invalid lists the images (SHA-256, lower-case hex) that the device called invalid. They are not offered
 	// again unless a person forces it.
 	Invalid []string `json:"invalid,omitempty"`
+	// ClientEndpoints are the endpoints with an OTA client, from 1 on, where there are several. They may be
+	// those of the same client.
+	ClientEndpoints []uint8 `json:"clientEndpoints,omitempty"`
+	// MainPast is what is remembered of the main OTA client.
+	MainPast ClientPast `json:"otaClient,omitzero"`
+	// Others are the device's OTA clients besides the main one, in the order in which they were met.
+	Others []Client `json:"otherClients,omitempty"`
 
 	// Settings is what a person has set for the device.
 	Settings needs.Settings `json:"settings,omitzero"`

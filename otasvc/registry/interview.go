@@ -22,8 +22,8 @@ type Asker interface {
 	Change(change func(*Device))
 }
 
-// Interview asks a device who it is: its node descriptor, its endpoints and on which of them its OTA client
-// is, what it calls itself, what powers it, and what its OTA client is and runs. One question is asked at a
+// Interview asks a device who it is: its node descriptor, its endpoints and on which of them its OTA clients
+// are, what it calls itself, what powers it, and what its OTA clients are and run. One question is asked at a
 // time. The error says that the device did not answer one that matters, or that ctx is done.
 func Interview(ctx context.Context, a Asker) error {
 	addr := a.Facts().NetworkAddress
@@ -38,7 +38,7 @@ func Interview(ctx context.Context, a Asker) error {
 		return err // it does not hear; without the one or the other alone the interview goes on
 	}
 
-	basic, lost := q.findOTAClient(endpoints)
+	basic, lost := q.findOTAClients(endpoints)
 	if lost != nil && a.Facts().Endpoint == 0 {
 		return lost // the OTA client may be on the endpoint that was not heard of
 	}
@@ -111,11 +111,18 @@ func (q *interview) endpoints(heard bool) ([]uint8, error) {
 	return answer[0].(message.ActiveEndpoints).Endpoints, nil
 }
 
-// findOTAClient asks the endpoints, one after the other, for the one whose output clusters have the OTA
-// cluster. basic is the first that was seen to have the Basic cluster, or 0. The error says that one of them
-// was not heard of.
-func (q *interview) findOTAClient(endpoints []uint8) (basic uint8, lost error) {
+// greenPower is the endpoint of Zigbee's Green Power, which devices list and that has no OTA client.
+const greenPower = 242
+
+// findOTAClients asks the endpoints, one after the other, which of them have the OTA cluster among their
+// output clusters. basic is the first that was seen to have the Basic cluster, or 0. The
+// error says that one of them was not heard of.
+func (q *interview) findOTAClients(endpoints []uint8) (basic uint8, lost error) {
+	var clients []uint8
 	for _, endpoint := range endpoints {
+		if endpoint == greenPower {
+			continue
+		}
 		answer, err := ask(q.ctx, q.asker, askSimpleDescriptor(q.addr, endpoint))
 		if err != nil {
 			lost = err
@@ -126,9 +133,11 @@ func (q *interview) findOTAClient(endpoints []uint8) (basic uint8, lost error) {
 			basic = endpoint
 		}
 		if slices.Contains(descriptor.OutClusters, message.ClusterOTA) {
-			q.asker.Change(func(d *Device) { d.SetEndpoint(endpoint) })
-			return basic, lost
+			clients = append(clients, endpoint)
 		}
+	}
+	if lost == nil || q.asker.Facts().Endpoint == 0 { // else the main one may be where nothing was heard
+		q.asker.Change(func(d *Device) { d.FoundClients(clients) })
 	}
 	return basic, lost
 }
@@ -175,16 +184,26 @@ func (q *interview) askBattery(basic uint8) {
 	}
 }
 
-// ReadIdentity asks a device what its OTA client is and runs. Many devices pass over attributes that they do
-// not have, so no answer is no error where the version was told, or the device is known not to tell it.
+// ReadIdentity asks a device what its OTA clients are and run, as far as it is known on which endpoints they
+// are. Many devices pass over attributes that they do not have, so no answer is no error where the version
+// was told, or the device is known not to tell it. What a client beside the main one does not answer it tells
+// when it looks for an image.
 func ReadIdentity(ctx context.Context, a Asker) error {
-	err := read(ctx, a, attributes{
-		cluster:   message.ClusterOTA,
-		direction: message.DirectionToClient,
-		ids: []uint16{
-			message.AttrOTAFileVersion, message.AttrOTAManufacturer, message.AttrOTAImageType,
-		},
-	})
+	if err := readMainIdentity(ctx, a); err != nil {
+		return err
+	}
+	f := a.Facts()
+	for _, endpoint := range f.clientEndpoints()[1:] {
+		if err := read(ctx, a, identity(endpoint)); err != nil && !errors.Is(err, ErrNoReply) {
+			return err
+		}
+	}
+	return nil
+}
+
+// readMainIdentity asks a device what its main OTA client is and runs.
+func readMainIdentity(ctx context.Context, a Asker) error {
+	err := read(ctx, a, identity(0))
 	if !errors.Is(err, ErrNoReply) {
 		return err
 	}
@@ -192,6 +211,19 @@ func ReadIdentity(ctx context.Context, a Asker) error {
 		return nil
 	}
 	return err
+}
+
+// identity is the attributes that say what the OTA client on an endpoint is and runs. The image type comes
+// first: it says whose the others are.
+func identity(endpoint uint8) attributes {
+	return attributes{
+		endpoint:  endpoint,
+		cluster:   message.ClusterOTA,
+		direction: message.DirectionToClient,
+		ids: []uint16{
+			message.AttrOTAImageType, message.AttrOTAManufacturer, message.AttrOTAFileVersion,
+		},
+	}
 }
 
 // attributesAtOnce is how many attributes are read at a time. The dongle makes a message of each, and has to

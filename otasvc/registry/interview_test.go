@@ -60,7 +60,9 @@ func (a *asker) Ask(ctx context.Context, q registry.Question) ([]message.Message
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	a.asked = append(a.asked, put(q.Command))
+	if s := put(q.Command); len(a.asked) == 0 || a.asked[len(a.asked)-1] != s { // attributes are read three at a time
+		a.asked = append(a.asked, s)
+	}
 	if a.onAsk != nil {
 		a.onAsk(q)
 	}
@@ -142,7 +144,7 @@ const (
 )
 
 func TestInterview(t *testing.T) {
-	unbuilt := []string{"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "cluster 25 at 11"}
+	unbuilt := []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11"}
 	whole := append(slices.Clone(unbuilt), "build at 1", "server at 11")
 	tests := map[string]struct {
 		answer func(message.Message) []message.Message
@@ -154,14 +156,14 @@ func TestInterview(t *testing.T) {
 		"battery": {
 			answer: home(battery),
 			asked: []string{
-				"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "cluster 1 at 1, not awaited",
+				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 1 at 1, not awaited",
 				"cluster 25 at 11", "build at 1", "server at 11",
 			},
 		},
 		"no power source": {
 			answer: home(nil),
 			asked: []string{
-				"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "power",
+				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "power",
 				"cluster 1 at 1, not awaited", "cluster 25 at 11", "build at 1", "server at 11",
 			},
 		},
@@ -177,7 +179,7 @@ func TestInterview(t *testing.T) {
 		},
 		"an endpoint without the OTA client is lost": {
 			answer: home(mains, "endpoint 1"),
-			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 11", "cluster 25 at 11", "build at 11", "server at 11"},
+			asked:  []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 11", "cluster 25 at 11", "build at 11", "server at 11"},
 			err:    registry.ErrNoReply,
 		},
 		"the endpoint with the OTA client is lost": {
@@ -197,7 +199,7 @@ func TestInterview(t *testing.T) {
 		"the names are lost": {
 			answer: home(mains, "cluster 0 at 1"),
 			asked: []string{
-				"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "power",
+				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "power",
 				"cluster 1 at 1, not awaited", "cluster 25 at 11",
 			},
 			err: registry.ErrNoReply,
@@ -285,6 +287,60 @@ func TestInterviewOfNowhere(t *testing.T) {
 	a := &asker{device: d}
 	if err := registry.Interview(t.Context(), a); !errors.Is(err, registry.ErrNoAddress) {
 		t.Errorf("a device without an address: %v", err)
+	}
+}
+
+// A device with OTA clients on two endpoints is asked at each of them. What the second one does not answer is
+// left to its own request.
+func TestInterviewOfTwoClients(t *testing.T) {
+	for name, lost := range map[string][]string{"both answer": nil, "the second does not": {"cluster 25 at 12"}} {
+		t.Run(name, func(t *testing.T) {
+			a := newAsker()
+			one := home(mains, lost...)
+			a.answer = func(cmd message.Message) []message.Message {
+				answer := one(cmd)
+				for i := range answer {
+					switch m := answer[i].(type) {
+					case message.SimpleDescriptor:
+						if m.Endpoint == 12 {
+							m.OutClusters = []uint16{message.ClusterOTA}
+						}
+						answer[i] = m
+					case message.Attribute:
+						m.Endpoint = cmd.(message.ReadAttributes).DstEndpoint
+						if m.Endpoint == 12 && m.Cluster == message.ClusterOTA && len(m.Data) > 0 {
+							m.Data[len(m.Data)-1]++
+						}
+						answer[i] = m
+					}
+				}
+				return answer
+			}
+			if err := registry.Interview(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			want := []string{
+				"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11",
+				"cluster 25 at 12", "build at 1", "server at 11",
+			}
+			if diff := cmp.Diff(want, a.asked); diff != "" {
+				t.Error(diff)
+			}
+			clients := "11:8705 12:8706"
+			if lost != nil {
+				clients = "11:8705"
+			}
+			if got := shown(a.device.Clients()); got != clients {
+				t.Errorf("known: %s, want %s", got, clients)
+			}
+			a.asked = nil
+			if err := registry.ReadIdentity(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			if lost == nil && !slices.Equal(a.asked, want[6:8]) {
+				t.Errorf("asked again: %v", a.asked)
+			}
+		})
 	}
 }
 
@@ -383,7 +439,7 @@ func TestWhoIsAskedAgain(t *testing.T) {
 		once   []string // questions that are not repeated
 	}{
 		"listens":     {},
-		"sleeps":      {before: func(d *registry.Device) { d.SetSleepy(true) }, once: []string{"node", "endpoints", "endpoint 1", "endpoint 11", "cluster 0 at 1", "cluster 25 at 11", "build at 1", "server at 11"}},
+		"sleeps":      {before: func(d *registry.Device) { d.SetSleepy(true) }, once: []string{"node", "endpoints", "endpoint 1", "endpoint 11", "endpoint 12", "cluster 0 at 1", "cluster 25 at 11", "build at 1", "server at 11"}},
 		"may be away": {lost: []string{"node", "endpoints"}, once: []string{"endpoints"}},
 		"comes late":  {lost: []string{"node"}, once: []string{"endpoints"}},
 	}
@@ -404,7 +460,7 @@ func TestWhoIsAskedAgain(t *testing.T) {
 				}
 			}
 			_ = registry.Interview(t.Context(), a) // its error is another test's
-			if diff := cmp.Diff(tc.once, once); diff != "" {
+			if diff := cmp.Diff(tc.once, slices.Compact(once)); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -22,13 +22,14 @@ const (
 )
 
 // Learn takes in what an attribute tells of the device, read or reported. Where it tells the running file
-// version, that is returned and true.
-func (d *Device) Learn(at message.Attribute) (version uint32, told bool) {
+// version of an OTA client, that client is returned and true. The device must have been [Device.Seen] just
+// now.
+func (d *Device) Learn(at message.Attribute) (c Client, told bool) {
 	if at.Cluster == message.ClusterOTA && at.ID == message.AttrOTAFileVersion {
-		d.facts.Heard.Mute = at.Status != 0
+		learnMute(d, at)
 	}
 	if at.Status != 0 {
-		return 0, false
+		return Client{}, false
 	}
 	switch at.Cluster {
 	case message.ClusterBasic:
@@ -40,7 +41,15 @@ func (d *Device) Learn(at message.Attribute) (version uint32, told bool) {
 	case message.ClusterOTA:
 		return d.learnOTA(at)
 	}
-	return 0, false
+	return Client{}, false
+}
+
+// learnMute takes in whether the OTA client on an endpoint of a device tells its version when it is asked for
+// it.
+func learnMute(d *Device, at message.Attribute) {
+	if client := clientOn(d, at.Endpoint); client >= 0 {
+		changeClient(d, client, func(c *Client) { c.Mute = at.Status != 0 })
+	}
 }
 
 func (d *Device) learnBasic(at message.Attribute) {
@@ -60,32 +69,55 @@ func (d *Device) learnBasic(at message.Attribute) {
 	}
 }
 
-func (d *Device) learnOTA(at message.Attribute) (version uint32, told bool) {
+func (d *Device) learnOTA(at message.Attribute) (c Client, told bool) {
 	v, ok := at.Uint()
 	if !ok {
-		return 0, false
+		return Client{}, false
+	}
+	if at.ID == message.AttrOTAImageType {
+		if v != unknown16 {
+			learnType(d, at.Endpoint, uint16(v))
+		}
+		return Client{}, false
+	}
+
+	client := clientOn(d, at.Endpoint)
+	if client < 0 {
+		return Client{}, false // nobody knows whose it is before the endpoint has told its image type
 	}
 	switch at.ID {
 	case message.AttrOTAFileVersion:
 		if v == unknown32 { // said by devices that have never been upgraded
-			return 0, false
+			return Client{}, false
 		}
-		d.SetVersion(uint32(v))
-		return uint32(v), true
+		tellVersion(d, client, uint32(v))
+		return d.Clients()[client], true
 	case message.AttrOTAManufacturer:
 		if v != unknown16 {
-			d.setManufacturerCode(uint16(v))
-		} else if d.facts.ManufacturerCode == nil {
-			d.facts.ManufacturerUnsure = true
-			takeUnsure(d)
-		}
-	case message.AttrOTAImageType:
-		if v != unknown16 {
-			d.setImageType(uint16(v))
-			takeUnsure(d)
+			code := uint16(v)
+			changeClient(d, client, func(c *Client) {
+				c.ManufacturerCode = &code
+				c.ManufacturerUnsure = false
+			})
+		} else {
+			changeClient(d, client, func(c *Client) {
+				c.ManufacturerUnsure = c.ManufacturerUnsure || c.ManufacturerCode == nil
+				c.takeUnsure()
+			})
 		}
 	}
-	return 0, false
+	return Client{}, false
+}
+
+// learnType takes in the image type that was read at an endpoint of a device: what else is read there is that
+// client's.
+func learnType(d *Device, endpoint uint8, imageType uint16) {
+	at := place(d, Telling{Endpoint: endpoint, ImageType: imageType, How: Read})
+	changeClient(d, at, (*Client).takeUnsure)
+	if d.named == nil {
+		d.named = map[uint8]uint16{}
+	}
+	d.named[endpoint] = imageType
 }
 
 // learnBuild notes a text about the software that runs. What was told of another file version is forgotten.
@@ -127,24 +159,13 @@ func LearnServer(d *Device, at message.Attribute, own message.IEEE) (other bool)
 	return server != 0
 }
 
-// takeUnsure takes a manufacturer code of 0xFFFF for what it says, if the device has an image type besides:
-// an OTA client without one has never been set up.
-func takeUnsure(d *Device) {
-	f := &d.facts
-	if f.ManufacturerUnsure && f.ImageType != nil && set(&f.ManufacturerCode, unknown16) {
-		d.changed()
+// takeUnsure takes a manufacturer code of 0xFFFF for what it says, if the client has an image type besides:
+// one without has never been set up.
+func (c *Client) takeUnsure() {
+	if c.ManufacturerUnsure && c.ImageType != nil {
+		code := uint16(unknown16)
+		c.ManufacturerCode = &code
 	}
-}
-
-// LearnQuery takes in what a device tells of itself when it asks for an image.
-func (d *Device) LearnQuery(q message.QueryNextImage) {
-	d.SetIdentity(q.ManufacturerCode, q.ImageType)
-	if q.HasHardwareVersion {
-		d.SetHardwareVersion(q.HardwareVersion)
-	} else {
-		d.SetNoHardwareVersion()
-	}
-	d.SetVersion(q.FileVersion)
 }
 
 // LearnPower takes in a power descriptor. It knows the charge in steps of a third, so it does not replace one

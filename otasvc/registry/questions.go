@@ -149,13 +149,18 @@ func askAttributes(f Facts, a attributes) (Question, error) {
 	}, nil
 }
 
-// AskVersion reads a device's running file version. What it answers is taken in by [Device.Learn]. The error
-// is [ErrNoAddress].
+// AskVersion reads the running file version of a device's OTA client, whose facts they are, see [Facts.As].
+// With several clients the image type is read with it, which says whose version it is. What the device
+// answers is taken in by [Device.Learn]. The error is [ErrNoAddress].
 func AskVersion(f Facts) (Question, error) {
+	ids := []uint16{message.AttrOTAFileVersion}
+	if len(f.Others) > 0 {
+		ids = []uint16{message.AttrOTAImageType, message.AttrOTAFileVersion}
+	}
 	question, err := askAttributes(f, attributes{
 		cluster:   message.ClusterOTA,
 		direction: message.DirectionToClient,
-		ids:       []uint16{message.AttrOTAFileVersion},
+		ids:       ids,
 	})
 	return repeated(question, f), err
 }

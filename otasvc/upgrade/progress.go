@@ -73,6 +73,7 @@ func (t *transition) tellProgress() {
 // Record is an upgrade at one moment, as people are told of it.
 type Record struct {
 	State            State
+	ImageType        *uint16 // of the image
 	ImageVersion     *uint32 // nil where there was no image, and no version was asked for
 	OldImageVersion  *uint32
 	RunningVersion   *uint32 // what the device says it runs after a success, where it is not ImageVersion
@@ -127,7 +128,8 @@ func (u *Upgrade) Left() uint32 { return u.order.Size - min(u.offset, u.order.Si
 // Record is the upgrade as it is now.
 func (u *Upgrade) Record(now time.Time) Record {
 	r := Record{
-		State: u.State(), ImageVersion: u.order.version(), OldImageVersion: u.order.OldVersion,
+		State: u.State(), ImageType: &u.order.ImageType,
+		ImageVersion: u.order.version(), OldImageVersion: u.order.OldVersion,
 		Offset: u.offset, Size: u.order.Size, Progress: u.Progress(),
 		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.attempt, Reason: u.outcome.reason,
 		RunningVersion: u.RunningVersion(), Error: u.Why(),
@@ -147,6 +149,14 @@ func (u *Upgrade) Record(now time.Time) Record {
 		r.RemainingSeconds = &zero
 	}
 	return r
+}
+
+// kind is what the image is for; nil where there was no image.
+func (i *Image) kind() *Kind {
+	if i.Missing && i.ImageType == 0 {
+		return nil
+	}
+	return &Kind{i.ManufacturerCode, i.ImageType}
 }
 
 // version is the image's file version; nil where there was no image, and no version was asked for.
@@ -195,6 +205,8 @@ func (RecordTold) apply(t *transition) {
 type Past struct {
 	State           State   `json:"state"`
 	Reason          Reason  `json:"reason,omitempty"`
+	Kind            *Kind   `json:"kind,omitempty"`            // of the image; nil in older state files
+	SHA256          string  `json:"sha256,omitempty"`          // of the image; empty in older state files
 	ImageVersion    *uint32 `json:"imageVersion,omitempty"`    // nil where there was no image
 	OldImageVersion *uint32 `json:"oldImageVersion,omitempty"` // nil where it was not known
 	// RunningVersion is what the device said it runs after a success; nil where that was ImageVersion.
@@ -216,6 +228,8 @@ func (u *Upgrade) Past() Past {
 	return Past{
 		State:           u.State(),
 		Reason:          u.outcome.reason,
+		Kind:            u.order.kind(),
+		SHA256:          u.order.SHA256,
 		ImageVersion:    u.order.version(),
 		OldImageVersion: u.order.OldVersion,
 		RunningVersion:  u.RunningVersion(),

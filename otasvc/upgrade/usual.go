@@ -17,7 +17,10 @@ type UsualRates struct {
 
 // Kind is what devices have in common that take the same images: manufacturer code and image type of their
 // OTA client.
-type Kind struct{ ManufacturerCode, ImageType uint16 }
+type Kind struct {
+	ManufacturerCode uint16 `json:"manufacturerCode"`
+	ImageType        uint16 `json:"imageType"`
+}
 
 // leastForRate is how many bytes a download has to have moved for its rate to say something.
 const leastForRate = 2048
@@ -27,9 +30,10 @@ func NewUsualRates() *UsualRates {
 	return &UsualRates{byDevice: map[message.IEEE]int{}, byKind: map[Kind]int{}}
 }
 
-// Note takes in an upgrade that has ended. kind is nil where it is not known. The rate of a kind moves a
-// quarter of the way towards a new one.
+// Note takes in an upgrade that has ended. kind is that of an upgrade which does not say its own; it is nil
+// where it is not known. The rate of a kind moves a quarter of the way towards a new one.
 func (r *UsualRates) Note(device message.IEEE, kind *Kind, past Past) {
+	kind = cmp.Or(past.Kind, kind)
 	rate := cmp.Or(past.Pace, past.BytesPerSecond)
 	if rate <= 0 || past.Bytes < leastForRate {
 		return

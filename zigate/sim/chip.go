@@ -168,7 +168,7 @@ func (c *chip) erase() {
 	c.raw.mode = message.RawModeOff
 	for _, v := range c.devices.all {
 		v.joined = false
-		v.client.end(Idle)
+		v.endAll()
 	}
 }
 

@@ -1,9 +1,11 @@
 package sim
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -69,6 +71,9 @@ type DeviceConfig struct {
 	Endpoint uint8        // of the OTA client, 1 to 240; 0 means 1
 	// OtherEndpoints are listed before Endpoint and have nothing to do with upgrades.
 	OtherEndpoints []uint8
+	// OtherClients are OTA clients besides the one that the fields below describe, with another image type
+	// each: those of further processors. They behave like that one, and so do their faults.
+	OtherClients []ClientConfig
 	// Unjoined devices are not part of the network at first: Announce lets them join while the
 	// dongle permits it.
 	Unjoined bool
@@ -180,6 +185,25 @@ type DeviceConfig struct {
 	InstallsWithoutReply bool // installs even when nobody answers its upgrade end request
 }
 
+// ClientConfig is one more OTA client of a device. Of several at the same endpoint one asks after the other,
+// and the first one's are the attributes there.
+type ClientConfig struct {
+	Endpoint         uint8  // 1 to 240; 0 means that of the device's own OTA client
+	ManufacturerCode uint16 // 0 means that of the device's own OTA client
+	ImageType        uint16
+	FileVersion      uint32
+	HardwareVersion  *uint16 // nil if it does not tell one
+	// AfterFirst clients ask for no image before the device's own OTA client has installed one.
+	AfterFirst bool
+}
+
+// withDefaults fills in what is the device's.
+func (c ClientConfig) withDefaults(device *DeviceConfig) ClientConfig {
+	c.Endpoint = cmp.Or(c.Endpoint, device.Endpoint)
+	c.ManufacturerCode = cmp.Or(c.ManufacturerCode, device.ManufacturerCode)
+	return c
+}
+
 // Faults is what goes wrong with the line, the air and the dongle, by the seed. Probabilities
 // are between 0 and 1.
 type Faults struct {
@@ -246,6 +270,10 @@ func (c DeviceConfig) withDefaults() DeviceConfig {
 		c.ServerEndpoint = dongleEndpoint
 	}
 	c = c.withStack()
+	c.OtherClients = slices.Clone(c.OtherClients)
+	for i, other := range c.OtherClients {
+		c.OtherClients[i] = other.withDefaults(&c)
+	}
 	if c.RebootTime == 0 {
 		c.RebootTime = defaultRebootTime
 	}
@@ -293,6 +321,11 @@ func (c DeviceConfig) validate() error {
 	}
 	if c.Endpoint > 240 {
 		return fmt.Errorf("%w: device %s: endpoint %d is above 240", ErrConfig, c.IEEE, c.Endpoint)
+	}
+	for _, other := range c.OtherClients {
+		if other.Endpoint > 240 {
+			return fmt.Errorf("%w: device %s: endpoint %d is above 240", ErrConfig, c.IEEE, other.Endpoint)
+		}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type Device struct {
 	awakeUntil time.Time // if it is sleepy
 	sequence   uint8     // of its last ZCL or ZDP frame
 	client     otaClient
+	others     []*otaClient // besides client
 	queryTimer timer
 }
 
@@ -44,10 +45,59 @@ func newDevice(d *Dongle, cfg DeviceConfig, addr uint16) *Device {
 		v.cfg.MaxDataSize = uint8(50 + v.random.UintN(14))
 	}
 	v.sequence = uint8(v.random.UintN(256))
-	v.client = newOTAClient(v, cfg.FileVersion)
-	v.client.timer.fire = v.client.wake
+	v.client = newOTAClient(v, v.ownClient())
+	for _, other := range v.cfg.OtherClients {
+		c := newOTAClient(v, other)
+		v.others = append(v.others, &c)
+	}
+	for _, c := range v.clients() {
+		c.timer.fire = c.wake
+	}
 	v.queryTimer.fire = v.periodicQuery
 	return v
+}
+
+// ownClient describes the device's own OTA client as the further ones are described.
+func (v *Device) ownClient() ClientConfig {
+	return ClientConfig{
+		Endpoint:         v.cfg.Endpoint,
+		ManufacturerCode: v.cfg.ManufacturerCode,
+		ImageType:        v.cfg.ImageType,
+		FileVersion:      v.cfg.FileVersion,
+		HardwareVersion:  v.cfg.HardwareVersion,
+	}
+}
+
+// clients are the device's OTA clients, its own one first.
+func (v *Device) clients() []*otaClient { return append([]*otaClient{&v.client}, v.others...) }
+
+// clientsAt are the OTA clients on an endpoint.
+func (v *Device) clientsAt(endpoint uint8) []*otaClient {
+	return slices.DeleteFunc(v.clients(), func(c *otaClient) bool {
+		return c.id.Endpoint != endpoint && endpoint != everyEndpoint
+	})
+}
+
+// busyAt is the OTA client on an endpoint that is not idle, or nil: there is one at a time. Of a device with
+// one alone it is that one.
+func (v *Device) busyAt(endpoint uint8) *otaClient {
+	if len(v.others) == 0 { // the way of nearly all devices, and of each block
+		return &v.client
+	}
+	for _, c := range v.clientsAt(endpoint) {
+		if c.state != Idle && c.state != WaitingForMore {
+			return c
+		}
+	}
+	return nil
+}
+
+// endAll ends whatever the device's OTA clients were doing.
+func (v *Device) endAll() {
+	for _, c := range v.clients() {
+		c.queryWaits = false
+		c.end(Idle)
+	}
 }
 
 // start sets the timers that a device under power has.
@@ -93,8 +143,10 @@ func (v *Device) scheduleQuery(wait time.Duration) {
 }
 
 func (v *Device) periodicQuery() {
-	v.client.rediscover()
-	v.client.query(false)
+	for _, c := range v.clients() {
+		c.rediscover()
+		c.query(false)
+	}
 	if times := v.queryTimes(); times.interval > 0 {
 		v.scheduleQuery(v.byChance(times.interval, times.intervalSpan))
 	}
@@ -107,7 +159,7 @@ const awakeTime = 2 * time.Second
 // is awake.
 func (v *Device) pollWait() time.Duration {
 	now := v.dongle.timeline.now
-	if !v.cfg.Sleepy || v.client.awaits() || !now.After(v.awakeUntil) {
+	if !v.cfg.Sleepy || slices.ContainsFunc(v.clients(), (*otaClient).awaits) || !now.After(v.awakeUntil) {
 		return 0
 	}
 	passed := v.dongle.timeline.pace.passed(now.Sub(v.started))
@@ -126,12 +178,12 @@ func (v *Device) transmit(f AirFrame) {
 	v.dongle.air.carry(f, v.lqi)
 }
 
-// transmitZCL sends a frame of one of the device's clusters.
-func (v *Device) transmitZCL(cluster uint16, zcl []byte) {
+// transmitZCL sends a frame of one of the device's clusters, from an endpoint.
+func (v *Device) transmitZCL(endpoint uint8, cluster uint16, zcl []byte) {
 	v.transmit(AirFrame{
 		Profile:             profileHA,
 		Cluster:             cluster,
-		SourceEndpoint:      v.cfg.Endpoint,
+		SourceEndpoint:      endpoint,
 		DestinationEndpoint: v.cfg.ServerEndpoint,
 		Payload:             zcl,
 	})
@@ -147,12 +199,11 @@ func (v *Device) hear(f AirFrame) {
 	if v.away || !v.joined {
 		return
 	}
-	const everyEndpoint = 0xFF
 	switch {
 	case f.isZDP():
 		v.hearZDP(f)
 		return
-	case f.DestinationEndpoint != v.cfg.Endpoint && f.DestinationEndpoint != everyEndpoint:
+	case f.DestinationEndpoint != v.cfg.Endpoint && len(v.clientsAt(f.DestinationEndpoint)) == 0:
 		return
 	}
 	z, ok := parseZCL(f.Payload)
@@ -161,7 +212,7 @@ func (v *Device) hear(f AirFrame) {
 	}
 	switch {
 	case z.clusterSpecific() && f.Cluster == clusterOTA && z.toClient():
-		v.client.hear(f, z)
+		v.hearOTA(f, z)
 	case z.clusterSpecific():
 		status := zclSuccess
 		if !slices.Contains(v.serverClusters(), f.Cluster) {
@@ -172,11 +223,40 @@ func (v *Device) hear(f AirFrame) {
 		v.answerRead(f, z)
 	case z.command == zclDefaultResponse:
 		if f.Cluster == clusterOTA && z.toClient() && len(z.payload) >= 2 {
-			v.client.hearDefaultResponse(f, z, z.payload[0], z.payload[1])
+			if c := v.busyAt(f.DestinationEndpoint); c != nil {
+				c.hearDefaultResponse(f, z, z.payload[0], z.payload[1])
+			}
 		}
 	default:
 		v.defaultResponse(f, z, zclUnsupportedGlobal)
 	}
+}
+
+// everyEndpoint is the destination of a frame that is for all endpoints of a device.
+const everyEndpoint = 0xFF
+
+// hearOTA handles a command of the OTA server. A notification is for all OTA clients on the endpoint, an
+// answer for the one that has asked.
+func (v *Device) hearOTA(f AirFrame, z zclFrame) {
+	c := v.busyAt(f.DestinationEndpoint)
+	switch {
+	case len(v.others) > 0 && z.command == otaImageNotify:
+		for _, c := range v.clientsAt(f.DestinationEndpoint) {
+			c.hear(f, z)
+		}
+	case c == nil:
+		v.clientsAt(f.DestinationEndpoint)[0].hear(f, z)
+	default:
+		c.hear(f, z)
+	}
+}
+
+// answeringEndpoint is where an answer to a frame comes from.
+func (v *Device) answeringEndpoint(f AirFrame) uint8 {
+	if f.DestinationEndpoint == everyEndpoint {
+		return v.cfg.Endpoint
+	}
+	return f.DestinationEndpoint
 }
 
 // defaultResponse answers a frame that has no answer of its own. It does not answer a broadcast, and tells no
@@ -186,7 +266,8 @@ func (v *Device) defaultResponse(f AirFrame, z zclFrame, status byte) {
 		return
 	}
 	control := zclGlobalFrame | zclNoDefaultResponse | ^z.control&zclToClientBit
-	v.transmitZCL(f.Cluster, []byte{control, z.sequence, zclDefaultResponse, z.command, status})
+	response := []byte{control, z.sequence, zclDefaultResponse, z.command, status}
+	v.transmitZCL(v.answeringEndpoint(f), f.Cluster, response)
 }
 
 // serverClusters lists the clusters that the device is a server of.
@@ -214,6 +295,14 @@ func (v *Device) node() node {
 	n.endpoints = append(n.endpoints, endpoint{
 		number: v.cfg.Endpoint, servers: v.serverClusters(), clients: []uint16{clusterOTA},
 	})
+	for _, c := range v.others {
+		listed := func(e endpoint) bool { return e.number == c.id.Endpoint }
+		if !slices.ContainsFunc(n.endpoints, listed) {
+			n.endpoints = append(n.endpoints, endpoint{
+				number: c.id.Endpoint, servers: []uint16{clusterOnOff}, clients: []uint16{clusterOTA},
+			})
+		}
+	}
 	return n
 }
 

@@ -28,7 +28,7 @@ func (v *Device) answerRead(f AirFrame, z zclFrame) {
 	for ids := z.payload; len(ids) >= 2; ids = ids[2:] {
 		id := binary.LittleEndian.Uint16(ids)
 		record := binary.LittleEndian.AppendUint16(nil, id)
-		if value := v.attribute(f.Cluster, z.toClient(), id); value != nil {
+		if value := v.attribute(f, z.toClient(), id); value != nil {
 			record = append(append(record, zclSuccess), value...)
 		} else {
 			record = append(record, zclUnsupportedAttr)
@@ -38,17 +38,17 @@ func (v *Device) answerRead(f AirFrame, z zclFrame) {
 		}
 		b = append(b, record...)
 	}
-	v.transmitZCL(f.Cluster, b)
+	v.transmitZCL(v.answeringEndpoint(f), f.Cluster, b)
 }
 
 // attribute returns type and value as they go on air, or nil for an attribute that the device lacks.
-func (v *Device) attribute(cluster uint16, onClient bool, id uint16) []byte {
-	switch {
+func (v *Device) attribute(f AirFrame, onClient bool, id uint16) []byte {
+	switch cluster := f.Cluster; {
 	case cluster == clusterOTA && onClient:
 		if slices.Contains(v.cfg.UnsupportedAttributes, id) {
 			return nil
 		}
-		return v.client.attribute(id)
+		return v.clientsAt(f.DestinationEndpoint)[0].attribute(id)
 	case cluster == clusterBasic && !onClient:
 		return v.basicAttribute(id)
 	case cluster == clusterPower && !onClient && id == attrBatteryPercentage && v.cfg.BatteryPercent != nil:
@@ -132,9 +132,9 @@ func (c *otaClient) attribute(id uint16) []byte {
 	case message.AttrOTAStatus:
 		return []byte{typeEnum8, c.state.attribute()}
 	case message.AttrOTAManufacturer:
-		return number16(v.cfg.ManufacturerCode)
+		return number16(c.id.ManufacturerCode)
 	case message.AttrOTAImageType:
-		return number16(v.cfg.ImageType)
+		return number16(c.id.ImageType)
 	case message.AttrOTAMinBlockPeriod:
 		return number16(uint16(c.told.minimumPeriod / time.Millisecond))
 	}

@@ -32,21 +32,52 @@ type DeviceSnapshot struct {
 	MinimumBlockPeriod    time.Duration
 }
 
+// ClientSnapshot is one of the further OTA clients of a device at one moment, as in [DeviceSnapshot].
+type ClientSnapshot struct {
+	ImageType             uint16
+	FileVersion           uint32
+	State                 State
+	Offset                uint32
+	Downloaded, Installed []byte
+	Sessions, Installs    int
+}
+
 // Snapshot is a copy of the device's state.
 func (v *Device) Snapshot() DeviceSnapshot {
 	v.dongle.mu.Lock()
 	defer v.dongle.mu.Unlock()
 	c := &v.client
 	return DeviceSnapshot{
+
 		IEEE: v.cfg.IEEE, Addr: v.addr, Joined: v.joined, Away: v.away,
 		FileVersion: c.version, State: c.state, Offset: uint32(len(c.received)), Total: c.image.size,
-		Downloaded: c.downloaded, Installed: c.installed, Skipped: c.memory.skipped,
+		Downloaded: c.memory.downloaded, Installed: c.memory.installed, Skipped: c.memory.skipped,
 		Sessions: c.counts.sessions, Installs: c.counts.installs,
 		BlocksAsked: c.counts.blocksAsked, BlocksReceived: c.counts.blocksReceived,
 		BlocksDropped: c.counts.blocksDropped,
 		GivenUp:       c.counts.givenUp, LastEndStatus: c.ending.status,
 		MinimumBlockPeriod: c.told.minimumPeriod,
 	}
+}
+
+// OtherClients are the OTA clients besides the device's own one, which Snapshot tells of.
+func (v *Device) OtherClients() []ClientSnapshot {
+	v.dongle.mu.Lock()
+	defer v.dongle.mu.Unlock()
+	var list []ClientSnapshot
+	for _, c := range v.others {
+		list = append(list, ClientSnapshot{
+			ImageType:   c.id.ImageType,
+			FileVersion: c.version,
+			State:       c.state,
+			Offset:      uint32(len(c.received)),
+			Downloaded:  c.memory.downloaded,
+			Installed:   c.memory.installed,
+			Sessions:    c.counts.sessions,
+			Installs:    c.counts.installs,
+		})
+	}
+	return list
 }
 
 // IEEE is the device's address that never changes.
@@ -74,7 +105,7 @@ func (v *Device) Leave() {
 		if !v.joined {
 			return
 		}
-		v.client.end(Idle)
+		v.endAll()
 		v.joined = false
 		v.notice(message.Leave{IEEE: v.cfg.IEEE}, 0)
 	})
@@ -94,7 +125,10 @@ func (v *Device) ChangeAddress(addr uint16) {
 // it back with an announcement.
 func (v *Device) PowerOff() {
 	v.dongle.actions.Post(func() {
-		v.client.losePower()
+		for _, c := range v.clients() {
+			c.queryWaits = false
+			c.losePower()
+		}
 		v.away = true
 	})
 }
@@ -103,10 +137,12 @@ func (v *Device) PowerOff() {
 func (v *Device) PowerOn() {
 	v.dongle.actions.Post(func() {
 		if v.away {
-			v.client.end(Idle)
+			v.endAll()
 			v.away = false
 			v.announce(v.cfg.Sleepy, 1)
-			v.client.regainPower()
+			for _, c := range v.clients() {
+				c.regainPower()
+			}
 		}
 	})
 }
@@ -127,7 +163,7 @@ func (v *Device) SetBattery(percent uint8) {
 		control := zclGlobalFrame | zclToClientBit | zclNoDefaultResponse
 		b := []byte{control, v.nextSequence(), zclReportAttributes}
 		b = binary.LittleEndian.AppendUint16(b, attrBatteryPercentage)
-		v.transmitZCL(clusterPower, append(b, typeUint8, 2*percent))
+		v.transmitZCL(v.cfg.Endpoint, clusterPower, append(b, typeUint8, 2*percent))
 	})
 }
 
@@ -139,7 +175,11 @@ func (v *Device) Reflash(version uint32) {
 
 // Query makes the device ask for an image now, unless it is busy with one.
 func (v *Device) Query() {
-	v.dongle.actions.Post(func() { v.client.query(false) })
+	v.dongle.actions.Post(func() {
+		for _, c := range v.clients() {
+			c.query(false)
+		}
+	})
 }
 
 // Transmit sends any frame from the device; its network address is filled in.

@@ -82,6 +82,7 @@ type habits struct {
 // otaClient is the OTA client of a device.
 type otaClient struct {
 	device  *Device
+	id      ClientConfig
 	stack   *stackTraits
 	state   State
 	version uint32 // file version that the device runs
@@ -98,9 +99,10 @@ type otaClient struct {
 	habits     habits
 	told       otaTold
 	unanswered int // queries in a row that nobody has answered
+	// queryWaits says that it asks for an image once the other OTA client on its endpoint is idle.
+	queryWaits bool
 
-	downloaded, installed []byte // the last complete image, and the last one that was installed
-	counts                otaCounts
+	counts otaCounts
 }
 
 // otaAsked is the last request of a client.
@@ -129,8 +131,9 @@ type otaEnding struct {
 
 // otaMemory is what lies in a client's flash beside the image.
 type otaMemory struct {
-	skipped  int  // bytes at the start that it never asks for
-	restored bool // the image was there when power came back
+	skipped               int    // bytes at the start that it never asks for
+	restored              bool   // the image was there when power came back
+	downloaded, installed []byte // the last complete image, and the last one that was installed
 }
 
 // otaPage is a client's part of the image that it asks for at once.
@@ -146,10 +149,14 @@ type otaCounts struct {
 	blocksAsked, blocksReceived, blocksDropped uint64
 }
 
-// newOTAClient is the client of a device that runs a version.
-func newOTAClient(v *Device, version uint32) otaClient {
+// newOTAClient is an OTA client of a device.
+func newOTAClient(v *Device, id ClientConfig) otaClient {
 	return otaClient{
-		device: v, stack: v.cfg.Stack.traits(), version: version, image: imageID{version: noVersion},
+		device:  v,
+		id:      id,
+		stack:   v.cfg.Stack.traits(),
+		version: id.FileVersion,
+		image:   imageID{version: noVersion},
 	}
 }
 
@@ -196,6 +203,26 @@ func (c *otaClient) end(state State) {
 	c.ending.held = false
 	c.ending.until = time.Time{}
 	c.state = state
+	if state == Idle {
+		c.letOthersAsk()
+	}
+}
+
+// letOthersAsk has those OTA clients on the same endpoint ask for an image that have waited for this one.
+func (c *otaClient) letOthersAsk() {
+	t := c.device.dongle.timeline
+	if len(c.device.others) == 0 {
+		return
+	}
+	for _, other := range c.device.clientsAt(c.id.Endpoint) {
+		if other.queryWaits {
+			t.later(t.pace.wait(askAnewDelay), func() {
+				if other.queryWaits {
+					other.query(other.asked.notified)
+				}
+			})
+		}
+	}
 }
 
 // retryIn waits for an answer: when none comes it calls again, and giveUp once no tries are left.
@@ -287,7 +314,7 @@ func (c *otaClient) request(command byte, payload []byte) {
 	if v.cfg.DisableDefaultResponse {
 		control |= zclNoDefaultResponse
 	}
-	v.transmitZCL(clusterOTA, append([]byte{control, c.asked.sequence, command}, payload...))
+	v.transmitZCL(c.id.Endpoint, clusterOTA, append([]byte{control, c.asked.sequence, command}, payload...))
 }
 
 // query asks for an image, unless the device is busy. notified says that it was told to.
@@ -295,7 +322,14 @@ func (c *otaClient) query(notified bool) {
 	if c.state != Idle && c.state != WaitingForMore || c.device.away || !c.device.joined {
 		return
 	}
+	if c.id.AfterFirst && c.device.client.counts.installs == 0 {
+		return
+	}
 	c.asked.notified = notified
+	c.queryWaits = len(c.device.others) > 0 && c.device.busyAt(c.id.Endpoint) != nil
+	if c.queryWaits {
+		return
+	}
 	c.asked.triesLeft = 0
 	if c.stack.queries.repeats {
 		c.asked.triesLeft = c.device.cfg.Retries
@@ -316,10 +350,10 @@ func (c *otaClient) sendQuery() {
 	c.state = Querying
 	const hasHardwareVersion = 1
 	b := []byte{0}
-	b = appendImage(b, v.cfg.ManufacturerCode, v.cfg.ImageType, c.version)
-	if v.cfg.HardwareVersion != nil && (c.asked.notified || !c.stack.queries.hardwareOnNotify) {
+	b = appendImage(b, c.id.ManufacturerCode, c.id.ImageType, c.version)
+	if c.id.HardwareVersion != nil && (c.asked.notified || !c.stack.queries.hardwareOnNotify) {
 		b[0] |= hasHardwareVersion
-		b = binary.LittleEndian.AppendUint16(b, *v.cfg.HardwareVersion)
+		b = binary.LittleEndian.AppendUint16(b, *c.id.HardwareVersion)
 	}
 	c.request(otaQueryNextImage, b)
 	c.retryIn(v.cfg.RetryInterval, c.sendQuery, func() {
@@ -379,9 +413,8 @@ func (c *otaClient) hearNotify(f AirFrame, z zclFrame) {
 // isMeant reads what an Image Notify of some type names. One that names the version that the device runs
 // does not mean it.
 func (c *otaClient) isMeant(kind uint8, r *fields) bool {
-	v := c.device
-	manufacturer := v.cfg.ManufacturerCode
-	imageType := v.cfg.ImageType
+	manufacturer := c.id.ManufacturerCode
+	imageType := c.id.ImageType
 	version := noVersion
 	if kind >= message.NotifyManufacturer {
 		manufacturer = r.u16()
@@ -392,8 +425,8 @@ func (c *otaClient) isMeant(kind uint8, r *fields) bool {
 	if kind >= message.NotifyFileVersion {
 		version = r.u32()
 	}
-	return (manufacturer == v.cfg.ManufacturerCode || manufacturer == anyCode) &&
-		(imageType == v.cfg.ImageType || imageType == anyCode) && version != c.version
+	return (manufacturer == c.id.ManufacturerCode || manufacturer == anyCode) &&
+		(imageType == c.id.ImageType || imageType == anyCode) && version != c.version
 }
 
 const (
@@ -476,14 +509,13 @@ func (c *otaClient) hearOffer(z zclFrame) {
 
 // wants tells whether the device takes an image that it is offered.
 func (c *otaClient) wants(image imageID) bool {
-	cfg := &c.device.cfg
-	if image.manufacturer != cfg.ManufacturerCode || image.imageType != cfg.ImageType {
+	if image.manufacturer != c.id.ManufacturerCode || image.imageType != c.id.ImageType {
 		return false
 	}
 	if image.version == c.version && c.stack.queries.refusesSame {
 		return false
 	}
-	return !cfg.OnlyNewer || image.version > c.version
+	return !c.device.cfg.OnlyNewer || image.version > c.version
 }
 
 // goesOnWith tells whether a download of an image continues the last one.

@@ -11,7 +11,7 @@ import (
 // finish checks the image and tells the server the result.
 func (c *otaClient) finish() {
 	v := c.device
-	c.downloaded = c.received
+	c.memory.downloaded = c.received
 	status := message.OTASuccess
 	switch {
 	case c.misbehaves() && v.cfg.InvalidAtEnd || !c.isValid():
@@ -66,7 +66,7 @@ func (c *otaClient) isValid() bool {
 	if control&hasHardwareVersions != 0 {
 		lowest := r.u16()
 		highest := r.u16()
-		if own := c.device.cfg.HardwareVersion; own != nil && (*own < lowest || *own > highest) {
+		if own := c.id.HardwareVersion; own != nil && (*own < lowest || *own > highest) {
 			return false
 		}
 	}
@@ -211,6 +211,12 @@ const askAgainInterval = time.Hour
 func (c *otaClient) reboot() {
 	v := c.device
 	v.away = true
+	for _, other := range v.clients() {
+		if other != c {
+			other.queryWaits = false
+			other.end(Idle)
+		}
+	}
 	if v.cfg.NeverReturns && c.misbehaves() {
 		c.end(Gone)
 		return
@@ -227,8 +233,10 @@ func (c *otaClient) comeBack() {
 	if !v.cfg.KeepsOldVersion || !c.misbehaves() {
 		c.version = cmp.Or(v.cfg.ReportsVersion, c.image.version)
 		v.cfg.ModelID = cmp.Or(v.cfg.NewModelID, v.cfg.ModelID)
-		v.cfg.ImageType = cmp.Or(v.cfg.NewImageType, v.cfg.ImageType)
-		c.installed = c.downloaded
+		if c == &v.client {
+			c.id.ImageType = cmp.Or(v.cfg.NewImageType, c.id.ImageType)
+		}
+		c.memory.installed = c.memory.downloaded
 		c.counts.installs++
 	}
 	c.page.unsupported = false

@@ -119,20 +119,23 @@ type scenarioDevice struct {
 	Addr number `json:"addr"`
 	// Count is how many of them there are, with IEEE addresses that follow one another; it is 1
 	// where it is left out.
-	Count            number   `json:"count"`
-	Endpoint         number   `json:"endpoint"`
-	OtherEndpoints   []number `json:"otherEndpoints"`
-	ServerEndpoint   number   `json:"serverEndpoint"`
-	Unjoined         bool     `json:"unjoined"`
-	ManufacturerCode number   `json:"manufacturerCode"`
-	ImageType        number   `json:"imageType"`
-	FileVersion      number   `json:"fileVersion"`
-	HardwareVersion  *number  `json:"hardwareVersion"`
-	ManufacturerName string   `json:"manufacturerName"`
-	ModelID          string   `json:"modelId"`
-	SoftwareBuild    string   `json:"softwareBuild"`
-	DateCode         string   `json:"dateCode"`
-	NoSoftwareBuild  bool     `json:"noSoftwareBuild"`
+	Count          number   `json:"count"`
+	Endpoint       number   `json:"endpoint"`
+	OtherEndpoints []number `json:"otherEndpoints"`
+
+	OtherClients []scenarioClient `json:"otherClients"`
+
+	ServerEndpoint   number  `json:"serverEndpoint"`
+	Unjoined         bool    `json:"unjoined"`
+	ManufacturerCode number  `json:"manufacturerCode"`
+	ImageType        number  `json:"imageType"`
+	FileVersion      number  `json:"fileVersion"`
+	HardwareVersion  *number `json:"hardwareVersion"`
+	ManufacturerName string  `json:"manufacturerName"`
+	ModelID          string  `json:"modelId"`
+	SoftwareBuild    string  `json:"softwareBuild"`
+	DateCode         string  `json:"dateCode"`
+	NoSoftwareBuild  bool    `json:"noSoftwareBuild"`
 	// UpgradeServer is all ones where the device has found no server yet; left out, it is the dongle.
 	UpgradeServer number  `json:"upgradeServer"`
 	Battery       *number `json:"battery"` // percent
@@ -179,6 +182,27 @@ type scenarioDevice struct {
 	NeverReturns         bool   `json:"neverReturns"`
 	LosesAnnounce        bool   `json:"losesAnnounce"`
 	InstallsWithoutReply bool   `json:"installsWithoutReply"`
+}
+
+type scenarioClient struct {
+	Endpoint         number  `json:"endpoint"`
+	ManufacturerCode number  `json:"manufacturerCode"`
+	ImageType        number  `json:"imageType"`
+	FileVersion      number  `json:"fileVersion"`
+	HardwareVersion  *number `json:"hardwareVersion"`
+	AfterFirst       bool    `json:"afterFirst"`
+}
+
+// config is the OTA client as Config has it.
+func (c scenarioClient) config() ClientConfig {
+	return ClientConfig{
+		Endpoint:         narrow[uint8](c.Endpoint),
+		ManufacturerCode: narrow[uint16](c.ManufacturerCode),
+		ImageType:        narrow[uint16](c.ImageType),
+		FileVersion:      narrow[uint32](c.FileVersion),
+		HardwareVersion:  c.HardwareVersion.narrow16(),
+		AfterFirst:       c.AfterFirst,
+	}
 }
 
 type scenarioFaults struct {
@@ -255,6 +279,15 @@ func (s *stack) UnmarshalJSON(b []byte) error {
 // narrow is a number as a smaller type; one that is too large becomes the largest value of that type, so that
 // the mistake shows.
 func narrow[T uint8 | uint16 | uint32](n number) T { return T(min(n, number(^T(0)))) }
+
+// narrow16 is narrow for a number that may be left out.
+func (n *number) narrow16() *uint16 {
+	if n == nil {
+		return nil
+	}
+	v := narrow[uint16](*n)
+	return &v
+}
 
 func (f scenarioFile) scenario() (Scenario, error) {
 	firmware, err := ParseFirmware(f.Firmware)
@@ -416,10 +449,10 @@ func (d scenarioDevice) config() DeviceConfig {
 	for _, id := range d.UnsupportedAttributes {
 		c.UnsupportedAttributes = append(c.UnsupportedAttributes, narrow[uint16](id))
 	}
-	if d.HardwareVersion != nil {
-		v := narrow[uint16](*d.HardwareVersion)
-		c.HardwareVersion = &v
+	for _, other := range d.OtherClients {
+		c.OtherClients = append(c.OtherClients, other.config())
 	}
+	c.HardwareVersion = d.HardwareVersion.narrow16()
 	if d.Battery != nil {
 		v := uint8(min(*d.Battery, 100))
 		c.BatteryPercent = &v

@@ -19,7 +19,8 @@ const scenario = `{
 	"devices": [
 		{"ieee": "0x000b57fffe000001", "addr": "0x1001", "count": 2, "manufacturerCode": "0x117c", "imageType": 8705,
 		 "fileVersion": "0x22010631", "hardwareVersion": 3, "modelId": "bulb", "pageRequests": true, "responseSpacing": "50ms"},
-		{"ieee": "0x000b57fffe000010", "sleepy": true, "battery": 80, "pollInterval": "4s", "otherEndpoints": [2], "endpoint": 11, "stopsAt": 5000}
+		{"ieee": "0x000b57fffe000010", "sleepy": true, "battery": 80, "pollInterval": "4s", "otherEndpoints": [2], "endpoint": 11, "stopsAt": 5000,
+		 "otherClients": [{"endpoint": 12, "imageType": "0x2202", "fileVersion": 5, "hardwareVersion": 2, "manufacturerCode": 1, "afterFirst": true}]}
 	],
 	"events": [
 		{"after": "2m", "do": "reset"},
@@ -32,7 +33,7 @@ func TestScenario(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hw, battery := uint16(3), uint8(80)
+	hw, otherHW, battery := uint16(3), uint16(2), uint8(80)
 	bulb := sim.DeviceConfig{
 		IEEE: 0x000b57fffe000001, Addr: 0x1001, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 0x22010631,
 		HardwareVersion: &hw, ModelID: "bulb", PageRequests: true, ResponseSpacing: 50 * time.Millisecond,
@@ -46,6 +47,9 @@ func TestScenario(t *testing.T) {
 			Devices: []sim.DeviceConfig{bulb, second, {
 				IEEE: 0x000b57fffe000010, Sleepy: true, BatteryPercent: &battery, PollInterval: 4 * time.Second,
 				OtherEndpoints: []uint8{2}, Endpoint: 11, StopsAt: 5000,
+				OtherClients: []sim.ClientConfig{{
+					Endpoint: 12, ManufacturerCode: 1, ImageType: 0x2202, FileVersion: 5, HardwareVersion: &otherHW, AfterFirst: true,
+				}},
 			}},
 		},
 		Events: []sim.ScenarioEvent{
@@ -65,6 +69,7 @@ func TestScenarioMistakes(t *testing.T) {
 		"unknown firmware":      {`{"firmware": "9"}`, `"9"`},
 		"no IEEE address":       {`{"devices": [{}]}`, "IEEE"},
 		"endpoint":              {`{"devices": [{"ieee": 1, "endpoint": 300}]}`, "endpoint 255"},
+		"endpoint of a client":  {`{"devices": [{"ieee": 1, "otherClients": [{"endpoint": 241}]}]}`, "endpoint 241"},
 		"no number":             {`{"channel": "eleven"}`, "eleven is no whole number"},
 		"negative":              {`{"channel": -1}`, "-1 is no whole number"},
 		"no time":               {`{"devices": [{"ieee": 1, "pollInterval": 5}]}`, `5 is no time such as "1.5s"`},

@@ -182,7 +182,7 @@ var (
 var (
 	identifier  = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 	ownDocument = regexp.MustCompile(`^.+/device/zigate_ota_[0-9a-f]{16}/config$`)
-	updateState = regexp.MustCompile(`^.+/device/0x[0-9a-f]{16}/update$`)
+	updateState = regexp.MustCompile(`^.+/device/0x[0-9a-f]{16}/update(/\d{1,5})?$`)
 
 	// DocumentTopic is the topic of a document, below the prefix of discovery.
 	DocumentTopic = regexp.MustCompile(`^/device/[a-zA-Z0-9_-]+/config$`)

@@ -135,7 +135,8 @@ export async function addURL(url, sha256) {
 }
 
 function tellAdded(image) {
-  const fits = [...store.devices.values()].filter((d) => d.mfgId === image.mfgId && d.imageTypeId === image.imageTypeId);
+  const images = [...store.devices.values()].flatMap((d) => [d, ...(d.otherImages ?? []).map((other) => ({ ...other, name: d.name }))]);
+  const fits = images.filter((d) => d.mfgId === image.mfgId && d.imageTypeId === image.imageTypeId);
   const newer = fits.filter((d) => d.currentFileVersion === null || d.currentFileVersion < image.imageVersion);
   const whom = newer.length === 0 ? (fits.length ? "no device that it is for runs anything older" : "no known device is of its type")
     : newer.length === 1 ? `it is newer than what ${newer[0].name} runs` : `it is newer than what ${newer.length} devices run`;

@@ -63,9 +63,11 @@ class Sheet {
   #notes = h("p", { class: "release-notes" });
   #past = h("ol", { class: "past" });
   #pastShown = "";
+  #others = h("ul", { class: "others" });
+  #othersShown = "";
   #explained = h("p", { class: "explained", role: "status" });
   #facts = new Facts(["Network address", "Manufacturer", "Model", "Manufacturer code, image type", "Hardware version", "Date code", "Other OTA server", "Endpoint", "Power", "Link quality", "Last seen", "Settings"]);
-  #upgradeFacts = new Facts(["From", "To", "Asked for", "Started", "Received", "Attempt", "Place in the queue", "Expected"]);
+  #upgradeFacts = new Facts(["Image type", "From", "To", "Asked for", "Started", "Received", "Attempt", "Place in the queue", "Expected"]);
 
   constructor(euid) {
     this.euid = euid;
@@ -73,6 +75,7 @@ class Sheet {
     this.form = this.#renameForm();
     this.rename = button("Rename", "edit", () => this.#showRename(true), { small: true });
     this.options = this.#options();
+    this.others = h("section", { "aria-label": "Other images", hidden: true }, h("h3", null, "Other images"), this.#others);
     this.past = h("section", { "aria-label": "Earlier upgrades", hidden: true }, h("h3", null, "Earlier upgrades"), this.#past);
     this.upgradePart = h("section", { "aria-label": "Upgrade" }, h("h3", null, "Upgrade"), this.#progress.root, this.#explained, this.#buttons.root, this.#chart.root, this.#upgradeFacts.root);
     this.root = h("div", { class: "sheet-inner" },
@@ -84,6 +87,7 @@ class Sheet {
         this.#offer),
       this.#notes,
       this.upgradePart,
+      this.others,
       this.options,
       this.past,
       h("section", { "aria-label": "Device" }, h("h3", null, "Device"), this.#facts.root,
@@ -117,6 +121,7 @@ class Sheet {
     this.#chart.show(device);
     setText(this.#explained, !isActive(upgrade) && upgrade?.reason ? failureText(upgrade) : "");
     this.#showUpgrade(device);
+    this.#showOthers(device.otherImages ?? [], isActive(upgrade));
     this.#showPast(device.history ?? []);
     const facts = this.#facts;
     facts.set("Network address", device.networkAddress === null ? "not known" : hex16(device.networkAddress));
@@ -139,6 +144,7 @@ class Sheet {
     const facts = this.#upgradeFacts;
     setHidden(facts.root, !upgrade);
     if (!upgrade) return;
+    facts.set("Image type", upgrade.imageTypeId === undefined ? "" : hex16(upgrade.imageTypeId));
     facts.set("From", versionText(upgrade.oldImageVersion));
     facts.set("To", versionText(upgrade.imageVersion));
     facts.set("Asked for", momentText(upgrade.queuedAt));
@@ -147,6 +153,22 @@ class Sheet {
     facts.set("Attempt", String(upgrade.attempt));
     facts.set("Place in the queue", upgrade.queue?.position ? String(upgrade.queue.position) : "");
     facts.set("Expected", upgrade.queue ? turnText(device, store.now()) : "");
+  }
+
+  // showOthers lists the further OTA clients or image types of the device; one upgrade goes on at a time.
+  #showOthers(others, busy) {
+    const shown = JSON.stringify([others, busy]);
+    if (shown === this.#othersShown) return;
+    this.#othersShown = shown;
+    setHidden(this.others, others.length === 0);
+    this.#others.replaceChildren(...others.map((other) => {
+      const newer = other.image && other.updateAvailable;
+      const where = other.endpoint === null ? "" : ` at endpoint ${other.endpoint}`;
+      return h("li", null, h("span", { class: "badge" }, hex16(other.imageTypeId)),
+        h("span", null, "Runs ", h("code", null, versionText(other.currentFileVersion)), where,
+          newer ? [". Newer: ", h("code", { class: "newer" }, versionText(other.image.imageVersion))] : null),
+        newer && !busy ? button("Upgrade", "upgrade", () => actions.upgrade(this.device, { imageTypeId: other.imageTypeId }), { small: true }) : null);
+    }));
   }
 
   #showPast(history) {
@@ -158,7 +180,7 @@ class Sheet {
       const { word, tone } = endedWords(past.state);
       const lasted = past.startedAt ? `, ${durationText((Date.parse(past.endedAt) - Date.parse(past.startedAt)) / 1000)}` : "";
       return h("li", null, h("span", { class: "badge", "data-tone": tone }, word),
-        h("span", null, h("code", null, versionText(past.imageVersion)), ` ${momentText(past.endedAt)}${lasted}`,
+        h("span", null, h("code", null, versionText(past.imageVersion)), past.imageTypeId === undefined ? "" : ` of type ${hex16(past.imageTypeId)}`, ` ${momentText(past.endedAt)}${lasted}`,
           past.reason ? h("span", { class: "sub" }, ` ${reasonText(past.reason)}`) : null));
     }));
   }

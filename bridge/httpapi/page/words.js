@@ -71,6 +71,9 @@ export const stateText = (state) => stateWords[state] ?? state;
 // isActive reports whether an upgrade has not ended.
 export const isActive = (upgrade) => Boolean(upgrade) && !["succeeded", "failed", "cancelled"].includes(upgrade.state);
 
+// hasNewer reports whether there is an update for a device, or for one of its other images.
+export const hasNewer = (device) => device.updateAvailable || (device.otherImages ?? []).some((other) => other.updateAvailable);
+
 // hasBar reports whether an upgrade has a progress to show.
 export const hasBar = (upgrade) => isActive(upgrade) && upgrade.state !== "scheduled" && upgrade.state !== "queued";
 
@@ -162,8 +165,12 @@ const sourceWords = { registered: "registered", index: "from an index", folder: 
 
 export const sourceText = (source) => sourceWords[source] ?? source;
 
-// offersUpdate tells whether something newer is to be offered for a device: not for one that is excluded.
-export const offersUpdate = (device) => device.updateAvailable && !device.settings.excluded;
+// upgradedOf is what a device's upgrade is for: one of its other images, or the device itself.
+const upgradedOf = (device) => (device.otherImages ?? []).find((other) => other.imageTypeId === device.upgrade.imageTypeId) ?? device;
+
+// offersUpdate tells whether something newer is to be offered for a device, or one of its other images: not for one
+// that is excluded.
+export const offersUpdate = (device) => hasNewer(device) && !device.settings.excluded;
 
 // settingsText returns what was set for a device alone; it is empty where nothing was.
 export function settingsText(settings) {
@@ -182,7 +189,7 @@ export function condition(device) {
   if (isActive(upgrade)) return { word: stateText(upgrade.state), tone: stateTones[upgrade.state] };
   if (upgrade?.state === "failed") return { word: "Failed", tone: "bad" };
   if (offersUpdate(device)) return { word: "Update available", tone: "news" };
-  if (upgrade?.state === "succeeded" && device.currentFileVersion === (upgrade.runningVersion ?? upgrade.imageVersion)) return { word: "Upgraded", tone: "good" };
+  if (upgrade?.state === "succeeded" && upgradedOf(device).currentFileVersion === (upgrade.runningVersion ?? upgrade.imageVersion)) return { word: "Upgraded", tone: "good" };
   if (upgrade?.state === "cancelled") return { word: "Cancelled", tone: "calm" };
   if (device.currentFileVersion === null) return { word: "Version unknown", tone: "calm" };
   if (device.settings.excluded) return { word: "Excluded", tone: "calm" };

@@ -127,6 +127,7 @@ func (g *grammar) upgrade() *cobra.Command {
 	flags := cmd.Flags()
 	flags.BoolVar(&u.NoWait, "no-wait", false, "return as soon as the upgrades are queued")
 	flags.BoolVar(&u.Quiet, "quiet", false, "show the outcome only")
+	flags.StringVar(&u.ImageType, "image-type", "", "upgrade the device's other image of this `TYPE`")
 	flags.StringVar(&u.URL, "url", "", "take the image at this `URL`")
 	flags.StringVar(&u.SHA256, "sha256", "", "with --url: its SHA-256, in `HEX`")
 	flags.StringVar(&u.SHA512, "sha512", "", "with --url: its SHA-512, in `HEX`")

@@ -173,8 +173,12 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 		r.row("set for it alone", "%s", set)
 	}
 	d.printImage(r)
+	d.printOtherImages(r)
 	if u := d.Upgrade; u != nil {
 		r.row("upgrade", "%s", upgradeCell(u).Text)
+		if u.ImageType != nil {
+			r.row("upgrade of", "image type %s", hex16(u.ImageType))
+		}
 		r.row("upgrade from", "%s to %s", version(u.OldImageVersion), version(u.ImageVersion))
 		if u.Error != nil {
 			r.row("upgrade failed", "%s", *u.Error)
@@ -220,6 +224,21 @@ func (d *deviceRecord) printImage(r rows) {
 	}
 	if image.ReleaseNotes != nil {
 		r.row("release notes", "%s", *image.ReleaseNotes)
+	}
+}
+
+// printOtherImages writes what is known of the device's other images.
+func (d *deviceRecord) printOtherImages(r rows) {
+	for _, o := range d.OtherImages {
+		where := ""
+		if o.Endpoint != nil {
+			where = fmt.Sprintf(" at endpoint %d", *o.Endpoint)
+		}
+		newer := ""
+		if o.Image != nil && o.UpdateAvailable {
+			newer = ", newer: " + version(&o.Image.ImageVersion)
+		}
+		r.row("image type "+hex16(&o.ImageType), "runs %s%s%s", version(o.CurrentVersion), where, newer)
 	}
 }
 

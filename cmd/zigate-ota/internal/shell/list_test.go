@@ -44,6 +44,9 @@ func (s *service) home() {
 	s.device("0x000b57fffec6a5b2", fmt.Sprintf(`{"euid":"0x000b57fffec6a5b2","networkAddress":20303,"name":"Kitchen bulb","manufacturerName":"IKEA of Sweden","modelId":"TRADFRI bulb E27",
 		"mfgId":4476,"imageTypeId":8705,"hardwareVersion":1,"endpoint":1,"sleepy":false,"currentFileVersion":570492465,"softwareBuild":"2.2.010","dateCode":"20240131","otherServer":"0x00212effff00aabb","lqi":132,"lastSeen":%q,"updateAvailable":true,
 		"image":{"imageVersion":587814449,"size":205488,"sha256":"ab","url":"https://example.com/bulb.ota","source":"registered","driverTypeId":"","driverVersion":0,"releaseNotes":"Better.","title":"Bulb firmware","fileName":"bulb.ota"},
+		"otherImages":[{"endpoint":2,"mfgId":4476,"imageTypeId":8706,"currentFileVersion":5,"updateAvailable":true,
+			"image":{"imageVersion":7,"size":1000,"sha256":"cd","url":null,"source":"folder","driverTypeId":"","driverVersion":0,"releaseNotes":null}},
+			{"endpoint":null,"mfgId":null,"imageTypeId":8707,"currentFileVersion":null,"updateAvailable":false,"image":null}],
 		"upgrade":{"state":"downloading","imageVersion":587814449,"oldImageVersion":570492465,"offset":36224,"size":205488,"progress":17.6,"bytesPerSecond":412,"remainingSeconds":411,"queuedAt":%q,"startedAt":%q,"attempt":1,"reason":null}}`,
 		earlier(3*time.Minute), earlier(2*time.Hour), earlier(time.Hour)))
 	s.device("0x000b57fffec6a5c7", fmt.Sprintf(`{"euid":"0x000b57fffec6a5c7","networkAddress":6699,"name":"日本の電球 🏠 im Flur vor der Küche","manufacturerName":"IKEA of Sweden","modelId":"TRADFRI bulb E27","mfgId":4476,"imageTypeId":8705,
@@ -100,7 +103,7 @@ func TestListsAsJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &devices); err != nil || strings.Count(out, "\n") != 1 {
 		t.Errorf("%v: %s", err, out)
 	}
-	if len(devices.Devices) != 4 || len(devices.Devices[1]) != 19 || devices.Devices[3]["name"] != "0x00124b0022334455" {
+	if len(devices.Devices) != 4 || len(devices.Devices[1]) != 20 || devices.Devices[3]["name"] != "0x00124b0022334455" {
 		t.Errorf("%d devices: %s", len(devices.Devices), out)
 	}
 	out = s.start("devices", "--json", "0x00:12:4B:00:22:33:44:55").succeeds()

@@ -26,6 +26,16 @@ type infoRecord struct {
 	raw json.RawMessage
 }
 
+// other is the device's other image of a type; nil where it has none, or the type is nil.
+func (d *deviceRecord) other(imageType *uint16) *contract.OtherImage {
+	for i := range d.OtherImages {
+		if imageType != nil && d.OtherImages[i].ImageType == *imageType {
+			return &d.OtherImages[i]
+		}
+	}
+	return nil
+}
+
 // response is an answer to a request. Its OperationRecord is never nil.
 type response struct {
 	contract.Response

@@ -66,8 +66,8 @@ func TestRequests(t *testing.T) {
 		{args: []string{"add-image", kitchen, "https://example.com/a.ota", "--sha256", "ab", "--mfg-id", "0x117c", "--image-type", "8705", "--driver-type", "x", "--driver-version", "3"}, operation: "add_image",
 			request: `{"deviceId":"` + kitchen + `","driverTypeId":"x","imageTypeId":"8705","mfgId":"0x117c","sha256":"ab","url":"https://example.com/a.ota","version":"3"}`,
 			status:  "success", fields: `,"euid":"` + kitchen + `","imageVersion":2,"oldImageVersion":1`, stdout: "Kitchen bulb: image 0x00000002 is registered; it runs 0x00000001\n"},
-		{args: []string{"upgrade", kitchen, "--url", "https://example.com/a.ota", "--sha512", "cd", "--image-version", "0x2", "--allow-downgrade", "--force", "--when", "window", "--apply", "2026-11-22T02:00:00+01:00"}, operation: "upgrade",
-			request: `{"allowDowngrade":true,"apply":"2026-11-22T02:00:00+01:00","deviceId":"` + kitchen + `","force":true,"imageVersion":"0x2","sha512":"cd","url":"https://example.com/a.ota","when":"window"}`,
+		{args: []string{"upgrade", kitchen, "--url", "https://example.com/a.ota", "--sha512", "cd", "--image-version", "0x2", "--image-type", "0x2202", "--allow-downgrade", "--force", "--when", "window", "--apply", "2026-11-22T02:00:00+01:00"}, operation: "upgrade",
+			request: `{"allowDowngrade":true,"apply":"2026-11-22T02:00:00+01:00","deviceId":"` + kitchen + `","force":true,"imageTypeId":"0x2202","imageVersion":"0x2","sha512":"cd","url":"https://example.com/a.ota","when":"window"}`,
 			status:  "failure", fields: `,"euid":"` + kitchen + `","reason":"upToDate","error":"it runs that version"`, code: 1, stderr: "Kitchen bulb: it runs that version (upToDate)"},
 	}
 	for _, tt := range tests {

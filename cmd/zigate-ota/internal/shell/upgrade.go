@@ -25,6 +25,7 @@ const (
 // key out.
 type Upgrade struct {
 	Devices        []string // names; or "all", alone
+	ImageType      string   // names one of several images of each device; empty for its own
 	URL            string   // the image's URL; empty for the newest image that fits
 	SHA256         string   // of what is at the URL, in hexadecimal digits
 	SHA512         string   // of what is at the URL, in hexadecimal digits
@@ -67,7 +68,8 @@ func (c *Shell) Upgrade(ctx context.Context, u Upgrade) error {
 func (u *Upgrade) request(now time.Time) (map[string]any, error) {
 	request := map[string]any{}
 	for key, value := range map[string]string{
-		"url": u.URL, "sha256": u.SHA256, "sha512": u.SHA512, "imageVersion": u.ImageVersion,
+		"imageTypeId": u.ImageType, "url": u.URL, "sha256": u.SHA256, "sha512": u.SHA512,
+		"imageVersion": u.ImageVersion,
 	} {
 		if value != "" {
 			request[key] = value
@@ -362,6 +364,11 @@ func (w *watch) made(one *waited, status contract.Status, reason *contract.Reaso
 		r.OldImageVersion = d.CurrentVersion
 		if d.Upgrade != nil {
 			r.ImageVersion = d.Upgrade.ImageVersion
+			if o := d.other(d.Upgrade.ImageType); o != nil {
+				r.ManufacturerCode = o.ManufacturerCode
+				r.ImageType = &o.ImageType
+				r.OldImageVersion = o.CurrentVersion
+			}
 		}
 	}
 	r.raw = contract.Marshal(r.Response)
@@ -405,6 +412,9 @@ func (w *watch) outcomeOfAll(final *response) error {
 	wrong := 0
 	for _, r := range final.Results.Upgrades {
 		name := terminal.Clean(w.s.devices.name(r.EUID))
+		if r.ImageType != nil {
+			name += ", image type " + hex16(r.ImageType)
+		}
 		line := name + ": " + string(r.State)
 		out := c.term.Write
 		if r.State != contract.StateSucceeded {

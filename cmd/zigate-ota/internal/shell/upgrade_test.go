@@ -116,11 +116,11 @@ func TestUpgradeOfAll(t *testing.T) {
 	s.answer(a, "inProgress", "")
 	s.device(hall, record(hall, "Hall", "downloading", queuedAt, 12))
 	s.device(kitchen, record(kitchen, "Kitchen bulb", "succeeded", "2026-11-21T10:00:00Z", 100)) // an old one
-	s.answer(a, "failure", `,"results":[{"euid":"`+hall+`","state":"failed","reason":"stalled"},{"euid":"`+kitchen+`","state":"succeeded","reason":null}]`)
+	s.answer(a, "failure", `,"results":[{"euid":"`+hall+`","state":"failed","reason":"stalled"},{"euid":"`+kitchen+`","imageTypeId":8706,"state":"succeeded","reason":null}]`)
 	if code, problem := r.code(); code != shell.ExitFailed || problem != "1 of 2 upgrades did not succeed" {
 		t.Errorf("exit code %d, %q", code, problem)
 	}
-	if got, want := r.stdout.String(), "Hall "+bar(12)+" downloading 10 B/s, 9 s left\nKitchen bulb: succeeded\n"; got != want {
+	if got, want := r.stdout.String(), "Hall "+bar(12)+" downloading 10 B/s, 9 s left\nKitchen bulb, image type 0x2202: succeeded\n"; got != want {
 		t.Errorf("stdout %q, want %q", got, want)
 	}
 	if got, want := r.stderr.String(), "Hall: failed (stalled)\n"; got != want {
