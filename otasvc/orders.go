@@ -619,14 +619,6 @@ func (o *orders) wantedByPolicy(c client, offered *Offer, failed map[string]erro
 	return admission.ByPolicy(o.deviceNow(c), admissionOfferOf(c, offered), before, now)
 }
 
-// lastTried is the image that a device was last to take, or nil.
-func lastTried(d *device) *upgrade.Tried {
-	if d.upgrade == nil {
-		return nil
-	}
-	return d.upgrade.Tried()
-}
-
 // offeredUnasked is the loaded image where a device that asks for its blocks without an upgrade may have it;
 // nil where that is not configured, or it asks for another one.
 func (o *orders) offeredUnasked(d *device, req message.ImageBlockRequest) *Offer {
