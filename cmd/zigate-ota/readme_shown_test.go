@@ -168,3 +168,14 @@ func awaitShown(t *testing.T, command string, output []string, came *journal[str
 }
 
 func same(line string) string { return line }
+
+// isAsShown reports whether an output is as shown.
+func isAsShown(lines []string, output string) bool {
+	expected := &shown{lines: lines}
+	for line := range strings.Lines(output) {
+		if !expected.take(strings.TrimSuffix(line, "\n")) {
+			return false
+		}
+	}
+	return expected.done()
+}
