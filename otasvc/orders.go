@@ -263,8 +263,8 @@ func (o *orders) identify(d *device, req UpgradeRequest, respond Respond, then f
 	o.inventory.await(d, func() { then(leavingOut(respond)) })
 }
 
-// leavingOut leaves the next answer out that says no more than that a request is under way. That the state has
-// the request by now is more: who owes its final answer until then has to know.
+// leavingOut leaves the next answer out that says no more than that a request is under way. That the state
+// has the request by now is more: who owes its final answer until then has to know.
 func leavingOut(respond Respond) Respond {
 	left := false
 	return func(a Answer) {
