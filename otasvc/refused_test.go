@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,19 +81,24 @@ func TestPolicyTellsOnceWhatIsNotHad(t *testing.T) {
 	image := lampImage(2, nil)
 	entry := `[{"url":"http://example.com/a.ota","manufacturerCode":4476,"imageType":8705,"fileVersion":2}]`
 	inImageWorld(t, map[string]string{"index.json": entry}, func(w *imageWorld) {
-		asked := 0
-		w.web = onTheWeb(func(*http.Request) (*http.Response, error) { asked++; return nil, errors.New("no route") })
+		var asked atomic.Int32
+		var there atomic.Bool
+		w.web = onTheWeb(func(r *http.Request) (*http.Response, error) {
+			if !there.Load() {
+				asked.Add(1)
+				return nil, errors.New("no route")
+			}
+			return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: int64(len(image)), Body: io.NopCloser(bytes.NewReader(image)), Request: r}, nil
+		})
 		w.stop()
 		w.policy = func(p *otasvc.Policy) { p.Auto = true }
 		w.start()
 		time.Sleep(30 * time.Hour)
-		if asked < 4 || asked > 6 {
-			t.Errorf("asked %d times", asked)
+		if n := asked.Load(); n < 4 || n > 6 {
+			t.Errorf("asked %d times", n)
 		}
 		w.refusedFor(upgrade.ReasonImageAccessFailed, "no route", 1)
-		w.web = onTheWeb(func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: int64(len(image)), Body: io.NopCloser(bytes.NewReader(image)), Request: r}, nil
-		})
+		there.Store(true)
 		time.Sleep(7 * time.Hour)
 		if u := w.sink.device(bulb).Upgrade; u.Attempt == 0 || u.Reason == upgrade.ReasonImageAccessFailed {
 			t.Errorf("%+v", u)
