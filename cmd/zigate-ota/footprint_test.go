@@ -66,7 +66,7 @@ func footprint(t *testing.T, url string, more []string) {
 			t.Fatal(err)
 		}
 	}
-	more = append(more, "ZIGATE_OTA_DONGLE="+dongle, "ZIGATE_OTA_HTTP_ADDR="+addr)
+	more = append(more, "ZIGATE_OTA_DONGLE="+dongle, "ZIGATE_OTA_HTTP_ADDR="+addr, "ZIGATE_OTA_UPGRADE_CANARY=false")
 	begin := func() (*process, time.Duration) {
 		began := time.Now()
 		p := start(t, environ(dir, more...), programPath(t), "serve")

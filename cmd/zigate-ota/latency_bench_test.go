@@ -153,7 +153,7 @@ func newWiredService(b *testing.B, devices int, more ...string) *wiredService {
 	defer listener.Close()
 	cfg, err := config.Load(append([]string{
 		"ZIGATE_OTA_DONGLE=tcp://" + listener.Addr().String(), "ZIGATE_OTA_STATE_DIR=" + b.TempDir(), "ZIGATE_OTA_BROKER_ADDR=127.0.0.1:0",
-		"ZIGATE_OTA_HTTP_ADDR=127.0.0.1:0", "ZIGATE_OTA_IMAGE_INDEXES=none", "ZIGATE_OTA_DONGLE_QUERY_WATCH=off", fmt.Sprintf("ZIGATE_OTA_UPGRADE_CONCURRENCY=%d", devices),
+		"ZIGATE_OTA_HTTP_ADDR=127.0.0.1:0", "ZIGATE_OTA_IMAGE_INDEXES=none", "ZIGATE_OTA_DONGLE_QUERY_WATCH=off", "ZIGATE_OTA_UPGRADE_CANARY=false", fmt.Sprintf("ZIGATE_OTA_UPGRADE_CONCURRENCY=%d", devices),
 	}, more...))
 	if err != nil {
 		b.Fatal(err)

@@ -46,7 +46,7 @@ func TestThousandDevices(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(images, "bulb.ota"), bulbImage(newerVersion, 200_000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	service := m.service(state, dongle, "ZIGATE_OTA_HTTP_ADDR="+addr, fmt.Sprintf("ZIGATE_OTA_UPGRADE_CONCURRENCY=%d", scaleUpgrades))
+	service := m.service(state, dongle, "ZIGATE_OTA_HTTP_ADDR="+addr, "ZIGATE_OTA_UPGRADE_CANARY=false", fmt.Sprintf("ZIGATE_OTA_UPGRADE_CONCURRENCY=%d", scaleUpgrades))
 	client, seen := scaleWatch(t, m.url())
 	began := time.Now()
 	service.stderr.await(t, "dongle", func(line string) bool { return strings.Contains(line, "the dongle is connected") })
