@@ -164,7 +164,25 @@ func (d *Document) take(line []byte, lists map[string]string) bool {
 	if json.Unmarshal(slices.Concat([]byte("{"), field, []byte("}")), &fields) != nil || len(fields) == 0 {
 		return false
 	}
-	maps.Copy(d.Fields, fields)
+	taken := false
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		taken = d.takeMember(key, fields[key], lists) || taken
+	}
+	return taken
+}
+
+// takeMember takes a member of a damaged file. One with the key of a list is no field: it would be written
+// beside the list, under the same key.
+func (d *Document) takeMember(key string, value json.RawMessage, lists map[string]string) bool {
+	if _, list := lists[key]; !list {
+		d.Fields[key] = value
+		return true
+	}
+	var entries []json.RawMessage
+	if json.Unmarshal(value, &entries) != nil {
+		return false
+	}
+	d.Lists[key] = append(d.Lists[key], entries...)
 	return true
 }
 

@@ -113,6 +113,24 @@ func TestWhatIsNoDocument(t *testing.T) {
 	}
 }
 
+func TestAListOnOneLineOfADamagedFile(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text    string
+		entries int
+		fields  int
+	}{
+		"empty":    {"x\n\"version\":1,\n\"devices\":[]", 0, 1},
+		"full":     {"x\n\"version\":1,\n\"devices\":[1,2]", 2, 1},
+		"no list":  {"x\n\"version\":1,\n\"devices\":7", 0, 1},
+		"no field": {"x\n\"devices\":[]", 0, 0},
+	} {
+		d, whole, err := document.Parse([]byte(tt.text), lists)
+		if whole || err != nil || len(d.Lists["devices"]) != tt.entries || len(d.Fields) != tt.fields {
+			t.Errorf("%s: %+v, %v, %v", name, d, whole, err)
+		}
+	}
+}
+
 func TestWith(t *testing.T) {
 	for _, tt := range []struct{ object, more, want string }{
 		{`{"a":1}`, `{}`, `{"a":1}`},
@@ -137,6 +155,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add([]byte(`{"devices":[null]}`))
+	f.Add([]byte("0\n\"devices\":[]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d, _, err := document.Parse(data, lists)
 		if err != nil {
