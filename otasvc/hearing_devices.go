@@ -141,7 +141,7 @@ func (h *deviceHearing) neighbour(euid message.IEEE, addr uint16, sleepy bool, l
 	if lqi != 0 {
 		d.SetLinkQuality(lqi)
 	}
-	if f := d.Facts(); !f.Interviewed || !f.Heard.VersionFresh || f.Outdated {
+	if f := d.Facts(); !f.Interviewed || !f.VersionFresh || f.Outdated {
 		h.interviews.want(d)
 	}
 }

@@ -617,7 +617,8 @@ func TestOlderStateOfAGroup(t *testing.T) {
 			}
 			for _, d := range state["devices"].([]any) {
 				device := d.(map[string]any)
-				delete(device, "otaClient")
+				delete(device, "toldAt")
+				delete(device, "installed")
 				for _, p := range device["history"].([]any) {
 					delete(p.(map[string]any), "kind")
 					delete(p.(map[string]any), "sha256")

@@ -14,19 +14,27 @@ import (
 type Client struct {
 	// Endpoint is where the client is; 0 means that it is not known.
 	Endpoint uint8 `json:"endpoint,omitempty"`
-	// ManufacturerCode and ImageType are what images are matched with. They are nil while not known; only
-	// that of the main client may be unknown.
+	// ManufacturerCode and ImageType are what images are matched with: read as the client's attributes, or
+	// seen in a request. The node descriptor's manufacturer code is often another, so it is no substitute.
+	// They are nil while not known; only those of the main client may be unknown.
 	ManufacturerCode *uint16 `json:"manufacturerCode,omitempty"`
 	ImageType        *uint16 `json:"imageType,omitempty"`
-	// ManufacturerUnsure, HardwareVersion and NoHardwareVersion are as in [Facts].
-	ManufacturerUnsure bool    `json:"manufacturerUnsure,omitempty"`
-	HardwareVersion    *uint16 `json:"hardwareVersion,omitempty"`
-	NoHardwareVersion  bool    `json:"noHardwareVersion,omitempty"`
+	// ManufacturerUnsure says that an attribute tells 0xFFFF as manufacturer code, and nothing another one.
+	// There are devices that ask for images with that, and others whose attribute was never set. It is taken
+	// for the ManufacturerCode where the image type is known.
+	ManufacturerUnsure bool `json:"manufacturerUnsure,omitempty"`
+	// HardwareVersion is told by a Query Next Image request alone. It is nil while none was seen that had
+	// one.
+	HardwareVersion *uint16 `json:"hardwareVersion,omitempty"`
+	// NoHardwareVersion says that a Query Next Image request was seen that had none, so that the client
+	// reports none.
+	NoHardwareVersion bool `json:"noHardwareVersion,omitempty"`
 	// CurrentVersion is the running file version. It is nil while not known.
 	CurrentVersion *uint32 `json:"currentVersion,omitempty"`
 	ClientPast
 
-	// VersionFresh says that the client itself has told CurrentVersion since the start.
+	// VersionFresh says that the client itself has told CurrentVersion since the start; else it is the state
+	// file's.
 	VersionFresh bool `json:"-"`
 	// Mute clients do not tell their version when they are asked for it, only when they look for an image.
 	Mute bool `json:"-"`
@@ -183,34 +191,11 @@ func fewer(list []Client) int {
 }
 
 // clients are the device's OTA clients, the main one first.
-func (f *Facts) clients() []Client {
-	main := Client{
-		Endpoint:           f.Endpoint,
-		ManufacturerCode:   f.ManufacturerCode,
-		ImageType:          f.ImageType,
-		ManufacturerUnsure: f.ManufacturerUnsure,
-		HardwareVersion:    f.HardwareVersion,
-		NoHardwareVersion:  f.NoHardwareVersion,
-		CurrentVersion:     f.CurrentVersion,
-		ClientPast:         f.MainPast,
-		VersionFresh:       f.Heard.VersionFresh,
-		Mute:               f.Heard.Mute,
-	}
-	return append([]Client{main}, f.Others...)
-}
+func (f *Facts) clients() []Client { return append([]Client{f.Client}, f.Others...) }
 
-// As is what is known of the device as one of its OTA clients: those facts that are a client's are its.
+// As is what is known of the device as one of its OTA clients.
 func (f Facts) As(c Client) Facts {
-	f.Endpoint = c.Endpoint
-	f.ManufacturerCode = c.ManufacturerCode
-	f.ImageType = c.ImageType
-	f.ManufacturerUnsure = c.ManufacturerUnsure
-	f.HardwareVersion = c.HardwareVersion
-	f.NoHardwareVersion = c.NoHardwareVersion
-	f.CurrentVersion = c.CurrentVersion
-	f.MainPast = c.ClientPast
-	f.Heard.VersionFresh = c.VersionFresh
-	f.Heard.Mute = c.Mute
+	f.Client = c
 	return f
 }
 

@@ -75,7 +75,7 @@ func (d *Device) Sleepy() bool { return d.facts.Sleepy }
 func (d *Device) CurrentVersion() *uint32 { return d.facts.CurrentVersion }
 
 // Mute reports whether the device does not tell its version when it is asked for it.
-func (d *Device) Mute() bool { return d.facts.Heard.Mute }
+func (d *Device) Mute() bool { return d.facts.Mute }
 
 // Interviewed reports whether the device has answered a whole interview once.
 func (d *Device) Interviewed() bool { return d.facts.Interviewed }

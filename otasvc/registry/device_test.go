@@ -50,9 +50,9 @@ func ptr[T any](v T) *T { return &v }
 // A state file's device is read and written as it stands there.
 func TestFactsKeepTheirForm(t *testing.T) {
 	const whole = `{"euid":"0x000b57fffec6a5b2","networkAddress":20303,"name":"Hall","manufacturerName":"IKEA",` +
-		`"modelId":"E1","manufacturerCode":4476,"imageType":8705,"hardwareVersion":3,"endpoint":1,"sleepy":true,` +
-		`"powerSource":"battery","battery":70,"currentVersion":587814449,"lastSeen":"2026-11-21T12:00:00Z",` +
-		`"interviewed":true,"deafEndpoint":11,"invalid":["aa"]}`
+		`"modelId":"E1","endpoint":1,"manufacturerCode":4476,"imageType":8705,"hardwareVersion":3,` +
+		`"currentVersion":587814449,"sleepy":true,"powerSource":"battery","battery":70,` +
+		`"lastSeen":"2026-11-21T12:00:00Z","interviewed":true,"deafEndpoint":11,"invalid":["aa"]}`
 	const least = `{"euid":"0x000b57fffec6a5b2"}`
 	for _, form := range []string{whole, least} {
 		var f registry.Facts
@@ -197,9 +197,12 @@ func TestFactsAreValues(t *testing.T) {
 	devices.Move(d, 16)
 
 	want := registry.Facts{
-		EUID: bulb, NetworkAddress: ptr(uint16(6)), ManufacturerCode: ptr(uint16(1)), ImageType: ptr(uint16(2)),
-		HardwareVersion: ptr(uint16(3)), CurrentVersion: ptr(uint32(4)), LastSeen: now, Invalid: []string{"aa"},
-		Heard: registry.Heard{LQI: ptr(uint8(5)), VersionFresh: true},
+		EUID: bulb, NetworkAddress: ptr(uint16(6)), LastSeen: now, Invalid: []string{"aa"},
+		Heard: registry.Heard{LQI: ptr(uint8(5))},
+		Client: registry.Client{
+			ManufacturerCode: ptr(uint16(1)), ImageType: ptr(uint16(2)), HardwareVersion: ptr(uint16(3)),
+			CurrentVersion: ptr(uint32(4)), VersionFresh: true,
+		},
 	}
 	if diff := cmp.Diff(want, before); diff != "" {
 		t.Error(diff)
@@ -248,10 +251,10 @@ func TestLearn(t *testing.T) {
 				attribute(message.ClusterOTA, message.AttrOTAImageType, uint16(0x2201)),
 				attribute(message.ClusterOTA, message.AttrOTAFileVersion, uint32(7)),
 			},
-			want: registry.Facts{
+			want: registry.Facts{Client: registry.Client{
 				ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0x2201)), CurrentVersion: ptr(uint32(7)),
-				Heard: registry.Heard{VersionFresh: true},
-			},
+				VersionFresh: true,
+			}},
 			version: ptr(uint32(7)),
 		},
 		"an OTA client that knows nothing": {
@@ -260,14 +263,16 @@ func TestLearn(t *testing.T) {
 				attribute(message.ClusterOTA, message.AttrOTAImageType, uint16(0xFFFF)),
 				attribute(message.ClusterOTA, message.AttrOTAFileVersion, uint32(0xFFFFFFFF)),
 			},
-			want: registry.Facts{ManufacturerUnsure: true},
+			want: registry.Facts{Client: registry.Client{ManufacturerUnsure: true}},
 		},
 		"a manufacturer code of 0xFFFF": {
 			told: []message.Attribute{
 				attribute(message.ClusterOTA, message.AttrOTAManufacturer, uint16(0xFFFF)),
 				attribute(message.ClusterOTA, message.AttrOTAImageType, uint16(0xC8)),
 			},
-			want: registry.Facts{ManufacturerCode: ptr(uint16(0xFFFF)), ImageType: ptr(uint16(0xC8)), ManufacturerUnsure: true},
+			want: registry.Facts{Client: registry.Client{
+				ManufacturerCode: ptr(uint16(0xFFFF)), ImageType: ptr(uint16(0xC8)), ManufacturerUnsure: true,
+			}},
 		},
 		"a manufacturer code that comes later": {
 			told: []message.Attribute{
@@ -276,18 +281,18 @@ func TestLearn(t *testing.T) {
 				attribute(message.ClusterOTA, message.AttrOTAManufacturer, uint16(0x117c)),
 				attribute(message.ClusterOTA, message.AttrOTAManufacturer, uint16(0xFFFF)),
 			},
-			want: registry.Facts{ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0xC8))},
+			want: registry.Facts{Client: registry.Client{ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0xC8))}},
 		},
 		"mute": {
 			told: []message.Attribute{unsupported(message.ClusterOTA, message.AttrOTAFileVersion)},
-			want: registry.Facts{Heard: registry.Heard{Mute: true}},
+			want: registry.Facts{Client: registry.Client{Mute: true}},
 		},
 		"mute no more": {
 			told: []message.Attribute{
 				unsupported(message.ClusterOTA, message.AttrOTAFileVersion),
 				attribute(message.ClusterOTA, message.AttrOTAFileVersion, uint32(7)),
 			},
-			want:    registry.Facts{CurrentVersion: ptr(uint32(7)), Heard: registry.Heard{VersionFresh: true}},
+			want:    registry.Facts{Client: registry.Client{CurrentVersion: ptr(uint32(7)), VersionFresh: true}},
 			version: ptr(uint32(7)),
 		},
 		"another cluster": {
@@ -340,10 +345,10 @@ func TestLearnPower(t *testing.T) {
 func TestLearnQuery(t *testing.T) {
 	d, _ := registry.NewDevices().Meet(bulb)
 	d.LearnQuery(0, message.QueryNextImage{ManufacturerCode: 1, ImageType: 2, FileVersion: 3})
-	want := registry.Facts{
-		EUID: bulb, ManufacturerCode: ptr(uint16(1)), ImageType: ptr(uint16(2)), CurrentVersion: ptr(uint32(3)),
-		Heard: registry.Heard{VersionFresh: true}, NoHardwareVersion: true,
-	}
+	want := registry.Facts{EUID: bulb, Client: registry.Client{
+		ManufacturerCode: ptr(uint16(1)), ImageType: ptr(uint16(2)), CurrentVersion: ptr(uint32(3)),
+		VersionFresh: true, NoHardwareVersion: true,
+	}}
 	if diff := cmp.Diff(want, d.Facts()); diff != "" {
 		t.Error(diff)
 	}

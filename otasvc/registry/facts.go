@@ -40,37 +40,19 @@ type Facts struct {
 	// OtherServer is the OTA server that the device has as its own, where that is not the dongle: it may look
 	// for images there. It is 0 where the device has none yet, or was not heard to tell.
 	OtherServer message.IEEE `json:"otherServer,omitempty"`
-	// ManufacturerCode and ImageType are those of the device's main OTA client: read as its attributes or
-	// seen in a request. The node descriptor's manufacturer code is often another, so it is no substitute.
-	// They are nil while not known. HardwareVersion, NoHardwareVersion, Endpoint and CurrentVersion are that
-	// client's, too.
-	ManufacturerCode *uint16 `json:"manufacturerCode,omitempty"`
-	// ManufacturerUnsure says that an attribute tells 0xFFFF as manufacturer code, and nothing another one.
-	// There are devices that ask for images with that, and others whose attribute was never set. It is taken
-	// for the ManufacturerCode where the image type is known.
-	ManufacturerUnsure bool    `json:"manufacturerUnsure,omitempty"`
-	ImageType          *uint16 `json:"imageType,omitempty"`
-	// HardwareVersion is told by a Query Next Image request alone. It is nil while none was seen that had
-	// one.
-	HardwareVersion *uint16 `json:"hardwareVersion,omitempty"`
-	// NoHardwareVersion says that a Query Next Image request was seen that had none, so that the device
-	// reports none.
-	NoHardwareVersion bool `json:"noHardwareVersion,omitempty"`
+	// Client is the device's main OTA client.
+	Client
 	// QueriedAt is when the device last asked for an image, and so said who it is. It is zero where it has
 	// not since it has another version.
 	QueriedAt time.Time `json:"queriedAt,omitzero"`
 	// AsksByItself says that a Query Next Image request was seen that nobody had asked for.
 	AsksByItself bool `json:"asksByItself,omitempty"`
-	// Endpoint is the device's endpoint with the main OTA client; 0 means that it is not known.
-	Endpoint uint8 `json:"endpoint,omitempty"`
 	// Sleepy devices switch their receiver off while idle, and hear only when they wake.
 	Sleepy bool `json:"sleepy,omitempty"`
 	// PowerSource is what powers the device.
 	PowerSource PowerSource `json:"powerSource,omitempty"`
 	// Battery is the charge in percent, 0 to 100. It is nil while not known.
 	Battery *uint8 `json:"battery,omitempty"`
-	// CurrentVersion is the running file version. It is nil while not known.
-	CurrentVersion *uint32 `json:"currentVersion,omitempty"`
 	// LastSeen is when the device was last heard. It is zero where that never happened.
 	LastSeen time.Time `json:"lastSeen,omitzero"`
 	// Interviewed devices have answered a whole interview once.
@@ -90,8 +72,6 @@ type Facts struct {
 	// ClientEndpoints are the endpoints with an OTA client, from 1 on, where there are several. They may be
 	// those of the same client.
 	ClientEndpoints []uint8 `json:"clientEndpoints,omitempty"`
-	// MainPast is what is remembered of the main OTA client.
-	MainPast ClientPast `json:"otaClient,omitzero"`
 	// Others are the device's OTA clients besides the main one, in the order in which they were met.
 	Others []Client `json:"otherClients,omitempty"`
 
@@ -141,12 +121,6 @@ func (f *Facts) AsksElsewhere() string {
 type Heard struct {
 	// LQI is the link quality of the last message, 0 to 255. It is nil while not known.
 	LQI *uint8
-	// VersionFresh says that the device itself has told CurrentVersion since the start; else it is the state
-	// file's.
-	VersionFresh bool
-	// Mute devices do not tell their version when they are asked for it, only when they look for an image
-	// themselves.
-	Mute bool
 }
 
 // Name is what people call the device: the name that was given to it, else its EUID.

@@ -207,7 +207,7 @@ func readMainIdentity(ctx context.Context, a Asker) error {
 	if !errors.Is(err, ErrNoReply) {
 		return err
 	}
-	if f := a.Facts(); f.Heard.VersionFresh || f.Heard.Mute {
+	if f := a.Facts(); f.VersionFresh || f.Mute {
 		return nil
 	}
 	return err

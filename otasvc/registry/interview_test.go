@@ -252,10 +252,12 @@ func TestInterviewLearns(t *testing.T) {
 	}
 	want := registry.Facts{
 		EUID: bulb, NetworkAddress: ptr(bulbAddr), ManufacturerName: "IKEA", ModelID: "E1",
-		Build:            registry.Build{Software: "2.3.093", DateCode: "20240131", Of: ptr(uint32(7)), Asked: true},
-		ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0x2201)), Endpoint: 11,
-		PowerSource: registry.PowerBattery, Battery: ptr(uint8(0)), CurrentVersion: ptr(uint32(7)),
-		Heard: registry.Heard{VersionFresh: true},
+		Build: registry.Build{Software: "2.3.093", DateCode: "20240131", Of: ptr(uint32(7)), Asked: true},
+		Client: registry.Client{
+			ManufacturerCode: ptr(uint16(0x117c)), ImageType: ptr(uint16(0x2201)), Endpoint: 11,
+			CurrentVersion: ptr(uint32(7)), VersionFresh: true,
+		},
+		PowerSource: registry.PowerBattery, Battery: ptr(uint8(0)),
 	}
 	if diff := cmp.Diff(want, a.Facts()); diff != "" {
 		t.Error(diff)

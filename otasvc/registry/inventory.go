@@ -80,7 +80,7 @@ func (f *Facts) Acquaintance(interviewed, occupied, awaited bool) Acquaintance {
 		Client:    client,
 		LastSeen:  f.LastSeen,
 		SaidAt:    f.QueriedAt,
-		Stale:     interviewed && !f.Heard.VersionFresh,
+		Stale:     interviewed && !f.VersionFresh,
 		Occupied:  occupied,
 		Awaited:   awaited,
 	}

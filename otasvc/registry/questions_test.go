@@ -38,7 +38,7 @@ var errGone = errors.New("the dongle is gone")
 
 // version is the question for a version, and the answer to it.
 func version(t *testing.T, addr uint16) (registry.Question, message.Attribute) {
-	q, err := registry.AskVersion(registry.Facts{EUID: bulb, NetworkAddress: &addr, Endpoint: 3})
+	q, err := registry.AskVersion(registry.Facts{EUID: bulb, NetworkAddress: &addr, Client: registry.Client{Endpoint: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
