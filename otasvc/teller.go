@@ -137,17 +137,16 @@ func (t *teller) record(d *device, now time.Time) DeviceRecord {
 		History:          toldHistory(d),
 	}
 	if d.upgrade != nil {
-		told := d.upgrade.Telling(now)
-		told.Error = explainEnd(d, d.upgrade)
-		r.Upgrade = toldUpgrade(d, told)
+		r.Upgrade = toldUpgrade(d, d.upgrade.Telling(now))
 		r.Queue = d.queue.Place()
 	}
 	return r
 }
 
-// toldUpgrade is a record of a device's upgrade as others see it: the image type stands for an OTA client
-// besides the main one.
+// toldUpgrade is a record of a device's upgrade as others see it: it says for people why it did not succeed,
+// and the image type stands for an OTA client besides the main one.
 func toldUpgrade(d *device, r upgrade.Record) *upgrade.Record {
+	r.Error = explainEnd(d, d.upgrade)
 	if upgradedClient(d).isMain() {
 		r.ImageType = nil
 	}

@@ -295,10 +295,9 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 		if !d.Facts().Outdated { // it told the same version as before
 			d.SetOutdated()
 		}
-		us.interviews.wantOutdated(d)
+		us.interviews.want(d) // what it says of its software for people is another now
 		us.log.Info("upgrade succeeded", "euid", d.EUID(), "name", d.Name(),
 			"fileVersion", shownVersion(u.Image().ImageVersion))
-		us.interviews.want(d) // what it says of its software for people is another now
 		if told := u.RunningVersion(); told != nil {
 			us.log.Warn("the device runs another version than before, and tells another number than its "+
 				"image's file; some vendors number them differently", "euid", d.EUID(),

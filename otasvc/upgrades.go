@@ -421,9 +421,7 @@ func recordOf(d *device, now time.Time) *upgrade.Record {
 	if d.upgrade == nil {
 		return nil
 	}
-	r := d.upgrade.Record(now)
-	r.Error = explainEnd(d, d.upgrade)
-	return toldUpgrade(d, r)
+	return toldUpgrade(d, d.upgrade.Record(now))
 }
 
 // operationOf is the operation record of an answer about an upgrade; running is the version on the device
