@@ -126,7 +126,7 @@ func (v *Inventory) get(euid message.IEEE) inquiry {
 // again, if nothing happens before; zero where time alone changes nothing. Next changes nothing.
 func (v *Inventory) Next(devices []Acquaintance, now time.Time) (pick message.IEEE, at time.Time) {
 	room := v.roomAt(now)
-	var first *Acquaintance
+	var picked *Acquaintance
 	for i := range devices {
 		d := &devices[i]
 		due, asked := v.due(d, now)
@@ -134,17 +134,17 @@ func (v *Inventory) Next(devices []Acquaintance, now time.Time) (pick message.IE
 		case !asked:
 		case due.After(now):
 			at = sooner(at, later(due, room))
-		case first == nil || v.before(d, first, now):
-			first = d
+		case picked == nil || v.before(d, picked, now):
+			picked = d
 		}
 	}
 	switch {
-	case first == nil:
+	case picked == nil:
 		return 0, at
 	case room.After(now):
 		return 0, sooner(at, room)
 	default:
-		return first.EUID, at
+		return picked.EUID, at
 	}
 }
 
@@ -153,18 +153,18 @@ func (v *Inventory) before(d, other *Acquaintance, now time.Time) bool {
 	mine := v.get(d.EUID)
 	others := v.get(other.EUID)
 	return cmp.Or(
-		whichIs(d.Awaited, other.Awaited),
-		whichIs(d.listens(now), other.listens(now)),
+		first(d.Awaited, other.Awaited),
+		first(d.listens(now), other.listens(now)),
 		cmp.Compare(mine.attempts, others.attempts),
-		whichIs(d.SaidAt.IsZero(), other.SaidAt.IsZero()),
-		whichIs(d.Client == ClientKnown, other.Client == ClientKnown),
+		first(d.SaidAt.IsZero(), other.SaidAt.IsZero()),
+		first(d.Client == ClientKnown, other.Client == ClientKnown),
 		mine.next.Compare(others.next),
 		cmp.Compare(d.EUID, other.EUID),
 	) < 0
 }
 
-// whichIs orders the one that is something before the one that is not.
-func whichIs(a, b bool) int {
+// first puts what is true before what is not.
+func first(a, b bool) int {
 	switch {
 	case a == b:
 		return 0

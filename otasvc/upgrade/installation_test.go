@@ -1,0 +1,77 @@
+package upgrade_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
+)
+
+func TestInstallationIsHeld(t *testing.T) {
+	l := in(upgrade.StageFinishing)
+	if !l.KeepsLastBlock() || !l.SlotIsKeptEmpty(l.now) {
+		t.Error("the slot is not kept empty")
+	}
+	want := upgrade.AnswerEnd{Sequence: 7, FileVersion: newVersion, UpgradeTime: message.UpgradeTimeWait}
+	if effects := l.ends(message.OTASuccess, false); effects[0] != want {
+		t.Errorf("%#v", effects)
+	}
+	if l.SlotIsKeptEmpty(l.now) || !l.HoldsInstallation(l.now) {
+		t.Error("the slot is kept empty still, or the installation is not held")
+	}
+	if effects := l.ends(message.OTASuccess, false); effects[0] != want || len(effects) != 1 {
+		t.Errorf("asked again: %#v", effects)
+	}
+	effects := l.step(upgrade.Release{Ticket: upgrade.Ticket(`"another"`)})
+	want.UpgradeTime = upgrade.InstallIn
+	if effects[0] != want {
+		t.Errorf("%#v", effects)
+	}
+	if len(l.Tickets()) != 2 || !tells(effects, upgrade.UpgradeApplying) {
+		t.Errorf("tickets %s, %#v", l.Tickets(), effects)
+	}
+}
+
+// The last block was sent, and nothing came: the download goes on after half a minute, with the header
+// loaded.
+func TestLastBlockIsLost(t *testing.T) {
+	l := in(upgrade.StageFinishing)
+	if took := l.until(t, upgrade.StageDownloading); took != 30*time.Second {
+		t.Errorf("after %v", took)
+	}
+	l = in(upgrade.StageFinishing)
+	l.step(upgrade.Pause{}) // the block may be on its way
+	if !l.SlotIsKeptEmpty(l.now) {
+		t.Error("a pause has the header loaded")
+	}
+}
+
+// The dongle holds the header at the end of the download: it has told the device to install.
+func TestInstallationCannotBeHeld(t *testing.T) {
+	l := in(upgrade.StageFinishing)
+	effects := l.ends(message.OTASuccess, true)
+	if l.Stage() != upgrade.StageApplying || effects[0] != (upgrade.Remark{What: upgrade.NotHeld}) {
+		t.Errorf("stage %s, %#v", stageNames[l.Stage()], effects)
+	}
+}
+
+func TestInstallationAtATime(t *testing.T) {
+	o := order()
+	o.Install = upgrade.InstallAt
+	o.InstallAt = noon.Add(2 * time.Hour)
+	l := begin(o)
+	l.step(upgrade.Offered{Version: newVersion})
+	l.asks(0)
+	l.ends(message.OTASuccess, false)
+	if took := l.until(t, upgrade.StageApplying); took != 2*time.Hour {
+		t.Errorf("after %v", took)
+	}
+}
+
+func TestInstallationIsNeverReleased(t *testing.T) {
+	l := in(upgrade.StageDownloaded)
+	if took := l.until(t, upgrade.StageCancelled); took != 30*24*time.Hour {
+		t.Errorf("after %v", took)
+	}
+}
