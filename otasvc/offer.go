@@ -117,9 +117,6 @@ func judgeHardware(c client, o Offer) (why string, heard bool) {
 	return o.limits.JudgeHardware(dev)
 }
 
-// forceIt says how a person gets past what is said before it.
-const forceIt = "; say \"force\": true to install it all the same"
-
 // wrongHardware says in a sentence why the hardware versions that an image is for exclude a device; empty
 // where they do not, or nobody can judge that yet.
 func wrongHardware(c client, o Offer) string {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -183,7 +184,7 @@ func (o *offers) noImage(c client) string {
 				"the device asks for others", offer.ManufacturerCode, offer.ImageType)
 		}
 		if why := wrongHardware(c, offer); why != "" {
-			return "the registered " + why + forceIt
+			return "the registered " + why + admission.ForceIt
 		}
 	}
 	dev, told := f.Catalogued()

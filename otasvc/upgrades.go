@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
 	"github.com/zigate-ota/zigate-ota/otasvc/canary"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/needs"
@@ -340,7 +341,7 @@ func (us *upgrades) judgeHardware(d *device, now time.Time) {
 	}
 	limits := library.HeaderLimits(&image.Header)
 	if why := wrongHardware(upgradedClient(d), Offer{limits: limits}); why != "" {
-		us.step(d, upgrade.WrongHardware{Why: "the " + why + forceIt}, now)
+		us.step(d, upgrade.WrongHardware{Why: "the " + why + admission.ForceIt}, now)
 	}
 }
 

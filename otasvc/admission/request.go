@@ -224,12 +224,15 @@ func Offered(r Request, d Device, g Dongle, o *Offer, others bool) Verdict {
 // noImage refuses as there is no image for the device.
 func noImage() Verdict { return Verdict{Cause: NoImage, Reason: upgrade.ReasonImageInfoNotFound} }
 
+// ForceIt says, behind a sentence about an image, how a person gets past that.
+const ForceIt = "; say \"force\": true to install it all the same"
+
 // wrongHardware refuses for the hardware versions that the image is for.
 func wrongHardware(o Offer) Verdict {
 	return Verdict{
 		Cause:    ForReason,
 		Reason:   upgrade.ReasonHardwareMismatch,
-		Sentence: "the " + o.WrongHardware + "; say \"force\": true to install it all the same",
+		Sentence: "the " + o.WrongHardware + ForceIt,
 	}
 }
 

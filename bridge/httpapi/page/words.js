@@ -72,7 +72,7 @@ export const stateText = (state) => stateWords[state] ?? state;
 export const isActive = (upgrade) => Boolean(upgrade) && !["succeeded", "failed", "cancelled"].includes(upgrade.state);
 
 // hasNewer reports whether there is an update for a device, or for one of its other images.
-export const hasNewer = (device) => device.updateAvailable || (device.otherImages ?? []).some((other) => other.updateAvailable);
+const hasNewer = (device) => device.updateAvailable || (device.otherImages ?? []).some((other) => other.updateAvailable);
 
 // hasBar reports whether an upgrade has a progress to show.
 export const hasBar = (upgrade) => isActive(upgrade) && upgrade.state !== "scheduled" && upgrade.state !== "queued";
