@@ -139,8 +139,9 @@ type onTheWeb func(r *http.Request) (*http.Response, error)
 
 func (f onTheWeb) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// listedIn is what an index lists for the device of this world.
-func listedIn(t *testing.T, dir, index string) *library.Candidate {
+// readIndex is a catalog that has read an index. It does not look at it again, since what watches files does not go
+// with fake time.
+func readIndex(t *testing.T, dir, index string) (*library.Library, *library.Catalog) {
 	t.Helper()
 	lib, err := library.Open(library.Options{Dir: dir})
 	if err != nil {
@@ -155,17 +156,26 @@ func listedIn(t *testing.T, dir, index string) *library.Candidate {
 	running.Go(func() { _ = k.Run(ctx) })
 	defer running.Wait()
 	defer stop()
-	device := library.Device{ManufacturerCode: 0x117C, ImageType: 0x2201, AnyHardware: true}
-	for {
-		if c, ok := k.Best(device); ok {
-			return &c
-		}
+	for k.Indexes()[0].Images == 0 {
 		select {
 		case <-k.Changed():
 		case <-time.After(time.Minute):
-			t.Fatalf("%s lists nothing for the device: %v", index, k.Explain(device))
+			t.Fatalf("%s lists nothing: %+v", index, k.Indexes()[0])
 		}
 	}
+	return lib, k
+}
+
+// listedIn is what an index lists for the device of this world.
+func listedIn(t *testing.T, dir, index string) *library.Candidate {
+	t.Helper()
+	_, k := readIndex(t, dir, index)
+	device := library.Device{ManufacturerCode: 0x117C, ImageType: 0x2201, AnyHardware: true}
+	c, ok := k.Best(device)
+	if !ok {
+		t.Fatalf("%s lists nothing for the device: %v", index, k.Explain(device))
+	}
+	return &c
 }
 
 // oneListed is a catalog that knows what an index lists, and fetches it as the real one does.

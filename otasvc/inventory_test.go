@@ -99,7 +99,11 @@ func gentle(t *testing.T, list []notice) {
 // quietConfig is a bulb that tells nothing by attributes, as many devices do, and whose hardware version is told by
 // its queries alone.
 func quietConfig(e message.IEEE, hardware uint16) sim.DeviceConfig {
-	d := bulbConfig(e)
+	return quietly(bulbConfig(e), hardware)
+}
+
+// quietly has a device tell nothing by attributes.
+func quietly(d sim.DeviceConfig, hardware uint16) sim.DeviceConfig {
 	d.HardwareVersion = &hardware
 	d.UnsupportedAttributes = []uint16{message.AttrOTAFileVersion, message.AttrOTAManufacturer, message.AttrOTAImageType}
 	return d

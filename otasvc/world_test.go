@@ -46,10 +46,12 @@ type world struct {
 	stopSim func()
 	// stopService stops the service before the dongle's connection, as a clean stop does.
 	stopService func()
-	brokerAway  atomic.Bool     // nobody gets the final answers
-	said        lockedText      // what the service logged
-	trace       zigate.Tracer   // sees every frame; may be nil
-	observer    zigate.Observer // of the dongle; may be nil
+	brokerAway  atomic.Bool      // nobody gets the final answers
+	said        lockedText       // what the service logged
+	catalog     otasvc.Catalog   // may be nil
+	library     *library.Library // that of the catalog; nil: one of this world's own
+	trace       zigate.Tracer    // sees every frame; may be nil
+	observer    zigate.Observer  // of the dongle; may be nil
 	// wall is how far the clock on the wall was set, in nanoseconds.
 	wall atomic.Int64
 	// unplugged: the dongle's port cannot be opened.
@@ -270,17 +272,19 @@ func (w *world) start() {
 	if os.Getenv("ZIGATE_OTA_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	lib, err := library.Open(library.Options{Dir: filepath.Join(w.dir, "images")})
-	if err != nil {
-		w.t.Fatal(err)
+	images := w.library
+	if images == nil {
+		images = w.ownLibrary()
 	}
-	w.service, err = otasvc.New(otasvc.Options{
-		Images: lib, Observer: allowedObserver{allowed: &w.allowed}, Logger: log, StateDir: filepath.Join(w.dir, "state"), Policy: w.policy,
+	made, err := otasvc.New(otasvc.Options{
+		Images: images, Catalog: w.catalog, Observer: allowedObserver{allowed: &w.allowed}, Logger: log,
+		StateDir: filepath.Join(w.dir, "state"), Policy: w.policy,
 		Now: func() time.Time { return setWall(time.Now(), time.Duration(w.wall.Load())) },
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.service = made
 	w.sink = newRecorder()
 	w.sink.away = &w.brokerAway
 	dongle := zigate.NewDongle(zigate.Options{Dialer: cable{w.dialer, &w.unplugged}, Handler: w.handler(), Observer: w.observer, Logger: log})
@@ -293,6 +297,15 @@ func (w *world) start() {
 	service.Go(func() { _ = w.service.Run(serviceCtx, dongle, w.sink) })
 	w.stop = func() { cancelService(); cancel(); service.Wait(); running.Wait() }
 	w.stopService = func() { cancelService(); service.Wait(); cancel(); running.Wait() }
+}
+
+func (w *world) ownLibrary() *library.Library {
+	w.t.Helper()
+	lib, err := library.Open(library.Options{Dir: filepath.Join(w.dir, "images")})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return lib
 }
 
 // cable is the way to the dongle, which can be pulled out.
