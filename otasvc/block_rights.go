@@ -329,8 +329,9 @@ func (n *deviceNeeds) with(d *device, set needs.Settings) needs.Limits {
 	if u := d.active(); u != nil {
 		image := u.Image()
 		kind.ManufacturerCode = &image.ManufacturerCode
-		im := n.memory.get(image.SHA256)
-		kind.Telink = im != nil && im.telink
+		if im := n.memory.get(image.SHA256); im != nil {
+			kind.Chip = im.chip
+		}
 	}
 	return needs.Of(set, d.learned, kind, n.all)
 }
