@@ -260,12 +260,14 @@ func (h *home) follow(see func(deviceRecord)) {
 		if err := json.Unmarshal([]byte(m.payload), &d); err != nil {
 			h.t.Errorf("%s: %v", m.payload, err)
 		}
-		if before, now := last.Upgrade, d.Upgrade; before != nil && now != nil && before.QueuedAt == now.QueuedAt && before.Attempt == now.Attempt {
+		before, now := last.Upgrade, d.Upgrade
+		sameAttempt := before != nil && now != nil && before.QueuedAt == now.QueuedAt && before.Attempt == now.Attempt
+		if fetched := sameAttempt && before.State == "fetching" && now.State != "fetching"; sameAttempt && !fetched {
 			if now.Progress < before.Progress || now.Offset < before.Offset {
 				h.t.Errorf("progress goes backwards, from %+v to %+v", before, now)
 			}
-			downloading := before.State == "downloading" && now.State == "downloading"
-			if since := m.at.Sub(at); downloading && now.Progress != before.Progress && since < time.Second {
+			goesOn := before.State == now.State && (now.State == "downloading" || now.State == "fetching")
+			if since := m.at.Sub(at); goesOn && now.Progress != before.Progress && since < time.Second {
 				h.t.Errorf("progress is told again after %v", since)
 			}
 		}
@@ -273,7 +275,7 @@ func (h *home) follow(see func(deviceRecord)) {
 			h.t.Errorf("succeeded with %+v", u)
 		}
 		see(d)
-		if before, now := last.Upgrade, d.Upgrade; before == nil || now == nil || before.State != now.State || before.Progress != now.Progress {
+		if before == nil || now == nil || before.State != now.State || before.Progress != now.Progress {
 			at = m.at
 		}
 		last = d
@@ -298,7 +300,7 @@ func (h *home) checkUpdate(d deviceRecord, payload string) {
 		state = d.Upgrade.State
 	}
 	switch state {
-	case "queued", "notified", "applying":
+	case "fetching", "queued", "notified", "applying":
 		if !u.In || u.Percent != nil {
 			h.t.Errorf("%s: %s", state, payload)
 		}

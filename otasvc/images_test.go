@@ -143,7 +143,13 @@ func (f onTheWeb) RoundTrip(r *http.Request) (*http.Response, error) { return f(
 // with fake time.
 func readIndex(t *testing.T, dir, index string) (*library.Library, *library.Catalog) {
 	t.Helper()
-	lib, err := library.Open(library.Options{Dir: dir})
+	return readIndexFrom(t, library.Options{Dir: dir}, index)
+}
+
+// readIndexFrom is readIndex with a library that is made in a way of its own.
+func readIndexFrom(t *testing.T, options library.Options, index string) (*library.Library, *library.Catalog) {
+	t.Helper()
+	lib, err := library.Open(options)
 	if err != nil {
 		t.Fatal(err)
 	}
