@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -164,12 +165,18 @@ type home struct {
 // inHome runs a test in a home.
 func inHome(t *testing.T, cfg sim.Config, f func(h *home)) {
 	t.Helper()
+	inHomeWithWeb(t, cfg, nil, f)
+}
+
+// inHomeWithWeb is inHome with something on the web.
+func inHomeWithWeb(t *testing.T, cfg sim.Config, web http.RoundTripper, f func(h *home)) {
+	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		cfg.Speed = 1
 		h := &home{t: t, dir: dir, out: newPaper(), sim: sim.New(cfg)}
 		log := slog.New(slog.DiscardHandler)
-		images, err := library.Open(library.Options{Dir: dir})
+		images, err := library.Open(library.Options{Dir: dir, Transport: web})
 		if err != nil {
 			t.Fatal(err)
 		}
