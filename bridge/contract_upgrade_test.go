@@ -63,7 +63,7 @@ func (h *home) inState(state string, offset uint32) func() bool {
 
 // request makes a request whose answers are not looked at.
 func (h *home) request(operation, payload string) {
-	h.b.HandleRequest("zigate-ota/request/"+operation, []byte(payload), false)
+	h.b.HandleRequest(command("zigate-ota/request/"+operation, []byte(payload), false))
 }
 
 // events lists the names of all events so far but progress.
@@ -267,7 +267,7 @@ func (s slowImage) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestFetchingAsPublished(t *testing.T) {
 	image := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: newer}, make([]byte, 30_000))
 	cfg := sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}
-	inHomeWithWeb(t, cfg, slowImage{image}, func(h *home) {
+	inHomeWithWeb(t, cfg, slowImage{image}, func(*home, *bridge.Options) {}, func(h *home) {
 		const url = `"url":"http://example.com/a.ota"`
 		h.request("upgrade", `{`+bulbID+`,`+url+`,"transaction":"first"}`)
 		h.within(time.Second, "it is said to be under way", func() bool { return len(h.out.all("zigate-ota/response/upgrade")) == 1 })

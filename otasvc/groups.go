@@ -249,7 +249,7 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	queue := func() {
 		g := o.queueGroup(req, wanted, o.now())
 		if req.isKept() {
-			o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
+			o.keeper.answer(Answer{Status: InProgress, Kept: true}, respond)
 		}
 		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
 	}

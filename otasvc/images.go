@@ -84,7 +84,7 @@ func (o *orders) addImage(d *device, req AddImage, respond Respond) {
 		ManufacturerCode: req.ManufacturerCode,
 		ImageType:        req.ImageType,
 	}
-	notice := o.offers.fetchNotices(library.PublicURL(req.URL), a.operation, false, respond)
+	notice := o.offers.fetchNotices(library.PublicURL(req.URL), a.operation, respond)
 	o.offers.fetch(fetch, fetching.Waiter{
 		Progress: notice,
 		Done:     func(image library.Image, err error) { o.added(a, image, err) },
@@ -159,12 +159,12 @@ func (o *orders) register(a *addition, image library.Image) {
 		o.refuseAddition(a, notHad(err), nil)
 		return
 	}
-	o.keeper.whenSaved(func() {
+	o.keeper.answer(Answer{Status: Success, Operation: op}, func(answer Answer) {
 		if !o.home.knows(d) {
 			a.respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
 			return
 		}
-		a.respond(Answer{Status: Success, Operation: op})
+		a.respond(answer)
 		if a.Upgrade {
 			o.inventory.complete(d, func() { o.upgradeToAdded(a, offerOf(r, image)) })
 		}
@@ -229,7 +229,7 @@ func (o *orders) removeImage(d *device, imageType uint16, respond Respond) {
 		DriverTypeID:     r.DriverTypeID,
 		DriverVersion:    r.DriverVersion,
 	})
-	o.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+	o.keeper.answer(Answer{Status: Success, Operation: op}, respond)
 }
 
 // imageRemoved ends the upgrades that use a registration that was taken back.

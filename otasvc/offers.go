@@ -389,10 +389,8 @@ func (o *offers) ensured(key, url string, err error) {
 const fetchNotice = 5 * time.Second
 
 // fetchNotices tells who asked for an image how its download goes, if it takes longer than one would wait
-// without being told. kept says that the state has the request.
-func (o *offers) fetchNotices(
-	url string, op *Operation, kept bool, respond Respond,
-) func(done, total int64) {
+// without being told.
+func (o *offers) fetchNotices(url string, op *Operation, respond Respond) func(done, total int64) {
 	next := o.owner.now().Add(fetchNotice)
 	return func(done, total int64) {
 		now := o.owner.now()
@@ -406,7 +404,7 @@ func (o *offers) fetchNotices(
 			how = fmt.Sprintf("the image is being fetched: %d of %d bytes (%d %%)",
 				done, total, done*100/total)
 		}
-		respond(Answer{Status: InProgress, Operation: op, Error: how, Kept: kept})
+		respond(Answer{Status: InProgress, Operation: op, Error: how})
 	}
 }
 

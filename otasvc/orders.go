@@ -202,7 +202,7 @@ func (o *orders) refuse(v admission.Verdict, c client, w want, offered *Offer) {
 	if len(w.Ticket) > 0 { // the final answer is owed as that of any upgrade
 		a = Answer{Status: InProgress, Operation: a.Operation, Kept: true}
 	}
-	o.keeper.whenSaved(func() { w.respond(a) }) // before the final answer
+	o.keeper.answer(a, w.respond) // before the final answer
 	o.upgrades.refused(c, imageOf(c, offered, w.UpgradeRequest), w.order(), v.Reason, why, o.now())
 }
 
@@ -210,7 +210,7 @@ func (o *orders) refuse(v admission.Verdict, c client, w want, offered *Offer) {
 // something else than its image or its device, it is as if it had never been begun.
 func (o *orders) refuseFetching(v admission.Verdict, c client, w want, offered *Offer, a Answer) {
 	if len(w.Ticket) == 0 { // else the answer comes as that of any upgrade
-		o.keeper.whenSaved(func() { w.respond(a) })
+		o.keeper.answer(a, w.respond)
 	}
 	o.upgrades.step(c.device, upgrade.Refusal{
 		Reason: v.Reason,
@@ -338,7 +338,7 @@ func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 	op := o.offers.upgradeOperation(d)
 	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, o.now())
 	answer := Answer{Status: InProgress, Operation: op, Kept: len(req.Ticket) > 0}
-	o.keeper.whenSaved(func() { respond(answer) })
+	o.keeper.answer(answer, respond)
 }
 
 // beginFetching begins the upgrade that is asked for, whose image has to be fetched first; offered is what is
@@ -349,7 +349,7 @@ func (o *orders) beginFetching(c client, w want, offered *Offer) want {
 	image := imageOf(c, offered, w.UpgradeRequest)
 	w.fetching = o.upgrades.beginFetching(c, image, order, o.now())
 	answer := Answer{Status: InProgress, Operation: o.fetchOperation(c, w, offered), Kept: w.isKept()}
-	o.keeper.whenSaved(func() { w.respond(answer) })
+	o.keeper.answer(answer, w.respond)
 	return w
 }
 
@@ -386,7 +386,7 @@ func (o *orders) awaitImage(
 	c client, w want, offered *Offer, then func(library.Image, error),
 ) fetching.Waiter {
 	op := o.fetchOperation(c, w, offered)
-	notice := o.offers.fetchNotices(*cmp.Or(op.URL, ptr("")), op, w.isKept(), w.respond)
+	notice := o.offers.fetchNotices(*cmp.Or(op.URL, ptr("")), op, w.respond)
 	return fetching.Waiter{
 		Progress: func(done, total int64) {
 			o.showProgress(c.device, w.fetching, done, total)
@@ -524,7 +524,7 @@ func (o *orders) queue(c client, w want, offered Offer) {
 		Error:     o.warning(c, u, offered),
 		Kept:      w.isKept(),
 	}
-	o.keeper.whenSaved(func() { w.respond(answer) })
+	o.keeper.answer(answer, w.respond)
 }
 
 // errWithheld ends an upgrade whose image was being fetched when the service was restarted, from a URL that

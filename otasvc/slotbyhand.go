@@ -45,7 +45,7 @@ func (h *byHand) loadBest(d *device, respond Respond) {
 	case o.candidate != nil && !o.candidate.Stored:
 		respond(Answer{Status: InProgress, Operation: about()})
 		h.offers.ensure(o, false, false, fetching.Waiter{
-			Progress: h.offers.fetchNotices(o.URL, about(), false, respond),
+			Progress: h.offers.fetchNotices(o.URL, about(), respond),
 			Done: func(image library.Image, err error) {
 				if err != nil {
 					respond(fail(fetchStatus(err), about(), "%v", err))
