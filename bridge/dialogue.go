@@ -9,9 +9,9 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc"
 )
 
-// dialogue is the answers to one request. An answer that is not final is a promise: it is on the disk before it
-// is told, and until the broker has the final one. A request that may last is promised before it is begun.
-// Its method respond may be called by any goroutine.
+// dialogue is the answers to one request. An answer that is not final is a promise: it is on the disk before
+// it is told, and until the broker has the final one. A request that may last is promised before it is
+// begun. Its method respond may be called by any goroutine.
 type dialogue struct {
 	bridge  *Bridge
 	who     asker
@@ -184,7 +184,8 @@ func (b *Bridge) given(who asker, a otasvc.Answer) promises.Answer {
 	}
 }
 
-// answerOwed gives an answer that the state of the service owes, and calls told once whoever asked can have it.
+// answerOwed gives an answer that the state of the service owes, and calls told once whoever asked can have
+// it.
 func (b *Bridge) answerOwed(who asker, a otasvc.Answer, told func()) {
 	response := b.response(who, a)
 	if response == nil {

@@ -3,8 +3,8 @@ package bridge
 import "sync"
 
 // line has requests carried out in the order in which they came, though some of them have to be on the disk
-// first: a cancel must not overtake the upgrade that it is for. It does not know what they are. Its methods may
-// be called by any goroutine.
+// first: a cancel must not overtake the upgrade that it is for. It does not know what they are. Its methods
+// may be called by any goroutine.
 type line struct {
 	mu    sync.Mutex
 	turns []*turn

@@ -299,8 +299,8 @@ type revisions struct{ devices, registrations, dongle, upgrades, groups, asked u
 // between is learnt again from the devices; memory cards wear out with each write.
 const saveInterval = 5 * time.Second
 
-// whenSaved runs f once the state as it is now is on the disk, or cannot be written: an answer must not promise
-// what a power cut takes back.
+// whenSaved runs f once the state as it is now is on the disk, or cannot be written: an answer must not
+// promise what a power cut takes back.
 func (k *keeper) whenSaved(f func()) { k.afterSave(func(error) { f() }) }
 
 // afterSave is whenSaved for those who have to know why the state cannot be written.
@@ -309,8 +309,8 @@ func (k *keeper) afterSave(f func(error)) {
 	k.after = append(k.after, f)
 }
 
-// answer gives an answer once the state is on the disk. Where that cannot be written, it does not say that the
-// state has the request, and no success: what was done is lost when the service stops.
+// answer gives an answer once the state is on the disk. Where that cannot be written, it does not say that
+// the state has the request, and no success: what was done is lost when the service stops.
 func (k *keeper) answer(a Answer, respond Respond) {
 	k.afterSave(func(err error) {
 		if err != nil {

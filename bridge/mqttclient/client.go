@@ -277,8 +277,8 @@ func (c *Client) Health() error {
 // String returns a name for logs.
 func (c *Client) String() string { return "MQTT client " + c.options.ClientID }
 
-// Expect tells which commands an earlier life of the service has taken, by their [Command.Delivery]. Where the
-// broker delivers one again it is acknowledged, and not handed over. It must be called before Run.
+// Expect tells which commands an earlier life of the service has taken, by their [Command.Delivery]. Where
+// the broker delivers one again it is acknowledged, and not handed over. It must be called before Run.
 func (c *Client) Expect(deliveries []string) { c.deliveries.expect(deliveries) }
 
 // Run connects, and connects again, until ctx ends. Then it publishes the messages that wait, for 5 seconds

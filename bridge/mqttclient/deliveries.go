@@ -69,7 +69,8 @@ func (ds *deliveries) expect(keys []string) {
 	}
 }
 
-// forget is called when the broker has no session of this client any more: what came before never comes again.
+// forget is called when the broker has no session of this client any more: what came before never comes
+// again.
 func (ds *deliveries) forget() {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()

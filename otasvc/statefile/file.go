@@ -158,8 +158,9 @@ func (f *File) setAside() error {
 	return nil
 }
 
-// Save has a snapshot written; after is called, on any goroutine, once it or a newer one is on the disk, or with
-// the error that says why it cannot be written. In that case it is tried again, and nobody is told of that.
+// Save has a snapshot written; after is called, on any goroutine, once it or a newer one is on the disk, or
+// with the error that says why it cannot be written. In that case it is tried again, and nobody is told of
+// that.
 func (f *File) Save(snapshot []byte, after func(error)) {
 	f.mu.Lock()
 	f.pending = snapshot
