@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -527,6 +528,7 @@ func TestAllShowsItsFetches(t *testing.T) {
 				}
 				synctest.Test(t, func(t *testing.T) {
 					w := &world{t: t, dir: dir, policy: defaultPolicy(), library: lib, catalog: catalog}
+					w.policy.Canary = true
 					w.run(sim.Config{Firmware: firmware, Devices: devices, Speed: 1}, func(w *world) {
 						for e := range types {
 							w.within(4*time.Minute, "an update is known", func() bool { return w.sink.device(e).UpdateAvailable })
@@ -568,6 +570,47 @@ func TestAllShowsItsFetches(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// goneCatalog is a catalog that lists nothing any more from some moment on.
+type goneCatalog struct {
+	otasvc.Catalog
+	gone atomic.Bool
+}
+
+func (c *goneCatalog) Best(d library.Device) (library.Candidate, bool) {
+	if c.gone.Load() {
+		return library.Candidate{}, false
+	}
+	return c.Catalog.Best(d)
+}
+
+// What is not listed any more when its fetch is to go on after a restart has failed for that, and says so.
+func TestNotListedAfterARestart(t *testing.T) {
+	for name, all := range map[string]bool{"all": true, "one": false} {
+		t.Run(name, func(t *testing.T) {
+			web := newSlowWeb()
+			dir, lib, listed := webHome(t, web, map[uint16][]byte{0x2201: bulbImage(2, 3_000)})
+			catalog := &goneCatalog{Catalog: listed}
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{t: t, dir: dir, policy: defaultPolicy(), library: lib, catalog: catalog}
+				w.run(sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}, Speed: 1}, func(w *world) {
+					w.within(4*time.Minute, "an update is known", func() bool { return w.sink.device(bulb).UpdateAvailable })
+					w.asks(otasvc.UpgradeRequest{All: all, Device: ref(bulb), Ticket: upgrade.Ticket(`"x"`)})
+					w.fetching(bulb, 20)
+					catalog.gone.Store(true)
+					w.crash(10 * time.Second)
+					if u := w.ended(3*time.Minute, bulb); u.State != upgrade.Failed || u.Reason != upgrade.ReasonImageInfoNotFound || u.Error == "" {
+						t.Errorf("%+v", u)
+					}
+					time.Sleep(time.Minute)
+					if a := w.sink.final("x"); len(a) != 1 || a[0].Status != otasvc.Failure {
+						t.Errorf("answered %+v", a)
+					}
+				})
+			})
+		})
 	}
 }
 

@@ -332,11 +332,19 @@ func (o *orders) beginMember(g *group, m *member, c client, offered *Offer, now 
 	o.fetchMember(c, u, offered)
 }
 
-// fetchMember fetches the image of the upgrade of a member of a group; offered is nil where it is not listed
-// any more.
+// fetchMember fetches the image of the upgrade of a member of a group; offered is nil where there is none for
+// the device any more.
 func (o *orders) fetchMember(c client, u *upgrade.Upgrade, offered *Offer) {
 	d := c.device
-	if offered == nil || offered.candidate == nil {
+	switch {
+	case offered == nil:
+		o.upgrades.step(d, upgrade.Refusal{
+			Reason: upgrade.ReasonImageInfoNotFound,
+			Why:    o.offers.noImage(c),
+			Image:  u.Image(),
+		}, o.now())
+		return
+	case offered.candidate == nil:
 		o.takeMember(c, u, o.now())
 		return
 	}

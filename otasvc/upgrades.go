@@ -445,7 +445,10 @@ func (us *upgrades) restore(d *device, now time.Time) {
 	for _, earlier := range d.beside.Owed {
 		us.answerTickets(d, earlier)
 	}
-	if before := d.beside.Before; before != nil { // its final answer is owed as one of those above
+	switch before := d.beside.Before; {
+	case !isFetching(d):
+		d.beside.Before = nil
+	case before != nil: // its final answer is owed as one of those above
 		us.stepOf(d, before, upgrade.Answered{}, now)
 	}
 	u := d.upgrade
