@@ -77,6 +77,8 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 			server:    s.blocks,
 			needs:     newNeeds(&o.Policy, &s.slot.memory),
 			log:       o.Logger,
+
+			servesUnasked: o.Policy.ServeUnsolicited,
 		},
 		interviews: s.asking.interviews,
 		searches:   s.asking.searches,
