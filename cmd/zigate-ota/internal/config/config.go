@@ -70,8 +70,9 @@ type HomeAssistantConfig struct {
 
 // HTTPConfig is the HTTP server: metrics, health, API and page.
 type HTTPConfig struct {
-	Addr  Address `default:"127.0.0.1:8501" heading:"HTTP: metrics, health, API, page" desc:"Address that it listens on." allowed:"host:port or :port"`
-	Token Secret  `file:"true" desc:"Token that a request must carry to change anything. Without one, changes are accepted from loopback addresses only." allowed:"printable ASCII characters without spaces"`
+	Addr           Address  `default:"127.0.0.1:8501" heading:"HTTP: metrics, health, API, page" desc:"Address that it listens on." allowed:"host:port or :port"`
+	Token          Secret   `file:"true" desc:"Token that a request must carry to change anything. Without one, changes are accepted from loopback addresses only." allowed:"printable ASCII characters without spaces"`
+	TrustedProxies Networks `split_words:"true" desc:"Proxies in front, separated by commas: what the header X-Forwarded-For of a request from there says of where it comes from is believed. No request from there counts as one from this machine." allowed:"IP addresses and networks such as 172.30.32.0/23, separated by commas"`
 }
 
 // ImageConfig says where images come from.

@@ -345,7 +345,8 @@ func decodeHTTPURL(text string) (string, error) {
 	return u.String(), nil
 }
 
-// HostPatterns are hosts in lower case; "*.example.org" means every host below example.org, and "*" every host.
+// HostPatterns are hosts in lower case; "*.example.org" means every host below example.org, and "*" every
+// host.
 type HostPatterns []string
 
 // Decode takes a list separated by commas.
