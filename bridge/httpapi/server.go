@@ -163,12 +163,14 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("HTTP server listens", "addr", listener.Addr().String())
 
 	served := make(chan error, 2)
-	go func() { served <- server.Serve(listener) }()
-	go func() { served <- server.Serve(s.inside) }()
+	var serving sync.WaitGroup
+	for _, l := range []net.Listener{listener, s.inside} {
+		serving.Go(func() { served <- server.Serve(l) })
+	}
 	select {
 	case err := <-served:
 		_ = server.Close()
-		_ = <-served // of the other listener, which was closed
+		serving.Wait()
 		return fmt.Errorf("HTTP server: %w", err)
 	case <-ctx.Done():
 	}
