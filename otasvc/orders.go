@@ -245,9 +245,12 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 	case admission.Fetch:
 		o.identify(d, req, respond, func(respond Respond) { o.takeFromURL(d, req, respond) })
 	case admission.Choose:
-		o.identify(d, req, respond, func(respond Respond) {
-			c := namedClient(d, req.ImageType)
-			o.takeOffer(c, req, o.chosen(c, req), respond)
+		op := namedClient(d, req.ImageType).operation(nil)
+		o.offers.whenRead(op, respond, func(respond Respond) {
+			o.identify(d, req, respond, func(respond Respond) {
+				c := namedClient(d, req.ImageType)
+				o.takeOffer(c, req, o.chosen(c, req), respond)
+			})
 		})
 	default:
 		c := namedClient(d, req.ImageType)
@@ -433,15 +436,16 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	wanted := func(c client, offered *Offer) bool {
 		return admission.ForAll(o.memberNow(c), admissionOfferOf(c, offered))
 	}
-	respond(Answer{Status: InProgress})
-	o.identifyAll(func() {
-		o.ensureAll(wanted, func(failed map[string]error) {
-			g := o.queueGroup(req, wanted, failed, o.now())
-			if len(req.Ticket) > 0 {
-				o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
-			}
-			o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
-		})
+	queue := func(failed map[string]error) {
+		g := o.queueGroup(req, wanted, failed, o.now())
+		if len(req.Ticket) > 0 {
+			o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
+		}
+		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
+	}
+	o.offers.whenRead(nil, respond, func(respond Respond) {
+		respond(Answer{Status: InProgress})
+		o.identifyAll(func() { o.ensureAll(wanted, queue) })
 	})
 }
 

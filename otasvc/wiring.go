@@ -45,6 +45,7 @@ func (s *Service) makeGround(o *Options, out *outlet) {
 		log:         o.Logger,
 		unavailable: map[string]time.Time{},
 		prefetch:    prefetch{wanted: o.Policy.Prefetch},
+		reading:     requestGate{opened: o.Catalog == nil, deadline: now.Add(readingTimeout)},
 	}
 	s.offers.sweepBegun(now)
 }

@@ -125,8 +125,8 @@ func TestWhereImagesMayComeFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	resolver := nameServer{
-		"evil.example": {"127.0.0.1"}, "mapped.example": {"::ffff:127.0.0.1"}, "six.example": {"::1"}, "zero.example": {"0.0.0.0"}, "meta.example": {"169.254.169.254"},
-		"many.example": {"169.254.169.254", "127.0.0.1"}, "front.example": {"127.0.0.1"}, "nas.local": {"127.0.0.1"}, "nas.test-of-ours.lan": {"127.0.0.1"},
+		"evil.example": {"127.0.0.1"}, "mapped.example": {"::ffff:127.0.0.1"}, "six.example": {"::1"}, "zero.example": {"0.0.0.0"}, "link.example": {"169.254.7.8"},
+		"many.example": {"169.254.7.8", "127.0.0.1"}, "front.example": {"127.0.0.1"}, "nas.local": {"127.0.0.1"}, "nas.test-of-ours.lan": {"127.0.0.1"},
 		"linked.local": {"169.254.7.7"}, "other.example": {"127.0.0.1"},
 	}.resolver(t)
 	at := func(host, to string) string {
@@ -153,10 +153,10 @@ func TestWhereImagesMayComeFrom(t *testing.T) {
 		{"as an IPv6 address", at("six.example", ""), library.Options{}, 0, home},
 		{"as a mapped one", at("mapped.example", ""), library.Options{}, 0, home},
 		{"as no address", at("zero.example", ""), library.Options{}, 0, barred},
-		{"to the metadata of a cloud", at("meta.example", ""), library.Options{}, 0, barred},
+		{"to a link", at("link.example", ""), library.Options{}, 0, barred},
 		{"one of several", at("many.example", ""), library.Options{}, 0, "leads to"},
 		{"a name of the network led to a link", at("linked.local", ""), library.Options{}, 0, barred},
-		{"the metadata of a cloud", "http://169.254.169.254/latest/meta-data/", library.Options{}, 0, barred},
+		{"an address of a link", "http://169.254.7.8/latest/", library.Options{}, 0, barred},
 		{"no address", at("0.0.0.0", ""), library.Options{}, 0, barred},
 		{"no IPv6 address", at("[::]", ""), library.Options{}, 0, barred},
 		{"a link", "http://[fe80::1%25lo]:" + port + "/", library.Options{}, 0, barred},
@@ -171,7 +171,7 @@ func TestWhereImagesMayComeFrom(t *testing.T) {
 		{"to itself and here", at("front.example", at("front.example", at("127.0.0.1", ""))), front, 2, home},
 		{"the network redirects within", at("nas.local", at("127.0.0.1", "")), front, 2, ""},
 		{"out, and in again", at("nas.local", at("front.example", at("nas.local", ""))), front, 2, home},
-		{"the network redirects to a link", at("nas.local", "http://169.254.169.254/"), front, 1, barred},
+		{"the network redirects to a link", at("nas.local", "http://169.254.7.8/"), front, 1, barred},
 
 		{"a host in the list", at("front.example", ""), listed, 1, ""},
 		{"one that a pattern takes in", at("other.example", ""), listed, 0, home},
@@ -257,7 +257,7 @@ func TestProxyAtHome(t *testing.T) {
 	l := open(t, library.Options{})
 	got, err := l.Fetch(t.Context(), library.Request{URL: "http://images.example/image.ota"})
 	checkFetched(t, l, got, err, image)
-	_, err = l.Fetch(t.Context(), library.Request{URL: "http://169.254.169.254/"})
+	_, err = l.Fetch(t.Context(), library.Request{URL: "http://169.254.7.8/"})
 	checkError(t, err, library.ErrPolicy)
 }
 
@@ -273,11 +273,11 @@ func TestIndexLeadsHome(t *testing.T) {
 		{indexURL, "http://127.0.0.1:8501/image.ota", false},
 		{indexURL, "http://router/image.ota", false},
 		{indexURL, "http://nas.local/image.ota", false},
-		{indexURL, "http://169.254.169.254/image.ota", false},
+		{indexURL, "http://169.254.7.8/image.ota", false},
 		{"http://nas.local/index.json", "http://nas.local/image.ota", true},
 		{"http://192.168.1.5/index.json", "http://nas.local/image.ota", true},
 		{"http://192.168.1.5/index.json", "https://example.com/image.ota", true},
-		{"http://192.168.1.5/index.json", "http://169.254.169.254/image.ota", false},
+		{"http://192.168.1.5/index.json", "http://169.254.7.8/image.ota", false},
 		{"", "http://192.168.1.5/image.ota", true},
 	} {
 		t.Run(c.index+" "+c.url, func(t *testing.T) {
