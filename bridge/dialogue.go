@@ -133,8 +133,8 @@ func (d *dialogue) give(a otasvc.Answer) {
 	}
 }
 
-// settle gives a final answer that is on the disk before it is given, so that no other one follows in the next
-// life of the service. The broker knows by then that it need not deliver the request again.
+// settle gives a final answer that is on the disk before it is given, so that no other one follows in the
+// next life of the service. The broker knows by then that it need not deliver the request again.
 func (d *dialogue) settle(a otasvc.Answer) {
 	b := d.bridge
 	given := b.given(d.who, a)

@@ -106,8 +106,8 @@ func (ds *deliveries) take(m mqtt.Message) (d *delivery, fresh bool) {
 // finish acknowledges a message. It may be called more than once; then is called, on any goroutine, when the
 // acknowledgement is on its way, or cannot be sent as the connection has ended.
 //
-// Messages are acknowledged in any order. MQTT 3.1.1 (4.6) wants that of their arrival, but no broker is known
-// that minds, and a command that takes long must not keep back what is answered by then.
+// Messages are acknowledged in any order. MQTT 3.1.1 (4.6) wants that of their arrival, but no broker is
+// known that minds, and a command that takes long must not keep back what is answered by then.
 func (ds *deliveries) finish(d *delivery, then func()) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
@@ -121,8 +121,8 @@ func (ds *deliveries) finish(d *delivery, then func()) {
 	ds.call(then)
 }
 
-// call calls an acknowledgement, or what follows it, after those before. It does not wait: paho takes one only
-// when the network does. The lock is held.
+// call calls an acknowledgement, or what follows it, after those before. It does not wait: paho takes one
+// only when the network does. The lock is held.
 func (ds *deliveries) call(f func()) {
 	ds.acks = append(ds.acks, f)
 	if ds.calling {
