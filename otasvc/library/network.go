@@ -18,12 +18,13 @@ func networkProblem(err error, at string) string {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &lookUp) && lookUp.IsNotFound:
-		return "there is no host of the name " + lookUp.Name + "; check the name, and that this machine can " +
-			"look names up"
+		return "there is no host of the name " + lookUp.Name +
+			"; check the name, and that this machine can look names up"
 	case errors.As(err, &lookUp):
 		return "the name " + lookUp.Name + " cannot be looked up; check the network of this machine"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens at " + at + " (connection refused); check host and port, and that the server runs"
+		return "nothing listens at " + at +
+			" (connection refused); check host and port, and that the server runs"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "there is no way from this machine to " + at + "; check the network"
 	case errors.Is(err, errNoByte), errors.Is(err, errTooSlow):
@@ -49,10 +50,11 @@ func certificateProblem(err error) string {
 	var noTLS tls.RecordHeaderError
 	switch {
 	case errors.As(err, &authority):
-		return "an authority that is not known has signed the server's certificate; if you trust the server, " +
-			"set ZIGATE_OTA_IMAGE_CA_FILE to the certificate of that authority"
+		return "an authority that is not known has signed the server's certificate; if you trust the " +
+			"server, set ZIGATE_OTA_IMAGE_CA_FILE to the certificate of that authority"
 	case errors.As(err, &hostname):
-		return "the server's certificate is for other names than " + hostname.Host + "; use one of those in the URL"
+		return "the server's certificate is for other names than " + hostname.Host +
+			"; use one of those in the URL"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "the server's certificate has expired, or is not valid yet; check the clock of this machine"
 	case errors.As(err, &noTLS):
