@@ -183,13 +183,16 @@ func (r *radio) release(o *outgoing) {
 }
 
 // buffersInUse is what a host is told of the buffers for frames under way.
-func (r *radio) buffersInUse() uint8 {
+func (r *radio) buffersInUse() uint8 { return uint8(min(r.dataRequests, int(r.allBuffers()))) }
+
+// allBuffers is how many buffers there are.
+func (r *radio) allBuffers() uint8 {
 	const v1 = 14
 	const v2 = 18
 	if r.traits.v2 {
-		return uint8(min(r.dataRequests, v2))
+		return v2
 	}
-	return uint8(min(r.dataRequests, v1))
+	return v1
 }
 
 // unicast sends a frame to one device.
