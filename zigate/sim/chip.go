@@ -34,8 +34,6 @@ type chip struct {
 	raw       rawMode
 	clock     clock
 	heartbeat bool // the host wants to be told every minute that the dongle lives
-	// blockRefusal is the status with which every block is refused; 0 where they are taken.
-	blockRefusal uint8
 }
 
 func newChip(
@@ -66,7 +64,7 @@ func newChip(
 	c.zdp = &zdpSender{coordinator: c.coordinator, radio: c.radio}
 	c.pageTick.fire = c.tickPage
 	c.powerUp()
-	c.blockRefusal = cfg.Faults.RefuseBlocks
+	c.radio.blockRefusal = cfg.Faults.RefuseBlocks
 	return c
 }
 
@@ -118,13 +116,13 @@ func (c *chip) powerUp() {
 	c.clock = clock{setAt: c.timeline.now}
 	c.heartbeat = false
 	if !c.cfg.Faults.RefusalOutlastsReset {
-		c.blockRefusal = message.StatusOK
+		c.radio.blockRefusal = message.StatusOK
 	}
 }
 
 // powerCycle takes the power away for a moment.
 func (c *chip) powerCycle() {
-	c.blockRefusal = message.StatusOK
+	c.radio.blockRefusal = message.StatusOK
 	c.restart(true)
 }
 

@@ -163,18 +163,14 @@ func (c *chip) execute() {
 
 // statusOf is the 0x8000 of a command.
 func (c *chip) statusOf(t message.MsgType, o outcome) message.Status {
-	buffers := c.radio.buffersInUse()
-	if c.blockRefusal == message.StatusNoBuffer {
-		buffers = c.radio.allBuffers()
-	}
 	s := message.Status{
 		Status:      o.status,
 		Request:     t,
 		Sequence:    o.sequence,
 		RequestSent: o.sent,
 		Form:        c.traits.statusForm,
-		NPDUUsed:    buffers,
-		APDUUsed:    buffers,
+		NPDUUsed:    c.radio.buffersInUse(),
+		APDUUsed:    c.radio.buffersInUse(),
 	}
 	if o.sent != message.RequestSentNone {
 		s.APSSequence = c.radio.apsCounter

@@ -186,7 +186,7 @@ func (d *Dongle) SilentReset() {
 // RefuseBlocks has the dongle refuse every block (0x0502) with a status from now on, until it is reset; see
 // Faults.RefuseBlocks.
 func (d *Dongle) RefuseBlocks(status uint8) {
-	d.actions.Post(func() { d.chip.blockRefusal = status })
+	d.actions.Post(func() { d.chip.radio.blockRefusal = status })
 }
 
 // PowerCycle takes the dongle's power away for a moment, as who pulls it out and puts it back: hosts are cut
