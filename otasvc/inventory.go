@@ -181,8 +181,7 @@ func (v *inventory) run(quiet bool, now time.Time) {
 // hindered reports whether nobody can be asked with the dongle as it is. One whose flash memory is in trouble
 // is not to write its raw mode there.
 func (v *inventory) hindered() bool {
-	_, usable := v.dongle.usable()
-	return !usable || !v.dongle.info.NetworkUp || v.dongle.badFlash || v.slot.state.Refusals() > 0 ||
+	return !v.dongle.downloads() || !v.dongle.info.NetworkUp || v.dongle.badFlash || v.slot.state.Refusals() > 0 ||
 		v.owner.stopping()
 }
 

@@ -291,6 +291,7 @@ func (s *Service) tick(now time.Time) {
 	}
 	s.dongle.countAway(s.slot.hindered(), now)
 	s.upgrades.sync(now)
+	s.planner.taking.look(now)
 	s.asking.questions.Expire(now)
 	s.asking.questions.Pace(registry.Room(s.dongle.info.Family, s.watch.mode), now)
 	s.upgrades.tick(now)

@@ -97,6 +97,13 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 			log:      o.Logger,
 			limit:    newLimit(&o.Policy),
 		},
+		taking: &taking{
+			dongle:   s.dongle,
+			slot:     s.slot,
+			upgrades: s.upgrades,
+			sender:   s.sender,
+			log:      o.Logger,
+		},
 		inventory:  s.asking.inventory,
 		home:       s.home,
 		dongle:     s.dongle,
