@@ -62,8 +62,8 @@ const (
 	flashTrouble = "the dongle reports a problem with its flash memory; back its network up before " +
 		"anything else. No upgrade begins meanwhile"
 	noNetwork = "the dongle has no network, so no device can reach it; start or restore its network"
-	noBlocks  = "the dongle takes no blocks, so no device can download; pull it out and put it back, or take its " +
-		"power away for a moment. Upgrades wait meanwhile"
+	noBlocks  = "the dongle takes no blocks, so no device can download; pull it out and put it back, " +
+		"or take its power away for a moment. Upgrades wait meanwhile"
 )
 
 // trouble is what is wrong with the dongle, in one sentence; it is empty where nothing is.
@@ -376,8 +376,8 @@ func (h *dongleHearing) restarted(m message.Message) {
 	h.log.Warn("the dongle has restarted; its image header is loaded again", "message", m.Type())
 }
 
-// taking follows whether the dongle takes blocks, and has done what follows. It reads what was counted; what that
-// means package acceptance decides. It belongs to the owner goroutine.
+// taking follows whether the dongle takes blocks, and has done what follows. It reads what was counted;
+// what that means package acceptance decides. It belongs to the owner goroutine.
 type taking struct {
 	dongle   *dongle
 	slot     *headerSlot
@@ -417,8 +417,9 @@ func (t *taking) look(now time.Time) {
 	}
 }
 
-// hold ends the downloads whose blocks the dongle refuses, and has those wait in the queue again that have not
-// begun. tried says that a download was begun only to see whether the dongle takes its blocks: it waits, too.
+// hold ends the downloads whose blocks the dongle refuses, and has those wait in the queue again that have
+// not begun. tried says that a download was begun only to see whether the dongle takes its blocks: it
+// waits, too.
 func (t *taking) hold(tried bool, now time.Time) {
 	for _, d := range t.upgrades.home.upgrading() {
 		switch {

@@ -17,15 +17,15 @@ type Verdict uint8
 const (
 	// NoNews: what was so before is so still.
 	NoNews Verdict = iota
-	// Doubted: the dongle has refused blocks and taken none for a while, which may have no meaning. A device that is
-	// silent has given up for want of them, and has to be told of its image anew.
+	// Doubted: the dongle has refused blocks and taken none for a while, which may have no meaning. A
+	// device that is silent has given up for want of them, and has to be told of its image anew.
 	Doubted
 	// ResetIt: the dongle takes no blocks. It is to be reset, which may help; nobody needs to know yet.
 	ResetIt
 	// Refuses: the dongle takes no blocks, and a reset has not helped, or cannot.
 	Refuses
-	// TryIt: the dongle has refused blocks for a while. One device is to be given blocks, to see whether it still
-	// does.
+	// TryIt: the dongle has refused blocks for a while. One device is to be given blocks, to see whether it
+	// still does.
 	TryIt
 	// RefusesStill: the dongle has refused the blocks of that device, too.
 	RefusesStill
@@ -33,8 +33,9 @@ const (
 	Takes
 )
 
-// How a dongle that refuses every block is told from one that has no room for a moment. The stack keeps a frame
-// that does not arrive for 6 to 8 s: four tries of 1.6 s, or as long as a parent keeps it for a device that sleeps.
+// How a dongle that refuses every block is told from one that has no room for a moment. The stack keeps a
+// frame that does not arrive for 6 to 8 s: four tries of 1.6 s, or as long as a parent keeps it for a
+// device that sleeps.
 const (
 	// doubtedAfter is how long no block must have been taken until that is news.
 	doubtedAfter = 15 * time.Second
@@ -52,8 +53,8 @@ const (
 
 // How a dongle that was reset is looked at: its buffers are empty, so that the next blocks decide.
 const (
-	// startTime is what a dongle needs to start. What it says meanwhile of blocks does not count: the endpoint of
-	// its OTA server may not be there yet.
+	// startTime is what a dongle needs to start. What it says meanwhile of blocks does not count: the
+	// endpoint of its OTA server may not be there yet.
 	startTime = 3 * time.Second
 	// refusesAgainAfter is for how long blocks must have been refused.
 	refusesAgainAfter = 3 * time.Second
@@ -84,8 +85,9 @@ const (
 	trial                // it takes none, and is tried again
 )
 
-// Judgement is what is thought of the dongle. It is a value: After and the other methods that move it return the
-// judgement afterwards. The zero Judgement is that of a dongle of which nothing is known, at readings of 0.
+// Judgement is what is thought of the dongle. It is a value: After and the other methods that move it
+// return the judgement afterwards. The zero Judgement is that of a dongle of which nothing is known, at
+// readings of 0.
 type Judgement struct {
 	stage stage
 	since time.Time // the stage began then
@@ -123,8 +125,8 @@ func (j Judgement) Holds() bool { return j.stage == refuses }
 // Tries reports whether the dongle is tried again: one device at a time is to be given blocks.
 func (j Judgement) Tries() bool { return j.stage == trial }
 
-// RefusedSince is from when on no block was taken, where [Judgement.Refuses]: a device that has got blocks since
-// then, to its request, has none of them.
+// RefusedSince is from when on no block was taken, where [Judgement.Refuses]: a device that has got blocks
+// since then, to its request, has none of them.
 func (j Judgement) RefusedSince() time.Time { return j.refusedSince }
 
 // Connected is the judgement of a dongle that was connected: it may have been without power.
@@ -132,7 +134,8 @@ func (j Judgement) Connected() Judgement {
 	return Judgement{resetAt: j.resetAt, taken: j.taken, refused: j.refused}
 }
 
-// Restarted is the judgement after the dongle has said that it has started. A reset that was ordered is no news.
+// Restarted is the judgement after the dongle has said that it has started. A reset that was ordered is no
+// news.
 func (j Judgement) Restarted() Judgement {
 	if j.stage == reset {
 		return j
@@ -140,8 +143,8 @@ func (j Judgement) Restarted() Judgement {
 	return j.Connected()
 }
 
-// After returns the judgement after some readings, which are not older than those before, and what is new about
-// it. It wants to see readings every second or so while devices download.
+// After returns the judgement after some readings, which are not older than those before, and what is new
+// about it. It wants to see readings every second or so while devices download.
 func (j Judgement) After(r Readings, now time.Time) (Judgement, Verdict) {
 	taken := r.Taken != j.taken
 	refused := r.Refused - j.refused

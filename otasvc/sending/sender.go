@@ -163,8 +163,8 @@ func (s *Sender) NoteStatus(st *message.Status, now time.Time) {
 	s.blocks.status(st)
 }
 
-// Blocks returns of how many blocks the dongle has said that it has taken them, and of how many that it has not;
-// one that was sent again counts each time.
+// Blocks returns of how many blocks the dongle has said that it has taken them, and of how many that it has
+// not; one that was sent again counts each time.
 func (s *Sender) Blocks() (taken, refused uint64) { return s.blocks.yes.Load(), s.blocks.no.Load() }
 
 // NoteConfirm keeps what a delivery report of a dongle of a firmware family says of its buffers.

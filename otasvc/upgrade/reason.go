@@ -79,8 +79,8 @@ func (r Reason) Explain() string {
 	case ReasonDongleLost:
 		return "the dongle was lost"
 	case ReasonDongleRefuses:
-		return "the dongle took no blocks; pull it out and put it back, or take its power away for a moment, " +
-			"and try again"
+		return "the dongle took no blocks; pull it out and put it back, " +
+			"or take its power away for a moment, and try again"
 	case ReasonCanaryFailed:
 		return "how the first device of this image ended speaks against the image, so the others were not " +
 			"started; say \"force\": true to install it all the same"

@@ -150,8 +150,8 @@ func (t *transition) tryAgain(by trigger) {
 	t.do(Remark{TriedAgain})
 }
 
-// forgetAttempt has the next attempt begin with nothing of the one before, after a while in which the device can
-// recover.
+// forgetAttempt has the next attempt begin with nothing of the one before, after a while in which the
+// device can recover.
 func (t *transition) forgetAttempt() {
 	t.u.offeredAt = time.Time{}
 	t.u.startedAt = time.Time{}

@@ -86,8 +86,8 @@ func (NoBlocks) apply(t *transition) {
 	}
 }
 
-// apply ends the download, which says nothing of the device. One that was begun to try the dongle waits behind
-// those that wait now, and has lost no attempt.
+// apply ends the download, which says nothing of the device. One that was begun to try the dongle waits
+// behind those that wait now, and has lost no attempt.
 func (e DongleRefuses) apply(t *transition) {
 	if !e.Tried {
 		t.move(triggerDongleRefuses)
