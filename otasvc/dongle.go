@@ -383,17 +383,23 @@ type taking struct {
 	slot     *headerSlot
 	upgrades *upgrades
 	sender   *sending.Sender
+	observer Observer
 	log      *slog.Logger
+
+	told *bool // what the observer was told last; nil where it was told nothing yet
 }
 
 // look reads what was counted, and acts on it.
 func (t *taking) look(now time.Time) {
-	before := t.dongle.acceptance
+	if !t.dongle.connected {
+		t.tell(false)
+		return
+	}
 	taken, refused := t.sender.Blocks()
-	judged, verdict := before.After(acceptance.Readings{
+	judged, verdict := t.dongle.acceptance.After(acceptance.Readings{
 		Taken:    taken,
 		Refused:  refused,
-		MayReset: t.dongle.connected && !t.slot.state.IsBusy(),
+		MayReset: !t.slot.state.IsBusy(),
 	}, now)
 	t.dongle.acceptance = judged
 	switch verdict {
@@ -412,9 +418,19 @@ func (t *taking) look(now time.Time) {
 	case acceptance.Takes:
 		t.log.Info("the dongle takes blocks again; upgrades go on")
 	}
+	t.tell(judged.Refuses())
 	if judged.Holds() {
 		t.hold(verdict == acceptance.RefusesStill, now)
 	}
+}
+
+// tell tells the observer whether the dongle refuses every block, where that has changed.
+func (t *taking) tell(refuses bool) {
+	if is(t.told, refuses) {
+		return
+	}
+	t.told = &refuses
+	t.observer.DongleRefuses(refuses)
 }
 
 // hold ends the downloads whose blocks the dongle refuses, and has those wait in the queue again that have

@@ -41,7 +41,9 @@ func withRefusals(t *testing.T, bulbs int, lasts bool, f func(t *testing.T, w *w
 // wellAgain waits until nothing is said against the dongle.
 func (w *world) wellAgain(within time.Duration) {
 	w.t.Helper()
-	w.within(within, "nothing is wrong with the dongle", func() bool { return w.trouble() == "" && w.service.DongleHealth() == nil })
+	w.within(within, "nothing is wrong with the dongle", func() bool {
+		return w.trouble() == "" && w.service.DongleHealth() == nil && !w.dongleRefuses.Load()
+	})
 }
 
 // refusesBlocks checks that people are told that the dongle takes no blocks, and what helps.
@@ -53,6 +55,9 @@ func (w *world) refusesBlocks() {
 	}
 	if err := w.service.DongleHealth(); err == nil || !strings.Contains(err.Error(), says) {
 		w.t.Errorf("the health check says %v", err)
+	}
+	if !w.dongleRefuses.Load() {
+		w.t.Error("the metric does not say so")
 	}
 	if !w.said.has(says) || !w.said.has(helps) {
 		w.t.Error("the log does not say so")

@@ -105,6 +105,7 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 			slot:     s.slot,
 			upgrades: s.upgrades,
 			sender:   s.sender,
+			observer: o.Observer,
 			log:      o.Logger,
 		},
 		inventory:  s.asking.inventory,
