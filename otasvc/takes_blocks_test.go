@@ -274,7 +274,6 @@ func TestDongleWithoutRoomForAWhile(t *testing.T) {
 		meanwhile func(w *world, devices []sim.DeviceConfig)
 		fails     int
 	}{
-		"one frame in ten is refused":    {faults: sim.Faults{Refuse: 0.1}},
 		"one frame in three is refused":  {faults: sim.Faults{Refuse: 0.3}},
 		"half of the frames are refused": {faults: sim.Faults{Refuse: 0.5}},
 		"no block is taken for twenty seconds, again and again": {meanwhile: func(w *world, _ []sim.DeviceConfig) {
@@ -301,7 +300,7 @@ func TestDongleWithoutRoomForAWhile(t *testing.T) {
 			t.Run(name+"/"+version, func(t *testing.T) {
 				devices := someBulbs(3, func(d *sim.DeviceConfig) { d.Retries = 20 })
 				inWorld(t, sim.Config{Firmware: firmware, Seed: 5, Faults: tt.faults, Devices: devices}, func(w *world) {
-					w.bulbsQueued(devices, 20_000)
+					w.bulbsQueued(devices, 10_000)
 					w.within(10*time.Minute, "a device downloads", func() bool { return w.sim.Device(devices[0].IEEE).Snapshot().Offset > 1000 })
 					if tt.meanwhile != nil {
 						tt.meanwhile(w, devices)
@@ -361,7 +360,8 @@ func TestDeafDeviceFillsTheBuffers(t *testing.T) {
 // its first attempt.
 func TestDongleRefusesWhateverTheStack(t *testing.T) {
 	for _, stack := range sim.Stacks() {
-		for name, r := range refusals {
+		for _, name := range []string{"3.23, leaked buffers", "3.24, hangs half way"} {
+			r := refusals[name]
 			if stack == sim.BitCloud && r.firmware != sim.V1323 {
 				continue // its first requests are too short for that firmware, so it gets no blocks anyway
 			}
@@ -456,5 +456,42 @@ func TestPolicyTriesAgainAfterRefusals(t *testing.T) {
 		w.sim.PowerCycle()
 		w.within(time.Hour, "it is upgraded", func() bool { return w.stateOf(device) == upgrade.Succeeded })
 		w.holds(device, 2, data)
+	})
+}
+
+// A download that a person has paused asks for no blocks and waits on. One that is resumed meanwhile ends for what is the
+// reason, too.
+func TestPausedWhileDongleRefuses(t *testing.T) {
+	withRefusals(t, 3, true, func(t *testing.T, w *world, status uint8) {
+		devices := someBulbs(3, nil)
+		paused, resumed, other := devices[0].IEEE, devices[1].IEEE, devices[2].IEEE
+		data := w.downloading(devices, 60_000)
+		for _, e := range []message.IEEE{paused, resumed} {
+			if a := w.ask(func(r otasvc.Respond) { w.service.Pause(ref(e), 0, r) }); a.Status != otasvc.Success {
+				t.Fatalf("pause: %+v", a)
+			}
+		}
+		time.Sleep(30 * time.Second) // they have been told to wait
+		w.sim.RefuseBlocks(status)
+		if u := w.ended(time.Minute, other); u.Reason != upgrade.ReasonDongleRefuses {
+			t.Errorf("the one that goes on ended %+v", u)
+		}
+		if a := w.ask(func(r otasvc.Respond) { w.service.Resume(ref(resumed), r) }); a.Status != otasvc.Success {
+			t.Fatalf("resume: %+v", a)
+		}
+		if u := w.ended(2*time.Minute, resumed); u.Reason != upgrade.ReasonDongleRefuses {
+			t.Errorf("the one that was resumed ended %+v", u)
+		}
+		time.Sleep(10 * time.Minute)
+		if u := w.upgradeOf(paused); u.State != upgrade.Paused {
+			t.Errorf("the paused one is %+v", u)
+		}
+		w.sim.PowerCycle()
+		w.wellAgain(time.Minute)
+		w.ask(func(r otasvc.Respond) { w.service.Resume(ref(paused), r) })
+		if u := w.ended(2*time.Hour, paused); u.State != upgrade.Succeeded {
+			t.Errorf("the paused one ended %+v", u)
+		}
+		w.holds(paused, 2, data)
 	})
 }
