@@ -654,6 +654,7 @@ func (o *orders) wantedByPolicy(
 	}
 	if before.Tried {
 		before.Returned = c.device.returnedAt
+		before.DongleRefuses = o.dongle.acceptance.Holds()
 		before.Proven = o.home.running()[firmwareIn(offered.image())]
 	}
 	return admission.ByPolicy(o.deviceNow(c, fetching), admissionOfferOf(c, offered), before, now)
@@ -663,7 +664,7 @@ func (o *orders) wantedByPolicy(
 // nil where that is not configured, or it asks for another one.
 func (o *orders) offeredUnasked(d *device, req message.ImageBlockRequest) *Offer {
 	im := o.slot.loaded()
-	if !o.policy.ServeUnsolicited || d.active() != nil || excluded(d) {
+	if !o.policy.ServeUnsolicited || d.active() != nil || excluded(d) || o.dongle.acceptance.Holds() {
 		return nil
 	}
 	if !im.isFor(req.ManufacturerCode, req.ImageType) || im.header.FileVersion != req.FileVersion {
