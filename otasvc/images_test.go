@@ -38,7 +38,7 @@ type imageWorld struct {
 	service *otasvc.Service
 	sink    *recorder
 	stop    func()
-	web     atomic.Value // the onTheWeb that is asked; none: there is no network
+	web     atomic.Value       // the onTheWeb that is asked; none: there is no network
 	listed  *library.Candidate // nil: no index lists anything
 	policy  func(*otasvc.Policy)
 	// silent: the device has told what its OTA client is, and was not heard to look for an image.
