@@ -183,9 +183,12 @@ func (b *Bridge) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer, told func()) {
 		transaction: asked.Transaction,
 		id:          asked.ID,
 	}, a, func() {
-		if b.promises != nil { // it is there still where the state could not be written at first
-			b.promises.Drop(asked.Promise)
+		if b.promises == nil || asked.Promise == "" {
+			told()
+			return
 		}
-		told()
+		// The promise goes before the state forgets that the request was answered: without both, the next
+		// life of the service would carry it out again.
+		b.promises.Drop(asked.Promise, told)
 	})
 }

@@ -71,7 +71,7 @@ func (b *Bridge) Resume() {
 		b.out.PublishOwed(a.Topic, a.Response, func() { b.promises.Had(a.ID) })
 	}
 	for _, p := range b.promises.Open() {
-		b.log.Info("a request of before the restart is carried out", "operation", p.Operation)
+		b.log.Info("a request of before the restart goes on", "operation", p.Operation)
 		who := asker{name: p.Operation, promise: p.ID}
 		var refusal error
 		if p.Withheld {

@@ -123,8 +123,9 @@ func (d *dialogue) give(a otasvc.Answer) {
 	switch {
 	case !a.Status.Final():
 		d.answer(a)
-		if a.Kept { // the state has it
-			d.acknowledge(func() { d.bridge.promises.Drop(d.who.promise) })
+		if a.Kept && d.promise().Withheld {
+			// The state has it, and what is kept here is not enough to carry it out again.
+			d.acknowledge(func() { d.bridge.promises.Drop(d.who.promise, func() {}) })
 		}
 	case a.Status != otasvc.Success && d.bridge.service.Stopping():
 		d.bridge.log.Info("a request goes on when the service has started again", "operation", d.who.name)

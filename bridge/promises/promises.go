@@ -147,7 +147,7 @@ func (b *Book) Keep(p Promise, then func(error)) {
 	b.open = append(b.open, p)
 	b.file.Save(b.bytes(), func(err error) {
 		if err != nil {
-			b.Drop(p.ID)
+			b.Drop(p.ID, func() {})
 		}
 		then(err)
 	})
@@ -164,15 +164,13 @@ func (b *Book) Settle(promise string, a Answer, then func()) {
 	b.file.Save(b.bytes(), func(error) { then() })
 }
 
-// Drop notes that a promise was kept. It does nothing where there is none with that ID.
-func (b *Book) Drop(id string) {
+// Drop notes that a promise was kept; then is called, on any goroutine, once that is on the disk, or the disk
+// cannot be written. There may be no promise with that ID.
+func (b *Book) Drop(id string, then func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before := len(b.open)
 	b.open = slices.DeleteFunc(b.open, func(p Promise) bool { return p.ID == id })
-	if len(b.open) != before {
-		b.file.Save(b.bytes(), func(error) {})
-	}
+	b.file.Save(b.bytes(), func(error) { then() })
 }
 
 // Answers lists the answers on the disk that the broker is not known to have: at the start those that an

@@ -57,13 +57,13 @@ func TestPromisesOutliveTheProcess(t *testing.T) {
 				t.Errorf("%s is not on the disk: %s, %v", id, content, err)
 			}
 		}
-		b.Drop("2")
-		b.Drop("7")
+		b.Drop("2", func() {})
+		b.Drop("7", func() {})
 	})
 	kept(t, path, func(b *promises.Book) {
 		has(t, b, promise("1"), promise("3"))
-		b.Drop("1")
-		b.Drop("3")
+		b.Drop("1", func() {})
+		b.Drop("3", func() {})
 	})
 	kept(t, path, func(b *promises.Book) { has(t, b) })
 }
