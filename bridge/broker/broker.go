@@ -1,6 +1,7 @@
 // Package broker is a small MQTT broker inside the service, for users without one: Home Assistant and scripts
-// connect to it as to any other. It knows nothing of the topics that pass through it. Retained messages
-// survive a restart; sessions and the messages that wait in them do not.
+// connect to it as to any other. It knows nothing of the topics that pass through it. Retained messages,
+// sessions and the messages that wait in them survive a restart. What each client and all of them may take is
+// bounded; who does not read is cut off.
 package broker
 
 import (
@@ -20,7 +21,6 @@ const (
 	// sessionExpiry is how long the session of a client that is away is kept. Without a limit, clients that
 	// never come back would cost memory for ever.
 	sessionExpiry = 7 * 24 * time.Hour
-	maxPacketSize = 4 << 20     // bytes
 	closeTimeout  = time.Second // for telling the clients that the broker stops
 )
 
@@ -34,10 +34,18 @@ type Options struct {
 	Addr string
 	// Username and Password are needed for TCP connections. With an empty Username none are needed.
 	Username, Password string
+	// ServiceID is the client identifier of the service, which nobody who comes over TCP may use: he would
+	// get what waits for the service, and end its connection. With an empty one all identifiers are free.
+	ServiceID string
 	// RetainedFile is the file that keeps retained messages over a restart; its folder must exist. With an
 	// empty one they are lost. Of an MQTT 5 message the topic, payload, quality of service and expiry are
 	// kept.
 	RetainedFile string
+	// SessionsFile is the file that keeps the sessions of clients over a restart, with what they have missed;
+	// its folder must exist. With it a message at QoS 1 is acknowledged to who publishes it when each client
+	// with a session has acknowledged it, or when it is on the disk. With an empty one sessions are lost.
+	SessionsFile string
+	Observer     Observer     // may be nil
 	Logger       *slog.Logger // may be nil
 }
 
@@ -118,13 +126,20 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 
 	server := mochi.New(b.serverOptions())
-	hook := &access{username: b.options.Username, password: b.options.Password, log: b.log}
+	hook := &access{
+		server: server, username: b.options.Username, password: b.options.Password,
+		serviceID: b.options.ServiceID, log: b.log,
+	}
 	if err := server.AddHook(hook, nil); err != nil {
 		return fmt.Errorf("embedded MQTT broker: %w", err)
 	}
 	retained := newRetained(server, b.log)
-	if err := server.AddHook(retained, nil); err != nil {
-		return fmt.Errorf("embedded MQTT broker: %w", err)
+	sessions := newSessions(server, retained, b.options.Observer, b.log)
+	retained.sessions = sessions
+	for _, hook := range []mochi.Hook{retained, sessions} {
+		if err := server.AddHook(hook, nil); err != nil {
+			return fmt.Errorf("embedded MQTT broker: %w", err)
+		}
 	}
 	var kept *keeper
 	if b.options.RetainedFile != "" {
@@ -132,14 +147,15 @@ func (b *Broker) Run(ctx context.Context) error {
 		if err := kept.load(time.Now()); err != nil {
 			return err
 		}
-		if err := server.AddHook(kept, nil); err != nil {
-			return fmt.Errorf("embedded MQTT broker: %w", err)
-		}
 	}
-	near := newListener(nearID, nil, server)
+	stored := &storing{sessions: sessions, path: b.options.SessionsFile}
+	if err := stored.load(time.Now()); err != nil {
+		return err
+	}
+	near := newListener(nearID, nil, server, b.log)
 	attached := []*listener{near}
 	if socket != nil {
-		attached = append(attached, newListener("tcp", socket, server))
+		attached = append(attached, newListener("tcp", socket, server, b.log))
 	}
 	for _, l := range attached {
 		if err := server.AddListener(l); err != nil {
@@ -162,14 +178,19 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.warnOpen(socket.Addr())
 	}
 
+	var keeping sync.WaitGroup
+	keeping.Go(func() { stored.run(ctx) })
 	if kept != nil {
 		kept.run(ctx)
 	}
 	<-ctx.Done()
+	keeping.Wait()
 	b.mu.Lock()
 	b.near = nil
 	b.mu.Unlock()
 	err := server.Close()
+	sessions.pumps.Wait()
+	stored.save()
 	if kept != nil {
 		kept.save()
 	}
@@ -186,7 +207,10 @@ func (b *Broker) serverOptions() *mochi.Options {
 	// that sleeps for days must stay.
 	capabilities.MaximumMessageExpiryInterval = 0
 	capabilities.MaximumSessionExpiryInterval = uint32(sessionExpiry / time.Second)
-	capabilities.MaximumPacketSize = maxPacketSize
+	capabilities.MaximumPacketSize = maxOwnPacketSize
+	// Mochi's own queues carry only its own topics and wills with a delay.
+	capabilities.MaximumClientWritesPending = 128
+	capabilities.MaximumInflight = 1024
 	return &mochi.Options{
 		Capabilities: capabilities,
 		Logger:       slog.New(demoted{b.log.Handler()}).With("part", "broker"),
@@ -208,6 +232,9 @@ func (b *Broker) warnOpen(addr net.Addr) {
 	}
 }
 
+// rejected is what mochi logs of each message that sessions has taken over.
+const rejected = "publish packet rejected"
+
 // demoted logs the messages of the MQTT server, about every client that connects, at debug level. Errors keep
 // their level.
 type demoted struct{ slog.Handler }
@@ -219,6 +246,9 @@ func (h demoted) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle logs a message at its changed level.
 func (h demoted) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == rejected {
+		return nil
+	}
 	r.Level = demote(r.Level)
 	return h.Handler.Handle(ctx, r)
 }

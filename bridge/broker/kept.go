@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
@@ -30,6 +30,34 @@ const (
 
 // keptVersion is the version of the file that this program writes and reads.
 const keptVersion = 1
+
+// unreadable is added to the name of a file that was set aside.
+const unreadable = ".unreadable"
+
+// errSetAside says that a file could not be read and has another name now.
+var errSetAside = errors.New("set aside")
+
+// readOrSetAside reads a file into a struct with a field for its version. No file is no error. A file that
+// cannot be read, or is of another version, is set aside; the error is then errSetAside and says why.
+func readOrSetAside(path string, into any, version *int, wanted int) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	if err == nil && *version != wanted {
+		err = fmt.Errorf("it has version %d, this program reads version %d", *version, wanted)
+	}
+	if err == nil {
+		return nil
+	}
+	if rename := os.Rename(path, path+unreadable); rename != nil {
+		return fmt.Errorf("%w; and it cannot be set aside: %w", err, rename)
+	}
+	return fmt.Errorf("%w: %w", errSetAside, err)
+}
 
 // keptFile is the content of the file with the retained messages.
 type keptFile struct {
@@ -49,7 +77,6 @@ type keptMessage struct {
 
 // keeper keeps the retained messages over a restart.
 type keeper struct {
-	mochi.HookBase
 	retained *retained
 	path     string
 	log      *slog.Logger
@@ -59,19 +86,15 @@ type keeper struct {
 }
 
 func newKeeper(path string, retained *retained, log *slog.Logger) *keeper {
-	return &keeper{retained: retained, path: path, log: log, soon: make(chan struct{}, 1)}
+	k := &keeper{retained: retained, path: path, log: log, soon: make(chan struct{}, 1)}
+	retained.changed = k.note
+	return k
 }
 
-// ID returns the name of the hook for mochi.
-func (*keeper) ID() string { return "kept" }
-
-// Provides says which events mochi passes to the hook.
-func (*keeper) Provides(b byte) bool { return b == mochi.OnRetainMessage }
-
-// OnRetainMessage notes that a message was retained or, where its payload is empty, cleared.
-func (k *keeper) OnRetainMessage(client *mochi.Client, packet packets.Packet, _ int64) {
+// note takes note of a change, which is to be written within keepSoon where soon is set.
+func (k *keeper) note(soon bool) {
 	k.changed.Store(true)
-	if client.Net.Listener == nearID && len(packet.Payload) > 0 {
+	if !soon {
 		return
 	}
 	select {
@@ -83,26 +106,15 @@ func (k *keeper) OnRetainMessage(client *mochi.Client, packet packets.Packet, _ 
 // load reads the retained messages from the file. A file that cannot be read is set aside, and the broker
 // starts without its messages. The error means that the file could not be set aside.
 func (k *keeper) load(now time.Time) error {
-	data, err := os.ReadFile(k.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	var file keptFile
-	if err == nil {
-		if err = json.Unmarshal(data, &file); err == nil && file.Version != keptVersion {
-			err = fmt.Errorf("it has version %d, this program reads version %d", file.Version, keptVersion)
-		}
-	}
-
-	if err != nil {
-		aside := k.path + ".unreadable"
-		if rename := os.Rename(k.path, aside); rename != nil {
-			return fmt.Errorf("embedded MQTT broker: retained messages: %w; and it cannot be set aside: %w",
-				err, rename)
-		}
+	err := readOrSetAside(k.path, &file, &file.Version, keptVersion)
+	if errors.Is(err, errSetAside) {
 		k.log.Error("the embedded MQTT broker's retained messages cannot be read and were set aside; "+
-			"what other clients had retained is lost", "file", aside, "error", err)
+			"what other clients had retained is lost", "file", k.path+unreadable, "error", err)
 		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("embedded MQTT broker: retained messages: %w", err)
 	}
 
 	for _, m := range file.Messages {
@@ -164,9 +176,34 @@ func (k *keeper) write() error {
 		})
 	}
 	slices.SortFunc(file.Messages, func(a, b keptMessage) int { return strings.Compare(a.Topic, b.Topic) })
-	data, err := json.Marshal(file)
+	data, err := encodeList(file.Version, "messages", file.Messages, func(m keptMessage) int {
+		return len(m.Payload)
+	})
 	if err != nil {
 		return err
 	}
 	return wholefile.Write(k.path, data)
+}
+
+// encodeList returns a JSON object with a version and one list. size returns about how many bytes of payload
+// an element has. Encoding the list as a whole would take three times its size in memory, and the encoder
+// would keep a part of it.
+func encodeList[T any](version int, name string, list []T, size func(T) int) ([]byte, error) {
+	total := 64
+	for _, element := range list {
+		total += base64.StdEncoding.EncodedLen(size(element)) + 256
+	}
+	data := make([]byte, 0, total)
+	data = fmt.Appendf(data, `{"version":%d,%q:[`, version, name)
+	for i, element := range list {
+		if i > 0 {
+			data = append(data, ',')
+		}
+		one, err := json.Marshal(element)
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, one...)
+	}
+	return append(data, "]}"...), nil
 }

@@ -28,6 +28,8 @@ type listener struct {
 	id      string
 	socket  net.Listener // nil where connections come from take alone
 	server  *mochi.Server
+	log     *slog.Logger
+	reading *allowance     // for all connections; nil where what they send is not limited
 	clients sync.WaitGroup // one for each connection
 
 	mu     sync.Mutex
@@ -35,8 +37,12 @@ type listener struct {
 	closed bool
 }
 
-func newListener(id string, socket net.Listener, server *mochi.Server) *listener {
-	return &listener{id: id, socket: socket, server: server, conns: make(map[net.Conn]struct{})}
+func newListener(id string, socket net.Listener, server *mochi.Server, log *slog.Logger) *listener {
+	l := &listener{id: id, socket: socket, server: server, log: log, conns: make(map[net.Conn]struct{})}
+	if socket != nil {
+		l.reading = &allowance{left: maxReading}
+	}
+	return l
 }
 
 // ID returns the identifier that mochi notes for each client of the listener.
@@ -89,9 +95,10 @@ func (l *listener) take(conn net.Conn) bool {
 	_ = conn.SetDeadline(time.Now().Add(connectTimeout))
 	l.conns[conn] = struct{}{}
 	l.clients.Go(func() {
+		bounded := newBoundedConn(conn, l.reading, l.log)
 		// The error says how the connection ended, which mochi has logged.
-		_ = l.server.EstablishConnection(l.id, conn)
-		_ = conn.Close()
+		_ = l.server.EstablishConnection(l.id, bounded)
+		_ = bounded.Close()
 		l.mu.Lock()
 		delete(l.conns, conn)
 		l.mu.Unlock()

@@ -1,0 +1,414 @@
+package broker_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/bridge/broker"
+)
+
+// counts is an observer.
+type counts struct {
+	mu      sync.Mutex
+	cut     int
+	dropped map[broker.DropReason]int
+}
+
+func (c *counts) BrokerClientCut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut++
+}
+
+func (c *counts) BrokerDropped(reason broker.DropReason, messages int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dropped == nil {
+		c.dropped = map[broker.DropReason]int{}
+	}
+	c.dropped[reason] += messages
+}
+
+func (c *counts) get() (int, map[broker.DropReason]int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cut, c.dropped
+}
+
+// deaf connects a client that subscribes to everything and does not read afterwards.
+func deaf(t *testing.T, conn net.Conn, id string, qos byte, clean bool) {
+	t.Helper()
+	hello := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
+	hello.ProtocolName, hello.ProtocolVersion, hello.ClientIdentifier, hello.CleanSession = "MQTT", 4, id, clean
+	if err := hello.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	all := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
+	all.Topics, all.Qoss, all.MessageID = []string{"#"}, []byte{qos}, 1
+	if err := all.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // CONNACK, SUBACK
+		if _, err := packets.ReadPacket(conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// resume connects a client that keeps its session, and returns what it gets as "topic=payload".
+func resume(t *testing.T, open mqtt.OpenConnectionFunc, id string) (mqtt.Client, chan string) {
+	t.Helper()
+	got := make(chan string, 10_000)
+	o := mqtt.NewClientOptions().AddBroker("tcp://test").SetClientID(id).SetProtocolVersion(4).SetAutoReconnect(false).
+		SetCleanSession(false).SetCustomOpenConnectionFn(open).
+		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { got <- m.Topic() + "=" + string(m.Payload()) })
+	c := mqtt.NewClient(o)
+	wait(t, c.Connect())
+	return c, got
+}
+
+// take returns the next n values.
+func take(t *testing.T, from chan string, n int) []string {
+	t.Helper()
+	var got []string
+	for range n {
+		select {
+		case s := <-from:
+			got = append(got, s)
+		case <-time.After(20 * time.Second):
+			t.Fatalf("only %q came", got)
+		}
+	}
+	return got
+}
+
+// A client that does not read is cut off, whatever keep-alive it asked for, and nobody waits for it: neither
+// who publishes nor who reads.
+func TestClientThatDoesNotRead(t *testing.T) {
+	for qos := range byte(3) {
+		for name, size := range map[string]int{"many small": 2_000, "few large": 250_000} {
+			t.Run(fmt.Sprintf("QoS %d, %s", qos, name), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var seen counts
+					b, stop := start(t, broker.Options{Observer: &seen})
+					conn, err := b.Dial()
+					if err != nil {
+						t.Fatal(err)
+					}
+					deaf(t, conn, "deaf", qos, true)
+					reader := mustConnect(t, inside(b), "reader")
+					var arrived sync.WaitGroup
+					wait(t, reader.Subscribe("#", 1, func(mqtt.Client, mqtt.Message) { arrived.Done() }))
+					publisher := mustConnect(t, inside(b), "publisher")
+					begun := time.Now()
+					messages := 6_000_000 / size
+					arrived.Add(messages)
+					for range messages {
+						wait(t, publisher.Publish("a", 1, false, make([]byte, size)))
+					}
+					arrived.Wait()
+					if took := time.Since(begun); took > 30*time.Second {
+						t.Errorf("others waited for %v", took)
+					}
+					time.Sleep(20 * time.Second)
+					if cut, _ := seen.get(); cut != 1 {
+						t.Errorf("cut off: %d, want 1", cut)
+					}
+					reader.Disconnect(100)
+					publisher.Disconnect(100)
+					conn.Close()
+					stop()
+				})
+			})
+		}
+	}
+}
+
+// What waits for a client that is away is bounded: what is too much is dropped, counted and told of once. The
+// rest comes in order.
+func TestQueueFull(t *testing.T) {
+	var log bytes.Buffer
+	var seen counts
+	b, stop := start(t, broker.Options{Observer: &seen, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	away, _ := resume(t, inside(b), "away")
+	wait(t, away.Subscribe("#", 1, nil))
+	away.Disconnect(100)
+	publisher := mustConnect(t, inside(b), "publisher")
+	filler := strings.Repeat("x", 100_000)
+	const messages = 20
+	for i := range messages {
+		wait(t, publisher.Publish("a", 1, false, fmt.Sprint(i, " ", filler)))
+	}
+	_, dropped := seen.get()
+	lost := dropped[broker.DroppedQueueFull]
+	if lost < 8 || lost > 12 {
+		t.Fatalf("dropped %v, want what is beyond 1 MiB", dropped)
+	}
+	away, got := resume(t, inside(b), "away")
+	for i, s := range take(t, got, messages-lost) {
+		if !strings.HasPrefix(s, fmt.Sprintf("a=%d ", i)) {
+			t.Fatalf("message %d is %.10s", i, s)
+		}
+	}
+	wait(t, publisher.Publish("a", 1, false, "later"))
+	if s := take(t, got, 1); s[0] != "a=later" {
+		t.Errorf("then came %.10s", s[0])
+	}
+	away.Disconnect(100)
+	publisher.Disconnect(100)
+	stop()
+	if n := strings.Count(log.String(), "queue of a client is full"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, log.String())
+	}
+}
+
+// All queues together are bounded too.
+func TestAllQueues(t *testing.T) {
+	var seen counts
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0", Observer: &seen})
+	const sessions, each = 11, 9
+	for i := range sessions {
+		c, _ := resume(t, overTCP(b), fmt.Sprint("away", i))
+		wait(t, c.Subscribe(fmt.Sprint("to", i), 1, nil))
+		c.Disconnect(100)
+	}
+	publisher := mustConnect(t, overTCP(b), "publisher")
+	for i := range sessions {
+		for range each {
+			wait(t, publisher.Publish(fmt.Sprint("to", i), 1, false, make([]byte, 100_000)))
+		}
+	}
+	_, dropped := seen.get()
+	if n := dropped[broker.DroppedMemory]; n != 2*each {
+		t.Errorf("dropped %v, want the longest queues", dropped)
+	}
+	c, got := resume(t, overTCP(b), "away10")
+	take(t, got, each)
+	c.Disconnect(100)
+	publisher.Disconnect(100)
+	stop()
+}
+
+// A client that publishes and is published to with the same packet identifiers loses nothing.
+func TestPacketIdentifiersOfBothDirections(t *testing.T) {
+	b, stop := start(t, broker.Options{})
+	c, got := resume(t, inside(b), "both")
+	wait(t, c.Subscribe("#", 1, nil))
+	const messages = 300
+	for i := range messages {
+		c.Publish("a", 1, false, fmt.Sprint(i))
+	}
+	for i, s := range take(t, got, messages) {
+		if s != fmt.Sprint("a=", i) {
+			t.Fatalf("message %d is %s", i, s)
+		}
+	}
+	c.Disconnect(100)
+	stop()
+}
+
+// What a consumer with a session misses over a restart comes afterwards: after a clean stop, and after a kill
+// everything of which the publisher got the acknowledgement. What it has acknowledged does not come again.
+func TestSessionOverRestart(t *testing.T) {
+	for _, end := range []string{"stop", "kill"} {
+		t.Run(end, func(t *testing.T) {
+			dir := t.TempDir()
+			options := broker.Options{Addr: "127.0.0.1:0", SessionsFile: filepath.Join(dir, "sessions.json")}
+			b, stop := start(t, options)
+			consumer, got := resume(t, overTCP(b), "consumer")
+			wait(t, consumer.Subscribe("a/+", 1, nil))
+			publisher := mustConnect(t, inside(b), "service")
+			wait(t, publisher.Publish("a/seen", 1, false, "1"))
+			take(t, got, 1)
+			consumer.Disconnect(100)
+			want := []string{}
+			for i := range 100 {
+				token := publisher.Publish("a/missed", 1, false, fmt.Sprint(i))
+				want = append(want, fmt.Sprint("a/missed=", i))
+				if i == 99 {
+					wait(t, token)
+				}
+			}
+			wait(t, publisher.Publish("b/other", 1, false, "1"))
+			after := options
+			if end == "kill" {
+				after.SessionsFile = filepath.Join(dir, "as-killed.json")
+				data, err := os.ReadFile(options.SessionsFile)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(after.SessionsFile, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			publisher.Disconnect(100)
+			stop()
+
+			b, stop = start(t, after)
+			consumer, got = resume(t, overTCP(b), "consumer")
+			if diff := cmp.Diff(want, take(t, got, len(want))); diff != "" {
+				t.Errorf("after the restart (-want +got):\n%s", diff)
+			}
+			publisher = mustConnect(t, inside(b), "service")
+			wait(t, publisher.Publish("a/new", 1, false, "1"))
+			if s := take(t, got, 1); s[0] != "a/new=1" {
+				t.Errorf("the subscription is gone: %s", s[0])
+			}
+			consumer.Disconnect(100)
+			publisher.Disconnect(100)
+			stop()
+
+			b, stop = start(t, after)
+			consumer, got = resume(t, overTCP(b), "consumer")
+			wait(t, consumer.Publish("a/last", 1, false, "1"))
+			if s := take(t, got, 1); s[0] != "a/last=1" {
+				t.Errorf("comes again: %s", s[0])
+			}
+			consumer.Disconnect(100)
+			stop()
+		})
+	}
+}
+
+// For clients that are there and read nothing is written, and nobody waits.
+func TestSessionCostsNoWrites(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.json")
+	synctest.Test(t, func(t *testing.T) {
+		b, stop := start(t, broker.Options{SessionsFile: path})
+		consumer, got := resume(t, inside(b), "consumer")
+		wait(t, consumer.Subscribe("#", 1, nil))
+		publisher := mustConnect(t, inside(b), "service")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := os.Remove(path); err != nil {
+			t.Errorf("the session itself is not on the disk: %v", err)
+		}
+		begun := time.Now()
+		for i := range 1000 {
+			wait(t, publisher.Publish("a", 1, false, fmt.Sprint(i)))
+		}
+		if took := time.Since(begun); took > 0 {
+			t.Errorf("the publisher waited for %v", took)
+		}
+		take(t, got, 1000)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if _, err := os.Stat(path); err == nil {
+			t.Error("it was written")
+		}
+		consumer.Disconnect(100)
+		publisher.Disconnect(100)
+		stop()
+	})
+}
+
+// A file with sessions that cannot be read is set aside, a bad entry is left out, and a file that cannot be
+// written stops nobody.
+func TestSessionsFileBroken(t *testing.T) {
+	consumer := `{"clientId":"consumer","protocol":4,"subscriptions":[{"filter":"a","qos":1}],"messages":[{"topic":"a","payload":"MQ==","qos":1}]}`
+	tests := []struct {
+		name, content, told string
+		want                string // what the consumer gets first
+	}{
+		{name: "cut off", content: `{"version":1,"sessions":[{"cl`, told: "cannot be read and were set aside", want: "last"},
+		{name: "newer", content: `{"version":2}`, told: "version 2", want: "last"},
+		{name: "good", content: `{"version":1,"sessions":[` + consumer + `]}`, want: "a=1"},
+		{
+			name:    "one without an identifier",
+			content: `{"version":1,"sessions":[{"protocol":4},` + consumer + `]}`, told: "makes no sense", want: "a=1",
+		},
+		{
+			name: "bad entries in a session",
+			content: `{"version":1,"sessions":[{"clientId":"consumer","protocol":4,"subscriptions":[{"filter":"a/#/b","qos":1},{"filter":"b","qos":9}],
+				"messages":[{"topic":"#","payload":"MQ==","qos":1},{"topic":"a","payload":"MQ==","qos":1,"expires":1000},
+				{"topic":"b","payload":"Mg==","qos":1}]}]}`,
+			want: "b=2",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "sessions.json")
+			if err := os.WriteFile(path, []byte(tt.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			b, stop := start(t, broker.Options{SessionsFile: path, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			c, got := resume(t, inside(b), "consumer")
+			if tt.want == "last" {
+				wait(t, c.Subscribe("last", 1, nil))
+				wait(t, c.Publish("last", 1, false, ""))
+			}
+			if s := take(t, got, 1); strings.TrimSuffix(s[0], "=") != tt.want {
+				t.Errorf("got %s, want %s", s[0], tt.want)
+			}
+			c.Disconnect(100)
+			stop()
+			if !strings.Contains(log.String(), tt.told) || tt.told == "" && strings.Contains(log.String(), "sessions") {
+				t.Errorf("told:\n%s", log.String())
+			}
+		})
+	}
+	t.Run("no folder", func(t *testing.T) {
+		var log bytes.Buffer
+		path := filepath.Join(t.TempDir(), "none", "sessions.json")
+		b, stop := start(t, broker.Options{SessionsFile: path, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		c, _ := resume(t, inside(b), "consumer")
+		wait(t, c.Subscribe("#", 1, nil))
+		c.Disconnect(100)
+		publisher := mustConnect(t, inside(b), "publisher")
+		for range 3 {
+			wait(t, publisher.Publish("a", 1, false, "1"))
+		}
+		publisher.Disconnect(100)
+		stop()
+		if n := strings.Count(log.String(), "cannot keep its sessions"); n != 1 {
+			t.Errorf("told %d times:\n%s", n, log.String())
+		}
+	})
+}
+
+// Others than the service cannot retain without bound; the service can, and what is cleared makes room.
+func TestRetainedBound(t *testing.T) {
+	var log bytes.Buffer
+	var seen counts
+	b, stop := start(t, broker.Options{
+		Addr: "127.0.0.1:0", Observer: &seen, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	service, other := mustConnect(t, inside(b), "service"), mustConnect(t, overTCP(b), "other")
+	for i := range 100 {
+		wait(t, other.Publish(fmt.Sprint("other/", i), 1, true, make([]byte, 100_000)))
+		wait(t, service.Publish(fmt.Sprint("service/", i), 1, true, make([]byte, 100_000)))
+	}
+	_, dropped := seen.get()
+	refused := dropped[broker.DroppedRetainedFull]
+	if refused < 10 || refused > 20 {
+		t.Errorf("not retained: %v, want what is beyond 8 MiB", dropped)
+	}
+	if got := len(kept(t, inside(b))); got != 200-refused {
+		t.Errorf("%d are kept, want all but %d", got, refused)
+	}
+	wait(t, other.Publish("other/0", 1, true, ""))
+	wait(t, other.Publish("other/new", 1, true, make([]byte, 1000)))
+	if got := len(kept(t, inside(b))); got != 200-refused {
+		t.Errorf("%d are kept after one was cleared and one came", got)
+	}
+	service.Disconnect(100)
+	other.Disconnect(100)
+	stop()
+	if n := strings.Count(log.String(), "not retained"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, log.String())
+	}
+}
