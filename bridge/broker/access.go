@@ -30,6 +30,8 @@ func (*access) Provides(b byte) bool {
 // OnConnect refuses the client identifier of the service to clients from outside the process. Its error ends
 // the connection before the session of that identifier is touched.
 func (a *access) OnConnect(client *mochi.Client, _ packets.Packet) error {
+	// Mochi would keep these for as long as the session; nobody needs them.
+	client.Properties.Props.User = nil
 	if client.Net.Listener == nearID || a.serviceID == "" || client.ID != a.serviceID {
 		return nil
 	}

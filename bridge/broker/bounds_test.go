@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"github.com/zigate-ota/zigate-ota/bridge/broker"
@@ -83,13 +84,10 @@ func TestServiceIdentity(t *testing.T) {
 func TestLargePacketsUnfinished(t *testing.T) {
 	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
 	defer stop()
-	begin := append([]byte{0x10, 0xf0, 0xff, 0x0f, 0, 4, 'M', 'Q', 'T', 'T', 4, 2}, make([]byte, 20_000)...)
+	begin := append([]byte{0x30, 0xf0, 0xff, 0x0f, 0, 1, 'a'}, make([]byte, 20_000)...)
 	cut := 0
-	for range 40 { // of 256 KiB each
-		conn, err := net.Dial("tcp", b.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+	for i := range 40 { // of 256 KiB each
+		conn := named(t, b, fmt.Sprint("client", i))
 		defer conn.Close()
 		if _, err := conn.Write(begin); err != nil {
 			cut++
@@ -106,6 +104,53 @@ func TestLargePacketsUnfinished(t *testing.T) {
 	c := mustConnect(t, overTCP(b), "small")
 	wait(t, c.Publish("a", 1, false, "1"))
 	c.Disconnect(100)
+}
+
+// named connects a client by hand.
+func named(t *testing.T, b *broker.Broker, id string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", b.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
+	hello.ProtocolName, hello.ProtocolVersion, hello.ClientIdentifier, hello.CleanSession = "MQTT", 4, id, true
+	if err := hello.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := packets.ReadPacket(conn); err != nil { // CONNACK
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// Clients that have sent a large packet and stay leave room for the large packets of others.
+func TestLargePacketsFinished(t *testing.T) {
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
+	defer stop()
+	for i := range 40 { // of 250 KB each
+		c := mustConnect(t, overTCP(b), fmt.Sprint("client", i))
+		defer c.Disconnect(0)
+		wait(t, c.Publish("a", 1, false, make([]byte, 250_000)))
+	}
+}
+
+// The first packet, of which a part is kept as long as the session, may not be large.
+func TestFirstPacketLarge(t *testing.T) {
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
+	defer stop()
+	for size, passes := range map[int]bool{10_000: true, 20_000: false} {
+		o := mqtt.NewClientOptions().AddBroker("tcp://test").SetClientID("client").SetProtocolVersion(4).
+			SetAutoReconnect(false).SetCustomOpenConnectionFn(overTCP(b)).
+			SetWill("a", strings.Repeat("x", size), 0, false)
+		c := mqtt.NewClient(o)
+		token := c.Connect()
+		token.Wait()
+		if passed := token.Error() == nil; passed != passes {
+			t.Errorf("a will of %d bytes: %v", size, token.Error())
+		}
+		c.Disconnect(0)
+	}
 }
 
 // A client with too many subscriptions is cut off, be it by their number or by their levels; others go on.

@@ -152,10 +152,10 @@ func (b *Broker) Run(ctx context.Context) error {
 	if err := stored.load(time.Now()); err != nil {
 		return err
 	}
-	near := newListener(nearID, nil, server, b.log)
+	near := newListener(nearID, nil, sessions)
 	attached := []*listener{near}
 	if socket != nil {
-		attached = append(attached, newListener("tcp", socket, server, b.log))
+		attached = append(attached, newListener("tcp", socket, sessions))
 	}
 	for _, l := range attached {
 		if err := server.AddListener(l); err != nil {
@@ -178,19 +178,23 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.warnOpen(socket.Addr())
 	}
 
+	// Storing goes on until all clients have gone: who publishes may wait for it.
+	until, gone := context.WithCancel(context.WithoutCancel(ctx))
+	defer gone()
 	var keeping sync.WaitGroup
-	keeping.Go(func() { stored.run(ctx) })
+	keeping.Go(func() { stored.run(until) })
 	if kept != nil {
 		kept.run(ctx)
 	}
 	<-ctx.Done()
-	keeping.Wait()
 	b.mu.Lock()
 	b.near = nil
 	b.mu.Unlock()
 	err := server.Close()
 	sessions.pumps.Wait()
-	stored.save()
+	gone()
+	keeping.Wait()
+	stored.close()
 	if kept != nil {
 		kept.save()
 	}
@@ -211,6 +215,10 @@ func (b *Broker) serverOptions() *mochi.Options {
 	// Mochi's own queues carry only its own topics and wills with a delay.
 	capabilities.MaximumClientWritesPending = 128
 	capabilities.MaximumInflight = 1024
+	// No client is told that it may send aliases, and the properties of a message need not come back with its
+	// acknowledgement. Mochi would keep both, without a bound in bytes.
+	capabilities.TopicAliasMaximum = 0
+	capabilities.Compatibilities.NoInheritedPropertiesOnAck = true
 	return &mochi.Options{
 		Capabilities: capabilities,
 		Logger:       slog.New(demoted{b.log.Handler()}).With("part", "broker"),

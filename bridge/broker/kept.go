@@ -1,16 +1,16 @@
 package broker
 
 import (
+	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,10 +22,11 @@ import (
 // How long after a change the retained messages are written to the disk. Those of the service change every
 // second during a download, and the service publishes them all when it starts, so writing them can wait; that
 // spares a memory card. Messages of other clients and cleared topics must not be lost, so they are written
-// soon.
+// soon; but while they go on, as readings of sensors do, no more often than each keepBetween.
 const (
-	keepSoon  = time.Second
-	keepLater = 5 * time.Minute
+	keepSoon    = time.Second
+	keepBetween = time.Minute
+	keepLater   = 5 * time.Minute
 )
 
 // keptVersion is the version of the file that this program writes and reads.
@@ -33,31 +34,6 @@ const keptVersion = 1
 
 // unreadable is added to the name of a file that was set aside.
 const unreadable = ".unreadable"
-
-// errSetAside says that a file could not be read and has another name now.
-var errSetAside = errors.New("set aside")
-
-// readOrSetAside reads a file into a struct with a field for its version. No file is no error. A file that
-// cannot be read, or is of another version, is set aside; the error is then errSetAside and says why.
-func readOrSetAside(path string, into any, version *int, wanted int) error {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, into)
-	}
-	if err == nil && *version != wanted {
-		err = fmt.Errorf("it has version %d, this program reads version %d", *version, wanted)
-	}
-	if err == nil {
-		return nil
-	}
-	if rename := os.Rename(path, path+unreadable); rename != nil {
-		return fmt.Errorf("%w; and it cannot be set aside: %w", err, rename)
-	}
-	return fmt.Errorf("%w: %w", errSetAside, err)
-}
 
 // keptFile is the content of the file with the retained messages.
 type keptFile struct {
@@ -106,15 +82,24 @@ func (k *keeper) note(soon bool) {
 // load reads the retained messages from the file. A file that cannot be read is set aside, and the broker
 // starts without its messages. The error means that the file could not be set aside.
 func (k *keeper) load(now time.Time) error {
+	data, err := os.ReadFile(k.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	var file keptFile
-	err := readOrSetAside(k.path, &file, &file.Version, keptVersion)
-	if errors.Is(err, errSetAside) {
+	if err == nil {
+		if err = json.Unmarshal(data, &file); err == nil && file.Version != keptVersion {
+			err = fmt.Errorf("it has version %d, this program reads version %d", file.Version, keptVersion)
+		}
+	}
+	if err != nil {
+		if rename := os.Rename(k.path, k.path+unreadable); rename != nil {
+			return fmt.Errorf("embedded MQTT broker: retained messages: %w; and the file cannot be set aside: "+
+				"%w", err, rename)
+		}
 		k.log.Error("the embedded MQTT broker's retained messages cannot be read and were set aside; "+
 			"what other clients had retained is lost", "file", k.path+unreadable, "error", err)
 		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("embedded MQTT broker: retained messages: %w", err)
 	}
 
 	for _, m := range file.Messages {
@@ -134,6 +119,7 @@ func (k *keeper) load(now time.Time) error {
 func (k *keeper) run(ctx context.Context) {
 	later := time.NewTicker(keepLater)
 	defer later.Stop()
+	var written time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -143,67 +129,51 @@ func (k *keeper) run(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(keepSoon):
+			case <-time.After(max(keepSoon, keepBetween-time.Since(written))):
 			}
 		}
-		k.save()
+		if k.save() {
+			written = time.Now()
+		}
 	}
 }
 
-// save writes the messages where they have changed. It logs a failure once; the next save tries again.
-func (k *keeper) save() {
+// save writes the messages where they have changed, and reports whether it tried to. It logs a failure once;
+// the next save tries again.
+func (k *keeper) save() bool {
 	if !k.changed.Swap(false) {
-		return
+		return false
 	}
 	err := k.write()
 	if err == nil {
 		k.failed = ""
-		return
+		return true
 	}
 	k.changed.Store(true)
 	if err.Error() != k.failed {
 		k.failed = err.Error()
 		k.log.Error("the embedded MQTT broker cannot keep its retained messages over a restart", "error", err)
 	}
+	return true
 }
 
-// write replaces the file with the messages as they are now.
+// write replaces the file with the messages as they are now. They are encoded one by one: as a whole they
+// would take three times their size in memory.
 func (k *keeper) write() error {
-	file := keptFile{Version: keptVersion, Messages: []keptMessage{}}
-	for topic, m := range k.retained.all(time.Now()) {
-		file.Messages = append(file.Messages, keptMessage{
-			Topic: topic, Payload: m.payload, QoS: m.qos, Expires: m.expires,
-		})
-	}
-	slices.SortFunc(file.Messages, func(a, b keptMessage) int { return strings.Compare(a.Topic, b.Topic) })
-	data, err := encodeList(file.Version, "messages", file.Messages, func(m keptMessage) int {
-		return len(m.Payload)
-	})
-	if err != nil {
-		return err
-	}
-	return wholefile.Write(k.path, data)
-}
-
-// encodeList returns a JSON object with a version and one list. size returns about how many bytes of payload
-// an element has. Encoding the list as a whole would take three times its size in memory, and the encoder
-// would keep a part of it.
-func encodeList[T any](version int, name string, list []T, size func(T) int) ([]byte, error) {
-	total := 64
-	for _, element := range list {
-		total += base64.StdEncoding.EncodedLen(size(element)) + 256
-	}
-	data := make([]byte, 0, total)
-	data = fmt.Appendf(data, `{"version":%d,%q:[`, version, name)
-	for i, element := range list {
+	kept := k.retained.all(time.Now())
+	var data bytes.Buffer
+	fmt.Fprintf(&data, `{"version":%d,"messages":[`, keptVersion)
+	lines := json.NewEncoder(&data)
+	for i, topic := range slices.Sorted(maps.Keys(kept)) {
 		if i > 0 {
-			data = append(data, ',')
+			data.WriteByte(',')
 		}
-		one, err := json.Marshal(element)
+		m := kept[topic]
+		err := lines.Encode(keptMessage{Topic: topic, Payload: m.payload, QoS: m.qos, Expires: m.expires})
 		if err != nil {
-			return nil, err
+			return err
 		}
-		data = append(data, one...)
 	}
-	return append(data, "]}"...), nil
+	data.WriteString("]}\n")
+	return wholefile.Write(k.path, data.Bytes())
 }

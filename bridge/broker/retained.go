@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"maps"
@@ -26,8 +27,10 @@ const (
 	// maxRetained is how many bytes of retained messages others than the service may leave. Those of the
 	// service are as many as it has devices.
 	maxRetained = 8 << 20
-	// retainedCost is what a retained message costs in bytes besides topic and payload.
-	retainedCost = 300
+	// messageCost is what a message costs in bytes besides topic, payload and properties, and propertyCost
+	// what a user property of MQTT 5 does besides its text.
+	messageCost  = 300
+	propertyCost = 64
 )
 
 // retained keeps the retained messages and sends them to new subscribers. The server could do both itself,
@@ -65,6 +68,7 @@ type message struct {
 	created    int64               // Unix time in seconds
 	expires    int64               // Unix time in seconds; 0 for a message that does not expire
 	properties *packets.Properties // of MQTT 5; nil for a message of MQTT 3
+	extra      int                 // bytes that the properties take
 }
 
 // messageOf returns the message in a PUBLISH packet.
@@ -75,6 +79,8 @@ func messageOf(packet packets.Packet) message {
 	if packet.ProtocolVersion == 5 {
 		properties := packet.Properties.Copy(false)
 		m.properties = &properties
+		m.extra = max(packet.FixedHeader.Remaining-len(packet.TopicName)-len(packet.Payload), 0) +
+			propertyCost*len(properties.User)
 	}
 	return m
 }
@@ -83,12 +89,21 @@ func newRetained(server *mochi.Server, log *slog.Logger) *retained {
 	return &retained{server: server, log: log, changed: func(bool) {}, messages: map[string]message{}}
 }
 
-// cost is what a retained message counts, in bytes; that of the service counts nothing.
-func (m message) cost(topic string) int {
+// cost is what a message takes, in bytes.
+func (m message) cost(topic string) int { return len(topic) + len(m.payload) + m.extra + messageCost }
+
+// charge is what a retained message counts against maxRetained: that of the service nothing.
+func (m message) charge(topic string) int {
 	if m.near || len(m.payload) == 0 {
 		return 0
 	}
-	return len(topic) + len(m.payload) + retainedCost
+	return m.cost(topic)
+}
+
+// same reports whether a retained message says the same as another one, for ever.
+func (m message) same(other message) bool {
+	return bytes.Equal(m.payload, other.payload) && m.qos == other.qos && m.near == other.near &&
+		m.expires == 0 && other.expires == 0 && m.properties == nil && other.properties == nil
 }
 
 // put retains a message, however many there are. One with an empty payload removes the retained message of
@@ -101,7 +116,7 @@ func (h *retained) put(topic string, m message) {
 
 // set is put with the lock held.
 func (h *retained) set(topic string, m message) {
-	h.others += m.cost(topic) - h.messages[topic].cost(topic)
+	h.others += m.charge(topic) - h.messages[topic].charge(topic)
 	if len(m.payload) == 0 {
 		delete(h.messages, topic)
 	} else {
@@ -112,20 +127,27 @@ func (h *retained) set(topic string, m message) {
 	}
 }
 
-// keep retains a message of a client, or tells that there are too many.
+// keep retains a message of a client, or tells that there are too many; an older one of the topic does not
+// stay either then, since it is no longer true.
 func (h *retained) keep(topic string, m message) {
 	h.mu.Lock()
-	more := m.cost(topic) - h.messages[topic].cost(topic)
+	old, known := h.messages[topic]
+	if known && m.same(old) || !known && len(m.payload) == 0 {
+		h.mu.Unlock()
+		return
+	}
+	more := m.charge(topic) - old.charge(topic)
 	refused := more > 0 && h.others+more > maxRetained
 	told := h.full
 	if refused {
+		h.set(topic, message{})
 		h.full = true
 	} else {
 		h.set(topic, m)
 	}
 	h.mu.Unlock()
+	h.changed(!m.near || len(m.payload) == 0)
 	if !refused {
-		h.changed(!m.near || len(m.payload) == 0)
 		return
 	}
 	h.sessions.observer.BrokerDropped(DroppedRetainedFull, 1)
@@ -201,7 +223,6 @@ func (h *retained) OnSubscribed(client *mochi.Client, packet packets.Packet, rea
 			}
 		}
 		if err := h.deliver(client, f, kept); err != nil {
-			h.sessions.deaf(client, err)
 			h.log.Debug("a subscriber has gone before it got the retained messages", "clientId", client.ID,
 				"error", err)
 			return

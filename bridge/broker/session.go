@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -20,8 +21,6 @@ const (
 	// later, as long as the client has moved on within movedWithin.
 	crowded     = 512 << 10
 	movedWithin = time.Second
-	// deliveryCost is what a message costs in bytes besides topic and payload.
-	deliveryCost = 300
 	// window is how many messages a client may leave unacknowledged, besides retained ones.
 	window = 64
 	// retainedWindow is how many retained messages are sent unacknowledged; more are sent at QoS 0.
@@ -41,10 +40,11 @@ type delivery struct {
 	receipt  *receipt // what the publisher waits for; nil where it does not
 	durable  bool     // it must come over a restart
 	stored   bool     // it is on the disk
+	number   uint64   // in the file; 0 for one that is not durable
 	id       uint16   // packet identifier; 0 until it is sent, and at QoS 0
 	released bool     // of QoS 2: the client has it (PUBREC)
 	ended    bool     // the client has acknowledged it, or it was dropped
-	size     int      // bytes counted
+	size     int      // bytes counted; 0 until it waits
 }
 
 // packet returns the packet for the client.
@@ -62,6 +62,11 @@ func (d *delivery) packet(again bool) packets.Packet {
 	}
 	out.Properties.SubscriptionIdentifier = d.identifiers
 	return out
+}
+
+// expired reports whether a message of MQTT 5 has reached its end.
+func (d *delivery) expired(now time.Time) bool {
+	return d.message.expires > 0 && d.message.expires <= now.Unix()
 }
 
 // control returns a packet that only carries a packet identifier.
@@ -101,6 +106,10 @@ type session struct {
 	expiry   uint32 // seconds; of MQTT 5
 	since    int    // counts up with each connection and leave; the lowest one was left first
 
+	filters []storedSubscription // by filter
+	changed bool                 // the file does not have it as it is
+	stored  bool                 // the file has something of it
+
 	sent    []*delivery // unacknowledged, in the order of sending
 	waiting []*delivery
 	bytes   int // of both
@@ -109,14 +118,22 @@ type session struct {
 	full    bool // it was told that something was dropped
 }
 
-// fits reports whether so many more bytes may wait for the client. One message always may.
-func (s *session) fits(size int) bool {
-	most := maxWaiting
-	if s.keep {
-		most = maxKept
-	}
-	return s.bytes == 0 || s.bytes+size <= most
+// newSession returns a session without messages. The packet identifiers of its messages begin anywhere: a
+// client that took messages at QoS 2 before a restart may still remember some of theirs.
+func newSession(id string) *session {
+	return &session{id: id, lastID: uint16(rand.Uint32())}
 }
+
+// most returns how many bytes may wait for the client.
+func (s *session) most() int {
+	if s.keep {
+		return maxKept
+	}
+	return maxWaiting
+}
+
+// fits reports whether so many more bytes may wait for the client. One message always may.
+func (s *session) fits(size int) bool { return s.bytes == 0 || s.bytes+size <= s.most() }
 
 // find returns the index of a packet identifier in sent, or -1.
 func (s *session) find(id uint16) int {
@@ -147,7 +164,7 @@ type link struct {
 	releases []uint16    // PUBREL to send
 	resend   []*delivery // sent over an earlier connection and not acknowledged
 	moved    time.Time   // when the client last took or acknowledged a message
-	cut      bool
+	cut      bool        // it was ended because the queue of the client is full
 }
 
 func newLink(client *mochi.Client, s *session) *link {
@@ -177,9 +194,4 @@ func (l *link) room(most int) int {
 		most = min(most, own)
 	}
 	return most - len(l.session.sent)
-}
-
-// expired reports whether a message of MQTT 5 has reached its end.
-func (d *delivery) expired(now time.Time) bool {
-	return d.message.expires > 0 && d.message.expires <= now.Unix()
 }

@@ -1,12 +1,17 @@
 package broker
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"slices"
-	"strings"
 	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
@@ -15,18 +20,35 @@ import (
 	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
 
-// storeDelay is how long what is to be stored waits for more. Who publishes at QoS 1 for a session gets the
-// acknowledgement that much later at most, unless the client has acknowledged before: a client that is there
-// and reads costs no write at all.
-const storeDelay = 200 * time.Millisecond
+// When something is written. A memory card wears out by what is written to it, so the file is appended to:
+// what a client misses is written once, in one go with all that comes within storeDelay, and each line is
+// copied about once more when the file is written anew. For a client that is there and reads nothing is
+// written at all.
+const (
+	// storeDelay is how long what is to be stored waits for more. Who publishes at QoS 1 for a session gets
+	// the acknowledgement that much later at most, unless the client has acknowledged before.
+	storeDelay = 200 * time.Millisecond
+	// takenDelay is how long it may take until the file says what clients have acknowledged since. After a
+	// kill that comes twice.
+	takenDelay = 10 * time.Second
+	// retryDelay is how long after a failure nothing is written.
+	retryDelay = time.Minute
+	// appendAlways is how many bytes are appended in any case before the file is written anew; beyond that it
+	// is once it has three times the size that it had then.
+	appendAlways = 256 << 10
+)
 
 // sessionVersion is the version of the file that this program writes and reads.
 const sessionVersion = 1
 
-// sessionFile is the content of the file with the sessions.
-type sessionFile struct {
-	Version  int             `json:"version"`
-	Sessions []storedSession `json:"sessions"` // the one that was left first comes first
+// record is a line of the file with the sessions. One of its fields is set; the first line has the version.
+// Lines hold in their order: a later one changes what earlier ones say.
+type record struct {
+	Version int            `json:"version,omitempty"`
+	Over    string         `json:"over,omitempty"` // the client identifier of a session that has ended
+	Session *storedSession `json:"session,omitempty"`
+	Message *storedMessage `json:"message,omitempty"`
+	Taken   []uint64       `json:"taken,omitempty"` // numbers of messages that no client waits for any more
 }
 
 // storedSession is a session in the file.
@@ -36,7 +58,6 @@ type storedSession struct {
 	Protocol      byte                 `json:"protocol"`       // 3, 4 (MQTT 3.1.1) or 5
 	Expiry        uint32               `json:"expiry,omitempty"`
 	Subscriptions []storedSubscription `json:"subscriptions,omitempty"` // by filter
-	Messages      []storedMessage      `json:"messages,omitempty"`      // in order
 }
 
 // storedSubscription is a subscription in the file.
@@ -50,6 +71,8 @@ type storedSubscription struct {
 
 // storedMessage is a message in the file that its client has not acknowledged.
 type storedMessage struct {
+	ClientID string `json:"clientId"`
+	Number   uint64 `json:"number"`
 	keptMessage
 	Retain bool `json:"retain,omitempty"`
 }
@@ -58,55 +81,149 @@ type storedMessage struct {
 type storing struct {
 	sessions *sessions
 	path     string // empty: nothing is written
-	failed   string // the error that was logged last; empty after a success
+
+	file    *os.File  // what is appended to; nil where the file must be written anew first
+	whole   int       // its size in bytes when it was written anew
+	size    int       // its size now
+	failed  string    // the error that was logged last; empty after a success
+	retryAt time.Time // nothing is written before
 }
 
-// load makes the sessions that the file holds. A file that cannot be read is set aside, and the broker starts
-// without its sessions; a session that makes no sense is left out. The error means that the file could not be
-// set aside.
+// load makes the sessions that the file holds. A line that makes no sense is left out. A file that cannot be
+// read to its end, or is of a newer version, is set aside; the error means that it could not be.
 func (k *storing) load(now time.Time) error {
 	if k.path == "" {
 		return nil
 	}
-	h := k.sessions
-	h.store = true
-	var file sessionFile
-	err := readOrSetAside(k.path, &file, &file.Version, sessionVersion)
-	if errors.Is(err, errSetAside) {
-		h.log.Error("the embedded MQTT broker's sessions cannot be read and were set aside; what clients "+
-			"that are away have missed is lost", "file", k.path+unreadable, "error", err)
-		return nil
-	}
+	log := k.sessions.log
+	k.sessions.store = true
+	held, err := readSessionsFile(k.path)
 	if err != nil {
-		return fmt.Errorf("embedded MQTT broker: sessions: %w", err)
-	}
-	for _, stored := range file.Sessions {
-		if stored.ClientID == "" || h.byID[stored.ClientID] != nil {
-			h.log.Error("a session of the embedded MQTT broker makes no sense and is left out: it has no "+
-				"client identifier, or that of another one", "clientId", stored.ClientID)
-			continue
+		if rename := os.Rename(k.path, k.path+unreadable); rename != nil {
+			return fmt.Errorf("embedded MQTT broker: sessions: %w; and the file cannot be set aside: %w",
+				err, rename)
 		}
-		h.restore(stored, now)
+		log.Error("the embedded MQTT broker's sessions cannot be read and were set aside; what clients that "+
+			"are away have missed may be lost", "file", k.path+unreadable, "error", err)
 	}
+	if held.bad > 0 {
+		log.Error("entries of the embedded MQTT broker's sessions make no sense and are left out",
+			"file", k.path, "entries", held.bad)
+	}
+	k.sessions.restore(held, now)
 	return nil
 }
 
-// restore makes a session from the file.
-func (h *sessions) restore(stored storedSession, now time.Time) {
-	h.count++
-	s := &session{
-		id: stored.ClientID, keep: true, near: stored.Near, since: h.count,
-		protocol: stored.Protocol, expiry: stored.Expiry,
+// heldSessions is what a file with sessions says in the end.
+type heldSessions struct {
+	sessions map[string]storedSession
+	order    []string // client identifiers, the session that was written first comes first
+	messages map[uint64]storedMessage
+	bad      int // lines that cannot be read
+}
+
+// readSessionsFile reads a file with sessions; no file is no error.
+func readSessionsFile(path string) (heldSessions, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return heldSessions{}, nil
 	}
+	if err != nil {
+		return heldSessions{}, err
+	}
+	defer file.Close() // it was only read
+	return readSessions(file)
+}
+
+// readSessions reads the lines of a file with sessions. What follows the last newline was not whole when the
+// process was killed, and nobody was told that it is on the disk, so it counts for nothing. The error
+// is that of the reader, or says that the version is newer than this program.
+func readSessions(from io.Reader) (heldSessions, error) {
+	held := heldSessions{sessions: map[string]storedSession{}, messages: map[uint64]storedMessage{}}
+	lines := bufio.NewReader(from)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return held, nil
+		}
+		if err != nil {
+			return held, err
+		}
+		var r record
+		if json.Unmarshal(line, &r) != nil || !held.follow(r) {
+			held.bad++
+		}
+		if r.Version > sessionVersion {
+			return heldSessions{}, fmt.Errorf("it has version %d, this program reads version %d", r.Version,
+				sessionVersion)
+		}
+	}
+}
+
+// follow takes the next record, and reports whether it makes sense.
+func (f *heldSessions) follow(r record) bool {
+	switch {
+	case r.Session != nil && r.Session.ClientID != "":
+		if _, known := f.sessions[r.Session.ClientID]; !known {
+			f.order = append(f.order, r.Session.ClientID)
+		}
+		f.sessions[r.Session.ClientID] = *r.Session
+	case r.Message != nil && r.Message.Number > 0:
+		f.messages[r.Message.Number] = *r.Message
+	case r.Taken != nil:
+		for _, number := range r.Taken {
+			delete(f.messages, number)
+		}
+	case r.Over != "":
+		f.end(r.Over)
+	default:
+		return r.Version > 0
+	}
+	return true
+}
+
+// end takes a session and its messages out.
+func (f *heldSessions) end(id string) {
+	delete(f.sessions, id)
+	f.order = slices.DeleteFunc(f.order, func(other string) bool { return other == id })
+	for number, m := range f.messages {
+		if m.ClientID == id {
+			delete(f.messages, number)
+		}
+	}
+}
+
+// restore makes the sessions that were read.
+func (h *sessions) restore(held heldSessions, now time.Time) {
+	for _, id := range held.order {
+		h.restoreSession(held.sessions[id])
+	}
+	numbers := make([]uint64, 0, len(held.messages))
+	for number := range held.messages {
+		numbers = append(numbers, number)
+	}
+	slices.Sort(numbers)
+	for _, number := range numbers {
+		h.restoreMessage(held.messages[number], now)
+	}
+}
+
+// restoreSession makes a session, and the client that mochi has for it.
+func (h *sessions) restoreSession(stored storedSession) {
+	h.count++
+	s := newSession(stored.ClientID)
+	s.keep = true
+	s.near = stored.Near
+	s.since = h.count
 	h.byID[s.id] = s
 	listener := "tcp"
 	if s.near {
 		listener = nearID
 	}
 	client := h.server.NewClient(nil, listener, s.id, false)
-	client.Properties.ProtocolVersion = s.protocol
-	client.Properties.Props.SessionExpiryInterval = s.expiry
-	client.Properties.Props.SessionExpiryIntervalFlag = s.protocol == 5
+	client.Properties.ProtocolVersion = stored.Protocol
+	client.Properties.Props.SessionExpiryInterval = stored.Expiry
+	client.Properties.Props.SessionExpiryIntervalFlag = stored.Protocol == 5
 	client.Stop(packets.ErrServerShuttingDown)
 	h.server.Clients.Add(client)
 	for _, sub := range stored.Subscriptions {
@@ -120,103 +237,180 @@ func (h *sessions) restore(stored storedSession, now time.Time) {
 		h.server.Topics.Subscribe(s.id, filter)
 		client.State.Subscriptions.Add(sub.Filter, filter)
 	}
-	for _, m := range stored.Messages {
-		d := &delivery{
-			topic: m.Topic, qos: min(m.QoS, 2), retain: m.Retain, durable: true, stored: true,
-			message: message{payload: m.Payload, qos: min(m.QoS, 2), created: now.Unix(), expires: m.Expires},
-			size:    len(m.Topic) + len(m.Payload) + deliveryCost,
-		}
-		if d.qos == 0 || d.expired(now) || !mochi.IsValidFilter(d.topic, true) || !s.fits(d.size) {
-			continue
-		}
-		s.waiting = append(s.waiting, d)
-		s.bytes += d.size
-		if !s.near {
-			h.bytes += d.size
-		}
+	h.describe(s, client)
+}
+
+// restoreMessage puts a message into the queue of its client again, where there still is one that waits.
+func (h *sessions) restoreMessage(m storedMessage, now time.Time) {
+	h.numbers = max(h.numbers, m.Number)
+	s := h.byID[m.ClientID]
+	if s == nil || m.QoS == 0 || m.Topic == "" || !mochi.IsValidFilter(m.Topic, true) {
+		return
 	}
+	qos := min(m.QoS, 2)
+	d := &delivery{
+		topic: m.Topic, qos: qos, retain: m.Retain,
+		message: message{payload: m.Payload, qos: qos, created: now.Unix(), expires: m.Expires},
+	}
+	if d.expired(now) || !s.fits(d.message.cost(d.topic)) {
+		return
+	}
+	h.add(s, d)
+	s.waiting = append(s.waiting, d)
 }
 
 // run stores and settles until ctx ends.
 func (k *storing) run(ctx context.Context) {
+	later := time.NewTicker(takenDelay)
+	defer later.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-later.C:
 		case <-k.sessions.soon: // usually more follows
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(storeDelay):
+			}
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(storeDelay):
-		}
-		k.save()
+		k.save(time.Now())
 	}
 }
 
-// save writes the sessions where something is not on the disk, and settles what publishers wait for, also
-// where writing failed: a full disk must not stop everything. It logs a failure once; the next save tries
-// again.
-func (k *storing) save() {
+// close writes what is to be written for the last time.
+func (k *storing) close() {
+	k.retryAt = time.Time{}
+	k.save(time.Now())
+	if k.file != nil {
+		_ = k.file.Close() // its content is synced
+		k.file = nil
+	}
+}
+
+// save writes what the file does not say yet, and settles what publishers wait for, also where writing
+// failed: a full disk must not stop everything. It logs a failure once; a later save tries again.
+func (k *storing) save(now time.Time) {
 	h := k.sessions
+	whole := k.file == nil || k.size > appendAlways+3*k.whole
+	write := h.store && !now.Before(k.retryAt)
+	var records []record
 	h.mu.Lock()
-	settle := h.slow
-	h.slow = nil
-	var file *sessionFile
-	if h.store && (h.stale || h.unsaved > 0) {
-		var durable []*delivery
-		file, durable = h.snapshot()
-		settle = append(settle, durable...)
-		h.stale = false
+	owed := h.owed()
+	if write && (h.unsaid() || k.failed != "" || whole && k.file != nil) {
+		records = h.records(whole)
 	}
 	h.mu.Unlock()
 
-	var err error
-	if file != nil {
-		err = k.write(file)
+	if len(records) > 0 {
+		k.note(k.write(records, whole), now)
 	}
 	h.mu.Lock()
-	for _, d := range settle {
-		if d.durable && !d.ended && !d.stored && err == nil {
-			d.stored = true
-			h.unsaved--
-		}
+	defer h.mu.Unlock()
+	for _, d := range owed {
 		d.settle()
 	}
-	if err != nil {
-		h.stale = true
-	}
-	h.mu.Unlock()
-	switch {
-	case file == nil:
-	case err == nil:
+}
+
+// note logs a failure, where it is another one than before.
+func (k *storing) note(err error, now time.Time) {
+	if err == nil {
 		k.failed = ""
-	case err.Error() != k.failed:
+		return
+	}
+	if k.file != nil {
+		_ = k.file.Close() // a part of a line may be in it, so it is written anew
+		k.file = nil
+	}
+	k.retryAt = now.Add(retryDelay)
+	if err.Error() != k.failed {
 		k.failed = err.Error()
-		h.log.Error("the embedded MQTT broker cannot keep its sessions over a restart", "error", err)
+		k.sessions.log.Error("the embedded MQTT broker cannot keep its sessions over a restart", "error", err)
 	}
 }
 
-// write replaces the file.
-func (k *storing) write(file *sessionFile) error {
-	data, err := encodeList(file.Version, "sessions", file.Sessions, func(s storedSession) int {
-		size := 128 * len(s.Subscriptions)
-		for _, m := range s.Messages {
-			size += len(m.Payload) + 128
+// write appends records to the file, or writes it anew with them.
+func (k *storing) write(records []record, whole bool) error {
+	var data bytes.Buffer
+	lines := json.NewEncoder(&data)
+	for _, r := range records {
+		if err := lines.Encode(r); err != nil {
+			return err
 		}
-		return size
-	})
+	}
+	if whole {
+		return k.replace(data.Bytes())
+	}
+	if _, err := k.file.Write(data.Bytes()); err != nil {
+		return err
+	}
+	k.size += data.Len()
+	return k.file.Sync()
+}
+
+// replace writes the file anew and opens it for what is appended.
+func (k *storing) replace(data []byte) error {
+	if k.file != nil {
+		_ = k.file.Close() // its content is synced
+		k.file = nil
+	}
+	if err := wholefile.Write(k.path, data); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(k.path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}
-	return wholefile.Write(k.path, data)
+	k.file = file
+	k.whole = len(data)
+	k.size = len(data)
+	return nil
 }
 
-// snapshot returns the sessions as they are now, and their messages that are not on the disk. The lock is
-// held.
-func (h *sessions) snapshot() (*sessionFile, []*delivery) {
-	file := &sessionFile{Version: sessionVersion, Sessions: []storedSession{}}
-	var durable []*delivery
+// owed returns the deliveries of which a publisher waits to hear. The lock is held.
+func (h *sessions) owed() []*delivery {
+	var list []*delivery
+	for _, s := range h.byID {
+		for _, d := range slices.Concat(s.sent, s.waiting) {
+			if d.receipt != nil {
+				list = append(list, d)
+			}
+		}
+	}
+	return list
+}
+
+// unsaid reports whether there is something that the file does not say. The lock is held.
+func (h *sessions) unsaid() bool {
+	if len(h.over)+len(h.taken) > 0 {
+		return true
+	}
+	for _, s := range h.byID {
+		if s.changed {
+			return true
+		}
+		for _, d := range slices.Concat(s.sent, s.waiting) {
+			if d.durable && !d.stored {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// records returns what the file does not say yet, or, with whole, all that it is to say, and notes that it
+// does. A session is described before its messages, and ends before another one with the same client
+// identifier begins. The lock is held.
+func (h *sessions) records(whole bool) []record {
+	var list []record
+	if whole {
+		list = append(list, record{Version: sessionVersion})
+	} else {
+		for _, id := range h.over {
+			list = append(list, record{Over: id})
+		}
+	}
 	kept := make([]*session, 0, len(h.byID))
 	for _, s := range h.byID {
 		if s.keep {
@@ -225,38 +419,37 @@ func (h *sessions) snapshot() (*sessionFile, []*delivery) {
 	}
 	slices.SortFunc(kept, func(a, b *session) int { return cmp.Compare(a.since, b.since) })
 	for _, s := range kept {
-		stored := storedSession{ClientID: s.id, Near: s.near, Protocol: s.protocol, Expiry: s.expiry}
-		if client, ok := h.server.Clients.Get(s.id); ok {
-			stored.Subscriptions = storedSubscriptions(client)
-		}
-		for _, d := range slices.Concat(s.sent, s.waiting) {
-			if d.qos == 0 || d.released {
-				continue
-			}
-			stored.Messages = append(stored.Messages, storedMessage{
-				keptMessage: keptMessage{
-					Topic: d.topic, Payload: d.message.payload, QoS: d.qos, Expires: d.message.expires,
-				},
-				Retain: d.retain,
-			})
-			if d.durable && !d.stored {
-				durable = append(durable, d)
-			}
-		}
-		file.Sessions = append(file.Sessions, stored)
+		list = append(list, s.records(whole)...)
 	}
-	return file, durable
+	if !whole && len(h.taken) > 0 {
+		list = append(list, record{Taken: h.taken})
+	}
+	h.over = nil
+	h.taken = nil
+	return list
 }
 
-// storedSubscriptions returns the subscriptions of a client by filter.
-func storedSubscriptions(client *mochi.Client) []storedSubscription {
-	var list []storedSubscription
-	for _, sub := range client.State.Subscriptions.GetAll() {
-		list = append(list, storedSubscription{
-			Filter: sub.Filter, QoS: sub.Qos, Identifier: sub.Identifier, NoLocal: sub.NoLocal,
-			RetainAsPublished: sub.RetainAsPublished,
-		})
+// records returns what the file does not say yet of a session, or all of it.
+func (s *session) records(whole bool) []record {
+	var list []record
+	if whole || s.changed {
+		list = append(list, record{Session: &storedSession{
+			ClientID: s.id, Near: s.near, Protocol: s.protocol, Expiry: s.expiry, Subscriptions: s.filters,
+		}})
+		s.changed = false
+		s.stored = true
 	}
-	slices.SortFunc(list, func(a, b storedSubscription) int { return strings.Compare(a.Filter, b.Filter) })
+	for _, d := range slices.Concat(s.sent, s.waiting) {
+		if !d.durable || d.stored && !whole {
+			continue
+		}
+		d.stored = true
+		list = append(list, record{Message: &storedMessage{
+			ClientID: s.id, Number: d.number, Retain: d.retain,
+			keptMessage: keptMessage{
+				Topic: d.topic, Payload: d.message.payload, QoS: d.qos, Expires: d.message.expires,
+			},
+		}})
+	}
 	return list
 }

@@ -124,6 +124,10 @@ func TestClientThatDoesNotRead(t *testing.T) {
 						t.Errorf("others waited for %v", took)
 					}
 					time.Sleep(20 * time.Second)
+					arrived.Add(1)
+					wait(t, publisher.Publish("a", 1, false, make([]byte, size)))
+					arrived.Wait()
+					time.Sleep(time.Second)
 					if cut, _ := seen.get(); cut != 1 {
 						t.Errorf("cut off: %d, want 1", cut)
 					}
@@ -226,7 +230,7 @@ func TestSessionOverRestart(t *testing.T) {
 	for _, end := range []string{"stop", "kill"} {
 		t.Run(end, func(t *testing.T) {
 			dir := t.TempDir()
-			options := broker.Options{Addr: "127.0.0.1:0", SessionsFile: filepath.Join(dir, "sessions.json")}
+			options := broker.Options{Addr: "127.0.0.1:0", SessionsFile: filepath.Join(dir, "sessions.jsonl")}
 			b, stop := start(t, options)
 			consumer, got := resume(t, overTCP(b), "consumer")
 			wait(t, consumer.Subscribe("a/+", 1, nil))
@@ -245,7 +249,7 @@ func TestSessionOverRestart(t *testing.T) {
 			wait(t, publisher.Publish("b/other", 1, false, "1"))
 			after := options
 			if end == "kill" {
-				after.SessionsFile = filepath.Join(dir, "as-killed.json")
+				after.SessionsFile = filepath.Join(dir, "as-killed.jsonl")
 				data, err := os.ReadFile(options.SessionsFile)
 				if err != nil {
 					t.Fatal(err)
@@ -285,7 +289,7 @@ func TestSessionOverRestart(t *testing.T) {
 
 // For clients that are there and read nothing is written, and nobody waits.
 func TestSessionCostsNoWrites(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "sessions.json")
+	path := filepath.Join(t.TempDir(), "sessions.jsonl")
 	synctest.Test(t, func(t *testing.T) {
 		b, stop := start(t, broker.Options{SessionsFile: path})
 		consumer, got := resume(t, inside(b), "consumer")
@@ -315,55 +319,70 @@ func TestSessionCostsNoWrites(t *testing.T) {
 	})
 }
 
-// A file with sessions that cannot be read is set aside, a bad entry is left out, and a file that cannot be
-// written stops nobody.
+// What makes no sense in a file with sessions is left out and costs nothing else; a newer file is set aside;
+// one that cannot be written stops nobody.
 func TestSessionsFileBroken(t *testing.T) {
-	consumer := `{"clientId":"consumer","protocol":4,"subscriptions":[{"filter":"a","qos":1}],"messages":[{"topic":"a","payload":"MQ==","qos":1}]}`
+	const (
+		version  = `{"version":1}` + "\n"
+		consumer = `{"session":{"clientId":"consumer","protocol":4,"subscriptions":[{"filter":"a","qos":1}]}}` + "\n"
+		one      = `{"message":{"clientId":"consumer","number":1,"topic":"a","payload":"MQ==","qos":1}}` + "\n"
+		two      = `{"message":{"clientId":"consumer","number":2,"topic":"b","payload":"Mg==","qos":1}}` + "\n"
+		left     = "make no sense"
+	)
 	tests := []struct {
 		name, content, told string
-		want                string // what the consumer gets first
+		want                []string // what the consumer gets first
 	}{
-		{name: "cut off", content: `{"version":1,"sessions":[{"cl`, told: "cannot be read and were set aside", want: "last"},
-		{name: "newer", content: `{"version":2}`, told: "version 2", want: "last"},
-		{name: "good", content: `{"version":1,"sessions":[` + consumer + `]}`, want: "a=1"},
+		{name: "good", content: version + consumer + one + two, want: []string{"a=1", "b=2"}},
+		{name: "empty"},
+		{name: "newer", content: `{"version":2}` + "\n" + consumer + one, told: "version 2"},
+		{name: "no version", content: consumer + one, want: []string{"a=1"}},
+		{name: "killed while it was written", content: version + consumer + one + two[:40], want: []string{"a=1"}},
+		{name: "a bad line", content: version + consumer + "{{{\n" + two, told: left, want: []string{"b=2"}},
+		{name: "a bad number", content: version + consumer + strings.Replace(one, "1", "x", 1) + two, told: left, want: []string{"b=2"}},
+		{name: "no identifier", content: version + `{"session":{"protocol":4}}` + "\n" + consumer + one, told: left, want: []string{"a=1"}},
+		{name: "messages of nobody", content: version + one},
+		{name: "taken", content: version + consumer + one + two + `{"taken":[1]}` + "\n", want: []string{"b=2"}},
+		{name: "over", content: version + consumer + one + two + `{"over":"consumer"}` + "\n"},
+		{name: "over, and again", content: version + consumer + one + `{"over":"consumer"}` + "\n" + consumer + two, want: []string{"b=2"}},
 		{
-			name:    "one without an identifier",
-			content: `{"version":1,"sessions":[{"protocol":4},` + consumer + `]}`, told: "makes no sense", want: "a=1",
-		},
-		{
-			name: "bad entries in a session",
-			content: `{"version":1,"sessions":[{"clientId":"consumer","protocol":4,"subscriptions":[{"filter":"a/#/b","qos":1},{"filter":"b","qos":9}],
-				"messages":[{"topic":"#","payload":"MQ==","qos":1},{"topic":"a","payload":"MQ==","qos":1,"expires":1000},
-				{"topic":"b","payload":"Mg==","qos":1}]}]}`,
-			want: "b=2",
+			name: "what no client could send",
+			content: version + strings.ReplaceAll(consumer, `{"filter":"a","qos":1}`, `{"filter":"a/#/b","qos":1},{"filter":"b","qos":9}`) +
+				strings.ReplaceAll(one, `"a"`, `"#"`) + strings.ReplaceAll(one, `"qos":1`, `"qos":1,"expires":1000`) + two,
+			want: []string{"b=2"},
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "sessions.json")
+			path := filepath.Join(t.TempDir(), "sessions.jsonl")
 			if err := os.WriteFile(path, []byte(tt.content), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			var log bytes.Buffer
-			b, stop := start(t, broker.Options{SessionsFile: path, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-			c, got := resume(t, inside(b), "consumer")
-			if tt.want == "last" {
-				wait(t, c.Subscribe("last", 1, nil))
-				wait(t, c.Publish("last", 1, false, ""))
+			options := broker.Options{SessionsFile: path, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+			for range 2 { // the second time from what the first one wrote
+				_, stop := start(t, options)
+				stop()
+				if told := log.String(); !strings.Contains(told, tt.told) || tt.told == "" && strings.Contains(told, "sessions") {
+					t.Errorf("told:\n%s", told)
+				}
+				tt.told = ""
+				log.Reset()
 			}
-			if s := take(t, got, 1); strings.TrimSuffix(s[0], "=") != tt.want {
-				t.Errorf("got %s, want %s", s[0], tt.want)
+			b, stop := start(t, options)
+			c, got := resume(t, inside(b), "consumer")
+			wait(t, c.Subscribe("last", 1, nil))
+			wait(t, c.Publish("last", 1, false, ""))
+			if diff := cmp.Diff(append(tt.want, "last="), take(t, got, len(tt.want)+1)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 			c.Disconnect(100)
 			stop()
-			if !strings.Contains(log.String(), tt.told) || tt.told == "" && strings.Contains(log.String(), "sessions") {
-				t.Errorf("told:\n%s", log.String())
-			}
 		})
 	}
 	t.Run("no folder", func(t *testing.T) {
 		var log bytes.Buffer
-		path := filepath.Join(t.TempDir(), "none", "sessions.json")
+		path := filepath.Join(t.TempDir(), "none", "sessions.jsonl")
 		b, stop := start(t, broker.Options{SessionsFile: path, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		c, _ := resume(t, inside(b), "consumer")
 		wait(t, c.Subscribe("#", 1, nil))
@@ -410,5 +429,197 @@ func TestRetainedBound(t *testing.T) {
 	stop()
 	if n := strings.Count(log.String(), "not retained"); n != 1 {
 		t.Errorf("told %d times:\n%s", n, log.String())
+	}
+}
+
+// A client whose older connection ends at the same moment as it comes back is not forgotten: it gets what is
+// published afterwards.
+func TestTakeover(t *testing.T) {
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
+	publisher := mustConnect(t, overTCP(b), "publisher")
+	for i := range 300 {
+		older := mustConnect(t, overTCP(b), "client")
+		var ended sync.WaitGroup
+		ended.Go(func() { older.Disconnect(0) })
+		newer := mustConnect(t, overTCP(b), "client")
+		got := make(chan string, 1)
+		wait(t, newer.Subscribe("a", 1, func(_ mqtt.Client, m mqtt.Message) { got <- string(m.Payload()) }))
+		wait(t, publisher.Publish("a", 1, false, fmt.Sprint(i)))
+		if s := take(t, got, 1); s[0] != fmt.Sprint(i) {
+			t.Fatalf("got %s, want %d", s[0], i)
+		}
+		newer.Disconnect(0)
+		ended.Wait()
+	}
+	publisher.Disconnect(100)
+	stop()
+}
+
+// Of many connections with one client identifier one stays, and gets what is published.
+func TestManyTakeovers(t *testing.T) {
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
+	publisher := mustConnect(t, overTCP(b), "publisher")
+	got := make(chan string, 100)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			o := mqtt.NewClientOptions().AddBroker("tcp://test").SetClientID("client").SetProtocolVersion(4).SetAutoReconnect(false).
+				SetCleanSession(false).SetCustomOpenConnectionFn(overTCP(b)).
+				SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { got <- string(m.Payload()) })
+			c := mqtt.NewClient(o)
+			if token := c.Connect(); token.Wait() && token.Error() == nil {
+				c.Subscribe("a", 1, nil).Wait()
+			}
+		})
+	}
+	all.Wait()
+	wait(t, publisher.Publish("a", 1, false, "1"))
+	take(t, got, 1)
+	publisher.Disconnect(100)
+	stop()
+}
+
+// What a client misses is appended to the file: a memory card takes no more than twice what there is to say.
+func TestMissedIsAppended(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.jsonl")
+	synctest.Test(t, func(t *testing.T) {
+		b, stop := start(t, broker.Options{SessionsFile: path})
+		consumer, _ := resume(t, inside(b), "consumer")
+		wait(t, consumer.Subscribe("#", 1, nil))
+		consumer.Disconnect(100)
+		publisher := mustConnect(t, inside(b), "service")
+		file := func() os.FileInfo {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info
+		}
+		publish := func() { wait(t, publisher.Publish("a", 1, false, strings.Repeat("x", 400))) }
+		publish()
+		before, written, times := file(), int64(0), 0
+		for range 1000 {
+			publish()
+			after := file()
+			written += after.Size() - before.Size()
+			if !os.SameFile(before, after) {
+				written += before.Size()
+				times++
+			}
+			before = after
+		}
+		if times > 2 || written > 2*before.Size() {
+			t.Errorf("%d bytes were written, and the file %d times anew, for one of %d bytes", written, times, before.Size())
+		}
+		// Once the consumer has taken it, little is left after a restart.
+		consumer, got := resume(t, inside(b), "consumer")
+		take(t, got, 1001)
+		consumer.Disconnect(100)
+		publisher.Disconnect(100)
+		stop()
+		_, stop = start(t, broker.Options{SessionsFile: path})
+		if after := file(); after.Size() > 2000 {
+			t.Errorf("%d bytes are left of %d", after.Size(), before.Size())
+		}
+		stop()
+	})
+}
+
+// Who publishes more than may wait for an acknowledgement does not keep the broker from stopping.
+func TestStopWhilePublisherWaits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.jsonl")
+	synctest.Test(t, func(t *testing.T) {
+		b, stop := start(t, broker.Options{SessionsFile: path})
+		consumer, _ := resume(t, inside(b), "consumer")
+		wait(t, consumer.Subscribe("#", 1, nil))
+		consumer.Disconnect(100)
+		conn, err := b.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		deaf(t, conn, "publisher", 0, true)
+		for i := range 1500 {
+			m := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+			m.TopicName, m.Qos, m.MessageID, m.Payload = "a", 1, uint16(i+1), []byte("1")
+			if err := m.Write(conn); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		stop()
+		conn.Close()
+	})
+}
+
+// What the properties of a message of MQTT 5 take counts, too.
+func TestPropertiesBound(t *testing.T) {
+	var seen counts
+	b, stop := start(t, broker.Options{Observer: &seen})
+	away, _ := resume(t, inside(b), "away")
+	wait(t, away.Subscribe("#", 1, nil))
+	away.Disconnect(100)
+	conn, err := b.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := []byte{0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'x'}
+	// 3,000 user properties of 7 bytes: 21,000 bytes of properties, in a packet of 21,010 bytes.
+	properties := bytes.Repeat([]byte{0x26, 0, 1, 'k', 0, 1, 'v'}, 3000)
+	message := append([]byte{0x32, 0x92, 0xa4, 0x01, 0, 1, 'a', 0, 1, 0x88, 0xa4, 0x01}, properties...)
+	message = append(message, '1', '2')
+	if _, err := conn.Write(append(hello, bytes.Repeat(message, 100)...)); err != nil {
+		t.Fatal(err)
+	}
+	for acknowledged, buffer := 0, make([]byte, 4096); acknowledged < 100; {
+		n, err := conn.Read(buffer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		acknowledged += bytes.Count(buffer[:n], []byte{packets.Puback << 4, 2, 0, 1})
+	}
+	if _, dropped := seen.get(); dropped[broker.DroppedQueueFull] < 90 {
+		t.Errorf("dropped %v, want all but what fits into 1 MiB", dropped)
+	}
+	conn.Close()
+	stop()
+}
+
+// A client of MQTT 3 is not sent a DISCONNECT, which only clients send there, neither when the broker stops nor
+// when another connection takes its place; one of MQTT 5 is, and told why.
+func TestEndOfConnection(t *testing.T) {
+	for version, want := range map[byte]byte{4: 0, 5: packets.Disconnect << 4} {
+		for _, end := range []string{"stop", "takeover"} {
+			t.Run(fmt.Sprintf("version %d, %s", version, end), func(t *testing.T) {
+				b, stop := start(t, broker.Options{})
+				conn, err := b.Dial()
+				if err != nil {
+					t.Fatal(err)
+				}
+				hello := []byte{0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', version, 2, 0, 0, 0, 1, 'x'}
+				if version == 5 {
+					hello = []byte{0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', version, 2, 0, 0, 0, 0, 1, 'x'}
+				}
+				if _, err := conn.Write(hello); err != nil {
+					t.Fatal(err)
+				}
+				buffer := make([]byte, 4096)
+				if _, err := conn.Read(buffer); err != nil { // CONNACK
+					t.Fatal(err)
+				}
+				if end == "takeover" {
+					mustConnect(t, inside(b), "x").Disconnect(100)
+				}
+				stop()
+				n, _ := conn.Read(buffer)
+				if n == 0 {
+					buffer[0] = 0
+				}
+				if buffer[0] != want {
+					t.Errorf("it was sent % x", buffer[:n])
+				}
+			})
+		}
 	}
 }

@@ -208,7 +208,7 @@ func (a *app) addBroker(meters *metrics.Metrics) func(*url.URL, mqtt.ClientOptio
 		Password:     a.cfg.MQTT.Password.Reveal(),
 		ServiceID:    cmp.Or(a.cfg.MQTT.ClientID, mqttclient.DefaultClientID(a.cfg.MQTT.BaseTopic)),
 		RetainedFile: filepath.Join(a.cfg.StateDir, "retained.json"),
-		SessionsFile: filepath.Join(a.cfg.StateDir, "sessions.json"),
+		SessionsFile: filepath.Join(a.cfg.StateDir, "sessions.jsonl"),
 		Observer:     meters,
 		Logger:       a.log,
 	})
