@@ -31,7 +31,7 @@ var rooms = map[string][]string{
 	"otasvc/blocks":      {"zigate/message"},
 	"otasvc/concurrency": nil,
 	"otasvc/library":     {"otasvc/otafile", "otasvc/wholefile"},
-	"otasvc/needs":       nil,
+	"otasvc/needs":       {"otasvc/otafile"},
 	"otasvc/otafile":     nil,
 	"otasvc/queue":       {"otasvc/slot"},
 	"otasvc/registry":    {"otasvc/library", "otasvc/needs", "zigate/message"},

@@ -169,11 +169,14 @@ func (s *strays) carryOut(
 	}
 	switch v.Action {
 	case admission.GoOn:
-		s.upgrades.rights.goOn(d, s.slot.image(), req)
+		s.upgrades.rights.admit(d, s.slot.image())
 	case admission.BeginUpgrade:
 		s.orders.beginUnasked(d, offer, now)
 	case admission.Tell:
 		s.tell(d, req, now)
+	}
+	if v.Answer {
+		s.upgrades.rights.answer(req)
 	}
 }
 

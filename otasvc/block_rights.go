@@ -22,6 +22,8 @@ type blockRights struct {
 	server    *blocks.Server
 	needs     *deviceNeeds
 	log       *slog.Logger
+	// servesUnasked: a device without an upgrade may be given one because it asks for blocks.
+	servesUnasked bool
 
 	// awayUntil is until when devices are told to wait because the service stops; zero while it does not.
 	awayUntil time.Time
@@ -138,10 +140,9 @@ func (r *blockRights) noteLast(d *device, now time.Time) {
 	}
 }
 
-// goOn has a device served that asks for blocks of the image in the slot, though it was not offered the image
-// in this attempt of its upgrade: it goes on with an earlier one. The request is answered, too.
-func (r *blockRights) goOn(d *device, im *cachedImage, req message.ImageBlockRequest) {
-	r.admit(d, im)
+// answer answers a request that got no answer when it came, because its device has got its right to blocks
+// only since then.
+func (r *blockRights) answer(req message.ImageBlockRequest) {
 	r.refreshTable()
 	r.server.AnswerLate(req)
 }
@@ -285,7 +286,7 @@ func (r *blockRights) refreshTable() {
 		if tr != nil {
 			t.ByAddr[addr] = tr
 		}
-		if tr != nil || !mayGoOn(d) {
+		if tr != nil || !mayGoOn(d) && !(r.servesUnasked && d.active() == nil) {
 			t.Known[addr] = struct{}{}
 		}
 	}
@@ -329,8 +330,9 @@ func (n *deviceNeeds) with(d *device, set needs.Settings) needs.Limits {
 	if u := d.active(); u != nil {
 		image := u.Image()
 		kind.ManufacturerCode = &image.ManufacturerCode
-		im := n.memory.get(image.SHA256)
-		kind.Telink = im != nil && im.telink
+		if im := n.memory.get(image.SHA256); im != nil {
+			kind.Chip = im.chip
+		}
 	}
 	return needs.Of(set, d.learned, kind, n.all)
 }

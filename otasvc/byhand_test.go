@@ -175,6 +175,7 @@ func (c *oneImage) All(library.Device) []library.Candidate        { return []lib
 func (c *oneImage) Explain(library.Device) error                  { return nil }
 func (c *oneImage) Refresh()                                      {}
 func (c *oneImage) Changed() <-chan struct{}                      { return nil }
+func (c *oneImage) Read() <-chan struct{}                         { return alreadyRead }
 func (c *oneImage) Ensure(ctx context.Context, _ library.Candidate) (library.Image, error) {
 	image, err := c.library.Fetch(ctx, c.fetch)
 	if err == nil {

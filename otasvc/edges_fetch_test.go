@@ -2,9 +2,11 @@ package otasvc_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,8 +15,10 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
+	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
 type deadIndex struct {
@@ -27,6 +31,7 @@ func (c *deadIndex) All(library.Device) []library.Candidate        { return nil 
 func (c *deadIndex) Explain(library.Device) error                  { return nil }
 func (c *deadIndex) Refresh()                                      {}
 func (c *deadIndex) Changed() <-chan struct{}                      { return nil }
+func (c *deadIndex) Read() <-chan struct{}                         { return alreadyRead }
 func (c *deadIndex) Ensure(context.Context, library.Candidate) (library.Image, error) {
 	c.ensured.Add(1)
 	return library.Image{}, library.ErrValidation
@@ -116,4 +121,118 @@ func TestFetchAtAStop(t *testing.T) {
 			t.Errorf("%d final answers", finals)
 		}
 	})
+}
+
+// lateIndex has its image only once it was read.
+type lateIndex struct {
+	oneImage
+	read chan struct{}
+}
+
+func (c *lateIndex) known() bool {
+	select {
+	case <-c.read:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *lateIndex) Read() <-chan struct{} { return c.read }
+
+func (c *lateIndex) Explain(library.Device) error { return library.ErrNoMatch }
+
+func (c *lateIndex) Best(d library.Device) (library.Candidate, bool) {
+	if !c.known() || d.ImageType != c.candidate.ImageType {
+		return library.Candidate{}, false
+	}
+	return c.oneImage.Best(d)
+}
+
+func (c *lateIndex) All(d library.Device) []library.Candidate {
+	best, ok := c.Best(d)
+	if !ok {
+		return nil
+	}
+	return []library.Candidate{best}
+}
+
+// TestRequestsWaitForImagesToBeRead: who asks for something that depends on which images there are, while the image
+// folder and the indexes are being read, is told so, and answered when they were; or after a minute, with what is
+// known.
+func TestRequestsWaitForImagesToBeRead(t *testing.T) {
+	const reading = "still being read"
+	requests := map[string]struct {
+		ask func(w *world, respond otasvc.Respond)
+		// found is the status where the image is known in the end, missed where it is not.
+		found, missed otasvc.Status
+	}{
+		"upgrade": {func(w *world, r otasvc.Respond) {
+			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: upgrade.Ticket(`"t"`)}, r)
+		}, otasvc.Success, otasvc.Failure},
+		"upgrade of all": {func(w *world, r otasvc.Respond) {
+			w.service.Upgrade(otasvc.UpgradeRequest{All: true, Ticket: upgrade.Ticket(`"t"`)}, r)
+		}, otasvc.Success, otasvc.Success},
+		"check": {func(w *world, r otasvc.Respond) {
+			w.service.Check(ref(bulb), nil, r)
+		}, otasvc.Success, otasvc.Success},
+		"check of all": {func(w *world, r otasvc.Respond) { w.service.CheckAll(r) }, otasvc.Success, otasvc.Success},
+		"load image": {func(w *world, r otasvc.Respond) {
+			w.service.LoadImage(ref(bulb), r)
+		}, otasvc.Success, otasvc.ImageInfoNotFound},
+		"image info": {func(w *world, r otasvc.Respond) {
+			w.service.ImageInfo(ref(bulb), nil, r)
+		}, otasvc.Success, otasvc.ImageInfoNotFound},
+	}
+	for name, tt := range requests {
+		for _, found := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, found %t", name, found), func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				synctest.Test(t, func(t *testing.T) {
+					lib, err := library.Open(library.Options{Dir: filepath.Join(dir, "images")})
+					if err != nil {
+						t.Fatal(err)
+					}
+					index := &lateIndex{read: make(chan struct{})}
+					index.library = lib
+					index.candidate = library.Candidate{
+						Source: library.SourceIndex, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2,
+					}
+					w := &world{t: t, dir: dir, policy: defaultPolicy(), library: lib, catalog: index}
+					w.run(sim.Config{Speed: 1, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+						url, _ := w.image(0x117C, 0x2201, 2, 5_000)
+						index.fetch = library.Request{URL: url}
+						w.met(bulb)
+						var answers []otasvc.Answer
+						tt.ask(w, func(a otasvc.Answer) { answers = append(answers, a) })
+						time.Sleep(20 * time.Second)
+						synctest.Wait()
+						if len(answers) != 1 || answers[0].Status != otasvc.InProgress ||
+							!strings.Contains(answers[0].Error, reading) {
+							t.Fatalf("while it is read: %+v", answers)
+						}
+
+						want := tt.missed
+						if found {
+							want = tt.found
+							close(index.read)
+						}
+						time.Sleep(10 * time.Minute)
+						synctest.Wait()
+						answers = append(answers, w.sink.final("t")...)
+						last := answers[len(answers)-1]
+						if last.Status != want {
+							t.Errorf("in the end: %+v", answers)
+						}
+						update := last.UpdateAvailable != nil && *last.UpdateAvailable || len(last.UpgradeResults) == 1 ||
+							len(last.CheckResults) == 1 && last.CheckResults[0].UpdateAvailable || found && (name == "upgrade" || name == "load image")
+						if update != found {
+							t.Errorf("an update: %t, %+v", update, last)
+						}
+					})
+				})
+			})
+		}
+	}
 }

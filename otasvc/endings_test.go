@@ -4,6 +4,7 @@ import (
 	"math"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -276,22 +278,90 @@ func TestDeviceThatAsksWithoutAnUpgradeIsRefused(t *testing.T) {
 	})
 }
 
+// Where it is configured, a device that asks for the loaded image without an upgrade is served, from its first
+// request on: one that was refused might not ask again for long.
 func TestUnsolicitedRequestIsServedWhereConfigured(t *testing.T) {
-	devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
-	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
-		w.policy.ServeUnsolicited = true
-		w.restart()
-		w.met(bulb2)
-		data := upgraded(w, 30_000)
-		w.within(time.Minute, "the download runs", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 1000 })
-		w.sim.Device(bulb2).Query()
-		for _, e := range []message.IEEE{bulb, bulb2} {
-			if u := w.ended(30*time.Minute, e); u.State != upgrade.Succeeded {
-				t.Errorf("%v ended %+v", e, u)
+	for _, firmware := range firmwares {
+		for _, stack := range sim.Stacks() {
+			if stack == sim.BitCloud && firmware != sim.V1323 {
+				continue // its requests lack the period that they announce, and only this firmware passes them on
 			}
-			w.holds(e, 2, data)
+			t.Run(firmware.String()+"/"+stack.String(), func(t *testing.T) {
+				t.Parallel()
+				devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
+				takesStack(&devices[1], stack)
+				devices[1].Addr = 0x1234
+				air := &blockAnswers{addr: devices[1].Addr}
+				cfg := sim.Config{Firmware: firmware, Devices: devices, OnAir: air.hear}
+				inWorld(t, cfg, func(w *world) {
+					w.policy.ServeUnsolicited = true
+					w.restart()
+					w.met(bulb2)
+					data := upgraded(w, 30_000)
+					w.within(time.Minute, "the download runs", func() bool {
+						return w.sim.Device(bulb).Snapshot().Offset > 1000
+					})
+					w.sim.Device(bulb2).Query()
+					for _, e := range []message.IEEE{bulb, bulb2} {
+						if u := w.ended(30*time.Minute, e); u.State != upgrade.Succeeded || u.Attempt != 1 {
+							t.Errorf("%v ended %+v", e, u)
+						}
+						w.holds(e, 2, data)
+					}
+					if n := air.refusals.Load(); n != 0 {
+						t.Errorf("%d of its requests were refused", n)
+					}
+				})
+			})
 		}
-	})
+	}
+}
+
+// blockAnswers counts what a device gets instead of blocks.
+type blockAnswers struct {
+	addr     uint16
+	refusals atomic.Int32
+}
+
+func (a *blockAnswers) hear(f sim.AirFrame) {
+	const blockResponse = 0x05
+	if !f.FromDongle || f.Addr != a.addr || f.Cluster != message.ClusterOTA || len(f.Payload) < 4 {
+		return
+	}
+	if f.Payload[2] == blockResponse && f.Payload[3] == message.OTAAbort {
+		a.refusals.Add(1)
+	}
+}
+
+// Who is not to have the loaded image is refused, also where others are served without an upgrade.
+func TestUnsolicitedIsRefusedToWhoIsExcluded(t *testing.T) {
+	for _, firmware := range firmwares {
+		t.Run(firmware.String(), func(t *testing.T) {
+			devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
+			devices[1].Addr = 0x1234
+			air := &blockAnswers{addr: devices[1].Addr}
+			inWorld(t, sim.Config{Firmware: firmware, Devices: devices, OnAir: air.hear}, func(w *world) {
+				w.policy.ServeUnsolicited = true
+				w.restart()
+				w.met(bulb2)
+				yes := true
+				w.configure(bulb2, needs.Settings{Excluded: &yes})
+				data := upgraded(w, 30_000)
+				w.within(time.Minute, "the download runs", func() bool {
+					return w.sim.Device(bulb).Snapshot().Offset > 1000
+				})
+				w.sim.Device(bulb2).Query()
+				w.within(time.Minute, "it is refused", func() bool { return air.refusals.Load() > 0 })
+				if u := w.ended(20*time.Minute, bulb); u.State != upgrade.Succeeded {
+					t.Errorf("ended %+v", u)
+				}
+				w.holds(bulb, 2, data)
+				if d := w.sim.Device(bulb2).Snapshot(); d.FileVersion != 1 || d.BlocksReceived != 0 {
+					t.Errorf("the other device got blocks: %+v", d)
+				}
+			})
+		})
+	}
 }
 
 func TestDevicesThatAreNotNeighbours(t *testing.T) {

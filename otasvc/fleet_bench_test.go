@@ -1,9 +1,7 @@
 package otasvc_test
 
 import (
-	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"sync"
@@ -415,11 +413,7 @@ func (w *world) fleetFile(imageType uint16, size int, telink bool) string {
 		url, _ := w.image(0x117C, imageType, 2, size)
 		return url
 	}
-	firmware := make([]byte, size)
-	copy(firmware[8:], "KNLT")
-	binary.LittleEndian.PutUint32(firmware[24:], uint32(len(firmware)+4))
-	firmware[100] = byte(imageType)
-	firmware = binary.LittleEndian.AppendUint32(firmware, ^crc32.ChecksumIEEE(firmware))
+	firmware := telinkFirmware(size, byte(imageType))
 	data := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: imageType, FileVersion: 2}, firmware)
 	path := filepath.Join(w.dir, "images", fmt.Sprintf("telink-%04x.ota", imageType))
 	if err := os.WriteFile(path, data, 0o600); err != nil {

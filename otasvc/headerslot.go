@@ -270,7 +270,7 @@ type cachedImage struct {
 	sha256 string
 	header otafile.Header
 	data   []byte
-	telink bool // its firmware is surely that of a Telink chip
+	chip   otafile.Chip // that its firmware is surely for
 }
 
 // headerAs is the header with which the dongle offers the image under a file version.
@@ -359,5 +359,5 @@ func readImage(images ImageStore, sha256 string) (*cachedImage, error) {
 		return nil, fmt.Errorf("stored image %s: %w", sha256, err)
 	}
 	image, _ := images.Image(sha256)
-	return &cachedImage{sha256: sha256, header: header, data: data, telink: image.Telink}, nil
+	return &cachedImage{sha256: sha256, header: header, data: data, chip: image.Chip}, nil
 }

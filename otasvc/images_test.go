@@ -207,6 +207,7 @@ func (c *oneListed) Explain(d library.Device) error {
 }
 func (c *oneListed) Refresh()                 {}
 func (c *oneListed) Changed() <-chan struct{} { return nil }
+func (c *oneListed) Read() <-chan struct{}    { return alreadyRead }
 func (c *oneListed) Ensure(ctx context.Context, e library.Candidate) (library.Image, error) {
 	k, err := library.NewCatalog(c.library, library.CatalogOptions{})
 	if err != nil {

@@ -26,6 +26,16 @@ func (readCatalog) Refresh() {}
 // Changed is nil: a channel that was made in real time would stop fake time.
 func (readCatalog) Changed() <-chan struct{} { return nil }
 
+// Read is closed, for the same reason by this package itself.
+func (readCatalog) Read() <-chan struct{} { return alreadyRead }
+
+// alreadyRead is closed.
+var alreadyRead = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // indexedHome is a home of which an index has an image for each device, each with an image type of its own. Every
 // fifth entry is for some hardware versions only, which the device tells in its queries and nowhere else.
 type indexedHome struct {

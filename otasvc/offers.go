@@ -26,6 +26,9 @@ type offers struct {
 	outlet   *outlet
 	log      *slog.Logger
 
+	// reading holds requests back while the image folder and the indexes are read for the first time.
+	reading requestGate
+
 	registrations library.Registry
 	// revision counts changes of what devices would get; registered counts changes of the registrations
 	// alone.
@@ -35,6 +38,25 @@ type offers struct {
 	unavailable map[string]time.Time
 	sweepAt     time.Time // next clean-up of the image store
 	prefetch    prefetch
+}
+
+// readingTimeout is how long requests wait, after the start, for the image folder and the indexes to be read.
+const readingTimeout = time.Minute
+
+// whenRead goes on once what there is can be known: right after the start the image folder and the indexes
+// are still being read, and the newest image, or the only one, may be in what has not been. Who waits is told
+// so; that the request is under way is not said once more.
+func (o *offers) whenRead(op *Operation, respond Respond, then func(Respond)) {
+	if o.reading.opened {
+		then(respond)
+		return
+	}
+	respond(Answer{
+		Status:    InProgress,
+		Operation: op,
+		Error:     "the image folder and the indexes are still being read; the request waits for that",
+	})
+	o.reading.pass(func() { then(leavingOut(respond)) })
 }
 
 // changed notes that what the devices would get may be another image now.

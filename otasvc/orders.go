@@ -58,7 +58,11 @@ func (s *Service) Upgrade(req UpgradeRequest, respond Respond) {
 
 // order is what a request says of the upgrade that is to be made.
 func (r *UpgradeRequest) order() upgrade.Order {
-	order := upgrade.Order{DueAt: r.At, Install: r.Install, InstallAt: r.InstallAt, Forced: r.Force}
+	order := upgrade.Order{
+		DueAt:        r.At,
+		Installation: upgrade.Installation{When: r.Install, At: r.InstallAt},
+		Forced:       r.Force,
+	}
 	if len(r.Ticket) > 0 {
 		order.Tickets = []upgrade.Ticket{r.Ticket}
 	}
@@ -241,9 +245,12 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 	case admission.Fetch:
 		o.identify(d, req, respond, func(respond Respond) { o.takeFromURL(d, req, respond) })
 	case admission.Choose:
-		o.identify(d, req, respond, func(respond Respond) {
-			c := namedClient(d, req.ImageType)
-			o.takeOffer(c, req, o.chosen(c, req), respond)
+		op := namedClient(d, req.ImageType).operation(nil)
+		o.offers.whenRead(op, respond, func(respond Respond) {
+			o.identify(d, req, respond, func(respond Respond) {
+				c := namedClient(d, req.ImageType)
+				o.takeOffer(c, req, o.chosen(c, req), respond)
+			})
 		})
 	default:
 		c := namedClient(d, req.ImageType)
@@ -397,6 +404,9 @@ func (o *orders) warning(c client, u *upgrade.Upgrade, offered Offer) string {
 		return "the outcome is uncertain: the dongle's firmware compares versions, " +
 			"so the image is offered as a newer one, which many devices refuse once they have it"
 	}
+	if why := u.HeldTooShort(); why != "" {
+		return why
+	}
 	if f := d.Facts(); f.OtherServer != 0 {
 		return f.AsksElsewhere()
 	}
@@ -426,15 +436,16 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	wanted := func(c client, offered *Offer) bool {
 		return admission.ForAll(o.memberNow(c), admissionOfferOf(c, offered))
 	}
-	respond(Answer{Status: InProgress})
-	o.identifyAll(func() {
-		o.ensureAll(wanted, func(failed map[string]error) {
-			g := o.queueGroup(req, wanted, failed, o.now())
-			if len(req.Ticket) > 0 {
-				o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
-			}
-			o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
-		})
+	queue := func(failed map[string]error) {
+		g := o.queueGroup(req, wanted, failed, o.now())
+		if len(req.Ticket) > 0 {
+			o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
+		}
+		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
+	}
+	o.offers.whenRead(nil, respond, func(respond Respond) {
+		respond(Answer{Status: InProgress})
+		o.identifyAll(func() { o.ensureAll(wanted, queue) })
 	})
 }
 
@@ -485,8 +496,8 @@ func (o *orders) queueGroup(
 	order := req.order()
 	g := o.groups.begin(req.Ticket, follow{
 		DueAt:     order.DueAt,
-		Install:   order.Install,
-		InstallAt: order.InstallAt,
+		Install:   order.Installation.When,
+		InstallAt: order.Installation.At,
 		Forced:    order.Forced,
 	})
 	for c := range clientsOf(o.home.sorted()...) {
@@ -513,11 +524,10 @@ func (o *orders) queueGroup(
 func (o *orders) beginMember(g *group, m *member, c client, offered *Offer, now time.Time) {
 	m.Waits = false
 	m.State = o.upgrades.begin(c, offered, upgrade.Order{
-		DueAt:     g.Follow.DueAt,
-		Install:   g.Follow.Install,
-		InstallAt: g.Follow.InstallAt,
-		Forced:    g.Follow.Forced,
-		Group:     g.ID,
+		DueAt:        g.Follow.DueAt,
+		Installation: upgrade.Installation{When: g.Follow.Install, At: g.Follow.InstallAt},
+		Forced:       g.Follow.Forced,
+		Group:        g.ID,
 	}, now).State()
 }
 

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
@@ -40,7 +41,7 @@ func (o *overlap) ignoresRefusal(d *device) bool {
 		return false
 	}
 	im := o.slot.memory.get(d.upgrade.Image().SHA256)
-	return im != nil && im.telink
+	return im != nil && im.chip == otafile.ChipTelink
 }
 
 // observe looks for devices that do mind, among those whose downloads go on without the slot.

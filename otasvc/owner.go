@@ -76,8 +76,8 @@ func (o *owner) async(work func(ctx context.Context) func()) {
 // settleTimeout is how long requests wait, after a start, until it is known whether the dongle is there.
 const settleTimeout = 10 * time.Second
 
-// requestGate holds requests back until it is known whether the dongle is there, or that took too long. It
-// does not know what they ask for.
+// requestGate holds requests back until something is known that they depend on, such as whether the dongle is
+// there, or that took too long. It does not know what they ask for.
 type requestGate struct {
 	deadline time.Time // from then on it is open
 	opened   bool

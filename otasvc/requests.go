@@ -169,7 +169,10 @@ func (s *Service) ServiceStatus(ref *registry.Ref, respond Respond) {
 func (s *Service) ImageInfo(ref registry.Ref, imageType *uint16, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(d *device) {
-			respond(s.inquiries.imageInfo(namedClient(d, imageType), s.owner.now()))
+			op := namedClient(d, imageType).operation(nil)
+			s.offers.whenRead(op, respond, func(respond Respond) {
+				respond(s.inquiries.imageInfo(namedClient(d, imageType), s.owner.now()))
+			})
 		})
 	})
 }
@@ -291,9 +294,13 @@ func (q *inquiries) check(d *device, imageType *uint16, respond Respond) {
 		respond(fail(ServiceNotAvailable, op, "%s", why))
 		return
 	}
-	respond(Answer{Status: InProgress, Operation: op})
-	c := &check{interviews: q.interviews, inventory: q.inventory}
-	c.run(namedClient(d, imageType), func(err error) { respond(q.checked(namedClient(d, imageType), err)) })
+	q.offers.whenRead(op, respond, func(respond Respond) {
+		respond(Answer{Status: InProgress, Operation: op})
+		c := &check{interviews: q.interviews, inventory: q.inventory}
+		c.run(namedClient(d, imageType), func(err error) {
+			respond(q.checked(namedClient(d, imageType), err))
+		})
+	})
 }
 
 // check asks devices what they run: by reading their version, and where that does not tell all by which
@@ -355,10 +362,16 @@ func (q *inquiries) checkAll(respond Respond) {
 		respond(fail(ServiceNotAvailable, nil, "%s", why))
 		return
 	}
-	respond(Answer{Status: InProgress})
-	q.takeCensus()
-	q.offers.refresh()
-	devices := q.home.sorted()
+	q.offers.whenRead(nil, respond, func(respond Respond) {
+		respond(Answer{Status: InProgress})
+		q.takeCensus()
+		q.offers.refresh()
+		q.checkEach(q.home.sorted(), respond)
+	})
+}
+
+// checkEach reads the version of each of some devices.
+func (q *inquiries) checkEach(devices []*device, respond Respond) {
 	c := &checkOfAll{
 		check:   check{interviews: q.interviews, inventory: q.inventory, leaves: true},
 		offers:  q.offers,

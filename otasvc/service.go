@@ -60,6 +60,9 @@ type Catalog interface {
 	Refresh()
 	// Changed has a value whenever the answers may be others than before.
 	Changed() <-chan struct{}
+	// Read is closed when everything was read for the first time, or could not be; until then the answers may
+	// be wrong.
+	Read() <-chan struct{}
 }
 
 // Policy is how upgrades are done.
@@ -179,9 +182,10 @@ func (s *Service) Run(ctx context.Context, radio sending.Radio, sink Sink) error
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var offersChanged <-chan struct{}
+	var offersChanged, offersRead <-chan struct{}
 	if s.offers.catalog != nil {
 		offersChanged = s.offers.catalog.Changed()
+		offersRead = s.offers.catalog.Read()
 	}
 	for {
 		select {
@@ -191,6 +195,10 @@ func (s *Service) Run(ctx context.Context, radio sending.Radio, sink Sink) error
 		case <-timer.C:
 		case <-offersChanged:
 			s.offers.changed()
+		case <-offersRead:
+			offersRead = nil
+			s.offers.changed()
+			s.offers.reading.open()
 		}
 		s.owner.take()
 		s.tick(s.owner.now())
@@ -286,8 +294,10 @@ func (s *Service) awaitTold() {
 // the slot's planner followed, tells what changed, and has that kept.
 func (s *Service) tick(now time.Time) {
 	s.health.tick.Store(&now)
-	if now.After(s.gate.deadline) {
-		s.gate.open()
+	for _, gate := range []*requestGate{&s.gate, &s.offers.reading} {
+		if now.After(gate.deadline) {
+			gate.open()
+		}
 	}
 	s.dongle.countAway(s.slot.hindered(), now)
 	s.upgrades.sync(now)
@@ -375,7 +385,7 @@ func (s *Service) sleep(now time.Time) time.Duration {
 	if at := s.teller.outlook.lookAt; !at.IsZero() {
 		pause = min(pause, max(at.Sub(now), pauseLeast))
 	}
-	if !s.gate.opened || s.revisions() != s.keeper.saved || interviews {
+	if !s.gate.opened || !s.offers.reading.opened || s.revisions() != s.keeper.saved || interviews {
 		pause = min(pause, pauseSoon)
 	}
 	return pause

@@ -28,6 +28,12 @@ func (h *byHand) loadImage(d *device, respond Respond) {
 		h.load(h.slot.keyOf(d), about, respond)
 		return
 	}
+	h.offers.whenRead(about(), respond, func(respond Respond) { h.loadBest(d, respond) })
+}
+
+// loadBest loads the header of the image that a device would get now.
+func (h *byHand) loadBest(d *device, respond Respond) {
+	about := func() *Operation { return h.offers.upgradeOperation(d) }
 	load := func(o Offer) {
 		h.load(slot.Key{SHA256: o.SHA256, Version: o.ImageVersion}, about, respond)
 	}

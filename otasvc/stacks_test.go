@@ -1,10 +1,15 @@
 package otasvc_test
 
 import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -86,6 +91,86 @@ func TestStackHolds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStackHoldsForLong: a device of each stack keeps its image for more than a day and asks each hour, but for those
+// of Telink and of Texas Instruments. That they will not is told when it is asked for, and in the record.
+func TestStackHoldsForLong(t *testing.T) {
+	plain := bytes.Repeat([]byte{0x5A, 1}, scenarioSize/2)
+	own := map[sim.Stack][]byte{sim.Telink: telinkFirmware(scenarioSize, 0), sim.TI: oadFirmware(scenarioSize)}
+	for _, stack := range sim.Stacks() {
+		for name, install := range map[string]func(*otasvc.UpgradeRequest){
+			"until it is released": func(r *otasvc.UpgradeRequest) { r.Install = upgrade.InstallHold },
+			"until a time": func(r *otasvc.UpgradeRequest) {
+				r.Install = upgrade.InstallAt
+				r.InstallAt = time.Now().Add(26 * time.Hour)
+			},
+		} {
+			t.Run(stack.String()+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				cfg := bulbConfig(bulb)
+				takesStack(&cfg, stack)
+				inWorld(t, sim.Config{Speed: 1, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+					w.met(bulb)
+					firmware, limited := own[stack]
+					if !limited {
+						firmware = plain
+					}
+					data := otafile.Build(
+						otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2}, firmware)
+					w.add(bulb, w.file("held.ota", data))
+					req := otasvc.UpgradeRequest{Device: ref(bulb)}
+					install(&req)
+					says := "installs the image by itself"
+					if a := w.queue(req); strings.Contains(a.Error, says) != limited {
+						t.Errorf("the answer says %q", a.Error)
+					}
+					w.within(20*time.Minute, "it is downloaded", func() bool {
+						return w.stateOf(bulb) == upgrade.Downloaded
+					})
+					if told := w.upgradeOf(bulb).Error; strings.Contains(told, says) != limited {
+						t.Errorf("the record says %q", told)
+					}
+
+					time.Sleep(4 * time.Hour)
+					w.restart()
+					time.Sleep(20 * time.Hour)
+					installed := w.sim.Device(bulb).Snapshot().FileVersion == 2
+					if installed != limited {
+						t.Errorf("after a day it has installed: %t", installed)
+					}
+					if req.Install == upgrade.InstallHold && !limited {
+						w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+					}
+					if u := w.ended(3*time.Hour, bulb); u.State != upgrade.Succeeded || u.Error != "" {
+						t.Errorf("ended %s, reason %q: %s", u.State, u.Reason, u.Error)
+					}
+					w.holds(bulb, 2, data)
+				})
+			})
+		}
+	}
+}
+
+// telinkFirmware is about so many bytes with the marks of firmware for Telink's chips; mark tells two of them apart.
+func telinkFirmware(size int, mark byte) []byte {
+	firmware := make([]byte, size)
+	copy(firmware[8:], "KNLT")
+	binary.LittleEndian.PutUint32(firmware[0x18:], uint32(len(firmware)+4))
+	firmware[100] = mark
+	return binary.LittleEndian.AppendUint32(firmware, ^crc32.ChecksumIEEE(firmware))
+}
+
+// oadFirmware is so many bytes with the header of firmware for the chips of Texas Instruments.
+func oadFirmware(size int) []byte {
+	const checkAt, checkedFrom, versionAt, sizeAt, programAt = 8, 12, 13, 24, 28
+	firmware := make([]byte, size)
+	copy(firmware, "CC26x2R1")
+	firmware[versionAt] = 1
+	binary.LittleEndian.PutUint32(firmware[sizeAt:], uint32(len(firmware)))
+	binary.LittleEndian.PutUint32(firmware[programAt:], 44)
+	binary.LittleEndian.PutUint32(firmware[checkAt:], crc32.ChecksumIEEE(firmware[checkedFrom:]))
+	return firmware
 }
 
 // A device of each stack downloads beside one of another maker. Neither may be disturbed by the other's image.

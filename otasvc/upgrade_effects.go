@@ -135,7 +135,7 @@ var remarks = map[upgrade.Remarkable]remark{
 func (us *upgrades) remark(d *device, u *upgrade.Upgrade, what upgrade.Remarkable) {
 	r := remarks[what]
 	us.log.Log(context.Background(), r.level, r.text, "euid", d.EUID(), "offset", u.Offset(),
-		"attempt", u.Attempt(), "of", us.policy.Retries+1)
+		"attempt", u.Attempt())
 }
 
 // begun notes that a device asks for its image, which says what its OTA client is.

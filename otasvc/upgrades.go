@@ -50,6 +50,9 @@ func (us *upgrades) begin(c client, o *Offer, order upgrade.Order, now time.Time
 	if is(c.fileVersion(), o.ImageVersion) && !is(c.ota.CurrentVersion, o.ImageVersion) {
 		order.ToldAs = c.ota.CurrentVersion
 	}
+	if image, ok := us.slot.memory.store.Image(o.SHA256); ok {
+		order.Installation.HoldLimit = needs.HoldLimit(image.Chip)
+	}
 	u := upgrade.New(order, now)
 	us.home.begin(d, u)
 	if asksForBlocks(d, now) {

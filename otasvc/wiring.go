@@ -45,6 +45,7 @@ func (s *Service) makeGround(o *Options, out *outlet) {
 		log:         o.Logger,
 		unavailable: map[string]time.Time{},
 		prefetch:    prefetch{wanted: o.Policy.Prefetch},
+		reading:     requestGate{opened: o.Catalog == nil, deadline: now.Add(readingTimeout)},
 	}
 	s.offers.sweepBegun(now)
 }
@@ -77,6 +78,8 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 			server:    s.blocks,
 			needs:     newNeeds(&o.Policy, &s.slot.memory),
 			log:       o.Logger,
+
+			servesUnasked: o.Policy.ServeUnsolicited,
 		},
 		interviews: s.asking.interviews,
 		searches:   s.asking.searches,

@@ -270,7 +270,8 @@ type Upgrade struct {
 	Attempt int `json:"attempt"`
 	// Reason is why the upgrade did not succeed; null otherwise.
 	Reason *Reason `json:"reason"`
-	// Error is the same in one sentence for a person; null otherwise.
+	// Error is the same in one sentence for a person, or says that the device will not keep the image for as
+	// long as was asked for; null otherwise.
 	Error *string `json:"error"`
 	// WaitsFor is the device that gets the same image first, because no device here has been seen to run it;
 	// absent where the upgrade waits for none.

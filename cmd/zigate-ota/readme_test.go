@@ -28,7 +28,7 @@ const (
 // readmeRunners says for each command of the README who runs it. There is no command that nobody runs.
 var readmeRunners = map[string]string{
 	"go run ./cmd/zigate-ota demo": byTest + "TestReadmeDemo",
-	"go test ./...":                byCI + "go test -race -timeout 8m -v ./...",
+	"go test ./...":                byCI + "go test -race -timeout 20m -v ./...",
 	".ci/run":                      byCI + "#!/usr/bin/env bash",
 
 	"go build -o zigate-ota ./cmd/zigate-ota": bySession,

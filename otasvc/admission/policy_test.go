@@ -111,7 +111,9 @@ func TestUnsolicited(t *testing.T) {
 	ignore := admission.StrayVerdict{Action: admission.Ignore}
 	tell := admission.StrayVerdict{Action: admission.Tell}
 	begin := admission.StrayVerdict{Action: admission.BeginUpgrade}
-	goOn := admission.StrayVerdict{Action: admission.GoOn}
+	beginAnswering := admission.StrayVerdict{Action: admission.BeginUpgrade, Answer: true}
+	goOn := admission.StrayVerdict{Action: admission.GoOn, Answer: true}
+	tellRefused := admission.StrayVerdict{Action: admission.Tell, Refuse: true}
 	busy := admission.StrayVerdict{Action: admission.Tell, StillAsks: true}
 	refused := admission.StrayVerdict{Action: admission.Tell, StillAsks: true, Refuse: true}
 	tests := map[string]struct {
@@ -126,7 +128,8 @@ func TestUnsolicited(t *testing.T) {
 		"unsolicited":                         {admission.Stray{Result: blocks.Unsolicited}, tell},
 		"unsolicited, and offered":            {admission.Stray{Result: blocks.Unsolicited, Offered: true}, begin},
 		"another image, and offered":          {admission.Stray{Result: blocks.WrongImage, Offered: true}, tell},
-		"an address that was not known":       {admission.Stray{Result: blocks.Unknown}, tell},
+		"not answered, and offered":           {admission.Stray{Result: blocks.Unknown, Offered: true}, beginAnswering},
+		"not answered, and not for it":        {admission.Stray{Result: blocks.Unknown}, tellRefused},
 		"not known, with a transfer by now":   {admission.Stray{Result: blocks.Unknown, HasTransfer: true}, ignore},
 		"goes on":                             {admission.Stray{Result: blocks.Unknown, Waits: true, GoesOn: true}, goOn},
 		"would go on, and was refused":        {admission.Stray{Result: blocks.Unsolicited, Waits: true, GoesOn: true}, busy},

@@ -31,6 +31,8 @@ type StrayVerdict struct {
 	Action StrayAction
 	// Refuse the request first: the block server has left it without an answer, and it is not to be served.
 	Refuse bool
+	// Answer the request, which has none yet, with its block as soon as the device may have it.
+	Answer bool
 	// StillAsks is to be told to the upgrade that waits: its device is busy with something else.
 	StillAsks bool
 }
@@ -44,12 +46,12 @@ func Unsolicited(s Stray) StrayVerdict {
 	case s.HasTransfer && s.Result != blocks.WrongImage:
 		return StrayVerdict{Action: Ignore} // it was put in place meanwhile
 	case s.Waits && s.GoesOn && unanswered:
-		return StrayVerdict{Action: GoOn}
+		return StrayVerdict{Action: GoOn, Answer: true}
 	case s.Waits:
 		return StrayVerdict{Action: Tell, Refuse: unanswered, StillAsks: true}
-	case s.Result == blocks.Unsolicited && s.Offered:
-		return StrayVerdict{Action: BeginUpgrade}
+	case s.Offered && s.Result != blocks.WrongImage:
+		return StrayVerdict{Action: BeginUpgrade, Answer: unanswered}
 	default:
-		return StrayVerdict{Action: Tell}
+		return StrayVerdict{Action: Tell, Refuse: unanswered}
 	}
 }

@@ -12,7 +12,7 @@ type Table struct {
 	ByNode map[message.IEEE]*Transfer
 	// Known holds the network addresses of all devices that may be refused at once when they have no
 	// transfer. An address that is neither here nor in ByAddr may belong to a device that has just changed
-	// it, so its requests get no answer until the owner knows whose it is: the device asks again after a few
-	// seconds, while an abort would end its download.
+	// it, or that is to be served all the same, so its requests get no answer until the owner has looked into
+	// it: at the latest the device asks again after a few seconds, while an abort would end its download.
 	Known map[uint16]struct{}
 }

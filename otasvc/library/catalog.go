@@ -34,6 +34,7 @@ type Catalog struct {
 	folder   *folder
 	listings listings
 	changed  chan struct{}
+	reading  *reading
 
 	mu      sync.Mutex // held for a moment only
 	flights map[string]*flight
@@ -64,6 +65,11 @@ func NewCatalog(l *Library, options CatalogOptions) (*Catalog, error) {
 				newIndexSource(l, k.listings.makers, at, interval, k.indexChanged))
 		}
 	}
+	k.reading = newReading(1 + len(k.listings.indexes))
+	k.folder.wasRead = k.reading.place()
+	for _, s := range k.listings.indexes {
+		s.wasRead = k.reading.place()
+	}
 	return k, nil
 }
 
@@ -82,6 +88,10 @@ func (k *Catalog) Run(ctx context.Context) error {
 // Changed returns a channel that has a value after the catalog's answers may have changed. One value may
 // stand for several changes. The channel is for one receiver and is never closed.
 func (k *Catalog) Changed() <-chan struct{} { return k.changed }
+
+// Read returns a channel that is closed once the image folder and each index were read for the first time, or
+// could not be. What is known of an index from an earlier start counts.
+func (k *Catalog) Read() <-chan struct{} { return k.reading.over }
 
 // notify puts a value into Changed.
 func (k *Catalog) notify() {
@@ -213,8 +223,12 @@ func (k *Catalog) Explain(d Device) error {
 	err = fmt.Errorf("%w: %s for manufacturer code 0x%04X, image type 0x%04X",
 		ErrNoMatch, places, d.ManufacturerCode, d.ImageType)
 	for _, s := range k.listings.indexes {
-		if status := s.state.Load().status; status.Format == "" && status.Error != "" {
+		switch status := s.state.Load().status; {
+		case status.Format != "":
+		case status.Error != "":
 			err = fmt.Errorf("%w (the index %s cannot be read: %s)", err, status.Name, status.Error)
+		default:
+			err = fmt.Errorf("%w (the index %s has not been read yet)", err, status.Name)
 		}
 	}
 	return err

@@ -44,6 +44,7 @@ type folder struct {
 	library *Library
 	makers  *makers
 	changed func()
+	wasRead func() // is called when all files that are there were read
 	state   atomic.Pointer[FolderState]
 	news    chan folderNews
 
@@ -99,6 +100,7 @@ func newFolder(l *Library, makers *makers, changed func()) *folder {
 		library: l,
 		makers:  makers,
 		changed: changed,
+		wasRead: func() {},
 		news:    make(chan folderNews),
 		files:   map[string]*folderFile{},
 		first:   true,
@@ -139,6 +141,9 @@ func (f *folder) run(ctx context.Context) error {
 		case <-timer.C:
 			dirs := f.scan(ctx)
 			added := w.watch(dirs)
+			if f.settled() {
+				f.wasRead()
+			}
 			due = f.nextScan(w.complete)
 			timer.Reset(time.Until(due))
 			if added {
@@ -146,6 +151,17 @@ func (f *folder) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// settled reports whether no file waits to be read because it may still be written.
+func (f *folder) settled() bool {
+	soon := time.Now().Add(copyTimeout)
+	for _, file := range f.files {
+		if !file.next.IsZero() && !file.next.After(soon) {
+			return false
+		}
+	}
+	return true
 }
 
 // nextScan returns when the next scan is due if no change is notified before.

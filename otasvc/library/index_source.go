@@ -54,6 +54,7 @@ type indexSource struct {
 	at       location
 	interval time.Duration
 	changed  func()
+	wasRead  func()        // is called when the index was read, or could not be
 	wanted   chan struct{} // has a value after refresh was called
 	state    atomic.Pointer[indexState]
 
@@ -72,7 +73,7 @@ func newIndexSource(
 ) *indexSource {
 	s := &indexSource{
 		library: l, makers: makers, at: at, interval: interval, changed: changed,
-		wanted: make(chan struct{}, 1),
+		wasRead: func() {}, wanted: make(chan struct{}, 1),
 	}
 	s.state.Store(&indexState{matcher: newMatcher(nil, makers), status: IndexStatus{Name: at.name}})
 	return s
@@ -93,6 +94,9 @@ func (s *indexSource) run(ctx context.Context) {
 		return
 	}
 	wait := s.loadCache(ctx)
+	if s.digest != "" {
+		s.wasRead()
+	}
 	tried := time.Time{}
 	failures := 0
 	for {
@@ -112,6 +116,7 @@ func (s *indexSource) run(ctx context.Context) {
 			wait = spread(s.interval)
 			failures = 0
 		}
+		s.wasRead()
 	}
 }
 
@@ -293,6 +298,7 @@ func (s *indexSource) runFile(ctx context.Context) {
 			taken = info
 			tried = time.Now()
 		}
+		s.wasRead()
 		seen = info
 		if !s.pause(ctx, indexFilePoll, time.Now()) {
 			return

@@ -412,3 +412,86 @@ func TestNewCatalogRefuses(t *testing.T) {
 		}
 	}
 }
+
+// wasRead reports whether the catalog says that everything was read once.
+func wasRead(k *library.Catalog) bool {
+	select {
+	case <-k.Read():
+		return true
+	default:
+		return false
+	}
+}
+
+// It is known when everything was read for the first time: files that may still be written are waited for, and so is
+// a server; an index that cannot be read, and one that is known from an earlier start, are not.
+func TestCatalogWasRead(t *testing.T) {
+	image := testImage(2000, 1)
+	tests := map[string]struct {
+		fresh bool          // a file in the folder was written just now
+		index bool          // there is one, at a URL
+		takes time.Duration // its server
+		down  bool          // and is not there in the end
+		cache bool          // it was read at an earlier start
+		after time.Duration
+	}{
+		"nothing there":                {after: 0},
+		"a file that is being written": {fresh: true, after: 2 * time.Second},
+		"an index":                     {index: true, takes: 20 * time.Second, after: 20 * time.Second},
+		"an index that cannot be read": {index: true, takes: 20 * time.Second, down: true, after: 20 * time.Second},
+		"an index that is known":       {index: true, takes: 20 * time.Second, cache: true, after: 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := &site{files: map[string][]byte{indexURL: indexOf(1)}}
+			options := library.CatalogOptions{}
+			if tt.index {
+				options.Indexes = []string{indexURL}
+			}
+			if tt.cache {
+				inCatalog(t, dir, library.Options{Transport: s}, options,
+					func(*testing.T, *library.Library, *library.Catalog, *recorder) { time.Sleep(time.Minute) })
+			}
+			if tt.down {
+				s.down = errors.New("no route to host")
+			}
+			file := writeFile(t, image, dir, "a.ota")
+			// Fake time begins in the year 2000.
+			written := time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC)
+			if tt.fresh {
+				written = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+			}
+			if err := os.Chtimes(file, written, written); err != nil {
+				t.Fatal(err)
+			}
+			slow := library.Options{Transport: slowly{s, tt.takes}}
+			test := func(t *testing.T, _ *library.Library, k *library.Catalog, _ *recorder) {
+				if tt.after > 0 {
+					time.Sleep(tt.after - time.Second)
+					synctest.Wait()
+					if wasRead(k) {
+						t.Errorf("read in less than %v", tt.after)
+					}
+					time.Sleep(2 * time.Second)
+					synctest.Wait()
+				}
+				if !wasRead(k) {
+					t.Errorf("not read after %v", tt.after)
+				}
+			}
+			inCatalog(t, dir, slow, options, test)
+		})
+	}
+}
+
+// slowly takes some time for each answer.
+type slowly struct {
+	site  *site
+	takes time.Duration
+}
+
+func (s slowly) RoundTrip(r *http.Request) (*http.Response, error) {
+	time.Sleep(s.takes)
+	return s.site.RoundTrip(r)
+}

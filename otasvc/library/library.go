@@ -94,7 +94,7 @@ type Image struct {
 	Warnings []string
 	Checks   []otafile.Check // those of the download's digests first
 	StoredAt time.Time
-	Telink   bool // the firmware is surely that of a Telink chip, see otafile.File.Telink
+	Chip     otafile.Chip // that the firmware is surely for, see otafile.File.Chip
 
 	// Downloads are the digests of the downloads that held this image, such as "sha512:" and hex: the image
 	// may have come in several containers.

@@ -93,7 +93,7 @@ func (l *Library) store(f *otafile.File, url string, downloads []string) (Image,
 		Warnings: f.Warnings,
 		Checks:   f.Checks,
 		StoredAt: time.Now().UTC().Truncate(time.Second),
-		Telink:   f.Telink(),
+		Chip:     f.Chip(),
 
 		Downloads: downloads,
 	}
@@ -216,7 +216,7 @@ func (l *Library) scanImage(digest string) {
 		l.setAside(digest, "it is no OTA image")
 		return
 	}
-	image := Image{SHA256: digest, Size: uint32(len(b)), Header: f.Header, Telink: f.Telink()}
+	image := Image{SHA256: digest, Size: uint32(len(b)), Header: f.Header, Chip: f.Chip()}
 	r, err := l.readReport(digest)
 	if err != nil {
 		l.log.Warn("where a stored image came from is no longer known", "image", digest, "error", err)

@@ -66,7 +66,7 @@ func TestStoreSurvives(t *testing.T) {
 
 // Which stack a device runs decides how it is treated, so it must be known after a restart, also of images
 // that were stored by an earlier version.
-func TestTelinkIsKnown(t *testing.T) {
+func TestChipIsKnown(t *testing.T) {
 	dir := t.TempDir()
 	firmware := make([]byte, 2000)
 	copy(firmware[8:], "KNLT")
@@ -75,13 +75,16 @@ func TestTelinkIsKnown(t *testing.T) {
 	telink := otafile.Build(otafile.Header{ManufacturerCode: 0x1234, ImageType: 0x0042}, firmware)
 	other := testImage(3000, 1)
 	l := open(t, library.Options{Dir: dir})
-	if !fetchFile(t, l, dir, telink).Telink || fetchFile(t, l, dir, other).Telink {
-		t.Error("the stored images do not say which of them is Telink's")
+	want := map[string]otafile.Chip{string(telink): otafile.ChipTelink, string(other): otafile.ChipUnknown}
+	for b, chip := range want {
+		if got := fetchFile(t, l, dir, []byte(b)).Chip; got != chip {
+			t.Errorf("the stored image says chip %v, want %v", got, chip)
+		}
 	}
 	l = open(t, library.Options{Dir: dir})
-	for b, want := range map[string]bool{string(telink): true, string(other): false} {
-		if image, ok := l.Image(digestOf([]byte(b))); !ok || image.Telink != want {
-			t.Errorf("after opening it again: known %v, Telink %v, want %v", ok, image.Telink, want)
+	for b, chip := range want {
+		if image, ok := l.Image(digestOf([]byte(b))); !ok || image.Chip != chip {
+			t.Errorf("after opening it again: known %v, chip %v, want %v", ok, image.Chip, chip)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package needs
 
-import "time"
+import (
+	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
+)
 
 // maker is what is known of the devices of one maker; 0 where nothing is.
 type maker struct {
@@ -28,8 +32,22 @@ func makerOf(kind Kind) maker {
 	if kind.ManufacturerCode != nil {
 		m = makers[*kind.ManufacturerCode]
 	}
-	if kind.Telink && m.largestBlock == 0 {
+	if kind.Chip == otafile.ChipTelink && m.largestBlock == 0 {
 		m.leastBlock = telinkBlock
 	}
 	return m
+}
+
+// HoldLimit is how long a device keeps an image that it is told not to install yet, before it installs it all
+// the same; 0 where it keeps it for as long as it is told, as far as is known. The OTA clients of Telink's and
+// of Texas Instruments' stacks ask once an hour, and give up waiting.
+func HoldLimit(chip otafile.Chip) time.Duration {
+	switch chip {
+	case otafile.ChipTelink:
+		return 2 * time.Hour
+	case otafile.ChipTexasInstruments:
+		return 3 * time.Hour
+	default:
+		return 0
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
 // Settings is what a person has set for one device; nil stands for not set. It is a value: what its pointers
@@ -34,8 +36,8 @@ type Defaults struct {
 
 // Kind is what kind of device it is, as far as that tells what it needs.
 type Kind struct {
-	ManufacturerCode *uint16 // of its OTA client; nil while it is not known
-	Telink           bool    // its image is surely that of a Telink chip
+	ManufacturerCode *uint16      // of its OTA client; nil while it is not known
+	Chip             otafile.Chip // that its image is surely for
 }
 
 // Learned is what the device has shown. The zero value is that of one that has shown nothing yet.

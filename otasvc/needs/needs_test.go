@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/needs"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 )
 
 func TestOf(t *testing.T) {
@@ -21,7 +22,7 @@ func TestOf(t *testing.T) {
 		set     needs.Settings
 		learned uint8
 		code    uint16 // 0: not known
-		telink  bool
+		chip    otafile.Chip
 		all     needs.Defaults
 		want    func(*needs.Limits) // of what is configured
 	}{
@@ -34,9 +35,9 @@ func TestOf(t *testing.T) {
 		"Insta, and smaller":          {all: small, code: 0x117A},
 		"dresden elektronik":          {all: all, code: 0x1135, want: func(l *needs.Limits) { l.LargestBlock = 40 }},
 		"dresden elektronik, learned": {all: all, code: 0x1135, learned: 32, want: func(l *needs.Limits) { l.LargestBlock = 32 }},
-		"Insta on a Telink chip":      {all: all, code: 0x117A, telink: true, want: func(l *needs.Limits) { l.LargestBlock = 40 }},
+		"Insta on a Telink chip":      {all: all, code: 0x117A, chip: otafile.ChipTelink, want: func(l *needs.Limits) { l.LargestBlock = 40 }},
 		"Telink":                      {all: all, code: 0x1141, want: func(l *needs.Limits) { l.LeastBlock = 48 }},
-		"Telink's image": {all: all, code: 0x1286, telink: true, want: func(l *needs.Limits) {
+		"Telink's image": {all: all, code: 0x1286, chip: otafile.ChipTelink, want: func(l *needs.Limits) {
 			l.LeastBlock, l.Silence, l.StallTimeout = 48, time.Hour, 70*time.Minute
 		}},
 		"Telink, and smaller": {all: small, code: 0x1141, want: func(l *needs.Limits) { l.LargestBlock, l.LeastBlock = 48, 48 }},
@@ -85,7 +86,7 @@ func TestOf(t *testing.T) {
 			if tt.want != nil {
 				tt.want(&want)
 			}
-			kind := needs.Kind{Telink: tt.telink}
+			kind := needs.Kind{Chip: tt.chip}
 			if tt.code != 0 {
 				kind.ManufacturerCode = &tt.code
 			}

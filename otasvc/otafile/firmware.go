@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // checkFirmware checks the firmware in every element whose format has a checksum of its own. Where the
@@ -174,16 +175,36 @@ func findTelink(data []byte) []Check {
 	return nil
 }
 
-// Telink reports whether the firmware of the image is surely that of a Telink chip, and so runs Telink's
-// stack: the upgrade image starts with Telink firmware, and the checksum of that holds. An image that only
-// contains Telink firmware, such as one for a second processor in the device, does not count.
-func (f *File) Telink() bool {
+// Chip is a maker of chips, whose stack the firmware for them has.
+type Chip uint8
+
+// The makers whose firmware is told apart.
+const (
+	ChipUnknown Chip = iota
+	ChipTelink
+	ChipTexasInstruments // those of the families CC13xx and CC26xx
+)
+
+// Chip says whose chip the firmware of the image is surely for: the upgrade image starts with firmware in that
+// maker's format, and its checksum holds. An image that only contains such firmware, perhaps for a second
+// processor in the device, does not count.
+func (f *File) Chip() Chip {
+	memory := &unpacking{left: unpackingMemory}
 	for _, data := range f.firmware() {
-		if isTelink(data) {
-			return checkTelink(data).Status == Passed
+		switch {
+		case isTelink(data) && checkTelink(data).Status == Passed:
+			return ChipTelink
+		case isOAD(data) && allPassed(memory.checkOAD(data)):
+			return ChipTexasInstruments
 		}
 	}
-	return false
+	return ChipUnknown
+}
+
+// allPassed reports whether there were checks, and all passed.
+func allPassed(checks []Check) bool {
+	failed := func(c Check) bool { return c.Status != Passed }
+	return len(checks) > 0 && !slices.ContainsFunc(checks, failed)
 }
 
 // firmware returns where the firmware of the device itself may start: in the upgrade image element; without

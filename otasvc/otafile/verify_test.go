@@ -315,35 +315,38 @@ func xzWithFilter(t testing.TB) []byte {
 	return b
 }
 
-func TestTelink(t *testing.T) {
+func TestChip(t *testing.T) {
 	h := testHeader()
 	good := telink(pattern(1000))
 	damaged := edit(good, 500, 0, 0)
 	for _, c := range []struct {
 		name  string
 		bytes []byte
-		want  bool
+		want  otafile.Chip
 	}{
-		{"in the upgrade image", otafile.Build(h, good), true},
-		{"of a B91", otafile.Build(h, telinkB91(pattern(1000))), true},
-		{"with a wrong checksum", otafile.Build(h, damaged), false},
-		{"cut short", otafile.Build(h, good[:500]), false},
-		{"in 0xF000 with two bytes more", raw(h, le16(0xF000), le32(1032), []byte{1, 0x0C}, good), true},
-		{"in 0xF000 with a length that does not fit", raw(h, le16(0xF000), le32(9999), []byte{1, 0x0C}, good), true},
-		{"before a manufacturer's element", raw(h, element(0, good), element(0xF100, pattern(10))), true},
-		{"behind a manufacturer's element", raw(h, element(0xF7BD, pattern(160)), element(0, good)), true},
-		{"for a second processor", raw(h, element(0, pattern(160)), element(0xF000, good)), false},
-		{"for a second processor, first", raw(h, element(0xF000, good), element(0, pattern(160))), false},
-		{"behind another header", otafile.Build(h, join(pattern(128), good)), false},
-		{"of another vendor", otafile.Build(h, gbl(pattern(100))), false},
-		{"with no element", raw(h), false},
+		{"in the upgrade image", otafile.Build(h, good), otafile.ChipTelink},
+		{"of a B91", otafile.Build(h, telinkB91(pattern(1000))), otafile.ChipTelink},
+		{"with a wrong checksum", otafile.Build(h, damaged), otafile.ChipUnknown},
+		{"cut short", otafile.Build(h, good[:500]), otafile.ChipUnknown},
+		{"in 0xF000 with two bytes more", raw(h, le16(0xF000), le32(1032), []byte{1, 0x0C}, good), otafile.ChipTelink},
+		{"in 0xF000 with a length that does not fit", raw(h, le16(0xF000), le32(9999), []byte{1, 0x0C}, good), otafile.ChipTelink},
+		{"before a manufacturer's element", raw(h, element(0, good), element(0xF100, pattern(10))), otafile.ChipTelink},
+		{"behind a manufacturer's element", raw(h, element(0xF7BD, pattern(160)), element(0, good)), otafile.ChipTelink},
+		{"for a second processor", raw(h, element(0, pattern(160)), element(0xF000, good)), otafile.ChipUnknown},
+		{"for a second processor, first", raw(h, element(0xF000, good), element(0, pattern(160))), otafile.ChipUnknown},
+		{"behind another header", otafile.Build(h, join(pattern(128), good)), otafile.ChipUnknown},
+		{"of Texas Instruments", otafile.Build(h, oad(pattern(1000), 1000)), otafile.ChipTexasInstruments},
+		{"of Texas Instruments, packed", otafile.Build(h, oad(xzOf(t, pattern(1000), xz.CRC32), 1000)), otafile.ChipTexasInstruments},
+		{"of Texas Instruments, with a wrong checksum", otafile.Build(h, edit(oad(pattern(1000), 1000), 500, 0, 0)), otafile.ChipUnknown},
+		{"of another vendor", otafile.Build(h, gbl(pattern(100))), otafile.ChipUnknown},
+		{"with no element", raw(h), otafile.ChipUnknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := otafile.Parse(c.bytes)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := f.Telink(); got != c.want {
+			if got := f.Chip(); got != c.want {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})

@@ -13,7 +13,7 @@ func (t *transition) answerEnd(fileVersion, upgradeTime uint32) {
 
 // install tells a device that waits with its image to install it. A device that asks again is told the same.
 func (t *transition) install() {
-	t.u.order.Install = InstallNow
+	t.u.order.Installation.When = InstallNow
 	t.answerEnd(t.u.offeredVersion, InstallIn)
 	if t.move(triggerRelease) {
 		t.u.wasHeld = true
@@ -77,7 +77,7 @@ func (t *transition) complete(e EndRequested) {
 			upgradeTime = message.UpgradeTimeWait
 		}
 		t.answerEnd(e.FileVersion, upgradeTime)
-	} else if t.u.order.Install != InstallNow {
+	} else if t.u.order.Installation.When != InstallNow {
 		// The slot should have been empty. The dongle has told the device to install.
 		t.do(Remark{NotHeld})
 		t.setInstallNow()
@@ -153,7 +153,7 @@ func (e VersionRead) apply(t *transition) {
 		t.readInstalling(e.Version)
 	case !o.tells(e.Version):
 		// What was known may be old.
-		if o.OldVersion == nil || *o.OldVersion != e.Version && t.u.attempt == 1 && !t.u.Begun() {
+		if o.OldVersion == nil || *o.OldVersion != e.Version && t.u.tries.attempt == 1 && !t.u.Begun() {
 			t.setOldVersion(e.Version)
 		}
 	case !o.reinstalls() && t.can(triggerNewVersion):
@@ -222,7 +222,7 @@ func (Announced) apply(t *transition) {
 		switch {
 		case t.u.stage == StageDownloading:
 			t.u.deadlines.set(purposeNotifySilent, t.now.Add(announceNotify))
-		case t.u.stage == StageNotified && t.u.attempt > 1:
+		case t.u.stage == StageNotified && t.u.tries.attempt > 1:
 			t.u.deadlines.set(purposeNotify, t.now.Add(announceNotify))
 		case t.u.stage == StageNotified:
 			t.u.deadlines.set(purposeNotify, t.now.Add(readingSoon))

@@ -1,6 +1,7 @@
 package upgrade_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -58,8 +59,8 @@ func TestInstallationCannotBeHeld(t *testing.T) {
 
 func TestInstallationAtATime(t *testing.T) {
 	o := order()
-	o.Install = upgrade.InstallAt
-	o.InstallAt = noon.Add(2 * time.Hour)
+	o.Installation.When = upgrade.InstallAt
+	o.Installation.At = noon.Add(2 * time.Hour)
 	l := begin(o)
 	l.step(upgrade.Offered{Version: newVersion})
 	l.asks(0)
@@ -73,5 +74,52 @@ func TestInstallationIsNeverReleased(t *testing.T) {
 	l := in(upgrade.StageDownloaded)
 	if took := l.until(t, upgrade.StageCancelled); took != 30*24*time.Hour {
 		t.Errorf("after %v", took)
+	}
+}
+
+// TestHoldLimit: who has an installation held is told where the device will not wait for so long.
+func TestHoldLimit(t *testing.T) {
+	const says = "2 hours"
+	tests := map[string]struct {
+		limit   time.Duration
+		install upgrade.Install
+		in      time.Duration // from the request on
+		told    bool
+	}{
+		"held, and it waits":         {install: upgrade.InstallHold},
+		"held, and it does not":      {limit: 2 * time.Hour, install: upgrade.InstallHold, told: true},
+		"at a time, and it waits":    {install: upgrade.InstallAt, in: 48 * time.Hour},
+		"at a time, soon":            {limit: 2 * time.Hour, install: upgrade.InstallAt, in: time.Hour},
+		"at a time, and it does not": {limit: 2 * time.Hour, install: upgrade.InstallAt, in: 48 * time.Hour, told: true},
+		"at once":                    {limit: 2 * time.Hour},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := order()
+			o.Installation.When = tt.install
+			o.Installation.HoldLimit = tt.limit
+			if tt.in > 0 {
+				o.Installation.At = noon.Add(tt.in)
+			}
+			l := begin(o)
+			if told := strings.Contains(l.HeldTooShort(), says); told != tt.told {
+				t.Errorf("at the request: %q", l.HeldTooShort())
+			}
+			if l.Why() != "" {
+				t.Errorf("in the queue: %q", l.Why())
+			}
+			l.step(upgrade.Offered{Version: newVersion})
+			l.asks(0)
+			l.ends(message.OTASuccess, false)
+			l.restart(t)
+			told := strings.Contains(l.Record(l.now).Error, says)
+			if told != tt.told || tt.install != upgrade.InstallNow && l.Stage() != upgrade.StageDownloaded {
+				t.Errorf("in stage %s: %q", stageNames[l.Stage()], l.Why())
+			}
+			l.step(upgrade.VersionRead{Version: newVersion})
+			if l.State() != upgrade.Succeeded || l.Why() != "" {
+				t.Errorf("it installed by itself: %s, %q", l.State(), l.Why())
+			}
+		})
 	}
 }

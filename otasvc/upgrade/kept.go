@@ -9,50 +9,53 @@ import (
 
 // kept is an upgrade in the state file. Its keys and their meaning must stay.
 type kept struct {
-	State            State        `json:"state"`
-	Reason           Reason       `json:"reason,omitempty"`
-	Refused          bool         `json:"refused,omitempty"`
-	Sentence         string       `json:"error,omitempty"` // why it was refused
-	Before           *Tried       `json:"before,omitempty"`
-	Missing          bool         `json:"missing,omitempty"`
-	NoVersion        bool         `json:"noVersion,omitempty"`
-	SHA256           string       `json:"sha256"`
-	ManufacturerCode uint16       `json:"manufacturerCode"`
-	ImageType        uint16       `json:"imageType"`
-	ImageVersion     uint32       `json:"imageVersion"`
-	Size             uint32       `json:"size"`
-	URL              string       `json:"url,omitempty"`
-	DriverTypeID     string       `json:"driverTypeId,omitempty"`
-	DriverVersion    uint32       `json:"driverVersion,omitempty"`
-	OldVersion       *uint32      `json:"oldVersion,omitempty"`
-	ToldAs           *uint32      `json:"toldAs,omitempty"`
-	QueuedAt         time.Time    `json:"queuedAt"`
-	DueAt            time.Time    `json:"dueAt,omitzero"`
-	OfferedAt        time.Time    `json:"offeredAt,omitzero"`
-	StartedAt        time.Time    `json:"startedAt,omitzero"`
-	EndedAt          time.Time    `json:"endedAt,omitzero"`
-	DownloadedAt     time.Time    `json:"downloadedAt,omitzero"`
-	ApplyingAt       time.Time    `json:"applyingAt,omitzero"`
-	Attempt          int          `json:"attempt"`
-	Offset           uint32       `json:"offset,omitempty"`
-	StartOffset      uint32       `json:"startOffset,omitempty"`
-	Tickets          []Ticket     `json:"tickets,omitempty"`
-	OfferedVersion   uint32       `json:"offeredVersion"`
-	Install          Install      `json:"install,omitempty"`
-	InstallAt        time.Time    `json:"installAt,omitzero"`
-	WasHeld          bool         `json:"wasHeld,omitempty"`
-	EndSequence      uint8        `json:"endSequence,omitempty"`
-	Held             bool         `json:"held,omitempty"`      // a person paused it
-	AsideUntil       time.Time    `json:"asideUntil,omitzero"` // the end of a putting off
-	AsideTold        bool         `json:"asideTold,omitempty"` // the device knows of that end
-	WaitsUntil       time.Time    `json:"waitsUntil,omitzero"` // the device was told to wait
-	Group            uint64       `json:"group,omitempty"`
-	Forced           bool         `json:"forced,omitempty"`
-	Canary           message.IEEE `json:"canary,omitempty"`
-	Setback          Reason       `json:"setback,omitempty"` // of the attempt before this one
-	PausedUntil      time.Time    `json:"pausedUntil,omitzero"`
-	ZCLStatus        *uint8       `json:"zclStatus,omitempty"`
-	Verify           keptVerify   `json:"verify,omitzero"`
+	State            State         `json:"state"`
+	Reason           Reason        `json:"reason,omitempty"`
+	Refused          bool          `json:"refused,omitempty"`
+	Sentence         string        `json:"error,omitempty"` // why it was refused
+	Before           *Tried        `json:"before,omitempty"`
+	Missing          bool          `json:"missing,omitempty"`
+	NoVersion        bool          `json:"noVersion,omitempty"`
+	SHA256           string        `json:"sha256"`
+	ManufacturerCode uint16        `json:"manufacturerCode"`
+	ImageType        uint16        `json:"imageType"`
+	ImageVersion     uint32        `json:"imageVersion"`
+	Size             uint32        `json:"size"`
+	URL              string        `json:"url,omitempty"`
+	DriverTypeID     string        `json:"driverTypeId,omitempty"`
+	DriverVersion    uint32        `json:"driverVersion,omitempty"`
+	OldVersion       *uint32       `json:"oldVersion,omitempty"`
+	ToldAs           *uint32       `json:"toldAs,omitempty"`
+	QueuedAt         time.Time     `json:"queuedAt"`
+	DueAt            time.Time     `json:"dueAt,omitzero"`
+	OfferedAt        time.Time     `json:"offeredAt,omitzero"`
+	StartedAt        time.Time     `json:"startedAt,omitzero"`
+	EndedAt          time.Time     `json:"endedAt,omitzero"`
+	DownloadedAt     time.Time     `json:"downloadedAt,omitzero"`
+	ApplyingAt       time.Time     `json:"applyingAt,omitzero"`
+	Attempt          int           `json:"attempt"`
+	VainAttempts     int           `json:"vainAttempts,omitempty"`
+	FurthestOffset   uint32        `json:"furthestOffset,omitempty"` // of all attempts that have failed
+	Offset           uint32        `json:"offset,omitempty"`
+	StartOffset      uint32        `json:"startOffset,omitempty"`
+	Tickets          []Ticket      `json:"tickets,omitempty"`
+	OfferedVersion   uint32        `json:"offeredVersion"`
+	Install          Install       `json:"install,omitempty"`
+	InstallAt        time.Time     `json:"installAt,omitzero"`
+	HoldLimit        time.Duration `json:"holdLimit,omitempty"`
+	WasHeld          bool          `json:"wasHeld,omitempty"`
+	EndSequence      uint8         `json:"endSequence,omitempty"`
+	Held             bool          `json:"held,omitempty"`      // a person paused it
+	AsideUntil       time.Time     `json:"asideUntil,omitzero"` // the end of a putting off
+	AsideTold        bool          `json:"asideTold,omitempty"` // the device knows of that end
+	WaitsUntil       time.Time     `json:"waitsUntil,omitzero"` // the device was told to wait
+	Group            uint64        `json:"group,omitempty"`
+	Forced           bool          `json:"forced,omitempty"`
+	Canary           message.IEEE  `json:"canary,omitempty"`
+	Setback          Reason        `json:"setback,omitempty"` // of the attempt before this one
+	PausedUntil      time.Time     `json:"pausedUntil,omitzero"`
+	ZCLStatus        *uint8        `json:"zclStatus,omitempty"`
+	Verify           keptVerify    `json:"verify,omitzero"`
 }
 
 // keptVerify is what was seen of a device since its download ended.
@@ -91,13 +94,16 @@ func (u *Upgrade) MarshalJSON() ([]byte, error) {
 		EndedAt:          u.endedAt,
 		DownloadedAt:     u.downloadedAt,
 		ApplyingAt:       u.applyingAt,
-		Attempt:          u.attempt,
+		Attempt:          u.tries.attempt,
+		VainAttempts:     u.tries.vain,
+		FurthestOffset:   u.tries.furthest,
 		Offset:           u.offset,
 		StartOffset:      u.startOffset,
 		Tickets:          o.Tickets,
 		OfferedVersion:   u.offeredVersion,
-		Install:          o.Install,
-		InstallAt:        o.InstallAt,
+		Install:          o.Installation.When,
+		InstallAt:        o.Installation.At,
+		HoldLimit:        o.Installation.HoldLimit,
 		WasHeld:          u.wasHeld,
 		EndSequence:      u.endRequest.sequence,
 		Held:             u.stage.PausedByPerson(),
@@ -139,10 +145,13 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 			ToldAs:     k.ToldAs,
 			DueAt:      k.DueAt,
 			Tickets:    k.Tickets,
-			Install:    k.Install,
-			InstallAt:  k.InstallAt,
-			Group:      k.Group,
-			Forced:     k.Forced,
+			Installation: Installation{
+				When:      k.Install,
+				At:        k.InstallAt,
+				HoldLimit: k.HoldLimit,
+			},
+			Group:  k.Group,
+			Forced: k.Forced,
 		},
 		precedence:     precedence{canary: k.Canary, setback: k.Setback},
 		stage:          k.stage(),
@@ -153,7 +162,7 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 		endedAt:        k.EndedAt,
 		downloadedAt:   k.DownloadedAt,
 		applyingAt:     k.ApplyingAt,
-		attempt:        k.Attempt,
+		tries:          tries{attempt: k.Attempt, vain: k.VainAttempts, furthest: k.FurthestOffset},
 		offset:         k.Offset,
 		startOffset:    k.StartOffset,
 		offeredVersion: k.OfferedVersion,

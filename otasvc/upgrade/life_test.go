@@ -1,6 +1,7 @@
 package upgrade_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -110,6 +111,20 @@ func (l *life) until(t *testing.T, stage upgrade.Stage) time.Duration {
 	return 0
 }
 
+// restart has the upgrade read from the state file, in a new life of the service.
+func (l *life) restart(t *testing.T) {
+	t.Helper()
+	data, err := json.Marshal(l.Upgrade)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Upgrade = &upgrade.Upgrade{}
+	if err := json.Unmarshal(data, l.Upgrade); err != nil {
+		t.Fatal(err)
+	}
+	l.step(upgrade.Restored{LongestWait: time.Hour})
+}
+
 // asks is the device's request for the block at an offset, the first of the attempt at 0.
 func (l *life) asks(offset uint32) []upgrade.Effect {
 	return l.step(upgrade.Progress{Position: offset, StartedAt: noon, LastRequest: l.now})
@@ -131,7 +146,7 @@ func under(p upgrade.Policy, stage upgrade.Stage) *life {
 	case upgrade.StageScheduled:
 		o.DueAt = noon.Add(time.Hour)
 	case upgrade.StageFinishing, upgrade.StageDownloaded:
-		o.Install = upgrade.InstallHold
+		o.Installation.When = upgrade.InstallHold
 	}
 	l := begin(o)
 	l.p = p

@@ -106,7 +106,7 @@ func (t *transition) setEndSequence(sequence uint8) {
 
 // setInstallNow notes that the installation does not wait any more.
 func (t *transition) setInstallNow() {
-	t.u.order.Install = InstallNow
+	t.u.order.Installation.When = InstallNow
 	t.marks.kept = true
 }
 

@@ -94,7 +94,7 @@ func (e ReleasedByHand) apply(t *transition) {
 	if !t.move(triggerRelease) {
 		return
 	}
-	t.u.order.Install = InstallNow
+	t.u.order.Installation.When = InstallNow
 	t.u.wasHeld = true
 	t.installs(t.now.Add(e.In))
 }

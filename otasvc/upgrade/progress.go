@@ -86,7 +86,7 @@ type Record struct {
 	StartedAt        time.Time // first block of this attempt; zero where there was none
 	Attempt          int       // from 1
 	Reason           Reason
-	Error            string       // one sentence for a person on why it did not succeed; empty otherwise
+	Error            string       // see [Upgrade.Why]
 	WaitsFor         message.IEEE // goes first with the same image; 0 where it waits for none
 }
 
@@ -131,7 +131,7 @@ func (u *Upgrade) Record(now time.Time) Record {
 		State: u.State(), ImageType: &u.order.ImageType,
 		ImageVersion: u.order.version(), OldImageVersion: u.order.OldVersion,
 		Offset: u.offset, Size: u.order.Size, Progress: u.Progress(),
-		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.attempt, Reason: u.outcome.reason,
+		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.tries.attempt, Reason: u.outcome.reason,
 		RunningVersion: u.RunningVersion(), Error: u.Why(),
 	}
 	if u.stage.inQueue() {
@@ -236,7 +236,7 @@ func (u *Upgrade) Past() Past {
 		QueuedAt:        u.queuedAt,
 		StartedAt:       u.startedAt,
 		EndedAt:         u.endedAt,
-		Attempts:        u.attempt,
+		Attempts:        u.tries.attempt,
 		Size:            u.order.Size,
 		Bytes:           u.offset,
 		BytesPerSecond:  u.Rate(u.endedAt),

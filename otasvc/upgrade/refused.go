@@ -1,6 +1,9 @@
 package upgrade
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Refused is an upgrade that was refused for its image or its device, see [Reason.Refuses]: it has failed
 // before it began. The order has what is known of the image. why is one sentence for a person; empty stands
@@ -14,7 +17,7 @@ func Refused(o Order, reason Reason, why string, last *Upgrade, now time.Time) *
 		outcome:        outcome{reason: reason, refused: true, sentence: why},
 		queuedAt:       now,
 		endedAt:        now,
-		attempt:        1,
+		tries:          tries{attempt: 1},
 		offeredVersion: o.ImageVersion,
 	}
 	if last != nil {
@@ -42,13 +45,33 @@ func (u *Upgrade) Tried() *Tried {
 // Refused reports whether the upgrade was refused, so that the device was never asked to take the image.
 func (u *Upgrade) Refused() bool { return u.outcome.refused }
 
-// Why is one sentence for a person on why the upgrade did not succeed; it is empty where it did, or has not
-// ended.
+// Why is one sentence for a person on why the upgrade did not succeed, or does not go as it was asked for; it
+// is empty where neither is so.
 func (u *Upgrade) Why() string {
-	if u.outcome.sentence != "" {
+	switch {
+	case u.outcome.sentence != "":
 		return u.outcome.sentence
+	case u.stage == StageDownloaded:
+		return u.HeldTooShort()
+	default:
+		return u.outcome.reason.Explain()
 	}
-	return u.outcome.reason.Explain()
+}
+
+// HeldTooShort says for a person that the device will not keep its image for as long as was asked for; it is
+// empty where it will.
+func (u *Upgrade) HeldTooShort() string {
+	o := &u.order
+	from := u.downloadedAt
+	if from.IsZero() {
+		from = u.WantedSince()
+	}
+	held := o.Installation.When == InstallHold || o.Installation.When == InstallAt && o.Installation.At.Sub(from) > o.Installation.HoldLimit
+	if o.Installation.HoldLimit == 0 || !held {
+		return ""
+	}
+	return fmt.Sprintf("the device installs the image by itself %d hours after its download, whatever it is "+
+		"told: the firmware for its chip does not wait any longer", int(o.Installation.HoldLimit.Hours()))
 }
 
 // SameRefusal reports whether an upgrade was refused as another one was: who was told of the one learns

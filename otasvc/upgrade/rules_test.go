@@ -1,6 +1,7 @@
 package upgrade_test
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 	"time"
@@ -377,6 +378,48 @@ func TestRetriesAreCounted(t *testing.T) {
 	}
 	if l.Reason() != upgrade.ReasonDeviceAborted || *l.ZCLStatus() != message.OTAAbort {
 		t.Errorf("%q", l.Reason())
+	}
+}
+
+// TestAttemptsThatGotFurther: such an attempt does not count against the retries, of which there are 2 here; the
+// first one always does.
+func TestAttemptsThatGotFurther(t *testing.T) {
+	const percent = imageSize / 100
+	tests := map[string]struct {
+		reached  []uint32 // offset by attempt; those that follow get as far as the last one
+		attempts int
+	}{
+		"always as far":                    {reached: []uint32{10 * percent}, attempts: 3},
+		"never asks":                       {reached: []uint32{0}, attempts: 3},
+		"less and less far":                {reached: []uint32{30 * percent, 20 * percent, 10 * percent}, attempts: 3},
+		"the second gets further":          {reached: []uint32{10 * percent, 20 * percent}, attempts: 4},
+		"further after one in vain":        {reached: []uint32{10 * percent, 5 * percent, 20 * percent}, attempts: 4},
+		"each one further":                 {reached: []uint32{10 * percent, 20 * percent, 30 * percent, 40 * percent}, attempts: 6},
+		"hardly further":                   {reached: []uint32{10 * percent, 10*percent + 1, 10*percent + 2}, attempts: 3},
+		"further than the one before only": {reached: []uint32{20 * percent, 5 * percent, 15 * percent}, attempts: 3},
+	}
+	for name, tt := range tests {
+		for _, restarted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restarted %t", name, restarted), func(t *testing.T) {
+				l := begin(order())
+				for attempt := 1; !l.Ended(); attempt++ {
+					if attempt > 20 {
+						t.Fatal("it does not end")
+					}
+					if restarted {
+						l.restart(t)
+					}
+					l.after(time.Minute)
+					l.step(upgrade.Offered{Version: newVersion})
+					l.asks(0)
+					l.asks(tt.reached[min(attempt, len(tt.reached))-1])
+					l.ends(message.OTAAbort, true)
+				}
+				if l.Attempt() != tt.attempts {
+					t.Errorf("%d attempts, want %d", l.Attempt(), tt.attempts)
+				}
+			})
+		}
 	}
 }
 

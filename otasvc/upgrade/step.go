@@ -44,7 +44,7 @@ func (t *transition) move(by trigger) bool {
 		return false
 	}
 
-	if next.retry && t.u.attempt <= t.p.Retries {
+	if next.retry && t.mayTryAgain() {
 		t.u.precedence.setback = next.reason
 		next = step{next: StageQueued}
 		if from.PausedByPerson() {
@@ -56,6 +56,14 @@ func (t *transition) move(by trigger) bool {
 	}
 	t.enter(from, next)
 	return true
+}
+
+// mayTryAgain counts the attempt that has failed, and reports whether a further one is made. One that got
+// further than all before it, by a percent of the image at least, does not count against the retries: with a
+// device that resumes its download, each such attempt brings the end nearer.
+func (t *transition) mayTryAgain() bool {
+	t.u.tries.end(t.u.offset, t.u.order.Size)
+	return t.u.tries.vain < t.p.Retries
 }
 
 // enter does what a new stage asks for, whichever trigger led to it.
@@ -101,11 +109,11 @@ func (t *transition) arm() {
 
 // armInstallation sets when a device that has its image is to be told to install it.
 func (t *transition) armInstallation() {
-	switch t.u.order.Install {
+	switch t.u.order.Installation.When {
 	case InstallNow:
 		t.u.deadlines.set(purposeInstall, t.now)
 	case InstallAt:
-		t.u.deadlines.set(purposeInstall, t.u.order.InstallAt)
+		t.u.deadlines.set(purposeInstall, t.u.order.Installation.At)
 	default:
 		t.u.deadlines.set(purposeReleaseOver, t.u.downloadedAt.Add(longLimit))
 	}
@@ -137,7 +145,7 @@ func (t *transition) tryAgain(by trigger) {
 		t.do(DistrustSlot{})
 	}
 
-	t.u.attempt++
+	t.u.tries.attempt++
 	t.u.offeredAt = time.Time{}
 	t.u.startedAt = time.Time{}
 	t.u.downloadedAt = time.Time{}

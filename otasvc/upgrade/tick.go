@@ -111,7 +111,7 @@ func (t *transition) notifyAgain() {
 		t.do(DistrustSlot{})
 	}
 	t.notify()
-	if t.u.attempt > 1 && t.u.notifications > 1 {
+	if t.u.tries.attempt > 1 && t.u.notifications > 1 {
 		t.do(ReadVersion{}) // it may have been done with the attempt before, and nobody heard of it
 	}
 	if tired {

@@ -42,13 +42,21 @@ type Order struct {
 	OldVersion *uint32 // the file version that the device runs; nil where it is not known
 	// ToldAs is the version that the device tells when it runs this image, where that is another than the
 	// file's, as an earlier upgrade has shown; nil where that is not known.
-	ToldAs    *uint32
-	DueAt     time.Time // when it may begin; zero stands for at once
-	Tickets   []Ticket  // who waits for the final answer
-	Install   Install   // when the device is to install the image
-	InstallAt time.Time // with InstallAt
-	Group     uint64    // the request for all devices that it belongs to; 0 where it belongs to none
-	Forced    bool      // a person wants it done without waiting for another device
+	ToldAs       *uint32
+	DueAt        time.Time // when it may begin; zero stands for at once
+	Tickets      []Ticket  // who waits for the final answer
+	Installation Installation
+	Group        uint64 // the request for all devices that it belongs to; 0 where it belongs to none
+	Forced       bool   // a person wants it done without waiting for another device
+}
+
+// Installation says when the device is to install the image.
+type Installation struct {
+	When Install
+	At   time.Time // with InstallAt
+	// HoldLimit is how long the device keeps an image that it is told not to install yet; then it installs it
+	// all the same. 0 stands for as long as it is told.
+	HoldLimit time.Duration
 }
 
 // Upgrade is one upgrade of one device. Only Step changes it; all other methods are queries.
@@ -64,7 +72,7 @@ type Upgrade struct {
 	downloadedAt   time.Time // upgrade end request of this attempt
 	applyingAt     time.Time // the device installs from here on
 	endedAt        time.Time
-	attempt        int    // from 1
+	tries          tries
 	offset         uint32 // bytes that the device has
 	startOffset    uint32 // offset at which this attempt began
 	offeredVersion uint32 // file version under which the dongle offers the image
@@ -95,6 +103,24 @@ type outcome struct {
 type precedence struct {
 	canary  message.IEEE // goes first; 0 where the upgrade waits for none
 	setback Reason       // why the attempt before this one failed
+}
+
+// tries is what decides whether a further attempt is made.
+type tries struct {
+	attempt int // the one under way, from 1
+	// vain counts the attempts that have failed, but for the first one and those that got further than all
+	// before them.
+	vain     int
+	furthest uint32 // offset that the furthest attempt got to
+}
+
+// end notes the offset to which the attempt got, which has failed.
+func (t *tries) end(offset, size uint32) {
+	further := t.furthest + max(size/100, 1)
+	if t.attempt > 1 && offset < further {
+		t.vain++
+	}
+	t.furthest = max(t.furthest, offset)
 }
 
 // endRequest is what is kept of the device's last upgrade end request.
@@ -137,7 +163,7 @@ type attempted struct {
 
 // New is an upgrade that stands in the queue, or waits for its time.
 func New(o Order, now time.Time) *Upgrade {
-	u := &Upgrade{order: o, stage: StageQueued, queuedAt: now, attempt: 1, offeredVersion: o.ImageVersion}
+	u := &Upgrade{order: o, stage: StageQueued, queuedAt: now, tries: tries{attempt: 1}, offeredVersion: o.ImageVersion}
 	if o.DueAt.After(now) {
 		u.stage = StageScheduled
 		u.deadlines.set(purposeDue, o.DueAt)
@@ -161,7 +187,7 @@ func (u *Upgrade) Ended() bool { return u.stage.Ended() }
 func (u *Upgrade) Reason() Reason { return u.outcome.reason }
 
 // Attempt counts from 1.
-func (u *Upgrade) Attempt() int { return u.attempt }
+func (u *Upgrade) Attempt() int { return u.tries.attempt }
 
 // Offset is how many bytes of the image the device has.
 func (u *Upgrade) Offset() uint32 { return u.offset }
@@ -233,15 +259,15 @@ func (u *Upgrade) Begun() bool { return u.begun || !u.startedAt.IsZero() }
 
 // KeepsLastBlock reports whether the owner sends the device's last block itself, because its installation is
 // to wait. Such a device downloads alone: its end needs the slot empty.
-func (u *Upgrade) KeepsLastBlock() bool { return u.order.Install != InstallNow }
+func (u *Upgrade) KeepsLastBlock() bool { return u.order.Installation.When != InstallNow }
 
 // installDue reports whether the device is to install the image as soon as it has it.
 func (u *Upgrade) installDue(now time.Time) bool {
-	switch u.order.Install {
+	switch u.order.Installation.When {
 	case InstallNow:
 		return true
 	case InstallAt:
-		return !now.Before(u.order.InstallAt)
+		return !now.Before(u.order.Installation.At)
 	default:
 		return false
 	}

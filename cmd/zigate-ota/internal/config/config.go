@@ -97,7 +97,7 @@ type UpgradeConfig struct {
 	NotifyAttempts int           `split_words:"true" default:"20" desc:"Offers before the upgrade fails as noResponse. A sleeping device is waited for until it wakes." min:"1" max:"100000"`
 	StallTimeout   time.Duration `split_words:"true" default:"5m" desc:"Time without a block request after which a download has stalled. For sleeping devices it is at least 1h." min:"100ms" max:"168h"`
 	RejoinTimeout  time.Duration `split_words:"true" default:"15m" desc:"Time from the end of the download until the new version must have been seen." min:"100ms" max:"168h"`
-	Retries        int           `default:"2" desc:"New attempts after stalled, noResponse or deviceAborted." min:"0" max:"100"`
+	Retries        int           `default:"2" desc:"New attempts after stalled, noResponse or deviceAborted. One that got further than all before it does not count." min:"0" max:"100"`
 	Slice          time.Duration `default:"30m" desc:"A download that would take longer than this gives way to quicker ones that wait." min:"100ms" max:"168h"`
 	Overlap        Overlap       `default:"auto" desc:"Several images at once, for devices that are known not to mind that the dongle holds another image." oneof:"auto,off"`
 	Canary         bool          `default:"true" desc:"An image that no device here has been seen to run is given to one device first, to the others when that runs it."`
