@@ -20,7 +20,8 @@ import (
 const (
 	// sessionExpiry is how long the session of a client that is away is kept. Without a limit, clients that
 	// never come back would cost memory for ever.
-	sessionExpiry = 7 * 24 * time.Hour
+	sessionExpiry = sessionDays * 24 * time.Hour
+	sessionDays   = 7
 	closeTimeout  = time.Second // for telling the clients that the broker stops
 )
 
@@ -148,7 +149,7 @@ func (b *Broker) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	stored := &storing{sessions: sessions, path: b.options.SessionsFile}
+	stored := &storing{sessions: sessions, path: b.options.SessionsFile, serviceID: b.options.ServiceID}
 	if err := stored.load(time.Now()); err != nil {
 		return err
 	}

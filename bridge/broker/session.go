@@ -109,6 +109,7 @@ type session struct {
 	filters []storedSubscription // by filter
 	changed bool                 // the file does not have it as it is
 	stored  bool                 // the file has something of it
+	seen    int64                // the day on which the client was connected last, as the file has it
 
 	sent    []*delivery // unacknowledged, in the order of sending
 	waiting []*delivery
@@ -130,6 +131,15 @@ func (s *session) most() int {
 		return maxKept
 	}
 	return maxWaiting
+}
+
+// day returns the day that a moment is in, counted from 1970 in UTC.
+func day(t time.Time) int64 { return t.Unix() / (24 * 60 * 60) }
+
+// stale reports whether the file does not have the session as it is. That the client is connected is noted
+// once a day: it only matters for how long a session is kept.
+func (s *session) stale(today int64) bool {
+	return s.keep && (s.changed || s.link != nil && s.seen != today)
 }
 
 // fits reports whether so many more bytes may wait for the client. One message always may.

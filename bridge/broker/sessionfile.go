@@ -57,6 +57,7 @@ type storedSession struct {
 	Near          bool                 `json:"near,omitempty"` // of a client inside the process
 	Protocol      byte                 `json:"protocol"`       // 3, 4 (MQTT 3.1.1) or 5
 	Expiry        uint32               `json:"expiry,omitempty"`
+	Seen          int64                `json:"seen"`                    // the last day with a connection, counted from 1970 in UTC
 	Subscriptions []storedSubscription `json:"subscriptions,omitempty"` // by filter
 }
 
@@ -79,8 +80,9 @@ type storedMessage struct {
 
 // storing writes the sessions to the disk, and settles what publishers wait for.
 type storing struct {
-	sessions *sessions
-	path     string // empty: nothing is written
+	sessions  *sessions
+	path      string // empty: nothing is written
+	serviceID string // the client identifier of the service; empty where none is its own
 
 	file    *os.File  // what is appended to; nil where the file must be written anew first
 	whole   int       // its size in bytes when it was written anew
@@ -109,6 +111,13 @@ func (k *storing) load(now time.Time) error {
 	if held.bad > 0 {
 		log.Error("entries of the embedded MQTT broker's sessions make no sense and are left out",
 			"file", k.path, "entries", held.bad)
+	}
+	for id, stored := range held.sessions {
+		other := stored.Near && k.serviceID != "" && id != k.serviceID // the service has a new one
+		old := stored.Seen > 0 && day(now)-stored.Seen > sessionDays
+		if other || old {
+			held.end(id)
+		}
 	}
 	k.sessions.restore(held, now)
 	return nil
@@ -214,6 +223,7 @@ func (h *sessions) restoreSession(stored storedSession) {
 	s := newSession(stored.ClientID)
 	s.keep = true
 	s.near = stored.Near
+	s.seen = stored.Seen
 	s.since = h.count
 	h.byID[s.id] = s
 	listener := "tcp"
@@ -298,8 +308,8 @@ func (k *storing) save(now time.Time) {
 	var records []record
 	h.mu.Lock()
 	owed := h.owed()
-	if write && (h.unsaid() || k.failed != "" || whole && k.file != nil) {
-		records = h.records(whole)
+	if write && (h.unsaid(day(now)) || k.failed != "" || whole && k.file != nil) {
+		records = h.records(whole, day(now))
 	}
 	h.mu.Unlock()
 
@@ -382,12 +392,12 @@ func (h *sessions) owed() []*delivery {
 }
 
 // unsaid reports whether there is something that the file does not say. The lock is held.
-func (h *sessions) unsaid() bool {
+func (h *sessions) unsaid(today int64) bool {
 	if len(h.over)+len(h.taken) > 0 {
 		return true
 	}
 	for _, s := range h.byID {
-		if s.changed {
+		if s.stale(today) {
 			return true
 		}
 		for _, d := range slices.Concat(s.sent, s.waiting) {
@@ -402,7 +412,7 @@ func (h *sessions) unsaid() bool {
 // records returns what the file does not say yet, or, with whole, all that it is to say, and notes that it
 // does. A session is described before its messages, and ends before another one with the same client
 // identifier begins. The lock is held.
-func (h *sessions) records(whole bool) []record {
+func (h *sessions) records(whole bool, today int64) []record {
 	var list []record
 	if whole {
 		list = append(list, record{Version: sessionVersion})
@@ -419,7 +429,7 @@ func (h *sessions) records(whole bool) []record {
 	}
 	slices.SortFunc(kept, func(a, b *session) int { return cmp.Compare(a.since, b.since) })
 	for _, s := range kept {
-		list = append(list, s.records(whole)...)
+		list = append(list, s.records(whole, today)...)
 	}
 	if !whole && len(h.taken) > 0 {
 		list = append(list, record{Taken: h.taken})
@@ -430,11 +440,15 @@ func (h *sessions) records(whole bool) []record {
 }
 
 // records returns what the file does not say yet of a session, or all of it.
-func (s *session) records(whole bool) []record {
+func (s *session) records(whole bool, today int64) []record {
 	var list []record
-	if whole || s.changed {
+	if whole || s.stale(today) {
+		if s.link != nil {
+			s.seen = today
+		}
 		list = append(list, record{Session: &storedSession{
-			ClientID: s.id, Near: s.near, Protocol: s.protocol, Expiry: s.expiry, Subscriptions: s.filters,
+			ClientID: s.id, Near: s.near, Protocol: s.protocol, Expiry: s.expiry, Seen: s.seen,
+			Subscriptions: s.filters,
 		}})
 		s.changed = false
 		s.stored = true

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -152,6 +153,9 @@ func (h *sessions) OnSessionEstablished(client *mochi.Client, packet packets.Pac
 	five := client.Properties.ProtocolVersion == 5
 	s.keep = !five && !packet.Connect.Clean || five && client.Properties.Props.SessionExpiryInterval > 0
 	s.near = client.Net.Listener == nearID
+	today := day(time.Now())
+	s.changed = s.changed || s.seen != today
+	s.seen = today
 	h.describe(s, client)
 	h.count++
 	s.since = h.count

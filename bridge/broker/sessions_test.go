@@ -516,6 +516,7 @@ func TestMissedIsAppended(t *testing.T) {
 		// Once the consumer has taken it, little is left after a restart.
 		consumer, got := resume(t, inside(b), "consumer")
 		take(t, got, 1001)
+		time.Sleep(time.Second) // the acknowledgements come after it
 		consumer.Disconnect(100)
 		publisher.Disconnect(100)
 		stop()
@@ -622,4 +623,69 @@ func TestEndOfConnection(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A session that nobody has come back to for a week ends, also where the broker was started meanwhile; and so
+// does that of the service under an identifier that it has no more.
+func TestSessionsEnd(t *testing.T) {
+	today := time.Now().Unix() / (24 * 60 * 60)
+	line := func(id string, near bool, seen int64) string {
+		return fmt.Sprintf(`{"session":{"clientId":%q,"near":%v,"protocol":4,"seen":%d,"subscriptions":[{"filter":"a","qos":1}]}}`+"\n", id, near, seen)
+	}
+	tests := []struct {
+		name, line, id string
+		kept           bool
+	}{
+		{"lately", line("c", false, today-6), "c", true},
+		{"long ago", line("c", false, today-9), "c", false},
+		{"in the future", line("c", false, today+9), "c", true},
+		{"the service", line("service", true, today), "service", true},
+		{"the service before", line("c", true, today), "c", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "sessions.jsonl")
+			if err := os.WriteFile(path, []byte("{\"version\":1}\n"+tt.line), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b, stop := start(t, broker.Options{SessionsFile: path, ServiceID: "service"})
+			if got := present(t, inside(b), tt.id); got != tt.kept {
+				t.Errorf("session present: %v, want %v", got, tt.kept)
+			}
+			stop()
+		})
+	}
+}
+
+// present connects a client with a session and reports whether the broker had one for it.
+func present(t *testing.T, open mqtt.OpenConnectionFunc, id string) bool {
+	t.Helper()
+	o := mqtt.NewClientOptions().AddBroker("tcp://test").SetClientID(id).SetProtocolVersion(4).SetAutoReconnect(false).
+		SetCleanSession(false).SetCustomOpenConnectionFn(open)
+	c := mqtt.NewClient(o)
+	token := c.Connect().(*mqtt.ConnectToken)
+	wait(t, token)
+	c.Disconnect(0)
+	return token.SessionPresent()
+}
+
+// There are so many sessions and no more: the one that was left first makes room.
+func TestManySessions(t *testing.T) {
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
+	for i := range 1024 {
+		if present(t, overTCP(b), fmt.Sprint("client", i)) {
+			t.Fatalf("client %d has a session already", i)
+		}
+	}
+	if !present(t, overTCP(b), "client0") { // so that client1 was left first
+		t.Error("a session is gone though there is room")
+	}
+	present(t, overTCP(b), "one more")
+	if !present(t, overTCP(b), "client0") || !present(t, overTCP(b), "client2") {
+		t.Error("another session is gone than the one that was left first")
+	}
+	if present(t, overTCP(b), "client1") {
+		t.Error("no session made room")
+	}
+	stop()
 }
