@@ -39,7 +39,7 @@ type Leftovers struct {
 	found  chan struct{}
 
 	mu   sync.Mutex
-	kept map[string][]byte // by topic
+	kept map[string][]byte // by topic; the records of devices without their payload
 }
 
 // NewLeftovers makes a task that gets messages through Handle. prefix is that of Home Assistant's
@@ -79,6 +79,9 @@ func (l *Leftovers) Handle(topic string, payload []byte, retained, _ bool) {
 		return
 	}
 
+	if l.topics.IsOfDevice(topic) {
+		payload = nil // a thousand records need not be kept for that it is there
+	}
 	l.mu.Lock()
 	l.kept[topic] = payload
 	l.mu.Unlock()

@@ -46,8 +46,11 @@ type Options struct {
 	// its folder must exist. With it a message at QoS 1 is acknowledged to who publishes it when each client
 	// with a session has acknowledged it, or when it is on the disk. With an empty one sessions are lost.
 	SessionsFile string
-	Observer     Observer     // may be nil
-	Logger       *slog.Logger // may be nil
+	// Value returns what the service itself holds of a retained topic that it publishes. Where that is what it
+	// has published, both hold it once. It may be nil.
+	Value    func(topic string) (payload []byte, known bool)
+	Observer Observer     // may be nil
+	Logger   *slog.Logger // may be nil
 }
 
 // Broker is an MQTT 3.1, 3.1.1 and 5 broker.
@@ -134,7 +137,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	if err := server.AddHook(hook, nil); err != nil {
 		return fmt.Errorf("embedded MQTT broker: %w", err)
 	}
-	retained := newRetained(server, b.log)
+	retained := newRetained(server, b.options.Value, b.log)
 	sessions := newSessions(server, retained, b.options.Observer, b.log)
 	retained.sessions = sessions
 	for _, hook := range []mochi.Hook{retained, sessions} {

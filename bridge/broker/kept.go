@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -29,17 +30,12 @@ const (
 	keepLater   = 5 * time.Minute
 )
 
-// keptVersion is the version of the file that this program writes and reads.
+// keptVersion is the version of the file that this program writes and reads: an object with the version and the
+// messages, by topic.
 const keptVersion = 1
 
 // unreadable is added to the name of a file that was set aside.
 const unreadable = ".unreadable"
-
-// keptFile is the content of the file with the retained messages.
-type keptFile struct {
-	Version  int           `json:"version"`
-	Messages []keptMessage `json:"messages"` // by topic
-}
 
 // keptMessage is a retained message in the file.
 type keptMessage struct {
@@ -82,16 +78,7 @@ func (k *keeper) note(soon bool) {
 // load reads the retained messages from the file. A file that cannot be read is set aside, and the broker
 // starts without its messages. The error means that the file could not be set aside.
 func (k *keeper) load(now time.Time) error {
-	data, err := os.ReadFile(k.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var file keptFile
-	if err == nil {
-		if err = json.Unmarshal(data, &file); err == nil && file.Version != keptVersion {
-			err = fmt.Errorf("it has version %d, this program reads version %d", file.Version, keptVersion)
-		}
-	}
+	messages, err := readKept(k.path)
 	if err != nil {
 		if rename := os.Rename(k.path, k.path+unreadable); rename != nil {
 			return fmt.Errorf("embedded MQTT broker: retained messages: %w; and the file cannot be set aside: "+
@@ -102,7 +89,7 @@ func (k *keeper) load(now time.Time) error {
 		return nil
 	}
 
-	for _, m := range file.Messages {
+	for _, m := range messages {
 		if m.Expires > 0 && m.Expires <= now.Unix() {
 			continue
 		}
@@ -113,6 +100,62 @@ func (k *keeper) load(now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// readKept reads the file with the retained messages, one after the other: as a whole they would take three
+// times their size in memory. No file is no error.
+func readKept(path string) ([]keptMessage, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() // it was only read
+	from := json.NewDecoder(bufio.NewReader(file))
+	var version int
+	var messages []keptMessage
+	_, err = from.Token() // {
+	for err == nil && from.More() {
+		var key json.Token
+		if key, err = from.Token(); err != nil {
+			break
+		}
+		switch key {
+		case "version":
+			err = from.Decode(&version)
+		case "messages":
+			messages, err = decodeMessages(from)
+		default:
+			err = fmt.Errorf("it has the key %v", key)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if version != keptVersion {
+		return nil, fmt.Errorf("it has version %d, this program reads version %d", version, keptVersion)
+	}
+	_, err = from.Token() // }
+	return messages, err
+}
+
+// decodeMessages decodes a list of messages.
+func decodeMessages(from *json.Decoder) ([]keptMessage, error) {
+	var messages []keptMessage
+	if _, err := from.Token(); err != nil { // [
+		return nil, err
+	}
+	for from.More() {
+		var m keptMessage
+		if err := from.Decode(&m); err != nil {
+			return nil, err
+		}
+		messages = append(messages, m)
+	}
+	_, err := from.Token() // ]
+	return messages, err
 }
 
 // run writes changes to the disk until ctx ends.

@@ -45,6 +45,7 @@ type retained struct {
 	sessions *sessions
 	log      *slog.Logger
 	changed  func(soon bool) // told of each change, and whether it must be on the disk soon
+	value    func(topic string) ([]byte, bool)
 	// wanted says between OnSubscribe and OnSubscribed which filters of a client want retained messages.
 	wanted sync.Map // from *mochi.Client to subscribing
 
@@ -85,8 +86,13 @@ func messageOf(packet packets.Packet) message {
 	return m
 }
 
-func newRetained(server *mochi.Server, log *slog.Logger) *retained {
-	return &retained{server: server, log: log, changed: func(bool) {}, messages: map[string]message{}}
+func newRetained(server *mochi.Server, value func(string) ([]byte, bool), log *slog.Logger) *retained {
+	if value == nil {
+		value = func(string) ([]byte, bool) { return nil, false }
+	}
+	return &retained{
+		server: server, log: log, changed: func(bool) {}, value: value, messages: map[string]message{},
+	}
 }
 
 // cost is what a message takes, in bytes.
@@ -130,9 +136,19 @@ func (h *retained) set(topic string, m message) {
 // keep retains a message of a client, or tells that there are too many; an older one of the topic does not
 // stay either then, since it is no longer true.
 func (h *retained) keep(topic string, m message) {
+	if m.near {
+		if own, known := h.value(topic); known && bytes.Equal(own, m.payload) {
+			m.payload = own
+		}
+	}
 	h.mu.Lock()
 	old, known := h.messages[topic]
-	if known && m.same(old) || !known && len(m.payload) == 0 {
+	if known && m.same(old) {
+		h.set(topic, m)
+		h.mu.Unlock()
+		return
+	}
+	if !known && len(m.payload) == 0 {
 		h.mu.Unlock()
 		return
 	}

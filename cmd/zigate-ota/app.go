@@ -209,6 +209,7 @@ func (a *app) addBroker(meters *metrics.Metrics) func(*url.URL, mqtt.ClientOptio
 		ServiceID:    cmp.Or(a.cfg.MQTT.ClientID, mqttclient.DefaultClientID(a.cfg.MQTT.BaseTopic)),
 		RetainedFile: filepath.Join(a.cfg.StateDir, "retained.json"),
 		SessionsFile: filepath.Join(a.cfg.StateDir, "sessions.jsonl"),
+		Value:        func(topic string) ([]byte, bool) { return a.client.Value(topic) },
 		Observer:     meters,
 		Logger:       a.log,
 	})
