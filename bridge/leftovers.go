@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"maps"
@@ -81,6 +82,8 @@ func (l *Leftovers) Handle(topic string, payload []byte, retained, _ bool) {
 
 	if l.topics.IsOfDevice(topic) {
 		payload = nil // a thousand records need not be kept for that it is there
+	} else if value, known := l.out.Value(topic); known && bytes.Equal(value, payload) {
+		payload = value // nor a thousand documents twice
 	}
 	l.mu.Lock()
 	l.kept[topic] = payload

@@ -139,6 +139,7 @@ func (h *retained) keep(topic string, m message) {
 	if m.near {
 		if own, known := h.value(topic); known && bytes.Equal(own, m.payload) {
 			m.payload = own
+			topic = strings.Clone(topic) // it is a part of the packet
 		}
 	}
 	h.mu.Lock()
@@ -208,6 +209,7 @@ func (h *retained) OnSubscribe(client *mochi.Client, packet packets.Packet) pack
 	packet.Filters = slices.Clone(packet.Filters)
 	for i := range packet.Filters {
 		f := &packet.Filters[i]
+		f.Filter = strings.Clone(f.Filter) // else it would keep the whole packet, with its properties
 		_, existed := client.State.Subscriptions.Get(f.Filter)
 		wanted[i] = !mochi.IsSharedFilter(f.Filter) &&
 			(f.RetainHandling == retainedAlways || f.RetainHandling == retainedIfNew && !existed)

@@ -29,6 +29,7 @@ const (
 // caller must keep the reserve alive for as long as the service runs. Nothing writes to the reserve, so the
 // operating system gives it no memory.
 func tuneRuntime() (reserve []byte) {
+	runtime.MemProfileRate = 0 // nobody reads the profile, whose table takes more than a megabyte
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 		reserve = make([]byte, reserveBytes)
