@@ -69,6 +69,7 @@ type Bridge struct {
 	// others are the devices with other images, as they were told last.
 	others   map[message.IEEE]otasvc.DeviceRecord
 	promises *promises.Book
+	line     line
 }
 
 // New makes a Bridge. The service and the MQTT client call it.
@@ -181,5 +182,10 @@ func (b *Bridge) UpgradeEnded(t upgrade.Ticket, a otasvc.Answer, told func()) {
 		response:    operations[asked.Operation].Response,
 		transaction: asked.Transaction,
 		id:          asked.ID,
-	}, a, told)
+	}, a, func() {
+		if b.promises != nil { // it is there still where the state could not be written at first
+			b.promises.Drop(asked.Promise)
+		}
+		told()
+	})
 }

@@ -160,7 +160,7 @@ func (h *home) walk(steps []step) {
 		transaction := fmt.Sprintf("%d %s", i, s.operation)
 		payload := strings.TrimSuffix(s.payload, "}") + `,"transaction":"` + transaction + `"}`
 		payload = strings.Replace(payload, "{,", "{", 1)
-		h.b.HandleRequest("zigate-ota/request/"+s.operation, []byte(payload), false)
+		h.b.HandleRequest(command("zigate-ota/request/"+s.operation, []byte(payload), false))
 		h.within(time.Hour, "final answer to "+s.operation+" "+s.payload, func() bool { n, _ := final(transaction); return n > 0 })
 		_, last := final(transaction)
 		if o, _ := parse(last); o["status"] != s.want {

@@ -61,7 +61,7 @@ func (h *home) inState(state string, offset uint32) func() bool {
 
 // request makes a request whose answers are not looked at.
 func (h *home) request(operation, payload string) {
-	h.b.HandleRequest("zigate-ota/request/"+operation, []byte(payload), false)
+	h.b.HandleRequest(command("zigate-ota/request/"+operation, []byte(payload), false))
 }
 
 // events lists the names of all events so far but progress.

@@ -77,9 +77,9 @@ func TestResponseGolden(t *testing.T) {
 		g.b.UpgradeEnded([]byte(ticket), c.answer, func() {}) // the way of every answer, here without a request
 		g.said(c.name, "zigate-ota/response/"+c.operation)
 	}
-	g.b.HandleRequest("zigate-ota/request/upgrad", []byte(`{"transaction":"typo"}`), false)
+	g.b.HandleRequest(command("zigate-ota/request/upgrad", []byte(`{"transaction":"typo"}`), false))
 	g.said("unknown operation", "zigate-ota/response/upgrad")
-	g.b.HandleRequest("zigate-ota/request/a/b", nil, false)
+	g.b.HandleRequest(command("zigate-ota/request/a/b", nil, false))
 	g.said("no operation", "zigate-ota/response/unknown")
 	g.compare()
 }

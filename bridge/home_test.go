@@ -15,6 +15,7 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant"
 	"github.com/zigate-ota/zigate-ota/bridge/homeassistant/schema"
+	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
@@ -39,6 +40,11 @@ type published struct {
 	topic, payload string
 	retained       bool
 	at             time.Time
+}
+
+// command is a request as it comes from the broker, at QoS 0.
+func command(topic string, payload []byte, retained bool) mqttclient.Command {
+	return mqttclient.Command{Topic: topic, Payload: payload, Retained: retained, Acknowledge: func() {}}
 }
 
 func newPaper() *paper { return &paper{retained: map[string]string{}} }
@@ -164,6 +170,12 @@ type home struct {
 // inHome runs a test in a home.
 func inHome(t *testing.T, cfg sim.Config, f func(h *home)) {
 	t.Helper()
+	inHomeWith(t, cfg, func(*home, *bridge.Options) {}, f)
+}
+
+// inHomeWith is inHome with a bridge that is made in another way.
+func inHomeWith(t *testing.T, cfg sim.Config, change func(h *home, o *bridge.Options), f func(h *home)) {
+	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		cfg.Speed = 1
@@ -183,14 +195,17 @@ func inHome(t *testing.T, cfg sim.Config, f func(h *home)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.b = bridge.New(bridge.Options{
+		options := bridge.Options{
 			Topics: "zigate-ota", Version: "1.2.0", Service: h.service, Out: h.out, Observer: noObserver{}, Logger: log,
 			Discovery: &homeassistant.Options{Prefix: "homeassistant", Base: "zigate-ota", Version: "1.2.0"},
-		})
+		}
+		change(h, &options)
+		h.b = bridge.New(options)
 		h.dongle = zigate.NewDongle(zigate.Options{Dialer: h.sim.Dialer("sim"), Handler: h.service, Logger: log})
 		ctx, cancel := context.WithCancel(t.Context())
 		ofSim, unplug := context.WithCancel(ctx)
 		var running, simRuns sync.WaitGroup
+		running.Go(func() { _ = h.b.Run(ctx) })
 		simRuns.Go(func() { _ = h.sim.Run(ofSim) })
 		running.Go(func() { _ = h.dongle.Run(ctx) })
 		running.Go(func() { _ = h.service.Run(ctx, h.dongle, h.b) })

@@ -132,7 +132,7 @@ func TestMalformedRequests(t *testing.T) {
 			if tt.response == "unknown" && !ownTopic.MatchString(tt.operation) {
 				topic = "zigate-ota/response/unknown"
 			}
-			b.HandleRequest("zigate-ota/request/"+tt.operation, []byte(tt.payload), tt.retained)
+			b.HandleRequest(command("zigate-ota/request/"+tt.operation, []byte(tt.payload), tt.retained))
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			answers := out.on(topic)
@@ -153,7 +153,7 @@ func TestMalformedRequests(t *testing.T) {
 			}
 		}
 		// And it goes on.
-		b.HandleRequest("zigate-ota/request/service_status", []byte(`{"deviceId":"00:0B:57:FF:FE:C6:A5:B2","transaction":"still there"}`), false)
+		b.HandleRequest(command("zigate-ota/request/service_status", []byte(`{"deviceId":"00:0B:57:FF:FE:C6:A5:B2","transaction":"still there"}`), false))
 		synctest.Wait()
 		if got := out.on("zigate-ota/response/service_status"); len(got) != 1 || !strings.Contains(got[0], `"serviceAvailable","transaction":"still there"`) {
 			t.Errorf("afterwards: %v", got)
@@ -164,7 +164,7 @@ func TestMalformedRequests(t *testing.T) {
 // TestDeviceIDs: every way to name a device, and the ways that name none.
 func TestDeviceIDs(t *testing.T) {
 	withBridge(t, func(b *bridge.Bridge, out *paper, _ *sim.Dongle) {
-		b.HandleRequest("zigate-ota/request/rename", []byte(`{"deviceId":20303,"name":"Kitchen bulb"}`), false)
+		b.HandleRequest(command("zigate-ota/request/rename", []byte(`{"deviceId":20303,"name":"Kitchen bulb"}`), false))
 		synctest.Wait()
 		if got := out.on("zigate-ota/response/rename"); len(got) != 1 || !strings.Contains(got[0], `"success"`) {
 			t.Fatalf("rename: %v", got)
@@ -189,7 +189,7 @@ func TestDeviceIDs(t *testing.T) {
 			`"0x000b57fffec6a5b2 "`:     "deviceNotFound",
 		}
 		for id, want := range tests {
-			b.HandleRequest("zigate-ota/request/image_info", []byte(`{"deviceId":`+id+`}`), false)
+			b.HandleRequest(command("zigate-ota/request/image_info", []byte(`{"deviceId":`+id+`}`), false))
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			answers := out.on("zigate-ota/response/image_info")
@@ -213,7 +213,7 @@ func TestOperationsAreCarriedOut(t *testing.T) {
 		for _, o := range contract.Operations() {
 			names = append(names, o.Name)
 			for _, key := range o.Keys() {
-				b.HandleRequest("zigate-ota/request/"+o.Name, []byte(`{"`+key.Name+`":[]}`), false)
+				b.HandleRequest(command("zigate-ota/request/"+o.Name, []byte(`{"`+key.Name+`":[]}`), false))
 				answers := out.on("zigate-ota/response/" + o.Name)
 				if len(answers) == 0 || !strings.Contains(answers[len(answers)-1], key.Name+": must be") {
 					t.Errorf("%s: a %s that is a list is answered %q", o.Name, key.Name, answers)

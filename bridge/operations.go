@@ -22,6 +22,8 @@ type call struct {
 // begun.
 type operation struct {
 	contract.Operation
+	// lasts says that carrying it out may take longer than a moment.
+	lasts bool
 	// begin makes the call of one request. Who asks may not be known completely before the call is run.
 	begin func(who *asker) call
 }
@@ -31,11 +33,14 @@ var operations = func() map[string]operation {
 	all := map[string]operation{}
 	for _, o := range contract.Operations() {
 		if begin, ok := calls[o.Name]; ok {
-			all[o.Name] = operation{Operation: o, begin: begin}
+			all[o.Name] = operation{Operation: o, lasts: lasting[o.Name], begin: begin}
 		}
 	}
 	return all
 }()
+
+// lasting are the operations that may last.
+var lasting = map[string]bool{"add_image": true, "upgrade": true, "check": true, "interview": true}
 
 // calls says how a request for each operation is begun, by the operation's name.
 var calls = map[string]func(who *asker) call{

@@ -32,7 +32,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		out := newPaper()
 		b := bridge.New(bridge.Options{Topics: "zigate-ota", Service: service, Out: out, Observer: noObserver{}, Logger: log})
-		b.HandleRequest("zigate-ota/request/"+operation, payload, false)
+		b.HandleRequest(command("zigate-ota/request/"+operation, payload, false))
 		answers := out.all("zigate-ota/response/")
 		if len(answers) > 1 {
 			t.Errorf("%d answers", len(answers))

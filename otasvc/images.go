@@ -111,12 +111,12 @@ func (o *orders) register(d *device, req AddImage, image library.Image, respond 
 		}
 		return
 	}
-	o.keeper.whenSaved(func() {
+	o.keeper.answer(Answer{Status: Success, Operation: op}, func(a Answer) {
 		if !o.home.knows(d) {
 			respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
 			return
 		}
-		respond(Answer{Status: Success, Operation: op})
+		respond(a)
 		if req.Upgrade {
 			o.inventory.complete(d, func() { o.upgradeToAdded(d, offerOf(r, image)) })
 		}
@@ -171,7 +171,7 @@ func (o *orders) removeImage(d *device, imageType uint16, respond Respond) {
 		DriverTypeID:     r.DriverTypeID,
 		DriverVersion:    r.DriverVersion,
 	})
-	o.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+	o.keeper.answer(Answer{Status: Success, Operation: op}, respond)
 }
 
 // imageRemoved ends the upgrades that use a registration that was taken back.

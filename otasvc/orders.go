@@ -180,7 +180,7 @@ func (o *orders) refuse(v admission.Verdict, c client, req UpgradeRequest, offer
 	if len(req.Ticket) > 0 { // the final answer is owed as that of any upgrade
 		a = Answer{Status: InProgress, Operation: a.Operation, Kept: true}
 	}
-	o.keeper.whenSaved(func() { respond(a) }) // before the final answer
+	o.keeper.answer(a, respond) // before the final answer
 	o.upgrades.refused(c, imageOf(c, offered, req), req.order(), v.Reason, why, o.now())
 }
 
@@ -299,7 +299,7 @@ func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 	op := o.offers.upgradeOperation(d)
 	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, o.now())
 	answer := Answer{Status: InProgress, Operation: op, Kept: len(req.Ticket) > 0}
-	o.keeper.whenSaved(func() { respond(answer) })
+	o.keeper.answer(answer, respond)
 }
 
 // takeFromURL fetches the image that a request names, registers it for the device and goes on with it.
@@ -387,7 +387,7 @@ func (o *orders) carryOut(
 			Error:     o.warning(c, u, offered),
 			Kept:      len(req.Ticket) > 0,
 		}
-		o.keeper.whenSaved(func() { respond(answer) })
+		o.keeper.answer(answer, respond)
 	default:
 		o.refuse(v, c, req, &offered, respond)
 	}
@@ -439,7 +439,7 @@ func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
 	queue := func(failed map[string]error) {
 		g := o.queueGroup(req, wanted, failed, o.now())
 		if len(req.Ticket) > 0 {
-			o.keeper.whenSaved(func() { respond(Answer{Status: InProgress, Kept: true}) })
+			o.keeper.answer(Answer{Status: InProgress, Kept: true}, respond)
 		}
 		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
 	}

@@ -54,7 +54,7 @@ func (s *Service) Cancel(ref registry.Ref, respond Respond) {
 				respond(fail(Failure, op, "%s has no upgrade that could be cancelled", d.Name()))
 				return
 			}
-			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.answer(Answer{Status: Success, Operation: op}, respond)
 		})
 	})
 }
@@ -83,7 +83,7 @@ func (s *Service) CancelAll(respond Respond) {
 				"nothing can stop devices that install already: " +
 				strings.Join(tooLate, ", ")
 		}
-		s.keeper.whenSaved(func() { respond(answer) })
+		s.keeper.answer(answer, respond)
 	})
 }
 
@@ -96,7 +96,7 @@ func (s *Service) Pause(ref registry.Ref, d time.Duration, respond Respond) {
 				respond(fail(Failure, op, "%s has no download that could be paused", dev.Name()))
 				return
 			}
-			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.answer(Answer{Status: Success, Operation: op}, respond)
 		})
 	})
 }
@@ -110,7 +110,7 @@ func (s *Service) Resume(ref registry.Ref, respond Respond) {
 				respond(fail(Failure, op, "%s has no paused download", d.Name()))
 				return
 			}
-			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.answer(Answer{Status: Success, Operation: op}, respond)
 		})
 	})
 }
@@ -124,7 +124,7 @@ func (s *Service) Rename(ref registry.Ref, name string, respond Respond) {
 				respond(fail(InvalidData, op, "name: %v", err))
 				return
 			}
-			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.answer(Answer{Status: Success, Operation: op}, respond)
 		})
 	})
 }
@@ -139,7 +139,7 @@ func (s *Service) Configure(ref registry.Ref, change func(needs.Settings) needs.
 				respond(fail(InvalidData, op, "%v", err))
 				return
 			}
-			s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+			s.keeper.answer(Answer{Status: Success, Operation: op}, respond)
 		})
 	})
 }
@@ -155,7 +155,7 @@ func (s *Service) Forget(ref registry.Ref, respond Respond) {
 		}
 		op := s.offers.operation(mainClient(d))
 		s.hearing.devices.forget(d)
-		s.keeper.whenSaved(func() { respond(Answer{Status: Success, Operation: op}) })
+		s.keeper.answer(Answer{Status: Success, Operation: op}, respond)
 	})
 }
 

@@ -283,7 +283,7 @@ type keeper struct {
 	unknown map[string]json.RawMessage
 
 	asked   uint64 // counts who has asked for the state to be written
-	after   []func()
+	after   []func(error)
 	saved   revisions
 	savedAt time.Time
 }
@@ -295,11 +295,30 @@ type revisions struct{ devices, registrations, dongle, upgrades, groups, asked u
 // between is learnt again from the devices; memory cards wear out with each write.
 const saveInterval = 5 * time.Second
 
-// whenSaved runs f once the state as it is now is on the disk: an answer must not promise what a
-// power cut takes back.
-func (k *keeper) whenSaved(f func()) {
+// whenSaved runs f once the state as it is now is on the disk, or cannot be written: an answer must not
+// promise what a power cut takes back.
+func (k *keeper) whenSaved(f func()) { k.afterSave(func(error) { f() }) }
+
+// afterSave is whenSaved for those who have to know why the state cannot be written.
+func (k *keeper) afterSave(f func(error)) {
 	k.asked++
 	k.after = append(k.after, f)
+}
+
+// answer gives an answer once the state is on the disk. Where that cannot be written, it does not say that
+// the state has the request, and no success: what was done is lost when the service stops.
+func (k *keeper) answer(a Answer, respond Respond) {
+	k.afterSave(func(err error) {
+		if err != nil {
+			a.Kept = false
+		}
+		if err != nil && a.Status == Success {
+			a.Status = Failure
+			a.Error = fmt.Sprintf("it is done, but cannot be written to the disk, so that it is lost when "+
+				"the service stops (%v); free some space or mend the disk, and ask again", err)
+		}
+		respond(a)
+	})
 }
 
 // save hands the state to the file where it is not the one that was handed to it last.
@@ -311,10 +330,10 @@ func (k *keeper) save(now revisions, at time.Time, snapshot func() []byte) {
 	k.savedAt = at
 	done := k.takeWaiting()
 	if k.file == nil {
-		done()
+		done(nil)
 		return
 	}
-	k.file.Save(snapshot(), func() { k.owner.inbox.Post(done) })
+	k.file.Save(snapshot(), func(err error) { k.owner.inbox.Post(func() { done(err) }) })
 }
 
 // saveNow writes the state for those who wait for it, and reports whether there were any.
@@ -323,20 +342,21 @@ func (k *keeper) saveNow(snapshot func() []byte) bool {
 		return false
 	}
 	done := k.takeWaiting()
+	var err error
 	if k.file != nil {
-		k.file.SaveNow(snapshot())
+		err = k.file.SaveNow(snapshot())
 	}
-	done()
+	done(err)
 	return true
 }
 
-// takeWaiting returns a function that tells all who wait for the state to be written that it was.
-func (k *keeper) takeWaiting() func() {
+// takeWaiting returns a function that tells all who wait for the state to be written that it was, or why not.
+func (k *keeper) takeWaiting() func(error) {
 	waiting := k.after
 	k.after = nil
-	return func() {
+	return func(err error) {
 		for _, f := range waiting {
-			f()
+			f(err)
 		}
 	}
 }

@@ -38,8 +38,19 @@ func TestDiskIsNeverWritable(t *testing.T) {
 		}
 		url, data := w.image(0x117C, 0x2201, 2, 5_000)
 		w.met(bulb)
-		w.add(bulb, url)
-		w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		said := map[string]func(otasvc.Respond){
+			"add_image": func(r otasvc.Respond) { w.service.AddImage(otasvc.AddImage{Device: ref(bulb), URL: url}, r) },
+			"rename":    func(r otasvc.Respond) { w.service.Rename(ref(bulb), "Kitchen", r) },
+		}
+		for name, request := range said {
+			a := w.ask(request)
+			if a.Status != otasvc.Failure || !strings.Contains(a.Error, "it is done, but cannot be written") {
+				t.Errorf("%s: %+v", name, a)
+			}
+		}
+		if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)}); a.Kept {
+			t.Errorf("the state has what it does not have: %+v", a)
+		}
 		if u := w.ended(time.Hour, bulb); u.State != upgrade.Succeeded {
 			t.Errorf("%s %s", u.State, u.Reason)
 		}

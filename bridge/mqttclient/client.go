@@ -62,9 +62,24 @@ var (
 //
 // retained is true when the broker had kept the message, so that it was not published just now. duplicate is
 // true when the broker says that it may have delivered the message before. Some brokers say so of every
-// message that had waited for this client, so it is no reason to drop one. A QoS 2 message is handed over
-// once, however often the broker delivers it again after a lost connection.
+// message that had waited for this client, so it is no reason to drop one. A message is handed over once,
+// however often the broker delivers it again after a lost connection.
 type MessageHandler func(topic string, payload []byte, retained, duplicate bool)
+
+// Command is a message that asks for something.
+type Command struct {
+	Topic   string
+	Payload []byte
+	// Retained says that the broker had kept the message, so that it was not published just now.
+	Retained bool
+	// Delivery differs from that of every other message, and is the same where the broker delivers one again
+	// to a later life of the service; see [Client.Expect]. It is empty at QoS 0.
+	Delivery string
+	// Acknowledge tells the broker that it need not deliver the message again. It must be called once the
+	// command cannot be lost any more, soon, and by any goroutine. Without it the broker stops delivering
+	// commands until a minute has passed.
+	Acknowledge func()
+}
 
 // Subscription is a topic filter and the handler of its messages. Where several filters match a topic, the
 // first one gets the message.
@@ -78,9 +93,9 @@ type Subscription struct {
 	// subscription has QoS 0, so that no messages wait at the broker for it, and ends when the connection is
 	// stable.
 	KeptOnly bool
-	// Commands says that a retained message must not be taken for one that was published just now. Such a
-	// message comes as retained alone, also where it waited in the service's session at the broker.
-	Commands bool
+	// Commands, where it is not nil, takes the messages in the place of Handler, under the same rules. A
+	// retained message comes as retained alone, also where it waited in the service's session at the broker.
+	Commands func(Command)
 }
 
 // Observer counts what happens between the service and the broker. Its methods must not block.
@@ -130,12 +145,12 @@ type Options struct {
 // acknowledgement was lost, as QoS 1 allows. (Paho's own reconnection and store would send old retained
 // values after new ones, keep an unlimited number of messages, and leave tokens open that nobody completes.)
 type Client struct {
-	options Options
-	urls    []*url.URL
-	log     *slog.Logger
-	outbox  *Outbox
-	held    heldMessages
-	back    heldBack
+	options    Options
+	urls       []*url.URL
+	log        *slog.Logger
+	outbox     *Outbox
+	deliveries deliveries
+	back       heldBack
 
 	mu         sync.Mutex
 	session    *session
@@ -261,6 +276,10 @@ func (c *Client) Health() error {
 
 // String returns a name for logs.
 func (c *Client) String() string { return "MQTT client " + c.options.ClientID }
+
+// Expect tells which commands an earlier life of the service has taken, by their [Command.Delivery]. Where
+// the broker delivers one again it is acknowledged, and not handed over. It must be called before Run.
+func (c *Client) Expect(deliveries []string) { c.deliveries.expect(deliveries) }
 
 // Run connects, and connects again, until ctx ends. Then it publishes the messages that wait, for 5 seconds
 // at most, and "offline", disconnects and returns nil. Call it once, and stop it after everything that

@@ -188,7 +188,7 @@ func TestClientQueuedCommands(t *testing.T) {
 		start := func(inbox *messageInbox) func() {
 			return runClient(t, newClient(t, mqttclient.Options{
 				OpenConnection: network.open("service"),
-				Subscriptions:  []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle, Commands: true}},
+				Subscriptions:  []mqttclient.Subscription{{Filter: "base/request/#", Commands: inbox.command}},
 			}))
 		}
 		var inbox messageInbox

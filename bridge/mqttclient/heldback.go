@@ -14,6 +14,10 @@ const (
 	// keptTimeout is how long the broker gets to deliver what it retains after it has granted the
 	// subscriptions. Brokers do so at once.
 	keptTimeout = time.Second
+	// mostUnacknowledged is how many of the messages that are held back are not acknowledged. Brokers deliver
+	// only some messages ahead of the acknowledgements (Mosquitto 20), and those behind them would come when
+	// nothing is held back any more.
+	mostUnacknowledged = 10
 	// maxHeldBack is how many bytes of messages are held back. Who has more waiting gets them at once, rather
 	// than that they are lost.
 	maxHeldBack = 4 << 20
@@ -30,13 +34,12 @@ type heldBack struct {
 
 // heldMessage is a message that is held back.
 type heldMessage struct {
-	topic   string
-	payload []byte
+	command Command
 	deliver func()
 }
 
 // content is what a message has in common with a copy of it.
-func (m *heldMessage) content() string { return m.topic + "\x00" + string(m.payload) }
+func (m *heldMessage) content() string { return m.command.Topic + "\x00" + string(m.command.Payload) }
 
 // begin has messages held back from now on.
 func (h *heldBack) begin() {
@@ -55,7 +58,10 @@ func (h *heldBack) take(m heldMessage) {
 		return
 	}
 	h.messages = append(h.messages, m)
-	h.bytes += len(m.payload)
+	if oldest := len(h.messages) - mostUnacknowledged; oldest > 0 {
+		h.messages[oldest-1].command.Acknowledge()
+	}
+	h.bytes += len(m.command.Payload)
 	if h.bytes > maxHeldBack {
 		h.release()
 	}
@@ -81,7 +87,9 @@ func (h *heldBack) end() {
 // release does what end says; the lock is held.
 func (h *heldBack) release() {
 	for i := range h.messages {
-		if m := &h.messages[i]; !h.retained[m.content()] {
+		if m := &h.messages[i]; h.retained[m.content()] {
+			m.command.Acknowledge() // it was answered as the retained one
+		} else {
 			m.deliver()
 		}
 	}

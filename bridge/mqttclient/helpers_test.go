@@ -215,6 +215,12 @@ func (i *messageInbox) handle(topic string, payload []byte, retained, _ bool) {
 	i.got = append(i.got, s)
 }
 
+// command takes a command, and acknowledges it at once.
+func (i *messageInbox) command(c mqttclient.Command) {
+	i.handle(c.Topic, c.Payload, c.Retained, false)
+	c.Acknowledge()
+}
+
 func (i *messageInbox) take() []string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -291,6 +297,8 @@ type scriptedBroker struct {
 	t     *testing.T
 	conns chan net.Conn
 	dials []time.Time
+	// session says that there was a connection before.
+	session bool
 }
 
 func (s *scriptedBroker) open(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
@@ -310,8 +318,22 @@ func (s *scriptedBroker) accept(code byte) (net.Conn, *packets.ConnectPacket) {
 	}
 	ack := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
 	ack.ReturnCode = code
+	if code == packets.Accepted {
+		ack.SessionPresent = s.session // a broker keeps the session of before
+		s.session = true
+	}
 	s.write(conn, ack)
 	return conn, connect
+}
+
+// isAcknowledgement reports whether a packet acknowledges what was delivered.
+func isAcknowledgement(p packets.ControlPacket) bool {
+	switch p.(type) {
+	case *packets.PubrecPacket, *packets.PubackPacket:
+		return true
+	default:
+		return false
+	}
 }
 
 // subscribed takes the next SUBSCRIBE and answers it, with the code for what deny holds.
@@ -319,7 +341,7 @@ func (s *scriptedBroker) subscribed(conn net.Conn, deny string) {
 	s.t.Helper()
 	// Acknowledgements of what was delivered before may stand in front of it.
 	p := s.read(conn)
-	for _, early := p.(*packets.PubrecPacket); early; _, early = p.(*packets.PubrecPacket) {
+	for isAcknowledgement(p) {
 		p = s.read(conn)
 	}
 	sub, ok := p.(*packets.SubscribePacket)

@@ -297,7 +297,7 @@ func TestMosquittoSession(t *testing.T) {
 		last net.Conn
 	)
 	var inbox messageInbox
-	subscriptions := []mqttclient.Subscription{{Filter: "base/request/#", Handler: inbox.handle, Commands: true}}
+	subscriptions := []mqttclient.Subscription{{Filter: "base/request/#", Commands: inbox.command}}
 	c := newClient(t, mqttclient.Options{
 		Subscriptions: subscriptions,
 		OpenConnection: func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {

@@ -66,9 +66,10 @@ func (c *Client) open(ctx context.Context, u *url.URL) (*session, error) {
 	o.SetUsername(c.options.Username)
 	o.SetPassword(c.options.Password)
 	o.SetCleanSession(false) // commands wait at the broker while the service is away
-	o.SetStore(&inboundStore{held: &c.held})
+	o.SetStore(&inboundStore{deliveries: &c.deliveries})
 	o.SetOrderMatters(true)
-	o.SetAutoReconnect(false) // Client.Run connects again
+	o.SetAutoAckDisabled(true) // see receive
+	o.SetAutoReconnect(false)  // Client.Run connects again
 	o.SetConnectRetry(false)
 	o.SetConnectTimeout(connectTimeout)
 	o.SetKeepAlive(keepAlive)
@@ -94,6 +95,7 @@ func (c *Client) open(ctx context.Context, u *url.URL) (*session, error) {
 	err := token.Error()
 	if err == nil {
 		if !token.SessionPresent() { // so nothing has waited there
+			c.deliveries.forget()
 			c.back.end()
 		}
 		return s, nil
@@ -444,6 +446,7 @@ func (s *session) farewell() {
 func (s *session) receive(m mqtt.Message) {
 	c := s.client
 	if m.Topic() == c.statusTopic() {
+		m.Ack()
 		// A broker can notice late that a connection of ours has ended, such as that of a service that was
 		// killed. The Last Will then says "offline" after this connection has said "online", so it is said
 		// again.
@@ -462,35 +465,47 @@ func (s *session) receive(m mqtt.Message) {
 		return
 	}
 
-	if m.Qos() == 2 && !c.held.take(m.MessageID(), m.Duplicate()) {
-		return
-	}
-	for _, sub := range c.options.Subscriptions {
-		if FilterMatches(sub.Filter, m.Topic()) {
-			c.deliver(sub, m)
+	acknowledge := func() {}
+	key := ""
+	if m.Qos() > 0 {
+		d, fresh := c.deliveries.take(m)
+		if !fresh {
 			return
 		}
+		acknowledge = func() { c.deliveries.finish(d) }
+		key = d.key
+	}
+	for _, sub := range c.options.Subscriptions {
+		switch {
+		case !FilterMatches(sub.Filter, m.Topic()):
+			continue
+		case sub.Commands != nil:
+			c.deliver(sub, Command{
+				Topic:       m.Topic(),
+				Payload:     m.Payload(),
+				Retained:    m.Retained(),
+				Delivery:    key,
+				Acknowledge: acknowledge,
+			})
+		default:
+			sub.Handler(m.Topic(), m.Payload(), m.Retained(), m.Duplicate())
+			acknowledge()
+		}
+		return
 	}
 	// The broker still has a subscription of an earlier configuration in the session.
 	c.log.Debug("MQTT message without a handler", "topic", m.Topic())
+	acknowledge()
 }
 
-// deliver hands a message to the handler of its subscription, now or when it is known what the broker
-// retains.
-func (c *Client) deliver(sub Subscription, m mqtt.Message) {
-	message := heldMessage{
-		topic:   m.Topic(),
-		payload: m.Payload(),
-		deliver: func() { sub.Handler(m.Topic(), m.Payload(), m.Retained(), m.Duplicate()) },
-	}
-	switch {
-	case !sub.Commands:
-		message.deliver()
-	case m.Retained():
+// deliver hands a command to its handler, now or when it is known what the broker retains.
+func (c *Client) deliver(sub Subscription, command Command) {
+	message := heldMessage{command: command, deliver: func() { sub.Commands(command) }}
+	if command.Retained {
 		c.back.takeRetained(message)
-	default:
-		c.back.take(message)
+		return
 	}
+	c.back.take(message)
 }
 
 // statusTopic returns the topic that says whether the service is connected.
@@ -518,38 +533,9 @@ func FilterMatches(filter, topic string) bool {
 	}
 }
 
-// heldMessages remembers which QoS 2 messages were handed over but not yet released by the broker. It
-// outlives the connection, as the broker's memory of them does: paho itself would hand such a message over
-// again when the broker delivers it again.
-type heldMessages struct {
-	mu  sync.Mutex
-	ids map[uint16]struct{}
-}
-
-// take reports whether the message is to be handed over, and remembers it.
-func (h *heldMessages) take(id uint16, duplicate bool) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if _, known := h.ids[id]; known && duplicate {
-		return false
-	}
-	if h.ids == nil {
-		h.ids = make(map[uint16]struct{})
-	}
-	h.ids[id] = struct{}{}
-	return true
-}
-
-// release forgets a message that the broker has released.
-func (h *heldMessages) release(id uint16) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.ids, id)
-}
-
 // inboundStore is paho's message store. It stores nothing (see Client): paho uses it to say that a QoS 2
 // message has been released.
-type inboundStore struct{ held *heldMessages }
+type inboundStore struct{ deliveries *deliveries }
 
 // Open does nothing.
 func (s *inboundStore) Open() {}
@@ -573,7 +559,7 @@ func (s *inboundStore) All() []string { return nil }
 func (s *inboundStore) Del(key string) {
 	if digits, inbound := strings.CutPrefix(key, "i."); inbound {
 		if id, err := strconv.ParseUint(digits, 10, 16); err == nil {
-			s.held.release(uint16(id))
+			s.deliveries.release(uint16(id))
 		}
 	}
 }

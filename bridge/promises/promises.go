@@ -25,6 +25,8 @@ type Promise struct {
 	ID string `json:"id"`
 	// Operation is the request's operation, as in its topic.
 	Operation string `json:"operation"`
+	// Delivery is that of the message by which the request came; empty where that cannot come again.
+	Delivery string `json:"delivery,omitempty"`
 	// Payload is the request's payload, a JSON object.
 	Payload json.RawMessage `json:"payload"`
 	// Withheld says that the payload lacks secrets that it had, so that it cannot be carried out again.
@@ -35,6 +37,8 @@ type Promise struct {
 type Answer struct {
 	// ID differs from that of every other answer, over restarts too.
 	ID string `json:"id"`
+	// Delivery is that of the request, as in Promise.
+	Delivery string `json:"delivery,omitempty"`
 	// Topic and Response are what is to be published; the response is a JSON object.
 	Topic    string          `json:"topic"`
 	Response json.RawMessage `json:"response"`
@@ -48,7 +52,7 @@ type Book struct {
 	mu      sync.Mutex
 	open    []Promise // in the order in which they were made
 	answers []Answer  // in the order in which they were given; on the disk only from one life to the next
-	kept    []Answer  // those of the life before
+	kept    []Answer  // those on the disk: of the life before, and those of promises
 }
 
 // lists are the lists in the file, as package document wants them.
@@ -122,13 +126,42 @@ func (b *Book) Open() []Promise {
 	return slices.Clone(b.open)
 }
 
-// Keep notes a promise; then is called, on any goroutine, once that is on the disk, or the disk cannot be
-// written.
-func (b *Book) Keep(p Promise, then func()) {
+// Deliveries lists the messages whose requests are on the disk, answered or not.
+func (b *Book) Deliveries() (list []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.open {
+		list = append(list, p.Delivery)
+	}
+	for _, a := range b.kept {
+		list = append(list, a.Delivery)
+	}
+	return slices.DeleteFunc(list, func(delivery string) bool { return delivery == "" })
+}
+
+// Keep notes a promise; then is called, on any goroutine, once that is on the disk. Where the disk cannot be
+// written it is called with the error, and nothing is promised.
+func (b *Book) Keep(p Promise, then func(error)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.open = append(b.open, p)
-	b.file.Save(b.bytes(), then)
+	b.file.Save(b.bytes(), func(err error) {
+		if err != nil {
+			b.Drop(p.ID)
+		}
+		then(err)
+	})
+}
+
+// Settle notes the final answer to what was promised; then is called, on any goroutine, once that is on the
+// disk, or the disk cannot be written. An answer that somebody may have got is not to be followed by another
+// one in the next life of the service.
+func (b *Book) Settle(promise string, a Answer, then func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.open = slices.DeleteFunc(b.open, func(p Promise) bool { return p.ID == promise })
+	b.kept = append(b.kept, a)
+	b.file.Save(b.bytes(), func(error) { then() })
 }
 
 // Drop notes that a promise was kept. It does nothing where there is none with that ID.
@@ -138,12 +171,12 @@ func (b *Book) Drop(id string) {
 	before := len(b.open)
 	b.open = slices.DeleteFunc(b.open, func(p Promise) bool { return p.ID == id })
 	if len(b.open) != before {
-		b.file.Save(b.bytes(), func() {})
+		b.file.Save(b.bytes(), func(error) {})
 	}
 }
 
-// Answers lists the answers that an earlier life of the service has given and that the broker is not known to
-// have.
+// Answers lists the answers on the disk that the broker is not known to have: at the start those that an
+// earlier life of the service has given.
 func (b *Book) Answers() []Answer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -165,7 +198,7 @@ func (b *Book) Had(id string) {
 	b.answers = slices.DeleteFunc(b.answers, is)
 	if slices.ContainsFunc(b.kept, is) {
 		b.kept = slices.DeleteFunc(b.kept, is)
-		b.file.Save(b.bytes(), func() {})
+		b.file.Save(b.bytes(), func(error) {})
 	}
 }
 

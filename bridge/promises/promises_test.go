@@ -51,7 +51,7 @@ func TestPromisesOutliveTheProcess(t *testing.T) {
 		has(t, b)
 		for _, id := range []string{"1", "2", "3"} {
 			durable := make(chan struct{})
-			b.Keep(promise(id), func() { close(durable) })
+			b.Keep(promise(id), func(error) { close(durable) })
 			<-durable
 			if content, err := os.ReadFile(path); err != nil || !bytes.Contains(content, []byte(`"id":"`+id+`"`)) {
 				t.Errorf("%s is not on the disk: %s, %v", id, content, err)
@@ -72,8 +72,8 @@ func TestPromisesOutliveTheProcess(t *testing.T) {
 func TestDamagedPromise(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "requests.json")
 	kept(t, path, func(b *promises.Book) {
-		b.Keep(promise("1"), func() {})
-		b.Keep(promise("2"), func() {})
+		b.Keep(promise("1"), func(error) {})
+		b.Keep(promise("2"), func(error) {})
 	})
 	content, err := os.ReadFile(path)
 	if err != nil {

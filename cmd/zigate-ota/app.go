@@ -181,11 +181,8 @@ func (a *app) topics() contract.Topics { return contract.Topics(a.cfg.MQTT.BaseT
 // subscriptions returns what the service listens to at the broker.
 func (a *app) subscriptions(discovered string) []mqttclient.Subscription {
 	list := []mqttclient.Subscription{{
-		Filter: a.topics().Requests(),
-		Handler: func(topic string, payload []byte, retained, _ bool) {
-			a.bridge.HandleRequest(topic, payload, retained)
-		},
-		Commands: true,
+		Filter:   a.topics().Requests(),
+		Commands: func(c mqttclient.Command) { a.bridge.HandleRequest(c) },
 	}}
 	if a.births != nil {
 		list = append(list, mqttclient.Subscription{
@@ -249,6 +246,7 @@ func (a *app) addBridge(meters *metrics.Metrics) (*bridge.Feed, error) {
 		}
 	}
 	a.bridge = bridge.New(options)
+	a.client.Expect(book.Deliveries())
 	a.bridge.Resume()
 	return feed, nil
 }

@@ -38,9 +38,9 @@ func makerOf(kind Kind) maker {
 	return m
 }
 
-// HoldLimit is how long a device keeps an image that it is told not to install yet, before it installs it all
-// the same; 0 where it keeps it for as long as it is told, as far as is known. The OTA clients of Telink's and
-// of Texas Instruments' stacks ask once an hour, and give up waiting.
+// HoldLimit is how long a device keeps an image that it is told not to install yet, before it installs it
+// all the same; 0 where it keeps it for as long as it is told, as far as is known. The OTA clients of
+// Telink's and of Texas Instruments' stacks ask once an hour, and give up waiting.
 func HoldLimit(chip otafile.Chip) time.Duration {
 	switch chip {
 	case otafile.ChipTelink:

@@ -185,9 +185,9 @@ const (
 	ChipTexasInstruments // those of the families CC13xx and CC26xx
 )
 
-// Chip says whose chip the firmware of the image is surely for: the upgrade image starts with firmware in that
-// maker's format, and its checksum holds. An image that only contains such firmware, perhaps for a second
-// processor in the device, does not count.
+// Chip says whose chip the firmware of the image is surely for: the upgrade image starts with firmware in
+// that maker's format, and its checksum holds. An image that only contains such firmware, perhaps for a
+// second processor in the device, does not count.
 func (f *File) Chip() Chip {
 	memory := &unpacking{left: unpackingMemory}
 	for _, data := range f.firmware() {

@@ -32,7 +32,7 @@ type File struct {
 
 	mu      sync.Mutex
 	pending []byte
-	after   []func()
+	after   []func(error)
 	closed  bool
 	wake    chan struct{}
 	closing chan struct{}
@@ -158,8 +158,10 @@ func (f *File) setAside() error {
 	return nil
 }
 
-// Save has a snapshot written; after is called, on any goroutine, once it or a newer one is on the disk.
-func (f *File) Save(snapshot []byte, after func()) {
+// Save has a snapshot written; after is called, on any goroutine, once it or a newer one is on the disk, or
+// with the error that says why it cannot be written. In that case it is tried again, and nobody is told of
+// that.
+func (f *File) Save(snapshot []byte, after func(error)) {
 	f.mu.Lock()
 	f.pending = snapshot
 	f.after = append(f.after, after)
@@ -170,11 +172,11 @@ func (f *File) Save(snapshot []byte, after func()) {
 	}
 }
 
-// SaveNow has a snapshot written and waits for it.
-func (f *File) SaveNow(snapshot []byte) {
-	done := make(chan struct{})
-	f.Save(snapshot, func() { close(done) })
-	<-done
+// SaveNow has a snapshot written and waits for it. The error says why it cannot be written.
+func (f *File) SaveNow(snapshot []byte) error {
+	done := make(chan error, 1)
+	f.Save(snapshot, func(err error) { done <- err })
+	return <-done
 }
 
 // saveRetry is how long a disk that refused a write is left alone.
@@ -204,10 +206,8 @@ func (f *File) Run() {
 		}
 		err := f.write(data)
 		f.report(err)
-		// An answer is owed even where the disk is full: what was asked for is in force, and
-		// the trouble is told.
 		for _, done := range after {
-			done()
+			done(err)
 		}
 		if err != nil && !closed {
 			f.mu.Lock()

@@ -240,7 +240,7 @@ func TestNewestStateCounts(t *testing.T) {
 	f, _ := d.open()
 	told := make(chan struct{}, 3)
 	for _, state := range []string{"1", "2", "3"} {
-		f.Save([]byte(state), func() { told <- struct{}{} })
+		f.Save([]byte(state), func(error) { told <- struct{}{} })
 	}
 	d.running(f, "3", func() {
 		for range 3 {

@@ -61,17 +61,17 @@ func (u *Upgrade) Why() string {
 // HeldTooShort says for a person that the device will not keep its image for as long as was asked for; it is
 // empty where it will.
 func (u *Upgrade) HeldTooShort() string {
-	o := &u.order
+	i := &u.order.Installation
 	from := u.downloadedAt
 	if from.IsZero() {
 		from = u.WantedSince()
 	}
-	held := o.Installation.When == InstallHold || o.Installation.When == InstallAt && o.Installation.At.Sub(from) > o.Installation.HoldLimit
-	if o.Installation.HoldLimit == 0 || !held {
+	held := i.When == InstallHold || i.When == InstallAt && i.At.Sub(from) > i.HoldLimit
+	if i.HoldLimit == 0 || !held {
 		return ""
 	}
 	return fmt.Sprintf("the device installs the image by itself %d hours after its download, whatever it is "+
-		"told: the firmware for its chip does not wait any longer", int(o.Installation.HoldLimit.Hours()))
+		"told: the firmware for its chip does not wait any longer", int(i.HoldLimit.Hours()))
 }
 
 // SameRefusal reports whether an upgrade was refused as another one was: who was told of the one learns

@@ -163,7 +163,13 @@ type attempted struct {
 
 // New is an upgrade that stands in the queue, or waits for its time.
 func New(o Order, now time.Time) *Upgrade {
-	u := &Upgrade{order: o, stage: StageQueued, queuedAt: now, tries: tries{attempt: 1}, offeredVersion: o.ImageVersion}
+	u := &Upgrade{
+		order:          o,
+		stage:          StageQueued,
+		queuedAt:       now,
+		tries:          tries{attempt: 1},
+		offeredVersion: o.ImageVersion,
+	}
 	if o.DueAt.After(now) {
 		u.stage = StageScheduled
 		u.deadlines.set(purposeDue, o.DueAt)
