@@ -46,8 +46,8 @@ type Options struct {
 	// its folder must exist. With it a message at QoS 1 is acknowledged to who publishes it when each client
 	// with a session has acknowledged it, or when it is on the disk. With an empty one sessions are lost.
 	SessionsFile string
-	// Value returns what the service itself holds of a retained topic that it publishes. Where that is what it
-	// has published, both hold it once. It may be nil.
+	// Value returns what the service itself holds of a retained topic that it publishes. Where that is what
+	// it has published, both hold it once. It may be nil.
 	Value    func(topic string) (payload []byte, known bool)
 	Observer Observer     // may be nil
 	Logger   *slog.Logger // may be nil

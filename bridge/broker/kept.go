@@ -30,8 +30,8 @@ const (
 	keepLater   = 5 * time.Minute
 )
 
-// keptVersion is the version of the file that this program writes and reads: an object with the version and the
-// messages, by topic.
+// keptVersion is the version of the file that this program writes and reads: an object with the version and
+// the messages, by topic.
 const keptVersion = 1
 
 // unreadable is added to the name of a file that was set aside.
@@ -81,8 +81,8 @@ func (k *keeper) load(now time.Time) error {
 	messages, err := readKept(k.path)
 	if err != nil {
 		if rename := os.Rename(k.path, k.path+unreadable); rename != nil {
-			return fmt.Errorf("embedded MQTT broker: retained messages: %w; and the file cannot be set aside: "+
-				"%w", err, rename)
+			return fmt.Errorf("embedded MQTT broker: retained messages: %w; the file cannot be set aside: %w",
+				err, rename)
 		}
 		k.log.Error("the embedded MQTT broker's retained messages cannot be read and were set aside; "+
 			"what other clients had retained is lost", "file", k.path+unreadable, "error", err)

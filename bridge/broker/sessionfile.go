@@ -51,13 +51,13 @@ type record struct {
 	Taken   []uint64       `json:"taken,omitempty"` // numbers of messages that no client waits for any more
 }
 
-// storedSession is a session in the file.
+// storedSession is a session in the file. Days are counted from 1970, in UTC.
 type storedSession struct {
 	ClientID      string               `json:"clientId"`
 	Near          bool                 `json:"near,omitempty"` // of a client inside the process
 	Protocol      byte                 `json:"protocol"`       // 3, 4 (MQTT 3.1.1) or 5
 	Expiry        uint32               `json:"expiry,omitempty"`
-	Seen          int64                `json:"seen"`                    // the last day with a connection, counted from 1970 in UTC
+	Seen          int64                `json:"seen"`                    // day of the last connection
 	Subscriptions []storedSubscription `json:"subscriptions,omitempty"` // by filter
 }
 
@@ -102,7 +102,7 @@ func (k *storing) load(now time.Time) error {
 	held, err := readSessionsFile(k.path)
 	if err != nil {
 		if rename := os.Rename(k.path, k.path+unreadable); rename != nil {
-			return fmt.Errorf("embedded MQTT broker: sessions: %w; and the file cannot be set aside: %w",
+			return fmt.Errorf("embedded MQTT broker: sessions: %w; the file cannot be set aside: %w",
 				err, rename)
 		}
 		log.Error("the embedded MQTT broker's sessions cannot be read and were set aside; what clients that "+
