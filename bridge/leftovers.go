@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"maps"
@@ -40,7 +39,7 @@ type Leftovers struct {
 	found  chan struct{}
 
 	mu   sync.Mutex
-	kept map[string][]byte // by topic; the records of devices without their payload
+	kept map[string][]byte // by topic: of discovery documents the outline, of records nothing
 }
 
 // NewLeftovers makes a task that gets messages through Handle. prefix is that of Home Assistant's
@@ -80,13 +79,12 @@ func (l *Leftovers) Handle(topic string, payload []byte, retained, _ bool) {
 		return
 	}
 
-	if l.topics.IsOfDevice(topic) {
-		payload = nil // a thousand records need not be kept for that it is there
-	} else if value, known := l.out.Value(topic); known && bytes.Equal(value, payload) {
-		payload = value // nor a thousand documents twice
+	var outline []byte // what a thousand devices retain would take megabytes
+	if !l.topics.IsOfDevice(topic) {
+		outline = homeassistant.Outline(payload)
 	}
 	l.mu.Lock()
-	l.kept[topic] = payload
+	l.kept[topic] = outline
 	l.mu.Unlock()
 	select {
 	case l.found <- struct{}{}:
