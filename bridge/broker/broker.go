@@ -111,67 +111,23 @@ func (b *Broker) Run(ctx context.Context) error {
 		return errors.New("embedded MQTT broker: Run was called before")
 	}
 
-	var socket net.Listener
-	if b.options.Addr != "" {
-		var err error
-		socket, err = (&net.ListenConfig{}).Listen(ctx, "tcp", b.options.Addr)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf(
-				"embedded MQTT broker: %s is in use, most likely by another MQTT broker: stop that one, "+
-					"or use it by setting ZIGATE_OTA_MQTT_URL (tcp://%s), or set ZIGATE_OTA_BROKER_ADDR to "+
-					"another port: %w",
-				b.options.Addr, b.options.Addr, err,
-			)
-		}
-		if err != nil {
-			return fmt.Errorf("embedded MQTT broker: listening on %s (ZIGATE_OTA_BROKER_ADDR): %w",
-				b.options.Addr, err)
-		}
-	}
-
-	server := mochi.New(b.serverOptions())
-	hook := &access{
-		server: server, username: b.options.Username, password: b.options.Password,
-		serviceID: b.options.ServiceID, log: b.log,
-	}
-	if err := server.AddHook(hook, nil); err != nil {
-		return fmt.Errorf("embedded MQTT broker: %w", err)
-	}
-	retained := newRetained(server, b.options.Value, b.log)
-	sessions := newSessions(server, retained, b.options.Observer, b.log)
-	retained.sessions = sessions
-	for _, hook := range []mochi.Hook{retained, sessions} {
-		if err := server.AddHook(hook, nil); err != nil {
-			return fmt.Errorf("embedded MQTT broker: %w", err)
-		}
-	}
-	var kept *keeper
-	if b.options.RetainedFile != "" {
-		kept = newKeeper(b.options.RetainedFile, retained, b.log)
-		if err := kept.load(time.Now()); err != nil {
-			return err
-		}
-	}
-	stored := &storing{sessions: sessions, path: b.options.SessionsFile, serviceID: b.options.ServiceID}
-	if err := stored.load(time.Now()); err != nil {
+	socket, err := b.listen(ctx)
+	if err != nil {
 		return err
 	}
-	near := newListener(nearID, nil, sessions)
-	attached := []*listener{near}
-	if socket != nil {
-		attached = append(attached, newListener("tcp", socket, sessions))
-	}
-	for _, l := range attached {
-		if err := server.AddListener(l); err != nil {
-			return fmt.Errorf("embedded MQTT broker: %w", err)
+	parts, err := b.assemble(socket)
+	if err != nil {
+		if socket != nil {
+			_ = socket.Close() // nobody has connected
 		}
+		return err
 	}
-	if err := server.Serve(); err != nil {
+	if err := parts.server.Serve(); err != nil {
 		return fmt.Errorf("embedded MQTT broker: %w", err)
 	}
 
 	b.mu.Lock()
-	b.near = near
+	b.near = parts.near
 	if socket != nil {
 		b.addr = socket.Addr()
 	}
@@ -186,26 +142,96 @@ func (b *Broker) Run(ctx context.Context) error {
 	until, gone := context.WithCancel(context.WithoutCancel(ctx))
 	defer gone()
 	var keeping sync.WaitGroup
-	keeping.Go(func() { stored.run(until) })
-	if kept != nil {
-		kept.run(ctx)
+	keeping.Go(func() { parts.stored.run(until) })
+	if parts.kept != nil {
+		parts.kept.run(ctx)
 	}
 	<-ctx.Done()
 	b.mu.Lock()
 	b.near = nil
 	b.mu.Unlock()
-	err := server.Close()
-	sessions.pumps.Wait()
+	err = parts.server.Close()
+	parts.sessions.pumps.Wait()
 	gone()
 	keeping.Wait()
-	stored.close()
-	if kept != nil {
-		kept.save()
+	parts.stored.close()
+	if parts.kept != nil {
+		parts.kept.save()
 	}
 	if err != nil {
 		return fmt.Errorf("embedded MQTT broker: closing: %w", err)
 	}
 	return nil
+}
+
+// listen opens the socket; it is nil where the broker takes connections inside the process only.
+func (b *Broker) listen(ctx context.Context) (net.Listener, error) {
+	if b.options.Addr == "" {
+		return nil, nil
+	}
+	socket, err := (&net.ListenConfig{}).Listen(ctx, "tcp", b.options.Addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf(
+			"embedded MQTT broker: %s is in use, most likely by another MQTT broker: stop that one, "+
+				"or use it by setting ZIGATE_OTA_MQTT_URL (tcp://%s), or set ZIGATE_OTA_BROKER_ADDR to "+
+				"another port: %w",
+			b.options.Addr, b.options.Addr, err,
+		)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("embedded MQTT broker: listening on %s (ZIGATE_OTA_BROKER_ADDR): %w",
+			b.options.Addr, err)
+	}
+	return socket, nil
+}
+
+// parts is what a broker that runs consists of.
+type parts struct {
+	server   *mochi.Server
+	sessions *sessions
+	stored   *storing
+	kept     *keeper // nil where retained messages are not kept
+	near     *listener
+}
+
+// assemble makes the parts, with what the files hold.
+func (b *Broker) assemble(socket net.Listener) (*parts, error) {
+	server := mochi.New(b.serverOptions())
+	retained := newRetained(server, b.options.Value, b.log)
+	sessions := newSessions(server, retained, b.options.Observer, b.log)
+	retained.sessions = sessions
+	access := &access{
+		server: server, username: b.options.Username, password: b.options.Password,
+		serviceID: b.options.ServiceID, log: b.log,
+	}
+	for _, hook := range []mochi.Hook{access, retained, sessions} {
+		if err := server.AddHook(hook, nil); err != nil {
+			return nil, fmt.Errorf("embedded MQTT broker: %w", err)
+		}
+	}
+
+	p := &parts{server: server, sessions: sessions, near: newListener(nearID, nil, sessions)}
+	if b.options.RetainedFile != "" {
+		p.kept = newKeeper(b.options.RetainedFile, retained, b.log)
+		if err := p.kept.load(time.Now()); err != nil {
+			return nil, err
+		}
+	}
+	p.stored = &storing{sessions: sessions, path: b.options.SessionsFile, serviceID: b.options.ServiceID}
+	if err := p.stored.load(time.Now()); err != nil {
+		return nil, err
+	}
+
+	attached := []*listener{p.near}
+	if socket != nil {
+		attached = append(attached, newListener("tcp", socket, sessions))
+	}
+	for _, l := range attached {
+		if err := server.AddListener(l); err != nil {
+			return nil, fmt.Errorf("embedded MQTT broker: %w", err)
+		}
+	}
+	return p, nil
 }
 
 // serverOptions returns the options of the MQTT server.
