@@ -2,6 +2,7 @@ package otasvc_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -119,6 +121,82 @@ func TestFetchAtAStop(t *testing.T) {
 		time.Sleep(time.Hour)
 		if finals != 1 {
 			t.Errorf("%d final answers", finals)
+		}
+	})
+}
+
+// sweptStore is a store that notes when it is cleaned up, and has too much for a while.
+type sweptStore struct {
+	*library.Library
+	mu      sync.Mutex
+	sweeps  []time.Time
+	allowed library.Allowance
+	used    func(sha256 string) bool
+}
+
+func (s *sweptStore) Sweep(now time.Time, keep func(string) bool, allowed library.Allowance) (library.Swept, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweeps = append(s.sweeps, now)
+	s.allowed, s.used = allowed, keep
+	return library.Swept{Surplus: int64(max(0, 3-len(s.sweeps)))}, nil
+}
+
+// TestStoreIsCleanedUpInTime: after many fetches the store is cleaned up at once, and again soon while there is too much.
+func TestStoreIsCleanedUpInTime(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		lib, err := library.Open(library.Options{Dir: filepath.Join(dir, "images")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store := &sweptStore{Library: lib}
+		s, err := otasvc.New(otasvc.Options{Images: store, Observer: noObserver{}, Logger: slog.New(slog.DiscardHandler), Policy: defaultPolicy(), StateDir: filepath.Join(dir, "state")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = s.Run(ctx, okRadio{}, newRecorder()) })
+		defer func() { cancel(); running.Wait() }()
+		s.HandleConnected(zigate.Info{Firmware: "3.23"})
+		s.HandleMessage(message.DeviceAnnounce{Addr: 0x4f4f, IEEE: bulb, Capability: message.CapabilityRxOnWhenIdle}, 100)
+		begun := time.Now()
+		var last string
+		for version := range uint32(8) {
+			data := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2 + version}, []byte("lamp"))
+			name := fmt.Sprintf("%d.ota", version)
+			if err := os.WriteFile(filepath.Join(dir, "images", name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s.AddImage(otasvc.AddImage{Device: ref(bulb), URL: "file://" + filepath.Join(dir, "images", name)}, func(a otasvc.Answer) {
+				if a.Status.Final() && a.Status != otasvc.Success {
+					t.Errorf("add_image: %+v", a)
+				}
+			})
+			time.Sleep(time.Second)
+			last = fmt.Sprintf("%x", sha256.Sum256(data))
+		}
+		time.Sleep(50 * time.Minute)
+		synctest.Wait()
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		if len(store.sweeps) != 3 {
+			t.Fatalf("cleaned up at %v", store.sweeps)
+		}
+		if first := store.sweeps[0].Sub(begun); first > 20*time.Second {
+			t.Errorf("cleaned up after %v for the first time", first)
+		}
+		for i, at := range store.sweeps[1:] {
+			if after := at.Sub(store.sweeps[i]); after < time.Minute || after > 2*time.Minute {
+				t.Errorf("cleaned up again after %v", after)
+			}
+		}
+		if want := (library.Allowance{For: 7 * 24 * time.Hour, Bytes: 256 << 20}); store.allowed != want {
+			t.Errorf("what may stay is %+v", store.allowed)
+		}
+		if !store.used(last) || store.used("another") {
+			t.Error("what is registered is not what is used")
 		}
 	})
 }

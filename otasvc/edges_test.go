@@ -477,3 +477,42 @@ func TestHeldImageIsNotOfferedToOthers(t *testing.T) {
 		}
 	})
 }
+
+// TestAnnouncedWithoutEnd: however many devices are announced that there are not, no more are kept than a network has; what
+// is known stays, and so does a device that something was registered for.
+func TestAnnouncedWithoutEnd(t *testing.T) {
+	inWorld(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+		w.met(bulb)
+		const wanted, first, many = message.IEEE(0x5000_0000_0000_0001), message.IEEE(0x5000_0000_0000_0002), 1100
+		announce := func(euid message.IEEE, addr uint16) {
+			w.service.HandleMessage(message.DeviceAnnounce{Addr: addr, IEEE: euid, Capability: message.CapabilityRxOnWhenIdle}, 100)
+		}
+		announce(wanted, 0x2000)
+		synctest.Wait()
+		w.service.Rename(ref(wanted), "Hall lamp", func(otasvc.Answer) {})
+		for i := range many {
+			announce(first+message.IEEE(i), 0x2001+uint16(i))
+			if i%100 == 0 {
+				time.Sleep(time.Second)
+			}
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		known := func(euid message.IEEE) bool {
+			defer w.sink.lock()()
+			_, ok := w.sink.devices[euid]
+			return ok
+		}
+		unlock := w.sink.lock()
+		n := len(w.sink.devices)
+		unlock()
+		if n > 1024+3 {
+			t.Errorf("%d devices are kept", n)
+		}
+		for euid, want := range map[message.IEEE]bool{bulb: true, wanted: true, first: false, first + many - 1: true} {
+			if known(euid) != want {
+				t.Errorf("%v is known: %v", euid, !want)
+			}
+		}
+	})
+}

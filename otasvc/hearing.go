@@ -92,7 +92,7 @@ func (h *hearing) indicated(m message.DataIndication) *device {
 func (h *hearing) strangerIndicated(m message.DataIndication, now time.Time) {
 	switch {
 	case m.SrcAddrMode == message.AddrModeIEEE && m.SrcIEEE != 0 && m.SrcIEEE != h.dongle.info.IEEE:
-		h.searches.Find(m.SrcIEEE, func(*registry.Device) {})
+		h.searches.Heard(m.SrcIEEE)
 	case m.SrcAddrMode == message.AddrModeNetwork:
 		h.devices.strangerHeard(m.SrcAddr, m.Cluster == message.ClusterOTA, now)
 	}

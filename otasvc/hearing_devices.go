@@ -95,9 +95,25 @@ func (h *deviceHearing) meet(euid message.IEEE, addr uint16) *device {
 	d, isNew := h.home.meet(euid)
 	if isNew {
 		h.log.Info("a new device", "euid", euid)
+		h.forgetSurplus()
 	}
 	h.move(d, addr)
 	return d
+}
+
+// forgetSurplus forgets devices that are too many of those that never said what they are. One that there is
+// becomes known again when it is heard.
+func (h *deviceHearing) forgetSurplus() {
+	surplus := h.home.registry.Surplus(func(known *registry.Device) bool {
+		d := h.home.of(known)
+		return d.upgrade != nil || len(d.beside.Owed) > 0 ||
+			len(h.offers.registrations.For(d.EUID().String())) > 0
+	})
+	for _, known := range surplus {
+		h.log.Info("a device that never said what it is was forgotten: there are too many of those",
+			"euid", known.EUID(), "lastSeen", known.Facts().LastSeen)
+		h.forget(h.home.of(known))
+	}
 }
 
 // move follows a device to its network address.

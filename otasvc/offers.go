@@ -37,6 +37,7 @@ type offers struct {
 	// unavailable is when images that indexes list could not be had, by the candidate's key.
 	unavailable map[string]time.Time
 	sweepAt     time.Time // next clean-up of the image store
+	fetched     int       // images since the last one
 	prefetch    prefetch
 }
 
@@ -343,7 +344,7 @@ func (o *offers) fetchQuietly(req library.Request, then func(library.Image, erro
 	o.owner.async(func(ctx context.Context) func() {
 		image, err := o.images.Fetch(ctx, req)
 		return func() {
-			o.observer.ImageFetched(fetchStatus(err))
+			o.noteFetched(err)
 			then(image, err)
 		}
 	})
@@ -373,6 +374,17 @@ func (o *offers) fetchProgress(url string, op *Operation, respond Respond) func(
 	}
 }
 
+// noteFetched notes how a fetch went. After many the image store is cleaned up before its time.
+func (o *offers) noteFetched(err error) {
+	o.observer.ImageFetched(fetchStatus(err))
+	if err != nil {
+		return
+	}
+	if o.fetched++; o.fetched >= sweepFetches {
+		o.sweepAt = time.Time{}
+	}
+}
+
 // fetchStatus is the status that says how a fetch went.
 func fetchStatus(err error) Status {
 	switch {
@@ -395,7 +407,7 @@ func (o *offers) ensure(offer Offer, force bool, op *Operation, respond Respond,
 	o.owner.async(func(ctx context.Context) func() {
 		image, err := o.catalog.Ensure(ctx, candidate)
 		return func() {
-			o.observer.ImageFetched(fetchStatus(err))
+			o.noteFetched(err)
 			if err != nil {
 				then(offer, err)
 				return
@@ -428,7 +440,7 @@ func (o *offers) ensureAll(missing map[string]library.Candidate, then func(faile
 		}
 		return func() {
 			for key, err := range outcomes {
-				o.observer.ImageFetched(fetchStatus(err))
+				o.noteFetched(err)
 				if err == nil {
 					delete(outcomes, key)
 					continue
@@ -498,10 +510,17 @@ func (o *offers) setUnavailable(key string, now time.Time) {
 	o.unavailable[key] = now
 }
 
-// How often the image store is cleaned up, and how long what nobody refers to is kept.
+// How often the image store is cleaned up.
 const (
 	sweepInterval = time.Hour
-	unusedFor     = 7 * 24 * time.Hour
+	sweepSoon     = time.Minute // where more has to go than could yet
+	sweepFetches  = 8           // images that were fetched after which it is done in any case
+)
+
+// How long images that nobody refers to are kept, and how many bytes of them.
+const (
+	unusedFor   = 7 * 24 * time.Hour
+	unusedBytes = 256 << 20
 )
 
 // sweepDue reports whether the image store is to be cleaned up now.
@@ -509,7 +528,10 @@ func (o *offers) sweepDue(now time.Time) bool { return !now.Before(o.sweepAt) }
 
 // sweepBegun notes that the image store is being cleaned up, or that the service starts; the next time is an
 // interval later.
-func (o *offers) sweepBegun(now time.Time) { o.sweepAt = now.Add(sweepInterval) }
+func (o *offers) sweepBegun(now time.Time) {
+	o.sweepAt = now.Add(sweepInterval)
+	o.fetched = 0
+}
 
 // sweep has images removed that nobody has needed for a while. used are the images (SHA-256) that are needed
 // besides the registered ones.
@@ -519,15 +541,23 @@ func (o *offers) sweep(used map[string]bool, now time.Time) {
 		used[r.SHA256] = true
 	}
 	o.owner.async(func(context.Context) func() {
-		removed, err := o.images.Sweep(now, func(sha256 string) bool { return used[sha256] }, unusedFor)
+		swept, err := o.images.Sweep(now, func(sha256 string) bool { return used[sha256] },
+			library.Allowance{For: unusedFor, Bytes: unusedBytes})
 		if err != nil {
 			o.log.Warn("the image store was not cleaned up", "err", err)
 		}
-		for _, image := range removed {
+		for _, image := range swept.Removed {
 			o.log.Info("an image that nobody needs any more was removed from the store",
 				"sha256", image.SHA256, "url", image.URL)
 		}
-		return nil
+		if swept.Surplus == 0 {
+			return nil
+		}
+		return func() {
+			if soon := now.Add(sweepSoon); soon.Before(o.sweepAt) {
+				o.sweepAt = soon
+			}
+		}
 	})
 }
 

@@ -231,7 +231,7 @@ func (q *inquiries) find(ref registry.Ref, respond Respond, then func(*device)) 
 		return
 	}
 	respond(Answer{Status: InProgress, Operation: op})
-	q.searches.Find(euid, func(found *registry.Device) {
+	looked := q.searches.Find(euid, func(found *registry.Device) {
 		switch {
 		case found != nil:
 			then(q.home.of(found))
@@ -242,6 +242,10 @@ func (q *inquiries) find(ref registry.Ref, respond Respond, then func(*device)) 
 				"check that it has joined, is powered and, if it sleeps, awake", euid))
 		}
 	})
+	if !looked {
+		respond(fail(Failure, op, "device %s is not known yet, and too many others are being looked for on "+
+			"the network; try again in two minutes", euid))
+	}
 }
 
 // status tells whether upgrades can be done: of the device that is named, or at all where ref is nil.

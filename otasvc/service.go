@@ -40,9 +40,9 @@ type ImageStore interface {
 	Load(sha256 string) ([]byte, error)
 	// Image tells from memory what is known of an image. It is false where the image is not kept.
 	Image(sha256 string) (library.Image, bool)
-	// Sweep removes the images that keep does not name and that nobody has needed for the time unusedFor, and
-	// returns them. It waits for the disk.
-	Sweep(now time.Time, keep func(sha256 string) bool, unusedFor time.Duration) ([]library.Image, error)
+	// Sweep removes the images that keep does not name as far as they are more than may stay unused. It waits
+	// for the disk.
+	Sweep(now time.Time, keep func(sha256 string) bool, allowed library.Allowance) (library.Swept, error)
 }
 
 // Catalog finds images that nobody registered, in the image folder and in indexes. All but Ensure answer from

@@ -17,7 +17,8 @@ import (
 
 // Everybody who reaches the address may read, as with /metrics. Changing anything takes the token. Where
 // none is set, it takes a connection from this machine that shows no sign of having been sent by somebody
-// else's page or passed on by a proxy. What a proxy says of where a request comes from is never believed.
+// else's page or passed on by a proxy. What a proxy says of where a request comes from is believed only where
+// the options name the proxy, and makes nobody one of this machine.
 
 // refusal says why a request is not carried out.
 type refusal struct {
@@ -35,16 +36,70 @@ func client(r *http.Request) netip.Addr {
 	return at.Addr().Unmap()
 }
 
+// trusts reports whether an address is that of a proxy that the options name.
+func (s *Server) trusts(a netip.Addr) bool {
+	return slices.ContainsFunc(s.options.Proxies, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// forwardedFor is the header in which proxies add the address that a request came to them from.
+const forwardedFor = "X-Forwarded-For"
+
+// source returns where a request comes from, so that clients are told apart: the address at the other end of
+// the connection or, where that is a trusted proxy, the one that the proxy says. Each proxy adds one at the
+// end, so what stands before the first that is not trusted may be invented.
+func (s *Server) source(r *http.Request) netip.Addr {
+	from := client(r)
+	hops := strings.Split(strings.Join(r.Header.Values(forwardedFor), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		if !s.trusts(from) {
+			break
+		}
+		before, ok := parseHop(hop)
+		if !ok {
+			break
+		}
+		from = before
+	}
+	return from
+}
+
+// parseHop reads an address of X-Forwarded-For, to which some proxies add the port.
+func parseHop(text string) (a netip.Addr, ok bool) {
+	text = strings.TrimSpace(text)
+	if at, err := netip.ParseAddrPort(text); err == nil {
+		return at.Addr().Unmap(), true
+	}
+	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
+	return a.Unmap(), err == nil
+}
+
 // mayRead says why a request may not even read; it returns nil where it may.
 func (s *Server) mayRead(r *http.Request) *refusal {
-	if s.options.Token == "" && client(r).IsLoopback() && !localHost(r.Host) {
-		// A page of somebody else whose name was made to lead to this machine (DNS rebinding) has all
-		// rights of this machine.
+	if s.isLed(r) && !localHost(r.Host) {
 		return &refusal{status: http.StatusForbidden, text: fmt.Sprintf(
 			"the service was asked under the name %q: without ZIGATE_OTA_HTTP_TOKEN it answers on this "+
 				"machine only under localhost or an IP address", r.Host)}
 	}
 	return nil
+}
+
+// mayWatch is mayRead for what supervisors and Prometheus read, which may name this machine as others do.
+func (s *Server) mayWatch(r *http.Request) *refusal {
+	if s.isLed(r) && !localHost(r.Host) && !slices.Contains(s.options.Names, hostOf(r.Host)) {
+		return &refusal{status: http.StatusForbidden, text: fmt.Sprintf(
+			"the service was asked under the name %q: without ZIGATE_OTA_HTTP_TOKEN it tells metrics and "+
+				"readiness on this machine only under localhost, an IP address or the machine's own name",
+			r.Host)}
+	}
+	return nil
+}
+
+// isLed reports whether a request has to show that no page of somebody else has sent it, whose name was made
+// to lead to this machine (DNS rebinding) and which has all rights of this machine then.
+func (s *Server) isLed(r *http.Request) bool {
+	from := client(r)
+	passedOn := s.trusts(from) && r.Header.Get(forwardedFor) != ""
+	return s.options.Token == "" && from.IsLoopback() && !passedOn
 }
 
 // mayChange says why a request may not change anything; it returns nil where it may.
@@ -59,14 +114,14 @@ func (s *Server) mayChange(r *http.Request) *refusal {
 	}
 
 	if s.options.Token == "" {
-		return localOnly(r)
+		return s.localOnly(r)
 	}
-	from := client(r)
+	from := s.source(r)
 	now := time.Now()
 	if wait := s.wrongTokens.blocked(from, now); wait > 0 {
 		return &refusal{
 			status: http.StatusTooManyRequests,
-			text:   "too many wrong tokens came from this address; wait a little",
+			text:   "too many wrong tokens came from " + from.String() + "; wait a little",
 			after:  wait,
 		}
 	}
@@ -94,7 +149,14 @@ func (s *Server) mayChange(r *http.Request) *refusal {
 }
 
 // localOnly says why a request does not count as one from this machine; it returns nil where it does.
-func localOnly(r *http.Request) *refusal {
+func (s *Server) localOnly(r *http.Request) *refusal {
+	if s.trusts(client(r)) {
+		return &refusal{
+			status: http.StatusForbidden,
+			text: "the request comes from a proxy (ZIGATE_OTA_HTTP_TRUSTED_PROXIES), which is never taken " +
+				"for this machine; to take changes from there, set ZIGATE_OTA_HTTP_TOKEN",
+		}
+	}
 	if !client(r).IsLoopback() {
 		return &refusal{
 			status: http.StatusForbidden,
@@ -125,16 +187,21 @@ func ofProxy(header string) bool {
 // localHost reports whether a Host header is an IP address, which no foreign page can have as its
 // name, or localhost.
 func localHost(hostPort string) bool {
+	host := hostOf(hostPort)
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// hostOf returns the host of a Host header in lower case, without port, brackets and final dot.
+func hostOf(hostPort string) string {
 	host := hostPort
 	if h, _, err := net.SplitHostPort(hostPort); err == nil {
 		host = h
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 // sameOrigin reports whether a request comes from a page of ours, or from no page at all.
@@ -165,7 +232,7 @@ func (s *Server) reading(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		no := s.mayRead(r)
 		if no == nil {
-			no = tooOften(s.reads, r)
+			no = s.tooOften(s.reads, r)
 		}
 		if no != nil {
 			refuse(w, no)
@@ -180,7 +247,7 @@ func (s *Server) changing(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		no := s.mayChange(r)
 		if no == nil {
-			no = tooOften(s.changes, r)
+			no = s.tooOften(s.changes, r)
 		}
 		if no != nil {
 			refuse(w, no)
@@ -190,8 +257,19 @@ func (s *Server) changing(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-func tooOften(l *limiter, r *http.Request) *refusal {
-	if wait := l.wait(client(r), time.Now()); wait > 0 {
+// watching lets requests through that may watch.
+func (s *Server) watching(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if no := s.mayWatch(r); no != nil {
+			refuse(w, no)
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (s *Server) tooOften(l *limiter, r *http.Request) *refusal {
+	if wait := l.wait(s.source(r), time.Now()); wait > 0 {
 		return &refusal{
 			status: http.StatusTooManyRequests,
 			text:   "too many requests came from this address; wait a little",

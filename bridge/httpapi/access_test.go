@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -124,6 +125,77 @@ func TestWrongTokens(t *testing.T) {
 		got := a.call("PUT", "/api/v1/log-level", "{}", "Authorization: Bearer "+guess)
 		if got.status != 429 || got.header.Get("Retry-After") == "" {
 			t.Errorf("%s: status %d, Retry-After %q", guess, got.status, got.header.Get("Retry-After"))
+		}
+	}
+}
+
+// TestWrongTokensBehindAProxy: behind a proxy that the options name, who guesses is stopped alone; what a client says of
+// where it comes from is believed of nobody else.
+func TestWrongTokensBehindAProxy(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		proxies string
+		guesser string // headers of who guesses, and of another
+		other   string
+		stopped bool // whether the other is, too
+	}{
+		{"two clients", "127.0.0.1/32", "X-Forwarded-For: 203.0.113.1", "X-Forwarded-For: 203.0.113.2", false},
+		{"with ports", "127.0.0.1/32", "X-Forwarded-For: 203.0.113.1:4711", "X-Forwarded-For: [2001:db8::1]:4711", false},
+		{"one client from two ports", "127.0.0.1/32", "X-Forwarded-For: 203.0.113.1:4711", "X-Forwarded-For: 203.0.113.1:4712", true},
+		{"the client invents one before", "127.0.0.1/32", "X-Forwarded-For: 198.51.100.1, 203.0.113.1", "X-Forwarded-For: 198.51.100.2,203.0.113.1", true},
+		{"the client invents something", "127.0.0.1/32", "X-Forwarded-For: x, 203.0.113.1", "X-Forwarded-For: 203.0.113.1", true},
+		{"two proxies", "127.0.0.1/8,10.0.0.0/8", "X-Forwarded-For: 203.0.113.1, 10.0.0.2", "X-Forwarded-For: 203.0.113.2, 10.0.0.2", false},
+		{"a proxy that is not named in between", "127.0.0.1/8", "X-Forwarded-For: 203.0.113.1, 10.0.0.2", "X-Forwarded-For: 203.0.113.2, 10.0.0.2", true},
+		{"no proxy is named", "", "X-Forwarded-For: 203.0.113.1", "X-Forwarded-For: 203.0.113.2", true},
+		{"another proxy is named", "10.0.0.0/8", "X-Forwarded-For: 203.0.113.1", "X-Forwarded-For: 203.0.113.2", true},
+		{"the proxy says nothing", "127.0.0.1/32", "X-Other: 1", "X-Other: 2", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := startAPI(t, func(o *httpapi.Options) {
+				o.Token = token
+				for _, p := range strings.Split(c.proxies, ",") {
+					if p != "" {
+						o.Proxies = append(o.Proxies, netip.MustParsePrefix(p).Masked())
+					}
+				}
+			})
+			for i := range 10 {
+				if got := a.call("PUT", "/api/v1/log-level", "{}", fmt.Sprintf("Authorization: Bearer guess%d", i), c.guesser); got.status != 401 {
+					t.Errorf("guess %d: status %d", i, got.status)
+				}
+			}
+			if got := a.call("PUT", "/api/v1/log-level", "{}", "Authorization: Bearer "+token, c.guesser); got.status != 429 {
+				t.Errorf("who guesses: status %d", got.status)
+			}
+			got := a.call("PUT", "/api/v1/log-level", `{"level":"info"}`, "Authorization: Bearer "+token, c.other)
+			if (got.status == 429) != c.stopped {
+				t.Errorf("the other: status %d, %s", got.status, got.body)
+			}
+		})
+	}
+}
+
+// TestNoProxyIsThisMachine: what comes from a proxy that the options name is not taken for this machine's, whatever it says.
+func TestNoProxyIsThisMachine(t *testing.T) {
+	a := startAPI(t, func(o *httpapi.Options) { o.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} })
+	a.known()
+	for _, headers := range [][]string{nil, {"X-Forwarded-For: 127.0.0.1"}, {"X-Forwarded-For: 203.0.113.1", "Host: ota.example.com"}, {"X-Forwarded-For: "}} {
+		for _, c := range changesOfAPI {
+			if got := a.call(c.method, c.path, c.body, headers...); got.status != 403 || !strings.Contains(got.body, "ZIGATE_OTA_HTTP_TOKEN") {
+				t.Errorf("%q: %s %s: status %d, %s", headers, c.method, c.path, got.status, got.body)
+			}
+		}
+	}
+	for _, c := range []struct {
+		headers []string
+		status  int
+	}{
+		{nil, 200},
+		{[]string{"Host: ota.example.com", "X-Forwarded-For: 203.0.113.1"}, 200},
+		{[]string{"Host: ota.example.com"}, 403},
+	} {
+		if got := a.call("GET", "/api/v1/devices", "", c.headers...); got.status != c.status {
+			t.Errorf("reading with %q: status %d", c.headers, got.status)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"net/http"
 	"net/netip"
 	"testing"
 	"time"
@@ -58,4 +59,27 @@ func TestLimiterForgets(t *testing.T) {
 			t.Fatalf("%d clients are remembered", len(l.clients))
 		}
 	}
+}
+
+// FuzzSource holds that only a proxy that is trusted is believed, and only up to the first that is not.
+func FuzzSource(f *testing.F) {
+	for _, seed := range []string{"", "203.0.113.1", "x, 203.0.113.1:80", "203.0.113.1, 127.0.0.2", "[2001:db8::1]:5", ",,", "::ffff:127.0.0.1", "fe80::1%eth0"} {
+		f.Add(seed)
+	}
+	s := New(Options{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	f.Fuzz(func(t *testing.T, said string) {
+		r := &http.Request{Header: http.Header{"X-Forwarded-For": {said}}, RemoteAddr: "192.0.2.1:80"}
+		if got := s.source(r); got != client(r) {
+			t.Fatalf("%q of an unknown proxy is believed: %s", said, got)
+		}
+		r.RemoteAddr = "127.0.0.1:80"
+		got := s.source(r)
+		r.Header.Set(forwardedFor, "198.51.100.7, "+said)
+		if again := s.source(r); !s.trusts(got) && again != got {
+			t.Fatalf("%q is %s, and %s with something before it", said, got, again)
+		}
+		if s.isLed(r) {
+			t.Fatalf("%q: what a proxy passed on is taken for this machine's", said)
+		}
+	})
 }

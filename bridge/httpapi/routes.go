@@ -48,20 +48,27 @@ func (s *Server) apiRoutes() []route {
 	return routes
 }
 
+// Paths that are told from others elsewhere, too.
+const (
+	pathHealth    = "/healthz"
+	pathReadiness = "/readyz"
+)
+
 // maxScrapes is how many may read the metrics at once.
 const maxScrapes = 8
 
 // routes returns the handler of all routes.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.options.Registry, promhttp.HandlerOpts{
+	metrics := promhttp.HandlerFor(s.options.Registry, promhttp.HandlerOpts{
 		ErrorLog:      slog.NewLogLogger(s.log.Handler(), slog.LevelError),
 		ErrorHandling: promhttp.ContinueOnError, // one bad series must not take the others away
 		// Each scrape copies everything that is measured; those above the limit get 503.
 		MaxRequestsInFlight: maxScrapes,
-	}))
-	mux.HandleFunc("GET /healthz", s.health)
-	mux.HandleFunc("GET /readyz", s.readiness)
+	})
+	mux.HandleFunc("GET /metrics", s.watching(metrics.ServeHTTP))
+	mux.HandleFunc("GET "+pathHealth, s.health)
+	mux.HandleFunc("GET "+pathReadiness, s.watching(s.readiness))
 	if s.options.Drivers != nil {
 		mux.Handle("GET /driver/", s.options.Drivers)
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -56,6 +57,12 @@ type Options struct {
 	LogLevel *slog.LevelVar
 	// Token is needed to change anything; where it is empty, changes are taken from this machine only.
 	Token string
+	// Proxies are the addresses of proxies in front. What they say of where a request comes from is believed,
+	// and no request from there counts as one from this machine.
+	Proxies []netip.Prefix
+	// Names are what this machine is called, besides localhost, in lower case: metrics and readiness are told
+	// under these, too.
+	Names []string
 }
 
 // Check is one condition under which the service is ready.
@@ -70,12 +77,15 @@ type Server struct {
 	options Options
 	log     *slog.Logger
 	handler http.Handler
+	inside  *inside
 	listens chan struct{} // closed when the server takes connections
 
 	// epoch tells the event identifiers of this server from those of an earlier one.
 	epoch                       string
 	reads, changes, wrongTokens *limiter
 	streams, additions          chan struct{} // each holds one value for each that is open
+
+	connections connections
 
 	mu   sync.Mutex
 	addr net.Addr
@@ -87,6 +97,7 @@ func New(options Options) *Server {
 	s := &Server{
 		options:     options,
 		log:         options.Logger,
+		inside:      newInside(),
 		listens:     make(chan struct{}),
 		epoch:       newID(),
 		reads:       newLimiter(200, 20*time.Millisecond),
@@ -98,7 +109,7 @@ func New(options Options) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.handler = guard(s.routes())
+	s.handler = s.connections.counted(guard(s.routes()))
 	return s
 }
 
@@ -134,14 +145,14 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	var connections connLimit
 	server := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout, // and no WriteTimeout, which would hold for streams, too: see guard
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnState:         connections.changed,
+		ConnState:         s.connections.changed,
+		ConnContext:       keepConn,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends streams at a stop
 	}
@@ -151,11 +162,15 @@ func (s *Server) Run(ctx context.Context) error {
 	close(s.listens)
 	s.log.Info("HTTP server listens", "addr", listener.Addr().String())
 
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	served := make(chan error, 2)
+	var serving sync.WaitGroup
+	for _, l := range []net.Listener{listener, s.inside} {
+		serving.Go(func() { served <- server.Serve(l) })
+	}
 	select {
 	case err := <-served:
 		_ = server.Close()
+		serving.Wait()
 		return fmt.Errorf("HTTP server: %w", err)
 	case <-ctx.Done():
 	}
@@ -165,8 +180,10 @@ func (s *Server) Run(ctx context.Context) error {
 		s.log.Debug("HTTP server: cutting connections that do not end", "error", err)
 		_ = server.Close()
 	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		s.log.Debug("HTTP server: its listener failed while it was stopped", "error", err)
+	for range 2 {
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			s.log.Debug("HTTP server: a listener failed while it was stopped", "error", err)
+		}
 	}
 	return nil
 }

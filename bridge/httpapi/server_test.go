@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -32,7 +34,18 @@ func start(t *testing.T, options httpapi.Options) (base string, stop func() erro
 	if options.Addr == "" {
 		options.Addr = loopback
 	}
-	s := httpapi.New(options)
+	return run(t, httpapi.New(options))
+}
+
+// running runs a server until the end of the test.
+func running(t *testing.T, s *httpapi.Server) (base string) {
+	t.Helper()
+	base, _ = run(t, s)
+	return base
+}
+
+func run(t *testing.T, s *httpapi.Server) (base string, stop func() error) {
+	t.Helper()
 	if s.Addr() != nil {
 		t.Errorf("Addr = %v before Run", s.Addr())
 	}
@@ -255,38 +268,141 @@ func TestHeaderLimit(t *testing.T) {
 	}
 }
 
-// TestManyConnections: who opens more than there is room for finds them closed, and there is room again
-// once they have gone.
+// TestManyConnections: connections that say nothing keep nobody out, neither others nor whoever looks after the service:
+// the oldest of them are closed.
 func TestManyConnections(t *testing.T) {
 	base, _ := start(t, httpapi.Options{})
 	var open []net.Conn
+	for range 600 {
+		open = append(open, dial(t, base))
+	}
+	for _, path := range []string{"/readyz", "/healthz", "/metrics", "/"} {
+		if got := do(t, http.MethodGet, base+path); got.status != http.StatusOK {
+			t.Errorf("%s: status %d", path, got.status)
+		}
+	}
+	_ = open[0].SetReadDeadline(time.Now().Add(3 * time.Second)) // before the time for a header is over
+	if _, err := open[0].Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the oldest connection: %v, want that it is closed", err)
+	}
+}
+
+// TestBusyConnections: where all connections are being answered, health is told over a few that are left for it, and the
+// process itself is told it in any case.
+func TestBusyConnections(t *testing.T) {
+	busy := make(chan struct{})
+	arrived := make(chan struct{})
+	driver := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-busy
+	})
+	s := httpapi.New(httpapi.Options{Addr: loopback, Registry: prometheus.NewRegistry(), Drivers: driver})
+	base := running(t, s)
+	for range 256 {
+		if _, err := io.WriteString(dial(t, base), "GET /driver/x/y HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		<-arrived
+	}
+	defer close(busy)
+	for path, want := range map[string]int{"/readyz": 200, "/healthz": 200, "/metrics": 503, "/driver/x/y": 503} {
+		if got := do(t, http.MethodGet, base+path); got.status != want {
+			t.Errorf("%s: status %d, want %d", path, got.status, want)
+		}
+	}
+	for range 16 {
+		dial(t, base) // and says nothing
+	}
+	if got := do(t, http.MethodGet, base+"/readyz"); got.status != 200 {
+		t.Errorf("/readyz beside silent ones: status %d", got.status)
+	}
+	inside := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx) }}
 	for range 300 {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+		conn, err := s.Dial(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		open = append(open, conn)
 	}
-	last := open[len(open)-1]
-	_ = last.SetReadDeadline(time.Now().Add(3 * time.Second)) // before the time for a header is over
-	if _, err := last.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the connection %d: %v, want that it is closed", len(open), err)
+	res, err := (&http.Client{Transport: inside}).Get("http://inside/healthz")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, conn := range open {
-		conn.Close()
+	res.Body.Close()
+	if res.StatusCode != 200 {
+		t.Errorf("from inside: status %d", res.StatusCode)
 	}
-	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		res, err := http.Get(base + "/healthz")
-		if err == nil {
-			res.Body.Close()
-			break
-		}
-		if time.Since(begun) > 5*time.Second {
-			t.Fatalf("afterwards: %v", err)
-		}
+}
+
+// TestDialStops: a connection from inside is not waited for longer than wanted, nor after the end.
+func TestDialStops(t *testing.T) {
+	s := httpapi.New(httpapi.Options{Addr: loopback, Registry: prometheus.NewRegistry()})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Dial(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("before Run: %v", err)
 	}
-	http.DefaultClient.CloseIdleConnections()
+	ctx, cancel = context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	<-s.Ready()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Dial(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Run: %v", err)
+	}
+}
+
+// TestWatchedNames: what supervisors and Prometheus read is told under names of this machine, and not to a page of somebody
+// else whose name was made to lead here; who comes from elsewhere, or where there is a token, may use any name.
+func TestWatchedNames(t *testing.T) {
+	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	elsewhere := net.JoinHostPort(foreignAddress(t), "0")
+	for _, c := range []struct {
+		name    string
+		options httpapi.Options
+		host    string
+		headers []string
+		status  int
+	}{
+		{"an address", httpapi.Options{}, "127.0.0.1:8501", nil, 200},
+		{"an IPv6 address", httpapi.Options{}, "[::1]:8501", nil, 200},
+		{"another address", httpapi.Options{}, "192.168.1.5", nil, 200},
+		{"localhost", httpapi.Options{}, "localhost:8501", nil, 200},
+		{"the machine's name", httpapi.Options{Names: []string{"raspi", "raspi.local"}}, "Raspi:8501", nil, 200},
+		{"its long name", httpapi.Options{Names: []string{"raspi", "raspi.local"}}, "raspi.local.", nil, 200},
+		{"no name", httpapi.Options{}, "", nil, 400},
+		{"a name led here", httpapi.Options{Names: []string{"raspi"}}, "evil.example:8501", nil, 403},
+		{"a name that looks so", httpapi.Options{Names: []string{"raspi"}}, "raspi.evil.example", nil, 403},
+		{"from elsewhere", httpapi.Options{Addr: elsewhere}, "prometheus-target:8501", nil, 200},
+		{"with a token", httpapi.Options{Token: token}, "ota.example.com", nil, 200},
+		{"by a proxy", httpapi.Options{Proxies: proxies}, "ota.example.com", []string{"X-Forwarded-For: 203.0.113.9"}, 200},
+		{"by a proxy that is not named", httpapi.Options{}, "ota.example.com", []string{"X-Forwarded-For: 203.0.113.9"}, 403},
+		{"as if by the proxy", httpapi.Options{Proxies: proxies}, "ota.example.com", nil, 403},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			base, _ := start(t, c.options)
+			for _, path := range []string{"/metrics", "/readyz"} {
+				conn := dial(t, base)
+				request := "GET " + path + " HTTP/1.1\r\nConnection: close\r\n"
+				if c.host != "" {
+					request += "Host: " + c.host + "\r\n"
+				}
+				for _, header := range c.headers {
+					request += header + "\r\n"
+				}
+				if _, err := io.WriteString(conn, request+"\r\n"); err != nil {
+					t.Fatal(err)
+				}
+				b, err := io.ReadAll(conn)
+				if want := fmt.Sprintf("HTTP/1.1 %d ", c.status); err != nil || !strings.HasPrefix(string(b), want) {
+					t.Errorf("%s: %v, %.300s", path, err, b)
+				}
+			}
+		})
+	}
 }
 
 // TestStop: neither a connection that says nothing, nor one that is kept for a next request, nor an answer
@@ -306,7 +422,7 @@ func TestStop(t *testing.T) {
 		}},
 		{"kept connection", func(t *testing.T, base string, _ <-chan struct{}) {
 			conn := dial(t, base)
-			if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.ReadAtLeast(conn, make([]byte, 1024), 12); err != nil {
@@ -314,7 +430,7 @@ func TestStop(t *testing.T) {
 			}
 		}},
 		{"answer under way", func(t *testing.T, base string, answering <-chan struct{}) {
-			if _, err := io.WriteString(dial(t, base), "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			if _, err := io.WriteString(dial(t, base), "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 				t.Fatal(err)
 			}
 			<-answering
@@ -362,7 +478,7 @@ func TestAnswerUnderWay(t *testing.T) {
 		return nil
 	}}}})
 	conn := dial(t, base)
-	if _, err := io.WriteString(conn, "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	<-answering

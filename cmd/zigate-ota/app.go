@@ -266,6 +266,8 @@ func (a *app) addHTTP(images *library.Library, meters *metrics.Metrics, feed *br
 		MaxImageBytes: a.cfg.Image.MaxBytes,
 		LogLevel:      &a.logger.level,
 		Token:         a.cfg.HTTP.Token.Reveal(),
+		Proxies:       a.cfg.HTTP.TrustedProxies,
+		Names:         machineNames(string(a.cfg.HTTP.Addr)),
 	})
 }
 
@@ -294,9 +296,11 @@ func (a *app) dialer(home *sim.Dongle) (zigate.Dialer, error) {
 	return dialer, nil
 }
 
-// alive asks the service over HTTP, so that both its HTTP server and its main loop are checked.
+// alive asks the service over HTTP, so that both its HTTP server and its main loop are checked. The
+// connection is one inside the process: however many others are open, that is no reason for a restart.
 func (a *app) alive(ctx context.Context) error {
-	_, err := askHealth(ctx, a.httpAddr(), "/healthz")
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return a.http.Dial(ctx) }
+	_, err := askHealth(ctx, dial, a.httpAddr(), "/healthz")
 	return err
 }
 

@@ -18,23 +18,26 @@ func (p *program) healthcheck(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	answer, err := askHealth(ctx, reachable(string(cfg.HTTP.Addr)), "/readyz")
+	answer, err := askHealth(ctx, nil, reachable(string(cfg.HTTP.Addr)), "/readyz")
 	if answer != "" {
 		fmt.Fprintln(p.stdout, answer)
 	}
 	return err
 }
 
-// askHealth asks the service that listens on an address for its health. It returns the answer even with an
-// error.
-func askHealth(ctx context.Context, addr, path string) (answer string, err error) {
+// askHealth asks the service that listens on an address for its health, over a connection that dial opens;
+// nil stands for one by the network. It returns the answer even with an error.
+func askHealth(
+	ctx context.Context, dial func(ctx context.Context, network, addr string) (net.Conn, error),
+	addr, path string,
+) (answer string, err error) {
 	url := "http://" + addr + path
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err
 	}
 	// This transport ignores the proxies that the environment names.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
 	res, err := client.Do(req)
 	if err != nil {
 		return "", fmt.Errorf("the service does not answer at %s (ZIGATE_OTA_HTTP_ADDR): %w", url, err)

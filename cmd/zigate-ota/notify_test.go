@@ -168,3 +168,22 @@ func TestSupervisedProcess(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestWatchdogBesideSilentConnections: however many connections others open, the service is found alive.
+func TestWatchdogBesideSilentConnections(t *testing.T) {
+	s := serveHere(t, 50)
+	for range 400 {
+		conn, err := net.Dial("tcp", s.app.httpAddr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := s.app.alive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, stdout, stderr := ran(t, environ(t.TempDir(), "ZIGATE_OTA_HTTP_ADDR="+s.app.httpAddr()), "healthcheck")
+	if !strings.Contains(stdout, `"checks"`) {
+		t.Errorf("healthcheck ended with %d: %s %s", code, stdout, stderr)
+	}
+}

@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
+	"strings"
 
 	"github.com/zigate-ota/zigate-ota/cmd/zigate-ota/internal/config"
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -42,6 +45,21 @@ func shareOptions(c config.ShareConfig, observer share.Observer) share.Options {
 		o.OTA = share.OTATheirs
 	}
 	return o
+}
+
+// machineNames returns what this machine is called, in lower case: its own names, and the one that the HTTP
+// server listens under, where that is a name.
+func machineNames(addr string) []string {
+	var names []string
+	if name, err := os.Hostname(); err == nil {
+		name = strings.ToLower(strings.TrimSuffix(name, "."))
+		short, _, _ := strings.Cut(name, ".")
+		names = append(names, name, short, short+".local")
+	}
+	if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
+		names = append(names, strings.ToLower(strings.TrimSuffix(host, ".")))
+	}
+	return names
 }
 
 // queryWatch returns the service's value for ZIGATE_OTA_DONGLE_QUERY_WATCH.

@@ -96,3 +96,40 @@ func differences(a, b otasvc.Policy) []string {
 	}
 	return names
 }
+
+// TestMachineNames: the machine is called as its system says, and as the server listens.
+func TestMachineNames(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, _, _ := strings.Cut(strings.ToLower(host), ".")
+	own := []string{strings.ToLower(host), short, short + ".local"}
+	for addr, more := range map[string][]string{
+		"127.0.0.1:8501": {"127.0.0.1"}, ":8501": nil, "Zigate.Home.ARPA.:8501": {"zigate.home.arpa"}, "[::1]:8501": {"::1"},
+	} {
+		if got := machineNames(addr); !slices.Equal(got, append(slices.Clone(own), more...)) {
+			t.Errorf("%s: %q", addr, got)
+		}
+	}
+}
+
+// TestTrustedProxies: the setting reaches the server.
+func TestTrustedProxies(t *testing.T) {
+	for proxies, want := range map[string]int{"": http.StatusOK, "127.0.0.0/8": http.StatusForbidden} {
+		s := serveHere(t, 50, "ZIGATE_OTA_HTTP_TRUSTED_PROXIES="+proxies)
+		req, err := http.NewRequest(http.MethodPut, s.url()+"api/v1/log-level", strings.NewReader(`{"level":"info"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%q: status %d, want %d", proxies, res.StatusCode, want)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}

@@ -461,9 +461,9 @@ func TestEnsureAndSweep(t *testing.T) {
 			{keepNone, 0},
 			{keepNone, 1},
 		} {
-			removed, err := l.Sweep(time.Now(), step.keep, time.Hour)
-			if err != nil || len(removed) != step.removed {
-				t.Errorf("removed %v, %v", removed, err)
+			swept, err := l.Sweep(time.Now(), step.keep, library.Allowance{For: time.Hour})
+			if err != nil || len(swept.Removed) != step.removed {
+				t.Errorf("removed %v, %v", swept.Removed, err)
 			}
 			pass(time.Hour)
 		}

@@ -1,6 +1,9 @@
 package library
 
-import "context"
+import (
+	"context"
+	"net/netip"
+)
 
 // Folder is the watcher of the image folder, which outside this package belongs to a Catalog.
 type Folder struct{ *folder }
@@ -56,3 +59,9 @@ func ParseIndex(b []byte, location string) (*Index, error) {
 	}
 	return at.parse(b)
 }
+
+// ZoneOf is the name of an address's zone.
+func ZoneOf(a netip.Addr) string { return [...]string{"internet", "home", "barred"}[zoneOf(a)] }
+
+// IsHomeName reports whether a host is at home by its name.
+func IsHomeName(host string) bool { return isHomeName(host) }

@@ -43,6 +43,10 @@ type Request struct {
 	// Progress is called from Fetch's goroutine as bytes arrive; it may be nil. Both numbers are bytes. total
 	// is -1 while it is not known. done goes back to 0 when a broken download has to start again.
 	Progress func(done, total int64)
+
+	// index is the host of the index at a URL that lists the image; it is empty where there is none. An index
+	// on the internet may not lead into the own network.
+	index string
 }
 
 // Fetch fetches an image, takes its containers off, checks it and puts it into the store. An image that is
@@ -68,13 +72,18 @@ func (l *Library) Fetch(ctx context.Context, request Request) (Image, error) {
 // wanted is how bytes are to be got.
 type wanted struct {
 	digested bool                    // the caller compares them with a digest
+	index    string                  // see [Request]
 	progress func(done, total int64) // see [Request]; not nil
 }
 
 // getFor returns the bytes that a request is about. Where parts were joined that are not of one file, as the
 // digest shows, everything is got anew.
 func (l *Library) getFor(ctx context.Context, u *url.URL, request *Request) (fetched, error) {
-	want := wanted{progress: request.Progress, digested: len(request.downloads()) > 0 && !request.Force}
+	want := wanted{
+		progress: request.Progress,
+		digested: len(request.downloads()) > 0 && !request.Force,
+		index:    request.index,
+	}
 	if want.progress == nil {
 		want.progress = func(done, total int64) {}
 	}
@@ -176,7 +185,7 @@ func (l *Library) get(ctx context.Context, u *url.URL, want wanted) (fetched, er
 	defer cancel()
 	switch u.Scheme {
 	case "http", "https":
-		return l.download(ctx, u, "", want)
+		return l.download(ctx, u, l.originOf(want.index), want)
 	case "file":
 		b, err := l.readFile(ctx, u, want.progress)
 		return fetched{bytes: b}, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -114,6 +115,39 @@ func FuzzPackage(f *testing.F) {
 		content, _, err := fromPackage(b, "Lamp.c4z", "a.zigbee", 1000)
 		if err == nil && len(content) > 1000 {
 			t.Fatalf("%d bytes", len(content))
+		}
+	})
+}
+
+// FuzzZones holds that an IPv6 address which stands for an IPv4 one is where that is, and that no host is nearer than its
+// addresses may be.
+func FuzzZones(f *testing.F) {
+	for _, seed := range []string{"127.0.0.1", "169.254.169.254", "10.1.2.3", "1.1.1.1", "0.0.0.0", "255.255.255.255", "localhost", "nas.local", "example.com", "::1", "fe80::1%lo", "①.1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, host string) {
+		for _, o := range []origin{{}, {outside: true}} {
+			a, err := netip.ParseAddr(host)
+			if err == nil && o.refuse(host) == nil && zoneOf(a) > o.nearest(host) {
+				t.Fatalf("%q is let through to %s", host, a)
+			}
+			if o.outside && o.nearest(host) != zoneInternet || o.nearest(host) == zoneBarred {
+				t.Fatalf("%q may be at %d", host, o.nearest(host))
+			}
+			if err != nil || !a.Is4() {
+				continue
+			}
+			b := a.As4()
+			for _, in := range []netip.Addr{
+				netip.AddrFrom16(a.As16()),
+				netip.AddrFrom16([16]byte{0, 0x64, 0xff, 0x9b, 12: b[0], 13: b[1], 14: b[2], 15: b[3]}),
+				netip.AddrFrom16([16]byte{0, 0x64, 0xff, 0x9b, 0, 1, 12: b[0], 13: b[1], 14: b[2], 15: b[3]}),
+				netip.AddrFrom16([16]byte{0x20, 0x02, b[0], b[1], b[2], b[3], 15: 1}),
+			} {
+				if zoneOf(in) != zoneOf(a) {
+					t.Fatalf("%s is at %d, %s at %d", in, zoneOf(in), a, zoneOf(a))
+				}
+			}
 		}
 	})
 }

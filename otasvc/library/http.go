@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -36,12 +35,12 @@ var (
 	errNotModified = errors.New("it has not changed")
 )
 
-// newTransport makes the library's own transport. It keeps no connections: downloads are rare and come from
-// many servers.
-func newTransport(authorities *x509.CertPool) http.RoundTripper {
+// newTransport makes the transport of one download. It keeps no connections: downloads are rare and come from
+// many servers. No two downloads share any, since what one may reach another may not.
+func newTransport(authorities *x509.CertPool, c *connector) http.RoundTripper {
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
+		Proxy:                 c.proxy,
+		DialContext:           c.dial,
 		ForceAttemptHTTP2:     true,
 		TLSHandshakeTimeout:   10 * time.Second,
 		TLSClientConfig:       &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12},
@@ -54,7 +53,9 @@ func newTransport(authorities *x509.CertPool) http.RoundTripper {
 // download is one download over HTTP. It may use several connections, one after the other.
 type download struct {
 	client  *http.Client
+	route   *connector // by which the client's own transport goes
 	url     *url.URL
+	origin  origin
 	idle    *time.Timer   // cancels the download when it fires
 	timeout time.Duration // longest time without a byte
 	body    *body
@@ -106,14 +107,15 @@ func (e *brokenError) Error() string { return e.err.Error() }
 // Unwrap returns the error itself.
 func (e *brokenError) Unwrap() error { return e.err }
 
-// download gets the bytes at an http or https URL; see allow for trusted.
-func (l *Library) download(ctx context.Context, u *url.URL, trusted string, want wanted) (fetched, error) {
+// download gets the bytes at an http or https URL that an origin has named.
+func (l *Library) download(ctx context.Context, u *url.URL, o origin, want wanted) (fetched, error) {
 	d := &download{
 		url:      u,
+		origin:   o,
 		body:     &body{name: shown(u), max: l.options.MaxBytes, total: -1, progress: want.progress},
 		digested: want.digested,
 	}
-	if err := l.run(ctx, d, trusted); err != nil {
+	if err := l.run(ctx, d); err != nil {
 		return fetched{}, err
 	}
 	got := fetched{bytes: d.body.data, dated: d.dated}
@@ -123,29 +125,22 @@ func (l *Library) download(ctx context.Context, u *url.URL, trusted string, want
 	return got, nil
 }
 
-// run carries out a download whose URL, body and condition are set; see allow for trusted.
-func (l *Library) run(ctx context.Context, d *download, trusted string) error {
-	if err := l.allow(d.url, trusted); err != nil {
+// run carries out a download whose URL, origin, body and condition are set.
+func (l *Library) run(ctx context.Context, d *download) error {
+	if err := l.allow(d.url, d.origin); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	d.route = &connector{resolver: l.options.Resolver}
+	transport := l.options.Transport
+	if transport == nil {
+		transport = newTransport(l.options.Authorities, d.route)
+	}
 	d.client = &http.Client{
-		Transport: l.transport,
+		Transport: transport,
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
-			if len(via) > maxRedirects {
-				return fmt.Errorf("%w: %s: it is redirected more than %d times",
-					ErrAccess, d.body.name, maxRedirects)
-			}
-			if err := l.allow(r.URL, trusted); err != nil {
-				return fmt.Errorf("%w (%s redirects there)", err, d.body.name)
-			}
-			if r.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https" {
-				return fmt.Errorf("%w: %s: the server redirects to an address without encryption (%s), "+
-					"where anybody on the way could change the image; if you trust that one, give its URL",
-					ErrPolicy, d.body.name, shown(r.URL))
-			}
-			return nil
+			return l.redirected(d, r, via)
 		},
 	}
 	d.timeout = l.options.FetchTimeout
@@ -178,6 +173,29 @@ func (l *Library) run(ctx context.Context, d *download, trusted string) error {
 	}
 }
 
+// redirected returns nil where a download may go on to where a server redirects it, else an [ErrAccess]. via
+// are the requests before, the first one first.
+func (l *Library) redirected(d *download, r *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return fmt.Errorf("%w: %s: it is redirected more than %d times", ErrAccess, d.body.name, maxRedirects)
+	}
+	o := d.origin
+	for _, before := range via {
+		o = o.from(hostName(before.URL))
+	}
+	if err := l.allow(r.URL, o); err != nil {
+		return fmt.Errorf("%w (%s redirects there)", err, d.body.name)
+	}
+	if r.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https" {
+		return fmt.Errorf("%w: %s: the server redirects to an address without encryption (%s), "+
+			"where anybody on the way could change the image; if you trust that one, give its URL",
+			ErrPolicy, d.body.name, shown(r.URL))
+	}
+	host := hostName(r.URL)
+	d.route.aim(host, o.nearest(host))
+	return nil
+}
+
 // cause returns why the context ended, as an ErrAccess.
 func (d *download) cause(ctx context.Context) error {
 	cause := context.Cause(ctx)
@@ -208,6 +226,8 @@ func (d *download) attempt(ctx context.Context, again bool) error {
 		setIf(request.Header, "If-None-Match", d.condition.ETag)
 		setIf(request.Header, "If-Modified-Since", d.condition.LastModified)
 	}
+	host := hostName(d.url)
+	d.route.aim(host, d.origin.nearest(host))
 	d.idle.Reset(d.timeout)
 	response, err := d.client.Do(request)
 	if err != nil {
@@ -248,6 +268,13 @@ func (d *download) doError(err error, again bool) error {
 	if errors.Is(err, ErrAccess) {
 		return err
 	}
+	var refused *offLimitsError
+	if errors.As(err, &refused) {
+		return fmt.Errorf("%w: %s: %w", ErrPolicy, d.body.name, refused)
+	}
+	if isNoAnswer(err) {
+		err = errors.New("what answers there does not answer as a web server does")
+	}
 	var unknown x509.UnknownAuthorityError
 	advice := ""
 	if errors.As(err, &unknown) {
@@ -259,6 +286,13 @@ func (d *download) doError(err error, again bool) error {
 		return &brokenError{err}
 	}
 	return fmt.Errorf("%w: %s: %w", ErrAccess, d.body.name, err)
+}
+
+// isNoAnswer reports whether the error of a request says that the other side has answered something else than
+// a web server. The standard library's texts for that repeat what was said, or are for its makers.
+func isNoAnswer(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "malformed") || strings.Contains(text, "readLoopPeekFailLocked")
 }
 
 // begin decides by the status and header of a response how its body continues the bytes that are there, from

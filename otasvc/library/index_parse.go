@@ -235,6 +235,9 @@ func (at *location) candidate(e listedEntry) (Candidate, error) {
 	c.request.ManufacturerCode = e.manufacturerCode
 	c.request.ImageType = e.imageType
 	c.request.FileVersion = e.fileVersion
+	if at.url != nil {
+		c.request.index = hostName(at.url)
+	}
 	c.downloads = c.request.downloads()
 	for _, d := range digests() {
 		if wanted := d.wanted(&c.request); wanted != "" {

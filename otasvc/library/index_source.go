@@ -180,8 +180,18 @@ func (s *indexSource) get(
 ) (content []byte, found revision, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeouts*s.library.options.FetchTimeout, errTooSlow)
 	defer cancel()
+	// The user has configured this URL, so its host may be anywhere. The host that a channel file leads to is
+	// not configured; like that of the URL it needs not be in the list of allowed hosts.
+	own := hostName(s.at.url)
+	o := s.library.originOf("")
+	o.configured = append(o.configured, own)
+	o.trusted = hostName(u)
+	if u != s.at.url {
+		o = o.from(own)
+	}
 	d := &download{
-		url: u,
+		url:    u,
+		origin: o,
 		body: &body{
 			name: shown(u), max: maxIndexBytes, total: -1, progress: func(done, total int64) {},
 		},
@@ -190,8 +200,7 @@ func (s *indexSource) get(
 	if u == s.at.url {
 		d.body.name = s.at.name
 	}
-	// The user has configured this URL, so its host is allowed without being in the list of allowed hosts.
-	err = s.library.run(ctx, d, hostName(u))
+	err = s.library.run(ctx, d)
 	switch {
 	case errors.Is(err, errNotModified):
 		return nil, known, errNotModified

@@ -58,7 +58,7 @@ func fetchUntilKilled(dir, url string) error {
 			fmt.Println("removing", image.SHA256)
 			for range 2 {
 				now = now.Add(time.Hour)
-				if _, err := l.Sweep(now, func(sha256 string) bool { return sha256 != image.SHA256 }, time.Minute); err != nil {
+				if _, err := l.Sweep(now, func(sha256 string) bool { return sha256 != image.SHA256 }, library.Allowance{For: time.Minute}); err != nil {
 					return err
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -53,7 +54,8 @@ type Options struct {
 	Dir      string
 	MaxBytes int64 // largest download in bytes; 0 stands for 16 MiB
 	// AllowedHosts are the hosts that images may come from, such as "ota.example.com", "*.example.com" or
-	// "10.0.0.5:8080"; an empty list allows all.
+	// "10.0.0.5:8080"; an empty list allows all. A host that is named without a pattern may be in a private
+	// network, whatever its name.
 	AllowedHosts []string
 	// FetchTimeout is the longest time without a byte; 0 stands for 2 minutes. A whole download may take 30
 	// times as long.
@@ -61,18 +63,20 @@ type Options struct {
 	// DirectorURL replaces "controller:/" in the URL of a file that is not in the driver folder. An empty one
 	// stands for "http://director".
 	DirectorURL string
-	Authorities *x509.CertPool    // signers of https servers' certificates; nil for those of the system
-	Transport   http.RoundTripper // nil for the library's own; only that one uses Authorities
-	Logger      *slog.Logger      // may be nil
+	Authorities *x509.CertPool // signers of https servers' certificates; nil for those of the system
+	// Transport is nil for the library's own. Only that one uses Authorities and Resolver, and looks at the
+	// addresses that names lead to.
+	Transport http.RoundTripper
+	Resolver  *net.Resolver // nil for that of the system
+	Logger    *slog.Logger  // may be nil
 }
 
 // Library fetches images and keeps them. Its methods may be called from several goroutines.
 type Library struct {
-	options   Options
-	director  *url.URL
-	transport http.RoundTripper
-	log       *slog.Logger
-	storeDir  string
+	options  Options
+	director *url.URL
+	log      *slog.Logger
+	storeDir string
 
 	fetching   chan struct{}     // holds one value for each image that is being fetched; see await
 	validating sync.Mutex        // held while a file is unpacked and verified
@@ -145,15 +149,11 @@ func newLibrary(options Options) (*Library, error) {
 	l := &Library{
 		options:   options,
 		director:  director,
-		transport: options.Transport,
 		log:       options.Logger,
 		storeDir:  filepath.Join(dir, "store"),
 		fetching:  make(chan struct{}, fetchesAtOnce),
 		images:    map[string]Image{},
 		downloads: map[string]string{},
-	}
-	if l.transport == nil {
-		l.transport = newTransport(options.Authorities)
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)

@@ -69,7 +69,9 @@ func (l *Library) readDriverFile(ctx context.Context, u *url.URL, want wanted) (
 		return fetched{}, accessError(u, err)
 	}
 	there := l.director.JoinPath("driver", u.EscapedPath())
-	return l.download(ctx, there, hostName(l.director), want)
+	o := l.originOf("")
+	o.trusted = hostName(l.director)
+	return l.download(ctx, there, o, want)
 }
 
 // readBelow reads a file below a folder. It fails where ".." or a link leads out of the folder. A file of

@@ -59,9 +59,8 @@ func scrub(text string) string {
 
 func isHTTP(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" }
 
-// allow returns nil where a download from this URL is allowed, else an [ErrPolicy] or [ErrAccess]. trusted is
-// a host without a port that is allowed besides those of the options: the user has configured it elsewhere.
-func (l *Library) allow(u *url.URL, trusted string) error {
+// allow returns nil where a download from this URL is allowed, else an [ErrPolicy] or [ErrAccess].
+func (l *Library) allow(u *url.URL, o origin) error {
 	// The URL is not shown: with another scheme, a password can be anywhere in it.
 	if !isHTTP(u) {
 		return fmt.Errorf("%w: its scheme is %q; it must be http or https", ErrPolicy, u.Scheme)
@@ -70,22 +69,34 @@ func (l *Library) allow(u *url.URL, trusted string) error {
 		return fmt.Errorf("%w: the URL has no host", ErrAccess)
 	}
 	host := hostName(u)
-	if len(l.options.AllowedHosts) == 0 || trusted != "" && host == trusted {
-		return nil
+	if !l.allowsHost(host, strings.ToLower(u.Host)) && (o.trusted == "" || host != o.trusted) {
+		return fmt.Errorf("%w: %s: images may not come from host %q, only from %s",
+			ErrPolicy, shown(u), host, strings.Join(l.options.AllowedHosts, ", "))
+	}
+	if err := o.refuse(host); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrPolicy, shown(u), err)
+	}
+	return nil
+}
+
+// allowsHost reports whether the options allow a host by one of its names.
+func (l *Library) allowsHost(names ...string) bool {
+	if len(l.options.AllowedHosts) == 0 {
+		return true
 	}
 	for _, pattern := range l.options.AllowedHosts {
 		pattern = strings.ToLower(strings.TrimSpace(pattern))
-		for _, name := range []string{host, strings.ToLower(u.Host)} {
+		for _, name := range names {
 			if matched, err := path.Match(pattern, name); err == nil && matched {
-				return nil
+				return true
 			}
 		}
 	}
-	return fmt.Errorf("%w: %s: images may not come from host %q, only from %s",
-		ErrPolicy, shown(u), host, strings.Join(l.options.AllowedHosts, ", "))
+	return false
 }
 
 // hostName returns the host of a URL in lower case, without port and final dot.
-func hostName(u *url.URL) string {
-	return strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
-}
+func hostName(u *url.URL) string { return plainHost(u.Hostname()) }
+
+// plainHost returns a host in lower case, without a final dot.
+func plainHost(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }

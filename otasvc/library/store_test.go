@@ -240,7 +240,7 @@ func TestRemovedImage(t *testing.T) {
 	fetchFile(t, l, dir, two)
 	keep := func(sha256 string) bool { return sha256 != digestOf(one) }
 	for range 2 { // the first one only notes that the image is unused
-		if _, err := l.Sweep(time.Now(), keep, 0); err != nil {
+		if _, err := l.Sweep(time.Now(), keep, library.Allowance{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -52,13 +53,13 @@ func TestSweep(t *testing.T) {
 				if s.before != nil {
 					s.before(t, l, dir)
 				}
-				removed, err := l.Sweep(start.Add(s.after), s.keep, week)
+				swept, err := l.Sweep(start.Add(s.after), s.keep, library.Allowance{For: week})
 				if err != nil {
 					t.Fatal(err)
 				}
 				_, there := l.Image(image.SHA256)
-				if there != s.stays || (len(removed) == 0) != s.stays {
-					t.Fatalf("step %d: there: %v, removed: %v", i+1, there, removed)
+				if there != s.stays || (len(swept.Removed) == 0) != s.stays {
+					t.Fatalf("step %d: there: %v, removed: %v", i+1, there, swept.Removed)
 				}
 				want := []string{image.SHA256 + ".json", image.SHA256 + ".ota"}
 				if !s.stays {
@@ -79,12 +80,12 @@ func TestSweepIsSelective(t *testing.T) {
 	used, unused := fetchFile(t, l, dir, testImage(3000, 1)), fetchFile(t, l, dir, testImage(3000, 2))
 	keep := func(sha256 string) bool { return sha256 == used.SHA256 }
 	now := time.Now()
-	if removed, err := l.Sweep(now, keep, week); err != nil || len(removed) != 0 {
-		t.Fatal(removed, err)
+	if swept, err := l.Sweep(now, keep, library.Allowance{For: week}); err != nil || len(swept.Removed) != 0 {
+		t.Fatal(swept.Removed, err)
 	}
-	removed, err := l.Sweep(now.Add(week), keep, week)
-	if err != nil || len(removed) != 1 || removed[0].SHA256 != unused.SHA256 {
-		t.Fatalf("removed %v, %v", removed, err)
+	swept, err := l.Sweep(now.Add(week), keep, library.Allowance{For: week})
+	if err != nil || len(swept.Removed) != 1 || swept.Removed[0].SHA256 != unused.SHA256 {
+		t.Fatalf("removed %v, %v", swept.Removed, err)
 	}
 	if d := cmp.Diff([]library.Image{used}, l.Images()); d != "" {
 		t.Errorf("images (-want +got):\n%s", d)
@@ -101,16 +102,16 @@ func TestSweepAndFetch(t *testing.T) {
 	l := open(t, library.Options{Dir: dir})
 	image := fetchFile(t, l, dir, b)
 	now := time.Now()
-	if _, err := l.Sweep(now, keepNone, week); err != nil {
+	if _, err := l.Sweep(now, keepNone, library.Allowance{For: week}); err != nil {
 		t.Fatal(err)
 	}
 	asked := func(string) bool {
 		fetchFile(t, l, dir, b) // somebody wants it after the answer was made up
 		return false
 	}
-	removed, err := l.Sweep(now.Add(week), asked, week)
-	if err != nil || len(removed) != 0 {
-		t.Errorf("removed %v, %v", removed, err)
+	swept, err := l.Sweep(now.Add(week), asked, library.Allowance{For: week})
+	if err != nil || len(swept.Removed) != 0 {
+		t.Errorf("removed %v, %v", swept.Removed, err)
 	}
 	checkFetched(t, l, image, nil, b)
 
@@ -118,7 +119,7 @@ func TestSweepAndFetch(t *testing.T) {
 	for range 4 {
 		wait.Go(func() {
 			for i := range 25 {
-				if _, err := l.Sweep(now.Add(time.Duration(i)*week), keepNone, 0); err != nil {
+				if _, err := l.Sweep(now.Add(time.Duration(i)*week), keepNone, library.Allowance{}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -142,7 +143,7 @@ func TestSweepFails(t *testing.T) {
 	l := open(t, library.Options{Dir: dir})
 	stuck, other := fetchFile(t, l, dir, testImage(3000, 1)), fetchFile(t, l, dir, testImage(3000, 2))
 	now := time.Now()
-	if _, err := l.Sweep(now, keepNone, week); err != nil {
+	if _, err := l.Sweep(now, keepNone, library.Allowance{For: week}); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "store", stuck.SHA256+".ota")
@@ -150,8 +151,65 @@ func TestSweepFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeFile(t, nil, path, "a folder with something in it")
-	removed, err := l.Sweep(now.Add(week), keepNone, week)
-	if err == nil || len(removed) != 1 || removed[0].SHA256 != other.SHA256 {
-		t.Errorf("removed %v, %v", removed, err)
+	swept, err := l.Sweep(now.Add(week), keepNone, library.Allowance{For: week})
+	if err == nil || len(swept.Removed) != 1 || swept.Removed[0].SHA256 != other.SHA256 {
+		t.Errorf("removed %v, %v", swept.Removed, err)
+	}
+}
+
+// Unused images go by their size as well: the one that was noted first goes first, none that is kept, and none that was
+// fetched a moment ago.
+func TestSweepBySize(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, library.Options{Dir: dir})
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var images []library.Image
+	for seed := range byte(6) {
+		images = append(images, fetchFile(t, l, dir, testImage(3000, seed)))
+	}
+	size := int64(images[0].Size)
+	allowed := library.Allowance{For: week, Bytes: 2 * size}
+	used := map[string]bool{images[0].SHA256: true}
+	for _, image := range images[1:] { // they come out of use in this order, ten minutes after each other
+		used[image.SHA256] = true
+	}
+	sweep := func(after time.Duration) library.Swept {
+		t.Helper()
+		swept, err := l.Sweep(now.Add(after), func(sha256 string) bool { return used[sha256] }, allowed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return swept
+	}
+	check := func(what string, swept library.Swept, surplus int64, gone ...int) {
+		t.Helper()
+		var want, got []string
+		for _, i := range gone {
+			want = append(want, images[i].SHA256)
+		}
+		for _, image := range swept.Removed {
+			got = append(got, image.SHA256)
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if d := cmp.Diff(want, got); d != "" || swept.Surplus != surplus {
+			t.Errorf("%s: surplus %d, want %d; removed (-want +got):\n%s", what, swept.Surplus, surplus, d)
+		}
+	}
+	check("all are used", sweep(0), 0)
+	delete(used, images[4].SHA256)
+	check("one is unused", sweep(time.Minute), 0)
+	delete(used, images[2].SHA256)
+	check("as much as may be", sweep(2*time.Minute), 0)
+	delete(used, images[5].SHA256)
+	delete(used, images[3].SHA256)
+	check("more, of which one is unused for long enough", sweep(3*time.Minute), size, 4)
+	fetchFile(t, l, dir, testImage(3000, 2)) // somebody wants it again
+	check("the next one was fetched again", sweep(4*time.Minute), size)
+	check("the others are unused for long enough", sweep(5*time.Minute), 0, 3)
+	check("no more than may be", sweep(50*time.Minute), 0)
+	check("by age all go", sweep(2*week), 0, 2, 5)
+	if _, there := l.Image(images[0].SHA256); !there || len(l.Images()) != 2 {
+		t.Errorf("%d images are left", len(l.Images()))
 	}
 }

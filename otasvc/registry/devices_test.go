@@ -3,10 +3,13 @@ package registry_test
 import (
 	"errors"
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
+	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
 
 func TestFind(t *testing.T) {
@@ -190,5 +193,74 @@ func TestManyStrangers(t *testing.T) {
 	}
 	if s.Heard(2000, true, now) {
 		t.Error("there is no bound for those that are urgent")
+	}
+}
+
+// Where too many addresses are looked into, the one that was refused first gives way, so that a real device among them
+// is looked into.
+func TestStrangersGiveWay(t *testing.T) {
+	var s registry.Strangers
+	nobody := func(uint16) bool { return false }
+	for addr := range uint16(300) {
+		s.Requested(addr+1, now.Add(time.Duration(addr)*time.Millisecond))
+	}
+	if s.Requested(2000, now.Add(time.Second)) {
+		t.Error("one that waits for its answer gave way")
+	}
+	s.Expire(now.Add(20*time.Second), nobody)
+	before := s.Revision()
+	if !s.Requested(2000, now.Add(20*time.Second)) || s.Revision() == before {
+		t.Error("none gave way")
+	}
+	n := 0
+	for addr := range s.Refused() {
+		n++
+		if addr == 1 {
+			t.Error("it was not the one that was refused first")
+		}
+	}
+	if n != 255 {
+		t.Errorf("%d are refused", n)
+	}
+}
+
+// Devices that were only heard are forgotten where there are too many, the longest unheard first; what is known of others
+// stays, and so does who was never heard.
+func TestSurplus(t *testing.T) {
+	devices := registry.NewDevices()
+	addr := uint16(1)
+	version := uint32(7)
+	kept := []registry.Facts{
+		{GivenName: "Hall"}, {ManufacturerName: "IKEA"}, {ModelID: "bulb"}, {Interviewed: true}, {PowerSource: registry.PowerMains}, {QueriedAt: now},
+		{Client: registry.Client{Endpoint: 1}}, {Client: registry.Client{CurrentVersion: &version}}, {Client: registry.Client{ImageType: &addr}},
+		{Build: registry.Build{Software: "1.0"}}, {Settings: needs.Settings{NotifyAttempts: &version}}, {Battery: new(uint8)},
+	}
+	for i, f := range kept {
+		f.EUID, f.LastSeen = message.IEEE(1+i), now.Add(-time.Hour)
+		devices.Restore(f, now)
+	}
+	devices.Restore(registry.Facts{EUID: 50}, now) // it is in a list of the dongle
+	nobody := func(*registry.Device) bool { return false }
+	const most = 1024
+	for i := range message.IEEE(most) {
+		d, _ := devices.Meet(100 + i)
+		d.SetSleepy(true)
+		d.Seen(200, now.Add(time.Duration(i)*time.Second))
+	}
+	if got := devices.Surplus(nobody); len(got) != 0 {
+		t.Fatalf("%d of %d are too many", len(got), most)
+	}
+	for i := range message.IEEE(3) {
+		d, _ := devices.Meet(100 + most + i)
+		d.Seen(200, now.Add(time.Hour))
+	}
+	devices.Get(100).Seen(200, now.Add(2*time.Hour))
+	spared := func(d *registry.Device) bool { return d.EUID() == 101 }
+	var got []message.IEEE
+	for _, d := range devices.Surplus(spared) {
+		got = append(got, d.EUID())
+	}
+	if !slices.Equal(got, []message.IEEE{102, 103}) {
+		t.Errorf("too many are %v", got)
 	}
 }

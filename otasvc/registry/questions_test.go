@@ -249,6 +249,79 @@ func TestSearchesStandInLine(t *testing.T) {
 	}
 }
 
+// Whoever asks for the same device waits for the same search, and no more devices stand in line than may.
+func TestSearchesAreBounded(t *testing.T) {
+	s := newSearching()
+	found := 0
+	for range 1000 {
+		if !s.Find(bulb, func(*registry.Device) { found++ }) {
+			t.Fatal("who looks for a device that is looked for is turned away")
+		}
+	}
+	if len(s.post.sent) != 1 {
+		t.Errorf("%d searches for one device", len(s.post.sent))
+	}
+	s.answer(bulb)
+	if found != 1000 {
+		t.Errorf("%d of 1000 were told", found)
+	}
+	let, ended := 0, 0
+	for i := range 1000 {
+		if s.Find(socket+message.IEEE(i), func(*registry.Device) { ended++ }) {
+			let++
+		}
+	}
+	if let != 3+64 || ended != 0 {
+		t.Errorf("%d were let in, %d ended", let, ended)
+	}
+	for range 1000 {
+		s.pass(3 * time.Second)
+	}
+	if ended != let || s.questions.Any() {
+		t.Errorf("%d of %d ended", ended, let)
+	}
+	if !s.Find(bulb-1, func(*registry.Device) {}) {
+		t.Error("there is no room again")
+	}
+}
+
+// Devices that nobody waits for are looked for a few at a time, and each once a minute.
+func TestSearchesAtLeisure(t *testing.T) {
+	s := newSearching()
+	for i := range 1000 {
+		s.Heard(bulb + message.IEEE(i))
+		s.Heard(bulb)
+	}
+	found := false
+	if !s.Find(bulb+1, func(d *registry.Device) { found = true }) {
+		t.Error("who waits for one of them is turned away")
+	}
+	for range 20 {
+		s.pass(3 * time.Second)
+	}
+	if n := len(s.post.sent); n != 2*8 || !found {
+		t.Errorf("%d searches; who waited for one was told: %v", n, found)
+	}
+	before := len(s.post.sent)
+	s.now = now.Add(59 * time.Second)
+	s.Heard(bulb)
+	if len(s.post.sent) != before {
+		t.Error("it was looked for again at once")
+	}
+	s.now = now.Add(time.Minute)
+	s.Heard(bulb)
+	if len(s.post.sent) != before+1 {
+		t.Error("it was not looked for again after a minute")
+	}
+	for i := range 2000 { // new ones all the time
+		s.Heard(socket + message.IEEE(i))
+		s.pass(10 * time.Millisecond)
+	}
+	if n := len(s.post.sent) - before; n > 3*8 {
+		t.Errorf("%d searches in 20 s", n)
+	}
+}
+
 // A call does not stand in line, and is not repeated.
 func TestCall(t *testing.T) {
 	s := newSearching()

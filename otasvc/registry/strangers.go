@@ -1,8 +1,12 @@
 package registry
 
 import (
+	"cmp"
 	"iter"
+	"slices"
 	"time"
+
+	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 )
 
 // Network addresses that are no device's: the dongle's own, and from where on they stand for many devices.
@@ -40,9 +44,10 @@ type stranger struct {
 }
 
 // Requested notes that an address has requested something that needs to be known whose it is. It reports
-// whether the address is to be asked for its EUID now.
+// whether the address is to be asked for its EUID now. Where too many are looked into, the one that was
+// refused first is forgotten for it.
 func (s *Strangers) Requested(addr uint16, now time.Time) (ask bool) {
-	if s.addresses[addr] != nil || len(s.addresses) >= strangersAtOnce {
+	if s.addresses[addr] != nil || len(s.addresses) >= strangersAtOnce && !s.forgetRefused() {
 		return false
 	}
 	if s.addresses == nil {
@@ -56,6 +61,24 @@ func (s *Strangers) Requested(addr uint16, now time.Time) (ask bool) {
 // image is urgent all the same. It reports whether the address is to be asked for its EUID now.
 func (s *Strangers) Heard(addr uint16, urgent bool, now time.Time) (ask bool) {
 	return isDevice(addr) && (urgent || len(s.addresses) < strangersAtLeisure) && s.Requested(addr, now)
+}
+
+// forgetRefused forgets the address that was refused first. It reports whether there was one.
+func (s *Strangers) forgetRefused() bool {
+	var first uint16
+	var oldest *stranger
+	for addr, st := range s.addresses {
+		if st.refused && (oldest == nil || st.askedAt.Before(oldest.askedAt)) {
+			first = addr
+			oldest = st
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	delete(s.addresses, first)
+	s.revision++
+	return true
 }
 
 // isDevice reports whether a network address can be a device's.
@@ -92,3 +115,36 @@ func (s *Strangers) Refused() iter.Seq[uint16] {
 
 // Revision counts changes of what Refused lists.
 func (s *Strangers) Revision() uint64 { return s.revision }
+
+// maxSilent is how many devices are kept that were heard and have never said anything of themselves. Anybody
+// can announce devices that there are not; a network of real ones has some hundred when it is met.
+const maxSilent = 1024
+
+// Surplus lists the devices that are too many of those that were heard and have never said what they are, the
+// one that was last heard the longest ago first. Those that spare reports, and those that a person has named
+// or set something for, are not among them.
+func (s *Devices) Surplus(spare func(*Device) bool) []*Device {
+	if len(s.byEUID) <= maxSilent {
+		return nil
+	}
+	var silent []*Device
+	for _, d := range s.byEUID {
+		if d.facts.isSilent() && !spare(d) {
+			silent = append(silent, d)
+		}
+	}
+	slices.SortFunc(silent, func(a, b *Device) int {
+		return cmp.Or(a.facts.LastSeen.Compare(b.facts.LastSeen), byEUID(a, b))
+	})
+	return silent[:max(0, len(silent)-maxSilent)]
+}
+
+// isSilent reports whether the device was heard and has never said anything of itself, so that nothing is
+// lost when it is forgotten. One that was never heard is in a list of the dongle, which is bounded by itself.
+func (f *Facts) isSilent() bool {
+	told := f.Interviewed || f.ManufacturerName != "" || f.ModelID != "" || f.Software != "" ||
+		f.DateCode != "" || f.PowerSource != PowerUnknown || f.Battery != nil || !f.QueriedAt.IsZero()
+	client := f.Endpoint != 0 || f.ManufacturerCode != nil || f.ImageType != nil || f.CurrentVersion != nil ||
+		len(f.ClientEndpoints) > 0 || len(f.Others) > 0 || len(f.Invalid) > 0
+	return !told && !client && f.GivenName == "" && f.Settings == (needs.Settings{}) && !f.LastSeen.IsZero()
+}

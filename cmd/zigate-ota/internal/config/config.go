@@ -70,8 +70,9 @@ type HomeAssistantConfig struct {
 
 // HTTPConfig is the HTTP server: metrics, health, API and page.
 type HTTPConfig struct {
-	Addr  Address `default:"127.0.0.1:8501" heading:"HTTP: metrics, health, API, page" desc:"Address that it listens on." allowed:"host:port or :port"`
-	Token Secret  `file:"true" desc:"Token that a request must carry to change anything. Without one, changes are accepted from loopback addresses only." allowed:"printable ASCII characters without spaces"`
+	Addr           Address  `default:"127.0.0.1:8501" heading:"HTTP: metrics, health, API, page" desc:"Address that it listens on." allowed:"host:port or :port"`
+	Token          Secret   `file:"true" desc:"Token that a request must carry to change anything. Without one, changes are accepted from loopback addresses only." allowed:"printable ASCII characters without spaces"`
+	TrustedProxies Networks `split_words:"true" desc:"Proxies in front, separated by commas: what the header X-Forwarded-For of a request from there says of where it comes from is believed. No request from there counts as one from this machine." allowed:"IP addresses and networks such as 172.30.32.0/23, separated by commas"`
 }
 
 // ImageConfig says where images come from.
@@ -82,7 +83,7 @@ type ImageConfig struct {
 	Prefetch      bool          `default:"false" desc:"Fetch an image that an index lists as soon as it is an update for a device, before anybody asks for it."`
 	MakerAliases  MakerAliases  `split_words:"true" desc:"Names of manufacturers that mean the same, besides those that are known: what an index calls one, and what its devices report. Case and blanks make no difference." allowed:"name=name, separated by commas"`
 	MaxBytes      int64         `split_words:"true" default:"16777216" desc:"Largest image that is fetched, in bytes." min:"1024" max:"4294967295"`
-	AllowedHosts  HostPatterns  `split_words:"true" desc:"Hosts that images may come from, separated by commas; *.example.org means every host below example.org. Empty: all." allowed:"host names, IP addresses and *.domain, separated by commas"`
+	AllowedHosts  HostPatterns  `split_words:"true" desc:"Hosts that images may come from, separated by commas; *.example.org means every host below example.org, * every host. Empty: all. A host that is named here itself may be this machine or one in a private network; others only where their name says so, such as nas.local (docs/security.md)." allowed:"host names, IP addresses, *.domain and *, separated by commas"`
 	FetchTimeout  time.Duration `split_words:"true" default:"2m" desc:"How long a download may go without a byte." min:"100ms" max:"1h"`
 	CAFile        string        `split_words:"true" desc:"Certificates (PEM) of authorities that https:// servers of images and indexes may have theirs from, besides the system's." allowed:"a readable file with certificates"`
 	DirectorURL   HTTPURL       `split_words:"true" default:"http://director" desc:"Server for controller:// addresses whose file is not in the service's own driver folder." allowed:"an http:// or https:// URL"`

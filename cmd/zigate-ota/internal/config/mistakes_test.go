@@ -30,7 +30,7 @@ func TestMistakes(t *testing.T) {
 		urls     = "tcp://, mqtt://, ssl://, mqtts://, tls://, ws:// or wss://, each with host and optional port, separated by commas"
 		topic    = "1 to 200 bytes, without + and #, without a slash at either end, not beginning with $"
 		address  = "host:port or :port"
-		hosts    = "host names, IP addresses and *.domain, separated by commas"
+		hosts    = "host names, IP addresses, *.domain and *, separated by commas"
 		window   = "HH:MM-HH:MM, such as 02:00-05:00"
 		token    = "printable ASCII characters without spaces"
 		caFile   = "a readable file; needs a TLS address (ssl:// or wss://) in ZIGATE_OTA_MQTT_URL"
@@ -110,8 +110,8 @@ func TestMistakes(t *testing.T) {
 		{"IMAGE_INDEX_INTERVAL=0", `IMAGE_INDEX_INTERVAL: 0 is too small; allowed: a duration such as 90s or 1h30m, from 1m to 8760h`},
 		{"IMAGE_MAX_BYTES=16MiB", `IMAGE_MAX_BYTES: "16MiB" is not a whole number; allowed: a whole number from 1024 to 4294967295`},
 		{"IMAGE_MAX_BYTES=4294967296", `IMAGE_MAX_BYTES: 4294967296 is too large; allowed: a whole number from 1024 to 4294967295`},
-		{"IMAGE_ALLOWED_HOSTS=https://example.org", `IMAGE_ALLOWED_HOSTS: "https://example.org" is no host, IP address or *.domain; allowed: ` + hosts},
-		{"IMAGE_ALLOWED_HOSTS=a.org,fw.*.org", `IMAGE_ALLOWED_HOSTS: entry 2 of 2: "fw.*.org" is no host, IP address or *.domain; allowed: ` + hosts},
+		{"IMAGE_ALLOWED_HOSTS=https://example.org", `IMAGE_ALLOWED_HOSTS: "https://example.org" is no host, IP address, *.domain or *; allowed: ` + hosts},
+		{"IMAGE_ALLOWED_HOSTS=a.org,fw.*.org", `IMAGE_ALLOWED_HOSTS: entry 2 of 2: "fw.*.org" is no host, IP address, *.domain or *; allowed: ` + hosts},
 		{"IMAGE_DIRECTOR_URL=director", `IMAGE_DIRECTOR_URL: does not begin with http:// or https://; allowed: an http:// or https:// URL`},
 
 		{"UPGRADE_CONCURRENCY=0", `UPGRADE_CONCURRENCY: 0 is too small; allowed: auto, or a whole number from 1 to 256`},

@@ -345,7 +345,8 @@ func decodeHTTPURL(text string) (string, error) {
 	return u.String(), nil
 }
 
-// HostPatterns are hosts in lower case; "*.example.org" means every host below example.org.
+// HostPatterns are hosts in lower case; "*.example.org" means every host below example.org, and "*" every
+// host.
 type HostPatterns []string
 
 // Decode takes a list separated by commas.
@@ -355,8 +356,8 @@ func (h *HostPatterns) Decode(text string) error {
 		if _, err := netip.ParseAddr(strings.Trim(entry, "[]")); err == nil {
 			return strings.Trim(entry, "[]"), nil
 		}
-		if !validHost(strings.TrimPrefix(entry, "*.")) {
-			return "", fmt.Errorf("%q is no host, IP address or *.domain", entry)
+		if entry != "*" && !validHost(strings.TrimPrefix(entry, "*.")) {
+			return "", fmt.Errorf("%q is no host, IP address, *.domain or *", entry)
 		}
 		return entry, nil
 	})
