@@ -75,7 +75,9 @@ func (h *sessions) OnWill(client *mochi.Client, will mochi.Will) (mochi.Will, er
 	return mochi.Will{}, nil
 }
 
-// publish puts a message into the queues of its subscribers.
+// publish puts a message into the queues of its subscribers. The service gets its acknowledgement when the
+// file says which requests it has taken: it forgets a request once the broker has the answer, and the request
+// must not come again then.
 func (h *sessions) publish(origin, topic string, m message, retain bool, r *receipt) {
 	subscribers := h.server.Topics.Subscribers(topic)
 	if len(subscribers.Shared) > 0 {
@@ -84,6 +86,11 @@ func (h *sessions) publish(origin, topic string, m message, retain bool, r *rece
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if r != nil && m.near && (h.saying || len(h.taken) > 0) {
+		r.left++
+		h.behind = append(h.behind, r)
+		h.remember()
+	}
 	for id, sub := range subscribers.Subscriptions {
 		s := h.byID[id]
 		if s == nil || sub.NoLocal && id == origin {
@@ -276,8 +283,8 @@ func (h *sessions) leaves(l *link, d *delivery) {
 	}
 	if !d.durable {
 		d.settle()
+		d.id = s.nextID()
 	}
-	d.id = s.nextID()
 	s.sent = append(s.sent, d)
 }
 
@@ -348,7 +355,9 @@ func (h *sessions) track(client *mochi.Client, d *delivery) {
 		return
 	}
 	h.add(s, d)
-	d.id = s.nextID()
+	if d.id == 0 {
+		d.id = s.nextID()
+	}
 	s.sent = append(s.sent, d)
 }
 
@@ -381,8 +390,8 @@ func (h *sessions) end(s *session, d *delivery) {
 	}
 }
 
-// add puts a delivery into the counts, and gives it its number where it must come over a restart. The lock is
-// held.
+// add puts a delivery into the counts. One that must come over a restart gets its number, and the packet
+// identifier with which it comes then: by that a client knows what it has. The lock is held.
 func (h *sessions) add(s *session, d *delivery) {
 	d.size = d.message.cost(d.topic)
 	s.bytes += d.size
@@ -393,6 +402,9 @@ func (h *sessions) add(s *session, d *delivery) {
 	if d.durable {
 		h.numbers++
 		d.number = h.numbers
+		if d.id == 0 || s.uses(d.id) {
+			d.id = s.nextID()
+		}
 		h.remember()
 	}
 }

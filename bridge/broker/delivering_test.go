@@ -3,6 +3,8 @@ package broker_test
 import (
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -169,5 +171,46 @@ func TestWill(t *testing.T) {
 	if diff := kept(t, inside(b)); len(diff) != 1 || diff[0] != "will/a=gone" {
 		t.Errorf("retained: %v", diff)
 	}
+	stop()
+}
+
+// After a kill a message that a client has not acknowledged comes with the packet identifier that it had, as a
+// duplicate: by that a client knows what it has got already.
+func TestRedeliveryAfterKill(t *testing.T) {
+	dir := t.TempDir()
+	options := broker.Options{SessionsFile: filepath.Join(dir, "sessions.jsonl")}
+	b, stop := start(t, options)
+	r := dialRaw(t, b, false)
+	all := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
+	all.Topics, all.Qoss, all.MessageID = []string{"#"}, []byte{2}, 1
+	r.send(all)
+	r.next() // SUBACK
+	publisher := mustConnect(t, inside(b), "publisher")
+	var ids []uint16
+	for i, qos := range []byte{1, 2} {
+		wait(t, publisher.Publish("a", qos, false, fmt.Sprint(i)))
+		ids = append(ids, r.message(fmt.Sprint(i), qos, false))
+	}
+	wait(t, publisher.Publish("a", 1, false, "2")) // acknowledged when it is on the disk, and so are the others
+	killed := broker.Options{SessionsFile: filepath.Join(dir, "as-killed.jsonl")}
+	data, err := os.ReadFile(options.SessionsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(killed.SessionsFile, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.conn.Close()
+	publisher.Disconnect(100)
+	stop()
+
+	b, stop = start(t, killed)
+	r = dialRaw(t, b, true)
+	for i, qos := range []byte{1, 2} {
+		if id := r.message(fmt.Sprint(i), qos, true); id != ids[i] {
+			t.Errorf("message %d has identifier %d, want %d", i, id, ids[i])
+		}
+	}
+	r.conn.Close()
 	stop()
 }

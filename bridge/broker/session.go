@@ -41,19 +41,20 @@ type delivery struct {
 	durable  bool     // it must come over a restart
 	stored   bool     // it is on the disk
 	number   uint64   // in the file; 0 for one that is not durable
-	id       uint16   // packet identifier; 0 until it is sent, and at QoS 0
+	id       uint16   // packet identifier; 0 at QoS 0, and until it is sent where it is not durable
+	again    bool     // an earlier life of the broker may have sent it
 	released bool     // of QoS 2: the client has it (PUBREC)
 	ended    bool     // the client has acknowledged it, or it was dropped
 	size     int      // bytes counted; 0 until it waits
 }
 
-// packet returns the packet for the client.
+// packet returns the packet for the client, with what says that it may have come before.
 func (d *delivery) packet(again bool) packets.Packet {
 	if d.released {
 		return control(packets.Pubrel, d.id)
 	}
 	out := packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: d.retain, Qos: d.qos, Dup: again},
+		FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: d.retain, Qos: d.qos, Dup: again || d.again},
 		TopicName:   d.topic, Payload: d.message.payload, PacketID: d.id,
 		Created: d.message.created, Expiry: d.message.expires,
 	}
@@ -120,7 +121,7 @@ type session struct {
 }
 
 // newSession returns a session without messages. The packet identifiers of its messages begin anywhere: a
-// client that took messages at QoS 2 before a restart may still remember some of theirs.
+// client may still remember some of messages at QoS 2 that were not on the disk before a kill.
 func newSession(id string) *session {
 	return &session{id: id, lastID: uint16(rand.Uint32())}
 }
@@ -154,10 +155,16 @@ func (s *session) find(id uint16) int {
 func (s *session) nextID() uint16 {
 	for {
 		s.lastID++
-		if s.lastID != 0 && s.find(s.lastID) < 0 {
+		if s.lastID != 0 && !s.uses(s.lastID) {
 			return s.lastID
 		}
 	}
+}
+
+// uses reports whether a packet identifier is that of a message that was sent, or waits.
+func (s *session) uses(id uint16) bool {
+	has := func(d *delivery) bool { return d.id == id }
+	return slices.ContainsFunc(s.sent, has) || slices.ContainsFunc(s.waiting, has)
 }
 
 // link is one connection of a client, from its CONNACK to its end.

@@ -74,6 +74,7 @@ type storedSubscription struct {
 type storedMessage struct {
 	ClientID string `json:"clientId"`
 	Number   uint64 `json:"number"`
+	ID       uint16 `json:"id"` // packet identifier
 	keptMessage
 	Retain bool `json:"retain,omitempty"`
 }
@@ -259,7 +260,7 @@ func (h *sessions) restoreMessage(m storedMessage, now time.Time) {
 	}
 	qos := min(m.QoS, 2)
 	d := &delivery{
-		topic: m.Topic, qos: qos, retain: m.Retain,
+		topic: m.Topic, qos: qos, retain: m.Retain, id: m.ID, again: true,
 		message: message{payload: m.Payload, qos: qos, created: now.Unix(), expires: m.Expires},
 	}
 	if d.expired(now) || !s.fits(d.message.cost(d.topic)) {
@@ -308,9 +309,12 @@ func (k *storing) save(now time.Time) {
 	var records []record
 	h.mu.Lock()
 	owed := h.owed()
+	behind := h.behind
+	h.behind = nil
 	if write && (h.unsaid(day(now)) || k.failed != "" || whole && k.file != nil) {
 		records = h.records(whole, day(now))
 	}
+	h.saying = len(records) > 0
 	h.mu.Unlock()
 
 	if len(records) > 0 {
@@ -318,8 +322,13 @@ func (k *storing) save(now time.Time) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.saying = false
 	for _, d := range owed {
 		d.settle()
+	}
+	for _, r := range behind {
+		r.left--
+		r.link.signal()
 	}
 }
 
@@ -459,7 +468,7 @@ func (s *session) records(whole bool, today int64) []record {
 		}
 		d.stored = true
 		list = append(list, record{Message: &storedMessage{
-			ClientID: s.id, Number: d.number, Retain: d.retain,
+			ClientID: s.id, Number: d.number, ID: d.id, Retain: d.retain,
 			keptMessage: keptMessage{
 				Topic: d.topic, Payload: d.message.payload, QoS: d.qos, Expires: d.message.expires,
 			},

@@ -74,6 +74,8 @@ type sessions struct {
 	count   int                     // for session.since
 	numbers uint64                  // the last one given to a durable delivery
 	taken   []uint64                // deliveries on the disk that have ended, which the file does not say yet
+	saying  bool                    // it is being written to the file what has ended
+	behind  []*receipt              // that wait for the file to say what has ended
 	over    []string                // of sessions that have ended, which the file does not say yet
 }
 

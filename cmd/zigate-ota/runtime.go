@@ -41,9 +41,9 @@ func tuneRuntime() (reserve []byte) {
 }
 
 const (
-	// spareBytes is how much unused memory is kept for the next garbage. About as much gathers between two
+	// spareBytes is how much unused memory is kept for the next garbage. About twice as much gathers between two
 	// collections.
-	spareBytes  = 6 << 20
+	spareBytes  = 3 << 20
 	spareLooked = 10 * time.Second
 )
 
