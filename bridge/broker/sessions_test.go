@@ -669,23 +669,31 @@ func present(t *testing.T, open mqtt.OpenConnectionFunc, id string) bool {
 	return token.SessionPresent()
 }
 
-// There are so many sessions and no more: the one that was left first makes room.
+// There are so many sessions and no more: those that were left first make room. Who leaves at nearly the same
+// time as another may come before it.
 func TestManySessions(t *testing.T) {
 	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
-	for i := range 1024 {
-		if present(t, overTCP(b), fmt.Sprint("client", i)) {
-			t.Fatalf("client %d has a session already", i)
+	const most, new = 1024, 200
+	has := func(from, to int) (n int) {
+		for i := from; i < to; i++ {
+			if present(t, overTCP(b), fmt.Sprint("client", i)) {
+				n++
+			}
 		}
+		return n
 	}
-	if !present(t, overTCP(b), "client0") { // so that client1 was left first
-		t.Error("a session is gone though there is room")
+	if n := has(0, most); n > 0 {
+		t.Fatalf("%d clients have a session already", n)
 	}
-	present(t, overTCP(b), "one more")
-	if !present(t, overTCP(b), "client0") || !present(t, overTCP(b), "client2") {
-		t.Error("another session is gone than the one that was left first")
+	if n := has(0, most/2); n != most/2 { // these come later than the others now
+		t.Errorf("%d of %d sessions are there, though there is room", n, most/2)
 	}
-	if present(t, overTCP(b), "client1") {
-		t.Error("no session made room")
+	has(most, most+new)
+	if n := has(0, most/2) + has(most/2+2*new, most+new); n != most/2+most/2-new {
+		t.Errorf("%d sessions are left of those that were left last", n)
+	}
+	if n := has(most/2, most/2+100); n > 0 {
+		t.Errorf("%d of the sessions that were left first are there", n)
 	}
 	stop()
 }
