@@ -43,8 +43,11 @@ func (b *Bridge) HandleRequest(m mqttclient.Command) {
 // response with this id, and not to MQTT. It does not block.
 func (b *Bridge) Ask(id, operation string, payload []byte) {
 	who := asker{name: b.topics.Operation(b.topics.Request(operation)), id: id}
-	b.begin(&dialogue{bridge: b, who: who, payload: payload, acknowledge: func() {}}, nil)
+	b.begin(&dialogue{bridge: b, who: who, payload: payload, acknowledge: atOnce}, nil)
 }
+
+// atOnce is the acknowledgement of what came from no broker, or was acknowledged before.
+func atOnce(then func()) { then() }
 
 // Operations names everything that can be asked for, in order.
 func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
@@ -75,7 +78,7 @@ func (b *Bridge) Resume() {
 			refusal = errWithheld
 		}
 		b.begin(&dialogue{
-			bridge: b, who: who, payload: p.Payload, acknowledge: func() {}, promised: true, durable: true,
+			bridge: b, who: who, payload: p.Payload, acknowledge: atOnce, promised: true, durable: true,
 		}, refusal)
 	}
 }

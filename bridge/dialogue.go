@@ -17,9 +17,9 @@ type dialogue struct {
 	who     asker
 	payload []byte
 	// delivery is that of the message by which the request came. acknowledge has the broker forget that
-	// message; more than one call is as one.
+	// message, as [mqttclient.Command] says.
 	delivery    string
-	acknowledge func()
+	acknowledge func(then func())
 
 	mu       sync.Mutex
 	ended    bool // the final answer was given
@@ -72,7 +72,7 @@ func (d *dialogue) respond(a otasvc.Answer) {
 		d.answer(a) // nothing was promised
 	case a.Kept:
 		d.answer(a) // the state has it
-		d.acknowledge()
+		d.acknowledge(func() {})
 	default:
 		d.promised = true
 		d.waiting = append(d.waiting, a)
@@ -90,7 +90,7 @@ func (d *dialogue) kept(err error) {
 		return
 	}
 	d.durable = true
-	d.acknowledge()
+	d.acknowledge(func() {})
 	for _, a := range d.waiting {
 		d.give(a)
 	}
@@ -123,14 +123,26 @@ func (d *dialogue) give(a otasvc.Answer) {
 	switch {
 	case !a.Status.Final():
 		d.answer(a)
-		if a.Kept {
-			d.bridge.promises.Drop(d.who.promise) // the state has it
+		if a.Kept { // the state has it
+			d.acknowledge(func() { d.bridge.promises.Drop(d.who.promise) })
 		}
 	case a.Status != otasvc.Success && d.bridge.service.Stopping():
 		d.bridge.log.Info("a request goes on when the service has started again", "operation", d.who.name)
 	default:
-		d.bridge.settle(d.who, d.delivery, a)
+		d.settle(a)
 	}
+}
+
+// settle gives a final answer that is on the disk before it is given, so that no other one follows in the
+// next life of the service. The broker knows by then that it need not deliver the request again.
+func (d *dialogue) settle(a otasvc.Answer) {
+	b := d.bridge
+	given := b.given(d.who, a)
+	given.Delivery = d.delivery
+	publish := func() {
+		b.out.PublishOwed(given.Topic, given.Response, func() { b.promises.Had(given.ID) })
+	}
+	b.promises.Settle(d.who.promise, given, func() { d.acknowledge(publish) })
 }
 
 // answer tells an answer of which nothing is promised any more than was before. That the request is kept now
@@ -140,11 +152,14 @@ func (d *dialogue) answer(a otasvc.Answer) {
 		return
 	}
 	d.said = d.said || !a.Status.Final()
-	if a.Status.Final() && d.who.promise != "" {
-		d.bridge.answerOnce(d.who, a, d.acknowledge)
-		return
+	switch {
+	case !a.Status.Final(), d.who.promise == "":
+		d.bridge.answer(d.who, a)
+	case operations[d.who.name].acts && a.Status != otasvc.InvalidData && !d.unkept:
+		d.settle(a)
+	default:
+		d.bridge.answerOnce(d.who, a, func() { d.acknowledge(func() {}) })
 	}
-	d.bridge.answer(d.who, a)
 }
 
 // answer gives an answer.
@@ -162,16 +177,6 @@ func (b *Bridge) answerOnce(who asker, a otasvc.Answer, told func()) {
 	b.out.PublishOwed(given.Topic, given.Response, func() {
 		b.promises.Had(given.ID)
 		told()
-	})
-}
-
-// settle gives the final answer to what was promised. It is on the disk before, so that no other one follows
-// in the next life of the service.
-func (b *Bridge) settle(who asker, delivery string, a otasvc.Answer) {
-	given := b.given(who, a)
-	given.Delivery = delivery
-	b.promises.Settle(who.promise, given, func() {
-		b.out.PublishOwed(given.Topic, given.Response, func() { b.promises.Had(given.ID) })
 	})
 }
 

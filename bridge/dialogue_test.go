@@ -84,10 +84,11 @@ func (d *diary) asks(name, operation, payload string) {
 		Topic:    "zigate-ota/request/" + operation,
 		Payload:  []byte(strings.Replace(payload, "{", fmt.Sprintf(`{"transaction":%q,`, name), 1)),
 		Delivery: name,
-		Acknowledge: func() {
+		Acknowledge: func(then func()) {
 			d.mu.Lock()
-			defer d.mu.Unlock()
 			d.acknowledged = append(d.acknowledged, name)
+			d.mu.Unlock()
+			go then()
 		},
 	})
 }

@@ -44,7 +44,7 @@ type published struct {
 
 // command is a request as it comes from the broker, at QoS 0.
 func command(topic string, payload []byte, retained bool) mqttclient.Command {
-	return mqttclient.Command{Topic: topic, Payload: payload, Retained: retained, Acknowledge: func() {}}
+	return mqttclient.Command{Topic: topic, Payload: payload, Retained: retained, Acknowledge: func(then func()) { then() }}
 }
 
 func newPaper() *paper { return &paper{retained: map[string]string{}} }

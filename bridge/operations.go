@@ -22,8 +22,9 @@ type call struct {
 // begun.
 type operation struct {
 	contract.Operation
-	// lasts says that carrying it out may take longer than a moment.
-	lasts bool
+	// acts says that carrying it out once more may have another outcome, and lasts that it may take longer
+	// than a moment, too.
+	acts, lasts bool
 	// begin makes the call of one request. Who asks may not be known completely before the call is run.
 	begin func(who *asker) call
 }
@@ -33,14 +34,22 @@ var operations = func() map[string]operation {
 	all := map[string]operation{}
 	for _, o := range contract.Operations() {
 		if begin, ok := calls[o.Name]; ok {
-			all[o.Name] = operation{Operation: o, lasts: lasting[o.Name], begin: begin}
+			all[o.Name] = operation{
+				Operation: o,
+				acts:      !asking[o.Name],
+				lasts:     lasting[o.Name],
+				begin:     begin,
+			}
 		}
 	}
 	return all
 }()
 
-// lasting are the operations that may last.
-var lasting = map[string]bool{"add_image": true, "upgrade": true, "check": true, "interview": true}
+// asking are the operations that change nothing, lasting those that may last.
+var (
+	asking  = map[string]bool{"service_status": true, "image_info": true}
+	lasting = map[string]bool{"add_image": true, "upgrade": true, "check": true, "interview": true}
+)
 
 // calls says how a request for each operation is begun, by the operation's name.
 var calls = map[string]func(who *asker) call{

@@ -76,9 +76,11 @@ type Command struct {
 	// to a later life of the service; see [Client.Expect]. It is empty at QoS 0.
 	Delivery string
 	// Acknowledge tells the broker that it need not deliver the message again. It must be called once the
-	// command cannot be lost any more, soon, and by any goroutine. Without it the broker stops delivering
-	// commands until a minute has passed.
-	Acknowledge func()
+	// command cannot be lost any more, soon, and by any goroutine; more calls do no harm. Without it the
+	// broker may stop delivering commands until a minute has passed. then is called, on any goroutine, when
+	// the broker will know before all that is published from then on, or cannot know, as the connection has
+	// ended: then it delivers the message again.
+	Acknowledge func(then func())
 }
 
 // Subscription is a topic filter and the handler of its messages. Where several filters match a topic, the

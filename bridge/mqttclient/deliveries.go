@@ -27,11 +27,8 @@ const (
 // memory of them does. Several goroutines may use them.
 type deliveries struct {
 	mu sync.Mutex
-	// open are those that were not acknowledged yet, in the order in which they came: they have to be
-	// acknowledged in that order (MQTT 3.1.1, 4.6).
-	open []*delivery
-	// known are the open ones, those that were acknowledged lately and those of QoS 2 that the broker has not
-	// released, by packet identifier.
+	// known are those that were not acknowledged yet, those that were lately and those of QoS 2 that the
+	// broker has not released, by packet identifier.
 	known map[uint16]*delivery
 	// earlier are those that an earlier life of the service has taken, by their key.
 	earlier map[string]bool
@@ -43,11 +40,9 @@ type deliveries struct {
 // delivery is one message that the broker may deliver again.
 type delivery struct {
 	key   string
-	id    uint16
 	qos   byte
 	ack   func()    // on the connection on which it came last
-	done  bool      // it may be acknowledged
-	acked time.Time // when it was; zero before
+	acked time.Time // when it was acknowledged; zero before
 	limit *time.Timer
 }
 
@@ -74,7 +69,6 @@ func (ds *deliveries) expect(keys []string) {
 func (ds *deliveries) forget() {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
-	ds.open = nil
 	ds.known = nil
 	ds.earlier = nil
 }
@@ -84,8 +78,8 @@ func (ds *deliveries) forget() {
 func (ds *deliveries) take(m mqtt.Message) (d *delivery, fresh bool) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
-	d = &delivery{key: keyOf(m), id: m.MessageID(), qos: m.Qos(), ack: m.Ack}
-	before := ds.known[d.id]
+	d = &delivery{key: keyOf(m), qos: m.Qos(), ack: m.Ack}
+	before := ds.known[m.MessageID()]
 	if m.Duplicate() && before != nil && before.key == d.key && !before.forgotten() {
 		before.ack = m.Ack
 		if !before.acked.IsZero() {
@@ -98,43 +92,39 @@ func (ds *deliveries) take(m mqtt.Message) (d *delivery, fresh bool) {
 	if ds.known == nil {
 		ds.known = map[uint16]*delivery{}
 	}
-	ds.known[d.id] = d
-	ds.open = append(ds.open, d)
+	ds.known[m.MessageID()] = d
 	if m.Duplicate() && ds.earlier[d.key] {
 		delete(ds.earlier, d.key)
-		d.done = true
-		ds.flush()
+		d.acked = time.Now()
+		ds.call(d.ack)
 		return d, false
 	}
-	d.limit = time.AfterFunc(acknowledgeLimit, func() { ds.finish(d) })
+	d.limit = time.AfterFunc(acknowledgeLimit, func() { ds.finish(d, func() {}) })
 	return d, true
 }
 
-// finish notes that a message may be acknowledged. It may be called more than once.
-func (ds *deliveries) finish(d *delivery) {
+// finish acknowledges a message. It may be called more than once; then is called, on any goroutine, when the
+// acknowledgement is on its way, or cannot be sent as the connection has ended.
+//
+// Messages are acknowledged in any order. MQTT 3.1.1 (4.6) wants that of their arrival, but no broker is
+// known that minds, and a command that takes long must not keep back what is answered by then.
+func (ds *deliveries) finish(d *delivery, then func()) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
-	d.done = true
-	ds.flush()
-}
-
-// flush acknowledges what may be acknowledged; the lock is held.
-func (ds *deliveries) flush() {
-	for len(ds.open) > 0 && ds.open[0].done {
-		d := ds.open[0]
-		ds.open = ds.open[1:]
+	if d.acked.IsZero() {
 		d.acked = time.Now()
 		if d.limit != nil {
 			d.limit.Stop()
 		}
 		ds.call(d.ack)
 	}
+	ds.call(then)
 }
 
-// call calls an acknowledgement after those before it. It does not wait: paho takes one only when the network
-// does. The lock is held.
-func (ds *deliveries) call(ack func()) {
-	ds.acks = append(ds.acks, ack)
+// call calls an acknowledgement, or what follows it, after those before. It does not wait: paho takes one
+// only when the network does. The lock is held.
+func (ds *deliveries) call(f func()) {
+	ds.acks = append(ds.acks, f)
 	if ds.calling {
 		return
 	}

@@ -59,7 +59,7 @@ func (h *heldBack) take(m heldMessage) {
 	}
 	h.messages = append(h.messages, m)
 	if oldest := len(h.messages) - mostUnacknowledged; oldest > 0 {
-		h.messages[oldest-1].command.Acknowledge()
+		h.messages[oldest-1].command.Acknowledge(func() {})
 	}
 	h.bytes += len(m.command.Payload)
 	if h.bytes > maxHeldBack {
@@ -88,7 +88,7 @@ func (h *heldBack) end() {
 func (h *heldBack) release() {
 	for i := range h.messages {
 		if m := &h.messages[i]; h.retained[m.content()] {
-			m.command.Acknowledge() // it was answered as the retained one
+			m.command.Acknowledge(func() {}) // it was answered as the retained one
 		} else {
 			m.deliver()
 		}

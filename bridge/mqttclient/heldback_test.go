@@ -76,7 +76,7 @@ func TestHeldBack(t *testing.T) {
 			var h heldBack
 			var got, acknowledged []string
 			message := func(text, more string) heldMessage {
-				command := Command{Topic: "t", Payload: []byte(text), Acknowledge: func() { acknowledged = append(acknowledged, text) }}
+				command := Command{Topic: "t", Payload: []byte(text), Acknowledge: func(func()) { acknowledged = append(acknowledged, text) }}
 				return heldMessage{command: command, deliver: func() { got = append(got, text+more) }}
 			}
 			tt.steps(func(text string) { h.take(message(text, "")) }, func(text string) { h.takeRetained(message(text, " (retained)")) }, &h)

@@ -218,7 +218,7 @@ func (i *messageInbox) handle(topic string, payload []byte, retained, _ bool) {
 // command takes a command, and acknowledges it at once.
 func (i *messageInbox) command(c mqttclient.Command) {
 	i.handle(c.Topic, c.Payload, c.Retained, false)
-	c.Acknowledge()
+	c.Acknowledge(func() {})
 }
 
 func (i *messageInbox) take() []string {

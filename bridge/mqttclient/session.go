@@ -465,14 +465,14 @@ func (s *session) receive(m mqtt.Message) {
 		return
 	}
 
-	acknowledge := func() {}
+	acknowledge := func(then func()) { then() }
 	key := ""
 	if m.Qos() > 0 {
 		d, fresh := c.deliveries.take(m)
 		if !fresh {
 			return
 		}
-		acknowledge = func() { c.deliveries.finish(d) }
+		acknowledge = func(then func()) { c.deliveries.finish(d, then) }
 		key = d.key
 	}
 	for _, sub := range c.options.Subscriptions {
@@ -489,13 +489,13 @@ func (s *session) receive(m mqtt.Message) {
 			})
 		default:
 			sub.Handler(m.Topic(), m.Payload(), m.Retained(), m.Duplicate())
-			acknowledge()
+			acknowledge(func() {})
 		}
 		return
 	}
 	// The broker still has a subscription of an earlier configuration in the session.
 	c.log.Debug("MQTT message without a handler", "topic", m.Topic())
-	acknowledge()
+	acknowledge(func() {})
 }
 
 // deliver hands a command to its handler, now or when it is known what the broker retains.

@@ -272,27 +272,11 @@ func (d *download) doError(err error, again bool) error {
 	if errors.As(err, &refused) {
 		return fmt.Errorf("%w: %s: %w", ErrPolicy, d.body.name, refused)
 	}
-	if isNoAnswer(err) {
-		err = errors.New("what answers there does not answer as a web server does")
-	}
-	var unknown x509.UnknownAuthorityError
-	advice := ""
-	if errors.As(err, &unknown) {
-		advice = "; if you trust the server, set ZIGATE_OTA_IMAGE_CA_FILE to the certificate of the " +
-			"authority that signed its own"
-	}
-	err = errors.New(scrub(err.Error()) + advice)
+	err = errors.New(networkProblem(err, d.url.Host))
 	if again {
 		return &brokenError{err}
 	}
 	return fmt.Errorf("%w: %s: %w", ErrAccess, d.body.name, err)
-}
-
-// isNoAnswer reports whether the error of a request says that the other side has answered something else than
-// a web server. The standard library's texts for that repeat what was said, or are for its makers.
-func isNoAnswer(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "malformed") || strings.Contains(text, "readLoopPeekFailLocked")
 }
 
 // begin decides by the status and header of a response how its body continues the bytes that are there, from
