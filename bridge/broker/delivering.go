@@ -86,9 +86,9 @@ func (h *sessions) publish(origin, topic string, m message, retain bool, r *rece
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if r != nil && m.near && (h.saying || len(h.taken) > 0) {
+	if r != nil && m.near && (h.unwritten.saying || len(h.unwritten.taken) > 0) {
 		r.left++
-		h.behind = append(h.behind, r)
+		h.unwritten.behind = append(h.unwritten.behind, r)
 		h.remember()
 	}
 	for id, sub := range subscribers.Subscriptions {
@@ -386,7 +386,10 @@ func (h *sessions) end(s *session, d *delivery) {
 		s.full = false
 	}
 	if d.stored {
-		h.taken = append(h.taken, d.number) // it can wait: the message would come twice at worst
+		h.unwritten.taken = append(h.unwritten.taken, d.number) // it can wait: the message would come twice at worst
+		if s.near {
+			wake(h.now) // but a request that came twice would be carried out twice
+		}
 	}
 }
 
@@ -400,8 +403,8 @@ func (h *sessions) add(s *session, d *delivery) {
 	}
 	d.durable = h.store && s.keep && d.qos > 0
 	if d.durable {
-		h.numbers++
-		d.number = h.numbers
+		h.unwritten.numbers++
+		d.number = h.unwritten.numbers
 		if d.id == 0 || s.uses(d.id) {
 			d.id = s.nextID()
 		}

@@ -193,12 +193,7 @@ func newLink(client *mochi.Client, s *session) *link {
 }
 
 // signal says that there may be something to send.
-func (l *link) signal() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
-}
+func (l *link) signal() { wake(l.wake) }
 
 // slow reports whether a client has much to read and does read, so that those who publish to it should wait.
 func (l *link) slow() bool {

@@ -253,7 +253,7 @@ func (h *sessions) restoreSession(stored storedSession) {
 
 // restoreMessage puts a message into the queue of its client again, where there still is one that waits.
 func (h *sessions) restoreMessage(m storedMessage, now time.Time) {
-	h.numbers = max(h.numbers, m.Number)
+	h.unwritten.numbers = max(h.unwritten.numbers, m.Number)
 	s := h.byID[m.ClientID]
 	if s == nil || m.QoS == 0 || m.Topic == "" || !mochi.IsValidFilter(m.Topic, true) {
 		return
@@ -279,10 +279,12 @@ func (k *storing) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-later.C:
+		case <-k.sessions.now:
 		case <-k.sessions.soon: // usually more follows
 			select {
 			case <-ctx.Done():
 				return
+			case <-k.sessions.now:
 			case <-time.After(storeDelay):
 			}
 		}
@@ -309,12 +311,12 @@ func (k *storing) save(now time.Time) {
 	var records []record
 	h.mu.Lock()
 	owed := h.owed()
-	behind := h.behind
-	h.behind = nil
+	behind := h.unwritten.behind
+	h.unwritten.behind = nil
 	if write && (h.unsaid(day(now)) || k.failed != "" || whole && k.file != nil) {
 		records = h.records(whole, day(now))
 	}
-	h.saying = len(records) > 0
+	h.unwritten.saying = len(records) > 0
 	h.mu.Unlock()
 
 	if len(records) > 0 {
@@ -322,7 +324,7 @@ func (k *storing) save(now time.Time) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.saying = false
+	h.unwritten.saying = false
 	for _, d := range owed {
 		d.settle()
 	}
@@ -402,7 +404,7 @@ func (h *sessions) owed() []*delivery {
 
 // unsaid reports whether there is something that the file does not say. The lock is held.
 func (h *sessions) unsaid(today int64) bool {
-	if len(h.over)+len(h.taken) > 0 {
+	if len(h.unwritten.over)+len(h.unwritten.taken) > 0 {
 		return true
 	}
 	for _, s := range h.byID {
@@ -426,7 +428,7 @@ func (h *sessions) records(whole bool, today int64) []record {
 	if whole {
 		list = append(list, record{Version: sessionVersion})
 	} else {
-		for _, id := range h.over {
+		for _, id := range h.unwritten.over {
 			list = append(list, record{Over: id})
 		}
 	}
@@ -440,11 +442,11 @@ func (h *sessions) records(whole bool, today int64) []record {
 	for _, s := range kept {
 		list = append(list, s.records(whole, today)...)
 	}
-	if !whole && len(h.taken) > 0 {
-		list = append(list, record{Taken: h.taken})
+	if !whole && len(h.unwritten.taken) > 0 {
+		list = append(list, record{Taken: h.unwritten.taken})
 	}
-	h.over = nil
-	h.taken = nil
+	h.unwritten.over = nil
+	h.unwritten.taken = nil
 	return list
 }
 

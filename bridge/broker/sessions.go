@@ -64,19 +64,26 @@ type sessions struct {
 	log      *slog.Logger
 	store    bool          // sessions are kept on the disk
 	soon     chan struct{} // has a value when something is to be stored or settled
+	now      chan struct{} // has a value when it is not to wait for more
 	pumps    sync.WaitGroup
 
-	mu      sync.Mutex
-	byID    map[string]*session
-	links   map[*mochi.Client]*link
-	owners  map[string]*boundedConn // by client identifier: the connection that has it
-	bytes   int                     // waiting for all clients from outside the process
-	count   int                     // for session.since
-	numbers uint64                  // the last one given to a durable delivery
-	taken   []uint64                // deliveries on the disk that have ended, which the file does not say yet
-	saying  bool                    // it is being written to the file what has ended
-	behind  []*receipt              // that wait for the file to say what has ended
-	over    []string                // of sessions that have ended, which the file does not say yet
+	mu        sync.Mutex
+	byID      map[string]*session
+	links     map[*mochi.Client]*link
+	owners    map[string]*boundedConn // by client identifier: the connection that has it
+	bytes     int                     // waiting for all clients from outside the process
+	count     int                     // for session.since
+	unwritten unwritten
+}
+
+// unwritten is what the file with the sessions does not say yet, besides the sessions and deliveries that have
+// not been written.
+type unwritten struct {
+	numbers uint64     // the last one given to a durable delivery
+	taken   []uint64   // deliveries on the disk that have ended
+	over    []string   // client identifiers of sessions that have ended
+	saying  bool       // it is being written
+	behind  []*receipt // that wait until it is
 }
 
 func newSessions(server *mochi.Server, retained *retained, observer Observer, log *slog.Logger) *sessions {
@@ -84,7 +91,8 @@ func newSessions(server *mochi.Server, retained *retained, observer Observer, lo
 		observer = noObserver{}
 	}
 	return &sessions{
-		server: server, retained: retained, observer: observer, log: log, soon: make(chan struct{}, 1),
+		server: server, retained: retained, observer: observer, log: log,
+		soon: make(chan struct{}, 1), now: make(chan struct{}, 1),
 		byID: map[string]*session{}, links: map[*mochi.Client]*link{}, owners: map[string]*boundedConn{},
 	}
 }
@@ -334,15 +342,18 @@ func (h *sessions) discard(s *session) {
 		delete(h.byID, s.id)
 	}
 	if s.stored {
-		h.over = append(h.over, s.id)
+		h.unwritten.over = append(h.unwritten.over, s.id)
 		h.remember()
 	}
 }
 
 // remember says that something is to be stored or settled soon.
-func (h *sessions) remember() {
+func (h *sessions) remember() { wake(h.soon) }
+
+// wake puts a value into a channel that has room for one.
+func wake(c chan<- struct{}) {
 	select {
-	case h.soon <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
