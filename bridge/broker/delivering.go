@@ -386,9 +386,9 @@ func (h *sessions) end(s *session, d *delivery) {
 		s.full = false
 	}
 	if d.stored {
-		h.unwritten.taken = append(h.unwritten.taken, d.number) // it can wait: the message would come twice at worst
-		if s.near {
-			wake(h.now) // but a request that came twice would be carried out twice
+		h.unwritten.taken = append(h.unwritten.taken, d.number)
+		if s.near { // others get it twice at worst, but a request would be carried out twice
+			wake(h.now)
 		}
 	}
 }

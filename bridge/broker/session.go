@@ -54,8 +54,10 @@ func (d *delivery) packet(again bool) packets.Packet {
 		return control(packets.Pubrel, d.id)
 	}
 	out := packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: d.retain, Qos: d.qos, Dup: again || d.again},
-		TopicName:   d.topic, Payload: d.message.payload, PacketID: d.id,
+		FixedHeader: packets.FixedHeader{
+			Type: packets.Publish, Retain: d.retain, Qos: d.qos, Dup: again || d.again,
+		},
+		TopicName: d.topic, Payload: d.message.payload, PacketID: d.id,
 		Created: d.message.created, Expiry: d.message.expires,
 	}
 	if d.message.properties != nil {

@@ -76,8 +76,8 @@ type sessions struct {
 	unwritten unwritten
 }
 
-// unwritten is what the file with the sessions does not say yet, besides the sessions and deliveries that have
-// not been written.
+// unwritten is what the file with the sessions does not say yet, besides the sessions and deliveries that
+// have not been written.
 type unwritten struct {
 	numbers uint64     // the last one given to a durable delivery
 	taken   []uint64   // deliveries on the disk that have ended

@@ -673,7 +673,7 @@ func present(t *testing.T, open mqtt.OpenConnectionFunc, id string) bool {
 // time as another may come before it.
 func TestManySessions(t *testing.T) {
 	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
-	const most, new = 1024, 200
+	const most, more = 1024, 200
 	has := func(from, to int) (n int) {
 		for i := from; i < to; i++ {
 			if present(t, overTCP(b), fmt.Sprint("client", i)) {
@@ -688,8 +688,8 @@ func TestManySessions(t *testing.T) {
 	if n := has(0, most/2); n != most/2 { // these come later than the others now
 		t.Errorf("%d of %d sessions are there, though there is room", n, most/2)
 	}
-	has(most, most+new)
-	if n := has(0, most/2) + has(most/2+2*new, most+new); n != most/2+most/2-new {
+	has(most, most+more)
+	if n := has(0, most/2) + has(most/2+2*more, most+more); n != most/2+most/2-more {
 		t.Errorf("%d sessions are left of those that were left last", n)
 	}
 	if n := has(most/2, most/2+100); n > 0 {

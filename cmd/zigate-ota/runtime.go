@@ -41,8 +41,8 @@ func tuneRuntime() (reserve []byte) {
 }
 
 const (
-	// spareBytes is how much unused memory is kept for the next garbage. About twice as much gathers between two
-	// collections.
+	// spareBytes is how much unused memory is kept for the next garbage. About twice as much gathers between
+	// two collections.
 	spareBytes  = 3 << 20
 	spareLooked = 10 * time.Second
 )
