@@ -26,6 +26,7 @@ var layers = []string{"cmd", "bridge", "otasvc", "zigate"}
 var rooms = map[string][]string{
 	"bridge/contract":    nil,
 	"bridge/mqttclient":  {"bridge/broker"}, // for tests, as its broker
+	"otasvc/acceptance":  nil,
 	"otasvc/admission":   {"otasvc/blocks", "otasvc/upgrade"},
 	"otasvc/background":  nil,
 	"otasvc/blocks":      {"zigate/message"},

@@ -32,7 +32,7 @@ var statuses = map[string]bool{
 }
 
 var reasons = strings.Fields(`upToDate downgradeRefused alreadyQueued tooLate imageInfoNotFound imageAccessFailed imageValidationFailed hardwareMismatch noResponse stalled deviceAborted
-	invalidImage requireMoreImages versionUnchanged notRejoined cancelled imageRemoved dongleLost canaryFailed batteryLow excluded`)
+	invalidImage requireMoreImages versionUnchanged notRejoined cancelled imageRemoved dongleLost dongleRefuses canaryFailed batteryLow excluded`)
 
 // operationRecord is what every answer about a device has, in order.
 var operationRecord = []string{"euid", "mfgId", "imageTypeId", "url", "driverTypeId", "driverVersion", "imageVersion", "oldImageVersion"}

@@ -625,3 +625,61 @@ func (h *home) file(name string, data []byte) string {
 	}
 	return "file://" + filepath.Join(h.dir, name)
 }
+
+// TestDongleRefuses: a dongle that takes no blocks is told as such within a minute, in the record of the service, in the
+// answer, the event and the record of the device; what waits says so, and goes on once the dongle was without power.
+func TestDongleRefuses(t *testing.T) {
+	cfg := sim.Config{
+		Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f), bulbConfig(cellar, 0x5050)},
+		Faults:  sim.Faults{RefusalOutlastsReset: true},
+	}
+	inHome(t, cfg, func(h *home) {
+		url := h.image(newer, 20_000)
+		h.request("upgrade", `{`+bulbID+`,"url":"`+url+`","transaction":"u"}`)
+		h.within(time.Hour, "it downloads", h.inState("downloading", 1000))
+		h.sim.RefuseBlocks(message.StatusNoBuffer)
+		h.within(time.Minute, "it has failed", h.inState("failed", 0))
+		h.request("upgrade", `{"deviceId":"0x5050","url":"`+url+`","transaction":"w"}`)
+		time.Sleep(time.Minute)
+
+		says := func(what string, o object, key string) {
+			if text, _ := o[key].(string); !strings.Contains(text, "no blocks") || !strings.Contains(text, "pull it out and put it back") {
+				t.Errorf("%s says %v", what, o)
+			}
+		}
+		info, _ := parse(h.out.value("zigate-ota/info"))
+		says("info", info["dongle"].(object), "error")
+		d, _ := parse(h.out.value(bulbTopic))
+		says("the record", d["upgrade"].(object), "error")
+		if u := d["upgrade"].(object); u["reason"] != "dongleRefuses" {
+			t.Errorf("the record has %v", u)
+		}
+		answers := h.out.all("zigate-ota/response/upgrade")
+		for _, m := range answers {
+			if o, _ := parse(m.payload); o["transaction"] == "u" && o["status"] != "inProgress" {
+				says("the answer", o, "error")
+				if o["status"] != "failure" || o["reason"] != "dongleRefuses" {
+					t.Errorf("answered %v", o)
+				}
+			}
+		}
+		event, _ := parse(h.out.all("zigate-ota/event/upgradeFailed")[0].payload)
+		if event["reason"] != "dongleRefuses" {
+			t.Errorf("the event is %v", event)
+		}
+		waits, _ := parse(h.out.value("zigate-ota/device/0x000b57fffec6a5c7"))
+		if q, _ := waits["upgrade"].(object)["queue"].(object); waits["upgrade"].(object)["state"] != "queued" || q["waitsFor"] != "dongle" {
+			t.Errorf("what waits is %v", waits["upgrade"])
+		}
+
+		h.sim.PowerCycle()
+		h.within(time.Minute, "nothing is wrong with the dongle", func() bool {
+			info, _ := parse(h.out.value("zigate-ota/info"))
+			return info["dongle"].(object)["error"] == nil
+		})
+		h.within(time.Hour, "the one that waited has succeeded", func() bool {
+			d, _ := parse(h.out.value("zigate-ota/device/0x000b57fffec6a5c7"))
+			return d["upgrade"].(object)["state"] == "succeeded"
+		})
+	})
+}

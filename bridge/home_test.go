@@ -135,6 +135,7 @@ type noObserver struct{}
 func (noObserver) BlockRequest(blocks.Result, int)                              {}
 func (noObserver) UpgradeFinished(upgrade.State, upgrade.Reason, time.Duration) {}
 func (noObserver) DeliveryFailed()                                              {}
+func (noObserver) DongleRefuses(bool)                                           {}
 func (noObserver) DownloadsAllowed(int)                                         {}
 func (noObserver) ImageFetched(otasvc.Status)                                   {}
 func (noObserver) Command(string, string)                                       {}

@@ -147,9 +147,10 @@ func (s *strays) learn(d *device, req message.ImageBlockRequest) {
 }
 
 // goesOn reports whether a device that waits in the queue goes on with a download of its image, which is in
-// the slot: it would begin again at 0 if it was offered the image anew.
+// the slot: it would begin again at 0 if it was offered the image anew. With a dongle that takes no blocks it
+// does not come far.
 func (s *strays) goesOn(d *device, req message.ImageBlockRequest) bool {
-	if !mayGoOn(d) {
+	if !mayGoOn(d) || s.upgrades.dongle.acceptance.Holds() {
 		return false
 	}
 	key := s.slot.keyOf(d)

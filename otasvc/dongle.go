@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/acceptance"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -20,6 +21,7 @@ type dongle struct {
 	noOTA       bool // the firmware does not know the OTA commands
 	watchOnly   bool // another program upgrades
 	badFlash    bool // its flash memory is in trouble: no upgrade begins
+	acceptance  acceptance.Judgement
 	info        zigate.Info
 	lastError   string // why it is not connected
 	connectedAt time.Time
@@ -50,10 +52,18 @@ func (g *dongle) usable() (string, bool) {
 	return "", true
 }
 
+// downloads reports whether devices can download with it now.
+func (g *dongle) downloads() bool {
+	_, usable := g.usable()
+	return usable && !g.acceptance.Holds()
+}
+
 const (
 	flashTrouble = "the dongle reports a problem with its flash memory; back its network up before " +
 		"anything else. No upgrade begins meanwhile"
 	noNetwork = "the dongle has no network, so no device can reach it; start or restore its network"
+	noBlocks  = "the dongle takes no blocks, so no device can download; pull it out and put it back, " +
+		"or take its power away for a moment. Upgrades wait meanwhile"
 )
 
 // trouble is what is wrong with the dongle, in one sentence; it is empty where nothing is.
@@ -63,6 +73,8 @@ func (g *dongle) trouble() string {
 		return g.lastError
 	case !ok:
 		return why
+	case g.acceptance.Refuses():
+		return noBlocks
 	case g.badFlash:
 		return flashTrouble
 	case !g.info.NetworkUp:
@@ -84,6 +96,7 @@ func (g *dongle) connect(info zigate.Info, now time.Time) {
 	g.connected = true
 	g.noOTA = false
 	g.badFlash = false
+	g.acceptance = g.acceptance.Connected()
 	g.info = info
 	g.lastError = ""
 	g.connectedAt = now
@@ -356,8 +369,94 @@ func (h *dongleHearing) compareNetwork(now time.Time) {
 // restarted notes that a reset has emptied the header slot. Every kind of start-up message means it; several
 // come in a row.
 func (h *dongleHearing) restarted(m message.Message) {
+	h.dongle.acceptance = h.dongle.acceptance.Restarted()
 	if !h.slot.restarted() {
 		return // told already, or nothing was loaded
 	}
 	h.log.Warn("the dongle has restarted; its image header is loaded again", "message", m.Type())
+}
+
+// taking follows whether the dongle takes blocks, and has done what follows. It reads what was counted;
+// what that means package acceptance decides. It belongs to the owner goroutine.
+type taking struct {
+	dongle   *dongle
+	slot     *headerSlot
+	upgrades *upgrades
+	sender   *sending.Sender
+	observer Observer
+	log      *slog.Logger
+
+	told *bool // what the observer was told last; nil where it was told nothing yet
+}
+
+// look reads what was counted, and acts on it.
+func (t *taking) look(now time.Time) {
+	if !t.dongle.connected {
+		t.tell(false)
+		return
+	}
+	taken, refused := t.sender.Blocks()
+	judged, verdict := t.dongle.acceptance.After(acceptance.Readings{
+		Taken:    taken,
+		Refused:  refused,
+		MayReset: !t.slot.state.IsBusy(),
+	}, now)
+	t.dongle.acceptance = judged
+	switch verdict {
+	case acceptance.Doubted:
+		t.upgrades.stepAll(upgrade.NoBlocks{}, now)
+	case acceptance.ResetIt:
+		t.log.Warn("the dongle takes no blocks; it is reset, which may help", "since", judged.RefusedSince())
+		t.slot.reset(now)
+		t.upgrades.stepAll(upgrade.NoBlocks{}, now)
+	case acceptance.Refuses:
+		t.log.Error(noBlocks, "since", judged.RefusedSince())
+	case acceptance.TryIt:
+		t.log.Info("one device is given blocks, to see whether the dongle takes them now")
+	case acceptance.RefusesStill:
+		t.log.Warn("the dongle still takes no blocks")
+	case acceptance.Takes:
+		t.log.Info("the dongle takes blocks again; upgrades go on")
+	}
+	t.tell(judged.Refuses())
+	if judged.Holds() {
+		t.hold(verdict == acceptance.RefusesStill, now)
+	}
+}
+
+// tell tells the observer whether the dongle refuses every block, where that has changed.
+func (t *taking) tell(refuses bool) {
+	if is(t.told, refuses) {
+		return
+	}
+	t.told = &refuses
+	t.observer.DongleRefuses(refuses)
+}
+
+// hold ends the downloads whose blocks the dongle refuses, and has those wait in the queue again that have
+// not begun. tried says that a download was begun only to see whether the dongle takes its blocks: it
+// waits, too.
+func (t *taking) hold(tried bool, now time.Time) {
+	for _, d := range t.upgrades.home.upgrading() {
+		switch {
+		case d.upgrade.Stage() == upgrade.StageNotified:
+			t.upgrades.step(d, upgrade.SlotGivenUp{}, now)
+		case t.isRefused(d, now):
+			t.upgrades.step(d, upgrade.DongleRefuses{Tried: tried}, now)
+		}
+	}
+}
+
+// justBefore is how much earlier than its first refusal was seen a device has asked for the block.
+const justBefore = time.Second
+
+// isRefused reports whether a device has asked for a block, and not got it, since the dongle takes none.
+func (t *taking) isRefused(d *device, now time.Time) bool {
+	tr := d.rights.transfer
+	if tr == nil {
+		return false
+	}
+	p := tr.Progress(now)
+	since := t.dongle.acceptance.RefusedSince().Add(-justBefore)
+	return p.Requests > 0 && p.WaitsUntil.IsZero() && !p.Last.Before(since)
 }

@@ -58,10 +58,10 @@ func (h *headerSlot) shown() *Slot {
 }
 
 // hindered reports whether no upgrade can be done with the dongle now: it is away, or does not take the image
-// header.
+// header, or no blocks.
 func (h *headerSlot) hindered() bool {
 	_, ok := h.dongle.usable()
-	return !ok || h.state.Refusals() > 0
+	return !ok || h.state.Refusals() > 0 || h.dongle.acceptance.Refuses()
 }
 
 // keyOf is the image of a device's upgrade with the file version under which the device was offered it.
@@ -197,10 +197,15 @@ func (h *headerSlot) refused(doing string, err error, now time.Time) {
 	h.log.Warn(doing+" did not succeed; it is tried again", "err", err)
 }
 
-// reset has the dongle forget the page requests that it remembers. Nobody downloads then: the slot changes
-// only between downloads.
-func (h *headerSlot) reset(now time.Time) {
+// forgetPages has the dongle forget the page requests that it remembers. Nobody downloads then: the slot
+// changes only between downloads.
+func (h *headerSlot) forgetPages(now time.Time) {
 	h.log.Info("the dongle is reset, so that it forgets the page requests of the last download")
+	h.reset(now)
+}
+
+// reset has the dongle start again. It keeps its network, and loses its header.
+func (h *headerSlot) reset(now time.Time) {
 	h.sender.Send(message.Reset{}, nil)
 	h.move(h.state.Reset(now))
 }

@@ -181,9 +181,8 @@ func (v *inventory) run(quiet bool, now time.Time) {
 // hindered reports whether nobody can be asked with the dongle as it is. One whose flash memory is in trouble
 // is not to write its raw mode there.
 func (v *inventory) hindered() bool {
-	_, usable := v.dongle.usable()
-	return !usable || !v.dongle.info.NetworkUp || v.dongle.badFlash || v.slot.state.Refusals() > 0 ||
-		v.owner.stopping()
+	return !v.dongle.downloads() || !v.dongle.info.NetworkUp || v.dongle.badFlash ||
+		v.slot.state.Refusals() > 0 || v.owner.stopping()
 }
 
 // claimsSlot reports whether the header slot is needed empty for a moment, although it may hold an image for

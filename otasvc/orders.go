@@ -625,6 +625,7 @@ func (o *orders) wantedByPolicy(c client, offered *Offer, failed map[string]erro
 	}
 	if before.Tried {
 		before.Returned = c.device.returnedAt
+		before.DongleRefuses = o.dongle.acceptance.Holds()
 		before.Proven = o.home.running()[firmwareIn(offered.image())]
 	}
 	return admission.ByPolicy(o.deviceNow(c), admissionOfferOf(c, offered), before, now)
@@ -634,7 +635,7 @@ func (o *orders) wantedByPolicy(c client, offered *Offer, failed map[string]erro
 // nil where that is not configured, or it asks for another one.
 func (o *orders) offeredUnasked(d *device, req message.ImageBlockRequest) *Offer {
 	im := o.slot.loaded()
-	if !o.policy.ServeUnsolicited || d.active() != nil || excluded(d) {
+	if !o.policy.ServeUnsolicited || d.active() != nil || excluded(d) || o.dongle.acceptance.Holds() {
 		return nil
 	}
 	if !im.isFor(req.ManufacturerCode, req.ImageType) || im.header.FileVersion != req.FileVersion {

@@ -141,7 +141,10 @@ func (h *health) dongleHealth() error {
 // program upgrades is well.
 func (h *health) noteDongle(g *dongle) {
 	why, ok := g.usable()
-	if ok || g.connected && g.watchOnly {
+	switch {
+	case ok && g.acceptance.Refuses():
+		why = noBlocks
+	case ok || g.connected && g.watchOnly:
 		h.dongle.Store(nil)
 		return
 	}

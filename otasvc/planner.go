@@ -23,6 +23,7 @@ type planner struct {
 	overlap   *overlap
 	sender    *sending.Sender
 	places    *places
+	taking    *taking
 	inventory *inventory
 	log       *slog.Logger
 	now       func() time.Time
@@ -81,7 +82,7 @@ func (p *planner) carryOut(decision slot.Decision, now time.Time) {
 		}
 		p.slot.clear(nil)
 	case slot.Reset:
-		p.slot.reset(now)
+		p.slot.forgetPages(now)
 	case slot.Admit:
 		for _, d := range p.devices(dec.Devices) {
 			p.rights.admit(d, p.slot.image())
@@ -184,15 +185,17 @@ func (p *planner) readImage(sha256 string) {
 // view is what is to be known of the service where something is decided about the slot. It changes nothing of
 // the service. Its upgrades are appended to candidates, which is nil where the view gets memory of its own.
 func (p *planner) view(candidates []slot.Candidate, now time.Time) slot.View {
-	_, usable := p.dongle.usable()
 	policy := p.policy
 	policy.Concurrency = p.places.allowed()
+	if p.dongle.acceptance.Tries() {
+		policy.Concurrency = 1
+	}
 	for _, d := range p.home.active {
 		candidates = append(candidates, p.candidate(d, now))
 	}
 	return slot.View{
 		Slot:     p.slot.state,
-		Usable:   usable,
+		Usable:   p.dongle.downloads(),
 		NoNew:    p.dongle.badFlash,
 		Empty:    p.inventory.needsSlot,
 		Crowded:  p.sender.Crowded(now),

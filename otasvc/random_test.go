@@ -122,6 +122,7 @@ func randomFaults(r *rand.Rand) sim.Faults {
 		LateBy: time.Duration(r.IntN(3000)) * time.Millisecond, LoseAir: bad(0.3), LoseAck: bad(0.3), Refuse: bad(0.1),
 		SilentResets: r.Float64() < 0.5,
 	}
+	f.RefusalOutlastsReset = r.Float64() < 0.5
 	if r.Float64() < 0.3 {
 		f.ResetEvery = time.Duration(5+r.IntN(30)) * time.Minute
 	}
@@ -217,6 +218,7 @@ func (w *run) untilEnded() bool {
 			}
 			return false
 		case since > 8*time.Hour:
+			w.sim.RefuseBlocks(message.StatusOK)
 			w.release()
 			if !quiet && since > 32*time.Hour {
 				quiet = true
@@ -300,6 +302,10 @@ func (w *run) trouble(d sim.DeviceConfig) {
 		device.PowerOff()
 		time.Sleep(time.Duration(1+w.r.IntN(120)) * time.Second)
 		device.PowerOn()
+	case 17:
+		w.sim.RefuseBlocks([]uint8{message.StatusNoBuffer, message.StatusTransmitFailed, 0x06, message.StatusOK}[w.r.IntN(4)])
+	case 18:
+		w.sim.PowerCycle()
 	case 15:
 		if u := w.sink.device(d.IEEE).Upgrade; u != nil && !u.State.Ended() {
 			// A second one: refused, or the word to install.

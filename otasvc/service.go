@@ -24,6 +24,9 @@ type Observer interface {
 	UpgradeFinished(state upgrade.State, reason upgrade.Reason, d time.Duration)
 	// DownloadsAllowed takes how many devices may download at once, at the start and when it has changed.
 	DownloadsAllowed(n int)
+	// DongleRefuses takes whether the dongle is there and refuses every block, at the start and when that has
+	// changed.
+	DongleRefuses(refuses bool)
 	// DeliveryFailed counts a frame that did not reach its device.
 	DeliveryFailed()
 	// ImageFetched counts a fetch by its outcome.
@@ -301,6 +304,7 @@ func (s *Service) tick(now time.Time) {
 	}
 	s.dongle.countAway(s.slot.hindered(), now)
 	s.upgrades.sync(now)
+	s.planner.taking.look(now)
 	s.asking.questions.Expire(now)
 	s.asking.questions.Pace(registry.Room(s.dongle.info.Family, s.watch.mode), now)
 	s.upgrades.tick(now)

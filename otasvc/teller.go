@@ -232,12 +232,11 @@ type turns struct {
 // look makes a forecast where something about upgrades has changed or a minute has passed, and has told what
 // of it is worth that.
 func (o *outlook) look(now time.Time) {
-	_, usable := o.dongle.usable()
 	turns := turns{
 		upgrades:  o.home.upgradesRevision,
 		addresses: o.home.registry.Addresses(),
 		loaded:    o.slot.state.Key(),
-		usable:    usable,
+		usable:    o.dongle.downloads(),
 		badFlash:  o.dongle.badFlash,
 	}
 	if turns == o.turns && (o.lookAt.IsZero() || now.Before(o.lookAt)) {

@@ -58,6 +58,8 @@ type world struct {
 	unplugged atomic.Bool
 	// allowed is how many devices may download at once, as the service has told last.
 	allowed atomic.Int32
+	// dongleRefuses is whether the dongle refuses every block, as the service has told last.
+	dongleRefuses atomic.Bool
 	// drop takes messages of the dongle away before the service sees them.
 	drop atomic.Pointer[func(message.Message) bool]
 }
@@ -191,13 +193,21 @@ type noObserver struct{}
 func (noObserver) BlockRequest(blocks.Result, int)                              {}
 func (noObserver) UpgradeFinished(upgrade.State, upgrade.Reason, time.Duration) {}
 func (noObserver) DownloadsAllowed(int)                                         {}
+func (noObserver) DongleRefuses(bool)                                           {}
 func (noObserver) DeliveryFailed()                                              {}
 func (noObserver) ImageFetched(otasvc.Status)                                   {}
 
-// allowedObserver keeps how many devices may download at once.
+// allowedObserver keeps how many devices may download at once, and whether the dongle takes their blocks.
 type allowedObserver struct {
 	noObserver
 	allowed *atomic.Int32
+	refuses *atomic.Bool // may be nil
+}
+
+func (o allowedObserver) DongleRefuses(refuses bool) {
+	if o.refuses != nil {
+		o.refuses.Store(refuses)
+	}
 }
 
 func (o allowedObserver) DownloadsAllowed(n int) { o.allowed.Store(int32(n)) }
@@ -277,7 +287,7 @@ func (w *world) start() {
 		images = w.ownLibrary()
 	}
 	made, err := otasvc.New(otasvc.Options{
-		Images: images, Catalog: w.catalog, Observer: allowedObserver{allowed: &w.allowed}, Logger: log,
+		Images: images, Catalog: w.catalog, Observer: allowedObserver{allowed: &w.allowed, refuses: &w.dongleRefuses}, Logger: log,
 		StateDir: filepath.Join(w.dir, "state"), Policy: w.policy,
 		Now: func() time.Time { return setWall(time.Now(), time.Duration(w.wall.Load())) },
 	})

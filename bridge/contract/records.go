@@ -34,7 +34,7 @@ type Dongle struct {
 	PANID *uint16 `json:"panId"`
 	// Channel is the radio channel, from 11 to 26.
 	Channel *uint8 `json:"channel"`
-	// Error says, in one sentence, why the dongle is not connected.
+	// Error says, in one sentence, why the dongle is not connected, or why nothing can be done with it.
 	Error *string `json:"error"`
 }
 

@@ -87,6 +87,8 @@ const (
 	ReasonImageRemoved Reason = "imageRemoved"
 	// ReasonDongleLost means that the dongle was lost.
 	ReasonDongleLost Reason = "dongleLost"
+	// ReasonDongleRefuses means that the dongle took no blocks.
+	ReasonDongleRefuses Reason = "dongleRefuses"
 	// ReasonCanaryFailed means that the first device that got this image failed, so that this one was not
 	// begun.
 	ReasonCanaryFailed Reason = "canaryFailed"
@@ -103,6 +105,7 @@ func Reasons() []Reason {
 		ReasonImageInfoNotFound, ReasonImageAccessFailed, ReasonImageValidationFailed, ReasonHardwareMismatch,
 		ReasonNoResponse, ReasonStalled, ReasonDeviceAborted, ReasonInvalidImage, ReasonRequireMoreImages,
 		ReasonVersionUnchanged, ReasonNotRejoined, ReasonCancelled, ReasonImageRemoved, ReasonDongleLost,
+		ReasonDongleRefuses,
 		ReasonCanaryFailed, ReasonBatteryLow, ReasonExcluded,
 	}
 }

@@ -66,7 +66,7 @@ func endings() map[upgrade.State][]upgrade.Reason {
 			upgrade.ReasonNoResponse, upgrade.ReasonStalled, upgrade.ReasonDeviceAborted,
 			upgrade.ReasonInvalidImage, upgrade.ReasonRequireMoreImages, upgrade.ReasonVersionUnchanged,
 			upgrade.ReasonNotRejoined, upgrade.ReasonImageInfoNotFound, upgrade.ReasonDongleLost,
-			upgrade.ReasonCanaryFailed, upgrade.ReasonBatteryLow,
+			upgrade.ReasonDongleRefuses, upgrade.ReasonCanaryFailed, upgrade.ReasonBatteryLow,
 		},
 	}
 }

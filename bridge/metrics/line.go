@@ -15,7 +15,9 @@ type line struct {
 	frameErrors *prometheus.CounterVec // reason
 	reconnects  prometheus.Counter
 	dongleUp    prometheus.Gauge
-	buffers     buffers
+	// dongleRefuses is 1 while the dongle is connected and takes no blocks.
+	dongleRefuses prometheus.Gauge
+	buffers       buffers
 }
 
 func newLine() *line {
@@ -28,6 +30,9 @@ func newLine() *line {
 		reconnects: newCounter("serial_reconnects_total", "Connections to the dongle after the first one."),
 		dongleUp: newGauge("dongle_up",
 			"1 while the dongle is connected and has completed its handshake, else 0."),
+		dongleRefuses: newGauge("dongle_refuses_blocks",
+			"1 while the dongle is connected and refuses every block, so that nothing can be downloaded, "+
+				"else 0."),
 	}
 	fromDongle, toDongle := frameTypes()
 	l.received = resolve(l.frames.MustCurryWith(prometheus.Labels{"direction": received}),
@@ -41,5 +46,7 @@ func newLine() *line {
 }
 
 func (l *line) collectors() []prometheus.Collector {
-	return []prometheus.Collector{l.frames, l.frameErrors, l.reconnects, l.dongleUp, &l.buffers}
+	return []prometheus.Collector{
+		l.frames, l.frameErrors, l.reconnects, l.dongleUp, l.dongleRefuses, &l.buffers,
+	}
 }

@@ -41,6 +41,7 @@ func full() *metrics.Metrics {
 	m.BlockRequest(blocks.Served, 64)
 	m.UpgradeFinished(upgrade.Succeeded, upgrade.NoReason, time.Hour)
 	m.DownloadsAllowed(4)
+	m.DongleRefuses(true)
 	m.DeliveryFailed()
 	m.ImageFetched(otasvc.Success)
 	m.Command("upgrade", string(otasvc.Success))
@@ -128,6 +129,7 @@ func TestNames(t *testing.T) {
 		"device_current_version GAUGE euid name version",
 		"device_progress_ratio GAUGE euid name",
 		"dongle_buffers_in_use GAUGE kind",
+		"dongle_refuses_blocks GAUGE",
 		"dongle_up GAUGE",
 		"image_fetches_total COUNTER outcome",
 		"images GAUGE",
@@ -197,8 +199,9 @@ func TestSeries(t *testing.T) {
 		prefix + `device_progress_ratio{euid="0x00158d0001020304",name="lamp"}`:                       0.25,
 		prefix + `dongle_buffers_in_use{kind="apdu"}`:                                                 2,
 		prefix + `dongle_buffers_in_use{kind="npdu"}`:                                                 3,
-		prefix + `dongle_up{}`:                                            1,
-		prefix + `image_fetches_total{outcome="success"}`:                 1,
+		prefix + `dongle_refuses_blocks{}`:                                                            1,
+		prefix + `dongle_up{}`:                                                                        1,
+		prefix + `image_fetches_total{outcome="success"}`:                                             1,
 		prefix + `images{}`:                                               4,
 		prefix + `mqtt_connected{}`:                                       1,
 		prefix + `mqtt_outbox_dropped_total{reason="overflow"}`:           2,
@@ -231,7 +234,7 @@ func TestBeginsAtZero(t *testing.T) {
 		`mqtt_outbox_dropped_total{reason="overflow"}`,
 		`block_requests_total{result="wrongImage"}`,
 		`upgrades{state="queued"}`,
-		`dongle_up{}`, `mqtt_connected{}`, `images{}`,
+		`dongle_up{}`, `dongle_refuses_blocks{}`, `mqtt_connected{}`, `images{}`,
 	} {
 		if v, there := got[prefix+series]; !there || v != 0 {
 			t.Errorf("%s: %v, there: %v", series, v, there)

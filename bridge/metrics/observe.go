@@ -84,6 +84,9 @@ func (m *Metrics) UpgradeFinished(state upgrade.State, reason upgrade.Reason, d 
 // DownloadsAllowed sets how many devices may download at once.
 func (m *Metrics) DownloadsAllowed(n int) { m.upgrading.concurrency.Set(float64(n)) }
 
+// DongleRefuses sets whether the dongle refuses every block.
+func (m *Metrics) DongleRefuses(refuses bool) { m.line.dongleRefuses.Set(flag(refuses)) }
+
 // DeliveryFailed counts a frame that did not reach its device.
 func (m *Metrics) DeliveryFailed() { m.upgrading.deliveryFailures.Inc() }
 

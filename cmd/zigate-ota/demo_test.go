@@ -90,9 +90,10 @@ func TestDemo(t *testing.T) {
 	if got := len(fetching.FindAllString(stdout, -1)); got < 4 {
 		t.Errorf("%d lines, want at least 4: %s", got, fetching)
 	}
-	// Three images take turns in one slot. One is loaded again where its second bulb was asked for late.
-	if got := strings.Count(stdout, "\n< event/imageLoaded "); got < 3 || got > 4 {
-		t.Errorf("an image was loaded %d times, want 3 or 4", got)
+	// Three images take turns in one slot. One is loaded again where its second bulb was asked for late, or where the
+	// slot had to be empty for a moment, so that a device could say who it is.
+	if got := strings.Count(stdout, "\n< event/imageLoaded "); got < 3 || got > 8 {
+		t.Errorf("an image was loaded %d times, want 3, or a few more", got)
 	}
 	for _, wrong := range []string{"upgradeFailed", "upgradeCancelled", "event/downloadProgress", "\x1b"} {
 		if strings.Contains(stdout, wrong) {

@@ -52,7 +52,7 @@ func TestPage(t *testing.T) {
 	b := startBrowser(t)
 	for name, test := range map[string]func(*testing.T, *browser){
 		"upgrade, two browsers in step": pageUpgrade, "failure": pageFailure, "turns": pageTurns, "refusals": pageRefusals,
-		"other images":    pageOtherImages,
+		"other images": pageOtherImages, "trouble with the dongle": pageDongle,
 		"lost connection": pageLostConnection, "markup in names": pageMarkup, "token": pageToken,
 		"keyboard and screen reader": pageKeyboard, "a thousand devices": pageThousand,
 		"from elsewhere": pageElsewhere, "phone": pagePhone, "pages of others": pageForeign,
@@ -177,6 +177,17 @@ func pageOtherImages(t *testing.T, b *browser) {
 	if got := s.app.home.Device(devices[0].IEEE).OtherClients()[0]; !bytes.Equal(got.Installed, image) {
 		t.Errorf("the device has installed %d bytes, not the image's %d", len(got.Installed), len(image))
 	}
+	if bad := p.complaints(); len(bad) > 0 {
+		t.Errorf("the page complains: %v", bad)
+	}
+}
+
+// pageDongle: what is wrong with a dongle that is connected is told where people look for the dongle.
+func pageDongle(t *testing.T, b *browser) {
+	s := serveHome(t, sim.New(sim.Config{FactoryNew: true, Speed: 100}))
+	p := b.open(t, s.url())
+	p.await("what is wrong", someShow(".tile", "The dongle has no network, so no device can reach it"))
+	p.await("the tone of trouble", `[...document.querySelectorAll(".tile")].some((e) => e.textContent.includes("no network") && (e.dataset.tone ?? e.querySelector("[data-tone]")?.dataset.tone) === "bad")`)
 	if bad := p.complaints(); len(bad) > 0 {
 		t.Errorf("the page complains: %v", bad)
 	}

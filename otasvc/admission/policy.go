@@ -34,6 +34,8 @@ type Before struct {
 	Returned time.Time
 	// Proven says that a device here has been seen to run the image.
 	Proven bool
+	// DongleRefuses says that the dongle takes no blocks, and is not being tried again.
+	DongleRefuses bool
 }
 
 // triedAgainAfter is how long after a failure of the device's own making the same image is tried again, where
@@ -47,6 +49,8 @@ func (b Before) mayTryAgain(now time.Time) bool {
 	case upgrade.ReasonNoResponse, upgrade.ReasonStalled, upgrade.ReasonBatteryLow,
 		upgrade.ReasonDongleLost, upgrade.ReasonImageInfoNotFound:
 		return b.Returned.After(b.EndedAt) || now.Sub(b.EndedAt) >= triedAgainAfter
+	case upgrade.ReasonDongleRefuses: // the device has no part in it
+		return !b.DongleRefuses
 	case upgrade.ReasonCanaryFailed: // it was never given to this device
 		return b.Proven
 	default:

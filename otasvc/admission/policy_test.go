@@ -46,6 +46,8 @@ func TestPolicy(t *testing.T) {
 		"silent, and back":      {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonNoResponse, time.Hour, time.Minute), forAll: true, byPolicy: true},
 		"back before it failed": {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonStalled, time.Hour, 2*time.Hour), forAll: true},
 		"stalled a day ago":     {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonStalled, 24*time.Hour, 0), forAll: true, byPolicy: true},
+		"the dongle refuses":    {device: admission.Device{Version: version(7)}, offer: newer, before: admission.Before{Tried: true, Reason: upgrade.ReasonDongleRefuses, DongleRefuses: true}, forAll: true},
+		"the dongle refused":    {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonDongleRefuses, time.Minute, 0), forAll: true, byPolicy: true},
 		"refused the image":     {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonInvalidImage, 48*time.Hour, time.Minute), forAll: true},
 		"cancelled":             {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonCancelled, 48*time.Hour, time.Minute), forAll: true},
 		"after its canary":      {device: admission.Device{Version: version(7)}, offer: newer, before: failed(upgrade.ReasonCanaryFailed, 48*time.Hour, time.Minute), forAll: true},

@@ -197,6 +197,7 @@ func TestSpeaksAgainst(t *testing.T) {
 		upgrade.ReasonBatteryLow:        false,
 		upgrade.ReasonCancelled:         false,
 		upgrade.ReasonDongleLost:        false,
+		upgrade.ReasonDongleRefuses:     false,
 		upgrade.ReasonImageRemoved:      false,
 	}
 	for reason, want := range against {

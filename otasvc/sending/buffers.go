@@ -67,6 +67,20 @@ func (b *buffers) crowded(now time.Time) bool {
 		(b.apdu.Load() >= crowdedAPDU || b.npdu.Load() >= crowdedNPDU)
 }
 
+// taken counts what the dongle said of blocks: whether it has taken them. All methods may be called from any
+// goroutine.
+type taken struct{ yes, no atomic.Uint64 }
+
+func (t *taken) status(st *message.Status) {
+	switch {
+	case st.Request != (message.ImageBlockResponse{}).Type():
+	case st.Status == message.StatusOK:
+		t.yes.Add(1)
+	default:
+		t.no.Add(1)
+	}
+}
+
 // PutOffFor is how long full buffers put off what would begin anew. Downloads may keep them full for hours,
 // in which one more is begun each time it has passed.
 const PutOffFor = 2 * time.Second

@@ -31,6 +31,7 @@ type Radio interface {
 type Sender struct {
 	inbox   *mailbox.Mailbox[func()]
 	buffers buffers
+	blocks  taken
 
 	radio Radio
 	ctx   context.Context // after its end nothing is sent again
@@ -155,9 +156,16 @@ func (s *Sender) resend(
 	})
 }
 
-// NoteStatus keeps what a status says of the dongle's buffers. Statuses of commands that went through the
-// Sender are noted by it.
-func (s *Sender) NoteStatus(st *message.Status, now time.Time) { s.buffers.status(st, now) }
+// NoteStatus keeps what a status says of the dongle's buffers, and of a block. Statuses of commands that went
+// through the Sender are noted by it. It allocates nothing.
+func (s *Sender) NoteStatus(st *message.Status, now time.Time) {
+	s.buffers.status(st, now)
+	s.blocks.status(st)
+}
+
+// Blocks returns of how many blocks the dongle has said that it has taken them, and of how many that it has
+// not; one that was sent again counts each time.
+func (s *Sender) Blocks() (taken, refused uint64) { return s.blocks.yes.Load(), s.blocks.no.Load() }
 
 // NoteConfirm keeps what a delivery report of a dongle of a firmware family says of its buffers.
 func (s *Sender) NoteConfirm(m message.Confirm, family message.Family, now time.Time) {

@@ -291,3 +291,43 @@ func TestSendWhile(t *testing.T) {
 		})
 	}
 }
+
+// What the dongle says of blocks is counted, whoever has sent them; what it says of other commands is not.
+func TestBlocks(t *testing.T) {
+	block := message.ImageBlockResponse{}
+	said := func(m message.Message, status uint8) *message.Status {
+		return &message.Status{Request: m.Type(), Status: status}
+	}
+	tests := map[string]struct {
+		note           []*message.Status // of blocks that were written at once
+		resent         []message.Status  // of one that was sent again
+		taken, refused uint64
+	}{
+		"nothing":                        {},
+		"taken":                          {note: []*message.Status{said(block, 0), said(block, 0)}, taken: 2},
+		"refused, in any way":            {note: []*message.Status{said(block, 0x14), said(block, 0x15), said(block, 0x06)}, refused: 3},
+		"other commands":                 {note: []*message.Status{said(message.WaitForData{}, 0), said(message.ImageNotify{}, 0x14)}},
+		"sent again, refused, and taken": {resent: []message.Status{*said(block, 0x14), *said(block, 0)}, taken: 1, refused: 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			withSender(t, tt.resent, func(s *sending.Sender, _ *dongle, _ context.CancelFunc) {
+				for _, st := range tt.note {
+					s.NoteStatus(st, time.Now())
+				}
+				if tt.resent != nil {
+					s.Resend(func(time.Time) (message.Message, bool) { return block, true })
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if taken, refused := s.Blocks(); taken != tt.taken || refused != tt.refused {
+					t.Errorf("%d taken, %d refused", taken, refused)
+				}
+				st := said(block, 0x14)
+				if n := testing.AllocsPerRun(100, func() { s.NoteStatus(st, time.Time{}) }); n != 0 {
+					t.Errorf("a status costs %v allocations", n)
+				}
+			})
+		})
+	}
+}

@@ -191,6 +191,7 @@ func (s State) Lost() State {
 func (s State) Restarted() State {
 	s.pagesAsked = false
 	if s.IsEmpty() {
+		s.retryAt = time.Time{} // there is no need to wait for it any longer
 		return s
 	}
 	return s.Lost()

@@ -43,6 +43,12 @@ type (
 	DongleBack struct{ Away time.Duration }
 	// DongleReplaced says that the dongle has another network than before.
 	DongleReplaced struct{}
+	// NoBlocks says that the dongle has taken no blocks for a while: whose device is silent has got none.
+	NoBlocks struct{}
+	// DongleRefuses says that the dongle takes no blocks, and that the device has asked for one.
+	DongleRefuses struct {
+		Tried bool // the device was to show whether it still is so; its upgrade waits in the queue again
+	}
 	// ImageUnavailable says that the image cannot be read from the store.
 	ImageUnavailable struct{}
 	// ImageRemoved says that the image's registration was taken back.

@@ -29,7 +29,8 @@ const (
 	ReasonCancelled         Reason = "cancelled"
 	ReasonImageRemoved      Reason = "imageRemoved"
 	ReasonDongleLost        Reason = "dongleLost"
-	ReasonCanaryFailed      Reason = "canaryFailed" // the first device of this image failed
+	ReasonDongleRefuses     Reason = "dongleRefuses" // the dongle took no blocks
+	ReasonCanaryFailed      Reason = "canaryFailed"  // the first device of this image failed
 	ReasonBatteryLow        Reason = "batteryLow"
 	ReasonExcluded          Reason = "excluded" // a person has excluded the device from upgrades
 )
@@ -77,6 +78,9 @@ func (r Reason) Explain() string {
 		return "the image was removed while the upgrade was under way"
 	case ReasonDongleLost:
 		return "the dongle was lost"
+	case ReasonDongleRefuses:
+		return "the dongle took no blocks; pull it out and put it back, " +
+			"or take its power away for a moment, and try again"
 	case ReasonCanaryFailed:
 		return "how the first device of this image ended speaks against the image, so the others were not " +
 			"started; say \"force\": true to install it all the same"

@@ -146,6 +146,13 @@ func (t *transition) tryAgain(by trigger) {
 	}
 
 	t.u.tries.attempt++
+	t.forgetAttempt()
+	t.do(Remark{TriedAgain})
+}
+
+// forgetAttempt has the next attempt begin with nothing of the one before, after a while in which the
+// device can recover.
+func (t *transition) forgetAttempt() {
 	t.u.offeredAt = time.Time{}
 	t.u.startedAt = time.Time{}
 	t.u.downloadedAt = time.Time{}
@@ -161,5 +168,4 @@ func (t *transition) tryAgain(by trigger) {
 	t.u.deadlines = deadlines{}
 	t.u.deadlines.set(purposePauseEnds, pauseEnds)
 	t.u.deadlines.set(purposeRecovered, t.now.Add(recoverTime))
-	t.do(Remark{TriedAgain})
 }

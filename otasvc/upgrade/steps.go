@@ -35,6 +35,8 @@ const (
 	triggerWrongHardware                // the image is not for the device's hardware version
 	triggerDongleLost                   // the dongle was away for too long
 	triggerReplaced                     // the dongle has another network
+	triggerDongleRefuses                // the dongle takes no blocks
+	triggerTriedInVain                  // it still takes none, which the download was to show
 	triggerCount
 )
 
@@ -86,6 +88,11 @@ var steps = func() map[cell]step {
 		{StageDownloading, triggerPause}:     {next: StagePaused},
 		{StageDownloading, triggerPutOff}:    {next: StagePutOff},
 		{StageDownloading, triggerSilent}:    {next: StageFailed, reason: ReasonStalled, retry: true},
+
+		{StageDownloading, triggerDongleRefuses}: {next: StageFailed, reason: ReasonDongleRefuses},
+		{StageDownloading, triggerTriedInVain}:   {next: StageQueued},
+		{StageFinishing, triggerDongleRefuses}:   {next: StageFailed, reason: ReasonDongleRefuses},
+		{StageFinishing, triggerTriedInVain}:     {next: StageQueued},
 
 		{StageFinishing, triggerLastBlock}:    {next: StageFinishing},
 		{StageFinishing, triggerLastBlockOut}: {next: StageDownloading},

@@ -54,6 +54,9 @@ var happenings = []struct {
 	{"dongleBack", upgrade.DongleBack{}},
 	{"dongleReplaced", upgrade.DongleReplaced{}},
 	{"dongleLost", upgrade.Tick{Facts: upgrade.Facts{Hindered: true, Away: 31 * 24 * time.Hour}}},
+	{"noBlocks", upgrade.NoBlocks{}},
+	{"dongleRefuses", upgrade.DongleRefuses{}},
+	{"triedInVain", upgrade.DongleRefuses{Tried: true}},
 	{"restored", upgrade.Restored{LongestWait: time.Hour}},
 	{"recordTold", upgrade.RecordTold{}},
 	{"answered", upgrade.Answered{}},
@@ -99,6 +102,9 @@ wrongHardware  fai fai fai fai .   .   .   .   .   .   .   .   .   .
 dongleBack     .   .   .   .   .   .   .   .   .   .   .   .   .   .
 dongleReplaced .   .   fai fai fai fai fai fai fai fai fai .   .   .
 dongleLost     fai fai fai fai fai fai fai fai fai can fai .   .   .
+noBlocks       .   .   .   .   .   .   .   .   .   .   .   .   .   .
+dongleRefuses  .   .   .   .   fai fai .   .   .   .   .   .   .   .
+triedInVain    .   .   .   .   que que .   .   .   .   .   .   .   .
 restored       .   .   .   .   .   .   .   .   .   .   .   .   .   .
 recordTold     .   .   .   .   .   .   .   .   .   .   .   .   .   .
 answered       .   .   .   .   .   .   .   .   .   .   .   =   =   =

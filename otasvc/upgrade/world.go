@@ -79,6 +79,26 @@ func (e DongleBack) apply(t *transition) {
 	}
 }
 
+// apply has a device notified that has given up because it got no blocks. One that still asks need not be.
+func (NoBlocks) apply(t *transition) {
+	if t.u.stage == StageDownloading {
+		t.u.deadlines.set(purposeNotifySilent, later(t.now, t.u.lastActivity.Add(hearFirst)))
+	}
+}
+
+// apply ends the download, which says nothing of the device. One that was begun to try the dongle waits
+// behind those that wait now, and has lost no attempt.
+func (e DongleRefuses) apply(t *transition) {
+	if !e.Tried {
+		t.move(triggerDongleRefuses)
+		return
+	}
+	if t.move(triggerTriedInVain) {
+		t.forgetAttempt()
+		t.u.yieldedAt = t.now
+	}
+}
+
 func (DongleReplaced) apply(t *transition)   { t.move(triggerReplaced) }
 func (ImageUnavailable) apply(t *transition) { t.move(triggerUnavailable) }
 func (ImageRemoved) apply(t *transition)     { t.move(triggerImageRemoved) }

@@ -64,6 +64,7 @@ func newChip(
 	c.zdp = &zdpSender{coordinator: c.coordinator, radio: c.radio}
 	c.pageTick.fire = c.tickPage
 	c.powerUp()
+	c.radio.blockRefusal = cfg.Faults.RefuseBlocks
 	return c
 }
 
@@ -114,6 +115,15 @@ func (c *chip) powerUp() {
 	c.raw.powerUp()
 	c.clock = clock{setAt: c.timeline.now}
 	c.heartbeat = false
+	if !c.cfg.Faults.RefusalOutlastsReset {
+		c.radio.blockRefusal = message.StatusOK
+	}
+}
+
+// powerCycle takes the power away for a moment.
+func (c *chip) powerCycle() {
+	c.radio.blockRefusal = message.StatusOK
+	c.restart(true)
 }
 
 // restart is a reset, with boot messages or without.

@@ -3,6 +3,7 @@ package sim_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -391,4 +392,61 @@ func TestHostStorageAnswersGetNoStatus(t *testing.T) {
 			t.Errorf("%v", typesOf(got))
 		}
 	})
+}
+
+// A dongle that refuses every block does everything else, until it is reset or without power.
+func TestRefusesEveryBlock(t *testing.T) {
+	block := message.ImageBlockResponse{Target: target(lampAddr), Data: make([]byte, 50)}
+	tests := map[string]struct {
+		faults sim.Faults
+		now    uint8             // from now on
+		then   func(*sim.Dongle) // nil: nothing
+		before uint8
+		after  uint8
+	}{
+		"from the start":                {faults: sim.Faults{RefuseBlocks: 0x15}, before: 0x15, after: 0x15},
+		"from now on":                   {now: 0x14, before: 0x14, after: 0x14},
+		"until a reset":                 {faults: sim.Faults{RefuseBlocks: 0x14}, then: (*sim.Dongle).Reset, before: 0x14},
+		"until a reset, though lasting": {faults: sim.Faults{RefuseBlocks: 0x14, RefusalOutlastsReset: true}, then: (*sim.Dongle).Reset, before: 0x14, after: 0x14},
+		"until it is without power":     {faults: sim.Faults{RefuseBlocks: 0x14, RefusalOutlastsReset: true}, then: (*sim.Dongle).PowerCycle, before: 0x14},
+	}
+	for name, tt := range tests {
+		for _, firmware := range sim.Firmwares() {
+			t.Run(name+"/"+firmware.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					l := newLab(t, sim.Config{Firmware: firmware, Faults: tt.faults, Devices: []sim.DeviceConfig{lampConfig()}}, nil)
+					defer l.stop()
+					if tt.now != 0 {
+						l.dongle.RefuseBlocks(tt.now)
+						synctest.Wait()
+					}
+					statuses := func() (list []uint8) {
+						l.take()
+						l.send(block)
+						l.send(notify(lampAddr))
+						synctest.Wait()
+						for _, s := range of[message.Status](l.take()) {
+							list = append(list, s.Status)
+							full := s.APDUUsed >= 14 && s.NPDUUsed >= 14
+							if wanted := list[0] == 0x14 && s.Form == message.StatusFormBuffers; full != wanted {
+								t.Errorf("tells full buffers: %t", full)
+							}
+						}
+						return list
+					}
+					if got := statuses(); !slices.Equal(got, []uint8{tt.before, 0}) {
+						t.Errorf("statuses %v", got)
+					}
+					if tt.then != nil {
+						tt.then(l.dongle)
+					}
+					time.Sleep(time.Second)
+					l.dialAgain()
+					if got := statuses(); !slices.Equal(got, []uint8{tt.after, 0}) {
+						t.Errorf("statuses then: %v", got)
+					}
+				})
+			})
+		}
+	}
 }

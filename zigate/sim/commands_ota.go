@@ -42,6 +42,9 @@ func loadImage(c *chip, m message.LoadImage) outcome {
 // sendBlock is 0x0502.
 func sendBlock(c *chip, m message.ImageBlockResponse) outcome {
 	c.zcl.noDefaultResponse = true
+	if c.radio.blockRefusal != message.StatusOK {
+		return done(c.radio.blockRefusal)
+	}
 	status := c.sendOTA(m.Target, blockResponse(m, c.traits.v2))
 	if status == message.StatusOK {
 		c.stats.BlocksAnswered++

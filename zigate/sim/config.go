@@ -221,6 +221,12 @@ type Faults struct {
 	LoseAck float64
 	// Refuse is the probability that the dongle has no buffer for an OTA command (status 0x14).
 	Refuse float64
+	// RefuseBlocks is the status with which the dongle refuses every block (0x0502) from the start on, as
+	// one does whose buffers have leaked (0x14), or that hangs half way (0x15). With 0 it takes them.
+	RefuseBlocks uint8
+	// RefusalOutlastsReset has a dongle that refuses every block go on with that after a reset, until it was
+	// without power.
+	RefusalOutlastsReset bool
 	// ResetEvery is the mean time between resets of the dongle, at random moments; with 0 there are none.
 	ResetEvery time.Duration
 	// SilentResets has these resets go without the notices at start.

@@ -19,6 +19,7 @@ type Device struct {
 	lqi        uint8  // link quality at the dongle
 	joined     bool   // it is in the network
 	away       bool   // it reboots, is gone or is switched off
+	deaf       bool   // it hears nothing, though it is heard
 	started    time.Time
 	awakeUntil time.Time // if it is sleepy
 	sequence   uint8     // of its last ZCL or ZDP frame

@@ -147,6 +147,12 @@ func (v *Device) PowerOn() {
 	})
 }
 
+// SetDeaf has the device hear nothing, or hear again, while it is heard. Frames for it stay in the dongle's
+// buffers until they have been tried as often as they are.
+func (v *Device) SetDeaf(deaf bool) {
+	v.dongle.actions.Post(func() { v.deaf = deaf })
+}
+
 // SetPoll changes how often a sleepy device asks its parent for messages.
 func (v *Device) SetPoll(interval time.Duration) {
 	v.dongle.actions.Post(func() {

@@ -183,6 +183,19 @@ func (d *Dongle) SilentReset() {
 	d.actions.Post(func() { d.chip.restart(false) })
 }
 
+// RefuseBlocks has the dongle refuse every block (0x0502) with a status from now on, until it is reset; see
+// Faults.RefuseBlocks.
+func (d *Dongle) RefuseBlocks(status uint8) {
+	d.actions.Post(func() { d.chip.radio.blockRefusal = status })
+}
+
+// PowerCycle takes the dongle's power away for a moment, as who pulls it out and puts it back: hosts are cut
+// off, and it starts anew.
+func (d *Dongle) PowerCycle() {
+	d.actions.Post(d.chip.powerCycle)
+	d.Disconnect()
+}
+
 // Stats is a copy of the counts.
 func (d *Dongle) Stats() Stats {
 	d.mu.Lock()

@@ -284,3 +284,20 @@ func newLab(t *testing.T, cfg sim.Config, image []byte) *lab {
 	}
 	return l
 }
+
+// dialAgain opens the line for a further host, where the one before was cut off.
+func (l *lab) dialAgain() {
+	l.t.Helper()
+	select {
+	case <-l.host.done:
+	default:
+		return
+	}
+	l.host.port.Close()
+	port, err := l.dongle.Dialer("sim").Dial(l.t.Context())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.host = newHost(l.t, port, l.image)
+	go l.host.run()
+}

@@ -105,6 +105,7 @@ type radio struct {
 	apsCounter    uint8 // of the last frame
 	dataRequests  int   // frames under way
 	ackedRequests int   // those of them that wait for an acknowledgement
+	blockRefusal  uint8 // the status with which every block is refused; 0 where they are taken
 }
 
 // powerUp is the state after the start.
@@ -184,12 +185,14 @@ func (r *radio) release(o *outgoing) {
 
 // buffersInUse is what a host is told of the buffers for frames under way.
 func (r *radio) buffersInUse() uint8 {
-	const v1 = 14
-	const v2 = 18
+	all := 14
 	if r.traits.v2 {
-		return uint8(min(r.dataRequests, v2))
+		all = 18
 	}
-	return uint8(min(r.dataRequests, v1))
+	if r.blockRefusal == message.StatusNoBuffer { // they have leaked
+		return uint8(all)
+	}
+	return uint8(min(r.dataRequests, all))
 }
 
 // unicast sends a frame to one device.
@@ -235,6 +238,7 @@ func (r *radio) attempt(o *outgoing, v *Device) {
 		return
 	}
 	lost, ackLost := r.air.losesTry()
+	lost = lost || v.deaf
 
 	r.power.after(pace.wait(hold+confirmDelay), func() { r.confirm(o) })
 	if !lost && !o.heard {

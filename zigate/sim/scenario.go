@@ -27,6 +27,7 @@ type ScenarioEvent struct {
 	Do     string       // one of ScenarioActions
 	Device message.IEEE // for what a device does
 	Addr   uint16       // for changeAddress
+	Status uint8        // for refuseBlocks
 }
 
 // Actions of the dongle, and of a device.
@@ -34,6 +35,8 @@ const (
 	actionReset         = "reset"
 	actionSilentReset   = "silentReset"
 	actionDisconnect    = "disconnect"
+	actionRefuseBlocks  = "refuseBlocks"
+	actionPowerCycle    = "powerCycle"
 	actionQuery         = "query"
 	actionAnnounce      = "announce"
 	actionLeave         = "leave"
@@ -45,7 +48,7 @@ const (
 // ScenarioActions lists what an event can do, as scenario files write it.
 func ScenarioActions() []string {
 	return []string{
-		actionReset, actionSilentReset, actionDisconnect,
+		actionReset, actionSilentReset, actionDisconnect, actionRefuseBlocks, actionPowerCycle,
 		actionQuery, actionAnnounce, actionLeave, actionPowerOff, actionPowerOn, actionChangeAddress,
 	}
 }
@@ -217,6 +220,9 @@ type scenarioFaults struct {
 	Refuse         float64 `json:"refuse"`
 	ResetEvery     period  `json:"resetEvery"`
 	SilentResets   bool    `json:"silentResets"`
+
+	RefuseBlocks         number `json:"refuseBlocks"`
+	RefusalOutlastsReset bool   `json:"refusalOutlastsReset"`
 }
 
 type scenarioEvent struct {
@@ -224,6 +230,8 @@ type scenarioEvent struct {
 	Do     string `json:"do"`
 	Device number `json:"device"`
 	Addr   number `json:"addr"`
+	// Status is left out for StatusNoBuffer.
+	Status number `json:"status"`
 }
 
 // number is a whole number, written as such or as a string in decimal or hexadecimal.
@@ -338,6 +346,10 @@ func (f scenarioFile) scenario() (Scenario, error) {
 			Do:     e.Do,
 			Device: message.IEEE(e.Device),
 			Addr:   narrow[uint16](e.Addr),
+			Status: narrow[uint8](e.Status),
+		}
+		if event.Do == actionRefuseBlocks && event.Status == message.StatusOK {
+			event.Status = message.StatusNoBuffer
 		}
 		if err := event.check(s.Config.Devices); err != nil {
 			return Scenario{}, err
@@ -353,7 +365,7 @@ func (e ScenarioEvent) check(devices []DeviceConfig) error {
 		return fmt.Errorf("%w: nothing is called %q; there are %q", ErrScenario, e.Do, ScenarioActions())
 	}
 	switch e.Do {
-	case actionReset, actionSilentReset, actionDisconnect:
+	case actionReset, actionSilentReset, actionDisconnect, actionRefuseBlocks, actionPowerCycle:
 		return nil
 	}
 	if !slices.ContainsFunc(devices, func(d DeviceConfig) bool { return d.IEEE == e.Device }) {
@@ -383,6 +395,9 @@ func (f scenarioFaults) faults() (Faults, error) {
 		Refuse:         f.Refuse,
 		ResetEvery:     time.Duration(f.ResetEvery),
 		SilentResets:   f.SilentResets,
+
+		RefuseBlocks:         narrow[uint8](f.RefuseBlocks),
+		RefusalOutlastsReset: f.RefusalOutlastsReset,
 	}, nil
 }
 
@@ -487,6 +502,12 @@ func (e ScenarioEvent) happen(d *Dongle) {
 		return
 	case actionDisconnect:
 		d.Disconnect()
+		return
+	case actionRefuseBlocks:
+		d.RefuseBlocks(e.Status)
+		return
+	case actionPowerCycle:
+		d.PowerCycle()
 		return
 	}
 	v := d.Device(e.Device)

@@ -15,7 +15,8 @@ import (
 
 const scenario = `{
 	"firmware": "v2", "ieee": "0x00158d0000000001", "panId": 4660, "channel": 20, "seed": 7, "speed": 10, "lineRate": 11520,
-	"faults": {"loseFromDongle": 0.01, "late": 0.5, "lateBy": "300ms", "resetEvery": "10m", "silentResets": true},
+	"faults": {"loseFromDongle": 0.01, "late": 0.5, "lateBy": "300ms", "resetEvery": "10m", "silentResets": true,
+		"refuseBlocks": "0x14", "refusalOutlastsReset": true},
 	"devices": [
 		{"ieee": "0x000b57fffe000001", "addr": "0x1001", "count": 2, "manufacturerCode": "0x117c", "imageType": 8705,
 		 "fileVersion": "0x22010631", "hardwareVersion": 3, "modelId": "bulb", "pageRequests": true, "responseSpacing": "50ms"},
@@ -24,6 +25,7 @@ const scenario = `{
 	],
 	"events": [
 		{"after": "2m", "do": "reset"},
+		{"after": "3m", "do": "refuseBlocks"}, {"after": "4m", "do": "refuseBlocks", "status": "0x15"}, {"after": "5m", "do": "powerCycle"},
 		{"after": "10s", "do": "changeAddress", "device": "0x000b57fffe000002", "addr": "0x2002"}
 	]
 }`
@@ -43,7 +45,7 @@ func TestScenario(t *testing.T) {
 	want := sim.Scenario{
 		Config: sim.Config{
 			Firmware: sim.V2324, IEEE: 0x00158d0000000001, PANID: 0x1234, Channel: 20, Seed: 7, Speed: 10, LineRate: 11520,
-			Faults: sim.Faults{LoseFromDongle: 0.01, Late: 0.5, LateBy: 300 * time.Millisecond, ResetEvery: 10 * time.Minute, SilentResets: true},
+			Faults: sim.Faults{LoseFromDongle: 0.01, Late: 0.5, LateBy: 300 * time.Millisecond, ResetEvery: 10 * time.Minute, SilentResets: true, RefuseBlocks: 0x14, RefusalOutlastsReset: true},
 			Devices: []sim.DeviceConfig{bulb, second, {
 				IEEE: 0x000b57fffe000010, Sleepy: true, BatteryPercent: &battery, PollInterval: 4 * time.Second,
 				OtherEndpoints: []uint8{2}, Endpoint: 11, StopsAt: 5000,
@@ -55,6 +57,9 @@ func TestScenario(t *testing.T) {
 		Events: []sim.ScenarioEvent{
 			{After: 10 * time.Second, Do: "changeAddress", Device: 0x000b57fffe000002, Addr: 0x2002},
 			{After: 2 * time.Minute, Do: "reset"},
+			{After: 3 * time.Minute, Do: "refuseBlocks", Status: 0x14},
+			{After: 4 * time.Minute, Do: "refuseBlocks", Status: 0x15},
+			{After: 5 * time.Minute, Do: "powerCycle"},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -99,7 +104,8 @@ func TestScenarioHappens(t *testing.T) {
 				{"after": "3s", "do": "changeAddress", "device": 1, "addr": 18},
 				{"after": "4s", "do": "powerOff", "device": 1}, {"after": "6s", "do": "powerOn", "device": 1},
 				{"after": "7s", "do": "leave", "device": 1},
-				{"after": "8s", "do": "reset"}, {"after": "10s", "do": "silentReset"}, {"after": "12s", "do": "disconnect"}
+				{"after": "8s", "do": "reset"}, {"after": "10s", "do": "silentReset"}, {"after": "11s", "do": "refuseBlocks"},
+				{"after": "12s", "do": "disconnect"}, {"after": "13s", "do": "powerCycle"}
 			]}`))
 		if err != nil {
 			t.Fatal(err)
@@ -120,7 +126,7 @@ func TestScenarioHappens(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		st := d.Stats()
-		if st.QueriesRefused != 1 || st.Sent[message.TypeDeviceAnnounce] < 3 || st.Sent[message.Leave{}.Type()] != 1 || st.Resets != 2 || st.Sent[message.TypeRestart] != 1 {
+		if st.QueriesRefused != 1 || st.Sent[message.TypeDeviceAnnounce] < 3 || st.Sent[message.Leave{}.Type()] != 1 || st.Resets != 3 || st.Sent[message.TypeRestart] != 2 {
 			t.Errorf("happened: %+v", st)
 		}
 		buf := make([]byte, 4096)

@@ -2,7 +2,7 @@
 
 import { h, setAttribute, setText } from "./dom.js";
 import { store } from "./store.js";
-import { isActive, offersUpdate, versionText } from "./words.js";
+import { isActive, offersUpdate, sentence, versionText } from "./words.js";
 
 class Tile {
   constructor(title) {
@@ -47,6 +47,10 @@ export class Glance {
   #dongle({ dongle, slot }) {
     if (!dongle.connected) {
       this.dongle.set("Away", dongle.error ?? "It is being looked for.", "bad");
+      return;
+    }
+    if (dongle.error) {
+      this.dongle.set(`Firmware ${dongle.firmware}`, sentence(dongle.error), "bad");
       return;
     }
     const offers = slot ? `offers ${versionText(slot.imageVersion)}` : `channel ${dongle.channel}`;

@@ -96,6 +96,7 @@ const reasonWords = {
   cancelled: "It was cancelled.",
   imageRemoved: "The image was removed while the upgrade was under way.",
   dongleLost: "The dongle was lost.",
+  dongleRefuses: "The dongle took no blocks. Pull it out and put it back.",
   canaryFailed: "How the first device of this image ended speaks against the image, so this one was not started.",
   batteryLow: "Its battery is too low.",
   excluded: "It is excluded from upgrades.",
@@ -109,7 +110,7 @@ export function failureText(upgrade) {
   return own && upgrade.error ? sentence(upgrade.error) : reasonText(upgrade.reason);
 }
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 const waitWords = {
   dongle: "the dongle is away, or nothing may begin with it",

@@ -156,9 +156,12 @@ func (g *grammar) inspect() *cobra.Command {
 // simulationHelp describes a scenario.
 const simulationHelp = `A scenario is a JSON object: firmware, speed, seed, lineRate, devices, faults
 (loseFromDongle, loseToDongle, corrupt, duplicate, late, lateBy, loseAir, loseAck, refuse,
-resetEvery, silentResets) and events ({"after": "30s", "do": "reset"}, with the device where one
-is meant). Events are
+resetEvery, silentResets, refuseBlocks, refusalOutlastsReset) and events ({"after": "30s", "do": "reset"},
+with the device where one is meant). Events are
 %s.
+refuseBlocks has every block refused with a status ("0x14" for leaked buffers, "0x15"): as a fault from the
+start on, as an event ({"after": "30s", "do": "refuseBlocks", "status": "0x15"}) from then on; until a reset,
+or with refusalOutlastsReset until a powerCycle.
 A device is an object with ieee, addr, count, manufacturerCode, imageType, fileVersion, stack
 (%s),
 hardwareVersion, modelId, manufacturerName, battery, sleepy, pollInterval, maxDataSize,

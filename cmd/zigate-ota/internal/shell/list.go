@@ -367,6 +367,9 @@ func (c *Shell) Status(ctx context.Context) error {
 		r.row("dongle", "%s, firmware %s", text(d.Port), text(d.Firmware))
 		r.row("dongle EUID", "%s", text(d.EUID))
 		r.row("network", "PAN %s, channel %s", hex16(d.PANID), text(d.Channel))
+		if d.Error != nil {
+			r.row("trouble", "%s", text(d.Error))
+		}
 	} else {
 		r.row("dongle", "not connected: %s", text(d.Error))
 	}

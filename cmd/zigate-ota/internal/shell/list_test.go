@@ -137,6 +137,22 @@ func TestThousandDevices(t *testing.T) {
 	}
 }
 
+// What is wrong with a dongle that is connected is said beside every list, and in the status.
+func TestTroubleWithTheDongle(t *testing.T) {
+	t.Parallel()
+	s := newService(t, broker.Options{})
+	s.say("info", `{"devices":0,"dongle":{"connected":true,"error":"the dongle takes no blocks; pull it out and put it back"}}`, true)
+	s.client.Publish("fence", 1, false, "").Wait()
+	r := s.start("devices")
+	r.succeeds()
+	if got, want := r.stderr.String(), "the dongle takes no blocks; pull it out and put it back\n"; got != want {
+		t.Errorf("stderr %q, want %q", got, want)
+	}
+	if out := s.start("status").succeeds(); !strings.Contains(out, "the dongle takes no blocks") {
+		t.Errorf("the status is %q", out)
+	}
+}
+
 func TestEmptyLists(t *testing.T) {
 	s := newService(t, broker.Options{})
 	s.say("images", `{"images":[]}`, true)

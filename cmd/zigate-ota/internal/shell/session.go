@@ -306,14 +306,21 @@ func (s *session) resolve(ctx context.Context, name string) (contract.EUID, erro
 	return "", failed(ExitFailed, "there is no device %q; \"zigate-ota devices\" lists them", name)
 }
 
-// dongleNote says that the dongle is away, where it is: no upgrade goes on without it.
+// dongleNote says that the dongle is away, or what is wrong with it, where that is so: no upgrade goes on.
 func (s *session) dongleNote() {
-	if s.info == nil || s.info.Dongle.Connected {
+	if s.info == nil || s.info.Dongle.Connected && s.info.Dongle.Error == nil {
 		return
 	}
 	why := ""
 	if s.info.Dongle.Error != nil {
-		why = ": " + terminal.Clean(*s.info.Dongle.Error)
+		why = terminal.Clean(*s.info.Dongle.Error)
 	}
-	fmt.Fprintf(s.notes, "the dongle is not connected%s\n", why)
+	switch {
+	case s.info.Dongle.Connected:
+		fmt.Fprintf(s.notes, "%s\n", why)
+	case why == "":
+		fmt.Fprintln(s.notes, "the dongle is not connected")
+	default:
+		fmt.Fprintf(s.notes, "the dongle is not connected: %s\n", why)
+	}
 }
