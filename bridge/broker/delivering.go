@@ -150,22 +150,17 @@ func (h *sessions) overflow(s *session) {
 	}
 }
 
-// relieve makes room for so many bytes where all queues together take too much: the longest one is emptied.
-// It reports whether there is room; there is none where the longest one is that of s. The lock is held.
+// relieve makes room for so many bytes where all queues together take too much: a long one is emptied. It
+// reports whether there is room; there is none where that would be the one of s. The lock is held.
 func (h *sessions) relieve(s *session, size int) bool {
 	for h.bytes+size > maxWaitingAll {
-		longest := s
-		for _, other := range h.byID {
-			if !other.near && other.bytes > longest.bytes {
-				longest = other
-			}
-		}
+		longest := h.burden(s, time.Now())
 		if longest == s {
 			return false
 		}
 		dropped := len(longest.waiting) + len(longest.sent)
-		h.log.Warn("embedded MQTT broker: what waits for all clients takes too much memory; the longest "+
-			"queue is dropped", "clientId", longest.id, "messages", dropped, "bytes", longest.bytes)
+		h.log.Warn("embedded MQTT broker: what waits for all clients takes too much memory; a long queue is "+
+			"dropped", "clientId", longest.id, "messages", dropped, "bytes", longest.bytes)
 		h.observer.BrokerDropped(DroppedMemory, dropped)
 		for _, d := range slices.Concat(longest.sent, longest.waiting) {
 			h.end(longest, d)
@@ -177,6 +172,30 @@ func (h *sessions) relieve(s *session, size int) bool {
 		}
 	}
 	return true
+}
+
+// burden returns the session whose queue is to be emptied: of those that are at least half as long as the
+// longest one that of the client which is connected and has not moved for the longest time, so that a client
+// that reads, and one that is away, do not suffer for one that does not read. It is s where no other is as
+// long. The lock is held.
+func (h *sessions) burden(s *session, now time.Time) *session {
+	most := s.bytes
+	for _, other := range h.byID {
+		if !other.near {
+			most = max(most, other.bytes)
+		}
+	}
+	found := s
+	for _, other := range h.byID {
+		if other.near || 2*other.bytes < most {
+			continue
+		}
+		earlier := other.moved(now).Compare(found.moved(now))
+		if 2*found.bytes < most || earlier < 0 || earlier == 0 && other.bytes > found.bytes {
+			found = other
+		}
+	}
+	return found
 }
 
 // cut ends the connection of a client that does not read. The lock is held.

@@ -20,7 +20,7 @@ const (
 	// crowded is from how many waiting bytes on those who publish to a client get their acknowledgements
 	// later, as long as the client has moved on within movedWithin.
 	crowded     = 512 << 10
-	movedWithin = time.Second
+	movedWithin = 5 * time.Second
 	// window is how many messages a client may leave unacknowledged, besides retained ones.
 	window = 64
 	// retainedWindow is how many retained messages are sent unacknowledged; more are sent at QoS 0.
@@ -147,6 +147,14 @@ func (s *session) stale(today int64) bool {
 
 // fits reports whether so many more bytes may wait for the client. One message always may.
 func (s *session) fits(size int) bool { return s.bytes == 0 || s.bytes+size <= s.most() }
+
+// moved returns when the client last took or acknowledged a message; for one that is away it is now.
+func (s *session) moved(now time.Time) time.Time {
+	if s.link == nil {
+		return now
+	}
+	return s.link.moved
+}
 
 // find returns the index of a packet identifier in sent, or -1.
 func (s *session) find(id uint16) int {

@@ -36,7 +36,7 @@ type DropReason string
 // The reasons.
 const (
 	DroppedQueueFull    DropReason = "queueFull"    // to one client, whose queue is full
-	DroppedMemory       DropReason = "memory"       // the longest queue, when all together took too much
+	DroppedMemory       DropReason = "memory"       // a long queue, when all together took too much
 	DroppedRetainedFull DropReason = "retainedFull" // not retained; subscribers got the message
 )
 
