@@ -31,6 +31,7 @@ var rooms = map[string][]string{
 	"otasvc/background":  nil,
 	"otasvc/blocks":      {"zigate/message"},
 	"otasvc/concurrency": nil,
+	"otasvc/fetching":    {"otasvc/library"},
 	"otasvc/library":     {"otasvc/otafile", "otasvc/wholefile"},
 	"otasvc/needs":       {"otasvc/otafile"},
 	"otasvc/otafile":     nil,

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -239,6 +241,98 @@ func TestProgressAmidOtherChanges(t *testing.T) {
 	})
 }
 
+// slowImage is a web with one image for the bulbs, which takes 20 s.
+type slowImage struct{ data []byte }
+
+func (s slowImage) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, feed := io.Pipe()
+	go func() {
+		for piece := range slices.Chunk(s.data, len(s.data)/200+1) {
+			select {
+			case <-time.After(100 * time.Millisecond):
+				_, _ = feed.Write(piece) // whoever reads may have gone
+			case <-r.Context().Done():
+				_ = feed.CloseWithError(r.Context().Err()) // it has no errors
+				return
+			}
+		}
+		_ = feed.Close() // it has no errors
+	}()
+	size := int64(len(s.data))
+	return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: size, Body: body, Request: r}, nil
+}
+
+// TestFetchingAsPublished follows an upgrade whose image takes a while to come, from the first moment on: one that is
+// cancelled meanwhile, one whose image is not the one that was meant, and one that succeeds.
+func TestFetchingAsPublished(t *testing.T) {
+	image := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: newer}, make([]byte, 30_000))
+	cfg := sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}
+	inHomeWithWeb(t, cfg, slowImage{image}, func(*home, *bridge.Options) {}, func(h *home) {
+		const url = `"url":"http://example.com/a.ota"`
+		h.request("upgrade", `{`+bulbID+`,`+url+`,"transaction":"first"}`)
+		h.within(time.Second, "it is said to be under way", func() bool { return len(h.out.all("zigate-ota/response/upgrade")) == 1 })
+		h.within(time.Second, "it is shown", h.inState("fetching", 0))
+		if info := h.out.value("zigate-ota/info"); !strings.Contains(info, `"upgrades":{"queued":0,"active":1,`) {
+			t.Errorf("the record of the service is %s", info)
+		}
+		h.within(time.Minute, "some of it is there", h.inState("fetching", 10_000))
+		h.walk([]step{
+			{operation: "upgrade", payload: `{` + bulbID + `}`, want: "failure"},
+			{operation: "pause", payload: `{` + bulbID + `}`, want: "failure"},
+			{operation: "resume", payload: `{` + bulbID + `}`, want: "failure"},
+			{operation: "cancel", payload: `{` + bulbID + `}`, want: "success"},
+		})
+		h.within(time.Second, "it has ended", h.inState("cancelled", 0))
+		time.Sleep(time.Minute)
+		h.request("upgrade", `{`+bulbID+`,`+url+`,"sha256":"`+strings.Repeat("0", 64)+`","transaction":"second"}`)
+		h.within(time.Minute, "it has failed", h.inState("failed", 0))
+		h.request("upgrade", `{`+bulbID+`,`+url+`,"transaction":"third"}`)
+		h.within(time.Hour, "it has succeeded", h.inState("succeeded", 30_000))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+
+		var states []string
+		shown := map[string]bool{} // the offsets of the file that were told
+		h.follow(func(d deviceRecord) {
+			u := d.Upgrade
+			if u == nil {
+				return
+			}
+			if len(states) == 0 || states[len(states)-1] != u.State {
+				states = append(states, u.State)
+			}
+			if u.State == "fetching" {
+				shown[fmt.Sprint(u.Offset)] = true
+			}
+		})
+		want := strings.Fields("fetching cancelled fetching failed fetching queued notified downloading applying succeeded")
+		if diff := cmp.Diff(want, states); diff != "" || len(shown) < 15 {
+			t.Errorf("%d offsets, states (-want +got):\n%s", len(shown), diff)
+		}
+		h.checkEvents()
+		finals := map[string]string{}
+		for _, m := range h.out.all("zigate-ota/response/upgrade") {
+			o, _ := parse(m.payload)
+			asked, _ := o["transaction"].(string)
+			if asked == "" || o["status"] == "inProgress" {
+				continue
+			}
+			if _, err := checkResponse(m.payload, "upgradeResponse", asked, true); err != nil {
+				t.Errorf("%s: %v", m.payload, err)
+			}
+			finals[asked] += fmt.Sprint(o["status"], " ", o["reason"])
+		}
+		wantFinals := map[string]string{
+			"first": "failure cancelled", "second": "failure imageValidationFailed", "third": "success <nil>",
+		}
+		for asked, want := range wantFinals {
+			if finals[asked] != want {
+				t.Errorf("%s is answered %q, want %q", asked, finals[asked], want)
+			}
+		}
+	})
+}
+
 // follow goes through all records of the bulb that were published and holds them, and the update states
 // beside them, against the contract.
 func (h *home) follow(see func(deviceRecord)) {
@@ -260,12 +354,14 @@ func (h *home) follow(see func(deviceRecord)) {
 		if err := json.Unmarshal([]byte(m.payload), &d); err != nil {
 			h.t.Errorf("%s: %v", m.payload, err)
 		}
-		if before, now := last.Upgrade, d.Upgrade; before != nil && now != nil && before.QueuedAt == now.QueuedAt && before.Attempt == now.Attempt {
+		before, now := last.Upgrade, d.Upgrade
+		sameAttempt := before != nil && now != nil && before.QueuedAt == now.QueuedAt && before.Attempt == now.Attempt
+		if fetched := sameAttempt && before.State == "fetching" && now.State != "fetching"; sameAttempt && !fetched {
 			if now.Progress < before.Progress || now.Offset < before.Offset {
 				h.t.Errorf("progress goes backwards, from %+v to %+v", before, now)
 			}
-			downloading := before.State == "downloading" && now.State == "downloading"
-			if since := m.at.Sub(at); downloading && now.Progress != before.Progress && since < time.Second {
+			goesOn := before.State == now.State && (now.State == "downloading" || now.State == "fetching")
+			if since := m.at.Sub(at); goesOn && now.Progress != before.Progress && since < time.Second {
 				h.t.Errorf("progress is told again after %v", since)
 			}
 		}
@@ -273,7 +369,7 @@ func (h *home) follow(see func(deviceRecord)) {
 			h.t.Errorf("succeeded with %+v", u)
 		}
 		see(d)
-		if before, now := last.Upgrade, d.Upgrade; before == nil || now == nil || before.State != now.State || before.Progress != now.Progress {
+		if before == nil || now == nil || before.State != now.State || before.Progress != now.Progress {
 			at = m.at
 		}
 		last = d
@@ -298,7 +394,7 @@ func (h *home) checkUpdate(d deviceRecord, payload string) {
 		state = d.Upgrade.State
 	}
 	switch state {
-	case "queued", "notified", "applying":
+	case "fetching", "queued", "notified", "applying":
 		if !u.In || u.Percent != nil {
 			h.t.Errorf("%s: %s", state, payload)
 		}
@@ -332,7 +428,12 @@ func (h *home) checkEvents() {
 		default:
 			keys = []string{"euid"}
 		}
-		if strings.HasPrefix(name, "upgrade") || strings.HasPrefix(name, "download") {
+		// Of an image that was not had nobody knows the version.
+		unfetched := (name == "upgradeFailed" || name == "upgradeCancelled") && e["offset"] == nil
+		switch {
+		case unfetched:
+			keys = append(keys, "oldImageVersion")
+		case strings.HasPrefix(name, "upgrade"), strings.HasPrefix(name, "download"):
 			keys = append(keys, "imageVersion", "oldImageVersion")
 		}
 		if strings.HasPrefix(name, "download") {

@@ -269,6 +269,12 @@ func deviceCases() []deviceCase {
 		{"newer image from an index, by a driver", newer},
 		{"older image", downgrade},
 		{"version unknown, image of an index that was not fetched, asleep", fresh},
+		{"its image is being fetched", withUpgrade(upgrade.Fetching, func(u *upgrade.Record) {
+			u.Offset, u.Size, u.Progress = 36224, 205520, 17.6
+		})},
+		{"its image is being fetched, nobody knows which it is", withUpgrade(upgrade.Fetching, func(u *upgrade.Record) {
+			u.ImageVersion, u.Size = nil, 0
+		})},
 		{"scheduled", withUpgrade(upgrade.Scheduled, nil)},
 		{"queued", withUpgrade(upgrade.Queued, nil)},
 		{"third in the queue", waiting},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -177,12 +178,20 @@ func inHome(t *testing.T, cfg sim.Config, f func(h *home)) {
 // inHomeWith is inHome with a bridge that is made in another way.
 func inHomeWith(t *testing.T, cfg sim.Config, change func(h *home, o *bridge.Options), f func(h *home)) {
 	t.Helper()
+	inHomeWithWeb(t, cfg, nil, change, f)
+}
+
+// inHomeWithWeb is inHomeWith with something on the web.
+func inHomeWithWeb(
+	t *testing.T, cfg sim.Config, web http.RoundTripper, change func(h *home, o *bridge.Options), f func(h *home),
+) {
+	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		cfg.Speed = 1
 		h := &home{t: t, dir: dir, out: newPaper(), sim: sim.New(cfg)}
 		log := slog.New(slog.DiscardHandler)
-		images, err := library.Open(library.Options{Dir: dir})
+		images, err := library.Open(library.Options{Dir: dir, Transport: web})
 		if err != nil {
 			t.Fatal(err)
 		}

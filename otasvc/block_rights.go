@@ -327,7 +327,7 @@ func (n *deviceNeeds) of(d *device) needs.Limits { return n.with(d, d.Settings()
 func (n *deviceNeeds) with(d *device, set needs.Settings) needs.Limits {
 	f := d.Facts()
 	kind := needs.Kind{ManufacturerCode: f.ManufacturerCode}
-	if u := d.active(); u != nil {
+	if u := d.active(); u != nil && !u.Image().Missing {
 		image := u.Image()
 		kind.ManufacturerCode = &image.ManufacturerCode
 		if im := n.memory.get(image.SHA256); im != nil {

@@ -239,7 +239,7 @@ func dongleAnswer(err error, op *Operation) Answer {
 // complete fills in what was not given. It is taken from u, the upgrade of the device, unless that is nil.
 func (h *byHand) complete(key ImageKey, d *device, u *upgrade.Upgrade) ImageKey {
 	from := ImageKey{ManufacturerCode: d.Facts().ManufacturerCode, ImageType: d.Facts().ImageType}
-	if u != nil {
+	if u != nil && !u.Image().Missing && u.Stage() != upgrade.StageFetching {
 		// The device knows its image under the version that it was offered as.
 		image := u.Image()
 		from = ImageKey{&image.ManufacturerCode, &image.ImageType, ptr(h.slot.keyOf(d).Version)}

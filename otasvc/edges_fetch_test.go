@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -282,10 +283,21 @@ func TestRequestsWaitForImagesToBeRead(t *testing.T) {
 						url, _ := w.image(0x117C, 0x2201, 2, 5_000)
 						index.fetch = library.Request{URL: url}
 						w.met(bulb)
-						var answers []otasvc.Answer
-						tt.ask(w, func(a otasvc.Answer) { answers = append(answers, a) })
+						var mu sync.Mutex
+						var said []otasvc.Answer
+						tt.ask(w, func(a otasvc.Answer) {
+							mu.Lock()
+							defer mu.Unlock()
+							said = append(said, a)
+						})
+						soFar := func() []otasvc.Answer {
+							synctest.Wait()
+							mu.Lock()
+							defer mu.Unlock()
+							return slices.Clone(said)
+						}
 						time.Sleep(20 * time.Second)
-						synctest.Wait()
+						answers := soFar()
 						if len(answers) != 1 || answers[0].Status != otasvc.InProgress ||
 							!strings.Contains(answers[0].Error, reading) {
 							t.Fatalf("while it is read: %+v", answers)
@@ -297,8 +309,7 @@ func TestRequestsWaitForImagesToBeRead(t *testing.T) {
 							close(index.read)
 						}
 						time.Sleep(10 * time.Minute)
-						synctest.Wait()
-						answers = append(answers, w.sink.final("t")...)
+						answers = append(soFar(), w.sink.final("t")...)
 						last := answers[len(answers)-1]
 						if last.Status != want {
 							t.Errorf("in the end: %+v", answers)

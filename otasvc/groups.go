@@ -7,6 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/admission"
+	"github.com/zigate-ota/zigate-ota/otasvc/fetching"
+	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 )
@@ -106,6 +109,22 @@ func (gs *groups) restore(kept []*group, lastID uint64) {
 		})
 		gs.byID[g.ID] = g
 	}
+}
+
+// drop takes the upgrade of a device to an image of a type out of a group: the device is not meant any more.
+func (gs *groups) drop(id uint64, euid message.IEEE, imageType uint16) {
+	if g := gs.byID[id]; g != nil {
+		g.Members = slices.DeleteFunc(g.Members, func(m *member) bool {
+			return !m.Waits && m.is(euid, imageType)
+		})
+		gs.changed()
+	}
+}
+
+// isByPolicy reports whether a group was begun without anybody having asked for it.
+func (gs *groups) isByPolicy(id uint64) bool {
+	g := gs.byID[id]
+	return g != nil && len(g.Ticket) == 0
 }
 
 // sorted lists the groups by ID.
@@ -211,4 +230,200 @@ func (gs *groups) answerBegun(g *group) { g.answering = true }
 func (gs *groups) answered(g *group) {
 	delete(gs.byID, g.ID)
 	gs.changed()
+}
+
+// takeAll takes a request for every device for which an update is available. One that has its upgrades
+// already, from before a restart, is not taken again.
+func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
+	if o.groups.hasTicket(req.Ticket) {
+		respond(Answer{Status: InProgress, Kept: true})
+		return
+	}
+	if v := admission.ArrivedForAll(req.asked(), o.dongleNow()); v.Action == admission.Refuse {
+		respond(Answer{Status: ServiceNotAvailable, Error: v.Sentence})
+		return
+	}
+	wanted := func(c client, offered *Offer) bool {
+		return admission.ForAll(o.memberNow(c), admissionOfferOf(c, offered))
+	}
+	queue := func() {
+		g := o.queueGroup(req, wanted, o.now())
+		if req.isKept() {
+			o.keeper.answer(Answer{Status: InProgress, Kept: true}, respond)
+		}
+		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
+	}
+	o.offers.whenRead(nil, respond, func(respond Respond) {
+		respond(Answer{Status: InProgress})
+		o.identifyAll(queue)
+	})
+}
+
+// memberNow is deviceNow for a request for all devices. Of a device that has an upgrade already, as another
+// one of its OTA clients, the upgrade that is asked for follows.
+func (o *orders) memberNow(c client) admission.Device {
+	now := o.deviceNow(c, nil)
+	now.Upgrading = c.device.active() != nil && c.isUpgraded() || o.groups.waits(c)
+	return now
+}
+
+// identifyAll goes on once every device that has not said all by which images are judged has said it, or was
+// asked in vain. One that sleeps is left alone, and so is one that was asked in vain before.
+func (o *orders) identifyAll(then func()) {
+	open := 1
+	done := func() {
+		if open--; open == 0 {
+			then()
+		}
+	}
+	for _, d := range o.home.sorted() {
+		inVain := o.inventory.list.InVain(d.EUID()) >= inVainEnough
+		if lacks(mainClient(d)) && !inVain && !d.Sleepy() && o.inventory.canAsk(d) {
+			open++
+			o.inventory.await(d, done)
+		}
+	}
+	done()
+}
+
+// queueGroup begins upgrades of the OTA clients that wanted picks: of one device one after the other.
+func (o *orders) queueGroup(
+	req UpgradeRequest, wanted func(client, *Offer) bool, now time.Time,
+) *group {
+	order := req.order()
+	g := o.groups.begin(req.Ticket, follow{
+		DueAt:     order.DueAt,
+		Install:   order.Installation.When,
+		InstallAt: order.Installation.At,
+		Forced:    order.Forced,
+	})
+	for c := range clientsOf(o.home.sorted()...) {
+		offered := o.offers.best(c)
+		if !wanted(c, offered) {
+			continue
+		}
+		m := newMember(c, offered)
+		if c.device.active() != nil {
+			m.Waits = true
+		} else {
+			o.beginMember(g, &m, c, offered, now)
+		}
+		o.groups.add(g, m)
+	}
+	return g
+}
+
+// beginMember begins the upgrade of a member of a group.
+func (o *orders) beginMember(g *group, m *member, c client, offered *Offer, now time.Time) {
+	m.Waits = false
+	order := upgrade.Order{
+		DueAt:        g.Follow.DueAt,
+		Installation: upgrade.Installation{When: g.Follow.Install, At: g.Follow.InstallAt},
+		Forced:       g.Follow.Forced,
+		Group:        g.ID,
+	}
+	if offered.candidate == nil {
+		m.State = o.upgrades.begin(c, offered, order, now).State()
+		return
+	}
+	order.Fetch = &upgrade.Fetch{}
+	u := o.upgrades.beginFetching(c, offered.image(), order, now)
+	m.State = u.State()
+	o.fetchMember(c, u, offered)
+}
+
+// fetchMember fetches the image of the upgrade of a member of a group; offered is nil where there is none for
+// the device any more.
+func (o *orders) fetchMember(c client, u *upgrade.Upgrade, offered *Offer) {
+	d := c.device
+	switch {
+	case offered == nil:
+		o.upgrades.step(d, upgrade.Refusal{
+			Reason: upgrade.ReasonImageInfoNotFound,
+			Why:    o.offers.noImage(c),
+			Image:  u.Image(),
+		}, o.now())
+		return
+	case offered.candidate == nil:
+		o.takeMember(c, u, o.now())
+		return
+	}
+	o.upgrades.fetches[d] = o.offers.ensure(offered, false, true, fetching.Waiter{
+		Progress: func(done, total int64) { o.showProgress(d, u, done, total) },
+		Done: func(_ library.Image, err error) {
+			switch {
+			case d.active() != u || err != nil && o.offers.owner.stopping():
+			case err != nil:
+				o.refuseMember(d, offered, err)
+			default:
+				o.takeMember(c.now(), u, o.now())
+			}
+		},
+	})
+}
+
+// takeMember queues the upgrade of a member of a group, whose image is there. What that says of itself may
+// keep it from the device: then it is not one that was meant.
+func (o *orders) takeMember(c client, u *upgrade.Upgrade, now time.Time) {
+	offered := o.offers.best(c)
+	wanted := offered != nil && offered.SHA256 != "" &&
+		admission.ForAll(o.deviceNow(c, u), admissionOfferOf(c, offered))
+	if wanted && o.groups.isByPolicy(u.Group()) {
+		wanted = o.wantedByPolicy(c, offered, u, now)
+	}
+	if wanted {
+		o.upgrades.fetched(c, offered, now)
+		return
+	}
+	o.groups.drop(u.Group(), c.euid(), u.Image().ImageType)
+	o.upgrades.step(c.device, upgrade.Refusal{
+		Why:    "its image is not for this device after all",
+		Image:  u.Image(),
+		Unseen: true,
+	}, now)
+}
+
+// refuseMember ends the upgrade of a member of a group whose image could not be had. Where that was told of
+// the device already, it is not told again: the policy tries again and again.
+func (o *orders) refuseMember(d *device, offered *Offer, err error) {
+	v := notHad(err)
+	before := d.beside.Before
+	o.upgrades.step(d, upgrade.Refusal{
+		Reason: v.Reason,
+		Why:    v.Sentence,
+		Image:  offered.image(),
+		Unseen: before != nil && before.WasRefusedFor(v.Reason, offered.image()),
+	}, o.now())
+}
+
+// beginWaiting begins the upgrades of groups that have waited for another one of their device to end.
+func (o *orders) beginWaiting(now time.Time) {
+	for g, m := range o.groups.waiting() {
+		d := o.home.get(m.EUID)
+		if d != nil && d.active() != nil {
+			continue
+		}
+		if d == nil {
+			m.end(upgrade.Cancelled, upgrade.ReasonCancelled)
+		} else {
+			o.beginFollowing(g, m, clientFor(d, *m.Image), now)
+		}
+		o.groups.changed()
+		o.upgrades.finishGroup(g)
+	}
+}
+
+// beginFollowing begins the upgrade of a member whose turn it is, if it is still one that all means.
+func (o *orders) beginFollowing(g *group, m *member, c client, now time.Time) {
+	offered := o.offers.best(c)
+	offer := admissionOfferOf(c, offered)
+	device := o.deviceNow(c, nil)
+	switch {
+	case offer != nil && admission.ForAll(device, offer):
+		o.beginMember(g, m, c, offered, now)
+	case offer != nil && device.Version != nil && *device.Version >= offer.Version:
+		m.end(upgrade.Succeeded, "") // it has got the image with the one before
+	default:
+		m.end(upgrade.Failed, upgrade.ReasonImageInfoNotFound)
+	}
 }

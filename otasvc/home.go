@@ -71,6 +71,9 @@ type toldEvents struct{ deliveryFailed, unsolicited time.Time }
 type keptBeside struct {
 	// Owed are earlier upgrades whose final answer nobody is known to have yet.
 	Owed []*upgrade.Upgrade `json:"owed,omitempty"`
+	// Before is the upgrade before the one whose image is being fetched: it is what the device has had last
+	// where nothing comes of that.
+	Before *upgrade.Upgrade `json:"before,omitempty"`
 	// unknown is what a newer program has written of the device.
 	unknown map[string]json.RawMessage
 }
@@ -197,21 +200,22 @@ func (c client) had(past upgrade.Past) bool {
 	return c.ota.ImageType == nil || c.ota.Takes(past.Kind.ImageType)
 }
 
-// tried reports whether the client's last upgrade was to an image (SHA-256), and why it did not succeed and
-// when it ended, where it has.
-func (c client) tried(sha256 string) (tried bool, why upgrade.Reason, endedAt time.Time) {
+// tried reports whether the client's last upgrade was to an image, and why it did not succeed and when it
+// ended, where it has.
+func (c client) tried(image upgrade.Image) (tried bool, why upgrade.Reason, endedAt time.Time) {
 	if u := c.device.upgrade; u != nil {
-		if last := u.Tried(); last != nil && last.SHA256 == sha256 {
+		last, own := u.Tried()
+		if last != nil && last.Is(image) {
 			return true, last.Reason, last.EndedAt
 		}
-		if c.isUpgraded() && !u.Refused() {
+		if c.isUpgraded() && own {
 			return false, "", time.Time{}
 		}
 	}
 	for _, past := range c.device.history {
-		refused := past.StartedAt.IsZero() && past.Reason.Refuses()
-		if c.had(past) && !refused {
-			return past.SHA256 == sha256, past.Reason, past.EndedAt
+		if c.had(past) && past.WasTried() {
+			last := past.Tried()
+			return last.Is(image), last.Reason, last.EndedAt
 		}
 	}
 	return false, upgrade.NoReason, time.Time{}
@@ -246,6 +250,13 @@ func kindOf(d *device) *upgrade.Kind {
 
 // changed has the device's record told anew.
 func (d *device) changed() { d.upgradeRevision++ }
+
+// owes reports whether the final answer for a ticket, which is not empty, is owed for an earlier upgrade.
+func (k *keptBeside) owes(ticket upgrade.Ticket) bool {
+	return slices.ContainsFunc(k.Owed, func(u *upgrade.Upgrade) bool {
+		return hasTicket(u.Tickets(), ticket)
+	})
+}
 
 // begin gives the device an upgrade.
 func (d *device) begin(u *upgrade.Upgrade) {
@@ -407,9 +418,36 @@ func (h *home) begin(d *device, u *upgrade.Upgrade) {
 	h.upgradesRevision++
 }
 
+// beginFetching gives a device an upgrade whose image is being fetched. Nothing may come of it.
+func (h *home) beginFetching(d *device, u *upgrade.Upgrade) {
+	d.beside.Before = d.upgrade
+	h.begin(d, u)
+}
+
+// fetched notes that the image of a device's upgrade is there: from now on it has this upgrade in any case.
+func (h *home) fetched(d *device) {
+	d.beside.Before = nil
+	h.upgradesRevision++
+}
+
+// takeBack takes a device's upgrade, which is over, away again: the device has the one before.
+func (h *home) takeBack(d *device) {
+	u := d.upgrade
+	d.upgrade = d.beside.Before
+	d.beside.Before = nil
+	d.beside.answered(d.upgrade) // it is not an earlier one any more
+	if len(u.Tickets()) > 0 {
+		d.beside.owe(u)
+	}
+	d.changed()
+	delete(h.active, d.EUID())
+	h.upgradesRevision++
+}
+
 // ended notes that a device's upgrade has ended.
 func (h *home) ended(d *device) {
 	d.leaveQueue()
+	d.beside.Before = nil
 	delete(h.active, d.EUID())
 	d.remember()
 	h.usual.Note(d.EUID(), nil, d.history[0])

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/admission"
+	"github.com/zigate-ota/zigate-ota/otasvc/fetching"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -63,8 +64,19 @@ func (s *Service) AddImage(req AddImage, respond Respond) {
 	})
 }
 
+// addition is a request to add an image for a device, under way.
+type addition struct {
+	AddImage
+	device    *device
+	operation *Operation
+	respond   Respond
+	// fetching is the upgrade that shows that its image is being fetched; nil where none was begun.
+	fetching *upgrade.Upgrade
+}
+
 // addImage fetches an image for a device and registers it.
 func (o *orders) addImage(d *device, req AddImage, respond Respond) {
+	a := &addition{AddImage: req, device: d, operation: req.operation(d), respond: respond}
 	fetch := library.Request{
 		URL:              req.URL,
 		SHA256:           req.SHA256,
@@ -72,68 +84,114 @@ func (o *orders) addImage(d *device, req AddImage, respond Respond) {
 		ManufacturerCode: req.ManufacturerCode,
 		ImageType:        req.ImageType,
 	}
-	op := req.operation(d)
-	o.fetchFor(d, fetch, op, respond, func(image library.Image, err error) {
-		if err != nil {
-			respond(fail(fetchStatus(err), op, "%v", err))
-			return
-		}
-		o.register(d, req, image, respond)
+	notice := o.offers.fetchNotices(library.PublicURL(req.URL), a.operation, respond)
+	o.offers.fetch(fetch, fetching.Waiter{
+		Progress: notice,
+		Done:     func(image library.Image, err error) { o.added(a, image, err) },
+	})
+	if req.Upgrade && d.active() == nil && !excluded(d) {
+		o.showAddition(a, fetch)
+	}
+}
+
+// showAddition begins the upgrade to the image that is being added, so that it is seen, and can be cancelled.
+func (o *orders) showAddition(a *addition, fetch library.Request) {
+	d := a.device
+	c := namedClient(d, a.ImageType)
+	image := imageOf(c, nil, UpgradeRequest{URL: a.URL})
+	order := upgrade.Order{Fetch: &upgrade.Fetch{Added: true}}
+	u := o.upgrades.beginFetching(c, image, order, o.now())
+	a.fetching = u
+	o.upgrades.fetches[d] = o.offers.fetch(fetch, fetching.Waiter{
+		Progress: func(done, total int64) { o.showProgress(d, u, done, total) },
+		Done:     func(library.Image, error) {}, // the request itself waits, too
 	})
 }
 
-// fetchFor gets an image for a device; then runs with it, or with the error where it was not had, or may not
-// be given to the device. A device that was forgotten meanwhile is answered through respond.
-func (o *orders) fetchFor(
-	d *device, req library.Request, op *Operation, respond Respond, then func(library.Image, error),
-) {
-	o.offers.fetch(req, op, respond, func(image library.Image, err error) {
-		if !o.home.knows(d) {
-			respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
-			return
-		}
-		if why := misfit(d.Device, image); err == nil && why != "" {
-			err = fmt.Errorf("%w: %s", library.ErrValidation, why)
-		}
-		then(image, err)
-	})
+// added goes on with an image that was fetched to be added, or ends the request where it was not had, or may
+// not be given to the device.
+func (o *orders) added(a *addition, image library.Image, err error) {
+	d := a.device
+	if !o.home.knows(d) {
+		a.respond(fail(DeviceNotFound, a.operation, "%v", errDeviceForgotten))
+		return
+	}
+	if why := misfit(d.Device, image); err == nil && why != "" {
+		err = fmt.Errorf("%w: %s", library.ErrValidation, why)
+	}
+	if err != nil {
+		a.respond(fail(fetchStatus(err), a.operation, "%v", err))
+		o.refuseAddition(a, notHad(err), nil)
+		return
+	}
+	o.register(a, image)
+}
+
+// refuseAddition ends the upgrade to an image that was to be added; offered is what is known of that, or nil.
+func (o *orders) refuseAddition(a *addition, v admission.Verdict, offered *Offer) {
+	d := a.device
+	if a.fetching == nil || d.active() != a.fetching || o.offers.owner.stopping() {
+		return
+	}
+	image := a.fetching.Image()
+	if offered != nil {
+		image = offered.image()
+	}
+	o.upgrades.step(d, upgrade.Refusal{
+		Reason: v.Reason,
+		Why:    v.Sentence,
+		Image:  image,
+		Unseen: !v.Failed(),
+	}, o.now())
 }
 
 // register enters a fetched image and, where asked for, begins the upgrade.
-func (o *orders) register(d *device, req AddImage, image library.Image, respond Respond) {
-	r := registration(image, library.PublicURL(req.URL), req.DriverTypeID, req.DriverVersion, o.now())
+func (o *orders) register(a *addition, image library.Image) {
+	d := a.device
+	r := registration(image, library.PublicURL(a.URL), a.DriverTypeID, a.DriverVersion, o.now())
 	op := d.operation(ptr(offerOf(r, image)))
 	if err := o.offers.add(d, r); err != nil {
 		if errors.Is(err, library.ErrIncompatibleDriverVersion) {
-			respond(fail(IncompatibleDriverVersion, op, "%v", err))
+			a.respond(fail(IncompatibleDriverVersion, op, "%v", err))
 		} else {
-			respond(fail(Failure, op, "%v", err))
+			a.respond(fail(Failure, op, "%v", err))
 		}
+		o.refuseAddition(a, notHad(err), nil)
 		return
 	}
-	o.keeper.answer(Answer{Status: Success, Operation: op}, func(a Answer) {
+	o.keeper.answer(Answer{Status: Success, Operation: op}, func(answer Answer) {
 		if !o.home.knows(d) {
-			respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
+			a.respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
 			return
 		}
-		respond(a)
-		if req.Upgrade {
-			o.inventory.complete(d, func() { o.upgradeToAdded(d, offerOf(r, image)) })
+		a.respond(answer)
+		if a.Upgrade {
+			o.inventory.complete(d, func() { o.upgradeToAdded(a, offerOf(r, image)) })
 		}
 	})
 }
 
 // upgradeToAdded begins the upgrade of a device to an image that was added for it, unless something speaks
 // against it. What is told of that besides the answer is told as of any upgrade.
-func (o *orders) upgradeToAdded(d *device, offered Offer) {
+func (o *orders) upgradeToAdded(a *addition, offered Offer) {
+	d := a.device
 	c := clientFor(d, offered.ImageType)
 	offer := admissionOffer(c, offered)
-	if offer.AnyVersion || !o.home.knows(d) {
-		return // it is for those who name it
+	if !o.home.knows(d) || a.fetching != nil && d.active() != a.fetching {
+		return // it was cancelled meanwhile
 	}
-	switch v := admission.Admit(admission.Request{AtOnce: true, InstallNow: true}, o.deviceNow(c), offer); {
+	if offer.AnyVersion { // it is for those who name it
+		o.refuseAddition(a, admission.Verdict{}, &offered)
+		return
+	}
+	asked := admission.Request{AtOnce: true, InstallNow: true}
+	switch v := admission.Admit(asked, o.deviceNow(c, a.fetching), offer); {
+	case v.Action == admission.Queue && a.fetching != nil:
+		o.upgrades.fetched(c, &offered, o.now())
 	case v.Action == admission.Queue:
 		o.upgrades.begin(c, &offered, upgrade.Order{}, o.now())
+	case a.fetching != nil:
+		o.refuseAddition(a, v, &offered)
 	case v.Failed() && v.Cause == admission.ForReason:
 		o.upgrades.refused(c, offered.image(), upgrade.Order{}, v.Reason, v.Sentence, o.now())
 	}
@@ -179,12 +237,21 @@ func (o *orders) imageRemoved(d *device, r library.Registration) {
 	now := o.now()
 	for _, other := range o.home.sorted() {
 		u := other.active()
-		if u != nil && u.Image().SHA256 == r.SHA256 &&
+		if u != nil && usesRegistration(u, &r) &&
 			(other == d || slices.Contains(r.Devices, other.EUID().String())) {
 			o.upgrades.step(other, upgrade.ImageRemoved{}, now)
 		}
 	}
 	o.outlet.happened(eventOf(EventImageRemoved, d, r))
+}
+
+// usesRegistration reports whether an upgrade is one to a registered image, or fetches that anew.
+func usesRegistration(u *upgrade.Upgrade, r *library.Registration) bool {
+	image := u.Image()
+	if fetch := u.Fetch(); fetch != nil {
+		return image.URL == r.URL && r.URL != ""
+	}
+	return image.SHA256 == r.SHA256
 }
 
 // RegisteredImage is a registered image for the list of all of them, with the report of what was found

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,7 +38,7 @@ type imageWorld struct {
 	service *otasvc.Service
 	sink    *recorder
 	stop    func()
-	web     http.RoundTripper
+	web     atomic.Value       // the onTheWeb that is asked; none: there is no network
 	listed  *library.Candidate // nil: no index lists anything
 	policy  func(*otasvc.Policy)
 	// silent: the device has told what its OTA client is, and was not heard to look for an image.
@@ -127,12 +128,16 @@ func (w *imageWorld) attribute(id uint16, value uint32) {
 	}, 100)
 }
 
+// serves has the web answer in another way from now on.
+func (w *imageWorld) serves(web onTheWeb) { w.web.Store(web) }
+
 // RoundTrip serves what a test has put on the web.
 func (w *imageWorld) RoundTrip(r *http.Request) (*http.Response, error) {
-	if w.web == nil {
+	web, ok := w.web.Load().(onTheWeb)
+	if !ok {
 		return nil, errors.New("no network")
 	}
-	return w.web.RoundTrip(r)
+	return web.RoundTrip(r)
 }
 
 type onTheWeb func(r *http.Request) (*http.Response, error)
@@ -143,7 +148,13 @@ func (f onTheWeb) RoundTrip(r *http.Request) (*http.Response, error) { return f(
 // with fake time.
 func readIndex(t *testing.T, dir, index string) (*library.Library, *library.Catalog) {
 	t.Helper()
-	lib, err := library.Open(library.Options{Dir: dir})
+	return readIndexFrom(t, library.Options{Dir: dir}, index)
+}
+
+// readIndexFrom is readIndex with a library that is made in a way of its own.
+func readIndexFrom(t *testing.T, options library.Options, index string) (*library.Library, *library.Catalog) {
+	t.Helper()
+	lib, err := library.Open(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +312,7 @@ func TestAddImageTellsProgress(t *testing.T) {
 	for name, length := range map[string]int64{"size known": int64(len(image)), "size unknown": -1} {
 		t.Run(name, func(t *testing.T) {
 			inImageWorld(t, nil, func(w *imageWorld) {
-				w.web = onTheWeb(func(r *http.Request) (*http.Response, error) {
+				w.serves(func(r *http.Request) (*http.Response, error) {
 					body, feed := io.Pipe()
 					go func() {
 						for i := range image {
@@ -425,35 +436,35 @@ func TestPrefetch(t *testing.T) {
 			_, err := os.Stat(filepath.Join(w.dir, "store", sum+".ota"))
 			return err == nil
 		}
-		asked := 0
+		var asked atomic.Int32
 		serve := func(r *http.Request) (*http.Response, error) {
-			asked++
+			asked.Add(1)
 			return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: int64(len(image)), Body: io.NopCloser(bytes.NewReader(image)), Request: r}, nil
 		}
-		refuse := func(*http.Request) (*http.Response, error) { asked++; return nil, errors.New("no route") }
-		w.web = onTheWeb(refuse)
+		refuse := func(*http.Request) (*http.Response, error) { asked.Add(1); return nil, errors.New("no route") }
+		w.serves(refuse)
 		time.Sleep(time.Hour)
-		if asked != 0 {
-			t.Errorf("asked %d times for what nobody wants", asked)
+		if asked.Load() != 0 {
+			t.Errorf("asked %d times for what nobody wants", asked.Load())
 		}
 		w.stop()
 		w.policy = func(p *otasvc.Policy) { p.Prefetch = true }
 		w.start()
 		time.Sleep(5 * time.Hour)
-		if asked != 1 || stored() {
-			t.Errorf("asked %d times while there is no route", asked)
+		if asked.Load() != 1 || stored() {
+			t.Errorf("asked %d times while there is no route", asked.Load())
 		}
-		w.web = onTheWeb(serve)
+		w.serves(serve)
 		time.Sleep(2 * time.Hour)
-		if asked != 2 || !stored() {
-			t.Errorf("asked %d times, stored: %v", asked, stored())
+		if asked.Load() != 2 || !stored() {
+			t.Errorf("asked %d times, stored: %v", asked.Load(), stored())
 		}
 		w.stop()
 		w.listed.SHA256, w.listed.Stored = sum, true // as the catalog knows it now
 		w.start()
 		time.Sleep(20 * 24 * time.Hour)
-		if asked != 2 || !stored() {
-			t.Errorf("three weeks later: asked %d times, stored: %v", asked, stored())
+		if asked.Load() != 2 || !stored() {
+			t.Errorf("three weeks later: asked %d times, stored: %v", asked.Load(), stored())
 		}
 		if d := w.sink.device(bulb); d.Upgrade != nil || !d.UpdateAvailable {
 			t.Errorf("%+v", d)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/admission"
+	"github.com/zigate-ota/zigate-ota/otasvc/fetching"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
@@ -21,6 +22,7 @@ import (
 type offers struct {
 	owner    *owner
 	images   ImageStore
+	fetches  *fetching.Fetches
 	catalog  Catalog // nil where only registered images are known
 	observer Observer
 	outlet   *outlet
@@ -182,7 +184,7 @@ func (o *offers) operation(c client) *Operation { return c.operation(o.best(c)) 
 // upgradeOperation is the operation record of the upgrade under way, or of the image the device would get.
 func (o *offers) upgradeOperation(d *device) *Operation {
 	if u := d.active(); u != nil {
-		return operationOf(u, d.EUID(), upgradedClient(d).ota.CurrentVersion)
+		return operationAbout(d, u)
 	}
 	return o.operation(mainClient(d))
 }
@@ -331,32 +333,65 @@ func (o *offers) list() []RegisteredImage {
 	return list
 }
 
-// fetch gets an image; then runs on the owner goroutine with it, or with the error.
-func (o *offers) fetch(
-	req library.Request, op *Operation, respond Respond, then func(library.Image, error),
-) {
-	req.Progress = o.fetchProgress(library.PublicURL(req.URL), op, respond)
-	o.fetchQuietly(req, then)
+// fetch has the image at a URL fetched for somebody.
+func (o *offers) fetch(req library.Request, w fetching.Waiter) *fetching.Waiting {
+	return o.fetches.Wait(fetching.Image{
+		Key: urlKey(&req),
+		Get: func(ctx context.Context, progress func(done, total int64)) (library.Image, error) {
+			req.Progress = progress
+			return o.images.Fetch(ctx, req)
+		},
+		Ended: o.noteFetched,
+	}, w)
 }
 
-// fetchQuietly is fetch without telling how it goes.
-func (o *offers) fetchQuietly(req library.Request, then func(library.Image, error)) {
-	o.owner.async(func(ctx context.Context) func() {
-		image, err := o.images.Fetch(ctx, req)
-		return func() {
-			o.noteFetched(err)
-			then(image, err)
+// urlKey is the same for requests that are answered by the same fetch.
+func urlKey(req *library.Request) string {
+	text := func(code *uint16) string {
+		if code == nil {
+			return ""
 		}
-	})
+		return fmt.Sprint(*code)
+	}
+	return fmt.Sprintf("url %q %s %s %s %s %v",
+		req.URL, req.SHA256, req.SHA512, text(req.ManufacturerCode), text(req.ImageType), req.Force)
+}
+
+// ensure has the image of an offer that the catalog has fetched for somebody, unless it is there. Its header,
+// which may limit it further, is known only then. With force a failed check is no obstacle. many says that it
+// is one of many that are wanted at once.
+func (o *offers) ensure(offer *Offer, force, many bool, w fetching.Waiter) *fetching.Waiting {
+	candidate := *offer.candidate
+	key := candidate.Key()
+	return o.fetches.Wait(fetching.Image{
+		Key:  fmt.Sprintf("listed %q %v", key, force),
+		Many: many,
+		Get: func(ctx context.Context, progress func(done, total int64)) (library.Image, error) {
+			return o.catalog.Ensure(ctx, candidate.With(force, progress))
+		},
+		Ended: func(err error) { o.ensured(key, candidate.URL, err) },
+	}, w)
+}
+
+// ensured notes what came of fetching an image that the catalog has, by its key.
+func (o *offers) ensured(key, url string, err error) {
+	o.noteFetched(err)
+	switch {
+	case err == nil:
+		o.changed()
+	case !o.owner.stopping():
+		o.log.Error("an image that an index lists cannot be had", "url", url, "err", err)
+		o.setUnavailable(key, o.owner.now())
+	}
 }
 
 // fetchNotice is how long a download goes on before who asked for it is told how it goes, and how long until
 // the next time.
 const fetchNotice = 5 * time.Second
 
-// fetchProgress tells who asked for a download how it goes, if it takes longer than one would wait without
-// being told.
-func (o *offers) fetchProgress(url string, op *Operation, respond Respond) func(done, total int64) {
+// fetchNotices tells who asked for an image how its download goes, if it takes longer than one would wait
+// without being told.
+func (o *offers) fetchNotices(url string, op *Operation, respond Respond) func(done, total int64) {
 	next := o.owner.now().Add(fetchNotice)
 	return func(done, total int64) {
 		now := o.owner.now()
@@ -370,7 +405,7 @@ func (o *offers) fetchProgress(url string, op *Operation, respond Respond) func(
 			how = fmt.Sprintf("the image is being fetched: %d of %d bytes (%d %%)",
 				done, total, done*100/total)
 		}
-		o.owner.inbox.Post(func() { respond(Answer{Status: InProgress, Operation: op, Error: how}) })
+		respond(Answer{Status: InProgress, Operation: op, Error: how})
 	}
 }
 
@@ -399,24 +434,6 @@ func fetchStatus(err error) Status {
 	}
 }
 
-// ensure gets the image of an offer that an index lists; then runs with the offer completed, or with the
-// error. Its header, which may limit it further, is known only then. With force a failed check is no
-// obstacle.
-func (o *offers) ensure(offer Offer, force bool, op *Operation, respond Respond, then func(Offer, error)) {
-	candidate := offer.candidate.With(force, o.fetchProgress(offer.URL, op, respond))
-	o.owner.async(func(ctx context.Context) func() {
-		image, err := o.catalog.Ensure(ctx, candidate)
-		return func() {
-			o.noteFetched(err)
-			if err != nil {
-				then(offer, err)
-				return
-			}
-			then(offer.had(image), nil)
-		}
-	})
-}
-
 // unavailableFor is how long the policy leaves an image alone that could not be fetched, or was not what its
 // index says.
 const unavailableFor = 6 * time.Hour
@@ -426,68 +443,39 @@ func (o *offers) isUnavailable(offer *Offer, now time.Time) bool {
 	return offer.candidate != nil && now.Sub(o.unavailable[offer.candidate.Key()]) < unavailableFor
 }
 
-// ensureAll fetches images that indexes list, by their candidates' keys; then runs when each was tried, with
-// the errors of those that could not be had.
-func (o *offers) ensureAll(missing map[string]library.Candidate, then func(failed map[string]error)) {
-	if len(missing) == 0 {
-		then(nil)
-		return
-	}
-	o.owner.async(func(ctx context.Context) func() {
-		outcomes := map[string]error{}
-		for key, c := range missing {
-			_, outcomes[key] = o.catalog.Ensure(ctx, c)
-		}
-		return func() {
-			for key, err := range outcomes {
-				o.noteFetched(err)
-				if err == nil {
-					delete(outcomes, key)
-					continue
-				}
-				o.log.Error("an image that an index lists cannot be had", "url", missing[key].URL, "err", err)
-				o.setUnavailable(key, o.owner.now())
-			}
-			then(outcomes)
-		}
-	})
-}
-
 // prefetch is what fetching images ahead, before anybody asks for them, goes by.
 type prefetch struct {
-	wanted  bool      // it is configured
-	running bool      // images are being fetched
-	at      time.Time // when to look next for images that are missing
+	wanted bool      // it is configured
+	open   int       // images that are being fetched
+	at     time.Time // when to look next for images that are missing
 }
 
 // prefetchInterval is how often it is looked whether images are to be fetched ahead.
 const prefetchInterval = time.Minute
 
 // due reports whether it is to be looked now whether images are missing.
-func (p *prefetch) due(now time.Time) bool { return p.wanted && !p.running && !now.Before(p.at) }
+func (p *prefetch) due(now time.Time) bool { return p.wanted && p.open == 0 && !now.Before(p.at) }
 
 // fetchAhead fetches the images that indexes list and devices would be upgraded to, so that an upgrade waits
 // for no server. What could not be had is left alone for a while.
 func (o *offers) fetchAhead(devices []*device, now time.Time) {
 	o.prefetch.at = now.Add(prefetchInterval)
-	missing := map[string]library.Candidate{}
+	missing := map[string]*Offer{}
 	for c := range clientsOf(devices...) {
 		offer := o.best(c)
 		if !mayTakeUnnamed(c, offer) || offer.candidate == nil || o.isUnavailable(offer, now) {
 			continue
 		}
 		if listed := offer.candidate; listed.Source == library.SourceIndex && !listed.Stored {
-			missing[listed.Key()] = *listed
+			missing[listed.Key()] = offer
 		}
 	}
-	if len(missing) == 0 {
-		return
+	o.prefetch.open = len(missing)
+	for _, offer := range missing {
+		o.ensure(offer, false, true, fetching.Waiter{
+			Done: func(library.Image, error) { o.prefetch.open-- },
+		})
 	}
-	o.prefetch.running = true
-	o.ensureAll(missing, func(map[string]error) {
-		o.prefetch.running = false
-		o.changed()
-	})
 }
 
 // keepFetched adds the images that were fetched ahead for devices to those that are used.

@@ -2,12 +2,15 @@ package otasvc
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/admission"
+	"github.com/zigate-ota/zigate-ota/otasvc/fetching"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -104,12 +107,27 @@ type orders struct {
 	autoAt time.Time // next look for upgrades that the policy wants
 }
 
+// want is a request for an upgrade of one device, on its way through what decides about it.
+type want struct {
+	UpgradeRequest
+	respond Respond
+	// fetching is the upgrade that was begun when its image had to be fetched; nil where none was.
+	fetching *upgrade.Upgrade
+}
+
+// isOver reports whether the upgrade whose image was being fetched for a request has ended meanwhile. Who
+// asked for it has been answered then.
+func (w *want) isOver(d *device) bool { return w.fetching != nil && d.active() != w.fetching }
+
 // deviceNow is a device, as one of its OTA clients, as far as it decides whether an upgrade of it is begun.
-func (o *orders) deviceNow(c client) admission.Device {
+// fetching is the upgrade about which that is to be decided once more, now that its image is there; nil where
+// there is none yet.
+func (o *orders) deviceNow(c client, fetching *upgrade.Upgrade) admission.Device {
+	u := c.device.active()
 	return admission.Device{
 		Name:         c.device.Name(),
 		Known:        o.home.knows(c.device),
-		Upgrading:    c.device.active() != nil,
+		Upgrading:    u != nil && u != fetching,
 		Sleepy:       c.device.Sleepy(),
 		Excluded:     excluded(c.device),
 		Version:      c.fileVersion(),
@@ -148,7 +166,7 @@ func underway(d *device) *admission.Underway {
 // refuse refuses a request for a device, as one of its OTA clients; offered is the image that was found for
 // it, or nil. Where it is refused for that image or for the device, it is an upgrade that failed, and
 // everybody is told.
-func (o *orders) refuse(v admission.Verdict, c client, req UpgradeRequest, offered *Offer, respond Respond) {
+func (o *orders) refuse(v admission.Verdict, c client, w want, offered *Offer) {
 	d := c.device
 	a := Answer{Status: Failure, Reason: v.Reason, Operation: c.operation(offered), Error: v.Sentence}
 	switch v.Cause {
@@ -164,24 +182,42 @@ func (o *orders) refuse(v admission.Verdict, c client, req UpgradeRequest, offer
 		a.Error += o.otherUpdates(c)
 	}
 	if offered == nil {
-		a.Operation.ImageVersion = req.ImageVersion
+		a.Operation.ImageVersion = w.ImageVersion
 	}
-	if url := library.PublicURL(req.URL); offered == nil && url != "" {
+	if url := library.PublicURL(w.URL); offered == nil && url != "" {
 		a.Operation.URL = &url
+	}
+	if w.fetching != nil {
+		o.refuseFetching(v, c, w, offered, a)
+		return
 	}
 	if d.active() != nil {
 		a.Operation = o.offers.upgradeOperation(d)
 	}
 	if !v.Failed() || d.active() != nil || !o.home.knows(d) {
-		respond(a)
+		w.respond(a)
 		return
 	}
 	why := a.Error
-	if len(req.Ticket) > 0 { // the final answer is owed as that of any upgrade
+	if len(w.Ticket) > 0 { // the final answer is owed as that of any upgrade
 		a = Answer{Status: InProgress, Operation: a.Operation, Kept: true}
 	}
-	o.keeper.answer(a, respond) // before the final answer
-	o.upgrades.refused(c, imageOf(c, offered, req), req.order(), v.Reason, why, o.now())
+	o.keeper.answer(a, w.respond) // before the final answer
+	o.upgrades.refused(c, imageOf(c, offered, w.UpgradeRequest), w.order(), v.Reason, why, o.now())
+}
+
+// refuseFetching ends an upgrade whose image was being fetched with an answer. Where it is refused for
+// something else than its image or its device, it is as if it had never been begun.
+func (o *orders) refuseFetching(v admission.Verdict, c client, w want, offered *Offer, a Answer) {
+	if len(w.Ticket) == 0 { // else the answer comes as that of any upgrade
+		o.keeper.answer(a, w.respond)
+	}
+	o.upgrades.step(c.device, upgrade.Refusal{
+		Reason: v.Reason,
+		Why:    a.Error,
+		Image:  imageOf(c, offered, w.UpgradeRequest),
+		Unseen: !v.Failed(),
+	}, o.now())
 }
 
 // imageOf is what is known of the image of a request that is refused: the image that was found, or else what
@@ -234,27 +270,30 @@ func (o *orders) otherUpdates(c client) string {
 // take takes a request for one device. One that has its upgrade already, from before a restart, is not taken
 // again; its answer is still owed where that has ended.
 func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
-	if u := d.upgrade; u != nil && hasTicket(u.Tickets(), req.Ticket) {
+	if u := d.upgrade; u != nil && hasTicket(u.Tickets(), req.Ticket) || d.beside.owes(req.Ticket) {
 		respond(Answer{Status: InProgress, Operation: o.offers.upgradeOperation(d), Kept: true})
 		return
 	}
-	now := o.deviceNow(mainClient(d))
+	w := want{UpgradeRequest: req, respond: respond}
+	now := o.deviceNow(mainClient(d), nil)
 	switch v := admission.Arrived(req.asked(), now, underway(d), o.dongleNow()); v.Action {
 	case admission.Release:
 		o.release(d, req, respond)
 	case admission.Fetch:
-		o.identify(d, req, respond, func(respond Respond) { o.takeFromURL(d, req, respond) })
+		c := namedClient(d, req.ImageType)
+		o.fetchFromURL(c, o.beginFetching(c, w, nil))
 	case admission.Choose:
 		op := namedClient(d, req.ImageType).operation(nil)
 		o.offers.whenRead(op, respond, func(respond Respond) {
 			o.identify(d, req, respond, func(respond Respond) {
 				c := namedClient(d, req.ImageType)
-				o.takeOffer(c, req, o.chosen(c, req), respond)
+				w.respond = respond
+				o.takeOffer(c, w, o.chosen(c, req))
 			})
 		})
 	default:
 		c := namedClient(d, req.ImageType)
-		o.refuse(v, c, req, o.offers.best(c), respond)
+		o.refuse(v, c, w, o.offers.best(c))
 	}
 }
 
@@ -302,95 +341,248 @@ func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 	o.keeper.answer(answer, respond)
 }
 
-// takeFromURL fetches the image that a request names, registers it for the device and goes on with it.
-func (o *orders) takeFromURL(d *device, req UpgradeRequest, respond Respond) {
-	op := namedClient(d, req.ImageType).operation(nil)
-	op.URL = ptr(library.PublicURL(req.URL))
-	respond(Answer{Status: InProgress, Operation: op})
-	fetch := library.Request{
-		URL:       req.URL,
-		SHA256:    req.SHA256,
-		SHA512:    req.SHA512,
-		ImageType: req.ImageType,
-		Force:     req.Force,
+// beginFetching begins the upgrade that is asked for, whose image has to be fetched first; offered is what is
+// known of that, or nil. Who asked is told so once it is kept.
+func (o *orders) beginFetching(c client, w want, offered *Offer) want {
+	order := w.order()
+	order.Fetch = w.fetch()
+	image := imageOf(c, offered, w.UpgradeRequest)
+	w.fetching = o.upgrades.beginFetching(c, image, order, o.now())
+	answer := Answer{Status: InProgress, Operation: o.fetchOperation(c, w, offered), Kept: w.isKept()}
+	o.keeper.answer(answer, w.respond)
+	return w
+}
+
+// fetch is what is kept of the request while its image is being fetched.
+func (r *UpgradeRequest) fetch() *upgrade.Fetch {
+	url := library.PublicURL(r.URL)
+	return &upgrade.Fetch{
+		URL:            url,
+		Withheld:       url != r.URL,
+		SHA256:         r.SHA256,
+		SHA512:         r.SHA512,
+		ImageType:      r.ImageType,
+		ImageVersion:   r.ImageVersion,
+		AllowDowngrade: r.AllowDowngrade,
 	}
-	o.fetchFor(d, fetch, op, respond, func(image library.Image, err error) {
-		if err != nil {
-			o.refuse(notHad(err), namedClient(d, req.ImageType), req, nil, respond)
+}
+
+// isKept reports whether the final answer comes by the request's ticket, which the state has.
+func (r *UpgradeRequest) isKept() bool { return len(r.Ticket) > 0 }
+
+// fetchOperation is the operation record of an answer about an image that is fetched; offered is what is
+// known of that, or nil.
+func (o *orders) fetchOperation(c client, w want, offered *Offer) *Operation {
+	op := c.operation(offered)
+	if offered == nil {
+		op.URL = ptr(library.PublicURL(w.URL))
+	}
+	return op
+}
+
+// awaitImage returns somebody who waits for the image of a request: the upgrade shows how far it is, and then
+// runs with it, or with the error. Where the service stops meanwhile, its next life goes on with the fetch.
+func (o *orders) awaitImage(
+	c client, w want, offered *Offer, then func(library.Image, error),
+) fetching.Waiter {
+	op := o.fetchOperation(c, w, offered)
+	notice := o.offers.fetchNotices(*cmp.Or(op.URL, ptr("")), op, w.respond)
+	return fetching.Waiter{
+		Progress: func(done, total int64) {
+			o.showProgress(c.device, w.fetching, done, total)
+			notice(done, total)
+		},
+		Done: func(image library.Image, err error) {
+			if w.isOver(c.device) || err != nil && o.offers.owner.stopping() {
+				return
+			}
+			if why := misfit(c.device.Device, image); err == nil && why != "" {
+				err = fmt.Errorf("%w: %s", library.ErrValidation, why)
+			}
+			then(image, err)
+		},
+	}
+}
+
+// showProgress has an upgrade show how much of its image's file is there.
+func (o *orders) showProgress(d *device, u *upgrade.Upgrade, done, total int64) {
+	o.upgrades.stepIf(d, u, upgrade.FileProgress{Done: bytesOf(done), Total: bytesOf(total)}, o.now())
+}
+
+// bytesOf is a number of bytes as it is told; 0 where it is not known.
+func bytesOf(n int64) uint32 { return uint32(max(0, min(n, math.MaxUint32))) }
+
+// fetchFromURL fetches the image that a request names, once the device has said by what it is judged.
+func (o *orders) fetchFromURL(c client, w want) {
+	d := c.device
+	o.identify(d, w.UpgradeRequest, func(Answer) {}, func(Respond) {
+		if w.isOver(d) {
 			return
 		}
-		version := o.offers.ownDriverVersion(d.Device, image)
-		r := registration(image, library.PublicURL(req.URL), "", version, o.now())
-		offered := offerOf(r, image)
-		c := clientFor(d, offered.ImageType)
-		if req.ImageType != nil {
-			c = namedClient(d, req.ImageType)
+		req := library.Request{
+			URL:       w.URL,
+			SHA256:    w.SHA256,
+			SHA512:    w.SHA512,
+			ImageType: w.ImageType,
+			Force:     w.Force,
 		}
-		v := admission.Fetched(req.asked(), o.deviceNow(c), admissionOffer(c, offered),
-			offered.ManufacturerCode, offered.ImageType)
-		if v.Action == admission.Refuse {
-			o.refuse(v, c, req, &offered, respond)
-			return
-		}
-		if err := o.offers.add(d, r); err != nil {
-			respond(fail(Failure, c.operation(&offered), "%v", err))
-			return
-		}
-		o.takeOffer(c, req, &offered, respond)
+		waiter := o.awaitImage(c, w, nil, func(image library.Image, err error) {
+			o.takeFromURL(d, w, image, err)
+		})
+		o.upgrades.fetches[d] = o.offers.fetch(req, waiter)
 	})
 }
 
+// takeFromURL registers the image that was fetched from the URL of a request for the device, and goes on with
+// it.
+func (o *orders) takeFromURL(d *device, w want, image library.Image, err error) {
+	if err != nil {
+		o.refuse(notHad(err), namedClient(d, w.ImageType), w, nil)
+		return
+	}
+	version := o.offers.ownDriverVersion(d.Device, image)
+	r := registration(image, library.PublicURL(w.URL), "", version, o.now())
+	offered := offerOf(r, image)
+	c := clientFor(d, offered.ImageType)
+	if w.ImageType != nil {
+		c = namedClient(d, w.ImageType)
+	}
+	v := admission.Fetched(w.asked(), o.deviceNow(c, w.fetching), admissionOffer(c, offered),
+		offered.ManufacturerCode, offered.ImageType)
+	if v.Action == admission.Refuse {
+		o.refuse(v, c, w, &offered)
+		return
+	}
+	if err := o.offers.add(d, r); err != nil {
+		o.refuse(notHad(err), c, w, &offered)
+		return
+	}
+	o.takeOffer(c, w, &offered)
+}
+
 // takeOffer goes on with the image that an OTA client would get, or without one where offered is nil.
-func (o *orders) takeOffer(c client, req UpgradeRequest, offered *Offer, respond Respond) {
-	others := offered == nil && req.ImageVersion != nil && o.offers.best(c) != nil
+func (o *orders) takeOffer(c client, w want, offered *Offer) {
+	others := offered == nil && w.ImageVersion != nil && o.offers.best(c) != nil
 	offer := admissionOfferOf(c, offered)
-	v := admission.Offered(req.asked(), o.deviceNow(c), o.dongleNow(), offer, others)
+	v := admission.Offered(w.asked(), o.deviceNow(c, w.fetching), o.dongleNow(), offer, others)
 	switch {
 	case offered == nil:
-		o.refuse(v, c, req, nil, respond)
+		o.refuse(v, c, w, nil)
 	case v.Action == admission.ReadVersion:
-		respond(Answer{Status: InProgress, Operation: c.operation(offered)})
+		if w.fetching == nil { // else that was said
+			w.respond(Answer{Status: InProgress, Operation: c.operation(offered)})
+		}
 		o.interviews.check(c, func(error) {
-			o.admit(c.now(), req, *offered, respond)
+			if !w.isOver(c.device) {
+				o.admit(c.now(), w, *offered)
+			}
 		})
 	default:
-		o.carryOut(v, c, req, *offered, respond)
+		o.carryOut(v, c, w, *offered)
 	}
 }
 
 // admit queues the upgrade to an image, unless something speaks against it.
-func (o *orders) admit(c client, req UpgradeRequest, offered Offer, respond Respond) {
-	v := admission.Admit(req.asked(), o.deviceNow(c), admissionOffer(c, offered))
-	o.carryOut(v, c, req, offered, respond)
+func (o *orders) admit(c client, w want, offered Offer) {
+	v := admission.Admit(w.asked(), o.deviceNow(c, w.fetching), admissionOffer(c, offered))
+	o.carryOut(v, c, w, offered)
 }
 
 // carryOut does what was decided about the upgrade to an image.
-func (o *orders) carryOut(
-	v admission.Verdict, c client, req UpgradeRequest, offered Offer, respond Respond,
-) {
-	op := c.operation(&offered)
+func (o *orders) carryOut(v admission.Verdict, c client, w want, offered Offer) {
 	switch v.Action {
 	case admission.Ensure:
-		respond(Answer{Status: InProgress, Operation: op})
-		o.offers.ensure(offered, req.Force, op, respond, func(had Offer, err error) {
+		if w.fetching == nil {
+			w = o.beginFetching(c, w, &offered)
+		}
+		waiter := o.awaitImage(c, w, &offered, func(image library.Image, err error) {
 			if err != nil {
-				o.refuse(notHad(err), c, req, &offered, respond)
+				o.refuse(notHad(err), c, w, &offered)
 				return
 			}
-			o.admit(c.now(), req, had, respond)
+			o.admit(c.now(), w, offered.had(image))
 		})
+		o.upgrades.fetches[c.device] = o.offers.ensure(&offered, w.Force, false, waiter)
 	case admission.Queue:
-		u := o.upgrades.begin(c, &offered, req.order(), o.now())
-		answer := Answer{
-			Status:    InProgress,
-			Operation: op,
-			Error:     o.warning(c, u, offered),
-			Kept:      len(req.Ticket) > 0,
-		}
-		o.keeper.answer(answer, respond)
+		o.queue(c, w, offered)
 	default:
-		o.refuse(v, c, req, &offered, respond)
+		o.refuse(v, c, w, &offered)
 	}
+}
+
+// queue queues the upgrade to an image, which is there.
+func (o *orders) queue(c client, w want, offered Offer) {
+	var u *upgrade.Upgrade
+	if w.fetching != nil {
+		u = o.upgrades.fetched(c, &offered, o.now())
+	} else {
+		u = o.upgrades.begin(c, &offered, w.order(), o.now())
+	}
+	answer := Answer{
+		Status:    InProgress,
+		Operation: c.operation(&offered),
+		Error:     o.warning(c, u, offered),
+		Kept:      w.isKept(),
+	}
+	o.keeper.answer(answer, w.respond)
+}
+
+// errWithheld ends an upgrade whose image was being fetched when the service was restarted, from a URL that
+// is not kept.
+var errWithheld = fmt.Errorf("%w: the service was restarted while the image was being fetched, and keeps no "+
+	"address that has a password or a query; ask again", library.ErrAccess)
+
+// goOnFetching goes on with an upgrade of a device whose image was being fetched when an earlier life of the
+// service ended. Who asked has been told that it is under way, and is answered by its tickets.
+func (o *orders) goOnFetching(d *device, u *upgrade.Upgrade) {
+	if d.active() != u {
+		return
+	}
+	fetch := u.Fetch()
+	if fetch == nil || fetch.Added { // who adds the image begins anew
+		o.upgrades.step(d, upgrade.Refusal{Image: u.Image(), Unseen: true}, o.now())
+		return
+	}
+	c := upgradedClient(d)
+	w := want{UpgradeRequest: requestOf(u), respond: func(Answer) {}, fetching: u}
+	switch {
+	case fetch.Withheld:
+		o.refuse(notHad(errWithheld), c, w, nil)
+	case fetch.URL != "":
+		o.fetchFromURL(c, w)
+	default:
+		o.offers.reading.pass(func() { o.goOnFetchingListed(d, w) })
+	}
+}
+
+// goOnFetchingListed is goOnFetching for an image that was chosen of those that there are for the device.
+func (o *orders) goOnFetchingListed(d *device, w want) {
+	switch c := upgradedClient(d); {
+	case w.isOver(d):
+	case w.fetching.Group() != 0:
+		o.fetchMember(c, w.fetching, o.offers.best(c))
+	default:
+		o.takeOffer(c, w, o.chosen(c, w.UpgradeRequest))
+	}
+}
+
+// requestOf is the request for an upgrade whose image is being fetched, as far as it is kept.
+func requestOf(u *upgrade.Upgrade) UpgradeRequest {
+	fetch := u.Fetch()
+	r := UpgradeRequest{
+		ImageType:      fetch.ImageType,
+		URL:            fetch.URL,
+		SHA256:         fetch.SHA256,
+		SHA512:         fetch.SHA512,
+		ImageVersion:   fetch.ImageVersion,
+		AllowDowngrade: fetch.AllowDowngrade,
+		Force:          u.Forced(),
+		At:             u.DueAt(),
+	}
+	if tickets := u.Tickets(); len(tickets) > 0 {
+		r.Ticket = tickets[0]
+	}
+	return r
 }
 
 // warning is what whoever asked for an upgrade should know of it in advance; empty where there is nothing.
@@ -422,163 +614,6 @@ func hasTicket(tickets []upgrade.Ticket, ticket upgrade.Ticket) bool {
 	return len(ticket) > 0 && slices.ContainsFunc(tickets, same)
 }
 
-// takeAll takes a request for every device for which an update is available. One that has its upgrades
-// already, from before a restart, is not taken again.
-func (o *orders) takeAll(req UpgradeRequest, respond Respond) {
-	if o.groups.hasTicket(req.Ticket) {
-		respond(Answer{Status: InProgress, Kept: true})
-		return
-	}
-	if v := admission.ArrivedForAll(req.asked(), o.dongleNow()); v.Action == admission.Refuse {
-		respond(Answer{Status: ServiceNotAvailable, Error: v.Sentence})
-		return
-	}
-	wanted := func(c client, offered *Offer) bool {
-		return admission.ForAll(o.memberNow(c), admissionOfferOf(c, offered))
-	}
-	queue := func(failed map[string]error) {
-		g := o.queueGroup(req, wanted, failed, o.now())
-		if len(req.Ticket) > 0 {
-			o.keeper.answer(Answer{Status: InProgress, Kept: true}, respond)
-		}
-		o.upgrades.finishGroup(g) // it ends at once where there is nothing to do
-	}
-	o.offers.whenRead(nil, respond, func(respond Respond) {
-		respond(Answer{Status: InProgress})
-		o.identifyAll(func() { o.ensureAll(wanted, queue) })
-	})
-}
-
-// memberNow is deviceNow for a request for all devices. Of a device that has an upgrade already, as another
-// one of its OTA clients, the upgrade that is asked for follows.
-func (o *orders) memberNow(c client) admission.Device {
-	now := o.deviceNow(c)
-	now.Upgrading = c.device.active() != nil && c.isUpgraded() || o.groups.waits(c)
-	return now
-}
-
-// identifyAll goes on once every device that has not said all by which images are judged has said it, or was
-// asked in vain. One that sleeps is left alone, and so is one that was asked in vain before.
-func (o *orders) identifyAll(then func()) {
-	open := 1
-	done := func() {
-		if open--; open == 0 {
-			then()
-		}
-	}
-	for _, d := range o.home.sorted() {
-		inVain := o.inventory.list.InVain(d.EUID()) >= inVainEnough
-		if lacks(mainClient(d)) && !inVain && !d.Sleepy() && o.inventory.canAsk(d) {
-			open++
-			o.inventory.await(d, done)
-		}
-	}
-	done()
-}
-
-// ensureAll fetches the images that indexes have for the OTA clients that wanted picks; then runs when each
-// was tried, with the errors of those that could not be had, by the candidates' keys.
-func (o *orders) ensureAll(wanted func(client, *Offer) bool, then func(failed map[string]error)) {
-	missing := map[string]library.Candidate{}
-	for c := range clientsOf(o.home.sorted()...) {
-		if best := o.offers.best(c); wanted(c, best) && best.candidate != nil {
-			missing[best.candidate.Key()] = *best.candidate
-		}
-	}
-	o.offers.ensureAll(missing, then)
-}
-
-// queueGroup queues upgrades of the OTA clients that wanted picks: of one device one after the other.
-// failed has the errors of the images that could not be had: the upgrades to these have failed.
-func (o *orders) queueGroup(
-	req UpgradeRequest, wanted func(client, *Offer) bool, failed map[string]error, now time.Time,
-) *group {
-	order := req.order()
-	g := o.groups.begin(req.Ticket, follow{
-		DueAt:     order.DueAt,
-		Install:   order.Installation.When,
-		InstallAt: order.Installation.At,
-		Forced:    order.Forced,
-	})
-	for c := range clientsOf(o.home.sorted()...) {
-		offered := o.offers.best(c)
-		if !wanted(c, offered) {
-			continue
-		}
-		if offered.SHA256 == "" {
-			o.refuseMember(g, c, offered, failed, now)
-			continue
-		}
-		m := newMember(c, offered)
-		if c.device.active() != nil {
-			m.Waits = true
-		} else {
-			o.beginMember(g, &m, c, offered, now)
-		}
-		o.groups.add(g, m)
-	}
-	return g
-}
-
-// beginMember begins the upgrade of a member of a group.
-func (o *orders) beginMember(g *group, m *member, c client, offered *Offer, now time.Time) {
-	m.Waits = false
-	m.State = o.upgrades.begin(c, offered, upgrade.Order{
-		DueAt:        g.Follow.DueAt,
-		Installation: upgrade.Installation{When: g.Follow.Install, At: g.Follow.InstallAt},
-		Forced:       g.Follow.Forced,
-		Group:        g.ID,
-	}, now).State()
-}
-
-// beginWaiting begins the upgrades of groups that have waited for another one of their device to end.
-func (o *orders) beginWaiting(now time.Time) {
-	for g, m := range o.groups.waiting() {
-		d := o.home.get(m.EUID)
-		if d != nil && d.active() != nil {
-			continue
-		}
-		if d == nil {
-			m.end(upgrade.Cancelled, upgrade.ReasonCancelled)
-		} else {
-			o.beginFollowing(g, m, clientFor(d, *m.Image), now)
-		}
-		o.groups.changed()
-		o.upgrades.finishGroup(g)
-	}
-}
-
-// beginFollowing begins the upgrade of a member whose turn it is, if it is still one that all means.
-func (o *orders) beginFollowing(g *group, m *member, c client, now time.Time) {
-	offered := o.offers.best(c)
-	offer := admissionOfferOf(c, offered)
-	device := o.deviceNow(c)
-	switch {
-	case offer != nil && offered.SHA256 != "" && admission.ForAll(device, offer):
-		o.beginMember(g, m, c, offered, now)
-	case offer != nil && device.Version != nil && *device.Version >= offer.Version:
-		m.end(upgrade.Succeeded, "") // it has got the image with the one before
-	default:
-		m.end(upgrade.Failed, upgrade.ReasonImageInfoNotFound)
-	}
-}
-
-// refuseMember refuses the upgrade of an OTA client of a group whose image could not be had. Where that was
-// told of it already, it is not told again: the policy tries again and again.
-func (o *orders) refuseMember(
-	g *group, c client, offered *Offer, failed map[string]error, now time.Time,
-) {
-	err := failed[offered.candidate.Key()]
-	if err == nil {
-		return // it was not tried: the device has only just come to want it
-	}
-	v := notHad(err)
-	m := newMember(c, offered)
-	m.end(upgrade.Failed, v.Reason)
-	o.groups.add(g, m)
-	o.upgrades.refusedOnce(c, offered.image(), upgrade.Order{}, v.Reason, v.Sentence, now)
-}
-
 // autoInterval is how often the policy looks for devices to upgrade.
 const autoInterval = time.Minute
 
@@ -602,33 +637,27 @@ func (o *orders) byPolicy(now time.Time) {
 	for c := range clientsOf(o.home.sorted()...) {
 		due = due || wanted(c, o.offers.best(c))
 	}
-	if !due {
-		return
+	if due {
+		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, wanted, now))
 	}
-	o.ensureAll(wanted, func(failed map[string]error) {
-		tried := func(c client, offered *Offer) bool { return o.wantedByPolicy(c, offered, failed, o.now()) }
-		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, tried, failed, o.now()))
-	})
 }
 
 // wantedByPolicy reports whether a device is to be upgraded, as one of its OTA clients, without anybody
-// having asked for it. An image that has failed just now is no reason to leave it alone: it is what is to be
-// told.
-func (o *orders) wantedByPolicy(c client, offered *Offer, failed map[string]error, now time.Time) bool {
+// having asked for it. fetching is as in deviceNow.
+func (o *orders) wantedByPolicy(
+	c client, offered *Offer, fetching *upgrade.Upgrade, now time.Time,
+) bool {
 	var before admission.Before
 	if offered != nil {
-		justNow := offered.candidate != nil && failed[offered.candidate.Key()] != nil
-		before.Unfetched = !justNow && o.offers.isUnavailable(offered, now)
-	}
-	if offered != nil {
-		before.Tried, before.Reason, before.EndedAt = c.tried(offered.SHA256)
+		before.Unfetched = o.offers.isUnavailable(offered, now)
+		before.Tried, before.Reason, before.EndedAt = c.tried(offered.image())
 	}
 	if before.Tried {
 		before.Returned = c.device.returnedAt
 		before.DongleRefuses = o.dongle.acceptance.Holds()
 		before.Proven = o.home.running()[firmwareIn(offered.image())]
 	}
-	return admission.ByPolicy(o.deviceNow(c), admissionOfferOf(c, offered), before, now)
+	return admission.ByPolicy(o.deviceNow(c, fetching), admissionOfferOf(c, offered), before, now)
 }
 
 // offeredUnasked is the loaded image where a device that asks for its blocks without an upgrade may have it;

@@ -73,6 +73,21 @@ func (o *owner) async(work func(ctx context.Context) func()) {
 	})
 }
 
+// fetchOwner is the owner as those who fetch images see it.
+type fetchOwner struct{ *owner }
+
+// Now is the time.
+func (o fetchOwner) Now() time.Time { return o.now() }
+
+// Context is done when the service is being stopped.
+func (o fetchOwner) Context() context.Context { return o.ctx }
+
+// Async runs work on a goroutine of its own, and then, on the owner goroutine, what work returned.
+func (o fetchOwner) Async(work func(context.Context) func()) { o.async(work) }
+
+// Post has something done on the owner goroutine.
+func (o fetchOwner) Post(f func()) { o.inbox.Post(f) }
+
 // settleTimeout is how long requests wait, after a start, until it is known whether the dongle is there.
 const settleTimeout = 10 * time.Second
 

@@ -191,7 +191,9 @@ func (p *planner) view(candidates []slot.Candidate, now time.Time) slot.View {
 		policy.Concurrency = 1
 	}
 	for _, d := range p.home.active {
-		candidates = append(candidates, p.candidate(d, now))
+		if d.upgrade.Stage() != upgrade.StageFetching { // it cannot be offered anything yet
+			candidates = append(candidates, p.candidate(d, now))
+		}
 	}
 	return slot.View{
 		Slot:     p.slot.state,

@@ -60,7 +60,7 @@ func TestRefusedUpgradeIsKept(t *testing.T) {
 func TestAllTellsWhatWasNotHad(t *testing.T) {
 	entry := `[{"url":"http://example.com/a.ota","manufacturerCode":4476,"imageType":8705,"fileVersion":2}]`
 	inImageWorld(t, map[string]string{"index.json": entry}, func(w *imageWorld) {
-		w.web = onTheWeb(func(*http.Request) (*http.Response, error) { return nil, errors.New("no route") })
+		w.serves(func(*http.Request) (*http.Response, error) { return nil, errors.New("no route") })
 		for n := range 2 {
 			w.service.Upgrade(otasvc.UpgradeRequest{All: true, Ticket: upgrade.Ticket(fmt.Sprintf(`"all%d"`, n))}, func(otasvc.Answer) {})
 			time.Sleep(time.Hour)
@@ -83,7 +83,7 @@ func TestPolicyTellsOnceWhatIsNotHad(t *testing.T) {
 	inImageWorld(t, map[string]string{"index.json": entry}, func(w *imageWorld) {
 		var asked atomic.Int32
 		var there atomic.Bool
-		w.web = onTheWeb(func(r *http.Request) (*http.Response, error) {
+		w.serves(func(r *http.Request) (*http.Response, error) {
 			if !there.Load() {
 				asked.Add(1)
 				return nil, errors.New("no route")

@@ -92,6 +92,11 @@ func (s *Service) Pause(ref registry.Ref, d time.Duration, respond Respond) {
 	s.request(respond, func() {
 		s.withDevice(ref, respond, func(dev *device) {
 			op := s.offers.upgradeOperation(dev)
+			if isFetching(dev) {
+				respond(fail(Failure, op, "the image for %s is still being fetched, so there is no download "+
+					"that could be paused; cancel ends the upgrade", dev.Name()))
+				return
+			}
 			if !s.upgrades.step(dev, upgrade.Pause{For: d}, s.owner.now()) {
 				respond(fail(Failure, op, "%s has no download that could be paused", dev.Name()))
 				return

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc/fetching"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
 	"github.com/zigate-ota/zigate-ota/otasvc/slot"
+	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 )
 
 // LoadImage loads a header into the dongle: that of the device's upgrade, else that of the image
@@ -24,7 +26,7 @@ func (h *byHand) loadImage(d *device, respond Respond) {
 		respond(fail(ServiceNotAvailable, about(), "%s", why))
 		return
 	}
-	if d.active() != nil {
+	if u := d.active(); u != nil && u.Stage() != upgrade.StageFetching {
 		h.load(h.slot.keyOf(d), about, respond)
 		return
 	}
@@ -42,16 +44,20 @@ func (h *byHand) loadBest(d *device, respond Respond) {
 		respond(fail(ImageInfoNotFound, about(), "%s", h.offers.noImage(mainClient(d))))
 	case o.candidate != nil && !o.candidate.Stored:
 		respond(Answer{Status: InProgress, Operation: about()})
-		h.offers.ensure(*o, false, about(), respond, func(had Offer, err error) {
-			if err != nil {
-				respond(fail(fetchStatus(err), about(), "%v", err))
-				return
-			}
-			if why := wrongHardware(mainClient(d), had); why != "" {
-				respond(fail(ImageInfoNotFound, about(), "the %s", why))
-				return
-			}
-			load(had)
+		h.offers.ensure(o, false, false, fetching.Waiter{
+			Progress: h.offers.fetchNotices(o.URL, about(), respond),
+			Done: func(image library.Image, err error) {
+				if err != nil {
+					respond(fail(fetchStatus(err), about(), "%v", err))
+					return
+				}
+				had := o.had(image)
+				if why := wrongHardware(mainClient(d), had); why != "" {
+					respond(fail(ImageInfoNotFound, about(), "the %s", why))
+					return
+				}
+				load(had)
+			},
 		})
 	default:
 		load(*o)
@@ -72,7 +78,7 @@ func (h *byHand) loadImageFrom(url string, respond Respond) {
 		return
 	}
 	respond(Answer{Status: InProgress, Operation: &op})
-	h.offers.fetchQuietly(library.Request{URL: url}, func(image library.Image, err error) {
+	h.offers.fetch(library.Request{URL: url}, fetching.Waiter{Done: func(image library.Image, err error) {
 		if err != nil {
 			respond(fail(fetchStatus(err), &op, "%v", err))
 			return
@@ -84,7 +90,7 @@ func (h *byHand) loadImageFrom(url string, respond Respond) {
 		op.ImageVersion = &header.FileVersion
 		key := slot.Key{SHA256: image.SHA256, Version: header.FileVersion}
 		h.load(key, func() *Operation { return &op }, respond)
-	})
+	}})
 }
 
 const (

@@ -267,6 +267,10 @@ func (s *Service) restore(st state) {
 	for _, kept := range st.Devices {
 		d := s.home.restore(*kept, now)
 		s.upgrades.restore(d, now)
+		if isFetching(d) { // what is known of the dongle decides, too
+			u := d.upgrade
+			s.gate.pass(func() { s.orders.goOnFetching(d, u) })
+		}
 	}
 	for _, g := range st.Groups {
 		s.upgrades.finishGroup(g)

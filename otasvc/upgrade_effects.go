@@ -27,8 +27,13 @@ func (us *upgrades) carryOut(d *device, u *upgrade.Upgrade, effect upgrade.Effec
 		us.outlet.happened(us.event(EventName(e.What), d, u, e.Offset))
 	case upgrade.Remark:
 		us.remark(d, u, e.What)
+	case upgrade.GiveUpFetch:
+		us.fetches[d].Leave()
+		delete(us.fetches, d)
 	case upgrade.Ended:
 		us.ended(d, u, now)
+	case upgrade.TakenBack:
+		us.takenBack(d, u)
 	default:
 		us.carryOutOnAir(d, u, effect, now)
 	}
@@ -63,7 +68,7 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 	case upgrade.DistrustImage:
 		d.SetInvalid(u.Image().SHA256)
 	case upgrade.Begun:
-		us.begun(d, u, e.GoesOn)
+		us.downloadBegun(d, u, e.GoesOn)
 	}
 }
 
@@ -84,7 +89,7 @@ func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade, offset 
 		Reason:           u.Reason(),
 		ZCLStatus:        u.ZCLStatus(),
 	}
-	if u.Refused() { // nothing of it went to the device, and there may be no image
+	if u.Refused() || image.Missing { // nothing of it went to the device, and there may be no image
 		us.ofRefused(&e, d, u)
 		return e
 	}
@@ -99,7 +104,7 @@ func (us *upgrades) event(name EventName, d *device, u *upgrade.Upgrade, offset 
 	return e
 }
 
-// ofRefused leaves in an event about an upgrade that was refused what is known of its image.
+// ofRefused leaves in an event about an upgrade that ended before its image was there what is known of that.
 func (us *upgrades) ofRefused(e *Event, d *device, u *upgrade.Upgrade) {
 	op := operationOf(u, d.EUID(), d.CurrentVersion())
 	e.ManufacturerCode = op.ManufacturerCode
@@ -138,8 +143,8 @@ func (us *upgrades) remark(d *device, u *upgrade.Upgrade, what upgrade.Remarkabl
 		"attempt", u.Attempt())
 }
 
-// begun notes that a device asks for its image, which says what its OTA client is.
-func (us *upgrades) begun(d *device, u *upgrade.Upgrade, goesOn bool) {
+// downloadBegun notes that a device asks for its image, which says what its OTA client is.
+func (us *upgrades) downloadBegun(d *device, u *upgrade.Upgrade, goesOn bool) {
 	image := u.Image()
 	d.LearnTaken(0, image.ManufacturerCode, image.ImageType)
 	if !goesOn {
@@ -314,6 +319,15 @@ func (us *upgrades) ended(d *device, u *upgrade.Upgrade, now time.Time) {
 	us.judgeImage(d, u, now)
 }
 
+// takenBack tells those who asked for an upgrade, and nobody else, that it is over.
+func (us *upgrades) takenBack(d *device, u *upgrade.Upgrade) {
+	us.log.Info("no upgrade was begun", "euid", d.EUID(), "name", d.Name(),
+		"reason", u.Reason(), "why", u.Why())
+	us.home.takeBack(d)
+	us.answerTickets(d, u)
+	us.memberEnded(d, u)
+}
+
 // answerTickets gives the final answer once the end of the upgrade is on the disk; until then a crash would
 // bring the upgrade back.
 func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
@@ -322,7 +336,7 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 	}
 	answer := Answer{
 		Status:         Success,
-		Operation:      endedOperation(d, u),
+		Operation:      operationAbout(d, u),
 		RunningVersion: u.RunningVersion(),
 	}
 	if u.State() != upgrade.Succeeded {
@@ -338,9 +352,9 @@ func (us *upgrades) answerTickets(d *device, u *upgrade.Upgrade) {
 	})
 }
 
-// endedOperation is the operation record of the answer about an upgrade that has ended. Where there was no
-// image, it has the codes of the device, which no image was found for.
-func endedOperation(d *device, u *upgrade.Upgrade) *Operation {
+// operationAbout is the operation record of an answer about an upgrade. Where no image was found, or it was
+// not fetched yet, it has the codes of the device.
+func operationAbout(d *device, u *upgrade.Upgrade) *Operation {
 	c := clientOf(d, u)
 	op := operationOf(u, d.EUID(), c.ota.CurrentVersion)
 	if u.Image().Missing {

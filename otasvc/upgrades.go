@@ -6,6 +6,7 @@ import (
 
 	"github.com/zigate-ota/zigate-ota/otasvc/admission"
 	"github.com/zigate-ota/zigate-ota/otasvc/canary"
+	"github.com/zigate-ota/zigate-ota/otasvc/fetching"
 	"github.com/zigate-ota/zigate-ota/otasvc/library"
 	"github.com/zigate-ota/zigate-ota/otasvc/needs"
 	"github.com/zigate-ota/zigate-ota/otasvc/registry"
@@ -36,6 +37,9 @@ type upgrades struct {
 	observer   Observer
 	log        *slog.Logger
 
+	// fetches are where upgrades wait for their images to be fetched.
+	fetches map[*device]*fetching.Waiting
+
 	// post runs something on the owner goroutine, unless that has ended.
 	post func(...func()) bool
 	owed int // final answers that were given and that nobody is known to have yet
@@ -44,23 +48,78 @@ type upgrades struct {
 // begin queues an upgrade of a device, as one of its OTA clients, to an image that was offered. The order
 // says when and for whom.
 func (us *upgrades) begin(c client, o *Offer, order upgrade.Order, now time.Time) *upgrade.Upgrade {
-	d := c.device
 	order.Image = o.image()
 	order.OldVersion = c.ota.CurrentVersion
+	order.ToldAs = toldAs(c, o)
+	order.Installation.HoldLimit = us.holdLimit(o)
+	us.home.begin(c.device, upgrade.New(order, now))
+	return us.begun(c.device, now)
+}
+
+// toldAs is the version that an OTA client tells when it runs the image of an offer, where that is another
+// than the file's and an earlier upgrade has shown it; nil otherwise.
+func toldAs(c client, o *Offer) *uint32 {
 	if is(c.fileVersion(), o.ImageVersion) && !is(c.ota.CurrentVersion, o.ImageVersion) {
-		order.ToldAs = c.ota.CurrentVersion
+		return c.ota.CurrentVersion
 	}
-	if image, ok := us.slot.memory.store.Image(o.SHA256); ok {
-		order.Installation.HoldLimit = needs.HoldLimit(image.Chip)
+	return nil
+}
+
+// holdLimit is how long a device keeps the image of an offer that it is told not to install yet; 0 stands for
+// as long as it is told.
+func (us *upgrades) holdLimit(o *Offer) time.Duration {
+	image, ok := us.slot.memory.store.Image(o.SHA256)
+	if !ok {
+		return 0
 	}
-	u := upgrade.New(order, now)
-	us.home.begin(d, u)
+	return needs.HoldLimit(image.Chip)
+}
+
+// begun follows up on a device's upgrade that stands in the queue, or waits for its time, from now on.
+func (us *upgrades) begun(d *device, now time.Time) *upgrade.Upgrade {
 	if asksForBlocks(d, now) {
 		us.step(d, upgrade.StillAsks{}, now)
 	}
+	u := d.upgrade
 	us.log.Info("upgrade queued", "euid", d.EUID(), "name", d.Name(),
-		"fileVersion", shownVersion(o.ImageVersion), "running", shownRunning(d), "state", u.State())
+		"fileVersion", shownVersion(u.Image().ImageVersion), "running", shownRunning(d), "state", u.State())
 	return u
+}
+
+// beginFetching begins an upgrade of a device, as one of its OTA clients, whose image is fetched first. The
+// device must have no upgrade under way. image is what is known of it; the order says when, for whom, and
+// what was asked for.
+func (us *upgrades) beginFetching(
+	c client, image upgrade.Image, order upgrade.Order, now time.Time,
+) *upgrade.Upgrade {
+	d := c.device
+	order.Image = image
+	order.OldVersion = c.ota.CurrentVersion
+	u := upgrade.NewFetching(order, d.upgrade, now)
+	us.home.beginFetching(d, u)
+	us.log.Info("the image of an upgrade is being fetched", "euid", d.EUID(), "name", d.Name(),
+		"url", image.URL)
+	return u
+}
+
+// fetched has the upgrade of a device, as one of its OTA clients, go on to the image of an offer, which was
+// fetched for it.
+func (us *upgrades) fetched(c client, o *Offer, now time.Time) *upgrade.Upgrade {
+	d := c.device
+	us.step(d, upgrade.ImageFetched{
+		Image:      o.image(),
+		OldVersion: c.ota.CurrentVersion,
+		ToldAs:     toldAs(c, o),
+		HoldLimit:  us.holdLimit(o),
+	}, now)
+	us.home.fetched(d)
+	delete(us.fetches, d)
+	return us.begun(d, now)
+}
+
+// isFetching reports whether the image of a device's upgrade is being fetched.
+func isFetching(d *device) bool {
+	return d.upgrade != nil && d.upgrade.Stage() == upgrade.StageFetching
 }
 
 // refused enters an upgrade of a device, as one of its OTA clients, that was refused for its image or the
@@ -68,31 +127,10 @@ func (us *upgrades) begin(c client, o *Offer, order upgrade.Order, now time.Time
 func (us *upgrades) refused(
 	c client, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
 ) {
-	us.enterRefused(c.device, refusedUpgrade(c, image, order, reason, why, now), now)
-}
-
-// refusedOnce is refused for what is tried again by itself: what was told of the device last is not told
-// again.
-func (us *upgrades) refusedOnce(
-	c client, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
-) {
-	u := refusedUpgrade(c, image, order, reason, why, now)
-	if c.device.active() == nil && !u.SameRefusal(c.device.upgrade) {
-		us.enterRefused(c.device, u, now)
-	}
-}
-
-// refusedUpgrade is an upgrade of a device, as one of its OTA clients, that was refused.
-func refusedUpgrade(
-	c client, image upgrade.Image, order upgrade.Order, reason upgrade.Reason, why string, now time.Time,
-) *upgrade.Upgrade {
+	d := c.device
 	order.Image = image
 	order.OldVersion = c.ota.CurrentVersion
-	return upgrade.Refused(order, reason, why, c.device.upgrade, now)
-}
-
-// enterRefused gives a device an upgrade that was refused, which has ended.
-func (us *upgrades) enterRefused(d *device, u *upgrade.Upgrade, now time.Time) {
+	u := upgrade.Refused(order, reason, why, d.upgrade, now)
 	us.home.begin(d, u)
 	us.ended(d, u, now)
 }
@@ -196,9 +234,14 @@ func (us *upgrades) configure(d *device, set needs.Settings, now time.Time) erro
 	return nil
 }
 
-// waits reports whether an upgrade waits for its time, or for its turn.
+// waits reports whether an upgrade waits for its image, for its time, or for its turn.
 func waits(u *upgrade.Upgrade) bool {
-	return u.State() == upgrade.Scheduled || u.State() == upgrade.Queued
+	switch u.State() {
+	case upgrade.Fetching, upgrade.Scheduled, upgrade.Queued:
+		return true
+	default:
+		return false
+	}
 }
 
 // facts are what a device's upgrade has to know of the world around it now.
@@ -283,7 +326,9 @@ func (us *upgrades) canaryRoles(now time.Time) map[message.IEEE]canary.Role {
 	run := us.home.running()
 	candidates := make([]canary.Candidate, 0, len(us.home.active))
 	for _, d := range us.home.active {
-		candidates = append(candidates, us.canaryCandidate(d, run, now))
+		if !isFetching(d) { // it has no image yet
+			candidates = append(candidates, us.canaryCandidate(d, run, now))
+		}
 	}
 	return canary.Roles(candidates, now)
 }
@@ -399,6 +444,12 @@ func (us *upgrades) nextLook(now time.Time) time.Duration {
 func (us *upgrades) restore(d *device, now time.Time) {
 	for _, earlier := range d.beside.Owed {
 		us.answerTickets(d, earlier)
+	}
+	switch before := d.beside.Before; {
+	case !isFetching(d):
+		d.beside.Before = nil
+	case before != nil: // its final answer is owed as one of those above
+		us.stepOf(d, before, upgrade.Answered{}, now)
 	}
 	u := d.upgrade
 	switch {

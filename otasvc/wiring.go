@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/blocks"
+	"github.com/zigate-ota/zigate-ota/otasvc/fetching"
 	"github.com/zigate-ota/zigate-ota/otasvc/sending"
 )
 
@@ -39,6 +40,7 @@ func (s *Service) makeGround(o *Options, out *outlet) {
 	s.offers = &offers{
 		owner:       s.owner,
 		images:      o.Images,
+		fetches:     fetching.New(fetchOwner{s.owner}),
 		catalog:     o.Catalog,
 		observer:    o.Observer,
 		outlet:      out,
@@ -83,6 +85,7 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 		},
 		interviews: s.asking.interviews,
 		searches:   s.asking.searches,
+		fetches:    map[*device]*fetching.Waiting{},
 		sender:     s.sender,
 		keeper:     s.keeper,
 		outlet:     out,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,12 +47,13 @@ type world struct {
 	stopSim func()
 	// stopService stops the service before the dongle's connection, as a clean stop does.
 	stopService func()
-	brokerAway  atomic.Bool      // nobody gets the final answers
-	said        lockedText       // what the service logged
-	catalog     otasvc.Catalog   // may be nil
-	library     *library.Library // that of the catalog; nil: one of this world's own
-	trace       zigate.Tracer    // sees every frame; may be nil
-	observer    zigate.Observer  // of the dongle; may be nil
+	brokerAway  atomic.Bool       // nobody gets the final answers
+	said        lockedText        // what the service logged
+	catalog     otasvc.Catalog    // may be nil
+	library     *library.Library  // that of the catalog; nil: one of this world's own
+	web         http.RoundTripper // what is on the web; nil: what really is
+	trace       zigate.Tracer     // sees every frame; may be nil
+	observer    zigate.Observer   // of the dongle; may be nil
 	// wall is how far the clock on the wall was set, in nanoseconds.
 	wall atomic.Int64
 	// unplugged: the dongle's port cannot be opened.
@@ -311,7 +313,7 @@ func (w *world) start() {
 
 func (w *world) ownLibrary() *library.Library {
 	w.t.Helper()
-	lib, err := library.Open(library.Options{Dir: filepath.Join(w.dir, "images")})
+	lib, err := library.Open(library.Options{Dir: filepath.Join(w.dir, "images"), Transport: w.web})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -463,7 +465,8 @@ func (w *world) queue(req otasvc.UpgradeRequest) otasvc.Answer {
 			a = <-answer
 		}
 		now := w.upgradeOf(named)
-		return a.Status != "" && (a.Status.Final() || req.All || now.QueuedAt != before.QueuedAt || now.State != "" && !now.State.Ended())
+		begun := now.QueuedAt != before.QueuedAt || now.State != "" && !now.State.Ended()
+		return a.Status != "" && (a.Status.Final() || req.All || begun && now.State != upgrade.Fetching)
 	})
 	return a
 }

@@ -243,19 +243,21 @@ type Upgrade struct {
 	State State `json:"state"`
 	// ImageType is the image type of one of the device's [OtherImage]; absent where it is the device's own.
 	ImageType *uint16 `json:"imageTypeId,omitempty"`
-	// ImageVersion is the file version that the device is to get; null where there was no image, and none was
-	// asked for.
+	// ImageVersion is the file version that the device is to get; null where there was no image, or it is
+	// being fetched, and none was asked for.
 	ImageVersion *uint32 `json:"imageVersion"`
 	// OldImageVersion is the file version that the device ran when the upgrade was asked for.
 	OldImageVersion *uint32 `json:"oldImageVersion"`
 	// RunningVersion is the file version that the device says it runs after a success; absent where it is
 	// ImageVersion.
 	RunningVersion *uint32 `json:"runningVersion,omitempty"`
-	// Offset is the number of bytes of the image that the device has.
+	// Offset is the number of bytes of the image that the device has; in [StateFetching] it is that of the
+	// bytes of its file that have been fetched.
 	Offset uint32 `json:"offset"`
-	// Size is the number of bytes of the whole image.
+	// Size is the number of bytes of the whole image, in [StateFetching] of its file; 0 where that is not
+	// known.
 	Size uint32 `json:"size"`
-	// Progress is Offset in percent of Size.
+	// Progress is Offset in percent of Size; 0 where Size is not known.
 	Progress Percent `json:"progress"`
 	// BytesPerSecond is the rate since this attempt began; 0 while it is not known.
 	BytesPerSecond int `json:"bytesPerSecond"`

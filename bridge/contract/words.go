@@ -5,6 +5,8 @@ type State string
 
 // Every state of an upgrade.
 const (
+	// StateFetching means that the upgrade's image is being fetched, or judged once it is there.
+	StateFetching State = "fetching"
 	// StateScheduled means that the upgrade waits for its time, or for the window in which upgrades may
 	// begin.
 	StateScheduled State = "scheduled"
@@ -33,8 +35,8 @@ const (
 // States lists every state, in the order in which an upgrade goes through them.
 func States() []State {
 	return []State{
-		StateScheduled, StateQueued, StateNotified, StateDownloading, StatePaused, StateDownloaded,
-		StateApplying, StateSucceeded, StateFailed, StateCancelled,
+		StateFetching, StateScheduled, StateQueued, StateNotified, StateDownloading, StatePaused,
+		StateDownloaded, StateApplying, StateSucceeded, StateFailed, StateCancelled,
 	}
 }
 

@@ -66,7 +66,7 @@ func infoRecord() otasvc.InfoRecord {
 
 func allStates() []upgrade.State {
 	return []upgrade.State{
-		upgrade.Scheduled, upgrade.Queued, upgrade.Notified, upgrade.Downloading, upgrade.Paused, upgrade.Downloaded,
+		upgrade.Fetching, upgrade.Scheduled, upgrade.Queued, upgrade.Notified, upgrade.Downloading, upgrade.Paused, upgrade.Downloaded,
 		upgrade.Applying, upgrade.Succeeded, upgrade.Failed, upgrade.Cancelled,
 	}
 }

@@ -59,7 +59,7 @@ func OtherUpdate(d otasvc.DeviceRecord, image otasvc.OtherImage) contract.Update
 // follow has the state of an update entity show its upgrade.
 func follow(s *contract.UpdateState, u *upgrade.Record) {
 	switch u.State {
-	case upgrade.Queued, upgrade.Notified, upgrade.Applying:
+	case upgrade.Fetching, upgrade.Queued, upgrade.Notified, upgrade.Applying:
 		s.InProgress = true
 	case upgrade.Downloading, upgrade.Paused:
 		s.InProgress = true

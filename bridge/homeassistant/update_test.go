@@ -22,7 +22,7 @@ func TestUpdateStates(t *testing.T) {
 		percentage any
 	}
 	want := map[upgrade.State]progress{
-		upgrade.Scheduled: {false, nil}, upgrade.Queued: {true, nil}, upgrade.Notified: {true, nil},
+		upgrade.Fetching: {true, nil}, upgrade.Scheduled: {false, nil}, upgrade.Queued: {true, nil}, upgrade.Notified: {true, nil},
 		upgrade.Downloading: {true, 17.6}, upgrade.Paused: {true, 17.6},
 		upgrade.Downloaded: {false, nil}, // held: pressing Install lets it go on
 		upgrade.Applying:   {true, nil}, upgrade.Succeeded: {false, nil}, upgrade.Failed: {false, nil}, upgrade.Cancelled: {false, nil},

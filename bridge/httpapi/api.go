@@ -106,8 +106,8 @@ func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) {
 
 // queue has the upgrades that have not ended.
 type queue struct {
-	// Active has the upgrades that are notified, downloading, paused, downloaded or applying, in the order in
-	// which they were asked for.
+	// Active has the upgrades that are fetching, notified, downloading, paused, downloaded or applying, in
+	// the order in which they were asked for.
 	Active []queued `json:"active"`
 	Queued []queued `json:"queued"` // scheduled or queued; the first is to begin next
 	// ExpectedEnd is as in the record of the service.

@@ -119,7 +119,8 @@ func TestMosquittoCancelAll(t *testing.T) {
 	for i := range count {
 		euid := (firstBulb + message.IEEE(i)).String()
 		queued := heard.await(t, "the upgrade of "+euid, onTopic("zigate-ota/device/"+euid, func(d map[string]any) bool {
-			return at(d, "upgrade", "state") != nil
+			state := at(d, "upgrade", "state")
+			return state != nil && state != "fetching"
 		}))
 		if at(queued.object(), "upgrade", "state") == "queued" {
 			waits++

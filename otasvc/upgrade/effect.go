@@ -54,8 +54,13 @@ type (
 	Save struct {
 		AtOnce bool // it must not be lost by a crash
 	}
+	// GiveUpFetch says that nobody waits for the image any more on this upgrade's account.
+	GiveUpFetch struct{}
 	// Ended says that the upgrade is over: its reason, the final answers and its group are due.
 	Ended struct{}
+	// TakenBack says that the upgrade is over, and that only those are told who asked for it: its final
+	// answers and its group are due. The upgrade that the device had before is what it has had last.
+	TakenBack struct{}
 )
 
 func (Admit) effect()         {}
@@ -75,7 +80,9 @@ func (Tell) effect()          {}
 func (Remark) effect()        {}
 func (Changed) effect()       {}
 func (Save) effect()          {}
+func (GiveUpFetch) effect()   {}
 func (Ended) effect()         {}
+func (TakenBack) effect()     {}
 
 // Happening is an event of an upgrade. The strings are part of the MQTT contract.
 type Happening string

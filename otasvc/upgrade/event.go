@@ -59,6 +59,26 @@ type (
 	CanaryFailed struct{}
 	// BatteryLow says that the device's battery is too low to begin.
 	BatteryLow struct{}
+	// FileProgress says how much of the file with the image is there.
+	FileProgress struct {
+		Done  uint32 // bytes; fewer than before where the download had to begin again
+		Total uint32 // bytes; 0 while that is not known
+	}
+	// ImageFetched says that the image is there, and that the device may have it.
+	ImageFetched struct {
+		Image      Image
+		OldVersion *uint32       // as in [Order]
+		ToldAs     *uint32       // as in [Order]
+		HoldLimit  time.Duration // as in [Installation]
+	}
+	// Refusal says that the image could not be had, or that the device may not have it.
+	Refusal struct {
+		Reason Reason // [NoReason] where it is neither the image's fault nor the device's
+		Why    string // one sentence for a person; empty stands for the reason's own
+		Image  Image  // what is known of the image by now
+		// Unseen says that nobody learns of it but those who asked.
+		Unseen bool
+	}
 	// WrongHardware says that the device has told a hardware version that the image is not for. Nobody could
 	// judge that when the upgrade was queued; one that a person has forced goes on.
 	WrongHardware struct {

@@ -14,6 +14,7 @@ type kept struct {
 	Refused          bool          `json:"refused,omitempty"`
 	Sentence         string        `json:"error,omitempty"` // why it was refused
 	Before           *Tried        `json:"before,omitempty"`
+	Fetch            *Fetch        `json:"fetch,omitempty"` // its image is being fetched
 	Missing          bool          `json:"missing,omitempty"`
 	NoVersion        bool          `json:"noVersion,omitempty"`
 	SHA256           string        `json:"sha256"`
@@ -75,6 +76,7 @@ func (u *Upgrade) MarshalJSON() ([]byte, error) {
 		Refused:          u.outcome.refused,
 		Sentence:         u.outcome.sentence,
 		Before:           u.outcome.before,
+		Fetch:            o.Fetch,
 		Missing:          o.Missing,
 		NoVersion:        o.NoVersion,
 		SHA256:           o.SHA256,
@@ -152,6 +154,7 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 			},
 			Group:  k.Group,
 			Forced: k.Forced,
+			Fetch:  k.Fetch,
 		},
 		precedence:     precedence{canary: k.Canary, setback: k.Setback},
 		stage:          k.stage(),
@@ -190,6 +193,8 @@ func (u *Upgrade) UnmarshalJSON(data []byte) error {
 // know the other.
 func (k *kept) stage() Stage {
 	switch k.State {
+	case Fetching:
+		return StageFetching
 	case Scheduled:
 		return StageScheduled
 	case Queued:

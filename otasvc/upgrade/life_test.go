@@ -55,6 +55,15 @@ func order() upgrade.Order {
 	}
 }
 
+// unfetched is an order whose image has to be fetched first.
+func unfetched() upgrade.Order {
+	o := order()
+	o.SHA256 = ""
+	o.Size = 0
+	o.Fetch = &upgrade.Fetch{}
+	return o
+}
+
 // begin is an upgrade that was just asked for, while the dongle is there and its slot holds the image.
 func begin(o upgrade.Order) *life {
 	return &life{
@@ -149,6 +158,9 @@ func under(p upgrade.Policy, stage upgrade.Stage) *life {
 		o.Installation.When = upgrade.InstallHold
 	}
 	l := begin(o)
+	if stage == upgrade.StageFetching {
+		l.Upgrade = upgrade.NewFetching(unfetched(), nil, noon)
+	}
 	l.p = p
 	for _, e := range ways[stage] {
 		l.step(e)

@@ -84,7 +84,7 @@ func (t *transition) publish() {
 	t.u.published = progress
 	t.u.publishedAt = t.now
 	t.marks.told = true
-	if progress-t.u.attempted.saved >= saveStep {
+	if t.u.stage != StageFetching && progress-t.u.attempted.saved >= saveStep {
 		t.u.attempted.saved = progress
 		t.marks.kept = true
 	}

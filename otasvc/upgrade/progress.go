@@ -56,7 +56,7 @@ func (t *transition) beganAgain(e Progress) bool {
 
 // tellProgress has progress told where enough of it, or enough time, has gone by.
 func (t *transition) tellProgress() {
-	if t.u.State() != Downloading {
+	if s := t.u.State(); s != Downloading && s != Fetching {
 		return
 	}
 	moved := t.u.Progress() - t.u.published
@@ -65,7 +65,7 @@ func (t *transition) tellProgress() {
 		return
 	}
 	t.publish()
-	if moved > 0 {
+	if moved > 0 && t.u.State() == Downloading {
 		t.tell(DownloadProgress)
 	}
 }
@@ -77,8 +77,8 @@ type Record struct {
 	ImageVersion     *uint32 // nil where there was no image, and no version was asked for
 	OldImageVersion  *uint32
 	RunningVersion   *uint32 // what the device says it runs after a success, where it is not ImageVersion
-	Offset           uint32  // bytes of the image that the device has
-	Size             uint32  // bytes of the whole image
+	Offset           uint32  // bytes that the device has; while the image is fetched, those of its file
+	Size             uint32  // bytes of the whole image, or of that file; 0 where that is not known
 	Progress         float64 // percent with one decimal
 	BytesPerSecond   int     // since this attempt began
 	RemainingSeconds *int    // nil where there is no rate yet, or nothing is being downloaded
@@ -151,8 +151,8 @@ func (u *Upgrade) Record(now time.Time) Record {
 	return r
 }
 
-// kind is what the image is for; nil where there was no image.
-func (i *Image) kind() *Kind {
+// Kind is what the image is for; nil where there was no image.
+func (i *Image) Kind() *Kind {
 	if i.Missing && i.ImageType == 0 {
 		return nil
 	}
@@ -187,7 +187,8 @@ func (u *Upgrade) toldJustNow(r Record, now time.Time) bool {
 	if last == nil || last.Attempt != r.Attempt || last.Offset > r.Offset {
 		return false
 	}
-	return last.State == Downloading && r.State == Downloading && now.Sub(u.shownAt) < progressMinimum
+	goesOn := last.State == r.State && (r.State == Downloading || r.State == Fetching)
+	return goesOn && now.Sub(u.shownAt) < progressMinimum
 }
 
 func (RecordTold) apply(t *transition) {
@@ -228,7 +229,7 @@ func (u *Upgrade) Past() Past {
 	return Past{
 		State:           u.State(),
 		Reason:          u.outcome.reason,
-		Kind:            u.order.kind(),
+		Kind:            u.order.Kind(),
 		SHA256:          u.order.SHA256,
 		ImageVersion:    u.order.version(),
 		OldImageVersion: u.order.OldVersion,

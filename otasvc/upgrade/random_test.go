@@ -58,7 +58,13 @@ func randomOrder(r *rand.Rand) upgrade.Order {
 }
 
 func randomLife(t *testing.T, r *rand.Rand, reached map[upgrade.Stage]int, watchKept bool) {
-	l := begin(randomOrder(r))
+	o := randomOrder(r)
+	l := begin(o)
+	if r.IntN(4) == 0 {
+		o.Image = unfetched().Image
+		o.Fetch = unfetched().Fetch
+		l.Upgrade = upgrade.NewFetching(o, nil, noon)
+	}
 	l.p.Retries = r.IntN(3)
 	l.p.Sleepy = r.IntN(4) == 0
 	device := &randomDevice{r: r, life: l, watchKept: watchKept}
@@ -101,6 +107,9 @@ var endStatuses = []uint8{
 // does picks an event.
 func (d *randomDevice) does() upgrade.Event {
 	r := d.r
+	if d.Stage() == upgrade.StageFetching && r.IntN(2) == 0 {
+		return d.fetching()
+	}
 	switch r.IntN(40) {
 	case 0, 1, 2, 3, 4:
 		return upgrade.Offered{Version: newVersion + uint32(r.IntN(2))}
@@ -169,6 +178,19 @@ func (d *randomDevice) rare() upgrade.Event {
 	return ends[d.r.IntN(len(ends))]
 }
 
+// fetching is what becomes of an image that is being fetched.
+func (d *randomDevice) fetching() upgrade.Event {
+	image := order().Image
+	switch d.r.IntN(8) {
+	case 0, 1, 2:
+		return upgrade.ImageFetched{Image: image}
+	case 3:
+		return upgrade.Refusal{Reason: upgrade.ReasonImageAccessFailed, Image: image, Unseen: d.r.IntN(2) == 0}
+	default:
+		return upgrade.FileProgress{Done: uint32(d.r.IntN(imageSize)), Total: uint32(d.r.IntN(2) * imageSize)}
+	}
+}
+
 // progress is what a block server may have counted: a device goes on, or begins again.
 func (d *randomDevice) progress() upgrade.Event {
 	if d.position >= imageSize || d.r.IntN(10) == 0 {
@@ -197,7 +219,7 @@ func (d *randomDevice) check(t *testing.T, e upgrade.Event) {
 		t.Errorf("%T moves an upgrade that has ended: %#v", e, effects)
 	case d.Stage() != before.Stage() && !told:
 		t.Errorf("%T moves it, and nobody is told: %#v", e, effects)
-	case d.Ended() != before.Ended() && count[upgrade.Ended](effects) != 1:
+	case d.Ended() != before.Ended() && count[upgrade.Ended](effects)+count[upgrade.TakenBack](effects) != 1:
 		t.Errorf("%T ends it, and nobody is told: %#v", e, effects)
 	}
 	if d.Attempt() > before.Attempt() {
@@ -208,7 +230,7 @@ func (d *randomDevice) check(t *testing.T, e upgrade.Event) {
 			e, d.Attempt(), before.Attempt(), d.inVain, d.p.Retries)
 	}
 	seen, _ := e.(upgrade.Progress)
-	beganAgain := seen.Position > 0 && seen.Position < before.Offset()
+	beganAgain := seen.Position > 0 && seen.Position < before.Offset() || before.Stage() == upgrade.StageFetching
 	if d.Offset() < before.Offset() && d.Attempt() == before.Attempt() && !beganAgain {
 		t.Errorf("%T: progress goes back from %d to %d", e, before.Offset(), d.Offset())
 	}
@@ -268,7 +290,8 @@ func (d *randomDevice) saved(t *testing.T, e upgrade.Event) []upgrade.Effect {
 	return effects
 }
 
-// keptAtOnce is what is kept of an upgrade, without the offset and the wait.
+// keptAtOnce is what is kept of an upgrade, without the offset and the wait, and without the size of a file that is
+// being fetched: who begins its fetch again is told anew.
 func keptAtOnce(t *testing.T, u *upgrade.Upgrade) map[string]any {
 	t.Helper()
 	data, err := json.Marshal(u)
@@ -281,5 +304,8 @@ func keptAtOnce(t *testing.T, u *upgrade.Upgrade) map[string]any {
 	}
 	delete(kept, "offset")
 	delete(kept, "waitsUntil")
+	if u.Stage() == upgrade.StageFetching {
+		delete(kept, "size")
+	}
 	return kept
 }

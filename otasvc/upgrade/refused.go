@@ -21,25 +21,60 @@ func Refused(o Order, reason Reason, why string, last *Upgrade, now time.Time) *
 		offeredVersion: o.ImageVersion,
 	}
 	if last != nil {
-		u.outcome.before = last.Tried()
+		u.outcome.before, _ = last.Tried()
 	}
 	return u
 }
 
 // Tried is an image that a device was to take.
 type Tried struct {
-	SHA256  string    `json:"sha256"`           // lower-case hex, of the bytes served
-	Reason  Reason    `json:"reason,omitempty"` // why that did not succeed
-	EndedAt time.Time `json:"endedAt,omitzero"` // zero where it has not ended
+	SHA256       string    `json:"sha256"`         // as in [Image]
+	Kind         *Kind     `json:"kind,omitempty"` // nil where it is not known
+	ImageVersion uint32    `json:"imageVersion,omitempty"`
+	Reason       Reason    `json:"reason,omitempty"` // why that did not succeed
+	EndedAt      time.Time `json:"endedAt,omitzero"` // zero where it has not ended
 }
 
 // Tried is the image that the device was last to take: that of the upgrade, or of the one before if this one
-// was refused. It is nil where there was none.
-func (u *Upgrade) Tried() *Tried {
-	if u.Refused() {
-		return u.outcome.before
+// was refused, or no image was found for it yet. It is nil where there was none. own says that it is that of
+// the upgrade.
+func (u *Upgrade) Tried() (tried *Tried, own bool) {
+	if u.Refused() || u.stage == StageFetching || u.order.Missing {
+		return u.outcome.before, false
 	}
-	return &Tried{SHA256: u.order.SHA256, Reason: u.outcome.reason, EndedAt: u.endedAt}
+	return &Tried{
+		SHA256:       u.order.SHA256,
+		Kind:         u.order.Kind(),
+		ImageVersion: u.order.ImageVersion,
+		Reason:       u.outcome.reason,
+		EndedAt:      u.endedAt,
+	}, true
+}
+
+// Tried is the image that the device was to take.
+func (p *Past) Tried() *Tried {
+	t := &Tried{SHA256: p.SHA256, Kind: p.Kind, Reason: p.Reason, EndedAt: p.EndedAt}
+	if p.ImageVersion != nil {
+		t.ImageVersion = *p.ImageVersion
+	}
+	return t
+}
+
+// WasTried reports whether the device was to take an image: one was found for it, and not refused.
+func (p *Past) WasTried() bool {
+	refused := p.StartedAt.IsZero() && p.Reason.Refuses()
+	unfound := p.SHA256 == "" && p.Kind == nil
+	return !refused && !unfound
+}
+
+// Is reports whether it is an image. As long as one of the two was not fetched, it is where they are for the
+// same devices and have the same file version.
+func (t *Tried) Is(image Image) bool {
+	if t.SHA256 != "" && image.SHA256 != "" {
+		return t.SHA256 == image.SHA256
+	}
+	kind := image.Kind()
+	return t.Kind != nil && kind != nil && *t.Kind == *kind && t.ImageVersion == image.ImageVersion
 }
 
 // Refused reports whether the upgrade was refused, so that the device was never asked to take the image.
@@ -74,11 +109,11 @@ func (u *Upgrade) HeldTooShort() string {
 		"told: the firmware for its chip does not wait any longer", int(i.HoldLimit.Hours()))
 }
 
-// SameRefusal reports whether an upgrade was refused as another one was: who was told of the one learns
-// nothing from the other.
-func (u *Upgrade) SameRefusal(other *Upgrade) bool {
-	return other != nil && u.Refused() && other.Refused() && u.Reason() == other.Reason() &&
-		u.order.ImageVersion == other.order.ImageVersion && u.order.NoVersion == other.order.NoVersion
+// WasRefusedFor reports whether the upgrade was refused for a reason and an image: who was told of that
+// learns nothing from another refusal like it.
+func (u *Upgrade) WasRefusedFor(reason Reason, image Image) bool {
+	return u.Refused() && u.Reason() == reason &&
+		u.order.ImageVersion == image.ImageVersion && u.order.NoVersion == image.NoVersion
 }
 
 // Refuses reports whether a request that is refused for this reason is an upgrade that failed, which

@@ -5,6 +5,7 @@ type State string
 
 // Every state that is told.
 const (
+	Fetching    State = "fetching"    // its image is being fetched, or is judged once it is there
 	Scheduled   State = "scheduled"   // waits for its time or its window
 	Queued      State = "queued"      // waits for the dongle's header slot, for a place, or for its canary
 	Notified    State = "notified"    // the dongle offers the image and the device was notified
@@ -25,7 +26,8 @@ type Stage uint8
 
 // Every stage.
 const (
-	StageScheduled Stage = iota
+	StageFetching Stage = iota
+	StageScheduled
 	StageQueued
 	// StagePausedInQueue: a person paused it before the device was offered the image in this attempt.
 	StagePausedInQueue
@@ -50,6 +52,7 @@ const (
 
 // states says what people are told of each stage.
 var states = [stageCount]State{
+	StageFetching:      Fetching,
 	StageScheduled:     Scheduled,
 	StageQueued:        Queued,
 	StagePausedInQueue: Paused,
@@ -91,7 +94,9 @@ func (s Stage) Downloads() bool { return s.UsesSlot() || s.IsPutOff() }
 
 // MayBeNotified reports whether a device in this stage of its upgrade may be notified without disturbing it:
 // it neither downloads nor installs.
-func (s Stage) MayBeNotified() bool { return s == StageScheduled || s.inQueue() || s.Ended() }
+func (s Stage) MayBeNotified() bool {
+	return s == StageFetching || s == StageScheduled || s.inQueue() || s.Ended()
+}
 
 // mayBegin reports whether block requests of the device count. In the queue they come from a device that is
 // served without having been offered the image.

@@ -22,6 +22,7 @@ type transition struct {
 	now     time.Time
 	effects []Effect
 	marks   marks // become effects at the end of the step
+	unseen  bool  // nobody is to learn of the end of the upgrade but those who asked for it
 }
 
 // do adds an effect.
@@ -133,8 +134,15 @@ func (t *transition) end(from Stage) {
 	}
 	t.withdraw()
 	t.u.endedAt = t.now
-	if t.u.stage == StageSucceeded {
+	switch {
+	case from == StageFetching:
+		t.endFetch()
+	case t.u.stage == StageSucceeded:
 		t.u.offset = t.u.order.Size
+	}
+	if t.unseen {
+		t.do(TakenBack{})
+		return
 	}
 	t.do(Ended{})
 }

@@ -4,7 +4,10 @@ package upgrade
 type trigger uint8
 
 const (
-	triggerDue           trigger = iota // its time has come
+	triggerFetched       trigger = iota // its image is there, and the device may have it
+	triggerFetchedEarly                 // the same, and its time has not come
+	triggerRefused                      // its image could not be had, or is not for the device
+	triggerDue                          // its time has come
 	triggerOffered                      // the slot holds the image, and the device is told so
 	triggerBegun                        // the device asked for its first block
 	triggerLastBlock                    // the device asks for its last block, and its installation is to wait
@@ -58,6 +61,10 @@ type step struct {
 // doubled must never move an upgrade.
 var steps = func() map[cell]step {
 	m := map[cell]step{
+		{StageFetching, triggerFetched}:      {next: StageQueued},
+		{StageFetching, triggerFetchedEarly}: {next: StageScheduled},
+		{StageFetching, triggerRefused}:      {next: StageFailed}, // the event says why
+
 		{StageScheduled, triggerDue}:          {next: StageQueued},
 		{StageScheduled, triggerCanaryFailed}: {next: StageFailed, reason: ReasonCanaryFailed},
 
@@ -144,7 +151,7 @@ var steps = func() map[cell]step {
 			m[cell{s, triggerImageRemoved}] = step{next: StageCancelled, reason: ReasonImageRemoved}
 		}
 		m[cell{s, triggerForgotten}] = step{next: StageCancelled, reason: ReasonCancelled}
-		if s == StageScheduled {
+		if s == StageFetching || s == StageScheduled {
 			continue // it needs no dongle yet
 		}
 		m[cell{s, triggerDongleLost}] = step{next: StageFailed, reason: ReasonDongleLost}

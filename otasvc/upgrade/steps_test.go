@@ -11,13 +11,16 @@ import (
 )
 
 // stageNames are the columns of the table below, in the order of the stages.
-var stageNames = strings.Fields("sch que piq not dow fin pau off ofp had app suc fai can")
+var stageNames = strings.Fields("fet sch que piq not dow fin pau off ofp had app suc fai can")
 
 // happenings are the rows of the table below.
 var happenings = []struct {
 	name  string
 	event upgrade.Event
 }{
+	{"fileProgress", upgrade.FileProgress{Done: 50_000, Total: imageSize}},
+	{"imageFetched", upgrade.ImageFetched{Image: order().Image}},
+	{"refused", upgrade.Refusal{Reason: upgrade.ReasonImageAccessFailed}},
 	{"due", upgrade.Tick{}},
 	{"offered", upgrade.Offered{Version: newVersion}},
 	{"slotGivenUp", upgrade.SlotGivenUp{InVain: true}},
@@ -65,49 +68,52 @@ var happenings = []struct {
 // wanted says for every stage and every event what stage follows. A dot stands for nothing at all: no effect,
 // no other stage. An equals sign stands for effects without another stage. No further attempts are left.
 const wanted = `
-event          sch que piq not dow fin pau off ofp had app suc fai can
-due            que .   .   .   .   dow .   .   .   .   .   .   .   .
-offered        .   not .   .   .   .   .   .   .   .   .   .   .   .
-slotGivenUp    .   .   .   que .   .   .   .   .   .   .   .   .   .
-putOff         .   .   .   .   off .   ofp .   .   .   .   .   .   .
-calledBack     .   .   .   .   .   .   .   dow pau .   .   .   .   .
-progress       .   dow .   dow =   =   .   .   .   .   .   .   .   .
-lastBlock      .   .   .   .   fin =   .   .   .   .   .   .   .   .
-lastBlockFixed .   .   .   .   can can .   .   .   .   .   .   .   .
-endSuccess     =   =   =   app app had app app app =   =   .   .   .
-endAborted     .   .   .   fai fai fai fai fai fai .   fai .   .   .
-endInvalid     =   =   =   fai fai fai fai fai fai =   fai .   .   .
-endNeedsMore   .   .   .   fai fai fai fai fai fai .   .   .   .   .
-pause          .   piq =   pau pau pau =   ofp =   .   .   .   .   .
-resume         .   .   que .   .   .   dow .   off .   .   .   .   .
-release        .   .   .   .   .   .   .   .   .   app .   .   .   .
-releasedByHand .   .   .   .   .   .   .   .   .   app .   .   .   .
-cancel         can can can can can can can can can can .   .   .   .
-forgotten      can can can can can can can can can can can .   .   .
-newVersion     .   .   suc suc suc suc suc suc suc suc suc .   .   .
-oldVersion     .   .   .   .   .   .   .   .   .   .   =   .   .   .
-announced      .   .   .   =   =   =   .   .   .   =   =   .   .   .
-heard          .   .   .   .   .   .   .   .   .   .   .   .   .   .
-queried        .   .   .   .   =   .   .   .   .   .   .   .   .   .
-stillAsks      .   .   .   .   .   .   .   .   .   .   .   .   .   .
-notifySent     =   =   =   =   =   =   =   =   =   =   =   .   .   .
-notifyBusy     .   .   .   .   .   .   .   .   .   .   .   .   .   .
-readingDone    .   .   .   .   .   .   .   .   .   .   =   .   .   .
-imageRemoved   can can can can can can can can can can .   .   .   .
-unavailable    .   fai fai fai fai fai fai fai fai .   .   .   .   .
-waitsFor       =   =   =   =   =   =   =   =   =   =   =   .   .   .
-canaryFailed   fai fai fai .   .   .   .   .   .   .   .   .   .   .
-batteryLow     .   fai .   .   .   .   .   .   .   .   .   .   .   .
-wrongHardware  fai fai fai fai .   .   .   .   .   .   .   .   .   .
-dongleBack     .   .   .   .   .   .   .   .   .   .   .   .   .   .
-dongleReplaced .   .   fai fai fai fai fai fai fai fai fai .   .   .
-dongleLost     fai fai fai fai fai fai fai fai fai can fai .   .   .
-noBlocks       .   .   .   .   .   .   .   .   .   .   .   .   .   .
-dongleRefuses  .   .   .   .   fai fai .   .   .   .   .   .   .   .
-triedInVain    .   .   .   .   que que .   .   .   .   .   .   .   .
-restored       .   .   .   .   .   .   .   .   .   .   .   .   .   .
-recordTold     .   .   .   .   .   .   .   .   .   .   .   .   .   .
-answered       .   .   .   .   .   .   .   .   .   .   .   =   =   =
+event          fet sch que piq not dow fin pau off ofp had app suc fai can
+fileProgress   =   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+imageFetched   que .   .   .   .   .   .   .   .   .   .   .   .   .   .
+refused        fai .   .   .   .   .   .   .   .   .   .   .   .   .   .
+due            .   que .   .   .   .   dow .   .   .   .   .   .   .   .
+offered        .   .   not .   .   .   .   .   .   .   .   .   .   .   .
+slotGivenUp    .   .   .   .   que .   .   .   .   .   .   .   .   .   .
+putOff         .   .   .   .   .   off .   ofp .   .   .   .   .   .   .
+calledBack     .   .   .   .   .   .   .   .   dow pau .   .   .   .   .
+progress       .   .   dow .   dow =   =   .   .   .   .   .   .   .   .
+lastBlock      .   .   .   .   .   fin =   .   .   .   .   .   .   .   .
+lastBlockFixed .   .   .   .   .   can can .   .   .   .   .   .   .   .
+endSuccess     =   =   =   =   app app had app app app =   =   .   .   .
+endAborted     .   .   .   .   fai fai fai fai fai fai .   fai .   .   .
+endInvalid     =   =   =   =   fai fai fai fai fai fai =   fai .   .   .
+endNeedsMore   .   .   .   .   fai fai fai fai fai fai .   .   .   .   .
+pause          .   .   piq =   pau pau pau =   ofp =   .   .   .   .   .
+resume         .   .   .   que .   .   .   dow .   off .   .   .   .   .
+release        .   .   .   .   .   .   .   .   .   .   app .   .   .   .
+releasedByHand .   .   .   .   .   .   .   .   .   .   app .   .   .   .
+cancel         can can can can can can can can can can can .   .   .   .
+forgotten      can can can can can can can can can can can can .   .   .
+newVersion     .   .   .   suc suc suc suc suc suc suc suc suc .   .   .
+oldVersion     .   .   .   .   .   .   .   .   .   .   .   =   .   .   .
+announced      .   .   .   .   =   =   =   .   .   .   =   =   .   .   .
+heard          .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+queried        .   .   .   .   .   =   .   .   .   .   .   .   .   .   .
+stillAsks      .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+notifySent     =   =   =   =   =   =   =   =   =   =   =   =   .   .   .
+notifyBusy     .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+readingDone    .   .   .   .   .   .   .   .   .   .   .   =   .   .   .
+imageRemoved   can can can can can can can can can can can .   .   .   .
+unavailable    .   .   fai fai fai fai fai fai fai fai .   .   .   .   .
+waitsFor       =   =   =   =   =   =   =   =   =   =   =   =   .   .   .
+canaryFailed   .   fai fai fai .   .   .   .   .   .   .   .   .   .   .
+batteryLow     .   .   fai .   .   .   .   .   .   .   .   .   .   .   .
+wrongHardware  .   fai fai fai fai .   .   .   .   .   .   .   .   .   .
+dongleBack     .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+dongleReplaced .   .   .   fai fai fai fai fai fai fai fai fai .   .   .
+dongleLost     .   fai fai fai fai fai fai fai fai fai can fai .   .   .
+noBlocks       .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+dongleRefuses  .   .   .   .   .   fai fai .   .   .   .   .   .   .   .
+triedInVain    .   .   .   .   .   que que .   .   .   .   .   .   .   .
+restored       .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+recordTold     .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+answered       .   .   .   .   .   .   .   .   .   .   .   .   =   =   =
 `
 
 // TestEveryStageAndEvent goes through the whole table.

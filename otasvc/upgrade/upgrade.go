@@ -21,18 +21,20 @@ const (
 	InstallAt   Install = "at"   // at a time
 )
 
-// Image is what an upgrade brings a device to. It never changes.
+// Image is what an upgrade brings a device to. It does not change any more once it has been fetched; before,
+// it is what is known of it.
 type Image struct {
-	SHA256           string // lower-case hex, of the bytes served
+	SHA256           string // lower-case hex, of the bytes served; empty where it was not fetched
 	ManufacturerCode uint16
 	ImageType        uint16
 	ImageVersion     uint32 // ZCL file version
-	Size             uint32 // bytes served
+	Size             uint32 // bytes served; while it is fetched those of its file, 0 where that is not known
 	URL              string // where it came from, without a password; empty where that is not known
 	DriverTypeID     string
 	DriverVersion    uint32
 	// Missing says that no image was found, so that nothing is known but what was asked for: perhaps its URL,
-	// and, unless NoVersion is set too, its ImageVersion. Such an upgrade was refused.
+	// and, unless NoVersion is set too, its ImageVersion. Such an upgrade was refused, or its image is being
+	// fetched.
 	Missing, NoVersion bool
 }
 
@@ -48,6 +50,26 @@ type Order struct {
 	Installation Installation
 	Group        uint64 // the request for all devices that it belongs to; 0 where it belongs to none
 	Forced       bool   // a person wants it done without waiting for another device
+	Fetch        *Fetch // what was asked for, while the image is being fetched; else nil
+}
+
+// Fetch is what was asked for of an image that has to be fetched first: with it the fetch is begun again
+// after a restart.
+type Fetch struct {
+	// URL is where the image is, without what may be secret in it; empty where the image is one of those that
+	// there are for the device.
+	URL string `json:"url,omitempty"`
+	// Withheld says that the URL lacks something, so that the image cannot be fetched by it.
+	Withheld bool `json:"withheld,omitempty"`
+	// SHA256 and SHA512 are the digests that the download is to have, in hex; empty where none are given.
+	SHA256         string  `json:"sha256,omitempty"`
+	SHA512         string  `json:"sha512,omitempty"`
+	ImageType      *uint16 `json:"imageType,omitempty"`    // names an OTA client of the device
+	ImageVersion   *uint32 `json:"imageVersion,omitempty"` // nil stands for the newest that fits
+	AllowDowngrade bool    `json:"allowDowngrade,omitempty"`
+	// Added says that another request adds the image for the device, and fetches it. It is carried out again
+	// by whoever made it.
+	Added bool `json:"added,omitempty"`
 }
 
 // Installation says when the device is to install the image.
@@ -73,7 +95,7 @@ type Upgrade struct {
 	applyingAt     time.Time // the device installs from here on
 	endedAt        time.Time
 	tries          tries
-	offset         uint32 // bytes that the device has
+	offset         uint32 // bytes that the device has; while the image is fetched, of its file that are here
 	startOffset    uint32 // offset at which this attempt began
 	offeredVersion uint32 // file version under which the dongle offers the image
 	wasHeld        bool   // the installation has waited, so the owner answers the device
@@ -96,7 +118,9 @@ type outcome struct {
 	reason   Reason
 	refused  bool
 	sentence string // why it was refused, for a person; empty stands for the reason's own sentence
-	before   *Tried // by the upgrade before one that was refused; nil where there was none
+	// before is by the upgrade before one that was refused, or whose image is being fetched; nil where there
+	// was none.
+	before *Tried
 }
 
 // precedence is what decides whether the upgrade or another one of the same image goes first.
@@ -177,6 +201,25 @@ func New(o Order, now time.Time) *Upgrade {
 	return u
 }
 
+// NewFetching is an upgrade whose image is being fetched. The order has what is known of the image. last is
+// the device's upgrade before, or nil: what was tried with the device is remembered.
+func NewFetching(o Order, last *Upgrade, now time.Time) *Upgrade {
+	u := &Upgrade{
+		order:          o,
+		stage:          StageFetching,
+		queuedAt:       now,
+		tries:          tries{attempt: 1},
+		offeredVersion: o.ImageVersion,
+	}
+	if last != nil {
+		u.outcome.before, _ = last.Tried()
+	}
+	return u
+}
+
+// Fetch is what was asked for, while the image is being fetched; else nil.
+func (u *Upgrade) Fetch() *Fetch { return u.order.Fetch }
+
 // Image is what the device is to be brought to.
 func (u *Upgrade) Image() Image { return u.order.Image }
 
@@ -195,7 +238,8 @@ func (u *Upgrade) Reason() Reason { return u.outcome.reason }
 // Attempt counts from 1.
 func (u *Upgrade) Attempt() int { return u.tries.attempt }
 
-// Offset is how many bytes of the image the device has.
+// Offset is how many bytes of the image the device has; while the image is fetched, how many of its file are
+// here.
 func (u *Upgrade) Offset() uint32 { return u.offset }
 
 // OldVersion is the file version that the device ran when the upgrade was queued, or told first; nil where it

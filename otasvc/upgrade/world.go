@@ -32,6 +32,8 @@ func (e Restored) apply(t *transition) {
 	t.u.lastActivity = later(t.now, t.u.waitsUntil)
 	t.arm()
 	switch t.u.stage {
+	case StageFetching:
+		t.u.offset = 0 // what was there of the file is gone
 	case StageScheduled:
 		t.u.deadlines.set(purposeDue, t.u.order.DueAt)
 	case StageNotified:

@@ -56,12 +56,12 @@ class Row {
 }
 
 const byText = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" }).compare;
-const stateOrder = ["downloading", "applying", "paused", "notified", "downloaded", "queued", "scheduled"];
+const stateOrder = ["downloading", "applying", "paused", "notified", "fetching", "downloaded", "queued", "scheduled"];
 
 // rank puts running upgrades first, then devices that need attention.
 function rank(device) {
   if (isActive(device.upgrade)) return stateOrder.indexOf(device.upgrade.state);
-  return { bad: 10, news: 11 }[condition(device).tone] ?? 12;
+  return { bad: 11, news: 12 }[condition(device).tone] ?? 13;
 }
 
 const orders = {

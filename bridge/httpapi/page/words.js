@@ -55,12 +55,12 @@ export function expectedText(time, now = Date.now()) {
 export const count = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
 
 const stateWords = {
-  scheduled: "Scheduled", queued: "Waiting", notified: "Offered", downloading: "Downloading", paused: "Paused",
+  fetching: "Fetching", scheduled: "Scheduled", queued: "Waiting", notified: "Offered", downloading: "Downloading", paused: "Paused",
   downloaded: "Downloaded", applying: "Installing", succeeded: "Upgraded", failed: "Failed", cancelled: "Cancelled",
 };
 
 const stateTones = {
-  scheduled: "wait", queued: "wait", notified: "busy", downloading: "busy", paused: "hold",
+  fetching: "busy", scheduled: "wait", queued: "wait", notified: "busy", downloading: "busy", paused: "hold",
   downloaded: "hold", applying: "busy", succeeded: "good", failed: "bad", cancelled: "calm",
 };
 
@@ -209,6 +209,8 @@ export function progressText(upgrade) {
       if (upgrade.attempt > 1) parts.push(`attempt ${upgrade.attempt}`);
       return parts.join(" · ");
     }
+    case "fetching":
+      return upgrade.size ? `${upgrade.progress.toFixed(1)} % of the image's file` : "the image's file";
     case "notified":
       return "until the device asks for it";
     case "queued":

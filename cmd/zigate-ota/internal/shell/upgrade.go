@@ -269,7 +269,7 @@ func (w *watch) moved(d *deviceRecord) {
 		return
 	}
 	if !w.all {
-		mine.queued = true
+		mine.queued = mine.queued || u.State != contract.StateFetching // until then it may be refused
 		if u.State.Ended() && mine.overAt.IsZero() {
 			mine.overAt = time.Now()
 		}

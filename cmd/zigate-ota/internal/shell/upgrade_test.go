@@ -158,6 +158,7 @@ func TestUpgradeWithoutWaiting(t *testing.T) {
 	r = s.start("upgrade", "Kitchen bulb", "--no-wait", "--json")
 	a = s.request("upgrade", `{"deviceId":"Kitchen bulb"}`)
 	s.answer(a, "inProgress", `,"euid":"`+kitchen+`"`)
+	s.device(kitchen, record(kitchen, "Kitchen bulb", "fetching", queuedAt, 12)) // it may still be refused
 	s.answer(a, "failure", `,"euid":"`+kitchen+`","reason":"upToDate","error":"it runs that"`)
 	if code, problem := r.code(); code != shell.ExitFailed || problem != "Kitchen bulb: it runs that (upToDate)" {
 		t.Errorf("exit code %d, %q", code, problem)
