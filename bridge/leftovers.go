@@ -39,7 +39,7 @@ type Leftovers struct {
 	found  chan struct{}
 
 	mu   sync.Mutex
-	kept map[string][]byte // by topic
+	kept map[string][]byte // by topic: of discovery documents the outline, of records nothing
 }
 
 // NewLeftovers makes a task that gets messages through Handle. prefix is that of Home Assistant's
@@ -79,8 +79,12 @@ func (l *Leftovers) Handle(topic string, payload []byte, retained, _ bool) {
 		return
 	}
 
+	var outline []byte // what a thousand devices retain would take megabytes
+	if !l.topics.IsOfDevice(topic) {
+		outline = homeassistant.Outline(payload)
+	}
 	l.mu.Lock()
-	l.kept[topic] = payload
+	l.kept[topic] = outline
 	l.mu.Unlock()
 	select {
 	case l.found <- struct{}{}:

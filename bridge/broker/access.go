@@ -9,11 +9,13 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// access checks user name and password of clients that connect. A client that is connected may publish and
-// subscribe to everything.
+// access checks user name, password and client identifier of clients that connect. A client that is connected
+// may publish and subscribe to everything.
 type access struct {
 	mochi.HookBase
+	server             *mochi.Server
 	username, password string
+	serviceID          string // the client identifier of the service; empty where none is its own
 	log                *slog.Logger
 }
 
@@ -22,7 +24,22 @@ func (*access) ID() string { return "access" }
 
 // Provides says which events mochi passes to the hook.
 func (*access) Provides(b byte) bool {
-	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+	return b == mochi.OnConnect || b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+}
+
+// OnConnect refuses the client identifier of the service to clients from outside the process. Its error ends
+// the connection before the session of that identifier is touched.
+func (a *access) OnConnect(client *mochi.Client, _ packets.Packet) error {
+	// Mochi would keep these for as long as the session; nobody needs them.
+	client.Properties.Props.User = nil
+	if client.Net.Listener == nearID || a.serviceID == "" || client.ID != a.serviceID {
+		return nil
+	}
+	a.log.Warn("embedded MQTT broker: a client uses the client identifier of the service and was refused: "+
+		"give it another one", "clientId", client.ID, "remote", client.Net.Remote)
+	// The client may have gone already; the error below ends its connection in any case.
+	_ = a.server.SendConnack(client, packets.ErrClientIdentifierNotValid, false, nil)
+	return packets.ErrClientIdentifierNotValid
 }
 
 // OnConnectAuthenticate reports whether the client may connect, and logs where it may not.

@@ -1,20 +1,21 @@
 package broker
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/zigate-ota/zigate-ota/otasvc/wholefile"
 )
@@ -22,20 +23,19 @@ import (
 // How long after a change the retained messages are written to the disk. Those of the service change every
 // second during a download, and the service publishes them all when it starts, so writing them can wait; that
 // spares a memory card. Messages of other clients and cleared topics must not be lost, so they are written
-// soon.
+// soon; but while they go on, as readings of sensors do, no more often than each keepBetween.
 const (
-	keepSoon  = time.Second
-	keepLater = 5 * time.Minute
+	keepSoon    = time.Second
+	keepBetween = time.Minute
+	keepLater   = 5 * time.Minute
 )
 
-// keptVersion is the version of the file that this program writes and reads.
+// keptVersion is the version of the file that this program writes and reads: an object with the version and
+// the messages, by topic.
 const keptVersion = 1
 
-// keptFile is the content of the file with the retained messages.
-type keptFile struct {
-	Version  int           `json:"version"`
-	Messages []keptMessage `json:"messages"` // by topic
-}
+// unreadable is added to the name of a file that was set aside.
+const unreadable = ".unreadable"
 
 // keptMessage is a retained message in the file.
 type keptMessage struct {
@@ -49,7 +49,6 @@ type keptMessage struct {
 
 // keeper keeps the retained messages over a restart.
 type keeper struct {
-	mochi.HookBase
 	retained *retained
 	path     string
 	log      *slog.Logger
@@ -59,19 +58,15 @@ type keeper struct {
 }
 
 func newKeeper(path string, retained *retained, log *slog.Logger) *keeper {
-	return &keeper{retained: retained, path: path, log: log, soon: make(chan struct{}, 1)}
+	k := &keeper{retained: retained, path: path, log: log, soon: make(chan struct{}, 1)}
+	retained.changed = k.note
+	return k
 }
 
-// ID returns the name of the hook for mochi.
-func (*keeper) ID() string { return "kept" }
-
-// Provides says which events mochi passes to the hook.
-func (*keeper) Provides(b byte) bool { return b == mochi.OnRetainMessage }
-
-// OnRetainMessage notes that a message was retained or, where its payload is empty, cleared.
-func (k *keeper) OnRetainMessage(client *mochi.Client, packet packets.Packet, _ int64) {
+// note takes note of a change, which is to be written within keepSoon where soon is set.
+func (k *keeper) note(soon bool) {
 	k.changed.Store(true)
-	if client.Net.Listener == nearID && len(packet.Payload) > 0 {
+	if !soon {
 		return
 	}
 	select {
@@ -83,29 +78,18 @@ func (k *keeper) OnRetainMessage(client *mochi.Client, packet packets.Packet, _ 
 // load reads the retained messages from the file. A file that cannot be read is set aside, and the broker
 // starts without its messages. The error means that the file could not be set aside.
 func (k *keeper) load(now time.Time) error {
-	data, err := os.ReadFile(k.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var file keptFile
-	if err == nil {
-		if err = json.Unmarshal(data, &file); err == nil && file.Version != keptVersion {
-			err = fmt.Errorf("it has version %d, this program reads version %d", file.Version, keptVersion)
-		}
-	}
-
+	messages, err := readKept(k.path)
 	if err != nil {
-		aside := k.path + ".unreadable"
-		if rename := os.Rename(k.path, aside); rename != nil {
-			return fmt.Errorf("embedded MQTT broker: retained messages: %w; and it cannot be set aside: %w",
+		if rename := os.Rename(k.path, k.path+unreadable); rename != nil {
+			return fmt.Errorf("embedded MQTT broker: retained messages: %w; the file cannot be set aside: %w",
 				err, rename)
 		}
 		k.log.Error("the embedded MQTT broker's retained messages cannot be read and were set aside; "+
-			"what other clients had retained is lost", "file", aside, "error", err)
+			"what other clients had retained is lost", "file", k.path+unreadable, "error", err)
 		return nil
 	}
 
-	for _, m := range file.Messages {
+	for _, m := range messages {
 		if m.Expires > 0 && m.Expires <= now.Unix() {
 			continue
 		}
@@ -118,10 +102,67 @@ func (k *keeper) load(now time.Time) error {
 	return nil
 }
 
+// readKept reads the file with the retained messages, one after the other: as a whole they would take three
+// times their size in memory. No file is no error.
+func readKept(path string) ([]keptMessage, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() // it was only read
+	from := json.NewDecoder(bufio.NewReader(file))
+	var version int
+	var messages []keptMessage
+	_, err = from.Token() // {
+	for err == nil && from.More() {
+		var key json.Token
+		if key, err = from.Token(); err != nil {
+			break
+		}
+		switch key {
+		case "version":
+			err = from.Decode(&version)
+		case "messages":
+			messages, err = decodeMessages(from)
+		default:
+			err = fmt.Errorf("it has the key %v", key)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if version != keptVersion {
+		return nil, fmt.Errorf("it has version %d, this program reads version %d", version, keptVersion)
+	}
+	_, err = from.Token() // }
+	return messages, err
+}
+
+// decodeMessages decodes a list of messages.
+func decodeMessages(from *json.Decoder) ([]keptMessage, error) {
+	var messages []keptMessage
+	if _, err := from.Token(); err != nil { // [
+		return nil, err
+	}
+	for from.More() {
+		var m keptMessage
+		if err := from.Decode(&m); err != nil {
+			return nil, err
+		}
+		messages = append(messages, m)
+	}
+	_, err := from.Token() // ]
+	return messages, err
+}
+
 // run writes changes to the disk until ctx ends.
 func (k *keeper) run(ctx context.Context) {
 	later := time.NewTicker(keepLater)
 	defer later.Stop()
+	var written time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -131,42 +172,51 @@ func (k *keeper) run(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(keepSoon):
+			case <-time.After(max(keepSoon, keepBetween-time.Since(written))):
 			}
 		}
-		k.save()
+		if k.save() {
+			written = time.Now()
+		}
 	}
 }
 
-// save writes the messages where they have changed. It logs a failure once; the next save tries again.
-func (k *keeper) save() {
+// save writes the messages where they have changed, and reports whether it tried to. It logs a failure once;
+// the next save tries again.
+func (k *keeper) save() bool {
 	if !k.changed.Swap(false) {
-		return
+		return false
 	}
 	err := k.write()
 	if err == nil {
 		k.failed = ""
-		return
+		return true
 	}
 	k.changed.Store(true)
 	if err.Error() != k.failed {
 		k.failed = err.Error()
 		k.log.Error("the embedded MQTT broker cannot keep its retained messages over a restart", "error", err)
 	}
+	return true
 }
 
-// write replaces the file with the messages as they are now.
+// write replaces the file with the messages as they are now. They are encoded one by one: as a whole they
+// would take three times their size in memory.
 func (k *keeper) write() error {
-	file := keptFile{Version: keptVersion, Messages: []keptMessage{}}
-	for topic, m := range k.retained.all(time.Now()) {
-		file.Messages = append(file.Messages, keptMessage{
-			Topic: topic, Payload: m.payload, QoS: m.qos, Expires: m.expires,
-		})
+	kept := k.retained.all(time.Now())
+	var data bytes.Buffer
+	fmt.Fprintf(&data, `{"version":%d,"messages":[`, keptVersion)
+	lines := json.NewEncoder(&data)
+	for i, topic := range slices.Sorted(maps.Keys(kept)) {
+		if i > 0 {
+			data.WriteByte(',')
+		}
+		m := kept[topic]
+		err := lines.Encode(keptMessage{Topic: topic, Payload: m.payload, QoS: m.qos, Expires: m.expires})
+		if err != nil {
+			return err
+		}
 	}
-	slices.SortFunc(file.Messages, func(a, b keptMessage) int { return strings.Compare(a.Topic, b.Topic) })
-	data, err := json.Marshal(file)
-	if err != nil {
-		return err
-	}
-	return wholefile.Write(k.path, data)
+	data.WriteString("]}\n")
+	return wholefile.Write(k.path, data.Bytes())
 }

@@ -28,15 +28,25 @@ type listener struct {
 	id      string
 	socket  net.Listener // nil where connections come from take alone
 	server  *mochi.Server
-	clients sync.WaitGroup // one for each connection
+	log     *slog.Logger
+	left    func(*boundedConn) // told when mochi has done with a connection
+	reading *allowance         // for all connections; nil where what they send is not limited
+	clients sync.WaitGroup     // one for each connection
 
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
 	closed bool
 }
 
-func newListener(id string, socket net.Listener, server *mochi.Server) *listener {
-	return &listener{id: id, socket: socket, server: server, conns: make(map[net.Conn]struct{})}
+func newListener(id string, socket net.Listener, sessions *sessions) *listener {
+	l := &listener{
+		id: id, socket: socket, server: sessions.server, left: sessions.left, log: sessions.log,
+		conns: make(map[net.Conn]struct{}),
+	}
+	if socket != nil {
+		l.reading = &allowance{left: maxReading}
+	}
+	return l
 }
 
 // ID returns the identifier that mochi notes for each client of the listener.
@@ -89,9 +99,11 @@ func (l *listener) take(conn net.Conn) bool {
 	_ = conn.SetDeadline(time.Now().Add(connectTimeout))
 	l.conns[conn] = struct{}{}
 	l.clients.Go(func() {
+		bounded := newBoundedConn(conn, l.reading, l.log)
 		// The error says how the connection ended, which mochi has logged.
-		_ = l.server.EstablishConnection(l.id, conn)
-		_ = conn.Close()
+		_ = l.server.EstablishConnection(l.id, bounded)
+		_ = bounded.Close()
+		l.left(bounded)
 		l.mu.Lock()
 		delete(l.conns, conn)
 		l.mu.Unlock()
@@ -118,13 +130,24 @@ func (l *listener) Close(listeners.CloseFn) {
 	timeout := time.AfterFunc(closeTimeout, l.cut)
 	for _, client := range l.server.Clients.GetAll() {
 		if client.Net.Listener == l.id && !client.Closed() {
-			_ = l.server.DisconnectClient(client, packets.ErrServerShuttingDown)
+			disconnect(l.server, client, packets.ErrServerShuttingDown)
 		}
 	}
 	timeout.Stop()
 	l.cut()
 	// Mochi waits for its own count of clients next, which must not happen while the first client is counted.
 	l.clients.Wait()
+}
+
+// disconnect ends the connection of a client, and says why where it speaks MQTT 5. A client of MQTT 3 takes a
+// DISCONNECT from a server for a mistake, after which some do not connect again (mosquitto_sub among them).
+func disconnect(server *mochi.Server, client *mochi.Client, why packets.Code) {
+	if client.Properties.ProtocolVersion < 5 {
+		client.Stop(why)
+		return
+	}
+	// The error is the reason again, or that the connection is closed already.
+	_ = server.DisconnectClient(client, why)
 }
 
 // cut closes all connections.

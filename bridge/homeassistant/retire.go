@@ -19,6 +19,28 @@ func IsDongle(payload []byte) bool {
 	return is
 }
 
+// Outline returns what Retire and IsDongle look at in the payload of a document, which is a tenth of it. A
+// payload that is no document comes back as it is.
+func Outline(payload []byte) []byte {
+	var d struct {
+		Components map[string]map[string]json.RawMessage `json:"components"`
+	}
+	if json.Unmarshal(payload, &d) != nil {
+		return payload
+	}
+	for name, c := range d.Components {
+		outlined := make(map[string]json.RawMessage)
+		if platform, has := c["platform"]; has {
+			outlined["platform"] = platform
+		}
+		if len(c) > 1 { // more than a removal
+			outlined["more"] = json.RawMessage("true")
+		}
+		d.Components[name] = outlined
+	}
+	return contract.Marshal(d)
+}
+
 // Retire returns next with a removal for each component that the document before it had and next does not
 // have. A removal is a component with its platform alone. Without it Home Assistant keeps the entity, also
 // when newer documents do not mention it. previous is the payload of the document before, as it is retained

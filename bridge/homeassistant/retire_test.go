@@ -1,6 +1,7 @@
 package homeassistant_test
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,6 +46,13 @@ func TestRetire(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			got, ok := homeassistant.Retire(test.previous, next)
+			outline := homeassistant.Outline(test.previous)
+			if short, okShort := homeassistant.Retire(outline, next); okShort != ok || !bytes.Equal(short.Payload, got.Payload) {
+				t.Errorf("by its outline %s: %v, %s", outline, okShort, short.Payload)
+			}
+			if len(test.previous) > 1000 && len(outline) > len(test.previous)/4 {
+				t.Errorf("the outline has %d bytes of %d", len(outline), len(test.previous))
+			}
 			if ok != (test.gone != nil) {
 				t.Errorf("retired: %t", ok)
 			}

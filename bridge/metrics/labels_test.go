@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/zigate-ota/zigate-ota/bridge/broker"
 	"github.com/zigate-ota/zigate-ota/bridge/metrics"
 	"github.com/zigate-ota/zigate-ota/bridge/mqttclient"
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -107,6 +108,8 @@ func TestClosedSets(t *testing.T) {
 		{"frame errors", "serial_frame_errors_total", "reason", zigate.FrameErrorReasons(), (*metrics.Metrics).FrameError},
 		{"dropped messages", "mqtt_outbox_dropped_total", "reason", text(mqttclient.DropReasons()),
 			func(m *metrics.Metrics, v string) { m.OutboxDropped(v, 1) }},
+		{"messages that the broker dropped", "broker_dropped_total", "reason", text(broker.DropReasons()),
+			func(m *metrics.Metrics, v string) { m.BrokerDropped(broker.DropReason(v), 1) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 const namespace = "zigate_ota"
 
 // Metrics holds all metrics, by their subjects. It satisfies zigate.Observer, share.Observer,
-// otasvc.Observer, bridge.Observer and mqttclient.Observer. Its methods may be called from any goroutine.
-// Those of the block path take no lock and allocate nothing.
+// otasvc.Observer, bridge.Observer, mqttclient.Observer and the Observer of the embedded broker. Its methods
+// may be called from any goroutine. Those of the block path take no lock and allocate nothing.
 type Metrics struct {
 	registry *prometheus.Registry
 
@@ -23,6 +23,7 @@ type Metrics struct {
 	serving   *serving
 	upgrading *upgrading
 	broker    *broker
+	embedded  *embedded
 	devices   devices
 }
 
@@ -36,6 +37,7 @@ func New(version, commit string) *Metrics {
 		serving:   newServing(),
 		upgrading: newUpgrading(),
 		broker:    newBroker(),
+		embedded:  newEmbedded(),
 	}
 	info := newGaugeVec("build_info", "Always 1; the labels say which build this is.", "version", "commit",
 		"goversion")
@@ -50,6 +52,7 @@ func New(version, commit string) *Metrics {
 	m.registry.MustRegister(m.serving.collectors()...)
 	m.registry.MustRegister(m.upgrading.collectors()...)
 	m.registry.MustRegister(m.broker.collectors()...)
+	m.registry.MustRegister(m.embedded.collectors()...)
 	return m
 }
 

@@ -120,6 +120,8 @@ func TestNames(t *testing.T) {
 		"block_bytes_total COUNTER",
 		"block_requests_total COUNTER result",
 		"block_response_seconds HISTOGRAM",
+		"broker_clients_cut_total COUNTER",
+		"broker_dropped_total COUNTER reason",
 		"build_info GAUGE commit goversion version",
 		"commands_total COUNTER operation status",
 		"delivery_failures_total COUNTER",

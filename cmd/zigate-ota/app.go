@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -157,7 +158,7 @@ func (a *app) addClient(meters *metrics.Metrics) error {
 	}
 	options.Subscriptions = a.subscriptions(discovered)
 	if a.cfg.MQTT.Embedded() {
-		options.OpenConnection = a.addBroker()
+		options.OpenConnection = a.addBroker(meters)
 	}
 	if a.cfg.MQTT.Frames {
 		options.OutboxLimit = mqttclient.OutboxLimit + bridge.FramesInOutbox
@@ -197,12 +198,16 @@ func (a *app) subscriptions(discovered string) []mqttclient.Subscription {
 }
 
 // addBroker makes the embedded broker, and returns how a connection to it is opened.
-func (a *app) addBroker() func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+func (a *app) addBroker(meters *metrics.Metrics) func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 	a.broker = broker.New(broker.Options{
 		Addr:         string(a.cfg.Broker.Addr),
 		Username:     a.cfg.MQTT.Username.Reveal(),
 		Password:     a.cfg.MQTT.Password.Reveal(),
+		ServiceID:    cmp.Or(a.cfg.MQTT.ClientID, mqttclient.DefaultClientID(a.cfg.MQTT.BaseTopic)),
 		RetainedFile: filepath.Join(a.cfg.StateDir, "retained.json"),
+		SessionsFile: filepath.Join(a.cfg.StateDir, "sessions.jsonl"),
+		Value:        func(topic string) ([]byte, bool) { return a.client.Value(topic) },
+		Observer:     meters,
 		Logger:       a.log,
 	})
 	return func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {

@@ -40,19 +40,22 @@ func TestPromisesAreKept(t *testing.T) {
 		name       string
 		signal     syscall.Signal
 		brokerAway bool
+		embedded   bool // the broker is the service's own, and ends with it
 	}{
-		{"killed", syscall.SIGKILL, true},
-		{"stopped", syscall.SIGTERM, false},
-		{"stopped, without a broker", syscall.SIGTERM, true},
+		{"killed", syscall.SIGKILL, true, false},
+		{"stopped", syscall.SIGTERM, false, false},
+		{"stopped, without a broker", syscall.SIGTERM, true, false},
+		{"killed, with the embedded broker", syscall.SIGKILL, false, true},
+		{"stopped, with the embedded broker", syscall.SIGTERM, false, true},
 	} {
 		t.Run(how.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPromiseTest(t)
+			p := newPromiseTest(t, how.embedded)
 			for round := range kills(t) {
 				p.round(round, how.signal, how.brokerAway && round%3 == 2)
 			}
-			p.service = p.broker.service(p.dir, p.dongle)
-			p.check(how.signal == syscall.SIGTERM, !how.brokerAway)
+			p.start()
+			p.check(how.signal == syscall.SIGTERM, !how.brokerAway && !how.embedded)
 		})
 	}
 }
@@ -61,7 +64,8 @@ func TestPromisesAreKept(t *testing.T) {
 type promiseTest struct {
 	t           *testing.T
 	r           *rand.Rand
-	broker      *mosquitto
+	broker      *mosquitto // nil for the embedded one
+	addr        string     // of the embedded broker
 	consumer    mqtt.Client
 	heard       *journal[published]
 	images      string // the URL below which images are fetched slowly
@@ -70,7 +74,7 @@ type promiseTest struct {
 	asked       []string // transactions
 }
 
-func newPromiseTest(t *testing.T) *promiseTest {
+func newPromiseTest(t *testing.T, embedded bool) *promiseTest {
 	t.Helper()
 	images := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var version uint32
@@ -84,11 +88,19 @@ func newPromiseTest(t *testing.T) *promiseTest {
 	}))
 	t.Cleanup(images.Close)
 	p := &promiseTest{
-		t: t, r: rand.New(rand.NewPCG(uint64(len(t.Name())), 7)), broker: newMosquitto(t, "allow_anonymous true", "persistence true", "persistence_location "+t.TempDir()+"/"),
-		heard: newHeard(t), images: images.URL, dir: t.TempDir(),
+		t: t, r: rand.New(rand.NewPCG(uint64(len(t.Name())), 7)), heard: newHeard(t), images: images.URL, dir: t.TempDir(),
 		dongle: simulation(t, "--tcp", "127.0.0.1:0", "--speed", "40"),
 	}
-	p.consumer = mqtt.NewClient(mqtt.NewClientOptions().AddBroker(p.broker.url()).SetClientID("consumer").SetCleanSession(false).
+	var url string
+	if embedded {
+		p.addr = freePort(t)
+		url = "tcp://" + p.addr
+		p.start()
+	} else {
+		p.broker = newMosquitto(t, "allow_anonymous true", "persistence true", "persistence_location "+t.TempDir()+"/")
+		url = p.broker.url()
+	}
+	p.consumer = mqtt.NewClient(mqtt.NewClientOptions().AddBroker(url).SetClientID("consumer").SetCleanSession(false).
 		SetConnectRetry(true).SetConnectRetryInterval(100 * time.Millisecond).SetMaxReconnectInterval(200 * time.Millisecond).
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
 			p.heard.add(published{m.Topic(), string(m.Payload()), m.Retained()})
@@ -103,7 +115,20 @@ func newPromiseTest(t *testing.T) *promiseTest {
 		}
 	}
 	t.Cleanup(func() { p.consumer.Disconnect(0) })
+	if embedded {
+		p.end(p.service, syscall.SIGTERM)
+	}
 	return p
+}
+
+// start starts the service.
+func (p *promiseTest) start() {
+	if p.broker != nil {
+		p.service = p.broker.service(p.dir, p.dongle)
+		return
+	}
+	env := environ(p.dir, "ZIGATE_OTA_BROKER_ADDR="+p.addr, "ZIGATE_OTA_DONGLE="+p.dongle)
+	p.service = start(p.t, env, programPath(p.t), "serve")
 }
 
 // ask makes a request. It waits for the broker to have it.
@@ -124,7 +149,7 @@ func (p *promiseTest) ask(operation string, request map[string]any) {
 // round starts the service, asks it for something, and ends it at some moment.
 func (p *promiseTest) round(n int, signal syscall.Signal, brokerAway bool) {
 	p.t.Helper()
-	p.service = p.broker.service(p.dir, p.dongle)
+	p.start()
 	if n == 0 { // from then on its session at the broker keeps requests
 		p.heard.await(p.t, "the service", func(m published) bool { return m.Topic == "zigate-ota/status" && m.Payload == "online" })
 	}

@@ -1,0 +1,699 @@
+package broker_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zigate-ota/zigate-ota/bridge/broker"
+)
+
+// counts is an observer.
+type counts struct {
+	mu      sync.Mutex
+	cut     int
+	dropped map[broker.DropReason]int
+}
+
+func (c *counts) BrokerClientCut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut++
+}
+
+func (c *counts) BrokerDropped(reason broker.DropReason, messages int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dropped == nil {
+		c.dropped = map[broker.DropReason]int{}
+	}
+	c.dropped[reason] += messages
+}
+
+func (c *counts) get() (int, map[broker.DropReason]int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cut, c.dropped
+}
+
+// deaf connects a client that subscribes to everything and does not read afterwards.
+func deaf(t *testing.T, conn net.Conn, id string, qos byte, clean bool) {
+	t.Helper()
+	hello := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
+	hello.ProtocolName, hello.ProtocolVersion, hello.ClientIdentifier, hello.CleanSession = "MQTT", 4, id, clean
+	if err := hello.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	all := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
+	all.Topics, all.Qoss, all.MessageID = []string{"#"}, []byte{qos}, 1
+	if err := all.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // CONNACK, SUBACK
+		if _, err := packets.ReadPacket(conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// resume connects a client that keeps its session, and returns what it gets as "topic=payload".
+func resume(t *testing.T, open mqtt.OpenConnectionFunc, id string) (mqtt.Client, chan string) {
+	t.Helper()
+	got := make(chan string, 10_000)
+	o := mqtt.NewClientOptions().AddBroker("tcp://test").SetClientID(id).SetProtocolVersion(4).SetAutoReconnect(false).
+		SetCleanSession(false).SetCustomOpenConnectionFn(open).
+		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { got <- m.Topic() + "=" + string(m.Payload()) })
+	c := mqtt.NewClient(o)
+	wait(t, c.Connect())
+	return c, got
+}
+
+// take returns the next n values.
+func take(t *testing.T, from chan string, n int) []string {
+	t.Helper()
+	var got []string
+	for range n {
+		select {
+		case s := <-from:
+			got = append(got, s)
+		case <-time.After(20 * time.Second):
+			t.Fatalf("only %q came", got)
+		}
+	}
+	return got
+}
+
+// A client that does not read is cut off, whatever keep-alive it asked for, and nobody waits for it: neither
+// who publishes nor who reads.
+func TestClientThatDoesNotRead(t *testing.T) {
+	for qos := range byte(3) {
+		for name, size := range map[string]int{"many small": 2_000, "few large": 250_000} {
+			t.Run(fmt.Sprintf("QoS %d, %s", qos, name), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var seen counts
+					b, stop := start(t, broker.Options{Observer: &seen})
+					conn, err := b.Dial()
+					if err != nil {
+						t.Fatal(err)
+					}
+					deaf(t, conn, "deaf", qos, true)
+					reader := mustConnect(t, inside(b), "reader")
+					var arrived sync.WaitGroup
+					wait(t, reader.Subscribe("#", 1, func(mqtt.Client, mqtt.Message) { arrived.Done() }))
+					publisher := mustConnect(t, inside(b), "publisher")
+					begun := time.Now()
+					messages := 6_000_000 / size
+					arrived.Add(messages)
+					for range messages {
+						wait(t, publisher.Publish("a", 1, false, make([]byte, size)))
+					}
+					arrived.Wait()
+					if took := time.Since(begun); took > 30*time.Second {
+						t.Errorf("others waited for %v", took)
+					}
+					time.Sleep(20 * time.Second)
+					arrived.Add(1)
+					wait(t, publisher.Publish("a", 1, false, make([]byte, size)))
+					arrived.Wait()
+					time.Sleep(time.Second)
+					if cut, _ := seen.get(); cut != 1 {
+						t.Errorf("cut off: %d, want 1", cut)
+					}
+					reader.Disconnect(100)
+					publisher.Disconnect(100)
+					conn.Close()
+					stop()
+				})
+			})
+		}
+	}
+}
+
+// What waits for a client that is away is bounded: what is too much is dropped, counted and told of once. The
+// rest comes in order.
+func TestQueueFull(t *testing.T) {
+	var log bytes.Buffer
+	var seen counts
+	b, stop := start(t, broker.Options{Observer: &seen, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	away, _ := resume(t, inside(b), "away")
+	wait(t, away.Subscribe("#", 1, nil))
+	away.Disconnect(100)
+	publisher := mustConnect(t, inside(b), "publisher")
+	filler := strings.Repeat("x", 100_000)
+	const messages = 20
+	for i := range messages {
+		wait(t, publisher.Publish("a", 1, false, fmt.Sprint(i, " ", filler)))
+	}
+	_, dropped := seen.get()
+	lost := dropped[broker.DroppedQueueFull]
+	if lost < 8 || lost > 12 {
+		t.Fatalf("dropped %v, want what is beyond 1 MiB", dropped)
+	}
+	away, got := resume(t, inside(b), "away")
+	for i, s := range take(t, got, messages-lost) {
+		if !strings.HasPrefix(s, fmt.Sprintf("a=%d ", i)) {
+			t.Fatalf("message %d is %.10s", i, s)
+		}
+	}
+	wait(t, publisher.Publish("a", 1, false, "later"))
+	if s := take(t, got, 1); s[0] != "a=later" {
+		t.Errorf("then came %.10s", s[0])
+	}
+	away.Disconnect(100)
+	publisher.Disconnect(100)
+	stop()
+	if n := strings.Count(log.String(), "queue of a client is full"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, log.String())
+	}
+}
+
+// All queues together are bounded too.
+func TestAllQueues(t *testing.T) {
+	var seen counts
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0", Observer: &seen})
+	const sessions, each = 11, 9
+	for i := range sessions {
+		c, _ := resume(t, overTCP(b), fmt.Sprint("away", i))
+		wait(t, c.Subscribe(fmt.Sprint("to", i), 1, nil))
+		c.Disconnect(100)
+	}
+	publisher := mustConnect(t, overTCP(b), "publisher")
+	for i := range sessions {
+		for range each {
+			wait(t, publisher.Publish(fmt.Sprint("to", i), 1, false, make([]byte, 100_000)))
+		}
+	}
+	_, dropped := seen.get()
+	if n := dropped[broker.DroppedMemory]; n != 2*each {
+		t.Errorf("dropped %v, want the longest queues", dropped)
+	}
+	c, got := resume(t, overTCP(b), "away10")
+	take(t, got, each)
+	c.Disconnect(100)
+	publisher.Disconnect(100)
+	stop()
+}
+
+// A client that publishes and is published to with the same packet identifiers loses nothing.
+func TestPacketIdentifiersOfBothDirections(t *testing.T) {
+	b, stop := start(t, broker.Options{})
+	c, got := resume(t, inside(b), "both")
+	wait(t, c.Subscribe("#", 1, nil))
+	const messages = 300
+	for i := range messages {
+		c.Publish("a", 1, false, fmt.Sprint(i))
+	}
+	for i, s := range take(t, got, messages) {
+		if s != fmt.Sprint("a=", i) {
+			t.Fatalf("message %d is %s", i, s)
+		}
+	}
+	c.Disconnect(100)
+	stop()
+}
+
+// What a consumer with a session misses over a restart comes afterwards: after a clean stop, and after a kill
+// everything of which the publisher got the acknowledgement. What it has acknowledged does not come again.
+func TestSessionOverRestart(t *testing.T) {
+	for _, end := range []string{"stop", "kill"} {
+		t.Run(end, func(t *testing.T) {
+			dir := t.TempDir()
+			options := broker.Options{Addr: "127.0.0.1:0", SessionsFile: filepath.Join(dir, "sessions.jsonl")}
+			b, stop := start(t, options)
+			consumer, got := resume(t, overTCP(b), "consumer")
+			wait(t, consumer.Subscribe("a/+", 1, nil))
+			publisher := mustConnect(t, inside(b), "service")
+			wait(t, publisher.Publish("a/seen", 1, false, "1"))
+			take(t, got, 1)
+			consumer.Disconnect(100)
+			want := []string{}
+			for i := range 100 {
+				token := publisher.Publish("a/missed", 1, false, fmt.Sprint(i))
+				want = append(want, fmt.Sprint("a/missed=", i))
+				if i == 99 {
+					wait(t, token)
+				}
+			}
+			wait(t, publisher.Publish("b/other", 1, false, "1"))
+			after := options
+			if end == "kill" {
+				after.SessionsFile = filepath.Join(dir, "as-killed.jsonl")
+				data, err := os.ReadFile(options.SessionsFile)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(after.SessionsFile, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			publisher.Disconnect(100)
+			stop()
+
+			b, stop = start(t, after)
+			consumer, got = resume(t, overTCP(b), "consumer")
+			if diff := cmp.Diff(want, take(t, got, len(want))); diff != "" {
+				t.Errorf("after the restart (-want +got):\n%s", diff)
+			}
+			publisher = mustConnect(t, inside(b), "service")
+			wait(t, publisher.Publish("a/new", 1, false, "1"))
+			if s := take(t, got, 1); s[0] != "a/new=1" {
+				t.Errorf("the subscription is gone: %s", s[0])
+			}
+			consumer.Disconnect(100)
+			publisher.Disconnect(100)
+			stop()
+
+			b, stop = start(t, after)
+			consumer, got = resume(t, overTCP(b), "consumer")
+			wait(t, consumer.Publish("a/last", 1, false, "1"))
+			if s := take(t, got, 1); s[0] != "a/last=1" {
+				t.Errorf("comes again: %s", s[0])
+			}
+			consumer.Disconnect(100)
+			stop()
+		})
+	}
+}
+
+// For clients that are there and read nothing is written, and nobody waits.
+func TestSessionCostsNoWrites(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.jsonl")
+	synctest.Test(t, func(t *testing.T) {
+		b, stop := start(t, broker.Options{SessionsFile: path})
+		consumer, got := resume(t, inside(b), "consumer")
+		wait(t, consumer.Subscribe("#", 1, nil))
+		publisher := mustConnect(t, inside(b), "service")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := os.Remove(path); err != nil {
+			t.Errorf("the session itself is not on the disk: %v", err)
+		}
+		begun := time.Now()
+		for i := range 1000 {
+			wait(t, publisher.Publish("a", 1, false, fmt.Sprint(i)))
+		}
+		if took := time.Since(begun); took > 0 {
+			t.Errorf("the publisher waited for %v", took)
+		}
+		take(t, got, 1000)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if _, err := os.Stat(path); err == nil {
+			t.Error("it was written")
+		}
+		consumer.Disconnect(100)
+		publisher.Disconnect(100)
+		stop()
+	})
+}
+
+// What makes no sense in a file with sessions is left out and costs nothing else; a newer file is set aside;
+// one that cannot be written stops nobody.
+func TestSessionsFileBroken(t *testing.T) {
+	const (
+		version  = `{"version":1}` + "\n"
+		consumer = `{"session":{"clientId":"consumer","protocol":4,"subscriptions":[{"filter":"a","qos":1}]}}` + "\n"
+		one      = `{"message":{"clientId":"consumer","number":1,"topic":"a","payload":"MQ==","qos":1}}` + "\n"
+		two      = `{"message":{"clientId":"consumer","number":2,"topic":"b","payload":"Mg==","qos":1}}` + "\n"
+		left     = "make no sense"
+	)
+	tests := []struct {
+		name, content, told string
+		want                []string // what the consumer gets first
+	}{
+		{name: "good", content: version + consumer + one + two, want: []string{"a=1", "b=2"}},
+		{name: "empty"},
+		{name: "newer", content: `{"version":2}` + "\n" + consumer + one, told: "version 2"},
+		{name: "no version", content: consumer + one, want: []string{"a=1"}},
+		{name: "killed while it was written", content: version + consumer + one + two[:40], want: []string{"a=1"}},
+		{name: "a bad line", content: version + consumer + "{{{\n" + two, told: left, want: []string{"b=2"}},
+		{name: "a bad number", content: version + consumer + strings.Replace(one, "1", "x", 1) + two, told: left, want: []string{"b=2"}},
+		{name: "no identifier", content: version + `{"session":{"protocol":4}}` + "\n" + consumer + one, told: left, want: []string{"a=1"}},
+		{name: "messages of nobody", content: version + one},
+		{name: "taken", content: version + consumer + one + two + `{"taken":[1]}` + "\n", want: []string{"b=2"}},
+		{name: "over", content: version + consumer + one + two + `{"over":"consumer"}` + "\n"},
+		{name: "over, and again", content: version + consumer + one + `{"over":"consumer"}` + "\n" + consumer + two, want: []string{"b=2"}},
+		{
+			name: "what no client could send",
+			content: version + strings.ReplaceAll(consumer, `{"filter":"a","qos":1}`, `{"filter":"a/#/b","qos":1},{"filter":"b","qos":9}`) +
+				strings.ReplaceAll(one, `"a"`, `"#"`) + strings.ReplaceAll(one, `"qos":1`, `"qos":1,"expires":1000`) + two,
+			want: []string{"b=2"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "sessions.jsonl")
+			if err := os.WriteFile(path, []byte(tt.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			options := broker.Options{SessionsFile: path, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+			for range 2 { // the second time from what the first one wrote
+				_, stop := start(t, options)
+				stop()
+				if told := log.String(); !strings.Contains(told, tt.told) || tt.told == "" && strings.Contains(told, "sessions") {
+					t.Errorf("told:\n%s", told)
+				}
+				tt.told = ""
+				log.Reset()
+			}
+			b, stop := start(t, options)
+			c, got := resume(t, inside(b), "consumer")
+			wait(t, c.Subscribe("last", 1, nil))
+			wait(t, c.Publish("last", 1, false, ""))
+			if diff := cmp.Diff(append(tt.want, "last="), take(t, got, len(tt.want)+1)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			c.Disconnect(100)
+			stop()
+		})
+	}
+	t.Run("no folder", func(t *testing.T) {
+		var log bytes.Buffer
+		path := filepath.Join(t.TempDir(), "none", "sessions.jsonl")
+		b, stop := start(t, broker.Options{SessionsFile: path, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		c, _ := resume(t, inside(b), "consumer")
+		wait(t, c.Subscribe("#", 1, nil))
+		c.Disconnect(100)
+		publisher := mustConnect(t, inside(b), "publisher")
+		for range 3 {
+			wait(t, publisher.Publish("a", 1, false, "1"))
+		}
+		publisher.Disconnect(100)
+		stop()
+		if n := strings.Count(log.String(), "cannot keep its sessions"); n != 1 {
+			t.Errorf("told %d times:\n%s", n, log.String())
+		}
+	})
+}
+
+// Others than the service cannot retain without bound; the service can, and what is cleared makes room.
+func TestRetainedBound(t *testing.T) {
+	var log bytes.Buffer
+	var seen counts
+	b, stop := start(t, broker.Options{
+		Addr: "127.0.0.1:0", Observer: &seen, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	service, other := mustConnect(t, inside(b), "service"), mustConnect(t, overTCP(b), "other")
+	for i := range 100 {
+		wait(t, other.Publish(fmt.Sprint("other/", i), 1, true, make([]byte, 100_000)))
+		wait(t, service.Publish(fmt.Sprint("service/", i), 1, true, make([]byte, 100_000)))
+	}
+	_, dropped := seen.get()
+	refused := dropped[broker.DroppedRetainedFull]
+	if refused < 10 || refused > 20 {
+		t.Errorf("not retained: %v, want what is beyond 8 MiB", dropped)
+	}
+	if got := len(kept(t, inside(b))); got != 200-refused {
+		t.Errorf("%d are kept, want all but %d", got, refused)
+	}
+	wait(t, other.Publish("other/0", 1, true, ""))
+	wait(t, other.Publish("other/new", 1, true, make([]byte, 1000)))
+	if got := len(kept(t, inside(b))); got != 200-refused {
+		t.Errorf("%d are kept after one was cleared and one came", got)
+	}
+	service.Disconnect(100)
+	other.Disconnect(100)
+	stop()
+	if n := strings.Count(log.String(), "not retained"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, log.String())
+	}
+}
+
+// A client whose older connection ends at the same moment as it comes back is not forgotten: it gets what is
+// published afterwards.
+func TestTakeover(t *testing.T) {
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
+	publisher := mustConnect(t, overTCP(b), "publisher")
+	for i := range 300 {
+		older := mustConnect(t, overTCP(b), "client")
+		var ended sync.WaitGroup
+		ended.Go(func() { older.Disconnect(0) })
+		newer := mustConnect(t, overTCP(b), "client")
+		got := make(chan string, 1)
+		wait(t, newer.Subscribe("a", 1, func(_ mqtt.Client, m mqtt.Message) { got <- string(m.Payload()) }))
+		wait(t, publisher.Publish("a", 1, false, fmt.Sprint(i)))
+		if s := take(t, got, 1); s[0] != fmt.Sprint(i) {
+			t.Fatalf("got %s, want %d", s[0], i)
+		}
+		newer.Disconnect(0)
+		ended.Wait()
+	}
+	publisher.Disconnect(100)
+	stop()
+}
+
+// Of many connections with one client identifier one stays, and gets what is published.
+func TestManyTakeovers(t *testing.T) {
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
+	publisher := mustConnect(t, overTCP(b), "publisher")
+	got := make(chan string, 100)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			o := mqtt.NewClientOptions().AddBroker("tcp://test").SetClientID("client").SetProtocolVersion(4).SetAutoReconnect(false).
+				SetCleanSession(false).SetCustomOpenConnectionFn(overTCP(b)).
+				SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { got <- string(m.Payload()) })
+			c := mqtt.NewClient(o)
+			if token := c.Connect(); token.Wait() && token.Error() == nil {
+				c.Subscribe("a", 1, nil).Wait()
+			}
+		})
+	}
+	all.Wait()
+	wait(t, publisher.Publish("a", 1, false, "1"))
+	take(t, got, 1)
+	publisher.Disconnect(100)
+	stop()
+}
+
+// What a client misses is appended to the file: a memory card takes no more than twice what there is to say.
+func TestMissedIsAppended(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.jsonl")
+	synctest.Test(t, func(t *testing.T) {
+		b, stop := start(t, broker.Options{SessionsFile: path})
+		consumer, _ := resume(t, inside(b), "consumer")
+		wait(t, consumer.Subscribe("#", 1, nil))
+		consumer.Disconnect(100)
+		publisher := mustConnect(t, inside(b), "service")
+		file := func() os.FileInfo {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info
+		}
+		publish := func() { wait(t, publisher.Publish("a", 1, false, strings.Repeat("x", 400))) }
+		publish()
+		before, written, times := file(), int64(0), 0
+		for range 1000 {
+			publish()
+			after := file()
+			written += after.Size() - before.Size()
+			if !os.SameFile(before, after) {
+				written += before.Size()
+				times++
+			}
+			before = after
+		}
+		if times > 2 || written > 2*before.Size() {
+			t.Errorf("%d bytes were written, and the file %d times anew, for one of %d bytes", written, times, before.Size())
+		}
+		// Once the consumer has taken it, little is left after a restart.
+		consumer, got := resume(t, inside(b), "consumer")
+		take(t, got, 1001)
+		time.Sleep(time.Second) // the acknowledgements come after it
+		consumer.Disconnect(100)
+		publisher.Disconnect(100)
+		stop()
+		_, stop = start(t, broker.Options{SessionsFile: path})
+		if after := file(); after.Size() > 2000 {
+			t.Errorf("%d bytes are left of %d", after.Size(), before.Size())
+		}
+		stop()
+	})
+}
+
+// Who publishes more than may wait for an acknowledgement does not keep the broker from stopping.
+func TestStopWhilePublisherWaits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.jsonl")
+	synctest.Test(t, func(t *testing.T) {
+		b, stop := start(t, broker.Options{SessionsFile: path})
+		consumer, _ := resume(t, inside(b), "consumer")
+		wait(t, consumer.Subscribe("#", 1, nil))
+		consumer.Disconnect(100)
+		conn, err := b.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		deaf(t, conn, "publisher", 0, true)
+		for i := range 1500 {
+			m := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+			m.TopicName, m.Qos, m.MessageID, m.Payload = "a", 1, uint16(i+1), []byte("1")
+			if err := m.Write(conn); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		stop()
+		conn.Close()
+	})
+}
+
+// What the properties of a message of MQTT 5 take counts, too.
+func TestPropertiesBound(t *testing.T) {
+	var seen counts
+	b, stop := start(t, broker.Options{Observer: &seen})
+	away, _ := resume(t, inside(b), "away")
+	wait(t, away.Subscribe("#", 1, nil))
+	away.Disconnect(100)
+	conn, err := b.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := []byte{0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'x'}
+	// 3,000 user properties of 7 bytes: 21,000 bytes of properties, in a packet of 21,010 bytes.
+	properties := bytes.Repeat([]byte{0x26, 0, 1, 'k', 0, 1, 'v'}, 3000)
+	message := append([]byte{0x32, 0x92, 0xa4, 0x01, 0, 1, 'a', 0, 1, 0x88, 0xa4, 0x01}, properties...)
+	message = append(message, '1', '2')
+	if _, err := conn.Write(append(hello, bytes.Repeat(message, 100)...)); err != nil {
+		t.Fatal(err)
+	}
+	for acknowledged, buffer := 0, make([]byte, 4096); acknowledged < 100; {
+		n, err := conn.Read(buffer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		acknowledged += bytes.Count(buffer[:n], []byte{packets.Puback << 4, 2, 0, 1})
+	}
+	if _, dropped := seen.get(); dropped[broker.DroppedQueueFull] < 90 {
+		t.Errorf("dropped %v, want all but what fits into 1 MiB", dropped)
+	}
+	conn.Close()
+	stop()
+}
+
+// A client of MQTT 3 is not sent a DISCONNECT, which only clients send there, neither when the broker stops nor
+// when another connection takes its place; one of MQTT 5 is, and told why.
+func TestEndOfConnection(t *testing.T) {
+	for version, want := range map[byte]byte{4: 0, 5: packets.Disconnect << 4} {
+		for _, end := range []string{"stop", "takeover"} {
+			t.Run(fmt.Sprintf("version %d, %s", version, end), func(t *testing.T) {
+				b, stop := start(t, broker.Options{})
+				conn, err := b.Dial()
+				if err != nil {
+					t.Fatal(err)
+				}
+				hello := []byte{0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', version, 2, 0, 0, 0, 1, 'x'}
+				if version == 5 {
+					hello = []byte{0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', version, 2, 0, 0, 0, 0, 1, 'x'}
+				}
+				if _, err := conn.Write(hello); err != nil {
+					t.Fatal(err)
+				}
+				buffer := make([]byte, 4096)
+				if _, err := conn.Read(buffer); err != nil { // CONNACK
+					t.Fatal(err)
+				}
+				if end == "takeover" {
+					mustConnect(t, inside(b), "x").Disconnect(100)
+				}
+				stop()
+				n, _ := conn.Read(buffer)
+				if n == 0 {
+					buffer[0] = 0
+				}
+				if buffer[0] != want {
+					t.Errorf("it was sent % x", buffer[:n])
+				}
+			})
+		}
+	}
+}
+
+// A session that nobody has come back to for a week ends, also where the broker was started meanwhile; and so
+// does that of the service under an identifier that it has no more.
+func TestSessionsEnd(t *testing.T) {
+	today := time.Now().Unix() / (24 * 60 * 60)
+	line := func(id string, near bool, seen int64) string {
+		return fmt.Sprintf(`{"session":{"clientId":%q,"near":%v,"protocol":4,"seen":%d,"subscriptions":[{"filter":"a","qos":1}]}}`+"\n", id, near, seen)
+	}
+	tests := []struct {
+		name, line, id string
+		kept           bool
+	}{
+		{"lately", line("c", false, today-6), "c", true},
+		{"long ago", line("c", false, today-9), "c", false},
+		{"in the future", line("c", false, today+9), "c", true},
+		{"the service", line("service", true, today), "service", true},
+		{"the service before", line("c", true, today), "c", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "sessions.jsonl")
+			if err := os.WriteFile(path, []byte("{\"version\":1}\n"+tt.line), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b, stop := start(t, broker.Options{SessionsFile: path, ServiceID: "service"})
+			if got := present(t, inside(b), tt.id); got != tt.kept {
+				t.Errorf("session present: %v, want %v", got, tt.kept)
+			}
+			stop()
+		})
+	}
+}
+
+// present connects a client with a session and reports whether the broker had one for it.
+func present(t *testing.T, open mqtt.OpenConnectionFunc, id string) bool {
+	t.Helper()
+	o := mqtt.NewClientOptions().AddBroker("tcp://test").SetClientID(id).SetProtocolVersion(4).SetAutoReconnect(false).
+		SetCleanSession(false).SetCustomOpenConnectionFn(open)
+	c := mqtt.NewClient(o)
+	token := c.Connect().(*mqtt.ConnectToken)
+	wait(t, token)
+	c.Disconnect(0)
+	return token.SessionPresent()
+}
+
+// There are so many sessions and no more: those that were left first make room. Who leaves at nearly the same
+// time as another may come before it.
+func TestManySessions(t *testing.T) {
+	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0"})
+	const most, more = 1024, 200
+	has := func(from, to int) (n int) {
+		for i := from; i < to; i++ {
+			if present(t, overTCP(b), fmt.Sprint("client", i)) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := has(0, most); n > 0 {
+		t.Fatalf("%d clients have a session already", n)
+	}
+	if n := has(0, most/2); n != most/2 { // these come later than the others now
+		t.Errorf("%d of %d sessions are there, though there is room", n, most/2)
+	}
+	has(most, most+more)
+	if n := has(0, most/2) + has(most/2+2*more, most+more); n != most/2+most/2-more {
+		t.Errorf("%d sessions are left of those that were left last", n)
+	}
+	if n := has(most/2, most/2+100); n > 0 {
+		t.Errorf("%d of the sessions that were left first are there", n)
+	}
+	stop()
+}
