@@ -495,6 +495,39 @@ func TestDeviceIsAskedAnewAfterItsUpgrade(t *testing.T) {
 	})
 }
 
+// A device that tells its version only when it looks for an image is upgraded while another one downloads for long: it is
+// not given up, and what it runs is known when that can be seen.
+func TestQuietDeviceIsUpgradedBesideOthers(t *testing.T) {
+	quiet := quietConfig(bulb, 3)
+	big := plugConfig()
+	big.BlockInterval = 50 * time.Millisecond
+	inHomes(t, []sim.DeviceConfig{quiet, big}, func(w *world, _ *notices) {
+		w.within(2*time.Minute, "both are known", func() bool {
+			return w.hasSaid(quiet) && w.sink.device(plug).CurrentVersion != nil
+		})
+		url, data := w.image(0x117C, 0x2201, 2, 10_000)
+		other, otherData := w.image(0x100B, 0x0112, 11, 1_500_000)
+		w.add(bulb, url)
+		w.add(plug, other)
+		w.accepted(bulb, "")
+		time.Sleep(2 * time.Second)
+		w.accepted(plug, "")
+		w.within(time.Hour, "the plug downloads, and the quiet one installs", func() bool {
+			return w.stateOf(plug) == upgrade.Downloading && w.stateOf(bulb) == upgrade.Applying
+		})
+		for _, e := range []message.IEEE{plug, bulb} {
+			if u := w.ended(6*time.Hour, e); u.State != upgrade.Succeeded {
+				w.t.Errorf("%v ended %s, reason %q", e, u.State, u.Reason)
+			}
+		}
+		w.holds(bulb, 2, data)
+		w.holds(plug, 11, otherData)
+		if r := w.sink.device(bulb); r.CurrentVersion == nil || *r.CurrentVersion != 2 || r.UpdateAvailable {
+			w.t.Errorf("the quiet one is said to run %v, update %t", r.CurrentVersion, r.UpdateAvailable)
+		}
+	})
+}
+
 // A device whose version is another one by itself is asked anew, whoever noticed, and also by a later life of the
 // service.
 func TestDeviceIsAskedAnewWhenItsVersionChanges(t *testing.T) {

@@ -252,7 +252,9 @@ func (us *upgrades) facts(d *device) upgrade.Facts {
 		Away:      us.dongle.away,
 		Addressed: d.Reachable(),
 		Slot:      us.slotFor(d),
-		QueryOnly: upgradedClient(d).ota.Mute && us.watch.shows(),
+
+		QueryOnly:   upgradedClient(d).ota.Mute,
+		QueriesShow: us.watch.shows(),
 	}
 }
 

@@ -26,9 +26,9 @@ type Facts struct {
 	Away      time.Duration // for how long upgrades have not been possible
 	Addressed bool          // the device's network address is known
 	Slot      SlotFor
-	// QueryOnly says that the device tells its version only when it looks for an image, and that this would
-	// be seen now.
-	QueryOnly bool
+	// QueryOnly says that the device tells its version only when it looks for an image, and QueriesShow that
+	// this would be seen now.
+	QueryOnly, QueriesShow bool
 }
 
 // What comes from the clock, the dongle and the service.

@@ -153,3 +153,37 @@ func TestSameVersionAgain(t *testing.T) {
 		}
 	}
 }
+
+// A device that tells its version only when it looks for an image is not given up while nobody would see that, for a
+// day at most. Once it would be seen, it has the time to do so.
+func TestVersionThatNobodySees(t *testing.T) {
+	hidden := upgrade.Facts{Connected: true, Addressed: true, Slot: upgrade.SlotOther, QueryOnly: true}
+	shown := hidden
+	shown.QueriesShow = true
+
+	l := in(upgrade.StageApplying)
+	l.f = hidden
+	if effects := l.quiet(3 * time.Hour); l.Stage() != upgrade.StageApplying || count[upgrade.MakeQuery](effects) > 0 {
+		t.Fatalf("%s after three hours, %d queries made", l.State(), count[upgrade.MakeQuery](effects))
+	}
+	l.f = shown
+	l.step(upgrade.ReadingDone{}) // of one that told nothing
+	if effects := l.quiet(10 * time.Minute); l.Ended() || count[upgrade.MakeQuery](effects) == 0 {
+		t.Errorf("%s, %d queries made", l.State(), count[upgrade.MakeQuery](effects))
+	}
+	l.step(upgrade.VersionRead{Version: newVersion})
+	if l.State() != upgrade.Succeeded {
+		t.Errorf("in the end %s", l.State())
+	}
+
+	l = in(upgrade.StageApplying)
+	l.f = hidden
+	if took := l.until(t, upgrade.StageFailed); took < 24*time.Hour || took > 25*time.Hour {
+		t.Errorf("given up after %v", took)
+	}
+	l = in(upgrade.StageApplying)
+	l.f = shown
+	if took := l.until(t, upgrade.StageFailed); took != l.p.RejoinTimeout {
+		t.Errorf("seen, and given up after %v", took)
+	}
+}

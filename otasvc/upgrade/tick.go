@@ -3,6 +3,7 @@ package upgrade
 // apply acts on what did not happen in time, so that every stage has a way out.
 func (e Tick) apply(t *transition) {
 	t.search(e.Facts)
+	t.waitForView(e.Facts)
 	if t.u.stage == StageDownloading {
 		t.watchStall() // it may have become known only now that the device sleeps
 	}
@@ -122,6 +123,17 @@ func (t *transition) notifyAgain() {
 	}
 }
 
+// waitForView has a device that tells its version only when it looks for an image not be given up while nobody
+// would see that, as others download.
+func (t *transition) waitForView(f Facts) {
+	hidden := t.u.stage == StageApplying && f.QueryOnly && !f.QueriesShow
+	if !hidden || t.now.Sub(t.u.applyingAt) > activeLimit {
+		return
+	}
+	seen := t.now.Add(t.p.RejoinTimeout)
+	t.u.deadlines.set(purposeReturned, later(t.u.deadlines.at(purposeReturned), seen))
+}
+
 // notBack gives up a device that installs.
 func (t *transition) notBack() {
 	switch {
@@ -138,7 +150,7 @@ func (t *transition) notBack() {
 func (t *transition) readVersion(f Facts) {
 	t.u.deadlines.clear(purposeReadVersion)
 	t.u.reading = true
-	if f.QueryOnly {
+	if f.QueryOnly && f.QueriesShow {
 		t.do(MakeQuery{})
 	}
 	t.do(ReadVersion{Awaited: true})
