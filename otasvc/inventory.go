@@ -34,6 +34,7 @@ type inventory struct {
 	// viewUntil is until when the dongle is to show what devices ask for.
 	viewUntil time.Time
 	blocked   bool // somebody downloads or is about to, or nobody can be asked with the dongle as it is
+	crowded   bool // somebody downloads or is about to, with a dongle that would do
 	// needsSlot says that the header slot is needed empty, also where it holds an image.
 	needsSlot bool
 	claimAt   time.Time // when to look next whether it is
@@ -41,9 +42,17 @@ type inventory struct {
 
 // awaitedWord is a device that is to say who it is, for those who wait for that.
 type awaitedWord struct {
-	tries    int       // that are left
-	deadline time.Time // for room among all notifications, and for the dongle to be ready
-	done     []func()
+	tries   int // that are left
+	waiters []waiter
+}
+
+// waiter is somebody who waits for a device's word.
+type waiter struct {
+	// until is how long at most: there may be no room among all notifications, others may download, and the
+	// dongle may not be ready.
+	until   time.Time
+	patient bool // the time for which others download does not count
+	done    func()
 }
 
 const (
@@ -76,19 +85,30 @@ const (
 )
 
 // await has a device asked who it is, unless it has just said that; done is called when it has said so, or
-// was asked in vain, or cannot be asked now.
+// was asked in vain, or cannot be asked, after a minute at most.
 func (v *inventory) await(d *device, done func()) {
+	v.wait(d, waiter{until: v.owner.now().Add(wordLimit), done: done})
+}
+
+// awaitPatiently is await for who has time: as long as the device cannot be asked because others download, it
+// waits.
+func (v *inventory) awaitPatiently(d *device, done func()) {
+	v.wait(d, waiter{until: v.owner.now().Add(wordLimit), patient: true, done: done})
+}
+
+// wait has somebody wait for a device's word.
+func (v *inventory) wait(d *device, w waiter) {
 	now := v.owner.now()
-	if now.Sub(d.Facts().QueriedAt) < queryArrives || !v.canAsk(d) {
-		done()
+	if now.Sub(d.Facts().QueriedAt) < queryArrives || !v.answers(d) {
+		w.done()
 		return
 	}
 	a := v.awaited[d.EUID()]
 	if a == nil {
-		a = &awaitedWord{tries: wordTries, deadline: now.Add(wordLimit)}
+		a = &awaitedWord{tries: wordTries}
 		v.awaited[d.EUID()] = a
 	}
-	a.done = append(a.done, done)
+	a.waiters = append(a.waiters, w)
 	v.look()
 }
 
@@ -109,12 +129,31 @@ func lacks(c client) bool {
 	return f.ManufacturerCode == nil || f.ImageType == nil || f.CurrentVersion == nil || !hardware
 }
 
-// canAsk reports whether a device can be asked now, as far as can be known: nobody downloads, and it is not
-// known to have no OTA client.
-func (v *inventory) canAsk(d *device) bool {
+// canAsk reports whether a device can be asked now, as far as can be known: it answers, and nobody downloads.
+func (v *inventory) canAsk(d *device) bool { return !v.blocked && v.answers(d) }
+
+// answers reports whether a device would answer if it was asked, as far as can be known: it is in reach, does
+// not download itself, and is not known to have no OTA client.
+func (v *inventory) answers(d *device) bool {
 	a := v.acquaintance(d, v.owner.now())
-	possible := !v.blocked && !v.owner.stopping() && v.home.knows(d)
+	possible := !v.owner.stopping() && v.home.knows(d)
 	return possible && a.Reachable && !a.Occupied && a.Client != registry.ClientNone
+}
+
+// unsaid says in a sentence that a device has not said what its OTA client is, and what helps; empty where it
+// has, or has none.
+func (v *inventory) unsaid(c client) string {
+	f := c.facts()
+	none := v.acquaintance(c.device, v.owner.now()).Client == registry.ClientNone
+	switch {
+	case f.ManufacturerCode != nil && f.ImageType != nil, none:
+		return ""
+	case v.blocked:
+		return c.device.Name() + " " + notSaid + ", and cannot be asked while others download or the dongle " +
+			"is not ready; ask again later"
+	default:
+		return c.device.Name() + " " + notSaid + "; wake it or see that it is in reach, and ask again"
+	}
 }
 
 // look has it looked again soon who is to be asked.
@@ -151,7 +190,9 @@ func (v *inventory) refused(d *device, status uint8, now time.Time) {
 
 // run asks the device that is to be asked now. quiet says that nobody downloads, and nobody is about to.
 func (v *inventory) run(quiet bool, now time.Time) {
-	v.blocked = !quiet || v.hindered()
+	hindered := v.hindered()
+	v.blocked = !quiet || hindered
+	v.crowded = !quiet && !hindered
 	v.endWaiting(now)
 	v.needsSlot = !v.blocked && len(v.home.active) > 0 && v.claimsSlot(now)
 	if v.blocked || !v.slot.state.IsCleared() {
@@ -316,7 +357,8 @@ func (v *inventory) needsView(now time.Time) bool { return now.Before(v.viewUnti
 // next is when something may be to be done although nothing happens.
 func (v *inventory) next() time.Time { return v.lookAt }
 
-// endWaiting ends the waiting for those that were asked in vain, or cannot be asked.
+// endWaiting ends the waiting for those that were asked in vain, or cannot be asked any more, and that of who
+// has waited for long enough.
 func (v *inventory) endWaiting(now time.Time) {
 	if len(v.awaited) == 0 {
 		return
@@ -327,9 +369,34 @@ func (v *inventory) endWaiting(now time.Time) {
 			continue
 		}
 		inVain := a.tries == 0 && !v.sending && !v.list.AwaitsWord(d.EUID(), now)
-		if v.blocked || inVain || now.After(a.deadline) || !d.Reachable() {
+		if inVain || !v.answers(d) {
 			v.end(d.EUID())
+			continue
 		}
+		v.endTired(d.EUID(), a, now)
+	}
+}
+
+// endTired ends the waiting of those who have waited for a device's word for long enough.
+func (v *inventory) endTired(euid message.IEEE, a *awaitedWord, now time.Time) {
+	var tired []waiter
+	for i := range a.waiters {
+		if w := &a.waiters[i]; w.patient && v.crowded {
+			w.until = now.Add(wordLimit)
+		}
+	}
+	a.waiters = slices.DeleteFunc(a.waiters, func(w waiter) bool {
+		over := now.After(w.until)
+		if over {
+			tired = append(tired, w)
+		}
+		return over
+	})
+	if len(a.waiters) == 0 {
+		delete(v.awaited, euid)
+	}
+	for _, w := range tired {
+		w.done()
 	}
 }
 
@@ -340,8 +407,8 @@ func (v *inventory) end(euid message.IEEE) {
 	if a == nil {
 		return
 	}
-	for _, done := range a.done {
-		done()
+	for _, w := range a.waiters {
+		w.done()
 	}
 }
 

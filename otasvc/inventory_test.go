@@ -2,6 +2,7 @@ package otasvc_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -637,4 +638,82 @@ func TestInventoryOverTCP(t *testing.T) {
 		d.Announce()
 		w.within(time.Minute, "the new one is known", func() bool { return w.hasSaid(joins) })
 	})
+}
+
+// While others download nobody is asked who it is. Who wants an upgrade of a device that has not said so waits until it
+// can be asked, over a crash, too; a check and an interview say why they cannot tell.
+func TestWhoHasNotSaidWhileOthersDownload(t *testing.T) {
+	inHomes(t, []sim.DeviceConfig{plugConfig()}, func(w *world, _ *notices) {
+		w.met(plug)
+		other, otherData := w.image(0x100B, 0x0112, 11, 200_000)
+		w.add(plug, other)
+		w.accepted(plug, "")
+		w.within(10*time.Minute, "the plug downloads", func() bool { return w.stateOf(plug) == upgrade.Downloading })
+		d, err := w.sim.AddDevice(quietConfig(bulb, 3))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		d.Announce()
+		w.within(time.Minute, "the late one is there", func() bool { return w.sink.device(bulb).NetworkAddress != nil })
+		time.Sleep(20 * time.Second)
+		if r := w.sink.device(bulb); r.ManufacturerCode != nil && r.ImageType != nil {
+			w.t.Fatalf("it has said who it is: %+v", r)
+		}
+
+		for name, ask := range map[string]func(otasvc.Respond){
+			"check":     func(r otasvc.Respond) { w.service.Check(ref(bulb), nil, r) },
+			"interview": func(r otasvc.Respond) { w.service.Interview(ref(bulb), r) },
+		} {
+			a := w.ask(ask)
+			if a.Status != otasvc.Failure || !strings.Contains(a.Error, "cannot be asked while others download") {
+				w.t.Errorf("%s: %s, %q", name, a.Status, a.Error)
+			}
+		}
+		url, data := w.limited(2, 4)
+		w.add(bulb, url)
+		asks := func() *said {
+			said := &said{}
+			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: upgrade.Ticket(`"late"`)}, said.respond)
+			time.Sleep(time.Minute)
+			return said
+		}
+		first := asks()
+		if a := first.last(); a.Status != otasvc.InProgress || !strings.Contains(a.Error, "the request waits") {
+			w.t.Errorf("upgrade: %+v", a)
+		}
+		w.crash(10 * time.Second)
+		again := asks() // as what was promised is
+		if a := again.last(); a.Status != otasvc.InProgress {
+			w.t.Errorf("upgrade, after the crash: %+v", a)
+		}
+		for _, e := range []message.IEEE{plug, bulb} {
+			if u := w.ended(2*time.Hour, e); u.State != upgrade.Succeeded {
+				w.t.Errorf("%v ended %s, reason %q: %s", e, u.State, u.Reason, u.Error)
+			}
+		}
+		w.holds(plug, 11, otherData)
+		w.holds(bulb, 2, data)
+	})
+}
+
+// said is what a request was answered.
+type said struct {
+	mu      sync.Mutex
+	answers []otasvc.Answer
+}
+
+func (s *said) respond(a otasvc.Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers = append(s.answers, a)
+}
+
+// last is the last answer; the zero answer where there is none.
+func (s *said) last() (a otasvc.Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.answers); n > 0 {
+		a = s.answers[n-1]
+	}
+	return a
 }

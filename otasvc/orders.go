@@ -301,12 +301,31 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 // in vain, or cannot be asked now. That the request is under way is said at once, and then not once more.
 func (o *orders) identify(d *device, req UpgradeRequest, respond Respond, then func(Respond)) {
 	c := namedClient(d, req.ImageType)
-	if !lacks(c) || !o.inventory.canAsk(d) {
+	blocked := o.inventory.blocked
+	if !lacks(c) || !o.inventory.answers(d) || blocked && o.isSettled(c, req) {
 		then(respond)
 		return
 	}
-	respond(Answer{Status: InProgress, Operation: c.operation(nil)})
-	o.inventory.await(d, func() { then(leavingOut(respond)) })
+	answer := Answer{Status: InProgress, Operation: c.operation(nil)}
+	if blocked {
+		answer.Error = d.Name() + " has not said yet who it is, and cannot be asked while others download or " +
+			"the dongle is not ready; the request waits for that"
+	}
+	respond(answer)
+	o.inventory.awaitPatiently(d, func() { then(leavingOut(respond)) })
+}
+
+// isSettled reports whether a request can be judged without what the device has not said yet.
+func (o *orders) isSettled(c client, req UpgradeRequest) bool {
+	if req.URL != "" {
+		return true // what its image needs is known when it is there
+	}
+	offered := o.chosen(c, req)
+	if offered == nil {
+		return false
+	}
+	_, heard := judgeHardware(c, *offered)
+	return heard
 }
 
 // leavingOut leaves the next answer out that says no more than that a request is under way. That the state

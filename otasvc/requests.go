@@ -358,6 +358,10 @@ func (q *inquiries) checked(c client, err error) Answer {
 		a.Reason = upgrade.ReasonNoResponse
 		a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be "+
 			"woken, others to be powered and in reach", c.device.Name(), err)
+	} else if why := q.inventory.unsaid(c); why != "" && o == nil {
+		a.Status = Failure
+		a.Reason = upgrade.ReasonNoResponse
+		a.Error = why
 	}
 	return a
 }
@@ -432,7 +436,7 @@ func (c *checkOfAll) checked(i int, err error) {
 			c.results[i].UpdateAvailable = true
 		}
 	}
-	if err != nil {
+	if err != nil || c.check.inventory.unsaid(mainClient(d)) != "" {
 		c.results[i].Status = Failure
 	}
 	if c.open--; c.open == 0 {
@@ -464,7 +468,12 @@ func (q *inquiries) interview(d *device, respond Respond) {
 			return
 		}
 		q.inventory.await(d, func() {
-			respond(Answer{Status: Success, Operation: q.offers.operation(mainClient(d))})
+			op := q.offers.operation(mainClient(d))
+			if why := q.inventory.unsaid(mainClient(d)); why != "" {
+				respond(fail(Failure, op, "%s", why))
+				return
+			}
+			respond(Answer{Status: Success, Operation: op})
 		})
 	})
 }
