@@ -171,7 +171,7 @@ func (h *deviceHearing) announced(m message.DeviceAnnounce, lqi uint8, now time.
 	h.upgrades.step(d, upgrade.Announced{}, now)
 	d.returnedAt = now
 	h.seen(d, lqi, now)
-	if !d.Interviewed() {
+	if !d.Interviewed() || d.active() == nil { // it may run another version by now
 		h.interviews.want(d)
 	}
 }

@@ -534,6 +534,7 @@ func TestQuietDeviceIsUpgradedBesideOthers(t *testing.T) {
 func TestDeviceIsAskedAnewWhenItsVersionChanges(t *testing.T) {
 	tests := map[string]func(w *world){
 		"it asks for an image": func(w *world) { w.sim.Device(bulb).Query() },
+		"it announces itself":  func(w *world) { w.sim.Device(bulb).Announce() },
 		"it is checked":        func(w *world) { w.ask(func(r otasvc.Respond) { w.service.Check(ref(bulb), nil, r) }) },
 		"a restart":            func(w *world) { w.restart() },
 	}
@@ -716,4 +717,24 @@ func (s *said) last() (a otasvc.Answer) {
 		a = s.answers[n-1]
 	}
 	return a
+}
+
+// A device whose endpoints were not heard of in its first interview is asked for them again, and is not taken for one
+// without an OTA client.
+func TestEndpointsAreLostAtFirst(t *testing.T) {
+	inHomes(t, []sim.DeviceConfig{plugConfig()}, func(w *world, _ *notices) {
+		w.met(plug)
+		until := time.Now().Add(2 * time.Minute)
+		w.losing(func(m message.Message) bool {
+			_, endpoints := m.(message.ActiveEndpoints)
+			return endpoints && time.Now().Before(until)
+		})
+		cfg := quietConfig(bulb, 3)
+		d, err := w.sim.AddDevice(cfg)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		d.Announce()
+		w.within(time.Hour, "it has said who it is", func() bool { return w.hasSaid(cfg) })
+	})
 }

@@ -38,9 +38,13 @@ func Interview(ctx context.Context, a Asker) error {
 		return err // it does not hear; without the one or the other alone the interview goes on
 	}
 
-	basic, lost := q.findOTAClients(endpoints)
-	if lost != nil && a.Facts().Endpoint == 0 {
-		return lost // the OTA client may be on the endpoint that was not heard of
+	var basic uint8
+	lost := err // without its endpoints nothing says that it has no OTA client
+	if err == nil {
+		basic, lost = q.findOTAClients(endpoints)
+		if lost != nil && a.Facts().Endpoint == 0 {
+			return lost // the OTA client may be on the endpoint that was not heard of
+		}
 	}
 
 	named := q.readNames(basic)

@@ -176,6 +176,7 @@ func TestInterview(t *testing.T) {
 		"the endpoints are lost": {
 			answer: home(mains, "endpoints"),
 			asked:  []string{"node", "endpoints", "cluster 0 at 1", "cluster 25 at 1", "build at 1", "server at 1"},
+			err:    registry.ErrNoReply,
 		},
 		"an endpoint without the OTA client is lost": {
 			answer: home(mains, "endpoint 1"),
