@@ -206,6 +206,7 @@ func TestStoreIsCleanedUpInTime(t *testing.T) {
 type lateIndex struct {
 	oneImage
 	read chan struct{}
+	mu   sync.Mutex // held while the image is looked at, or fetched
 }
 
 func (c *lateIndex) known() bool {
@@ -222,10 +223,18 @@ func (c *lateIndex) Read() <-chan struct{} { return c.read }
 func (c *lateIndex) Explain(library.Device) error { return library.ErrNoMatch }
 
 func (c *lateIndex) Best(d library.Device) (library.Candidate, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if !c.known() || d.ImageType != c.candidate.ImageType {
 		return library.Candidate{}, false
 	}
 	return c.oneImage.Best(d)
+}
+
+func (c *lateIndex) Ensure(ctx context.Context, candidate library.Candidate) (library.Image, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.oneImage.Ensure(ctx, candidate)
 }
 
 func (c *lateIndex) All(d library.Device) []library.Candidate {
