@@ -123,8 +123,8 @@ func (t *transition) notifyAgain() {
 	}
 }
 
-// waitForView has a device that tells its version only when it looks for an image not be given up while nobody
-// would see that, as others download.
+// waitForView has a device that tells its version only when it looks for an image not be given up while
+// nobody would see that, as others download.
 func (t *transition) waitForView(f Facts) {
 	hidden := t.u.stage == StageApplying && f.QueryOnly && !f.QueriesShow
 	if !hidden || t.now.Sub(t.u.applyingAt) > activeLimit {

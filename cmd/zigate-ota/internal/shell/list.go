@@ -198,7 +198,12 @@ func (d *deviceRecord) print(term *terminal.Terminal, now time.Time) {
 // printImage writes what is known of the device's image.
 func (d *deviceRecord) printImage(r rows) {
 	image := d.Image
-	if image == nil {
+	switch {
+	case image != nil:
+	case d.ManufacturerCode == nil || d.ImageType == nil:
+		r.row("image", "none known: the device has not said yet which images it takes")
+		return
+	default:
 		r.row("image", "none; \"zigate-ota add-image\" gives it one")
 		return
 	}
