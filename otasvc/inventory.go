@@ -149,8 +149,8 @@ func (v *inventory) unsaid(c client) string {
 	case f.ManufacturerCode != nil && f.ImageType != nil, none:
 		return ""
 	case v.blocked:
-		return c.device.Name() + " " + notSaid + ", and cannot be asked while others download or the dongle " +
-			"is not ready; ask again later"
+		return c.device.Name() + " " + notSaid + ", and cannot be asked while others download or the " +
+			"dongle is not ready; ask again later"
 	default:
 		return c.device.Name() + " " + notSaid + "; wake it or see that it is in reach, and ask again"
 	}

@@ -308,8 +308,8 @@ func (o *orders) identify(d *device, req UpgradeRequest, respond Respond, then f
 	}
 	answer := Answer{Status: InProgress, Operation: c.operation(nil)}
 	if blocked {
-		answer.Error = d.Name() + " has not said yet who it is, and cannot be asked while others download or " +
-			"the dongle is not ready; the request waits for that"
+		answer.Error = d.Name() + " has not said yet who it is, and cannot be asked while others download " +
+			"or the dongle is not ready; the request waits for that"
 	}
 	respond(answer)
 	o.inventory.awaitPatiently(d, func() { then(leavingOut(respond)) })
