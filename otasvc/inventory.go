@@ -50,9 +50,12 @@ type awaitedWord struct {
 type waiter struct {
 	// until is how long at most: there may be no room among all notifications, others may download, and the
 	// dongle may not be ready.
-	until   time.Time
-	patient bool // the time for which others download does not count
-	done    func()
+	until time.Time
+	// enough reports whether what the device has said by now will do, so that there is no need to wait while
+	// others download. Where it will not, that time does not count. It is nil for who waits for until at most
+	// in any case.
+	enough func() bool
+	done   func()
 }
 
 const (
@@ -91,9 +94,9 @@ func (v *inventory) await(d *device, done func()) {
 }
 
 // awaitPatiently is await for who has time: as long as the device cannot be asked because others download, it
-// waits.
-func (v *inventory) awaitPatiently(d *device, done func()) {
-	v.wait(d, waiter{until: v.owner.now().Add(wordLimit), patient: true, done: done})
+// waits, unless enough says that what the device has said by now will do.
+func (v *inventory) awaitPatiently(d *device, enough func() bool, done func()) {
+	v.wait(d, waiter{until: v.owner.now().Add(wordLimit), enough: enough, done: done})
 }
 
 // wait has somebody wait for a device's word.
@@ -377,16 +380,16 @@ func (v *inventory) endWaiting(now time.Time) {
 	}
 }
 
-// endTired ends the waiting of those who have waited for a device's word for long enough.
+// endTired ends the waiting of those who have waited for a device's word for long enough, or need not wait.
 func (v *inventory) endTired(euid message.IEEE, a *awaitedWord, now time.Time) {
 	var tired []waiter
 	for i := range a.waiters {
-		if w := &a.waiters[i]; w.patient && v.crowded {
+		if w := &a.waiters[i]; w.enough != nil && v.crowded {
 			w.until = now.Add(wordLimit)
 		}
 	}
 	a.waiters = slices.DeleteFunc(a.waiters, func(w waiter) bool {
-		over := now.After(w.until)
+		over := now.After(w.until) || v.blocked && w.enough != nil && w.enough()
 		if over {
 			tired = append(tired, w)
 		}

@@ -697,6 +697,30 @@ func TestWhoHasNotSaidWhileOthersDownload(t *testing.T) {
 	})
 }
 
+// Who asks for several upgrades right after the start waits for nobody's word once the first device downloads, where what
+// is known of the others will do.
+func TestUpgradesRightAfterTheStart(t *testing.T) {
+	var devices []sim.DeviceConfig
+	for i := range 4 {
+		devices = append(devices, bulbConfig(bulb+message.IEEE(i)))
+	}
+	inHomes(t, devices, func(w *world, _ *notices) {
+		url, _ := w.image(0x117C, 0x2201, 2, 100_000)
+		for _, d := range devices {
+			w.within(time.Minute, "it is known", func() bool { return w.sink.device(d.IEEE).CurrentVersion != nil })
+			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(d.IEEE), URL: url}, func(otasvc.Answer) {})
+		}
+		w.within(time.Minute, "all download", func() bool {
+			for _, d := range devices {
+				if w.stateOf(d.IEEE) != upgrade.Downloading {
+					return false
+				}
+			}
+			return true
+		})
+	})
+}
+
 // said is what a request was answered.
 type said struct {
 	mu      sync.Mutex

@@ -312,7 +312,8 @@ func (o *orders) identify(d *device, req UpgradeRequest, respond Respond, then f
 			"or the dongle is not ready; the request waits for that"
 	}
 	respond(answer)
-	o.inventory.awaitPatiently(d, func() { then(leavingOut(respond)) })
+	enough := func() bool { return o.isSettled(namedClient(d, req.ImageType), req) }
+	o.inventory.awaitPatiently(d, enough, func() { then(leavingOut(respond)) })
 }
 
 // isSettled reports whether a request can be judged without what the device has not said yet.
