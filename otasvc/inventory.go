@@ -51,9 +51,8 @@ type waiter struct {
 	// until is how long at most: there may be no room among all notifications, others may download, and the
 	// dongle may not be ready.
 	until time.Time
-	// enough reports whether what the device has said by now will do, so that there is no need to wait while
-	// others download. Where it will not, that time does not count. It is nil for who waits for until at most
-	// in any case.
+	// enough reports whether what the device has said by now will do where it cannot be asked. Where it will
+	// not, the time for which others download does not count.
 	enough func() bool
 	done   func()
 }
@@ -88,9 +87,10 @@ const (
 )
 
 // await has a device asked who it is, unless it has just said that; done is called when it has said so, or
-// was asked in vain, or cannot be asked, after a minute at most.
+// was asked in vain, or cannot be asked now.
 func (v *inventory) await(d *device, done func()) {
-	v.wait(d, waiter{until: v.owner.now().Add(wordLimit), done: done})
+	whatever := func() bool { return true }
+	v.awaitPatiently(d, whatever, done)
 }
 
 // awaitPatiently is await for who has time: as long as the device cannot be asked because others download, it
@@ -102,7 +102,7 @@ func (v *inventory) awaitPatiently(d *device, enough func() bool, done func()) {
 // wait has somebody wait for a device's word.
 func (v *inventory) wait(d *device, w waiter) {
 	now := v.owner.now()
-	if now.Sub(d.Facts().QueriedAt) < queryArrives || !v.answers(d) {
+	if now.Sub(d.Facts().QueriedAt) < queryArrives || !v.answers(d) || v.blocked && w.enough() {
 		w.done()
 		return
 	}
@@ -384,12 +384,12 @@ func (v *inventory) endWaiting(now time.Time) {
 func (v *inventory) endTired(euid message.IEEE, a *awaitedWord, now time.Time) {
 	var tired []waiter
 	for i := range a.waiters {
-		if w := &a.waiters[i]; w.enough != nil && v.crowded {
+		if w := &a.waiters[i]; v.crowded {
 			w.until = now.Add(wordLimit)
 		}
 	}
 	a.waiters = slices.DeleteFunc(a.waiters, func(w waiter) bool {
-		over := now.After(w.until) || v.blocked && w.enough != nil && w.enough()
+		over := now.After(w.until) || v.blocked && w.enough()
 		if over {
 			tired = append(tired, w)
 		}
