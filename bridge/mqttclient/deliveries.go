@@ -18,8 +18,8 @@ const (
 	// acknowledgeLimit is how long a command may stay without an acknowledgement. A broker delivers only some
 	// messages ahead of it.
 	acknowledgeLimit = time.Minute
-	// deliveryMemory is how long it is remembered that a command was acknowledged. The broker has the
-	// acknowledgement within that time, or the connection has ended.
+	// deliveryMemory is how long it is remembered that a command was acknowledged, on a connection that
+	// lasts. The broker has the acknowledgement within that time, or has delivered the command again.
 	deliveryMemory = time.Minute
 )
 
@@ -32,6 +32,8 @@ type deliveries struct {
 	known map[uint16]*delivery
 	// earlier are those that an earlier life of the service has taken, by their key.
 	earlier map[string]bool
+	// connected is when the connection began. A broker delivers again at the beginning of one.
+	connected time.Time
 
 	acks    []func() // to be called next
 	calling bool     // a goroutine calls them
@@ -64,6 +66,13 @@ func (ds *deliveries) expect(keys []string) {
 	}
 }
 
+// begin is called when a connection begins, before anything comes on it.
+func (ds *deliveries) begin() {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	ds.connected = time.Now()
+}
+
 // forget is called when the broker has no session of this client any more: what came before never comes
 // again.
 func (ds *deliveries) forget() {
@@ -78,9 +87,10 @@ func (ds *deliveries) forget() {
 func (ds *deliveries) take(m mqtt.Message) (d *delivery, fresh bool) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
+	ds.tidy()
 	d = &delivery{key: keyOf(m), qos: m.Qos(), ack: m.Ack}
 	before := ds.known[m.MessageID()]
-	if m.Duplicate() && before != nil && before.key == d.key && !before.forgotten() {
+	if m.Duplicate() && before != nil && before.key == d.key {
 		before.ack = m.Ack
 		if !before.acked.IsZero() {
 			ds.call(m.Ack)
@@ -88,7 +98,6 @@ func (ds *deliveries) take(m mqtt.Message) (d *delivery, fresh bool) {
 		return before, false
 	}
 
-	ds.tidy()
 	if ds.known == nil {
 		ds.known = map[uint16]*delivery{}
 	}
@@ -156,14 +165,14 @@ func (ds *deliveries) release(id uint16) {
 
 // tidy forgets what cannot come again; the lock is held.
 func (ds *deliveries) tidy() {
+	if time.Since(ds.connected) <= deliveryMemory {
+		return
+	}
+	ds.earlier = nil
 	for id, d := range ds.known {
-		if d.forgotten() {
+		// One of QoS 2 may come again until the broker releases it.
+		if d.qos != 2 && !d.acked.IsZero() && time.Since(d.acked) > deliveryMemory {
 			delete(ds.known, id)
 		}
 	}
-}
-
-// forgotten reports whether the message cannot come again. One of QoS 2 may until the broker releases it.
-func (d *delivery) forgotten() bool {
-	return d.qos != 2 && !d.acked.IsZero() && time.Since(d.acked) > deliveryMemory
 }

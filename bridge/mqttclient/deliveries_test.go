@@ -224,6 +224,25 @@ func TestCommandComesAgain(t *testing.T) {
 	}
 }
 
+// However long the broker was away, what it delivers again then is not handed over again.
+func TestCommandComesAgainMuchLater(t *testing.T) {
+	withCommands(t, nil, func(t *testing.T, d *delivering, inbox *commandInbox) {
+		d.deliver(7, 1, "a", false)
+		inbox.acknowledge("a")
+		wantAcknowledged(t, d, 7)
+		d.acked = nil
+		d.conn.Close()
+		for back := time.Now().Add(10 * time.Minute); time.Now().Before(back); {
+			conn := <-d.conns
+			conn.Close()
+		}
+		d.connected()
+		d.deliver(7, 1, "a", true)
+		wantAcknowledged(t, d, 7)
+		wantTexts(t, inbox, "a")
+	})
+}
+
 // A packet identifier comes back with another command, and a broker may call each one that has waited a duplicate.
 func TestAnotherCommandWithTheSameIdentifier(t *testing.T) {
 	withCommands(t, nil, func(t *testing.T, d *delivering, inbox *commandInbox) {
@@ -248,18 +267,21 @@ func TestExpectedCommandIsNotHandedOver(t *testing.T) {
 		key = inbox.all[0].Delivery
 	})
 	for name, comes := range map[string]struct {
+		after time.Duration
 		id    uint16
 		text  string
 		again bool
 		want  []string
 	}{
 		"again":                          {id: 7, text: "a", again: true},
+		"published again much later":     {after: 2 * time.Minute, id: 7, text: "a", again: true, want: []string{"a"}},
 		"published again":                {id: 7, text: "a", want: []string{"a"}},
 		"another one":                    {id: 7, text: "b", again: true, want: []string{"b"}},
 		"with another packet identifier": {id: 8, text: "a", again: true, want: []string{"a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withCommands(t, []string{key}, func(t *testing.T, d *delivering, inbox *commandInbox) {
+				sleepPast(comes.after)
 				d.deliver(comes.id, 1, comes.text, comes.again)
 				wantTexts(t, inbox, comes.want...)
 				if comes.want == nil {

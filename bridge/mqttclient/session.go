@@ -126,6 +126,7 @@ func (s *session) dial(ctx context.Context, u *url.URL, o mqtt.ClientOptions) (n
 		_ = conn.Close()
 		return nil, s.aborted
 	}
+	s.client.deliveries.begin()
 	s.conn = &brokerConn{Conn: conn}
 	return s.conn, nil
 }
@@ -446,7 +447,7 @@ func (s *session) farewell() {
 func (s *session) receive(m mqtt.Message) {
 	c := s.client
 	if m.Topic() == c.statusTopic() {
-		m.Ack()
+		m.Ack() // at QoS 0 it does nothing; an older configuration may have subscribed with a higher one
 		// A broker can notice late that a connection of ours has ended, such as that of a service that was
 		// killed. The Last Will then says "offline" after this connection has said "online", so it is said
 		// again.
