@@ -78,7 +78,13 @@ func (b *Bridge) Resume() {
 			refusal = errWithheld
 		}
 		b.begin(&dialogue{
-			bridge: b, who: who, payload: p.Payload, acknowledge: atOnce, promised: true, durable: true,
+			bridge:      b,
+			who:         who,
+			payload:     p.Payload,
+			delivery:    p.Delivery,
+			acknowledge: atOnce,
+			promised:    true,
+			durable:     true,
 		}, refusal)
 	}
 }

@@ -23,21 +23,23 @@ type dialogue struct {
 
 	mu       sync.Mutex
 	ended    bool // the final answer was given
-	unkept   bool // it was that nothing can be promised
 	said     bool // that the request is being carried out
 	promised bool // it is being noted that a final answer is owed
 	durable  bool // and that is on the disk
 	waiting  []otasvc.Answer
 }
 
-// keep promises that the request gets its final answer, and then lets it be carried out.
+// keep promises that the request gets its final answer, and then lets it be carried out. Where nothing can be
+// promised, the request fails.
 func (d *dialogue) keep(turn *turn) {
 	d.promised = true
 	d.bridge.promises.Keep(d.promise(), func(err error) {
 		if err != nil {
 			turn.leave()
+			d.fail(err)
+		} else {
+			d.kept()
 		}
-		d.kept(err)
 		turn.come()
 	})
 }
@@ -53,9 +55,6 @@ func (d *dialogue) promise() promises.Promise {
 func (d *dialogue) respond(a otasvc.Answer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.unkept {
-		return
-	}
 	if a.Status.Final() && d.ended {
 		d.bridge.log.Error("a second final answer was dropped", "operation", d.who.name, "status", a.Status)
 		return
@@ -76,19 +75,20 @@ func (d *dialogue) respond(a otasvc.Answer) {
 	default:
 		d.promised = true
 		d.waiting = append(d.waiting, a)
-		d.bridge.promises.Keep(d.promise(), d.kept)
+		d.bridge.promises.Keep(d.promise(), func(err error) {
+			if err != nil {
+				d.giveUp()
+			} else {
+				d.kept()
+			}
+		})
 	}
 }
 
-// kept gives the answers that have waited for the promise to be on the disk. Where that cannot be written,
-// nothing is promised: the request fails.
-func (d *dialogue) kept(err error) {
+// kept gives the answers that have waited for the promise to be on the disk.
+func (d *dialogue) kept() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err != nil {
-		d.fail(err)
-		return
-	}
 	d.durable = true
 	d.acknowledge(func() {})
 	for _, a := range d.waiting {
@@ -97,24 +97,33 @@ func (d *dialogue) kept(err error) {
 	d.waiting = nil
 }
 
-// fail answers that nothing can be promised, unless the final answer is there already; the lock is held.
+// giveUp gives up a promise that cannot be written. The request is being carried out by then, so of the
+// answers that have waited only the final one is given: the others would be a promise. The next answer tries
+// again.
+func (d *dialogue) giveUp() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.promised = false
+	waiting := d.waiting
+	d.waiting = nil
+	for _, a := range waiting {
+		if a.Status.Final() {
+			d.answer(a)
+		}
+	}
+}
+
+// fail answers that nothing can be promised. The request is not carried out.
 func (d *dialogue) fail(err error) {
-	last := otasvc.Answer{
+	a := otasvc.Answer{
 		Status: otasvc.Failure,
 		Error: fmt.Sprintf("the request cannot be written to the disk, so it is not carried out (%v); "+
 			"free some space or mend the disk, and ask again", err),
 	}
 	if operations[d.who.name].OfDevice {
-		last.Operation = &otasvc.Operation{}
+		a.Operation = &otasvc.Operation{}
 	}
-	for _, a := range d.waiting {
-		if a.Status.Final() {
-			last = a
-		}
-	}
-	d.waiting = nil
-	d.unkept = true
-	d.answer(last)
+	d.bridge.answerOnce(d.who, a, func() { d.acknowledge(func() {}) })
 }
 
 // give gives an answer after a promise. What could not be done because the service is being stopped is
@@ -156,7 +165,7 @@ func (d *dialogue) answer(a otasvc.Answer) {
 	switch {
 	case !a.Status.Final(), d.who.promise == "":
 		d.bridge.answer(d.who, a)
-	case operations[d.who.name].acts && a.Status != otasvc.InvalidData && !d.unkept:
+	case operations[d.who.name].acts && a.Status != otasvc.InvalidData:
 		d.settle(a)
 	default:
 		d.bridge.answerOnce(d.who, a, func() { d.acknowledge(func() {}) })

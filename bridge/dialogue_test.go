@@ -58,7 +58,22 @@ type diary struct {
 // withDiary runs a test in a home with one bulb whose requests are kept.
 func withDiary(t *testing.T, f func(d *diary)) {
 	t.Helper()
+	withDiaryOf(t, "", f)
+}
+
+// withDiaryOf is withDiary after an earlier life of the service that has left a file; there is none where its
+// content is empty.
+func withDiaryOf(t *testing.T, content string, f func(d *diary)) {
+	t.Helper()
 	d := &diary{path: filepath.Join(t.TempDir(), "state", "requests.json")}
+	if content != "" {
+		if err := os.Mkdir(filepath.Dir(d.path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(d.path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	cfg := sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}
 	inHomeWith(t, cfg, func(h *home, o *bridge.Options) {
 		d.home = h
@@ -212,5 +227,48 @@ func TestFullDisk(t *testing.T) {
 		d.asks("status", "service_status", `{"deviceId":20303}`)
 		time.Sleep(time.Second)
 		d.wantAnswers("status", "serviceAvailable")
+	})
+}
+
+// A request that is carried out before it is known whether it lasts is carried out on a full disk too. Only
+// that it is in progress is not told, as that would be a promise.
+func TestFullDiskAfterTheRequestIsBegun(t *testing.T) {
+	withDiary(t, func(d *diary) {
+		if err := os.RemoveAll(filepath.Dir(d.path)); err != nil {
+			t.Fatal(err)
+		}
+		loads := d.sim.Stats().Received[message.LoadImage{}.Type()]
+		d.asks("load", "load_image", `{"url":"`+d.image(0x22010731, 5000)+`"}`)
+		d.asks("rename", "rename", `{"deviceId":"0x00124b0000000099","name":"Hall"}`)
+		time.Sleep(time.Minute)
+		d.wantAnswers("load", "success")
+		d.wantAnswers("rename", "deviceNotFound")
+		if now := d.sim.Stats().Received[message.LoadImage{}.Type()]; now == loads {
+			t.Error("no header was loaded")
+		}
+		d.out.acknowledge()
+		if !d.isAcknowledged("load") || !d.isAcknowledged("rename") {
+			t.Error("answered, and not acknowledged")
+		}
+	})
+}
+
+// What is carried out again after a restart is remembered as the same message as long as its answer is: the
+// broker may deliver it again.
+func TestResumedRequestKeepsItsDelivery(t *testing.T) {
+	const kept = `{"version":1,"promises":[{"id":"1","operation":"check","delivery":"message 7",` +
+		`"payload":{"deviceId":20303,"transaction":"check"}}]}`
+	withDiaryOf(t, kept, func(d *diary) {
+		d.b.Resume()
+		time.Sleep(time.Minute)
+		d.wantAnswers("check", "inProgress", "success")
+		content := d.content()
+		if !strings.Contains(content, `"delivery":"message 7"`) || !strings.Contains(content, `"response"`) {
+			t.Errorf("after the answer the file has: %s", content)
+		}
+		d.out.acknowledge()
+		if content := d.content(); strings.Contains(content, `"delivery"`) {
+			t.Errorf("the broker has the answer, and the file has it still: %s", content)
+		}
 	})
 }
