@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -62,7 +61,6 @@ func (r raw) answer(kind byte, id uint16) {
 
 func (r raw) next() packets.ControlPacket {
 	r.t.Helper()
-	_ = r.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	packet, err := packets.ReadPacket(r.conn)
 	if err != nil {
 		r.t.Fatal(err)
@@ -160,11 +158,11 @@ func TestWill(t *testing.T) {
 		_, _ = r.conn.Read(make([]byte, 1)) // the broker has closed the connection
 	})
 	dying(func(raw) {})
-	if s := take(t, got, 1); s[0] != "gone 1 false" {
+	if s := take(got, 1); s[0] != "gone 1 false" {
 		t.Errorf("the will is %s", s[0])
 	}
 	wait(t, reader.Publish("will/b", 1, false, "after"))
-	if s := take(t, got, 1); s[0] != "after 1 false" {
+	if s := take(got, 1); s[0] != "after 1 false" {
 		t.Errorf("then came %s", s[0])
 	}
 	reader.Disconnect(100)

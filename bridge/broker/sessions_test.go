@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,54 +19,6 @@ import (
 	"github.com/zigate-ota/zigate-ota/bridge/broker"
 )
 
-// counts is an observer.
-type counts struct {
-	mu      sync.Mutex
-	cut     int
-	dropped map[broker.DropReason]int
-}
-
-func (c *counts) BrokerClientCut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cut++
-}
-
-func (c *counts) BrokerDropped(reason broker.DropReason, messages int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dropped == nil {
-		c.dropped = map[broker.DropReason]int{}
-	}
-	c.dropped[reason] += messages
-}
-
-func (c *counts) get() (int, map[broker.DropReason]int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cut, c.dropped
-}
-
-// deaf connects a client that subscribes to everything and does not read afterwards.
-func deaf(t *testing.T, conn net.Conn, id string, qos byte, clean bool) {
-	t.Helper()
-	hello := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
-	hello.ProtocolName, hello.ProtocolVersion, hello.ClientIdentifier, hello.CleanSession = "MQTT", 4, id, clean
-	if err := hello.Write(conn); err != nil {
-		t.Fatal(err)
-	}
-	all := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
-	all.Topics, all.Qoss, all.MessageID = []string{"#"}, []byte{qos}, 1
-	if err := all.Write(conn); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 { // CONNACK, SUBACK
-		if _, err := packets.ReadPacket(conn); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // resume connects a client that keeps its session, and returns what it gets as "topic=payload".
 func resume(t *testing.T, open mqtt.OpenConnectionFunc, id string) (mqtt.Client, chan string) {
 	t.Helper()
@@ -81,129 +32,12 @@ func resume(t *testing.T, open mqtt.OpenConnectionFunc, id string) (mqtt.Client,
 }
 
 // take returns the next n values.
-func take(t *testing.T, from chan string, n int) []string {
-	t.Helper()
+func take(from chan string, n int) []string {
 	var got []string
 	for range n {
-		select {
-		case s := <-from:
-			got = append(got, s)
-		case <-time.After(20 * time.Second):
-			t.Fatalf("only %q came", got)
-		}
+		got = append(got, <-from)
 	}
 	return got
-}
-
-// A client that does not read is cut off, whatever keep-alive it asked for, and nobody waits for it: neither
-// who publishes nor who reads.
-func TestClientThatDoesNotRead(t *testing.T) {
-	for qos := range byte(3) {
-		for name, size := range map[string]int{"many small": 2_000, "few large": 250_000} {
-			t.Run(fmt.Sprintf("QoS %d, %s", qos, name), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					var seen counts
-					b, stop := start(t, broker.Options{Observer: &seen})
-					conn, err := b.Dial()
-					if err != nil {
-						t.Fatal(err)
-					}
-					deaf(t, conn, "deaf", qos, true)
-					reader := mustConnect(t, inside(b), "reader")
-					var arrived sync.WaitGroup
-					wait(t, reader.Subscribe("#", 1, func(mqtt.Client, mqtt.Message) { arrived.Done() }))
-					publisher := mustConnect(t, inside(b), "publisher")
-					begun := time.Now()
-					messages := 6_000_000 / size
-					arrived.Add(messages)
-					for range messages {
-						wait(t, publisher.Publish("a", 1, false, make([]byte, size)))
-					}
-					arrived.Wait()
-					if took := time.Since(begun); took > 30*time.Second {
-						t.Errorf("others waited for %v", took)
-					}
-					time.Sleep(20 * time.Second)
-					arrived.Add(1)
-					wait(t, publisher.Publish("a", 1, false, make([]byte, size)))
-					arrived.Wait()
-					time.Sleep(time.Second)
-					if cut, _ := seen.get(); cut != 1 {
-						t.Errorf("cut off: %d, want 1", cut)
-					}
-					reader.Disconnect(100)
-					publisher.Disconnect(100)
-					conn.Close()
-					stop()
-				})
-			})
-		}
-	}
-}
-
-// What waits for a client that is away is bounded: what is too much is dropped, counted and told of once. The
-// rest comes in order.
-func TestQueueFull(t *testing.T) {
-	var log bytes.Buffer
-	var seen counts
-	b, stop := start(t, broker.Options{Observer: &seen, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	away, _ := resume(t, inside(b), "away")
-	wait(t, away.Subscribe("#", 1, nil))
-	away.Disconnect(100)
-	publisher := mustConnect(t, inside(b), "publisher")
-	filler := strings.Repeat("x", 100_000)
-	const messages = 20
-	for i := range messages {
-		wait(t, publisher.Publish("a", 1, false, fmt.Sprint(i, " ", filler)))
-	}
-	_, dropped := seen.get()
-	lost := dropped[broker.DroppedQueueFull]
-	if lost < 8 || lost > 12 {
-		t.Fatalf("dropped %v, want what is beyond 1 MiB", dropped)
-	}
-	away, got := resume(t, inside(b), "away")
-	for i, s := range take(t, got, messages-lost) {
-		if !strings.HasPrefix(s, fmt.Sprintf("a=%d ", i)) {
-			t.Fatalf("message %d is %.10s", i, s)
-		}
-	}
-	wait(t, publisher.Publish("a", 1, false, "later"))
-	if s := take(t, got, 1); s[0] != "a=later" {
-		t.Errorf("then came %.10s", s[0])
-	}
-	away.Disconnect(100)
-	publisher.Disconnect(100)
-	stop()
-	if n := strings.Count(log.String(), "queue of a client is full"); n != 1 {
-		t.Errorf("told %d times:\n%s", n, log.String())
-	}
-}
-
-// All queues together are bounded too.
-func TestAllQueues(t *testing.T) {
-	var seen counts
-	b, stop := start(t, broker.Options{Addr: "127.0.0.1:0", Observer: &seen})
-	const sessions, each = 11, 9
-	for i := range sessions {
-		c, _ := resume(t, overTCP(b), fmt.Sprint("away", i))
-		wait(t, c.Subscribe(fmt.Sprint("to", i), 1, nil))
-		c.Disconnect(100)
-	}
-	publisher := mustConnect(t, overTCP(b), "publisher")
-	for i := range sessions {
-		for range each {
-			wait(t, publisher.Publish(fmt.Sprint("to", i), 1, false, make([]byte, 100_000)))
-		}
-	}
-	_, dropped := seen.get()
-	if n := dropped[broker.DroppedMemory]; n != 2*each {
-		t.Errorf("dropped %v, want the longest queues", dropped)
-	}
-	c, got := resume(t, overTCP(b), "away10")
-	take(t, got, each)
-	c.Disconnect(100)
-	publisher.Disconnect(100)
-	stop()
 }
 
 // A client that publishes and is published to with the same packet identifiers loses nothing.
@@ -215,7 +49,7 @@ func TestPacketIdentifiersOfBothDirections(t *testing.T) {
 	for i := range messages {
 		c.Publish("a", 1, false, fmt.Sprint(i))
 	}
-	for i, s := range take(t, got, messages) {
+	for i, s := range take(got, messages) {
 		if s != fmt.Sprint("a=", i) {
 			t.Fatalf("message %d is %s", i, s)
 		}
@@ -236,7 +70,7 @@ func TestSessionOverRestart(t *testing.T) {
 			wait(t, consumer.Subscribe("a/+", 1, nil))
 			publisher := mustConnect(t, inside(b), "service")
 			wait(t, publisher.Publish("a/seen", 1, false, "1"))
-			take(t, got, 1)
+			take(got, 1)
 			consumer.Disconnect(100)
 			want := []string{}
 			for i := range 100 {
@@ -263,12 +97,12 @@ func TestSessionOverRestart(t *testing.T) {
 
 			b, stop = start(t, after)
 			consumer, got = resume(t, overTCP(b), "consumer")
-			if diff := cmp.Diff(want, take(t, got, len(want))); diff != "" {
+			if diff := cmp.Diff(want, take(got, len(want))); diff != "" {
 				t.Errorf("after the restart (-want +got):\n%s", diff)
 			}
 			publisher = mustConnect(t, inside(b), "service")
 			wait(t, publisher.Publish("a/new", 1, false, "1"))
-			if s := take(t, got, 1); s[0] != "a/new=1" {
+			if s := take(got, 1); s[0] != "a/new=1" {
 				t.Errorf("the subscription is gone: %s", s[0])
 			}
 			consumer.Disconnect(100)
@@ -278,7 +112,7 @@ func TestSessionOverRestart(t *testing.T) {
 			b, stop = start(t, after)
 			consumer, got = resume(t, overTCP(b), "consumer")
 			wait(t, consumer.Publish("a/last", 1, false, "1"))
-			if s := take(t, got, 1); s[0] != "a/last=1" {
+			if s := take(got, 1); s[0] != "a/last=1" {
 				t.Errorf("comes again: %s", s[0])
 			}
 			consumer.Disconnect(100)
@@ -307,7 +141,7 @@ func TestSessionCostsNoWrites(t *testing.T) {
 		if took := time.Since(begun); took > 0 {
 			t.Errorf("the publisher waited for %v", took)
 		}
-		take(t, got, 1000)
+		take(got, 1000)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if _, err := os.Stat(path); err == nil {
@@ -373,7 +207,7 @@ func TestSessionsFileBroken(t *testing.T) {
 			c, got := resume(t, inside(b), "consumer")
 			wait(t, c.Subscribe("last", 1, nil))
 			wait(t, c.Publish("last", 1, false, ""))
-			if diff := cmp.Diff(append(tt.want, "last="), take(t, got, len(tt.want)+1)); diff != "" {
+			if diff := cmp.Diff(append(tt.want, "last="), take(got, len(tt.want)+1)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			c.Disconnect(100)
@@ -399,39 +233,6 @@ func TestSessionsFileBroken(t *testing.T) {
 	})
 }
 
-// Others than the service cannot retain without bound; the service can, and what is cleared makes room.
-func TestRetainedBound(t *testing.T) {
-	var log bytes.Buffer
-	var seen counts
-	b, stop := start(t, broker.Options{
-		Addr: "127.0.0.1:0", Observer: &seen, Logger: slog.New(slog.NewTextHandler(&log, nil)),
-	})
-	service, other := mustConnect(t, inside(b), "service"), mustConnect(t, overTCP(b), "other")
-	for i := range 100 {
-		wait(t, other.Publish(fmt.Sprint("other/", i), 1, true, make([]byte, 100_000)))
-		wait(t, service.Publish(fmt.Sprint("service/", i), 1, true, make([]byte, 100_000)))
-	}
-	_, dropped := seen.get()
-	refused := dropped[broker.DroppedRetainedFull]
-	if refused < 10 || refused > 20 {
-		t.Errorf("not retained: %v, want what is beyond 8 MiB", dropped)
-	}
-	if got := len(kept(t, inside(b))); got != 200-refused {
-		t.Errorf("%d are kept, want all but %d", got, refused)
-	}
-	wait(t, other.Publish("other/0", 1, true, ""))
-	wait(t, other.Publish("other/new", 1, true, make([]byte, 1000)))
-	if got := len(kept(t, inside(b))); got != 200-refused {
-		t.Errorf("%d are kept after one was cleared and one came", got)
-	}
-	service.Disconnect(100)
-	other.Disconnect(100)
-	stop()
-	if n := strings.Count(log.String(), "not retained"); n != 1 {
-		t.Errorf("told %d times:\n%s", n, log.String())
-	}
-}
-
 // A client whose older connection ends at the same moment as it comes back is not forgotten: it gets what is
 // published afterwards.
 func TestTakeover(t *testing.T) {
@@ -445,7 +246,7 @@ func TestTakeover(t *testing.T) {
 		got := make(chan string, 1)
 		wait(t, newer.Subscribe("a", 1, func(_ mqtt.Client, m mqtt.Message) { got <- string(m.Payload()) }))
 		wait(t, publisher.Publish("a", 1, false, fmt.Sprint(i)))
-		if s := take(t, got, 1); s[0] != fmt.Sprint(i) {
+		if s := take(got, 1); s[0] != fmt.Sprint(i) {
 			t.Fatalf("got %s, want %d", s[0], i)
 		}
 		newer.Disconnect(0)
@@ -474,7 +275,7 @@ func TestManyTakeovers(t *testing.T) {
 	}
 	all.Wait()
 	wait(t, publisher.Publish("a", 1, false, "1"))
-	take(t, got, 1)
+	take(got, 1)
 	publisher.Disconnect(100)
 	stop()
 }
@@ -515,7 +316,7 @@ func TestMissedIsAppended(t *testing.T) {
 		}
 		// Once the consumer has taken it, little is left after a restart.
 		consumer, got := resume(t, inside(b), "consumer")
-		take(t, got, 1001)
+		take(got, 1001)
 		time.Sleep(time.Second) // the acknowledgements come after it
 		consumer.Disconnect(100)
 		publisher.Disconnect(100)
@@ -552,39 +353,6 @@ func TestStopWhilePublisherWaits(t *testing.T) {
 		stop()
 		conn.Close()
 	})
-}
-
-// What the properties of a message of MQTT 5 take counts, too.
-func TestPropertiesBound(t *testing.T) {
-	var seen counts
-	b, stop := start(t, broker.Options{Observer: &seen})
-	away, _ := resume(t, inside(b), "away")
-	wait(t, away.Subscribe("#", 1, nil))
-	away.Disconnect(100)
-	conn, err := b.Dial()
-	if err != nil {
-		t.Fatal(err)
-	}
-	hello := []byte{0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'x'}
-	// 3,000 user properties of 7 bytes: 21,000 bytes of properties, in a packet of 21,010 bytes.
-	properties := bytes.Repeat([]byte{0x26, 0, 1, 'k', 0, 1, 'v'}, 3000)
-	message := append([]byte{0x32, 0x92, 0xa4, 0x01, 0, 1, 'a', 0, 1, 0x88, 0xa4, 0x01}, properties...)
-	message = append(message, '1', '2')
-	if _, err := conn.Write(append(hello, bytes.Repeat(message, 100)...)); err != nil {
-		t.Fatal(err)
-	}
-	for acknowledged, buffer := 0, make([]byte, 4096); acknowledged < 100; {
-		n, err := conn.Read(buffer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		acknowledged += bytes.Count(buffer[:n], []byte{packets.Puback << 4, 2, 0, 1})
-	}
-	if _, dropped := seen.get(); dropped[broker.DroppedQueueFull] < 90 {
-		t.Errorf("dropped %v, want all but what fits into 1 MiB", dropped)
-	}
-	conn.Close()
-	stop()
 }
 
 // A client of MQTT 3 is not sent a DISCONNECT, which only clients send there, neither when the broker stops nor
