@@ -195,19 +195,27 @@ func TestDongleRefusesInMidDownload(t *testing.T) {
 	})
 }
 
+// refusesOneOfThree has the dongle of withRefusals refuse all blocks while the first of three bulbs downloads and the
+// others wait for their turn. All get the image that is returned.
+func (w *world) refusesOneOfThree(status uint8) ([]sim.DeviceConfig, []byte) {
+	w.t.Helper()
+	w.policy.Concurrency = 1
+	w.restart()
+	devices := someBulbs(3, nil)
+	data := w.bulbsQueued(devices, 20_000)
+	first := w.sim.Device(devices[0].IEEE)
+	w.within(5*time.Minute, "one downloads", func() bool { return first.Snapshot().Offset > 5000 })
+	w.sim.RefuseBlocks(status)
+	return devices, data
+}
+
 // A dongle that has refused blocks for a while is tried again with one device at a time, which loses nothing by that:
 // its upgrade waits on. Once a block is taken, nothing is said against the dongle any more, though nobody has told of a
 // restart.
 func TestDongleIsTriedAgain(t *testing.T) {
 	withRefusals(t, 3, true, func(t *testing.T, w *world, status uint8) {
-		w.policy.Concurrency = 1
-		w.restart()
-		devices := someBulbs(3, nil)
-		data := w.bulbsQueued(devices, 20_000)
-		first := devices[0].IEEE
-		w.within(5*time.Minute, "one downloads", func() bool { return w.sim.Device(first).Snapshot().Offset > 5000 })
-		w.sim.RefuseBlocks(status)
-		w.ended(time.Minute, first)
+		devices, data := w.refusesOneOfThree(status)
+		w.ended(time.Minute, devices[0].IEEE)
 		asked := func(e message.IEEE) uint64 { return w.sim.Device(e).Snapshot().BlocksAsked }
 		w.within(20*time.Minute, "the second is tried", func() bool { return asked(devices[1].IEEE) > 0 })
 		w.within(time.Minute, "it waits again", func() bool { return w.stateOf(devices[1].IEEE) == upgrade.Queued })
@@ -235,13 +243,8 @@ func TestDongleIsTriedAgain(t *testing.T) {
 // was under way when it ended.
 func TestServiceRestartWhileDongleRefuses(t *testing.T) {
 	withRefusals(t, 3, true, func(t *testing.T, w *world, status uint8) {
-		w.policy.Concurrency = 1
-		w.restart()
-		devices := someBulbs(3, nil)
-		data := w.bulbsQueued(devices, 20_000)
+		devices, data := w.refusesOneOfThree(status)
 		first, second, third := devices[0].IEEE, devices[1].IEEE, devices[2].IEEE
-		w.within(5*time.Minute, "one downloads", func() bool { return w.sim.Device(first).Snapshot().Offset > 5000 })
-		w.sim.RefuseBlocks(status)
 		time.Sleep(5 * time.Second)
 		w.crash(time.Second)
 		if u := w.ended(2*time.Minute, first); u.Reason != upgrade.ReasonDongleRefuses {
