@@ -2,7 +2,12 @@ package broker
 
 import (
 	"errors"
+	"log/slog"
+	"net"
+	"os"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -74,4 +79,42 @@ func FuzzFrame(f *testing.F) {
 			t.Errorf("%v, %v, want %v, %v", got, err, want, wantErr)
 		}
 	})
+}
+
+// A large packet has to be there within its time, also where its beginning was read together with the packet before:
+// the deadline that mochi sets after that one does not take its own away.
+func TestLargePacketHasItsTime(t *testing.T) {
+	large := []byte{0x30, 0xf0, 0xff, 0x0f, 0, 1, 'a'}
+	for name, begun := range map[string][]byte{
+		"alone":               large,
+		"behind a small one":  append([]byte{0xc0, 0}, large...),
+		"behind another part": append([]byte{0x30, 3, 0, 1, 'a'}, large...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, server := net.Pipe()
+				defer client.Close()
+				all := &allowance{left: maxReading}
+				conn := newBoundedConn(server, all, slog.New(slog.DiscardHandler))
+				conn.named = true
+				go func() { _, _ = client.Write(begun) }()
+				buffer := make([]byte, 1024)
+				if n, err := conn.Read(buffer); n != len(begun) || err != nil {
+					t.Fatalf("%d bytes, %v", n, err)
+				}
+				if name != "alone" {
+					_ = conn.SetDeadline(time.Time{}) // mochi, of a client without a keep-alive
+				}
+				asked := time.Now()
+				_, err := conn.Read(buffer)
+				if took := time.Since(asked); !errors.Is(err, os.ErrDeadlineExceeded) || took != readTimeout {
+					t.Errorf("after %v: %v", took, err)
+				}
+				_ = conn.Close()
+				if all.left != maxReading {
+					t.Errorf("%d bytes are not given back", maxReading-all.left)
+				}
+			})
+		})
+	}
 }

@@ -43,8 +43,9 @@ type Options struct {
 	// kept.
 	RetainedFile string
 	// SessionsFile is the file that keeps the sessions of clients over a restart, with what they have missed;
-	// its folder must exist. With it a message at QoS 1 is acknowledged to who publishes it when each client
-	// with a session has acknowledged it, or when it is on the disk. With an empty one sessions are lost.
+	// its folder must exist. With it a message is acknowledged to who publishes it when each client with a
+	// session has acknowledged it, or when it is on the disk, or is known not to get there: its client has no
+	// room, or the disk cannot be written. With an empty one sessions are lost.
 	SessionsFile string
 	// Value returns what the service itself holds of a retained topic that it publishes. Where that is what
 	// it has published, both hold it once. It may be nil.

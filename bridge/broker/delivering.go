@@ -25,22 +25,29 @@ func (h *sessions) OnPublish(client *mochi.Client, packet packets.Packet) (packe
 		return packet, packets.CodeSuccessIgnore
 	}
 	h.mu.Lock()
-	r.left--
+	r.settle()
 	h.mu.Unlock()
-	r.link.signal()
+	if r.due != nil {
+		<-r.due // which is soon: storing settles it, also where the disk cannot be written
+		return packet, packets.CodeSuccessIgnore
+	}
 	return packet, packets.ErrRejectPacket
 }
 
-// accept returns the receipt that a client gets for what it publishes at QoS 1; nil where mochi acknowledges
-// it, at once. It waits while too many are owed to the client.
+// accept returns the receipt that a client gets for what it publishes at QoS 1 or 2; nil where mochi
+// acknowledges it at once. It waits while too many are owed to the client.
 func (h *sessions) accept(client *mochi.Client, packet packets.Packet) *receipt {
 	h.mu.Lock()
 	l := h.links[client]
 	h.mu.Unlock()
-	if packet.FixedHeader.Qos != 1 || l == nil {
+	if packet.FixedHeader.Qos == 0 || l == nil {
 		return nil
 	}
 	r := &receipt{link: l, id: packet.PacketID, left: 1}
+	if packet.FixedHeader.Qos == 2 {
+		r.due = make(chan struct{})
+		return r
+	}
 	select {
 	case l.slots <- struct{}{}:
 	case <-l.dead: // nobody takes it any more

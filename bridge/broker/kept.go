@@ -66,12 +66,8 @@ func newKeeper(path string, retained *retained, log *slog.Logger) *keeper {
 // note takes note of a change, which is to be written within keepSoon where soon is set.
 func (k *keeper) note(soon bool) {
 	k.changed.Store(true)
-	if !soon {
-		return
-	}
-	select {
-	case k.soon <- struct{}{}:
-	default:
+	if soon {
+		wake(k.soon)
 	}
 }
 

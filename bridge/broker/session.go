@@ -81,21 +81,33 @@ func control(kind byte, id uint16) packets.Packet {
 	return pk
 }
 
-// receipt is the acknowledgement that a publisher gets for a message at QoS 1.
+// receipt is the acknowledgement that a publisher gets for a message at QoS 1 or 2.
 type receipt struct {
 	link *link
 	id   uint16
 	left int // what must happen before it is sent
+	// due is closed when it is to be sent, at QoS 2: then mochi sends it, which keeps what follows it.
+	due chan struct{}
+}
+
+// settle counts one thing as done.
+func (r *receipt) settle() {
+	r.left--
+	switch {
+	case r.left > 0:
+	case r.due != nil:
+		close(r.due)
+	default:
+		r.link.signal()
+	}
 }
 
 // settle counts one thing as done for the receipt.
 func (d *delivery) settle() {
-	if d.receipt == nil {
-		return
+	if d.receipt != nil {
+		d.receipt.settle()
+		d.receipt = nil
 	}
-	d.receipt.left--
-	d.receipt.link.signal()
-	d.receipt = nil
 }
 
 // session is what the broker keeps for a client identifier: what waits for the client, and what the client

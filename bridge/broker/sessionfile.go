@@ -25,8 +25,8 @@ import (
 // copied about once more when the file is written anew. For a client that is there and reads nothing is
 // written at all.
 const (
-	// storeDelay is how long what is to be stored waits for more. Who publishes at QoS 1 for a session gets
-	// the acknowledgement that much later at most, unless the client has acknowledged before.
+	// storeDelay is how long what is to be stored waits for more. Who publishes for a session at QoS 1 or 2
+	// gets the acknowledgement that much later at most, unless the client has acknowledged before.
 	storeDelay = 200 * time.Millisecond
 	// takenDelay is how long it may take until the file says what clients have acknowledged since. After a
 	// kill that comes twice.
@@ -224,6 +224,7 @@ func (h *sessions) restoreSession(stored storedSession) {
 	s := newSession(stored.ClientID)
 	s.keep = true
 	s.near = stored.Near
+	s.stored = true
 	s.seen = stored.Seen
 	s.since = h.count
 	h.byID[s.id] = s
@@ -329,8 +330,7 @@ func (k *storing) save(now time.Time) {
 		d.settle()
 	}
 	for _, r := range behind {
-		r.left--
-		r.link.signal()
+		r.settle()
 	}
 }
 

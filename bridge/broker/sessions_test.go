@@ -121,6 +121,62 @@ func TestSessionOverRestart(t *testing.T) {
 	}
 }
 
+// What is acknowledged to who publishes it comes after a kill of the next moment, at QoS 1 and at QoS 2.
+func TestAcknowledgedOutlivesKill(t *testing.T) {
+	for qos := byte(1); qos <= 2; qos++ {
+		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
+			dir := t.TempDir()
+			options := broker.Options{SessionsFile: filepath.Join(dir, "sessions.jsonl")}
+			b, stop := start(t, options)
+			consumer, _ := resume(t, inside(b), "consumer")
+			wait(t, consumer.Subscribe("a", 2, nil))
+			consumer.Disconnect(100)
+			publisher := mustConnect(t, inside(b), "publisher")
+			wait(t, publisher.Publish("a", 1, false, "before"))
+			wait(t, publisher.Publish("a", qos, false, "acknowledged"))
+			data, err := os.ReadFile(options.SessionsFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			killed := filepath.Join(dir, "as-killed.jsonl")
+			if err := os.WriteFile(killed, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			publisher.Disconnect(100)
+			stop()
+
+			b, stop = start(t, broker.Options{SessionsFile: killed})
+			consumer, got := resume(t, inside(b), "consumer")
+			wait(t, consumer.Subscribe("last", 1, nil))
+			wait(t, consumer.Publish("last", 1, false, ""))
+			if diff := cmp.Diff([]string{"a=before", "a=acknowledged"}, take(got, 2)); diff != "" {
+				t.Errorf("after the kill (-want +got):\n%s", diff)
+			}
+			consumer.Disconnect(100)
+			stop()
+		})
+	}
+}
+
+// A session that its client ends right after a start does not come back at the next one.
+func TestEndedSessionStaysEnded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.jsonl")
+	const lines = `{"version":1}` + "\n" +
+		`{"session":{"clientId":"c","protocol":4,"subscriptions":[{"filter":"a","qos":1}]}}` + "\n" +
+		`{"message":{"clientId":"c","number":1,"topic":"a","payload":"MQ==","qos":1}}` + "\n"
+	if err := os.WriteFile(path, []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, stop := start(t, broker.Options{SessionsFile: path})
+	mustConnect(t, inside(b), "c").Disconnect(100) // with a clean session
+	stop()
+	b, stop = start(t, broker.Options{SessionsFile: path})
+	if present(t, inside(b), "c") {
+		t.Error("the session is there again")
+	}
+	stop()
+}
+
 // For clients that are there and read nothing is written, and nobody waits.
 func TestSessionCostsNoWrites(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sessions.jsonl")
