@@ -123,7 +123,7 @@ func (d *dialogue) fail(err error) {
 	if operations[d.who.name].OfDevice {
 		a.Operation = &otasvc.Operation{}
 	}
-	d.bridge.answerOnce(d.who, a, func() { d.acknowledge(func() {}) })
+	d.answerOnce(a)
 }
 
 // give gives an answer after a promise. What could not be done because the service is being stopped is
@@ -168,7 +168,7 @@ func (d *dialogue) answer(a otasvc.Answer) {
 	case operations[d.who.name].acts && a.Status != otasvc.InvalidData:
 		d.settle(a)
 	default:
-		d.bridge.answerOnce(d.who, a, func() { d.acknowledge(func() {}) })
+		d.answerOnce(a)
 	}
 }
 
@@ -179,14 +179,16 @@ func (b *Bridge) answer(who asker, a otasvc.Answer) {
 	}
 }
 
-// answerOnce gives a final answer before which nothing was promised, and calls told once the broker has it. A
-// clean stop keeps it for the next life of the service where the broker does not have it by then.
-func (b *Bridge) answerOnce(who asker, a otasvc.Answer, told func()) {
-	given := b.given(who, a)
+// answerOnce gives a final answer before which nothing was promised, and has the broker forget the request once
+// it has the answer. A clean stop keeps both for the next life of the service where that is not so by then.
+func (d *dialogue) answerOnce(a otasvc.Answer) {
+	b := d.bridge
+	given := b.given(d.who, a)
+	given.Delivery = d.delivery
 	b.promises.Given(given)
 	b.out.PublishOwed(given.Topic, given.Response, func() {
 		b.promises.Had(given.ID)
-		told()
+		d.acknowledge(func() {})
 	})
 }
 

@@ -272,3 +272,28 @@ func TestResumedRequestKeepsItsDelivery(t *testing.T) {
 		}
 	})
 }
+
+// An answer that the broker does not have at a clean stop is given by the next life of the service. The request, which
+// the broker delivers again, is known there, and not answered a second time.
+func TestOwedAnswerKnowsItsDelivery(t *testing.T) {
+	for _, operation := range []string{"service_status", "rename"} {
+		t.Run(operation, func(t *testing.T) {
+			var path string
+			withDiary(t, func(d *diary) {
+				path = d.path
+				d.asks("asked", operation, `{"deviceId":20303}`) // a rename without a name makes no sense
+				time.Sleep(time.Second)
+				if d.isAcknowledged("asked") || len(d.answers("asked")) != 1 {
+					t.Errorf("acknowledged %v, answered %q", d.isAcknowledged("asked"), d.answers("asked"))
+				}
+			})
+			book, err := promises.Open(path, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := book.Deliveries(); len(book.Answers()) != 1 || len(got) != 1 || got[0] != "asked" {
+				t.Errorf("%d answers are owed, and %q expected", len(book.Answers()), got)
+			}
+		})
+	}
+}
