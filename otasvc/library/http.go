@@ -261,9 +261,13 @@ func setIf(h http.Header, name, value string) {
 // resumed; a failure of the first one is final: most likely the URL is wrong, and the caller should know at
 // once.
 func (d *download) doError(err error, again bool) error {
+	asked := d.url.Host
 	var about *url.Error
 	if errors.As(err, &about) {
 		err = about.Err // the text of url.Error shows the URL with its user
+		if last, bad := url.Parse(about.URL); bad == nil {
+			asked = last.Host // another one after a redirect
+		}
 	}
 	if errors.Is(err, ErrAccess) {
 		return err
@@ -272,7 +276,7 @@ func (d *download) doError(err error, again bool) error {
 	if errors.As(err, &refused) {
 		return fmt.Errorf("%w: %s: %w", ErrPolicy, d.body.name, refused)
 	}
-	err = errors.New(networkProblem(err, d.url.Host))
+	err = errors.New(networkProblem(err, asked))
 	if again {
 		return &brokenError{err}
 	}

@@ -42,10 +42,11 @@ var (
 )
 
 // homePrefixes are networks of somebody's own besides those of netip.Addr.IsPrivate and IsLoopback.
+// 198.18.0.0/15 (RFC 2544: measurements inside a network) is not among them: name servers of tunnels give its
+// addresses for every name on the internet.
 func homePrefixes() []netip.Prefix {
 	return []netip.Prefix{
 		netip.MustParsePrefix("100.64.0.0/10"), // RFC 6598: behind a carrier's NAT, and overlays such as VPNs
-		netip.MustParsePrefix("198.18.0.0/15"), // RFC 2544: measurements inside a network
 		netip.MustParsePrefix("192.0.0.0/24"),  // RFC 6890: protocols between a home and its provider
 		netip.MustParsePrefix("fec0::/10"),     // RFC 3879: once a site's own
 		nat64Local,
@@ -196,12 +197,12 @@ type offLimitsError struct {
 func (e *offLimitsError) Error() string {
 	if e.at == zoneBarred {
 		return fmt.Sprintf("the host %q leads to an address that images are not fetched from (link-local, "+
-			"metadata of a cloud, multicast or none); if that is meant, give that address and add it to "+
-			"ZIGATE_OTA_IMAGE_ALLOWED_HOSTS", e.host)
+			"metadata of a cloud, multicast or none); if that is meant, give that address and name it in "+
+			"ZIGATE_OTA_IMAGE_ALLOWED_HOSTS, where \"*\" beside it allows all others", e.host)
 	}
 	return fmt.Sprintf("the host %q leads to this machine or a private network, where only a URL with a "+
-		"local name or such an address may lead, and no server on the internet; if that is meant, add the "+
-		"host to ZIGATE_OTA_IMAGE_ALLOWED_HOSTS", e.host)
+		"local name or such an address may lead, and no server on the internet; if that is meant, name the "+
+		"host in ZIGATE_OTA_IMAGE_ALLOWED_HOSTS (\"*,%s\" allows all others, too)", e.host, e.host)
 }
 
 // connector opens the connections of one download. It looks at the address that is really dialled: a look-up

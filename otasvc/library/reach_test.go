@@ -20,9 +20,9 @@ import (
 
 func TestZones(t *testing.T) {
 	for zone, addresses := range map[string][]string{
-		"internet": {"1.1.1.1", "93.184.216.34", "172.32.0.1", "192.169.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "64:ff9b:1::1.1.1.1", "2002:101:101::1"},
+		"internet": {"1.1.1.1", "93.184.216.34", "172.32.0.1", "192.169.0.1", "100.128.0.1", "198.18.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "64:ff9b:1::1.1.1.1", "2002:101:101::1"},
 		"home": {
-			"127.0.0.1", "127.255.255.254", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "100.127.255.255", "198.18.0.1", "192.0.0.8",
+			"127.0.0.1", "127.255.255.254", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "100.127.255.255", "192.0.0.8",
 			"::1", "fd12:3456::1", "fc00::1", "fec0::1", "::ffff:127.0.0.1", "::ffff:192.168.1.1", "64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b:1::192.168.0.1",
 			"64:ff9b:1:ffff::1.1.1.1", "2002:7f00:1::1", "2002:c0a8:101::1", "::127.0.0.1",
 		},
@@ -215,6 +215,15 @@ func TestRefusedAddressTellsNothing(t *testing.T) {
 	if told[0] != told[1] || strings.Contains(told[0], "127.0.0.1") {
 		t.Errorf("%q and %q", told[0], told[1])
 	}
+}
+
+// TestRedirectToNobody: the server that does not answer is named, not the one that redirects to it.
+func TestRedirectToNobody(t *testing.T) {
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	here := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, gone.URL, http.StatusFound) })
+	_, err := open(t, library.Options{}).Fetch(t.Context(), library.Request{URL: here.URL + "/image.ota"})
+	checkError(t, err, library.ErrAccess, "nothing listens at "+strings.TrimPrefix(gone.URL, "http://"))
 }
 
 // TestNoWebServer: what something that is no web server says is not repeated.
