@@ -74,7 +74,8 @@ func (ds *deliveries) begin() {
 }
 
 // forget is called when the broker has no session of this client any more: what came before never comes
-// again.
+// again. Where several brokers are configured and another one is connected to, that is forgotten, too, which
+// the first one may deliver again.
 func (ds *deliveries) forget() {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()

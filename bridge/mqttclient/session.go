@@ -167,7 +167,7 @@ func (s *session) serve(ctx context.Context) error {
 		s.client.observeOutbox()
 	}
 	close(s.stopping)
-	s.client.back.end() // the broker takes them for delivered, so they must not wait for a further connection
+	s.client.back.end() // what came must not wait for a further connection
 	if errors.Is(err, errConnectionLost) {
 		s.client.gone()
 		return fmt.Errorf("%w: %s: %w", ErrBrokerUnreachable, s.name, err)
