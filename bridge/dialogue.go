@@ -179,8 +179,9 @@ func (b *Bridge) answer(who asker, a otasvc.Answer) {
 	}
 }
 
-// answerOnce gives a final answer before which nothing was promised, and has the broker forget the request once
-// it has the answer. A clean stop keeps both for the next life of the service where that is not so by then.
+// answerOnce gives a final answer before which nothing was promised, and has the broker forget the request
+// once it has the answer. A clean stop keeps both for the next life of the service where that is not so by
+// then.
 func (d *dialogue) answerOnce(a otasvc.Answer) {
 	b := d.bridge
 	given := b.given(d.who, a)
