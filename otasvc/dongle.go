@@ -315,7 +315,6 @@ func (h *dongleHearing) disconnected(err error, now time.Time) {
 	h.slot.lost()
 	h.questions.Drop(errDongleAway)
 	h.interviews.endAll(errDongleAway)
-	h.inventory.endAll()
 }
 
 // stackError acts on an error of the dongle's stack.

@@ -280,7 +280,7 @@ func (o *orders) identifyAll(then func()) {
 		inVain := o.inventory.list.InVain(d.EUID()) >= inVainEnough
 		if lacks(mainClient(d)) && !inVain && !d.Sleepy() && o.inventory.canAsk(d) {
 			open++
-			o.inventory.await(d, done)
+			o.inventory.await(d, anything, done)
 		}
 	}
 	done()

@@ -166,7 +166,7 @@ func (o *orders) register(a *addition, image library.Image) {
 		}
 		a.respond(answer)
 		if a.Upgrade {
-			o.inventory.complete(d, func() { o.upgradeToAdded(a, offerOf(r, image)) })
+			o.inventory.complete(mainClient(d), func() { o.upgradeToAdded(a, offerOf(r, image)) })
 		}
 	})
 }

@@ -34,7 +34,6 @@ type inventory struct {
 	// viewUntil is until when the dongle is to show what devices ask for.
 	viewUntil time.Time
 	blocked   bool // somebody downloads or is about to, or nobody can be asked with the dongle as it is
-	crowded   bool // somebody downloads or is about to, with a dongle that would do
 	// needsSlot says that the header slot is needed empty, also where it holds an image.
 	needsSlot bool
 	claimAt   time.Time // when to look next whether it is
@@ -52,7 +51,7 @@ type waiter struct {
 	// dongle may not be ready.
 	until time.Time
 	// enough reports whether what the device has said by now will do where it cannot be asked. Where it will
-	// not, the time for which others download does not count.
+	// not, the time for which that is so does not count.
 	enough func() bool
 	done   func()
 }
@@ -87,23 +86,11 @@ const (
 )
 
 // await has a device asked who it is, unless it has just said that; done is called when it has said so, or
-// was asked in vain, or cannot be asked now.
-func (v *inventory) await(d *device, done func()) {
-	whatever := func() bool { return true }
-	v.awaitPatiently(d, whatever, done)
-}
-
-// awaitPatiently is await for who has time: as long as the device cannot be asked because others download, it
-// waits, unless enough says that what the device has said by now will do.
-func (v *inventory) awaitPatiently(d *device, enough func() bool, done func()) {
-	v.wait(d, waiter{until: v.owner.now().Add(wordLimit), enough: enough, done: done})
-}
-
-// wait has somebody wait for a device's word.
-func (v *inventory) wait(d *device, w waiter) {
+// was asked in vain, or cannot be asked now and enough says that what it has said by now will do.
+func (v *inventory) await(d *device, enough func() bool, done func()) {
 	now := v.owner.now()
-	if now.Sub(d.Facts().QueriedAt) < queryArrives || !v.answers(d) || v.blocked && w.enough() {
-		w.done()
+	if now.Sub(d.Facts().QueriedAt) < queryArrives || !v.answers(d) || v.blocked && enough() {
+		done()
 		return
 	}
 	a := v.awaited[d.EUID()]
@@ -111,18 +98,22 @@ func (v *inventory) wait(d *device, w waiter) {
 		a = &awaitedWord{tries: wordTries}
 		v.awaited[d.EUID()] = a
 	}
-	a.waiters = append(a.waiters, w)
+	a.waiters = append(a.waiters, waiter{until: now.Add(wordLimit), enough: enough, done: done})
 	v.look()
 }
 
-// complete has a device asked who it is that has not said all by which it is judged whether an image fits it;
-// then is called as with await, and at once where nothing is missing.
-func (v *inventory) complete(d *device, then func()) {
-	if !lacks(mainClient(d)) {
+// anything says that whatever a device has said by now will do.
+func anything() bool { return true }
+
+// complete has a device asked who it is, one OTA client of which has not said all by which it is judged
+// whether an image fits it; then is called when it has said so, or was asked in vain, or cannot be asked now,
+// and at once where nothing is missing.
+func (v *inventory) complete(c client, then func()) {
+	if !lacks(c) {
 		then()
 		return
 	}
-	v.await(d, then)
+	v.await(c.device, anything, then)
 }
 
 // lacks reports whether an OTA client has not said all by which it is judged whether an image fits it.
@@ -134,6 +125,9 @@ func lacks(c client) bool {
 
 // canAsk reports whether a device can be asked now, as far as can be known: it answers, and nobody downloads.
 func (v *inventory) canAsk(d *device) bool { return !v.blocked && v.answers(d) }
+
+// canAskLater reports whether a device cannot be asked now, and would answer if it was.
+func (v *inventory) canAskLater(d *device) bool { return v.blocked && v.answers(d) }
 
 // answers reports whether a device would answer if it was asked, as far as can be known: it is in reach, does
 // not download itself, and is not known to have no OTA client.
@@ -193,9 +187,7 @@ func (v *inventory) refused(d *device, status uint8, now time.Time) {
 
 // run asks the device that is to be asked now. quiet says that nobody downloads, and nobody is about to.
 func (v *inventory) run(quiet bool, now time.Time) {
-	hindered := v.hindered()
-	v.blocked = !quiet || hindered
-	v.crowded = !quiet && !hindered
+	v.blocked = !quiet || v.hindered()
 	v.endWaiting(now)
 	v.needsSlot = !v.blocked && len(v.home.active) > 0 && v.claimsSlot(now)
 	if v.blocked || !v.slot.state.IsCleared() {
@@ -384,8 +376,8 @@ func (v *inventory) endWaiting(now time.Time) {
 func (v *inventory) endTired(euid message.IEEE, a *awaitedWord, now time.Time) {
 	var tired []waiter
 	for i := range a.waiters {
-		if w := &a.waiters[i]; v.crowded {
-			w.until = now.Add(wordLimit)
+		if v.blocked {
+			a.waiters[i].until = now.Add(wordLimit)
 		}
 	}
 	a.waiters = slices.DeleteFunc(a.waiters, func(w waiter) bool {

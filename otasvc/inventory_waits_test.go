@@ -127,59 +127,105 @@ func TestWhoWaitsIsToldInTheEnd(t *testing.T) {
 	})
 }
 
-// While others download nobody is asked who it is. Who wants an upgrade of a device that has not said so waits until it
-// can be asked, over a crash, too; a check and an interview say why they cannot tell.
-func TestWhoHasNotSaidWhileOthersDownload(t *testing.T) {
-	inHomes(t, []sim.DeviceConfig{plugConfig()}, func(w *world, _ *notices) {
-		w.met(plug)
-		other, otherData := w.image(0x100B, 0x0112, 11, 200_000)
-		w.add(plug, other)
-		w.accepted(plug, "")
-		w.within(10*time.Minute, "the plug downloads", func() bool { return w.stateOf(plug) == upgrade.Downloading })
-		d, err := w.sim.AddDevice(quietConfig(bulb, 3))
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		d.Announce()
-		w.within(time.Minute, "the late one is there", func() bool { return w.sink.device(bulb).NetworkAddress != nil })
-		time.Sleep(20 * time.Second)
-		if r := w.sink.device(bulb); r.ManufacturerCode != nil && r.ImageType != nil {
-			w.t.Fatalf("it has said who it is: %+v", r)
-		}
+// whileOthersDownload has the plug download for long, and a quiet bulb join meanwhile, which cannot be asked who it is. It
+// returns what the plug is to have in the end.
+func whileOthersDownload(w *world) (plugData []byte) {
+	w.t.Helper()
+	w.met(plug)
+	other, plugData := w.image(0x100B, 0x0112, 11, 200_000)
+	w.add(plug, other)
+	w.accepted(plug, "")
+	w.within(10*time.Minute, "the plug downloads", func() bool { return w.stateOf(plug) == upgrade.Downloading })
+	d, err := w.sim.AddDevice(quietConfig(bulb, 3))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	d.Announce()
+	w.within(time.Minute, "the late one is there", func() bool { return w.sink.device(bulb).NetworkAddress != nil })
+	time.Sleep(20 * time.Second)
+	if r := w.sink.device(bulb); r.ManufacturerCode != nil && r.ImageType != nil {
+		w.t.Fatalf("it has said who it is: %+v", r)
+	}
+	return plugData
+}
 
-		for name, ask := range map[string]func(otasvc.Respond){
-			"check":     func(r otasvc.Respond) { w.service.Check(ref(bulb), nil, r) },
-			"interview": func(r otasvc.Respond) { w.service.Interview(ref(bulb), r) },
-		} {
-			a := w.ask(ask)
-			if a.Status != otasvc.Failure || !strings.Contains(a.Error, "cannot be asked while others download") {
-				w.t.Errorf("%s: %s, %q", name, a.Status, a.Error)
-			}
-		}
-		url, data := w.limited(2, 4)
+// waits asks for an upgrade of the bulb, and expects that the request waits for the bulb's word.
+func waits(w *world) {
+	w.t.Helper()
+	said := &said{}
+	w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: upgrade.Ticket(`"late"`)}, said.respond)
+	time.Sleep(time.Minute)
+	a := said.last()
+	if a.Status != otasvc.InProgress || !a.Kept || !strings.Contains(a.Error, "the request waits") {
+		w.t.Fatalf("upgrade: %+v", a)
+	}
+}
+
+// While others download nobody is asked who it is. Who wants an upgrade of a device that has not said so waits until it
+// can be asked, whatever happens meanwhile; a check and an interview say why they cannot tell.
+func TestWhoHasNotSaidWhileOthersDownload(t *testing.T) {
+	meanwhile := map[string]func(w *world){
+		"nothing":            func(*world) {},
+		"the process dies":   func(w *world) { w.crash(10 * time.Second) },
+		"a clean stop":       func(w *world) { w.restart() },
+		"the dongle is away": func(w *world) { w.unplug(); time.Sleep(5 * time.Second); w.plug() },
+	}
+	for name, happens := range meanwhile {
+		t.Run(name, func(t *testing.T) {
+			inHomes(t, []sim.DeviceConfig{plugConfig()}, func(w *world, _ *notices) {
+				plugData := whileOthersDownload(w)
+				for name, ask := range map[string]func(otasvc.Respond){
+					"check":     func(r otasvc.Respond) { w.service.Check(ref(bulb), nil, r) },
+					"interview": func(r otasvc.Respond) { w.service.Interview(ref(bulb), r) },
+				} {
+					a := w.ask(ask)
+					if a.Status != otasvc.Failure || !strings.Contains(a.Error, "cannot be asked while others download") {
+						w.t.Errorf("%s: %s, %q", name, a.Status, a.Error)
+					}
+				}
+				url, data := w.limited(2, 4)
+				w.add(bulb, url)
+				waits(w)
+				happens(w)
+				for _, e := range []message.IEEE{plug, bulb} {
+					if u := w.ended(2*time.Hour, e); u.State != upgrade.Succeeded {
+						w.t.Errorf("%v ended %s, reason %q: %s", e, u.State, u.Reason, u.Error)
+					}
+				}
+				w.holds(plug, 11, plugData)
+				w.holds(bulb, 2, data)
+				if finals := w.sink.final("late"); len(finals) != 1 || finals[0].Status != otasvc.Success {
+					w.t.Errorf("answered %+v", finals)
+				}
+			})
+		})
+	}
+}
+
+// A request that waits for a device's word is seen, is the device's one upgrade, and can be cancelled.
+func TestWaitingForAWordIsCancelled(t *testing.T) {
+	inHomes(t, []sim.DeviceConfig{plugConfig()}, func(w *world, _ *notices) {
+		whileOthersDownload(w)
+		url, _ := w.limited(2, 4)
 		w.add(bulb, url)
-		asks := func() *said {
-			said := &said{}
-			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: upgrade.Ticket(`"late"`)}, said.respond)
-			time.Sleep(time.Minute)
-			return said
+		waits(w)
+		if s := w.stateOf(bulb); s != upgrade.Fetching {
+			w.t.Errorf("the record says %q", s)
 		}
-		first := asks()
-		if a := first.last(); a.Status != otasvc.InProgress || !strings.Contains(a.Error, "the request waits") {
-			w.t.Errorf("upgrade: %+v", a)
+		second := w.ask(func(r otasvc.Respond) { w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb)}, r) })
+		if second.Reason != upgrade.ReasonAlreadyQueued {
+			w.t.Errorf("a second one: %+v", second)
 		}
-		w.crash(10 * time.Second)
-		again := asks() // as what was promised is
-		if a := again.last(); a.Status != otasvc.InProgress {
-			w.t.Errorf("upgrade, after the crash: %+v", a)
+		if a := w.ask(func(r otasvc.Respond) { w.service.Cancel(ref(bulb), r) }); a.Status != otasvc.Success {
+			w.t.Errorf("cancel: %+v", a)
 		}
-		for _, e := range []message.IEEE{plug, bulb} {
-			if u := w.ended(2*time.Hour, e); u.State != upgrade.Succeeded {
-				w.t.Errorf("%v ended %s, reason %q: %s", e, u.State, u.Reason, u.Error)
-			}
+		time.Sleep(2 * time.Hour)
+		if s := w.stateOf(bulb); s != upgrade.Cancelled {
+			w.t.Errorf("it was cancelled, and is %s", s)
 		}
-		w.holds(plug, 11, otherData)
-		w.holds(bulb, 2, data)
+		if finals := w.sink.final("late"); len(finals) != 1 || finals[0].Reason != upgrade.ReasonCancelled {
+			w.t.Errorf("answered %+v", finals)
+		}
 	})
 }
 

@@ -199,7 +199,7 @@ func (o *orders) refuse(v admission.Verdict, c client, w want, offered *Offer) {
 		return
 	}
 	why := a.Error
-	if len(w.Ticket) > 0 { // the final answer is owed as that of any upgrade
+	if w.isKept() { // the final answer is owed as that of any upgrade
 		a = Answer{Status: InProgress, Operation: a.Operation, Kept: true}
 	}
 	o.keeper.answer(a, w.respond) // before the final answer
@@ -209,7 +209,7 @@ func (o *orders) refuse(v admission.Verdict, c client, w want, offered *Offer) {
 // refuseFetching ends an upgrade whose image was being fetched with an answer. Where it is refused for
 // something else than its image or its device, it is as if it had never been begun.
 func (o *orders) refuseFetching(v admission.Verdict, c client, w want, offered *Offer, a Answer) {
-	if len(w.Ticket) == 0 { // else the answer comes as that of any upgrade
+	if !w.isKept() { // else the answer comes as that of any upgrade
 		o.keeper.answer(a, w.respond)
 	}
 	o.upgrades.step(c.device, upgrade.Refusal{
@@ -281,15 +281,12 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 		o.release(d, req, respond)
 	case admission.Fetch:
 		c := namedClient(d, req.ImageType)
-		o.fetchFromURL(c, o.beginFetching(c, w, nil))
+		o.fetchFromURL(c, o.beginFetching(c, w, nil, ""))
 	case admission.Choose:
 		op := namedClient(d, req.ImageType).operation(nil)
 		o.offers.whenRead(op, respond, func(respond Respond) {
-			o.identify(d, req, respond, func(respond Respond) {
-				c := namedClient(d, req.ImageType)
-				w.respond = respond
-				o.takeOffer(c, w, o.chosen(c, req))
-			})
+			w.respond = respond
+			o.choose(d, w)
 		})
 	default:
 		c := namedClient(d, req.ImageType)
@@ -297,30 +294,50 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 	}
 }
 
-// identify goes on once a device that has not said all by which images are judged has said it, or was asked
-// in vain, or cannot be asked now. That the request is under way is said at once, and then not once more.
-func (o *orders) identify(d *device, req UpgradeRequest, respond Respond, then func(Respond)) {
-	c := namedClient(d, req.ImageType)
-	blocked := o.inventory.blocked
-	if !lacks(c) || !o.inventory.answers(d) || blocked && o.isSettled(c, req) {
-		then(respond)
+// choose goes on with the image of those that there are for a device, once that has said by what they are
+// judged, or was asked in vain. That the request is under way is said at once, and then not once more.
+func (o *orders) choose(d *device, w want) {
+	c := namedClient(d, w.ImageType)
+	if w.fetching == nil && lacks(c) && o.inventory.canAsk(d) {
+		w.respond(Answer{Status: InProgress, Operation: c.operation(nil)})
+		w.respond = leavingOut(w.respond)
+	}
+	o.inventory.complete(c, func() { o.chooseOnceQuiet(d, w) })
+}
+
+// chooseOnceQuiet is choose for a device that may have said nothing because others download. Where what it has
+// said by now will not do, the request waits until it can be asked, which may last. So it is kept and seen by
+// then, and can be cancelled.
+func (o *orders) chooseOnceQuiet(d *device, w want) {
+	c := namedClient(d, w.ImageType)
+	if o.inventory.canAskLater(d) && lacks(c) && !o.isSettled(c, w.UpgradeRequest) {
+		if w.fetching == nil {
+			w = o.beginFetching(c, w, nil, d.Name()+" has not said yet who it is, and cannot be asked while "+
+				"others download or the dongle is not ready; the request waits for that")
+		}
+		enough := func() bool { return o.isSettled(namedClient(d, w.ImageType), w.UpgradeRequest) }
+		o.inventory.await(d, enough, func() { o.chooseNow(d, w) })
 		return
 	}
-	answer := Answer{Status: InProgress, Operation: c.operation(nil)}
-	if blocked {
-		answer.Error = d.Name() + " has not said yet who it is, and cannot be asked while others download " +
-			"or the dongle is not ready; the request waits for that"
+	o.chooseNow(d, w)
+}
+
+// chooseNow goes on with the image of those that there are for a device, as far as that is known by now. A
+// request that the service does not get to any more is carried out by its next life.
+func (o *orders) chooseNow(d *device, w want) {
+	c := namedClient(d, w.ImageType)
+	switch {
+	case w.isOver(d):
+	case o.offers.owner.stopping() && w.fetching != nil:
+	case o.offers.owner.stopping():
+		w.respond(fail(ServiceNotAvailable, c.operation(nil), "%v", errStopping))
+	default:
+		o.takeOffer(c, w, o.chosen(c, w.UpgradeRequest))
 	}
-	respond(answer)
-	enough := func() bool { return o.isSettled(namedClient(d, req.ImageType), req) }
-	o.inventory.awaitPatiently(d, enough, func() { then(leavingOut(respond)) })
 }
 
 // isSettled reports whether a request can be judged without what the device has not said yet.
 func (o *orders) isSettled(c client, req UpgradeRequest) bool {
-	if req.URL != "" {
-		return true // what its image needs is known when it is there
-	}
 	offered := o.chosen(c, req)
 	if offered == nil {
 		return false
@@ -357,19 +374,23 @@ func (o *orders) chosen(c client, req UpgradeRequest) *Offer {
 func (o *orders) release(d *device, req UpgradeRequest, respond Respond) {
 	op := o.offers.upgradeOperation(d)
 	o.upgrades.step(d, upgrade.Release{Ticket: req.Ticket}, o.now())
-	answer := Answer{Status: InProgress, Operation: op, Kept: len(req.Ticket) > 0}
+	answer := Answer{Status: InProgress, Operation: op, Kept: req.isKept()}
 	o.keeper.answer(answer, respond)
 }
 
 // beginFetching begins the upgrade that is asked for, whose image has to be fetched first; offered is what is
-// known of that, or nil. Who asked is told so once it is kept.
-func (o *orders) beginFetching(c client, w want, offered *Offer) want {
+// known of that, or nil. Who asked is told so once it is kept, with a hint where it takes more than that.
+func (o *orders) beginFetching(c client, w want, offered *Offer, hint string) want {
 	order := w.order()
 	order.Fetch = w.fetch()
 	image := imageOf(c, offered, w.UpgradeRequest)
 	w.fetching = o.upgrades.beginFetching(c, image, order, o.now())
-	answer := Answer{Status: InProgress, Operation: o.fetchOperation(c, w, offered), Kept: w.isKept()}
-	o.keeper.answer(answer, w.respond)
+	o.keeper.answer(Answer{
+		Status:    InProgress,
+		Operation: o.fetchOperation(c, w, offered),
+		Error:     hint,
+		Kept:      w.isKept(),
+	}, w.respond)
 	return w
 }
 
@@ -394,8 +415,8 @@ func (r *UpgradeRequest) isKept() bool { return len(r.Ticket) > 0 }
 // known of that, or nil.
 func (o *orders) fetchOperation(c client, w want, offered *Offer) *Operation {
 	op := c.operation(offered)
-	if offered == nil {
-		op.URL = ptr(library.PublicURL(w.URL))
+	if url := library.PublicURL(w.URL); offered == nil && url != "" {
+		op.URL = &url
 	}
 	return op
 }
@@ -435,7 +456,7 @@ func bytesOf(n int64) uint32 { return uint32(max(0, min(n, math.MaxUint32))) }
 // fetchFromURL fetches the image that a request names, once the device has said by what it is judged.
 func (o *orders) fetchFromURL(c client, w want) {
 	d := c.device
-	o.identify(d, w.UpgradeRequest, func(Answer) {}, func(Respond) {
+	o.inventory.complete(c, func() {
 		if w.isOver(d) {
 			return
 		}
@@ -513,7 +534,7 @@ func (o *orders) carryOut(v admission.Verdict, c client, w want, offered Offer) 
 	switch v.Action {
 	case admission.Ensure:
 		if w.fetching == nil {
-			w = o.beginFetching(c, w, &offered)
+			w = o.beginFetching(c, w, &offered, "")
 		}
 		waiter := o.awaitImage(c, w, &offered, func(image library.Image, err error) {
 			if err != nil {
@@ -582,7 +603,7 @@ func (o *orders) goOnFetchingListed(d *device, w want) {
 	case w.fetching.Group() != 0:
 		o.fetchMember(c, w.fetching, o.offers.best(c))
 	default:
-		o.takeOffer(c, w, o.chosen(c, w.UpgradeRequest))
+		o.choose(d, w)
 	}
 }
 

@@ -336,7 +336,7 @@ func (c *check) run(of client, done func(error)) {
 			done(err)
 			return
 		}
-		c.inventory.await(d, func() {
+		c.inventory.await(d, anything, func() {
 			if !d.Facts().QueriedAt.Before(begun) {
 				err = nil
 			}
@@ -467,7 +467,7 @@ func (q *inquiries) interview(d *device, respond Respond) {
 				d.Name(), err))
 			return
 		}
-		q.inventory.await(d, func() {
+		q.inventory.await(d, anything, func() {
 			op := q.offers.operation(mainClient(d))
 			if why := q.inventory.unsaid(mainClient(d)); why != "" {
 				respond(fail(Failure, op, "%s", why))
