@@ -247,6 +247,42 @@ func TestAddedImageShowsItsFetch(t *testing.T) {
 	}
 }
 
+// Once an image was added, which is answered, the upgrade that was asked for with it is not lost with the process, while
+// the device is asked who it is.
+func TestAddedImageOutlivesTheProcess(t *testing.T) {
+	ends := map[string]func(w *world){
+		"it dies":             func(w *world) { w.crash(5 * time.Second) },
+		"it is stopped clean": func(w *world) { w.restart() },
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			cfg := quietConfig(bulb, 3)
+			cfg.SilentToNotify = true
+			inWebWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world, web *slowWeb) {
+				w.within(2*time.Minute, "it is there", func() bool { return w.sink.device(bulb).NetworkAddress != nil })
+				time.Sleep(2 * time.Minute)
+				data := bulbImage(2, 3_000)
+				url := web.put("/a.ota", data, 10*time.Second)
+				a := w.ask(func(r otasvc.Respond) {
+					w.service.AddImage(otasvc.AddImage{Device: ref(bulb), URL: url, Upgrade: true}, r)
+				})
+				if a.Status != otasvc.Success {
+					t.Fatalf("%+v", a)
+				}
+				time.Sleep(2 * time.Second)
+				u := w.sink.device(bulb).Upgrade
+				if u == nil || u.State != upgrade.Fetching || u.ImageVersion == nil || *u.ImageVersion != 2 {
+					t.Fatalf("while it is asked who it is: %+v", u)
+				}
+				end(w)
+				w.within(3*time.Minute, "the device is notified of the image", func() bool {
+					return w.stateOf(bulb) == upgrade.Notified
+				})
+			})
+		})
+	}
+}
+
 // An upgrade that the policy wants shows its fetch. One that it tries again in vain leaves the record as it was, and
 // one that a person has cancelled meanwhile is not begun again.
 func TestPolicyShowsItsFetches(t *testing.T) {

@@ -84,28 +84,46 @@ func (o *orders) addImage(d *device, req AddImage, respond Respond) {
 		ManufacturerCode: req.ManufacturerCode,
 		ImageType:        req.ImageType,
 	}
+	o.showAddition(a, namedClient(d, req.ImageType))
 	notice := o.offers.fetchNotices(library.PublicURL(req.URL), a.operation, respond)
 	o.offers.fetch(fetch, fetching.Waiter{
-		Progress: notice,
-		Done:     func(image library.Image, err error) { o.added(a, image, err) },
+		Progress: func(done, total int64) {
+			if a.fetching != nil {
+				o.showProgress(d, a.fetching, done, total)
+			}
+			notice(done, total)
+		},
+		Done: func(image library.Image, err error) { o.added(a, image, err) },
 	})
-	if req.Upgrade && d.active() == nil && !excluded(d) {
-		o.showAddition(a, fetch)
-	}
 }
 
-// showAddition begins the upgrade to the image that is being added, so that it is seen, and can be cancelled.
-func (o *orders) showAddition(a *addition, fetch library.Request) {
-	d := a.device
-	c := namedClient(d, a.ImageType)
+// showAddition begins the upgrade to an image that is being added, where that is asked for and the device has
+// none, so that it is seen, and can be cancelled.
+func (o *orders) showAddition(a *addition, c client) {
+	if !a.Upgrade || a.fetching != nil || c.device.active() != nil || excluded(c.device) {
+		return
+	}
 	image := imageOf(c, nil, UpgradeRequest{URL: a.URL})
 	order := upgrade.Order{Fetch: &upgrade.Fetch{Added: true}}
-	u := o.upgrades.beginFetching(c, image, order, o.now())
-	a.fetching = u
-	o.upgrades.fetches[d] = o.offers.fetch(fetch, fetching.Waiter{
-		Progress: func(done, total int64) { o.showProgress(d, u, done, total) },
-		Done:     func(library.Image, error) {}, // the request itself waits, too
-	})
+	a.fetching = o.upgrades.beginFetching(c, image, order, o.now())
+}
+
+// keepAddition has the upgrade to an image that was added go on after a restart, without the request to add
+// it, which is about to get its final answer.
+func (o *orders) keepAddition(a *addition, offered Offer) {
+	if offered.ImageVersion == wildcard32 { // it is for those who name it
+		return
+	}
+	c := clientFor(a.device, offered.ImageType)
+	o.showAddition(a, c)
+	if a.fetching == nil {
+		return
+	}
+	fetch := upgrade.Fetch{ImageVersion: &offered.ImageVersion}
+	if !c.isMain() {
+		fetch.ImageType = &offered.ImageType
+	}
+	o.upgrades.stepIf(a.device, a.fetching, upgrade.ImageAdded{Image: offered.image(), Fetch: fetch}, o.now())
 }
 
 // added goes on with an image that was fetched to be added, or ends the request where it was not had, or may
@@ -149,7 +167,8 @@ func (o *orders) refuseAddition(a *addition, v admission.Verdict, offered *Offer
 func (o *orders) register(a *addition, image library.Image) {
 	d := a.device
 	r := registration(image, library.PublicURL(a.URL), a.DriverTypeID, a.DriverVersion, o.now())
-	op := d.operation(ptr(offerOf(r, image)))
+	offered := offerOf(r, image)
+	op := d.operation(&offered)
 	if err := o.offers.add(d, r); err != nil {
 		if errors.Is(err, library.ErrIncompatibleDriverVersion) {
 			a.respond(fail(IncompatibleDriverVersion, op, "%v", err))
@@ -159,6 +178,7 @@ func (o *orders) register(a *addition, image library.Image) {
 		o.refuseAddition(a, notHad(err), nil)
 		return
 	}
+	o.keepAddition(a, offered)
 	o.keeper.answer(Answer{Status: Success, Operation: op}, func(answer Answer) {
 		if !o.home.knows(d) {
 			a.respond(fail(DeviceNotFound, op, "%v", errDeviceForgotten))
@@ -166,7 +186,8 @@ func (o *orders) register(a *addition, image library.Image) {
 		}
 		a.respond(answer)
 		if a.Upgrade {
-			o.inventory.complete(mainClient(d), func() { o.upgradeToAdded(a, offerOf(r, image)) })
+			c := clientFor(d, offered.ImageType)
+			o.inventory.complete(c, func() { o.upgradeToAdded(a, offered) })
 		}
 	})
 }
@@ -177,8 +198,9 @@ func (o *orders) upgradeToAdded(a *addition, offered Offer) {
 	d := a.device
 	c := clientFor(d, offered.ImageType)
 	offer := admissionOffer(c, offered)
-	if !o.home.knows(d) || a.fetching != nil && d.active() != a.fetching {
-		return // it was cancelled meanwhile
+	cancelled := a.fetching != nil && d.active() != a.fetching
+	if !o.home.knows(d) || cancelled || o.offers.owner.stopping() {
+		return
 	}
 	if offer.AnyVersion { // it is for those who name it
 		o.refuseAddition(a, admission.Verdict{}, &offered)

@@ -64,6 +64,12 @@ type (
 		Done  uint32 // bytes; fewer than before where the download had to begin again
 		Total uint32 // bytes; 0 while that is not known
 	}
+	// ImageAdded says that the image, which another request fetched, is registered for the device. With Fetch
+	// the upgrade goes on after a restart, whatever becomes of that request.
+	ImageAdded struct {
+		Image Image
+		Fetch Fetch
+	}
 	// ImageFetched says that the image is there, and that the device may have it.
 	ImageFetched struct {
 		Image      Image

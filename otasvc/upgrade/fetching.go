@@ -15,6 +15,17 @@ func (e FileProgress) apply(t *transition) {
 	t.tellProgress()
 }
 
+// apply notes which image it is, and what is to be done for it from here on.
+func (e ImageAdded) apply(t *transition) {
+	if t.u.stage != StageFetching {
+		return
+	}
+	t.u.order.Image = e.Image
+	t.u.order.Fetch = &e.Fetch
+	t.marks.told = true
+	t.marks.kept = true
+}
+
 // apply has the upgrade wait for its turn, or for its time.
 func (e ImageFetched) apply(t *transition) {
 	if !t.can(triggerFetched) {

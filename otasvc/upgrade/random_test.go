@@ -185,6 +185,8 @@ func (d *randomDevice) fetching() upgrade.Event {
 	case 0, 1, 2:
 		return upgrade.ImageFetched{Image: image}
 	case 3:
+		return upgrade.ImageAdded{Image: image, Fetch: upgrade.Fetch{ImageVersion: &image.ImageVersion}}
+	case 4:
 		return upgrade.Refusal{Reason: upgrade.ReasonImageAccessFailed, Image: image, Unseen: d.r.IntN(2) == 0}
 	default:
 		return upgrade.FileProgress{Done: uint32(d.r.IntN(imageSize)), Total: uint32(d.r.IntN(2) * imageSize)}

@@ -5,7 +5,7 @@ type State string
 
 // Every state that is told.
 const (
-	Fetching    State = "fetching"    // its image is being fetched, or is judged once it is there
+	Fetching    State = "fetching"    // its image is being fetched or chosen, or is judged once it is there
 	Scheduled   State = "scheduled"   // waits for its time or its window
 	Queued      State = "queued"      // waits for the dongle's header slot, for a place, or for its canary
 	Notified    State = "notified"    // the dongle offers the image and the device was notified

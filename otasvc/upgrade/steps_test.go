@@ -19,6 +19,7 @@ var happenings = []struct {
 	event upgrade.Event
 }{
 	{"fileProgress", upgrade.FileProgress{Done: 50_000, Total: imageSize}},
+	{"imageAdded", upgrade.ImageAdded{Image: order().Image}},
 	{"imageFetched", upgrade.ImageFetched{Image: order().Image}},
 	{"refused", upgrade.Refusal{Reason: upgrade.ReasonImageAccessFailed}},
 	{"due", upgrade.Tick{}},
@@ -70,6 +71,7 @@ var happenings = []struct {
 const wanted = `
 event          fet sch que piq not dow fin pau off ofp had app suc fai can
 fileProgress   =   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+imageAdded     =   .   .   .   .   .   .   .   .   .   .   .   .   .   .
 imageFetched   que .   .   .   .   .   .   .   .   .   .   .   .   .   .
 refused        fai .   .   .   .   .   .   .   .   .   .   .   .   .   .
 due            .   que .   .   .   .   dow .   .   .   .   .   .   .   .
