@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -245,92 +244,106 @@ func (c *lateIndex) All(d library.Device) []library.Candidate {
 	return []library.Candidate{best}
 }
 
+// whileRead are requests that depend on which images there are.
+var whileRead = map[string]struct {
+	ask func(w *world, respond otasvc.Respond)
+	// found is the status where the image is known in the end, missed where it is not.
+	found, missed otasvc.Status
+}{
+	"upgrade": {func(w *world, r otasvc.Respond) {
+		w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: upgrade.Ticket(`"t"`)}, r)
+	}, otasvc.Success, otasvc.Failure},
+	"upgrade of all": {func(w *world, r otasvc.Respond) {
+		w.service.Upgrade(otasvc.UpgradeRequest{All: true, Ticket: upgrade.Ticket(`"t"`)}, r)
+	}, otasvc.Success, otasvc.Success},
+	"check": {func(w *world, r otasvc.Respond) {
+		w.service.Check(ref(bulb), nil, r)
+	}, otasvc.Success, otasvc.Success},
+	"check of all": {func(w *world, r otasvc.Respond) { w.service.CheckAll(r) }, otasvc.Success, otasvc.Success},
+	"load image": {func(w *world, r otasvc.Respond) {
+		w.service.LoadImage(ref(bulb), r)
+	}, otasvc.Success, otasvc.ImageInfoNotFound},
+	"image info": {func(w *world, r otasvc.Respond) {
+		w.service.ImageInfo(ref(bulb), nil, r)
+	}, otasvc.Success, otasvc.ImageInfoNotFound},
+}
+
+// whileImagesAreRead asks for something while the image folder and the indexes are being read, and expects that this is
+// answered; f goes on from there.
+func whileImagesAreRead(
+	t *testing.T, ask func(w *world, respond otasvc.Respond), f func(w *world, index *lateIndex, said *said),
+) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		lib, err := library.Open(library.Options{Dir: filepath.Join(dir, "images")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		index := &lateIndex{read: make(chan struct{})}
+		index.library = lib
+		index.candidate = library.Candidate{
+			Source: library.SourceIndex, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2,
+		}
+		w := &world{t: t, dir: dir, policy: defaultPolicy(), library: lib, catalog: index}
+		w.run(sim.Config{Speed: 1, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
+			url, _ := w.image(0x117C, 0x2201, 2, 5_000)
+			index.fetch = library.Request{URL: url}
+			w.met(bulb)
+			said := &said{}
+			ask(w, said.respond)
+			time.Sleep(20 * time.Second)
+			a := said.all()
+			if len(a) != 1 || a[0].Status != otasvc.InProgress || !strings.Contains(a[0].Error, "still being read") {
+				t.Fatalf("while it is read: %+v", a)
+			}
+			f(w, index, said)
+		})
+	})
+}
+
 // TestRequestsWaitForImagesToBeRead: who asks for something that depends on which images there are, while the image
 // folder and the indexes are being read, is told so, and answered when they were; or after a minute, with what is
 // known.
 func TestRequestsWaitForImagesToBeRead(t *testing.T) {
-	const reading = "still being read"
-	requests := map[string]struct {
-		ask func(w *world, respond otasvc.Respond)
-		// found is the status where the image is known in the end, missed where it is not.
-		found, missed otasvc.Status
-	}{
-		"upgrade": {func(w *world, r otasvc.Respond) {
-			w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb), Ticket: upgrade.Ticket(`"t"`)}, r)
-		}, otasvc.Success, otasvc.Failure},
-		"upgrade of all": {func(w *world, r otasvc.Respond) {
-			w.service.Upgrade(otasvc.UpgradeRequest{All: true, Ticket: upgrade.Ticket(`"t"`)}, r)
-		}, otasvc.Success, otasvc.Success},
-		"check": {func(w *world, r otasvc.Respond) {
-			w.service.Check(ref(bulb), nil, r)
-		}, otasvc.Success, otasvc.Success},
-		"check of all": {func(w *world, r otasvc.Respond) { w.service.CheckAll(r) }, otasvc.Success, otasvc.Success},
-		"load image": {func(w *world, r otasvc.Respond) {
-			w.service.LoadImage(ref(bulb), r)
-		}, otasvc.Success, otasvc.ImageInfoNotFound},
-		"image info": {func(w *world, r otasvc.Respond) {
-			w.service.ImageInfo(ref(bulb), nil, r)
-		}, otasvc.Success, otasvc.ImageInfoNotFound},
-	}
-	for name, tt := range requests {
+	for name, tt := range whileRead {
 		for _, found := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, found %t", name, found), func(t *testing.T) {
-				t.Parallel()
-				dir := t.TempDir()
-				synctest.Test(t, func(t *testing.T) {
-					lib, err := library.Open(library.Options{Dir: filepath.Join(dir, "images")})
-					if err != nil {
-						t.Fatal(err)
+				whileImagesAreRead(t, tt.ask, func(w *world, index *lateIndex, said *said) {
+					want := tt.missed
+					if found {
+						want = tt.found
+						close(index.read)
 					}
-					index := &lateIndex{read: make(chan struct{})}
-					index.library = lib
-					index.candidate = library.Candidate{
-						Source: library.SourceIndex, ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: 2,
+					time.Sleep(10 * time.Minute)
+					answers := append(said.all(), w.sink.final("t")...)
+					last := answers[len(answers)-1]
+					if last.Status != want {
+						t.Errorf("in the end: %+v", answers)
 					}
-					w := &world{t: t, dir: dir, policy: defaultPolicy(), library: lib, catalog: index}
-					w.run(sim.Config{Speed: 1, Devices: []sim.DeviceConfig{bulbConfig(bulb)}}, func(w *world) {
-						url, _ := w.image(0x117C, 0x2201, 2, 5_000)
-						index.fetch = library.Request{URL: url}
-						w.met(bulb)
-						var mu sync.Mutex
-						var said []otasvc.Answer
-						tt.ask(w, func(a otasvc.Answer) {
-							mu.Lock()
-							defer mu.Unlock()
-							said = append(said, a)
-						})
-						soFar := func() []otasvc.Answer {
-							synctest.Wait()
-							mu.Lock()
-							defer mu.Unlock()
-							return slices.Clone(said)
-						}
-						time.Sleep(20 * time.Second)
-						answers := soFar()
-						if len(answers) != 1 || answers[0].Status != otasvc.InProgress ||
-							!strings.Contains(answers[0].Error, reading) {
-							t.Fatalf("while it is read: %+v", answers)
-						}
-
-						want := tt.missed
-						if found {
-							want = tt.found
-							close(index.read)
-						}
-						time.Sleep(10 * time.Minute)
-						answers = append(soFar(), w.sink.final("t")...)
-						last := answers[len(answers)-1]
-						if last.Status != want {
-							t.Errorf("in the end: %+v", answers)
-						}
-						update := last.UpdateAvailable != nil && *last.UpdateAvailable || len(last.UpgradeResults) == 1 ||
-							len(last.CheckResults) == 1 && last.CheckResults[0].UpdateAvailable || found && (name == "upgrade" || name == "load image")
-						if update != found {
-							t.Errorf("an update: %t, %+v", update, last)
-						}
-					})
+					update := last.UpdateAvailable != nil && *last.UpdateAvailable || len(last.UpgradeResults) == 1 ||
+						len(last.CheckResults) == 1 && last.CheckResults[0].UpdateAvailable ||
+						found && (name == "upgrade" || name == "load image")
+					if update != found {
+						t.Errorf("an update: %t, %+v", update, last)
+					}
 				})
 			})
 		}
+	}
+}
+
+// Who waits for the images to be read when the service is stopped is answered that it is.
+func TestStopWhileImagesAreRead(t *testing.T) {
+	for name, tt := range whileRead {
+		t.Run(name, func(t *testing.T) {
+			whileImagesAreRead(t, tt.ask, func(w *world, _ *lateIndex, said *said) {
+				w.stopService()
+				if a := said.all(); len(a) != 2 || a[1].Status != otasvc.ServiceNotAvailable {
+					t.Errorf("answered %+v", a)
+				}
+				w.start()
+			})
+		})
 	}
 }

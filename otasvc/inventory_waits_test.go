@@ -2,9 +2,11 @@ package otasvc_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -265,12 +267,18 @@ func (s *said) respond(a otasvc.Answer) {
 	s.answers = append(s.answers, a)
 }
 
-// last is the last answer; the zero answer where there is none.
-func (s *said) last() (a otasvc.Answer) {
+// all are the answers so far.
+func (s *said) all() []otasvc.Answer {
+	synctest.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := len(s.answers); n > 0 {
-		a = s.answers[n-1]
+	return slices.Clone(s.answers)
+}
+
+// last is the last answer so far; the zero answer where there is none.
+func (s *said) last() (a otasvc.Answer) {
+	if answers := s.all(); len(answers) > 0 {
+		a = answers[len(answers)-1]
 	}
 	return a
 }

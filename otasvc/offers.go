@@ -48,7 +48,8 @@ const readingTimeout = time.Minute
 
 // whenRead goes on once what there is can be known: right after the start the image folder and the indexes
 // are still being read, and the newest image, or the only one, may be in what has not been. Who waits is told
-// so; that the request is under way is not said once more.
+// so; that the request is under way is not said once more. Who still waits when the service stops is answered
+// that it does.
 func (o *offers) whenRead(op *Operation, respond Respond, then func(Respond)) {
 	if o.reading.opened {
 		then(respond)
@@ -59,7 +60,13 @@ func (o *offers) whenRead(op *Operation, respond Respond, then func(Respond)) {
 		Operation: op,
 		Error:     "the image folder and the indexes are still being read; the request waits for that",
 	})
-	o.reading.pass(func() { then(leavingOut(respond)) })
+	o.reading.pass(func() {
+		if o.owner.stopping() {
+			respond(fail(ServiceNotAvailable, op, "%v", errStopping))
+			return
+		}
+		then(leavingOut(respond))
+	})
 }
 
 // changed notes that what the devices would get may be another image now.

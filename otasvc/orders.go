@@ -599,7 +599,7 @@ func (o *orders) goOnFetching(d *device, u *upgrade.Upgrade) {
 // goOnFetchingListed is goOnFetching for an image that was chosen of those that there are for the device.
 func (o *orders) goOnFetchingListed(d *device, w want) {
 	switch c := upgradedClient(d); {
-	case w.isOver(d):
+	case w.isOver(d), o.offers.owner.stopping():
 	case w.fetching.Group() != 0:
 		o.fetchMember(c, w.fetching, o.offers.best(c))
 	default:

@@ -258,6 +258,7 @@ func (s *Service) listen(until time.Time, while func(now time.Time) bool) {
 // the next life of the service.
 func (s *Service) farewell() {
 	s.gate.open()
+	s.offers.reading.open()
 	for quiet := false; !quiet; {
 		s.owner.background.Wait()
 		quiet = !s.owner.drain()
