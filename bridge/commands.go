@@ -75,7 +75,7 @@ func (b *Bridge) Resume() {
 		who := asker{name: p.Operation, promise: p.ID}
 		var refusal error
 		if p.Withheld {
-			refusal = errWithheld
+			refusal = library.ErrWithheld
 		}
 		b.begin(&dialogue{
 			bridge:      b,
@@ -88,11 +88,6 @@ func (b *Bridge) Resume() {
 		}, refusal)
 	}
 }
-
-// errWithheld ends a request whose image was being fetched when the service was restarted, from an address
-// that is not kept.
-var errWithheld = errors.New("the service was restarted while the image was being fetched, and keeps no " +
-	"address that has a password or a query; ask again")
 
 // withoutSecrets is the payload of a request without what may be secret in its URL. It reports whether there
 // was something.
@@ -133,7 +128,7 @@ func (b *Bridge) begin(d *dialogue, refusal error) {
 
 	if err != nil {
 		answer := otasvc.Answer{Status: otasvc.InvalidData, Error: err.Error()}
-		if errors.Is(err, errWithheld) {
+		if errors.Is(err, library.ErrWithheld) {
 			answer.Status = otasvc.ImageAccessFailed
 		}
 		if op.OfDevice {

@@ -295,9 +295,14 @@ func (o *orders) take(d *device, req UpgradeRequest, respond Respond) {
 }
 
 // choose goes on with the image of those that there are for a device, once that has said by what they are
-// judged, or was asked in vain. That the request is under way is said at once, and then not once more.
+// judged, or was asked in vain. That the request is under way is said at once, and then not once more. With a
+// dongle that is not ready nobody knows when it can be asked, so a new request is judged by what is known.
 func (o *orders) choose(d *device, w want) {
 	c := namedClient(d, w.ImageType)
+	if w.fetching == nil && o.inventory.hindered() {
+		o.chooseNow(d, w)
+		return
+	}
 	if w.fetching == nil && lacks(c) && o.inventory.canAsk(d) {
 		w.respond(Answer{Status: InProgress, Operation: c.operation(nil)})
 		w.respond = leavingOut(w.respond)
@@ -305,9 +310,9 @@ func (o *orders) choose(d *device, w want) {
 	o.inventory.complete(c, func() { o.chooseOnceQuiet(d, w) })
 }
 
-// chooseOnceQuiet is choose for a device that may have said nothing because others download. Where what it has
-// said by now will not do, the request waits until it can be asked, which may last. So it is kept and seen by
-// then, and can be cancelled.
+// chooseOnceQuiet is choose for a device that may have said nothing because others download. Where what it
+// has said by now will not do, the request waits until it can be asked, which may last. So it is kept and
+// seen meanwhile, and can be cancelled.
 func (o *orders) chooseOnceQuiet(d *device, w want) {
 	c := namedClient(d, w.ImageType)
 	if o.inventory.canAskLater(d) && lacks(c) && !o.isSettled(c, w.UpgradeRequest) {
@@ -568,11 +573,6 @@ func (o *orders) queue(c client, w want, offered Offer) {
 	o.keeper.answer(answer, w.respond)
 }
 
-// errWithheld ends an upgrade whose image was being fetched when the service was restarted, from a URL that
-// is not kept.
-var errWithheld = fmt.Errorf("%w: the service was restarted while the image was being fetched, and keeps no "+
-	"address that has a password or a query; ask again", library.ErrAccess)
-
 // goOnFetching goes on with an upgrade of a device whose image was being fetched when an earlier life of the
 // service ended. Who asked has been told that it is under way, and is answered by its tickets.
 func (o *orders) goOnFetching(d *device, u *upgrade.Upgrade) {
@@ -588,7 +588,7 @@ func (o *orders) goOnFetching(d *device, u *upgrade.Upgrade) {
 	w := want{UpgradeRequest: requestOf(u), respond: func(Answer) {}, fetching: u}
 	switch {
 	case fetch.Withheld:
-		o.refuse(notHad(errWithheld), c, w, nil)
+		o.refuse(notHad(library.ErrWithheld), c, w, nil)
 	case fetch.URL != "":
 		o.fetchFromURL(c, w)
 	default:

@@ -97,8 +97,8 @@ func (us *upgrades) beginFetching(
 	order.OldVersion = c.ota.CurrentVersion
 	u := upgrade.NewFetching(order, d.upgrade, now)
 	us.home.beginFetching(d, u)
-	us.log.Info("an upgrade begins with its image being fetched or chosen", "euid", d.EUID(), "name", d.Name(),
-		"url", image.URL)
+	us.log.Info("an upgrade begins with its image being fetched or chosen",
+		"euid", d.EUID(), "name", d.Name(), "url", image.URL)
 	return u
 }
 

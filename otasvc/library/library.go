@@ -29,6 +29,10 @@ var (
 	ErrTooLarge = fmt.Errorf("%w: it is too large", ErrAccess)
 	// ErrPolicy means that the URL, or one that it redirects to, is not allowed. It is an ErrAccess.
 	ErrPolicy = fmt.Errorf("%w: its URL is not allowed", ErrAccess)
+	// ErrWithheld means that the service was restarted while the image was being fetched, and that its URL
+	// had more than [PublicURL] leaves, which alone was kept. It is an ErrAccess.
+	ErrWithheld = fmt.Errorf("%w: the service was restarted while it was being fetched, and keeps no "+
+		"address that has a password or a query; ask again", ErrAccess)
 	// ErrValidation means that the download is damaged, is no OTA file or is another image than was asked
 	// for.
 	ErrValidation = errors.New("the image is not valid")

@@ -67,8 +67,8 @@ type Fetch struct {
 	ImageType      *uint16 `json:"imageType,omitempty"`    // names an OTA client of the device
 	ImageVersion   *uint32 `json:"imageVersion,omitempty"` // nil stands for the newest that fits
 	AllowDowngrade bool    `json:"allowDowngrade,omitempty"`
-	// Added says that another request fetches the image and adds it for the device. Until it has, that request
-	// is carried out again by whoever made it.
+	// Added says that another request fetches the image and adds it for the device. Until it has, that
+	// request is carried out again by whoever made it.
 	Added bool `json:"added,omitempty"`
 }
 
