@@ -42,14 +42,19 @@ func (u *Upgrade) Tried() (tried *Tried, own bool) {
 	if u.Refused() || u.stage == StageFetching || u.order.Missing {
 		return u.outcome.before, false
 	}
-	return &Tried{
-		SHA256:       u.order.SHA256,
-		Kind:         u.order.Kind(),
-		ImageVersion: u.order.ImageVersion,
-		Reason:       u.outcome.reason,
-		EndedAt:      u.endedAt,
-	}, true
+	tried = triedImage(&u.order.Image)
+	tried.Reason = u.outcome.reason
+	tried.EndedAt = u.endedAt
+	return tried, true
 }
+
+// triedImage is an image as one that a device is to take.
+func triedImage(image *Image) *Tried {
+	return &Tried{SHA256: image.SHA256, Kind: image.Kind(), ImageVersion: image.ImageVersion}
+}
+
+// Is reports whether two images are the same one, see [Tried.Is].
+func (i *Image) Is(other Image) bool { return triedImage(i).Is(other) }
 
 // Tried is the image that the device was to take.
 func (p *Past) Tried() *Tried {

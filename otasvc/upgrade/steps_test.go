@@ -102,7 +102,7 @@ readingDone    .   .   .   .   .   .   .   .   .   .   .   =   .   .   .
 imageRemoved   can can can can can can can can can can can .   .   .   .
 unavailable    .   .   fai fai fai fai fai fai fai fai .   .   .   .   .
 waitsFor       =   =   =   =   =   =   =   =   =   =   =   =   .   .   .
-canaryFailed   .   fai fai fai .   .   .   .   .   .   .   .   .   .   .
+canaryFailed   fai fai fai fai .   .   .   .   .   .   .   .   .   .   .
 batteryLow     .   .   fai .   .   .   .   .   .   .   .   .   .   .   .
 wrongHardware  .   fai fai fai fai .   .   .   .   .   .   .   .   .   .
 dongleBack     .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
