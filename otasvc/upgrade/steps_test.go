@@ -82,7 +82,7 @@ lastBlock      .   .   .   .   .   fin =   .   .   .   .   .   .   .   .
 lastBlockFixed .   .   .   .   .   can can .   .   .   .   .   .   .   .
 endSuccess     =   =   =   =   app app had app app app =   =   .   .   .
 endAborted     .   .   .   .   fai fai fai fai fai fai .   fai .   .   .
-endInvalid     =   =   =   =   fai fai fai fai fai fai =   fai .   .   .
+endInvalid     .   .   =   =   fai fai fai fai fai fai =   fai .   .   .
 endNeedsMore   .   .   .   .   fai fai fai fai fai fai .   .   .   .   .
 pause          .   .   piq =   pau pau pau =   ofp =   .   .   .   .   .
 resume         .   .   .   que .   .   .   dow .   off .   .   .   .   .
