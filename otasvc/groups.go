@@ -366,7 +366,7 @@ func (o *orders) fetchMember(c client, u *upgrade.Upgrade, offered *Offer) {
 			switch {
 			case d.active() != u || err != nil && o.offers.owner.stopping():
 			case err != nil:
-				o.refuseMember(d, offered, err)
+				o.refuseMember(c, offered, err)
 			default:
 				o.takeMember(c.now(), u, o.now())
 			}
@@ -396,15 +396,15 @@ func (o *orders) takeMember(c client, u *upgrade.Upgrade, now time.Time) {
 }
 
 // refuseMember ends the upgrade of a member of a group whose image could not be had. Where that was told of
-// the device already, it is not told again: the policy tries again and again.
-func (o *orders) refuseMember(d *device, offered *Offer, err error) {
+// the client already, it is not told again: the policy tries again and again.
+func (o *orders) refuseMember(c client, offered *Offer, err error) {
 	v := notHad(err)
-	before := d.beside.Before
-	o.upgrades.step(d, upgrade.Refusal{
+	image := offered.image()
+	o.upgrades.step(c.device, upgrade.Refusal{
 		Reason: v.Reason,
 		Why:    v.Sentence,
-		Image:  offered.image(),
-		Unseen: before != nil && before.WasRefusedFor(v.Reason, offered.image()),
+		Image:  image,
+		Unseen: c.wasRefusedFor(v.Reason, image),
 	}, o.now())
 }
 

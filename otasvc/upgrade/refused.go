@@ -67,10 +67,12 @@ func (p *Past) Tried() *Tried {
 
 // WasTried reports whether the device was to take an image: one was found for it, and not refused.
 func (p *Past) WasTried() bool {
-	refused := p.StartedAt.IsZero() && p.Reason.Refuses()
 	unfound := p.SHA256 == "" && p.Kind == nil
-	return !refused && !unfound
+	return !p.wasRefused() && !unfound
 }
+
+// wasRefused reports whether the upgrade was refused, see [Refused].
+func (p *Past) wasRefused() bool { return p.StartedAt.IsZero() && p.Reason.Refuses() }
 
 // Is reports whether it is an image. As long as one of the two was not fetched, it is where they are for the
 // same devices and have the same file version.
@@ -116,9 +118,8 @@ func (u *Upgrade) HeldTooShort() string {
 
 // WasRefusedFor reports whether the upgrade was refused for a reason and an image: who was told of that
 // learns nothing from another refusal like it.
-func (u *Upgrade) WasRefusedFor(reason Reason, image Image) bool {
-	return u.Refused() && u.Reason() == reason &&
-		u.order.ImageVersion == image.ImageVersion && u.order.NoVersion == image.NoVersion
+func (p *Past) WasRefusedFor(reason Reason, image Image) bool {
+	return p.wasRefused() && p.Reason == reason && p.Tried().Is(image)
 }
 
 // Refuses reports whether a request that is refused for this reason is an upgrade that failed, which
