@@ -37,20 +37,26 @@ type follow struct {
 // member is one upgrade of a group.
 type member struct {
 	UpgradeResult
-	// Image and SHA256 are the image's type and digest. They are not known of members that were kept before
-	// devices were known to have several OTA clients.
-	Image  *uint16 `json:"image,omitempty"`
-	SHA256 string  `json:"sha256,omitempty"`
+	// Image is the image's type. It is not known of members that were kept before devices were known to have
+	// several OTA clients.
+	Image *uint16 `json:"image,omitempty"`
+	// SHA256 is empty where the image was not here when the group began; it is told by Kind and Version then.
+	SHA256  string        `json:"sha256,omitempty"`
+	Kind    *upgrade.Kind `json:"kind,omitempty"`
+	Version uint32        `json:"version,omitempty"`
 	// Waits says that the upgrade begins when the one that its device has now has ended.
 	Waits bool `json:"waits,omitempty"`
 }
 
 // newMember is the upgrade of an OTA client to an image, which has not begun.
 func newMember(c client, o *Offer) member {
+	image := o.image()
 	m := member{
 		UpgradeResult: UpgradeResult{EUID: c.euid(), State: upgrade.Queued},
 		Image:         &o.ImageType,
-		SHA256:        o.SHA256,
+		SHA256:        image.SHA256,
+		Kind:          image.Kind(),
+		Version:       image.ImageVersion,
 	}
 	if !c.isMain() {
 		m.ImageType = &o.ImageType
@@ -68,6 +74,12 @@ func (m *member) end(how upgrade.State, why upgrade.Reason) {
 // is reports whether the member's upgrade is the one of a device to an image of a type.
 func (m *member) is(euid message.IEEE, imageType uint16) bool {
 	return m.EUID == euid && (m.Image == nil || *m.Image == imageType)
+}
+
+// isTo reports whether the member's upgrade is to an image.
+func (m *member) isTo(image upgrade.Image) bool {
+	to := upgrade.Tried{SHA256: m.SHA256, Kind: m.Kind, ImageVersion: m.Version}
+	return to.Is(image)
 }
 
 // ended reports whether the upgrades of all members have ended.
@@ -354,7 +366,7 @@ func (o *orders) fetchMember(c client, u *upgrade.Upgrade, offered *Offer) {
 			switch {
 			case d.active() != u || err != nil && o.offers.owner.stopping():
 			case err != nil:
-				o.refuseMember(d, offered, err)
+				o.refuseMember(c, offered, err)
 			default:
 				o.takeMember(c.now(), u, o.now())
 			}
@@ -384,15 +396,15 @@ func (o *orders) takeMember(c client, u *upgrade.Upgrade, now time.Time) {
 }
 
 // refuseMember ends the upgrade of a member of a group whose image could not be had. Where that was told of
-// the device already, it is not told again: the policy tries again and again.
-func (o *orders) refuseMember(d *device, offered *Offer, err error) {
+// the client already, it is not told again: the policy tries again and again.
+func (o *orders) refuseMember(c client, offered *Offer, err error) {
 	v := notHad(err)
-	before := d.beside.Before
-	o.upgrades.step(d, upgrade.Refusal{
+	image := offered.image()
+	o.upgrades.step(c.device, upgrade.Refusal{
 		Reason: v.Reason,
 		Why:    v.Sentence,
-		Image:  offered.image(),
-		Unseen: before != nil && before.WasRefusedFor(v.Reason, offered.image()),
+		Image:  image,
+		Unseen: c.wasRefusedFor(v.Reason, image),
 	}, o.now())
 }
 

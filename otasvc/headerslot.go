@@ -1,7 +1,6 @@
 package otasvc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -294,7 +293,7 @@ func (im *cachedImage) isFor(manufacturerCode, imageType uint16) bool {
 // goroutine; images are read on goroutines of their own.
 type imageMemory struct {
 	store  ImageStore
-	async  func(work func(context.Context) func())
+	async  func(work func() func())
 	images map[string]*cachedImage // by SHA-256; nil while an image is being read
 }
 
@@ -322,7 +321,7 @@ func (m *imageMemory) read(sha256 string, done func(*cachedImage, error)) {
 	if m.images[sha256] == nil {
 		m.images[sha256] = nil
 	}
-	m.async(func(context.Context) func() {
+	m.async(func() func() {
 		im, err := readImage(m.store, sha256)
 		return func() {
 			switch {

@@ -221,6 +221,17 @@ func (c client) tried(image upgrade.Image) (tried bool, why upgrade.Reason, ende
 	return false, upgrade.NoReason, time.Time{}
 }
 
+// wasRefusedFor reports whether the client's last upgrade was refused for a reason and an image. Those of
+// other clients of the device may have come in between.
+func (c client) wasRefusedFor(reason upgrade.Reason, image upgrade.Image) bool {
+	for _, past := range c.device.history {
+		if c.had(past) {
+			return past.WasRefusedFor(reason, image)
+		}
+	}
+	return false
+}
+
 // target is where a command to the client goes; the device's network address must be known.
 func (c client) target() message.Target {
 	to, _ := c.device.Target()

@@ -129,6 +129,38 @@ func TestWhoWaitsIsToldInTheEnd(t *testing.T) {
 	})
 }
 
+// A check of all devices judges each as a check of it alone does, also one that tells its version and not what it
+// takes: an image that was added for it by hand is one that it can be judged by.
+func TestCheckOfAllJudgesAsACheckOfOne(t *testing.T) {
+	cfg := bulbConfig(bulb)
+	cfg.SilentToNotify = true
+	cfg.UnsupportedAttributes = []uint16{message.AttrOTAManufacturer, message.AttrOTAImageType}
+	off := bulbConfig(bulb2)
+	inHomes(t, []sim.DeviceConfig{cfg, off}, func(w *world, _ *notices) {
+		w.met(bulb)
+		w.met(bulb2)
+		w.sim.Device(bulb2).PowerOff()
+		judged := func(want map[message.IEEE]otasvc.Status) {
+			all := w.ask(func(r otasvc.Respond) { w.service.CheckAll(r) })
+			for _, r := range all.CheckResults {
+				one := w.ask(func(respond otasvc.Respond) { w.service.Check(ref(r.EUID), nil, respond) })
+				update := one.UpdateAvailable != nil && *one.UpdateAvailable
+				if r.Status != want[r.EUID] || one.Status != r.Status || update != r.UpdateAvailable {
+					w.t.Errorf("%v: of all %+v, alone %s, %q, update %t", r.EUID, r, one.Status, one.Error, update)
+				}
+			}
+			if len(all.CheckResults) != len(want) {
+				w.t.Errorf("%+v", all)
+			}
+		}
+		judged(map[message.IEEE]otasvc.Status{bulb: otasvc.Failure, bulb2: otasvc.Failure})
+		url, _ := w.image(0x117C, 0x2201, 2, 5000)
+		w.add(bulb, url)
+		w.add(bulb2, url)
+		judged(map[message.IEEE]otasvc.Status{bulb: otasvc.Success, bulb2: otasvc.Failure})
+	})
+}
+
 // whileOthersDownload has the plug download for long, and a quiet bulb join meanwhile, which cannot be asked who it is. It
 // returns what the plug is to have in the end.
 func whileOthersDownload(w *world) (plugData []byte) {

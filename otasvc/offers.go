@@ -535,7 +535,7 @@ func (o *offers) sweep(used map[string]bool, now time.Time) {
 	for _, r := range o.registrations.All() {
 		used[r.SHA256] = true
 	}
-	o.owner.async(func(context.Context) func() {
+	o.owner.async(func() func() {
 		swept, err := o.images.Sweep(now, func(sha256 string) bool { return used[sha256] },
 			library.Allowance{For: unusedFor, Bytes: unusedBytes})
 		if err != nil {

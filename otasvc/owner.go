@@ -64,10 +64,10 @@ func (o *owner) drain() (worked bool) {
 
 // async runs work that takes long on a goroutine of its own, which gives way to everything else, and then, on
 // the owner goroutine, what work returned.
-func (o *owner) async(work func(ctx context.Context) func()) {
+func (o *owner) async(work func() func()) {
 	o.background.Go(func() {
 		background.GiveWay()
-		if then := work(o.ctx); then != nil {
+		if then := work(); then != nil {
 			o.inbox.Post(then)
 		}
 	})
@@ -83,7 +83,7 @@ func (o fetchOwner) Now() time.Time { return o.now() }
 func (o fetchOwner) Context() context.Context { return o.ctx }
 
 // Async runs work on a goroutine of its own, and then, on the owner goroutine, what work returned.
-func (o fetchOwner) Async(work func(context.Context) func()) { o.async(work) }
+func (o fetchOwner) Async(work func() func()) { o.async(work) }
 
 // Post has something done on the owner goroutine.
 func (o fetchOwner) Post(f func()) { o.inbox.Post(f) }

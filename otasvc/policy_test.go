@@ -1,7 +1,9 @@
 package otasvc_test
 
 import (
+	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
@@ -147,6 +149,45 @@ func TestCanary(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// Whose image is still being fetched when the canary of that image fails does not get it: an index has it, while the
+// canary was given it by hand.
+func TestCanaryFailsDuringAFetch(t *testing.T) {
+	for _, forced := range []bool{false, true} {
+		t.Run(fmt.Sprintf("forced: %v", forced), func(t *testing.T) {
+			web := newSlowWeb()
+			data := bulbImage(2, 3_000)
+			dir, lib, catalog := webHome(t, web, map[uint16][]byte{0x2201: data})
+			web.put("/2201.ota", data, 40*time.Minute)
+			devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
+			devices[0].NeverReturns = true
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{t: t, dir: dir, policy: defaultPolicy(), library: lib, catalog: catalog}
+				w.policy.Canary = true
+				w.run(sim.Config{Devices: devices, Speed: 1}, func(w *world) {
+					for _, e := range []message.IEEE{bulb, bulb2} {
+						w.within(4*time.Minute, "an update is known", func() bool { return w.sink.device(e).UpdateAvailable })
+					}
+					w.add(bulb, web.put("/by-hand.ota", data, time.Second))
+					w.asks(otasvc.UpgradeRequest{Device: ref(bulb)})
+					w.within(5*time.Minute, "it downloads", func() bool { return w.stateOf(bulb) == upgrade.Downloading })
+					w.asks(otasvc.UpgradeRequest{Device: ref(bulb2), Force: forced})
+					w.fetching(bulb2, 1)
+					if u := w.ended(time.Hour, bulb); u.Reason != upgrade.ReasonNotRejoined {
+						t.Fatalf("the canary ended %+v", u)
+					}
+					want := upgrade.ReasonCanaryFailed
+					if forced {
+						want = ""
+					}
+					if u := w.ended(2*time.Hour, bulb2); u.Reason != want {
+						t.Errorf("the other one ended %+v", u)
+					}
+				})
+			})
+		})
 	}
 }
 

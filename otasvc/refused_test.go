@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
@@ -103,6 +105,39 @@ func TestPolicyTellsOnceWhatIsNotHad(t *testing.T) {
 		if u := w.sink.device(bulb).Upgrade; u.Attempt == 0 || u.Reason == upgrade.ReasonImageAccessFailed {
 			t.Errorf("%+v", u)
 		}
+	})
+}
+
+// Of a device with two OTA clients each has its own image, also where both have the same version: that it cannot be had
+// is told once of each.
+func TestPolicyTellsOnceOfEachClient(t *testing.T) {
+	dir, lib, catalog := webHome(t, newSlowWeb(), map[uint16][]byte{0x2201: nil, secondType: nil})
+	cfg := bulbConfig(bulb)
+	onSecondEndpoint(&cfg)
+	cfg.OtherClients[0].FileVersion = 1
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, dir: dir, policy: defaultPolicy(), library: lib, catalog: catalog}
+		w.policy.Auto = true
+		w.run(sim.Config{Devices: []sim.DeviceConfig{cfg}, Speed: 1}, func(w *world) {
+			w.knowsBoth(bulb)
+			time.Sleep(15 * time.Hour)
+			w.restart()
+			time.Sleep(15 * time.Hour)
+			told := map[uint16]int{}
+			for _, past := range w.sink.device(bulb).History {
+				imageType := uint16(0x2201)
+				if past.Kind != nil {
+					imageType = past.Kind.ImageType
+				}
+				if past.Reason != upgrade.ReasonImageAccessFailed {
+					t.Errorf("%+v", past)
+				}
+				told[imageType]++
+			}
+			if diff := cmp.Diff(map[uint16]int{0x2201: 1, secondType: 1}, told); diff != "" {
+				t.Error(diff)
+			}
+		})
 	})
 }
 

@@ -307,7 +307,7 @@ func (q *inquiries) check(d *device, imageType *uint16, respond Respond) {
 		respond(Answer{Status: InProgress, Operation: op})
 		c := &check{interviews: q.interviews, inventory: q.inventory}
 		c.run(namedClient(d, imageType), func(err error) {
-			respond(q.checked(namedClient(d, imageType), err))
+			respond(q.checked(c, namedClient(d, imageType), err))
 		})
 	})
 }
@@ -345,20 +345,30 @@ func (c *check) run(of client, done func(error)) {
 	})
 }
 
-// checked says whether there is a newer image than the version that was read.
-func (q *inquiries) checked(c client, err error) Answer {
+// failure says in a sentence why it cannot be told whether there is a newer image for an OTA client; empty
+// where it can. best is the image that it would get now, or nil, and err what came of asking. One that has
+// not said what it takes fails only where there is no image for it: others might be, once it has said so.
+func (c *check) failure(of client, best *Offer, err error) string {
+	switch {
+	case err != nil:
+		return fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be "+
+			"woken, others to be powered and in reach", of.device.Name(), err)
+	case best == nil:
+		return c.inventory.unsaid(of)
+	default:
+		return ""
+	}
+}
+
+// checked says whether there is a newer image than the version that a check has read.
+func (q *inquiries) checked(by *check, c client, err error) Answer {
 	o := q.offers.best(c)
 	a := Answer{
 		Status:          Success,
 		Operation:       c.operation(o),
 		UpdateAvailable: ptr(isUpdate(c, o)),
 	}
-	if err != nil {
-		a.Status = Failure
-		a.Reason = upgrade.ReasonNoResponse
-		a.Error = fmt.Sprintf("%s did not tell its version: %v; a sleeping device has to be "+
-			"woken, others to be powered and in reach", c.device.Name(), err)
-	} else if why := q.inventory.unsaid(c); why != "" && o == nil {
+	if why := by.failure(c, o, err); why != "" {
 		a.Status = Failure
 		a.Reason = upgrade.ReasonNoResponse
 		a.Error = why
@@ -436,7 +446,8 @@ func (c *checkOfAll) checked(i int, err error) {
 			c.results[i].UpdateAvailable = true
 		}
 	}
-	if err != nil || c.check.inventory.unsaid(mainClient(d)) != "" {
+	main := mainClient(d)
+	if c.check.failure(main, c.offers.best(main), err) != "" {
 		c.results[i].Status = Failure
 	}
 	if c.open--; c.open == 0 {

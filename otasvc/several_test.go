@@ -9,10 +9,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/needs"
+	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/otasvc/upgrade"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -308,13 +310,7 @@ func TestCanaryOfOtherImage(t *testing.T) {
 
 // canaryOfOther is TestCanaryOfOtherImage for a second device that asks for blocks at an interval.
 func canaryOfOther(t *testing.T, interval time.Duration) {
-	devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
-	for i := range devices {
-		onSecondEndpoint(&devices[i])
-	}
-	devices[0].LQI, devices[1].LQI = 200, 40 // so the first one goes first
-	devices[1].BlockInterval = interval
-	inWorld(t, sim.Config{Devices: devices}, func(w *world) {
+	inWorld(t, sim.Config{Devices: canaryAndOther(interval)}, func(w *world) {
 		w.policy.Canary = true
 		w.restart()
 		var main []byte
@@ -322,26 +318,79 @@ func canaryOfOther(t *testing.T, interval time.Duration) {
 			w.knowsBoth(e)
 			main, _ = w.both(e)
 		}
-		answer := w.group("all")
-		w.within(time.Hour, "the first image of the first device is done", func() bool {
-			return *w.sink.device(bulb).CurrentVersion == 2
-		})
-		w.within(time.Hour, "it installs its second one", func() bool {
-			u := w.sink.device(bulb).Upgrade
-			return u.ImageType != nil && u.State == upgrade.Applying
-		})
-		w.sim.Device(bulb).PowerOff()
-		want := []string{
-			"b2 succeeded", "b2 0x2202 failed notRejoined", "b3 succeeded", "b3 0x2202 failed canaryFailed",
-		}
-		if a := answer(); a.Status != otasvc.Failure || !slices.Equal(results(a), want) {
-			t.Errorf("ended %s %v", a.Status, results(a))
-		}
-		if n := w.sim.Device(bulb2).OtherClients()[0].Installs; n != 0 {
-			t.Error("the image went to the other device all the same")
-		}
+		w.secondImageIsBad(nil)
 		w.holds(bulb2, 2, main)
 	})
+}
+
+// canaryAndOther are two bulbs with a second OTA client each, the first of which goes first. The second one asks for
+// blocks at an interval.
+func canaryAndOther(interval time.Duration) []sim.DeviceConfig {
+	devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
+	for i := range devices {
+		onSecondEndpoint(&devices[i])
+	}
+	devices[0].LQI, devices[1].LQI = 200, 40
+	devices[1].BlockInterval = interval
+	return devices
+}
+
+// secondImageIsBad has both images of two bulbs installed, of which the first one does not come back with its second
+// image: the other one must not get it. during is called while it installs; it may be nil.
+func (w *world) secondImageIsBad(during func(*world)) {
+	w.t.Helper()
+	answer := w.group("all")
+	w.within(time.Hour, "the first image of the first device is done", func() bool {
+		return *w.sink.device(bulb).CurrentVersion == 2
+	})
+	w.within(time.Hour, "it installs its second one", func() bool {
+		u := w.sink.device(bulb).Upgrade
+		return u.ImageType != nil && *u.ImageType == secondType && u.State == upgrade.Applying
+	})
+	if during != nil {
+		during(w)
+	}
+	w.sim.Device(bulb).PowerOff()
+	want := []string{
+		"b2 succeeded", "b2 0x2202 failed notRejoined", "b3 succeeded", "b3 0x2202 failed canaryFailed",
+	}
+	if a := answer(); a.Status != otasvc.Failure || !slices.Equal(results(a), want) {
+		w.t.Errorf("ended %s %v", a.Status, results(a))
+	}
+	if n := w.sim.Device(bulb2).OtherClients()[0].Installs; n != 0 {
+		w.t.Error("the image went to the other device all the same")
+	}
+}
+
+// The image whose canary failed need not have been here when the other device's upgrade to it was to follow: an index
+// has it, which does not tell its digest. That holds over a restart.
+func TestCanaryOfOtherImageOfAnIndex(t *testing.T) {
+	for name, during := range map[string]func(*world){"told": nil, "restarted": (*world).restart} {
+		t.Run(name, func(t *testing.T) {
+			web := newSlowWeb()
+			dir, lib, catalog := webHome(t, web, map[uint16][]byte{
+				0x2201: bulbImage(2, 5_000),
+				secondType: otafile.Build(otafile.Header{
+					ManufacturerCode: 0x117C, ImageType: secondType, FileVersion: 2,
+				}, make([]byte, 5_000)),
+			})
+			devices := canaryAndOther(30 * time.Second)
+			for i := range devices {
+				devices[i].OtherClients[0].FileVersion = 1
+			}
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{t: t, dir: dir, policy: defaultPolicy(), library: lib, catalog: catalog}
+				w.policy.Canary = true
+				w.run(sim.Config{Devices: devices, Speed: 1}, func(w *world) {
+					for _, e := range []message.IEEE{bulb, bulb2} {
+						w.knowsBoth(e)
+						w.within(5*time.Minute, "an update is known", func() bool { return w.sink.device(e).UpdateAvailable })
+					}
+					w.secondImageIsBad(during)
+				})
+			})
+		})
+	}
 }
 
 // To cancel a device's upgrade ends those of its other images, too, that were to follow. To exclude the device ends only

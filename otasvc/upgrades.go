@@ -403,14 +403,15 @@ func (us *upgrades) judgeImage(d *device, u *upgrade.Upgrade, now time.Time) {
 	if us.home.running()[firmwareOf(u)] {
 		return
 	}
+	bad := u.Image()
 	for _, other := range us.home.upgrading() {
-		waiting := other.upgrade
-		if waiting.Image().SHA256 == u.Image().SHA256 && !waiting.Forced() && other != d {
+		image := other.upgrade.Image()
+		if image.Is(bad) && !other.upgrade.Forced() && other != d {
 			us.step(other, upgrade.CanaryFailed{}, now)
 		}
 	}
 	us.endWaiting(func(g *group, m *member) bool {
-		return m.SHA256 == u.Image().SHA256 && !g.Follow.Forced
+		return m.isTo(bad) && !g.Follow.Forced
 	}, upgrade.Failed, upgrade.ReasonCanaryFailed)
 }
 

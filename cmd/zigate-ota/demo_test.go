@@ -91,9 +91,12 @@ func TestDemo(t *testing.T) {
 		t.Errorf("%d lines, want at least 4: %s", got, fetching)
 	}
 	// Three images take turns in one slot. One is loaded again where its second bulb was asked for late, or where the
-	// slot had to be empty for a moment, so that a device could say who it is.
+	// slot had to be empty for a moment, so that a device could say who it is. That makes 4 as a rule, and 5 now and then
+	// where the machine is busy. A tighter bound would not hold by itself: the service lives by the real clock here, and
+	// on a slow machine each of the four devices may be late with both. So it is two for each of them, which images that
+	// drive each other out without an end soon pass.
 	if got := strings.Count(stdout, "\n< event/imageLoaded "); got < 3 || got > 8 {
-		t.Errorf("an image was loaded %d times, want 3, or a few more", got)
+		t.Errorf("an image was loaded %d times, want 3, or a few more, at most two for each device", got)
 	}
 	for _, wrong := range []string{"upgradeFailed", "upgradeCancelled", "event/downloadProgress", "\x1b"} {
 		if strings.Contains(stdout, wrong) {

@@ -60,7 +60,8 @@ const (
 	refusesAgainAfter = 3 * time.Second
 	// refusalsAgain is how many refusals there must be then, also when it is tried again.
 	refusalsAgain = 2
-	// resetCounts is how long nothing is known of a reset dongle of which no device asks for blocks.
+	// resetCounts is how long nothing is known of a reset dongle of which no device asks for blocks, counted
+	// from the last refusal where there were too few to say anything.
 	resetCounts = 10 * time.Minute
 	// resetAgainAfter is how long after a reset a further one may help: a dongle that refuses again sooner is
 	// not helped by that.
@@ -229,7 +230,7 @@ func (j Judgement) afterReset(now time.Time) (Judgement, Verdict) {
 	switch {
 	case j.run.count >= refusalsAgain && now.Sub(j.run.first) >= refusesAgainAfter:
 		return j.enter(refuses, now), Refuses
-	case j.run.count == 0 && now.Sub(j.since) >= resetCounts:
+	case now.Sub(j.lastRefusal()) >= resetCounts:
 		return j.enter(takes, now), NoNews
 	default:
 		return j, NoNews

@@ -121,6 +121,18 @@ func TestVerdicts(t *testing.T) {
 			list: asks(0, 5*s, 6, 4), during: time.Hour,
 			want: []told{{30 * s, acceptance.ResetIt}},
 		},
+		// No room for a moment says as little after the reset as before it.
+		"one refusal after the reset, and then nobody asks for an hour": {
+			list:   after(asks(0, 5*s, 6, 4), asks(40*s, 0, 1, 1), asks(3600*s, 4*s, 2, 4), taken(3606*s)),
+			during: 2 * time.Hour,
+			want:   []told{{30 * s, acceptance.ResetIt}},
+		},
+		"one refusal after the reset, and the next one while it counts": {
+			list:    after(asks(0, 5*s, 6, 4), asks(600*s, 0, 1, 1), asks(1100*s, 0, 1, 1)),
+			during:  20 * time.Minute,
+			want:    []told{{30 * s, acceptance.ResetIt}, {1100 * s, acceptance.Refuses}},
+			refuses: true, holds: true,
+		},
 		"the reset helps for a minute": {
 			list: after(asks(0, 5*s, 6, 4), taken(35*s), asks(100*s, 5*s, 12, 4)), during: 5 * time.Minute,
 			want: []told{

@@ -19,8 +19,9 @@ type Owner interface {
 	Now() time.Time
 	// Context is done when nothing is to be fetched any more.
 	Context() context.Context
-	// Async runs work on a goroutine of its own, and then, on the owner, what work returned.
-	Async(work func(context.Context) func())
+	// Async runs work on a goroutine of its own, and then, on the owner, what work returned. Work that is to
+	// end early takes a context of its own.
+	Async(work func() func())
 	// Post has something done on the owner. Any goroutine may call it.
 	Post(f func())
 }
@@ -139,7 +140,7 @@ func (fs *Fetches) start(f *fetch) {
 	ctx, cancel := context.WithCancel(fs.owner.Context())
 	f.cancel = cancel
 	progress := fs.progress(f)
-	fs.owner.Async(func(context.Context) func() {
+	fs.owner.Async(func() func() {
 		image, err := f.image.Get(ctx, progress)
 		return func() {
 			cancel()

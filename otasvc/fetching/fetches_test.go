@@ -24,8 +24,8 @@ type owner struct {
 func (o *owner) Now() time.Time           { return time.Now() }
 func (o *owner) Context() context.Context { return o.ctx }
 func (o *owner) Post(f func())            { o.posted <- f }
-func (o *owner) Async(work func(context.Context) func()) {
-	go func() { o.Post(work(o.ctx)) }()
+func (o *owner) Async(work func() func()) {
+	go func() { o.Post(work()) }()
 }
 
 // run does what is posted until nothing further comes for a while.

@@ -47,8 +47,10 @@ func (e EndRequested) apply(t *transition) {
 	case message.OTASuccess:
 		t.complete(e)
 	case message.OTAInvalidImage:
-		// Under another version it may be that version which the device did not like.
-		if t.u.offeredVersion == t.u.order.ImageVersion {
+		// Nothing of an image that is being fetched, or is due later, has gone to the device: it means that
+		// of an earlier upgrade. Under another version it may be that version which it did not like.
+		mayHaveIt := t.u.stage != StageFetching && t.u.stage != StageScheduled
+		if mayHaveIt && t.u.offeredVersion == t.u.order.ImageVersion {
 			t.do(DistrustImage{})
 		}
 		t.endWith(triggerInvalid, e.Status)

@@ -161,6 +161,38 @@ func TestTriedImages(t *testing.T) {
 	}
 }
 
+// A refusal is like an earlier one where reason, kind and version are the same.
+func TestRefusedForTheSame(t *testing.T) {
+	o := unfetched()
+	const reason = upgrade.ReasonImageAccessFailed
+	past := upgrade.Refused(o, reason, "no route", nil, noon).Past()
+	image := func(change func(*upgrade.Image)) upgrade.Image {
+		i := o.Image
+		change(&i)
+		return i
+	}
+	for name, tt := range map[string]struct {
+		reason upgrade.Reason
+		image  upgrade.Image
+		want   bool
+	}{
+		"the same":              {reason, o.Image, true},
+		"another reason":        {upgrade.ReasonImageValidationFailed, o.Image, false},
+		"another version":       {reason, image(func(i *upgrade.Image) { i.ImageVersion++ }), false},
+		"another image type":    {reason, image(func(i *upgrade.Image) { i.ImageType++ }), false},
+		"another manufacturer":  {reason, image(func(i *upgrade.Image) { i.ManufacturerCode++ }), false},
+		"nothing was found out": {reason, upgrade.Image{Missing: true, NoVersion: true}, false},
+	} {
+		if got := past.WasRefusedFor(tt.reason, tt.image); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	failed := in(upgrade.StageFailed).Past()
+	if failed.WasRefusedFor(failed.Reason, order().Image) {
+		t.Error("one that failed on the device was not refused")
+	}
+}
+
 // What was asked for is kept for as long as the image is being fetched; how far it is, is not.
 func TestFetchIsKept(t *testing.T) {
 	imageType := uint16(0x2201)

@@ -42,14 +42,19 @@ func (u *Upgrade) Tried() (tried *Tried, own bool) {
 	if u.Refused() || u.stage == StageFetching || u.order.Missing {
 		return u.outcome.before, false
 	}
-	return &Tried{
-		SHA256:       u.order.SHA256,
-		Kind:         u.order.Kind(),
-		ImageVersion: u.order.ImageVersion,
-		Reason:       u.outcome.reason,
-		EndedAt:      u.endedAt,
-	}, true
+	tried = triedImage(&u.order.Image)
+	tried.Reason = u.outcome.reason
+	tried.EndedAt = u.endedAt
+	return tried, true
 }
+
+// triedImage is an image as one that a device is to take.
+func triedImage(image *Image) *Tried {
+	return &Tried{SHA256: image.SHA256, Kind: image.Kind(), ImageVersion: image.ImageVersion}
+}
+
+// Is reports whether two images are the same one, see [Tried.Is].
+func (i *Image) Is(other Image) bool { return triedImage(i).Is(other) }
 
 // Tried is the image that the device was to take.
 func (p *Past) Tried() *Tried {
@@ -62,10 +67,12 @@ func (p *Past) Tried() *Tried {
 
 // WasTried reports whether the device was to take an image: one was found for it, and not refused.
 func (p *Past) WasTried() bool {
-	refused := p.StartedAt.IsZero() && p.Reason.Refuses()
 	unfound := p.SHA256 == "" && p.Kind == nil
-	return !refused && !unfound
+	return !p.wasRefused() && !unfound
 }
+
+// wasRefused reports whether the upgrade was refused, see [Refused].
+func (p *Past) wasRefused() bool { return p.StartedAt.IsZero() && p.Reason.Refuses() }
 
 // Is reports whether it is an image. As long as one of the two was not fetched, it is where they are for the
 // same devices and have the same file version.
@@ -111,9 +118,8 @@ func (u *Upgrade) HeldTooShort() string {
 
 // WasRefusedFor reports whether the upgrade was refused for a reason and an image: who was told of that
 // learns nothing from another refusal like it.
-func (u *Upgrade) WasRefusedFor(reason Reason, image Image) bool {
-	return u.Refused() && u.Reason() == reason &&
-		u.order.ImageVersion == image.ImageVersion && u.order.NoVersion == image.NoVersion
+func (p *Past) WasRefusedFor(reason Reason, image Image) bool {
+	return p.wasRefused() && p.Reason == reason && p.Tried().Is(image)
 }
 
 // Refuses reports whether a request that is refused for this reason is an upgrade that failed, which

@@ -360,6 +360,17 @@ func TestInvalidUnderAnotherVersion(t *testing.T) {
 	}
 }
 
+// A device that calls an image invalid of which nothing can have gone to it means that of an earlier upgrade. The digest
+// of the one that is being fetched is not known; one that is due later has not been offered yet.
+func TestInvalidBeforeTheImageWentOut(t *testing.T) {
+	for _, stage := range []upgrade.Stage{upgrade.StageFetching, upgrade.StageScheduled} {
+		l := in(stage)
+		if effects := l.ends(message.OTAInvalidImage, false); len(effects) > 0 || l.Stage() != stage {
+			t.Errorf("stage %d: %#v, then stage %d", stage, effects, l.Stage())
+		}
+	}
+}
+
 func TestRetriesAreCounted(t *testing.T) {
 	l := begin(order())
 	for attempt := 1; attempt <= 3; attempt++ {

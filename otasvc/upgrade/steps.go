@@ -64,6 +64,7 @@ var steps = func() map[cell]step {
 		{StageFetching, triggerFetched}:      {next: StageQueued},
 		{StageFetching, triggerFetchedEarly}: {next: StageScheduled},
 		{StageFetching, triggerRefused}:      {next: StageFailed}, // the event says why
+		{StageFetching, triggerCanaryFailed}: {next: StageFailed, reason: ReasonCanaryFailed},
 
 		{StageScheduled, triggerDue}:          {next: StageQueued},
 		{StageScheduled, triggerCanaryFailed}: {next: StageFailed, reason: ReasonCanaryFailed},

@@ -84,7 +84,7 @@ lastBlock      .   .   .   .   .   fin =   .   .   .   .   .   .   .   .
 lastBlockFixed .   .   .   .   .   can can .   .   .   .   .   .   .   .
 endSuccess     =   =   =   =   app app had app app app =   =   .   .   .
 endAborted     .   .   .   .   fai fai fai fai fai fai .   fai .   .   .
-endInvalid     =   =   =   =   fai fai fai fai fai fai =   fai .   .   .
+endInvalid     .   .   =   =   fai fai fai fai fai fai =   fai .   .   .
 endNeedsMore   .   .   .   .   fai fai fai fai fai fai .   .   .   .   .
 pause          .   .   piq =   pau pau pau =   ofp =   .   .   .   .   .
 resume         .   .   .   que .   .   .   dow .   off .   .   .   .   .
@@ -104,7 +104,7 @@ readingDone    .   .   .   .   .   .   .   .   .   .   .   =   .   .   .
 imageRemoved   can can can can can can can can can can can .   .   .   .
 unavailable    .   .   fai fai fai fai fai fai fai fai .   .   .   .   .
 waitsFor       =   =   =   =   =   =   =   =   =   =   =   =   .   .   .
-canaryFailed   .   fai fai fai .   .   .   .   .   .   .   .   .   .   .
+canaryFailed   fai fai fai fai .   .   .   .   .   .   .   .   .   .   .
 batteryLow     .   .   fai .   .   .   .   .   .   .   .   .   .   .   .
 wrongHardware  .   fai fai fai fai .   .   .   .   .   .   .   .   .   .
 dongleBack     .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
