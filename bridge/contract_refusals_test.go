@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zigate-ota/zigate-ota/otasvc"
 	"github.com/zigate-ota/zigate-ota/otasvc/otafile"
 	"github.com/zigate-ota/zigate-ota/zigate/message"
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
@@ -60,7 +61,7 @@ func TestRefusedByTheDevice(t *testing.T) {
 		h.walk([]step{{operation: "upgrade", payload: request + `}`, want: "failure"}})
 		time.Sleep(time.Minute)
 		h.out.on("zigate-ota/event/upgradeFailed")
-		h.out.on("zigate-ota/response/upgrade")
+		h.said.forget()
 		h.request("upgrade", request+`,"transaction":"t"}`)
 		h.refused("invalidImage", "0x96", json.Number("587814449"))
 	})
@@ -75,21 +76,34 @@ func TestRefusedAsExcluded(t *testing.T) {
 	})
 }
 
+// TestRefusedForItsBattery: so is a device whose battery is nearly empty.
+func TestRefusedForItsBattery(t *testing.T) {
+	cfg := bulbConfig(bulb, 0x4f4f)
+	low := uint8(20)
+	cfg.Sleepy, cfg.BatteryPercent = true, &low
+	around := surroundings{policy: func(p *otasvc.Policy) { p.MinBattery = 30 }}
+	inHomeOf(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, around, func(h *home) {
+		h.within(time.Hour, "it has said what it runs", func() bool { return h.state().CurrentFileVersion != nil })
+		h.request("upgrade", `{`+bulbID+`,"url":"`+h.image(newer, 3000)+`","transaction":"t"}`)
+		h.refused("batteryLow", "MIN_BATTERY", json.Number("587814449"))
+	})
+}
+
 // TestRefusalsThatAreAnswersAlone: nothing comes of them but the answer, and nothing is forgotten.
 func TestRefusalsThatAreAnswersAlone(t *testing.T) {
 	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {
 		same := h.image(0x22010631, 3000)
-		h.walk([]step{{operation: "upgrade", payload: `{` + bulbID + `,"url":"` + same + `"}`, want: "failure"}})
+		h.request("upgrade", `{`+bulbID+`,"url":"`+same+`","transaction":"same"}`)
+		h.refusedAlone("same", "upToDate")
 		if u := h.state().Upgrade; u != nil {
 			t.Errorf("the record has %+v", u)
 		}
 		newer := h.image(newer, 30_000)
 		h.request("upgrade", `{`+bulbID+`,"url":"`+newer+`"}`)
 		h.within(time.Minute, "it downloads", h.inState("downloading", 1000))
-		h.out.on("zigate-ota/response/upgrade")
-		for _, url := range []string{newer, "file:///nothing.ota"} {
-			h.request("upgrade", `{`+bulbID+`,"url":"`+url+`"}`)
-			h.within(time.Minute, "it is refused", func() bool { return len(h.out.on("zigate-ota/response/upgrade")) == 1 })
+		for transaction, url := range map[string]string{"again": newer, "another": "file:///nothing.ota"} {
+			h.request("upgrade", `{`+bulbID+`,"url":"`+url+`","transaction":"`+transaction+`"}`)
+			h.refusedAlone(transaction, "alreadyQueued")
 		}
 		if u := h.state().Upgrade; u == nil || u.State != "downloading" {
 			t.Errorf("the upgrade is %+v", u)
@@ -97,24 +111,25 @@ func TestRefusalsThatAreAnswersAlone(t *testing.T) {
 		if failed := h.out.on("zigate-ota/event/upgradeFailed"); len(failed) > 0 {
 			t.Errorf("told of %s", failed)
 		}
+		if lines := h.said.lines("level=WARN", "reason="); len(lines) > 0 {
+			t.Errorf("the log says %q", lines)
+		}
 	})
+}
+
+// refusedAlone holds the answer to a request, which is all that is said of it, against the contract.
+func (h *home) refusedAlone(transaction, reason string) {
+	h.t.Helper()
+	answer := h.finalTo("upgrade", transaction, true)
+	if answer["status"] != "failure" || answer["reason"] != reason {
+		h.t.Errorf("answered %v, want %s", answer, reason)
+	}
 }
 
 // refused holds everything that is said of an upgrade that was refused against the contract.
 func (h *home) refused(reason, says string, version any) {
 	h.t.Helper()
-	var answer object
-	h.within(time.Minute, "the final answer", func() bool {
-		for _, payload := range h.out.on("zigate-ota/response/upgrade") {
-			if _, err := checkResponse(payload, "upgradeResponse", "t", true); err != nil {
-				h.t.Errorf("%s: %v", payload, err)
-			}
-			if o, _ := parse(payload); o["status"] != "inProgress" {
-				answer = o
-			}
-		}
-		return answer != nil
-	})
+	answer := h.finalTo("upgrade", "t", true)
 	sentence, _ := answer["error"].(string)
 	if answer["status"] != "failure" || answer["reason"] != reason || !strings.Contains(sentence, says) {
 		h.t.Errorf("answered %v", answer)
@@ -146,6 +161,9 @@ func (h *home) refused(reason, says string, version any) {
 	}
 	if state["in_progress"] != false {
 		h.t.Errorf("Home Assistant is told %v", state)
+	}
+	if lines := h.said.lines("euid="+bulb.String(), "reason="+reason); len(lines) != 1 {
+		h.t.Errorf("the log says %q", lines)
 	}
 }
 

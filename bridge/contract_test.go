@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/zigate-ota/zigate-ota/zigate/sim"
 )
 
@@ -189,6 +191,30 @@ func (h *home) walk(steps []step) {
 	}
 }
 
+// finalTo waits for the final answer to a request, and holds all answers to it against the contract. Those about a
+// device have its operation record.
+func (h *home) finalTo(operation, transaction string, aboutDevice bool) (final object) {
+	h.t.Helper()
+	var answers []string
+	h.within(3*time.Hour, "the final answer to "+transaction, func() bool {
+		answers, final = nil, nil
+		for _, m := range h.out.all("zigate-ota/response/" + operation) {
+			if o, _ := parse(m.payload); o["transaction"] == transaction {
+				answers = append(answers, m.payload)
+				final = o
+			}
+		}
+		return final != nil && final["status"] != "inProgress"
+	})
+	for i, payload := range answers {
+		status, err := checkResponse(payload, responses[operation], transaction, aboutDevice)
+		if err != nil || (status == "inProgress") != (i < len(answers)-1) {
+			h.t.Errorf("answered %s: %v", payload, err)
+		}
+	}
+	return final
+}
+
 const (
 	bulbID   = `"deviceId":"0x000b57fffec6a5b2"`
 	cellarID = `"deviceId":"cellar"`
@@ -270,6 +296,32 @@ func TestEveryOperation(t *testing.T) {
 			if !asked[operation] {
 				t.Errorf("%s was not asked", operation)
 			}
+		}
+	})
+}
+
+// TestCheckAsPublished: a check reads the running version anew and says whether there is something newer; of all devices
+// it says so of each, and is a success once every one was asked, whether it has answered or not.
+func TestCheckAsPublished(t *testing.T) {
+	cfg := sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f), bulbConfig(cellar, 0x5050)}}
+	inHome(t, cfg, func(h *home) {
+		h.request("add_image", `{`+bulbID+`,"url":"`+h.image(newer, 500)+`"}`)
+		h.within(time.Minute, "the image is there", func() bool { return h.state().UpdateAvailable })
+		h.sim.Device(cellar).PowerOff()
+		h.request("check", `{"transaction":"all"}`)
+		all := h.finalTo("check", "all", false)
+		want := []any{
+			object{"euid": bulb.String(), "status": "success", "updateAvailable": true},
+			object{"euid": cellar.String(), "status": "failure", "updateAvailable": false},
+		}
+		if diff := cmp.Diff(want, all["results"]); diff != "" || all["status"] != "success" {
+			t.Errorf("answered %v; results (-want +got):\n%s", all["status"], diff)
+		}
+		h.sim.Device(bulb).Reflash(newer)
+		h.request("check", `{`+bulbID+`,"transaction":"one"}`)
+		one := h.finalTo("check", "one", true)
+		if one["updateAvailable"] != false || one["oldImageVersion"] != json.Number("587814449") {
+			t.Errorf("answered %v", one)
 		}
 	})
 }

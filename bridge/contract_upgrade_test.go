@@ -265,7 +265,7 @@ func (s slowImage) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestFetchingAsPublished(t *testing.T) {
 	image := otafile.Build(otafile.Header{ManufacturerCode: 0x117C, ImageType: 0x2201, FileVersion: newer}, make([]byte, 30_000))
 	cfg := sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}
-	inHomeWithWeb(t, cfg, slowImage{image}, func(*home, *bridge.Options) {}, func(h *home) {
+	inHomeOf(t, cfg, surroundings{web: slowImage{image}}, func(h *home) {
 		const url = `"url":"http://example.com/a.ota"`
 		h.request("upgrade", `{`+bulbID+`,`+url+`,"transaction":"first"}`)
 		h.within(time.Second, "it is said to be under way", func() bool { return len(h.out.all("zigate-ota/response/upgrade")) == 1 })

@@ -75,12 +75,13 @@ func withDiaryOf(t *testing.T, content string, f func(d *diary)) {
 		}
 	}
 	cfg := sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}
-	inHomeWith(t, cfg, func(h *home, o *bridge.Options) {
+	withBook := func(h *home, o *bridge.Options) {
 		d.home = h
 		d.out = &slowPaper{paper: h.out}
 		o.Out = d.out
 		o.Promises = d.book(t)
-	}, func(*home) { f(d) })
+	}
+	inHomeOf(t, cfg, surroundings{bridge: withBook}, func(*home) { f(d) })
 }
 
 // book opens the file.

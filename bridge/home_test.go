@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -165,6 +166,7 @@ type home struct {
 	sim     *sim.Dongle
 	service *otasvc.Service
 	dongle  *zigate.Dongle
+	said    lockedText // the log
 	// unplug takes the simulated dongle away for good, stop stops the service.
 	unplug, stop func()
 }
@@ -172,35 +174,42 @@ type home struct {
 // inHome runs a test in a home.
 func inHome(t *testing.T, cfg sim.Config, f func(h *home)) {
 	t.Helper()
-	inHomeWith(t, cfg, func(*home, *bridge.Options) {}, f)
+	inHomeOf(t, cfg, surroundings{}, f)
 }
 
-// inHomeWith is inHome with a bridge that is made in another way.
-func inHomeWith(t *testing.T, cfg sim.Config, change func(h *home, o *bridge.Options), f func(h *home)) {
-	t.Helper()
-	inHomeWithWeb(t, cfg, nil, change, f)
+// surroundings are what is around a home; the zero value is nothing out of the ordinary.
+type surroundings struct {
+	web     http.RoundTripper // where there is something on the web
+	policy  func(*otasvc.Policy)
+	catalog func(*library.Library) otasvc.Catalog // of images that nobody has registered
+	bridge  func(h *home, o *bridge.Options)
 }
 
-// inHomeWithWeb is inHomeWith with something on the web.
-func inHomeWithWeb(
-	t *testing.T, cfg sim.Config, web http.RoundTripper, change func(h *home, o *bridge.Options), f func(h *home),
-) {
+// inHomeOf is inHome in other surroundings.
+func inHomeOf(t *testing.T, cfg sim.Config, around surroundings, f func(h *home)) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		cfg.Speed = 1
 		h := &home{t: t, dir: dir, out: newPaper(), sim: sim.New(cfg)}
-		log := slog.New(slog.DiscardHandler)
-		images, err := library.Open(library.Options{Dir: dir, Transport: web})
+		log := slog.New(slog.NewTextHandler(&h.said, nil))
+		images, err := library.Open(library.Options{Dir: dir, Transport: around.web})
 		if err != nil {
 			t.Fatal(err)
 		}
+		policy := otasvc.Policy{
+			Concurrency: 4, BlockSize: 64, NotifyInterval: 15 * time.Second, NotifyAttempts: 20, StallTimeout: 5 * time.Minute,
+			RejoinTimeout: 15 * time.Minute, Slice: 15 * time.Minute, Retries: 2, Canary: true,
+		}
+		if around.policy != nil {
+			around.policy(&policy)
+		}
+		var catalog otasvc.Catalog
+		if around.catalog != nil {
+			catalog = around.catalog(images)
+		}
 		h.service, err = otasvc.New(otasvc.Options{
-			Images: images, Observer: noObserver{}, Logger: log,
-			Policy: otasvc.Policy{
-				Concurrency: 4, BlockSize: 64, NotifyInterval: 15 * time.Second, NotifyAttempts: 20, StallTimeout: 5 * time.Minute,
-				RejoinTimeout: 15 * time.Minute, Slice: 15 * time.Minute, Retries: 2, Canary: true,
-			},
+			Images: images, Catalog: catalog, Observer: noObserver{}, Logger: log, Policy: policy,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -209,7 +218,9 @@ func inHomeWithWeb(
 			Topics: "zigate-ota", Version: "1.2.0", Service: h.service, Out: h.out, Observer: noObserver{}, Logger: log,
 			Discovery: &homeassistant.Options{Prefix: "homeassistant", Base: "zigate-ota", Version: "1.2.0"},
 		}
-		change(h, &options)
+		if around.bridge != nil {
+			around.bridge(h, &options)
+		}
 		h.b = bridge.New(options)
 		h.dongle = zigate.NewDongle(zigate.Options{Dialer: h.sim.Dialer("sim"), Handler: h.service, Logger: log})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -231,6 +242,37 @@ func inHomeWithWeb(
 		synctest.Wait()
 		f(h)
 	})
+}
+
+// lockedText is a text that several goroutines write.
+type lockedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedText) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// forget is a new beginning.
+func (l *lockedText) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
+}
+
+// lines are those that have all these words.
+func (l *lockedText) lines(words ...string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.text.String()) {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+			found = append(found, line)
+		}
+	}
+	return found
 }
 
 // withBridge runs a test in a home with one bulb.

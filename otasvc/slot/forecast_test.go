@@ -384,6 +384,18 @@ func TestForecastElsewhere(t *testing.T) {
 			upgrades: upgrades{queued(bulb1, bulbs, minute, stage(slot.Withheld)), waits(bulb2, bulbs)},
 			want:     []slot.Place{unknown(bulb2, 1, slot.WaitsForHolder)},
 		},
+		"another one downloads the image and keeps it for later": {
+			slot: holding(bulbs, time.Hour),
+			upgrades: upgrades{
+				downloading(bulb1, bulbs, minute, left(50), installLater), waits(bulb2, bulbs, left(50)),
+				waits(plug, plugs, left(50)),
+			},
+			want: []slot.Place{
+				begun(bulb1, 50*second), at(plug, 1, slot.WaitsForSlot, 50*second, 110*second),
+				unknown(bulb2, 2, slot.WaitsForHolder),
+			},
+			end: 110 * second,
+		},
 		"those that are scheduled": {
 			upgrades: upgrades{
 				waits(1, bulbs, left(50), due(time.Hour)), waits(2, bulbs, left(50), due(2*minute)),

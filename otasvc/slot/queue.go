@@ -203,9 +203,19 @@ func (f *forecast) inTurn(c *Candidate) *turn {
 		return &turn{of: c, waitsFor: WaitsForQuicker, from: c.PutOffUntil}
 	case c.isPutOff():
 		return &turn{of: c, waitsFor: WaitsForQuicker, from: f.plan.now}
+	case f.isKept(c.Key):
+		return &turn{of: c, waitsFor: WaitsForHolder}
 	default:
 		return &turn{of: c, from: f.plan.now}
 	}
+}
+
+// isKept reports whether a device downloads an image that it is not to install at once: nobody joins it, and
+// nobody can tell when it may be installed.
+func (f *forecast) isKept(key Key) bool {
+	return slices.ContainsFunc(f.plan.users, func(c *Candidate) bool {
+		return c.Key == key && c.InstallLater
+	})
 }
 
 // elsewhere is the turn of one that waits for something else than the slot.
