@@ -170,9 +170,22 @@ func TestForecast(t *testing.T) {
 			},
 			want: []slot.Place{
 				at(1, 1, slot.WaitsForNothing, 0, minute), at(2, 2, slot.WaitsForPlace, minute, 2*minute),
-				at(3, 3, slot.WaitsForPlace, 2*minute, 3*minute),
+				unknown(3, 3, slot.WaitsForHolder),
 			},
-			end: 3 * minute,
+			end: 2 * minute,
+		},
+		"nobody can tell when those begin who are behind one that will keep the image": {
+			upgrades: upgrades{
+				waits(bulb1, bulbs, left(50), installLater), waits(2, bulbs, left(50)),
+				waits(3, bulbs, left(50), due(2*minute)), waits(4, bulbs, left(50), follows),
+				waits(plug, plugs, left(50)),
+			},
+			want: []slot.Place{
+				at(bulb1, 1, slot.WaitsForNothing, 0, minute), at(plug, 2, slot.WaitsForSlot, minute, 2*minute),
+				unknown(2, 3, slot.WaitsForHolder), unknown(4, 4, slot.WaitsForCanary),
+				unknown(3, 5, slot.WaitsForTime),
+			},
+			end: 2 * minute,
 		},
 		"nothing is known of the rates": {
 			upgrades: upgrades{queued(bulb1, bulbs, minute, func(c *slot.Candidate) { c.Left = 21_000 })},

@@ -45,7 +45,12 @@ const installTime = 2 * time.Minute
 // those of which nobody can tell when they begin, then those that are scheduled. end is when the last of
 // those downloads is expected to be complete of which that can be told; zero where there is none.
 func Forecast(v View, now time.Time) (places []Place, end time.Time) {
-	f := forecast{plan: look(&v, now), ends: map[message.IEEE]time.Time{}, free: capacity{slot: now}}
+	f := forecast{
+		plan: look(&v, now),
+		ends: map[message.IEEE]time.Time{},
+		kept: map[Key]bool{},
+		free: capacity{slot: now},
+	}
 	f.running()
 	f.lineUp()
 	for first := f.nextTurn(); first != nil; first = f.nextTurn() {
@@ -64,6 +69,7 @@ type forecast struct {
 	places []Place
 	line   []*turn                    // who waits, in the order of their ranks
 	ends   map[message.IEEE]time.Time // when downloads are complete, as far as that is known
+	kept   map[Key]bool               // the images that a device will have and not install at once
 	free   capacity
 }
 
@@ -260,7 +266,9 @@ func (f *forecast) followsAt(c *Candidate) time.Time {
 func (f *forecast) nextTurn() *turn {
 	var soon, first, next *turn
 	for _, t := range f.line {
-		if t.waitsFor == WaitsForCanary && t.from.IsZero() {
+		if t.start.IsZero() && f.kept[t.of.Key] {
+			t.holdBack()
+		} else if t.waitsFor == WaitsForCanary && t.from.IsZero() {
 			t.from = f.followsAt(t.of)
 		}
 		if t.from.IsZero() || !t.start.IsZero() {
@@ -281,6 +289,14 @@ func (f *forecast) nextTurn() *turn {
 		}
 	}
 	return cmp.Or(soon, first, next)
+}
+
+// holdBack notes that the image will be kept by another device before: nobody can tell when that installs it.
+func (t *turn) holdBack() {
+	t.from = time.Time{}
+	if t.waitsFor == WaitsForNothing {
+		t.waitsFor = WaitsForHolder
+	}
 }
 
 // canJoin reports whether a device can join the downloads of its image that are under way when it could have
@@ -315,7 +331,7 @@ func (f *forecast) give(first *turn) {
 	}
 	for _, t := range f.line {
 		given := !t.start.IsZero() || t.from.IsZero()
-		if t.of.Key != first.of.Key || given || t.from.After(until) {
+		if t.of.Key != first.of.Key || given || t.from.After(until) || f.kept[t.of.Key] {
 			continue
 		}
 		alone := t.of.InstallLater // its end needs the slot empty
@@ -335,9 +351,7 @@ func (f *forecast) give(first *turn) {
 			needed = t.start.Add(startTime)
 		}
 		until = later(until, needed)
-		if alone {
-			from = until
-		}
+		f.kept[t.of.Key] = alone
 	}
 	f.free.slot = until
 	f.free.open = first.of.Key
