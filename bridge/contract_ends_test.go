@@ -262,3 +262,22 @@ func TestEndsBeforeItsTime(t *testing.T) {
 		}
 	})
 }
+
+// An image that is removed while it downloads ends the upgrade first, and then is gone.
+func TestRemovedImageEndsItsUpgradeFirst(t *testing.T) {
+	inHome(t, sim.Config{Devices: []sim.DeviceConfig{bulbConfig(bulb, 0x4f4f)}}, func(h *home) {
+		h.request("upgrade", `{`+bulbID+`,"url":"`+h.image(newer, 20_000)+`","transaction":"u"}`)
+		h.within(time.Hour, "it downloads", h.inState("downloading", 1000))
+		h.request("remove_image", `{`+bulbID+`,"imageTypeId":8705}`)
+		h.within(time.Minute, "the upgrade has ended", h.inState("cancelled", 0))
+		events := h.events()
+		last := events[max(0, len(events)-2):]
+		if diff := cmp.Diff([]string{"upgradeCancelled", "imageRemoved"}, last); diff != "" {
+			t.Errorf("the last events (-want +got):\n%s", diff)
+		}
+		final := h.finalTo("upgrade", "u", true)
+		if final["status"] != "failure" || final["reason"] != "imageRemoved" {
+			t.Errorf("answered %v", final)
+		}
+	})
+}
