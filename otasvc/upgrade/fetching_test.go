@@ -161,6 +161,20 @@ func TestTriedImages(t *testing.T) {
 	}
 }
 
+// A record is handed to others, so nothing in it changes when the upgrade does.
+func TestRecordStaysAsItWas(t *testing.T) {
+	l := in(upgrade.StageFetching)
+	before := l.Record(noon)
+	was := l.Image()
+	image := was
+	image.ImageType++
+	image.ImageVersion++
+	l.step(upgrade.ImageFetched{Image: image})
+	if *before.ImageType != was.ImageType || *before.ImageVersion != was.ImageVersion {
+		t.Errorf("it has become that of image type 0x%04x, version %d", *before.ImageType, *before.ImageVersion)
+	}
+}
+
 // A refusal is like an earlier one where reason, kind and version are the same.
 func TestRefusedForTheSame(t *testing.T) {
 	o := unfetched()

@@ -127,8 +127,9 @@ func (u *Upgrade) Left() uint32 { return u.order.Size - min(u.offset, u.order.Si
 
 // Record is the upgrade as it is now.
 func (u *Upgrade) Record(now time.Time) Record {
+	imageType := u.order.ImageType
 	r := Record{
-		State: u.State(), ImageType: &u.order.ImageType,
+		State: u.State(), ImageType: &imageType,
 		ImageVersion: u.order.version(), OldImageVersion: u.order.OldVersion,
 		Offset: u.offset, Size: u.order.Size, Progress: u.Progress(),
 		QueuedAt: u.queuedAt, StartedAt: u.startedAt, Attempt: u.tries.attempt, Reason: u.outcome.reason,
