@@ -164,7 +164,8 @@ func (c *connection) localAddress(ctx context.Context) string {
 	return ""
 }
 
-// publish hands a request to the broker.
+// publish hands a request to the broker. Where the connection is lost before the broker has acknowledged it,
+// the broker may have handed it out or not.
 func (c *connection) publish(ctx context.Context, topic string, payload []byte) error {
 	token := c.client.Publish(c.broker.Base+"/"+topic, 1, false, payload)
 	select {
@@ -172,6 +173,11 @@ func (c *connection) publish(ctx context.Context, topic string, payload []byte) 
 	case <-ctx.Done():
 		return ended(ctx, "it is not certain that the request reached the broker")
 	case <-time.After(subscribeTimeout):
+		if !c.client.IsConnectionOpen() {
+			return failed(ExitUnreachable, "the connection to the broker at %s was lost, and it is not "+
+				"certain that the request reached the broker; \"zigate-ota devices\" shows what the "+
+				"service does", c.broker.name())
+		}
 		return failed(ExitUnreachable, "the broker at %s does not take the request", c.broker.name())
 	}
 	if err := token.Error(); err != nil {

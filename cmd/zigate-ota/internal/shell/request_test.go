@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zigate-ota/zigate-ota/bridge/broker"
@@ -188,6 +189,63 @@ func TestUnreachable(t *testing.T) {
 	code, problem := start(t, shell.Broker{URLs: []string{s.url()}, Username: "user", Password: "hunter2"}, nil, "cancel", "all").code()
 	if code != shell.ExitUnreachable || !strings.HasPrefix(problem, "the service on zigate-ota at ") || !strings.Contains(problem, "is offline") {
 		t.Errorf("exit code %d, %q", code, problem)
+	}
+}
+
+// A broker that goes before it has acknowledged the request, and stays away, may have handed it out or not.
+func TestConnectionLostWithTheRequest(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	served := make(chan error, 1)
+	go func() { served <- goesWithARequest(listener) }()
+	url := "tcp://" + listener.Addr().String()
+	code, problem := start(t, shell.Broker{URLs: []string{url}}, nil, "cancel", "a").code()
+	want := "the connection to the broker at " + url + " was lost, and it is not certain that the request reached the " +
+		`broker; "zigate-ota devices" shows what the service does`
+	if code != shell.ExitUnreachable || problem != want {
+		t.Errorf("exit code %d, %q", code, problem)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+// goesWithARequest is a broker for one client, of a service that is online, until that client makes a request.
+func goesWithARequest(listener net.Listener) error {
+	conn, err := listener.Accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for {
+		p, err := packets.ReadPacket(conn)
+		if err != nil {
+			return err
+		}
+		var answers []packets.ControlPacket
+		switch p := p.(type) {
+		case *packets.ConnectPacket:
+			answers = append(answers, packets.NewControlPacket(packets.Connack))
+		case *packets.SubscribePacket:
+			granted := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+			granted.MessageID = p.MessageID
+			granted.ReturnCodes = p.Qoss
+			status := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+			status.TopicName = "zigate-ota/status"
+			status.Payload = []byte("online")
+			answers = append(answers, granted, status)
+		case *packets.PublishPacket:
+			return listener.Close()
+		}
+		for _, answer := range answers {
+			if err := answer.Write(conn); err != nil {
+				return err
+			}
+		}
 	}
 }
 

@@ -217,7 +217,18 @@ func awaits(t *testing.T, what string, so func() bool) {
 // shows waits until the output has a text.
 func (r *running) shows(what string, o *output) {
 	r.t.Helper()
-	awaits(r.t, fmt.Sprintf("%q in the output", what), func() bool { return strings.Contains(o.String(), what) })
+	awaits(r.t, fmt.Sprintf("%q in the output", what), func() bool {
+		select {
+		case err := <-r.ended: // so nothing more comes
+			if strings.Contains(o.String(), what) {
+				r.ended <- err
+				return true
+			}
+			r.t.Fatalf("the command has ended with %v; it wrote\n%s\n%s", err, &r.stdout, &r.stderr)
+		default:
+		}
+		return strings.Contains(o.String(), what)
+	})
 }
 
 // start starts a command against the service.
