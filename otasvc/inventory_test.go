@@ -358,10 +358,13 @@ func (w *world) lastOf(e message.IEEE, name otasvc.EventName) (at time.Time) {
 	return at
 }
 
-// After an upgrade the device is asked anew who it is: model and image type may be others.
+// After an upgrade the device is asked anew who it is: its maker's name and code, model and image type may be
+// others.
 func TestDeviceIsAskedAnewAfterItsUpgrade(t *testing.T) {
 	cfg := bulbConfig(bulb)
-	cfg.NewModelID, cfg.NewImageType = "TRADFRI bulb E27 v2", 0x2202
+	cfg.Becomes = sim.Identity{
+		ManufacturerName: "Lamps Ltd", ModelID: "TRADFRI bulb E27 v2", ManufacturerCode: 0x1234, ImageType: 0x2202,
+	}
 	inHomes(t, []sim.DeviceConfig{cfg}, func(w *world, air *notices) {
 		w.settled(1)
 		upgraded(w, 5_000)
@@ -369,11 +372,18 @@ func TestDeviceIsAskedAnewAfterItsUpgrade(t *testing.T) {
 			w.t.Fatalf("ended %+v", u)
 		}
 		air.take()
-		w.within(2*time.Minute, "it has told its new model and image type", func() bool {
+		w.within(2*time.Minute, "it has told what it has become", func() bool {
 			d := w.sink.device(bulb)
-			return d.ModelID == cfg.NewModelID && *d.ImageType == cfg.NewImageType
+			became := sim.Identity{
+				ManufacturerName: d.ManufacturerName, ModelID: d.ModelID,
+				ManufacturerCode: *d.ManufacturerCode, ImageType: *d.ImageType,
+			}
+			return became == cfg.Becomes
 		})
 		time.Sleep(time.Hour)
+		if d := w.sink.device(bulb); len(d.OtherImages) > 0 {
+			w.t.Errorf("what it was before is told as another image: %+v", d.OtherImages)
+		}
 		if n := len(air.take()); n > 1 {
 			w.t.Errorf("%d notifications", n)
 		}
