@@ -408,6 +408,9 @@ func TestQuietHomeIsKnown(t *testing.T) {
 					w.run(cfg, func(w *world) {
 						began := time.Now()
 						w.within(tc.within, "all devices are known", func() bool { return w.known(cfg.Devices) == tc.devices })
+						if !firmware.V2() && tc.devices > 8 && w.sim.Stats().OutputLost == 0 {
+							t.Error("the dongle has lost nothing of what it said")
+						}
 						t.Logf("known after %v, %d bytes lost", time.Since(began).Round(time.Millisecond), w.sim.Stats().OutputLost)
 					})
 				})

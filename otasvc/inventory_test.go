@@ -1,6 +1,7 @@
 package otasvc_test
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -358,10 +359,13 @@ func (w *world) lastOf(e message.IEEE, name otasvc.EventName) (at time.Time) {
 	return at
 }
 
-// After an upgrade the device is asked anew who it is: model and image type may be others.
+// After an upgrade the device is asked anew who it is: its maker's name and code, model and image type may be
+// others.
 func TestDeviceIsAskedAnewAfterItsUpgrade(t *testing.T) {
 	cfg := bulbConfig(bulb)
-	cfg.NewModelID, cfg.NewImageType = "TRADFRI bulb E27 v2", 0x2202
+	cfg.Becomes = sim.Identity{
+		ManufacturerName: "Lamps Ltd", ModelID: "TRADFRI bulb E27 v2", ManufacturerCode: 0x1234, ImageType: 0x2202,
+	}
 	inHomes(t, []sim.DeviceConfig{cfg}, func(w *world, air *notices) {
 		w.settled(1)
 		upgraded(w, 5_000)
@@ -369,11 +373,18 @@ func TestDeviceIsAskedAnewAfterItsUpgrade(t *testing.T) {
 			w.t.Fatalf("ended %+v", u)
 		}
 		air.take()
-		w.within(2*time.Minute, "it has told its new model and image type", func() bool {
+		w.within(2*time.Minute, "it has told what it has become", func() bool {
 			d := w.sink.device(bulb)
-			return d.ModelID == cfg.NewModelID && *d.ImageType == cfg.NewImageType
+			became := sim.Identity{
+				ManufacturerName: d.ManufacturerName, ModelID: d.ModelID,
+				ManufacturerCode: *d.ManufacturerCode, ImageType: *d.ImageType,
+			}
+			return became == cfg.Becomes
 		})
 		time.Sleep(time.Hour)
+		if d := w.sink.device(bulb); len(d.OtherImages) > 0 {
+			w.t.Errorf("what it was before is told as another image: %+v", d.OtherImages)
+		}
 		if n := len(air.take()); n > 1 {
 			w.t.Errorf("%d notifications", n)
 		}
@@ -476,6 +487,43 @@ func TestDeafDeviceGetsItsImageWhenItAsks(t *testing.T) {
 	}
 }
 
+// The same over a real TCP port, in real time. That the device asks by itself was seen before the service was
+// started again: to see it takes longer than a test may.
+func TestDeafDeviceOverTCP(t *testing.T) {
+	for _, firmware := range firmwares {
+		t.Run(firmware.String(), func(t *testing.T) {
+			t.Parallel()
+			cfg := bulbConfig(bulb)
+			cfg.SilentToNotify, cfg.QueryInterval = true, -1
+			policy := defaultPolicy()
+			policy.NotifyInterval, policy.NotifyAttempts = 500*time.Millisecond, 2
+			w := &world{t: t, dir: t.TempDir(), policy: policy, real: true, tcp: true}
+			w.run(sim.Config{Firmware: firmware, Speed: 10, Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
+				w.met(bulb)
+				w.stop()
+				w.editState(func(state map[string]any) {
+					d := state["devices"].([]any)[0].(map[string]any)
+					d["asksByItself"], d["noHardwareVersion"], d["queriedAt"] = true, true, time.Now().UTC()
+				})
+				w.start()
+				data := upgraded(w, 5_000)
+				w.within(time.Minute, "it is waited for", func() bool { return w.said.has("it gets its image when it does so") })
+				if u := w.upgradeOf(bulb); u.State.Ended() {
+					t.Fatalf("it is not waited for: %+v", u)
+				}
+				w.within(time.Minute, "it gets its image", func() bool {
+					w.sim.Device(bulb).Query()
+					return w.stateOf(bulb).Ended()
+				})
+				if u := w.upgradeOf(bulb); u.State != upgrade.Succeeded || u.Attempt != 1 {
+					t.Errorf("ended %+v", u)
+				}
+				w.holds(bulb, 2, data)
+			})
+		})
+	}
+}
+
 // A device that answers a notification with a ZCL status is left alone for a while: one that says failure is busy.
 func TestRefusedNotification(t *testing.T) {
 	tests := map[string]struct {
@@ -506,6 +554,39 @@ func TestRefusedNotification(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What nobody could see a device say, its block requests tell: in answer to the offer of an image that a person
+// has chosen for it, it asks for blocks only where it is of that code and type.
+func TestQuietDeviceIsKnownByItsBlockRequests(t *testing.T) {
+	cfg := quietConfig(bulb, 3)
+	inHomes(t, []sim.DeviceConfig{cfg}, func(w *world, _ *notices) {
+		w.losing(func(m message.Message) bool {
+			_, query := m.(message.DataIndication) // in no raw mode is anything shown
+			return query
+		})
+		w.within(time.Minute, "it is met", func() bool { return w.sink.device(bulb).ModelID != "" })
+		a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb)})
+		const unsaid = "it has not said yet which manufacturer code"
+		if a.Reason != upgrade.ReasonImageInfoNotFound || !strings.Contains(a.Error, unsaid) {
+			w.t.Errorf("without an image: %+v", a)
+		}
+		if d := w.sink.device(bulb); d.ManufacturerCode != nil || d.ImageType != nil {
+			w.t.Fatalf("it has told who it is: %+v", d)
+		}
+		url, data := w.image(cfg.ManufacturerCode, cfg.ImageType, 2, 5_000)
+		if a := w.queue(otasvc.UpgradeRequest{Device: ref(bulb), URL: url}); a.Status != otasvc.InProgress {
+			w.t.Fatalf("%+v", a)
+		}
+		w.within(10*time.Minute, "it asks for blocks", func() bool { return w.sim.Device(bulb).Snapshot().Offset > 500 })
+		d := w.sink.device(bulb)
+		if d.ManufacturerCode == nil || *d.ManufacturerCode != cfg.ManufacturerCode ||
+			d.ImageType == nil || *d.ImageType != cfg.ImageType {
+			w.t.Errorf("its block requests have told %+v", d)
+		}
+		w.within(10*time.Minute, "its image is installed", func() bool { return w.sim.Device(bulb).Snapshot().Installs == 1 })
+		w.holds(bulb, 2, data)
+	})
 }
 
 // The same over a real TCP port, in real time, with a device that joins.

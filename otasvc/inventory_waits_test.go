@@ -61,7 +61,7 @@ func TestWhoAsksIsNotToldBeforeTheDeviceHasSaid(t *testing.T) {
 			soon(w)
 			w.add(bulb, w.limitedOf(2, 1, 3))
 			a := w.ask(func(r otasvc.Respond) { w.service.Upgrade(otasvc.UpgradeRequest{Device: ref(bulb)}, r) })
-			if a.Status != otasvc.Failure {
+			if a.Status != otasvc.Failure || a.Reason != upgrade.ReasonHardwareMismatch {
 				w.t.Errorf("%+v", a)
 			}
 		},

@@ -315,6 +315,35 @@ func TestSettingsOutliveTheService(t *testing.T) {
 	})
 }
 
+// TestBlocksKeepTheirDistance: the shortest time between two blocks that is set for one device holds for it alone.
+func TestBlocksKeepTheirDistance(t *testing.T) {
+	for _, firmware := range firmwares {
+		t.Run(firmware.String(), func(t *testing.T) {
+			devices := []sim.DeviceConfig{bulbConfig(bulb), bulbConfig(bulb2)}
+			inWorld(t, sim.Config{Firmware: firmware, Devices: devices}, func(w *world) {
+				url, _ := w.image(0x117C, 0x2201, 2, 3_000) // 50 blocks or so
+				took := func(e message.IEEE) time.Duration {
+					w.add(e, url)
+					w.queue(otasvc.UpgradeRequest{Device: ref(e)})
+					if u := w.ended(time.Hour, e); u.State != upgrade.Succeeded {
+						t.Fatalf("%v ended %+v", e, u)
+					}
+					return w.lastOf(e, otasvc.EventDownloadFinished).Sub(w.lastOf(e, otasvc.EventDownloadStarted))
+				}
+				w.met(bulb)
+				w.met(bulb2)
+				w.configure(bulb, needs.Settings{BlockInterval: ptrTo(time.Second)})
+				if d := took(bulb); d < 45*time.Second || d > 2*time.Minute {
+					t.Errorf("a block a second: the download took %v", d)
+				}
+				if d := took(bulb2); d > 20*time.Second {
+					t.Errorf("the download of the other one took %v", d)
+				}
+			})
+		})
+	}
+}
+
 // TestSettingsHold has settings that no other case shows.
 func TestSettingsHold(t *testing.T) {
 	tests := map[string]struct {

@@ -548,7 +548,7 @@ func TestTypeChangesWithTheImage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := bulbConfig(bulb)
 			tc.device(&cfg)
-			cfg.NewImageType = 0x2299
+			cfg.Becomes.ImageType = 0x2299
 			inWorld(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, func(w *world) {
 				w.met(bulb)
 				known := func() bool { return len(w.sink.device(bulb).OtherImages) == tc.others }

@@ -52,7 +52,7 @@ func TestPage(t *testing.T) {
 	b := startBrowser(t)
 	for name, test := range map[string]func(*testing.T, *browser){
 		"upgrade, two browsers in step": pageUpgrade, "failure": pageFailure, "turns": pageTurns, "refusals": pageRefusals,
-		"other images": pageOtherImages, "trouble with the dongle": pageDongle,
+		"other images": pageOtherImages, "what a device says for people": pageForPeople, "trouble with the dongle": pageDongle,
 		"lost connection": pageLostConnection, "markup in names": pageMarkup, "token": pageToken,
 		"keyboard and screen reader": pageKeyboard, "a thousand devices": pageThousand,
 		"from elsewhere": pageElsewhere, "phone": pagePhone, "pages of others": pageForeign,
@@ -177,6 +177,32 @@ func pageOtherImages(t *testing.T, b *browser) {
 	if got := s.app.home.Device(devices[0].IEEE).OtherClients()[0]; !bytes.Equal(got.Installed, image) {
 		t.Errorf("the device has installed %d bytes, not the image's %d", len(got.Installed), len(image))
 	}
+	if bad := p.complaints(); len(bad) > 0 {
+		t.Errorf("the page complains: %v", bad)
+	}
+}
+
+// pageForPeople: what a device calls its software stands with its version in hexadecimal, in the list and where
+// the device is looked at closely; what its image is called, and that it has another OTA server, is told there.
+func pageForPeople(t *testing.T, b *browser) {
+	devices := simulatedDevices()[:2]
+	devices[0].SoftwareBuild, devices[0].DateCode, devices[0].UpgradeServer = "2.3.093", "20230506", 0x00212effff00aabb
+	devices[1].NoSoftwareBuild = true
+	s := serveHome(t, newSimulation(devices, 100))
+	p := b.open(t, s.url())
+	for _, text := range []string{"2.3.093", "0x22010631"} {
+		p.await(text+" in the list", shows(rowOf(kitchen, ".cell-version"), text))
+	}
+	p.await("the version alone", shows(rowOf(hall, ".cell-version"), "0x22010631"))
+	build := quote(rowOf(hall, ".cell-version .sub"))
+	p.await("no build", fmt.Sprintf(`document.querySelector(%s).checkVisibility() === false`, build))
+	p.drop(writeImage(t, "bulb.ota", bulbImage(newerVersion, 4_000)))
+	p.run(`location.hash = "#device/` + kitchen + `"`)
+	p.await("what it runs", shows("#sheet", "2.3.093 (0x22010631)"))
+	p.await("its date code", someShow("#sheet .facts div", "Date code20230506"))
+	p.await("its other server", someShow("#sheet .facts div", "0x00212effff00aabb: it may look for images there alone"))
+	p.await("what its image is called",
+		`[...document.querySelectorAll("#sheet [title]")].some((e) => e.title.includes("Bulb firmware, bulb.ota"))`)
 	if bad := p.complaints(); len(bad) > 0 {
 		t.Errorf("the page complains: %v", bad)
 	}

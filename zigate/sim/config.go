@@ -174,15 +174,21 @@ type DeviceConfig struct {
 	// ReportsVersion is the file version that the device tells of every image that it has installed, whatever
 	// the image's file says; 0 means the file's.
 	ReportsVersion uint32
-	// NewModelID and NewImageType are what the device tells once it has installed an image; empty and 0 mean
-	// the same as before.
-	NewModelID   string
-	NewImageType uint16
+	// Becomes is what the device tells of itself once it has installed an image.
+	Becomes Identity
 
 	SilentToNotify       bool // does not react to an image notify
 	NeverReturns         bool // does not come back from its reboot
 	LosesAnnounce        bool // comes back without a device announce
 	InstallsWithoutReply bool // installs even when nobody answers its upgrade end request
+}
+
+// Identity is what a device tells of itself; empty and 0 mean the same as before.
+type Identity struct {
+	ManufacturerName string
+	ModelID          string
+	ManufacturerCode uint16
+	ImageType        uint16
 }
 
 // ClientConfig is one more OTA client of a device. Of several at the same endpoint one asks after the other,

@@ -587,10 +587,10 @@ func TestAddDevice(t *testing.T) {
 }
 
 // A device that somebody else has upgraded runs another version, and one that has installed an image may tell
-// another model and image type.
+// another manufacturer code and image type.
 func TestDeviceTellsWhatItHasBecome(t *testing.T) {
 	cfg := lampConfig()
-	cfg.NewImageType = 0x4242
+	cfg.Becomes = sim.Identity{ManufacturerCode: 0x1234, ImageType: 0x4242}
 	synctest.Test(t, func(t *testing.T) {
 		file := image(newVersion, size)
 		l := newLab(t, sim.Config{Devices: []sim.DeviceConfig{cfg}}, file)
@@ -615,7 +615,7 @@ func TestDeviceTellsWhatItHasBecome(t *testing.T) {
 		l.send(loadImage(file))
 		l.send(notify(lampAddr))
 		time.Sleep(10 * time.Minute)
-		if q := said(); q.FileVersion != newVersion || q.ImageType != cfg.NewImageType {
+		if q := said(); q.FileVersion != newVersion || q.ManufacturerCode != cfg.Becomes.ManufacturerCode || q.ImageType != cfg.Becomes.ImageType {
 			t.Errorf("after its upgrade it says %+v", q)
 		}
 	})

@@ -232,9 +232,11 @@ func (c *otaClient) comeBack() {
 	c.end(Idle)
 	if !v.cfg.KeepsOldVersion || !c.misbehaves() {
 		c.version = cmp.Or(v.cfg.ReportsVersion, c.image.version)
-		v.cfg.ModelID = cmp.Or(v.cfg.NewModelID, v.cfg.ModelID)
+		v.cfg.ManufacturerName = cmp.Or(v.cfg.Becomes.ManufacturerName, v.cfg.ManufacturerName)
+		v.cfg.ModelID = cmp.Or(v.cfg.Becomes.ModelID, v.cfg.ModelID)
 		if c == &v.client {
-			c.id.ImageType = cmp.Or(v.cfg.NewImageType, c.id.ImageType)
+			c.id.ManufacturerCode = cmp.Or(v.cfg.Becomes.ManufacturerCode, c.id.ManufacturerCode)
+			c.id.ImageType = cmp.Or(v.cfg.Becomes.ImageType, c.id.ImageType)
 		}
 		c.memory.installed = c.memory.downloaded
 		c.counts.installs++

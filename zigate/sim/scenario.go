@@ -179,7 +179,9 @@ type scenarioDevice struct {
 	StopsAt              number `json:"stopsAt"`
 	KeepsOldVersion      bool   `json:"keepsOldVersion"`
 	ReportsVersion       number `json:"reportsVersion"`
+	NewManufacturerName  string `json:"newManufacturerName"`
 	NewModelID           string `json:"newModelId"`
+	NewManufacturerCode  number `json:"newManufacturerCode"`
 	NewImageType         number `json:"newImageType"`
 	SilentToNotify       bool   `json:"silentToNotify"`
 	NeverReturns         bool   `json:"neverReturns"`
@@ -451,12 +453,16 @@ func (d scenarioDevice) config() DeviceConfig {
 		StopsAt:                narrow[uint32](d.StopsAt),
 		KeepsOldVersion:        d.KeepsOldVersion,
 		ReportsVersion:         narrow[uint32](d.ReportsVersion),
-		NewModelID:             d.NewModelID,
-		NewImageType:           narrow[uint16](d.NewImageType),
-		SilentToNotify:         d.SilentToNotify,
-		NeverReturns:           d.NeverReturns,
-		LosesAnnounce:          d.LosesAnnounce,
-		InstallsWithoutReply:   d.InstallsWithoutReply,
+		Becomes: Identity{
+			ManufacturerName: d.NewManufacturerName,
+			ModelID:          d.NewModelID,
+			ManufacturerCode: narrow[uint16](d.NewManufacturerCode),
+			ImageType:        narrow[uint16](d.NewImageType),
+		},
+		SilentToNotify:       d.SilentToNotify,
+		NeverReturns:         d.NeverReturns,
+		LosesAnnounce:        d.LosesAnnounce,
+		InstallsWithoutReply: d.InstallsWithoutReply,
 	}
 	for _, e := range d.OtherEndpoints {
 		c.OtherEndpoints = append(c.OtherEndpoints, narrow[uint8](e))
