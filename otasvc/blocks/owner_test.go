@@ -151,11 +151,17 @@ func TestPace(t *testing.T) {
 		during   func(*home)
 		want     [][2]int // sent later
 		wait     uint32   // seconds told at once
+		blocks   uint64   // counted
+		again    uint64   // of them
 	}{
-		"a little early":                 {interval: time.Second, want: [][2]int{{64, 64}}},
-		"the device asks anew":           {interval: time.Second, during: asksAnew, want: [][2]int{{64, 64}}},
-		"aborted meanwhile":              {interval: time.Second, during: func(h *home) { h.transfer.Abort() }, want: [][2]int{{64, 0}}},
-		"early by more than it can bear": {interval: 10 * time.Second, wait: 10},
+		"a little early":                 {interval: time.Second, want: [][2]int{{64, 64}}, blocks: 2},
+		"the device asks anew":           {interval: time.Second, during: asksAnew, want: [][2]int{{64, 64}}, blocks: 3, again: 1},
+		"aborted meanwhile":              {interval: time.Second, during: func(h *home) { h.transfer.Abort() }, want: [][2]int{{64, 0}}, blocks: 2},
+		"early by more than it can bear": {interval: 10 * time.Second, wait: 10, blocks: 1},
+		"and asks when it may": {
+			interval: 10 * time.Second, wait: 10, blocks: 2,
+			during: func(h *home) { time.Sleep(10 * time.Second); asksAnew(h) },
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -180,6 +186,9 @@ func TestPace(t *testing.T) {
 				h.wait(time.Minute)
 				if diff := cmp.Diff(tt.want, h.sentBlocks()); diff != "" {
 					t.Error(diff)
+				}
+				if c := h.server.Counts(); c.Blocks != tt.blocks || c.Again != tt.again {
+					t.Errorf("counted %d blocks, %d of them again; want %d and %d", c.Blocks, c.Again, tt.blocks, tt.again)
 				}
 			})
 		})

@@ -264,11 +264,12 @@ func (tr *Transfer) early(interval time.Duration, now time.Time) time.Duration {
 func (s *Server) pace(
 	tr *Transfer, req *message.ImageBlockRequest, n uint32, early time.Duration, now time.Time, a *answer,
 ) {
-	s.note(tr, req, n, now, byReader)
 	if early <= longestDelay {
+		s.note(tr, req, n, now, byReader)
 		s.answerLater(tr, req, early)
 		return
 	}
+	s.note(tr, req, 0, now, byReader) // it gets no block, and asks once more
 	s.hold(tr, req, wholeSeconds(early), now, a)
 }
 
@@ -292,7 +293,7 @@ func (s *Server) answerLater(tr *Transfer, req *message.ImageBlockRequest, delay
 		}
 		now := time.Now()
 		var a answer
-		s.decideTransfer(tr, &asked, now, byOwner, &a)
+		s.decideTransfer(tr, &asked, now, byTimer, &a)
 		tr.nextBlock.Store(tr.instant(now.Add(s.limitsOf(tr).Interval)))
 		s.send(&a)
 	})
@@ -305,6 +306,9 @@ func (s *Server) after(d time.Duration, f func()) {
 
 // note keeps the progress of a transfer, and wakes the owner where it should look at it.
 func (s *Server) note(tr *Transfer, req *message.ImageBlockRequest, n uint32, now time.Time, by asker) {
+	if by == byTimer {
+		return
+	}
 	wake, again := tr.note(req, n, now, by)
 	if n > 0 {
 		s.blocks.Add(1)

@@ -275,12 +275,15 @@ func (tr *Transfer) waits(seconds uint32, now time.Time) {
 // wholeSeconds rounds up.
 func wholeSeconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
 
-// asker says on which goroutine a request is answered. The reader alone follows a device's run of offsets.
-type asker bool
+// asker says on which goroutine a request is answered, and when. The reader alone follows a device's run of
+// offsets.
+type asker uint8
 
 const (
-	byReader asker = true
-	byOwner  asker = false
+	byReader asker = iota
+	byOwner
+	// byTimer is the owner, for a request that the reader has noted when it came.
+	byTimer
 )
 
 // note keeps the progress: the device asks for n bytes at the request's offset, so it has what is before. It
